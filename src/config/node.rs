@@ -1,0 +1,208 @@
+//! One value of the configuration and where it stands, so that every error can say so.
+
+use crate::json::Value;
+use std::fmt;
+
+/// Why a configuration does not load, as one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    pub(crate) fn new(field: &str, sentence: impl fmt::Display) -> Self {
+        Self(format!("{field} {sentence}"))
+    }
+
+    pub(crate) fn of_file(sentence: &str) -> Self {
+        Self::new("the configuration", sentence)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A value and its path, such as `hooks[0].source`.
+#[derive(Clone, Debug)]
+pub(crate) struct Node<'v> {
+    path: String,
+    value: &'v Value<'v>,
+}
+
+/// An object whose keys are all known.
+pub(crate) struct Fields<'v> {
+    path: String,
+    fields: &'v [(std::borrow::Cow<'v, str>, Value<'v>)],
+}
+
+impl<'v> Node<'v> {
+    pub(crate) fn root(value: &'v Value<'v>) -> Self {
+        Self {
+            path: String::new(),
+            value,
+        }
+    }
+
+    /// The object, if it has no other keys than `known`.
+    pub(crate) fn fields(&self, known: &[&str], right: &str) -> Result<Fields<'v>, ConfigError> {
+        let Value::Object(fields) = self.value else {
+            return Err(self.wrong(right));
+        };
+        match fields.iter().find(|(key, _)| !known.contains(&key.as_ref())) {
+            Some((key, _)) => {
+                let key = join(&self.path, &shorten(key));
+                Err(ConfigError::new(
+                    &key,
+                    format_args!("is not a key; the keys here are {}", known.join(", ")),
+                ))
+            }
+            None => Ok(Fields {
+                path: self.path.clone(),
+                fields,
+            }),
+        }
+    }
+
+    pub(crate) fn list(&self, right: &str) -> Result<Vec<Node<'v>>, ConfigError> {
+        let Value::Array(items) = self.value else {
+            return Err(self.wrong(right));
+        };
+        let node = |(index, value)| Node {
+            path: format!("{}[{index}]", self.path),
+            value,
+        };
+        Ok(items.iter().enumerate().map(node).collect())
+    }
+
+    pub(crate) fn text(&self, right: &str) -> Result<&'v str, ConfigError> {
+        self.value.as_text().ok_or_else(|| self.wrong(right))
+    }
+
+    pub(crate) fn as_text(&self) -> Option<&'v str> {
+        self.value.as_text()
+    }
+
+    pub(crate) fn is_false(&self) -> bool {
+        matches!(self.value, Value::Bool(false))
+    }
+
+    /// A word out of a list.
+    pub(crate) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, ConfigError> {
+        let found = words.iter().find(|(word, _)| self.value.as_text() == Some(word));
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            self.wrong(&words.join(" or "))
+        })
+    }
+
+    /// A name for headers, logs and counters, whose labels end at a dot.
+    pub(crate) fn name(&self) -> Result<String, ConfigError> {
+        const RIGHT: &str = "1 to 32 of a-z, 0-9 and -, such as veo3";
+        const MAX_NAME: usize = 32;
+        let name = self.text(RIGHT)?;
+        let fits = (1..=MAX_NAME).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if fits {
+            Ok(name.to_owned())
+        } else {
+            Err(self.wrong(RIGHT))
+        }
+    }
+
+    /// A whole number within limits. Every number of a Struct arrives as a double.
+    pub(crate) fn whole_number(&self, least: usize, most: usize) -> Result<usize, ConfigError> {
+        let wrong = || {
+            let range = format!("a whole number from {least} to {most}");
+            self.wrong(if least == most { "1" } else { &range })
+        };
+        let Value::Number(number) = self.value else {
+            return Err(wrong());
+        };
+        // Written out in decimal, a double that is whole reads back as an integer, and no other does.
+        match number.to_string().parse() {
+            Ok(whole) if (least..=most).contains(&whole) => Ok(whole),
+            _ => Err(wrong()),
+        }
+    }
+
+    /// What is here is not what would be right.
+    pub(crate) fn wrong(&self, right: &str) -> ConfigError {
+        ConfigError::new(
+            &self.name_of_field(),
+            format_args!("is {}; write {right}", show(self.value)),
+        )
+    }
+
+    pub(crate) fn because(&self, why: &str, right: &str) -> ConfigError {
+        ConfigError::new(
+            &self.name_of_field(),
+            format_args!("is {}, which {why}; write {right}", show(self.value)),
+        )
+    }
+
+    pub(crate) fn clash(&self, key: &str, value: &str) -> ConfigError {
+        ConfigError::new(
+            &join(&self.path, key),
+            format_args!("is {value:?}, as another hook's is; give each hook its own"),
+        )
+    }
+
+    fn name_of_field(&self) -> String {
+        if self.path.is_empty() {
+            "the configuration".to_owned()
+        } else {
+            self.path.clone()
+        }
+    }
+}
+
+impl<'v> Fields<'v> {
+    pub(crate) fn optional(&self, key: &str) -> Option<Node<'v>> {
+        let (_, value) = self.fields.iter().find(|(name, _)| name == key)?;
+        Some(Node {
+            path: join(&self.path, key),
+            value,
+        })
+    }
+
+    pub(crate) fn required(&self, key: &str, right: &str) -> Result<Node<'v>, ConfigError> {
+        self.optional(key).ok_or_else(|| {
+            ConfigError::new(&join(&self.path, key), format_args!("is missing; write {right}"))
+        })
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// A value as an error shows it: short, and never a whole list.
+fn show(value: &Value<'_>) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(value) => value.to_string(),
+        Value::String(text) => format!("{:?}", shorten(text)),
+        Value::Array(items) if items.is_empty() => "an empty list".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    const MOST_CHARS: usize = 60;
+    let mut short: String = text.chars().take(MOST_CHARS).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

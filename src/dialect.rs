@@ -1,0 +1,120 @@
+//! Stage 8: a payload becomes one event. A dialect is the shape of one product's webhook, a file each.
+
+pub mod veo3;
+
+use crate::Reason;
+use crate::config::{ConfigError, Node};
+use crate::event::{Failure, GenerationId, Kind};
+use crate::json::{Known, Value};
+
+/// The shape of a product's webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// RunBlob's Veo3, as docs.runblob.io shows it.
+    Veo3,
+}
+
+/// What a payload says, with only what decides something checked for presence and type.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    /// `generation_id`, of any form.
+    pub generation_id: &'a str,
+    /// What happened.
+    pub kind: Kind,
+    /// Why, where it failed or timed out.
+    pub failure: Option<Failure>,
+    /// What is not as documented.
+    pub drift: Drift,
+}
+
+/// A payload that is no event: why, and the generation it is about where that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// The first rule that it breaks.
+    pub reason: Reason,
+    /// For the log.
+    pub generation_id: Option<GenerationId>,
+}
+
+impl Dialect {
+    /// The name in the configuration and in `blobgate-dialect`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dialect::Veo3 => "veo3",
+        }
+    }
+
+    /// The keys that the dialect knows.
+    pub const fn known(self) -> Known {
+        match self {
+            Dialect::Veo3 => veo3::KNOWN,
+        }
+    }
+
+    /// Reads a payload. `Err` where a load-bearing field is missing or of another type.
+    pub fn read<'a>(self, payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
+        match self {
+            Dialect::Veo3 => veo3::read(payload),
+        }
+    }
+
+    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        node.one_of(&[(Dialect::Veo3.name(), Dialect::Veo3)])
+    }
+}
+
+/// What to do with a payload that is not quite as documented (`schema`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// Let it through, and name what drifted.
+    Tolerant,
+    /// Refuse it.
+    Strict,
+}
+
+impl Schema {
+    /// Decides on drift.
+    ///
+    /// # Errors
+    /// [`Reason::SchemaInvalid`] for any drift where the schema is strict.
+    pub fn check(self, drift: &Drift) -> Result<(), Reason> {
+        match self {
+            Schema::Strict if !drift.is_empty() => Err(Reason::SchemaInvalid),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        node.one_of(&[("tolerant", Schema::Tolerant), ("strict", Schema::Strict)])
+    }
+}
+
+/// Names of documented fields that are not as documented, each once. Bounded, as the names are the dialect's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift(Vec<&'static str>);
+
+impl Drift {
+    /// Notes a field.
+    pub fn note(&mut self, field: &'static str) {
+        if !self.0.contains(&field) {
+            self.0.push(field);
+        }
+    }
+
+    /// Notes a field unless it is as documented.
+    pub fn expect(&mut self, field: &'static str, as_documented: bool) {
+        if !as_documented {
+            self.note(field);
+        }
+    }
+
+    /// Whether all is as documented.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names, in the order in which they were found.
+    pub fn names(&self) -> &[&'static str] {
+        &self.0
+    }
+}

@@ -1,0 +1,179 @@
+//! Stage 9: what the event itself must hold, and the event.
+
+use crate::Reason;
+use crate::dialect::{Claim, Dialect, Drift, Unfit};
+use std::fmt;
+use uuid::Uuid;
+
+/// What the provider says has happened to one generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which generation.
+    pub generation_id: GenerationId,
+    /// What happened.
+    pub kind: Kind,
+    /// Why, where it failed or timed out.
+    pub failure: Option<Failure>,
+    /// What is not as documented.
+    pub drift: Drift,
+}
+
+/// What happened: the value of `blobgate-event`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// There is a video.
+    Completed,
+    /// There will be none.
+    Failed,
+    /// There will be none, for it took too long.
+    Timeout,
+}
+
+/// Why a generation has no video.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The provider's code, `[A-Z0-9_]{1,64}`; `None` where it names none of that form.
+    pub code: Option<String>,
+    /// Whose failure it is.
+    pub class: Class,
+    /// Whether generating again, unchanged, may work; `None` where nobody knows.
+    pub retryable: Option<bool>,
+}
+
+/// Whose failure it is: the provider's categories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The request's.
+    User,
+    /// The content's.
+    Content,
+    /// The provider's.
+    System,
+    /// Not documented.
+    Unknown,
+}
+
+/// A generation's id: a UUID, neither nil nor max.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GenerationId(Uuid);
+
+/// Decides on what a payload claims.
+///
+/// # Errors
+/// [`Reason::GenerationIdInvalid`].
+pub fn check(claim: Claim<'_>) -> Result<Event, Unfit> {
+    let Claim {
+        generation_id,
+        kind,
+        failure,
+        drift,
+    } = claim;
+    let Some(generation_id) = GenerationId::parse(generation_id) else {
+        return Err(Unfit {
+            reason: Reason::GenerationIdInvalid,
+            generation_id: None,
+        });
+    };
+    Ok(Event {
+        generation_id,
+        kind,
+        failure,
+        drift,
+    })
+}
+
+impl Event {
+    /// The key under which a receiver knows a repeat: `veo3:<generation id>:completed`.
+    pub fn idempotency_key(&self, dialect: Dialect) -> String {
+        format!("{}:{}:{}", dialect.name(), self.generation_id, self.kind.name())
+    }
+}
+
+impl Kind {
+    /// The value of `blobgate-event`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Completed => "completed",
+            Kind::Failed => "failed",
+            Kind::Timeout => "timeout",
+        }
+    }
+}
+
+impl Class {
+    /// The value of `blobgate-error-class`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::User => "user",
+            Class::Content => "content",
+            Class::System => "system",
+            Class::Unknown => "unknown",
+        }
+    }
+}
+
+impl GenerationId {
+    /// Reads the form 8-4-4-4-12 of RFC 9562 in either case, and no other: no braces, no `urn:uuid:`.
+    pub fn parse(text: &str) -> Option<Self> {
+        const HYPHENATED: usize = 36;
+        if text.len() != HYPHENATED {
+            return None;
+        }
+        let id = Uuid::try_parse(text).ok()?;
+        if id.is_nil() || id.is_max() {
+            None
+        } else {
+            Some(Self(id))
+        }
+    }
+}
+
+/// The canonical form: lower case, 8-4-4-4-12.
+impl fmt::Display for GenerationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn id(text: &str, expected: Option<&str>) {
+        assert_eq!(
+            GenerationId::parse(text).map(|id| id.to_string()).as_deref(),
+            expected,
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn one_form_of_id() {
+        let canonical = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
+        id(canonical, Some(canonical));
+        id("FFD473D5-5bef-4E14-BF22-8D559BE3C19F", Some(canonical));
+        id(
+            "00000000-0000-0000-0000-000000000001",
+            Some("00000000-0000-0000-0000-000000000001"),
+        );
+        for text in [
+            "",
+            "00000000-0000-0000-0000-000000000000",
+            "ffffffff-ffff-ffff-ffff-ffffffffffff",
+            "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+            "ffd473d55bef4e14bf228d559be3c19f",
+            "{ffd473d5-5bef-4e14-bf22-8d559be3c19f}",
+            "urn:uuid:ffd473d5-5bef-4e14-bf22-8d559be3c19f",
+            " ffd473d5-5bef-4e14-bf22-8d559be3c19f",
+            "ffd473d5-5bef-4e14-bf22-8d559be3c19",
+            "ffd473d5-5bef-4e14-bf22-8d559be3c19g",
+            "ffd473d5-5bef-4e14-bf228-d559be3c19f",
+            "ffd473d5_5bef_4e14_bf22_8d559be3c19f",
+            "photo-550e8400-e29b-41d4-a716",
+            "٣fd473d5-5bef-4e14-bf22-8d559be3c19",
+        ] {
+            id(text, None);
+        }
+    }
+}

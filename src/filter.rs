@@ -1,0 +1,395 @@
+//! The adapter: Envoy's callbacks into the core, the core's decisions into host calls. Nothing is decided here.
+
+mod log_line;
+mod metrics;
+
+use crate::answer::{self, Answers};
+use crate::config::Config;
+use crate::event::GenerationId;
+use crate::headers::Headers;
+use crate::hook::Hook;
+use crate::policy::{self, Admitted, Delivery, Ending, Head, Hop, Refusal, Verdict};
+use crate::{Reason, clean, forward};
+use log_line::{LeftOut, LogLines};
+use metrics::Metrics;
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, Bytes, ContextType, LogLevel};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+proxy_wasm::main! {{
+    proxy_wasm::set_log_level(LogLevel::Info);
+    proxy_wasm::set_root_context(|_| Box::new(Root { gate: None }));
+}}
+
+/// The plugin on one worker.
+struct Root {
+    gate: Option<Rc<Gate>>,
+}
+
+/// What the deliveries of one worker share.
+struct Gate {
+    config: Config,
+    metrics: RefCell<Metrics>,
+    log: RefCell<LogLines>,
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    /// Depends on nothing but the bytes: where it fails on a worker only, Envoy skips the filter in silence.
+    fn on_configure(&mut self, _size: usize) -> bool {
+        let bytes = self.get_plugin_configuration().unwrap_or_default();
+        match Config::load(&bytes) {
+            Ok(config) => {
+                let metrics = RefCell::new(Metrics::new(&config.environment));
+                let log = RefCell::new(LogLines::new(&config.environment));
+                self.gate = Some(Rc::new(Gate { config, metrics, log }));
+                true
+            }
+            Err(error) => {
+                log::error!("blobgate does not load: {error}");
+                false
+            }
+        }
+    }
+
+    /// Runs only while lines are being left out.
+    fn on_tick(&mut self) {
+        if self
+            .gate
+            .as_ref()
+            .is_some_and(|gate| gate.log.borrow_mut().tell_left_out())
+        {
+            self.set_tick_period(Duration::ZERO);
+        }
+    }
+
+    fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Exchange {
+            gate: self.gate.clone(),
+            state: State::Fresh,
+            body_seen: 0,
+        }))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+/// One request and its answer.
+struct Exchange {
+    gate: Option<Rc<Gate>>,
+    state: State,
+    /// Bytes of the body so far. Trailers do not say how many came before them.
+    body_seen: usize,
+}
+
+/// Where an exchange stands.
+enum State {
+    /// No callback came yet.
+    Fresh,
+    /// The head is held until the body is judged.
+    Held(Admitted),
+    /// Judged and gone on; its answer is to be judged as well.
+    Released(Arc<Hook>),
+    /// The answer goes to the client as it is: a refusal of ours, or a hook that only observes.
+    Untouched,
+    /// The answer's head is ours, and its body will be this.
+    Replaced(String),
+}
+
+impl Context for Exchange {}
+
+impl HttpContext for Exchange {
+    fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
+        let Some(gate) = self.gate.clone() else {
+            return Action::Pause;
+        };
+        // The String form panics on a value that is not UTF-8.
+        let mut headers = Headers::new(self.get_http_request_headers_bytes());
+        #[cfg(feature = "crash-test")]
+        crash_if_asked(&headers);
+        for name in clean::head(&mut headers) {
+            self.remove_http_request_header(&name);
+        }
+        let source = self.get_property(vec!["source", "address"]);
+        let peer = if gate.config.asks_for_peer() {
+            // The direct peer is no Wasm property; a set_filter_state filter before this one provides it.
+            self.get_property(vec!["filter_state", "blobgate.peer"])
+        } else {
+            None
+        };
+        let tls = self.get_property(vec!["connection", "tls_version"]);
+        let head = Head {
+            method: headers.first(":method"),
+            path: headers.first(":path"),
+            headers: &headers,
+            hop: if tls.is_some() { Hop::Tls } else { Hop::Plaintext },
+            source: source.as_deref(),
+            peer: peer.as_deref(),
+            ending: if end_of_stream {
+                Ending::Here
+            } else {
+                Ending::Later
+            },
+        };
+        match policy::admit(&gate.config.hooks, &head) {
+            Err(refusal) => self.refuse(&gate, &refusal),
+            Ok(admitted) if end_of_stream => self.finish(&gate, admitted, 0),
+            Ok(admitted) => {
+                self.state = State::Held(admitted);
+                // With allow_on_headers_stop_iteration the body still comes; without it, it never does.
+                Action::Pause
+            }
+        }
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        // The size is that of all that has come so far and is held.
+        self.body_seen = size;
+        let State::Held(admitted) = &self.state else {
+            return Action::Continue;
+        };
+        let too_large = policy::check_size(admitted, size).err();
+        if too_large.is_none() && !end_of_stream {
+            return Action::Pause;
+        }
+        let (Some(gate), Some(admitted)) = (self.gate.clone(), self.take_held()) else {
+            return Action::Pause;
+        };
+        match too_large {
+            Some(reason) => {
+                let judged = policy::give_up(admitted, reason);
+                self.settle(&gate, judged)
+            }
+            None => self.finish(&gate, admitted, size),
+        }
+    }
+
+    /// With trailers the last body callback does not say that it is the last, and without this callback the host
+    /// would let an unjudged request go.
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        let (Some(gate), Some(admitted)) = (self.gate.clone(), self.take_held()) else {
+            return Action::Continue;
+        };
+        self.finish(&gate, admitted, self.body_seen)
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
+        match &self.state {
+            State::Released(hook) => {
+                let hook = Arc::clone(hook);
+                self.answer(&hook, end_of_stream)
+            }
+            State::Held(_) if self.body_seen == 0 && self.is_request_timeout() => {
+                let (Some(gate), Some(admitted)) = (self.gate.clone(), self.take_held()) else {
+                    return Action::Continue;
+                };
+                let reason = Reason::HostMisconfigured;
+                gate.count_refusal(Some(admitted.hook()), reason);
+                gate.log_refusal(
+                    Some(admitted.hook()),
+                    reason,
+                    self.source_address().as_deref(),
+                    None,
+                );
+                self.replace_answer(Err(reason), end_of_stream)
+            }
+            _ => Action::Continue,
+        }
+    }
+
+    fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
+        if let State::Replaced(body) = &mut self.state {
+            // The first chunk becomes the whole body, every further one nothing.
+            let body = std::mem::take(body);
+            self.set_http_response_body(0, size, body.as_bytes());
+        }
+        Action::Continue
+    }
+}
+
+impl Exchange {
+    fn take_held(&mut self) -> Option<Admitted> {
+        match std::mem::replace(&mut self.state, State::Untouched) {
+            State::Held(admitted) => Some(admitted),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// Judges the whole delivery. Its body is read once, here.
+    fn finish(&mut self, gate: &Gate, admitted: Admitted, size: usize) -> Action {
+        let body = if size == 0 {
+            None
+        } else {
+            self.get_http_request_body(0, size)
+        };
+        let judged = policy::accept(admitted, &body.unwrap_or_default());
+        self.settle(gate, judged)
+    }
+
+    fn settle(&mut self, gate: &Gate, judged: Result<Delivery, Refusal>) -> Action {
+        match judged {
+            Ok(delivery) => self.forward(gate, &delivery),
+            Err(refusal) => self.refuse(gate, &refusal),
+        }
+    }
+
+    /// Sets the headers, upon which the host chooses the route again, and lets the request go on.
+    fn forward(&mut self, gate: &Gate, delivery: &Delivery) -> Action {
+        for (name, value) in forward::headers(delivery) {
+            self.set_http_request_header_bytes(name, Some(value.as_bytes()));
+        }
+        gate.metrics.borrow_mut().count_delivery(delivery);
+        self.state = match delivery.verdict() {
+            Verdict::Accepted => State::Released(Arc::clone(delivery.hook())),
+            Verdict::Observed => State::Untouched,
+        };
+        Action::Continue
+    }
+
+    fn refuse(&mut self, gate: &Gate, refusal: &Refusal) -> Action {
+        let Refusal {
+            hook,
+            reason,
+            generation_id,
+        } = refusal;
+        // For the access log alone: a refused request goes nowhere.
+        if let Some(hook) = hook {
+            self.set_http_request_header_bytes("blobgate-hook", Some(hook.name.as_bytes()));
+        }
+        if let Some(id) = generation_id {
+            self.set_http_request_header_bytes("blobgate-generation-id", Some(id.to_string().as_bytes()));
+        }
+        gate.count_refusal(hook.as_ref(), *reason);
+        gate.log_refusal(
+            hook.as_ref(),
+            *reason,
+            self.source_address().as_deref(),
+            *generation_id,
+        );
+        self.state = State::Untouched;
+        let mut headers = vec![
+            ("content-type", answer::PROBLEM_TYPE),
+            ("blobgate-reason", reason.code()),
+        ];
+        if *reason == Reason::MethodNotAllowed {
+            headers.push(("allow", "POST"));
+        }
+        // Queued by the host, and our own response callbacks still run on it.
+        self.send_http_response(
+            reason.status().into(),
+            headers,
+            Some(answer::problem(*reason).as_bytes()),
+        );
+        Action::Pause
+    }
+
+    /// The sender hears 200 or 503, whatever the upstream said.
+    fn answer(&mut self, hook: &Hook, end_of_stream: bool) -> Action {
+        let status = self.get_http_response_header_bytes(":status").unwrap_or_default();
+        let judged = answer::check(&status);
+        match hook.answers {
+            Answers::Receipt => self.replace_answer(judged, end_of_stream),
+            Answers::Status if status == b"200" => Action::Continue,
+            Answers::Status => {
+                self.set_status(judged);
+                for name in answer::REMOVED {
+                    self.remove_http_response_header(name);
+                }
+                if end_of_stream {
+                    // A 304 may carry the length of a body that it does not have: as a 503 that hangs the client.
+                    self.remove_http_response_header("content-length");
+                }
+                Action::Continue
+            }
+        }
+    }
+
+    /// Answers with a body of ours.
+    fn replace_answer(&mut self, judged: Result<(), Reason>, end_of_stream: bool) -> Action {
+        let (status, media_type, body) = match judged {
+            Ok(()) => (200, answer::RECEIPT_TYPE, answer::RECEIPT.to_owned()),
+            Err(reason) => (reason.status(), answer::PROBLEM_TYPE, answer::problem(reason)),
+        };
+        if end_of_stream {
+            // Only here may a new answer replace the upstream's: one with a body would be reset, and its connection
+            // closed. And only so can a body be added: a 204's client would hang.
+            self.state = State::Untouched;
+            let mut headers = vec![("content-type", media_type)];
+            headers.extend(judged.err().map(|reason| ("blobgate-reason", reason.code())));
+            self.send_http_response(status.into(), headers, Some(body.as_bytes()));
+            return Action::Pause;
+        }
+        self.set_status(judged);
+        for (name, _) in self.get_http_response_headers_bytes() {
+            if !matches!(name.as_str(), ":status" | "date" | "blobgate-reason") {
+                self.remove_http_response_header(&name);
+            }
+        }
+        self.set_http_response_header_bytes("content-type", Some(media_type.as_bytes()));
+        self.state = State::Replaced(body);
+        Action::Continue
+    }
+
+    fn set_status(&self, judged: Result<(), Reason>) {
+        let status = judged.map_or_else(Reason::status, |()| 200).to_string();
+        self.set_http_response_header_bytes(":status", Some(status.as_bytes()));
+        if let Err(reason) = judged {
+            self.set_http_response_header_bytes("blobgate-reason", Some(reason.code().as_bytes()));
+        }
+    }
+
+    /// Envoy's own answer to a request whose body it never showed to the filter. A client that stalls gets 408.
+    fn is_request_timeout(&self) -> bool {
+        self.get_http_response_header_bytes(":status").as_deref() == Some(b"504")
+            && self.get_property(vec!["response", "code_details"]).as_deref()
+                == Some(b"request_overall_timeout")
+    }
+
+    fn source_address(&self) -> Option<Bytes> {
+        self.get_property(vec!["source", "address"])
+    }
+}
+
+#[cfg(feature = "crash-test")]
+#[expect(clippy::panic, reason = "the tests' own module, never the shipped one")]
+fn crash_if_asked(headers: &Headers) {
+    if headers.first("x-crash-test") == b"headers" {
+        panic!("asked to crash");
+    }
+}
+
+impl Gate {
+    fn count_refusal(&self, hook: Option<&Arc<Hook>>, reason: Reason) {
+        self.metrics
+            .borrow_mut()
+            .count_refusal(hook.map(|hook| hook.name.as_str()), reason);
+    }
+
+    /// Writes the line of a refusal, unless this second has had its share of them.
+    fn log_refusal(
+        &self,
+        hook: Option<&Arc<Hook>>,
+        reason: Reason,
+        source: Option<&[u8]>,
+        generation_id: Option<GenerationId>,
+    ) {
+        let left_out =
+            self.log
+                .borrow_mut()
+                .refused(hook.map(|hook| hook.name.as_str()), reason, source, generation_id);
+        if left_out == LeftOut::First {
+            // Until their count is told. Only the root context of the SDK offers this call.
+            let _ = hostcalls::set_tick_period(Duration::from_secs(1));
+        }
+    }
+}

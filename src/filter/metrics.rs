@@ -1,0 +1,130 @@
+//! Counters. Labels are part of a counter's name, `.key=value`, and `stats_tags` in `envoy.yaml` takes them out.
+
+use crate::Reason;
+use crate::event::Kind;
+use crate::policy::{Delivery, Verdict};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::MetricType;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// The counters of one worker. A counter is defined on first use, for a name that is known costs one host call.
+pub(super) struct Metrics {
+    environment: String,
+    ids: BTreeMap<Counter, u32>,
+}
+
+/// A counter and its labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Counter {
+    Delivery {
+        hook: String,
+        event: Option<Kind>,
+        verdict: Option<Verdict>,
+        reason: Option<Reason>,
+    },
+    Drift {
+        hook: String,
+        field: &'static str,
+    },
+    Observed {
+        hook: String,
+        reason: Reason,
+    },
+}
+
+impl Metrics {
+    /// Sets the gauge that tells the module's version.
+    pub(super) fn new(environment: &str) -> Self {
+        let info = format!(
+            "blobgate_info.environment={environment}.version={}",
+            env!("CARGO_PKG_VERSION")
+        );
+        if let Ok(id) = hostcalls::define_metric(MetricType::Gauge, &info) {
+            let _ = hostcalls::record_metric(id, 1);
+        }
+        Self {
+            environment: environment.to_owned(),
+            ids: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn count_delivery(&mut self, delivery: &Delivery) {
+        let hook = &delivery.hook().name;
+        for reason in delivery.observed() {
+            self.add(Counter::Observed {
+                hook: hook.clone(),
+                reason: *reason,
+            });
+        }
+        for field in delivery.event().map_or(&[][..], |event| event.drift.names()) {
+            self.add(Counter::Drift {
+                hook: hook.clone(),
+                field,
+            });
+        }
+        self.add(Counter::Delivery {
+            hook: hook.clone(),
+            event: delivery.event().map(|event| event.kind),
+            verdict: Some(delivery.verdict()),
+            reason: delivery.reason(),
+        });
+    }
+
+    pub(super) fn count_refusal(&mut self, hook: Option<&str>, reason: Reason) {
+        let hook = hook.unwrap_or("-").to_owned();
+        self.add(Counter::Delivery {
+            hook,
+            event: None,
+            verdict: None,
+            reason: Some(reason),
+        });
+    }
+
+    fn add(&mut self, counter: Counter) {
+        let id = match self.ids.get(&counter) {
+            Some(id) => *id,
+            None => {
+                let Ok(id) = hostcalls::define_metric(MetricType::Counter, &counter.name(&self.environment))
+                else {
+                    return;
+                };
+                self.ids.insert(counter, id);
+                id
+            }
+        };
+        let _ = hostcalls::increment_metric(id, 1);
+    }
+}
+
+impl Counter {
+    fn name(&self, environment: &str) -> String {
+        let mut name = String::new();
+        let _ = match self {
+            Counter::Delivery {
+                hook,
+                event,
+                verdict,
+                reason,
+            } => write!(
+                name,
+                "blobgate_deliveries_total.environment={environment}.hook={hook}.event={}.verdict={}.reason={}",
+                event.map_or("-", Kind::name),
+                verdict.map_or("refused", Verdict::name),
+                reason.map_or("-", Reason::code),
+            ),
+            Counter::Drift { hook, field } => write!(
+                name,
+                "blobgate_drift_total.environment={environment}.hook={hook}.field={}",
+                // A dot would end the label.
+                field.replace('.', "/"),
+            ),
+            Counter::Observed { hook, reason } => write!(
+                name,
+                "blobgate_observed_total.environment={environment}.hook={hook}.reason={}",
+                reason.code(),
+            ),
+        };
+        name
+    }
+}

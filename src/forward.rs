@@ -1,0 +1,69 @@
+//! Stage 11: what a service is told, in headers.
+
+use crate::event::{Event, Failure};
+use crate::policy::{Delivery, Verdict};
+use std::borrow::Cow;
+
+/// The version of this table of headers, in `blobgate-contract`.
+const CONTRACT: &str = "1";
+
+/// The headers to set on a delivery before it goes on. Every value is visible ASCII.
+pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
+    let hook = delivery.hook();
+    // Nine at most of a completed delivery, and failures are not the rule.
+    let mut set: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(9);
+    set.push(("blobgate-verdict", delivery.verdict().name().into()));
+    set.push(("blobgate-hook", hook.name.as_str().into()));
+    set.push(("blobgate-dialect", hook.dialect.name().into()));
+    set.push(("blobgate-contract", CONTRACT.into()));
+    if let Some(reason) = delivery.reason() {
+        set.push(("blobgate-reason", reason.code().into()));
+    }
+    if !delivery.observed().is_empty() {
+        set.push((
+            "blobgate-observed",
+            join(delivery.observed().iter().map(|reason| reason.code())),
+        ));
+    }
+    if let Some(event) = delivery.event() {
+        set.push(("blobgate-event", event.kind.name().into()));
+        set.push(("blobgate-generation-id", event.generation_id.to_string().into()));
+        set.push(("idempotency-key", event.idempotency_key(hook.dialect).into()));
+        about_failure(event, &mut set);
+        if !event.drift.is_empty() {
+            set.push(("blobgate-drift", join(event.drift.names().iter().copied())));
+        }
+    }
+    set
+}
+
+/// The `content-type` to set, if any: what was accepted is JSON, whatever its sender called it.
+pub fn content_type(delivery: &Delivery) -> Option<&'static str> {
+    const JSON: &str = "application/json";
+    (delivery.verdict() == Verdict::Accepted).then_some(JSON)
+}
+
+fn about_failure<'a>(event: &'a Event, set: &mut Vec<(&'static str, Cow<'a, str>)>) {
+    let Some(Failure {
+        code,
+        class,
+        retryable,
+    }) = &event.failure
+    else {
+        return;
+    };
+    if let Some(code) = code {
+        set.push(("blobgate-error-code", code.as_str().into()));
+    }
+    set.push(("blobgate-error-class", class.name().into()));
+    if let Some(retryable) = retryable {
+        set.push((
+            "blobgate-error-retryable",
+            if *retryable { "true" } else { "false" }.into(),
+        ));
+    }
+}
+
+fn join(codes: impl Iterator<Item = &'static str>) -> Cow<'static, str> {
+    codes.collect::<Vec<_>>().join(",").into()
+}

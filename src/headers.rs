@@ -1,0 +1,84 @@
+//! Request headers as bytes, and the only way to one that decides something.
+
+/// The headers of a request as the host lists them: names in lower case, values as raw bytes, repeats apart.
+#[derive(Clone, Debug, Default)]
+pub struct Headers(Vec<(String, Vec<u8>)>);
+
+/// A header that decides something has more than one value, or one that is not text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotOne;
+
+impl Headers {
+    /// Takes the host's list as it is.
+    pub fn new(list: Vec<(String, Vec<u8>)>) -> Self {
+        Self(list)
+    }
+
+    /// The one value of `name`, or `None` where the header is absent.
+    ///
+    /// # Errors
+    /// [`NotOne`] for a repeated header and for a value outside visible ASCII and space. A comma counts as a
+    /// repeat: Envoy joins some repeated headers (`content-encoding`, `x-forwarded-proto`) into `a,b`.
+    pub fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, NotOne> {
+        let mut values = self.all(name);
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        if values.next().is_some() || value.contains(&b',') {
+            return Err(NotOne);
+        }
+        if !value.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+            return Err(NotOne);
+        }
+        std::str::from_utf8(value).map(Some).map_err(|_| NotOne)
+    }
+
+    /// The first value of `name`, raw, or nothing: for the pseudo-headers, of which HTTP allows one.
+    pub fn first(&self, name: &str) -> &[u8] {
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or(&[], |(_, value)| value.as_slice())
+    }
+
+    /// Takes out what `keep` does not name.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.0.retain(|(name, _)| keep(name));
+    }
+
+    /// Every value of `name`, raw.
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.0
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_slice())
+    }
+
+    /// Every name, once for each time it stands there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn one(values: &[&[u8]], expected: Result<Option<&str>, NotOne>) {
+        let headers = Headers::new(values.iter().map(|v| ("x".to_owned(), v.to_vec())).collect());
+        assert_eq!(headers.one("x"), expected);
+    }
+
+    #[test]
+    fn absent_present_repeated_and_not_text_differ() {
+        one(&[], Ok(None));
+        one(&[b""], Ok(Some("")));
+        one(&[b"https"], Ok(Some("https")));
+        one(&[b"a", b"a"], Err(NotOne));
+        one(&[b"a,b"], Err(NotOne));
+        one(&[b"\xff"], Err(NotOne));
+        one(&["ä".as_bytes()], Err(NotOne));
+        one(&[b"a\tb"], Err(NotOne));
+    }
+}

@@ -1,0 +1,319 @@
+//! Stage 7: strict JSON under limits.
+
+use crate::Reason;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+
+/// A JSON value. Strings borrow from the text where they contain no escape.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// `null`
+    Null,
+    /// `true`, `false`
+    Bool(bool),
+    /// Any number, as the nearest double.
+    Number(f64),
+    /// A string.
+    String(Cow<'a, str>),
+    /// An array.
+    Array(Vec<Value<'a>>),
+    /// An object, in the order of the text, without a repeated key.
+    Object(Vec<(Cow<'a, str>, Value<'a>)>),
+}
+
+/// Keys that a reader of the text knows, each with the object that is expected below it.
+pub type Known = &'static [(&'static str, Option<&'static KnownBelow>)];
+
+/// What [`Known`] says of a nested object.
+#[derive(Debug)]
+pub struct KnownBelow(pub Known);
+
+/// Reads exactly one JSON value from `text`.
+///
+/// `max_depth` counts nested arrays and objects, the outermost being 1. Two keys of one object are equal if they are
+/// after case folding, since some readers compare them so (Go's encoding/json, .NET's Newtonsoft); for the same
+/// reason a key may differ from a `known` one only by more than case.
+///
+/// # Errors
+/// What comes first in the text: [`Reason::JsonInvalid`] (also for bytes that are not UTF-8, lone surrogates,
+/// numbers beyond a double, anything after the value), [`Reason::JsonTooDeep`], [`Reason::JsonDuplicateKey`].
+pub fn parse<'a>(text: &'a [u8], max_depth: usize, known: Known) -> Result<Value<'a>, Reason> {
+    let failed = Cell::new(Reason::JsonInvalid);
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    // serde_json's own limit of 128 is above every configurable depth.
+    let reader = Reader {
+        depth_left: max_depth,
+        known,
+        failed: &failed,
+    };
+    let value = reader.deserialize(&mut deserializer).map_err(|_| failed.get())?;
+    deserializer.end().map_err(|_| Reason::JsonInvalid)?;
+    Ok(value)
+}
+
+impl<'a> Value<'a> {
+    /// The text of a string.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of an object's key.
+    pub fn field(&self, key: &str) -> Option<&Value<'a>> {
+        match self {
+            Value::Object(fields) => fields
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value),
+            _ => None,
+        }
+    }
+}
+
+/// Reads one value, and tells through `failed` which rule of ours ended the reading.
+#[derive(Clone, Copy)]
+struct Reader<'f> {
+    depth_left: usize,
+    known: Known,
+    failed: &'f Cell<Reason>,
+}
+
+impl<'f> Reader<'f> {
+    fn fail<E: Error>(self, reason: Reason) -> E {
+        self.failed.set(reason);
+        E::custom("")
+    }
+
+    fn below<E: Error>(self) -> Result<Self, E> {
+        match self.depth_left.checked_sub(1) {
+            Some(depth_left) => Ok(Self {
+                depth_left,
+                known: &[],
+                ..self
+            }),
+            None => Err(self.fail(Reason::JsonTooDeep)),
+        }
+    }
+
+    /// What is known below `key`, unless it is a known key in another case.
+    fn known_below<E: Error>(self, key: &str) -> Result<Known, E> {
+        if let Some((_, below)) = self.known.iter().find(|(name, _)| *name == key) {
+            return Ok(below.map_or(&[], |below| below.0));
+        }
+        let folded = fold(key);
+        if self.known.iter().any(|(name, _)| *name == folded) {
+            return Err(self.fail(Reason::JsonDuplicateKey));
+        }
+        Ok(&[])
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value<'de>, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Bool(value))
+    }
+
+    #[expect(
+        clippy::as_conversions,
+        reason = "the nearest double is what Value::Number promises"
+    )]
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value<'de>, E> {
+        Ok(Value::Number(value as f64))
+    }
+
+    #[expect(
+        clippy::as_conversions,
+        reason = "the nearest double is what Value::Number promises"
+    )]
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Number(value as f64))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value<'de>, E> {
+        Ok(Value::Number(value))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::String(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value<'de>, E> {
+        Ok(Value::String(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Value<'de>, A::Error> {
+        let item = self.below()?;
+        let mut items = Vec::new();
+        while let Some(value) = array.next_element_seed(item)? {
+            items.push(value);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value<'de>, A::Error> {
+        let item = self.below()?;
+        let mut fields: Vec<(Cow<'de, str>, Value<'de>)> = Vec::new();
+        while let Some(key) = object.next_key_seed(Key)? {
+            let known = self.known_below(&key)?;
+            fields.push((key, object.next_value_seed(Reader { known, ..item })?));
+        }
+        let mut keys: Vec<Cow<'_, str>> = fields.iter().map(|(key, _)| fold(key)).collect();
+        keys.sort_unstable();
+        if keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+            return Err(self.fail(Reason::JsonDuplicateKey));
+        }
+        Ok(Value::Object(fields))
+    }
+}
+
+/// Reads a key, borrowed where it has no escape.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, key: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+/// The key as a reader sees it that ignores case: upper, then lower, so that `ſ` is `s` and the Kelvin sign is `k`.
+fn fold(key: &str) -> Cow<'_, str> {
+    if key
+        .bytes()
+        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
+    {
+        return Cow::Borrowed(key);
+    }
+    Cow::Owned(
+        key.chars()
+            .flat_map(char::to_uppercase)
+            .flat_map(char::to_lowercase)
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BELOW: KnownBelow = KnownBelow(&[("message", None)]);
+    const KNOWN: Known = &[("status", None), ("kind", None), ("error", Some(&BELOW))];
+
+    #[track_caller]
+    fn bad(text: impl AsRef<[u8]>, expected: Reason) {
+        assert_eq!(parse(text.as_ref(), 3, KNOWN), Err(expected));
+    }
+
+    #[track_caller]
+    fn good(text: &str) -> Value<'_> {
+        parse(text.as_bytes(), 3, KNOWN).unwrap()
+    }
+
+    #[test]
+    fn one_value_and_nothing_else() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "{}x",
+            "{} {}",
+            "[1,]",
+            "{\"a\":1,}",
+            "'a'",
+            "nul",
+            "\u{feff}{}",
+            "01",
+            "NaN",
+            "{a:1}",
+        ] {
+            bad(text, Reason::JsonInvalid);
+        }
+        for text in ["\"\\ud800\"", "\"a\nb\"", "1e999", "\"\\x41\""] {
+            bad(text, Reason::JsonInvalid);
+        }
+        bad(b"\"\xff\"", Reason::JsonInvalid);
+        bad(b"\"\xc0\xaf\"", Reason::JsonInvalid);
+        bad(b"{}\0", Reason::JsonInvalid);
+        assert_eq!(good(" {} \n"), Value::Object(vec![]));
+        assert_eq!(good("\"\\u0000\\ud83d\\ude00\"").as_text(), Some("\0😀"));
+        assert_eq!(good("-0.5e1"), Value::Number(-5.0));
+        assert_eq!(
+            good("18446744073709551616"),
+            Value::Number(18_446_744_073_709_551_616.0)
+        );
+    }
+
+    #[test]
+    fn depth_counts_arrays_and_objects() {
+        good("[[[1]]]");
+        good("{\"a\":{\"b\":{}}}");
+        bad("[[[[]]]]", Reason::JsonTooDeep);
+        bad("{\"a\":[{\"b\":{}}]}", Reason::JsonTooDeep);
+        bad("[".repeat(60_000), Reason::JsonTooDeep);
+    }
+
+    #[test]
+    fn keys_are_compared_without_case() {
+        good("{\"a\":{\"x\":1},\"b\":{\"x\":1}}");
+        for text in [
+            "{\"a\":1,\"a\":1}",
+            "{\"a\":1,\"A\":1}",
+            "{\"a\":1,\"\\u0061\":2}",
+            "{\"x\":[{\"ä\":1,\"Ä\":1}]}",
+            "{\"Status\":1}",
+            "{\"ſtatus\":1}",
+            "{\"\u{212a}ind\":1}",
+            "{\"error\":{\"MESSAGE\":1}}",
+        ] {
+            bad(text, Reason::JsonDuplicateKey);
+        }
+        good("{\"details\":{\"Message\":1}}");
+        good("{\"status_\":1,\"message\":1,\"error\":[{\"Message\":1}]}");
+    }
+
+    #[test]
+    fn what_comes_first_in_the_text_is_the_reason() {
+        bad("[[[[]]]", Reason::JsonTooDeep);
+        bad("{\"a\":1,\"a\":2}x", Reason::JsonDuplicateKey);
+        bad("{\"a\":x,\"a\":2}", Reason::JsonInvalid);
+    }
+}

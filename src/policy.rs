@@ -1,0 +1,290 @@
+//! The whole policy: [`admit`] judges the head, [`accept`] the whole delivery. Pure: everything is an argument.
+
+use crate::config::{ConfigError, Node, not_in_this_version};
+use crate::dialect::Unfit;
+use crate::event::{self, Event, GenerationId};
+use crate::headers::Headers;
+use crate::hook::{self, Check, Hook, Mode};
+use crate::{Reason, json, request, source, transport};
+use std::sync::Arc;
+
+/// Judges the head of a delivery, after [`crate::clean`].
+///
+/// # Errors
+/// A [`Refusal`] with the first flaw in stage order. A hook in observe mode refuses nothing: there the flaw goes
+/// with the delivery.
+pub fn admit(hooks: &[Arc<Hook>], head: &Head<'_>) -> Result<Admitted, Refusal> {
+    let hook = hook::find(hooks, head.path).map_err(|reason| Refusal {
+        hook: None,
+        reason,
+        generation_id: None,
+    })?;
+    let mut observed = Vec::new();
+    let flaw = check_head(hook, head, &mut observed).err();
+    let announces_json = request::announces_json(head);
+    let admitted = Admitted {
+        hook: Arc::clone(hook),
+        flaw,
+        observed,
+        announces_json,
+    };
+    match (flaw, hook.mode) {
+        (Some(reason), Mode::Enforce) => Err(admitted.refuse(reason, None)),
+        _ => Ok(admitted),
+    }
+}
+
+fn check_head(hook: &Hook, head: &Head<'_>, observed: &mut Vec<Reason>) -> Result<(), Reason> {
+    transport::check(&hook.transport, head)?;
+    apply(
+        hook.checks.source,
+        source::check(&hook.source, &hook.transport, head),
+        observed,
+    )?;
+    request::check(hook.max_body_bytes, head)
+}
+
+/// Judges the whole delivery once its last byte is there.
+///
+/// # Errors
+/// A [`Refusal`] with the first flaw in stage order, unless the hook is in observe mode.
+pub fn accept(admitted: Admitted, body: &[u8]) -> Result<Delivery, Refusal> {
+    let judged = check_body(&admitted, body);
+    let flaw = admitted.flaw.or(judged.as_ref().err().map(|unfit| unfit.reason));
+    match (admitted.hook.mode, judged, flaw) {
+        (Mode::Enforce, Err(unfit), _) => Err(admitted.refuse(unfit.reason, unfit.generation_id)),
+        (Mode::Enforce, Ok(event), _) => Ok(admitted.deliver(Verdict::Accepted, None, Some(event))),
+        (Mode::Observe, judged, flaw) => Ok(admitted.deliver(Verdict::Observed, flaw, judged.ok())),
+    }
+}
+
+fn check_body(admitted: &Admitted, body: &[u8]) -> Result<Event, Unfit> {
+    let hook = &admitted.hook;
+    check_size(admitted, body.len())?;
+    if body.is_empty() {
+        return Err(Reason::BodyMissing.into());
+    }
+    let payload = json::parse(body, hook.max_depth, hook.dialect.known())?;
+    let mut claim = hook.dialect.read(&payload)?;
+    claim.drift.expect("content-type", admitted.announces_json);
+    let generation_id = GenerationId::parse(claim.generation_id);
+    hook.schema.check(&claim.drift).map_err(|reason| Unfit {
+        reason,
+        generation_id,
+    })?;
+    event::check(claim)
+}
+
+/// Judges the size of what has arrived so far, so that too much of it is never waited for.
+///
+/// # Errors
+/// [`Reason::BodyTooLarge`].
+pub fn check_size(admitted: &Admitted, so_far: usize) -> Result<(), Reason> {
+    if so_far <= admitted.hook.max_body_bytes {
+        Ok(())
+    } else {
+        Err(Reason::BodyTooLarge)
+    }
+}
+
+/// Ends a delivery that is not read to its end.
+///
+/// # Errors
+/// A [`Refusal`] with the first flaw, unless the hook is in observe mode.
+pub fn give_up(admitted: Admitted, reason: Reason) -> Result<Delivery, Refusal> {
+    let reason = admitted.flaw.unwrap_or(reason);
+    match admitted.hook.mode {
+        Mode::Enforce => Err(admitted.refuse(reason, None)),
+        Mode::Observe => Ok(admitted.deliver(Verdict::Observed, Some(reason), None)),
+    }
+}
+
+/// Runs a check as it is set: in observe it only leaves its mark.
+fn apply(check: Check, judged: Result<(), Reason>, observed: &mut Vec<Reason>) -> Result<(), Reason> {
+    match (check, judged) {
+        (Check::Observe, Err(reason)) => {
+            observed.push(reason);
+            Ok(())
+        }
+        (_, judged) => judged,
+    }
+}
+
+/// What the gate knows of a request before its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// `:method`.
+    pub method: &'a [u8],
+    /// `:path`, with its query.
+    pub path: &'a [u8],
+    /// Every header, cleaned.
+    pub headers: &'a Headers,
+    /// Whether this hop is encrypted.
+    pub hop: Hop,
+    /// Envoy's `source.address`, with its port.
+    pub source: Option<&'a [u8]>,
+    /// The direct peer's address, without a port. Only a hook behind a proxy asks for it.
+    pub peer: Option<&'a [u8]>,
+    /// Whether a body follows.
+    pub ending: Ending,
+}
+
+/// How the request reached this Envoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// Over TLS.
+    Tls,
+    /// In plaintext.
+    Plaintext,
+}
+
+/// Where the request ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With its head.
+    Here,
+    /// After a body or trailers.
+    Later,
+}
+
+/// Whose word counts (`trust`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Nobody proves anything: whoever passes the other checks is believed.
+    Open,
+}
+
+impl Trust {
+    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        match node.as_text() {
+            Some("open") => Ok(Trust::Open),
+            _ => Err(not_in_this_version(node, "open")),
+        }
+    }
+}
+
+/// A head that may be followed by a body: the only way to have a body judged.
+#[derive(Debug)]
+pub struct Admitted {
+    hook: Arc<Hook>,
+    flaw: Option<Reason>,
+    observed: Vec<Reason>,
+    announces_json: bool,
+}
+
+impl Admitted {
+    /// The hook that it came to.
+    pub fn hook(&self) -> &Arc<Hook> {
+        &self.hook
+    }
+
+    fn deliver(self, verdict: Verdict, reason: Option<Reason>, event: Option<Event>) -> Delivery {
+        Delivery {
+            hook: self.hook,
+            verdict,
+            reason,
+            event,
+            observed: self.observed,
+        }
+    }
+
+    fn refuse(&self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
+        Refusal {
+            hook: Some(Arc::clone(&self.hook)),
+            reason,
+            generation_id,
+        }
+    }
+}
+
+/// A judged delivery: the only way to forward one.
+#[derive(Debug)]
+pub struct Delivery {
+    hook: Arc<Hook>,
+    verdict: Verdict,
+    reason: Option<Reason>,
+    event: Option<Event>,
+    observed: Vec<Reason>,
+}
+
+impl Delivery {
+    /// The hook that it came to.
+    pub fn hook(&self) -> &Arc<Hook> {
+        &self.hook
+    }
+
+    /// How it was judged.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Why it would not have been accepted.
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// What it says, where that is readable.
+    pub fn event(&self) -> Option<&Event> {
+        self.event.as_ref()
+    }
+
+    /// Which checks in observe mode did not hold.
+    pub fn observed(&self) -> &[Reason] {
+        &self.observed
+    }
+}
+
+/// How a forwarded delivery was judged: the value of `blobgate-verdict`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Everything holds.
+    Accepted,
+    /// The hook only observes.
+    Observed,
+}
+
+impl Verdict {
+    /// The value of `blobgate-verdict`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::Accepted => "accepted",
+            Verdict::Observed => "observed",
+        }
+    }
+}
+
+/// A delivery that goes nowhere.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The hook, unless its path belongs to none.
+    pub hook: Option<Arc<Hook>>,
+    /// The first flaw.
+    pub reason: Reason,
+    /// The generation, once it is known.
+    pub generation_id: Option<GenerationId>,
+}
+
+impl From<Reason> for Unfit {
+    fn from(reason: Reason) -> Self {
+        Unfit {
+            reason,
+            generation_id: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl<'a> Head<'a> {
+    /// A head without a flaw, for tests to spoil.
+    pub(crate) fn of(headers: &'a Headers) -> Self {
+        Head {
+            method: b"POST",
+            path: b"/webhook",
+            headers,
+            hop: Hop::Tls,
+            source: Some(b"127.0.0.1:4000"),
+            peer: None,
+            ending: Ending::Later,
+        }
+    }
+}

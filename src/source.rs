@@ -1,0 +1,281 @@
+//! Stage 3: the client's address is in the allowlist.
+
+use crate::Reason;
+use crate::config::{ConfigError, Node};
+use crate::policy::Head;
+use crate::transport::Transport;
+use ipnet::{IpNet, Ipv4Net};
+use std::net::{IpAddr, SocketAddr};
+
+/// Which addresses may call a hook (`source`).
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Every address, in words.
+    Any,
+    /// These.
+    In(Ranges),
+}
+
+impl Source {
+    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        match node.as_text() {
+            Some("any") => Ok(Source::Any),
+            _ => Ranges::parse(node).map(Source::In),
+        }
+    }
+}
+
+/// Decides on the client's address.
+///
+/// # Errors
+/// [`Reason::SourceDenied`] for an address off the list or unreadable, and for port 0 where no proxy is configured:
+/// there the address is the word of an `x-forwarded-for` that anybody can send.
+pub fn check(source: &Source, transport: &Transport, head: &Head<'_>) -> Result<(), Reason> {
+    let Source::In(ranges) = source else { return Ok(()) };
+    let address = head.source.and_then(socket_address).ok_or(Reason::SourceDenied)?;
+    if address.port() == 0 && !transport.is_behind_proxy() {
+        return Err(Reason::SourceDenied);
+    }
+    if ranges.contains(address.ip()) {
+        Ok(())
+    } else {
+        Err(Reason::SourceDenied)
+    }
+}
+
+/// Envoy's `source.address`: `1.2.3.4:5`, `[2001:db8::1]:5`, `[fe80::1%2]:5`.
+fn socket_address(text: &[u8]) -> Option<SocketAddr> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A set of addresses. Looking one up takes the logarithm of the number of ranges.
+#[derive(Clone, Debug)]
+pub struct Ranges {
+    v4: Intervals<u32>,
+    v6: Intervals<u128>,
+}
+
+impl Ranges {
+    /// Whether an address is in the set. A v4-mapped v6 address is its v4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => self.v4.contains(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.contains(v6.to_bits()),
+        }
+    }
+
+    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        let items =
+            node.list("a list of addresses and ranges such as [203.0.113.0/24, \"2001:db8::/32\"], or any")?;
+        if items.is_empty() {
+            return Err(node.wrong("at least one address or range"));
+        }
+        let mut nets = Vec::with_capacity(items.len());
+        for item in items {
+            nets.push(parse_net(&item)?);
+        }
+        Ok(Self::of(&nets))
+    }
+
+    fn of(nets: &[IpNet]) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for net in nets {
+            match net {
+                IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits())),
+                IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits())),
+            }
+        }
+        Self {
+            v4: Intervals::of(v4),
+            v6: Intervals::of(v6),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_texts(texts: &[&str]) -> Self {
+        Self::of(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>())
+    }
+}
+
+fn parse_net(node: &Node<'_>) -> Result<IpNet, ConfigError> {
+    const RIGHT: &str = "an address or range such as 203.0.113.7, 203.0.113.0/24 or \"2001:db8::/32\"";
+    let text = node.text(RIGHT)?;
+    let net = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse::<IpNet>().map_err(|_| node.wrong(RIGHT))?,
+    };
+    if net.trunc() != net {
+        return Err(node.wrong(&format!("the range's first address, {}", net.trunc())));
+    }
+    Ok(canonical(net))
+}
+
+/// A v4 range written in its v4-mapped v6 form is that v4 range.
+fn canonical(net: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let IpNet::V6(v6) = net else { return net };
+    let v4 = v6
+        .network()
+        .to_ipv4_mapped()
+        .zip(v6.prefix_len().checked_sub(MAPPED_BITS));
+    match v4.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok()) {
+        Some(v4) => IpNet::V4(v4),
+        None => net,
+    }
+}
+
+/// Sorted, disjoint, closed intervals.
+#[derive(Clone, Debug)]
+struct Intervals<T>(Vec<(T, T)>);
+
+impl<T: Ord + Copy> Intervals<T> {
+    fn of(mut intervals: Vec<(T, T)>) -> Self {
+        intervals.sort_unstable();
+        let mut disjoint: Vec<(T, T)> = Vec::with_capacity(intervals.len());
+        for (first, last) in intervals {
+            match disjoint.last_mut() {
+                Some(previous) if first <= previous.1 => previous.1 = previous.1.max(last),
+                _ => disjoint.push((first, last)),
+            }
+        }
+        Self(disjoint)
+    }
+
+    fn contains(&self, value: T) -> bool {
+        let after = self.0.partition_point(|(first, _)| *first <= value);
+        let last = after.checked_sub(1).and_then(|index| self.0.get(index));
+        last.is_some_and(|(_, last)| value <= *last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::headers::Headers;
+
+    #[track_caller]
+    fn source(ranges: &[&str], transport: &Transport, address: &str, expected: Result<(), Reason>) {
+        let headers = Headers::default();
+        let head = Head {
+            source: Some(address.as_bytes()),
+            ..Head::of(&headers)
+        };
+        assert_eq!(
+            check(&Source::In(Ranges::from_texts(ranges)), transport, &head),
+            expected,
+            "{address}"
+        );
+    }
+
+    #[test]
+    fn every_written_form_of_an_address() {
+        const DENIED: Result<(), Reason> = Err(Reason::SourceDenied);
+        let ranges = ["203.0.113.0/24", "198.51.100.7/32", "2001:db8::/32"];
+        for address in [
+            "203.0.113.0:1",
+            "203.0.113.255:65535",
+            "198.51.100.7:9",
+            "[2001:db8::1]:9",
+            "[2001:db8:ffff:ffff::%3]:9",
+            "[::ffff:203.0.113.9]:9",
+        ] {
+            source(&ranges, &Transport::TlsHere, address, Ok(()));
+        }
+        for address in [
+            "203.0.112.255:1",
+            "203.0.114.0:1",
+            "198.51.100.6:9",
+            "[2001:db9::]:9",
+            "[::ffff:203.0.114.9]:9",
+            "203.0.113.9",
+            "203.0.113.9:",
+            "203.0.113.9:70000",
+            "2001:db8::1:9",
+            "/var/run/socket",
+            "@abstract",
+            "envoy://internal/1",
+            "",
+        ] {
+            source(&ranges, &Transport::TlsHere, address, DENIED);
+        }
+    }
+
+    #[test]
+    fn port_0_is_a_headers_word() {
+        let proxied = Transport::BehindProxy(Ranges::from_texts(&["10.0.0.0/8"]));
+        source(
+            &["203.0.113.0/24"],
+            &Transport::TlsHere,
+            "203.0.113.9:0",
+            Err(Reason::SourceDenied),
+        );
+        source(
+            &["203.0.113.0/24"],
+            &Transport::Any,
+            "203.0.113.9:0",
+            Err(Reason::SourceDenied),
+        );
+        source(&["203.0.113.0/24"], &proxied, "203.0.113.9:0", Ok(()));
+        source(
+            &["203.0.113.0/24"],
+            &proxied,
+            "203.0.114.9:0",
+            Err(Reason::SourceDenied),
+        );
+    }
+
+    #[test]
+    fn a_v6_range_says_nothing_about_v4() {
+        source(
+            &["::/0"],
+            &Transport::TlsHere,
+            "203.0.113.9:1",
+            Err(Reason::SourceDenied),
+        );
+        source(&["::/0"], &Transport::TlsHere, "[2001:db8::1]:1", Ok(()));
+        source(
+            &["0.0.0.0/0"],
+            &Transport::TlsHere,
+            "[2001:db8::1]:1",
+            Err(Reason::SourceDenied),
+        );
+        source(
+            &["0.0.0.0/0"],
+            &Transport::TlsHere,
+            "[::ffff:203.0.113.9]:1",
+            Ok(()),
+        );
+    }
+
+    #[test]
+    fn a_mapped_range_is_its_v4_range() {
+        assert_eq!(
+            canonical("::ffff:10.0.0.0/104".parse().unwrap()),
+            "10.0.0.0/8".parse::<IpNet>().unwrap()
+        );
+        assert_eq!(
+            canonical("::/0".parse().unwrap()),
+            "::/0".parse::<IpNet>().unwrap()
+        );
+    }
+
+    #[test]
+    fn nested_and_overlapping_ranges_are_one() {
+        let ranges = [
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "10.255.255.255/32",
+            "11.0.0.0/8",
+            "10.0.0.0/8",
+        ];
+        for (address, expected) in [
+            ("9.255.255.255:1", Err(Reason::SourceDenied)),
+            ("10.0.0.0:1", Ok(())),
+            ("10.200.0.1:1", Ok(())),
+            ("11.255.255.255:1", Ok(())),
+            ("12.0.0.0:1", Err(Reason::SourceDenied)),
+        ] {
+            source(&ranges, &Transport::TlsHere, address, expected);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Stage 2: the delivery came over TLS, on this hop or, as a trusted proxy says, on the client's.
+
+use crate::Reason;
+use crate::config::{ConfigError, Node};
+use crate::policy::{Head, Hop};
+use crate::source::Ranges;
+
+/// What a hook asks of the connection (`transport`).
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// This hop used TLS.
+    TlsHere,
+    /// The direct peer is in these ranges, and its `x-forwarded-proto` says `https`.
+    BehindProxy(Ranges),
+    /// Plaintext is fine, in words.
+    Any,
+}
+
+impl Transport {
+    /// Whether client addresses come from a proxy's header, so that the source address has no port.
+    pub(crate) fn is_behind_proxy(&self) -> bool {
+        matches!(self, Transport::BehindProxy(_))
+    }
+
+    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        const RIGHT: &str = "tls_here, any or {behind_proxy: [address ranges]}";
+        match node.as_text() {
+            Some("tls_here") => Ok(Transport::TlsHere),
+            Some("any") => Ok(Transport::Any),
+            Some(_) => Err(node.wrong(RIGHT)),
+            None => {
+                let fields = node.fields(&["behind_proxy"], RIGHT)?;
+                let ranges =
+                    fields.required("behind_proxy", "a list of the proxies' addresses and ranges")?;
+                Ranges::parse(&ranges).map(Transport::BehindProxy)
+            }
+        }
+    }
+}
+
+/// Decides on the connection.
+///
+/// # Errors
+/// [`Reason::HttpsRequired`]. Behind a proxy also where the direct peer is unknown or not on the list: its
+/// `x-forwarded-for` would become the client address, so that anybody could write himself into the allowlist.
+pub fn check(transport: &Transport, head: &Head<'_>) -> Result<(), Reason> {
+    let encrypted = match transport {
+        Transport::Any => true,
+        Transport::TlsHere => head.hop == Hop::Tls,
+        Transport::BehindProxy(proxies) => {
+            head.peer
+                .and_then(peer_address)
+                .is_some_and(|peer| proxies.contains(peer))
+                && head.headers.one("x-forwarded-proto") == Ok(Some("https"))
+        }
+    };
+    if encrypted {
+        Ok(())
+    } else {
+        Err(Reason::HttpsRequired)
+    }
+}
+
+/// `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%`: an address without brackets.
+fn peer_address(peer: &[u8]) -> Option<std::net::IpAddr> {
+    let text = std::str::from_utf8(peer).ok()?;
+    let (address, _scope) = text.split_once('%').unwrap_or((text, ""));
+    address.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::headers::Headers;
+
+    #[track_caller]
+    fn behind(peer: Option<&str>, proto: &[&str], expected: Result<(), Reason>) {
+        let ranges = Ranges::from_texts(&["10.0.0.0/8", "fe80::/10"]);
+        let headers = Headers::new(
+            proto
+                .iter()
+                .map(|p| ("x-forwarded-proto".to_owned(), p.as_bytes().to_vec()))
+                .collect(),
+        );
+        let head = Head {
+            peer: peer.map(str::as_bytes),
+            ..Head::of(&headers)
+        };
+        assert_eq!(check(&Transport::BehindProxy(ranges), &head), expected);
+    }
+
+    #[test]
+    fn a_proxy_counts_only_from_its_own_address() {
+        const REFUSED: Result<(), Reason> = Err(Reason::HttpsRequired);
+        behind(Some("10.1.2.3"), &["https"], Ok(()));
+        behind(Some("::ffff:10.1.2.3"), &["https"], Ok(()));
+        behind(Some("fe80::1%2"), &["https"], Ok(()));
+        behind(Some("11.1.2.3"), &["https"], REFUSED);
+        behind(None, &["https"], REFUSED);
+        behind(Some(""), &["https"], REFUSED);
+        behind(Some("10.1.2.3"), &[], REFUSED);
+        behind(Some("10.1.2.3"), &["http"], REFUSED);
+        behind(Some("10.1.2.3"), &["HTTPS"], REFUSED);
+        behind(Some("10.1.2.3"), &["https", "https"], REFUSED);
+        behind(Some("10.1.2.3"), &["https,http"], REFUSED);
+    }
+}
