@@ -102,12 +102,19 @@ fn parse_net(node: &Node<'_>) -> Result<IpNet, ConfigError> {
     let text = node.text(RIGHT)?;
     let net = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
-        Err(_) => text.parse::<IpNet>().map_err(|_| node.wrong(RIGHT))?,
+        Err(_) => parse_range(text).ok_or_else(|| node.wrong(RIGHT))?,
     };
     if net.trunc() != net {
         return Err(node.wrong(&format!("the range's first address, {}", net.trunc())));
     }
     Ok(canonical(net))
+}
+
+/// ipnet alone takes `010.0.0.0/8`, of which nobody knows whether it is octal.
+fn parse_range(text: &str) -> Option<IpNet> {
+    let (address, _bits) = text.split_once('/')?;
+    address.parse::<IpAddr>().ok()?;
+    text.parse().ok()
 }
 
 /// A v4 range written in its v4-mapped v6 form is that v4 range.
