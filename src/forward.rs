@@ -2,6 +2,7 @@
 
 use crate::event::{Event, Failure};
 use crate::policy::{Delivery, Verdict};
+use crate::request::ContentType;
 use std::borrow::Cow;
 
 /// The version of this table of headers, in `blobgate-contract`.
@@ -16,6 +17,10 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
     set.push(("blobgate-hook", hook.name.as_str().into()));
     set.push(("blobgate-dialect", hook.dialect.name().into()));
     set.push(("blobgate-contract", CONTRACT.into()));
+    if delivery.verdict() == Verdict::Accepted && delivery.content_type() != ContentType::Json {
+        // What was accepted is JSON, whatever its sender called it.
+        set.push(("content-type", "application/json".into()));
+    }
     if let Some(reason) = delivery.reason() {
         set.push(("blobgate-reason", reason.code().into()));
     }
@@ -35,12 +40,6 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
         }
     }
     set
-}
-
-/// The `content-type` to set, if any: what was accepted is JSON, whatever its sender called it.
-pub fn content_type(delivery: &Delivery) -> Option<&'static str> {
-    const JSON: &str = "application/json";
-    (delivery.verdict() == Verdict::Accepted).then_some(JSON)
 }
 
 fn about_failure<'a>(event: &'a Event, set: &mut Vec<(&'static str, Cow<'a, str>)>) {

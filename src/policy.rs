@@ -5,6 +5,7 @@ use crate::dialect::Unfit;
 use crate::event::{self, Event, GenerationId};
 use crate::headers::Headers;
 use crate::hook::{self, Check, Hook, Mode};
+use crate::request::ContentType;
 use crate::{Reason, json, request, source, transport};
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub fn admit(hooks: &[Arc<Hook>], head: &Head<'_>) -> Result<Admitted, Refusal> 
     })?;
     let mut observed = Vec::new();
     let flaw = check_head(hook, head, &mut observed).err();
-    let announces_json = request::announces_json(head);
+    let content_type = request::content_type(head);
     let admitted = Admitted {
         hook: Arc::clone(hook),
         flaw,
@@ -66,7 +67,9 @@ fn check_body(admitted: &Admitted, body: &[u8]) -> Result<Event, Unfit> {
     }
     let payload = json::parse(body, hook.max_depth, hook.dialect.known())?;
     let mut claim = hook.dialect.read(&payload)?;
-    claim.drift.expect("content-type", admitted.announces_json);
+    claim
+        .drift
+        .expect("content-type", admitted.content_type != ContentType::Other);
     let generation_id = GenerationId::parse(claim.generation_id);
     hook.schema.check(&claim.drift).map_err(|reason| Unfit {
         reason,
@@ -169,7 +172,7 @@ pub struct Admitted {
     hook: Arc<Hook>,
     flaw: Option<Reason>,
     observed: Vec<Reason>,
-    announces_json: bool,
+    content_type: ContentType,
 }
 
 impl Admitted {
@@ -205,6 +208,7 @@ pub struct Delivery {
     reason: Option<Reason>,
     event: Option<Event>,
     observed: Vec<Reason>,
+    content_type: ContentType,
 }
 
 impl Delivery {
@@ -226,6 +230,11 @@ impl Delivery {
     /// What it says, where that is readable.
     pub fn event(&self) -> Option<&Event> {
         self.event.as_ref()
+    }
+
+    /// What its head says that the body is.
+    pub fn content_type(&self) -> ContentType {
+        self.content_type
     }
 
     /// Which checks in observe mode did not hold.

@@ -25,9 +25,8 @@ pub fn check(max_body_bytes: usize, head: &Head<'_>) -> Result<(), Reason> {
         .map_err(|_| Reason::HeaderInvalid)?;
     if let Some(length) = length {
         let length: u64 = length.parse().map_err(|_| Reason::HeaderInvalid)?;
-        if usize::try_from(length).is_ok_and(|length| length <= max_body_bytes) {
-            // Fits. What really arrives is counted as well.
-        } else {
+        // What really arrives is counted as well.
+        if usize::try_from(length).map_or(true, |length| length > max_body_bytes) {
             return Err(Reason::BodyTooLarge);
         }
     }
@@ -37,12 +36,24 @@ pub fn check(max_body_bytes: usize, head: &Head<'_>) -> Result<(), Reason> {
     }
 }
 
-/// Whether the head announces JSON. The provider documents no header of its callback, so that anything else is
-/// drift, not a flaw.
-pub fn announces_json(head: &Head<'_>) -> bool {
-    head.headers
-        .one("content-type")
-        .is_ok_and(|value| value.is_some_and(is_json))
+/// What the head says that the body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentType {
+    /// `application/json`, as it is forwarded.
+    Json,
+    /// The same in another spelling, or with parameters.
+    JsonInOtherWords,
+    /// Something else, or nothing.
+    Other,
+}
+
+/// Reads `content-type`. The provider documents no header of its callback, so that anything else is drift, not a flaw.
+pub fn content_type(head: &Head<'_>) -> ContentType {
+    match head.headers.one("content-type") {
+        Ok(Some("application/json")) => ContentType::Json,
+        Ok(Some(value)) if is_json(value) => ContentType::JsonInOtherWords,
+        _ => ContentType::Other,
+    }
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -114,13 +125,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn content_type(values: &[&str], expected: bool) {
+    fn read(values: &[&str], expected: ContentType) {
         let list = values
             .iter()
             .map(|v| ("content-type".to_owned(), v.as_bytes().to_vec()))
             .collect();
         assert_eq!(
-            announces_json(&Head::of(&Headers::new(list))),
+            content_type(&Head::of(&Headers::new(list))),
             expected,
             "{values:?}"
         );
@@ -128,12 +139,18 @@ mod tests {
 
     #[test]
     fn json_is_announced_with_or_without_parameters() {
-        content_type(&["application/json"], true);
-        content_type(&["Application/JSON; charset=utf-8"], true);
-        content_type(&["application/json ;charset=utf-8"], true);
-        content_type(&[], false);
-        content_type(&["text/plain"], false);
-        content_type(&["application/jsonp"], false);
-        content_type(&["application/json", "application/json"], false);
+        read(&["application/json"], ContentType::Json);
+        read(
+            &["Application/JSON; charset=utf-8"],
+            ContentType::JsonInOtherWords,
+        );
+        read(
+            &["application/json ;charset=utf-8"],
+            ContentType::JsonInOtherWords,
+        );
+        read(&[], ContentType::Other);
+        read(&["text/plain"], ContentType::Other);
+        read(&["application/jsonp"], ContentType::Other);
+        read(&["application/json", "application/json"], ContentType::Other);
     }
 }

@@ -1,0 +1,202 @@
+//! What becomes of a service's answer.
+
+use crate::support::client::Protocol;
+use crate::support::{Delivery, Gate, Reply, on_every_envoy};
+use serde_json::json;
+
+const LEAKS: [&str; 4] = ["retry-after", "location", "set-cookie", "x-service"];
+
+/// Every answer a service may give, and whether the delivery counts as handed over.
+fn replies() -> Vec<(Reply, bool)> {
+    let leaky = |status| {
+        LEAKS
+            .iter()
+            .fold(Reply::status(status), |reply, name| reply.header(name, "1"))
+            .body("{\"own\":true}")
+    };
+    let bare = Reply::status;
+    vec![
+        (leaky(200), true),
+        (bare(200), true),
+        (leaky(201), true),
+        (bare(204), true),
+        (leaky(301), false),
+        (bare(301).header("location", "/elsewhere"), false),
+        // Turned into a 503, the length of a body that does not come hangs the client.
+        (bare(304).header("content-length", 12), false),
+        (leaky(404), false),
+        (leaky(429), false),
+        (leaky(500), false),
+        (bare(503).header("retry-after", 9), false),
+        (Reply::Reset, false),
+    ]
+}
+
+#[test]
+fn by_status() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        for protocol in Protocol::BOTH {
+            let mut client = gate.tls(protocol).open();
+            for (reply, handed_over) in replies() {
+                gate.video.reply(reply.clone());
+                let answer = client.send(&Delivery::completed());
+                let expected = if handed_over {
+                    (200, None)
+                } else {
+                    (503, Some("upstream-error"))
+                };
+                assert_eq!((answer.status, answer.reason().as_deref()), expected, "{reply:?}");
+                if let (
+                    Reply::Answer {
+                        status,
+                        body: Some(body),
+                        ..
+                    },
+                    true,
+                ) = (&reply, handed_over)
+                {
+                    assert_eq!(&answer.body, body, "{status}");
+                }
+                if !handed_over {
+                    for name in ["retry-after", "location", "set-cookie"] {
+                        assert_eq!(answer.header(name), None, "{name} of {reply:?}");
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn by_receipt() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::with_hook(envoy, json!({"answers": "receipt"}));
+        for protocol in Protocol::BOTH {
+            let mut client = gate.tls(protocol).open();
+            for (reply, handed_over) in replies() {
+                gate.video.reply(reply.clone());
+                let answer = client.send(&Delivery::completed());
+                if handed_over {
+                    assert_eq!((answer.status, answer.reason()), (200, None), "{reply:?}");
+                    assert_eq!(answer.text(), "{\"status\":\"received\"}", "{reply:?}");
+                } else {
+                    assert_eq!(
+                        (answer.status, answer.reason().as_deref()),
+                        (503, Some("upstream-error")),
+                        "{reply:?}"
+                    );
+                    assert_eq!(answer.json()["code"], "upstream-error", "{reply:?}");
+                }
+                for name in LEAKS {
+                    assert_eq!(answer.header(name), None, "{name} of {reply:?}");
+                }
+                assert_eq!(answer.header("x-envoy-upstream-service-time"), None);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_large_answer_is_replaced_whole() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::with_hook(envoy, json!({"answers": "receipt"}));
+        gate.video.reply(Reply::status(200).body(vec![b'x'; 3_000_000]));
+        for protocol in Protocol::BOTH {
+            let answer = gate.send(protocol, &Delivery::completed());
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (200, "{\"status\":\"received\"}")
+            );
+        }
+    });
+}
+
+#[test]
+fn a_service_that_hangs_or_is_not_there() {
+    on_every_envoy(|envoy| {
+        let quick = |bootstrap: crate::support::Bootstrap| {
+            bootstrap.routes(|route| {
+                if let Some(action) = route.get_mut("route") {
+                    action["timeout"] = "0.5s".into();
+                }
+            })
+        };
+        let mut gate = Gate::of(envoy, quick);
+        for protocol in Protocol::BOTH {
+            gate.video.reply(Reply::Hang);
+            let answer = gate.send(protocol, &Delivery::completed());
+            assert_eq!(
+                (answer.status, answer.reason().as_deref()),
+                (503, Some("upstream-error")),
+                "hanging"
+            );
+        }
+        gate.video.stop();
+        for protocol in Protocol::BOTH {
+            let answer = gate.send(protocol, &Delivery::completed());
+            assert_eq!(
+                (answer.status, answer.reason().as_deref()),
+                (503, Some("upstream-error")),
+                "off"
+            );
+        }
+    });
+}
+
+#[test]
+fn an_accepted_delivery_without_a_route() {
+    on_every_envoy(|envoy| {
+        // Only the last route is left, which is not for what was judged.
+        let gate = Gate::of(envoy, |bootstrap| {
+            bootstrap.routes(|route| {
+                if route["name"] == "completed" {
+                    route["match"]["headers"][0]["string_match"]["exact"] = "nobody".into();
+                }
+            })
+        });
+        for protocol in Protocol::BOTH {
+            let before = gate.envoy.sent_upstream();
+            let answer = gate.send(protocol, &Delivery::completed());
+            assert_eq!(
+                (answer.status, answer.reason().as_deref()),
+                (503, Some("upstream-error")),
+                "{answer:?}"
+            );
+            gate.assert_nothing_since(before);
+        }
+    });
+}
+
+#[test]
+fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
+    on_every_envoy(|envoy| {
+        for answers in ["status", "receipt"] {
+            let gate = Gate::with_hook(envoy, json!({"answers": answers}));
+            for protocol in Protocol::BOTH {
+                let mut client = gate.tls(protocol).open();
+                let replies = [
+                    Reply::status(200).body("{\"status\":\"received\"}"),
+                    Reply::status(204),
+                    Reply::status(500).body("oops"),
+                    Reply::status(201),
+                    Reply::status(404),
+                ];
+                for (number, reply) in replies.iter().cycle().take(50).enumerate() {
+                    gate.video.reply(reply.clone());
+                    let answer = client.send(&Delivery::completed());
+                    assert_eq!(
+                        answer.status,
+                        if number % 5 == 2 || number % 5 == 4 {
+                            503
+                        } else {
+                            200
+                        }
+                    );
+                }
+            }
+            assert_eq!(gate.video.arrivals().len(), 100);
+            assert_eq!(gate.video.connections(), 1, "answers: {answers}");
+        }
+    });
+}

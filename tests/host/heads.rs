@@ -1,0 +1,184 @@
+//! What stands in a head, and what the gate makes of it.
+
+use crate::support::client::Protocol;
+use crate::support::delivery::{GENERATION, PROMPT};
+use crate::support::{Delivery, Gate, H1, H2, on_every_envoy};
+
+#[test]
+fn a_service_gets_what_only_the_gate_may_say() {
+    const FORGED: &[&str] = &[
+        "blobgate-event",
+        "blobgate-verdict",
+        "blobgate-hook",
+        "blobgate-generation-id",
+        "blobgate-anything",
+        "webhook-id",
+        "webhook-signature",
+        "idempotency-key",
+        "blobgate_event",
+        "blobgate_verdict",
+        "webhook_id",
+        "idempotency_key",
+    ];
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        for protocol in Protocol::BOTH {
+            let mut delivery = Delivery::failed().header("x-own", "kept");
+            for name in FORGED {
+                delivery = delivery.header(name, "f0rged").header(name, "f0rged");
+            }
+            let arrival = gate.accepts(protocol, &delivery);
+            for (name, value) in [
+                ("blobgate-verdict", "accepted"),
+                ("blobgate-event", "failed"),
+                ("blobgate-hook", "veo3"),
+                ("blobgate-dialect", "veo3"),
+                ("blobgate-contract", "1"),
+                ("blobgate-generation-id", GENERATION),
+                ("blobgate-error-code", "UNSAFE_CONTENT"),
+                ("blobgate-error-class", "content"),
+                ("blobgate-error-retryable", "false"),
+                ("content-type", "application/json"),
+                ("x-own", "kept"),
+            ] {
+                assert_eq!(arrival.header(name).as_deref(), Some(value), "{name}");
+            }
+            assert_eq!(
+                arrival.header("idempotency-key"),
+                Some(format!("veo3:{GENERATION}:failed"))
+            );
+            let forged = arrival.headers.iter().find(|(_, value)| value == b"f0rged");
+            assert_eq!(forged, None);
+            // A refused one shows its own headers in the access log alone, and not the client's.
+            gate.refuses(
+                protocol,
+                &Delivery {
+                    pieces: vec![b"{".to_vec()],
+                    ..delivery
+                },
+                400,
+                "json-invalid",
+            );
+        }
+        let line = gate.envoy.access_line(|line| line["reason"] == "json-invalid");
+        assert_eq!(
+            (line["hook"].as_str(), line["event"].as_str()),
+            (Some("veo3"), None),
+            "{line}"
+        );
+        assert!(
+            gate.envoy.access_log().contains(GENERATION),
+            "the search finds what is there"
+        );
+        assert!(!gate.envoy.access_log().contains("f0rged"));
+    });
+}
+
+#[test]
+fn without_the_early_mutation_the_filter_still_cleans() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::of(envoy, |bootstrap| {
+            bootstrap.manager(|manager| {
+                let manager = manager.as_object_mut().unwrap();
+                manager
+                    .remove("early_header_mutation_extensions")
+                    .expect("the mutation");
+                manager["common_http_protocol_options"]["headers_with_underscores_action"] = "ALLOW".into();
+            })
+        });
+        for protocol in Protocol::BOTH {
+            let forged = Delivery::completed()
+                .header("blobgate-forged", "f0rged")
+                .header("blobgate_event", "f0rged")
+                .header("idempotency_key", "f0rged")
+                .header("webhook-id", "f0rged");
+            let arrival = gate.accepts(protocol, &forged);
+            assert_eq!(arrival.headers.iter().find(|(_, value)| value == b"f0rged"), None);
+        }
+    });
+}
+
+#[test]
+fn values_that_are_not_text() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        for protocol in Protocol::BOTH {
+            // Reading these as a String would make the module trap.
+            gate.accepts(
+                protocol,
+                &Delivery::completed()
+                    .header("x-any", b"\xff\xfe")
+                    .header("user-agent", b"\x80"),
+            );
+            let encoding = Delivery::completed().header("content-encoding", b"\xff");
+            gate.refuses(protocol, &encoding, 400, "header-invalid");
+            let drifted = Delivery::completed()
+                .without_header("content-type")
+                .header("content-type", b"\xff");
+            let arrival = gate.accepts(protocol, &drifted);
+            assert_eq!(arrival.header("blobgate-drift").as_deref(), Some("content-type"));
+            assert_eq!(
+                arrival.header("content-type").as_deref(),
+                Some("application/json")
+            );
+        }
+        assert_eq!(gate.envoy.stat("wasm.blobgate.vm_reload_success"), 0);
+    });
+}
+
+#[test]
+fn headers_that_stand_twice() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        for protocol in Protocol::BOTH {
+            let twice = Delivery::completed()
+                .header("content-encoding", "identity")
+                .header("content-encoding", "gzip");
+            gate.refuses(protocol, &twice, 400, "header-invalid");
+            let twice = Delivery::completed().header("content-type", "application/json");
+            assert_eq!(
+                gate.accepts(protocol, &twice).header("blobgate-drift").as_deref(),
+                Some("content-type")
+            );
+        }
+        // Two lengths are Envoy's own refusal: no filter sees them.
+        let before = gate.envoy.sent_upstream();
+        let answer = gate
+            .tls(H1)
+            .open()
+            .raw(b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\n{}");
+        let answer = answer.expect("an answer");
+        assert_eq!((answer.status, answer.reason()), (400, None));
+        gate.assert_nothing_since(before);
+    });
+}
+
+#[test]
+fn nothing_private_is_logged() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        for protocol in [H1, H2] {
+            let secret = |delivery: Delivery| delivery.path("/webhook?key=s3cret").header("x-any", "s3cret");
+            gate.accepts(protocol, &secret(Delivery::completed()));
+            gate.refuses(
+                protocol,
+                &secret(Delivery::of(format!("{{\"prompt\":\"{PROMPT}\""))),
+                400,
+                "json-invalid",
+            );
+            gate.refuses(
+                protocol,
+                &Delivery::completed().path("/webhook/s3cret"),
+                404,
+                "unknown-hook",
+            );
+        }
+        gate.log_line("reason=unknown-hook");
+        gate.envoy.access_line(|line| line["reason"] == "unknown-hook");
+        let written = gate.envoy.log() + &gate.envoy.access_log() + &gate.envoy.prometheus();
+        assert!(written.contains("json-invalid"), "the search finds what is there");
+        for private in ["s3cret", PROMPT, "/webhook?"] {
+            assert!(!written.contains(private), "{private} was written");
+        }
+    });
+}

@@ -1,0 +1,84 @@
+//! What a client hears.
+
+use serde_json::Value;
+
+/// An HTTP answer. Header names are in lower case, values as they came.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The value of a header, which must not stand twice.
+    #[track_caller]
+    pub fn header(&self, name: &str) -> Option<String> {
+        one(&self.headers, name)
+    }
+
+    /// `blobgate-reason`.
+    #[track_caller]
+    pub fn reason(&self) -> Option<String> {
+        self.header("blobgate-reason")
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// Asserts status and reason, and that the body is the problem document that says the same.
+    #[track_caller]
+    pub fn assert_refused(&self, status: u16, reason: &str) {
+        assert_eq!(
+            (self.status, self.reason().as_deref()),
+            (status, Some(reason)),
+            "{self:?}"
+        );
+        self.assert_problem(reason);
+    }
+
+    /// Asserts that the body is an RFC 9457 document of this status and code.
+    #[track_caller]
+    pub fn assert_problem(&self, code: &str) {
+        assert_eq!(
+            self.header("content-type").as_deref(),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
+        assert_eq!(
+            self.header("content-length"),
+            Some(self.body.len().to_string()),
+            "{self:?}"
+        );
+        let problem = self.json();
+        let mut members: Vec<&String> = problem.as_object().unwrap().keys().collect();
+        members.sort();
+        assert_eq!(members, ["code", "status", "title", "type"], "{problem}");
+        assert_eq!(
+            (&problem["status"], &problem["code"]),
+            (&self.status.into(), &code.into()),
+            "{problem}"
+        );
+        for member in ["type", "title"] {
+            assert!(
+                problem[member].as_str().is_some_and(|text| !text.is_empty()),
+                "{problem}"
+            );
+        }
+    }
+}
+
+/// The value of a header that must not stand twice.
+#[track_caller]
+pub(super) fn one(headers: &[(String, Vec<u8>)], name: &str) -> Option<String> {
+    let mut values = headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value);
+    let value = values.next()?;
+    assert!(values.next().is_none(), "{name} stands twice: {headers:?}");
+    Some(String::from_utf8_lossy(value).into_owned())
+}

@@ -1,0 +1,163 @@
+//! A connection to the gate, over TLS or in plaintext, HTTP/1.1 or HTTP/2.
+
+use super::{Answer, Delivery, block, h1, h2, tls, within};
+use rustls::{ClientConfig, SupportedProtocolVersion};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpSocket;
+use tokio_rustls::TlsConnector;
+
+/// Which HTTP a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    H1,
+    H2,
+}
+
+impl Protocol {
+    pub const BOTH: [Protocol; 2] = [Protocol::H1, Protocol::H2];
+
+    pub fn alpn(self) -> &'static str {
+        match self {
+            Protocol::H1 => "http/1.1",
+            Protocol::H2 => "h2",
+        }
+    }
+}
+
+/// How to reach a listener.
+#[derive(Clone)]
+pub struct Connect {
+    port: u16,
+    protocol: Protocol,
+    from: Ipv4Addr,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Connect {
+    pub fn plaintext(port: u16, protocol: Protocol) -> Self {
+        Self {
+            port,
+            protocol,
+            from: Ipv4Addr::LOCALHOST,
+            tls: None,
+        }
+    }
+
+    /// Trusts the certificate that every Envoy starts with.
+    pub fn tls(port: u16, protocol: Protocol) -> Self {
+        Self::tls_of(port, protocol, &tls::FIRST, rustls::ALL_VERSIONS)
+    }
+
+    pub fn tls_of(
+        port: u16,
+        protocol: Protocol,
+        trusted: &tls::Certificate,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
+        let tls = Some(trusted.client(protocol.alpn(), versions));
+        Self {
+            tls,
+            ..Self::plaintext(port, protocol)
+        }
+    }
+
+    /// The client's own address: loopback has a whole 127.0.0.0/8 of them.
+    pub fn from(self, address: Ipv4Addr) -> Self {
+        Self {
+            from: address,
+            ..self
+        }
+    }
+
+    #[track_caller]
+    pub fn open(&self) -> Client {
+        self.try_open()
+            .unwrap_or_else(|error| panic!("no connection to port {}: {error}", self.port))
+    }
+
+    /// # Errors
+    /// What kept TCP or TLS from coming about.
+    #[track_caller]
+    pub fn try_open(&self) -> Result<Client, String> {
+        within("connection", self.connect()).map_err(|error| error.to_string())
+    }
+
+    async fn connect(&self) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((self.from, 0)))?;
+        let tcp = socket
+            .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))
+            .await?;
+        tcp.set_nodelay(true)?;
+        let Some(config) = &self.tls else {
+            return Client::over(tcp, self.protocol).await;
+        };
+        let stream = TlsConnector::from(Arc::clone(config))
+            .connect(tls::server_name(), tcp)
+            .await?;
+        let spoken = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        assert_eq!(spoken.as_deref(), Some(self.protocol.alpn().as_bytes()), "ALPN");
+        Client::over(stream, self.protocol).await
+    }
+}
+
+/// An open connection.
+pub enum Client {
+    H1(h1::Connection),
+    H2(h2::Connection),
+}
+
+impl Client {
+    async fn over<S>(stream: S, protocol: Protocol) -> Result<Self, Box<dyn std::error::Error + Send + Sync>>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Ok(match protocol {
+            Protocol::H1 => Client::H1(h1::Connection::over(stream)),
+            Protocol::H2 => Client::H2(h2::Connection::over(stream).await?),
+        })
+    }
+
+    /// Sends and waits for the answer, which may come before the request ends.
+    #[track_caller]
+    pub fn send(&mut self, delivery: &Delivery) -> Answer {
+        self.try_send(delivery)
+            .unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    /// # Errors
+    /// What ended the connection or the stream before a whole answer came.
+    #[track_caller]
+    pub fn try_send(&mut self, delivery: &Delivery) -> Result<Answer, String> {
+        within("answer", async {
+            match self {
+                Client::H1(connection) => connection.send(delivery).await,
+                Client::H2(connection) => connection.send(delivery).await,
+            }
+        })
+    }
+
+    /// Writes a request (make it [`super::delivery::Ending::Open`]) and is gone: h1 closes, h2 resets the stream.
+    #[track_caller]
+    pub fn leave(mut self, delivery: &Delivery) {
+        within("end of writing", async {
+            match &mut self {
+                Client::H1(connection) => connection.write(delivery).await,
+                Client::H2(connection) => connection.write_and_reset(delivery).await,
+            }
+        })
+        .unwrap_or_else(|error| panic!("not written: {error}"));
+        block(async { drop(self) });
+    }
+
+    /// h1: writes these bytes as they are and reads one answer.
+    #[track_caller]
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<Answer, String> {
+        let Client::H1(connection) = self else {
+            panic!("raw bytes are for h1")
+        };
+        within("answer", connection.raw(bytes))
+    }
+}

@@ -1,0 +1,325 @@
+//! A service behind the gate: records every request whole, then answers as it is told.
+
+use super::{answer, block, eventually, spawn};
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Sleep;
+
+/// A request that reached the service, whole.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub method: String,
+    pub path: String,
+    /// Names in lower case, values as they came.
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Vec<u8>,
+    /// Which of the service's connections, from 0.
+    pub connection: usize,
+}
+
+impl Arrival {
+    /// The value of a header, which must not stand twice.
+    #[track_caller]
+    pub fn header(&self, name: &str) -> Option<String> {
+        answer::one(&self.headers, name)
+    }
+
+    /// All values of a header.
+    pub fn all(&self, name: &str) -> Vec<&[u8]> {
+        self.headers
+            .iter()
+            .filter(|(n, _)| n == name)
+            .map(|(_, value)| &value[..])
+            .collect()
+    }
+}
+
+/// How the service answers.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    Answer {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: Option<Vec<u8>>,
+    },
+    /// 200, the head and half of the body, and then the connection is reset.
+    Cut,
+    /// Nothing, for ever.
+    Hang,
+    /// The connection is reset.
+    Reset,
+    /// This, after a while.
+    After(Duration, Box<Reply>),
+}
+
+impl Reply {
+    /// An answer without a body.
+    pub fn status(status: u16) -> Self {
+        Reply::Answer {
+            status,
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl ToString) -> Self {
+        if let Reply::Answer { headers, .. } = &mut self {
+            headers.push((name, value.to_string()));
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        if let Reply::Answer { body, .. } = &mut self {
+            *body = Some(bytes.into());
+        }
+        self
+    }
+}
+
+/// A plaintext HTTP/1.1 server on a free port of loopback.
+pub struct Upstream {
+    pub port: u16,
+    seen: Arc<Mutex<Seen>>,
+    /// Bound and not listening: connections are refused, and nobody else gets the port.
+    reserved: Option<TcpSocket>,
+    running: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    connections: usize,
+    /// Requests whose head arrived, also those whose body never ended.
+    heads: usize,
+    arrivals: Vec<Arrival>,
+    reply: Option<Reply>,
+}
+
+impl Upstream {
+    /// A running service, which answers 200 with a small JSON body.
+    pub fn start() -> Self {
+        let mut upstream = Self::off();
+        upstream.on();
+        upstream
+    }
+
+    /// A service that is down: its port refuses connections.
+    pub fn off() -> Self {
+        let reserved = reserve(0);
+        let port = reserved.local_addr().unwrap().port();
+        Self {
+            port,
+            seen: Arc::default(),
+            reserved: Some(reserved),
+            running: None,
+        }
+    }
+
+    pub fn on(&mut self) {
+        let socket = self.reserved.take().expect("the service is off");
+        let listener = block(async { socket.listen(1024).unwrap() });
+        self.running = Some(spawn(serve(listener, Arc::clone(&self.seen))));
+    }
+
+    /// Stops listening and drops every connection.
+    pub fn stop(&mut self) {
+        let running = self.running.take().expect("the service is on");
+        running.abort();
+        let _cancelled = block(running);
+        self.reserved = Some(reserve(self.port));
+    }
+
+    /// How everything from now on is answered.
+    pub fn reply(&self, reply: Reply) {
+        self.seen.lock().unwrap().reply = Some(reply);
+    }
+
+    /// Everything that arrived whole.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.seen.lock().unwrap().arrivals.clone()
+    }
+
+    /// Everything that arrived whole since the last time.
+    pub fn take(&self) -> Vec<Arrival> {
+        std::mem::take(&mut self.seen.lock().unwrap().arrivals)
+    }
+
+    /// The one arrival since the last time; waits for it.
+    #[track_caller]
+    pub fn take_one(&self) -> Arrival {
+        let mut arrivals = eventually("arrival", || {
+            Some(self.take()).filter(|arrivals| !arrivals.is_empty())
+        });
+        let arrival = arrivals.pop().unwrap();
+        assert!(
+            arrivals.is_empty(),
+            "more than one arrival: {arrivals:?}, {arrival:?}"
+        );
+        arrival
+    }
+
+    /// Requests whose head arrived, ever.
+    pub fn heads(&self) -> usize {
+        self.seen.lock().unwrap().heads
+    }
+
+    /// Connections accepted, ever.
+    pub fn connections(&self) -> usize {
+        self.seen.lock().unwrap().connections
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort();
+        }
+    }
+}
+
+fn reserve(port: u16) -> TcpSocket {
+    block(async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket
+            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            .unwrap();
+        socket
+    })
+}
+
+async fn serve(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
+    let mut connections = JoinSet::new(); // dropped with this task, and every connection with it
+    while let Ok((stream, _)) = listener.accept().await {
+        let number = {
+            let mut seen = seen.lock().unwrap();
+            seen.connections += 1;
+            seen.connections - 1
+        };
+        connections.spawn(connection(stream, number, Arc::clone(&seen)));
+    }
+}
+
+async fn connection(stream: TcpStream, number: usize, seen: Arc<Mutex<Seen>>) {
+    stream.set_nodelay(true).unwrap();
+    let stream = stream.into_std().unwrap();
+    let twin = TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
+    let io = TokioIo::new(TcpStream::from_std(stream).unwrap());
+    let service = service_fn(|request| {
+        let (seen, twin) = (Arc::clone(&seen), &twin);
+        async move {
+            let reply = record(request, number, &seen).await?;
+            answer(reply, twin).await
+        }
+    });
+    let _broken = hyper::server::conn::http1::Builder::new()
+        .serve_connection(io, service)
+        .await;
+}
+
+async fn record(request: Request<Incoming>, connection: usize, seen: &Mutex<Seen>) -> io::Result<Reply> {
+    seen.lock().unwrap().heads += 1;
+    let (head, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes()
+        .to_vec();
+    let mut seen = seen.lock().unwrap();
+    seen.arrivals.push(Arrival {
+        method: head.method.to_string(),
+        path: head.uri.to_string(),
+        headers: head
+            .headers
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.as_bytes().to_vec()))
+            .collect(),
+        body,
+        connection,
+    });
+    let received = || {
+        Reply::status(200)
+            .header("content-type", "application/json")
+            .body(r#"{"status":"received"}"#)
+    };
+    Ok(seen.reply.clone().unwrap_or_else(received))
+}
+
+/// An error ends the connection; `twin` makes that end a reset.
+async fn answer(reply: Reply, twin: &TcpStream) -> io::Result<Response<BoxBody<Bytes, io::Error>>> {
+    match reply {
+        Reply::Answer {
+            status,
+            headers,
+            body,
+        } => {
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            let body = Full::new(Bytes::from(body.unwrap_or_default()));
+            Ok(response
+                .body(body.map_err(|never: Infallible| match never {}).boxed())
+                .unwrap())
+        }
+        Reply::Cut => {
+            twin.set_zero_linger()?;
+            let half = Half {
+                sent: false,
+                cut: Box::pin(tokio::time::sleep(Duration::from_millis(50))),
+            };
+            Ok(Response::builder()
+                .header("content-length", 8)
+                .body(half.boxed())
+                .unwrap())
+        }
+        Reply::Hang => std::future::pending().await,
+        Reply::Reset => {
+            twin.set_zero_linger()?;
+            Err(io::Error::other("reset"))
+        }
+        Reply::After(time, reply) => {
+            tokio::time::sleep(time).await;
+            Box::pin(answer(*reply, twin)).await
+        }
+    }
+}
+
+/// Half a body, then an error, late enough for the half to be on the wire.
+struct Half {
+    sent: bool,
+    cut: Pin<Box<Sleep>>,
+}
+
+impl Body for Half {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if !std::mem::replace(&mut self.sent, true) {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"half")))));
+        }
+        ready!(self.cut.as_mut().poll(context));
+        Poll::Ready(Some(Err(io::Error::other("cut"))))
+    }
+}

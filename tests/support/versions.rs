@@ -1,0 +1,63 @@
+//! The Envoys that the tests run on.
+
+use super::repository;
+use std::path::PathBuf;
+use std::thread;
+
+const PINNED: [&str; 3] = ["1.36.4", "1.38.2", "1.40.0"];
+
+/// An Envoy binary.
+#[derive(Clone, Debug)]
+pub struct Version {
+    pub name: String,
+    pub binary: PathBuf,
+}
+
+/// The pinned Envoys, or the one that `ENVOY` names.
+pub fn versions() -> Vec<Version> {
+    if let Some(path) = std::env::var_os("ENVOY").filter(|path| !path.is_empty()) {
+        let binary = PathBuf::from(&path);
+        assert!(
+            binary.is_file(),
+            "ENVOY names {}, and there is no such file.",
+            binary.display()
+        );
+        return vec![Version {
+            name: "ENVOY".to_owned(),
+            binary,
+        }];
+    }
+    PINNED.iter().map(|name| pinned(name)).collect()
+}
+
+fn pinned(name: &str) -> Version {
+    let binary = repository(format!(".tools/envoy-{name}/envoy/_bin/envoy"));
+    assert!(
+        binary.is_file(),
+        "Envoy {name} is not installed in .tools: run `make tools`."
+    );
+    Version {
+        name: name.to_owned(),
+        binary,
+    }
+}
+
+/// Runs a test on every Envoy at once. Each has to pass; the failing ones are named.
+#[track_caller]
+pub fn on_every_envoy(test: impl Fn(&Version) + Sync) {
+    let versions = versions();
+    let failed: Vec<&str> = thread::scope(|scope| {
+        let runs: Vec<_> = versions
+            .iter()
+            .map(|version| scope.spawn(|| test(version)))
+            .collect();
+        let ends = runs.into_iter().map(|run| run.join());
+        versions
+            .iter()
+            .zip(ends)
+            .filter(|(_, end)| end.is_err())
+            .map(|(version, _)| &*version.name)
+            .collect()
+    });
+    assert!(failed.is_empty(), "failed on Envoy {}", failed.join(", "));
+}
