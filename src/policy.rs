@@ -27,7 +27,7 @@ pub fn admit(hooks: &[Arc<Hook>], head: &Head<'_>) -> Result<Admitted, Refusal> 
         hook: Arc::clone(hook),
         flaw,
         observed,
-        announces_json,
+        content_type,
     };
     match (flaw, hook.mode) {
         (Some(reason), Mode::Enforce) => Err(admitted.refuse(reason, None)),
@@ -182,12 +182,19 @@ impl Admitted {
     }
 
     fn deliver(self, verdict: Verdict, reason: Option<Reason>, event: Option<Event>) -> Delivery {
+        let Self {
+            hook,
+            observed,
+            content_type,
+            ..
+        } = self;
         Delivery {
-            hook: self.hook,
+            hook,
             verdict,
             reason,
             event,
-            observed: self.observed,
+            observed,
+            content_type,
         }
     }
 
