@@ -1,2 +1,42 @@
-//! The tool.
-fn main() {}
+//! `blobgate`: the command line tool. A subcommand is a file.
+
+mod demo;
+mod receiver;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Tools around the gate that guards RunBlob's Veo3 webhook.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Receiver(receiver::Args),
+}
+
+const EXAMPLES: &str = "\
+Try it, in a clone of the repository:
+  make run                        starts the gate and two demo services
+  make demo                       in a second terminal: shows what the gate answers to what
+  blobgate receiver --help        one of the services by itself";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // reqwest takes the process's provider; a second one is there only if this ran twice.
+    let _first = rustls::crypto::ring::default_provider().install_default();
+    let ended = match cli.command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Receiver(args) => receiver::run(args).await,
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("blobgate: {error:#}");
+        ExitCode::FAILURE
+    })
+}

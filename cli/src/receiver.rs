@@ -1,0 +1,204 @@
+//! `blobgate receiver`: a service behind the gate, for trying things out.
+
+use anyhow::{Result, anyhow};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+/// Run a demo service: takes any POST, answers 200, and tells what came
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// What the service is called in what it prints
+    #[arg(long, default_value = "receiver")]
+    name: String,
+    /// Where it listens; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9081")]
+    listen: SocketAddr,
+}
+
+const EXAMPLES: &str = "\
+It prints one line for each arrival: time (UTC), service, event, generation id, verdict, size.
+It keeps the last 1,000 arrivals in memory, and forgets them when it ends:
+  GET /deliveries   what came, as JSON: the headers that count, size and SHA-256 of the body
+  GET /healthz      200
+
+Examples:
+  blobgate receiver --name video --listen 127.0.0.1:9081
+  curl -d '{\"status\":\"completed\"}' http://127.0.0.1:9081/webhook
+  curl http://127.0.0.1:9081/deliveries";
+
+/// So many arrivals are kept: a demo's worth, in a few MiB.
+const KEPT: usize = 1000;
+
+/// A connection that is still busy when the service ends is waited for so long.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// One POST that came, as `GET /deliveries` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Arrival {
+    /// When, in UTC.
+    pub(crate) time: String,
+    /// The headers that count: [`counts`]. A repeated one has its values joined by `, `.
+    pub(crate) headers: BTreeMap<String, String>,
+    /// The body's size in bytes.
+    pub(crate) bytes: usize,
+    /// The body's SHA-256, in hexadecimal.
+    pub(crate) sha256: String,
+}
+
+struct Service {
+    name: String,
+    arrivals: Mutex<VecDeque<Arrival>>,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| cannot_listen(args.listen, &error))?;
+    tell(format_args!(
+        "{} listens on http://{}",
+        args.name,
+        listener.local_addr()?
+    ));
+
+    let service = Arc::new(Service {
+        name: args.name,
+        arrivals: Mutex::default(),
+    });
+    let routes = Router::new()
+        .route("/healthz", get(async || "ok\n").post(receive))
+        .route("/deliveries", get(deliveries).post(receive))
+        .fallback(post(receive))
+        .with_state(service);
+
+    let ending = Arc::new(Notify::new());
+    let told = Arc::clone(&ending);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let asked_to_end = async move {
+        tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () };
+        told.notify_one();
+    };
+    let late = async {
+        ending.notified().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        served = axum::serve(listener, routes).with_graceful_shutdown(asked_to_end) => served?,
+        () = late => (),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn receive(State(service): State<Arc<Service>>, headers: HeaderMap, body: Bytes) -> Json<Answer> {
+    let arrival = Arrival::new(&headers, &body);
+    tell(format_args!("{}", arrival.line(&service.name)));
+    let mut arrivals = service.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+    if arrivals.len() == KEPT {
+        arrivals.pop_front();
+    }
+    arrivals.push_back(arrival);
+    Json(Answer { status: "received" })
+}
+
+async fn deliveries(State(service): State<Arc<Service>>) -> Json<VecDeque<Arrival>> {
+    Json(
+        service
+            .arrivals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone(),
+    )
+}
+
+/// What the provider's page has a receiver answer.
+#[derive(Serialize)]
+struct Answer {
+    status: &'static str,
+}
+
+impl Arrival {
+    fn new(headers: &HeaderMap, body: &[u8]) -> Self {
+        let mut kept = BTreeMap::<String, String>::new();
+        for (name, value) in headers.iter().filter(|(name, _)| counts(name.as_str())) {
+            let value = value.as_bytes().escape_ascii().to_string();
+            kept.entry(name.as_str().to_owned())
+                .and_modify(|first| *first = format!("{first}, {value}"))
+                .or_insert(value);
+        }
+        Self {
+            time: now(),
+            headers: kept,
+            bytes: body.len(),
+            sha256: sha256(body),
+        }
+    }
+
+    /// For a person: columns that stay in place from line to line.
+    fn line(&self, service: &str) -> String {
+        let header = |name| self.headers.get(name).map_or("-", String::as_str);
+        let time = self.time.get(11..19).unwrap_or("-");
+        let (event, id) = (header("blobgate-event"), header("blobgate-generation-id"));
+        let verdict = header("blobgate-verdict");
+        format!(
+            "{time}  {service:<8} {event:<10} {id:<36}  {verdict:<9} {} bytes",
+            self.bytes
+        )
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+}
+
+/// What the gate sets, what a receiver goes by, and the mark by which the demo knows its own deliveries again.
+fn counts(header: &str) -> bool {
+    header.starts_with("blobgate-")
+        || matches!(header, "idempotency-key" | "content-type" | crate::demo::MARK)
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn now() -> String {
+    let now = OffsetDateTime::now_utc();
+    let (date, (hour, minute, second)) = (now.date(), now.to_hms());
+    format!("{date}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            anyhow!(
+                "port {} of {} is taken by another program: end it, or choose another with --listen",
+                address.port(),
+                address.ip()
+            )
+        }
+        _ => anyhow!("cannot listen on {address}: {error}"),
+    }
+}
+
+/// A line on standard output. A reader that has gone is no reason to end.
+fn tell(line: std::fmt::Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    let _gone = writeln!(out, "{line}").and_then(|()| out.flush());
+}

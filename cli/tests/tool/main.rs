@@ -1,0 +1,12 @@
+//! The real binary, run as a user runs it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used
+)]
+
+mod demo;
+mod receiver;
+mod running;

@@ -1,0 +1,109 @@
+//! A running `blobgate`, and what talks to it.
+
+use reqwest::Client;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, Receiver as Lines};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(crate) fn blobgate(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blobgate"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end, in a directory without `certs`.
+pub(crate) fn output(args: &[&str]) -> Output {
+    blobgate(args)
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .output()
+        .unwrap()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+pub(crate) fn client() -> Client {
+    let _first = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .timeout(DEADLINE)
+        .build()
+        .unwrap()
+}
+
+/// A running `blobgate receiver`. Ends when dropped.
+pub(crate) struct Receiver {
+    child: Child,
+    /// Read all the time: a full pipe would hold it up.
+    lines: Lines<String>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Receiver {
+    pub(crate) fn start(name: &str) -> Self {
+        let listen = ["receiver", "--name", name, "--listen", "127.0.0.1:0"];
+        let mut child = blobgate(&listen).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || stdout.lines().try_for_each(|line| sender.send(line.unwrap())));
+        let mut receiver = Self {
+            child,
+            lines,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
+        let line = receiver.next_line();
+        let address = line.strip_prefix(&format!("{name} listens on http://"));
+        receiver.address = address
+            .unwrap_or_else(|| panic!("the first line is {line:?}"))
+            .parse()
+            .unwrap();
+        receiver
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    #[track_caller]
+    pub(crate) fn next_line(&self) -> String {
+        self.lines.recv_timeout(DEADLINE).expect("a line in time")
+    }
+
+    /// Sends a signal, and waits for the end. Returns what it had left to say.
+    #[track_caller]
+    pub(crate) fn end_by(mut self, signal: &str) -> (ExitStatus, Vec<String>) {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        assert!(
+            Command::new("bash")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let until = Instant::now() + DEADLINE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(
+                Instant::now() < until,
+                "still running {DEADLINE:?} after {signal}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        (status, self.lines.iter().collect())
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        self.child.wait().unwrap();
+    }
+}
