@@ -12,7 +12,8 @@ help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 run: ## start the gate, two demo services and all they need; Ctrl-C ends it
-	@exec dev/run
+	@dev/need setpriv
+	@exec setpriv --pdeathsig TERM dev/run
 
 demo: ## show on the running gate what it answers to what
 	@dev/need cargo cc
