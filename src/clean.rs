@@ -7,11 +7,7 @@ use crate::headers::Headers;
 /// A name counts in every spelling that an upstream may merge with ours: WSGI and others turn `-` into `_`, so that
 /// `blobgate_event` would arrive beside `blobgate-event`.
 pub fn head(headers: &mut Headers) -> Vec<String> {
-    let reserved: Vec<String> = headers
-        .names()
-        .filter(|name| is_reserved(name))
-        .map(str::to_owned)
-        .collect();
+    let reserved: Vec<String> = headers.names().filter(|name| is_reserved(name)).map(str::to_owned).collect();
     headers.retain(|name| !is_reserved(name));
     reserved
 }
@@ -55,14 +51,7 @@ mod tests {
         ] {
             assert!(is_reserved(name), "{name}");
         }
-        for name in [
-            "blobgate",
-            "x-blobgate-event",
-            "webhooks",
-            "idempotency-key-2",
-            "content-type",
-            "",
-        ] {
+        for name in ["blobgate", "x-blobgate-event", "webhooks", "idempotency-key-2", "content-type", ""] {
             assert!(!is_reserved(name), "{name}");
         }
     }

@@ -32,9 +32,7 @@ impl Config {
     /// One sentence: the field, what is wrong with it, what would be right.
     pub fn load(bytes: &[u8]) -> Result<Self, ConfigError> {
         if bytes.is_empty() {
-            return Err(ConfigError::of_file(
-                "is empty; write version, environment and hooks",
-            ));
+            return Err(ConfigError::of_file("is empty; write version, environment and hooks"));
         }
         let document = match bytes.trim_ascii_start().first() {
             Some(b'{') if !wire::is_struct(bytes) => read_json(bytes)?,
@@ -54,17 +52,12 @@ impl Config {
 
     fn of(document: &Value<'_>) -> Result<Self, ConfigError> {
         let root = Node::root(document);
-        if let Some(section) = LATER_SECTIONS
-            .iter()
-            .find(|section| document.field(section).is_some())
-        {
+        if let Some(section) = LATER_SECTIONS.iter().find(|section| document.field(section).is_some()) {
             return Err(ConfigError::new(section, "is not in this version; leave it out"));
         }
         let fields = root.fields(SECTIONS, "an object with version, environment and hooks")?;
         fields.required("version", "1")?.whole_number(1, 1)?;
-        let environment = fields
-            .required("environment", "a name such as production")?
-            .name()?;
+        let environment = fields.required("environment", "a name such as production")?.name()?;
         let hooks = fields.required("hooks", "a list of hooks")?;
         let mut loaded: Vec<Arc<Hook>> = Vec::new();
         for node in hooks.list("a list of hooks")? {
@@ -80,10 +73,7 @@ impl Config {
         if loaded.is_empty() {
             return Err(hooks.wrong("at least one hook"));
         }
-        Ok(Self {
-            environment,
-            hooks: loaded,
-        })
+        Ok(Self { environment, hooks: loaded })
     }
 }
 

@@ -62,24 +62,11 @@ pub struct GenerationId(Uuid);
 /// # Errors
 /// [`Reason::GenerationIdInvalid`].
 pub fn check(claim: Claim<'_>) -> Result<Event, Unfit> {
-    let Claim {
-        generation_id,
-        kind,
-        failure,
-        drift,
-    } = claim;
+    let Claim { generation_id, kind, failure, drift } = claim;
     let Some(generation_id) = GenerationId::parse(generation_id) else {
-        return Err(Unfit {
-            reason: Reason::GenerationIdInvalid,
-            generation_id: None,
-        });
+        return Err(Unfit { reason: Reason::GenerationIdInvalid, generation_id: None });
     };
-    Ok(Event {
-        generation_id,
-        kind,
-        failure,
-        drift,
-    })
+    Ok(Event { generation_id, kind, failure, drift })
 }
 
 impl Event {
@@ -120,11 +107,7 @@ impl GenerationId {
             return None;
         }
         let id = Uuid::try_parse(text).ok()?;
-        if id.is_nil() || id.is_max() {
-            None
-        } else {
-            Some(Self(id))
-        }
+        if id.is_nil() || id.is_max() { None } else { Some(Self(id)) }
     }
 }
 
@@ -141,11 +124,7 @@ mod tests {
 
     #[track_caller]
     fn id(text: &str, expected: Option<&str>) {
-        assert_eq!(
-            GenerationId::parse(text).map(|id| id.to_string()).as_deref(),
-            expected,
-            "{text}"
-        );
+        assert_eq!(GenerationId::parse(text).map(|id| id.to_string()).as_deref(), expected, "{text}");
     }
 
     #[test]
@@ -153,10 +132,7 @@ mod tests {
         let canonical = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
         id(canonical, Some(canonical));
         id("FFD473D5-5bef-4E14-BF22-8D559BE3C19F", Some(canonical));
-        id(
-            "00000000-0000-0000-0000-000000000001",
-            Some("00000000-0000-0000-0000-000000000001"),
-        );
+        id("00000000-0000-0000-0000-000000000001", Some("00000000-0000-0000-0000-000000000001"));
         for text in [
             "",
             "00000000-0000-0000-0000-000000000000",

@@ -42,6 +42,10 @@ impl Context for Root {}
 impl RootContext for Root {
     /// Depends on nothing but the bytes: where it fails on a worker only, Envoy skips the filter in silence.
     fn on_configure(&mut self, _size: usize) -> bool {
+        #[cfg(feature = "crash-test")]
+        if fails_on_this_thread() {
+            return false;
+        }
         let bytes = self.get_plugin_configuration().unwrap_or_default();
         match Config::load(&bytes) {
             Ok(config) => {
@@ -59,21 +63,13 @@ impl RootContext for Root {
 
     /// Runs only while lines are being left out.
     fn on_tick(&mut self) {
-        if self
-            .gate
-            .as_ref()
-            .is_some_and(|gate| gate.log.borrow_mut().tell_left_out())
-        {
+        if self.gate.as_ref().is_some_and(|gate| gate.log.borrow_mut().tell_left_out()) {
             self.set_tick_period(Duration::ZERO);
         }
     }
 
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Exchange {
-            gate: self.gate.clone(),
-            state: State::Fresh,
-            body_seen: 0,
-        }))
+        Some(Box::new(Exchange { gate: self.gate.clone(), state: State::Fresh, body_seen: 0 }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -132,11 +128,7 @@ impl HttpContext for Exchange {
             hop: if tls.is_some() { Hop::Tls } else { Hop::Plaintext },
             source: source.as_deref(),
             peer: peer.as_deref(),
-            ending: if end_of_stream {
-                Ending::Here
-            } else {
-                Ending::Later
-            },
+            ending: if end_of_stream { Ending::Here } else { Ending::Later },
         };
         match policy::admit(&gate.config.hooks, &head) {
             Err(refusal) => self.refuse(&gate, &refusal),
@@ -192,12 +184,7 @@ impl HttpContext for Exchange {
                 };
                 let reason = Reason::HostMisconfigured;
                 gate.count_refusal(Some(admitted.hook()), reason);
-                gate.log_refusal(
-                    Some(admitted.hook()),
-                    reason,
-                    self.source_address().as_deref(),
-                    None,
-                );
+                gate.log_refusal(Some(admitted.hook()), reason, self.source_address().as_deref(), None);
                 self.replace_answer(Err(reason), end_of_stream)
             }
             _ => Action::Continue,
@@ -227,11 +214,7 @@ impl Exchange {
 
     /// Judges the whole delivery. Its body is read once, here.
     fn finish(&mut self, gate: &Gate, admitted: Admitted, size: usize) -> Action {
-        let body = if size == 0 {
-            None
-        } else {
-            self.get_http_request_body(0, size)
-        };
+        let body = if size == 0 { None } else { self.get_http_request_body(0, size) };
         let judged = policy::accept(admitted, &body.unwrap_or_default());
         self.settle(gate, judged)
     }
@@ -257,11 +240,7 @@ impl Exchange {
     }
 
     fn refuse(&mut self, gate: &Gate, refusal: &Refusal) -> Action {
-        let Refusal {
-            hook,
-            reason,
-            generation_id,
-        } = refusal;
+        let Refusal { hook, reason, generation_id } = refusal;
         // For the access log alone: a refused request goes nowhere.
         if let Some(hook) = hook {
             self.set_http_request_header_bytes("blobgate-hook", Some(hook.name.as_bytes()));
@@ -270,26 +249,14 @@ impl Exchange {
             self.set_http_request_header_bytes("blobgate-generation-id", Some(id.to_string().as_bytes()));
         }
         gate.count_refusal(hook.as_ref(), *reason);
-        gate.log_refusal(
-            hook.as_ref(),
-            *reason,
-            self.source_address().as_deref(),
-            *generation_id,
-        );
+        gate.log_refusal(hook.as_ref(), *reason, self.source_address().as_deref(), *generation_id);
         self.state = State::Untouched;
-        let mut headers = vec![
-            ("content-type", answer::PROBLEM_TYPE),
-            ("blobgate-reason", reason.code()),
-        ];
+        let mut headers = vec![("content-type", answer::PROBLEM_TYPE), ("blobgate-reason", reason.code())];
         if *reason == Reason::MethodNotAllowed {
             headers.push(("allow", "POST"));
         }
         // Queued by the host, and our own response callbacks still run on it.
-        self.send_http_response(
-            reason.status().into(),
-            headers,
-            Some(answer::problem(*reason).as_bytes()),
-        );
+        self.send_http_response(reason.status().into(), headers, Some(answer::problem(*reason).as_bytes()));
         Action::Pause
     }
 
@@ -331,11 +298,13 @@ impl Exchange {
         }
         self.set_status(judged);
         for (name, _) in self.get_http_response_headers_bytes() {
+            // What the host itself needs and adds, and nothing of the service.
             if !matches!(name.as_str(), ":status" | "date" | "blobgate-reason") {
                 self.remove_http_response_header(&name);
             }
         }
         self.set_http_response_header_bytes("content-type", Some(media_type.as_bytes()));
+        self.set_http_response_header_bytes("content-length", Some(body.len().to_string().as_bytes()));
         self.state = State::Replaced(body);
         Action::Continue
     }
@@ -360,6 +329,20 @@ impl Exchange {
     }
 }
 
+/// Whether as many configurations as `BLOBGATE_CONFIGURES` says have been read in this process. Envoy's main thread
+/// reads it twice, to try it and for itself, and each worker after that.
+#[cfg(feature = "crash-test")]
+fn fails_on_this_thread() -> bool {
+    const READ: &str = "crash-test.read";
+    let limit = std::env::var("BLOBGATE_CONFIGURES").ok().and_then(|number| number.parse().ok());
+    let read = match hostcalls::get_shared_data(READ) {
+        Ok((Some(read), _)) => read.len(),
+        _ => 0,
+    };
+    let _ = hostcalls::set_shared_data(READ, Some(&vec![0; read.saturating_add(1)]), None);
+    limit.is_some_and(|limit: usize| read >= limit)
+}
+
 #[cfg(feature = "crash-test")]
 #[expect(clippy::panic, reason = "the tests' own module, never the shipped one")]
 fn crash_if_asked(headers: &Headers) {
@@ -370,9 +353,7 @@ fn crash_if_asked(headers: &Headers) {
 
 impl Gate {
     fn count_refusal(&self, hook: Option<&Arc<Hook>>, reason: Reason) {
-        self.metrics
-            .borrow_mut()
-            .count_refusal(hook.map(|hook| hook.name.as_str()), reason);
+        self.metrics.borrow_mut().count_refusal(hook.map(|hook| hook.name.as_str()), reason);
     }
 
     /// Writes the line of a refusal, unless this second has had its share of them.
@@ -384,9 +365,7 @@ impl Gate {
         generation_id: Option<GenerationId>,
     ) {
         let left_out =
-            self.log
-                .borrow_mut()
-                .refused(hook.map(|hook| hook.name.as_str()), reason, source, generation_id);
+            self.log.borrow_mut().refused(hook.map(|hook| hook.name.as_str()), reason, source, generation_id);
         if left_out == LeftOut::First {
             // Until their count is told. Only the root context of the SDK offers this call.
             let _ = hostcalls::set_tick_period(Duration::from_secs(1));

@@ -25,10 +25,7 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
         set.push(("blobgate-reason", reason.code().into()));
     }
     if !delivery.observed().is_empty() {
-        set.push((
-            "blobgate-observed",
-            join(delivery.observed().iter().map(|reason| reason.code())),
-        ));
+        set.push(("blobgate-observed", join(delivery.observed().iter().map(|reason| reason.code()))));
     }
     if let Some(event) = delivery.event() {
         set.push(("blobgate-event", event.kind.name().into()));
@@ -43,12 +40,7 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
 }
 
 fn about_failure<'a>(event: &'a Event, set: &mut Vec<(&'static str, Cow<'a, str>)>) {
-    let Some(Failure {
-        code,
-        class,
-        retryable,
-    }) = &event.failure
-    else {
+    let Some(Failure { code, class, retryable }) = &event.failure else {
         return;
     };
     if let Some(code) = code {
@@ -56,10 +48,7 @@ fn about_failure<'a>(event: &'a Event, set: &mut Vec<(&'static str, Cow<'a, str>
     }
     set.push(("blobgate-error-class", class.name().into()));
     if let Some(retryable) = retryable {
-        set.push((
-            "blobgate-error-retryable",
-            if *retryable { "true" } else { "false" }.into(),
-        ));
+        set.push(("blobgate-error-retryable", if *retryable { "true" } else { "false" }.into()));
     }
 }
 

@@ -35,10 +35,7 @@ impl Headers {
 
     /// The first value of `name`, raw, or nothing: for the pseudo-headers, of which HTTP allows one.
     pub fn first(&self, name: &str) -> &[u8] {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map_or(&[], |(_, value)| value.as_slice())
+        self.0.iter().find(|(key, _)| key == name).map_or(&[], |(_, value)| value.as_slice())
     }
 
     /// Takes out what `keep` does not name.
@@ -48,10 +45,7 @@ impl Headers {
 
     /// Every value of `name`, raw.
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.0
-            .iter()
-            .filter(move |(key, _)| key == name)
-            .map(|(_, value)| value.as_slice())
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
     }
 
     /// Every name, once for each time it stands there.

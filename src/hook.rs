@@ -69,10 +69,7 @@ pub struct Checks {
 /// [`Reason::UnknownHook`].
 pub fn find<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Result<&'h Arc<Hook>, Reason> {
     let path = path.split(|byte| *byte == b'?').next().unwrap_or(path);
-    hooks
-        .iter()
-        .find(|hook| hook.path.as_bytes() == path)
-        .ok_or(Reason::UnknownHook)
+    hooks.iter().find(|hook| hook.path.as_bytes() == path).ok_or(Reason::UnknownHook)
 }
 
 /// The largest `max_body_bytes`: below the 1 MiB that Envoy buffers of a request by default, past which it answers
@@ -107,10 +104,8 @@ const KEYS: &[&str] = &[
 
 impl Hook {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        let fields = node.fields(
-            KEYS,
-            "a hook: an object with name, path, dialect, source, trust and more",
-        )?;
+        let fields =
+            node.fields(KEYS, "a hook: an object with name, path, dialect, source, trust and more")?;
         let name = fields.required("name", "a name such as veo3")?.name()?;
         let path = parse_path(&fields.required("path", "a path such as /webhook")?)?;
         let dialect = Dialect::parse(&fields.required("dialect", "veo3")?)?;
@@ -127,30 +122,17 @@ impl Hook {
             name,
             path,
             dialect,
-            mode: fields
-                .optional("mode")
-                .map_or(Ok(Mode::Enforce), |node| Mode::parse(&node))?,
+            mode: fields.optional("mode").map_or(Ok(Mode::Enforce), |node| Mode::parse(&node))?,
             transport: fields
                 .optional("transport")
                 .map_or(Ok(Transport::TlsHere), |n| Transport::parse(&n))?,
             source,
             trust,
-            schema: fields
-                .optional("schema")
-                .map_or(Ok(Schema::Tolerant), |node| Schema::parse(&node))?,
-            answers: fields
-                .optional("answers")
-                .map_or(Ok(Answers::Status), |node| Answers::parse(&node))?,
-            max_body_bytes: size(
-                "max_body_bytes",
-                LEAST_BODY_BYTES,
-                MOST_BODY_BYTES,
-                DEFAULT_BODY_BYTES,
-            )?,
+            schema: fields.optional("schema").map_or(Ok(Schema::Tolerant), |node| Schema::parse(&node))?,
+            answers: fields.optional("answers").map_or(Ok(Answers::Status), |node| Answers::parse(&node))?,
+            max_body_bytes: size("max_body_bytes", LEAST_BODY_BYTES, MOST_BODY_BYTES, DEFAULT_BODY_BYTES)?,
             max_depth: size("max_depth", LEAST_DEPTH, MOST_DEPTH, DEFAULT_DEPTH)?,
-            checks: fields
-                .optional("checks")
-                .map_or(Ok(Checks::ENFORCED), |node| Checks::parse(&node))?,
+            checks: fields.optional("checks").map_or(Ok(Checks::ENFORCED), |node| Checks::parse(&node))?,
         })
     }
 }
@@ -162,20 +144,14 @@ impl Mode {
 }
 
 impl Checks {
-    const ENFORCED: Self = Self {
-        source: Check::Enforce,
-    };
+    const ENFORCED: Self = Self { source: Check::Enforce };
 
     fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         let fields = node.fields(
             &["source", "result_url", "trust", "prompt"],
             "an object with some of source, result_url, trust and prompt",
         )?;
-        let check = |key: &str| {
-            fields
-                .optional(key)
-                .map_or(Ok(Check::Enforce), |node| Check::parse(&node))
-        };
+        let check = |key: &str| fields.optional(key).map_or(Ok(Check::Enforce), |node| Check::parse(&node));
         // Nothing that these two could observe loads in this version, so that their setting has no effect yet.
         check("result_url")?;
         check("trust")?;
@@ -189,9 +165,7 @@ impl Checks {
             }
             _ => {}
         }
-        Ok(Self {
-            source: check("source")?,
-        })
+        Ok(Self { source: check("source")? })
     }
 }
 
@@ -203,11 +177,7 @@ impl Check {
 
 /// The keys of which one value loads so far.
 fn only_word(node: &Node<'_>, word: &str) -> Result<(), ConfigError> {
-    if node.as_text() == Some(word) {
-        Ok(())
-    } else {
-        Err(not_in_this_version(node, word))
-    }
+    if node.as_text() == Some(word) { Ok(()) } else { Err(not_in_this_version(node, word)) }
 }
 
 /// Plain segments only: what Envoy's path normalisation, a proxy or a human could read in two ways does not load.
@@ -221,9 +191,7 @@ fn parse_path(node: &Node<'_>) -> Result<String, ConfigError> {
         !segment.is_empty()
             && segment != "."
             && segment != ".."
-            && segment
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b))
+            && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b))
     };
     match path.strip_prefix('/') {
         Some(segments) if segments.split('/').all(is_plain) => Ok(path.to_owned()),

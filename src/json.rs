@@ -43,11 +43,7 @@ pub fn parse<'a>(text: &'a [u8], max_depth: usize, known: Known) -> Result<Value
     let failed = Cell::new(Reason::JsonInvalid);
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     // serde_json's own limit of 128 is above every configurable depth.
-    let reader = Reader {
-        depth_left: max_depth,
-        known,
-        failed: &failed,
-    };
+    let reader = Reader { depth_left: max_depth, known, failed: &failed };
     let value = reader.deserialize(&mut deserializer).map_err(|_| failed.get())?;
     deserializer.end().map_err(|_| Reason::JsonInvalid)?;
     Ok(value)
@@ -65,10 +61,7 @@ impl<'a> Value<'a> {
     /// The value of an object's key.
     pub fn field(&self, key: &str) -> Option<&Value<'a>> {
         match self {
-            Value::Object(fields) => fields
-                .iter()
-                .find(|(name, _)| name == key)
-                .map(|(_, value)| value),
+            Value::Object(fields) => fields.iter().find(|(name, _)| name == key).map(|(_, value)| value),
             _ => None,
         }
     }
@@ -90,11 +83,7 @@ impl<'f> Reader<'f> {
 
     fn below<E: Error>(self) -> Result<Self, E> {
         match self.depth_left.checked_sub(1) {
-            Some(depth_left) => Ok(Self {
-                depth_left,
-                known: &[],
-                ..self
-            }),
+            Some(depth_left) => Ok(Self { depth_left, known: &[], ..self }),
             None => Err(self.fail(Reason::JsonTooDeep)),
         }
     }
@@ -135,18 +124,12 @@ impl<'de> Visitor<'de> for Reader<'_> {
         Ok(Value::Bool(value))
     }
 
-    #[expect(
-        clippy::as_conversions,
-        reason = "the nearest double is what Value::Number promises"
-    )]
+    #[expect(clippy::as_conversions, reason = "the nearest double is what Value::Number promises")]
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value<'de>, E> {
         Ok(Value::Number(value as f64))
     }
 
-    #[expect(
-        clippy::as_conversions,
-        reason = "the nearest double is what Value::Number promises"
-    )]
+    #[expect(clippy::as_conversions, reason = "the nearest double is what Value::Number promises")]
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value<'de>, E> {
         Ok(Value::Number(value as f64))
     }
@@ -217,18 +200,10 @@ impl<'de> Visitor<'de> for Key {
 
 /// The key as a reader sees it that ignores case: upper, then lower, so that `ſ` is `s` and the Kelvin sign is `k`.
 fn fold(key: &str) -> Cow<'_, str> {
-    if key
-        .bytes()
-        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
-    {
+    if key.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
         return Cow::Borrowed(key);
     }
-    Cow::Owned(
-        key.chars()
-            .flat_map(char::to_uppercase)
-            .flat_map(char::to_lowercase)
-            .collect(),
-    )
+    Cow::Owned(key.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect())
 }
 
 #[cfg(test)]
@@ -276,10 +251,7 @@ mod tests {
         assert_eq!(good(" {} \n"), Value::Object(vec![]));
         assert_eq!(good("\"\\u0000\\ud83d\\ude00\"").as_text(), Some("\0😀"));
         assert_eq!(good("-0.5e1"), Value::Number(-5.0));
-        assert_eq!(
-            good("18446744073709551616"),
-            Value::Number(18_446_744_073_709_551_616.0)
-        );
+        assert_eq!(good("18446744073709551616"), Value::Number(18_446_744_073_709_551_616.0));
     }
 
     #[test]

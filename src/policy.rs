@@ -15,20 +15,12 @@ use std::sync::Arc;
 /// A [`Refusal`] with the first flaw in stage order. A hook in observe mode refuses nothing: there the flaw goes
 /// with the delivery.
 pub fn admit(hooks: &[Arc<Hook>], head: &Head<'_>) -> Result<Admitted, Refusal> {
-    let hook = hook::find(hooks, head.path).map_err(|reason| Refusal {
-        hook: None,
-        reason,
-        generation_id: None,
-    })?;
+    let hook =
+        hook::find(hooks, head.path).map_err(|reason| Refusal { hook: None, reason, generation_id: None })?;
     let mut observed = Vec::new();
     let flaw = check_head(hook, head, &mut observed).err();
     let content_type = request::content_type(head);
-    let admitted = Admitted {
-        hook: Arc::clone(hook),
-        flaw,
-        observed,
-        content_type,
-    };
+    let admitted = Admitted { hook: Arc::clone(hook), flaw, observed, content_type };
     match (flaw, hook.mode) {
         (Some(reason), Mode::Enforce) => Err(admitted.refuse(reason, None)),
         _ => Ok(admitted),
@@ -37,11 +29,7 @@ pub fn admit(hooks: &[Arc<Hook>], head: &Head<'_>) -> Result<Admitted, Refusal> 
 
 fn check_head(hook: &Hook, head: &Head<'_>, observed: &mut Vec<Reason>) -> Result<(), Reason> {
     transport::check(&hook.transport, head)?;
-    apply(
-        hook.checks.source,
-        source::check(&hook.source, &hook.transport, head),
-        observed,
-    )?;
+    apply(hook.checks.source, source::check(&hook.source, &hook.transport, head), observed)?;
     request::check(hook.max_body_bytes, head)
 }
 
@@ -67,14 +55,9 @@ fn check_body(admitted: &Admitted, body: &[u8]) -> Result<Event, Unfit> {
     }
     let payload = json::parse(body, hook.max_depth, hook.dialect.known())?;
     let mut claim = hook.dialect.read(&payload)?;
-    claim
-        .drift
-        .expect("content-type", admitted.content_type != ContentType::Other);
+    claim.drift.expect("content-type", admitted.content_type != ContentType::Other);
     let generation_id = GenerationId::parse(claim.generation_id);
-    hook.schema.check(&claim.drift).map_err(|reason| Unfit {
-        reason,
-        generation_id,
-    })?;
+    hook.schema.check(&claim.drift).map_err(|reason| Unfit { reason, generation_id })?;
     event::check(claim)
 }
 
@@ -83,11 +66,7 @@ fn check_body(admitted: &Admitted, body: &[u8]) -> Result<Event, Unfit> {
 /// # Errors
 /// [`Reason::BodyTooLarge`].
 pub fn check_size(admitted: &Admitted, so_far: usize) -> Result<(), Reason> {
-    if so_far <= admitted.hook.max_body_bytes {
-        Ok(())
-    } else {
-        Err(Reason::BodyTooLarge)
-    }
+    if so_far <= admitted.hook.max_body_bytes { Ok(()) } else { Err(Reason::BodyTooLarge) }
 }
 
 /// Ends a delivery that is not read to its end.
@@ -182,28 +161,12 @@ impl Admitted {
     }
 
     fn deliver(self, verdict: Verdict, reason: Option<Reason>, event: Option<Event>) -> Delivery {
-        let Self {
-            hook,
-            observed,
-            content_type,
-            ..
-        } = self;
-        Delivery {
-            hook,
-            verdict,
-            reason,
-            event,
-            observed,
-            content_type,
-        }
+        let Self { hook, observed, content_type, .. } = self;
+        Delivery { hook, verdict, reason, event, observed, content_type }
     }
 
     fn refuse(&self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
-        Refusal {
-            hook: Some(Arc::clone(&self.hook)),
-            reason,
-            generation_id,
-        }
+        Refusal { hook: Some(Arc::clone(&self.hook)), reason, generation_id }
     }
 }
 
@@ -282,10 +245,7 @@ pub struct Refusal {
 
 impl From<Reason> for Unfit {
     fn from(reason: Reason) -> Self {
-        Unfit {
-            reason,
-            generation_id: None,
-        }
+        Unfit { reason, generation_id: None }
     }
 }
 

@@ -12,17 +12,11 @@ pub fn check(max_body_bytes: usize, head: &Head<'_>) -> Result<(), Reason> {
     if head.method != b"POST" {
         return Err(Reason::MethodNotAllowed);
     }
-    let encoding = head
-        .headers
-        .one("content-encoding")
-        .map_err(|_| Reason::HeaderInvalid)?;
+    let encoding = head.headers.one("content-encoding").map_err(|_| Reason::HeaderInvalid)?;
     if !encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity")) {
         return Err(Reason::UnsupportedEncoding);
     }
-    let length = head
-        .headers
-        .one("content-length")
-        .map_err(|_| Reason::HeaderInvalid)?;
+    let length = head.headers.one("content-length").map_err(|_| Reason::HeaderInvalid)?;
     if let Some(length) = length {
         let length: u64 = length.parse().map_err(|_| Reason::HeaderInvalid)?;
         // What really arrives is counted as well.
@@ -68,16 +62,9 @@ mod tests {
 
     #[track_caller]
     fn request(method: &str, headers: &[(&str, &str)], ending: Ending, expected: Result<(), Reason>) {
-        let list = headers
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec()))
-            .collect();
+        let list = headers.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
         let headers = Headers::new(list);
-        let head = Head {
-            method: method.as_bytes(),
-            ending,
-            ..Head::of(&headers)
-        };
+        let head = Head { method: method.as_bytes(), ending, ..Head::of(&headers) };
         assert_eq!(check(100, &head), expected);
     }
 
@@ -86,68 +73,30 @@ mod tests {
         use Ending::{Here, Later};
         let (gzip, long) = (("content-encoding", "gzip"), ("content-length", "101"));
         request("POST", &[], Later, Ok(()));
-        request(
-            "POST",
-            &[("content-encoding", "Identity"), ("content-length", "100")],
-            Later,
-            Ok(()),
-        );
+        request("POST", &[("content-encoding", "Identity"), ("content-length", "100")], Later, Ok(()));
         request("GET", &[gzip, gzip, long], Here, Err(Reason::MethodNotAllowed));
         request("post", &[], Later, Err(Reason::MethodNotAllowed));
         request("POST", &[gzip, gzip, long], Here, Err(Reason::HeaderInvalid));
-        request(
-            "POST",
-            &[("content-encoding", "gzip,br")],
-            Here,
-            Err(Reason::HeaderInvalid),
-        );
+        request("POST", &[("content-encoding", "gzip,br")], Here, Err(Reason::HeaderInvalid));
         request("POST", &[gzip, long], Here, Err(Reason::UnsupportedEncoding));
-        request(
-            "POST",
-            &[("content-encoding", "")],
-            Later,
-            Err(Reason::UnsupportedEncoding),
-        );
+        request("POST", &[("content-encoding", "")], Later, Err(Reason::UnsupportedEncoding));
         request("POST", &[long], Later, Err(Reason::BodyTooLarge));
-        request(
-            "POST",
-            &[("content-length", "99999999999999999999")],
-            Later,
-            Err(Reason::HeaderInvalid),
-        );
-        request(
-            "POST",
-            &[("content-length", "18446744073709551615")],
-            Later,
-            Err(Reason::BodyTooLarge),
-        );
+        request("POST", &[("content-length", "99999999999999999999")], Later, Err(Reason::HeaderInvalid));
+        request("POST", &[("content-length", "18446744073709551615")], Later, Err(Reason::BodyTooLarge));
         request("POST", &[("content-length", "0")], Here, Err(Reason::BodyMissing));
     }
 
     #[track_caller]
     fn read(values: &[&str], expected: ContentType) {
-        let list = values
-            .iter()
-            .map(|v| ("content-type".to_owned(), v.as_bytes().to_vec()))
-            .collect();
-        assert_eq!(
-            content_type(&Head::of(&Headers::new(list))),
-            expected,
-            "{values:?}"
-        );
+        let list = values.iter().map(|v| ("content-type".to_owned(), v.as_bytes().to_vec())).collect();
+        assert_eq!(content_type(&Head::of(&Headers::new(list))), expected, "{values:?}");
     }
 
     #[test]
     fn json_is_announced_with_or_without_parameters() {
         read(&["application/json"], ContentType::Json);
-        read(
-            &["Application/JSON; charset=utf-8"],
-            ContentType::JsonInOtherWords,
-        );
-        read(
-            &["application/json ;charset=utf-8"],
-            ContentType::JsonInOtherWords,
-        );
+        read(&["Application/JSON; charset=utf-8"], ContentType::JsonInOtherWords);
+        read(&["application/json ;charset=utf-8"], ContentType::JsonInOtherWords);
         read(&[], ContentType::Other);
         read(&["text/plain"], ContentType::Other);
         read(&["application/jsonp"], ContentType::Other);

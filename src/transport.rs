@@ -48,17 +48,11 @@ pub fn check(transport: &Transport, head: &Head<'_>) -> Result<(), Reason> {
         Transport::Any => true,
         Transport::TlsHere => head.hop == Hop::Tls,
         Transport::BehindProxy(proxies) => {
-            head.peer
-                .and_then(peer_address)
-                .is_some_and(|peer| proxies.contains(peer))
+            head.peer.and_then(peer_address).is_some_and(|peer| proxies.contains(peer))
                 && head.headers.one("x-forwarded-proto") == Ok(Some("https"))
         }
     };
-    if encrypted {
-        Ok(())
-    } else {
-        Err(Reason::HttpsRequired)
-    }
+    if encrypted { Ok(()) } else { Err(Reason::HttpsRequired) }
 }
 
 /// `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%`: an address without brackets.
@@ -77,15 +71,9 @@ mod tests {
     fn behind(peer: Option<&str>, proto: &[&str], expected: Result<(), Reason>) {
         let ranges = Ranges::from_texts(&["10.0.0.0/8", "fe80::/10"]);
         let headers = Headers::new(
-            proto
-                .iter()
-                .map(|p| ("x-forwarded-proto".to_owned(), p.as_bytes().to_vec()))
-                .collect(),
+            proto.iter().map(|p| ("x-forwarded-proto".to_owned(), p.as_bytes().to_vec())).collect(),
         );
-        let head = Head {
-            peer: peer.map(str::as_bytes),
-            ..Head::of(&headers)
-        };
+        let head = Head { peer: peer.map(str::as_bytes), ..Head::of(&headers) };
         assert_eq!(check(&Transport::BehindProxy(ranges), &head), expected);
     }
 

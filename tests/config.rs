@@ -1,12 +1,6 @@
 //! Configurations that load and that do not, as Envoy hands them over: a serialised Struct and JSON text.
 
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use blobgate::Config;
 use prost::Message;
@@ -32,9 +26,7 @@ fn on_the_wire(value: &Value) -> Wire {
         Value::Bool(value) => Kind::BoolValue(*value),
         Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap()),
         Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(items) => Kind::ListValue(ListValue {
-            values: items.iter().map(on_the_wire).collect(),
-        }),
+        Value::Array(items) => Kind::ListValue(ListValue { values: items.iter().map(on_the_wire).collect() }),
         Value::Object(_) => Kind::StructValue(a_struct(value)),
     };
     Wire { kind: Some(kind) }
@@ -42,11 +34,7 @@ fn on_the_wire(value: &Value) -> Wire {
 
 fn a_struct(value: &Value) -> Struct {
     let fields = value.as_object().unwrap().iter();
-    Struct {
-        fields: fields
-            .map(|(key, value)| (key.clone(), on_the_wire(value)))
-            .collect(),
-    }
+    Struct { fields: fields.map(|(key, value)| (key.clone(), on_the_wire(value))).collect() }
 }
 
 /// Loads the configuration in both forms, which must agree.
@@ -138,26 +126,18 @@ fn json_text_may_start_with_a_line_break() {
 
 #[test]
 fn a_number_of_a_struct_is_a_double() {
-    for (written, right) in [
-        ("65536.0", true),
-        ("65536.5", false),
-        ("6.5536e4", true),
-        ("-1.0", false),
-        ("1e300", false),
-    ] {
-        let config = minimal()
-            .to_string()
-            .replace("\"name\"", &format!("\"max_body_bytes\":{written},\"name\""));
+    for (written, right) in
+        [("65536.0", true), ("65536.5", false), ("6.5536e4", true), ("-1.0", false), ("1e300", false)]
+    {
+        let config =
+            minimal().to_string().replace("\"name\"", &format!("\"max_body_bytes\":{written},\"name\""));
         assert_eq!(Config::load(config.as_bytes()).is_ok(), right, "{written}");
     }
 }
 
 #[test]
 fn bytes_that_are_no_configuration() {
-    bytes_refused(
-        b"",
-        "the configuration is empty; write version, environment and hooks",
-    );
+    bytes_refused(b"", "the configuration is empty; write version, environment and hooks");
     const NEITHER: &str =
         "the configuration is neither a google.protobuf.Struct nor a JSON object; write it as one of them";
     bytes_refused(b"[]", NEITHER);
@@ -189,10 +169,7 @@ fn what_is_wrong_at_the_top() {
         config
     };
     refused(&without("version"), "version is missing; write 1");
-    refused(
-        &without("environment"),
-        "environment is missing; write a name such as production",
-    );
+    refused(&without("environment"), "environment is missing; write a name such as production");
     refused(&without("hooks"), "hooks is missing; write a list of hooks");
     refused(&with("version", json!(2)), "version is 2; write 1");
     refused(&with("version", json!("1")), "version is \"1\"; write 1");
@@ -200,27 +177,15 @@ fn what_is_wrong_at_the_top() {
         &with("environment", json!("Production")),
         "environment is \"Production\"; write 1 to 32 of a-z, 0-9 and -, such as veo3",
     );
-    refused(
-        &with("hooks", json!([])),
-        "hooks is an empty list; write at least one hook",
-    );
-    refused(
-        &with("hooks", json!({})),
-        "hooks is an object; write a list of hooks",
-    );
+    refused(&with("hooks", json!([])), "hooks is an empty list; write at least one hook");
+    refused(&with("hooks", json!({})), "hooks is an object; write a list of hooks");
     refused(
         &with("hooks", json!([3])),
         "hooks[0] is 3; write a hook: an object with name, path, dialect, source, trust and more",
     );
-    refused(
-        &with("hook", json!([])),
-        "hook is not a key; the keys here are version, environment, hooks",
-    );
+    refused(&with("hook", json!([])), "hook is not a key; the keys here are version, environment, hooks");
     for section in ["token", "confirm", "sign"] {
-        refused(
-            &with(section, json!({})),
-            &format!("{section} is not in this version; leave it out"),
-        );
+        refused(&with(section, json!({})), &format!("{section} is not in this version; leave it out"));
     }
     let hook = minimal()["hooks"][0].clone();
     let mut other = hook.clone();
@@ -242,10 +207,7 @@ fn what_must_be_written() {
     hook_refused("name:", "hooks[0].name is missing; write a name such as veo3");
     hook_refused("path:", "hooks[0].path is missing; write a path such as /webhook");
     hook_refused("dialect:", "hooks[0].dialect is missing; write veo3");
-    hook_refused(
-        "source:",
-        "hooks[0].source is missing; write a list of addresses and ranges, or any",
-    );
+    hook_refused("source:", "hooks[0].source is missing; write a list of addresses and ranges, or any");
     hook_refused("trust:", "hooks[0].trust is missing; write open");
     hook_refused("result_url:", "hooks[0].result_url is missing; write any");
     hook_refused("quarantine:", "hooks[0].quarantine is missing; write none");
@@ -257,10 +219,7 @@ fn what_is_not_in_this_version() {
         "trust: {any_of: [token]}",
         "hooks[0].trust is an object, which is not in this version; write open",
     );
-    hook_refused(
-        "trust: closed",
-        "hooks[0].trust is \"closed\", which is not in this version; write open",
-    );
+    hook_refused("trust: closed", "hooks[0].trust is \"closed\", which is not in this version; write open");
     hook_refused(
         "quarantine: route",
         "hooks[0].quarantine is \"route\", which is not in this version; write none",
@@ -283,51 +242,20 @@ fn what_is_not_in_this_version() {
 fn what_is_wrong_in_a_hook() {
     const PATH: &str =
         "write a path such as /webhook: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
-    for path in [
-        "webhook",
-        "/",
-        "",
-        "/webhook/",
-        "//webhook",
-        "/a/../b",
-        "/a/.",
-        "/a b",
-        "/a%2fb",
-        "/a?b",
-        "/ä",
-    ] {
-        hook_refused(
-            &format!("path: '{path}'"),
-            &format!("hooks[0].path is {path:?}; {PATH}"),
-        );
+    for path in
+        ["webhook", "/", "", "/webhook/", "//webhook", "/a/../b", "/a/.", "/a b", "/a%2fb", "/a?b", "/ä"]
+    {
+        hook_refused(&format!("path: '{path}'"), &format!("hooks[0].path is {path:?}; {PATH}"));
     }
     hook_refused("path: 3", &format!("hooks[0].path is 3; {PATH}"));
-    hook_refused(
-        "name: veo.3",
-        "hooks[0].name is \"veo.3\"; write 1 to 32 of a-z, 0-9 and -, such as veo3",
-    );
-    hook_refused(
-        "name: ''",
-        "hooks[0].name is \"\"; write 1 to 32 of a-z, 0-9 and -, such as veo3",
-    );
+    hook_refused("name: veo.3", "hooks[0].name is \"veo.3\"; write 1 to 32 of a-z, 0-9 and -, such as veo3");
+    hook_refused("name: ''", "hooks[0].name is \"\"; write 1 to 32 of a-z, 0-9 and -, such as veo3");
     hook_refused("dialect: sora", "hooks[0].dialect is \"sora\"; write veo3");
-    hook_refused(
-        "mode: 'off'",
-        "hooks[0].mode is \"off\"; write enforce or observe",
-    );
+    hook_refused("mode: 'off'", "hooks[0].mode is \"off\"; write enforce or observe");
     hook_refused("mode: false", "hooks[0].mode is false; write enforce or observe");
-    hook_refused(
-        "schema: lenient",
-        "hooks[0].schema is \"lenient\"; write tolerant or strict",
-    );
-    hook_refused(
-        "answers: body",
-        "hooks[0].answers is \"body\"; write status or receipt",
-    );
-    hook_refused(
-        "paths: /a",
-        &format!("hooks[0].paths is not a key; the keys here are {}", HOOK_KEYS),
-    );
+    hook_refused("schema: lenient", "hooks[0].schema is \"lenient\"; write tolerant or strict");
+    hook_refused("answers: body", "hooks[0].answers is \"body\"; write status or receipt");
+    hook_refused("paths: /a", &format!("hooks[0].paths is not a key; the keys here are {}", HOOK_KEYS));
     hook_refused(
         "max_body_bytes: 64KiB",
         "hooks[0].max_body_bytes is \"64KiB\"; write a whole number from 1024 to 1000000",
@@ -340,22 +268,10 @@ fn what_is_wrong_in_a_hook() {
         "max_body_bytes: 1000001",
         "hooks[0].max_body_bytes is 1000001; write a whole number from 1024 to 1000000",
     );
-    hook_refused(
-        "max_depth: 2",
-        "hooks[0].max_depth is 2; write a whole number from 3 to 64",
-    );
-    hook_refused(
-        "max_depth: 65",
-        "hooks[0].max_depth is 65; write a whole number from 3 to 64",
-    );
-    hook_refused(
-        "max_depth: '1.5'",
-        "hooks[0].max_depth is \"1.5\"; write a whole number from 3 to 64",
-    );
-    hook_refused(
-        "max_depth: -1",
-        "hooks[0].max_depth is -1; write a whole number from 3 to 64",
-    );
+    hook_refused("max_depth: 2", "hooks[0].max_depth is 2; write a whole number from 3 to 64");
+    hook_refused("max_depth: 65", "hooks[0].max_depth is 65; write a whole number from 3 to 64");
+    hook_refused("max_depth: '1.5'", "hooks[0].max_depth is \"1.5\"; write a whole number from 3 to 64");
+    hook_refused("max_depth: -1", "hooks[0].max_depth is -1; write a whole number from 3 to 64");
 }
 
 const HOOK_KEYS: &str = "name, path, dialect, mode, transport, source, trust, schema, result_url, quarantine, answers, \
@@ -365,18 +281,9 @@ const HOOK_KEYS: &str = "name, path, dialect, mode, transport, source, trust, sc
 fn what_is_wrong_with_addresses() {
     const ONE: &str = "an address or range such as 203.0.113.7, 203.0.113.0/24 or \"2001:db8::/32\"";
     const LIST: &str = "a list of addresses and ranges such as [203.0.113.0/24, \"2001:db8::/32\"], or any";
-    hook_refused(
-        "source: all",
-        &format!("hooks[0].source is \"all\"; write {LIST}"),
-    );
-    hook_refused(
-        "source: {}",
-        &format!("hooks[0].source is an object; write {LIST}"),
-    );
-    hook_refused(
-        "source: []",
-        "hooks[0].source is an empty list; write at least one address or range",
-    );
+    hook_refused("source: all", &format!("hooks[0].source is \"all\"; write {LIST}"));
+    hook_refused("source: {}", &format!("hooks[0].source is an object; write {LIST}"));
+    hook_refused("source: []", "hooks[0].source is an empty list; write at least one address or range");
     for bad in [
         "203.0.113.0/33",
         "203.0.113",
@@ -397,14 +304,8 @@ fn what_is_wrong_with_addresses() {
         "hooks[0].source[0] is \"10.0.0.1/8\"; write the range's first address, 10.0.0.0/8",
     );
     const TRANSPORT: &str = "tls_here, any or {behind_proxy: [address ranges]}";
-    hook_refused(
-        "transport: tls",
-        &format!("hooks[0].transport is \"tls\"; write {TRANSPORT}"),
-    );
-    hook_refused(
-        "transport: true",
-        &format!("hooks[0].transport is true; write {TRANSPORT}"),
-    );
+    hook_refused("transport: tls", &format!("hooks[0].transport is \"tls\"; write {TRANSPORT}"));
+    hook_refused("transport: true", &format!("hooks[0].transport is true; write {TRANSPORT}"));
     hook_refused(
         "transport: {behind_proxy: [x]}",
         &format!("hooks[0].transport.behind_proxy[0] is \"x\"; write {ONE}"),
@@ -439,10 +340,7 @@ fn what_is_wrong_with_checks() {
             &format!("hooks[0].checks.{check} is \"off\"; write enforce or observe"),
         );
     }
-    hook_refused(
-        "checks: {prompt: later}",
-        "hooks[0].checks.prompt is \"later\"; write off",
-    );
+    hook_refused("checks: {prompt: later}", "hooks[0].checks.prompt is \"later\"; write off");
 }
 
 #[test]

@@ -40,10 +40,7 @@ pub(crate) struct Fields<'v> {
 
 impl<'v> Node<'v> {
     pub(crate) fn root(value: &'v Value<'v>) -> Self {
-        Self {
-            path: String::new(),
-            value,
-        }
+        Self { path: String::new(), value }
     }
 
     /// The object, if it has no other keys than `known`.
@@ -59,10 +56,7 @@ impl<'v> Node<'v> {
                     format_args!("is not a key; the keys here are {}", known.join(", ")),
                 ))
             }
-            None => Ok(Fields {
-                path: self.path.clone(),
-                fields,
-            }),
+            None => Ok(Fields { path: self.path.clone(), fields }),
         }
     }
 
@@ -70,10 +64,7 @@ impl<'v> Node<'v> {
         let Value::Array(items) = self.value else {
             return Err(self.wrong(right));
         };
-        let node = |(index, value)| Node {
-            path: format!("{}[{index}]", self.path),
-            value,
-        };
+        let node = |(index, value)| Node { path: format!("{}[{index}]", self.path), value };
         Ok(items.iter().enumerate().map(node).collect())
     }
 
@@ -104,14 +95,8 @@ impl<'v> Node<'v> {
         const MAX_NAME: usize = 32;
         let name = self.text(RIGHT)?;
         let fits = (1..=MAX_NAME).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if fits {
-            Ok(name.to_owned())
-        } else {
-            Err(self.wrong(RIGHT))
-        }
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if fits { Ok(name.to_owned()) } else { Err(self.wrong(RIGHT)) }
     }
 
     /// A whole number within limits. Every number of a Struct arrives as a double.
@@ -132,10 +117,7 @@ impl<'v> Node<'v> {
 
     /// What is here is not what would be right.
     pub(crate) fn wrong(&self, right: &str) -> ConfigError {
-        ConfigError::new(
-            &self.name_of_field(),
-            format_args!("is {}; write {right}", show(self.value)),
-        )
+        ConfigError::new(&self.name_of_field(), format_args!("is {}; write {right}", show(self.value)))
     }
 
     pub(crate) fn because(&self, why: &str, right: &str) -> ConfigError {
@@ -153,21 +135,14 @@ impl<'v> Node<'v> {
     }
 
     fn name_of_field(&self) -> String {
-        if self.path.is_empty() {
-            "the configuration".to_owned()
-        } else {
-            self.path.clone()
-        }
+        if self.path.is_empty() { "the configuration".to_owned() } else { self.path.clone() }
     }
 }
 
 impl<'v> Fields<'v> {
     pub(crate) fn optional(&self, key: &str) -> Option<Node<'v>> {
         let (_, value) = self.fields.iter().find(|(name, _)| name == key)?;
-        Some(Node {
-            path: join(&self.path, key),
-            value,
-        })
+        Some(Node { path: join(&self.path, key), value })
     }
 
     pub(crate) fn required(&self, key: &str, right: &str) -> Result<Node<'v>, ConfigError> {
@@ -178,11 +153,7 @@ impl<'v> Fields<'v> {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// A value as an error shows it: short, and never a whole list.

@@ -18,13 +18,7 @@ pub(super) fn read_struct(bytes: &[u8]) -> Option<Value<'static>> {
 }
 
 fn object(fields: Struct) -> Value<'static> {
-    Value::Object(
-        fields
-            .fields
-            .into_iter()
-            .map(|(key, value)| (key.into(), convert(value)))
-            .collect(),
-    )
+    Value::Object(fields.fields.into_iter().map(|(key, value)| (key.into(), convert(value))).collect())
 }
 
 fn convert(value: Wire) -> Value<'static> {

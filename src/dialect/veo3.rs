@@ -19,10 +19,7 @@ pub const KNOWN: Known = &[
     ("created_at", None),
     ("completed_at", None),
     ("seed", None),
-    (
-        "error",
-        Some(&KnownBelow(&[("message", None), ("details", None)])),
-    ),
+    ("error", Some(&KnownBelow(&[("message", None), ("details", None)]))),
 ];
 
 /// The drift of keys that are not documented.
@@ -71,10 +68,7 @@ pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
             (Kind::Completed, None)
         }
         Some("failed") => {
-            drift.expect(
-                "video_url",
-                matches!(payload.field("video_url"), Some(Value::Null)),
-            );
+            drift.expect("video_url", matches!(payload.field("video_url"), Some(Value::Null)));
             let failure = read_failure(payload, &mut drift);
             let timeout = failure.code.as_deref() == Some(TIMEOUT);
             (if timeout { Kind::Timeout } else { Kind::Failed }, Some(failure))
@@ -82,12 +76,7 @@ pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
         _ => return Err(unfit()),
     };
     expect_common(payload, &mut drift);
-    Ok(Claim {
-        generation_id: id,
-        kind,
-        failure,
-        drift,
-    })
+    Ok(Claim { generation_id: id, kind, failure, drift })
 }
 
 /// A URL with the scheme `https` and something after it, whatever it is.
@@ -101,9 +90,7 @@ fn is_https(url: &str) -> bool {
 /// `error`, or else a top-level `message`.
 fn read_failure(payload: &Value<'_>, drift: &mut Drift) -> Failure {
     let error = payload.field("error");
-    let documented = error
-        .and_then(|error| error.field("message"))
-        .and_then(Value::as_text);
+    let documented = error.and_then(|error| error.field("message")).and_then(Value::as_text);
     match error {
         Some(Value::Object(fields)) => {
             drift.expect("error.message", documented.is_some());
@@ -111,10 +98,7 @@ fn read_failure(payload: &Value<'_>, drift: &mut Drift) -> Failure {
                 "error.details",
                 matches!(error.and_then(|e| e.field("details")), Some(Value::Object(_))),
             );
-            drift.expect(
-                UNKNOWN_KEYS,
-                fields.iter().all(|(key, _)| key == "message" || key == "details"),
-            );
+            drift.expect(UNKNOWN_KEYS, fields.iter().all(|(key, _)| key == "message" || key == "details"));
         }
         _ => drift.note("error"),
     }
@@ -122,30 +106,16 @@ fn read_failure(payload: &Value<'_>, drift: &mut Drift) -> Failure {
         .or_else(|| error.and_then(Value::as_text))
         .or_else(|| payload.field("message").and_then(Value::as_text));
     let Some(code) = code else {
-        return Failure {
-            code: None,
-            class: Class::Unknown,
-            retryable: None,
-        };
+        return Failure { code: None, class: Class::Unknown, retryable: None };
     };
     match CODES.iter().find(|(known, _, _)| *known == code) {
-        Some((_, class, retryable)) => Failure {
-            code: Some(code.to_owned()),
-            class: *class,
-            retryable: Some(*retryable),
-        },
+        Some((_, class, retryable)) => {
+            Failure { code: Some(code.to_owned()), class: *class, retryable: Some(*retryable) }
+        }
         None => {
-            drift.note(if documented.is_some() {
-                "error.message"
-            } else {
-                "error"
-            });
+            drift.note(if documented.is_some() { "error.message" } else { "error" });
             let code = is_code(code).then(|| code.to_owned());
-            Failure {
-                code,
-                class: Class::Unknown,
-                retryable: None,
-            }
+            Failure { code, class: Class::Unknown, retryable: None }
         }
     }
 }
@@ -153,24 +123,14 @@ fn read_failure(payload: &Value<'_>, drift: &mut Drift) -> Failure {
 fn is_code(text: &str) -> bool {
     const MAX_CODE: usize = 64;
     (1..=MAX_CODE).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+        && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// What the page shows on every payload.
 fn expect_common(payload: &Value<'_>, drift: &mut Drift) {
-    let instant = |key| {
-        payload
-            .field(key)
-            .and_then(Value::as_text)
-            .and_then(Instant::parse)
-    };
+    let instant = |key| payload.field(key).and_then(Value::as_text).and_then(Instant::parse);
     let (created, completed) = (instant("created_at"), instant("completed_at"));
-    drift.expect(
-        "prompt",
-        matches!(payload.field("prompt"), Some(Value::String(_))),
-    );
+    drift.expect("prompt", matches!(payload.field("prompt"), Some(Value::String(_))));
     drift.expect("created_at", created.is_some());
     drift.expect("completed_at", completed.is_some());
     if let (Some(created), Some(completed)) = (created, completed) {

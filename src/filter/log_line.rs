@@ -29,12 +29,7 @@ pub(super) enum LeftOut {
 
 impl LogLines {
     pub(super) fn new(environment: &str) -> Self {
-        Self {
-            environment: environment.to_owned(),
-            second: None,
-            written: 0,
-            left_out: 0,
-        }
+        Self { environment: environment.to_owned(), second: None, written: 0, left_out: 0 }
     }
 
     /// Writes a line such as `blobgate verdict=refused reason=source-denied hook=veo3 source=203.0.113.9 id=-
@@ -49,11 +44,7 @@ impl LogLines {
         self.start_second();
         if self.written >= LINES_A_SECOND {
             self.left_out = self.left_out.saturating_add(1);
-            return if self.left_out == 1 {
-                LeftOut::First
-            } else {
-                LeftOut::Again
-            };
+            return if self.left_out == 1 { LeftOut::First } else { LeftOut::Again };
         }
         self.written = self.written.saturating_add(1);
         let hook = hook.unwrap_or("-");
@@ -81,18 +72,11 @@ impl LogLines {
         const SECOND: Duration = Duration::from_secs(1);
         // The monotonic clock: a stepped wall clock neither opens nor closes the log.
         let now = Instant::now();
-        if self
-            .second
-            .is_some_and(|second| now.duration_since(second) < SECOND)
-        {
+        if self.second.is_some_and(|second| now.duration_since(second) < SECOND) {
             return;
         }
         if self.left_out > 0 {
-            log::warn!(
-                "blobgate lines-left-out={} environment={}",
-                self.left_out,
-                self.environment
-            );
+            log::warn!("blobgate lines-left-out={} environment={}", self.left_out, self.environment);
         }
         (self.second, self.written, self.left_out) = (Some(now), 0, 0);
     }

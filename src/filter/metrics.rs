@@ -17,51 +17,28 @@ pub(super) struct Metrics {
 /// A counter and its labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Counter {
-    Delivery {
-        hook: String,
-        event: Option<Kind>,
-        verdict: Option<Verdict>,
-        reason: Option<Reason>,
-    },
-    Drift {
-        hook: String,
-        field: &'static str,
-    },
-    Observed {
-        hook: String,
-        reason: Reason,
-    },
+    Delivery { hook: String, event: Option<Kind>, verdict: Option<Verdict>, reason: Option<Reason> },
+    Drift { hook: String, field: &'static str },
+    Observed { hook: String, reason: Reason },
 }
 
 impl Metrics {
     /// Sets the gauge that tells the module's version.
     pub(super) fn new(environment: &str) -> Self {
-        let info = format!(
-            "blobgate_info.environment={environment}.version={}",
-            env!("CARGO_PKG_VERSION")
-        );
+        let info = format!("blobgate_info.environment={environment}.version={}", env!("CARGO_PKG_VERSION"));
         if let Ok(id) = hostcalls::define_metric(MetricType::Gauge, &info) {
             let _ = hostcalls::record_metric(id, 1);
         }
-        Self {
-            environment: environment.to_owned(),
-            ids: BTreeMap::new(),
-        }
+        Self { environment: environment.to_owned(), ids: BTreeMap::new() }
     }
 
     pub(super) fn count_delivery(&mut self, delivery: &Delivery) {
         let hook = &delivery.hook().name;
         for reason in delivery.observed() {
-            self.add(Counter::Observed {
-                hook: hook.clone(),
-                reason: *reason,
-            });
+            self.add(Counter::Observed { hook: hook.clone(), reason: *reason });
         }
         for field in delivery.event().map_or(&[][..], |event| event.drift.names()) {
-            self.add(Counter::Drift {
-                hook: hook.clone(),
-                field,
-            });
+            self.add(Counter::Drift { hook: hook.clone(), field });
         }
         self.add(Counter::Delivery {
             hook: hook.clone(),
@@ -73,12 +50,7 @@ impl Metrics {
 
     pub(super) fn count_refusal(&mut self, hook: Option<&str>, reason: Reason) {
         let hook = hook.unwrap_or("-").to_owned();
-        self.add(Counter::Delivery {
-            hook,
-            event: None,
-            verdict: None,
-            reason: Some(reason),
-        });
+        self.add(Counter::Delivery { hook, event: None, verdict: None, reason: Some(reason) });
     }
 
     fn add(&mut self, counter: Counter) {
@@ -101,12 +73,7 @@ impl Counter {
     fn name(&self, environment: &str) -> String {
         let mut name = String::new();
         let _ = match self {
-            Counter::Delivery {
-                hook,
-                event,
-                verdict,
-                reason,
-            } => write!(
+            Counter::Delivery { hook, event, verdict, reason } => write!(
                 name,
                 "blobgate_deliveries_total.environment={environment}.hook={hook}.event={}.verdict={}.reason={}",
                 event.map_or("-", Kind::name),

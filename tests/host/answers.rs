@@ -1,5 +1,6 @@
 //! What becomes of a service's answer.
 
+use crate::hook_routes;
 use crate::support::client::Protocol;
 use crate::support::{Delivery, Gate, Reply, on_every_envoy};
 use serde_json::json;
@@ -9,10 +10,7 @@ const LEAKS: [&str; 4] = ["retry-after", "location", "set-cookie", "x-service"];
 /// Every answer a service may give, and whether the delivery counts as handed over.
 fn replies() -> Vec<(Reply, bool)> {
     let leaky = |status| {
-        LEAKS
-            .iter()
-            .fold(Reply::status(status), |reply, name| reply.header(name, "1"))
-            .body("{\"own\":true}")
+        LEAKS.iter().fold(Reply::status(status), |reply, name| reply.header(name, "1")).body("{\"own\":true}")
     };
     let bare = Reply::status;
     vec![
@@ -41,21 +39,9 @@ fn by_status() {
             for (reply, handed_over) in replies() {
                 gate.video.reply(reply.clone());
                 let answer = client.send(&Delivery::completed());
-                let expected = if handed_over {
-                    (200, None)
-                } else {
-                    (503, Some("upstream-error"))
-                };
+                let expected = if handed_over { (200, None) } else { (503, Some("upstream-error")) };
                 assert_eq!((answer.status, answer.reason().as_deref()), expected, "{reply:?}");
-                if let (
-                    Reply::Answer {
-                        status,
-                        body: Some(body),
-                        ..
-                    },
-                    true,
-                ) = (&reply, handed_over)
-                {
+                if let (Reply::Answer { status, body: Some(body), .. }, true) = (&reply, handed_over) {
                     assert_eq!(&answer.body, body, "{status}");
                 }
                 if !handed_over {
@@ -71,7 +57,7 @@ fn by_status() {
 #[test]
 fn by_receipt() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with_hook(envoy, json!({"answers": "receipt"}));
+        let gate = Gate::with(envoy, |shipped| shipped.hook(&json!({"answers": "receipt"})));
         for protocol in Protocol::BOTH {
             let mut client = gate.tls(protocol).open();
             for (reply, handed_over) in replies() {
@@ -100,14 +86,11 @@ fn by_receipt() {
 #[test]
 fn a_large_answer_is_replaced_whole() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with_hook(envoy, json!({"answers": "receipt"}));
+        let gate = Gate::with(envoy, |shipped| shipped.hook(&json!({"answers": "receipt"})));
         gate.video.reply(Reply::status(200).body(vec![b'x'; 3_000_000]));
         for protocol in Protocol::BOTH {
             let answer = gate.send(protocol, &Delivery::completed());
-            assert_eq!(
-                (answer.status, answer.text().as_str()),
-                (200, "{\"status\":\"received\"}")
-            );
+            assert_eq!((answer.status, answer.text().as_str()), (200, "{\"status\":\"received\"}"));
         }
     });
 }
@@ -116,30 +99,22 @@ fn a_large_answer_is_replaced_whole() {
 fn a_service_that_hangs_or_is_not_there() {
     on_every_envoy(|envoy| {
         let quick = |bootstrap: crate::support::Bootstrap| {
-            bootstrap.routes(|route| {
+            hook_routes(bootstrap, |route| {
                 if let Some(action) = route.get_mut("route") {
                     action["timeout"] = "0.5s".into();
                 }
             })
         };
-        let mut gate = Gate::of(envoy, quick);
+        let mut gate = Gate::with(envoy, quick);
         for protocol in Protocol::BOTH {
             gate.video.reply(Reply::Hang);
             let answer = gate.send(protocol, &Delivery::completed());
-            assert_eq!(
-                (answer.status, answer.reason().as_deref()),
-                (503, Some("upstream-error")),
-                "hanging"
-            );
+            assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("upstream-error")), "hanging");
         }
         gate.video.stop();
         for protocol in Protocol::BOTH {
             let answer = gate.send(protocol, &Delivery::completed());
-            assert_eq!(
-                (answer.status, answer.reason().as_deref()),
-                (503, Some("upstream-error")),
-                "off"
-            );
+            assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("upstream-error")), "off");
         }
     });
 }
@@ -148,22 +123,20 @@ fn a_service_that_hangs_or_is_not_there() {
 fn an_accepted_delivery_without_a_route() {
     on_every_envoy(|envoy| {
         // Only the last route is left, which is not for what was judged.
-        let gate = Gate::of(envoy, |bootstrap| {
-            bootstrap.routes(|route| {
+        let gate = Gate::with(envoy, |bootstrap| {
+            hook_routes(bootstrap, |route| {
                 if route["name"] == "completed" {
                     route["match"]["headers"][0]["string_match"]["exact"] = "nobody".into();
                 }
             })
         });
         for protocol in Protocol::BOTH {
-            let before = gate.envoy.sent_upstream();
-            let answer = gate.send(protocol, &Delivery::completed());
+            let answer = gate.nothing_arrives(|| gate.send(protocol, &Delivery::completed()));
             assert_eq!(
                 (answer.status, answer.reason().as_deref()),
                 (503, Some("upstream-error")),
                 "{answer:?}"
             );
-            gate.assert_nothing_since(before);
         }
     });
 }
@@ -172,7 +145,7 @@ fn an_accepted_delivery_without_a_route() {
 fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
     on_every_envoy(|envoy| {
         for answers in ["status", "receipt"] {
-            let gate = Gate::with_hook(envoy, json!({"answers": answers}));
+            let gate = Gate::with(envoy, |shipped| shipped.hook(&json!({"answers": answers})));
             for protocol in Protocol::BOTH {
                 let mut client = gate.tls(protocol).open();
                 let replies = [
@@ -185,14 +158,7 @@ fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
                 for (number, reply) in replies.iter().cycle().take(50).enumerate() {
                     gate.video.reply(reply.clone());
                     let answer = client.send(&Delivery::completed());
-                    assert_eq!(
-                        answer.status,
-                        if number % 5 == 2 || number % 5 == 4 {
-                            503
-                        } else {
-                            200
-                        }
-                    );
+                    assert_eq!(answer.status, if number % 5 == 2 || number % 5 == 4 { 503 } else { 200 });
                 }
             }
             assert_eq!(gate.video.arrivals().len(), 100);

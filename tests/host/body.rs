@@ -14,10 +14,7 @@ fn in_pieces_of_any_size() {
             gate.accepts(protocol, &Delivery::completed().pieces_of(1));
             gate.accepts(protocol, &Delivery::completed().pieces_of(1).undeclared());
             gate.accepts(protocol, &Delivery::completed().undeclared());
-            gate.accepts(
-                protocol,
-                &Delivery::completed_of(65_536).pieces_of(1_000).undeclared(),
-            );
+            gate.accepts(protocol, &Delivery::completed_of(65_536).pieces_of(1_000).undeclared());
             gate.refuses(protocol, &Delivery::of("{").undeclared(), 400, "json-invalid");
             gate.refuses(protocol, &Delivery::of("{}}").pieces_of(1), 400, "json-invalid");
         }
@@ -35,12 +32,7 @@ fn ending_in_any_way() {
             gate.refuses(protocol, &Delivery::of("[1").trailers(), 400, "json-invalid");
         }
         gate.accepts(H2, &Delivery::completed().undeclared().ending(Ending::EmptyFrame));
-        gate.refuses(
-            H2,
-            &Delivery::of("").undeclared().ending(Ending::EmptyFrame),
-            400,
-            "body-missing",
-        );
+        gate.refuses(H2, &Delivery::of("").undeclared().ending(Ending::EmptyFrame), 400, "body-missing");
         for protocol in BOTH {
             gate.refuses(protocol, &Delivery::without_body(), 400, "body-missing");
         }
@@ -57,16 +49,9 @@ fn over_the_limit_declared_or_not() {
             gate.accepts(protocol, &fits);
             gate.refuses(protocol, &too_large, 413, "body-too-large");
             gate.refuses(protocol, &too_large.clone().undeclared(), 413, "body-too-large");
-            gate.refuses(
-                protocol,
-                &too_large.clone().pieces_of(1_000).trailers(),
-                413,
-                "body-too-large",
-            );
+            gate.refuses(protocol, &too_large.clone().pieces_of(1_000).trailers(), 413, "body-too-large");
             // Refused by what it says, before any of it comes.
-            let says = Delivery::of("{")
-                .length(Length::Claimed(65_537))
-                .ending(Ending::Open);
+            let says = Delivery::of("{").length(Length::Claimed(65_537)).ending(Ending::Open);
             gate.refuses(protocol, &says, 413, "body-too-large");
         }
     });
@@ -77,17 +62,11 @@ fn a_client_that_leaves_half_way_leaves_nothing() {
     on_every_envoy(|envoy| {
         let gate = Gate::start(envoy);
         for protocol in BOTH {
-            let before = gate.envoy.sent_upstream();
-            let half = Delivery::of("{\"generation_id\":")
-                .length(Length::Claimed(300))
-                .ending(Ending::Open);
+            let before = gate.sent();
+            let half = Delivery::of("{\"generation_id\":").length(Length::Claimed(300)).ending(Ending::Open);
             gate.tls(protocol).open().leave(&half);
             gate.accepts(protocol, &Delivery::completed());
-            assert_eq!(
-                gate.envoy.sent_upstream(),
-                before + 1,
-                "the half delivery went upstream"
-            );
+            assert_eq!(gate.sent(), before + 1, "the half delivery went upstream");
         }
     });
 }

@@ -1,1 +1,91 @@
+//! Without the gate nothing gets through, and beside it nothing is touched.
 
+use crate::hook_routes;
+use crate::support::client::Protocol;
+use crate::support::{Delivery, Gate, Options, Reply, on_every_envoy};
+
+fn forged(event: &str) -> Delivery {
+    Delivery::completed()
+        .header("blobgate-verdict", "accepted")
+        .header("blobgate-event", event)
+        .header("blobgate_verdict", "accepted")
+        .header("blobgate_event", event)
+}
+
+#[track_caller]
+fn lets_nothing_through(gate: &Gate) {
+    for protocol in Protocol::BOTH {
+        for delivery in [Delivery::completed(), forged("completed"), forged("failed"), forged("timeout")] {
+            let answer = gate.nothing_arrives(|| gate.send(protocol, &delivery));
+            assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("not-judged")), "{answer:?}");
+        }
+        gate.forget();
+        // The look would have seen it: the same services are reached beside the hook.
+        let before = gate.sent();
+        assert_eq!(gate.send(protocol, &Delivery::completed().path("/app")).status, 200);
+        assert_eq!(gate.sent(), before + 1);
+        gate.take_one();
+    }
+}
+
+#[test]
+fn the_filter_taken_out() {
+    on_every_envoy(|envoy| lets_nothing_through(&Gate::with(envoy, |bootstrap| bootstrap.without_gate())));
+}
+
+#[test]
+fn the_filter_disabled_on_the_hook() {
+    on_every_envoy(|envoy| {
+        lets_nothing_through(&Gate::with(envoy, |bootstrap| {
+            hook_routes(bootstrap, |route| {
+                route.as_object_mut().unwrap().remove("typed_per_filter_config");
+            })
+        }));
+    });
+}
+
+#[test]
+fn a_worker_whose_configuration_fails() {
+    on_every_envoy(|envoy| {
+        // The main thread's runs pass and each worker's fails: Envoy skips the filter in silence, and is LIVE.
+        let gate = Gate::started(envoy, Options { concurrency: 2, ..Options::default() }, |mut shipped| {
+            let listeners = shipped.json["static_resources"]["listeners"].as_array_mut().unwrap();
+            listeners.retain(|listener| listener["name"] == "edge");
+            shipped.module(crate::support::crashing_module()).filter(|filter| {
+                let vm = &mut filter["typed_config"]["config"]["vm_config"];
+                vm["environment_variables"] = serde_json::json!({"key_values": {"BLOBGATE_CONFIGURES": "2"}});
+            })
+        });
+        lets_nothing_through(&gate);
+    });
+}
+
+#[test]
+fn what_is_beside_the_hook_is_not_touched() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        gate.video.reply(Reply::status(404).header("location", "/x").header("retry-after", 7).body("own"));
+        for protocol in Protocol::BOTH {
+            let health = gate.send(protocol, &Delivery::without_body().method("GET").path("/healthz"));
+            assert_eq!((health.status, health.text().as_str()), (200, "ok\n"));
+            let app = Delivery::completed_of(200_000)
+                .method("PUT")
+                .path("/app/thing?q=1")
+                .header("idempotency-key", "own")
+                .header("webhook-id", "own")
+                .header("content-encoding", "gzip");
+            let answer = gate.send(protocol, &app);
+            assert_eq!((answer.status, answer.reason(), answer.text().as_str()), (404, None, "own"));
+            assert_eq!(answer.header("retry-after").as_deref(), Some("7"));
+            let arrival = gate.take_one();
+            assert_eq!((arrival.method.as_str(), arrival.path.as_str()), ("PUT", "/app/thing?q=1"));
+            assert_eq!(arrival.header("idempotency-key").as_deref(), Some("own"));
+            assert_eq!(arrival.header("webhook-id").as_deref(), Some("own"));
+            assert_eq!(arrival.header("blobgate-verdict"), None);
+            assert!(arrival.body == app.body());
+            // Only what no client may claim on this listener is gone.
+            gate.send(protocol, &app.header("blobgate-event", "completed"));
+            assert_eq!(gate.take_one().header("blobgate-event"), None);
+        }
+    });
+}

@@ -1,1 +1,207 @@
+//! What envoy.yaml itself promises at the edge.
 
+use crate::support::client::Protocol;
+use crate::support::delivery::Ending;
+use crate::support::{
+    Bootstrap, Connect, Delivery, Envoy, Gate, H1, H2, Length, Options, Upstream, eventually, on_every_envoy,
+    tls,
+};
+use crate::{counts, hook_routes, log_line};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+#[test]
+fn plaintext_is_refused_and_never_redirected() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        for protocol in Protocol::BOTH {
+            let plaintext = gate.envoy.plaintext(protocol);
+            let answer = gate.refuses_from(&plaintext, &Delivery::completed(), 403, "https-required");
+            assert_eq!(answer.header("location"), None);
+            let claims = Delivery::completed().header("x-forwarded-proto", "https");
+            gate.refuses_from(&plaintext, &claims, 403, "https-required");
+        }
+    });
+}
+
+#[test]
+fn tls_1_2_and_1_3_and_nothing_older() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let connect = Connect::tls_of(gate.envoy.port("edge"), H2, &tls::FIRST, &[version]);
+            assert_eq!(connect.open().send(&Delivery::completed()).status, 200);
+        }
+        // rustls speaks nothing older, so this client hello of TLS 1.1 is written by hand.
+        let alert = crate::support::tls::hello_1_1(gate.envoy.port("edge"));
+        const PROTOCOL_VERSION: u8 = 70;
+        assert_eq!(alert.last(), Some(&PROTOCOL_VERSION), "{alert:?}");
+    });
+}
+
+#[test]
+fn a_renewed_certificate_needs_no_restart() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        let port = gate.envoy.port("edge");
+        let renewed = tls::Certificate::fresh();
+        let new = Connect::tls_of(port, H2, &renewed, rustls::ALL_VERSIONS);
+        assert!(new.try_open().is_err(), "the new certificate is not used yet");
+        assert_eq!(Connect::tls(port, H2).open().send(&Delivery::completed()).status, 200);
+        renewed.write_to(gate.envoy.folder());
+        let mut client = eventually("new certificate", || new.try_open().ok());
+        assert_eq!(client.send(&Delivery::completed()).status, 200);
+        assert!(Connect::tls(port, H2).try_open().is_err(), "the old certificate is not used any more");
+    });
+}
+
+#[test]
+fn a_sender_that_stalls_hears_envoys_own_408() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::with(envoy, |bootstrap| {
+            bootstrap.http(|manager| manager["request_timeout"] = "0.5s".into())
+        });
+        for protocol in Protocol::BOTH {
+            let stalls =
+                Delivery::of("{\"generation_id\":").length(Length::Claimed(300)).ending(Ending::Open);
+            let answer = gate.nothing_arrives(|| gate.send(protocol, &stalls));
+            assert_eq!((answer.status, answer.reason()), (408, None), "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn without_the_host_flag_every_delivery_says_so() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::with(envoy, |bootstrap| {
+            bootstrap.http(|manager| manager["request_timeout"] = "0.5s".into()).filter(|filter| {
+                let plugin = &mut filter["typed_config"]["config"];
+                let flag = plugin.as_object_mut().unwrap().remove("allow_on_headers_stop_iteration");
+                assert_eq!(flag, Some(Value::Bool(true)));
+                plugin["name"] = "blobgate-without-flag".into();
+            })
+        });
+        for protocol in Protocol::BOTH {
+            gate.refuses(protocol, &Delivery::completed(), 503, "host-misconfigured");
+        }
+        let labels = [("reason", "host-misconfigured"), ("verdict", "refused")];
+        counts(&gate.envoy, "blobgate_deliveries_total", &labels, 2.0);
+        log_line(&gate.envoy, "reason=host-misconfigured hook=veo3");
+    });
+}
+
+#[test]
+fn an_address_off_the_list_and_an_address_that_is_a_headers_word() {
+    on_every_envoy(|envoy| {
+        let listed = json!({"source": ["127.0.0.1", "203.0.113.0/24"]});
+        let gate = Gate::with(envoy, |shipped| shipped.hook(&listed.clone()));
+        let trusting = Gate::with(envoy, |bootstrap| {
+            bootstrap.hook(&listed).http(|manager| {
+                manager.as_object_mut().unwrap().remove("use_remote_address").expect("the setting");
+            })
+        });
+        for protocol in Protocol::BOTH {
+            gate.accepts(protocol, &Delivery::completed());
+            let stranger = gate.tls(protocol).from([127, 0, 0, 2].into());
+            gate.refuses_from(&stranger, &Delivery::completed(), 403, "source-denied");
+            let claims = Delivery::completed().header("x-forwarded-for", "203.0.113.9");
+            let stranger = gate.tls(protocol).from([127, 0, 0, 2].into());
+            gate.refuses_from(&stranger, &claims, 403, "source-denied");
+            // With Envoy's default, anybody's x-forwarded-for is the source address, with port 0.
+            trusting.refuses(protocol, &claims, 403, "source-denied");
+        }
+        log_line(&gate.envoy, "reason=source-denied hook=veo3 source=127.0.0.2 id=-");
+        log_line(&trusting.envoy, "reason=source-denied hook=veo3 source=203.0.113.9 id=-");
+    });
+}
+
+#[test]
+fn behind_a_proxy_that_ends_tls() {
+    on_every_envoy(|envoy| {
+        let filter = json!({
+            "name": "peer",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
+                "on_request_headers": [{
+                    "object_key": "blobgate.peer",
+                    "factory_key": "envoy.string",
+                    "format_string": {"text_format_source":
+                        {"inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}},
+                }],
+            },
+        });
+        let behind = |bootstrap: Bootstrap, proxies: Value| {
+            let changes = json!({"transport": {"behind_proxy": proxies}, "source": ["127.0.0.9"]});
+            bootstrap.hook(&changes).http(|manager| {
+                manager["xff_num_trusted_hops"] = 1.into();
+                manager["http_filters"].as_array_mut().unwrap().insert(0, filter.clone());
+            })
+        };
+        let gate = Gate::with(envoy, |bootstrap| behind(bootstrap, json!(["127.0.0.1"])));
+        let strict = Gate::with(envoy, |bootstrap| behind(bootstrap, json!(["10.0.0.0/8"])));
+        let unset = Gate::with(envoy, |bootstrap| {
+            behind(bootstrap, json!(["127.0.0.1"]))
+                .http(|manager| drop(manager["http_filters"].as_array_mut().unwrap().remove(0)))
+        });
+        // The front is a second Envoy: the shipped listener, without the gate, in front of the gate's plaintext one.
+        let front = |gate: &Gate| {
+            let port = gate.envoy.port("plaintext");
+            let bootstrap =
+                Bootstrap::shipped().endpoint("video_service", port).endpoint("failure_service", port);
+            let bootstrap = hook_routes(bootstrap, |route| {
+                let route = route.as_object_mut().unwrap();
+                route["match"].as_object_mut().unwrap().remove("headers");
+                route.remove("direct_response");
+                route.insert("route".to_owned(), json!({"cluster": "video_service"}));
+            });
+            Envoy::start(envoy, &bootstrap.without_gate(), Options::default())
+        };
+        let over_tls = |front: &Envoy, from: [u8; 4]| {
+            Connect::tls(front.port("edge"), H2).from(from.into()).open().send(&Delivery::completed())
+        };
+        let proxy = front(&gate);
+        let answer = over_tls(&proxy, [127, 0, 0, 9]);
+        assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
+        assert_eq!(gate.take_one().header("x-forwarded-proto").as_deref(), Some("https"));
+        over_tls(&proxy, [127, 0, 0, 8]).assert_refused(403, "source-denied");
+        let plain = Connect::plaintext(proxy.port("plaintext"), H1).from([127, 0, 0, 9].into());
+        plain.open().send(&Delivery::completed()).assert_refused(403, "https-required");
+        // Past the proxy, from an address that is none: its headers count for nothing.
+        let claims = || {
+            Delivery::completed()
+                .header("x-forwarded-proto", "https")
+                .header("x-forwarded-for", "127.0.0.9, 127.0.0.9")
+        };
+        let direct = gate.envoy.plaintext(H1).from([127, 0, 0, 7].into());
+        gate.refuses_from(&direct, &claims(), 403, "https-required");
+        over_tls(&front(&strict), [127, 0, 0, 9]).assert_refused(403, "https-required");
+        over_tls(&front(&unset), [127, 0, 0, 9]).assert_refused(403, "https-required");
+    });
+}
+
+#[test]
+fn a_service_away_for_ten_seconds_costs_no_attempt() {
+    const SENDERS: usize = 24;
+    on_every_envoy(|envoy| {
+        let mut gate = Gate::start(envoy);
+        gate.video.stop();
+        let since = Instant::now();
+        std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..SENDERS)
+                .map(|number| {
+                    let connect = gate.tls(Protocol::BOTH[number % 2]);
+                    scope.spawn(move || connect.open().send(&Delivery::completed()).status)
+                })
+                .collect();
+            let video: &mut Upstream = &mut gate.video;
+            crate::support::pause(Duration::from_secs(10));
+            assert!(senders.iter().all(|sender| !sender.is_finished()), "all of them wait");
+            video.on();
+            for sender in senders {
+                assert_eq!(sender.join().unwrap(), 200);
+            }
+        });
+        assert!(since.elapsed() < Duration::from_secs(20), "within one attempt");
+        assert_eq!(gate.video.take().len(), SENDERS);
+    });
+}

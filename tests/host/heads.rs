@@ -3,6 +3,7 @@
 use crate::support::client::Protocol;
 use crate::support::delivery::{GENERATION, PROMPT};
 use crate::support::{Delivery, Gate, H1, H2, on_every_envoy};
+use crate::{access_line, access_text, log_line};
 
 #[test]
 fn a_service_gets_what_only_the_gate_may_say() {
@@ -43,46 +44,31 @@ fn a_service_gets_what_only_the_gate_may_say() {
             ] {
                 assert_eq!(arrival.header(name).as_deref(), Some(value), "{name}");
             }
-            assert_eq!(
-                arrival.header("idempotency-key"),
-                Some(format!("veo3:{GENERATION}:failed"))
-            );
+            assert_eq!(arrival.header("idempotency-key"), Some(format!("veo3:{GENERATION}:failed")));
             let forged = arrival.headers.iter().find(|(_, value)| value == b"f0rged");
             assert_eq!(forged, None);
             // A refused one shows its own headers in the access log alone, and not the client's.
             gate.refuses(
                 protocol,
-                &Delivery {
-                    pieces: vec![b"{".to_vec()],
-                    ..delivery
-                },
+                &Delivery { pieces: vec![b"{".to_vec()], ..delivery },
                 400,
                 "json-invalid",
             );
         }
-        let line = gate.envoy.access_line(|line| line["reason"] == "json-invalid");
-        assert_eq!(
-            (line["hook"].as_str(), line["event"].as_str()),
-            (Some("veo3"), None),
-            "{line}"
-        );
-        assert!(
-            gate.envoy.access_log().contains(GENERATION),
-            "the search finds what is there"
-        );
-        assert!(!gate.envoy.access_log().contains("f0rged"));
+        let line = access_line(&gate.envoy, |line| line["reason"] == "json-invalid");
+        assert_eq!((line["hook"].as_str(), line["event"].as_str()), (Some("veo3"), None), "{line}");
+        assert!(access_text(&gate.envoy).contains(GENERATION), "the search finds what is there");
+        assert!(!access_text(&gate.envoy).contains("f0rged"));
     });
 }
 
 #[test]
 fn without_the_early_mutation_the_filter_still_cleans() {
     on_every_envoy(|envoy| {
-        let gate = Gate::of(envoy, |bootstrap| {
-            bootstrap.manager(|manager| {
+        let gate = Gate::with(envoy, |bootstrap| {
+            bootstrap.http(|manager| {
                 let manager = manager.as_object_mut().unwrap();
-                manager
-                    .remove("early_header_mutation_extensions")
-                    .expect("the mutation");
+                manager.remove("early_header_mutation_extensions").expect("the mutation");
                 manager["common_http_protocol_options"]["headers_with_underscores_action"] = "ALLOW".into();
             })
         });
@@ -106,23 +92,17 @@ fn values_that_are_not_text() {
             // Reading these as a String would make the module trap.
             gate.accepts(
                 protocol,
-                &Delivery::completed()
-                    .header("x-any", b"\xff\xfe")
-                    .header("user-agent", b"\x80"),
+                &Delivery::completed().header("x-any", b"\xff\xfe").header("user-agent", b"\x80"),
             );
             let encoding = Delivery::completed().header("content-encoding", b"\xff");
             gate.refuses(protocol, &encoding, 400, "header-invalid");
-            let drifted = Delivery::completed()
-                .without_header("content-type")
-                .header("content-type", b"\xff");
+            let drifted =
+                Delivery::completed().without_header("content-type").header("content-type", b"\xff");
             let arrival = gate.accepts(protocol, &drifted);
             assert_eq!(arrival.header("blobgate-drift").as_deref(), Some("content-type"));
-            assert_eq!(
-                arrival.header("content-type").as_deref(),
-                Some("application/json")
-            );
+            assert_eq!(arrival.header("content-type").as_deref(), Some("application/json"));
         }
-        assert_eq!(gate.envoy.stat("wasm.blobgate.vm_reload_success"), 0);
+        assert_eq!(gate.envoy.stat("wasm.blobgate.vm_reload_success"), Some(0));
     });
 }
 
@@ -142,14 +122,10 @@ fn headers_that_stand_twice() {
             );
         }
         // Two lengths are Envoy's own refusal: no filter sees them.
-        let before = gate.envoy.sent_upstream();
-        let answer = gate
-            .tls(H1)
-            .open()
-            .raw(b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\n{}");
-        let answer = answer.expect("an answer");
+        const TWICE: &[u8] =
+            b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\n{}";
+        let answer = gate.nothing_arrives(|| gate.tls(H1).open().raw(TWICE)).expect("an answer");
         assert_eq!((answer.status, answer.reason()), (400, None));
-        gate.assert_nothing_since(before);
     });
 }
 
@@ -166,16 +142,13 @@ fn nothing_private_is_logged() {
                 400,
                 "json-invalid",
             );
-            gate.refuses(
-                protocol,
-                &Delivery::completed().path("/webhook/s3cret"),
-                404,
-                "unknown-hook",
-            );
+            gate.refuses(protocol, &Delivery::completed().path("/webhook/s3cret"), 404, "unknown-hook");
         }
-        gate.log_line("reason=unknown-hook");
-        gate.envoy.access_line(|line| line["reason"] == "unknown-hook");
-        let written = gate.envoy.log() + &gate.envoy.access_log() + &gate.envoy.prometheus();
+        log_line(&gate.envoy, "reason=unknown-hook");
+        access_line(&gate.envoy, |line| line["reason"] == "unknown-hook");
+        let written = gate.envoy.log()
+            + &access_text(&gate.envoy)
+            + &gate.envoy.admin("GET", "/stats/prometheus").text();
         assert!(written.contains("json-invalid"), "the search finds what is there");
         for private in ["s3cret", PROMPT, "/webhook?"] {
             assert!(!written.contains(private), "{private} was written");

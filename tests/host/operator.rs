@@ -1,1 +1,111 @@
+//! Counters, log lines and the access log.
 
+use crate::support::delivery::GENERATION;
+use crate::support::{Delivery, Gate, H1, H2, Options, eventually, on_every_envoy};
+use crate::{access_line, counts, log_line};
+use serde_json::json;
+
+#[test]
+fn counters_have_their_labels() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        gate.accepts(H2, &Delivery::completed());
+        gate.accepts(H2, &Delivery::timeout().without_header("content-type"));
+        gate.refuses(H1, &Delivery::of("{"), 400, "json-invalid");
+        gate.refuses(H1, &Delivery::completed().path("/webhook/x"), 404, "unknown-hook");
+        let text = gate.envoy.admin("GET", "/stats/prometheus").text();
+        let row = |event, verdict, reason, hook| {
+            format!(
+                "blobgate_deliveries_total{{environment=\"development\",hook=\"{hook}\",event=\"{event}\",\
+                 verdict=\"{verdict}\",reason=\"{reason}\"}} 1"
+            )
+        };
+        for line in [
+            row("completed", "accepted", "-", "veo3"),
+            row("timeout", "accepted", "-", "veo3"),
+            row("-", "refused", "json-invalid", "veo3"),
+            row("-", "refused", "unknown-hook", "-"),
+            "blobgate_drift_total{environment=\"development\",hook=\"veo3\",field=\"content-type\"} 1"
+                .to_owned(),
+            format!(
+                "blobgate_info{{environment=\"development\",version=\"{}\"}} 1",
+                env!("CARGO_PKG_VERSION")
+            ),
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+        }
+    });
+}
+
+#[test]
+fn two_workers_count_into_one() {
+    on_every_envoy(|envoy| {
+        let gate =
+            Gate::started(envoy, Options { concurrency: 2, ..Options::default() }, |bootstrap| bootstrap);
+        for _ in 0..20 {
+            gate.accepts(H1, &Delivery::completed());
+            gate.refuses(H2, &Delivery::of("{"), 400, "json-invalid");
+        }
+        for verdict in ["accepted", "refused"] {
+            counts(&gate.envoy, "blobgate_deliveries_total", &[("verdict", verdict)], 20.0);
+        }
+    });
+}
+
+#[test]
+fn a_flood_of_refusals_is_ten_lines_and_a_count() {
+    const FLOOD: usize = 60;
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        let mut client = gate.tls(H2).open();
+        for _ in 0..FLOOD {
+            client.send(&Delivery::of("{")).assert_refused(400, "json-invalid");
+        }
+        // Every refusal is a line or in a count of those left out, which comes by itself.
+        let counts = || {
+            let log = gate.envoy.log();
+            let lines = log.lines().filter(|line| line.contains("blobgate verdict=refused")).count();
+            let left_out =
+                log.lines().filter_map(|line| line.split_once("lines-left-out=")?.1.split(' ').next());
+            (lines, left_out.filter_map(|count| count.parse::<usize>().ok()).sum::<usize>())
+        };
+        let (lines, left_out) = eventually("count", || Some(counts()).filter(|(a, b)| a + b == FLOOD));
+        assert!(lines >= 10 && left_out > 0, "{lines} lines, {left_out} left out");
+        let log = gate.envoy.log();
+        let mut seconds = std::collections::BTreeMap::new();
+        for line in log.lines().filter(|line| line.contains("blobgate verdict=refused")) {
+            *seconds.entry(line.get(..20).unwrap().to_owned()).or_insert(0_usize) += 1;
+        }
+        // A second of the log's clock meets at most two of the filter's.
+        assert!(seconds.values().all(|lines| *lines <= 20), "{seconds:?}");
+        let line = log_line(&gate.envoy, "blobgate verdict=refused");
+        let tail = "blobgate verdict=refused reason=json-invalid hook=veo3 source=127.0.0.1 id=- environment=development";
+        assert!(line.ends_with(tail), "{line}");
+    });
+}
+
+#[test]
+fn the_access_log_tells_what_became_of_each() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::with(envoy, |shipped| shipped.hook(&json!({"schema": "strict"})));
+        gate.accepts(H2, &Delivery::completed());
+        let line = access_line(&gate.envoy, |line| line["verdict"] == "accepted");
+        for (key, value) in [
+            ("hook", json!("veo3")),
+            ("event", json!("completed")),
+            ("generation_id", json!(GENERATION)),
+            ("reason", json!(null)),
+            ("status", json!(200)),
+            ("details", json!("via_upstream")),
+            ("source", json!("127.0.0.1")),
+            ("protocol", json!("HTTP/2")),
+        ] {
+            assert_eq!(line[key], value, "{key}");
+        }
+        // Refused, and its generation known.
+        gate.refuses(H2, &Delivery::completed().without_header("content-type"), 422, "schema-invalid");
+        let line = access_line(&gate.envoy, |line| line["reason"] == "schema-invalid");
+        assert_eq!((&line["generation_id"], &line["hook"]), (&json!(GENERATION), &json!("veo3")));
+        log_line(&gate.envoy, &format!("reason=schema-invalid hook=veo3 source=127.0.0.1 id={GENERATION}"));
+    });
+}

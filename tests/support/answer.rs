@@ -35,41 +35,22 @@ impl Answer {
     /// Asserts status and reason, and that the body is the problem document that says the same.
     #[track_caller]
     pub fn assert_refused(&self, status: u16, reason: &str) {
-        assert_eq!(
-            (self.status, self.reason().as_deref()),
-            (status, Some(reason)),
-            "{self:?}"
-        );
+        assert_eq!((self.status, self.reason().as_deref()), (status, Some(reason)), "{self:?}");
         self.assert_problem(reason);
     }
 
     /// Asserts that the body is an RFC 9457 document of this status and code.
     #[track_caller]
     pub fn assert_problem(&self, code: &str) {
-        assert_eq!(
-            self.header("content-type").as_deref(),
-            Some("application/problem+json"),
-            "{self:?}"
-        );
-        assert_eq!(
-            self.header("content-length"),
-            Some(self.body.len().to_string()),
-            "{self:?}"
-        );
+        assert_eq!(self.header("content-type").as_deref(), Some("application/problem+json"), "{self:?}");
+        assert_eq!(self.header("content-length"), Some(self.body.len().to_string()), "{self:?}");
         let problem = self.json();
         let mut members: Vec<&String> = problem.as_object().unwrap().keys().collect();
         members.sort();
         assert_eq!(members, ["code", "status", "title", "type"], "{problem}");
-        assert_eq!(
-            (&problem["status"], &problem["code"]),
-            (&self.status.into(), &code.into()),
-            "{problem}"
-        );
+        assert_eq!((&problem["status"], &problem["code"]), (&self.status.into(), &code.into()), "{problem}");
         for member in ["type", "title"] {
-            assert!(
-                problem[member].as_str().is_some_and(|text| !text.is_empty()),
-                "{problem}"
-            );
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
         }
     }
 }

@@ -1,154 +1,223 @@
-//! The repository's own `envoy.yaml`, with only what a test has to change changed.
+//! The repository's own `envoy.yaml`, changed where a test needs it. Things are found by what they are, not by where
+//! they stand, so that the shipped file may be rearranged.
 
 use super::{module, repository};
-use serde_json::{Value, json};
-use std::path::Path;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-const GATE_PATH: &str = "/webhook";
+/// The shipped hook's path, which its routes match.
+const HOOK_PATH: &str = "/webhook";
+const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
+const TEXT: &str = "type.googleapis.com/google.protobuf.StringValue";
 
-/// An Envoy configuration on free ports.
+static SHIPPED: LazyLock<Value> = LazyLock::new(|| {
+    let text = std::fs::read_to_string(repository("envoy.yaml")).expect("There is no envoy.yaml.");
+    serde_saphyr::from_str(&text).expect("envoy.yaml is YAML")
+});
+
+/// A configuration of Envoy in the making.
 #[derive(Clone, Debug)]
-pub struct Bootstrap(pub Value);
+pub struct Bootstrap {
+    pub json: Value,
+    module: PathBuf,
+    endpoints: BTreeMap<String, u16>,
+}
 
 impl Bootstrap {
-    /// `envoy.yaml` with port 0 everywhere and the module under test. Certificates come from `folder`.
-    pub fn shipped(folder: &Path) -> Self {
-        let text = std::fs::read_to_string(repository("envoy.yaml")).unwrap();
-        let mut config: Value = serde_saphyr::from_str(&text).unwrap();
-        free_port(&mut config["admin"]["address"]);
-        for listener in config["static_resources"]["listeners"].as_array_mut().unwrap() {
-            free_port(&mut listener["address"]);
-        }
-        let mut bootstrap = Self(config).module(&module());
-        bootstrap.replace_text("./certs", folder.to_str().unwrap());
-        bootstrap
+    pub fn shipped() -> Self {
+        Self { json: SHIPPED.clone(), module: module(), endpoints: BTreeMap::new() }
     }
 
-    /// Loads this module instead of the shipped one.
-    pub fn module(mut self, path: &Path) -> Self {
-        self.each_plugin(|plugin| {
-            plugin["vm_config"]["code"]["local"]["filename"] = path.to_str().unwrap().into();
+    /// The gate's configuration as it is shipped.
+    pub fn shipped_gate() -> Value {
+        let mut found = Value::Null;
+        Self::shipped().each_filter(|filter| {
+            found = filter["typed_config"]["config"]["configuration"]["value"].clone();
+        });
+        assert!(found.is_object(), "envoy.yaml has no filter `blobgate` with a Struct as its configuration");
+        found
+    }
+
+    /// The gate's configuration, as a Struct. Its hooks get the shipped hook's routes.
+    pub fn gate(self, configuration: &Value) -> Self {
+        self.routes_for(configuration).any(&json!({"@type": STRUCT, "value": configuration}))
+    }
+
+    /// The gate's configuration, as JSON text.
+    pub fn gate_text(self, configuration: &Value) -> Self {
+        self.routes_for(configuration).any(&json!({"@type": TEXT, "value": configuration.to_string()}))
+    }
+
+    /// The gate's configuration, as whatever Any this is.
+    pub fn any(self, configuration: &Value) -> Self {
+        self.filter(|filter| filter["typed_config"]["config"]["configuration"] = configuration.clone())
+    }
+
+    /// The shipped hook with these keys changed; null takes one out.
+    pub fn hook(self, changes: &Value) -> Self {
+        let mut configuration = Self::shipped_gate();
+        merge(&mut configuration["hooks"][0], changes);
+        self.gate(&configuration)
+    }
+
+    pub fn module(self, module: PathBuf) -> Self {
+        Self { module, ..self }
+    }
+
+    /// Where a cluster's requests go.
+    pub fn endpoint(mut self, cluster: &str, port: u16) -> Self {
+        self.endpoints.insert(cluster.to_owned(), port);
+        self
+    }
+
+    /// Changes the gate's entry in the filter chain, wherever it stands.
+    pub fn filter(mut self, mut change: impl FnMut(&mut Value)) -> Self {
+        self.each_filter(&mut change);
+        self
+    }
+
+    /// Changes the typed configuration of every HTTP connection manager that has the gate.
+    pub fn http(mut self, mut change: impl FnMut(&mut Value)) -> Self {
+        self.each_http(&mut change);
+        self
+    }
+
+    /// Changes every virtual host's list of routes.
+    pub fn routes(mut self, mut change: impl FnMut(&mut Vec<Value>)) -> Self {
+        each_object(&mut self.json, &mut |object| {
+            if let Some(Value::Array(routes)) = object.get_mut("routes") {
+                change(routes);
+            }
         });
         self
     }
 
-    /// Gives a cluster another endpoint on loopback.
-    pub fn cluster(mut self, name: &str, port: u16) -> Self {
-        let clusters = self.0["static_resources"]["clusters"].as_array_mut().unwrap();
-        let cluster = clusters
-            .iter_mut()
-            .find(|cluster| cluster["name"] == name)
-            .expect("the cluster");
-        cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
-            ["port_value"] = port.into();
-        self
+    /// Takes the gate out of the filter chain; what names it elsewhere stays.
+    pub fn without_gate(self) -> Self {
+        self.http(|http| {
+            let filters = http["http_filters"].as_array_mut().unwrap();
+            filters.retain(|filter| filter["name"] != "blobgate");
+        })
     }
 
-    /// Replaces the hooks, and gives each path the shipped hook's routes.
-    pub fn hooks(self, hooks: &[Value]) -> Self {
-        let value = json!({"version": 1, "environment": "test", "hooks": hooks});
-        let wrapped = json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": value});
+    /// A filter in front of the gate.
+    pub fn filter_before(self, filter: &Value) -> Self {
+        self.http(|http| http["http_filters"].as_array_mut().unwrap().insert(0, filter.clone()))
+    }
+
+    fn each_filter(&mut self, mut change: impl FnMut(&mut Value)) {
+        self.each_http(|http| {
+            let filters = http["http_filters"].as_array_mut().unwrap();
+            filters.iter_mut().filter(|filter| filter["name"] == "blobgate").for_each(&mut change);
+        });
+    }
+
+    fn each_http(&mut self, mut change: impl FnMut(&mut Value)) {
+        let mut found = 0;
+        each_value(&mut self.json, &mut |value| {
+            let names_gate = |filters: &Value| {
+                filters.as_array().is_some_and(|all| all.iter().any(|filter| filter["name"] == "blobgate"))
+            };
+            if value.get("http_filters").is_some_and(names_gate) {
+                found += 1;
+                change(value);
+            }
+        });
+        assert!(found > 0, "no connection manager has the filter `blobgate`");
+    }
+
+    /// Clones the block of routes of the shipped hook for the path of each hook in the configuration.
+    fn routes_for(self, configuration: &Value) -> Self {
+        let hooks = configuration["hooks"].as_array().cloned().unwrap_or_default();
         let paths: Vec<String> = hooks
             .iter()
-            .map(|hook| hook["path"].as_str().unwrap().to_owned())
+            .filter_map(|hook| hook["path"].as_str())
+            .map(|path| path.trim_end_matches("/{token}").to_owned())
             .collect();
-        self.configuration(&wrapped).paths(&paths)
-    }
-
-    /// Replaces the filter's configuration: a wrapped Struct or StringValue.
-    pub fn configuration(mut self, wrapped: &Value) -> Self {
-        self.each_plugin(|plugin| plugin["configuration"] = wrapped.clone());
-        self
-    }
-
-    /// Gives each of these paths the routes that the shipped hook has.
-    pub fn paths(mut self, paths: &[String]) -> Self {
-        self.each_manager(|manager| {
-            let routes = manager["route_config"]["virtual_hosts"][0]["routes"]
-                .as_array_mut()
-                .unwrap();
-            let is_hooks = |route: &Value| route["match"]["path_separated_prefix"] == GATE_PATH;
-            let first = routes.iter().position(is_hooks).expect("the hook's routes");
-            let own: Vec<Value> = routes.extract_if(.., |route| is_hooks(route)).collect();
-            let cloned = paths.iter().flat_map(|path| {
-                own.iter().map(move |route| {
-                    let mut route = route.clone();
-                    route["match"]["path_separated_prefix"] = path.as_str().into();
+        self.routes(|routes| {
+            let is_hooks = |route: &Value| route["match"]["path_separated_prefix"] == HOOK_PATH;
+            let Some(first) = routes.iter().position(is_hooks) else { return };
+            let block: Vec<Value> = routes.iter().filter(|route| is_hooks(route)).cloned().collect();
+            routes.retain(|route| !is_hooks(route));
+            let clones = paths.iter().flat_map(|path| {
+                block.iter().cloned().map(move |mut route| {
+                    route["match"]["path_separated_prefix"] = json!(path);
                     route
                 })
             });
-            let cloned: Vec<Value> = cloned.collect();
-            routes.splice(first..first, cloned);
-        });
-        self
-    }
-
-    /// Changes the plugin's configuration (`name`, `vm_config`, flags).
-    pub fn plugin(mut self, change: impl Fn(&mut Value)) -> Self {
-        self.each_plugin(change);
-        self
-    }
-
-    /// Changes the HTTP connection manager of every listener.
-    pub fn manager(mut self, change: impl Fn(&mut Value)) -> Self {
-        self.each_manager(change);
-        self
-    }
-
-    /// Changes the shipped hook's routes.
-    pub fn routes(self, change: impl Fn(&mut Value)) -> Self {
-        self.manager(|manager| {
-            let routes = manager["route_config"]["virtual_hosts"][0]["routes"]
-                .as_array_mut()
-                .unwrap();
-            routes
-                .iter_mut()
-                .filter(|route| route["match"]["path_separated_prefix"] == GATE_PATH)
-                .for_each(&change);
+            routes.splice(first..first, clones.collect::<Vec<_>>());
         })
     }
 
-    /// Takes the filter out of the chain.
-    pub fn without_filter(self) -> Self {
-        self.manager(|manager| {
-            let filters = manager["http_filters"].as_array_mut().unwrap();
-            filters.retain(|filter| filter["name"] != "blobgate");
-        })
-        .routes(|route| {
-            route.as_object_mut().unwrap().remove("typed_per_filter_config");
-        })
-    }
-
-    fn each_manager(&mut self, change: impl Fn(&mut Value)) {
-        for listener in self.0["static_resources"]["listeners"].as_array_mut().unwrap() {
-            change(&mut listener["filter_chains"][0]["filters"][0]["typed_config"]);
-        }
-    }
-
-    fn each_plugin(&mut self, change: impl Fn(&mut Value)) {
-        self.each_manager(|manager| {
-            let filters = manager["http_filters"].as_array_mut().unwrap();
-            let gate = filters
-                .iter_mut()
-                .find(|filter| filter["name"] == "blobgate")
-                .expect("the filter");
-            change(&mut gate["typed_config"]["config"]);
-        });
-    }
-
-    fn replace_text(&mut self, from: &str, to: &str) {
-        fn walk(value: &mut Value, from: &str, to: &str) {
-            match value {
-                Value::String(text) => *text = text.replace(from, to),
-                Value::Array(items) => items.iter_mut().for_each(|item| walk(item, from, to)),
-                Value::Object(fields) => fields.values_mut().for_each(|field| walk(field, from, to)),
-                _ => {}
+    /// The finished configuration: free ports, the test's certificate in `folder`, its module and its endpoints.
+    pub(super) fn finish(&self, folder: &Path) -> Value {
+        let mut json = self.json.clone();
+        each_object(&mut json, &mut |object| {
+            if let Some(Value::String(filename)) = object.get_mut("filename")
+                && filename.ends_with("blobgate.wasm")
+            {
+                *filename = self.module.display().to_string();
             }
+            for secret in
+                object.get_mut("tls_certificate_sds_secret_configs").and_then(Value::as_array_mut).iter_mut()
+            {
+                for secret in secret.iter_mut() {
+                    secret["sds_config"]["path_config_source"] =
+                        json!({"path": folder.join("sds.json"), "watched_directory": {"path": folder}});
+                }
+            }
+        });
+        json["admin"]["address"]["socket_address"] = json!({"address": "127.0.0.1", "port_value": 0});
+        for listener in json["static_resources"]["listeners"].as_array_mut().unwrap() {
+            listener["address"]["socket_address"] = json!({"address": "127.0.0.1", "port_value": 0});
         }
-        walk(&mut self.0, from, to);
+        for cluster in json["static_resources"]["clusters"].as_array_mut().unwrap() {
+            let name = cluster["name"].as_str().unwrap().to_owned();
+            let port = self.endpoints.get(&name);
+            let port = port.unwrap_or_else(|| panic!("the cluster {name} has no upstream in this test"));
+            let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+            cluster["load_assignment"]["endpoints"] =
+                json!([{"lb_endpoints": [{"endpoint": {"address": address}}]}]);
+        }
+        json
     }
 }
 
-fn free_port(address: &mut Value) {
-    address["socket_address"]["port_value"] = 0.into();
+/// Sets the keys of `changes`, deeply; null takes a key out.
+pub fn merge(into: &mut Value, changes: &Value) {
+    let Value::Object(changes) = changes else {
+        *into = changes.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    let object = into.as_object_mut().unwrap();
+    for (key, change) in changes {
+        match change {
+            Value::Null => {
+                object.remove(key);
+            }
+            change => merge(object.entry(key.clone()).or_insert(Value::Null), change),
+        }
+    }
+}
+
+fn each_object(value: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
+    each_value(value, &mut |value| {
+        if let Value::Object(object) = value {
+            visit(object);
+        }
+    });
+}
+
+fn each_value(value: &mut Value, visit: &mut impl FnMut(&mut Value)) {
+    visit(value);
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| each_value(item, visit)),
+        Value::Object(object) => object.values_mut().for_each(|item| each_value(item, visit)),
+        _ => {}
+    }
 }

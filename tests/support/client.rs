@@ -37,12 +37,7 @@ pub struct Connect {
 
 impl Connect {
     pub fn plaintext(port: u16, protocol: Protocol) -> Self {
-        Self {
-            port,
-            protocol,
-            from: Ipv4Addr::LOCALHOST,
-            tls: None,
-        }
+        Self { port, protocol, from: Ipv4Addr::LOCALHOST, tls: None }
     }
 
     /// Trusts the certificate that every Envoy starts with.
@@ -57,24 +52,17 @@ impl Connect {
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
         let tls = Some(trusted.client(protocol.alpn(), versions));
-        Self {
-            tls,
-            ..Self::plaintext(port, protocol)
-        }
+        Self { tls, ..Self::plaintext(port, protocol) }
     }
 
     /// The client's own address: loopback has a whole 127.0.0.0/8 of them.
     pub fn from(self, address: Ipv4Addr) -> Self {
-        Self {
-            from: address,
-            ..self
-        }
+        Self { from: address, ..self }
     }
 
     #[track_caller]
     pub fn open(&self) -> Client {
-        self.try_open()
-            .unwrap_or_else(|error| panic!("no connection to port {}: {error}", self.port))
+        self.try_open().unwrap_or_else(|error| panic!("no connection to port {}: {error}", self.port))
     }
 
     /// # Errors
@@ -87,16 +75,12 @@ impl Connect {
     async fn connect(&self) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from((self.from, 0)))?;
-        let tcp = socket
-            .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))
-            .await?;
+        let tcp = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await?;
         tcp.set_nodelay(true)?;
         let Some(config) = &self.tls else {
             return Client::over(tcp, self.protocol).await;
         };
-        let stream = TlsConnector::from(Arc::clone(config))
-            .connect(tls::server_name(), tcp)
-            .await?;
+        let stream = TlsConnector::from(Arc::clone(config)).connect(tls::server_name(), tcp).await?;
         let spoken = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         assert_eq!(spoken.as_deref(), Some(self.protocol.alpn().as_bytes()), "ALPN");
         Client::over(stream, self.protocol).await
@@ -123,8 +107,7 @@ impl Client {
     /// Sends and waits for the answer, which may come before the request ends.
     #[track_caller]
     pub fn send(&mut self, delivery: &Delivery) -> Answer {
-        self.try_send(delivery)
-            .unwrap_or_else(|error| panic!("no answer: {error}"))
+        self.try_send(delivery).unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
     /// # Errors
@@ -155,9 +138,7 @@ impl Client {
     /// h1: writes these bytes as they are and reads one answer.
     #[track_caller]
     pub fn raw(&mut self, bytes: &[u8]) -> Result<Answer, String> {
-        let Client::H1(connection) = self else {
-            panic!("raw bytes are for h1")
-        };
+        let Client::H1(connection) = self else { panic!("raw bytes are for h1") };
         within("answer", connection.raw(bytes))
     }
 }

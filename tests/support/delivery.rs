@@ -46,29 +46,17 @@ pub const PROMPT: &str = "A cat playing with a ball in a sunny room";
 impl Delivery {
     /// The provider's `completed` sample.
     pub fn completed() -> Self {
-        Self::json(&payload(
-            "completed",
-            json!("https://cdn.runblob.io/videos/your-video.mp4"),
-            json!(null),
-        ))
+        Self::json(&payload("completed", json!("https://cdn.runblob.io/videos/your-video.mp4"), json!(null)))
     }
 
     /// The provider's `failed` sample.
     pub fn failed() -> Self {
-        Self::json(&payload(
-            "failed",
-            json!(null),
-            json!({"message": "UNSAFE_CONTENT", "details": {}}),
-        ))
+        Self::json(&payload("failed", json!(null), json!({"message": "UNSAFE_CONTENT", "details": {}})))
     }
 
     /// The provider's `timeout` sample.
     pub fn timeout() -> Self {
-        Self::json(&payload(
-            "failed",
-            json!(null),
-            json!({"message": "TIMEOUT", "details": {}}),
-        ))
+        Self::json(&payload("failed", json!(null), json!({"message": "TIMEOUT", "details": {}})))
     }
 
     /// A `completed` whose prompt makes the body exactly this many bytes.
@@ -99,24 +87,15 @@ impl Delivery {
 
     /// No body: h1 `content-length: 0`, h2 END_STREAM on the head.
     pub fn without_body() -> Self {
-        Self {
-            pieces: Vec::new(),
-            ..Self::of("")
-        }
+        Self { pieces: Vec::new(), ..Self::of("") }
     }
 
     pub fn method(self, method: &str) -> Self {
-        Self {
-            method: method.to_owned(),
-            ..self
-        }
+        Self { method: method.to_owned(), ..self }
     }
 
     pub fn path(self, path: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            ..self
-        }
+        Self { path: path.to_owned(), ..self }
     }
 
     /// One more header; names may repeat.
@@ -150,8 +129,7 @@ impl Delivery {
 
     /// Ends with trailers, on h1 after chunks.
     pub fn trailers(self) -> Self {
-        self.undeclared()
-            .ending(Ending::Trailers(vec![("x-trailer".to_owned(), b"1".to_vec())]))
+        self.undeclared().ending(Ending::Trailers(vec![("x-trailer".to_owned(), b"1".to_vec())]))
     }
 
     /// The whole body.

@@ -1,223 +1,253 @@
-//! A real Envoy on free ports, ended with the test.
+//! A real Envoy: started on free ports, ready before a test uses it, ended with it.
 
-use super::{Bootstrap, Version, eventually, tls};
-use serde_json::Value;
+use super::metrics::{self, Sample};
+use super::{Answer, Bootstrap, Connect, Delivery, Protocol, Version, eventually, repository, tls};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
 use tempfile::TempDir;
 
-/// How to start an Envoy.
-#[derive(Clone, Debug)]
+/// How an Envoy is started.
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// Workers.
     pub concurrency: u32,
+    /// Listeners come from a file that [`Envoy::replace_listeners`] replaces.
+    pub listeners_by_file: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { concurrency: 1 }
+        Self { concurrency: 1, listeners_by_file: false }
     }
 }
 
 /// A running Envoy.
 pub struct Envoy {
+    pub version: String,
+    process: Process,
+    admin: u16,
+    ports: BTreeMap<String, u16>,
+}
+
+/// Ended on drop.
+struct Process {
     child: Child,
     folder: TempDir,
-    admin: u16,
-    ports: Vec<(String, u16)>,
-    name: String,
-}
-
-/// A folder with the certificate and the SDS file that the shipped configuration watches.
-pub fn folder() -> TempDir {
-    let folder = TempDir::with_prefix("blobgate-").unwrap();
-    tls::FIRST.write_to(folder.path());
-    let sds = fs::read_to_string(super::repository("certs/sds.yaml")).unwrap();
-    fs::write(
-        folder.path().join("sds.yaml"),
-        sds.replace("./certs", folder.path().to_str().unwrap()),
-    )
-    .unwrap();
-    folder
-}
-
-/// Writes a file in one step, so that what watches it sees the old or the new one.
-pub fn replace(path: &Path, text: &str) {
-    let aside = path.with_extension("new");
-    fs::write(&aside, text).unwrap();
-    fs::rename(aside, path).unwrap();
 }
 
 impl Envoy {
-    /// Starts and waits until it is ready.
     #[track_caller]
-    pub fn start(version: &Version, folder: TempDir, bootstrap: &Bootstrap, options: &Options) -> Self {
-        let mut envoy = Self::spawn(version, folder, bootstrap, options);
-        let address = envoy.folder.path().join("admin");
-        let ready = eventually("ready Envoy", || {
-            if envoy.child.try_wait().unwrap().is_some() {
-                return Some(false);
-            }
-            let text = fs::read_to_string(&address).ok()?;
-            envoy.admin = text.trim().rsplit_once(':')?.1.parse().ok()?;
-            (envoy.try_admin("GET", "/ready")?.0 == 200).then_some(true)
+    pub fn start(version: &Version, bootstrap: &Bootstrap, options: Options) -> Self {
+        let mut process = Process::start(version, bootstrap, options);
+        let admin = eventually("admin address", || {
+            process.must_run();
+            let address = fs::read_to_string(process.path("admin")).ok()?;
+            address.trim().rsplit_once(':')?.1.parse().ok()
         });
-        assert!(ready, "Envoy {} did not start: {}", version.name, envoy.log());
-        let listeners: Value = serde_json::from_str(&envoy.admin("GET", "/listeners?format=json")).unwrap();
-        for listener in listeners["listener_statuses"].as_array().unwrap() {
-            let port = &listener["local_address"]["socket_address"]["port_value"];
-            let name = listener["name"].as_str().unwrap().to_owned();
-            envoy
-                .ports
-                .push((name, u16::try_from(port.as_u64().unwrap()).unwrap()));
-        }
+        let mut envoy = Self { version: version.name.clone(), process, admin, ports: BTreeMap::new() };
+        eventually("readiness", || {
+            envoy.process.must_run();
+            (envoy.admin("GET", "/ready").status == 200).then_some(())
+        });
+        envoy.ports = envoy.listening();
         envoy
     }
 
-    /// Starts what is not expected to come up, and returns what it said.
+    /// Starts an Envoy that must not come up, and hands back what it said on stderr.
     #[track_caller]
-    pub fn fails_to_start(version: &Version, folder: TempDir, bootstrap: &Bootstrap) -> String {
-        let mut envoy = Self::spawn(version, folder, bootstrap, &Options::default());
-        let status = eventually("end of Envoy", || envoy.child.try_wait().unwrap());
-        assert!(!status.success(), "Envoy {} ended well", version.name);
-        envoy.log()
-    }
-
-    fn spawn(version: &Version, folder: TempDir, bootstrap: &Bootstrap, options: &Options) -> Self {
-        let at = |name: &str| folder.path().join(name);
-        fs::write(at("envoy.json"), bootstrap.0.to_string()).unwrap();
-        let child = Command::new(&version.binary)
-            .args(["--disable-hot-restart", "--log-level", "info", "--concurrency"])
-            .arg(options.concurrency.to_string())
-            .args(["--file-flush-interval-msec", "50"])
-            .arg("-c")
-            .arg(at("envoy.json"))
-            .arg("--admin-address-path")
-            .arg(at("admin"))
-            .stdin(Stdio::null())
-            .stdout(File::create(at("out")).unwrap())
-            .stderr(File::create(at("err")).unwrap())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{} does not run: {error}", version.binary.display()));
-        Self {
-            child,
-            folder,
-            admin: 0,
-            ports: Vec::new(),
-            name: version.name.clone(),
-        }
+    pub fn refuses(version: &Version, bootstrap: &Bootstrap) -> String {
+        let mut process = Process::start(version, bootstrap, Options::default());
+        let status = eventually("exit", || process.exited());
+        assert!(!status.success(), "Envoy ended well");
+        process.log()
     }
 
     /// The port of a listener.
     #[track_caller]
     pub fn port(&self, listener: &str) -> u16 {
-        let found = self.ports.iter().find(|(name, _)| name == listener);
-        found
-            .unwrap_or_else(|| panic!("no listener {listener}: {:?}", self.ports))
-            .1
+        let port = self.ports.get(listener);
+        *port.unwrap_or_else(|| panic!("there is no listener {listener}, only {:?}", self.ports.keys()))
     }
 
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// The listener with TLS.
+    #[track_caller]
+    pub fn tls(&self, protocol: Protocol) -> Connect {
+        Connect::tls(self.port("edge"), protocol)
     }
 
-    /// Everything that Envoy and the module logged so far.
+    /// The listener without.
+    #[track_caller]
+    pub fn plaintext(&self, protocol: Protocol) -> Connect {
+        Connect::plaintext(self.port("plaintext"), protocol)
+    }
+
+    #[track_caller]
+    pub fn admin(&self, method: &str, path: &str) -> Answer {
+        let request = Delivery::without_body().method(method).path(path).without_header("content-type");
+        Connect::plaintext(self.admin, Protocol::H1).open().send(&request)
+    }
+
+    #[track_caller]
+    pub fn admin_post(&self, path: &str) -> Answer {
+        let answer = self.admin("POST", path);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer
+    }
+
+    /// The statistics whose names match, without the empty histograms.
+    #[track_caller]
+    pub fn stats(&self, regex: &str) -> BTreeMap<String, u64> {
+        let text = self.admin("GET", &format!("/stats?filter={regex}")).text();
+        let pairs = text.lines().filter_map(|line| line.split_once(": "));
+        pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+    }
+
+    /// A statistic; none where Envoy knows no such name.
+    #[track_caller]
+    pub fn stat(&self, name: &str) -> Option<u64> {
+        self.stats(&format!("^{}$", name.replace('.', "\\."))).get(name).copied()
+    }
+
+    #[track_caller]
+    pub fn prometheus(&self) -> Vec<Sample> {
+        metrics::parse(&self.admin("GET", "/stats/prometheus").text())
+    }
+
+    /// The access log so far. Envoy writes it within milliseconds, but after the answer.
+    #[track_caller]
+    pub fn access_log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.process.path("stdout")).unwrap();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+            .collect()
+    }
+
+    /// The access log, once it has this many lines.
+    #[track_caller]
+    pub fn access_log_of(&self, lines: usize) -> Vec<Value> {
+        eventually("line of the access log", || Some(self.access_log()).filter(|log| log.len() >= lines))
+    }
+
+    /// Envoy's own log, and the module's lines in it.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("err")).unwrap_or_default()
+        self.process.log()
     }
 
-    /// The access log so far, as text.
-    pub fn access_log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("out")).unwrap_or_default()
+    /// This Envoy's own folder: its certificate and what it reads while it runs.
+    pub fn folder(&self) -> &Path {
+        self.process.folder.path()
     }
 
-    /// The line of the access log that `is_it` names, once it is written.
-    #[track_caller]
-    pub fn access_line(&self, is_it: impl Fn(&Value) -> bool) -> Value {
-        eventually("line in the access log", || {
-            let log = self.access_log();
-            log.lines()
-                .filter_map(|line| serde_json::from_str(line).ok())
-                .find(|line| is_it(line))
-        })
+    /// Puts other listeners in the place of those that came from a file.
+    pub fn replace_listeners(&self, bootstrap: &Bootstrap) {
+        let mut json = bootstrap.finish(self.folder());
+        replace(&self.process.path("listeners.json"), &listeners(&mut json).to_string());
     }
 
-    /// Calls the admin port.
-    #[track_caller]
-    pub fn admin(&self, method: &str, path: &str) -> String {
-        self.try_admin(method, path)
-            .unwrap_or_else(|| panic!("Envoy {} has no admin port", self.name))
-            .1
-    }
-
-    /// A statistic, 0 where it does not exist yet.
-    #[track_caller]
-    pub fn stat(&self, name: &str) -> u64 {
-        let stats = self.admin("GET", "/stats");
-        let value = stats
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        value.map_or(0, |value| value.trim().parse().unwrap())
-    }
-
-    /// Sum of the statistics `cluster.*.upstream_rq_total`: requests that Envoy began to send to services.
-    pub fn sent_upstream(&self) -> u64 {
-        let stats = self.admin("GET", "/stats?filter=upstream_rq_total");
-        stats
-            .lines()
-            .filter_map(|line| line.rsplit_once(": ")?.1.trim().parse::<u64>().ok())
-            .sum()
-    }
-
-    /// What Prometheus reads.
-    pub fn prometheus(&self) -> String {
-        self.admin("GET", "/stats/prometheus")
-    }
-
-    fn try_admin(&self, method: &str, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin)).ok()?;
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).ok()?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).ok()?;
-        let text = String::from_utf8_lossy(&bytes);
-        let (head, body) = text.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
-            unchunk(body)?
-        } else {
-            body.to_owned()
+    fn listening(&self) -> BTreeMap<String, u16> {
+        let listeners = self.admin("GET", "/listeners?format=json").json();
+        let statuses = listeners["listener_statuses"].as_array().cloned().unwrap_or_default();
+        let pair = |status: &Value| {
+            let port = status["local_address"]["socket_address"]["port_value"].as_u64();
+            (status["name"].as_str().unwrap().to_owned(), u16::try_from(port.unwrap()).unwrap())
         };
-        Some((status, body))
+        statuses.iter().map(pair).collect()
     }
 }
 
-fn unchunk(mut text: &str) -> Option<String> {
-    let mut body = String::new();
-    loop {
-        let (size, rest) = text.split_once("\r\n")?;
-        let size = usize::from_str_radix(size.trim(), 16).ok()?;
-        if size == 0 {
-            return Some(body);
+impl Process {
+    fn start(version: &Version, bootstrap: &Bootstrap, options: Options) -> Self {
+        let folder = tempfile::Builder::new().prefix("blobgate-envoy-").tempdir().unwrap();
+        let path = folder.path();
+        tls::FIRST.write_to(path);
+        replace(&path.join("sds.json"), &certificate_secret(path).to_string());
+        let mut json = bootstrap.finish(path);
+        if options.listeners_by_file {
+            replace(&path.join("listeners.json"), &listeners(&mut json).to_string());
+            let source = json!({"path": path.join("listeners.json"), "watched_directory": {"path": path}});
+            json["dynamic_resources"]["lds_config"] =
+                json!({"resource_api_version": "V3", "path_config_source": source});
         }
-        body.push_str(rest.get(..size)?);
-        text = rest.get(size + 2..)?;
+        replace(&path.join("bootstrap.json"), &json.to_string());
+        let child = Command::new(&version.binary)
+            .arg("--config-path")
+            .arg(path.join("bootstrap.json"))
+            .arg("--admin-address-path")
+            .arg(path.join("admin"))
+            .args(["--concurrency", &options.concurrency.to_string()])
+            .args(["--log-level", "warn", "--disable-hot-restart", "--file-flush-interval-msec", "20"])
+            .current_dir(repository(""))
+            .stdout(File::create(path.join("stdout")).unwrap())
+            .stderr(File::create(path.join("stderr")).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", version.binary.display()));
+        Self { child, folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.path("stderr")).unwrap_or_default()).into_owned()
+    }
+
+    fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    #[track_caller]
+    fn must_run(&mut self) {
+        if let Some(status) = self.exited() {
+            panic!("Envoy ended: {status}");
+        }
     }
 }
 
-impl Drop for Envoy {
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _gone_already = self.child.kill();
+        let _status = self.child.wait();
         if std::thread::panicking() {
             let log = self.log();
-            let tail: Vec<&str> = log.lines().rev().take(40).collect();
-            eprintln!("--- Envoy {} said last:", self.name);
-            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            let tail: Vec<&str> = log.lines().rev().take(30).collect();
+            println!("the end of Envoy's log:");
+            tail.iter().rev().for_each(|line| println!("  {line}"));
         }
     }
+}
+
+/// Writes a file in one step, by renaming, which is also what Envoy watches for.
+pub fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+/// The shipped `certs/sds.yaml`, for another folder.
+fn certificate_secret(folder: &Path) -> Value {
+    json!({"resources": [{
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "name": "edge",
+        "tls_certificate": {
+            "certificate_chain": {"filename": folder.join("edge.pem")},
+            "private_key": {"filename": folder.join("edge-key.pem")},
+            "watched_directory": {"path": folder},
+        },
+    }]})
+}
+
+/// Takes the listeners out, as the answer of a listener discovery service.
+fn listeners(json: &mut Value) -> Value {
+    let listeners = json["static_resources"].as_object_mut().unwrap().remove("listeners").unwrap();
+    let mut resources = listeners.as_array().unwrap().clone();
+    for listener in &mut resources {
+        listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+    }
+    json!({"version_info": "1", "resources": resources})
 }

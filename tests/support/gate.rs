@@ -1,146 +1,144 @@
-//! An Envoy with the gate in it, and the services behind it.
+//! An Envoy with the gate in it and the two services behind it: what most tests start from.
 
-use super::{
-    Answer, Arrival, Bootstrap, Client, Connect, Delivery, Envoy, Options, Protocol, Upstream, Version,
-    envoy, eventually,
-};
-use serde_json::{Value, json};
+use super::client::Protocol::{self, H1};
+use super::{Answer, Arrival, Bootstrap, Connect, Delivery, Envoy, Options, Upstream, Version, eventually};
 
-/// The shipped gate on free ports, in front of two recording services.
 pub struct Gate {
     pub envoy: Envoy,
+    /// Gets what is completed.
     pub video: Upstream,
+    /// Gets what failed or timed out, and what is observed without a readable event.
     pub failure: Upstream,
 }
 
-/// The shipped hook, with `changes` laid over it.
-pub fn hook(changes: &Value) -> Value {
-    let mut hook = json!({
-        "name": "veo3", "path": "/webhook", "dialect": "veo3", "source": ["127.0.0.0/8"],
-        "trust": "open", "result_url": "any", "quarantine": "none",
-    });
-    for (key, value) in changes.as_object().unwrap() {
-        hook[key] = value.clone();
-    }
-    hook
-}
-
 impl Gate {
-    /// The shipped configuration.
+    /// As it is shipped.
     #[track_caller]
     pub fn start(version: &Version) -> Self {
-        Self::of(version, |bootstrap| bootstrap)
-    }
-
-    /// With `changes` laid over the shipped hook.
-    #[track_caller]
-    pub fn with_hook(version: &Version, changes: Value) -> Self {
-        Self::of(version, |bootstrap| bootstrap.hooks(&[hook(&changes)]))
-    }
-
-    /// With a changed bootstrap.
-    #[track_caller]
-    pub fn of(version: &Version, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
-        Self::with(version, &Options::default(), change)
+        Self::with(version, |shipped| shipped)
     }
 
     #[track_caller]
-    pub fn with(version: &Version, options: &Options, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
-        let (video, failure) = (Upstream::start(), Upstream::start());
-        let folder = envoy::folder();
-        let bootstrap = Bootstrap::shipped(folder.path())
-            .cluster("video_service", video.port)
-            .cluster("failure_service", failure.port);
-        let envoy = Envoy::start(version, folder, &change(bootstrap), options);
-        Self {
-            envoy,
-            video,
-            failure,
-        }
+    pub fn with(version: &Version, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
+        Self::started(version, Options::default(), change)
     }
 
+    #[track_caller]
+    pub fn started(version: &Version, options: Options, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
+        Self::before(version, options, change, Upstream::start(), Upstream::start())
+    }
+
+    /// Before these services.
+    #[track_caller]
+    pub fn before(
+        version: &Version,
+        options: Options,
+        change: impl FnOnce(Bootstrap) -> Bootstrap,
+        video: Upstream,
+        failure: Upstream,
+    ) -> Self {
+        let bootstrap = change(Self::bootstrap(&video, &failure));
+        Self { envoy: Envoy::start(version, &bootstrap, options), video, failure }
+    }
+
+    /// The shipped configuration with its clusters at these services.
+    pub fn bootstrap(video: &Upstream, failure: &Upstream) -> Bootstrap {
+        Bootstrap::shipped().endpoint("video_service", video.port).endpoint("failure_service", failure.port)
+    }
+
+    #[track_caller]
     pub fn tls(&self, protocol: Protocol) -> Connect {
-        Connect::tls(self.envoy.port("edge"), protocol)
+        self.envoy.tls(protocol)
     }
 
-    pub fn plaintext(&self, protocol: Protocol) -> Connect {
-        Connect::plaintext(self.envoy.port("plaintext"), protocol)
-    }
-
+    /// Sends over a new TLS connection.
     #[track_caller]
     pub fn send(&self, protocol: Protocol, delivery: &Delivery) -> Answer {
         self.tls(protocol).open().send(delivery)
     }
 
-    /// Sends, and asserts that it was answered 200 and reached exactly one service, byte for byte.
+    /// Asserts that a delivery is accepted and reaches one service, once and byte for byte.
     #[track_caller]
     pub fn accepts(&self, protocol: Protocol, delivery: &Delivery) -> Arrival {
-        let answer = self.send(protocol, delivery);
+        self.accepts_from(&self.tls(protocol), delivery)
+    }
+
+    #[track_caller]
+    pub fn accepts_from(&self, connect: &Connect, delivery: &Delivery) -> Arrival {
+        self.forget();
+        let answer = connect.open().send(delivery);
         assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
-        let arrival = self.arrived();
-        assert_eq!(arrival.header("blobgate-verdict").as_deref(), Some("accepted"));
-        assert!(arrival.body == delivery.body(), "another body arrived");
+        let arrival = self.take_one();
+        assert_eq!(arrival.header("blobgate-verdict").as_deref(), Some("accepted"), "{arrival:?}");
+        assert_eq!(arrival.body, delivery.body(), "what was judged is what is forwarded");
         arrival
     }
 
-    /// The one request that reached a service since the last look.
-    #[track_caller]
-    pub fn arrived(&self) -> Arrival {
-        let mut arrivals = self.video.take();
-        arrivals.extend(self.failure.take());
-        assert_eq!(arrivals.len(), 1, "{arrivals:?}");
-        arrivals.remove(0)
-    }
-
-    /// Sends, and asserts status, reason and problem document, and that nothing reached a service.
+    /// Asserts that a delivery is refused with this status, reason and problem document, and reaches no service.
     #[track_caller]
     pub fn refuses(&self, protocol: Protocol, delivery: &Delivery, status: u16, reason: &str) -> Answer {
-        self.refused_by(&mut self.tls(protocol).open(), delivery, status, reason)
+        self.refuses_from(&self.tls(protocol), delivery, status, reason)
     }
 
     #[track_caller]
-    pub fn refused_by(&self, client: &mut Client, delivery: &Delivery, status: u16, reason: &str) -> Answer {
-        let before = self.envoy.sent_upstream();
-        let answer = client.send(delivery);
+    pub fn refuses_from(&self, connect: &Connect, delivery: &Delivery, status: u16, reason: &str) -> Answer {
+        let answer = self.nothing_arrives(|| connect.open().send(delivery));
         answer.assert_refused(status, reason);
-        self.assert_nothing_since(before);
         answer
     }
 
-    /// Asserts that Envoy has begun no request to any service since `before` (of [`Envoy::sent_upstream`]).
+    /// Asserts that what `act` sends reaches no service.
     ///
-    /// Envoy counts a request when it opens its stream to the service, before the first byte; a worker publishes its
-    /// counters at once, so that there is nothing to wait for. A following delivery must be counted: the look would
-    /// have seen it.
+    /// Looking at the services alone would prove nothing: a request could still be under way. So Envoy is asked as
+    /// well. It counts a request in `cluster.<name>.upstream_rq_total` before it writes the first byte of it, on the
+    /// worker that has the client's request; and one that waits for a connection in `upstream_rq_pending_active`. The
+    /// client has its answer by then, and a sentinel that goes past the gate to a service has come back, so that the
+    /// worker has been through its event loop and the services have read what was sent. If then Envoy counts the
+    /// sentinel alone and none pending, and the services saw the sentinel alone, nothing else is under way.
     #[track_caller]
-    pub fn assert_nothing_since(&self, before: u64) {
-        assert_eq!(self.envoy.sent_upstream(), before, "something went upstream");
-        let seen = self.video.take().len() + self.failure.take().len();
-        assert_eq!(seen, 0, "something reached a service");
+    pub fn nothing_arrives<T>(&self, act: impl FnOnce() -> T) -> T {
+        let before = (self.sent(), self.heads());
+        let result = act();
+        let answer = self.tls(H1).open().send(&Delivery::of("{}").path("/app/sentinel"));
+        assert_ne!(
+            answer.reason().as_deref(),
+            Some("not-judged"),
+            "the sentinel goes past the gate: {answer:?}"
+        );
+        let after = (self.sent(), self.heads());
+        assert_eq!(after, (before.0 + 1, before.1 + 1), "(sent by Envoy, arrived): more than the sentinel");
+        assert_eq!(self.pending(), 0, "requests that wait for a connection");
+        result
     }
 
-    /// A line of the module's log that contains `text`, once it is there.
+    /// What Envoy has sent to its clusters, ever.
     #[track_caller]
-    pub fn log_line(&self, text: &str) -> String {
-        eventually(text, || {
-            self.envoy
-                .log()
-                .lines()
-                .find(|line| line.contains(text))
-                .map(str::to_owned)
-        })
+    pub fn sent(&self) -> u64 {
+        self.envoy.stats(r"^cluster\..*\.upstream_rq_total$").values().sum()
     }
 
-    /// A counter's value, by its name and labels as Prometheus shows them.
     #[track_caller]
-    pub fn counter(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        let text = self.envoy.prometheus();
-        let is_it = |line: &&str| {
-            line.starts_with(name) && labels.iter().all(|(k, v)| line.contains(&format!("{k}=\"{v}\"")))
-        };
-        let lines = text.lines().filter(|line| !line.starts_with('#')).filter(is_it);
-        lines
-            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
-            .sum()
+    fn pending(&self) -> u64 {
+        self.envoy.stats(r"^cluster\..*\.upstream_rq_pending_active$").values().sum()
+    }
+
+    fn heads(&self) -> usize {
+        self.video.heads() + self.failure.heads()
+    }
+
+    /// The one arrival at either service since the last time.
+    #[track_caller]
+    pub fn take_one(&self) -> Arrival {
+        let arrivals = eventually("arrival", || {
+            Some([self.video.take(), self.failure.take()].concat()).filter(|arrivals| !arrivals.is_empty())
+        });
+        let [arrival] = arrivals.try_into().expect("one arrival");
+        arrival
+    }
+
+    /// Starts counting arrivals anew.
+    pub fn forget(&self) {
+        self.video.take();
+        self.failure.take();
     }
 }

@@ -20,13 +20,7 @@ pub struct Connection {
 impl Connection {
     pub fn over<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Self {
         let (read, write) = split(Box::new(stream) as Box<dyn Stream>);
-        Self {
-            read: Reader {
-                stream: read,
-                bytes: Vec::new(),
-            },
-            write,
-        }
+        Self { read: Reader { stream: read, bytes: Vec::new() }, write }
     }
 
     pub async fn send(&mut self, delivery: &Delivery) -> Result<Answer, String> {
@@ -91,17 +85,9 @@ fn writes(delivery: &Delivery) -> Vec<Vec<u8>> {
         (Ending::Open, _) | (Ending::Last | Ending::EmptyFrame, false) => {}
         (Ending::Last | Ending::EmptyFrame, true) => writes.push(b"0\r\n\r\n".to_vec()),
         (Ending::Trailers(trailers), true) => {
-            let lines = trailers
-                .iter()
-                .map(|(name, value)| [name.as_bytes(), b": ", value, b"\r\n"].concat());
-            writes.push(
-                [
-                    b"0\r\n".to_vec(),
-                    lines.collect::<Vec<_>>().concat(),
-                    b"\r\n".to_vec(),
-                ]
-                .concat(),
-            );
+            let lines =
+                trailers.iter().map(|(name, value)| [name.as_bytes(), b": ", value, b"\r\n"].concat());
+            writes.push([b"0\r\n".to_vec(), lines.collect::<Vec<_>>().concat(), b"\r\n".to_vec()].concat());
         }
         (Ending::Trailers(_), false) => panic!("trailers on h1 come after chunks"),
     }
@@ -126,8 +112,7 @@ impl Reader {
         answer.body = if answer.header("transfer-encoding").as_deref() == Some("chunked") {
             self.chunks().await?
         } else if let Some(length) = answer.header("content-length") {
-            self.exactly(length.parse().map_err(|_| format!("content-length {length}"))?)
-                .await?
+            self.exactly(length.parse().map_err(|_| format!("content-length {length}"))?).await?
         } else {
             while self.more().await? {}
             std::mem::take(&mut self.bytes)
@@ -137,27 +122,16 @@ impl Reader {
 
     async fn head(&mut self) -> Result<Answer, String> {
         let status_line = self.line().await?;
-        let status = status_line
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        let mut answer = Answer {
-            status: status.ok_or(status_line)?,
-            ..Answer::default()
-        };
+        let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let mut answer = Answer { status: status.ok_or(status_line)?, ..Answer::default() };
         loop {
             let line = self.until(b"\r\n").await?;
             if line.is_empty() {
                 return Ok(answer);
             }
-            let colon = line
-                .iter()
-                .position(|byte| *byte == b':')
-                .ok_or("a header without a colon")?;
+            let colon = line.iter().position(|byte| *byte == b':').ok_or("a header without a colon")?;
             let name = String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase();
-            answer
-                .headers
-                .push((name, line[colon + 1..].trim_ascii().to_vec()));
+            answer.headers.push((name, line[colon + 1..].trim_ascii().to_vec()));
         }
     }
 
@@ -205,11 +179,7 @@ impl Reader {
 
     async fn more(&mut self) -> Result<bool, String> {
         let mut buffer = [0; 16384];
-        let count = self
-            .stream
-            .read(&mut buffer)
-            .await
-            .map_err(|error| error.to_string())?;
+        let count = self.stream.read(&mut buffer).await.map_err(|error| error.to_string())?;
         self.bytes.extend_from_slice(&buffer[..count]);
         Ok(count > 0)
     }

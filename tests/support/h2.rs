@@ -46,9 +46,7 @@ impl Connection {
 
     pub async fn write_and_reset(&mut self, delivery: &Delivery) -> Result<(), String> {
         let (_response, mut stream) = self.begin(delivery).await.map_err(|error| error.to_string())?;
-        body(&mut stream, delivery)
-            .await
-            .map_err(|error| error.to_string())?;
+        body(&mut stream, delivery).await.map_err(|error| error.to_string())?;
         // What is written has to leave this process before the reset that would discard it.
         tokio::time::sleep(BETWEEN_PIECES * 20).await;
         stream.send_reset(Reason::CANCEL);
@@ -76,11 +74,7 @@ fn head(delivery: &Delivery) -> Request<()> {
     let host = delivery.headers.iter().find(|(name, _)| name == "host");
     let host = host.map_or("gate.test".into(), |(_, value)| String::from_utf8_lossy(value));
     let uri = format!("https://{host}{}", delivery.path);
-    let mut request = Request::builder()
-        .method(&*delivery.method)
-        .uri(uri)
-        .body(())
-        .unwrap();
+    let mut request = Request::builder().method(&*delivery.method).uri(uri).body(()).unwrap();
     let length = match delivery.length {
         Length::Declared if delivery.pieces.is_empty() => None,
         Length::Declared => Some(delivery.body().len().to_string()),
@@ -88,21 +82,14 @@ fn head(delivery: &Delivery) -> Request<()> {
         Length::Undeclared => None,
     };
     let length = length.map(|length| ("content-length".to_owned(), length.into_bytes()));
-    let given = delivery
-        .headers
-        .iter()
-        .filter(|(name, _)| name != "host")
-        .cloned();
+    let given = delivery.headers.iter().filter(|(name, _)| name != "host").cloned();
     *request.headers_mut() = header_map(given.chain(length));
     request
 }
 
 fn header_map(headers: impl Iterator<Item = (String, Vec<u8>)>) -> HeaderMap {
     let parse = |(name, value): (String, Vec<u8>)| {
-        (
-            HeaderName::from_bytes(name.as_bytes()).unwrap(),
-            HeaderValue::from_bytes(&value).unwrap(),
-        )
+        (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(&value).unwrap())
     };
     let mut map = HeaderMap::new();
     for (name, value) in headers.map(parse) {
@@ -128,6 +115,9 @@ async fn body(stream: &mut SendStream<Bytes>, delivery: &Delivery) -> Result<(),
 }
 
 async fn data(stream: &mut SendStream<Bytes>, mut bytes: Bytes, end: bool) -> Result<(), h2::Error> {
+    if bytes.is_empty() {
+        return stream.send_data(bytes, end);
+    }
     while !bytes.is_empty() {
         stream.reserve_capacity(bytes.len());
         let Some(capacity) = poll_fn(|context| stream.poll_capacity(context)).await else {
@@ -141,15 +131,8 @@ async fn data(stream: &mut SendStream<Bytes>, mut bytes: Bytes, end: bool) -> Re
 
 async fn answer(response: h2::client::ResponseFuture) -> Result<Answer, h2::Error> {
     let (head, mut body) = response.await?.into_parts();
-    let mut answer = Answer {
-        status: head.status.as_u16(),
-        ..Answer::default()
-    };
-    answer.headers = head
-        .headers
-        .iter()
-        .map(|(n, v)| (n.to_string(), v.as_bytes().to_vec()))
-        .collect();
+    let mut answer = Answer { status: head.status.as_u16(), ..Answer::default() };
+    answer.headers = head.headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect();
     while let Some(bytes) = body.data().await {
         let bytes = match bytes {
             Ok(bytes) => bytes,

@@ -34,6 +34,7 @@ pub mod envoy;
 pub mod gate;
 pub mod h1;
 pub mod h2;
+pub mod metrics;
 pub mod tls;
 pub mod upstream;
 pub mod versions;
@@ -43,7 +44,7 @@ pub use bootstrap::Bootstrap;
 pub use client::{Client, Connect, Protocol, Protocol::H1, Protocol::H2};
 pub use delivery::{Delivery, Length};
 pub use envoy::{Envoy, Options};
-pub use gate::{Gate, hook};
+pub use gate::Gate;
 pub use upstream::{Arrival, Reply, Upstream};
 pub use versions::{Version, on_every_envoy, versions};
 
@@ -56,11 +57,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 });
 
 /// Runs a future to its end from a test's thread.
@@ -114,10 +111,7 @@ pub fn module() -> PathBuf {
 
 /// The same module, which traps on the request header `x-crash-test`.
 pub fn crashing_module() -> PathBuf {
-    built(
-        "target/crash-test/wasm32-wasip1/release/blobgate.wasm",
-        "make test",
-    )
+    built("target/crash-test/wasm32-wasip1/release/blobgate.wasm", "make test")
 }
 
 fn built(path: &str, verb: &str) -> PathBuf {

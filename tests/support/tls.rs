@@ -22,11 +22,7 @@ impl Certificate {
     pub fn fresh() -> Self {
         let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
         let der = CertificateDer::from(made.cert.der().to_vec());
-        Self {
-            pem: made.cert.pem(),
-            key: made.signing_key.serialize_pem(),
-            der,
-        }
+        Self { pem: made.cert.pem(), key: made.signing_key.serialize_pem(), der }
     }
 
     /// Writes `edge.pem` and `edge-key.pem`, each in one step: what watches the folder sees no half file.
@@ -41,9 +37,7 @@ impl Certificate {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .unwrap();
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
         Arc::new(config)
@@ -52,4 +46,20 @@ impl Certificate {
 
 pub fn server_name() -> ServerName<'static> {
     ServerName::try_from(NAME).unwrap()
+}
+
+/// Offers TLS 1.1 and nothing newer, and returns the alert that is answered.
+pub fn hello_1_1(port: u16) -> Vec<u8> {
+    use std::io::{Read, Write};
+    const VERSION: [u8; 2] = [3, 2];
+    // TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA and TLS_RSA_WITH_AES_128_CBC_SHA; no compression; no extensions.
+    let hello = [&VERSION[..], &[7; 32], &[0, 0, 4, 0xc0, 0x09, 0, 0x2f, 1, 0]].concat();
+    let length = u8::try_from(hello.len()).unwrap();
+    let handshake = [&[1, 0, 0, length][..], &hello].concat();
+    let record = [&[22][..], &VERSION, &[0, length + 4], &handshake].concat();
+    let mut stream = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.write_all(&record).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
 }

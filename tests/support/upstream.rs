@@ -40,11 +40,7 @@ impl Arrival {
 
     /// All values of a header.
     pub fn all(&self, name: &str) -> Vec<&[u8]> {
-        self.headers
-            .iter()
-            .filter(|(n, _)| n == name)
-            .map(|(_, value)| &value[..])
-            .collect()
+        self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| &value[..]).collect()
     }
 }
 
@@ -69,11 +65,7 @@ pub enum Reply {
 impl Reply {
     /// An answer without a body.
     pub fn status(status: u16) -> Self {
-        Reply::Answer {
-            status,
-            headers: Vec::new(),
-            body: None,
-        }
+        Reply::Answer { status, headers: Vec::new(), body: None }
     }
 
     #[must_use]
@@ -123,12 +115,7 @@ impl Upstream {
     pub fn off() -> Self {
         let reserved = reserve(0);
         let port = reserved.local_addr().unwrap().port();
-        Self {
-            port,
-            seen: Arc::default(),
-            reserved: Some(reserved),
-            running: None,
-        }
+        Self { port, seen: Arc::default(), reserved: Some(reserved), running: None }
     }
 
     pub fn on(&mut self) {
@@ -163,14 +150,10 @@ impl Upstream {
     /// The one arrival since the last time; waits for it.
     #[track_caller]
     pub fn take_one(&self) -> Arrival {
-        let mut arrivals = eventually("arrival", || {
-            Some(self.take()).filter(|arrivals| !arrivals.is_empty())
-        });
+        let mut arrivals =
+            eventually("arrival", || Some(self.take()).filter(|arrivals| !arrivals.is_empty()));
         let arrival = arrivals.pop().unwrap();
-        assert!(
-            arrivals.is_empty(),
-            "more than one arrival: {arrivals:?}, {arrival:?}"
-        );
+        assert!(arrivals.is_empty(), "more than one arrival: {arrivals:?}, {arrival:?}");
         arrival
     }
 
@@ -197,9 +180,7 @@ fn reserve(port: u16) -> TcpSocket {
     block(async {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
-        socket
-            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-            .unwrap();
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
         socket
     })
 }
@@ -228,67 +209,41 @@ async fn connection(stream: TcpStream, number: usize, seen: Arc<Mutex<Seen>>) {
             answer(reply, twin).await
         }
     });
-    let _broken = hyper::server::conn::http1::Builder::new()
-        .serve_connection(io, service)
-        .await;
+    let _broken = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
 }
 
 async fn record(request: Request<Incoming>, connection: usize, seen: &Mutex<Seen>) -> io::Result<Reply> {
     seen.lock().unwrap().heads += 1;
     let (head, body) = request.into_parts();
-    let body = body
-        .collect()
-        .await
-        .map_err(io::Error::other)?
-        .to_bytes()
-        .to_vec();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes().to_vec();
     let mut seen = seen.lock().unwrap();
     seen.arrivals.push(Arrival {
         method: head.method.to_string(),
         path: head.uri.to_string(),
-        headers: head
-            .headers
-            .iter()
-            .map(|(n, v)| (n.to_string(), v.as_bytes().to_vec()))
-            .collect(),
+        headers: head.headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
         body,
         connection,
     });
-    let received = || {
-        Reply::status(200)
-            .header("content-type", "application/json")
-            .body(r#"{"status":"received"}"#)
-    };
+    let received =
+        || Reply::status(200).header("content-type", "application/json").body(r#"{"status":"received"}"#);
     Ok(seen.reply.clone().unwrap_or_else(received))
 }
 
 /// An error ends the connection; `twin` makes that end a reset.
 async fn answer(reply: Reply, twin: &TcpStream) -> io::Result<Response<BoxBody<Bytes, io::Error>>> {
     match reply {
-        Reply::Answer {
-            status,
-            headers,
-            body,
-        } => {
+        Reply::Answer { status, headers, body } => {
             let mut response = Response::builder().status(status);
             for (name, value) in headers {
                 response = response.header(name, value);
             }
             let body = Full::new(Bytes::from(body.unwrap_or_default()));
-            Ok(response
-                .body(body.map_err(|never: Infallible| match never {}).boxed())
-                .unwrap())
+            Ok(response.body(body.map_err(|never: Infallible| match never {}).boxed()).unwrap())
         }
         Reply::Cut => {
             twin.set_zero_linger()?;
-            let half = Half {
-                sent: false,
-                cut: Box::pin(tokio::time::sleep(Duration::from_millis(50))),
-            };
-            Ok(Response::builder()
-                .header("content-length", 8)
-                .body(half.boxed())
-                .unwrap())
+            let half = Half { sent: false, cut: Box::pin(tokio::time::sleep(Duration::from_millis(50))) };
+            Ok(Response::builder().header("content-length", 8).body(half.boxed()).unwrap())
         }
         Reply::Hang => std::future::pending().await,
         Reply::Reset => {

@@ -17,29 +17,16 @@ pub struct Version {
 pub fn versions() -> Vec<Version> {
     if let Some(path) = std::env::var_os("ENVOY").filter(|path| !path.is_empty()) {
         let binary = PathBuf::from(&path);
-        assert!(
-            binary.is_file(),
-            "ENVOY names {}, and there is no such file.",
-            binary.display()
-        );
-        return vec![Version {
-            name: "ENVOY".to_owned(),
-            binary,
-        }];
+        assert!(binary.is_file(), "ENVOY names {}, and there is no such file.", binary.display());
+        return vec![Version { name: "ENVOY".to_owned(), binary }];
     }
     PINNED.iter().map(|name| pinned(name)).collect()
 }
 
 fn pinned(name: &str) -> Version {
     let binary = repository(format!(".tools/envoy-{name}/envoy/_bin/envoy"));
-    assert!(
-        binary.is_file(),
-        "Envoy {name} is not installed in .tools: run `make tools`."
-    );
-    Version {
-        name: name.to_owned(),
-        binary,
-    }
+    assert!(binary.is_file(), "Envoy {name} is not installed in .tools: run `make tools`.");
+    Version { name: name.to_owned(), binary }
 }
 
 /// Runs a test on every Envoy at once. Each has to pass; the failing ones are named.
@@ -47,17 +34,9 @@ fn pinned(name: &str) -> Version {
 pub fn on_every_envoy(test: impl Fn(&Version) + Sync) {
     let versions = versions();
     let failed: Vec<&str> = thread::scope(|scope| {
-        let runs: Vec<_> = versions
-            .iter()
-            .map(|version| scope.spawn(|| test(version)))
-            .collect();
+        let runs: Vec<_> = versions.iter().map(|version| scope.spawn(|| test(version))).collect();
         let ends = runs.into_iter().map(|run| run.join());
-        versions
-            .iter()
-            .zip(ends)
-            .filter(|(_, end)| end.is_err())
-            .map(|(version, _)| &*version.name)
-            .collect()
+        versions.iter().zip(ends).filter(|(_, end)| end.is_err()).map(|(version, _)| &*version.name).collect()
     });
     assert!(failed.is_empty(), "failed on Envoy {}", failed.join(", "));
 }

@@ -13,9 +13,7 @@ pub(super) enum Instant {
 impl Instant {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let zoned = OffsetDateTime::parse(text, &Iso8601::PARSING).map(Instant::Zoned);
-        zoned
-            .or_else(|_| PrimitiveDateTime::parse(text, &Iso8601::PARSING).map(Instant::Local))
-            .ok()
+        zoned.or_else(|_| PrimitiveDateTime::parse(text, &Iso8601::PARSING).map(Instant::Local)).ok()
     }
 
     /// Whether this is earlier. Two times of which only one has a zone cannot be compared.
@@ -60,10 +58,7 @@ mod tests {
 
     #[track_caller]
     fn before(a: &str, b: &str, expected: bool) {
-        assert_eq!(
-            Instant::parse(a).unwrap().is_before(&Instant::parse(b).unwrap()),
-            expected
-        );
+        assert_eq!(Instant::parse(a).unwrap().is_before(&Instant::parse(b).unwrap()), expected);
     }
 
     #[test]
