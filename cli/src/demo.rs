@@ -59,9 +59,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     for name in rows::SERVICES {
         if !args.services.iter().any(|service| service.name == name) {
             let message = format!("the table expects a service `{name}`: name it with --service {name}=URL");
-            crate::Cli::command()
-                .error(ErrorKind::MissingRequiredArgument, message)
-                .exit();
+            crate::Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit();
         }
     }
     let gate = Gate::new(args.gate, args.plain, &args.ca)?;
@@ -80,31 +78,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
     let mut arrivals = Vec::new();
     for service in &args.services {
-        arrivals.extend(
-            service
-                .arrivals()
-                .await?
-                .into_iter()
-                .map(|arrival| (service.name.as_str(), arrival)),
-        );
+        arrivals
+            .extend(service.arrivals().await?.into_iter().map(|arrival| (service.name.as_str(), arrival)));
     }
-    let outcomes = sent
-        .into_iter()
-        .map(|(row, sent)| Outcome::new(row, sent, &arrivals))
-        .collect();
-    let report = Report {
-        gate: &gate,
-        services: &args.services,
-        outcomes,
-    };
+    let outcomes = sent.into_iter().map(|(row, sent)| Outcome::new(row, sent, &arrivals)).collect();
+    let report = Report { gate: &gate, services: &args.services, outcomes };
     if args.json {
         report.print_json()?
     } else {
         report.print_table()
     }
-    Ok(if report.is_as_expected() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.is_as_expected() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

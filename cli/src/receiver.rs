@@ -67,19 +67,11 @@ struct Service {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|error| cannot_listen(args.listen, &error))?;
-    tell(format_args!(
-        "{} listens on http://{}",
-        args.name,
-        listener.local_addr()?
-    ));
+    let listener =
+        TcpListener::bind(args.listen).await.map_err(|error| cannot_listen(args.listen, &error))?;
+    tell(format_args!("{} listens on http://{}", args.name, listener.local_addr()?));
 
-    let service = Arc::new(Service {
-        name: args.name,
-        arrivals: Mutex::default(),
-    });
+    let service = Arc::new(Service { name: args.name, arrivals: Mutex::default() });
     let routes = Router::new()
         .route("/healthz", get(async || "ok\n").post(receive))
         .route("/deliveries", get(deliveries).post(receive))
@@ -116,13 +108,7 @@ async fn receive(State(service): State<Arc<Service>>, headers: HeaderMap, body: 
 }
 
 async fn deliveries(State(service): State<Arc<Service>>) -> Json<VecDeque<Arrival>> {
-    Json(
-        service
-            .arrivals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone(),
-    )
+    Json(service.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
 /// What the provider's page has a receiver answer.
@@ -140,12 +126,7 @@ impl Arrival {
                 .and_modify(|first| *first = format!("{first}, {value}"))
                 .or_insert(value);
         }
-        Self {
-            time: now(),
-            headers: kept,
-            bytes: body.len(),
-            sha256: sha256(body),
-        }
+        Self { time: now(), headers: kept, bytes: body.len(), sha256: sha256(body) }
     }
 
     /// For a person: columns that stay in place from line to line.
@@ -154,10 +135,7 @@ impl Arrival {
         let time = self.time.get(11..19).unwrap_or("-");
         let (event, id) = (header("blobgate-event"), header("blobgate-generation-id"));
         let verdict = header("blobgate-verdict");
-        format!(
-            "{time}  {service:<8} {event:<10} {id:<36}  {verdict:<9} {} bytes",
-            self.bytes
-        )
+        format!("{time}  {service:<8} {event:<10} {id:<36}  {verdict:<9} {} bytes", self.bytes)
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -172,10 +150,7 @@ fn counts(header: &str) -> bool {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn now() -> String {

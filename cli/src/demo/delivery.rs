@@ -48,22 +48,13 @@ pub(super) mod payload {
     /// Completed, with its `error` in so many arrays.
     pub(in crate::demo) fn nested(depth: usize) -> Delivery {
         let arrays = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        with(|id| {
-            documented(
-                id,
-                "completed",
-                r#""https://cdn.runblob.io/videos/your-video.mp4""#,
-                &arrays,
-            )
-        })
+        with(|id| documented(id, "completed", r#""https://cdn.runblob.io/videos/your-video.mp4""#, &arrays))
     }
 
     /// Completed, filled up with spaces.
     pub(in crate::demo) fn of_size(bytes: usize) -> Delivery {
         let mut delivery = completed();
-        delivery
-            .body
-            .push_str(&" ".repeat(bytes.saturating_sub(delivery.body.len())));
+        delivery.body.push_str(&" ".repeat(bytes.saturating_sub(delivery.body.len())));
         delivery
     }
 
@@ -76,10 +67,7 @@ pub(super) mod payload {
 
     /// Nothing at all.
     pub(in crate::demo) fn none() -> Delivery {
-        Delivery {
-            headers: Vec::new(),
-            ..with(|_| String::new())
-        }
+        Delivery { headers: Vec::new(), ..with(|_| String::new()) }
     }
 
     fn with(body: impl FnOnce(Uuid) -> String) -> Delivery {
@@ -135,21 +123,12 @@ impl Delivery {
     }
 
     pub(super) fn without_line(mut self, field: &str) -> Self {
-        self.body = self
-            .body
-            .lines()
-            .filter(|line| !line.contains(field))
-            .collect::<Vec<_>>()
-            .join("\n");
+        self.body = self.body.lines().filter(|line| !line.contains(field)).collect::<Vec<_>>().join("\n");
         self
     }
 
     pub(super) fn cut_in_half(mut self) -> Self {
-        self.body = self
-            .body
-            .chars()
-            .take(self.body.chars().count().div_euclid(2))
-            .collect();
+        self.body = self.body.chars().take(self.body.chars().count().div_euclid(2)).collect();
         self
     }
 }

@@ -54,13 +54,7 @@ impl Gate {
             Ok(address) => Ok(client()?.local_address(address).build()?),
             Err(why) => Err(why.to_owned()),
         };
-        Ok(Self {
-            client: client()?.build()?,
-            elsewhere,
-            certificate: certificate.to_owned(),
-            edge,
-            plain,
-        })
+        Ok(Self { client: client()?.build()?, elsewhere, certificate: certificate.to_owned(), edge, plain })
     }
 
     /// Sends a delivery. `Err` where no connection came about: then there is nothing to show.
@@ -112,9 +106,7 @@ impl Gate {
 }
 
 async fn send(client: &Client, url: Url, delivery: &Delivery) -> reqwest::Result<Answer> {
-    let mut request = client
-        .request(delivery.method.clone(), url)
-        .header(MARK, delivery.mark.to_string());
+    let mut request = client.request(delivery.method.clone(), url).header(MARK, delivery.mark.to_string());
     for (name, value) in &delivery.headers {
         request = request.header(*name, *value);
     }
@@ -122,15 +114,8 @@ async fn send(client: &Client, url: Url, delivery: &Delivery) -> reqwest::Result
         request = request.body(delivery.body.clone());
     }
     let answer = request.send().await?;
-    let code = answer
-        .headers()
-        .get("blobgate-reason")
-        .map(|code| code.as_bytes().escape_ascii().to_string());
-    Ok(Answer {
-        status: answer.status().as_u16(),
-        code,
-        version: answer.version(),
-    })
+    let code = answer.headers().get("blobgate-reason").map(|code| code.as_bytes().escape_ascii().to_string());
+    Ok(Answer { status: answer.status().as_u16(), code, version: answer.version() })
 }
 
 fn builder(certificate: &Path) -> Result<ClientBuilder> {
@@ -146,10 +131,7 @@ fn builder(certificate: &Path) -> Result<ClientBuilder> {
 /// An address of this machine from which a gate on the loopback can be called, and which is not a loopback one itself.
 fn address_elsewhere(edge: &Url) -> Result<IpAddr, &'static str> {
     let host = edge.host_str().unwrap_or_default();
-    if !(host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|host| host.is_loopback() && host.is_ipv4()))
+    if !(host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback() && host.is_ipv4()))
     {
         return Err("the gate is not on this machine's loopback");
     }

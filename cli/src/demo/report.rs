@@ -25,12 +25,8 @@ pub(super) struct Outcome {
 }
 
 /// What a receiver goes by, of all that it gets: shown under a row that arrived.
-const SHOWN: [&str; 4] = [
-    "blobgate-event",
-    "blobgate-generation-id",
-    "idempotency-key",
-    "blobgate-error-code",
-];
+const SHOWN: [&str; 4] =
+    ["blobgate-event", "blobgate-generation-id", "idempotency-key", "blobgate-error-code"];
 
 impl Outcome {
     pub(super) fn new(row: Row, sent: Sent, arrivals: &[(&str, Arrival)]) -> Self {
@@ -43,12 +39,7 @@ impl Outcome {
         let mut faults = Vec::new();
         faults.extend(about_answer(row.expected, &sent));
         faults.extend(about_arrival(&row, &sent, &arrived));
-        Self {
-            row,
-            sent,
-            arrived,
-            faults,
-        }
+        Self { row, sent, arrived, faults }
     }
 
     fn is_left_out(&self) -> bool {
@@ -87,12 +78,7 @@ fn about_answer(expected: Expected, sent: &Sent) -> Option<String> {
         Sent::Unanswered(why) => Some(format!("no answer: {why}")),
         Sent::Answered(answer) => {
             let is_right = answer.status == expected.status() && answer.code.as_deref() == expected.code();
-            (!is_right).then(|| {
-                format!(
-                    "the answer should be {}",
-                    right(expected.status(), expected.code())
-                )
-            })
+            (!is_right).then(|| format!("the answer should be {}", right(expected.status(), expected.code())))
         }
     }
 }
@@ -180,16 +166,8 @@ impl Report<'_> {
     }
 
     fn verdict(&self, paint: &Paint) -> String {
-        let wrong = self
-            .outcomes
-            .iter()
-            .filter(|outcome| !outcome.faults.is_empty())
-            .count();
-        let left_out = self
-            .outcomes
-            .iter()
-            .filter(|outcome| outcome.is_left_out())
-            .count();
+        let wrong = self.outcomes.iter().filter(|outcome| !outcome.faults.is_empty()).count();
+        let left_out = self.outcomes.iter().filter(|outcome| outcome.is_left_out()).count();
         let shown = self.outcomes.len().saturating_sub(left_out);
         let verdict = match wrong {
             0 => paint.green(&format!("All {shown} rows are as expected.")),
@@ -209,11 +187,7 @@ impl Outcome {
             Sent::Unanswered(_) => ("FAIL", "none".to_owned(), ""),
             Sent::Answered(answer) => {
                 let mark = if self.faults.is_empty() { "ok" } else { "FAIL" };
-                (
-                    mark,
-                    answer.status.to_string(),
-                    answer.code.as_deref().unwrap_or("-"),
-                )
+                (mark, answer.status.to_string(), answer.code.as_deref().unwrap_or("-"))
             }
         };
         let places: Vec<_> = self.arrived.iter().map(|(service, _)| service.as_str()).collect();
@@ -229,24 +203,14 @@ impl Outcome {
             _ => paint.red(&line),
         }];
         let shown = |arrival: &Arrival| {
-            let values = SHOWN.iter().filter_map(|name| {
-                arrival
-                    .header(name)
-                    .map(|value| format!("        {name}: {value}"))
-            });
+            let values = SHOWN
+                .iter()
+                .filter_map(|name| arrival.header(name).map(|value| format!("        {name}: {value}")));
             values.collect::<Vec<_>>()
         };
-        lines.extend(
-            self.arrived
-                .iter()
-                .flat_map(|(_, arrival)| shown(arrival))
-                .map(|line| paint.dim(&line)),
-        );
-        lines.extend(
-            self.faults
-                .iter()
-                .map(|fault| paint.red(&format!("        ! {fault}"))),
-        );
+        lines
+            .extend(self.arrived.iter().flat_map(|(_, arrival)| shown(arrival)).map(|line| paint.dim(&line)));
+        lines.extend(self.faults.iter().map(|fault| paint.red(&format!("        ! {fault}"))));
         if let Sent::LeftOut(why) = &self.sent {
             lines.push(paint.dim(&format!("        {why}")));
         }
@@ -255,9 +219,7 @@ impl Outcome {
 }
 
 fn cells(mark: &str, sent: &str, answer: &str, code: &str, arrived: &str) -> String {
-    format!("{mark:<4}  {sent:<34} {answer:<6}  {code:<21}  {arrived}")
-        .trim_end()
-        .to_owned()
+    format!("{mark:<4}  {sent:<34} {answer:<6}  {code:<21}  {arrived}").trim_end().to_owned()
 }
 
 /// Colours, where a person looks at a terminal.
@@ -269,9 +231,7 @@ impl Paint {
     fn on_stdout() -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        Self {
-            on: io::stdout().is_terminal() && !unwanted && !dumb,
-        }
+        Self { on: io::stdout().is_terminal() && !unwanted && !dumb }
     }
 
     fn bold(&self, text: &str) -> String {
@@ -291,11 +251,7 @@ impl Paint {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.on {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 

@@ -50,11 +50,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn row(sent: &'static str, delivery: Delivery, expected: Expected) -> Row {
-    Row {
-        sent,
-        delivery,
-        expected,
-    }
+    Row { sent, delivery, expected }
 }
 
 impl Expected {
@@ -88,11 +84,7 @@ mod tests {
     fn every_refusal_that_the_shipped_gate_can_give_has_a_row() {
         let shown: Vec<_> = rows().iter().filter_map(|row| row.expected.code()).collect();
         // Those need a broken service, a broken set-up, or no gate at all.
-        let not_refusals = [
-            Reason::HostMisconfigured,
-            Reason::UpstreamError,
-            Reason::NotJudged,
-        ];
+        let not_refusals = [Reason::HostMisconfigured, Reason::UpstreamError, Reason::NotJudged];
         for reason in Reason::ALL.iter().filter(|reason| !not_refusals.contains(reason)) {
             assert!(shown.contains(&reason.code()), "{} has no row", reason.code());
         }
@@ -101,11 +93,7 @@ mod tests {
     #[test]
     fn every_event_has_a_row() {
         for kind in [Kind::Completed, Kind::Failed, Kind::Timeout] {
-            assert!(
-                rows()
-                    .iter()
-                    .any(|row| matches!(row.expected, Expected::Arrives(k, _) if k == kind))
-            );
+            assert!(rows().iter().any(|row| matches!(row.expected, Expected::Arrives(k, _) if k == kind)));
         }
     }
 }

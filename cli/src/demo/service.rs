@@ -12,14 +12,9 @@ pub(crate) struct Service {
 
 /// `NAME=URL`, as a flag has it.
 pub(super) fn parse(text: &str) -> Result<Service, String> {
-    let (name, url) = text
-        .split_once('=')
-        .ok_or("write NAME=URL, such as video=http://127.0.0.1:9081")?;
+    let (name, url) = text.split_once('=').ok_or("write NAME=URL, such as video=http://127.0.0.1:9081")?;
     let url = Url::parse(url).map_err(|error| format!("{url} is no URL: {error}"))?;
-    Ok(Service {
-        name: name.to_owned(),
-        url,
-    })
+    Ok(Service { name: name.to_owned(), url })
 }
 
 impl Service {
@@ -33,16 +28,8 @@ impl Service {
     }
 
     async fn ask(&self) -> Result<Vec<Arrival>> {
-        let client = Client::builder()
-            .no_proxy()
-            .tls_certs_only([])
-            .timeout(super::gate::ANSWER)
-            .build()?;
-        let answer = client
-            .get(self.url.join("/deliveries")?)
-            .send()
-            .await?
-            .error_for_status()?;
+        let client = Client::builder().no_proxy().tls_certs_only([]).timeout(super::gate::ANSWER).build()?;
+        let answer = client.get(self.url.join("/deliveries")?).send().await?.error_for_status()?;
         Ok(answer.json().await?)
     }
 }

@@ -37,21 +37,11 @@ enum Body {
 }
 
 const fn accepts(service: Service, event: &'static str) -> Does {
-    Does {
-        status: 200,
-        code: None,
-        over: Some((service, event)),
-        body: Body::AsItCame,
-    }
+    Does { status: 200, code: None, over: Some((service, event)), body: Body::AsItCame }
 }
 
 const fn refuses(status: u16, code: &'static str) -> Does {
-    Does {
-        status,
-        code: Some(code),
-        over: None,
-        body: Body::AsItCame,
-    }
+    Does { status, code: Some(code), over: None, body: Body::AsItCame }
 }
 
 /// What the shipped gate does with the demo's deliveries in the order in which they come, but for the one from
@@ -83,11 +73,8 @@ struct StandIn {
 
 impl StandIn {
     async fn answer(&self, peer: SocketAddr, request: Request) -> Response {
-        let next = if peer.ip().is_loopback() {
-            self.does.lock().unwrap().next()
-        } else {
-            Some(SOURCE_DENIED)
-        };
+        let next =
+            if peer.ip().is_loopback() { self.does.lock().unwrap().next() } else { Some(SOURCE_DENIED) };
         let does = next.unwrap_or_else(|| panic!("one request more than the table has"));
         let mark = request.headers()["x-demo-delivery"].clone();
         // Read in any case: a body left behind would cost the connection.
@@ -105,11 +92,7 @@ impl StandIn {
     async fn hand_over(&self, mark: HeaderValue, body: Bytes, change: Body, service: Service, event: &str) {
         let payload: Value = serde_json::from_slice(&body).unwrap();
         let id = payload["generation_id"].as_str().unwrap();
-        let url = if service == Service::Video {
-            &self.video
-        } else {
-            &self.failure
-        };
+        let url = if service == Service::Video { &self.video } else { &self.failure };
         let request = client()
             .post(url)
             .header("x-demo-delivery", mark)
@@ -147,32 +130,16 @@ async fn demo(does: Vec<Does>, more: &[&str]) -> Output {
 
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");
-    std::fs::write(
-        &ca,
-        rcgen::generate_simple_self_signed(["localhost".to_owned()])
-            .unwrap()
-            .cert
-            .pem(),
-    )
-    .unwrap();
+    std::fs::write(&ca, rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem())
+        .unwrap();
     let url = format!("http://{address}/webhook");
     let services =
         [("video", &video), ("failure", &failure)].map(|(name, at)| format!("{name}={}", at.url("/")));
-    let mut args = vec![
-        "demo",
-        "--gate",
-        &url,
-        "--plain",
-        &url,
-        "--ca",
-        ca.to_str().unwrap(),
-    ];
+    let mut args = vec!["demo", "--gate", &url, "--plain", &url, "--ca", ca.to_str().unwrap()];
     args.extend(services.iter().flat_map(|service| ["--service", service]));
     args.extend(more);
     let mut command = blobgate(&args);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
-        .await
-        .unwrap();
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     server.abort();
     output
 }
@@ -181,12 +148,7 @@ async fn demo_but(row: usize, change: impl FnOnce(&mut Does)) -> String {
     let mut does = SHIPPED.to_vec();
     change(&mut does[row]);
     let end = demo(does, &[]).await;
-    assert_eq!(
-        (end.status.code(), text(&end.stderr)),
-        (Some(1), String::new()),
-        "{}",
-        text(&end.stdout)
-    );
+    assert_eq!((end.status.code(), text(&end.stderr)), (Some(1), String::new()), "{}", text(&end.stdout));
     text(&end.stdout)
 }
 
@@ -194,17 +156,9 @@ async fn demo_but(row: usize, change: impl FnOnce(&mut Does)) -> String {
 async fn a_right_gate_is_shown_row_by_row() {
     let end = demo(SHIPPED.to_vec(), &[]).await;
     let table = text(&end.stdout);
-    assert_eq!(
-        (end.status.code(), text(&end.stderr)),
-        (Some(0), String::new()),
-        "{table}"
-    );
+    assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), String::new()), "{table}");
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("ok ")).collect();
-    for (row, does) in rows
-        .iter()
-        .filter(|row| !row.contains("source-denied"))
-        .zip(SHIPPED)
-    {
+    for (row, does) in rows.iter().filter(|row| !row.contains("source-denied")).zip(SHIPPED) {
         assert!(row.contains(&format!(" {} ", does.status)), "{row}");
         assert!(row.contains(does.code.unwrap_or("-")), "{row}");
         let place = match does.over {
@@ -214,15 +168,9 @@ async fn a_right_gate_is_shown_row_by_row() {
         };
         assert!(row.ends_with(place), "{row}");
     }
-    let (shown, left_out) = (
-        rows.len(),
-        table.lines().filter(|line| line.starts_with("- ")).count(),
-    );
+    let (shown, left_out) = (rows.len(), table.lines().filter(|line| line.starts_with("- ")).count());
     assert_eq!(shown + left_out, SHIPPED.len() + 1, "{table}");
-    assert!(
-        table.contains(&format!("All {shown} rows are as expected.")),
-        "{table}"
-    );
+    assert!(table.contains(&format!("All {shown} rows are as expected.")), "{table}");
     for event in ["completed", "failed", "timeout"] {
         assert!(table.contains(&format!("blobgate-event: {event}\n")), "{table}");
     }
@@ -233,28 +181,14 @@ async fn a_right_gate_is_shown_row_by_row() {
 async fn machines_get_json() {
     let end = demo(SHIPPED.to_vec(), &["--json"]).await;
     let report: Value = serde_json::from_slice(&end.stdout).unwrap();
-    assert_eq!(
-        (end.status.code(), &report["as_expected"]),
-        (Some(0), &Value::Bool(true))
-    );
+    assert_eq!((end.status.code(), &report["as_expected"]), (Some(0), &Value::Bool(true)));
     let rows = report["rows"].as_array().unwrap();
     assert_eq!(rows.len(), SHIPPED.len() + 1);
-    assert_eq!(
-        (&rows[0]["answer"], &rows[0]["code"]),
-        (&200.into(), &Value::Null)
-    );
-    let [arrived] = &rows[0]["arrived"].as_array().unwrap()[..] else {
-        panic!("{report:#}")
-    };
+    assert_eq!((&rows[0]["answer"], &rows[0]["code"]), (&200.into(), &Value::Null));
+    let [arrived] = &rows[0]["arrived"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert_eq!(arrived["service"], "video");
-    assert_eq!(
-        arrived["headers"]["blobgate-generation-id"],
-        rows[0]["generation_id"]
-    );
-    assert_eq!(
-        (&rows[3]["answer"], &rows[3]["code"]),
-        (&404.into(), &"unknown-hook".into())
-    );
+    assert_eq!(arrived["headers"]["blobgate-generation-id"], rows[0]["generation_id"]);
+    assert_eq!((&rows[3]["answer"], &rows[3]["code"]), (&404.into(), &"unknown-hook".into()));
     assert_eq!(rows[3]["arrived"], Value::Array(Vec::new()));
 }
 
@@ -262,62 +196,31 @@ async fn machines_get_json() {
 async fn a_wrong_row_is_marked() {
     #[track_caller]
     fn fails(table: &str, row: &str, fault: &str) {
-        let lines: Vec<_> = table
-            .lines()
-            .skip_while(|line| !line.starts_with("FAIL"))
-            .collect();
+        let lines: Vec<_> = table.lines().skip_while(|line| !line.starts_with("FAIL")).collect();
         assert!(lines[0].contains(row), "{table}");
         assert!(lines.contains(&&*format!("        ! {fault}")), "{table}");
         assert_eq!(table.matches("FAIL").count(), 1, "{table}");
         assert!(table.contains("\n1 of 1"), "{table}");
     }
     let body = |does: &mut Does| does.body = Body::WithSpaceAfterIt;
-    fails(
-        &demo_but(0, |does| does.status = 503).await,
-        "completed, as",
-        "the answer should be 200",
-    );
+    fails(&demo_but(0, |does| does.status = 503).await, "completed, as", "the answer should be 200");
     fails(
         &demo_but(0, |does| does.code = Some("upstream-error")).await,
         "completed, as",
         "the answer should be 200",
     );
-    fails(
-        &demo_but(0, |does| does.over = None).await,
-        "completed, as",
-        "it should arrive at video, once",
-    );
-    fails(
-        &demo_but(1, |does| *does = SHIPPED[0]).await,
-        "failed, as",
-        "it should arrive at failure",
-    );
-    fails(
-        &demo_but(1, |does| *does = SHIPPED[2]).await,
-        "failed, as",
-        "blobgate-event should be failed",
-    );
+    fails(&demo_but(0, |does| does.over = None).await, "completed, as", "it should arrive at video, once");
+    fails(&demo_but(1, |does| *does = SHIPPED[0]).await, "failed, as", "it should arrive at failure");
+    fails(&demo_but(1, |does| *does = SHIPPED[2]).await, "failed, as", "blobgate-event should be failed");
     fails(
         &demo_but(2, body).await,
         "timed out",
         "the body that arrived should be the one that was sent, byte for byte",
     );
-    fails(
-        &demo_but(3, |does| does.code = None).await,
-        "no hook",
-        "the answer should be 404 unknown-hook",
-    );
-    fails(
-        &demo_but(6, |does| does.status = 422).await,
-        "twice",
-        "the answer should be 400 header-invalid",
-    );
+    fails(&demo_but(3, |does| does.code = None).await, "no hook", "the answer should be 404 unknown-hook");
+    fails(&demo_but(6, |does| does.status = 422).await, "twice", "the answer should be 400 header-invalid");
     let over = SHIPPED[0].over;
-    fails(
-        &demo_but(4, |does| does.over = over).await,
-        "without TLS",
-        "it should arrive nowhere",
-    );
+    fails(&demo_but(4, |does| does.over = over).await, "without TLS", "it should arrive nowhere");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -327,17 +230,7 @@ async fn what_cannot_be_shown_is_one_sentence() {
     let run = |gate: SocketAddr, video: &str| {
         let (gate, ca) = (format!("https://{gate}/webhook"), one.path().to_str().unwrap());
         let services = [format!("video={video}"), format!("failure={}", failure.url(""))];
-        output(&[
-            "demo",
-            "--ca",
-            ca,
-            "--gate",
-            &gate,
-            "--service",
-            &services[0],
-            "--service",
-            &services[1],
-        ])
+        output(&["demo", "--ca", ca, "--gate", &gate, "--service", &services[0], "--service", &services[1]])
     };
 
     let nobody = nobody();
@@ -346,26 +239,17 @@ async fn what_cannot_be_shown_is_one_sentence() {
         &format!("no gate can be reached at https://{nobody}/webhook ("),
     );
     let end = run(nobody, &format!("http://{nobody}"));
-    one_sentence(
-        &end,
-        &format!("the service video at http://{nobody}/ cannot be asked what it got"),
-    );
+    one_sentence(&end, &format!("the service video at http://{nobody}/ cannot be asked what it got"));
 
     let another = TlsServer::start().await;
     let end = tokio::task::block_in_place(|| run(another.address, &video.url("")));
     one_sentence(
         &end,
-        &format!(
-            "the gate at https://{}/webhook shows another certificate than",
-            another.address
-        ),
+        &format!("the gate at https://{}/webhook shows another certificate than", another.address),
     );
 
     let end = output(&["demo"]);
-    one_sentence(
-        &end,
-        "the gate's certificate certs/edge.pem cannot be read: `make run` makes one",
-    );
+    one_sentence(&end, "the gate's certificate certs/edge.pem cannot be read: `make run` makes one");
 }
 
 #[test]
@@ -379,26 +263,15 @@ fn wrong_usage_ends_with_2() {
         &[],
     ] {
         let end = output(args);
-        assert_eq!(
-            (end.status.code(), text(&end.stdout)),
-            (Some(2), String::new()),
-            "{args:?}"
-        );
+        assert_eq!((end.status.code(), text(&end.stdout)), (Some(2), String::new()), "{args:?}");
     }
 }
 
 #[track_caller]
 fn one_sentence(end: &Output, start: &str) {
     let said = text(&end.stderr);
-    assert_eq!(
-        (end.status.code(), text(&end.stdout)),
-        (Some(1), String::new()),
-        "{said}"
-    );
-    assert!(
-        said.starts_with(&format!("blobgate: {start}")) && said.lines().count() == 1,
-        "{said}"
-    );
+    assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{said}");
+    assert!(said.starts_with(&format!("blobgate: {start}")) && said.lines().count() == 1, "{said}");
 }
 
 /// An address at which nobody listens: the port was free a moment ago.
@@ -435,10 +308,7 @@ impl TlsServer {
         tokio::spawn(async move {
             loop {
                 let (connection, _) = listener.accept().await.unwrap();
-                assert!(
-                    acceptor.accept(connection).await.is_err(),
-                    "the demo took any certificate"
-                );
+                assert!(acceptor.accept(connection).await.is_err(), "the demo took any certificate");
             }
         });
         Self { address }

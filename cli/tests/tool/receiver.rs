@@ -22,14 +22,7 @@ async fn deliver(receiver: &Receiver, body: &'static str) -> Response {
 }
 
 async fn deliveries(receiver: &Receiver) -> Vec<Value> {
-    client()
-        .get(receiver.url("/deliveries"))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap()
+    client().get(receiver.url("/deliveries")).send().await.unwrap().json().await.unwrap()
 }
 
 #[tokio::test]
@@ -42,9 +35,7 @@ async fn takes_a_delivery_and_tells_what_came() {
 
     let line = receiver.next_line();
     let words: Vec<_> = line.split_whitespace().collect();
-    let [time, words @ ..] = &words[..] else {
-        panic!("an empty line")
-    };
+    let [time, words @ ..] = &words[..] else { panic!("an empty line") };
     assert_eq!(time.len(), "21:43:03".len(), "{line}");
     assert_eq!(words, ["video", "completed", ID, "accepted", "2", "bytes"]);
 
@@ -60,10 +51,7 @@ async fn takes_a_delivery_and_tells_what_came() {
     assert_eq!(came.len(), 1);
     assert_eq!(came[0]["headers"], expected);
     assert_eq!(came[0]["bytes"], 2);
-    assert_eq!(
-        came[0]["sha256"],
-        "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-    );
+    assert_eq!(came[0]["sha256"], "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
 }
 
 #[tokio::test]
@@ -79,24 +67,8 @@ async fn takes_a_post_at_any_path_and_nothing_else() {
         );
     }
     assert_eq!(deliveries(&receiver).await.len(), 5);
-    assert_eq!(
-        client()
-            .get(receiver.url("/webhook"))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        405
-    );
-    assert_eq!(
-        client()
-            .get(receiver.url("/healthz"))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(client().get(receiver.url("/webhook")).send().await.unwrap().status(), 405);
+    assert_eq!(client().get(receiver.url("/healthz")).send().await.unwrap().status(), 200);
     assert_eq!(deliveries(&receiver).await.len(), 5);
 }
 
@@ -106,12 +78,7 @@ async fn keeps_the_last_thousand() {
     let (client, url) = (client(), receiver.url("/"));
     for n in 0..1001 {
         let key = format!("number {n}");
-        let answer = client
-            .post(&url)
-            .header("idempotency-key", key)
-            .send()
-            .await
-            .unwrap();
+        let answer = client.post(&url).header("idempotency-key", key).send().await.unwrap();
         assert_eq!(answer.status(), 200);
     }
     let came = deliveries(&receiver).await;
@@ -125,15 +92,7 @@ async fn ends_when_told_to_even_with_a_connection_open() {
     for signal in ["TERM", "INT"] {
         let receiver = Receiver::start("video");
         let client = client(); // Keeps its connection until it is dropped.
-        assert_eq!(
-            client
-                .get(receiver.url("/healthz"))
-                .send()
-                .await
-                .unwrap()
-                .status(),
-            200
-        );
+        assert_eq!(client.get(receiver.url("/healthz")).send().await.unwrap().status(), 200);
         let (status, rest) = receiver.end_by(signal);
         assert_eq!((status.code(), rest), (Some(0), Vec::new()), "{signal}");
     }
@@ -148,8 +107,5 @@ fn a_taken_port_is_one_sentence() {
         "blobgate: port {} of 127.0.0.1 is taken by another program: end it, or choose another with --listen\n",
         address.port()
     );
-    assert_eq!(
-        (end.status.code(), text(&end.stdout), text(&end.stderr)),
-        (Some(1), String::new(), expected)
-    );
+    assert_eq!((end.status.code(), text(&end.stdout), text(&end.stderr)), (Some(1), String::new(), expected));
 }

@@ -17,10 +17,7 @@ pub(crate) fn blobgate(args: &[&str]) -> Command {
 
 /// Runs it to its end, in a directory without `certs`.
 pub(crate) fn output(args: &[&str]) -> Output {
-    blobgate(args)
-        .current_dir(env!("CARGO_TARGET_TMPDIR"))
-        .output()
-        .unwrap()
+    blobgate(args).current_dir(env!("CARGO_TARGET_TMPDIR")).output().unwrap()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
@@ -29,12 +26,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 pub(crate) fn client() -> Client {
     let _first = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .no_proxy()
-        .tls_certs_only([])
-        .timeout(DEADLINE)
-        .build()
-        .unwrap()
+    Client::builder().no_proxy().tls_certs_only([]).timeout(DEADLINE).build().unwrap()
 }
 
 /// A running `blobgate receiver`. Ends when dropped.
@@ -52,17 +44,10 @@ impl Receiver {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || stdout.lines().try_for_each(|line| sender.send(line.unwrap())));
-        let mut receiver = Self {
-            child,
-            lines,
-            address: SocketAddr::from(([0, 0, 0, 0], 0)),
-        };
+        let mut receiver = Self { child, lines, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
         let line = receiver.next_line();
         let address = line.strip_prefix(&format!("{name} listens on http://"));
-        receiver.address = address
-            .unwrap_or_else(|| panic!("the first line is {line:?}"))
-            .parse()
-            .unwrap();
+        receiver.address = address.unwrap_or_else(|| panic!("the first line is {line:?}")).parse().unwrap();
         receiver
     }
 
@@ -79,22 +64,13 @@ impl Receiver {
     #[track_caller]
     pub(crate) fn end_by(mut self, signal: &str) -> (ExitStatus, Vec<String>) {
         let kill = format!("kill -{signal} {}", self.child.id());
-        assert!(
-            Command::new("bash")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("bash").args(["-c", &kill]).status().unwrap().success());
         let until = Instant::now() + DEADLINE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(
-                Instant::now() < until,
-                "still running {DEADLINE:?} after {signal}"
-            );
+            assert!(Instant::now() < until, "still running {DEADLINE:?} after {signal}");
             std::thread::sleep(Duration::from_millis(10));
         };
         (status, self.lines.iter().collect())
