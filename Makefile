@@ -6,7 +6,7 @@ ENVOYS := 1.36.4 1.38.2 1.40.0
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 MODULE := target/wasm32-wasip1/release/blobgate.wasm
 
-.PHONY: help tools build build-crash-test run demo test fmt check-fmt clippy doc validate compose bench clean
+.PHONY: help tools build build-crash-test run check-run demo test fmt check-fmt clippy doc validate compose bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -14,6 +14,9 @@ help: ## list the verbs
 run: ## start the gate, two demo services and all they need; Ctrl-C ends it
 	@dev/need setpriv
 	@exec setpriv --pdeathsig TERM dev/run
+
+check-run: ## try run and demo as a new user does, on the ports of envoy.yaml
+	@dev/check-run
 
 demo: ## show on the running gate what it answers to what
 	@dev/need cargo cc
