@@ -353,7 +353,7 @@ fn crash_if_asked(headers: &Headers) {
 
 impl Gate {
     fn count_refusal(&self, hook: Option<&Arc<Hook>>, reason: Reason) {
-        self.metrics.borrow_mut().count_refusal(hook.map(|hook| hook.name.as_str()), reason);
+        self.metrics.borrow_mut().count_refusal(hook.map(|hook| &hook.name), reason);
     }
 
     /// Writes the line of a refusal, unless this second has had its share of them.
@@ -365,7 +365,7 @@ impl Gate {
         generation_id: Option<GenerationId>,
     ) {
         let left_out =
-            self.log.borrow_mut().refused(hook.map(|hook| hook.name.as_str()), reason, source, generation_id);
+            self.log.borrow_mut().refused(hook.map(|hook| &*hook.name), reason, source, generation_id);
         if left_out == LeftOut::First {
             // Until their count is told. Only the root context of the SDK offers this call.
             let _ = hostcalls::set_tick_period(Duration::from_secs(1));

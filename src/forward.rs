@@ -14,7 +14,7 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
     // Nine at most of a completed delivery, and failures are not the rule.
     let mut set: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(9);
     set.push(("blobgate-verdict", delivery.verdict().name().into()));
-    set.push(("blobgate-hook", hook.name.as_str().into()));
+    set.push(("blobgate-hook", Cow::Borrowed(&hook.name)));
     set.push(("blobgate-dialect", hook.dialect.name().into()));
     set.push(("blobgate-contract", CONTRACT.into()));
     if delivery.verdict() == Verdict::Accepted && delivery.content_type() != ContentType::Json {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Hook {
     /// Its name in headers, logs and counters: `[a-z0-9-]{1,32}`.
-    pub name: String,
+    pub name: Arc<str>,
     /// The path, matched exactly, without a query.
     pub path: String,
     /// The shape of the payload.
@@ -106,7 +106,7 @@ impl Hook {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         let fields =
             node.fields(KEYS, "a hook: an object with name, path, dialect, source, trust and more")?;
-        let name = fields.required("name", "a name such as veo3")?.name()?;
+        let name = fields.required("name", "a name such as veo3")?.name()?.into();
         let path = parse_path(&fields.required("path", "a path such as /webhook")?)?;
         let dialect = Dialect::parse(&fields.required("dialect", "veo3")?)?;
         let source = Source::parse(&fields.required("source", "a list of addresses and ranges, or any")?)?;

@@ -7,6 +7,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// The counters of one worker. A counter is defined on first use, for a name that is known costs one host call.
 pub(super) struct Metrics {
@@ -17,9 +18,9 @@ pub(super) struct Metrics {
 /// A counter and its labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Counter {
-    Delivery { hook: String, event: Option<Kind>, verdict: Option<Verdict>, reason: Option<Reason> },
-    Drift { hook: String, field: &'static str },
-    Observed { hook: String, reason: Reason },
+    Delivery { hook: Arc<str>, event: Option<Kind>, verdict: Option<Verdict>, reason: Option<Reason> },
+    Drift { hook: Arc<str>, field: &'static str },
+    Observed { hook: Arc<str>, reason: Reason },
 }
 
 impl Metrics {
@@ -35,21 +36,21 @@ impl Metrics {
     pub(super) fn count_delivery(&mut self, delivery: &Delivery) {
         let hook = &delivery.hook().name;
         for reason in delivery.observed() {
-            self.add(Counter::Observed { hook: hook.clone(), reason: *reason });
+            self.add(Counter::Observed { hook: Arc::clone(hook), reason: *reason });
         }
         for field in delivery.event().map_or(&[][..], |event| event.drift.names()) {
-            self.add(Counter::Drift { hook: hook.clone(), field });
+            self.add(Counter::Drift { hook: Arc::clone(hook), field });
         }
         self.add(Counter::Delivery {
-            hook: hook.clone(),
+            hook: Arc::clone(hook),
             event: delivery.event().map(|event| event.kind),
             verdict: Some(delivery.verdict()),
             reason: delivery.reason(),
         });
     }
 
-    pub(super) fn count_refusal(&mut self, hook: Option<&str>, reason: Reason) {
-        let hook = hook.unwrap_or("-").to_owned();
+    pub(super) fn count_refusal(&mut self, hook: Option<&Arc<str>>, reason: Reason) {
+        let hook = hook.map_or_else(|| "-".into(), Arc::clone);
         self.add(Counter::Delivery { hook, event: None, verdict: None, reason: Some(reason) });
     }
 

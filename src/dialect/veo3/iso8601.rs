@@ -12,8 +12,13 @@ pub(super) enum Instant {
 
 impl Instant {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let zoned = OffsetDateTime::parse(text, &Iso8601::PARSING).map(Instant::Zoned);
-        zoned.or_else(|_| PrimitiveDateTime::parse(text, &Iso8601::PARSING).map(Instant::Local)).ok()
+        let (_date, time) = text.split_once('T')?;
+        // Looked at first: trying one form after the other would parse each of the provider's own times twice.
+        if time.contains(['Z', '+', '-']) {
+            OffsetDateTime::parse(text, &Iso8601::PARSING).map(Instant::Zoned).ok()
+        } else {
+            PrimitiveDateTime::parse(text, &Iso8601::PARSING).map(Instant::Local).ok()
+        }
     }
 
     /// Whether this is earlier. Two times of which only one has a zone cannot be compared.
