@@ -33,7 +33,6 @@ fn a_hook_that_observes_refuses_and_changes_nothing() {
                 (large().undeclared(), None, Some("body-too-large"), "failure"),
                 (large().trailers(), None, Some("body-too-large"), "failure"),
             ] {
-                gate.forget();
                 let answer = gate.send(protocol, &delivery);
                 assert_eq!(
                     (answer.status, answer.reason(), answer.text().as_str()),
@@ -49,7 +48,6 @@ fn a_hook_that_observes_refuses_and_changes_nothing() {
                 assert_eq!(arrival.header("content-type").as_deref(), Some("application/json"));
                 assert!(arrival.body == delivery.body(), "another body arrived for {reason:?}");
             }
-            gate.forget();
             let mut stranger = gate.tls(protocol).from([127, 0, 0, 2].into()).open();
             assert_eq!(stranger.send(&Delivery::completed().header("blobgate-event", "failed")).status, 418);
             let arrival = gate.video.take_one();

@@ -9,6 +9,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Sleep;
 
 /// A request that reached the service, whole.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Arrival {
     pub method: String,
     pub path: String,
@@ -41,6 +42,13 @@ impl Arrival {
     /// All values of a header.
     pub fn all(&self, name: &str) -> Vec<&[u8]> {
         self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| &value[..]).collect()
+    }
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} (connection {})", self.method, self.path, self.connection)?;
+        answer::show(&self.headers, &self.body, f)
     }
 }
 
@@ -89,8 +97,8 @@ impl Reply {
 pub struct Upstream {
     pub port: u16,
     seen: Arc<Mutex<Seen>>,
-    /// Bound and not listening: connections are refused, and nobody else gets the port.
-    reserved: Option<TcpSocket>,
+    /// Bound and never listening: while nothing else listens connections are refused, and nobody else gets the port.
+    _reserved: TcpSocket,
     running: Option<JoinHandle<()>>,
 }
 
@@ -113,13 +121,14 @@ impl Upstream {
 
     /// A service that is down: its port refuses connections.
     pub fn off() -> Self {
-        let reserved = reserve(0);
+        let reserved = bind(0);
         let port = reserved.local_addr().unwrap().port();
-        Self { port, seen: Arc::default(), reserved: Some(reserved), running: None }
+        Self { port, seen: Arc::default(), _reserved: reserved, running: None }
     }
 
     pub fn on(&mut self) {
-        let socket = self.reserved.take().expect("the service is off");
+        assert!(self.running.is_none(), "the service is off");
+        let socket = bind(self.port);
         let listener = block(async { socket.listen(1024).unwrap() });
         self.running = Some(spawn(serve(listener, Arc::clone(&self.seen))));
     }
@@ -129,7 +138,6 @@ impl Upstream {
         let running = self.running.take().expect("the service is on");
         running.abort();
         let _cancelled = block(running);
-        self.reserved = Some(reserve(self.port));
     }
 
     /// How everything from now on is answered.
@@ -145,6 +153,11 @@ impl Upstream {
     /// Everything that arrived whole since the last time.
     pub fn take(&self) -> Vec<Arrival> {
         std::mem::take(&mut self.seen.lock().unwrap().arrivals)
+    }
+
+    /// Forgets what arrived at this path.
+    pub fn forget(&self, path: &str) {
+        self.seen.lock().unwrap().arrivals.retain(|arrival| arrival.path != path);
     }
 
     /// The one arrival since the last time; waits for it.
@@ -176,7 +189,8 @@ impl Drop for Upstream {
     }
 }
 
-fn reserve(port: u16) -> TcpSocket {
+/// Shares the port with what else is bound to it so, as long as one of them listens.
+fn bind(port: u16) -> TcpSocket {
     block(async {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
