@@ -2,14 +2,16 @@
 
 # A target directory of the user's own would leave envoy.yaml without its module.
 export CARGO_TARGET_DIR := $(CURDIR)/target
-ENVOYS := 1.36.4 1.38.2 1.40.0
+ENVOYS := $(if $(ENVOY),ENVOY,1.36.4 1.38.2 1.40.0)
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
-MODULE := target/wasm32-wasip1/release/blobgate.wasm
 
-.PHONY: help tools build build-crash-test run check-run demo test fmt check-fmt clippy doc validate compose bench clean
+.PHONY: help rust tools build build-crash-test run check-run demo test fmt check-fmt clippy doc validate compose bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+rust:
+	@dev/need cargo cc wasm32-wasip1
 
 run: ## start the gate, two demo services and all they need; Ctrl-C ends it
 	@dev/need setpriv
@@ -18,8 +20,7 @@ run: ## start the gate, two demo services and all they need; Ctrl-C ends it
 check-run: ## try run and demo as a new user does, on the ports of envoy.yaml
 	@dev/check-run
 
-demo: ## show on the running gate what it answers to what
-	@dev/need cargo cc
+demo: rust ## show on the running gate what it answers to what
 	@cargo run --locked --quiet --bin blobgate -- demo $(ARGS)
 
 test: build build-crash-test tools ## run every test that needs no Docker
@@ -27,17 +28,14 @@ test: build build-crash-test tools ## run every test that needs no Docker
 	tests/receivers/run
 	@dev/left-out
 
-build: ## compile the module, target/wasm32-wasip1/release/blobgate.wasm
-	@dev/need cargo cc wasm32-wasip1
+build: rust ## compile the module, target/wasm32-wasip1/release/blobgate.wasm
 	cargo rustc $(WASM)
 
-build-crash-test: # the module that traps on request
-	@dev/need cargo cc wasm32-wasip1
+build-crash-test: rust # the module that traps on request
 	cargo rustc $(WASM) --features crash-test --target-dir target/crash-test
 
-tools: ## install what the tests need: three Envoys into .tools/, the wasm target
-	@dev/need python3 cargo wasm32-wasip1
-	@for version in $(ENVOYS); do dev/envoy $$version || exit 1; done
+tools: rust ## install what the tests need: three Envoys into .tools/, the wasm target
+	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done
 
 bench: build ## measure what the gate costs
 	benches/run
@@ -47,20 +45,20 @@ compose: build ## run docker-compose.yml to its sender's verdict; needs Docker
 
 validate: build tools ## have every Envoy check envoy.yaml
 	@dev/need openssl && dev/certificate
-	@for version in $(ENVOYS); do echo "Envoy $$version:"; $$(dev/envoy $$version) --mode validate --log-level warn -c envoy.yaml || exit 1; done
+	@for version in $(ENVOYS); do echo "Envoy $$version:"; "$$(dev/envoy $$version)" --mode validate --log-level warn -c envoy.yaml || exit 1; done
 
-fmt: ## format the code
+fmt: rust ## format the code
 	cargo fmt --all
 
-check-fmt: ## fail where the code is not formatted
+check-fmt: rust ## fail where the code is not formatted
 	cargo fmt --all --check
 
-clippy: ## lint on both targets, warnings as errors
+clippy: rust ## lint on both targets, warnings as errors
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 --features crash-test -- -D warnings
 
-doc: ## build the library's documentation, warnings as errors
+doc: rust ## build the library's documentation, warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 clean: ## remove what was built and installed here; certificates stay

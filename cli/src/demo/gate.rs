@@ -63,7 +63,7 @@ impl Gate {
         match send(&self.client, url.clone(), delivery).await {
             Ok(answer) => Ok(Sent::Answered(answer)),
             Err(error) if error.is_connect() => Err(self.not_connected(&url, &error)),
-            Err(error) => Ok(Sent::Unanswered(causes(&error))),
+            Err(error) => Ok(Sent::Unanswered(cause(&error))),
         }
     }
 
@@ -77,9 +77,9 @@ impl Gate {
             Ok(answer) => Sent::Answered(answer),
             Err(error) if error.is_connect() => Sent::LeftOut(format!(
                 "this machine does not connect to its loopback from another address: {}",
-                causes(&error)
+                cause(&error)
             )),
-            Err(error) => Sent::Unanswered(causes(&error)),
+            Err(error) => Sent::Unanswered(cause(&error)),
         }
     }
 
@@ -94,14 +94,14 @@ impl Gate {
     }
 
     fn not_connected(&self, url: &Url, error: &reqwest::Error) -> anyhow::Error {
-        let causes = causes(error);
-        if causes.contains("certificate") {
+        let cause = cause(error);
+        if cause.contains("certificate") {
             return anyhow!(
-                "the gate at {url} shows another certificate than {} vouches for ({causes}): name the right one with --ca",
+                "the gate at {url} shows another certificate than {} vouches for ({cause}): name the right one with --ca",
                 self.certificate.display()
             );
         }
-        anyhow!("no gate can be reached at {url} ({causes}): `make run` starts one")
+        anyhow!("no gate can be reached at {url} ({cause}): `make run` starts one")
     }
 }
 
@@ -146,14 +146,8 @@ fn address_elsewhere(edge: &Url) -> Result<IpAddr, &'static str> {
     }
 }
 
-/// An error and what caused it, without the URL that every sentence here names already.
-fn causes(error: &reqwest::Error) -> String {
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    causes.dedup();
-    causes.last().cloned().unwrap_or_else(|| error.to_string())
+/// What is at the bottom of an error. What stands above it names the URL, as every sentence here does already.
+pub(super) fn cause(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.last().map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -1,7 +1,8 @@
 //! A receiver behind the gate.
 
+use super::gate::{ANSWER, cause};
 use crate::receiver::Arrival;
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use reqwest::{Client, Url};
 
 #[derive(Clone)]
@@ -21,15 +22,16 @@ impl Service {
     /// What it got so far.
     pub(super) async fn arrivals(&self) -> Result<Vec<Arrival>> {
         let Self { name, url } = self;
-        let asked = self.ask().await;
-        asked.with_context(|| {
-            format!("the service {name} at {url} cannot be asked what it got; `make run` starts it")
+        self.ask().await.map_err(|error| {
+            let why = cause(&error);
+            anyhow!("the service {name} at {url} cannot be asked what it got ({why}): `make run` starts it")
         })
     }
 
-    async fn ask(&self) -> Result<Vec<Arrival>> {
-        let client = Client::builder().no_proxy().tls_certs_only([]).timeout(super::gate::ANSWER).build()?;
-        let answer = client.get(self.url.join("/deliveries")?).send().await?.error_for_status()?;
-        Ok(answer.json().await?)
+    async fn ask(&self) -> reqwest::Result<Vec<Arrival>> {
+        let client = Client::builder().no_proxy().tls_certs_only([]).timeout(ANSWER).build()?;
+        let mut url = self.url.clone();
+        url.set_path("/deliveries");
+        client.get(url).send().await?.error_for_status()?.json().await
     }
 }
