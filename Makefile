@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 ENVOYS := $(if $(ENVOY),ENVOY,1.36.4 1.38.2 1.40.0)
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 
-.PHONY: help rust tools build build-crash-test run check-run demo test fmt check-fmt clippy doc validate compose bench clean
+.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test fmt check-fmt clippy doc validate compose bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -46,6 +46,9 @@ compose: build ## run docker-compose.yml to its sender's verdict; needs Docker
 validate: build tools ## have every Envoy check envoy.yaml
 	@dev/need openssl && dev/certificate
 	@for version in $(ENVOYS); do echo "Envoy $$version:"; "$$(dev/envoy $$version)" --mode validate --log-level warn -c envoy.yaml || exit 1; done
+
+ci-tools: ## install on Debian, as root, what CI needs
+	.ci/install
 
 fmt: rust ## format the code
 	cargo fmt --all
