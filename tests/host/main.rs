@@ -1,5 +1,13 @@
 //! What only a real host shows, on every Envoy.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
