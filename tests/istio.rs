@@ -1,0 +1,423 @@
+//! `deploy/istio`: the manifests against their definitions, and what they make of an ingress gateway in a real Envoy.
+//! There is no Istio here. Its gateway's listeners and its patching are rebuilt after its sources.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+#[path = "istio/crd.rs"]
+mod crd;
+#[path = "istio/ingress.rs"]
+mod ingress;
+#[path = "istio/patches.rs"]
+mod patches;
+mod support;
+
+use ingress::{HOST, Ingress, NEIGHBOUR, Profile};
+use patches::Gateway;
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
+use std::sync::{Arc, LazyLock};
+use support::*;
+
+const HOOK: &str = "/webhook";
+static APP: LazyLock<tls::Certificate> = LazyLock::new(|| {
+    let made = rcgen::generate_simple_self_signed(vec![NEIGHBOUR.to_owned()]).unwrap();
+    let der = rustls::pki_types::CertificateDer::from(made.cert.der().to_vec());
+    tls::Certificate { pem: made.cert.pem(), key: made.signing_key.serialize_pem(), der }
+});
+
+fn text(name: &str) -> String {
+    let path = repository("deploy/istio").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn envoy_filter() -> Value {
+    serde_saphyr::from_str(&text("envoyfilter.yaml")).unwrap()
+}
+
+/// The manifest with what a user changes: the host, and the addresses of the sender.
+fn changed_by_its_user() -> Value {
+    let mut manifest = text("envoyfilter.yaml");
+    for (shipped, own) in [("hooks.example.com", HOST), ("203.0.113.0/24", "127.0.0.1")] {
+        assert!(manifest.contains(shipped), "{shipped}");
+        manifest = manifest.replace(shipped, own);
+    }
+    serde_saphyr::from_str(&manifest).unwrap()
+}
+
+fn patch<'a>(manifest: &'a mut Value, apply_to: &str) -> &'a mut Value {
+    let patches = manifest["spec"]["configPatches"].as_array_mut().unwrap();
+    patches.iter_mut().find(|patch| patch["applyTo"] == apply_to).unwrap()
+}
+
+fn without(mut manifest: Value, apply_to: &str) -> Value {
+    manifest["spec"]["configPatches"].as_array_mut().unwrap().retain(|patch| patch["applyTo"] != apply_to);
+    manifest
+}
+
+fn patched(profile: Profile, manifest: &Value) -> Gateway {
+    let mut gateway = ingress::gateway(profile, &APP);
+    gateway.apply(manifest);
+    let hosts = gateway.route_configurations[1]["virtual_hosts"].as_array_mut().unwrap();
+    let host = hosts.iter_mut().find(|host| host["domains"] == json!([HOST])).unwrap();
+    host["routes"].as_array_mut().unwrap().push(sentinel());
+    gateway
+}
+
+/// A route of the test's own, past the gate: see [`Gate::nothing_arrives`].
+fn sentinel() -> Value {
+    json!({
+        "match": {"prefix": "/app"},
+        "route": {"cluster": "outbound|80||video.default.svc.cluster.local"},
+    })
+}
+
+#[test]
+fn every_manifest_is_valid() {
+    let files =
+        std::fs::read_dir(repository("deploy/istio")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut manifests: Vec<String> =
+        files.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".yaml")).collect();
+    manifests.sort();
+    assert_eq!(manifests, ["envoyfilter.yaml", "gateway-volume.yaml"], "a manifest without a test");
+    assert_eq!(crd::faults(&envoy_filter()), Vec::<String>::new());
+}
+
+#[test]
+fn a_spoiled_manifest_is_not_valid() {
+    #[track_caller]
+    fn row(spoil: impl Fn(&mut Value), place: &str, what: &str) {
+        let mut manifest = envoy_filter();
+        spoil(&mut manifest);
+        let faults = crd::faults(&manifest);
+        assert!(
+            faults.iter().any(|it| it.starts_with(&format!("{place}: ")) && it.contains(what)),
+            "{faults:?}"
+        );
+    }
+    let first = |change: fn(&mut Value)| move |m: &mut Value| change(&mut m["spec"]["configPatches"][0]);
+    row(|m| m["kind"] = json!("EnvoyFilters"), "/kind", "EnvoyFilter");
+    row(|m| m["apiVersion"] = json!("networking.istio.io/v1"), "/apiVersion", "v1alpha3");
+    row(|m| m["metadata"] = json!({"name": "blobgate"}), "/metadata", "namespace");
+    row(|m| m["spec"]["patches"] = json!([]), "/spec", "patches");
+    row(
+        |m| m["spec"]["workloadSelector"] = json!({"istio": "ingressgateway"}),
+        "/spec/workloadSelector",
+        "istio",
+    );
+    row(|m| m["spec"]["configPatches"] = json!({}), "/spec/configPatches", "array");
+    row(first(|p| p["applyTo"] = json!("FILTER")), "/spec/configPatches/0/applyTo", "FILTER");
+    row(
+        first(|p| p["patch"]["operation"] = json!("PREPEND")),
+        "/spec/configPatches/0/patch/operation",
+        "PREPEND",
+    );
+    row(first(|p| p["patch"]["values"] = json!({})), "/spec/configPatches/0/patch", "values");
+    row(first(|p| p["patch"]["value"] = json!("")), "/spec/configPatches/0/patch/value", "object");
+    row(first(|p| p["match"]["routeConfiguration"] = json!({})), "/spec/configPatches/0/match", "oneOf");
+    row(
+        first(|p| p["match"]["listener"]["portNumber"] = json!("8443")),
+        "/spec/configPatches/0/match/listener/portNumber",
+        "integer",
+    );
+    row(
+        first(|p| p["match"]["listener"]["filterchain"] = json!({})),
+        "/spec/configPatches/0/match/listener",
+        "filterchain",
+    );
+}
+
+/// The command, the volume and the filter name the same thing.
+#[test]
+fn the_module_is_where_the_filter_looks() {
+    let command = "kubectl -n istio-system create configmap blobgate \
+                   --from-file=blobgate.wasm=target/wasm32-wasip1/release/blobgate.wasm";
+    assert!(text("README.md").contains(command));
+    let spec: Value = serde_saphyr::from_str(&text("gateway-volume.yaml")).unwrap();
+    let pod = &spec["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"], json!([{"name": "blobgate", "configMap": {"name": "blobgate"}}]));
+    assert_eq!(pod["containers"][0]["name"], "istio-proxy");
+    let mount = &pod["containers"][0]["volumeMounts"][0];
+    assert_eq!(mount["name"], "blobgate");
+    let mut manifest = envoy_filter();
+    let wasm = &patch(&mut manifest, "HTTP_FILTER")["patch"]["value"]["typed_config"]["value"]["config"];
+    assert_eq!(
+        wasm["vm_config"]["code"]["local"]["filename"],
+        format!("{}/blobgate.wasm", mount["mountPath"].as_str().unwrap())
+    );
+    assert_eq!(manifest["metadata"]["namespace"], "istio-system");
+}
+
+/// An API server takes 1 MiB of data in a ConfigMap; `kubectl` puts a file that is no UTF-8 into `binaryData`.
+#[test]
+fn the_module_fits_into_a_config_map() {
+    let module = std::fs::read(module()).unwrap();
+    assert!(module.len() < 1_048_576, "{} bytes", module.len());
+    assert!(std::str::from_utf8(&module).is_err());
+}
+
+/// Two files say the same; a change of one has to reach the other.
+#[test]
+fn the_gate_is_that_of_envoy_yaml() {
+    let shipped = Bootstrap::shipped().json;
+    let there =
+        &shipped["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    let mut manifest = envoy_filter();
+
+    let mut here = patch(&mut manifest, "NETWORK_FILTER")["patch"]["value"]["typed_config"].clone();
+    let early = &mut here["early_header_mutation_extensions"][0];
+    early["typed_config"] = plain(&early["typed_config"]);
+    let only_there = [
+        "stat_prefix",
+        "use_remote_address",
+        "delayed_close_timeout",
+        "max_request_headers_kb",
+        "access_log",
+        "http_filters",
+        "route_config",
+    ];
+    let mut comparable = there.clone();
+    comparable.as_object_mut().unwrap().retain(|key, _| !only_there.contains(&key.as_str()));
+    let common = comparable["common_http_protocol_options"].as_object_mut().unwrap();
+    common.retain(|key, _| !["idle_timeout", "max_headers_count"].contains(&key.as_str()));
+    assert_eq!(here, comparable);
+
+    let mut here = patch(&mut manifest, "HTTP_FILTER")["patch"]["value"].clone();
+    here["typed_config"] = plain(&here["typed_config"]);
+    let mut comparable = there["http_filters"][0].clone();
+    for filter in [&mut here, &mut comparable] {
+        let wasm = &mut filter["typed_config"]["config"];
+        wasm["vm_config"]["code"]["local"]["filename"].take();
+        wasm["configuration"]["value"]["environment"].take();
+        wasm["configuration"]["value"]["hooks"][0]["source"].take();
+    }
+    assert_eq!(here, comparable);
+
+    let mut here = patch(&mut manifest, "VIRTUAL_HOST")["patch"]["value"]["routes"].clone();
+    let mut comparable = there["route_config"]["virtual_hosts"][0]["routes"].clone();
+    comparable.as_array_mut().unwrap().retain(|route| route["match"]["path_separated_prefix"] == HOOK);
+    for (service, routes) in [("", &mut here), ("_service", &mut comparable)] {
+        for route in routes.as_array_mut().unwrap().iter_mut().filter(|route| route.get("route").is_some()) {
+            let cluster = route["route"]["cluster"].as_str().unwrap();
+            let name = match service {
+                "" => cluster.strip_prefix("outbound|80||").unwrap().split('.').next().unwrap(),
+                suffix => cluster.strip_suffix(suffix).unwrap(),
+            };
+            route["route"]["cluster"] = json!(name);
+        }
+    }
+    assert_eq!(here, comparable);
+}
+
+/// A TypedStruct as the message that it stands for.
+fn plain(typed_struct: &Value) -> Value {
+    assert_eq!(typed_struct["@type"], "type.googleapis.com/udpa.type.v1.TypedStruct");
+    let mut message = typed_struct["value"].clone();
+    message["@type"] = typed_struct["type_url"].clone();
+    message
+}
+
+/// The other hosts and ports of the gateway, but for the listener's buffer.
+#[test]
+fn its_neighbours_are_not_touched() {
+    let before = ingress::gateway(Profile::Edge, &APP);
+    let mut after = before.clone();
+    after.apply(&changed_by_its_user());
+    assert_ne!(after.listeners[0]["filter_chains"][1], before.listeners[0]["filter_chains"][1]);
+    after.listeners[0]["filter_chains"][1] = before.listeners[0]["filter_chains"][1].clone();
+    assert_eq!(after.listeners[0]["per_connection_buffer_limit_bytes"], 1_048_576);
+    after.listeners[0]["per_connection_buffer_limit_bytes"] = json!(32_768);
+    assert_ne!(after.route_configurations[1], before.route_configurations[1]);
+    after.route_configurations[1] = before.route_configurations[1].clone();
+    assert_eq!(after, before);
+}
+
+/// What a hook on the gateway has to do, on whatever the gateway is set to.
+fn judges_and_routes(ingress: &Ingress) {
+    let gate = &ingress.gate;
+    for protocol in Protocol::BOTH {
+        let events = [
+            (Delivery::completed(), "completed"),
+            (Delivery::completed_of(65_536), "completed"),
+            (Delivery::completed_of(65_536).undeclared().pieces_of(9_000), "completed"),
+            (Delivery::failed(), "failed"),
+            (Delivery::timeout(), "timeout"),
+            // Forged, and dropped, and rewritten without a redirect.
+            (Delivery::failed().header("blobgate-event", "completed"), "failed"),
+            (Delivery::completed().header("blobgate_event", "failed"), "completed"),
+            (Delivery::completed().path("//webhook"), "completed"),
+            (Delivery::completed().header("host", format!("{HOST}:443")), "completed"),
+            (Delivery::completed().path("/x%2F..%2Fwebhook"), "completed"),
+        ];
+        for (delivery, event) in events {
+            let arrival = gate.accepts(protocol, &delivery);
+            assert_eq!(arrival.header("blobgate-event").as_deref(), Some(event));
+            assert_eq!(arrival.header("blobgate-hook").as_deref(), Some("veo3"));
+            assert_eq!(arrival.header("blobgate_event"), None);
+        }
+        let accepted = |delivery: Delivery| {
+            delivery.header("blobgate-verdict", "accepted").header("blobgate-event", "completed")
+        };
+        gate.refuses(protocol, &accepted(Delivery::of("{")), 400, "json-invalid");
+        gate.refuses(protocol, &Delivery::of("{}"), 422, "schema-invalid");
+        gate.refuses(protocol, &accepted(Delivery::completed().method("GET")), 405, "method-not-allowed");
+        gate.refuses(protocol, &Delivery::completed_of(65_537), 413, "body-too-large");
+        gate.refuses(protocol, &Delivery::completed_of(200_000).undeclared(), 413, "body-too-large");
+        gate.refuses(protocol, &Delivery::completed().path("/webhook/other"), 404, "unknown-hook");
+        let elsewhere = gate.tls(protocol).from([127, 0, 0, 2].into());
+        gate.refuses_from(&elsewhere, &Delivery::completed(), 403, "source-denied");
+    }
+    gate.forget();
+    let failed = gate.send(H1, &Delivery::failed());
+    assert_eq!(failed.status, 200);
+    assert_eq!((gate.video.take().len(), gate.failure.take().len()), (0, 1));
+}
+
+#[test]
+fn it_judges_and_routes() {
+    on_every_envoy(|version| {
+        let gateway = patched(Profile::Default, &changed_by_its_user());
+        judges_and_routes(&Ingress::start(version, Profile::Default, &gateway));
+    });
+}
+
+/// Its buffers of 32 KiB, its redirect and its rejection of underscores would each cost deliveries.
+#[test]
+fn it_judges_and_routes_under_the_edge_profile() {
+    on_every_envoy(|version| {
+        let manifest = changed_by_its_user();
+        judges_and_routes(&Ingress::start(version, Profile::Edge, &patched(Profile::Edge, &manifest)));
+        // What the patches are for: without them Envoy itself answers what is genuine.
+        let gateway = patched(Profile::Edge, &without(without(manifest, "LISTENER"), "NETWORK_FILTER"));
+        let ingress = Ingress::start(version, Profile::Edge, &gateway);
+        let rows = [
+            (Delivery::completed_of(65_536), 413),
+            (Delivery::completed().header("generation_id", "1"), 400),
+            (Delivery::completed().path("/x%2F..%2Fwebhook"), 307),
+        ];
+        for (delivery, status) in rows {
+            assert_eq!(ingress.gate.nothing_arrives(|| ingress.gate.send(H1, &delivery)).status, status);
+        }
+    });
+}
+
+/// A delivery that says of itself that the gate has accepted it.
+fn forged() -> Delivery {
+    Delivery::completed().header("blobgate-verdict", "accepted").header("blobgate-event", "completed")
+}
+
+#[test]
+fn it_is_closed_without_the_filter() {
+    on_every_envoy(|version| {
+        let gateway = patched(Profile::Default, &without(changed_by_its_user(), "HTTP_FILTER"));
+        let ingress = Ingress::start(version, Profile::Default, &gateway);
+        for protocol in Protocol::BOTH {
+            for delivery in [Delivery::completed(), forged()] {
+                let answer = ingress.gate.nothing_arrives(|| ingress.gate.send(protocol, &delivery));
+                assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("not-judged")));
+            }
+        }
+        // What closes it is that a client's own headers are gone before the first choice of a route.
+        let open = patched(
+            Profile::Default,
+            &without(without(changed_by_its_user(), "HTTP_FILTER"), "NETWORK_FILTER"),
+        );
+        let ingress = Ingress::start(version, Profile::Default, &open);
+        assert_eq!(ingress.gate.send(H1, &forged()).status, 200);
+        assert_eq!(ingress.gate.video.take_one().header("blobgate-hook"), None);
+    });
+}
+
+#[test]
+fn its_neighbours_are_served_as_before() {
+    on_every_envoy(|version| {
+        let gateway = patched(Profile::Default, &changed_by_its_user());
+        let ingress = Ingress::start(version, Profile::Default, &gateway);
+        let request = Delivery::of("{").header("host", NEIGHBOUR).header("blobgate-event", "completed");
+        let client = APP.client("http/1.1", rustls::ALL_VERSIONS);
+        let answer = within("answer", async {
+            let address = ("127.0.0.1", ingress.gate.envoy.port("edge"));
+            let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+            let name = ServerName::try_from(NEIGHBOUR).unwrap();
+            let stream =
+                tokio_rustls::TlsConnector::from(Arc::clone(&client)).connect(name, tcp).await.unwrap();
+            h1::Connection::over(stream).send(&request).await.unwrap()
+        });
+        assert_eq!(answer.status, 200);
+        assert_eq!(ingress.gate.envoy.plaintext(H1).open().send(&request).status, 200);
+        let arrivals = ingress.app.take();
+        assert_eq!(arrivals.len(), 2);
+        for arrival in arrivals {
+            assert_eq!(
+                (&arrival.body[..], arrival.header("blobgate-event").as_deref()),
+                (&b"{"[..], Some("completed"))
+            );
+        }
+        // The hook's host is not to be had through its neighbours' names.
+        let hook = Delivery::completed();
+        assert_eq!(ingress.gate.envoy.plaintext(H1).open().send(&hook).status, 404);
+        assert_eq!(ingress.gate.send(H1, &hook.header("host", NEIGHBOUR)).status, 404);
+    });
+}
+
+/// The README's other way: the routes one by one, last first, in front of those of a VirtualService.
+#[test]
+fn it_can_share_a_host_with_a_virtual_service() {
+    let mut manifest = changed_by_its_user();
+    let mut routes = patch(&mut manifest, "VIRTUAL_HOST")["patch"]["value"]["routes"].take();
+    let mut manifest = without(manifest, "VIRTUAL_HOST");
+    for route in routes.as_array_mut().unwrap().iter().rev() {
+        manifest["spec"]["configPatches"].as_array_mut().unwrap().push(json!({
+            "applyTo": "HTTP_ROUTE",
+            "match": {"context": "GATEWAY", "routeConfiguration": {
+                "gateway": "istio-system/blobgate", "portNumber": 443, "vhost": {"name": format!("{HOST}:443")},
+            }},
+            "patch": {"operation": "INSERT_FIRST", "value": route},
+        }));
+    }
+    assert_eq!(crd::faults(&manifest), Vec::<String>::new());
+    let mut gateway = ingress::gateway(Profile::Default, &APP);
+    let everything =
+        json!({"match": {"prefix": "/"}, "route": {"cluster": "outbound|80||app.default.svc.cluster.local"}});
+    gateway.route_configurations[1]["virtual_hosts"] =
+        json!([{"name": format!("{HOST}:443"), "domains": [HOST], "routes": [everything]}]);
+    gateway.apply(&manifest);
+    // The test's sentinel is in front, for `/` takes the rest.
+    let routes = gateway.route_configurations[1]["virtual_hosts"][0]["routes"].as_array_mut().unwrap();
+    assert_eq!(routes.len(), 6);
+    routes.insert(0, sentinel());
+    on_every_envoy(|version| {
+        let ingress = Ingress::start(version, Profile::Default, &gateway);
+        judges_and_routes(&ingress);
+        assert_eq!(ingress.gate.send(H1, &Delivery::of("{").path("/shop")).status, 200);
+        let arrivals = ingress.app.take();
+        assert_eq!(arrivals.iter().map(|arrival| &*arrival.path).collect::<Vec<_>>(), ["/shop"]);
+    });
+}
+
+/// Within one attempt, and with a body past the EDGE profile's 32 KiB on the upstream's side.
+#[test]
+fn it_waits_for_a_service_that_restarts() {
+    on_every_envoy(|version| {
+        let gateway = patched(Profile::Edge, &changed_by_its_user());
+        let mut ingress = Ingress::before(version, Profile::Edge, &gateway, Upstream::off());
+        let connect = ingress.gate.tls(H2);
+        let delivery = Delivery::completed_of(65_536);
+        let body = delivery.body();
+        let sender = std::thread::spawn(move || connect.open().send(&delivery));
+        let retries = "cluster.outbound|80||video.default.svc.cluster.local.upstream_rq_retry";
+        eventually("retry", || {
+            ingress.gate.envoy.stats("upstream_rq_retry$").get(retries).filter(|n| **n > 0).copied()
+        });
+        ingress.gate.video.on();
+        let answer = sender.join().unwrap();
+        assert_eq!((answer.status, answer.reason()), (200, None));
+        assert_eq!(ingress.gate.video.take_one().body, body);
+    });
+}
