@@ -10,7 +10,7 @@ use crate::event::{Class, Failure, GenerationId, Kind};
 use crate::json::{Known, KnownBelow, Value};
 use iso8601::Instant;
 
-/// The documented keys.
+/// The keys that are read: the documented ones, and the one in which other copies of the page show a failure's code.
 pub const KNOWN: Known = &[
     ("generation_id", None),
     ("status", None),
@@ -20,7 +20,11 @@ pub const KNOWN: Known = &[
     ("completed_at", None),
     ("seed", None),
     ("error", Some(&KnownBelow(&[("message", None), ("details", None)]))),
+    (OLDER_MESSAGE, None),
 ];
+
+/// Read, and drift all the same.
+const OLDER_MESSAGE: &str = "message";
 
 /// The drift of keys that are not documented.
 const UNKNOWN_KEYS: &str = "unknown-keys";
@@ -104,7 +108,7 @@ fn read_failure(payload: &Value<'_>, drift: &mut Drift) -> Failure {
     }
     let code = documented
         .or_else(|| error.and_then(Value::as_text))
-        .or_else(|| payload.field("message").and_then(Value::as_text));
+        .or_else(|| payload.field(OLDER_MESSAGE).and_then(Value::as_text));
     let Some(code) = code else {
         return Failure { code: None, class: Class::Unknown, retryable: None };
     };
@@ -138,7 +142,7 @@ fn expect_common(payload: &Value<'_>, drift: &mut Drift) {
     }
     drift.expect("seed", matches!(payload.field("seed"), Some(Value::Number(_))));
     if let Value::Object(fields) = payload {
-        let is_known = |key: &str| KNOWN.iter().any(|(known, _)| *known == key);
-        drift.expect(UNKNOWN_KEYS, fields.iter().all(|(key, _)| is_known(key)));
+        let is_documented = |key: &str| key != OLDER_MESSAGE && KNOWN.iter().any(|(known, _)| *known == key);
+        drift.expect(UNKNOWN_KEYS, fields.iter().all(|(key, _)| is_documented(key)));
     }
 }
