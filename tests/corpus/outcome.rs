@@ -1,0 +1,134 @@
+//! What comes of a delivery.
+
+use super::{GENERATION, normal};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The gate's headers and the content type, as a service gets them.
+pub type Headers = BTreeMap<String, String>;
+
+/// What comes of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It reached a service with exactly these headers, and its sender heard 200, or 503 with this reason.
+    Forwarded { headers: Headers, answer: Option<String> },
+    /// The gate refused it. The id goes to the access log.
+    Refused { reason: String, id: Option<String> },
+    /// Envoy answered by itself, before the gate or instead of it.
+    Host { status: u16 },
+    /// Envoy ended the stream or the connection without an answer.
+    Cut,
+}
+
+impl Outcome {
+    /// The reasons that it names.
+    pub fn reasons(&self) -> Vec<&str> {
+        match self {
+            Outcome::Forwarded { headers, answer } => {
+                let observed =
+                    headers.get("blobgate-observed").into_iter().flat_map(|codes| codes.split(','));
+                let marked = headers.get("blobgate-reason").map(String::as_str);
+                observed.chain(marked).chain(answer.as_deref()).collect()
+            }
+            Outcome::Refused { reason, .. } => vec![reason],
+            Outcome::Host { .. } | Outcome::Cut => Vec::new(),
+        }
+    }
+}
+
+/// How a row writes an outcome.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    // Forwarded.
+    event: Option<String>,
+    verdict: Option<String>,
+    id: Option<String>,
+    /// Code, class, retryable; `-` for a header that is absent.
+    error: Option<[String; 3]>,
+    drift: Vec<String>,
+    /// The reason of an observed delivery.
+    reason: Option<String>,
+    observed: Vec<String>,
+    content_type: Option<String>,
+    /// What the sender hears although the delivery was forwarded.
+    answer: Option<String>,
+    // Refused by the gate.
+    refused: Option<String>,
+    /// A refusal that knows the sample's generation.
+    id_known: bool,
+    // Ended by Envoy.
+    status: Option<u16>,
+    cut: bool,
+    /// Why Envoy does something else than the core.
+    pub why: Option<String>,
+}
+
+impl Expect {
+    pub fn forwarded(event: &str, error: Option<[String; 3]>, drift: Vec<String>) -> Self {
+        Self { event: Some(event.to_owned()), error, drift, ..Self::default() }
+    }
+
+    pub fn refused(reason: &str, id_known: bool) -> Self {
+        Self { refused: Some(reason.to_owned()), id_known, ..Self::default() }
+    }
+
+    /// The outcome at `hook`, where `content_type` was sent.
+    pub fn outcome(&self, hook: &str, content_type: Option<&str>) -> Result<Outcome, String> {
+        let fields_of_forwarded =
+            [&self.event, &self.verdict, &self.id, &self.reason, &self.content_type, &self.answer];
+        let is_forwarded = fields_of_forwarded.iter().any(|field| field.is_some());
+        let is_other = [self.refused.is_some(), self.status.is_some(), self.cut];
+        match (is_forwarded, &is_other[..]) {
+            (true, [false, false, false]) if !self.id_known => self.as_forwarded(hook, content_type),
+            (false, [true, false, false]) => Ok(Outcome::Refused {
+                reason: self.refused.clone().unwrap_or_default(),
+                id: self.id_known.then(|| GENERATION.to_owned()),
+            }),
+            (false, [false, true, false]) => Ok(Outcome::Host { status: self.status.unwrap_or_default() }),
+            (false, [false, false, true]) => Ok(Outcome::Cut),
+            _ => Err("expect names no outcome, or more than one".to_owned()),
+        }
+    }
+
+    fn as_forwarded(&self, hook: &str, content_type: Option<&str>) -> Result<Outcome, String> {
+        let verdict = self.verdict.as_deref().unwrap_or("accepted");
+        let mut headers = Headers::new();
+        let mut set = |name: &str, value: &str| headers.insert(name.to_owned(), normal(name, value));
+        set("blobgate-verdict", verdict);
+        set("blobgate-hook", hook);
+        set("blobgate-dialect", "veo3");
+        set("blobgate-contract", "1");
+        let untouched = if verdict == "accepted" { Some("application/json") } else { content_type };
+        if let Some(content_type) = self.content_type.as_deref().or(untouched) {
+            set("content-type", content_type);
+        }
+        if let Some(event) = &self.event {
+            let id = self.id.as_deref().unwrap_or(GENERATION);
+            set("blobgate-event", event);
+            set("blobgate-generation-id", id);
+            set("idempotency-key", &format!("veo3:{id}:{event}"));
+        }
+        match (self.event.as_deref(), &self.error) {
+            (Some("failed" | "timeout"), Some([code, class, retryable])) => {
+                let names = ["blobgate-error-code", "blobgate-error-class", "blobgate-error-retryable"];
+                for (name, value) in names.iter().zip([code, class, retryable]) {
+                    if value != "-" {
+                        set(name, value);
+                    }
+                }
+            }
+            (Some("completed") | None, None) => {}
+            _ => return Err("failures have an error, and nothing else has one".to_owned()),
+        }
+        for (name, list) in [("blobgate-drift", &self.drift), ("blobgate-observed", &self.observed)] {
+            if !list.is_empty() {
+                set(name, &list.join(","));
+            }
+        }
+        if let Some(reason) = &self.reason {
+            set("blobgate-reason", reason);
+        }
+        Ok(Outcome::Forwarded { headers, answer: self.answer.clone() })
+    }
+}

@@ -1,0 +1,199 @@
+//! The files of `tests/cases/` with `[[case]]` rows.
+
+use super::body::{Bytes, grown, patched, replaced};
+use super::outcome::Expect;
+use super::{Case, Gate, Length, Listener, Outcome, sample};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+/// A file: its rows, and what they share.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    #[serde(default)]
+    defaults: Defaults,
+    case: Vec<Row>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Defaults {
+    hook: Option<String>,
+    sample: Option<String>,
+    listener: Listener,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    name: String,
+    hook: Option<String>,
+    // The request.
+    method: Option<String>,
+    path: Option<String>,
+    #[serde(default)]
+    headers: Vec<(String, Bytes)>,
+    #[serde(default)]
+    without_headers: Vec<String>,
+    sample: Option<String>,
+    json: Option<String>,
+    #[serde(default)]
+    without: Vec<String>,
+    #[serde(default)]
+    replace: BTreeMap<String, Bytes>,
+    bytes: Option<usize>,
+    body: Option<Bytes>,
+    #[serde(default)]
+    no_body: bool,
+    #[serde(default)]
+    undeclared: bool,
+    claims: Option<u64>,
+    // The facts.
+    listener: Option<Listener>,
+    from: Option<Ipv4Addr>,
+    source: Option<String>,
+    #[serde(default)]
+    gate: Gate,
+    upstream: Option<Upstream>,
+    // What comes of it.
+    expect: Expect,
+    envoy: Option<Expect>,
+    envoy_h1: Option<Expect>,
+    envoy_h2: Option<Expect>,
+    /// Why it cannot be sent over HTTP/2.
+    h1_only: Option<String>,
+}
+
+/// How the service answers.
+///
+/// Without a status its connection is reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    pub status: Option<u16>,
+    pub headers: Vec<(String, String)>,
+    pub body: Option<String>,
+}
+
+impl File {
+    #[track_caller]
+    pub fn read(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap();
+        toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    pub fn cases(self, section: &str, paths: &BTreeMap<String, String>) -> Vec<Case> {
+        let File { defaults, case } = self;
+        case.into_iter().map(|row| row.case(section, &defaults, paths)).collect()
+    }
+}
+
+impl Row {
+    fn case(self, section: &str, defaults: &Defaults, paths: &BTreeMap<String, String>) -> Case {
+        let name = format!("{section}: {}", self.name);
+        let wrong = |what: &str| -> ! { panic!("{name}: {what}") };
+        let hook = self.hook.clone().or(defaults.hook.clone()).unwrap_or_else(|| "default".to_owned());
+        let Some(path) = paths.get(&hook) else { wrong("no such hook") };
+        let headers = self.head();
+        let content_type = headers.iter().find(|(name, _)| name == "content-type");
+        let content_type = content_type.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        let outcome = |expect: &Expect| -> Outcome {
+            expect.outcome(&hook, content_type.as_deref()).unwrap_or_else(|error| wrong(&error))
+        };
+        let host = |specific: &Option<Expect>| {
+            let expect = specific.as_ref().or(self.envoy.as_ref())?;
+            if expect.why.is_none() {
+                wrong("says not why Envoy differs");
+            }
+            Some(outcome(expect))
+                .filter(|other| *other != outcome(&self.expect))
+                .or_else(|| wrong("Envoy does not differ"))
+        };
+        let hosts = [host(&self.envoy_h1), host(&self.envoy_h2)];
+        let from = self.from.unwrap_or(Ipv4Addr::LOCALHOST);
+        Case {
+            hook: hook.clone(),
+            method: self.method.clone().unwrap_or_else(|| "POST".to_owned()),
+            path: self.path.clone().unwrap_or_else(|| path.clone()),
+            verbatim: self.verbatim(defaults),
+            body: self.whole_body(defaults),
+            length: match (self.undeclared, self.claims) {
+                (false, None) => Length::Declared,
+                (true, None) => Length::Undeclared,
+                (false, Some(length)) => Length::Claimed(length),
+                (true, Some(_)) => wrong("is undeclared and claims a length"),
+            },
+            listener: self.listener.unwrap_or(defaults.listener),
+            from,
+            source: self.source.clone().unwrap_or_else(|| format!("{from}:4000")),
+            gate: self.gate,
+            upstream: self.upstream.clone(),
+            expected: outcome(&self.expect),
+            hosts,
+            h1_only: self.h1_only.is_some(),
+            headers,
+            name,
+        }
+    }
+
+    fn head(&self) -> Vec<(String, Vec<u8>)> {
+        let given = self.headers.iter().map(|(name, value)| (name.clone(), value.bytes()));
+        let all = [("content-type".to_owned(), b"application/json".to_vec())].into_iter().chain(given);
+        let mut left_out = self.without_headers.clone();
+        let mut headers = Vec::new();
+        for (name, value) in all {
+            // Takes away what is there by itself, so that a row can give it anew.
+            match left_out.iter().position(|other| *other == name) {
+                Some(at) => drop(left_out.remove(at)),
+                None => headers.push((name, value)),
+            }
+        }
+        assert!(left_out.is_empty(), "{}: no header {left_out:?} to leave out", self.name);
+        headers
+    }
+
+    fn sample_name(&self, defaults: &Defaults) -> String {
+        self.sample.clone().or(defaults.sample.clone()).unwrap_or_else(|| "completed".to_owned())
+    }
+
+    fn verbatim(&self, defaults: &Defaults) -> Option<String> {
+        let changed = self.body.is_some()
+            || self.no_body
+            || self.json.is_some()
+            || !self.without.is_empty()
+            || !self.replace.is_empty()
+            || self.bytes.is_some();
+        (!changed).then(|| self.sample_name(defaults))
+    }
+
+    fn whole_body(&self, defaults: &Defaults) -> Option<Vec<u8>> {
+        let of_sample = self.sample.is_some() || self.json.is_some() || !self.without.is_empty();
+        match &self.body {
+            _ if self.no_body => {
+                assert!(self.body.is_none() && !of_sample, "{}: has a body", self.name);
+                None
+            }
+            Some(body) => {
+                assert!(
+                    !of_sample && self.replace.is_empty() && self.bytes.is_none(),
+                    "{}: two bodies",
+                    self.name
+                );
+                Some(body.bytes())
+            }
+            None => {
+                let mut text = sample(&self.sample_name(defaults));
+                if self.json.is_some() || !self.without.is_empty() {
+                    text = patched(&text, self.json.as_deref(), &self.without);
+                }
+                let body = replaced(text.into_bytes(), &self.replace);
+                Some(match self.bytes {
+                    Some(size) => grown(body, size),
+                    None => body,
+                })
+            }
+        }
+    }
+}
