@@ -109,7 +109,7 @@ impl HttpContext for Exchange {
         // The String form panics on a value that is not UTF-8.
         let mut headers = Headers::new(self.get_http_request_headers_bytes());
         #[cfg(feature = "crash-test")]
-        crash_if_asked(&headers);
+        crash_if_asked(&headers, b"headers");
         for name in clean::head(&mut headers) {
             self.remove_http_request_header(&name);
         }
@@ -147,6 +147,8 @@ impl HttpContext for Exchange {
         let State::Held(admitted) = &self.state else {
             return Action::Continue;
         };
+        #[cfg(feature = "crash-test")]
+        crash_if_asked(&Headers::new(self.get_http_request_headers_bytes()), b"body");
         let too_large = policy::check_size(admitted, size).err();
         if too_large.is_none() && !end_of_stream {
             return Action::Pause;
@@ -345,8 +347,8 @@ fn fails_on_this_thread() -> bool {
 
 #[cfg(feature = "crash-test")]
 #[expect(clippy::panic, reason = "the tests' own module, never the shipped one")]
-fn crash_if_asked(headers: &Headers) {
-    if headers.first("x-crash-test") == b"headers" {
+fn crash_if_asked(headers: &Headers, place: &[u8]) {
+    if headers.first("x-crash-test") == place {
         panic!("asked to crash");
     }
 }
