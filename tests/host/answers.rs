@@ -159,10 +159,29 @@ fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
                     gate.video.reply(reply.clone());
                     let answer = client.send(&Delivery::completed());
                     assert_eq!(answer.status, if number % 5 == 2 || number % 5 == 4 { 503 } else { 200 });
+                    if number % 5 == 0 {
+                        // After an early answer Envoy closes the sender's HTTP/1 connection, not the service's.
+                        gate.send(protocol, &Delivery::of("{")).assert_refused(400, "json-invalid");
+                    }
                 }
             }
             assert_eq!(gate.video.arrivals().len(), 100);
             assert_eq!(gate.video.connections(), 1, "answers: {answers}");
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_no_answer() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        for protocol in Protocol::BOTH {
+            gate.video.reply(Reply::Cut);
+            let answer = gate.tls(protocol).open().try_send(&Delivery::completed());
+            assert!(answer.is_err(), "{answer:?}");
+            assert_eq!(gate.take_one().body, Delivery::completed().body());
+            gate.video.reply(Reply::status(200));
+            gate.accepts(protocol, &Delivery::completed());
         }
     });
 }

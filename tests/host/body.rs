@@ -1,7 +1,7 @@
 //! How a body arrives must not matter.
 
 use crate::support::delivery::Ending;
-use crate::support::{Delivery, Gate, H1, H2, Length, client::Protocol, on_every_envoy};
+use crate::support::{Delivery, Gate, H1, H2, Length, Reply, client::Protocol, eventually, on_every_envoy};
 
 const BOTH: [Protocol; 2] = Protocol::BOTH;
 
@@ -37,6 +37,10 @@ fn ending_in_any_way() {
             gate.refuses(protocol, &Delivery::without_body(), 400, "body-missing");
         }
         gate.refuses(H1, &Delivery::of("").undeclared(), 400, "body-missing");
+        // Ended by neither its head nor a body callback.
+        gate.refuses(H2, &Delivery::without_body().trailers(), 400, "body-missing");
+        // Envoy answers 100 by itself, although the head is held.
+        gate.accepts(H1, &Delivery::completed().header("expect", "100-continue"));
     });
 }
 
@@ -50,6 +54,9 @@ fn over_the_limit_declared_or_not() {
             gate.refuses(protocol, &too_large, 413, "body-too-large");
             gate.refuses(protocol, &too_large.clone().undeclared(), 413, "body-too-large");
             gate.refuses(protocol, &too_large.clone().pieces_of(1_000).trailers(), 413, "body-too-large");
+            // More than Envoy would hold: the first chunk past our limit decides.
+            let huge = Delivery::completed_of(3_000_000).pieces_of(100_000).undeclared();
+            gate.refuses(protocol, &huge, 413, "body-too-large");
             // Refused by what it says, before any of it comes.
             let says = Delivery::of("{").length(Length::Claimed(65_537)).ending(Ending::Open);
             gate.refuses(protocol, &says, 413, "body-too-large");
@@ -64,9 +71,20 @@ fn a_client_that_leaves_half_way_leaves_nothing() {
         for protocol in BOTH {
             let before = gate.sent();
             let half = Delivery::of("{\"generation_id\":").length(Length::Claimed(300)).ending(Ending::Open);
-            gate.tls(protocol).open().leave(&half);
+            let held = || gate.envoy.stat("http.edge.downstream_rq_active") == Some(1);
+            gate.tls(protocol).open().leave(&half, "held delivery", held);
+            let gone = || gate.envoy.stat("http.edge.downstream_rq_active") == Some(0);
+            eventually("end of the half delivery", || gone().then_some(()));
             gate.accepts(protocol, &Delivery::completed());
             assert_eq!(gate.sent(), before + 1, "the half delivery went upstream");
+            // One whose sender is gone before the service answers leaves the gate as it was.
+            gate.video.reply(Reply::Hang);
+            let arrived = || gate.video.arrivals().len() == 1;
+            gate.tls(protocol).open().leave(&Delivery::completed(), "arrival", arrived);
+            eventually("end of the left delivery", || gone().then_some(()));
+            gate.video.reply(Reply::status(200));
+            gate.accepts(protocol, &Delivery::completed());
         }
+        assert_eq!(gate.envoy.stat("wasm.blobgate.vm_reload_success"), Some(0));
     });
 }

@@ -3,10 +3,10 @@
 use crate::support::client::Protocol;
 use crate::support::delivery::Ending;
 use crate::support::{
-    Bootstrap, Connect, Delivery, Envoy, Gate, H1, H2, Length, Options, Upstream, eventually, on_every_envoy,
-    tls,
+    Bootstrap, Connect, Delivery, Envoy, Gate, H1, H2, Length, Options, Reply, Upstream, eventually,
+    on_every_envoy, tls,
 };
-use crate::{counts, hook_routes, log_line};
+use crate::{access_line, counts, hook_routes, log_line};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -32,10 +32,15 @@ fn tls_1_2_and_1_3_and_nothing_older() {
             let connect = Connect::tls_of(gate.envoy.port("edge"), H2, &tls::FIRST, &[version]);
             assert_eq!(connect.open().send(&Delivery::completed()).status, 200);
         }
-        // rustls speaks nothing older, so this client hello of TLS 1.1 is written by hand.
-        let alert = crate::support::tls::hello_1_1(gate.envoy.port("edge"));
+        // rustls speaks nothing older, so these hellos are written by hand. The one of 1.2 shows that they are good.
+        let [one_0, one_1, one_2] = [1, 2, 3].map(|minor| tls::hello(gate.envoy.port("edge"), [3, minor]));
+        const ALERT: u8 = 21;
+        const HANDSHAKE: u8 = 22;
         const PROTOCOL_VERSION: u8 = 70;
-        assert_eq!(alert.last(), Some(&PROTOCOL_VERSION), "{alert:?}");
+        for hello in [one_0, one_1] {
+            assert_eq!((hello[0], hello[6]), (ALERT, PROTOCOL_VERSION), "{hello:?}");
+        }
+        assert_eq!(one_2[0], HANDSHAKE, "{one_2:?}");
     });
 }
 
@@ -67,6 +72,9 @@ fn a_sender_that_stalls_hears_envoys_own_408() {
             let answer = gate.nothing_arrives(|| gate.send(protocol, &stalls));
             assert_eq!((answer.status, answer.reason()), (408, None), "{answer:?}");
         }
+        // Envoy's own refusals are in the access log as well.
+        let line = access_line(&gate.envoy, |line| line["status"] == 408);
+        assert_eq!(line["details"], "request_overall_timeout", "{line}");
     });
 }
 
@@ -177,6 +185,48 @@ fn behind_a_proxy_that_ends_tls() {
         over_tls(&front(&strict), [127, 0, 0, 9]).assert_refused(403, "https-required");
         over_tls(&front(&unset), [127, 0, 0, 9]).assert_refused(403, "https-required");
     });
+}
+
+#[test]
+fn a_strangers_word_sets_no_timeout() {
+    on_every_envoy(|envoy| {
+        let patient = Gate::start(envoy);
+        // From inside the same words are heard.
+        let gullible = Gate::with(envoy, |bootstrap| {
+            bootstrap.http(|manager| {
+                manager["internal_address_config"]["cidr_ranges"] =
+                    json!([{"address_prefix": "127.0.0.0", "prefix_len": 8}]);
+            })
+        });
+        for (gate, status) in [(&patient, 200), (&gullible, 503)] {
+            gate.video.reply(Reply::After(Duration::from_millis(500), Box::new(Reply::status(200))));
+            for protocol in Protocol::BOTH {
+                let impatient = Delivery::completed()
+                    .header("x-envoy-upstream-rq-timeout-ms", "20")
+                    .header("x-envoy-expected-rq-timeout-ms", "20");
+                assert_eq!(gate.send(protocol, &impatient).status, status);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_time_budget_fits_into_the_senders_30_seconds() {
+    let seconds = |duration: &Value| -> f64 {
+        duration.as_str().and_then(|text| text.strip_suffix('s')).unwrap().parse().unwrap()
+    };
+    let mut budgets = Vec::new();
+    Bootstrap::shipped().http(|manager| {
+        let request = seconds(&manager["request_timeout"]);
+        let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array().unwrap();
+        let hooks = routes.iter().filter(|route| route["match"]["path_separated_prefix"] == "/webhook");
+        let answering = hooks.filter(|route| route["route"].is_object());
+        budgets.extend(answering.map(|route| request + seconds(&route["route"]["timeout"])));
+    });
+    assert!(budgets.len() >= 8, "four routes on each of two listeners: {budgets:?}");
+    const SENDERS_PATIENCE: f64 = 30.0;
+    const CONNECTING_AND_SLACK: f64 = 2.0;
+    assert!(budgets.iter().all(|budget| budget + CONNECTING_AND_SLACK < SENDERS_PATIENCE), "{budgets:?}");
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 use crate::support::bootstrap::merge;
 use crate::support::client::Protocol;
+use crate::support::delivery::Ending;
 use crate::support::{
-    Bootstrap, Delivery, Envoy, Gate, H1, Upstream, crashing_module, envoy, eventually, module,
-    on_every_envoy,
+    Bootstrap, Delivery, Envoy, Gate, H1, Length, Options, Upstream, Version, crashing_module, envoy,
+    eventually, module, on_every_envoy,
 };
 use crate::{access_line, log_line};
 use serde_json::{Value, json};
+use std::path::PathBuf;
+use tempfile::TempDir;
 
 #[test]
 fn a_bad_configuration_does_not_start() {
@@ -39,57 +42,113 @@ fn json_text_configures_as_well() {
 }
 
 #[test]
-fn a_bad_reload_keeps_the_old_configuration() {
+fn a_bad_reload_of_the_filter_keeps_the_old_one() {
     on_every_envoy(|version| {
-        let configuration = |name: &str, source: Value| {
-            let mut configuration = Bootstrap::shipped_gate();
-            merge(&mut configuration["hooks"][0], &json!({"name": name, "source": source}));
-            configuration
-        };
-        let folder = tempfile::TempDir::with_prefix("blobgate-").unwrap();
-        let shared = folder.path().join("filter.json");
-        let mut resource = Value::Null;
-        let gate = Gate::with(version, |shipped| {
-            // The filter comes from a file that Envoy watches.
-            let shipped = shipped.filter(|filter| {
-                filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"] = json!(module());
-                resource = filter["typed_config"].take();
-                *filter = json!({
-                    "name": "blobgate",
-                    "disabled": true,
-                    "config_discovery": {
-                        "config_source": {"path_config_source": {
-                            "path": shared, "watched_directory": {"path": folder.path()},
-                        }},
-                        "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
-                    },
-                });
-            });
-            write(&shared, &resource, "1", configuration("first", json!(["127.0.0.0/8"])));
-            shipped
-        });
+        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let (file, gate) = by_file(version, &folder, &named("first", LOOPBACK));
         let hook_now = || gate.accepts(H1, &Delivery::completed()).header("blobgate-hook");
         assert_eq!(hook_now().as_deref(), Some("first"));
-        write(&shared, &resource, "2", configuration("second", json!("all")));
+        file.write(&named("second", "all"));
         log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
         assert_eq!(hook_now().as_deref(), Some("first"));
-        write(&shared, &resource, "3", configuration("third", json!(["127.0.0.0/8"])));
+        file.write(&named("third", LOOPBACK));
         eventually("new configuration", || hook_now().filter(|name| name == "third"));
     });
 }
 
-fn write(path: &std::path::Path, filter: &Value, version: &str, configuration: Value) {
-    let mut filter = filter.clone();
-    filter["config"]["configuration"]["value"] = configuration;
-    let resource = json!({
-        "version_info": version,
-        "resources": [{
+#[test]
+fn a_filter_that_never_loaded_lets_nothing_through() {
+    on_every_envoy(|version| {
+        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let (file, gate) = by_file(version, &folder, &named("first", "all"));
+        for protocol in Protocol::BOTH {
+            let forged = Delivery::completed()
+                .header("blobgate-verdict", "accepted")
+                .header("blobgate-event", "completed");
+            let answer = gate.nothing_arrives(|| gate.send(protocol, &forged));
+            assert_eq!((answer.status, answer.reason()), (500, None), "{answer:?}");
+        }
+        file.write(&named("second", LOOPBACK));
+        let judges = || gate.nothing_arrives(|| gate.send(H1, &Delivery::of("{"))).status == 400;
+        eventually("the filter", || judges().then_some(()));
+        gate.accepts(H1, &Delivery::completed());
+    });
+}
+
+#[test]
+fn a_bad_reload_of_the_listeners_keeps_the_old_ones() {
+    on_every_envoy(|version| {
+        let options = Options { listeners_by_file: true, ..Options::default() };
+        let gate = Gate::started(version, options, |shipped| shipped.gate(&named("first", LOOPBACK)));
+        let replace = |configuration: &Value| {
+            gate.envoy.replace_listeners(&Gate::bootstrap(&gate.video, &gate.failure).gate(configuration));
+        };
+        let hook_now = || gate.accepts(H1, &Delivery::completed()).header("blobgate-hook");
+        assert_eq!(hook_now().as_deref(), Some("first"));
+        replace(&named("second", "all"));
+        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        let rejected = || gate.envoy.stat("listener_manager.lds.update_rejected");
+        eventually("rejection", || (rejected() == Some(1)).then_some(()));
+        assert_eq!(hook_now().as_deref(), Some("first"));
+        replace(&named("third", LOOPBACK));
+        eventually("new listeners", || hook_now().filter(|name| name == "third"));
+    });
+}
+
+const LOOPBACK: &str = "127.0.0.0/8";
+
+/// The shipped configuration with another hook's name; a source of "all" makes it a bad one.
+fn named(name: &str, source: &str) -> Value {
+    let source = if source == "all" { json!("all") } else { json!([source]) };
+    let mut configuration = Bootstrap::shipped_gate();
+    merge(&mut configuration["hooks"][0], &json!({"name": name, "source": source}));
+    configuration
+}
+
+/// The file that Envoy takes the filter from.
+struct FilterFile {
+    path: PathBuf,
+    filter: Value,
+}
+
+impl FilterFile {
+    fn write(&self, configuration: &Value) {
+        let mut filter = self.filter.clone();
+        filter["config"]["configuration"]["value"] = configuration.clone();
+        filter["@type"] = json!(WASM);
+        let named = json!({
             "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
             "name": "blobgate",
             "typed_config": filter,
-        }],
+        });
+        envoy::replace(&self.path, &json!({"resources": [named]}).to_string());
+    }
+}
+
+const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+
+/// A gate whose filter comes from a file in `folder`, which Envoy watches.
+fn by_file(version: &Version, folder: &TempDir, configuration: &Value) -> (FilterFile, Gate) {
+    let path = folder.path().join("filter.json");
+    let mut file = FilterFile { path: path.clone(), filter: Value::Null };
+    let gate = Gate::with(version, |shipped| {
+        let shipped = shipped.filter(|filter| {
+            filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"] = json!(module());
+            file.filter = filter["typed_config"].take();
+            let source = json!({"path": path, "watched_directory": {"path": folder.path()}});
+            *filter = json!({
+                "name": "blobgate",
+                "disabled": true,
+                "config_discovery": {
+                    "config_source": {"path_config_source": source},
+                    "type_urls": [WASM],
+                },
+            });
+        });
+        file.write(configuration);
+        shipped
     });
-    envoy::replace(path, &resource.to_string());
+    (file, gate)
 }
 
 #[test]
@@ -98,20 +157,53 @@ fn a_trapped_module_comes_back_and_lets_nothing_through() {
         let gate = Gate::with(version, |shipped| shipped.module(crashing_module()));
         for protocol in Protocol::BOTH {
             gate.accepts(protocol, &Delivery::completed());
-            let crash = Delivery::completed().header("x-crash-test", "headers");
-            let answer = gate.nothing_arrives(|| gate.send(protocol, &crash));
-            assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
-            let back = eventually("module again", || {
-                let answer = gate.nothing_arrives(|| gate.send(protocol, &Delivery::of("{")));
-                assert!(answer.status == 400 || answer.status == 503, "{answer:?}");
-                (answer.status == 400).then_some(answer)
-            });
-            back.assert_refused(400, "json-invalid");
-            gate.accepts(protocol, &Delivery::completed());
+            for place in ["headers", "body"] {
+                let crash = Delivery::completed().header("x-crash-test", place);
+                let answer = gate.nothing_arrives(|| gate.send(protocol, &crash));
+                assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
+                is_back(&gate, protocol);
+            }
         }
-        assert_eq!(gate.envoy.stat("wasm.blobgate.vm_reload_success"), Some(2));
+        assert_eq!(gate.envoy.stat("wasm.blobgate.vm_reload_success"), Some(4));
         access_line(&gate.envoy, |line| {
             line["details"].as_str().is_some_and(|details| details.contains("wasm_fail_stream"))
         });
     });
+}
+
+#[test]
+fn a_delivery_that_is_held_while_the_module_traps_is_not_let_go() {
+    on_every_envoy(|version| {
+        let gate = Gate::with(version, |shipped| shipped.module(crashing_module()));
+        for protocol in Protocol::BOTH {
+            gate.nothing_arrives(|| {
+                std::thread::scope(|scope| {
+                    let body = Delivery::completed().body();
+                    let held = Delivery::of(body.clone())
+                        .length(Length::Claimed(u64::try_from(body.len()).unwrap() + 1))
+                        .ending(Ending::Open);
+                    let connect = gate.tls(protocol);
+                    let held = scope.spawn(move || connect.open().send(&held));
+                    let active = || gate.envoy.stat("http.edge.downstream_rq_active");
+                    eventually("held delivery", || (active() == Some(1)).then_some(()));
+                    gate.send(protocol, &Delivery::completed().header("x-crash-test", "headers"));
+                    let answer = held.join().unwrap();
+                    assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
+                });
+            });
+            is_back(&gate, protocol);
+        }
+    });
+}
+
+/// Asks until the module judges again, and lets nothing through meanwhile.
+#[track_caller]
+fn is_back(gate: &Gate, protocol: Protocol) {
+    let back = eventually("module again", || {
+        let answer = gate.nothing_arrives(|| gate.send(protocol, &Delivery::of("{")));
+        assert!(answer.status == 400 || answer.status == 503, "{answer:?}");
+        (answer.status == 400).then_some(answer)
+    });
+    back.assert_refused(400, "json-invalid");
+    gate.accepts(protocol, &Delivery::completed());
 }

@@ -15,7 +15,7 @@ fn a_hook_that_observes_refuses_and_changes_nothing() {
         gate.video.reply(odd.clone());
         gate.failure.reply(odd);
         for protocol in Protocol::BOTH {
-            let large = || Delivery::completed_of(900_000).pieces_of(50_000);
+            let large = || Delivery::completed_of(2_000_000).pieces_of(50_000);
             for (delivery, event, reason, service) in [
                 (Delivery::completed(), Some("completed"), None, "video"),
                 (Delivery::timeout(), Some("timeout"), None, "failure"),

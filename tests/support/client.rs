@@ -1,6 +1,6 @@
 //! A connection to the gate, over TLS or in plaintext, HTTP/1.1 or HTTP/2.
 
-use super::{Answer, Delivery, block, h1, h2, tls, within};
+use super::{Answer, Delivery, block, eventually, h1, h2, tls, within};
 use rustls::{ClientConfig, SupportedProtocolVersion};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -122,17 +122,18 @@ impl Client {
         })
     }
 
-    /// Writes a request (make it [`super::delivery::Ending::Open`]) and is gone: h1 closes, h2 resets the stream.
+    /// Writes a request and, once `is_time`, is gone without an answer: h1 closes, h2 resets the stream and closes.
     #[track_caller]
-    pub fn leave(mut self, delivery: &Delivery) {
-        within("end of writing", async {
+    pub fn leave(mut self, delivery: &Delivery, what: &str, mut is_time: impl FnMut() -> bool) {
+        let begun = within("end of writing", async {
             match &mut self {
-                Client::H1(connection) => connection.write(delivery).await,
-                Client::H2(connection) => connection.write_and_reset(delivery).await,
+                Client::H1(connection) => connection.write(delivery).await.map(|()| None),
+                Client::H2(connection) => connection.write(delivery).await.map(Some),
             }
-        })
-        .unwrap_or_else(|error| panic!("not written: {error}"));
-        block(async { drop(self) });
+        });
+        let begun = begun.unwrap_or_else(|error| panic!("not written: {error}"));
+        eventually(what, || is_time().then_some(()));
+        block(async { drop((begun, self)) });
     }
 
     /// h1: writes these bytes as they are and reads one answer.

@@ -3,21 +3,19 @@
 use super::delivery::{Ending, Length};
 use super::{Answer, Delivery, spawn};
 use bytes::Bytes;
-use h2::client::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use std::future::poll_fn;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::JoinHandle;
 
 /// Long enough for Envoy to read a frame before the next is written, so that each is a callback of its own.
 const BETWEEN_PIECES: Duration = Duration::from_millis(1);
 
-/// An open connection.
+/// An open connection. It ends by itself once this and all of its streams are dropped.
 pub struct Connection {
     requests: SendRequest<Bytes>,
-    driver: JoinHandle<()>,
 }
 
 impl Connection {
@@ -26,10 +24,10 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (requests, connection) = h2::client::handshake(stream).await?;
-        let driver = spawn(async {
+        spawn(async {
             let _ended = connection.await;
         });
-        Ok(Self { requests, driver })
+        Ok(Self { requests })
     }
 
     pub async fn send(&mut self, delivery: &Delivery) -> Result<Answer, String> {
@@ -44,29 +42,20 @@ impl Connection {
         .map_err(|error| error.to_string())
     }
 
-    pub async fn write_and_reset(&mut self, delivery: &Delivery) -> Result<(), String> {
-        let (_response, mut stream) = self.begin(delivery).await.map_err(|error| error.to_string())?;
-        body(&mut stream, delivery).await.map_err(|error| error.to_string())?;
-        // What is written has to leave this process before the reset that would discard it.
-        tokio::time::sleep(BETWEEN_PIECES * 20).await;
-        stream.send_reset(Reason::CANCEL);
-        tokio::time::sleep(BETWEEN_PIECES * 20).await;
-        Ok(())
-    }
-
-    async fn begin(
+    /// Sends without waiting for an answer. What it returns, dropped, resets the stream.
+    pub async fn write(
         &mut self,
         delivery: &Delivery,
-    ) -> Result<(h2::client::ResponseFuture, SendStream<Bytes>), h2::Error> {
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), String> {
+        let (response, mut stream) = self.begin(delivery).await.map_err(|error| error.to_string())?;
+        body(&mut stream, delivery).await.map_err(|error| error.to_string())?;
+        Ok((response, stream))
+    }
+
+    async fn begin(&mut self, delivery: &Delivery) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         let mut requests = self.requests.clone().ready().await?;
         let ends_here = delivery.pieces.is_empty() && delivery.ending == Ending::Last;
         requests.send_request(head(delivery), ends_here)
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
     }
 }
 
@@ -129,7 +118,7 @@ async fn data(stream: &mut SendStream<Bytes>, mut bytes: Bytes, end: bool) -> Re
     Ok(())
 }
 
-async fn answer(response: h2::client::ResponseFuture) -> Result<Answer, h2::Error> {
+async fn answer(response: ResponseFuture) -> Result<Answer, h2::Error> {
     let (head, mut body) = response.await?.into_parts();
     let mut answer = Answer { status: head.status.as_u16(), ..Answer::default() };
     answer.headers = head.headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect();
@@ -137,7 +126,7 @@ async fn answer(response: h2::client::ResponseFuture) -> Result<Answer, h2::Erro
         let bytes = match bytes {
             Ok(bytes) => bytes,
             // After a whole answer to a request that had not ended, the server resets with NO_ERROR (RFC 9113, 8.1).
-            Err(error) if error.reason() == Some(Reason::NO_ERROR) => break,
+            Err(error) if error.reason() == Some(Reason::NO_ERROR) && answer.is_whole() => break,
             Err(error) => return Err(error),
         };
         body.flow_control().release_capacity(bytes.len())?;

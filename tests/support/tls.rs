@@ -48,18 +48,22 @@ pub fn server_name() -> ServerName<'static> {
     ServerName::try_from(NAME).unwrap()
 }
 
-/// Offers TLS 1.1 and nothing newer, and returns the alert that is answered.
-pub fn hello_1_1(port: u16) -> Vec<u8> {
+/// Sends a hello that offers one version of TLS and nothing newer ([3, 2] is 1.1), and returns the beginning of the
+/// answer: an alert is 21, version, length, level, what is wrong; a handshake begins with 22.
+pub fn hello(port: u16, version: [u8; 2]) -> [u8; 7] {
     use std::io::{Read, Write};
-    const VERSION: [u8; 2] = [3, 2];
-    // TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA and TLS_RSA_WITH_AES_128_CBC_SHA; no compression; no extensions.
-    let hello = [&VERSION[..], &[7; 32], &[0, 0, 4, 0xc0, 0x09, 0, 0x2f, 1, 0]].concat();
+    // ECDHE_ECDSA with AES_128_GCM_SHA256 and with AES_128_CBC_SHA, as 1.2 and as older versions want it.
+    const CIPHERS: [u8; 6] = [0, 4, 0xc0, 0x2b, 0xc0, 0x09];
+    const NO_COMPRESSION: [u8; 2] = [1, 0];
+    // supported_groups: secp256r1; signature_algorithms: ecdsa_secp256r1_sha256.
+    const EXTENSIONS: [u8; 18] = [0, 16, 0, 10, 0, 4, 0, 2, 0, 23, 0, 13, 0, 4, 0, 2, 4, 3];
+    let hello = [&version[..], &[7; 32], &[0], &CIPHERS, &NO_COMPRESSION, &EXTENSIONS].concat();
     let length = u8::try_from(hello.len()).unwrap();
-    let handshake = [&[1, 0, 0, length][..], &hello].concat();
-    let record = [&[22][..], &VERSION, &[0, length + 4], &handshake].concat();
+    let record = [&[22][..], &version, &[0, length + 4], &[1, 0, 0, length], &hello].concat();
     let mut stream = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
     stream.write_all(&record).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).unwrap();
     answer
 }
