@@ -1,5 +1,7 @@
 //! The adapter: Envoy's callbacks into the core, the core's decisions into host calls. Nothing is decided here.
 
+#[cfg(feature = "crash-test")]
+mod crash_test;
 mod log_line;
 mod metrics;
 
@@ -43,7 +45,7 @@ impl RootContext for Root {
     /// Depends on nothing but the bytes: where it fails on a worker only, Envoy skips the filter in silence.
     fn on_configure(&mut self, _size: usize) -> bool {
         #[cfg(feature = "crash-test")]
-        if fails_on_this_thread() {
+        if crash_test::fails_on_this_thread() {
             return false;
         }
         let bytes = self.get_plugin_configuration().unwrap_or_default();
@@ -109,7 +111,7 @@ impl HttpContext for Exchange {
         // The String form panics on a value that is not UTF-8.
         let mut headers = Headers::new(self.get_http_request_headers_bytes());
         #[cfg(feature = "crash-test")]
-        crash_if_asked(&headers, b"headers");
+        crash_test::crash_if_asked(&headers, b"headers");
         for name in clean::head(&mut headers) {
             self.remove_http_request_header(&name);
         }
@@ -148,7 +150,7 @@ impl HttpContext for Exchange {
             return Action::Continue;
         };
         #[cfg(feature = "crash-test")]
-        crash_if_asked(&Headers::new(self.get_http_request_headers_bytes()), b"body");
+        crash_test::crash_if_asked(&Headers::new(self.get_http_request_headers_bytes()), b"body");
         let too_large = policy::check_size(admitted, size).err();
         if too_large.is_none() && !end_of_stream {
             return Action::Pause;
@@ -328,28 +330,6 @@ impl Exchange {
 
     fn source_address(&self) -> Option<Bytes> {
         self.get_property(vec!["source", "address"])
-    }
-}
-
-/// Whether as many configurations as `BLOBGATE_CONFIGURES` says have been read in this process. Envoy's main thread
-/// reads it twice, to try it and for itself, and each worker after that.
-#[cfg(feature = "crash-test")]
-fn fails_on_this_thread() -> bool {
-    const READ: &str = "crash-test.read";
-    let limit = std::env::var("BLOBGATE_CONFIGURES").ok().and_then(|number| number.parse().ok());
-    let read = match hostcalls::get_shared_data(READ) {
-        Ok((Some(read), _)) => read.len(),
-        _ => 0,
-    };
-    let _ = hostcalls::set_shared_data(READ, Some(&vec![0; read.saturating_add(1)]), None);
-    limit.is_some_and(|limit: usize| read >= limit)
-}
-
-#[cfg(feature = "crash-test")]
-#[expect(clippy::panic, reason = "the tests' own module, never the shipped one")]
-fn crash_if_asked(headers: &Headers, place: &[u8]) {
-    if headers.first("x-crash-test") == place {
-        panic!("asked to crash");
     }
 }
 
