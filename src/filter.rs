@@ -187,6 +187,8 @@ impl HttpContext for Exchange {
                     return Action::Continue;
                 };
                 let reason = Reason::HostMisconfigured;
+                // The request is still held, so that its headers can still be set: for the access log.
+                self.set_http_request_header_bytes("blobgate-hook", Some(admitted.hook().name.as_bytes()));
                 gate.count_refusal(Some(admitted.hook()), reason);
                 gate.log_refusal(Some(admitted.hook()), reason, self.source_address().as_deref(), None);
                 self.replace_answer(Err(reason), end_of_stream)
