@@ -1,0 +1,198 @@
+//! What was seen of a case on a real Envoy, against what is expected.
+
+use crate::corpus::{self, Case, Corpus, Outcome};
+use crate::support::{Answer, Arrival, H1, H2, Protocol};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Headers of a service's answer that must not reach the sender.
+const REMOVED: [&str; 3] = ["retry-after", "location", "set-cookie"];
+
+/// What a service answers unless a case says otherwise: nothing that the gate could have said.
+pub(crate) const USUAL_BODY: &str = r#"{"from":"service"}"#;
+
+/// A case that ran, and what was seen of it.
+#[derive(Clone)]
+pub(crate) struct Ran<'c> {
+    pub(crate) corpus: &'c Corpus,
+    pub(crate) case: &'c Case,
+    pub(crate) protocol: Protocol,
+    pub(crate) answers: Answers,
+    pub(crate) answer: Result<Answer, String>,
+    pub(crate) arrivals: Vec<(Service, Arrival)>,
+}
+
+/// The hook's `answers` and `mode`, as far as its sender can tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answers {
+    Status,
+    Receipt,
+    Untouched,
+}
+
+/// Where the routes of `envoy.yaml` lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// What is completed.
+    Video,
+    /// What failed or timed out, and what is observed without a readable event.
+    Failure,
+}
+
+impl Ran<'_> {
+    pub(crate) fn expected(&self) -> &Outcome {
+        let host = match self.protocol {
+            H1 => &self.case.hosts[0],
+            H2 => &self.case.hosts[1],
+        };
+        host.as_ref().unwrap_or(&self.case.expected)
+    }
+
+    /// What is not as expected.
+    pub(crate) fn flaw(&self) -> Option<String> {
+        let error = self.compare(self.expected()).err()?;
+        Some(format!("{}, {}: {error}", self.case.name, self.protocol.alpn()))
+    }
+
+    pub(crate) fn compare(&self, expected: &Outcome) -> Result<(), String> {
+        let seen = || format!("{:?}\n{:?}", self.answer, self.arrivals);
+        match (expected, &self.arrivals[..]) {
+            (Outcome::Forwarded { headers, answer }, [(service, arrival)]) => {
+                let is_video = headers.get("blobgate-event").is_some_and(|event| event == "completed");
+                let expected = if is_video { Service::Video } else { Service::Failure };
+                ensure(*service == expected, || format!("went to {service:?}: {arrival:?}"))?;
+                self.compare_arrival(headers, arrival)?;
+                self.compare_answer(answer.as_deref(), headers["blobgate-verdict"] == "observed")
+            }
+            (Outcome::Forwarded { .. }, []) => Err(format!("reached no service: {}", seen())),
+            (_, [_, ..]) => Err(format!("reached a service: {}", seen())),
+            (Outcome::Refused { reason, .. }, []) => self.compare_refusal(reason),
+            (Outcome::Host { status }, []) => match &self.answer {
+                Ok(answer) if answer.status == *status && answer.reason().is_none() => Ok(()),
+                _ => Err(format!("expected Envoy's own {status}: {}", seen())),
+            },
+            (Outcome::Cut, []) => match &self.answer {
+                Err(_) => Ok(()),
+                Ok(_) => Err(format!("expected no answer: {}", seen())),
+            },
+        }
+    }
+
+    fn compare_arrival(&self, expected: &BTreeMap<String, String>, arrival: &Arrival) -> Result<(), String> {
+        let mut headers = BTreeMap::new();
+        for (name, value) in &arrival.headers {
+            if corpus::is_the_gates(name) || name == "content-type" {
+                let value = corpus::normal(name, &String::from_utf8_lossy(value));
+                ensure(headers.insert(name.clone(), value).is_none(), || format!("{name} stands twice"))?;
+            }
+        }
+        ensure(headers == *expected, || format!("expected {expected:?}\n   but arrived {headers:?}"))?;
+        ensure(arrival.body == self.case.body.clone().unwrap_or_default(), || {
+            "another body arrived".to_owned()
+        })?;
+        ensure(arrival.method == self.case.method, || format!("{} arrived", arrival.method))?;
+        let own = |headers: &[(String, Vec<u8>)]| -> Vec<(String, Vec<u8>)> {
+            headers.iter().filter(|(name, _)| name.starts_with("x-own")).cloned().collect()
+        };
+        ensure(own(&arrival.headers) == own(&self.case.headers), || {
+            format!("other own headers arrived: {arrival:?}")
+        })
+    }
+
+    /// What the sender hears of what was forwarded.
+    fn compare_answer(&self, reason: Option<&str>, observed: bool) -> Result<(), String> {
+        let answer = self.answer.as_ref().map_err(|error| format!("no answer: {error}"))?;
+        let told = self.case.upstream.as_ref();
+        let untouched = told.map_or(200, |told| told.status.unwrap_or(503));
+        let status = match reason {
+            _ if observed => untouched,
+            Some(_) => 503,
+            None => 200,
+        };
+        let seen = || format!("expected {status} {reason:?}: {answer:?}");
+        ensure((answer.status, answer.reason().as_deref()) == (status, reason), seen)?;
+        let has = |name: &&str| answer.headers.iter().any(|(other, _)| other == name);
+        let of_service = told.is_none_or(|told| told.status.is_some());
+        let body = match told {
+            None => Some(USUAL_BODY.to_owned()),
+            Some(told) => told.body.clone(),
+        };
+        match (self.answers, reason) {
+            (Answers::Receipt, Some(reason)) => problem(answer, reason)?,
+            (Answers::Receipt, None) => {
+                ensure(answer.body == br#"{"status":"received"}"#, || format!("no receipt: {answer:?}"))?;
+                ensure(answer.header("content-type").as_deref() == Some("application/json"), seen)?;
+            }
+            _ if of_service => {
+                ensure(answer.body == body.unwrap_or_default().into_bytes(), || {
+                    format!("another body: {answer:?}")
+                })?;
+            }
+            _ => {}
+        }
+        if self.answers == Answers::Receipt {
+            ensure(!has(&"x-service"), || format!("the service shows: {answer:?}"))?;
+        }
+        if self.answers == Answers::Untouched {
+            let kept = told.iter().flat_map(|told| &told.headers).all(|(name, _)| has(&name.as_str()));
+            return ensure(kept, || format!("the service's headers are gone: {answer:?}"));
+        }
+        let bad = REMOVED.iter().find(|name| has(name));
+        ensure(bad.is_none(), || format!("{bad:?} is there: {answer:?}"))
+    }
+
+    fn compare_refusal(&self, reason: &str) -> Result<(), String> {
+        let answer =
+            self.answer.as_ref().map_err(|error| format!("expected {reason}, but no answer: {error}"))?;
+        let status = self.corpus.status(reason);
+        let heard = (answer.status, answer.reason());
+        ensure(heard == (status, Some(reason.to_owned())), || {
+            format!("expected {status} {reason}: {answer:?}")
+        })?;
+        let allow = (reason == "method-not-allowed").then(|| "POST".to_owned());
+        ensure(answer.header("allow") == allow, || format!("allow: {answer:?}"))?;
+        let bad = REMOVED.iter().find(|name| answer.header(name).is_some());
+        ensure(bad.is_none(), || format!("{bad:?} is there: {answer:?}"))?;
+        // The one answer that is Envoy's, by the last route; and a HEAD has no body.
+        if reason == "not-judged" || self.case.method == "HEAD" {
+            return Ok(());
+        }
+        problem(answer, reason)
+    }
+
+    /// What the access log says of it, where the gate or the last route says anything.
+    pub(crate) fn log_line(&self) -> Option<Value> {
+        let method = &self.case.method;
+        match self.expected() {
+            Outcome::Forwarded { headers, answer } => {
+                let status = self.answer.as_ref().map_or(0, |answer| answer.status);
+                let id = headers.get("blobgate-generation-id");
+                let (hook, event) = (&headers["blobgate-hook"], headers.get("blobgate-event"));
+                let (verdict, marked) = (&headers["blobgate-verdict"], headers.get("blobgate-reason"));
+                Some(json!([hook, event, verdict, answer, marked, id, method, status]))
+            }
+            Outcome::Refused { reason, id } => {
+                let hook = (!matches!(&**reason, "unknown-hook" | "not-judged")).then_some(&self.case.hook);
+                Some(json!([hook, null, null, reason, null, id, method, self.corpus.status(reason)]))
+            }
+            Outcome::Host { .. } | Outcome::Cut => None,
+        }
+    }
+}
+
+fn ensure(holds: bool, error: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(error()) }
+}
+
+/// The problem document of RFC 9457 that says this.
+fn problem(answer: &Answer, reason: &str) -> Result<(), String> {
+    let error = || format!("no problem document of {reason}: {answer:?}");
+    ensure(answer.header("content-type").as_deref() == Some("application/problem+json"), error)?;
+    ensure(answer.is_whole(), error)?;
+    let problem: Value = serde_json::from_slice(&answer.body).map_err(|_| error())?;
+    let title = problem["title"].as_str().filter(|title| !title.is_empty()).ok_or_else(error)?;
+    let expected = json!({
+        "type": format!("urn:blobgate:reason:{reason}"), "title": title, "status": answer.status, "code": reason,
+    });
+    ensure(problem == expected, error)
+}

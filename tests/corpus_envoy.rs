@@ -1,0 +1,337 @@
+//! The corpus on real Envoys: what the client hears, and what reached a service.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod corpus;
+#[path = "corpus/ran.rs"]
+mod ran;
+mod support;
+
+use corpus::{Case, Corpus, Gate as Kind, Listener, Outcome};
+use ran::{Answers, Ran, Service, USUAL_BODY};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+use support::delivery::{Ending, Length};
+use support::{
+    Arrival, Bootstrap, Connect, Delivery, Gate, H1, H2, Protocol, Reply, Version, eventually, on_every_envoy,
+};
+
+/// Tells arrivals of concurrent deliveries apart.
+const MARK: &str = "x-case";
+/// Past the gate, to the video service.
+const SENTINEL: &str = "/app/sentinel";
+#[test]
+fn every_case_on_every_envoy() {
+    let corpus = Corpus::load();
+    on_every_envoy(|version| {
+        let begun = Instant::now();
+        let shipped = Bench::start(version, &corpus, Kind::Shipped);
+        let mut ran: Vec<Ran> = shipped.run();
+        for kind in [Kind::NoFlag, Kind::Absent] {
+            ran.extend(Bench::start(version, &corpus, kind).run());
+        }
+        for protocol in Protocol::BOTH {
+            let count = ran.iter().filter(|ran| ran.protocol == protocol).count();
+            let expected = corpus.cases.iter().filter(|case| protocol == H1 || !case.h1_only).count();
+            assert_eq!(count, expected, "every case runs over {}", protocol.alpn());
+            report(&format!("corpus: {count} cases on Envoy {} over {}", version.name, protocol.alpn()));
+        }
+        report(&format!("corpus: Envoy {} took {:.1} s", version.name, begun.elapsed().as_secs_f32()));
+        let failed: Vec<String> = ran.iter().filter_map(Ran::flaw).collect();
+        assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), ran.len(), failed.join("\n"));
+    });
+}
+
+/// The checks above see what they look for: the same real exchange fails against any other outcome.
+#[test]
+fn a_wrong_expectation_is_seen() {
+    let corpus = Corpus::load();
+    let find = |name: &str| corpus.cases.iter().find(|case| case.name == name).unwrap();
+    let (accepted, refused) = (find("samples: completed"), find("json: a trailing comma"));
+    on_every_envoy(|version| {
+        let bench = Bench::start(version, &corpus, Kind::Shipped);
+        let ran = bench.send_all(&[(accepted, H1), (refused, H2)]);
+        assert_eq!(ran.iter().find_map(Ran::flaw), None);
+        let against = |ran: &Ran, expected: &Outcome| ran.compare(expected).unwrap_err();
+        let (forwarded, refused) = (&ran[0], &ran[1]);
+        assert!(against(forwarded, &refused.case.expected).contains("reached a service"));
+        assert!(against(forwarded, &Outcome::Host { status: 200 }).contains("reached a service"));
+        assert!(against(refused, &forwarded.case.expected).contains("reached no service"));
+        assert!(against(refused, &Outcome::Host { status: 400 }).contains("json-invalid"));
+        assert!(against(refused, &Outcome::Cut).contains("400"));
+        let Outcome::Forwarded { headers, answer } = forwarded.case.expected.clone() else { panic!() };
+        for name in headers.keys() {
+            let mut other = headers.clone();
+            other.remove(name);
+            let expected = Outcome::Forwarded { headers: other, answer: answer.clone() };
+            assert!(against(forwarded, &expected).contains(name.as_str()), "{name} too much");
+        }
+        let expected = Outcome::Forwarded { headers, answer: Some("upstream-error".to_owned()) };
+        assert!(against(forwarded, &expected).contains("upstream-error"));
+        let mut other = Ran { arrivals: forwarded.arrivals.clone(), ..ran[0].clone() };
+        other.arrivals[0].1.body.pop();
+        assert!(other.flaw().unwrap().contains("another body"));
+        other.arrivals[0].0 = Service::Failure;
+        assert!(other.flaw().unwrap().contains("went to Failure"));
+        assert_eq!(bench.forwarded(), 1);
+        bench.send_all(&[(accepted, H2), (refused.case, H1)]);
+        assert_eq!(bench.forwarded(), 2);
+    });
+}
+
+/// An Envoy with every hook, and two services.
+struct Bench<'c> {
+    gate: Gate,
+    kind: Kind,
+    corpus: &'c Corpus,
+    sentinels: AtomicUsize,
+}
+
+impl<'c> Bench<'c> {
+    #[track_caller]
+    fn start(version: &Version, corpus: &'c Corpus, kind: Kind) -> Self {
+        let gate = Gate::with(version, |shipped| {
+            let shipped = shipped.gate(&corpus.configuration());
+            match kind {
+                Kind::Shipped => with_more_listeners(shipped),
+                Kind::NoFlag => without_flag(shipped),
+                Kind::Absent => shipped.without_gate().routes(|routes| {
+                    for route in routes {
+                        route.as_object_mut().unwrap().remove("typed_per_filter_config");
+                    }
+                }),
+            }
+        });
+        for service in [&gate.video, &gate.failure] {
+            service.reply(usual_reply());
+        }
+        Self { gate, kind, corpus, sentinels: AtomicUsize::new(0) }
+    }
+
+    /// Runs every case that is for this Envoy over both protocols.
+    fn run(&self) -> Vec<Ran<'c>> {
+        let own = self.corpus.cases.iter().filter(|case| case.gate == self.kind);
+        let pairs = own.flat_map(|case| Protocol::BOTH.map(|protocol| (case, protocol)));
+        let pairs = pairs.filter(|(case, protocol)| *protocol == H1 || !case.h1_only);
+        // A service answers everybody alike.
+        let (told, usual): (Vec<_>, Vec<_>) = pairs.partition(|(case, _)| case.upstream.is_some());
+        let mut ran = self.send_all(&usual);
+        for pair in told {
+            for service in [&self.gate.video, &self.gate.failure] {
+                service.reply(reply(pair.0));
+            }
+            ran.extend(self.send_all(&[pair]));
+        }
+        let forwarded = ran.iter().filter(|ran| matches!(ran.expected(), Outcome::Forwarded { .. })).count();
+        if ran.iter().all(|ran| ran.flaw().is_none()) {
+            assert_eq!(self.forwarded(), forwarded, "what is forwarded, and nothing else, reaches a service");
+            self.assert_logged(&ran);
+        }
+        ran
+    }
+
+    /// Sends concurrently, each over a connection of its own, and collects what arrived.
+    fn send_all(&self, pairs: &[(&'c Case, Protocol)]) -> Vec<Ran<'c>> {
+        const SENDERS: usize = 6;
+        let next = AtomicUsize::new(0);
+        let send = || {
+            let mut answers = Vec::new();
+            while let Some((case, protocol)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                answers.push(self.send(case, *protocol));
+            }
+            answers
+        };
+        let ran: Vec<Ran> = thread::scope(|scope| {
+            let senders: Vec<_> = (0..SENDERS.min(pairs.len())).map(|_| scope.spawn(send)).collect();
+            senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
+        });
+        let mut arrivals: BTreeMap<String, Vec<(Service, Arrival)>> = BTreeMap::new();
+        for (service, upstream) in
+            [(Service::Video, &self.gate.video), (Service::Failure, &self.gate.failure)]
+        {
+            for arrival in upstream.take() {
+                arrivals.entry(arrival.header(MARK).expect("a mark")).or_default().push((service, arrival));
+            }
+        }
+        let mut ran: Vec<Ran> = ran
+            .into_iter()
+            .map(|ran| Ran {
+                arrivals: arrivals.remove(&mark(ran.case, ran.protocol)).unwrap_or_default(),
+                ..ran
+            })
+            .collect();
+        assert!(arrivals.is_empty(), "nobody sent {arrivals:?}");
+        ran.sort_by_key(|ran| pairs.iter().position(|(case, _)| case.name == ran.case.name));
+        ran
+    }
+
+    fn send(&self, case: &'c Case, protocol: Protocol) -> Ran<'c> {
+        let envoy = &self.gate.envoy;
+        let connect = match case.listener {
+            Listener::Edge => envoy.tls(protocol),
+            Listener::Plaintext => envoy.plaintext(protocol),
+            Listener::Proxied => Connect::plaintext(envoy.port("proxied"), protocol),
+            Listener::Trusting => Connect::tls(envoy.port("trusting"), protocol),
+        };
+        let mut client = connect.from(case.from).open();
+        let answers = match &*case.hook {
+            hook if hook.starts_with("observe") => Answers::Untouched,
+            "receipt" => Answers::Receipt,
+            _ => Answers::Status,
+        };
+        Ran {
+            corpus: self.corpus,
+            case,
+            protocol,
+            answers,
+            answer: client.try_send(&delivery(case, protocol)),
+            arrivals: Vec::new(),
+        }
+    }
+
+    /// How many requests Envoy has sent to the services, all of which they have seen.
+    ///
+    /// Envoy counts a request before it writes its first byte, on the worker that has the client's; every client has
+    /// its answer by now. The sentinel goes the same way past the gate and comes back, so that there is nothing left
+    /// under way.
+    #[track_caller]
+    fn forwarded(&self) -> usize {
+        let answer = self.gate.tls(H1).open().send(&Delivery::of("{}").path(SENTINEL).header(MARK, SENTINEL));
+        assert_eq!(answer.reason(), None, "the sentinel goes past the gate: {answer:?}");
+        let sentinels = 1 + self.sentinels.fetch_add(1, Ordering::Relaxed);
+        let (sent, seen) = (self.gate.sent(), self.gate.video.heads() + self.gate.failure.heads());
+        assert_eq!(usize::try_from(sent).unwrap(), seen, "(sent by Envoy, seen by the services)");
+        let waiting = self.gate.envoy.stats(r"^cluster\..*\.upstream_rq_pending_active$");
+        assert_eq!(waiting.values().sum::<u64>(), 0, "requests that wait for a connection");
+        assert!(self.gate.video.arrivals().iter().any(|arrival| arrival.path == SENTINEL));
+        self.gate.video.forget(SENTINEL);
+        seen - sentinels
+    }
+
+    /// Asserts that the access log says of all deliveries what their senders and the services saw.
+    fn assert_logged(&self, ran: &[Ran]) {
+        let mut expected: Vec<Value> = ran.iter().filter_map(Ran::log_line).collect();
+        let told = |line: &Value| !line["hook"].is_null() || !line["reason"].is_null();
+        let fields =
+            ["hook", "event", "verdict", "reason", "marked_reason", "generation_id", "method", "status"];
+        let mut logged: Vec<Value> = eventually("the access log", || {
+            let log = self.gate.envoy.access_log();
+            let lines: Vec<Value> = log.into_iter().filter(told).collect();
+            (lines.len() >= expected.len()).then(|| {
+                lines.iter().map(|line| fields.iter().map(|name| line[*name].clone()).collect()).collect()
+            })
+        });
+        logged.sort_by_key(Value::to_string);
+        expected.sort_by_key(Value::to_string);
+        let differs = expected.iter().zip(&logged).find(|(expected, logged)| expected != logged);
+        assert_eq!(differs, None, "(expected, logged)");
+        assert_eq!(expected.len(), logged.len());
+    }
+}
+
+fn delivery(case: &Case, protocol: Protocol) -> Delivery {
+    let mut headers = case.headers.clone();
+    headers.push((MARK.to_owned(), mark(case, protocol).into_bytes()));
+    let ending = match (&case.body, case.length) {
+        // It is judged before its end, which never comes.
+        (_, corpus::Length::Claimed(_)) => Ending::Open,
+        (Some(body), _) if body.is_empty() => Ending::EmptyFrame,
+        _ => Ending::Last,
+    };
+    Delivery {
+        method: case.method.clone(),
+        path: case.path.clone(),
+        headers,
+        pieces: case.body.iter().filter(|body| !body.is_empty()).cloned().collect(),
+        length: match case.length {
+            corpus::Length::Declared => Length::Declared,
+            corpus::Length::Undeclared => Length::Undeclared,
+            corpus::Length::Claimed(length) => Length::Claimed(length),
+        },
+        ending,
+    }
+}
+
+fn mark(case: &Case, protocol: Protocol) -> String {
+    let name: String = case.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    // Names may differ in nothing but their signs.
+    let sum = case.name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    format!("{name}-{sum:x}-{}", protocol.alpn())
+}
+
+fn usual_reply() -> Reply {
+    Reply::status(200).header("content-type", "application/json").header("x-service", "own").body(USUAL_BODY)
+}
+
+fn reply(case: &Case) -> Reply {
+    let upstream = case.upstream.as_ref().unwrap();
+    let Some(status) = upstream.status else { return Reply::Reset };
+    let mut reply = Reply::status(status);
+    for (name, value) in &upstream.headers {
+        reply = reply.header(name.clone().leak(), value);
+    }
+    match &upstream.body {
+        Some(body) => reply.body(body.as_bytes()),
+        None => reply,
+    }
+}
+
+/// Beside the shipped two: one behind a proxy that ends TLS, and one with Envoy's default of believing everybody.
+fn with_more_listeners(mut bootstrap: Bootstrap) -> Bootstrap {
+    let listeners = bootstrap.json["static_resources"]["listeners"].as_array_mut().unwrap();
+    let like = |name: &str, other: &str| {
+        let mut listener = listeners.iter().find(|listener| listener["name"] == other).unwrap().clone();
+        listener["name"] = name.into();
+        listener
+    };
+    let (mut proxied, mut trusting) = (like("proxied", "plaintext"), like("trusting", "edge"));
+    let peer = json!({
+        "name": "peer",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
+            "on_request_headers": [{
+                "object_key": "blobgate.peer",
+                "factory_key": "envoy.string",
+                "format_string":
+                    {"text_format_source": {"inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}},
+            }],
+        },
+    });
+    let http = |listener: &mut Value, change: &dyn Fn(&mut Value)| {
+        change(&mut listener["filter_chains"][0]["filters"][0]["typed_config"]);
+    };
+    http(&mut proxied, &|http| {
+        http["xff_num_trusted_hops"] = 1.into();
+        http["http_filters"].as_array_mut().unwrap().insert(0, peer.clone());
+    });
+    http(&mut trusting, &|http| {
+        http.as_object_mut().unwrap().remove("use_remote_address").expect("the setting");
+    });
+    listeners.extend([proxied, trusting]);
+    bootstrap
+}
+
+fn without_flag(bootstrap: Bootstrap) -> Bootstrap {
+    bootstrap.http(|http| http["request_timeout"] = "0.5s".into()).filter(|filter| {
+        let plugin = &mut filter["typed_config"]["config"];
+        plugin.as_object_mut().unwrap().remove("allow_on_headers_stop_iteration").expect("the flag");
+        // Up to 1.39 a change of the flag alone may meet a cached plugin.
+        plugin["name"] = "blobgate-without-flag".into();
+    })
+}
+
+/// Past the harness, which would keep it to itself.
+fn report(line: &str) {
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
