@@ -4,7 +4,7 @@ pub mod veo3;
 
 use crate::Reason;
 use crate::config::{ConfigError, Node};
-use crate::event::{Failure, GenerationId, Kind};
+use crate::event::{Event, Failure, GenerationId, Kind};
 use crate::json::{Known, Value};
 
 /// The shape of a product's webhook.
@@ -27,13 +27,15 @@ pub struct Claim<'a> {
     pub drift: Drift,
 }
 
-/// A payload that is no event: why, and the generation it is about where that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A payload that breaks a rule: which, and what is known of it all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit {
     /// The first rule that it breaks.
     pub reason: Reason,
-    /// For the log.
+    /// Which generation it is about.
     pub generation_id: Option<GenerationId>,
+    /// What it says, where only a strict schema minds.
+    pub event: Option<Event>,
 }
 
 impl Dialect {

@@ -64,7 +64,7 @@ pub struct GenerationId(Uuid);
 pub fn check(claim: Claim<'_>) -> Result<Event, Unfit> {
     let Claim { generation_id, kind, failure, drift } = claim;
     let Some(generation_id) = GenerationId::parse(generation_id) else {
-        return Err(Unfit { reason: Reason::GenerationIdInvalid, generation_id: None });
+        return Err(Reason::GenerationIdInvalid.into());
     };
     Ok(Event { generation_id, kind, failure, drift })
 }

@@ -38,12 +38,17 @@ fn check_head(hook: &Hook, head: &Head<'_>, observed: &mut Vec<Reason>) -> Resul
 /// # Errors
 /// A [`Refusal`] with the first flaw in stage order, unless the hook is in observe mode.
 pub fn accept(admitted: Admitted, body: &[u8]) -> Result<Delivery, Refusal> {
-    let judged = check_body(&admitted, body);
-    let flaw = admitted.flaw.or(judged.as_ref().err().map(|unfit| unfit.reason));
-    match (admitted.hook.mode, judged, flaw) {
-        (Mode::Enforce, Err(unfit), _) => Err(admitted.refuse(unfit.reason, unfit.generation_id)),
-        (Mode::Enforce, Ok(event), _) => Ok(admitted.deliver(Verdict::Accepted, None, Some(event))),
-        (Mode::Observe, judged, flaw) => Ok(admitted.deliver(Verdict::Observed, flaw, judged.ok())),
+    match (admitted.hook.mode, check_body(&admitted, body)) {
+        (Mode::Enforce, Ok(event)) => Ok(admitted.deliver(Verdict::Accepted, None, Some(event))),
+        (Mode::Enforce, Err(unfit)) => Err(admitted.refuse(unfit.reason, unfit.generation_id)),
+        (Mode::Observe, judged) => {
+            let (event, flaw) = match judged {
+                Ok(event) => (Some(event), None),
+                Err(unfit) => (unfit.event, Some(unfit.reason)),
+            };
+            let reason = admitted.flaw.or(flaw);
+            Ok(admitted.deliver(Verdict::Observed, reason, event))
+        }
     }
 }
 
@@ -56,9 +61,14 @@ fn check_body(admitted: &Admitted, body: &[u8]) -> Result<Event, Unfit> {
     let payload = json::parse(body, hook.max_depth, hook.dialect.known())?;
     let mut claim = hook.dialect.read(&payload)?;
     claim.drift.expect("content-type", admitted.content_type != ContentType::Other);
-    let generation_id = GenerationId::parse(claim.generation_id);
-    hook.schema.check(&claim.drift).map_err(|reason| Unfit { reason, generation_id })?;
-    event::check(claim)
+    let drifted = hook.schema.check(&claim.drift).err();
+    match (event::check(claim), drifted) {
+        (Ok(event), None) => Ok(event),
+        (Ok(event), Some(reason)) => {
+            Err(Unfit { reason, generation_id: Some(event.generation_id), event: Some(event) })
+        }
+        (Err(unfit), drifted) => Err(Unfit { reason: drifted.unwrap_or(unfit.reason), ..unfit }),
+    }
 }
 
 /// Judges the size of what has arrived so far, so that too much of it is never waited for.
@@ -245,7 +255,7 @@ pub struct Refusal {
 
 impl From<Reason> for Unfit {
     fn from(reason: Reason) -> Self {
-        Unfit { reason, generation_id: None }
+        Unfit { reason, generation_id: None, event: None }
     }
 }
 

@@ -63,6 +63,7 @@ pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
     let unfit = || Unfit {
         reason: Reason::SchemaInvalid,
         generation_id: generation_id.and_then(GenerationId::parse),
+        event: None,
     };
     let id = generation_id.ok_or_else(unfit)?;
     let mut drift = Drift::default();
