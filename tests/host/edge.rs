@@ -140,10 +140,10 @@ fn behind_a_proxy_that_ends_tls() {
         });
         let behind = |bootstrap: Bootstrap, proxies: Value| {
             let changes = json!({"transport": {"behind_proxy": proxies}, "source": ["127.0.0.9"]});
-            bootstrap.hook(&changes).http(|manager| {
-                manager["xff_num_trusted_hops"] = 1.into();
-                manager["http_filters"].as_array_mut().unwrap().insert(0, filter.clone());
-            })
+            bootstrap
+                .hook(&changes)
+                .http(|manager| manager["xff_num_trusted_hops"] = 1.into())
+                .filter_before(&filter)
         };
         let gate = Gate::with(envoy, |bootstrap| behind(bootstrap, json!(["127.0.0.1"])));
         let strict = Gate::with(envoy, |bootstrap| behind(bootstrap, json!(["10.0.0.0/8"])));

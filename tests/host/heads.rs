@@ -63,6 +63,18 @@ fn a_service_gets_what_only_the_gate_may_say() {
 }
 
 #[test]
+fn a_name_with_an_underscore_costs_no_delivery_and_reaches_no_service() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        for protocol in Protocol::BOTH {
+            let arrival = gate.accepts(protocol, &Delivery::completed().header("generation_id", GENERATION));
+            assert_eq!(arrival.header("generation_id"), None);
+            assert_eq!(arrival.header("blobgate-generation-id").as_deref(), Some(GENERATION));
+        }
+    });
+}
+
+#[test]
 fn without_the_early_mutation_the_filter_still_cleans() {
     on_every_envoy(|envoy| {
         let gate = Gate::with(envoy, |bootstrap| {

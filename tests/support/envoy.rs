@@ -90,13 +90,6 @@ impl Envoy {
         Connect::plaintext(self.admin, Protocol::H1).open().send(&request)
     }
 
-    #[track_caller]
-    pub fn admin_post(&self, path: &str) -> Answer {
-        let answer = self.admin("POST", path);
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer
-    }
-
     /// The statistics whose names match, without the empty histograms.
     #[track_caller]
     pub fn stats(&self, regex: &str) -> BTreeMap<String, u64> {
@@ -125,12 +118,6 @@ impl Envoy {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
             .collect()
-    }
-
-    /// The access log, once it has this many lines.
-    #[track_caller]
-    pub fn access_log_of(&self, lines: usize) -> Vec<Value> {
-        eventually("line of the access log", || Some(self.access_log()).filter(|log| log.len() >= lines))
     }
 
     /// Envoy's own log, and the module's lines in it.

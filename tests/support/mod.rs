@@ -3,13 +3,13 @@
 //! ```text
 //! on_every_envoy(|envoy| {
 //!     let gate = Gate::start(envoy);
-//!     gate.accepts(H2, &Delivery::completed().bytewise());
+//!     gate.accepts(H2, &Delivery::completed().pieces_of(1));
 //!     gate.refuses(H1, &Delivery::of("{"), 400, "json-invalid");
 //! });
 //! ```
 //!
 //! [`Gate`] is an [`Envoy`] with the repository's own `envoy.yaml` ([`Bootstrap`] rewrites ports, paths and what the
-//! test changes) and three recording [`Upstream`]s. A [`Delivery`] is sent by a [`Client`] and gets an [`Answer`].
+//! test changes) and two recording [`Upstream`]s. A [`Delivery`] is sent by a [`Client`] and gets an [`Answer`].
 //! Everything blocks and has a deadline: [`PATIENCE`].
 
 #![allow(
