@@ -2,7 +2,7 @@
 
 use crate::hook_routes;
 use crate::support::client::Protocol;
-use crate::support::{Delivery, Gate, Reply, on_every_envoy};
+use crate::support::{Answer, Delivery, Gate, Reply, on_every_envoy};
 use serde_json::json;
 
 const LEAKS: [&str; 4] = ["retry-after", "location", "set-cookie", "x-service"];
@@ -95,26 +95,37 @@ fn a_large_answer_is_replaced_whole() {
     });
 }
 
+const ANSWERS: [&str; 2] = ["status", "receipt"];
+
+/// Where Envoy answers for the service, its own words are left to `status` and replaced by `receipt`.
+#[track_caller]
+fn not_handed_over(answers: &str, answer: &Answer) {
+    assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("upstream-error")), "{answer:?}");
+    if answers == "receipt" {
+        answer.assert_problem("upstream-error");
+    }
+}
+
 #[test]
 fn a_service_that_hangs_or_is_not_there() {
     on_every_envoy(|envoy| {
-        let quick = |bootstrap: crate::support::Bootstrap| {
-            hook_routes(bootstrap, |route| {
-                if let Some(action) = route.get_mut("route") {
-                    action["timeout"] = "0.5s".into();
-                }
-            })
-        };
-        let mut gate = Gate::with(envoy, quick);
-        for protocol in Protocol::BOTH {
+        for answers in ANSWERS {
+            let mut gate = Gate::with(envoy, |shipped| {
+                hook_routes(shipped.hook(&json!({"answers": answers})), |route| {
+                    if let Some(action) = route.get_mut("route") {
+                        action["timeout"] = "0.5s".into();
+                    }
+                })
+            });
             gate.video.reply(Reply::Hang);
-            let answer = gate.send(protocol, &Delivery::completed());
-            assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("upstream-error")), "hanging");
-        }
-        gate.video.stop();
-        for protocol in Protocol::BOTH {
-            let answer = gate.send(protocol, &Delivery::completed());
-            assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("upstream-error")), "off");
+            for protocol in Protocol::BOTH {
+                not_handed_over(answers, &gate.send(protocol, &Delivery::completed()));
+            }
+            assert_eq!(gate.video.take().len(), 2, "both reached the service that hangs");
+            gate.video.stop();
+            for protocol in Protocol::BOTH {
+                not_handed_over(answers, &gate.send(protocol, &Delivery::completed()));
+            }
         }
     });
 }
@@ -122,21 +133,19 @@ fn a_service_that_hangs_or_is_not_there() {
 #[test]
 fn an_accepted_delivery_without_a_route() {
     on_every_envoy(|envoy| {
-        // Only the last route is left, which is not for what was judged.
-        let gate = Gate::with(envoy, |bootstrap| {
-            hook_routes(bootstrap, |route| {
-                if route["name"] == "completed" {
-                    route["match"]["headers"][0]["string_match"]["exact"] = "nobody".into();
-                }
-            })
-        });
-        for protocol in Protocol::BOTH {
-            let answer = gate.nothing_arrives(|| gate.send(protocol, &Delivery::completed()));
-            assert_eq!(
-                (answer.status, answer.reason().as_deref()),
-                (503, Some("upstream-error")),
-                "{answer:?}"
-            );
+        for answers in ANSWERS {
+            // Only the last route is left, which is not for what was judged.
+            let gate = Gate::with(envoy, |shipped| {
+                hook_routes(shipped.hook(&json!({"answers": answers})), |route| {
+                    if route["name"] == "completed" {
+                        route["match"]["headers"][0]["string_match"]["exact"] = "nobody".into();
+                    }
+                })
+            });
+            for protocol in Protocol::BOTH {
+                let answer = gate.nothing_arrives(|| gate.send(protocol, &Delivery::completed()));
+                not_handed_over(answers, &answer);
+            }
         }
     });
 }
@@ -144,7 +153,7 @@ fn an_accepted_delivery_without_a_route() {
 #[test]
 fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
     on_every_envoy(|envoy| {
-        for answers in ["status", "receipt"] {
+        for answers in ANSWERS {
             let gate = Gate::with(envoy, |shipped| shipped.hook(&json!({"answers": answers})));
             for protocol in Protocol::BOTH {
                 let mut client = gate.tls(protocol).open();
