@@ -1,6 +1,8 @@
 //! Stage 0: what only the gate may say is taken out of the head, before anything reads it.
 
 use crate::headers::Headers;
+use crate::hook::{self, Hook};
+use std::sync::Arc;
 
 /// Takes the headers out of the list that only the gate may set, and returns their names for the host to remove.
 ///
@@ -10,6 +12,11 @@ pub fn head(headers: &mut Headers) -> Vec<String> {
     let reserved: Vec<String> = headers.names().filter(|name| is_reserved(name)).map(str::to_owned).collect();
     headers.retain(|name| !is_reserved(name));
     reserved
+}
+
+/// The path to go on with where the one that came may hold a token: nothing that comes after may see it.
+pub fn path(hooks: &[Arc<Hook>], path: &[u8]) -> Option<String> {
+    hook::without_token(hooks, path).map(str::to_owned)
 }
 
 /// Whether only the gate may set a header of this name.

@@ -6,9 +6,24 @@ mod wire;
 pub use node::ConfigError;
 pub(crate) use node::Node;
 
+use crate::confirm::Provider;
 use crate::hook::Hook;
 use crate::json::{self, Value};
+use crate::sign::Signer;
+use crate::token::Keys;
 use std::sync::Arc;
+
+/// The environment variables that the host hands over: keys are named in the configuration, not written there.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+/// What all hooks share: its name, and the sections beside `hooks`.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) environment: String,
+    pub(crate) token: Option<Arc<Keys>>,
+    pub(crate) confirm: Option<Arc<Provider>>,
+    pub(crate) sign: Option<Arc<Signer>>,
+}
 
 /// A configuration with which nothing can be wrong any more.
 #[derive(Debug)]
@@ -19,8 +34,7 @@ pub struct Config {
     pub hooks: Vec<Arc<Hook>>,
 }
 
-const SECTIONS: &[&str] = &["version", "environment", "hooks"];
-const LATER_SECTIONS: &[&str] = &["token", "confirm", "sign"];
+const SECTIONS: &[&str] = &["version", "environment", "hooks", "token", "confirm", "sign"];
 /// More than any sane file nests.
 const MAX_DEPTH: usize = 32;
 
@@ -30,7 +44,7 @@ impl Config {
     ///
     /// # Errors
     /// One sentence: the field, what is wrong with it, what would be right.
-    pub fn load(bytes: &[u8]) -> Result<Self, ConfigError> {
+    pub fn load(bytes: &[u8], env: Environment<'_>) -> Result<Self, ConfigError> {
         if bytes.is_empty() {
             return Err(ConfigError::of_file("is empty; write version, environment and hooks"));
         }
@@ -42,7 +56,7 @@ impl Config {
                 )
             })?,
         };
-        Self::of(&document)
+        Self::of(&document, env)
     }
 
     /// Whether any hook asks for the direct peer's address.
@@ -50,22 +64,30 @@ impl Config {
         self.hooks.iter().any(|hook| hook.transport.is_behind_proxy())
     }
 
-    fn of(document: &Value<'_>) -> Result<Self, ConfigError> {
+    /// Whether any hook asks for the time.
+    pub fn asks_for_time(&self) -> bool {
+        self.hooks.iter().any(|hook| hook.token.is_some())
+    }
+
+    fn of(document: &Value<'_>, env: Environment<'_>) -> Result<Self, ConfigError> {
         let root = Node::root(document);
-        if let Some(section) = LATER_SECTIONS.iter().find(|section| document.field(section).is_some()) {
-            return Err(ConfigError::new(section, "is not in this version; leave it out"));
-        }
         let fields = root.fields(SECTIONS, "an object with version, environment and hooks")?;
         fields.required("version", "1")?.whole_number(1, 1)?;
         let environment = fields.required("environment", "a name such as production")?.name()?;
+        let shared = Shared {
+            environment,
+            token: fields.optional("token").map(|node| Keys::parse(&node, env)).transpose()?.map(Arc::new),
+            confirm: fields.optional("confirm").map(|node| Provider::parse(&node)).transpose()?.map(Arc::new),
+            sign: fields.optional("sign").map(|node| Signer::parse(&node, env)).transpose()?.map(Arc::new),
+        };
         let hooks = fields.required("hooks", "a list of hooks")?;
         let mut loaded: Vec<Arc<Hook>> = Vec::new();
         for node in hooks.list("a list of hooks")? {
-            let hook = Hook::parse(&node)?;
+            let hook = Hook::parse(&node, &shared)?;
             if loaded.iter().any(|other| other.name == hook.name) {
                 return Err(node.clash("name", &hook.name));
             }
-            if loaded.iter().any(|other| other.path == hook.path) {
+            if loaded.iter().any(|other| other.meets(&hook)) {
                 return Err(node.clash("path", &hook.path));
             }
             loaded.push(Arc::new(hook));
@@ -73,7 +95,7 @@ impl Config {
         if loaded.is_empty() {
             return Err(hooks.wrong("at least one hook"));
         }
-        Ok(Self { environment, hooks: loaded })
+        Ok(Self { environment: shared.environment, hooks: loaded })
     }
 }
 
@@ -85,9 +107,4 @@ fn read_json(text: &[u8]) -> Result<Value<'_>, ConfigError> {
             _ => "is not JSON; write one JSON object",
         })
     })
-}
-
-/// For what the design of a later version has, and this one does not.
-pub(crate) fn not_in_this_version(node: &Node<'_>, right: &str) -> ConfigError {
-    node.because("is not in this version", right)
 }

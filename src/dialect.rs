@@ -23,6 +23,8 @@ pub struct Claim<'a> {
     pub kind: Kind,
     /// Why, where it failed or timed out.
     pub failure: Option<Failure>,
+    /// Where the result is, where it completed.
+    pub result_url: Option<&'a str>,
     /// What is not as documented.
     pub drift: Drift,
 }
@@ -57,6 +59,20 @@ impl Dialect {
     pub fn read<'a>(self, payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
         match self {
             Dialect::Veo3 => veo3::read(payload),
+        }
+    }
+
+    /// The path at which the provider's status API tells about a generation.
+    pub fn status_path(self, id: GenerationId) -> String {
+        match self {
+            Dialect::Veo3 => veo3::status_path(id),
+        }
+    }
+
+    /// The prompt of a payload, to which a token can be bound.
+    pub fn prompt<'a>(self, payload: &'a Value<'_>) -> Option<&'a str> {
+        match self {
+            Dialect::Veo3 => payload.field("prompt").and_then(Value::as_text),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The adapter: Envoy's callbacks into the core, the core's decisions into host calls. Nothing is decided here.
 
+mod ask;
 #[cfg(feature = "crash-test")]
 mod crash_test;
 mod log_line;
@@ -7,11 +8,14 @@ mod metrics;
 
 use crate::answer::{self, Answers};
 use crate::config::Config;
+use crate::confirm::Outcome;
 use crate::event::GenerationId;
+use crate::head::{Ending, Head, Hop};
 use crate::headers::Headers;
 use crate::hook::Hook;
-use crate::policy::{self, Admitted, Delivery, Ending, Head, Hop, Refusal, Verdict};
+use crate::policy::{self, Admitted, Delivery, Judged, Refusal, Verdict};
 use crate::{Reason, clean, forward};
+use ask::{Asked, Calls};
 use log_line::{LeftOut, LogLines};
 use metrics::Metrics;
 use proxy_wasm::hostcalls;
@@ -20,7 +24,7 @@ use proxy_wasm::types::{Action, Bytes, ContextType, LogLevel};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
@@ -37,6 +41,7 @@ struct Gate {
     config: Config,
     metrics: RefCell<Metrics>,
     log: RefCell<LogLines>,
+    calls: Rc<Calls>,
 }
 
 impl Context for Root {}
@@ -49,11 +54,12 @@ impl RootContext for Root {
             return false;
         }
         let bytes = self.get_plugin_configuration().unwrap_or_default();
-        match Config::load(&bytes) {
+        match Config::load(&bytes, &|name| std::env::var(name).ok()) {
             Ok(config) => {
                 let metrics = RefCell::new(Metrics::new(&config.environment));
                 let log = RefCell::new(LogLines::new(&config.environment));
-                self.gate = Some(Rc::new(Gate { config, metrics, log }));
+                let calls = Rc::new(Calls::new());
+                self.gate = Some(Rc::new(Gate { config, metrics, log, calls }));
                 true
             }
             Err(error) => {
@@ -93,6 +99,8 @@ enum State {
     Fresh,
     /// The head is held until the body is judged.
     Held(Admitted),
+    /// The head and the whole body are held until the provider has answered.
+    Asking(Asked),
     /// Judged and gone on; its answer is to be judged as well.
     Released(Arc<Hook>),
     /// The answer goes to the client as it is: a refusal of ours, or a hook that only observes.
@@ -101,7 +109,29 @@ enum State {
     Replaced(String),
 }
 
-impl Context for Exchange {}
+impl Context for Exchange {
+    fn on_http_call_response(&mut self, _call: u32, headers: usize, body_size: usize, _trailers: usize) {
+        let (Some(gate), State::Asking(asked)) =
+            (self.gate.clone(), std::mem::replace(&mut self.state, State::Untouched))
+        else {
+            return;
+        };
+        // An answer that is cut, or larger than the host takes, comes without headers: to read one would trap.
+        let outcome = if headers == 0 {
+            Outcome::NoAnswer
+        } else {
+            let status = self.get_http_call_response_header_bytes(":status").unwrap_or_default();
+            let body = match body_size {
+                0 => None,
+                size => self.get_http_call_response_body(0, size.min(ask::MOST_ANSWER_BYTES)),
+            };
+            asked.read(&gate.calls, &status, &body.unwrap_or_default())
+        };
+        if self.conclude(&gate, asked, outcome) == Action::Continue {
+            self.resume_http_request();
+        }
+    }
+}
 
 impl HttpContext for Exchange {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
@@ -115,6 +145,10 @@ impl HttpContext for Exchange {
         for name in clean::head(&mut headers) {
             self.remove_http_request_header(&name);
         }
+        let path = headers.first(":path").to_vec();
+        if let Some(clean) = clean::path(&gate.config.hooks, &path) {
+            self.set_http_request_header_bytes(":path", Some(clean.as_bytes()));
+        }
         let source = self.get_property(vec!["source", "address"]);
         let peer = if gate.config.asks_for_peer() {
             // The direct peer is no Wasm property; a set_filter_state filter before this one provides it.
@@ -125,12 +159,13 @@ impl HttpContext for Exchange {
         let tls = self.get_property(vec!["connection", "tls_version"]);
         let head = Head {
             method: headers.first(":method"),
-            path: headers.first(":path"),
+            path: &path,
             headers: &headers,
             hop: if tls.is_some() { Hop::Tls } else { Hop::Plaintext },
             source: source.as_deref(),
             peer: peer.as_deref(),
             ending: if end_of_stream { Ending::Here } else { Ending::Later },
+            now: if gate.config.asks_for_time() { self.now() } else { 0 },
         };
         match policy::admit(&gate.config.hooks, &head) {
             Err(refusal) => self.refuse(&gate, &refusal),
@@ -161,7 +196,7 @@ impl HttpContext for Exchange {
         match too_large {
             Some(reason) => {
                 let judged = policy::give_up(admitted, reason);
-                self.settle(&gate, judged)
+                self.settle(&gate, judged, None)
             }
             None => self.finish(&gate, admitted, size),
         }
@@ -190,7 +225,7 @@ impl HttpContext for Exchange {
                 // The request is still held, so that its headers can still be set: for the access log.
                 self.set_http_request_header_bytes("blobgate-hook", Some(admitted.hook().name.as_bytes()));
                 gate.count_refusal(Some(admitted.hook()), reason);
-                gate.log_refusal(Some(admitted.hook()), reason, self.source_address().as_deref(), None);
+                gate.log_line("refused", Some(admitted.hook()), reason, self.source_address().as_deref(), None);
                 self.replace_answer(Err(reason), end_of_stream)
             }
             _ => Action::Continue,
@@ -221,32 +256,63 @@ impl Exchange {
     /// Judges the whole delivery. Its body is read once, here.
     fn finish(&mut self, gate: &Gate, admitted: Admitted, size: usize) -> Action {
         let body = if size == 0 { None } else { self.get_http_request_body(0, size) };
-        let judged = policy::accept(admitted, &body.unwrap_or_default());
-        self.settle(gate, judged)
+        let body = body.unwrap_or_default();
+        let judged = policy::accept(admitted, &body);
+        self.settle(gate, judged, Some(body))
     }
 
-    fn settle(&mut self, gate: &Gate, judged: Result<Delivery, Refusal>) -> Action {
+    /// `body` is there where all of it has come.
+    fn settle(&mut self, gate: &Gate, judged: Judged, body: Option<Bytes>) -> Action {
         match judged {
-            Ok(delivery) => self.forward(gate, &delivery),
-            Err(refusal) => self.refuse(gate, &refusal),
+            Judged::Forward(delivery) => self.forward(gate, &delivery, body.as_deref()),
+            Judged::Refuse(refusal) => self.refuse(gate, &refusal),
+            Judged::Ask(question) => {
+                let asked = Asked::new(question, body.unwrap_or_default());
+                match asked.start(&gate.calls, self) {
+                    Ok(asked) => {
+                        self.state = State::Asking(asked);
+                        Action::Pause
+                    }
+                    Err((asked, outcome)) => self.conclude(gate, asked, outcome),
+                }
+            }
         }
+    }
+
+    fn conclude(&mut self, gate: &Gate, asked: Asked, outcome: Outcome) -> Action {
+        let (question, body) = asked.into_parts();
+        gate.metrics.borrow_mut().count_confirm(&question.hook().name, outcome);
+        let judged = policy::conclude(question, outcome);
+        self.settle(gate, judged, Some(body))
     }
 
     /// Sets the headers, upon which the host chooses the route again, and lets the request go on.
-    fn forward(&mut self, gate: &Gate, delivery: &Delivery) -> Action {
+    fn forward(&mut self, gate: &Gate, delivery: &Delivery, body: Option<&[u8]>) -> Action {
         for (name, value) in forward::headers(delivery) {
             self.set_http_request_header_bytes(name, Some(value.as_bytes()));
         }
+        let hook = delivery.hook();
+        if let (Some(signer), Some(body)) = (&hook.sign, body) {
+            for (name, value) in signer.headers(hook.dialect, delivery.event(), body, self.now()) {
+                self.set_http_request_header_bytes(name, Some(value.as_bytes()));
+            }
+        }
         gate.metrics.borrow_mut().count_delivery(delivery);
         self.state = match delivery.verdict() {
-            Verdict::Accepted => State::Released(Arc::clone(delivery.hook())),
+            Verdict::Accepted => State::Released(Arc::clone(hook)),
+            Verdict::Quarantined => {
+                let source = self.source_address();
+                let reason = delivery.reason().unwrap_or(Reason::NotJudged);
+                gate.log_line("quarantined", Some(hook), reason, source.as_deref(), delivery.generation_id());
+                State::Released(Arc::clone(hook))
+            }
             Verdict::Observed => State::Untouched,
         };
         Action::Continue
     }
 
     fn refuse(&mut self, gate: &Gate, refusal: &Refusal) -> Action {
-        let Refusal { hook, reason, generation_id } = refusal;
+        let Refusal { hook, reason, generation_id, token } = refusal;
         // For the access log alone: a refused request goes nowhere.
         if let Some(hook) = hook {
             self.set_http_request_header_bytes("blobgate-hook", Some(hook.name.as_bytes()));
@@ -254,8 +320,11 @@ impl Exchange {
         if let Some(id) = generation_id {
             self.set_http_request_header_bytes("blobgate-generation-id", Some(id.to_string().as_bytes()));
         }
+        if let Some(hook) = hook {
+            gate.metrics.borrow_mut().count_token(hook, token);
+        }
         gate.count_refusal(hook.as_ref(), *reason);
-        gate.log_refusal(hook.as_ref(), *reason, self.source_address().as_deref(), *generation_id);
+        gate.log_line("refused", hook.as_ref(), *reason, self.source_address().as_deref(), *generation_id);
         self.state = State::Untouched;
         let mut headers = vec![("content-type", answer::PROBLEM_TYPE), ("blobgate-reason", reason.code())];
         if *reason == Reason::MethodNotAllowed {
@@ -330,6 +399,11 @@ impl Exchange {
                 == Some(b"request_overall_timeout")
     }
 
+    /// Seconds since the epoch, by the host's clock.
+    fn now(&self) -> u64 {
+        self.get_current_time().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    }
+
     fn source_address(&self) -> Option<Bytes> {
         self.get_property(vec!["source", "address"])
     }
@@ -340,16 +414,17 @@ impl Gate {
         self.metrics.borrow_mut().count_refusal(hook.map(|hook| &hook.name), reason);
     }
 
-    /// Writes the line of a refusal, unless this second has had its share of them.
-    fn log_refusal(
+    /// Writes the line of a refused or kept delivery, unless this second has had its share of them.
+    fn log_line(
         &self,
+        verdict: &str,
         hook: Option<&Arc<Hook>>,
         reason: Reason,
         source: Option<&[u8]>,
         generation_id: Option<GenerationId>,
     ) {
         let left_out =
-            self.log.borrow_mut().refused(hook.map(|hook| &*hook.name), reason, source, generation_id);
+            self.log.borrow_mut().write(verdict, hook.map(|hook| &*hook.name), reason, source, generation_id);
         if left_out == LeftOut::First {
             // Until their count is told. Only the root context of the SDK offers this call.
             let _ = hostcalls::set_tick_period(Duration::from_secs(1));

@@ -27,9 +27,17 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
     if !delivery.observed().is_empty() {
         set.push(("blobgate-observed", join(delivery.observed().iter().map(|reason| reason.code()))));
     }
+    about_proof(delivery, &mut set);
+    if let Some(id) = delivery.generation_id() {
+        set.push(("blobgate-generation-id", id.to_string().into()));
+    }
     if let Some(event) = delivery.event() {
-        set.push(("blobgate-event", event.kind.name().into()));
-        set.push(("blobgate-generation-id", event.generation_id.to_string().into()));
+        let name = match delivery.verdict() {
+            // No route leads to a service by what is only claimed.
+            Verdict::Quarantined => "blobgate-claimed-event",
+            Verdict::Accepted | Verdict::Observed => "blobgate-event",
+        };
+        set.push((name, event.kind.name().into()));
         set.push(("idempotency-key", event.idempotency_key(hook.dialect).into()));
         about_failure(event, &mut set);
         if !event.drift.is_empty() {
@@ -37,6 +45,16 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
         }
     }
     set
+}
+
+fn about_proof<'a>(delivery: &'a Delivery, set: &mut Vec<(&'static str, Cow<'a, str>)>) {
+    if !delivery.proofs().is_empty() {
+        set.push(("blobgate-proofs", join(delivery.proofs().iter().map(|proof| proof.name()))));
+    }
+    if let Some(claims) = delivery.token().claims() {
+        set.push(("blobgate-token-id", claims.id.as_str().into()));
+        set.extend(claims.job.as_deref().map(|job| ("blobgate-job", job.into())));
+    }
 }
 
 fn about_failure<'a>(event: &'a Event, set: &mut Vec<(&'static str, Cow<'a, str>)>) {

@@ -2,11 +2,14 @@
 
 use crate::Reason;
 use crate::answer::Answers;
-use crate::config::{ConfigError, Node, not_in_this_version};
+use crate::config::{ConfigError, Node, Shared};
+use crate::confirm::Provider;
 use crate::dialect::{Dialect, Schema};
-use crate::policy::Trust;
+use crate::sign::Signer;
 use crate::source::Source;
+use crate::token::Expected;
 use crate::transport::Transport;
+use crate::trust::Trust;
 use std::sync::Arc;
 
 /// One guarded path, complete in itself.
@@ -14,7 +17,7 @@ use std::sync::Arc;
 pub struct Hook {
     /// Its name in headers, logs and counters: `[a-z0-9-]{1,32}`.
     pub name: Arc<str>,
-    /// The path, matched exactly, without a query.
+    /// The path without a query, and without the token's segment.
     pub path: String,
     /// The shape of the payload.
     pub dialect: Dialect,
@@ -26,6 +29,14 @@ pub struct Hook {
     pub source: Source,
     /// Whose word counts.
     pub trust: Trust,
+    /// What is asked of a token, the last segment of the path, where the hook takes one.
+    pub token: Option<Expected>,
+    /// How the provider is asked, where the trust rule names its word.
+    pub confirm: Option<Arc<Provider>>,
+    /// What becomes of proven deliveries that are wrong.
+    pub quarantine: Quarantine,
+    /// Who signs what leaves.
+    pub sign: Option<Arc<Signer>>,
     /// What drift does.
     pub schema: Schema,
     /// What the sender hears of the upstream's answer.
@@ -47,6 +58,15 @@ pub enum Mode {
     Observe,
 }
 
+/// What becomes of a delivery that is proven, and wrong (`quarantine`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    /// It is forwarded as quarantined, and answered 200 once it is kept.
+    Route,
+    /// It is refused as a stranger's is.
+    None,
+}
+
 /// Whether one check refuses (`checks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -54,6 +74,8 @@ pub enum Check {
     Enforce,
     /// A flaw is named in `blobgate-observed`.
     Observe,
+    /// Nothing is checked. Only the prompt's check can be off.
+    Off,
 }
 
 /// The checks that can be set one by one.
@@ -61,15 +83,42 @@ pub enum Check {
 pub struct Checks {
     /// The allowlist.
     pub source: Check,
+    /// The trust rule.
+    pub trust: Check,
+    /// The prompt that a token is bound to.
+    pub prompt: Check,
 }
 
-/// The hook of a path. Whatever follows `?` is ignored.
+/// The hook of a path, and the token in it. Whatever follows `?` is ignored.
+///
+/// A hook that takes a token is found without one as well: that is a missing token, not an unknown hook.
 ///
 /// # Errors
 /// [`Reason::UnknownHook`].
-pub fn find<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Result<&'h Arc<Hook>, Reason> {
+pub fn find<'h, 'p>(
+    hooks: &'h [Arc<Hook>],
+    path: &'p [u8],
+) -> Result<(&'h Arc<Hook>, Option<&'p [u8]>), Reason> {
     let path = path.split(|byte| *byte == b'?').next().unwrap_or(path);
-    hooks.iter().find(|hook| hook.path.as_bytes() == path).ok_or(Reason::UnknownHook)
+    let under = |hook: &'h Arc<Hook>| {
+        let rest = path.strip_prefix(hook.path.as_bytes())?;
+        match (rest, &hook.token) {
+            ([], _) | ([b'/'], Some(_)) => Some((hook, None)),
+            ([b'/', segment @ ..], Some(_)) if !segment.contains(&b'/') => Some((hook, Some(segment))),
+            _ => None,
+        }
+    };
+    hooks.iter().find_map(under).ok_or(Reason::UnknownHook)
+}
+
+/// The path to go on with, where `path` can hold a token: nothing may see it that comes after.
+pub fn without_token<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h str> {
+    let takes = |hook: &&Arc<Hook>| hook.token.is_some() && is_at_or_under(path, &hook.path);
+    hooks.iter().find(takes).map(|hook| hook.path.as_str()).filter(|clean| clean.as_bytes() != path)
+}
+
+fn is_at_or_under(path: &[u8], base: &str) -> bool {
+    path.strip_prefix(base.as_bytes()).is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b'?')))
 }
 
 /// The largest `max_body_bytes`: below the 1 MiB that Envoy buffers of a request by default, past which it answers
@@ -103,17 +152,38 @@ const KEYS: &[&str] = &[
 ];
 
 impl Hook {
-    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(node: &Node<'_>, shared: &Shared) -> Result<Self, ConfigError> {
         let fields =
             node.fields(KEYS, "a hook: an object with name, path, dialect, source, trust and more")?;
-        let name = fields.required("name", "a name such as veo3")?.name()?.into();
-        let path = parse_path(&fields.required("path", "a path such as /webhook")?)?;
+        let name: Arc<str> = fields.required("name", "a name such as veo3")?.name()?.into();
+        let path_node = fields.required("path", "a path such as /webhook")?;
+        let (path, takes_token) = parse_path(&path_node)?;
         let dialect = Dialect::parse(&fields.required("dialect", "veo3")?)?;
         let source = Source::parse(&fields.required("source", "a list of addresses and ranges, or any")?)?;
-        let trust = Trust::parse(&fields.required("trust", "open")?)?;
+        let trust_node = fields.required("trust", "open, {any_of: [...]} or {all_of: [...]}")?;
+        let trust = Trust::parse(&trust_node)?;
+        let token = match (trust.names_token(), takes_token, &shared.token) {
+            (true, true, Some(keys)) => Some(Expected {
+                keys: Arc::clone(keys),
+                audience: format!("{}/{name}", shared.environment),
+            }),
+            (false, false, _) => None,
+            (true, true, None) => return Err(trust_node.because("names token", "a section token with its keys")),
+            (true, false, _) => return Err(path_node.because("takes no token, and trust names one", "it with /{token} at the end")),
+            (false, true, _) => return Err(path_node.because("takes a token, and trust names none", "it without {token}")),
+        };
+        let confirm = match (trust.names_confirmed(), &shared.confirm) {
+            (true, None) => return Err(trust_node.because("names confirmed", "a section confirm with a cluster")),
+            (true, Some(provider)) => Some(Arc::clone(provider)),
+            (false, _) => None,
+        };
+        let quarantine_node = fields.required("quarantine", "route or none")?;
+        let quarantine = Quarantine::parse(&quarantine_node)?;
+        if quarantine == Quarantine::Route && trust == Trust::Open {
+            return Err(quarantine_node.because("keeps what is proven, and trust is open", "none"));
+        }
         let only = |key, word| fields.required(key, word).and_then(|node| only_word(&node, word));
         only("result_url", "any")?;
-        only("quarantine", "none")?;
         let size = |key, least, most, default| match fields.optional(key) {
             Some(node) => node.whole_number(least, most),
             None => Ok(default),
@@ -128,12 +198,24 @@ impl Hook {
                 .map_or(Ok(Transport::TlsHere), |n| Transport::parse(&n))?,
             source,
             trust,
+            token,
+            confirm,
+            quarantine,
+            sign: shared.sign.clone(),
             schema: fields.optional("schema").map_or(Ok(Schema::Tolerant), |node| Schema::parse(&node))?,
             answers: fields.optional("answers").map_or(Ok(Answers::Status), |node| Answers::parse(&node))?,
             max_body_bytes: size("max_body_bytes", LEAST_BODY_BYTES, MOST_BODY_BYTES, DEFAULT_BODY_BYTES)?,
             max_depth: size("max_depth", LEAST_DEPTH, MOST_DEPTH, DEFAULT_DEPTH)?,
-            checks: fields.optional("checks").map_or(Ok(Checks::ENFORCED), |node| Checks::parse(&node))?,
+            checks: fields.optional("checks").map_or(Ok(Checks::DEFAULT), |node| Checks::parse(&node))?,
         })
+    }
+}
+
+impl Hook {
+    /// Whether one path could belong to both.
+    pub(crate) fn meets(&self, other: &Hook) -> bool {
+        let under = |path: &str, hook: &Hook| hook.token.is_some() && is_at_or_under(path.as_bytes(), &hook.path);
+        self.path == other.path || under(&self.path, other) || under(&other.path, self)
     }
 }
 
@@ -143,8 +225,14 @@ impl Mode {
     }
 }
 
+impl Quarantine {
+    fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        node.one_of(&[("route", Quarantine::Route), ("none", Quarantine::None)])
+    }
+}
+
 impl Checks {
-    const ENFORCED: Self = Self { source: Check::Enforce };
+    const DEFAULT: Self = Self { source: Check::Enforce, trust: Check::Enforce, prompt: Check::Off };
 
     fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         let fields = node.fields(
@@ -152,20 +240,19 @@ impl Checks {
             "an object with some of source, result_url, trust and prompt",
         )?;
         let check = |key: &str| fields.optional(key).map_or(Ok(Check::Enforce), |node| Check::parse(&node));
-        // Nothing that these two could observe loads in this version, so that their setting has no effect yet.
+        // Nothing that this one could observe loads in this version, so that its setting has no effect yet.
         check("result_url")?;
-        check("trust")?;
-        match fields.optional("prompt") {
+        let prompt = match fields.optional("prompt") {
             // Unquoted, YAML's `off` arrives as the boolean false.
-            Some(node) if node.as_text() != Some("off") && !node.is_false() => {
-                return Err(match Check::parse(&node) {
-                    Ok(_) => not_in_this_version(&node, "off"),
-                    Err(_) => node.wrong("off"),
-                });
-            }
-            _ => {}
-        }
-        Ok(Self { source: check("source")? })
+            Some(node) if node.is_false() => Check::Off,
+            Some(node) => node.one_of(&[
+                ("enforce", Check::Enforce),
+                ("observe", Check::Observe),
+                ("off", Check::Off),
+            ])?,
+            None => Check::Off,
+        };
+        Ok(Self { source: check("source")?, trust: check("trust")?, prompt })
     }
 }
 
@@ -177,16 +264,18 @@ impl Check {
 
 /// The keys of which one value loads so far.
 fn only_word(node: &Node<'_>, word: &str) -> Result<(), ConfigError> {
-    if node.as_text() == Some(word) { Ok(()) } else { Err(not_in_this_version(node, word)) }
+    if node.as_text() == Some(word) { Ok(()) } else { Err(node.because("is not in this version", word)) }
 }
 
-/// Plain segments only: what Envoy's path normalisation, a proxy or a human could read in two ways does not load.
-fn parse_path(node: &Node<'_>) -> Result<String, ConfigError> {
-    const RIGHT: &str = "a path such as /webhook: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
-    let path = node.text(RIGHT)?;
-    if path.contains(['{', '}']) {
-        return Err(not_in_this_version(node, "a path without {token}"));
-    }
+/// The path before a `{token}`, and whether there is one. Plain segments only: what Envoy's path normalisation, a proxy
+/// or a human could read in two ways does not load.
+fn parse_path(node: &Node<'_>) -> Result<(String, bool), ConfigError> {
+    const RIGHT: &str = "a path such as /webhook or /hooks/veo3/{token}: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
+    let text = node.text(RIGHT)?;
+    let (path, takes_token) = match text.strip_suffix("/{token}") {
+        Some(path) => (path, true),
+        None => (text, false),
+    };
     let is_plain = |segment: &str| {
         !segment.is_empty()
             && segment != "."
@@ -194,7 +283,7 @@ fn parse_path(node: &Node<'_>) -> Result<String, ConfigError> {
             && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b))
     };
     match path.strip_prefix('/') {
-        Some(segments) if segments.split('/').all(is_plain) => Ok(path.to_owned()),
+        Some(segments) if segments.split('/').all(is_plain) => Ok((path.to_owned(), takes_token)),
         _ => Err(node.wrong(RIGHT)),
     }
 }

@@ -1,24 +1,31 @@
 //! Blobgate decides on one webhook delivery at a time: encrypted, from an allowed place, well-formed, authentic?
 //!
 //! The stages, in the order in which [`policy`] runs them, are a file each:
-//! [`clean`], [`hook`], [`transport`], [`source`], [`request`], [`json`], [`dialect`], [`event`], [`forward`].
+//! [`clean`], [`hook`], [`transport`], [`source`], [`request`], [`token`], [`json`], [`dialect`], [`event`], [`confirm`],
+//! [`forward`]. Whose word counts is [`trust`].
 //! Everything here is a pure function of its arguments; `filter`, compiled for WebAssembly only, is the one place
 //! that talks to Envoy.
 
 pub mod answer;
 pub mod clean;
 pub mod config;
+pub mod confirm;
 pub mod dialect;
 pub mod event;
 pub mod forward;
+pub mod head;
 pub mod headers;
 pub mod hook;
 pub mod json;
 pub mod policy;
 pub mod reason;
 pub mod request;
+mod secret;
+pub mod sign;
 pub mod source;
+pub mod token;
 pub mod transport;
+pub mod trust;
 
 #[cfg(target_family = "wasm")]
 mod filter;

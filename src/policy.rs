@@ -1,60 +1,98 @@
-//! The whole policy: [`admit`] judges the head, [`accept`] the whole delivery. Pure: everything is an argument.
+//! The whole policy: [`admit`] judges the head, [`accept`] the whole delivery, [`conclude`] what the provider was asked
+//! about. Pure: everything is an argument.
 
-use crate::config::{ConfigError, Node, not_in_this_version};
+use crate::confirm::Outcome;
 use crate::dialect::Unfit;
 use crate::event::{self, Event, GenerationId};
-use crate::headers::Headers;
-use crate::hook::{self, Check, Hook, Mode};
+use crate::head::Head;
+use crate::hook::{self, Check, Hook, Mode, Quarantine};
 use crate::request::ContentType;
+use crate::token::{self, Token};
+use crate::trust::{Payload, Step};
 use crate::{Reason, json, request, source, transport};
 use std::sync::Arc;
 
 /// Judges the head of a delivery, after [`crate::clean`].
 ///
 /// # Errors
-/// A [`Refusal`] with the first flaw in stage order. A hook in observe mode refuses nothing: there the flaw goes
-/// with the delivery.
+/// A [`Refusal`] with the first flaw in stage order, where no proof can turn it into "kept" any more. A hook in observe
+/// mode refuses nothing: there the flaw goes with the delivery.
 pub fn admit(hooks: &[Arc<Hook>], head: &Head<'_>) -> Result<Admitted, Refusal> {
-    let hook =
-        hook::find(hooks, head.path).map_err(|reason| Refusal { hook: None, reason, generation_id: None })?;
-    let mut observed = Vec::new();
-    let flaw = check_head(hook, head, &mut observed).err();
-    let content_type = request::content_type(head);
-    let admitted = Admitted { hook: Arc::clone(hook), flaw, observed, content_type };
-    match (flaw, hook.mode) {
-        (Some(reason), Mode::Enforce) => Err(admitted.refuse(reason, None)),
-        _ => Ok(admitted),
+    let (hook, token) = hook::find(hooks, head.path).map_err(Refusal::unknown_hook)?;
+    let mut admitted = Admitted {
+        hook: Arc::clone(hook),
+        flaw: None,
+        token: token::check(hook.token.as_ref(), token, head.now),
+        observed: Vec::new(),
+        content_type: request::content_type(head),
+    };
+    let checked = check_head(head, &mut admitted);
+    if hook.mode == Mode::Observe {
+        admitted.flaw = admitted.flaw.or(checked.err());
+        return Ok(admitted);
+    }
+    let proven = admitted.token.claims().is_some();
+    match (checked, admitted.flaw) {
+        // Whoever it is: what ends it here cannot be held. A stranger hears what was wrong before that.
+        (Err(end), flaw) => Err(admitted.refuse(flaw.filter(|_| !proven).unwrap_or(end), None)),
+        (Ok(()), _) if hook.trust.can_prove(hook.checks.trust, &admitted.token) => Ok(admitted),
+        (Ok(()), Some(flaw)) => Err(admitted.refuse(flaw, None)),
+        (Ok(()), None) => match admitted.token.flaw() {
+            Some(flaw) if hook.trust.needs_token() && hook.checks.trust == Check::Enforce => {
+                Err(admitted.refuse(flaw, None))
+            }
+            _ => Ok(admitted),
+        },
     }
 }
 
-fn check_head(hook: &Hook, head: &Head<'_>, observed: &mut Vec<Reason>) -> Result<(), Reason> {
+/// Notes the first flaw of the head. `Err` is what ends a delivery whoever sent it.
+fn check_head(head: &Head<'_>, admitted: &mut Admitted) -> Result<(), Reason> {
+    let hook = &admitted.hook;
     transport::check(&hook.transport, head)?;
-    apply(hook.checks.source, source::check(&hook.source, &hook.transport, head), observed)?;
-    request::check(hook.max_body_bytes, head)
-}
-
-/// Judges the whole delivery once its last byte is there.
-///
-/// # Errors
-/// A [`Refusal`] with the first flaw in stage order, unless the hook is in observe mode.
-pub fn accept(admitted: Admitted, body: &[u8]) -> Result<Delivery, Refusal> {
-    match (admitted.hook.mode, check_body(&admitted, body)) {
-        (Mode::Enforce, Ok(event)) => Ok(admitted.deliver(Verdict::Accepted, None, Some(event))),
-        (Mode::Enforce, Err(unfit)) => Err(admitted.refuse(unfit.reason, unfit.generation_id)),
-        (Mode::Observe, judged) => {
-            let (event, flaw) = match judged {
-                Ok(event) => (Some(event), None),
-                Err(unfit) => (unfit.event, Some(unfit.reason)),
-            };
-            let reason = admitted.flaw.or(flaw);
-            Ok(admitted.deliver(Verdict::Observed, reason, event))
+    let source = source::check(&hook.source, &hook.transport, head);
+    admitted.flaw = apply(hook.checks.source, source, &mut admitted.observed).err();
+    match request::check(hook.max_body_bytes, head) {
+        Err(end @ (Reason::MethodNotAllowed | Reason::BodyTooLarge)) => Err(end),
+        checked => {
+            admitted.flaw = admitted.flaw.or(checked.err());
+            Ok(())
         }
     }
 }
 
-fn check_body(admitted: &Admitted, body: &[u8]) -> Result<Event, Unfit> {
+/// Judges the whole delivery once its last byte is there.
+pub fn accept(mut admitted: Admitted, body: &[u8]) -> Judged {
+    if let Err(reason) = check_size(&admitted, body.len()) {
+        return give_up(admitted, reason);
+    }
+    let judged = check_body(&mut admitted, body);
+    let (event, id, flaw) = match judged {
+        Ok(event) => (Some(event), None, None),
+        Err(unfit) => (unfit.event, unfit.generation_id, Some(unfit.reason)),
+    };
+    let whole = Whole { first: admitted.flaw.or(flaw), late: flaw, event, id, admitted };
+    let Admitted { hook, token, .. } = &whole.admitted;
+    match (hook.mode, hook.checks.trust) {
+        (Mode::Observe, _) => whole.observe(),
+        (Mode::Enforce, Check::Enforce) => {
+            let step = hook.trust.judge(token, whole.payload(), whole.kept());
+            whole.step(step, Confirmed::No)
+        }
+        (Mode::Enforce, _) => whole.trust_observed(),
+    }
+}
+
+/// Ends a delivery that the provider was asked about.
+pub fn conclude(question: Question, outcome: Outcome) -> Judged {
+    let Question(whole) = question;
+    let Admitted { hook, token, .. } = &whole.admitted;
+    let step = hook.trust.conclude(token, whole.payload(), whole.kept(), outcome.answer());
+    whole.step(step, if outcome == Outcome::Confirmed { Confirmed::Yes } else { Confirmed::No })
+}
+
+fn check_body(admitted: &mut Admitted, body: &[u8]) -> Result<Event, Unfit> {
     let hook = &admitted.hook;
-    check_size(admitted, body.len())?;
     if body.is_empty() {
         return Err(Reason::BodyMissing.into());
     }
@@ -62,12 +100,24 @@ fn check_body(admitted: &Admitted, body: &[u8]) -> Result<Event, Unfit> {
     let mut claim = hook.dialect.read(&payload)?;
     claim.drift.expect("content-type", admitted.content_type != ContentType::Other);
     let drifted = hook.schema.check(&claim.drift).err();
-    match (event::check(claim), drifted) {
-        (Ok(event), None) => Ok(event),
-        (Ok(event), Some(reason)) => {
-            Err(Unfit { reason, generation_id: Some(event.generation_id), event: Some(event) })
-        }
-        (Err(unfit), drifted) => Err(Unfit { reason: drifted.unwrap_or(unfit.reason), ..unfit }),
+    let event = event::check(claim).map_err(|unfit| Unfit { reason: drifted.unwrap_or(unfit.reason), ..unfit })?;
+    let prompt = check_prompt(hook, &admitted.token, hook.dialect.prompt(&payload));
+    let bound = apply(hook.checks.prompt, prompt, &mut admitted.observed).err();
+    match drifted.or(bound) {
+        None => Ok(event),
+        Some(reason) => Err(Unfit { reason, generation_id: Some(event.generation_id), event: Some(event) }),
+    }
+}
+
+/// The prompt is the one that the token is bound to, if it is.
+fn check_prompt(hook: &Hook, token: &Token, prompt: Option<&str>) -> Result<(), Reason> {
+    let bound = token.claims().and_then(|claims| claims.prompt_hash.as_ref());
+    match bound {
+        Some(hash) if hook.checks.prompt != Check::Off => match prompt {
+            Some(prompt) if token::digest(prompt.as_bytes()) == *hash => Ok(()),
+            _ => Err(Reason::TokenMismatch),
+        },
+        _ => Ok(()),
     }
 }
 
@@ -79,15 +129,16 @@ pub fn check_size(admitted: &Admitted, so_far: usize) -> Result<(), Reason> {
     if so_far <= admitted.hook.max_body_bytes { Ok(()) } else { Err(Reason::BodyTooLarge) }
 }
 
-/// Ends a delivery that is not read to its end.
-///
-/// # Errors
-/// A [`Refusal`] with the first flaw, unless the hook is in observe mode.
-pub fn give_up(admitted: Admitted, reason: Reason) -> Result<Delivery, Refusal> {
-    let reason = admitted.flaw.unwrap_or(reason);
+/// Ends a delivery that is not read to its end: nobody's can be held.
+pub fn give_up(admitted: Admitted, reason: Reason) -> Judged {
+    let proven = admitted.token.claims().is_some();
+    let heard = admitted.flaw.filter(|_| !proven).unwrap_or(reason);
     match admitted.hook.mode {
-        Mode::Enforce => Err(admitted.refuse(reason, None)),
-        Mode::Observe => Ok(admitted.deliver(Verdict::Observed, Some(reason), None)),
+        Mode::Enforce => Judged::Refuse(admitted.refuse(heard, None)),
+        Mode::Observe => {
+            let first = admitted.flaw.or(Some(reason));
+            Whole { first, late: None, event: None, id: None, admitted }.observe()
+        }
     }
 }
 
@@ -102,64 +153,24 @@ fn apply(check: Check, judged: Result<(), Reason>, observed: &mut Vec<Reason>) -
     }
 }
 
-/// What the gate knows of a request before its body.
-#[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
-    /// `:method`.
-    pub method: &'a [u8],
-    /// `:path`, with its query.
-    pub path: &'a [u8],
-    /// Every header, cleaned.
-    pub headers: &'a Headers,
-    /// Whether this hop is encrypted.
-    pub hop: Hop,
-    /// Envoy's `source.address`, with its port.
-    pub source: Option<&'a [u8]>,
-    /// The direct peer's address, without a port. Only a hook behind a proxy asks for it.
-    pub peer: Option<&'a [u8]>,
-    /// Whether a body follows.
-    pub ending: Ending,
-}
-
-/// How the request reached this Envoy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hop {
-    /// Over TLS.
-    Tls,
-    /// In plaintext.
-    Plaintext,
-}
-
-/// Where the request ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// With its head.
-    Here,
-    /// After a body or trailers.
-    Later,
-}
-
-/// Whose word counts (`trust`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// Nobody proves anything: whoever passes the other checks is believed.
-    Open,
-}
-
-impl Trust {
-    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        match node.as_text() {
-            Some("open") => Ok(Trust::Open),
-            _ => Err(not_in_this_version(node, "open")),
-        }
-    }
+/// What became of a delivery.
+#[derive(Debug)]
+pub enum Judged {
+    /// It goes on.
+    Forward(Delivery),
+    /// It goes nowhere.
+    Refuse(Refusal),
+    /// The provider has to be asked first.
+    Ask(Question),
 }
 
 /// A head that may be followed by a body: the only way to have a body judged.
 #[derive(Debug)]
 pub struct Admitted {
     hook: Arc<Hook>,
+    /// The first flaw of the head, the token's aside.
     flaw: Option<Reason>,
+    token: Token,
     observed: Vec<Reason>,
     content_type: ContentType,
 }
@@ -170,13 +181,131 @@ impl Admitted {
         &self.hook
     }
 
-    fn deliver(self, verdict: Verdict, reason: Option<Reason>, event: Option<Event>) -> Delivery {
-        let Self { hook, observed, content_type, .. } = self;
-        Delivery { hook, verdict, reason, event, observed, content_type }
+    /// What its token is worth.
+    pub fn token(&self) -> &Token {
+        &self.token
     }
 
-    fn refuse(&self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
-        Refusal { hook: Some(Arc::clone(&self.hook)), reason, generation_id }
+    fn refuse(self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
+        Refusal { hook: Some(self.hook), reason, generation_id, token: self.token }
+    }
+}
+
+/// A delivery that was read to its end, and what was found.
+#[derive(Debug)]
+struct Whole {
+    admitted: Admitted,
+    event: Option<Event>,
+    id: Option<GenerationId>,
+    /// The first flaw, the token's aside.
+    first: Option<Reason>,
+    /// The first flaw of the body.
+    late: Option<Reason>,
+}
+
+impl Whole {
+    fn payload(&self) -> Payload {
+        match (self.first, &self.event) {
+            (None, _) => Payload::Fine,
+            (Some(flaw), Some(_)) => Payload::Flawed(flaw),
+            (Some(flaw), None) => Payload::Unreadable(flaw),
+        }
+    }
+
+    /// The first flaw in stage order, the token's included where the rule names it.
+    fn kept(&self) -> Option<Reason> {
+        let Admitted { hook, flaw, token, .. } = &self.admitted;
+        let token = if hook.trust.names_token() { token.flaw() } else { None };
+        flaw.or(token).or(self.late)
+    }
+
+    fn step(mut self, step: Step, confirmed: Confirmed) -> Judged {
+        match (step, self.admitted.hook.quarantine) {
+            (Step::Accept, _) => self.deliver(Verdict::Accepted, None, confirmed),
+            (Step::Keep(reason), Quarantine::Route) => {
+                self.deliver(Verdict::Quarantined, Some(reason), confirmed)
+            }
+            (Step::Keep(reason), Quarantine::None) | (Step::Refuse(reason), _) => {
+                let id = self.event.take().map(|event| event.generation_id).or(self.id);
+                Judged::Refuse(self.admitted.refuse(reason, id))
+            }
+            (Step::Ask, _) => Judged::Ask(Question(self)),
+        }
+    }
+
+    /// The trust rule only leaves its mark. A flaw is still one, and kept where the token holds.
+    fn trust_observed(mut self) -> Judged {
+        self.mark_token();
+        let step = match (self.first, self.admitted.token.claims()) {
+            (None, _) => Step::Accept,
+            (Some(flaw), Some(_)) => Step::Keep(flaw),
+            (Some(flaw), None) => Step::Refuse(flaw),
+        };
+        self.step(step, Confirmed::No)
+    }
+
+    fn mark_token(&mut self) {
+        let Admitted { hook, token, observed, .. } = &mut self.admitted;
+        if hook.trust.names_token() {
+            observed.extend(token.flaw());
+        }
+    }
+
+    /// The hook only observes: whatever it is, it goes on, with the reason that it would have had. The provider is not
+    /// asked, so that what it would have decided leaves none.
+    fn observe(mut self) -> Judged {
+        let reason = match self.admitted.hook.checks.trust {
+            Check::Enforce if self.admitted.hook.trust.needs_token() => self.kept(),
+            Check::Enforce => self.first,
+            Check::Observe | Check::Off => {
+                self.mark_token();
+                self.first
+            }
+        };
+        self.deliver(Verdict::Observed, reason, Confirmed::No)
+    }
+
+    fn deliver(self, verdict: Verdict, reason: Option<Reason>, confirmed: Confirmed) -> Judged {
+        let Self { admitted, event, id, .. } = self;
+        let Admitted { hook, token, observed, content_type, .. } = admitted;
+        let token_held = matches!(token, Token::Good(_)).then_some(Proof::Token);
+        let confirmed = (confirmed == Confirmed::Yes).then_some(Proof::Confirmed);
+        let proofs = token_held.into_iter().chain(confirmed).collect();
+        let generation_id = event.as_ref().map(|event| event.generation_id).or(id);
+        Judged::Forward(Delivery {
+            hook,
+            verdict,
+            reason,
+            event,
+            generation_id,
+            observed,
+            content_type,
+            token,
+            proofs,
+        })
+    }
+}
+
+/// Whether the provider said the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Confirmed {
+    No,
+    Yes,
+}
+
+/// A delivery that waits for the provider's word.
+#[derive(Debug)]
+pub struct Question(Whole);
+
+impl Question {
+    /// The hook that it came to.
+    pub fn hook(&self) -> &Arc<Hook> {
+        self.0.admitted.hook()
+    }
+
+    /// What the provider is asked about.
+    pub fn event(&self) -> Option<&Event> {
+        self.0.event.as_ref()
     }
 }
 
@@ -187,8 +316,11 @@ pub struct Delivery {
     verdict: Verdict,
     reason: Option<Reason>,
     event: Option<Event>,
+    generation_id: Option<GenerationId>,
     observed: Vec<Reason>,
     content_type: ContentType,
+    token: Token,
+    proofs: Vec<Proof>,
 }
 
 impl Delivery {
@@ -202,7 +334,7 @@ impl Delivery {
         self.verdict
     }
 
-    /// Why it would not have been accepted.
+    /// Why it is not accepted.
     pub fn reason(&self) -> Option<Reason> {
         self.reason
     }
@@ -210,6 +342,11 @@ impl Delivery {
     /// What it says, where that is readable.
     pub fn event(&self) -> Option<&Event> {
         self.event.as_ref()
+    }
+
+    /// The generation, where it is known.
+    pub fn generation_id(&self) -> Option<GenerationId> {
+        self.generation_id
     }
 
     /// What its head says that the body is.
@@ -221,6 +358,35 @@ impl Delivery {
     pub fn observed(&self) -> &[Reason] {
         &self.observed
     }
+
+    /// What its token is worth.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// What held.
+    pub fn proofs(&self) -> &[Proof] {
+        &self.proofs
+    }
+}
+
+/// What held: a value of `blobgate-proofs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The callback token.
+    Token,
+    /// The provider said the same.
+    Confirmed,
+}
+
+impl Proof {
+    /// The value in `blobgate-proofs`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Proof::Token => "token",
+            Proof::Confirmed => "confirmed",
+        }
+    }
 }
 
 /// How a forwarded delivery was judged: the value of `blobgate-verdict`.
@@ -228,6 +394,8 @@ impl Delivery {
 pub enum Verdict {
     /// Everything holds.
     Accepted,
+    /// Proven, and wrong.
+    Quarantined,
     /// The hook only observes.
     Observed,
 }
@@ -237,6 +405,7 @@ impl Verdict {
     pub const fn name(self) -> &'static str {
         match self {
             Verdict::Accepted => "accepted",
+            Verdict::Quarantined => "quarantined",
             Verdict::Observed => "observed",
         }
     }
@@ -251,26 +420,18 @@ pub struct Refusal {
     pub reason: Reason,
     /// The generation, once it is known.
     pub generation_id: Option<GenerationId>,
+    /// What its token is worth, for a counter.
+    pub token: Token,
+}
+
+impl Refusal {
+    fn unknown_hook(reason: Reason) -> Self {
+        Refusal { hook: None, reason, generation_id: None, token: Token::Absent }
+    }
 }
 
 impl From<Reason> for Unfit {
     fn from(reason: Reason) -> Self {
         Unfit { reason, generation_id: None, event: None }
-    }
-}
-
-#[cfg(test)]
-impl<'a> Head<'a> {
-    /// A head without a flaw, for tests to spoil.
-    pub(crate) fn of(headers: &'a Headers) -> Self {
-        Head {
-            method: b"POST",
-            path: b"/webhook",
-            headers,
-            hop: Hop::Tls,
-            source: Some(b"127.0.0.1:4000"),
-            peer: None,
-            ending: Ending::Later,
-        }
     }
 }

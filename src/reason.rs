@@ -55,6 +55,20 @@ reasons! {
     SchemaInvalid "schema-invalid" 422 "A field that decides something is missing or not as documented."
     /// Stage `event`.
     GenerationIdInvalid "generation-id-invalid" 422 "The generation id is not a UUID in its 8-4-4-4-12 form."
+    /// Stage `token`: there is none, and the rule wants one.
+    TokenMissing "token-missing" 401 "This webhook is called with the token of its URL."
+    /// Stage `token`: it is not ours. Why is nobody's business.
+    TokenInvalid "token-invalid" 401 "The token in the URL is not valid."
+    /// Stage `token`: authentic, and not now.
+    TokenExpired "token-expired" 401 "The token in the URL is not valid at this time."
+    /// Stage `token`: authentic, and for another hook or environment.
+    TokenAudience "token-audience" 401 "The token in the URL is for another webhook."
+    /// Stage `event`: the token is bound to another prompt.
+    TokenMismatch "token-mismatch" 401 "The token in the URL is for another generation."
+    /// Stage `confirm`: the provider says something else, or knows no such generation.
+    NotConfirmed "not-confirmed" 403 "The provider does not confirm this event."
+    /// Stage `confirm`: the provider cannot be asked now, or still works on it.
+    ConfirmUnavailable "confirm-unavailable" 503 "The provider could not be asked about this event."
     /// No body callback came before Envoy's own timeout: `allow_on_headers_stop_iteration` is not set.
     HostMisconfigured "host-misconfigured" 503 "The gate was loaded without the host flag that it needs."
     /// After release: anything but 2xx from the upstream or from Envoy's router.

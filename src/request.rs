@@ -1,7 +1,7 @@
 //! Stage 4: method, encoding and declared size.
 
 use crate::Reason;
-use crate::policy::{Ending, Head};
+use crate::head::{Ending, Head};
 
 /// Decides on the request line and the headers that decide something.
 ///

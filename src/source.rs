@@ -2,7 +2,7 @@
 
 use crate::Reason;
 use crate::config::{ConfigError, Node};
-use crate::policy::Head;
+use crate::head::Head;
 use crate::transport::Transport;
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, SocketAddr};

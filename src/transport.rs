@@ -2,7 +2,7 @@
 
 use crate::Reason;
 use crate::config::{ConfigError, Node};
-use crate::policy::{Head, Hop};
+use crate::head::{Head, Hop};
 use crate::source::Ranges;
 
 /// What a hook asks of the connection (`transport`).

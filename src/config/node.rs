@@ -2,6 +2,7 @@
 
 use crate::json::Value;
 use std::fmt;
+use std::time::Duration;
 
 /// Why a configuration does not load, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,17 @@ impl<'v> Node<'v> {
         Ok(items.iter().enumerate().map(node).collect())
     }
 
+    /// The entries of an object whose keys are names of the user's own.
+    pub(crate) fn entries(&self, right: &str) -> Result<Vec<(&'v str, Node<'v>)>, ConfigError> {
+        let Value::Object(fields) = self.value else {
+            return Err(self.wrong(right));
+        };
+        let node = |(key, value): &'v (std::borrow::Cow<'v, str>, Value<'v>)| {
+            (key.as_ref(), Node { path: join(&self.path, &shorten(key)), value })
+        };
+        Ok(fields.iter().map(node).collect())
+    }
+
     pub(crate) fn text(&self, right: &str) -> Result<&'v str, ConfigError> {
         self.value.as_text().ok_or_else(|| self.wrong(right))
     }
@@ -78,6 +90,22 @@ impl<'v> Node<'v> {
 
     pub(crate) fn is_false(&self) -> bool {
         matches!(self.value, Value::Bool(false))
+    }
+
+    pub(crate) fn is_true(&self) -> bool {
+        matches!(self.value, Value::Bool(true))
+    }
+
+    /// A length of time as Envoy writes it, `3s` or `0.25s`, within limits.
+    pub(crate) fn duration(&self, least: Duration, most: Duration) -> Result<Duration, ConfigError> {
+        let wrong = || self.wrong(&format!("a time from {}s to {}s", least.as_secs_f64(), most.as_secs_f64()));
+        let number = self.as_text().and_then(|text| text.strip_suffix('s')).ok_or_else(wrong)?;
+        if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return Err(wrong());
+        }
+        let seconds = number.parse().map_err(|_| wrong())?;
+        let duration = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+        if (least..=most).contains(&duration) { Ok(duration) } else { Err(wrong()) }
     }
 
     /// A word out of a list.
@@ -120,6 +148,11 @@ impl<'v> Node<'v> {
         ConfigError::new(&self.name_of_field(), format_args!("is {}; write {right}", show(self.value)))
     }
 
+    /// The key itself is not what would be right.
+    pub(crate) fn misnamed(&self, right: &str) -> ConfigError {
+        ConfigError::new(&self.name_of_field(), format_args!("has a key of another form; write {right}"))
+    }
+
     pub(crate) fn because(&self, why: &str, right: &str) -> ConfigError {
         ConfigError::new(
             &self.name_of_field(),
@@ -143,6 +176,14 @@ impl<'v> Fields<'v> {
     pub(crate) fn optional(&self, key: &str) -> Option<Node<'v>> {
         let (_, value) = self.fields.iter().find(|(name, _)| name == key)?;
         Some(Node { path: join(&self.path, key), value })
+    }
+
+    /// Refuses keys that mean nothing here.
+    pub(crate) fn none_of(&self, keys: &[&str], why: &str) -> Result<(), ConfigError> {
+        match keys.iter().find_map(|key| self.optional(key)) {
+            Some(node) => Err(ConfigError::new(&node.path, format_args!("is {why}"))),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn required(&self, key: &str, right: &str) -> Result<Node<'v>, ConfigError> {

@@ -81,7 +81,13 @@ pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
         _ => return Err(unfit()),
     };
     expect_common(payload, &mut drift);
-    Ok(Claim { generation_id: id, kind, failure, drift })
+    let result_url = if kind == Kind::Completed { text("video_url") } else { None };
+    Ok(Claim { generation_id: id, kind, failure, result_url, drift })
+}
+
+/// <https://docs.runblob.io/api-reference/veo3/status>
+pub fn status_path(id: GenerationId) -> String {
+    format!("/v1/veo/generations/{id}")
 }
 
 /// A URL with the scheme `https` and something after it, whatever it is.

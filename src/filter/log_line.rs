@@ -1,4 +1,4 @@
-//! One line per refusal, a few a second, and a count of the rest.
+//! One line per refused or kept delivery, a few a second, and a count of the rest.
 
 use crate::Reason;
 use crate::event::GenerationId;
@@ -34,8 +34,9 @@ impl LogLines {
 
     /// Writes a line such as `blobgate verdict=refused reason=source-denied hook=veo3 source=203.0.113.9 id=-
     /// environment=production`. It holds no header value, path or body.
-    pub(super) fn refused(
+    pub(super) fn write(
         &mut self,
+        verdict: &str,
         hook: Option<&str>,
         reason: Reason,
         source: Option<&[u8]>,
@@ -55,7 +56,7 @@ impl LogLines {
             let _ = write!(id, "{generation_id}");
         }
         log::warn!(
-            "blobgate verdict=refused reason={} hook={hook} source={source} id={id} environment={}",
+            "blobgate verdict={verdict} reason={} hook={hook} source={source} id={id} environment={}",
             reason.code(),
             self.environment,
         );

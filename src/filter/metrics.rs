@@ -1,8 +1,11 @@
 //! Counters. Labels are part of a counter's name, `.key=value`, and `stats_tags` in `envoy.yaml` takes them out.
 
 use crate::Reason;
+use crate::confirm::Outcome;
 use crate::event::Kind;
+use crate::hook::Hook;
 use crate::policy::{Delivery, Verdict};
+use crate::token::Token;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 use std::collections::BTreeMap;
@@ -21,6 +24,8 @@ enum Counter {
     Delivery { hook: Arc<str>, event: Option<Kind>, verdict: Option<Verdict>, reason: Option<Reason> },
     Drift { hook: Arc<str>, field: &'static str },
     Observed { hook: Arc<str>, reason: Reason },
+    Token { hook: Arc<str>, kid: Option<Arc<str>>, outcome: &'static str },
+    Confirm { hook: Arc<str>, outcome: Outcome },
 }
 
 impl Metrics {
@@ -34,6 +39,7 @@ impl Metrics {
     }
 
     pub(super) fn count_delivery(&mut self, delivery: &Delivery) {
+        self.count_token(delivery.hook(), delivery.token());
         let hook = &delivery.hook().name;
         for reason in delivery.observed() {
             self.add(Counter::Observed { hook: Arc::clone(hook), reason: *reason });
@@ -47,6 +53,19 @@ impl Metrics {
             verdict: Some(delivery.verdict()),
             reason: delivery.reason(),
         });
+    }
+
+    /// What the token of a delivery was worth, where its hook takes one. A `kid` is one of ours: a stranger's would
+    /// make counters without end.
+    pub(super) fn count_token(&mut self, hook: &Hook, token: &Token) {
+        if hook.token.is_some() {
+            let kid = token.claims().map(|claims| Arc::clone(&claims.kid));
+            self.add(Counter::Token { hook: Arc::clone(&hook.name), kid, outcome: token.outcome() });
+        }
+    }
+
+    pub(super) fn count_confirm(&mut self, hook: &Arc<str>, outcome: Outcome) {
+        self.add(Counter::Confirm { hook: Arc::clone(hook), outcome });
     }
 
     pub(super) fn count_refusal(&mut self, hook: Option<&Arc<str>>, reason: Reason) {
@@ -91,6 +110,16 @@ impl Counter {
                 name,
                 "blobgate_observed_total.environment={environment}.hook={hook}.reason={}",
                 reason.code(),
+            ),
+            Counter::Token { hook, kid, outcome } => write!(
+                name,
+                "blobgate_token_total.environment={environment}.hook={hook}.kid={}.outcome={outcome}",
+                kid.as_deref().unwrap_or("-"),
+            ),
+            Counter::Confirm { hook, outcome } => write!(
+                name,
+                "blobgate_confirm_total.environment={environment}.hook={hook}.outcome={}",
+                outcome.name(),
             ),
         };
         name

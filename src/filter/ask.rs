@@ -1,0 +1,174 @@
+//! Asking the provider: calls of one worker, and the rate that all workers of an Envoy share.
+
+use super::Exchange;
+use crate::confirm::{self, Outcome, Provider, budget};
+use crate::event::{Event, Failure};
+use crate::policy::Question;
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::Context;
+use proxy_wasm::types::{Bytes, Status};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Far more than the largest answer, a status with a prompt of 4,000 characters.
+pub(super) const MOST_ANSWER_BYTES: usize = 262_144;
+/// Calls in flight of one worker: more than a provider that answers in 100 ms is asked in a minute.
+const MOST_IN_FLIGHT: usize = 16;
+/// Below the 30 s after which the provider sends an event again.
+const REMEMBERED_FOR: Duration = Duration::from_secs(20);
+const MOST_REMEMBERED: usize = 1024;
+/// Another worker takes a call between reading and writing seldom, and never so often in a row.
+const TRIES: usize = 8;
+
+/// What the calls of one worker share.
+pub(super) struct Calls {
+    in_flight: Rc<Cell<usize>>,
+    /// Negative answers, and when they came.
+    denied: RefCell<BTreeMap<String, Instant>>,
+}
+
+/// A delivery that waits for the provider, or has waited.
+pub(super) struct Asked {
+    question: Question,
+    body: Bytes,
+    /// Given back when this is dropped: a client that leaves takes its exchange with it, and no answer comes.
+    slot: Option<Slot>,
+}
+
+struct Slot(Rc<Cell<usize>>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Calls {
+    pub(super) fn new() -> Self {
+        Self { in_flight: Rc::default(), denied: RefCell::default() }
+    }
+
+    fn slot(&self) -> Option<Slot> {
+        let in_flight = self.in_flight.get();
+        (in_flight < MOST_IN_FLIGHT).then(|| {
+            self.in_flight.set(in_flight.saturating_add(1));
+            Slot(Rc::clone(&self.in_flight))
+        })
+    }
+
+    fn remembers(&self, event: &Event) -> bool {
+        let denied = self.denied.borrow();
+        [unknown(event), claim(event)].iter().any(|key| {
+            denied.get(key).is_some_and(|since| since.elapsed() < REMEMBERED_FOR)
+        })
+    }
+
+    fn remember(&self, key: String) {
+        let mut denied = self.denied.borrow_mut();
+        if denied.len() >= MOST_REMEMBERED {
+            denied.retain(|_, since| since.elapsed() < REMEMBERED_FOR);
+        }
+        if denied.len() < MOST_REMEMBERED {
+            denied.insert(key, Instant::now());
+        }
+    }
+}
+
+/// Of a generation that there is not, nothing is asked again.
+fn unknown(event: &Event) -> String {
+    event.generation_id.to_string()
+}
+
+/// Of one that there is, another claim may be true.
+fn claim(event: &Event) -> String {
+    let code = event.failure.as_ref().and_then(|Failure { code, .. }| code.as_deref());
+    let (id, kind) = (event.generation_id, event.kind.name());
+    format!("{id} {kind} {} {}", event.result_url.as_deref().unwrap_or("-"), code.unwrap_or("-"))
+}
+
+impl Asked {
+    pub(super) fn new(question: Question, body: Bytes) -> Self {
+        Self { question, body, slot: None }
+    }
+
+    pub(super) fn into_parts(self) -> (Question, Bytes) {
+        (self.question, self.body)
+    }
+
+    /// Starts the call, or says why there is none.
+    pub(super) fn start(mut self, calls: &Calls, host: &Exchange) -> Result<Self, (Self, Outcome)> {
+        match self.dispatch(calls, host) {
+            Ok(slot) => {
+                self.slot = Some(slot);
+                Ok(self)
+            }
+            Err(outcome) => Err((self, outcome)),
+        }
+    }
+
+    fn dispatch(&self, calls: &Calls, host: &Exchange) -> Result<Slot, Outcome> {
+        let hook = Arc::clone(self.question.hook());
+        let (Some(provider), Some(event)) = (&hook.confirm, self.question.event()) else {
+            return Err(Outcome::NotStarted);
+        };
+        if calls.remembers(event) {
+            return Err(Outcome::Remembered);
+        }
+        let slot = calls.slot().ok_or(Outcome::InFlight)?;
+        take_from_budget(provider)?;
+        let path = hook.dialect.status_path(event.generation_id);
+        // The cluster adds the key: this module never sees it.
+        let headers = vec![
+            (":method", "GET"),
+            (":path", path.as_str()),
+            (":authority", provider.authority.as_str()),
+            ("accept", "application/json"),
+        ];
+        host.dispatch_http_call(&provider.cluster, headers, None, vec![], provider.timeout)
+            .map(|_call| slot)
+            .map_err(|_| Outcome::NotStarted)
+    }
+
+    /// Reads the provider's answer, and remembers a negative one for a while.
+    pub(super) fn read(&self, calls: &Calls, status: &[u8], body: &[u8]) -> Outcome {
+        let Some(event) = self.question.event() else {
+            return Outcome::NotStarted;
+        };
+        let outcome = confirm::read(self.question.hook().dialect, event, status, body);
+        match outcome {
+            Outcome::Unknown => calls.remember(unknown(event)),
+            Outcome::Contradicted => calls.remember(claim(event)),
+            _ => {}
+        }
+        outcome
+    }
+}
+
+/// The workers' list of recent calls, by the provider's cluster: one key of the provider's is behind it.
+fn take_from_budget(provider: &Provider) -> Result<(), Outcome> {
+    let key = format!("blobgate.confirm.{}", provider.cluster);
+    for _ in 0..TRIES {
+        let (shared, version) = match hostcalls::get_shared_data(&key) {
+            Ok((shared, version)) => (shared.unwrap_or_default(), version),
+            Err(_) => return Err(Outcome::NotStarted),
+        };
+        if version.is_none() {
+            // To compare with a key that is not there succeeds always, for every worker: so it is made first.
+            let _ = hostcalls::set_shared_data(&key, Some(&[]), None);
+            continue;
+        }
+        let now = hostcalls::get_current_time().unwrap_or(UNIX_EPOCH);
+        let now = SystemTime::duration_since(&now, UNIX_EPOCH).map_or(0, |time| time.as_millis());
+        let now = u64::try_from(now).unwrap_or_default();
+        let next = budget::take(&shared, now, provider.per_minute).ok_or(Outcome::Budget)?;
+        match hostcalls::set_shared_data(&key, Some(&next), version) {
+            Ok(()) => return Ok(()),
+            Err(Status::CasMismatch) => {}
+            Err(_) => return Err(Outcome::NotStarted),
+        }
+    }
+    Err(Outcome::Budget)
+}

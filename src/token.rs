@@ -1,0 +1,237 @@
+//! Stage 5: the callback token, a proof that the sender was given this URL by the team itself.
+//!
+//! A compact JWT (RFC 7519, RFC 7515) in the last segment of the path, signed with `EdDSA` (RFC 8037) or `HS256`
+//! (RFC 7518). Signature first: no claim is believed before.
+
+mod keys;
+
+pub(crate) use keys::Keys;
+
+use crate::Reason;
+use crate::json::{self, Value};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// What a hook asks of a token.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// The keys by `kid`, shared by all hooks.
+    pub(crate) keys: Arc<Keys>,
+    /// `<environment>/<hook>`.
+    pub(crate) audience: String,
+}
+
+/// What the token of a delivery is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// There is none, or the hook takes none.
+    Absent,
+    /// It is not ours. The cause is for a counter only: nobody else is told.
+    Bad(Cause),
+    /// It is authentic, but expired or for another hook or environment.
+    Late(Reason, Claims),
+    /// It is authentic, in time and for this hook.
+    Good(Claims),
+}
+
+/// What an authentic token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// The key that it was made with.
+    pub kid: Arc<str>,
+    /// `jti`, else the unpadded base64url SHA-256 of the token.
+    pub id: String,
+    /// The team's own reference, `[A-Za-z0-9._~-]{1,64}`.
+    pub job: Option<String>,
+    /// Unpadded base64url SHA-256 of the exact prompt (`ph`).
+    pub prompt_hash: Option<String>,
+}
+
+/// Why a token is not ours: the `outcome` of `blobgate_token_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Over [`MOST_BYTES`].
+    TooLong,
+    /// Not three segments of canonical unpadded base64url.
+    Form,
+    /// The header is no object of a form that we know, or has `crit`.
+    Header,
+    /// No key of this `kid`.
+    Kid,
+    /// Another algorithm than its key's.
+    Algorithm,
+    /// The signature is not the key's.
+    Signature,
+    /// A claim is missing or not of its form.
+    Claims,
+}
+
+/// The longest token: five times what `mint` makes, and well below what proxies take as a path.
+pub const MOST_BYTES: usize = 2048;
+/// Header and claims are flat, but for `aud`, which may be a list.
+const MOST_DEPTH: usize = 4;
+/// The last second of the year 9999: what is later is no time, but a mistake.
+const LAST_SECOND: f64 = 253_402_300_799.0;
+
+/// Judges a token by the clock `now`, in seconds since the epoch.
+pub fn check(expected: Option<&Expected>, token: Option<&[u8]>, now: u64) -> Token {
+    let (Some(expected), Some(token)) = (expected, token) else {
+        return Token::Absent;
+    };
+    match verify(&expected.keys, token) {
+        Err(cause) => Token::Bad(cause),
+        Ok(verified) => match verified.standing(expected, now) {
+            Ok(()) => Token::Good(verified.claims),
+            Err(reason) => Token::Late(reason, verified.claims),
+        },
+    }
+}
+
+/// Unpadded base64url SHA-256: the form of `ph` and of a token's id.
+pub fn digest(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(bytes))
+}
+
+impl Token {
+    /// What it says, where it is authentic.
+    pub fn claims(&self) -> Option<&Claims> {
+        match self {
+            Token::Good(claims) | Token::Late(_, claims) => Some(claims),
+            Token::Absent | Token::Bad(_) => None,
+        }
+    }
+
+    /// What is wrong with it.
+    pub fn flaw(&self) -> Option<Reason> {
+        match self {
+            Token::Absent => Some(Reason::TokenMissing),
+            Token::Bad(_) => Some(Reason::TokenInvalid),
+            Token::Late(reason, _) => Some(*reason),
+            Token::Good(_) => None,
+        }
+    }
+
+    /// The `outcome` of `blobgate_token_total`.
+    pub const fn outcome(&self) -> &'static str {
+        match self {
+            Token::Absent => "absent",
+            Token::Bad(cause) => cause.name(),
+            Token::Late(Reason::TokenAudience, _) => "audience",
+            Token::Late(..) => "expired",
+            Token::Good(_) => "good",
+        }
+    }
+}
+
+impl Cause {
+    const fn name(self) -> &'static str {
+        match self {
+            Cause::TooLong => "too-long",
+            Cause::Form => "form",
+            Cause::Header => "header",
+            Cause::Kid => "kid",
+            Cause::Algorithm => "algorithm",
+            Cause::Signature => "signature",
+            Cause::Claims => "claims",
+        }
+    }
+}
+
+/// An authentic token: only [`verify`] makes one.
+struct Verified {
+    claims: Claims,
+    audiences: Vec<String>,
+    not_before: f64,
+    expires: f64,
+}
+
+impl Verified {
+    #[expect(clippy::as_conversions, reason = "a time in seconds is exact in a double")]
+    fn standing(&self, expected: &Expected, now: u64) -> Result<(), Reason> {
+        let (now, leeway) = (now as f64, expected.keys.leeway as f64);
+        if !self.audiences.contains(&expected.audience) {
+            return Err(Reason::TokenAudience);
+        }
+        if now >= self.expires + leeway || now + leeway < self.not_before {
+            return Err(Reason::TokenExpired);
+        }
+        Ok(())
+    }
+}
+
+fn verify(keys: &Keys, token: &[u8]) -> Result<Verified, Cause> {
+    if token.len() > MOST_BYTES {
+        return Err(Cause::TooLong);
+    }
+    let text = std::str::from_utf8(token).map_err(|_| Cause::Form)?;
+    let (signed, signature) = text.rsplit_once('.').ok_or(Cause::Form)?;
+    let (header, payload) = signed.split_once('.').ok_or(Cause::Form)?;
+    // The engine refuses padding, other alphabets and trailing bits, so that a token has one spelling.
+    let decode = |segment: &str| URL_SAFE_NO_PAD.decode(segment).map_err(|_| Cause::Form);
+    let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
+
+    let header = json::parse(&header, MOST_DEPTH, &[]).map_err(|_| Cause::Header)?;
+    let named = |key| header.field(key).and_then(Value::as_text);
+    let is_jwt = header.field("typ").is_none()
+        || named("typ").is_some_and(|typ| typ.eq_ignore_ascii_case("JWT"));
+    if !is_jwt || header.field("crit").is_some() {
+        return Err(Cause::Header);
+    }
+    let (kid, key) = named("kid").and_then(|kid| keys.find(kid)).ok_or(Cause::Kid)?;
+    if named("alg") != Some(key.algorithm()) {
+        return Err(Cause::Algorithm);
+    }
+    if !key.verifies(signed.as_bytes(), &signature) {
+        return Err(Cause::Signature);
+    }
+    let payload = json::parse(&payload, MOST_DEPTH, &[]).map_err(|_| Cause::Claims)?;
+    read(&payload, kid, token).ok_or(Cause::Claims)
+}
+
+/// The claims of a payload whose signature holds.
+fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<Verified> {
+    const MOST_ID: usize = 128;
+    let time = |claim: &Value<'_>| match claim {
+        Value::Number(seconds) if (0.0..=LAST_SECOND).contains(seconds) => Some(*seconds),
+        _ => None,
+    };
+    let text = |claim: &Value<'_>, fits: fn(&str) -> bool| {
+        claim.as_text().filter(|text| fits(text)).map(str::to_owned)
+    };
+    // An optional claim that is there has to be of its form.
+    let optional = |key, fits| payload.field(key).map_or(Some(None), |claim| text(claim, fits).map(Some));
+    let audiences = match payload.field("aud")? {
+        Value::String(audience) => vec![audience.to_string()],
+        Value::Array(list) => {
+            list.iter().map(|item| item.as_text().map(str::to_owned)).collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    let id = optional("jti", |id| {
+        (1..=MOST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+    })?;
+    Some(Verified {
+        claims: Claims {
+            kid: Arc::clone(kid),
+            id: id.unwrap_or_else(|| digest(token)),
+            job: optional("job", is_job)?,
+            prompt_hash: optional("ph", is_digest)?,
+        },
+        audiences,
+        not_before: payload.field("nbf").map_or(Some(0.0), time)?,
+        expires: time(payload.field("exp")?)?,
+    })
+}
+
+fn is_job(text: &str) -> bool {
+    const MOST_JOB: usize = 64;
+    (1..=MOST_JOB).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
+}
+
+fn is_digest(text: &str) -> bool {
+    const SHA256_BYTES: usize = 32;
+    URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == SHA256_BYTES)
+}

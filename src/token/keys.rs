@@ -1,0 +1,109 @@
+//! The keys that tokens are made with (`token`).
+
+use crate::config::{ConfigError, Environment, Node};
+use crate::secret::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signature, VerifyingKey};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The keys by `kid`.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    keys: Vec<(Arc<str>, Key)>,
+    /// In seconds.
+    pub(super) leeway: u64,
+}
+
+/// A key, which decides the algorithm.
+#[derive(Debug)]
+pub(super) enum Key {
+    EdDsa(Box<VerifyingKey>),
+    Hs256(Secret),
+}
+
+/// RFC 7518, section 3.2: a key of at least the size of the hash.
+const LEAST_SECRET: usize = 32;
+/// Clocks that are set at all differ by less.
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
+const MOST_LEEWAY: Duration = Duration::from_secs(3600);
+
+impl Keys {
+    pub(super) fn find(&self, kid: &str) -> Option<(&Arc<str>, &Key)> {
+        self.keys.iter().find(|(name, _)| **name == *kid).map(|(name, key)| (name, key))
+    }
+
+    pub(crate) fn parse(node: &Node<'_>, env: Environment<'_>) -> Result<Self, ConfigError> {
+        let fields = node.fields(&["keys", "leeway"], "an object with keys")?;
+        let node = fields.required("keys", "an object of keys by their kid")?;
+        let entries = node.entries("an object of keys by their kid")?;
+        if entries.is_empty() {
+            return Err(node.wrong("at least one key"));
+        }
+        let mut keys = Vec::with_capacity(entries.len());
+        for (kid, node) in entries {
+            if !is_kid(kid) {
+                return Err(node.misnamed("a kid of 1 to 32 of A-Z a-z 0-9 _ -"));
+            }
+            keys.push((kid.into(), Key::parse(&node, env)?));
+        }
+        let leeway = match fields.optional("leeway") {
+            Some(node) => node.duration(Duration::ZERO, MOST_LEEWAY)?,
+            None => DEFAULT_LEEWAY,
+        };
+        Ok(Self { keys, leeway: leeway.as_secs() })
+    }
+}
+
+impl Key {
+    pub(super) const fn algorithm(&self) -> &'static str {
+        match self {
+            Key::EdDsa(_) => "EdDSA",
+            Key::Hs256(_) => "HS256",
+        }
+    }
+
+    /// Whether the signature is this key's, in constant time.
+    pub(super) fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
+        match self {
+            // Strict: no second spelling of a signature, no key of small order.
+            Key::EdDsa(key) => Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_strict(signed, &signature).is_ok()),
+            Key::Hs256(secret) => secret.verifies(&[signed], signature),
+        }
+    }
+
+    fn parse(node: &Node<'_>, env: Environment<'_>) -> Result<Self, ConfigError> {
+        const RIGHT: &str = "{alg: EdDSA, public: \"...\"} or {alg: HS256, env: NAME}";
+        let fields = node.fields(&["alg", "public", "env"], RIGHT)?;
+        let alg = fields.required("alg", "EdDSA or HS256")?;
+        match alg.one_of(&[("EdDSA", true), ("HS256", false)])? {
+            true => {
+                fields.none_of(&["env"], "a key of HS256's; write public")?;
+                let public = fields.required("public", "the 32 bytes of a public key in unpadded base64url")?;
+                parse_public(&public).map(|key| Key::EdDsa(Box::new(key)))
+            }
+            false => {
+                fields.none_of(&["public"], "a key of EdDSA's; write env")?;
+                let name = fields.required("env", "the name of an environment variable")?;
+                Secret::from_env(&name, env, LEAST_SECRET).map(Key::Hs256)
+            }
+        }
+    }
+}
+
+fn parse_public(node: &Node<'_>) -> Result<VerifyingKey, ConfigError> {
+    const RIGHT: &str = "the 32 bytes of an Ed25519 public key in unpadded base64url";
+    let bytes = URL_SAFE_NO_PAD.decode(node.text(RIGHT)?).map_err(|_| node.wrong(RIGHT))?;
+    let bytes: [u8; 32] = bytes.try_into().map_err(|_| node.wrong(RIGHT))?;
+    let key = VerifyingKey::from_bytes(&bytes).map_err(|_| node.wrong(RIGHT))?;
+    // Under a key of small order signatures hold that nobody made.
+    if key.is_weak() { Err(node.wrong(RIGHT)) } else { Ok(key) }
+}
+
+fn is_kid(text: &str) -> bool {
+    const MOST_KID: usize = 32;
+    (1..=MOST_KID).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
