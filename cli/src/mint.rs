@@ -5,10 +5,9 @@ mod claims;
 mod key;
 mod new_key;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use callback::Callback;
 use claims::{Audience, Claims, Kid, Reference};
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 use key::{Algorithm, Key};
 use serde::Serialize;
@@ -35,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long)]
     job: Option<Reference>,
     /// Bind the token to this prompt, exactly as RunBlob gets it
-    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// The same, from a file: each of its bytes counts, the last line end too
     #[arg(long, value_name = "FILE")]
@@ -49,20 +48,22 @@ pub(crate) struct Args {
     /// Leave the token's id out: the URL is shorter
     #[arg(long)]
     no_jti: bool,
+    // A key in PEM begins with hyphens, and clap would show one that is given to these two by mistake.
     /// The environment variable that holds the key
-    #[arg(long, value_name = "NAME", default_value = key::VARIABLE, conflicts_with = "key_file")]
+    #[arg(long, value_name = "NAME", default_value = key::VARIABLE)]
+    #[arg(conflicts_with = "key_file", allow_hyphen_values = true)]
     key_env: String,
     /// The file that holds the key, instead; a line end after it is not part of the key
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     key_file: Option<PathBuf>,
     /// Make a new key, and print what goes where
     #[arg(long, conflicts_with_all = OF_A_TOKEN)]
     new_key: bool,
     /// What the new key signs with [default: EdDSA]
-    #[arg(long, value_enum, requires = "new_key")]
+    #[arg(long, value_enum, ignore_case = true, conflicts_with_all = OF_A_TOKEN)]
     alg: Option<Algorithm>,
     /// Write the new private key to this new file, with mode 600, instead of printing it
-    #[arg(long, value_name = "FILE", requires = "new_key")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_TOKEN)]
     out: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -112,7 +113,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let prompt = prompt(&args)?;
     let (Some(url), Some(aud), Some(kid)) = (args.url, args.aud, args.kid) else {
         let message = "a token wants --url, --aud and --kid, and a new key --new-key";
-        crate::Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit();
+        let mut command = <Args as clap::Args>::augment_args(clap::Command::new("blobgate mint"));
+        command.error(ErrorKind::MissingRequiredArgument, message).exit();
     };
     let key = match args.key_file {
         Some(file) => Key::from_file(&file)?,
@@ -157,13 +159,19 @@ struct Minted {
 }
 
 fn prompt(args: &Args) -> Result<Option<String>> {
-    let Some(file) = &args.prompt_file else { return Ok(args.prompt.clone()) };
-    let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let prompt = String::from_utf8(bytes).map_err(|_| anyhow!("{} is not UTF-8", file.display()))?;
-    if prompt.ends_with('\n') {
+    let prompt = match &args.prompt_file {
+        None => args.prompt.clone(),
+        Some(file) => {
+            let name = file.display();
+            let bytes = std::fs::read(file).map_err(|error| anyhow!("{name} cannot be read: {error}"))?;
+            Some(String::from_utf8(bytes).map_err(|_| anyhow!("{name} is not UTF-8"))?)
+        }
+    };
+    ensure!(prompt.as_deref() != Some(""), "the prompt is empty: the gate would take no delivery for it");
+    if prompt.as_ref().is_some_and(|prompt| prompt.ends_with('\n')) {
         eprintln!("blobgate: warning: the prompt ends with a line end, and has to reach RunBlob with it");
     }
-    Ok(Some(prompt))
+    Ok(prompt)
 }
 
 /// Whole seconds, as `exp` has them.

@@ -62,10 +62,12 @@ impl NewKey {
         let environment = match (&shared, out) {
             (None, _) => String::new(),
             (Some(variable), None) => {
-                format!("\nand in the environment of its Envoy, a secret:\n{variable}={private}\n")
+                format!(
+                    "\nand in the environment of its Envoy, a secret, named under host_env_keys:\n{variable}={private}\n"
+                )
             }
             (Some(variable), Some(file)) => format!(
-                "\nand in the environment of its Envoy, a secret, {variable} with what is in {}.\n",
+                "\nand in the environment of its Envoy, a secret, named under host_env_keys:\n{variable}, with what is in {}\n",
                 file.display()
             ),
         };
