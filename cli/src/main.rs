@@ -1,6 +1,7 @@
 //! `blobgate`: the command line tool. A subcommand is a file.
 
 mod demo;
+mod mint;
 mod receiver;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +18,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Mint(mint::Args),
     Receiver(receiver::Args),
 }
 
@@ -24,7 +26,10 @@ const EXAMPLES: &str = "\
 Try it, in a clone of the repository:
   make run                        starts the gate and two demo services
   make demo                       in a second terminal: shows what the gate answers to what
-  blobgate receiver --help        one of the services by itself";
+  blobgate receiver --help        one of the services by itself
+
+Prove where deliveries come from:
+  blobgate mint --help            makes a key, and callback URLs with a token of it";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -33,6 +38,7 @@ async fn main() -> ExitCode {
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
         Command::Demo(args) => demo::run(args).await,
+        Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
     };
     ended.unwrap_or_else(|error| {

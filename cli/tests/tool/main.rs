@@ -8,5 +8,6 @@
 )]
 
 mod demo;
+mod mint;
 mod receiver;
 mod running;
