@@ -14,6 +14,8 @@ pub struct Event {
     pub kind: Kind,
     /// Why, where it failed or timed out.
     pub failure: Option<Failure>,
+    /// Where the video is, where there is one.
+    pub result_url: Option<String>,
     /// What is not as documented.
     pub drift: Drift,
 }
@@ -62,11 +64,11 @@ pub struct GenerationId(Uuid);
 /// # Errors
 /// [`Reason::GenerationIdInvalid`].
 pub fn check(claim: Claim<'_>) -> Result<Event, Unfit> {
-    let Claim { generation_id, kind, failure, drift } = claim;
+    let Claim { generation_id, kind, failure, result_url, drift } = claim;
     let Some(generation_id) = GenerationId::parse(generation_id) else {
         return Err(Reason::GenerationIdInvalid.into());
     };
-    Ok(Event { generation_id, kind, failure, drift })
+    Ok(Event { generation_id, kind, failure, result_url: result_url.map(str::to_owned), drift })
 }
 
 impl Event {

@@ -5,6 +5,7 @@ use crate::answer::Answers;
 use crate::config::{ConfigError, Node, not_in_this_version};
 use crate::dialect::{Dialect, Schema};
 use crate::policy::Trust;
+use crate::result_url::ResultUrl;
 use crate::source::Source;
 use crate::transport::Transport;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Hook {
     pub source: Source,
     /// Whose word counts.
     pub trust: Trust,
+    /// Where results may be downloaded from.
+    pub result_url: ResultUrl,
     /// What drift does.
     pub schema: Schema,
     /// What the sender hears of the upstream's answer.
@@ -61,6 +64,8 @@ pub enum Check {
 pub struct Checks {
     /// The allowlist.
     pub source: Check,
+    /// The result URL.
+    pub result_url: Check,
 }
 
 /// The hook of a path. Whatever follows `?` is ignored.
@@ -111,9 +116,8 @@ impl Hook {
         let dialect = Dialect::parse(&fields.required("dialect", "veo3")?)?;
         let source = Source::parse(&fields.required("source", "a list of addresses and ranges, or any")?)?;
         let trust = Trust::parse(&fields.required("trust", "open")?)?;
-        let only = |key, word| fields.required(key, word).and_then(|node| only_word(&node, word));
-        only("result_url", "any")?;
-        only("quarantine", "none")?;
+        let result_url = ResultUrl::parse(&fields.required("result_url", "a list of hosts, or any")?)?;
+        only_word(&fields.required("quarantine", "none")?, "none")?;
         let size = |key, least, most, default| match fields.optional(key) {
             Some(node) => node.whole_number(least, most),
             None => Ok(default),
@@ -128,6 +132,7 @@ impl Hook {
                 .map_or(Ok(Transport::TlsHere), |n| Transport::parse(&n))?,
             source,
             trust,
+            result_url,
             schema: fields.optional("schema").map_or(Ok(Schema::Tolerant), |node| Schema::parse(&node))?,
             answers: fields.optional("answers").map_or(Ok(Answers::Status), |node| Answers::parse(&node))?,
             max_body_bytes: size("max_body_bytes", LEAST_BODY_BYTES, MOST_BODY_BYTES, DEFAULT_BODY_BYTES)?,
@@ -144,7 +149,7 @@ impl Mode {
 }
 
 impl Checks {
-    const ENFORCED: Self = Self { source: Check::Enforce };
+    const ENFORCED: Self = Self { source: Check::Enforce, result_url: Check::Enforce };
 
     fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         let fields = node.fields(
@@ -152,8 +157,7 @@ impl Checks {
             "an object with some of source, result_url, trust and prompt",
         )?;
         let check = |key: &str| fields.optional(key).map_or(Ok(Check::Enforce), |node| Check::parse(&node));
-        // Nothing that these two could observe loads in this version, so that their setting has no effect yet.
-        check("result_url")?;
+        // No trust that it could observe loads in this version, so that its setting has no effect yet.
         check("trust")?;
         match fields.optional("prompt") {
             // Unquoted, YAML's `off` arrives as the boolean false.
@@ -165,7 +169,7 @@ impl Checks {
             }
             _ => {}
         }
-        Ok(Self { source: check("source")? })
+        Ok(Self { source: check("source")?, result_url: check("result_url")? })
     }
 }
 

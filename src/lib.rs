@@ -1,7 +1,7 @@
 //! Blobgate decides on one webhook delivery at a time: encrypted, from an allowed place, well-formed, authentic?
 //!
 //! The stages, in the order in which [`policy`] runs them, are a file each:
-//! [`clean`], [`hook`], [`transport`], [`source`], [`request`], [`json`], [`dialect`], [`event`], [`forward`].
+//! [`clean`], [`hook`], [`transport`], [`source`], [`request`], [`json`], [`dialect`], [`event`], [`result_url`], [`forward`].
 //! Everything here is a pure function of its arguments; `filter`, compiled for WebAssembly only, is the one place
 //! that talks to Envoy.
 
@@ -17,6 +17,7 @@ pub mod json;
 pub mod policy;
 pub mod reason;
 pub mod request;
+pub mod result_url;
 pub mod source;
 pub mod transport;
 

@@ -6,7 +6,7 @@ use crate::event::{self, Event, GenerationId};
 use crate::headers::Headers;
 use crate::hook::{self, Check, Hook, Mode};
 use crate::request::ContentType;
-use crate::{Reason, json, request, source, transport};
+use crate::{Reason, json, request, result_url, source, transport};
 use std::sync::Arc;
 
 /// Judges the head of a delivery, after [`crate::clean`].
@@ -37,14 +37,15 @@ fn check_head(hook: &Hook, head: &Head<'_>, observed: &mut Vec<Reason>) -> Resul
 ///
 /// # Errors
 /// A [`Refusal`] with the first flaw in stage order, unless the hook is in observe mode.
-pub fn accept(admitted: Admitted, body: &[u8]) -> Result<Delivery, Refusal> {
-    match (admitted.hook.mode, check_body(&admitted, body)) {
+pub fn accept(mut admitted: Admitted, body: &[u8]) -> Result<Delivery, Refusal> {
+    let judged = check_body(&mut admitted, body);
+    match (admitted.hook.mode, judged) {
         (Mode::Enforce, Ok(event)) => Ok(admitted.deliver(Verdict::Accepted, None, Some(event))),
         (Mode::Enforce, Err(unfit)) => Err(admitted.refuse(unfit.reason, unfit.generation_id)),
         (Mode::Observe, judged) => {
             let (event, flaw) = match judged {
                 Ok(event) => (Some(event), None),
-                Err(unfit) => (unfit.event, Some(unfit.reason)),
+                Err(unfit) => (unfit.event.map(|event| *event), Some(unfit.reason)),
             };
             let reason = admitted.flaw.or(flaw);
             Ok(admitted.deliver(Verdict::Observed, reason, event))
@@ -52,23 +53,31 @@ pub fn accept(admitted: Admitted, body: &[u8]) -> Result<Delivery, Refusal> {
     }
 }
 
-fn check_body(admitted: &Admitted, body: &[u8]) -> Result<Event, Unfit> {
-    let hook = &admitted.hook;
+fn check_body(admitted: &mut Admitted, body: &[u8]) -> Result<Event, Unfit> {
     check_size(admitted, body.len())?;
+    let Admitted { hook, observed, content_type, .. } = admitted;
     if body.is_empty() {
         return Err(Reason::BodyMissing.into());
     }
     let payload = json::parse(body, hook.max_depth, hook.dialect.known())?;
     let mut claim = hook.dialect.read(&payload)?;
-    claim.drift.expect("content-type", admitted.content_type != ContentType::Other);
+    claim.drift.expect("content-type", *content_type != ContentType::Other);
     let drifted = hook.schema.check(&claim.drift).err();
-    match (event::check(claim), drifted) {
-        (Ok(event), None) => Ok(event),
-        (Ok(event), Some(reason)) => {
-            Err(Unfit { reason, generation_id: Some(event.generation_id), event: Some(event) })
+    let event = match event::check(claim) {
+        Ok(event) => event,
+        Err(unfit) => return Err(Unfit { reason: drifted.unwrap_or(unfit.reason), ..unfit }),
+    };
+    match drifted.map_or_else(|| check_event(hook, &event, observed), Err) {
+        Ok(()) => Ok(event),
+        Err(reason) => {
+            Err(Unfit { reason, generation_id: Some(event.generation_id), event: Some(event.into()) })
         }
-        (Err(unfit), drifted) => Err(Unfit { reason: drifted.unwrap_or(unfit.reason), ..unfit }),
     }
+}
+
+fn check_event(hook: &Hook, event: &Event, observed: &mut Vec<Reason>) -> Result<(), Reason> {
+    let Some(url) = &event.result_url else { return Ok(()) };
+    apply(hook.checks.result_url, result_url::check(&hook.result_url, url), observed)
 }
 
 /// Judges the size of what has arrived so far, so that too much of it is never waited for.

@@ -55,6 +55,8 @@ reasons! {
     SchemaInvalid "schema-invalid" 422 "A field that decides something is missing or not as documented."
     /// Stage `event`.
     GenerationIdInvalid "generation-id-invalid" 422 "The generation id is not a UUID in its 8-4-4-4-12 form."
+    /// Stage `event`.
+    ResultUrlDenied "result-url-denied" 422 "The result URL is not one to download from."
     /// No body callback came before Envoy's own timeout: `allow_on_headers_stop_iteration` is not set.
     HostMisconfigured "host-misconfigured" 503 "The gate was loaded without the host flag that it needs."
     /// After release: anything but 2xx from the upstream or from Envoy's router.
