@@ -23,7 +23,7 @@ pub struct Claim<'a> {
     pub kind: Kind,
     /// Why, where it failed or timed out.
     pub failure: Option<Failure>,
-    /// Where the result is, where it completed.
+    /// Where the video is, where there is one.
     pub result_url: Option<&'a str>,
     /// What is not as documented.
     pub drift: Drift,
@@ -36,8 +36,8 @@ pub struct Unfit {
     pub reason: Reason,
     /// Which generation it is about.
     pub generation_id: Option<GenerationId>,
-    /// What it says, where only a strict schema minds.
-    pub event: Option<Event>,
+    /// What it says, where only a strict schema or a later stage minds.
+    pub event: Option<Box<Event>>,
 }
 
 impl Dialect {

@@ -14,7 +14,7 @@ pub struct Event {
     pub kind: Kind,
     /// Why, where it failed or timed out.
     pub failure: Option<Failure>,
-    /// Where the result is, where it completed.
+    /// Where the video is, where there is one.
     pub result_url: Option<String>,
     /// What is not as documented.
     pub drift: Drift,

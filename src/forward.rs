@@ -3,6 +3,7 @@
 use crate::event::{Event, Failure};
 use crate::policy::{Delivery, Verdict};
 use crate::request::ContentType;
+use crate::result_url;
 use std::borrow::Cow;
 
 /// The version of this table of headers, in `blobgate-contract`.
@@ -11,8 +12,8 @@ const CONTRACT: &str = "1";
 /// The headers to set on a delivery before it goes on. Every value is visible ASCII.
 pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
     let hook = delivery.hook();
-    // Nine at most of a completed delivery, and failures are not the rule.
-    let mut set: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(9);
+    // Ten at most of a completed delivery, and failures are not the rule.
+    let mut set: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(10);
     set.push(("blobgate-verdict", delivery.verdict().name().into()));
     set.push(("blobgate-hook", Cow::Borrowed(&hook.name)));
     set.push(("blobgate-dialect", hook.dialect.name().into()));
@@ -39,6 +40,9 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
         };
         set.push((name, event.kind.name().into()));
         set.push(("idempotency-key", event.idempotency_key(hook.dialect).into()));
+        if let Some(host) = event.result_url.as_deref().and_then(result_url::host) {
+            set.push(("blobgate-result-host", host.into()));
+        }
         about_failure(event, &mut set);
         if !event.drift.is_empty() {
             set.push(("blobgate-drift", join(event.drift.names().iter().copied())));

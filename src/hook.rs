@@ -5,6 +5,7 @@ use crate::answer::Answers;
 use crate::config::{ConfigError, Node, Shared};
 use crate::confirm::Provider;
 use crate::dialect::{Dialect, Schema};
+use crate::result_url::ResultUrl;
 use crate::sign::Signer;
 use crate::source::Source;
 use crate::token::Expected;
@@ -37,6 +38,8 @@ pub struct Hook {
     pub quarantine: Quarantine,
     /// Who signs what leaves.
     pub sign: Option<Arc<Signer>>,
+    /// Where results may be downloaded from.
+    pub result_url: ResultUrl,
     /// What drift does.
     pub schema: Schema,
     /// What the sender hears of the upstream's answer.
@@ -83,6 +86,8 @@ pub enum Check {
 pub struct Checks {
     /// The allowlist.
     pub source: Check,
+    /// The result URL.
+    pub result_url: Check,
     /// The trust rule.
     pub trust: Check,
     /// The prompt that a token is bound to.
@@ -182,8 +187,7 @@ impl Hook {
         if quarantine == Quarantine::Route && trust == Trust::Open {
             return Err(quarantine_node.because("keeps what is proven, and trust is open", "none"));
         }
-        let only = |key, word| fields.required(key, word).and_then(|node| only_word(&node, word));
-        only("result_url", "any")?;
+        let result_url = ResultUrl::parse(&fields.required("result_url", "a list of hosts, or any")?)?;
         let size = |key, least, most, default| match fields.optional(key) {
             Some(node) => node.whole_number(least, most),
             None => Ok(default),
@@ -202,6 +206,7 @@ impl Hook {
             confirm,
             quarantine,
             sign: shared.sign.clone(),
+            result_url,
             schema: fields.optional("schema").map_or(Ok(Schema::Tolerant), |node| Schema::parse(&node))?,
             answers: fields.optional("answers").map_or(Ok(Answers::Status), |node| Answers::parse(&node))?,
             max_body_bytes: size("max_body_bytes", LEAST_BODY_BYTES, MOST_BODY_BYTES, DEFAULT_BODY_BYTES)?,
@@ -232,7 +237,12 @@ impl Quarantine {
 }
 
 impl Checks {
-    const DEFAULT: Self = Self { source: Check::Enforce, trust: Check::Enforce, prompt: Check::Off };
+    const DEFAULT: Self = Self {
+        source: Check::Enforce,
+        result_url: Check::Enforce,
+        trust: Check::Enforce,
+        prompt: Check::Off,
+    };
 
     fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         let fields = node.fields(
@@ -240,8 +250,6 @@ impl Checks {
             "an object with some of source, result_url, trust and prompt",
         )?;
         let check = |key: &str| fields.optional(key).map_or(Ok(Check::Enforce), |node| Check::parse(&node));
-        // Nothing that this one could observe loads in this version, so that its setting has no effect yet.
-        check("result_url")?;
         let prompt = match fields.optional("prompt") {
             // Unquoted, YAML's `off` arrives as the boolean false.
             Some(node) if node.is_false() => Check::Off,
@@ -252,7 +260,12 @@ impl Checks {
             ])?,
             None => Check::Off,
         };
-        Ok(Self { source: check("source")?, trust: check("trust")?, prompt })
+        Ok(Self {
+            source: check("source")?,
+            result_url: check("result_url")?,
+            trust: check("trust")?,
+            prompt,
+        })
     }
 }
 
@@ -260,11 +273,6 @@ impl Check {
     fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         node.one_of(&[("enforce", Check::Enforce), ("observe", Check::Observe)])
     }
-}
-
-/// The keys of which one value loads so far.
-fn only_word(node: &Node<'_>, word: &str) -> Result<(), ConfigError> {
-    if node.as_text() == Some(word) { Ok(()) } else { Err(node.because("is not in this version", word)) }
 }
 
 /// The path before a `{token}`, and whether there is one. Plain segments only: what Envoy's path normalisation, a proxy

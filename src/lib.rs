@@ -1,8 +1,8 @@
 //! Blobgate decides on one webhook delivery at a time: encrypted, from an allowed place, well-formed, authentic?
 //!
 //! The stages, in the order in which [`policy`] runs them, are a file each:
-//! [`clean`], [`hook`], [`transport`], [`source`], [`request`], [`token`], [`json`], [`dialect`], [`event`], [`confirm`],
-//! [`forward`]. Whose word counts is [`trust`].
+//! [`clean`], [`hook`], [`transport`], [`source`], [`request`], [`token`], [`json`], [`dialect`], [`event`], [`result_url`],
+//! [`confirm`], [`forward`]. Whose word counts is [`trust`].
 //! Everything here is a pure function of its arguments; `filter`, compiled for WebAssembly only, is the one place
 //! that talks to Envoy.
 
@@ -20,6 +20,7 @@ pub mod json;
 pub mod policy;
 pub mod reason;
 pub mod request;
+pub mod result_url;
 mod secret;
 pub mod sign;
 pub mod source;

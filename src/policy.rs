@@ -9,7 +9,7 @@ use crate::hook::{self, Check, Hook, Mode, Quarantine};
 use crate::request::ContentType;
 use crate::token::{self, Token};
 use crate::trust::{Payload, Step};
-use crate::{Reason, json, request, source, transport};
+use crate::{Reason, json, request, result_url, source, transport};
 use std::sync::Arc;
 
 /// Judges the head of a delivery, after [`crate::clean`].
@@ -69,7 +69,7 @@ pub fn accept(mut admitted: Admitted, body: &[u8]) -> Judged {
     let judged = check_body(&mut admitted, body);
     let (event, id, flaw) = match judged {
         Ok(event) => (Some(event), None, None),
-        Err(unfit) => (unfit.event, unfit.generation_id, Some(unfit.reason)),
+        Err(unfit) => (unfit.event.map(|event| *event), unfit.generation_id, Some(unfit.reason)),
     };
     let whole = Whole { first: admitted.flaw.or(flaw), late: flaw, event, id, admitted };
     let Admitted { hook, token, .. } = &whole.admitted;
@@ -92,32 +92,38 @@ pub fn conclude(question: Question, outcome: Outcome) -> Judged {
 }
 
 fn check_body(admitted: &mut Admitted, body: &[u8]) -> Result<Event, Unfit> {
-    let hook = &admitted.hook;
+    let Admitted { hook, token, observed, content_type, .. } = admitted;
     if body.is_empty() {
         return Err(Reason::BodyMissing.into());
     }
     let payload = json::parse(body, hook.max_depth, hook.dialect.known())?;
     let mut claim = hook.dialect.read(&payload)?;
-    claim.drift.expect("content-type", admitted.content_type != ContentType::Other);
-    let drifted = hook.schema.check(&claim.drift).err();
-    let event = event::check(claim).map_err(|unfit| Unfit { reason: drifted.unwrap_or(unfit.reason), ..unfit })?;
-    let prompt = check_prompt(hook, &admitted.token, hook.dialect.prompt(&payload));
-    let bound = apply(hook.checks.prompt, prompt, &mut admitted.observed).err();
-    match drifted.or(bound) {
-        None => Ok(event),
-        Some(reason) => Err(Unfit { reason, generation_id: Some(event.generation_id), event: Some(event) }),
+    claim.drift.expect("content-type", *content_type != ContentType::Other);
+    let drifted = hook.schema.check(&claim.drift);
+    let event = event::check(claim)
+        .map_err(|unfit| Unfit { reason: drifted.err().unwrap_or(unfit.reason), ..unfit })?;
+    let prompt = hook.dialect.prompt(&payload);
+    match drifted.and_then(|()| check_event(hook, &event, token, prompt, observed)) {
+        Ok(()) => Ok(event),
+        Err(reason) => {
+            Err(Unfit { reason, generation_id: Some(event.generation_id), event: Some(event.into()) })
+        }
     }
 }
 
-/// The prompt is the one that the token is bound to, if it is.
-fn check_prompt(hook: &Hook, token: &Token, prompt: Option<&str>) -> Result<(), Reason> {
-    let bound = token.claims().and_then(|claims| claims.prompt_hash.as_ref());
-    match bound {
-        Some(hash) if hook.checks.prompt != Check::Off => match prompt {
-            Some(prompt) if token::digest(prompt.as_bytes()) == *hash => Ok(()),
-            _ => Err(Reason::TokenMismatch),
-        },
-        _ => Ok(()),
+fn check_event(
+    hook: &Hook,
+    event: &Event,
+    token: &Token,
+    prompt: Option<&str>,
+    observed: &mut Vec<Reason>,
+) -> Result<(), Reason> {
+    if let Some(url) = &event.result_url {
+        apply(hook.checks.result_url, result_url::check(&hook.result_url, url), observed)?;
+    }
+    match hook.checks.prompt {
+        Check::Off => Ok(()),
+        check => apply(check, token::check_prompt(token, prompt), observed),
     }
 }
 

@@ -55,6 +55,8 @@ reasons! {
     SchemaInvalid "schema-invalid" 422 "A field that decides something is missing or not as documented."
     /// Stage `event`.
     GenerationIdInvalid "generation-id-invalid" 422 "The generation id is not a UUID in its 8-4-4-4-12 form."
+    /// Stage `event`.
+    ResultUrlDenied "result-url-denied" 422 "The result URL is not one to download from."
     /// Stage `token`: there is none, and the rule wants one.
     TokenMissing "token-missing" 401 "This webhook is called with the token of its URL."
     /// Stage `token`: it is not ours. Why is nobody's business.

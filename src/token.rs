@@ -89,6 +89,18 @@ pub fn check(expected: Option<&Expected>, token: Option<&[u8]>, now: u64) -> Tok
     }
 }
 
+/// Decides on the prompt of a payload, where the token is bound to one.
+///
+/// # Errors
+/// [`Reason::TokenMismatch`], also where the payload has no prompt.
+pub fn check_prompt(token: &Token, prompt: Option<&str>) -> Result<(), Reason> {
+    let bound = token.claims().and_then(|claims| claims.prompt_hash.as_ref());
+    match bound {
+        Some(hash) if prompt.is_none_or(|prompt| digest(prompt.as_bytes()) != *hash) => Err(Reason::TokenMismatch),
+        _ => Ok(()),
+    }
+}
+
 /// Unpadded base64url SHA-256: the form of `ph` and of a token's id.
 pub fn digest(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(bytes))

@@ -86,6 +86,8 @@ fn what_loads() {
     for patch in [
         "source: any",
         "source: ['2001:db8::/32', '::1', 203.0.113.7, '::ffff:10.0.0.0/104', 0.0.0.0/0]",
+        "result_url: [runblob.io, '*.runblob.io']",
+        "result_url: ['*.a.b-1.runblob.io', xn--bcher-kva.example, 127.0.0.1.runblob.io]",
         "transport: any",
         "transport: {behind_proxy: [10.0.0.0/8]}",
         "mode: observe",
@@ -209,7 +211,7 @@ fn what_must_be_written() {
     hook_refused("dialect:", "hooks[0].dialect is missing; write veo3");
     hook_refused("source:", "hooks[0].source is missing; write a list of addresses and ranges, or any");
     hook_refused("trust:", "hooks[0].trust is missing; write open");
-    hook_refused("result_url:", "hooks[0].result_url is missing; write any");
+    hook_refused("result_url:", "hooks[0].result_url is missing; write a list of hosts, or any");
     hook_refused("quarantine:", "hooks[0].quarantine is missing; write none");
 }
 
@@ -223,10 +225,6 @@ fn what_is_not_in_this_version() {
     hook_refused(
         "quarantine: route",
         "hooks[0].quarantine is \"route\", which is not in this version; write none",
-    );
-    hook_refused(
-        "result_url: [runblob.io]",
-        "hooks[0].result_url is a list, which is not in this version; write any",
     );
     hook_refused(
         "path: '/hooks/veo3/{token}'",
@@ -318,6 +316,57 @@ fn what_is_wrong_with_addresses() {
         "transport: {proxy: []}",
         "hooks[0].transport.proxy is not a key; the keys here are behind_proxy",
     );
+}
+
+#[test]
+fn what_is_wrong_with_result_hosts() {
+    const ONE: &str = "a host such as runblob.io or \"*.runblob.io\", in lower case";
+    const LIST: &str = "a list of hosts such as [runblob.io, \"*.runblob.io\"], or any";
+    hook_refused("result_url: runblob.io", &format!("hooks[0].result_url is \"runblob.io\"; write {LIST}"));
+    hook_refused("result_url: {}", &format!("hooks[0].result_url is an object; write {LIST}"));
+    hook_refused("result_url: []", "hooks[0].result_url is an empty list; write at least one host");
+    hook_refused("result_url: [7]", &format!("hooks[0].result_url[0] is 7; write {ONE}"));
+    let long_label = format!("{}.io", "a".repeat(64));
+    let shown = format!("hooks[0].result_url[0] is \"{}…\"; write {ONE}", "a".repeat(60));
+    hook_refused(&format!("result_url: [{long_label}]"), &shown);
+    for bad in [
+        "any",
+        "",
+        "localhost",
+        "RunBlob.io",
+        "https://runblob.io",
+        "runblob.io/",
+        "runblob.io:443",
+        "runblob.io.",
+        ".runblob.io",
+        "runblob..io",
+        "user@runblob.io",
+        "runblob_.io",
+        "-runblob.io",
+        "runblob-.io",
+        "bücher.example",
+        "runblob%2eio",
+        " runblob.io",
+        "*",
+        "*.",
+        "*.io",
+        "*runblob.io",
+        "**.runblob.io",
+        "*.*.runblob.io",
+        "cdn.*.runblob.io",
+        "cdn*.runblob.io",
+        "127.0.0.1",
+        "127.1",
+        "0x7f.0x1",
+        "*.0.0.1",
+        "::1",
+        "[::1]",
+    ] {
+        hook_refused(
+            &format!("result_url: [runblob.io, '{bad}']"),
+            &format!("hooks[0].result_url[1] is {bad:?}; write {ONE}"),
+        );
+    }
 }
 
 #[test]

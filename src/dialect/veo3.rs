@@ -67,21 +67,20 @@ pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
     };
     let id = generation_id.ok_or_else(unfit)?;
     let mut drift = Drift::default();
-    let (kind, failure) = match text("status") {
-        Some("completed") if text("video_url").is_some_and(is_https) => {
+    let (kind, failure, result_url) = match (text("status"), text("video_url")) {
+        (Some("completed"), Some(url)) if is_https(url) => {
             drift.expect("error", matches!(payload.field("error"), Some(Value::Null)));
-            (Kind::Completed, None)
+            (Kind::Completed, None, Some(url))
         }
-        Some("failed") => {
+        (Some("failed"), _) => {
             drift.expect("video_url", matches!(payload.field("video_url"), Some(Value::Null)));
             let failure = read_failure(payload, &mut drift);
             let timeout = failure.code.as_deref() == Some(TIMEOUT);
-            (if timeout { Kind::Timeout } else { Kind::Failed }, Some(failure))
+            (if timeout { Kind::Timeout } else { Kind::Failed }, Some(failure), None)
         }
         _ => return Err(unfit()),
     };
     expect_common(payload, &mut drift);
-    let result_url = if kind == Kind::Completed { text("video_url") } else { None };
     Ok(Claim { generation_id: id, kind, failure, result_url, drift })
 }
 

@@ -239,6 +239,11 @@ proptest! {
         prop_assert_eq!(&headers["idempotency-key"], &format!("veo3:{id}:{event}"));
         prop_assert_eq!(event == "completed", read["status"] == "completed");
         prop_assert_eq!(event != "completed", read["status"] == "failed");
+        if let Some(host) = headers.get("blobgate-result-host") {
+            prop_assert_eq!(event, "completed");
+            let url = url::Url::parse(read["video_url"].as_str().unwrap()).unwrap();
+            prop_assert_eq!(Some(&**host), url.host_str());
+        }
     }
 
     #[test]

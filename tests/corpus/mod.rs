@@ -233,10 +233,10 @@ fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
     toml::from_str(&text).unwrap_or_else(|error| panic!("tests/cases/{name}: {error}"))
 }
 
-/// A hook with what is the same for all in this version.
-fn complete(name: &str, hook: Map<String, Value>) -> Value {
-    let mut whole =
-        json!({"name": name, "dialect": "veo3", "trust": "open", "result_url": "any", "quarantine": "none"});
+/// A hook with what is the same for all in this version, and any result URL unless it says otherwise.
+fn complete(name: &str, mut hook: Map<String, Value>) -> Value {
+    hook.entry("result_url").or_insert(json!("any"));
+    let mut whole = json!({"name": name, "dialect": "veo3", "trust": "open", "quarantine": "none"});
     for (key, value) in hook {
         assert!(whole.get(&key).is_none(), "hooks.toml: {name}.{key} is the same for all");
         whole[key] = value;

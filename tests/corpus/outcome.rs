@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 /// The gate's headers and the content type, as a service gets them.
 pub type Headers = BTreeMap<String, String>;
 
+/// Where the sample `completed` has its video.
+const RESULT_HOST: &str = "cdn.runblob.io";
+
 /// What comes of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -47,6 +50,8 @@ pub struct Expect {
     /// Code, class, retryable; `-` for a header that is absent.
     error: Option<[String; 3]>,
     drift: Vec<String>,
+    /// Of a completion: the sample's, unless written; `-` for a header that is absent.
+    result_host: Option<String>,
     /// The reason of an observed delivery.
     reason: Option<String>,
     observed: Vec<String>,
@@ -108,6 +113,14 @@ impl Expect {
             set("blobgate-event", event);
             set("blobgate-generation-id", id);
             set("idempotency-key", &format!("veo3:{id}:{event}"));
+        }
+        match (self.event.as_deref(), self.result_host.as_deref()) {
+            (Some("completed"), Some("-")) => {}
+            (Some("completed"), host) => {
+                set("blobgate-result-host", host.unwrap_or(RESULT_HOST));
+            }
+            (_, None) => {}
+            _ => return Err("only a completion has a result_host".to_owned()),
         }
         match (self.event.as_deref(), &self.error) {
             (Some("failed" | "timeout"), Some([code, class, retryable])) => {

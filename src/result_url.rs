@@ -1,0 +1,375 @@
+//! Stage 9: the result URL is one that a worker may download.
+//!
+//! A forged completion has a worker fetch what its sender likes: the cloud's metadata, a neighbour's admin page, a
+//! file of gigabytes. So a listed host counts only in a URL that every reader reads alike. The parser knows RFC 3986
+//! and no forgiveness: control characters, blanks, backslashes, non-ASCII and a `%` that encodes nothing are no URL
+//! to it, where WHATWG's would strip or repair them. What is left and may still be read in two ways is refused here.
+
+use crate::Reason;
+use crate::config::{ConfigError, Node};
+use fluent_uri::Uri;
+
+/// Where results may be downloaded from (`result_url`).
+#[derive(Clone, Debug)]
+pub enum ResultUrl {
+    /// Anywhere that the dialect takes, in words.
+    Any,
+    /// From these hosts, over https at its own port.
+    On(Hosts),
+}
+
+impl ResultUrl {
+    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        match node.as_text() {
+            Some("any") => Ok(ResultUrl::Any),
+            _ => Hosts::parse(node).map(ResultUrl::On),
+        }
+    }
+}
+
+/// Decides on a result URL. `Any` asks for nothing: what the dialect takes is as good as its sender's word.
+///
+/// # Errors
+/// [`Reason::ResultUrlDenied`] for a URL without a [`host`] and for a host off the list.
+pub fn check(policy: &ResultUrl, url: &str) -> Result<(), Reason> {
+    let ResultUrl::On(hosts) = policy else { return Ok(()) };
+    match host(url) {
+        Some(host) if hosts.contains(&host) => Ok(()),
+        _ => Err(Reason::ResultUrlDenied),
+    }
+}
+
+/// The host of a URL, in lower case, where every reader finds that same one: a name and no address, at https's own
+/// port, without userinfo, followed by a path. For the header `blobgate-result-host`, whatever the policy.
+pub fn host(url: &str) -> Option<String> {
+    if url.len() > MAX_URL {
+        return None;
+    }
+    let url = Uri::parse(url).ok()?;
+    let authority = url.authority()?;
+    // A colon without a port, `:0443` and an `@` after nothing are the same place, but not to everybody.
+    let is_plain = url.scheme().as_str().eq_ignore_ascii_case("https")
+        && !authority.has_userinfo()
+        && authority.port().is_none_or(|port| port.as_str() == HTTPS_PORT)
+        // Older readers take `https://runblob.io?@evil.example` to be at evil.example, and the same with `#`. After
+        // a slash nobody does: a fragment is let through there, as it never leaves the client.
+        && url.path().as_str().starts_with('/');
+    let host = authority.host().to_ascii_lowercase();
+    if is_plain && is_name(&host) { Some(host) } else { None }
+}
+
+/// A signed S3 URL with a session token has some 1,500 bytes; sitemaps.org, and many a database column, end here.
+const MAX_URL: usize = 2_048;
+const HTTPS_PORT: &str = "443";
+/// RFC 1035, section 2.3.4: 255 bytes on the wire are 253 as text.
+const MAX_NAME: usize = 253;
+/// RFC 1035, section 2.3.4.
+const MAX_LABEL: usize = 63;
+
+/// Letters, digits and hyphens in lower case, and not what WHATWG or `inet_aton` takes for an IPv4 address. A label
+/// `xn--...` is such letters, too, and is never decoded; a trailing dot leaves an empty label, and `%` is no letter.
+fn is_name(host: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=MAX_LABEL).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    host.len() <= MAX_NAME && host.split('.').all(is_label) && !ends_in_number(host)
+}
+
+/// `127.0.0.1`, `2130706433`, `0177.1`, `0x7f.0x1`: <https://url.spec.whatwg.org/#ends-in-a-number-checker>.
+fn ends_in_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let is_hex = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());
+    last.bytes().all(|b| b.is_ascii_digit()) || last.strip_prefix("0x").is_some_and(is_hex)
+}
+
+/// A set of hosts.
+#[derive(Clone, Debug)]
+pub struct Hosts(Vec<Host>);
+
+#[derive(Clone, Debug)]
+enum Host {
+    /// `runblob.io`: this one.
+    Named(String),
+    /// `*.runblob.io`, kept as `.runblob.io`: whatever is below, at any depth, and not the name itself.
+    Below(String),
+}
+
+impl Hosts {
+    fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        let items = node.list("a list of hosts such as [runblob.io, \"*.runblob.io\"], or any")?;
+        if items.is_empty() {
+            return Err(node.wrong("at least one host"));
+        }
+        let mut hosts = Vec::with_capacity(items.len());
+        for item in items {
+            const RIGHT: &str = "a host such as runblob.io or \"*.runblob.io\", in lower case";
+            let text = item.text(RIGHT)?;
+            hosts.push(Host::parse(text).ok_or_else(|| item.wrong(RIGHT))?);
+        }
+        Ok(Self(hosts))
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|host| match host {
+            Host::Named(listed) => listed == name,
+            Host::Below(suffix) => name.ends_with(suffix),
+        })
+    }
+}
+
+impl Host {
+    /// One label alone is a machine nearby, such as `localhost`, or with a wildcard a whole top-level domain.
+    fn parse(text: &str) -> Option<Self> {
+        let is_listable = |name: &str| is_name(name) && name.contains('.');
+        match text.strip_prefix('*') {
+            Some(suffix) if suffix.strip_prefix('.').is_some_and(is_listable) => {
+                Some(Host::Below(suffix.to_owned()))
+            }
+            None if is_listable(text) => Some(Host::Named(text.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    const LISTED: [&str; 3] = ["runblob.io", "*.runblob.io", "xn--bcher-kva.example"];
+
+    fn listed() -> ResultUrl {
+        ResultUrl::On(Hosts(LISTED.iter().map(|text| Host::parse(text).unwrap()).collect()))
+    }
+
+    #[track_caller]
+    fn passes(url: &str, at: &str) {
+        assert_eq!(check(&listed(), url), Ok(()), "{url}");
+        assert_eq!(host(url).as_deref(), Some(at), "{url}");
+    }
+
+    /// Of a host off the list, or of none that is plain.
+    #[track_caller]
+    fn denied(url: &str, at: Option<&str>) {
+        assert_eq!(check(&listed(), url), Err(Reason::ResultUrlDenied), "{url}");
+        assert_eq!(check(&ResultUrl::Any, url), Ok(()), "{url}");
+        assert_eq!(host(url).as_deref(), at, "{url}");
+    }
+
+    #[test]
+    fn what_a_worker_may_download() {
+        passes("https://cdn.runblob.io/videos/your-video.mp4", "cdn.runblob.io");
+        passes("https://runblob.io/", "runblob.io");
+        passes("HTTPS://CDN.RunBlob.IO/v", "cdn.runblob.io");
+        passes(
+            "https://a.b.c.runblob.io:443/v?X-Amz-Signature=0a&x=%2F@evil.example#t=1",
+            "a.b.c.runblob.io",
+        );
+        passes("https://127.0.0.1.runblob.io/", "127.0.0.1.runblob.io");
+        passes("https://XN--BCHER-KVA.example/", "xn--bcher-kva.example");
+        passes("https://runblob.io/@evil.example/../..//evil.example/:80", "runblob.io");
+        let longest = format!("https://runblob.io/{}", "v".repeat(MAX_URL - 19));
+        passes(&longest, "runblob.io");
+        denied(&format!("{longest}v"), None);
+    }
+
+    #[test]
+    fn another_host() {
+        denied("https://evil.example/v", Some("evil.example"));
+        denied("https://runblob.io.evil.example/v", Some("runblob.io.evil.example"));
+        denied("https://evilrunblob.io/v", Some("evilrunblob.io"));
+        denied("https://runblob.i/v", Some("runblob.i"));
+        denied("https://localhost/v", Some("localhost"));
+        denied("https://www.xn--bcher-kva.example/v", Some("www.xn--bcher-kva.example"));
+        denied("https://xn--runblob-9ya.io/v", Some("xn--runblob-9ya.io"));
+    }
+
+    #[test]
+    fn not_a_plain_host() {
+        for url in [
+            "",
+            "https:runblob.io/",
+            "https:/runblob.io/",
+            "https:///runblob.io/",
+            "//runblob.io/",
+            "http://runblob.io/",
+            "httpss://runblob.io/",
+            "https://runblob.io",
+            "https://runblob.io?@evil.example/",
+            "https://runblob.io#@evil.example/",
+            "https://@runblob.io/",
+            "https://:@runblob.io/",
+            "https://evil.example@runblob.io/",
+            "https://evil.example:443@runblob.io/",
+            "https://a@b@runblob.io/",
+            "https://runblob.io:/",
+            "https://runblob.io:0443/",
+            "https://runblob.io:80/",
+            "https://runblob.io:65979/",
+            "https://runblob.io:443:80/",
+            "https://runblob.io:+443/",
+            "https://runblob.io./",
+            "https://.runblob.io/",
+            "https://a..runblob.io/",
+            "https://-.runblob.io/",
+            "https://a-.runblob.io/",
+            "https://a_b.runblob.io/",
+            "https://*.runblob.io/",
+            "https://a,b.runblob.io/",
+            "https://runblob%2eio/",
+            "https://evil.example%2f.runblob.io/",
+            "https://evil.example%00.runblob.io/",
+            "https://évil.runblob.io/",
+            "https://runblob。io/",
+            "https://ｒunblob.io/",
+            "https://runblob\u{ad}.io/",
+            "https://evil.example\\.runblob.io/",
+            "https://evil.example\\@runblob.io/",
+            "https:\\\\runblob.io/",
+            "https://runblob.io\\/",
+            " https://runblob.io/",
+            "https://runblob.io/ ",
+            "https://runblob.io/a b",
+            "https://run\tblob.io/",
+            "https://runblob.io/\r\nhost: evil.example",
+            "https://runblob.io/\0",
+            "https://runblob.io/\u{7f}",
+            "https://runblob.io/%",
+            "https://runblob.io/%0g",
+            "https://runblob.io/é",
+            "https://runblob.io/[v]",
+            "https://[::1]/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://[fe80::1%25eth0]/",
+            "https://[v1.x]/",
+            "https://[runblob.io]/",
+            "https://169.254.169.254/",
+            "https://127.1/",
+            "https://2130706433/",
+            "https://0177.0.0.1/",
+            "https://0x7f000001/",
+            "https://0x7f.0.0.0x1/",
+            "https://0x/",
+            "https://runblob.io.1/",
+        ] {
+            denied(url, None);
+        }
+        let longest_label = "a".repeat(MAX_LABEL);
+        passes(&format!("https://{longest_label}.runblob.io/"), &format!("{longest_label}.runblob.io"));
+        denied(&format!("https://a{longest_label}.runblob.io/"), None);
+        let longest_name = format!("a{}runblob.io", "a.".repeat((MAX_NAME - 11) / 2));
+        assert_eq!(longest_name.len(), MAX_NAME);
+        passes(&format!("https://{longest_name}/"), &longest_name);
+        denied(&format!("https://a{longest_name}/"), None);
+    }
+
+    /// URLs of pieces in which readers differ, each part mostly as it should be.
+    fn url_of_pieces() -> impl Strategy<Value = String> {
+        const SCHEMES: [&str; 6] =
+            ["HTTPS://", "http://", "https:/", "https:///", "https:\\\\", "\thttps://"];
+        const USERINFO: [&str; 5] = ["evil.example@", "evil.example\\", "evil.example\\@", "@", "a:b@"];
+        const HOSTS: [&str; 10] = [
+            "runblob.io",
+            "CDN.RUNBLOB.IO",
+            "evil.example",
+            "127.0.0.1",
+            "[::1]",
+            "0x7f.1",
+            "xn--a.runblob.io",
+            "xn--bcher-kva.example",
+            "ｒunblob.io",
+            "runblob%2eio",
+        ];
+        const PORTS: [&str; 6] = [":443", ":", ":8443", ":0443", ".", ".runblob.io"];
+        const PATHS: [&str; 5] = ["/v?x=1", "?", "#", "", "\\"];
+        const PIECES: [&str; 18] = [
+            "/", "v", "\\", "?", "#", "@", ":", ".", "%2f", "%", "\t", "\n", "\0", " ", "é", "。", "[",
+            "https://",
+        ];
+        fn mostly(
+            usual: &'static str,
+            others: &'static [&'static str],
+        ) -> impl Strategy<Value = &'static str> {
+            prop_oneof![4 => Just(usual), 1 => select(others)]
+        }
+        (
+            mostly("https://", &SCHEMES),
+            mostly("", &USERINFO),
+            mostly("cdn.runblob.io", &HOSTS),
+            mostly("", &PORTS),
+            mostly("/", &PATHS),
+            vec(select(&PIECES[..]), 0..3),
+        )
+            .prop_map(|(scheme, userinfo, host, port, path, rest)| {
+                [scheme, userinfo, host, port, path, &rest.concat()].concat()
+            })
+    }
+
+    /// What passes is, to a reader of WHATWG's, on a listed host too; of an `xn--` that decodes to nothing it makes
+    /// no URL.
+    fn agrees(url: &str) -> Result<(), TestCaseError> {
+        if check(&listed(), url).is_err() {
+            return Ok(());
+        }
+        let Ok(whatwg) = url::Url::parse(url) else {
+            prop_assert!(url.contains("xn--"), "{url}");
+            return Ok(());
+        };
+        let found = whatwg.host_str().unwrap();
+        let is_listed = found == "runblob.io" || found.ends_with(".runblob.io") || found == LISTED[2];
+        prop_assert!(is_listed, "{url}: {found}");
+        prop_assert_eq!(host(url), Some(found.to_owned()));
+        prop_assert_eq!((whatwg.scheme(), whatwg.port(), whatwg.username()), ("https", None, ""));
+        prop_assert_eq!(whatwg.password(), None);
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn two_parsers_agree_on_pieces(url in url_of_pieces()) {
+            agrees(&url)?;
+        }
+
+        #[test]
+        fn two_parsers_agree_near_a_listed_host(at in 0_usize..30, insert in any::<String>()) {
+            let mut url = "https://cdn.runblob.io:443/v?x".to_owned();
+            url.insert_str(at, &insert);
+            agrees(&url)?;
+        }
+
+        #[test]
+        fn two_parsers_agree_on_a_character(at in 0_usize..30, insert in any::<char>(), ascii in 0_u8..128) {
+            for insert in [insert, char::from(ascii)] {
+                let mut url = "https://cdn.runblob.io:443/v?x".to_owned();
+                url.insert(at, insert);
+                agrees(&url)?;
+            }
+        }
+
+        #[test]
+        fn no_text_panics(url in any::<String>()) {
+            agrees(&url)?;
+        }
+    }
+
+    #[test]
+    fn the_pieces_are_on_both_sides() {
+        use proptest::strategy::ValueTree;
+        use proptest::test_runner::TestRunner;
+        let mut runner = TestRunner::deterministic();
+        let passed = (0..1_000)
+            .filter(|_| {
+                let url = url_of_pieces().new_tree(&mut runner).unwrap().current();
+                check(&listed(), &url).is_ok()
+            })
+            .count();
+        assert!((50..500).contains(&passed), "{passed} of 1000 URLs pass");
+    }
+}
