@@ -225,7 +225,13 @@ impl HttpContext for Exchange {
                 // The request is still held, so that its headers can still be set: for the access log.
                 self.set_http_request_header_bytes("blobgate-hook", Some(admitted.hook().name.as_bytes()));
                 gate.count_refusal(Some(admitted.hook()), reason);
-                gate.log_line("refused", Some(admitted.hook()), reason, self.source_address().as_deref(), None);
+                gate.log_line(
+                    "refused",
+                    Some(admitted.hook()),
+                    reason,
+                    self.source_address().as_deref(),
+                    None,
+                );
                 self.replace_answer(Err(reason), end_of_stream)
             }
             _ => Action::Continue,

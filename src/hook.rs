@@ -168,17 +168,26 @@ impl Hook {
         let trust_node = fields.required("trust", "open, {any_of: [...]} or {all_of: [...]}")?;
         let trust = Trust::parse(&trust_node)?;
         let token = match (trust.names_token(), takes_token, &shared.token) {
-            (true, true, Some(keys)) => Some(Expected {
-                keys: Arc::clone(keys),
-                audience: format!("{}/{name}", shared.environment),
-            }),
+            (true, true, Some(keys)) => {
+                Some(Expected { keys: Arc::clone(keys), audience: format!("{}/{name}", shared.environment) })
+            }
             (false, false, _) => None,
-            (true, true, None) => return Err(trust_node.because("names token", "a section token with its keys")),
-            (true, false, _) => return Err(path_node.because("takes no token, and trust names one", "it with /{token} at the end")),
-            (false, true, _) => return Err(path_node.because("takes a token, and trust names none", "it without {token}")),
+            (true, true, None) => {
+                return Err(trust_node.because("names token", "a section token with its keys"));
+            }
+            (true, false, _) => {
+                return Err(
+                    path_node.because("takes no token, and trust names one", "it with /{token} at the end")
+                );
+            }
+            (false, true, _) => {
+                return Err(path_node.because("takes a token, and trust names none", "it without {token}"));
+            }
         };
         let confirm = match (trust.names_confirmed(), &shared.confirm) {
-            (true, None) => return Err(trust_node.because("names confirmed", "a section confirm with a cluster")),
+            (true, None) => {
+                return Err(trust_node.because("names confirmed", "a section confirm with a cluster"));
+            }
             (true, Some(provider)) => Some(Arc::clone(provider)),
             (false, _) => None,
         };
@@ -219,7 +228,8 @@ impl Hook {
 impl Hook {
     /// Whether one path could belong to both.
     pub(crate) fn meets(&self, other: &Hook) -> bool {
-        let under = |path: &str, hook: &Hook| hook.token.is_some() && is_at_or_under(path.as_bytes(), &hook.path);
+        let under =
+            |path: &str, hook: &Hook| hook.token.is_some() && is_at_or_under(path.as_bytes(), &hook.path);
         self.path == other.path || under(&self.path, other) || under(&other.path, self)
     }
 }
@@ -253,11 +263,9 @@ impl Checks {
         let prompt = match fields.optional("prompt") {
             // Unquoted, YAML's `off` arrives as the boolean false.
             Some(node) if node.is_false() => Check::Off,
-            Some(node) => node.one_of(&[
-                ("enforce", Check::Enforce),
-                ("observe", Check::Observe),
-                ("off", Check::Off),
-            ])?,
+            Some(node) => {
+                node.one_of(&[("enforce", Check::Enforce), ("observe", Check::Observe), ("off", Check::Off)])?
+            }
             None => Check::Off,
         };
         Ok(Self {

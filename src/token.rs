@@ -96,7 +96,9 @@ pub fn check(expected: Option<&Expected>, token: Option<&[u8]>, now: u64) -> Tok
 pub fn check_prompt(token: &Token, prompt: Option<&str>) -> Result<(), Reason> {
     let bound = token.claims().and_then(|claims| claims.prompt_hash.as_ref());
     match bound {
-        Some(hash) if prompt.is_none_or(|prompt| digest(prompt.as_bytes()) != *hash) => Err(Reason::TokenMismatch),
+        Some(hash) if prompt.is_none_or(|prompt| digest(prompt.as_bytes()) != *hash) => {
+            Err(Reason::TokenMismatch)
+        }
         _ => Ok(()),
     }
 }
@@ -186,8 +188,8 @@ fn verify(keys: &Keys, token: &[u8]) -> Result<Verified, Cause> {
 
     let header = json::parse(&header, MOST_DEPTH, &[]).map_err(|_| Cause::Header)?;
     let named = |key| header.field(key).and_then(Value::as_text);
-    let is_jwt = header.field("typ").is_none()
-        || named("typ").is_some_and(|typ| typ.eq_ignore_ascii_case("JWT"));
+    let is_jwt =
+        header.field("typ").is_none() || named("typ").is_some_and(|typ| typ.eq_ignore_ascii_case("JWT"));
     if !is_jwt || header.field("crit").is_some() {
         return Err(Cause::Header);
     }

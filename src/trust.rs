@@ -61,9 +61,7 @@ impl Trust {
         match self {
             Trust::Open => false,
             Trust::Token | Trust::TokenAndConfirmed => token.claims().is_some(),
-            Trust::Confirmed | Trust::TokenOrConfirmed => {
-                check == Check::Enforce || token.claims().is_some()
-            }
+            Trust::Confirmed | Trust::TokenOrConfirmed => check == Check::Enforce || token.claims().is_some(),
         }
     }
 

@@ -113,7 +113,7 @@ impl<'c> Bench<'c> {
                 }),
             }
         });
-        for service in [&gate.video, &gate.failure] {
+        for service in gate.services() {
             service.reply(usual_reply());
         }
         Self { gate, kind, corpus, sentinels: AtomicUsize::new(0) }
@@ -125,13 +125,19 @@ impl<'c> Bench<'c> {
         let pairs = own.flat_map(|case| Protocol::BOTH.map(|protocol| (case, protocol)));
         let pairs = pairs.filter(|(case, protocol)| *protocol == H1 || !case.h1_only);
         // A service answers everybody alike.
-        let (told, usual): (Vec<_>, Vec<_>) = pairs.partition(|(case, _)| case.upstream.is_some());
+        let (told, usual): (Vec<_>, Vec<_>) =
+            pairs.partition(|(case, _)| case.upstream.is_some() || case.provider.is_some());
         let mut ran = self.send_all(&usual);
+        assert_eq!(self.gate.provider.heads(), 0, "nobody was to ask the provider");
         for pair in told {
-            for service in [&self.gate.video, &self.gate.failure] {
-                service.reply(reply(pair.0));
+            for service in self.gate.services() {
+                service.reply(pair.0.upstream.as_ref().map_or_else(usual_reply, reply));
+            }
+            if let Some(said) = &pair.0.provider {
+                self.gate.provider.reply(Reply::status(said.status).body(said.body.as_bytes()));
             }
             ran.extend(self.send_all(&[pair]));
+            self.assert_asked(pair.0);
         }
         let forwarded = ran.iter().filter(|ran| matches!(ran.expected(), Outcome::Forwarded { .. })).count();
         if ran.iter().all(|ran| ran.flaw().is_none()) {
@@ -139,6 +145,24 @@ impl<'c> Bench<'c> {
             self.assert_logged(&ran);
         }
         ran
+    }
+
+    /// Asserts that the provider was asked about the case's generation, with the key, and about nothing else.
+    fn assert_asked(&self, case: &Case) {
+        let calls = self.gate.provider.take();
+        if case.provider.is_none() {
+            return assert!(calls.is_empty(), "{}: {calls:?}", case.name);
+        }
+        // A negative answer of the first protocol is remembered for the second.
+        assert!(calls.len() <= 1, "{}: {calls:?}", case.name);
+        let body: Value = serde_json::from_slice(case.body.as_ref().unwrap()).unwrap();
+        for call in &calls {
+            let id = body["generation_id"].as_str().unwrap();
+            assert_eq!(call.path, format!("/v1/veo/generations/{id}"), "{}", case.name);
+            assert_eq!(call.method, "GET");
+            assert_eq!(call.header("authorization").unwrap(), format!("Bearer {}", support::envoy::API_KEY));
+            assert_eq!(call.header("host").as_deref(), Some("platform.runblob.io"));
+        }
     }
 
     /// Sends concurrently, each over a connection of its own, and collects what arrived.
@@ -157,9 +181,8 @@ impl<'c> Bench<'c> {
             senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
         });
         let mut arrivals: BTreeMap<String, Vec<(Service, Arrival)>> = BTreeMap::new();
-        for (service, upstream) in
-            [(Service::Video, &self.gate.video), (Service::Failure, &self.gate.failure)]
-        {
+        let services = [Service::Video, Service::Failure, Service::Quarantine];
+        for (service, upstream) in services.into_iter().zip(self.gate.services()) {
             for arrival in upstream.take() {
                 arrivals.entry(arrival.header(MARK).expect("a mark")).or_default().push((service, arrival));
             }
@@ -210,7 +233,7 @@ impl<'c> Bench<'c> {
         let answer = self.gate.tls(H1).open().send(&Delivery::of("{}").path(SENTINEL).header(MARK, SENTINEL));
         assert_eq!(answer.reason(), None, "the sentinel goes past the gate: {answer:?}");
         let sentinels = 1 + self.sentinels.fetch_add(1, Ordering::Relaxed);
-        let (sent, seen) = (self.gate.sent(), self.gate.video.heads() + self.gate.failure.heads());
+        let (sent, seen) = (self.gate.sent(), self.gate.heads());
         assert_eq!(usize::try_from(sent).unwrap(), seen, "(sent by Envoy, seen by the services)");
         let waiting = self.gate.envoy.stats(r"^cluster\..*\.upstream_rq_pending_active$");
         assert_eq!(waiting.values().sum::<u64>(), 0, "requests that wait for a connection");
@@ -274,8 +297,7 @@ fn usual_reply() -> Reply {
     Reply::status(200).header("content-type", "application/json").header("x-service", "own").body(USUAL_BODY)
 }
 
-fn reply(case: &Case) -> Reply {
-    let upstream = case.upstream.as_ref().unwrap();
+fn reply(upstream: &corpus::Upstream) -> Reply {
     let Some(status) = upstream.status else { return Reply::Reset };
     let mut reply = Reply::status(status);
     for (name, value) in &upstream.headers {

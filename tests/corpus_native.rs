@@ -13,8 +13,10 @@ mod corpus;
 #[path = "corpus/laws.rs"]
 mod laws;
 
+use blobgate::confirm;
+use blobgate::head::{Ending, Head, Hop};
 use blobgate::headers::Headers;
-use blobgate::policy::{self, Delivery, Ending, Head, Hop, Refusal};
+use blobgate::policy::{self, Delivery, Judged, Refusal};
 use blobgate::{Config, Reason, answer, clean, forward};
 use corpus::{Case, Corpus, GENERATION, Gate, Length, Listener, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +41,9 @@ fn judge(config: &Config, case: &Case) -> Outcome {
     let mut headers = Headers::new(sent.clone());
     let removed = clean::head(&mut headers);
     sent.retain(|(name, _)| !removed.contains(name));
+    if let Some(clean) = clean::path(&config.hooks, case.path.as_bytes()) {
+        assert!(!clean.contains('?') && config.hooks.iter().any(|hook| hook.path == clean), "{clean}");
+    }
     let from = case.from.to_string();
     let head = Head {
         method: headers.first(":method"),
@@ -51,21 +56,36 @@ fn judge(config: &Config, case: &Case) -> Outcome {
         source: Some(case.source.as_bytes()),
         peer: (case.listener == Listener::Proxied).then_some(from.as_bytes()),
         ending: if case.body.is_none() { Ending::Here } else { Ending::Later },
+        now: corpus::token::now(),
     };
     let body = case.body.as_deref().unwrap_or_default();
-    let judged = policy::admit(&config.hooks, &head).and_then(|admitted| {
-        match policy::check_size(&admitted, body.len()) {
+    let judged = match policy::admit(&config.hooks, &head) {
+        Err(refusal) => Judged::Refuse(refusal),
+        Ok(admitted) => match policy::check_size(&admitted, body.len()) {
             Err(reason) => policy::give_up(admitted, reason),
             Ok(()) => policy::accept(admitted, body),
+        },
+    };
+    let judged = match (judged, &case.provider) {
+        (Judged::Ask(question), Some(said)) => {
+            let dialect = question.hook().dialect;
+            let event = question.event().expect("what is asked about");
+            let status = said.status.to_string();
+            let outcome = confirm::read(dialect, event, status.as_bytes(), said.body.as_bytes());
+            policy::conclude(question, outcome)
         }
-    });
+        (Judged::Ask(_), None) => panic!("{}: the provider is asked", case.name),
+        (_, Some(_)) => panic!("{}: the provider is not asked", case.name),
+        (judged, None) => judged,
+    };
     match judged {
-        Ok(delivery) => {
+        Judged::Forward(delivery) => {
             Outcome::Forwarded { headers: forwarded(sent, &delivery), answer: heard(case, &delivery) }
         }
-        Err(Refusal { reason, generation_id, .. }) => {
+        Judged::Refuse(Refusal { reason, generation_id, .. }) => {
             Outcome::Refused { reason: reason.code().to_owned(), id: generation_id.map(|id| id.to_string()) }
         }
+        Judged::Ask(_) => panic!("asked twice"),
     }
 }
 
@@ -97,7 +117,8 @@ fn heard(case: &Case, delivery: &Delivery) -> Option<String> {
 }
 
 fn config(corpus: &Corpus) -> Config {
-    Config::load(corpus.configuration().to_string().as_bytes()).unwrap()
+    let env = |name: &str| (name == "BLOBGATE_TOKEN_KEY").then(|| corpus::token::HS_KEY.to_owned());
+    Config::load(corpus.configuration().to_string().as_bytes(), &env).unwrap()
 }
 
 #[test]

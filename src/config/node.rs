@@ -98,7 +98,8 @@ impl<'v> Node<'v> {
 
     /// A length of time as Envoy writes it, `3s` or `0.25s`, within limits.
     pub(crate) fn duration(&self, least: Duration, most: Duration) -> Result<Duration, ConfigError> {
-        let wrong = || self.wrong(&format!("a time from {}s to {}s", least.as_secs_f64(), most.as_secs_f64()));
+        let wrong =
+            || self.wrong(&format!("a time from {}s to {}s", least.as_secs_f64(), most.as_secs_f64()));
         let number = self.as_text().and_then(|text| text.strip_suffix('s')).ok_or_else(wrong)?;
         if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             return Err(wrong());

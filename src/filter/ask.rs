@@ -61,9 +61,9 @@ impl Calls {
 
     fn remembers(&self, event: &Event) -> bool {
         let denied = self.denied.borrow();
-        [unknown(event), claim(event)].iter().any(|key| {
-            denied.get(key).is_some_and(|since| since.elapsed() < REMEMBERED_FOR)
-        })
+        [unknown(event), claim(event)]
+            .iter()
+            .any(|key| denied.get(key).is_some_and(|since| since.elapsed() < REMEMBERED_FOR))
     }
 
     fn remember(&self, key: String) {

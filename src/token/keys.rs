@@ -81,7 +81,8 @@ impl Key {
         match alg.one_of(&[("EdDSA", true), ("HS256", false)])? {
             true => {
                 fields.none_of(&["env"], "a key of HS256's; write public")?;
-                let public = fields.required("public", "the 32 bytes of a public key in unpadded base64url")?;
+                let public =
+                    fields.required("public", "the 32 bytes of a public key in unpadded base64url")?;
                 parse_public(&public).map(|key| Key::EdDsa(Box::new(key)))
             }
             false => {

@@ -268,7 +268,7 @@ proptest! {
             "trust": "open", "result_url": "any", "quarantine": "none",
         });
         let config = json!({"version": 1, "environment": "test", "hooks": [hook]});
-        let config = Config::load(config.to_string().as_bytes()).unwrap();
+        let config = Config::load(config.to_string().as_bytes(), &|_| None).unwrap();
         let address = address_near(nets[near.index(nets.len())], place, anywhere, mapped);
         let case = Case { source: SocketAddr::new(address, port).to_string(), ..delivery(sample("completed").into_bytes()) };
         let is_let_through = match judge(&config, &case) {

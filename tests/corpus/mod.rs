@@ -17,9 +17,13 @@
 mod body;
 mod mutations;
 mod outcome;
+mod provider;
 mod row;
+pub mod token;
+mod trust;
 
 pub use outcome::Outcome;
+pub use provider::Provider;
 pub use row::Upstream;
 
 use serde_json::{Map, Value, json};
@@ -62,6 +66,8 @@ pub struct Case {
     pub source: String,
     pub gate: Gate,
     pub upstream: Option<Upstream>,
+    /// What the provider answers. Without this it must not be asked.
+    pub provider: Option<Provider>,
     /// What the core makes of it, and so does an Envoy, unless `hosts` says otherwise.
     pub expected: Outcome,
     /// What Envoy makes of it instead, over HTTP/1.1 and over HTTP/2.
@@ -120,6 +126,7 @@ impl Corpus {
             cases.extend(row::File::read(&file).cases(&section, &paths));
         }
         cases.extend(mutations::cases(&paths));
+        cases.extend(trust::cases(&paths));
         let corpus = Self { cases, hooks, statuses };
         corpus.assert_sound();
         corpus
@@ -127,7 +134,18 @@ impl Corpus {
 
     /// Exactly the filter's configuration with every hook.
     pub fn configuration(&self) -> Value {
-        json!({"version": 1, "environment": "test", "hooks": self.hooks})
+        json!({
+            "version": 1,
+            "environment": "test",
+            "hooks": self.hooks,
+            "token": {"keys": {
+                "hs": {"alg": "HS256", "env": "BLOBGATE_TOKEN_KEY"},
+                "ed": {"alg": "EdDSA", "public": token::ED_PUBLIC},
+            }},
+            "confirm": {
+                "cluster": "runblob_api", "authority": "platform.runblob.io", "per_minute": 6000, "timeout": "3s",
+            },
+        })
     }
 
     /// The status of a refusal.
@@ -170,6 +188,7 @@ impl Case {
             source: "127.0.0.1:4000".to_owned(),
             gate: Gate::default(),
             upstream: None,
+            provider: None,
             expected,
             hosts: [None, None],
             h1_only: false,
@@ -216,9 +235,12 @@ fn folder() -> PathBuf {
 
 /// Every file with `[[case]]` rows.
 fn case_files() -> Vec<PathBuf> {
-    const TABLES: [&str; 3] = ["hooks.toml", "reasons.toml", "mutations.toml"];
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    const TABLES: [&str; 4] = ["hooks.toml", "reasons.toml", "mutations.toml", "trust.toml"];
+    let mut files: Vec<PathBuf> = [folder(), folder().join("attacks")]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.retain(|file| {
         let name = file.file_name().unwrap().to_str().unwrap();
         name.ends_with(".toml") && !TABLES.contains(&name)
@@ -233,10 +255,12 @@ fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
     toml::from_str(&text).unwrap_or_else(|error| panic!("tests/cases/{name}: {error}"))
 }
 
-/// A hook with what is the same for all in this version, and any result URL unless it says otherwise.
+/// A hook with what is the same for all, and open unless it says otherwise.
 fn complete(name: &str, mut hook: Map<String, Value>) -> Value {
-    hook.entry("result_url").or_insert(json!("any"));
-    let mut whole = json!({"name": name, "dialect": "veo3", "trust": "open", "quarantine": "none"});
+    for (key, open) in [("result_url", "any"), ("trust", "open"), ("quarantine", "none")] {
+        hook.entry(key).or_insert(json!(open));
+    }
+    let mut whole = json!({"name": name, "dialect": "veo3"});
     for (key, value) in hook {
         assert!(whole.get(&key).is_none(), "hooks.toml: {name}.{key} is the same for all");
         whole[key] = value;

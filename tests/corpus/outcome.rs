@@ -1,5 +1,6 @@
 //! What comes of a delivery.
 
+use super::token;
 use super::{GENERATION, normal};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -52,8 +53,16 @@ pub struct Expect {
     drift: Vec<String>,
     /// Of a completion: the sample's, unless written; `-` for a header that is absent.
     result_host: Option<String>,
-    /// The reason of an observed delivery.
+    /// The reason of a kept or an observed delivery.
     reason: Option<String>,
+    /// What a kept delivery claims.
+    claimed: Option<String>,
+    proofs: Vec<String>,
+    /// It has the id and the job of the rows' token.
+    token: bool,
+    /// The token's id, or its job, where it is another; `-` for no job.
+    token_id: Option<String>,
+    job: Option<String>,
     observed: Vec<String>,
     content_type: Option<String>,
     /// What the sender hears although the delivery was forwarded.
@@ -62,6 +71,8 @@ pub struct Expect {
     refused: Option<String>,
     /// A refusal that knows the sample's generation.
     id_known: bool,
+    /// The same, of this generation.
+    known: Option<String>,
     // Ended by Envoy.
     status: Option<u16>,
     cut: bool,
@@ -78,6 +89,37 @@ impl Expect {
         Self { refused: Some(reason.to_owned()), id_known, ..Self::default() }
     }
 
+    /// With the result at `host`. An authentic token is one of the rows'.
+    pub fn accepted(id: &str, host: &str, proofs: Vec<String>, authentic: bool) -> Self {
+        let (id, result_host) = (Some(id.to_owned()), Some(host.to_owned()));
+        Self {
+            event: Some("completed".to_owned()),
+            id,
+            result_host,
+            proofs,
+            token: authentic,
+            ..Self::default()
+        }
+    }
+
+    /// In quarantine, where what it claims is readable or not.
+    pub fn kept(reason: &str, claim: Option<(&str, &str)>, proofs: Vec<String>, authentic: bool) -> Self {
+        Self {
+            verdict: Some("quarantined".to_owned()),
+            claimed: claim.map(|_| "completed".to_owned()),
+            id: claim.map(|(id, _)| id.to_owned()),
+            result_host: claim.map(|(_, host)| host.to_owned()),
+            reason: Some(reason.to_owned()),
+            proofs,
+            token: authentic,
+            ..Self::default()
+        }
+    }
+
+    pub fn refused_of(reason: &str, id: Option<&str>) -> Self {
+        Self { refused: Some(reason.to_owned()), known: id.map(str::to_owned), ..Self::default() }
+    }
+
     /// The outcome at `hook`, where `content_type` was sent.
     pub fn outcome(&self, hook: &str, content_type: Option<&str>) -> Result<Outcome, String> {
         let fields_of_forwarded =
@@ -88,7 +130,7 @@ impl Expect {
             (true, [false, false, false]) if !self.id_known => self.as_forwarded(hook, content_type),
             (false, [true, false, false]) => Ok(Outcome::Refused {
                 reason: self.refused.clone().unwrap_or_default(),
-                id: self.id_known.then(|| GENERATION.to_owned()),
+                id: self.known.clone().or(self.id_known.then(|| GENERATION.to_owned())),
             }),
             (false, [false, true, false]) => Ok(Outcome::Host { status: self.status.unwrap_or_default() }),
             (false, [false, false, true]) => Ok(Outcome::Cut),
@@ -108,13 +150,27 @@ impl Expect {
         if let Some(content_type) = self.content_type.as_deref().or(untouched) {
             set("content-type", content_type);
         }
-        if let Some(event) = &self.event {
+        let said = self.event.as_deref().or(self.claimed.as_deref());
+        if let Some(event) = said {
             let id = self.id.as_deref().unwrap_or(GENERATION);
-            set("blobgate-event", event);
+            set(if self.event.is_some() { "blobgate-event" } else { "blobgate-claimed-event" }, event);
             set("blobgate-generation-id", id);
             set("idempotency-key", &format!("veo3:{id}:{event}"));
+        } else if let Some(id) = &self.id {
+            set("blobgate-generation-id", id);
         }
-        match (self.event.as_deref(), self.result_host.as_deref()) {
+        if !self.proofs.is_empty() {
+            set("blobgate-proofs", &self.proofs.join(","));
+        }
+        let token = self.token_id.as_deref().or(self.token.then_some(token::ID));
+        if let Some(id) = token {
+            set("blobgate-token-id", id);
+            match self.job.as_deref().unwrap_or(token::JOB) {
+                "-" => None,
+                job => set("blobgate-job", job),
+            };
+        }
+        match (said, self.result_host.as_deref()) {
             (Some("completed"), Some("-")) => {}
             (Some("completed"), host) => {
                 set("blobgate-result-host", host.unwrap_or(RESULT_HOST));
@@ -122,7 +178,7 @@ impl Expect {
             (_, None) => {}
             _ => return Err("only a completion has a result_host".to_owned()),
         }
-        match (self.event.as_deref(), &self.error) {
+        match (said, &self.error) {
             (Some("failed" | "timeout"), Some([code, class, retryable])) => {
                 let names = ["blobgate-error-code", "blobgate-error-class", "blobgate-error-retryable"];
                 for (name, value) in names.iter().zip([code, class, retryable]) {

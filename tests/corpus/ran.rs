@@ -37,6 +37,8 @@ pub(crate) enum Service {
     Video,
     /// What failed or timed out, and what is observed without a readable event.
     Failure,
+    /// What is proven, and wrong.
+    Quarantine,
 }
 
 impl Ran<'_> {
@@ -58,8 +60,13 @@ impl Ran<'_> {
         let seen = || format!("{:?}\n{:?}", self.answer, self.arrivals);
         match (expected, &self.arrivals[..]) {
             (Outcome::Forwarded { headers, answer }, [(service, arrival)]) => {
-                let is_video = headers.get("blobgate-event").is_some_and(|event| event == "completed");
-                let expected = if is_video { Service::Video } else { Service::Failure };
+                let expected = match headers.get("blobgate-event").map(String::as_str) {
+                    _ if headers.get("blobgate-verdict").is_some_and(|verdict| verdict == "quarantined") => {
+                        Service::Quarantine
+                    }
+                    Some("completed") => Service::Video,
+                    _ => Service::Failure,
+                };
                 ensure(*service == expected, || format!("went to {service:?}: {arrival:?}"))?;
                 self.compare_arrival(headers, arrival)?;
                 self.compare_answer(answer.as_deref(), headers["blobgate-verdict"] == "observed")

@@ -2,6 +2,8 @@
 
 use super::body::{Bytes, grown, patched, replaced};
 use super::outcome::Expect;
+use super::provider::Provider;
+use super::token::Token;
 use super::{Case, Gate, Length, Listener, Outcome, sample};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -57,6 +59,8 @@ struct Row {
     #[serde(default)]
     gate: Gate,
     upstream: Option<Upstream>,
+    token: Option<Token>,
+    provider: Option<Answer>,
     // What comes of it.
     expect: Expect,
     envoy: Option<Expect>,
@@ -64,6 +68,14 @@ struct Row {
     envoy_h2: Option<Expect>,
     /// Why it cannot be sent over HTTP/2.
     h1_only: Option<String>,
+}
+
+/// What the provider answers: `y`, `n`, `u` or `unknown`, as in the table of trust, or this.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Named(String),
+    Written(Provider),
 }
 
 /// How the service answers.
@@ -112,13 +124,27 @@ impl Row {
                 .or_else(|| wrong("Envoy does not differ"))
         };
         let hosts = [host(&self.envoy_h1), host(&self.envoy_h2)];
+        let body = self.whole_body(defaults);
+        let provider = self.provider.as_ref().map(|answer| match answer {
+            Answer::Named(name) => Provider::named(name, body.as_deref().unwrap_or_default()),
+            Answer::Written(answer) => answer.clone(),
+        });
+        let base = path.trim_end_matches("/{token}");
+        let token = self.token.as_ref().map(|token| token.mint(&hook));
+        let path = match (&self.path, &token) {
+            (Some(path), Some(token)) => path.replace("{token}", token),
+            (Some(path), None) => path.clone(),
+            (None, Some(token)) => format!("{base}/{token}"),
+            (None, None) => base.to_owned(),
+        };
         let from = self.from.unwrap_or(Ipv4Addr::LOCALHOST);
         Case {
             hook: hook.clone(),
             method: self.method.clone().unwrap_or_else(|| "POST".to_owned()),
-            path: self.path.clone().unwrap_or_else(|| path.clone()),
+            path,
             verbatim: self.verbatim(defaults),
-            body: self.whole_body(defaults),
+            body,
+            provider,
             length: match (self.undeclared, self.claims) {
                 (false, None) => Length::Declared,
                 (true, None) => Length::Undeclared,

@@ -23,11 +23,14 @@ pub struct Bootstrap {
     pub json: Value,
     module: PathBuf,
     endpoints: BTreeMap<String, u16>,
+    provider_tls: bool,
 }
 
 impl Bootstrap {
     pub fn shipped() -> Self {
-        Self { json: SHIPPED.clone(), module: module(), endpoints: BTreeMap::new() }
+        // Nothing listens there, unless a test says what does.
+        let nobody = ["quarantine_service", "runblob_api"].map(|name| (name.to_owned(), 1)).into();
+        Self { json: SHIPPED.clone(), module: module(), endpoints: nobody, provider_tls: false }
     }
 
     /// The gate's configuration as it is shipped.
@@ -70,6 +73,17 @@ impl Bootstrap {
     pub fn endpoint(mut self, cluster: &str, port: u16) -> Self {
         self.endpoints.insert(cluster.to_owned(), port);
         self
+    }
+
+    /// The provider has a certificate that `trusted` signs, as the shipped cluster wants it.
+    pub fn provider_with_tls(mut self, port: u16, trusted: &Path) -> Self {
+        each_object(&mut self.json, &mut |object| {
+            if let Some(ca) = object.get_mut("trusted_ca") {
+                *ca = json!({"filename": trusted});
+            }
+        });
+        self.provider_tls = true;
+        self.endpoint("runblob_api", port)
     }
 
     /// Changes the gate's entry in the filter chain, wherever it stands.
@@ -160,6 +174,10 @@ impl Bootstrap {
             {
                 *filename = self.module.display().to_string();
             }
+            if object.get("name").is_some_and(|name| name == "runblob_key") {
+                object["sds_config"]["path_config_source"] =
+                    json!({"path": folder.join("key.json"), "watched_directory": {"path": folder}});
+            }
             for secret in
                 object.get_mut("tls_certificate_sds_secret_configs").and_then(Value::as_array_mut).iter_mut()
             {
@@ -178,6 +196,10 @@ impl Bootstrap {
             let port = self.endpoints.get(&name);
             let port = port.unwrap_or_else(|| panic!("the cluster {name} has no upstream in this test"));
             let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+            // The tests' own provider speaks plaintext, unless a test brings one with a certificate.
+            if name == "runblob_api" && !self.provider_tls {
+                cluster.as_object_mut().unwrap().remove("transport_socket");
+            }
             cluster["load_assignment"]["endpoints"] =
                 json!([{"lb_endpoints": [{"endpoint": {"address": address}}]}]);
         }

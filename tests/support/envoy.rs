@@ -9,6 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use tempfile::TempDir;
 
+/// The variable of the shipped token key, and what the tests put there.
+pub const TOKEN_KEY: (&str, &str) = ("BLOBGATE_TOKEN_KEY", "the key of the tests, of 32 bytes.");
+/// The variable of the shipped signing key, and what the tests put there.
+pub const SIGNING_KEY: (&str, &str) = ("BLOBGATE_SIGNING_KEY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+/// What the tests call their key of the provider's API.
+pub const API_KEY: &str = "the-key-of-the-providers-api";
+
 /// How an Envoy is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -30,6 +37,15 @@ pub struct Envoy {
     process: Process,
     admin: u16,
     ports: BTreeMap<String, u16>,
+}
+
+/// The SDS file of the provider's API key.
+fn key_secret(key: &str) -> Value {
+    json!({"resources": [{
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "name": "runblob_key",
+        "generic_secret": {"secret": {"inline_string": format!("Bearer {key}")}},
+    }]})
 }
 
 /// Ended on drop.
@@ -63,6 +79,11 @@ impl Envoy {
         let status = eventually("exit", || process.exited());
         assert!(!status.success(), "Envoy ended well");
         process.log()
+    }
+
+    /// Puts another API key into the file that Envoy watches.
+    pub fn replace_api_key(&self, key: &str) {
+        replace(&self.process.path("key.json"), &key_secret(key).to_string());
     }
 
     /// The port of a listener.
@@ -153,6 +174,7 @@ impl Process {
         let path = folder.path();
         tls::FIRST.write_to(path);
         replace(&path.join("sds.json"), &certificate_secret(path).to_string());
+        replace(&path.join("key.json"), &key_secret(API_KEY).to_string());
         let mut json = bootstrap.finish(path);
         if options.listeners_by_file {
             replace(&path.join("listeners.json"), &listeners(&mut json).to_string());
@@ -168,6 +190,8 @@ impl Process {
             .arg(path.join("admin"))
             .args(["--concurrency", &options.concurrency.to_string()])
             .args(["--log-level", "warn", "--disable-hot-restart", "--file-flush-interval-msec", "20"])
+            .env(TOKEN_KEY.0, TOKEN_KEY.1)
+            .env(SIGNING_KEY.0, SIGNING_KEY.1)
             .current_dir(repository(""))
             .stdout(File::create(path.join("stdout")).unwrap())
             .stderr(File::create(path.join("stderr")).unwrap())

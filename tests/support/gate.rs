@@ -12,6 +12,10 @@ pub struct Gate {
     pub video: Upstream,
     /// Gets what failed or timed out, and what is observed without a readable event.
     pub failure: Upstream,
+    /// Gets what is proven, and wrong.
+    pub quarantine: Upstream,
+    /// Is asked what it knows of a generation.
+    pub provider: Upstream,
 }
 
 impl Gate {
@@ -40,8 +44,13 @@ impl Gate {
         video: Upstream,
         failure: Upstream,
     ) -> Self {
-        let bootstrap = change(Self::bootstrap(&video, &failure));
-        Self { envoy: Envoy::start(version, &bootstrap, options), video, failure }
+        let (quarantine, provider) = (Upstream::start(), Upstream::start());
+        let bootstrap = change(
+            Self::bootstrap(&video, &failure)
+                .endpoint("quarantine_service", quarantine.port)
+                .endpoint("runblob_api", provider.port),
+        );
+        Self { envoy: Envoy::start(version, &bootstrap, options), video, failure, quarantine, provider }
     }
 
     /// The shipped configuration with its clusters at these services.
@@ -115,10 +124,12 @@ impl Gate {
         result
     }
 
-    /// What Envoy has sent to its clusters, ever.
+    /// What Envoy has sent to its services, ever.
     #[track_caller]
     pub fn sent(&self) -> u64 {
-        self.envoy.stats(r"^cluster\..*\.upstream_rq_total$").values().sum()
+        let mut sent = self.envoy.stats(r"^cluster\..*\.upstream_rq_total$");
+        sent.retain(|name, _| !name.starts_with("cluster.runblob_api."));
+        sent.values().sum()
     }
 
     #[track_caller]
@@ -126,15 +137,20 @@ impl Gate {
         self.envoy.stats(r"^cluster\..*\.upstream_rq_pending_active$").values().sum()
     }
 
-    fn heads(&self) -> usize {
-        self.video.heads() + self.failure.heads()
+    /// Whatever can get a delivery.
+    pub fn services(&self) -> [&Upstream; 3] {
+        [&self.video, &self.failure, &self.quarantine]
+    }
+
+    pub fn heads(&self) -> usize {
+        self.services().iter().map(|service| service.heads()).sum()
     }
 
     /// The one arrival at either service since the last time.
     #[track_caller]
     pub fn take_one(&self) -> Arrival {
         let arrivals = eventually("arrival", || {
-            Some([self.video.take(), self.failure.take()].concat()).filter(|arrivals| !arrivals.is_empty())
+            Some(self.services().map(Upstream::take).concat()).filter(|arrivals| !arrivals.is_empty())
         });
         let [arrival] = arrivals.try_into().expect("one arrival");
         arrival
@@ -142,7 +158,6 @@ impl Gate {
 
     /// Starts counting arrivals anew.
     pub fn forget(&self) {
-        self.video.take();
-        self.failure.take();
+        let _forgotten = self.services().map(Upstream::take);
     }
 }

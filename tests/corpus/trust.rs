@@ -1,0 +1,98 @@
+//! The truth table of trust: every cell of `trust.toml` is a case, and one for each answer of the provider.
+
+use super::outcome::Expect;
+use super::provider::Provider;
+use super::token::Token;
+use super::{Case, read, sample};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The three columns.
+const PAYLOADS: [&str; 3] = ["fine", "flawed", "unreadable"];
+
+/// Token → cells, by hook.
+type Table = BTreeMap<String, BTreeMap<String, [Cell; 3]>>;
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Cell(String);
+
+pub fn cases(paths: &BTreeMap<String, String>) -> Vec<Case> {
+    let table: Table = read("trust.toml");
+    let mut cases = Vec::new();
+    for (hook, rows) in &table {
+        let path = paths.get(hook).unwrap_or_else(|| panic!("trust.toml: no hook {hook}"));
+        for (token, cells) in rows {
+            for (payload, cell) in PAYLOADS.iter().zip(cells) {
+                for (answer, outcome) in cell.outcomes() {
+                    cases.push(case(hook, path, token, payload, answer, outcome));
+                }
+            }
+        }
+    }
+    assert!(cases.len() > 50, "trust.toml has the design's table");
+    cases
+}
+
+impl Cell {
+    /// `accepted`, or `y accepted, n not-confirmed, u kept confirm-unavailable`.
+    fn outcomes(&self) -> Vec<(Option<&str>, &str)> {
+        let parts = self.0.split(", ").map(|part| match part.split_once(' ') {
+            Some((answer @ ("y" | "n" | "u"), outcome)) => (Some(answer), outcome),
+            _ => (None, part),
+        });
+        parts.collect()
+    }
+}
+
+fn case(hook: &str, path: &str, token: &str, payload: &str, answer: Option<&str>, outcome: &str) -> Case {
+    let name = format!("trust: {hook}, token {token}, {payload}, {}", answer.unwrap_or("not asked"));
+    // A generation of its own: negative answers are remembered for a while.
+    let sum = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let id = format!("{:08x}-5bef-4e14-bf22-{:012x}", sum >> 32, sum & 0xffff_ffff_ffff);
+    let mut json: Value = serde_json::from_str(&sample("completed")).unwrap();
+    json["generation_id"] = id.clone().into();
+    if payload == "flawed" {
+        json["video_url"] = "https://evil.example/video.mp4".into();
+    }
+    let body = match payload {
+        "unreadable" => format!("{json}x").into_bytes(),
+        _ => json.to_string().into_bytes(),
+    };
+    let token = (!matches!(token, "absent" | "none")).then(|| (token, Token::named(token)));
+    let provider = answer.map(|answer| Provider::named(answer, &body));
+    let authentic = token.as_ref().is_some_and(|(name, _)| *name != "bad");
+    let mut proofs = Vec::new();
+    if token.as_ref().is_some_and(|(name, _)| *name == "good") {
+        proofs.push("token".to_owned());
+    }
+    if answer == Some("y") {
+        proofs.push("confirmed".to_owned());
+    }
+    let host = match payload {
+        "flawed" => "evil.example",
+        _ => "cdn.runblob.io",
+    };
+    let readable = payload != "unreadable";
+    let expect = match outcome.split_once(' ') {
+        Some(("kept", reason)) => Expect::kept(reason, readable.then_some((&*id, host)), proofs, authentic),
+        None if outcome == "accepted" => Expect::accepted(&id, host, proofs, authentic),
+        _ => Expect::refused_of(outcome, readable.then_some(&*id).filter(|_| !early(outcome))),
+    };
+    let path = path.trim_end_matches("/{token}");
+    let path = match &token {
+        Some((_, token)) => format!("{path}/{}", token.mint(hook)),
+        None => path.to_owned(),
+    };
+    let outcome =
+        expect.outcome(hook, Some("application/json")).unwrap_or_else(|error| panic!("{name}: {error}"));
+    Case { provider, ..Case::plain(name, hook, &path, body, outcome) }
+}
+
+/// Said at the head, before the generation is known.
+fn early(reason: &str) -> bool {
+    matches!(reason, "token-missing" | "token-invalid")
+}
