@@ -59,6 +59,11 @@ impl RootContext for Root {
                 let metrics = RefCell::new(Metrics::new(&config.environment));
                 let log = RefCell::new(LogLines::new(&config.environment));
                 let calls = Rc::new(Calls::new());
+                config
+                    .hooks
+                    .iter()
+                    .filter_map(|hook| hook.confirm.as_ref())
+                    .for_each(|p| ask::open_budget(p));
                 self.gate = Some(Rc::new(Gate { config, metrics, log, calls }));
                 true
             }
@@ -234,6 +239,8 @@ impl HttpContext for Exchange {
                 );
                 self.replace_answer(Err(reason), end_of_stream)
             }
+            State::Held(admitted) if admitted.is_proven() => self.ask_again(),
+            State::Asking(asked) if asked.is_proven() => self.ask_again(),
             _ => Action::Continue,
         }
     }
@@ -273,13 +280,13 @@ impl Exchange {
             Judged::Forward(delivery) => self.forward(gate, &delivery, body.as_deref()),
             Judged::Refuse(refusal) => self.refuse(gate, &refusal),
             Judged::Ask(question) => {
-                let asked = Asked::new(question, body.unwrap_or_default());
+                let mut asked = Asked::new(question, body.unwrap_or_default());
                 match asked.start(&gate.calls, self) {
-                    Ok(asked) => {
+                    Ok(()) => {
                         self.state = State::Asking(asked);
                         Action::Pause
                     }
-                    Err((asked, outcome)) => self.conclude(gate, asked, outcome),
+                    Err(outcome) => self.conclude(gate, asked, outcome),
                 }
             }
         }
@@ -360,6 +367,16 @@ impl Exchange {
                 Action::Continue
             }
         }
+    }
+
+    /// Envoy has answered by itself, before the delivery was judged: a proven sender is to come back, unless what it
+    /// sends is too large for ever.
+    fn ask_again(&mut self) -> Action {
+        const TOO_LARGE: &[u8] = b"413";
+        if self.get_http_response_header_bytes(":status").as_deref() != Some(TOO_LARGE) {
+            self.set_http_response_header_bytes(":status", Some(b"503"));
+        }
+        Action::Continue
     }
 
     /// Answers with a body of ours.

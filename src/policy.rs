@@ -31,7 +31,7 @@ pub fn admit(hooks: &[Arc<Hook>], head: &Head<'_>) -> Result<Admitted, Refusal> 
         admitted.flaw = admitted.flaw.or(checked.err());
         return Ok(admitted);
     }
-    let proven = admitted.token.claims().is_some();
+    let proven = admitted.is_proven();
     match (checked, admitted.flaw) {
         // Whoever it is: what ends it here cannot be held. A stranger hears what was wrong before that.
         (Err(end), flaw) => Err(admitted.refuse(flaw.filter(|_| !proven).unwrap_or(end), None)),
@@ -137,7 +137,7 @@ pub fn check_size(admitted: &Admitted, so_far: usize) -> Result<(), Reason> {
 
 /// Ends a delivery that is not read to its end: nobody's can be held.
 pub fn give_up(admitted: Admitted, reason: Reason) -> Judged {
-    let proven = admitted.token.claims().is_some();
+    let proven = admitted.is_proven();
     let heard = admitted.flaw.filter(|_| !proven).unwrap_or(reason);
     match admitted.hook.mode {
         Mode::Enforce => Judged::Refuse(admitted.refuse(heard, None)),
@@ -190,6 +190,11 @@ impl Admitted {
     /// What its token is worth.
     pub fn token(&self) -> &Token {
         &self.token
+    }
+
+    /// Whether its sender has proven itself already.
+    pub fn is_proven(&self) -> bool {
+        self.token.claims().is_some()
     }
 
     fn refuse(self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
@@ -307,6 +312,11 @@ impl Question {
     /// The hook that it came to.
     pub fn hook(&self) -> &Arc<Hook> {
         self.0.admitted.hook()
+    }
+
+    /// Whether its sender has proven itself already.
+    pub fn is_proven(&self) -> bool {
+        self.0.admitted.is_proven()
     }
 
     /// What the provider is asked about.

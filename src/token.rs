@@ -31,9 +31,9 @@ pub enum Token {
     /// It is not ours. The cause is for a counter only: nobody else is told.
     Bad(Cause),
     /// It is authentic, but expired or for another hook or environment.
-    Late(Reason, Claims),
+    Late(Reason, Box<Claims>),
     /// It is authentic, in time and for this hook.
-    Good(Claims),
+    Good(Box<Claims>),
 }
 
 /// What an authentic token says.
@@ -83,8 +83,8 @@ pub fn check(expected: Option<&Expected>, token: Option<&[u8]>, now: u64) -> Tok
     match verify(&expected.keys, token) {
         Err(cause) => Token::Bad(cause),
         Ok(verified) => match verified.standing(expected, now) {
-            Ok(()) => Token::Good(verified.claims),
-            Err(reason) => Token::Late(reason, verified.claims),
+            Ok(()) => Token::Good(verified.claims.into()),
+            Err(reason) => Token::Late(reason, verified.claims.into()),
         },
     }
 }
@@ -164,7 +164,7 @@ struct Verified {
 impl Verified {
     #[expect(clippy::as_conversions, reason = "a time in seconds is exact in a double")]
     fn standing(&self, expected: &Expected, now: u64) -> Result<(), Reason> {
-        let (now, leeway) = (now as f64, expected.keys.leeway as f64);
+        let (now, leeway) = (now as f64, expected.keys.leeway.as_secs_f64());
         if !self.audiences.contains(&expected.audience) {
             return Err(Reason::TokenAudience);
         }

@@ -94,19 +94,18 @@ impl Asked {
         Self { question, body, slot: None }
     }
 
+    pub(super) fn is_proven(&self) -> bool {
+        self.question.is_proven()
+    }
+
     pub(super) fn into_parts(self) -> (Question, Bytes) {
         (self.question, self.body)
     }
 
     /// Starts the call, or says why there is none.
-    pub(super) fn start(mut self, calls: &Calls, host: &Exchange) -> Result<Self, (Self, Outcome)> {
-        match self.dispatch(calls, host) {
-            Ok(slot) => {
-                self.slot = Some(slot);
-                Ok(self)
-            }
-            Err(outcome) => Err((self, outcome)),
-        }
+    pub(super) fn start(&mut self, calls: &Calls, host: &Exchange) -> Result<(), Outcome> {
+        self.slot = Some(self.dispatch(calls, host)?);
+        Ok(())
     }
 
     fn dispatch(&self, calls: &Calls, host: &Exchange) -> Result<Slot, Outcome> {
@@ -147,19 +146,27 @@ impl Asked {
     }
 }
 
-/// The workers' list of recent calls, by the provider's cluster: one key of the provider's is behind it.
+/// Makes the workers' list of recent calls, where there is none. Envoy's main thread configures before the workers do:
+/// later, to compare with a key that is not there would succeed for every worker at once.
+pub(super) fn open_budget(provider: &Provider) {
+    let key = budget_key(provider);
+    if !matches!(hostcalls::get_shared_data(&key), Ok((_, Some(_)))) {
+        let _ = hostcalls::set_shared_data(&key, Some(&[]), None);
+    }
+}
+
+/// By the provider's cluster: one API key is behind it.
+fn budget_key(provider: &Provider) -> String {
+    format!("blobgate.confirm.{}", provider.cluster)
+}
+
 fn take_from_budget(provider: &Provider) -> Result<(), Outcome> {
-    let key = format!("blobgate.confirm.{}", provider.cluster);
+    let key = budget_key(provider);
     for _ in 0..TRIES {
         let (shared, version) = match hostcalls::get_shared_data(&key) {
             Ok((shared, version)) => (shared.unwrap_or_default(), version),
             Err(_) => return Err(Outcome::NotStarted),
         };
-        if version.is_none() {
-            // To compare with a key that is not there succeeds always, for every worker: so it is made first.
-            let _ = hostcalls::set_shared_data(&key, Some(&[]), None);
-            continue;
-        }
         let now = hostcalls::get_current_time().unwrap_or(UNIX_EPOCH);
         let now = SystemTime::duration_since(&now, UNIX_EPOCH).map_or(0, |time| time.as_millis());
         let now = u64::try_from(now).unwrap_or_default();

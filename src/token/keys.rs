@@ -12,8 +12,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Keys {
     keys: Vec<(Arc<str>, Key)>,
-    /// In seconds.
-    pub(super) leeway: u64,
+    pub(super) leeway: Duration,
 }
 
 /// A key, which decides the algorithm.
@@ -52,7 +51,7 @@ impl Keys {
             Some(node) => node.duration(Duration::ZERO, MOST_LEEWAY)?,
             None => DEFAULT_LEEWAY,
         };
-        Ok(Self { keys, leeway: leeway.as_secs() })
+        Ok(Self { keys, leeway })
     }
 }
 

@@ -43,6 +43,7 @@ pub struct Token {
 }
 
 /// Seconds since the epoch.
+#[expect(clippy::disallowed_methods, reason = "not the core")]
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
@@ -133,9 +134,9 @@ fn edited(signed: &str, signature: &[u8], edit: Option<&str>) -> String {
         Some("standard-alphabet") => format!("{signed}.{}", STANDARD.encode(signature).trim_end_matches('=')),
         Some("trailing-bits") => {
             let text = plain(signature);
-            let last = text.chars().last().unwrap();
-            let next = char::from(u8::try_from(u32::from(last)).unwrap() + 1);
-            format!("{}{next}", &text[..text.len() - 1])
+            let mut bytes = text.into_bytes();
+            *bytes.last_mut().unwrap() += 1;
+            String::from_utf8(bytes).unwrap()
         }
         Some("four-segments") => format!("{}.{claims}", plain(signature)),
         Some("upper-case") => plain(signature).to_uppercase(),
