@@ -201,6 +201,8 @@ impl Ingress {
             "static_resources": {"listeners": listeners, "clusters": clusters},
         });
         let envoy = Envoy::start(version, &bootstrap, Options::default());
-        Self { gate: Gate { envoy, video, failure }, app, _routes: folder }
+        // The hook here is open: nothing is kept, and nobody asked.
+        let (quarantine, provider) = (Upstream::off(), Upstream::off());
+        Self { gate: Gate { envoy, video, failure, quarantine, provider }, app, _routes: folder }
     }
 }
