@@ -2,6 +2,7 @@
 
 mod demo;
 mod receiver;
+mod sandbox;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Receiver(receiver::Args),
+    Sandbox(sandbox::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -34,6 +36,7 @@ async fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Demo(args) => demo::run(args).await,
         Command::Receiver(args) => receiver::run(args).await,
+        Command::Sandbox(args) => sandbox::run(args).await,
     };
     ended.unwrap_or_else(|error| {
         eprintln!("blobgate: {error:#}");
