@@ -10,3 +10,5 @@
 mod demo;
 mod receiver;
 mod running;
+mod sandbox;
+mod webhook;
