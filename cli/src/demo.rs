@@ -11,6 +11,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use delivery::Door;
 use gate::Gate;
+pub(crate) use gate::cause;
 use report::{Outcome, Report};
 use reqwest::Url;
 use service::Service;

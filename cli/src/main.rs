@@ -3,6 +3,7 @@
 mod demo;
 mod mint;
 mod receiver;
+mod sandbox;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ enum Command {
     Demo(demo::Args),
     Mint(mint::Args),
     Receiver(receiver::Args),
+    Sandbox(sandbox::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -40,6 +42,7 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
+        Command::Sandbox(args) => sandbox::run(args).await,
     };
     ended.unwrap_or_else(|error| {
         eprintln!("blobgate: {error:#}");

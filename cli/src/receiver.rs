@@ -159,7 +159,7 @@ fn now() -> String {
     format!("{date}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             anyhow!(
@@ -173,7 +173,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
 }
 
 /// A line on standard output. A reader that has gone is no reason to end.
-fn tell(line: std::fmt::Arguments<'_>) {
+pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
     let _gone = writeln!(out, "{line}").and_then(|()| out.flush());
 }

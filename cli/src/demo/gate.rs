@@ -147,7 +147,7 @@ fn address_elsewhere(edge: &Url) -> Result<IpAddr, &'static str> {
 }
 
 /// What is at the bottom of an error. What stands above it names the URL, as every sentence here does already.
-pub(super) fn cause(error: &reqwest::Error) -> String {
+pub(crate) fn cause(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.last().map_or_else(|| error.to_string(), ToString::to_string)
 }
