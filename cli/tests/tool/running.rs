@@ -89,7 +89,12 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) fn start(name: &str) -> Self {
-        let running = Running::start(blobgate(&["receiver", "--name", name, "--listen", "127.0.0.1:0"]));
+        Self::with(name, &[])
+    }
+
+    pub(crate) fn with(name: &str, more: &[&str]) -> Self {
+        let args = [&["receiver", "--name", name, "--listen", "127.0.0.1:0"], more].concat();
+        let running = Running::start(blobgate(&args));
         let address = running.first_line_after(&format!("{name} listens on http://"));
         Self { running, address: address.parse().unwrap() }
     }
