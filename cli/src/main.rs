@@ -26,7 +26,7 @@ enum Command {
 
 const EXAMPLES: &str = "\
 Try it, in a clone of the repository:
-  make run                        starts the gate and two demo services
+  make run                        starts the gate, three demo services and a sandbox
   make demo                       in a second terminal: shows what the gate answers to what
   blobgate receiver --help        one of the services by itself
 
