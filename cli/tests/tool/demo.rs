@@ -285,7 +285,7 @@ async fn each_row_has_the_token_that_it_says() {
     let (end, paths) = demo_and_tokens(SHIPPED.to_vec(), &[]).await;
     assert_eq!(end.status.code(), Some(0));
     let hmac = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, TOKEN_KEY.as_bytes());
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
     let tokens: Vec<_> = paths
         .iter()
         .map(|path| {
@@ -296,7 +296,7 @@ async fn each_row_has_the_token_that_it_says() {
             assert_eq!(claims["aud"], "development/veo3-token");
             let signature = BASE64URL.decode(signature).unwrap();
             let ours = ring::hmac::verify(&hmac, signed.as_bytes(), &signature).is_ok();
-            Some((ours, claims["exp"].as_u64().unwrap() > now))
+            Some((ours, claims["exp"].as_i64().unwrap() > now))
         })
         .collect();
     let (good, foreign, expired) = (Some((true, true)), Some((false, true)), Some((true, false)));
