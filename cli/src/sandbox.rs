@@ -76,9 +76,10 @@ An order may say how it ends and what goes wrong, in a field that the provider d
 Outcomes: completed (by itself), timeout (after 10 min), or an error code.
 Faults of the status: hang, slow:MS, lie (or lie:status, lie:url, lie:code, lie:id), huge, bad-json, status:NNN,
   cut (ends after the headers), still-processing.
+  slow goes with any other; of the others the first is the answer, an order's own before those set for all.
 Faults of the callback: never, twice, contradict (calls back a second time with the opposite).
 Only generations and the time between callbacks follow --speed: `slow` and the client's timeouts (10 s to
-connect, 30 s in all) do not.
+connect, 30 s in all) do not. The times in a status are the machine's, in UTC.
 
 For tests, from this machine and without a key:
   PUT    /sandbox/faults             the same object, for every order; GET shows it, DELETE ends it

@@ -4,7 +4,9 @@ use super::{FAST, ID, PROMPT, Sandbox, documented};
 use crate::webhook::Webhook;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::net::TcpListener;
 use std::ops::Range;
+use std::time::Instant;
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}"))
@@ -128,6 +130,19 @@ async fn what_does_not_come_through_is_told_and_tried_again_after_30_s() {
         let between = (pair[1] + DAY - pair[0]) % DAY;
         assert!((100..5_000).contains(&between), "{between} ms, not the 300th part of 30 s");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_seconds_to_connect_are_ten_at_any_speed() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // Connections wait for ever to be accepted.
+    let url = format!("https://{}/webhook", silent.local_addr().unwrap());
+    let sandbox = Sandbox::start(&FAST);
+    assert_eq!(sandbox.order(&json!({"prompt": PROMPT, "callback_url": url})).await.status(), 201);
+    sandbox.lines_until("  completed");
+    let start = Instant::now();
+    let lines = sandbox.lines_until("completed, attempt 1 of 5: operation timed out");
+    assert_eq!(lines.len(), 1);
+    assert!((9..15).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
 
 const DAY: u64 = 86_400_000;
