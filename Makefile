@@ -13,7 +13,7 @@ help: ## list the verbs
 rust:
 	@dev/need cargo cc wasm32-wasip1
 
-run: ## start the gate, two demo services and all they need; Ctrl-C ends it
+run: ## start the gate, three demo services, a stand-in for RunBlob and all they need; Ctrl-C ends it
 	@dev/need setpriv
 	@exec setpriv --pdeathsig TERM dev/run
 
@@ -44,8 +44,8 @@ compose: build ## run docker-compose.yml to its sender's verdict; needs Docker
 	tests/compose/run
 
 validate: build tools ## have every Envoy check envoy.yaml
-	@dev/need openssl && dev/certificate
-	@for version in $(ENVOYS); do echo "Envoy $$version:"; "$$(dev/envoy $$version)" --mode validate --log-level warn -c envoy.yaml || exit 1; done
+	@dev/need openssl && dev/certificate && dev/secrets
+	@for version in $(ENVOYS); do echo "Envoy $$version:"; dev/with-secrets "$$(dev/envoy $$version)" --mode validate --log-level warn -c envoy.yaml || exit 1; done
 
 ci-tools: ## install on Debian, as root, what CI needs
 	.ci/install
@@ -64,7 +64,7 @@ clippy: rust ## lint on both targets, warnings as errors
 doc: rust ## build the library's documentation, warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
-clean: ## remove what was built and installed here; certificates stay
+clean: ## remove what was built and installed here; certificates and secrets stay
 	rm -rf target .tools
 
 .DEFAULT:

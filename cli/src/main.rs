@@ -3,6 +3,7 @@
 mod demo;
 mod mint;
 mod receiver;
+mod sandbox;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -20,11 +21,12 @@ enum Command {
     Demo(demo::Args),
     Mint(mint::Args),
     Receiver(receiver::Args),
+    Sandbox(sandbox::Args),
 }
 
 const EXAMPLES: &str = "\
 Try it, in a clone of the repository:
-  make run                        starts the gate and two demo services
+  make run                        starts the gate, three demo services and a sandbox
   make demo                       in a second terminal: shows what the gate answers to what
   blobgate receiver --help        one of the services by itself
 
@@ -40,6 +42,7 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
+        Command::Sandbox(args) => sandbox::run(args).await,
     };
     ended.unwrap_or_else(|error| {
         eprintln!("blobgate: {error:#}");

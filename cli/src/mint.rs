@@ -3,13 +3,16 @@
 mod callback;
 mod claims;
 mod key;
+mod minter;
 mod new_key;
 
 use anyhow::{Result, anyhow, ensure};
 use callback::Callback;
-use claims::{Audience, Claims, Kid, Reference};
+pub(crate) use claims::{Audience, Kid};
+use claims::{Claims, Reference};
 use clap::error::ErrorKind;
 use key::{Algorithm, Key};
+pub(crate) use minter::Minter;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;

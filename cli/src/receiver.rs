@@ -1,16 +1,20 @@
 //! `blobgate receiver`: a service behind the gate, for trying things out.
 
+mod keep;
+
 use anyhow::{Result, anyhow};
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use keep::Keep;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,6 +33,9 @@ pub(crate) struct Args {
     /// Where it listens; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9081")]
     listen: SocketAddr,
+    /// Write each arrival into a file of its own in this directory before the answer: for quarantine
+    #[arg(long, value_name = "DIRECTORY")]
+    keep: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -36,9 +43,12 @@ It prints one line for each arrival: time (UTC), service, event, generation id, 
 It keeps the last 1,000 arrivals in memory, and forgets them when it ends:
   GET /deliveries   what came, as JSON: the headers that count, size and SHA-256 of the body
   GET /healthz      200
+With --keep each has a file too, named by time and generation: the headers that count, an empty line, the body as it
+came. It is on the disk before the answer is 200; where it cannot be, the answer is 503.
 
 Examples:
   blobgate receiver --name video --listen 127.0.0.1:9081
+  blobgate receiver --name quarantine --listen 127.0.0.1:9083 --keep /var/lib/quarantine
   curl -d '{\"status\":\"completed\"}' http://127.0.0.1:9081/webhook
   curl http://127.0.0.1:9081/deliveries";
 
@@ -63,15 +73,17 @@ pub(crate) struct Arrival {
 
 struct Service {
     name: String,
+    keep: Option<Keep>,
     arrivals: Mutex<VecDeque<Arrival>>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let keep = args.keep.as_deref().map(Keep::open).transpose()?;
     let listener =
         TcpListener::bind(args.listen).await.map_err(|error| cannot_listen(args.listen, &error))?;
     tell(format_args!("{} listens on http://{}", args.name, listener.local_addr()?));
 
-    let service = Arc::new(Service { name: args.name, arrivals: Mutex::default() });
+    let service = Arc::new(Service { name: args.name, keep, arrivals: Mutex::default() });
     let routes = Router::new()
         .route("/healthz", get(async || "ok\n").post(receive))
         .route("/deliveries", get(deliveries).post(receive))
@@ -96,15 +108,28 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn receive(State(service): State<Arc<Service>>, headers: HeaderMap, body: Bytes) -> Json<Answer> {
+async fn receive(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Answer>, StatusCode> {
     let arrival = Arrival::new(&headers, &body);
+    // Disks are slow, and others are served meanwhile.
+    let written = tokio::task::spawn_blocking({
+        let (service, arrival) = (Arc::clone(&service), arrival.clone());
+        move || service.keep.as_ref().map_or(Ok(()), |keep| keep.write(&arrival, &body))
+    });
+    if let Err(error) = written.await.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
+        tell(format_args!("{}, not kept: {error}", arrival.line(&service.name)));
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
     tell(format_args!("{}", arrival.line(&service.name)));
     let mut arrivals = service.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
     if arrivals.len() == KEPT {
         arrivals.pop_front();
     }
     arrivals.push_back(arrival);
-    Json(Answer { status: "received" })
+    Ok(Json(Answer { status: "received" }))
 }
 
 async fn deliveries(State(service): State<Arc<Service>>) -> Json<VecDeque<Arrival>> {
@@ -133,9 +158,11 @@ impl Arrival {
     fn line(&self, service: &str) -> String {
         let header = |name| self.headers.get(name).map_or("-", String::as_str);
         let time = self.time.get(11..19).unwrap_or("-");
-        let (event, id) = (header("blobgate-event"), header("blobgate-generation-id"));
+        // What is quarantined has only claimed its event.
+        let claimed = self.header("blobgate-event").or(self.header("blobgate-claimed-event"));
+        let (event, id) = (claimed.unwrap_or("-"), header("blobgate-generation-id"));
         let verdict = header("blobgate-verdict");
-        format!("{time}  {service:<8} {event:<10} {id:<36}  {verdict:<9} {} bytes", self.bytes)
+        format!("{time}  {service:<8} {event:<10} {id:<36}  {verdict:<11} {} bytes", self.bytes)
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -143,9 +170,13 @@ impl Arrival {
     }
 }
 
+/// What Standard Webhooks signs and where it says so.
+const SIGNATURE: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+
 /// What the gate sets, what a receiver goes by, and the mark by which the demo knows its own deliveries again.
 fn counts(header: &str) -> bool {
     header.starts_with("blobgate-")
+        || SIGNATURE.contains(&header)
         || matches!(header, "idempotency-key" | "content-type" | crate::demo::MARK)
 }
 
@@ -159,7 +190,7 @@ fn now() -> String {
     format!("{date}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             anyhow!(
@@ -173,7 +204,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
 }
 
 /// A line on standard output. A reader that has gone is no reason to end.
-fn tell(line: std::fmt::Arguments<'_>) {
+pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
     let _gone = writeln!(out, "{line}").and_then(|()| out.flush());
 }

@@ -10,6 +10,7 @@ pub(super) struct Delivery {
     /// The value of [`super::MARK`].
     pub(super) mark: Uuid,
     pub(super) door: Door,
+    pub(super) hook: Hook,
     pub(super) method: Method,
     /// What follows the hook's own path.
     pub(super) below: &'static str,
@@ -26,10 +27,31 @@ pub(super) enum Door {
     Plain,
     /// Over TLS, from an address of this machine that is not a loopback one.
     Elsewhere,
+    /// From the sandbox, which has generated something.
+    Provider,
+}
+
+/// Which hook a delivery comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// The one that believes what comes from the right place.
+    Open,
+    /// The one that wants proof, with such a token in its URL.
+    Proven(Token),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    None,
+    Good,
+    /// Signed with the gate's key, once.
+    Expired,
+    /// Signed with another key.
+    Foreign,
 }
 
 pub(super) mod payload {
-    use super::{Delivery, Door};
+    use super::{Delivery, Door, Hook};
     use reqwest::Method;
     use uuid::Uuid;
 
@@ -65,6 +87,11 @@ pub(super) mod payload {
         delivery
     }
 
+    /// What the sandbox makes of an order: its id and its body are known afterwards.
+    pub(in crate::demo) fn generated() -> Delivery {
+        none().through(Door::Provider)
+    }
+
     /// Nothing at all.
     pub(in crate::demo) fn none() -> Delivery {
         Delivery { headers: Vec::new(), ..with(|_| String::new()) }
@@ -76,6 +103,7 @@ pub(super) mod payload {
             id,
             mark: Uuid::new_v4(),
             door: Door::Edge,
+            hook: Hook::Open,
             method: Method::POST,
             below: "",
             headers: vec![("content-type", "application/json")],
@@ -102,6 +130,16 @@ pub(super) mod payload {
 impl Delivery {
     pub(super) fn through(self, door: Door) -> Self {
         Self { door, ..self }
+    }
+
+    pub(super) fn with_token(self, token: Token) -> Self {
+        Self { hook: Hook::Proven(token), ..self }
+    }
+
+    /// The result at another host.
+    pub(super) fn result_at(mut self, host: &str) -> Self {
+        self.body = self.body.replace("cdn.runblob.io", host);
+        self
     }
 
     pub(super) fn method(self, method: Method) -> Self {

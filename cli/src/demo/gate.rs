@@ -1,7 +1,8 @@
 //! The gate, from outside.
 
 use super::MARK;
-use super::delivery::{Delivery, Door};
+use super::delivery::{Delivery, Door, Hook};
+use super::tokens::Tokens;
 use anyhow::{Context, Result, anyhow};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Url, Version};
@@ -16,11 +17,19 @@ pub(super) const ANSWER: Duration = Duration::from_secs(30);
 const CONNECTION: Duration = Duration::from_secs(10);
 
 pub(super) struct Gate {
-    pub(super) edge: Url,
-    pub(super) plain: Url,
+    pub(super) hooks: Hooks,
     certificate: PathBuf,
     client: Client,
     elsewhere: Result<Client, String>,
+}
+
+/// Where the gate's hooks are.
+pub(super) struct Hooks {
+    pub(super) edge: Url,
+    /// The same in plaintext.
+    pub(super) plain: Url,
+    /// The one that takes a token, without it.
+    pub(super) token: Url,
 }
 
 /// What came of a delivery.
@@ -36,30 +45,30 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// `blobgate-reason`.
     pub(super) code: Option<String>,
-    pub(super) version: Version,
+    /// Unless somebody else has sent it.
+    pub(super) version: Option<Version>,
 }
 
 impl Gate {
-    pub(super) fn new(edge: Url, plain: Url, certificate: &Path) -> Result<Self> {
+    pub(super) fn new(hooks: Hooks, certificate: &Path) -> Result<Self> {
         let client = || {
             anyhow::Ok(
-                builder(certificate)?
+                trusting(certificate)?
                     .no_proxy()
                     .redirect(Policy::none())
                     .timeout(ANSWER)
                     .connect_timeout(CONNECTION),
             )
         };
-        let elsewhere = match address_elsewhere(&edge) {
+        let elsewhere = match address_elsewhere(&hooks.edge) {
             Ok(address) => Ok(client()?.local_address(address).build()?),
             Err(why) => Err(why.to_owned()),
         };
-        Ok(Self { client: client()?.build()?, elsewhere, certificate: certificate.to_owned(), edge, plain })
+        Ok(Self { client: client()?.build()?, elsewhere, certificate: certificate.to_owned(), hooks })
     }
 
     /// Sends a delivery. `Err` where no connection came about: then there is nothing to show.
-    pub(super) async fn send(&self, delivery: &Delivery) -> Result<Sent> {
-        let url = self.url(delivery);
+    pub(super) async fn send(&self, url: Url, delivery: &Delivery) -> Result<Sent> {
         match send(&self.client, url.clone(), delivery).await {
             Ok(answer) => Ok(Sent::Answered(answer)),
             Err(error) if error.is_connect() => Err(self.not_connected(&url, &error)),
@@ -68,12 +77,12 @@ impl Gate {
     }
 
     /// Sends a delivery from an address that is not a loopback one, where this machine has one.
-    pub(super) async fn send_from_elsewhere(&self, delivery: &Delivery) -> Sent {
+    pub(super) async fn send_from_elsewhere(&self, url: Url, delivery: &Delivery) -> Sent {
         let client = match &self.elsewhere {
             Ok(client) => client,
             Err(why) => return Sent::LeftOut(why.clone()),
         };
-        match send(client, self.url(delivery), delivery).await {
+        match send(client, url, delivery).await {
             Ok(answer) => Sent::Answered(answer),
             Err(error) if error.is_connect() => Sent::LeftOut(format!(
                 "this machine does not connect to its loopback from another address: {}",
@@ -83,14 +92,17 @@ impl Gate {
         }
     }
 
-    fn url(&self, delivery: &Delivery) -> Url {
-        let mut url = match delivery.door {
-            Door::Edge | Door::Elsewhere => self.edge.clone(),
-            Door::Plain => self.plain.clone(),
+    /// Where a delivery goes.
+    pub(super) fn url(&self, delivery: &Delivery, tokens: &Tokens) -> Result<Url> {
+        let Hooks { edge, plain, token: proven } = &self.hooks;
+        let mut url = match (delivery.hook, delivery.door) {
+            (Hook::Proven(token), _) => return tokens.callback(proven, token),
+            (Hook::Open, Door::Plain) => plain.clone(),
+            (Hook::Open, Door::Edge | Door::Elsewhere | Door::Provider) => edge.clone(),
         };
         let path = format!("{}{}", url.path().trim_end_matches('/'), delivery.below);
         url.set_path(&path);
-        url
+        Ok(url)
     }
 
     fn not_connected(&self, url: &Url, error: &reqwest::Error) -> anyhow::Error {
@@ -115,10 +127,11 @@ async fn send(client: &Client, url: Url, delivery: &Delivery) -> reqwest::Result
     }
     let answer = request.send().await?;
     let code = answer.headers().get("blobgate-reason").map(|code| code.as_bytes().escape_ascii().to_string());
-    Ok(Answer { status: answer.status().as_u16(), code, version: answer.version() })
+    Ok(Answer { status: answer.status().as_u16(), code, version: Some(answer.version()) })
 }
 
-fn builder(certificate: &Path) -> Result<ClientBuilder> {
+/// What trusts this certificate, and no other.
+pub(super) fn trusting(certificate: &Path) -> Result<ClientBuilder> {
     let name = certificate.display();
     let pem = std::fs::read(certificate).with_context(|| {
         format!("the gate's certificate {name} cannot be read: `make run` makes one, --ca names another")
@@ -147,7 +160,7 @@ fn address_elsewhere(edge: &Url) -> Result<IpAddr, &'static str> {
 }
 
 /// What is at the bottom of an error. What stands above it names the URL, as every sentence here does already.
-pub(super) fn cause(error: &reqwest::Error) -> String {
+pub(crate) fn cause(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.last().map_or_else(|| error.to_string(), ToString::to_string)
 }

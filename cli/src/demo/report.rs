@@ -1,17 +1,20 @@
 //! What came of it all, for people and for machines.
 
 use super::MARK;
+use super::delivery::{Door, Hook};
 use super::gate::{Gate, Sent};
 use super::rows::{Expected, Row};
 use super::service::Service;
 use crate::receiver::{Arrival, sha256};
 use anyhow::Result;
-use reqwest::Version;
+use blobgate::event::Kind;
+use reqwest::{Url, Version};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
 
 pub(super) struct Report<'a> {
     pub(super) gate: &'a Gate,
+    pub(super) sandbox: &'a Url,
     pub(super) services: &'a [Service],
     pub(super) outcomes: Vec<Outcome>,
 }
@@ -25,15 +28,27 @@ pub(super) struct Outcome {
 }
 
 /// What a receiver goes by, of all that it gets: shown under a row that arrived.
-const SHOWN: [&str; 4] =
-    ["blobgate-event", "blobgate-generation-id", "idempotency-key", "blobgate-error-code"];
+const SHOWN: [&str; 7] = [
+    "blobgate-event",
+    "blobgate-proofs",
+    "blobgate-reason",
+    "blobgate-claimed-event",
+    "blobgate-generation-id",
+    "idempotency-key",
+    "blobgate-error-code",
+];
 
 impl Outcome {
     pub(super) fn new(row: Row, sent: Sent, arrivals: &[(&str, Arrival)]) -> Self {
-        let mark = row.delivery.mark.to_string();
+        let (mark, id) = (row.delivery.mark.to_string(), row.delivery.id.to_string());
+        // The sandbox knows of no marks.
+        let (header, value) = match row.delivery.door {
+            Door::Provider => ("blobgate-generation-id", &id),
+            Door::Edge | Door::Plain | Door::Elsewhere => (MARK, &mark),
+        };
         let arrived: Vec<_> = arrivals
             .iter()
-            .filter(|(_, arrival)| arrival.header(MARK) == Some(&*mark))
+            .filter(|(_, arrival)| arrival.header(header) == Some(value))
             .map(|(service, arrival)| ((*service).to_owned(), arrival.clone()))
             .collect();
         let mut faults = Vec::new();
@@ -46,7 +61,7 @@ impl Outcome {
         matches!(self.sent, Sent::LeftOut(_))
     }
 
-    fn to_json(&self) -> Value {
+    fn to_json(&self, path: &str) -> Value {
         let (answer, code, why) = match &self.sent {
             Sent::Answered(answer) => (Some(answer.status), answer.code.as_deref(), None),
             Sent::Unanswered(_) => (None, None, None),
@@ -54,6 +69,7 @@ impl Outcome {
         };
         let expected = self.row.expected;
         json!({
+            "hook": path,
             "sent": self.row.sent,
             "generation_id": self.row.delivery.id.to_string(),
             "answer": answer,
@@ -87,10 +103,9 @@ fn about_arrival(row: &Row, sent: &Sent, arrived: &[(String, Arrival)]) -> Vec<S
     if matches!(sent, Sent::LeftOut(_)) {
         return Vec::new();
     }
-    let (kind, service) = match row.expected {
-        Expected::Arrives(kind, service) => (kind, service),
-        Expected::Refused(_) if arrived.is_empty() => return Vec::new(),
-        Expected::Refused(_) => return vec!["it should arrive nowhere".to_owned()],
+    let expected = row.expected;
+    let Some(service) = expected.service() else {
+        return if arrived.is_empty() { Vec::new() } else { vec!["it should arrive nowhere".to_owned()] };
     };
     let [(at, arrival)] = arrived else {
         return vec![format!("it should arrive at {service}, once")];
@@ -100,15 +115,23 @@ fn about_arrival(row: &Row, sent: &Sent, arrived: &[(String, Arrival)]) -> Vec<S
         faults.push(format!("it should arrive at {service}"));
     }
     let id = row.delivery.id;
-    let headers = [
-        ("blobgate-verdict", "accepted".to_owned()),
-        ("blobgate-event", kind.name().to_owned()),
-        ("blobgate-generation-id", id.to_string()),
-        ("idempotency-key", format!("veo3:{id}:{}", kind.name())),
+    let event = expected.event().map(Kind::name);
+    let mut headers = vec![
+        ("blobgate-verdict", expected.verdict().map(|verdict| verdict.name().to_owned())),
+        ("blobgate-reason", expected.reason().map(|reason| reason.code().to_owned())),
+        ("blobgate-event", event.map(str::to_owned)),
     ];
+    if let Some(event) = event {
+        // What is kept may be unreadable, and then has none of these.
+        headers.push(("blobgate-generation-id", Some(id.to_string())));
+        headers.push(("idempotency-key", Some(format!("veo3:{id}:{event}"))));
+        headers.push(("blobgate-proofs", expected.proof().map(|proof| proof.name().to_owned())));
+    }
     for (name, right) in headers {
-        if arrival.header(name) != Some(&*right) {
-            faults.push(format!("{name} should be {right}"));
+        match (arrival.header(name), right) {
+            (came, Some(right)) if came != Some(&right) => faults.push(format!("{name} should be {right}")),
+            (Some(_), None) => faults.push(format!("{name} should not be there")),
+            _ => (),
         }
     }
     if arrival.sha256 != sha256(row.delivery.body.as_bytes()) {
@@ -124,10 +147,12 @@ impl Report<'_> {
 
     pub(super) fn print_json(&self) -> Result<()> {
         let report = json!({
-            "gate": self.gate.edge.as_str(),
-            "plain": self.gate.plain.as_str(),
+            "gate": self.gate.hooks.edge.as_str(),
+            "plain": self.gate.hooks.plain.as_str(),
+            "token_gate": self.gate.hooks.token.as_str(),
+            "sandbox": self.sandbox.as_str(),
             "as_expected": self.is_as_expected(),
-            "rows": self.outcomes.iter().map(Outcome::to_json).collect::<Vec<_>>(),
+            "rows": self.outcomes.iter().map(|outcome| outcome.to_json(self.path(outcome))).collect::<Vec<_>>(),
         });
         write(&format!("{}\n", serde_json::to_string_pretty(&report)?));
         Ok(())
@@ -137,7 +162,12 @@ impl Report<'_> {
         let paint = Paint::on_stdout();
         let mut lines = vec![self.places(), String::new()];
         lines.push(paint.bold(&cells("", "sent", "answer", "code", "arrived at")));
+        let mut last = None;
         for outcome in &self.outcomes {
+            let path = self.path(outcome);
+            if last.replace(path) != Some(path) {
+                lines.push(paint.bold(&format!("at {path}")));
+            }
             lines.extend(outcome.lines(&paint));
         }
         lines.push(String::new());
@@ -145,10 +175,19 @@ impl Report<'_> {
         write(&format!("{}\n", lines.join("\n")));
     }
 
+    /// The hook that a row was sent to.
+    fn path(&self, outcome: &Outcome) -> &str {
+        match outcome.row.delivery.hook {
+            Hook::Open => self.gate.hooks.edge.path(),
+            Hook::Proven(_) => self.gate.hooks.token.path(),
+        }
+    }
+
     fn places(&self) -> String {
         let version = self.outcomes.iter().find_map(|outcome| match &outcome.sent {
-            Sent::Answered(answer) if answer.version == Version::HTTP_2 => Some("HTTP/2"),
-            Sent::Answered(_) => Some("HTTP/1.1"),
+            Sent::Answered(answer) => {
+                answer.version.map(|version| if version == Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" })
+            }
             _ => None,
         });
         let services: Vec<_> = self
@@ -157,10 +196,12 @@ impl Report<'_> {
             .map(|Service { name, url }| format!("{name} {}", url.as_str().trim_end_matches('/')))
             .collect();
         format!(
-            "gate      {}, over {}\nplaintext {}\nservices  {}",
-            self.gate.edge,
+            "gate      {}, over {}\nproven    {}\nplaintext {}\nsandbox   {}\nservices  {}",
+            self.gate.hooks.edge,
             version.unwrap_or("nothing"),
-            self.gate.plain,
+            self.gate.hooks.token,
+            self.gate.hooks.plain,
+            self.sandbox,
             services.join(", ")
         )
     }

@@ -1,12 +1,16 @@
 //! The table: what the demo sends, and what has to come of it.
 
-use super::delivery::{Delivery, Door, payload};
+use super::delivery::{Delivery, Door, Token, payload};
 use blobgate::Reason;
 use blobgate::event::Kind;
+use blobgate::policy::{Proof, Verdict};
 use reqwest::Method;
 
 /// The services of the repository's `envoy.yaml`, by the names in the table.
-pub(super) const SERVICES: [&str; 2] = ["video", "failure"];
+pub(super) const SERVICES: [&str; 3] = ["video", "failure", QUARANTINE];
+
+/// Where what is proven and wrong is kept.
+const QUARANTINE: &str = "quarantine";
 
 pub(super) struct Row {
     /// In words.
@@ -20,14 +24,18 @@ pub(super) struct Row {
 pub(super) enum Expected {
     /// 200, and it arrives at this service, as this event.
     Arrives(Kind, &'static str),
+    /// The same, by this proof.
+    Proven(Kind, &'static str, Proof),
+    /// 200, and it is kept in quarantine for this reason.
+    Kept(Reason),
     /// The reason's answer, and it arrives nowhere.
     Refused(Reason),
 }
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
-    use Expected::{Arrives, Refused};
-    let [video, failure] = SERVICES;
+    use Expected::{Arrives, Kept, Proven, Refused};
+    let [video, failure, _] = SERVICES;
     vec![
         row("completed, as documented",           payload::completed(),                                     Arrives(Kind::Completed, video)),
         row("failed, as documented",              payload::failed("UNSAFE_CONTENT"),                        Arrives(Kind::Failed, failure)),
@@ -46,6 +54,13 @@ pub(super) fn rows() -> Vec<Row> {
         row("with a second status",               payload::completed().with_field(r#""status": "failed""#), Refused(Reason::JsonDuplicateKey)),
         row("completed without a video_url",      payload::completed().without_line("video_url"),           Refused(Reason::SchemaInvalid)),
         row("with an id that is no UUID",         payload::with_id("video-42"),                             Refused(Reason::GenerationIdInvalid)),
+
+        row("generated, with a token",            payload::generated().with_token(Token::Good),             Proven(Kind::Completed, video, Proof::Token)),
+        row("generated, without a token",         payload::generated().with_token(Token::None),             Proven(Kind::Completed, video, Proof::Confirmed)),
+        row("forged, without a token",            payload::completed().with_token(Token::None),             Refused(Reason::NotConfirmed)),
+        row("forged, with another key's token",   payload::completed().with_token(Token::Foreign),          Refused(Reason::NotConfirmed)),
+        row("with an expired token, cut off",     payload::completed().with_token(Token::Expired).cut_in_half(), Kept(Reason::TokenExpired)),
+        row("with a result elsewhere, a token",   payload::completed().with_token(Token::Good).result_at("cdn.example.com"), Kept(Reason::ResultUrlDenied)),
     ]
 }
 
@@ -56,22 +71,54 @@ fn row(sent: &'static str, delivery: Delivery, expected: Expected) -> Row {
 impl Expected {
     pub(super) fn status(self) -> u16 {
         match self {
-            Expected::Arrives(..) => 200,
+            Expected::Arrives(..) | Expected::Proven(..) | Expected::Kept(_) => 200,
             Expected::Refused(reason) => reason.status(),
         }
     }
 
     pub(super) fn code(self) -> Option<&'static str> {
         match self {
-            Expected::Arrives(..) => None,
+            Expected::Arrives(..) | Expected::Proven(..) | Expected::Kept(_) => None,
             Expected::Refused(reason) => Some(reason.code()),
         }
     }
 
     pub(super) fn service(self) -> Option<&'static str> {
         match self {
-            Expected::Arrives(_, service) => Some(service),
+            Expected::Arrives(_, service) | Expected::Proven(_, service, _) => Some(service),
+            Expected::Kept(_) => Some(QUARANTINE),
             Expected::Refused(_) => None,
+        }
+    }
+
+    /// How it is judged where it arrives.
+    pub(super) fn verdict(self) -> Option<Verdict> {
+        match self {
+            Expected::Arrives(..) | Expected::Proven(..) => Some(Verdict::Accepted),
+            Expected::Kept(_) => Some(Verdict::Quarantined),
+            Expected::Refused(_) => None,
+        }
+    }
+
+    /// Why it is not accepted.
+    pub(super) fn reason(self) -> Option<Reason> {
+        match self {
+            Expected::Arrives(..) | Expected::Proven(..) => None,
+            Expected::Kept(reason) | Expected::Refused(reason) => Some(reason),
+        }
+    }
+
+    pub(super) fn event(self) -> Option<Kind> {
+        match self {
+            Expected::Arrives(kind, _) | Expected::Proven(kind, ..) => Some(kind),
+            Expected::Kept(_) | Expected::Refused(_) => None,
+        }
+    }
+
+    pub(super) fn proof(self) -> Option<Proof> {
+        match self {
+            Expected::Proven(_, _, proof) => Some(proof),
+            Expected::Arrives(..) | Expected::Kept(_) | Expected::Refused(_) => None,
         }
     }
 }
@@ -82,11 +129,17 @@ mod tests {
 
     #[test]
     fn every_refusal_that_the_shipped_gate_can_give_has_a_row() {
-        let shown: Vec<_> = rows().iter().filter_map(|row| row.expected.code()).collect();
-        // Those need a broken service, a broken set-up, or no gate at all.
-        let not_refusals = [Reason::HostMisconfigured, Reason::UpstreamError, Reason::NotJudged];
-        for reason in Reason::ALL.iter().filter(|reason| !not_refusals.contains(reason)) {
-            assert!(shown.contains(&reason.code()), "{} has no row", reason.code());
+        let shown: Vec<_> = rows().iter().filter_map(|row| row.expected.reason()).collect();
+        // Those need a broken service, a broken set-up, no provider, or no gate at all.
+        let not_refusals =
+            [Reason::HostMisconfigured, Reason::UpstreamError, Reason::ConfirmUnavailable, Reason::NotJudged];
+        // Where the provider's word is as good as a token, it is asked in their place.
+        let not_heard = [Reason::TokenMissing, Reason::TokenInvalid, Reason::TokenAudience];
+        // Those need a token that is bound to a prompt.
+        let not_used = [Reason::TokenMismatch];
+        let left_out = [&not_refusals[..], &not_heard, &not_used].concat();
+        for reason in Reason::ALL.iter().filter(|reason| !left_out.contains(reason)) {
+            assert!(shown.contains(reason), "{} has no row", reason.code());
         }
     }
 

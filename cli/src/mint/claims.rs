@@ -48,7 +48,7 @@ pub(super) fn prompt_hash(prompt: &str) -> String {
 
 /// The name of a key: 1 to 32 of `A-Z a-z 0-9 _ -`.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Kid(String);
+pub(crate) struct Kid(String);
 
 impl Kid {
     /// The environment variable from which the gate takes the HS256 key of this name.
@@ -77,7 +77,7 @@ impl fmt::Display for Kid {
 
 /// Whom a token is for: `environment/hook`, each 1 to 32 of `a-z 0-9 -`.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Audience(String);
+pub(crate) struct Audience(String);
 
 impl FromStr for Audience {
     type Err = &'static str;

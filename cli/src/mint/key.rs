@@ -78,7 +78,7 @@ impl Key {
     }
 
     /// Errors say nothing of what the value holds.
-    fn parse(value: Vec<u8>) -> Result<Self> {
+    pub(super) fn parse(value: Vec<u8>) -> Result<Self> {
         let text = String::from_utf8(value).ok().filter(|text| !text.contains('\0'));
         let text = text.ok_or_else(|| {
             anyhow!("the key is neither PEM nor text: binary bytes are written as {BASE64_MARK} and base64")

@@ -1,15 +1,19 @@
 //! `blobgate demo`, against a stand-in that does what it is told: the right thing, or the wrong one in one place.
 
-use crate::running::{Receiver, blobgate, client, output, text};
+use crate::running::{Receiver, Running, blobgate, client, output, text};
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, StatusCode};
+use axum::extract::{ConnectInfo, Path as UrlPath, Request, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{RequestExt, Router};
+use axum::routing::{get, post};
+use axum::{Json, RequestExt, Router};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 use tokio_rustls::TlsAcceptor;
@@ -19,8 +23,10 @@ use tokio_rustls::TlsAcceptor;
 struct Does {
     status: u16,
     code: Option<&'static str>,
-    /// Where it hands the delivery over, as what.
+    /// Where it hands the delivery over, as which event, or, to quarantine, for which reason.
     over: Option<(Service, &'static str)>,
+    /// What proves it.
+    proof: Option<&'static str>,
     body: Body,
 }
 
@@ -28,6 +34,7 @@ struct Does {
 enum Service {
     Video,
     Failure,
+    Quarantine,
 }
 
 #[derive(Clone, Copy)]
@@ -37,16 +44,24 @@ enum Body {
 }
 
 const fn accepts(service: Service, event: &'static str) -> Does {
-    Does { status: 200, code: None, over: Some((service, event)), body: Body::AsItCame }
+    Does { status: 200, code: None, over: Some((service, event)), proof: None, body: Body::AsItCame }
+}
+
+const fn believes(proof: &'static str) -> Does {
+    Does { proof: Some(proof), ..accepts(Service::Video, "completed") }
+}
+
+const fn keeps(reason: &'static str) -> Does {
+    accepts(Service::Quarantine, reason)
 }
 
 const fn refuses(status: u16, code: &'static str) -> Does {
-    Does { status, code: Some(code), over: None, body: Body::AsItCame }
+    Does { status, code: Some(code), over: None, proof: None, body: Body::AsItCame }
 }
 
 /// What the shipped gate does with the demo's deliveries in the order in which they come, but for the one from
 /// another address, which a machine may not be able to send.
-const SHIPPED: [Does; 15] = [
+const SHIPPED: [Does; 21] = [
     accepts(Service::Video, "completed"),
     accepts(Service::Failure, "failed"),
     accepts(Service::Failure, "timeout"),
@@ -62,25 +77,54 @@ const SHIPPED: [Does; 15] = [
     refuses(400, "json-duplicate-key"),
     refuses(422, "schema-invalid"),
     refuses(422, "generation-id-invalid"),
+    believes("token"),
+    believes("confirmed"),
+    refuses(403, "not-confirmed"),
+    refuses(403, "not-confirmed"),
+    keeps("token-expired"),
+    keeps("result-url-denied"),
 ];
+/// The first row of the hook that wants proof.
+const PROVEN: usize = 15;
 const SOURCE_DENIED: Does = refuses(403, "source-denied");
 
 struct StandIn {
     does: Mutex<std::vec::IntoIter<Does>>,
     video: String,
     failure: String,
+    quarantine: String,
+    /// What follows the hook's path, of each delivery to the hook that wants proof.
+    tokens: Mutex<Vec<String>>,
+    /// The sandbox's side of it: the callbacks that it has made.
+    callbacks: Mutex<Vec<Value>>,
 }
+
+/// The body of what the sandbox generates.
+fn generation(id: &str) -> String {
+    json!({"generation_id": id, "status": "completed"}).to_string()
+}
+
+const GENERATED: [&str; 2] = ["5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01", "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c02"];
 
 impl StandIn {
     async fn answer(&self, peer: SocketAddr, request: Request) -> Response {
         let next =
             if peer.ip().is_loopback() { self.does.lock().unwrap().next() } else { Some(SOURCE_DENIED) };
         let does = next.unwrap_or_else(|| panic!("one request more than the table has"));
-        let mark = request.headers()["x-demo-delivery"].clone();
+        let mut headers = HeaderMap::new();
+        if let Some(mark) = request.headers().get("x-demo-delivery") {
+            headers.insert("x-demo-delivery", mark.clone());
+        }
+        if let Some(rest) = request.uri().path().strip_prefix("/hooks/veo3") {
+            self.tokens.lock().unwrap().push(rest.to_owned());
+        }
         // Read in any case: a body left behind would cost the connection.
         let body = request.extract::<Bytes, _>().await.unwrap();
         if let Some((service, event)) = does.over {
-            self.hand_over(mark, body, does.body, service, event).await;
+            if let Some(proof) = does.proof {
+                headers.insert("blobgate-proofs", proof.parse().unwrap());
+            }
+            self.hand_over(headers, body, does.body, service, event).await;
         }
         let status = StatusCode::from_u16(does.status).unwrap();
         match does.code {
@@ -89,17 +133,24 @@ impl StandIn {
         }
     }
 
-    async fn hand_over(&self, mark: HeaderValue, body: Bytes, change: Body, service: Service, event: &str) {
-        let payload: Value = serde_json::from_slice(&body).unwrap();
-        let id = payload["generation_id"].as_str().unwrap();
-        let url = if service == Service::Video { &self.video } else { &self.failure };
-        let request = client()
-            .post(url)
-            .header("x-demo-delivery", mark)
-            .header("blobgate-verdict", "accepted")
-            .header("blobgate-event", event)
-            .header("blobgate-generation-id", id)
-            .header("idempotency-key", format!("veo3:{id}:{event}"));
+    async fn hand_over(&self, headers: HeaderMap, body: Bytes, change: Body, service: Service, event: &str) {
+        let request = match service {
+            Service::Video | Service::Failure => {
+                let payload: Value = serde_json::from_slice(&body).unwrap();
+                let id = payload["generation_id"].as_str().unwrap();
+                let url = if service == Service::Video { &self.video } else { &self.failure };
+                let request = client().post(url).header("blobgate-verdict", "accepted");
+                request
+                    .header("blobgate-event", event)
+                    .header("blobgate-generation-id", id)
+                    .header("idempotency-key", format!("veo3:{id}:{event}"))
+            }
+            Service::Quarantine => {
+                let request = client().post(&self.quarantine).header("blobgate-verdict", "quarantined");
+                request.header("blobgate-reason", event)
+            }
+        };
+        let request = request.headers(headers);
         let body = match change {
             Body::AsItCame => body,
             Body::WithSpaceAfterIt => [&*body, b" "].concat().into(),
@@ -108,15 +159,53 @@ impl StandIn {
     }
 }
 
-/// Runs the demo against a stand-in between it and two real receivers.
+/// `POST /v1/veo/generate`: calls back at once, and tells of it afterwards.
+async fn generate(State(stand_in): State<Arc<StandIn>>, headers: HeaderMap, body: Bytes) -> Response {
+    assert_eq!(headers["authorization"], format!("Bearer {API_KEY}"));
+    let order: Value = serde_json::from_slice(&body).unwrap();
+    let id = GENERATED[stand_in.callbacks.lock().unwrap().len()];
+    let callback = client().post(order["callback_url"].as_str().unwrap()).body(generation(id));
+    let status = callback.send().await.unwrap().status().as_u16();
+    stand_in.callbacks.lock().unwrap().push(json!({"generation_id": id, "status": status, "error": null}));
+    (StatusCode::CREATED, Json(json!({"generation_id": id, "status": "pending"}))).into_response()
+}
+
+const API_KEY: &str = "rb-a-key-of-a-test";
+const TOKEN_KEY: &str = "a token key of a test, 32 bytes and more";
+
+/// What `dev/secrets` makes: the file with the gate's environment, and the one with the API key.
+fn secrets(directory: &Path) -> [String; 2] {
+    let [env, key] = ["env", "key"].map(|name| directory.join(name));
+    std::fs::write(&env, format!("BLOBGATE_SIGNING_KEY=whsec_x\nBLOBGATE_TOKEN_KEY={TOKEN_KEY}\n")).unwrap();
+    std::fs::write(&key, format!("{API_KEY}\n")).unwrap();
+    [env, key].map(|path| path.to_str().unwrap().to_owned())
+}
+
 async fn demo(does: Vec<Does>, more: &[&str]) -> Output {
-    let (video, failure) = (Receiver::start("video"), Receiver::start("failure"));
+    demo_and_tokens(does, more).await.0
+}
+
+/// Runs the demo against a stand-in between it and three real receivers. Returns what followed the path of the hook that
+/// wants proof, too.
+async fn demo_and_tokens(does: Vec<Does>, more: &[&str]) -> (Output, Vec<String>) {
+    let [video, failure, quarantine] = ["video", "failure", "quarantine"].map(Receiver::start);
     let stand_in = Arc::new(StandIn {
         does: Mutex::new(does.into_iter()),
         video: video.url("/"),
         failure: failure.url("/"),
+        quarantine: quarantine.url("/"),
+        tokens: Mutex::default(),
+        callbacks: Mutex::default(),
     });
     let routes = Router::new()
+        .route("/v1/veo/generate", post(generate))
+        .route("/v1/veo/generations/{id}", get(async |UrlPath(id): UrlPath<String>| generation(&id)))
+        .route(
+            "/sandbox/calls",
+            get(async |State(stand_in): State<Arc<StandIn>>| {
+                Json(json!({"callbacks": *stand_in.callbacks.lock().unwrap()}))
+            }),
+        )
         .fallback(
             async |State(stand_in): State<Arc<StandIn>>,
                    ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -133,15 +222,28 @@ async fn demo(does: Vec<Does>, more: &[&str]) -> Output {
     std::fs::write(&ca, rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem())
         .unwrap();
     let url = format!("http://{address}/webhook");
-    let services =
-        [("video", &video), ("failure", &failure)].map(|(name, at)| format!("{name}={}", at.url("/")));
+    let (token_url, sandbox) = (format!("http://{address}/hooks/veo3"), format!("http://{address}"));
+    let services = [("video", &video), ("failure", &failure), ("quarantine", &quarantine)];
+    let services = services.map(|(name, at)| format!("{name}={}", at.url("/")));
+    let [env, key] = secrets(directory.path());
     let mut args = vec!["demo", "--gate", &url, "--plain", &url, "--ca", ca.to_str().unwrap()];
+    args.extend([
+        "--token-gate",
+        &token_url,
+        "--sandbox",
+        &sandbox,
+        "--secrets",
+        &env,
+        "--api-key-file",
+        &key,
+    ]);
     args.extend(services.iter().flat_map(|service| ["--service", service]));
     args.extend(more);
     let mut command = blobgate(&args);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     server.abort();
-    output
+    let tokens = std::mem::take(&mut *stand_in.tokens.lock().unwrap());
+    (output, tokens)
 }
 
 async fn demo_but(row: usize, change: impl FnOnce(&mut Does)) -> String {
@@ -164,6 +266,7 @@ async fn a_right_gate_is_shown_row_by_row() {
         let place = match does.over {
             Some((Service::Video, _)) => "video",
             Some((Service::Failure, _)) => "failure",
+            Some((Service::Quarantine, _)) => "quarantine",
             None => "nowhere",
         };
         assert!(row.ends_with(place), "{row}");
@@ -175,6 +278,33 @@ async fn a_right_gate_is_shown_row_by_row() {
         assert!(table.contains(&format!("blobgate-event: {event}\n")), "{table}");
     }
     assert!(!table.contains('\x1b'), "colours without a terminal");
+}
+
+#[tokio::test]
+async fn each_row_has_the_token_that_it_says() {
+    let (end, paths) = demo_and_tokens(SHIPPED.to_vec(), &[]).await;
+    assert_eq!(end.status.code(), Some(0));
+    let hmac = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, TOKEN_KEY.as_bytes());
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let tokens: Vec<_> = paths
+        .iter()
+        .map(|path| {
+            let token = path.strip_prefix('/').filter(|token| !token.is_empty())?;
+            let (signed, signature) = token.rsplit_once('.').unwrap();
+            let (_, claims) = signed.split_once('.').unwrap();
+            let claims: Value = serde_json::from_slice(&BASE64URL.decode(claims).unwrap()).unwrap();
+            assert_eq!(claims["aud"], "development/veo3-token");
+            let signature = BASE64URL.decode(signature).unwrap();
+            let ours = ring::hmac::verify(&hmac, signed.as_bytes(), &signature).is_ok();
+            Some((ours, claims["exp"].as_i64().unwrap() > now))
+        })
+        .collect();
+    let (good, foreign, expired) = (Some((true, true)), Some((false, true)), Some((true, false)));
+    assert_eq!(tokens, [good, None, None, foreign, expired, good]);
+    let shown = text(&end.stdout);
+    for path in paths.iter().filter(|path| !path.is_empty()) {
+        assert!(!shown.contains(path.as_str()), "a token is shown");
+    }
 }
 
 #[tokio::test]
@@ -190,6 +320,9 @@ async fn machines_get_json() {
     assert_eq!(arrived["headers"]["blobgate-generation-id"], rows[0]["generation_id"]);
     assert_eq!((&rows[3]["answer"], &rows[3]["code"]), (&404.into(), &"unknown-hook".into()));
     assert_eq!(rows[3]["arrived"], Value::Array(Vec::new()));
+    let row = rows.iter().find(|row| row["sent"] == "generated, with a token").unwrap();
+    assert_eq!((&row["hook"], &row["generation_id"]), (&"/hooks/veo3".into(), &GENERATED[0].into()));
+    assert_eq!(row["arrived"][0]["headers"]["blobgate-proofs"], "token");
 }
 
 #[tokio::test]
@@ -200,7 +333,7 @@ async fn a_wrong_row_is_marked() {
         assert!(lines[0].contains(row), "{table}");
         assert!(lines.contains(&&*format!("        ! {fault}")), "{table}");
         assert_eq!(table.matches("FAIL").count(), 1, "{table}");
-        assert!(table.contains("\n1 of 1"), "{table}");
+        assert!(table.contains("\n1 of 2"), "{table}");
     }
     let body = |does: &mut Does| does.body = Body::WithSpaceAfterIt;
     fails(&demo_but(0, |does| does.status = 503).await, "completed, as", "the answer should be 200");
@@ -219,6 +352,47 @@ async fn a_wrong_row_is_marked() {
     );
     fails(&demo_but(3, |does| does.code = None).await, "no hook", "the answer should be 404 unknown-hook");
     fails(&demo_but(6, |does| does.status = 422).await, "twice", "the answer should be 400 header-invalid");
+    let proven = |row: usize| PROVEN + row;
+    fails(
+        &demo_but(proven(0), |does| does.proof = Some("confirmed")).await,
+        "generated, with a token",
+        "blobgate-proofs should be token",
+    );
+    fails(
+        &demo_but(proven(1), |does| does.proof = None).await,
+        "generated, without a token",
+        "blobgate-proofs should be confirmed",
+    );
+    fails(
+        &demo_but(proven(1), body).await,
+        "generated, without",
+        "the body that arrived should be the one that was sent, byte for byte",
+    );
+    fails(
+        &demo_but(proven(1), |does| does.over = None).await,
+        "generated, without",
+        "it should arrive at video, once",
+    );
+    fails(
+        &demo_but(proven(3), |does| *does = SHIPPED[0]).await,
+        "another key's token",
+        "the answer should be 403 not-confirmed",
+    );
+    fails(
+        &demo_but(proven(4), |does| *does = keeps("json-invalid")).await,
+        "expired",
+        "blobgate-reason should be token-expired",
+    );
+    fails(
+        &demo_but(proven(5), |does| *does = SHIPPED[0]).await,
+        "elsewhere, a token",
+        "it should arrive at quarantine",
+    );
+    fails(
+        &demo_but(0, |does| does.proof = Some("token")).await,
+        "completed, as",
+        "blobgate-proofs should not be there",
+    );
     let over = SHIPPED[0].over;
     fails(&demo_but(4, |does| does.over = over).await, "without TLS", "it should arrive nowhere");
 }
@@ -226,12 +400,21 @@ async fn a_wrong_row_is_marked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_shown_is_one_sentence() {
     let one = certificate();
-    let (video, failure) = (Receiver::start("video"), Receiver::start("failure"));
-    let run = |gate: SocketAddr, video: &str| {
+    let [video, failure, quarantine] = ["video", "failure", "quarantine"].map(Receiver::start);
+    let directory = tempfile::tempdir().unwrap();
+    let [env, key] = secrets(directory.path());
+    let running = Running::start(blobgate(&["sandbox", "--listen", "127.0.0.1:0", "--api-key-file", &key]));
+    let sandbox = running.first_line_after("sandbox listens on ");
+    let demo = |gate: SocketAddr, video: &str, sandbox: &str, env: &str| {
         let (gate, ca) = (format!("https://{gate}/webhook"), one.path().to_str().unwrap());
-        let services = [format!("video={video}"), format!("failure={}", failure.url(""))];
-        output(&["demo", "--ca", ca, "--gate", &gate, "--service", &services[0], "--service", &services[1]])
+        let mut args = vec!["demo", "--ca", ca, "--gate", &gate, "--sandbox", sandbox];
+        args.extend(["--secrets", env, "--api-key-file", &key]);
+        let services = [("video", video), ("failure", &failure.url("")), ("quarantine", &quarantine.url(""))];
+        let services = services.map(|(name, url)| format!("{name}={url}"));
+        args.extend(services.iter().flat_map(|service| ["--service", service]));
+        output(&args)
     };
+    let run = |gate: SocketAddr, video: &str| demo(gate, video, &sandbox, &env);
 
     let nobody = nobody();
     one_sentence(
@@ -240,6 +423,15 @@ async fn what_cannot_be_shown_is_one_sentence() {
     );
     let end = run(nobody, &format!("http://{nobody}"));
     one_sentence(&end, &format!("the service video at http://{nobody}/ cannot be asked what it got"));
+
+    let end = demo(nobody, &video.url(""), &format!("http://{nobody}"), &env);
+    one_sentence(&end, &format!("no sandbox can be reached at http://{nobody}/ ("));
+    let end = demo(nobody, &video.url(""), &video.url(""), &env);
+    one_sentence(&end, &format!("the sandbox at {}/ answers 405", video.url("")));
+    let end = demo(nobody, &video.url(""), &sandbox, "secrets/env");
+    one_sentence(&end, "the gate's environment secrets/env cannot be read: `make run` makes it");
+    let end = demo(nobody, &video.url(""), &sandbox, &key);
+    one_sentence(&end, &format!("{key} has no line BLOBGATE_TOKEN_KEY=..."));
 
     let another = TlsServer::start().await;
     let end = tokio::task::block_in_place(|| run(another.address, &video.url("")));
@@ -258,6 +450,7 @@ fn wrong_usage_ends_with_2() {
         &["demo", "--service", "video"][..],
         &["demo", "--service", "video=http://127.0.0.1:1"],
         &["demo", "--gate", "8443"],
+        &["demo", "--aud", "veo3-token"],
         &["demo", "more"],
         &["nothing"],
         &[],

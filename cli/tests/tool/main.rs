@@ -11,3 +11,5 @@ mod demo;
 mod mint;
 mod receiver;
 mod running;
+mod sandbox;
+mod webhook;

@@ -4,6 +4,8 @@ use crate::running::{Receiver, client, output, text};
 use reqwest::Response;
 use serde_json::{Value, json};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
@@ -15,6 +17,9 @@ async fn deliver(receiver: &Receiver, body: &'static str) -> Response {
         .header("blobgate-verdict", "accepted")
         .header("blobgate-drift", "seed")
         .header("blobgate-drift", "error")
+        .header("webhook-id", "msg_1")
+        .header("webhook-timestamp", "1765057446")
+        .header("webhook-signature", "v1,c2lnbmF0dXJl")
         .header("idempotency-key", format!("veo3:{ID}:completed"))
         .header("content-type", "application/json")
         .header("authorization", "Bearer of something that is nobody's business");
@@ -45,6 +50,9 @@ async fn takes_a_delivery_and_tells_what_came() {
         "blobgate-generation-id": ID,
         "blobgate-verdict": "accepted",
         "blobgate-drift": "seed, error",
+        "webhook-id": "msg_1",
+        "webhook-timestamp": "1765057446",
+        "webhook-signature": "v1,c2lnbmF0dXJl",
         "idempotency-key": format!("veo3:{ID}:completed"),
         "content-type": "application/json",
     });
@@ -85,6 +93,85 @@ async fn keeps_the_last_thousand() {
     assert_eq!(came.len(), 1000);
     assert_eq!(came[0]["headers"]["idempotency-key"], "number 1");
     assert_eq!(came[999]["headers"]["idempotency-key"], "number 1000");
+}
+
+/// The files in a directory, in the order of their names.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn writes_each_arrival_into_a_file_of_its_own_before_the_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = directory.path().join("quarantine");
+    let receiver = Receiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
+    let body = "{\"prompt\":\"two\r\n\r\nlines\"}\n";
+    assert_eq!(deliver(&receiver, body).await.status(), 200);
+    let [file] = &files(&kept)[..] else { panic!("{:?}", files(&kept)) };
+    assert!(file_name(file).contains(&format!("Z-{ID}-")), "{file:?}");
+    let came = deliveries(&receiver).await;
+    let time = came[0]["time"].as_str().unwrap();
+    let expected = format!(
+        "time: {time}\nblobgate-drift: seed, error\nblobgate-event: completed\nblobgate-generation-id: {ID}\n\
+         blobgate-verdict: accepted\ncontent-type: application/json\nidempotency-key: veo3:{ID}:completed\n\
+         webhook-id: msg_1\nwebhook-signature: v1,c2lnbmF0dXJl\nwebhook-timestamp: 1765057446\n\n{body}"
+    );
+    assert_eq!(std::fs::read_to_string(file).unwrap(), expected);
+    for (path, mode) in [(file, 0o600), (&kept, 0o700)] {
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, mode, "{path:?}");
+    }
+
+    // The same again is another arrival, even within a second.
+    let again = tokio::join!(deliver(&receiver, body), deliver(&receiver, body), deliver(&receiver, body));
+    assert_eq!([again.0.status(), again.1.status(), again.2.status()], [200, 200, 200]);
+    assert_eq!(files(&kept).len(), 4);
+}
+
+#[tokio::test]
+async fn names_a_file_by_the_body_where_no_generation_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let receiver = Receiver::with("quarantine", &["--keep", directory.path().to_str().unwrap()]);
+    for id in ["", "../../../etc/passwd", "video-42"] {
+        let request = client().post(receiver.url("/")).header("blobgate-generation-id", id);
+        assert_eq!(request.body("{}").send().await.unwrap().status(), 200);
+    }
+    let files = files(directory.path());
+    assert_eq!(files.len(), 3);
+    for file in &files {
+        assert!(file_name(file).contains("Z-44136fa355b3678a-"), "{file:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_not_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = directory.path().join("quarantine");
+    let receiver = Receiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
+    std::fs::remove_dir(&kept).unwrap(); // A mode would not stop root.
+    assert_eq!(deliver(&receiver, "{}").await.status(), 503);
+    assert!(receiver.next_line().contains(", not kept: "));
+    assert!(deliveries(&receiver).await.is_empty());
+    std::fs::create_dir(&kept).unwrap();
+    assert_eq!(deliver(&receiver, "{}").await.status(), 200);
+    assert_eq!(files(&kept).len(), 1);
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_one_sentence() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let below = file.path().join("quarantine");
+    let end = output(&["receiver", "--keep", below.to_str().unwrap()]);
+    let said = text(&end.stderr);
+    assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{said}");
+    assert!(said.starts_with(&format!("blobgate: {} cannot be made: ", below.display())), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[tokio::test]

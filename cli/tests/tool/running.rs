@@ -29,30 +29,27 @@ pub(crate) fn client() -> Client {
     Client::builder().no_proxy().tls_certs_only([]).timeout(DEADLINE).build().unwrap()
 }
 
-/// A running `blobgate receiver`. Ends when dropped.
-pub(crate) struct Receiver {
+/// A running `blobgate`. Ends when dropped.
+pub(crate) struct Running {
     child: Child,
     /// Read all the time: a full pipe would hold it up.
     lines: Lines<String>,
-    pub(crate) address: SocketAddr,
 }
 
-impl Receiver {
-    pub(crate) fn start(name: &str) -> Self {
-        let listen = ["receiver", "--name", name, "--listen", "127.0.0.1:0"];
-        let mut child = blobgate(&listen).stdout(Stdio::piped()).spawn().unwrap();
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || stdout.lines().try_for_each(|line| sender.send(line.unwrap())));
-        let mut receiver = Self { child, lines, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
-        let line = receiver.next_line();
-        let address = line.strip_prefix(&format!("{name} listens on http://"));
-        receiver.address = address.unwrap_or_else(|| panic!("the first line is {line:?}")).parse().unwrap();
-        receiver
+        Self { child, lines }
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+    /// What the first line says after these words.
+    #[track_caller]
+    pub(crate) fn first_line_after(&self, words: &str) -> String {
+        let line = self.next_line();
+        line.strip_prefix(words).unwrap_or_else(|| panic!("the first line is {line:?}")).to_owned()
     }
 
     #[track_caller]
@@ -77,9 +74,42 @@ impl Receiver {
     }
 }
 
-impl Drop for Receiver {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ended = self.child.kill();
         self.child.wait().unwrap();
+    }
+}
+
+/// A running `blobgate receiver`. Ends when dropped.
+pub(crate) struct Receiver {
+    running: Running,
+    pub(crate) address: SocketAddr,
+}
+
+impl Receiver {
+    pub(crate) fn start(name: &str) -> Self {
+        Self::with(name, &[])
+    }
+
+    pub(crate) fn with(name: &str, more: &[&str]) -> Self {
+        let args = [&["receiver", "--name", name, "--listen", "127.0.0.1:0"], more].concat();
+        let running = Running::start(blobgate(&args));
+        let address = running.first_line_after(&format!("{name} listens on http://"));
+        Self { running, address: address.parse().unwrap() }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    #[track_caller]
+    pub(crate) fn next_line(&self) -> String {
+        self.running.next_line()
+    }
+
+    #[track_caller]
+    pub(crate) fn end_by(self, signal: &str) -> (ExitStatus, Vec<String>) {
+        self.running.end_by(signal)
     }
 }

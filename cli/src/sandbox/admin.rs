@@ -1,0 +1,111 @@
+//! `/sandbox/*`: what the provider does not have, for tests.
+
+use super::generation::{Failure, Generation, Status};
+use super::ledger::{Calls, Known};
+use super::provider::Provider;
+use super::script::Script;
+use super::status::parse_id;
+use super::{clock, detail, report};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+pub(super) async fn faults(State(provider): State<Arc<Provider>>) -> Json<Script> {
+    Json(provider.ledger().script.clone())
+}
+
+pub(super) async fn set_faults(
+    State(provider): State<Arc<Provider>>,
+    body: Bytes,
+) -> Result<Json<Script>, Unusable> {
+    let script: Script = parse(&body)?;
+    report("faults", "-", format_args!("{}", script.words()));
+    provider.ledger().script = script.clone();
+    Ok(Json(script))
+}
+
+pub(super) async fn end_faults(State(provider): State<Arc<Provider>>) -> StatusCode {
+    report("faults", "-", format_args!("none"));
+    provider.ledger().script = Script::default();
+    StatusCode::NO_CONTENT
+}
+
+pub(super) async fn generations(State(provider): State<Arc<Provider>>) -> Json<Vec<Known>> {
+    Json(provider.ledger().all())
+}
+
+pub(super) async fn calls(State(provider): State<Arc<Provider>>) -> Json<Calls> {
+    Json(provider.ledger().calls())
+}
+
+pub(super) async fn register(
+    State(provider): State<Arc<Provider>>,
+    Path(text): Path<String>,
+    body: Bytes,
+) -> Result<Json<Generation>, Unusable> {
+    let id = parse_id(&text).ok_or_else(|| Unusable("the id in the path is no UUID".to_owned()))?;
+    let registration: Registration = parse(&body)?;
+    if registration.generation_id.as_ref().is_some_and(|same| *same != text) {
+        return Err(Unusable("generation_id is not the id in the path".to_owned()));
+    }
+    let (generation, sandbox) = registration.generation(text);
+    report("registered", &generation.generation_id, format_args!("{}", generation.word()));
+    provider.ledger().add(id, Known { generation: generation.clone(), callback_url: None, sandbox });
+    Ok(Json(generation))
+}
+
+/// A status object. All but the status may be left out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Registration {
+    generation_id: Option<String>,
+    status: Status,
+    prompt: Option<String>,
+    video_url: Option<String>,
+    created_at: Option<String>,
+    completed_at: Option<String>,
+    #[serde(default)]
+    seed: u64,
+    error: Option<Failure>,
+    #[serde(default)]
+    sandbox: Script,
+}
+
+/// The provider's sample.
+const PROMPT: &str = "A cat playing with a ball in a sunny room";
+
+impl Registration {
+    fn generation(self, generation_id: String) -> (Generation, Script) {
+        let ended = matches!(self.status, Status::Completed | Status::Failed);
+        let generation = Generation {
+            generation_id,
+            status: self.status,
+            prompt: self.prompt.unwrap_or_else(|| PROMPT.to_owned()),
+            video_url: self.video_url,
+            created_at: self.created_at.unwrap_or_else(clock::now),
+            completed_at: self.completed_at.or_else(|| ended.then(clock::now)),
+            seed: self.seed,
+            error: self.error,
+        };
+        (generation, self.sandbox)
+    }
+}
+
+/// From the bytes, whatever type they say they have: `curl -d` says that it sends a form.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
+    serde_json::from_slice(body).map_err(|error| Unusable(error.to_string()))
+}
+
+/// Why a body or a path is of no use: a 422.
+pub(super) struct Unusable(String);
+
+impl IntoResponse for Unusable {
+    fn into_response(self) -> Response {
+        detail(StatusCode::UNPROCESSABLE_ENTITY, self.0)
+    }
+}

@@ -1,0 +1,102 @@
+//! `POST /v1/veo/generate`.
+
+mod form;
+mod images;
+
+use super::provider::Provider;
+use super::script::Script;
+use super::{detail, report};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use form::{Complaint, Form};
+use reqwest::Url;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// What was ordered, as far as it decides something here.
+pub(super) struct Order {
+    pub(super) prompt: String,
+    pub(super) seed: Option<u64>,
+    pub(super) callback_url: Option<Url>,
+    pub(super) script: Script,
+}
+
+/// Why an order is not taken.
+enum Refusal {
+    /// Fields that are not as documented: 422, and a list as the provider's pages show it.
+    Fields(Vec<Complaint>),
+    /// Fields that do not go together, or an image: 400.
+    Order(&'static str),
+}
+
+/// The provider's samples.
+const PRICE: &str = "0.2500";
+
+pub(super) async fn generate(State(provider): State<Arc<Provider>>, body: Bytes) -> Response {
+    let order = match parse(&body) {
+        Ok(order) => order,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let generation = provider.take(order);
+    let accepted = Accepted {
+        generation_id: generation.generation_id,
+        status: "pending",
+        seed: generation.seed,
+        price: PRICE,
+    };
+    (StatusCode::CREATED, Json(accepted)).into_response()
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    generation_id: String,
+    status: &'static str,
+    seed: u64,
+    price: &'static str,
+}
+
+/// The documented fields. Others are left alone, as the provider's framework does.
+fn parse(body: &[u8]) -> Result<Order, Refusal> {
+    let fields: Map<String, Value> =
+        serde_json::from_slice(body).map_err(|error| Refusal::Fields(vec![Complaint::of_body(&error)]))?;
+    let mut form = Form::new(&fields);
+    let prompt = form.prompt();
+    let seed = form.number("seed", 0..=1_000_000_000);
+    // Two versions of the provider's page name the model differently, and say different things about texts.
+    let model = form.choice("model", &MODELS).or(form.choice("model_type", &MODELS));
+    form.choice("aspect_ratio", &["16:9", "9:16"]);
+    form.choice("filter_text", &["moderate", "translate", "moderate_translate"]);
+    form.text("watermark_text", 3..=14);
+    let callback_url = form.callback_url();
+    let script = form.script();
+    match (prompt, form.complaints) {
+        (Some(prompt), complaints) if complaints.is_empty() => {
+            images::check(&fields, model.unwrap_or(FAST)).map_err(Refusal::Order)?;
+            Ok(Order { prompt, seed, callback_url, script })
+        }
+        (_, complaints) => Err(Refusal::Fields(complaints)),
+    }
+}
+
+const FAST: &str = "veo-3-fast";
+const MODELS: [&str; 2] = [FAST, "veo-3-quality"];
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Fields(complaints) => {
+                let first = complaints.first().map(Complaint::line).unwrap_or_default();
+                report("refused", "-", format_args!("422 {first}"));
+                detail(StatusCode::UNPROCESSABLE_ENTITY, complaints)
+            }
+            Self::Order(why) => {
+                report("refused", "-", format_args!("400 {why}"));
+                detail(StatusCode::BAD_REQUEST, why)
+            }
+        }
+    }
+}

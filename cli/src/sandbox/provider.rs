@@ -1,0 +1,87 @@
+//! What stands in for the provider: takes orders, lets time pass, and calls back.
+
+use super::callback::Caller;
+use super::clock::Clock;
+use super::fault::CallbackFault;
+use super::generate::Order;
+use super::generation::{Generation, Status};
+use super::key::ApiKey;
+use super::ledger::{Known, Ledger};
+use super::report;
+use super::script::Outcome;
+use reqwest::Url;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use uuid::Uuid;
+
+pub(super) struct Provider {
+    pub(super) key: ApiKey,
+    pub(super) clock: Clock,
+    pub(super) caller: Caller,
+    ledger: Mutex<Ledger>,
+}
+
+/// Until so much of its time has passed, a generation waits in line: a tenth.
+const PENDING: f64 = 0.1;
+
+impl Provider {
+    pub(super) fn new(key: ApiKey, clock: Clock, caller: Caller) -> Self {
+        Self { key, clock, caller, ledger: Mutex::default() }
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an order. The generation goes on by itself.
+    pub(super) fn take(self: Arc<Self>, order: Order) -> Generation {
+        let id = Uuid::new_v4();
+        let generation = Generation::new(id, order.prompt, order.seed.unwrap_or_else(random_seed));
+        let outcome = {
+            let mut ledger = self.ledger();
+            let chosen = order.script.outcome.clone().or_else(|| ledger.script.outcome.clone());
+            let (generation, callback_url) =
+                (generation.clone(), order.callback_url.as_ref().map(Url::to_string));
+            ledger.add(id, Known { generation, callback_url, sandbox: order.script });
+            chosen.unwrap_or(Outcome::Completed)
+        };
+        let (outcome, time) = match (outcome, self.clock.generation()) {
+            (Outcome::Timeout, _) | (_, None) => (Outcome::Timeout, self.clock.time_limit()),
+            (outcome, Some(time)) => (outcome, time),
+        };
+        let to = order.callback_url.as_ref().and_then(Url::host_str).unwrap_or("nobody");
+        report("generated", &id.to_string(), format_args!("pending, ends in {time:.1?}, calls back {to}"));
+        tokio::spawn(self.pass(id, outcome, time, order.callback_url));
+        generation
+    }
+
+    async fn pass(self: Arc<Self>, id: Uuid, outcome: Outcome, time: Duration, callback_url: Option<Url>) {
+        let pending = time.mul_f64(PENDING);
+        tokio::time::sleep(pending).await;
+        self.ledger().change(id, |generation| Generation { status: Status::Processing, ..generation });
+        tokio::time::sleep(time.saturating_sub(pending)).await;
+        self.ledger().change(id, |generation| generation.ended(&outcome));
+
+        // Forgotten where ten thousand came after it.
+        let Some(generation) = self.ledger().known(id).map(|known| known.generation.clone()) else { return };
+        let text = id.to_string();
+        report("ended", &text, format_args!("{}", generation.word()));
+        let Some(url) = callback_url else { return };
+        let faults = self.ledger().callback_faults(id);
+        if faults.contains(&CallbackFault::Never) {
+            return report("callback", &text, format_args!("never, as chosen"));
+        }
+        self.call_back(&url, &generation).await;
+        if faults.contains(&CallbackFault::Twice) {
+            self.call_back(&url, &generation).await;
+        }
+        if faults.contains(&CallbackFault::Contradict) {
+            self.call_back(&url, &generation.contradicted()).await;
+        }
+    }
+}
+
+/// Of the documented range, which is 0 to 1,000,000,000.
+fn random_seed() -> u64 {
+    u64::try_from(Uuid::new_v4().as_u128() % 1_000_000_001).unwrap_or_default()
+}
