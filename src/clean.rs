@@ -7,7 +7,8 @@ use std::sync::Arc;
 /// Takes the headers out of the list that only the gate may set, and returns their names for the host to remove.
 ///
 /// A name counts in every spelling that an upstream may merge with ours: WSGI and others turn `-` into `_`, so that
-/// `blobgate_event` would arrive beside `blobgate-event`.
+/// `blobgate_event` would arrive beside `blobgate-event`. Copies of the path that a proxy has made go too: they may hold
+/// a token.
 pub fn head(headers: &mut Headers) -> Vec<String> {
     let reserved: Vec<String> = headers.names().filter(|name| is_reserved(name)).map(str::to_owned).collect();
     headers.retain(|name| !is_reserved(name));
@@ -19,9 +20,16 @@ pub fn path(hooks: &[Arc<Hook>], path: &[u8]) -> Option<String> {
     hook::without_token(hooks, path).map(str::to_owned)
 }
 
-/// Whether only the gate may set a header of this name.
+/// Set by Envoy, nginx, Traefik and IIS where they rewrite a path.
+const COPIES_OF_PATH: &[&str] =
+    &["x-envoy-original-path", "x-original-uri", "x-original-url", "x-rewrite-url", "x-forwarded-uri"];
+
+/// Whether a header of this name is taken out of what comes.
 pub fn is_reserved(name: &str) -> bool {
-    starts_with(name, "blobgate-") || starts_with(name, "webhook-") || equals(name, "idempotency-key")
+    starts_with(name, "blobgate-")
+        || starts_with(name, "webhook-")
+        || equals(name, "idempotency-key")
+        || COPIES_OF_PATH.iter().any(|copy| equals(name, copy))
 }
 
 fn starts_with(name: &str, prefix: &str) -> bool {
@@ -34,8 +42,8 @@ fn equals(name: &str, other: &str) -> bool {
 
 fn folded(byte: u8) -> u8 {
     match byte {
-        b'_' => b'-',
-        _ => byte.to_ascii_lowercase(),
+        _ if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+        _ => b'-',
     }
 }
 
@@ -55,6 +63,9 @@ mod tests {
             "idempotency-key",
             "idempotency_key",
             "Idempotency_Key",
+            "blobgate.event",
+            "x-envoy-original-path",
+            "X_Original_URI",
         ] {
             assert!(is_reserved(name), "{name}");
         }

@@ -67,13 +67,24 @@ const MOST_DEPTH: usize = 16;
 pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> Outcome {
     match status {
         b"200" => compare(dialect, event, body),
-        b"404" => Outcome::Unknown,
+        b"404" if is_no_such_generation(body) => Outcome::Unknown,
         b"401" | b"403" => Outcome::Unauthorized,
         b"429" => Outcome::Limited,
         // Envoy's own word for a call that took too long.
         b"504" => Outcome::NoAnswer,
         _ => Outcome::Status,
     }
+}
+
+/// The provider's own 404 names what it did not find (`TASK_NOT_FOUND`, `Generation not found`). That of a path that it
+/// does not serve, of a proxy or of a maintenance page says nothing about a generation.
+fn is_no_such_generation(body: &[u8]) -> bool {
+    const NO_SUCH_PATH: &str = "Not Found";
+    let Ok(answer) = json::parse(body, MOST_DEPTH, &[]) else {
+        return false;
+    };
+    let said = ["detail", "message", "error"].iter().find_map(|key| answer.field(key)?.as_text());
+    said.is_some_and(|said| !said.is_empty() && said != NO_SUCH_PATH)
 }
 
 fn compare(dialect: Dialect, event: &Event, body: &[u8]) -> Outcome {

@@ -239,8 +239,7 @@ impl HttpContext for Exchange {
                 );
                 self.replace_answer(Err(reason), end_of_stream)
             }
-            State::Held(admitted) if admitted.is_proven() => self.ask_again(),
-            State::Asking(asked) if asked.is_proven() => self.ask_again(),
+            State::Held(_) | State::Asking(_) => self.was_answered(),
             _ => Action::Continue,
         }
     }
@@ -370,10 +369,15 @@ impl Exchange {
     }
 
     /// Envoy has answered by itself, before the delivery was judged: a proven sender is to come back, unless what it
-    /// sends is too large for ever.
-    fn ask_again(&mut self) -> Action {
+    /// sends is too large for ever. A provider's answer comes too late now.
+    fn was_answered(&mut self) -> Action {
         const TOO_LARGE: &[u8] = b"413";
-        if self.get_http_response_header_bytes(":status").as_deref() != Some(TOO_LARGE) {
+        let comes_back = match std::mem::replace(&mut self.state, State::Untouched) {
+            State::Held(admitted) => admitted.comes_back(),
+            State::Asking(asked) => asked.comes_back(),
+            _ => false,
+        };
+        if comes_back && self.get_http_response_header_bytes(":status").as_deref() != Some(TOO_LARGE) {
             self.set_http_response_header_bytes(":status", Some(b"503"));
         }
         Action::Continue

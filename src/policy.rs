@@ -27,14 +27,14 @@ pub fn admit(hooks: &[Arc<Hook>], head: &Head<'_>) -> Result<Admitted, Refusal> 
         content_type: request::content_type(head),
     };
     let checked = check_head(head, &mut admitted);
+    // Whoever it is: what ends it here cannot be held. A stranger hears what was wrong before that.
+    let ends = checked.map_err(|end| admitted.before(end));
     if hook.mode == Mode::Observe {
-        admitted.flaw = admitted.flaw.or(checked.err());
+        admitted.flaw = ends.err().or(admitted.flaw);
         return Ok(admitted);
     }
-    let proven = admitted.is_proven();
-    match (checked, admitted.flaw) {
-        // Whoever it is: what ends it here cannot be held. A stranger hears what was wrong before that.
-        (Err(end), flaw) => Err(admitted.refuse(flaw.filter(|_| !proven).unwrap_or(end), None)),
+    match (ends, admitted.flaw) {
+        (Err(reason), _) => Err(admitted.refuse(reason, None)),
         (Ok(()), _) if hook.trust.can_prove(hook.checks.trust, &admitted.token) => Ok(admitted),
         (Ok(()), Some(flaw)) => Err(admitted.refuse(flaw, None)),
         (Ok(()), None) => match admitted.token.flaw() {
@@ -87,7 +87,7 @@ pub fn accept(mut admitted: Admitted, body: &[u8]) -> Judged {
 pub fn conclude(question: Question, outcome: Outcome) -> Judged {
     let Question(whole) = question;
     let Admitted { hook, token, .. } = &whole.admitted;
-    let step = hook.trust.conclude(token, whole.payload(), whole.kept(), outcome.answer());
+    let step = hook.trust.conclude(token, hook.quarantine, whole.payload(), whole.kept(), outcome.answer());
     whole.step(step, if outcome == Outcome::Confirmed { Confirmed::Yes } else { Confirmed::No })
 }
 
@@ -136,14 +136,18 @@ pub fn check_size(admitted: &Admitted, so_far: usize) -> Result<(), Reason> {
 }
 
 /// Ends a delivery that is not read to its end: nobody's can be held.
-pub fn give_up(admitted: Admitted, reason: Reason) -> Judged {
-    let proven = admitted.is_proven();
-    let heard = admitted.flaw.filter(|_| !proven).unwrap_or(reason);
+pub fn give_up(admitted: Admitted, end: Reason) -> Judged {
+    let heard = admitted.before(end);
     match admitted.hook.mode {
         Mode::Enforce => Judged::Refuse(admitted.refuse(heard, None)),
         Mode::Observe => {
-            let first = admitted.flaw.or(Some(reason));
-            Whole { first, late: None, event: None, id: None, admitted }.observe()
+            let proven = admitted.is_proven();
+            let whole = Whole { first: Some(heard), late: Some(heard), event: None, id: None, admitted };
+            if proven {
+                whole.deliver(Verdict::Observed, Some(heard), Confirmed::No)
+            } else {
+                whole.observe()
+            }
         }
     }
 }
@@ -195,6 +199,17 @@ impl Admitted {
     /// Whether its sender has proven itself already.
     pub fn is_proven(&self) -> bool {
         self.token.claims().is_some()
+    }
+
+    /// What is heard where `end` ends the delivery.
+    fn before(&self, end: Reason) -> Reason {
+        self.flaw.filter(|_| !self.is_proven()).unwrap_or(end)
+    }
+
+    /// Whether its sender is to come back where Envoy answers before the gate: it has proven itself, and the hook does
+    /// not leave answers alone.
+    pub fn comes_back(&self) -> bool {
+        self.is_proven() && self.hook.mode == Mode::Enforce
     }
 
     fn refuse(self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
@@ -265,9 +280,12 @@ impl Whole {
     /// The hook only observes: whatever it is, it goes on, with the reason that it would have had. The provider is not
     /// asked, so that what it would have decided leaves none.
     fn observe(mut self) -> Judged {
-        let reason = match self.admitted.hook.checks.trust {
-            Check::Enforce if self.admitted.hook.trust.needs_token() => self.kept(),
-            Check::Enforce => self.first,
+        let Admitted { hook, .. } = &self.admitted;
+        let reason = match hook.checks.trust {
+            Check::Enforce if hook.trust.needs_token() => self.kept(),
+            Check::Enforce => {
+                self.first.and(if self.admitted.is_proven() { self.kept() } else { self.first })
+            }
             Check::Observe | Check::Off => {
                 self.mark_token();
                 self.first
@@ -314,9 +332,9 @@ impl Question {
         self.0.admitted.hook()
     }
 
-    /// Whether its sender has proven itself already.
-    pub fn is_proven(&self) -> bool {
-        self.0.admitted.is_proven()
+    /// [`Admitted::comes_back`]
+    pub fn comes_back(&self) -> bool {
+        self.0.admitted.comes_back()
     }
 
     /// What the provider is asked about.

@@ -2,7 +2,7 @@
 
 use crate::Reason;
 use crate::config::{ConfigError, Node};
-use crate::hook::Check;
+use crate::hook::{Check, Quarantine};
 use crate::token::Token;
 
 /// The rule of a hook (`trust`).
@@ -110,14 +110,22 @@ impl Trust {
         }
     }
 
-    /// What becomes of a delivery that the provider was asked about.
-    pub fn conclude(self, token: &Token, payload: Payload, kept: Option<Reason>, answer: Answer) -> Step {
+    /// What becomes of a delivery that the provider was asked about. `kept` as above; where nothing is kept, a late token
+    /// fares as none.
+    pub fn conclude(
+        self,
+        token: &Token,
+        quarantine: Quarantine,
+        payload: Payload,
+        kept: Option<Reason>,
+        answer: Answer,
+    ) -> Step {
         let flaw = match payload {
             Payload::Fine => None,
             Payload::Flawed(flaw) | Payload::Unreadable(flaw) => Some(flaw),
         };
-        let authentic = token.claims().is_some() && self.names_token();
-        match (answer, authentic) {
+        let can_be_kept = quarantine == Quarantine::Route && self.names_token() && token.claims().is_some();
+        match (answer, can_be_kept) {
             (Answer::Confirmed, _) => flaw.map_or(Step::Accept, Step::Keep),
             (Answer::Contradicted, true) => Step::Keep(kept.unwrap_or(Reason::NotConfirmed)),
             (Answer::Contradicted, false) => Step::Refuse(flaw.unwrap_or(Reason::NotConfirmed)),

@@ -94,8 +94,8 @@ impl Asked {
         Self { question, body, slot: None }
     }
 
-    pub(super) fn is_proven(&self) -> bool {
-        self.question.is_proven()
+    pub(super) fn comes_back(&self) -> bool {
+        self.question.comes_back()
     }
 
     pub(super) fn into_parts(self) -> (Question, Bytes) {
