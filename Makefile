@@ -26,6 +26,7 @@ demo: rust ## show on the running gate what it answers to what
 test: build build-crash-test tools ## run every test that needs no Docker
 	cargo test --locked --workspace
 	tests/receivers/run
+	tests/trust/run
 	@dev/left-out
 
 build: rust ## compile the module, target/wasm32-wasip1/release/blobgate.wasm

@@ -1,0 +1,188 @@
+"""The repository's own envoy.yaml, running on free ports before services of a test, with keys of its own."""
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MODULE = ROOT / "target/wasm32-wasip1/release/blobgate.wasm"
+ENVOY_VERSION = "1.40.0"  # as `make run`
+PATIENCE = 30  # seconds
+SERVICES = {"video_service": 9081, "failure_service": 9082, "quarantine_service": 9083, "runblob_api": 9443}
+
+
+class Broken(Exception):
+    """Nothing can be said about the gate: one sentence."""
+
+
+@contextlib.contextmanager
+def gate(folder, services, changes=None, env=None):
+    """A connection to its edge. `folder` is new; `services` has the port of each cluster, `changes` what else stands
+    differently in envoy.yaml, and `env` what Envoy finds in its environment beside keys that nobody knows."""
+    if not MODULE.is_file():
+        raise Broken(f"there is no {MODULE.relative_to(ROOT)}: run `make build`.")
+    folder.mkdir()
+    trusts = certificate(folder)
+    (folder / "runblob-key.yaml").write_text(RUNBLOB_KEY)
+    (folder / "envoy.yaml").write_text(envoy_yaml(folder, services, changes or {}))
+    options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn", "--admin-address-path", folder / "admin"]
+    command = [envoy_binary(), "-c", folder / "envoy.yaml", *options]
+    keys = {"BLOBGATE_TOKEN_KEY": token_key(), "BLOBGATE_SIGNING_KEY": signing_key()}
+    with Program("Envoy", command, folder / "envoy", keys | (env or {})) as envoy:
+        edge = http.client.HTTPSConnection("127.0.0.1", ports(envoy, folder)["edge"], timeout=PATIENCE, context=trusts)
+        with contextlib.closing(edge):
+            yield edge
+
+
+API_KEY = "of-this-test"
+RUNBLOB_KEY = f"""\
+resources:
+- "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+  name: runblob_key
+  generic_secret: {{secret: {{inline_string: "Bearer {API_KEY}"}}}}
+"""
+
+
+def token_key():
+    return "base64:" + base64.b64encode(os.urandom(32)).decode()
+
+
+def signing_key():
+    return "whsec_" + base64.b64encode(os.urandom(32)).decode()
+
+
+class Program:
+    """Something that runs, with what it says in a file."""
+
+    def __init__(self, name, command, log, env=None):
+        self.name, self.log = name, log
+        with log.open("wb") as out:
+            stderr = log.with_suffix(".err").open("wb")
+            self.process = subprocess.Popen(
+                [str(part) for part in command],
+                cwd=ROOT,
+                env=os.environ | (env or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=stderr,
+            )
+            stderr.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def eventually(self, what, ask):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            found = ask()
+            if found is not None:
+                return found
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        said = self.log.with_suffix(".err").read_text(errors="replace").strip().splitlines()[-5:]
+        raise Broken("\n  ".join([f"{self.name} came up without a {what}, and said last:", *(said or ["nothing"])]))
+
+    def lines(self):
+        text = self.log.read_text(errors="replace")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def envoy_yaml(folder, services, changes):
+    """The repository's own, with `changes` that each hit one place: on free ports, and with its files in `folder`."""
+    text = (ROOT / "envoy.yaml").read_text()
+    changes = changes | {
+        "port_value: 8443": "port_value: 0",
+        "port_value: 8080": "port_value: 0",
+        "port_value: 9901": "port_value: 0",
+        "path: ./certs/sds.yaml": f"path: {folder}/sds.yaml",
+        "path: ./certs}": f"path: {folder}}}",
+        "filename: ./certs/edge.pem": f"filename: {folder}/edge.pem",
+        "path: ./secrets/runblob-key.yaml": f"path: {folder}/runblob-key.yaml",
+        "path: ./secrets}": f"path: {folder}}}",
+    }
+    changes |= {f"port_value: {SERVICES[name]}": f"port_value: {port}" for name, port in services.items()}
+    for there, here in changes.items():
+        if text.count(there) != 1:
+            raise Broken(f"envoy.yaml has '{there}' {text.count(there)} times, and this test rewrites the one that it had.")
+        text = text.replace(there, here)
+    return text
+
+
+def certificate(folder):
+    made = run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        + ["-subj", "/CN=gate", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+        + ["-keyout", folder / "edge-key.pem", "-out", folder / "edge.pem"]
+    )
+    if made.returncode:
+        raise Broken(f"openssl could not make a certificate: {last_line(made)}")
+    secret = (ROOT / "certs/sds.yaml").read_text().replace("./certs", str(folder))
+    (folder / "sds.yaml").write_text(secret)
+    return ssl.create_default_context(cafile=folder / "edge.pem")
+
+
+def ports(envoy, folder):
+    """Envoy's listeners, once all are there."""
+    address = folder / "admin"
+
+    def listening():
+        if not address.is_file() or ":" not in address.read_text():
+            return None
+        admin = http.client.HTTPConnection(address.read_text().strip(), timeout=PATIENCE)
+        try:
+            admin.request("GET", "/ready")
+            ready = admin.getresponse()
+            ready.read()
+            admin.request("GET", "/listeners?format=json")
+            listeners = json.load(admin.getresponse())
+        except (OSError, http.client.HTTPException):
+            return None  # it is about to end, and says why
+        finally:
+            admin.close()
+        if ready.status != 200:
+            return None
+        return {one["name"]: one["local_address"]["socket_address"]["port_value"] for one in listeners["listener_statuses"]}
+
+    return envoy.eventually("listener", listening)
+
+
+def envoy_binary():
+    found = subprocess.run([ROOT / "dev/envoy", ENVOY_VERSION], stdout=subprocess.PIPE, text=True, check=False)
+    if found.returncode:
+        raise Broken("there is no Envoy to test with: the reason stands above.")
+    return found.stdout.strip()
+
+
+def run(command, cwd=ROOT, env=None):
+    command, env = [str(part) for part in command], os.environ | (env or {})
+    try:
+        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise Broken(f"{command[0]} is not installed.") from error
+
+
+def last_line(done):
+    lines = [line for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else f"it ended with {done.returncode}"
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
