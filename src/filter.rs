@@ -14,7 +14,7 @@ use crate::head::{Ending, Head, Hop};
 use crate::headers::Headers;
 use crate::hook::Hook;
 use crate::policy::{self, Admitted, Delivery, Judged, Refusal, Verdict};
-use crate::{Reason, clean, forward};
+use crate::{Reason, clean, forward, request};
 use ask::{Asked, Calls};
 use log_line::{LeftOut, LogLines};
 use metrics::Metrics;
@@ -82,7 +82,12 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Exchange { gate: self.gate.clone(), state: State::Fresh, body_seen: 0 }))
+        Some(Box::new(Exchange {
+            gate: self.gate.clone(),
+            state: State::Fresh,
+            body_seen: 0,
+            is_grpc: false,
+        }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -96,6 +101,8 @@ struct Exchange {
     state: State,
     /// Bytes of the body so far. Trailers do not say how many came before them.
     body_seen: usize,
+    /// Envoy turns its own answers to such a request, and the gate's, into 200 with a `grpc-status`.
+    is_grpc: bool,
 }
 
 /// Where an exchange stands.
@@ -108,7 +115,9 @@ enum State {
     Asking(Asked),
     /// Judged and gone on; its answer is to be judged as well.
     Released(Arc<Hook>),
-    /// The answer goes to the client as it is: a refusal of ours, or a hook that only observes.
+    /// The answer is a refusal of ours.
+    Refused(Reason),
+    /// The answer goes to the client as it is: the hook only observes, or Envoy has answered.
     Untouched,
     /// The answer's head is ours, and its body will be this.
     Replaced(String),
@@ -150,6 +159,7 @@ impl HttpContext for Exchange {
         for name in clean::head(&mut headers) {
             self.remove_http_request_header(&name);
         }
+        self.is_grpc = request::is_grpc(&headers);
         let path = headers.first(":path").to_vec();
         if let Some(clean) = clean::path(&gate.config.hooks, &path) {
             self.set_http_request_header_bytes(":path", Some(clean.as_bytes()));
@@ -240,6 +250,11 @@ impl HttpContext for Exchange {
                 self.replace_answer(Err(reason), end_of_stream)
             }
             State::Held(_) | State::Asking(_) => self.was_answered(),
+            State::Refused(reason) if self.is_grpc => {
+                let reason = *reason;
+                self.undo_grpc(reason);
+                Action::Continue
+            }
             _ => Action::Continue,
         }
     }
@@ -337,7 +352,7 @@ impl Exchange {
         }
         gate.count_refusal(hook.as_ref(), *reason);
         gate.log_line("refused", hook.as_ref(), *reason, self.source_address().as_deref(), *generation_id);
-        self.state = State::Untouched;
+        self.state = State::Refused(*reason);
         let mut headers = vec![("content-type", answer::PROBLEM_TYPE), ("blobgate-reason", reason.code())];
         if *reason == Reason::MethodNotAllowed {
             headers.push(("allow", "POST"));
@@ -350,6 +365,10 @@ impl Exchange {
     /// The sender hears 200 or 503, whatever the upstream said.
     fn answer(&mut self, hook: &Hook, end_of_stream: bool) -> Action {
         let status = self.get_http_response_header_bytes(":status").unwrap_or_default();
+        if self.is_grpc && self.get_http_response_header_bytes("grpc-status").is_some() {
+            self.undo_grpc(Reason::UpstreamError);
+            return Action::Continue;
+        }
         let judged = answer::check(&status);
         match hook.answers {
             Answers::Receipt => self.replace_answer(judged, end_of_stream),
@@ -381,6 +400,14 @@ impl Exchange {
             self.set_http_response_header_bytes(":status", Some(b"503"));
         }
         Action::Continue
+    }
+
+    /// Says in HTTP what Envoy has said in gRPC.
+    fn undo_grpc(&self, reason: Reason) {
+        self.set_status(Err(reason));
+        for name in ["grpc-status", "grpc-message", "content-type"] {
+            self.remove_http_response_header(name);
+        }
     }
 
     /// Answers with a body of ours.

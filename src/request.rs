@@ -2,6 +2,7 @@
 
 use crate::Reason;
 use crate::head::{Ending, Head};
+use crate::headers::Headers;
 
 /// Decides on the request line and the headers that decide something.
 ///
@@ -50,6 +51,11 @@ pub fn content_type(head: &Head<'_>) -> ContentType {
     }
 }
 
+/// Whether Envoy may take the request for gRPC, whatever else it is.
+pub fn is_grpc(headers: &Headers) -> bool {
+    headers.first("content-type").starts_with(b"application/grpc")
+}
+
 fn is_json(content_type: &str) -> bool {
     let (essence, _parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     essence.trim().eq_ignore_ascii_case("application/json")
@@ -58,7 +64,6 @@ fn is_json(content_type: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::headers::Headers;
 
     #[track_caller]
     fn request(method: &str, headers: &[(&str, &str)], ending: Ending, expected: Result<(), Reason>) {
