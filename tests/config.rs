@@ -482,6 +482,20 @@ fn what_is_wrong_with_checks() {
 }
 
 #[test]
+fn a_sentence_is_one_line() {
+    hook_refused(
+        "\"mode\\nx\": enforce",
+        &format!("hooks[0].mode\\nx is not a key; the keys here are {HOOK_KEYS}"),
+    );
+    hook_refused("\"mode\": \"x\\ny\"", "hooks[0].mode is \"x\\ny\"; write enforce or observe");
+    proven_refused(
+        "/token/keys",
+        "{\"a\\r\\nb\": {alg: HS256, env: TOKEN}}",
+        "token.keys.a\\r\\nb is misnamed; write a kid of 1 to 32 of A-Z a-z 0-9 _ - before the colon",
+    );
+}
+
+#[test]
 fn long_values_are_shortened() {
     let long = "x".repeat(200);
     hook_refused(

@@ -65,7 +65,7 @@ impl<'v> Node<'v> {
         };
         match fields.iter().find(|(key, _)| !known.contains(&key.as_ref())) {
             Some((key, _)) => {
-                let key = join(&self.path, &shorten(key));
+                let key = join(&self.path, &on_one_line(key));
                 Err(ConfigError::new(
                     &key,
                     format_args!("is not a key; the keys here are {}", known.join(", ")),
@@ -89,7 +89,7 @@ impl<'v> Node<'v> {
             return Err(self.wrong(right));
         };
         let node = |(key, value): &'v (std::borrow::Cow<'v, str>, Value<'v>)| {
-            (key.as_ref(), Node { path: join(&self.path, &shorten(key)), value, near: self.near })
+            (key.as_ref(), Node { path: join(&self.path, &on_one_line(key)), value, near: self.near })
         };
         Ok(fields.iter().map(node).collect())
     }
@@ -245,6 +245,11 @@ fn show(value: &Value<'_>) -> String {
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
     }
+}
+
+/// A key as an error shows it: a line break in it must not begin another line of the log.
+fn on_one_line(key: &str) -> String {
+    shorten(key).escape_debug().to_string()
 }
 
 fn shorten(text: &str) -> String {
