@@ -164,7 +164,7 @@ impl Trust {
             )),
             (Trust::Confirmed, true) | (_, false) => Ok(trust),
             (_, true) => Err(node.because(
-                "names token, so that unprotected_budget means nothing",
+                "names token, and unprotected_budget is for confirmed alone",
                 "it without unprotected_budget",
             )),
         }

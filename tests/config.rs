@@ -567,7 +567,7 @@ fn what_is_wrong_with_trust() {
     const FORMS: &str = "write open, {any_of: [...]} or {all_of: [...]} with token and confirmed";
     const NO_BUDGET: &str = "hooks[0].trust is an object, which lets strangers spend the calls to the provider; \
                              write {any_of: [confirmed], unprotected_budget: true} if that is meant";
-    const BUDGET: &str = "hooks[0].trust is an object, which names token, so that unprotected_budget means nothing; \
+    const BUDGET: &str = "hooks[0].trust is an object, which names token, and unprotected_budget is for confirmed alone; \
                           write it without unprotected_budget";
     let refused = |trust: &str, sentence: &str| proven_refused("/hooks/0/trust", trust, sentence);
     refused("closed", &format!("hooks[0].trust is \"closed\"; {FORMS}"));
