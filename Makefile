@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 ENVOYS := $(if $(ENVOY),ENVOY,1.36.4 1.38.2 1.40.0)
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 
-.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test fmt check-fmt clippy doc validate compose bench clean
+.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test fuzz fmt check-fmt clippy doc validate compose bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -37,6 +37,10 @@ build-crash-test: rust # the module that traps on request
 
 tools: rust ## install what the tests need: three Envoys into .tools/, the wasm target
 	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done
+
+fuzz: ## look for crashes, 10 minutes a target; MINUTES=1 for less, TARGETS=token for one
+	@dev/need cargo nightly cargo-fuzz c++ python3
+	@fuzz/run $(TARGETS)
 
 bench: build ## measure what the gate costs
 	benches/run

@@ -76,9 +76,17 @@ impl Config {
         let environment = fields.required("environment", "a name such as production")?.name()?;
         let shared = Shared {
             environment,
-            token: fields.optional("token").map(|node| Keys::parse(&node, env)).transpose()?.map(Arc::new),
+            token: fields
+                .optional("token")
+                .map(|node| Keys::parse(&node.near_keys(), env))
+                .transpose()?
+                .map(Arc::new),
             confirm: fields.optional("confirm").map(|node| Provider::parse(&node)).transpose()?.map(Arc::new),
-            sign: fields.optional("sign").map(|node| Signer::parse(&node, env)).transpose()?.map(Arc::new),
+            sign: fields
+                .optional("sign")
+                .map(|node| Signer::parse(&node.near_keys(), env))
+                .transpose()?
+                .map(Arc::new),
         };
         let hooks = fields.required("hooks", "a list of hooks")?;
         let mut loaded: Vec<Arc<Hook>> = Vec::new();
@@ -87,8 +95,11 @@ impl Config {
             if loaded.iter().any(|other| other.name == hook.name) {
                 return Err(node.clash("name", &hook.name));
             }
-            if loaded.iter().any(|other| other.meets(&hook)) {
+            if loaded.iter().any(|other| other.path == hook.path) {
                 return Err(node.clash("path", &hook.path));
+            }
+            if let Some(other) = loaded.iter().find(|other| other.meets(&hook)) {
+                return Err(node.meeting(&hook.path, &other.path));
             }
             loaded.push(Arc::new(hook));
         }

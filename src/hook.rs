@@ -173,7 +173,9 @@ impl Hook {
             }
             (false, false, _) => None,
             (true, true, None) => {
-                return Err(trust_node.because("names token", "a section token with its keys"));
+                return Err(
+                    trust_node.because("names token, and there is no section token", "one with its keys")
+                );
             }
             (true, false, _) => {
                 return Err(
@@ -186,7 +188,8 @@ impl Hook {
         };
         let confirm = match (trust.names_confirmed(), &shared.confirm) {
             (true, None) => {
-                return Err(trust_node.because("names confirmed", "a section confirm with a cluster"));
+                return Err(trust_node
+                    .because("names confirmed, and there is no section confirm", "one with a cluster"));
             }
             (true, Some(provider)) => Some(Arc::clone(provider)),
             (false, _) => None,
@@ -200,6 +203,10 @@ impl Hook {
         let size = |key, least, most, default| match fields.optional(key) {
             Some(node) => node.whole_number(least, most),
             None => Ok(default),
+        };
+        let checks = match fields.optional("checks") {
+            Some(node) => Checks::parse(&node, token.as_ref())?,
+            None => Checks::DEFAULT,
         };
         Ok(Self {
             name,
@@ -220,7 +227,7 @@ impl Hook {
             answers: fields.optional("answers").map_or(Ok(Answers::Status), |node| Answers::parse(&node))?,
             max_body_bytes: size("max_body_bytes", LEAST_BODY_BYTES, MOST_BODY_BYTES, DEFAULT_BODY_BYTES)?,
             max_depth: size("max_depth", LEAST_DEPTH, MOST_DEPTH, DEFAULT_DEPTH)?,
-            checks: fields.optional("checks").map_or(Ok(Checks::DEFAULT), |node| Checks::parse(&node))?,
+            checks,
         })
     }
 }
@@ -254,7 +261,7 @@ impl Checks {
         prompt: Check::Off,
     };
 
-    fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+    fn parse(node: &Node<'_>, token: Option<&Expected>) -> Result<Self, ConfigError> {
         let fields = node.fields(
             &["source", "result_url", "trust", "prompt"],
             "an object with some of source, result_url, trust and prompt",
@@ -264,7 +271,14 @@ impl Checks {
             // Unquoted, YAML's `off` arrives as the boolean false.
             Some(node) if node.is_false() => Check::Off,
             Some(node) => {
-                node.one_of(&[("enforce", Check::Enforce), ("observe", Check::Observe), ("off", Check::Off)])?
+                const WORDS: &[(&str, Check)] =
+                    &[("enforce", Check::Enforce), ("observe", Check::Observe), ("off", Check::Off)];
+                match (node.one_of(WORDS)?, token) {
+                    (Check::Enforce | Check::Observe, None) => {
+                        return Err(node.because("is about a token, and the path takes none", "off"));
+                    }
+                    (check, _) => check,
+                }
             }
             None => Check::Off,
         };

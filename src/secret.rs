@@ -70,8 +70,8 @@ pub(crate) fn read_env(node: &Node<'_>, env: Environment<'_>) -> Result<String, 
     }
     env(name).filter(|text| !text.is_empty()).ok_or_else(|| {
         node.because(
-            "Envoy has not in its environment, or does not hand over",
-            "one that it has, and name it in vm_config.environment_variables.host_env_keys",
+            "is unset or empty, or Envoy does not hand it over",
+            "one that is set, and name it in vm_config.environment_variables.host_env_keys",
         )
     })
 }

@@ -146,7 +146,8 @@ impl Trust {
         let (proofs, both) = match (fields.optional("any_of"), fields.optional("all_of")) {
             (Some(proofs), None) => (proofs, Trust::TokenOrConfirmed),
             (None, Some(proofs)) => (proofs, Trust::TokenAndConfirmed),
-            _ => return Err(node.wrong(RIGHT)),
+            (Some(_), Some(_)) => return Err(node.because("has both any_of and all_of", "one of them")),
+            (None, None) => return Err(node.wrong(RIGHT)),
         };
         let mut named = proofs
             .list("a list of token and confirmed")?
@@ -170,7 +171,10 @@ impl Trust {
                 "{any_of: [confirmed], unprotected_budget: true} if that is meant",
             )),
             (Trust::Confirmed, true) | (_, false) => Ok(trust),
-            (_, true) => Err(node.because("has a token beside", "it without unprotected_budget")),
+            (_, true) => Err(node.because(
+                "names token, and unprotected_budget is for confirmed alone",
+                "it without unprotected_budget",
+            )),
         }
     }
 }

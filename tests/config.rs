@@ -1,8 +1,18 @@
 //! Configurations that load and that do not, as Envoy hands them over: a serialised Struct and JSON text.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
 
-use blobgate::Config;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use blobgate::trust::Trust;
+use blobgate::{Config, hook};
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as Wire};
@@ -18,6 +28,68 @@ fn minimal() -> Value {
             "trust": "open", "result_url": "any", "quarantine": "none",
         }],
     })
+}
+
+/// A key of each kind that is as it should be.
+const TOKEN_KEY: &str = "a token's key, of thirty-two bytes";
+const SIGNING_KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// RFC 8032, section 7.1, test 1: the public half, and the private one.
+const PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+const PRIVATE: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+
+/// The variables of the host.
+fn env(name: &str) -> Option<String> {
+    let signing = |bytes: usize| format!("whsec_{}", STANDARD.encode(vec![7; bytes]));
+    match name {
+        "TOKEN" | "BLOBGATE_TOKEN_KEY" => Some(TOKEN_KEY.to_owned()),
+        "TOKEN_32" => Some("k".repeat(32)),
+        "TOKEN_BASE64" => Some(format!("base64:{}", STANDARD.encode(TOKEN_KEY))),
+        "SIGN" | "BLOBGATE_SIGNING_KEY" => Some(SIGNING_KEY.to_owned()),
+        "SIGN_24" => Some(signing(24)),
+        "SIGN_64" => Some(signing(64)),
+        "EMPTY" => Some(String::new()),
+        "SHORT" => Some("shortsecret".repeat(3)[..31].to_owned()),
+        "SHORT_BASE64" => Some("base64:c2hvcnRzZWNyZXQ=".to_owned()),
+        "BAD_BASE64" => Some("base64:shortsecret_shortsecret_shortsecret".to_owned()),
+        "UNPADDED" => Some(format!("base64:{}", STANDARD.encode(TOKEN_KEY).trim_end_matches('='))),
+        "SIGN_23" => Some(signing(23)),
+        "SIGN_65" => Some(signing(65)),
+        "SIGN_NO_PREFIX" => Some(SIGNING_KEY["whsec_".len()..].to_owned()),
+        "SIGN_BAD_BASE64" => Some("whsec_shortsecret_shortsecret_shortsecret".to_owned()),
+        _ => None,
+    }
+}
+
+/// A configuration with every section, whose hook asks for both proofs.
+fn proven() -> Value {
+    let mut config =
+        with_hook("{path: '/hooks/veo3/{token}', trust: {any_of: [token, confirmed]}, quarantine: route}");
+    config["token"] = json!({"keys": {"hs": {"alg": "HS256", "env": "TOKEN"}}});
+    config["confirm"] = json!({"cluster": "runblob_api", "authority": "platform.runblob.io"});
+    config["sign"] = json!({"env": ["SIGN"]});
+    config
+}
+
+/// `proven()` with another value at a JSON pointer; `None` takes it away.
+fn proven_with(pointer: &str, value: Option<&str>) -> Value {
+    let mut config = proven();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = config.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+    match value {
+        Some(value) => drop(parent.insert(key.to_owned(), serde_saphyr::from_str(value).unwrap())),
+        None => drop(parent.remove(key).unwrap()),
+    }
+    config
+}
+
+#[track_caller]
+fn proven_loads(pointer: &str, value: &str) {
+    load(&proven_with(pointer, Some(value))).unwrap();
+}
+
+#[track_caller]
+fn proven_refused(pointer: &str, value: &str, sentence: &str) {
+    assert_eq!(load(&proven_with(pointer, Some(value))).unwrap_err(), sentence, "{pointer}: {value}");
 }
 
 fn on_the_wire(value: &Value) -> Wire {
@@ -40,8 +112,8 @@ fn a_struct(value: &Value) -> Struct {
 /// Loads the configuration in both forms, which must agree.
 #[track_caller]
 fn load(config: &Value) -> Result<Config, String> {
-    let text = Config::load(config.to_string().as_bytes()).map_err(|error| error.to_string());
-    let wire = Config::load(&a_struct(config).encode_to_vec()).map_err(|error| error.to_string());
+    let text = Config::load(config.to_string().as_bytes(), &env).map_err(|error| error.to_string());
+    let wire = Config::load(&a_struct(config).encode_to_vec(), &env).map_err(|error| error.to_string());
     assert_eq!(format!("{text:?}"), format!("{wire:?}"));
     wire
 }
@@ -77,7 +149,7 @@ fn refused(config: &Value, sentence: &str) {
 
 #[track_caller]
 fn bytes_refused(bytes: &[u8], sentence: &str) {
-    assert_eq!(Config::load(bytes).unwrap_err().to_string(), sentence);
+    assert_eq!(Config::load(bytes, &env).unwrap_err().to_string(), sentence);
 }
 
 #[test]
@@ -97,7 +169,7 @@ fn what_loads() {
         "max_body_bytes: 1000000",
         "max_depth: 3",
         "checks: {}",
-        "checks: {source: observe, result_url: observe, trust: enforce, prompt: 'off'}",
+        "checks: {source: observe, result_url: observe, trust: observe, prompt: 'off'}",
         "checks: {prompt: false}",
         "path: /a/b.c_d~e-f/0",
         "name: a-1",
@@ -112,13 +184,14 @@ fn the_shipped_configuration_loads() {
     let filters = &envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"];
     let gate = &filters[0]["typed_config"]["http_filters"][0]["typed_config"]["config"];
     let config = load(&gate["configuration"]["value"]).unwrap();
-    assert_eq!(config.hooks[0].path, "/webhook");
+    let paths: Vec<&str> = config.hooks.iter().map(|hook| &*hook.path).collect();
+    assert_eq!(paths, ["/webhook", "/hooks/veo3"]);
 }
 
 #[test]
 fn json_text_may_start_with_a_line_break() {
     // `\n{` are also the first two bytes of a Struct whose first field takes 123 bytes.
-    Config::load(format!("\n{}\n", minimal()).as_bytes()).unwrap();
+    Config::load(format!("\n{}\n", minimal()).as_bytes(), &env).unwrap();
     let mut config = minimal();
     for length in 1..=32 {
         config["environment"] = "e".repeat(length).into();
@@ -133,7 +206,7 @@ fn a_number_of_a_struct_is_a_double() {
     {
         let config =
             minimal().to_string().replace("\"name\"", &format!("\"max_body_bytes\":{written},\"name\""));
-        assert_eq!(Config::load(config.as_bytes()).is_ok(), right, "{written}");
+        assert_eq!(Config::load(config.as_bytes(), &env).is_ok(), right, "{written}");
     }
 }
 
@@ -185,10 +258,10 @@ fn what_is_wrong_at_the_top() {
         &with("hooks", json!([3])),
         "hooks[0] is 3; write a hook: an object with name, path, dialect, source, trust and more",
     );
-    refused(&with("hook", json!([])), "hook is not a key; the keys here are version, environment, hooks");
-    for section in ["token", "confirm", "sign"] {
-        refused(&with(section, json!({})), &format!("{section} is not in this version; leave it out"));
-    }
+    refused(
+        &with("hook", json!([])),
+        "hook is not a key; the keys here are version, environment, hooks, token, confirm, sign",
+    );
     let hook = minimal()["hooks"][0].clone();
     let mut other = hook.clone();
     other["path"] = json!("/other");
@@ -210,39 +283,35 @@ fn what_must_be_written() {
     hook_refused("path:", "hooks[0].path is missing; write a path such as /webhook");
     hook_refused("dialect:", "hooks[0].dialect is missing; write veo3");
     hook_refused("source:", "hooks[0].source is missing; write a list of addresses and ranges, or any");
-    hook_refused("trust:", "hooks[0].trust is missing; write open");
+    hook_refused("trust:", "hooks[0].trust is missing; write open, {any_of: [...]} or {all_of: [...]}");
     hook_refused("result_url:", "hooks[0].result_url is missing; write a list of hosts, or any");
-    hook_refused("quarantine:", "hooks[0].quarantine is missing; write none");
-}
-
-#[test]
-fn what_is_not_in_this_version() {
-    hook_refused(
-        "trust: {any_of: [token]}",
-        "hooks[0].trust is an object, which is not in this version; write open",
-    );
-    hook_refused("trust: closed", "hooks[0].trust is \"closed\", which is not in this version; write open");
-    hook_refused(
-        "quarantine: route",
-        "hooks[0].quarantine is \"route\", which is not in this version; write none",
-    );
-    hook_refused(
-        "path: '/hooks/veo3/{token}'",
-        "hooks[0].path is \"/hooks/veo3/{token}\", which is not in this version; write a path without {token}",
-    );
-    hook_refused(
-        "checks: {prompt: enforce}",
-        "hooks[0].checks.prompt is \"enforce\", which is not in this version; write off",
-    );
+    hook_refused("quarantine:", "hooks[0].quarantine is missing; write route or none");
 }
 
 #[test]
 fn what_is_wrong_in_a_hook() {
-    const PATH: &str =
-        "write a path such as /webhook: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
-    for path in
-        ["webhook", "/", "", "/webhook/", "//webhook", "/a/../b", "/a/.", "/a b", "/a%2fb", "/a?b", "/ä"]
-    {
+    const PATH: &str = "write a path such as /webhook or /hooks/veo3/{token}: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
+    for path in [
+        "webhook",
+        "/",
+        "",
+        "/webhook/",
+        "//webhook",
+        "/a/../b",
+        "/a/.",
+        "/a b",
+        "/a%2fb",
+        "/a?b",
+        "/ä",
+        "/{token}",
+        "/hooks/{token}/veo3",
+        "/{token}/{token}",
+        "/a{token}",
+        "/a/{token}/",
+        "/a/{TOKEN}",
+        "/a/{id}",
+        "/a/%7Btoken%7D",
+    ] {
         hook_refused(&format!("path: '{path}'"), &format!("hooks[0].path is {path:?}; {PATH}"));
     }
     hook_refused("path: 3", &format!("hooks[0].path is 3; {PATH}"));
@@ -389,7 +458,41 @@ fn what_is_wrong_with_checks() {
             &format!("hooks[0].checks.{check} is \"off\"; write enforce or observe"),
         );
     }
-    hook_refused("checks: {prompt: later}", "hooks[0].checks.prompt is \"later\"; write off");
+    hook_refused(
+        "checks: {prompt: later}",
+        "hooks[0].checks.prompt is \"later\"; write enforce or observe or off",
+    );
+    hook_refused("checks: {prompt: true}", "hooks[0].checks.prompt is true; write enforce or observe or off");
+    hook_refused(
+        "checks: {prompt: [off]}",
+        "hooks[0].checks.prompt is a list; write enforce or observe or off",
+    );
+    for check in ["enforce", "observe"] {
+        hook_refused(
+            &format!("checks: {{prompt: {check}}}"),
+            &format!(
+                "hooks[0].checks.prompt is \"{check}\", which is about a token, and the path takes none; write off"
+            ),
+        );
+    }
+    let twice = minimal()
+        .to_string()
+        .replace("\"trust\"", "\"checks\":{\"trust\":\"enforce\",\"trust\":\"observe\"},\"trust\"");
+    bytes_refused(twice.as_bytes(), "the configuration has a key twice in one object; write each once");
+}
+
+#[test]
+fn a_sentence_is_one_line() {
+    hook_refused(
+        "\"mode\\nx\": enforce",
+        &format!("hooks[0].mode\\nx is not a key; the keys here are {HOOK_KEYS}"),
+    );
+    hook_refused("\"mode\": \"x\\ny\"", "hooks[0].mode is \"x\\ny\"; write enforce or observe");
+    proven_refused(
+        "/token/keys",
+        "{\"a\\r\\nb\": {alg: HS256, env: TOKEN}}",
+        "token.keys.a\\r\\nb is misnamed; write a kid of 1 to 32 of A-Z a-z 0-9 _ - before the colon",
+    );
 }
 
 #[test]
@@ -399,4 +502,501 @@ fn long_values_are_shortened() {
         &format!("dialect: {long}"),
         &format!("hooks[0].dialect is \"{}…\"; write veo3", "x".repeat(60)),
     );
+}
+
+#[test]
+fn proofs_that_load() {
+    load(&proven()).unwrap();
+    for (pointer, value) in [
+        ("/token/leeway", "0s"),
+        ("/token/leeway", "3600s"),
+        ("/token/leeway", "1.5s"),
+        ("/token/keys/hs/env", "TOKEN_32"),
+        ("/token/keys/hs/env", "TOKEN_BASE64"),
+        ("/token/keys", "{A-z_0-9: {alg: HS256, env: TOKEN}}"),
+        ("/token/keys", "{k2345678901234567890123456789012: {alg: HS256, env: TOKEN}}"),
+        ("/sign/env", "[SIGN, SIGN_24]"),
+        ("/sign/env", "[SIGN_64]"),
+        ("/confirm/per_minute", "1"),
+        ("/confirm/per_minute", "6000"),
+        ("/confirm/timeout", "0.05s"),
+        ("/confirm/timeout", "5s"),
+        ("/confirm/timeout", ".5s"),
+        ("/hooks/0/checks", "{trust: observe, prompt: enforce}"),
+        ("/hooks/0/checks", "{prompt: observe}"),
+        ("/hooks/0/mode", "observe"),
+        ("/hooks/0/quarantine", "none"),
+    ] {
+        proven_loads(pointer, value);
+    }
+    proven_loads(
+        "/token/keys",
+        &format!("{{ed: {{alg: EdDSA, public: {PUBLIC}}}, hs: {{alg: HS256, env: TOKEN}}}}"),
+    );
+    // Sections that no hook uses are no mistake.
+    let mut unused = minimal();
+    for section in ["token", "confirm", "sign"] {
+        unused[section] = proven()[section].clone();
+    }
+    load(&unused).unwrap();
+    load(&proven_with("/sign", None)).unwrap();
+}
+
+#[track_caller]
+fn rule(trust: &str, path: &str, expected: Trust) {
+    let mut config = proven_with("/hooks/0/trust", Some(trust));
+    config["hooks"][0]["path"] = path.into();
+    let config = load(&config).unwrap();
+    assert_eq!(config.hooks[0].trust, expected, "{trust}");
+}
+
+#[test]
+fn of_one_proof_any_and_all_are_the_same() {
+    rule("{any_of: [token]}", "/a/{token}", Trust::Token);
+    rule("{all_of: [token]}", "/a/{token}", Trust::Token);
+    rule("{any_of: [confirmed], unprotected_budget: true}", "/a", Trust::Confirmed);
+    rule("{all_of: [confirmed], unprotected_budget: true}", "/a", Trust::Confirmed);
+    rule("{any_of: [token, confirmed]}", "/a/{token}", Trust::TokenOrConfirmed);
+    rule("{any_of: [confirmed, token]}", "/a/{token}", Trust::TokenOrConfirmed);
+    rule("{all_of: [token, confirmed]}", "/a/{token}", Trust::TokenAndConfirmed);
+    rule("{all_of: [confirmed, token]}", "/a/{token}", Trust::TokenAndConfirmed);
+}
+
+#[test]
+fn what_is_wrong_with_trust() {
+    const FORMS: &str = "write open, {any_of: [...]} or {all_of: [...]} with token and confirmed";
+    const NO_BUDGET: &str = "hooks[0].trust is an object, which lets strangers spend the calls to the provider; \
+                             write {any_of: [confirmed], unprotected_budget: true} if that is meant";
+    const BUDGET: &str = "hooks[0].trust is an object, which names token, and unprotected_budget is for confirmed alone; \
+                          write it without unprotected_budget";
+    let refused = |trust: &str, sentence: &str| proven_refused("/hooks/0/trust", trust, sentence);
+    refused("closed", &format!("hooks[0].trust is \"closed\"; {FORMS}"));
+    refused("token", &format!("hooks[0].trust is \"token\"; {FORMS}"));
+    refused(
+        "false",
+        "hooks[0].trust is false; write open, {any_of: [...]} or {all_of: [...]} with token and confirmed",
+    );
+    refused("[token]", &format!("hooks[0].trust is a list; {FORMS}"));
+    refused("{}", &format!("hooks[0].trust is an object; {FORMS}"));
+    refused("{unprotected_budget: true}", &format!("hooks[0].trust is an object; {FORMS}"));
+    refused(
+        "{any_of: [token], all_of: [confirmed]}",
+        "hooks[0].trust is an object, which has both any_of and all_of; write one of them",
+    );
+    refused(
+        "{one_of: [token]}",
+        "hooks[0].trust.one_of is not a key; the keys here are any_of, all_of, unprotected_budget",
+    );
+    for key in ["any_of", "all_of"] {
+        let at = format!("hooks[0].trust.{key}");
+        refused(
+            &format!("{{{key}: []}}"),
+            &format!("{at} is an empty list; write at least one of token and confirmed"),
+        );
+        refused(
+            &format!("{{{key}: token}}"),
+            &format!("{at} is \"token\"; write a list of token and confirmed"),
+        );
+        refused(
+            &format!("{{{key}: {{token: true}}}}"),
+            &format!("{at} is an object; write a list of token and confirmed"),
+        );
+        for (item, shown) in
+            [("source", "\"source\""), ("Token", "\"Token\""), ("open", "\"open\""), ("1", "1")]
+        {
+            refused(
+                &format!("{{{key}: [token, {item}]}}"),
+                &format!("{at}[1] is {shown}; write token or confirmed"),
+            );
+        }
+        for list in ["token, token", "confirmed, confirmed", "token, confirmed, token"] {
+            refused(
+                &format!("{{{key}: [{list}]}}"),
+                &format!("{at} is a list; write each of token and confirmed once"),
+            );
+        }
+        refused(&format!("{{{key}: [confirmed]}}"), NO_BUDGET);
+        refused(&format!("{{{key}: [token], unprotected_budget: true}}"), BUDGET);
+        refused(&format!("{{{key}: [token, confirmed], unprotected_budget: true}}"), BUDGET);
+        for (value, shown) in [("false", "false"), ("'true'", "\"true\""), ("1", "1")] {
+            refused(
+                &format!("{{{key}: [confirmed], unprotected_budget: {value}}}"),
+                &format!("hooks[0].trust.unprotected_budget is {shown}; write true, or leave it out"),
+            );
+        }
+    }
+}
+
+#[test]
+fn what_does_not_go_together() {
+    let without = |key: &str, sentence: &str| refused(&proven_with(key, None), sentence);
+    without(
+        "/token",
+        "hooks[0].trust is an object, which names token, and there is no section token; write one with its keys",
+    );
+    without(
+        "/confirm",
+        "hooks[0].trust is an object, which names confirmed, and there is no section confirm; write one with a cluster",
+    );
+    proven_refused(
+        "/hooks/0/path",
+        "/hooks/veo3",
+        "hooks[0].path is \"/hooks/veo3\", which takes no token, and trust names one; write it with /{token} at the end",
+    );
+    for trust in ["open", "{any_of: [confirmed], unprotected_budget: true}"] {
+        proven_refused(
+            "/hooks/0/trust",
+            trust,
+            "hooks[0].path is \"/hooks/veo3/{token}\", which takes a token, and trust names none; write it without {token}",
+        );
+    }
+    hook_refused(
+        "quarantine: route",
+        "hooks[0].quarantine is \"route\", which keeps what is proven, and trust is open; write none",
+    );
+    for (value, shown) in [("keep", "\"keep\""), ("true", "true")] {
+        proven_refused(
+            "/hooks/0/quarantine",
+            value,
+            &format!("hooks[0].quarantine is {shown}; write route or none"),
+        );
+    }
+}
+
+#[test]
+fn paths_that_meet() {
+    let two = |first: &str, second: &str| {
+        let mut config = proven();
+        let hooks = [("one", first), ("two", second)].map(|(name, path)| {
+            let mut hook = config["hooks"][0].clone();
+            hook["name"] = name.into();
+            hook["path"] = path.into();
+            if !path.ends_with("{token}") {
+                hook["trust"] = "open".into();
+                hook["quarantine"] = "none".into();
+            }
+            hook
+        });
+        config["hooks"] = json!(hooks);
+        config
+    };
+    for (first, second) in [("/a/{token}", "/a"), ("/a", "/a/{token}"), ("/a/{token}", "/a/{token}")] {
+        refused(&two(first, second), "hooks[1].path is \"/a\", as another hook's is; give each hook its own");
+    }
+    let meet = |first: &str, second: &str| {
+        let clean = |path: &str| path.trim_end_matches("/{token}").to_owned();
+        for (first, second) in [(first, second), (second, first)] {
+            let sentence = format!(
+                "hooks[1].path leads to {}, and another hook's to {}: below a hook with {{token}} there can be none; \
+                 write paths side by side",
+                clean(second),
+                clean(first)
+            );
+            refused(&two(first, second), &sentence);
+        }
+    };
+    meet("/hooks/veo3/{token}", "/hooks/veo3/x");
+    meet("/hooks/veo3/{token}", "/hooks/veo3/x/{token}");
+    meet("/hooks/veo3/{token}", "/hooks/veo3/x/y");
+    meet("/hooks/veo3/{token}", "/hooks/veo3/x/y/{token}");
+    for (first, second) in [
+        ("/a/{token}", "/b/{token}"),
+        ("/a/{token}", "/ab/{token}"),
+        ("/a/{token}", "/ab"),
+        ("/a/b/{token}", "/a"),
+        ("/a", "/a/b/{token}"),
+        ("/a", "/a/b"),
+    ] {
+        let config = load(&two(first, second)).unwrap();
+        for expected in &config.hooks {
+            let (found, token) = hook::find(&config.hooks, expected.path.as_bytes()).unwrap();
+            assert_eq!((&found.name, token), (&expected.name, None));
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_tokens() {
+    const KEY: &str = "write {alg: EdDSA, public: \"...\"} or {alg: HS256, env: NAME}";
+    const KEYS: &str = "write an object of keys by their kid";
+    proven_refused("/token", "[]", "token is an empty list; write an object with keys");
+    proven_refused("/token", "{}", "token.keys is missing; write an object of keys by their kid");
+    proven_refused("/token", "{key: {}}", "token.key is not a key; the keys here are keys, leeway");
+    proven_refused("/token/keys", "[]", &format!("token.keys is an empty list; {KEYS}"));
+    proven_refused("/token/keys", "{}", "token.keys is an object; write at least one key");
+    proven_refused("/token/keys/hs", "TOKEN", &format!("token.keys.hs is \"TOKEN\"; {KEY}"));
+    proven_refused("/token/keys/hs", "{env: TOKEN}", "token.keys.hs.alg is missing; write EdDSA or HS256");
+    proven_refused(
+        "/token/keys/hs",
+        "{alg: HS256, secret: x}",
+        "token.keys.hs.secret is not a key; the keys here are alg, public, env",
+    );
+    for alg in ["none", "None", "HS512", "hs256", "RS256", "ES256", "Ed25519", ""] {
+        proven_refused(
+            "/token/keys/hs/alg",
+            &format!("'{alg}'"),
+            &format!("token.keys.hs.alg is {alg:?}; write EdDSA or HS256"),
+        );
+    }
+    proven_refused("/token/keys/hs/alg", "256", "token.keys.hs.alg is 256; write EdDSA or HS256");
+    for public in ["", ", public: x"] {
+        proven_refused(
+            "/token/keys",
+            &format!("{{k: {{alg: EdDSA, env: TOKEN{public}}}}}"),
+            "token.keys.k.env is for HS256, and alg is EdDSA; write public instead",
+        );
+        proven_refused(
+            "/token/keys",
+            &format!("{{k: {{alg: HS256, env: TOKEN, public: '{PUBLIC}{public}'}}}}"),
+            "token.keys.k.public is for EdDSA, and alg is HS256; write env instead",
+        );
+    }
+    proven_refused(
+        "/token/keys",
+        "{k: {alg: EdDSA}}",
+        "token.keys.k.public is missing; write the 32 bytes of a public key in unpadded base64url",
+    );
+    proven_refused(
+        "/token/keys",
+        "{k: {alg: HS256}}",
+        "token.keys.k.env is missing; write the name of an environment variable",
+    );
+    for kid in ["", "a b", "a.b", "ä", "k/1", "k23456789012345678901234567890123"] {
+        proven_refused(
+            "/token/keys",
+            &format!("{{'{kid}': {{alg: HS256, env: TOKEN}}}}"),
+            &format!(
+                "token.keys.{kid} is misnamed; write a kid of 1 to 32 of A-Z a-z 0-9 _ - before the colon"
+            ),
+        );
+    }
+    for (leeway, shown) in [
+        ("60", "60"),
+        ("'60'", "\"60\""),
+        ("''", "\"\""),
+        ("s", "\"s\""),
+        ("-1s", "\"-1s\""),
+        ("+1s", "\"+1s\""),
+        ("1e3s", "\"1e3s\""),
+        ("1m", "\"1m\""),
+        ("1ms", "\"1ms\""),
+        ("1.2.3s", "\"1.2.3s\""),
+        ("' 1s'", "\" 1s\""),
+        ("infs", "\"infs\""),
+        ("NaNs", "\"NaNs\""),
+        ("3600.1s", "\"3600.1s\""),
+        ("99999999999999999999s", "\"99999999999999999999s\""),
+    ] {
+        proven_refused(
+            "/token/leeway",
+            leeway,
+            &format!("token.leeway is {shown}; write a time from 0s to 3600s"),
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_variables() {
+    const NAME: &str = "write the name of an environment variable, of A-Z a-z 0-9 and _";
+    let refused = |value: &str, rest: &str| {
+        proven_refused("/token/keys/hs/env", value, &format!("token.keys.hs.env is {rest}"))
+    };
+    for name in ["", "A-B", "A B", "$A", "A=B", "Ä"] {
+        refused(&format!("'{name}'"), &format!("{name:?}; {NAME}"));
+    }
+    refused("3", &format!("3; {NAME}"));
+    refused("[TOKEN]", &format!("a list; {NAME}"));
+    for name in ["UNSET", "EMPTY", "token"] {
+        refused(
+            name,
+            &format!(
+                "\"{name}\", which is unset or empty, or Envoy does not hand it over; write one that is set, \
+                      and name it in vm_config.environment_variables.host_env_keys"
+            ),
+        );
+    }
+    refused("SHORT", "\"SHORT\", which holds 31 bytes; write one with at least 32");
+    refused("SHORT_BASE64", "\"SHORT_BASE64\", which holds 11 bytes; write one with at least 32");
+    for name in ["BAD_BASE64", "UNPADDED"] {
+        refused(name, &format!("\"{name}\", which holds no base64 after base64:; write one that does"));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_public_keys() {
+    let refused = |public: &str| {
+        let shown = match public.len() {
+            0..=31 => format!("{public:?}"),
+            length => format!("a text of {length} bytes"),
+        };
+        proven_refused(
+            "/token/keys",
+            &format!("{{ed: {{alg: EdDSA, public: '{public}'}}}}"),
+            &format!(
+                "token.keys.ed.public is {shown}; write the 32 bytes of an Ed25519 public key in unpadded base64url"
+            ),
+        );
+    };
+    refused("");
+    refused("public");
+    refused(&PUBLIC[..42]);
+    refused(&format!("{PUBLIC}="));
+    refused(&format!("{PUBLIC}AA"));
+    refused(&PUBLIC.replace('_', "/"));
+    refused(&URL_SAFE_NO_PAD.encode([9; 31]));
+    refused(&URL_SAFE_NO_PAD.encode([9; 33]));
+    refused("MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=");
+    let key = |first: u8, middle: u8, last: u8| {
+        let mut bytes = [middle; 32];
+        (bytes[0], bytes[31]) = (first, last);
+        bytes
+    };
+    // y = 2 is on no point of the curve.
+    refused(&URL_SAFE_NO_PAD.encode(key(2, 0, 0)));
+    // Of small order, each with either sign: y = 0, 1, -1, p, p + 1, and the two y of order 8.
+    for sign in [0, 0x80] {
+        for [first, middle, last] in
+            [[0, 0, 0], [1, 0, 0], [0xec, 0xff, 0x7f], [0xed, 0xff, 0x7f], [0xee, 0xff, 0x7f]]
+        {
+            refused(&URL_SAFE_NO_PAD.encode(key(first, middle, last | sign)));
+        }
+        for order_8 in
+            ["JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_AU", "xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA3o"]
+        {
+            let mut bytes = URL_SAFE_NO_PAD.decode(order_8).unwrap();
+            bytes[31] |= sign;
+            refused(&URL_SAFE_NO_PAD.encode(bytes));
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_provider() {
+    const CLUSTER: &str = "write the name of an Envoy cluster, such as runblob_api";
+    const AUTHORITY: &str = "write a host such as platform.runblob.io";
+    proven_refused(
+        "/confirm",
+        "runblob_api",
+        "confirm is \"runblob_api\"; write an object with cluster and authority",
+    );
+    refused(&proven_with("/confirm/cluster", None), &format!("confirm.cluster is missing; {CLUSTER}"));
+    refused(&proven_with("/confirm/authority", None), &format!("confirm.authority is missing; {AUTHORITY}"));
+    proven_refused("/confirm/cluster", "''", &format!("confirm.cluster is \"\"; {CLUSTER}"));
+    proven_refused("/confirm/cluster", "[a]", &format!("confirm.cluster is a list; {CLUSTER}"));
+    proven_refused("/confirm/authority", "'a b'", &format!("confirm.authority is \"a b\"; {AUTHORITY}"));
+    proven_refused(
+        "/confirm/key",
+        "x",
+        "confirm.key is not a key; the keys here are cluster, authority, per_minute, timeout",
+    );
+    for (value, shown) in [("0", "0"), ("6001", "6001"), ("-1", "-1"), ("1.5", "1.5"), ("'40'", "\"40\"")] {
+        proven_refused(
+            "/confirm/per_minute",
+            value,
+            &format!("confirm.per_minute is {shown}; write a whole number from 1 to 6000"),
+        );
+    }
+    for (value, shown) in [
+        ("'60'", "\"60\""),
+        ("3", "3"),
+        ("-1s", "\"-1s\""),
+        ("1e0s", "\"1e0s\""),
+        ("1m", "\"1m\""),
+        ("5.001s", "\"5.001s\""),
+        ("0.049s", "\"0.049s\""),
+        ("0s", "\"0s\""),
+    ] {
+        proven_refused(
+            "/confirm/timeout",
+            value,
+            &format!("confirm.timeout is {shown}; write a time from 0.05s to 5s"),
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_signing() {
+    const NAMES: &str = "write one environment variable's name, or two while keys rotate";
+    proven_refused("/sign", "SIGN", "sign is \"SIGN\"; write an object with env");
+    proven_refused("/sign", "{}", &format!("sign.env is missing; {NAMES}"));
+    proven_refused("/sign", "{key: [SIGN]}", "sign.key is not a key; the keys here are env");
+    proven_refused("/sign/env", "SIGN", &format!("sign.env is \"SIGN\"; {NAMES}"));
+    proven_refused("/sign/env", "[]", &format!("sign.env is an empty list; {NAMES}"));
+    proven_refused("/sign/env", "[SIGN, SIGN_24, SIGN_64]", &format!("sign.env is a list; {NAMES}"));
+    for name in ["SIGN_23", "SIGN_65", "SIGN_NO_PREFIX", "SIGN_BAD_BASE64", "TOKEN"] {
+        proven_refused(
+            "/sign/env",
+            &format!("[SIGN, {name}]"),
+            &format!(
+                "sign.env[1] is \"{name}\", which holds no key of Standard Webhooks; \
+                      write one that holds whsec_ and the base64 of 24 to 64 bytes"
+            ),
+        );
+    }
+    proven_refused(
+        "/sign/env",
+        "[UNSET]",
+        "sign.env[0] is \"UNSET\", which is unset or empty, or Envoy does not hand it over; write one that is set, \
+         and name it in vm_config.environment_variables.host_env_keys",
+    );
+}
+
+/// What came of loading it, all of it.
+fn shown(config: &Value) -> String {
+    match load(config) {
+        Ok(config) => format!("{config:?}"),
+        Err(sentence) => sentence,
+    }
+}
+
+#[test]
+fn no_key_is_ever_shown() {
+    let debug = shown(&proven());
+    assert!(debug.matches("[REDACTED]").count() >= 2, "{debug}");
+    let bytes = |key: &str| STANDARD.decode(key).unwrap();
+    for secret in [TOKEN_KEY.as_bytes(), SIGNING_KEY.as_bytes(), &bytes(&SIGNING_KEY[6..])] {
+        assert!(!debug.contains(&*String::from_utf8_lossy(secret)), "{debug}");
+        let list = format!("{secret:?}");
+        assert!(!debug.contains(list.trim_matches(['[', ']'])), "{debug}");
+    }
+    // The value of a variable that holds no good key.
+    for name in [
+        "SHORT",
+        "SHORT_BASE64",
+        "BAD_BASE64",
+        "UNPADDED",
+        "SIGN_23",
+        "SIGN_65",
+        "SIGN_NO_PREFIX",
+        "SIGN_BAD_BASE64",
+    ] {
+        let value = env(name).unwrap();
+        let value = value.trim_start_matches("base64:").trim_start_matches("whsec_");
+        for config in [
+            proven_with("/token/keys/hs/env", Some(name)),
+            proven_with("/sign/env", Some(&format!("[{name}]"))),
+        ] {
+            let text = shown(&config);
+            assert!(!text.contains(value) && !text.contains("shortsecret"), "{text}");
+        }
+    }
+    // A key where its name, or a public one, belongs: whoever does that must not find it in Envoy's log.
+    for key in [SIGNING_KEY, TOKEN_KEY, PRIVATE, &"f0".repeat(32)] {
+        for (pointer, value) in [
+            ("/token", key.to_owned()),
+            ("/token/keys", key.to_owned()),
+            ("/token/keys/hs", key.to_owned()),
+            ("/token/keys/hs/env", key.to_owned()),
+            ("/token/keys/hs/alg", key.to_owned()),
+            ("/token/keys/hs", format!("{{alg: EdDSA, public: \"{key}x\"}}")),
+            ("/sign", key.to_owned()),
+            ("/sign/env", key.to_owned()),
+            ("/sign/env", format!("[\"{key}\"]")),
+        ] {
+            let value = if value.starts_with(['{', '[']) { value } else { format!("\"{value}\"") };
+            let sentence = load(&proven_with(pointer, Some(&value))).unwrap_err();
+            assert!(!sentence.contains(&key[..12]), "{sentence}");
+            assert!(sentence.contains(" is a text of ") || sentence.contains(" is a list; "), "{sentence}");
+        }
+    }
 }

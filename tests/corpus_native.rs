@@ -12,6 +12,8 @@
 mod corpus;
 #[path = "corpus/laws.rs"]
 mod laws;
+#[path = "corpus/proof_laws.rs"]
+mod proof_laws;
 
 use blobgate::confirm;
 use blobgate::head::{Ending, Head, Hop};
@@ -22,8 +24,8 @@ use corpus::{Case, Corpus, GENERATION, Gate, Length, Listener, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
-/// The same sequence as in `src/filter.rs`.
-fn judge(config: &Config, case: &Case) -> Outcome {
+/// The same sequence as in `src/filter.rs`, up to a question to the provider.
+fn judge_until_asked(config: &Config, case: &Case) -> (Judged, Vec<(String, Vec<u8>)>) {
     let mut sent: Vec<(String, Vec<u8>)> = vec![
         (":authority".to_owned(), b"gate.test".to_vec()),
         (":path".to_owned(), case.path.clone().into_bytes()),
@@ -66,6 +68,11 @@ fn judge(config: &Config, case: &Case) -> Outcome {
             Ok(()) => policy::accept(admitted, body),
         },
     };
+    (judged, sent)
+}
+
+fn judge(config: &Config, case: &Case) -> Outcome {
+    let (judged, sent) = judge_until_asked(config, case);
     let judged = match (judged, &case.provider) {
         (Judged::Ask(question), Some(said)) => {
             let dialect = question.hook().dialect;

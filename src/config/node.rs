@@ -31,17 +31,31 @@ impl std::error::Error for ConfigError {}
 pub(crate) struct Node<'v> {
     path: String,
     value: &'v Value<'v>,
+    near: Near,
 }
 
 /// An object whose keys are all known.
 pub(crate) struct Fields<'v> {
     path: String,
     fields: &'v [(std::borrow::Cow<'v, str>, Value<'v>)],
+    near: Near,
+}
+
+/// Whether somebody may have written a key where its name belongs: errors are logged, and must not show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Near {
+    Nothing,
+    Keys,
 }
 
 impl<'v> Node<'v> {
     pub(crate) fn root(value: &'v Value<'v>) -> Self {
-        Self { path: String::new(), value }
+        Self { path: String::new(), value, near: Near::Nothing }
+    }
+
+    /// The same, whose texts no error shows where they are long enough for a key.
+    pub(crate) fn near_keys(self) -> Self {
+        Self { near: Near::Keys, ..self }
     }
 
     /// The object, if it has no other keys than `known`.
@@ -51,13 +65,13 @@ impl<'v> Node<'v> {
         };
         match fields.iter().find(|(key, _)| !known.contains(&key.as_ref())) {
             Some((key, _)) => {
-                let key = join(&self.path, &shorten(key));
+                let key = join(&self.path, &on_one_line(key));
                 Err(ConfigError::new(
                     &key,
                     format_args!("is not a key; the keys here are {}", known.join(", ")),
                 ))
             }
-            None => Ok(Fields { path: self.path.clone(), fields }),
+            None => Ok(Fields { path: self.path.clone(), fields, near: self.near }),
         }
     }
 
@@ -65,7 +79,7 @@ impl<'v> Node<'v> {
         let Value::Array(items) = self.value else {
             return Err(self.wrong(right));
         };
-        let node = |(index, value)| Node { path: format!("{}[{index}]", self.path), value };
+        let node = |(index, value)| Node { path: format!("{}[{index}]", self.path), value, near: self.near };
         Ok(items.iter().enumerate().map(node).collect())
     }
 
@@ -75,7 +89,7 @@ impl<'v> Node<'v> {
             return Err(self.wrong(right));
         };
         let node = |(key, value): &'v (std::borrow::Cow<'v, str>, Value<'v>)| {
-            (key.as_ref(), Node { path: join(&self.path, &shorten(key)), value })
+            (key.as_ref(), Node { path: join(&self.path, &on_one_line(key)), value, near: self.near })
         };
         Ok(fields.iter().map(node).collect())
     }
@@ -146,18 +160,18 @@ impl<'v> Node<'v> {
 
     /// What is here is not what would be right.
     pub(crate) fn wrong(&self, right: &str) -> ConfigError {
-        ConfigError::new(&self.name_of_field(), format_args!("is {}; write {right}", show(self.value)))
+        ConfigError::new(&self.name_of_field(), format_args!("is {}; write {right}", self.show()))
     }
 
     /// The key itself is not what would be right.
     pub(crate) fn misnamed(&self, right: &str) -> ConfigError {
-        ConfigError::new(&self.name_of_field(), format_args!("has a key of another form; write {right}"))
+        ConfigError::new(&self.name_of_field(), format_args!("is misnamed; write {right} before the colon"))
     }
 
     pub(crate) fn because(&self, why: &str, right: &str) -> ConfigError {
         ConfigError::new(
             &self.name_of_field(),
-            format_args!("is {}, which {why}; write {right}", show(self.value)),
+            format_args!("is {}, which {why}; write {right}", self.show()),
         )
     }
 
@@ -168,6 +182,28 @@ impl<'v> Node<'v> {
         )
     }
 
+    /// Two different paths of which one lies where the other takes its token.
+    pub(crate) fn meeting(&self, path: &str, other: &str) -> ConfigError {
+        ConfigError::new(
+            &join(&self.path, "path"),
+            format_args!(
+                "leads to {path}, and another hook's to {other}: below a hook with {{token}} there can be none; \
+                 write paths side by side"
+            ),
+        )
+    }
+
+    fn show(&self) -> String {
+        /// The shortest key that could load, 24 bytes of Standard Webhooks, has 32 characters.
+        const MOST_SHOWN: usize = 31;
+        match self.value.as_text() {
+            Some(text) if self.near == Near::Keys && text.len() > MOST_SHOWN => {
+                format!("a text of {} bytes", text.len())
+            }
+            _ => show(self.value),
+        }
+    }
+
     fn name_of_field(&self) -> String {
         if self.path.is_empty() { "the configuration".to_owned() } else { self.path.clone() }
     }
@@ -176,7 +212,7 @@ impl<'v> Node<'v> {
 impl<'v> Fields<'v> {
     pub(crate) fn optional(&self, key: &str) -> Option<Node<'v>> {
         let (_, value) = self.fields.iter().find(|(name, _)| name == key)?;
-        Some(Node { path: join(&self.path, key), value })
+        Some(Node { path: join(&self.path, key), value, near: self.near })
     }
 
     /// Refuses keys that mean nothing here.
@@ -209,6 +245,11 @@ fn show(value: &Value<'_>) -> String {
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
     }
+}
+
+/// A key as an error shows it: a line break in it must not begin another line of the log.
+fn on_one_line(key: &str) -> String {
+    shorten(key).escape_debug().to_string()
 }
 
 fn shorten(text: &str) -> String {

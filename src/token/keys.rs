@@ -79,13 +79,13 @@ impl Key {
         let alg = fields.required("alg", "EdDSA or HS256")?;
         match alg.one_of(&[("EdDSA", true), ("HS256", false)])? {
             true => {
-                fields.none_of(&["env"], "a key of HS256's; write public")?;
+                fields.none_of(&["env"], "for HS256, and alg is EdDSA; write public instead")?;
                 let public =
                     fields.required("public", "the 32 bytes of a public key in unpadded base64url")?;
                 parse_public(&public).map(|key| Key::EdDsa(Box::new(key)))
             }
             false => {
-                fields.none_of(&["public"], "a key of EdDSA's; write env")?;
+                fields.none_of(&["public"], "for EdDSA, and alg is HS256; write env instead")?;
                 let name = fields.required("env", "the name of an environment variable")?;
                 Secret::from_env(&name, env, LEAST_SECRET).map(Key::Hs256)
             }

@@ -33,7 +33,7 @@ enum Edit {
 }
 
 /// A sample, edited here and there with what may mean something.
-fn near_a_sample() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn near_a_sample() -> impl Strategy<Value = Vec<u8>> {
     const FIELDS: [&str; 14] = [
         r#""status": "failed","#,
         r#""Status": "failed","#,

@@ -1,0 +1,406 @@
+//! Laws of what is proven: by a token, by the provider's word, and onward by a signature.
+
+use crate::corpus::token::{self as tokens, HS_KEY};
+use crate::corpus::{Case, Corpus, Outcome, sample};
+use crate::{config, judge_until_asked};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use blobgate::confirm::{self, Outcome as Said};
+use blobgate::dialect::Dialect;
+use blobgate::event::{self, Event, GenerationId};
+use blobgate::policy::{self, Judged, Proof, Verdict};
+use blobgate::token::{self, Token};
+use blobgate::trust::{Payload, Step, Trust};
+use blobgate::{Config, Reason, json};
+use hmac::{Hmac, KeyInit, Mac};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use std::sync::LazyLock;
+
+static CONFIG: LazyLock<Config> = LazyLock::new(|| config(&Corpus::load()));
+
+/// A token as `tests/cases` write it, for a hook.
+fn mint(token: Value, hook: &str) -> String {
+    serde_json::from_value::<tokens::Token>(token).unwrap().mint(hook)
+}
+
+fn delivery(path: String, body: impl Into<Vec<u8>>) -> Case {
+    Case::plain(String::new(), "", &path, body.into(), Outcome::Cut)
+}
+
+fn flipped(bytes: &[u8], at: usize, bit: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1 << bit;
+    bytes
+}
+
+/// Under a token with one bit flipped, anywhere in its text, nothing is believed.
+#[track_caller]
+fn no_flip_is_believed(token: &Value, bits: impl Fn(usize) -> std::ops::Range<usize>) {
+    let hook = CONFIG.hooks.iter().find(|hook| &*hook.name == "any-token").unwrap();
+    let text = mint(token.clone(), "any-token");
+    let check = |text: &[u8]| token::check(hook.token.as_ref(), Some(text), tokens::now());
+    assert!(check(text.as_bytes()).claims().is_some(), "{text}");
+    for at in 0..text.len() {
+        for bit in bits(at) {
+            let judged = check(&flipped(text.as_bytes(), at, bit));
+            assert!(matches!(judged, Token::Bad(_)), "bit {bit} of byte {at} of {text}: {judged:?}");
+        }
+    }
+}
+
+#[test]
+fn a_token_with_a_flipped_bit_is_bad() {
+    let bound = r#"{"ph": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"}"#;
+    for token in [
+        json!({}),
+        json!({"expires_in": -3600}),
+        json!({"claims": bound}),
+        json!({"header": r#"{"typ": null}"#}),
+    ] {
+        no_flip_is_believed(&token, |_| 0..8);
+    }
+    // Its mathematics is slow without optimisation: one bit of each byte.
+    for shift in 0..2 {
+        no_flip_is_believed(&json!({"kid": "ed"}), |at| (at + shift) % 8..(at + shift) % 8 + 1);
+    }
+}
+
+fn event_of(body: &[u8]) -> Event {
+    let payload = json::parse(body, 16, Dialect::Veo3.known()).unwrap();
+    event::check(Dialect::Veo3.read(&payload).unwrap()).unwrap()
+}
+
+/// The provider's answer with a bit of `text` flipped, which it contains once, does not confirm.
+#[track_caller]
+fn no_flip_confirms(body: &str, text: &str) {
+    let event = event_of(body.as_bytes());
+    let read = |answer: &[u8]| confirm::read(Dialect::Veo3, &event, b"200", answer);
+    assert_eq!(read(body.as_bytes()), Said::Confirmed);
+    let start = body.find(text).unwrap();
+    assert_eq!(body.rfind(text), Some(start));
+    for at in start..start + text.len() {
+        for bit in 0..8 {
+            let answer = flipped(body.as_bytes(), at, bit);
+            // The same id: hexadecimal digits have two cases.
+            let same = text.len() == 36 && answer.eq_ignore_ascii_case(body.as_bytes());
+            assert_eq!(read(&answer) == Said::Confirmed, same, "{}", String::from_utf8_lossy(&answer));
+        }
+    }
+}
+
+#[test]
+fn an_answer_with_a_flipped_bit_does_not_confirm() {
+    for name in ["completed", "failed", "timeout"] {
+        let body = sample(name);
+        let said: Value = serde_json::from_str(&body).unwrap();
+        no_flip_confirms(&body, said["generation_id"].as_str().unwrap());
+        no_flip_confirms(&body, &format!("\"{}\"", said["status"].as_str().unwrap()));
+        if let Some(url) = said["video_url"].as_str() {
+            no_flip_confirms(&body, url);
+            no_flip_confirms(&body.replace(url, &format!("{url}?X-Amz-Expires=60")), &format!("{url}?"));
+        }
+        if let Some(code) = said["error"]["message"].as_str() {
+            no_flip_confirms(&body, code);
+        }
+    }
+}
+
+/// Heads with flaws that a proof turns into "kept".
+fn spoil(mut case: Case, flaw: u8) -> Case {
+    let mut header =
+        |name: &str, value: &str| case.headers.push((name.to_owned(), value.as_bytes().to_vec()));
+    match flaw {
+        1 => case.source = "198.51.100.7:1".to_owned(),
+        2 => header("content-encoding", "gzip"),
+        3 => (0..2).for_each(|_| header("content-encoding", "identity")),
+        4 => header("content-type", "text/plain"),
+        5 => case.body = None,
+        6 => case.source = "nowhere".to_owned(),
+        _ => {}
+    }
+    case
+}
+
+/// Anything, or something that looks like a delivery.
+fn any_body() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        1 => vec(any::<u8>(), 0..400),
+        1 => any::<String>().prop_map(String::into_bytes),
+        6 => crate::laws::near_a_sample(),
+    ]
+}
+
+/// All that the provider may be heard to say.
+const SAID: [Said; 8] = [
+    Said::Confirmed,
+    Said::Contradicted,
+    Said::Unknown,
+    Said::StillWorking,
+    Said::Unreadable,
+    Said::NoAnswer,
+    Said::Budget,
+    Said::Remembered,
+];
+
+/// The verdict, and the reason.
+type Fate = Result<(Verdict, Option<Reason>), Reason>;
+
+fn fate(config: &Config, case: &Case, said: Said) -> Fate {
+    let judged = match judge_until_asked(config, case).0 {
+        Judged::Ask(question) => policy::conclude(question, said),
+        judged => judged,
+    };
+    match judged {
+        Judged::Forward(delivery) => Ok((delivery.verdict(), delivery.reason())),
+        Judged::Refuse(refusal) => Err(refusal.reason),
+        Judged::Ask(_) => panic!("asked twice"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_proven_is_never_lost(
+        body in any_body(),
+        hook in select(&["any-token", "any-both", "all-both", "prompt"][..]),
+        late in 0_u8..4,
+        flaw in 0_u8..8,
+        said in select(&SAID[..]),
+    ) {
+        let token = match late {
+            0 => json!({"expires_in": -3600}),
+            1 => json!({"claims": r#"{"aud": "elsewhere/hook"}"#}),
+            2 => json!({"claims": r#"{"ph": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"}"#}),
+            _ => json!({}),
+        };
+        let case = spoil(delivery(format!("/{hook}/{}", mint(token, hook)), body), flaw);
+        let fate = fate(&CONFIG, &case, said);
+        prop_assert!(
+            matches!(fate, Ok((Verdict::Accepted, None) | (Verdict::Quarantined, Some(_)))),
+            "{fate:?} of {case:?}"
+        );
+        if late < 2 && hook != "any-both" {
+            prop_assert!(matches!(fate, Ok((Verdict::Quarantined, _))) , "{fate:?} of {case:?}");
+        }
+    }
+
+    #[test]
+    fn what_needs_a_token_is_lost_without(
+        body in any_body(),
+        hook in select(&["any-token", "all-both", "all-both-unkept", "prompt"][..]),
+        token in prop_oneof![
+            Just(String::new()),
+            Just(mint(json!({"key": "other-hs"}), "any-token")),
+            Just(mint(json!({"kid": "ed", "key": "other-ed"}), "any-token")),
+            "[A-Za-z0-9_-]{0,20}\\.[A-Za-z0-9_-]{0,20}\\.[A-Za-z0-9_-]{0,44}",
+        ],
+        flaw in 0_u8..8,
+    ) {
+        let fate = fate(&CONFIG, &spoil(delivery(format!("/{hook}/{token}"), body), flaw), Said::Confirmed);
+        prop_assert!(fate.is_err(), "{fate:?}");
+    }
+
+    #[test]
+    fn each_bit_that_is_signed_counts(
+        body in vec(any::<u8>(), 1..300),
+        now in 0_u64..100_000_000_000,
+        id in any::<u128>().prop_filter("no id", |id| *id != 0 && *id != u128::MAX),
+        known in any::<bool>(),
+        at in any::<Index>(),
+        bit in 0_usize..8,
+        time_bit in 0_usize..36,
+        id_bit in 0_usize..128,
+    ) {
+        let event = |id: u128| {
+            let uuid = uuid::Uuid::from_u128(id).to_string();
+            let generation_id = GenerationId::parse(&uuid)?;
+            Some(Event { generation_id, ..event_of(sample("completed").as_bytes()) })
+        };
+        let signer = SIGNING.hooks[0].sign.as_ref().unwrap();
+        let sign = |event: Option<&Event>, body: &[u8], now: u64| {
+            signer.headers(Dialect::Veo3, event, body, now).map(|(_, value)| value)
+        };
+        let first = event(id).filter(|_| known);
+        let [webhook_id, time, signatures] = sign(first.as_ref(), &body, now);
+        prop_assert_eq!(&time, &now.to_string());
+        let parts: Vec<&str> = signatures.split(' ').collect();
+        prop_assert_eq!(parts.len(), KEYS.len());
+        let holds = |webhook_id: &str, time: &str, body: &[u8]| {
+            let held = KEYS.iter().zip(&parts).filter(|(key, signature)| {
+                let mac = STANDARD.decode(signature.strip_prefix("v1,").unwrap()).unwrap();
+                Hmac::<Sha256>::new_from_slice(key)
+                    .unwrap()
+                    .chain_update(format!("{webhook_id}.{time}."))
+                    .chain_update(body)
+                    .verify_slice(&mac)
+                    .is_ok()
+            });
+            held.count()
+        };
+        prop_assert_eq!(holds(&webhook_id, &time, &body), 2);
+        let other_body = flipped(&body, at.index(body.len()), bit);
+        let other_time = now ^ (1 << time_bit);
+        prop_assert_eq!(holds(&webhook_id, &time, &other_body), 0);
+        prop_assert_eq!(holds(&webhook_id, &other_time.to_string(), &body), 0);
+        prop_assert_ne!(&sign(first.as_ref(), &other_body, now)[2], &signatures);
+        prop_assert_ne!(&sign(first.as_ref(), &body, other_time)[2], &signatures);
+        if let (true, Some(other)) = (known, event(id ^ (1 << id_bit))) {
+            prop_assert_eq!(holds(&other.idempotency_key(Dialect::Veo3), &time, &body), 0);
+            prop_assert_ne!(&sign(Some(&other), &body, now)[2], &signatures);
+        }
+    }
+}
+
+const KEYS: [&[u8]; 2] = [b"the new key of the tests, signing", b"the old key of the tests, signing"];
+
+static SIGNING: LazyLock<Config> = LazyLock::new(|| {
+    let config = json!({
+        "version": 1, "environment": "test", "sign": {"env": ["KEY_0", "KEY_1"]},
+        "hooks": [{
+            "name": "default", "path": "/webhook", "dialect": "veo3", "source": "any",
+            "trust": "open", "result_url": "any", "quarantine": "none",
+        }],
+    });
+    let env = |name: &str| {
+        let key = KEYS[name.strip_prefix("KEY_")?.parse::<usize>().ok()?];
+        Some(format!("whsec_{}", STANDARD.encode(key)))
+    };
+    Config::load(config.to_string().as_bytes(), &env).unwrap()
+});
+
+#[test]
+fn no_rule_that_needs_a_token_is_met_without() {
+    const FLAW: Reason = Reason::ResultUrlDenied;
+    let causes = [
+        token::Cause::TooLong,
+        token::Cause::Form,
+        token::Cause::Header,
+        token::Cause::Kid,
+        token::Cause::Algorithm,
+        token::Cause::Signature,
+        token::Cause::Claims,
+    ];
+    let tokens: Vec<Token> = causes.into_iter().map(Token::Bad).chain([Token::Absent]).collect();
+    let rules =
+        [Trust::Open, Trust::Token, Trust::Confirmed, Trust::TokenOrConfirmed, Trust::TokenAndConfirmed];
+    let needy: Vec<Trust> = rules.into_iter().filter(|rule| rule.needs_token()).collect();
+    assert_eq!(needy, [Trust::Token, Trust::TokenAndConfirmed]);
+    for rule in needy {
+        for token in &tokens {
+            for payload in [Payload::Fine, Payload::Flawed(FLAW), Payload::Unreadable(FLAW)] {
+                for kept in [None, Some(FLAW), token.flaw()] {
+                    let step = rule.judge(token, payload, kept);
+                    assert_eq!(step, Step::Refuse(token.flaw().unwrap()), "{rule:?}, {token:?}, {payload:?}");
+                }
+            }
+        }
+    }
+}
+
+/// What can be wrong, one flaw for each of `checks`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    Source,
+    ResultUrl,
+    Trust,
+    Prompt,
+}
+
+const FLAWS: [(Flaw, &str); 4] = [
+    (Flaw::Source, "source"),
+    (Flaw::ResultUrl, "result_url"),
+    (Flaw::Trust, "trust"),
+    (Flaw::Prompt, "prompt"),
+];
+
+fn hook_with(trust: &Value, observed: Option<&str>) -> Config {
+    let mut checks = json!({"prompt": "enforce"});
+    if let Some(check) = observed {
+        checks[check] = "observe".into();
+    }
+    let config = json!({
+        "version": 1, "environment": "test",
+        "token": {"keys": {"hs": {"alg": "HS256", "env": "KEY"}}},
+        "confirm": {"cluster": "runblob_api", "authority": "platform.runblob.io"},
+        "hooks": [{
+            "name": "hook", "path": "/hook/{token}", "dialect": "veo3", "source": ["127.0.0.0/8"],
+            "trust": trust, "result_url": ["*.runblob.io"], "quarantine": "route", "checks": checks,
+        }],
+    });
+    Config::load(config.to_string().as_bytes(), &|_| Some(HS_KEY.to_owned())).unwrap()
+}
+
+fn with_flaws(flaws: &[Flaw], untrusted: &Value) -> Case {
+    let mut token = if flaws.contains(&Flaw::Trust) { untrusted.clone() } else { json!({}) };
+    if flaws.contains(&Flaw::Prompt) {
+        token["claims"] = r#"{"ph": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"}"#.into();
+    }
+    let mut body = sample("completed");
+    if flaws.contains(&Flaw::ResultUrl) {
+        body = body.replace("cdn.runblob.io", "evil.example");
+    }
+    let mut case = delivery(format!("/hook/{}", mint(token, "hook")), body);
+    if flaws.contains(&Flaw::Source) {
+        case.source = "198.51.100.7:1".to_owned();
+    }
+    case
+}
+
+/// A check in observe changes nothing for deliveries that pass it, whatever else is wrong with them.
+///
+/// The provider's word is not asked for where the trust rule only observes: of a rule with it, only the verdicts of
+/// the other checks are compared.
+#[test]
+fn checks_are_independent() {
+    let untrusted = [json!({"key": "other-hs"}), json!({"expires_in": -3600})];
+    for trust in [
+        json!({"any_of": ["token"]}),
+        json!({"any_of": ["token", "confirmed"]}),
+        json!({"all_of": ["token", "confirmed"]}),
+    ] {
+        let all = hook_with(&trust, None);
+        for (set, untrusted) in
+            (0..1 << FLAWS.len()).flat_map(|set| untrusted.iter().map(move |token| (set, token)))
+        {
+            let flaws: Vec<Flaw> = (0..4).filter(|at| set & (1 << at) != 0).map(|at| FLAWS[at].0).collect();
+            let case = with_flaws(&flaws, untrusted);
+            for (other, check) in FLAWS.iter().filter(|(flaw, _)| !flaws.contains(flaw)) {
+                for said in SAID {
+                    let asks = trust["all_of"].is_array() && flaws.is_empty();
+                    if *other == Flaw::Trust && asks && said != Said::Confirmed {
+                        continue;
+                    }
+                    let (before, after) =
+                        (fate(&all, &case, said), fate(&hook_with(&trust, Some(check)), &case, said));
+                    assert_eq!(before, after, "{trust}, {flaws:?}, {check} observed, {said:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The proofs that are named are those that held.
+#[test]
+fn each_proof_is_named_where_it_held() {
+    for (hook, token, said, expected) in [
+        ("any-both", json!({}), Said::Confirmed, &[Proof::Token][..]),
+        ("any-both", json!({"expires_in": -3600}), Said::Confirmed, &[Proof::Confirmed]),
+        ("any-both", json!({"key": "other-hs"}), Said::Confirmed, &[Proof::Confirmed]),
+        ("all-both", json!({}), Said::Confirmed, &[Proof::Token, Proof::Confirmed]),
+        ("all-both", json!({}), Said::Contradicted, &[Proof::Token]),
+        ("all-both", json!({"expires_in": -3600}), Said::Confirmed, &[]),
+    ] {
+        let case = delivery(format!("/{hook}/{}", mint(token, hook)), sample("completed"));
+        let judged = match judge_until_asked(&CONFIG, &case).0 {
+            Judged::Ask(question) => policy::conclude(question, said),
+            judged => judged,
+        };
+        let Judged::Forward(delivery) = judged else { panic!("{judged:?}") };
+        assert_eq!(delivery.proofs(), expected, "{hook}, {said:?}");
+    }
+}
