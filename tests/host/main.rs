@@ -19,6 +19,7 @@ mod failure;
 mod heads;
 mod modes;
 mod operator;
+mod trust;
 
 use serde_json::Value;
 use support::{Envoy, eventually, metrics};
