@@ -6,9 +6,16 @@ mod token;
 
 mod ask;
 mod confirm;
+mod keep;
+mod key;
+mod path;
+mod secrecy;
+mod signed;
 
 use crate::support::bootstrap::merge;
 use crate::support::{Bootstrap, Delivery, Gate, Options, Reply, Version};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 /// The path of the shipped hook that takes a token, without one.
@@ -92,4 +99,13 @@ fn contradicts(delivery: &Delivery) -> Reply {
 /// The provider knows no such generation.
 fn knows_nothing() -> Reply {
     Reply::status(404).body(r#"{"detail":"TASK_NOT_FOUND"}"#)
+}
+
+/// What makes a row of tokens one with `EdDSA`.
+const ED_KID: &str = "ed";
+
+/// The public half of the key that rows of tokens call `other-ed`.
+fn other_public() -> String {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes())
 }
