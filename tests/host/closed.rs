@@ -15,7 +15,10 @@ fn forged(event: &str) -> Delivery {
 #[track_caller]
 fn lets_nothing_through(gate: &Gate) {
     for protocol in Protocol::BOTH {
-        for delivery in [Delivery::completed(), forged("completed"), forged("failed"), forged("timeout")] {
+        let proven = Delivery::completed().path("/hooks/veo3/any.to.ken");
+        let forgeries = ["completed", "failed", "timeout"].map(forged);
+        let elsewhere = forgeries.clone().map(|forgery| forgery.path("/hooks/veo3"));
+        for delivery in [Delivery::completed(), proven].into_iter().chain(forgeries).chain(elsewhere) {
             let answer = gate.nothing_arrives(|| gate.send(protocol, &delivery));
             assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("not-judged")), "{answer:?}");
         }
@@ -52,7 +55,7 @@ fn a_worker_whose_configuration_fails() {
             listeners.retain(|listener| listener["name"] == "edge");
             shipped.module(crate::support::crashing_module()).filter(|filter| {
                 let vm = &mut filter["typed_config"]["config"]["vm_config"];
-                vm["environment_variables"] = serde_json::json!({"key_values": {"BLOBGATE_CONFIGURES": "2"}});
+                vm["environment_variables"]["key_values"] = serde_json::json!({"BLOBGATE_CONFIGURES": "2"});
             })
         });
         lets_nothing_through(&gate);

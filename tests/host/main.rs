@@ -19,6 +19,7 @@ mod failure;
 mod heads;
 mod modes;
 mod operator;
+mod trust;
 
 use serde_json::Value;
 use support::{Envoy, eventually, metrics};
@@ -47,10 +48,10 @@ fn counts(envoy: &Envoy, name: &str, labels: &[(&str, &str)], expected: f64) {
     eventually(&what, || (metrics::sum(&envoy.prometheus(), name, labels) == expected).then_some(()));
 }
 
-/// Changes the shipped hook's routes, one by one.
+/// Changes the routes that enable the gate, one by one: those to the services, and those of what nobody has judged.
 fn hook_routes(bootstrap: support::Bootstrap, change: impl Fn(&mut Value)) -> support::Bootstrap {
     bootstrap.routes(|routes| {
-        let hooks = routes.iter_mut().filter(|route| route["match"]["path_separated_prefix"] == "/webhook");
-        hooks.for_each(&change);
+        let enables = |route: &&mut Value| route["typed_per_filter_config"]["blobgate"].is_object();
+        routes.iter_mut().filter(enables).for_each(&change);
     })
 }

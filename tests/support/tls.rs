@@ -1,9 +1,15 @@
 //! Certificates made for the test, and clients that trust nothing else.
 
+use super::{block, spawn};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 /// The name in every certificate.
 pub const NAME: &str = "gate.test";
@@ -20,7 +26,11 @@ pub struct Certificate {
 
 impl Certificate {
     pub fn fresh() -> Self {
-        let made = rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
+        Self::named(NAME)
+    }
+
+    pub fn named(name: &str) -> Self {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
         let der = CertificateDer::from(made.cert.der().to_vec());
         Self { pem: made.cert.pem(), key: made.signing_key.serialize_pem(), der }
     }
@@ -41,6 +51,45 @@ impl Certificate {
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
         Arc::new(config)
+    }
+}
+
+/// A server that ends TLS with a certificate and hands on, in plaintext, what came through it.
+pub struct Front {
+    pub port: u16,
+    running: JoinHandle<()>,
+}
+
+impl Front {
+    pub fn start(certificate: &Certificate, to: u16) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(rustls::ALL_VERSIONS)
+            .unwrap()
+            .with_no_client_auth();
+        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
+        let config = builder.with_single_cert(vec![certificate.der.clone()], key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = block(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let running = spawn(async move {
+            let mut connections = JoinSet::new(); // dropped with this task, and every connection with it
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                connections.spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let mut behind = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await.unwrap();
+                    let _broken = tokio::io::copy_bidirectional(&mut stream, &mut behind).await;
+                });
+            }
+        });
+        Self { port, running }
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.running.abort();
     }
 }
 

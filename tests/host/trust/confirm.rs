@@ -1,0 +1,129 @@
+//! What goes on when the provider confirms, and what the counters and the log tell of it.
+
+use super::{HOOK, bad, confirms, contradicts, gate, good, late, stranger, with_token};
+use crate::log_line;
+use crate::support::client::Protocol;
+use crate::support::delivery::{Ending, GENERATION};
+use crate::support::{Delivery, Gate, H1, H2, Reply, on_every_envoy};
+use serde_json::json;
+use std::time::Duration;
+
+#[test]
+fn what_is_held_while_asking_goes_on_byte_for_byte() {
+    on_every_envoy(|envoy| {
+        let gate = gate(envoy, &json!({"confirm": {"per_minute": 6000}}));
+        let mut seen = 0;
+        let mut first = None;
+        for size in [Delivery::completed().body().len(), 60_000] {
+            let whole = || Delivery::completed_of(size).path(HOOK);
+            gate.provider.reply(Reply::After(Duration::from_millis(50), Box::new(confirms(&whole()))));
+            let cut = |bytes| whole().pieces_of(bytes);
+            for protocol in Protocol::BOTH {
+                for delivery in [
+                    whole(),
+                    cut(100),
+                    cut(997).undeclared(),
+                    cut(5_000).trailers(),
+                    whole().trailers(),
+                    cut(1_000).undeclared().ending(Ending::EmptyFrame),
+                    whole().ending(Ending::EmptyFrame),
+                ] {
+                    let arrival = gate.accepts(protocol, &delivery);
+                    seen += 1;
+                    assert_eq!(arrival.path, HOOK);
+                    assert_eq!(arrival.header("blobgate-proofs").as_deref(), Some("confirmed"));
+                    assert_eq!(*first.get_or_insert(arrival.connection), arrival.connection, "kept alive");
+                }
+            }
+        }
+        assert_eq!(gate.provider.heads(), seen, "each was asked about");
+        assert_eq!(gate.video.connections(), 1);
+    });
+}
+
+#[test]
+fn the_question_names_the_generation_and_nothing_of_the_delivery() {
+    on_every_envoy(|envoy| {
+        let gate = gate(envoy, &json!({}));
+        gate.provider.reply(confirms(&stranger()));
+        let marked =
+            with_token(Delivery::completed(), &bad()).header("x-mark", "m4rk").header("cookie", "m4rk");
+        gate.accepts(H2, &marked);
+        let call = gate.provider.take_one();
+        assert_eq!((call.method.as_str(), call.body.len()), ("GET", 0));
+        assert!(call.path.contains(GENERATION), "{call:?}");
+        assert_eq!(call.header("host").as_deref(), Some("platform.runblob.io"));
+        let mut names: Vec<&str> = call.headers.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        // What Envoy adds to a call of its own, and the key.
+        for name in &names {
+            let known = [
+                "accept",
+                "authorization",
+                "host",
+                "x-request-id",
+                "x-forwarded-proto",
+                "x-forwarded-for",
+                "x-envoy-internal",
+                "x-envoy-expected-rq-timeout-ms",
+                "x-envoy-upstream-rq-timeout-ms",
+                "content-length",
+            ];
+            assert!(known.contains(name), "{call:?}");
+        }
+        assert!(!format!("{call:?}").contains("m4rk"), "{call:?}");
+    });
+}
+
+#[test]
+fn counters_of_tokens_and_questions_have_their_labels() {
+    on_every_envoy(|envoy| {
+        let gate = gate(envoy, &json!({}));
+        gate.provider.reply(confirms(&stranger()));
+        gate.accepts(H2, &with_token(Delivery::completed(), &good()));
+        gate.accepts(H1, &with_token(Delivery::completed(), &late()));
+        gate.accepts(H1, &with_token(Delivery::completed(), &bad()));
+        gate.provider.reply(contradicts(&stranger()));
+        gate.refuses(H2, &stranger(), 403, "not-confirmed");
+        gate.refuses(H2, &Delivery::of("{").path(HOOK), 400, "json-invalid");
+        let kept = gate.send(H1, &with_token(Delivery::of("{"), &good()));
+        assert_eq!(kept.status, 200, "{kept:?}");
+        let text = gate.envoy.admin("GET", "/stats/prometheus").text();
+        let labels = "environment=\"development\",hook=\"veo3-token\"";
+        let token = |kid, outcome, count| {
+            format!("blobgate_token_total{{{labels},kid=\"{kid}\",outcome=\"{outcome}\"}} {count}")
+        };
+        let confirm =
+            |outcome, count| format!("blobgate_confirm_total{{{labels},outcome=\"{outcome}\"}} {count}");
+        for line in [
+            token("dev", "good", 2),
+            token("dev", "expired", 1),
+            token("-", "signature", 1),
+            token("-", "absent", 2),
+            confirm("confirmed", 2),
+            confirm("contradicted", 1),
+            format!(
+                "blobgate_deliveries_total{{{labels},event=\"-\",verdict=\"quarantined\",\
+                 reason=\"json-invalid\"}} 1"
+            ),
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+        }
+    });
+}
+
+#[test]
+fn a_kept_delivery_is_a_line_in_the_log() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        let answer = gate.send(H2, &with_token(Delivery::of("{"), &good()));
+        assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
+        let tail = "blobgate verdict=quarantined reason=json-invalid hook=veo3-token source=127.0.0.1 id=- \
+                    environment=development";
+        let line = log_line(&gate.envoy, "verdict=quarantined reason=json-invalid");
+        assert!(line.ends_with(tail), "{line}");
+        let line = crate::access_line(&gate.envoy, |line| line["verdict"] == "quarantined");
+        assert_eq!((&line["marked_reason"], &line["reason"]), (&json!("json-invalid"), &json!(null)));
+        assert_eq!(line["upstream"], "quarantine_service");
+    });
+}

@@ -1,0 +1,56 @@
+//! The hook's path: with a token, without one, and as a service is given it.
+
+use super::{HOOK, bad, confirms, gate, good, knows_nothing, stranger, with_token};
+use crate::support::client::Protocol;
+use crate::support::{Delivery, on_every_envoy};
+use serde_json::json;
+
+#[test]
+fn a_service_is_given_the_path_without_its_token_in_every_spelling() {
+    on_every_envoy(|envoy| {
+        let gate = gate(envoy, &json!({"confirm": {"per_minute": 6000}}));
+        gate.provider.reply(confirms(&stranger()));
+        let token = good();
+        for protocol in Protocol::BOTH {
+            for path in [
+                format!("{HOOK}/{token}"),
+                format!("{HOOK}/{token}?a=b&c=%2e"),
+                format!("{HOOK}/{token}?"),
+                format!("//hooks//veo3///{token}"),
+                format!("/a/../hooks/./veo3/{token}"),
+                format!("/a/%2e%2e/hooks/veo3/{token}"),
+                format!("/hooks%2Fveo3%2f{token}"),
+                format!("/hooks\\veo3\\{token}"),
+                format!("{HOOK}/{token}/../{token}"),
+                HOOK.to_owned(),
+                format!("{HOOK}/"),
+                format!("{HOOK}?token={token}"),
+                format!("{HOOK}/not.a.token"),
+            ] {
+                let arrival = gate.accepts(protocol, &Delivery::completed().path(&path));
+                assert_eq!(arrival.path, HOOK, "{path}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_hook_without_a_token_is_known() {
+    on_every_envoy(|envoy| {
+        let either = gate(envoy, &json!({}));
+        let only = gate(envoy, &json!({"hook": {"trust": {"any_of": ["token"], "all_of": null}}}));
+        either.provider.reply(knows_nothing());
+        for protocol in Protocol::BOTH {
+            for path in ["/hooks/veo3", "/hooks/veo3/", "/hooks/veo3?x", "//hooks/veo3"] {
+                let delivery = Delivery::completed().path(path);
+                either.refuses(protocol, &delivery, 403, "not-confirmed");
+                only.refuses(protocol, &delivery, 401, "token-missing");
+            }
+            only.refuses(protocol, &with_token(Delivery::completed(), &bad()), 401, "token-invalid");
+            for path in ["/hooks/veo3/a/b", "/hooks/veo3/a/"] {
+                only.refuses(protocol, &Delivery::completed().path(path), 404, "unknown-hook");
+            }
+        }
+        assert_eq!(either.provider.heads(), 1, "asked once, and remembered");
+    });
+}
