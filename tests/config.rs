@@ -520,7 +520,7 @@ fn proofs_that_load() {
         ("/confirm/per_minute", "1"),
         ("/confirm/per_minute", "6000"),
         ("/confirm/timeout", "0.05s"),
-        ("/confirm/timeout", "5s"),
+        ("/confirm/timeout", "4s"),
         ("/confirm/timeout", ".5s"),
         ("/hooks/0/checks", "{trust: observe, prompt: enforce}"),
         ("/hooks/0/checks", "{prompt: observe}"),
@@ -909,7 +909,7 @@ fn what_is_wrong_with_the_provider() {
         proven_refused(
             "/confirm/timeout",
             value,
-            &format!("confirm.timeout is {shown}; write a time from 0.05s to 5s"),
+            &format!("confirm.timeout is {shown}; write a time from 0.05s to 4s"),
         );
     }
 }
