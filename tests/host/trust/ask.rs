@@ -78,7 +78,7 @@ fn a_provider_that_hangs_is_waited_for_as_long_as_configured() {
 #[test]
 fn clients_that_leave_take_no_slot_with_them() {
     on_every_envoy(|envoy| {
-        let gate = gate(envoy, &json!({"confirm": {"per_minute": 6000, "timeout": "5s"}}));
+        let gate = gate(envoy, &json!({"confirm": {"per_minute": 6000, "timeout": "4s"}}));
         // Long enough that all of them would be held at once, and then the answers come to nobody.
         let late = |delivery: &Delivery| Reply::After(Duration::from_secs(3), Box::new(confirms(delivery)));
         let since = Instant::now();
@@ -94,7 +94,7 @@ fn clients_that_leave_take_no_slot_with_them() {
         gate.provider.reply(confirms(&stranger()));
         gate.accepts(H1, &stranger());
         gate.accepts(H2, &stranger());
-        assert!(all_asked < Duration::from_secs(5), "the first calls had not timed out: {all_asked:?}");
+        assert!(all_asked < Duration::from_secs(4), "the first calls had not timed out: {all_asked:?}");
         asked(&gate, "in-flight", 0.0);
         asked(&gate, "confirmed", 2.0);
         // The answers of those who left have come, or would have.
@@ -107,7 +107,7 @@ fn clients_that_leave_take_no_slot_with_them() {
 #[test]
 fn an_answer_that_comes_after_its_client_left_is_nobodys() {
     on_every_envoy(|envoy| {
-        let gate = gate(envoy, &json!({"confirm": {"timeout": "5s"}}));
+        let gate = gate(envoy, &json!({"confirm": {"timeout": "4s"}}));
         let answer = Reply::After(Duration::from_millis(300), Box::new(confirms(&stranger())));
         gate.nothing_arrives(|| {
             for (number, protocol) in Protocol::BOTH.into_iter().enumerate() {
