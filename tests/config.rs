@@ -796,6 +796,25 @@ fn what_is_wrong_with_tokens() {
 }
 
 #[test]
+fn kids_that_differ_by_case_only() {
+    let key = "{alg: HS256, env: TOKEN}";
+    let config = proven_with("/token/keys", Some(&format!("{{new: {key}, NEW: {key}}}")));
+    bytes_refused(
+        config.to_string().as_bytes(),
+        "the configuration has a key twice in one object; write each once",
+    );
+    let sentence = Config::load(&a_struct(&config).encode_to_vec(), &env).unwrap_err().to_string();
+    // The keys of a Struct have no order.
+    let kid = if sentence.starts_with("token.keys.NEW") { "NEW" } else { "new" };
+    assert_eq!(
+        sentence,
+        format!(
+            "token.keys.{kid} is misnamed; write a kid that differs from the others by more than case before the colon"
+        )
+    );
+}
+
+#[test]
 fn what_is_wrong_with_variables() {
     const NAME: &str = "write the name of an environment variable, of A-Z a-z 0-9 and _";
     let refused = |value: &str, rest: &str| {

@@ -40,10 +40,14 @@ impl Keys {
         if entries.is_empty() {
             return Err(node.wrong("at least one key"));
         }
-        let mut keys = Vec::with_capacity(entries.len());
+        let mut keys: Vec<(Arc<str>, Key)> = Vec::with_capacity(entries.len());
         for (kid, node) in entries {
             if !is_kid(kid) {
                 return Err(node.misnamed("a kid of 1 to 32 of A-Z a-z 0-9 _ -"));
+            }
+            // As JSON it would not have been read: both forms of a configuration are the same configuration.
+            if keys.iter().any(|(other, _)| other.eq_ignore_ascii_case(kid)) {
+                return Err(node.misnamed("a kid that differs from the others by more than case"));
             }
             keys.push((kid.into(), Key::parse(&node, env)?));
         }
