@@ -57,7 +57,7 @@ pub enum Outcome {
 const DEFAULT_PER_MINUTE: usize = 40;
 const MOST_PER_MINUTE: usize = 6000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
-/// With the route's 20 s and the 5 s for the request, the sender's 30 s.
+/// The `request_timeout` of `envoy.yaml`, which runs until the question is answered.
 const MOST_TIMEOUT: Duration = Duration::from_secs(5);
 const LEAST_TIMEOUT: Duration = Duration::from_millis(50);
 /// Flat, but for `error.details`.

@@ -234,6 +234,8 @@ impl HttpContext for Exchange {
                 );
                 self.replace_answer(Err(reason), end_of_stream)
             }
+            // Envoy's request_timeout runs until the filter lets go: a slow sender leaves the provider less time.
+            State::Asking(_) if self.is_request_timeout() => self.give_up_asking(end_of_stream),
             _ => Action::Continue,
         }
     }
@@ -257,6 +259,23 @@ impl Exchange {
                 None
             }
         }
+    }
+
+    /// The request can go nowhere any more, whatever the provider says.
+    fn give_up_asking(&mut self, end_of_stream: bool) -> Action {
+        let (Some(gate), State::Asking(asked)) =
+            (self.gate.clone(), std::mem::replace(&mut self.state, State::Untouched))
+        else {
+            return Action::Continue;
+        };
+        let (question, _body) = asked.into_parts();
+        let (hook, reason) = (question.hook(), Reason::ConfirmUnavailable);
+        let generation_id = question.event().map(|event| event.generation_id);
+        self.set_http_request_header_bytes("blobgate-hook", Some(hook.name.as_bytes()));
+        gate.metrics.borrow_mut().count_confirm(&hook.name, Outcome::NoAnswer);
+        gate.count_refusal(Some(hook), reason);
+        gate.log_line("refused", Some(hook), reason, self.source_address().as_deref(), generation_id);
+        self.replace_answer(Err(reason), end_of_stream)
     }
 
     /// Judges the whole delivery. Its body is read once, here.

@@ -3,9 +3,11 @@
 use super::{HOOK, configuration, confirms, gate, good, stranger, with_token};
 use crate::failure::{by_file, is_back};
 use crate::support::client::Protocol;
+use crate::support::delivery::GENERATION;
 use crate::support::{
     Answer, Delivery, Gate, H1, H2, Options, Reply, crashing_module, eventually, on_every_envoy,
 };
+use crate::{counts, log_line};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;
@@ -101,6 +103,32 @@ fn named(name: &str) -> Value {
 fn is_named(gate: &Gate, name: &str) {
     eventually("new configuration", || {
         gate.accepts(H1, &Delivery::completed()).header("blobgate-hook").filter(|now| now == name)
+    });
+}
+
+#[test]
+fn what_the_time_for_the_request_leaves_is_all_the_provider_has() {
+    on_every_envoy(|envoy| {
+        let gate =
+            Gate::with(envoy, |shipped| shipped.http(|manager| manager["request_timeout"] = "0.5s".into()));
+        gate.provider.reply(Reply::Hang);
+        for protocol in Protocol::BOTH {
+            gate.refuses(protocol, &stranger(), 503, "confirm-unavailable");
+            gate.refuses(protocol, &stranger().pieces_of(50).trailers(), 503, "confirm-unavailable");
+        }
+        let labels = [("hook", "veo3-token"), ("outcome", "no-answer")];
+        counts(&gate.envoy, "blobgate_confirm_total", &labels, 4.0);
+        let labels = [("reason", "confirm-unavailable"), ("verdict", "refused")];
+        counts(&gate.envoy, "blobgate_deliveries_total", &labels, 4.0);
+        log_line(
+            &gate.envoy,
+            &format!("reason=confirm-unavailable hook=veo3-token source=127.0.0.1 id={GENERATION}"),
+        );
+        // Nor do they keep their slots.
+        gate.provider.reply(confirms(&stranger()));
+        for _ in 0..17 {
+            gate.accepts(H2, &stranger());
+        }
     });
 }
 
