@@ -57,7 +57,7 @@ pub enum Outcome {
 const DEFAULT_PER_MINUTE: usize = 40;
 const MOST_PER_MINUTE: usize = 6000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
-/// With the route's 20 s and the 5 s for the request it stays under the sender's 30 s.
+/// Below the `request_timeout` of `envoy.yaml`, 5 s, which runs until the question is answered.
 const MOST_TIMEOUT: Duration = Duration::from_secs(4);
 const LEAST_TIMEOUT: Duration = Duration::from_millis(50);
 /// Flat, but for `error.details`.

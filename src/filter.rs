@@ -250,6 +250,8 @@ impl HttpContext for Exchange {
                 );
                 self.replace_answer(Err(reason), end_of_stream)
             }
+            // Envoy's request_timeout runs until the filter lets go: a slow sender leaves the provider less time.
+            State::Asking(_) if self.is_request_timeout() => self.give_up_asking(end_of_stream),
             State::Held(_) | State::Asking(_) => self.was_answered(),
             State::Refused(reason) if self.is_grpc => {
                 let reason = *reason;

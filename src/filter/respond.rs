@@ -3,6 +3,7 @@
 use super::{Exchange, State};
 use crate::Reason;
 use crate::answer::{self, Answers};
+use crate::confirm::Outcome;
 use crate::hook::Hook;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -31,6 +32,23 @@ impl Exchange {
                 Action::Continue
             }
         }
+    }
+
+    /// The request can go nowhere any more, whatever the provider says.
+    pub(super) fn give_up_asking(&mut self, end_of_stream: bool) -> Action {
+        let (Some(gate), State::Asking(asked)) =
+            (self.gate.clone(), std::mem::replace(&mut self.state, State::Untouched))
+        else {
+            return Action::Continue;
+        };
+        let (question, _body) = asked.into_parts();
+        let (hook, reason) = (question.hook(), Reason::ConfirmUnavailable);
+        let generation_id = question.event().map(|event| event.generation_id);
+        self.set_http_request_header_bytes("blobgate-hook", Some(hook.name.as_bytes()));
+        gate.metrics.borrow_mut().count_confirm(&hook.name, Outcome::NoAnswer);
+        gate.count_refusal(Some(hook), reason);
+        gate.log_line("refused", Some(hook), reason, self.source_address().as_deref(), generation_id);
+        self.replace_answer(Err(reason), end_of_stream)
     }
 
     /// Envoy has answered by itself, before the delivery was judged: a proven sender is to come back, unless what it

@@ -215,19 +215,19 @@ fn the_time_budget_fits_into_the_senders_30_seconds() {
     let seconds = |duration: &Value| -> f64 {
         duration.as_str().and_then(|text| text.strip_suffix('s')).unwrap().parse().unwrap()
     };
-    let asking = seconds(&Bootstrap::shipped_gate()["confirm"]["timeout"]);
     let mut budgets = Vec::new();
     Bootstrap::shipped().http(|manager| {
+        // The provider's answer is waited for within it.
         let request = seconds(&manager["request_timeout"]);
         let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array().unwrap();
         let hooks = routes.iter().filter(|route| route["typed_per_filter_config"]["blobgate"].is_object());
         let answering = hooks.filter(|route| route["route"].is_object());
-        budgets.extend(answering.map(|route| request + asking + seconds(&route["route"]["timeout"])));
+        budgets.extend(answering.map(|route| request + seconds(&route["route"]["timeout"])));
     });
     assert!(budgets.len() >= 10, "five routes on each of two listeners: {budgets:?}");
     const SENDERS_PATIENCE: f64 = 30.0;
     const CONNECTING_AND_SLACK: f64 = 2.0;
-    assert!(budgets.iter().all(|budget| budget + CONNECTING_AND_SLACK <= SENDERS_PATIENCE), "{budgets:?}");
+    assert!(budgets.iter().all(|budget| budget + CONNECTING_AND_SLACK < SENDERS_PATIENCE), "{budgets:?}");
 }
 
 #[test]

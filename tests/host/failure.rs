@@ -106,13 +106,13 @@ fn named(name: &str, source: &str) -> Value {
 }
 
 /// The file that Envoy takes the filter from.
-struct FilterFile {
+pub(crate) struct FilterFile {
     path: PathBuf,
     filter: Value,
 }
 
 impl FilterFile {
-    fn write(&self, configuration: &Value) {
+    pub(crate) fn write(&self, configuration: &Value) {
         let mut filter = self.filter.clone();
         filter["config"]["configuration"]["value"] = configuration.clone();
         filter["@type"] = json!(WASM);
@@ -128,7 +128,7 @@ impl FilterFile {
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 
 /// A gate whose filter comes from a file in `folder`, which Envoy watches.
-fn by_file(version: &Version, folder: &TempDir, configuration: &Value) -> (FilterFile, Gate) {
+pub(crate) fn by_file(version: &Version, folder: &TempDir, configuration: &Value) -> (FilterFile, Gate) {
     let path = folder.path().join("filter.json");
     let mut file = FilterFile { path: path.clone(), filter: Value::Null };
     let gate = Gate::with(version, |shipped| {
@@ -198,7 +198,7 @@ fn a_delivery_that_is_held_while_the_module_traps_is_not_let_go() {
 
 /// Asks until the module judges again, and lets nothing through meanwhile.
 #[track_caller]
-fn is_back(gate: &Gate, protocol: Protocol) {
+pub(crate) fn is_back(gate: &Gate, protocol: Protocol) {
     let back = eventually("module again", || {
         let answer = gate.nothing_arrives(|| gate.send(protocol, &Delivery::of("{")));
         assert!(answer.status == 400 || answer.status == 503, "{answer:?}");

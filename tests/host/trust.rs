@@ -6,6 +6,7 @@ mod token;
 
 mod ask;
 mod confirm;
+mod held;
 mod keep;
 mod key;
 mod path;
