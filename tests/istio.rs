@@ -162,6 +162,14 @@ fn the_module_fits_into_a_config_map() {
     assert!(std::str::from_utf8(&module).is_err());
 }
 
+/// What a gateway loads and compiles at each start. A dependency that costs more is seen here.
+#[test]
+fn the_module_is_small() {
+    const MOST_BYTES: usize = 450 * 1024;
+    let module = std::fs::read(module()).unwrap();
+    assert!(module.len() <= MOST_BYTES, "{} bytes", module.len());
+}
+
 /// Two files say the same; a change of one has to reach the other.
 #[test]
 fn the_gate_is_that_of_envoy_yaml() {
