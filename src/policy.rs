@@ -77,7 +77,7 @@ pub fn accept(mut admitted: Admitted, body: &[u8]) -> Judged {
         Ok(event) => (Some(event), None, None),
         Err(unfit) => (unfit.event.map(|event| *event), unfit.generation_id, Some(unfit.reason)),
     };
-    let whole = Whole { first: admitted.flaw.or(flaw), late: flaw, event, id, admitted };
+    let whole = Whole { first: admitted.flaw.or(flaw), of_body: flaw, event, id, admitted };
     let Admitted { hook, token, .. } = &whole.admitted;
     match (hook.mode, hook.checks.trust) {
         (Mode::Observe, _) => whole.observe(),
@@ -148,7 +148,7 @@ pub fn give_up(admitted: Admitted, end: Reason) -> Judged {
         Mode::Enforce => Judged::Refuse(admitted.refuse(heard, None)),
         Mode::Observe => {
             let proven = admitted.is_proven();
-            let whole = Whole { first: Some(heard), late: Some(heard), event: None, id: None, admitted };
+            let whole = Whole { first: Some(heard), of_body: Some(heard), event: None, id: None, admitted };
             if proven {
                 whole.deliver(Verdict::Observed, Some(heard), Confirmed::No)
             } else {

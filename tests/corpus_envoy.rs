@@ -90,7 +90,7 @@ fn a_wrong_expectation_is_seen() {
     });
 }
 
-/// An Envoy with every hook, and two services.
+/// An Envoy with every hook, its services and a provider.
 struct Bench<'c> {
     gate: Gate,
     kind: Kind,

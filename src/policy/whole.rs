@@ -18,7 +18,7 @@ pub(super) struct Whole {
     /// The first flaw, the token's aside.
     pub(super) first: Option<Reason>,
     /// The first flaw of the body.
-    pub(super) late: Option<Reason>,
+    pub(super) of_body: Option<Reason>,
 }
 
 impl Whole {
@@ -34,7 +34,7 @@ impl Whole {
     pub(super) fn kept(&self) -> Option<Reason> {
         let Admitted { hook, flaw, token, .. } = &self.admitted;
         let token = if hook.trust.names_token() { token.flaw() } else { None };
-        flaw.or(token).or(self.late)
+        flaw.or(token).or(self.of_body)
     }
 
     pub(super) fn step(mut self, step: Step, confirmed: Confirmed) -> Judged {

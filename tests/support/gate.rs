@@ -1,4 +1,4 @@
-//! An Envoy with the gate in it and the two services behind it: what most tests start from.
+//! An Envoy with the gate in it, the services behind it and a provider: what most tests start from.
 
 use super::client::Protocol::{self, H1};
 use super::{Answer, Arrival, Bootstrap, Connect, Delivery, Envoy, Options, Upstream, Version, eventually};
