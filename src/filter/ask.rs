@@ -117,7 +117,12 @@ impl Asked {
             return Err(Outcome::Remembered);
         }
         let slot = calls.slot().ok_or(Outcome::InFlight)?;
-        take_from_budget(provider)?;
+        let most = match self.question.is_a_flawed_strangers() {
+            // The other half is left to those that may be genuine.
+            true => provider.per_minute.div_ceil(2),
+            false => provider.per_minute,
+        };
+        take_from_budget(provider, most)?;
         let path = hook.dialect.status_path(event.generation_id);
         // The cluster adds the key: this module never sees it.
         let headers = vec![
@@ -160,7 +165,7 @@ fn budget_key(provider: &Provider) -> String {
     format!("blobgate.confirm.{}", provider.cluster)
 }
 
-fn take_from_budget(provider: &Provider) -> Result<(), Outcome> {
+fn take_from_budget(provider: &Provider, most: usize) -> Result<(), Outcome> {
     let key = budget_key(provider);
     for _ in 0..TRIES {
         let (shared, version) = match hostcalls::get_shared_data(&key) {
@@ -170,7 +175,7 @@ fn take_from_budget(provider: &Provider) -> Result<(), Outcome> {
         let now = hostcalls::get_current_time().unwrap_or(UNIX_EPOCH);
         let now = SystemTime::duration_since(&now, UNIX_EPOCH).map_or(0, |time| time.as_millis());
         let now = u64::try_from(now).unwrap_or_default();
-        let next = budget::take(&shared, now, provider.per_minute).ok_or(Outcome::Budget)?;
+        let next = budget::take(&shared, now, most).ok_or(Outcome::Budget)?;
         match hostcalls::set_shared_data(&key, Some(&next), version) {
             Ok(()) => return Ok(()),
             Err(Status::CasMismatch) => {}

@@ -129,6 +129,11 @@ impl Question {
         self.0.admitted.comes_back()
     }
 
+    /// Whether its sender has proven nothing and is wrong besides: nobody's video hangs on such a call.
+    pub fn is_a_flawed_strangers(&self) -> bool {
+        self.0.first.is_some() && !self.0.admitted.is_proven()
+    }
+
     /// What the provider is asked about.
     pub fn event(&self) -> Option<&Event> {
         self.0.event.as_ref()

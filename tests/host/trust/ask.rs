@@ -186,6 +186,28 @@ fn the_budget_is_one_for_all_workers() {
 }
 
 #[test]
+fn who_is_off_the_list_spends_half_of_the_budget_at_most() {
+    on_every_envoy(|envoy| {
+        let gate = gate(envoy, &json!({"confirm": {"per_minute": 4}, "hook": {"source": ["127.0.0.1"]}}));
+        gate.provider.reply(confirms(&stranger()));
+        let elsewhere = |protocol| gate.tls(protocol).from([127, 0, 0, 2].into()).open().send(&stranger());
+        for protocol in Protocol::BOTH {
+            // Confirmed, and kept for the address.
+            assert_eq!(elsewhere(protocol).status, 200);
+        }
+        for protocol in Protocol::BOTH {
+            elsewhere(protocol).assert_refused(503, "confirm-unavailable");
+        }
+        assert_eq!((gate.provider.heads(), gate.quarantine.take().len()), (2, 2));
+        for protocol in Protocol::BOTH {
+            gate.accepts(protocol, &stranger());
+        }
+        gate.refuses(H1, &stranger(), 503, "confirm-unavailable");
+        assert_eq!(gate.provider.heads(), 4, "calls that arrived");
+    });
+}
+
+#[test]
 fn a_negative_answer_is_remembered() {
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({}));
