@@ -16,8 +16,8 @@ pub fn head(headers: &mut Headers) -> Vec<String> {
 }
 
 /// The path to go on with where the one that came may hold a token: nothing that comes after may see it.
-pub fn path(hooks: &[Arc<Hook>], path: &[u8]) -> Option<String> {
-    hook::without_token(hooks, path).map(str::to_owned)
+pub fn path<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h str> {
+    hook::taking_token(hooks, path).map(|hook| hook.path.as_str()).filter(|clean| clean.as_bytes() != path)
 }
 
 /// Set by Envoy, nginx, Traefik and IIS where they rewrite a path.

@@ -64,11 +64,6 @@ impl Config {
         self.hooks.iter().any(|hook| hook.transport.is_behind_proxy())
     }
 
-    /// Whether any hook asks for the time.
-    pub fn asks_for_time(&self) -> bool {
-        self.hooks.iter().any(|hook| hook.token.is_some())
-    }
-
     fn of(document: &Value<'_>, env: Environment<'_>) -> Result<Self, ConfigError> {
         let root = Node::root(document);
         let fields = root.fields(SECTIONS, "an object with version, environment and hooks")?;

@@ -13,7 +13,7 @@ use crate::confirm::Outcome;
 use crate::event::GenerationId;
 use crate::head::{Ending, Head, Hop};
 use crate::headers::Headers;
-use crate::hook::Hook;
+use crate::hook::{self, Hook};
 use crate::policy::{self, Admitted, Delivery, Judged, Refusal, Verdict};
 use crate::{Reason, clean, forward, request};
 use ask::{Asked, Calls};
@@ -161,8 +161,8 @@ impl HttpContext for Exchange {
             self.remove_http_request_header(&name);
         }
         self.is_grpc = request::is_grpc(&headers);
-        let path = headers.first(":path").to_vec();
-        if let Some(clean) = clean::path(&gate.config.hooks, &path) {
+        let path = headers.first(":path");
+        if let Some(clean) = clean::path(&gate.config.hooks, path) {
             self.set_http_request_header_bytes(":path", Some(clean.as_bytes()));
         }
         let source = self.get_property(vec!["source", "address"]);
@@ -175,13 +175,13 @@ impl HttpContext for Exchange {
         let tls = self.get_property(vec!["connection", "tls_version"]);
         let head = Head {
             method: headers.first(":method"),
-            path: &path,
+            path,
             headers: &headers,
             hop: if tls.is_some() { Hop::Tls } else { Hop::Plaintext },
             source: source.as_deref(),
             peer: peer.as_deref(),
             ending: if end_of_stream { Ending::Here } else { Ending::Later },
-            now: if gate.config.asks_for_time() { self.now() } else { 0 },
+            now: hook::taking_token(&gate.config.hooks, path).map_or(0, |_| self.now()),
         };
         match policy::admit(&gate.config.hooks, &head) {
             Err(refusal) => self.refuse(&gate, &refusal),

@@ -116,10 +116,9 @@ pub fn find<'h, 'p>(
     hooks.iter().find_map(under).ok_or(Reason::UnknownHook)
 }
 
-/// The path to go on with, where `path` can hold a token: nothing may see it that comes after.
-pub fn without_token<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h str> {
-    let takes = |hook: &&Arc<Hook>| hook.token.is_some() && is_at_or_under(path, &hook.path);
-    hooks.iter().find(takes).map(|hook| hook.path.as_str()).filter(|clean| clean.as_bytes() != path)
+/// The hook whose token `path` can hold, wherever in it.
+pub fn taking_token<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h Arc<Hook>> {
+    hooks.iter().find(|hook| hook.token.is_some() && is_at_or_under(path, &hook.path))
 }
 
 fn is_at_or_under(path: &[u8], base: &str) -> bool {
