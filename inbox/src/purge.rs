@@ -53,7 +53,7 @@ impl Purger {
             };
             if let Err(error) = done {
                 self.metrics.store_errors.inc();
-                log::error!("blobgate inbox: nothing is purged or measured now: {error}");
+                log::error!("nothing is purged or measured now: {error}");
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::deliver::{Deliverer, Pace, Target, Wake};
 use crate::key::Keys;
 use crate::metrics::Metrics;
 use crate::purge::Purger;
-use crate::receive::{self, Receiver};
+use crate::receive::{self, LogLimit, Receiver};
 use crate::space::Space;
 use crate::store::{CannotOpen, Place, Store};
 use axum::Router;
@@ -88,7 +88,14 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         Committer::start(&store, Arc::clone(&wake), Arc::clone(&metrics), Arc::clone(&space), &storing);
     let target = Target { base: settings.deliver_to, timeout: settings.timeout, keys: settings.sign };
     let pace = Pace { concurrency: settings.concurrency, drain: settings.drain };
-    let deliverer = Deliverer::new(store.session(), Arc::clone(&wake), Arc::clone(&metrics), pace, target);
+    let deliverer = Deliverer::new(
+        store.session(),
+        Arc::clone(&wake),
+        Arc::clone(&metrics),
+        Arc::clone(&space),
+        pace,
+        target,
+    );
     delivering.spawn(deliverer.run(stored.clone()));
     delivering.spawn(purger.run(stored.clone()));
 
@@ -100,14 +107,16 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         token: settings.admin_token,
         ending: ending.clone(),
     });
-    let receiver = Arc::new(Receiver { committer, space, metrics, keys: settings.verify });
+    let receiver =
+        Arc::new(Receiver { committer, space, metrics, keys: settings.verify, log: LogLimit::default() });
     let served = tokio::try_join!(
         listen(settings.receive, receive::routes(receiver), &ending),
         listen(settings.admin, admin::routes(admin), &ending),
     );
     ending.cancel();
     storing.close();
-    storing.wait().await;
+    // A connection that hangs keeps a committer for as long as this.
+    let _late = tokio::time::timeout(LAST_CONNECTIONS, storing.wait()).await;
     stored.cancel();
     delivering.close();
     delivering.wait().await;

@@ -2,8 +2,8 @@
 
 mod sql;
 
-use super::batch::{self, Deciding, KeptKey, NewEntry, Outcome};
-use super::{CannotOpen, Claimed, Error, Finished};
+use super::batch::{self, Deciding, KeptKey, NewEntry};
+use super::{CannotOpen, Claimed, Error, Finished, Stored};
 use crate::arrival::Arrival;
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
 use crate::failpoint::die_at;
@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, FromRow, query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -83,10 +83,11 @@ impl Postgres {
         };
         super::check_version(&MIGRATOR, applied)?;
         connection.close().await?;
+        // What is measured over the whole store takes its time.
         let reads = PgPoolOptions::new()
             .max_connections(2)
             .acquire_timeout(CONNECT)
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with(options.clone().options([("statement_timeout", "60s")]));
         Ok(Self { options, reads })
     }
 
@@ -137,8 +138,13 @@ impl Session {
         }
     }
 
-    pub(super) async fn store(&mut self, arrivals: &[&Arrival], room: bool) -> Result<Vec<Outcome>, Error> {
-        transaction!(self, |connection| batch::decide(&mut Tx(connection), arrivals, room).await?)
+    pub(super) async fn store(&mut self, arrivals: &[&Arrival], room: bool) -> Result<Stored, Error> {
+        let (outcomes, begun, worked) = transaction!(self, |connection| {
+            let begun = Instant::now();
+            let outcomes = batch::decide(&mut Tx(connection), arrivals, room).await?;
+            (outcomes, begun, begun.elapsed())
+        })?;
+        Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
     }
 
     pub(super) async fn claim(&mut self, route: &str, limit: i64) -> Result<Vec<Claimed>, Error> {
@@ -167,7 +173,7 @@ impl Session {
         })
     }
 
-    pub(super) async fn finish(&mut self, finished: &[Finished]) -> Result<Vec<i64>, Error> {
+    pub(super) async fn finish(&mut self, finished: &[Finished], given_up: i64) -> Result<Vec<i64>, Error> {
         let ids: Vec<i64> = finished.iter().map(|finished| finished.id).collect();
         let json = serde_json::to_string(finished).map_err(|error| Error::Encode(error.into()))?;
         transaction!(self, |connection| {
@@ -175,7 +181,7 @@ impl Session {
             query(sql::FINISH_DONE).bind(&json).execute(&mut *connection).await?;
             let dead = query_scalar(sql::FINISH_FAILED)
                 .bind(&json)
-                .bind(super::GIVEN_UP)
+                .bind(given_up)
                 .bind(super::LEAST_ATTEMPTS)
                 .fetch_all(&mut *connection)
                 .await?;
