@@ -1,6 +1,7 @@
 //! `blobgate`: the command line tool. A subcommand is a file.
 
 mod demo;
+mod inbox;
 mod mint;
 mod receiver;
 mod sandbox;
@@ -19,6 +20,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Inbox(inbox::Args),
     Mint(mint::Args),
     Receiver(receiver::Args),
     Sandbox(sandbox::Args),
@@ -36,10 +38,13 @@ Prove where deliveries come from:
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    let level = env_logger::Env::default().default_filter_or("info,sqlx=warn");
+    env_logger::Builder::from_env(level).init();
     // reqwest takes the process's provider; a second one is there only if this ran twice.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
         Command::Demo(args) => demo::run(args).await,
+        Command::Inbox(args) => inbox::run(args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,

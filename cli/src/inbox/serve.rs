@@ -1,0 +1,159 @@
+//! `blobgate inbox serve`.
+
+use crate::receiver::{cannot_listen, tell};
+use anyhow::{Context, Result, bail};
+use axum::http::Uri;
+use blobgate_inbox::store::Place;
+use blobgate_inbox::{Keys, Settings};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Run the inbox: store what the gate sends, answer it, deliver it
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The store: sqlite:PATH, or postgres://USER@HOST/DATABASE
+    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true)]
+    store: Place,
+    /// Where the gate sends to
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9084")]
+    listen: SocketAddr,
+    /// Where operators ask: health, metrics, the other commands
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085")]
+    admin: SocketAddr,
+    /// Envoy's listener with the service routes
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090")]
+    deliver_to: Uri,
+    /// The variable with a key of Standard Webhooks that signs each attempt and that the gate signs with; twice while keys rotate
+    #[arg(long, value_name = "NAME")]
+    signing_key_env: Vec<String>,
+    /// Take deliveries from other machines without the gate's signature: whoever reaches the port can forge events
+    #[arg(long)]
+    insecure: bool,
+    /// The variable with the token that the admin listener wants as `Authorization: Bearer ...`
+    #[arg(long, value_name = "NAME")]
+    admin_token_env: Option<String>,
+    /// How long a service may take to answer
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// So many deliveries at a time on a route: a hook and an event
+    #[arg(long, value_name = "N", default_value = "64")]
+    concurrency: NonZeroU32,
+    /// So many a second, at most, while a service that was down catches up
+    #[arg(long, value_name = "N", default_value = "100")]
+    drain_rate: NonZeroU32,
+    /// So many bytes of events may be stored; near it, the oldest delivered bodies go
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
+    limit: i64,
+}
+
+const EXAMPLES: &str = "\
+An event is stored before the gate hears 200; whatever is not known to be stored is 503, and its sender comes back. It is
+delivered until its service says 2xx: again after 1 s, and then twice as late each time, up to an hour, for 72 hours of trying.
+What is given up is dead, and stays until somebody decides. Deliveries go to Envoy's service routes, on their own path, with
+blobgate-attempt; where a signing key is named, each is signed anew.
+SIGTERM ends it: what is under way is finished. kill -9 loses nothing.
+
+The admin listener answers /healthz (the store can be written to), /readyz (events are taken) and /metrics.
+
+Exit code: 0 when it was asked to end, 1 when it cannot start or go on, 2 for wrong usage.
+
+Examples:
+  blobgate inbox serve --store sqlite:inbox.db
+  blobgate inbox serve --store postgres://blobgate@db.internal/blobgate --signing-key-env BLOBGATE_SIGNING_KEY
+  curl http://127.0.0.1:9085/metrics";
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    if args.deliver_to.scheme_str() != Some("http") || args.deliver_to.authority().is_none() {
+        bail!(
+            "--deliver-to {} is no URL of the form http://ADDRESS:PORT: TLS to the services is Envoy's part",
+            args.deliver_to
+        );
+    }
+    if args.signing_key_env.is_empty() && !args.listen.ip().is_loopback() && !args.insecure {
+        bail!(
+            "{} can be reached from other machines: name the gate's signing key with --signing-key-env, or say --insecure",
+            args.listen
+        );
+    }
+    let admin_token = args.admin_token_env.as_deref().map(read_env).transpose()?;
+    if admin_token.is_none() && !args.admin.ip().is_loopback() {
+        bail!("{} can be reached from other machines: name a token with --admin-token-env", args.admin);
+    }
+    let keys = || -> Result<Option<Keys>> {
+        let keys = args
+            .signing_key_env
+            .iter()
+            .map(|name| Ok((name.clone(), read_env(name)?)))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(if keys.is_empty() { None } else { Some(Keys::parse(&keys)?) })
+    };
+    let (sign, verify) = (keys()?, keys()?);
+
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let receive = listen(args.listen, "--listen").await?;
+    let admin = listen(args.admin, "--admin").await?;
+    let ready =
+        format!("inbox listens on http://{}, admin http://{}", receive.local_addr()?, admin.local_addr()?);
+    let ending = CancellationToken::new();
+    let settings = Settings {
+        store: args.store,
+        receive,
+        admin,
+        deliver_to: args.deliver_to,
+        sign,
+        verify,
+        admin_token,
+        timeout: args.timeout,
+        concurrency: usize::try_from(args.concurrency.get())?,
+        drain: args.drain_rate,
+        limit: args.limit,
+    };
+    let serving = blobgate_inbox::serve(settings, ending.clone());
+    let asked = async {
+        tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+        ending.cancel();
+        std::future::pending::<()>().await;
+    };
+    tell(format_args!("{ready}"));
+    tokio::select! {
+        ended = serving => ended?,
+        () = asked => (),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| cannot_listen(address, &error))
+        .with_context(|| option.to_owned())
+}
+
+fn read_env(name: &str) -> Result<String> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    value.with_context(|| format!("the environment variable {name} is unset or empty"))
+}
+
+/// `500MB`, `10GiB`, `1000000`.
+fn parse_size(text: &str) -> Result<i64, String> {
+    const UNITS: [(&str, i64); 7] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("", 1),
+    ];
+    UNITS
+        .iter()
+        .find_map(|(unit, bytes)| text.strip_suffix(unit)?.trim().parse::<i64>().ok()?.checked_mul(*bytes))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("{text:?} is no size: write 500MB or 10GiB"))
+}

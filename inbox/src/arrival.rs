@@ -1,0 +1,204 @@
+//! What the gate hands over: one delivery, with what it marked it with.
+
+use axum::http::{HeaderMap, HeaderName, header};
+use blobgate::dialect::Dialect;
+use blobgate::event::{GenerationId, Kind};
+use blobgate::json;
+use blobgate::policy::Verdict;
+use bytes::Bytes;
+use fluent_uri::Uri;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+/// A delivery that the gate let through.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) verdict: Verdict,
+    pub(crate) hook: String,
+    /// In its canonical form.
+    pub(crate) generation: Option<String>,
+    /// What happened; of what is quarantined, what it claims.
+    pub(crate) event: Option<Kind>,
+    /// Why it is quarantined.
+    pub(crate) reason: Option<String>,
+    pub(crate) token: Option<Token>,
+    pub(crate) job: Option<String>,
+    /// Whether anything proved it.
+    pub(crate) proven: bool,
+    /// What two deliveries of one event have in common: for a completion where the video is, for a failure its code.
+    pub(crate) fact: String,
+    /// SHA-256 of the body.
+    pub(crate) digest: [u8; 32],
+    /// The path that it came to, without its token.
+    pub(crate) path: String,
+    /// Those that go on, as lines `name: value`.
+    pub(crate) headers: Vec<u8>,
+    pub(crate) body: Bytes,
+}
+
+/// A callback token, by its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) id: String,
+    /// Whether it is one generation's alone. One without `jti` and `job` is a static callback URL.
+    pub(crate) binds: bool,
+}
+
+/// Why a request is not stored. All of them are 503: the sender has done nothing wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum NotOurs {
+    #[error("it was not marked by a gate (blobgate-verdict, blobgate-hook)")]
+    NotMarked,
+    #[error("its gate speaks another version of the headers (blobgate-contract)")]
+    Contract,
+    #[error("it is one of the inbox's own deliveries: its service routes lead back here")]
+    Loop,
+    #[error("a header that decides something is repeated or not as the gate writes it")]
+    Header,
+}
+
+/// The version of the gate's headers that is understood here.
+const CONTRACT: &str = "1";
+/// In base64url without padding: what stands for the id of a token that has none.
+const HASH: usize = 43;
+/// Deeper than any hook may allow.
+const MAX_DEPTH: usize = 128;
+
+impl Arrival {
+    /// Reads what the gate sent.
+    pub(crate) fn read(path: &str, headers: &HeaderMap, body: Bytes) -> Result<Self, NotOurs> {
+        if headers.contains_key("blobgate-attempt") {
+            return Err(NotOurs::Loop);
+        }
+        let verdict = match one(headers, "blobgate-verdict")?.ok_or(NotOurs::NotMarked)? {
+            "accepted" => Verdict::Accepted,
+            "quarantined" => Verdict::Quarantined,
+            "observed" => Verdict::Observed,
+            _ => return Err(NotOurs::Header),
+        };
+        let contract = one(headers, "blobgate-contract")?.ok_or(NotOurs::Contract)?;
+        if contract.split('.').next() != Some(CONTRACT) {
+            return Err(NotOurs::Contract);
+        }
+        let text = |name| one(headers, name).map(|value| value.map(str::to_owned));
+        let hook = text("blobgate-hook")?.ok_or(NotOurs::NotMarked)?;
+        let dialect = match one(headers, "blobgate-dialect")? {
+            Some("veo3") => Dialect::Veo3,
+            _ => return Err(NotOurs::Header),
+        };
+        let generation = match one(headers, "blobgate-generation-id")? {
+            Some(id) => Some(GenerationId::parse(id).ok_or(NotOurs::Header)?.to_string()),
+            None => None,
+        };
+        let event = one(
+            headers,
+            match verdict {
+                Verdict::Quarantined => "blobgate-claimed-event",
+                Verdict::Accepted | Verdict::Observed => "blobgate-event",
+            },
+        )?;
+        let event = event.map(|event| parse_event(event).ok_or(NotOurs::Header)).transpose()?;
+        let (reason, job) = (text("blobgate-reason")?, text("blobgate-job")?);
+        let complete = match verdict {
+            Verdict::Accepted => event.is_some() && generation.is_some(),
+            Verdict::Quarantined => reason.is_some(),
+            Verdict::Observed => true,
+        };
+        if !complete {
+            return Err(NotOurs::NotMarked);
+        }
+        let token = text("blobgate-token-id")?.map(|id| Token { binds: job.is_some() || !is_hash(&id), id });
+        let digest = Sha256::digest(&body).into();
+        Ok(Self {
+            verdict,
+            hook,
+            fact: fact(dialect, event, one(headers, "blobgate-error-code")?, &body),
+            generation,
+            event,
+            reason,
+            token,
+            job,
+            proven: headers.contains_key("blobgate-proofs"),
+            digest,
+            path: path.to_owned(),
+            headers: kept_headers(headers),
+            body,
+        })
+    }
+
+    /// What it takes in the store, in bytes.
+    pub(crate) fn size(&self) -> i64 {
+        let bytes = self.path.len().saturating_add(self.headers.len()).saturating_add(self.body.len());
+        i64::try_from(bytes).unwrap_or(i64::MAX)
+    }
+}
+
+pub(crate) fn parse_event(name: &str) -> Option<Kind> {
+    [Kind::Completed, Kind::Failed, Kind::Timeout].into_iter().find(|kind| kind.name() == name)
+}
+
+/// The one value of a header that decides something, in visible ASCII.
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, NotOurs> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    match (values.next(), value.to_str()) {
+        (None, Ok(value)) => Ok(Some(value)),
+        _ => Err(NotOurs::Header),
+    }
+}
+
+fn is_hash(id: &str) -> bool {
+    id.len() == HASH && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+/// Queries are left out: a signed URL has another one each time.
+fn fact(dialect: Dialect, event: Option<Kind>, code: Option<&str>, body: &[u8]) -> String {
+    match event {
+        Some(Kind::Completed) => result_place(dialect, body).unwrap_or_default(),
+        Some(failure) => format!("{} {}", failure.name(), code.unwrap_or("-")),
+        None => String::new(),
+    }
+}
+
+fn result_place(dialect: Dialect, body: &[u8]) -> Option<String> {
+    let payload = json::parse(body, MAX_DEPTH, dialect.known()).ok()?;
+    let url = dialect.read(&payload).ok()?.result_url?.to_owned();
+    let Ok(parsed) = Uri::parse(url.as_str()) else { return Some(url) };
+    let authority = parsed.authority().map(|authority| authority.as_str().to_ascii_lowercase());
+    let (scheme, path) = (parsed.scheme().as_str().to_ascii_lowercase(), parsed.path());
+    Some(format!("{scheme}://{}{path}", authority.unwrap_or_default()))
+}
+
+/// What goes on to a service. The signature's time and value are made anew for each attempt.
+fn goes_on(name: &HeaderName) -> bool {
+    let known = ["content-type", "idempotency-key", "webhook-id"];
+    name.as_str().starts_with("blobgate-") || known.contains(&name.as_str())
+}
+
+fn kept_headers(headers: &HeaderMap) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in headers.iter().filter(|(name, _)| goes_on(name)) {
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(value.as_bytes());
+        lines.extend_from_slice(b"\r\n");
+    }
+    lines
+}
+
+/// The headers of an entry, as they came.
+pub(crate) fn read_headers(lines: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    // A value of HTTP has no line break in it.
+    for line in lines.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        let value = value.strip_prefix(b": ").unwrap_or_default();
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), header::HeaderValue::from_bytes(value))
+        {
+            headers.append(name, value);
+        }
+    }
+    headers
+}

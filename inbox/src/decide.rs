@@ -1,0 +1,195 @@
+//! What becomes of an arrival, given what is known of its generation and its token.
+//!
+//! Pure: the store reads what is known under the generation's lock, and writes what is decided before it lets go.
+
+use crate::arrival::Arrival;
+use blobgate::event::Kind;
+use blobgate::policy::Verdict;
+use std::collections::BTreeMap;
+
+/// What the store knows of the generations and tokens of a batch, and learns while the batch is decided on.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) generations: BTreeMap<GenerationKey, Generation>,
+    pub(crate) tokens: BTreeMap<TokenKey, Token>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GenerationKey {
+    pub(crate) hook: String,
+    pub(crate) generation: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TokenKey {
+    pub(crate) hook: String,
+    pub(crate) token_id: String,
+}
+
+/// A generation's row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Generation {
+    /// The token that it is bound to.
+    pub(crate) token_id: Option<String>,
+    pub(crate) completed: Option<Final>,
+    pub(crate) failure: Option<Final>,
+    /// Whether it differs from what is stored.
+    pub(crate) changed: bool,
+}
+
+/// How a generation ended, by one accepted delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Final {
+    /// Its entry.
+    pub(crate) id: i64,
+    pub(crate) fact: String,
+    pub(crate) proven: bool,
+}
+
+/// A token's row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Token {
+    /// The generation that it is bound to.
+    pub(crate) generation: Option<String>,
+    /// Whether it differs from what is stored.
+    pub(crate) changed: bool,
+}
+
+/// What becomes of an arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// A new event, to be delivered. It supersedes what `supersedes` says, and `retires` that entry if it still waits.
+    Deliver { supersedes: Option<&'static str>, retires: Option<i64> },
+    /// The event of this entry once more.
+    Repeat { of: i64 },
+    /// Into quarantine, by the gate's word or by ours.
+    Keep { reason: String },
+    /// Delivered each time, and bound to nothing.
+    Observe,
+}
+
+/// Another generation has come with this token.
+const TOKEN_REUSED: &str = "token-reused";
+/// This generation has come with another token.
+const TOKEN_CONFLICT: &str = "token-conflict";
+/// This generation has ended otherwise.
+const EVENT_CONFLICT: &str = "event-conflict";
+/// The reasons that are the inbox's own.
+pub(crate) const REASONS: [&str; 3] = [TOKEN_REUSED, TOKEN_CONFLICT, EVENT_CONFLICT];
+/// In `blobgate-supersedes`: what was there had proven nothing.
+const UNPROVEN: &str = "unproven";
+
+impl Known {
+    /// Decides on one arrival, whose entry would be `id`, and learns from it.
+    pub(crate) fn decide(&mut self, arrival: &Arrival, id: i64) -> Fate {
+        match (arrival.verdict, arrival.generation_key(), arrival.event) {
+            (Verdict::Observed, ..) => Fate::Observe,
+            (Verdict::Accepted, Some(key), Some(kind)) => self.decide_event(arrival, key, kind, id),
+            _ => Fate::Keep { reason: arrival.reason.clone().unwrap_or_default() },
+        }
+    }
+
+    fn decide_event(&mut self, arrival: &Arrival, key: GenerationKey, kind: Kind, id: i64) -> Fate {
+        let generation = self.generations.entry(key).or_default();
+        let token = arrival.binding_key().map(|key| self.tokens.entry(key).or_default());
+        if let Err(reason) = check_binding(arrival, generation, token.as_deref()) {
+            return Fate::Keep { reason: reason.to_owned() };
+        }
+        let fate = generation.end(arrival, kind, id);
+        if !matches!(fate, Fate::Keep { .. }) {
+            bind(arrival, generation, token);
+        }
+        fate
+    }
+}
+
+/// A bound token speaks of its own generation only, and a bound generation is spoken of by its own token only.
+fn check_binding(
+    arrival: &Arrival,
+    generation: &Generation,
+    token: Option<&Token>,
+) -> Result<(), &'static str> {
+    let Some((token, id)) = token.zip(arrival.token.as_ref().map(|token| &token.id)) else { return Ok(()) };
+    if token.generation.is_some() && token.generation != arrival.generation {
+        return Err(TOKEN_REUSED);
+    }
+    match &generation.token_id {
+        Some(bound) if bound != id => Err(TOKEN_CONFLICT),
+        _ => Ok(()),
+    }
+}
+
+fn bind(arrival: &Arrival, generation: &mut Generation, token: Option<&mut Token>) {
+    let Some(token) = token else { return };
+    if token.generation.is_none() {
+        *token = Token { generation: arrival.generation.clone(), changed: true };
+    }
+    if generation.token_id.is_none() {
+        generation.token_id = arrival.token.as_ref().map(|token| token.id.clone());
+        generation.changed = true;
+    }
+}
+
+impl Generation {
+    /// How an event fits to how the generation has ended so far.
+    fn end(&mut self, arrival: &Arrival, kind: Kind, id: i64) -> Fate {
+        let own = if kind == Kind::Completed { &self.completed } else { &self.failure };
+        let fate = match (own, &self.completed, &self.failure) {
+            (Some(own), ..) if own.fact == arrival.fact => Fate::Repeat { of: own.id },
+            (Some(before), ..) | (None, Some(before), _) => {
+                // Whoever proved nothing never stands in the way of one who did.
+                if arrival.proven && !before.proven { before.give_way(UNPROVEN) } else { conflict() }
+            }
+            (None, None, Some(failure)) if failure.proven && !arrival.proven => conflict(),
+            (None, None, Some(failure)) if arrival.proven && !failure.proven => failure.give_way(UNPROVEN),
+            (None, None, Some(failure)) => failure.give_way(failure.kind()),
+            (None, None, None) => Fate::Deliver { supersedes: None, retires: None },
+        };
+        if matches!(fate, Fate::Deliver { .. }) {
+            let this = Some(Final { id, fact: arrival.fact.clone(), proven: arrival.proven });
+            *(if kind == Kind::Completed { &mut self.completed } else { &mut self.failure }) = this;
+            self.changed = true;
+        }
+        fate
+    }
+}
+
+impl Final {
+    fn give_way(&self, supersedes: &'static str) -> Fate {
+        Fate::Deliver { supersedes: Some(supersedes), retires: Some(self.id) }
+    }
+
+    /// Of a failure.
+    fn kind(&self) -> &'static str {
+        if self.fact.starts_with(Kind::Timeout.name()) { Kind::Timeout.name() } else { Kind::Failed.name() }
+    }
+}
+
+fn conflict() -> Fate {
+    Fate::Keep { reason: EVENT_CONFLICT.to_owned() }
+}
+
+impl Arrival {
+    /// The generation whose row decides; none for what binds nothing.
+    pub(crate) fn generation_key(&self) -> Option<GenerationKey> {
+        let generation = self.generation.clone().filter(|_| self.verdict == Verdict::Accepted)?;
+        Some(GenerationKey { hook: self.hook.clone(), generation })
+    }
+
+    /// The token that it binds, or would.
+    fn binding_key(&self) -> Option<TokenKey> {
+        self.any_token().filter(|_| self.token.as_ref().is_some_and(|token| token.binds))
+    }
+
+    /// The token whose row is locked: one that it binds, and of what is quarantined any, for it is counted.
+    pub(crate) fn locked_token(&self) -> Option<TokenKey> {
+        match self.verdict {
+            Verdict::Accepted => self.binding_key(),
+            Verdict::Quarantined => self.any_token(),
+            Verdict::Observed => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

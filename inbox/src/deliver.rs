@@ -1,0 +1,335 @@
+//! Brings events to their services, through Envoy's service routes.
+//!
+//! One task owns the leases: it claims what is due, renews what is under way and writes how attempts ended, one after the
+//! other on a connection of its own. The attempts themselves are tasks beside it, which only report.
+
+mod attempt;
+mod route;
+
+use crate::metrics::Metrics;
+use crate::store::{Claimed, Finished, LEASE, Session};
+use attempt::{Ended, Sender};
+pub(crate) use attempt::{Outcome, Target};
+use backon::{BackoffBuilder, ExponentialBuilder};
+pub(crate) use route::{Pause, Route};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Renewed three times in a lease, so that one renewal may fail.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// A delivery ends so long before its lease does.
+const MARGIN: Duration = Duration::from_secs(3);
+/// How often the store is asked what waits: others may have put it there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Delays double from a second to half an hour, and up to as much again is added by chance.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LAST_DELAY: Duration = Duration::from_secs(30 * 60);
+/// In microseconds.
+pub(crate) const LONGEST_DELAY: i64 = 2 * 30 * 60 * 1_000_000;
+/// Deliveries that are under way have so long when the inbox is to end.
+const LAST_ANSWERS: Duration = Duration::from_secs(25);
+
+/// How deliveries are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// So many at a time on a route.
+    pub(crate) concurrency: usize,
+    /// So many a second, at most, while a route that was down catches up.
+    pub(crate) drain: std::num::NonZeroU32,
+}
+
+/// Something new waits, on these routes.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    routes: Mutex<BTreeSet<String>>,
+    notify: Notify,
+}
+
+impl Wake {
+    pub(crate) fn up(&self, routes: impl IntoIterator<Item = String>) {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).extend(routes);
+        self.notify.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.routes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+pub(crate) struct Deliverer {
+    session: Session,
+    wake: Arc<Wake>,
+    metrics: Arc<Metrics>,
+    pace: Pace,
+    sender: Arc<Sender>,
+    attempts: TaskTracker,
+    routes: BTreeMap<String, Route>,
+    /// What is under way, or has ended and is not yet written.
+    held: BTreeMap<i64, Held>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    end: mpsc::UnboundedSender<Ended>,
+    unwritten: Vec<Finished>,
+    look_at: Instant,
+    renew_at: Instant,
+}
+
+struct Held {
+    lease: i64,
+    route: String,
+    /// Until when the delivery may go on.
+    until: watch::Sender<Instant>,
+}
+
+impl Deliverer {
+    pub(crate) fn new(
+        session: Session,
+        wake: Arc<Wake>,
+        metrics: Arc<Metrics>,
+        pace: Pace,
+        target: Target,
+    ) -> Self {
+        let (end, ended) = mpsc::unbounded_channel();
+        let now = Instant::now();
+        Self {
+            session,
+            wake,
+            metrics,
+            pace,
+            sender: Arc::new(Sender::new(target)),
+            attempts: TaskTracker::new(),
+            routes: BTreeMap::new(),
+            held: BTreeMap::new(),
+            ended,
+            end,
+            unwritten: Vec::new(),
+            look_at: now,
+            renew_at: later(now, RENEW_EVERY),
+        }
+    }
+
+    /// Delivers until it is to end, and then what is under way.
+    pub(crate) async fn run(mut self, ending: CancellationToken) {
+        while !ending.is_cancelled() {
+            let next = self.look_at.min(self.renew_at);
+            let wake = Arc::clone(&self.wake);
+            tokio::select! {
+                () = ending.cancelled() => break,
+                () = wake.notify.notified() => (),
+                Some(ended) = self.ended.recv() => self.note(ended),
+                () = tokio::time::sleep_until(next) => (),
+            }
+            self.write().await;
+            self.renew().await;
+            self.claim().await;
+        }
+        self.finish().await;
+    }
+
+    async fn finish(&mut self) {
+        let until = later(Instant::now(), LAST_ANSWERS);
+        while !self.held.is_empty() && Instant::now() < until {
+            let next = self.renew_at.min(until).min(later(Instant::now(), LOOK_EVERY));
+            tokio::select! {
+                Some(ended) = self.ended.recv() => self.note(ended),
+                () = tokio::time::sleep_until(next) => (),
+            }
+            self.write().await;
+            self.renew().await;
+        }
+        if !self.held.is_empty() {
+            log::warn!(
+                "blobgate inbox: {} deliveries did not end in time: they are made again",
+                self.held.len()
+            );
+        }
+    }
+
+    /// Notes how an attempt ended, and what its route is worth after it.
+    fn note(&mut self, ended: Ended) {
+        let Some(held) = self.held.get(&ended.id).filter(|held| held.lease == ended.lease) else { return };
+        let Some(route) = self.routes.get_mut(&held.route) else { return };
+        let was_down = route.is_down();
+        let change = route.note(ended.id, &ended.outcome, Instant::now());
+        if let Some(change) = change {
+            log::warn!("blobgate inbox: route={} is {change}: {}", held.route, ended.outcome);
+        }
+        self.metrics.attempted(&held.route, &ended.outcome, ended.took);
+        let Some(delay) = delay(ended.attempt) else { return };
+        // What a service that is known to be down costs is not this event's own trying.
+        let tried = if was_down && route.is_down() { 0 } else { micros(ended.took.saturating_add(delay)) };
+        self.unwritten.push(Finished {
+            id: ended.id,
+            lease: ended.lease,
+            done: ended.outcome.is_done(),
+            status: ended.outcome.status(),
+            answer: ended.outcome.to_string(),
+            delay: micros(delay),
+            tried,
+        });
+    }
+
+    /// Writes how attempts ended. What cannot be written is written again, and not delivered again.
+    async fn write(&mut self) {
+        while let Ok(ended) = self.ended.try_recv() {
+            self.note(ended);
+        }
+        if self.unwritten.is_empty() {
+            return;
+        }
+        crate::failpoint::die_at!("before-finish");
+        match self.session.finish(&self.unwritten).await {
+            Ok(dead) => {
+                for id in dead {
+                    self.metrics.dead.inc();
+                    log::error!(
+                        "blobgate inbox: entry={id} is dead: 72 h of trying; see `blobgate inbox show {id}`"
+                    );
+                }
+                for finished in std::mem::take(&mut self.unwritten) {
+                    self.let_go(finished.id);
+                }
+            }
+            Err(error) => self.store_is_away("how attempts ended is not written yet", &error).await,
+        }
+    }
+
+    fn let_go(&mut self, id: i64) {
+        let Some(held) = self.held.remove(&id) else { return };
+        if let Some(route) = self.routes.get_mut(&held.route) {
+            route.let_go();
+            // Its place is free, and another may be due.
+            self.wake.up([held.route]);
+        }
+    }
+
+    async fn renew(&mut self) {
+        let now = Instant::now();
+        if now < self.renew_at {
+            return;
+        }
+        self.renew_at = later(now, RENEW_EVERY);
+        if let Err(error) = self.session.release_expired().await {
+            self.store_is_away("expired leases are not released", &error).await;
+        }
+        if self.held.is_empty() {
+            return;
+        }
+        let leases: Vec<_> = self.held.iter().map(|(id, held)| (*id, held.lease)).collect();
+        match self.session.renew(&leases).await {
+            Ok(renewed) => {
+                let renewed: BTreeSet<_> = renewed.into_iter().collect();
+                for (id, held) in &self.held {
+                    // One that was lost ends here: somebody else may deliver it by now.
+                    let until = if renewed.contains(id) { later(now, lease()) } else { now };
+                    held.until.send_replace(until);
+                }
+            }
+            // The deliveries end before their leases do.
+            Err(error) => {
+                self.renew_at = later(now, LOOK_EVERY);
+                self.store_is_away("leases are not renewed", &error).await;
+            }
+        }
+    }
+
+    async fn claim(&mut self) {
+        let now = Instant::now();
+        let mut routes = self.wake.take();
+        if now >= self.look_at {
+            self.look_at = later(now, LOOK_EVERY);
+            match self.look().await {
+                Ok(due) => routes.extend(due),
+                Err(error) => return self.store_is_away("what waits is not known", &error).await,
+            }
+        }
+        for name in routes {
+            let pace = self.pace;
+            let route = self.routes.entry(name.clone()).or_insert_with(|| Route::new(pace));
+            let room = route.room(now);
+            if room == 0 {
+                continue;
+            }
+            let granted = Instant::now();
+            match self.session.claim(&name, i64::try_from(room).unwrap_or(i64::MAX)).await {
+                Ok(claimed) => {
+                    if let Some(route) = self.routes.get_mut(&name) {
+                        route.claimed(claimed.len(), room, now);
+                    }
+                    claimed.into_iter().for_each(|entry| self.start(entry, &name, granted));
+                }
+                Err(error) => return self.store_is_away("nothing is claimed", &error).await,
+            }
+        }
+    }
+
+    /// The routes on which something is due; the next look is when the next is.
+    async fn look(&mut self) -> Result<Vec<String>, crate::store::Error> {
+        let pauses = self.session.pauses().await?;
+        let waiting = self.session.waiting().await?;
+        for (name, route) in &mut self.routes {
+            route.paused = pauses.iter().any(|pause| pause.holds(name));
+        }
+        let mut due = Vec::new();
+        for (name, due_in) in waiting {
+            let pace = self.pace;
+            let route = self.routes.entry(name.clone()).or_insert_with(|| Route::new(pace));
+            route.paused = pauses.iter().any(|pause| pause.holds(&name));
+            match u64::try_from(due_in) {
+                Ok(due_in) if due_in > 0 => {
+                    let at = later(Instant::now(), Duration::from_micros(due_in.saturating_add(1_000)));
+                    self.look_at = self.look_at.min(at);
+                }
+                _ => due.push(name),
+            }
+        }
+        self.metrics.routes(&self.routes);
+        Ok(due)
+    }
+
+    fn start(&mut self, entry: Claimed, route: &str, granted: Instant) {
+        let (until, lease_until) = watch::channel(later(granted, lease()));
+        let held = Held { lease: entry.lease, route: route.to_owned(), until };
+        self.held.insert(entry.id, held);
+        let (sender, end) = (Arc::clone(&self.sender), self.end.clone());
+        self.attempts.spawn(async move {
+            let _gone = end.send(sender.attempt(entry, lease_until).await);
+        });
+    }
+
+    async fn store_is_away(&mut self, what: &str, error: &crate::store::Error) {
+        const PAUSE: Duration = Duration::from_millis(500);
+        self.metrics.store_errors.inc();
+        log::error!("blobgate inbox: {what}: {error}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What a holder counts on: the lease, but for a margin.
+fn lease() -> Duration {
+    Duration::from_micros(u64::try_from(LEASE).unwrap_or_default()).saturating_sub(MARGIN)
+}
+
+/// How long to wait after the attempt with this number.
+fn delay(attempt: i64) -> Option<Duration> {
+    let before = usize::try_from(attempt.saturating_sub(1)).unwrap_or_default();
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_DELAY)
+        .with_max_delay(LAST_DELAY)
+        .with_jitter()
+        .without_max_times()
+        .build()
+        .nth(before)
+}
+
+fn later(now: Instant, by: Duration) -> Instant {
+    now.checked_add(by).unwrap_or(now)
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}

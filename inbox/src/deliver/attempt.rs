@@ -1,0 +1,235 @@
+//! One attempt at a delivery: a POST to the service routes, which ends before its lease does.
+
+use crate::arrival::read_headers;
+use crate::failpoint::{broken_by, die_at};
+use crate::key::Keys;
+use crate::store::Claimed;
+use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Method, Request, StatusCode, Uri};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// So much of a service's answer is kept.
+const ANSWER: usize = 200;
+/// More of an answer than this is not waited for: its connection is not used again.
+const LONGEST_ANSWER: usize = 64 << 10;
+/// Below the 60 s after which Envoy closes an idle connection.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Where events are delivered, and how.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The listener with the service routes.
+    pub(crate) base: Uri,
+    /// A service may take so long.
+    pub(crate) timeout: Duration,
+    /// What signs each attempt anew.
+    pub(crate) keys: Option<Keys>,
+}
+
+pub(super) struct Sender {
+    target: Target,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// An attempt that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) id: i64,
+    pub(super) lease: i64,
+    pub(super) attempt: i64,
+    pub(super) outcome: Outcome,
+    pub(super) took: Duration,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// With an answer, of which the beginning is kept.
+    Answered(StatusCode, String),
+    /// Without one.
+    Unanswered(String),
+    /// The store could not be asked for a longer lease in time.
+    LeaseLost,
+}
+
+impl Outcome {
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Outcome::Answered(status, _) if status.is_success())
+    }
+
+    /// Whether no service seems to be there. A lost lease says nothing about it.
+    pub(super) fn is_down(&self) -> bool {
+        match self {
+            Outcome::Answered(status, _) => matches!(status.as_u16(), 502..=504),
+            Outcome::Unanswered(_) => true,
+            Outcome::LeaseLost => false,
+        }
+    }
+
+    pub(crate) fn status(&self) -> Option<i64> {
+        match self {
+            Outcome::Answered(status, _) => Some(i64::from(status.as_u16())),
+            Outcome::Unanswered(_) | Outcome::LeaseLost => None,
+        }
+    }
+
+    /// A word for it, for a counter.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Outcome::Answered(status, _) if status.is_success() => "delivered",
+            Outcome::Answered(status, _) if status.is_client_error() => "4xx",
+            Outcome::Answered(status, _) if status.is_server_error() => "5xx",
+            Outcome::Answered(..) => "other",
+            Outcome::Unanswered(_) => "unanswered",
+            Outcome::LeaseLost => "lease-lost",
+        }
+    }
+}
+
+/// The beginning of the answer, or why there is none.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Answered(_, body) => f.write_str(body),
+            Outcome::Unanswered(why) => f.write_str(why),
+            Outcome::LeaseLost => f.write_str("the store was away, and the lease ended"),
+        }
+    }
+}
+
+impl Sender {
+    pub(super) fn new(target: Target) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .pool_timer(TokioTimer::new())
+            .build_http();
+        Self { target, client }
+    }
+
+    pub(super) async fn attempt(&self, entry: Claimed, lease: watch::Receiver<Instant>) -> Ended {
+        let (id, number, attempt, started) = (entry.id, entry.lease, entry.attempts, Instant::now());
+        die_at!("after-claim");
+        let outcome = if broken_by!("break-done-before-sent") {
+            let _unheard = tokio::time::timeout(Duration::from_millis(1), self.post(entry)).await;
+            Outcome::Answered(StatusCode::OK, String::new())
+        } else {
+            tokio::select! {
+                outcome = self.post(entry) => outcome,
+                () = ended(lease) => Outcome::LeaseLost,
+            }
+        };
+        Ended { id, lease: number, attempt, outcome, took: started.elapsed() }
+    }
+
+    async fn post(&self, entry: Claimed) -> Outcome {
+        let request = match self.request(entry) {
+            Ok(request) => request,
+            Err(error) => return Outcome::Unanswered(format!("it cannot be sent: {error}")),
+        };
+        match tokio::time::timeout(self.target.timeout, self.client.request(request)).await {
+            Ok(Ok(response)) => {
+                die_at!("after-service-answer");
+                let status = response.status();
+                let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect();
+                let body = tokio::time::timeout(self.target.timeout, body).await;
+                let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
+                let start = body.get(..body.len().min(ANSWER)).unwrap_or_default();
+                Outcome::Answered(status, start.escape_ascii().to_string())
+            }
+            Ok(Err(error)) => {
+                let cause =
+                    std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+                Outcome::Unanswered(cause.last().map(ToString::to_string).unwrap_or_default())
+            }
+            Err(_) => Outcome::Unanswered(format!("no answer within {} s", self.target.timeout.as_secs())),
+        }
+    }
+
+    fn request(&self, entry: Claimed) -> Result<Request<Full<Bytes>>, axum::http::Error> {
+        let mut headers = read_headers(&entry.headers);
+        let body = Bytes::from(entry.body);
+        self.mark(
+            &mut headers,
+            &body,
+            Marks {
+                attempt: entry.attempts,
+                redelivery: entry.redelivery,
+                supersedes: entry.supersedes,
+                overrides: entry.overrides,
+                event: entry.event,
+            },
+        );
+        let base = self.target.base.clone().into_parts();
+        let path = axum::http::uri::PathAndQuery::try_from(entry.path)?;
+        let mut uri = Uri::builder().path_and_query(path);
+        if let (Some(scheme), Some(authority)) = (base.scheme, base.authority) {
+            uri = uri.scheme(scheme).authority(authority);
+        }
+        let mut request = Request::builder().method(Method::POST).uri(uri.build()?).body(Full::new(body))?;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// What the inbox says, beside what the gate has said.
+    fn mark(&self, headers: &mut HeaderMap, body: &Bytes, marks: Marks) {
+        set(headers, "blobgate-attempt", marks.attempt.to_string());
+        if marks.redelivery > 0 {
+            set(headers, "blobgate-redelivery", marks.redelivery.to_string());
+        }
+        if let Some(supersedes) = marks.supersedes {
+            set(headers, "blobgate-supersedes", supersedes);
+        }
+        if let Some(reason) = marks.overrides {
+            // A person has let it pass: it goes where its event would have gone.
+            set(headers, "blobgate-override", reason);
+            set(headers, "blobgate-verdict", "accepted".to_owned());
+            set(headers, "blobgate-event", marks.event.unwrap_or_default());
+            headers.remove("blobgate-claimed-event");
+            headers.remove("blobgate-reason");
+        }
+        let (Some(keys), Some(id)) =
+            (&self.target.keys, headers.get("webhook-id").and_then(|id| id.to_str().ok()))
+        else {
+            return;
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let Some(signature) = keys.sign(id, now, body) else { return };
+        headers.insert("webhook-timestamp", HeaderValue::from(now));
+        if let Ok(signature) = HeaderValue::try_from(signature) {
+            headers.insert("webhook-signature", signature);
+        }
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: &'static str, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+struct Marks {
+    attempt: i64,
+    redelivery: i64,
+    supersedes: Option<String>,
+    overrides: Option<String>,
+    event: Option<String>,
+}
+
+/// Returns once the lease has ended and was not renewed.
+async fn ended(mut lease: watch::Receiver<Instant>) {
+    loop {
+        let until = *lease.borrow_and_update();
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => return,
+            changed = lease.changed() => if changed.is_err() { return },
+        }
+    }
+}

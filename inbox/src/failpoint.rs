@@ -1,0 +1,23 @@
+//! Places where a test has the process die, wait or do the wrong thing. Without the feature `failpoints` they are nothing.
+
+/// Dies here, as by `kill -9`, where `FAILPOINTS` says `NAME=return`, after the arguments of the crate `fail`.
+macro_rules! die_at {
+    ($name:literal) => {
+        fail::fail_point!($name, |_| {
+            eprintln!("failpoint {}", $name);
+            std::process::abort()
+        })
+    };
+}
+
+/// Whether a test has asked for this wrong behaviour.
+macro_rules! broken_by {
+    ($name:literal) => {
+        (|| {
+            fail::fail_point!($name, |_| true);
+            false
+        })()
+    };
+}
+
+pub(crate) use {broken_by, die_at};

@@ -1,0 +1,22 @@
+//! The inbox behind the gate: stores an event before its sender hears 200, and brings it to its service.
+//!
+//! An [`arrival`] is what the gate hands over. [`decide`] says what becomes of it, in the transaction that inserts it
+//! ([`store`]), for many at once ([`commit`]). [`deliver`] brings it to Envoy's service routes. [`serve`] runs it all.
+
+pub mod admin;
+mod arrival;
+mod commit;
+mod decide;
+mod deliver;
+mod failpoint;
+mod key;
+mod metrics;
+mod purge;
+mod receive;
+mod serve;
+mod space;
+pub mod store;
+
+pub use key::Keys;
+pub use serve::{Settings, serve};
+pub use store::Store;

@@ -1,0 +1,170 @@
+//! What `/metrics` shows, in OpenMetrics' text format.
+
+use crate::deliver::{Outcome, Route};
+use crate::store::Usage;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct What {
+    what: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OnRoute {
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    route: String,
+    outcome: String,
+}
+
+/// The inbox's counters and gauges.
+pub(crate) struct Metrics {
+    registry: Registry,
+    received: Family<What, Counter>,
+    refused: Family<Reason, Counter>,
+    kept: Family<Reason, Counter>,
+    batch: Histogram,
+    commit: Histogram,
+    attempts: Family<Ended, Counter>,
+    took: Histogram,
+    down: Family<OnRoute, Gauge>,
+    paused: Family<OnRoute, Gauge>,
+    in_flight: Family<OnRoute, Gauge>,
+    entries: Family<What, Gauge>,
+    bytes: Family<What, Gauge>,
+    pub(crate) disk_free: Gauge,
+    oldest_waiting: Gauge,
+    pub(crate) purged: Counter,
+    pub(crate) dead: Counter,
+    pub(crate) store_errors: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        // 0.2 ms to 6.5 s, and 1 to 512 events.
+        let commit = Histogram::new(exponential_buckets(0.000_2, 2.0, 16));
+        let batch = Histogram::new(exponential_buckets(1.0, 2.0, 10));
+        let mut this = Self {
+            registry: Registry::with_prefix("blobgate_inbox"),
+            received: Family::default(),
+            refused: Family::default(),
+            kept: Family::default(),
+            batch,
+            commit,
+            attempts: Family::default(),
+            took: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            down: Family::default(),
+            paused: Family::default(),
+            in_flight: Family::default(),
+            entries: Family::default(),
+            bytes: Family::default(),
+            disk_free: Gauge::default(),
+            oldest_waiting: Gauge::default(),
+            purged: Counter::default(),
+            dead: Counter::default(),
+            store_errors: Counter::default(),
+        };
+        let registry = &mut this.registry;
+        registry.register(
+            "received",
+            "Deliveries answered 200: new, repeated or kept",
+            this.received.clone(),
+        );
+        registry.register("refused", "Deliveries answered 503, by reason", this.refused.clone());
+        registry.register("kept", "Deliveries put into quarantine, by reason", this.kept.clone());
+        registry.register("batch_events", "Events in one commit", this.batch.clone());
+        registry.register("commit_seconds", "How long a commit took", this.commit.clone());
+        registry.register("attempts", "Attempts at a delivery, by how they ended", this.attempts.clone());
+        registry.register("attempt_seconds", "How long an attempt took", this.took.clone());
+        registry.register("route_down", "1 while no service answers on this route", this.down.clone());
+        registry.register("route_paused", "1 while an operator has paused this route", this.paused.clone());
+        registry.register("route_in_flight", "Deliveries under way", this.in_flight.clone());
+        registry.register("entries", "Entries by state, as last measured", this.entries.clone());
+        registry.register("bytes", "Live bytes by what they are, as last measured", this.bytes.clone());
+        registry.register(
+            "disk_free_bytes",
+            "Free bytes of the disk with the store's file",
+            this.disk_free.clone(),
+        );
+        registry.register(
+            "oldest_waiting_seconds",
+            "Age of the oldest entry that waits",
+            this.oldest_waiting.clone(),
+        );
+        registry.register("purged", "Entries whose body was purged", this.purged.clone());
+        registry.register("dead", "Entries given up after 72 h of trying", this.dead.clone());
+        registry.register(
+            "store_errors",
+            "Statements that the store did not take",
+            this.store_errors.clone(),
+        );
+        this
+    }
+
+    pub(crate) fn received(&self, what: &str) {
+        self.received.get_or_create(&What { what: what.to_owned() }).inc();
+    }
+
+    pub(crate) fn refused(&self, reason: &str) {
+        self.refused.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+
+    pub(crate) fn kept(&self, reason: &str) {
+        self.kept.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+
+    pub(crate) fn commit(&self, events: usize, took: Duration) {
+        self.batch.observe(f64::from(u32::try_from(events).unwrap_or(u32::MAX)));
+        self.commit.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn attempted(&self, route: &str, outcome: &Outcome, took: Duration) {
+        let ended = Ended { route: route.to_owned(), outcome: outcome.word().to_owned() };
+        self.attempts.get_or_create(&ended).inc();
+        self.took.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn routes(&self, routes: &BTreeMap<String, Route>) {
+        for (name, route) in routes {
+            let label = OnRoute { route: name.clone() };
+            self.down.get_or_create(&label).set(i64::from(route.is_down()));
+            self.paused.get_or_create(&label).set(i64::from(route.is_paused()));
+            self.in_flight.get_or_create(&label).set(i64::try_from(route.in_flight()).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(crate) fn measured(&self, usage: &Usage) {
+        let set = |family: &Family<What, Gauge>, what: &str, value: i64| {
+            family.get_or_create(&What { what: what.to_owned() }).set(value);
+        };
+        usage.states.iter().for_each(|(state, count)| set(&self.entries, state, *count));
+        set(&self.bytes, "all", usage.total);
+        set(&self.bytes, "quarantine", usage.quarantine);
+        set(&self.bytes, "dead", usage.dead);
+        set(&self.bytes, "observed", usage.observed);
+        self.oldest_waiting.set(usage.oldest_waiting);
+    }
+
+    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,81 @@
+//! What has had its time goes: bodies after 14 days, tombstones after 400, and delivered bodies earlier where space is short.
+
+use crate::metrics::Metrics;
+use crate::space::Space;
+use crate::store::{Error, Session};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The disk is looked at so often, for at full speed it fills by some 20 MB in that time.
+const LOOK_AT_DISK: Duration = Duration::from_secs(1);
+/// The store is measured, and purged, so often.
+const MEASURE: Duration = Duration::from_secs(30);
+/// Entries in one transaction, so that no arrival waits for long.
+const AT_A_TIME: i64 = 500;
+/// Bodies and headers of what was delivered, superseded or dropped: 14 days.
+pub(crate) const BODIES: i64 = 14 * 24 * 3_600 * 1_000_000;
+/// What a repeat is known by: 400 days.
+pub(crate) const TOMBSTONES: i64 = 400 * 24 * 3_600 * 1_000_000;
+
+pub(crate) struct Purger {
+    pub(crate) session: Session,
+    pub(crate) space: Arc<Space>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Purger {
+    /// Measures once before anything is received.
+    pub(crate) async fn measure(&mut self) -> Result<(), Error> {
+        self.look_at_disk();
+        let usage = self.session.usage().await?;
+        self.space.set(&usage);
+        self.metrics.measured(&usage);
+        Ok(())
+    }
+
+    pub(crate) async fn run(mut self, ending: CancellationToken) {
+        let mut measured = Instant::now();
+        loop {
+            tokio::select! {
+                () = ending.cancelled() => return,
+                () = tokio::time::sleep(LOOK_AT_DISK) => (),
+            }
+            let is_full = self.look_at_disk();
+            if measured.elapsed() < MEASURE && !is_full {
+                continue;
+            }
+            measured = Instant::now();
+            let done = match self.purge(&ending).await {
+                Ok(()) => self.measure().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = done {
+                self.metrics.store_errors.inc();
+                log::error!("blobgate inbox: nothing is purged or measured now: {error}");
+            }
+        }
+    }
+
+    fn look_at_disk(&self) -> bool {
+        let Some((free, is_full)) = self.space.check_disk() else { return false };
+        self.metrics.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+        is_full
+    }
+
+    async fn purge(&mut self, ending: &CancellationToken) -> Result<(), Error> {
+        let mut excess = self.space.excess();
+        while !ending.is_cancelled() {
+            let age = if excess > 0 { 0 } else { BODIES };
+            let (count, bytes) = self.session.purge_bodies(age, AT_A_TIME).await?;
+            self.metrics.purged.inc_by(u64::try_from(count).unwrap_or_default());
+            excess = excess.saturating_sub(bytes);
+            if count == 0 {
+                break;
+            }
+        }
+        while !ending.is_cancelled() && self.session.purge_tombstones(TOMBSTONES, AT_A_TIME).await? > 0 {}
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! The receive listener, for the gate only: 200 once it is stored, and 503 for everything else.
+
+use crate::arrival::Arrival;
+use crate::commit::Committer;
+use crate::failpoint::die_at;
+use crate::key::Keys;
+use crate::metrics::Metrics;
+use crate::space::Space;
+use crate::store::Outcome;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use std::fmt::Display;
+use std::sync::Arc;
+
+/// The gate's own largest `max_body_bytes`.
+const LARGEST_BODY: usize = 1_000_000;
+
+pub(crate) struct Receiver {
+    pub(crate) committer: Committer,
+    pub(crate) space: Arc<Space>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Whose signature everything must have.
+    pub(crate) keys: Option<Keys>,
+}
+
+pub(crate) fn routes(receiver: Arc<Receiver>) -> Router {
+    Router::new().fallback(receive).with_state(receiver)
+}
+
+async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    match receiver.receive(request).await {
+        Ok(what) => {
+            die_at!("after-commit");
+            receiver.metrics.received(what);
+            StatusCode::OK.into_response()
+        }
+        Err(refused) => {
+            receiver.metrics.refused(refused.code);
+            let Refused { code, why } = refused;
+            log::warn!("blobgate inbox: refused code={code}: {why}");
+            let headers = HeaderMap::from_iter([(REASON, HeaderValue::from_static(code))]);
+            (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{why}\n")).into_response()
+        }
+    }
+}
+
+const REASON: axum::http::HeaderName = axum::http::HeaderName::from_static("blobgate-inbox-reason");
+
+struct Refused {
+    code: &'static str,
+    why: String,
+}
+
+impl Refused {
+    fn new(code: &'static str, why: impl Display) -> Self {
+        Self { code, why: why.to_string() }
+    }
+}
+
+impl Receiver {
+    async fn receive(&self, request: Request) -> Result<&'static str, Refused> {
+        if request.method() != Method::POST {
+            return Err(Refused::new("method", "only a POST is stored"));
+        }
+        let (head, body) = request.into_parts();
+        let body = read(body).await?;
+        if self.keys.as_ref().is_some_and(|keys| !keys.verify(&body, &head.headers)) {
+            return Err(Refused::new("signature", "it has no signature of the gate's key"));
+        }
+        let arrival = Arrival::read(head.uri.path(), &head.headers, body)
+            .map_err(|not_ours| Refused::new("not-ours", not_ours))?;
+        self.space.check(arrival.verdict).map_err(|full| Refused::new("full", full))?;
+        let outcome = self.committer.store(arrival).await;
+        match outcome.map_err(|error| Refused::new("not-stored", error))? {
+            Outcome::Waits(_) => Ok("new"),
+            Outcome::Repeated => Ok("repeated"),
+            Outcome::Kept(reason) => {
+                self.metrics.kept(&reason);
+                Ok("kept")
+            }
+            Outcome::TokenFull => {
+                Err(Refused::new("token-full", "its token has 20 other bodies in quarantine"))
+            }
+            Outcome::QuarantineFull => {
+                Err(Refused::new("full", "the quarantine has reached its share of the store"))
+            }
+        }
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Refused> {
+    let whole = Limited::new(body, LARGEST_BODY).collect().await;
+    whole.map(|whole| whole.to_bytes()).map_err(|error| Refused::new("body", error))
+}

@@ -1,0 +1,128 @@
+//! Runs the inbox: starts its parts, and ends them in their order.
+
+use crate::admin::{self, Admin};
+use crate::commit::Committer;
+use crate::deliver::{Deliverer, Pace, Target, Wake};
+use crate::key::Keys;
+use crate::metrics::Metrics;
+use crate::purge::Purger;
+use crate::receive::{self, Receiver};
+use crate::space::Space;
+use crate::store::{CannotOpen, Place, Store};
+use axum::Router;
+use axum::http::Uri;
+use std::io;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What the inbox needs to know.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where it stores.
+    pub store: Place,
+    /// Where the gate sends to.
+    pub receive: TcpListener,
+    /// Where operators ask.
+    pub admin: TcpListener,
+    /// The listener with the service routes.
+    pub deliver_to: Uri,
+    /// What signs each attempt anew.
+    pub sign: Option<Keys>,
+    /// Whose signature the gate's deliveries must have.
+    pub verify: Option<Keys>,
+    /// What the admin listener wants to see; without it, nothing.
+    pub admin_token: Option<String>,
+    /// A service may take so long.
+    pub timeout: Duration,
+    /// So many deliveries at a time on a route.
+    pub concurrency: usize,
+    /// So many a second, at most, while a route that was down catches up.
+    pub drain: NonZeroU32,
+    /// So many bytes of events may be stored.
+    pub limit: i64,
+}
+
+/// Why the inbox has ended by itself.
+#[derive(Debug, Error)]
+pub enum Ended {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] CannotOpen),
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Unreadable(#[from] sqlx::Error),
+    /// A listener failed.
+    #[error("a listener has failed: {0}")]
+    Listener(#[from] io::Error),
+}
+
+/// A connection that is still busy when the inbox ends is waited for so long.
+const LAST_CONNECTIONS: Duration = Duration::from_secs(20);
+
+/// Serves until `ending`, and then finishes what is under way.
+///
+/// # Errors
+/// [`Ended`].
+pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), Ended> {
+    let store = settings.store.open().await?;
+    let file = match &store {
+        Store::Sqlite(sqlite) => Some(sqlite.path().to_owned()),
+        Store::Postgres(_) => None,
+    };
+    let metrics = Arc::new(Metrics::new());
+    let space = Arc::new(Space::new(settings.limit, file));
+    let wake = Arc::new(Wake::default());
+    let mut purger =
+        Purger { session: store.session(), space: Arc::clone(&space), metrics: Arc::clone(&metrics) };
+    purger.measure().await?;
+
+    // What was received is stored, and then delivered, before the deliveries end.
+    let (storing, delivering) = (TaskTracker::new(), TaskTracker::new());
+    let stored = CancellationToken::new();
+    let committer =
+        Committer::start(&store, Arc::clone(&wake), Arc::clone(&metrics), Arc::clone(&space), &storing);
+    let target = Target { base: settings.deliver_to, timeout: settings.timeout, keys: settings.sign };
+    let pace = Pace { concurrency: settings.concurrency, drain: settings.drain };
+    let deliverer = Deliverer::new(store.session(), Arc::clone(&wake), Arc::clone(&metrics), pace, target);
+    delivering.spawn(deliverer.run(stored.clone()));
+    delivering.spawn(purger.run(stored.clone()));
+
+    let admin = Arc::new(Admin {
+        store,
+        space: Arc::clone(&space),
+        metrics: Arc::clone(&metrics),
+        wake,
+        token: settings.admin_token,
+        ending: ending.clone(),
+    });
+    let receiver = Arc::new(Receiver { committer, space, metrics, keys: settings.verify });
+    let served = tokio::try_join!(
+        listen(settings.receive, receive::routes(receiver), &ending),
+        listen(settings.admin, admin::routes(admin), &ending),
+    );
+    ending.cancel();
+    storing.close();
+    storing.wait().await;
+    stored.cancel();
+    delivering.close();
+    delivering.wait().await;
+    served.map(|_| ()).map_err(Ended::from)
+}
+
+async fn listen(listener: TcpListener, routes: Router, ending: &CancellationToken) -> io::Result<()> {
+    let asked = ending.clone();
+    let late = async {
+        ending.cancelled().await;
+        tokio::time::sleep(LAST_CONNECTIONS).await;
+    };
+    let served = axum::serve(listener, routes).with_graceful_shutdown(asked.cancelled_owned());
+    tokio::select! {
+        served = served => served,
+        () = late => Ok(()),
+    }
+}

@@ -1,0 +1,397 @@
+//! PostgreSQL: any number of gates and inboxes side by side. Its clock is the clock of all.
+
+mod sql;
+
+use super::batch::{self, Deciding, KeptKey, NewEntry, Outcome};
+use super::{CannotOpen, Claimed, Error, Finished};
+use crate::arrival::Arrival;
+use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
+use crate::failpoint::die_at;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, FromRow, query, query_as, query_scalar};
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+use std::time::Duration;
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// The schema in which the tables are, unless the URL has a search_path of its own.
+const SCHEMA: &str = "blobgate_inbox";
+/// A database that is away is found out in this time.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A database.
+#[derive(Debug)]
+pub struct Postgres {
+    options: PgConnectOptions,
+    /// For reading only.
+    pub(crate) reads: PgPool,
+}
+
+/// A connection of one task's own.
+#[derive(Debug)]
+pub(crate) struct Session {
+    options: PgConnectOptions,
+    /// For reading only.
+    pub(super) reads: PgPool,
+    connection: Option<PgConnection>,
+}
+
+fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {
+    let options = PgConnectOptions::from_str(url.as_str())?
+        .application_name("blobgate-inbox")
+        // A statement that hangs must not hold its batch for longer than a sender waits.
+        .options([("search_path", SCHEMA), ("statement_timeout", "10s"), ("lock_timeout", "10s")])
+        .disable_statement_logging();
+    Ok(options)
+}
+
+pub(super) async fn migrate(url: &url::Url) -> Result<(), CannotOpen> {
+    let mut connection = options(url)?.connect().await?;
+    query("CREATE SCHEMA IF NOT EXISTS blobgate_inbox").execute(&mut connection).await?;
+    MIGRATOR.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+impl Postgres {
+    pub(super) async fn open(url: &url::Url) -> Result<Self, CannotOpen> {
+        let options = options(url)?;
+        let mut connection = connect(&options).await?;
+        for (setting, loses) in [
+            ("fsync", "a crash of the machine can lose or destroy what was acknowledged"),
+            ("full_page_writes", "a crash of the machine can destroy what was acknowledged"),
+        ] {
+            let value: String =
+                query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(&mut connection).await?;
+            if value == "off" {
+                return Err(CannotOpen::Settings(format!(
+                    "the database has {setting}=off: {loses}. Set it to on"
+                )));
+            }
+        }
+        let applied: Option<String> =
+            query_scalar("SELECT to_regclass('_sqlx_migrations')::text").fetch_one(&mut connection).await?;
+        let applied: Option<i64> = match applied {
+            Some(_) => {
+                query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+                    .fetch_one(&mut connection)
+                    .await?
+            }
+            None => None,
+        };
+        super::check_version(&MIGRATOR, applied)?;
+        connection.close().await?;
+        let reads = PgPoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(CONNECT)
+            .connect_lazy_with(options.clone());
+        Ok(Self { options, reads })
+    }
+
+    pub(super) fn session(&self) -> Session {
+        Session { options: self.options.clone(), reads: self.reads.clone(), connection: None }
+    }
+}
+
+/// A connection that acknowledges nothing before it is on the disk.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
+    let connecting = tokio::time::timeout(CONNECT, options.connect());
+    let mut connection = connecting.await.map_err(|_| Error::PoolTimedOut)??;
+    query("SET synchronous_commit = on").execute(&mut connection).await?;
+    let value: String = query_scalar("SHOW synchronous_commit").fetch_one(&mut connection).await?;
+    if value != "on" {
+        return Err(Error::Configuration("the database does not take synchronous_commit=on".into()));
+    }
+    Ok(connection)
+}
+
+/// Runs a transaction on the session's connection; one that has failed is closed.
+macro_rules! transaction {
+    ($session:expr, |$connection:ident| $body:expr) => {{
+        let mut owned = $session.take().await?;
+        let run = async {
+            let $connection = &mut owned;
+            query("BEGIN").execute(&mut *$connection).await?;
+            let result = $body;
+            die_at!("before-commit");
+            query("COMMIT").execute(&mut *$connection).await?;
+            Ok::<_, Error>(result)
+        };
+        let result = run.await;
+        if result.is_ok() {
+            $session.connection = Some(owned);
+        } else {
+            let _closed = tokio::time::timeout(CONNECT, owned.close_hard()).await;
+        }
+        result
+    }};
+}
+
+impl Session {
+    async fn take(&mut self) -> Result<PgConnection, Error> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => connect(&self.options).await,
+        }
+    }
+
+    pub(super) async fn store(&mut self, arrivals: &[&Arrival], room: bool) -> Result<Vec<Outcome>, Error> {
+        transaction!(self, |connection| batch::decide(&mut Tx(connection), arrivals, room).await?)
+    }
+
+    pub(super) async fn claim(&mut self, route: &str, limit: i64) -> Result<Vec<Claimed>, Error> {
+        let sql = if route.contains("/observed/") { sql::CLAIM_OBSERVED } else { sql::CLAIM };
+        transaction!(self, |connection| {
+            let claimed: Vec<(i64,)> =
+                query_as(sql).bind(route).bind(limit).bind(super::LEASE).fetch_all(&mut *connection).await?;
+            let ids: Vec<i64> = claimed.into_iter().map(|(id,)| id).collect();
+            if ids.is_empty() {
+                Vec::new()
+            } else {
+                query_as::<_, Claimed>(sql::READ_CLAIMED).bind(ids).fetch_all(&mut *connection).await?
+            }
+        })
+    }
+
+    pub(super) async fn renew(&mut self, leases: &[(i64, i64)]) -> Result<Vec<i64>, Error> {
+        let (ids, numbers): (Vec<i64>, Vec<i64>) = leases.iter().copied().unzip();
+        transaction!(self, |connection| {
+            query_scalar(sql::RENEW)
+                .bind(&ids)
+                .bind(&numbers)
+                .bind(super::LEASE)
+                .fetch_all(&mut *connection)
+                .await?
+        })
+    }
+
+    pub(super) async fn finish(&mut self, finished: &[Finished]) -> Result<Vec<i64>, Error> {
+        let ids: Vec<i64> = finished.iter().map(|finished| finished.id).collect();
+        let json = serde_json::to_string(finished).map_err(|error| Error::Encode(error.into()))?;
+        transaction!(self, |connection| {
+            lock_generations_of(connection, &ids).await?;
+            query(sql::FINISH_DONE).bind(&json).execute(&mut *connection).await?;
+            let dead = query_scalar(sql::FINISH_FAILED)
+                .bind(&json)
+                .bind(super::GIVEN_UP)
+                .bind(super::LEAST_ATTEMPTS)
+                .fetch_all(&mut *connection)
+                .await?;
+            query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
+            dead
+        })
+    }
+
+    pub(super) async fn release_expired(&mut self) -> Result<usize, Error> {
+        transaction!(self, |connection| {
+            let ids: Vec<i64> = query_scalar(sql::EXPIRED).fetch_all(&mut *connection).await?;
+            if !ids.is_empty() {
+                lock_generations_of(connection, &ids).await?;
+                query(sql::RELEASE_EXPIRED).bind(&ids).execute(&mut *connection).await?;
+                query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
+            }
+            ids.len()
+        })
+    }
+
+    pub(super) async fn heartbeat(&mut self) -> Result<(), Error> {
+        transaction!(self, |connection| query(sql::HEARTBEAT).execute(&mut *connection).await.map(|_| ())?)
+    }
+
+    pub(super) async fn oldest_waiting(&mut self) -> Result<i64, Error> {
+        query_scalar(sql::OLDEST_WAITING).fetch_one(&self.reads).await
+    }
+
+    pub(super) async fn purge_bodies(&mut self, age: i64, limit: i64) -> Result<(i64, i64), Error> {
+        transaction!(self, |connection| {
+            query_as(sql::PURGE_BODIES).bind(age).bind(limit).fetch_one(&mut *connection).await?
+        })
+    }
+
+    pub(super) async fn purge_tombstones(&mut self, age: i64, limit: i64) -> Result<u64, Error> {
+        transaction!(self, |connection| {
+            query(sql::PURGE_TOMBSTONES)
+                .bind(age)
+                .bind(limit)
+                .execute(&mut *connection)
+                .await?
+                .rows_affected()
+        })
+    }
+
+    pub(super) async fn waiting(&mut self) -> Result<Vec<(String, i64)>, Error> {
+        transaction!(self, |connection| query_as(sql::WAITING).fetch_all(&mut *connection).await?)
+    }
+}
+
+/// In the order in which everybody locks them.
+async fn lock_generations_of(connection: &mut PgConnection, ids: &[i64]) -> Result<(), Error> {
+    query(sql::LOCK_GENERATIONS_OF).bind(ids).execute(&mut *connection).await.map(|_| ())
+}
+
+struct Tx<'a>(&'a mut PgConnection);
+
+#[derive(FromRow)]
+struct GenerationRow {
+    hook: String,
+    generation: String,
+    token_id: Option<String>,
+    completed_id: Option<i64>,
+    completed_fact: Option<String>,
+    completed_proven: Option<bool>,
+    failure_id: Option<i64>,
+    failure_fact: Option<String>,
+    failure_proven: Option<bool>,
+}
+
+impl Deciding for Tx<'_> {
+    async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        query_scalar(sql::IDS).bind(count).fetch_all(&mut *self.0).await
+    }
+
+    async fn lock(
+        &mut self,
+        generations: &BTreeSet<GenerationKey>,
+        tokens: &BTreeSet<TokenKey>,
+    ) -> Result<Known, Error> {
+        let mut known = Known::default();
+        if !generations.is_empty() {
+            let (hooks, ids): (Vec<&str>, Vec<&str>) =
+                generations.iter().map(|key| (key.hook.as_str(), key.generation.as_str())).unzip();
+            let rows: Vec<GenerationRow> =
+                query_as(sql::LOCK_GENERATIONS).bind(hooks).bind(ids).fetch_all(&mut *self.0).await?;
+            known.generations = rows.into_iter().map(GenerationRow::read).collect();
+        }
+        if !tokens.is_empty() {
+            let (hooks, ids): (Vec<&str>, Vec<&str>) =
+                tokens.iter().map(|key| (key.hook.as_str(), key.token_id.as_str())).unzip();
+            let rows: Vec<(String, String, Option<String>)> =
+                query_as(sql::LOCK_TOKENS).bind(hooks).bind(ids).fetch_all(&mut *self.0).await?;
+            known.tokens = rows.into_iter().map(read_token).collect();
+        }
+        Ok(known)
+    }
+
+    async fn find_kept(&mut self, keys: &[KeptKey]) -> Result<BTreeMap<KeptKey, i64>, Error> {
+        let rows: Vec<(i64, i64)> = query_as(sql::FIND_KEPT)
+            .bind(keys.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.reason.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.token_id.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.digest.as_slice()).collect::<Vec<_>>())
+            .fetch_all(&mut *self.0)
+            .await?;
+        Ok(batch::by_place(rows, keys))
+    }
+
+    async fn count_kept(
+        &mut self,
+        tokens: &[(TokenKey, Option<String>)],
+    ) -> Result<BTreeMap<TokenKey, i64>, Error> {
+        let rows: Vec<(i64, i64)> = query_as(sql::COUNT_KEPT)
+            .bind(tokens.iter().map(|(key, _)| key.hook.as_str()).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(key, _)| key.token_id.as_str()).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(_, bound)| bound.as_deref()).collect::<Vec<_>>())
+            .fetch_all(&mut *self.0)
+            .await?;
+        let keys: Vec<_> = tokens.iter().map(|(key, _)| key.clone()).collect();
+        Ok(batch::by_place(rows, &keys))
+    }
+
+    async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
+        macro_rules! column {
+            (|$entry:ident| $value:expr) => {
+                entries.iter().map(|$entry| $value).collect::<Vec<_>>()
+            };
+        }
+        query(sql::INSERT)
+            .bind(column!(|entry| entry.id))
+            .bind(column!(|entry| entry.lane))
+            .bind(column!(|entry| entry.state))
+            .bind(column!(|entry| entry.arrival.hook.as_str()))
+            .bind(column!(|entry| entry.arrival.generation.as_deref()))
+            .bind(column!(|entry| entry.arrival.event.map(|event| event.name())))
+            .bind(column!(|entry| entry.reason.as_deref()))
+            .bind(column!(|entry| entry.arrival.token.as_ref().map(|token| token.id.as_str())))
+            .bind(column!(|entry| entry.arrival.job.as_deref()))
+            .bind(column!(|entry| entry.arrival.proven))
+            .bind(column!(|entry| entry.arrival.digest.as_slice()))
+            .bind(column!(|entry| entry.arrival.size()))
+            .bind(column!(|entry| entry.route.as_deref()))
+            .bind(column!(|entry| entry.supersedes))
+            .bind(column!(|entry| entry.seen))
+            .execute(&mut *self.0)
+            .await?;
+        query(sql::INSERT_PAYLOAD)
+            .bind(column!(|entry| entry.id))
+            .bind(column!(|entry| entry.arrival.path.as_bytes()))
+            .bind(column!(|entry| entry.arrival.headers.as_slice()))
+            .bind(column!(|entry| entry.arrival.body.as_ref()))
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
+    async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {
+        let (ids, counts): (Vec<i64>, Vec<i64>) = repeats.iter().map(|(id, count)| (*id, *count)).unzip();
+        query(sql::REPEAT).bind(ids).bind(counts).execute(&mut *self.0).await.map(|_| ())
+    }
+
+    async fn retire(&mut self, ids: &[i64]) -> Result<(), Error> {
+        query(sql::RETIRE).bind(ids).execute(&mut *self.0).await.map(|_| ())
+    }
+
+    async fn save(&mut self, known: &Known) -> Result<(), Error> {
+        let changed: Vec<_> = known.generations.iter().filter(|(_, row)| row.changed).collect();
+        if !changed.is_empty() {
+            macro_rules! column {
+                (|$key:ident, $row:ident| $value:expr) => {
+                    changed.iter().map(|($key, $row)| $value).collect::<Vec<_>>()
+                };
+            }
+            query(sql::SAVE_GENERATIONS)
+                .bind(column!(|key, _row| key.hook.as_str()))
+                .bind(column!(|key, _row| key.generation.as_str()))
+                .bind(column!(|_key, row| row.token_id.as_deref()))
+                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.id)))
+                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.fact.as_str())))
+                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.proven)))
+                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.id)))
+                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.fact.as_str())))
+                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.proven)))
+                .execute(&mut *self.0)
+                .await?;
+        }
+        let changed: Vec<_> = known.tokens.iter().filter(|(_, row)| row.changed).collect();
+        if !changed.is_empty() {
+            query(sql::SAVE_TOKENS)
+                .bind(changed.iter().map(|(key, _)| key.hook.as_str()).collect::<Vec<_>>())
+                .bind(changed.iter().map(|(key, _)| key.token_id.as_str()).collect::<Vec<_>>())
+                .bind(changed.iter().map(|(_, row)| row.generation.as_deref()).collect::<Vec<_>>())
+                .execute(&mut *self.0)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+impl GenerationRow {
+    fn read(self) -> (GenerationKey, Generation) {
+        let end = |id: Option<i64>, fact: Option<String>, proven: Option<bool>| {
+            id.map(|id| Final { id, fact: fact.unwrap_or_default(), proven: proven.unwrap_or_default() })
+        };
+        let generation = Generation {
+            token_id: self.token_id,
+            completed: end(self.completed_id, self.completed_fact, self.completed_proven),
+            failure: end(self.failure_id, self.failure_fact, self.failure_proven),
+            changed: false,
+        };
+        (GenerationKey { hook: self.hook, generation: self.generation }, generation)
+    }
+}
+
+fn read_token((hook, token_id, generation): (String, String, Option<String>)) -> (TokenKey, Token) {
+    (TokenKey { hook, token_id }, Token { generation, changed: false })
+}

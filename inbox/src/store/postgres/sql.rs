@@ -1,0 +1,179 @@
+//! Every statement of PostgreSQL's. Rows of `generation` are locked first and in their order, rows of `entry` after them,
+//! so that nobody waits in a circle.
+
+pub(super) const IDS: &str = "SELECT nextval('entry_id') FROM generate_series(1, $1)";
+
+pub(super) const LOCK_GENERATIONS: &str = "
+INSERT INTO generation AS g (hook, generation, seen_at)
+SELECT k.hook, k.generation, inbox_now() FROM unnest($1::text[], $2::text[]) AS k (hook, generation)
+ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
+RETURNING g.hook, g.generation, g.token_id, g.completed_id, g.completed_fact, g.completed_proven,
+    g.failure_id, g.failure_fact, g.failure_proven";
+
+pub(super) const LOCK_TOKENS: &str = "
+INSERT INTO token AS t (hook, token_id, seen_at)
+SELECT k.hook, k.token_id, inbox_now() FROM unnest($1::text[], $2::text[]) AS k (hook, token_id)
+ON CONFLICT (hook, token_id) DO UPDATE SET seen_at = excluded.seen_at
+RETURNING t.hook, t.token_id, t.generation";
+
+pub(super) const FIND_KEPT: &str = "
+SELECT e.id, k.place
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) WITH ORDINALITY AS k (hook, reason, token_id, digest, place)
+JOIN entry e ON e.hook = k.hook AND e.reason = k.reason AND coalesce(e.token_id, '') = k.token_id AND e.digest = k.digest
+WHERE e.lane = 'quarantine'";
+
+pub(super) const COUNT_KEPT: &str = "
+SELECT count(*), k.place
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, bound, place)
+JOIN entry e ON e.hook = k.hook AND e.token_id = k.token_id AND e.lane = 'quarantine'
+WHERE e.generation IS NULL OR k.bound IS NULL OR e.generation <> k.bound
+GROUP BY k.place";
+
+pub(super) const INSERT: &str = "
+INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route, supersedes,
+    seen, received_at, seen_at, due_at)
+SELECT k.*, now.at, now.at, now.at
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+    $10::boolean[], $11::bytea[], $12::bigint[], $13::text[], $14::text[], $15::bigint[]) AS k,
+    (SELECT inbox_now() AS at) AS now";
+
+pub(super) const INSERT_PAYLOAD: &str = "
+INSERT INTO payload (entry_id, path, headers, body) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[])";
+
+pub(super) const REPEAT: &str = "
+UPDATE entry e SET seen = e.seen + k.count, seen_at = inbox_now()
+FROM unnest($1::bigint[], $2::bigint[]) AS k (id, count) WHERE e.id = k.id";
+
+pub(super) const RETIRE: &str = "
+UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state END,
+    ended_at = CASE state WHEN 'waiting' THEN inbox_now() ELSE ended_at END, retired = true
+WHERE id = ANY($1) AND state IN ('waiting', 'in_flight')";
+
+pub(super) const SAVE_GENERATIONS: &str = "
+UPDATE generation g SET token_id = k.token_id, completed_id = k.completed_id, completed_fact = k.completed_fact,
+    completed_proven = k.completed_proven, failure_id = k.failure_id, failure_fact = k.failure_fact,
+    failure_proven = k.failure_proven
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::boolean[], $7::bigint[], $8::text[],
+    $9::boolean[])
+    AS k (hook, generation, token_id, completed_id, completed_fact, completed_proven, failure_id, failure_fact, failure_proven)
+WHERE g.hook = k.hook AND g.generation = k.generation";
+
+pub(super) const SAVE_TOKENS: &str = "
+UPDATE token t SET generation = k.generation
+FROM unnest($1::text[], $2::text[], $3::text[]) AS k (hook, token_id, generation)
+WHERE t.hook = k.hook AND t.token_id = k.token_id";
+
+/// Of one generation one entry at most is in flight: its row is locked, and read again where another held it.
+pub(super) const CLAIM: &str = "
+WITH free AS MATERIALIZED (
+    SELECT e.id, g.hook, g.generation
+    FROM entry e JOIN generation g ON g.hook = e.hook AND g.generation = e.generation
+    WHERE e.state = 'waiting' AND e.route = $1 AND e.due_at <= inbox_now() AND g.busy IS NULL
+    ORDER BY e.behind, e.due_at, e.id LIMIT $2
+    FOR UPDATE OF e, g SKIP LOCKED
+), held AS (
+    UPDATE generation g SET busy = free.id FROM free WHERE g.hook = free.hook AND g.generation = free.generation
+    RETURNING g.busy AS id
+)
+UPDATE entry e SET state = 'in_flight', attempts = e.attempts + 1, lease = e.lease + 1, lease_until = inbox_now() + $3
+FROM held WHERE e.id = held.id RETURNING e.id";
+
+pub(super) const CLAIM_OBSERVED: &str = "
+WITH free AS MATERIALIZED (
+    SELECT e.id FROM entry e WHERE e.state = 'waiting' AND e.route = $1 AND e.due_at <= inbox_now()
+    ORDER BY e.behind, e.due_at, e.id LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE entry e SET state = 'in_flight', attempts = e.attempts + 1, lease = e.lease + 1, lease_until = inbox_now() + $3
+FROM free WHERE e.id = free.id RETURNING e.id";
+
+pub(super) const READ_CLAIMED: &str = "
+SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease, p.path, p.headers, p.body
+FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = ANY($1) ORDER BY e.behind, e.due_at, e.id";
+
+pub(super) const RENEW: &str = "
+UPDATE entry e SET lease_until = inbox_now() + $3
+FROM unnest($1::bigint[], $2::bigint[]) AS k (id, lease)
+WHERE e.id = k.id AND e.lease = k.lease AND e.state = 'in_flight' AND e.lease_until > inbox_now() RETURNING e.id";
+
+pub(super) const LOCK_GENERATIONS_OF: &str = "
+SELECT 1 FROM generation g JOIN entry e ON g.hook = e.hook AND g.generation = e.generation WHERE e.id = ANY($1)
+ORDER BY g.hook, g.generation FOR UPDATE OF g";
+
+/// The service said 2xx: that ends the event, whoever holds it by now.
+pub(super) const FINISH_DONE: &str = "
+UPDATE entry e SET state = 'delivered', ended_at = inbox_now(), status = k.status, answer = k.answer, lease_until = NULL
+FROM json_to_recordset($1::json) AS k (id bigint, done boolean, status bigint, answer text)
+WHERE e.id = k.id AND k.done AND e.state IN ('waiting', 'in_flight', 'dead', 'superseded')";
+
+/// Anything else counts only of who holds it. Returns what is given up.
+pub(super) const FINISH_FAILED: &str = "
+WITH failed AS (
+    UPDATE entry e SET
+        state = CASE WHEN e.retired THEN 'superseded'
+            WHEN e.attempts >= $3 AND e.tried + k.tried >= $2 THEN 'dead' ELSE 'waiting' END,
+        ended_at = CASE WHEN e.retired OR (e.attempts >= $3 AND e.tried + k.tried >= $2) THEN inbox_now() END,
+        tried = e.tried + k.tried, due_at = inbox_now() + k.delay, status = k.status, answer = k.answer, lease_until = NULL
+    FROM json_to_recordset($1::json)
+        AS k (id bigint, lease bigint, done boolean, status bigint, answer text, delay bigint, tried bigint)
+    WHERE e.id = k.id AND NOT k.done AND e.state = 'in_flight' AND e.lease = k.lease
+    RETURNING e.id, e.state
+)
+SELECT id FROM failed WHERE state = 'dead'";
+
+pub(super) const LET_GO: &str = "
+UPDATE generation g SET busy = NULL FROM entry e
+WHERE e.id = ANY($1) AND g.hook = e.hook AND g.generation = e.generation AND g.busy = e.id AND e.state <> 'in_flight'";
+
+pub(super) const EXPIRED: &str =
+    "SELECT id FROM entry WHERE state = 'in_flight' AND lease_until < inbox_now() ORDER BY id LIMIT 1000";
+
+pub(super) const RELEASE_EXPIRED: &str = "
+UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END,
+    ended_at = CASE WHEN retired THEN inbox_now() END, due_at = inbox_now(), lease_until = NULL
+WHERE id = ANY($1) AND state = 'in_flight' AND lease_until < inbox_now()";
+
+/// A step through the index for each route, however much waits.
+pub(super) const WAITING: &str = "
+WITH RECURSIVE routes (route) AS (
+    SELECT min(route) FROM entry WHERE state = 'waiting'
+    UNION ALL
+    SELECT (SELECT min(e.route) FROM entry e WHERE e.state = 'waiting' AND e.route > routes.route)
+    FROM routes WHERE routes.route IS NOT NULL
+)
+SELECT route, least(
+    (SELECT due_at FROM entry e WHERE e.state = 'waiting' AND e.route = routes.route AND NOT behind ORDER BY due_at LIMIT 1),
+    (SELECT due_at FROM entry e WHERE e.state = 'waiting' AND e.route = routes.route AND behind ORDER BY due_at LIMIT 1)
+) - inbox_now()
+FROM routes WHERE route IS NOT NULL";
+
+pub(super) const OLDEST_WAITING: &str = "
+SELECT coalesce((inbox_now() - min(received_at)) / 1000000, 0)::bigint FROM entry WHERE state = 'waiting'";
+
+pub(super) const PURGE_BODIES: &str = "
+WITH old AS (
+    SELECT id, size FROM entry
+    WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped') AND ended_at <= inbox_now() - $1
+    ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), emptied AS (
+    UPDATE entry e SET size = 0, answer = NULL FROM old WHERE e.id = old.id
+), gone AS (
+    DELETE FROM payload p USING old WHERE p.entry_id = old.id
+)
+SELECT count(*), coalesce(sum(size), 0)::bigint FROM old";
+
+/// With the generation and the token, unless they came again since.
+pub(super) const PURGE_TOMBSTONES: &str = "
+WITH old AS (
+    SELECT id, hook, generation, token_id FROM entry WHERE size = 0 AND ended_at <= inbox_now() - $1
+    ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), generations AS (
+    DELETE FROM generation g USING old
+    WHERE g.hook = old.hook AND g.generation = old.generation AND g.seen_at <= inbox_now() - $1
+), tokens AS (
+    DELETE FROM token t USING old
+    WHERE t.hook = old.hook AND t.token_id = old.token_id AND t.seen_at <= inbox_now() - $1
+)
+DELETE FROM entry e USING old WHERE e.id = old.id";
+
+pub(super) const HEARTBEAT: &str = "INSERT INTO heartbeat (one, at) VALUES (1, inbox_now()) ON CONFLICT (one) DO UPDATE SET at = excluded.at";

@@ -1,0 +1,470 @@
+//! SQLite: one file, of which one `serve` has the use. Every write goes through one connection, one transaction after the
+//! other; the group commit makes up for that.
+
+mod clock;
+mod sql;
+
+use super::batch::{self, Deciding, KeptKey, NewEntry, Outcome};
+use super::{CannotOpen, Claimed, Error, Finished};
+use crate::arrival::Arrival;
+use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
+use crate::failpoint::{broken_by, die_at};
+use clock::Clock;
+use serde::Serialize;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, QueryBuilder, query, query_as, query_scalar};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// 128 MiB of cache, in KiB as SQLite counts them: with its own 2 MiB a million rows are slower by a third.
+const CACHE: &str = "-131072";
+/// 40 MB of log between checkpoints; after SQLite's own 4 MB it would checkpoint several times a second under load.
+const CHECKPOINT_PAGES: &str = "10000";
+/// A command of another process may write in between.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// A file.
+#[derive(Debug)]
+pub struct Sqlite {
+    /// The only one that writes. `None` after a failure, until the next transaction opens another.
+    writer: Mutex<Option<SqliteConnection>>,
+    options: SqliteConnectOptions,
+    /// For reading only.
+    pub(crate) reads: SqlitePool,
+    path: PathBuf,
+    next_id: AtomicI64,
+    clock: Clock,
+    /// Held while this lives.
+    _lock: File,
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    let synchronous =
+        if broken_by!("break-synchronous-off") { SqliteSynchronous::Off } else { SqliteSynchronous::Full };
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .pragma("cache_size", CACHE)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .busy_timeout(BUSY)
+        .disable_statement_logging()
+}
+
+pub(super) async fn migrate(path: &Path) -> Result<(), CannotOpen> {
+    // Prompts, and links to results: for its owner. The log beside it gets the same mode.
+    private(path)?;
+    let mut connection = options(path).connect().await?;
+    MIGRATOR.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+fn private(path: &Path) -> Result<(), CannotOpen> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    made.map(|_| ()).map_err(|error| CannotOpen::File(path.display().to_string(), error))
+}
+
+impl Sqlite {
+    pub(super) async fn open(path: &Path) -> Result<Self, CannotOpen> {
+        let lock = lock(path)?;
+        let options = options(path);
+        let mut writer = options
+            .connect()
+            .await
+            .map_err(|error| if path.exists() { CannotOpen::Store(error) } else { no_file(path) })?;
+        let tables: i64 = query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
+            .fetch_one(&mut writer)
+            .await?;
+        let applied = match tables {
+            0 => None,
+            _ => {
+                query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+                    .fetch_one(&mut writer)
+                    .await?
+            }
+        };
+        super::check_version(&MIGRATOR, applied)?;
+        check_settings(&mut writer).await?;
+        let last: Option<i64> = query_scalar("SELECT max(id) FROM entry").fetch_one(&mut writer).await?;
+        let clock = Clock::start();
+        // Whoever had them is gone: there is one process at a time.
+        query(sql::VOID_LEASES).bind(clock.now()).execute(&mut writer).await?;
+        query(sql::VOID_HOLDS).execute(&mut writer).await?;
+        // The clock may have been stepped back meanwhile.
+        query(sql::DUE_IN_TIME)
+            .bind(clock.now())
+            .bind(clock.now().saturating_add(crate::deliver::LONGEST_DELAY))
+            .execute(&mut writer)
+            .await?;
+        let reads =
+            SqlitePoolOptions::new().max_connections(2).connect_lazy_with(options.clone().read_only(true));
+        Ok(Self {
+            writer: Mutex::new(Some(writer)),
+            options,
+            reads,
+            path: path.to_owned(),
+            next_id: AtomicI64::new(last.unwrap_or_default().saturating_add(1)),
+            clock,
+            _lock: lock,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn lock(path: &Path) -> Result<File, CannotOpen> {
+    let name = path.display().to_string();
+    if !path.exists() {
+        return Err(no_file(path));
+    }
+    // Beside the file and not on it: closing any descriptor of the file itself would drop SQLite's own locks.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let opened = OpenOptions::new().create(true).append(true).open(Path::new(&beside));
+    let file = opened.map_err(|error| CannotOpen::File(name.clone(), error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(CannotOpen::Taken(name)),
+        Err(TryLockError::Error(error)) => Err(CannotOpen::File(name, error)),
+    }
+}
+
+fn no_file(path: &Path) -> CannotOpen {
+    CannotOpen::Version(format!("there is no store {} yet: run `blobgate inbox migrate`", path.display()))
+}
+
+async fn check_settings(connection: &mut SqliteConnection) -> Result<(), CannotOpen> {
+    let mode: String = query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await?;
+    let synchronous: i64 = query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await?;
+    const FULL: i64 = 2;
+    if mode != "wal" || (synchronous != FULL && !broken_by!("break-synchronous-off")) {
+        let sentence = format!(
+            "the file takes neither WAL nor synchronous=FULL (journal_mode {mode}, synchronous {synchronous}): put it on a local disk"
+        );
+        return Err(CannotOpen::Settings(sentence));
+    }
+    Ok(())
+}
+
+/// Runs a transaction on the one connection that writes; one that has failed is closed.
+macro_rules! transaction {
+    ($sqlite:expr, |$connection:ident| $body:expr) => {{
+        let mut writer = $sqlite.writer.lock().await;
+        let mut owned = match writer.take() {
+            Some(connection) => connection,
+            None => $sqlite.options.connect().await?,
+        };
+        let run = async {
+            let $connection = &mut owned;
+            query("BEGIN IMMEDIATE").execute(&mut *$connection).await?;
+            let result = $body;
+            die_at!("before-commit");
+            query("COMMIT").execute(&mut *$connection).await?;
+            Ok::<_, Error>(result)
+        };
+        let result = run.await;
+        if result.is_ok() {
+            *writer = Some(owned);
+        } else {
+            let _closed = owned.close_hard().await;
+        }
+        result
+    }};
+}
+
+impl Sqlite {
+    pub(super) async fn store(&self, arrivals: &[&Arrival], room: bool) -> Result<Vec<Outcome>, Error> {
+        transaction!(self, |connection| batch::decide(&mut Tx { connection, sqlite: self }, arrivals, room)
+            .await?)
+    }
+
+    pub(super) async fn claim(&self, route: &str, limit: i64) -> Result<Vec<Claimed>, Error> {
+        let now = self.clock.now();
+        transaction!(self, |connection| {
+            let due: Vec<i64> =
+                query_scalar(sql::DUE).bind(route).bind(limit).bind(now).fetch_all(&mut *connection).await?;
+            if due.is_empty() {
+                Vec::new()
+            } else {
+                let due = json(&due)?;
+                query(sql::HOLD).bind(&due).execute(&mut *connection).await?;
+                query(sql::CLAIM)
+                    .bind(&due)
+                    .bind(now.saturating_add(super::LEASE))
+                    .execute(&mut *connection)
+                    .await?;
+                query_as::<_, Claimed>(sql::READ_CLAIMED).bind(&due).fetch_all(&mut *connection).await?
+            }
+        })
+    }
+
+    pub(super) async fn renew(&self, leases: &[(i64, i64)]) -> Result<Vec<i64>, Error> {
+        // Nobody else can take them: what is renewed is only shown.
+        let until = self.clock.now().saturating_add(super::LEASE);
+        transaction!(self, |connection| {
+            query_scalar(sql::RENEW).bind(json(leases)?).bind(until).fetch_all(&mut *connection).await?
+        })
+    }
+
+    pub(super) async fn finish(&self, finished: &[Finished]) -> Result<Vec<i64>, Error> {
+        let (now, json) = (self.clock.now(), json(finished)?);
+        transaction!(self, |connection| {
+            query(sql::FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
+            let failed: Vec<(i64, String)> = query_as(sql::FINISH_FAILED)
+                .bind(&json)
+                .bind(now)
+                .bind(super::GIVEN_UP)
+                .bind(super::LEAST_ATTEMPTS)
+                .fetch_all(&mut *connection)
+                .await?;
+            query(sql::LET_GO).bind(&json).execute(&mut *connection).await?;
+            failed.into_iter().filter(|(_, state)| state == "dead").map(|(id, _)| id).collect()
+        })
+    }
+
+    pub(super) async fn heartbeat(&self) -> Result<(), Error> {
+        let now = self.clock.now();
+        transaction!(self, |connection| query(sql::HEARTBEAT)
+            .bind(now)
+            .execute(&mut *connection)
+            .await
+            .map(|_| ())?)
+    }
+
+    pub(super) async fn oldest_waiting(&self) -> Result<i64, Error> {
+        query_scalar(sql::OLDEST_WAITING).bind(self.clock.now()).fetch_one(&self.reads).await
+    }
+
+    pub(super) async fn purge_bodies(&self, age: i64, limit: i64) -> Result<(i64, i64), Error> {
+        let before = self.clock.now().saturating_sub(age);
+        transaction!(self, |connection| {
+            let old: Vec<(i64, i64)> =
+                query_as(sql::OLD_BODIES).bind(before).bind(limit).fetch_all(&mut *connection).await?;
+            let (ids, sizes): (Vec<i64>, Vec<i64>) = old.into_iter().unzip();
+            let json = json(&ids)?;
+            query(sql::EMPTY).bind(&json).execute(&mut *connection).await?;
+            query(sql::DELETE_PAYLOADS).bind(&json).execute(&mut *connection).await?;
+            (i64::try_from(ids.len()).unwrap_or(i64::MAX), sizes.into_iter().fold(0, i64::saturating_add))
+        })
+    }
+
+    pub(super) async fn purge_tombstones(&self, age: i64, limit: i64) -> Result<u64, Error> {
+        let before = self.clock.now().saturating_sub(age);
+        transaction!(self, |connection| {
+            let old: Vec<(i64, String, Option<String>, Option<String>)> =
+                query_as(sql::OLD_TOMBSTONES).bind(before).bind(limit).fetch_all(&mut *connection).await?;
+            let json = json(&old)?;
+            for statement in sql::PURGE_TOMBSTONES {
+                query(statement).bind(&json).bind(before).execute(&mut *connection).await?;
+            }
+            u64::try_from(old.len()).unwrap_or_default()
+        })
+    }
+
+    pub(super) async fn waiting(&self) -> Result<Vec<(String, i64)>, Error> {
+        query_as(sql::WAITING).bind(self.clock.now()).fetch_all(&self.reads).await
+    }
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Encode(error.into()))
+}
+
+struct Tx<'a> {
+    connection: &'a mut SqliteConnection,
+    sqlite: &'a Sqlite,
+}
+
+type GenerationRow = (
+    String,
+    String,
+    Option<String>,
+    Option<i64>,
+    Option<String>,
+    Option<bool>,
+    Option<i64>,
+    Option<String>,
+    Option<bool>,
+);
+
+impl Deciding for Tx<'_> {
+    async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
+        let count = i64::try_from(count).unwrap_or_default();
+        let first = self.sqlite.next_id.fetch_add(count, Ordering::Relaxed);
+        Ok((first..first.saturating_add(count)).collect())
+    }
+
+    async fn lock(
+        &mut self,
+        generations: &BTreeSet<GenerationKey>,
+        tokens: &BTreeSet<TokenKey>,
+    ) -> Result<Known, Error> {
+        let (now, mut known) = (self.sqlite.clock.now(), Known::default());
+        if !generations.is_empty() {
+            let keys: Vec<_> = generations.iter().map(|key| (&key.hook, &key.generation)).collect();
+            let rows: Vec<GenerationRow> = query_as(sql::LOCK_GENERATIONS)
+                .bind(json(&keys)?)
+                .bind(now)
+                .fetch_all(&mut *self.connection)
+                .await?;
+            known.generations = rows.into_iter().map(read_generation).collect();
+        }
+        if !tokens.is_empty() {
+            let keys: Vec<_> = tokens.iter().map(|key| (&key.hook, &key.token_id)).collect();
+            let rows: Vec<(String, String, Option<String>)> = query_as(sql::LOCK_TOKENS)
+                .bind(json(&keys)?)
+                .bind(now)
+                .fetch_all(&mut *self.connection)
+                .await?;
+            known.tokens = rows
+                .into_iter()
+                .map(|(hook, token_id, generation)| {
+                    (TokenKey { hook, token_id }, Token { generation, changed: false })
+                })
+                .collect();
+        }
+        Ok(known)
+    }
+
+    async fn find_kept(&mut self, keys: &[KeptKey]) -> Result<BTreeMap<KeptKey, i64>, Error> {
+        let mut kept = BTreeMap::new();
+        for key in keys {
+            let id: Option<i64> = query_scalar(sql::FIND_KEPT)
+                .bind(&key.hook)
+                .bind(&key.reason)
+                .bind(&key.token_id)
+                .bind(key.digest.as_slice())
+                .fetch_optional(&mut *self.connection)
+                .await?;
+            kept.extend(id.map(|id| (key.clone(), id)));
+        }
+        Ok(kept)
+    }
+
+    async fn count_kept(
+        &mut self,
+        tokens: &[(TokenKey, Option<String>)],
+    ) -> Result<BTreeMap<TokenKey, i64>, Error> {
+        let mut counts = BTreeMap::new();
+        for (key, bound) in tokens {
+            let count: i64 = query_scalar(sql::COUNT_KEPT)
+                .bind(&key.hook)
+                .bind(&key.token_id)
+                .bind(bound)
+                .fetch_one(&mut *self.connection)
+                .await?;
+            counts.insert(key.clone(), count);
+        }
+        Ok(counts)
+    }
+
+    async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
+        let now = self.sqlite.clock.now();
+        let mut insert = QueryBuilder::new(sql::INSERT);
+        insert.push_values(entries, |mut row, entry| {
+            let arrival = entry.arrival;
+            row.push_bind(entry.id)
+                .push_bind(entry.lane)
+                .push_bind(entry.state)
+                .push_bind(&arrival.hook)
+                .push_bind(&arrival.generation)
+                .push_bind(arrival.event.map(|event| event.name()))
+                .push_bind(&entry.reason)
+                .push_bind(arrival.token.as_ref().map(|token| &token.id))
+                .push_bind(&arrival.job)
+                .push_bind(arrival.proven)
+                .push_bind(arrival.digest.as_slice())
+                .push_bind(arrival.size())
+                .push_bind(&entry.route)
+                .push_bind(entry.supersedes)
+                .push_bind(entry.seen)
+                .push_bind(now)
+                .push_bind(now)
+                .push_bind(now);
+        });
+        insert.build().persistent(false).execute(&mut *self.connection).await?;
+        let mut insert = QueryBuilder::new(sql::INSERT_PAYLOAD);
+        insert.push_values(entries, |mut row, entry| {
+            row.push_bind(entry.id)
+                .push_bind(entry.arrival.path.as_bytes())
+                .push_bind(&entry.arrival.headers)
+                .push_bind(entry.arrival.body.as_ref());
+        });
+        insert.build().persistent(false).execute(&mut *self.connection).await?;
+        Ok(())
+    }
+
+    async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {
+        let repeats: Vec<_> = repeats.iter().collect();
+        let now = self.sqlite.clock.now();
+        query(sql::REPEAT).bind(json(&repeats)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
+    }
+
+    async fn retire(&mut self, ids: &[i64]) -> Result<(), Error> {
+        let now = self.sqlite.clock.now();
+        query(sql::RETIRE).bind(json(ids)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
+    }
+
+    async fn save(&mut self, known: &Known) -> Result<(), Error> {
+        let end = |end: &Option<Final>| end.as_ref().map(|end| (end.id, end.fact.clone(), end.proven));
+        let changed: Vec<_> = known
+            .generations
+            .iter()
+            .filter(|(_, row)| row.changed)
+            .map(|(key, row)| {
+                (&key.hook, &key.generation, &row.token_id, end(&row.completed), end(&row.failure))
+            })
+            .collect();
+        if !changed.is_empty() {
+            query(sql::SAVE_GENERATIONS).bind(json(&changed)?).execute(&mut *self.connection).await?;
+        }
+        let changed: Vec<_> = known
+            .tokens
+            .iter()
+            .filter(|(_, row)| row.changed)
+            .map(|(key, row)| (&key.hook, &key.token_id, &row.generation))
+            .collect();
+        if !changed.is_empty() {
+            query(sql::SAVE_TOKENS).bind(json(&changed)?).execute(&mut *self.connection).await?;
+        }
+        Ok(())
+    }
+}
+
+fn read_generation(row: GenerationRow) -> (GenerationKey, Generation) {
+    let (
+        hook,
+        generation,
+        token_id,
+        completed_id,
+        completed,
+        completed_proven,
+        failure_id,
+        failure,
+        failure_proven,
+    ) = row;
+    let end = |id: Option<i64>, fact: Option<String>, proven: Option<bool>| {
+        id.map(|id| Final { id, fact: fact.unwrap_or_default(), proven: proven.unwrap_or_default() })
+    };
+    let row = Generation {
+        token_id,
+        completed: end(completed_id, completed, completed_proven),
+        failure: end(failure_id, failure, failure_proven),
+        changed: false,
+    };
+    (GenerationKey { hook, generation }, row)
+}

@@ -1,0 +1,148 @@
+//! Every statement of SQLite's. Lists come as JSON; what is long or bytes is bound as it is.
+
+pub(super) const LOCK_GENERATIONS: &str = "
+INSERT INTO generation AS g (hook, generation, seen_at)
+SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1) WHERE true
+ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
+RETURNING hook, generation, token_id, completed_id, completed_fact, completed_proven, failure_id, failure_fact, failure_proven";
+
+pub(super) const LOCK_TOKENS: &str = "
+INSERT INTO token AS t (hook, token_id, seen_at)
+SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1) WHERE true
+ON CONFLICT (hook, token_id) DO UPDATE SET seen_at = excluded.seen_at
+RETURNING hook, token_id, generation";
+
+pub(super) const FIND_KEPT: &str = "
+SELECT id FROM entry
+WHERE lane = 'quarantine' AND hook = ?1 AND reason = ?2 AND coalesce(token_id, '') = ?3 AND digest = ?4";
+
+pub(super) const COUNT_KEPT: &str = "
+SELECT count(*) FROM entry
+WHERE lane = 'quarantine' AND hook = ?1 AND token_id = ?2 AND (generation IS NULL OR ?3 IS NULL OR generation <> ?3)";
+
+pub(super) const INSERT: &str = "
+INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route, supersedes,
+    seen, received_at, seen_at, due_at) ";
+
+pub(super) const INSERT_PAYLOAD: &str = "INSERT INTO payload (entry_id, path, headers, body) ";
+
+pub(super) const REPEAT: &str = "
+UPDATE entry SET seen = seen + k.count, seen_at = ?2
+FROM (SELECT value ->> 0 AS id, value ->> 1 AS count FROM json_each(?1)) AS k WHERE entry.id = k.id";
+
+pub(super) const RETIRE: &str = "
+UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state END,
+    ended_at = CASE state WHEN 'waiting' THEN ?2 ELSE ended_at END, retired = true
+WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('waiting', 'in_flight')";
+
+pub(super) const SAVE_GENERATIONS: &str = "
+UPDATE generation SET token_id = k.v ->> 2, completed_id = k.v ->> '$[3][0]', completed_fact = k.v ->> '$[3][1]',
+    completed_proven = k.v ->> '$[3][2]', failure_id = k.v ->> '$[4][0]', failure_fact = k.v ->> '$[4][1]',
+    failure_proven = k.v ->> '$[4][2]'
+FROM (SELECT value AS v FROM json_each(?1)) AS k
+WHERE generation.hook = k.v ->> 0 AND generation.generation = k.v ->> 1";
+
+pub(super) const SAVE_TOKENS: &str = "
+UPDATE token SET generation = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k
+WHERE token.hook = k.v ->> 0 AND token.token_id = k.v ->> 1";
+
+/// Of one generation one entry at most is in flight; what was only observed is of none.
+pub(super) const DUE: &str = "
+SELECT id FROM entry e
+WHERE state = 'waiting' AND route = ?1 AND due_at <= ?3
+    AND (lane = 'observed' OR NOT EXISTS (
+        SELECT 1 FROM generation g WHERE g.hook = e.hook AND g.generation = e.generation AND g.busy IS NOT NULL))
+ORDER BY behind, due_at, id LIMIT ?2";
+
+pub(super) const HOLD: &str = "
+UPDATE generation SET busy = e.id FROM entry e
+WHERE e.id IN (SELECT value FROM json_each(?1)) AND e.lane <> 'observed'
+    AND generation.hook = e.hook AND generation.generation = e.generation";
+
+/// Of two of one generation in one claim, the one that holds it.
+pub(super) const CLAIM: &str = "
+UPDATE entry SET state = 'in_flight', attempts = attempts + 1, lease = lease + 1, lease_until = ?2
+WHERE id IN (SELECT value FROM json_each(?1)) AND (lane = 'observed' OR EXISTS (
+    SELECT 1 FROM generation g WHERE g.hook = entry.hook AND g.generation = entry.generation AND g.busy = entry.id))";
+
+pub(super) const READ_CLAIMED: &str = "
+SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease, p.path, p.headers, p.body
+FROM entry e JOIN payload p ON p.entry_id = e.id
+WHERE e.id IN (SELECT value FROM json_each(?1)) AND e.state = 'in_flight' ORDER BY e.behind, e.due_at, e.id";
+
+pub(super) const RENEW: &str = "
+UPDATE entry SET lease_until = ?2 FROM (SELECT value ->> 0 AS id, value ->> 1 AS lease FROM json_each(?1)) AS k
+WHERE entry.id = k.id AND entry.lease = k.lease AND state = 'in_flight' RETURNING entry.id";
+
+/// The service said 2xx: that ends the event.
+pub(super) const FINISH_DONE: &str = "
+UPDATE entry SET state = 'delivered', ended_at = ?2, status = k.v ->> 'status', answer = k.v ->> 'answer', lease_until = NULL
+FROM (SELECT value AS v FROM json_each(?1)) AS k
+WHERE entry.id = k.v ->> 'id' AND k.v ->> 'done' AND state IN ('waiting', 'in_flight', 'dead', 'superseded')";
+
+pub(super) const FINISH_FAILED: &str = "
+UPDATE entry SET
+    state = CASE WHEN retired THEN 'superseded'
+        WHEN attempts >= ?4 AND tried + (k.v ->> 'tried') >= ?3 THEN 'dead' ELSE 'waiting' END,
+    ended_at = CASE WHEN retired OR (attempts >= ?4 AND tried + (k.v ->> 'tried') >= ?3) THEN ?2 END,
+    tried = tried + (k.v ->> 'tried'), due_at = ?2 + (k.v ->> 'delay'), status = k.v ->> 'status',
+    answer = k.v ->> 'answer', lease_until = NULL
+FROM (SELECT value AS v FROM json_each(?1)) AS k
+WHERE entry.id = k.v ->> 'id' AND NOT (k.v ->> 'done') AND state = 'in_flight' AND lease = k.v ->> 'lease'
+RETURNING entry.id, entry.state";
+
+pub(super) const LET_GO: &str = "
+UPDATE generation SET busy = NULL FROM entry e
+WHERE e.id IN (SELECT value ->> 'id' FROM json_each(?1)) AND generation.hook = e.hook
+    AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
+
+/// A step through the index for each route, however much waits.
+pub(super) const WAITING: &str = "
+WITH RECURSIVE routes (route) AS (
+    SELECT min(route) FROM entry WHERE state = 'waiting'
+    UNION ALL
+    SELECT (SELECT min(e.route) FROM entry e WHERE e.state = 'waiting' AND e.route > routes.route)
+    FROM routes WHERE routes.route IS NOT NULL
+)
+SELECT route, min(
+    coalesce((SELECT min(due_at) FROM entry e WHERE e.state = 'waiting' AND e.route = routes.route AND behind = 0), 1 << 62),
+    coalesce((SELECT min(due_at) FROM entry e WHERE e.state = 'waiting' AND e.route = routes.route AND behind = 1), 1 << 62)
+) - ?1
+FROM routes WHERE route IS NOT NULL";
+
+pub(super) const OLDEST_WAITING: &str =
+    "SELECT coalesce((?1 - min(received_at)) / 1000000, 0) FROM entry WHERE state = 'waiting'";
+
+pub(super) const OLD_BODIES: &str = "
+SELECT id, size FROM entry
+WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped') AND ended_at <= ?1 ORDER BY ended_at LIMIT ?2";
+
+pub(super) const EMPTY: &str =
+    "UPDATE entry SET size = 0, answer = NULL WHERE id IN (SELECT value FROM json_each(?1))";
+
+pub(super) const DELETE_PAYLOADS: &str =
+    "DELETE FROM payload WHERE entry_id IN (SELECT value FROM json_each(?1))";
+
+pub(super) const OLD_TOMBSTONES: &str = "
+SELECT id, hook, generation, token_id FROM entry WHERE size = 0 AND ended_at <= ?1 ORDER BY ended_at LIMIT ?2";
+
+/// Entries, and with them the generation and the token, unless they came again since.
+pub(super) const PURGE_TOMBSTONES: [&str; 3] = [
+    "DELETE FROM generation WHERE seen_at <= ?2 AND (hook, generation) IN (
+        SELECT value ->> 1, value ->> 2 FROM json_each(?1))",
+    "DELETE FROM token WHERE seen_at <= ?2 AND (hook, token_id) IN (
+        SELECT value ->> 1, value ->> 3 FROM json_each(?1))",
+    "DELETE FROM entry WHERE id IN (SELECT value ->> 0 FROM json_each(?1)) AND ended_at <= ?2",
+];
+
+pub(super) const VOID_LEASES: &str = "
+UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END, lease_until = NULL,
+    ended_at = CASE WHEN retired THEN ?1 END
+WHERE state = 'in_flight'";
+
+pub(super) const VOID_HOLDS: &str = "UPDATE generation SET busy = NULL WHERE busy IS NOT NULL";
+
+pub(super) const DUE_IN_TIME: &str = "UPDATE entry SET due_at = ?1 WHERE state = 'waiting' AND due_at > ?2";
+
+pub(super) const HEARTBEAT: &str =
+    "INSERT INTO heartbeat (one, at) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
