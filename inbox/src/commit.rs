@@ -237,7 +237,10 @@ impl Working {
         let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (count, average) = *now;
         let average = average + WEIGHT * (took.as_secs_f64() - average);
-        let wanted = Duration::from_secs_f64(average).as_micros() / PER_COMMITTER.as_micros().max(1);
+        let wanted = Duration::from_secs_f64(average)
+            .as_micros()
+            .checked_div(PER_COMMITTER.as_micros())
+            .unwrap_or_default();
         let wanted = u32::try_from(wanted).unwrap_or(self.most).saturating_add(FEWEST).min(self.most);
         let count = match wanted.cmp(&count) {
             std::cmp::Ordering::Greater => {

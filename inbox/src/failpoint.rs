@@ -12,12 +12,13 @@ macro_rules! die_at {
 
 /// Whether a test has asked for this wrong behaviour.
 macro_rules! broken_by {
-    ($name:literal) => {
-        (|| {
+    ($name:literal) => {{
+        fn asked() -> bool {
             fail::fail_point!($name, |_| true);
             false
-        })()
-    };
+        }
+        asked()
+    }};
 }
 
 pub(crate) use {broken_by, die_at};

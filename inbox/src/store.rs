@@ -174,7 +174,7 @@ const USAGE: &str = "SELECT lane, state, count(*), CAST(sum(size) AS bigint) FRO
 #[derive(Debug)]
 pub(crate) enum Session {
     Sqlite(Arc<Sqlite>),
-    Postgres(postgres::Session),
+    Postgres(Box<postgres::Session>),
 }
 
 /// A lease is this long. The holder renews it well before, or lets go of the delivery.
@@ -188,7 +188,7 @@ impl Store {
     pub(crate) fn session(&self) -> Session {
         match self {
             Store::Sqlite(sqlite) => Session::Sqlite(Arc::clone(sqlite)),
-            Store::Postgres(postgres) => Session::Postgres(postgres.session()),
+            Store::Postgres(postgres) => Session::Postgres(Box::new(postgres.session())),
         }
     }
 }

@@ -11,7 +11,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -144,9 +145,12 @@ impl Sender {
                 Outcome::Answered(status, start.escape_ascii().to_string())
             }
             Ok(Err(error)) => {
-                let cause =
-                    std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-                Outcome::Unanswered(cause.last().map(ToString::to_string).unwrap_or_default())
+                // The first ones only say that it failed.
+                let mut cause: &dyn std::error::Error = &error;
+                while let Some(deeper) = cause.source() {
+                    cause = deeper;
+                }
+                Outcome::Unanswered(cause.to_string())
             }
             Err(_) => Outcome::Unanswered(format!("no answer within {} s", self.target.timeout.as_secs())),
         }
@@ -199,8 +203,7 @@ impl Sender {
         else {
             return;
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let now = OffsetDateTime::now_utc().unix_timestamp();
         let Some(signature) = keys.sign(id, now, body) else { return };
         headers.insert("webhook-timestamp", HeaderValue::from(now));
         if let Ok(signature) = HeaderValue::try_from(signature) {

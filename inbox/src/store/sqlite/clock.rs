@@ -1,6 +1,7 @@
 //! A clock that starts at the machine's time and does not follow its steps: what is due in a second is due in a second.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
+use time::OffsetDateTime;
 
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -11,8 +12,8 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn start() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), at: i64::try_from(since.as_micros()).unwrap_or_default() }
+        let since = OffsetDateTime::now_utc().unix_timestamp_nanos().checked_div(1_000).unwrap_or_default();
+        Self { started: Instant::now(), at: i64::try_from(since).unwrap_or_default() }
     }
 
     pub(super) fn now(&self) -> i64 {
