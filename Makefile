@@ -13,7 +13,7 @@ help: ## list the verbs
 rust:
 	@dev/need cargo cc wasm32-wasip1
 
-run: ## start the gate, three demo services, a stand-in for RunBlob and all they need; Ctrl-C ends it
+run: ## start the gate, its inbox, three demo services, a stand-in for RunBlob and all they need; Ctrl-C ends it; INBOX=0: no inbox
 	@dev/need setpriv
 	@exec setpriv --pdeathsig TERM dev/run
 
