@@ -7,14 +7,15 @@ use crate::key::Keys;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::Outcome;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota};
 use http_body_util::{BodyExt, Limited};
+use serde_json::json;
 use std::fmt::Display;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         Ok(what) => {
             die_at!("after-commit");
             receiver.metrics.received(what);
-            StatusCode::OK.into_response()
+            // As the provider's page has a receiver answer.
+            Json(json!({"status": "received"})).into_response()
         }
         Err(refused) => {
             receiver.metrics.refused(refused.code);

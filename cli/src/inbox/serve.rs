@@ -38,8 +38,8 @@ pub(crate) struct Args {
     /// The variable with the token that the admin listener wants as `Authorization: Bearer ...`
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
-    /// How long a service may take to answer
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    /// How long a delivery may take: the service routes end before that
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// So many deliveries at a time on a route: a hook and an event
     #[arg(long, value_name = "N", default_value = "64")]
