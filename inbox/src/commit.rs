@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// So many arrivals in a transaction at most. SQLite takes 32,766 values in a statement, of which each has eighteen.
-const BATCH: usize = 512;
+pub(crate) const BATCH: usize = 512;
 /// So many arrivals wait at most, and so many of their bytes; more are turned away at once.
 const WAITING: usize = 8_192;
 const WAITING_BYTES: usize = 64 << 20;
@@ -69,6 +69,7 @@ impl Committer {
         wake: Arc<Wake>,
         metrics: Arc<Metrics>,
         space: Arc<Space>,
+        batch: usize,
         tasks: &TaskTracker,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
@@ -81,7 +82,7 @@ impl Committer {
             working: Working::new(FEWEST.min(most), most),
         });
         for _ in 0..most {
-            tasks.spawn(run(store.session(), Arc::clone(&shared)));
+            tasks.spawn(run(store.session(), Arc::clone(&shared), batch.clamp(1, BATCH)));
         }
         Self { queue, bytes: Arc::new(Semaphore::new(WAITING_BYTES)) }
     }
@@ -102,11 +103,11 @@ impl Committer {
 }
 
 /// One committer: collects while others commit, then commits.
-async fn run(mut session: Session, shared: Arc<Shared>) {
+async fn run(mut session: Session, shared: Arc<Shared>, most: usize) {
     loop {
         let mut batch = Vec::new();
         let _working = shared.working.begin().await;
-        if shared.queue.lock().await.recv_many(&mut batch, BATCH).await == 0 {
+        if shared.queue.lock().await.recv_many(&mut batch, most).await == 0 {
             return;
         }
         die_at!("before-insert");

@@ -45,6 +45,8 @@ pub struct Settings {
     pub drain: NonZeroU32,
     /// So many bytes of events may be stored.
     pub limit: i64,
+    /// So many events in a transaction at most, up to 512: to measure what the group commit is worth.
+    pub batch: usize,
 }
 
 /// Why the inbox has ended by itself.
@@ -84,8 +86,14 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     // What was received is stored, and then delivered, before the deliveries end.
     let (storing, delivering) = (TaskTracker::new(), TaskTracker::new());
     let stored = CancellationToken::new();
-    let committer =
-        Committer::start(&store, Arc::clone(&wake), Arc::clone(&metrics), Arc::clone(&space), &storing);
+    let committer = Committer::start(
+        &store,
+        Arc::clone(&wake),
+        Arc::clone(&metrics),
+        Arc::clone(&space),
+        settings.batch,
+        &storing,
+    );
     let target = Target { base: settings.deliver_to, timeout: settings.timeout, keys: settings.sign };
     let pace = Pace { concurrency: settings.concurrency, drain: settings.drain };
     let deliverer = Deliverer::new(

@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// So many bytes of events may be stored; near it, the oldest delivered bodies go
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
     limit: i64,
+    /// So many events in a transaction at most: to measure what the group commit is worth
+    #[arg(long, value_name = "N", default_value = "512", hide = true)]
+    batch: usize,
 }
 
 const EXAMPLES: &str = "\
@@ -113,6 +116,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         concurrency: usize::try_from(args.concurrency.get())?,
         drain: args.drain_rate,
         limit: args.limit,
+        batch: args.batch,
     };
     let serving = blobgate_inbox::serve(settings, ending.clone());
     let asked = async {
