@@ -96,6 +96,11 @@ impl Space {
         self.total.fetch_add(size, Ordering::Relaxed);
     }
 
+    /// Counts what was purged since the last measurement.
+    pub(crate) fn freed(&self, bytes: i64) {
+        self.total.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Takes over what was measured.
     pub(crate) fn set(&self, usage: &Usage) {
         self.total.store(usage.total, Ordering::Relaxed);
