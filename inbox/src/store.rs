@@ -179,6 +179,7 @@ pub(crate) struct Usage {
     pub(crate) oldest_waiting: i64,
 }
 
+const PAUSES: &str = "SELECT hook, event FROM pause";
 const USAGE: &str = "SELECT lane, state, count(*), CAST(sum(size) AS bigint) FROM entry GROUP BY lane, state";
 
 /// A connection, and whoever owns it. A failed one is closed, and the next statement opens another.
@@ -257,10 +258,9 @@ impl Session {
 
     /// What an operator has paused.
     pub(crate) async fn pauses(&mut self) -> Result<Vec<Pause>, Error> {
-        const PAUSES: &str = "SELECT hook, event FROM pause";
         match self {
             Session::Sqlite(sqlite) => sqlx::query_as(PAUSES).fetch_all(&sqlite.reads).await,
-            Session::Postgres(session) => sqlx::query_as(PAUSES).fetch_all(&session.reads).await,
+            Session::Postgres(session) => session.pauses().await,
         }
     }
 
@@ -268,7 +268,7 @@ impl Session {
     pub(crate) async fn usage(&mut self) -> Result<Usage, Error> {
         let rows: Vec<(String, String, i64, i64)> = match self {
             Session::Sqlite(sqlite) => sqlx::query_as(USAGE).fetch_all(&sqlite.reads).await?,
-            Session::Postgres(session) => sqlx::query_as(USAGE).fetch_all(&session.reads).await?,
+            Session::Postgres(session) => session.usage().await?,
         };
         let mut usage = Usage::default();
         for (lane, state, count, bytes) in rows {

@@ -6,6 +6,7 @@ use super::batch::{self, Deciding, KeptKey, NewEntry};
 use super::{CannotOpen, Claimed, Error, Finished, Stored};
 use crate::arrival::Arrival;
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
+use crate::deliver::Pause;
 use crate::failpoint::die_at;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -46,7 +47,9 @@ pub(crate) struct Session {
 const BY_INDEX: [(&str, &str); 4] =
     [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
 
-/// What is measured over the whole store takes its time, and reads tables as they lie.
+/// The same for what is measured over the whole store.
+const WHOLE: Duration = Duration::from_secs(65);
+/// It takes its time, and reads tables as they lie.
 const WHOLE_TABLES: [(&str, &str); 4] = [
     ("statement_timeout", "60s"),
     ("enable_seqscan", "on"),
@@ -235,8 +238,19 @@ impl Session {
         transaction!(self, |connection| query(sql::HEARTBEAT).execute(&mut *connection).await.map(|_| ())?)
     }
 
+    pub(super) async fn pauses(&mut self) -> Result<Vec<Pause>, Error> {
+        transaction!(self, |connection| query_as(super::PAUSES).fetch_all(&mut *connection).await?)
+    }
+
+    pub(super) async fn usage(&mut self) -> Result<Vec<(String, String, i64, i64)>, Error> {
+        let rows = tokio::time::timeout(WHOLE, query_as(super::USAGE).fetch_all(&self.reads)).await;
+        rows.map_err(|_| silent())?
+    }
+
     pub(super) async fn oldest_waiting(&mut self) -> Result<i64, Error> {
-        query_scalar(sql::OLDEST_WAITING).fetch_one(&self.reads).await
+        let oldest =
+            tokio::time::timeout(WHOLE, query_scalar(sql::OLDEST_WAITING).fetch_one(&self.reads)).await;
+        oldest.map_err(|_| silent())?
     }
 
     pub(super) async fn purge_bodies(&mut self, age: i64, limit: i64) -> Result<(i64, i64), Error> {
