@@ -54,7 +54,9 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/replay", post(change::replay))
         .route("/drop", post(change::discard))
         .route_layer(from_fn_with_state(Arc::clone(&admin), check_token));
-    open.merge(closed).with_state(admin)
+    open.merge(closed)
+        .fallback(async || Problem::not_found("there is nothing at this path"))
+        .with_state(admin)
 }
 
 async fn check_token(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {

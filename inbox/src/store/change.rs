@@ -241,3 +241,6 @@ macro_rules! changing {
 
 changing!(SqliteConnection, "");
 changing!(PgConnection, " FOR UPDATE");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! A PostgreSQL of the tests' own: in a directory of its own, on a socket in it and on no port, with fsync on.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running cluster. Ends when dropped, or with the process.
+pub(crate) struct Cluster {
+    bin: PathBuf,
+    directory: TempDir,
+    pid: u32,
+    ended: Mutex<mpsc::Receiver<()>>,
+    databases: AtomicU32,
+}
+
+/// The cluster of all tests that run at the same time.
+static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+
+impl Cluster {
+    /// None where PostgreSQL is not installed, unless nothing may be left out.
+    pub(crate) fn shared() -> Option<Arc<Self>> {
+        let Some(bin) = binaries() else {
+            assert!(
+                std::env::var_os("BLOBGATE_LEAVE_NOTHING_OUT").is_none(),
+                "no PostgreSQL in /usr/lib/postgresql: install the package postgresql"
+            );
+            eprintln!("left out: no PostgreSQL in /usr/lib/postgresql");
+            return None;
+        };
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = shared.upgrade().unwrap_or_else(|| Arc::new(Self::start(bin)));
+        *shared = Arc::downgrade(&cluster);
+        Some(cluster)
+    }
+
+    fn start(bin: PathBuf) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        if is_root() {
+            run(Command::new("chown").arg("postgres:postgres").arg(directory.path()));
+        }
+        let data = directory.path().join("data");
+        let initdb = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale", "C", "--no-sync", "-D"];
+        run(as_postgres(&bin.join("initdb")).args(initdb).arg(&data));
+        let mut server = as_postgres(&bin.join("postgres"));
+        server.arg("-D").arg(&data).arg("-k").arg(directory.path()).args(["-c", "listen_addresses="]);
+        server.args(["-c", "max_connections=200"]).stdout(Stdio::null()).stderr(Stdio::null());
+        // A child that ends with its parent ends with the thread that started it: that one stays.
+        let (pid, started) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut child: Child = server.spawn().unwrap();
+            pid.send(child.id()).unwrap();
+            child.wait().unwrap();
+            let _gone = end.send(());
+        });
+        let pid = started.recv().unwrap();
+        let cluster = Self { bin, directory, pid, ended: Mutex::new(ended), databases: AtomicU32::new(0) };
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    fn wait_until_ready(&self) {
+        let until = Instant::now() + DEADLINE;
+        while !self.client("pg_isready").stdout(Stdio::null()).status().unwrap().success() {
+            assert!(Instant::now() < until, "no PostgreSQL after {DEADLINE:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The URL of a new and empty database.
+    pub(crate) fn database(&self) -> String {
+        let name = format!("inbox_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        run(self.client("createdb").args(["-U", "postgres", &name]));
+        format!("postgres://postgres@localhost/{name}?host={}", self.directory.path().display())
+    }
+
+    fn client(&self, name: &str) -> Command {
+        let mut command = Command::new(self.bin.join(name));
+        command.arg("-h").arg(self.directory.path());
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Ends connections too; QUIT would leave its children to end by themselves.
+        let _ended = Command::new("kill").args(["-INT", &self.pid.to_string()]).status();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let _late = ended.recv_timeout(DEADLINE);
+    }
+}
+
+/// The newest installed version.
+fn binaries() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let mut versions: Vec<_> = versions.filter_map(|version| Some(version.ok()?.path())).collect();
+    versions.sort_by_key(|path| number(path));
+    versions.into_iter().rev().map(|version| version.join("bin")).find(|bin| bin.join("initdb").exists())
+}
+
+/// PostgreSQL refuses to run as root.
+fn as_postgres(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    if is_root() {
+        command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]);
+    }
+    command.args(["--pdeathsig", "INT"]).arg(program).current_dir("/");
+    command
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().unwrap().stdout == b"0\n"
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
