@@ -3,6 +3,7 @@
 use super::serve::read_env;
 use crate::demo::cause;
 use anyhow::{Result, anyhow};
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -39,7 +40,13 @@ const CONNECTION: Duration = Duration::from_secs(5);
 impl Admin {
     pub(super) fn connect(self) -> Result<Inbox> {
         let token = self.admin_token_env.as_deref().map(read_env).transpose()?;
-        let client = Client::builder().no_proxy().timeout(ANSWER).connect_timeout(CONNECTION).build()?;
+        // The token is for this address and no other.
+        let mut client = Client::builder().no_proxy().redirect(Policy::none());
+        if self.admin.scheme() == "http" {
+            // A slim container has no public certificates, and none is needed.
+            client = client.tls_certs_only([]);
+        }
+        let client = client.timeout(ANSWER).connect_timeout(CONNECTION).build()?;
         Ok(Inbox { client, base: self.admin, token })
     }
 }

@@ -34,13 +34,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The service's last answer, or why there was none.
-    pub(super) fn last_answer(&self) -> String {
-        match (self.status, &self.answer) {
-            (Some(status), _) => status.to_string(),
-            (None, Some(why)) => why.clone(),
-            (None, None) => "-".to_owned(),
-        }
+    /// The service's last answer, or why there was none; nothing after a replay until the next one.
+    pub(super) fn last_answer(&self) -> Option<String> {
+        let said = self.status.map(|status| status.to_string()).or_else(|| self.answer.clone());
+        said.filter(|_| self.attempts > 0)
     }
 }
 
@@ -50,6 +47,20 @@ pub(super) fn age(time: &str) -> String {
     // The inbox's clock, or its database's, may be ahead of this one.
     let seconds = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(time.unix_timestamp()).max(0);
     in_units(seconds)
+}
+
+/// Bytes in the unit that leaves one to three digits before the point.
+pub(super) fn size(bytes: i64) -> String {
+    const UNITS: [(i64, &str); 4] =
+        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    for (unit, name) in UNITS {
+        if bytes >= unit {
+            let tenths = bytes.saturating_mul(10).checked_div(unit).unwrap_or_default();
+            let (whole, tenth) = (tenths.checked_div(10), tenths.checked_rem(10));
+            return format!("{}.{} {name}", whole.unwrap_or_default(), tenth.unwrap_or_default());
+        }
+    }
+    format!("{bytes} bytes")
 }
 
 /// Seconds in their largest unit.
@@ -66,6 +77,19 @@ pub(super) fn in_units(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_one_unit() {
+        for (bytes, expected) in [
+            (0, "0 bytes"),
+            (999, "999 bytes"),
+            (1_000, "1.0 kB"),
+            (1_449, "1.4 kB"),
+            (12_345_678, "12.3 MB"),
+        ] {
+            assert_eq!(size(bytes), expected);
+        }
+    }
 
     #[test]
     fn ages_have_one_unit() {

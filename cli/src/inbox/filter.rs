@@ -28,7 +28,7 @@ pub(super) struct Filter {
     /// Of this job of yours, as the token names it
     #[arg(long, value_name = "JOB")]
     job: Option<String>,
-    /// Received since then: 90m ago, or 2026-01-31T12:00:00Z
+    /// Received since then: 90m for 90 minutes ago, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<String>,
 }
@@ -54,7 +54,7 @@ impl Filter {
 
 /// A time that has passed is taken from now; anything else is for the inbox to read.
 fn parse_since(text: &str) -> Result<String, String> {
-    let Ok(passed) = humantime::parse_duration(text.trim_end_matches(" ago")) else {
+    let Ok(passed) = humantime::parse_duration(text) else {
         return Ok(text.to_owned());
     };
     let since = time::Duration::try_from(passed)

@@ -36,7 +36,7 @@ States:
   delivered   its service said 2xx; its body stays for 14 days
   dead        given up after 72 hours of trying; stays until somebody decides
   kept        in quarantine: proven and wrong, or in conflict with what was accepted; stays until somebody decides
-  superseded  a failure that never went out, for its generation was completed
+  superseded  gave way, untaken, to another of its generation: a failure to a completion, say
   dropped     by a person; can be replayed while its body is there, 14 days
 ANSWER is the service's last status, or why there was none.
 
@@ -118,7 +118,7 @@ fn row(entry: &Entry) -> [String; 9] {
         entry.hook.clone(),
         or_none(&entry.generation),
         entry.attempts.to_string(),
-        short(&entry.last_answer()),
+        short(&or_none(&entry.last_answer())),
         or_none(&entry.reason),
     ]
 }

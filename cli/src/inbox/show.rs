@@ -113,8 +113,9 @@ impl Whole {
         };
         line("route", Some(entry.route.clone().unwrap_or_else(|| "none: it is kept".to_owned())));
         line("attempts", Some(entry.attempts.to_string()));
-        let answer = entry.answer.as_deref().filter(|_| entry.status.is_some()).unwrap_or_default();
-        line("last answer", Some(format!("{} {answer}", entry.last_answer()).trim_end().to_owned()));
+        let words = entry.answer.as_deref().filter(|_| entry.status.is_some()).unwrap_or_default();
+        let answer = entry.last_answer().map(|answer| format!("{answer} {words}").trim_end().to_owned());
+        line("last answer", answer);
         line("due", (entry.state == "waiting").then(|| entry.due_at.clone()));
         line("held until", entry.lease_until.clone());
         line("ended", entry.ended_at.as_deref().map(at));

@@ -1,7 +1,7 @@
 //! `blobgate inbox stats`.
 
 use super::asking::Admin;
-use super::entry::in_units;
+use super::entry::{in_units, size};
 use super::pause::Paused;
 use super::table::{Side, lines};
 use crate::receiver::tell;
@@ -92,7 +92,7 @@ impl Stats {
             format!("kept            {}", or_nothing(kept)),
             format!("paused          {}", or_nothing(paused)),
             format!("oldest waiting  {waits}"),
-            format!("stored          {} bytes", self.bytes),
+            format!("stored          {}", size(self.bytes)),
             format!("tombstones      {}", self.tombstones),
         ]);
         said

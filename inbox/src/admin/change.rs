@@ -100,8 +100,8 @@ async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response,
         admin.wake.up(changed.changed.values().flatten().cloned().collect::<BTreeSet<_>>());
     }
     if !changed.changed.is_empty() {
-        let word = if change == Change::Replay { "replays" } else { "drops" };
-        log::info!("blobgate inbox: an operator {word} {} entries", changed.changed.len());
+        let word = if change == Change::Replay { "replayed" } else { "dropped" };
+        log::info!("blobgate inbox: {word}={} by an operator", changed.changed.len());
     }
     let refused = changed.refused.into_iter().map(|(id, why)| Refused { id, why }).collect();
     Ok(Json(Done { changed: changed.changed.into_keys().collect(), refused, next }).into_response())

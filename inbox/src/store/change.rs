@@ -53,6 +53,14 @@ impl Change {
         }
     }
 
+    /// Of what is delivered, or will be.
+    fn has_route(self) -> &'static str {
+        match self {
+            Change::Replay => "(route IS NOT NULL OR event IS NOT NULL)",
+            Change::Drop => "route IS NOT NULL",
+        }
+    }
+
     /// Decides on one of these.
     pub(crate) fn check(self, candidate: &Candidates) -> Result<(), &'static str> {
         match self {
@@ -131,7 +139,7 @@ fn is_deadlock(error: &Error) -> bool {
 /// The statements of a changing transaction.
 pub(super) trait Changing {
     /// Locks the generations in their order, before any entry. What is kept has none until it is released.
-    async fn lock_generations(&mut self, ids: &str, now: i64) -> Result<(), Error>;
+    async fn lock_generations(&mut self, change: Change, ids: &str, now: i64) -> Result<(), Error>;
     /// Locks the entries, and reads them.
     async fn candidates(&mut self, ids: &str) -> Result<Vec<Candidates>, Error>;
     async fn replay(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
@@ -146,7 +154,7 @@ pub(super) async fn change(
     change: Change,
     ids: &BTreeSet<i64>,
 ) -> Result<Changed, Error> {
-    tx.lock_generations(&list(ids), now).await?;
+    tx.lock_generations(change, &list(ids), now).await?;
     let mut changed = Changed::default();
     let mut allowed = BTreeSet::new();
     for candidate in tx.candidates(&list(ids)).await? {
@@ -177,7 +185,7 @@ pub(super) fn list(ids: &BTreeSet<i64>) -> String {
 const LOCK_GENERATIONS: &str = "
 INSERT INTO generation (hook, generation, seen_at)
 SELECT DISTINCT hook, generation, CAST($1 AS bigint) FROM entry
-WHERE id IN ({ids}) AND generation IS NOT NULL AND lane <> 'observed' AND (lane <> 'quarantine' OR event IS NOT NULL)
+WHERE id IN ({ids}) AND generation IS NOT NULL AND lane <> 'observed' AND {has_route}
 ORDER BY hook, generation
 ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at";
 
@@ -209,8 +217,9 @@ fn with(statement: &str, ids: &str) -> AssertSqlSafe<String> {
 macro_rules! changing {
     ($connection:ty, $lock:literal) => {
         impl Changing for $connection {
-            async fn lock_generations(&mut self, ids: &str, now: i64) -> Result<(), Error> {
-                query(with(LOCK_GENERATIONS, ids)).bind(now).persistent(false).execute(self).await.map(|_| ())
+            async fn lock_generations(&mut self, change: Change, ids: &str, now: i64) -> Result<(), Error> {
+                let sql = LOCK_GENERATIONS.replace("{has_route}", change.has_route());
+                query(with(&sql, ids)).bind(now).persistent(false).execute(self).await.map(|_| ())
             }
 
             async fn candidates(&mut self, ids: &str) -> Result<Vec<Candidates>, Error> {

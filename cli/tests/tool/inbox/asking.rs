@@ -43,6 +43,14 @@ async fn wants_the_token() {
     assert_eq!(health.status(), 200);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn needs_no_public_certificates() {
+    let inbox = Inbox::start(Place::sqlite()).await;
+    let mut command = blobgate(&["inbox", "ls", "--admin", &inbox.admin]);
+    let output = command.env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere").output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "there is no such entry\n"));
+}
+
 #[tokio::test]
 async fn says_which_inbox_is_away() {
     // Taken and given back: nobody listens there.

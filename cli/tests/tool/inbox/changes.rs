@@ -156,8 +156,16 @@ async fn replays_hundreds_by_filter(place: Place) {
         "this would replay 1200 entries: 1200 delivered; there is no terminal to ask on: say --yes";
     assert_eq!(asks, format!("blobgate: {sentence}\n"));
     assert!(inbox.entries("state=waiting").await.is_empty());
-    let done = inbox.lines(&[&["replay", "--yes"], &filter[..]].concat());
-    assert_eq!(done, ["1200 entries replayed"]);
+    let output = on_a_terminal(&inbox, &[&["replay"], &filter[..]].concat(), "y\n");
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for expected in [
+        "This will replay 1200 entries: 1200 delivered. Go on? [y/N]",
+        "\r500 of 1200 replayed\r1000 of 1200 replayed\r1200 of 1200 replayed",
+        "1200 entries replayed",
+    ] {
+        assert!(said.contains(expected), "{said:?}");
+    }
     // A second time there are none.
     let output = inbox.command(&[&["replay", "--yes"], &filter[..]].concat());
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::arrival::Arrival;
-use crate::store::{Finished, GIVEN_UP, LEAST_ATTEMPTS, Place, Which};
+use crate::store::{Claimed, Finished, GIVEN_UP, LEAST_ATTEMPTS, Place, Which};
 use axum::http::HeaderMap;
 use bytes::Bytes;
 
@@ -26,15 +26,19 @@ impl Opened {
         Self { store, session, _directory: directory }
     }
 
-    /// Stores one event. Returns its id.
+    /// Stores a completion. Returns its id.
     async fn stored(&mut self, generation: &str) -> i64 {
+        self.stored_as("completed", generation).await
+    }
+
+    async fn stored_as(&mut self, event: &str, generation: &str) -> i64 {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("blobgate-contract", "1"),
             ("blobgate-verdict", "accepted"),
             ("blobgate-hook", "veo3"),
             ("blobgate-dialect", "veo3"),
-            ("blobgate-event", "completed"),
+            ("blobgate-event", event),
             ("blobgate-generation-id", generation),
         ] {
             headers.insert(name, value.parse().unwrap());
@@ -46,8 +50,17 @@ impl Opened {
 
     /// Makes one attempt that ends like this.
     async fn attempt(&mut self, done: bool, tried: i64) {
-        let claimed = self.session.claim(ROUTE, 1).await.unwrap();
-        let [claimed] = &claimed[..] else { panic!("{claimed:?}") };
+        let claimed = self.claim(ROUTE).await;
+        self.finish(&claimed, done, tried).await;
+    }
+
+    async fn claim(&mut self, route: &str) -> Claimed {
+        let mut claimed = self.session.claim(route, 1).await.unwrap();
+        assert_eq!(claimed.len(), 1);
+        claimed.remove(0)
+    }
+
+    async fn finish(&mut self, claimed: &Claimed, done: bool, tried: i64) {
         let finished = Finished {
             id: claimed.id,
             lease: claimed.lease,
@@ -122,7 +135,21 @@ async fn what_is_replayed_goes_behind_what_is_new() {
     inbox.attempt(true, 0).await;
     inbox.change(Change::Replay, old).await;
     let new = inbox.stored(ANOTHER).await;
-    let claimed = inbox.session.claim(ROUTE, 1).await.unwrap();
-    assert_eq!(claimed[0].id, new);
-    assert_eq!(inbox.session.claim(ROUTE, 1).await.unwrap()[0].id, old);
+    assert_eq!(inbox.claim(ROUTE).await.id, new);
+    assert_eq!(inbox.claim(ROUTE).await.id, old);
+}
+
+#[tokio::test]
+async fn what_was_superseded_under_way_is_tried_again() {
+    const FAILURES: &str = "veo3/failed";
+    let mut inbox = Opened::new().await;
+    let failure = inbox.stored_as("failed", GENERATION).await;
+    let claimed = inbox.claim(FAILURES).await;
+    inbox.stored(GENERATION).await;
+    inbox.finish(&claimed, false, 0).await;
+    assert_eq!(inbox.state(failure).await, "superseded");
+    assert_eq!(inbox.change(Change::Replay, failure).await.refused, BTreeMap::new());
+    let claimed = inbox.claim(FAILURES).await;
+    inbox.finish(&claimed, false, 0).await;
+    assert_eq!(inbox.state(failure).await, "waiting");
 }
