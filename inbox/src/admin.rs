@@ -1,4 +1,14 @@
 //! The admin listener: health, metrics, and what the commands ask.
+//!
+//! | request | what it does |
+//! |---|---|
+//! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&since=&limit=&before=` | lists, the newest first; `next` is the `before` of what follows |
+//! | `GET /entries/{id}` | shows one, with what came |
+//! | `GET /stats` | counts by route, state and reason |
+//! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, one of them at least |
+//! | `POST /replay`, `POST /drop` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
+//!
+//! Answers are JSON; a problem is a status and `{"error": "one sentence"}`.
 
 mod change;
 mod entries;

@@ -103,11 +103,11 @@ async fn what_is_dead_has_its_time_again() {
     assert_eq!(inbox.state(id).await, "dropped");
     assert_eq!(inbox.change(Change::Replay, id).await, changed(id));
     assert_eq!(inbox.change(Change::Replay, id).await, refused(id, "it already waits"));
+    assert_eq!(inbox.store.show(id).await.unwrap().unwrap().0.ended_at, None);
     // Not given up again by its first failure.
     inbox.attempt(false, GIVEN_UP).await;
     let entry = inbox.store.show(id).await.unwrap().unwrap().0;
     assert_eq!((entry.state.as_str(), entry.attempts, entry.redelivery), ("waiting", 1, 1));
-    assert_eq!(entry.ended_at, None);
     inbox.attempt(true, 0).await;
     assert_eq!(inbox.state(id).await, "delivered");
 }
