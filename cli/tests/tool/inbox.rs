@@ -59,6 +59,11 @@ impl Place {
         Self { url, _directory: Some(directory), _cluster: None }.with_tables()
     }
 
+    /// One that does not keep its cluster.
+    pub(crate) fn of(cluster: &Cluster) -> Self {
+        Self { url: cluster.database(), _directory: None, _cluster: None }.with_tables()
+    }
+
     pub(crate) fn postgres() -> Option<Self> {
         let cluster = Cluster::shared()?;
         Some(Self { url: cluster.database(), _directory: None, _cluster: Some(cluster) }.with_tables())

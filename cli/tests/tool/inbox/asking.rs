@@ -1,6 +1,7 @@
 //! How a command reaches its inbox, and what it says where it does not.
 
 use super::{Inbox, Place, Service};
+use crate::postgres::Cluster;
 use crate::running::{blobgate, text};
 use std::net::TcpListener;
 
@@ -79,6 +80,21 @@ async fn says_that_a_stranger_answers() {
         );
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), sentence));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_that_the_store_is_away() {
+    let Some(cluster) = Cluster::alone() else { return };
+    let inbox = Inbox::start(Place::of(&cluster)).await;
+    assert!(inbox.lines(&["ls"]).is_empty());
+    drop(cluster);
+    for command in COMMANDS {
+        let said = inbox.refused(command, 1);
+        assert!(said.starts_with("blobgate: the store does not answer: "), "{command:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let answer = inbox.client.get(format!("{}/stats", inbox.admin)).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
 }
 
 #[test]
