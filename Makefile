@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 ENVOYS := $(if $(ENVOY),ENVOY,1.36.4 1.38.2 1.40.0)
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 
-.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test fuzz fmt check-fmt clippy doc validate compose bench clean
+.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test fuzz fmt check-fmt clippy doc validate compose bench bench-inbox clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -13,7 +13,7 @@ help: ## list the verbs
 rust:
 	@dev/need cargo cc wasm32-wasip1
 
-run: ## start the gate, three demo services, a stand-in for RunBlob and all they need; Ctrl-C ends it
+run: ## start the gate, its inbox, three demo services, a stand-in for RunBlob and all they need; Ctrl-C ends it; INBOX=0: no inbox
 	@dev/need setpriv
 	@exec setpriv --pdeathsig TERM dev/run
 
@@ -44,6 +44,10 @@ fuzz: ## look for crashes, 10 minutes a target; MINUTES=1 for less, TARGETS=toke
 
 bench: build ## measure what the gate costs
 	benches/run
+
+bench-inbox: build ## measure what the inbox takes and delivers; needs PostgreSQL, wrk, nginx and two quiet cores
+	cargo build --locked --profile measured --bin blobgate --example open_loop
+	benches/inbox/run $(ARGS)
 
 compose: build ## run docker-compose.yml to its sender's verdict; needs Docker
 	tests/compose/run

@@ -7,11 +7,12 @@ use crate::deliver::Wake;
 use crate::failpoint::{broken_by, die_at};
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Error, Outcome, Session, Store};
+use crate::store::{Error, Outcome, Session, Store, Stored};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -19,14 +20,13 @@ use tokio_util::task::TaskTracker;
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// So many arrivals in a transaction at most. SQLite takes 32,766 values in a statement, of which each has eighteen.
-const BATCH: usize = 512;
-/// So many arrivals wait at most; more are turned away at once.
+pub(crate) const BATCH: usize = 512;
+/// So many arrivals wait at most, and so many of their bytes; more are turned away at once.
 const WAITING: usize = 8_192;
-/// On a fast disk two committers take turns, while a slow one is better used by more.
+const WAITING_BYTES: usize = 64 << 20;
+/// On a fast disk two committers take turns; while a slow one writes, more can work.
 const FEWEST: u32 = 2;
 const MOST: u32 = 8;
-/// A committer more for each so much time that a transaction takes.
-const PER_COMMITTER: Duration = Duration::from_micros(2_500);
 
 /// Why an arrival is not known to be stored. It may be: then its repeat is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,7 @@ pub(crate) enum NotStored {
 #[derive(Clone, Debug)]
 pub(crate) struct Committer {
     queue: mpsc::Sender<Pending>,
+    bytes: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -48,6 +49,8 @@ struct Pending {
     arrival: Arrival,
     until: Instant,
     answer: oneshot::Sender<Result<Outcome, NotStored>>,
+    /// What it takes of [`WAITING_BYTES`].
+    _bytes: OwnedSemaphorePermit,
 }
 
 /// What all committers share.
@@ -66,6 +69,7 @@ impl Committer {
         wake: Arc<Wake>,
         metrics: Arc<Metrics>,
         space: Arc<Space>,
+        batch: usize,
         tasks: &TaskTracker,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
@@ -78,16 +82,19 @@ impl Committer {
             working: Working::new(FEWEST.min(most), most),
         });
         for _ in 0..most {
-            tasks.spawn(run(store.session(), Arc::clone(&shared)));
+            tasks.spawn(run(store.session(), Arc::clone(&shared), batch.clamp(1, BATCH)));
         }
-        Self { queue }
+        Self { queue, bytes: Arc::new(Semaphore::new(WAITING_BYTES)) }
     }
 
     /// Returns once the arrival is committed, or is not known to be.
     pub(crate) async fn store(&self, arrival: Arrival) -> Result<Outcome, NotStored> {
         let until = Instant::now().checked_add(ANSWER_WITHIN).ok_or(NotStored::Overload)?;
+        let size = u32::try_from(arrival.size()).map_err(|_| NotStored::Overload)?;
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(size).map_err(|_| NotStored::Overload)?;
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Pending { arrival, until, answer }).map_err(|_| NotStored::Overload)?;
+        let pending = Pending { arrival, until, answer, _bytes: bytes };
+        self.queue.try_send(pending).map_err(|_| NotStored::Overload)?;
         match tokio::time::timeout_at(until, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(NotStored::Store),
@@ -96,21 +103,20 @@ impl Committer {
 }
 
 /// One committer: collects while others commit, then commits.
-async fn run(mut session: Session, shared: Arc<Shared>) {
+async fn run(mut session: Session, shared: Arc<Shared>, most: usize) {
     loop {
         let mut batch = Vec::new();
         let _working = shared.working.begin().await;
-        if shared.queue.lock().await.recv_many(&mut batch, BATCH).await == 0 {
+        if shared.queue.lock().await.recv_many(&mut batch, most).await == 0 {
             return;
         }
         die_at!("before-insert");
         let early = broken_by!("break-answer-before-commit");
         if early {
             for pending in batch.drain(..) {
-                let Pending { arrival, until, answer } = pending;
-                let _gone = answer.send(Ok(Outcome::Repeated));
                 let (unheard, _) = oneshot::channel();
-                store(&mut session, vec![Pending { arrival, until, answer: unheard }], &shared).await;
+                let _gone = pending.answer.send(Ok(Outcome::Repeated));
+                store(&mut session, vec![Pending { answer: unheard, ..pending }], &shared).await;
             }
             continue;
         }
@@ -136,7 +142,7 @@ async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) 
                 return tell(batch, outcomes, shared);
             }
             Err(error) if is_of_data(&error) && batch.len() > 1 => {
-                log::error!("blobgate inbox: a batch of {} is stored one by one: {error}", batch.len());
+                log::error!("a batch of {} is stored one by one: {error}", batch.len());
                 for pending in batch {
                     Box::pin(store(session, vec![pending], shared)).await;
                 }
@@ -144,7 +150,7 @@ async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) 
             }
             Err(error) => {
                 shared.metrics.store_errors.inc();
-                log::error!("blobgate inbox: a batch of {} is not stored: {error}", batch.len());
+                log::error!("a batch of {} is not stored: {error}", batch.len());
                 let Some(pause) = pause.next() else {
                     batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
                     return;
@@ -168,10 +174,10 @@ const PAUSES: [Duration; 6] = [
 async fn try_store(session: &mut Session, batch: &[Pending], shared: &Shared) -> Result<Vec<Outcome>, Error> {
     let arrivals: Vec<_> = batch.iter().map(|pending| &pending.arrival).collect();
     let started = Instant::now();
-    let outcomes = session.store(&arrivals, shared.space.quarantine_has_room()).await?;
+    let stored = session.store(&arrivals, shared.space.quarantine_has_room()).await?;
     shared.metrics.commit(arrivals.len(), started.elapsed());
-    shared.working.adapt(started.elapsed());
-    Ok(outcomes)
+    shared.working.adapt(&stored);
+    Ok(stored.outcomes)
 }
 
 fn tell(batch: Vec<Pending>, outcomes: Vec<Outcome>, shared: &Shared) {
@@ -213,43 +219,59 @@ impl Pending {
     }
 }
 
-/// How many committers work: more where commits are slow.
+/// How many committers work: as many as find something to do while one of them waits for the disk.
 struct Working {
     permits: Semaphore,
-    /// How many there are, and how long a commit takes, on average, in microseconds.
-    now: std::sync::Mutex<(u32, f64)>,
+    now: std::sync::Mutex<Pace>,
     most: u32,
+}
+
+struct Pace {
+    committers: u32,
+    /// On average, in seconds, as [`Stored`] has them.
+    worked: f64,
+    synced: f64,
 }
 
 impl Working {
     fn new(first: u32, most: u32) -> Self {
-        let permits = usize::try_from(first).unwrap_or(1);
-        Self { permits: Semaphore::new(permits), now: std::sync::Mutex::new((first, 0.0)), most }
+        let permits = Semaphore::new(usize::try_from(first).unwrap_or(1));
+        let now = std::sync::Mutex::new(Pace { committers: first, worked: 0.0, synced: 0.0 });
+        Self { permits, now, most }
     }
 
     async fn begin(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
         self.permits.acquire().await.ok()
     }
 
-    fn adapt(&self, took: Duration) {
+    fn adapt(&self, stored: &Stored) {
+        let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        now.learn(stored);
+        match now.wanted().clamp(FEWEST.min(self.most), self.most).cmp(&now.committers) {
+            Ordering::Greater => {
+                self.permits.add_permits(1);
+                now.committers = now.committers.saturating_add(1);
+            }
+            Ordering::Less if self.permits.forget_permits(1) == 1 => {
+                now.committers = now.committers.saturating_sub(1);
+            }
+            Ordering::Less | Ordering::Equal => {}
+        }
+    }
+}
+
+impl Pace {
+    fn learn(&mut self, stored: &Stored) {
         /// The last twenty count most.
         const WEIGHT: f64 = 0.05;
-        let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (count, average) = *now;
-        let average = average + WEIGHT * (took.as_secs_f64() - average);
-        let wanted = Duration::from_secs_f64(average)
-            .as_micros()
-            .checked_div(PER_COMMITTER.as_micros())
-            .unwrap_or_default();
-        let wanted = u32::try_from(wanted).unwrap_or(self.most).saturating_add(FEWEST).min(self.most);
-        let count = match wanted.cmp(&count) {
-            std::cmp::Ordering::Greater => {
-                self.permits.add_permits(1);
-                count.saturating_add(1)
-            }
-            std::cmp::Ordering::Less if self.permits.forget_permits(1) == 1 => count.saturating_sub(1),
-            _ => count,
-        };
-        *now = (count, average);
+        let toward = |average: f64, latest: Duration| average + WEIGHT * (latest.as_secs_f64() - average);
+        self.worked = toward(self.worked, stored.worked);
+        self.synced = toward(self.synced, stored.synced);
+    }
+
+    /// So many that their work fills the time which one of them takes.
+    fn wanted(&self) -> u32 {
+        let fill = |count: &u32| f64::from(*count) * self.worked >= self.worked + self.synced;
+        (FEWEST..MOST).find(fill).unwrap_or(MOST)
     }
 }

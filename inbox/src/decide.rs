@@ -146,6 +146,10 @@ impl Generation {
             (None, None, None) => Fate::Deliver { supersedes: None, retires: None },
         };
         if matches!(fate, Fate::Deliver { .. }) {
+            if kind != Kind::Completed {
+                // There was none, or an unproven one: the failure is what a later completion supersedes.
+                self.completed = None;
+            }
             let this = Some(Final { id, fact: arrival.fact.clone(), proven: arrival.proven });
             *(if kind == Kind::Completed { &mut self.completed } else { &mut self.failure }) = this;
             self.changed = true;

@@ -7,6 +7,7 @@ mod attempt;
 mod route;
 
 use crate::metrics::Metrics;
+use crate::space::Space;
 use crate::store::{Claimed, Finished, LEASE, Session};
 use attempt::{Ended, Sender};
 pub(crate) use attempt::{Outcome, Target};
@@ -65,6 +66,7 @@ pub(crate) struct Deliverer {
     session: Session,
     wake: Arc<Wake>,
     metrics: Arc<Metrics>,
+    space: Arc<Space>,
     pace: Pace,
     sender: Arc<Sender>,
     attempts: TaskTracker,
@@ -92,6 +94,7 @@ impl Deliverer {
         session: Session,
         wake: Arc<Wake>,
         metrics: Arc<Metrics>,
+        space: Arc<Space>,
         pace: Pace,
         target: Target,
     ) -> Self {
@@ -101,6 +104,7 @@ impl Deliverer {
             session,
             wake,
             metrics,
+            space,
             pace,
             sender: Arc::new(Sender::new(target)),
             attempts: TaskTracker::new(),
@@ -145,10 +149,7 @@ impl Deliverer {
             self.renew().await;
         }
         if !self.held.is_empty() {
-            log::warn!(
-                "blobgate inbox: {} deliveries did not end in time: they are made again",
-                self.held.len()
-            );
+            log::warn!("{} deliveries did not end in time: they are made again", self.held.len());
         }
     }
 
@@ -159,7 +160,7 @@ impl Deliverer {
         let was_down = route.is_down();
         let change = route.note(ended.id, &ended.outcome, Instant::now());
         if let Some(change) = change {
-            log::warn!("blobgate inbox: route={} is {change}: {}", held.route, ended.outcome);
+            log::warn!("route={} is {change}: {}", held.route, ended.outcome);
         }
         self.metrics.attempted(&held.route, &ended.outcome, ended.took);
         let Some(delay) = delay(ended.attempt) else { return };
@@ -185,13 +186,11 @@ impl Deliverer {
             return;
         }
         crate::failpoint::die_at!("before-finish");
-        match self.session.finish(&self.unwritten).await {
+        match self.session.finish(&self.unwritten, self.space.dead_has_room()).await {
             Ok(dead) => {
                 for id in dead {
                     self.metrics.dead.inc();
-                    log::error!(
-                        "blobgate inbox: entry={id} is dead: 72 h of trying; see `blobgate inbox show {id}`"
-                    );
+                    log::error!("entry={id} is dead: 72 h of trying; see `blobgate inbox show {id}`");
                 }
                 for finished in std::mem::take(&mut self.unwritten) {
                     self.let_go(finished.id);
@@ -312,7 +311,7 @@ impl Deliverer {
     async fn store_is_away(&mut self, what: &str, error: &crate::store::Error) {
         const PAUSE: Duration = Duration::from_millis(500);
         self.metrics.store_errors.inc();
-        log::error!("blobgate inbox: {what}: {error}");
+        log::error!("{what}: {error}");
         tokio::time::sleep(PAUSE).await;
     }
 }

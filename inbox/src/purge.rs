@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The disk is looked at so often, for at full speed it fills by some 20 MB in that time.
-const LOOK_AT_DISK: Duration = Duration::from_secs(1);
+/// Whether space is short is looked at so often: at full speed some 20 MB come in that time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The store is measured, and purged, so often.
 const MEASURE: Duration = Duration::from_secs(30);
 /// Entries in one transaction, so that no arrival waits for long.
@@ -40,20 +40,21 @@ impl Purger {
         loop {
             tokio::select! {
                 () = ending.cancelled() => return,
-                () = tokio::time::sleep(LOOK_AT_DISK) => (),
+                () = tokio::time::sleep(LOOK_EVERY) => (),
             }
-            let is_full = self.look_at_disk();
-            if measured.elapsed() < MEASURE && !is_full {
+            let is_short = self.look_at_disk() || self.space.excess() > 0;
+            let is_time = measured.elapsed() >= MEASURE;
+            if !is_time && !is_short {
                 continue;
             }
-            measured = Instant::now();
-            let done = match self.purge(&ending).await {
-                Ok(()) => self.measure().await,
-                Err(error) => Err(error),
-            };
+            let mut done = self.purge(&ending).await;
+            if is_time && done.is_ok() {
+                measured = Instant::now();
+                done = self.measure().await;
+            }
             if let Err(error) = done {
                 self.metrics.store_errors.inc();
-                log::error!("blobgate inbox: nothing is purged or measured now: {error}");
+                log::error!("nothing is purged or measured now: {error}");
             }
         }
     }
@@ -71,6 +72,7 @@ impl Purger {
             let (count, bytes) = self.session.purge_bodies(age, AT_A_TIME).await?;
             self.metrics.purged.inc_by(u64::try_from(count).unwrap_or_default());
             excess = excess.saturating_sub(bytes);
+            self.space.freed(bytes);
             if count == 0 {
                 break;
             }

@@ -7,18 +7,26 @@ use crate::key::Keys;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::Outcome;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use bytes::Bytes;
+use governor::{DefaultDirectRateLimiter, Quota};
 use http_body_util::{BodyExt, Limited};
+use serde_json::json;
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The gate's own largest `max_body_bytes`.
 const LARGEST_BODY: usize = 1_000_000;
+/// The gate holds a body whole before it sends it.
+const WHOLE_WITHIN: Duration = Duration::from_secs(5);
+/// So many refusals a second are logged; the counter has them all.
+const LOGGED: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
 pub(crate) struct Receiver {
     pub(crate) committer: Committer,
@@ -26,6 +34,16 @@ pub(crate) struct Receiver {
     pub(crate) metrics: Arc<Metrics>,
     /// Whose signature everything must have.
     pub(crate) keys: Option<Keys>,
+    pub(crate) log: LogLimit,
+}
+
+/// What keeps refusals from filling a log.
+pub(crate) struct LogLimit(DefaultDirectRateLimiter);
+
+impl Default for LogLimit {
+    fn default() -> Self {
+        Self(DefaultDirectRateLimiter::direct(Quota::per_second(LOGGED)))
+    }
 }
 
 pub(crate) fn routes(receiver: Arc<Receiver>) -> Router {
@@ -37,12 +55,15 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         Ok(what) => {
             die_at!("after-commit");
             receiver.metrics.received(what);
-            StatusCode::OK.into_response()
+            // As the provider's page has a receiver answer.
+            Json(json!({"status": "received"})).into_response()
         }
         Err(refused) => {
             receiver.metrics.refused(refused.code);
             let Refused { code, why } = refused;
-            log::warn!("blobgate inbox: refused code={code}: {why}");
+            if receiver.log.0.check().is_ok() {
+                log::warn!("refused code={code}: {why}");
+            }
             let headers = HeaderMap::from_iter([(REASON, HeaderValue::from_static(code))]);
             (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{why}\n")).into_response()
         }
@@ -94,6 +115,7 @@ impl Receiver {
 }
 
 async fn read(body: Body) -> Result<Bytes, Refused> {
-    let whole = Limited::new(body, LARGEST_BODY).collect().await;
+    let whole = tokio::time::timeout(WHOLE_WITHIN, Limited::new(body, LARGEST_BODY).collect()).await;
+    let whole = whole.map_err(|_| Refused::new("body", "it does not come to its end"))?;
     whole.map(|whole| whole.to_bytes()).map_err(|error| Refused::new("body", error))
 }

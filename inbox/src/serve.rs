@@ -6,7 +6,7 @@ use crate::deliver::{Deliverer, Pace, Target, Wake};
 use crate::key::Keys;
 use crate::metrics::Metrics;
 use crate::purge::Purger;
-use crate::receive::{self, Receiver};
+use crate::receive::{self, LogLimit, Receiver};
 use crate::space::Space;
 use crate::store::{CannotOpen, Place, Store};
 use axum::Router;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub drain: NonZeroU32,
     /// So many bytes of events may be stored.
     pub limit: i64,
+    /// So many events in a transaction at most, up to 512: to measure what the group commit is worth.
+    pub batch: usize,
 }
 
 /// Why the inbox has ended by itself.
@@ -84,11 +86,24 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     // What was received is stored, and then delivered, before the deliveries end.
     let (storing, delivering) = (TaskTracker::new(), TaskTracker::new());
     let stored = CancellationToken::new();
-    let committer =
-        Committer::start(&store, Arc::clone(&wake), Arc::clone(&metrics), Arc::clone(&space), &storing);
+    let committer = Committer::start(
+        &store,
+        Arc::clone(&wake),
+        Arc::clone(&metrics),
+        Arc::clone(&space),
+        settings.batch,
+        &storing,
+    );
     let target = Target { base: settings.deliver_to, timeout: settings.timeout, keys: settings.sign };
     let pace = Pace { concurrency: settings.concurrency, drain: settings.drain };
-    let deliverer = Deliverer::new(store.session(), Arc::clone(&wake), Arc::clone(&metrics), pace, target);
+    let deliverer = Deliverer::new(
+        store.session(),
+        Arc::clone(&wake),
+        Arc::clone(&metrics),
+        Arc::clone(&space),
+        pace,
+        target,
+    );
     delivering.spawn(deliverer.run(stored.clone()));
     delivering.spawn(purger.run(stored.clone()));
 
@@ -100,14 +115,16 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         token: settings.admin_token,
         ending: ending.clone(),
     });
-    let receiver = Arc::new(Receiver { committer, space, metrics, keys: settings.verify });
+    let receiver =
+        Arc::new(Receiver { committer, space, metrics, keys: settings.verify, log: LogLimit::default() });
     let served = tokio::try_join!(
         listen(settings.receive, receive::routes(receiver), &ending),
         listen(settings.admin, admin::routes(admin), &ending),
     );
     ending.cancel();
     storing.close();
-    storing.wait().await;
+    // A connection that hangs keeps a committer for as long as this.
+    let _late = tokio::time::timeout(LAST_CONNECTIONS, storing.wait()).await;
     stored.cancel();
     delivering.close();
     delivering.wait().await;

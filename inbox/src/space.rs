@@ -33,8 +33,6 @@ pub(crate) enum Full {
     Observed,
     #[error("the quarantine has reached its share of the store")]
     Quarantine,
-    #[error("what is dead has reached its share of the store")]
-    Dead,
 }
 
 /// One part in ten.
@@ -69,13 +67,17 @@ impl Space {
         match verdict {
             Verdict::Observed if is_over(&self.observed, self.share) => Err(Full::Observed),
             Verdict::Quarantined if is_over(&self.quarantine, self.share) => Err(Full::Quarantine),
-            Verdict::Accepted if is_over(&self.dead, self.share) => Err(Full::Dead),
             _ => Ok(()),
         }
     }
 
     pub(crate) fn quarantine_has_room(&self) -> bool {
         self.quarantine.load(Ordering::Relaxed) < self.share
+    }
+
+    /// Whether more may be given up. Where not, it goes on being tried: what is dead must not take the place of what comes.
+    pub(crate) fn dead_has_room(&self) -> bool {
+        self.dead.load(Ordering::Relaxed) < self.share
     }
 
     /// Counts what has come since the last measurement.
@@ -92,6 +94,11 @@ impl Space {
             Outcome::Repeated | Outcome::TokenFull | Outcome::QuarantineFull => return,
         }
         self.total.fetch_add(size, Ordering::Relaxed);
+    }
+
+    /// Counts what was purged since the last measurement.
+    pub(crate) fn freed(&self, bytes: i64) {
+        self.total.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Takes over what was measured.

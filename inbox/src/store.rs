@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error as ThisError;
 
 pub(crate) use postgres::Postgres;
@@ -127,6 +128,16 @@ fn check_version(migrator: &Migrator, applied: Option<i64>) -> Result<(), Cannot
     Err(CannotOpen::Version(sentence))
 }
 
+/// A batch that is committed.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) outcomes: Vec<Outcome>,
+    /// How long the statements took.
+    pub(crate) worked: Duration,
+    /// How long the commit took: for the most part, the disk's time.
+    pub(crate) synced: Duration,
+}
+
 /// An entry that is to be delivered, under a lease.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(crate) struct Claimed {
@@ -184,9 +195,9 @@ pub(crate) enum Session {
 /// A lease is this long. The holder renews it well before, or lets go of the delivery.
 pub(crate) const LEASE: i64 = 30_000_000;
 /// An event is given up after so much of its own trying: 72 h.
-pub(crate) const GIVEN_UP: i64 = 72 * 3_600 * 1_000_000;
+const GIVEN_UP: i64 = 72 * 3_600 * 1_000_000;
 /// And not before so many attempts.
-pub(crate) const LEAST_ATTEMPTS: i64 = 10;
+const LEAST_ATTEMPTS: i64 = 10;
 
 impl Store {
     pub(crate) fn session(&self) -> Session {
@@ -199,7 +210,7 @@ impl Store {
 
 impl Session {
     /// Stores a batch in one transaction: what it returns is committed.
-    pub(crate) async fn store(&mut self, arrivals: &[&Arrival], room: bool) -> Result<Vec<Outcome>, Error> {
+    pub(crate) async fn store(&mut self, arrivals: &[&Arrival], room: bool) -> Result<Stored, Error> {
         match self {
             Session::Sqlite(sqlite) => sqlite.store(arrivals, room).await,
             Session::Postgres(session) => session.store(arrivals, room).await,
@@ -222,11 +233,12 @@ impl Session {
         }
     }
 
-    /// Writes how attempts ended. Returns those that are given up now.
-    pub(crate) async fn finish(&mut self, finished: &[Finished]) -> Result<Vec<i64>, Error> {
+    /// Writes how attempts ended. Returns those that are given up now, if any `may_die`.
+    pub(crate) async fn finish(&mut self, finished: &[Finished], may_die: bool) -> Result<Vec<i64>, Error> {
+        let given_up = if may_die { GIVEN_UP } else { i64::MAX };
         match self {
-            Session::Sqlite(sqlite) => sqlite.finish(finished).await,
-            Session::Postgres(session) => session.finish(finished).await,
+            Session::Sqlite(sqlite) => sqlite.finish(finished, given_up).await,
+            Session::Postgres(session) => session.finish(finished, given_up).await,
         }
     }
 

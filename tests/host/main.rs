@@ -17,6 +17,7 @@ mod closed;
 mod edge;
 mod failure;
 mod heads;
+mod inbox_route;
 mod modes;
 mod operator;
 mod trust;

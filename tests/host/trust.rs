@@ -55,7 +55,7 @@ fn token(changes: &Value) -> String {
     serde_json::from_value::<token::Token>(row).unwrap().mint("veo3-token")
 }
 
-fn good() -> String {
+pub(crate) fn good() -> String {
     token(&json!({}))
 }
 
@@ -69,7 +69,7 @@ fn late() -> String {
     token(&json!({"expires_in": -3600}))
 }
 
-fn with_token(delivery: Delivery, token: &str) -> Delivery {
+pub(crate) fn with_token(delivery: Delivery, token: &str) -> Delivery {
     delivery.path(&format!("{HOOK}/{token}"))
 }
 

@@ -1,4 +1,4 @@
-"""The repository's own envoy.yaml, running on free ports before services of a test, with keys of its own."""
+"""The repository's own envoy.yaml, without an inbox, running on free ports before services of a test, with keys of its own."""
 
 import base64
 import contextlib
@@ -109,7 +109,9 @@ def envoy_yaml(folder, services, changes):
     changes = changes | {
         "port_value: 8443": "port_value: 0",
         "port_value: 8080": "port_value: 0",
+        "port_value: 8090": "port_value: 0",
         "port_value: 9901": "port_value: 0",
+        "blobgate.inbox: 100": "blobgate.inbox: 0",
         "path: ./certs/sds.yaml": f"path: {folder}/sds.yaml",
         "path: ./certs}": f"path: {folder}}}",
         "filename: ./certs/edge.pem": f"filename: {folder}/edge.pem",

@@ -24,13 +24,16 @@ pub struct Bootstrap {
     module: PathBuf,
     endpoints: BTreeMap<String, u16>,
     provider_tls: bool,
+    /// The runtime's `blobgate.inbox`: 0 or 100.
+    inbox: u8,
 }
 
 impl Bootstrap {
+    /// The gate alone, until [`Self::inbox`] says otherwise.
     pub fn shipped() -> Self {
         // Nothing listens there, unless a test says what does.
-        let nobody = ["quarantine_service", "runblob_api"].map(|name| (name.to_owned(), 1)).into();
-        Self { json: SHIPPED.clone(), module: module(), endpoints: nobody, provider_tls: false }
+        let nobody = ["quarantine_service", "runblob_api", "inbox"].map(|name| (name.to_owned(), 1)).into();
+        Self { json: SHIPPED.clone(), module: module(), endpoints: nobody, provider_tls: false, inbox: 0 }
     }
 
     /// The gate's configuration as it is shipped.
@@ -73,6 +76,11 @@ impl Bootstrap {
     pub fn endpoint(mut self, cluster: &str, port: u16) -> Self {
         self.endpoints.insert(cluster.to_owned(), port);
         self
+    }
+
+    /// With the inbox in the path, at this port.
+    pub fn inbox(self, port: u16) -> Self {
+        Self { inbox: 100, ..self.endpoint("inbox", port) }
     }
 
     /// The provider has a certificate that `trusted` signs, as the shipped cluster wants it.
@@ -185,6 +193,11 @@ impl Bootstrap {
                     secret["sds_config"]["path_config_source"] =
                         json!({"path": folder.join("sds.json"), "watched_directory": {"path": folder}});
                 }
+            }
+        });
+        each_object(&mut json, &mut |object| {
+            if let Some(inbox) = object.get_mut("blobgate.inbox") {
+                *inbox = json!(self.inbox);
             }
         });
         json["admin"]["address"]["socket_address"] = json!({"address": "127.0.0.1", "port_value": 0});

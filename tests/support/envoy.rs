@@ -105,6 +105,12 @@ impl Envoy {
         Connect::plaintext(self.port("plaintext"), protocol)
     }
 
+    /// The listener by which the inbox delivers.
+    #[track_caller]
+    pub fn services(&self, protocol: Protocol) -> Connect {
+        Connect::plaintext(self.port("services"), protocol)
+    }
+
     #[track_caller]
     pub fn admin(&self, method: &str, path: &str) -> Answer {
         let request = Delivery::without_body().method(method).path(path).without_header("content-type");

@@ -34,7 +34,7 @@ pub(super) struct Inbox {
 pub(super) struct Wrong(String);
 
 /// Longer than the inbox itself waits for its store.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(90);
 const CONNECTION: Duration = Duration::from_secs(5);
 
 impl Admin {

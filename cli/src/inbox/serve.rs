@@ -38,8 +38,8 @@ pub(crate) struct Args {
     /// The variable with the token that the admin listener wants as `Authorization: Bearer ...`
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
-    /// How long a service may take to answer
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    /// How long a delivery may take: the service routes end before that
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// So many deliveries at a time on a route: a hook and an event
     #[arg(long, value_name = "N", default_value = "64")]
@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// So many bytes of events may be stored; near it, the oldest delivered bodies go
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
     limit: i64,
+    /// So many events in a transaction at most: to measure what the group commit is worth
+    #[arg(long, value_name = "N", default_value = "512", hide = true)]
+    batch: usize,
 }
 
 const EXAMPLES: &str = "\
@@ -114,6 +117,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         concurrency: usize::try_from(args.concurrency.get())?,
         drain: args.drain_rate,
         limit: args.limit,
+        batch: args.batch,
     };
     let serving = blobgate_inbox::serve(settings, ending.clone());
     let asked = async {

@@ -1,1 +1,193 @@
+//! Rows: what is known, what comes, what becomes of it.
 
+use super::*;
+use bytes::Bytes;
+
+const ONE: &str = "00000000-0000-4000-8000-000000000001";
+const TWO: &str = "00000000-0000-4000-8000-000000000002";
+
+/// An accepted, proven event with this fact.
+fn event(kind: Kind, fact: &str) -> Arrival {
+    Arrival {
+        verdict: Verdict::Accepted,
+        hook: "veo3".to_owned(),
+        generation: Some(ONE.to_owned()),
+        event: Some(kind),
+        reason: None,
+        token: None,
+        job: None,
+        proven: true,
+        fact: fact.to_owned(),
+        digest: [0; 32],
+        path: "/hooks/veo3".to_owned(),
+        headers: Vec::new(),
+        body: Bytes::new(),
+    }
+}
+
+fn completed(place: &str) -> Arrival {
+    event(Kind::Completed, place)
+}
+
+fn failed(code: &str) -> Arrival {
+    event(Kind::Failed, &format!("failed {code}"))
+}
+
+fn timeout() -> Arrival {
+    event(Kind::Timeout, "timeout TIMEOUT")
+}
+
+impl Arrival {
+    fn unproven(self) -> Self {
+        Self { proven: false, ..self }
+    }
+
+    fn of(self, generation: &str) -> Self {
+        Self { generation: Some(generation.to_owned()), ..self }
+    }
+
+    fn with_token(self, id: &str) -> Self {
+        Self { token: Some(crate::arrival::Token { id: id.to_owned(), binds: true }), ..self }
+    }
+
+    fn with_static_token(self, id: &str) -> Self {
+        Self { token: Some(crate::arrival::Token { id: id.to_owned(), binds: false }), ..self }
+    }
+
+    fn judged(self, verdict: Verdict, reason: Option<&str>) -> Self {
+        Self { verdict, reason: reason.map(str::to_owned), ..self }
+    }
+}
+
+const NEW: Fate = Fate::Deliver { supersedes: None, retires: None };
+
+fn over(id: i64, what: &'static str) -> Fate {
+    Fate::Deliver { supersedes: Some(what), retires: Some(id) }
+}
+
+fn repeat(of: i64) -> Fate {
+    Fate::Repeat { of }
+}
+
+fn keep(reason: &str) -> Fate {
+    Fate::Keep { reason: reason.to_owned() }
+}
+
+/// What comes one after the other, each with the next number, and what becomes of it.
+#[track_caller]
+fn row(comes: &[(Arrival, Fate)]) {
+    let mut known = Known::default();
+    for (id, (arrival, expected)) in (1..).zip(comes) {
+        assert_eq!(known.decide(arrival, id), *expected, "entry {id}");
+    }
+}
+
+#[test]
+fn an_event_is_new_once() {
+    row(&[(completed("a"), NEW), (completed("a"), repeat(1)), (completed("a"), repeat(1))]);
+    row(&[(failed("X"), NEW), (failed("X"), repeat(1))]);
+    row(&[(timeout(), NEW), (timeout(), repeat(1))]);
+    row(&[(completed("a"), NEW), (completed("a").of(TWO), NEW)]);
+}
+
+#[test]
+fn a_completion_supersedes_a_failure() {
+    row(&[(failed("X"), NEW), (completed("a"), over(1, "failed")), (completed("a"), repeat(2))]);
+    row(&[(timeout(), NEW), (completed("a"), over(1, "timeout")), (timeout(), repeat(1))]);
+}
+
+#[test]
+fn what_contradicts_is_kept() {
+    row(&[
+        (completed("a"), NEW),
+        (failed("X"), keep(EVENT_CONFLICT)),
+        (completed("b"), keep(EVENT_CONFLICT)),
+    ]);
+    row(&[(failed("X"), NEW), (failed("Y"), keep(EVENT_CONFLICT)), (timeout(), keep(EVENT_CONFLICT))]);
+    row(&[
+        (failed("X"), NEW),
+        (completed("a"), over(1, "failed")),
+        (failed("Y"), keep(EVENT_CONFLICT)),
+        (failed("X"), repeat(1)),
+    ]);
+}
+
+#[test]
+fn the_unproven_never_blocks_the_proven() {
+    row(&[
+        (completed("a").unproven(), NEW),
+        (completed("b"), over(1, UNPROVEN)),
+        (completed("b"), repeat(2)),
+    ]);
+    row(&[(completed("a").unproven(), NEW), (failed("X"), over(1, UNPROVEN))]);
+    row(&[
+        (failed("X").unproven(), NEW),
+        (failed("Y"), over(1, UNPROVEN)),
+        (completed("a"), over(2, "failed")),
+    ]);
+    row(&[(failed("X").unproven(), NEW), (completed("a"), over(1, UNPROVEN))]);
+    row(&[
+        (completed("a").unproven(), NEW),
+        (failed("X"), over(1, UNPROVEN)),
+        (completed("b"), over(2, "failed")),
+        (completed("a").unproven(), keep(EVENT_CONFLICT)),
+    ]);
+    // And the other way round it does not count.
+    row(&[(completed("a"), NEW), (completed("b").unproven(), keep(EVENT_CONFLICT))]);
+    row(&[(failed("X"), NEW), (completed("a").unproven(), keep(EVENT_CONFLICT))]);
+    // The same said once more is a repeat, whoever says it.
+    row(&[(completed("a").unproven(), NEW), (completed("a"), repeat(1))]);
+    row(&[(completed("a"), NEW), (completed("a").unproven(), repeat(1))]);
+}
+
+#[test]
+fn a_token_speaks_of_one_generation_and_a_generation_has_one_token() {
+    let with = |generation: &str, token: &str| completed("a").of(generation).with_token(token);
+    row(&[(with(ONE, "t"), NEW), (with(TWO, "t"), keep(TOKEN_REUSED)), (with(ONE, "t"), repeat(1))]);
+    row(&[(with(ONE, "t"), NEW), (with(ONE, "u"), keep(TOKEN_CONFLICT)), (with(TWO, "u"), NEW)]);
+    // A repeat that is the first to have a token binds it.
+    row(&[(completed("a"), NEW), (with(ONE, "t"), repeat(1)), (with(TWO, "t"), keep(TOKEN_REUSED))]);
+    // What is kept binds nothing.
+    row(&[
+        (completed("a"), NEW),
+        (completed("b").with_token("t"), keep(EVENT_CONFLICT)),
+        (with(TWO, "t"), NEW),
+    ]);
+    // Another hook's tokens are others.
+    let elsewhere = Arrival { hook: "other".to_owned(), ..with(TWO, "t") };
+    row(&[(with(ONE, "t"), NEW), (elsewhere, NEW)]);
+}
+
+#[test]
+fn one_static_url_is_bound_to_nothing() {
+    let with = |generation: &str| completed("a").of(generation).with_static_token("s");
+    row(&[(with(ONE), NEW), (with(TWO), NEW), (completed("a").with_token("t"), repeat(1))]);
+}
+
+#[test]
+fn what_is_observed_or_quarantined_decides_nothing() {
+    let observed = completed("a").judged(Verdict::Observed, None);
+    let quarantined = completed("a").judged(Verdict::Quarantined, Some("token-expired")).with_token("t");
+    row(&[
+        (observed.clone(), Fate::Observe),
+        (observed, Fate::Observe),
+        (quarantined, keep("token-expired")),
+        (completed("b"), NEW),
+        (completed("c").of(TWO).with_token("t"), NEW),
+    ]);
+}
+
+#[test]
+fn only_what_has_changed_is_written() {
+    let mut known = Known::default();
+    known.decide(&completed("a").with_token("t"), 1);
+    let changed = |known: &Known| {
+        (known.generations.values().any(|row| row.changed), known.tokens.values().any(|row| row.changed))
+    };
+    assert_eq!(changed(&known), (true, true));
+    known.generations.values_mut().for_each(|row| row.changed = false);
+    known.tokens.values_mut().for_each(|row| row.changed = false);
+    known.decide(&completed("a").with_token("t"), 2);
+    known.decide(&completed("b").with_token("t"), 3);
+    assert_eq!(changed(&known), (false, false));
+}

@@ -4,9 +4,9 @@
 mod clock;
 mod sql;
 
-use super::batch::{self, Deciding, KeptKey, NewEntry, Outcome};
+use super::batch::{self, Deciding, KeptKey, NewEntry};
 use super::change::{self, Change, Changed, Changing};
-use super::{CannotOpen, Claimed, Error, Finished};
+use super::{CannotOpen, Claimed, Error, Finished, Stored};
 use crate::arrival::Arrival;
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
 use crate::failpoint::{broken_by, die_at};
@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -188,9 +188,13 @@ macro_rules! transaction {
 }
 
 impl Sqlite {
-    pub(super) async fn store(&self, arrivals: &[&Arrival], room: bool) -> Result<Vec<Outcome>, Error> {
-        transaction!(self, |connection| batch::decide(&mut Tx { connection, sqlite: self }, arrivals, room)
-            .await?)
+    pub(super) async fn store(&self, arrivals: &[&Arrival], room: bool) -> Result<Stored, Error> {
+        let (outcomes, begun, worked) = transaction!(self, |connection| {
+            let begun = Instant::now();
+            let outcomes = batch::decide(&mut Tx { connection, sqlite: self }, arrivals, room).await?;
+            (outcomes, begun, begun.elapsed())
+        })?;
+        Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
     }
 
     pub(super) async fn claim(&self, route: &str, limit: i64) -> Result<Vec<Claimed>, Error> {
@@ -221,14 +225,14 @@ impl Sqlite {
         })
     }
 
-    pub(super) async fn finish(&self, finished: &[Finished]) -> Result<Vec<i64>, Error> {
+    pub(super) async fn finish(&self, finished: &[Finished], given_up: i64) -> Result<Vec<i64>, Error> {
         let (now, json) = (self.clock.now(), json(finished)?);
         transaction!(self, |connection| {
             query(sql::FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
             let failed: Vec<(i64, String)> = query_as(sql::FINISH_FAILED)
                 .bind(&json)
                 .bind(now)
-                .bind(super::GIVEN_UP)
+                .bind(given_up)
                 .bind(super::LEAST_ATTEMPTS)
                 .fetch_all(&mut *connection)
                 .await?;

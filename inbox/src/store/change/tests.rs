@@ -70,7 +70,7 @@ impl Opened {
             delay: 0,
             tried,
         };
-        self.session.finish(&[finished]).await.unwrap();
+        self.session.finish(&[finished], true).await.unwrap();
     }
 
     async fn change(&mut self, change: Change, id: i64) -> Changed {
