@@ -32,6 +32,7 @@ impl Cluster {
     }
 
     /// One that a test may end. None as above.
+    #[allow(dead_code, reason = "the tests in inbox/ only share one")]
     pub(crate) fn alone() -> Option<Self> {
         binaries().map(Self::start)
     }

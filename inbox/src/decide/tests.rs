@@ -42,7 +42,7 @@ impl Arrival {
         Self { proven: false, ..self }
     }
 
-    fn of(self, generation: &str) -> Self {
+    pub(crate) fn of(self, generation: &str) -> Self {
         Self { generation: Some(generation.to_owned()), ..self }
     }
 

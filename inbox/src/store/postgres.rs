@@ -52,7 +52,7 @@ const WHOLE_TABLES: [(&str, &str); 4] = [
     ("enable_mergejoin", "on"),
 ];
 
-fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {
+pub(super) fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {
     let options = PgConnectOptions::from_str(url.as_str())?
         .application_name("blobgate-inbox")
         // A statement that hangs must not hold its batch for longer than a sender waits.

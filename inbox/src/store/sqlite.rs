@@ -49,7 +49,7 @@ pub struct Sqlite {
     _lock: File,
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     let synchronous =
         if broken_by!("break-synchronous-off") { SqliteSynchronous::Off } else { SqliteSynchronous::Full };
     SqliteConnectOptions::new()

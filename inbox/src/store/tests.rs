@@ -1,0 +1,401 @@
+//! What holds in both stores.
+
+#[path = "../../../cli/tests/tool/postgres.rs"]
+mod postgres;
+
+use super::*;
+use crate::arrival::Token;
+use blobgate::event::Kind;
+use blobgate::policy::Verdict;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use sqlx::{ConnectOptions, Connection};
+
+const ONE: &str = "00000000-0000-4000-8000-000000000001";
+const TWO: &str = "00000000-0000-4000-8000-000000000002";
+const COMPLETED: &str = "veo3/completed";
+const FAILED: &str = "veo3/failed";
+
+/// A store of a test's own.
+struct Site {
+    place: Place,
+    store: Option<Store>,
+    session: Option<Session>,
+    /// What ends with the test.
+    _beside: Box<dyn std::any::Any>,
+}
+
+impl Site {
+    async fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::Sqlite(directory.path().join("inbox.db"));
+        Self::open(place, Box::new(directory)).await
+    }
+
+    async fn postgres() -> Option<Self> {
+        let cluster = postgres::Cluster::shared()?;
+        let place = cluster.database().parse().unwrap();
+        Some(Self::open(place, Box::new(cluster)).await)
+    }
+
+    async fn open(place: Place, beside: Box<dyn std::any::Any>) -> Self {
+        place.migrate().await.unwrap();
+        let store = place.open().await.unwrap();
+        Self { session: Some(store.session()), store: Some(store), place, _beside: beside }
+    }
+
+    fn session(&mut self) -> &mut Session {
+        self.session.as_mut().unwrap()
+    }
+
+    fn close(&mut self) {
+        (self.store, self.session) = (None, None);
+    }
+
+    /// As after a restart.
+    async fn reopen(&mut self) {
+        self.close();
+        let store = self.place.open().await.unwrap();
+        self.session = Some(store.session());
+        self.store = Some(store);
+    }
+
+    async fn store(&mut self, arrivals: &[Arrival]) -> Vec<Outcome> {
+        self.store_with(arrivals, true).await
+    }
+
+    async fn store_with(&mut self, arrivals: &[Arrival], room: bool) -> Vec<Outcome> {
+        let arrivals: Vec<_> = arrivals.iter().collect();
+        self.session().store(&arrivals, room).await.unwrap().outcomes
+    }
+
+    async fn claim(&mut self, route: &str) -> Vec<Claimed> {
+        self.session().claim(route, 10).await.unwrap()
+    }
+
+    async fn claim_one(&mut self, route: &str) -> Claimed {
+        let mut claimed = self.claim(route).await;
+        assert_eq!(claimed.len(), 1, "{claimed:?}");
+        claimed.remove(0)
+    }
+
+    async fn finish(&mut self, entry: &Claimed, done: bool) -> Vec<i64> {
+        self.finish_with(entry, done, true).await
+    }
+
+    async fn finish_with(&mut self, entry: &Claimed, done: bool, may_die: bool) -> Vec<i64> {
+        let finished = Finished {
+            id: entry.id,
+            lease: entry.lease,
+            done,
+            status: Some(if done { 200 } else { 500 }),
+            answer: "as it \\x00 came".to_owned(),
+            delay: 0,
+            tried: 1_000,
+        };
+        self.session().finish(&[finished], may_die).await.unwrap()
+    }
+
+    /// Changes what no statement of the inbox changes: times, mostly.
+    async fn sql(&self, text: &'static str) {
+        match &self.place {
+            Place::Sqlite(path) => {
+                let mut connection = super::sqlite::options(path).connect().await.unwrap();
+                sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+            }
+            Place::Postgres(url) => {
+                let mut connection = super::postgres::options(url).unwrap().connect().await.unwrap();
+                sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+            }
+        }
+    }
+
+    /// Each entry's state and how often it came, in their order.
+    async fn states(&self) -> Vec<(String, i64)> {
+        const STATES: &str = "SELECT state, seen FROM entry ORDER BY id";
+        match self.store.as_ref().unwrap() {
+            Store::Sqlite(sqlite) => sqlx::query_as(STATES).fetch_all(&sqlite.reads).await.unwrap(),
+            Store::Postgres(postgres) => sqlx::query_as(STATES).fetch_all(&postgres.reads).await.unwrap(),
+        }
+    }
+
+    async fn expect(&self, states: &[(&str, i64)]) {
+        let states: Vec<_> = states.iter().map(|(state, seen)| ((*state).to_owned(), *seen)).collect();
+        assert_eq!(self.states().await, states);
+    }
+}
+
+fn arrival(verdict: Verdict, kind: Kind, fact: &str) -> Arrival {
+    // Neither UTF-8 nor without NUL, in a body as in a header's value.
+    let body = Bytes::from([fact.as_bytes(), b" \x00\xff"].concat());
+    Arrival {
+        verdict,
+        hook: "veo3".to_owned(),
+        generation: Some(ONE.to_owned()),
+        event: Some(kind),
+        reason: None,
+        token: None,
+        job: None,
+        proven: true,
+        fact: fact.to_owned(),
+        digest: Sha256::digest(&body).into(),
+        path: "/hooks/veo3".to_owned(),
+        headers: b"blobgate-x: \xfe\r\n".to_vec(),
+        body,
+    }
+}
+
+fn completed(place: &str) -> Arrival {
+    arrival(Verdict::Accepted, Kind::Completed, place)
+}
+
+fn failed(code: &str) -> Arrival {
+    arrival(Verdict::Accepted, Kind::Failed, &format!("failed {code}"))
+}
+
+fn quarantined(body: &str, token: &str) -> Arrival {
+    let token = Some(Token { id: token.to_owned(), binds: true });
+    let reason = Some("json-invalid".to_owned());
+    Arrival { reason, token, generation: None, ..arrival(Verdict::Quarantined, Kind::Completed, body) }
+}
+
+fn waits(route: &str) -> Outcome {
+    Outcome::Waits(route.to_owned())
+}
+
+fn kept(reason: &str) -> Outcome {
+    Outcome::Kept(reason.to_owned())
+}
+
+/// A test of each store.
+macro_rules! in_both {
+    ($(async fn $name:ident($site:ident: &mut Site) $body:block)*) => {
+        $(mod $name {
+            use super::*;
+
+            async fn holds($site: &mut Site) $body
+
+            #[tokio::test]
+            async fn sqlite() {
+                holds(&mut Site::sqlite().await).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                if let Some(mut site) = Site::postgres().await {
+                    holds(&mut site).await;
+                }
+            }
+        })*
+    };
+}
+
+in_both! {
+    async fn a_batch_is_decided_as_one_after_the_other(site: &mut Site) {
+        let batch = [completed("a"), completed("a"), failed("X"), completed("b"), completed("a")];
+        let conflict = || kept("event-conflict");
+        let expected = [waits(COMPLETED), Outcome::Repeated, conflict(), conflict(), Outcome::Repeated];
+        assert_eq!(site.store(&batch).await, expected);
+        site.expect(&[("waiting", 3), ("kept", 1), ("kept", 1)]).await;
+        assert_eq!(site.store(&batch).await, [const { Outcome::Repeated }; 5]);
+        site.expect(&[("waiting", 6), ("kept", 2), ("kept", 2)]).await;
+    }
+
+    async fn what_comes_out_is_what_went_in(site: &mut Site) {
+        let sent = completed("a");
+        site.store(std::slice::from_ref(&sent)).await;
+        let entry = site.claim_one(COMPLETED).await;
+        assert_eq!((&entry.body[..], &entry.headers, &entry.path[..]), (&sent.body[..], &sent.headers, sent.path.as_bytes()));
+        assert_eq!((entry.attempts, entry.lease, entry.redelivery), (1, 1, 0));
+        assert_eq!((entry.supersedes, entry.overrides), (None, None));
+    }
+
+    async fn a_failure_that_waits_is_superseded(site: &mut Site) {
+        site.store(&[failed("X")]).await;
+        site.store(&[completed("a")]).await;
+        assert_eq!(site.claim(FAILED).await.len(), 0);
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+        site.expect(&[("superseded", 1), ("in_flight", 1)]).await;
+    }
+
+    async fn a_failure_in_the_same_batch_is_superseded(site: &mut Site) {
+        site.store(&[failed("X"), completed("a")]).await;
+        assert_eq!(site.claim(FAILED).await.len(), 0);
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+    }
+
+    async fn a_completion_waits_for_a_failure_under_way(site: &mut Site) {
+        site.store(&[failed("X")]).await;
+        let failure = site.claim_one(FAILED).await;
+        site.store(&[completed("a")]).await;
+        assert_eq!(site.claim(COMPLETED).await.len(), 0, "one of a generation at a time");
+        site.finish(&failure, false).await;
+        site.expect(&[("superseded", 1), ("waiting", 1)]).await;
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+    }
+
+    async fn a_delivered_failure_stays_so(site: &mut Site) {
+        site.store(&[failed("X")]).await;
+        let failure = site.claim_one(FAILED).await;
+        site.store(&[completed("a")]).await;
+        site.finish(&failure, true).await;
+        site.expect(&[("delivered", 1), ("waiting", 1)]).await;
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+    }
+
+    async fn what_failed_is_tried_again(site: &mut Site) {
+        site.store(&[completed("a")]).await;
+        for attempt in 1..=3 {
+            let entry = site.claim_one(COMPLETED).await;
+            assert_eq!((entry.attempts, entry.lease), (attempt, attempt));
+            site.finish(&entry, false).await;
+        }
+        let entry = site.claim_one(COMPLETED).await;
+        site.finish(&entry, true).await;
+        assert_eq!(site.claim(COMPLETED).await.len(), 0);
+        site.expect(&[("delivered", 1)]).await;
+    }
+
+    async fn only_who_holds_it_may_say_that_it_failed(site: &mut Site) {
+        site.store(&[completed("a")]).await;
+        let first = site.claim_one(COMPLETED).await;
+        site.finish(&first, false).await;
+        let second = site.claim_one(COMPLETED).await;
+        site.finish(&first, false).await;
+        site.expect(&[("in_flight", 1)]).await;
+        assert_eq!(site.session().renew(&[(first.id, first.lease)]).await.unwrap(), [] as [i64; 0]);
+        assert_eq!(site.session().renew(&[(second.id, second.lease)]).await.unwrap(), [second.id]);
+        // But that it arrived is true, whoever says it.
+        site.finish(&first, true).await;
+        site.expect(&[("delivered", 1)]).await;
+        site.finish(&second, false).await;
+        site.expect(&[("delivered", 1)]).await;
+    }
+
+    async fn what_a_lost_holder_had_is_delivered_by_another(site: &mut Site) {
+        site.store(&[completed("a")]).await;
+        let first = site.claim_one(COMPLETED).await;
+        site.sql("UPDATE entry SET lease_until = 0").await;
+        site.session().release_expired().await.unwrap();
+        site.reopen().await;
+        let second = site.claim_one(COMPLETED).await;
+        assert_eq!((second.id, second.lease, second.attempts), (first.id, 2, 2));
+    }
+
+    async fn seventy_two_hours_of_its_own_and_ten_attempts_are_the_end(site: &mut Site) {
+        site.store(&[completed("a"), Arrival { generation: Some(TWO.to_owned()), ..completed("b") }]).await;
+        site.sql("UPDATE entry SET tried = 259200000000, attempts = CASE WHEN id = (SELECT min(id) FROM entry) THEN 9 ELSE 8 END").await;
+        let entries = site.claim(COMPLETED).await;
+        assert_eq!(site.finish_with(&entries[0], false, false).await, [] as [i64; 0], "no room for the dead");
+        site.expect(&[("waiting", 1), ("in_flight", 1)]).await;
+        assert_eq!(site.finish(&entries[1], false).await, [] as [i64; 0], "nine attempts");
+        let entry = site.session().claim(COMPLETED, 1).await.unwrap().remove(0);
+        assert_eq!(site.finish(&entry, false).await, [entry.id]);
+        site.expect(&[("dead", 1), ("waiting", 1)]).await;
+        // A repeat of it is none the less a repeat.
+        assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated]);
+    }
+
+    async fn a_token_keeps_twenty_bodies(site: &mut Site) {
+        let bodies: Vec<_> = (1..=20).map(|number| quarantined(&number.to_string(), "t")).collect();
+        assert_eq!(site.store(&bodies).await, vec![kept("json-invalid"); 20]);
+        assert_eq!(site.store(&[quarantined("21", "t")]).await, [Outcome::TokenFull]);
+        assert_eq!(site.store(&[quarantined("20", "t")]).await, [Outcome::Repeated]);
+        assert_eq!(site.store(&[quarantined("21", "u")]).await, [kept("json-invalid")]);
+        let both: Vec<_> = (1..=21).map(|number| quarantined(&number.to_string(), "v")).collect();
+        assert_eq!(site.store(&both).await[20], Outcome::TokenFull, "in one batch");
+    }
+
+    async fn a_token_keeps_whatever_comes_of_its_own_generation(site: &mut Site) {
+        let token = Some(Token { id: "t".to_owned(), binds: true });
+        let own = |arrival: Arrival| Arrival { token: token.clone(), ..arrival };
+        site.store(&[own(completed("a"))]).await;
+        let bodies: Vec<_> = (1..=25).map(|number| own(completed(&number.to_string()))).collect();
+        assert_eq!(site.store(&bodies).await, vec![kept("event-conflict"); 25]);
+        assert_eq!(site.store(&[quarantined("x", "t")]).await, [kept("json-invalid")]);
+    }
+
+    async fn a_full_quarantine_takes_nothing_new(site: &mut Site) {
+        site.store(&[quarantined("a", "t")]).await;
+        let batch = [quarantined("a", "t"), quarantined("b", "t"), completed("c")];
+        let expected = [Outcome::Repeated, Outcome::QuarantineFull, waits(COMPLETED)];
+        assert_eq!(site.store_with(&batch, false).await, expected);
+    }
+
+    async fn what_is_observed_is_delivered_each_time(site: &mut Site) {
+        let observed = arrival(Verdict::Observed, Kind::Completed, "a");
+        let route = "veo3/observed/completed";
+        assert_eq!(site.store(&[observed.clone(), observed]).await, [waits(route), waits(route)]);
+        assert_eq!(site.claim(route).await.len(), 2);
+        assert_eq!(site.store(&[completed("b")]).await, [waits(COMPLETED)], "it binds nothing");
+    }
+
+    async fn a_repeat_after_the_purge_is_still_a_repeat(site: &mut Site) {
+        site.store(&[completed("a"), failed("X").of(TWO)]).await;
+        let entry = site.claim_one(COMPLETED).await;
+        site.finish(&entry, true).await;
+        let size = completed("a").size();
+        assert_eq!(site.session().purge_bodies(crate::purge::BODIES, 10).await.unwrap(), (0, 0), "not yet");
+        assert_eq!(site.session().purge_bodies(0, 10).await.unwrap(), (1, size), "what waits stays");
+        assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated]);
+        assert_eq!(site.claim(COMPLETED).await.len(), 0);
+        assert_eq!(site.session().purge_tombstones(crate::purge::TOMBSTONES, 10).await.unwrap(), 0);
+        assert_eq!(site.session().purge_tombstones(0, 10).await.unwrap(), 1);
+        assert_eq!(site.store(&[completed("b")]).await, [waits(COMPLETED)], "nobody remembers");
+        site.expect(&[("waiting", 1), ("waiting", 1)]).await;
+    }
+
+    async fn usage_is_by_what_it_is(site: &mut Site) {
+        site.store(&[completed("a"), quarantined("b", "t"), arrival(Verdict::Observed, Kind::Completed, "c")]).await;
+        let usage = site.session().usage().await.unwrap();
+        let one = completed("a").size();
+        assert_eq!((usage.total, usage.quarantine, usage.observed, usage.dead), (3 * one, one, one, 0));
+        assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [("kept".to_owned(), 1), ("waiting".to_owned(), 2)]);
+    }
+
+    async fn tables_of_another_version_are_refused(site: &mut Site) {
+        site.sql("UPDATE _sqlx_migrations SET version = 99").await;
+        site.close();
+        let error = site.place.open().await.unwrap_err().to_string();
+        assert_eq!(error, "the store has tables of version 99, and this program knows 1: start the newer program");
+        site.sql("UPDATE _sqlx_migrations SET version = 0").await;
+        let error = site.place.open().await.unwrap_err().to_string();
+        assert_eq!(error, "the store has tables of version 0, and this program wants 1: run `blobgate inbox migrate`");
+    }
+
+    async fn each_route_says_when_it_is_due(site: &mut Site) {
+        assert_eq!(site.session().waiting().await.unwrap(), []);
+        site.store(&[completed("a"), failed("X").of(TWO)]).await;
+        let waiting = site.session().waiting().await.unwrap();
+        assert_eq!(waiting.iter().map(|(route, _)| route.as_str()).collect::<Vec<_>>(), [COMPLETED, FAILED]);
+        assert!(waiting.iter().all(|(_, due_in)| *due_in <= 0), "{waiting:?}");
+        site.sql("UPDATE entry SET due_at = due_at + 3600000000").await;
+        let waiting = site.session().waiting().await.unwrap();
+        assert!(waiting.iter().all(|(_, due_in)| *due_in > 3_500_000_000), "{waiting:?}");
+        assert_eq!(site.claim(COMPLETED).await.len(), 0, "not before it is due");
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_one_inbox_s() {
+    let site = Site::sqlite().await;
+    let error = site.place.open().await.unwrap_err().to_string();
+    let Place::Sqlite(path) = &site.place else { unreachable!() };
+    let expected = format!("another inbox serves from {}: end it, or use a store of its own", path.display());
+    assert_eq!(error, expected);
+}
+
+#[tokio::test]
+async fn a_store_without_tables_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place::Sqlite(directory.path().join("inbox.db"));
+    let error = place.open().await.unwrap_err().to_string();
+    assert!(error.ends_with("inbox.db yet: run `blobgate inbox migrate`"), "{error}");
+    if let Some(cluster) = postgres::Cluster::shared() {
+        let place: Place = cluster.database().parse().unwrap();
+        let error = place.open().await.unwrap_err().to_string();
+        assert_eq!(error, "the store has no tables yet: run `blobgate inbox migrate`");
+    }
+}
