@@ -18,5 +18,5 @@ mod space;
 pub mod store;
 
 pub use key::Keys;
-pub use serve::{Settings, serve};
+pub use serve::{Ended, Settings, serve};
 pub use store::Store;

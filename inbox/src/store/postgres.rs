@@ -21,6 +21,9 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 const SCHEMA: &str = "blobgate_inbox";
 /// A database that is away is found out in this time.
 const CONNECT: Duration = Duration::from_secs(5);
+/// A network that swallows everything is found out in this time, longer than the database's own limit: a sender waits for
+/// 15 s, and a lease is 30 s.
+const SILENT: Duration = Duration::from_secs(8);
 
 /// A database.
 #[derive(Debug)]
@@ -56,7 +59,7 @@ pub(super) fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {
     let options = PgConnectOptions::from_str(url.as_str())?
         .application_name("blobgate-inbox")
         // A statement that hangs must not hold its batch for longer than a sender waits.
-        .options([("search_path", SCHEMA), ("statement_timeout", "10s"), ("lock_timeout", "10s")])
+        .options([("search_path", SCHEMA), ("statement_timeout", "7s"), ("lock_timeout", "7s")])
         .options(BY_INDEX)
         .disable_statement_logging();
     Ok(options)
@@ -113,7 +116,7 @@ impl Postgres {
 /// A connection that acknowledges nothing before it is on the disk.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     let connecting = tokio::time::timeout(CONNECT, options.connect());
-    let mut connection = connecting.await.map_err(|_| Error::PoolTimedOut)??;
+    let mut connection = connecting.await.map_err(|_| silent())??;
     query("SET synchronous_commit = on").execute(&mut connection).await?;
     let value: String = query_scalar("SHOW synchronous_commit").fetch_one(&mut connection).await?;
     if value != "on" {
@@ -134,7 +137,8 @@ macro_rules! transaction {
             query("COMMIT").execute(&mut *$connection).await?;
             Ok::<_, Error>(result)
         };
-        let result = run.await;
+        // Given up halfway it is closed below, and its transaction ends with it.
+        let result = tokio::time::timeout(SILENT, run).await.unwrap_or_else(|_| Err(silent()));
         if result.is_ok() {
             $session.connection = Some(owned);
         } else {
@@ -142,6 +146,10 @@ macro_rules! transaction {
         }
         result
     }};
+}
+
+fn silent() -> Error {
+    Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer"))
 }
 
 impl Session {

@@ -1,0 +1,411 @@
+//! The inbox as the gate, its services and its operators meet it: over HTTP, with a store in a file.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use blobgate_inbox::store::Place;
+use blobgate_inbox::{Ended, Keys, Settings, serve};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const OTHER_KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
+const OTHER_ID: &str = "00000000-0000-4000-8000-000000000001";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A service: what it got, what it says, and after how long.
+#[derive(Clone)]
+struct Service {
+    got: Arc<Mutex<Vec<(String, HeaderMap, Bytes)>>>,
+    says: Arc<Mutex<(StatusCode, Duration)>>,
+    answered: Arc<Mutex<usize>>,
+    address: SocketAddr,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let service = Self {
+            got: Arc::default(),
+            says: Arc::new(Mutex::new((StatusCode::OK, Duration::ZERO))),
+            answered: Arc::default(),
+            address: listener.local_addr().unwrap(),
+        };
+        let routes = Router::new().fallback(Self::receive).with_state(service.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        service
+    }
+
+    async fn receive(State(service): State<Self>, request: Request) -> (StatusCode, &'static str) {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        service.got.lock().unwrap().push((head.uri.to_string(), head.headers, body));
+        let (status, after) = *service.says.lock().unwrap();
+        tokio::time::sleep(after).await;
+        *service.answered.lock().unwrap() += 1;
+        (status, "as the service has it")
+    }
+
+    fn say(&self, status: u16, after: Duration) {
+        *self.says.lock().unwrap() = (StatusCode::from_u16(status).unwrap(), after);
+    }
+
+    /// What it has, once that is so much.
+    async fn got(&self, count: usize) -> Vec<(String, HeaderMap, Bytes)> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let got = self.got.lock().unwrap().clone();
+            if got.len() >= count {
+                return got;
+            }
+            assert!(Instant::now() < until, "{} of {count} have come", got.len());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+struct Inbox {
+    receive: SocketAddr,
+    admin: SocketAddr,
+    ending: CancellationToken,
+    served: JoinHandle<Result<(), Ended>>,
+    service: Service,
+    _directory: TempDir,
+}
+
+impl Inbox {
+    async fn start() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Place::Sqlite(directory.path().join("inbox.db"));
+        store.migrate().await.unwrap();
+        let service = Service::start().await;
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut settings = Settings {
+            store,
+            receive: listen().await,
+            admin: listen().await,
+            deliver_to: format!("http://{}", service.address).parse().unwrap(),
+            sign: None,
+            verify: None,
+            admin_token: None,
+            timeout: Duration::from_secs(5),
+            concurrency: 8,
+            drain: NonZeroU32::new(100).unwrap(),
+            limit: 100_000_000,
+            batch: 512,
+        };
+        change(&mut settings);
+        let (receive, admin) = (settings.receive.local_addr().unwrap(), settings.admin.local_addr().unwrap());
+        let ending = CancellationToken::new();
+        let served = tokio::spawn(serve(settings, ending.clone()));
+        let inbox = Self { receive, admin, ending, served, service, _directory: directory };
+        inbox.until_ready().await;
+        inbox
+    }
+
+    async fn until_ready(&self) {
+        let until = Instant::now() + PATIENCE;
+        while self.ask("/healthz", &[]).await.is_none_or(|(status, _)| status != 200) {
+            assert!(Instant::now() < until && !self.served.is_finished(), "the inbox does not become ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn send(&self, method: Method, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let uri = format!("http://{}/hooks/veo3?from=runblob", self.receive);
+        let mut request = axum::http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let answer = client().request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+        let (head, body) = answer.into_parts();
+        let reason =
+            head.headers.get("blobgate-inbox-reason").map(|reason| reason.to_str().unwrap().to_owned());
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        Answer { status: head.status.as_u16(), reason, body }
+    }
+
+    async fn post(&self, headers: &[(&str, &str)]) -> Answer {
+        self.send(Method::POST, headers, completed()).await
+    }
+
+    async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Option<(u16, String)> {
+        let mut request = axum::http::Request::builder().uri(format!("http://{}{path}", self.admin));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = client().request(request.body(Full::default()).unwrap()).await.ok()?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.ok()?.to_bytes();
+        Some((status, String::from_utf8(body.to_vec()).unwrap()))
+    }
+
+    /// Returns once the metrics have this line.
+    async fn until_metric(&self, line: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (_, text) = self.ask("/metrics", &[]).await.unwrap();
+            if text.lines().any(|found| found == line) {
+                return;
+            }
+            assert!(Instant::now() < until, "no {line} in\n{text}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    reason: Option<String>,
+    body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    fn is_stored(&self) {
+        assert_eq!((self.status, self.body.as_str()), (200, r#"{"status":"received"}"#), "{self:?}");
+    }
+
+    #[track_caller]
+    fn is_refused(&self, reason: &str, body: &str) {
+        assert_eq!((self.status, self.reason.as_deref(), self.body.trim_end()), (503, Some(reason), body));
+    }
+}
+
+fn client() -> Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>> {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+fn completed() -> String {
+    format!(
+        r#"{{"generation_id":"{ID}","status":"completed","video_url":"https://cdn.runblob.io/a.mp4?s=1"}}"#
+    )
+}
+
+const MARKED: [(&str, &str); 8] = [
+    ("blobgate-verdict", "accepted"),
+    ("blobgate-hook", "veo3"),
+    ("blobgate-dialect", "veo3"),
+    ("blobgate-contract", "1"),
+    ("blobgate-event", "completed"),
+    ("blobgate-generation-id", ID),
+    ("idempotency-key", "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed"),
+    ("content-type", "application/json"),
+];
+
+/// What the gate sends, with these headers changed or added; an empty value takes one out.
+fn marked<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut headers: Vec<_> =
+        MARKED.into_iter().filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name)).collect();
+    headers.extend(changes.iter().filter(|(_, value)| !value.is_empty()));
+    headers
+}
+
+#[tokio::test]
+async fn an_event_goes_on_as_it_came() {
+    let inbox = Inbox::start().await;
+    let not_ours = [("x-forwarded-for", "203.0.113.9"), ("traceparent", "00-1-2-01"), ("cookie", "a=b")];
+    let mut headers = marked(&[("blobgate-of-tomorrow", "\u{e4}")]);
+    headers.extend(not_ours);
+    inbox.post(&headers).await.is_stored();
+    let (path, got, body) = inbox.service.got(1).await.remove(0);
+    assert_eq!((path.as_str(), body), ("/hooks/veo3", Bytes::from(completed())));
+    for (name, value) in MARKED {
+        assert_eq!(got[name], value);
+    }
+    assert_eq!(got["blobgate-of-tomorrow"].as_bytes(), "\u{e4}".as_bytes());
+    assert_eq!(got["blobgate-attempt"], "1");
+    let names = got.keys().map(HeaderName::as_str).filter(|name| !name.starts_with("blobgate-"));
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-length", "content-type", "host", "idempotency-key"]);
+}
+
+#[tokio::test]
+async fn what_is_not_the_gate_s_is_refused() {
+    let inbox = Inbox::start().await;
+    let unmarked = "it was not marked by a gate (blobgate-verdict, blobgate-hook)";
+    let contract = "its gate speaks another version of the headers (blobgate-contract)";
+    let header = "a header that decides something is repeated or not as the gate writes it";
+    for (changes, sentence) in [
+        (&[("blobgate-verdict", "")][..], unmarked),
+        (&[("blobgate-hook", "")], unmarked),
+        (&[("blobgate-event", "")], unmarked),
+        (&[("blobgate-generation-id", "")], unmarked),
+        (&[("blobgate-verdict", "quarantined")], unmarked),
+        (&[("blobgate-contract", "")], contract),
+        (&[("blobgate-contract", "2")], contract),
+        (&[("blobgate-contract", "10")], contract),
+        (&[("blobgate-verdict", "refused")], header),
+        (&[("blobgate-dialect", "veo4")], header),
+        (&[("blobgate-event", "done")], header),
+        (&[("blobgate-generation-id", "17")], header),
+        (&[("blobgate-hook", "a"), ("blobgate-hook", "b")], header),
+        (&[("blobgate-job", "\u{e4}")], header),
+        (
+            &[("blobgate-attempt", "1")],
+            "it is one of the inbox's own deliveries: its service routes lead back here",
+        ),
+    ] {
+        inbox.post(&marked(changes)).await.is_refused("not-ours", sentence);
+    }
+    inbox.send(Method::GET, &marked(&[]), "").await.is_refused("method", "only a POST is stored");
+    let too_large = inbox.send(Method::POST, &marked(&[]), vec![b' '; 1_000_001]).await;
+    too_large.is_refused("body", "length limit exceeded");
+    inbox.post(&marked(&[("blobgate-contract", "1.7")])).await.is_stored();
+    assert_eq!(inbox.service.got(1).await.len(), 1, "and nothing of the others");
+    inbox.until_metric(r#"blobgate_inbox_refused_total{reason="not-ours"} 15"#).await;
+}
+
+#[tokio::test]
+async fn an_attempt_is_signed_anew_and_only_the_gate_s_signature_counts() {
+    let keys = || Some(Keys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
+    let inbox = Inbox::with(|settings| (settings.sign, settings.verify) = (keys(), keys())).await;
+    let id = "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed";
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let send = async |key: &str, time: i64| {
+        let key = standardwebhooks::Webhook::new(key).unwrap();
+        let signature = key.sign(id, time, completed().as_bytes()).unwrap();
+        let time = time.to_string();
+        let signed = [("webhook-id", id), ("webhook-timestamp", &*time), ("webhook-signature", &*signature)];
+        inbox.post(&marked(&signed)).await
+    };
+    let sentence = "it has no signature of the gate's key";
+    inbox.post(&marked(&[])).await.is_refused("signature", sentence);
+    send(OTHER_KEY, now).await.is_refused("signature", sentence);
+    send(KEY, now - 600).await.is_refused("signature", sentence);
+    // Two minutes old: what goes on has a time of its own.
+    send(KEY, now - 120).await.is_stored();
+    let (_, got, body) = inbox.service.got(1).await.remove(0);
+    standardwebhooks::Webhook::new(KEY).unwrap().verify(&body, &got).unwrap();
+    assert_eq!(got["webhook-id"], id);
+    assert!(got["webhook-timestamp"].to_str().unwrap().parse::<i64>().unwrap() >= now);
+}
+
+#[tokio::test]
+async fn whatever_is_not_2xx_is_tried_again() {
+    let inbox = Inbox::start().await;
+    inbox.service.say(410, Duration::ZERO);
+    inbox.post(&marked(&[])).await.is_stored();
+    inbox.service.got(2).await;
+    inbox.service.say(204, Duration::ZERO);
+    let got = inbox.service.got(3).await;
+    let attempts: Vec<_> =
+        got.iter().map(|(_, headers, _)| headers["blobgate-attempt"].to_str().unwrap()).collect();
+    assert_eq!(attempts, ["1", "2", "3"]);
+    let key = "idempotency-key";
+    assert!(got.iter().all(|(_, headers, body)| headers[key] == got[0].1[key] && *body == completed()));
+    inbox.until_metric(r#"blobgate_inbox_attempts_total{route="veo3/completed",outcome="4xx"} 2"#).await;
+    inbox
+        .until_metric(r#"blobgate_inbox_attempts_total{route="veo3/completed",outcome="delivered"} 1"#)
+        .await;
+}
+
+#[tokio::test]
+async fn a_service_that_takes_too_long_is_tried_again() {
+    let inbox = Inbox::with(|settings| settings.timeout = Duration::from_millis(200)).await;
+    inbox.service.say(200, Duration::from_millis(600));
+    inbox.post(&marked(&[])).await.is_stored();
+    inbox
+        .until_metric(r#"blobgate_inbox_attempts_total{route="veo3/completed",outcome="unanswered"} 1"#)
+        .await;
+    inbox.service.say(200, Duration::ZERO);
+    inbox
+        .until_metric(r#"blobgate_inbox_attempts_total{route="veo3/completed",outcome="delivered"} 1"#)
+        .await;
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_and_not_delivered() {
+    let inbox = Inbox::start().await;
+    for _ in 0..3 {
+        inbox.post(&marked(&[])).await.is_stored();
+    }
+    // Another signature in the URL is the same video.
+    inbox.send(Method::POST, &marked(&[]), completed().replace("s=1", "s=2")).await.is_stored();
+    // And another generation comes after them.
+    inbox.post(&marked(&[("blobgate-generation-id", OTHER_ID)])).await.is_stored();
+    let got = inbox.service.got(2).await;
+    let ids: Vec<_> =
+        got.iter().map(|(_, headers, _)| headers["blobgate-generation-id"].to_str().unwrap()).collect();
+    assert_eq!(ids, [ID, OTHER_ID]);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_nothing_with_it() {
+    let inbox = Inbox::start().await;
+    let body = completed();
+    let head: String = marked(&[]).iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    let whole =
+        format!("POST /hooks/veo3 HTTP/1.1\r\nhost: inbox\r\n{head}content-length: {length}\r\n\r\n{body}");
+    for sent in [whole.len() / 2, whole.len() - 10, whole.len()] {
+        hang_up_after(inbox.receive, &whole.as_bytes()[..sent]).await;
+    }
+    assert_eq!(inbox.service.got(1).await.len(), 1);
+    inbox.post(&marked(&[])).await.is_stored();
+    inbox.until_metric(r#"blobgate_inbox_received_total{what="repeated"} 1"#).await;
+}
+
+async fn hang_up_after(address: SocketAddr, bytes: &[u8]) {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_finished_when_it_ends() {
+    let inbox = Inbox::start().await;
+    inbox.service.say(200, Duration::from_millis(700));
+    inbox.post(&marked(&[])).await.is_stored();
+    inbox.service.got(1).await;
+    inbox.ending.cancel();
+    inbox.served.await.unwrap().unwrap();
+    assert_eq!(*inbox.service.answered.lock().unwrap(), 1, "it was waited for");
+}
+
+#[tokio::test]
+async fn a_full_store_refuses() {
+    let inbox = Inbox::with(|settings| settings.limit = 20).await;
+    inbox.service.say(500, Duration::ZERO);
+    inbox.post(&marked(&[])).await.is_stored();
+    let second = marked(&[("blobgate-generation-id", OTHER_ID)]);
+    inbox.post(&second).await.is_refused("full", "the store has reached its limit");
+    assert_eq!(
+        inbox.ask("/readyz", &[]).await.unwrap(),
+        (503, "the store has reached its limit\n".to_owned())
+    );
+    // What is delivered goes, and then there is room.
+    inbox.service.say(200, Duration::ZERO);
+    let until = Instant::now() + PATIENCE;
+    while inbox.post(&second).await.status != 200 {
+        assert!(Instant::now() < until, "nothing is purged");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn operators_show_their_token() {
+    let inbox = Inbox::with(|settings| settings.admin_token = Some("s3cret".to_owned())).await;
+    assert_eq!(inbox.ask("/healthz", &[]).await.unwrap(), (200, "ok\n".to_owned()));
+    assert_eq!(inbox.ask("/metrics", &[]).await.unwrap().0, 401);
+    assert_eq!(inbox.ask("/metrics", &[("authorization", "Bearer s3cre")]).await.unwrap().0, 401);
+    assert_eq!(inbox.ask("/metrics", &[("authorization", "Bearer s3cret")]).await.unwrap().0, 200);
+}
