@@ -1,9 +1,23 @@
 //! `blobgate inbox`: the durable inbox behind the gate, and its operator's commands.
 
+mod asking;
+mod change;
+mod drop;
+mod entry;
+mod filter;
+mod ls;
 mod migrate;
+mod pause;
+mod progress;
+mod replay;
+mod resume;
 mod serve;
+mod show;
+mod stats;
+mod table;
 
 use anyhow::Result;
+use asking::Wrong;
 use clap::Subcommand;
 use std::process::ExitCode;
 
@@ -19,16 +33,45 @@ pub(crate) struct Args {
 enum Command {
     Serve(serve::Args),
     Migrate(migrate::Args),
+    Ls(ls::Args),
+    Show(show::Args),
+    Stats(stats::Args),
+    Pause(pause::Args),
+    Resume(resume::Args),
+    Replay(replay::Args),
+    Drop(drop::Args),
 }
 
 const EXAMPLES: &str = "\
 Examples:
   blobgate inbox migrate --store sqlite:inbox.db      makes the tables, or brings them to this version
-  blobgate inbox serve --store sqlite:inbox.db        takes from the gate, delivers to Envoy's service routes";
+  blobgate inbox serve --store sqlite:inbox.db        takes from the gate, delivers to Envoy's service routes
+
+The other commands ask a running one, at http://127.0.0.1:9085 unless --admin says otherwise:
+  blobgate inbox stats                                what waits, is dead, kept, paused or down
+  blobgate inbox ls --state kept                      what somebody has to decide on
+  blobgate inbox show 17                              one of them
+  blobgate inbox replay 17                            delivers it, again or at last
+  blobgate inbox drop 17                              gives it up
+  blobgate inbox pause --hook veo3                    delivers nothing of a hook until `resume`";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    match args.command {
+    let ended = match args.command {
         Command::Serve(args) => serve::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
+        Command::Ls(args) => ls::run(args).await,
+        Command::Show(args) => show::run(args).await,
+        Command::Stats(args) => stats::run(args).await,
+        Command::Pause(args) => pause::run(args).await,
+        Command::Resume(args) => resume::run(args).await,
+        Command::Replay(args) => replay::run(args).await,
+        Command::Drop(args) => drop::run(args).await,
+    };
+    match ended {
+        Err(error) if error.is::<Wrong>() => {
+            eprintln!("blobgate: {error}");
+            Ok(ExitCode::from(2))
+        }
+        ended => ended,
     }
 }

@@ -1,16 +1,39 @@
 //! The admin listener: health, metrics, and what the commands ask.
+//!
+//! | request | what it does |
+//! |---|---|
+//! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&since=&limit=&before=` | lists, the newest first; `next` is the `before` of what follows |
+//! | `GET /entries/{id}` | shows one, with what came |
+//! | `GET /stats` | counts by route, state and reason |
+//! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, one of them at least |
+//! | `POST /replay`, `POST /drop` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
+//!
+//! Answers are JSON; a problem is a status and `{"error": "one sentence"}`.
+
+mod change;
+mod entries;
+mod filter;
+mod pauses;
+mod problem;
+mod stats;
 
 use crate::deliver::Wake;
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::Store;
+use crate::store::{Error, Store};
+use ::time::OffsetDateTime;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use blobgate::policy::Verdict;
+use bytes::Bytes;
+pub(crate) use filter::Filter;
+pub use filter::{EVENTS, LANES, STATES, reasons};
+use problem::Problem;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -27,13 +50,23 @@ pub(crate) struct Admin {
 
 /// A store that does not answer in this time is away.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
+/// A change waits behind others, for as long as a statement may take, and then for its own.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) fn routes(admin: Arc<Admin>) -> Router {
     let open = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
     let closed = Router::new()
         .route("/metrics", get(metrics))
+        .route("/entries", get(entries::list))
+        .route("/entries/{id}", get(entries::show))
+        .route("/stats", get(stats::stats))
+        .route("/pauses", get(pauses::pauses).put(pauses::pause).delete(pauses::resume))
+        .route("/replay", post(change::replay))
+        .route("/drop", post(change::discard))
         .route_layer(from_fn_with_state(Arc::clone(&admin), check_token));
-    open.merge(closed).with_state(admin)
+    open.merge(closed)
+        .fallback(async || Problem::not_found("there is nothing at this path"))
+        .with_state(admin)
 }
 
 async fn check_token(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
@@ -44,8 +77,7 @@ async fn check_token(State(admin): State<Arc<Admin>>, request: Request, next: Ne
     if shown.is_some_and(|shown| digest(shown) == expected) {
         next.run(request).await
     } else {
-        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "show the admin token\n")
-            .into_response()
+        ([(header::WWW_AUTHENTICATE, "Bearer")], Problem::unauthorized()).into_response()
     }
 }
 
@@ -96,4 +128,36 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// Writes in a task of its own, to its end: whoever asks may leave.
+async fn written<T: Send + 'static>(
+    write: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::time::timeout(WRITTEN_WITHIN, tokio::spawn(write)).await {
+        Ok(Ok(done)) => Ok(done?),
+        Ok(Err(_)) | Err(_) => Err(Problem::late(WRITTEN_WITHIN)),
+    }
+}
+
+fn read_body<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::bad(format!("the body is not as it should be: {error}")))
+}
+
+/// From 1 on.
+fn read_number(name: &str, value: &str, most: i64) -> Result<i64, Problem> {
+    let number = value.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| {
+        let to = if most == i64::MAX { String::new() } else { format!(" to {most}") };
+        Problem::bad(format!("{name} {value:?} is no number from 1{to}"))
+    })
+}
+
+/// Microseconds since 1970, in RFC 3339.
+fn time(micros: i64) -> String {
+    let at = i128::from(micros).saturating_mul(1_000);
+    let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(at) else { return String::new() };
+    let (hour, minute, second, milli) = at.to_hms_milli();
+    format!("{}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", at.date())
 }

@@ -71,6 +71,8 @@ pub(crate) struct Deliverer {
     sender: Arc<Sender>,
     attempts: TaskTracker,
     routes: BTreeMap<String, Route>,
+    /// As last looked at: a route that is new may be paused from the start.
+    pauses: Vec<Pause>,
     /// What is under way, or has ended and is not yet written.
     held: BTreeMap<i64, Held>,
     ended: mpsc::UnboundedReceiver<Ended>,
@@ -107,6 +109,7 @@ impl Deliverer {
             sender: Arc::new(Sender::new(target)),
             attempts: TaskTracker::new(),
             routes: BTreeMap::new(),
+            pauses: Vec::new(),
             held: BTreeMap::new(),
             ended,
             end,
@@ -247,9 +250,7 @@ impl Deliverer {
             }
         }
         for name in routes {
-            let pace = self.pace;
-            let route = self.routes.entry(name.clone()).or_insert_with(|| Route::new(pace));
-            let room = route.room(now);
+            let room = self.route(&name).room(now);
             if room == 0 {
                 continue;
             }
@@ -268,16 +269,14 @@ impl Deliverer {
 
     /// The routes on which something is due; the next look is when the next is.
     async fn look(&mut self) -> Result<Vec<String>, crate::store::Error> {
-        let pauses = self.session.pauses().await?;
-        let waiting = self.session.waiting().await?;
+        self.pauses = self.session.pauses().await?;
         for (name, route) in &mut self.routes {
-            route.paused = pauses.iter().any(|pause| pause.holds(name));
+            route.paused = self.pauses.iter().any(|pause| pause.holds(name));
         }
+        let waiting = self.session.waiting().await?;
         let mut due = Vec::new();
         for (name, due_in) in waiting {
-            let pace = self.pace;
-            let route = self.routes.entry(name.clone()).or_insert_with(|| Route::new(pace));
-            route.paused = pauses.iter().any(|pause| pause.holds(&name));
+            self.route(&name);
             match u64::try_from(due_in) {
                 Ok(due_in) if due_in > 0 => {
                     let at = later(Instant::now(), Duration::from_micros(due_in.saturating_add(1_000)));
@@ -288,6 +287,15 @@ impl Deliverer {
         }
         self.metrics.routes(&self.routes);
         Ok(due)
+    }
+
+    fn route(&mut self, name: &str) -> &mut Route {
+        let (pace, pauses) = (self.pace, &self.pauses);
+        self.routes.entry(name.to_owned()).or_insert_with(|| {
+            let mut route = Route::new(pace);
+            route.paused = pauses.iter().any(|pause| pause.holds(name));
+            route
+        })
     }
 
     fn start(&mut self, entry: Claimed, route: &str, granted: Instant) {

@@ -150,6 +150,11 @@ impl Metrics {
         }
     }
 
+    /// Whether this process's deliveries have found no service on a route.
+    pub(crate) fn is_down(&self, route: &str) -> bool {
+        self.down.get(&OnRoute { route: route.to_owned() }).is_some_and(|down| down.get() != 0)
+    }
+
     pub(crate) fn measured(&self, usage: &Usage) {
         let set = |family: &Family<What, Gauge>, what: &str, value: i64| {
             family.get_or_create(&What { what: what.to_owned() }).set(value);

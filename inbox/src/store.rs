@@ -3,13 +3,17 @@
 //! Nothing here is given up halfway: every transaction runs in a task of its own to its end, for a client that leaves must
 //! not leave half of one behind.
 
+mod admin;
 mod batch;
+mod change;
 mod postgres;
 mod sqlite;
 
 use crate::arrival::Arrival;
 use crate::deliver::Pause;
+pub(crate) use admin::{Alike, Entry, PausedSince, Payload, Which};
 pub(crate) use batch::Outcome;
+pub(crate) use change::{Change, UNKNOWN};
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use std::collections::BTreeMap;

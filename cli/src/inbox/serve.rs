@@ -62,7 +62,8 @@ What is given up is dead, and stays until somebody decides. Deliveries go to Env
 blobgate-attempt; where a signing key is named, each is signed anew.
 SIGTERM ends it: what is under way is finished. kill -9 loses nothing.
 
-The admin listener answers /healthz (the store can be written to), /readyz (events are taken) and /metrics.
+The admin listener answers /healthz (the store can be written to), /readyz (events are taken), /metrics, and the other
+commands: `blobgate inbox --help` lists them.
 
 Exit code: 0 when it was asked to end, 1 when it cannot start or go on, 2 for wrong usage.
 
@@ -139,7 +140,7 @@ async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
         .with_context(|| option.to_owned())
 }
 
-fn read_env(name: &str) -> Result<String> {
+pub(super) fn read_env(name: &str) -> Result<String> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     value.with_context(|| format!("the environment variable {name} is unset or empty"))
 }

@@ -8,7 +8,9 @@
 )]
 
 mod demo;
+mod inbox;
 mod mint;
+mod postgres;
 mod receiver;
 mod running;
 mod sandbox;

@@ -24,18 +24,17 @@ static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
 impl Cluster {
     /// None where PostgreSQL is not installed, unless nothing may be left out.
     pub(crate) fn shared() -> Option<Arc<Self>> {
-        let Some(bin) = binaries() else {
-            assert!(
-                std::env::var_os("BLOBGATE_LEAVE_NOTHING_OUT").is_none(),
-                "no PostgreSQL in /usr/lib/postgresql: install the package postgresql"
-            );
-            eprintln!("left out: no PostgreSQL in /usr/lib/postgresql");
-            return None;
-        };
+        let bin = binaries()?;
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = shared.upgrade().unwrap_or_else(|| Arc::new(Self::start(bin)));
         *shared = Arc::downgrade(&cluster);
         Some(cluster)
+    }
+
+    /// One that a test may end. None as above.
+    #[allow(dead_code, reason = "the tests in inbox/ only share one")]
+    pub(crate) fn alone() -> Option<Self> {
+        binaries().map(Self::start)
     }
 
     fn start(bin: PathBuf) -> Self {
@@ -65,9 +64,9 @@ impl Cluster {
     }
 
     fn wait_until_ready(&self) {
-        let until = Instant::now() + DEADLINE;
+        let started = Instant::now();
         while !self.client("pg_isready").stdout(Stdio::null()).status().unwrap().success() {
-            assert!(Instant::now() < until, "no PostgreSQL after {DEADLINE:?}");
+            assert!(started.elapsed() < DEADLINE, "no PostgreSQL after {DEADLINE:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -95,8 +94,18 @@ impl Drop for Cluster {
     }
 }
 
-/// The newest installed version.
 fn binaries() -> Option<PathBuf> {
+    let newest = newest();
+    if newest.is_none() {
+        let nothing = std::env::var_os("BLOBGATE_LEAVE_NOTHING_OUT").is_some();
+        assert!(!nothing, "no PostgreSQL in /usr/lib/postgresql: install the package postgresql");
+        eprintln!("left out: no PostgreSQL in /usr/lib/postgresql");
+    }
+    newest
+}
+
+/// The newest installed version.
+fn newest() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let mut versions: Vec<_> = versions.filter_map(|version| Some(version.ok()?.path())).collect();

@@ -135,7 +135,7 @@ pub(crate) struct Pause {
 
 impl Pause {
     /// Whether it holds a route, `HOOK/EVENT` or `HOOK/observed/EVENT`.
-    pub(super) fn holds(&self, route: &str) -> bool {
+    pub(crate) fn holds(&self, route: &str) -> bool {
         let (hook, rest) = route.split_once('/').unwrap_or((route, ""));
         let event = rest.rsplit('/').next().unwrap_or(rest);
         (self.hook.is_empty() || self.hook == hook) && (self.event.is_empty() || self.event == event)

@@ -3,6 +3,7 @@
 mod sql;
 
 use super::batch::{self, Deciding, KeptKey, NewEntry};
+use super::change::{self, Change, Changed, Changing};
 use super::{CannotOpen, Claimed, Error, Finished, Stored};
 use crate::arrival::Arrival;
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
@@ -272,6 +273,24 @@ impl Session {
 
     pub(super) async fn waiting(&mut self) -> Result<Vec<(String, i64)>, Error> {
         transaction!(self, |connection| query_as(sql::WAITING).fetch_all(&mut *connection).await?)
+    }
+
+    pub(super) async fn change(&mut self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed, Error> {
+        transaction!(self, |connection| {
+            let now = query_scalar(sql::NOW).fetch_one(&mut *connection).await?;
+            change::change(connection, now, change, ids).await?
+        })
+    }
+
+    pub(super) async fn pause(&mut self, hook: &str, event: &str) -> Result<bool, Error> {
+        transaction!(self, |connection| {
+            let now = query_scalar(sql::NOW).fetch_one(&mut *connection).await?;
+            connection.pause(hook, event, now).await?
+        })
+    }
+
+    pub(super) async fn resume(&mut self, hook: &str, event: &str) -> Result<bool, Error> {
+        transaction!(self, |connection| connection.resume(hook, event).await?)
     }
 }
 

@@ -5,6 +5,7 @@ mod clock;
 mod sql;
 
 use super::batch::{self, Deciding, KeptKey, NewEntry};
+use super::change::{self, Change, Changed, Changing};
 use super::{CannotOpen, Claimed, Error, Finished, Stored};
 use crate::arrival::Arrival;
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
@@ -281,6 +282,24 @@ impl Sqlite {
 
     pub(super) async fn waiting(&self) -> Result<Vec<(String, i64)>, Error> {
         query_as(sql::WAITING).bind(self.clock.now()).fetch_all(&self.reads).await
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        self.clock.now()
+    }
+
+    pub(super) async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed, Error> {
+        let now = self.clock.now();
+        transaction!(self, |connection| change::change(connection, now, change, ids).await?)
+    }
+
+    pub(super) async fn pause(&self, hook: &str, event: &str) -> Result<bool, Error> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.pause(hook, event, now).await?)
+    }
+
+    pub(super) async fn resume(&self, hook: &str, event: &str) -> Result<bool, Error> {
+        transaction!(self, |connection| connection.resume(hook, event).await?)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Every statement of PostgreSQL's. Rows of `generation` are locked first and in their order, rows of `entry` after them,
 //! so that nobody waits in a circle.
 
+pub(super) const NOW: &str = "SELECT inbox_now()";
+
 pub(super) const IDS: &str = "SELECT nextval('entry_id') FROM generate_series(1, $1)";
 
 pub(super) const LOCK_GENERATIONS: &str = "

@@ -1,0 +1,273 @@
+//! What `drop` and `replay` have in common: they say what they will do, ask, and go through it in pieces.
+
+use super::asking::{Admin, Inbox};
+use super::filter::Filter;
+use super::progress::Progress;
+use crate::receiver::tell;
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Drop,
+    Replay,
+}
+
+/// Which entries, and how sure one is.
+#[derive(clap::Args)]
+pub(super) struct Which {
+    /// These entries
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    ids: Vec<i64>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Print JSON: one object, the ids of what was changed and of what was not, and why
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+/// The inbox takes so many at once.
+const AT_ONCE: usize = 500;
+
+#[derive(Deserialize)]
+struct WouldBe {
+    would_change: Vec<InState>,
+    would_refuse: Vec<ForReason>,
+    until: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct InState {
+    state: String,
+    count: u64,
+}
+
+#[derive(Deserialize)]
+struct ForReason {
+    why: String,
+    count: u64,
+}
+
+#[derive(Deserialize)]
+struct Done {
+    changed: Vec<i64>,
+    refused: Vec<Refused>,
+    next: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    id: i64,
+    why: String,
+}
+
+impl Which {
+    pub(super) async fn apply(self, change: Change) -> Result<ExitCode> {
+        let filter: Map<_, _> = self
+            .filter
+            .pairs()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), Value::from(value)))
+            .collect();
+        match (self.ids.is_empty(), filter.is_empty()) {
+            (true, true) => wrong(
+                ErrorKind::MissingRequiredArgument,
+                "name entries by their ids, or by a filter such as --state",
+            ),
+            (false, false) => {
+                wrong(ErrorKind::ArgumentConflict, "name entries by their ids or by filters, and not by both")
+            }
+            _ => {}
+        }
+        let inbox = self.admin.connect()?;
+        let mut run = Run { inbox, change, changed: Vec::new(), refused: BTreeMap::new() };
+        let asks = change == Change::Drop || self.ids.is_empty();
+        if self.ids.is_empty() {
+            let would_be = run.ask(&json!({"filter": filter, "dry_run": true})).await?;
+            if let Some(code) = run.confirm(&would_be, asks && !self.yes)? {
+                return Ok(code);
+            }
+            run.by_filter(&filter, &would_be).await?;
+        } else {
+            if asks && !self.yes {
+                let would_be = run.count(&self.ids).await?;
+                if let Some(code) = run.confirm(&would_be, true)? {
+                    return Ok(code);
+                }
+            }
+            run.by_ids(&self.ids).await?;
+        }
+        Ok(run.report(self.json))
+    }
+}
+
+fn wrong(kind: ErrorKind, sentence: &str) -> ! {
+    crate::Cli::command().error(kind, sentence).exit()
+}
+
+struct Run {
+    inbox: Inbox,
+    change: Change,
+    changed: Vec<i64>,
+    /// By why.
+    refused: BTreeMap<String, Vec<i64>>,
+}
+
+impl Run {
+    async fn ask(&self, what: &Value) -> Result<WouldBe> {
+        self.inbox.tell(Method::POST, self.change.path(), what).await
+    }
+
+    async fn count(&self, ids: &[i64]) -> Result<WouldBe> {
+        let mut sum = WouldBe { would_change: Vec::new(), would_refuse: Vec::new(), until: None };
+        for ids in ids.chunks(AT_ONCE) {
+            let more = self.ask(&json!({"ids": ids, "dry_run": true})).await?;
+            sum.would_change.extend(more.would_change);
+            sum.would_refuse.extend(more.would_refuse);
+        }
+        Ok(sum)
+    }
+
+    /// Says what it will do, and asks. Returns how it ends where it goes no further.
+    fn confirm(&self, would_be: &WouldBe, asks: bool) -> Result<Option<ExitCode>> {
+        let word = self.change.word();
+        for ForReason { why, count } in &would_be.would_refuse {
+            eprintln!("{} cannot be {}: {why}", entries(*count), self.change.past());
+        }
+        let total = would_be.total();
+        if total == 0 {
+            eprintln!("there is nothing to {word}");
+            let code = if would_be.would_refuse.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return Ok(Some(code));
+        }
+        if !asks {
+            return Ok(None);
+        }
+        let states: Vec<_> =
+            would_be.would_change.iter().map(|InState { state, count }| format!("{count} {state}")).collect();
+        let what = format!("{word} {}: {}", entries(total), states.join(", "));
+        if !io::stdin().is_terminal() {
+            eprintln!("blobgate: this would {what}; there is no terminal to ask on: say --yes");
+            return Ok(Some(ExitCode::from(2)));
+        }
+        eprint!("This will {what}. Go on? [y/N] ");
+        io::stderr().flush()?;
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        if matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Ok(None);
+        }
+        eprintln!("nothing is {}", self.change.past());
+        Ok(Some(ExitCode::FAILURE))
+    }
+
+    async fn by_ids(&mut self, ids: &[i64]) -> Result<()> {
+        let total = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+        let mut progress = Progress::new(self.change.past(), total);
+        for ids in ids.chunks(AT_ONCE) {
+            self.piece(&json!({"ids": ids})).await?;
+            progress.at(self.changed.len());
+        }
+        Ok(())
+    }
+
+    async fn by_filter(&mut self, filter: &Map<String, Value>, would_be: &WouldBe) -> Result<()> {
+        let mut progress = Progress::new(self.change.past(), would_be.total());
+        let mut after = 0;
+        loop {
+            // What has come since it was counted stays as it is.
+            let what = json!({"filter": filter, "after": after, "until": would_be.until, "limit": AT_ONCE});
+            let next = self.piece(&what).await?;
+            progress.at(self.changed.len());
+            let Some(next) = next else { return Ok(()) };
+            after = next;
+        }
+    }
+
+    async fn piece(&mut self, what: &Value) -> Result<Option<i64>> {
+        let done: Result<Done> = self.inbox.tell(Method::POST, self.change.path(), what).await;
+        let done = if self.changed.is_empty() {
+            done?
+        } else {
+            done.with_context(|| format!("after {} {}", self.changed.len(), self.change.past()))?
+        };
+        self.changed.extend(done.changed);
+        for Refused { id, why } in done.refused {
+            self.refused.entry(why).or_default().push(id);
+        }
+        Ok(done.next)
+    }
+
+    fn report(&self, json: bool) -> ExitCode {
+        /// So many ids are named on one line.
+        const NAMED: usize = 10;
+        if json {
+            let refused: Vec<_> = self
+                .refused
+                .iter()
+                .flat_map(|(why, ids)| ids.iter().map(move |id| json!({"id": id, "why": why})))
+                .collect();
+            tell(format_args!("{}", json!({"changed": self.changed, "refused": refused})));
+        } else {
+            for (why, ids) in &self.refused {
+                let named: Vec<_> = ids.iter().take(NAMED).map(i64::to_string).collect();
+                let more = if ids.len() > NAMED { ", …" } else { "" };
+                let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+                eprintln!(
+                    "{} not {}: {why} ({}{more})",
+                    entries(count),
+                    self.change.past(),
+                    named.join(", ")
+                );
+            }
+            let count = u64::try_from(self.changed.len()).unwrap_or(u64::MAX);
+            tell(format_args!("{} {}", entries(count), self.change.past()));
+        }
+        if self.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+impl WouldBe {
+    fn total(&self) -> u64 {
+        self.would_change.iter().map(|state| state.count).fold(0, u64::saturating_add)
+    }
+}
+
+impl Change {
+    fn path(self) -> &'static str {
+        match self {
+            Change::Drop => "/drop",
+            Change::Replay => "/replay",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Change::Drop => "drop",
+            Change::Replay => "replay",
+        }
+    }
+
+    fn past(self) -> &'static str {
+        match self {
+            Change::Drop => "dropped",
+            Change::Replay => "replayed",
+        }
+    }
+}
+
+fn entries(count: u64) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
+}

@@ -1,0 +1,40 @@
+//! How far a long command is, on standard error.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+pub(super) struct Progress {
+    /// What is done with each.
+    past: &'static str,
+    total: u64,
+    on_terminal: bool,
+    said: Instant,
+}
+
+/// Where nobody looks on, a line so often.
+const EVERY: Duration = Duration::from_secs(3);
+
+impl Progress {
+    pub(super) fn new(past: &'static str, total: u64) -> Self {
+        Self { past, total, on_terminal: io::stderr().is_terminal(), said: Instant::now() }
+    }
+
+    pub(super) fn at(&mut self, done: usize) {
+        if self.on_terminal {
+            eprint!("\r{done} of {} {}", self.total, self.past);
+            let _gone = io::stderr().flush();
+        } else if self.said.elapsed() >= EVERY {
+            self.said = Instant::now();
+            eprintln!("{done} of {} {}", self.total, self.past);
+        }
+    }
+}
+
+/// Ends the line that was written over.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.on_terminal {
+            eprintln!();
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! `blobgate inbox`, as an operator uses it: a running one, a gate that is played, and a service that does what it is told.
+
+mod api;
+mod asking;
+mod changes;
+mod looking;
+mod pausing;
+
+use crate::postgres::Cluster;
+use crate::running::{Running, blobgate, client, text};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use reqwest::{Client, Method, Response};
+use serde_json::{Value, json};
+use std::process::Output;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs tests on either store; on PostgreSQL where that is installed.
+macro_rules! on_each_store {
+    ($($test:ident)*) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(crate::inbox::Place::sqlite()).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                if let Some(place) = crate::inbox::Place::postgres() {
+                    super::$test(place).await;
+                }
+            })*
+        }
+    };
+}
+pub(crate) use on_each_store;
+
+/// A store with its tables. Gone when dropped.
+pub(crate) struct Place {
+    url: String,
+    _directory: Option<TempDir>,
+    _cluster: Option<Arc<Cluster>>,
+}
+
+impl Place {
+    pub(crate) fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("inbox.db").display());
+        Self { url, _directory: Some(directory), _cluster: None }.with_tables()
+    }
+
+    /// One that does not keep its cluster.
+    pub(crate) fn of(cluster: &Cluster) -> Self {
+        Self { url: cluster.database(), _directory: None, _cluster: None }.with_tables()
+    }
+
+    pub(crate) fn postgres() -> Option<Self> {
+        let cluster = Cluster::shared()?;
+        Some(Self { url: cluster.database(), _directory: None, _cluster: Some(cluster) }.with_tables())
+    }
+
+    fn with_tables(self) -> Self {
+        let migrated = blobgate(&["inbox", "migrate", "--store", &self.url]).output().unwrap();
+        assert!(migrated.status.success(), "{}", text(&migrated.stderr));
+        self
+    }
+}
+
+/// A running inbox, before a service. Ends when dropped.
+struct Inbox {
+    _running: Running,
+    receive: String,
+    admin: String,
+    service: Arc<Service>,
+    client: Client,
+    _place: Place,
+}
+
+impl Inbox {
+    async fn start(place: Place) -> Self {
+        Self::with(place, &[]).await
+    }
+
+    /// `TOKEN` is `secret` in its environment.
+    async fn with(place: Place, more: &[&str]) -> Self {
+        let (service, deliver_to) = Service::start().await;
+        let args = ["inbox", "serve", "--store", &place.url, "--deliver-to", &deliver_to];
+        let free = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-rate", "10000"];
+        let mut command = blobgate(&[&args[..], &free, more].concat());
+        command.env("TOKEN", "secret").env("RUST_LOG", "error");
+        let running = Running::start(command);
+        let addresses = running.first_line_after("inbox listens on ");
+        let (receive, admin) = addresses.split_once(", admin ").unwrap();
+        let (receive, admin) = (receive.to_owned(), admin.to_owned());
+        Self { _running: running, receive, admin, service, client: client(), _place: place }
+    }
+
+    /// Hands over what the gate would.
+    async fn hand_over(&self, delivery: &Delivery) -> Response {
+        let mut request = self.client.post(format!("{}/hooks/{}", self.receive, delivery.hook));
+        for (name, value) in delivery.headers() {
+            request = request.header(name, value);
+        }
+        request.body(delivery.body.clone()).send().await.unwrap()
+    }
+
+    async fn store(&self, delivery: &Delivery) {
+        assert_eq!(self.hand_over(delivery).await.status(), 200);
+    }
+
+    /// Stores it. Returns its id.
+    async fn stored(&self, delivery: &Delivery) -> i64 {
+        self.store(delivery).await;
+        self.entries("limit=1").await[0]["id"].as_i64().unwrap()
+    }
+
+    async fn entries(&self, query: &str) -> Vec<Value> {
+        let found = self.get(&format!("/entries?{query}")).await;
+        found["entries"].as_array().unwrap().clone()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.client.get(format!("{}{path}", self.admin)).send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.client.request(method, format!("{}{path}", self.admin)).body(body.to_string());
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    /// Waits for an entry to be in a state.
+    async fn wait_for(&self, id: i64, state: &str) {
+        until(&format!("entry {id} is {state}"), async || {
+            self.get(&format!("/entries/{id}")).await["state"] == state
+        })
+        .await;
+    }
+
+    /// Waits for the deliverer to have taken note of a pause, or of its end.
+    async fn wait_for_pause(&self, route: &str, paused: bool) {
+        let line = format!("route_paused{{route=\"{route}\"}} {}", i32::from(paused));
+        until(&line, async || {
+            let metrics = self.client.get(format!("{}/metrics", self.admin)).send().await.unwrap();
+            metrics.text().await.unwrap().contains(&line)
+        })
+        .await;
+    }
+
+    /// Runs a command that asks this inbox.
+    fn command(&self, args: &[&str]) -> Output {
+        let args = [&["inbox"], args, &["--admin", &self.admin]].concat();
+        blobgate(&args).env("TOKEN", "secret").env("WRONG", "guess").output().unwrap()
+    }
+
+    /// Its lines on standard output, of a command that ends well.
+    #[track_caller]
+    fn lines(&self, args: &[&str]) -> Vec<String> {
+        let output = self.command(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout).lines().map(str::to_owned).collect()
+    }
+
+    /// What it says on standard error, of a command that ends with this code.
+    #[track_caller]
+    fn refused(&self, args: &[&str], code: i32) -> String {
+        let output = self.command(args);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        said
+    }
+}
+
+/// Waits for a condition.
+async fn until(what: &str, is_met: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_met().await {
+        assert!(Instant::now() < deadline, "not in {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What the gate hands over.
+#[derive(Clone)]
+struct Delivery {
+    hook: &'static str,
+    verdict: &'static str,
+    event: Option<&'static str>,
+    reason: Option<&'static str>,
+    generation: Option<String>,
+    job: Option<&'static str>,
+    body: Vec<u8>,
+}
+
+/// The generation with this number.
+fn generation(number: usize) -> String {
+    format!("5f1c8c1e-7c0c-4b0a-9a5e-{number:012x}")
+}
+
+impl Delivery {
+    fn completed(number: usize) -> Self {
+        let body = json!({
+            "generation_id": generation(number),
+            "status": "completed",
+            "prompt": "a cat that nobody else may know of",
+            "result_url": format!("https://cdn.example.com/{number}.mp4"),
+        });
+        Self {
+            hook: "veo3",
+            verdict: "accepted",
+            event: Some("completed"),
+            reason: None,
+            generation: Some(generation(number)),
+            job: None,
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    fn failed(number: usize) -> Self {
+        Self { event: Some("failed"), body: b"{\"status\":\"failed\"}".to_vec(), ..Self::completed(number) }
+    }
+
+    fn kept(number: usize) -> Self {
+        Self { verdict: "quarantined", reason: Some("token-expired"), ..Self::completed(number) }
+    }
+
+    fn key(&self) -> String {
+        let event = self.event.unwrap_or("none");
+        format!("veo3:{}:{event}", self.generation.as_deref().unwrap_or("none"))
+    }
+
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        let event = if self.verdict == "quarantined" { "blobgate-claimed-event" } else { "blobgate-event" };
+        let optional = [
+            (event, self.event.map(str::to_owned)),
+            ("blobgate-reason", self.reason.map(str::to_owned)),
+            ("blobgate-generation-id", self.generation.clone()),
+            ("blobgate-job", self.job.map(str::to_owned)),
+        ];
+        let mut headers = vec![
+            ("blobgate-contract", "1".to_owned()),
+            ("blobgate-verdict", self.verdict.to_owned()),
+            ("blobgate-hook", self.hook.to_owned()),
+            ("blobgate-dialect", "veo3".to_owned()),
+            ("blobgate-proofs", "token".to_owned()),
+            ("content-type", "application/json".to_owned()),
+            ("idempotency-key", self.key()),
+        ];
+        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        headers
+    }
+}
+
+/// Behind Envoy's service routes: remembers what came, and answers what it is told to.
+struct Service {
+    status: AtomicU16,
+    came: Mutex<Vec<Came>>,
+    /// Answers only while this is not set, or once it is told.
+    hangs: Mutex<bool>,
+    go_on: Notify,
+}
+
+#[derive(Clone, Debug)]
+struct Came {
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Came {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl Service {
+    async fn start() -> (Arc<Self>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let service = Arc::new(Self {
+            status: AtomicU16::new(200),
+            came: Mutex::default(),
+            hangs: Mutex::new(false),
+            go_on: Notify::new(),
+        });
+        let routes = Router::new().fallback(take).with_state(Arc::clone(&service));
+        tokio::spawn(async { axum::serve(listener, routes).await });
+        (service, url)
+    }
+
+    fn answer(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+
+    fn hang(&self) {
+        *self.hangs.lock().unwrap() = true;
+    }
+
+    fn go_on(&self) {
+        *self.hangs.lock().unwrap() = false;
+        self.go_on.notify_waiters();
+    }
+
+    fn came(&self) -> Vec<Came> {
+        self.came.lock().unwrap().clone()
+    }
+
+    /// Waits for so many to have come.
+    async fn wait_for(&self, count: usize) -> Vec<Came> {
+        until(&format!("{count} deliveries"), async || self.came().len() >= count).await;
+        let came = self.came();
+        assert_eq!(came.len(), count);
+        came
+    }
+}
+
+async fn take(
+    State(service): State<Arc<Service>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, &'static str) {
+    let told = service.go_on.notified();
+    service.came.lock().unwrap().push(Came { path: uri.to_string(), headers, body });
+    let hangs = *service.hangs.lock().unwrap();
+    if hangs {
+        told.await;
+    }
+    (StatusCode::from_u16(service.status.load(Ordering::SeqCst)).unwrap(), "as told")
+}

@@ -1,0 +1,142 @@
+//! The admin listener by itself.
+
+use super::{Delivery, Inbox, Place, generation, on_each_store};
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+on_each_store! {
+    refuses_in_one_sentence
+    changes_in_pieces
+    counts_without_changing
+    many_at_once_change_an_entry_once
+}
+
+async fn refuses_in_one_sentence(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let get = |path| (Method::GET, path, Value::Null);
+    let post = |path, body| (Method::POST, path, body);
+    for ((method, path, body), status, sentence) in [
+        (
+            get("/entries?colour=red"),
+            400,
+            "\"colour\" is nothing to filter by: use state, lane, hook, event, reason, generation, job, since",
+        ),
+        (get("/entries?lane=left"), 400, "\"left\" is no lane: use one of deliver, quarantine, observed"),
+        (get("/entries?hook="), 400, "\"\" is no hook"),
+        (get("/entries?hook=a&hook=b"), 400, "hook is given twice"),
+        (get("/entries?limit=501"), 400, "limit \"501\" is no number from 1 to 500"),
+        (get("/entries?before=0"), 400, "before \"0\" is no number from 1"),
+        (get("/entries/x"), 400, "id \"x\" is no number from 1"),
+        (get("/entries/77"), 404, "there is no entry 77"),
+        (get("/nothing"), 404, "there is nothing at this path"),
+        ((Method::PUT, "/pauses", json!({})), 400, "name a hook, an event, or both"),
+        ((Method::PUT, "/pauses", json!({"hook": ""})), 400, "\"\" is no hook"),
+        (
+            (Method::PUT, "/pauses", json!({"event": "begun"})),
+            400,
+            "\"begun\" is no event: use one of completed, failed, timeout",
+        ),
+        (
+            (Method::DELETE, "/pauses", json!({"route": "a"})),
+            400,
+            "the body is not as it should be: unknown field `route`, expected `hook` or `event` at line 1 column 8",
+        ),
+        (post("/replay", json!({})), 400, "name entries by their ids or by a filter, and not by both"),
+        (
+            post("/replay", json!({"ids": [1], "filter": {"state": "dead"}})),
+            400,
+            "name entries by their ids or by a filter, and not by both",
+        ),
+        (post("/drop", json!({"filter": {}})), 400, "an empty filter is every entry: say which are meant"),
+        (
+            post("/drop", json!({"filter": {"state": "lost"}})),
+            400,
+            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, kept, dropped",
+        ),
+        (post("/drop", json!({"ids": []})), 400, "name between 1 and 500 ids"),
+        (post("/drop", json!({"ids": (1..=501).collect::<Vec<_>>()})), 400, "name between 1 and 500 ids"),
+        (
+            post("/drop", json!({"ids": [1], "after": 1})),
+            400,
+            "after and until go with a filter, and not with ids",
+        ),
+        (
+            post("/drop", json!({"filter": {"state": "dead"}, "limit": 501})),
+            400,
+            "limit 501 is not between 1 and 500",
+        ),
+    ] {
+        let (is, said) = inbox.ask(method, path, &body).await;
+        assert_eq!((is, said), (status, json!({"error": sentence})), "{path} {body}");
+    }
+    let (status, said) = inbox.ask(Method::POST, "/replay", &json!({"ids": ["1"]})).await;
+    assert_eq!(status, 400);
+    assert!(
+        said["error"].as_str().unwrap().starts_with("the body is not as it should be: invalid type: string")
+    );
+}
+
+async fn changes_in_pieces(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let mut stored = Vec::new();
+    for number in 0..5 {
+        stored.push(inbox.stored(&Delivery::kept(number)).await);
+    }
+    let drop = async |after: Option<i64>, until: Option<i64>| {
+        let what = json!({"filter": {"state": "kept"}, "after": after, "until": until, "limit": 2});
+        inbox.ask(Method::POST, "/drop", &what).await.1
+    };
+    let first = drop(None, Some(stored[3])).await;
+    assert_eq!(first, json!({"changed": stored[..2], "refused": [], "next": stored[1]}));
+    let second = drop(Some(stored[1]), Some(stored[3])).await;
+    assert_eq!(second, json!({"changed": stored[2..4], "refused": [], "next": stored[3]}));
+    let last = drop(Some(stored[3]), Some(stored[3])).await;
+    assert_eq!(last, json!({"changed": [], "refused": [], "next": null}));
+    assert_eq!(inbox.entries("state=kept").await.len(), 1);
+}
+
+async fn counts_without_changing(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let id = inbox.stored(&Delivery::kept(1)).await;
+    let no_event = Delivery { event: None, generation: Some(generation(2)), ..Delivery::kept(2) };
+    let newest = inbox.stored(&no_event).await;
+    let expected = json!({
+        "would_change": [{"state": "kept", "count": 1}],
+        "would_refuse": [{"why": "it claims no event: nothing says where it would go", "count": 1}],
+        "until": newest,
+    });
+    let what = json!({"filter": {"hook": "veo3"}, "dry_run": true});
+    assert_eq!(inbox.ask(Method::POST, "/replay", &what).await, (200, expected.clone()));
+    let what = json!({"ids": [id, newest], "dry_run": true});
+    assert_eq!(inbox.ask(Method::POST, "/replay", &what).await, (200, expected));
+    assert_eq!(inbox.entries("state=kept").await.len(), 2);
+    assert!(inbox.service.came().is_empty());
+}
+
+async fn many_at_once_change_an_entry_once(place: Place) {
+    const OPERATORS: usize = 20;
+    let inbox = Inbox::start(place).await;
+    inbox.store(&Delivery::completed(99)).await;
+    inbox.service.wait_for(1).await;
+    inbox.lines(&["pause", "--hook", "veo3"]);
+    inbox.wait_for_pause("veo3/completed", true).await;
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        ids.push(inbox.stored(&Delivery::kept(number)).await);
+    }
+    let what = json!({"ids": ids});
+    let answers = join_all((0..OPERATORS).map(|_| inbox.ask(Method::POST, "/replay", &what))).await;
+    let changed = answers.iter().flat_map(|(status, said)| {
+        assert_eq!(*status, 200, "{said}");
+        said["changed"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap())
+    });
+    let mut changed: Vec<_> = changed.collect();
+    changed.sort_unstable();
+    assert_eq!(changed, ids);
+    inbox.lines(&["resume", "--hook", "veo3"]);
+    for id in &ids {
+        inbox.wait_for(*id, "delivered").await;
+    }
+    assert_eq!(inbox.service.came().len(), 1 + ids.len());
+}

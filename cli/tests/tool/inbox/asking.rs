@@ -1,0 +1,137 @@
+//! How a command reaches its inbox, and what it says where it does not.
+
+use super::{Inbox, Place, Service};
+use crate::postgres::Cluster;
+use crate::running::{blobgate, text};
+use std::net::TcpListener;
+
+/// Each command, as it is used.
+const COMMANDS: [&[&str]; 7] = [
+    &["ls"],
+    &["show", "1"],
+    &["stats"],
+    &["pause", "--hook", "veo3"],
+    &["resume", "--hook", "veo3"],
+    &["drop", "1", "--yes"],
+    &["replay", "1"],
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wants_the_token() {
+    let inbox = Inbox::with(Place::sqlite(), &["--admin-token-env", "TOKEN"]).await;
+    let sentence = format!(
+        "blobgate: the inbox at {}/ wants its token: name the variable that has it with --admin-token-env\n",
+        inbox.admin
+    );
+    for command in COMMANDS {
+        assert_eq!(inbox.refused(command, 1), sentence);
+        assert_eq!(inbox.refused(&[command, &["--admin-token-env", "WRONG"]].concat(), 1), sentence);
+    }
+    assert!(inbox.lines(&["ls", "--admin-token-env", "TOKEN"]).is_empty());
+    let unset = inbox.refused(&["ls", "--admin-token-env", "NOT_THERE"], 1);
+    assert_eq!(unset, "blobgate: the environment variable NOT_THERE is unset or empty\n");
+
+    for path in ["/entries", "/entries/1", "/stats", "/pauses", "/replay", "/drop", "/metrics"] {
+        let answer = inbox.client.get(format!("{}{path}", inbox.admin)).send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()["www-authenticate"].as_bytes()),
+            (401, &b"Bearer"[..])
+        );
+        let said = answer.text().await.unwrap();
+        assert_eq!(said, r#"{"error":"show the admin token: Authorization: Bearer ..."}"#, "{path}");
+    }
+    let health = inbox.client.get(format!("{}/healthz", inbox.admin)).send().await.unwrap();
+    assert_eq!(health.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn needs_no_public_certificates() {
+    let inbox = Inbox::start(Place::sqlite()).await;
+    let mut command = blobgate(&["inbox", "ls", "--admin", &inbox.admin]);
+    let output = command.env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere").output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "there is no such entry\n"));
+}
+
+#[tokio::test]
+async fn says_which_inbox_is_away() {
+    // Taken and given back: nobody listens there.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{address}");
+    for command in COMMANDS {
+        let output = blobgate(&[&["inbox"], command, &["--admin", &url]].concat()).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+        assert!(said.starts_with(&format!("blobgate: no inbox can be reached at {url}/ (")), "{said}");
+        assert!(
+            said.ends_with("): `blobgate inbox serve` runs one, --admin names another address\n"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_that_a_stranger_answers() {
+    let (service, url) = Service::start().await;
+    for status in [200, 400, 404] {
+        service.answer(status);
+        let output = blobgate(&["inbox", "stats", "--admin", &url]).output().unwrap();
+        let sentence = format!(
+            "blobgate: what answers at {url}/ is no inbox's admin listener, or one of another version: it answers {status}\n"
+        );
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), sentence));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_that_the_store_is_away() {
+    let Some(cluster) = Cluster::alone() else { return };
+    let inbox = Inbox::start(Place::of(&cluster)).await;
+    assert!(inbox.lines(&["ls"]).is_empty());
+    drop(cluster);
+    for command in COMMANDS {
+        let said = inbox.refused(command, 1);
+        assert!(said.starts_with("blobgate: the store does not answer: "), "{command:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let answer = inbox.client.get(format!("{}/stats", inbox.admin)).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+}
+
+#[test]
+fn wants_to_know_which_entries() {
+    for command in ["drop", "replay"] {
+        for (args, sentence) in [
+            (&[][..], "error: name entries by their ids, or by a filter such as --state\n"),
+            (&["1", "--state", "dead"], "error: name entries by their ids or by filters, and not by both\n"),
+            (&["0"], "error: invalid value '0' for '[ID]...': 0 is not in 1.."),
+            (&["--state", "lost"], "error: invalid value 'lost' for '--state <STATE>'\n"),
+        ] {
+            let output = blobgate(&[&["inbox", command], args].concat()).output().unwrap();
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.starts_with(sentence), "{said}");
+        }
+    }
+}
+
+#[test]
+fn every_help_teaches() {
+    for command in COMMANDS.iter().map(|command| command[0]).chain(["serve"]) {
+        let output = blobgate(&["inbox", command, "--help"]).output().unwrap();
+        let said = text(&output.stdout);
+        assert!(
+            said.contains(&format!("Examples:\n  blobgate inbox {command}")) || command == "replay",
+            "{said}"
+        );
+        assert!(
+            said.contains(&format!("  blobgate inbox {command} "))
+                || said.contains(&format!("  blobgate inbox {command}\n")),
+            "{said}"
+        );
+        assert!(said.contains("Exit code: 0 when "), "{said}");
+    }
+    let said = text(&blobgate(&["inbox", "--help"]).output().unwrap().stdout);
+    for command in COMMANDS.iter().map(|command| command[0]) {
+        assert!(said.contains(&format!("\n  {command} ")), "{command}: {said}");
+    }
+}

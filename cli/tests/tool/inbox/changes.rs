@@ -1,0 +1,270 @@
+//! `replay` and `drop`.
+
+use super::{Delivery, Inbox, Place, generation, on_each_store, until};
+use crate::running::{blobgate, text};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+on_each_store! {
+    a_kept_event_is_seen_and_replayed_in_two_commands
+    replayed_twice_is_once
+    what_cannot_be_routed_is_not_released
+    what_is_superseded_is_not_lost
+    replays_hundreds_by_filter
+    drops_what_waits_or_is_kept
+    does_not_drop_what_is_under_way_or_done
+    tells_what_was_done_in_json
+}
+
+async fn a_kept_event_is_seen_and_replayed_in_two_commands(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let kept = Delivery::kept(1);
+    inbox.store(&kept).await;
+
+    let lines = inbox.lines(&["ls", "--state", "kept"]);
+    let [_, line] = &lines[..] else { panic!("{lines:?}") };
+    let cells: Vec<_> = line.split_whitespace().collect();
+    let [id, _age, "kept", "completed", "veo3", its, "0", "-", "token-expired"] = cells[..] else {
+        panic!("{line}")
+    };
+    assert_eq!(its, generation(1));
+    assert!(inbox.service.came().is_empty());
+    assert_eq!(inbox.lines(&["replay", id]), ["1 entry replayed"]);
+
+    let came = &inbox.service.wait_for(1).await[0];
+    assert_eq!(came.path, "/hooks/veo3");
+    assert_eq!(came.body, kept.body);
+    for (name, value) in [
+        ("blobgate-override", Some("token-expired")),
+        ("blobgate-redelivery", Some("1")),
+        ("blobgate-attempt", Some("1")),
+        ("blobgate-verdict", Some("accepted")),
+        ("blobgate-event", Some("completed")),
+        ("idempotency-key", Some(kept.key().as_str())),
+        ("blobgate-reason", None),
+        ("blobgate-claimed-event", None),
+    ] {
+        assert_eq!(came.header(name), value, "{name}");
+    }
+    inbox.wait_for(id.parse().unwrap(), "delivered").await;
+
+    // The same once more is a repeat of it, and the genuine event is still a new one.
+    inbox.store(&kept).await;
+    let entries = inbox.entries("").await;
+    assert_eq!((entries.len(), &entries[0]["seen"]), (1, &2.into()));
+    inbox.store(&Delivery::completed(1)).await;
+    let came = &inbox.service.wait_for(2).await[1];
+    assert_eq!((came.header("blobgate-redelivery"), came.header("blobgate-override")), (None, None));
+}
+
+async fn replayed_twice_is_once(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let delivery = Delivery::completed(1);
+    let id = inbox.stored(&delivery).await;
+    inbox.wait_for(id, "delivered").await;
+    inbox.lines(&["pause", "--hook", "veo3"]);
+    inbox.wait_for_pause("veo3/completed", true).await;
+
+    let id = id.to_string();
+    assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
+    assert_eq!(
+        inbox.refused(&["replay", &id], 1),
+        format!("1 entry not replayed: it already waits ({id})\n")
+    );
+    inbox.lines(&["resume", "--hook", "veo3"]);
+    let came = inbox.service.wait_for(2).await;
+    assert_eq!(came[0].header("blobgate-redelivery"), None);
+    assert_eq!(came[1].header("blobgate-redelivery"), Some("1"));
+    assert_eq!(came[1].header("blobgate-attempt"), Some("1"));
+    assert_eq!(came[1].header("idempotency-key"), Some(delivery.key().as_str()));
+    inbox.wait_for(id.parse().unwrap(), "delivered").await;
+
+    inbox.service.hang();
+    assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
+    assert_eq!(inbox.service.wait_for(3).await[2].header("blobgate-redelivery"), Some("2"));
+    assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: it is under way ({id})\n"));
+    inbox.service.go_on();
+    inbox.wait_for(id.parse().unwrap(), "delivered").await;
+    assert_eq!(inbox.service.came().len(), 3);
+}
+
+async fn what_cannot_be_routed_is_not_released(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let no_event = Delivery { event: None, reason: Some("schema-invalid"), ..Delivery::kept(1) };
+    let no_event = inbox.stored(&no_event).await.to_string();
+    let no_generation =
+        Delivery { generation: None, reason: Some("generation-id-invalid"), ..Delivery::kept(2) };
+    let no_generation = inbox.stored(&no_generation).await.to_string();
+    let event =
+        format!("1 entry not replayed: it claims no event: nothing says where it would go ({no_event})\n");
+    assert_eq!(inbox.refused(&["replay", &no_event], 1), event);
+    let both = inbox.refused(&["replay", &no_event, &no_generation, "999999"], 1);
+    assert!(both.contains(&event), "{both}");
+    let sentence = "1 entry not replayed: it names no generation: nothing says what it would be about";
+    assert!(both.contains(&format!("{sentence} ({no_generation})\n")), "{both}");
+    assert!(both.contains("1 entry not replayed: there is no such entry (999999)\n"), "{both}");
+    assert_eq!(inbox.entries("state=kept").await.len(), 2);
+
+    // By a filter they are counted before, and there is nothing left to ask about.
+    let said = inbox.refused(&["replay", "--state", "kept"], 1);
+    assert!(
+        said.contains("1 entry cannot be replayed: it claims no event: nothing says where it would go\n")
+    );
+    assert!(said.ends_with("there is nothing to replay\n"), "{said}");
+    // With one among them that can be, they are refused one by one.
+    inbox.store(&Delivery::kept(3)).await;
+    let said = inbox.refused(&["replay", "--state", "kept", "--yes"], 1);
+    assert!(said.contains(&event), "{said}");
+    assert_eq!(inbox.service.wait_for(1).await[0].header("blobgate-redelivery"), Some("1"));
+}
+
+async fn what_is_superseded_is_not_lost(place: Place) {
+    let inbox = Inbox::start(place).await;
+    inbox.store(&Delivery::completed(9)).await;
+    inbox.service.wait_for(1).await;
+    inbox.lines(&["pause", "--hook", "veo3"]);
+    inbox.wait_for_pause("veo3/completed", true).await;
+    // The first of its route: that is paused from the start.
+    let failed = inbox.stored(&Delivery::failed(1)).await;
+    inbox.store(&Delivery::completed(1)).await;
+    inbox.wait_for(failed, "superseded").await;
+    assert_eq!(inbox.lines(&["replay", &failed.to_string()]), ["1 entry replayed"]);
+    inbox.lines(&["resume", "--hook", "veo3"]);
+    inbox.wait_for(failed, "delivered").await;
+    let events: Vec<_> = inbox.service.wait_for(3).await;
+    let failures = events.iter().filter(|came| came.header("blobgate-event") == Some("failed"));
+    assert_eq!(failures.count(), 1);
+}
+
+async fn replays_hundreds_by_filter(place: Place) {
+    const MANY: usize = 1_200;
+    let inbox = Inbox::start(place).await;
+    for numbers in (0..MANY).collect::<Vec<_>>().chunks(100) {
+        let deliveries: Vec<_> = numbers.iter().map(|number| Delivery::completed(*number)).collect();
+        for stored in futures_util::future::join_all(deliveries.iter().map(|it| inbox.hand_over(it))).await {
+            assert_eq!(stored.status(), 200);
+        }
+    }
+    until("all are delivered", async || inbox.get("/stats").await["states"]["delivered"] == MANY).await;
+    inbox.lines(&["pause", "--event", "completed"]);
+    inbox.wait_for_pause("veo3/completed", true).await;
+
+    let filter = ["--state", "delivered", "--event", "completed"];
+    let asks = inbox.refused(&[&["replay"], &filter[..]].concat(), 2);
+    let sentence =
+        "this would replay 1200 entries: 1200 delivered; there is no terminal to ask on: say --yes";
+    assert_eq!(asks, format!("blobgate: {sentence}\n"));
+    assert!(inbox.entries("state=waiting").await.is_empty());
+    let output = on_a_terminal(&inbox, &[&["replay"], &filter[..]].concat(), "y\n");
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for expected in [
+        "This will replay 1200 entries: 1200 delivered. Go on? [y/N]",
+        "\r500 of 1200 replayed\r1000 of 1200 replayed\r1200 of 1200 replayed",
+        "1200 entries replayed",
+    ] {
+        assert!(said.contains(expected), "{said:?}");
+    }
+    // A second time there are none.
+    let output = inbox.command(&[&["replay", "--yes"], &filter[..]].concat());
+    assert_eq!(
+        (output.status.code(), text(&output.stderr).as_str()),
+        (Some(0), "there is nothing to replay\n")
+    );
+
+    inbox.lines(&["resume", "--event", "completed"]);
+    let came = inbox.service.wait_for(2 * MANY).await;
+    let again: BTreeSet<_> = came
+        .iter()
+        .filter(|came| came.header("blobgate-redelivery") == Some("1"))
+        .map(|came| came.header("idempotency-key").unwrap().to_owned())
+        .collect();
+    assert_eq!(again.len(), MANY);
+}
+
+async fn drops_what_waits_or_is_kept(place: Place) {
+    let inbox = Inbox::start(place).await;
+    inbox.store(&Delivery::completed(9)).await;
+    inbox.service.wait_for(1).await;
+    inbox.lines(&["pause", "--hook", "veo3"]);
+    inbox.wait_for_pause("veo3/completed", true).await;
+    let waits = inbox.stored(&Delivery::completed(1)).await.to_string();
+    let kept = inbox.stored(&Delivery::kept(2)).await.to_string();
+
+    // Without a terminal it asks nobody, and does nothing.
+    let said = inbox.refused(&["drop", &waits, &kept, "999999"], 2);
+    let sentence = "this would drop 2 entries: 1 kept, 1 waiting; there is no terminal to ask on: say --yes";
+    assert_eq!(said, format!("1 entry cannot be dropped: there is no such entry\nblobgate: {sentence}\n"));
+    // On one it does what it is told.
+    let output = on_a_terminal(&inbox, &["drop", &waits, &kept], "n\n");
+    let said = text(&output.stdout);
+    assert!(said.contains("This will drop 2 entries: 1 kept, 1 waiting. Go on? [y/N]"), "{said}");
+    assert!(said.contains("nothing is dropped"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(inbox.entries("state=dropped").await.is_empty());
+    let output = on_a_terminal(&inbox, &["drop", &waits], "y\n");
+    assert!(text(&output.stdout).contains("1 entry dropped"), "{}", text(&output.stdout));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(inbox.lines(&["drop", "--reason", "token-expired", "--yes"]), ["1 entry dropped"]);
+    assert_eq!(inbox.entries("state=dropped").await.len(), 2);
+    assert_eq!(
+        inbox.refused(&["drop", &kept, "--yes"], 1),
+        format!("1 entry not dropped: it is dropped already ({kept})\n")
+    );
+
+    // It is not delivered, nor when it comes once more; what waits beside it is.
+    inbox.store(&Delivery::completed(1)).await;
+    let beside = inbox.stored(&Delivery::completed(3)).await;
+    inbox.lines(&["resume", "--hook", "veo3"]);
+    inbox.wait_for(beside, "delivered").await;
+    let keys: Vec<_> =
+        inbox.service.came().iter().map(|came| came.header("idempotency-key").unwrap().to_owned()).collect();
+    assert_eq!(keys, [Delivery::completed(9).key(), Delivery::completed(3).key()]);
+    // Until somebody changes their mind.
+    assert_eq!(inbox.lines(&["replay", &waits]), ["1 entry replayed"]);
+    inbox.wait_for(waits.parse().unwrap(), "delivered").await;
+}
+
+/// Runs it on a terminal of its own, on which somebody types.
+fn on_a_terminal(inbox: &Inbox, args: &[&str], typed: &str) -> Output {
+    let command = blobgate(&[]);
+    let words = [&["inbox"], args, &["--admin", &inbox.admin]].concat().join(" ");
+    let line = format!("{} {words}", command.get_program().display());
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(typed.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+async fn does_not_drop_what_is_under_way_or_done(place: Place) {
+    let inbox = Inbox::start(place).await;
+    inbox.service.hang();
+    let id = inbox.stored(&Delivery::completed(1)).await;
+    inbox.service.wait_for(1).await;
+    let number = id.to_string();
+    assert_eq!(
+        inbox.refused(&["drop", &number, "--yes"], 1),
+        format!("1 entry not dropped: it is under way: pause its route first ({number})\n")
+    );
+    inbox.service.go_on();
+    inbox.wait_for(id, "delivered").await;
+    assert_eq!(
+        inbox.refused(&["drop", &number, "--yes"], 1),
+        format!("1 entry not dropped: it is delivered ({number})\n")
+    );
+    let said = inbox.refused(&["drop", "--generation", &generation(1)], 1);
+    assert_eq!(said, "1 entry cannot be dropped: it is delivered\nthere is nothing to drop\n");
+    inbox.wait_for(id, "delivered").await;
+}
+
+async fn tells_what_was_done_in_json(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let id = inbox.stored(&Delivery::kept(1)).await;
+    let output = inbox.command(&["drop", &id.to_string(), "999999", "--yes", "--json"]);
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let refused = serde_json::json!([{"id": 999_999, "why": "there is no such entry"}]);
+    assert_eq!(said, serde_json::json!({"changed": [id], "refused": refused}));
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -1,0 +1,190 @@
+//! `ls`, `show` and `stats`.
+
+use super::{Delivery, Inbox, Place, generation, on_each_store, until};
+use crate::running::text;
+use serde_json::Value;
+
+on_each_store! {
+    lists_what_is_asked_for
+    lists_in_pages
+    shows_an_entry_and_its_body_only_where_asked
+    shows_bytes_as_they_came
+    counts_by_route
+}
+
+/// The ids that a list shows.
+fn ids(lines: &[String]) -> Vec<i64> {
+    lines[1..].iter().map(|line| line.split_whitespace().next().unwrap().parse().unwrap()).collect()
+}
+
+async fn lists_what_is_asked_for(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let output = inbox.command(&["ls"]);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "there is no such entry\n"));
+    assert!(output.stdout.is_empty());
+
+    let completed = inbox.stored(&Delivery { job: Some("order-7"), ..Delivery::completed(1) }).await;
+    let failed = inbox.stored(&Delivery { hook: "other", ..Delivery::failed(2) }).await;
+    let kept = inbox.stored(&Delivery::kept(3)).await;
+    let observed = inbox.stored(&Delivery { verdict: "observed", ..Delivery::completed(4) }).await;
+    inbox.wait_for(completed, "delivered").await;
+    inbox.wait_for(failed, "delivered").await;
+    inbox.wait_for(observed, "delivered").await;
+
+    let lines = inbox.lines(&["ls"]);
+    let head: Vec<_> = lines[0].split_whitespace().collect();
+    assert_eq!(head, ["ID", "AGE", "STATE", "EVENT", "HOOK", "GENERATION", "ATTEMPTS", "ANSWER", "REASON"]);
+    assert_eq!(ids(&lines), [observed, kept, failed, completed]);
+    let cells: Vec<_> = lines[3].split_whitespace().skip(2).collect();
+    assert_eq!(cells, ["delivered", "failed", "other", &generation(2), "1", "200", "-"]);
+
+    let upper = generation(2).to_uppercase();
+    for (args, expected) in [
+        (&["--state", "kept"][..], &[kept][..]),
+        (&["--state", "delivered", "--event", "completed"], &[observed, completed]),
+        (&["--lane", "observed"], &[observed]),
+        (&["--hook", "other"], &[failed]),
+        (&["--event", "failed"], &[failed]),
+        (&["--reason", "token-expired"], &[kept]),
+        (&["--generation", &upper], &[failed]),
+        (&["--job", "order-7"], &[completed]),
+        (&["--since", "1h", "--state", "kept"], &[kept]),
+        (&["--since", "2020-01-31T12:00:00Z", "--state", "kept"], &[kept]),
+    ] {
+        assert_eq!(ids(&inbox.lines(&[&["ls"], args].concat())), expected, "{args:?}");
+    }
+    for args in
+        [&["--state", "dead"][..], &["--since", "2990-01-01T00:00:00Z"], &["--reason", "event-conflict"]]
+    {
+        assert!(inbox.lines(&[&["ls"], args].concat()).is_empty(), "{args:?}");
+    }
+
+    for (args, expected) in [
+        (
+            &["--state", "lost"][..],
+            "[possible values: waiting, in_flight, delivered, dead, superseded, kept, dropped]",
+        ),
+        (&["--lane", "left"], "[possible values: deliver, quarantine, observed]"),
+        (&["--event", "begun"], "[possible values: completed, failed, timeout]"),
+        (&["--reason", "bad"], "token-reused, token-conflict, event-conflict]"),
+        (&["--limit", "0"], "0 is not in 1.."),
+        (&["--generation", "7"], "\"7\" is no generation: write its UUID in the 8-4-4-4-12 form\n"),
+        (&["--since", "today"], "\"today\" is no time for since: write 2026-01-31T12:00:00Z\n"),
+        (&["--colour"], "unexpected argument '--colour'"),
+    ] {
+        let said = inbox.refused(&[&["ls"], args].concat(), 2);
+        assert!(said.contains(expected), "{args:?}: {said}");
+    }
+}
+
+async fn lists_in_pages(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let mut stored = Vec::new();
+    for number in 0..5 {
+        stored.push(inbox.stored(&Delivery::kept(number)).await);
+    }
+    stored.reverse();
+    let output = inbox.command(&["ls", "--limit", "2"]);
+    let lines: Vec<_> = text(&output.stdout).lines().map(str::to_owned).collect();
+    assert_eq!(ids(&lines), stored[..2]);
+    let before = stored[1].to_string();
+    assert_eq!(text(&output.stderr), format!("there are more: --before {before}, or a higher --limit\n"));
+    let output = inbox.command(&["ls", "--limit", "3", "--before", &before, "--json"]);
+    assert!(output.stderr.is_empty());
+    let entries: Vec<Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found: Vec<_> = entries.iter().map(|entry| entry["id"].as_i64().unwrap()).collect();
+    assert_eq!(found, stored[2..]);
+    assert_eq!(entries[0]["reason"], "token-expired");
+    assert_eq!(entries[0]["lane"], "quarantine");
+}
+
+async fn shows_an_entry_and_its_body_only_where_asked(place: Place) {
+    let inbox = Inbox::start(place).await;
+    inbox.service.answer(500);
+    let delivery = Delivery { job: Some("order-7"), ..Delivery::completed(1) };
+    let id = inbox.stored(&delivery).await;
+    until("its first attempt is written", async || {
+        inbox.get(&format!("/entries/{id}")).await["status"] == 500
+    })
+    .await;
+    let number = id.to_string();
+    let lines = inbox.lines(&["show", &number]);
+    let shown = lines.join("\n");
+    for expected in [
+        "  event       completed",
+        &format!("  generation  {}", generation(1)),
+        "  job         order-7",
+        "  proven      yes",
+        "  route       veo3/completed",
+        "  last answer 500 as told",
+        "  POST /hooks/veo3",
+        &format!("  idempotency-key: {}", delivery.key()),
+        &format!("body: `blobgate inbox show {number} --body` prints it"),
+    ] {
+        assert!(shown.contains(expected), "{expected:?} is not in:\n{shown}");
+    }
+    assert!(!shown.contains("a cat that nobody"), "{shown}");
+    assert_eq!(inbox.command(&["show", &number, "--body"]).stdout, delivery.body);
+    let json: Value = serde_json::from_slice(&inbox.command(&["show", &number, "--json"]).stdout).unwrap();
+    assert_eq!((&json["body_encoding"], &json["path"]), (&"text".into(), &"/hooks/veo3".into()));
+    assert_eq!(json["body"].as_str().unwrap().as_bytes(), delivery.body);
+
+    assert_eq!(inbox.refused(&["show", "999999"], 1), "blobgate: there is no entry 999999\n");
+    assert!(inbox.refused(&["show", "first"], 2).contains("invalid value 'first'"));
+    assert!(inbox.refused(&["show", "1", "--json", "--body"], 2).contains("cannot be used with"));
+}
+
+async fn shows_bytes_as_they_came(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let body = vec![0, 0xff, b'\n', b'{', 0xc3];
+    let id = inbox
+        .stored(&Delivery { body: body.clone(), reason: Some("json-invalid"), ..Delivery::kept(1) })
+        .await;
+    assert_eq!(inbox.command(&["show", &id.to_string(), "--body"]).stdout, body);
+    let shown = inbox.get(&format!("/entries/{id}")).await;
+    assert_eq!((&shown["body_encoding"], &shown["body"]), (&"base64".into(), &"AP8Ke8M=".into()));
+    assert_eq!(shown["digest"], crate::inbox::looking::sha256(&body));
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn counts_by_route(place: Place) {
+    let inbox = Inbox::start(place).await;
+    inbox.store(&Delivery::completed(1)).await;
+    inbox.service.wait_for(1).await;
+    inbox.store(&Delivery::kept(2)).await;
+    inbox.store(&Delivery::kept(3)).await;
+    inbox.lines(&["pause", "--event", "completed"]);
+    inbox.service.answer(503);
+    for number in 10..16 {
+        inbox.store(&Delivery::failed(number)).await;
+    }
+    until("the failures' service is down", async || {
+        let stats = inbox.get("/stats").await;
+        stats["routes"].as_array().unwrap().iter().any(|route| route["down"] == true)
+    })
+    .await;
+    let stats = inbox.get("/stats").await;
+    assert_eq!(stats["kept"], serde_json::json!({"token-expired": 2}));
+    assert_eq!(stats["routes"][0]["delivered_last_day"], 1);
+    assert_eq!(stats["tombstones"], 0);
+    assert!(stats["bytes"].as_i64().unwrap() > 500);
+
+    let lines = inbox.lines(&["stats"]);
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&lines[0]), ["ROUTE", "WAITING", "IN", "FLIGHT", "DELIVERED", "DEAD"]);
+    assert_eq!(words(&lines[1]), ["veo3/completed", "0", "0", "1", "0", "paused"]);
+    let failed = words(&lines[2]);
+    assert_eq!((failed[0].as_str(), failed[3].as_str(), failed[5].as_str()), ("veo3/failed", "0", "down"));
+    let numbers: Vec<i64> = failed[1..3].iter().map(|number| number.parse().unwrap()).collect();
+    assert_eq!(numbers.iter().sum::<i64>(), 6);
+    let said = lines.join("\n");
+    assert!(said.contains("\nkept            2 token-expired\n"), "{said}");
+    assert!(said.contains("\npaused          completed of every hook since 20"), "{said}");
+    let json: Value = serde_json::from_slice(&inbox.command(&["stats", "--json"]).stdout).unwrap();
+    assert_eq!(json["pauses"][0]["event"], "completed");
+}

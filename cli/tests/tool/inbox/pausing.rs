@@ -1,0 +1,69 @@
+//! `pause` and `resume`.
+
+use super::{Delivery, Inbox, Place, on_each_store};
+
+on_each_store! {
+    a_pause_holds_its_hook_until_it_is_resumed
+    a_pause_of_an_event_holds_that_event
+    pauses_and_resumes_once
+}
+
+async fn a_pause_holds_its_hook_until_it_is_resumed(place: Place) {
+    let inbox = Inbox::start(place).await;
+    inbox.store(&Delivery::completed(1)).await;
+    inbox.service.wait_for(1).await;
+    assert_eq!(inbox.lines(&["pause", "--hook", "veo3"]), ["hook veo3 is paused"]);
+    inbox.wait_for_pause("veo3/completed", true).await;
+
+    let held = inbox.stored(&Delivery::completed(2)).await;
+    let other = inbox.stored(&Delivery { hook: "other", ..Delivery::completed(3) }).await;
+    inbox.wait_for(other, "delivered").await;
+    assert_eq!(inbox.get(&format!("/entries/{held}")).await["state"], "waiting");
+    assert_eq!(inbox.service.came().len(), 2);
+
+    assert_eq!(inbox.lines(&["resume", "--hook", "veo3"]), ["hook veo3 is resumed"]);
+    inbox.wait_for(held, "delivered").await;
+    assert_eq!(inbox.service.came().len(), 3);
+}
+
+async fn a_pause_of_an_event_holds_that_event(place: Place) {
+    let inbox = Inbox::start(place).await;
+    inbox.store(&Delivery::failed(1)).await;
+    inbox.service.wait_for(1).await;
+    let pause = ["--hook", "veo3", "--event", "failed"];
+    assert_eq!(inbox.lines(&[&["pause"], &pause[..]].concat()), ["failed of hook veo3 is paused"]);
+    inbox.wait_for_pause("veo3/failed", true).await;
+    let held = inbox.stored(&Delivery::failed(2)).await;
+    let other = inbox.stored(&Delivery::completed(3)).await;
+    inbox.wait_for(other, "delivered").await;
+    assert_eq!(inbox.get(&format!("/entries/{held}")).await["state"], "waiting");
+    assert_eq!(inbox.lines(&[&["resume"], &pause[..]].concat()), ["failed of hook veo3 is resumed"]);
+    inbox.wait_for(held, "delivered").await;
+}
+
+async fn pauses_and_resumes_once(place: Place) {
+    let inbox = Inbox::start(place).await;
+    assert_eq!(inbox.lines(&["pause", "--event", "timeout"]), ["timeout of every hook is paused"]);
+    assert_eq!(inbox.lines(&["pause", "--event", "timeout"]), ["timeout of every hook is already paused"]);
+    let pauses = inbox.get("/pauses").await;
+    assert_eq!(pauses.as_array().unwrap().len(), 1);
+    assert_eq!((&pauses[0]["hook"], &pauses[0]["event"]), (&serde_json::Value::Null, &"timeout".into()));
+
+    let unknown = |name: &str| {
+        format!(
+            "blobgate: there is no pause of {name}: a pause ends as it was set, and GET /pauses lists them\n"
+        )
+    };
+    assert_eq!(inbox.refused(&["resume", "--hook", "veo3"], 1), unknown("hook veo3"));
+    let narrower = ["resume", "--hook", "veo3", "--event", "timeout"];
+    assert_eq!(inbox.refused(&narrower, 1), unknown("hook veo3, event timeout"));
+    inbox.lines(&["resume", "--event", "timeout"]);
+    assert_eq!(inbox.refused(&["resume", "--event", "timeout"], 1), unknown("event timeout"));
+
+    for command in ["pause", "resume"] {
+        let said = inbox.refused(&[command], 2);
+        assert!(said.contains("<--hook <HOOK>|--event <EVENT>>"), "{said}");
+        let said = inbox.refused(&[command, "--event", "begun"], 2);
+        assert!(said.contains("[possible values: completed, failed, timeout]"), "{said}");
+    }
+}

@@ -1,0 +1,157 @@
+//! `POST /replay` and `POST /drop`: one change of state for each entry, so that twice is once.
+
+use super::filter::Filter;
+use super::problem::Problem;
+use super::{Admin, read_body, written};
+use crate::store::{Change, Which};
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Entries in one transaction, so that no arrival waits for long.
+const MOST: i64 = 500;
+
+/// By their ids, or by a filter.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    ids: Option<BTreeSet<i64>>,
+    filter: Option<BTreeMap<String, String>>,
+    /// Of a filter, from this id on: the `next` of the answer before.
+    after: Option<i64>,
+    /// Of a filter, up to this id: what has come since stays as it is.
+    until: Option<i64>,
+    limit: Option<i64>,
+    /// Only counts.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Done {
+    changed: Vec<i64>,
+    refused: Vec<Refused>,
+    /// The `after` of what follows.
+    next: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    id: i64,
+    why: &'static str,
+}
+
+#[derive(Serialize)]
+struct WouldBe {
+    would_change: Vec<InState>,
+    would_refuse: Vec<ForReason>,
+    /// The newest of them, for `until`.
+    until: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct InState {
+    state: String,
+    count: i64,
+}
+
+#[derive(Serialize)]
+struct ForReason {
+    why: &'static str,
+    count: i64,
+}
+
+pub(super) async fn replay(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Problem> {
+    answer(&admin, Change::Replay, &body).await
+}
+
+pub(super) async fn discard(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Problem> {
+    answer(&admin, Change::Drop, &body).await
+}
+
+async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response, Problem> {
+    let asked: Asked = read_body(body)?;
+    let limit = asked.limit.unwrap_or(MOST);
+    if !(1..=MOST).contains(&limit) {
+        return Err(Problem::bad(format!("limit {limit} is not between 1 and {MOST}")));
+    }
+    let (after, until, dry_run) = (asked.after, asked.until, asked.dry_run);
+    let which = which(asked)?;
+    if dry_run {
+        return Ok(Json(count(admin, change, &which).await?).into_response());
+    }
+    let (ids, next) = match which {
+        Which::Ids(ids) => (ids, None),
+        Which::All(filter) => {
+            let (after, until) = (after.unwrap_or(0), until.unwrap_or(i64::MAX));
+            let ids = admin.store.ids(&filter, change.applies_to(), after, until, limit).await?;
+            let is_full = i64::try_from(ids.len()).is_ok_and(|count| count == limit);
+            let next = ids.last().copied().filter(|_| is_full);
+            (ids.into_iter().collect(), next)
+        }
+    };
+    let mut session = admin.store.session();
+    let changed = written(async move { session.change(change, &ids).await }).await?;
+    if change == Change::Replay {
+        admin.wake.up(changed.changed.values().flatten().cloned().collect::<BTreeSet<_>>());
+    }
+    if !changed.changed.is_empty() {
+        let word = if change == Change::Replay { "replayed" } else { "dropped" };
+        log::info!("blobgate inbox: {word}={} by an operator", changed.changed.len());
+    }
+    let refused = changed.refused.into_iter().map(|(id, why)| Refused { id, why }).collect();
+    Ok(Json(Done { changed: changed.changed.into_keys().collect(), refused, next }).into_response())
+}
+
+fn which(asked: Asked) -> Result<Which, Problem> {
+    match (asked.ids, asked.filter) {
+        (Some(ids), None) => {
+            if asked.after.is_some() || asked.until.is_some() {
+                return Err(Problem::bad("after and until go with a filter, and not with ids"));
+            }
+            if ids.is_empty() || i64::try_from(ids.len()).is_ok_and(|count| count > MOST) {
+                return Err(Problem::bad(format!("name between 1 and {MOST} ids")));
+            }
+            Ok(Which::Ids(ids))
+        }
+        (None, Some(pairs)) => {
+            let filter = Filter::read(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            let filter = filter.map_err(Problem::bad)?;
+            if filter.is_empty() {
+                return Err(Problem::bad("an empty filter is every entry: say which are meant"));
+            }
+            Ok(Which::All(filter))
+        }
+        _ => Err(Problem::bad("name entries by their ids or by a filter, and not by both")),
+    }
+}
+
+async fn count(admin: &Admin, change: Change, which: &Which) -> Result<WouldBe, Problem> {
+    let mut known = 0_i64;
+    let mut until = None;
+    let (mut changes, mut refuses) = (BTreeMap::<String, i64>::new(), BTreeMap::<&str, i64>::new());
+    for candidates in admin.store.count(which).await? {
+        let sum = match change.check(&candidates) {
+            Ok(()) => changes.entry(candidates.state).or_default(),
+            Err(why) => refuses.entry(why).or_default(),
+        };
+        *sum = sum.saturating_add(candidates.count);
+        known = known.saturating_add(candidates.count);
+        until = until.max(Some(candidates.id));
+    }
+    if let Which::Ids(ids) = which {
+        let unknown = i64::try_from(ids.len()).unwrap_or(i64::MAX).saturating_sub(known);
+        if unknown > 0 {
+            refuses.insert(crate::store::UNKNOWN, unknown);
+        }
+    }
+    Ok(WouldBe {
+        would_change: changes.into_iter().map(|(state, count)| InState { state, count }).collect(),
+        would_refuse: refuses.into_iter().map(|(why, count)| ForReason { why, count }).collect(),
+        until,
+    })
+}

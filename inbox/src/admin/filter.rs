@@ -1,0 +1,172 @@
+//! Which entries are meant.
+
+use crate::arrival::parse_event;
+use crate::decide;
+use blobgate::Reason;
+use blobgate::event::{GenerationId, Kind};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// What an entry can be.
+pub const STATES: [&str; 7] = ["waiting", "in_flight", "delivered", "dead", "superseded", "kept", "dropped"];
+/// Where an entry can be.
+pub const LANES: [&str; 3] = ["deliver", "quarantine", "observed"];
+/// What can have happened.
+pub const EVENTS: [&str; 3] = [Kind::Completed.name(), Kind::Failed.name(), Kind::Timeout.name()];
+/// What a filter can be by.
+const NAMES: &str = "state, lane, hook, event, reason, generation, job, since";
+
+/// Every reason for which an entry can be kept: the gate's, and the inbox's own.
+pub fn reasons() -> impl Iterator<Item = &'static str> {
+    Reason::ALL.iter().map(|reason| reason.code()).chain(decide::REASONS)
+}
+
+/// Which entries are meant: those that are all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) state: Option<&'static str>,
+    pub(crate) lane: Option<&'static str>,
+    pub(crate) event: Option<&'static str>,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) hook: Option<String>,
+    /// In its canonical form.
+    pub(crate) generation: Option<String>,
+    pub(crate) job: Option<String>,
+    /// Received at this time or later, in microseconds since 1970.
+    pub(crate) since: Option<i64>,
+}
+
+impl Filter {
+    /// Reads pairs of name and value.
+    ///
+    /// # Errors
+    /// A sentence that names what is not understood.
+    pub(super) fn read<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+        let mut filter = Filter::default();
+        for (name, value) in pairs {
+            let twice = match name {
+                "state" => filter.state.replace(one_of(name, value, &STATES)?).is_some(),
+                "lane" => filter.lane.replace(one_of(name, value, &LANES)?).is_some(),
+                "event" => filter.event.replace(read_event(value)?).is_some(),
+                "reason" => filter.reason.replace(read_reason(value)?).is_some(),
+                "hook" => filter.hook.replace(text(name, value)?).is_some(),
+                "job" => filter.job.replace(text(name, value)?).is_some(),
+                "generation" => filter.generation.replace(read_generation(value)?).is_some(),
+                "since" => filter.since.replace(read_time(name, value)?).is_some(),
+                _ => return Err(format!("{name:?} is nothing to filter by: use {NAMES}")),
+            };
+            if twice {
+                return Err(format!("{name} is given twice"));
+            }
+        }
+        Ok(filter)
+    }
+
+    /// Whether it means every entry.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Filter::default()
+    }
+}
+
+fn one_of(name: &str, value: &str, known: &[&'static str]) -> Result<&'static str, String> {
+    let found = known.iter().copied().find(|known| *known == value);
+    found.ok_or_else(|| format!("{value:?} is no {name}: use one of {}", known.join(", ")))
+}
+
+/// An event by its name.
+pub(super) fn read_event(value: &str) -> Result<&'static str, String> {
+    match parse_event(value) {
+        Some(kind) => Ok(kind.name()),
+        None => one_of("event", value, &EVENTS),
+    }
+}
+
+fn read_reason(value: &str) -> Result<&'static str, String> {
+    let known: Vec<_> = reasons().collect();
+    one_of("reason", value, &known)
+}
+
+/// What is free text, and not empty.
+pub(super) fn text(name: &str, value: &str) -> Result<String, String> {
+    // PostgreSQL's text has no NUL.
+    let is_text = !value.is_empty() && !value.contains('\0');
+    if is_text { Ok(value.to_owned()) } else { Err(format!("{value:?} is no {name}")) }
+}
+
+fn read_generation(value: &str) -> Result<String, String> {
+    GenerationId::parse(value)
+        .map(|id| id.to_string())
+        .ok_or_else(|| format!("{value:?} is no generation: write its UUID in the 8-4-4-4-12 form"))
+}
+
+fn read_time(name: &str, value: &str) -> Result<i64, String> {
+    let wrong = || format!("{value:?} is no time for {name}: write 2026-01-31T12:00:00Z");
+    let time = OffsetDateTime::parse(value, &Rfc3339).map_err(|_| wrong())?;
+    time.unix_timestamp_nanos()
+        .checked_div(1_000)
+        .and_then(|micros| i64::try_from(micros).ok())
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(name: &str, value: &str, sentence: &str) {
+        assert_eq!(Filter::read([(name, value)]).unwrap_err(), sentence);
+    }
+
+    #[test]
+    fn reads_what_it_knows() {
+        let id = "FFD473D5-5bef-4e14-bf22-8d559be3c19f";
+        let pairs = [
+            ("state", "kept"),
+            ("lane", "quarantine"),
+            ("event", "completed"),
+            ("reason", "event-conflict"),
+            ("hook", "veo3"),
+            ("generation", id),
+            ("job", "order-7"),
+            ("since", "1970-01-01T01:00:01.5+01:00"),
+        ];
+        let expected = Filter {
+            state: Some("kept"),
+            lane: Some("quarantine"),
+            event: Some("completed"),
+            reason: Some("event-conflict"),
+            hook: Some("veo3".to_owned()),
+            generation: Some(id.to_ascii_lowercase()),
+            job: Some("order-7".to_owned()),
+            since: Some(1_500_000),
+        };
+        assert_eq!(Filter::read(pairs), Ok(expected));
+        assert!(Filter::read([]).unwrap().is_empty());
+        assert!(!Filter::read([("job", "1")]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn refuses_by_name() {
+        refused(
+            "state",
+            "lost",
+            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, kept, dropped",
+        );
+        refused("lane", "left", "\"left\" is no lane: use one of deliver, quarantine, observed");
+        refused("event", "started", "\"started\" is no event: use one of completed, failed, timeout");
+        refused("hook", "", "\"\" is no hook");
+        refused("job", "a\0", "\"a\\0\" is no job");
+        refused("generation", "7", "\"7\" is no generation: write its UUID in the 8-4-4-4-12 form");
+        refused("since", "today", "\"today\" is no time for since: write 2026-01-31T12:00:00Z");
+        refused(
+            "colour",
+            "red",
+            "\"colour\" is nothing to filter by: use state, lane, hook, event, reason, generation, job, since",
+        );
+        let twice = Filter::read([("job", "1"), ("job", "2")]);
+        assert_eq!(twice.unwrap_err(), "job is given twice");
+        let reason = Filter::read([("reason", "bad")]).unwrap_err();
+        assert!(reason.starts_with("\"bad\" is no reason: use one of unknown-hook, "), "{reason}");
+        assert!(reason.ends_with(", token-reused, token-conflict, event-conflict"), "{reason}");
+    }
+}

@@ -1,0 +1,58 @@
+//! What went wrong with a question to the admin listener: a status and one sentence.
+
+use crate::store::Error;
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    sentence: String,
+}
+
+/// `{"error": "one sentence"}`.
+#[derive(Serialize)]
+struct Said<'a> {
+    error: &'a str,
+}
+
+impl Problem {
+    /// The question is not one.
+    pub(super) fn bad(sentence: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, sentence: sentence.into() }
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        let sentence = "show the admin token: Authorization: Bearer ...".to_owned();
+        Self { status: StatusCode::UNAUTHORIZED, sentence }
+    }
+
+    pub(super) fn not_found(sentence: impl Into<String>) -> Self {
+        Self { status: StatusCode::NOT_FOUND, sentence: sentence.into() }
+    }
+
+    pub(super) fn late(within: Duration) -> Self {
+        let sentence = format!(
+            "the store does not answer within {} s: whether it was done is not known, and the same again does no harm",
+            within.as_secs()
+        );
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        log::error!("blobgate inbox: an operator's question failed: {error}");
+        let sentence = format!("the store does not answer: {error}");
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(Said { error: &self.sentence })).into_response()
+    }
+}

@@ -1,0 +1,246 @@
+//! What operators read: the same statements on either store.
+
+use super::change::{CANDIDATES, Candidates, list};
+use super::{Error, Store};
+use crate::admin::Filter;
+use sqlx::{AssertSqlSafe, FromRow, query_as, query_scalar};
+use std::collections::BTreeSet;
+
+/// Runs on the pool of whichever store it is.
+macro_rules! read {
+    ($store:expr, |$pool:ident| $body:expr) => {
+        match $store {
+            Store::Sqlite(sqlite) => {
+                let $pool = &sqlite.reads;
+                $body
+            }
+            Store::Postgres(postgres) => {
+                let $pool = &postgres.reads;
+                $body
+            }
+        }
+    };
+}
+
+/// Binds the values of [`Conditions`] to a query on either store.
+macro_rules! bind {
+    ($query:expr, $conditions:expr) => {{
+        let mut query = $query;
+        for value in $conditions.values {
+            query = match value {
+                Value::Text(text) => query.bind(text),
+                Value::Number(number) => query.bind(number),
+            };
+        }
+        query
+    }};
+}
+
+/// An entry, without what came.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Entry {
+    pub(crate) id: i64,
+    pub(crate) lane: String,
+    pub(crate) state: String,
+    pub(crate) hook: String,
+    pub(crate) generation: Option<String>,
+    pub(crate) event: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) token_id: Option<String>,
+    pub(crate) job: Option<String>,
+    pub(crate) proven: bool,
+    pub(crate) digest: Vec<u8>,
+    pub(crate) size: i64,
+    pub(crate) route: Option<String>,
+    pub(crate) supersedes: Option<String>,
+    #[sqlx(rename = "override")]
+    pub(crate) overrides: Option<String>,
+    pub(crate) redelivery: i64,
+    pub(crate) received_at: i64,
+    pub(crate) seen: i64,
+    pub(crate) seen_at: i64,
+    pub(crate) due_at: i64,
+    pub(crate) attempts: i64,
+    pub(crate) lease_until: Option<i64>,
+    pub(crate) status: Option<i64>,
+    pub(crate) answer: Option<String>,
+    pub(crate) ended_at: Option<i64>,
+}
+
+/// What came, as it came.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Payload {
+    pub(crate) path: Vec<u8>,
+    pub(crate) headers: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Entries that are alike.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Alike {
+    pub(crate) route: Option<String>,
+    pub(crate) state: String,
+    /// Why, of what is kept.
+    pub(crate) reason: Option<String>,
+    pub(crate) count: i64,
+    pub(crate) bytes: i64,
+    /// Those that have ended since the time that was asked for.
+    pub(crate) lately: i64,
+    /// Those whose body is purged.
+    pub(crate) tombstones: i64,
+    pub(crate) oldest: i64,
+}
+
+/// What an operator has paused, and when.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct PausedSince {
+    pub(crate) hook: String,
+    pub(crate) event: String,
+    pub(crate) since: i64,
+}
+
+/// Entries, as somebody names them.
+#[derive(Clone, Debug)]
+pub(crate) enum Which {
+    Ids(BTreeSet<i64>),
+    All(Filter),
+}
+
+const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route,
+    supersedes, override, redelivery, received_at, seen, seen_at, due_at, attempts, lease_until, status, answer, ended_at";
+
+const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = $1";
+
+const ALIKE: &str = "
+SELECT route, state, CASE WHEN state = 'kept' THEN reason END AS reason, count(*) AS count,
+    CAST(sum(size) AS bigint) AS bytes, count(CASE WHEN ended_at >= $1 THEN 1 END) AS lately,
+    count(CASE WHEN size = 0 THEN 1 END) AS tombstones, min(received_at) AS oldest
+FROM entry GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+
+const PAUSES: &str = "SELECT hook, event, since FROM pause ORDER BY hook, event";
+
+impl Store {
+    /// The store's own time, in microseconds since 1970.
+    pub(crate) async fn now(&self) -> Result<i64, Error> {
+        match self {
+            Store::Sqlite(sqlite) => Ok(sqlite.now()),
+            Store::Postgres(postgres) => query_scalar("SELECT inbox_now()").fetch_one(&postgres.reads).await,
+        }
+    }
+
+    /// Up to `limit` entries with an id below `before`, the newest first.
+    pub(crate) async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<Entry>, Error> {
+        let mut conditions = Conditions::of(filter);
+        if let Some(before) = before {
+            conditions.add("id <", Value::Number(before));
+        }
+        let limit = conditions.place(Value::Number(limit));
+        let sql =
+            format!("SELECT {COLUMNS} FROM entry WHERE {} ORDER BY id DESC LIMIT {limit}", conditions.text);
+        read!(self, |pool| bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(pool).await)
+    }
+
+    /// One entry, and what came with it unless that is purged.
+    pub(crate) async fn show(&self, id: i64) -> Result<Option<(Entry, Option<Payload>)>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM entry WHERE id = $1");
+        let entry: Option<Entry> =
+            read!(self, |pool| query_as(AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await)?;
+        let Some(entry) = entry else { return Ok(None) };
+        let payload = read!(self, |pool| query_as(PAYLOAD).bind(id).fetch_optional(pool).await)?;
+        Ok(Some((entry, payload)))
+    }
+
+    /// Counts all entries.
+    pub(crate) async fn alike(&self, since: i64) -> Result<Vec<Alike>, Error> {
+        read!(self, |pool| query_as(ALIKE).bind(since).fetch_all(pool).await)
+    }
+
+    pub(crate) async fn paused(&self) -> Result<Vec<PausedSince>, Error> {
+        read!(self, |pool| query_as(PAUSES).fetch_all(pool).await)
+    }
+
+    /// Counts these entries, by what decides on what can be done with them.
+    pub(crate) async fn count(&self, which: &Which) -> Result<Vec<Candidates>, Error> {
+        let conditions = match which {
+            Which::Ids(ids) => Conditions { text: format!("id IN ({})", list(ids)), values: Vec::new() },
+            Which::All(filter) => Conditions::of(filter),
+        };
+        let sql = format!("{CANDIDATES} WHERE {} GROUP BY 1, 2, 3, 4, 5", conditions.text);
+        read!(self, |pool| bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(pool).await)
+    }
+
+    /// The ids of up to `limit` entries of a filter that are above `after` and at most `until`, the oldest first, of those
+    /// that also are as `also` says.
+    pub(crate) async fn ids(
+        &self,
+        filter: &Filter,
+        also: &'static str,
+        after: i64,
+        until: i64,
+        limit: i64,
+    ) -> Result<Vec<i64>, Error> {
+        let mut conditions = Conditions::of(filter);
+        conditions.add("id >", Value::Number(after));
+        conditions.add("id <=", Value::Number(until));
+        let limit = conditions.place(Value::Number(limit));
+        let sql =
+            format!("SELECT id FROM entry WHERE {} AND {also} ORDER BY id LIMIT {limit}", conditions.text);
+        read!(self, |pool| {
+            let rows: Vec<(i64,)> = bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(pool).await?;
+            Ok(rows.into_iter().map(|(id,)| id).collect())
+        })
+    }
+}
+
+/// What follows WHERE, and the values of its places. No text of a caller's is ever part of a statement.
+struct Conditions {
+    text: String,
+    values: Vec<Value>,
+}
+
+enum Value {
+    Text(String),
+    Number(i64),
+}
+
+impl Conditions {
+    fn of(filter: &Filter) -> Self {
+        let mut conditions = Self { text: "true".to_owned(), values: Vec::new() };
+        // Written out, for an index is made for some of them: these are words of ours.
+        if let Some(state) = filter.state {
+            conditions.text.push_str(&format!(" AND state = '{state}'"));
+        }
+        for (column, value) in [
+            ("lane =", filter.lane),
+            ("event =", filter.event),
+            ("reason =", filter.reason),
+            ("hook =", filter.hook.as_deref()),
+            ("generation =", filter.generation.as_deref()),
+            ("job =", filter.job.as_deref()),
+        ] {
+            if let Some(value) = value {
+                conditions.add(column, Value::Text(value.to_owned()));
+            }
+        }
+        if let Some(since) = filter.since {
+            conditions.add("received_at >=", Value::Number(since));
+        }
+        conditions
+    }
+
+    fn add(&mut self, comparison: &'static str, value: Value) {
+        let place = self.place(value);
+        self.text.push_str(&format!(" AND {comparison} {place}"));
+    }
+
+    /// The value's place in the statement.
+    fn place(&mut self, value: Value) -> String {
+        self.values.push(value);
+        format!("${}", self.values.len())
+    }
+}

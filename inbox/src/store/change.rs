@@ -1,0 +1,255 @@
+//! What operators change: the same statements on either store, in a transaction of their own.
+
+use super::{Error, Session};
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, FromRow, query, query_as};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is done with entries. Each is one change of state, so twice is once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Delivered again, behind what is new.
+    Replay,
+    /// Not delivered, and gone after 14 days.
+    Drop,
+}
+
+/// What became of the entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// The changed ones, with where each is delivered.
+    pub(crate) changed: BTreeMap<i64, Option<String>>,
+    pub(crate) refused: BTreeMap<i64, &'static str>,
+}
+
+/// Entries that are alike in all that decides on whether they can be changed.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Candidates {
+    pub(crate) state: String,
+    lane: String,
+    has_event: bool,
+    has_generation: bool,
+    has_body: bool,
+    pub(crate) count: i64,
+    /// The newest of them.
+    pub(crate) id: i64,
+}
+
+pub(super) const CANDIDATES: &str = "
+SELECT state, lane, event IS NOT NULL AS has_event, generation IS NOT NULL AS has_generation, size > 0 AS has_body,
+    count(*) AS count, max(id) AS id
+FROM entry";
+
+/// Of an id that no entry has.
+pub(crate) const UNKNOWN: &str = "there is no such entry";
+
+impl Change {
+    /// What a filter leaves out: of what cannot be changed, a million would be refused one by one.
+    pub(crate) fn applies_to(self) -> &'static str {
+        match self {
+            Change::Replay => "state IN ('delivered', 'dead', 'kept', 'superseded', 'dropped') AND size > 0",
+            Change::Drop => "state IN ('waiting', 'dead', 'kept')",
+        }
+    }
+
+    /// Of what is delivered, or will be.
+    fn has_route(self) -> &'static str {
+        match self {
+            Change::Replay => "(route IS NOT NULL OR event IS NOT NULL)",
+            Change::Drop => "route IS NOT NULL",
+        }
+    }
+
+    /// Decides on one of these.
+    pub(crate) fn check(self, candidate: &Candidates) -> Result<(), &'static str> {
+        match self {
+            Change::Replay => check_replay(candidate),
+            Change::Drop => check_drop(&candidate.state),
+        }
+    }
+}
+
+fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
+    let is_kept = candidate.lane == "quarantine";
+    match candidate.state.as_str() {
+        "waiting" => Err("it already waits"),
+        "in_flight" => Err("it is under way"),
+        _ if !candidate.has_body => Err("its body is purged"),
+        _ if is_kept && !candidate.has_event => Err("it claims no event: nothing says where it would go"),
+        _ if is_kept && !candidate.has_generation => {
+            Err("it names no generation: nothing says what it would be about")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_drop(state: &str) -> Result<(), &'static str> {
+    match state {
+        "waiting" | "dead" | "kept" => Ok(()),
+        "in_flight" => Err("it is under way: pause its route first"),
+        "delivered" => Err("it is delivered"),
+        "superseded" => Err("it is superseded, and not delivered anyway"),
+        _ => Err("it is dropped already"),
+    }
+}
+
+impl Session {
+    /// Changes entries, or says why not.
+    pub(crate) async fn change(&mut self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed, Error> {
+        match self {
+            Session::Sqlite(sqlite) => sqlite.change(change, ids).await,
+            Session::Postgres(session) => {
+                // Two that lock entries of no generation in opposite order: the database ends one of them.
+                for _ in 1..ATTEMPTS {
+                    match session.change(change, ids).await {
+                        Err(error) if is_deadlock(&error) => {}
+                        changed => return changed,
+                    }
+                }
+                session.change(change, ids).await
+            }
+        }
+    }
+
+    /// Pauses what it names. Returns whether it was not.
+    pub(crate) async fn pause(&mut self, hook: &str, event: &str) -> Result<bool, Error> {
+        match self {
+            Session::Sqlite(sqlite) => sqlite.pause(hook, event).await,
+            Session::Postgres(session) => session.pause(hook, event).await,
+        }
+    }
+
+    /// Ends that pause. Returns whether there was one.
+    pub(crate) async fn resume(&mut self, hook: &str, event: &str) -> Result<bool, Error> {
+        match self {
+            Session::Sqlite(sqlite) => sqlite.resume(hook, event).await,
+            Session::Postgres(session) => session.resume(hook, event).await,
+        }
+    }
+}
+
+const ATTEMPTS: u32 = 5;
+
+fn is_deadlock(error: &Error) -> bool {
+    const DEADLOCK_DETECTED: &str = "40P01";
+    matches!(error, Error::Database(error) if error.code().as_deref() == Some(DEADLOCK_DETECTED))
+}
+
+/// The statements of a changing transaction.
+pub(super) trait Changing {
+    /// Locks the generations in their order, before any entry. What is kept has none until it is released.
+    async fn lock_generations(&mut self, change: Change, ids: &str, now: i64) -> Result<(), Error>;
+    /// Locks the entries, and reads them.
+    async fn candidates(&mut self, ids: &str) -> Result<Vec<Candidates>, Error>;
+    async fn replay(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
+    async fn discard(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
+    async fn pause(&mut self, hook: &str, event: &str, now: i64) -> Result<bool, Error>;
+    async fn resume(&mut self, hook: &str, event: &str) -> Result<bool, Error>;
+}
+
+pub(super) async fn change(
+    tx: &mut impl Changing,
+    now: i64,
+    change: Change,
+    ids: &BTreeSet<i64>,
+) -> Result<Changed, Error> {
+    tx.lock_generations(change, &list(ids), now).await?;
+    let mut changed = Changed::default();
+    let mut allowed = BTreeSet::new();
+    for candidate in tx.candidates(&list(ids)).await? {
+        match change.check(&candidate) {
+            Ok(()) => _ = allowed.insert(candidate.id),
+            Err(why) => _ = changed.refused.insert(candidate.id, why),
+        }
+    }
+    for unknown in ids.iter().filter(|id| !allowed.contains(id)) {
+        changed.refused.entry(*unknown).or_insert(UNKNOWN);
+    }
+    let rows = match change {
+        Change::Replay => tx.replay(&list(&allowed), now).await?,
+        Change::Drop => tx.discard(&list(&allowed), now).await?,
+    };
+    changed.changed = rows.into_iter().collect();
+    Ok(changed)
+}
+
+/// Numbers, to be written into a statement: lists are bound in one way here and in another there.
+pub(super) fn list(ids: &BTreeSet<i64>) -> String {
+    let ids: Vec<_> = ids.iter().map(i64::to_string).collect();
+    // In no store an empty list is one; and no entry has this id.
+    if ids.is_empty() { "-1".to_owned() } else { ids.join(", ") }
+}
+
+/// A generation is seen again, so that its row is there for as long as the entry.
+const LOCK_GENERATIONS: &str = "
+INSERT INTO generation (hook, generation, seen_at)
+SELECT DISTINCT hook, generation, CAST($1 AS bigint) FROM entry
+WHERE id IN ({ids}) AND generation IS NOT NULL AND lane <> 'observed' AND {has_route}
+ORDER BY hook, generation
+ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at";
+
+const READ: &str = "
+SELECT state, lane, event IS NOT NULL AS has_event, generation IS NOT NULL AS has_generation, size > 0 AS has_body,
+    CAST(1 AS bigint) AS count, id
+FROM entry WHERE id IN ({ids}) ORDER BY id";
+
+const REPLAY: &str = "
+UPDATE entry SET state = 'waiting', redelivery = redelivery + 1, behind = true, attempts = 0, tried = 0, due_at = $1,
+    retired = false, ended_at = NULL, lease_until = NULL,
+    route = CASE WHEN lane = 'quarantine' THEN hook || '/' || event ELSE route END,
+    override = CASE WHEN lane = 'quarantine' THEN reason ELSE override END
+WHERE id IN ({ids}) RETURNING id, route";
+
+const DISCARD: &str =
+    "UPDATE entry SET state = 'dropped', ended_at = $1 WHERE id IN ({ids}) RETURNING id, route";
+
+const PAUSE: &str =
+    "INSERT INTO pause (hook, event, since) VALUES ($1, $2, $3) ON CONFLICT (hook, event) DO NOTHING";
+
+const RESUME: &str = "DELETE FROM pause WHERE hook = $1 AND event = $2";
+
+fn with(statement: &str, ids: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(statement.replace("{ids}", ids))
+}
+
+/// `$lock` is how a row that was read is held: SQLite's transactions hold everything.
+macro_rules! changing {
+    ($connection:ty, $lock:literal) => {
+        impl Changing for $connection {
+            async fn lock_generations(&mut self, change: Change, ids: &str, now: i64) -> Result<(), Error> {
+                let sql = LOCK_GENERATIONS.replace("{has_route}", change.has_route());
+                query(with(&sql, ids)).bind(now).persistent(false).execute(self).await.map(|_| ())
+            }
+
+            async fn candidates(&mut self, ids: &str) -> Result<Vec<Candidates>, Error> {
+                let sql = format!("{READ}{}", $lock);
+                query_as(with(&sql, ids)).persistent(false).fetch_all(self).await
+            }
+
+            async fn replay(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error> {
+                query_as(with(REPLAY, ids)).bind(now).persistent(false).fetch_all(self).await
+            }
+
+            async fn discard(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error> {
+                query_as(with(DISCARD, ids)).bind(now).persistent(false).fetch_all(self).await
+            }
+
+            async fn pause(&mut self, hook: &str, event: &str, now: i64) -> Result<bool, Error> {
+                let paused = query(PAUSE).bind(hook).bind(event).bind(now).execute(self).await?;
+                Ok(paused.rows_affected() > 0)
+            }
+
+            async fn resume(&mut self, hook: &str, event: &str) -> Result<bool, Error> {
+                let resumed = query(RESUME).bind(hook).bind(event).execute(self).await?;
+                Ok(resumed.rows_affected() > 0)
+            }
+        }
+    };
+}
+
+changing!(SqliteConnection, "");
+changing!(PgConnection, " FOR UPDATE");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! What takes days to happen: an entry that is given up, a body that is purged.
+
+use super::*;
+use crate::arrival::Arrival;
+use crate::store::{Claimed, Finished, GIVEN_UP, LEAST_ATTEMPTS, Place, Which};
+use axum::http::HeaderMap;
+use bytes::Bytes;
+
+const GENERATION: &str = "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01";
+const ANOTHER: &str = "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c02";
+const ROUTE: &str = "veo3/completed";
+
+struct Opened {
+    store: crate::Store,
+    session: Session,
+    _directory: tempfile::TempDir,
+}
+
+impl Opened {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::Sqlite(directory.path().join("inbox.db"));
+        place.migrate().await.unwrap();
+        let store = place.open().await.unwrap();
+        let session = store.session();
+        Self { store, session, _directory: directory }
+    }
+
+    /// Stores a completion. Returns its id.
+    async fn stored(&mut self, generation: &str) -> i64 {
+        self.stored_as("completed", generation).await
+    }
+
+    async fn stored_as(&mut self, event: &str, generation: &str) -> i64 {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("blobgate-contract", "1"),
+            ("blobgate-verdict", "accepted"),
+            ("blobgate-hook", "veo3"),
+            ("blobgate-dialect", "veo3"),
+            ("blobgate-event", event),
+            ("blobgate-generation-id", generation),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let arrival = Arrival::read("/webhook", &headers, Bytes::from_static(b"{}")).unwrap();
+        self.session.store(&[&arrival], true).await.unwrap();
+        self.store.list(&Default::default(), None, 1).await.unwrap()[0].id
+    }
+
+    /// Makes one attempt that ends like this.
+    async fn attempt(&mut self, done: bool, tried: i64) {
+        let claimed = self.claim(ROUTE).await;
+        self.finish(&claimed, done, tried).await;
+    }
+
+    async fn claim(&mut self, route: &str) -> Claimed {
+        let mut claimed = self.session.claim(route, 1).await.unwrap();
+        assert_eq!(claimed.len(), 1);
+        claimed.remove(0)
+    }
+
+    async fn finish(&mut self, claimed: &Claimed, done: bool, tried: i64) {
+        let finished = Finished {
+            id: claimed.id,
+            lease: claimed.lease,
+            done,
+            status: None,
+            answer: String::new(),
+            delay: 0,
+            tried,
+        };
+        self.session.finish(&[finished], true).await.unwrap();
+    }
+
+    async fn change(&mut self, change: Change, id: i64) -> Changed {
+        self.session.change(change, &BTreeSet::from([id])).await.unwrap()
+    }
+
+    async fn state(&self, id: i64) -> String {
+        self.store.show(id).await.unwrap().unwrap().0.state
+    }
+}
+
+fn refused(id: i64, why: &'static str) -> Changed {
+    Changed { changed: BTreeMap::new(), refused: BTreeMap::from([(id, why)]) }
+}
+
+fn changed(id: i64) -> Changed {
+    let changed = BTreeMap::from([(id, Some(ROUTE.to_owned()))]);
+    Changed { changed, refused: BTreeMap::new() }
+}
+
+#[tokio::test]
+async fn what_is_dead_has_its_time_again() {
+    let mut inbox = Opened::new().await;
+    let id = inbox.stored(GENERATION).await;
+    for _ in 0..LEAST_ATTEMPTS {
+        inbox.attempt(false, GIVEN_UP).await;
+    }
+    assert_eq!(inbox.state(id).await, "dead");
+    assert_eq!(inbox.change(Change::Drop, id).await, changed(id));
+    assert_eq!(inbox.state(id).await, "dropped");
+    assert_eq!(inbox.change(Change::Replay, id).await, changed(id));
+    assert_eq!(inbox.change(Change::Replay, id).await, refused(id, "it already waits"));
+    assert_eq!(inbox.store.show(id).await.unwrap().unwrap().0.ended_at, None);
+    // Not given up again by its first failure.
+    inbox.attempt(false, GIVEN_UP).await;
+    let entry = inbox.store.show(id).await.unwrap().unwrap().0;
+    assert_eq!((entry.state.as_str(), entry.attempts, entry.redelivery), ("waiting", 1, 1));
+    inbox.attempt(true, 0).await;
+    assert_eq!(inbox.state(id).await, "delivered");
+}
+
+#[tokio::test]
+async fn what_is_purged_is_not_replayed() {
+    let mut inbox = Opened::new().await;
+    let id = inbox.stored(GENERATION).await;
+    inbox.attempt(true, 0).await;
+    assert_eq!(inbox.session.purge_bodies(0, 10).await.unwrap().0, 1);
+    assert_eq!(inbox.change(Change::Replay, id).await, refused(id, "its body is purged"));
+    let all = Default::default();
+    let ids = inbox.store.ids(&all, Change::Replay.applies_to(), 0, i64::MAX, 10);
+    assert!(ids.await.unwrap().is_empty());
+    let counted = inbox.store.count(&Which::All(Default::default())).await.unwrap();
+    assert_eq!(Change::Replay.check(&counted[0]), Err("its body is purged"));
+    let (entry, payload) = inbox.store.show(id).await.unwrap().unwrap();
+    assert_eq!((entry.size, payload.is_none()), (0, true));
+}
+
+#[tokio::test]
+async fn what_is_replayed_goes_behind_what_is_new() {
+    let mut inbox = Opened::new().await;
+    let old = inbox.stored(GENERATION).await;
+    inbox.attempt(true, 0).await;
+    inbox.change(Change::Replay, old).await;
+    let new = inbox.stored(ANOTHER).await;
+    assert_eq!(inbox.claim(ROUTE).await.id, new);
+    assert_eq!(inbox.claim(ROUTE).await.id, old);
+}
+
+#[tokio::test]
+async fn what_was_superseded_under_way_is_tried_again() {
+    const FAILURES: &str = "veo3/failed";
+    let mut inbox = Opened::new().await;
+    let failure = inbox.stored_as("failed", GENERATION).await;
+    let claimed = inbox.claim(FAILURES).await;
+    inbox.stored(GENERATION).await;
+    inbox.finish(&claimed, false, 0).await;
+    assert_eq!(inbox.state(failure).await, "superseded");
+    assert_eq!(inbox.change(Change::Replay, failure).await.refused, BTreeMap::new());
+    let claimed = inbox.claim(FAILURES).await;
+    inbox.finish(&claimed, false, 0).await;
+    assert_eq!(inbox.state(failure).await, "waiting");
+}
