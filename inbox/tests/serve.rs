@@ -1,5 +1,12 @@
 //! The inbox as the gate, its services and its operators meet it: over HTTP, with a store in a file.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test may panic: that is how it fails"
+)]
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};

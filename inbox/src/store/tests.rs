@@ -15,6 +15,7 @@ const ONE: &str = "00000000-0000-4000-8000-000000000001";
 const TWO: &str = "00000000-0000-4000-8000-000000000002";
 const COMPLETED: &str = "veo3/completed";
 const FAILED: &str = "veo3/failed";
+const NONE: [i64; 0] = [];
 
 /// A store of a test's own.
 struct Site {
@@ -265,7 +266,7 @@ in_both! {
         let second = site.claim_one(COMPLETED).await;
         site.finish(&first, false).await;
         site.expect(&[("in_flight", 1)]).await;
-        assert_eq!(site.session().renew(&[(first.id, first.lease)]).await.unwrap(), [] as [i64; 0]);
+        assert_eq!(site.session().renew(&[(first.id, first.lease)]).await.unwrap(), NONE);
         assert_eq!(site.session().renew(&[(second.id, second.lease)]).await.unwrap(), [second.id]);
         // But that it arrived is true, whoever says it.
         site.finish(&first, true).await;
@@ -288,9 +289,9 @@ in_both! {
         site.store(&[completed("a"), Arrival { generation: Some(TWO.to_owned()), ..completed("b") }]).await;
         site.sql("UPDATE entry SET tried = 259200000000, attempts = CASE WHEN id = (SELECT min(id) FROM entry) THEN 9 ELSE 8 END").await;
         let entries = site.claim(COMPLETED).await;
-        assert_eq!(site.finish_with(&entries[0], false, false).await, [] as [i64; 0], "no room for the dead");
+        assert_eq!(site.finish_with(&entries[0], false, false).await, NONE, "no room for the dead");
         site.expect(&[("waiting", 1), ("in_flight", 1)]).await;
-        assert_eq!(site.finish(&entries[1], false).await, [] as [i64; 0], "nine attempts");
+        assert_eq!(site.finish(&entries[1], false).await, NONE, "nine attempts");
         let entry = site.session().claim(COMPLETED, 1).await.unwrap().remove(0);
         assert_eq!(site.finish(&entry, false).await, [entry.id]);
         site.expect(&[("dead", 1), ("waiting", 1)]).await;
@@ -351,7 +352,8 @@ in_both! {
         site.store(&[completed("a"), quarantined("b", "t"), arrival(Verdict::Observed, Kind::Completed, "c")]).await;
         let usage = site.session().usage().await.unwrap();
         let one = completed("a").size();
-        assert_eq!((usage.total, usage.quarantine, usage.observed, usage.dead), (3 * one, one, one, 0));
+        assert_eq!((usage.quarantine, usage.observed, usage.dead), (one, one, 0));
+        assert_eq!(usage.total, [one; 3].iter().sum::<i64>());
         assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [("kept".to_owned(), 1), ("waiting".to_owned(), 2)]);
     }
 
