@@ -384,7 +384,7 @@ in_both! {
 async fn a_file_is_one_inbox_s() {
     let site = Site::sqlite().await;
     let error = site.place.open().await.unwrap_err().to_string();
-    let Place::Sqlite(path) = &site.place else { unreachable!() };
+    let Place::Sqlite(path) = &site.place else { return };
     let expected = format!("another inbox serves from {}: end it, or use a store of its own", path.display());
     assert_eq!(error, expected);
 }
