@@ -1,7 +1,7 @@
 //! The inbox behind the gate: stores an event before its sender hears 200, and brings it to its service.
 //!
-//! An [`arrival`] is what the gate hands over. [`decide`] says what becomes of it, in the transaction that inserts it
-//! ([`store`]), for many at once ([`commit`]). [`deliver`] brings it to Envoy's service routes. [`serve`] runs it all.
+//! `arrival` is what the gate hands over. `decide` says what becomes of it, in the transaction that inserts it ([`store`]),
+//! for many at once (`commit`). `deliver` brings it to Envoy's service routes. [`serve()`] runs it all.
 
 pub mod admin;
 mod arrival;
@@ -17,6 +17,6 @@ mod serve;
 mod space;
 pub mod store;
 
-pub use key::Keys;
+pub use key::{Keys, NotAKey};
 pub use serve::{Ended, Settings, serve};
 pub use store::Store;
