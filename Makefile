@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 ENVOYS := $(if $(ENVOY),ENVOY,1.36.4 1.38.2 1.40.0)
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 
-.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test fuzz fmt check-fmt clippy doc validate compose bench bench-inbox clean
+.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test fuzz fmt check-fmt clippy doc validate outage compose bench bench-inbox clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -48,6 +48,11 @@ bench: build ## measure what the gate costs
 bench-inbox: build ## measure what the inbox takes and delivers; needs PostgreSQL, wrk, nginx and two quiet cores
 	cargo build --locked --profile measured --bin blobgate --example open_loop
 	benches/inbox/run $(ARGS)
+
+outage: build tools ## kill a service, and the inbox, under a stream of generations; OUTAGE=300 SPEED=1 for the real five minutes
+	@dev/need cargo cc openssl python3
+	cargo build --locked --bin blobgate
+	tests/inbox/outage
 
 compose: build ## run docker-compose.yml to its sender's verdict; needs Docker
 	tests/compose/run

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod gate;
+mod inbox;
 mod provider;
 mod report;
 mod rows;
@@ -9,22 +10,22 @@ mod service;
 mod tokens;
 
 use crate::mint::{Audience, Kid};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use delivery::Door;
 use gate::Gate;
 pub(crate) use gate::cause;
+use inbox::{Entry, Inbox};
 use provider::Provider;
-use report::{Outcome, Report};
+use report::{Mode, Outcome, Report};
 use reqwest::Url;
+use rows::Row;
 use service::Service;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 use tokens::Tokens;
-
-/// The header by which a delivery of the demo is known again where it arrives. The gate leaves it alone.
-pub(crate) const MARK: &str = "x-demo-delivery";
 
 /// Send the provider's documented payloads and one of each refusal to a running gate, and show what came of them
 #[derive(clap::Args)]
@@ -54,6 +55,9 @@ pub(crate) struct Args {
     /// The file with the sandbox's API key
     #[arg(long, value_name = "FILE", default_value = "secrets/runblob-key")]
     api_key_file: PathBuf,
+    /// The admin listener of the inbox behind the gate, to be asked what it keeps; or none
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085", value_parser = inbox::parse)]
+    inbox: inbox::At,
     /// The certificate that the gate and the sandbox have to show, or its issuer's, in PEM
     #[arg(long, value_name = "FILE", default_value = "certs/edge.pem")]
     ca: PathBuf,
@@ -72,14 +76,17 @@ const EXAMPLES: &str = "\
 Each row of the table is one delivery: what was sent, what the gate answered, with which code, and at which
 service it arrived. Every row has the result that the repository's envoy.yaml has to give it.
 The services are `blobgate receiver`s; completions go to `video`, failures and timeouts to `failure`,
-and what is proven and wrong to `quarantine`. The hook that wants proof gets it from a token in the URL, which is signed
-with the gate's own key, or else from the sandbox that stands in for RunBlob.
+and what is proven and wrong to `quarantine`. Where an inbox is in the path, that stays with the inbox, and the rest is
+waited for until it is delivered, up to 30 s; the table says which of both it found.
+The hook that wants proof gets it from a token in the URL, which is signed with the gate's own key, or else from the
+sandbox that stands in for RunBlob.
 
 Exit code: 0 when every row is as expected, 1 when one is not or the gate cannot be reached, 2 for wrong usage.
 
 Examples:
   blobgate demo
   blobgate demo --json
+  blobgate demo --inbox none
   blobgate demo --gate https://127.0.0.1:9443/webhook --ca /etc/envoy/edge.pem";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
@@ -93,10 +100,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let gate = Gate::new(hooks, &args.ca)?;
     let tokens = Tokens::from_file(&args.secrets, args.kid, args.aud)?;
     let provider = Provider::new(args.sandbox, &args.api_key_file, &args.ca)?;
+    // Before anything is sent: what did not arrive must not be for want of a service.
+    let mut before = Vec::new();
     for service in &args.services {
-        service.arrivals().await?; // Before anything is sent: what did not arrive must not be for want of a service.
+        before.push(service.arrivals().await?);
     }
-
+    let inbox = args.inbox.find().await?;
     provider.check().await?;
 
     let mut sent = Vec::new();
@@ -110,17 +119,57 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         sent.push((row, came));
     }
 
+    let entries = match &inbox {
+        Some(inbox) => settled(inbox, sent.iter().map(|(row, _)| row)).await?,
+        None => Vec::new(),
+    };
     let mut arrivals = Vec::new();
-    for service in &args.services {
-        arrivals
-            .extend(service.arrivals().await?.into_iter().map(|arrival| (service.name.as_str(), arrival)));
+    for (service, before) in args.services.iter().zip(&before) {
+        let now = service.arrivals().await?;
+        arrivals.extend(service::since(before, now).map(|arrival| (service.name.as_str(), arrival)));
     }
-    let outcomes = sent.into_iter().map(|(row, sent)| Outcome::new(row, sent, &arrivals)).collect();
-    let report = Report { gate: &gate, sandbox: &provider.url, services: &args.services, outcomes };
+    let outcomes: Vec<_> =
+        sent.into_iter().map(|(row, sent)| Outcome::new(row, sent, &arrivals, &entries)).collect();
+    let mode = Mode::of(&outcomes);
+    if inbox.is_none() && mode != Mode::Alone {
+        bail!(
+            "what arrives comes by an inbox, and there is {}: name its admin listener with --inbox",
+            args.inbox.nobody()
+        );
+    }
+    let place = inbox.map_or_else(|| args.inbox.nobody(), |inbox| inbox.url.to_string());
+    let report = Report {
+        gate: &gate,
+        sandbox: &provider.url,
+        inbox: &place,
+        mode,
+        services: &args.services,
+        outcomes,
+    };
     if args.json {
         report.print_json()?
     } else {
         report.print_table()
     }
     Ok(if report.is_as_expected() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How long an inbox may take: milliseconds, and some seconds where an attempt has failed.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What the inbox has of these rows, once nothing of it is under way, or at the end of all patience.
+async fn settled(inbox: &Inbox, rows: impl Iterator<Item = &Row> + Clone) -> Result<Vec<Entry>> {
+    let until = Instant::now().checked_add(DELIVERED_WITHIN);
+    loop {
+        let mut entries = inbox.entries().await?;
+        entries.retain(|entry| rows.clone().any(|row| entry.is_of(row)));
+        let is_settled = !entries.iter().any(Entry::is_under_way);
+        if is_settled || until.is_none_or(|until| Instant::now() >= until) {
+            return Ok(entries);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }

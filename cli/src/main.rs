@@ -19,7 +19,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Demo(demo::Args),
+    Demo(Box<demo::Args>),
     Inbox(inbox::Args),
     Mint(mint::Args),
     Receiver(receiver::Args),
@@ -43,7 +43,7 @@ async fn main() -> ExitCode {
     // reqwest takes the process's provider; a second one is there only if this ran twice.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
-        Command::Demo(args) => demo::run(args).await,
+        Command::Demo(args) => demo::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,

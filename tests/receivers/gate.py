@@ -1,4 +1,4 @@
-"""The repository's own envoy.yaml, without an inbox, running on free ports before services of a test, with keys of its own."""
+"""The repository's own envoy.yaml, running on free ports before services of a test, with keys of its own."""
 
 import base64
 import contextlib
@@ -16,6 +16,7 @@ MODULE = ROOT / "target/wasm32-wasip1/release/blobgate.wasm"
 ENVOY_VERSION = "1.40.0"  # as `make run`
 PATIENCE = 30  # seconds
 SERVICES = {"video_service": 9081, "failure_service": 9082, "quarantine_service": 9083, "runblob_api": 9443}
+INBOX = {"inbox": 9084}  # in the path where a test has one
 
 
 class Broken(Exception):
@@ -24,8 +25,18 @@ class Broken(Exception):
 
 @contextlib.contextmanager
 def gate(folder, services, changes=None, env=None):
-    """A connection to its edge. `folder` is new; `services` has the port of each cluster, `changes` what else stands
-    differently in envoy.yaml, and `env` what Envoy finds in its environment beside keys that nobody knows."""
+    """A connection to its edge; the arguments are those of `envoy`."""
+    with envoy(folder, services, changes, env) as (ports, trusts):
+        edge = http.client.HTTPSConnection("127.0.0.1", ports["edge"], timeout=PATIENCE, context=trusts)
+        with contextlib.closing(edge):
+            yield edge
+
+
+@contextlib.contextmanager
+def envoy(folder, services, changes=None, env=None):
+    """The ports of its listeners by name, and what trusts its certificate. `folder` is new; `services` has the port of each
+    cluster, `changes` what else stands differently in envoy.yaml, and `env` what Envoy finds in its environment beside keys
+    that nobody knows."""
     if not MODULE.is_file():
         raise Broken(f"there is no {MODULE.relative_to(ROOT)}: run `make build`.")
     folder.mkdir()
@@ -35,10 +46,8 @@ def gate(folder, services, changes=None, env=None):
     options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn", "--admin-address-path", folder / "admin"]
     command = [envoy_binary(), "-c", folder / "envoy.yaml", *options]
     keys = {"BLOBGATE_TOKEN_KEY": token_key(), "BLOBGATE_SIGNING_KEY": signing_key()}
-    with Program("Envoy", command, folder / "envoy", keys | (env or {})) as envoy:
-        edge = http.client.HTTPSConnection("127.0.0.1", ports(envoy, folder)["edge"], timeout=PATIENCE, context=trusts)
-        with contextlib.closing(edge):
-            yield edge
+    with Program("Envoy", command, folder / "envoy", keys | (env or {})) as running:
+        yield ports(running, folder), trusts
 
 
 API_KEY = "of-this-test"
@@ -111,14 +120,14 @@ def envoy_yaml(folder, services, changes):
         "port_value: 8080": "port_value: 0",
         "port_value: 8090": "port_value: 0",
         "port_value: 9901": "port_value: 0",
-        "blobgate.inbox: 100": "blobgate.inbox: 0",
+        "blobgate.inbox: 100": f"blobgate.inbox: {100 if 'inbox' in services else 0}",
         "path: ./certs/sds.yaml": f"path: {folder}/sds.yaml",
         "path: ./certs}": f"path: {folder}}}",
         "filename: ./certs/edge.pem": f"filename: {folder}/edge.pem",
         "path: ./secrets/runblob-key.yaml": f"path: {folder}/runblob-key.yaml",
         "path: ./secrets}": f"path: {folder}}}",
     }
-    changes |= {f"port_value: {SERVICES[name]}": f"port_value: {port}" for name, port in services.items()}
+    changes |= {f"port_value: {(SERVICES | INBOX)[name]}": f"port_value: {port}" for name, port in services.items()}
     for there, here in changes.items():
         if text.count(there) != 1:
             raise Broken(f"envoy.yaml has '{there}' {text.count(there)} times, and this test rewrites the one that it had.")
@@ -130,6 +139,7 @@ def certificate(folder):
     made = run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
         + ["-subj", "/CN=gate", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+        + ["-addext", "basicConstraints=critical,CA:FALSE"]  # what the sandbox wants of a server's
         + ["-keyout", folder / "edge-key.pem", "-out", folder / "edge.pem"]
     )
     if made.returncode:

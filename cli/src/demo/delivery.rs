@@ -7,8 +7,6 @@ use uuid::Uuid;
 pub(super) struct Delivery {
     /// The generation id in the payload, new for each delivery.
     pub(super) id: Uuid,
-    /// The value of [`super::MARK`].
-    pub(super) mark: Uuid,
     pub(super) door: Door,
     pub(super) hook: Hook,
     pub(super) method: Method,
@@ -101,7 +99,6 @@ pub(super) mod payload {
         let id = Uuid::new_v4();
         Delivery {
             id,
-            mark: Uuid::new_v4(),
             door: Door::Edge,
             hook: Hook::Open,
             method: Method::POST,

@@ -1,6 +1,5 @@
 //! The gate, from outside.
 
-use super::MARK;
 use super::delivery::{Delivery, Door, Hook};
 use super::tokens::Tokens;
 use anyhow::{Context, Result, anyhow};
@@ -118,7 +117,7 @@ impl Gate {
 }
 
 async fn send(client: &Client, url: Url, delivery: &Delivery) -> reqwest::Result<Answer> {
-    let mut request = client.request(delivery.method.clone(), url).header(MARK, delivery.mark.to_string());
+    let mut request = client.request(delivery.method.clone(), url);
     for (name, value) in &delivery.headers {
         request = request.header(*name, *value);
     }

@@ -1,9 +1,9 @@
 //! What came of it all, for people and for machines.
 
-use super::MARK;
-use super::delivery::{Door, Hook};
+use super::delivery::Hook;
 use super::gate::{Gate, Sent};
-use super::rows::{Expected, Row};
+use super::inbox::Entry;
+use super::rows::{Expected, QUARANTINE, Row};
 use super::service::Service;
 use crate::receiver::{Arrival, sha256};
 use anyhow::Result;
@@ -15,8 +15,20 @@ use std::io::{self, IsTerminal, Write};
 pub(super) struct Report<'a> {
     pub(super) gate: &'a Gate,
     pub(super) sandbox: &'a Url,
+    /// Where the inbox is, in words.
+    pub(super) inbox: &'a str,
+    pub(super) mode: Mode,
     pub(super) services: &'a [Service],
     pub(super) outcomes: Vec<Outcome>,
+}
+
+/// Whether what was sent went by an inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Inbox,
+    Alone,
+    /// Some of it: the path changed meanwhile.
+    Mixed,
 }
 
 /// A row, what came of it, and in what that differs from what was expected.
@@ -24,8 +36,17 @@ pub(super) struct Outcome {
     row: Row,
     sent: Sent,
     arrived: Vec<(String, Arrival)>,
+    /// What the inbox has, and has not delivered.
+    in_inbox: Vec<Entry>,
+    /// Whether the inbox had it, and whether it came past it.
+    ways: [bool; 2],
     faults: Vec<String>,
 }
+
+/// The inbox, as a place.
+const INBOX: &str = "inbox";
+/// What every delivery of an inbox has, and nothing else.
+const ATTEMPT: &str = "blobgate-attempt";
 
 /// What a receiver goes by, of all that it gets: shown under a row that arrived.
 const SHOWN: [&str; 7] = [
@@ -39,22 +60,23 @@ const SHOWN: [&str; 7] = [
 ];
 
 impl Outcome {
-    pub(super) fn new(row: Row, sent: Sent, arrivals: &[(&str, Arrival)]) -> Self {
-        let (mark, id) = (row.delivery.mark.to_string(), row.delivery.id.to_string());
-        // The sandbox knows of no marks.
-        let (header, value) = match row.delivery.door {
-            Door::Provider => ("blobgate-generation-id", &id),
-            Door::Edge | Door::Plain | Door::Elsewhere => (MARK, &mark),
-        };
+    pub(super) fn new(row: Row, sent: Sent, arrivals: &[(&str, Arrival)], entries: &[Entry]) -> Self {
         let arrived: Vec<_> = arrivals
             .iter()
-            .filter(|(_, arrival)| arrival.header(header) == Some(value))
+            .filter(|(_, arrival)| is_of(arrival, &row))
             .map(|(service, arrival)| ((*service).to_owned(), arrival.clone()))
             .collect();
+        let (delivered, in_inbox): (Vec<_>, Vec<_>) =
+            entries.iter().filter(|entry| entry.is_of(&row)).cloned().partition(Entry::is_delivered);
+        let by_inbox = |(_, arrival): &(String, Arrival)| arrival.header(ATTEMPT).is_some();
+        let ways = [
+            !delivered.is_empty() || !in_inbox.is_empty() || arrived.iter().any(by_inbox),
+            !arrived.iter().all(by_inbox),
+        ];
         let mut faults = Vec::new();
         faults.extend(about_answer(row.expected, &sent));
-        faults.extend(about_arrival(&row, &sent, &arrived));
-        Self { row, sent, arrived, faults }
+        faults.extend(about_place(&row, &sent, &arrived, &in_inbox));
+        Self { row, sent, arrived, in_inbox, ways, faults }
     }
 
     fn is_left_out(&self) -> bool {
@@ -77,6 +99,7 @@ impl Outcome {
             "arrived": self.arrived.iter().map(|(service, arrival)| json!({
                 "service": service, "headers": arrival.headers, "bytes": arrival.bytes, "sha256": arrival.sha256,
             })).collect::<Vec<_>>(),
+            "in_inbox": self.in_inbox,
             "expected": {"answer": expected.status(), "code": expected.code(), "service": expected.service()},
             "left_out": why,
             "faults": self.faults,
@@ -99,21 +122,58 @@ fn about_answer(expected: Expected, sent: &Sent) -> Option<String> {
     }
 }
 
-fn about_arrival(row: &Row, sent: &Sent, arrived: &[(String, Arrival)]) -> Vec<String> {
+/// By what the gate and the inbox pass on.
+fn is_of(arrival: &Arrival, row: &Row) -> bool {
+    let delivery = &row.delivery;
+    let id = delivery.id.to_string();
+    arrival.header("blobgate-generation-id") == Some(&id)
+        || arrival.header("idempotency-key").is_some_and(|key| key.contains(&id))
+        || arrival.sha256 == sha256(delivery.body.as_bytes())
+}
+
+fn about_place(row: &Row, sent: &Sent, arrived: &[(String, Arrival)], in_inbox: &[Entry]) -> Vec<String> {
     if matches!(sent, Sent::LeftOut(_)) {
         return Vec::new();
     }
     let expected = row.expected;
-    let Some(service) = expected.service() else {
-        return if arrived.is_empty() { Vec::new() } else { vec!["it should arrive nowhere".to_owned()] };
-    };
-    let [(at, arrival)] = arrived else {
-        return vec![format!("it should arrive at {service}, once")];
-    };
-    let mut faults = Vec::new();
-    if at != service {
-        faults.push(format!("it should arrive at {service}"));
+    match (expected.service(), arrived, in_inbox) {
+        (None, [], []) => Vec::new(),
+        (None, ..) => vec!["it should arrive nowhere".to_owned()],
+        (Some(service), [(at, arrival)], []) => {
+            let elsewhere = (at != service).then(|| format!("it should arrive at {service}"));
+            elsewhere.into_iter().chain(about_arrival(row, arrival)).collect()
+        }
+        (Some(QUARANTINE), [], [entry]) => about_entry(row, entry),
+        (Some(service), [], [entry]) => {
+            let reason = entry.reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default();
+            vec![format!("it should arrive at {service}, and is {} in the inbox{reason}", entry.state)]
+        }
+        (Some(service), ..) => vec![format!("it should arrive at {service}, once")],
     }
+}
+
+/// Of what the inbox keeps.
+fn about_entry(row: &Row, entry: &Entry) -> Vec<String> {
+    let mut faults = Vec::new();
+    if entry.state != "kept" {
+        faults.push(format!("it should be kept, and is {}", entry.state));
+    }
+    if let Some(reason) = row.expected.reason()
+        && entry.reason.as_deref() != Some(reason.code())
+    {
+        faults.push(format!("it should be kept for {}", reason.code()));
+    }
+    if entry.seen != 1 {
+        faults.push(format!("it should have come once, and came {} times", entry.seen));
+    }
+    if entry.digest != sha256(row.delivery.body.as_bytes()) {
+        faults.push("the body that is kept should be the one that was sent, byte for byte".to_owned());
+    }
+    faults
+}
+
+fn about_arrival(row: &Row, arrival: &Arrival) -> Vec<String> {
+    let (expected, mut faults) = (row.expected, Vec::new());
     let id = row.delivery.id;
     let event = expected.event().map(Kind::name);
     let mut headers = vec![
@@ -151,6 +211,8 @@ impl Report<'_> {
             "plain": self.gate.hooks.plain.as_str(),
             "token_gate": self.gate.hooks.token.as_str(),
             "sandbox": self.sandbox.as_str(),
+            "inbox": self.inbox,
+            "mode": self.mode.name(),
             "as_expected": self.is_as_expected(),
             "rows": self.outcomes.iter().map(|outcome| outcome.to_json(self.path(outcome))).collect::<Vec<_>>(),
         });
@@ -196,13 +258,15 @@ impl Report<'_> {
             .map(|Service { name, url }| format!("{name} {}", url.as_str().trim_end_matches('/')))
             .collect();
         format!(
-            "gate      {}, over {}\nproven    {}\nplaintext {}\nsandbox   {}\nservices  {}",
+            "gate      {}, over {}\nproven    {}\nplaintext {}\nsandbox   {}\nservices  {}\ninbox     {}: {}",
             self.gate.hooks.edge,
             version.unwrap_or("nothing"),
             self.gate.hooks.token,
             self.gate.hooks.plain,
             self.sandbox,
-            services.join(", ")
+            services.join(", "),
+            self.inbox,
+            self.mode.words()
         )
     }
 
@@ -221,6 +285,34 @@ impl Report<'_> {
     }
 }
 
+impl Mode {
+    pub(super) fn of(outcomes: &[Outcome]) -> Self {
+        let [by_inbox, past_it] =
+            [0, 1].map(|way| outcomes.iter().any(|outcome| outcome.ways.get(way) == Some(&true)));
+        match (by_inbox, past_it) {
+            (true, false) => Mode::Inbox,
+            (false, _) => Mode::Alone,
+            (true, true) => Mode::Mixed,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Mode::Inbox => "inbox",
+            Mode::Alone => "alone",
+            Mode::Mixed => "mixed",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Mode::Inbox => "in the path, and delivers",
+            Mode::Alone => "not in the path, the gate alone",
+            Mode::Mixed => "in the path of some of it, which has changed meanwhile",
+        }
+    }
+}
+
 impl Outcome {
     fn lines(&self, paint: &Paint) -> Vec<String> {
         let (mark, answer, code) = match &self.sent {
@@ -231,7 +323,8 @@ impl Outcome {
                 (mark, answer.status.to_string(), answer.code.as_deref().unwrap_or("-"))
             }
         };
-        let places: Vec<_> = self.arrived.iter().map(|(service, _)| service.as_str()).collect();
+        let services = self.arrived.iter().map(|(service, _)| service.as_str());
+        let places: Vec<_> = services.chain(self.in_inbox.iter().map(|_| INBOX)).collect();
         let arrived = match &self.sent {
             Sent::LeftOut(_) => "left out".to_owned(),
             _ if places.is_empty() => "nowhere".to_owned(),
@@ -251,6 +344,14 @@ impl Outcome {
         };
         lines
             .extend(self.arrived.iter().flat_map(|(_, arrival)| shown(arrival)).map(|line| paint.dim(&line)));
+        let kept = |entry: &Entry| {
+            let reason = entry.reason.as_deref().unwrap_or("-");
+            [
+                format!("        entry {}: {}", entry.id, entry.state),
+                format!("        blobgate-reason: {reason}"),
+            ]
+        };
+        lines.extend(self.in_inbox.iter().flat_map(kept).map(|line| paint.dim(&line)));
         lines.extend(self.faults.iter().map(|fault| paint.red(&format!("        ! {fault}"))));
         if let Sent::LeftOut(why) = &self.sent {
             lines.push(paint.dim(&format!("        {why}")));

@@ -10,7 +10,7 @@ use reqwest::Method;
 pub(super) const SERVICES: [&str; 3] = ["video", "failure", QUARANTINE];
 
 /// Where what is proven and wrong is kept.
-const QUARANTINE: &str = "quarantine";
+pub(super) const QUARANTINE: &str = "quarantine";
 
 pub(super) struct Row {
     /// In words.
@@ -43,7 +43,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("to a path that is no hook",          payload::completed().below("/elsewhere"),                 Refused(Reason::UnknownHook)),
         row("without TLS",                        payload::completed().through(Door::Plain),                Refused(Reason::HttpsRequired)),
         row("from an address off the list",       payload::completed().through(Door::Elsewhere),            Refused(Reason::SourceDenied)),
-        row("by GET",                             payload::none().method(Method::GET),                      Refused(Reason::MethodNotAllowed)),
+        row("by GET",                             payload::completed().method(Method::GET),                 Refused(Reason::MethodNotAllowed)),
         row("with content-encoding twice",        payload::completed().header("content-encoding", "identity")
                                                                       .header("content-encoding", "identity"), Refused(Reason::HeaderInvalid)),
         row("as gzip",                            payload::completed().header("content-encoding", "gzip"),  Refused(Reason::UnsupportedEncoding)),

@@ -1,5 +1,7 @@
 //! `blobgate demo`, against a stand-in that does what it is told: the right thing, or the wrong one in one place.
 
+mod inbox;
+
 use crate::running::{Receiver, Running, blobgate, client, output, text};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path as UrlPath, Request, State};
@@ -9,6 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, RequestExt, Router};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
+use inbox::{Entries, Inbox};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
@@ -28,6 +31,8 @@ struct Does {
     /// What proves it.
     proof: Option<&'static str>,
     body: Body,
+    /// Where there is one.
+    inbox: Inbox,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +49,14 @@ enum Body {
 }
 
 const fn accepts(service: Service, event: &'static str) -> Does {
-    Does { status: 200, code: None, over: Some((service, event)), proof: None, body: Body::AsItCame }
+    Does {
+        status: 200,
+        code: None,
+        over: Some((service, event)),
+        proof: None,
+        body: Body::AsItCame,
+        inbox: Inbox::Right,
+    }
 }
 
 const fn believes(proof: &'static str) -> Does {
@@ -56,7 +68,7 @@ const fn keeps(reason: &'static str) -> Does {
 }
 
 const fn refuses(status: u16, code: &'static str) -> Does {
-    Does { status, code: Some(code), over: None, proof: None, body: Body::AsItCame }
+    Does { status, code: Some(code), over: None, proof: None, body: Body::AsItCame, inbox: Inbox::Right }
 }
 
 /// What the shipped gate does with the demo's deliveries in the order in which they come, but for the one from
@@ -93,6 +105,7 @@ struct StandIn {
     video: String,
     failure: String,
     quarantine: String,
+    inbox: Option<Entries>,
     /// What follows the hook's path, of each delivery to the hook that wants proof.
     tokens: Mutex<Vec<String>>,
     /// The sandbox's side of it: the callbacks that it has made.
@@ -107,24 +120,18 @@ fn generation(id: &str) -> String {
 const GENERATED: [&str; 2] = ["5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01", "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c02"];
 
 impl StandIn {
-    async fn answer(&self, peer: SocketAddr, request: Request) -> Response {
+    async fn answer(self: &Arc<Self>, peer: SocketAddr, request: Request) -> Response {
         let next =
             if peer.ip().is_loopback() { self.does.lock().unwrap().next() } else { Some(SOURCE_DENIED) };
         let does = next.unwrap_or_else(|| panic!("one request more than the table has"));
-        let mut headers = HeaderMap::new();
-        if let Some(mark) = request.headers().get("x-demo-delivery") {
-            headers.insert("x-demo-delivery", mark.clone());
-        }
         if let Some(rest) = request.uri().path().strip_prefix("/hooks/veo3") {
             self.tokens.lock().unwrap().push(rest.to_owned());
         }
         // Read in any case: a body left behind would cost the connection.
         let body = request.extract::<Bytes, _>().await.unwrap();
-        if let Some((service, event)) = does.over {
-            if let Some(proof) = does.proof {
-                headers.insert("blobgate-proofs", proof.parse().unwrap());
-            }
-            self.hand_over(headers, body, does.body, service, event).await;
+        match &self.inbox {
+            Some(entries) => self.hand_to_inbox(entries, body, does),
+            None => self.hand_over(&[], body, does).await,
         }
         let status = StatusCode::from_u16(does.status).unwrap();
         match does.code {
@@ -133,8 +140,9 @@ impl StandIn {
         }
     }
 
-    async fn hand_over(&self, headers: HeaderMap, body: Bytes, change: Body, service: Service, event: &str) {
-        let request = match service {
+    async fn hand_over(&self, headers: &[(&str, &str)], body: Bytes, does: Does) {
+        let Some((service, event)) = does.over else { return };
+        let mut request = match service {
             Service::Video | Service::Failure => {
                 let payload: Value = serde_json::from_slice(&body).unwrap();
                 let id = payload["generation_id"].as_str().unwrap();
@@ -150,8 +158,11 @@ impl StandIn {
                 request.header("blobgate-reason", event)
             }
         };
-        let request = request.headers(headers);
-        let body = match change {
+        let proof = does.proof.map(|proof| ("blobgate-proofs", proof));
+        for (name, value) in headers.iter().copied().chain(proof) {
+            request = request.header(name, value);
+        }
+        let body = match does.body {
             Body::AsItCame => body,
             Body::WithSpaceAfterIt => [&*body, b" "].concat().into(),
         };
@@ -185,15 +196,28 @@ async fn demo(does: Vec<Does>, more: &[&str]) -> Output {
     demo_and_tokens(does, more).await.0
 }
 
+async fn demo_and_tokens(does: Vec<Does>, more: &[&str]) -> (Output, Vec<String>) {
+    let nobody = format!("http://{}", nobody());
+    run_demo(does, None, &[&["--inbox", &nobody], more].concat()).await
+}
+
+/// The same with an inbox in the path.
+async fn demo_by_inbox(does: Vec<Does>, more: &[&str]) -> Output {
+    let entries = Entries::default();
+    let inbox = format!("http://{}", entries.listen().await);
+    run_demo(does, Some(entries), &[&["--inbox", &inbox], more].concat()).await.0
+}
+
 /// Runs the demo against a stand-in between it and three real receivers. Returns what followed the path of the hook that
 /// wants proof, too.
-async fn demo_and_tokens(does: Vec<Does>, more: &[&str]) -> (Output, Vec<String>) {
+async fn run_demo(does: Vec<Does>, inbox: Option<Entries>, more: &[&str]) -> (Output, Vec<String>) {
     let [video, failure, quarantine] = ["video", "failure", "quarantine"].map(Receiver::start);
     let stand_in = Arc::new(StandIn {
         does: Mutex::new(does.into_iter()),
         video: video.url("/"),
         failure: failure.url("/"),
         quarantine: quarantine.url("/"),
+        inbox,
         tokens: Mutex::default(),
         callbacks: Mutex::default(),
     });
@@ -254,9 +278,33 @@ async fn demo_but(row: usize, change: impl FnOnce(&mut Does)) -> String {
     text(&end.stdout)
 }
 
+async fn demo_by_inbox_but(row: usize, change: impl FnOnce(&mut Does)) -> String {
+    let mut does = SHIPPED.to_vec();
+    change(&mut does[row]);
+    let end = demo_by_inbox(does, &[]).await;
+    assert_eq!((end.status.code(), text(&end.stderr)), (Some(1), String::new()), "{}", text(&end.stdout));
+    text(&end.stdout)
+}
+
 #[tokio::test]
 async fn a_right_gate_is_shown_row_by_row() {
     let end = demo(SHIPPED.to_vec(), &[]).await;
+    let table = shows_every_row(&end, "quarantine");
+    assert!(table.contains(": not in the path, the gate alone\n"), "{table}");
+}
+
+#[tokio::test]
+async fn so_is_one_with_an_inbox_behind_it() {
+    let end = demo_by_inbox(SHIPPED.to_vec(), &[]).await;
+    let table = shows_every_row(&end, "inbox");
+    assert!(table.contains(": in the path, and delivers\n"), "{table}");
+    for reason in ["token-expired", "result-url-denied"] {
+        assert!(table.contains(&format!(": kept\n        blobgate-reason: {reason}\n")), "{table}");
+    }
+}
+
+#[track_caller]
+fn shows_every_row(end: &Output, quarantine: &str) -> String {
     let table = text(&end.stdout);
     assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), String::new()), "{table}");
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("ok ")).collect();
@@ -266,7 +314,7 @@ async fn a_right_gate_is_shown_row_by_row() {
         let place = match does.over {
             Some((Service::Video, _)) => "video",
             Some((Service::Failure, _)) => "failure",
-            Some((Service::Quarantine, _)) => "quarantine",
+            Some((Service::Quarantine, _)) => quarantine,
             None => "nowhere",
         };
         assert!(row.ends_with(place), "{row}");
@@ -278,6 +326,7 @@ async fn a_right_gate_is_shown_row_by_row() {
         assert!(table.contains(&format!("blobgate-event: {event}\n")), "{table}");
     }
     assert!(!table.contains('\x1b'), "colours without a terminal");
+    table
 }
 
 #[tokio::test]
@@ -323,18 +372,31 @@ async fn machines_get_json() {
     let row = rows.iter().find(|row| row["sent"] == "generated, with a token").unwrap();
     assert_eq!((&row["hook"], &row["generation_id"]), (&"/hooks/veo3".into(), &GENERATED[0].into()));
     assert_eq!(row["arrived"][0]["headers"]["blobgate-proofs"], "token");
+    assert_eq!(report["mode"], "alone");
+}
+
+#[tokio::test]
+async fn machines_are_told_of_the_inbox() {
+    let end = demo_by_inbox(SHIPPED.to_vec(), &["--json"]).await;
+    let report: Value = serde_json::from_slice(&end.stdout).unwrap();
+    assert_eq!((end.status.code(), &report["mode"]), (Some(0), &"inbox".into()), "{report:#}");
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!((&rows[0]["arrived"][0]["service"], &rows[0]["in_inbox"]), (&"video".into(), &json!([])));
+    let kept = rows.iter().find(|row| row["sent"] == "with an expired token, cut off").unwrap();
+    assert_eq!((&kept["arrived"], &kept["in_inbox"][0]["reason"]), (&json!([]), &"token-expired".into()));
+}
+
+#[track_caller]
+fn fails(table: &str, row: &str, fault: &str) {
+    let lines: Vec<_> = table.lines().skip_while(|line| !line.starts_with("FAIL")).collect();
+    assert!(lines[0].contains(row), "{table}");
+    assert!(lines.contains(&&*format!("        ! {fault}")), "{table}");
+    assert_eq!(table.matches("FAIL").count(), 1, "{table}");
+    assert!(table.contains("\n1 of 2"), "{table}");
 }
 
 #[tokio::test]
 async fn a_wrong_row_is_marked() {
-    #[track_caller]
-    fn fails(table: &str, row: &str, fault: &str) {
-        let lines: Vec<_> = table.lines().skip_while(|line| !line.starts_with("FAIL")).collect();
-        assert!(lines[0].contains(row), "{table}");
-        assert!(lines.contains(&&*format!("        ! {fault}")), "{table}");
-        assert_eq!(table.matches("FAIL").count(), 1, "{table}");
-        assert!(table.contains("\n1 of 2"), "{table}");
-    }
     let body = |does: &mut Does| does.body = Body::WithSpaceAfterIt;
     fails(&demo_but(0, |does| does.status = 503).await, "completed, as", "the answer should be 200");
     fails(
@@ -397,6 +459,53 @@ async fn a_wrong_row_is_marked() {
     fails(&demo_but(4, |does| does.over = over).await, "without TLS", "it should arrive nowhere");
 }
 
+#[tokio::test]
+async fn a_wrong_row_is_marked_with_an_inbox_too() {
+    let by_inbox = |row, inbox| demo_by_inbox_but(row, move |does| does.inbox = inbox);
+    let (completed, expired) = ("completed, as", "with an expired token");
+    let row = SHIPPED.len() - 2;
+    fails(&by_inbox(0, Inbox::DeliversTwice).await, completed, "it should arrive at video, once");
+    fails(&by_inbox(0, Inbox::Loses).await, completed, "it should arrive at video, once");
+    fails(
+        &by_inbox(0, Inbox::Keeps("event-conflict")).await,
+        completed,
+        "it should arrive at video, and is kept in the inbox, event-conflict",
+    );
+    fails(
+        &demo_by_inbox_but(0, |does| does.body = Body::WithSpaceAfterIt).await,
+        completed,
+        "the body that arrived should be the one that was sent, byte for byte",
+    );
+    fails(
+        &demo_by_inbox_but(1, |does| *does = SHIPPED[0]).await,
+        "failed, as",
+        "it should arrive at failure",
+    );
+    fails(&by_inbox(row, Inbox::Keeps("json-invalid")).await, expired, "it should be kept for token-expired");
+    fails(&by_inbox(row, Inbox::SeesTwice).await, expired, "it should have come once, and came 2 times");
+    fails(&by_inbox(row, Inbox::Drops).await, expired, "it should be kept, and is dropped");
+    fails(
+        &demo_by_inbox_but(row, |does| does.over = None).await,
+        expired,
+        "it should arrive at quarantine, once",
+    );
+    let over = SHIPPED[0].over;
+    let late = demo_by_inbox_but(4, |does| does.over = over).await;
+    fails(&late, "without TLS", "it should arrive nowhere");
+    let kept = demo_by_inbox_but(4, |does| *does = Does { over: keeps("token-expired").over, ..*does }).await;
+    fails(&kept, "without TLS", "it should arrive nowhere");
+}
+
+#[tokio::test]
+async fn an_inbox_that_cannot_be_asked_is_one_sentence() {
+    let does = SHIPPED.map(|does| Does { inbox: Inbox::DeliversAtOnce, ..does });
+    let end = run_demo(does.to_vec(), Some(Entries::default()), &["--inbox", "none"]).await.0;
+    one_sentence(
+        &end,
+        "what arrives comes by an inbox, and there is none: name its admin listener with --inbox",
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_shown_is_one_sentence() {
     let one = certificate();
@@ -408,7 +517,7 @@ async fn what_cannot_be_shown_is_one_sentence() {
     let demo = |gate: SocketAddr, video: &str, sandbox: &str, env: &str| {
         let (gate, ca) = (format!("https://{gate}/webhook"), one.path().to_str().unwrap());
         let mut args = vec!["demo", "--ca", ca, "--gate", &gate, "--sandbox", sandbox];
-        args.extend(["--secrets", env, "--api-key-file", &key]);
+        args.extend(["--secrets", env, "--api-key-file", &key, "--inbox", "none"]);
         let services = [("video", video), ("failure", &failure.url("")), ("quarantine", &quarantine.url(""))];
         let services = services.map(|(name, url)| format!("{name}={url}"));
         args.extend(services.iter().flat_map(|service| ["--service", service]));
@@ -450,6 +559,7 @@ fn wrong_usage_ends_with_2() {
         &["demo", "--service", "video"][..],
         &["demo", "--service", "video=http://127.0.0.1:1"],
         &["demo", "--gate", "8443"],
+        &["demo", "--inbox", "9085"],
         &["demo", "--aud", "veo3-token"],
         &["demo", "more"],
         &["nothing"],
