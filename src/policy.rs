@@ -11,9 +11,11 @@ use crate::token::{self, Token};
 use crate::{Reason, json, request, result_url, source, transport};
 use std::sync::Arc;
 
+mod again;
 mod delivery;
 mod whole;
 
+pub use again::{Recorded, RecordedToken, judge_again};
 pub use delivery::{Delivery, Proof, Refusal, Verdict};
 pub use whole::Question;
 use whole::{Confirmed, Whole};

@@ -7,6 +7,7 @@
 //! | `GET /stats` | counts by route, state and reason |
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, one of them at least |
 //! | `POST /replay`, `POST /drop` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
+//! | `POST /rejudge` | judges what is kept again: as these, with the gate's `"config"` and reasons to `"waive"` |
 //!
 //! Answers are JSON; a problem is a status and `{"error": "one sentence"}`.
 
@@ -15,8 +16,10 @@ mod entries;
 mod filter;
 mod pauses;
 mod problem;
+mod rejudge;
 mod stats;
 
+use crate::commit::Committer;
 use crate::deliver::Wake;
 use crate::metrics::Metrics;
 use crate::space::Space;
@@ -43,6 +46,7 @@ pub(crate) struct Admin {
     pub(crate) space: Arc<Space>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wake: Arc<Wake>,
+    pub(crate) committer: Committer,
     /// What a caller has to show.
     pub(crate) token: Option<String>,
     pub(crate) ending: CancellationToken,
@@ -52,6 +56,11 @@ pub(crate) struct Admin {
 const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
 /// A change waits behind others, for as long as a statement may take, and then for its own.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Reasons of the head, which nobody can look at again, and an operator can override.
+pub fn waivable() -> impl Iterator<Item = &'static str> {
+    crate::rejudge::WAIVABLE.into_iter().map(blobgate::Reason::code)
+}
 
 pub(crate) fn routes(admin: Arc<Admin>) -> Router {
     let open = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
@@ -63,6 +72,7 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/pauses", get(pauses::pauses).put(pauses::pause).delete(pauses::resume))
         .route("/replay", post(change::replay))
         .route("/drop", post(change::discard))
+        .route("/rejudge", post(rejudge::rejudge))
         .route_layer(from_fn_with_state(Arc::clone(&admin), check_token));
     open.merge(closed)
         .fallback(async || Problem::not_found("there is nothing at this path"))

@@ -13,6 +13,7 @@ mod key;
 mod metrics;
 mod purge;
 mod receive;
+mod rejudge;
 mod serve;
 mod space;
 pub mod store;

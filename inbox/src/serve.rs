@@ -112,6 +112,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         space: Arc::clone(&space),
         metrics: Arc::clone(&metrics),
         wake,
+        committer: committer.clone(),
         token: settings.admin_token,
         ending: ending.clone(),
     });

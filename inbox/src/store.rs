@@ -183,6 +183,10 @@ pub(crate) struct Usage {
     pub(crate) oldest_waiting: i64,
 }
 
+/// What was kept, and is now an entry of its own.
+const RELEASE: &str = "
+UPDATE entry SET state = 'superseded', ended_at = $2, answer = 'judged again' WHERE id = $1 AND state = 'kept'";
+
 const PAUSES: &str = "SELECT hook, event FROM pause";
 const USAGE: &str = "SELECT lane, state, count(*), CAST(sum(size) AS bigint) FROM entry GROUP BY lane, state";
 
@@ -215,6 +219,23 @@ impl Session {
         match self {
             Session::Sqlite(sqlite) => sqlite.store(arrivals, room).await,
             Session::Postgres(session) => session.store(arrivals, room).await,
+        }
+    }
+
+    /// What would become of an arrival: decided as ever, and taken back.
+    pub(crate) async fn would_store(&mut self, arrival: &Arrival) -> Result<Outcome, Error> {
+        let outcomes = match self {
+            Session::Sqlite(sqlite) => sqlite.would_store(&[arrival]).await?,
+            Session::Postgres(session) => session.would_store(&[arrival]).await?,
+        };
+        outcomes.into_iter().next().ok_or(Error::RowNotFound)
+    }
+
+    /// Ends what was kept: judged again, it is an entry of its own.
+    pub(crate) async fn release(&mut self, id: i64) -> Result<(), Error> {
+        match self {
+            Session::Sqlite(sqlite) => sqlite.release(id).await,
+            Session::Postgres(session) => session.release(id).await,
         }
     }
 

@@ -75,12 +75,9 @@ pub(super) async fn discard(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
 
 async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response, Problem> {
     let asked: Asked = read_body(body)?;
-    let limit = asked.limit.unwrap_or(MOST);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::bad(format!("limit {limit} is not between 1 and {MOST}")));
-    }
+    let limit = check_limit(asked.limit)?;
     let (after, until, dry_run) = (asked.after, asked.until, asked.dry_run);
-    let which = which(asked)?;
+    let which = which(asked.ids, asked.filter, after, until)?;
     if dry_run {
         return Ok(Json(count(admin, change, &which).await?).into_response());
     }
@@ -107,10 +104,25 @@ async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response,
     Ok(Json(Done { changed: changed.changed.into_keys().collect(), refused, next }).into_response())
 }
 
-fn which(asked: Asked) -> Result<Which, Problem> {
-    match (asked.ids, asked.filter) {
+/// How many at once.
+pub(super) fn check_limit(limit: Option<i64>) -> Result<i64, Problem> {
+    let limit = limit.unwrap_or(MOST);
+    if (1..=MOST).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Problem::bad(format!("limit {limit} is not between 1 and {MOST}")))
+}
+
+/// Which entries are meant: some, and in words.
+pub(super) fn which(
+    ids: Option<BTreeSet<i64>>,
+    filter: Option<BTreeMap<String, String>>,
+    after: Option<i64>,
+    until: Option<i64>,
+) -> Result<Which, Problem> {
+    match (ids, filter) {
         (Some(ids), None) => {
-            if asked.after.is_some() || asked.until.is_some() {
+            if after.is_some() || until.is_some() {
                 return Err(Problem::bad("after and until go with a filter, and not with ids"));
             }
             if ids.is_empty() || i64::try_from(ids.len()).is_ok_and(|count| count > MOST) {

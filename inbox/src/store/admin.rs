@@ -3,6 +3,7 @@
 use super::change::{CANDIDATES, Candidates, list};
 use super::{Error, Store};
 use crate::admin::Filter;
+use crate::rejudge::Kept;
 use sqlx::{AssertSqlSafe, FromRow, query_as, query_scalar};
 use std::collections::BTreeSet;
 
@@ -111,6 +112,10 @@ const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, token_i
 
 const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = $1";
 
+const KEPT: &str = "
+SELECT e.hook, e.reason, e.token_id, e.job, p.path, p.headers, p.body
+FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'kept' AND e.lane = 'quarantine'";
+
 const ALIKE: &str = "
 SELECT route, state, CASE WHEN state = 'kept' THEN reason END AS reason, count(*) AS count,
     CAST(sum(size) AS bigint) AS bytes, count(CASE WHEN ended_at >= $1 THEN 1 END) AS lately,
@@ -153,6 +158,11 @@ impl Store {
         let Some(entry) = entry else { return Ok(None) };
         let payload = read!(self, |pool| query_as(PAYLOAD).bind(id).fetch_optional(pool).await)?;
         Ok(Some((entry, payload)))
+    }
+
+    /// What is kept, with what came.
+    pub(crate) async fn kept(&self, id: i64) -> Result<Option<Kept>, Error> {
+        read!(self, |pool| query_as(KEPT).bind(id).fetch_optional(pool).await)
     }
 
     /// Counts all entries.

@@ -2,7 +2,7 @@
 
 mod sql;
 
-use super::batch::{self, Deciding, KeptKey, NewEntry};
+use super::batch::{self, Deciding, KeptKey, NewEntry, Outcome};
 use super::change::{self, Change, Changed, Changing};
 use super::{CannotOpen, Claimed, Error, Finished, Stored};
 use crate::arrival::Arrival;
@@ -130,14 +130,17 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
 
 /// Runs a transaction on the session's connection; one that has failed is closed.
 macro_rules! transaction {
-    ($session:expr, |$connection:ident| $body:expr) => {{
+    ($session:expr, |$connection:ident| $body:expr) => {
+        transaction!($session, "COMMIT", |$connection| $body)
+    };
+    ($session:expr, $end:literal, |$connection:ident| $body:expr) => {{
         let mut owned = $session.take().await?;
         let run = async {
             let $connection = &mut owned;
             query("BEGIN").execute(&mut *$connection).await?;
             let result = $body;
             die_at!("before-commit");
-            query("COMMIT").execute(&mut *$connection).await?;
+            query($end).execute(&mut *$connection).await?;
             Ok::<_, Error>(result)
         };
         // Given up halfway it is closed below, and its transaction ends with it.
@@ -170,6 +173,18 @@ impl Session {
             (outcomes, begun, begun.elapsed())
         })?;
         Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
+    }
+
+    pub(super) async fn would_store(&mut self, arrivals: &[&Arrival]) -> Result<Vec<Outcome>, Error> {
+        transaction!(self, "ROLLBACK", |connection| batch::decide(&mut Tx(connection), arrivals, true)
+            .await?)
+    }
+
+    pub(super) async fn release(&mut self, id: i64) -> Result<(), Error> {
+        transaction!(self, |connection| {
+            let now = query_scalar::<_, i64>("SELECT inbox_now()").fetch_one(&mut *connection).await?;
+            query(super::RELEASE).bind(id).bind(now).execute(&mut *connection).await?;
+        })
     }
 
     pub(super) async fn claim(&mut self, route: &str, limit: i64) -> Result<Vec<Claimed>, Error> {

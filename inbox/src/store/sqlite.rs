@@ -4,7 +4,7 @@
 mod clock;
 mod sql;
 
-use super::batch::{self, Deciding, KeptKey, NewEntry};
+use super::batch::{self, Deciding, KeptKey, NewEntry, Outcome};
 use super::change::{self, Change, Changed, Changing};
 use super::{CannotOpen, Claimed, Error, Finished, Stored};
 use crate::arrival::Arrival;
@@ -163,7 +163,10 @@ async fn check_settings(connection: &mut SqliteConnection) -> Result<(), CannotO
 
 /// Runs a transaction on the one connection that writes; one that has failed is closed.
 macro_rules! transaction {
-    ($sqlite:expr, |$connection:ident| $body:expr) => {{
+    ($sqlite:expr, |$connection:ident| $body:expr) => {
+        transaction!($sqlite, "COMMIT", |$connection| $body)
+    };
+    ($sqlite:expr, $end:literal, |$connection:ident| $body:expr) => {{
         let mut writer = $sqlite.writer.lock().await;
         let mut owned = match writer.take() {
             Some(connection) => connection,
@@ -174,7 +177,7 @@ macro_rules! transaction {
             query("BEGIN IMMEDIATE").execute(&mut *$connection).await?;
             let result = $body;
             die_at!("before-commit");
-            query("COMMIT").execute(&mut *$connection).await?;
+            query($end).execute(&mut *$connection).await?;
             Ok::<_, Error>(result)
         };
         let result = run.await;
@@ -195,6 +198,22 @@ impl Sqlite {
             (outcomes, begun, begun.elapsed())
         })?;
         Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
+    }
+
+    pub(super) async fn would_store(&self, arrivals: &[&Arrival]) -> Result<Vec<Outcome>, Error> {
+        transaction!(self, "ROLLBACK", |connection| batch::decide(
+            &mut Tx { connection, sqlite: self },
+            arrivals,
+            true
+        )
+        .await?)
+    }
+
+    pub(super) async fn release(&self, id: i64) -> Result<(), Error> {
+        transaction!(self, |connection| {
+            let now = self.clock.now();
+            query(super::RELEASE).bind(id).bind(now).execute(&mut *connection).await?;
+        })
     }
 
     pub(super) async fn claim(&self, route: &str, limit: i64) -> Result<Vec<Claimed>, Error> {
