@@ -9,6 +9,7 @@ mod ls;
 mod migrate;
 mod pause;
 mod progress;
+mod rejudge;
 mod replay;
 mod resume;
 mod serve;

@@ -3,6 +3,7 @@
 use super::asking::{Admin, Inbox};
 use super::filter::Filter;
 use super::progress::Progress;
+use super::rejudge::{Named, Rules};
 use crate::receiver::tell;
 use anyhow::{Context, Result};
 use clap::CommandFactory;
@@ -39,7 +40,7 @@ pub(super) struct Which {
 }
 
 /// The inbox takes so many at once.
-const AT_ONCE: usize = 500;
+pub(super) const AT_ONCE: usize = 500;
 
 #[derive(Deserialize)]
 struct WouldBe {
@@ -67,14 +68,20 @@ struct Done {
     next: Option<i64>,
 }
 
+/// An entry that stays as it is, and why.
 #[derive(Deserialize)]
-struct Refused {
-    id: i64,
-    why: String,
+pub(super) struct Refused {
+    pub(super) id: i64,
+    pub(super) why: String,
 }
 
 impl Which {
     pub(super) async fn apply(self, change: Change) -> Result<ExitCode> {
+        self.apply_by(change, None).await
+    }
+
+    /// With `rules`, what is kept is judged by them.
+    pub(super) async fn apply_by(self, change: Change, rules: Option<Rules>) -> Result<ExitCode> {
         let filter: Map<_, _> = self
             .filter
             .pairs()
@@ -92,6 +99,10 @@ impl Which {
             _ => {}
         }
         let inbox = self.admin.connect()?;
+        if let Some(rules) = rules {
+            let named = if self.ids.is_empty() { Named::By(filter) } else { Named::Ids(self.ids) };
+            return rules.apply(&inbox, named, self.yes, self.json).await;
+        }
         let mut run = Run { inbox, change, changed: Vec::new(), refused: BTreeMap::new() };
         let asks = change == Change::Drop || self.ids.is_empty();
         if self.ids.is_empty() {
@@ -158,19 +169,7 @@ impl Run {
         let states: Vec<_> =
             would_be.would_change.iter().map(|InState { state, count }| format!("{count} {state}")).collect();
         let what = format!("{word} {}: {}", entries(total), states.join(", "));
-        if !io::stdin().is_terminal() {
-            eprintln!("blobgate: this would {what}; there is no terminal to ask on: say --yes");
-            return Ok(Some(ExitCode::from(2)));
-        }
-        eprint!("This will {what}. Go on? [y/N] ");
-        io::stderr().flush()?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        if matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Ok(None);
-        }
-        eprintln!("nothing is {}", self.change.past());
-        Ok(Some(ExitCode::FAILURE))
+        agreed(&what, self.change.past())
     }
 
     async fn by_ids(&mut self, ids: &[i64]) -> Result<()> {
@@ -211,8 +210,6 @@ impl Run {
     }
 
     fn report(&self, json: bool) -> ExitCode {
-        /// So many ids are named on one line.
-        const NAMED: usize = 10;
         if json {
             let refused: Vec<_> = self
                 .refused
@@ -221,17 +218,7 @@ impl Run {
                 .collect();
             tell(format_args!("{}", json!({"changed": self.changed, "refused": refused})));
         } else {
-            for (why, ids) in &self.refused {
-                let named: Vec<_> = ids.iter().take(NAMED).map(i64::to_string).collect();
-                let more = if ids.len() > NAMED { ", …" } else { "" };
-                let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
-                eprintln!(
-                    "{} not {}: {why} ({}{more})",
-                    entries(count),
-                    self.change.past(),
-                    named.join(", ")
-                );
-            }
+            tell_refused(&format!("not {}", self.change.past()), &self.refused);
             let count = u64::try_from(self.changed.len()).unwrap_or(u64::MAX);
             tell(format_args!("{} {}", entries(count), self.change.past()));
         }
@@ -268,6 +255,36 @@ impl Change {
     }
 }
 
-fn entries(count: u64) -> String {
+/// Asks. Returns how it ends where nobody agrees.
+pub(super) fn agreed(what: &str, past: &str) -> Result<Option<ExitCode>> {
+    if !io::stdin().is_terminal() {
+        eprintln!("blobgate: this would {what}; there is no terminal to ask on: say --yes");
+        return Ok(Some(ExitCode::from(2)));
+    }
+    eprint!("This will {what}. Go on? [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(None);
+    }
+    eprintln!("nothing is {past}");
+    Ok(Some(ExitCode::FAILURE))
+}
+
+/// A line for each reason.
+pub(super) fn tell_refused(how: &str, refused: &BTreeMap<String, Vec<i64>>) {
+    /// So many ids are named on one line.
+    const NAMED: usize = 10;
+    for (why, ids) in refused {
+        let named: Vec<_> = ids.iter().take(NAMED).map(i64::to_string).collect();
+        let more = if ids.len() > NAMED { ", …" } else { "" };
+        let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+        eprintln!("{} {how}: {why} ({}{more})", entries(count), named.join(", "));
+    }
+}
+
+/// In words.
+pub(super) fn entries(count: u64) -> String {
     if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
 }

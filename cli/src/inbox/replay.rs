@@ -1,6 +1,7 @@
 //! `blobgate inbox replay`.
 
 use super::change::{Change, Which};
+use super::rejudge::Rules;
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -10,6 +11,8 @@ use std::process::ExitCode;
 pub(crate) struct Args {
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    rules: Rules,
 }
 
 const EXAMPLES: &str = "\
@@ -21,14 +24,22 @@ the same command twice does it once.
 Entries are named by their ids, or by filters, of which each must be met; with filters it says how many of what it would
 replay and asks, and where there is no terminal to ask on, it wants --yes.
 
+With --rejudge kept entries are judged again: their bodies by the configuration of today, in the envoy.yaml that --config names, and
+their heads (address, headers, token) by what was found when they came. What holds now becomes an ordinary event, unless another
+one says otherwise. What only the head shows passes by --waive REASON alone, which goes along as blobgate-override. --dry-run says
+how many would pass, and why the rest would not: so a changed rule is tried on last week's events.
+
 Exit code: 0 when all were replayed, 1 when some were not or the inbox cannot be reached, 2 for wrong usage.
 
 Examples:
   blobgate inbox ls --state kept
   blobgate inbox replay 17
   blobgate inbox replay --state dead --hook veo3
-  blobgate inbox replay --state delivered --event completed --since 3h --yes";
+  blobgate inbox replay --state delivered --event completed --since 3h --yes
+  blobgate inbox replay --rejudge --config envoy.yaml --reason result-url-denied --since 7d --dry-run
+  blobgate inbox replay --rejudge --config envoy.yaml --waive token-expired 17";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    args.which.apply(Change::Replay).await
+    let rules = Some(args.rules).filter(|rules| rules.rejudge);
+    args.which.apply_by(Change::Replay, rules).await
 }

@@ -3,6 +3,7 @@
 mod api;
 mod asking;
 mod changes;
+mod judging;
 mod looking;
 mod pausing;
 
