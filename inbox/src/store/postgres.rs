@@ -6,7 +6,7 @@ use super::batch::{self, Deciding, KeptKey, NewEntry, Outcome};
 use super::{CannotOpen, Claimed, Error, Finished};
 use crate::arrival::Arrival;
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
-use crate::failpoint::die_at;
+use crate::failpoint::{broken_by, die_at};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, FromRow, query, query_as, query_scalar};
@@ -101,6 +101,9 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     let mut connection = connecting.await.map_err(|_| Error::PoolTimedOut)??;
     query("SET synchronous_commit = on").execute(&mut connection).await?;
     let value: String = query_scalar("SHOW synchronous_commit").fetch_one(&mut connection).await?;
+    if broken_by!("break-synchronous-off") {
+        query("SET synchronous_commit = off").execute(&mut connection).await?;
+    }
     if value != "on" {
         return Err(Error::Configuration("the database does not take synchronous_commit=on".into()));
     }
@@ -141,11 +144,11 @@ impl Session {
         transaction!(self, |connection| batch::decide(&mut Tx(connection), arrivals, room).await?)
     }
 
-    pub(super) async fn claim(&mut self, route: &str, limit: i64) -> Result<Vec<Claimed>, Error> {
+    pub(super) async fn claim(&mut self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {
         let sql = if route.contains("/observed/") { sql::CLAIM_OBSERVED } else { sql::CLAIM };
         transaction!(self, |connection| {
             let claimed: Vec<(i64,)> =
-                query_as(sql).bind(route).bind(limit).bind(super::LEASE).fetch_all(&mut *connection).await?;
+                query_as(sql).bind(route).bind(limit).bind(lease).fetch_all(&mut *connection).await?;
             let ids: Vec<i64> = claimed.into_iter().map(|(id,)| id).collect();
             if ids.is_empty() {
                 Vec::new()
@@ -155,15 +158,10 @@ impl Session {
         })
     }
 
-    pub(super) async fn renew(&mut self, leases: &[(i64, i64)]) -> Result<Vec<i64>, Error> {
+    pub(super) async fn renew(&mut self, leases: &[(i64, i64)], lease: i64) -> Result<Vec<i64>, Error> {
         let (ids, numbers): (Vec<i64>, Vec<i64>) = leases.iter().copied().unzip();
         transaction!(self, |connection| {
-            query_scalar(sql::RENEW)
-                .bind(&ids)
-                .bind(&numbers)
-                .bind(super::LEASE)
-                .fetch_all(&mut *connection)
-                .await?
+            query_scalar(sql::RENEW).bind(&ids).bind(&numbers).bind(lease).fetch_all(&mut *connection).await?
         })
     }
 
