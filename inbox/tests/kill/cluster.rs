@@ -96,7 +96,11 @@ impl Cluster {
         let pids = self.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'blobgate-inbox'");
         if !pids.is_empty() {
             let which = usize::try_from(which).unwrap() % pids.len();
-            signal("KILL", pids[which][0].parse().unwrap());
+            let pid = pids[which][0].parse().unwrap();
+            signal("KILL", pid);
+            eventually("the backend is gone", PATIENCE, || {
+                !Path::new("/proc").join(pid.to_string()).exists()
+            });
         }
         eventually("PostgreSQL is back", PATIENCE, || self.try_query("SELECT 1").is_some());
     }
@@ -106,7 +110,12 @@ impl Cluster {
     }
 
     pub(crate) fn query(&self, sql: &str) -> Vec<Vec<String>> {
-        self.try_query(sql).unwrap_or_else(|| panic!("PostgreSQL does not answer {sql}"))
+        let mut answer = None;
+        eventually("PostgreSQL answers", PATIENCE, || {
+            answer = self.try_query(sql);
+            answer.is_some()
+        });
+        answer.unwrap()
     }
 
     fn try_query(&self, sql: &str) -> Option<Vec<Vec<String>>> {
@@ -121,10 +130,9 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Some(mut postmaster) = self.postmaster.take() {
-            // Fast: whoever is connected is gone anyway.
-            signal("INT", postmaster.id());
-            postmaster.wait().unwrap();
+        // It does not end while it recovers, and its data is not wanted any more.
+        if self.postmaster.is_some() {
+            self.kill_postmaster();
         }
     }
 }

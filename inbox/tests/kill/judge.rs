@@ -43,14 +43,15 @@ struct Try {
     got: Option<(u64, String)>,
 }
 
-struct Arrival {
+pub(crate) struct Arrival {
     run: u64,
-    digest: String,
+    pub(crate) digest: String,
     generation: String,
-    attempt: u64,
-    supersedes: String,
-    begin: u64,
-    end: Option<(u64, u64)>,
+    pub(crate) attempt: u64,
+    pub(crate) supersedes: String,
+    pub(crate) begin: u64,
+    /// When it was answered, and with what.
+    pub(crate) end: Option<(u64, u64)>,
 }
 
 #[derive(Default)]
@@ -58,6 +59,10 @@ struct Run {
     died: Option<u64>,
     stopped: Vec<(u64, u64)>,
 }
+
+pub(crate) const MISSING: &str = "acknowledged but missing";
+pub(crate) const NEVER_DELIVERED: &str = "never delivered";
+pub(crate) const UNEXPLAINED: &str = "second arrivals without an explanation";
 
 /// What has to be nothing, each with what it was found on; and what was counted beside it.
 #[derive(Default)]
@@ -72,15 +77,22 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) fn are_clean(&self) -> bool {
-        self.rows().iter().all(|(_, found)| found.is_empty())
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.rows().iter().any(|(figure, found)| *figure == name && !found.is_empty())
+    }
+
+    /// What was found, in words.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let found = self.rows().into_iter().filter(|(_, found)| !found.is_empty());
+        let found: Vec<_> = found.map(|(name, found)| format!("{name}: {found:?}")).collect();
+        (!found.is_empty()).then(|| found.join("; "))
     }
 
     pub(crate) fn rows(&self) -> [(&'static str, &BTreeSet<String>); 6] {
         [
-            ("acknowledged but missing", &self.missing),
-            ("never delivered", &self.never_delivered),
-            ("second arrivals without an explanation", &self.unexplained),
+            (MISSING, &self.missing),
+            (NEVER_DELIVERED, &self.never_delivered),
+            (UNEXPLAINED, &self.unexplained),
             ("delivered by two live holders at once", &self.by_two),
             ("decided wrongly", &self.wrong),
             ("never acknowledged", &self.unheard),
@@ -238,6 +250,7 @@ impl Judge {
             let arrived = self.is_delivered(&sent.stored_as);
             let kept = rows.iter().any(|row| row.lane == "quarantine" && row.state == "kept");
             let wrong = match sent.expect {
+                Expect::ByTheRace => continue,
                 Expect::Kept => !kept || self.of_event.contains_key(digest),
                 Expect::Delivered | Expect::DeliveredOrSuperseded => {
                     rows.iter().any(|row| row.lane != "deliver")
@@ -278,6 +291,10 @@ impl Judge {
             .values()
             .filter(|sent| sent.acknowledged.is_some() && sent.expect == Expect::Delivered);
         due.filter(|sent| !self.is_delivered(&sent.stored_as)).count()
+    }
+
+    pub(crate) fn arrivals_of(&self, digest: &str) -> Vec<&Arrival> {
+        self.of_event.get(digest).into_iter().flatten().map(|number| &self.arrivals[number]).collect()
     }
 
     pub(crate) fn counts(&self) -> (usize, usize) {
@@ -388,7 +405,7 @@ impl Judge {
 
 impl Arrival {
     /// When it was answered 2xx.
-    fn answered(&self) -> Option<u64> {
+    pub(crate) fn answered(&self) -> Option<u64> {
         self.end.filter(|(_, status)| *status == 200).map(|(end, _)| end)
     }
 }

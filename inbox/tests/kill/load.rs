@@ -25,6 +25,8 @@ pub(crate) enum Expect {
     DeliveredOrSuperseded,
     /// In quarantine, and never delivered.
     Kept,
+    /// Two of one generation come at the same instant: that decides.
+    ByTheRace,
 }
 
 impl Expect {
@@ -33,11 +35,12 @@ impl Expect {
             Expect::Delivered => "delivered",
             Expect::DeliveredOrSuperseded => "either",
             Expect::Kept => "kept",
+            Expect::ByTheRace => "race",
         }
     }
 
     pub(crate) fn parse(word: &str) -> Self {
-        [Expect::Delivered, Expect::DeliveredOrSuperseded, Expect::Kept]
+        [Expect::Delivered, Expect::DeliveredOrSuperseded, Expect::Kept, Expect::ByTheRace]
             .into_iter()
             .find(|expect| expect.word() == word)
             .unwrap()
@@ -110,6 +113,15 @@ impl Order {
 }
 
 impl Message {
+    /// With so many bytes more in its body.
+    pub(crate) fn padded(mut self, bytes: usize) -> Self {
+        self.body.pop();
+        write!(self.body, ",\"padding\":\"{}\"}}", "x".repeat(bytes)).unwrap();
+        self.digest = hex(&Sha256::digest(self.body.as_bytes()));
+        self.stored_as = self.digest.clone();
+        self
+    }
+
     pub(crate) fn but(self, expect: Expect) -> Self {
         Self { expect, ..self }
     }

@@ -12,39 +12,93 @@
     clippy::arithmetic_side_effects
 )]
 
+mod breakages;
 mod chance;
+mod check;
+mod clock;
 mod cluster;
 mod judge;
 mod load;
 mod log;
 mod program;
+mod race;
 mod receiver;
 mod rounds;
 mod sender;
+mod site;
 mod store;
 mod tool;
+mod trace;
 
-use std::path::PathBuf;
+use check::{Checks, unless};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use store::{POSTGRES, SQLITE};
 
+const PARTS: [&str; 5] = ["rounds", "breakages", "trace", "clock", "race"];
+
 fn main() -> ExitCode {
     let program = PathBuf::from(std::env::var_os("BLOBGATE").expect("BLOBGATE is the path of the tool"));
-    let number = |name: &str, default| {
-        std::env::var(name).ok().filter(|text| !text.is_empty()).map_or(default, |text| text.parse().unwrap())
-    };
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = asked.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        eprintln!("make kill: there is no part {unknown:?}: PARTS are {}", PARTS.join(", "));
+        return ExitCode::from(2);
+    }
     let rounds = usize::try_from(number("ROUNDS", 300)).unwrap();
     let seed = number("SEED", u64::from(std::process::id()));
+    let store = std::env::var("STORE").unwrap_or_default();
     println!("seed {seed}");
-    let mut ok = true;
-    for kind in [SQLITE, POSTGRES] {
-        if std::env::var("STORE").is_ok_and(|store| !store.is_empty() && store != kind) {
-            continue;
+    let mut checks = Checks::default();
+    for part in PARTS.into_iter().filter(|part| asked.is_empty() || asked.iter().any(|asked| asked == part)) {
+        for kind in [SQLITE, POSTGRES].into_iter().filter(|kind| store.is_empty() || store == *kind) {
+            checks.part(&format!("{part}, {kind}"), |checks| run(part, &program, kind, rounds, seed, checks));
         }
-        let report = rounds::run(&program, kind, rounds, seed, std::env::var("BROKEN").ok().as_deref());
-        report.print(kind);
-        println!("never hit: {:?}", report.never_hit());
-        ok &= report.is_clean();
     }
-    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    checks.conclude()
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).unwrap_or_default();
+    if text.is_empty() { default } else { text.parse().expect("a number") }
+}
+
+fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks: &mut Checks) {
+    if let Some(missing) = missing(kind) {
+        return checks.left_out(&format!("{part}, {kind}"), missing);
+    }
+    match (part, kind) {
+        ("rounds", _) => {
+            let report = rounds::run(program, kind, rounds, seed, None);
+            report.print(kind);
+            let never_hit = report.never_hit();
+            checks.row(
+                &format!("{kind}: every window was hit"),
+                unless(never_hit.is_empty(), || format!("never hit: {}", never_hit.join(", "))),
+            );
+            let problem = || "see the figures above".to_owned();
+            checks.row(&format!("{kind}: nothing is lost"), unless(report.is_clean(), problem));
+        }
+        ("breakages", _) => breakages::run(program, kind, rounds, seed, checks),
+        ("trace", _) if !tool::is_there("strace") => {
+            checks.left_out(&format!("trace, {kind}"), "strace is missing: install the package strace");
+        }
+        ("trace", _) => trace::run(program, kind, seed, checks),
+        ("clock", _) if clock::library().is_none() => {
+            checks.left_out(
+                &format!("clock, {kind}"),
+                "libfaketime is missing: install the package libfaketime",
+            );
+        }
+        ("clock", _) => clock::run(program, kind, seed, checks),
+        ("race", POSTGRES) => race::run(program, seed, checks),
+        _ => {}
+    }
+}
+
+/// What a store needs and is not here.
+fn missing(kind: &str) -> Option<&'static str> {
+    if kind == SQLITE {
+        return (!tool::is_there("sqlite3")).then_some("sqlite3 is missing: install the package sqlite3");
+    }
+    cluster::programs().is_none().then_some("PostgreSQL is missing: install the package postgresql")
 }

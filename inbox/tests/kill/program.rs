@@ -133,6 +133,19 @@ impl Inbox<'_> {
         self.faults.line(format_args!("ended\t{}", self.run));
     }
 
+    /// Sends what no gate has marked. Returns the answer.
+    pub(crate) fn refused(&self) -> String {
+        let ask = || {
+            let mut stream = TcpStream::connect(self.receive)?;
+            stream.write_all(
+                b"POST / HTTP/1.1\r\nhost: inbox\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            )?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        };
+        ask().unwrap_or_default()
+    }
+
     pub(crate) fn ask(&self, path: &str) -> String {
         let ask = || {
             let mut stream = TcpStream::connect(self.admin)?;

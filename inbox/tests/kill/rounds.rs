@@ -2,18 +2,16 @@
 
 use crate::chance::Chance;
 use crate::judge::{ANSWERED, ARRIVED, CLAIMED, Judge, SENT, STORED};
-use crate::log::{Log, now};
+use crate::log::now;
 use crate::program::{Inbox, Starter};
-use crate::receiver::Receiver;
 use crate::sender::{Senders, Targets};
+use crate::site::{Site, drain};
 use crate::store::{SQLITE, Store};
-use crate::tool::{self, within};
+use crate::tool::within;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// The places in the code where a failpoint has the inbox die, and what a random kill there looks like from outside.
 pub(crate) const WINDOWS: [(&str, &str); 7] = [
@@ -31,6 +29,12 @@ const ON_ONE_STORE: usize = 30;
 const SENDERS: u64 = 8;
 /// Longer than a lease, and than it takes another inbox to notice.
 const CUT_OFF: Duration = Duration::from_millis(4_500);
+
+/// What is done wrong on purpose, and the figure that has to show it.
+pub(crate) struct Breakage {
+    pub(crate) failpoint: &'static str,
+    pub(crate) figure: &'static str,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -92,7 +96,7 @@ impl Report {
 }
 
 /// Runs `rounds` of chance, and each failpoint once for each thirty of them. A broken inbox is given up at the first finding.
-pub(crate) fn run(program: &Path, kind: &str, rounds: usize, seed: u64, broken: Option<&str>) -> Report {
+pub(crate) fn run(program: &Path, kind: &str, rounds: usize, seed: u64, broken: Option<&Breakage>) -> Report {
     let (mut report, mut chance) = (Report::default(), Chance::new(seed));
     let mut left = rounds;
     while left > 0 && report.is_clean() {
@@ -102,7 +106,8 @@ pub(crate) fn run(program: &Path, kind: &str, rounds: usize, seed: u64, broken: 
         for at in (1..faults.len()).rev() {
             faults.swap(at, usize::try_from(chance.between(0, u64::try_from(at).unwrap())).unwrap());
         }
-        Campaign::new(program, kind, &mut chance).run(&faults, broken, &mut report);
+        let site = Site::new(program);
+        Campaign::new(&site, kind, &mut chance).run(&faults, broken, &mut report);
     }
     report
 }
@@ -120,40 +125,21 @@ fn fault(kind: &str, round: usize) -> Fault {
 }
 
 struct Campaign<'a> {
-    program: &'a Path,
-    folder: TempDir,
+    site: &'a Site,
     store: Store,
     chance: Chance,
-    sent: Arc<Log>,
-    faults: Arc<Log>,
-    receiver: Receiver,
     judge: Judge,
 }
 
 impl<'a> Campaign<'a> {
-    fn new(program: &'a Path, kind: &str, chance: &mut Chance) -> Self {
-        let folder = tool::folder("logs");
-        let [sent, arrived, faults] = ["sent", "arrived", "faults"].map(|name| Log::new(folder.path(), name));
-        let judge = Judge::new(&sent, &arrived, &faults);
-        let (sent, faults, receiver) = (Arc::new(sent), Arc::new(faults), Receiver::new(Arc::new(arrived)));
-        let chance = Chance::new(chance.next());
-        Self { program, store: Store::new(kind, program), folder, chance, sent, faults, receiver, judge }
+    fn new(site: &'a Site, kind: &str, chance: &mut Chance) -> Self {
+        Self { store: site.store(kind), chance: Chance::new(chance.next()), judge: site.judge(), site }
     }
 
-    fn run(mut self, faults: &[Fault], broken: Option<&str>, report: &mut Report) {
+    fn run(mut self, faults: &[Fault], broken: Option<&Breakage>, report: &mut Report) {
         let targets = Targets::default();
-        let senders = Senders::start(SENDERS, &self.sent, &targets, self.chance.next());
-        let (folder, receiver, log) =
-            (self.folder.path().to_owned(), self.receiver.clone(), Arc::clone(&self.faults));
-        let starter = Starter {
-            program: self.program,
-            folder: &folder,
-            receiver: &receiver,
-            faults: &log,
-            broken,
-            options: Vec::new(),
-            env: Vec::new(),
-        };
+        let senders = Senders::start(SENDERS, &self.site.sent, &targets, self.chance.next());
+        let starter = Starter { broken: broken.map(|broken| broken.failpoint), ..self.site.starter() };
         let mut inboxes = Vec::new();
         for fault in faults {
             self.round(*fault, &starter, &mut inboxes, &targets, report);
@@ -162,8 +148,10 @@ impl<'a> Campaign<'a> {
                 if let Fault::Failpoint(_) = fault { "Failpoint".to_owned() } else { format!("{fault:?}") };
             *report.faults.entry(name).or_default() += 1;
             // A breakage that is found is found.
-            if broken.is_some() && !self.judge.figures.are_clean() {
-                break;
+            if broken.is_some_and(|broken| self.judge.figures.has(broken.figure)) {
+                senders.leave();
+                self.add_to(report);
+                return;
             }
         }
         if inboxes.is_empty() {
@@ -171,10 +159,8 @@ impl<'a> Campaign<'a> {
         }
         set(&targets, &inboxes);
         senders.end();
-        self.drain();
-        inboxes.into_iter().for_each(Inbox::end);
-        let at = now();
-        self.judge.check(self.store.rows(0), at);
+        let rows = drain(&self.store, &starter, &mut self.judge, inboxes);
+        self.judge.check(rows, now());
         self.judge.conclude();
         self.add_to(report);
     }
@@ -251,22 +237,6 @@ impl<'a> Campaign<'a> {
         if !inboxes.is_empty() {
             let recovers = within(Duration::from_secs(20), || self.judge.last_acknowledged() > at);
             assert!(recovers, "the inbox takes nothing more after {fault:?}: {}", inboxes[0].said());
-        }
-    }
-
-    /// Waits until all that is acknowledged has arrived, as long as something still arrives.
-    fn drain(&mut self) {
-        const STANDSTILL: u64 = 15_000_000;
-        let (mut left, mut since) = (usize::MAX, now());
-        while now() - since < STANDSTILL {
-            let outstanding = self.judge.outstanding();
-            if outstanding == 0 {
-                return;
-            }
-            if outstanding < left {
-                (left, since) = (outstanding, now());
-            }
-            sleep(Duration::from_millis(50));
         }
     }
 

@@ -104,9 +104,15 @@ fn send(target: SocketAddr, message: &Message, hang_up: HangUp) -> Got {
 }
 
 /// Sends until 200. Returns whether that came.
-pub(crate) fn until_heard(log: &Log, targets: &Targets, message: &Message, chance: &mut Chance) -> bool {
+pub(crate) fn until_heard(
+    log: &Log,
+    targets: &Targets,
+    message: &Message,
+    chance: &mut Chance,
+    left: &AtomicBool,
+) -> bool {
     let started = Instant::now();
-    while started.elapsed() < GIVES_UP {
+    while started.elapsed() < GIVES_UP && !left.load(Ordering::Relaxed) {
         let hang_up = match chance.between(0, 99) {
             0..3 => HangUp::Within(chance.between(1, 99)),
             3..6 => HangUp::AfterBody,
@@ -126,19 +132,21 @@ pub(crate) fn until_heard(log: &Log, targets: &Targets, message: &Message, chanc
 /// So many senders side by side.
 pub(crate) struct Senders {
     ending: Arc<AtomicBool>,
+    left: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Senders {
     pub(crate) fn start(count: u64, log: &Arc<Log>, targets: &Targets, seed: u64) -> Self {
-        let ending = Arc::new(AtomicBool::new(false));
+        let [ending, left] = [false, false].map(|no| Arc::new(AtomicBool::new(no)));
         let threads = (0..count).map(|sender| {
-            let (log, targets, ending) = (Arc::clone(log), targets.clone(), Arc::clone(&ending));
+            let (log, targets) = (Arc::clone(log), targets.clone());
+            let (ending, left) = (Arc::clone(&ending), Arc::clone(&left));
             let mut chance = Chance::new(seed.wrapping_add(sender).wrapping_add(1));
             thread::spawn(move || {
                 while !ending.load(Ordering::Relaxed) {
                     for message in job(&mut chance) {
-                        if !until_heard(&log, &targets, &message, &mut chance) {
+                        if !until_heard(&log, &targets, &message, &mut chance, &left) {
                             return;
                         }
                         sleep(Duration::from_micros(chance.between(0, 6_000)));
@@ -146,7 +154,13 @@ impl Senders {
                 }
             })
         });
-        Self { threads: threads.collect(), ending }
+        Self { threads: threads.collect(), ending, left }
+    }
+
+    /// Has each go, in the middle of what it sends.
+    pub(crate) fn leave(self) {
+        self.left.store(true, Ordering::Relaxed);
+        self.end();
     }
 
     /// Has each finish its job.

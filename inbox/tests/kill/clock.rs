@@ -1,0 +1,135 @@
+//! The machine's clock stepped by an hour, forward and back, while deliveries wait: none is late by it, none comes twice.
+
+use crate::chance::Chance;
+use crate::check::{Checks, unless};
+use crate::load::{Message, Order};
+use crate::log::now;
+use crate::program::Inbox;
+use crate::sender::{Got, HangUp, attempt};
+use crate::site::{Site, drain};
+use crate::store::Store;
+use crate::tool::{self, within};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::Duration;
+
+const LIBRARY: &str = "libfaketimeMT.so.1";
+const HOUR: i64 = 3_600;
+const EVENTS: usize = 20;
+/// After so many seconds the second back-off is over.
+const IN_TIME: Duration = Duration::from_secs(12);
+
+/// Where libfaketime is.
+pub(crate) fn library() -> Option<PathBuf> {
+    let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|folder| folder.path());
+    libraries.map(|folder| folder.join("faketime").join(LIBRARY)).find(|library| library.exists())
+}
+
+pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
+    let site = Site::new(program);
+    let store = site.store(kind);
+    let clock = Clock { offset: site.folder.path().join("offset") };
+    clock.set(0);
+    let mut starter = site.starter();
+    let variables = [
+        ("LD_PRELOAD", library().unwrap()),
+        ("FAKETIME_TIMESTAMP_FILE", clock.offset.clone()),
+        ("FAKETIME_NO_CACHE", "1".into()),
+        ("DONT_FAKE_MONOTONIC", "1".into()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+    ];
+    starter.env = variables.map(|(name, value)| (name.to_owned(), value.display().to_string())).into();
+    let mut chance = Chance::new(seed);
+    let mut inbox = starter.start(&store).ready();
+    let mut judge = site.judge();
+    for (name, offset) in [("forward", HOUR), ("back", 0), ("back once more", -HOUR)] {
+        let waiting = fail_once(&site, &inbox, &mut chance);
+        clock.set(offset);
+        checks.row(&format!("{kind}: clock {name}: the inbox sees it"), sees(&inbox, offset));
+        site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
+        let late = send(&site, &inbox, &mut chance);
+        let arrived = within(IN_TIME, || judge.outstanding() == 0);
+        checks.row(
+            &format!("{kind}: clock {name}: {} deliveries are not late", waiting.len() + late.len()),
+            unless(arrived, || format!("{} have not arrived", judge.outstanding())),
+        );
+    }
+    // While no inbox runs, too.
+    let _waiting = fail_once(&site, &inbox, &mut chance);
+    site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
+    inbox.kill();
+    clock.set(-2 * HOUR);
+    let inbox = starter.start(&store).ready();
+    let arrived = within(IN_TIME, || judge.outstanding() == 0);
+    checks.row(
+        &format!("{kind}: clock back between two runs: deliveries are not late"),
+        unless(arrived, || format!("{} have not arrived", judge.outstanding())),
+    );
+    conclude(&store, &starter, judge, inbox, checks, kind);
+}
+
+fn conclude<'a>(
+    store: &Store,
+    starter: &crate::program::Starter<'a>,
+    mut judge: crate::judge::Judge,
+    inbox: Inbox<'a>,
+    checks: &mut Checks,
+    kind: &str,
+) {
+    let rows = drain(store, starter, &mut judge, vec![inbox]);
+    judge.check(rows, now());
+    judge.conclude();
+    checks.row(&format!("{kind}: clock: nothing is lost and nothing comes twice"), judge.figures.problem());
+}
+
+struct Clock {
+    offset: PathBuf,
+}
+
+impl Clock {
+    fn set(&self, offset: i64) {
+        // Renamed into place: a half-written one would be another time.
+        let new = self.offset.with_extension("new");
+        std::fs::write(&new, format!("{offset:+}\n")).unwrap();
+        std::fs::rename(new, &self.offset).unwrap();
+    }
+}
+
+/// Events whose first attempt has been answered 500 and whose next one waits.
+fn fail_once(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) -> Vec<Message> {
+    site.receiver.behaviour.fails.store(100, Ordering::Relaxed);
+    let sent = send(site, inbox, chance);
+    let mut judge = site.judge();
+    tool::eventually("the first attempts fail", IN_TIME, || {
+        judge.outstanding();
+        sent.iter().all(|message| judge.arrivals_of(&message.digest).iter().any(|one| one.end.is_some()))
+    });
+    sent
+}
+
+fn send(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) -> Vec<Message> {
+    let orders: Vec<_> = (0..EVENTS).map(|_| Order::new(chance).completed("a", "")).collect();
+    for message in &orders {
+        assert_eq!(attempt(&site.sent, inbox.receive, message, HangUp::Never), Got::Status(200));
+    }
+    orders
+}
+
+/// Whether its log has that time: else nothing was stepped.
+fn sees(inbox: &Inbox<'_>, offset: i64) -> Option<String> {
+    let real = tool::run(std::process::Command::new("date").args([
+        "--utc",
+        &format!("--date={offset} seconds"),
+        "+%Y-%m-%dT%H:",
+    ]));
+    let hour = String::from_utf8(real).unwrap();
+    let lines = inbox.said().lines().count();
+    // A request that it refuses, and says so.
+    let _answer = inbox.refused();
+    sleep(Duration::from_millis(50));
+    let said = inbox.said();
+    let line = said.lines().nth(lines).unwrap_or_default().to_owned();
+    // Unless the hour ends in between.
+    unless(line.contains(hour.trim()), || format!("it says {line:?}, and the clock {hour:?}"))
+}
