@@ -105,7 +105,7 @@ impl Sqlite {
         // The clock may have been stepped back meanwhile.
         query(sql::DUE_IN_TIME)
             .bind(clock.now())
-            .bind(clock.now().saturating_add(crate::deliver::LONGEST_DELAY))
+            .bind(crate::deliver::LONGEST_DELAY)
             .execute(&mut writer)
             .await?;
         let reads =

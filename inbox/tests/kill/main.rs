@@ -17,6 +17,7 @@ mod chance;
 mod check;
 mod clock;
 mod cluster;
+mod disk;
 mod judge;
 mod load;
 mod log;
@@ -35,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use store::{POSTGRES, SQLITE};
 
-const PARTS: [&str; 5] = ["rounds", "breakages", "trace", "clock", "race"];
+const PARTS: [&str; 6] = ["rounds", "breakages", "trace", "disk", "clock", "race"];
 
 fn main() -> ExitCode {
     let program = PathBuf::from(std::env::var_os("BLOBGATE").expect("BLOBGATE is the path of the tool"));
@@ -90,6 +91,7 @@ fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks:
             );
         }
         ("clock", _) => clock::run(program, kind, seed, checks),
+        ("disk", SQLITE) => disk::run(program, seed, checks),
         ("race", POSTGRES) => race::run(program, seed, checks),
         _ => {}
     }
