@@ -41,8 +41,14 @@ pub(crate) struct Session {
 fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {
     let options = PgConnectOptions::from_str(url.as_str())?
         .application_name("blobgate-inbox")
-        // A statement that hangs must not hold its batch for longer than a sender waits.
-        .options([("search_path", SCHEMA), ("statement_timeout", "10s"), ("lock_timeout", "10s")])
+        // A statement that hangs must not hold its batch for longer than a sender waits, and an inbox whose machine sleeps
+        // must not hold the rows of the others.
+        .options([
+            ("search_path", SCHEMA),
+            ("statement_timeout", "10s"),
+            ("lock_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "5s"),
+        ])
         .disable_statement_logging();
     Ok(options)
 }

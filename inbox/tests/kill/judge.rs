@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// How the service's answer and the death of who waited for it may lie apart: marking takes a few milliseconds, on a busy
 /// machine more.
 const MARKING: u64 = 2_000_000;
+/// Answers are marked in the order in which they come, but for this.
+const OVERTAKES: u64 = 200_000;
 /// Rows that were committed late have times a little older than those before them.
 const LATE: i64 = 60_000_000;
 
@@ -26,6 +28,8 @@ pub(crate) struct Judge {
     rows_of: HashMap<String, BTreeSet<i64>>,
     /// When a copy first had it as delivered.
     marked: HashMap<i64, u64>,
+    /// Of each run, when the last of those was answered that it has marked.
+    marked_until: HashMap<u64, u64>,
     watermark: i64,
     pub(crate) figures: Figures,
     pub(crate) windows: BTreeMap<&'static str, u64>,
@@ -115,6 +119,7 @@ impl Judge {
             rows: HashMap::new(),
             rows_of: HashMap::new(),
             marked: HashMap::new(),
+            marked_until: HashMap::new(),
             watermark: 0,
             figures: Figures::default(),
             windows: BTreeMap::new(),
@@ -130,13 +135,25 @@ impl Judge {
     pub(crate) fn check(&mut self, copy: Vec<Row>, at: u64) {
         // After the copy: whatever the store knows of is in the logs by now.
         self.read();
+        let mut newly = Vec::new();
         for row in copy {
             self.watermark = self.watermark.max(row.touched - LATE);
             self.rows_of.entry(row.digest.clone()).or_default().insert(row.id);
-            if row.state == "delivered" {
-                self.marked.entry(row.id).or_insert(at);
+            if row.state == "delivered" && !self.marked.contains_key(&row.id) {
+                self.marked.insert(row.id, at);
+                newly.push(row.digest.clone());
             }
             self.rows.insert(row.id, row);
+        }
+        for digest in newly {
+            let arrivals =
+                self.of_event.get(&digest).into_iter().flatten().rev().map(|number| &self.arrivals[number]);
+            if let Some((run, answered)) =
+                arrivals.filter_map(|one| one.answered().map(|answered| (one.run, answered))).next()
+            {
+                let until = self.marked_until.entry(run).or_default();
+                *until = answered.max(*until);
+            }
         }
         self.check_acknowledged(at);
         self.check_marked();
@@ -206,34 +223,47 @@ impl Judge {
     fn is_explained(&self, first: &Arrival, answered: u64, second: &Arrival) -> bool {
         let rows = self.rows_of.get(&first.digest).into_iter().flatten();
         let was_marked = rows.filter_map(|id| self.marked.get(id)).any(|marked| *marked < second.begin);
+        let cut_off_until = self.cut_off_until(first, answered);
         let died_before_marking = self.died(first).is_some_and(|died| {
-            first.run != second.run && died <= second.begin && died.saturating_sub(answered) <= MARKING
+            // What was answered well after it is marked: so this one was forgotten, and not cut off.
+            let overtaken =
+                self.marked_until.get(&first.run).is_some_and(|until| *until > answered + OVERTAKES);
+            let in_time = died <= second.begin && died.saturating_sub(cut_off_until) <= MARKING;
+            first.run != second.run && in_time && !overtaken
         });
-        !was_marked && died_before_marking || self.was_cut_off(first, second)
+        !was_marked && (died_before_marking || self.lost_its_lease(first, answered, second))
     }
 
     fn had_let_go(&self, first: &Arrival, second: &Arrival) -> bool {
         self.died(first).is_some_and(|died| first.run != second.run && died <= second.begin)
-            || self.was_cut_off(first, second)
+            || self.lost_its_lease(first, first.begin, second)
+    }
+
+    /// Until when the holder could not write what it knew at `from`: it was stopped, or the store was away, or both in turn.
+    fn cut_off_until(&self, first: &Arrival, from: u64) -> u64 {
+        // Another one that is stopped in the middle of a transaction holds rows that this one has to write.
+        let stops = self.runs.values().flat_map(|run| &run.stopped);
+        let mut faults: Vec<_> = stops.chain(&self.outages).filter(|(_, to)| *to >= first.begin).collect();
+        faults.sort();
+        faults
+            .into_iter()
+            .fold(from, |until, (from, to)| if *from <= until + MARKING { until.max(*to) } else { until })
+    }
+
+    fn lost_its_lease(&self, first: &Arrival, from: u64, second: &Arrival) -> bool {
+        let lease = u64::try_from(LEASE.as_micros()).unwrap() * 9 / 10;
+        self.cut_off_until(first, from) - from >= lease && second.begin >= first.begin + lease
     }
 
     fn died(&self, arrival: &Arrival) -> Option<u64> {
         self.runs.get(&arrival.run).and_then(|run| run.died)
     }
 
-    fn was_cut_off(&self, first: &Arrival, second: &Arrival) -> bool {
-        let lease = u64::try_from(LEASE.as_micros()).unwrap() * 9 / 10;
-        let stopped = self.runs.get(&first.run).into_iter().flat_map(|run| &run.stopped);
-        let until = first.end.map_or(u64::MAX, |(end, _)| end.saturating_add(MARKING));
-        stopped.chain(&self.outages).any(|(from, to)| {
-            to - from >= lease && *from <= until && *from <= second.begin && *to >= first.begin
-        })
-    }
-
     fn tell(&self, first: u64, second: u64) -> String {
         let show = |number| {
             let Arrival { run, attempt, begin, end, .. } = &self.arrivals[&number];
-            format!("run {run}, attempt {attempt}, from {begin} to {end:?}")
+            let died = self.runs.get(run).and_then(|run| run.died);
+            format!("run {run} (died {died:?}), attempt {attempt}, from {begin} to {end:?}")
         };
         let second_arrival = &self.arrivals[&second];
         format!("{} ({}; then {})", second_arrival.digest, show(first), show(second))
@@ -320,7 +350,7 @@ impl Judge {
         for row in rows.values().filter(|row| row.state == "in_flight") {
             let arrivals =
                 self.of_event.get(&row.digest).into_iter().flatten().map(|number| &self.arrivals[number]);
-            let attempt = arrivals.filter(|arrival| arrival.attempt == row.attempts).last();
+            let attempt = arrivals.filter(|arrival| arrival.attempt == row.attempts).next_back();
             let window = match attempt {
                 None => CLAIMED,
                 Some(arrival) if arrival.run != run => continue,

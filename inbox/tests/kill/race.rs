@@ -65,7 +65,7 @@ fn send_pairs(site: &Site, targets: [SocketAddr; 2], seed: u64) -> Vec<[Message;
         let pair = [order.completed("a", ""), order.failed("failed", "UNSAFE_CONTENT")]
             .map(|message| message.but(Expect::ByTheRace));
         // Each inbox gets both kinds, and each kind is now and then the one that starts.
-        let (first, second) = if turn % 2 == 0 { (0, 1) } else { (1, 0) };
+        let (first, second) = if turn.is_multiple_of(2) { (0, 1) } else { (1, 0) };
         let barrier = Barrier::new(2);
         thread::scope(|scope| {
             for (message, target) in [(&pair[first], targets[0]), (&pair[second], targets[1])] {

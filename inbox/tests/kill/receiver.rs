@@ -87,8 +87,10 @@ impl Receiver {
     }
 }
 
+type Head = Vec<(String, String)>;
+
 /// The headers and the body of one request; half a one is none.
-fn read(requests: &mut BufReader<TcpStream>) -> Option<(Vec<(String, String)>, Vec<u8>)> {
+fn read(requests: &mut BufReader<TcpStream>) -> Option<(Head, Vec<u8>)> {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();

@@ -46,6 +46,8 @@ enum Fault {
     StopOne,
     Backend,
     Postmaster,
+    /// The postmaster, and nobody starts it again before every lease is over.
+    Outage,
 }
 
 /// What came of all rounds on a kind of store.
@@ -117,7 +119,8 @@ fn fault(kind: &str, round: usize) -> Fault {
         (_, 3) => Fault::Stop,
         (true, _) => Fault::Kill,
         (false, 9 | 19) => Fault::StopOne,
-        (false, 5 | 13 | 23) => Fault::Postmaster,
+        (false, 5 | 13) => Fault::Postmaster,
+        (false, 23) => Fault::Outage,
         (false, 1 | 8 | 15 | 22 | 29) => Fault::Backend,
         (false, 2 | 7 | 12 | 17 | 24 | 27) => Fault::KillOne,
         (false, _) => Fault::Kill,
@@ -163,6 +166,9 @@ impl<'a> Campaign<'a> {
         self.judge.check(rows, now());
         self.judge.conclude();
         self.add_to(report);
+        if self.judge.figures.problem().is_some() {
+            report.examples.push(format!("the logs are in {}", self.site.keep().display()));
+        }
     }
 
     fn round<'s>(
@@ -188,7 +194,8 @@ impl<'a> Campaign<'a> {
             inboxes.push(starter.start(&self.store).ready());
         }
         set(targets, inboxes);
-        let load = Duration::from_millis(self.chance.between(60, 400));
+        let longest = if self.chance.percent(10) { 1_500 } else { 400 };
+        let load = Duration::from_millis(self.chance.between(60, longest));
         if !matches!(fault, Fault::Failpoint(_)) {
             sleep(load);
         }
@@ -211,10 +218,10 @@ impl<'a> Campaign<'a> {
                 self.store.cluster().kill_backend(which);
                 starter.faults.line(format_args!("away\t{from}"));
             }
-            Fault::Postmaster => {
-                let from = now();
+            Fault::Postmaster | Fault::Outage => {
+                let (from, short) = (now(), Duration::from_millis(self.chance.between(0, 300)));
                 self.store.cluster().kill_postmaster();
-                sleep(Duration::from_millis(self.chance.between(0, 300)));
+                sleep(if matches!(fault, Fault::Outage) { CUT_OFF } else { short });
                 self.store.cluster().start_postmaster();
                 starter.faults.line(format_args!("away\t{from}"));
             }

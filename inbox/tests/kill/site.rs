@@ -37,6 +37,13 @@ impl Site {
         Judge::new(&self.sent, &self.arrived, &self.faults)
     }
 
+    /// Has the logs stay. Returns where they are.
+    pub(crate) fn keep(&self) -> PathBuf {
+        let kept = self.folder.path().with_extension("kept");
+        std::fs::rename(self.folder.path(), &kept).unwrap();
+        kept
+    }
+
     pub(crate) fn starter(&self) -> Starter<'_> {
         Starter {
             program: &self.program,
