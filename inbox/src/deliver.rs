@@ -231,7 +231,8 @@ impl Deliverer {
             return;
         }
         self.renew_at = later(now, self.pace.renew_every());
-        if let Err(error) = self.session.release_expired().await {
+        let held: Vec<_> = self.held.keys().copied().collect();
+        if let Err(error) = self.session.release_expired(&held).await {
             self.store_is_away("expired leases are not released", &error).await;
         }
         if self.held.is_empty() {

@@ -188,9 +188,9 @@ impl Session {
         })
     }
 
-    pub(super) async fn release_expired(&mut self) -> Result<usize, Error> {
+    pub(super) async fn release_expired(&mut self, held: &[i64]) -> Result<usize, Error> {
         transaction!(self, |connection| {
-            let ids: Vec<i64> = query_scalar(sql::EXPIRED).fetch_all(&mut *connection).await?;
+            let ids: Vec<i64> = query_scalar(sql::EXPIRED).bind(held).fetch_all(&mut *connection).await?;
             if !ids.is_empty() {
                 lock_generations_of(connection, &ids).await?;
                 query(sql::RELEASE_EXPIRED).bind(&ids).execute(&mut *connection).await?;

@@ -54,11 +54,13 @@ impl Cluster {
         let program = self.programs.join(program);
         let mut command = if is_root() {
             let mut command = Command::new("setpriv");
-            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
+            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
             command
         } else {
-            Command::new(program)
+            Command::new("setpriv")
         };
+        // With this program it ends.
+        command.args(["--pdeathsig", "QUIT"]).arg(program);
         command.current_dir(self.folder.path());
         command
     }

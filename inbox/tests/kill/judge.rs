@@ -1,16 +1,15 @@
 //! Judges by the logs and by a copy of the store: what was acknowledged, what arrived, and what explains it.
 
+mod explain;
+mod read;
+mod windows;
+
 use crate::load::Expect;
-use crate::log::{Line, Log, Reader};
-use crate::program::LEASE;
+use crate::log::{Log, Reader};
 use crate::store::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+pub(crate) use windows::{ANSWERED, ARRIVED, CLAIMED, SENT, STORED};
 
-/// How the service's answer and the death of who waited for it may lie apart: marking takes a few milliseconds, on a busy
-/// machine more.
-const MARKING: u64 = 2_000_000;
-/// Answers are marked in the order in which they come, but for this.
-const OVERTAKES: u64 = 200_000;
 /// Rows that were committed late have times a little older than those before them.
 const LATE: i64 = 60_000_000;
 
@@ -219,46 +218,6 @@ impl Judge {
         }
     }
 
-    /// A kill between the answer and its mark, or a holder cut off for longer than its lease.
-    fn is_explained(&self, first: &Arrival, answered: u64, second: &Arrival) -> bool {
-        let rows = self.rows_of.get(&first.digest).into_iter().flatten();
-        let was_marked = rows.filter_map(|id| self.marked.get(id)).any(|marked| *marked < second.begin);
-        let cut_off_until = self.cut_off_until(first, answered);
-        let died_before_marking = self.died(first).is_some_and(|died| {
-            // What was answered well after it is marked: so this one was forgotten, and not cut off.
-            let overtaken =
-                self.marked_until.get(&first.run).is_some_and(|until| *until > answered + OVERTAKES);
-            let in_time = died <= second.begin && died.saturating_sub(cut_off_until) <= MARKING;
-            first.run != second.run && in_time && !overtaken
-        });
-        !was_marked && (died_before_marking || self.lost_its_lease(first, answered, second))
-    }
-
-    fn had_let_go(&self, first: &Arrival, second: &Arrival) -> bool {
-        self.died(first).is_some_and(|died| first.run != second.run && died <= second.begin)
-            || self.lost_its_lease(first, first.begin, second)
-    }
-
-    /// Until when the holder could not write what it knew at `from`: it was stopped, or the store was away, or both in turn.
-    fn cut_off_until(&self, first: &Arrival, from: u64) -> u64 {
-        // Another one that is stopped in the middle of a transaction holds rows that this one has to write.
-        let stops = self.runs.values().flat_map(|run| &run.stopped);
-        let mut faults: Vec<_> = stops.chain(&self.outages).filter(|(_, to)| *to >= first.begin).collect();
-        faults.sort();
-        faults
-            .into_iter()
-            .fold(from, |until, (from, to)| if *from <= until + MARKING { until.max(*to) } else { until })
-    }
-
-    fn lost_its_lease(&self, first: &Arrival, from: u64, second: &Arrival) -> bool {
-        let lease = u64::try_from(LEASE.as_micros()).unwrap() * 9 / 10;
-        self.cut_off_until(first, from) - from >= lease && second.begin >= first.begin + lease
-    }
-
-    fn died(&self, arrival: &Arrival) -> Option<u64> {
-        self.runs.get(&arrival.run).and_then(|run| run.died)
-    }
-
     fn tell(&self, first: u64, second: u64) -> String {
         let show = |number| {
             let Arrival { run, attempt, begin, end, .. } = &self.arrivals[&number];
@@ -336,101 +295,6 @@ impl Judge {
         self.read();
         self.messages.values().filter_map(|sent| sent.acknowledged).max().unwrap_or_default()
     }
-
-    /// What a kill at `at` of this run has met, by the copy taken after it.
-    pub(crate) fn note_windows(&mut self, run: u64, at: u64) {
-        let (tries, rows) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.rows));
-        let broken_off = tries.values().filter(|one| {
-            one.at < at && one.got.as_ref().is_some_and(|(got, how)| how == "lost" && *got + 50_000 > at)
-        });
-        for one in broken_off {
-            let window = if self.rows_of.contains_key(&one.digest) { STORED } else { SENT };
-            *self.windows.entry(window).or_default() += 1;
-        }
-        for row in rows.values().filter(|row| row.state == "in_flight") {
-            let arrivals =
-                self.of_event.get(&row.digest).into_iter().flatten().map(|number| &self.arrivals[number]);
-            let attempt = arrivals.filter(|arrival| arrival.attempt == row.attempts).next_back();
-            let window = match attempt {
-                None => CLAIMED,
-                Some(arrival) if arrival.run != run => continue,
-                Some(arrival) if arrival.end.is_some_and(|(end, _)| end <= at) => ANSWERED,
-                Some(_) => ARRIVED,
-            };
-            *self.windows.entry(window).or_default() += 1;
-        }
-        (self.tries, self.rows) = (tries, rows);
-        self.tries.retain(|_, one| one.got.is_none());
-    }
-
-    fn read(&mut self) {
-        let [sent, arrived, faults] = [0, 1, 2].map(|log| self.logs[log].lines());
-        sent.into_iter().for_each(|line| self.read_sent(line));
-        arrived.into_iter().for_each(|line| self.read_arrived(line));
-        faults.into_iter().for_each(|line| self.read_fault(line));
-    }
-
-    fn read_sent(&mut self, line: Line) {
-        let text = |field: usize| line.fields[field].clone();
-        match line.fields[0].as_str() {
-            "try" => {
-                self.tries.insert(line.number(1), Try { digest: text(2), at: line.at, got: None });
-                self.messages.entry(text(2)).or_insert_with(|| Sent {
-                    stored_as: text(3),
-                    expect: Expect::parse(&line.fields[6]),
-                    acknowledged: None,
-                });
-            }
-            "got" => {
-                let one = self.tries.get_mut(&line.number(1)).unwrap();
-                one.got = Some((line.at, text(2)));
-                if line.fields[2] == "200" {
-                    self.messages.get_mut(&one.digest).unwrap().acknowledged.get_or_insert(line.at);
-                }
-            }
-            _ => {
-                self.figures.unheard.insert(text(1));
-            }
-        }
-    }
-
-    fn read_arrived(&mut self, line: Line) {
-        let number = line.number(1);
-        if line.fields[0] == "end" {
-            self.arrivals.get_mut(&number).unwrap().end = Some((line.at, line.number(2)));
-            return;
-        }
-        let text = |field: usize| line.fields[field].clone();
-        let (digest, generation) = (text(3), text(4));
-        if !self.messages.contains_key(&digest) || text(9) != format!("veo3:{generation}:{}", text(5)) {
-            self.figures.wrong.insert(format!("{digest} arrived, and not as it was sent"));
-        }
-        self.of_event.entry(digest.clone()).or_default().push(number);
-        self.of_generation.entry(generation.clone()).or_default().push(number);
-        self.fresh.insert(number);
-        let arrival = Arrival {
-            run: line.number(2),
-            digest,
-            generation,
-            attempt: line.fields[6].parse().unwrap_or_default(),
-            supersedes: text(7),
-            begin: line.at,
-            end: None,
-        };
-        self.arrivals.insert(number, arrival);
-    }
-
-    fn read_fault(&mut self, line: Line) {
-        match line.fields[0].as_str() {
-            "died" => self.runs.entry(line.number(1)).or_default().died = Some(line.number(2)),
-            "stopped" => {
-                let stop = (line.number(2), line.at);
-                self.runs.entry(line.number(1)).or_default().stopped.push(stop);
-            }
-            "away" => self.outages.push((line.number(1), line.at)),
-            _ => {}
-        }
-    }
 }
 
 impl Arrival {
@@ -439,10 +303,3 @@ impl Arrival {
         self.end.filter(|(_, status)| *status == 200).map(|(end, _)| end)
     }
 }
-
-/// What a kill at random meets.
-pub(crate) const SENT: &str = "sent, not stored";
-pub(crate) const STORED: &str = "stored, not answered";
-pub(crate) const CLAIMED: &str = "claimed, not arrived";
-pub(crate) const ARRIVED: &str = "arrived, not answered";
-pub(crate) const ANSWERED: &str = "answered, not marked";

@@ -125,8 +125,8 @@ pub(super) const LET_GO: &str = "
 UPDATE generation g SET busy = NULL FROM entry e
 WHERE e.id = ANY($1) AND g.hook = e.hook AND g.generation = e.generation AND g.busy = e.id AND e.state <> 'in_flight'";
 
-pub(super) const EXPIRED: &str =
-    "SELECT id FROM entry WHERE state = 'in_flight' AND lease_until < inbox_now() ORDER BY id LIMIT 1000";
+pub(super) const EXPIRED: &str = "
+SELECT id FROM entry WHERE state = 'in_flight' AND lease_until < inbox_now() AND id <> ALL($1) ORDER BY id LIMIT 1000";
 
 pub(super) const RELEASE_EXPIRED: &str = "
 UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END,
