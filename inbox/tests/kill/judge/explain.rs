@@ -22,11 +22,22 @@ impl Judge {
             first.run != second.run && in_time && !overtaken
         });
         !was_marked && (died_before_marking || self.lost_its_lease(first, answered, second))
+            || self.woke_too_late(first, second)
+    }
+
+    /// It was stopped while it sent, and an attempt after its own had come by when it went on.
+    fn woke_too_late(&self, first: &Arrival, second: &Arrival) -> bool {
+        let stops = self.runs.get(&second.run).into_iter().flat_map(|run| &run.stopped);
+        second.attempt < first.attempt
+            && stops
+                .into_iter()
+                .any(|(from, to)| to - from >= lease() && (*from..=*to + MARKING).contains(&second.begin))
     }
 
     pub(super) fn had_let_go(&self, first: &Arrival, second: &Arrival) -> bool {
         self.died(first).is_some_and(|died| first.run != second.run && died <= second.begin)
             || self.lost_its_lease(first, first.begin, second)
+            || self.woke_too_late(first, second)
     }
 
     /// Until when the holder could not write what it knew at `from`: it was stopped, or the store was away, or both in turn.
@@ -41,11 +52,15 @@ impl Judge {
     }
 
     fn lost_its_lease(&self, first: &Arrival, from: u64, second: &Arrival) -> bool {
-        let lease = u64::try_from(LEASE.as_micros()).unwrap() * 9 / 10;
-        self.cut_off_until(first, from) - from >= lease && second.begin >= first.begin + lease
+        self.cut_off_until(first, from) - from >= lease() && second.begin >= first.begin + lease()
     }
 
     pub(super) fn died(&self, arrival: &Arrival) -> Option<u64> {
         self.runs.get(&arrival.run).and_then(|run| run.died)
     }
+}
+
+/// What a holder counts on.
+fn lease() -> u64 {
+    u64::try_from(LEASE.as_micros()).unwrap() * 9 / 10
 }
