@@ -232,7 +232,7 @@ impl Deliverer {
         }
         self.renew_at = later(now, self.pace.renew_every());
         let held: Vec<_> = self.held.keys().copied().collect();
-        if let Err(error) = self.session.release_expired(&held).await {
+        if let Err(error) = self.session.release_expired(&held, micros(self.pace.lease)).await {
             self.store_is_away("expired leases are not released", &error).await;
         }
         if self.held.is_empty() {

@@ -226,11 +226,11 @@ impl Session {
 
     /// Lets others have what a holder has lost; what is `held` here is left, for here it is known how it ends. Returns how
     /// many.
-    pub(crate) async fn release_expired(&mut self, held: &[i64]) -> Result<usize, Error> {
+    pub(crate) async fn release_expired(&mut self, held: &[i64], lease: i64) -> Result<usize, Error> {
         match self {
             // One process, whose deliveries end with it.
             Session::Sqlite(_) => Ok(0),
-            Session::Postgres(session) => session.release_expired(held).await,
+            Session::Postgres(session) => session.release_expired(held, lease).await,
         }
     }
 

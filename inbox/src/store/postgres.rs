@@ -12,12 +12,14 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, FromRow, query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// The schema in which the tables are, unless the URL has a search_path of its own.
 const SCHEMA: &str = "blobgate_inbox";
+/// A clock that goes slower than this one by less was not stepped back.
+const STEPPED: i64 = 5_000_000;
 /// A database that is away is found out in this time.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -36,6 +38,8 @@ pub(crate) struct Session {
     /// For reading only.
     pub(super) reads: PgPool,
     connection: Option<PgConnection>,
+    /// The database's clock, and when it was looked at.
+    clock: Option<(Instant, i64)>,
 }
 
 fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {
@@ -97,7 +101,7 @@ impl Postgres {
     }
 
     pub(super) fn session(&self) -> Session {
-        Session { options: self.options.clone(), reads: self.reads.clone(), connection: None }
+        Session { options: self.options.clone(), reads: self.reads.clone(), connection: None, clock: None }
     }
 }
 
@@ -188,7 +192,8 @@ impl Session {
         })
     }
 
-    pub(super) async fn release_expired(&mut self, held: &[i64]) -> Result<usize, Error> {
+    pub(super) async fn release_expired(&mut self, held: &[i64], lease: i64) -> Result<usize, Error> {
+        self.follow_clock(lease).await?;
         transaction!(self, |connection| {
             let ids: Vec<i64> = query_scalar(sql::EXPIRED).bind(held).fetch_all(&mut *connection).await?;
             if !ids.is_empty() {
@@ -198,6 +203,23 @@ impl Session {
             }
             ids.len()
         })
+    }
+
+    /// Where the database's clock was stepped back, takes what was due by it along.
+    async fn follow_clock(&mut self, lease: i64) -> Result<(), Error> {
+        let before = self.clock;
+        let seen = transaction!(self, |connection| {
+            let now: i64 = query_scalar(sql::NOW).fetch_one(&mut *connection).await?;
+            let seen = (Instant::now(), now);
+            if was_stepped_back(before, seen) {
+                let longest = crate::deliver::LONGEST_DELAY;
+                query(sql::DUE_IN_TIME).bind(longest).execute(&mut *connection).await?;
+                query(sql::LEASED_IN_TIME).bind(lease).execute(&mut *connection).await?;
+            }
+            seen
+        })?;
+        self.clock = Some(seen);
+        Ok(())
     }
 
     pub(super) async fn heartbeat(&mut self) -> Result<(), Error> {
@@ -228,6 +250,13 @@ impl Session {
     pub(super) async fn waiting(&mut self) -> Result<Vec<(String, i64)>, Error> {
         transaction!(self, |connection| query_as(sql::WAITING).fetch_all(&mut *connection).await?)
     }
+}
+
+/// Whether the clock has gone back since it was looked at; before the first look it may have.
+fn was_stepped_back(before: Option<(Instant, i64)>, (looked, now): (Instant, i64)) -> bool {
+    let Some((then, at)) = before else { return true };
+    let elapsed = i64::try_from(looked.duration_since(then).as_micros()).unwrap_or(i64::MAX);
+    now.saturating_add(STEPPED) < at.saturating_add(elapsed)
 }
 
 /// In the order in which everybody locks them.

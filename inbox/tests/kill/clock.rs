@@ -2,9 +2,11 @@
 
 use crate::chance::Chance;
 use crate::check::{Checks, unless};
+use crate::cluster::Cluster;
+use crate::judge::Judge;
 use crate::load::{Message, Order};
 use crate::log::now;
-use crate::program::Inbox;
+use crate::program::{Inbox, LEASE, Starter};
 use crate::sender::{Got, HangUp, attempt};
 use crate::site::{Site, drain};
 use crate::store::Store;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 const LIBRARY: &str = "libfaketimeMT.so.1";
 const HOUR: i64 = 3_600;
+const STEPS: [(&str, i64); 3] = [("forward", HOUR), ("back", 0), ("back once more", -HOUR)];
 const EVENTS: usize = 20;
 /// After so many seconds the second back-off is over.
 const IN_TIME: Duration = Duration::from_secs(12);
@@ -28,35 +31,20 @@ pub(crate) fn library() -> Option<PathBuf> {
 
 pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
     let site = Site::new(program);
-    let store = site.store(kind);
-    let clock = Clock { offset: site.folder.path().join("offset") };
-    clock.set(0);
-    let mut starter = site.starter();
-    let variables = [
-        ("LD_PRELOAD", library().unwrap()),
-        ("FAKETIME_TIMESTAMP_FILE", clock.offset.clone()),
-        ("FAKETIME_NO_CACHE", "1".into()),
-        ("DONT_FAKE_MONOTONIC", "1".into()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
-    ];
-    starter.env = variables.map(|(name, value)| (name.to_owned(), value.display().to_string())).into();
+    let clock = Clock::new(site.folder.path());
+    let starter = Starter { env: clock.variables(), ..site.starter() };
     let mut chance = Chance::new(seed);
+    let (store, mut judge) = (site.store(kind), site.judge());
     let mut inbox = starter.start(&store).ready();
-    let mut judge = site.judge();
-    for (name, offset) in [("forward", HOUR), ("back", 0), ("back once more", -HOUR)] {
-        let waiting = fail_once(&site, &inbox, &mut chance);
-        clock.set(offset);
-        checks.row(&format!("{kind}: clock {name}: the inbox sees it"), sees(&inbox, offset));
-        site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
-        let late = send(&site, &inbox, &mut chance);
-        let arrived = within(IN_TIME, || judge.outstanding() == 0);
-        checks.row(
-            &format!("{kind}: clock {name}: {} deliveries are not late", waiting.len() + late.len()),
-            unless(arrived, || format!("{} have not arrived", judge.outstanding())),
-        );
+    for (name, offset) in STEPS {
+        let name = format!("{kind}: clock {name}");
+        step(&name, &site, &inbox, &mut judge, &mut chance, checks, || {
+            clock.set(offset);
+            sees(&inbox, offset)
+        });
     }
     // While no inbox runs, too: by less than the longest back-off, which alone would look as if it were one.
-    let _waiting = fail_once(&site, &inbox, &mut chance);
+    fail_once(&site, &inbox, &mut chance);
     site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
     inbox.kill();
     clock.set(-HOUR / 2);
@@ -69,10 +57,67 @@ pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
     conclude(&store, &starter, judge, inbox, checks, kind);
 }
 
+/// PostgreSQL's clock is the clock of all inboxes: it is stepped, and theirs are not.
+pub(crate) fn run_database(program: &Path, seed: u64, checks: &mut Checks) {
+    let site = Site::new(program);
+    let mut clock = None;
+    let cluster = Cluster::start_with(|folder| clock.insert(Clock::new(folder)).variables());
+    let (store, clock) = (Store::postgres(cluster, program), clock.unwrap());
+    let starter = site.starter();
+    let mut chance = Chance::new(seed);
+    let mut judge = site.judge();
+    let inbox = starter.start(&store).ready();
+    for (name, offset) in STEPS {
+        let name = format!("postgres: the database's clock {name}");
+        step(&name, &site, &inbox, &mut judge, &mut chance, checks, || {
+            clock.set(offset);
+            let seen = store.query("SELECT round(extract(epoch FROM clock_timestamp()))")[0][0]
+                .parse::<i64>()
+                .unwrap();
+            let real = tool::run(std::process::Command::new("date").arg("+%s"));
+            let real: i64 = String::from_utf8(real).unwrap().trim().parse().unwrap();
+            unless((seen - real - offset).abs() < 10, || {
+                format!("it is {} s from the machine's", seen - real)
+            })
+        });
+    }
+    conclude(&store, &starter, judge, inbox, checks, "postgres: the database's");
+}
+
+/// A step while deliveries wait for their next attempt, and while some are under way.
+fn step(
+    name: &str,
+    site: &Site,
+    inbox: &Inbox<'_>,
+    judge: &mut Judge,
+    chance: &mut Chance,
+    checks: &mut Checks,
+    step: impl FnOnce() -> Option<String>,
+) {
+    fail_once(site, inbox, chance);
+    site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
+    site.receiver.behaviour.waits.store(true, Ordering::Relaxed);
+    let under_way = send(site, inbox, chance);
+    tool::eventually("they are under way", IN_TIME, || {
+        judge.outstanding();
+        under_way.iter().all(|message| !judge.arrivals_of(&message.digest).is_empty())
+    });
+    checks.row(&format!("{name}: it is seen"), step());
+    // Every lease is renewed once meanwhile.
+    sleep(LEASE / 2);
+    site.receiver.behaviour.waits.store(false, Ordering::Relaxed);
+    send(site, inbox, chance);
+    let arrived = within(IN_TIME, || judge.outstanding() == 0);
+    checks.row(
+        &format!("{name}: {} deliveries are not late", 3 * EVENTS),
+        unless(arrived, || format!("{} have not arrived", judge.outstanding())),
+    );
+}
+
 fn conclude<'a>(
     store: &Store,
-    starter: &crate::program::Starter<'a>,
-    mut judge: crate::judge::Judge,
+    starter: &Starter<'a>,
+    mut judge: Judge,
     inbox: Inbox<'a>,
     checks: &mut Checks,
     kind: &str,
@@ -88,6 +133,23 @@ struct Clock {
 }
 
 impl Clock {
+    fn new(folder: &Path) -> Self {
+        let this = Self { offset: folder.join("offset") };
+        this.set(0);
+        this
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        let variables = [
+            ("LD_PRELOAD", library().unwrap()),
+            ("FAKETIME_TIMESTAMP_FILE", self.offset.clone()),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            ("DONT_FAKE_MONOTONIC", "1".into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ];
+        variables.map(|(name, value)| (name.to_owned(), value.display().to_string())).into()
+    }
+
     fn set(&self, offset: i64) {
         // Renamed into place: a half-written one would be another time.
         let new = self.offset.with_extension("new");
@@ -97,7 +159,7 @@ impl Clock {
 }
 
 /// Events whose first attempt has been answered 500 and whose next one waits.
-fn fail_once(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) -> Vec<Message> {
+fn fail_once(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) {
     site.receiver.behaviour.fails.store(100, Ordering::Relaxed);
     let sent = send(site, inbox, chance);
     let mut judge = site.judge();
@@ -105,7 +167,6 @@ fn fail_once(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) -> Vec<Message
         judge.outstanding();
         sent.iter().all(|message| judge.arrivals_of(&message.digest).iter().any(|one| one.end.is_some()))
     });
-    sent
 }
 
 fn send(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) -> Vec<Message> {

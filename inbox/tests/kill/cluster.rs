@@ -14,6 +14,7 @@ pub(crate) struct Cluster {
     programs: PathBuf,
     port: u16,
     postmaster: Option<Child>,
+    env: Vec<(String, String)>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,13 +32,18 @@ pub(crate) fn programs() -> Option<PathBuf> {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// With variables that may name the cluster's folder.
+    pub(crate) fn start_with(env: impl FnOnce(&Path) -> Vec<(String, String)>) -> Self {
         let programs = programs().unwrap();
         let folder = tool::folder("postgres");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         if is_root() {
             tool::run(Command::new("chown").arg("postgres").arg(folder.path()));
         }
-        let mut this = Self { folder, programs, port, postmaster: None };
+        let mut this = Self { programs, port, postmaster: None, env: env(folder.path()), folder };
         let mut initdb = this.command("initdb");
         initdb.args(["--username=blobgate", "--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync"]);
         tool::run(initdb.arg(this.data()));
@@ -60,7 +66,9 @@ impl Cluster {
             Command::new("setpriv")
         };
         // With this program it ends.
-        command.args(["--pdeathsig", "QUIT"]).arg(program);
+        command.args(["--pdeathsig", "QUIT", "env"]);
+        // For PostgreSQL alone: setpriv would leave libfaketime things of root's.
+        command.args(self.env.iter().map(|(name, value)| format!("{name}={value}"))).arg(program);
         command.current_dir(self.folder.path());
         command
     }

@@ -90,7 +90,12 @@ fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks:
                 "libfaketime is missing: install the package libfaketime",
             );
         }
-        ("clock", _) => clock::run(program, kind, seed, checks),
+        ("clock", _) => {
+            clock::run(program, kind, seed, checks);
+            if kind == POSTGRES {
+                clock::run_database(program, seed, checks);
+            }
+        }
         ("disk", SQLITE) => disk::run(program, seed, checks),
         ("race", POSTGRES) => race::run(program, seed, checks),
         _ => {}

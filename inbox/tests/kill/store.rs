@@ -44,6 +44,13 @@ impl Store {
         this
     }
 
+    /// In a cluster of its own making.
+    pub(crate) fn postgres(cluster: Cluster, program: &Path) -> Self {
+        let this = Store::Postgres(cluster);
+        this.migrate(program);
+        this
+    }
+
     /// With the file on a disk of its own.
     pub(crate) fn sqlite_at(file: PathBuf, program: &Path) -> Self {
         let this = Store::Sqlite { folder: tool::folder("copies"), file };

@@ -20,9 +20,9 @@ impl Judge {
             *self.windows.entry(window).or_default() += 1;
         }
         for row in rows.values().filter(|row| row.state == "in_flight") {
-            let arrivals =
+            let mut arrivals =
                 self.of_event.get(&row.digest).into_iter().flatten().map(|number| &self.arrivals[number]);
-            let attempt = arrivals.filter(|arrival| arrival.attempt == row.attempts).next_back();
+            let attempt = arrivals.rfind(|arrival| arrival.attempt == row.attempts);
             let window = match attempt {
                 None => CLAIMED,
                 Some(arrival) if arrival.run != run => continue,
