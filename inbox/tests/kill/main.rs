@@ -48,6 +48,12 @@ fn main() -> ExitCode {
     let rounds = usize::try_from(number("ROUNDS", 300)).unwrap();
     let seed = number("SEED", u64::from(std::process::id()));
     let store = std::env::var("STORE").unwrap_or_default();
+    if !["", SQLITE, POSTGRES].contains(&store.as_str()) {
+        eprintln!(
+            "make kill: there is no store {store:?}: STORE is {SQLITE} or {POSTGRES}, or unset for both"
+        );
+        return ExitCode::from(2);
+    }
     println!("seed {seed}");
     let mut checks = Checks::default();
     for part in PARTS.into_iter().filter(|part| asked.is_empty() || asked.iter().any(|asked| asked == part)) {
@@ -77,7 +83,9 @@ fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks:
                 unless(never_hit.is_empty(), || format!("never hit: {}", never_hit.join(", "))),
             );
             let problem = || "see the figures above".to_owned();
-            checks.row(&format!("{kind}: nothing is lost"), unless(report.is_clean(), problem));
+            // Without load there is nothing to lose.
+            let is_proven = report.is_clean() && report.rounds >= rounds && report.acknowledged > 10 * rounds;
+            checks.row(&format!("{kind}: nothing is lost"), unless(is_proven, problem));
         }
         ("breakages", _) => breakages::run(program, kind, rounds, seed, checks),
         ("trace", _) if !tool::is_there("strace") => {
