@@ -17,7 +17,7 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     Migrate(migrate::Args),
 }
 
@@ -28,7 +28,7 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     match args.command {
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => serve::run(*args).await,
         Command::Migrate(args) => migrate::run(args).await,
     }
 }
