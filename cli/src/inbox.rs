@@ -32,7 +32,7 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     Migrate(migrate::Args),
     Ls(ls::Args),
     Show(show::Args),
@@ -58,7 +58,7 @@ The other commands ask a running one, at http://127.0.0.1:9085 unless --admin sa
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let ended = match args.command {
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => serve::run(*args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Ls(args) => ls::run(args).await,
         Command::Show(args) => show::run(args).await,

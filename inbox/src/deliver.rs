@@ -8,7 +8,7 @@ mod route;
 
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Claimed, Finished, LEASE, Session};
+use crate::store::{Claimed, Finished, Session};
 use attempt::{Ended, Sender};
 pub(crate) use attempt::{Outcome, Target};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Renewed three times in a lease, so that one renewal may fail.
-const RENEW_EVERY: Duration = Duration::from_secs(10);
-/// A delivery ends so long before its lease does.
-const MARGIN: Duration = Duration::from_secs(3);
+const RENEWALS: u32 = 3;
+/// A delivery ends before its lease does, by one part in so many.
+const MARGIN: u32 = 10;
 /// How often the store is asked what waits: others may have put it there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Delays double from a second to half an hour, and up to as much again is added by chance.
@@ -42,6 +42,19 @@ pub(crate) struct Pace {
     pub(crate) concurrency: usize,
     /// So many a second, at most, while a route that was down catches up.
     pub(crate) drain: std::num::NonZeroU32,
+    /// A delivery is held for so long. The holder renews it well before, or lets go of the delivery.
+    pub(crate) lease: Duration,
+}
+
+impl Pace {
+    fn renew_every(self) -> Duration {
+        self.lease.checked_div(RENEWALS).unwrap_or_default()
+    }
+
+    /// What a holder counts on: the lease, but for a margin.
+    fn counted_on(self) -> Duration {
+        self.lease.saturating_sub(self.lease.checked_div(MARGIN).unwrap_or_default())
+    }
 }
 
 /// Something new waits, on these routes.
@@ -115,7 +128,7 @@ impl Deliverer {
             end,
             unwritten: Vec::new(),
             look_at: now,
-            renew_at: later(now, RENEW_EVERY),
+            renew_at: later(now, pace.renew_every()),
         }
     }
 
@@ -155,7 +168,9 @@ impl Deliverer {
 
     /// Notes how an attempt ended, and what its route is worth after it.
     fn note(&mut self, ended: Ended) {
-        let Some(held) = self.held.get(&ended.id).filter(|held| held.lease == ended.lease) else { return };
+        // A 2xx ends the event whoever holds it by now.
+        let counts = |held: &&Held| held.lease == ended.lease || ended.outcome.is_done();
+        let Some(held) = self.held.get(&ended.id).filter(counts) else { return };
         let Some(route) = self.routes.get_mut(&held.route) else { return };
         let was_down = route.is_down();
         let change = route.note(ended.id, &ended.outcome, Instant::now());
@@ -193,14 +208,17 @@ impl Deliverer {
                     log::error!("entry={id} is dead: 72 h of trying; see `blobgate inbox show {id}`");
                 }
                 for finished in std::mem::take(&mut self.unwritten) {
-                    self.let_go(finished.id);
+                    self.let_go(finished.id, finished.lease);
                 }
             }
             Err(error) => self.store_is_away("how attempts ended is not written yet", &error).await,
         }
     }
 
-    fn let_go(&mut self, id: i64) {
+    fn let_go(&mut self, id: i64, lease: i64) {
+        if self.held.get(&id).is_none_or(|held| held.lease != lease) {
+            return;
+        }
         let Some(held) = self.held.remove(&id) else { return };
         if let Some(route) = self.routes.get_mut(&held.route) {
             route.let_go();
@@ -214,20 +232,21 @@ impl Deliverer {
         if now < self.renew_at {
             return;
         }
-        self.renew_at = later(now, RENEW_EVERY);
-        if let Err(error) = self.session.release_expired().await {
+        self.renew_at = later(now, self.pace.renew_every());
+        let held: Vec<_> = self.held.keys().copied().collect();
+        if let Err(error) = self.session.release_expired(&held, micros(self.pace.lease)).await {
             self.store_is_away("expired leases are not released", &error).await;
         }
         if self.held.is_empty() {
             return;
         }
         let leases: Vec<_> = self.held.iter().map(|(id, held)| (*id, held.lease)).collect();
-        match self.session.renew(&leases).await {
+        match self.session.renew(&leases, micros(self.pace.lease)).await {
             Ok(renewed) => {
                 let renewed: BTreeSet<_> = renewed.into_iter().collect();
                 for (id, held) in &self.held {
                     // One that was lost ends here: somebody else may deliver it by now.
-                    let until = if renewed.contains(id) { later(now, lease()) } else { now };
+                    let until = if renewed.contains(id) { later(now, self.pace.counted_on()) } else { now };
                     held.until.send_replace(until);
                 }
             }
@@ -255,7 +274,8 @@ impl Deliverer {
                 continue;
             }
             let granted = Instant::now();
-            match self.session.claim(&name, i64::try_from(room).unwrap_or(i64::MAX)).await {
+            let limit = i64::try_from(room).unwrap_or(i64::MAX);
+            match self.session.claim(&name, limit, micros(self.pace.lease)).await {
                 Ok(claimed) => {
                     if let Some(route) = self.routes.get_mut(&name) {
                         route.claimed(claimed.len(), room, now);
@@ -299,9 +319,14 @@ impl Deliverer {
     }
 
     fn start(&mut self, entry: Claimed, route: &str, granted: Instant) {
-        let (until, lease_until) = watch::channel(later(granted, lease()));
+        let (until, lease_until) = watch::channel(later(granted, self.pace.counted_on()));
         let held = Held { lease: entry.lease, route: route.to_owned(), until };
-        self.held.insert(entry.id, held);
+        if self.held.insert(entry.id, held).is_some() {
+            // Our own, whose lease had ended unnoticed: what is left of it ends unheard, and its place is free.
+            if let Some(route) = self.routes.get_mut(route) {
+                route.let_go();
+            }
+        }
         let (sender, end) = (Arc::clone(&self.sender), self.end.clone());
         self.attempts.spawn(async move {
             let _gone = end.send(sender.attempt(entry, lease_until).await);
@@ -314,11 +339,6 @@ impl Deliverer {
         log::error!("{what}: {error}");
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// What a holder counts on: the lease, but for a margin.
-fn lease() -> Duration {
-    Duration::from_micros(u64::try_from(LEASE).unwrap_or_default()).saturating_sub(MARGIN)
 }
 
 /// How long to wait after the attempt with this number.

@@ -1,5 +1,12 @@
 //! Places where a test has the process die, wait or do the wrong thing. Without the feature `failpoints` they are nothing.
 
+/// Has `FAILPOINTS` read, once: without it the variable does nothing.
+pub(crate) fn read_env() {
+    static READ: std::sync::Once = std::sync::Once::new();
+    // Its end would take the failpoints away again.
+    READ.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+}
+
 /// Dies here, as by `kill -9`, where `FAILPOINTS` says `NAME=return`, after the arguments of the crate `fail`.
 macro_rules! die_at {
     ($name:literal) => {

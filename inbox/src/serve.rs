@@ -43,6 +43,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// So many a second, at most, while a route that was down catches up.
     pub drain: NonZeroU32,
+    /// A delivery is held for so long, and renewed meanwhile.
+    pub lease: Duration,
     /// So many bytes of events may be stored.
     pub limit: i64,
     /// So many events in a transaction at most, up to 512: to measure what the group commit is worth.
@@ -71,6 +73,7 @@ const LAST_CONNECTIONS: Duration = Duration::from_secs(20);
 /// # Errors
 /// [`Ended`].
 pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), Ended> {
+    crate::failpoint::read_env();
     let store = settings.store.open().await?;
     let file = match &store {
         Store::Sqlite(sqlite) => Some(sqlite.path().to_owned()),
@@ -95,7 +98,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         &storing,
     );
     let target = Target { base: settings.deliver_to, timeout: settings.timeout, keys: settings.sign };
-    let pace = Pace { concurrency: settings.concurrency, drain: settings.drain };
+    let pace = Pace { concurrency: settings.concurrency, drain: settings.drain, lease: settings.lease };
     let deliverer = Deliverer::new(
         store.session(),
         Arc::clone(&wake),

@@ -197,8 +197,6 @@ pub(crate) enum Session {
     Postgres(Box<postgres::Session>),
 }
 
-/// A lease is this long. The holder renews it well before, or lets go of the delivery.
-pub(crate) const LEASE: i64 = 30_000_000;
 /// An event is given up after so much of its own trying: 72 h.
 const GIVEN_UP: i64 = 72 * 3_600 * 1_000_000;
 /// And not before so many attempts.
@@ -239,19 +237,19 @@ impl Session {
         }
     }
 
-    /// Takes up to `limit` entries of a route that are due, under a lease.
-    pub(crate) async fn claim(&mut self, route: &str, limit: i64) -> Result<Vec<Claimed>, Error> {
+    /// Takes up to `limit` entries of a route that are due, under a lease of so many microseconds.
+    pub(crate) async fn claim(&mut self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {
         match self {
-            Session::Sqlite(sqlite) => sqlite.claim(route, limit).await,
-            Session::Postgres(session) => session.claim(route, limit).await,
+            Session::Sqlite(sqlite) => sqlite.claim(route, limit, lease).await,
+            Session::Postgres(session) => session.claim(route, limit, lease).await,
         }
     }
 
     /// Holds these entries for another lease. Returns those that are still held.
-    pub(crate) async fn renew(&mut self, leases: &[(i64, i64)]) -> Result<Vec<i64>, Error> {
+    pub(crate) async fn renew(&mut self, leases: &[(i64, i64)], lease: i64) -> Result<Vec<i64>, Error> {
         match self {
-            Session::Sqlite(sqlite) => sqlite.renew(leases).await,
-            Session::Postgres(session) => session.renew(leases).await,
+            Session::Sqlite(sqlite) => sqlite.renew(leases, lease).await,
+            Session::Postgres(session) => session.renew(leases, lease).await,
         }
     }
 
@@ -264,12 +262,13 @@ impl Session {
         }
     }
 
-    /// Lets others have what a holder has lost. Returns how many.
-    pub(crate) async fn release_expired(&mut self) -> Result<usize, Error> {
+    /// Lets others have what a holder has lost; what is `held` here is left, for here it is known how it ends. Returns how
+    /// many.
+    pub(crate) async fn release_expired(&mut self, held: &[i64], lease: i64) -> Result<usize, Error> {
         match self {
             // One process, whose deliveries end with it.
             Session::Sqlite(_) => Ok(0),
-            Session::Postgres(session) => session.release_expired().await,
+            Session::Postgres(session) => session.release_expired(held, lease).await,
         }
     }
 

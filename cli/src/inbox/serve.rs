@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// So many a second, at most, while a service that was down catches up
     #[arg(long, value_name = "N", default_value = "100")]
     drain_rate: NonZeroU32,
+    /// How long a delivery is held; shorter only for tests, which wait until a holder that is gone has lost it
+    #[arg(long, value_name = "TIME", default_value = "30s", hide = true, value_parser = humantime::parse_duration)]
+    lease: Duration,
     /// So many bytes of events may be stored; near it, the oldest delivered bodies go
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
     limit: i64,
@@ -116,6 +119,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         timeout: args.timeout,
         concurrency: usize::try_from(args.concurrency.get())?,
         drain: args.drain_rate,
+        lease: args.lease,
         limit: args.limit,
         batch: args.batch,
     };

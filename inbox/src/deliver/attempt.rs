@@ -120,8 +120,12 @@ impl Sender {
         let outcome = if broken_by!("break-done-before-sent") {
             let _unheard = tokio::time::timeout(Duration::from_millis(1), self.post(entry)).await;
             Outcome::Answered(StatusCode::OK, String::new())
+        } else if *lease.borrow() <= started {
+            // This process was stopped for longer than its lease.
+            Outcome::LeaseLost
         } else {
             tokio::select! {
+                biased;
                 outcome = self.post(entry) => outcome,
                 () = ended(lease) => Outcome::LeaseLost,
             }

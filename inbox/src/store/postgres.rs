@@ -8,7 +8,7 @@ use super::{CannotOpen, Claimed, Error, Finished, Stored};
 use crate::arrival::Arrival;
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
 use crate::deliver::Pause;
-use crate::failpoint::die_at;
+use crate::failpoint::{broken_by, die_at};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, FromRow, query, query_as, query_scalar};
@@ -20,6 +20,8 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// The schema in which the tables are, unless the URL has a search_path of its own.
 const SCHEMA: &str = "blobgate_inbox";
+/// A clock that goes slower than this one by less was not stepped back.
+const STEPPED: i64 = 5_000_000;
 /// A database that is away is found out in this time.
 const CONNECT: Duration = Duration::from_secs(5);
 /// A network that swallows everything is found out in this time, longer than the database's own limit: a sender waits for
@@ -41,6 +43,8 @@ pub(crate) struct Session {
     /// For reading only.
     pub(super) reads: PgPool,
     connection: Option<PgConnection>,
+    /// The database's clock, and when it was looked at.
+    clock: Option<(Instant, i64)>,
 }
 
 /// Every statement finds its rows by an index, however small the tables were, or how long ago, when it was planned: a plan
@@ -61,8 +65,14 @@ const WHOLE_TABLES: [(&str, &str); 4] = [
 pub(super) fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {
     let options = PgConnectOptions::from_str(url.as_str())?
         .application_name("blobgate-inbox")
-        // A statement that hangs must not hold its batch for longer than a sender waits.
-        .options([("search_path", SCHEMA), ("statement_timeout", "7s"), ("lock_timeout", "7s")])
+        // A statement that hangs must not hold its batch for longer than a sender waits, and an inbox whose machine sleeps
+        // must not hold the rows of the others.
+        .options([
+            ("search_path", SCHEMA),
+            ("statement_timeout", "7s"),
+            ("lock_timeout", "7s"),
+            ("idle_in_transaction_session_timeout", "5s"),
+        ])
         .options(BY_INDEX)
         .disable_statement_logging();
     Ok(options)
@@ -112,7 +122,7 @@ impl Postgres {
     }
 
     pub(super) fn session(&self) -> Session {
-        Session { options: self.options.clone(), reads: self.reads.clone(), connection: None }
+        Session { options: self.options.clone(), reads: self.reads.clone(), connection: None, clock: None }
     }
 }
 
@@ -122,6 +132,9 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     let mut connection = connecting.await.map_err(|_| silent())??;
     query("SET synchronous_commit = on").execute(&mut connection).await?;
     let value: String = query_scalar("SHOW synchronous_commit").fetch_one(&mut connection).await?;
+    if broken_by!("break-synchronous-off") {
+        query("SET synchronous_commit = off").execute(&mut connection).await?;
+    }
     if value != "on" {
         return Err(Error::Configuration("the database does not take synchronous_commit=on".into()));
     }
@@ -187,11 +200,11 @@ impl Session {
         })
     }
 
-    pub(super) async fn claim(&mut self, route: &str, limit: i64) -> Result<Vec<Claimed>, Error> {
+    pub(super) async fn claim(&mut self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {
         let sql = if route.contains("/observed/") { sql::CLAIM_OBSERVED } else { sql::CLAIM };
         transaction!(self, |connection| {
             let claimed: Vec<(i64,)> =
-                query_as(sql).bind(route).bind(limit).bind(super::LEASE).fetch_all(&mut *connection).await?;
+                query_as(sql).bind(route).bind(limit).bind(lease).fetch_all(&mut *connection).await?;
             let ids: Vec<i64> = claimed.into_iter().map(|(id,)| id).collect();
             if ids.is_empty() {
                 Vec::new()
@@ -201,15 +214,10 @@ impl Session {
         })
     }
 
-    pub(super) async fn renew(&mut self, leases: &[(i64, i64)]) -> Result<Vec<i64>, Error> {
+    pub(super) async fn renew(&mut self, leases: &[(i64, i64)], lease: i64) -> Result<Vec<i64>, Error> {
         let (ids, numbers): (Vec<i64>, Vec<i64>) = leases.iter().copied().unzip();
         transaction!(self, |connection| {
-            query_scalar(sql::RENEW)
-                .bind(&ids)
-                .bind(&numbers)
-                .bind(super::LEASE)
-                .fetch_all(&mut *connection)
-                .await?
+            query_scalar(sql::RENEW).bind(&ids).bind(&numbers).bind(lease).fetch_all(&mut *connection).await?
         })
     }
 
@@ -238,9 +246,10 @@ impl Session {
         })
     }
 
-    pub(super) async fn release_expired(&mut self) -> Result<usize, Error> {
+    pub(super) async fn release_expired(&mut self, held: &[i64], lease: i64) -> Result<usize, Error> {
+        self.follow_clock(lease).await?;
         transaction!(self, |connection| {
-            let ids: Vec<i64> = query_scalar(sql::EXPIRED).fetch_all(&mut *connection).await?;
+            let ids: Vec<i64> = query_scalar(sql::EXPIRED).bind(held).fetch_all(&mut *connection).await?;
             if !ids.is_empty() {
                 lock_generations_of(connection, &ids).await?;
                 query(sql::RELEASE_EXPIRED).bind(&ids).execute(&mut *connection).await?;
@@ -248,6 +257,23 @@ impl Session {
             }
             ids.len()
         })
+    }
+
+    /// Where the database's clock was stepped back, takes what was due by it along.
+    async fn follow_clock(&mut self, lease: i64) -> Result<(), Error> {
+        let before = self.clock;
+        let seen = transaction!(self, |connection| {
+            let now: i64 = query_scalar(sql::NOW).fetch_one(&mut *connection).await?;
+            let seen = (Instant::now(), now);
+            if was_stepped_back(before, seen) {
+                let longest = crate::deliver::LONGEST_DELAY;
+                query(sql::DUE_IN_TIME).bind(longest).execute(&mut *connection).await?;
+                query(sql::LEASED_IN_TIME).bind(lease).execute(&mut *connection).await?;
+            }
+            seen
+        })?;
+        self.clock = Some(seen);
+        Ok(())
     }
 
     pub(super) async fn heartbeat(&mut self) -> Result<(), Error> {
@@ -307,6 +333,13 @@ impl Session {
     pub(super) async fn resume(&mut self, hook: &str, event: &str) -> Result<bool, Error> {
         transaction!(self, |connection| connection.resume(hook, event).await?)
     }
+}
+
+/// Whether the clock has gone back since it was looked at; before the first look it may have.
+fn was_stepped_back(before: Option<(Instant, i64)>, (looked, now): (Instant, i64)) -> bool {
+    let Some((then, at)) = before else { return true };
+    let elapsed = i64::try_from(looked.duration_since(then).as_micros()).unwrap_or(i64::MAX);
+    now.saturating_add(STEPPED) < at.saturating_add(elapsed)
 }
 
 /// In the order in which everybody locks them.

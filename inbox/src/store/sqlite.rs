@@ -106,7 +106,7 @@ impl Sqlite {
         // The clock may have been stepped back meanwhile.
         query(sql::DUE_IN_TIME)
             .bind(clock.now())
-            .bind(clock.now().saturating_add(crate::deliver::LONGEST_DELAY))
+            .bind(crate::deliver::LONGEST_DELAY)
             .execute(&mut writer)
             .await?;
         let reads =
@@ -216,7 +216,7 @@ impl Sqlite {
         })
     }
 
-    pub(super) async fn claim(&self, route: &str, limit: i64) -> Result<Vec<Claimed>, Error> {
+    pub(super) async fn claim(&self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {
         let now = self.clock.now();
         transaction!(self, |connection| {
             let due: Vec<i64> =
@@ -228,7 +228,7 @@ impl Sqlite {
                 query(sql::HOLD).bind(&due).execute(&mut *connection).await?;
                 query(sql::CLAIM)
                     .bind(&due)
-                    .bind(now.saturating_add(super::LEASE))
+                    .bind(now.saturating_add(lease))
                     .execute(&mut *connection)
                     .await?;
                 query_as::<_, Claimed>(sql::READ_CLAIMED).bind(&due).fetch_all(&mut *connection).await?
@@ -236,9 +236,9 @@ impl Sqlite {
         })
     }
 
-    pub(super) async fn renew(&self, leases: &[(i64, i64)]) -> Result<Vec<i64>, Error> {
+    pub(super) async fn renew(&self, leases: &[(i64, i64)], lease: i64) -> Result<Vec<i64>, Error> {
         // Nobody else can take them: what is renewed is only shown.
-        let until = self.clock.now().saturating_add(super::LEASE);
+        let until = self.clock.now().saturating_add(lease);
         transaction!(self, |connection| {
             query_scalar(sql::RENEW).bind(json(leases)?).bind(until).fetch_all(&mut *connection).await?
         })

@@ -16,6 +16,7 @@ const TWO: &str = "00000000-0000-4000-8000-000000000002";
 const COMPLETED: &str = "veo3/completed";
 const FAILED: &str = "veo3/failed";
 const NONE: [i64; 0] = [];
+const LEASE: i64 = 30_000_000;
 
 /// A store of a test's own.
 struct Site {
@@ -71,7 +72,7 @@ impl Site {
     }
 
     async fn claim(&mut self, route: &str) -> Vec<Claimed> {
-        self.session().claim(route, 10).await.unwrap()
+        self.session().claim(route, 10, LEASE).await.unwrap()
     }
 
     async fn claim_one(&mut self, route: &str) -> Claimed {
@@ -266,8 +267,8 @@ in_both! {
         let second = site.claim_one(COMPLETED).await;
         site.finish(&first, false).await;
         site.expect(&[("in_flight", 1)]).await;
-        assert_eq!(site.session().renew(&[(first.id, first.lease)]).await.unwrap(), NONE);
-        assert_eq!(site.session().renew(&[(second.id, second.lease)]).await.unwrap(), [second.id]);
+        assert_eq!(site.session().renew(&[(first.id, first.lease)], LEASE).await.unwrap(), NONE);
+        assert_eq!(site.session().renew(&[(second.id, second.lease)], LEASE).await.unwrap(), [second.id]);
         // But that it arrived is true, whoever says it.
         site.finish(&first, true).await;
         site.expect(&[("delivered", 1)]).await;
@@ -279,7 +280,7 @@ in_both! {
         site.store(&[completed("a")]).await;
         let first = site.claim_one(COMPLETED).await;
         site.sql("UPDATE entry SET lease_until = 0").await;
-        site.session().release_expired().await.unwrap();
+        site.session().release_expired(&[], LEASE).await.unwrap();
         site.reopen().await;
         let second = site.claim_one(COMPLETED).await;
         assert_eq!((second.id, second.lease, second.attempts), (first.id, 2, 2));
@@ -292,7 +293,7 @@ in_both! {
         assert_eq!(site.finish_with(&entries[0], false, false).await, NONE, "no room for the dead");
         site.expect(&[("waiting", 1), ("in_flight", 1)]).await;
         assert_eq!(site.finish(&entries[1], false).await, NONE, "nine attempts");
-        let entry = site.session().claim(COMPLETED, 1).await.unwrap().remove(0);
+        let entry = site.session().claim(COMPLETED, 1, LEASE).await.unwrap().remove(0);
         assert_eq!(site.finish(&entry, false).await, [entry.id]);
         site.expect(&[("dead", 1), ("waiting", 1)]).await;
         // A repeat of it is none the less a repeat.

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use std::num::NonZeroU32;
 
 fn route() -> Route {
-    Route::new(Pace { concurrency: 8, drain: NonZeroU32::new(3).unwrap() })
+    Route::new(Pace { concurrency: 8, drain: NonZeroU32::new(3).unwrap(), lease: Duration::from_secs(30) })
 }
 
 fn answer(status: u16) -> Outcome {

@@ -55,7 +55,7 @@ impl Opened {
     }
 
     async fn claim(&mut self, route: &str) -> Claimed {
-        let mut claimed = self.session.claim(route, 1).await.unwrap();
+        let mut claimed = self.session.claim(route, 1, 30_000_000).await.unwrap();
         assert_eq!(claimed.len(), 1);
         claimed.remove(0)
     }

@@ -93,10 +93,11 @@ pub(super) const READ_CLAIMED: &str = "
 SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease, p.path, p.headers, p.body
 FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = ANY($1) ORDER BY e.behind, e.due_at, e.id";
 
+/// Also where it has ended: as long as nobody has taken it, the number is still its holder's. The clock may have been stepped.
 pub(super) const RENEW: &str = "
 UPDATE entry e SET lease_until = inbox_now() + $3
 FROM unnest($1::bigint[], $2::bigint[]) AS k (id, lease)
-WHERE e.id = k.id AND e.lease = k.lease AND e.state = 'in_flight' AND e.lease_until > inbox_now() RETURNING e.id";
+WHERE e.id = k.id AND e.lease = k.lease AND e.state = 'in_flight' RETURNING e.id";
 
 pub(super) const LOCK_GENERATIONS_OF: &str = "
 SELECT 1 FROM generation g JOIN entry e ON g.hook = e.hook AND g.generation = e.generation WHERE e.id = ANY($1)
@@ -127,8 +128,15 @@ pub(super) const LET_GO: &str = "
 UPDATE generation g SET busy = NULL FROM entry e
 WHERE e.id = ANY($1) AND g.hook = e.hook AND g.generation = e.generation AND g.busy = e.id AND e.state <> 'in_flight'";
 
-pub(super) const EXPIRED: &str =
-    "SELECT id FROM entry WHERE state = 'in_flight' AND lease_until < inbox_now() ORDER BY id LIMIT 1000";
+pub(super) const EXPIRED: &str = "
+SELECT id FROM entry WHERE state = 'in_flight' AND lease_until < inbox_now() AND id <> ALL($1) ORDER BY id LIMIT 1000";
+
+/// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay; nor does a lease end later
+/// than in its own time.
+pub(super) const DUE_IN_TIME: &str = "
+UPDATE entry SET due_at = inbox_now() WHERE state = 'waiting' AND due_at > inbox_now() + least($1, 1000000::bigint << least(attempts, 12)::int)";
+
+pub(super) const LEASED_IN_TIME: &str = "UPDATE entry SET lease_until = inbox_now() + $1 WHERE state = 'in_flight' AND lease_until > inbox_now() + $1";
 
 pub(super) const RELEASE_EXPIRED: &str = "
 UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END,

@@ -142,7 +142,9 @@ WHERE state = 'in_flight'";
 
 pub(super) const VOID_HOLDS: &str = "UPDATE generation SET busy = NULL WHERE busy IS NOT NULL";
 
-pub(super) const DUE_IN_TIME: &str = "UPDATE entry SET due_at = ?1 WHERE state = 'waiting' AND due_at > ?2";
+/// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay.
+pub(super) const DUE_IN_TIME: &str = "
+UPDATE entry SET due_at = ?1 WHERE state = 'waiting' AND due_at > ?1 + min(?2, 1000000 << min(attempts, 12))";
 
 pub(super) const HEARTBEAT: &str =
     "INSERT INTO heartbeat (one, at) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET at = excluded.at";

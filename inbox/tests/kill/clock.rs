@@ -1,0 +1,196 @@
+//! The machine's clock stepped by an hour, forward and back, while deliveries wait: none is late by it, none comes twice.
+
+use crate::chance::Chance;
+use crate::check::{Checks, unless};
+use crate::cluster::Cluster;
+use crate::judge::Judge;
+use crate::load::{Message, Order};
+use crate::log::now;
+use crate::program::{Inbox, LEASE, Starter};
+use crate::sender::{Got, HangUp, attempt};
+use crate::site::{Site, drain};
+use crate::store::Store;
+use crate::tool::{self, within};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::Duration;
+
+const LIBRARY: &str = "libfaketimeMT.so.1";
+const HOUR: i64 = 3_600;
+const STEPS: [(&str, i64); 3] = [("forward", HOUR), ("back", 0), ("back once more", -HOUR)];
+const EVENTS: usize = 20;
+/// After so many seconds the second back-off is over.
+const IN_TIME: Duration = Duration::from_secs(12);
+
+/// Where libfaketime is.
+pub(crate) fn library() -> Option<PathBuf> {
+    let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|folder| folder.path());
+    libraries.map(|folder| folder.join("faketime").join(LIBRARY)).find(|library| library.exists())
+}
+
+pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
+    let site = Site::new(program);
+    let clock = Clock::new(site.folder.path());
+    let starter = Starter { env: clock.variables(), ..site.starter() };
+    let mut chance = Chance::new(seed);
+    let (store, mut judge) = (site.store(kind), site.judge());
+    let mut inbox = starter.start(&store).ready();
+    for (name, offset) in STEPS {
+        let name = format!("{kind}: clock {name}");
+        step(&name, &site, &inbox, &mut judge, &mut chance, checks, || {
+            clock.set(offset);
+            sees(&inbox, offset)
+        });
+    }
+    // While no inbox runs, too: by less than the longest back-off, which alone would look as if it were one.
+    fail_once(&site, &inbox, &mut chance);
+    site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
+    inbox.kill();
+    clock.set(-HOUR / 2);
+    let inbox = starter.start(&store).ready();
+    let arrived = within(IN_TIME, || judge.outstanding() == 0);
+    checks.row(
+        &format!("{kind}: clock back between two runs: deliveries are not late"),
+        unless(arrived, || format!("{} have not arrived", judge.outstanding())),
+    );
+    conclude(&store, &starter, judge, inbox, checks, kind);
+}
+
+/// PostgreSQL's clock is the clock of all inboxes: it is stepped, and theirs are not.
+pub(crate) fn run_database(program: &Path, seed: u64, checks: &mut Checks) {
+    let site = Site::new(program);
+    let mut clock = None;
+    let cluster = Cluster::start_with(|folder| clock.insert(Clock::new(folder)).variables());
+    let (store, clock) = (Store::postgres(cluster, program), clock.unwrap());
+    let starter = site.starter();
+    let mut chance = Chance::new(seed);
+    let mut judge = site.judge();
+    let inbox = starter.start(&store).ready();
+    for (name, offset) in STEPS {
+        let name = format!("postgres: the database's clock {name}");
+        step(&name, &site, &inbox, &mut judge, &mut chance, checks, || {
+            clock.set(offset);
+            let seen = store.query("SELECT round(extract(epoch FROM clock_timestamp()))")[0][0]
+                .parse::<i64>()
+                .unwrap();
+            let real = tool::run(std::process::Command::new("date").arg("+%s"));
+            let real: i64 = String::from_utf8(real).unwrap().trim().parse().unwrap();
+            unless((seen - real - offset).abs() < 10, || {
+                format!("it is {} s from the machine's", seen - real)
+            })
+        });
+    }
+    conclude(&store, &starter, judge, inbox, checks, "postgres: the database's");
+}
+
+/// A step while deliveries wait for their next attempt, and while some are under way.
+fn step(
+    name: &str,
+    site: &Site,
+    inbox: &Inbox<'_>,
+    judge: &mut Judge,
+    chance: &mut Chance,
+    checks: &mut Checks,
+    step: impl FnOnce() -> Option<String>,
+) {
+    fail_once(site, inbox, chance);
+    site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
+    site.receiver.behaviour.waits.store(true, Ordering::Relaxed);
+    let under_way = send(site, inbox, chance);
+    tool::eventually("they are under way", IN_TIME, || {
+        judge.outstanding();
+        under_way.iter().all(|message| !judge.arrivals_of(&message.digest).is_empty())
+    });
+    checks.row(&format!("{name}: it is seen"), step());
+    // Every lease is renewed once meanwhile.
+    sleep(LEASE / 2);
+    site.receiver.behaviour.waits.store(false, Ordering::Relaxed);
+    send(site, inbox, chance);
+    let arrived = within(IN_TIME, || judge.outstanding() == 0);
+    checks.row(
+        &format!("{name}: {} deliveries are not late", 3 * EVENTS),
+        unless(arrived, || format!("{} have not arrived", judge.outstanding())),
+    );
+}
+
+fn conclude<'a>(
+    store: &Store,
+    starter: &Starter<'a>,
+    mut judge: Judge,
+    inbox: Inbox<'a>,
+    checks: &mut Checks,
+    kind: &str,
+) {
+    let rows = drain(store, starter, &mut judge, vec![inbox]);
+    judge.check(rows, now());
+    judge.conclude();
+    checks.row(&format!("{kind}: clock: nothing is lost and nothing comes twice"), judge.figures.problem());
+}
+
+struct Clock {
+    offset: PathBuf,
+}
+
+impl Clock {
+    fn new(folder: &Path) -> Self {
+        let this = Self { offset: folder.join("offset") };
+        this.set(0);
+        this
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        let variables = [
+            ("LD_PRELOAD", library().unwrap()),
+            ("FAKETIME_TIMESTAMP_FILE", self.offset.clone()),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            ("DONT_FAKE_MONOTONIC", "1".into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ];
+        variables.map(|(name, value)| (name.to_owned(), value.display().to_string())).into()
+    }
+
+    fn set(&self, offset: i64) {
+        // Renamed into place: a half-written one would be another time.
+        let new = self.offset.with_extension("new");
+        std::fs::write(&new, format!("{offset:+}\n")).unwrap();
+        std::fs::rename(new, &self.offset).unwrap();
+    }
+}
+
+/// Events whose first attempt has been answered 500 and whose next one waits.
+fn fail_once(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) {
+    site.receiver.behaviour.fails.store(100, Ordering::Relaxed);
+    let sent = send(site, inbox, chance);
+    let mut judge = site.judge();
+    tool::eventually("the first attempts fail", IN_TIME, || {
+        judge.outstanding();
+        sent.iter().all(|message| judge.arrivals_of(&message.digest).iter().any(|one| one.end.is_some()))
+    });
+}
+
+fn send(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) -> Vec<Message> {
+    let orders: Vec<_> = (0..EVENTS).map(|_| Order::new(chance).completed("a", "")).collect();
+    for message in &orders {
+        assert_eq!(attempt(&site.sent, inbox.receive, message, HangUp::Never), Got::Status(200));
+    }
+    orders
+}
+
+/// Whether its log has that time: else nothing was stepped.
+fn sees(inbox: &Inbox<'_>, offset: i64) -> Option<String> {
+    let real = tool::run(std::process::Command::new("date").args([
+        "--utc",
+        &format!("--date={offset} seconds"),
+        "+%Y-%m-%dT%H:",
+    ]));
+    let hour = String::from_utf8(real).unwrap();
+    let lines = inbox.said().lines().count();
+    // A request that it refuses, and says so.
+    let _answer = inbox.refused();
+    sleep(Duration::from_millis(50));
+    let said = inbox.said();
+    let line = said.lines().nth(lines).unwrap_or_default().to_owned();
+    // Unless the hour ends in between.
+    unless(line.contains(hour.trim()), || format!("it says {line:?}, and the clock {hour:?}"))
+}

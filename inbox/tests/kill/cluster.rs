@@ -1,0 +1,157 @@
+//! A PostgreSQL cluster of our own, in a folder on a disk, that can be killed.
+
+use crate::tool::{self, eventually, signal};
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+pub(crate) struct Cluster {
+    folder: TempDir,
+    programs: PathBuf,
+    port: u16,
+    postmaster: Option<Child>,
+    env: Vec<(String, String)>,
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where Debian has the programs, the newest version first.
+pub(crate) fn programs() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<_> = versions
+        .map(|version| version.path().join("bin"))
+        .filter(|bin| bin.join("postgres").exists())
+        .collect();
+    found.sort();
+    found.pop()
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// With variables that may name the cluster's folder.
+    pub(crate) fn start_with(env: impl FnOnce(&Path) -> Vec<(String, String)>) -> Self {
+        let programs = programs().unwrap();
+        let folder = tool::folder("postgres");
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if is_root() {
+            tool::run(Command::new("chown").arg("postgres").arg(folder.path()));
+        }
+        let mut this = Self { programs, port, postmaster: None, env: env(folder.path()), folder };
+        let mut initdb = this.command("initdb");
+        initdb.args(["--username=blobgate", "--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync"]);
+        tool::run(initdb.arg(this.data()));
+        this.start_postmaster();
+        this
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// PostgreSQL does not run as root.
+    fn command(&self, program: &str) -> Command {
+        let program = self.programs.join(program);
+        let mut command = if is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
+            command
+        } else {
+            Command::new("setpriv")
+        };
+        // With this program it ends.
+        command.args(["--pdeathsig", "QUIT", "env"]);
+        // For PostgreSQL alone: setpriv would leave libfaketime things of root's.
+        command.args(self.env.iter().map(|(name, value)| format!("{name}={value}"))).arg(program);
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    pub(crate) fn start_postmaster(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.data()).args(["-c", "listen_addresses=127.0.0.1"]);
+        command.arg("-c").arg(format!("port={}", self.port));
+        command.arg("-c").arg(format!("unix_socket_directories={}", self.folder.path().display()));
+        // The fsync of every commit is the point.
+        command.args(["-c", "fsync=on", "-c", "wal_sync_method=fdatasync", "-c", "max_connections=80"]);
+        let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap()).spawn();
+        self.postmaster = Some(started.unwrap());
+        eventually("PostgreSQL takes connections", PATIENCE, || self.try_query("SELECT 1").is_some());
+    }
+
+    pub(crate) fn postmaster(&self) -> u32 {
+        self.postmaster.as_ref().unwrap().id()
+    }
+
+    /// `kill -9`, and waits until its orphans are gone: a new one does not start beside them.
+    pub(crate) fn kill_postmaster(&mut self) {
+        let mut postmaster = self.postmaster.take().unwrap();
+        let children = children(postmaster.id());
+        postmaster.kill().unwrap();
+        postmaster.wait().unwrap();
+        eventually("the orphans of the postmaster are gone", PATIENCE, || {
+            children.iter().all(|child| !Path::new("/proc").join(child).exists())
+        });
+    }
+
+    /// `kill -9` of one backend that serves an inbox: the postmaster ends all others, and starts anew.
+    pub(crate) fn kill_backend(&self, which: u64) {
+        let pids = self.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'blobgate-inbox'");
+        if !pids.is_empty() {
+            let which = usize::try_from(which).unwrap() % pids.len();
+            let pid = pids[which][0].parse().unwrap();
+            signal("KILL", pid);
+            eventually("the backend is gone", PATIENCE, || {
+                !Path::new("/proc").join(pid.to_string()).exists()
+            });
+        }
+        eventually("PostgreSQL is back", PATIENCE, || self.try_query("SELECT 1").is_some());
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://blobgate@127.0.0.1:{}/postgres", self.port)
+    }
+
+    pub(crate) fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        let mut answer = None;
+        eventually("PostgreSQL answers", PATIENCE, || {
+            answer = self.try_query(sql);
+            answer.is_some()
+        });
+        answer.unwrap()
+    }
+
+    fn try_query(&self, sql: &str) -> Option<Vec<Vec<String>>> {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--field-separator=\t"]);
+        psql.args(["-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.url());
+        psql.env("PGOPTIONS", "-c search_path=blobgate_inbox").env("PGCONNECT_TIMEOUT", "5");
+        let done = psql.stdin(Stdio::null()).output().unwrap();
+        done.status.success().then(|| tool::table(&done.stdout))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // It does not end while it recovers, and its data is not wanted any more.
+        if self.postmaster.is_some() {
+            self.kill_postmaster();
+        }
+    }
+}
+
+fn children(pid: u32) -> Vec<String> {
+    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    listed.split_whitespace().map(str::to_owned).collect()
+}
+
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}

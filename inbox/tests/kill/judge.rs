@@ -1,0 +1,305 @@
+//! Judges by the logs and by a copy of the store: what was acknowledged, what arrived, and what explains it.
+
+mod explain;
+mod read;
+mod windows;
+
+use crate::load::Expect;
+use crate::log::{Log, Reader};
+use crate::store::Row;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+pub(crate) use windows::{ANSWERED, ARRIVED, CLAIMED, SENT, STORED};
+
+/// Rows that were committed late have times a little older than those before them.
+const LATE: i64 = 60_000_000;
+
+pub(crate) struct Judge {
+    logs: [Reader; 3],
+    messages: HashMap<String, Sent>,
+    tries: HashMap<u64, Try>,
+    arrivals: BTreeMap<u64, Arrival>,
+    of_event: HashMap<String, Vec<u64>>,
+    of_generation: HashMap<String, Vec<u64>>,
+    fresh: BTreeSet<u64>,
+    runs: HashMap<u64, Run>,
+    outages: Vec<(u64, u64)>,
+    rows: HashMap<i64, Row>,
+    rows_of: HashMap<String, BTreeSet<i64>>,
+    /// When a copy first had it as delivered.
+    marked: HashMap<i64, u64>,
+    /// Of each run, when the last of those was answered that it has marked.
+    marked_until: HashMap<u64, u64>,
+    watermark: i64,
+    pub(crate) figures: Figures,
+    pub(crate) windows: BTreeMap<&'static str, u64>,
+}
+
+struct Sent {
+    stored_as: String,
+    expect: Expect,
+    acknowledged: Option<u64>,
+}
+
+struct Try {
+    digest: String,
+    at: u64,
+    got: Option<(u64, String)>,
+}
+
+pub(crate) struct Arrival {
+    run: u64,
+    pub(crate) digest: String,
+    generation: String,
+    pub(crate) attempt: u64,
+    pub(crate) supersedes: String,
+    pub(crate) begin: u64,
+    /// When it was answered, and with what.
+    pub(crate) end: Option<(u64, u64)>,
+}
+
+#[derive(Default)]
+struct Run {
+    died: Option<u64>,
+    stopped: Vec<(u64, u64)>,
+}
+
+pub(crate) const MISSING: &str = "acknowledged but missing";
+pub(crate) const NEVER_DELIVERED: &str = "never delivered";
+pub(crate) const UNEXPLAINED: &str = "second arrivals without an explanation";
+
+/// What has to be nothing, each with what it was found on; and what was counted beside it.
+#[derive(Default)]
+pub(crate) struct Figures {
+    pub(crate) missing: BTreeSet<String>,
+    pub(crate) never_delivered: BTreeSet<String>,
+    pub(crate) unexplained: BTreeSet<String>,
+    pub(crate) by_two: BTreeSet<String>,
+    pub(crate) wrong: BTreeSet<String>,
+    pub(crate) unheard: BTreeSet<String>,
+    pub(crate) explained: BTreeSet<u64>,
+}
+
+impl Figures {
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.rows().iter().any(|(figure, found)| *figure == name && !found.is_empty())
+    }
+
+    /// What was found, in words.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let found = self.rows().into_iter().filter(|(_, found)| !found.is_empty());
+        let found: Vec<_> = found.map(|(name, found)| format!("{name}: {found:?}")).collect();
+        (!found.is_empty()).then(|| found.join("; "))
+    }
+
+    pub(crate) fn rows(&self) -> [(&'static str, &BTreeSet<String>); 6] {
+        [
+            (MISSING, &self.missing),
+            (NEVER_DELIVERED, &self.never_delivered),
+            (UNEXPLAINED, &self.unexplained),
+            ("delivered by two live holders at once", &self.by_two),
+            ("decided wrongly", &self.wrong),
+            ("never acknowledged", &self.unheard),
+        ]
+    }
+}
+
+impl Judge {
+    pub(crate) fn new(sent: &Log, arrived: &Log, faults: &Log) -> Self {
+        Self {
+            logs: [sent.reader(), arrived.reader(), faults.reader()],
+            messages: HashMap::new(),
+            tries: HashMap::new(),
+            arrivals: BTreeMap::new(),
+            of_event: HashMap::new(),
+            of_generation: HashMap::new(),
+            fresh: BTreeSet::new(),
+            runs: HashMap::new(),
+            outages: Vec::new(),
+            rows: HashMap::new(),
+            rows_of: HashMap::new(),
+            marked: HashMap::new(),
+            marked_until: HashMap::new(),
+            watermark: 0,
+            figures: Figures::default(),
+            windows: BTreeMap::new(),
+        }
+    }
+
+    /// Since when rows are wanted from the store.
+    pub(crate) fn watermark(&self) -> i64 {
+        self.watermark
+    }
+
+    /// Judges what a copy taken from `at` on has, and what is logged by now.
+    pub(crate) fn check(&mut self, copy: Vec<Row>, at: u64) {
+        // After the copy: whatever the store knows of is in the logs by now.
+        self.read();
+        let mut newly = Vec::new();
+        for row in copy {
+            self.watermark = self.watermark.max(row.touched - LATE);
+            self.rows_of.entry(row.digest.clone()).or_default().insert(row.id);
+            if row.state == "delivered" && !self.marked.contains_key(&row.id) {
+                self.marked.insert(row.id, at);
+                newly.push(row.digest.clone());
+            }
+            self.rows.insert(row.id, row);
+        }
+        for digest in newly {
+            let arrivals =
+                self.of_event.get(&digest).into_iter().flatten().rev().map(|number| &self.arrivals[number]);
+            if let Some((run, answered)) =
+                arrivals.filter_map(|one| one.answered().map(|answered| (one.run, answered))).next()
+            {
+                let until = self.marked_until.entry(run).or_default();
+                *until = answered.max(*until);
+            }
+        }
+        self.check_acknowledged(at);
+        self.check_marked();
+        self.check_arrivals();
+    }
+
+    fn rows_of(&self, digest: &str) -> impl Iterator<Item = &Row> {
+        self.rows_of.get(digest).into_iter().flatten().filter_map(|id| self.rows.get(id))
+    }
+
+    fn check_acknowledged(&mut self, at: u64) {
+        for (digest, sent) in &self.messages {
+            if sent.acknowledged.is_some_and(|acknowledged| acknowledged < at)
+                && self.rows_of(&sent.stored_as).next().is_none()
+            {
+                self.figures.missing.insert(digest.clone());
+            }
+        }
+    }
+
+    /// What the store has as delivered has arrived, and was answered 2xx.
+    fn check_marked(&mut self) {
+        for id in self.marked.keys() {
+            let row = &self.rows[id];
+            if !self.is_delivered(&row.digest) {
+                self.figures.never_delivered.insert(format!("{} (marked as delivered)", row.digest));
+            }
+        }
+    }
+
+    fn is_delivered(&self, digest: &str) -> bool {
+        let mut arrivals = self.of_event.get(digest).into_iter().flatten();
+        arrivals.any(|number| self.arrivals[number].answered().is_some())
+    }
+
+    fn check_arrivals(&mut self) {
+        let (ended, open) = std::mem::take(&mut self.fresh)
+            .into_iter()
+            .partition::<BTreeSet<_>, _>(|number| self.arrivals[number].end.is_some());
+        self.fresh = open;
+        for number in ended {
+            let arrival = &self.arrivals[&number];
+            let before = |other: &&u64| **other < number;
+            let last_good = self.of_event[&arrival.digest]
+                .iter()
+                .filter(before)
+                .filter_map(|other| self.arrivals[other].answered().map(|answered| (other, answered)))
+                .next_back();
+            if let Some((first, answered)) = last_good {
+                if self.is_explained(&self.arrivals[first], answered, arrival) {
+                    self.figures.explained.insert(number);
+                } else {
+                    self.figures.unexplained.insert(self.tell(*first, number));
+                }
+            }
+            for other in self.of_generation[&arrival.generation].iter().filter(before) {
+                let first = &self.arrivals[other];
+                let overlaps = first.end.is_none_or(|(end, _)| end > arrival.begin);
+                if overlaps && !self.had_let_go(first, arrival) {
+                    self.figures.by_two.insert(self.tell(*other, number));
+                }
+            }
+        }
+    }
+
+    fn tell(&self, first: u64, second: u64) -> String {
+        let show = |number| {
+            let Arrival { run, attempt, begin, end, .. } = &self.arrivals[&number];
+            let died = self.runs.get(run).and_then(|run| run.died);
+            format!("run {run} (died {died:?}), attempt {attempt}, from {begin} to {end:?}")
+        };
+        let second_arrival = &self.arrivals[&second];
+        format!("{} ({}; then {})", second_arrival.digest, show(first), show(second))
+    }
+
+    /// After the drain: where everything has to be.
+    pub(crate) fn conclude(&mut self) {
+        let mut figures = std::mem::take(&mut self.figures);
+        for (digest, sent) in &self.messages {
+            if sent.acknowledged.is_none() {
+                continue;
+            }
+            let rows: Vec<_> = self.rows_of(&sent.stored_as).collect();
+            let arrived = self.is_delivered(&sent.stored_as);
+            let kept = rows.iter().any(|row| row.lane == "quarantine" && row.state == "kept");
+            let wrong = match sent.expect {
+                Expect::ByTheRace => continue,
+                Expect::Kept => !kept || self.of_event.contains_key(digest),
+                Expect::Delivered | Expect::DeliveredOrSuperseded => {
+                    rows.iter().any(|row| row.lane != "deliver")
+                }
+            };
+            if wrong {
+                let states: Vec<_> = rows.iter().map(|row| (&row.lane, &row.state, &row.reason)).collect();
+                figures.wrong.insert(format!("{digest} (to be {}): {states:?}", sent.expect.word()));
+            }
+            let superseded = sent.expect == Expect::DeliveredOrSuperseded
+                && rows.iter().all(|row| row.state == "superseded" && self.is_superseded(row));
+            if sent.expect != Expect::Kept && !rows.is_empty() && !arrived && !superseded {
+                let states: Vec<_> = rows.iter().map(|row| &row.state).collect();
+                figures.never_delivered.insert(format!("{digest}: {states:?}"));
+            }
+        }
+        for row in
+            self.rows.values().filter(|row| matches!(row.state.as_str(), "waiting" | "in_flight" | "dead"))
+        {
+            figures.never_delivered.insert(format!("{}: {}", row.digest, row.state));
+        }
+        self.figures = figures;
+    }
+
+    /// By a completion that was delivered and said so.
+    fn is_superseded(&self, failure: &Row) -> bool {
+        self.of_generation.get(&failure.generation).into_iter().flatten().any(|number| {
+            let arrival = &self.arrivals[number];
+            arrival.supersedes == failure.event && arrival.answered().is_some()
+        })
+    }
+
+    /// How many events are acknowledged and not yet delivered, by the logs.
+    pub(crate) fn outstanding(&mut self) -> usize {
+        self.read();
+        let due = self
+            .messages
+            .values()
+            .filter(|sent| sent.acknowledged.is_some() && sent.expect == Expect::Delivered);
+        due.filter(|sent| !self.is_delivered(&sent.stored_as)).count()
+    }
+
+    pub(crate) fn arrivals_of(&self, digest: &str) -> Vec<&Arrival> {
+        self.of_event.get(digest).into_iter().flatten().map(|number| &self.arrivals[number]).collect()
+    }
+
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let acknowledged = self.messages.values().filter(|sent| sent.acknowledged.is_some()).count();
+        (acknowledged, self.arrivals.len())
+    }
+
+    pub(crate) fn last_acknowledged(&mut self) -> u64 {
+        self.read();
+        self.messages.values().filter_map(|sent| sent.acknowledged).max().unwrap_or_default()
+    }
+}
+
+impl Arrival {
+    /// When it was answered 2xx.
+    pub(crate) fn answered(&self) -> Option<u64> {
+        self.end.filter(|(_, status)| *status == 200).map(|(end, _)| end)
+    }
+}

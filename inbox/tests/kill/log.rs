@@ -1,0 +1,74 @@
+//! Logs of what happened, a line each, on the disk before anything follows from it.
+
+use std::fmt::Arguments;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
+
+/// Microseconds since this program's start, by a clock that nobody steps.
+pub(crate) fn now() -> u64 {
+    static STARTED: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(STARTED.get_or_init(Instant::now).elapsed().as_micros()).unwrap()
+}
+
+pub(crate) struct Log {
+    file: Mutex<File>,
+    path: PathBuf,
+}
+
+impl Log {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
+        let path = folder.join(name);
+        Self { file: Mutex::new(File::create(&path).unwrap()), path }
+    }
+
+    /// Writes `TIME <tab> fields`. Returns the time.
+    pub(crate) fn line(&self, fields: Arguments<'_>) -> u64 {
+        let mut file = self.file.lock().unwrap();
+        let now = now();
+        file.write_all(format!("{now}\t{fields}\n").as_bytes()).unwrap();
+        file.sync_data().unwrap();
+        now
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        Reader { path: self.path.clone(), read: 0 }
+    }
+}
+
+pub(crate) struct Reader {
+    path: PathBuf,
+    read: u64,
+}
+
+pub(crate) struct Line {
+    pub(crate) at: u64,
+    pub(crate) fields: Vec<String>,
+}
+
+impl Line {
+    pub(crate) fn number(&self, field: usize) -> u64 {
+        self.fields[field].parse().unwrap()
+    }
+}
+
+impl Reader {
+    /// The whole lines since the last time.
+    pub(crate) fn lines(&mut self) -> Vec<Line> {
+        let mut file = File::open(&self.path).unwrap();
+        file.seek(SeekFrom::Start(self.read)).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        let end = text.rfind('\n').map_or(0, |at| at + 1);
+        text.truncate(end);
+        self.read += u64::try_from(end).unwrap();
+        text.lines()
+            .map(|line| {
+                let mut fields = line.split('\t').map(str::to_owned);
+                Line { at: fields.next().unwrap().parse().unwrap(), fields: fields.collect() }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,119 @@
+//! Proves that nothing is lost: kills the inbox, its database and its disk under load, and judges by logs and by the store.
+//!
+//! `ROUNDS` rounds on each store of `STORE`, then each check by itself. Arguments name the parts that are wanted.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects
+)]
+
+mod breakages;
+mod chance;
+mod check;
+mod clock;
+mod cluster;
+mod disk;
+mod judge;
+mod load;
+mod log;
+mod program;
+mod race;
+mod receiver;
+mod rounds;
+mod sender;
+mod site;
+mod store;
+mod tool;
+mod trace;
+
+use check::{Checks, unless};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use store::{POSTGRES, SQLITE};
+
+const PARTS: [&str; 6] = ["rounds", "breakages", "trace", "disk", "clock", "race"];
+
+fn main() -> ExitCode {
+    let program = PathBuf::from(std::env::var_os("BLOBGATE").expect("BLOBGATE is the path of the tool"));
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = asked.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        eprintln!("make kill: there is no part {unknown:?}: PARTS are {}", PARTS.join(", "));
+        return ExitCode::from(2);
+    }
+    let rounds = usize::try_from(number("ROUNDS", 300)).unwrap();
+    let seed = number("SEED", u64::from(std::process::id()));
+    let store = std::env::var("STORE").unwrap_or_default();
+    if !["", SQLITE, POSTGRES].contains(&store.as_str()) {
+        eprintln!(
+            "make kill: there is no store {store:?}: STORE is {SQLITE} or {POSTGRES}, or unset for both"
+        );
+        return ExitCode::from(2);
+    }
+    println!("seed {seed}");
+    let mut checks = Checks::default();
+    for part in PARTS.into_iter().filter(|part| asked.is_empty() || asked.iter().any(|asked| asked == part)) {
+        for kind in [SQLITE, POSTGRES].into_iter().filter(|kind| store.is_empty() || store == *kind) {
+            checks.part(&format!("{part}, {kind}"), |checks| run(part, &program, kind, rounds, seed, checks));
+        }
+    }
+    checks.conclude()
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).unwrap_or_default();
+    if text.is_empty() { default } else { text.parse().expect("a number") }
+}
+
+fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks: &mut Checks) {
+    if let Some(missing) = missing(kind) {
+        return checks.left_out(&format!("{part}, {kind}"), missing);
+    }
+    match (part, kind) {
+        ("rounds", _) => {
+            let report = rounds::run(program, kind, rounds, seed, None);
+            report.print(kind);
+            let never_hit = report.never_hit();
+            checks.row(
+                &format!("{kind}: every window was hit"),
+                unless(never_hit.is_empty(), || format!("never hit: {}", never_hit.join(", "))),
+            );
+            let problem = || "see the figures above".to_owned();
+            // Without load there is nothing to lose.
+            let is_proven = report.is_clean() && report.rounds >= rounds && report.acknowledged > 10 * rounds;
+            checks.row(&format!("{kind}: nothing is lost"), unless(is_proven, problem));
+        }
+        ("breakages", _) => breakages::run(program, kind, rounds, seed, checks),
+        ("trace", _) if !tool::is_there("strace") => {
+            checks.left_out(&format!("trace, {kind}"), "strace is missing: install the package strace");
+        }
+        ("trace", _) => trace::run(program, kind, seed, checks),
+        ("clock", _) if clock::library().is_none() => {
+            checks.left_out(
+                &format!("clock, {kind}"),
+                "libfaketime is missing: install the package libfaketime",
+            );
+        }
+        ("clock", _) => {
+            clock::run(program, kind, seed, checks);
+            if kind == POSTGRES {
+                clock::run_database(program, seed, checks);
+            }
+        }
+        ("disk", SQLITE) => disk::run(program, seed, checks),
+        ("race", POSTGRES) => race::run(program, seed, checks),
+        _ => {}
+    }
+}
+
+/// What a store needs and is not here.
+fn missing(kind: &str) -> Option<&'static str> {
+    if kind == SQLITE {
+        return (!tool::is_there("sqlite3")).then_some("sqlite3 is missing: install the package sqlite3");
+    }
+    cluster::programs().is_none().then_some("PostgreSQL is missing: install the package postgresql")
+}

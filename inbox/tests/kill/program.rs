@@ -1,0 +1,166 @@
+//! `blobgate inbox serve` as a process, and what is done to it.
+
+use crate::log::Log;
+use crate::log::now;
+use crate::receiver::Receiver;
+use crate::store::Store;
+use crate::tool::{eventually, signal, within};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What the tests use for the 30 s of a lease.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How inboxes are started.
+pub(crate) struct Starter<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) folder: &'a Path,
+    pub(crate) receiver: &'a Receiver,
+    pub(crate) faults: &'a Log,
+    /// A deliberate breakage: `FAILPOINTS`.
+    pub(crate) broken: Option<&'a str>,
+    pub(crate) options: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+pub(crate) struct Inbox<'a> {
+    pub(crate) run: u64,
+    child: Child,
+    pub(crate) receive: SocketAddr,
+    admin: SocketAddr,
+    log: PathBuf,
+    faults: &'a Log,
+}
+
+impl<'a> Starter<'a> {
+    pub(crate) fn start(&self, store: &Store) -> Inbox<'a> {
+        self.start_failing(store, None)
+    }
+
+    /// With a place where it dies: `NAME=20*off->return`.
+    pub(crate) fn start_failing(&self, store: &Store, failpoint: Option<&str>) -> Inbox<'a> {
+        static RUNS: AtomicU64 = AtomicU64::new(1);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let services = self.receiver.listen(run);
+        let log = self.folder.join(format!("inbox-{run}.log"));
+        // With this program it ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(self.program).args(["inbox", "serve"]);
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-rate", "5000"]);
+        command.args(["--store", &store.url(), "--deliver-to", &format!("http://{services}")]);
+        command.arg("--lease").arg(format!("{}s", LEASE.as_secs())).args(&self.options);
+        let failpoints: Vec<_> = self.broken.into_iter().chain(failpoint).collect();
+        command.env("FAILPOINTS", failpoints.join(";")).env("RUST_LOG", "warn");
+        command.envs(self.env.iter().cloned());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap());
+        self.faults.line(format_args!("start\t{run}"));
+        let mut child = command.spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let mut addresses = said.split("http://").skip(1).map(|rest| {
+            rest.trim_end_matches(|c: char| !c.is_ascii_digit())
+                .split([',', ' '])
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
+        });
+        let (Some(receive), Some(admin)) = (addresses.next(), addresses.next()) else {
+            panic!("the inbox does not start: {said}{}", fs::read_to_string(&log).unwrap())
+        };
+        Inbox { run, child, receive, admin, log, faults: self.faults }
+    }
+}
+
+impl Inbox<'_> {
+    /// Waits until it takes events, or has died at a failpoint.
+    pub(crate) fn ready(mut self) -> Self {
+        eventually("the inbox is ready", PATIENCE, || {
+            self.is_over() || self.ask("/readyz").starts_with("HTTP/1.1 200")
+        });
+        self
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// `kill -9`. Returns when.
+    pub(crate) fn kill(&mut self) -> u64 {
+        let before = now();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.faults.line(format_args!("died\t{}\t{before}", self.run));
+        before
+    }
+
+    /// Waits until it dies at its failpoint; returns whether it did.
+    pub(crate) fn dies_at(&mut self, name: &str, patience: Duration) -> bool {
+        let died = within(patience, || self.is_over());
+        // When exactly is not known, but not before now by more than this loop takes.
+        self.kill();
+        died && self.said().contains(&format!("failpoint {name}"))
+    }
+
+    /// Stopped as if its machine slept.
+    pub(crate) fn pause(&self, time: Duration) {
+        let from = now();
+        signal("STOP", self.pid());
+        std::thread::sleep(time);
+        self.faults.line(format_args!("stopped\t{}\t{from}", self.run));
+        signal("CONT", self.pid());
+    }
+
+    /// Asked to end: it finishes what is under way.
+    pub(crate) fn end(mut self) {
+        signal("TERM", self.pid());
+        eventually("the inbox ends", PATIENCE, || self.is_over());
+        self.faults.line(format_args!("ended\t{}", self.run));
+    }
+
+    /// Sends what no gate has marked. Returns the answer.
+    pub(crate) fn refused(&self) -> String {
+        let ask = || {
+            let mut stream = TcpStream::connect(self.receive)?;
+            stream.write_all(
+                b"POST / HTTP/1.1\r\nhost: inbox\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            )?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        };
+        ask().unwrap_or_default()
+    }
+
+    pub(crate) fn ask(&self, path: &str) -> String {
+        let ask = || {
+            let mut stream = TcpStream::connect(self.admin)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: inbox\r\nconnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        };
+        ask().unwrap_or_default()
+    }
+}
+
+impl Drop for Inbox<'_> {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}

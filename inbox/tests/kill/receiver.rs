@@ -1,0 +1,112 @@
+//! The services: every arrival is on the disk before it is answered, and none is taken for another.
+
+use crate::chance::Chance;
+use crate::load::hex;
+use crate::log::Log;
+use sha2::{Digest, Sha256};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+/// How it answers.
+pub(crate) struct Behaviour {
+    /// Milliseconds until the answer, at most.
+    pub(crate) holds: AtomicU64,
+    /// So many percent are answered 500.
+    pub(crate) fails: AtomicU64,
+    /// Nothing is answered before this is false.
+    pub(crate) waits: AtomicBool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Receiver {
+    log: Arc<Log>,
+    pub(crate) behaviour: Arc<Behaviour>,
+}
+
+static ARRIVALS: AtomicU64 = AtomicU64::new(0);
+
+impl Receiver {
+    pub(crate) fn new(log: Arc<Log>) -> Self {
+        let behaviour =
+            Behaviour { holds: AtomicU64::new(12), fails: AtomicU64::new(6), waits: AtomicBool::new(false) };
+        Self { log, behaviour: Arc::new(behaviour) }
+    }
+
+    /// A port for one run of an inbox: what arrives there is of that run.
+    pub(crate) fn listen(&self, run: u64) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let this = self.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let this = this.clone();
+                thread::spawn(move || this.serve(stream, run));
+            }
+        });
+        address
+    }
+
+    /// Until the other side breaks off.
+    fn serve(&self, stream: TcpStream, run: u64) -> Option<()> {
+        stream.set_nodelay(true).ok()?;
+        let mut answers = stream.try_clone().ok()?;
+        let mut requests = BufReader::new(stream);
+        loop {
+            let (head, body) = read(&mut requests)?;
+            let number = ARRIVALS.fetch_add(1, Ordering::Relaxed);
+            let value = |name: &str| {
+                let found = head.iter().find(|(found, _)| found == name);
+                found.map_or("-", |(_, value)| value.as_str())
+            };
+            let at = self.log.line(format_args!(
+                "begin\t{number}\t{run}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
+                hex(&Sha256::digest(&body)),
+                value("blobgate-generation-id"),
+                value("blobgate-event"),
+                value("blobgate-attempt"),
+                value("blobgate-supersedes"),
+                value("blobgate-verdict"),
+                value("idempotency-key"),
+            ));
+            let mut chance = Chance::new(at ^ number << 32);
+            let holds = self.behaviour.holds.load(Ordering::Relaxed);
+            sleep(Duration::from_millis(chance.between(0, holds)));
+            while self.behaviour.waits.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(5));
+            }
+            let fails = chance.percent(self.behaviour.fails.load(Ordering::Relaxed));
+            let (status, phrase) = if fails { (500, "Internal Server Error") } else { (200, "OK") };
+            self.log.line(format_args!("end\t{number}\t{status}"));
+            let answer = format!("HTTP/1.1 {status} {phrase}\r\ncontent-length: 3\r\n\r\nok\n");
+            answers.write_all(answer.as_bytes()).ok()?;
+        }
+    }
+}
+
+type Head = Vec<(String, String)>;
+
+/// The headers and the body of one request; half a one is none.
+fn read(requests: &mut BufReader<TcpStream>) -> Option<(Head, Vec<u8>)> {
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        if requests.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(": ") {
+            head.push((name.to_ascii_lowercase(), value.to_owned()));
+        }
+    }
+    let length = head.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
+    let mut body = vec![0; length];
+    requests.read_exact(&mut body).ok()?;
+    Some((head, body))
+}

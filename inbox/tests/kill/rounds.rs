@@ -1,0 +1,267 @@
+//! Rounds: load, a fault in the middle of it, and what the store has after it.
+
+use crate::chance::Chance;
+use crate::judge::{ANSWERED, ARRIVED, CLAIMED, Judge, SENT, STORED};
+use crate::log::now;
+use crate::program::{Inbox, Starter};
+use crate::sender::{Senders, Targets};
+use crate::site::{Site, drain};
+use crate::store::{SQLITE, Store};
+use crate::tool::within;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// The places in the code where a failpoint has the inbox die, and what a random kill there looks like from outside.
+pub(crate) const WINDOWS: [(&str, &str); 7] = [
+    ("before-insert", SENT),
+    ("before-commit", SENT),
+    ("before-answer", STORED),
+    ("after-commit", STORED),
+    ("after-claim", CLAIMED),
+    ("after-service-answer", ANSWERED),
+    ("before-finish", ANSWERED),
+];
+
+/// So many rounds on one store: it is copied in each.
+const ON_ONE_STORE: usize = 30;
+const SENDERS: u64 = 8;
+/// Longer than a lease, and than it takes another inbox to notice.
+const CUT_OFF: Duration = Duration::from_millis(4_500);
+
+/// What is done wrong on purpose, and the figure that has to show it.
+pub(crate) struct Breakage {
+    pub(crate) failpoint: &'static str,
+    pub(crate) figure: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Kill,
+    Failpoint(&'static str),
+    Stop,
+    /// Of two inboxes, one.
+    KillOne,
+    StopOne,
+    Backend,
+    Postmaster,
+    /// The postmaster, and nobody starts it again before every lease is over.
+    Outage,
+}
+
+/// What came of all rounds on a kind of store.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) rounds: usize,
+    pub(crate) faults: BTreeMap<String, u64>,
+    pub(crate) failpoints: BTreeMap<&'static str, u64>,
+    pub(crate) random: BTreeMap<&'static str, u64>,
+    pub(crate) figures: BTreeMap<&'static str, usize>,
+    pub(crate) examples: Vec<String>,
+    pub(crate) acknowledged: usize,
+    pub(crate) arrivals: usize,
+    pub(crate) explained: usize,
+}
+
+impl Report {
+    pub(crate) fn is_clean(&self) -> bool {
+        self.figures.values().all(|count| *count == 0)
+    }
+
+    /// Windows that neither a failpoint nor a kill has met.
+    pub(crate) fn never_hit(&self) -> Vec<&'static str> {
+        let hit = |(name, random): &(&'static str, &str)| {
+            self.failpoints.get(name).or_else(|| self.random.get(random)).is_some()
+        };
+        WINDOWS.iter().filter(|window| !hit(window)).map(|(name, _)| *name).collect()
+    }
+
+    pub(crate) fn print(&self, kind: &str) {
+        let list = |counts: Vec<String>| counts.join(", ");
+        let faults = self.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        println!("{kind}: {} rounds: {}", self.rounds, list(faults));
+        let failpoints =
+            WINDOWS.iter().map(|(name, _)| format!("{name} {}", self.failpoints.get(name).unwrap_or(&0)));
+        println!("{kind}: windows hit by failpoints: {}", list(failpoints.collect()));
+        let random = [SENT, STORED, CLAIMED, ARRIVED, ANSWERED]
+            .map(|name| format!("{name} {}", self.random.get(name).unwrap_or(&0)));
+        println!("{kind}: deliveries that kills met: {}", list(random.to_vec()));
+        println!(
+            "{kind}: {} events acknowledged, {} arrivals, {} of them second ones with an explanation",
+            self.acknowledged, self.arrivals, self.explained
+        );
+        let figures = self.figures.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        println!("{kind}: {}", list(figures));
+        self.examples.iter().for_each(|example| println!("{kind}:   {example}"));
+    }
+}
+
+/// Runs `rounds` of chance, and each failpoint once for each thirty of them. A broken inbox is given up at the first finding.
+pub(crate) fn run(program: &Path, kind: &str, rounds: usize, seed: u64, broken: Option<&Breakage>) -> Report {
+    let (mut report, mut chance) = (Report::default(), Chance::new(seed));
+    let mut left = rounds;
+    while left > 0 && report.is_clean() {
+        let mut faults: Vec<_> = (0..left.min(ON_ONE_STORE)).map(|round| fault(kind, round)).collect();
+        left -= faults.len();
+        faults.extend(WINDOWS.map(|(name, _)| Fault::Failpoint(name)));
+        for at in (1..faults.len()).rev() {
+            faults.swap(at, usize::try_from(chance.between(0, u64::try_from(at).unwrap())).unwrap());
+        }
+        let site = Site::new(program);
+        Campaign::new(&site, kind, &mut chance).run(&faults, broken, &mut report);
+    }
+    report
+}
+
+fn fault(kind: &str, round: usize) -> Fault {
+    match (kind == SQLITE, round % 30) {
+        (_, 3) => Fault::Stop,
+        (true, _) => Fault::Kill,
+        (false, 9 | 19) => Fault::StopOne,
+        (false, 5 | 13) => Fault::Postmaster,
+        (false, 23) => Fault::Outage,
+        (false, 1 | 8 | 15 | 22 | 29) => Fault::Backend,
+        (false, 2 | 7 | 12 | 17 | 24 | 27) => Fault::KillOne,
+        (false, _) => Fault::Kill,
+    }
+}
+
+struct Campaign<'a> {
+    site: &'a Site,
+    store: Store,
+    chance: Chance,
+    judge: Judge,
+}
+
+impl<'a> Campaign<'a> {
+    fn new(site: &'a Site, kind: &str, chance: &mut Chance) -> Self {
+        Self { store: site.store(kind), chance: Chance::new(chance.next()), judge: site.judge(), site }
+    }
+
+    fn run(mut self, faults: &[Fault], broken: Option<&Breakage>, report: &mut Report) {
+        let targets = Targets::default();
+        let senders = Senders::start(SENDERS, &self.site.sent, &targets, self.chance.next());
+        let starter = Starter { broken: broken.map(|broken| broken.failpoint), ..self.site.starter() };
+        let mut inboxes = Vec::new();
+        for fault in faults {
+            self.round(*fault, &starter, &mut inboxes, &targets, report);
+            report.rounds += 1;
+            let name =
+                if let Fault::Failpoint(_) = fault { "Failpoint".to_owned() } else { format!("{fault:?}") };
+            *report.faults.entry(name).or_default() += 1;
+            // A breakage that is found is found.
+            if broken.is_some_and(|broken| self.judge.figures.has(broken.figure)) {
+                senders.leave();
+                self.add_to(report);
+                return;
+            }
+        }
+        if inboxes.is_empty() {
+            inboxes.push(starter.start(&self.store).ready());
+        }
+        set(&targets, &inboxes);
+        senders.end();
+        let rows = drain(&self.store, &starter, &mut self.judge, inboxes);
+        self.judge.check(rows, now());
+        self.judge.conclude();
+        self.add_to(report);
+        if self.judge.figures.problem().is_some() {
+            report.examples.push(format!("the logs are in {}", self.site.keep().display()));
+        }
+    }
+
+    fn round<'s>(
+        &mut self,
+        fault: Fault,
+        starter: &Starter<'s>,
+        inboxes: &mut Vec<Inbox<'s>>,
+        targets: &Targets,
+        report: &mut Report,
+    ) {
+        let wanted = if matches!(fault, Fault::KillOne | Fault::StopOne) { 2 } else { 1 };
+        if let Fault::Failpoint(name) = fault {
+            // Those that run have no failpoint.
+            for mut inbox in inboxes.drain(..) {
+                inbox.kill();
+            }
+            let passes = self.chance.between(1, 60);
+            inboxes.push(
+                starter.start_failing(&self.store, Some(&format!("{name}={passes}*off->return"))).ready(),
+            );
+        }
+        while inboxes.len() < wanted {
+            inboxes.push(starter.start(&self.store).ready());
+        }
+        set(targets, inboxes);
+        let longest = if self.chance.percent(10) { 1_500 } else { 400 };
+        let load = Duration::from_millis(self.chance.between(60, longest));
+        if !matches!(fault, Fault::Failpoint(_)) {
+            sleep(load);
+        }
+        let mut victim = None;
+        match fault {
+            Fault::Kill | Fault::KillOne => {
+                let mut inbox = inboxes.remove(0);
+                victim = Some((inbox.run, inbox.kill()));
+            }
+            Fault::Failpoint(name) => {
+                let mut inbox = inboxes.remove(0);
+                if inbox.dies_at(name, Duration::from_secs(10)) {
+                    *report.failpoints.entry(name).or_default() += 1;
+                }
+            }
+            Fault::Stop | Fault::StopOne => inboxes[0].pause(CUT_OFF),
+            Fault::Backend => {
+                let from = now();
+                let which = self.chance.next();
+                self.store.cluster().kill_backend(which);
+                starter.faults.line(format_args!("away\t{from}"));
+            }
+            Fault::Postmaster | Fault::Outage => {
+                let (from, short) = (now(), Duration::from_millis(self.chance.between(0, 300)));
+                self.store.cluster().kill_postmaster();
+                sleep(if matches!(fault, Fault::Outage) { CUT_OFF } else { short });
+                self.store.cluster().start_postmaster();
+                starter.faults.line(format_args!("away\t{from}"));
+            }
+        }
+        set(targets, inboxes);
+        if let Store::Sqlite { .. } = self.store
+            && !inboxes.is_empty()
+        {
+            // A file is copied while nobody has it.
+            let mut inbox = inboxes.remove(0);
+            set(targets, inboxes);
+            victim = Some((inbox.run, inbox.kill()));
+        }
+        let at = now();
+        let rows = self.store.rows(self.judge.watermark());
+        self.judge.check(rows, at);
+        if let Some((run, killed)) = victim {
+            self.judge.note_windows(run, killed);
+        }
+        if !inboxes.is_empty() {
+            let recovers = within(Duration::from_secs(20), || self.judge.last_acknowledged() > at);
+            assert!(recovers, "the inbox takes nothing more after {fault:?}: {}", inboxes[0].said());
+        }
+    }
+
+    fn add_to(&self, report: &mut Report) {
+        let (acknowledged, arrivals) = self.judge.counts();
+        report.acknowledged += acknowledged;
+        report.arrivals += arrivals;
+        report.explained += self.judge.figures.explained.len();
+        for (name, found) in self.judge.figures.rows() {
+            *report.figures.entry(name).or_default() += found.len();
+            report.examples.extend(found.iter().take(3).map(|example| format!("{name}: {example}")));
+        }
+        for (window, count) in &self.judge.windows {
+            *report.random.entry(window).or_default() += count;
+        }
+    }
+}
+
+fn set(targets: &Targets, inboxes: &[Inbox<'_>]) {
+    targets.set(&inboxes.iter().map(|inbox| inbox.receive).collect::<Vec<_>>());
+}

@@ -1,0 +1,173 @@
+//! The provider: sends until it hears 200. A line is on the disk before each attempt and after each answer.
+
+use crate::chance::Chance;
+use crate::load::{Message, job};
+use crate::log::Log;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+/// The inboxes that listen now.
+#[derive(Clone, Default)]
+pub(crate) struct Targets(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl Targets {
+    pub(crate) fn set(&self, targets: &[SocketAddr]) {
+        *self.0.lock().unwrap() = targets.to_vec();
+    }
+
+    fn one(&self, chance: &mut Chance) -> Option<SocketAddr> {
+        let targets = self.0.lock().unwrap();
+        let last = u64::try_from(targets.len()).unwrap().checked_sub(1)?;
+        targets.get(usize::try_from(chance.between(0, last)).unwrap()).copied()
+    }
+}
+
+/// An inbox answers within 15 s, in every case.
+const ANSWER: Duration = Duration::from_secs(20);
+/// In the harness's own time the provider's 30 s are so many milliseconds.
+const PAUSE: (u64, u64) = (20, 120);
+/// No sender goes on for longer without being heard.
+const GIVES_UP: Duration = Duration::from_secs(90);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Got {
+    Status(u16),
+    /// Sent, and the connection broke off.
+    Lost,
+    /// Nothing listened.
+    Refused,
+    /// This side hung up.
+    Hung,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum HangUp {
+    Never,
+    /// So many percent of the request are sent.
+    Within(u64),
+    AfterBody,
+}
+
+static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
+
+/// One attempt.
+pub(crate) fn attempt(log: &Log, target: SocketAddr, message: &Message, hang_up: HangUp) -> Got {
+    let number = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
+    let Message { digest, stored_as, generation, event, expect, .. } = message;
+    log.line(format_args!("try\t{number}\t{digest}\t{stored_as}\t{generation}\t{event}\t{}", expect.word()));
+    let got = send(target, message, hang_up);
+    let word = match got {
+        Got::Status(status) => status.to_string(),
+        Got::Lost => "lost".to_owned(),
+        Got::Refused => "refused".to_owned(),
+        Got::Hung => "hung".to_owned(),
+    };
+    log.line(format_args!("got\t{number}\t{word}"));
+    got
+}
+
+fn send(target: SocketAddr, message: &Message, hang_up: HangUp) -> Got {
+    let Ok(mut stream) = TcpStream::connect_timeout(&target, ANSWER) else { return Got::Refused };
+    stream.set_read_timeout(Some(ANSWER)).unwrap();
+    let request = format!(
+        "POST /webhook HTTP/1.1\r\nhost: inbox\r\nconnection: close\r\n{}content-length: {}\r\n\r\n{}",
+        message.headers,
+        message.body.len(),
+        message.body
+    );
+    let bytes = request.as_bytes();
+    let until = match hang_up {
+        HangUp::Within(percent) => bytes.len() * usize::try_from(percent).unwrap() / 100,
+        HangUp::Never | HangUp::AfterBody => bytes.len(),
+    };
+    if stream.write_all(&bytes[..until]).is_err() {
+        return Got::Lost;
+    }
+    if !matches!(hang_up, HangUp::Never) {
+        let _gone = stream.shutdown(Shutdown::Both);
+        return Got::Hung;
+    }
+    let mut answer = Vec::new();
+    let mut part = [0; 1024];
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut part) {
+            Ok(count) if count > 0 => answer.extend_from_slice(&part[..count]),
+            _ => return Got::Lost,
+        }
+    }
+    let head = String::from_utf8_lossy(&answer);
+    head.split(' ').nth(1).and_then(|status| status.parse().ok()).map_or(Got::Lost, Got::Status)
+}
+
+/// Sends until 200. Returns whether that came.
+pub(crate) fn until_heard(
+    log: &Log,
+    targets: &Targets,
+    message: &Message,
+    chance: &mut Chance,
+    left: &AtomicBool,
+) -> bool {
+    let started = Instant::now();
+    while started.elapsed() < GIVES_UP && !left.load(Ordering::Relaxed) {
+        let hang_up = match chance.between(0, 99) {
+            0..3 => HangUp::Within(chance.between(1, 99)),
+            3..6 => HangUp::AfterBody,
+            _ => HangUp::Never,
+        };
+        if let Some(target) = targets.one(chance)
+            && attempt(log, target, message, hang_up) == Got::Status(200)
+        {
+            return true;
+        }
+        sleep(Duration::from_millis(chance.between(PAUSE.0, PAUSE.1)));
+    }
+    log.line(format_args!("unheard\t{}", message.digest));
+    false
+}
+
+/// So many senders side by side.
+pub(crate) struct Senders {
+    ending: Arc<AtomicBool>,
+    left: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Senders {
+    pub(crate) fn start(count: u64, log: &Arc<Log>, targets: &Targets, seed: u64) -> Self {
+        let [ending, left] = [false, false].map(|no| Arc::new(AtomicBool::new(no)));
+        let threads = (0..count).map(|sender| {
+            let (log, targets) = (Arc::clone(log), targets.clone());
+            let (ending, left) = (Arc::clone(&ending), Arc::clone(&left));
+            let mut chance = Chance::new(seed.wrapping_add(sender).wrapping_add(1));
+            thread::spawn(move || {
+                while !ending.load(Ordering::Relaxed) {
+                    for message in job(&mut chance) {
+                        if !until_heard(&log, &targets, &message, &mut chance, &left) {
+                            return;
+                        }
+                        sleep(Duration::from_micros(chance.between(0, 6_000)));
+                    }
+                }
+            })
+        });
+        Self { threads: threads.collect(), ending, left }
+    }
+
+    /// Has each go, in the middle of what it sends.
+    pub(crate) fn leave(self) {
+        self.left.store(true, Ordering::Relaxed);
+        self.end();
+    }
+
+    /// Has each finish its job.
+    pub(crate) fn end(self) {
+        self.ending.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+    }
+}

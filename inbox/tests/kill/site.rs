@@ -1,0 +1,93 @@
+//! What every part has: logs, services, a store, and the judge of them.
+
+use crate::judge::Judge;
+use crate::log::{Log, now};
+use crate::program::{Inbox, Starter};
+use crate::receiver::Receiver;
+use crate::store::{Row, Store};
+use crate::tool;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+use tempfile::TempDir;
+
+pub(crate) struct Site {
+    pub(crate) program: PathBuf,
+    pub(crate) folder: TempDir,
+    pub(crate) sent: Arc<Log>,
+    arrived: Arc<Log>,
+    pub(crate) faults: Log,
+    pub(crate) receiver: Receiver,
+}
+
+impl Site {
+    pub(crate) fn new(program: &Path) -> Self {
+        let folder = tool::folder("logs");
+        let [sent, arrived] = ["sent", "arrived"].map(|name| Arc::new(Log::new(folder.path(), name)));
+        let (faults, receiver) = (Log::new(folder.path(), "faults"), Receiver::new(Arc::clone(&arrived)));
+        Self { program: program.to_owned(), folder, sent, arrived, faults, receiver }
+    }
+
+    pub(crate) fn store(&self, kind: &str) -> Store {
+        Store::new(kind, &self.program)
+    }
+
+    pub(crate) fn judge(&self) -> Judge {
+        Judge::new(&self.sent, &self.arrived, &self.faults)
+    }
+
+    /// Has the logs stay. Returns where they are.
+    pub(crate) fn keep(&self) -> PathBuf {
+        let kept = self.folder.path().with_extension("kept");
+        std::fs::rename(self.folder.path(), &kept).unwrap();
+        kept
+    }
+
+    pub(crate) fn starter(&self) -> Starter<'_> {
+        Starter {
+            program: &self.program,
+            folder: self.folder.path(),
+            receiver: &self.receiver,
+            faults: &self.faults,
+            broken: None,
+            options: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+}
+
+/// Waits until everything acknowledged has arrived and is marked, as long as something still happens, and ends the
+/// inboxes. Returns what the store has then.
+pub(crate) fn drain<'a>(
+    store: &Store,
+    starter: &Starter<'a>,
+    judge: &mut Judge,
+    mut inboxes: Vec<Inbox<'a>>,
+) -> Vec<Row> {
+    const STANDSTILL: u64 = 15_000_000;
+    let (mut left, mut since) = (usize::MAX, now());
+    while now() - since < STANDSTILL {
+        let outstanding = judge.outstanding();
+        if outstanding == 0 {
+            break;
+        }
+        if outstanding < left {
+            (left, since) = (outstanding, now());
+        }
+        sleep(Duration::from_millis(50));
+    }
+    let mut rows = Vec::new();
+    // What was answered and not marked arrives again, by its back-off or once its lease is over.
+    for _ in 0..12 {
+        inboxes.drain(..).for_each(Inbox::end);
+        rows = store.rows(0);
+        if rows.iter().all(|row| !matches!(row.state.as_str(), "waiting" | "in_flight")) {
+            break;
+        }
+        inboxes.push(starter.start(store).ready());
+        sleep(Duration::from_millis(1_500));
+    }
+    inboxes.drain(..).for_each(Inbox::end);
+    rows
+}

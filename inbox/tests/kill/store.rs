@@ -1,0 +1,136 @@
+//! The stores, as `sqlite3` and `psql` see them: a copy of the files while no inbox runs, or the database.
+
+use crate::cluster::Cluster;
+use crate::tool;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+pub(crate) enum Store {
+    Sqlite { folder: TempDir, file: PathBuf },
+    Postgres(Cluster),
+}
+
+/// An entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) id: i64,
+    pub(crate) digest: String,
+    pub(crate) lane: String,
+    pub(crate) state: String,
+    pub(crate) generation: String,
+    pub(crate) event: String,
+    pub(crate) reason: String,
+    pub(crate) supersedes: String,
+    pub(crate) attempts: u64,
+    /// When it last came or ended, by the store's clock.
+    pub(crate) touched: i64,
+}
+
+pub(crate) const SQLITE: &str = "sqlite";
+pub(crate) const POSTGRES: &str = "postgres";
+
+impl Store {
+    pub(crate) fn new(kind: &str, program: &Path) -> Self {
+        let this = match kind {
+            SQLITE => {
+                let folder = tool::folder("sqlite");
+                let file = folder.path().join("inbox.db");
+                Store::Sqlite { folder, file }
+            }
+            _ => Store::Postgres(Cluster::start()),
+        };
+        this.migrate(program);
+        this
+    }
+
+    /// In a cluster of its own making.
+    pub(crate) fn postgres(cluster: Cluster, program: &Path) -> Self {
+        let this = Store::Postgres(cluster);
+        this.migrate(program);
+        this
+    }
+
+    /// With the file on a disk of its own.
+    pub(crate) fn sqlite_at(file: PathBuf, program: &Path) -> Self {
+        let this = Store::Sqlite { folder: tool::folder("copies"), file };
+        this.migrate(program);
+        this
+    }
+
+    fn migrate(&self, program: &Path) {
+        tool::run(Command::new(program).args(["inbox", "migrate", "--store", &self.url()]));
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Store::Sqlite { file, .. } => format!("sqlite:{}", file.display()),
+            Store::Postgres(cluster) => cluster.url(),
+        }
+    }
+
+    pub(crate) fn cluster(&mut self) -> &mut Cluster {
+        match self {
+            Store::Postgres(cluster) => cluster,
+            Store::Sqlite { .. } => panic!("SQLite has no cluster"),
+        }
+    }
+
+    /// Entries that came or ended since, or all. SQLite: only while no inbox runs.
+    pub(crate) fn rows(&self, since: i64) -> Vec<Row> {
+        let digest = match self {
+            Store::Sqlite { .. } => "lower(hex(digest))",
+            Store::Postgres(_) => "encode(digest, 'hex')",
+        };
+        let sql = format!(
+            "SELECT id, {digest}, lane, state, coalesce(generation, '-'), coalesce(event, '-'), coalesce(reason, '-'),
+                coalesce(supersedes, '-'), attempts, seen_at, coalesce(ended_at, 0)
+            FROM entry WHERE seen_at >= {since} OR ended_at >= {since} OR state IN ('waiting', 'in_flight')"
+        );
+        self.query(&sql).iter().map(|fields| Row::read(fields)).collect()
+    }
+
+    pub(crate) fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        match self {
+            Store::Postgres(cluster) => cluster.query(sql),
+            Store::Sqlite { folder, file } => {
+                let copy = folder.path().join("copy.db");
+                for part in ["", "-wal", "-shm"] {
+                    let (from, to) = (beside(file, part), beside(&copy, part));
+                    let _none = std::fs::remove_file(&to);
+                    if from.exists() {
+                        tool::copy(&from, &to);
+                    }
+                }
+                let mut sqlite3 = Command::new("sqlite3");
+                tool::table(&tool::run(
+                    sqlite3.args(["-bail", "-batch", "-separator", "\t"]).arg(copy).arg(sql),
+                ))
+            }
+        }
+    }
+}
+
+pub(crate) fn beside(file: &Path, part: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(part);
+    name.into()
+}
+
+impl Row {
+    fn read(fields: &[String]) -> Self {
+        let number = |field: usize| fields[field].parse::<i64>().unwrap();
+        Self {
+            id: number(0),
+            digest: fields[1].clone(),
+            lane: fields[2].clone(),
+            state: fields[3].clone(),
+            generation: fields[4].clone(),
+            event: fields[5].clone(),
+            reason: fields[6].clone(),
+            supersedes: fields[7].clone(),
+            attempts: u64::try_from(number(8)).unwrap(),
+            touched: number(9).max(number(10)),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The system calls of single deliveries: the log is written, then on the disk, and only then the sender hears 200.
+//!
+//! `kill -9` keeps the page cache, so that only this sees a store that does not wait for the disk.
+
+use crate::chance::Chance;
+use crate::check::{Checks, unless};
+use crate::load::Order;
+use crate::program::Starter;
+use crate::sender::{Got, HangUp, attempt};
+use crate::site::Site;
+use crate::store::Store;
+use crate::tool::{self, eventually, signal};
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const DELIVERIES: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(20);
+const CALLS: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sendto,sendmsg";
+
+pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
+    let durable = answers_after_sync(program, kind, seed, None);
+    let problem = || format!("of {DELIVERIES} answers {durable} came after it");
+    checks.row(
+        &format!("{kind}: each 200 comes after the fsync of the log, by its system calls"),
+        unless(durable == DELIVERIES, problem),
+    );
+    let broken = answers_after_sync(program, kind, seed, Some("break-synchronous-off=return"));
+    checks.row(
+        &format!(
+            "{kind}: break-synchronous-off fails the trace ({broken} of {DELIVERIES} answers came after it)"
+        ),
+        unless(broken < DELIVERIES, || "it passed all the same".to_owned()),
+    );
+}
+
+fn answers_after_sync(program: &Path, kind: &str, seed: u64, broken: Option<&str>) -> usize {
+    let site = Site::new(program);
+    let mut store = site.store(kind);
+    // With nothing to deliver, each commit is an arrival's.
+    pause_everything(&store);
+    let starter = Starter { broken, ..site.starter() };
+    let inbox = starter.start(&store).ready();
+    let mut pids = vec![inbox.pid()];
+    if let Store::Postgres(_) = store {
+        pids.push(store.cluster().postmaster());
+    }
+    let (calls, said) = (site.folder.path().join("calls"), site.folder.path().join("strace"));
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-y", "-s", "32", "-e", CALLS, "-e", "signal=none", "-o"]).arg(&calls);
+    pids.iter().for_each(|pid| {
+        strace.args(["-p", &pid.to_string()]);
+    });
+    let errors = std::fs::File::create(&said).unwrap();
+    let mut strace = strace.stdin(Stdio::null()).stderr(errors).spawn().unwrap();
+    eventually("strace is attached", PATIENCE, || {
+        let said = std::fs::read_to_string(&said).unwrap();
+        assert!(strace.try_wait().unwrap().is_none(), "strace has ended: {said}");
+        pids.iter().all(|pid| said.contains(&format!("Process {pid} attached")))
+    });
+    let mut chance = Chance::new(seed);
+    for _ in 0..DELIVERIES {
+        let message = Order::new(&mut chance).completed("a", "");
+        assert_eq!(attempt(&site.sent, inbox.receive, &message, HangUp::Never), Got::Status(200));
+    }
+    signal("INT", strace.id());
+    strace.wait().unwrap();
+    let folder = match kind {
+        crate::store::SQLITE => "/inbox.db-wal>",
+        _ => "/pg_wal/",
+    };
+    count(&std::fs::read_to_string(&calls).unwrap(), folder)
+}
+
+fn pause_everything(store: &Store) {
+    let sql = "INSERT INTO pause (hook, event, since) VALUES ('', '', 0)";
+    match store {
+        Store::Postgres(cluster) => drop(cluster.query(sql)),
+        Store::Sqlite { file, .. } => drop(tool::run(Command::new("sqlite3").arg(file).arg(sql))),
+    }
+}
+
+/// How many answers have, since the one before, a write to the log and a sync of it that began after that write's end and
+/// was over before the answer began.
+fn count(calls: &str, log: &str) -> usize {
+    let mut unfinished = HashMap::new();
+    let (mut written, mut syncing, mut synced, mut durable) = (false, HashMap::new(), false, 0);
+    for line in calls.lines() {
+        let (pid, call) = line.split_once(' ').unwrap();
+        let call = call.trim_start();
+        // A call is two lines where another thread's came in between.
+        let begins = !call.starts_with("<...");
+        let ends = !call.ends_with("<unfinished ...>");
+        let whole = if begins {
+            if !ends {
+                unfinished.insert(pid, call);
+            }
+            call
+        } else {
+            unfinished.remove(pid).unwrap_or(call)
+        };
+        if whole.contains("HTTP/1.1 200") && whole.contains("<socket:")
+            || whole.contains("<TCP:") && whole.contains("HTTP/1.1 200")
+        {
+            if begins {
+                durable += usize::from(written && synced);
+                (written, synced) = (false, false);
+                syncing.clear();
+            }
+        } else if !whole.contains(log) {
+        } else if whole.starts_with("fsync") || whole.starts_with("fdatasync") {
+            if begins {
+                syncing.insert(pid, written);
+            }
+            if ends && call.ends_with("= 0") && syncing.remove(pid) == Some(true) {
+                synced = true;
+            }
+        } else if ends {
+            // What is written after a sync wants another one.
+            (written, synced) = (true, false);
+            syncing.values_mut().for_each(|counts| *counts = false);
+        }
+    }
+    durable
+}
