@@ -3,8 +3,10 @@
 /// Has `FAILPOINTS` read, once: without it the variable does nothing.
 pub(crate) fn read_env() {
     static READ: std::sync::Once = std::sync::Once::new();
-    // Its end would take the failpoints away again.
-    READ.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+    if fail::has_failpoints() {
+        // Its end would take the failpoints away again.
+        READ.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+    }
 }
 
 /// Dies here, as by `kill -9`, where `FAILPOINTS` says `NAME=return`, after the arguments of the crate `fail`.

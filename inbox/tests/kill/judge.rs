@@ -5,7 +5,7 @@ mod read;
 mod windows;
 
 use crate::load::Expect;
-use crate::log::{Log, Reader};
+use crate::log::{Log, Reader, now};
 use crate::store::Row;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(crate) use windows::{ANSWERED, ARRIVED, CLAIMED, SENT, STORED};
@@ -25,7 +25,7 @@ pub(crate) struct Judge {
     outages: Vec<(u64, u64)>,
     rows: HashMap<i64, Row>,
     rows_of: HashMap<String, BTreeSet<i64>>,
-    /// When a copy first had it as delivered.
+    /// When the copy was there that first had it as delivered: PostgreSQL goes on while it answers.
     marked: HashMap<i64, u64>,
     /// Of each run, when the last of those was answered that it has marked.
     marked_until: HashMap<u64, u64>,
@@ -133,13 +133,14 @@ impl Judge {
     /// Judges what a copy taken from `at` on has, and what is logged by now.
     pub(crate) fn check(&mut self, copy: Vec<Row>, at: u64) {
         // After the copy: whatever the store knows of is in the logs by now.
+        let copied = now();
         self.read();
         let mut newly = Vec::new();
         for row in copy {
             self.watermark = self.watermark.max(row.touched - LATE);
             self.rows_of.entry(row.digest.clone()).or_default().insert(row.id);
             if row.state == "delivered" && !self.marked.contains_key(&row.id) {
-                self.marked.insert(row.id, at);
+                self.marked.insert(row.id, copied);
                 newly.push(row.digest.clone());
             }
             self.rows.insert(row.id, row);
