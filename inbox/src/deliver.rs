@@ -221,7 +221,7 @@ impl Deliverer {
         }
         let Some(held) = self.held.remove(&id) else { return };
         if let Some(route) = self.routes.get_mut(&held.route) {
-            route.let_go();
+            route.let_go(id);
             // Its place is free, and another may be due.
             self.wake.up([held.route]);
         }
@@ -278,7 +278,8 @@ impl Deliverer {
             match self.session.claim(&name, limit, micros(self.pace.lease)).await {
                 Ok(claimed) => {
                     if let Some(route) = self.routes.get_mut(&name) {
-                        route.claimed(claimed.len(), room, now);
+                        let ids: Vec<_> = claimed.iter().map(|entry| entry.id).collect();
+                        route.claimed(&ids, room);
                     }
                     claimed.into_iter().for_each(|entry| self.start(entry, &name, granted));
                 }
@@ -320,11 +321,12 @@ impl Deliverer {
 
     fn start(&mut self, entry: Claimed, route: &str, granted: Instant) {
         let (until, lease_until) = watch::channel(later(granted, self.pace.counted_on()));
+        let id = entry.id;
         let held = Held { lease: entry.lease, route: route.to_owned(), until };
-        if self.held.insert(entry.id, held).is_some() {
+        if self.held.insert(id, held).is_some() {
             // Our own, whose lease had ended unnoticed: what is left of it ends unheard, and its place is free.
             if let Some(route) = self.routes.get_mut(route) {
-                route.let_go();
+                route.let_go(id);
             }
         }
         let (sender, end) = (Arc::clone(&self.sender), self.end.clone());

@@ -27,8 +27,9 @@ enum Health {
         last: Option<i64>,
         of_many: bool,
     },
-    /// One delivery at a time finds out.
+    /// One delivery at a time finds out: this one, or the next at that time.
     Down {
+        probe: Option<i64>,
         probe_at: Instant,
         pause: Duration,
     },
@@ -63,29 +64,38 @@ impl Route {
         let free = self.pace.concurrency.saturating_sub(self.in_flight);
         match &mut self.health {
             Health::Up { .. } => free,
-            Health::Down { probe_at, .. } if self.in_flight == 0 && now >= *probe_at => 1,
+            Health::Down { probe: None, probe_at, .. } if now >= *probe_at => 1,
             Health::Down { .. } => 0,
             Health::Recovering { limiter } => (0..free).take_while(|_| limiter.check().is_ok()).count(),
         }
     }
 
-    /// So many have started, of the `room` that there was.
-    pub(super) fn claimed(&mut self, count: usize, room: usize, now: Instant) {
-        self.in_flight = self.in_flight.saturating_add(count);
+    /// These have started, of the `room` that there was.
+    pub(super) fn claimed(&mut self, ids: &[i64], room: usize) {
+        self.in_flight = self.in_flight.saturating_add(ids.len());
         match &mut self.health {
             // Nothing that has waited is left.
-            Health::Recovering { .. } if count < room => self.health = Health::up(),
-            Health::Down { probe_at, pause } => *probe_at = super::later(now, *pause),
+            Health::Recovering { .. } if ids.len() < room => self.health = Health::up(),
+            Health::Down { probe, .. } => *probe = ids.first().copied(),
             _ => {}
         }
     }
 
-    pub(super) fn let_go(&mut self) {
+    /// The delivery of this entry is over, however it ended.
+    pub(super) fn let_go(&mut self, id: i64) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        if let Health::Down { probe, .. } = &mut self.health
+            && *probe == Some(id)
+        {
+            *probe = None;
+        }
     }
 
     /// Learns from how an attempt at entry `id` ended. Returns what the route has become, where that is news.
     pub(super) fn note(&mut self, id: i64, outcome: &Outcome, now: Instant) -> Option<&'static str> {
+        if matches!(outcome, Outcome::LeaseLost) {
+            return None; // says nothing of the service
+        }
         match (&mut self.health, outcome.is_down()) {
             (Health::Up { failures, last, of_many }, true) => {
                 *failures = failures.saturating_add(1);
@@ -94,20 +104,24 @@ impl Route {
                 if *failures < DOWN_AFTER || !*of_many {
                     return None;
                 }
-                self.health = Health::Down { probe_at: super::later(now, FIRST_PROBE), pause: FIRST_PROBE };
+                self.health = Health::down(now);
                 Some("down")
             }
             (health @ Health::Up { .. }, false) => {
                 *health = Health::up();
                 None
             }
-            (Health::Down { probe_at, pause }, true) => {
-                *pause = pause.saturating_mul(2).min(LAST_PROBE);
-                *probe_at = super::later(now, *pause);
+            (Health::Down { probe, probe_at, pause }, true) => {
+                // What was under way when it went down says nothing new.
+                if *probe == Some(id) {
+                    *probe = None;
+                    *pause = pause.saturating_mul(2).min(LAST_PROBE);
+                    *probe_at = super::later(now, *pause);
+                }
                 None
             }
             (Health::Recovering { .. }, true) => {
-                self.health = Health::Down { probe_at: super::later(now, FIRST_PROBE), pause: FIRST_PROBE };
+                self.health = Health::down(now);
                 Some("down again")
             }
             (Health::Down { .. }, false) => {
@@ -121,6 +135,10 @@ impl Route {
 }
 
 impl Health {
+    fn down(now: Instant) -> Self {
+        Health::Down { probe: None, probe_at: super::later(now, FIRST_PROBE), pause: FIRST_PROBE }
+    }
+
     fn up() -> Self {
         Health::Up { failures: 0, last: None, of_many: false }
     }

@@ -24,9 +24,9 @@ fn note(route: &mut Route, count: i64, outcome: &Outcome, now: Instant) -> Optio
 fn a_route_has_so_much_room() {
     let (mut route, now) = (route(), Instant::now());
     assert_eq!(route.room(now), 8);
-    route.claimed(5, 8, now);
+    route.claimed(&[1, 2, 3, 4, 5], 8);
     assert_eq!(route.room(now), 3);
-    route.let_go();
+    route.let_go(1);
     assert_eq!(route.room(now), 4);
     route.paused = true;
     assert_eq!(route.room(now), 0);
@@ -58,19 +58,25 @@ fn only_many_events_that_nobody_answers_take_a_route_down() {
 #[test]
 fn one_delivery_at_a_time_finds_out_whether_it_is_back() {
     let (mut route, now) = (route(), Instant::now());
+    route.claimed(&[0, 1, 2, 3, 4, 5, 6, 7], 8);
     note(&mut route, 5, &nobody(), now);
     assert_eq!(route.room(now), 0);
-    let probe = now + FIRST_PROBE;
-    assert_eq!(route.room(probe), 1);
-    route.claimed(1, 1, probe);
-    assert_eq!(route.room(probe + LAST_PROBE), 0, "one at a time");
-    route.note(1, &nobody(), probe);
-    route.let_go();
-    assert_eq!((route.room(probe + FIRST_PROBE), route.room(probe + 2 * FIRST_PROBE)), (0, 1));
-    for _ in 0..20 {
-        route.note(1, &nobody(), probe);
+    // What was under way when it went down puts nothing off.
+    note(&mut route, 8, &nobody(), now);
+    let mut probe_at = now + FIRST_PROBE;
+    for pause in [2, 4, 8, 16, 30, 30].map(Duration::from_secs) {
+        assert_eq!((route.room(probe_at - Duration::from_millis(1)), route.room(probe_at)), (0, 1));
+        route.claimed(&[9], 1);
+        assert_eq!(route.room(probe_at + LAST_PROBE), 0, "one at a time");
+        route.note(9, &nobody(), probe_at);
+        route.let_go(9);
+        probe_at += pause;
     }
-    assert_eq!(route.room(probe + LAST_PROBE), 1, "never later than this");
+    // One whose lease was lost says nothing, and the next may try.
+    route.claimed(&[9], 1);
+    assert_eq!(route.note(9, &Outcome::LeaseLost, probe_at), None);
+    route.let_go(9);
+    assert_eq!((route.is_down(), route.room(probe_at)), (true, 1));
 }
 
 #[test]
@@ -79,7 +85,7 @@ fn what_has_waited_goes_out_at_a_bounded_rate() {
     note(&mut route, 5, &nobody(), now);
     assert_eq!(route.note(1, &answer(200), now), Some("up again"));
     assert_eq!(route.room(now), 3, "the drain rate");
-    route.claimed(3, 3, now);
+    route.claimed(&[7, 8, 9], 3);
     assert_eq!(route.room(now), 0);
     // An answer is an answer: a service that says 500 is there.
     assert_eq!(route.note(1, &answer(500), now), None);
@@ -92,8 +98,8 @@ fn a_route_that_has_caught_up_has_all_its_room() {
     note(&mut route, 5, &nobody(), now);
     route.note(1, &answer(200), now);
     let room = route.room(now);
-    route.claimed(room - 1, room, now);
-    assert_eq!(route.room(now), 8 - (room - 1));
+    route.claimed(&[7, 8], room);
+    assert_eq!((room, route.room(now)), (3, 6));
 }
 
 #[test]
