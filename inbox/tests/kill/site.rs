@@ -77,17 +77,18 @@ pub(crate) fn drain<'a>(
         }
         sleep(Duration::from_millis(50));
     }
-    let mut rows = Vec::new();
-    // What was answered and not marked arrives again, by its back-off or once its lease is over.
-    for _ in 0..12 {
+    // What was answered and not marked arrives again, once its lease is over or by its back-off: after five attempts that
+    // met a fault, a minute.
+    const TRIES: usize = 60;
+    let mut tries = 0;
+    loop {
         inboxes.drain(..).for_each(Inbox::end);
-        rows = store.rows(0);
-        if rows.iter().all(|row| !matches!(row.state.as_str(), "waiting" | "in_flight")) {
-            break;
+        let rows = store.rows(0);
+        tries += 1;
+        if tries == TRIES || rows.iter().all(|row| !matches!(row.state.as_str(), "waiting" | "in_flight")) {
+            return rows;
         }
         inboxes.push(starter.start(store).ready());
         sleep(Duration::from_millis(1_500));
     }
-    inboxes.drain(..).for_each(Inbox::end);
-    rows
 }
