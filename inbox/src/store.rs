@@ -266,8 +266,7 @@ impl Session {
     /// many.
     pub(crate) async fn release_expired(&mut self, held: &[i64], lease: i64) -> Result<usize, Error> {
         match self {
-            // One process, whose deliveries end with it.
-            Session::Sqlite(_) => Ok(0),
+            Session::Sqlite(sqlite) => sqlite.release_expired(held).await,
             Session::Postgres(session) => session.release_expired(held, lease).await,
         }
     }

@@ -244,6 +244,20 @@ impl Sqlite {
         })
     }
 
+    /// One process, whose deliveries end with it: what it holds without knowing is a claim that failed after its commit.
+    pub(super) async fn release_expired(&self, held: &[i64]) -> Result<usize, Error> {
+        let (now, held) = (self.clock.now(), json(held)?);
+        let ids: Vec<i64> = query_scalar(sql::EXPIRED).bind(&held).bind(now).fetch_all(&self.reads).await?;
+        if !ids.is_empty() {
+            let ids = json(&ids)?;
+            transaction!(self, |connection| {
+                query(sql::RELEASE_EXPIRED).bind(&ids).bind(now).execute(&mut *connection).await?;
+                query(sql::LET_GO_OF).bind(&ids).execute(&mut *connection).await?;
+            })?;
+        }
+        Ok(ids.len())
+    }
+
     pub(super) async fn finish(&self, finished: &[Finished], given_up: i64) -> Result<Vec<i64>, Error> {
         let (now, json) = (self.clock.now(), json(finished)?);
         transaction!(self, |connection| {

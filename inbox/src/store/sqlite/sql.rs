@@ -148,3 +148,16 @@ UPDATE entry SET due_at = ?1 WHERE state = 'waiting' AND due_at > ?1 + min(?2, 1
 
 pub(super) const HEARTBEAT: &str =
     "INSERT INTO heartbeat (one, at) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
+
+pub(super) const EXPIRED: &str = "
+SELECT id FROM entry WHERE state = 'in_flight' AND lease_until < ?2 AND id NOT IN (SELECT value FROM json_each(?1)) LIMIT 1000";
+
+pub(super) const RELEASE_EXPIRED: &str = "
+UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END,
+    ended_at = CASE WHEN retired THEN ?2 END, due_at = ?2, lease_until = NULL
+WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2";
+
+pub(super) const LET_GO_OF: &str = "
+UPDATE generation SET busy = NULL FROM entry e
+WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
+    AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
