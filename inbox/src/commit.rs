@@ -141,11 +141,17 @@ async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) 
                 die_at!("before-answer");
                 return tell(batch, outcomes, shared);
             }
-            Err(error) if is_of_data(&error) && batch.len() > 1 => {
-                log::error!("a batch of {} is stored one by one: {error}", batch.len());
-                for pending in batch {
-                    Box::pin(store(session, vec![pending], shared)).await;
-                }
+            // Halved until what is bad, or what is too much, is alone: it costs nobody else.
+            Err(error) if batch.len() > 1 && (is_of_data(&error) || is_too_much(&error)) => {
+                log::error!("a batch of {} is halved: {error}", batch.len());
+                let rest = batch.split_off(batch.len().div_ceil(2));
+                Box::pin(store(session, batch, shared)).await;
+                batch = rest;
+            }
+            Err(error) if is_of_data(&error) => {
+                shared.metrics.store_errors.inc();
+                log::error!("an event is not stored, for the store does not take it: {error}");
+                batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
                 return;
             }
             Err(error) => {
@@ -209,6 +215,18 @@ fn is_of_data(error: &Error) -> bool {
             // Class 22: data that the database does not take.
             is_violation || error.code().is_some_and(|code| code.len() == 5 && code.starts_with("22"))
         }
+        _ => false,
+    }
+}
+
+/// Whether a smaller batch may do: a statement was cancelled for its time, or passes a limit of the database.
+fn is_too_much(error: &Error) -> bool {
+    const QUERY_CANCELED: &str = "57014";
+    const PROGRAM_LIMIT_EXCEEDED: &str = "54";
+    match error {
+        Error::Database(error) => error.code().is_some_and(|code| {
+            code == QUERY_CANCELED || code.len() == 5 && code.starts_with(PROGRAM_LIMIT_EXCEEDED)
+        }),
         _ => false,
     }
 }

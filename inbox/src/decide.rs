@@ -130,20 +130,34 @@ fn bind(arrival: &Arrival, generation: &mut Generation, token: Option<&mut Token
     }
 }
 
+impl Token {
+    /// Whether it is bound to nothing, and there for its lock alone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.generation.is_none()
+    }
+}
+
 impl Generation {
+    /// Whether nothing is known of it, and it is there for its lock alone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.token_id.is_none() && self.completed.is_none() && self.failure.is_none()
+    }
+
     /// How an event fits to how the generation has ended so far.
     fn end(&mut self, arrival: &Arrival, kind: Kind, id: i64) -> Fate {
-        let own = if kind == Kind::Completed { &self.completed } else { &self.failure };
-        let fate = match (own, &self.completed, &self.failure) {
-            (Some(own), ..) if own.fact == arrival.fact => Fate::Repeat { of: own.id },
-            (Some(before), ..) | (None, Some(before), _) => {
-                // Whoever proved nothing never stands in the way of one who did.
-                if arrival.proven && !before.proven { before.give_way(UNPROVEN) } else { conflict() }
+        let (completed, failure) = (self.completed.as_ref(), self.failure.as_ref());
+        let own = if kind == Kind::Completed { completed } else { failure };
+        // Whoever proved nothing never stands in the way of one who did.
+        let gives_way = arrival.proven && [completed, failure].into_iter().flatten().all(|end| !end.proven);
+        let fate = match (own, own.or(completed).or(failure)) {
+            (_, None) => Fate::Deliver { supersedes: None, retires: None },
+            (Some(own), _) if own.fact == arrival.fact => Fate::Repeat { of: own.id },
+            (_, Some(before)) if gives_way => before.give_way(UNPROVEN),
+            // Of a completion, so that what is there is a failure.
+            (None, Some(failure)) if kind == Kind::Completed && (arrival.proven || !failure.proven) => {
+                failure.give_way(failure.kind())
             }
-            (None, None, Some(failure)) if failure.proven && !arrival.proven => conflict(),
-            (None, None, Some(failure)) if arrival.proven && !failure.proven => failure.give_way(UNPROVEN),
-            (None, None, Some(failure)) => failure.give_way(failure.kind()),
-            (None, None, None) => Fate::Deliver { supersedes: None, retires: None },
+            (_, Some(_)) => conflict(),
         };
         if matches!(fate, Fate::Deliver { .. }) {
             if kind != Kind::Completed {

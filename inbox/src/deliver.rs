@@ -33,7 +33,7 @@ const LAST_DELAY: Duration = Duration::from_secs(30 * 60);
 /// In microseconds.
 pub(crate) const LONGEST_DELAY: i64 = 2 * 30 * 60 * 1_000_000;
 /// Deliveries that are under way have so long when the inbox is to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(25);
+const LAST_ANSWERS: Duration = Duration::from_secs(22);
 
 /// How deliveries are made.
 #[derive(Clone, Copy, Debug)]

@@ -47,14 +47,15 @@ impl Purger {
             if !is_time && !is_short {
                 continue;
             }
-            let mut done = self.purge(&ending).await;
-            if is_time && done.is_ok() {
+            let purged = self.purge(&ending).await;
+            let mut done = vec![purged];
+            if is_time {
                 measured = Instant::now();
-                done = self.measure().await;
+                done.push(self.measure().await);
             }
-            if let Err(error) = done {
+            for error in done.into_iter().filter_map(Result::err) {
                 self.metrics.store_errors.inc();
-                log::error!("nothing is purged or measured now: {error}");
+                log::error!("the store is not purged, or not measured: {error}");
             }
         }
     }

@@ -65,8 +65,9 @@ pub enum Ended {
     Listener(#[from] io::Error),
 }
 
-/// A connection that is still busy when the inbox ends is waited for so long.
-const LAST_CONNECTIONS: Duration = Duration::from_secs(20);
+/// A connection that is still busy when the inbox ends is waited for so long, and as long what it has handed over. What is
+/// being delivered has more time, from the same moment on: within 25 s all is over.
+const LAST_CONNECTIONS: Duration = Duration::from_secs(5);
 
 /// Serves until `ending`, and then finishes what is under way.
 ///
@@ -84,11 +85,12 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     let wake = Arc::new(Wake::default());
     let mut purger =
         Purger { session: store.session(), space: Arc::clone(&space), metrics: Arc::clone(&metrics) };
-    purger.measure().await?;
+    // A store that is too large to be measured in time can still store and deliver.
+    if let Err(error) = purger.measure().await {
+        log::error!("the store is not measured: {error}");
+    }
 
-    // What was received is stored, and then delivered, before the deliveries end.
     let (storing, delivering) = (TaskTracker::new(), TaskTracker::new());
-    let stored = CancellationToken::new();
     let committer = Committer::start(
         &store,
         Arc::clone(&wake),
@@ -107,8 +109,8 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         pace,
         target,
     );
-    delivering.spawn(deliverer.run(stored.clone()));
-    delivering.spawn(purger.run(stored.clone()));
+    delivering.spawn(deliverer.run(ending.clone()));
+    delivering.spawn(purger.run(ending.clone()));
 
     let admin = Arc::new(Admin {
         store,
@@ -129,7 +131,6 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     storing.close();
     // A connection that hangs keeps a committer for as long as this.
     let _late = tokio::time::timeout(LAST_CONNECTIONS, storing.wait()).await;
-    stored.cancel();
     delivering.close();
     delivering.wait().await;
     served.map(|_| ()).map_err(Ended::from)

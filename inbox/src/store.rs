@@ -282,7 +282,7 @@ impl Session {
     /// What an operator has paused.
     pub(crate) async fn pauses(&mut self) -> Result<Vec<Pause>, Error> {
         match self {
-            Session::Sqlite(sqlite) => sqlx::query_as(PAUSES).fetch_all(&sqlite.reads).await,
+            Session::Sqlite(sqlite) => sqlx::query_as(PAUSES).fetch_all(&sqlite.looks).await,
             Session::Postgres(session) => session.pauses().await,
         }
     }
@@ -298,7 +298,7 @@ impl Session {
             usage.total = usage.total.saturating_add(bytes);
             let share = match (lane.as_str(), state.as_str()) {
                 ("quarantine", "kept") => Some(&mut usage.quarantine),
-                ("observed", _) => Some(&mut usage.observed),
+                ("observed", "waiting" | "in_flight") => Some(&mut usage.observed),
                 (_, "dead") => Some(&mut usage.dead),
                 _ => None,
             };

@@ -2,7 +2,7 @@
 
 -- What came, once: in the lane `deliver`, `quarantine` or `observed`.
 CREATE TABLE entry (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- which only notes the highest that ever was
     lane TEXT NOT NULL,
     state TEXT NOT NULL, -- waiting, in_flight, delivered, dead, superseded, kept, dropped
     hook TEXT NOT NULL,

@@ -132,6 +132,14 @@ fn the_unproven_never_blocks_the_proven() {
         (completed("b"), over(2, "failed")),
         (completed("a").unproven(), keep(EVENT_CONFLICT)),
     ]);
+    // Not even where it is the other kind that has proven nothing.
+    row(&[
+        (failed("X").unproven(), NEW),
+        (completed("a"), over(1, UNPROVEN)),
+        (failed("Y"), keep(EVENT_CONFLICT)),
+        (completed("a"), repeat(2)),
+        (failed("X").unproven(), repeat(1)),
+    ]);
     // And the other way round it does not count.
     row(&[(completed("a"), NEW), (completed("b").unproven(), keep(EVENT_CONFLICT))]);
     row(&[(failed("X"), NEW), (completed("a").unproven(), keep(EVENT_CONFLICT))]);

@@ -30,6 +30,8 @@ pub(super) trait Deciding {
     async fn retire(&mut self, ids: &[i64]) -> Result<(), Error>;
     /// Writes what has changed.
     async fn save(&mut self, known: &Known) -> Result<(), Error>;
+    /// Takes out the rows that were only locked: of a refused arrival nothing stays.
+    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error>;
 }
 
 /// What makes an entry of quarantine one.
@@ -223,7 +225,16 @@ impl<'a> Plan<'a> {
         if !self.retired.is_empty() {
             tx.retire(&self.retired).await?;
         }
-        tx.save(known).await
+        tx.save(known).await?;
+        let generations: Vec<_> =
+            known.generations.iter().filter(|(_, row)| row.is_empty()).map(|(key, _)| key.clone()).collect();
+        let tokens: Vec<_> =
+            known.tokens.iter().filter(|(_, row)| row.is_empty()).map(|(key, _)| key.clone()).collect();
+        if generations.is_empty() && tokens.is_empty() {
+            Ok(())
+        } else {
+            tx.tidy(&generations, &tokens).await
+        }
     }
 }
 

@@ -491,6 +491,20 @@ impl Deciding for Tx<'_> {
         }
         Ok(())
     }
+
+    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
+        query(sql::TIDY_GENERATIONS)
+            .bind(generations.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
+            .bind(generations.iter().map(|key| key.generation.as_str()).collect::<Vec<_>>())
+            .execute(&mut *self.0)
+            .await?;
+        query(sql::TIDY_TOKENS)
+            .bind(tokens.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|key| key.token_id.as_str()).collect::<Vec<_>>())
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
 }
 
 impl GenerationRow {

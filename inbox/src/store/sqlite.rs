@@ -20,6 +20,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, QueryBuilder, query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 const CACHE: &str = "-131072";
 /// 40 MB of log between checkpoints; after SQLite's own 4 MB it would checkpoint several times a second under load.
 const CHECKPOINT_PAGES: &str = "10000";
+/// Its owner's.
+const OWN: u32 = 0o600;
 /// A command of another process may write in between.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -42,6 +45,8 @@ pub struct Sqlite {
     options: SqliteConnectOptions,
     /// For reading only.
     pub(crate) reads: SqlitePool,
+    /// The same for deliveries: what operators read must not hold them up.
+    pub(crate) looks: SqlitePool,
     path: PathBuf,
     next_id: AtomicI64,
     clock: Clock,
@@ -72,8 +77,7 @@ pub(super) async fn migrate(path: &Path) -> Result<(), CannotOpen> {
 }
 
 fn private(path: &Path) -> Result<(), CannotOpen> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    let made = OpenOptions::new().create(true).append(true).mode(OWN).open(path);
     made.map(|_| ()).map_err(|error| CannotOpen::File(path.display().to_string(), error))
 }
 
@@ -98,7 +102,7 @@ impl Sqlite {
         };
         super::check_version(&MIGRATOR, applied)?;
         check_settings(&mut writer).await?;
-        let last: Option<i64> = query_scalar("SELECT max(id) FROM entry").fetch_one(&mut writer).await?;
+        let last: Option<i64> = query_scalar(sql::LAST_ID).fetch_optional(&mut writer).await?;
         let clock = Clock::start();
         // Whoever had them is gone: there is one process at a time.
         query(sql::VOID_LEASES).bind(clock.now()).execute(&mut writer).await?;
@@ -109,12 +113,16 @@ impl Sqlite {
             .bind(crate::deliver::LONGEST_DELAY)
             .execute(&mut writer)
             .await?;
-        let reads =
-            SqlitePoolOptions::new().max_connections(2).connect_lazy_with(options.clone().read_only(true));
+        let reading = |connections| {
+            let options = options.clone().read_only(true);
+            SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(options)
+        };
+        let (reads, looks) = (reading(2), reading(1));
         Ok(Self {
             writer: Mutex::new(Some(writer)),
             options,
             reads,
+            looks,
             path: path.to_owned(),
             next_id: AtomicI64::new(last.unwrap_or_default().saturating_add(1)),
             clock,
@@ -132,10 +140,12 @@ fn lock(path: &Path) -> Result<File, CannotOpen> {
     if !path.exists() {
         return Err(no_file(path));
     }
+    // By whatever links it is called, it is one file.
+    let path = &std::fs::canonicalize(path).map_err(|error| CannotOpen::File(name.clone(), error))?;
     // Beside the file and not on it: closing any descriptor of the file itself would drop SQLite's own locks.
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
-    let opened = OpenOptions::new().create(true).append(true).open(Path::new(&beside));
+    let opened = OpenOptions::new().create(true).append(true).mode(OWN).open(Path::new(&beside));
     let file = opened.map_err(|error| CannotOpen::File(name.clone(), error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -247,7 +257,7 @@ impl Sqlite {
     /// One process, whose deliveries end with it: what it holds without knowing is a claim that failed after its commit.
     pub(super) async fn release_expired(&self, held: &[i64]) -> Result<usize, Error> {
         let (now, held) = (self.clock.now(), json(held)?);
-        let ids: Vec<i64> = query_scalar(sql::EXPIRED).bind(&held).bind(now).fetch_all(&self.reads).await?;
+        let ids: Vec<i64> = query_scalar(sql::EXPIRED).bind(&held).bind(now).fetch_all(&self.looks).await?;
         if !ids.is_empty() {
             let ids = json(&ids)?;
             transaction!(self, |connection| {
@@ -314,7 +324,7 @@ impl Sqlite {
     }
 
     pub(super) async fn waiting(&self) -> Result<Vec<(String, i64)>, Error> {
-        query_as(sql::WAITING).bind(self.clock.now()).fetch_all(&self.reads).await
+        query_as(sql::WAITING).bind(self.clock.now()).fetch_all(&self.looks).await
     }
 
     pub(super) fn now(&self) -> i64 {
@@ -498,6 +508,13 @@ impl Deciding for Tx<'_> {
             query(sql::SAVE_TOKENS).bind(json(&changed)?).execute(&mut *self.connection).await?;
         }
         Ok(())
+    }
+
+    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
+        let generations: Vec<_> = generations.iter().map(|key| (&key.hook, &key.generation)).collect();
+        let tokens: Vec<_> = tokens.iter().map(|key| (&key.hook, &key.token_id)).collect();
+        query(sql::TIDY_GENERATIONS).bind(json(&generations)?).execute(&mut *self.connection).await?;
+        query(sql::TIDY_TOKENS).bind(json(&tokens)?).execute(&mut *self.connection).await.map(|_| ())
     }
 }
 

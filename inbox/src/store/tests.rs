@@ -123,9 +123,41 @@ impl Site {
         }
     }
 
+    async fn count(&self, sql: &'static str) -> i64 {
+        match self.store.as_ref().unwrap() {
+            Store::Sqlite(sqlite) => sqlx::query_scalar(sql).fetch_one(&sqlite.reads).await.unwrap(),
+            Store::Postgres(postgres) => sqlx::query_scalar(sql).fetch_one(&postgres.reads).await.unwrap(),
+        }
+    }
+
     async fn expect(&self, states: &[(&str, i64)]) {
         let states: Vec<_> = states.iter().map(|(state, seen)| ((*state).to_owned(), *seen)).collect();
         assert_eq!(self.states().await, states);
+    }
+}
+
+/// A committer of a test's own.
+struct Committing {
+    committer: crate::commit::Committer,
+}
+
+impl Committing {
+    fn start(store: &Store) -> Self {
+        let (metrics, space) = (crate::metrics::Metrics::new(), crate::space::Space::new(1 << 40, None));
+        let tasks = tokio_util::task::TaskTracker::new();
+        let committer = crate::commit::Committer::start(
+            store,
+            Arc::default(),
+            Arc::new(metrics),
+            Arc::new(space),
+            512,
+            &tasks,
+        );
+        Self { committer }
+    }
+
+    async fn store(&self, arrival: Arrival) -> Result<Outcome, crate::commit::NotStored> {
+        self.committer.store(arrival).await
     }
 }
 
@@ -317,6 +349,37 @@ in_both! {
         assert_eq!(site.store(&[quarantined("21", "u")]).await, [kept("json-invalid")]);
         let both: Vec<_> = (1..=21).map(|number| quarantined(&number.to_string(), "v")).collect();
         assert_eq!(site.store(&both).await[20], Outcome::TokenFull, "in one batch");
+    }
+
+    async fn what_was_decided_on_makes_room_for_a_token(site: &mut Site) {
+        let bodies: Vec<_> = (1..=20).map(|number| quarantined(&number.to_string(), "t")).collect();
+        site.store(&bodies).await;
+        site.sql("UPDATE entry SET state = 'dropped' WHERE id = (SELECT min(id) FROM entry)").await;
+        assert_eq!(site.store(&[quarantined("21", "t")]).await, [kept("json-invalid")]);
+        assert_eq!(site.store(&[quarantined("22", "t")]).await, [Outcome::TokenFull]);
+    }
+
+    async fn of_what_is_refused_nothing_stays(site: &mut Site) {
+        let token = Some(Token { id: "t".to_owned(), binds: true });
+        let with = |arrival: Arrival| Arrival { token: token.clone(), ..arrival };
+        site.store(&[with(completed("a"))]).await;
+        let another = with(completed("b").of(TWO));
+        assert_eq!(site.store_with(&[another.clone()], false).await, [Outcome::QuarantineFull]);
+        assert_eq!(site.count("SELECT count(*) FROM generation").await, 1);
+        assert_eq!(site.store(&[another]).await, [kept("token-reused")]);
+        assert_eq!(site.count("SELECT count(*) FROM generation").await, 1, "nor of what is only kept");
+        assert_eq!(site.store(&[quarantined("c", "u")]).await, [kept("json-invalid")]);
+        assert_eq!(site.count("SELECT count(*) FROM token").await, 1);
+    }
+
+    async fn a_bad_row_of_a_batch_is_its_own(site: &mut Site) {
+        // As another generation's event it would be one, but its place is taken.
+        site.store(&[completed("a").of(TWO)]).await;
+        site.sql("UPDATE generation SET completed_id = NULL, completed_fact = NULL").await;
+        let (queue, ending) = (Committing::start(site.store.as_ref().unwrap()), std::time::Instant::now());
+        let (bad, good) = tokio::join!(queue.store(completed("a").of(TWO)), queue.store(completed("b")));
+        assert_eq!((bad, good), (Err(crate::commit::NotStored::Store), Ok(waits(COMPLETED))));
+        assert!(ending.elapsed() < std::time::Duration::from_secs(5), "nobody waits for what cannot be stored");
     }
 
     async fn a_token_keeps_whatever_comes_of_its_own_generation(site: &mut Site) {

@@ -27,7 +27,7 @@ WHERE e.lane = 'quarantine'";
 pub(super) const COUNT_KEPT: &str = "
 SELECT count(*), k.place
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, bound, place)
-JOIN entry e ON e.hook = k.hook AND e.token_id = k.token_id AND e.lane = 'quarantine'
+JOIN entry e ON e.hook = k.hook AND e.token_id = k.token_id AND e.lane = 'quarantine' AND e.state = 'kept'
 WHERE e.generation IS NULL OR k.bound IS NULL OR e.generation <> k.bound
 GROUP BY k.place";
 
@@ -187,3 +187,13 @@ WITH old AS (
 DELETE FROM entry e USING old WHERE e.id = old.id";
 
 pub(super) const HEARTBEAT: &str = "INSERT INTO heartbeat (one, at) VALUES (1, inbox_now()) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
+
+/// A kept entry that was released holds its generation's row: that is busy, or an entry waits for it.
+pub(super) const TIDY_GENERATIONS: &str = "
+DELETE FROM generation g USING unnest($1::text[], $2::text[]) AS k (hook, generation)
+WHERE g.hook = k.hook AND g.generation = k.generation AND g.busy IS NULL AND NOT EXISTS (
+    SELECT 1 FROM entry e WHERE e.hook = g.hook AND e.generation = g.generation AND e.state IN ('waiting', 'in_flight'))";
+
+pub(super) const TIDY_TOKENS: &str = "
+DELETE FROM token t USING unnest($1::text[], $2::text[]) AS k (hook, token_id)
+WHERE t.hook = k.hook AND t.token_id = k.token_id";

@@ -18,7 +18,7 @@ WHERE lane = 'quarantine' AND hook = ?1 AND reason = ?2 AND coalesce(token_id, '
 
 pub(super) const COUNT_KEPT: &str = "
 SELECT count(*) FROM entry
-WHERE lane = 'quarantine' AND hook = ?1 AND token_id = ?2 AND (generation IS NULL OR ?3 IS NULL OR generation <> ?3)";
+WHERE lane = 'quarantine' AND state = 'kept' AND hook = ?1 AND token_id = ?2 AND (generation IS NULL OR ?3 IS NULL OR generation <> ?3)";
 
 pub(super) const INSERT: &str = "
 INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route, supersedes,
@@ -161,3 +161,16 @@ pub(super) const LET_GO_OF: &str = "
 UPDATE generation SET busy = NULL FROM entry e
 WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
     AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
+
+/// Of any entry that ever was: a purged one's id is nobody else's.
+pub(super) const LAST_ID: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'entry'";
+
+/// A kept entry that was released holds its generation's row: that is busy, or an entry waits for it.
+pub(super) const TIDY_GENERATIONS: &str = "
+DELETE FROM generation
+WHERE (hook, generation) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1)) AND busy IS NULL AND NOT EXISTS (
+    SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
+        AND e.state IN ('waiting', 'in_flight'))";
+
+pub(super) const TIDY_TOKENS: &str = "
+DELETE FROM token WHERE (hook, token_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
