@@ -6,6 +6,7 @@
 mod admin;
 mod batch;
 mod change;
+mod expect;
 mod postgres;
 mod sqlite;
 
@@ -14,6 +15,9 @@ use crate::deliver::Pause;
 pub(crate) use admin::{Alike, Entry, PausedSince, Payload, Which};
 pub(crate) use batch::Outcome;
 pub(crate) use change::{Change, UNKNOWN};
+pub(crate) use expect::{
+    Allowed, Answered, CONTRADICTED, Expectation, Expected, Next, Noted, Question, UNKNOWN as IS_UNKNOWN,
+};
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use std::collections::BTreeMap;
