@@ -399,6 +399,3 @@ SELECT p.path FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.hook = $1
         super::admin::read!(self, |pool| query_scalar(PATH).bind(hook).fetch_optional(pool).await)
     }
 }
-
-#[cfg(test)]
-mod tests;

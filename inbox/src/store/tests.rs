@@ -193,6 +193,8 @@ macro_rules! in_both {
     };
 }
 
+mod expect;
+
 in_both! {
     async fn a_batch_is_decided_as_one_after_the_other(site: &mut Site) {
         let batch = [completed("a"), completed("a"), failed("X"), completed("b"), completed("a")];
