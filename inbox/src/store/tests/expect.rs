@@ -1,5 +1,7 @@
 //! Expectations, the calls that they lead to, and who is first where two come at once.
 
+#![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
+
 use super::*;
 
 const AFTER: i64 = 780_000_000;
@@ -124,7 +126,7 @@ in_both! {
     async fn an_expectation_explains_what_was_kept(site: &mut Site) {
         let early = of_job("t", "j", completed("a"));
         site.store(&[early.clone().of(TWO)]).await;
-        assert_eq!(site.store(&[early.clone()]).await, [kept("token-reused")]);
+        assert_eq!(site.store(std::slice::from_ref(&early)).await, [kept("token-reused")]);
         let stranger = of_job("u", "k", completed("b"));
         site.store(&[of_job("w", "j", failed("X")), stranger.clone()]).await;
         // A failure is there: it is of the same job, and the completion is what supersedes it.
