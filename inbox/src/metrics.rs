@@ -62,6 +62,7 @@ pub(crate) struct Metrics {
     sweeps: Family<CameTo, Counter>,
     pub(crate) expected: Gauge,
     pub(crate) expected_overdue: Gauge,
+    pub(crate) expected_unknown: Counter,
     pub(crate) job_mismatch: Counter,
 }
 
@@ -92,6 +93,7 @@ impl Metrics {
             sweeps: Family::default(),
             expected: Gauge::default(),
             expected_overdue: Gauge::default(),
+            expected_unknown: Counter::default(),
             job_mismatch: Counter::default(),
         };
         let registry = &mut this.registry;
@@ -134,6 +136,11 @@ impl Metrics {
             "expected_overdue",
             "Generations that are expected, and have had their time",
             this.expected_overdue.clone(),
+        );
+        registry.register(
+            "expected_unknown",
+            "Generations that the provider has not known three times",
+            this.expected_unknown.clone(),
         );
         registry.register(
             "job_mismatch",

@@ -142,6 +142,7 @@ impl Sweeper {
             let Some((what, answered)) = self.ask(&question).await? else { return Ok(()) };
             self.metrics.swept(what);
             if answered.state == Some(IS_UNKNOWN) {
+                self.metrics.expected_unknown.inc();
                 log::error!(
                     "expected-unknown hook={} generation={}: the provider has said {MISSING} times that there is none",
                     question.hook,

@@ -133,8 +133,10 @@ impl Expectation {
         let of = self.job.as_ref().map_or_else(|| "asked about".to_owned(), |job| format!("of job {job}"));
         let asked = match (self.asked, &self.answer) {
             (0, _) => String::new(),
-            (times, Some(answer)) => format!(", asked for {times} times, last answer {answer}"),
-            (times, None) => format!(", asked for {times} times"),
+            (1, answer) => format!(", asked for once: {}", answer.as_deref().unwrap_or("-")),
+            (times, answer) => {
+                format!(", asked for {times} times, last: {}", answer.as_deref().unwrap_or("-"))
+            }
         };
         let mismatch = self.job_mismatch.as_ref().map(|Mismatch { entry, job }| {
             format!("; job-mismatch: entry {entry} was accepted with job {}", job.as_deref().unwrap_or("-"))

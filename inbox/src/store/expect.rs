@@ -182,7 +182,8 @@ const DUE: &str = "
 SELECT hook, generation, job, asked, missing FROM expectation
 WHERE state IN ('expected', 'kept') AND ask_at <= $1 ORDER BY expected_at, hook, generation LIMIT 1";
 
-const FORGET_CALLS: &str = "DELETE FROM provider_call WHERE at <= $1";
+/// Those of the future too: a clock was set back, and would be waited for.
+const FORGET_CALLS: &str = "DELETE FROM provider_call WHERE at <= $1 OR at > $2";
 
 const CALL: &str = "
 INSERT INTO provider_call (at) SELECT CAST($1 AS bigint) WHERE (SELECT count(*) FROM provider_call) < $2";
@@ -293,7 +294,11 @@ macro_rules! expectations {
                     query_as(concat_free(DUE, $free)).bind(now).fetch_optional(&mut *self).await?;
                 let Some(due) = due else { return Ok(Next::Nothing) };
                 let now = $alone(&mut *self, now).await?;
-                query(FORGET_CALLS).bind(now.saturating_sub(WINDOW)).execute(&mut *self).await?;
+                query(FORGET_CALLS)
+                    .bind(now.saturating_sub(WINDOW))
+                    .bind(now.saturating_add(WINDOW))
+                    .execute(&mut *self)
+                    .await?;
                 let counted = query(CALL).bind(now).bind(allowed.per_minute).execute(&mut *self).await?;
                 if counted.rows_affected() == 0 {
                     return Ok(Next::Spent);

@@ -183,6 +183,7 @@ async fn believes_that_there_is_none_the_third_time(place: Place) {
         (&said["state"], &said["asked"], &said["answer"]),
         (&json!("unknown"), &json!(3), &json!("unknown"))
     );
+    inbox.until_metric("expected_unknown_total 1").await;
     // Others are still asked about, and it is not.
     let id = provider.generated("completed").await;
     inbox.expects(&id).await;

@@ -134,11 +134,22 @@ in_both! {
         assert_eq!((expectation.state.as_str(), expectation.mismatch_id), ("arrived", None));
         let explained = site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap();
         assert_eq!(explained.len(), 1, "and not the stranger's");
-        assert_eq!(site.store(&[early]).await, [waits(COMPLETED)]);
+        assert_eq!(site.store(std::slice::from_ref(&early)).await, [waits(COMPLETED)]);
+        // As after a kill before it was ended: it is tried once more, and is a repeat.
+        assert_eq!(site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap(), explained);
+        assert_eq!(site.store(&[early]).await, [Outcome::Repeated]);
         assert!(site.session().release(explained[0], "released").await.unwrap());
         assert!(!site.session().release(explained[0], "released").await.unwrap());
         assert_eq!(site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap(), NONE);
-        site.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("kept", 1), ("waiting", 1)]).await;
+        site.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("kept", 1), ("waiting", 2)]).await;
+    }
+
+    async fn a_token_keeps_whatever_comes_of_what_is_expected_of_its_job(site: &mut Site) {
+        site.store(&[completed("a")]).await;
+        let bodies: Vec<_> = (1..=25).map(|number| of_job("t", "j", completed(&number.to_string()))).collect();
+        assert_eq!(site.store(&bodies[..21]).await[20], Outcome::TokenFull);
+        site.expect_of(ONE, "j").await;
+        assert_eq!(site.store(&bodies[20..]).await, vec![kept("event-conflict"); 5]);
     }
 
     async fn another_job_than_it_was_accepted_with_is_a_mismatch(site: &mut Site) {
@@ -252,6 +263,8 @@ in_both! {
         assert_eq!(all(site).await.len(), 0, "a call may have been 5 s under way");
         site.sql("UPDATE provider_call SET at = at - 6000000").await;
         assert_eq!(all(site).await.len(), 10);
+        site.sql("UPDATE provider_call SET at = at + 600000000").await;
+        assert_eq!(all(site).await.len(), 10, "a clock that was set back is not waited for");
     }
 
     async fn old_expectations_go(site: &mut Site) {
