@@ -4,6 +4,8 @@
 //! Who changes more than one expectation at a time holds the lock of their generations, or takes only what nobody holds: so
 //! nobody waits in a circle.
 
+mod sql;
+
 use super::{Error, Session, Store};
 use crate::decide::{ARRIVED, EXPLAINED};
 use sqlx::postgres::PgConnection;
@@ -133,93 +135,6 @@ macro_rules! on_either_store {
 }
 transactions!(on_either_store);
 
-const COLUMNS: &str =
-    "SELECT x.hook, x.generation, x.job, x.state, x.expected_at, x.ask_at, x.asked, x.missing, x.answer,
-    x.mismatch_id, m.job AS mismatch_job
-FROM expectation x LEFT JOIN entry m ON m.id = x.mismatch_id";
-
-const LOCK: &str = "
-INSERT INTO generation (hook, generation, seen_at) VALUES ($1, $2, $3)
-ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
-RETURNING expected_job, completed_id IS NOT NULL OR failure_id IS NOT NULL";
-
-const MISMATCH: &str = "
-SELECT min(id) FROM entry
-WHERE lane = 'deliver' AND hook = $1 AND generation = $2 AND job IS NOT NULL AND job <> $3";
-
-const EXPECT: &str = "UPDATE generation SET expected_job = $3 WHERE hook = $1 AND generation = $2";
-
-/// It may have been asked about before, for what is kept of it.
-const NOTE: &str = "
-INSERT INTO expectation AS x (hook, generation, job, state, expected_at, ask_at, mismatch_id) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (hook, generation) DO UPDATE SET job = excluded.job, mismatch_id = excluded.mismatch_id,
-    state = CASE WHEN x.state IN ('kept', 'contradicted', 'unknown') THEN excluded.state ELSE x.state END";
-
-const EXPLAINED_BY: &str = "
-SELECT id FROM entry
-WHERE lane = 'quarantine' AND hook = $1 AND generation = $2 AND state = 'kept' AND reason IN ($4, $5) AND job = $3 AND size > 0
-ORDER BY id";
-
-/// What is kept because the provider could not be asked, and what is not asked about yet, or only later.
-const UNCONFIRMED: &str = "
-SELECT DISTINCT e.hook, e.generation
-FROM entry e LEFT JOIN expectation x ON x.hook = e.hook AND x.generation = e.generation
-WHERE e.state = 'kept' AND e.reason = 'confirm-unavailable' AND e.generation IS NOT NULL AND e.size > 0
-    AND (x.state IS NULL OR (x.state = 'expected' AND x.asked = 0 AND x.ask_at > $1))
-LIMIT $2";
-
-const UNCONFIRMED_OF: &str = "
-SELECT id FROM entry
-WHERE lane = 'quarantine' AND hook = $1 AND generation = $2 AND state = 'kept' AND reason = 'confirm-unavailable' AND size > 0
-ORDER BY id";
-
-const DOUBT: &str = "
-INSERT INTO expectation AS x (hook, generation, state, expected_at, ask_at) VALUES ($1, $2, 'kept', $3, $3)
-ON CONFLICT (hook, generation) DO UPDATE SET ask_at = excluded.ask_at
-WHERE x.state = 'expected' AND x.asked = 0 AND x.ask_at > excluded.ask_at";
-
-const DUE: &str = "
-SELECT hook, generation, job, asked, missing FROM expectation
-WHERE state IN ('expected', 'kept') AND ask_at <= $1 ORDER BY expected_at, hook, generation LIMIT 1";
-
-/// Those of the future too: a clock was set back, and would be waited for.
-const FORGET_CALLS: &str = "DELETE FROM provider_call WHERE at <= $1 OR at > $2";
-
-const CALL: &str = "
-INSERT INTO provider_call (at) SELECT CAST($1 AS bigint) WHERE (SELECT count(*) FROM provider_call) < $2";
-
-const ASK: &str = "
-UPDATE expectation SET asked = asked + 1, asked_at = $3, ask_at = $4, answer = 'under way' WHERE hook = $1 AND generation = $2";
-
-/// A webhook may have come meanwhile: that stands.
-const ANSWERED: &str = "
-UPDATE expectation SET answer = $3, missing = $4,
-    state = CASE WHEN state IN ('expected', 'kept') THEN coalesce($5, state) ELSE state END
-WHERE hook = $1 AND generation = $2";
-
-const RELEASE: &str = "
-UPDATE entry SET state = 'superseded', ended_at = $2, answer = $3 WHERE id = $1 AND lane = 'quarantine' AND state = 'kept'";
-
-const ASK_NOW: &str = "
-UPDATE expectation SET ask_at = $1 WHERE (hook, generation) IN (
-    SELECT hook, generation FROM expectation
-    WHERE state IN ('expected', 'kept') AND (state = 'kept' OR asked > 0 OR expected_at <= $2) {free})";
-
-const COUNT: &str = "
-SELECT count(*), CAST(coalesce(sum(CASE WHEN expected_at <= $1 THEN 1 ELSE 0 END), 0) AS bigint) FROM expectation
-WHERE state IN ('expected', 'kept') AND state = 'expected'";
-
-const OLD: &str = "
-SELECT hook, generation FROM (SELECT hook, generation FROM expectation WHERE expected_at <= $1 ORDER BY expected_at LIMIT $2) AS old
-ORDER BY hook, generation";
-
-/// With its generation, where nothing else is known of it.
-const PURGE: [&str; 2] = [
-    "DELETE FROM generation WHERE hook = $1 AND generation = $2 AND seen_at <= $3 AND NOT EXISTS (
-        SELECT 1 FROM entry e WHERE e.hook = $1 AND e.generation = $2 AND e.lane IN ('deliver', 'quarantine'))",
-    "DELETE FROM expectation WHERE hook = $1 AND generation = $2 AND expected_at <= $3",
-];
-
 /// `$free` takes only rows that nobody holds, and holds them; `$alone` has the calls counted by one at a time, and tells the
 /// time then. SQLite's transactions hold everything.
 macro_rules! expectations {
@@ -228,20 +143,20 @@ macro_rules! expectations {
             async fn expect(&mut self, now: i64, expected: &Expected, after: i64) -> Result<Noted, Error> {
                 let Expected { hook, generation, job } = expected;
                 let (before, has_ended): (Option<String>, bool) =
-                    query_as(LOCK).bind(hook).bind(generation).bind(now).fetch_one(&mut *self).await?;
+                    query_as(sql::LOCK).bind(hook).bind(generation).bind(now).fetch_one(&mut *self).await?;
                 let is_new = before.is_none();
                 match before {
                     Some(before) if before != *job => return Ok(Noted::OtherJob(before)),
                     Some(_) => {}
                     None => {
-                        let mismatch: Option<i64> = query_scalar(MISMATCH)
+                        let mismatch: Option<i64> = query_scalar(sql::MISMATCH)
                             .bind(hook)
                             .bind(generation)
                             .bind(job)
                             .fetch_one(&mut *self)
                             .await?;
-                        query(EXPECT).bind(hook).bind(generation).bind(job).execute(&mut *self).await?;
-                        query(NOTE)
+                        query(sql::EXPECT).bind(hook).bind(generation).bind(job).execute(&mut *self).await?;
+                        query(sql::NOTE)
                             .bind(hook)
                             .bind(generation)
                             .bind(job)
@@ -253,7 +168,7 @@ macro_rules! expectations {
                             .await?;
                     }
                 }
-                let sql = format!("{COLUMNS} WHERE x.hook = $1 AND x.generation = $2");
+                let sql = format!("{} WHERE x.hook = $1 AND x.generation = $2", sql::COLUMNS);
                 let expectation =
                     query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_one(&mut *self).await?;
                 Ok(Noted::Is { expectation, is_new })
@@ -262,7 +177,7 @@ macro_rules! expectations {
             async fn explained(&mut self, _: i64, expected: &Expected) -> Result<Vec<i64>, Error> {
                 let Expected { hook, generation, job } = expected;
                 let [one, other] = EXPLAINED;
-                query_scalar(EXPLAINED_BY)
+                query_scalar(sql::EXPLAINED_BY)
                     .bind(hook)
                     .bind(generation)
                     .bind(job)
@@ -273,7 +188,7 @@ macro_rules! expectations {
             }
 
             async fn unconfirmed(&mut self, now: i64, limit: i64) -> Result<Vec<(String, String)>, Error> {
-                query_as(UNCONFIRMED).bind(now).bind(limit).fetch_all(&mut *self).await
+                query_as(sql::UNCONFIRMED).bind(now).bind(limit).fetch_all(&mut *self).await
             }
 
             async fn unconfirmed_of(
@@ -282,28 +197,28 @@ macro_rules! expectations {
                 hook: &str,
                 generation: &str,
             ) -> Result<Vec<i64>, Error> {
-                query_scalar(UNCONFIRMED_OF).bind(hook).bind(generation).fetch_all(&mut *self).await
+                query_scalar(sql::UNCONFIRMED_OF).bind(hook).bind(generation).fetch_all(&mut *self).await
             }
 
             async fn doubt(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
-                query(DOUBT).bind(hook).bind(generation).bind(now).execute(&mut *self).await.map(|_| ())
+                query(sql::DOUBT).bind(hook).bind(generation).bind(now).execute(&mut *self).await.map(|_| ())
             }
 
             async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error> {
                 let due: Option<Question> =
-                    query_as(concat_free(DUE, $free)).bind(now).fetch_optional(&mut *self).await?;
+                    query_as(concat_free(sql::DUE, $free)).bind(now).fetch_optional(&mut *self).await?;
                 let Some(due) = due else { return Ok(Next::Nothing) };
                 let now = $alone(&mut *self, now).await?;
-                query(FORGET_CALLS)
+                query(sql::FORGET_CALLS)
                     .bind(now.saturating_sub(WINDOW))
                     .bind(now.saturating_add(WINDOW))
                     .execute(&mut *self)
                     .await?;
-                let counted = query(CALL).bind(now).bind(allowed.per_minute).execute(&mut *self).await?;
+                let counted = query(sql::CALL).bind(now).bind(allowed.per_minute).execute(&mut *self).await?;
                 if counted.rows_affected() == 0 {
                     return Ok(Next::Spent);
                 }
-                query(ASK)
+                query(sql::ASK)
                     .bind(&due.hook)
                     .bind(&due.generation)
                     .bind(now)
@@ -319,7 +234,7 @@ macro_rules! expectations {
                 question: &Question,
                 answered: &Answered,
             ) -> Result<(), Error> {
-                query(ANSWERED)
+                query(sql::ANSWERED)
                     .bind(&question.hook)
                     .bind(&question.generation)
                     .bind(answered.answer)
@@ -331,26 +246,26 @@ macro_rules! expectations {
             }
 
             async fn release(&mut self, now: i64, id: i64, why: &str) -> Result<bool, Error> {
-                let released = query(RELEASE).bind(id).bind(now).bind(why).execute(&mut *self).await?;
+                let released = query(sql::RELEASE).bind(id).bind(now).bind(why).execute(&mut *self).await?;
                 Ok(released.rows_affected() > 0)
             }
 
             async fn ask_now(&mut self, now: i64, after: i64) -> Result<u64, Error> {
-                let sql = ASK_NOW.replace("{free}", $free);
+                let sql = sql::ASK_NOW.replace("{free}", $free);
                 let due = query(AssertSqlSafe(sql)).bind(now).bind(now.saturating_sub(after));
                 Ok(due.execute(&mut *self).await?.rows_affected())
             }
 
             async fn count_expected(&mut self, now: i64, after: i64) -> Result<(i64, i64), Error> {
-                query_as(COUNT).bind(now.saturating_sub(after)).fetch_one(&mut *self).await
+                query_as(sql::COUNT).bind(now.saturating_sub(after)).fetch_one(&mut *self).await
             }
 
             async fn purge_expectations(&mut self, now: i64, age: i64, limit: i64) -> Result<usize, Error> {
                 let before = now.saturating_sub(age);
                 let old: Vec<(String, String)> =
-                    query_as(OLD).bind(before).bind(limit).fetch_all(&mut *self).await?;
+                    query_as(sql::OLD).bind(before).bind(limit).fetch_all(&mut *self).await?;
                 for (hook, generation) in &old {
-                    for statement in PURGE {
+                    for statement in sql::PURGE {
                         query(statement).bind(hook).bind(generation).bind(before).execute(&mut *self).await?;
                     }
                 }
@@ -381,7 +296,8 @@ fn delay(again: i64, asked: i64) -> i64 {
 impl Store {
     pub(crate) async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>, Error> {
         let sql = format!(
-            "{COLUMNS} WHERE x.state IN ('expected', 'kept') ORDER BY x.expected_at, x.hook, x.generation LIMIT $1"
+            "{} WHERE x.state IN ('expected', 'kept') ORDER BY x.expected_at, x.hook, x.generation LIMIT $1",
+            sql::COLUMNS
         );
         super::admin::read!(self, |pool| query_as(AssertSqlSafe(sql)).bind(limit).fetch_all(pool).await)
     }
@@ -391,7 +307,7 @@ impl Store {
         hook: &str,
         generation: &str,
     ) -> Result<Option<Expectation>, Error> {
-        let sql = format!("{COLUMNS} WHERE x.hook = $1 AND x.generation = $2");
+        let sql = format!("{} WHERE x.hook = $1 AND x.generation = $2", sql::COLUMNS);
         super::admin::read!(self, |pool| {
             query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_optional(pool).await
         })
@@ -399,8 +315,6 @@ impl Store {
 
     /// The path of a hook: that of the newest of what came to it.
     pub(crate) async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>, Error> {
-        const PATH: &str = "
-SELECT p.path FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.hook = $1 ORDER BY e.id DESC LIMIT 1";
-        super::admin::read!(self, |pool| query_scalar(PATH).bind(hook).fetch_optional(pool).await)
+        super::admin::read!(self, |pool| query_scalar(sql::PATH).bind(hook).fetch_optional(pool).await)
     }
 }
