@@ -40,8 +40,8 @@ An application says it with one request after RunBlob's answer, and this command
   curl http://127.0.0.1:9085/expect -d '{\"hook\": \"veo3\", \"generation_id\": \"ID\", \"job\": \"order-17\"}'
 Twice is once; another job for the same generation is refused. It may come after the webhook: what is kept because its token
 was bound to something else is released if this explains it. A generation that was accepted with another job is a job-mismatch,
-shown here and by `blobgate inbox show`. From then on only a token of this job may speak of it, whichever came first. What has
-no event 13 minutes later the inbox asks RunBlob for, where `blobgate inbox serve` has a --provider.
+shown here and by `blobgate inbox show`. From then on what comes with a token of another job is kept, even where that came first.
+What has no event 13 minutes later the inbox asks RunBlob for, where `blobgate inbox serve` has a --provider.
 
 Exit code: 0 when all is expected, 1 when something was refused or the inbox cannot be reached, 2 for wrong usage.
 

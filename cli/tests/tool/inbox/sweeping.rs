@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -18,6 +19,7 @@ on_each_store! {
     believes_that_there_is_none_the_third_time
     asks_again_later_what_has_not_ended
     confirms_what_was_kept
+    gives_a_call_up_when_it_ends
 }
 
 /// The sandbox, and in Envoy's place what adds the key.
@@ -272,6 +274,26 @@ async fn confirms_what_was_kept(place: Place) {
     inbox.until_metric("sweeps_total{outcome=\"contradicted\"} 1").await;
     assert_eq!(inbox.service.came().len(), 1);
 }
+
+async fn gives_a_call_up_when_it_ends(place: Place) {
+    let provider = Provider::start().await;
+    let inbox = Inbox::sweeping(place, &provider).await;
+    let id = provider.generated("completed").await;
+    provider.sandbox.set_faults(&["hang"]).await;
+    let before = provider.calls(&id).await;
+    inbox.expects(&id).await;
+    until("it is asked about", async || provider.calls(&id).await > before).await;
+    let ending = Instant::now();
+    let (status, _) = inbox._running.end_by("TERM");
+    assert!(status.success());
+    assert!(ending.elapsed() < CALL, "{:?}", ending.elapsed());
+    provider.sandbox.set_faults(&[]).await;
+    let again = Inbox::sweeping(inbox._place, &provider).await;
+    is_swept(&again.service.wait_for(1).await[0], &id, "completed");
+}
+
+/// A call that has no answer takes so long.
+const CALL: Duration = Duration::from_secs(5);
 
 /// What the sandbox would have called back with, as far as it is compared.
 fn provider_body(id: &str) -> Value {
