@@ -1,6 +1,8 @@
 //! Stage 10: the provider's status API says the same as the delivery.
 
 pub mod budget;
+#[cfg(not(target_family = "wasm"))]
+mod told;
 
 use crate::config::{ConfigError, Node};
 use crate::dialect::Dialect;
@@ -8,6 +10,8 @@ use crate::event::{Event, Failure, Kind};
 use crate::json::{self, Value};
 use crate::trust::Answer;
 use std::time::Duration;
+#[cfg(not(target_family = "wasm"))]
+pub use told::{Told, told};
 
 /// How the provider is asked (`confirm`).
 #[derive(Debug)]
@@ -91,7 +95,7 @@ fn compare(dialect: Dialect, event: &Event, body: &[u8]) -> Outcome {
     let Ok(answer) = json::parse(body, MOST_DEPTH, dialect.known()) else {
         return Outcome::Unreadable;
     };
-    if matches!(answer.field("status").and_then(Value::as_text), Some("pending" | "processing")) {
+    if is_still_working(&answer) {
         return Outcome::StillWorking;
     }
     let Some(said) = dialect.read(&answer).ok().and_then(|claim| crate::event::check(claim).ok()) else {
@@ -107,6 +111,10 @@ fn compare(dialect: Dialect, event: &Event, body: &[u8]) -> Outcome {
         && without_query(&said) == without_query(event)
         && code(&said) == code(event);
     if same { Outcome::Confirmed } else { Outcome::Contradicted }
+}
+
+fn is_still_working(answer: &Value<'_>) -> bool {
+    matches!(answer.field("status").and_then(Value::as_text), Some("pending" | "processing"))
 }
 
 /// The result URL up to its query, which signs it for a while and so changes.

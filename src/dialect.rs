@@ -69,6 +69,14 @@ impl Dialect {
         }
     }
 
+    /// The webhook's body that the provider would have sent, by an answer of its status API and the event in it.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn webhook(self, event: &Event, answer: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Dialect::Veo3 => veo3::webhook(event, answer),
+        }
+    }
+
     /// The prompt of a payload, to which a token can be bound.
     pub fn prompt<'a>(self, payload: &'a Value<'_>) -> Option<&'a str> {
         match self {

@@ -1,5 +1,6 @@
 //! Stage 11: what a service is told, in headers.
 
+use crate::dialect::Dialect;
 use crate::event::{Event, Failure};
 use crate::policy::{Delivery, Verdict};
 use crate::request::ContentType;
@@ -7,7 +8,7 @@ use crate::result_url;
 use std::borrow::Cow;
 
 /// The version of this table of headers, in `blobgate-contract`.
-const CONTRACT: &str = "1";
+pub const CONTRACT: &str = "1";
 
 /// The headers to set on a delivery before it goes on. Every value is visible ASCII.
 pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
@@ -33,22 +34,32 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
         set.push(("blobgate-generation-id", id.to_string().into()));
     }
     if let Some(event) = delivery.event() {
-        let name = match delivery.verdict() {
-            // No route leads to a service by what is only claimed.
-            Verdict::Quarantined => "blobgate-claimed-event",
-            Verdict::Accepted | Verdict::Observed => "blobgate-event",
-        };
-        set.push((name, event.kind.name().into()));
-        set.push(("idempotency-key", event.idempotency_key(hook.dialect).into()));
-        if let Some(host) = event.result_url.as_deref().and_then(result_url::host) {
-            set.push(("blobgate-result-host", host.into()));
-        }
-        about_failure(event, &mut set);
-        if !event.drift.is_empty() {
-            set.push(("blobgate-drift", join(event.drift.names().iter().copied())));
-        }
+        about_event(delivery.verdict(), hook.dialect, event, &mut set);
     }
     set
+}
+
+/// The headers that say what has happened.
+pub fn about_event<'a>(
+    verdict: Verdict,
+    dialect: Dialect,
+    event: &'a Event,
+    set: &mut Vec<(&'static str, Cow<'a, str>)>,
+) {
+    let name = match verdict {
+        // No route leads to a service by what is only claimed.
+        Verdict::Quarantined => "blobgate-claimed-event",
+        Verdict::Accepted | Verdict::Observed => "blobgate-event",
+    };
+    set.push((name, event.kind.name().into()));
+    set.push(("idempotency-key", event.idempotency_key(dialect).into()));
+    if let Some(host) = event.result_url.as_deref().and_then(result_url::host) {
+        set.push(("blobgate-result-host", host.into()));
+    }
+    about_failure(event, set);
+    if !event.drift.is_empty() {
+        set.push(("blobgate-drift", join(event.drift.names().iter().copied())));
+    }
 }
 
 fn about_proof<'a>(delivery: &'a Delivery, set: &mut Vec<(&'static str, Cow<'a, str>)>) {

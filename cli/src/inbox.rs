@@ -4,6 +4,7 @@ mod asking;
 mod change;
 mod drop;
 mod entry;
+mod expect;
 mod filter;
 mod ls;
 mod migrate;
@@ -15,6 +16,7 @@ mod resume;
 mod serve;
 mod show;
 mod stats;
+mod sweep;
 mod table;
 
 use anyhow::Result;
@@ -41,6 +43,8 @@ enum Command {
     Resume(resume::Args),
     Replay(replay::Args),
     Drop(drop::Args),
+    Expect(expect::Args),
+    Sweep(sweep::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -54,7 +58,10 @@ The other commands ask a running one, at http://127.0.0.1:9085 unless --admin sa
   blobgate inbox show 17                              one of them
   blobgate inbox replay 17                            delivers it, again or at last
   blobgate inbox drop 17                              gives it up
-  blobgate inbox pause --hook veo3                    delivers nothing of a hook until `resume`";
+  blobgate inbox pause --hook veo3                    delivers nothing of a hook until `resume`
+  blobgate inbox expect --hook veo3 --generation ID --job order-17
+                                                      says of which job a generation is
+  blobgate inbox sweep --dry-run                      what the provider would be asked about";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let ended = match args.command {
@@ -67,6 +74,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Resume(args) => resume::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::Drop(args) => drop::run(args).await,
+        Command::Expect(args) => expect::run(args).await,
+        Command::Sweep(args) => sweep::run(args).await,
     };
     match ended {
         Err(error) if error.is::<Wrong>() => {

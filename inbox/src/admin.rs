@@ -6,6 +6,8 @@
 //! | `GET /entries/{id}` | shows one, with what came |
 //! | `GET /stats` | counts by route, state and reason |
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, one of them at least |
+//! | `POST /expect` | says of which job a generation is: `{"hook", "generation_id", "job"}` |
+//! | `POST /sweep` | asks the provider now about what is due; with `"dry_run": true` it lists |
 //! | `POST /replay`, `POST /drop` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
 //! | `POST /rejudge` | judges what is kept again: as these, with the gate's `"config"` and reasons to `"waive"` |
 //!
@@ -13,17 +15,20 @@
 
 mod change;
 mod entries;
+mod expect;
 mod filter;
 mod pauses;
 mod problem;
 mod rejudge;
 mod stats;
+mod sweep;
 
 use crate::commit::Committer;
 use crate::deliver::Wake;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{Error, Store};
+use crate::sweep::Releaser;
 use ::time::OffsetDateTime;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -39,6 +44,7 @@ use problem::Problem;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Admin {
@@ -50,6 +56,13 @@ pub(crate) struct Admin {
     /// What a caller has to show.
     pub(crate) token: Option<String>,
     pub(crate) ending: CancellationToken,
+    pub(crate) releaser: Releaser,
+    /// Has the sweep look now.
+    pub(crate) nudge: Arc<Notify>,
+    /// How many calls a minute the sweep may make, where it makes any.
+    pub(crate) asks: Option<u32>,
+    /// In microseconds.
+    pub(crate) sweep_after: i64,
 }
 
 /// A store that does not answer in this time is away.
@@ -70,6 +83,8 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/entries/{id}", get(entries::show))
         .route("/stats", get(stats::stats))
         .route("/pauses", get(pauses::pauses).put(pauses::pause).delete(pauses::resume))
+        .route("/expect", post(expect::expect))
+        .route("/sweep", post(sweep::sweep))
         .route("/replay", post(change::replay))
         .route("/drop", post(change::discard))
         .route("/rejudge", post(rejudge::rejudge))

@@ -62,7 +62,7 @@ const CONTRACT: &str = "1";
 /// In base64url without padding: what stands for the id of a token that has none.
 const HASH: usize = 43;
 /// Deeper than any hook may allow.
-const MAX_DEPTH: usize = 128;
+pub(crate) const MAX_DEPTH: usize = 128;
 
 impl Arrival {
     /// Reads what the gate sent.

@@ -31,8 +31,12 @@ pub(crate) struct TokenKey {
 pub(crate) struct Generation {
     /// The token that it is bound to.
     pub(crate) token_id: Option<String>,
+    /// The job that the application says it is of.
+    pub(crate) expected: Option<String>,
     pub(crate) completed: Option<Final>,
     pub(crate) failure: Option<Final>,
+    /// What has become of an expectation: the state of its row.
+    pub(crate) met: Option<&'static str>,
     /// Whether it differs from what is stored.
     pub(crate) changed: bool,
 }
@@ -74,8 +78,15 @@ const TOKEN_REUSED: &str = "token-reused";
 const TOKEN_CONFLICT: &str = "token-conflict";
 /// This generation has ended otherwise.
 const EVENT_CONFLICT: &str = "event-conflict";
+/// What an expectation can explain, once it is there.
+pub(crate) const EXPLAINED: [&str; 2] = [TOKEN_REUSED, TOKEN_CONFLICT];
 /// The reasons that are the inbox's own.
 pub(crate) const REASONS: [&str; 3] = [TOKEN_REUSED, TOKEN_CONFLICT, EVENT_CONFLICT];
+/// After the fact of an event that the provider was asked for.
+const SWEPT: &str = " swept";
+/// The states of an expectation that is met.
+pub(crate) const ARRIVED: &str = "arrived";
+const IS_SWEPT: &str = "swept";
 /// In `blobgate-supersedes`: what was there had proven nothing.
 const UNPROVEN: &str = "unproven";
 
@@ -87,6 +98,11 @@ impl Known {
             (Verdict::Accepted, Some(key), Some(kind)) => self.decide_event(arrival, key, kind, id),
             _ => Fate::Keep { reason: arrival.reason.clone().unwrap_or_default() },
         }
+    }
+
+    /// The expectations that are met: hook, generation, and the new state.
+    pub(crate) fn met(&self) -> impl Iterator<Item = (&str, &str, &'static str)> {
+        self.generations.iter().filter_map(|(key, row)| Some((&*key.hook, &*key.generation, row.met?)))
     }
 
     fn decide_event(&mut self, arrival: &Arrival, key: GenerationKey, kind: Kind, id: i64) -> Fate {
@@ -104,12 +120,21 @@ impl Known {
 }
 
 /// A bound token speaks of its own generation only, and a bound generation is spoken of by its own token only.
+///
+/// Who came first is a guess, and an expectation is not one: where the application has said of which job a generation is, a
+/// token of that job may speak of it whatever either is bound to, and a token of another job may not, not even as the first.
+/// A token that names no job is guessed about as before.
 fn check_binding(
     arrival: &Arrival,
     generation: &Generation,
     token: Option<&Token>,
 ) -> Result<(), &'static str> {
     let Some((token, id)) = token.zip(arrival.token.as_ref().map(|token| &token.id)) else { return Ok(()) };
+    match generation.explains(arrival) {
+        Some(true) => return Ok(()),
+        Some(false) => return Err(TOKEN_CONFLICT),
+        None => {}
+    }
     if token.generation.is_some() && token.generation != arrival.generation {
         return Err(TOKEN_REUSED);
     }
@@ -121,11 +146,13 @@ fn check_binding(
 
 fn bind(arrival: &Arrival, generation: &mut Generation, token: Option<&mut Token>) {
     let Some(token) = token else { return };
-    if token.generation.is_none() {
+    let beats = generation.explains(arrival) == Some(true);
+    if token.generation.is_none() || (beats && token.generation != arrival.generation) {
         *token = Token { generation: arrival.generation.clone(), changed: true };
     }
-    if generation.token_id.is_none() {
-        generation.token_id = arrival.token.as_ref().map(|token| token.id.clone());
+    let id = arrival.token.as_ref().map(|token| &token.id);
+    if generation.token_id.is_none() || (beats && generation.token_id.as_ref() != id) {
+        generation.token_id = id.cloned();
         generation.changed = true;
     }
 }
@@ -140,18 +167,36 @@ impl Token {
 impl Generation {
     /// Whether nothing is known of it, and it is there for its lock alone.
     pub(crate) fn is_empty(&self) -> bool {
-        self.token_id.is_none() && self.completed.is_none() && self.failure.is_none()
+        self.token_id.is_none()
+            && self.expected.is_none()
+            && self.completed.is_none()
+            && self.failure.is_none()
+    }
+
+    /// Whether it is expected of the job that an arrival names; none where nothing is expected, or no job is named.
+    pub(crate) fn explains(&self, arrival: &Arrival) -> Option<bool> {
+        Some(self.expected.as_ref()? == arrival.job.as_ref()?)
     }
 
     /// How an event fits to how the generation has ended so far.
     fn end(&mut self, arrival: &Arrival, kind: Kind, id: i64) -> Fate {
+        let own = if kind == Kind::Completed { &mut self.completed } else { &mut self.failure };
+        if let Some(own) = own
+            && own.is_same(arrival, kind)
+        {
+            if own.is_swept() && arrival.proven {
+                // From here on it is the provider's own webhook that others are compared with.
+                own.fact.clone_from(&arrival.fact);
+                self.changed = true;
+            }
+            return Fate::Repeat { of: own.id };
+        }
         let (completed, failure) = (self.completed.as_ref(), self.failure.as_ref());
         let own = if kind == Kind::Completed { completed } else { failure };
         // Whoever proved nothing never stands in the way of one who did.
         let gives_way = arrival.proven && [completed, failure].into_iter().flatten().all(|end| !end.proven);
         let fate = match (own, own.or(completed).or(failure)) {
             (_, None) => Fate::Deliver { supersedes: None, retires: None },
-            (Some(own), _) if own.fact == arrival.fact => Fate::Repeat { of: own.id },
             (_, Some(before)) if gives_way => before.give_way(UNPROVEN),
             // Of a completion, so that what is there is a failure.
             (None, Some(failure)) if kind == Kind::Completed && (arrival.proven || !failure.proven) => {
@@ -164,7 +209,11 @@ impl Generation {
                 // There was none, or an unproven one: the failure is what a later completion supersedes.
                 self.completed = None;
             }
-            let this = Some(Final { id, fact: arrival.fact.clone(), proven: arrival.proven });
+            let this = Final { id, fact: arrival.fact.clone(), proven: arrival.proven };
+            if self.expected.is_some() {
+                self.met = Some(if this.is_swept() { IS_SWEPT } else { ARRIVED });
+            }
+            let this = Some(this);
             *(if kind == Kind::Completed { &mut self.completed } else { &mut self.failure }) = this;
             self.changed = true;
         }
@@ -177,10 +226,30 @@ impl Final {
         Fate::Deliver { supersedes: Some(supersedes), retires: Some(self.id) }
     }
 
+    /// Whether an arrival tells the same. What was asked for says which event it is: its URL or code stands in nobody's way,
+    /// nor anybody's in its way, save that of one who has proven nothing.
+    fn is_same(&self, arrival: &Arrival, kind: Kind) -> bool {
+        if self.fact == arrival.fact {
+            return true;
+        }
+        let (this, other) = (without_swept(&self.fact), without_swept(&arrival.fact));
+        let is_swept = this != self.fact || other != arrival.fact;
+        let same_kind = kind == Kind::Completed || this.split(' ').next() == other.split(' ').next();
+        this == other || (is_swept && same_kind && (self.proven || !arrival.proven))
+    }
+
+    fn is_swept(&self) -> bool {
+        self.fact.ends_with(SWEPT)
+    }
+
     /// Of a failure.
     fn kind(&self) -> &'static str {
         if self.fact.starts_with(Kind::Timeout.name()) { Kind::Timeout.name() } else { Kind::Failed.name() }
     }
+}
+
+fn without_swept(fact: &str) -> &str {
+    fact.strip_suffix(SWEPT).unwrap_or(fact)
 }
 
 fn conflict() -> Fate {
@@ -188,6 +257,11 @@ fn conflict() -> Fate {
 }
 
 impl Arrival {
+    /// The same, not sent but asked for.
+    pub(crate) fn swept(self) -> Self {
+        Self { fact: format!("{}{SWEPT}", self.fact), ..self }
+    }
+
     /// The generation whose row decides; none for what binds nothing.
     pub(crate) fn generation_key(&self) -> Option<GenerationKey> {
         let generation = self.generation.clone().filter(|_| self.verdict == Verdict::Accepted)?;

@@ -1,7 +1,8 @@
 //! The inbox behind the gate: stores an event before its sender hears 200, and brings it to its service.
 //!
 //! `arrival` is what the gate hands over. `decide` says what becomes of it, in the transaction that inserts it ([`store`]),
-//! for many at once (`commit`). `deliver` brings it to Envoy's service routes. [`serve()`] runs it all.
+//! for many at once (`commit`). `deliver` brings it to Envoy's service routes, and
+//! `sweep` asks for what never came. [`serve()`] runs it all.
 
 pub mod admin;
 mod arrival;
@@ -17,7 +18,9 @@ mod rejudge;
 mod serve;
 mod space;
 pub mod store;
+mod sweep;
 
 pub use key::{Keys, NotAKey};
 pub use serve::{Ended, Settings, serve};
 pub use store::Store;
+pub use sweep::Sweep;

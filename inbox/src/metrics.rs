@@ -24,6 +24,11 @@ struct Reason {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CameTo {
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OnRoute {
     route: String,
 }
@@ -54,6 +59,11 @@ pub(crate) struct Metrics {
     pub(crate) purged: Counter,
     pub(crate) dead: Counter,
     pub(crate) store_errors: Counter,
+    sweeps: Family<CameTo, Counter>,
+    pub(crate) expected: Gauge,
+    pub(crate) expected_overdue: Gauge,
+    pub(crate) expected_unknown: Counter,
+    pub(crate) job_mismatch: Counter,
 }
 
 impl Metrics {
@@ -80,6 +90,11 @@ impl Metrics {
             purged: Counter::default(),
             dead: Counter::default(),
             store_errors: Counter::default(),
+            sweeps: Family::default(),
+            expected: Gauge::default(),
+            expected_overdue: Gauge::default(),
+            expected_unknown: Counter::default(),
+            job_mismatch: Counter::default(),
         };
         let registry = &mut this.registry;
         registry.register(
@@ -115,6 +130,23 @@ impl Metrics {
             "Statements that the store did not take",
             this.store_errors.clone(),
         );
+        registry.register("sweeps", "Calls to the provider, by what they came to", this.sweeps.clone());
+        registry.register("expected", "Generations that are expected", this.expected.clone());
+        registry.register(
+            "expected_overdue",
+            "Generations that are expected, and have had their time",
+            this.expected_overdue.clone(),
+        );
+        registry.register(
+            "expected_unknown",
+            "Generations that the provider has not known three times",
+            this.expected_unknown.clone(),
+        );
+        registry.register(
+            "job_mismatch",
+            "Generations that were expected of another job than they were accepted with",
+            this.job_mismatch.clone(),
+        );
         this
     }
 
@@ -128,6 +160,10 @@ impl Metrics {
 
     pub(crate) fn kept(&self, reason: &str) {
         self.kept.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+
+    pub(crate) fn swept(&self, outcome: &str) {
+        self.sweeps.get_or_create(&CameTo { outcome: outcome.to_owned() }).inc();
     }
 
     pub(crate) fn commit(&self, events: usize, took: Duration) {

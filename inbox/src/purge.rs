@@ -79,6 +79,7 @@ impl Purger {
             }
         }
         while !ending.is_cancelled() && self.session.purge_tombstones(TOMBSTONES, AT_A_TIME).await? > 0 {}
+        while !ending.is_cancelled() && self.session.purge_expectations(TOMBSTONES, AT_A_TIME).await? > 0 {}
         Ok(())
     }
 }

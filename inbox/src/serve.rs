@@ -9,6 +9,7 @@ use crate::purge::Purger;
 use crate::receive::{self, LogLimit, Receiver};
 use crate::space::Space;
 use crate::store::{CannotOpen, Place, Store};
+use crate::sweep::{Releaser, Sweep, Sweeper, micros};
 use axum::Router;
 use axum::http::Uri;
 use std::io;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +51,8 @@ pub struct Settings {
     pub limit: i64,
     /// So many events in a transaction at most, up to 512: to measure what the group commit is worth.
     pub batch: usize,
+    /// How the provider is asked about what did not come.
+    pub sweep: Sweep,
 }
 
 /// Why the inbox has ended by itself.
@@ -99,6 +103,24 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         settings.batch,
         &storing,
     );
+    let releaser = Releaser {
+        store: store.clone(),
+        committer: committer.clone(),
+        metrics: Arc::clone(&metrics),
+        space: Arc::clone(&space),
+    };
+    let (nudge, sweep) = (Arc::new(Notify::new()), settings.sweep);
+    let sweeper = Sweeper::new(
+        &store,
+        releaser.clone(),
+        Arc::clone(&metrics),
+        Arc::clone(&nudge),
+        &sweep,
+        settings.sign.is_some(),
+        ending.clone(),
+    );
+    // It stores, so it ends with what was received.
+    storing.spawn(sweeper.run());
     let target = Target { base: settings.deliver_to, timeout: settings.timeout, keys: settings.sign };
     let pace = Pace { concurrency: settings.concurrency, drain: settings.drain, lease: settings.lease };
     let deliverer = Deliverer::new(
@@ -120,6 +142,10 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         committer: committer.clone(),
         token: settings.admin_token,
         ending: ending.clone(),
+        releaser,
+        nudge,
+        asks: sweep.provider.is_some().then_some(sweep.per_minute),
+        sweep_after: micros(sweep.after),
     });
     let receiver =
         Arc::new(Receiver { committer, space, metrics, keys: settings.verify, log: LogLimit::default() });

@@ -6,6 +6,7 @@
 mod admin;
 mod batch;
 mod change;
+mod expect;
 mod postgres;
 mod sqlite;
 
@@ -14,6 +15,9 @@ use crate::deliver::Pause;
 pub(crate) use admin::{Alike, Entry, PausedSince, Payload, Which};
 pub(crate) use batch::Outcome;
 pub(crate) use change::{Change, UNKNOWN};
+pub(crate) use expect::{
+    Allowed, Answered, CONTRADICTED, Expectation, Expected, Next, Noted, Question, UNKNOWN as IS_UNKNOWN,
+};
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use std::collections::BTreeMap;
@@ -183,10 +187,6 @@ pub(crate) struct Usage {
     pub(crate) oldest_waiting: i64,
 }
 
-/// What was kept, and is now an entry of its own.
-const RELEASE: &str = "
-UPDATE entry SET state = 'superseded', ended_at = $2, answer = 'judged again' WHERE id = $1 AND state = 'kept'";
-
 const PAUSES: &str = "SELECT hook, event FROM pause";
 const USAGE: &str = "SELECT lane, state, count(*), CAST(sum(size) AS bigint) FROM entry GROUP BY lane, state";
 
@@ -227,14 +227,6 @@ impl Session {
             Session::Postgres(session) => session.would_store(&[arrival]).await?,
         };
         outcomes.into_iter().next().ok_or(Error::RowNotFound)
-    }
-
-    /// Ends what was kept: judged again, it is an entry of its own.
-    pub(crate) async fn release(&mut self, id: i64) -> Result<(), Error> {
-        match self {
-            Session::Sqlite(sqlite) => sqlite.release(id).await,
-            Session::Postgres(session) => session.release(id).await,
-        }
     }
 
     /// Takes up to `limit` entries of a route that are due, under a lease of so many microseconds.

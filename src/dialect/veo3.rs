@@ -3,12 +3,16 @@
 //! Load-bearing: `generation_id`, `status` and, on `completed`, an https `video_url`. Everything else is expected.
 
 mod iso8601;
+#[cfg(not(target_family = "wasm"))]
+mod webhook;
 
 use super::{Claim, Drift, Unfit};
 use crate::Reason;
 use crate::event::{Class, Failure, GenerationId, Kind};
 use crate::json::{Known, KnownBelow, Value};
 use iso8601::Instant;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use webhook::webhook;
 
 /// The keys that are read: the documented ones, and the one in which other copies of the page show a failure's code.
 pub const KNOWN: Known = &[

@@ -33,6 +33,14 @@ pub(super) struct Inbox {
 #[derive(Debug)]
 pub(super) struct Wrong(String);
 
+/// Nobody answers, or not the one who should: there is no point in asking on.
+#[derive(Debug)]
+struct Away(String);
+
+pub(super) fn is_away(error: &anyhow::Error) -> bool {
+    error.is::<Away>()
+}
+
 /// Longer than the inbox itself waits for its store.
 const ANSWER: Duration = Duration::from_secs(90);
 const CONNECTION: Duration = Duration::from_secs(5);
@@ -88,30 +96,32 @@ impl Inbox {
         let Ok(Refused { error }) = serde_json::from_slice(&body) else { return Err(self.stranger(status)) };
         Err(match status {
             StatusCode::BAD_REQUEST => Wrong(error).into(),
-            StatusCode::UNAUTHORIZED => {
-                anyhow!(
-                    "the inbox at {} wants its token: name the variable that has it with --admin-token-env",
-                    self.base
-                )
-            }
+            StatusCode::UNAUTHORIZED => Away(format!(
+                "the inbox at {} wants its token: name the variable that has it with --admin-token-env",
+                self.base
+            ))
+            .into(),
+            StatusCode::SERVICE_UNAVAILABLE => Away(error).into(),
             _ => anyhow!("{error}"),
         })
     }
 
     fn away(&self, error: &reqwest::Error) -> anyhow::Error {
-        anyhow!(
+        Away(format!(
             "no inbox can be reached at {} ({}): `blobgate inbox serve` runs one, --admin names another address",
             self.base,
             cause(error)
-        )
+        ))
+        .into()
     }
 
     fn stranger(&self, status: StatusCode) -> anyhow::Error {
-        anyhow!(
+        Away(format!(
             "what answers at {} is no inbox's admin listener, or one of another version: it answers {}",
             self.base,
             status.as_u16()
-        )
+        ))
+        .into()
     }
 }
 
@@ -127,3 +137,11 @@ impl fmt::Display for Wrong {
 }
 
 impl std::error::Error for Wrong {}
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Away {}

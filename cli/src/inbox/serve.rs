@@ -4,7 +4,7 @@ use crate::receiver::{cannot_listen, tell};
 use anyhow::{Context, Result, bail};
 use axum::http::Uri;
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{Keys, Settings};
+use blobgate_inbox::{Keys, Settings, Sweep};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
@@ -56,6 +56,19 @@ pub(crate) struct Args {
     /// So many events in a transaction at most: to measure what the group commit is worth
     #[arg(long, value_name = "N", default_value = "512", hide = true)]
     batch: usize,
+    /// Ask the provider about what is expected and does not come: a URL that leads to its status API, over plain HTTP, for TLS
+    /// and the API key are Envoy's part
+    #[arg(long, value_name = "URL")]
+    provider: Option<Uri>,
+    /// Ask about a generation so long after it was expected: the product's limit, 10m for Veo3, and a margin
+    #[arg(long, value_name = "TIME", default_value = "13m", value_parser = humantime::parse_duration)]
+    sweep_after: Duration,
+    /// So many calls to the provider in any minute, of all inboxes on this store: with the gates' own below the key's 60
+    #[arg(long, value_name = "N", default_value = "10")]
+    sweep_per_minute: NonZeroU32,
+    /// So long until a generation is asked about again, then twice as long each time, up to a day
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration, hide = true)]
+    sweep_again: Duration,
 }
 
 const EXAMPLES: &str = "\
@@ -65,6 +78,9 @@ What is given up is dead, and stays until somebody decides. Deliveries go to Env
 blobgate-attempt; where a signing key is named, each is signed anew.
 SIGTERM ends it: what is under way is finished. kill -9 loses nothing.
 
+With --provider, a generation that the application has said to expect (`blobgate inbox expect --help`) and that has no event
+after --sweep-after is asked about. What has ended goes on as its webhook would have, with blobgate-source: sweep.
+
 The admin listener answers /healthz (the store can be written to), /readyz (events are taken), /metrics, and the other
 commands: `blobgate inbox --help` lists them.
 
@@ -73,6 +89,7 @@ Exit code: 0 when it was asked to end, 1 when it cannot start or go on, 2 for wr
 Examples:
   blobgate inbox serve --store sqlite:inbox.db
   blobgate inbox serve --store postgres://blobgate@db.internal/blobgate --signing-key-env BLOBGATE_SIGNING_KEY
+  blobgate inbox serve --store sqlite:inbox.db --provider http://127.0.0.1:8090
   curl http://127.0.0.1:9085/metrics";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
@@ -80,6 +97,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         bail!(
             "--deliver-to {} is no URL of the form http://ADDRESS:PORT: TLS to the services is Envoy's part",
             args.deliver_to
+        );
+    }
+    if let Some(provider) = &args.provider
+        && (provider.scheme_str() != Some("http") || provider.authority().is_none())
+    {
+        bail!(
+            "--provider {provider} is no URL of the form http://ADDRESS:PORT: TLS and the API key are Envoy's part"
         );
     }
     if args.signing_key_env.is_empty() && !args.listen.ip().is_loopback() && !args.insecure {
@@ -122,6 +146,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         lease: args.lease,
         limit: args.limit,
         batch: args.batch,
+        sweep: Sweep {
+            provider: args.provider,
+            after: args.sweep_after,
+            per_minute: args.sweep_per_minute.get(),
+            again: args.sweep_again,
+        },
     };
     let serving = blobgate_inbox::serve(settings, ending.clone());
     let asked = async {

@@ -2,6 +2,7 @@
 
 use super::asking::Admin;
 use super::entry::{Entry, age};
+use super::expect::Expectation;
 use crate::receiver::tell;
 use anyhow::{Context, Result, anyhow};
 use base64::Engine;
@@ -48,6 +49,7 @@ struct Whole {
     headers: Vec<Header>,
     body_encoding: Option<String>,
     body: Option<String>,
+    expectation: Option<Expectation>,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +105,7 @@ impl Whole {
         line("proven", Some(if entry.proven { "yes" } else { "no" }.to_owned()));
         line("token id", entry.token_id.clone());
         line("job", entry.job.clone());
+        line("expected", self.expectation.as_ref().map(Expectation::words));
         line("received", Some(at(&entry.received_at)));
         let seen = (entry.seen > 1).then(|| format!("{} times, last {}", entry.seen, at(&entry.seen_at)));
         line("seen", seen);

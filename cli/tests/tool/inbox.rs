@@ -3,9 +3,11 @@
 mod api;
 mod asking;
 mod changes;
+mod expecting;
 mod judging;
 mod looking;
 mod pausing;
+mod sweeping;
 
 use crate::postgres::Cluster;
 use crate::running::{Running, blobgate, client, text};
@@ -200,6 +202,7 @@ struct Delivery {
     reason: Option<&'static str>,
     generation: Option<String>,
     job: Option<&'static str>,
+    token: Option<&'static str>,
     body: Vec<u8>,
 }
 
@@ -223,6 +226,7 @@ impl Delivery {
             reason: None,
             generation: Some(generation(number)),
             job: None,
+            token: None,
             body: body.to_string().into_bytes(),
         }
     }
@@ -247,6 +251,7 @@ impl Delivery {
             ("blobgate-reason", self.reason.map(str::to_owned)),
             ("blobgate-generation-id", self.generation.clone()),
             ("blobgate-job", self.job.map(str::to_owned)),
+            ("blobgate-token-id", self.token.map(str::to_owned)),
         ];
         let mut headers = vec![
             ("blobgate-contract", "1".to_owned()),

@@ -10,22 +10,22 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::process::Command;
 
-const KEY: &str = "rb-a-key-of-a-test";
+pub(crate) const KEY: &str = "rb-a-key-of-a-test";
 const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 const PROMPT: &str = "A cat playing with a ball in a sunny room";
 
 /// Generations take 40 ms, and callbacks are 10 ms apart.
-const FAST: [&str; 2] = ["--speed", "3000"];
+pub(crate) const FAST: [&str; 2] = ["--speed", "3000"];
 
 /// A running sandbox that has [`KEY`]. Ends when dropped.
-struct Sandbox {
+pub(crate) struct Sandbox {
     running: Running,
     client: Client,
-    base: String,
+    pub(crate) base: String,
 }
 
 impl Sandbox {
-    fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let mut command = on_a_free_port(args);
         command.env("RUNBLOB_API_KEY", KEY);
         let running = Running::start(command);
@@ -43,7 +43,7 @@ impl Sandbox {
         self.client.request(method, format!("{}{path}", self.base))
     }
 
-    async fn order(&self, order: &Value) -> Response {
+    pub(crate) async fn order(&self, order: &Value) -> Response {
         self.request(Method::POST, "/v1/veo/generate").bearer_auth(KEY).json(order).send().await.unwrap()
     }
 
@@ -61,28 +61,28 @@ impl Sandbox {
     }
 
     /// The status and the body of an answer about the status.
-    async fn status_text(&self, id: &str) -> (u16, String) {
+    pub(crate) async fn status_text(&self, id: &str) -> (u16, String) {
         let answer = self.status(id).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    async fn admin(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn admin(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         let answer = self.request(method, path).body(body.to_string()).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
     }
 
-    async fn register(&self, id: &str, state: Value) {
+    pub(crate) async fn register(&self, id: &str, state: Value) {
         let (status, said) = self.admin(Method::PUT, &format!("/sandbox/generations/{id}"), state).await;
         assert_eq!(status, 200, "{said}");
     }
 
-    async fn set_faults(&self, faults: &[&str]) {
+    pub(crate) async fn set_faults(&self, faults: &[&str]) {
         let (status, said) = self.admin(Method::PUT, "/sandbox/faults", json!({ "faults": faults })).await;
         assert_eq!((status, said), (200, json!({ "outcome": null, "faults": faults })));
     }
 
-    async fn calls(&self) -> Value {
+    pub(crate) async fn calls(&self) -> Value {
         self.admin(Method::GET, "/sandbox/calls", Value::Null).await.1
     }
 

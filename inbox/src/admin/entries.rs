@@ -2,7 +2,7 @@
 
 use super::filter::Filter;
 use super::problem::Problem;
-use super::{Admin, read_number, time};
+use super::{Admin, expect, read_number, time};
 use crate::arrival::read_headers;
 use crate::store::{Entry, Payload};
 use axum::Json;
@@ -63,6 +63,8 @@ pub(super) struct Whole {
     /// What came; nothing once it is purged.
     #[serde(flatten)]
     payload: Option<Came>,
+    /// What is expected of its generation.
+    expectation: Option<expect::Shown>,
 }
 
 #[derive(Serialize)]
@@ -110,7 +112,11 @@ pub(super) async fn show(
     let number = read_number("id", &id, i64::MAX)?;
     let found = admin.store.show(number).await?;
     let (entry, payload) = found.ok_or_else(|| Problem::not_found(format!("there is no entry {id}")))?;
-    Ok(Json(Whole { entry: entry.into(), payload: payload.map(Came::from) }))
+    let expectation = match &entry.generation {
+        Some(generation) => admin.store.expectation(&entry.hook, generation).await?.map(expect::Shown::from),
+        None => None,
+    };
+    Ok(Json(Whole { entry: entry.into(), payload: payload.map(Came::from), expectation }))
 }
 
 impl From<Entry> for Shown {

@@ -93,7 +93,7 @@ pub(super) fn text(name: &str, value: &str) -> Result<String, String> {
     if is_text { Ok(value.to_owned()) } else { Err(format!("{value:?} is no {name}")) }
 }
 
-fn read_generation(value: &str) -> Result<String, String> {
+pub(super) fn read_generation(value: &str) -> Result<String, String> {
     GenerationId::parse(value)
         .map(|id| id.to_string())
         .ok_or_else(|| format!("{value:?} is no generation: write its UUID in the 8-4-4-4-12 form"))

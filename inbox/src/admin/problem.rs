@@ -34,6 +34,15 @@ impl Problem {
         Self { status: StatusCode::NOT_FOUND, sentence: sentence.into() }
     }
 
+    /// It is otherwise already.
+    pub(super) fn conflict(sentence: impl Into<String>) -> Self {
+        Self { status: StatusCode::CONFLICT, sentence: sentence.into() }
+    }
+
+    pub(super) fn not_now(sentence: impl Into<String>) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence: sentence.into() }
+    }
+
     pub(super) fn late(within: Duration) -> Self {
         let sentence = format!(
             "the store does not answer within {} s: whether it was done is not known, and the same again does no harm",

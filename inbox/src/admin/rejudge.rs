@@ -108,7 +108,7 @@ async fn release(
     }
     match committer.store(arrival).await {
         Ok(Outcome::Waits(_) | Outcome::Repeated) => {
-            session.release(id).await?;
+            session.release(id, "judged again").await?;
             Ok(Ok(()))
         }
         Ok(Outcome::Kept(reason)) => Ok(Err(reason)),

@@ -50,6 +50,10 @@ impl Arrival {
         Self { token: Some(crate::arrival::Token { id: id.to_owned(), binds: true }), ..self }
     }
 
+    fn of_job(self, job: &str) -> Self {
+        Self { job: Some(job.to_owned()), ..self }
+    }
+
     fn with_static_token(self, id: &str) -> Self {
         Self { token: Some(crate::arrival::Token { id: id.to_owned(), binds: false }), ..self }
     }
@@ -80,6 +84,98 @@ fn row(comes: &[(Arrival, Fate)]) {
     for (id, (arrival, expected)) in (1..).zip(comes) {
         assert_eq!(known.decide(arrival, id), *expected, "entry {id}");
     }
+}
+
+/// The same where the application has said of which job [`ONE`] is.
+#[track_caller]
+fn row_expecting(job: &str, comes: &[(Arrival, Fate)]) -> Known {
+    let mut known = Known::default();
+    let key = GenerationKey { hook: "veo3".to_owned(), generation: ONE.to_owned() };
+    known.generations.insert(key, Generation { expected: Some(job.to_owned()), ..Generation::default() });
+    for (id, (arrival, expected)) in (1..).zip(comes) {
+        assert_eq!(known.decide(arrival, id), *expected, "entry {id}");
+    }
+    known
+}
+
+#[track_caller]
+fn met(known: &Known, expected: Option<&'static str>) {
+    assert_eq!(known.generations.values().find_map(|generation| generation.met), expected);
+}
+
+#[test]
+fn an_expectation_beats_first_use() {
+    let with = |generation: &str, token: &str, job: &str| {
+        completed("a").of(generation).with_token(token).of_job(job)
+    };
+    // A token of another job is not bound, not even as the first, and so is free for its own.
+    let known = row_expecting(
+        "j",
+        &[
+            (with(ONE, "u", "k"), keep(TOKEN_CONFLICT)),
+            (with(ONE, "t", "j"), NEW),
+            (with(ONE, "u", "k"), keep(TOKEN_CONFLICT)),
+            (with(TWO, "u", "k"), NEW),
+        ],
+    );
+    met(&known, Some(ARRIVED));
+    // Of two tokens of the job both may speak of it, and the last one is bound.
+    row_expecting("j", &[(with(ONE, "t", "j"), NEW), (with(ONE, "u", "j"), repeat(1))]);
+    // A token that was used for something else first is here for its own.
+    row_expecting(
+        "j",
+        &[
+            (with(TWO, "t", "j"), NEW),
+            (with(ONE, "t", "j"), NEW),
+            (with(TWO, "t", "j"), keep(TOKEN_REUSED)),
+            (with(ONE, "t", "j"), repeat(2)),
+        ],
+    );
+    // What names no job is bound by first use, until one of the job comes.
+    let nameless = completed("a").with_token("n");
+    row_expecting(
+        "j",
+        &[(nameless.clone(), NEW), (with(ONE, "t", "j"), repeat(1)), (nameless, keep(TOKEN_CONFLICT))],
+    );
+    // What has no token is not asked for one, and what it contradicts is kept as ever.
+    row_expecting(
+        "j",
+        &[(completed("a"), NEW), (failed("X").with_token("t").of_job("j"), keep(EVENT_CONFLICT))],
+    );
+    // What is kept meets nothing.
+    let known = row_expecting("j", &[(with(ONE, "u", "k"), keep(TOKEN_CONFLICT))]);
+    met(&known, None);
+}
+
+#[test]
+fn what_was_asked_for_stands_in_nobody_s_way() {
+    let swept = |place: &str| completed(place).swept();
+    met(&row_expecting("j", &[(swept("a"), NEW), (swept("b"), repeat(1))]), Some(IS_SWEPT));
+    // The webhook comes in the end, with whatever URL: from then on it is what others are compared with.
+    row(&[
+        (swept("a"), NEW),
+        (completed("a"), repeat(1)),
+        (completed("a"), repeat(1)),
+        (completed("b"), keep(EVENT_CONFLICT)),
+    ]);
+    row(&[
+        (swept("a"), NEW),
+        (completed("b"), repeat(1)),
+        (swept("a"), repeat(1)),
+        (completed("b"), repeat(1)),
+        (completed("a"), keep(EVENT_CONFLICT)),
+    ]);
+    row(&[(swept("a"), NEW), (completed("x").unproven(), repeat(1)), (completed("b"), repeat(1))]);
+    row(&[(completed("a"), NEW), (swept("b"), repeat(1)), (completed("b"), keep(EVENT_CONFLICT))]);
+    row(&[(failed("X").swept(), NEW), (failed("Y"), repeat(1)), (timeout(), keep(EVENT_CONFLICT))]);
+    row(&[(failed("X"), NEW), (failed("Y").swept(), repeat(1))]);
+    row(&[(timeout(), NEW), (timeout().swept(), repeat(1))]);
+    // But the provider's word counts for more than one who has proven nothing.
+    row(&[(completed("x").unproven(), NEW), (swept("a"), over(1, UNPROVEN))]);
+    row(&[(failed("X").swept(), NEW), (completed("a"), over(1, "failed"))]);
+    row(&[(timeout().swept(), NEW), (completed("a"), over(1, "timeout"))]);
+    row(&[(failed("X"), NEW), (swept("a"), over(1, "failed"))]);
+    row(&[(completed("a"), NEW), (failed("X").swept(), keep(EVENT_CONFLICT))]);
 }
 
 #[test]

@@ -23,6 +23,8 @@ macro_rules! read {
     };
 }
 
+pub(super) use read;
+
 /// Binds the values of [`Conditions`] to a query on either store.
 macro_rules! bind {
     ($query:expr, $conditions:expr) => {{

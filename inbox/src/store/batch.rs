@@ -197,7 +197,7 @@ impl<'a> Plan<'a> {
                 Outcome::Repeated
             } else if !room {
                 Outcome::QuarantineFull
-            } else if is_full(arrival, &tokens, &mut counts) {
+            } else if !is_expected(arrival, known) && is_full(arrival, &tokens, &mut counts) {
                 Outcome::TokenFull
             } else {
                 kept.insert(key, id);
@@ -236,6 +236,12 @@ impl<'a> Plan<'a> {
             tx.tidy(&generations, &tokens).await
         }
     }
+}
+
+/// Whether it is of a generation that is expected of its job: of that, as of a bound one, as many are kept as come.
+fn is_expected(arrival: &Arrival, known: &Known) -> bool {
+    let generation = arrival.generation_key().and_then(|key| known.generations.get(&key));
+    generation.is_some_and(|generation| generation.explains(arrival) == Some(true))
 }
 
 /// Whether the token has no room for one more; else it is counted. Of its own generation, as many as come.

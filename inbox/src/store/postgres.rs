@@ -167,6 +167,9 @@ macro_rules! transaction {
     }};
 }
 
+// Below the macro that it uses.
+mod expect;
+
 fn silent() -> Error {
     Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer"))
 }
@@ -191,13 +194,6 @@ impl Session {
     pub(super) async fn would_store(&mut self, arrivals: &[&Arrival]) -> Result<Vec<Outcome>, Error> {
         transaction!(self, "ROLLBACK", |connection| batch::decide(&mut Tx(connection), arrivals, true)
             .await?)
-    }
-
-    pub(super) async fn release(&mut self, id: i64) -> Result<(), Error> {
-        transaction!(self, |connection| {
-            let now = query_scalar::<_, i64>("SELECT inbox_now()").fetch_one(&mut *connection).await?;
-            query(super::RELEASE).bind(id).bind(now).execute(&mut *connection).await?;
-        })
     }
 
     pub(super) async fn claim(&mut self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {
@@ -360,6 +356,7 @@ struct GenerationRow {
     failure_id: Option<i64>,
     failure_fact: Option<String>,
     failure_proven: Option<bool>,
+    expected_job: Option<String>,
 }
 
 impl Deciding for Tx<'_> {
@@ -480,6 +477,15 @@ impl Deciding for Tx<'_> {
                 .execute(&mut *self.0)
                 .await?;
         }
+        let met: Vec<_> = known.met().collect();
+        if !met.is_empty() {
+            query(sql::MEET)
+                .bind(met.iter().map(|(hook, ..)| *hook).collect::<Vec<_>>())
+                .bind(met.iter().map(|(_, generation, _)| *generation).collect::<Vec<_>>())
+                .bind(met.iter().map(|(.., state)| *state).collect::<Vec<_>>())
+                .execute(&mut *self.0)
+                .await?;
+        }
         let changed: Vec<_> = known.tokens.iter().filter(|(_, row)| row.changed).collect();
         if !changed.is_empty() {
             query(sql::SAVE_TOKENS)
@@ -514,8 +520,10 @@ impl GenerationRow {
         };
         let generation = Generation {
             token_id: self.token_id,
+            expected: self.expected_job,
             completed: end(self.completed_id, self.completed_fact, self.completed_proven),
             failure: end(self.failure_id, self.failure_fact, self.failure_proven),
+            met: None,
             changed: false,
         };
         (GenerationKey { hook: self.hook, generation: self.generation }, generation)

@@ -200,6 +200,9 @@ macro_rules! transaction {
     }};
 }
 
+// Below the macro that it uses.
+mod expect;
+
 impl Sqlite {
     pub(super) async fn store(&self, arrivals: &[&Arrival], room: bool) -> Result<Stored, Error> {
         let (outcomes, begun, worked) = transaction!(self, |connection| {
@@ -217,13 +220,6 @@ impl Sqlite {
             true
         )
         .await?)
-    }
-
-    pub(super) async fn release(&self, id: i64) -> Result<(), Error> {
-        transaction!(self, |connection| {
-            let now = self.clock.now();
-            query(super::RELEASE).bind(id).bind(now).execute(&mut *connection).await?;
-        })
     }
 
     pub(super) async fn claim(&self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {
@@ -365,6 +361,7 @@ type GenerationRow = (
     Option<i64>,
     Option<String>,
     Option<bool>,
+    Option<String>,
 );
 
 impl Deciding for Tx<'_> {
@@ -498,6 +495,10 @@ impl Deciding for Tx<'_> {
         if !changed.is_empty() {
             query(sql::SAVE_GENERATIONS).bind(json(&changed)?).execute(&mut *self.connection).await?;
         }
+        let met: Vec<_> = known.met().collect();
+        if !met.is_empty() {
+            query(sql::MEET).bind(json(&met)?).execute(&mut *self.connection).await?;
+        }
         let changed: Vec<_> = known
             .tokens
             .iter()
@@ -529,14 +530,17 @@ fn read_generation(row: GenerationRow) -> (GenerationKey, Generation) {
         failure_id,
         failure,
         failure_proven,
+        expected,
     ) = row;
     let end = |id: Option<i64>, fact: Option<String>, proven: Option<bool>| {
         id.map(|id| Final { id, fact: fact.unwrap_or_default(), proven: proven.unwrap_or_default() })
     };
     let row = Generation {
         token_id,
+        expected,
         completed: end(completed_id, completed, completed_proven),
         failure: end(failure_id, failure, failure_proven),
+        met: None,
         changed: false,
     };
     (GenerationKey { hook, generation }, row)

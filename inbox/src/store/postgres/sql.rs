@@ -10,7 +10,7 @@ INSERT INTO generation AS g (hook, generation, seen_at)
 SELECT k.hook, k.generation, inbox_now() FROM unnest($1::text[], $2::text[]) AS k (hook, generation)
 ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
 RETURNING g.hook, g.generation, g.token_id, g.completed_id, g.completed_fact, g.completed_proven,
-    g.failure_id, g.failure_fact, g.failure_proven";
+    g.failure_id, g.failure_fact, g.failure_proven, g.expected_job";
 
 pub(super) const LOCK_TOKENS: &str = "
 INSERT INTO token AS t (hook, token_id, seen_at)
@@ -59,6 +59,11 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bo
     $9::boolean[])
     AS k (hook, generation, token_id, completed_id, completed_fact, completed_proven, failure_id, failure_fact, failure_proven)
 WHERE g.hook = k.hook AND g.generation = k.generation";
+
+/// Expectations are changed under the lock of their generation.
+pub(super) const MEET: &str = "
+UPDATE expectation x SET state = k.state FROM unnest($1::text[], $2::text[], $3::text[]) AS k (hook, generation, state)
+WHERE x.hook = k.hook AND x.generation = k.generation AND x.state NOT IN ('arrived', 'swept')";
 
 pub(super) const SAVE_TOKENS: &str = "
 UPDATE token t SET generation = k.generation

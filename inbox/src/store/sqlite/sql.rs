@@ -4,7 +4,8 @@ pub(super) const LOCK_GENERATIONS: &str = "
 INSERT INTO generation AS g (hook, generation, seen_at)
 SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1) WHERE true
 ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
-RETURNING hook, generation, token_id, completed_id, completed_fact, completed_proven, failure_id, failure_fact, failure_proven";
+RETURNING hook, generation, token_id, completed_id, completed_fact, completed_proven, failure_id, failure_fact, failure_proven,
+    expected_job";
 
 pub(super) const LOCK_TOKENS: &str = "
 INSERT INTO token AS t (hook, token_id, seen_at)
@@ -41,6 +42,10 @@ UPDATE generation SET token_id = k.v ->> 2, completed_id = k.v ->> '$[3][0]', co
     failure_proven = k.v ->> '$[4][2]'
 FROM (SELECT value AS v FROM json_each(?1)) AS k
 WHERE generation.hook = k.v ->> 0 AND generation.generation = k.v ->> 1";
+
+pub(super) const MEET: &str = "
+UPDATE expectation SET state = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k
+WHERE expectation.hook = k.v ->> 0 AND expectation.generation = k.v ->> 1 AND state NOT IN ('arrived', 'swept')";
 
 pub(super) const SAVE_TOKENS: &str = "
 UPDATE token SET generation = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k

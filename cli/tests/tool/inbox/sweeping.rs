@@ -1,0 +1,332 @@
+//! What never comes is asked for: the provider is the sandbox, behind something that has its key.
+
+use super::{Came, Delivery, Inbox, Place, on_each_store, until};
+use crate::running::client;
+use crate::sandbox::{FAST, KEY, Sandbox};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+on_each_store! {
+    brings_what_never_came
+    brings_a_failure
+    believes_that_there_is_none_the_third_time
+    asks_again_later_what_has_not_ended
+    confirms_what_was_kept
+    gives_a_call_up_when_it_ends
+}
+
+/// The sandbox, and in Envoy's place what adds the key.
+struct Provider {
+    sandbox: Sandbox,
+    url: String,
+}
+
+impl Provider {
+    async fn start() -> Self {
+        let sandbox = Sandbox::start(&FAST);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let routes = Router::new().fallback(forward).with_state((client(), sandbox.base.clone()));
+        tokio::spawn(async { axum::serve(listener, routes).await });
+        Self { sandbox, url }
+    }
+
+    /// Orders one whose webhook never comes. Returns its id, once it has ended.
+    async fn generated(&self, outcome: &str) -> String {
+        let script = json!({"outcome": outcome, "faults": ["never"]});
+        let order = json!({"prompt": "A cat playing with a ball", "callback_url": "https://127.0.0.1:1/", "sandbox": script});
+        let said: Value = self.sandbox.order(&order).await.json().await.unwrap();
+        let id = said["generation_id"].as_str().unwrap().to_owned();
+        until("it has ended", async || !self.status(&id).await["completed_at"].is_null()).await;
+        id
+    }
+
+    async fn status(&self, id: &str) -> Value {
+        serde_json::from_str(&self.sandbox.status_text(id).await.1).unwrap()
+    }
+
+    /// How often the inbox has asked, of all that was asked.
+    async fn calls(&self, id: &str) -> u64 {
+        self.sandbox.calls().await["status_calls"]["by_id"][id]["count"].as_u64().unwrap_or(0)
+    }
+}
+
+async fn forward(State((client, base)): State<(reqwest::Client, String)>, uri: Uri) -> (StatusCode, Bytes) {
+    let answer = client.get(format!("{base}{}", uri.path())).bearer_auth(KEY).send().await.unwrap();
+    let status = answer.status();
+    (status, answer.bytes().await.unwrap_or_default())
+}
+
+impl Inbox {
+    /// Asks at once, and again after 0.2 s.
+    async fn sweeping(place: Place, provider: &Provider) -> Self {
+        let again = ["--sweep-after", "1ms", "--sweep-again", "200ms", "--sweep-per-minute", "1000"];
+        Self::with(place, &[&["--provider", &provider.url], &again[..]].concat()).await
+    }
+
+    async fn expects(&self, id: &str) {
+        let what = json!({"hook": "veo3", "generation_id": id, "job": "order-17"});
+        let (status, said) = self.ask(Method::POST, "/expect", &what).await;
+        assert_eq!((status, &said["state"]), (200, &json!("expected")), "{said}");
+    }
+
+    async fn until_metric(&self, line: &str) {
+        until(line, async || {
+            let metrics = self.client.get(format!("{}/metrics", self.admin)).send().await.unwrap();
+            metrics
+                .text()
+                .await
+                .unwrap()
+                .lines()
+                .any(|found| found.strip_prefix("blobgate_inbox_") == Some(line))
+        })
+        .await;
+    }
+
+    async fn question(&self, id: &str) -> Option<Value> {
+        let listed = self.ask(Method::POST, "/sweep", &json!({"dry_run": true})).await.1;
+        listed["questions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|question| question["generation_id"] == id)
+            .cloned()
+    }
+}
+
+fn webhook(id: &str, body: &Value) -> Delivery {
+    Delivery {
+        generation: Some(id.to_owned()),
+        body: body.to_string().into_bytes(),
+        ..Delivery::completed(0)
+    }
+}
+
+#[track_caller]
+fn is_swept(came: &Came, id: &str, event: &str) {
+    let key = format!("veo3:{id}:{event}");
+    for (name, value) in [
+        ("blobgate-source", "sweep"),
+        ("blobgate-proofs", "confirmed"),
+        ("blobgate-verdict", "accepted"),
+        ("blobgate-job", "order-17"),
+        ("blobgate-event", event),
+        ("blobgate-generation-id", id),
+        ("idempotency-key", &key),
+        ("content-type", "application/json"),
+    ] {
+        assert_eq!(came.header(name), Some(value), "{name}");
+    }
+}
+
+async fn brings_what_never_came(place: Place) {
+    let provider = Provider::start().await;
+    let inbox = Inbox::sweeping(place, &provider).await;
+    // One that came tells where the hook's events are delivered.
+    inbox.store(&Delivery::completed(1)).await;
+    inbox.service.wait_for(1).await;
+    let id = provider.generated("completed").await;
+    inbox.expects(&id).await;
+    let came = inbox.service.wait_for(2).await.remove(1);
+    is_swept(&came, &id, "completed");
+    assert_eq!(
+        (came.path.as_str(), serde_json::from_slice::<Value>(&came.body).unwrap()),
+        ("/hooks/veo3", provider.status(&id).await)
+    );
+    inbox.until_metric("sweeps_total{outcome=\"swept\"} 1").await;
+
+    // It comes in the end, twice, and says that the video is elsewhere.
+    let mut late = provider.status(&id).await;
+    late["video_url"] = json!("https://cdn.runblob.io/elsewhere.mp4?signed=1");
+    inbox.store(&webhook(&id, &late)).await;
+    inbox.store(&webhook(&id, &late)).await;
+    let entries = inbox.entries(&format!("generation={id}")).await;
+    assert_eq!((entries.len(), &entries[0]["seen"], &entries[0]["job"]), (1, &json!(3), &json!("order-17")));
+    // What comes after it is delivered: so it would have been.
+    inbox.store(&Delivery::completed(3)).await;
+    inbox.service.wait_for(3).await;
+    assert!(inbox.question(&id).await.is_none());
+}
+
+async fn brings_a_failure(place: Place) {
+    let provider = Provider::start().await;
+    let inbox = Inbox::sweeping(place, &provider).await;
+    for (place, (outcome, event)) in
+        [("timeout", "timeout"), ("UNSAFE_CONTENT", "failed")].into_iter().enumerate()
+    {
+        let id = provider.generated(outcome).await;
+        inbox.expects(&id).await;
+        let came = inbox.service.wait_for(place + 1).await.remove(place);
+        is_swept(&came, &id, event);
+        // None has come to this hook.
+        assert_eq!(came.path, "/hooks/veo3");
+        let code = if outcome == "timeout" { "TIMEOUT" } else { outcome };
+        assert_eq!(came.header("blobgate-error-code"), Some(code));
+    }
+}
+
+async fn believes_that_there_is_none_the_third_time(place: Place) {
+    let provider = Provider::start().await;
+    let inbox = Inbox::sweeping(place, &provider).await;
+    let none = Uuid::new_v4().to_string();
+    inbox.expects(&none).await;
+    inbox.until_metric("sweeps_total{outcome=\"unknown\"} 3").await;
+    until("it is unknown", async || inbox.question(&none).await.is_none()).await;
+    let what = json!({"hook": "veo3", "generation_id": none, "job": "order-17"});
+    let said = inbox.ask(Method::POST, "/expect", &what).await.1;
+    assert_eq!(
+        (&said["state"], &said["asked"], &said["answer"]),
+        (&json!("unknown"), &json!(3), &json!("unknown"))
+    );
+    inbox.until_metric("expected_unknown_total 1").await;
+    // Others are still asked about, and it is not.
+    let id = provider.generated("completed").await;
+    inbox.expects(&id).await;
+    inbox.service.wait_for(1).await;
+    assert_eq!(provider.calls(&none).await, 3);
+}
+
+async fn asks_again_later_what_has_not_ended(place: Place) {
+    let provider = Provider::start().await;
+    let inbox = Inbox::sweeping(place, &provider).await;
+    let id = Uuid::new_v4().to_string();
+    provider.sandbox.register(&id, json!({"status": "processing"})).await;
+    inbox.expects(&id).await;
+    until("it was asked about twice", async || provider.calls(&id).await >= 2).await;
+    until("and that is written", async || inbox.question(&id).await.unwrap()["answer"] == "still-working")
+        .await;
+    // An outage says nothing about it, nor does a path that is not served.
+    for fault in ["status:503", "status:404", "bad-json", "cut"] {
+        let before = provider.calls(&id).await;
+        provider.sandbox.set_faults(&[fault]).await;
+        until(fault, async || {
+            inbox.lines(&["sweep"]);
+            provider.calls(&id).await > before
+        })
+        .await;
+    }
+    let question = inbox.question(&id).await.unwrap();
+    assert_eq!((&question["state"], &question["due"]), (&json!("expected"), &json!(true)));
+    let lines = inbox.lines(&["sweep", "--dry-run"]);
+    assert!(
+        lines[0].starts_with("AGE  DUE  HOOK  GENERATION") && lines[0].ends_with("ASKED  WHY"),
+        "{lines:?}"
+    );
+    assert!(lines[1].contains(&format!("yes  veo3  {id}  order-17")), "{lines:?}");
+    assert!(inbox.service.came().is_empty());
+    provider.sandbox.set_faults(&[]).await;
+    let ended = json!({"status": "completed", "video_url": "https://cdn.runblob.io/a.mp4"});
+    provider.sandbox.register(&id, ended).await;
+    assert_eq!(inbox.lines(&["sweep"]), ["1 generation is asked about now, at most 1000 a minute"]);
+    is_swept(&inbox.service.wait_for(1).await[0], &id, "completed");
+}
+
+async fn confirms_what_was_kept(place: Place) {
+    let provider = Provider::start().await;
+    let inbox = Inbox::sweeping(place, &provider).await;
+    let kept = |id: &str, body: &Value| Delivery {
+        verdict: "quarantined",
+        reason: Some("confirm-unavailable"),
+        job: Some("order-17"),
+        token: Some("token-17"),
+        ..webhook(id, body)
+    };
+    let (own, forged) = (provider.generated("completed").await, provider.generated("completed").await);
+    provider.sandbox.set_faults(&["status:503"]).await;
+    let own_body = provider_body(&own);
+    let mut forged_body = provider_body(&forged);
+    forged_body["video_url"] = json!("https://cdn.runblob.io/forged.mp4");
+    let released = inbox.stored(&kept(&own, &own_body)).await;
+    let left = inbox.stored(&kept(&forged, &forged_body)).await;
+    until("it was asked for in vain", async || {
+        inbox.ask(Method::POST, "/sweep", &json!({})).await;
+        inbox.question(&own).await.is_some_and(|question| question["answer"] == "status")
+    })
+    .await;
+    assert_eq!(inbox.question(&own).await.unwrap()["job"], Value::Null);
+    assert!(inbox.service.came().is_empty());
+    provider.sandbox.set_faults(&[]).await;
+    inbox.lines(&["sweep"]);
+    let came = inbox.service.wait_for(1).await.remove(0);
+    assert_eq!(serde_json::from_slice::<Value>(&came.body).unwrap(), own_body, "as it came");
+    for (name, value) in [
+        ("blobgate-verdict", Some("accepted")),
+        ("blobgate-event", Some("completed")),
+        ("blobgate-proofs", Some("token,confirmed")),
+        ("blobgate-job", Some("order-17")),
+        ("blobgate-reason", None),
+        ("blobgate-claimed-event", None),
+        ("blobgate-override", None),
+        ("blobgate-source", None),
+    ] {
+        assert_eq!(came.header(name), value, "{name}");
+    }
+    inbox.wait_for(released, "superseded").await;
+    until("the other is asked about", async || inbox.question(&forged).await.is_none()).await;
+    assert_eq!(inbox.get(&format!("/entries/{left}")).await["state"], "kept");
+    inbox.until_metric("sweeps_total{outcome=\"contradicted\"} 1").await;
+    assert_eq!(inbox.service.came().len(), 1);
+}
+
+async fn gives_a_call_up_when_it_ends(place: Place) {
+    let provider = Provider::start().await;
+    let inbox = Inbox::sweeping(place, &provider).await;
+    let id = provider.generated("completed").await;
+    provider.sandbox.set_faults(&["hang"]).await;
+    let before = provider.calls(&id).await;
+    inbox.expects(&id).await;
+    until("it is asked about", async || provider.calls(&id).await > before).await;
+    let ending = Instant::now();
+    let (status, _) = inbox._running.end_by("TERM");
+    assert!(status.success());
+    assert!(ending.elapsed() < CALL, "{:?}", ending.elapsed());
+    provider.sandbox.set_faults(&[]).await;
+    let again = Inbox::sweeping(inbox._place, &provider).await;
+    is_swept(&again.service.wait_for(1).await[0], &id, "completed");
+}
+
+/// A call that has no answer takes so long.
+const CALL: Duration = Duration::from_secs(5);
+
+/// What the sandbox would have called back with, as far as it is compared.
+fn provider_body(id: &str) -> Value {
+    json!({"generation_id": id, "status": "completed", "video_url": format!("https://cdn.runblob.io/videos/{id}.mp4?late=1")})
+}
+
+/// Two inboxes on one database share their calls, and neither brings what the other has brought.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_inboxes_are_as_fast_as_one() {
+    const PER_MINUTE: usize = 7;
+    let (Some(place), provider) = (Place::postgres(), Provider::start().await) else { return };
+    let (same, mut expected) =
+        (Place { url: place.url.clone(), _directory: None, _cluster: None }, Vec::new());
+    let args = ["--provider", &provider.url, "--sweep-after", "1s", "--sweep-per-minute", "7"];
+    let (one, other) = (Inbox::with(place, &args).await, Inbox::with(same, &args).await);
+    for _ in 0..PER_MINUTE * 3 {
+        let id = Uuid::new_v4().to_string();
+        let ended = json!({"status": "completed", "video_url": format!("https://cdn.runblob.io/{id}.mp4")});
+        provider.sandbox.register(&id, ended).await;
+        one.expects(&id).await;
+        expected.push(id);
+    }
+    let total = async || provider.sandbox.calls().await["status_calls"]["total"].as_u64().unwrap();
+    let delivered = || one.service.came().len() + other.service.came().len();
+    until("the minute's calls are spent", async || delivered() == PER_MINUTE).await;
+    for _ in 0..20 {
+        // Each looks at once.
+        one.lines(&["sweep"]);
+        other.lines(&["sweep"]);
+    }
+    assert_eq!((usize::try_from(total().await).unwrap(), delivered()), (PER_MINUTE, PER_MINUTE));
+    let first: Vec<_> = [one.service.came(), other.service.came()].concat();
+    let mut first: Vec<_> = first.iter().map(|came| came.header("blobgate-generation-id").unwrap()).collect();
+    first.sort_by_key(|id| expected.iter().position(|expected| expected == id));
+    assert_eq!(first, expected[..PER_MINUTE], "the oldest first, each once");
+}

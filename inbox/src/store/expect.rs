@@ -1,0 +1,320 @@
+//! What is expected, and what the provider is asked: the same statements on either store, each transaction short. None is open
+//! while somebody is asked.
+//!
+//! Who changes more than one expectation at a time holds the lock of their generations, or takes only what nobody holds: so
+//! nobody waits in a circle.
+
+mod sql;
+
+use super::{Error, Session, Store};
+use crate::decide::{ARRIVED, EXPLAINED};
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, FromRow, query, query_as, query_scalar};
+
+/// What the application says: this generation is of this job.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    pub(crate) hook: String,
+    /// In its canonical form.
+    pub(crate) generation: String,
+    pub(crate) job: String,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub(crate) enum Noted {
+    /// It is so now, or was before.
+    Is { expectation: Expectation, is_new: bool },
+    /// It is expected of this job.
+    OtherJob(String),
+}
+
+/// An expectation as it stands.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Expectation {
+    pub(crate) hook: String,
+    pub(crate) generation: String,
+    /// None where it is only asked about for what is kept.
+    pub(crate) job: Option<String>,
+    pub(crate) state: String,
+    pub(crate) expected_at: i64,
+    pub(crate) ask_at: i64,
+    pub(crate) asked: i64,
+    pub(crate) missing: i64,
+    pub(crate) answer: Option<String>,
+    /// The accepted entry that came with another job, and that job.
+    pub(crate) mismatch_id: Option<i64>,
+    pub(crate) mismatch_job: Option<String>,
+}
+
+/// One call to the provider, which is counted already.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Question {
+    pub(crate) hook: String,
+    pub(crate) generation: String,
+    pub(crate) job: Option<String>,
+    /// How often it was asked before.
+    pub(crate) asked: i64,
+    /// How often in a row the provider knew of no such generation.
+    pub(crate) missing: i64,
+}
+
+/// How fast the provider is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed {
+    pub(crate) per_minute: i64,
+    /// After the first call about a generation so long until the next, then twice as long each time; in microseconds.
+    pub(crate) again: i64,
+}
+
+/// Whether there is anything to ask.
+#[derive(Clone, Debug)]
+pub(crate) enum Next {
+    Ask(Question),
+    Nothing,
+    /// This minute's calls are spent.
+    Spent,
+}
+
+/// What a call has brought.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    /// In a word.
+    pub(crate) answer: &'static str,
+    pub(crate) missing: i64,
+    /// What it ends as, where it ends.
+    pub(crate) state: Option<&'static str>,
+}
+
+/// An expectation's states, beside those that the deciding transaction gives it.
+pub(crate) const UNKNOWN: &str = "unknown";
+pub(crate) const CONTRADICTED: &str = "contradicted";
+
+/// A call reaches the provider up to 5 s after it is counted, when it is given up: so much later than a minute after the first
+/// of a minute's calls the next may start, whichever of them was late.
+const WINDOW: i64 = 66 * 1_000_000;
+/// Between two calls about one generation, at most: a day.
+const LONGEST: i64 = 24 * 3_600 * 1_000_000;
+
+/// Every transaction here, for whoever wraps them.
+macro_rules! transactions {
+    ($wrap:ident) => {
+        $wrap! {
+            expect(expected: &Expected, after: i64) -> Noted;
+            explained(expected: &Expected) -> Vec<i64>;
+            unconfirmed(limit: i64) -> Vec<(String, String)>;
+            unconfirmed_of(hook: &str, generation: &str) -> Vec<i64>;
+            doubt(hook: &str, generation: &str) -> ();
+            next_question(allowed: Allowed) -> Next;
+            answered(question: &Question, answered: &Answered) -> ();
+            release(id: i64, why: &str) -> bool;
+            ask_now(after: i64) -> u64;
+            count_expected(after: i64) -> (i64, i64);
+            purge_expectations(age: i64, limit: i64) -> usize;
+        }
+    };
+}
+pub(super) use transactions;
+
+macro_rules! on_either_store {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
+        impl Session {
+            $(pub(crate) async fn $name(&mut self, $($arg: $type),*) -> Result<$result, Error> {
+                match self {
+                    Session::Sqlite(sqlite) => sqlite.$name($($arg),*).await,
+                    Session::Postgres(session) => session.$name($($arg),*).await,
+                }
+            })*
+        }
+
+        pub(super) trait Expectations {
+            $(async fn $name(&mut self, now: i64, $($arg: $type),*) -> Result<$result, Error>;)*
+        }
+    };
+}
+transactions!(on_either_store);
+
+/// `$free` takes only rows that nobody holds, and holds them; `$alone` has the calls counted by one at a time, and tells the
+/// time then. SQLite's transactions hold everything.
+macro_rules! expectations {
+    ($connection:ty, $free:literal, $alone:expr) => {
+        impl Expectations for $connection {
+            async fn expect(&mut self, now: i64, expected: &Expected, after: i64) -> Result<Noted, Error> {
+                let Expected { hook, generation, job } = expected;
+                let (before, has_ended): (Option<String>, bool) =
+                    query_as(sql::LOCK).bind(hook).bind(generation).bind(now).fetch_one(&mut *self).await?;
+                let is_new = before.is_none();
+                match before {
+                    Some(before) if before != *job => return Ok(Noted::OtherJob(before)),
+                    Some(_) => {}
+                    None => {
+                        let mismatch: Option<i64> = query_scalar(sql::MISMATCH)
+                            .bind(hook)
+                            .bind(generation)
+                            .bind(job)
+                            .fetch_one(&mut *self)
+                            .await?;
+                        query(sql::EXPECT).bind(hook).bind(generation).bind(job).execute(&mut *self).await?;
+                        query(sql::NOTE)
+                            .bind(hook)
+                            .bind(generation)
+                            .bind(job)
+                            .bind(if has_ended { ARRIVED } else { "expected" })
+                            .bind(now)
+                            .bind(now.saturating_add(after))
+                            .bind(mismatch)
+                            .execute(&mut *self)
+                            .await?;
+                    }
+                }
+                let sql = format!("{} WHERE x.hook = $1 AND x.generation = $2", sql::COLUMNS);
+                let expectation =
+                    query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_one(&mut *self).await?;
+                Ok(Noted::Is { expectation, is_new })
+            }
+
+            async fn explained(&mut self, _: i64, expected: &Expected) -> Result<Vec<i64>, Error> {
+                let Expected { hook, generation, job } = expected;
+                let [one, other] = EXPLAINED;
+                query_scalar(sql::EXPLAINED_BY)
+                    .bind(hook)
+                    .bind(generation)
+                    .bind(job)
+                    .bind(one)
+                    .bind(other)
+                    .fetch_all(&mut *self)
+                    .await
+            }
+
+            async fn unconfirmed(&mut self, now: i64, limit: i64) -> Result<Vec<(String, String)>, Error> {
+                query_as(sql::UNCONFIRMED).bind(now).bind(limit).fetch_all(&mut *self).await
+            }
+
+            async fn unconfirmed_of(
+                &mut self,
+                _: i64,
+                hook: &str,
+                generation: &str,
+            ) -> Result<Vec<i64>, Error> {
+                query_scalar(sql::UNCONFIRMED_OF).bind(hook).bind(generation).fetch_all(&mut *self).await
+            }
+
+            async fn doubt(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
+                query(sql::DOUBT).bind(hook).bind(generation).bind(now).execute(&mut *self).await.map(|_| ())
+            }
+
+            async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error> {
+                let due: Option<Question> =
+                    query_as(concat_free(sql::DUE, $free)).bind(now).fetch_optional(&mut *self).await?;
+                let Some(due) = due else { return Ok(Next::Nothing) };
+                let now = $alone(&mut *self, now).await?;
+                query(sql::FORGET_CALLS)
+                    .bind(now.saturating_sub(WINDOW))
+                    .bind(now.saturating_add(WINDOW))
+                    .execute(&mut *self)
+                    .await?;
+                let counted = query(sql::CALL).bind(now).bind(allowed.per_minute).execute(&mut *self).await?;
+                if counted.rows_affected() == 0 {
+                    return Ok(Next::Spent);
+                }
+                query(sql::ASK)
+                    .bind(&due.hook)
+                    .bind(&due.generation)
+                    .bind(now)
+                    .bind(now.saturating_add(delay(allowed.again, due.asked)))
+                    .execute(&mut *self)
+                    .await?;
+                Ok(Next::Ask(due))
+            }
+
+            async fn answered(
+                &mut self,
+                _: i64,
+                question: &Question,
+                answered: &Answered,
+            ) -> Result<(), Error> {
+                query(sql::ANSWERED)
+                    .bind(&question.hook)
+                    .bind(&question.generation)
+                    .bind(answered.answer)
+                    .bind(answered.missing)
+                    .bind(answered.state)
+                    .execute(&mut *self)
+                    .await
+                    .map(|_| ())
+            }
+
+            async fn release(&mut self, now: i64, id: i64, why: &str) -> Result<bool, Error> {
+                let released = query(sql::RELEASE).bind(id).bind(now).bind(why).execute(&mut *self).await?;
+                Ok(released.rows_affected() > 0)
+            }
+
+            async fn ask_now(&mut self, now: i64, after: i64) -> Result<u64, Error> {
+                let sql = sql::ASK_NOW.replace("{free}", $free);
+                let due = query(AssertSqlSafe(sql)).bind(now).bind(now.saturating_sub(after));
+                Ok(due.execute(&mut *self).await?.rows_affected())
+            }
+
+            async fn count_expected(&mut self, now: i64, after: i64) -> Result<(i64, i64), Error> {
+                query_as(sql::COUNT).bind(now.saturating_sub(after)).fetch_one(&mut *self).await
+            }
+
+            async fn purge_expectations(&mut self, now: i64, age: i64, limit: i64) -> Result<usize, Error> {
+                let before = now.saturating_sub(age);
+                let old: Vec<(String, String)> =
+                    query_as(sql::OLD).bind(before).bind(limit).fetch_all(&mut *self).await?;
+                for (hook, generation) in &old {
+                    for statement in sql::PURGE {
+                        query(statement).bind(hook).bind(generation).bind(before).execute(&mut *self).await?;
+                    }
+                }
+                Ok(old.len())
+            }
+        }
+    };
+}
+
+expectations!(SqliteConnection, "", async |_: &mut SqliteConnection, now: i64| Ok::<_, Error>(now));
+expectations!(PgConnection, " FOR UPDATE SKIP LOCKED", async |connection: &mut PgConnection, _: i64| {
+    query("LOCK TABLE provider_call IN SHARE ROW EXCLUSIVE MODE").execute(&mut *connection).await?;
+    query_scalar::<_, i64>("SELECT inbox_now()").fetch_one(&mut *connection).await
+});
+
+fn concat_free(statement: &str, free: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("{statement}{free}"))
+}
+
+/// Until the next call about a generation that was asked about so often before this one.
+fn delay(again: i64, asked: i64) -> i64 {
+    let doubled =
+        u32::try_from(asked).ok().and_then(|asked| 1_i64.checked_shl(asked)).filter(|times| *times > 0);
+    doubled.and_then(|times| again.checked_mul(times)).map_or(LONGEST, |delay| delay.min(LONGEST))
+}
+
+/// What is asked about, or would be: the oldest first.
+impl Store {
+    pub(crate) async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>, Error> {
+        let sql = format!(
+            "{} WHERE x.state IN ('expected', 'kept') ORDER BY x.expected_at, x.hook, x.generation LIMIT $1",
+            sql::COLUMNS
+        );
+        super::admin::read!(self, |pool| query_as(AssertSqlSafe(sql)).bind(limit).fetch_all(pool).await)
+    }
+
+    pub(crate) async fn expectation(
+        &self,
+        hook: &str,
+        generation: &str,
+    ) -> Result<Option<Expectation>, Error> {
+        let sql = format!("{} WHERE x.hook = $1 AND x.generation = $2", sql::COLUMNS);
+        super::admin::read!(self, |pool| {
+            query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_optional(pool).await
+        })
+    }
+
+    /// The path of a hook: that of the newest of what came to it.
+    pub(crate) async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>, Error> {
+        super::admin::read!(self, |pool| query_scalar(sql::PATH).bind(hook).fetch_optional(pool).await)
+    }
+}

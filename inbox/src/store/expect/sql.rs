@@ -1,0 +1,91 @@
+//! The statements, for either store.
+
+pub(super) const COLUMNS: &str =
+    "SELECT x.hook, x.generation, x.job, x.state, x.expected_at, x.ask_at, x.asked, x.missing, x.answer,
+    x.mismatch_id, m.job AS mismatch_job
+FROM expectation x LEFT JOIN entry m ON m.id = x.mismatch_id";
+
+pub(super) const LOCK: &str = "
+INSERT INTO generation (hook, generation, seen_at) VALUES ($1, $2, $3)
+ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
+RETURNING expected_job, completed_id IS NOT NULL OR failure_id IS NOT NULL";
+
+pub(super) const MISMATCH: &str = "
+SELECT min(id) FROM entry
+WHERE lane = 'deliver' AND hook = $1 AND generation = $2 AND job IS NOT NULL AND job <> $3";
+
+pub(super) const EXPECT: &str = "UPDATE generation SET expected_job = $3 WHERE hook = $1 AND generation = $2";
+
+/// It may have been asked about before, for what is kept of it.
+pub(super) const NOTE: &str = "
+INSERT INTO expectation AS x (hook, generation, job, state, expected_at, ask_at, mismatch_id) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (hook, generation) DO UPDATE SET job = excluded.job, mismatch_id = excluded.mismatch_id,
+    state = CASE WHEN x.state IN ('kept', 'contradicted', 'unknown') THEN excluded.state ELSE x.state END";
+
+pub(super) const EXPLAINED_BY: &str = "
+SELECT id FROM entry
+WHERE lane = 'quarantine' AND hook = $1 AND generation = $2 AND state = 'kept' AND reason IN ($4, $5) AND job = $3 AND size > 0
+ORDER BY id";
+
+/// What is kept because the provider could not be asked, and what is not asked about yet, or only later.
+pub(super) const UNCONFIRMED: &str = "
+SELECT DISTINCT e.hook, e.generation
+FROM entry e LEFT JOIN expectation x ON x.hook = e.hook AND x.generation = e.generation
+WHERE e.state = 'kept' AND e.reason = 'confirm-unavailable' AND e.generation IS NOT NULL AND e.size > 0
+    AND (x.state IS NULL OR (x.state = 'expected' AND x.asked = 0 AND x.ask_at > $1))
+LIMIT $2";
+
+pub(super) const UNCONFIRMED_OF: &str = "
+SELECT id FROM entry
+WHERE lane = 'quarantine' AND hook = $1 AND generation = $2 AND state = 'kept' AND reason = 'confirm-unavailable' AND size > 0
+ORDER BY id";
+
+pub(super) const DOUBT: &str = "
+INSERT INTO expectation AS x (hook, generation, state, expected_at, ask_at) VALUES ($1, $2, 'kept', $3, $3)
+ON CONFLICT (hook, generation) DO UPDATE SET ask_at = excluded.ask_at
+WHERE x.state = 'expected' AND x.asked = 0 AND x.ask_at > excluded.ask_at";
+
+pub(super) const DUE: &str = "
+SELECT hook, generation, job, asked, missing FROM expectation
+WHERE state IN ('expected', 'kept') AND ask_at <= $1 ORDER BY expected_at, hook, generation LIMIT 1";
+
+/// Those of the future too: a clock was set back, and would be waited for.
+pub(super) const FORGET_CALLS: &str = "DELETE FROM provider_call WHERE at <= $1 OR at > $2";
+
+pub(super) const CALL: &str = "
+INSERT INTO provider_call (at) SELECT CAST($1 AS bigint) WHERE (SELECT count(*) FROM provider_call) < $2";
+
+pub(super) const ASK: &str = "
+UPDATE expectation SET asked = asked + 1, asked_at = $3, ask_at = $4, answer = 'under way' WHERE hook = $1 AND generation = $2";
+
+/// A webhook may have come meanwhile: that stands.
+pub(super) const ANSWERED: &str = "
+UPDATE expectation SET answer = $3, missing = $4,
+    state = CASE WHEN state IN ('expected', 'kept') THEN coalesce($5, state) ELSE state END
+WHERE hook = $1 AND generation = $2";
+
+pub(super) const RELEASE: &str = "
+UPDATE entry SET state = 'superseded', ended_at = $2, answer = $3 WHERE id = $1 AND lane = 'quarantine' AND state = 'kept'";
+
+pub(super) const ASK_NOW: &str = "
+UPDATE expectation SET ask_at = $1 WHERE (hook, generation) IN (
+    SELECT hook, generation FROM expectation
+    WHERE state IN ('expected', 'kept') AND (state = 'kept' OR asked > 0 OR expected_at <= $2) {free})";
+
+pub(super) const COUNT: &str = "
+SELECT count(*), CAST(coalesce(sum(CASE WHEN expected_at <= $1 THEN 1 ELSE 0 END), 0) AS bigint) FROM expectation
+WHERE state IN ('expected', 'kept') AND state = 'expected'";
+
+pub(super) const OLD: &str = "
+SELECT hook, generation FROM (SELECT hook, generation FROM expectation WHERE expected_at <= $1 ORDER BY expected_at LIMIT $2) AS old
+ORDER BY hook, generation";
+
+/// With its generation, where nothing else is known of it.
+pub(super) const PURGE: [&str; 2] = [
+    "DELETE FROM generation WHERE hook = $1 AND generation = $2 AND seen_at <= $3 AND NOT EXISTS (
+        SELECT 1 FROM entry e WHERE e.hook = $1 AND e.generation = $2 AND e.lane IN ('deliver', 'quarantine'))",
+    "DELETE FROM expectation WHERE hook = $1 AND generation = $2 AND expected_at <= $3",
+];
+
+pub(super) const PATH: &str = "
+SELECT p.path FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.hook = $1 ORDER BY e.id DESC LIMIT 1";

@@ -1,0 +1,347 @@
+//! Expectations, the calls that they lead to, and who is first where two come at once.
+
+#![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
+
+use super::*;
+
+const AFTER: i64 = 780_000_000;
+const MINUTE: i64 = 60_000_000;
+const ALLOWED: Allowed = Allowed { per_minute: 1_000_000, again: MINUTE };
+/// So many rounds of a race at a time.
+const WORKERS: usize = 8;
+
+/// Of each race.
+const ROUNDS: usize = 1_000;
+
+fn expected(generation: &str, job: &str) -> Expected {
+    Expected { hook: "veo3".to_owned(), generation: generation.to_owned(), job: job.to_owned() }
+}
+
+fn of_job(token: &str, job: &str, arrival: Arrival) -> Arrival {
+    let token = Some(Token { id: token.to_owned(), binds: true });
+    Arrival { token, job: Some(job.to_owned()), ..arrival }
+}
+
+fn generation(number: usize) -> String {
+    format!("00000000-0000-4000-9000-{number:012x}")
+}
+
+impl Site {
+    async fn expect_of(&mut self, generation: &str, job: &str) -> Expectation {
+        match self.session().expect(&expected(generation, job), AFTER).await.unwrap() {
+            Noted::Is { expectation, .. } => expectation,
+            other @ Noted::OtherJob(_) => panic!("{other:?}"),
+        }
+    }
+
+    async fn state(&self, generation: &str) -> Option<String> {
+        let store = self.store.as_ref().unwrap();
+        store.expectation("veo3", generation).await.unwrap().map(|expectation| expectation.state)
+    }
+
+    async fn next(&mut self) -> Next {
+        self.session().next_question(ALLOWED).await.unwrap()
+    }
+
+    /// The generation that is asked about next, if any.
+    async fn asks(&mut self) -> Option<Question> {
+        match self.next().await {
+            Next::Ask(question) => Some(question),
+            Next::Nothing => None,
+            Next::Spent => panic!("there is no limit"),
+        }
+    }
+
+    async fn answered(&mut self, question: &Question, missing: i64, state: Option<&'static str>) {
+        let answered = Answered { answer: "a-word", missing, state };
+        self.session().answered(question, &answered).await.unwrap();
+    }
+
+    fn another(&self) -> Session {
+        self.store.as_ref().unwrap().session()
+    }
+
+    /// Runs a race so many times, each about a generation of its own. A round gives its two sessions back.
+    async fn race<F>(&self, one: impl Fn(Session, Session, String) -> F + Clone + Send + 'static)
+    where
+        F: Future<Output = (Session, Session)> + Send,
+    {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let (mut here, mut there, one) = (self.another(), self.another(), one.clone());
+                tokio::spawn(async move {
+                    for number in (worker..ROUNDS).step_by(WORKERS) {
+                        (here, there) = one(here, there, generation(number)).await;
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.await.unwrap();
+        }
+    }
+
+    /// Of each generation one event waits, and nothing is kept.
+    async fn is_once_each(&self) {
+        let mut states = self.states().await;
+        states.retain(|(state, _)| state != "superseded");
+        assert_eq!(states.len(), ROUNDS);
+        assert!(
+            states.iter().all(|(state, _)| state == "waiting"),
+            "{:?}",
+            states.iter().find(|(state, _)| state != "waiting")
+        );
+    }
+}
+
+in_both! {
+    async fn an_expectation_is_once(site: &mut Site) {
+        let first = site.expect_of(ONE, "j").await;
+        assert_eq!((first.state.as_str(), first.job.as_deref(), first.asked), ("expected", Some("j"), 0));
+        assert_eq!(first.ask_at - first.expected_at, AFTER);
+        let again = site.expect_of(ONE, "j").await;
+        assert_eq!((again.expected_at, again.state.as_str()), (first.expected_at, "expected"));
+        let other = site.session().expect(&expected(ONE, "k"), AFTER).await.unwrap();
+        assert!(matches!(other, Noted::OtherJob(job) if job == "j"));
+        site.reopen().await;
+        assert_eq!(site.expect_of(ONE, "j").await.expected_at, first.expected_at);
+        assert_eq!(site.session().count_expected(AFTER).await.unwrap(), (1, 0));
+        assert_eq!(site.session().count_expected(-1).await.unwrap(), (1, 1));
+        site.store(&[completed("a")]).await;
+        assert_eq!(site.expect_of(ONE, "j").await.state, "arrived");
+        assert_eq!(site.session().count_expected(-1).await.unwrap(), (0, 0));
+    }
+
+    async fn an_expectation_beats_first_use(site: &mut Site) {
+        site.expect_of(ONE, "j").await;
+        let (own, wrong) = (of_job("t", "j", completed("a")), of_job("u", "k", completed("a")));
+        let batch = [wrong.clone(), own.clone(), wrong.clone(), own.clone()];
+        let expected = [kept("token-conflict"), waits(COMPLETED), Outcome::Repeated, Outcome::Repeated];
+        assert_eq!(site.store(&batch).await, expected);
+        site.expect(&[("kept", 2), ("waiting", 2)]).await;
+        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+        assert_eq!(site.store(&[wrong.of(TWO)]).await, [waits(COMPLETED)], "what was kept has bound nothing");
+    }
+
+    async fn an_expectation_explains_what_was_kept(site: &mut Site) {
+        let early = of_job("t", "j", completed("a"));
+        site.store(&[early.clone().of(TWO)]).await;
+        assert_eq!(site.store(std::slice::from_ref(&early)).await, [kept("token-reused")]);
+        let stranger = of_job("u", "k", completed("b"));
+        site.store(&[of_job("w", "j", failed("X")), stranger.clone()]).await;
+        // A failure is there: it is of the same job, and the completion is what supersedes it.
+        let expectation = site.expect_of(ONE, "j").await;
+        assert_eq!((expectation.state.as_str(), expectation.mismatch_id), ("arrived", None));
+        let explained = site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap();
+        assert_eq!(explained.len(), 1, "and not the stranger's");
+        assert_eq!(site.store(std::slice::from_ref(&early)).await, [waits(COMPLETED)]);
+        // As after a kill before it was ended: it is tried once more, and is a repeat.
+        assert_eq!(site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap(), explained);
+        assert_eq!(site.store(&[early]).await, [Outcome::Repeated]);
+        assert!(site.session().release(explained[0], "released").await.unwrap());
+        assert!(!site.session().release(explained[0], "released").await.unwrap());
+        assert_eq!(site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap(), NONE);
+        site.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("kept", 1), ("waiting", 2)]).await;
+    }
+
+    async fn a_token_keeps_whatever_comes_of_what_is_expected_of_its_job(site: &mut Site) {
+        site.store(&[completed("a")]).await;
+        let bodies: Vec<_> = (1..=25).map(|number| of_job("t", "j", completed(&number.to_string()))).collect();
+        assert_eq!(site.store(&bodies[..21]).await[20], Outcome::TokenFull);
+        site.expect_of(ONE, "j").await;
+        assert_eq!(site.store(&bodies[20..]).await, vec![kept("event-conflict"); 5]);
+    }
+
+    async fn another_job_than_it_was_accepted_with_is_a_mismatch(site: &mut Site) {
+        site.store(&[of_job("u", "k", completed("a"))]).await;
+        let expectation = site.expect_of(ONE, "j").await;
+        assert_eq!((expectation.state.as_str(), expectation.mismatch_job.as_deref()), ("arrived", Some("k")));
+        assert!(expectation.mismatch_id.is_some());
+        assert_eq!(site.expect_of(ONE, "j").await.mismatch_id, expectation.mismatch_id);
+        site.store(&[of_job("t", "j", completed("a")).of(TWO)]).await;
+        assert_eq!(site.expect_of(TWO, "j").await.mismatch_id, None);
+    }
+
+    async fn the_oldest_is_asked_about_first_and_then_later_and_later(site: &mut Site) {
+        site.expect_of(ONE, "j").await;
+        site.expect_of(TWO, "k").await;
+        assert!(site.asks().await.is_none(), "it has its time");
+        site.sql("UPDATE expectation SET ask_at = 0").await;
+        for generation in [ONE, TWO] {
+            let question = site.asks().await.unwrap();
+            assert_eq!((question.generation.as_str(), question.asked, question.missing), (generation, 0, 0));
+            site.answered(&question, 0, None).await;
+        }
+        assert!(site.asks().await.is_none(), "not again at once");
+        let store = site.store.clone().unwrap();
+        for asked in 1..=13 {
+            let before = store.open_questions(1).await.unwrap().remove(0);
+            assert_eq!(before.asked, asked);
+            let (wait, now) = (before.ask_at, store.now().await.unwrap());
+            let expected = (MINUTE << (asked - 1)).min(24 * 60 * MINUTE);
+            assert!((wait - now - expected).abs() < 30_000_000, "after {asked}: {} s", (wait - now) / 1_000_000);
+            site.sql("UPDATE expectation SET ask_at = 0 WHERE job = 'j'").await;
+            site.asks().await.unwrap();
+        }
+        assert_eq!(site.session().ask_now(AFTER).await.unwrap(), 2, "what was asked about before");
+        let question = site.asks().await.unwrap();
+        site.answered(&question, 3, Some(IS_UNKNOWN)).await;
+        assert_eq!(site.state(ONE).await.as_deref(), Some("unknown"));
+        assert_eq!(site.asks().await.unwrap().generation, TWO);
+        assert!(site.asks().await.is_none());
+        // It comes after all.
+        site.store(&[completed("a")]).await;
+        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+    }
+
+    async fn an_answer_that_comes_late_changes_nothing(site: &mut Site) {
+        site.expect_of(ONE, "j").await;
+        site.sql("UPDATE expectation SET ask_at = 0").await;
+        let question = site.asks().await.unwrap();
+        site.store(&[completed("a")]).await;
+        site.answered(&question, 3, Some(IS_UNKNOWN)).await;
+        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+    }
+
+    async fn what_is_kept_unconfirmed_is_asked_about(site: &mut Site) {
+        let reason = Some("confirm-unavailable".to_owned());
+        let unconfirmed = Arrival { reason, ..arrival(Verdict::Quarantined, Kind::Completed, "a") };
+        site.store(&[unconfirmed.clone(), Arrival { generation: Some(TWO.to_owned()), ..unconfirmed.clone() }]).await;
+        assert_eq!(site.session().unconfirmed(10).await.unwrap().len(), 1, "one body is kept once");
+        site.expect_of(TWO, "k").await;
+        let other = Arrival { digest: [7; 32], generation: Some(TWO.to_owned()), ..unconfirmed };
+        site.store(&[other]).await;
+        let mut open = site.session().unconfirmed(10).await.unwrap();
+        open.sort();
+        assert_eq!(open.iter().map(|(_, generation)| generation.as_str()).collect::<Vec<_>>(), [ONE, TWO]);
+        for (hook, generation) in &open {
+            site.session().doubt(hook, generation).await.unwrap();
+        }
+        assert!(site.session().unconfirmed(10).await.unwrap().is_empty());
+        let mut asked = Vec::new();
+        while let Some(question) = site.asks().await {
+            asked.push((question.generation.clone(), question.job.clone()));
+            site.answered(&question, 0, Some(CONTRADICTED)).await;
+        }
+        asked.sort();
+        assert_eq!(asked, [(ONE.to_owned(), None), (TWO.to_owned(), Some("k".to_owned()))]);
+        assert_eq!(site.session().unconfirmed_of("veo3", ONE).await.unwrap().len(), 1);
+        assert!(site.session().unconfirmed(10).await.unwrap().is_empty(), "once");
+        assert_eq!(site.expect_of(ONE, "j").await.state, "expected");
+    }
+
+    async fn a_minute_has_so_many_calls_of_all(site: &mut Site) {
+        const PER_MINUTE: i64 = 10;
+        for number in 0..60 {
+            site.expect_of(&generation(number), "j").await;
+        }
+        site.sql("UPDATE expectation SET ask_at = 0").await;
+        let all = async |site: &Site| {
+            let sessions: Vec<_> = (0..8).map(|_| site.another()).collect();
+            let asking: Vec<_> = sessions.into_iter().map(|mut session| tokio::spawn(async move {
+                let mut asked = Vec::new();
+                for _ in 0..20 {
+                    match session.next_question(Allowed { per_minute: PER_MINUTE, again: MINUTE }).await.unwrap() {
+                        Next::Ask(question) => asked.push(question.generation),
+                        Next::Nothing => panic!("there is enough to ask about"),
+                        Next::Spent => {}
+                    }
+                }
+                asked
+            })).collect();
+            let mut asked = Vec::new();
+            for one in asking {
+                asked.extend(one.await.unwrap());
+            }
+            asked
+        };
+        let mut first = all(site).await;
+        first.sort();
+        assert_eq!(first, (0..10).map(generation).collect::<Vec<_>>(), "the oldest, each once");
+        assert_eq!(all(site).await.len(), 0);
+        site.sql("UPDATE provider_call SET at = at - 60000000").await;
+        assert_eq!(all(site).await.len(), 0, "a call may have been 5 s under way");
+        site.sql("UPDATE provider_call SET at = at - 6000000").await;
+        assert_eq!(all(site).await.len(), 10);
+        site.sql("UPDATE provider_call SET at = at + 600000000").await;
+        assert_eq!(all(site).await.len(), 10, "a clock that was set back is not waited for");
+    }
+
+    async fn old_expectations_go(site: &mut Site) {
+        site.expect_of(ONE, "j").await;
+        site.expect_of(TWO, "j").await;
+        site.store(&[completed("a")]).await;
+        assert_eq!(site.session().purge_expectations(MINUTE, 10).await.unwrap(), 0);
+        assert_eq!(site.session().purge_expectations(-1, 10).await.unwrap(), 2);
+        assert_eq!(site.session().purge_expectations(-1, 10).await.unwrap(), 0);
+        assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated], "a repeat is still one");
+        assert_eq!(site.expect_of(TWO, "k").await.state, "expected", "its generation went with it");
+    }
+
+    async fn a_webhook_and_its_expectation_at_once(site: &mut Site) {
+        // Each token has been used for something else before.
+        site.race(async |mut one: Session, mut other: Session, generation: String| {
+            let (token, expected) = (generation.clone(), expected(&generation, "j"));
+            let elsewhere = of_job(&token, "j", completed("e")).of(&generation.replace("-9000-", "-a000-"));
+            one.store(&[&elsewhere], true).await.unwrap();
+            let webhook = of_job(&token, "j", completed("a")).of(&generation);
+            let batch = [&webhook];
+            let (noted, stored) = tokio::join!(one.expect(&expected, AFTER), other.store(&batch, true));
+            assert!(matches!(noted.unwrap(), Noted::Is { is_new: true, .. }));
+            let explained = one.explained(&expected).await.unwrap();
+            match stored.unwrap().outcomes.remove(0) {
+                Outcome::Waits(_) => assert_eq!(explained, NONE),
+                Outcome::Kept(_) => {
+                    assert_eq!(explained.len(), 1);
+                    let again = one.store(&[&webhook], true).await.unwrap().outcomes;
+                    assert_eq!(again, [waits(COMPLETED)]);
+                    assert!(one.release(explained[0], "released").await.unwrap());
+                }
+                outcome => panic!("{outcome:?}"),
+            }
+            let Noted::Is { expectation, .. } = one.expect(&expected, AFTER).await.unwrap() else { panic!() };
+            assert_eq!(expectation.state, "arrived");
+            (one, other)
+        })
+        .await;
+        let mut states = site.states().await;
+        states.retain(|(state, _)| state != "superseded");
+        assert_eq!((states.len(), states.iter().filter(|(state, _)| state == "waiting").count()), (2 * ROUNDS, 2 * ROUNDS));
+    }
+
+    async fn a_sweep_and_a_late_webhook_at_once(site: &mut Site) {
+        site.race(async |mut one: Session, mut other: Session, generation: String| {
+            one.expect(&expected(&generation, "j"), AFTER).await.unwrap();
+            let swept = completed("https://cdn.runblob.io/a").of(&generation).swept();
+            let webhook = of_job(&generation, "j", completed("https://cdn.runblob.io/b")).of(&generation);
+            let (a, b) = ([&swept], [&webhook]);
+            let (swept, webhook) = tokio::join!(one.store(&a, true), other.store(&b, true));
+            let (swept, webhook) = (swept.unwrap().outcomes.remove(0), webhook.unwrap().outcomes.remove(0));
+            let Noted::Is { expectation, .. } = one.expect(&expected(&generation, "j"), AFTER).await.unwrap() else { panic!() };
+            match (swept, webhook) {
+                (Outcome::Waits(_), Outcome::Repeated) => assert_eq!(expectation.state, "swept"),
+                (Outcome::Repeated, Outcome::Waits(_)) => assert_eq!(expectation.state, "arrived"),
+                outcomes => panic!("{outcomes:?}"),
+            }
+            (one, other)
+        })
+        .await;
+        site.is_once_each().await;
+    }
+
+    async fn two_sweeps_at_once(site: &mut Site) {
+        site.race(async |mut one: Session, mut other: Session, generation: String| {
+            let overdue = -MINUTE;
+            one.expect(&expected(&generation, "j"), overdue).await.unwrap();
+            let (a, b) = (completed("a").of(&generation).swept(), completed("b").of(&generation).swept());
+            let (a, b) = ([&a], [&b]);
+            let (first, second) = tokio::join!(one.store(&a, true), other.store(&b, true));
+            let mut outcomes = [first.unwrap().outcomes.remove(0), second.unwrap().outcomes.remove(0)];
+            outcomes.sort_by_key(|outcome| *outcome == Outcome::Repeated);
+            assert_eq!(outcomes, [waits(COMPLETED), Outcome::Repeated]);
+            (one, other)
+        })
+        .await;
+        site.is_once_each().await;
+    }
+}

@@ -1,0 +1,257 @@
+//! The sweep: asks the provider about what is expected and never came, and about what is kept because it could not be asked.
+//!
+//! Each call is counted and committed before it is made, and its outcome is written after it: no transaction is open meanwhile.
+//! What it brings goes through the same transaction as any arrival, so that whoever commits first is first.
+
+mod ask;
+mod event;
+mod release;
+
+use crate::metrics::Metrics;
+use crate::store::{
+    Allowed, Answered, CONTRADICTED, Error, IS_UNKNOWN, Next, Outcome, Question, Session, Store,
+};
+use ask::Provider;
+use axum::http::Uri;
+use blobgate::confirm::{self, Told};
+use blobgate::dialect::Dialect;
+use blobgate::event::{Event, GenerationId};
+pub(crate) use release::{NotReleased, Releaser};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How the provider is asked about what did not come.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// What leads to its status API, over plain HTTP: Envoy adds TLS and the key. Without it nobody is asked.
+    pub provider: Option<Uri>,
+    /// A generation is asked about so long after it was expected: the product's limit and a margin.
+    pub after: Duration,
+    /// So many calls in any minute, of all inboxes on one store.
+    pub per_minute: u32,
+    /// After the first call about a generation so long until the next, then twice as long each time, up to a day.
+    pub again: Duration,
+}
+
+/// How often it is looked for something to ask.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often what is kept is looked through, and what is expected is counted.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+/// Generations that are taken up at once of what is kept.
+const AT_A_TIME: i64 = 100;
+/// So many times in a row the provider says that it knows of no such generation, and then it is believed.
+const MISSING: i64 = 3;
+/// The product of every hook, as yet.
+const DIALECT: Dialect = Dialect::Veo3;
+/// The state of an expectation for which an event is there.
+const ARRIVED: &str = crate::decide::ARRIVED;
+
+pub(crate) struct Sweeper {
+    store: Store,
+    session: Session,
+    releaser: Releaser,
+    metrics: Arc<Metrics>,
+    /// Told by an operator to look now.
+    nudge: Arc<Notify>,
+    provider: Option<Provider>,
+    after: i64,
+    allowed: Allowed,
+    /// Whether what leaves is signed, as the gate signs it.
+    signs: bool,
+    /// Each hook's, where it is known.
+    paths: BTreeMap<String, String>,
+    ending: CancellationToken,
+}
+
+impl Sweeper {
+    pub(crate) fn new(
+        store: &Store,
+        releaser: Releaser,
+        metrics: Arc<Metrics>,
+        nudge: Arc<Notify>,
+        sweep: &Sweep,
+        signs: bool,
+        ending: CancellationToken,
+    ) -> Self {
+        Self {
+            store: store.clone(),
+            session: store.session(),
+            releaser,
+            metrics,
+            nudge,
+            provider: sweep.provider.clone().map(Provider::new),
+            after: micros(sweep.after),
+            allowed: Allowed { per_minute: i64::from(sweep.per_minute), again: micros(sweep.again) },
+            signs,
+            paths: BTreeMap::new(),
+            ending,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut counted: Option<Instant> = None;
+        while !self.ending.is_cancelled() {
+            let is_time = counted.is_none_or(|counted| counted.elapsed() >= COUNT_EVERY);
+            match self.look(is_time).await {
+                Ok(()) if is_time => counted = Some(Instant::now()),
+                Ok(()) => {}
+                Err(error) => {
+                    self.metrics.store_errors.inc();
+                    log::error!("nobody is asked about what did not come now: {error}");
+                }
+            }
+            tokio::select! {
+                () = self.ending.cancelled() => return,
+                () = self.nudge.notified() => counted = None,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    async fn look(&mut self, is_time: bool) -> Result<(), Error> {
+        if is_time {
+            self.count().await?;
+        }
+        self.ask_all().await
+    }
+
+    async fn count(&mut self) -> Result<(), Error> {
+        let (expected, overdue) = self.session.count_expected(self.after).await?;
+        self.metrics.expected.set(expected);
+        self.metrics.expected_overdue.set(overdue);
+        if self.provider.is_some() {
+            for (hook, generation) in self.session.unconfirmed(AT_A_TIME).await? {
+                self.session.doubt(&hook, &generation).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks what is due, as far as this minute's calls go.
+    async fn ask_all(&mut self) -> Result<(), Error> {
+        if self.provider.is_none() {
+            return Ok(());
+        }
+        while !self.ending.is_cancelled()
+            && let Next::Ask(question) = self.session.next_question(self.allowed).await?
+        {
+            let Some((what, answered)) = self.ask(&question).await? else { return Ok(()) };
+            self.metrics.swept(what);
+            if answered.state == Some(IS_UNKNOWN) {
+                self.metrics.expected_unknown.inc();
+                log::error!(
+                    "expected-unknown hook={} generation={}: the provider has said {MISSING} times that there is none",
+                    question.hook,
+                    question.generation
+                );
+            }
+            self.session.answered(&question, &answered).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns what it came to, in a word for a counter; nothing where the inbox ends meanwhile.
+    async fn ask(&mut self, question: &Question) -> Result<Option<(&'static str, Answered)>, Error> {
+        let missing = question.missing;
+        let not = |what: confirm::Outcome, missing, state| {
+            Some((what.name(), Answered { answer: what.name(), missing, state }))
+        };
+        let (Some(id), Some(provider)) = (GenerationId::parse(&question.generation), &self.provider) else {
+            return Ok(not(confirm::Outcome::NotStarted, missing, None));
+        };
+        let path = DIALECT.status_path(id);
+        let answer = tokio::select! {
+            // The next time is written already.
+            () = self.ending.cancelled() => return Ok(None),
+            answer = provider.ask(&path) => answer,
+        };
+        let Some((status, body)) = answer else {
+            return Ok(not(confirm::Outcome::NoAnswer, missing, None));
+        };
+        Ok(match confirm::told(DIALECT, id, status, &body) {
+            Told::Ended(event, webhook) => {
+                let (what, state) = self.ended(question, &event, webhook, &body).await?;
+                Some((what, Answered { answer: event.kind.name(), missing: 0, state }))
+            }
+            Told::Not(confirm::Outcome::Unknown) => {
+                let missing = missing.saturating_add(1);
+                not(confirm::Outcome::Unknown, missing, (missing >= MISSING).then_some(IS_UNKNOWN))
+            }
+            Told::Not(confirm::Outcome::StillWorking) => not(confirm::Outcome::StillWorking, 0, None),
+            // Says nothing about the generation.
+            Told::Not(other) => not(other, missing, None),
+        })
+    }
+
+    /// What is kept of it and holds now goes on as it came; where nothing does, what was asked for goes on.
+    async fn ended(
+        &mut self,
+        question: &Question,
+        event: &Event,
+        webhook: Vec<u8>,
+        answer: &[u8],
+    ) -> Result<(&'static str, Option<&'static str>), Error> {
+        let (mut released, mut left) = (false, false);
+        for id in self.session.unconfirmed_of(&question.hook, &question.generation).await? {
+            match self.releaser.confirmed(&mut self.session, id, DIALECT, answer).await {
+                Ok(true) => released = true,
+                Ok(false) => left = true,
+                Err(NotReleased::Store(error)) => return Err(error),
+                Err(NotReleased::NotNow(why)) => return Ok(self.not_stored(&why)),
+            }
+        }
+        if released {
+            return Ok(("released", Some(ARRIVED)));
+        }
+        if question.job.is_none() {
+            // What was kept may have been released or dropped meanwhile.
+            return Ok(if left { ("contradicted", Some(CONTRADICTED)) } else { ("repeated", Some(ARRIVED)) });
+        }
+        let path = self.path(&question.hook).await?;
+        let arrival = match event::arrival(question, DIALECT, event, webhook, &path, self.signs) {
+            Ok(arrival) => arrival,
+            Err(why) => return Ok(self.not_stored(&why)),
+        };
+        Ok(match self.releaser.store(arrival).await {
+            Ok(Outcome::Waits(_)) => {
+                log::info!(
+                    "swept hook={} generation={} event={}: it was asked for, for no webhook came",
+                    question.hook,
+                    question.generation,
+                    event.kind.name()
+                );
+                ("swept", None)
+            }
+            Ok(Outcome::Repeated) => ("repeated", Some(ARRIVED)),
+            // There is another event already, which contradicts it.
+            Ok(Outcome::Kept(_)) => ("kept", Some(ARRIVED)),
+            Ok(Outcome::TokenFull | Outcome::QuarantineFull) => self.not_stored(&"the quarantine is full"),
+            Err(why) => self.not_stored(&why),
+        })
+    }
+
+    /// It is asked again later.
+    fn not_stored(&self, why: &dyn std::fmt::Display) -> (&'static str, Option<&'static str>) {
+        log::error!("what the provider told is not stored, and is asked for again later: {why}");
+        ("not-stored", None)
+    }
+
+    /// Where a hook's events are delivered to: the path that they came to, or a likely one where none has come yet.
+    async fn path(&mut self, hook: &str) -> Result<String, Error> {
+        if let Some(path) = self.paths.get(hook) {
+            return Ok(path.clone());
+        }
+        let found = self.store.path(hook).await?.and_then(|path| String::from_utf8(path).ok());
+        let Some(path) = found else { return Ok(format!("/hooks/{hook}")) };
+        self.paths.insert(hook.to_owned(), path.clone());
+        Ok(path)
+    }
+}
+
+pub(crate) fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}

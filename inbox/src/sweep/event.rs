@@ -1,0 +1,126 @@
+//! The event that was asked for, marked as the gate would have marked its webhook.
+
+use crate::arrival::{Arrival, NotOurs};
+use crate::store::Question;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use blobgate::dialect::Dialect;
+use blobgate::event::Event;
+use blobgate::forward::{self, CONTRACT};
+use blobgate::policy::{Proof, Verdict};
+use bytes::Bytes;
+
+/// Says that no webhook brought it.
+const SOURCE: &str = "sweep";
+
+/// # Errors
+/// Where it cannot be written in headers: [`NotOurs`].
+pub(super) fn arrival(
+    question: &Question,
+    dialect: Dialect,
+    event: &Event,
+    webhook: Vec<u8>,
+    path: &str,
+    signs: bool,
+) -> Result<Arrival, NotOurs> {
+    let id = event.generation_id.to_string();
+    let mut set = vec![
+        ("blobgate-verdict", Verdict::Accepted.name().into()),
+        ("blobgate-hook", question.hook.as_str().into()),
+        ("blobgate-dialect", dialect.name().into()),
+        ("blobgate-contract", CONTRACT.into()),
+        ("content-type", "application/json".into()),
+        ("blobgate-source", SOURCE.into()),
+        ("blobgate-proofs", Proof::Confirmed.name().into()),
+        ("blobgate-generation-id", id.as_str().into()),
+    ];
+    set.extend(question.job.as_deref().map(|job| ("blobgate-job", job.into())));
+    forward::about_event(Verdict::Accepted, dialect, event, &mut set);
+    if signs {
+        // Each attempt signs what has one.
+        set.push(("webhook-id", event.idempotency_key(dialect).into()));
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in set {
+        let value = HeaderValue::try_from(value.as_ref()).map_err(|_| NotOurs::Header)?;
+        headers.append(HeaderName::from_static(name), value);
+    }
+    Arrival::read(path, &headers, Bytes::from(webhook)).map(Arrival::swept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blobgate::confirm::{Told, told};
+    use blobgate::event::GenerationId;
+
+    const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
+
+    #[track_caller]
+    fn marked(status: &str, url: &str, error: &str, signs: bool, expected: &str) {
+        let answer = format!(
+            r#"{{"generation_id":"{ID}","status":"{status}","prompt":"A cat","video_url":{url},"created_at":"2025-12-06T21:43:03.374000","completed_at":"2025-12-06T21:44:06.143000","seed":7,"error":{error}}}"#
+        );
+        let id = GenerationId::parse(ID).unwrap();
+        let Told::Ended(event, webhook) = told(Dialect::Veo3, id, 200, answer.as_bytes()) else {
+            panic!("{answer}")
+        };
+        let question = Question {
+            hook: "veo3".to_owned(),
+            generation: ID.to_owned(),
+            job: Some("order-17".to_owned()),
+            asked: 0,
+            missing: 0,
+        };
+        let arrival = arrival(&question, Dialect::Veo3, &event, webhook, "/hooks/veo3", signs).unwrap();
+        assert_eq!((&arrival.body[..], arrival.path.as_str()), (answer.as_bytes(), "/hooks/veo3"));
+        assert_eq!((arrival.job.as_deref(), arrival.proven, arrival.token), (Some("order-17"), true, None));
+        assert_eq!(String::from_utf8(arrival.headers).unwrap().replace("\r\n", "\n"), expected);
+    }
+
+    #[test]
+    fn it_is_marked_as_the_gate_marks() {
+        marked(
+            "completed",
+            r#""https://CDN.runblob.io/a.mp4?s=1""#,
+            "null",
+            true,
+            "\
+blobgate-verdict: accepted
+blobgate-hook: veo3
+blobgate-dialect: veo3
+blobgate-contract: 1
+content-type: application/json
+blobgate-source: sweep
+blobgate-proofs: confirmed
+blobgate-generation-id: ffd473d5-5bef-4e14-bf22-8d559be3c19f
+blobgate-job: order-17
+blobgate-event: completed
+idempotency-key: veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed
+blobgate-result-host: cdn.runblob.io
+webhook-id: veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed
+",
+        );
+        marked(
+            "failed",
+            "null",
+            r#"{"message":"TIMEOUT","details":{}}"#,
+            false,
+            "\
+blobgate-verdict: accepted
+blobgate-hook: veo3
+blobgate-dialect: veo3
+blobgate-contract: 1
+content-type: application/json
+blobgate-source: sweep
+blobgate-proofs: confirmed
+blobgate-generation-id: ffd473d5-5bef-4e14-bf22-8d559be3c19f
+blobgate-job: order-17
+blobgate-event: timeout
+idempotency-key: veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:timeout
+blobgate-error-code: TIMEOUT
+blobgate-error-class: system
+blobgate-error-retryable: true
+",
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! What an answer of the status API says by itself, where no webhook came that it could confirm.
+
+use super::{MOST_DEPTH, Outcome, is_no_such_generation, is_still_working};
+use crate::dialect::Dialect;
+use crate::event::{Event, GenerationId};
+use crate::json;
+
+/// What the provider tells about a generation.
+#[derive(Debug)]
+pub enum Told {
+    /// It has ended: the event, and the webhook's body as the provider would have sent it.
+    Ended(Box<Event>, Vec<u8>),
+    /// [`Outcome::StillWorking`], [`Outcome::Unknown`], or why the answer is none.
+    Not(Outcome),
+}
+
+/// Reads the answer of the status API about a generation: its `:status`, and its whole body.
+pub fn told(dialect: Dialect, id: GenerationId, status: u16, body: &[u8]) -> Told {
+    match status {
+        200 => ended(dialect, id, body).unwrap_or_else(Told::Not),
+        404 if is_no_such_generation(body) => Told::Not(Outcome::Unknown),
+        401 | 403 => Told::Not(Outcome::Unauthorized),
+        429 => Told::Not(Outcome::Limited),
+        504 => Told::Not(Outcome::NoAnswer),
+        _ => Told::Not(Outcome::Status),
+    }
+}
+
+fn ended(dialect: Dialect, id: GenerationId, body: &[u8]) -> Result<Told, Outcome> {
+    let unreadable = |_| Outcome::Unreadable;
+    let answer = json::parse(body, MOST_DEPTH, dialect.known()).map_err(unreadable)?;
+    if is_still_working(&answer) {
+        return Err(Outcome::StillWorking);
+    }
+    let claim = dialect.read(&answer).map_err(|_| Outcome::Unreadable)?;
+    let said = crate::event::check(claim).map_err(|_| Outcome::Unreadable)?;
+    if said.generation_id != id {
+        return Err(Outcome::Contradicted);
+    }
+    let webhook = dialect.webhook(&said, body).ok_or(Outcome::Unreadable)?;
+    // What the webhook says, which drifts no more than it is built.
+    let payload = json::parse(&webhook, MOST_DEPTH, dialect.known()).map_err(unreadable)?;
+    let claim = dialect.read(&payload).map_err(|_| Outcome::Unreadable)?;
+    let event = crate::event::check(claim).map_err(|_| Outcome::Unreadable)?;
+    Ok(Told::Ended(Box::new(event), webhook))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Kind;
+
+    const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
+
+    fn tell(status: u16, body: &str) -> Told {
+        told(Dialect::Veo3, GenerationId::parse(ID).unwrap(), status, body.as_bytes())
+    }
+
+    #[track_caller]
+    fn not(status: u16, body: &str, expected: Outcome) {
+        assert!(matches!(tell(status, body), Told::Not(outcome) if outcome == expected), "{status} {body}");
+    }
+
+    #[track_caller]
+    fn ended(answer: &str, kind: Kind, webhook: &str) {
+        let Told::Ended(event, body) = tell(200, answer) else { panic!("{answer}") };
+        assert_eq!((event.kind, String::from_utf8(body).unwrap().as_str()), (kind, webhook));
+        assert!(event.drift.is_empty(), "{:?}", event.drift);
+    }
+
+    /// The samples of the provider's page on webhooks, in one line.
+    fn sample(status: &str, url: &str, error: &str) -> String {
+        format!(
+            r#"{{"generation_id":"{ID}","status":"{status}","prompt":"A \"cat\" \u00e9","video_url":{url},"created_at":"2025-12-06T21:43:03.374000","completed_at":"2025-12-06T21:44:06.143000","seed":319790131,"error":{error}}}"#
+        )
+        .replace("\\u00e9", "é")
+    }
+
+    #[test]
+    fn what_has_ended_becomes_the_webhook_that_is_documented() {
+        let completed = sample("completed", r#""https://cdn.runblob.io/videos/your-video.mp4?a=b""#, "null");
+        ended(&completed, Kind::Completed, &completed);
+        let failed = sample("failed", "null", r#"{"message":"UNSAFE_CONTENT","details":{}}"#);
+        ended(&failed, Kind::Failed, &failed);
+        let timeout = sample("failed", "null", r#"{"message":"TIMEOUT","details":{"after":600}}"#);
+        ended(&timeout, Kind::Timeout, &timeout);
+        // What the status has beside it, or in another place, is not in a webhook.
+        let more = failed.replace("\"seed\"", "\"price\":\"0.2500\",\"seed\"");
+        ended(&more, Kind::Failed, &failed);
+        let older = sample("failed", "null", "null").replace('}', ",\"message\":\"UNSAFE_CONTENT\"}");
+        ended(&older, Kind::Failed, &failed);
+    }
+
+    #[test]
+    fn what_has_not_ended_says_why() {
+        let pending = sample("pending", "null", "null");
+        not(200, &pending, Outcome::StillWorking);
+        not(200, &pending.replace("pending", "processing"), Outcome::StillWorking);
+        not(200, &pending.replace("pending", "begun"), Outcome::Unreadable);
+        not(200, "{", Outcome::Unreadable);
+        let other = sample("failed", "null", "null").replace(ID, "00000000-0000-4000-8000-000000000001");
+        not(200, &other, Outcome::Contradicted);
+        not(404, r#"{"detail":"TASK_NOT_FOUND"}"#, Outcome::Unknown);
+        for body in [r#"{"detail":"Not Found"}"#, "", "<html>"] {
+            not(404, body, Outcome::Status);
+        }
+        not(401, "", Outcome::Unauthorized);
+        not(403, "", Outcome::Unauthorized);
+        not(429, "", Outcome::Limited);
+        not(504, "", Outcome::NoAnswer);
+        not(503, "", Outcome::Status);
+        not(302, "", Outcome::Status);
+    }
+}
