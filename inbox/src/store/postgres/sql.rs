@@ -179,3 +179,8 @@ WITH old AS (
 DELETE FROM entry e USING old WHERE e.id = old.id";
 
 pub(super) const HEARTBEAT: &str = "INSERT INTO heartbeat (one, at) VALUES (1, inbox_now()) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
+
+/// A dump has the transaction numbers of the cluster that it comes from. Here they may lie in the future, and `tail` would
+/// show old entries on the day when they come.
+pub(super) const FORGET_FOREIGN_TRANSACTIONS: &str =
+    "UPDATE entry SET written = '0' WHERE written >= pg_snapshot_xmax(pg_current_snapshot())";

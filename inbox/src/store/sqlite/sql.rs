@@ -146,3 +146,7 @@ pub(super) const DUE_IN_TIME: &str = "UPDATE entry SET due_at = ?1 WHERE state =
 
 pub(super) const HEARTBEAT: &str =
     "INSERT INTO heartbeat (one, at) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
+
+/// What is deleted is overwritten with zeros; else it would stay in the file until its page is used again.
+pub(super) const OVERWRITE: &str = "PRAGMA secure_delete = ON";
+pub(super) const DO_NOT_OVERWRITE: &str = "PRAGMA secure_delete = OFF";
