@@ -10,6 +10,7 @@ mod decide;
 mod deliver;
 mod failpoint;
 mod key;
+mod marks;
 mod metrics;
 mod purge;
 mod receive;
