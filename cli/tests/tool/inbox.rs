@@ -3,8 +3,11 @@
 mod api;
 mod asking;
 mod changes;
+mod copying;
+mod following;
 mod looking;
 mod pausing;
+mod purging;
 
 use crate::postgres::Cluster;
 use crate::running::{Running, blobgate, client, text};

@@ -6,7 +6,7 @@ use crate::running::{blobgate, text};
 use std::net::TcpListener;
 
 /// Each command, as it is used.
-const COMMANDS: [&[&str]; 7] = [
+const COMMANDS: [&[&str]; 10] = [
     &["ls"],
     &["show", "1"],
     &["stats"],
@@ -14,6 +14,9 @@ const COMMANDS: [&[&str]; 7] = [
     &["resume", "--hook", "veo3"],
     &["drop", "1", "--yes"],
     &["replay", "1"],
+    &["tail"],
+    &["export"],
+    &["purge", "--job", "order-7", "--yes"],
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +34,9 @@ async fn wants_the_token() {
     let unset = inbox.refused(&["ls", "--admin-token-env", "NOT_THERE"], 1);
     assert_eq!(unset, "blobgate: the environment variable NOT_THERE is unset or empty\n");
 
-    for path in ["/entries", "/entries/1", "/stats", "/pauses", "/replay", "/drop", "/metrics"] {
+    for path in
+        ["/entries", "/entries/1", "/stats", "/pauses", "/replay", "/drop", "/purge", "/tail", "/metrics"]
+    {
         let answer = inbox.client.get(format!("{}{path}", inbox.admin)).send().await.unwrap();
         assert_eq!(
             (answer.status().as_u16(), answer.headers()["www-authenticate"].as_bytes()),
