@@ -24,7 +24,7 @@ pub(crate) struct Args {
     after: Option<String>,
     #[command(flatten)]
     forward: Target,
-    /// Print JSON: an object for each event, on a line of its own, with its `cursor`
+    /// Print JSON: an object for each event, on a line of its own, with its `cursor` and, of a copy, whether it was `forwarded`
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -160,7 +160,8 @@ impl Tail {
         };
         if self.json {
             if let (Some(copied), Some(object)) = (&copied, entry.as_object_mut()) {
-                object.insert("forwarded".to_owned(), Value::Bool(matches!(copied, Copied::Answered(_))));
+                let taken = matches!(copied, Copied::Answered(status) if status.is_success());
+                object.insert("forwarded".to_owned(), Value::Bool(taken));
             }
             tell(format_args!("{entry}"));
         } else {

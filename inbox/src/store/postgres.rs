@@ -72,6 +72,8 @@ pub(super) async fn migrate(url: &url::Url) -> Result<(), CannotOpen> {
     let mut connection = options(url)?.connect().await?;
     query("CREATE SCHEMA IF NOT EXISTS blobgate_inbox").execute(&mut connection).await?;
     MIGRATOR.run(&mut connection).await?;
+    // After a restore it is every row.
+    query("SET statement_timeout = 0").execute(&mut connection).await?;
     query(sql::FORGET_FOREIGN_TRANSACTIONS).execute(&mut connection).await?;
     connection.close().await?;
     Ok(())
