@@ -1,23 +1,29 @@
 //! `blobgate inbox`: the durable inbox behind the gate, and its operator's commands.
 
 mod asking;
+mod backup;
 mod change;
 mod drop;
 mod entry;
 mod expect;
+mod export;
 mod filter;
+mod forward;
 mod ls;
 mod migrate;
 mod pause;
 mod progress;
+mod purge;
 mod rejudge;
 mod replay;
+mod restore;
 mod resume;
 mod serve;
 mod show;
 mod stats;
 mod sweep;
 mod table;
+mod tail;
 
 use anyhow::Result;
 use asking::Wrong;
@@ -45,12 +51,19 @@ enum Command {
     Drop(drop::Args),
     Expect(expect::Args),
     Sweep(sweep::Args),
+    Tail(tail::Args),
+    Export(export::Args),
+    Purge(purge::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
 }
 
 const EXAMPLES: &str = "\
 Examples:
   blobgate inbox migrate --store sqlite:inbox.db      makes the tables, or brings them to this version
   blobgate inbox serve --store sqlite:inbox.db        takes from the gate, delivers to Envoy's service routes
+  blobgate inbox backup --store sqlite:inbox.db --to inbox-monday.db
+  blobgate inbox restore --from inbox-monday.db --store sqlite:inbox.db
 
 The other commands ask a running one, at http://127.0.0.1:9085 unless --admin says otherwise:
   blobgate inbox stats                                what waits, is dead, kept, paused or down
@@ -61,7 +74,10 @@ The other commands ask a running one, at http://127.0.0.1:9085 unless --admin sa
   blobgate inbox pause --hook veo3                    delivers nothing of a hook until `resume`
   blobgate inbox expect --hook veo3 --generation ID --job order-17
                                                       says of which job a generation is
-  blobgate inbox sweep --dry-run                      what the provider would be asked about";
+  blobgate inbox sweep --dry-run                      what the provider would be asked about
+  blobgate inbox tail --forward http://127.0.0.1:3000 shows new events, and copies them to a laptop
+  blobgate inbox export --since 24h                   entries as lines of JSON
+  blobgate inbox purge --job order-7                  deletes what came of a job, for good";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let ended = match args.command {
@@ -76,6 +92,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Drop(args) => drop::run(args).await,
         Command::Expect(args) => expect::run(args).await,
         Command::Sweep(args) => sweep::run(args).await,
+        Command::Tail(args) => tail::run(args).await,
+        Command::Export(args) => export::run(args).await,
+        Command::Purge(args) => purge::run(args).await,
+        Command::Backup(args) => backup::run(args).await,
+        Command::Restore(args) => restore::run(args).await,
     };
     match ended {
         Err(error) if error.is::<Wrong>() => {

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&since=&limit=&before=` | lists, the newest first; `next` is the `before` of what follows |
 //! | `GET /entries/{id}` | shows one, with what came |
+//! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | what follows a place, in the order of commits; `next` is the `after` of what follows; without one, the place of now. `with=came` adds what came, `with=delivery` what is sent |
 //! | `GET /stats` | counts by route, state and reason |
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, one of them at least |
 //! | `POST /expect` | says of which job a generation is: `{"hook", "generation_id", "job"}` |
 //! | `POST /sweep` | asks the provider now about what is due; with `"dry_run": true` it lists |
-//! | `POST /replay`, `POST /drop` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
+//! | `POST /replay`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
 //! | `POST /rejudge` | judges what is kept again: as these, with the gate's `"config"` and reasons to `"waive"` |
 //!
 //! Answers are JSON; a problem is a status and `{"error": "one sentence"}`.
@@ -22,6 +23,7 @@ mod problem;
 mod rejudge;
 mod stats;
 mod sweep;
+mod tail;
 
 use crate::commit::Committer;
 use crate::deliver::Wake;
@@ -88,6 +90,8 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/replay", post(change::replay))
         .route("/drop", post(change::discard))
         .route("/rejudge", post(rejudge::rejudge))
+        .route("/purge", post(change::purge))
+        .route("/tail", get(tail::tail))
         .route_layer(from_fn_with_state(Arc::clone(&admin), check_token));
     open.merge(closed)
         .fallback(async || Problem::not_found("there is nothing at this path"))

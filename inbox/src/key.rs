@@ -33,8 +33,8 @@ impl Keys {
         self.0.iter().any(|key| key.verify(body, headers).is_ok())
     }
 
-    /// The value of `webhook-signature`.
-    pub(crate) fn sign(&self, id: &str, time: i64, body: &[u8]) -> Option<String> {
+    /// The value of `webhook-signature`, of an id, a time in seconds since 1970, and a body. `None` for a time that is none.
+    pub fn sign(&self, id: &str, time: i64, body: &[u8]) -> Option<String> {
         let signed: Result<Vec<_>, _> = self.0.iter().map(|key| key.sign(id, time, body)).collect();
         signed.ok().map(|signatures| signatures.join(" "))
     }

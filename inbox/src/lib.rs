@@ -11,6 +11,7 @@ mod decide;
 mod deliver;
 mod failpoint;
 mod key;
+mod marks;
 mod metrics;
 mod purge;
 mod receive;

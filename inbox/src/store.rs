@@ -12,7 +12,7 @@ mod sqlite;
 
 use crate::arrival::Arrival;
 use crate::deliver::Pause;
-pub(crate) use admin::{Alike, Entry, PausedSince, Payload, Which};
+pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Which};
 pub(crate) use batch::Outcome;
 pub(crate) use change::{Change, UNKNOWN};
 pub(crate) use expect::{
@@ -21,7 +21,7 @@ pub(crate) use expect::{
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,52 @@ pub enum CannotOpen {
     File(String, std::io::Error),
 }
 
+/// What is in a copy that was checked.
+#[derive(Debug)]
+pub struct Copied {
+    /// Entries by state.
+    pub states: BTreeMap<String, i64>,
+    /// The file's size.
+    pub bytes: u64,
+}
+
+/// A copy that is in its place.
+#[derive(Debug)]
+pub struct Restored {
+    /// What is in it.
+    pub copied: Copied,
+    /// Where the file that it replaces is now.
+    pub replaced: Option<PathBuf>,
+    /// The hooks that are paused: what waits for them may have been delivered since the copy was made.
+    pub paused: Vec<String>,
+}
+
+/// Why there is no copy.
+#[derive(Debug, ThisError)]
+pub enum CannotCopy {
+    /// The database's own tools do it.
+    #[error("PostgreSQL has its own tools for this: inbox/BACKUP.md says how to use them")]
+    Postgres,
+    /// Nothing is overwritten.
+    #[error("{0} exists already: name a new file")]
+    Exists(String),
+    /// Not a file that was made by `backup`, or by this program's version or one before.
+    #[error("{0} is not restored: {1}")]
+    NotAStore(String, String),
+    /// What SQLite says of the copy.
+    #[error("the copy is not whole: {0}")]
+    NotWhole(String),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Open(#[from] CannotOpen),
+    /// The database says so.
+    #[error("the store cannot be copied: {0}")]
+    Store(#[from] sqlx::Error),
+    /// The file system says so.
+    #[error("{0}: {1}")]
+    File(String, std::io::Error),
+}
+
 impl FromStr for Place {
     type Err = String;
 
@@ -103,6 +149,29 @@ impl Place {
         }
     }
 
+    /// Copies the file to a new one, while it is served from. The copy is as the file was at one moment.
+    ///
+    /// # Errors
+    /// [`CannotCopy`]; then there is no new file.
+    pub async fn backup(&self, to: &Path) -> Result<Copied, CannotCopy> {
+        match self {
+            Place::Sqlite(path) => sqlite::backup(path, to).await,
+            Place::Postgres(_) => Err(CannotCopy::Postgres),
+        }
+    }
+
+    /// Puts a copy in the place of the file, which is kept beside it. Every hook for which something waits in the copy is
+    /// paused: it may have been delivered since.
+    ///
+    /// # Errors
+    /// [`CannotCopy`]; unless it says otherwise, the file is as it was.
+    pub async fn restore(&self, from: &Path) -> Result<Restored, CannotCopy> {
+        match self {
+            Place::Sqlite(path) => sqlite::restore(path, from).await,
+            Place::Postgres(_) => Err(CannotCopy::Postgres),
+        }
+    }
+
     /// Opens a store whose tables have this version.
     ///
     /// # Errors
@@ -117,7 +186,7 @@ impl Place {
 
 /// Compares the tables' version with this program's.
 fn check_version(migrator: &Migrator, applied: Option<i64>) -> Result<(), CannotOpen> {
-    let ours = migrator.iter().map(|migration| migration.version).max().unwrap_or_default();
+    let ours = newest(migrator);
     let sentence = match applied {
         Some(version) if version == ours => return Ok(()),
         // What a newer version adds, an older one that still runs does not mind; but it does not start on it.
@@ -130,6 +199,11 @@ fn check_version(migrator: &Migrator, applied: Option<i64>) -> Result<(), Cannot
         None => "the store has no tables yet: run `blobgate inbox migrate`".to_owned(),
     };
     Err(CannotOpen::Version(sentence))
+}
+
+/// The tables' version after all of these.
+fn newest(migrator: &Migrator) -> i64 {
+    migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
 
 /// A batch that is committed.

@@ -1,4 +1,4 @@
-//! What `drop` and `replay` have in common: they say what they will do, ask, and go through it in pieces.
+//! What `drop`, `replay` and `purge` have in common: they say what they will do, ask, and go through it in pieces.
 
 use super::asking::{Admin, Inbox};
 use super::filter::Filter;
@@ -19,6 +19,7 @@ use std::process::ExitCode;
 pub(super) enum Change {
     Drop,
     Replay,
+    Purge,
 }
 
 /// Which entries, and how sure one is.
@@ -82,12 +83,7 @@ impl Which {
 
     /// With `rules`, what is kept is judged by them.
     pub(super) async fn apply_by(self, change: Change, rules: Option<Rules>) -> Result<ExitCode> {
-        let filter: Map<_, _> = self
-            .filter
-            .pairs()
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), Value::from(value)))
-            .collect();
+        let filter = self.filter.pairs();
         match (self.ids.is_empty(), filter.is_empty()) {
             (true, true) => wrong(
                 ErrorKind::MissingRequiredArgument,
@@ -98,30 +94,55 @@ impl Which {
             }
             _ => {}
         }
-        let inbox = self.admin.connect()?;
         if let Some(rules) = rules {
-            let named = if self.ids.is_empty() { Named::By(filter) } else { Named::Ids(self.ids) };
-            return rules.apply(&inbox, named, self.yes, self.json).await;
+            let named = if self.ids.is_empty() { Named::By(object(filter)) } else { Named::Ids(self.ids) };
+            return rules.apply(&self.admin.connect()?, named, self.yes, self.json).await;
         }
-        let mut run = Run { inbox, change, changed: Vec::new(), refused: BTreeMap::new() };
-        let asks = change == Change::Drop || self.ids.is_empty();
         if self.ids.is_empty() {
-            let would_be = run.ask(&json!({"filter": filter, "dry_run": true})).await?;
-            if let Some(code) = run.confirm(&would_be, asks && !self.yes)? {
+            let sure = Sure { yes: self.yes, json: self.json, dry_run: false };
+            return by_filter(self.admin.connect()?, change, filter, sure).await;
+        }
+        let mut run = Run::new(self.admin.connect()?, change);
+        if change == Change::Drop && !self.yes {
+            let would_be = run.count(&self.ids).await?;
+            if let Some(code) = run.confirm(&would_be, true)? {
                 return Ok(code);
             }
-            run.by_filter(&filter, &would_be).await?;
-        } else {
-            if asks && !self.yes {
-                let would_be = run.count(&self.ids).await?;
-                if let Some(code) = run.confirm(&would_be, true)? {
-                    return Ok(code);
-                }
-            }
-            run.by_ids(&self.ids).await?;
         }
+        run.by_ids(&self.ids).await?;
         Ok(run.report(self.json))
     }
+}
+
+/// How sure one is, and how it is told.
+pub(super) struct Sure {
+    pub(super) yes: bool,
+    pub(super) json: bool,
+    /// Only counts.
+    pub(super) dry_run: bool,
+}
+
+pub(super) async fn by_filter(
+    inbox: Inbox,
+    change: Change,
+    filter: Vec<(&'static str, String)>,
+    sure: Sure,
+) -> Result<ExitCode> {
+    let filter = object(filter);
+    let mut run = Run::new(inbox, change);
+    let would_be = run.ask(&json!({"filter": filter, "dry_run": true})).await?;
+    if sure.dry_run {
+        return Ok(run.tell_what_would_be(&would_be, sure.json));
+    }
+    if let Some(code) = run.confirm(&would_be, !sure.yes)? {
+        return Ok(code);
+    }
+    run.by_filter(&filter, &would_be).await?;
+    Ok(run.report(sure.json))
+}
+
+fn object(pairs: Vec<(&'static str, String)>) -> Map<String, Value> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
 }
 
 fn wrong(kind: ErrorKind, sentence: &str) -> ! {
@@ -137,6 +158,10 @@ struct Run {
 }
 
 impl Run {
+    fn new(inbox: Inbox, change: Change) -> Self {
+        Self { inbox, change, changed: Vec::new(), refused: BTreeMap::new() }
+    }
+
     async fn ask(&self, what: &Value) -> Result<WouldBe> {
         self.inbox.tell(Method::POST, self.change.path(), what).await
     }
@@ -163,13 +188,34 @@ impl Run {
             let code = if would_be.would_refuse.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             return Ok(Some(code));
         }
+        if let Some(what) = self.change.takes() {
+            eprintln!("{what}");
+        }
         if !asks {
             return Ok(None);
         }
-        let states: Vec<_> =
-            would_be.would_change.iter().map(|InState { state, count }| format!("{count} {state}")).collect();
-        let what = format!("{word} {}: {}", entries(total), states.join(", "));
-        agreed(&what, self.change.past())
+        confirm(&format!("{word} {}: {}", entries(total), would_be.states()), self.change.past())
+    }
+
+    fn tell_what_would_be(&self, would_be: &WouldBe, json: bool) -> ExitCode {
+        if json {
+            let change: Vec<_> = would_be
+                .would_change
+                .iter()
+                .map(|it| json!({"state": it.state, "count": it.count}))
+                .collect();
+            let refuse: Vec<_> =
+                would_be.would_refuse.iter().map(|it| json!({"why": it.why, "count": it.count})).collect();
+            tell(format_args!("{}", json!({"would_change": change, "would_refuse": refuse})));
+        } else {
+            let states =
+                if would_be.total() > 0 { format!(": {}", would_be.states()) } else { String::new() };
+            tell(format_args!("would {} {}{states}", self.change.word(), entries(would_be.total())));
+            for ForReason { why, count } in &would_be.would_refuse {
+                tell(format_args!("{} cannot be {}: {why}", entries(*count), self.change.past()));
+            }
+        }
+        ExitCode::SUCCESS
     }
 
     async fn by_ids(&mut self, ids: &[i64]) -> Result<()> {
@@ -226,37 +272,8 @@ impl Run {
     }
 }
 
-impl WouldBe {
-    fn total(&self) -> u64 {
-        self.would_change.iter().map(|state| state.count).fold(0, u64::saturating_add)
-    }
-}
-
-impl Change {
-    fn path(self) -> &'static str {
-        match self {
-            Change::Drop => "/drop",
-            Change::Replay => "/replay",
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Change::Drop => "drop",
-            Change::Replay => "replay",
-        }
-    }
-
-    fn past(self) -> &'static str {
-        match self {
-            Change::Drop => "dropped",
-            Change::Replay => "replayed",
-        }
-    }
-}
-
-/// Asks. Returns how it ends where nobody agrees.
-pub(super) fn agreed(what: &str, past: &str) -> Result<Option<ExitCode>> {
+/// Says what it will do, and asks. Returns how it ends where it goes no further.
+pub(super) fn confirm(what: &str, past: &str) -> Result<Option<ExitCode>> {
     if !io::stdin().is_terminal() {
         eprintln!("blobgate: this would {what}; there is no terminal to ask on: say --yes");
         return Ok(Some(ExitCode::from(2)));
@@ -270,6 +287,48 @@ pub(super) fn agreed(what: &str, past: &str) -> Result<Option<ExitCode>> {
     }
     eprintln!("nothing is {past}");
     Ok(Some(ExitCode::FAILURE))
+}
+
+impl WouldBe {
+    fn states(&self) -> String {
+        let states = self.would_change.iter().map(|InState { state, count }| format!("{count} {state}"));
+        states.collect::<Vec<_>>().join(", ")
+    }
+
+    fn total(&self) -> u64 {
+        self.would_change.iter().map(|state| state.count).fold(0, u64::saturating_add)
+    }
+}
+
+impl Change {
+    fn path(self) -> &'static str {
+        match self {
+            Change::Drop => "/drop",
+            Change::Replay => "/replay",
+            Change::Purge => "/purge",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Change::Drop => "drop",
+            Change::Replay => "replay",
+            Change::Purge => "purge",
+        }
+    }
+
+    fn past(self) -> &'static str {
+        match self {
+            Change::Drop => "dropped",
+            Change::Replay => "replayed",
+            Change::Purge => "purged",
+        }
+    }
+
+    /// What cannot be taken back.
+    fn takes(self) -> Option<&'static str> {
+        (self == Change::Purge).then_some(super::purge::TAKES)
+    }
 }
 
 /// A line for each reason.

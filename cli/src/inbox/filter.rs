@@ -34,6 +34,10 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    pub(super) fn has_since(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Names and values, as the inbox reads them.
     pub(super) fn pairs(&self) -> Vec<(&'static str, String)> {
         [

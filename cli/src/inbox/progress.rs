@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Progress {
     /// What is done with each.
     past: &'static str,
-    total: u64,
+    /// How many there will be, where that is known.
+    total: Option<u64>,
     on_terminal: bool,
     said: Instant,
 }
@@ -16,16 +17,22 @@ const EVERY: Duration = Duration::from_secs(3);
 
 impl Progress {
     pub(super) fn new(past: &'static str, total: u64) -> Self {
-        Self { past, total, on_terminal: io::stderr().is_terminal(), said: Instant::now() }
+        Self { total: Some(total), ..Self::uncounted(past) }
+    }
+
+    /// Of nobody knows how many.
+    pub(super) fn uncounted(past: &'static str) -> Self {
+        Self { past, total: None, on_terminal: io::stderr().is_terminal(), said: Instant::now() }
     }
 
     pub(super) fn at(&mut self, done: usize) {
+        let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
         if self.on_terminal {
-            eprint!("\r{done} of {} {}", self.total, self.past);
+            eprint!("\r{done}{of} {}", self.past);
             let _gone = io::stderr().flush();
         } else if self.said.elapsed() >= EVERY {
             self.said = Instant::now();
-            eprintln!("{done} of {} {}", self.total, self.past);
+            eprintln!("{done}{of} {}", self.past);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `blobgate inbox replay --rejudge`: what was kept, judged again by today's configuration.
 
 use super::asking::Inbox;
-use super::change::{AT_ONCE, Refused, agreed, entries, tell_refused};
+use super::change::{AT_ONCE, Refused, confirm, entries, tell_refused};
 use super::progress::Progress;
 use crate::receiver::tell;
 use anyhow::{Context, Result, anyhow, bail};
@@ -86,7 +86,7 @@ impl Rules {
         }
         if matches!(named, Named::By(_)) && !yes {
             tell_refused("would stay kept", &would.stayed);
-            if let Some(code) = agreed(&format!("deliver {} that hold now", entries(count)), "delivered")? {
+            if let Some(code) = confirm(&format!("deliver {} that hold now", entries(count)), "delivered")? {
                 return Ok(code);
             }
         }

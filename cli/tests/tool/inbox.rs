@@ -3,10 +3,13 @@
 mod api;
 mod asking;
 mod changes;
+mod copying;
 mod expecting;
+mod following;
 mod judging;
 mod looking;
 mod pausing;
+mod purging;
 mod sweeping;
 
 use crate::postgres::Cluster;

@@ -1,7 +1,7 @@
 //! A running `blobgate`, and what talks to it.
 
 use reqwest::Client;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver as Lines};
@@ -55,6 +55,22 @@ impl Running {
     #[track_caller]
     pub(crate) fn next_line(&self) -> String {
         self.lines.recv_timeout(DEADLINE).expect("a line in time")
+    }
+
+    /// Whether it has said something; that line is gone.
+    pub(crate) fn has_line(&self) -> bool {
+        self.lines.try_recv().is_ok()
+    }
+
+    /// Interrupts it. Returns what it has said on standard error, where that is a pipe.
+    #[track_caller]
+    pub(crate) fn interrupted(mut self) -> String {
+        let mut stderr = self.child.stderr.take().unwrap();
+        let (status, _) = self.end_by("INT");
+        assert!(status.success());
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        said
     }
 
     /// Sends a signal, and waits for the end. Returns what it had left to say.

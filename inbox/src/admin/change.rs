@@ -1,4 +1,4 @@
-//! `POST /replay` and `POST /drop`: one change of state for each entry, so that twice is once.
+//! `POST /replay`, `POST /drop` and `POST /purge`: one change of state for each entry, so that twice is once.
 
 use super::filter::Filter;
 use super::problem::Problem;
@@ -73,11 +73,18 @@ pub(super) async fn discard(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
     answer(&admin, Change::Drop, &body).await
 }
 
+pub(super) async fn purge(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Problem> {
+    answer(&admin, Change::Purge, &body).await
+}
+
 async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response, Problem> {
     let asked: Asked = read_body(body)?;
     let limit = check_limit(asked.limit)?;
     let (after, until, dry_run) = (asked.after, asked.until, asked.dry_run);
     let which = which(asked.ids, asked.filter, after, until)?;
+    if change == Change::Purge {
+        check_purge(&which)?;
+    }
     if dry_run {
         return Ok(Json(count(admin, change, &which).await?).into_response());
     }
@@ -97,7 +104,11 @@ async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response,
         admin.wake.up(changed.changed.values().flatten().cloned().collect::<BTreeSet<_>>());
     }
     if !changed.changed.is_empty() {
-        let word = if change == Change::Replay { "replayed" } else { "dropped" };
+        let word = match change {
+            Change::Replay => "replayed",
+            Change::Drop => "dropped",
+            Change::Purge => "purged",
+        };
         log::info!("blobgate inbox: {word}={} by an operator", changed.changed.len());
     }
     let refused = changed.refused.into_iter().map(|(id, why)| Refused { id, why }).collect();
@@ -140,6 +151,15 @@ pub(super) fn which(
         }
         _ => Err(Problem::bad("name entries by their ids or by a filter, and not by both")),
     }
+}
+
+/// It cannot be taken back: not of a state, or of a day.
+fn check_purge(which: &Which) -> Result<(), Problem> {
+    let is_named = match which {
+        Which::Ids(_) => true,
+        Which::All(filter) => filter.job.is_some() || filter.generation.is_some(),
+    };
+    if is_named { Ok(()) } else { Err(Problem::bad("name the job or the generation that is to be purged")) }
 }
 
 async fn count(admin: &Admin, change: Change, which: &Which) -> Result<WouldBe, Problem> {

@@ -7,6 +7,7 @@ use crate::arrival::read_headers;
 use crate::store::{Entry, Payload};
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
@@ -26,7 +27,7 @@ pub(super) struct List {
 
 /// An entry. Times are RFC 3339 in UTC.
 #[derive(Serialize)]
-struct Shown {
+pub(super) struct Shown {
     id: i64,
     lane: String,
     state: String,
@@ -68,7 +69,7 @@ pub(super) struct Whole {
 }
 
 #[derive(Serialize)]
-struct Came {
+pub(super) struct Came {
     path: String,
     headers: Vec<Header>,
     /// `text`, or `base64` of what is no UTF-8.
@@ -154,6 +155,13 @@ impl From<Entry> for Shown {
 impl From<Payload> for Came {
     fn from(payload: Payload) -> Self {
         let headers = read_headers(&payload.headers);
+        Self::with(payload, &headers)
+    }
+}
+
+impl Came {
+    /// With other headers than came.
+    pub(super) fn with(payload: Payload, headers: &HeaderMap) -> Self {
         let headers = headers.iter().map(|(name, value)| Header {
             name: name.to_string(),
             value: value.as_bytes().escape_ascii().to_string(),

@@ -3,8 +3,9 @@
 use crate::arrival::read_headers;
 use crate::failpoint::{broken_by, die_at};
 use crate::key::Keys;
+use crate::marks::Marks;
 use crate::store::Claimed;
-use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{HeaderMap, HeaderValue};
 use axum::http::{Method, Request, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -163,17 +164,15 @@ impl Sender {
     fn request(&self, entry: Claimed) -> Result<Request<Full<Bytes>>, axum::http::Error> {
         let mut headers = read_headers(&entry.headers);
         let body = Bytes::from(entry.body);
-        self.mark(
-            &mut headers,
-            &body,
-            Marks {
-                attempt: entry.attempts,
-                redelivery: entry.redelivery,
-                supersedes: entry.supersedes,
-                overrides: entry.overrides,
-                event: entry.event,
-            },
-        );
+        let marks = Marks {
+            attempt: entry.attempts,
+            redelivery: entry.redelivery,
+            supersedes: entry.supersedes,
+            overrides: entry.overrides,
+            event: entry.event,
+        };
+        marks.set(&mut headers);
+        self.sign(&mut headers, &body);
         let base = self.target.base.clone().into_parts();
         let path = axum::http::uri::PathAndQuery::try_from(entry.path)?;
         let mut uri = Uri::builder().path_and_query(path);
@@ -185,23 +184,8 @@ impl Sender {
         Ok(request)
     }
 
-    /// What the inbox says, beside what the gate has said.
-    fn mark(&self, headers: &mut HeaderMap, body: &Bytes, marks: Marks) {
-        set(headers, "blobgate-attempt", marks.attempt.to_string());
-        if marks.redelivery > 0 {
-            set(headers, "blobgate-redelivery", marks.redelivery.to_string());
-        }
-        if let Some(supersedes) = marks.supersedes {
-            set(headers, "blobgate-supersedes", supersedes);
-        }
-        if let Some(reason) = marks.overrides {
-            // A person has let it pass: it goes where its event would have gone.
-            set(headers, "blobgate-override", reason);
-            set(headers, "blobgate-verdict", "accepted".to_owned());
-            set(headers, "blobgate-event", marks.event.unwrap_or_default());
-            headers.remove("blobgate-claimed-event");
-            headers.remove("blobgate-reason");
-        }
+    /// Signs it anew.
+    fn sign(&self, headers: &mut HeaderMap, body: &Bytes) {
         let (Some(keys), Some(id)) =
             (&self.target.keys, headers.get("webhook-id").and_then(|id| id.to_str().ok()))
         else {
@@ -214,20 +198,6 @@ impl Sender {
             headers.insert("webhook-signature", signature);
         }
     }
-}
-
-fn set(headers: &mut HeaderMap, name: &'static str, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(HeaderName::from_static(name), value);
-    }
-}
-
-struct Marks {
-    attempt: i64,
-    redelivery: i64,
-    supersedes: Option<String>,
-    overrides: Option<String>,
-    event: Option<String>,
 }
 
 /// Returns once the lease has ended and was not renewed.

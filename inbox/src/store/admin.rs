@@ -39,6 +39,10 @@ macro_rules! bind {
     }};
 }
 
+mod follow;
+
+pub(crate) use follow::Cursor;
+
 /// An entry, without what came.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Entry {
@@ -182,7 +186,7 @@ impl Store {
             Which::Ids(ids) => Conditions { text: format!("id IN ({})", list(ids)), values: Vec::new() },
             Which::All(filter) => Conditions::of(filter),
         };
-        let sql = format!("{CANDIDATES} WHERE {} GROUP BY 1, 2, 3, 4, 5", conditions.text);
+        let sql = format!("{CANDIDATES} WHERE {} GROUP BY 1, 2, 3, 4, 5, 6", conditions.text);
         read!(self, |pool| bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(pool).await)
     }
 

@@ -13,6 +13,8 @@ pub(crate) enum Change {
     Replay,
     /// Not delivered, and gone after 14 days.
     Drop,
+    /// What came and what a service answered is gone; what a repeat is known by stays.
+    Purge,
 }
 
 /// What became of the entries.
@@ -31,6 +33,7 @@ pub(crate) struct Candidates {
     has_event: bool,
     has_generation: bool,
     has_body: bool,
+    has_answer: bool,
     pub(crate) count: i64,
     /// The newest of them.
     pub(crate) id: i64,
@@ -38,7 +41,7 @@ pub(crate) struct Candidates {
 
 pub(super) const CANDIDATES: &str = "
 SELECT state, lane, event IS NOT NULL AS has_event, generation IS NOT NULL AS has_generation, size > 0 AS has_body,
-    count(*) AS count, max(id) AS id
+    answer IS NOT NULL AS has_answer, count(*) AS count, max(id) AS id
 FROM entry";
 
 /// Of an id that no entry has.
@@ -50,6 +53,8 @@ impl Change {
         match self {
             Change::Replay => "state IN ('delivered', 'dead', 'kept', 'superseded', 'dropped') AND size > 0",
             Change::Drop => "state IN ('waiting', 'dead', 'kept')",
+            // Who purges wants to hear of each that is left.
+            Change::Purge => "(size > 0 OR answer IS NOT NULL)",
         }
     }
 
@@ -57,7 +62,7 @@ impl Change {
     fn has_route(self) -> &'static str {
         match self {
             Change::Replay => "(route IS NOT NULL OR event IS NOT NULL)",
-            Change::Drop => "route IS NOT NULL",
+            Change::Drop | Change::Purge => "route IS NOT NULL",
         }
     }
 
@@ -66,6 +71,7 @@ impl Change {
         match self {
             Change::Replay => check_replay(candidate),
             Change::Drop => check_drop(&candidate.state),
+            Change::Purge => check_purge(candidate),
         }
     }
 }
@@ -91,6 +97,15 @@ fn check_drop(state: &str) -> Result<(), &'static str> {
         "delivered" => Err("it is delivered"),
         "superseded" => Err("it is superseded, and not delivered anyway"),
         _ => Err("it is dropped already"),
+    }
+}
+
+fn check_purge(candidate: &Candidates) -> Result<(), &'static str> {
+    match candidate.state.as_str() {
+        "waiting" => Err("it waits to be delivered: `drop` it first"),
+        "in_flight" => Err("it is under way: wait for its end, or pause its route first"),
+        _ if !candidate.has_body && !candidate.has_answer => Err("it is purged already"),
+        _ => Ok(()),
     }
 }
 
@@ -144,6 +159,7 @@ pub(super) trait Changing {
     async fn candidates(&mut self, ids: &str) -> Result<Vec<Candidates>, Error>;
     async fn replay(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
     async fn discard(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
+    async fn purge(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
     async fn pause(&mut self, hook: &str, event: &str, now: i64) -> Result<bool, Error>;
     async fn resume(&mut self, hook: &str, event: &str) -> Result<bool, Error>;
 }
@@ -169,6 +185,7 @@ pub(super) async fn change(
     let rows = match change {
         Change::Replay => tx.replay(&list(&allowed), now).await?,
         Change::Drop => tx.discard(&list(&allowed), now).await?,
+        Change::Purge => tx.purge(&list(&allowed), now).await?,
     };
     changed.changed = rows.into_iter().collect();
     Ok(changed)
@@ -191,7 +208,7 @@ ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at";
 
 const READ: &str = "
 SELECT state, lane, event IS NOT NULL AS has_event, generation IS NOT NULL AS has_generation, size > 0 AS has_body,
-    CAST(1 AS bigint) AS count, id
+    answer IS NOT NULL AS has_answer, CAST(1 AS bigint) AS count, id
 FROM entry WHERE id IN ({ids}) ORDER BY id";
 
 const REPLAY: &str = "
@@ -203,6 +220,15 @@ WHERE id IN ({ids}) RETURNING id, route";
 
 const DISCARD: &str =
     "UPDATE entry SET state = 'dropped', ended_at = $1 WHERE id IN ({ids}) RETURNING id, route";
+
+/// What waits for a person has had its decision: nothing of it is left to decide on.
+const PURGE: &str = "
+UPDATE entry SET size = 0, answer = NULL,
+    ended_at = CASE WHEN state IN ('dead', 'kept') THEN $1 ELSE ended_at END,
+    state = CASE WHEN state IN ('dead', 'kept') THEN 'dropped' ELSE state END
+WHERE id IN ({ids}) RETURNING id, route";
+
+const PURGE_PAYLOADS: &str = "DELETE FROM payload WHERE entry_id IN ({ids})";
 
 const PAUSE: &str =
     "INSERT INTO pause (hook, event, since) VALUES ($1, $2, $3) ON CONFLICT (hook, event) DO NOTHING";
@@ -233,6 +259,11 @@ macro_rules! changing {
 
             async fn discard(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error> {
                 query_as(with(DISCARD, ids)).bind(now).persistent(false).fetch_all(self).await
+            }
+
+            async fn purge(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error> {
+                query(with(PURGE_PAYLOADS, ids)).persistent(false).execute(&mut *self).await?;
+                query_as(with(PURGE, ids)).bind(now).persistent(false).fetch_all(self).await
             }
 
             async fn pause(&mut self, hook: &str, event: &str, now: i64) -> Result<bool, Error> {

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// The schema in which the tables are, unless the URL has a search_path of its own.
 const SCHEMA: &str = "blobgate_inbox";
@@ -82,6 +82,9 @@ pub(super) async fn migrate(url: &url::Url) -> Result<(), CannotOpen> {
     let mut connection = options(url)?.connect().await?;
     query("CREATE SCHEMA IF NOT EXISTS blobgate_inbox").execute(&mut connection).await?;
     MIGRATOR.run(&mut connection).await?;
+    // After a restore it is every row.
+    query("SET statement_timeout = 0").execute(&mut connection).await?;
+    query(sql::FORGET_FOREIGN_TRANSACTIONS).execute(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! other; the group commit makes up for that.
 
 mod clock;
+mod copy;
 mod sql;
 
 use super::batch::{self, Deciding, KeptKey, NewEntry, Outcome};
@@ -11,6 +12,7 @@ use crate::arrival::Arrival;
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
 use crate::failpoint::{broken_by, die_at};
 use clock::Clock;
+pub(super) use copy::{backup, restore};
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -26,7 +28,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// 128 MiB of cache, in KiB as SQLite counts them: with its own 2 MiB a million rows are slower by a third.
 const CACHE: &str = "-131072";
@@ -136,22 +138,31 @@ impl Sqlite {
 }
 
 fn lock(path: &Path) -> Result<File, CannotOpen> {
-    let name = path.display().to_string();
     if !path.exists() {
         return Err(no_file(path));
     }
+    hold(path)
+}
+
+/// Nobody else serves from this path while it lives, whether there is a file or not.
+fn hold(path: &Path) -> Result<File, CannotOpen> {
+    let name = path.display().to_string();
     // By whatever links it is called, it is one file.
-    let path = &std::fs::canonicalize(path).map_err(|error| CannotOpen::File(name.clone(), error))?;
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     // Beside the file and not on it: closing any descriptor of the file itself would drop SQLite's own locks.
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let opened = OpenOptions::new().create(true).append(true).mode(OWN).open(Path::new(&beside));
+    let opened = OpenOptions::new().create(true).append(true).mode(OWN).open(beside(path, ".lock"));
     let file = opened.map_err(|error| CannotOpen::File(name.clone(), error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(CannotOpen::Taken(name)),
         Err(TryLockError::Error(error)) => Err(CannotOpen::File(name, error)),
     }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn no_file(path: &Path) -> CannotOpen {
@@ -329,7 +340,16 @@ impl Sqlite {
 
     pub(super) async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed, Error> {
         let now = self.clock.now();
-        transaction!(self, |connection| change::change(connection, now, change, ids).await?)
+        transaction!(self, |connection| {
+            if change == Change::Purge {
+                query(sql::OVERWRITE).execute(&mut *connection).await?;
+            }
+            let changed = change::change(connection, now, change, ids).await?;
+            if change == Change::Purge {
+                query(sql::DO_NOT_OVERWRITE).execute(&mut *connection).await?;
+            }
+            changed
+        })
     }
 
     pub(super) async fn pause(&self, hook: &str, event: &str) -> Result<bool, Error> {

@@ -6,7 +6,7 @@ use crate::running::{blobgate, text};
 use std::net::TcpListener;
 
 /// Each command, as it is used.
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 12] = [
     &["ls"],
     &["show", "1"],
     &["stats"],
@@ -16,6 +16,9 @@ const COMMANDS: [&[&str]; 9] = [
     &["replay", "1"],
     &["expect", "--hook", "veo3", "--generation", "5f1c8c1e-7c0c-4b0a-9a5e-000000000001", "--job", "a"],
     &["sweep", "--dry-run"],
+    &["tail"],
+    &["export"],
+    &["purge", "--job", "order-7", "--yes"],
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,9 +36,20 @@ async fn wants_the_token() {
     let unset = inbox.refused(&["ls", "--admin-token-env", "NOT_THERE"], 1);
     assert_eq!(unset, "blobgate: the environment variable NOT_THERE is unset or empty\n");
 
-    for path in
-        ["/entries", "/entries/1", "/stats", "/pauses", "/replay", "/drop", "/expect", "/sweep", "/metrics"]
-    {
+    for path in [
+        "/entries",
+        "/entries/1",
+        "/stats",
+        "/pauses",
+        "/replay",
+        "/rejudge",
+        "/drop",
+        "/purge",
+        "/tail",
+        "/expect",
+        "/sweep",
+        "/metrics",
+    ] {
         let answer = inbox.client.get(format!("{}{path}", inbox.admin)).send().await.unwrap();
         assert_eq!(
             (answer.status().as_u16(), answer.headers()["www-authenticate"].as_bytes()),

@@ -202,3 +202,8 @@ WHERE g.hook = k.hook AND g.generation = k.generation AND g.busy IS NULL AND NOT
 pub(super) const TIDY_TOKENS: &str = "
 DELETE FROM token t USING unnest($1::text[], $2::text[]) AS k (hook, token_id)
 WHERE t.hook = k.hook AND t.token_id = k.token_id";
+
+/// A dump has the transaction numbers of the cluster that it comes from. Here they may lie in the future, and `tail` would
+/// show old entries on the day when they come.
+pub(super) const FORGET_FOREIGN_TRANSACTIONS: &str =
+    "UPDATE entry SET written = '0' WHERE written >= pg_snapshot_xmax(pg_current_snapshot())";

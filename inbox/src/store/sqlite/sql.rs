@@ -179,3 +179,7 @@ WHERE (hook, generation) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
 
 pub(super) const TIDY_TOKENS: &str = "
 DELETE FROM token WHERE (hook, token_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
+
+/// What is deleted is overwritten with zeros; else it would stay in the file until its page is used again.
+pub(super) const OVERWRITE: &str = "PRAGMA secure_delete = ON";
+pub(super) const DO_NOT_OVERWRITE: &str = "PRAGMA secure_delete = OFF";

@@ -1,0 +1,245 @@
+//! Copies of events to a developer's machine.
+
+use super::serve::read_env;
+use crate::demo::cause;
+use anyhow::{Context, Result, anyhow, bail};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use blobgate_inbox::Keys;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+use std::fmt;
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+/// Where to.
+#[derive(clap::Args)]
+pub(super) struct Target {
+    /// Copy each event to this address too
+    #[arg(long, value_name = "URL")]
+    forward: Option<Url>,
+    /// The variable with a key of Standard Webhooks that signs the copies; twice while keys rotate
+    #[arg(long, value_name = "NAME", requires = "forward")]
+    signing_key_env: Vec<String>,
+    /// So long a copy is tried again while nothing answers
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration, requires = "forward")]
+    retry: Duration,
+}
+
+/// A target, and how it went.
+pub(super) struct Forward {
+    client: Client,
+    base: Url,
+    keys: Option<Keys>,
+    retry: Duration,
+    /// Nothing has answered for `retry`: each is tried once.
+    is_down: bool,
+    copied: u64,
+    failed: u64,
+}
+
+/// What became of a copy.
+pub(super) enum Copied {
+    Answered(StatusCode),
+    /// With why.
+    Failed(String),
+    /// It has no route, or its body is purged.
+    Left(&'static str),
+}
+
+/// What an attempt of the inbox's own may take.
+const ANSWER: Duration = Duration::from_secs(25);
+const CONNECTION: Duration = Duration::from_secs(5);
+/// Between attempts: doubled each time, up to this.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+#[derive(Deserialize)]
+struct Delivery {
+    id: i64,
+    route: Option<String>,
+    path: Option<String>,
+    #[serde(default)]
+    headers: Vec<Header>,
+    body_encoding: Option<String>,
+    body: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    name: String,
+    value: String,
+}
+
+impl Target {
+    pub(super) fn open(self) -> Result<Option<Forward>> {
+        let Some(base) = self.forward else { return Ok(None) };
+        if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
+            bail!("--forward {base} is no URL of the form http://HOST:PORT or https://HOST");
+        }
+        let keys = self.signing_key_env.iter().map(|name| Ok((name.clone(), read_env(name)?)));
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let keys = if keys.is_empty() { None } else { Some(Keys::parse(&keys)?) };
+        let mut client = Client::builder().no_proxy().redirect(Policy::none());
+        if base.scheme() == "http" {
+            client = client.tls_certs_only([]);
+        }
+        let client = client.timeout(ANSWER).connect_timeout(CONNECTION).build()?;
+        let retry = self.retry;
+        Ok(Some(Forward { client, base, keys, retry, is_down: false, copied: 0, failed: 0 }))
+    }
+}
+
+impl Forward {
+    pub(super) async fn copy(&mut self, entry: &Value) -> Copied {
+        let copied =
+            self.try_to_copy(entry).await.unwrap_or_else(|error| Copied::Failed(format!("{error:#}")));
+        match &copied {
+            Copied::Answered(status) if status.is_success() => self.copied = self.copied.saturating_add(1),
+            Copied::Answered(_) | Copied::Failed(_) => self.failed = self.failed.saturating_add(1),
+            Copied::Left(_) => {}
+        }
+        copied
+    }
+
+    async fn try_to_copy(&mut self, entry: &Value) -> Result<Copied> {
+        let delivery = Delivery::deserialize(entry)?;
+        if delivery.route.is_none() {
+            return Ok(Copied::Left("not forwarded: it is kept"));
+        }
+        let (Some(path), Some(body)) = (&delivery.path, &delivery.body) else {
+            return Ok(Copied::Left("not forwarded: its body is purged"));
+        };
+        let url = self.url(&unescape(path).context("its path is none")?)?;
+        let body = match delivery.body_encoding.as_deref() {
+            Some("base64") => BASE64_STANDARD.decode(body).context("its body is no base64")?,
+            _ => body.clone().into_bytes(),
+        };
+        let headers = delivery.headers()?;
+        let (started, mut wait) = (Instant::now(), FIRST_WAIT);
+        loop {
+            let request = self.client.post(url.clone()).headers(self.sign(headers.clone(), &delivery, &body));
+            let why = match request.body(body.clone()).send().await {
+                // What a gateway before a service that is away answers.
+                Ok(response) if matches!(response.status().as_u16(), 502..=504) => {
+                    format!("it answers {}", response.status().as_u16())
+                }
+                Ok(response) => {
+                    self.is_down = false;
+                    return Ok(Copied::Answered(response.status()));
+                }
+                Err(error) => cause(&error),
+            };
+            if self.is_down || started.elapsed().saturating_add(wait) > self.retry {
+                if !self.is_down {
+                    eprintln!("{} is down ({why}): until it answers, each event is tried once", self.base);
+                }
+                self.is_down = true;
+                return Ok(Copied::Failed(why));
+            }
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+        }
+    }
+
+    fn url(&self, path: &[u8]) -> Result<Url> {
+        let path = str::from_utf8(path)?;
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        url.set_query(query);
+        Ok(url)
+    }
+
+    fn sign(&self, mut headers: HeaderMap, delivery: &Delivery, body: &[u8]) -> HeaderMap {
+        let Some(keys) = &self.keys else { return headers };
+        // A gate that signs has named it.
+        let id = headers.get("webhook-id").or_else(|| headers.get("idempotency-key"));
+        let id = id.and_then(|id| id.to_str().ok()).map_or_else(|| delivery.id.to_string(), str::to_owned);
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        if let (Some(signature), Ok(id)) = (keys.sign(&id, now, body), HeaderValue::try_from(&id)) {
+            headers.insert("webhook-id", id);
+            headers.insert("webhook-timestamp", HeaderValue::from(now));
+            headers.extend(
+                HeaderValue::try_from(signature).map(|it| (HeaderName::from_static("webhook-signature"), it)),
+            );
+        }
+        headers
+    }
+}
+
+impl Delivery {
+    fn headers(&self) -> Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        for Header { name, value } in &self.headers {
+            let value = unescape(value).and_then(|value| HeaderValue::try_from(value).ok());
+            headers.append(
+                HeaderName::try_from(name)?,
+                value.ok_or_else(|| anyhow!("its header {name} is none"))?,
+            );
+        }
+        headers.insert("blobgate-source", HeaderValue::from_static("tail"));
+        Ok(headers)
+    }
+}
+
+/// How the inbox writes bytes in JSON, back again.
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut out) = (text.bytes(), Vec::with_capacity(text.len()));
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        out.push(match bytes.next()? {
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'n' => b'\n',
+            b'x' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            other => other,
+        });
+    }
+    Some(out)
+}
+
+impl fmt::Display for Copied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Copied::Answered(status) => write!(f, "{}", status.as_u16()),
+            Copied::Failed(why) => write!(f, "not forwarded: {why}"),
+            Copied::Left(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What was done.
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} copied to {}", self.copied, self.base)?;
+        if self.failed > 0 {
+            write!(f, ", {} refused or not taken", self.failed)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn what_was_escaped_comes_back() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(unescape(&all.escape_ascii().to_string()), Some(all));
+        for cut in ["\\", "\\x", "\\x0", "\\xg0"] {
+            assert_eq!(unescape(cut), None, "{cut}");
+        }
+    }
+}

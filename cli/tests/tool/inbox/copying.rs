@@ -1,0 +1,156 @@
+//! `backup` and `restore`.
+
+use super::{Delivery, Inbox, Place};
+use crate::running::{blobgate, text};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+/// SQLite's file of a place.
+fn file(place: &Place) -> PathBuf {
+    place.url.strip_prefix("sqlite:").unwrap().into()
+}
+
+fn run(args: &[&str]) -> Output {
+    blobgate(&[&["inbox"], args].concat()).output().unwrap()
+}
+
+#[track_caller]
+fn lines(args: &[&str]) -> Vec<String> {
+    let output = run(args);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn refused(args: &[&str], code: i32) -> String {
+    let output = run(args);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    said
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
+    let place = Place::sqlite();
+    let (url, path) = (place.url.clone(), file(&place));
+    let inbox = Inbox::start(place).await;
+    let known = Delivery::completed(1);
+    let done = inbox.stored(&known).await;
+    inbox.wait_for(done, "delivered").await;
+    inbox.service.answer(500);
+    let waits = Delivery { hook: "other", ..Delivery::completed(2) };
+    inbox.store(&waits).await;
+    inbox.store(&Delivery::kept(3)).await;
+    inbox.service.wait_for(2).await;
+
+    // While it runs, and with its newest events in the log.
+    let away = tempfile::tempdir().unwrap();
+    let copy = away.path().join("copy.db");
+    let copy = copy.to_str().unwrap();
+    let said = lines(&["backup", "--store", &url, "--to", copy]).join("\n");
+    assert!(said.starts_with(&format!("copied to {copy}: 3 entries (1 delivered, 1 ")), "{said}");
+    assert!(said.ends_with(", checked"), "{said}");
+    assert_eq!(names(away.path()), ["copy.db"]);
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(copy).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = refused(&["backup", "--store", &url, "--to", copy], 1);
+    assert_eq!(again, format!("blobgate: {copy} exists already: name a new file\n"));
+    let busy = refused(&["restore", "--from", copy, "--store", &url, "--yes"], 1);
+    let sentence = "end it, or use a store of its own";
+    assert_eq!(busy, format!("blobgate: another inbox serves from {}: {sentence}\n", path.display()));
+
+    // Later that day: it is delivered, and another comes.
+    inbox.service.answer(200);
+    inbox.service.wait_for(3).await;
+    let later = inbox.stored(&Delivery::completed(4)).await;
+    inbox.wait_for(later, "delivered").await;
+    let Inbox { _running, _place: place, .. } = inbox;
+    assert!(_running.end_by("TERM").0.success());
+
+    let asks = refused(&["restore", "--from", copy, "--store", &url], 2);
+    assert!(asks.ends_with("there is no terminal to ask on: say --yes\n"), "{asks}");
+    let said = lines(&["restore", "--from", copy, "--store", &url, "--yes"]);
+    assert!(said[0].starts_with(&format!("restored from {copy}: 3 entries (1 delivered, 1 ")), "{said:?}");
+    let aside = said[1].strip_prefix("what was there is now ").unwrap();
+    assert!(aside.starts_with(&format!("{}.before-restore-2", path.display())), "{aside}");
+    assert!(said[2].starts_with("other is paused: what waits may have been delivered since; "), "{said:?}");
+    assert_eq!(said.len(), 3);
+    assert!(!names(path.parent().unwrap()).iter().any(|name| name.ends_with(".restoring")));
+
+    // What is known is a repeat; what waited is held; what is new goes on.
+    let inbox = Inbox::start(place).await;
+    inbox.store(&known).await;
+    inbox.store(&waits).await;
+    let new = inbox.stored(&Delivery::completed(5)).await;
+    inbox.wait_for(new, "delivered").await;
+    let states: Vec<_> = inbox.entries("").await.iter().map(|it| it["state"].clone()).collect();
+    assert_eq!(states, ["delivered", "kept", "waiting", "delivered"]);
+    let held = inbox.entries("state=waiting").await[0]["id"].to_string();
+    assert_eq!(inbox.lines(&["drop", &held, "--yes"]), ["1 entry dropped"]);
+    inbox.lines(&["resume", "--hook", "other"]);
+    let keys: Vec<_> =
+        inbox.service.came().iter().map(|it| it.header("idempotency-key").unwrap().to_owned()).collect();
+    assert_eq!(keys, [Delivery::completed(5).key()]);
+    // What was replaced is whole.
+    let kept = format!("sqlite:{aside}");
+    let inside = away.path().join("aside.db");
+    let said = lines(&["backup", "--store", &kept, "--to", inside.to_str().unwrap()]).join("\n");
+    assert!(said.contains(": 4 entries (3 delivered, 1 kept), "), "{said}");
+}
+
+#[test]
+fn what_is_no_copy_is_not_restored() {
+    let place = Place::sqlite();
+    let (url, path) = (place.url.clone(), file(&place));
+    let before = std::fs::read(&path).unwrap();
+    let folder = path.parent().unwrap();
+    let there = names(folder);
+    let away = tempfile::tempdir().unwrap();
+    let bad = away.path().join("bad.db");
+    let name = bad.to_str().unwrap();
+    let restore = ["restore", "--from", name, "--store", &url, "--yes"];
+    let missing = refused(&restore, 1);
+    assert_eq!(missing, format!("blobgate: {name}: No such file or directory (os error 2)\n"));
+    for (content, sentence) in [
+        (&b"not at all"[..], "file is not a database"),
+        (b"", "it is no inbox's store"),
+        (&before[..before.len() / 2], "malformed"),
+    ] {
+        std::fs::write(&bad, content).unwrap();
+        let said = refused(&restore, 1);
+        assert!(said.starts_with(&format!("blobgate: {name} is not restored: ")), "{said}");
+        assert!(said.contains(sentence), "{said}");
+    }
+    let itself = refused(&["restore", "--from", path.to_str().unwrap(), "--store", &url, "--yes"], 1);
+    assert!(itself.ends_with("is not restored: it is the store itself\n"), "{itself}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    let left: Vec<_> = names(folder).into_iter().filter(|name| !name.ends_with(".lock")).collect();
+    assert_eq!(left, there);
+    // A name that is free needs no question.
+    let copy = away.path().join("copy.db");
+    lines(&["backup", "--store", &url, "--to", copy.to_str().unwrap()]);
+    let new = format!("sqlite:{}", folder.join("new.db").display());
+    assert!(lines(&["restore", "--from", copy.to_str().unwrap(), "--store", &new])[0].contains("0 entries"));
+}
+
+#[test]
+fn says_what_it_does_not_do() {
+    let postgres = "postgres://nobody@127.0.0.1/none";
+    let sentence = "blobgate: PostgreSQL has its own tools for this: inbox/BACKUP.md says how to use them\n";
+    assert_eq!(refused(&["backup", "--store", postgres, "--to", "x"], 1), sentence);
+    assert_eq!(refused(&["restore", "--store", postgres, "--from", "x"], 1), sentence);
+    let nothing = refused(&["backup", "--store", "sqlite:/nowhere/inbox.db", "--to", "x"], 1);
+    assert_eq!(nothing, "blobgate: there is no store /nowhere/inbox.db yet: run `blobgate inbox migrate`\n");
+    for command in ["backup", "restore"] {
+        let said = text(&run(&[command, "--help"]).stdout);
+        assert!(said.contains(&format!("Examples:\n  blobgate inbox {command} ")), "{said}");
+        assert!(said.contains("Exit code: 0 when "), "{said}");
+    }
+}

@@ -1,0 +1,115 @@
+//! `purge`.
+
+use super::{Delivery, Inbox, Place, generation, on_each_store};
+use crate::running::text;
+use serde_json::{Value, json};
+
+on_each_store! {
+    takes_what_came_of_a_job_and_knows_its_repeats
+    does_not_take_what_is_to_be_delivered
+    purges_by_name_only
+}
+
+async fn takes_what_came_of_a_job_and_knows_its_repeats(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let job = |delivery: Delivery| Delivery { job: Some("order-7"), ..delivery };
+    let (done, kept) = (job(Delivery::completed(1)), job(Delivery::kept(2)));
+    let other = inbox.stored(&Delivery { job: Some("order-8"), ..Delivery::completed(3) }).await;
+    let done_id = inbox.stored(&done).await;
+    let kept_id = inbox.stored(&kept).await;
+    for id in [other, done_id] {
+        inbox.wait_for(id, "delivered").await;
+    }
+    let shown = async |id: i64| inbox.get(&format!("/entries/{id}")).await;
+    assert_eq!(shown(done_id).await["answer"], "as told");
+
+    let dry = inbox.lines(&["purge", "--job", "order-7", "--dry-run"]);
+    assert_eq!(dry, ["would purge 2 entries: 1 delivered, 1 kept"]);
+    let said = inbox.refused(&["purge", "--job", "order-7"], 2);
+    assert!(said.starts_with("Bodies, headers and services' answers go for good."), "{said}");
+    assert!(
+        said.contains("Not reached: PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups"),
+        "{said}"
+    );
+    assert!(said.ends_with(
+        "this would purge 2 entries: 1 delivered, 1 kept; there is no terminal to ask on: say --yes\n"
+    ));
+    assert!(shown(done_id).await["body"].is_string(), "nothing is done yet");
+
+    assert_eq!(inbox.lines(&["purge", "--job", "order-7", "--yes"]), ["2 entries purged"]);
+    for (id, state) in [(done_id, "delivered"), (kept_id, "dropped")] {
+        let entry = shown(id).await;
+        assert_eq!((&entry["state"], &entry["size"]), (&json!(state), &json!(0)));
+        assert_eq!(
+            (&entry["body"], &entry["headers"], &entry["answer"]),
+            (&Value::Null, &Value::Null, &Value::Null)
+        );
+        assert!(entry["digest"].as_str().unwrap().len() == 64 && entry["ended_at"].is_string(), "{entry}");
+    }
+    assert!(shown(other).await["body"].is_string(), "another job's");
+    inbox.until_followed(3).await;
+    let exported = inbox.command(&["export", "--bodies", "--job", "order-7"]).stdout;
+    assert!(!text(&exported).contains("a cat that nobody"));
+    assert!(
+        text(&inbox.command(&["export", "--bodies", "--job", "order-8"]).stdout)
+            .contains("a cat that nobody")
+    );
+
+    // A repeat is one, and not delivered.
+    for delivery in [&done, &kept] {
+        inbox.store(delivery).await;
+    }
+    assert_eq!((&shown(done_id).await["seen"], &shown(kept_id).await["seen"]), (&json!(2), &json!(2)));
+    assert_eq!(inbox.entries("").await.len(), 3);
+    let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
+    assert_eq!(said, "2 entries cannot be purged: it is purged already\nthere is nothing to purge\n");
+    let said = inbox.refused(&["replay", &done_id.to_string()], 1);
+    assert_eq!(said, format!("1 entry not replayed: its body is purged ({done_id})\n"));
+    assert_eq!(inbox.service.came().len(), 2);
+}
+
+async fn does_not_take_what_is_to_be_delivered(place: Place) {
+    let inbox = Inbox::start(place).await;
+    inbox.service.hang();
+    let under_way = inbox.stored(&Delivery { job: Some("order-7"), ..Delivery::completed(1) }).await;
+    inbox.service.wait_for(1).await;
+    inbox.lines(&["pause", "--hook", "veo3"]);
+    inbox.wait_for_pause("veo3/completed", true).await;
+    // The first of its route: that is paused from the start.
+    let waits = Delivery { job: Some("order-7"), ..Delivery::failed(2) };
+    let waits = inbox.stored(&waits).await;
+    let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
+    let busy = "1 entry cannot be purged: it is under way: wait for its end, or pause its route first\n";
+    let waiting = "1 entry cannot be purged: it waits to be delivered: `drop` it first\n";
+    assert_eq!(said, format!("{busy}{waiting}there is nothing to purge\n"));
+    // With one that can be purged, the others are named.
+    inbox.lines(&["drop", &waits.to_string(), "--yes"]);
+    let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
+    assert!(
+        said.contains(busy) && said.contains(&format!(" or pause its route first ({under_way})\n")),
+        "{said}"
+    );
+    assert_eq!(inbox.get(&format!("/entries/{waits}")).await["size"], 0);
+    assert!(inbox.get(&format!("/entries/{under_way}")).await["body"].is_string());
+    inbox.service.go_on();
+    inbox.wait_for(under_way, "delivered").await;
+    let lines =
+        inbox.lines(&["purge", "--generation", &generation(1).to_uppercase(), "--hook", "veo3", "--yes"]);
+    assert_eq!(lines, ["1 entry purged"]);
+}
+
+async fn purges_by_name_only(place: Place) {
+    let inbox = Inbox::start(place).await;
+    inbox.store(&Delivery::kept(1)).await;
+    assert!(inbox.refused(&["purge", "--hook", "veo3"], 2).contains("--job <JOB>"));
+    let what = json!({"filter": {"hook": "veo3"}});
+    let sentence = json!({"error": "name the job or the generation that is to be purged"});
+    assert_eq!(inbox.ask(reqwest::Method::POST, "/purge", &what).await, (400, sentence));
+    let said = inbox.refused(&["purge", "--generation", "7", "--yes"], 2);
+    assert_eq!(said, "blobgate: \"7\" is no generation: write its UUID in the 8-4-4-4-12 form\n");
+    let output = inbox.command(&["purge", "--generation", &generation(1), "--yes", "--json"]);
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["changed"].as_array().unwrap().len(), 1);
+    let waits = inbox.stored(&Delivery::completed(2)).await;
+    inbox.wait_for(waits, "delivered").await;
+}
