@@ -29,12 +29,12 @@ use crate::commit::Committer;
 use crate::deliver::Wake;
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Error, Store};
+use crate::store::{Error, Session, Store};
 use crate::sweep::Releaser;
 use ::time::OffsetDateTime;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -46,7 +46,9 @@ use problem::Problem;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Admin {
@@ -55,6 +57,7 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) committer: Committer,
+    pub(crate) health: Mutex<Health>,
     /// What a caller has to show.
     pub(crate) token: Option<String>,
     pub(crate) ending: CancellationToken,
@@ -67,6 +70,20 @@ pub(crate) struct Admin {
     pub(crate) sweep_after: i64,
 }
 
+/// Whether the store can be written to, as last seen.
+pub(crate) struct Health {
+    session: Session,
+    known: Option<(Instant, Result<(), String>)>,
+}
+
+impl Health {
+    pub(crate) fn of(store: &Store) -> Mutex<Self> {
+        Mutex::new(Self { session: store.session(), known: None })
+    }
+}
+
+/// What is known of the store's health is good for so long.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
 /// A store that does not answer in this time is away.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
 /// A change waits behind others, for as long as a statement may take, and then for its own.
@@ -92,14 +109,21 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/rejudge", post(rejudge::rejudge))
         .route("/purge", post(change::purge))
         .route("/tail", get(tail::tail))
-        .route_layer(from_fn_with_state(Arc::clone(&admin), check_token));
+        .route_layer(from_fn_with_state(Arc::clone(&admin), check_caller));
     open.merge(closed)
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .with_state(admin)
 }
 
-async fn check_token(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    let Some(token) = &admin.token else { return next.run(request).await };
+/// Who may ask: whoever shows the token, or, where there is none, whoever is on this machine and is no page of a browser
+/// there, which would come under a name, or with a body that it calls something else than JSON.
+async fn check_caller(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let Some(token) = &admin.token else {
+        return match check_page(&request) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        };
+    };
     let shown = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
     // Digests of the same length are compared, so that time tells nothing of the token.
     let expected = digest(format!("Bearer {token}").as_bytes());
@@ -108,6 +132,23 @@ async fn check_token(State(admin): State<Arc<Admin>>, request: Request, next: Ne
     } else {
         ([(header::WWW_AUTHENTICATE, "Bearer")], Problem::unauthorized()).into_response()
     }
+}
+
+fn check_page(request: &Request) -> Result<(), Problem> {
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).or(request.uri().host()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
+    });
+    let is_address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    if !is_address && name != "localhost" {
+        return Err(Problem::forbidden("ask by an address, or with a token"));
+    }
+    let is_json = text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+    if request.method() == Method::GET || is_json {
+        return Ok(());
+    }
+    Err(Problem::forbidden("a change is JSON, and says so: content-type: application/json"))
 }
 
 fn digest(bytes: &[u8]) -> [u8; 32] {
@@ -138,13 +179,24 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
+/// Asked once a second at most, on one connection, however many ask.
 async fn writable(admin: &Arc<Admin>) -> Result<(), String> {
-    let mut session = admin.store.session();
+    let asked = Arc::clone(admin);
     // In a task of its own: whoever asks may leave.
-    let write = tokio::spawn(async move { session.heartbeat().await });
+    let write = tokio::spawn(async move {
+        let mut health = asked.health.lock().await;
+        if let Some((at, known)) = &health.known
+            && at.elapsed() < KNOWN_FOR
+        {
+            return known.clone();
+        }
+        let written = health.session.heartbeat().await;
+        let written = written.map_err(|error| format!("the store cannot be written to: {error}\n"));
+        health.known = Some((Instant::now(), written.clone()));
+        written
+    });
     match tokio::time::timeout(HEALTHY_WITHIN, write).await {
-        Ok(Ok(Ok(()))) => Ok(()),
-        Ok(Ok(Err(error))) => Err(format!("the store cannot be written to: {error}\n")),
+        Ok(Ok(written)) => written,
         Ok(Err(_)) | Err(_) => {
             Err(format!("the store does not answer within {} s\n", HEALTHY_WITHIN.as_secs()))
         }

@@ -1,6 +1,6 @@
 //! What the gate hands over: one delivery, with what it marked it with.
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use blobgate::dialect::Dialect;
 use blobgate::event::{GenerationId, Kind};
 use blobgate::json;
@@ -124,6 +124,17 @@ impl Arrival {
             headers: kept_headers(headers),
             body,
         })
+    }
+
+    /// Whether it is what this `webhook-id` names. Of what is not accepted it decides nothing.
+    pub(crate) fn fits(&self, id: Option<&HeaderValue>) -> bool {
+        let (Verdict::Accepted, Some(generation), Some(event)) = (self.verdict, &self.generation, self.event)
+        else {
+            return true;
+        };
+        let event = format!("{generation}:{}", event.name());
+        let id = id.and_then(|id| id.to_str().ok()).and_then(|id| id.split_once(':'));
+        id.is_some_and(|(_dialect, named)| named == event)
     }
 
     /// What it takes in the store, in bytes.

@@ -95,6 +95,10 @@ impl Receiver {
         }
         let arrival = Arrival::read(head.uri.path(), &head.headers, body)
             .map_err(|not_ours| Refused::new("not-ours", not_ours))?;
+        // A signature covers its id, and not the marks: those must say the same.
+        if self.keys.is_some() && !arrival.fits(head.headers.get("webhook-id")) {
+            return Err(Refused::new("signature", "its webhook-id is another event's"));
+        }
         self.space.check(arrival.verdict).map_err(|full| Refused::new("full", full))?;
         let outcome = self.committer.store(arrival).await;
         match outcome.map_err(|error| Refused::new("not-stored", error))? {

@@ -1,6 +1,6 @@
 //! Runs the inbox: starts its parts, and ends them in their order.
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Health};
 use crate::commit::Committer;
 use crate::deliver::{Deliverer, Pace, Target, Wake};
 use crate::key::Keys;
@@ -135,6 +135,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     delivering.spawn(purger.run(ending.clone()));
 
     let admin = Arc::new(Admin {
+        health: Health::of(&store),
         store,
         space: Arc::clone(&space),
         metrics: Arc::clone(&metrics),

@@ -304,12 +304,42 @@ async fn an_attempt_is_signed_anew_and_only_the_gate_s_signature_counts() {
     inbox.post(&marked(&[])).await.is_refused("signature", sentence);
     send(OTHER_KEY, now).await.is_refused("signature", sentence);
     send(KEY, now - 600).await.is_refused("signature", sentence);
+    // Another event by the same signature: the marks are not signed, and the id is.
+    let key = standardwebhooks::Webhook::new(KEY).unwrap();
+    let signature = key.sign(id, now, completed().as_bytes()).unwrap();
+    let time = now.to_string();
+    let signed = [("webhook-id", id), ("webhook-timestamp", &*time), ("webhook-signature", &*signature)];
+    for other in [("blobgate-generation-id", OTHER_ID), ("blobgate-event", "failed")] {
+        let answer = inbox.post(&marked(&[&signed[..], &[other]].concat())).await;
+        answer.is_refused("signature", "its webhook-id is another event's");
+    }
     // Two minutes old: what goes on has a time of its own.
     send(KEY, now - 120).await.is_stored();
     let (_, got, body) = inbox.service.got(1).await.remove(0);
     standardwebhooks::Webhook::new(KEY).unwrap().verify(&body, &got).unwrap();
     assert_eq!(got["webhook-id"], id);
     assert!(got["webhook-timestamp"].to_str().unwrap().parse::<i64>().unwrap() >= now);
+}
+
+#[tokio::test]
+async fn a_signature_is_of_bytes_and_not_of_text() {
+    let keys = || Some(Keys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
+    let inbox = Inbox::with(|settings| settings.verify = keys()).await;
+    let (body, id) = (b"{\xff\x00".as_slice(), "veo3:abc:quarantined");
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let signature = format!("v1,bm9uZQ== {}", keys().unwrap().sign(id, now, body));
+    let time = now.to_string();
+    let quarantined = marked(&[
+        ("blobgate-verdict", "quarantined"),
+        ("blobgate-reason", "json-invalid"),
+        ("blobgate-event", ""),
+        ("webhook-id", id),
+        ("webhook-timestamp", &time),
+        ("webhook-signature", &signature),
+    ]);
+    inbox.send(Method::POST, &quarantined, body).await.is_stored();
+    let answer = inbox.send(Method::POST, &quarantined, [body, b" "].concat()).await;
+    answer.is_refused("signature", "it has no signature of the gate's key");
 }
 
 #[tokio::test]
@@ -422,4 +452,28 @@ async fn operators_show_their_token() {
     assert_eq!(inbox.ask("/metrics", &[]).await.unwrap().0, 401);
     assert_eq!(inbox.ask("/metrics", &[("authorization", "Bearer s3cre")]).await.unwrap().0, 401);
     assert_eq!(inbox.ask("/metrics", &[("authorization", "Bearer s3cret")]).await.unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn a_page_of_a_browser_is_no_operator() {
+    let inbox = Inbox::start().await;
+    let ask = async |method: Method, headers: &[(&str, &str)]| {
+        let mut request =
+            axum::http::Request::builder().method(method).uri(format!("http://{}/pauses", inbox.admin));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(r#"{"hook":"veo3"}"#)).unwrap();
+        client().request(request).await.unwrap().status().as_u16()
+    };
+    let json = ("content-type", "application/json");
+    // By a name that leads here, as DNS can; and without a preflight.
+    assert_eq!(ask(Method::GET, &[("host", "evil.example:9085")]).await, 403);
+    assert_eq!(ask(Method::PUT, &[("host", "evil.example"), json]).await, 403);
+    assert_eq!(ask(Method::PUT, &[("content-type", "text/plain")]).await, 403);
+    assert_eq!(ask(Method::PUT, &[]).await, 403);
+    for host in ["localhost:9085", "127.0.0.1", "[::1]:9085"] {
+        assert_eq!(ask(Method::PUT, &[("host", host), json]).await, 200, "{host}");
+        assert_eq!(ask(Method::GET, &[("host", host)]).await, 200, "{host}");
+    }
 }

@@ -161,7 +161,8 @@ impl Forward {
         let id = headers.get("webhook-id").or_else(|| headers.get("idempotency-key"));
         let id = id.and_then(|id| id.to_str().ok()).map_or_else(|| delivery.id.to_string(), str::to_owned);
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        if let (Some(signature), Ok(id)) = (keys.sign(&id, now, body), HeaderValue::try_from(&id)) {
+        let signature = keys.sign(&id, now, body);
+        if let Ok(id) = HeaderValue::try_from(&id) {
             headers.insert("webhook-id", id);
             headers.insert("webhook-timestamp", HeaderValue::from(now));
             headers.extend(

@@ -140,7 +140,7 @@ impl Inbox {
     }
 
     async fn ask(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
-        let request = self.client.request(method, format!("{}{path}", self.admin)).body(body.to_string());
+        let request = self.client.request(method, format!("{}{path}", self.admin)).json(body);
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }

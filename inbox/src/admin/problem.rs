@@ -30,6 +30,11 @@ impl Problem {
         Self { status: StatusCode::UNAUTHORIZED, sentence }
     }
 
+    /// The question is not for this caller.
+    pub(super) fn forbidden(sentence: impl Into<String>) -> Self {
+        Self { status: StatusCode::FORBIDDEN, sentence: sentence.into() }
+    }
+
     pub(super) fn not_found(sentence: impl Into<String>) -> Self {
         Self { status: StatusCode::NOT_FOUND, sentence: sentence.into() }
     }

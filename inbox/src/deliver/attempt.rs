@@ -192,7 +192,7 @@ impl Sender {
             return;
         };
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let Some(signature) = keys.sign(id, now, body) else { return };
+        let signature = keys.sign(id, now, body);
         headers.insert("webhook-timestamp", HeaderValue::from(now));
         if let Ok(signature) = HeaderValue::try_from(signature) {
             headers.insert("webhook-signature", signature);

@@ -177,20 +177,19 @@ fn send(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) -> Vec<Message> {
     orders
 }
 
-/// Whether its log has that time: else nothing was stepped.
+/// Whether its log has that time, to the minute: else nothing was stepped.
 fn sees(inbox: &Inbox<'_>, offset: i64) -> Option<String> {
-    let real = tool::run(std::process::Command::new("date").args([
-        "--utc",
-        &format!("--date={offset} seconds"),
-        "+%Y-%m-%dT%H:",
-    ]));
-    let hour = String::from_utf8(real).unwrap();
+    let minutes = [0, 60].map(|later| {
+        let date = format!("--date={} seconds", offset + later);
+        let said = tool::run(std::process::Command::new("date").args(["--utc", &date, "+%Y-%m-%dT%H:%M"]));
+        String::from_utf8(said).unwrap().trim().to_owned()
+    });
     let lines = inbox.said().lines().count();
     // A request that it refuses, and says so.
     let _answer = inbox.refused();
     sleep(Duration::from_millis(50));
     let said = inbox.said();
     let line = said.lines().nth(lines).unwrap_or_default().to_owned();
-    // Unless the hour ends in between.
-    unless(line.contains(hour.trim()), || format!("it says {line:?}, and the clock {hour:?}"))
+    let is_then = minutes.iter().any(|minute| line.contains(minute.as_str()));
+    unless(is_then, || format!("it says {line:?}, and the clock {minutes:?}"))
 }
