@@ -45,6 +45,16 @@ pub(crate) struct Session {
     connection: Option<PgConnection>,
     /// The database's clock, and when it was looked at.
     clock: Option<(Instant, i64)>,
+    /// What others hold.
+    watched: BTreeMap<i64, Watched>,
+}
+
+/// Another's lease, unchanged since this moment.
+#[derive(Debug)]
+struct Watched {
+    number: i64,
+    until: i64,
+    since: Instant,
 }
 
 /// Every statement finds its rows by an index, however small the tables were, or how long ago, when it was planned: a plan
@@ -125,7 +135,13 @@ impl Postgres {
     }
 
     pub(super) fn session(&self) -> Session {
-        Session { options: self.options.clone(), reads: self.reads.clone(), connection: None, clock: None }
+        Session {
+            options: self.options.clone(),
+            reads: self.reads.clone(),
+            connection: None,
+            clock: None,
+            watched: BTreeMap::new(),
+        }
     }
 }
 
@@ -245,34 +261,65 @@ impl Session {
         })
     }
 
+    /// Nobody's clock decides: a lease has ended once its holder was not seen to renew it for as long as it is.
     pub(super) async fn release_expired(&mut self, held: &[i64], lease: i64) -> Result<usize, Error> {
-        self.follow_clock(lease).await?;
+        self.follow_clock().await;
+        let rows: Vec<(i64, i64, i64)> = transaction!(self, |connection| {
+            query_as(sql::HELD_BY_OTHERS).bind(held).fetch_all(&mut *connection).await?
+        })?;
+        let now = Instant::now();
+        let before = std::mem::take(&mut self.watched);
+        self.watched = rows
+            .into_iter()
+            .map(|(id, number, until)| {
+                let same = before.get(&id).filter(|before| (before.number, before.until) == (number, until));
+                (id, Watched { number, until, since: same.map_or(now, |before| before.since) })
+            })
+            .collect();
+        let lease = Duration::from_micros(u64::try_from(lease).unwrap_or_default());
+        let expired = self.watched.iter().filter(|(_, watched)| now.duration_since(watched.since) >= lease);
+        let (ids, leases): (Vec<i64>, Vec<(i64, i64)>) =
+            expired.map(|(id, watched)| (*id, (watched.number, watched.until))).unzip();
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let (numbers, untils): (Vec<i64>, Vec<i64>) = leases.into_iter().unzip();
         transaction!(self, |connection| {
-            let ids: Vec<i64> = query_scalar(sql::EXPIRED).bind(held).fetch_all(&mut *connection).await?;
-            if !ids.is_empty() {
-                lock_generations_of(connection, &ids).await?;
-                query(sql::RELEASE_EXPIRED).bind(&ids).execute(&mut *connection).await?;
-                query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
-            }
-            ids.len()
-        })
+            lock_generations_of(connection, &ids).await?;
+            query(sql::RELEASE_EXPIRED)
+                .bind(&ids)
+                .bind(numbers)
+                .bind(untils)
+                .execute(&mut *connection)
+                .await?;
+            query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
+        })?;
+        Ok(ids.len())
     }
 
     /// Where the database's clock was stepped back, takes what was due by it along.
-    async fn follow_clock(&mut self, lease: i64) -> Result<(), Error> {
+    async fn follow_clock(&mut self) {
         let before = self.clock;
-        let seen = transaction!(self, |connection| {
-            let now: i64 = query_scalar(sql::NOW).fetch_one(&mut *connection).await?;
-            let seen = (Instant::now(), now);
-            if was_stepped_back(before, seen) {
-                let longest = crate::deliver::LONGEST_DELAY;
-                query(sql::DUE_IN_TIME).bind(longest).execute(&mut *connection).await?;
-                query(sql::LEASED_IN_TIME).bind(lease).execute(&mut *connection).await?;
-            }
-            seen
-        })?;
+        let Ok(now) = self.now().await else { return };
+        let seen = (Instant::now(), now);
+        // Once, also where it takes longer than a statement may: leases must not wait for it.
         self.clock = Some(seen);
-        Ok(())
+        if !was_stepped_back(before, seen) {
+            return;
+        }
+        if let Err(error) = self.bring_due_along().await {
+            log::error!("what was due by a clock that was stepped back stays so: {error}");
+        }
+    }
+
+    async fn now(&mut self) -> Result<i64, Error> {
+        transaction!(self, |connection| query_scalar(sql::NOW).fetch_one(&mut *connection).await?)
+    }
+
+    async fn bring_due_along(&mut self) -> Result<(), Error> {
+        transaction!(self, |connection| {
+            query(sql::DUE_IN_TIME).bind(crate::deliver::LONGEST_DELAY).execute(&mut *connection).await?;
+        })
     }
 
     pub(super) async fn heartbeat(&mut self) -> Result<(), Error> {

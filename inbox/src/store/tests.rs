@@ -342,9 +342,15 @@ in_both! {
     async fn what_a_lost_holder_had_is_delivered_by_another(site: &mut Site) {
         site.store(&[completed("a")]).await;
         let first = site.claim_one(COMPLETED).await;
+        // Of SQLite's own claims; who else holds what in PostgreSQL, time tells and not a clock.
         site.sql("UPDATE entry SET lease_until = 0").await;
-        assert_eq!(site.session().release_expired(&[first.id], LEASE).await.unwrap(), 0, "it knows what it holds");
-        assert_eq!(site.session().release_expired(&[], LEASE).await.unwrap(), 1);
+        assert_eq!(site.session().release_expired(&[first.id], 0).await.unwrap(), 0, "it knows what it holds");
+        if let Place::Postgres(_) = site.place {
+            assert_eq!(site.session().release_expired(&[], LEASE).await.unwrap(), 0, "seen for the first time");
+            site.sql("UPDATE entry SET lease_until = 1").await;
+            assert_eq!(site.session().release_expired(&[], 1_000).await.unwrap(), 0, "it was renewed");
+        }
+        assert_eq!(site.session().release_expired(&[], 0).await.unwrap(), 1);
         let second = site.claim_one(COMPLETED).await;
         assert_eq!((second.id, second.lease, second.attempts), (first.id, 2, 2));
     }

@@ -133,20 +133,19 @@ pub(super) const LET_GO: &str = "
 UPDATE generation g SET busy = NULL FROM entry e
 WHERE e.id = ANY($1) AND g.hook = e.hook AND g.generation = e.generation AND g.busy = e.id AND e.state <> 'in_flight'";
 
-pub(super) const EXPIRED: &str = "
-SELECT id FROM entry WHERE state = 'in_flight' AND lease_until < inbox_now() AND id <> ALL($1) ORDER BY id LIMIT 1000";
+pub(super) const HELD_BY_OTHERS: &str = "
+SELECT id, lease, lease_until FROM entry WHERE state = 'in_flight' AND lease_until IS NOT NULL AND id <> ALL($1)
+ORDER BY lease_until, id LIMIT 10000";
 
-/// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay; nor does a lease end later
-/// than in its own time.
+/// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay.
 pub(super) const DUE_IN_TIME: &str = "
 UPDATE entry SET due_at = inbox_now() WHERE state = 'waiting' AND due_at > inbox_now() + least($1, 1000000::bigint << least(attempts, 12)::int)";
 
-pub(super) const LEASED_IN_TIME: &str = "UPDATE entry SET lease_until = inbox_now() + $1 WHERE state = 'in_flight' AND lease_until > inbox_now() + $1";
-
 pub(super) const RELEASE_EXPIRED: &str = "
-UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END,
-    ended_at = CASE WHEN retired THEN inbox_now() END, due_at = inbox_now(), lease_until = NULL
-WHERE id = ANY($1) AND state = 'in_flight' AND lease_until < inbox_now()";
+UPDATE entry e SET state = CASE WHEN e.retired THEN 'superseded' ELSE 'waiting' END,
+    ended_at = CASE WHEN e.retired THEN inbox_now() END, due_at = inbox_now(), lease_until = NULL
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (id, lease, lease_until)
+WHERE e.id = k.id AND e.state = 'in_flight' AND e.lease = k.lease AND e.lease_until = k.lease_until";
 
 /// A step through the index for each route, however much waits.
 pub(super) const WAITING: &str = "
