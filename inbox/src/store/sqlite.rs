@@ -3,28 +3,29 @@
 
 mod clock;
 mod copy;
+mod deciding;
 mod sql;
 
-use super::batch::{self, Deciding, KeptKey, NewEntry, Outcome};
+use super::batch::{self, Outcome};
 use super::change::{self, Change, Changed, Changing};
 use super::{CannotOpen, Claimed, Error, Finished, Stored};
 use crate::arrival::Arrival;
-use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
 use crate::failpoint::{broken_by, die_at};
 use clock::Clock;
 pub(super) use copy::{backup, restore};
+use deciding::Tx;
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, QueryBuilder, query, query_as, query_scalar};
-use std::collections::{BTreeMap, BTreeSet};
+use sqlx::{ConnectOptions, Connection, query, query_as, query_scalar};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -364,204 +365,4 @@ impl Sqlite {
 
 fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Encode(error.into()))
-}
-
-struct Tx<'a> {
-    connection: &'a mut SqliteConnection,
-    sqlite: &'a Sqlite,
-}
-
-type GenerationRow = (
-    String,
-    String,
-    Option<String>,
-    Option<i64>,
-    Option<String>,
-    Option<bool>,
-    Option<i64>,
-    Option<String>,
-    Option<bool>,
-    Option<String>,
-);
-
-impl Deciding for Tx<'_> {
-    async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
-        let count = i64::try_from(count).unwrap_or_default();
-        let first = self.sqlite.next_id.fetch_add(count, Ordering::Relaxed);
-        Ok((first..first.saturating_add(count)).collect())
-    }
-
-    async fn lock(
-        &mut self,
-        generations: &BTreeSet<GenerationKey>,
-        tokens: &BTreeSet<TokenKey>,
-    ) -> Result<Known, Error> {
-        let (now, mut known) = (self.sqlite.clock.now(), Known::default());
-        if !generations.is_empty() {
-            let keys: Vec<_> = generations.iter().map(|key| (&key.hook, &key.generation)).collect();
-            let rows: Vec<GenerationRow> = query_as(sql::LOCK_GENERATIONS)
-                .bind(json(&keys)?)
-                .bind(now)
-                .fetch_all(&mut *self.connection)
-                .await?;
-            known.generations = rows.into_iter().map(read_generation).collect();
-        }
-        if !tokens.is_empty() {
-            let keys: Vec<_> = tokens.iter().map(|key| (&key.hook, &key.token_id)).collect();
-            let rows: Vec<(String, String, Option<String>)> = query_as(sql::LOCK_TOKENS)
-                .bind(json(&keys)?)
-                .bind(now)
-                .fetch_all(&mut *self.connection)
-                .await?;
-            known.tokens = rows
-                .into_iter()
-                .map(|(hook, token_id, generation)| {
-                    (TokenKey { hook, token_id }, Token { generation, changed: false })
-                })
-                .collect();
-        }
-        Ok(known)
-    }
-
-    async fn find_kept(&mut self, keys: &[KeptKey]) -> Result<BTreeMap<KeptKey, i64>, Error> {
-        let mut kept = BTreeMap::new();
-        for key in keys {
-            let id: Option<i64> = query_scalar(sql::FIND_KEPT)
-                .bind(&key.hook)
-                .bind(&key.reason)
-                .bind(&key.token_id)
-                .bind(key.digest.as_slice())
-                .fetch_optional(&mut *self.connection)
-                .await?;
-            kept.extend(id.map(|id| (key.clone(), id)));
-        }
-        Ok(kept)
-    }
-
-    async fn count_kept(
-        &mut self,
-        tokens: &[(TokenKey, Option<String>)],
-    ) -> Result<BTreeMap<TokenKey, i64>, Error> {
-        let mut counts = BTreeMap::new();
-        for (key, bound) in tokens {
-            let count: i64 = query_scalar(sql::COUNT_KEPT)
-                .bind(&key.hook)
-                .bind(&key.token_id)
-                .bind(bound)
-                .fetch_one(&mut *self.connection)
-                .await?;
-            counts.insert(key.clone(), count);
-        }
-        Ok(counts)
-    }
-
-    async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
-        let now = self.sqlite.clock.now();
-        let mut insert = QueryBuilder::new(sql::INSERT);
-        insert.push_values(entries, |mut row, entry| {
-            let arrival = entry.arrival;
-            row.push_bind(entry.id)
-                .push_bind(entry.lane)
-                .push_bind(entry.state)
-                .push_bind(&arrival.hook)
-                .push_bind(&arrival.generation)
-                .push_bind(arrival.event.map(|event| event.name()))
-                .push_bind(&entry.reason)
-                .push_bind(arrival.token.as_ref().map(|token| &token.id))
-                .push_bind(&arrival.job)
-                .push_bind(arrival.proven)
-                .push_bind(arrival.digest.as_slice())
-                .push_bind(arrival.size())
-                .push_bind(&entry.route)
-                .push_bind(entry.supersedes)
-                .push_bind(entry.seen)
-                .push_bind(now)
-                .push_bind(now)
-                .push_bind(now);
-        });
-        insert.build().persistent(false).execute(&mut *self.connection).await?;
-        let mut insert = QueryBuilder::new(sql::INSERT_PAYLOAD);
-        insert.push_values(entries, |mut row, entry| {
-            row.push_bind(entry.id)
-                .push_bind(entry.arrival.path.as_bytes())
-                .push_bind(&entry.arrival.headers)
-                .push_bind(entry.arrival.body.as_ref());
-        });
-        insert.build().persistent(false).execute(&mut *self.connection).await?;
-        Ok(())
-    }
-
-    async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {
-        let repeats: Vec<_> = repeats.iter().collect();
-        let now = self.sqlite.clock.now();
-        query(sql::REPEAT).bind(json(&repeats)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
-    }
-
-    async fn retire(&mut self, ids: &[i64]) -> Result<(), Error> {
-        let now = self.sqlite.clock.now();
-        query(sql::RETIRE).bind(json(ids)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
-    }
-
-    async fn save(&mut self, known: &Known) -> Result<(), Error> {
-        let end = |end: &Option<Final>| end.as_ref().map(|end| (end.id, end.fact.clone(), end.proven));
-        let changed: Vec<_> = known
-            .generations
-            .iter()
-            .filter(|(_, row)| row.changed)
-            .map(|(key, row)| {
-                (&key.hook, &key.generation, &row.token_id, end(&row.completed), end(&row.failure))
-            })
-            .collect();
-        if !changed.is_empty() {
-            query(sql::SAVE_GENERATIONS).bind(json(&changed)?).execute(&mut *self.connection).await?;
-        }
-        let met: Vec<_> = known.met().collect();
-        if !met.is_empty() {
-            query(sql::MEET).bind(json(&met)?).execute(&mut *self.connection).await?;
-        }
-        let changed: Vec<_> = known
-            .tokens
-            .iter()
-            .filter(|(_, row)| row.changed)
-            .map(|(key, row)| (&key.hook, &key.token_id, &row.generation))
-            .collect();
-        if !changed.is_empty() {
-            query(sql::SAVE_TOKENS).bind(json(&changed)?).execute(&mut *self.connection).await?;
-        }
-        Ok(())
-    }
-
-    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
-        let generations: Vec<_> = generations.iter().map(|key| (&key.hook, &key.generation)).collect();
-        let tokens: Vec<_> = tokens.iter().map(|key| (&key.hook, &key.token_id)).collect();
-        query(sql::TIDY_GENERATIONS).bind(json(&generations)?).execute(&mut *self.connection).await?;
-        query(sql::TIDY_TOKENS).bind(json(&tokens)?).execute(&mut *self.connection).await.map(|_| ())
-    }
-}
-
-fn read_generation(row: GenerationRow) -> (GenerationKey, Generation) {
-    let (
-        hook,
-        generation,
-        token_id,
-        completed_id,
-        completed,
-        completed_proven,
-        failure_id,
-        failure,
-        failure_proven,
-        expected,
-    ) = row;
-    let end = |id: Option<i64>, fact: Option<String>, proven: Option<bool>| {
-        id.map(|id| Final { id, fact: fact.unwrap_or_default(), proven: proven.unwrap_or_default() })
-    };
-    let row = Generation {
-        token_id,
-        expected,
-        completed: end(completed_id, completed, completed_proven),
-        failure: end(failure_id, failure, failure_proven),
-        met: None,
-        changed: false,
-    };
-    (GenerationKey { hook, generation }, row)
 }

@@ -1,0 +1,172 @@
+//! Where a store is, and what it takes to open it.
+
+use super::{Postgres, Sqlite, Store, postgres, sqlite};
+use sqlx::migrate::Migrator;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use thiserror::Error as ThisError;
+
+/// A store's name: `sqlite:PATH` or `postgres://...`.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// The file.
+    Sqlite(PathBuf),
+    /// The URL.
+    Postgres(url::Url),
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, ThisError)]
+pub enum CannotOpen {
+    /// It has another version of the tables.
+    #[error("{0}")]
+    Version(String),
+    /// Its settings lose what they have acknowledged.
+    #[error("{0}")]
+    Settings(String),
+    /// Another process serves from it.
+    #[error("another inbox serves from {0}: end it, or use a store of its own")]
+    Taken(String),
+    /// The database says so.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] sqlx::Error),
+    /// The database says so.
+    #[error("the store cannot be brought to this version: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The file system says so.
+    #[error("{0} cannot be opened: {1}")]
+    File(String, std::io::Error),
+}
+
+/// What is in a copy that was checked.
+#[derive(Debug)]
+pub struct Copied {
+    /// Entries by state.
+    pub states: BTreeMap<String, i64>,
+    /// The file's size.
+    pub bytes: u64,
+}
+
+/// A copy that is in its place.
+#[derive(Debug)]
+pub struct Restored {
+    /// What is in it.
+    pub copied: Copied,
+    /// Where the file that it replaces is now.
+    pub replaced: Option<PathBuf>,
+    /// The hooks that are paused: what waits for them may have been delivered since the copy was made.
+    pub paused: Vec<String>,
+}
+
+/// Why there is no copy.
+#[derive(Debug, ThisError)]
+pub enum CannotCopy {
+    /// The database's own tools do it.
+    #[error("PostgreSQL has its own tools for this: inbox/BACKUP.md says how to use them")]
+    Postgres,
+    /// Nothing is overwritten.
+    #[error("{0} exists already: name a new file")]
+    Exists(String),
+    /// Not a file that was made by `backup`, or by this program's version or one before.
+    #[error("{0} is not restored: {1}")]
+    NotAStore(String, String),
+    /// What SQLite says of the copy.
+    #[error("the copy is not whole: {0}")]
+    NotWhole(String),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Open(#[from] CannotOpen),
+    /// The database says so.
+    #[error("the store cannot be copied: {0}")]
+    Store(#[from] sqlx::Error),
+    /// The file system says so.
+    #[error("{0}: {1}")]
+    File(String, std::io::Error),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no store: write sqlite:PATH or postgres://USER@HOST/DATABASE");
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.is_empty() { Err(wrong()) } else { Ok(Place::Sqlite(path.into())) };
+        }
+        match url::Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => Ok(Place::Postgres(url)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl Place {
+    /// Brings the tables to this version, making what is missing. Twice is once.
+    ///
+    /// # Errors
+    /// [`CannotOpen`].
+    pub async fn migrate(&self) -> Result<(), CannotOpen> {
+        match self {
+            Place::Sqlite(path) => sqlite::migrate(path).await,
+            Place::Postgres(url) => postgres::migrate(url).await,
+        }
+    }
+
+    /// Copies the file to a new one, while it is served from. The copy is as the file was at one moment.
+    ///
+    /// # Errors
+    /// [`CannotCopy`]; then there is no new file.
+    pub async fn backup(&self, to: &Path) -> Result<Copied, CannotCopy> {
+        match self {
+            Place::Sqlite(path) => sqlite::backup(path, to).await,
+            Place::Postgres(_) => Err(CannotCopy::Postgres),
+        }
+    }
+
+    /// Puts a copy in the place of the file, which is kept beside it. Every hook for which something waits in the copy is
+    /// paused: it may have been delivered since.
+    ///
+    /// # Errors
+    /// [`CannotCopy`]; unless it says otherwise, the file is as it was.
+    pub async fn restore(&self, from: &Path) -> Result<Restored, CannotCopy> {
+        match self {
+            Place::Sqlite(path) => sqlite::restore(path, from).await,
+            Place::Postgres(_) => Err(CannotCopy::Postgres),
+        }
+    }
+
+    /// Opens a store whose tables have this version.
+    ///
+    /// # Errors
+    /// [`CannotOpen`].
+    pub async fn open(&self) -> Result<Store, CannotOpen> {
+        match self {
+            Place::Sqlite(path) => Ok(Store::Sqlite(Arc::new(Sqlite::open(path).await?))),
+            Place::Postgres(url) => Ok(Store::Postgres(Arc::new(Postgres::open(url).await?))),
+        }
+    }
+}
+
+/// Compares the tables' version with this program's.
+pub(super) fn check_version(migrator: &Migrator, applied: Option<i64>) -> Result<(), CannotOpen> {
+    let ours = newest(migrator);
+    let sentence = match applied {
+        Some(version) if version == ours => return Ok(()),
+        // What a newer version adds, an older one that still runs does not mind; but it does not start on it.
+        Some(version) if version > ours => format!(
+            "the store has tables of version {version}, and this program knows {ours}: start the newer program"
+        ),
+        Some(version) => format!(
+            "the store has tables of version {version}, and this program wants {ours}: run `blobgate inbox migrate`"
+        ),
+        None => "the store has no tables yet: run `blobgate inbox migrate`".to_owned(),
+    };
+    Err(CannotOpen::Version(sentence))
+}
+
+/// The tables' version after all of these.
+pub(super) fn newest(migrator: &Migrator) -> i64 {
+    migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
+}

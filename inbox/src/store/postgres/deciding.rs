@@ -1,0 +1,200 @@
+//! The deciding transaction's statements.
+
+use super::super::Error;
+use super::super::batch::{self, Deciding, KeptKey, NewEntry};
+use super::sql;
+use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
+use sqlx::postgres::PgConnection;
+use sqlx::{FromRow, query, query_as, query_scalar};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) struct Tx<'a>(pub(super) &'a mut PgConnection);
+
+#[derive(FromRow)]
+struct GenerationRow {
+    hook: String,
+    generation: String,
+    token_id: Option<String>,
+    completed_id: Option<i64>,
+    completed_fact: Option<String>,
+    completed_proven: Option<bool>,
+    failure_id: Option<i64>,
+    failure_fact: Option<String>,
+    failure_proven: Option<bool>,
+    expected_job: Option<String>,
+}
+
+impl Deciding for Tx<'_> {
+    async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        query_scalar(sql::IDS).bind(count).fetch_all(&mut *self.0).await
+    }
+
+    async fn lock(
+        &mut self,
+        generations: &BTreeSet<GenerationKey>,
+        tokens: &BTreeSet<TokenKey>,
+    ) -> Result<Known, Error> {
+        let mut known = Known::default();
+        if !generations.is_empty() {
+            let (hooks, ids): (Vec<&str>, Vec<&str>) =
+                generations.iter().map(|key| (key.hook.as_str(), key.generation.as_str())).unzip();
+            let rows: Vec<GenerationRow> =
+                query_as(sql::LOCK_GENERATIONS).bind(hooks).bind(ids).fetch_all(&mut *self.0).await?;
+            known.generations = rows.into_iter().map(GenerationRow::read).collect();
+        }
+        if !tokens.is_empty() {
+            let (hooks, ids): (Vec<&str>, Vec<&str>) =
+                tokens.iter().map(|key| (key.hook.as_str(), key.token_id.as_str())).unzip();
+            let rows: Vec<(String, String, Option<String>)> =
+                query_as(sql::LOCK_TOKENS).bind(hooks).bind(ids).fetch_all(&mut *self.0).await?;
+            known.tokens = rows.into_iter().map(read_token).collect();
+        }
+        Ok(known)
+    }
+
+    async fn find_kept(&mut self, keys: &[KeptKey]) -> Result<BTreeMap<KeptKey, i64>, Error> {
+        let rows: Vec<(i64, i64)> = query_as(sql::FIND_KEPT)
+            .bind(keys.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.reason.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.token_id.as_str()).collect::<Vec<_>>())
+            .bind(keys.iter().map(|key| key.digest.as_slice()).collect::<Vec<_>>())
+            .fetch_all(&mut *self.0)
+            .await?;
+        Ok(batch::by_place(rows, keys))
+    }
+
+    async fn count_kept(
+        &mut self,
+        tokens: &[(TokenKey, Option<String>)],
+    ) -> Result<BTreeMap<TokenKey, i64>, Error> {
+        let rows: Vec<(i64, i64)> = query_as(sql::COUNT_KEPT)
+            .bind(tokens.iter().map(|(key, _)| key.hook.as_str()).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(key, _)| key.token_id.as_str()).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(_, bound)| bound.as_deref()).collect::<Vec<_>>())
+            .fetch_all(&mut *self.0)
+            .await?;
+        let keys: Vec<_> = tokens.iter().map(|(key, _)| key.clone()).collect();
+        Ok(batch::by_place(rows, &keys))
+    }
+
+    async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
+        macro_rules! column {
+            (|$entry:ident| $value:expr) => {
+                entries.iter().map(|$entry| $value).collect::<Vec<_>>()
+            };
+        }
+        query(sql::INSERT)
+            .bind(column!(|entry| entry.id))
+            .bind(column!(|entry| entry.lane))
+            .bind(column!(|entry| entry.state))
+            .bind(column!(|entry| entry.arrival.hook.as_str()))
+            .bind(column!(|entry| entry.arrival.generation.as_deref()))
+            .bind(column!(|entry| entry.arrival.event.map(|event| event.name())))
+            .bind(column!(|entry| entry.reason.as_deref()))
+            .bind(column!(|entry| entry.arrival.token.as_ref().map(|token| token.id.as_str())))
+            .bind(column!(|entry| entry.arrival.job.as_deref()))
+            .bind(column!(|entry| entry.arrival.proven))
+            .bind(column!(|entry| entry.arrival.digest.as_slice()))
+            .bind(column!(|entry| entry.arrival.size()))
+            .bind(column!(|entry| entry.route.as_deref()))
+            .bind(column!(|entry| entry.supersedes))
+            .bind(column!(|entry| entry.seen))
+            .execute(&mut *self.0)
+            .await?;
+        query(sql::INSERT_PAYLOAD)
+            .bind(column!(|entry| entry.id))
+            .bind(column!(|entry| entry.arrival.path.as_bytes()))
+            .bind(column!(|entry| entry.arrival.headers.as_slice()))
+            .bind(column!(|entry| entry.arrival.body.as_ref()))
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
+    async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {
+        let (ids, counts): (Vec<i64>, Vec<i64>) = repeats.iter().map(|(id, count)| (*id, *count)).unzip();
+        query(sql::REPEAT).bind(ids).bind(counts).execute(&mut *self.0).await.map(|_| ())
+    }
+
+    async fn retire(&mut self, ids: &[i64]) -> Result<(), Error> {
+        query(sql::RETIRE).bind(ids).execute(&mut *self.0).await.map(|_| ())
+    }
+
+    async fn save(&mut self, known: &Known) -> Result<(), Error> {
+        let changed: Vec<_> = known.generations.iter().filter(|(_, row)| row.changed).collect();
+        if !changed.is_empty() {
+            macro_rules! column {
+                (|$key:ident, $row:ident| $value:expr) => {
+                    changed.iter().map(|($key, $row)| $value).collect::<Vec<_>>()
+                };
+            }
+            query(sql::SAVE_GENERATIONS)
+                .bind(column!(|key, _row| key.hook.as_str()))
+                .bind(column!(|key, _row| key.generation.as_str()))
+                .bind(column!(|_key, row| row.token_id.as_deref()))
+                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.id)))
+                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.fact.as_str())))
+                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.proven)))
+                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.id)))
+                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.fact.as_str())))
+                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.proven)))
+                .execute(&mut *self.0)
+                .await?;
+        }
+        let met: Vec<_> = known.met().collect();
+        if !met.is_empty() {
+            query(sql::MEET)
+                .bind(met.iter().map(|(hook, ..)| *hook).collect::<Vec<_>>())
+                .bind(met.iter().map(|(_, generation, _)| *generation).collect::<Vec<_>>())
+                .bind(met.iter().map(|(.., state)| *state).collect::<Vec<_>>())
+                .execute(&mut *self.0)
+                .await?;
+        }
+        let changed: Vec<_> = known.tokens.iter().filter(|(_, row)| row.changed).collect();
+        if !changed.is_empty() {
+            query(sql::SAVE_TOKENS)
+                .bind(changed.iter().map(|(key, _)| key.hook.as_str()).collect::<Vec<_>>())
+                .bind(changed.iter().map(|(key, _)| key.token_id.as_str()).collect::<Vec<_>>())
+                .bind(changed.iter().map(|(_, row)| row.generation.as_deref()).collect::<Vec<_>>())
+                .execute(&mut *self.0)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
+        query(sql::TIDY_GENERATIONS)
+            .bind(generations.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
+            .bind(generations.iter().map(|key| key.generation.as_str()).collect::<Vec<_>>())
+            .execute(&mut *self.0)
+            .await?;
+        query(sql::TIDY_TOKENS)
+            .bind(tokens.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|key| key.token_id.as_str()).collect::<Vec<_>>())
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+}
+
+impl GenerationRow {
+    fn read(self) -> (GenerationKey, Generation) {
+        let end = |id: Option<i64>, fact: Option<String>, proven: Option<bool>| {
+            id.map(|id| Final { id, fact: fact.unwrap_or_default(), proven: proven.unwrap_or_default() })
+        };
+        let generation = Generation {
+            token_id: self.token_id,
+            expected: self.expected_job,
+            completed: end(self.completed_id, self.completed_fact, self.completed_proven),
+            failure: end(self.failure_id, self.failure_fact, self.failure_proven),
+            met: None,
+            changed: false,
+        };
+        (GenerationKey { hook: self.hook, generation: self.generation }, generation)
+    }
+}
+
+fn read_token((hook, token_id, generation): (String, String, Option<String>)) -> (TokenKey, Token) {
+    (TokenKey { hook, token_id }, Token { generation, changed: false })
+}
