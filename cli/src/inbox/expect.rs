@@ -37,7 +37,8 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 An application says it with one request after RunBlob's answer, and this command says the same:
-  curl http://127.0.0.1:9085/expect -d '{\"hook\": \"veo3\", \"generation_id\": \"ID\", \"job\": \"order-17\"}'
+  curl http://127.0.0.1:9085/expect -H 'content-type: application/json' \\
+    -d '{\"hook\": \"veo3\", \"generation_id\": \"ID\", \"job\": \"order-17\"}'
 Twice is once; another job for the same generation is refused. It may come after the webhook: what is kept because its token
 was bound to something else is released if this explains it. A generation that was accepted with another job is a job-mismatch,
 shown here and by `blobgate inbox show`. From then on what comes with a token of another job is kept, even where that came first.
