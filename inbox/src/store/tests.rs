@@ -147,6 +147,15 @@ impl Site {
         self.store.as_ref().unwrap().ids(&Filter::default(), "true", 0, i64::MAX, 1_000).await.unwrap()
     }
 
+    /// Each entry with how often it was replayed.
+    async fn redeliveries(&self) -> Vec<(i64, i64)> {
+        const SQL: &str = "SELECT id, redelivery FROM entry";
+        match self.store.as_ref().unwrap() {
+            Store::Sqlite(sqlite) => sqlx::query_as(SQL).fetch_all(&sqlite.reads).await.unwrap(),
+            Store::Postgres(postgres) => sqlx::query_as(SQL).fetch_all(&postgres.reads).await.unwrap(),
+        }
+    }
+
     async fn expect(&self, states: &[(&str, i64)]) {
         let states: Vec<_> = states.iter().map(|(state, seen)| ((*state).to_owned(), *seen)).collect();
         assert_eq!(self.states().await, states);
@@ -376,6 +385,46 @@ in_both! {
         site.expect(&[("dead", 1), ("waiting", 1)]).await;
         // A repeat of it is none the less a repeat.
         assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated]);
+    }
+
+    async fn each_of_a_thousand_replays_is_one_delivery(site: &mut Site) {
+        const ROUNDS: usize = 1_000;
+        let id = |number| format!("00000000-0000-4000-8000-{number:012x}");
+        let batch: Vec<_> = (1..=ROUNDS).map(|number| completed("a").of(&id(number))).collect();
+        site.store(&batch).await;
+        let store = site.store.clone().unwrap();
+        let ids = site.ids().await;
+        // Two operators ask for all of it, while it is delivered.
+        let operator = async |store: Store| {
+            let mut session = store.session();
+            for ids in ids.chunks(10) {
+                session.change(Change::Replay, &ids.iter().copied().collect()).await.unwrap();
+            }
+        };
+        let deliverer = async |mut session: Session| {
+            let (mut claims, started) = (BTreeMap::<i64, i64>::new(), std::time::Instant::now());
+            let mut idle = 0;
+            while idle < 20 {
+                assert!(started.elapsed() < DEADLINE);
+                let claimed = session.claim(COMPLETED, 7, LEASE).await.unwrap();
+                idle = if claimed.is_empty() { idle + 1 } else { 0 };
+                claimed.iter().for_each(|entry| *claims.entry(entry.id).or_default() += 1);
+                let finished: Vec<_> = claimed.iter().map(|entry| ended(entry, true)).collect();
+                session.finish(&finished, true).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            claims
+        };
+        let first = deliverer(store.session()).await;
+        assert_eq!((first.len(), first.values().sum::<i64>()), (ROUNDS, i64::try_from(ROUNDS).unwrap()));
+        let (_, _, claims) = tokio::join!(operator(store.clone()), operator(store.clone()), deliverer(store.session()));
+        let more = deliverer(store.session()).await;
+        for (id, redelivery) in site.redeliveries().await {
+            let delivered = [&claims, &more].into_iter().filter_map(|claims| claims.get(&id)).sum::<i64>();
+            assert_eq!(delivered, redelivery, "entry {id}");
+            assert!((1..=2).contains(&redelivery), "entry {id} was replayed {redelivery} times");
+        }
+        assert!(site.states().await.iter().all(|(state, _)| state == "delivered"));
     }
 
     async fn a_token_keeps_twenty_bodies(site: &mut Site) {
