@@ -38,7 +38,8 @@ Prove where deliveries come from:
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level = env_logger::Env::default().default_filter_or("info,sqlx=warn");
+    // What the inbox tells; of the libraries, only what its store has to say.
+    let level = env_logger::Env::default().default_filter_or("blobgate_inbox=info,sqlx=warn");
     env_logger::Builder::from_env(level).init();
     // reqwest takes the process's provider; a second one is there only if this ran twice.
     let _first = rustls::crypto::ring::default_provider().install_default();
