@@ -150,7 +150,7 @@ impl Inbox<'_> {
         let ask = || {
             let mut stream = TcpStream::connect(self.admin)?;
             stream.set_read_timeout(Some(PATIENCE))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nhost: inbox\r\nconnection: close\r\n\r\n")?;
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).map(|_| answer)
         };
