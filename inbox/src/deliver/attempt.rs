@@ -147,7 +147,7 @@ impl Sender {
                 let body = tokio::time::timeout(self.target.timeout, body).await;
                 let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
                 let start = body.get(..body.len().min(ANSWER)).unwrap_or_default();
-                Outcome::Answered(status, start.escape_ascii().to_string())
+                Outcome::Answered(status, printable(start))
             }
             Ok(Err(error)) => {
                 // The first ones only say that it failed.
@@ -198,6 +198,15 @@ impl Sender {
             headers.insert("webhook-signature", signature);
         }
     }
+}
+
+/// What is no visible ASCII as `\xNN`: a store's text takes no NUL, and a terminal no control character.
+fn printable(bytes: &[u8]) -> String {
+    let one = |byte: &u8| match byte {
+        b' '..=b'~' => char::from(*byte).to_string(),
+        other => other.escape_ascii().to_string(),
+    };
+    bytes.iter().map(one).collect()
 }
 
 /// Returns once the lease has ended and was not renewed.

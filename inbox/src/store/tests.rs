@@ -403,12 +403,15 @@ in_both! {
         };
         let deliverer = async |mut session: Session| {
             let (mut claims, started) = (BTreeMap::<i64, i64>::new(), std::time::Instant::now());
-            let mut idle = 0;
+            let mut idle = 0_u32;
             while idle < 20 {
                 assert!(started.elapsed() < DEADLINE);
                 let claimed = session.claim(COMPLETED, 7, LEASE).await.unwrap();
-                idle = if claimed.is_empty() { idle + 1 } else { 0 };
-                claimed.iter().for_each(|entry| *claims.entry(entry.id).or_default() += 1);
+                idle = if claimed.is_empty() { idle.saturating_add(1) } else { 0 };
+                for entry in &claimed {
+                    let count = claims.entry(entry.id).or_default();
+                    *count = count.saturating_add(1);
+                }
                 let finished: Vec<_> = claimed.iter().map(|entry| ended(entry, true)).collect();
                 session.finish(&finished, true).await.unwrap();
                 tokio::task::yield_now().await;
