@@ -62,11 +62,12 @@ struct ForReason {
     count: u64,
 }
 
+/// What became of a piece.
 #[derive(Deserialize)]
-struct Done {
-    changed: Vec<i64>,
-    refused: Vec<Refused>,
-    next: Option<i64>,
+pub(super) struct Done {
+    pub(super) changed: Vec<i64>,
+    pub(super) refused: Vec<Refused>,
+    pub(super) next: Option<i64>,
 }
 
 /// An entry that stays as it is, and why.
@@ -257,12 +258,7 @@ impl Run {
 
     fn report(&self, json: bool) -> ExitCode {
         if json {
-            let refused: Vec<_> = self
-                .refused
-                .iter()
-                .flat_map(|(why, ids)| ids.iter().map(move |id| json!({"id": id, "why": why})))
-                .collect();
-            tell(format_args!("{}", json!({"changed": self.changed, "refused": refused})));
+            tell(format_args!("{}", json!({"changed": self.changed, "refused": in_json(&self.refused)})));
         } else {
             tell_refused(&format!("not {}", self.change.past()), &self.refused);
             let count = u64::try_from(self.changed.len()).unwrap_or(u64::MAX);
@@ -272,7 +268,7 @@ impl Run {
     }
 }
 
-/// Says what it will do, and asks. Returns how it ends where it goes no further.
+/// Asks. Returns how it ends where nobody agrees.
 pub(super) fn confirm(what: &str, past: &str) -> Result<Option<ExitCode>> {
     if !io::stdin().is_terminal() {
         eprintln!("blobgate: this would {what}; there is no terminal to ask on: say --yes");
@@ -329,6 +325,14 @@ impl Change {
     fn takes(self) -> Option<&'static str> {
         (self == Change::Purge).then_some(super::purge::TAKES)
     }
+}
+
+/// An object for each of them.
+pub(super) fn in_json(refused: &BTreeMap<String, Vec<i64>>) -> Vec<Value> {
+    let of_one = |(why, ids): (&String, &Vec<i64>)| {
+        ids.iter().map(|id| json!({"id": id, "why": why})).collect::<Vec<_>>()
+    };
+    refused.iter().flat_map(of_one).collect()
 }
 
 /// A line for each reason.

@@ -1,14 +1,13 @@
 //! `blobgate inbox replay --rejudge`: what was kept, judged again by today's configuration.
 
 use super::asking::Inbox;
-use super::change::{AT_ONCE, Refused, confirm, entries, tell_refused};
+use super::change::{AT_ONCE, Done, Refused, confirm, entries, in_json, tell_refused};
 use super::progress::Progress;
 use crate::receiver::tell;
 use anyhow::{Context, Result, anyhow, bail};
 use blobgate_inbox::admin::waivable;
 use clap::builder::PossibleValuesParser;
 use reqwest::Method;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,13 +37,6 @@ pub(super) struct Rules {
 pub(super) enum Named {
     Ids(Vec<i64>),
     By(Map<String, Value>),
-}
-
-#[derive(Deserialize)]
-struct Done {
-    changed: Vec<i64>,
-    refused: Vec<Refused>,
-    next: Option<i64>,
 }
 
 /// What became of all of them.
@@ -156,12 +148,7 @@ impl Judged {
     }
 
     fn json(&self, passed: &str, stayed: &str) -> Value {
-        let why: Vec<_> = self
-            .stayed
-            .iter()
-            .flat_map(|(why, ids)| ids.iter().map(move |id| json!({"id": id, "why": why})))
-            .collect();
-        json!({passed: self.passed, stayed: why})
+        json!({passed: self.passed, stayed: in_json(&self.stayed)})
     }
 }
 
