@@ -25,7 +25,6 @@ mod stats;
 mod sweep;
 mod tail;
 
-use crate::commit::Committer;
 use crate::deliver::Wake;
 use crate::metrics::Metrics;
 use crate::space::Space;
@@ -56,7 +55,6 @@ pub(crate) struct Admin {
     pub(crate) space: Arc<Space>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wake: Arc<Wake>,
-    pub(crate) committer: Committer,
     pub(crate) health: Mutex<Health>,
     /// What a caller has to show.
     pub(crate) token: Option<String>,

@@ -19,7 +19,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Renewed three times in a lease, so that one renewal may fail.
 const RENEWALS: u32 = 3;
@@ -82,7 +81,6 @@ pub(crate) struct Deliverer {
     space: Arc<Space>,
     pace: Pace,
     sender: Arc<Sender>,
-    attempts: TaskTracker,
     routes: BTreeMap<String, Route>,
     /// As last looked at: a route that is new may be paused from the start.
     pauses: Vec<Pause>,
@@ -120,7 +118,6 @@ impl Deliverer {
             space,
             pace,
             sender: Arc::new(Sender::new(target)),
-            attempts: TaskTracker::new(),
             routes: BTreeMap::new(),
             pauses: Vec::new(),
             held: BTreeMap::new(),
@@ -330,7 +327,7 @@ impl Deliverer {
             }
         }
         let (sender, end) = (Arc::clone(&self.sender), self.end.clone());
-        self.attempts.spawn(async move {
+        tokio::spawn(async move {
             let _gone = end.send(sender.attempt(entry, lease_until).await);
         });
     }

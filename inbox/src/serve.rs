@@ -61,9 +61,6 @@ pub enum Ended {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] CannotOpen),
-    /// The store cannot be read.
-    #[error("the store cannot be read: {0}")]
-    Unreadable(#[from] sqlx::Error),
     /// A listener failed.
     #[error("a listener has failed: {0}")]
     Listener(#[from] io::Error),
@@ -140,7 +137,6 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         space: Arc::clone(&space),
         metrics: Arc::clone(&metrics),
         wake,
-        committer: committer.clone(),
         token: settings.admin_token,
         ending: ending.clone(),
         releaser,

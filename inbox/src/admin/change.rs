@@ -88,16 +88,7 @@ async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response,
     if dry_run {
         return Ok(Json(count(admin, change, &which).await?).into_response());
     }
-    let (ids, next) = match which {
-        Which::Ids(ids) => (ids, None),
-        Which::All(filter) => {
-            let (after, until) = (after.unwrap_or(0), until.unwrap_or(i64::MAX));
-            let ids = admin.store.ids(&filter, change.applies_to(), after, until, limit).await?;
-            let is_full = i64::try_from(ids.len()).is_ok_and(|count| count == limit);
-            let next = ids.last().copied().filter(|_| is_full);
-            (ids.into_iter().collect(), next)
-        }
-    };
+    let (ids, next) = piece(admin, which, change.applies_to(), (after, until), limit).await?;
     let mut session = admin.store.session();
     let changed = written(async move { session.change(change, &ids).await }).await?;
     if change == Change::Replay {
@@ -113,6 +104,25 @@ async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response,
     }
     let refused = changed.refused.into_iter().map(|(id, why)| Refused { id, why }).collect();
     Ok(Json(Done { changed: changed.changed.into_keys().collect(), refused, next }).into_response())
+}
+
+/// The ids of one piece, in their order, and the `after` of what follows. Of a filter, those between these two that also are
+/// as `also` says.
+pub(super) async fn piece(
+    admin: &Admin,
+    which: Which,
+    also: &'static str,
+    (after, until): (Option<i64>, Option<i64>),
+    limit: i64,
+) -> Result<(BTreeSet<i64>, Option<i64>), Problem> {
+    let filter = match which {
+        Which::Ids(ids) => return Ok((ids, None)),
+        Which::All(filter) => filter,
+    };
+    let ids = admin.store.ids(&filter, also, after.unwrap_or(0), until.unwrap_or(i64::MAX), limit).await?;
+    let is_full = i64::try_from(ids.len()).is_ok_and(|count| count == limit);
+    let next = ids.last().copied().filter(|_| is_full);
+    Ok((ids.into_iter().collect(), next))
 }
 
 /// How many at once.

@@ -6,7 +6,7 @@ use super::{Admin, read_body, written};
 use crate::arrival::Arrival;
 use crate::commit::Committer;
 use crate::rejudge::Judge;
-use crate::store::{Error, Outcome, Session, Which};
+use crate::store::{Error, Outcome, Session};
 use axum::Json;
 use axum::extract::State;
 use bytes::Bytes;
@@ -54,16 +54,9 @@ pub(super) async fn rejudge(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
     let limit = change::check_limit(asked.limit)?;
     let judge = Judge::new(asked.config.to_string().as_bytes(), &asked.waive)
         .map_err(|error| Problem::bad(format!("the gate's configuration: {error}")))?;
-    let (after, until) = (asked.after.unwrap_or(0), asked.until.unwrap_or(i64::MAX));
-    let (ids, next) = match change::which(asked.ids, asked.filter, asked.after, asked.until)? {
-        Which::Ids(ids) => (ids.into_iter().collect(), None),
-        Which::All(filter) => {
-            let ids = admin.store.ids(&filter, KEPT, after, until, limit).await?;
-            let is_full = i64::try_from(ids.len()).is_ok_and(|count| count == limit);
-            let next = ids.last().copied().filter(|_| is_full);
-            (ids, next)
-        }
-    };
+    let (after, until) = (asked.after, asked.until);
+    let which = change::which(asked.ids, asked.filter, after, until)?;
+    let (ids, next) = change::piece(&admin, which, KEPT, (after, until), limit).await?;
     let (mut changed, mut refused) = (Vec::new(), Vec::new());
     for id in ids {
         let arrival = match admin.store.kept(id).await? {
@@ -77,7 +70,7 @@ pub(super) async fn rejudge(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
                 continue;
             }
         };
-        let (session, committer) = (admin.store.session(), admin.committer.clone());
+        let (session, committer) = (admin.store.session(), admin.releaser.committer.clone());
         let dry_run = asked.dry_run;
         match written(release(session, committer, id, arrival, dry_run)).await? {
             Ok(()) => changed.push(id),

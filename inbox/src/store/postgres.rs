@@ -1,4 +1,4 @@
-//! PostgreSQL: any number of gates and inboxes side by side. Its clock is the clock of all.
+//! PostgreSQL: any number of gates and inboxes side by side. Its clock says what is due; no clock ends a lease.
 
 mod deciding;
 mod sql;
@@ -219,9 +219,8 @@ impl Session {
     pub(super) async fn claim(&mut self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {
         let sql = if route.contains("/observed/") { sql::CLAIM_OBSERVED } else { sql::CLAIM };
         transaction!(self, |connection| {
-            let claimed: Vec<(i64,)> =
-                query_as(sql).bind(route).bind(limit).bind(lease).fetch_all(&mut *connection).await?;
-            let ids: Vec<i64> = claimed.into_iter().map(|(id,)| id).collect();
+            let ids: Vec<i64> =
+                query_scalar(sql).bind(route).bind(limit).bind(lease).fetch_all(&mut *connection).await?;
             if ids.is_empty() {
                 Vec::new()
             } else {

@@ -270,13 +270,14 @@ impl Sqlite {
             let ids = json(&ids)?;
             transaction!(self, |connection| {
                 query(sql::RELEASE_EXPIRED).bind(&ids).bind(now).execute(&mut *connection).await?;
-                query(sql::LET_GO_OF).bind(&ids).execute(&mut *connection).await?;
+                query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
             })?;
         }
         Ok(ids.len())
     }
 
     pub(super) async fn finish(&self, finished: &[Finished], given_up: i64) -> Result<Vec<i64>, Error> {
+        let ids = json(&finished.iter().map(|finished| finished.id).collect::<Vec<_>>())?;
         let (now, json) = (self.clock.now(), json(finished)?);
         transaction!(self, |connection| {
             query(sql::FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
@@ -287,7 +288,7 @@ impl Sqlite {
                 .bind(super::LEAST_ATTEMPTS)
                 .fetch_all(&mut *connection)
                 .await?;
-            query(sql::LET_GO).bind(&json).execute(&mut *connection).await?;
+            query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
             failed.into_iter().filter(|(_, state)| state == "dead").map(|(id, _)| id).collect()
         })
     }

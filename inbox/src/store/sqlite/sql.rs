@@ -96,11 +96,6 @@ FROM (SELECT value AS v FROM json_each(?1)) AS k
 WHERE entry.id = k.v ->> 'id' AND NOT (k.v ->> 'done') AND state = 'in_flight' AND lease = k.v ->> 'lease'
 RETURNING entry.id, entry.state";
 
-pub(super) const LET_GO: &str = "
-UPDATE generation SET busy = NULL FROM entry e
-WHERE e.id IN (SELECT value ->> 'id' FROM json_each(?1)) AND generation.hook = e.hook
-    AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
-
 /// A step through the index for each route, however much waits.
 pub(super) const WAITING: &str = "
 WITH RECURSIVE routes (route) AS (
@@ -162,7 +157,7 @@ UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END,
     ended_at = CASE WHEN retired THEN ?2 END, due_at = ?2, lease_until = NULL
 WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2";
 
-pub(super) const LET_GO_OF: &str = "
+pub(super) const LET_GO: &str = "
 UPDATE generation SET busy = NULL FROM entry e
 WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
     AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
