@@ -2,8 +2,9 @@
 
 use crate::arrival::{Arrival, read_headers};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use blobgate::confirm::Outcome;
 use blobgate::hook::{Check, Hook};
-use blobgate::policy::{Judged, Recorded, RecordedToken, Verdict, judge_again};
+use blobgate::policy::{Judged, Recorded, RecordedToken, Verdict, conclude, judge_again};
 use blobgate::request::ContentType;
 use blobgate::{Config, Reason, forward};
 use std::collections::BTreeSet;
@@ -26,6 +27,14 @@ pub(crate) struct Kept {
     pub(crate) path: Vec<u8>,
     pub(crate) headers: Vec<u8>,
     pub(crate) body: Vec<u8>,
+}
+
+/// What a kept entry is by today's configuration.
+#[derive(Debug)]
+pub(crate) enum Now {
+    Holds(Arrival),
+    /// As soon as the provider says the same.
+    WantsConfirmation(Arrival),
 }
 
 /// What only the head shows, and nobody can look at again.
@@ -52,24 +61,29 @@ impl Judge {
     }
 
     /// What it is now, or why it stays.
-    pub(crate) fn judge(&self, kept: Kept) -> Result<Arrival, String> {
+    pub(crate) fn judge(&self, kept: Kept) -> Result<Now, String> {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == kept.hook);
         let hook = hook.ok_or_else(|| format!("no hook is called {} in this configuration", kept.hook))?;
         let headers = read_headers(&kept.headers);
         let reason = kept.reason.as_deref().and_then(by_code);
         let recorded = self.recorded(hook, &kept, &headers, reason)?;
-        let delivery = match judge_again(hook, recorded, &kept.body) {
+        let (judged, now): (_, fn(Arrival) -> Now) = match judge_again(hook, recorded, &kept.body) {
+            Judged::Ask(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),
+            judged => (judged, Now::Holds),
+        };
+        let delivery = match judged {
             Judged::Forward(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
             Judged::Forward(delivery) => {
                 return Err(delivery.reason().map_or("observed", Reason::code).to_owned());
             }
             Judged::Refuse(refusal) => return Err(refusal.reason.code().to_owned()),
-            Judged::Ask(_) => return Err("the provider has to be asked".to_owned()),
+            // Whoever was asked about is not asked about again.
+            Judged::Ask(_) => return Err(Reason::NotConfirmed.code().to_owned()),
         };
         let overridden = reason.filter(|reason| self.waived.contains(reason));
         let headers = marked(headers, &forward::headers(&delivery), overridden);
         let path = String::from_utf8_lossy(&kept.path).into_owned();
-        Arrival::read(&path, &headers, kept.body.into()).map_err(|error| error.to_string())
+        Arrival::read(&path, &headers, kept.body.into()).map(now).map_err(|error| error.to_string())
     }
 
     fn recorded(

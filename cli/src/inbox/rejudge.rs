@@ -1,13 +1,14 @@
 //! `blobgate inbox replay --rejudge`: what was kept, judged again by today's configuration.
 
 use super::asking::Inbox;
-use super::change::{AT_ONCE, Done, Refused, confirm, entries, in_json, tell_refused};
+use super::change::{AT_ONCE, Refused, confirm, entries, in_json, tell_refused};
 use super::progress::Progress;
 use crate::receiver::tell;
 use anyhow::{Context, Result, anyhow, bail};
 use blobgate_inbox::admin::waivable;
 use clap::builder::PossibleValuesParser;
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,10 +40,21 @@ pub(super) enum Named {
     By(Map<String, Value>),
 }
 
+/// What became of a piece.
+#[derive(Deserialize)]
+struct Done {
+    changed: Vec<i64>,
+    asked: Vec<i64>,
+    refused: Vec<Refused>,
+    next: Option<i64>,
+}
+
 /// What became of all of them.
 #[derive(Default)]
 struct Judged {
     passed: Vec<i64>,
+    /// They pass once the provider says the same.
+    asked: Vec<i64>,
     stayed: BTreeMap<String, Vec<i64>>,
     /// The newest of them.
     until: Option<i64>,
@@ -61,35 +73,37 @@ impl Rules {
         let what = object([("config", config), ("waive", json!(self.waive))]);
         // First without a change, so that what is asked about is known.
         let would = judge(inbox, &what, &named, None, true).await?;
-        let count = u64::try_from(would.passed.len()).unwrap_or(u64::MAX);
         if self.dry_run {
             if as_json {
-                tell(format_args!("{}", would.json("would_pass", "would_stay")));
+                tell(format_args!("{}", would.json("would_pass", "would_ask", "would_stay")));
             } else {
                 tell_refused("would stay kept", &would.stayed);
-                tell(format_args!("{} would pass", entries(count)));
+                would.tell_asked("would pass once the provider, who would be asked, says the same");
+                tell(format_args!("{} would pass", count(&would.passed)));
             }
             return Ok(ExitCode::SUCCESS);
         }
-        if count == 0 {
+        if would.passed.is_empty() && would.asked.is_empty() {
             tell_refused("still kept", &would.stayed);
             eprintln!("none holds now: nothing is delivered");
             return Ok(if would.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         if matches!(named, Named::By(_)) && !yes {
             tell_refused("would stay kept", &would.stayed);
-            if let Some(code) = confirm(&format!("deliver {} that hold now", entries(count)), "delivered")? {
+            if let Some(code) = confirm(&would.what(), "delivered")? {
                 return Ok(code);
             }
         }
         // What has come since stays as it is.
         let done = judge(inbox, &what, &named, would.until, false).await?;
         if as_json {
-            tell(format_args!("{}", done.json("changed", "refused")));
+            tell(format_args!("{}", done.json("changed", "asked", "refused")));
         } else {
             tell_refused("still kept", &done.stayed);
-            let count = u64::try_from(done.passed.len()).unwrap_or(u64::MAX);
-            tell(format_args!("{} judged again, and waiting to be delivered", entries(count)));
+            done.tell_asked(
+                "kept until the provider says the same: `inbox sweep --dry-run` lists what is asked",
+            );
+            tell(format_args!("{} judged again, and waiting to be delivered", count(&done.passed)));
         }
         Ok(if done.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -124,9 +138,11 @@ async fn judge(
             piece.insert("until".to_owned(), json!(until));
         }
         let done: Done = inbox.tell(Method::POST, "/rejudge", &Value::Object(piece)).await?;
-        let seen = done.changed.iter().copied().chain(done.refused.iter().map(|refused| refused.id));
+        let seen = done.changed.iter().chain(&done.asked).copied();
+        let seen = seen.chain(done.refused.iter().map(|refused| refused.id));
         judged.until = judged.until.max(seen.max());
         judged.passed.extend(done.changed);
+        judged.asked.extend(done.asked);
         for Refused { id, why } in done.refused {
             judged.stayed.entry(why).or_default().push(id);
         }
@@ -144,12 +160,34 @@ fn object<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
 
 impl Judged {
     fn seen(&self) -> usize {
-        self.stayed.values().map(Vec::len).fold(self.passed.len(), usize::saturating_add)
+        let changed = self.passed.len().saturating_add(self.asked.len());
+        self.stayed.values().map(Vec::len).fold(changed, usize::saturating_add)
     }
 
-    fn json(&self, passed: &str, stayed: &str) -> Value {
-        json!({passed: self.passed, stayed: in_json(&self.stayed)})
+    /// What is asked about.
+    fn what(&self) -> String {
+        let ask = format!("have the provider asked about {}", count(&self.asked));
+        match (self.passed.is_empty(), self.asked.is_empty()) {
+            (true, _) => ask,
+            (false, true) => format!("deliver {} that hold now", count(&self.passed)),
+            (false, false) => format!("deliver {} that hold now, and {ask}", count(&self.passed)),
+        }
     }
+
+    fn tell_asked(&self, how: &str) {
+        if !self.asked.is_empty() {
+            tell(format_args!("{} {how}", count(&self.asked)));
+        }
+    }
+
+    fn json(&self, passed: &str, asked: &str, stayed: &str) -> Value {
+        json!({passed: self.passed, asked: self.asked, stayed: in_json(&self.stayed)})
+    }
+}
+
+/// In words.
+fn count(ids: &[i64]) -> String {
+    entries(u64::try_from(ids.len()).unwrap_or(u64::MAX))
 }
 
 /// The gate's configuration in an envoy.yaml: a Struct, or JSON text, wherever it stands.

@@ -4,9 +4,9 @@ use super::change;
 use super::problem::Problem;
 use super::{Admin, read_body, written};
 use crate::arrival::Arrival;
-use crate::commit::Committer;
-use crate::rejudge::Judge;
+use crate::rejudge::{Judge, Now};
 use crate::store::{Error, Outcome, Session};
+use crate::sweep::{NotReleased, Releaser};
 use axum::Json;
 use axum::extract::State;
 use bytes::Bytes;
@@ -36,6 +36,8 @@ struct Asked {
 #[derive(Serialize)]
 pub(super) struct Done {
     changed: Vec<i64>,
+    /// They hold as soon as the provider says the same, which the sweep asks for.
+    asked: Vec<i64>,
     refused: Vec<Refused>,
     next: Option<i64>,
 }
@@ -57,55 +59,101 @@ pub(super) async fn rejudge(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
     let (after, until) = (asked.after, asked.until);
     let which = change::which(asked.ids, asked.filter, after, until)?;
     let (ids, next) = change::piece(&admin, which, KEPT, (after, until), limit).await?;
-    let (mut changed, mut refused) = (Vec::new(), Vec::new());
+    let mut done = Done { changed: Vec::new(), asked: Vec::new(), refused: Vec::new(), next };
     for id in ids {
-        let arrival = match admin.store.kept(id).await? {
+        let now = match admin.store.kept(id).await? {
             Some(kept) => judge.judge(kept),
             None => Err("no such entry is kept, or its body is purged".to_owned()),
         };
-        let arrival = match arrival {
-            Ok(arrival) => arrival,
-            Err(why) => {
-                refused.push(Refused { id, why });
-                continue;
-            }
-        };
-        let (session, committer) = (admin.store.session(), admin.releaser.committer.clone());
-        let dry_run = asked.dry_run;
-        match written(release(session, committer, id, arrival, dry_run)).await? {
-            Ok(()) => changed.push(id),
-            Err(why) => refused.push(Refused { id, why }),
+        match apply(&admin, id, now, asked.dry_run).await? {
+            Ok(Became::Changed) => done.changed.push(id),
+            Ok(Became::Asked) => done.asked.push(id),
+            Err(why) => done.refused.push(Refused { id, why }),
         }
     }
-    if !asked.dry_run && !changed.is_empty() {
-        log::info!("judged-again={} by an operator", changed.len());
+    if !asked.dry_run && !done.asked.is_empty() {
+        admin.nudge.notify_one();
     }
-    Ok(Json(Done { changed, refused, next }))
+    if !asked.dry_run && !(done.changed.is_empty() && done.asked.is_empty()) {
+        log::info!(
+            "judged-again={} to-be-asked-about={} by an operator",
+            done.changed.len(),
+            done.asked.len()
+        );
+    }
+    Ok(Json(done))
 }
 
-/// Stores it as an arrival, and ends the entry that was kept. Between the two it is both: judged once more, it is a repeat.
+enum Became {
+    Changed,
+    Asked,
+}
+
+/// Does what an entry's judgement says, or says why it stays.
+async fn apply(
+    admin: &Admin,
+    id: i64,
+    now: Result<Now, String>,
+    dry_run: bool,
+) -> Result<Result<Became, String>, Problem> {
+    let (session, releaser) = (admin.store.session(), admin.releaser.clone());
+    match now {
+        Err(why) => Ok(Err(why)),
+        Ok(Now::WantsConfirmation(_)) if admin.asks.is_none() => Ok(Err(NOBODY_ASKED.to_owned())),
+        Ok(Now::Holds(arrival)) => written(release(session, releaser, id, arrival, dry_run)).await,
+        Ok(Now::WantsConfirmation(arrival)) => written(ask(session, id, arrival, dry_run)).await,
+    }
+}
+
+const NOBODY_ASKED: &str =
+    "the provider has to be asked, and this inbox asks nobody: start it with --provider";
+const JUDGED: &str = "judged again";
+
+/// Stores it as an arrival, and ends the entry that was kept.
 async fn release(
     mut session: Session,
-    committer: Committer,
+    releaser: Releaser,
     id: i64,
     arrival: Arrival,
     dry_run: bool,
-) -> Result<Result<(), String>, Error> {
-    match session.would_store(&arrival).await? {
-        Outcome::Waits(_) | Outcome::Repeated => {}
-        Outcome::Kept(reason) => return Ok(Err(reason)),
-        Outcome::TokenFull | Outcome::QuarantineFull => return Ok(Err("the quarantine is full".to_owned())),
+) -> Result<Result<Became, String>, Error> {
+    if let Err(why) = would_hold(session.would_store(&arrival).await?) {
+        return Ok(Err(why));
     }
     if dry_run {
-        return Ok(Ok(()));
+        return Ok(Ok(Became::Changed));
     }
-    match committer.store(arrival).await {
-        Ok(Outcome::Waits(_) | Outcome::Repeated) => {
-            session.release(id, "judged again").await?;
-            Ok(Ok(()))
+    match releaser.release(&mut session, id, arrival, JUDGED).await {
+        Ok(outcome) => Ok(would_hold(outcome).map(|()| Became::Changed)),
+        Err(NotReleased::Store(error)) => Err(error),
+        Err(NotReleased::NotNow(why)) => Ok(Err(why)),
+    }
+}
+
+/// Has the sweep ask about it, and release it where the provider says the same.
+async fn ask(
+    mut session: Session,
+    id: i64,
+    arrival: Arrival,
+    dry_run: bool,
+) -> Result<Result<Became, String>, Error> {
+    if let Err(why) = would_hold(session.would_store(&arrival).await?) {
+        return Ok(Err(why));
+    }
+    let Some(generation) = &arrival.generation else { return Ok(Err("it names no generation".to_owned())) };
+    if !dry_run {
+        if !session.judged_again(id, generation, &arrival.headers).await? {
+            return Ok(Err("it is not kept any more".to_owned()));
         }
-        Ok(Outcome::Kept(reason)) => Ok(Err(reason)),
-        Ok(Outcome::TokenFull | Outcome::QuarantineFull) => Ok(Err("the quarantine is full".to_owned())),
-        Err(error) => Ok(Err(error.to_string())),
+        session.ask_again(&arrival.hook, generation).await?;
+    }
+    Ok(Ok(Became::Asked))
+}
+
+fn would_hold(outcome: Outcome) -> Result<(), String> {
+    match outcome {
+        Outcome::Waits(_) | Outcome::Repeated => Ok(()),
+        Outcome::Kept(reason) => Err(reason),
+        Outcome::TokenFull | Outcome::QuarantineFull => Err("the quarantine is full".to_owned()),
     }
 }

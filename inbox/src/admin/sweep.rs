@@ -73,9 +73,11 @@ async fn list(admin: &Admin) -> Result<WouldAsk, Problem> {
         let why = match (open.state.as_str(), open.missing > 0, open.asked > 0) {
             (_, true, _) => "the provider knows of no such generation, as yet",
             (_, _, true) => "it had not ended, or the provider gave no answer: see answer",
-            ("kept", ..) => "it is kept as confirm-unavailable",
+            ("kept", ..) => "the provider's word is missing for what is kept of it",
             _ if is_late => "no event has come in time",
-            _ if open.ask_at <= now => "it is kept as confirm-unavailable, and expected",
+            _ if open.ask_at <= now => {
+                "it is expected, and the provider's word is missing for what is kept of it"
+            }
             _ => "it still has time",
         };
         Question {

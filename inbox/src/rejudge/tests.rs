@@ -48,6 +48,15 @@ fn row(hook: &str, waived: &[&str], kept: Kept, expected: Result<(), &str>) {
 const GOOD: &str = "https://cdn.runblob.io/a.mp4";
 const ELSEWHERE: &str = "https://cdn.example.com/a.mp4";
 
+/// What holds now, without anybody's word.
+#[track_caller]
+fn holds(judge: &Judge, kept: Kept) -> Arrival {
+    match judge.judge(kept).unwrap() {
+        Now::Holds(arrival) => arrival,
+        Now::WantsConfirmation(_) => panic!("the provider is not to be asked"),
+    }
+}
+
 #[test]
 fn the_body_is_judged_by_todays_rules() {
     row(TOKEN, &[], kept("result-url-denied", &body(ELSEWHERE)), Err("result-url-denied"));
@@ -88,7 +97,22 @@ fn the_prompt_of_a_token_is_on_no_record() {
 #[test]
 fn the_provider_s_word_counts_where_it_is_on_record() {
     let both = r#""trust":{"all_of":["token","confirmed"]},"result_url":"any""#;
-    row(both, &[], kept("not-confirmed", &body(GOOD)), Err("the provider has to be asked"));
+    let judge = Judge::new(config(both).as_bytes(), &[]).unwrap();
+    let Ok(Now::WantsConfirmation(arrival)) = judge.judge(kept("not-confirmed", &body(GOOD))) else {
+        panic!("the provider has to be asked");
+    };
+    // As it is once the provider says the same.
+    let headers = read_headers(&arrival.headers);
+    for (name, value) in [
+        ("blobgate-verdict", Some("accepted")),
+        ("blobgate-proofs", Some("token,confirmed")),
+        ("blobgate-event", Some("completed")),
+        ("blobgate-reason", None),
+    ] {
+        assert_eq!(headers.get(name).map(HeaderValue::as_bytes), value.map(str::as_bytes), "{name}");
+    }
+    // Nobody is asked about what would stay whatever is said.
+    row(both, &[], kept("json-invalid", "{"), Err("json-invalid"));
     let mut confirmed = kept("result-url-denied", &body(GOOD));
     confirmed.headers.extend_from_slice(b"blobgate-proofs: token,confirmed\r\n");
     confirmed.headers = b"blobgate-proofs: token,confirmed\r\n".to_vec();
@@ -104,7 +128,7 @@ fn a_hook_that_is_gone_judges_nothing() {
 #[test]
 fn what_passes_is_marked_as_the_gate_does() {
     let judge = Judge::new(config(TOKEN).as_bytes(), &["source-denied".to_owned()]).unwrap();
-    let arrival = judge.judge(kept("source-denied", &body(GOOD))).unwrap();
+    let arrival = holds(&judge, kept("source-denied", &body(GOOD)));
     let headers = read_headers(&arrival.headers);
     let key = format!("veo3:{ID}:completed");
     for (name, value) in [
@@ -124,7 +148,7 @@ fn what_passes_is_marked_as_the_gate_does() {
     }
     assert!(!headers.contains_key("blobgate-reason") && !headers.contains_key("blobgate-claimed-event"));
     assert_eq!((arrival.verdict, arrival.proven, &*arrival.path), (Verdict::Accepted, true, "/hooks/veo3"));
-    let not_waived = judge.judge(kept("json-invalid", &body(GOOD))).unwrap();
+    let not_waived = holds(&judge, kept("json-invalid", &body(GOOD)));
     assert!(!read_headers(&not_waived.headers).contains_key("blobgate-override"));
 }
 

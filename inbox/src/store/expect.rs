@@ -4,9 +4,10 @@
 //! Who changes more than one expectation at a time holds the lock of their generations, or takes only what nobody holds: so
 //! nobody waits in a circle.
 
+mod read;
 mod sql;
 
-use super::{Error, Session, Store};
+use super::{Error, Session};
 use crate::decide::{ARRIVED, EXPLAINED};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
@@ -106,6 +107,8 @@ macro_rules! transactions {
             unconfirmed(limit: i64) -> Vec<(String, String)>;
             unconfirmed_of(hook: &str, generation: &str) -> Vec<i64>;
             doubt(hook: &str, generation: &str) -> ();
+            judged_again(id: i64, generation: &str, headers: &[u8]) -> bool;
+            ask_again(hook: &str, generation: &str) -> ();
             next_question(allowed: Allowed) -> Next;
             answered(question: &Question, answered: &Answered) -> ();
             release(id: i64, why: &str) -> bool;
@@ -204,6 +207,23 @@ macro_rules! expectations {
                 query(sql::DOUBT).bind(hook).bind(generation).bind(now).execute(&mut *self).await.map(|_| ())
             }
 
+            async fn judged_again(
+                &mut self,
+                _: i64,
+                id: i64,
+                generation: &str,
+                headers: &[u8],
+            ) -> Result<bool, Error> {
+                let kept = query(sql::NAME_GENERATION).bind(id).bind(generation).execute(&mut *self).await?;
+                query(sql::JUDGED).bind(id).bind(headers).execute(&mut *self).await?;
+                Ok(kept.rows_affected() > 0)
+            }
+
+            async fn ask_again(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
+                let ask = query(sql::ASK_AGAIN).bind(hook).bind(generation).bind(now);
+                ask.execute(&mut *self).await.map(|_| ())
+            }
+
             async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error> {
                 let due: Option<Question> =
                     query_as(concat_free(sql::DUE, $free)).bind(now).fetch_optional(&mut *self).await?;
@@ -290,31 +310,4 @@ fn delay(again: i64, asked: i64) -> i64 {
     let doubled =
         u32::try_from(asked).ok().and_then(|asked| 1_i64.checked_shl(asked)).filter(|times| *times > 0);
     doubled.and_then(|times| again.checked_mul(times)).map_or(LONGEST, |delay| delay.min(LONGEST))
-}
-
-/// What is asked about, or would be: the oldest first.
-impl Store {
-    pub(crate) async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>, Error> {
-        let sql = format!(
-            "{} WHERE x.state IN ('expected', 'kept') ORDER BY x.expected_at, x.hook, x.generation LIMIT $1",
-            sql::COLUMNS
-        );
-        super::admin::read!(self, |pool| query_as(AssertSqlSafe(sql)).bind(limit).fetch_all(pool).await)
-    }
-
-    pub(crate) async fn expectation(
-        &self,
-        hook: &str,
-        generation: &str,
-    ) -> Result<Option<Expectation>, Error> {
-        let sql = format!("{} WHERE x.hook = $1 AND x.generation = $2", sql::COLUMNS);
-        super::admin::read!(self, |pool| {
-            query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_optional(pool).await
-        })
-    }
-
-    /// The path of a hook: that of the newest of what came to it.
-    pub(crate) async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>, Error> {
-        super::admin::read!(self, |pool| query_scalar(sql::PATH).bind(hook).fetch_optional(pool).await)
-    }
 }

@@ -4,14 +4,13 @@ use crate::arrival::{Arrival, read_headers};
 use crate::commit::Committer;
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Error, Outcome, Session, Store};
+use crate::store::{Error, Outcome, Releasable, Session, Store};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
 use blobgate::dialect::Dialect;
 use blobgate::event::Event;
 use blobgate::json;
 use blobgate::policy::{Proof, Verdict};
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// What stores again, through the same transaction as any arrival.
@@ -49,8 +48,10 @@ impl Releaser {
 
     /// Releases an entry that an expectation explains. Returns whether it was still kept.
     pub(crate) async fn explained(&self, session: &mut Session, id: i64) -> Result<bool, NotReleased> {
-        let Some((path, headers, body)) = self.read(id).await? else { return Ok(false) };
-        self.release(session, id, &path, &headers, body, EXPLAINED).await
+        let Some(kept) = self.store.releasable(id).await? else { return Ok(false) };
+        let headers = read_headers(&kept.headers);
+        self.release(session, id, read(kept, &headers)?, EXPLAINED).await?;
+        Ok(true)
     }
 
     /// Releases an entry of which the provider's answer says the same. Returns whether it does.
@@ -61,56 +62,61 @@ impl Releaser {
         dialect: Dialect,
         answer: &[u8],
     ) -> Result<bool, NotReleased> {
-        let Some((path, mut headers, body)) = self.read(id).await? else { return Ok(false) };
-        let Some(event) = event(dialect, &body) else { return Ok(false) };
+        let Some(kept) = self.store.releasable(id).await? else { return Ok(false) };
+        let Some(event) = event(dialect, &kept.body) else { return Ok(false) };
         if confirm::read(dialect, &event, b"200", answer) != confirm::Outcome::Confirmed {
             return Ok(false);
         }
-        headers.remove("blobgate-reason");
-        headers.remove("blobgate-claimed-event");
-        let proofs = match headers.get("blobgate-proofs").and_then(|proofs| proofs.to_str().ok()) {
-            Some(proofs) => format!("{proofs},{}", Proof::Confirmed.name()),
-            None => Proof::Confirmed.name().to_owned(),
+        let headers = match &kept.judged {
+            Some(judged) => read_headers(judged),
+            None => accepted(read_headers(&kept.headers), &event)?,
         };
-        for (name, value) in [
-            ("blobgate-verdict", Verdict::Accepted.name()),
-            ("blobgate-event", event.kind.name()),
-            ("blobgate-proofs", &proofs),
-        ] {
-            let value =
-                HeaderValue::try_from(value).map_err(|error| NotReleased::NotNow(error.to_string()))?;
-            headers.insert(HeaderName::from_static(name), value);
-        }
-        self.release(session, id, &path, &headers, body, CONFIRMED).await?;
+        self.release(session, id, read(kept, &headers)?, CONFIRMED).await?;
         Ok(true)
     }
 
-    /// What came, where it is kept still.
-    async fn read(&self, id: i64) -> Result<Option<(String, HeaderMap, Bytes)>, Error> {
-        let Some((entry, Some(payload))) = self.store.show(id).await? else { return Ok(None) };
-        let Ok(path) = String::from_utf8(payload.path) else { return Ok(None) };
-        Ok((entry.state == "kept").then(|| (path, read_headers(&payload.headers), payload.body.into())))
-    }
-
-    /// First it is stored, then the other is ended: what dies in between is a repeat the next time.
-    async fn release(
+    /// Stores what was kept as an arrival of now, and ends it: what dies in between is a repeat the next time. Returns what
+    /// has become of the arrival; where that is kept too, for another reason, it stands for both.
+    pub(crate) async fn release(
         &self,
         session: &mut Session,
         id: i64,
-        path: &str,
-        headers: &HeaderMap,
-        body: Bytes,
+        arrival: Arrival,
         why: &str,
-    ) -> Result<bool, NotReleased> {
+    ) -> Result<Outcome, NotReleased> {
         let not_now = |why: String| NotReleased::NotNow(why);
-        let arrival = Arrival::read(path, headers, body).map_err(|error| not_now(error.to_string()))?;
-        match self.store(arrival).await.map_err(not_now)? {
-            Outcome::TokenFull | Outcome::QuarantineFull => {
-                Err(not_now("the quarantine has no room for what it contradicts".to_owned()))
-            }
-            Outcome::Waits(_) | Outcome::Repeated | Outcome::Kept(_) => Ok(session.release(id, why).await?),
+        let outcome = self.store(arrival).await.map_err(not_now)?;
+        if let Outcome::TokenFull | Outcome::QuarantineFull = outcome {
+            return Err(not_now("the quarantine has no room for what it contradicts".to_owned()));
         }
+        session.release(id, why).await?;
+        Ok(outcome)
     }
+}
+
+/// What was kept, as it comes now.
+fn read(kept: Releasable, headers: &HeaderMap) -> Result<Arrival, NotReleased> {
+    let path = String::from_utf8_lossy(&kept.path);
+    Arrival::read(&path, headers, kept.body.into()).map_err(|error| NotReleased::NotNow(error.to_string()))
+}
+
+/// The headers of what was kept only because the provider could not be asked.
+fn accepted(mut headers: HeaderMap, event: &Event) -> Result<HeaderMap, NotReleased> {
+    headers.remove("blobgate-reason");
+    headers.remove("blobgate-claimed-event");
+    let proofs = match headers.get("blobgate-proofs").and_then(|proofs| proofs.to_str().ok()) {
+        Some(proofs) => format!("{proofs},{}", Proof::Confirmed.name()),
+        None => Proof::Confirmed.name().to_owned(),
+    };
+    for (name, value) in [
+        ("blobgate-verdict", Verdict::Accepted.name()),
+        ("blobgate-event", event.kind.name()),
+        ("blobgate-proofs", &proofs),
+    ] {
+        let value = HeaderValue::try_from(value).map_err(|error| NotReleased::NotNow(error.to_string()))?;
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    Ok(headers)
 }
 
 /// What a kept body says.

@@ -14,6 +14,11 @@ on_each_store! {
 
 /// An envoy.yaml with one hook, which takes results from these hosts.
 fn envoy_yaml(hosts: &str) -> NamedTempFile {
+    with_trust("{any_of: [token]}", hosts)
+}
+
+/// The same, with this rule.
+pub(super) fn with_trust(trust: &str, hosts: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     let text = format!(
         "filters:\n\
@@ -26,12 +31,13 @@ fn envoy_yaml(hosts: &str) -> NamedTempFile {
                    version: 1\n          \
                    environment: test\n          \
                    token: {{keys: {{dev: {{alg: HS256, env: BLOBGATE_TOKEN_KEY}}}}}}\n          \
+                   confirm: {{cluster: runblob_api, authority: platform.runblob.io}}\n          \
                    hooks:\n          \
                    - name: veo3\n            \
                      path: /hooks/veo3/{{token}}\n            \
                      dialect: veo3\n            \
                      source: any\n            \
-                     trust: {{any_of: [token]}}\n            \
+                     trust: {trust}\n            \
                      result_url: [{hosts}]\n            \
                      quarantine: route\n"
     );
@@ -143,10 +149,10 @@ async fn says_what_it_would_do_in_json(place: Place) {
         ["replay", "--rejudge", "--config", config.path().to_str().unwrap(), "--state", "kept", "--json"];
     let would: Value = serde_json::from_str(&inbox.lines(&[&judge[..], &["--dry-run"]].concat())[0]).unwrap();
     let why = json!([{"id": stays, "why": "result-url-denied"}]);
-    assert_eq!(would, json!({"would_pass": [passes], "would_stay": why}));
+    assert_eq!(would, json!({"would_pass": [passes], "would_ask": [], "would_stay": why}));
     let done = inbox.command(&[&judge[..], &["--yes"]].concat());
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!(done, json!({"changed": [passes], "refused": why}));
+    assert_eq!(done, json!({"changed": [passes], "asked": [], "refused": why}));
 }
 
 #[tokio::test(flavor = "multi_thread")]

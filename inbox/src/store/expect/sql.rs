@@ -35,10 +35,25 @@ WHERE e.state = 'kept' AND e.reason = 'confirm-unavailable' AND e.generation IS 
     AND (x.state IS NULL OR (x.state = 'expected' AND x.asked = 0 AND x.ask_at > $1))
 LIMIT $2";
 
+/// Also what was judged again, and wants the provider's word for that.
 pub(super) const UNCONFIRMED_OF: &str = "
-SELECT id FROM entry
-WHERE lane = 'quarantine' AND hook = $1 AND generation = $2 AND state = 'kept' AND reason = 'confirm-unavailable' AND size > 0
-ORDER BY id";
+SELECT e.id FROM entry e JOIN payload p ON p.entry_id = e.id
+WHERE e.lane = 'quarantine' AND e.hook = $1 AND e.generation = $2 AND e.state = 'kept' AND e.size > 0
+    AND (e.reason = 'confirm-unavailable' OR p.judged IS NOT NULL)
+ORDER BY e.id";
+
+/// What could not be read when it came may name its generation now.
+pub(super) const NAME_GENERATION: &str = "
+UPDATE entry SET generation = coalesce(generation, $2) WHERE id = $1 AND lane = 'quarantine' AND state = 'kept' AND size > 0";
+
+pub(super) const JUDGED: &str = "UPDATE payload SET judged = $2 WHERE entry_id = $1";
+
+/// What was given up is asked about once more.
+pub(super) const ASK_AGAIN: &str = "
+INSERT INTO expectation AS x (hook, generation, state, expected_at, ask_at) VALUES ($1, $2, 'kept', $3, $3)
+ON CONFLICT (hook, generation) DO UPDATE SET ask_at = excluded.ask_at,
+    missing = CASE WHEN x.state IN ('expected', 'kept') THEN x.missing ELSE 0 END,
+    state = CASE WHEN x.state = 'expected' THEN x.state ELSE 'kept' END";
 
 pub(super) const DOUBT: &str = "
 INSERT INTO expectation AS x (hook, generation, state, expected_at, ask_at) VALUES ($1, $2, 'kept', $3, $3)
