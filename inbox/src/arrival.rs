@@ -25,7 +25,7 @@ pub(crate) struct Arrival {
     pub(crate) job: Option<String>,
     /// Whether anything proved it.
     pub(crate) proven: bool,
-    /// What two deliveries of one event have in common: for a completion where the video is, for a failure its code.
+    /// What two deliveries of one event have in common: for a completion a digest of where the video is, for a failure its code.
     pub(crate) fact: String,
     /// SHA-256 of the body.
     pub(crate) digest: [u8; 32],
@@ -162,15 +162,24 @@ fn is_hash(id: &str) -> bool {
     id.len() == HASH && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// Queries are left out: a signed URL has another one each time.
+/// What two deliveries of one event agree in. Where a video is stays for as long as a repeat is to be known, and so only as a
+/// digest: it is somebody's.
 fn fact(dialect: Dialect, event: Option<Kind>, code: Option<&str>, body: &[u8]) -> String {
     match event {
-        Some(Kind::Completed) => result_place(dialect, body).unwrap_or_default(),
+        Some(Kind::Completed) => {
+            result_place(dialect, body).map(|place| hex(&Sha256::digest(place))).unwrap_or_default()
+        }
         Some(failure) => format!("{} {}", failure.name(), code.unwrap_or("-")),
         None => String::new(),
     }
 }
 
+/// In hexadecimal.
+pub(crate) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Queries are left out: a signed URL has another one each time.
 fn result_place(dialect: Dialect, body: &[u8]) -> Option<String> {
     let payload = json::parse(body, MAX_DEPTH, dialect.known()).ok()?;
     let url = dialect.read(&payload).ok()?.result_url?.to_owned();
@@ -212,4 +221,29 @@ pub(crate) fn read_headers(lines: &[u8]) -> HeaderMap {
         }
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(url: &str) -> String {
+        let body = format!(
+            r#"{{"generation_id":"ffd473d5-5bef-4e14-bf22-8d559be3c19f","status":"completed","video_url":"{url}"}}"#
+        );
+        fact(Dialect::Veo3, Some(Kind::Completed), None, body.as_bytes())
+    }
+
+    #[test]
+    fn a_completion_is_told_by_where_its_video_is() {
+        let one = of("https://cdn.runblob.io/a.mp4?signed=1");
+        assert_eq!(one, of("HTTPS://CDN.runblob.io/a.mp4?signed=2"));
+        for other in
+            ["https://cdn.runblob.io/A.mp4", "https://cdn.runblob.io:444/a.mp4", "https://a.runblob.io/a.mp4"]
+        {
+            assert_ne!(one, of(other), "{other}");
+        }
+        // Of which nothing can be read.
+        assert!(one.len() == 64 && one.bytes().all(|byte| byte.is_ascii_hexdigit()), "{one}");
+    }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 
 pub(super) const TAKES: &str = "\
 Bodies, headers and services' answers go for good. What a repeat is known by stays for 400 days: hook, generation, event, job,
-token id, SHA-256 of the body, times and status, and of a completed generation where the video is, without its query.
+token id, SHA-256 of the body and, of a completed generation, of where the video is (without its query), times and status.
 Not reached: PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups, exports, and what its service has.";
 
 const EXAMPLES: &str = "\
@@ -42,8 +42,8 @@ nothing left to deliver, and it counts as dropped. What waits is not purged: `dr
 within seconds, or pause its route. A repeat of what was purged is still a repeat: its sender hears 200, and it is not
 delivered. What comes later under that job is stored as ever.
 
-What stays for 400 days, for a repeat to be known: hook, generation, event, job, token id, SHA-256 of the body, times, status,
-and of a completed generation where the video is (scheme, host and path, without the query).
+What stays for 400 days, for a repeat to be known: hook, generation, event, job, token id, times, status, SHA-256 of the body,
+and of a completed generation SHA-256 of where the video is (scheme, host and path, without the query).
 What it does not reach: in SQLite the deleted pages are overwritten, and its log (PATH-wal) has them until it comes round or
 `serve` is restarted; in PostgreSQL dead rows are there until VACUUM, and the log until it is recycled. Replicas, backups,
 archived logs and exports have what they have: let them run out, or make them anew.

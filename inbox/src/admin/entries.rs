@@ -3,7 +3,7 @@
 use super::filter::Filter;
 use super::problem::Problem;
 use super::{Admin, expect, read_number, time};
-use crate::arrival::read_headers;
+use crate::arrival::{hex, read_headers};
 use crate::store::{Entry, Payload};
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -147,7 +147,7 @@ impl From<Entry> for Shown {
             status: entry.status,
             answer: entry.answer,
             lease_until: entry.lease_until.map(time),
-            digest: entry.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            digest: hex(&entry.digest),
         }
     }
 }
