@@ -28,7 +28,7 @@ pub(crate) struct Purger {
 impl Purger {
     /// Measures once before anything is received.
     pub(crate) async fn measure(&mut self) -> Result<(), Error> {
-        self.look_at_disk();
+        self.look_at_disk().await?;
         let usage = self.session.usage().await?;
         self.space.set(&usage);
         self.metrics.measured(&usage);
@@ -42,34 +42,47 @@ impl Purger {
                 () = ending.cancelled() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => (),
             }
-            let is_short = self.look_at_disk() || self.space.excess() > 0;
             let is_time = measured.elapsed() >= MEASURE;
-            if !is_time && !is_short {
-                continue;
-            }
-            let purged = self.purge(&ending).await;
-            let mut done = vec![purged];
             if is_time {
                 measured = Instant::now();
-                done.push(self.measure().await);
             }
-            for error in done.into_iter().filter_map(Result::err) {
+            if let Err(error) = self.look(is_time, &ending).await {
                 self.metrics.store_errors.inc();
                 log::error!("the store is not purged, or not measured: {error}");
             }
         }
     }
 
-    fn look_at_disk(&self) -> bool {
-        let Some((free, is_full)) = self.space.check_disk() else { return false };
-        self.metrics.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
-        is_full
+    async fn look(&mut self, is_time: bool, ending: &CancellationToken) -> Result<(), Error> {
+        let excess = self.look_at_disk().await?.max(self.space.excess());
+        if excess > 0 {
+            self.purge_bodies(0, excess, ending).await?;
+        }
+        if is_time {
+            self.purge_bodies(BODIES, i64::MAX, ending).await?;
+            self.purge_tombstones(ending).await?;
+            self.measure().await?;
+        }
+        Ok(())
     }
 
-    async fn purge(&mut self, ending: &CancellationToken) -> Result<(), Error> {
-        let mut excess = self.space.excess();
-        while !ending.is_cancelled() {
-            let age = if excess > 0 { 0 } else { BODIES };
+    /// Returns how much is to be purged for want of disk, in bytes.
+    async fn look_at_disk(&mut self) -> Result<i64, Error> {
+        let Some(disk) = self.space.disk() else { return Ok(0) };
+        self.metrics.disk_free.set(i64::try_from(disk.free).unwrap_or(i64::MAX));
+        let reusable = if disk.is_short() { self.session.reusable().await? } else { 0 };
+        self.space.set_disk(disk, reusable);
+        Ok(disk.excess(reusable))
+    }
+
+    /// Takes bodies of that age, the oldest first, until it was so many bytes.
+    async fn purge_bodies(
+        &mut self,
+        age: i64,
+        mut excess: i64,
+        ending: &CancellationToken,
+    ) -> Result<(), Error> {
+        while excess > 0 && !ending.is_cancelled() {
             let (count, bytes) = self.session.purge_bodies(age, AT_A_TIME).await?;
             self.metrics.purged.inc_by(u64::try_from(count).unwrap_or_default());
             excess = excess.saturating_sub(bytes);
@@ -78,6 +91,10 @@ impl Purger {
                 break;
             }
         }
+        Ok(())
+    }
+
+    async fn purge_tombstones(&mut self, ending: &CancellationToken) -> Result<(), Error> {
         while !ending.is_cancelled() && self.session.purge_tombstones(TOMBSTONES, AT_A_TIME).await? > 0 {}
         while !ending.is_cancelled() && self.session.purge_expectations(TOMBSTONES, AT_A_TIME).await? > 0 {}
         Ok(())

@@ -40,6 +40,8 @@ const SHARE: i64 = 10;
 /// So much of the disk stays free, in percent, and at least so many bytes.
 const RESERVE_PERCENT: u64 = 5;
 const RESERVE_LEAST: u64 = 64 << 20;
+/// What a file has to have room for in itself, so that it is not purged for each event.
+const AHEAD: u64 = 16 << 20;
 
 impl Space {
     pub(crate) fn new(limit: i64, file: Option<PathBuf>) -> Self {
@@ -119,16 +121,81 @@ impl Space {
         if total > near { total.saturating_sub(aim) } else { 0 }
     }
 
-    /// Looks at the disk. Returns its free bytes and whether that is too little.
-    pub(crate) fn check_disk(&self) -> Option<(u64, bool)> {
+    /// Looks at the disk, where there is one to look at.
+    pub(crate) fn disk(&self) -> Option<Disk> {
         let folder = self.file.as_ref()?.parent()?;
         let folder = if folder.as_os_str().is_empty() { std::path::Path::new(".") } else { folder };
         let disk = rustix::fs::statvfs(folder).ok()?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let percent =
             disk.f_blocks.saturating_mul(disk.f_frsize).saturating_mul(RESERVE_PERCENT).checked_div(100)?;
-        let is_full = free < percent.max(RESERVE_LEAST);
-        self.disk_is_full.store(is_full, Ordering::Relaxed);
-        Some((free, is_full))
+        Some(Disk { free, reserve: percent.max(RESERVE_LEAST) })
+    }
+
+    /// Takes over what was seen of the disk: nothing more is taken where it is full.
+    pub(crate) fn set_disk(&self, disk: Disk, reusable: u64) {
+        self.disk_is_full.store(disk.is_full(reusable), Ordering::Relaxed);
+    }
+}
+
+/// A disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub(crate) free: u64,
+    /// So much stays free.
+    reserve: u64,
+}
+
+impl Disk {
+    /// Whether the store may still grow.
+    pub(crate) fn is_short(self) -> bool {
+        self.free < self.reserve
+    }
+
+    /// Whether what comes would take from the reserve. It does not while the file has room in itself, `reusable` bytes of
+    /// it: as long as half of the reserve is there, for the log of what is written is beside the file.
+    fn is_full(self, reusable: u64) -> bool {
+        self.is_short() && (self.is_out() || self.free.saturating_add(reusable) < self.reserve)
+    }
+
+    /// How much is to be purged for the file to have room in itself. More where another program has taken the disk would not
+    /// help.
+    pub(crate) fn excess(self, reusable: u64) -> i64 {
+        if !self.is_short() || self.is_out() {
+            return 0;
+        }
+        let lack = self.reserve.saturating_add(AHEAD).saturating_sub(self.free.saturating_add(reusable));
+        i64::try_from(lack).unwrap_or(i64::MAX)
+    }
+
+    fn is_out(self) -> bool {
+        self.free < self.reserve.checked_div(2).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn row(free: u64, reusable: u64, is_full: bool, excess: i64) {
+        let disk = Disk { free, reserve: 100 << 20 };
+        assert_eq!((disk.is_full(reusable), disk.excess(reusable)), (is_full, excess));
+    }
+
+    #[test]
+    fn the_reserve_stays_free() {
+        const MIB: u64 = 1 << 20;
+        row(100 * MIB, 0, false, 0);
+        // Of what is delivered so much goes.
+        row(99 * MIB, 0, true, 17 << 20);
+        row(99 * MIB, MIB - 1, true, (16 << 20) + 1);
+        // The file has room in itself.
+        row(99 * MIB, MIB, false, 16 << 20);
+        row(99 * MIB, 17 * MIB, false, 0);
+        row(50 * MIB, 50 * MIB, false, 16 << 20);
+        // Another program has taken it.
+        row(50 * MIB - 1, 500 * MIB, true, 0);
+        row(0, 0, true, 0);
     }
 }

@@ -217,6 +217,20 @@ impl Session {
         Ok(usage)
     }
 
+    /// Bytes in the file that hold nothing, and are written to before it grows.
+    pub(crate) async fn reusable(&mut self) -> Result<u64, Error> {
+        const REUSABLE: &str =
+            "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
+        match self {
+            Session::Sqlite(sqlite) => {
+                let bytes: i64 = sqlx::query_scalar(REUSABLE).fetch_one(&sqlite.reads).await?;
+                Ok(u64::try_from(bytes).unwrap_or_default())
+            }
+            // Nobody looks at a database's disk.
+            Session::Postgres(_) => Ok(0),
+        }
+    }
+
     /// Takes the bodies of up to `limit` entries that ended more than `age` microseconds ago, the oldest first. Returns how
     /// many, and their bytes.
     pub(crate) async fn purge_bodies(&mut self, age: i64, limit: i64) -> Result<(i64, i64), Error> {

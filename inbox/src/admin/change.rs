@@ -100,7 +100,7 @@ async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response,
             Change::Drop => "dropped",
             Change::Purge => "purged",
         };
-        log::info!("blobgate inbox: {word}={} by an operator", changed.changed.len());
+        log::info!("{word}={} by an operator", changed.changed.len());
     }
     let refused = changed.refused.into_iter().map(|(id, why)| Refused { id, why }).collect();
     Ok(Json(Done { changed: changed.changed.into_keys().collect(), refused, next }).into_response())

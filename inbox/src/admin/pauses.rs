@@ -39,7 +39,7 @@ pub(super) async fn pauses(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<P
 
 pub(super) async fn pause(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Json<Done>, Problem> {
     let (hook, event) = read(&body)?;
-    log::info!("blobgate inbox: an operator pauses {}", name(&hook, &event));
+    log::info!("an operator pauses {}", name(&hook, &event));
     let mut session = admin.store.session();
     let changed = written(async move { session.pause(&hook, &event).await }).await?;
     Ok(Json(Done { changed }))
@@ -54,7 +54,7 @@ pub(super) async fn resume(State(admin): State<Arc<Admin>>, body: Bytes) -> Resu
             "there is no pause of {name}: a pause ends as it was set, and GET /pauses lists them"
         )));
     }
-    log::info!("blobgate inbox: an operator resumes {name}");
+    log::info!("an operator resumes {name}");
     Ok(Json(Done { changed: true }))
 }
 

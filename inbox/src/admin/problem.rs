@@ -59,7 +59,7 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        log::error!("blobgate inbox: an operator's question failed: {error}");
+        log::error!("an operator's question failed: {error}");
         let sentence = format!("the store does not answer: {error}");
         Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence }
     }

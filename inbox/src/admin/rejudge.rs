@@ -71,15 +71,10 @@ pub(super) async fn rejudge(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
             Err(why) => done.refused.push(Refused { id, why }),
         }
     }
-    if !asked.dry_run && !done.asked.is_empty() {
+    let (changed, wait) = (done.changed.len(), done.asked.len());
+    if !asked.dry_run && (changed > 0 || wait > 0) {
         admin.nudge.notify_one();
-    }
-    if !asked.dry_run && !(done.changed.is_empty() && done.asked.is_empty()) {
-        log::info!(
-            "judged-again={} to-be-asked-about={} by an operator",
-            done.changed.len(),
-            done.asked.len()
-        );
+        log::info!("judged-again={changed} to-be-asked-about={wait} by an operator");
     }
     Ok(Json(done))
 }

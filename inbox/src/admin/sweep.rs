@@ -58,7 +58,7 @@ pub(super) async fn sweep(State(admin): State<Arc<Admin>>, body: Bytes) -> Resul
     let after = admin.sweep_after;
     let due = written(async move { session.ask_now(after).await }).await?;
     admin.nudge.notify_one();
-    log::info!("blobgate inbox: due={due} to be asked about now, by an operator");
+    log::info!("due={due} to be asked about now, by an operator");
     Ok(Json(Due { due, per_minute }).into_response())
 }
 
