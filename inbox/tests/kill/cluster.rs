@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 pub(crate) struct Cluster {
     folder: TempDir,
+    /// For its log, wherever its disk is.
+    beside: TempDir,
     programs: PathBuf,
     port: u16,
     postmaster: Option<Child>,
@@ -37,13 +39,28 @@ impl Cluster {
 
     /// With variables that may name the cluster's folder.
     pub(crate) fn start_with(env: impl FnOnce(&Path) -> Vec<(String, String)>) -> Self {
+        Self::start_in(tool::folder("postgres"), env)
+    }
+
+    /// With all of it on this disk.
+    pub(crate) fn start_on(disk: &Path) -> Self {
+        Self::start_in(tempfile::tempdir_in(disk).unwrap(), |_| Vec::new())
+    }
+
+    fn start_in(folder: TempDir, env: impl FnOnce(&Path) -> Vec<(String, String)>) -> Self {
         let programs = programs().unwrap();
-        let folder = tool::folder("postgres");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         if is_root() {
             tool::run(Command::new("chown").arg("postgres").arg(folder.path()));
         }
-        let mut this = Self { programs, port, postmaster: None, env: env(folder.path()), folder };
+        let mut this = Self {
+            programs,
+            port,
+            postmaster: None,
+            env: env(folder.path()),
+            folder,
+            beside: tool::folder("log"),
+        };
         let mut initdb = this.command("initdb");
         initdb.args(["--username=blobgate", "--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync"]);
         tool::run(initdb.arg(this.data()));
@@ -53,6 +70,10 @@ impl Cluster {
 
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.beside.path().join("log")
     }
 
     /// PostgreSQL does not run as root.
@@ -74,7 +95,7 @@ impl Cluster {
     }
 
     pub(crate) fn start_postmaster(&mut self) {
-        let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let log = fs::File::options().create(true).append(true).open(self.log());
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).args(["-c", "listen_addresses=127.0.0.1"]);
         command.arg("-c").arg(format!("port={}", self.port));
@@ -113,6 +134,31 @@ impl Cluster {
             });
         }
         eventually("PostgreSQL is back", PATIENCE, || self.try_query("SELECT 1").is_some());
+    }
+
+    /// Writes to its log until there is no more place for it.
+    pub(crate) fn fill_log(&self) {
+        const MESSAGES: usize = 200;
+        // In the log alone: no table needs space for it. A file of it is 16 MiB.
+        let message = "SELECT pg_logical_emit_message(true, 'fills', repeat('x', 1000000))";
+        let is_full = (0..MESSAGES).any(|_| self.try_query(message).is_none());
+        assert!(is_full, "the log still finds space");
+    }
+
+    /// Waits until it is back, which it is by itself unless its recovery found no space either.
+    pub(crate) fn revive(&mut self) {
+        let mut is_over = false;
+        eventually("PostgreSQL is back, or over", PATIENCE, || {
+            is_over = self.postmaster.as_mut().unwrap().try_wait().unwrap().is_some();
+            is_over || self.try_query("SELECT 1").is_some()
+        });
+        if is_over {
+            self.start_postmaster();
+        }
+    }
+
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.log()).unwrap()
     }
 
     pub(crate) fn url(&self) -> String {

@@ -104,7 +104,7 @@ fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks:
                 clock::run_database(program, seed, checks);
             }
         }
-        ("disk", SQLITE) => disk::run(program, seed, checks),
+        ("disk", _) => disk::run(program, kind, seed, checks),
         ("race", POSTGRES) => race::run(program, seed, checks),
         _ => {}
     }
