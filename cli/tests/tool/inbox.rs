@@ -3,6 +3,7 @@
 mod api;
 mod asking;
 mod changes;
+mod confirming;
 mod copying;
 mod expecting;
 mod following;

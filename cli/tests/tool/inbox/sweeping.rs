@@ -4,9 +4,11 @@ use super::{Came, Delivery, Inbox, Place, on_each_store, until};
 use crate::running::client;
 use crate::sandbox::{FAST, KEY, Sandbox};
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::try_unfold;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -18,19 +20,18 @@ on_each_store! {
     brings_a_failure
     believes_that_there_is_none_the_third_time
     asks_again_later_what_has_not_ended
-    confirms_what_was_kept
-    asks_about_what_is_judged_again
+    brings_what_the_provider_says_and_no_fault_of_it
     gives_a_call_up_when_it_ends
 }
 
 /// The sandbox, and in Envoy's place what adds the key.
-struct Provider {
-    sandbox: Sandbox,
+pub(super) struct Provider {
+    pub(super) sandbox: Sandbox,
     url: String,
 }
 
 impl Provider {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let sandbox = Sandbox::start(&FAST);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -40,7 +41,7 @@ impl Provider {
     }
 
     /// Orders one whose webhook never comes. Returns its id, once it has ended.
-    async fn generated(&self, outcome: &str) -> String {
+    pub(super) async fn generated(&self, outcome: &str) -> String {
         let script = json!({"outcome": outcome, "faults": ["never"]});
         let order = json!({"prompt": "A cat playing with a ball", "callback_url": "https://127.0.0.1:1/", "sandbox": script});
         let said: Value = self.sandbox.order(&order).await.json().await.unwrap();
@@ -49,36 +50,40 @@ impl Provider {
         id
     }
 
-    async fn status(&self, id: &str) -> Value {
+    pub(super) async fn status(&self, id: &str) -> Value {
         serde_json::from_str(&self.sandbox.status_text(id).await.1).unwrap()
     }
 
     /// How often the inbox has asked, of all that was asked.
-    async fn calls(&self, id: &str) -> u64 {
+    pub(super) async fn calls(&self, id: &str) -> u64 {
         self.sandbox.calls().await["status_calls"]["by_id"][id]["count"].as_u64().unwrap_or(0)
     }
 }
 
-async fn forward(State((client, base)): State<(reqwest::Client, String)>, uri: Uri) -> (StatusCode, Bytes) {
+async fn forward(State((client, base)): State<(reqwest::Client, String)>, uri: Uri) -> Response {
     let answer = client.get(format!("{base}{}", uri.path())).bearer_auth(KEY).send().await.unwrap();
     let status = answer.status();
-    (status, answer.bytes().await.unwrap_or_default())
+    // What breaks off breaks off here too.
+    let parts = try_unfold(answer, async |mut answer| {
+        Ok::<_, reqwest::Error>(answer.chunk().await?.map(|part| (part, answer)))
+    });
+    (status, Body::from_stream(parts)).into_response()
 }
 
 impl Inbox {
     /// Asks at once, and again after 0.2 s.
-    async fn sweeping(place: Place, provider: &Provider) -> Self {
+    pub(super) async fn sweeping(place: Place, provider: &Provider) -> Self {
         let again = ["--sweep-after", "1ms", "--sweep-again", "200ms", "--sweep-per-minute", "1000"];
         Self::with(place, &[&["--provider", &provider.url], &again[..]].concat()).await
     }
 
-    async fn expects(&self, id: &str) {
+    pub(super) async fn expects(&self, id: &str) {
         let what = json!({"hook": "veo3", "generation_id": id, "job": "order-17"});
         let (status, said) = self.ask(Method::POST, "/expect", &what).await;
         assert_eq!((status, &said["state"]), (200, &json!("expected")), "{said}");
     }
 
-    async fn until_metric(&self, line: &str) {
+    pub(super) async fn until_metric(&self, line: &str) {
         until(line, async || {
             let metrics = self.client.get(format!("{}/metrics", self.admin)).send().await.unwrap();
             metrics
@@ -91,7 +96,7 @@ impl Inbox {
         .await;
     }
 
-    async fn question(&self, id: &str) -> Option<Value> {
+    pub(super) async fn question(&self, id: &str) -> Option<Value> {
         let listed = self.ask(Method::POST, "/sweep", &json!({"dry_run": true})).await.1;
         listed["questions"]
             .as_array()
@@ -102,7 +107,7 @@ impl Inbox {
     }
 }
 
-fn webhook(id: &str, body: &Value) -> Delivery {
+pub(super) fn webhook(id: &str, body: &Value) -> Delivery {
     Delivery {
         generation: Some(id.to_owned()),
         body: body.to_string().into_bytes(),
@@ -203,16 +208,6 @@ async fn asks_again_later_what_has_not_ended(place: Place) {
     until("it was asked about twice", async || provider.calls(&id).await >= 2).await;
     until("and that is written", async || inbox.question(&id).await.unwrap()["answer"] == "still-working")
         .await;
-    // An outage says nothing about it, nor does a path that is not served.
-    for fault in ["status:503", "status:404", "bad-json", "cut"] {
-        let before = provider.calls(&id).await;
-        provider.sandbox.set_faults(&[fault]).await;
-        until(fault, async || {
-            inbox.lines(&["sweep"]);
-            provider.calls(&id).await > before
-        })
-        .await;
-    }
     let question = inbox.question(&id).await.unwrap();
     assert_eq!((&question["state"], &question["due"]), (&json!("expected"), &json!(true)));
     let lines = inbox.lines(&["sweep", "--dry-run"]);
@@ -222,135 +217,45 @@ async fn asks_again_later_what_has_not_ended(place: Place) {
     );
     assert!(lines[1].contains(&format!("yes  veo3  {id}  order-17")), "{lines:?}");
     assert!(inbox.service.came().is_empty());
-    provider.sandbox.set_faults(&[]).await;
     let ended = json!({"status": "completed", "video_url": "https://cdn.runblob.io/a.mp4"});
     provider.sandbox.register(&id, ended).await;
     assert_eq!(inbox.lines(&["sweep"]), ["1 generation is asked about now, at most 1000 a minute"]);
     is_swept(&inbox.service.wait_for(1).await[0], &id, "completed");
 }
 
-async fn confirms_what_was_kept(place: Place) {
+/// An outage says nothing about a generation, nor does a path that is not served, nor what is about another one.
+async fn brings_what_the_provider_says_and_no_fault_of_it(place: Place) {
     let provider = Provider::start().await;
     let inbox = Inbox::sweeping(place, &provider).await;
-    let kept = |id: &str, body: &Value| Delivery {
-        verdict: "quarantined",
-        reason: Some("confirm-unavailable"),
-        job: Some("order-17"),
-        token: Some("token-17"),
-        ..webhook(id, body)
-    };
-    let (own, forged) = (provider.generated("completed").await, provider.generated("completed").await);
-    provider.sandbox.set_faults(&["status:503"]).await;
-    let own_body = provider_body(&own);
-    let mut forged_body = provider_body(&forged);
-    forged_body["video_url"] = json!("https://cdn.runblob.io/forged.mp4");
-    let released = inbox.stored(&kept(&own, &own_body)).await;
-    let left = inbox.stored(&kept(&forged, &forged_body)).await;
-    until("it was asked for in vain", async || {
-        inbox.ask(Method::POST, "/sweep", &json!({})).await;
-        inbox.question(&own).await.is_some_and(|question| question["answer"] == "status")
-    })
-    .await;
-    assert_eq!(inbox.question(&own).await.unwrap()["job"], Value::Null);
+    let id = provider.generated("completed").await;
+    let faults = [
+        ("status:503", "status"),
+        ("status:404", "status"),
+        ("status:401", "unauthorized"),
+        ("status:429", "limited"),
+        ("bad-json", "unreadable"),
+        ("cut", "no-answer"),
+        ("huge", "no-answer"),
+        ("still-processing", "still-working"),
+        ("lie:id", "contradicted"),
+        ("hang", "no-answer"),
+    ];
+    provider.sandbox.set_faults(&[faults[0].0]).await;
+    inbox.expects(&id).await;
+    for (fault, answer) in faults {
+        provider.sandbox.set_faults(&[fault]).await;
+        let before = provider.calls(&id).await;
+        until(fault, async || {
+            inbox.lines(&["sweep"]);
+            provider.calls(&id).await > before && inbox.question(&id).await.unwrap()["answer"] == answer
+        })
+        .await;
+    }
     assert!(inbox.service.came().is_empty());
-    provider.sandbox.set_faults(&[]).await;
+    // Late, and in time.
+    provider.sandbox.set_faults(&["slow:300"]).await;
     inbox.lines(&["sweep"]);
-    let came = inbox.service.wait_for(1).await.remove(0);
-    assert_eq!(serde_json::from_slice::<Value>(&came.body).unwrap(), own_body, "as it came");
-    for (name, value) in [
-        ("blobgate-verdict", Some("accepted")),
-        ("blobgate-event", Some("completed")),
-        ("blobgate-proofs", Some("token,confirmed")),
-        ("blobgate-job", Some("order-17")),
-        ("blobgate-reason", None),
-        ("blobgate-claimed-event", None),
-        ("blobgate-override", None),
-        ("blobgate-source", None),
-    ] {
-        assert_eq!(came.header(name), value, "{name}");
-    }
-    inbox.wait_for(released, "superseded").await;
-    until("the other is asked about", async || inbox.question(&forged).await.is_none()).await;
-    assert_eq!(inbox.get(&format!("/entries/{left}")).await["state"], "kept");
-    inbox.until_metric("sweeps_total{outcome=\"contradicted\"} 1").await;
-    assert_eq!(inbox.service.came().len(), 1);
-}
-
-/// The provider said something else when it came, or knew nothing yet. Judged again, it is asked.
-async fn asks_about_what_is_judged_again(place: Place) {
-    let provider = Provider::start().await;
-    let inbox = Inbox::sweeping(place, &provider).await;
-    let kept = |id: &str, reason, body: &Value| Delivery {
-        verdict: "quarantined",
-        reason: Some(reason),
-        job: Some("order-17"),
-        token: Some(Box::leak(format!("token-{id}").into_boxed_str())),
-        ..webhook(id, body)
-    };
-    let (own, forged) = (provider.generated("completed").await, provider.generated("completed").await);
-    let elsewhere = provider.generated("completed").await;
-    let mut forged_body = provider_body(&forged);
-    forged_body["video_url"] = json!("https://cdn.runblob.io/forged.mp4");
-    let mut elsewhere_body = provider_body(&elsewhere);
-    elsewhere_body["video_url"] = json!("https://cdn.example.com/a.mp4");
-    let released = inbox.stored(&kept(&own, "not-confirmed", &provider_body(&own))).await;
-    let left = inbox.stored(&kept(&forged, "not-confirmed", &forged_body)).await;
-    let denied = inbox.stored(&kept(&elsewhere, "result-url-denied", &elsewhere_body)).await;
-
-    let config = super::judging::with_trust("{all_of: [token, confirmed]}", "\"*.runblob.io\"");
-    let config = config.path().to_str().unwrap();
-    let judge = ["replay", "--rejudge", "--config", config, "--state", "kept"];
-    // The test has asked too.
-    let before = [provider.calls(&own).await, provider.calls(&elsewhere).await];
-    let would = inbox.lines(&[&judge[..], &["--dry-run"]].concat());
-    assert_eq!(
-        would,
-        ["2 entries would pass once the provider, who would be asked, says the same", "0 entries would pass"]
-    );
-    assert!(inbox.question(&own).await.is_none(), "a dry run asks nobody");
-    assert_eq!(provider.calls(&own).await, before[0]);
-
-    let output = inbox.command(&[&judge[..], &["--yes", "--json"]].concat());
-    let done: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let why = json!([{"id": denied, "why": "result-url-denied"}]);
-    assert_eq!(done, json!({"changed": [], "asked": [released, left], "refused": why}));
-    assert_eq!(output.status.code(), Some(1), "one stays");
-    let came = inbox.service.wait_for(1).await.remove(0);
-    for (name, value) in [
-        ("blobgate-verdict", Some("accepted")),
-        ("blobgate-event", Some("completed")),
-        ("blobgate-generation-id", Some(own.as_str())),
-        ("blobgate-proofs", Some("token,confirmed")),
-        ("blobgate-job", Some("order-17")),
-        ("blobgate-reason", None),
-        ("blobgate-override", None),
-        ("blobgate-source", None),
-    ] {
-        assert_eq!(came.header(name), value, "{name}");
-    }
-    inbox.wait_for(released, "superseded").await;
-    inbox.until_metric("sweeps_total{outcome=\"contradicted\"} 1").await;
-    assert_eq!(inbox.get(&format!("/entries/{left}")).await["state"], "kept");
-    assert_eq!((provider.calls(&elsewhere).await, inbox.service.came().len()), (before[1], 1));
-
-    // What the provider has contradicted is asked about again, where somebody wants that.
-    let asked = provider.calls(&forged).await;
-    let again = inbox.lines(&["replay", "--rejudge", "--config", config, &left.to_string()]);
-    assert_eq!(
-        again,
-        [
-            "1 entry kept until the provider says the same: `inbox sweep --dry-run` lists what is asked",
-            "0 entries judged again, and waiting to be delivered"
-        ]
-    );
-    until("it was asked about once more", async || provider.calls(&forged).await > asked).await;
-    inbox.until_metric("sweeps_total{outcome=\"contradicted\"} 2").await;
-
-    // Where nobody is asked, that is said.
-    let alone = Inbox::start(Place::sqlite()).await;
-    let id = alone.stored(&kept(&own, "not-confirmed", &provider_body(&own))).await.to_string();
-    let said = alone.refused(&["replay", "--rejudge", "--config", config, &id], 1);
-    assert!(said.contains("this inbox asks nobody: start it with --provider"), "{said}");
+    is_swept(&inbox.service.wait_for(1).await[0], &id, "completed");
 }
 
 async fn gives_a_call_up_when_it_ends(place: Place) {
@@ -372,11 +277,6 @@ async fn gives_a_call_up_when_it_ends(place: Place) {
 
 /// A call that has no answer takes so long.
 const CALL: Duration = Duration::from_secs(5);
-
-/// What the sandbox would have called back with, as far as it is compared.
-fn provider_body(id: &str) -> Value {
-    json!({"generation_id": id, "status": "completed", "video_url": format!("https://cdn.runblob.io/videos/{id}.mp4?late=1")})
-}
 
 /// Two inboxes on one database share their calls, and neither brings what the other has brought.
 #[tokio::test(flavor = "multi_thread")]
