@@ -3,6 +3,7 @@
 mod delivery;
 mod gate;
 mod inbox;
+mod outcome;
 mod provider;
 mod report;
 mod rows;
@@ -17,8 +18,9 @@ use delivery::Door;
 use gate::Gate;
 pub(crate) use gate::cause;
 use inbox::{Entry, Inbox};
+use outcome::Outcome;
 use provider::Provider;
-use report::{Mode, Outcome, Report};
+use report::{Mode, Report};
 use reqwest::Url;
 use rows::Row;
 use service::Service;
