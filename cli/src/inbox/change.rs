@@ -2,7 +2,7 @@
 
 use super::asking::{Admin, Inbox};
 use super::filter::Filter;
-use super::progress::Progress;
+use crate::progress::Progress;
 use super::rejudge::{Named, Rules};
 use crate::receiver::tell;
 use anyhow::{Context, Result};

@@ -2,7 +2,7 @@
 
 use super::asking::{Admin, Inbox};
 use super::filter::Filter;
-use super::progress::Progress;
+use crate::progress::Progress;
 use super::tail::{Page, START};
 use anyhow::{Context, Result};
 use std::fs::OpenOptions;
