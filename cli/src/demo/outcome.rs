@@ -1,5 +1,7 @@
 //! What came of a row, and in what that is not what was expected.
 
+use super::delivery::{Delivery, Door};
+use super::expect::Expectation;
 use super::gate::Sent;
 use super::inbox::Entry;
 use super::rows::{Expected, QUARANTINE, Row};
@@ -15,11 +17,16 @@ pub(super) struct Outcome {
     pub(super) in_inbox: Vec<Entry>,
     /// Whether the inbox had it, and whether it came past it.
     pub(super) ways: [bool; 2],
+    /// What the inbox was told to expect, and has.
+    pub(super) expectation: Option<Expectation>,
     pub(super) faults: Vec<String>,
 }
 
 /// What every delivery of an inbox has, and nothing else.
 const ATTEMPT: &str = "blobgate-attempt";
+
+/// Of [`Outcome::ways`].
+const BY_INBOX: [bool; 2] = [true, false];
 
 impl Outcome {
     pub(super) fn new(row: Row, sent: Sent, arrivals: &[(&str, Arrival)], entries: &[Entry]) -> Self {
@@ -28,6 +35,8 @@ impl Outcome {
             .filter(|(_, arrival)| is_of(arrival, &row))
             .map(|(service, arrival)| ((*service).to_owned(), arrival.clone()))
             .collect();
+        let expectation =
+            entries.iter().filter(|entry| entry.is_of(&row)).find_map(|entry| entry.expectation.clone());
         let (delivered, in_inbox): (Vec<_>, Vec<_>) =
             entries.iter().filter(|entry| entry.is_of(&row)).cloned().partition(Entry::is_delivered);
         let by_inbox = |(_, arrival): &(String, Arrival)| arrival.header(ATTEMPT).is_some();
@@ -38,7 +47,10 @@ impl Outcome {
         let mut faults = Vec::new();
         faults.extend(about_answer(row.expected, &sent));
         faults.extend(about_place(&row, &sent, &arrived, &in_inbox));
-        Self { row, sent, arrived, in_inbox, ways, faults }
+        if ways == BY_INBOX {
+            faults.extend(about_expectation(&row, expectation.as_ref()));
+        }
+        Self { row, sent, arrived, in_inbox, ways, expectation, faults }
     }
 
     pub(super) fn is_left_out(&self) -> bool {
@@ -52,11 +64,13 @@ fn about_answer(expected: Expected, sent: &Sent) -> Option<String> {
         None => status.to_string(),
     };
     match sent {
-        Sent::LeftOut(_) => None,
+        Sent::LeftOut(_) | Sent::Uncalled(_) => None,
+        Sent::NotSwept(why) => Some(why.clone()),
         Sent::Unanswered(why) => Some(format!("no answer: {why}")),
         Sent::Answered(answer) => {
-            let is_right = answer.status == expected.status() && answer.code.as_deref() == expected.code();
-            (!is_right).then(|| format!("the answer should be {}", right(expected.status(), expected.code())))
+            let status = expected.status()?;
+            let is_right = answer.status == status && answer.code.as_deref() == expected.code();
+            (!is_right).then(|| format!("the answer should be {}", right(status, expected.code())))
         }
     }
 }
@@ -71,7 +85,7 @@ fn is_of(arrival: &Arrival, row: &Row) -> bool {
 }
 
 fn about_place(row: &Row, sent: &Sent, arrived: &[(String, Arrival)], in_inbox: &[Entry]) -> Vec<String> {
-    if matches!(sent, Sent::LeftOut(_)) {
+    if matches!(sent, Sent::LeftOut(_) | Sent::NotSwept(_)) {
         return Vec::new();
     }
     let expected = row.expected;
@@ -89,6 +103,18 @@ fn about_place(row: &Row, sent: &Sent, arrived: &[(String, Arrival)], in_inbox: 
         }
         (Some(service), ..) => vec![format!("it should arrive at {service}, once")],
     }
+}
+
+/// Of what was ordered, and came by the inbox.
+fn about_expectation(row: &Row, expectation: Option<&Expectation>) -> Option<String> {
+    let Delivery { door, job, .. } = &row.delivery;
+    if !door.is_ordered() {
+        return None;
+    }
+    let state = if *door == Door::Sweep { "swept" } else { "arrived" };
+    let is_right = expectation
+        .is_some_and(|expectation| expectation.job.as_ref() == Some(job) && expectation.state == state);
+    (!is_right).then(|| format!("the inbox should have it as expected of job {job}, and {state}"))
 }
 
 /// Of what the inbox keeps.
@@ -119,11 +145,13 @@ fn about_arrival(row: &Row, arrival: &Arrival) -> Vec<String> {
         ("blobgate-verdict", expected.verdict().map(|verdict| verdict.name().to_owned())),
         ("blobgate-reason", expected.reason().map(|reason| reason.code().to_owned())),
         ("blobgate-event", event.map(str::to_owned)),
+        ("blobgate-source", expected.source().map(str::to_owned)),
     ];
     if let Some(event) = event {
         // What is kept may be unreadable, and then has none of these.
         headers.push(("blobgate-generation-id", Some(id.to_string())));
         headers.push(("idempotency-key", Some(format!("veo3:{id}:{event}"))));
+        headers.push(("blobgate-job", row.delivery.known_job().map(str::to_owned)));
         headers.push(("blobgate-proofs", expected.proof().map(|proof| proof.name().to_owned())));
     }
     for (name, right) in headers {

@@ -27,7 +27,7 @@ impl Outcome {
     fn to_json(&self, path: &str) -> Value {
         let (answer, code, why) = match &self.sent {
             Sent::Answered(answer) => (Some(answer.status), answer.code.as_deref(), None),
-            Sent::Unanswered(_) => (None, None, None),
+            Sent::Unanswered(_) | Sent::Uncalled(_) | Sent::NotSwept(_) => (None, None, None),
             Sent::LeftOut(why) => (None, None, Some(why)),
         };
         let expected = self.row.expected;
@@ -41,6 +41,7 @@ impl Outcome {
                 "service": service, "headers": arrival.headers, "bytes": arrival.bytes, "sha256": arrival.sha256,
             })).collect::<Vec<_>>(),
             "in_inbox": self.in_inbox,
+            "expectation": self.expectation,
             "expected": {"answer": expected.status(), "code": expected.code(), "service": expected.service()},
             "left_out": why,
             "faults": self.faults,

@@ -1,6 +1,7 @@
 //! For people.
 
 use super::{Report, write};
+use crate::demo::expect::Expectation;
 use crate::demo::gate::Sent;
 use crate::demo::inbox::Entry;
 use crate::demo::outcome::Outcome;
@@ -12,9 +13,11 @@ use std::io::{self, IsTerminal};
 /// The inbox, as a place.
 const INBOX: &str = "inbox";
 /// What a receiver goes by, of all that it gets: shown under a row that arrived.
-const SHOWN: [&str; 7] = [
+const SHOWN: [&str; 9] = [
     "blobgate-event",
+    "blobgate-source",
     "blobgate-proofs",
+    "blobgate-job",
     "blobgate-reason",
     "blobgate-claimed-event",
     "blobgate-generation-id",
@@ -85,9 +88,9 @@ impl Outcome {
         let (mark, answer, code) = match &self.sent {
             Sent::LeftOut(_) => ("-", String::new(), ""),
             Sent::Unanswered(_) => ("FAIL", "none".to_owned(), ""),
+            Sent::Uncalled(_) | Sent::NotSwept(_) => (self.mark(), "-".to_owned(), "-"),
             Sent::Answered(answer) => {
-                let mark = if self.faults.is_empty() { "ok" } else { "FAIL" };
-                (mark, answer.status.to_string(), answer.code.as_deref().unwrap_or("-"))
+                (self.mark(), answer.status.to_string(), answer.code.as_deref().unwrap_or("-"))
             }
         };
         let services = self.arrived.iter().map(|(service, _)| service.as_str());
@@ -119,11 +122,20 @@ impl Outcome {
             ]
         };
         lines.extend(self.in_inbox.iter().flat_map(kept).map(|line| paint.dim(&line)));
+        lines.extend(self.expectation.iter().map(|Expectation { job, state, .. }| {
+            paint.dim(&format!("        expected of job {}: {state}", job.as_deref().unwrap_or("-")))
+        }));
         lines.extend(self.faults.iter().map(|fault| paint.red(&format!("        ! {fault}"))));
         if let Sent::LeftOut(why) = &self.sent {
             lines.push(paint.dim(&format!("        {why}")));
         }
         lines
+    }
+}
+
+impl Outcome {
+    fn mark(&self) -> &'static str {
+        if self.faults.is_empty() { "ok" } else { "FAIL" }
     }
 }
 

@@ -1,0 +1,110 @@
+//! The generation that is never called back: the inbox has to ask for it.
+
+use super::delivery::Delivery;
+use super::gate::Sent;
+use super::inbox::Inbox;
+use super::provider::Provider;
+use crate::progress::Progress;
+use anyhow::Result;
+use reqwest::Url;
+use serde::Deserialize;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Nobody waits longer for a demo: `make run` has the inbox ask after 13 s, and its default is 13 minutes.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// So long after it is due. The calls of a minute may be spent, and the inbox makes the next one 66 s after the first of them.
+const ASKED_WITHIN: Duration = Duration::from_secs(75);
+
+/// How often it is looked: the inbox looks once a second.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What the inbox would ask the provider about.
+#[derive(Deserialize)]
+struct WouldAsk {
+    questions: Vec<Question>,
+    /// None where it asks nobody.
+    per_minute: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct Question {
+    due: bool,
+}
+
+/// Orders it, and says that it is expected. The delivery gets the generation's id.
+pub(super) async fn order(
+    inbox: Option<&Inbox>,
+    provider: &Provider,
+    callback: &Url,
+    delivery: &mut Delivery,
+) -> Result<Sent> {
+    let Some(inbox) = inbox else {
+        return Ok(Sent::LeftOut(
+            "no inbox is in the path, and only an inbox asks for what never came".into(),
+        ));
+    };
+    if would_ask(inbox).await?.per_minute.is_none() {
+        return Ok(Sent::LeftOut("the inbox asks nobody for what never came: it has no --provider".into()));
+    }
+    delivery.id = provider.order_uncalled(callback).await?;
+    let after = inbox.expect(delivery).await?.asked_after();
+    let due = after.filter(|after| *after <= LONGEST).and_then(|after| Instant::now().checked_add(after));
+    Ok(match (due, after) {
+        (Some(due), _) => Sent::Uncalled(due),
+        (None, after) => Sent::LeftOut(format!(
+            "the inbox asks {} s after it is told (--sweep-after), and the demo waits for {} s at most",
+            after.unwrap_or_default().as_secs(),
+            LONGEST.as_secs()
+        )),
+    })
+}
+
+/// Waits until the inbox has it. The delivery gets the body that the provider tells.
+pub(super) async fn wait(
+    inbox: &Inbox,
+    provider: &Provider,
+    delivery: &mut Delivery,
+    due: Instant,
+) -> Result<Sent> {
+    let (started, until) = (Instant::now(), due.checked_add(ASKED_WITHIN));
+    let mut progress = None;
+    loop {
+        let stands = inbox.expect(delivery).await?;
+        if stands.has_come() {
+            delivery.body = provider.status(delivery.id).await?;
+            return Ok(Sent::Uncalled(due));
+        }
+        if let Some(answer) = stands.answer() {
+            return Ok(Sent::NotSwept(format!("the inbox has asked for it, and the answer was {answer}")));
+        }
+        if until.is_none_or(|until| Instant::now() >= until) {
+            return Ok(Sent::NotSwept(why_not(inbox, stands.was_asked()).await?));
+        }
+        let seconds = usize::try_from(started.elapsed().as_secs()).unwrap_or(usize::MAX);
+        progress.get_or_insert_with(|| Progress::uncounted(WAITED)).at(seconds);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// After a number.
+const WAITED: &str = "s waited for the generation that is never called back";
+
+async fn why_not(inbox: &Inbox, was_asked: bool) -> Result<String> {
+    if was_asked {
+        return Ok("the inbox has asked for it, and has no answer".to_owned());
+    }
+    let WouldAsk { questions, per_minute } = would_ask(inbox).await?;
+    let (due, late) = (questions.iter().filter(|question| question.due).count(), ASKED_WITHIN.as_secs());
+    let per_minute = per_minute.unwrap_or_default();
+    Ok(if usize::try_from(per_minute).is_ok_and(|calls| due > calls) {
+        format!("the inbox's calls are spent: it is to ask about {due} generations, {per_minute} a minute")
+    } else {
+        format!("the inbox has not asked for it, {late} s after it was due")
+    })
+}
+
+async fn would_ask(inbox: &Inbox) -> Result<WouldAsk> {
+    inbox.post("/sweep", &json!({"dry_run": true}), "tell what it would ask").await
+}
