@@ -10,6 +10,7 @@ mod judging;
 mod looking;
 mod pausing;
 mod purging;
+mod readme;
 mod sweeping;
 
 use crate::postgres::Cluster;
