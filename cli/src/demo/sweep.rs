@@ -95,16 +95,42 @@ async fn why_not(inbox: &Inbox, was_asked: bool) -> Result<String> {
     if was_asked {
         return Ok("the inbox has asked for it, and has no answer".to_owned());
     }
-    let WouldAsk { questions, per_minute } = would_ask(inbox).await?;
-    let (due, late) = (questions.iter().filter(|question| question.due).count(), ASKED_WITHIN.as_secs());
-    let per_minute = per_minute.unwrap_or_default();
-    Ok(if usize::try_from(per_minute).is_ok_and(|calls| due > calls) {
-        format!("the inbox's calls are spent: it is to ask about {due} generations, {per_minute} a minute")
-    } else {
-        format!("the inbox has not asked for it, {late} s after it was due")
-    })
+    Ok(would_ask(inbox).await?.why_not())
+}
+
+impl WouldAsk {
+    /// Why something has not been asked in its time.
+    fn why_not(&self) -> String {
+        let due = self.questions.iter().filter(|question| question.due).count();
+        match self.per_minute {
+            Some(calls) if usize::try_from(calls).is_ok_and(|calls| due > calls) => format!(
+                "the inbox's calls of this minute are spent: {due} generations are due, and it makes {calls} a minute"
+            ),
+            _ => format!("the inbox has not asked for it, {} s after it was due", ASKED_WITHIN.as_secs()),
+        }
+    }
 }
 
 async fn would_ask(inbox: &Inbox) -> Result<WouldAsk> {
     inbox.post("/sweep", &json!({"dry_run": true}), "tell what it would ask").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn why_not(due: usize, per_minute: u32, words: &str) {
+        let questions = (0..20).map(|number| Question { due: number < due }).collect();
+        assert_eq!(WouldAsk { questions, per_minute: Some(per_minute) }.why_not(), words);
+    }
+
+    #[test]
+    fn spent_calls_are_not_a_sweep_that_stands_still() {
+        why_not(1, 10, "the inbox has not asked for it, 75 s after it was due");
+        why_not(10, 10, "the inbox has not asked for it, 75 s after it was due");
+        let spent =
+            "the inbox's calls of this minute are spent: 11 generations are due, and it makes 10 a minute";
+        why_not(11, 10, spent);
+    }
 }

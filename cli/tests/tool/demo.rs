@@ -139,8 +139,8 @@ impl StandIn {
         // Read in any case: a body left behind would cost the connection.
         let body = request.extract::<Bytes, _>().await.unwrap();
         match &self.inbox {
-            Some(entries) => self.hand_to_inbox(entries, job, body, does),
-            None => self.hand_over(&[], job, body, does).await,
+            Some(entries) if entries.is_in_path() => self.hand_to_inbox(entries, job, body, does),
+            _ => self.hand_over(&[], job, body, does).await,
         }
         let status = StatusCode::from_u16(does.status).unwrap();
         match does.code {

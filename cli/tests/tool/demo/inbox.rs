@@ -36,6 +36,8 @@ const LATE: Duration = Duration::from_millis(300);
 pub(super) enum Sweeps {
     /// Asks a moment later, and delivers it once.
     Right,
+    /// It is there, and the gate goes past it.
+    NotInPath,
     /// It has nobody to ask.
     AsksNobody,
     AfterMinutes,
@@ -76,6 +78,10 @@ impl Entries {
     pub(super) fn that(sweeps: Sweeps) -> Self {
         let old = entry(1, "kept", None, Some("token-expired"), b"");
         Self { entries: Arc::new(Mutex::new(vec![old])), sweeps, told: Arc::default() }
+    }
+
+    pub(super) fn is_in_path(&self) -> bool {
+        self.sweeps != Sweeps::NotInPath
     }
 
     /// The first time that it was told of each generation.

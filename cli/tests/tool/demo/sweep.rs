@@ -76,6 +76,7 @@ async fn without_an_inbox_that_asks_in_time_it_is_left_out() {
     let late = "the inbox asks 780 s after it is told (--sweep-after), and the demo waits for 60 s at most";
     for ((code, table), why) in [
         ((alone.status.code(), text(&alone.stdout)), none),
+        (demo_that(Sweeps::NotInPath).await, none),
         (demo_that(Sweeps::AsksNobody).await, nobody),
         (demo_that(Sweeps::AfterMinutes).await, late),
     ] {
