@@ -1,24 +1,28 @@
 //! `blobgate demo`: what the gate answers to what, shown on a running one.
 
 mod delivery;
+mod expect;
 mod gate;
 mod inbox;
+mod outcome;
 mod provider;
 mod report;
 mod rows;
 mod service;
+mod sweep;
 mod tokens;
 
 use crate::mint::{Audience, Kid};
 use anyhow::{Result, bail};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use delivery::Door;
-use gate::Gate;
+use delivery::{Door, Hook};
 pub(crate) use gate::cause;
+use gate::{Gate, Sent};
 use inbox::{Entry, Inbox};
+use outcome::Outcome;
 use provider::Provider;
-use report::{Mode, Outcome, Report};
+use report::{Mode, Report};
 use reqwest::Url;
 use rows::Row;
 use service::Service;
@@ -77,7 +81,9 @@ Each row of the table is one delivery: what was sent, what the gate answered, wi
 service it arrived. Every row has the result that the repository's envoy.yaml has to give it.
 The services are `blobgate receiver`s; completions go to `video`, failures and timeouts to `failure`,
 and what is proven and wrong to `quarantine`. Where an inbox is in the path, that stays with the inbox, and the rest is
-waited for until it is delivered, up to 30 s; the table says which of both it found.
+waited for until it is delivered, up to 30 s; the table says which of both it found. The inbox is told what is ordered, as an
+application tells it with POST /expect; one generation is never called back, and arrives once the inbox has asked the sandbox
+for it, which `make run` has it do after 13 s.
 The hook that wants proof gets it from a token in the URL, which is signed with the gate's own key, or else from the
 sandbox that stands in for RunBlob.
 
@@ -98,6 +104,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     let hooks = gate::Hooks { edge: args.gate, plain: args.plain, token: args.token_gate };
     let gate = Gate::new(hooks, &args.ca)?;
+    let hook = args.aud.hook().to_owned();
     let tokens = Tokens::from_file(&args.secrets, args.kid, args.aud)?;
     let provider = Provider::new(args.sandbox, &args.api_key_file, &args.ca)?;
     // Before anything is sent: what did not arrive must not be for want of a service.
@@ -105,22 +112,32 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     for service in &args.services {
         before.push(service.arrivals().await?);
     }
-    let inbox = args.inbox.find().await?;
+    let inbox = args.inbox.find(&hook).await?;
     provider.check().await?;
 
+    let sender = Sender { gate: &gate, tokens: &tokens, provider: &provider };
+    let (open, proven): (Vec<_>, Vec<_>) =
+        rows::rows().into_iter().partition(|row| row.delivery.hook == Hook::Open);
     let mut sent = Vec::new();
-    for mut row in rows::rows() {
-        let url = gate.url(&row.delivery, &tokens)?;
-        let came = match row.delivery.door {
-            Door::Elsewhere => gate.send_from_elsewhere(url, &row.delivery).await,
-            Door::Edge | Door::Plain => gate.send(url, &row.delivery).await?,
-            Door::Provider => provider.deliver(&url, &mut row.delivery).await?,
-        };
-        sent.push((row, came));
+    for row in open {
+        sent.push(sender.send(row, None).await?);
+    }
+    // What is in the path has something of that by now. One that is not would ask for what has come past it.
+    let told = match &inbox {
+        Some(inbox) if !of_rows(inbox, &sent).await?.is_empty() => Some(inbox),
+        _ => None,
+    };
+    for row in proven {
+        sent.push(sender.send(row, told).await?);
+    }
+    for (row, came) in &mut sent {
+        if let (Some(inbox), Sent::Uncalled(due)) = (told, &came) {
+            *came = sweep::wait(inbox, &provider, &mut row.delivery, *due).await?;
+        }
     }
 
     let entries = match &inbox {
-        Some(inbox) => settled(inbox, sent.iter().map(|(row, _)| row)).await?,
+        Some(inbox) => settled(inbox, &sent).await?,
         None => Vec::new(),
     };
     let mut arrivals = Vec::new();
@@ -154,6 +171,34 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     Ok(if report.is_as_expected() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What sends a row, however it comes in.
+struct Sender<'a> {
+    gate: &'a Gate,
+    tokens: &'a Tokens,
+    provider: &'a Provider,
+}
+
+impl Sender<'_> {
+    /// An inbox in the path is told what was ordered, as an application would tell it.
+    async fn send(&self, mut row: Row, told: Option<&Inbox>) -> Result<(Row, Sent)> {
+        let (gate, delivery) = (self.gate, &mut row.delivery);
+        let url = gate.url(delivery, self.tokens)?;
+        let came = match delivery.door {
+            Door::Elsewhere => gate.send_from_elsewhere(url, delivery).await,
+            Door::Edge | Door::Plain => gate.send(url, delivery).await?,
+            Door::Provider => {
+                delivery.id = self.provider.order(&url).await?;
+                if let Some(inbox) = told {
+                    inbox.expect(delivery).await?;
+                }
+                self.provider.called_back(delivery).await?
+            }
+            Door::Sweep => sweep::order(told, self.provider, &url, delivery).await?,
+        };
+        Ok((row, came))
+    }
+}
+
 /// How long an inbox may take: milliseconds, and some seconds where an attempt has failed.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -161,15 +206,26 @@ const DELIVERED_WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the inbox has of these rows, once nothing of it is under way, or at the end of all patience.
-async fn settled(inbox: &Inbox, rows: impl Iterator<Item = &Row> + Clone) -> Result<Vec<Entry>> {
+async fn settled(inbox: &Inbox, sent: &[(Row, Sent)]) -> Result<Vec<Entry>> {
     let until = Instant::now().checked_add(DELIVERED_WITHIN);
     loop {
-        let mut entries = inbox.entries().await?;
-        entries.retain(|entry| rows.clone().any(|row| entry.is_of(row)));
+        let mut entries = of_rows(inbox, sent).await?;
         let is_settled = !entries.iter().any(Entry::is_under_way);
         if is_settled || until.is_none_or(|until| Instant::now() >= until) {
+            for entry in &mut entries {
+                if sent.iter().any(|(row, _)| row.delivery.door.is_ordered() && entry.is_of(row)) {
+                    entry.expectation = inbox.expectation(entry).await?;
+                }
+            }
             return Ok(entries);
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// What it has of these rows.
+async fn of_rows(inbox: &Inbox, sent: &[(Row, Sent)]) -> Result<Vec<Entry>> {
+    let mut entries = inbox.entries().await?;
+    entries.retain(|entry| sent.iter().any(|(row, _)| entry.is_of(row)));
+    Ok(entries)
 }

@@ -12,7 +12,6 @@ mod forward;
 mod ls;
 mod migrate;
 mod pause;
-mod progress;
 mod purge;
 mod rejudge;
 mod replay;

@@ -3,6 +3,7 @@
 mod demo;
 mod inbox;
 mod mint;
+mod progress;
 mod receiver;
 mod sandbox;
 

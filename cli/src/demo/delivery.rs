@@ -7,6 +7,8 @@ use uuid::Uuid;
 pub(super) struct Delivery {
     /// The generation id in the payload, new for each delivery.
     pub(super) id: Uuid,
+    /// What the generation is for: its token names it, and the application says it to the inbox.
+    pub(super) job: String,
     pub(super) door: Door,
     pub(super) hook: Hook,
     pub(super) method: Method,
@@ -27,6 +29,8 @@ pub(super) enum Door {
     Elsewhere,
     /// From the sandbox, which has generated something.
     Provider,
+    /// From the inbox, which has asked: the sandbox has generated something, and never calls back.
+    Sweep,
 }
 
 /// Which hook a delivery comes to.
@@ -90,6 +94,11 @@ pub(super) mod payload {
         none().through(Door::Provider)
     }
 
+    /// The same, and no callback comes of it.
+    pub(in crate::demo) fn never_called_back() -> Delivery {
+        none().through(Door::Sweep)
+    }
+
     /// Nothing at all.
     pub(in crate::demo) fn none() -> Delivery {
         Delivery { headers: Vec::new(), ..with(|_| String::new()) }
@@ -99,6 +108,7 @@ pub(super) mod payload {
         let id = Uuid::new_v4();
         Delivery {
             id,
+            job: format!("demo-{:08x}", id.as_fields().0),
             door: Door::Edge,
             hook: Hook::Open,
             method: Method::POST,
@@ -124,7 +134,21 @@ pub(super) mod payload {
     }
 }
 
+impl Door {
+    /// Whether a generation is ordered, of which an application says that it is expected.
+    pub(super) fn is_ordered(self) -> bool {
+        matches!(self, Door::Provider | Door::Sweep)
+    }
+}
+
 impl Delivery {
+    /// The job that the gate or the inbox knows of it: from an authentic token, or from what is expected.
+    pub(super) fn known_job(&self) -> Option<&str> {
+        let is_known =
+            self.door == Door::Sweep || matches!(self.hook, Hook::Proven(Token::Good | Token::Expired));
+        is_known.then_some(self.job.as_str())
+    }
+
     pub(super) fn through(self, door: Door) -> Self {
         Self { door, ..self }
     }

@@ -8,7 +8,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Url, Version};
 use std::error::Error;
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The provider's request timeout, from its page on webhooks.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
@@ -36,6 +36,10 @@ pub(super) enum Sent {
     Answered(Answer),
     /// The connection held, but no answer came; why.
     Unanswered(String),
+    /// The provider sends nothing: the inbox is to ask, from then on.
+    Uncalled(Instant),
+    /// The same, and the inbox has not brought it; why.
+    NotSwept(String),
     /// It was not sent; why.
     LeftOut(String),
 }
@@ -95,9 +99,9 @@ impl Gate {
     pub(super) fn url(&self, delivery: &Delivery, tokens: &Tokens) -> Result<Url> {
         let Hooks { edge, plain, token: proven } = &self.hooks;
         let mut url = match (delivery.hook, delivery.door) {
-            (Hook::Proven(token), _) => return tokens.callback(proven, token),
+            (Hook::Proven(token), _) => return tokens.callback(proven, token, &delivery.job),
             (Hook::Open, Door::Plain) => plain.clone(),
-            (Hook::Open, Door::Edge | Door::Elsewhere | Door::Provider) => edge.clone(),
+            (Hook::Open, Door::Edge | Door::Elsewhere | Door::Provider | Door::Sweep) => edge.clone(),
         };
         let path = format!("{}{}", url.path().trim_end_matches('/'), delivery.below);
         url.set_path(&path);

@@ -5,7 +5,7 @@ use super::gate::{ANSWER, Answer, Sent, cause, trusting};
 use anyhow::{Context, Result, anyhow, ensure};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -53,15 +53,27 @@ impl Provider {
         Ok(Self { url, key: key.trim().to_owned(), key_file: key_file.to_owned(), client })
     }
 
-    /// Orders a generation, and waits until its callback has been answered. The delivery gets the generation's id, and the
-    /// body that the sandbox has sent.
-    pub(super) async fn deliver(&self, callback: &Url, delivery: &mut Delivery) -> Result<Sent> {
-        let order = json!({"prompt": PROMPT, "callback_url": callback.as_str()});
-        let ordered = self.ask(self.request(Method::POST, "/v1/veo/generate").json(&order)).await?;
-        let Ordered { generation_id: id } = ordered.json().await.map_err(|error| self.unclear(&error))?;
-        delivery.id = Uuid::parse_str(&id)
-            .map_err(|_| anyhow!("what answers at {} is no sandbox (its id is no UUID)", self.url))?;
+    /// Orders a generation of which a callback comes. Returns its id.
+    pub(super) async fn order(&self, callback: &Url) -> Result<Uuid> {
+        self.generate(&json!({"prompt": PROMPT, "callback_url": callback.as_str()})).await
+    }
 
+    /// Orders one of which none comes.
+    pub(super) async fn order_uncalled(&self, callback: &Url) -> Result<Uuid> {
+        let fault = json!({"faults": ["never"]});
+        self.generate(&json!({"prompt": PROMPT, "callback_url": callback.as_str(), "sandbox": fault})).await
+    }
+
+    async fn generate(&self, order: &Value) -> Result<Uuid> {
+        let ordered = self.ask(self.request(Method::POST, "/v1/veo/generate").json(order)).await?;
+        let Ordered { generation_id } = ordered.json().await.map_err(|error| self.unclear(&error))?;
+        Uuid::parse_str(&generation_id)
+            .map_err(|_| anyhow!("what answers at {} is no sandbox (its id is no UUID)", self.url))
+    }
+
+    /// Waits until the callback of what was ordered has been answered. The delivery gets the body that the sandbox has sent.
+    pub(super) async fn called_back(&self, delivery: &mut Delivery) -> Result<Sent> {
+        let id = delivery.id.to_string();
         let until = Instant::now().checked_add(GENERATION);
         let callback = loop {
             if let Some(callback) = self.callbacks().await?.into_iter().find(|made| made.generation_id == id)
@@ -76,13 +88,17 @@ impl Provider {
             }
             tokio::time::sleep(LOOK).await;
         };
-        // What a status shows at the end is what the callback has said.
-        let status = self.ask(self.request(Method::GET, &format!("/v1/veo/generations/{id}"))).await?;
-        delivery.body = status.text().await.map_err(|error| self.unclear(&error))?;
+        delivery.body = self.status(delivery.id).await?;
         Ok(match callback.status {
             Some(status) => Sent::Answered(Answer { status, code: None, version: None }),
             None => Sent::Unanswered(callback.error.unwrap_or_default()),
         })
+    }
+
+    /// What a status shows at the end, and a callback has said.
+    pub(super) async fn status(&self, id: Uuid) -> Result<String> {
+        let status = self.ask(self.request(Method::GET, &format!("/v1/veo/generations/{id}"))).await?;
+        status.text().await.map_err(|error| self.unclear(&error))
     }
 
     /// Fails where there is no sandbox, or where it wants another key.

@@ -29,8 +29,8 @@ impl Tokens {
         Ok(Self(Minter::new(key, kid, aud).with_context(|| format!("{VARIABLE} of {name}"))?))
     }
 
-    /// The callback URL of a hook with such a token.
-    pub(super) fn callback(&self, hook: &Url, token: Token) -> Result<Url> {
+    /// The callback URL of a hook with such a token, for this job.
+    pub(super) fn callback(&self, hook: &Url, token: Token, job: &str) -> Result<Url> {
         let now = OffsetDateTime::now_utc();
         let (minter, expires) = match token {
             Token::None => return Ok(hook.clone()),
@@ -39,7 +39,7 @@ impl Tokens {
             Token::Foreign => (&self.0.foreign()?, now.saturating_add(FAR)),
         };
         let mut url = hook.clone();
-        url.set_path(&format!("{}/{}", url.path().trim_end_matches('/'), minter.token(expires)?));
+        url.set_path(&format!("{}/{}", url.path().trim_end_matches('/'), minter.token(expires, job)?));
         Ok(url)
     }
 }

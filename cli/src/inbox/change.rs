@@ -2,8 +2,8 @@
 
 use super::asking::{Admin, Inbox};
 use super::filter::Filter;
-use super::progress::Progress;
 use super::rejudge::{Named, Rules};
+use crate::progress::Progress;
 use crate::receiver::tell;
 use anyhow::{Context, Result};
 use clap::CommandFactory;

@@ -3,7 +3,7 @@
 mod csv;
 
 use super::asking::{Admin, Inbox};
-use super::progress::Progress;
+use crate::progress::Progress;
 use crate::receiver::tell;
 use anyhow::{Result, bail};
 use reqwest::Method;

@@ -2,8 +2,8 @@
 
 use super::asking::{Admin, Inbox};
 use super::filter::Filter;
-use super::progress::Progress;
 use super::tail::{Page, START};
+use crate::progress::Progress;
 use anyhow::{Context, Result};
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, ErrorKind, Write};

@@ -2,7 +2,7 @@
 
 use super::asking::Inbox;
 use super::change::{AT_ONCE, Refused, confirm, entries, in_json, tell_refused};
-use super::progress::Progress;
+use crate::progress::Progress;
 use crate::receiver::tell;
 use anyhow::{Context, Result, anyhow, bail};
 use blobgate_inbox::admin::waivable;

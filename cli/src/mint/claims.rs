@@ -79,6 +79,13 @@ impl fmt::Display for Kid {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Audience(String);
 
+impl Audience {
+    /// The name of the hook that a token is for.
+    pub(crate) fn hook(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, hook)| hook)
+    }
+}
+
 impl FromStr for Audience {
     type Err = &'static str;
 

@@ -2,7 +2,7 @@
 
 use super::claims::{Audience, Claims, Kid, Reference};
 use super::key::{Algorithm, Key};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use time::OffsetDateTime;
 
 pub(crate) struct Minter {
@@ -22,10 +22,10 @@ impl Minter {
         Ok(Self { key: Key::random(Algorithm::Hs256)?, kid: self.kid.clone(), aud: self.aud.clone() })
     }
 
-    pub(crate) fn token(&self, expires: OffsetDateTime) -> Result<String> {
+    pub(crate) fn token(&self, expires: OffsetDateTime, job: &str) -> Result<String> {
+        let job = Some(job.parse().map_err(|why| anyhow!("the job {job:?}: {why}"))?);
         let jti = Some(Reference::random()?);
-        let claims =
-            Claims { exp: expires.unix_timestamp(), aud: self.aud.clone(), job: None, jti, ph: None };
+        let claims = Claims { exp: expires.unix_timestamp(), aud: self.aud.clone(), job, jti, ph: None };
         claims.sign(&self.key, &self.kid)
     }
 }

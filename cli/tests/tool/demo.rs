@@ -1,6 +1,7 @@
 //! `blobgate demo`, against a stand-in that does what it is told: the right thing, or the wrong one in one place.
 
 mod inbox;
+mod sweep;
 
 use crate::running::{Receiver, Running, blobgate, client, output, text};
 use axum::body::Bytes;
@@ -11,13 +12,14 @@ use axum::routing::{get, post};
 use axum::{Json, RequestExt, Router};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
-use inbox::{Entries, Inbox};
+use inbox::{Entries, Inbox, Sweeps};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Output;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio_rustls::TlsAcceptor;
 
@@ -108,6 +110,8 @@ struct StandIn {
     inbox: Option<Entries>,
     /// What follows the hook's path, of each delivery to the hook that wants proof.
     tokens: Mutex<Vec<String>>,
+    /// How many generations with a callback were ordered.
+    ordered: AtomicUsize,
     /// The sandbox's side of it: the callbacks that it has made.
     callbacks: Mutex<Vec<Value>>,
 }
@@ -117,6 +121,8 @@ fn generation(id: &str) -> String {
     json!({"generation_id": id, "status": "completed"}).to_string()
 }
 
+/// Of which no callback comes.
+const UNCALLED: &str = "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c00";
 const GENERATED: [&str; 2] = ["5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01", "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c02"];
 
 impl StandIn {
@@ -124,14 +130,17 @@ impl StandIn {
         let next =
             if peer.ip().is_loopback() { self.does.lock().unwrap().next() } else { Some(SOURCE_DENIED) };
         let does = next.unwrap_or_else(|| panic!("one request more than the table has"));
+        let mut job = None;
         if let Some(rest) = request.uri().path().strip_prefix("/hooks/veo3") {
+            job = claims(rest).filter(|_| does.proof == Some("token")).map(|claims| claims["job"].clone());
             self.tokens.lock().unwrap().push(rest.to_owned());
         }
+        let job = job.as_ref().and_then(Value::as_str);
         // Read in any case: a body left behind would cost the connection.
         let body = request.extract::<Bytes, _>().await.unwrap();
         match &self.inbox {
-            Some(entries) => self.hand_to_inbox(entries, body, does),
-            None => self.hand_over(&[], body, does).await,
+            Some(entries) if entries.is_in_path() => self.hand_to_inbox(entries, job, body, does),
+            _ => self.hand_over(&[], job, body, does).await,
         }
         let status = StatusCode::from_u16(does.status).unwrap();
         match does.code {
@@ -140,7 +149,7 @@ impl StandIn {
         }
     }
 
-    async fn hand_over(&self, headers: &[(&str, &str)], body: Bytes, does: Does) {
+    async fn hand_over(&self, headers: &[(&str, &str)], job: Option<&str>, body: Bytes, does: Does) {
         let Some((service, event)) = does.over else { return };
         let mut request = match service {
             Service::Video | Service::Failure => {
@@ -159,7 +168,8 @@ impl StandIn {
             }
         };
         let proof = does.proof.map(|proof| ("blobgate-proofs", proof));
-        for (name, value) in headers.iter().copied().chain(proof) {
+        let job = job.map(|job| ("blobgate-job", job));
+        for (name, value) in headers.iter().copied().chain(proof).chain(job) {
             request = request.header(name, value);
         }
         let body = match does.body {
@@ -170,15 +180,25 @@ impl StandIn {
     }
 }
 
-/// `POST /v1/veo/generate`: calls back at once, and tells of it afterwards.
+/// What a token says, which follows the hook's path.
+fn claims(path: &str) -> Option<Value> {
+    let claims = path.strip_prefix('/')?.split('.').nth(1)?;
+    Some(serde_json::from_slice(&BASE64URL.decode(claims).unwrap()).unwrap())
+}
+
+/// `POST /v1/veo/generate`: calls back at once, or never, and tells of it afterwards.
 async fn generate(State(stand_in): State<Arc<StandIn>>, headers: HeaderMap, body: Bytes) -> Response {
     assert_eq!(headers["authorization"], format!("Bearer {API_KEY}"));
     let order: Value = serde_json::from_slice(&body).unwrap();
-    let id = GENERATED[stand_in.callbacks.lock().unwrap().len()];
+    let answer = |id| (StatusCode::CREATED, Json(json!({"generation_id": id, "status": "pending"})));
+    if order["sandbox"] == json!({"faults": ["never"]}) {
+        return answer(UNCALLED).into_response();
+    }
+    let id = GENERATED[stand_in.ordered.fetch_add(1, Ordering::Relaxed)];
     let callback = client().post(order["callback_url"].as_str().unwrap()).body(generation(id));
     let status = callback.send().await.unwrap().status().as_u16();
     stand_in.callbacks.lock().unwrap().push(json!({"generation_id": id, "status": status, "error": null}));
-    (StatusCode::CREATED, Json(json!({"generation_id": id, "status": "pending"}))).into_response()
+    answer(id).into_response()
 }
 
 const API_KEY: &str = "rb-a-key-of-a-test";
@@ -203,24 +223,38 @@ async fn demo_and_tokens(does: Vec<Does>, more: &[&str]) -> (Output, Vec<String>
 
 /// The same with an inbox in the path.
 async fn demo_by_inbox(does: Vec<Does>, more: &[&str]) -> Output {
-    let entries = Entries::default();
-    let inbox = format!("http://{}", entries.listen().await);
-    run_demo(does, Some(entries), &[&["--inbox", &inbox], more].concat()).await.0
+    demo_by(&Entries::default(), does, more).await.0
+}
+
+async fn demo_by(entries: &Entries, does: Vec<Does>, more: &[&str]) -> (Output, Vec<String>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let inbox = format!("http://{}", listener.local_addr().unwrap());
+    let more = [&["--inbox", &inbox], more].concat();
+    run_demo(does, Some((entries.clone(), listener)), &more).await
 }
 
 /// Runs the demo against a stand-in between it and three real receivers. Returns what followed the path of the hook that
 /// wants proof, too.
-async fn run_demo(does: Vec<Does>, inbox: Option<Entries>, more: &[&str]) -> (Output, Vec<String>) {
+async fn run_demo(
+    does: Vec<Does>,
+    inbox: Option<(Entries, tokio::net::TcpListener)>,
+    more: &[&str],
+) -> (Output, Vec<String>) {
+    let (entries, admin) = inbox.unzip();
     let [video, failure, quarantine] = ["video", "failure", "quarantine"].map(Receiver::start);
     let stand_in = Arc::new(StandIn {
         does: Mutex::new(does.into_iter()),
         video: video.url("/"),
         failure: failure.url("/"),
         quarantine: quarantine.url("/"),
-        inbox,
+        inbox: entries,
         tokens: Mutex::default(),
+        ordered: AtomicUsize::default(),
         callbacks: Mutex::default(),
     });
+    if let Some(admin) = admin {
+        stand_in.listen_as_inbox(admin);
+    }
     let routes = Router::new()
         .route("/v1/veo/generate", post(generate))
         .route("/v1/veo/generations/{id}", get(async |UrlPath(id): UrlPath<String>| generation(&id)))
@@ -308,7 +342,8 @@ fn shows_every_row(end: &Output, quarantine: &str) -> String {
     let table = text(&end.stdout);
     assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), String::new()), "{table}");
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("ok ")).collect();
-    for (row, does) in rows.iter().filter(|row| !row.contains("source-denied")).zip(SHIPPED) {
+    let answered = rows.iter().filter(|row| !row.contains("source-denied") && !row.contains("never called"));
+    for (row, does) in answered.zip(SHIPPED) {
         assert!(row.contains(&format!(" {} ", does.status)), "{row}");
         assert!(row.contains(does.code.unwrap_or("-")), "{row}");
         let place = match does.over {
@@ -320,7 +355,8 @@ fn shows_every_row(end: &Output, quarantine: &str) -> String {
         assert!(row.ends_with(place), "{row}");
     }
     let (shown, left_out) = (rows.len(), table.lines().filter(|line| line.starts_with("- ")).count());
-    assert_eq!(shown + left_out, SHIPPED.len() + 1, "{table}");
+    // The one from another address, and the one of which no callback comes.
+    assert_eq!(shown + left_out, SHIPPED.len() + 2, "{table}");
     assert!(table.contains(&format!("All {shown} rows are as expected.")), "{table}");
     for event in ["completed", "failed", "timeout"] {
         assert!(table.contains(&format!("blobgate-event: {event}\n")), "{table}");
@@ -340,9 +376,9 @@ async fn each_row_has_the_token_that_it_says() {
         .map(|path| {
             let token = path.strip_prefix('/').filter(|token| !token.is_empty())?;
             let (signed, signature) = token.rsplit_once('.').unwrap();
-            let (_, claims) = signed.split_once('.').unwrap();
-            let claims: Value = serde_json::from_slice(&BASE64URL.decode(claims).unwrap()).unwrap();
+            let claims = claims(path).unwrap();
             assert_eq!(claims["aud"], "development/veo3-token");
+            assert!(claims["job"].as_str().unwrap().starts_with("demo-"), "{claims}");
             let signature = BASE64URL.decode(signature).unwrap();
             let ours = ring::hmac::verify(&hmac, signed.as_bytes(), &signature).is_ok();
             Some((ours, claims["exp"].as_i64().unwrap() > now))
@@ -362,7 +398,7 @@ async fn machines_get_json() {
     let report: Value = serde_json::from_slice(&end.stdout).unwrap();
     assert_eq!((end.status.code(), &report["as_expected"]), (Some(0), &Value::Bool(true)));
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), SHIPPED.len() + 1);
+    assert_eq!(rows.len(), SHIPPED.len() + 2);
     assert_eq!((&rows[0]["answer"], &rows[0]["code"]), (&200.into(), &Value::Null));
     let [arrived] = &rows[0]["arrived"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert_eq!(arrived["service"], "video");
@@ -499,7 +535,9 @@ async fn a_wrong_row_is_marked_with_an_inbox_too() {
 #[tokio::test]
 async fn an_inbox_that_cannot_be_asked_is_one_sentence() {
     let does = SHIPPED.map(|does| Does { inbox: Inbox::DeliversAtOnce, ..does });
-    let end = run_demo(does.to_vec(), Some(Entries::default()), &["--inbox", "none"]).await.0;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let inbox = Some((Entries::default(), listener));
+    let end = run_demo(does.to_vec(), inbox, &["--inbox", "none"]).await.0;
     one_sentence(
         &end,
         "what arrives comes by an inbox, and there is none: name its admin listener with --inbox",

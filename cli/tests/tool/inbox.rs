@@ -11,6 +11,7 @@ mod judging;
 mod looking;
 mod pausing;
 mod purging;
+mod readme;
 mod sweeping;
 
 use crate::postgres::Cluster;

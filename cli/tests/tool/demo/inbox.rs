@@ -1,16 +1,16 @@
 //! An inbox between the stand-in for the gate and the receivers: it delivers a moment later, and tells what it has.
 
-use super::{Does, Service, StandIn};
+use super::{Does, Service, StandIn, UNCALLED, believes, generation};
 use axum::body::Bytes;
-use axum::extract::Query;
-use axum::routing::get;
+use axum::extract::{Path, Query};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 /// What it does with what the gate hands over.
 #[derive(Clone, Copy)]
@@ -31,14 +31,36 @@ pub(super) enum Inbox {
 /// Long enough that a demo which does not wait finds nothing.
 const LATE: Duration = Duration::from_millis(300);
 
+/// What it does about the generation of which no callback comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sweeps {
+    /// Asks a moment later, and delivers it once.
+    Right,
+    /// It is there, and the gate goes past it.
+    NotInPath,
+    /// It has nobody to ask.
+    AsksNobody,
+    AfterMinutes,
+    /// It asks, and this is the answer.
+    Hears(&'static str),
+    /// What it delivers looks like a webhook.
+    AsAWebhook,
+    DeliversTwice,
+    /// What it was told is gone once there is an event.
+    Forgets,
+}
+
 #[derive(Clone)]
-pub(super) struct Entries(Arc<Mutex<Vec<Value>>>);
+pub(super) struct Entries {
+    entries: Arc<Mutex<Vec<Value>>>,
+    sweeps: Sweeps,
+    /// What it was told to expect, as often as it was told.
+    told: Arc<Mutex<Vec<Value>>>,
+}
 
 impl Default for Entries {
-    /// With one that was there before.
     fn default() -> Self {
-        let old = entry(1, "kept", None, Some("token-expired"), b"");
-        Self(Arc::new(Mutex::new(vec![old])))
+        Self::that(Sweeps::Right)
     }
 }
 
@@ -52,32 +74,73 @@ fn entry(id: usize, state: &str, generation: Option<&str>, reason: Option<&str>,
 }
 
 impl Entries {
+    /// With one that was there before.
+    pub(super) fn that(sweeps: Sweeps) -> Self {
+        let old = entry(1, "kept", None, Some("token-expired"), b"");
+        Self { entries: Arc::new(Mutex::new(vec![old])), sweeps, told: Arc::default() }
+    }
+
+    pub(super) fn is_in_path(&self) -> bool {
+        self.sweeps != Sweeps::NotInPath
+    }
+
+    /// The first time that it was told of each generation.
+    pub(super) fn told(&self) -> Vec<Value> {
+        let mut told = self.told.lock().unwrap().clone();
+        let mut known = HashSet::new();
+        told.retain(|what| known.insert(what["generation_id"].clone()));
+        told
+    }
+
     fn add(&self, state: &str, generation: Option<&str>, reason: Option<&str>, body: &[u8]) -> usize {
-        let mut entries = self.0.lock().unwrap();
+        let mut entries = self.entries.lock().unwrap();
         let index = entries.len();
         entries.push(entry(index + 1, state, generation, reason, body));
         index
     }
 
     fn set(&self, index: usize, name: &str, value: impl Into<Value>) {
-        self.0.lock().unwrap()[index][name] = value.into();
+        self.entries.lock().unwrap()[index][name] = value.into();
     }
 
-    /// Its admin listener.
-    pub(super) async fn listen(&self) -> SocketAddr {
-        let entries = self.clone();
-        let list = async move |Query(asked): Query<HashMap<String, usize>>| entries.page(&asked);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            axum::serve(listener, Router::new().route("/entries", get(list))).await.unwrap();
-        });
-        address
+    /// `POST /sweep`: what it would ask.
+    fn would_ask(&self) -> Value {
+        let per_minute = (self.sweeps != Sweeps::AsksNobody).then_some(10);
+        json!({"questions": [], "more": false, "per_minute": per_minute})
+    }
+
+    /// An expectation as it stands.
+    fn stands(&self, told: &Value) -> Value {
+        let has_event =
+            self.entries.lock().unwrap().iter().any(|entry| entry["generation"] == told["generation_id"]);
+        let state = match has_event {
+            true if told["generation_id"] == UNCALLED => "swept",
+            true => "arrived",
+            false => "expected",
+        };
+        let asked = match self.sweeps {
+            Sweeps::Hears(answer) if !has_event => Some(answer),
+            _ => None,
+        };
+        let ask_at = if self.sweeps == Sweeps::AfterMinutes { "12:13:00.5Z" } else { "12:00:01.5Z" };
+        json!({
+            "job": told["job"], "state": state, "asked": i32::from(asked.is_some()), "answer": asked,
+            "expected_at": "2026-02-01T12:00:00.5Z", "ask_at": format!("2026-02-01T{ask_at}"),
+        })
+    }
+
+    /// `GET /entries/{id}`.
+    fn whole(&self, id: usize) -> Value {
+        let mut entry = self.entries.lock().unwrap()[id - 1].clone();
+        let told = self.told().into_iter().find(|told| told["generation_id"] == entry["generation"]);
+        let told = told.filter(|_| self.sweeps != Sweeps::Forgets);
+        entry["expectation"] = told.map_or(Value::Null, |told| self.stands(&told));
+        entry
     }
 
     /// The newest first, and never more than three, so that there are pages.
     fn page(&self, asked: &HashMap<String, usize>) -> Json<Value> {
-        let entries = self.0.lock().unwrap();
+        let entries = self.entries.lock().unwrap();
         let before = asked.get("before").map_or(entries.len(), |before| before - 1);
         let limit = asked["limit"].min(3);
         let page: Vec<_> = entries[..before].iter().rev().take(limit).cloned().collect();
@@ -87,7 +150,63 @@ impl Entries {
 }
 
 impl StandIn {
-    pub(super) fn hand_to_inbox(self: &Arc<Self>, entries: &Entries, body: Bytes, does: Does) {
+    /// Its admin listener.
+    pub(super) fn listen_as_inbox(self: &Arc<Self>, listener: TcpListener) {
+        let entries = self.inbox.clone().unwrap();
+        let (list, whole, would_ask) = (entries.clone(), entries.clone(), entries.clone());
+        let stand_in = Arc::clone(self);
+        let routes = Router::new()
+            .route(
+                "/entries",
+                get(async move |Query(asked): Query<HashMap<String, usize>>| list.page(&asked)),
+            )
+            .route("/entries/{id}", get(async move |Path(id): Path<usize>| Json(whole.whole(id))))
+            .route(
+                "/sweep",
+                post(async move |Json(asked): Json<Value>| {
+                    assert_eq!(asked, json!({"dry_run": true}));
+                    Json(would_ask.would_ask())
+                }),
+            )
+            .route("/expect", post(async move |Json(told): Json<Value>| stand_in.expect(&entries, told)));
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    }
+
+    /// `POST /expect`. The first time of the one of which no callback comes, it is going to be asked for.
+    fn expect(self: &Arc<Self>, entries: &Entries, told: Value) -> Json<Value> {
+        let is_first = !entries.told().iter().any(|before| before["generation_id"] == told["generation_id"]);
+        entries.told.lock().unwrap().push(told.clone());
+        let asks = !matches!(entries.sweeps, Sweeps::AfterMinutes | Sweeps::Hears(_));
+        if is_first && told["generation_id"] == UNCALLED && asks {
+            let (stand_in, entries, told) = (Arc::clone(self), entries.clone(), told.clone());
+            tokio::spawn(async move { stand_in.sweep(&entries, &told).await });
+        }
+        Json(entries.stands(&told))
+    }
+
+    async fn sweep(&self, entries: &Entries, told: &Value) {
+        tokio::time::sleep(LATE).await;
+        let body = Bytes::from(generation(UNCALLED));
+        let index = entries.add("waiting", Some(UNCALLED), None, &body);
+        let (attempt, source) = (("blobgate-attempt", "1"), ("blobgate-source", "sweep"));
+        let (headers, times) = match entries.sweeps {
+            Sweeps::AsAWebhook => (vec![attempt], 1),
+            Sweeps::DeliversTwice => (vec![attempt, source], 2),
+            _ => (vec![attempt, source], 1),
+        };
+        for _ in 0..times {
+            self.hand_over(&headers, told["job"].as_str(), body.clone(), believes("confirmed")).await;
+        }
+        entries.set(index, "state", "delivered");
+    }
+
+    pub(super) fn hand_to_inbox(
+        self: &Arc<Self>,
+        entries: &Entries,
+        job: Option<&str>,
+        body: Bytes,
+        does: Does,
+    ) {
         let Some((service, event)) = does.over else { return };
         let payload: Value = serde_json::from_slice(&body).unwrap_or_default();
         let generation = payload["generation_id"].as_str();
@@ -97,7 +216,8 @@ impl StandIn {
             (Service::Video | Service::Failure, _) => {
                 let index = entries.add("waiting", generation, None, &body);
                 let (stand_in, entries) = (Arc::clone(self), entries.clone());
-                tokio::spawn(async move { stand_in.deliver_late(&entries, index, body, does).await });
+                let job = job.map(str::to_owned);
+                tokio::spawn(async move { stand_in.deliver_late(&entries, index, job, body, does).await });
                 return;
             }
         };
@@ -109,7 +229,14 @@ impl StandIn {
         }
     }
 
-    async fn deliver_late(&self, entries: &Entries, index: usize, body: Bytes, does: Does) {
+    async fn deliver_late(
+        &self,
+        entries: &Entries,
+        index: usize,
+        job: Option<String>,
+        body: Bytes,
+        does: Does,
+    ) {
         if !matches!(does.inbox, Inbox::DeliversAtOnce) {
             tokio::time::sleep(LATE).await;
         }
@@ -119,7 +246,7 @@ impl StandIn {
             _ => 1,
         };
         for _ in 0..times {
-            self.hand_over(&[("blobgate-attempt", "1")], body.clone(), does).await;
+            self.hand_over(&[("blobgate-attempt", "1")], job.as_deref(), body.clone(), does).await;
         }
         entries.set(index, "state", "delivered");
     }

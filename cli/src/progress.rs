@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// What is done with each.
     past: &'static str,
     /// How many there will be, where that is known.
@@ -16,16 +16,16 @@ pub(super) struct Progress {
 const EVERY: Duration = Duration::from_secs(3);
 
 impl Progress {
-    pub(super) fn new(past: &'static str, total: u64) -> Self {
+    pub(crate) fn new(past: &'static str, total: u64) -> Self {
         Self { total: Some(total), ..Self::uncounted(past) }
     }
 
     /// Of nobody knows how many.
-    pub(super) fn uncounted(past: &'static str) -> Self {
+    pub(crate) fn uncounted(past: &'static str) -> Self {
         Self { past, total: None, on_terminal: io::stderr().is_terminal(), said: Instant::now() }
     }
 
-    pub(super) fn at(&mut self, done: usize) {
+    pub(crate) fn at(&mut self, done: usize) {
         let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
         if self.on_terminal {
             eprint!("\r{done}{of} {}", self.past);

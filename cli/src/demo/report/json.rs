@@ -1,0 +1,50 @@
+//! For machines.
+
+use super::{Report, write};
+use crate::demo::gate::Sent;
+use crate::demo::outcome::Outcome;
+use anyhow::Result;
+use serde_json::{Value, json};
+
+impl Report<'_> {
+    pub(in crate::demo) fn print_json(&self) -> Result<()> {
+        let report = json!({
+            "gate": self.gate.hooks.edge.as_str(),
+            "plain": self.gate.hooks.plain.as_str(),
+            "token_gate": self.gate.hooks.token.as_str(),
+            "sandbox": self.sandbox.as_str(),
+            "inbox": self.inbox,
+            "mode": self.mode.name(),
+            "as_expected": self.is_as_expected(),
+            "rows": self.outcomes.iter().map(|outcome| outcome.to_json(self.path(outcome))).collect::<Vec<_>>(),
+        });
+        write(&format!("{}\n", serde_json::to_string_pretty(&report)?));
+        Ok(())
+    }
+}
+
+impl Outcome {
+    fn to_json(&self, path: &str) -> Value {
+        let (answer, code, why) = match &self.sent {
+            Sent::Answered(answer) => (Some(answer.status), answer.code.as_deref(), None),
+            Sent::Unanswered(_) | Sent::Uncalled(_) | Sent::NotSwept(_) => (None, None, None),
+            Sent::LeftOut(why) => (None, None, Some(why)),
+        };
+        let expected = self.row.expected;
+        json!({
+            "hook": path,
+            "sent": self.row.sent,
+            "generation_id": self.row.delivery.id.to_string(),
+            "answer": answer,
+            "code": code,
+            "arrived": self.arrived.iter().map(|(service, arrival)| json!({
+                "service": service, "headers": arrival.headers, "bytes": arrival.bytes, "sha256": arrival.sha256,
+            })).collect::<Vec<_>>(),
+            "in_inbox": self.in_inbox,
+            "expectation": self.expectation,
+            "expected": {"answer": expected.status(), "code": expected.code(), "service": expected.service()},
+            "left_out": why,
+            "faults": self.faults,
+        })
+    }
+}

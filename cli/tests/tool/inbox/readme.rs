@@ -1,0 +1,96 @@
+//! The lines of the README that an application has, run as they stand there but for the address.
+
+use super::{Inbox, Place, generation};
+use crate::running::text;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The address of the admin listener in them.
+const ADMIN: &str = "http://127.0.0.1:9085";
+
+/// What stands in a Markdown file as a block of this language, and says this.
+fn block(file: &str, language: &str, words: &str) -> String {
+    let markdown = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap();
+    let start = format!("\n```{language}\n");
+    let blocks = markdown.split(&start).skip(1);
+    let mut blocks =
+        blocks.map(|rest| rest.split("\n```").next().unwrap()).filter(|text| text.contains(words));
+    let block = blocks.next().unwrap_or_else(|| panic!("{file} has no block of {language} with {words}"));
+    assert!(blocks.next().is_none(), "{file} has two blocks of {language} with {words}");
+    block.to_owned()
+}
+
+/// None where there is no such program, unless nothing may be left out.
+fn run(program: &str, args: &[&str]) -> Option<Output> {
+    let mut command = Command::new(program);
+    match command.args(args).env("NO_PROXY", "127.0.0.1").stdin(Stdio::null()).output() {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let nothing = std::env::var_os("BLOBGATE_LEAVE_NOTHING_OUT").is_some();
+            assert!(!nothing, "{program} is not installed");
+            eprintln!("left out: {program} is not installed");
+            None
+        }
+        Err(error) => panic!("{program}: {error}"),
+    }
+}
+
+impl Inbox {
+    /// The job of which a generation is expected.
+    async fn job(&self, id: &str) -> Value {
+        let listed = self.ask(Method::POST, "/sweep", &json!({"dry_run": true})).await.1;
+        let questions = listed["questions"].as_array().unwrap();
+        let question = questions.iter().find(|question| question["generation_id"] == id);
+        question.map_or(Value::Null, |question| json!([question["hook"], question["job"]]))
+    }
+}
+
+/// `answer` is what the application has of the provider.
+async fn says_what_it_expects(language: &str, program: &str, args: &[&str], answer: fn(&Value) -> String) {
+    let inbox = Inbox::start(Place::sqlite()).await;
+    let lines = block("README.md", language, "/expect");
+    assert!(lines.contains(ADMIN), "{lines}");
+    let say = |number| {
+        let answer = answer(&json!({"generation_id": generation(number), "status": "pending"}));
+        let lines = format!("{answer}\n{}", lines.replace(ADMIN, &inbox.admin));
+        tokio::task::block_in_place(|| run(program, &[args, &[&lines]].concat()))
+    };
+    let Some(end) = say(1) else { return };
+    assert!(end.status.success(), "{}", text(&end.stderr));
+    assert_eq!(inbox.job(&generation(1)).await, json!(["veo3", "order-17"]));
+
+    // What is refused is not passed over.
+    let other = json!({"hook": "veo3", "generation_id": generation(2), "job": "order-9"});
+    assert_eq!(inbox.ask(Method::POST, "/expect", &other).await.0, 200);
+    let end = say(2).unwrap();
+    assert!(!end.status.success(), "{}", text(&end.stdout));
+    assert_eq!(inbox.job(&generation(2)).await, json!(["veo3", "order-9"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_python() {
+    says_what_it_expects("python", "python3", &["-B", "-c"], |answer| format!("answer = {answer}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_javascript() {
+    let args = ["--input-type=module", "--eval"];
+    says_what_it_expects("js", "node", &args, |answer| format!("const answer = {answer};")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_hand() {
+    let inbox = Inbox::start(Place::sqlite()).await;
+    let lines = block("inbox/README.md", "sh", "/expect");
+    let curl = lines.split("\nblobgate ").next().unwrap();
+    let command = format!("{} --fail", curl.replace(ADMIN, &inbox.admin));
+    let end = tokio::task::block_in_place(|| run("bash", &["-c", &command])).unwrap();
+    assert!(end.status.success(), "{command}: {}", text(&end.stderr));
+    let said: Value = serde_json::from_slice(&end.stdout).unwrap();
+    let id = said["generation_id"].as_str().unwrap();
+    assert_eq!((inbox.job(id).await, &said["state"]), (json!(["veo3", "order-17"]), &json!("expected")));
+}
