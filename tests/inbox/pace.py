@@ -12,7 +12,7 @@ class Pace:
     """Does `once(number)`, so many times a second, until it is ended."""
 
     def __init__(self, rate, at_once, once):
-        self.rate, self.at_once, self.once, self.problem = rate, at_once, once, None
+        self.rate, self.at_once, self.once, self.problem = rate, at_once, once, None  # the first one
         self.ending = threading.Event()
         self.pacing = threading.Thread(target=self.pace, daemon=True)
         self.pacing.start()
@@ -28,7 +28,7 @@ class Pace:
         try:
             self.once(number)
         except (OSError, http.client.HTTPException, Broken) as error:
-            self.problem = error
+            self.problem = self.problem or f"{type(error).__name__}: {error}"
 
     def end(self):
         self.ending.set()

@@ -23,13 +23,13 @@ on_each_store! {
 }
 
 /// The sandbox, and in Envoy's place what adds the key.
-struct Provider {
+pub(super) struct Provider {
     sandbox: Sandbox,
     url: String,
 }
 
 impl Provider {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let sandbox = Sandbox::start(&FAST);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -39,7 +39,7 @@ impl Provider {
     }
 
     /// Orders one whose webhook never comes. Returns its id, once it has ended.
-    async fn generated(&self, outcome: &str) -> String {
+    pub(super) async fn generated(&self, outcome: &str) -> String {
         let script = json!({"outcome": outcome, "faults": ["never"]});
         let order = json!({"prompt": "A cat playing with a ball", "callback_url": "https://127.0.0.1:1/", "sandbox": script});
         let said: Value = self.sandbox.order(&order).await.json().await.unwrap();
@@ -48,7 +48,7 @@ impl Provider {
         id
     }
 
-    async fn status(&self, id: &str) -> Value {
+    pub(super) async fn status(&self, id: &str) -> Value {
         serde_json::from_str(&self.sandbox.status_text(id).await.1).unwrap()
     }
 
@@ -66,12 +66,12 @@ async fn forward(State((client, base)): State<(reqwest::Client, String)>, uri: U
 
 impl Inbox {
     /// Asks at once, and again after 0.2 s.
-    async fn sweeping(place: Place, provider: &Provider) -> Self {
+    pub(super) async fn sweeping(place: Place, provider: &Provider) -> Self {
         let again = ["--sweep-after", "1ms", "--sweep-again", "200ms", "--sweep-per-minute", "1000"];
         Self::with(place, &[&["--provider", &provider.url], &again[..]].concat()).await
     }
 
-    async fn expects(&self, id: &str) {
+    pub(super) async fn expects(&self, id: &str) {
         let what = json!({"hook": "veo3", "generation_id": id, "job": "order-17"});
         let (status, said) = self.ask(Method::POST, "/expect", &what).await;
         assert_eq!((status, &said["state"]), (200, &json!("expected")), "{said}");
@@ -101,7 +101,7 @@ impl Inbox {
     }
 }
 
-fn webhook(id: &str, body: &Value) -> Delivery {
+pub(super) fn webhook(id: &str, body: &Value) -> Delivery {
     Delivery {
         generation: Some(id.to_owned()),
         body: body.to_string().into_bytes(),
@@ -305,8 +305,7 @@ fn provider_body(id: &str) -> Value {
 async fn two_inboxes_are_as_fast_as_one() {
     const PER_MINUTE: usize = 7;
     let (Some(place), provider) = (Place::postgres(), Provider::start().await) else { return };
-    let (same, mut expected) =
-        (Place { url: place.url.clone(), _directory: None, _cluster: None }, Vec::new());
+    let (same, mut expected) = (Place::at(place.url.clone()), Vec::new());
     let args = ["--provider", &provider.url, "--sweep-after", "1s", "--sweep-per-minute", "7"];
     let (one, other) = (Inbox::with(place, &args).await, Inbox::with(same, &args).await);
     for _ in 0..PER_MINUTE * 3 {
