@@ -7,7 +7,7 @@ ENVOYS := $(if $(ENVOY),ENVOY,1.36.4 1.38.2 1.40.0)
 FAILPOINTS := --locked -p blobgate-cli -p blobgate-inbox --features blobgate-cli/failpoints --target-dir target/failpoints
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 
-.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy doc validate outage compose bench bench-inbox clean
+.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy doc validate outage budget compose bench bench-inbox clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -60,6 +60,11 @@ outage: build tools ## kill a service, and the inbox, under a stream of generati
 	@dev/need cargo cc openssl python3
 	cargo build --locked --bin blobgate
 	tests/inbox/outage
+
+budget: build tools ## count at the sandbox what two gates and two inboxes ask in a minute; needs PostgreSQL
+	@dev/need cargo cc openssl python3
+	cargo build --locked --bin blobgate
+	tests/inbox/budget
 
 compose: build ## run docker-compose.yml to its sender's verdict; needs Docker
 	tests/compose/run

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import http.client
+import json
 import os
 import pwd
 import random
@@ -24,22 +25,25 @@ HELD = 20  # seconds, of the route to a service in envoy.yaml
 
 class Stack:
     """Everything, with what it says in `folder`. Without a store there is no inbox. The sandbox is `speed` times as fast as
-    the provider, and Envoy waits that much less for a service."""
+    the provider, and Envoy waits that much less for a service. `changes` are to envoy.yaml, `sweeps` has the inbox
+    ask about what is overdue after a second, and a stack that is `beside` another one asks the sandbox of that."""
 
-    def __init__(self, running, folder, store, speed):
-        self.folder, self.store, self.speed = folder, store, speed
+    def __init__(self, running, folder, store, speed, changes=None, sweeps=False, beside=None):
+        self.folder, self.store, self.speed, self.sweeps = folder, store, speed, sweeps
         folder.mkdir()
         self.token_key, self.signing_key = token_key(), signing_key()
         names = ["video", "failure", "quarantine", "inbox", "admin", "sandbox"]
         self.ports = dict(zip(names, free_ports(len(names))))
+        provider = beside and beside.folder / "gate/edge.pem"
+        if beside:
+            self.ports["sandbox"] = beside.ports["sandbox"]
         clusters = {f"{name}_service": self.ports[name] for name in names[:3]} | {"runblob_api": self.ports["sandbox"]}
         if store:
             clusters["inbox"] = self.ports["inbox"]
         keys = {"BLOBGATE_TOKEN_KEY": self.token_key, "BLOBGATE_SIGNING_KEY": self.signing_key}
         to_video = "route: &to_video_service {cluster: video_service, timeout: "
-        listeners, self.trusts = running.enter_context(
-            envoy(folder / "gate", clusters, {f"{to_video}{HELD}s": f"{to_video}{HELD / speed:.3f}s"}, keys)
-        )
+        changes = {f"{to_video}{HELD}s": f"{to_video}{HELD / speed:.3f}s"} | (changes or {})
+        listeners, self.trusts = running.enter_context(envoy(folder / "gate", clusters, changes, keys, provider))
         self.edge, self.service_routes = listeners["edge"], listeners["services"]
         self.programs = {}
         running.callback(lambda: [program.__exit__() for program in self.programs.values()])
@@ -50,7 +54,8 @@ class Stack:
             if made.returncode:
                 raise Broken(f"blobgate inbox migrate failed: {last_line(made)}")
             self.start_inbox()
-        self.start_sandbox()
+        if not beside:
+            self.start_sandbox()
 
     def start(self, name, command, url, env=None):
         log = self.folder / f"{name}-{time.monotonic_ns()}"
@@ -68,6 +73,8 @@ class Stack:
         command = ["inbox", "serve", "--store", self.store, "--listen", f"127.0.0.1:{receive}"]
         command += ["--admin", f"127.0.0.1:{admin}", "--deliver-to", f"http://127.0.0.1:{self.service_routes}"]
         command += ["--signing-key-env", "BLOBGATE_SIGNING_KEY"]
+        if self.sweeps:
+            command += ["--provider", f"http://127.0.0.1:{self.service_routes}", "--sweep-after", "1s"]
         self.start("inbox", command, f"http://127.0.0.1:{admin}/readyz", {"BLOBGATE_SIGNING_KEY": self.signing_key})
 
     def start_sandbox(self):
@@ -83,6 +90,9 @@ class Stack:
     def of_sandbox(self, path):
         return f"https://127.0.0.1:{self.ports['sandbox']}{path}"
 
+    def of_inbox(self, path):
+        return f"http://127.0.0.1:{self.ports['admin']}{path}"
+
     def kill(self, name):
         process = self.programs.pop(name).process
         process.kill()
@@ -97,9 +107,12 @@ class Stack:
         return [file for file in (self.folder / "kept").glob("*/*") if not file.name.startswith(".")]
 
 
-def fetch(url, trusts=None):
+def fetch(url, trusts=None, method="GET", body=None):
+    """What is answered; a `body` is sent as JSON."""
     handlers = [urllib.request.ProxyHandler({})] + ([urllib.request.HTTPSHandler(context=trusts)] if trusts else [])
-    request = urllib.request.Request(url, headers={"authorization": f"Bearer {API_KEY}"})
+    headers = {"authorization": f"Bearer {API_KEY}", "content-type": "application/json"}
+    sent = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, sent, headers, method=method)
     with urllib.request.build_opener(*handlers).open(request, timeout=PATIENCE) as answer:
         return answer.read()
 

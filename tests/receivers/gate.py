@@ -33,16 +33,16 @@ def gate(folder, services, changes=None, env=None):
 
 
 @contextlib.contextmanager
-def envoy(folder, services, changes=None, env=None):
+def envoy(folder, services, changes=None, env=None, provider=None):
     """The ports of its listeners by name, and what trusts its certificate. `folder` is new; `services` has the port of each
-    cluster, `changes` what else stands differently in envoy.yaml, and `env` what Envoy finds in its environment beside keys
-    that nobody knows."""
+    cluster, `changes` what else stands differently in envoy.yaml, `env` what Envoy finds in its environment beside keys
+    that nobody knows, and `provider` the certificate that the provider shows, where it is not the gate's own."""
     if not MODULE.is_file():
         raise Broken(f"there is no {MODULE.relative_to(ROOT)}: run `make build`.")
     folder.mkdir()
     trusts = certificate(folder)
     (folder / "runblob-key.yaml").write_text(RUNBLOB_KEY)
-    (folder / "envoy.yaml").write_text(envoy_yaml(folder, services, changes or {}))
+    (folder / "envoy.yaml").write_text(envoy_yaml(folder, services, changes or {}, provider or folder / "edge.pem"))
     options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn", "--admin-address-path", folder / "admin"]
     command = [envoy_binary(), "-c", folder / "envoy.yaml", *options]
     keys = {"BLOBGATE_TOKEN_KEY": token_key(), "BLOBGATE_SIGNING_KEY": signing_key()}
@@ -112,7 +112,7 @@ class Program:
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def envoy_yaml(folder, services, changes):
+def envoy_yaml(folder, services, changes, provider):
     """The repository's own, with `changes` that each hit one place: on free ports, and with its files in `folder`."""
     text = (ROOT / "envoy.yaml").read_text()
     changes = changes | {
@@ -123,7 +123,7 @@ def envoy_yaml(folder, services, changes):
         "blobgate.inbox: 100": f"blobgate.inbox: {100 if 'inbox' in services else 0}",
         "path: ./certs/sds.yaml": f"path: {folder}/sds.yaml",
         "path: ./certs}": f"path: {folder}}}",
-        "filename: ./certs/edge.pem": f"filename: {folder}/edge.pem",
+        "filename: ./certs/edge.pem": f"filename: {provider}",
         "path: ./secrets/runblob-key.yaml": f"path: {folder}/runblob-key.yaml",
         "path: ./secrets}": f"path: {folder}}}",
     }

@@ -12,6 +12,7 @@ mod looking;
 mod pausing;
 mod purging;
 mod readme;
+mod restoring;
 mod sweeping;
 
 use crate::postgres::Cluster;
@@ -69,7 +70,12 @@ impl Place {
 
     /// One that does not keep its cluster.
     pub(crate) fn of(cluster: &Cluster) -> Self {
-        Self { url: cluster.database(), _directory: None, _cluster: None }.with_tables()
+        Self::at(cluster.database()).with_tables()
+    }
+
+    /// A store that somebody else has made, or makes.
+    fn at(url: String) -> Self {
+        Self { url, _directory: None, _cluster: None }
     }
 
     pub(crate) fn postgres() -> Option<Self> {

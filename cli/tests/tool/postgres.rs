@@ -73,9 +73,23 @@ impl Cluster {
 
     /// The URL of a new and empty database.
     pub(crate) fn database(&self) -> String {
-        let name = format!("inbox_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        run(self.client("createdb").args(["-U", "postgres", &name]));
+        self.named(&format!("inbox_{}", self.databases.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// The same, of one with this name.
+    pub(crate) fn named(&self, name: &str) -> String {
+        run(self.client("createdb").args(["-U", "postgres", name]));
         format!("postgres://postgres@localhost/{name}?host={}", self.directory.path().display())
+    }
+
+    /// A shell whose `psql`, `pg_dump` and `pg_restore` are this cluster's.
+    #[allow(dead_code, reason = "the tests in inbox/ only share one")]
+    pub(crate) fn shell(&self) -> Command {
+        let path = std::env::var("PATH").unwrap();
+        let mut command = Command::new("bash");
+        command.env("PATH", format!("{}:{path}", self.bin.display()));
+        command.env("PGHOST", self.directory.path()).env("PGUSER", "postgres");
+        command
     }
 
     fn client(&self, name: &str) -> Command {

@@ -283,8 +283,7 @@ const CALL: Duration = Duration::from_secs(5);
 async fn two_inboxes_are_as_fast_as_one() {
     const PER_MINUTE: usize = 7;
     let (Some(place), provider) = (Place::postgres(), Provider::start().await) else { return };
-    let (same, mut expected) =
-        (Place { url: place.url.clone(), _directory: None, _cluster: None }, Vec::new());
+    let (same, mut expected) = (Place::at(place.url.clone()), Vec::new());
     let args = ["--provider", &provider.url, "--sweep-after", "1s", "--sweep-per-minute", "7"];
     let (one, other) = (Inbox::with(place, &args).await, Inbox::with(same, &args).await);
     for _ in 0..PER_MINUTE * 3 {
