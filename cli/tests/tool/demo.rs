@@ -3,7 +3,7 @@
 mod inbox;
 mod sweep;
 
-use crate::running::{Receiver, Running, blobgate, client, output, text};
+use crate::running::{Receiver, Running, blobgate, client, nobody, output, text};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path as UrlPath, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -16,7 +16,7 @@ use inbox::{Entries, Inbox, Sweeps};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -217,8 +217,9 @@ async fn demo(does: Vec<Does>, more: &[&str]) -> Output {
 }
 
 async fn demo_and_tokens(does: Vec<Does>, more: &[&str]) -> (Output, Vec<String>) {
-    let nobody = format!("http://{}", nobody());
-    run_demo(does, None, &[&["--inbox", &nobody], more].concat()).await
+    let nobody = nobody();
+    let inbox = format!("http://{}", nobody.address);
+    run_demo(does, None, &[&["--inbox", &inbox], more].concat()).await
 }
 
 /// The same with an inbox in the path.
@@ -563,7 +564,8 @@ async fn what_cannot_be_shown_is_one_sentence() {
     };
     let run = |gate: SocketAddr, video: &str| demo(gate, video, &sandbox, &env);
 
-    let nobody = nobody();
+    let kept_free = nobody();
+    let nobody = kept_free.address;
     one_sentence(
         &run(nobody, &video.url("")),
         &format!("no gate can be reached at https://{nobody}/webhook ("),
@@ -613,11 +615,6 @@ fn one_sentence(end: &Output, start: &str) {
     let said = text(&end.stderr);
     assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{said}");
     assert!(said.starts_with(&format!("blobgate: {start}")) && said.lines().count() == 1, "{said}");
-}
-
-/// An address at which nobody listens: the port was free a moment ago.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A certificate that no server here shows.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver as Lines};
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -27,6 +28,18 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 pub(crate) fn client() -> Client {
     let _first = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().tls_certs_only([]).timeout(DEADLINE).build().unwrap()
+}
+
+/// An address at which nobody listens for as long as this is there: a port that was only free a moment ago is somebody's soon.
+pub(crate) struct Nobody {
+    pub(crate) address: SocketAddr,
+    _bound: TcpSocket,
+}
+
+pub(crate) fn nobody() -> Nobody {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    Nobody { address: socket.local_addr().unwrap(), _bound: socket }
 }
 
 /// A running `blobgate`. Ends when dropped.

@@ -2,8 +2,7 @@
 
 use super::{Inbox, Place, Service};
 use crate::postgres::Cluster;
-use crate::running::{blobgate, text};
-use std::net::TcpListener;
+use crate::running::{blobgate, nobody, text};
 
 /// Each command, as it is used.
 const COMMANDS: [&[&str]; 12] = [
@@ -72,9 +71,8 @@ async fn needs_no_public_certificates() {
 
 #[tokio::test]
 async fn says_which_inbox_is_away() {
-    // Taken and given back: nobody listens there.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{address}");
+    let nobody = nobody();
+    let url = format!("http://{}", nobody.address);
     for command in COMMANDS {
         let output = blobgate(&[&["inbox"], command, &["--admin", &url]].concat()).output().unwrap();
         let said = text(&output.stderr);
