@@ -91,12 +91,13 @@ async fn apply(
     now: Result<Now, String>,
     dry_run: bool,
 ) -> Result<Result<Became, String>, Problem> {
-    let (session, releaser) = (admin.store.session(), admin.releaser.clone());
     match now {
         Err(why) => Ok(Err(why)),
         Ok(Now::WantsConfirmation(_)) if admin.asks.is_none() => Ok(Err(NOBODY_ASKED.to_owned())),
-        Ok(Now::Holds(arrival)) => written(release(session, releaser, id, arrival, dry_run)).await,
-        Ok(Now::WantsConfirmation(arrival)) => written(ask(session, id, arrival, dry_run)).await,
+        Ok(now) => {
+            let (session, releaser) = (admin.store.session(), admin.releaser.clone());
+            written(settle(session, releaser, id, now, dry_run)).await
+        }
     }
 }
 
@@ -104,44 +105,36 @@ const NOBODY_ASKED: &str =
     "the provider has to be asked, and this inbox asks nobody: start it with --provider";
 const JUDGED: &str = "judged again";
 
-/// Stores it as an arrival, and ends the entry that was kept.
-async fn release(
+/// Stores it as an arrival, and ends the entry that was kept; or has the sweep do so once the provider says the same.
+async fn settle(
     mut session: Session,
     releaser: Releaser,
     id: i64,
-    arrival: Arrival,
+    now: Now,
     dry_run: bool,
 ) -> Result<Result<Became, String>, Error> {
-    if let Err(why) = would_hold(session.would_store(&arrival).await?) {
+    let (Now::Holds(arrival) | Now::WantsConfirmation(arrival)) = &now;
+    if let Err(why) = would_hold(session.would_store(arrival).await?) {
         return Ok(Err(why));
     }
-    if dry_run {
-        return Ok(Ok(Became::Changed));
-    }
-    match releaser.release(&mut session, id, arrival, JUDGED).await {
-        Ok(outcome) => Ok(would_hold(outcome).map(|()| Became::Changed)),
-        Err(NotReleased::Store(error)) => Err(error),
-        Err(NotReleased::NotNow(why)) => Ok(Err(why)),
+    match now {
+        Now::Holds(_) if dry_run => Ok(Ok(Became::Changed)),
+        Now::Holds(arrival) => match releaser.release(&mut session, id, arrival, JUDGED).await {
+            Ok(outcome) => Ok(would_hold(outcome).map(|()| Became::Changed)),
+            Err(NotReleased::Store(error)) => Err(error),
+            Err(NotReleased::NotNow(why)) => Ok(Err(why)),
+        },
+        Now::WantsConfirmation(_) if dry_run => Ok(Ok(Became::Asked)),
+        Now::WantsConfirmation(arrival) => ask(session, id, arrival).await,
     }
 }
 
-/// Has the sweep ask about it, and release it where the provider says the same.
-async fn ask(
-    mut session: Session,
-    id: i64,
-    arrival: Arrival,
-    dry_run: bool,
-) -> Result<Result<Became, String>, Error> {
-    if let Err(why) = would_hold(session.would_store(&arrival).await?) {
-        return Ok(Err(why));
-    }
+async fn ask(mut session: Session, id: i64, arrival: Arrival) -> Result<Result<Became, String>, Error> {
     let Some(generation) = &arrival.generation else { return Ok(Err("it names no generation".to_owned())) };
-    if !dry_run {
-        if !session.judged_again(id, generation, &arrival.headers).await? {
-            return Ok(Err("it is not kept any more".to_owned()));
-        }
-        session.ask_again(&arrival.hook, generation).await?;
+    if !session.judged_again(id, generation, &arrival.headers).await? {
+        return Ok(Err("it is not kept any more".to_owned()));
     }
+    session.ask_again(&arrival.hook, generation).await?;
     Ok(Ok(Became::Asked))
 }
 
