@@ -86,7 +86,7 @@ pub(crate) const REASONS: [&str; 3] = [TOKEN_REUSED, TOKEN_CONFLICT, EVENT_CONFL
 const SWEPT: &str = " swept";
 /// The states of an expectation that is met.
 pub(crate) const ARRIVED: &str = "arrived";
-const IS_SWEPT: &str = "swept";
+pub(crate) const IS_SWEPT: &str = "swept";
 /// In `blobgate-supersedes`: what was there had proven nothing.
 const UNPROVEN: &str = "unproven";
 

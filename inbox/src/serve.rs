@@ -105,6 +105,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         committer: committer.clone(),
         metrics: Arc::clone(&metrics),
         space: Arc::clone(&space),
+        wake: Arc::clone(&wake),
     };
     let (nudge, sweep) = (Arc::new(Notify::new()), settings.sweep);
     let sweeper = Sweeper::new(

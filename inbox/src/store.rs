@@ -17,7 +17,8 @@ pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Releasable, W
 pub(crate) use batch::Outcome;
 pub(crate) use change::{Change, UNKNOWN};
 pub(crate) use expect::{
-    Allowed, Answered, CONTRADICTED, Expectation, Expected, Next, Noted, Question, UNKNOWN as IS_UNKNOWN,
+    Allowed, Answered, CONTRADICTED, EXPECTED, Expectation, Expected, Next, Noted, Question,
+    UNKNOWN as IS_UNKNOWN,
 };
 pub use place::{CannotCopy, CannotOpen, Copied, Place, Restored};
 use place::{check_version, newest};
@@ -130,13 +131,30 @@ impl Session {
         }
     }
 
-    /// What would become of an arrival: decided as ever, and taken back.
-    pub(crate) async fn would_store(&mut self, arrival: &Arrival) -> Result<Outcome, Error> {
-        let outcomes = match self {
-            Session::Sqlite(sqlite) => sqlite.would_store(&[arrival]).await?,
-            Session::Postgres(session) => session.would_store(&[arrival]).await?,
-        };
-        outcomes.into_iter().next().ok_or(Error::RowNotFound)
+    /// Has a kept entry go on as this arrival, by the same transaction as any, which also ends it as a kept one. What would be
+    /// kept again stays as it is. Returns nothing where it is not kept any more.
+    pub(crate) async fn release(
+        &mut self,
+        id: i64,
+        arrival: &Arrival,
+        why: &str,
+    ) -> Result<Option<Outcome>, Error> {
+        match self {
+            Session::Sqlite(sqlite) => sqlite.release(id, arrival, why).await,
+            Session::Postgres(session) => session.release(id, arrival, why).await,
+        }
+    }
+
+    /// The same, and then taken back.
+    pub(crate) async fn would_release(
+        &mut self,
+        id: i64,
+        arrival: &Arrival,
+    ) -> Result<Option<Outcome>, Error> {
+        match self {
+            Session::Sqlite(sqlite) => sqlite.would_release(id, arrival).await,
+            Session::Postgres(session) => session.would_release(id, arrival).await,
+        }
     }
 
     /// Takes up to `limit` entries of a route that are due, under a lease of so many microseconds.

@@ -9,14 +9,14 @@ mod release;
 
 use crate::metrics::Metrics;
 use crate::store::{
-    Allowed, Answered, CONTRADICTED, Error, IS_UNKNOWN, Next, Outcome, Question, Session, Store,
+    Allowed, Answered, CONTRADICTED, EXPECTED, Error, IS_UNKNOWN, Next, Outcome, Question, Session, Store,
 };
 use ask::Provider;
 use axum::http::Uri;
 use blobgate::confirm::{self, Told};
 use blobgate::dialect::Dialect;
 use blobgate::event::{Event, GenerationId};
-pub(crate) use release::{NotReleased, Releaser};
+pub(crate) use release::{NotReleased, Releaser, goes_on};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,8 @@ const MISSING: i64 = 3;
 const DIALECT: Dialect = Dialect::Veo3;
 /// The state of an expectation for which an event is there.
 const ARRIVED: &str = crate::decide::ARRIVED;
+/// And of one for which it was asked for; so it is by the transaction that stored that.
+const SWEPT: &str = crate::decide::IS_SWEPT;
 
 pub(crate) struct Sweeper {
     store: Store,
@@ -125,7 +127,7 @@ impl Sweeper {
         self.metrics.expected_overdue.set(overdue);
         if self.provider.is_some() {
             for (hook, generation) in self.session.unconfirmed(AT_A_TIME).await? {
-                self.session.doubt(&hook, &generation).await?;
+                self.session.want(&hook, &generation).await?;
             }
         }
         Ok(())
@@ -141,7 +143,7 @@ impl Sweeper {
         {
             let Some((what, answered)) = self.ask(&question).await? else { return Ok(()) };
             self.metrics.swept(what);
-            if answered.state == Some(IS_UNKNOWN) {
+            if answered.state == Some(IS_UNKNOWN) && question.state == EXPECTED {
                 self.metrics.expected_unknown.inc();
                 log::error!(
                     "expected-unknown hook={} generation={}: the provider has said {MISSING} times that there is none",
@@ -207,7 +209,9 @@ impl Sweeper {
         if released {
             return Ok(("released", Some(ARRIVED)));
         }
-        if question.job.is_none() {
+        let is_met = [ARRIVED, SWEPT].contains(&question.state.as_str());
+        // It was asked about for what is kept alone.
+        if question.job.is_none() || is_met {
             // What was kept may have been released or dropped meanwhile.
             return Ok(if left { ("contradicted", Some(CONTRADICTED)) } else { ("repeated", Some(ARRIVED)) });
         }
@@ -224,7 +228,7 @@ impl Sweeper {
                     question.generation,
                     event.kind.name()
                 );
-                ("swept", None)
+                ("swept", Some(SWEPT))
             }
             Ok(Outcome::Repeated) => ("repeated", Some(ARRIVED)),
             // There is another event already, which contradicts it.

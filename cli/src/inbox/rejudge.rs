@@ -44,6 +44,8 @@ pub(super) enum Named {
 #[derive(Deserialize)]
 struct Done {
     changed: Vec<i64>,
+    /// An inbox of before this tool has none.
+    #[serde(default)]
     asked: Vec<i64>,
     refused: Vec<Refused>,
     next: Option<i64>,

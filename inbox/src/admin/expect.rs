@@ -3,7 +3,7 @@
 use super::filter::read_generation;
 use super::problem::Problem;
 use super::{Admin, read_body, time, written};
-use crate::store::{Expectation, Expected, Noted, Session};
+use crate::store::{EXPECTED, Expectation, Expected, Noted, Session};
 use crate::sweep::{NotReleased, Releaser};
 use axum::Json;
 use axum::extract::State;
@@ -134,7 +134,7 @@ fn is_word(text: &str, longest: usize, fits: impl Fn(u8) -> bool) -> bool {
 
 impl From<Expectation> for Shown {
     fn from(expectation: Expectation) -> Self {
-        let is_open = matches!(expectation.state.as_str(), "expected" | "kept");
+        let is_open = expectation.state == EXPECTED || expectation.wanted.is_some();
         Self {
             hook: expectation.hook,
             generation_id: expectation.generation,

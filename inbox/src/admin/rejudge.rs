@@ -5,8 +5,8 @@ use super::problem::Problem;
 use super::{Admin, read_body, written};
 use crate::arrival::Arrival;
 use crate::rejudge::{Judge, Now};
-use crate::store::{Error, Outcome, Session};
-use crate::sweep::{NotReleased, Releaser};
+use crate::store::{Error, Session};
+use crate::sweep::{NotReleased, Releaser, goes_on};
 use axum::Json;
 use axum::extract::State;
 use bytes::Bytes;
@@ -91,57 +91,58 @@ async fn apply(
     now: Result<Now, String>,
     dry_run: bool,
 ) -> Result<Result<Became, String>, Problem> {
-    match now {
-        Err(why) => Ok(Err(why)),
-        Ok(Now::WantsConfirmation(_)) if admin.asks.is_none() => Ok(Err(NOBODY_ASKED.to_owned())),
-        Ok(now) => {
-            let (session, releaser) = (admin.store.session(), admin.releaser.clone());
-            written(settle(session, releaser, id, now, dry_run)).await
-        }
-    }
+    let now = match now {
+        Ok(Now::WantsConfirmation(_)) if admin.asks.is_none() => Err(NOBODY_ASKED.to_owned()),
+        now => now,
+    };
+    let (session, releaser) = (admin.store.session(), admin.releaser.clone());
+    written(async move {
+        if dry_run { would_settle(session, id, now).await } else { settle(session, releaser, id, now).await }
+    })
+    .await
 }
 
 const NOBODY_ASKED: &str =
     "the provider has to be asked, and this inbox asks nobody: start it with --provider";
 const JUDGED: &str = "judged again";
 
-/// Stores it as an arrival, and ends the entry that was kept; or has the sweep do so once the provider says the same.
+async fn would_settle(
+    mut session: Session,
+    id: i64,
+    now: Result<Now, String>,
+) -> Result<Result<Became, String>, Error> {
+    let (arrival, became) = match now {
+        Ok(Now::Holds(arrival)) => (arrival, Became::Changed),
+        Ok(Now::WantsConfirmation(arrival)) => (arrival, Became::Asked),
+        Err(why) => return Ok(Err(why)),
+    };
+    Ok(goes_on(session.would_release(id, &arrival).await?).map(|()| became))
+}
+
+/// Has it go on, or has the sweep do so once the provider says the same. What an earlier judgement allowed is over.
 async fn settle(
     mut session: Session,
     releaser: Releaser,
     id: i64,
-    now: Now,
-    dry_run: bool,
+    now: Result<Now, String>,
 ) -> Result<Result<Became, String>, Error> {
-    let (Now::Holds(arrival) | Now::WantsConfirmation(arrival)) = &now;
-    if let Err(why) = would_hold(session.would_store(arrival).await?) {
-        return Ok(Err(why));
-    }
+    session.forget_judgement(id).await?;
     match now {
-        Now::Holds(_) if dry_run => Ok(Ok(Became::Changed)),
-        Now::Holds(arrival) => match releaser.release(&mut session, id, arrival, JUDGED).await {
-            Ok(outcome) => Ok(would_hold(outcome).map(|()| Became::Changed)),
+        Err(why) => Ok(Err(why)),
+        Ok(Now::Holds(arrival)) => match releaser.release(&mut session, id, &arrival, JUDGED).await {
+            Ok(released) => Ok(released.map(|()| Became::Changed)),
             Err(NotReleased::Store(error)) => Err(error),
             Err(NotReleased::NotNow(why)) => Ok(Err(why)),
         },
-        Now::WantsConfirmation(_) if dry_run => Ok(Ok(Became::Asked)),
-        Now::WantsConfirmation(arrival) => ask(session, id, arrival).await,
+        Ok(Now::WantsConfirmation(arrival)) => want(session, id, &arrival).await,
     }
 }
 
-async fn ask(mut session: Session, id: i64, arrival: Arrival) -> Result<Result<Became, String>, Error> {
+async fn want(mut session: Session, id: i64, arrival: &Arrival) -> Result<Result<Became, String>, Error> {
+    if let Err(why) = goes_on(session.would_release(id, arrival).await?) {
+        return Ok(Err(why));
+    }
     let Some(generation) = &arrival.generation else { return Ok(Err("it names no generation".to_owned())) };
-    if !session.judged_again(id, generation, &arrival.headers).await? {
-        return Ok(Err("it is not kept any more".to_owned()));
-    }
-    session.ask_again(&arrival.hook, generation).await?;
-    Ok(Ok(Became::Asked))
-}
-
-fn would_hold(outcome: Outcome) -> Result<(), String> {
-    match outcome {
-        Outcome::Waits(_) | Outcome::Repeated => Ok(()),
-        Outcome::Kept(reason) => Err(reason),
-        Outcome::TokenFull | Outcome::QuarantineFull => Err("the quarantine is full".to_owned()),
-    }
+    let is_kept = session.want_for(id, &arrival.hook, generation, &arrival.headers).await?;
+    Ok(if is_kept { Ok(Became::Asked) } else { goes_on(None).map(|()| Became::Asked) })
 }

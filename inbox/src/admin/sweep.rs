@@ -70,21 +70,15 @@ async fn list(admin: &Admin) -> Result<WouldAsk, Problem> {
     open.truncate(MOST);
     let questions = open.into_iter().map(|open| {
         let is_late = open.expected_at <= now.saturating_sub(admin.sweep_after);
-        let why = match (open.state.as_str(), open.missing > 0, open.asked > 0) {
-            (_, true, _) => "the provider knows of no such generation, as yet",
-            (_, _, true) => "it had not ended, or the provider gave no answer: see answer",
-            ("kept", ..) => "the provider's word is missing for what is kept of it",
+        let is_wanted = open.wanted.is_some();
+        let why = match (open.missing > 0, open.asked > 0, is_wanted) {
+            (true, ..) => "the provider knows of no such generation, as yet",
+            (_, true, _) => "it had not ended, or the provider gave no answer: see answer",
+            (_, _, true) => "the provider's word is missing for what is kept of it",
             _ if is_late => "no event has come in time",
-            _ if open.ask_at <= now => {
-                "it is expected, and the provider's word is missing for what is kept of it"
-            }
             _ => "it still has time",
         };
-        Question {
-            due: is_late || open.asked > 0 || open.state == "kept" || open.ask_at <= now,
-            why,
-            shown: open.into(),
-        }
+        Question { due: is_late || open.asked > 0 || is_wanted, why, shown: open.into() }
     });
     Ok(WouldAsk { questions: questions.collect(), more, per_minute: admin.asks })
 }

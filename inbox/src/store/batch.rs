@@ -30,6 +30,10 @@ pub(super) trait Deciding {
     async fn retire(&mut self, ids: &[i64]) -> Result<(), Error>;
     /// Writes what has changed.
     async fn save(&mut self, known: &Known) -> Result<(), Error>;
+    /// Holds a kept entry. Returns whether it is one still.
+    async fn hold_kept(&mut self, id: i64) -> Result<bool, Error>;
+    /// Ends a kept entry, and says why.
+    async fn end_kept(&mut self, id: i64, why: &str) -> Result<(), Error>;
     /// Takes out the rows that were only locked: of a refused arrival nothing stays.
     async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error>;
 }
@@ -110,6 +114,32 @@ pub(super) async fn decide(
     }
     plan.write(tx, &known).await?;
     Ok(outcomes)
+}
+
+/// Decides on a kept entry as on an arrival of now, and ends it as a kept one. What would be kept again, for whatever reason,
+/// stays as it is. Returns nothing where it is not kept any more.
+pub(super) async fn release(
+    tx: &mut impl Deciding,
+    kept: i64,
+    arrival: &Arrival,
+    why: &str,
+) -> Result<Option<Outcome>, Error> {
+    let generations = arrival.generation_key().into_iter().collect();
+    let mut known = tx.lock(&generations, &arrival.locked_token().into_iter().collect()).await?;
+    let mut plan = Plan::default();
+    let mut outcome = None;
+    if tx.hold_kept(kept).await? {
+        for id in tx.ids(1).await? {
+            let fate = known.decide(arrival, id);
+            let decided = plan.add(arrival, id, fate);
+            if !matches!(decided, Outcome::Kept(_)) {
+                tx.end_kept(kept, why).await?;
+            }
+            outcome = Some(decided);
+        }
+    }
+    plan.write(tx, &known).await?;
+    Ok(outcome)
 }
 
 #[derive(Default)]

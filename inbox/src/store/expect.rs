@@ -44,6 +44,8 @@ pub(crate) struct Expectation {
     pub(crate) asked: i64,
     pub(crate) missing: i64,
     pub(crate) answer: Option<String>,
+    /// Since when the provider's word is wanted for what is kept of it.
+    pub(crate) wanted: Option<i64>,
     /// The accepted entry that came with another job, and that job.
     pub(crate) mismatch_id: Option<i64>,
     pub(crate) mismatch_job: Option<String>,
@@ -55,6 +57,8 @@ pub(crate) struct Question {
     pub(crate) hook: String,
     pub(crate) generation: String,
     pub(crate) job: Option<String>,
+    /// Of its expectation.
+    pub(crate) state: String,
     /// How often it was asked before.
     pub(crate) asked: i64,
     /// How often in a row the provider knew of no such generation.
@@ -84,11 +88,12 @@ pub(crate) struct Answered {
     /// In a word.
     pub(crate) answer: &'static str,
     pub(crate) missing: i64,
-    /// What it ends as, where it ends.
+    /// What an expectation ends as, where nothing more is to be asked.
     pub(crate) state: Option<&'static str>,
 }
 
 /// An expectation's states, beside those that the deciding transaction gives it.
+pub(crate) const EXPECTED: &str = "expected";
 pub(crate) const UNKNOWN: &str = "unknown";
 pub(crate) const CONTRADICTED: &str = "contradicted";
 
@@ -106,12 +111,11 @@ macro_rules! transactions {
             explained(expected: &Expected) -> Vec<i64>;
             unconfirmed(limit: i64) -> Vec<(String, String)>;
             unconfirmed_of(hook: &str, generation: &str) -> Vec<i64>;
-            doubt(hook: &str, generation: &str) -> ();
-            judged_again(id: i64, generation: &str, headers: &[u8]) -> bool;
-            ask_again(hook: &str, generation: &str) -> ();
+            want(hook: &str, generation: &str) -> ();
+            want_for(id: i64, hook: &str, generation: &str, headers: &[u8]) -> bool;
+            forget_judgement(id: i64) -> ();
             next_question(allowed: Allowed) -> Next;
             answered(question: &Question, answered: &Answered) -> ();
-            release(id: i64, why: &str) -> bool;
             ask_now(after: i64) -> u64;
             count_expected(after: i64) -> (i64, i64);
             purge_expectations(age: i64, limit: i64) -> usize;
@@ -163,7 +167,7 @@ macro_rules! expectations {
                             .bind(hook)
                             .bind(generation)
                             .bind(job)
-                            .bind(if has_ended { ARRIVED } else { "expected" })
+                            .bind(if has_ended { ARRIVED } else { EXPECTED })
                             .bind(now)
                             .bind(now.saturating_add(after))
                             .bind(mismatch)
@@ -190,8 +194,8 @@ macro_rules! expectations {
                     .await
             }
 
-            async fn unconfirmed(&mut self, now: i64, limit: i64) -> Result<Vec<(String, String)>, Error> {
-                query_as(sql::UNCONFIRMED).bind(now).bind(limit).fetch_all(&mut *self).await
+            async fn unconfirmed(&mut self, _: i64, limit: i64) -> Result<Vec<(String, String)>, Error> {
+                query_as(sql::UNCONFIRMED).bind(limit).fetch_all(&mut *self).await
             }
 
             async fn unconfirmed_of(
@@ -203,25 +207,29 @@ macro_rules! expectations {
                 query_scalar(sql::UNCONFIRMED_OF).bind(hook).bind(generation).fetch_all(&mut *self).await
             }
 
-            async fn doubt(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
-                query(sql::DOUBT).bind(hook).bind(generation).bind(now).execute(&mut *self).await.map(|_| ())
+            async fn want(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
+                query(sql::WANT).bind(hook).bind(generation).bind(now).execute(&mut *self).await.map(|_| ())
             }
 
-            async fn judged_again(
+            async fn want_for(
                 &mut self,
-                _: i64,
+                now: i64,
                 id: i64,
+                hook: &str,
                 generation: &str,
                 headers: &[u8],
             ) -> Result<bool, Error> {
                 let kept = query(sql::NAME_GENERATION).bind(id).bind(generation).execute(&mut *self).await?;
+                if kept.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                self.want(now, hook, generation).await?;
                 query(sql::JUDGED).bind(id).bind(headers).execute(&mut *self).await?;
-                Ok(kept.rows_affected() > 0)
+                Ok(true)
             }
 
-            async fn ask_again(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
-                let ask = query(sql::ASK_AGAIN).bind(hook).bind(generation).bind(now);
-                ask.execute(&mut *self).await.map(|_| ())
+            async fn forget_judgement(&mut self, _: i64, id: i64) -> Result<(), Error> {
+                query(sql::FORGET_JUDGEMENT).bind(id).execute(&mut *self).await.map(|_| ())
             }
 
             async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error> {
@@ -261,13 +269,15 @@ macro_rules! expectations {
                     .bind(answered.missing)
                     .bind(answered.state)
                     .execute(&mut *self)
-                    .await
-                    .map(|_| ())
-            }
-
-            async fn release(&mut self, now: i64, id: i64, why: &str) -> Result<bool, Error> {
-                let released = query(sql::RELEASE).bind(id).bind(now).bind(why).execute(&mut *self).await?;
-                Ok(released.rows_affected() > 0)
+                    .await?;
+                if answered.state.is_some() {
+                    query(sql::FORGET_JUDGEMENTS)
+                        .bind(&question.hook)
+                        .bind(&question.generation)
+                        .execute(&mut *self)
+                        .await?;
+                }
+                Ok(())
             }
 
             async fn ask_now(&mut self, now: i64, after: i64) -> Result<u64, Error> {

@@ -211,8 +211,21 @@ impl Session {
         Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
     }
 
-    pub(super) async fn would_store(&mut self, arrivals: &[&Arrival]) -> Result<Vec<Outcome>, Error> {
-        transaction!(self, "ROLLBACK", |connection| batch::decide(&mut Tx(connection), arrivals, true)
+    pub(super) async fn release(
+        &mut self,
+        id: i64,
+        arrival: &Arrival,
+        why: &str,
+    ) -> Result<Option<Outcome>, Error> {
+        transaction!(self, |connection| batch::release(&mut Tx(connection), id, arrival, why).await?)
+    }
+
+    pub(super) async fn would_release(
+        &mut self,
+        id: i64,
+        arrival: &Arrival,
+    ) -> Result<Option<Outcome>, Error> {
+        transaction!(self, "ROLLBACK", |connection| batch::release(&mut Tx(connection), id, arrival, "")
             .await?)
     }
 

@@ -225,13 +225,25 @@ impl Sqlite {
         Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
     }
 
-    pub(super) async fn would_store(&self, arrivals: &[&Arrival]) -> Result<Vec<Outcome>, Error> {
-        transaction!(self, "ROLLBACK", |connection| batch::decide(
+    pub(super) async fn release(
+        &self,
+        id: i64,
+        arrival: &Arrival,
+        why: &str,
+    ) -> Result<Option<Outcome>, Error> {
+        transaction!(self, |connection| batch::release(
             &mut Tx { connection, sqlite: self },
-            arrivals,
-            true
+            id,
+            arrival,
+            why
         )
         .await?)
+    }
+
+    pub(super) async fn would_release(&self, id: i64, arrival: &Arrival) -> Result<Option<Outcome>, Error> {
+        transaction!(self, "ROLLBACK", |connection| {
+            batch::release(&mut Tx { connection, sqlite: self }, id, arrival, "").await?
+        })
     }
 
     pub(super) async fn claim(&self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {

@@ -1,7 +1,8 @@
-//! What was kept and holds now: it is decided on anew, as if it had come just now, and what was kept of it is ended.
+//! What was kept and holds now: in one transaction it is decided on anew, as if it had come just now, and ended as kept.
 
 use crate::arrival::{Arrival, read_headers};
 use crate::commit::Committer;
+use crate::deliver::Wake;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{Error, Outcome, Releasable, Session, Store};
@@ -20,6 +21,7 @@ pub(crate) struct Releaser {
     pub(crate) committer: Committer,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) space: Arc<Space>,
+    pub(crate) wake: Arc<Wake>,
 }
 
 /// Why something stays kept.
@@ -36,7 +38,7 @@ const EXPLAINED: &str = "released: its generation is expected of its job";
 const CONFIRMED: &str = "released: the provider says the same";
 
 impl Releaser {
-    /// Stores an arrival as the receive listener would.
+    /// Stores what nobody sent, as the receive listener would.
     pub(super) async fn store(&self, arrival: Arrival) -> Result<Outcome, String> {
         self.space.check(arrival.verdict).map_err(|full| full.to_string())?;
         let outcome = self.committer.store(arrival).await.map_err(|error| error.to_string())?;
@@ -46,15 +48,14 @@ impl Releaser {
         Ok(outcome)
     }
 
-    /// Releases an entry that an expectation explains. Returns whether it was still kept.
+    /// Releases an entry that an expectation explains. Returns whether it goes on.
     pub(crate) async fn explained(&self, session: &mut Session, id: i64) -> Result<bool, NotReleased> {
         let Some(kept) = self.store.releasable(id).await? else { return Ok(false) };
         let headers = read_headers(&kept.headers);
-        self.release(session, id, read(kept, &headers)?, EXPLAINED).await?;
-        Ok(true)
+        Ok(self.release(session, id, &read(kept, &headers)?, EXPLAINED).await?.is_ok())
     }
 
-    /// Releases an entry of which the provider's answer says the same. Returns whether it does.
+    /// Releases an entry of which the provider's answer says the same. Returns whether it goes on.
     pub(super) async fn confirmed(
         &self,
         session: &mut Session,
@@ -71,26 +72,36 @@ impl Releaser {
             Some(judged) => read_headers(judged),
             None => accepted(read_headers(&kept.headers), &event)?,
         };
-        self.release(session, id, read(kept, &headers)?, CONFIRMED).await?;
-        Ok(true)
+        Ok(self.release(session, id, &read(kept, &headers)?, CONFIRMED).await?.is_ok())
     }
 
-    /// Stores what was kept as an arrival of now, and ends it: what dies in between is a repeat the next time. Returns what
-    /// has become of the arrival; where that is kept too, for another reason, it stands for both.
+    /// Has a kept entry go on as this arrival, or says why it stays.
     pub(crate) async fn release(
         &self,
         session: &mut Session,
         id: i64,
-        arrival: Arrival,
+        arrival: &Arrival,
         why: &str,
-    ) -> Result<Outcome, NotReleased> {
-        let not_now = |why: String| NotReleased::NotNow(why);
-        let outcome = self.store(arrival).await.map_err(not_now)?;
-        if let Outcome::TokenFull | Outcome::QuarantineFull = outcome {
-            return Err(not_now("the quarantine has no room for what it contradicts".to_owned()));
+    ) -> Result<Result<(), String>, NotReleased> {
+        self.space.check(arrival.verdict).map_err(|full| NotReleased::NotNow(full.to_string()))?;
+        let outcome = session.release(id, arrival, why).await?;
+        if let Some(outcome) = &outcome {
+            self.space.add(arrival, outcome);
         }
-        session.release(id, why).await?;
-        Ok(outcome)
+        if let Some(Outcome::Waits(route)) = &outcome {
+            self.wake.up([route.clone()]);
+        }
+        Ok(goes_on(outcome))
+    }
+}
+
+/// Whether an entry that was to be released goes on, or why it stays.
+pub(crate) fn goes_on(outcome: Option<Outcome>) -> Result<(), String> {
+    match outcome {
+        Some(Outcome::Waits(_) | Outcome::Repeated) => Ok(()),
+        Some(Outcome::Kept(reason)) => Err(reason),
+        Some(Outcome::TokenFull | Outcome::QuarantineFull) => Err("the quarantine is full".to_owned()),
+        None => Err("it is not kept any more".to_owned()),
     }
 }
 

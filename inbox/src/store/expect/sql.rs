@@ -1,7 +1,7 @@
 //! The statements, for either store.
 
 pub(super) const COLUMNS: &str =
-    "SELECT x.hook, x.generation, x.job, x.state, x.expected_at, x.ask_at, x.asked, x.missing, x.answer,
+    "SELECT x.hook, x.generation, x.job, x.state, x.expected_at, x.ask_at, x.asked, x.missing, x.answer, x.wanted,
     x.mismatch_id, m.job AS mismatch_job
 FROM expectation x LEFT JOIN entry m ON m.id = x.mismatch_id";
 
@@ -16,24 +16,25 @@ WHERE lane = 'deliver' AND hook = $1 AND generation = $2 AND job IS NOT NULL AND
 
 pub(super) const EXPECT: &str = "UPDATE generation SET expected_job = $3 WHERE hook = $1 AND generation = $2";
 
-/// It may have been asked about before, for what is kept of it.
+/// It may have been asked about before, for what is kept of it: that says nothing of how long this takes.
 pub(super) const NOTE: &str = "
 INSERT INTO expectation AS x (hook, generation, job, state, expected_at, ask_at, mismatch_id) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (hook, generation) DO UPDATE SET job = excluded.job, mismatch_id = excluded.mismatch_id,
-    state = CASE WHEN x.state IN ('kept', 'contradicted', 'unknown') THEN excluded.state ELSE x.state END";
+ON CONFLICT (hook, generation) DO UPDATE SET job = excluded.job, mismatch_id = excluded.mismatch_id, state = excluded.state,
+    expected_at = excluded.expected_at, asked = 0, missing = 0, answer = NULL,
+    ask_at = CASE WHEN x.wanted IS NULL THEN excluded.ask_at ELSE x.ask_at END";
 
 pub(super) const EXPLAINED_BY: &str = "
 SELECT id FROM entry
 WHERE lane = 'quarantine' AND hook = $1 AND generation = $2 AND state = 'kept' AND reason IN ($4, $5) AND job = $3 AND size > 0
 ORDER BY id";
 
-/// What is kept because the provider could not be asked, and what is not asked about yet, or only later.
+/// What is kept because the provider could not be asked, and has come since the provider was asked last.
 pub(super) const UNCONFIRMED: &str = "
 SELECT DISTINCT e.hook, e.generation
 FROM entry e LEFT JOIN expectation x ON x.hook = e.hook AND x.generation = e.generation
 WHERE e.state = 'kept' AND e.reason = 'confirm-unavailable' AND e.generation IS NOT NULL AND e.size > 0
-    AND (x.state IS NULL OR (x.state = 'expected' AND x.asked = 0 AND x.ask_at > $1))
-LIMIT $2";
+    AND x.wanted IS NULL AND e.received_at > coalesce(x.asked_at, 0)
+LIMIT $1";
 
 /// Also what was judged again, and wants the provider's word for that.
 pub(super) const UNCONFIRMED_OF: &str = "
@@ -48,21 +49,26 @@ UPDATE entry SET generation = coalesce(generation, $2) WHERE id = $1 AND lane = 
 
 pub(super) const JUDGED: &str = "UPDATE payload SET judged = $2 WHERE entry_id = $1";
 
-/// What was given up is asked about once more.
-pub(super) const ASK_AGAIN: &str = "
-INSERT INTO expectation AS x (hook, generation, state, expected_at, ask_at) VALUES ($1, $2, 'kept', $3, $3)
-ON CONFLICT (hook, generation) DO UPDATE SET ask_at = excluded.ask_at,
-    missing = CASE WHEN x.state IN ('expected', 'kept') THEN x.missing ELSE 0 END,
-    state = CASE WHEN x.state = 'expected' THEN x.state ELSE 'kept' END";
+pub(super) const FORGET_JUDGEMENT: &str =
+    "UPDATE payload SET judged = NULL WHERE entry_id = $1 AND judged IS NOT NULL";
 
-pub(super) const DOUBT: &str = "
-INSERT INTO expectation AS x (hook, generation, state, expected_at, ask_at) VALUES ($1, $2, 'kept', $3, $3)
-ON CONFLICT (hook, generation) DO UPDATE SET ask_at = excluded.ask_at
-WHERE x.state = 'expected' AND x.asked = 0 AND x.ask_at > excluded.ask_at";
+/// Of all that is kept of a generation, unless it was judged again meanwhile.
+pub(super) const FORGET_JUDGEMENTS: &str = "
+UPDATE payload SET judged = NULL
+WHERE judged IS NOT NULL
+    AND entry_id IN (SELECT id FROM entry WHERE lane = 'quarantine' AND hook = $1 AND generation = $2)
+    AND EXISTS (SELECT 1 FROM expectation x WHERE x.hook = $1 AND x.generation = $2 AND x.wanted IS NULL)";
+
+/// Whatever was said before: it is asked about now.
+pub(super) const WANT: &str = "
+INSERT INTO expectation AS x (hook, generation, state, expected_at, ask_at, wanted) VALUES ($1, $2, 'kept', $3, $3, $3)
+ON CONFLICT (hook, generation) DO UPDATE SET wanted = excluded.wanted, ask_at = excluded.ask_at, asked = 0,
+    missing = CASE WHEN x.state = 'expected' THEN x.missing ELSE 0 END,
+    state = CASE WHEN x.job IS NULL THEN 'kept' ELSE x.state END";
 
 pub(super) const DUE: &str = "
-SELECT hook, generation, job, asked, missing FROM expectation
-WHERE state IN ('expected', 'kept') AND ask_at <= $1 ORDER BY expected_at, hook, generation LIMIT 1";
+SELECT hook, generation, job, state, asked, missing FROM expectation
+WHERE (state = 'expected' OR wanted IS NOT NULL) AND ask_at <= $1 ORDER BY expected_at, hook, generation LIMIT 1";
 
 /// Those of the future too: a clock was set back, and would be waited for.
 pub(super) const FORGET_CALLS: &str = "DELETE FROM provider_call WHERE at <= $1 OR at > $2";
@@ -73,19 +79,17 @@ INSERT INTO provider_call (at) SELECT CAST($1 AS bigint) WHERE (SELECT count(*) 
 pub(super) const ASK: &str = "
 UPDATE expectation SET asked = asked + 1, asked_at = $3, ask_at = $4, answer = 'under way' WHERE hook = $1 AND generation = $2";
 
-/// A webhook may have come meanwhile: that stands.
+/// What has come meanwhile stands, and what is wanted since the call was made is asked about once more.
 pub(super) const ANSWERED: &str = "
 UPDATE expectation SET answer = $3, missing = $4,
-    state = CASE WHEN state IN ('expected', 'kept') THEN coalesce($5, state) ELSE state END
+    state = CASE WHEN state IN ('expected', 'kept') THEN coalesce($5, state) ELSE state END,
+    wanted = CASE WHEN $5 IS NOT NULL AND wanted <= asked_at THEN NULL ELSE wanted END
 WHERE hook = $1 AND generation = $2";
-
-pub(super) const RELEASE: &str = "
-UPDATE entry SET state = 'superseded', ended_at = $2, answer = $3 WHERE id = $1 AND lane = 'quarantine' AND state = 'kept'";
 
 pub(super) const ASK_NOW: &str = "
 UPDATE expectation SET ask_at = $1 WHERE (hook, generation) IN (
     SELECT hook, generation FROM expectation
-    WHERE state IN ('expected', 'kept') AND (state = 'kept' OR asked > 0 OR expected_at <= $2) {free})";
+    WHERE (state = 'expected' OR wanted IS NOT NULL) AND (wanted IS NOT NULL OR asked > 0 OR expected_at <= $2) {free})";
 
 pub(super) const COUNT: &str = "
 SELECT count(*), CAST(coalesce(sum(CASE WHEN expected_at <= $1 THEN 1 ELSE 0 END), 0) AS bigint) FROM expectation

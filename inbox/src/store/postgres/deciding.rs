@@ -163,6 +163,15 @@ impl Deciding for Tx<'_> {
         Ok(())
     }
 
+    async fn hold_kept(&mut self, id: i64) -> Result<bool, Error> {
+        let held: Option<i64> = query_scalar(sql::HOLD_KEPT).bind(id).fetch_optional(&mut *self.0).await?;
+        Ok(held.is_some())
+    }
+
+    async fn end_kept(&mut self, id: i64, why: &str) -> Result<(), Error> {
+        query(sql::END_KEPT).bind(id).bind(why).execute(&mut *self.0).await.map(|_| ())
+    }
+
     async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
         query(sql::TIDY_GENERATIONS)
             .bind(generations.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())

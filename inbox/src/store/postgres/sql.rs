@@ -51,6 +51,12 @@ UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state 
     ended_at = CASE state WHEN 'waiting' THEN inbox_now() ELSE ended_at END, retired = true
 WHERE id = ANY($1) AND state IN ('waiting', 'in_flight')";
 
+pub(super) const HOLD_KEPT: &str = "
+SELECT id FROM entry WHERE id = $1 AND lane = 'quarantine' AND state = 'kept' FOR UPDATE";
+
+pub(super) const END_KEPT: &str = "
+UPDATE entry SET state = 'superseded', ended_at = inbox_now(), answer = $2 WHERE id = $1";
+
 pub(super) const SAVE_GENERATIONS: &str = "
 UPDATE generation g SET token_id = k.token_id, completed_id = k.completed_id, completed_fact = k.completed_fact,
     completed_proven = k.completed_proven, failure_id = k.failure_id, failure_fact = k.failure_fact,

@@ -174,6 +174,17 @@ impl Deciding for Tx<'_> {
         Ok(())
     }
 
+    async fn hold_kept(&mut self, id: i64) -> Result<bool, Error> {
+        let held: Option<i64> =
+            query_scalar(sql::HOLD_KEPT).bind(id).fetch_optional(&mut *self.connection).await?;
+        Ok(held.is_some())
+    }
+
+    async fn end_kept(&mut self, id: i64, why: &str) -> Result<(), Error> {
+        let end = query(sql::END_KEPT).bind(id).bind(self.sqlite.clock.now()).bind(why);
+        end.execute(&mut *self.connection).await.map(|_| ())
+    }
+
     async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
         let generations: Vec<_> = generations.iter().map(|key| (&key.hook, &key.generation)).collect();
         let tokens: Vec<_> = tokens.iter().map(|key| (&key.hook, &key.token_id)).collect();

@@ -36,6 +36,12 @@ UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state 
     ended_at = CASE state WHEN 'waiting' THEN ?2 ELSE ended_at END, retired = true
 WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('waiting', 'in_flight')";
 
+pub(super) const HOLD_KEPT: &str =
+    "SELECT id FROM entry WHERE id = ?1 AND lane = 'quarantine' AND state = 'kept'";
+
+pub(super) const END_KEPT: &str =
+    "UPDATE entry SET state = 'superseded', ended_at = ?2, answer = ?3 WHERE id = ?1";
+
 pub(super) const SAVE_GENERATIONS: &str = "
 UPDATE generation SET token_id = k.v ->> 2, completed_id = k.v ->> '$[3][0]', completed_fact = k.v ->> '$[3][1]',
     completed_proven = k.v ->> '$[3][2]', failure_id = k.v ->> '$[4][0]', failure_fact = k.v ->> '$[4][1]',

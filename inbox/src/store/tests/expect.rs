@@ -134,13 +134,11 @@ in_both! {
         assert_eq!((expectation.state.as_str(), expectation.mismatch_id), ("arrived", None));
         let explained = site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap();
         assert_eq!(explained.len(), 1, "and not the stranger's");
-        assert_eq!(site.store(std::slice::from_ref(&early)).await, [waits(COMPLETED)]);
-        // As after a kill before it was ended: it is tried once more, and is a repeat.
-        assert_eq!(site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap(), explained);
-        assert_eq!(site.store(&[early]).await, [Outcome::Repeated]);
-        assert!(site.session().release(explained[0], "released").await.unwrap());
-        assert!(!site.session().release(explained[0], "released").await.unwrap());
+        assert_eq!(site.session().would_release(explained[0], &early).await.unwrap(), Some(waits(COMPLETED)));
+        assert_eq!(site.session().release(explained[0], &early, "released").await.unwrap(), Some(waits(COMPLETED)));
+        assert_eq!(site.session().release(explained[0], &early, "released").await.unwrap(), None);
         assert_eq!(site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap(), NONE);
+        assert_eq!(site.store(&[early]).await, [Outcome::Repeated]);
         site.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("kept", 1), ("waiting", 2)]).await;
     }
 
@@ -215,7 +213,7 @@ in_both! {
         open.sort();
         assert_eq!(open.iter().map(|(_, generation)| generation.as_str()).collect::<Vec<_>>(), [ONE, TWO]);
         for (hook, generation) in &open {
-            site.session().doubt(hook, generation).await.unwrap();
+            site.session().want(hook, generation).await.unwrap();
         }
         assert!(site.session().unconfirmed(10).await.unwrap().is_empty());
         let mut asked = Vec::new();
@@ -228,6 +226,76 @@ in_both! {
         assert_eq!(site.session().unconfirmed_of("veo3", ONE).await.unwrap().len(), 1);
         assert!(site.session().unconfirmed(10).await.unwrap().is_empty(), "once");
         assert_eq!(site.expect_of(ONE, "j").await.state, "expected");
+    }
+
+    async fn what_would_be_kept_again_stays_as_it_is(site: &mut Site) {
+        site.store(&[completed("a")]).await;
+        assert_eq!(site.store(&[completed("b")]).await, [kept("event-conflict")]);
+        let id = site.ids().await[1];
+        for _ in 0..2 {
+            let again = site.session().release(id, &completed("b"), "released").await.unwrap();
+            assert_eq!(again, Some(kept("event-conflict")), "and is not its own repeat");
+        }
+        site.expect(&[("waiting", 1), ("kept", 1)]).await;
+        // Its generation is locked, and nothing of it stays where nothing is known of it.
+        assert_eq!(site.session().release(id + 1, &completed("c").of(TWO), "released").await.unwrap(), None);
+        assert_eq!(site.session().release(id, &completed("c").of(TWO), "released").await.unwrap(), Some(waits(COMPLETED)));
+        site.expect(&[("waiting", 1), ("superseded", 1), ("waiting", 1)]).await;
+    }
+
+    async fn what_comes_unconfirmed_after_an_answer_is_asked_about(site: &mut Site) {
+        let kept = |digest| Arrival {
+            reason: Some("confirm-unavailable".to_owned()),
+            digest: [digest; 32],
+            ..arrival(Verdict::Quarantined, Kind::Completed, "a")
+        };
+        site.store(&[kept(1)]).await;
+        site.session().want("veo3", ONE).await.unwrap();
+        let question = site.asks().await.unwrap();
+        // Meanwhile another comes, and one is judged again.
+        site.store(&[kept(2)]).await;
+        site.answered(&question, 0, Some(CONTRADICTED)).await;
+        assert_eq!(site.session().unconfirmed(10).await.unwrap().len(), 1);
+        site.session().want("veo3", ONE).await.unwrap();
+        assert!(site.session().unconfirmed(10).await.unwrap().is_empty());
+        let question = site.asks().await.unwrap();
+        let id = site.ids().await[0];
+        assert!(site.session().want_for(id, "veo3", ONE, b"a: b").await.unwrap());
+        site.answered(&question, 0, Some(CONTRADICTED)).await;
+        let judged = site.store.as_ref().unwrap().releasable(id).await.unwrap().unwrap().judged;
+        assert_eq!(judged.as_deref(), Some(&b"a: b"[..]), "nobody has answered that yet");
+        let question = site.asks().await.expect("it is asked again");
+        site.answered(&question, 0, Some(CONTRADICTED)).await;
+        assert!(site.store.as_ref().unwrap().releasable(id).await.unwrap().unwrap().judged.is_none());
+        assert!(site.asks().await.is_none() && site.session().unconfirmed(10).await.unwrap().is_empty());
+        // What is gone is not wanted.
+        site.session().change(Change::Drop, &[id].into_iter().collect()).await.unwrap();
+        assert!(!site.session().want_for(id, "veo3", ONE, b"a: b").await.unwrap());
+        assert!(site.asks().await.is_none());
+    }
+
+    async fn what_has_arrived_stays_so_whatever_is_asked_about_it(site: &mut Site) {
+        site.expect_of(ONE, "j").await;
+        site.store(&[completed("a")]).await;
+        site.session().want("veo3", ONE).await.unwrap();
+        for missing in 1..=3 {
+            site.sql("UPDATE expectation SET ask_at = 0").await;
+            let question = site.asks().await.unwrap();
+            assert_eq!((question.state.as_str(), question.missing), ("arrived", missing - 1));
+            site.answered(&question, missing, (missing == 3).then_some(IS_UNKNOWN)).await;
+        }
+        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+        assert!(site.asks().await.is_none());
+    }
+
+    async fn what_was_asked_about_before_it_is_expected_has_its_time(site: &mut Site) {
+        site.session().want("veo3", ONE).await.unwrap();
+        let question = site.asks().await.unwrap();
+        site.answered(&question, 3, Some(IS_UNKNOWN)).await;
+        let expectation = site.expect_of(ONE, "j").await;
+        assert_eq!((expectation.state.as_str(), expectation.asked, expectation.missing), ("expected", 0, 0));
+        assert_eq!(expectation.ask_at - expectation.expected_at, AFTER);
+        assert!(site.asks().await.is_none());
     }
 
     async fn a_minute_has_so_many_calls_of_all(site: &mut Site) {
@@ -293,9 +361,8 @@ in_both! {
                 Outcome::Waits(_) => assert_eq!(explained, NONE),
                 Outcome::Kept(_) => {
                     assert_eq!(explained.len(), 1);
-                    let again = one.store(&[&webhook], true).await.unwrap().outcomes;
-                    assert_eq!(again, [waits(COMPLETED)]);
-                    assert!(one.release(explained[0], "released").await.unwrap());
+                    let released = one.release(explained[0], &webhook, "released").await.unwrap();
+                    assert_eq!(released, Some(waits(COMPLETED)));
                 }
                 outcome => panic!("{outcome:?}"),
             }
