@@ -167,11 +167,15 @@ fn is_hash(id: &str) -> bool {
 fn fact(dialect: Dialect, event: Option<Kind>, code: Option<&str>, body: &[u8]) -> String {
     match event {
         Some(Kind::Completed) => {
-            result_place(dialect, body).map(|place| hex(&Sha256::digest(place))).unwrap_or_default()
+            result_place(dialect, body).as_deref().map(digest_of_place).unwrap_or_default()
         }
         Some(failure) => format!("{} {}", failure.name(), code.unwrap_or("-")),
         None => String::new(),
     }
+}
+
+pub(crate) fn digest_of_place(place: &str) -> String {
+    hex(&Sha256::digest(place))
 }
 
 /// In hexadecimal.

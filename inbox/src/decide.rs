@@ -2,9 +2,10 @@
 //!
 //! Pure: the store reads what is known under the generation's lock, and writes what is decided before it lets go.
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, digest_of_place};
 use blobgate::event::Kind;
 use blobgate::policy::Verdict;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What the store knows of the generations and tokens of a batch, and learns while the batch is decided on.
@@ -234,6 +235,7 @@ impl Final {
         }
         let (this, other) = (without_swept(&self.fact), without_swept(&arrival.fact));
         let is_swept = this != self.fact || other != arrival.fact;
+        let this = place_as_digest(this);
         let same_kind = kind == Kind::Completed || this.split(' ').next() == other.split(' ').next();
         this == other || (is_swept && same_kind && (self.proven || !arrival.proven))
     }
@@ -245,6 +247,15 @@ impl Final {
     /// Of a failure.
     fn kind(&self) -> &'static str {
         if self.fact.starts_with(Kind::Timeout.name()) { Kind::Timeout.name() } else { Kind::Failed.name() }
+    }
+}
+
+/// Programs before this one noted where a video is; this one a digest of that.
+pub(crate) fn place_as_digest(fact: &str) -> Cow<'_, str> {
+    match fact.strip_suffix(SWEPT) {
+        _ if !fact.contains("://") => fact.into(),
+        Some(place) => format!("{}{SWEPT}", digest_of_place(place)).into(),
+        None => digest_of_place(fact).into(),
     }
 }
 

@@ -68,9 +68,14 @@ impl Purger {
 
     /// Returns how much is to be purged for want of disk, in bytes.
     async fn look_at_disk(&mut self) -> Result<i64, Error> {
-        let Some(disk) = self.space.disk() else { return Ok(0) };
+        let Some(mut disk) = self.space.disk() else { return Ok(0) };
+        let mut reusable = 0;
+        if disk.is_short() {
+            reusable = self.session.reusable().await?;
+            // That has given the log's place back.
+            disk = self.space.disk().unwrap_or(disk);
+        }
         self.metrics.disk_free.set(i64::try_from(disk.free).unwrap_or(i64::MAX));
-        let reusable = if disk.is_short() { self.session.reusable().await? } else { 0 };
         self.space.set_disk(disk, reusable);
         Ok(disk.excess(reusable))
     }

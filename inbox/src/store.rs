@@ -235,15 +235,10 @@ impl Session {
         Ok(usage)
     }
 
-    /// Bytes in the file that hold nothing, and are written to before it grows.
+    /// Bytes that can be written to without more of the disk.
     pub(crate) async fn reusable(&mut self) -> Result<u64, Error> {
-        const REUSABLE: &str =
-            "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
         match self {
-            Session::Sqlite(sqlite) => {
-                let bytes: i64 = sqlx::query_scalar(REUSABLE).fetch_one(&sqlite.reads).await?;
-                Ok(u64::try_from(bytes).unwrap_or_default())
-            }
+            Session::Sqlite(sqlite) => sqlite.reusable().await,
             // Nobody looks at a database's disk.
             Session::Postgres(_) => Ok(0),
         }

@@ -81,6 +81,7 @@ fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
     match candidate.state.as_str() {
         "waiting" => Err("it already waits"),
         "in_flight" => Err("it is under way"),
+        "superseded" if is_kept => Err("it was released: what it has become is another entry"),
         _ if !candidate.has_body => Err("its body is purged"),
         _ if is_kept && !candidate.has_event => Err("it claims no event: nothing says where it would go"),
         _ if is_kept && !candidate.has_generation => {

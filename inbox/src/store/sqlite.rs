@@ -4,6 +4,7 @@
 mod clock;
 mod copy;
 mod deciding;
+mod migrate;
 mod sql;
 
 use super::batch::{self, Outcome};
@@ -14,6 +15,7 @@ use crate::failpoint::{broken_by, die_at};
 use clock::Clock;
 pub(super) use copy::{backup, restore};
 use deciding::Tx;
+pub(super) use migrate::migrate;
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -54,7 +56,7 @@ pub struct Sqlite {
     next_id: AtomicI64,
     clock: Clock,
     /// Held while this lives.
-    _lock: File,
+    _lock: Held,
 }
 
 pub(super) fn options(path: &Path) -> SqliteConnectOptions {
@@ -68,20 +70,6 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .busy_timeout(BUSY)
         .disable_statement_logging()
-}
-
-pub(super) async fn migrate(path: &Path) -> Result<(), CannotOpen> {
-    // Prompts, and links to results: for its owner. The log beside it gets the same mode.
-    private(path)?;
-    let mut connection = options(path).connect().await?;
-    MIGRATOR.run(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
-}
-
-fn private(path: &Path) -> Result<(), CannotOpen> {
-    let made = OpenOptions::new().create(true).append(true).mode(OWN).open(path);
-    made.map(|_| ()).map_err(|error| CannotOpen::File(path.display().to_string(), error))
 }
 
 impl Sqlite {
@@ -138,7 +126,17 @@ impl Sqlite {
     }
 }
 
-fn lock(path: &Path) -> Result<File, CannotOpen> {
+/// A lock, which ends with this: with the file alone it would live on for a moment in a process that is just being started.
+#[derive(Debug)]
+struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _released = self.0.unlock();
+    }
+}
+
+fn lock(path: &Path) -> Result<Held, CannotOpen> {
     if !path.exists() {
         return Err(no_file(path));
     }
@@ -146,7 +144,7 @@ fn lock(path: &Path) -> Result<File, CannotOpen> {
 }
 
 /// Nobody else serves from this path while it lives, whether there is a file or not.
-fn hold(path: &Path) -> Result<File, CannotOpen> {
+fn hold(path: &Path) -> Result<Held, CannotOpen> {
     let name = path.display().to_string();
     // By whatever links it is called, it is one file.
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -154,7 +152,7 @@ fn hold(path: &Path) -> Result<File, CannotOpen> {
     let opened = OpenOptions::new().create(true).append(true).mode(OWN).open(beside(path, ".lock"));
     let file = opened.map_err(|error| CannotOpen::File(name.clone(), error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Held(file)),
         Err(TryLockError::WouldBlock) => Err(CannotOpen::Taken(name)),
         Err(TryLockError::Error(error)) => Err(CannotOpen::File(name, error)),
     }
@@ -312,6 +310,18 @@ impl Sqlite {
             .execute(&mut *connection)
             .await
             .map(|_| ())?)
+    }
+
+    /// Bytes in the file that hold nothing, and are written to before it grows; its log takes none of the disk then.
+    pub(super) async fn reusable(&self) -> Result<u64, Error> {
+        let mut writer = self.writer.lock().await;
+        if let Some(connection) = writer.as_mut() {
+            // Where a reader is in its way it comes about the next time.
+            query(sql::EMPTY_LOG).execute(connection).await?;
+        }
+        drop(writer);
+        let bytes: i64 = query_scalar(sql::REUSABLE).fetch_one(&self.reads).await?;
+        Ok(u64::try_from(bytes).unwrap_or_default())
     }
 
     pub(super) async fn oldest_waiting(&self) -> Result<i64, Error> {

@@ -588,6 +588,27 @@ in_both! {
         assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [("kept".to_owned(), 1), ("waiting".to_owned(), 2)]);
     }
 
+    async fn where_a_video_is_becomes_a_digest(site: &mut Site) {
+        let digest = crate::arrival::digest_of_place("https://cdn.runblob.io/a.mp4");
+        site.store(&[completed(&digest), completed(&digest).of(TWO).swept()]).await;
+        // As a program before this one noted it, also while this one runs.
+        site.sql("UPDATE generation SET completed_fact = 'https://cdn.runblob.io/a.mp4' WHERE completed_fact NOT LIKE '% swept'").await;
+        site.sql("UPDATE generation SET completed_fact = 'https://cdn.runblob.io/a.mp4 swept' WHERE completed_fact LIKE '% swept'").await;
+        assert_eq!(site.store(&[completed(&digest)]).await, [Outcome::Repeated]);
+        assert_eq!(site.store(&[completed("another")]).await, [kept("event-conflict")]);
+        site.sql(
+            "DROP INDEX expectation_asked; ALTER TABLE expectation DROP COLUMN wanted; ALTER TABLE payload DROP COLUMN judged;
+            DELETE FROM _sqlx_migrations WHERE version = 4",
+        )
+        .await;
+        site.close();
+        site.place.migrate().await.unwrap();
+        site.reopen().await;
+        assert_eq!(site.count("SELECT count(*) FROM generation WHERE completed_fact LIKE '%:%'").await, 0);
+        assert_eq!(site.store(&[completed(&digest)]).await, [Outcome::Repeated]);
+        assert_eq!(site.count("SELECT count(*) FROM generation WHERE completed_fact LIKE '% swept'").await, 1);
+    }
+
     async fn tables_of_another_version_are_refused(site: &mut Site) {
         let ours = match &site.place {
             Place::Sqlite(_) => newest(&crate::store::sqlite::MIGRATOR),

@@ -168,6 +168,17 @@ UPDATE generation SET busy = NULL FROM entry e
 WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
     AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
 
+/// A thousand of those that a program before version 4 of the tables has noted.
+pub(super) const PLACES: &str =
+    "SELECT rowid, completed_fact FROM generation WHERE completed_fact LIKE '%://%' LIMIT 1000";
+
+pub(super) const NOTE_PLACE: &str = "UPDATE generation SET completed_fact = ?2 WHERE rowid = ?1";
+
+pub(super) const EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+
+pub(super) const REUSABLE: &str =
+    "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
+
 /// Of any entry that ever was: a purged one's id is nobody else's.
 pub(super) const LAST_ID: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'entry'";
 

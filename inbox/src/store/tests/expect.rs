@@ -376,6 +376,28 @@ in_both! {
         assert_eq!((states.len(), states.iter().filter(|(state, _)| state == "waiting").count()), (2 * ROUNDS, 2 * ROUNDS));
     }
 
+    async fn a_release_and_a_replay_at_once(site: &mut Site) {
+        site.race(async |mut one: Session, mut other: Session, generation: String| {
+            let reason = Some("confirm-unavailable".to_owned());
+            let digest = Sha256::digest(&generation).into();
+            let early = arrival(Verdict::Quarantined, Kind::Completed, "a").of(&generation);
+            one.store(&[&Arrival { reason, digest, ..early }], true).await.unwrap();
+            one.want("veo3", &generation).await.unwrap();
+            let id = one.unconfirmed_of("veo3", &generation).await.unwrap()[0];
+            let (webhook, ids) = (completed("a").of(&generation), [id].into_iter().collect());
+            let (released, replayed) =
+                tokio::join!(one.release(id, &webhook, "released"), other.change(Change::Replay, &ids));
+            match (released.unwrap(), replayed.unwrap().refused.get(&id)) {
+                (Some(Outcome::Waits(_)), Some(why)) => assert!(why.starts_with("it was released"), "{why}"),
+                (None, None) => {}
+                outcome => panic!("{outcome:?}"),
+            }
+            (one, other)
+        })
+        .await;
+        site.is_once_each().await;
+    }
+
     async fn a_sweep_and_a_late_webhook_at_once(site: &mut Site) {
         site.race(async |mut one: Session, mut other: Session, generation: String| {
             one.expect(&expected(&generation, "j"), AFTER).await.unwrap();

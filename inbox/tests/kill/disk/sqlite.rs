@@ -58,8 +58,9 @@ pub(super) fn run(disk: &Disk, program: &Path, seed: u64, checks: &mut Checks) {
     // What is delivered gives its place to what comes: the file has room in itself, and does not grow.
     let size = fs::metadata(disk.at("inbox.db")).unwrap().len();
     let inbox = starter.start(&store);
+    // More than its log holds before it is written into the file by itself: 40 MB.
     let taken =
-        (0..20).all(|_| within(PATIENCE, || send(&site, &inbox, &padded(&mut chance)) == Got::Status(200)));
+        (0..300).all(|_| within(PATIENCE, || send(&site, &inbox, &padded(&mut chance)) == Got::Status(200)));
     eventually("they arrive", PATIENCE, || judge.outstanding() == 0);
     inbox.end();
     let grown = fs::metadata(disk.at("inbox.db")).unwrap().len().saturating_sub(size);
