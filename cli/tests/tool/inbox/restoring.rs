@@ -1,34 +1,25 @@
-//! `inbox/BACKUP.md` on PostgreSQL: its own commands, in its order, as they stand there.
+//! `inbox/BACKUP.md`: its own commands, in its order, as they stand there.
+
+mod postgres;
+mod sqlite;
 
 use super::sweeping::{Provider, webhook};
-use super::{Delivery, Inbox, Place};
-use crate::postgres::Cluster;
+use super::{Delivery, Inbox, Place, until};
 use crate::running::text;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use tempfile::TempDir;
 
 const PAGE: &str = include_str!("../../../../inbox/BACKUP.md");
 
-/// What is on the page for PostgreSQL.
-struct Page {
-    dump: &'static str,
-    restore: &'static str,
-    pause: &'static str,
-    drop: &'static str,
-    drop_delivered: &'static str,
-    go_on: &'static str,
-}
-
-impl Page {
-    #[track_caller]
-    fn read() -> Self {
-        let (_, section) = PAGE.split_once("\n## PostgreSQL\n").unwrap();
-        let blocks = section.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0);
-        let [dump, restore, pause, drop, drop_delivered, go_on] =
-            blocks.collect::<Vec<_>>().try_into().unwrap();
-        Self { dump, restore, pause, drop, drop_delivered, go_on }
-    }
+/// The commands in a section of the page, block by block.
+#[track_caller]
+fn blocks<const N: usize>(section: &str) -> [&'static str; N] {
+    let (_, rest) = PAGE.split_once(&format!("\n## {section}\n")).unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    let blocks = section.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0);
+    blocks.collect::<Vec<_>>().try_into().unwrap()
 }
 
 /// Where an operator sits. Gone when dropped.
@@ -39,39 +30,37 @@ impl Desk {
         Self(tempfile::tempdir().unwrap())
     }
 
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     /// Has `blobgate` ask this inbox.
     fn ask(&self, inbox: &Inbox) {
-        let program = env!("CARGO_BIN_EXE_blobgate");
-        self.write("blobgate", &format!("#!/bin/sh\nexec {program} \"$@\" --admin {}\n", inbox.admin));
+        self.install(&format!("--admin {}", inbox.admin));
     }
 
     /// Has `blobgate` be itself.
     fn ask_nobody(&self) {
-        self.write("blobgate", &format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_blobgate")));
+        self.install("");
     }
 
-    fn write(&self, name: &str, content: &str) {
-        let path = self.0.path().join(name);
-        std::fs::write(&path, content).unwrap();
+    fn install(&self, more: &str) {
+        let path = self.path().join("blobgate");
+        let program = env!("CARGO_BIN_EXE_blobgate");
+        std::fs::write(&path, format!("#!/bin/sh\nexec {program} \"$@\" {more}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// Runs commands of the page, with what stands for something replaced by that. Returns what they say.
     #[track_caller]
-    fn run(&self, cluster: &Cluster, commands: &str, instead: &[(&str, &str)]) -> String {
+    fn run(&self, mut shell: Command, commands: &str, instead: &[(&str, &str)]) -> String {
         let mut commands = commands.to_owned();
         for (there, here) in instead {
             assert!(commands.contains(there), "{there:?} is not in {commands}");
             commands = commands.replace(there, here);
         }
-        let mut shell = cluster.shell();
-        let path = shell.get_envs().find_map(|(name, value)| (name == "PATH").then_some(value?)).unwrap();
-        let path = format!("{}:{}", self.0.path().display(), Path::new(path).display());
-        let output = shell
-            .env("PATH", path)
-            .args(["-euo", "pipefail", "-c", &commands])
-            .current_dir(self.0.path())
-            .output();
+        let found = format!("PATH='{}':$PATH\n{commands}", self.path().display());
+        let output = shell.args(["-euo", "pipefail", "-c", &found]).current_dir(self.path()).output();
         let output = output.unwrap();
         assert!(output.status.success(), "{commands}{}{}", text(&output.stdout), text(&output.stderr));
         text(&output.stdout)
@@ -79,103 +68,119 @@ impl Desk {
 }
 
 /// How a store comes to need its copy.
+#[derive(Clone, Copy)]
 enum Loss {
-    /// The server is gone, and there is a new one.
-    Server,
-    /// The tables are there, and are not believed any more.
+    /// The machine is gone, and there is a new one.
+    Machine,
+    /// What is there is not believed any more.
     Trust,
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dump_comes_back_on_a_new_server() {
-    comes_back(Loss::Server).await;
+/// A day of which a copy is made in the middle.
+struct Day {
+    /// Delivered before the copy was made.
+    known: Delivery,
+    known_id: i64,
+    /// The same, and of that only what a repeat is known by is left.
+    purged: Delivery,
+    /// Expected, and its webhook does not come.
+    late: String,
+    /// Tried again and again until the service takes it.
+    retried: Delivery,
+    retried_id: i64,
+    /// Waits for a person.
+    waits: Delivery,
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dump_comes_back_in_place_of_what_is_there() {
-    comes_back(Loss::Trust).await;
+/// What came after the copy was made.
+struct Lost {
+    webhook: Delivery,
+    id: i64,
 }
 
-async fn comes_back(loss: Loss) {
-    let (page, desk, provider) = (Page::read(), Desk::new(), Provider::start().await);
-    let Some(mut cluster) = Cluster::alone() else { return };
-    let inbox = Inbox::start(Place::at(cluster.named("inbox")).with_tables()).await;
-    let known = Delivery::failed(1);
-    let done = inbox.stored(&known).await;
-    inbox.wait_for(done, "delivered").await;
-    // One that is expected; one that is tried again until the service takes it; and one that waits for a person.
-    let late = provider.generated("completed").await;
-    inbox.expects(&late).await;
-    inbox.service.answer(500);
-    let retried = Delivery::completed(2);
-    let retried_id = inbox.stored(&retried).await;
-    inbox.service.wait_for(2).await;
-    inbox.lines(&["pause", "--event", "failed"]);
-    inbox.wait_for_pause("veo3/failed", true).await;
-    let waits = Delivery::failed(3);
-    inbox.store(&waits).await;
-    desk.run(&cluster, page.dump, &[("$(date +%F)", "2026-01-31")]);
+impl Day {
+    async fn until_the_copy(inbox: &Inbox, provider: &Provider) -> Self {
+        let known = Delivery::failed(1);
+        let known_id = inbox.stored(&known).await;
+        inbox.wait_for(known_id, "delivered").await;
+        let purged = Delivery { job: Some("order-7"), ..Delivery::completed(2) };
+        let purged_id = inbox.stored(&purged).await;
+        inbox.wait_for(purged_id, "delivered").await;
+        assert_eq!(inbox.lines(&["purge", "--job", "order-7", "--yes"]), ["1 entry purged"]);
+        let late = provider.generated("completed").await;
+        inbox.expects(&late).await;
+        inbox.service.answer(500);
+        let retried = Delivery::completed(3);
+        let retried_id = inbox.stored(&retried).await;
+        // How often by the time that somebody looks is no matter.
+        until("it was tried", async || inbox.service.came().len() > 2).await;
+        inbox.lines(&["pause", "--event", "failed"]);
+        inbox.wait_for_pause("veo3/failed", true).await;
+        let waits = Delivery::failed(4);
+        inbox.store(&waits).await;
+        Self { known, known_id, purged, late, retried, retried_id, waits }
+    }
 
-    // Later that day: two are delivered, and one of them is not in the copy.
-    inbox.service.answer(200);
-    inbox.wait_for(retried_id, "delivered").await;
-    let webhook = webhook(&late, &provider.status(&late).await);
-    let came = inbox.stored(&webhook).await;
-    inbox.wait_for(came, "delivered").await;
-    assert_eq!(inbox.entries("state=waiting").await.len(), 1);
-    assert!(inbox._running.end_by("TERM").0.success());
+    /// Two are delivered, and one of them is not in the copy. Ends the inbox.
+    async fn after_the_copy(&self, inbox: Inbox, provider: &Provider) -> (Lost, Place) {
+        inbox.service.answer(200);
+        inbox.wait_for(self.retried_id, "delivered").await;
+        let webhook = webhook(&self.late, &provider.status(&self.late).await);
+        let id = inbox.stored(&webhook).await;
+        inbox.wait_for(id, "delivered").await;
+        assert_eq!(inbox.entries("state=waiting").await.len(), 1);
+        let Inbox { _running, _place: place, .. } = inbox;
+        assert!(_running.end_by("TERM").0.success());
+        (Lost { webhook, id }, place)
+    }
 
-    let mut restore = page.restore.to_owned();
-    let url = match loss {
-        Loss::Server => {
-            drop(cluster);
-            cluster = Cluster::alone().unwrap();
-            let (rename, rest) = restore.split_once('\n').unwrap();
-            assert!(rename.contains(" RENAME TO ") && rename.contains(" # where there is one"), "{rename}");
-            restore = rest.to_owned();
-            cluster.named("inbox")
-        }
-        Loss::Trust => inbox._place.url,
-    };
-    desk.ask_nobody();
-    desk.run(&cluster, &restore, &[("postgres://USER@HOST/inbox", &format!("'{url}'"))]);
-    desk.run(&cluster, page.pause, &[]);
-
-    // With a service that has nothing yet: what comes, comes after the restore.
-    let inbox = Inbox::sweeping(Place::at(url), &provider).await;
-    desk.ask(&inbox);
-    inbox.store(&known).await;
-    let ids = format!("{retried_id} --yes");
-    match loss {
-        Loss::Server => {
-            let said = desk.run(&cluster, page.drop, &[("17 18", &ids)]);
-            assert_eq!(said.lines().count(), 4, "a head, two that wait, and what was dropped: {said}");
+    /// With a service that has nothing yet, so that what it gets, it gets after the restore. `drop_delivered` are the commands
+    /// for what was there before, where that can be read.
+    async fn after_the_restore(
+        &self,
+        lost: &Lost,
+        (inbox, desk): (&Inbox, &Desk),
+        shell: impl Fn() -> Command,
+        drop_delivered: Option<(&str, &[(&str, &str)])>,
+    ) {
+        let [drop, go_on] = blocks("Go on, with either");
+        desk.ask(inbox);
+        // It has the id of one that was delivered before.
+        let new = Delivery::completed(5);
+        assert_eq!(inbox.stored(&new).await, lost.id);
+        inbox.store(&self.known).await;
+        inbox.wait_for(self.retried_id, "waiting").await;
+        if let Some((commands, instead)) = drop_delivered {
+            assert_eq!(desk.run(shell(), commands, instead), "1 entry dropped\n");
+        } else {
+            let ids = format!("{} --yes", self.retried_id);
+            let said = desk.run(shell(), drop, &[("17 18", &ids)]);
+            assert_eq!(said.lines().count(), 5, "a head, three that wait, and what was dropped: {said}");
             assert!(said.ends_with("1 entry dropped\n"), "{said}");
         }
-        Loss::Trust => {
-            assert_eq!(desk.run(&cluster, page.drop_delivered, &[]), "1 entry dropped\n");
-        }
-    }
-    assert!(inbox.service.came().is_empty(), "nothing is delivered by itself");
-    let said = desk.run(&cluster, page.go_on, &[]);
-    assert!(said.contains(&late), "{said}");
-    let swept = inbox.service.wait_for(1).await.remove(0);
-    assert_eq!(
-        (swept.header("blobgate-source"), swept.header("blobgate-generation-id")),
-        (Some("sweep"), Some(late.as_str()))
-    );
-    inbox.lines(&["resume", "--event", "failed"]);
-    inbox.service.wait_for(2).await;
+        assert!(inbox.service.came().is_empty(), "nothing is delivered by itself");
+        let said = desk.run(shell(), go_on, &[]);
+        assert!(said.contains(&self.late), "{said}");
+        let came = inbox.service.wait_for(2).await;
+        let mut came: Vec<_> =
+            came.iter().map(|it| (it.header("blobgate-source"), it.header("idempotency-key"))).collect();
+        came.sort();
+        let (swept, new_key) = (lost.webhook.key(), new.key());
+        assert_eq!(came, [(None, Some(new_key.as_str())), (Some("sweep"), Some(swept.as_str()))]);
+        inbox.lines(&["resume", "--event", "failed"]);
+        inbox.service.wait_for(3).await;
 
-    // Repeats of all that there is, and then what is new: behind it nothing else is on its way.
-    for repeat in [&known, &retried, &waits, &webhook] {
-        inbox.store(repeat).await;
+        // Repeats of all that there is, and then what is new: behind it nothing else is on its way.
+        for repeat in [&self.known, &self.purged, &self.retried, &self.waits, &lost.webhook, &new] {
+            inbox.store(repeat).await;
+        }
+        let newer = Delivery::completed(6);
+        let id = inbox.stored(&newer).await;
+        inbox.wait_for(id, "delivered").await;
+        let came = inbox.service.wait_for(4).await;
+        let keys: Vec<_> = came[2..].iter().map(|came| came.header("idempotency-key").unwrap()).collect();
+        assert_eq!(keys, [self.waits.key(), newer.key()]);
+        assert_eq!(inbox.get(&format!("/entries/{}", self.known_id)).await["seen"], 3);
+        assert!(inbox.entries("state=waiting").await.is_empty());
     }
-    let new = inbox.stored(&Delivery::completed(4)).await;
-    inbox.wait_for(new, "delivered").await;
-    let came = inbox.service.wait_for(3).await;
-    let keys: Vec<_> = came.iter().map(|came| came.header("idempotency-key").unwrap()).collect();
-    assert_eq!(keys, [webhook.key(), waits.key(), Delivery::completed(4).key()]);
-    assert_eq!(inbox.get(&format!("/entries/{done}")).await["seen"], 3);
-    assert!(inbox.entries("state=waiting").await.is_empty());
 }

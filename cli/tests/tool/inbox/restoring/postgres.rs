@@ -1,0 +1,49 @@
+//! On PostgreSQL, with its own tools.
+
+use super::{Day, Desk, Loss, blocks};
+use crate::inbox::sweeping::Provider;
+use crate::inbox::{Inbox, Place};
+use crate::postgres::Cluster;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_comes_back_on_a_new_server() {
+    comes_back(Loss::Machine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_comes_back_in_place_of_what_is_there() {
+    comes_back(Loss::Trust).await;
+}
+
+async fn comes_back(loss: Loss) {
+    let [dump, restore, pause, drop_delivered] = blocks("PostgreSQL");
+    let (desk, provider) = (Desk::new(), Provider::start().await);
+    let Some(mut cluster) = Cluster::alone() else { return };
+    let inbox = Inbox::start(Place::at(cluster.named("inbox")).with_tables()).await;
+    let day = Day::until_the_copy(&inbox, &provider).await;
+    desk.run(cluster.shell(), dump, &[("$(date +%F)", "2026-01-31")]);
+    let (lost, place) = day.after_the_copy(inbox, &provider).await;
+
+    let mut restore = restore.to_owned();
+    let url = match loss {
+        Loss::Machine => {
+            drop(cluster);
+            cluster = Cluster::alone().unwrap();
+            let (rename, rest) = restore.split_once('\n').unwrap();
+            assert!(rename.contains(" RENAME TO ") && rename.contains(" # where there is one"), "{rename}");
+            restore = rest.to_owned();
+            cluster.named("inbox")
+        }
+        Loss::Trust => place.url,
+    };
+    desk.ask_nobody();
+    desk.run(cluster.shell(), &restore, &[("postgres://USER@HOST/inbox", &format!("'{url}'"))]);
+    desk.run(cluster.shell(), pause, &[]);
+
+    let inbox = Inbox::sweeping(Place::at(url), &provider).await;
+    let drop_delivered = match loss {
+        Loss::Machine => None,
+        Loss::Trust => Some((drop_delivered, &[][..])),
+    };
+    day.after_the_restore(&lost, (&inbox, &desk), || cluster.shell(), drop_delivered).await;
+}

@@ -1,0 +1,67 @@
+//! On SQLite, whose copies are files.
+
+use super::{Day, Desk, Loss, blocks};
+use crate::inbox::sweeping::Provider;
+use crate::inbox::{Inbox, Place};
+use std::fs;
+use std::process::Command;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_comes_back_on_a_new_machine() {
+    comes_back(Loss::Machine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_comes_back_in_place_of_what_is_there() {
+    if sqlite3_is_there() {
+        comes_back(Loss::Trust).await;
+    }
+}
+
+async fn comes_back(loss: Loss) {
+    const STORE: &str = "/var/lib/blobgate/inbox.db";
+    let [backup, restore, drop_delivered] = blocks("SQLite");
+    let (desk, provider) = (Desk::new(), Provider::start().await);
+    let shell = || Command::new("bash");
+    let store = desk.path().join("inbox.db");
+    let store = store.to_str().unwrap();
+    let url = format!("sqlite:{store}");
+    let (away, here) = ("/backup/", format!("{}/", desk.path().display()));
+    desk.ask_nobody();
+    let inbox = Inbox::start(Place::at(url.clone()).with_tables()).await;
+    let day = Day::until_the_copy(&inbox, &provider).await;
+    desk.run(shell(), backup, &[(STORE, store), (away, &here), ("$(date +%F)", "2026-01-31")]);
+    let (lost, _) = day.after_the_copy(inbox, &provider).await;
+
+    // Nobody sits there to be asked, and the inbox that is started is the test's own.
+    let mut instead = vec![(STORE, store), (away, &here)];
+    match loss {
+        Loss::Machine => fs::remove_file(store).unwrap(),
+        Loss::Trust => instead.push(("inbox restore ", "inbox restore --yes ")),
+    }
+    let (commands, serve) = restore.trim_end().rsplit_once('\n').unwrap();
+    assert_eq!(serve, format!("blobgate inbox serve --store sqlite:{STORE} ..."));
+    let said = desk.run(shell(), commands, &instead);
+    assert!(said.contains("\nveo3 is paused: "), "{said}");
+
+    let inbox = Inbox::sweeping(Place::at(url), &provider).await;
+    let aside = said.lines().find_map(|line| line.strip_prefix("what was there is now "));
+    let before = aside.map(|path| path.rsplit_once('/').unwrap().1);
+    let instead = before.map(|before| [("inbox.db.before-restore-TIME", before)]);
+    let drop_delivered = match loss {
+        Loss::Machine => None,
+        Loss::Trust => Some((drop_delivered, &instead.as_ref().unwrap()[..])),
+    };
+    day.after_the_restore(&lost, (&inbox, &desk), shell, drop_delivered).await;
+}
+
+/// False where it is not, unless nothing may be left out.
+fn sqlite3_is_there() -> bool {
+    let is_there = Command::new("sqlite3").arg("--version").output().is_ok();
+    if !is_there {
+        let nothing = std::env::var_os("BLOBGATE_LEAVE_NOTHING_OUT").is_some();
+        assert!(!nothing, "no sqlite3: install the package sqlite3");
+        eprintln!("left out: no sqlite3");
+    }
+    is_there
+}
