@@ -6,6 +6,7 @@ mod changes;
 mod confirming;
 mod copying;
 mod expecting;
+mod faults;
 mod following;
 mod judging;
 mod looking;
