@@ -41,12 +41,22 @@ pub struct KnownBelow(pub Known);
 /// numbers beyond a double, anything after the value), [`Reason::JsonTooDeep`], [`Reason::JsonDuplicateKey`].
 pub fn parse<'a>(text: &'a [u8], max_depth: usize, known: Known) -> Result<Value<'a>, Reason> {
     let failed = Cell::new(Reason::JsonInvalid);
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    // The whole at once: of bytes, serde_json would look at every string by itself.
+    let readable = readable(text);
+    let mut deserializer = serde_json::Deserializer::from_str(readable);
     // serde_json's own limit of 128 is above every configurable depth.
     let reader = Reader { depth_left: max_depth, known, failed: &failed };
     let value = reader.deserialize(&mut deserializer).map_err(|_| failed.get())?;
     deserializer.end().map_err(|_| Reason::JsonInvalid)?;
-    Ok(value)
+    if readable.len() == text.len() { Ok(value) } else { Err(Reason::JsonInvalid) }
+}
+
+/// What stands before the first byte that is not UTF-8: another rule may be broken there already.
+fn readable(text: &[u8]) -> &str {
+    std::str::from_utf8(text).unwrap_or_else(|error| {
+        let readable = text.get(..error.valid_up_to()).unwrap_or_default();
+        std::str::from_utf8(readable).unwrap_or_default()
+    })
 }
 
 impl<'a> Value<'a> {
@@ -162,9 +172,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
             let known = self.known_below(&key)?;
             fields.push((key, object.next_value_seed(Reader { known, ..item })?));
         }
-        let mut keys: Vec<Cow<'_, str>> = fields.iter().map(|(key, _)| fold(key)).collect();
-        keys.sort_unstable();
-        if keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+        if has_repeat(fields.iter().map(|(key, _)| fold(key)).collect()) {
             return Err(self.fail(Reason::JsonDuplicateKey));
         }
         Ok(Value::Object(fields))
@@ -196,6 +204,24 @@ impl<'de> Visitor<'de> for Key {
     fn visit_str<E: Error>(self, key: &str) -> Result<Cow<'de, str>, E> {
         Ok(Cow::Owned(key.to_owned()))
     }
+}
+
+/// Whether two keys are the same.
+fn has_repeat(mut keys: Vec<Cow<'_, str>>) -> bool {
+    /// Below it, to sort takes longer than to compare each with each. What is documented has eight.
+    const FEW: usize = 16;
+    if keys.len() > FEW {
+        keys.sort_unstable();
+        return keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+    }
+    let mut rest = keys.as_slice();
+    while let [first, others @ ..] = rest {
+        if others.contains(first) {
+            return true;
+        }
+        rest = others;
+    }
+    false
 }
 
 /// The key as a reader sees it that ignores case: upper, then lower, so that `ſ` is `s` and the Kelvin sign is `k`.
@@ -279,6 +305,12 @@ mod tests {
             bad(text, Reason::JsonDuplicateKey);
         }
         good("{\"details\":{\"Message\":1}}");
+        for count in [2, 15, 16, 40] {
+            let keys: Vec<_> = (1..count).map(|number| format!("\"k{number}\":1")).collect();
+            let keys = keys.join(",");
+            good(&format!("{{{keys},\"other\":1}}"));
+            bad(format!("{{{keys},\"K1\":1}}"), Reason::JsonDuplicateKey);
+        }
         good("{\"status_\":1,\"message\":1,\"error\":[{\"Message\":1}]}");
     }
 
@@ -287,5 +319,9 @@ mod tests {
         bad("[[[[]]]", Reason::JsonTooDeep);
         bad("{\"a\":1,\"a\":2}x", Reason::JsonDuplicateKey);
         bad("{\"a\":x,\"a\":2}", Reason::JsonInvalid);
+        bad(b"[[[[\xff", Reason::JsonTooDeep);
+        bad(b"{\"a\":1,\"a\":2}\xff", Reason::JsonDuplicateKey);
+        bad(b"{\"a\":\"\xff\",\"a\":2}", Reason::JsonInvalid);
+        bad(b"1\xff", Reason::JsonInvalid);
     }
 }
