@@ -74,7 +74,7 @@ pub fn check(claim: Claim<'_>) -> Result<Event, Unfit> {
 impl Event {
     /// The key under which a receiver knows a repeat: `veo3:<generation id>:completed`.
     pub fn idempotency_key(&self, dialect: Dialect) -> String {
-        format!("{}:{}:{}", dialect.name(), self.generation_id, self.kind.name())
+        [dialect.name(), ":", &self.generation_id.text(), ":", self.kind.name()].concat()
     }
 }
 
@@ -111,9 +111,14 @@ impl GenerationId {
         let id = Uuid::try_parse(text).ok()?;
         if id.is_nil() || id.is_max() { None } else { Some(Self(id)) }
     }
+
+    /// The canonical form: lower case, 8-4-4-4-12.
+    pub fn text(self) -> String {
+        self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
+    }
 }
 
-/// The canonical form: lower case, 8-4-4-4-12.
+/// [`GenerationId::text`]
 impl fmt::Display for GenerationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)

@@ -31,7 +31,7 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
     }
     about_proof(delivery, &mut set);
     if let Some(id) = delivery.generation_id() {
-        set.push(("blobgate-generation-id", id.to_string().into()));
+        set.push(("blobgate-generation-id", id.text().into()));
     }
     if let Some(event) = delivery.event() {
         about_event(delivery.verdict(), hook.dialect, event, &mut set);
