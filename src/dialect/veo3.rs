@@ -95,9 +95,10 @@ pub fn status_path(id: GenerationId) -> String {
 
 /// A URL with the scheme `https` and something after it, whatever it is.
 fn is_https(url: &str) -> bool {
-    url.split_once("://").is_some_and(|(scheme, rest)| {
-        scheme.eq_ignore_ascii_case("https") && !rest.is_empty() && !rest.starts_with(['/', '?', '#'])
-    })
+    // By a character: to search for a text brings more code into the caches than all of this.
+    let Some((scheme, rest)) = url.split_once(':') else { return false };
+    let rest = rest.strip_prefix("//").unwrap_or_default();
+    scheme.eq_ignore_ascii_case("https") && !rest.is_empty() && !rest.starts_with(['/', '?', '#'])
 }
 
 /// The failure, wherever a copy of the provider's page puts its code: `error.message`, or else a plain string
