@@ -17,7 +17,7 @@ use blobgate::confirm::{self, Told};
 use blobgate::dialect::Dialect;
 use blobgate::event::{Event, GenerationId};
 pub(crate) use release::{NotReleased, Releaser, goes_on};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -159,9 +159,16 @@ impl Sweeper {
     /// Returns what it came to, in a word for a counter; nothing where the inbox ends meanwhile.
     async fn ask(&mut self, question: &Question) -> Result<Option<(&'static str, Answered)>, Error> {
         let missing = question.missing;
+        // What comes during the call is asked about by another.
+        let kept = self.session.unconfirmed_of(&question.hook, &question.generation).await?;
+        let left: BTreeSet<i64> = kept.iter().copied().collect();
         let not = |what: confirm::Outcome, missing, state| {
-            Some((what.name(), Answered { answer: what.name(), missing, state }))
+            Some((what.name(), Answered { answer: what.name(), missing, state, left: left.clone() }))
         };
+        if kept.is_empty() && !question.wants_an_event() {
+            let (answer, state) = ("nothing-kept", Some(ARRIVED));
+            return Ok(Some((answer, Answered { answer, missing, state, left })));
+        }
         let (Some(id), Some(provider)) = (GenerationId::parse(&question.generation), &self.provider) else {
             return Ok(not(confirm::Outcome::NotStarted, missing, None));
         };
@@ -176,8 +183,8 @@ impl Sweeper {
         };
         Ok(match confirm::told(DIALECT, id, status, &body) {
             Told::Ended(event, webhook) => {
-                let (what, state) = self.ended(question, &event, webhook, &body).await?;
-                Some((what, Answered { answer: event.kind.name(), missing: 0, state }))
+                let (what, state) = self.ended(question, &kept, &event, webhook, &body).await?;
+                Some((what, Answered { answer: event.kind.name(), missing: 0, state, left }))
             }
             Told::Not(confirm::Outcome::Unknown) => {
                 let missing = missing.saturating_add(1);
@@ -193,13 +200,14 @@ impl Sweeper {
     async fn ended(
         &mut self,
         question: &Question,
+        kept: &[i64],
         event: &Event,
         webhook: Vec<u8>,
         answer: &[u8],
     ) -> Result<(&'static str, Option<&'static str>), Error> {
         let (mut released, mut left) = (false, false);
-        for id in self.session.unconfirmed_of(&question.hook, &question.generation).await? {
-            match self.releaser.confirmed(&mut self.session, id, DIALECT, answer).await {
+        for id in kept {
+            match self.releaser.confirmed(&mut self.session, *id, DIALECT, answer).await {
                 Ok(true) => released = true,
                 Ok(false) => left = true,
                 Err(NotReleased::Store(error)) => return Err(error),
@@ -209,9 +217,7 @@ impl Sweeper {
         if released {
             return Ok(("released", Some(ARRIVED)));
         }
-        let is_met = [ARRIVED, SWEPT].contains(&question.state.as_str());
-        // It was asked about for what is kept alone.
-        if question.job.is_none() || is_met {
+        if !question.wants_an_event() {
             // What was kept may have been released or dropped meanwhile.
             return Ok(if left { ("contradicted", Some(CONTRADICTED)) } else { ("repeated", Some(ARRIVED)) });
         }
@@ -253,6 +259,13 @@ impl Sweeper {
         let Some(path) = found else { return Ok(format!("/hooks/{hook}")) };
         self.paths.insert(hook.to_owned(), path.clone());
         Ok(path)
+    }
+}
+
+impl Question {
+    /// Whether it is expected and has not come; else it is asked about for what is kept alone.
+    fn wants_an_event(&self) -> bool {
+        self.job.is_some() && ![ARRIVED, SWEPT].contains(&self.state.as_str())
     }
 }
 

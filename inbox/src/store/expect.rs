@@ -7,11 +7,13 @@
 mod read;
 mod sql;
 
+use super::change::list;
 use super::{Error, Session};
 use crate::decide::{ARRIVED, EXPLAINED};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, FromRow, query, query_as, query_scalar};
+use std::collections::BTreeSet;
 
 /// What the application says: this generation is of this job.
 #[derive(Clone, Debug)]
@@ -63,6 +65,9 @@ pub(crate) struct Question {
     pub(crate) asked: i64,
     /// How often in a row the provider knew of no such generation.
     pub(crate) missing: i64,
+    /// When it is asked, by the store's clock.
+    #[sqlx(default)]
+    pub(crate) asked_at: i64,
 }
 
 /// How fast the provider is asked.
@@ -90,6 +95,8 @@ pub(crate) struct Answered {
     pub(crate) missing: i64,
     /// What an expectation ends as, where nothing more is to be asked.
     pub(crate) state: Option<&'static str>,
+    /// What is kept of it, was asked about, and stays kept.
+    pub(crate) left: BTreeSet<i64>,
 }
 
 /// An expectation's states, beside those that the deciding transaction gives it.
@@ -208,7 +215,8 @@ macro_rules! expectations {
             }
 
             async fn want(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
-                query(sql::WANT).bind(hook).bind(generation).bind(now).execute(&mut *self).await.map(|_| ())
+                let sql = AssertSqlSafe(format!("{}{}", sql::WANT, sql::UNLESS_WANTED));
+                query(sql).bind(hook).bind(generation).bind(now).execute(&mut *self).await.map(|_| ())
             }
 
             async fn want_for(
@@ -223,7 +231,7 @@ macro_rules! expectations {
                 if kept.rows_affected() == 0 {
                     return Ok(false);
                 }
-                self.want(now, hook, generation).await?;
+                query(sql::WANT).bind(hook).bind(generation).bind(now).execute(&mut *self).await?;
                 query(sql::JUDGED).bind(id).bind(headers).execute(&mut *self).await?;
                 Ok(true)
             }
@@ -253,7 +261,7 @@ macro_rules! expectations {
                     .bind(now.saturating_add(delay(allowed.again, due.asked)))
                     .execute(&mut *self)
                     .await?;
-                Ok(Next::Ask(due))
+                Ok(Next::Ask(Question { asked_at: now, ..due }))
             }
 
             async fn answered(
@@ -268,14 +276,17 @@ macro_rules! expectations {
                     .bind(answered.answer)
                     .bind(answered.missing)
                     .bind(answered.state)
+                    .bind(&question.state)
+                    .bind(question.job.as_deref().unwrap_or_default())
+                    .bind(question.asked_at)
                     .execute(&mut *self)
                     .await?;
-                if answered.state.is_some() {
-                    query(sql::FORGET_JUDGEMENTS)
-                        .bind(&question.hook)
-                        .bind(&question.generation)
-                        .execute(&mut *self)
-                        .await?;
+                if answered.state.is_some() && !answered.left.is_empty() {
+                    let ids = list(&answered.left);
+                    let [entries, payloads] = sql::LEAVE.map(|sql| AssertSqlSafe(sql.replace("{ids}", &ids)));
+                    query(entries).persistent(false).execute(&mut *self).await?;
+                    let payloads = query(payloads).bind(&question.hook).bind(&question.generation);
+                    payloads.persistent(false).execute(&mut *self).await?;
                 }
                 Ok(())
             }

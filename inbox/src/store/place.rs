@@ -149,6 +149,35 @@ impl Place {
     }
 }
 
+/// Programs before version 4 of the tables noted where a video is, and do so as long as they run beside this one. In pieces: an
+/// inbox may be serving.
+macro_rules! note_places_as_digests {
+    ($connection:expr) => {{
+        let (mut hook, mut generation) = (String::new(), String::new());
+        loop {
+            let query = sqlx::query_as(crate::store::place::PLACES).bind(&hook).bind(&generation);
+            let places: Vec<(String, String, String)> = query.fetch_all($connection).await?;
+            let Some((last_hook, last_generation, _)) = places.last() else { break };
+            (hook, generation) = (last_hook.clone(), last_generation.clone());
+            sqlx::query("BEGIN").execute($connection).await?;
+            for (hook, generation, place) in &places {
+                let digest = crate::decide::place_as_digest(place);
+                let query = sqlx::query(crate::store::place::NOTE_PLACE).bind(hook).bind(generation);
+                query.bind(place).bind(&*digest).execute($connection).await?;
+            }
+            sqlx::query("COMMIT").execute($connection).await?;
+        }
+    }};
+}
+pub(super) use note_places_as_digests;
+
+pub(super) const PLACES: &str = "
+SELECT hook, generation, completed_fact FROM generation
+WHERE (hook, generation) > ($1, $2) AND completed_fact LIKE '%://%' ORDER BY hook, generation LIMIT 1000";
+
+pub(super) const NOTE_PLACE: &str = "
+UPDATE generation SET completed_fact = $4 WHERE hook = $1 AND generation = $2 AND completed_fact = $3";
+
 /// Compares the tables' version with this program's.
 pub(super) fn check_version(migrator: &Migrator, applied: Option<i64>) -> Result<(), CannotOpen> {
     let ours = newest(migrator);

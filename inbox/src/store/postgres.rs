@@ -5,6 +5,7 @@ mod sql;
 
 use super::batch::{self, Outcome};
 use super::change::{self, Change, Changed, Changing};
+use super::place::note_places_as_digests;
 use super::{CannotOpen, Claimed, Error, Finished, Stored};
 use crate::arrival::Arrival;
 use crate::deliver::Pause;
@@ -96,6 +97,7 @@ pub(super) async fn migrate(url: &url::Url) -> Result<(), CannotOpen> {
     // After a restore it is every row.
     query("SET statement_timeout = 0").execute(&mut connection).await?;
     query(sql::FORGET_FOREIGN_TRANSACTIONS).execute(&mut connection).await?;
+    note_places_as_digests!(&mut connection);
     connection.close().await?;
     Ok(())
 }

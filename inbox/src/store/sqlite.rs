@@ -315,9 +315,20 @@ impl Sqlite {
     /// Bytes in the file that hold nothing, and are written to before it grows; its log takes none of the disk then.
     pub(super) async fn reusable(&self) -> Result<u64, Error> {
         let mut writer = self.writer.lock().await;
-        if let Some(connection) = writer.as_mut() {
-            // Where a reader is in its way it comes about the next time.
-            query(sql::EMPTY_LOG).execute(connection).await?;
+        if let Some(mut owned) = writer.take() {
+            let empty = async {
+                for sql in sql::EMPTY_LOG {
+                    query(sql).execute(&mut owned).await?;
+                }
+                Ok::<_, Error>(())
+            };
+            match empty.await {
+                Ok(()) => *writer = Some(owned),
+                Err(error) => {
+                    log::error!("the store's log cannot be emptied on a full disk: {error}");
+                    let _closed = owned.close_hard().await;
+                }
+            }
         }
         drop(writer);
         let bytes: i64 = query_scalar(sql::REUSABLE).fetch_one(&self.reads).await?;

@@ -71,6 +71,7 @@ mod tests {
             job: Some("order-17".to_owned()),
             asked: 0,
             missing: 0,
+            asked_at: 0,
         };
         let arrival = arrival(&question, Dialect::Veo3, &event, webhook, "/hooks/veo3", signs).unwrap();
         assert_eq!((&arrival.body[..], arrival.path.as_str()), (answer.as_bytes(), "/hooks/veo3"));

@@ -85,10 +85,8 @@ impl Releaser {
     ) -> Result<Result<(), String>, NotReleased> {
         self.space.check(arrival.verdict).map_err(|full| NotReleased::NotNow(full.to_string()))?;
         let outcome = session.release(id, arrival, why).await?;
-        if let Some(outcome) = &outcome {
+        if let Some(outcome @ Outcome::Waits(route)) = &outcome {
             self.space.add(arrival, outcome);
-        }
-        if let Some(Outcome::Waits(route)) = &outcome {
             self.wake.up([route.clone()]);
         }
         Ok(goes_on(outcome))

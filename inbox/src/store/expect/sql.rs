@@ -21,19 +21,19 @@ pub(super) const NOTE: &str = "
 INSERT INTO expectation AS x (hook, generation, job, state, expected_at, ask_at, mismatch_id) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (hook, generation) DO UPDATE SET job = excluded.job, mismatch_id = excluded.mismatch_id, state = excluded.state,
     expected_at = excluded.expected_at, asked = 0, missing = 0, answer = NULL,
-    ask_at = CASE WHEN x.wanted IS NULL THEN excluded.ask_at ELSE x.ask_at END";
+    ask_at = CASE WHEN x.wanted IS NOT NULL AND x.ask_at < excluded.ask_at THEN x.ask_at ELSE excluded.ask_at END";
 
 pub(super) const EXPLAINED_BY: &str = "
 SELECT id FROM entry
 WHERE lane = 'quarantine' AND hook = $1 AND generation = $2 AND state = 'kept' AND reason IN ($4, $5) AND job = $3 AND size > 0
 ORDER BY id";
 
-/// What is kept because the provider could not be asked, and has come since the provider was asked last.
+/// What is kept because the provider could not be asked, and nobody has asked about yet.
 pub(super) const UNCONFIRMED: &str = "
 SELECT DISTINCT e.hook, e.generation
 FROM entry e LEFT JOIN expectation x ON x.hook = e.hook AND x.generation = e.generation
-WHERE e.state = 'kept' AND e.reason = 'confirm-unavailable' AND e.generation IS NOT NULL AND e.size > 0
-    AND x.wanted IS NULL AND e.received_at > coalesce(x.asked_at, 0)
+WHERE e.state = 'kept' AND e.reason = 'confirm-unavailable' AND NOT e.answered AND e.generation IS NOT NULL AND e.size > 0
+    AND x.wanted IS NULL
 LIMIT $1";
 
 /// Also what was judged again, and wants the provider's word for that.
@@ -52,19 +52,24 @@ pub(super) const JUDGED: &str = "UPDATE payload SET judged = $2 WHERE entry_id =
 pub(super) const FORGET_JUDGEMENT: &str =
     "UPDATE payload SET judged = NULL WHERE entry_id = $1 AND judged IS NOT NULL";
 
-/// Of all that is kept of a generation, unless it was judged again meanwhile.
-pub(super) const FORGET_JUDGEMENTS: &str = "
-UPDATE payload SET judged = NULL
-WHERE judged IS NOT NULL
-    AND entry_id IN (SELECT id FROM entry WHERE lane = 'quarantine' AND hook = $1 AND generation = $2)
-    AND EXISTS (SELECT 1 FROM expectation x WHERE x.hook = $1 AND x.generation = $2 AND x.wanted IS NULL)";
+/// What was asked about and stays kept: nobody asks about it again by himself, nor does it go on by what was judged before,
+/// unless it was judged again meanwhile.
+pub(super) const LEAVE: [&str; 2] = [
+    "UPDATE entry SET answered = true WHERE id IN ({ids}) AND state = 'kept'",
+    "UPDATE payload SET judged = NULL WHERE judged IS NOT NULL AND entry_id IN ({ids}) AND EXISTS (
+        SELECT 1 FROM expectation x WHERE x.hook = $1 AND x.generation = $2 AND x.wanted IS NULL)",
+];
 
-/// Whatever was said before: it is asked about now.
+/// Whatever was said before: it is asked about now. A call that is under way is no answer to this.
 pub(super) const WANT: &str = "
 INSERT INTO expectation AS x (hook, generation, state, expected_at, ask_at, wanted) VALUES ($1, $2, 'kept', $3, $3, $3)
-ON CONFLICT (hook, generation) DO UPDATE SET wanted = excluded.wanted, ask_at = excluded.ask_at, asked = 0,
+ON CONFLICT (hook, generation) DO UPDATE SET ask_at = excluded.ask_at, asked = 0,
+    wanted = CASE WHEN x.asked_at >= excluded.wanted THEN x.asked_at + 1 ELSE excluded.wanted END,
     missing = CASE WHEN x.state = 'expected' THEN x.missing ELSE 0 END,
     state = CASE WHEN x.job IS NULL THEN 'kept' ELSE x.state END";
+
+/// Of two inboxes the one that comes first.
+pub(super) const UNLESS_WANTED: &str = " WHERE x.wanted IS NULL";
 
 pub(super) const DUE: &str = "
 SELECT hook, generation, job, state, asked, missing FROM expectation
@@ -79,11 +84,13 @@ INSERT INTO provider_call (at) SELECT CAST($1 AS bigint) WHERE (SELECT count(*) 
 pub(super) const ASK: &str = "
 UPDATE expectation SET asked = asked + 1, asked_at = $3, ask_at = $4, answer = 'under way' WHERE hook = $1 AND generation = $2";
 
-/// What has come meanwhile stands, and what is wanted since the call was made is asked about once more.
+/// It is about the expectation that was asked about: what has come, or is expected, meanwhile stands; and what is wanted since
+/// the call was made is asked about once more.
 pub(super) const ANSWERED: &str = "
-UPDATE expectation SET answer = $3, missing = $4,
-    state = CASE WHEN state IN ('expected', 'kept') THEN coalesce($5, state) ELSE state END,
-    wanted = CASE WHEN $5 IS NOT NULL AND wanted <= asked_at THEN NULL ELSE wanted END
+UPDATE expectation SET answer = $3,
+    missing = CASE WHEN state = $6 AND coalesce(job, '') = $7 THEN $4 ELSE missing END,
+    state = CASE WHEN state = $6 AND coalesce(job, '') = $7 AND state IN ('expected', 'kept') THEN coalesce($5, state) ELSE state END,
+    wanted = CASE WHEN $5 IS NOT NULL AND wanted <= $8 THEN NULL ELSE wanted END
 WHERE hook = $1 AND generation = $2";
 
 pub(super) const ASK_NOW: &str = "
@@ -96,14 +103,16 @@ SELECT count(*), CAST(coalesce(sum(CASE WHEN expected_at <= $1 THEN 1 ELSE 0 END
 WHERE state IN ('expected', 'kept') AND state = 'expected'";
 
 pub(super) const OLD: &str = "
-SELECT hook, generation FROM (SELECT hook, generation FROM expectation WHERE expected_at <= $1 ORDER BY expected_at LIMIT $2) AS old
+SELECT hook, generation FROM (
+    SELECT hook, generation FROM expectation WHERE expected_at <= $1 AND wanted IS NULL ORDER BY expected_at LIMIT $2) AS old
 ORDER BY hook, generation";
 
-/// With its generation, where nothing else is known of it.
+/// With its generation, where nothing else is known of it. Lane by lane, for each has its index.
 pub(super) const PURGE: [&str; 2] = [
-    "DELETE FROM generation WHERE hook = $1 AND generation = $2 AND seen_at <= $3 AND NOT EXISTS (
-        SELECT 1 FROM entry e WHERE e.hook = $1 AND e.generation = $2 AND e.lane IN ('deliver', 'quarantine'))",
-    "DELETE FROM expectation WHERE hook = $1 AND generation = $2 AND expected_at <= $3",
+    "DELETE FROM generation WHERE hook = $1 AND generation = $2 AND seen_at <= $3
+        AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = $1 AND e.generation = $2 AND e.lane = 'deliver')
+        AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = $1 AND e.generation = $2 AND e.lane = 'quarantine')",
+    "DELETE FROM expectation WHERE hook = $1 AND generation = $2 AND expected_at <= $3 AND wanted IS NULL",
 ];
 
 pub(super) const PATH: &str = "

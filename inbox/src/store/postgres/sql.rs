@@ -201,8 +201,11 @@ pub(super) const HEARTBEAT: &str = "INSERT INTO heartbeat (one, at) VALUES (1, i
 /// A kept entry that was released holds its generation's row: that is busy, or an entry waits for it.
 pub(super) const TIDY_GENERATIONS: &str = "
 DELETE FROM generation g USING unnest($1::text[], $2::text[]) AS k (hook, generation)
-WHERE g.hook = k.hook AND g.generation = k.generation AND g.busy IS NULL AND NOT EXISTS (
-    SELECT 1 FROM entry e WHERE e.hook = g.hook AND e.generation = g.generation AND e.state IN ('waiting', 'in_flight'))";
+WHERE g.hook = k.hook AND g.generation = k.generation AND g.busy IS NULL
+    AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = g.hook AND e.generation = g.generation
+        AND e.lane = 'deliver' AND e.state IN ('waiting', 'in_flight'))
+    AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = g.hook AND e.generation = g.generation
+        AND e.lane = 'quarantine' AND e.state IN ('waiting', 'in_flight'))";
 
 pub(super) const TIDY_TOKENS: &str = "
 DELETE FROM token t USING unnest($1::text[], $2::text[]) AS k (hook, token_id)

@@ -1,10 +1,9 @@
 //! The tables of this version.
 
-use super::super::{CannotOpen, Error};
-use super::{MIGRATOR, OWN, options, sql};
-use crate::decide::place_as_digest;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{ConnectOptions, Connection, query, query_as};
+use super::super::CannotOpen;
+use super::super::place::note_places_as_digests;
+use super::{MIGRATOR, OWN, options};
+use sqlx::{ConnectOptions, Connection};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -14,25 +13,9 @@ pub(in crate::store) async fn migrate(path: &Path) -> Result<(), CannotOpen> {
     private(path)?;
     let mut connection = options(path).connect().await?;
     MIGRATOR.run(&mut connection).await?;
-    note_places_as_digests(&mut connection).await?;
+    note_places_as_digests!(&mut connection);
     connection.close().await?;
     Ok(())
-}
-
-/// What PostgreSQL's migration to version 4 does itself: SQLite has no SHA-256.
-async fn note_places_as_digests(connection: &mut SqliteConnection) -> Result<(), Error> {
-    loop {
-        let places: Vec<(i64, String)> = query_as(sql::PLACES).fetch_all(&mut *connection).await?;
-        if places.is_empty() {
-            return Ok(());
-        }
-        query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        for (row, place) in places {
-            let digest = place_as_digest(&place);
-            query(sql::NOTE_PLACE).bind(row).bind(&*digest).execute(&mut *connection).await?;
-        }
-        query("COMMIT").execute(&mut *connection).await?;
-    }
 }
 
 fn private(path: &Path) -> Result<(), CannotOpen> {

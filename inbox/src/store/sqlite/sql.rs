@@ -168,13 +168,9 @@ UPDATE generation SET busy = NULL FROM entry e
 WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
     AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
 
-/// A thousand of those that a program before version 4 of the tables has noted.
-pub(super) const PLACES: &str =
-    "SELECT rowid, completed_fact FROM generation WHERE completed_fact LIKE '%://%' LIMIT 1000";
-
-pub(super) const NOTE_PLACE: &str = "UPDATE generation SET completed_fact = ?2 WHERE rowid = ?1";
-
-pub(super) const EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+/// Without waiting for a reader that is in its way.
+pub(super) const EMPTY_LOG: [&str; 3] =
+    ["PRAGMA busy_timeout = 0", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA busy_timeout = 10000"];
 
 pub(super) const REUSABLE: &str =
     "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
@@ -185,9 +181,11 @@ pub(super) const LAST_ID: &str = "SELECT seq FROM sqlite_sequence WHERE name = '
 /// A kept entry that was released holds its generation's row: that is busy, or an entry waits for it.
 pub(super) const TIDY_GENERATIONS: &str = "
 DELETE FROM generation
-WHERE (hook, generation) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1)) AND busy IS NULL AND NOT EXISTS (
-    SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
-        AND e.state IN ('waiting', 'in_flight'))";
+WHERE (hook, generation) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1)) AND busy IS NULL
+    AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
+        AND e.lane = 'deliver' AND e.state IN ('waiting', 'in_flight'))
+    AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
+        AND e.lane = 'quarantine' AND e.state IN ('waiting', 'in_flight'))";
 
 pub(super) const TIDY_TOKENS: &str = "
 DELETE FROM token WHERE (hook, token_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";

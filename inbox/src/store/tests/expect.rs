@@ -53,7 +53,20 @@ impl Site {
     }
 
     async fn answered(&mut self, question: &Question, missing: i64, state: Option<&'static str>) {
-        let answered = Answered { answer: "a-word", missing, state };
+        let kept = self.session().unconfirmed_of(&question.hook, &question.generation).await.unwrap();
+        self.answered_about(question, missing, state, &kept).await;
+    }
+
+    /// What these are, and they stay.
+    async fn answered_about(
+        &mut self,
+        question: &Question,
+        missing: i64,
+        state: Option<&'static str>,
+        left: &[i64],
+    ) {
+        let left = left.iter().copied().collect();
+        let answered = Answered { answer: "a-word", missing, state, left };
         self.session().answered(question, &answered).await.unwrap();
     }
 
@@ -243,35 +256,61 @@ in_both! {
         site.expect(&[("waiting", 1), ("superseded", 1), ("waiting", 1)]).await;
     }
 
-    async fn what_comes_unconfirmed_after_an_answer_is_asked_about(site: &mut Site) {
+    async fn what_comes_unconfirmed_while_it_is_asked_is_asked_about_too(site: &mut Site) {
         let kept = |digest| Arrival {
             reason: Some("confirm-unavailable".to_owned()),
             digest: [digest; 32],
             ..arrival(Verdict::Quarantined, Kind::Completed, "a")
         };
         site.store(&[kept(1)]).await;
+        let first = site.ids().await;
         site.session().want("veo3", ONE).await.unwrap();
         let question = site.asks().await.unwrap();
-        // Meanwhile another comes, and one is judged again.
         site.store(&[kept(2)]).await;
-        site.answered(&question, 0, Some(CONTRADICTED)).await;
+        site.answered_about(&question, 0, Some(CONTRADICTED), &first).await;
         assert_eq!(site.session().unconfirmed(10).await.unwrap().len(), 1);
         site.session().want("veo3", ONE).await.unwrap();
         assert!(site.session().unconfirmed(10).await.unwrap().is_empty());
         let question = site.asks().await.unwrap();
-        let id = site.ids().await[0];
-        assert!(site.session().want_for(id, "veo3", ONE, b"a: b").await.unwrap());
+        // Meanwhile one is judged again.
+        assert!(site.session().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
         site.answered(&question, 0, Some(CONTRADICTED)).await;
-        let judged = site.store.as_ref().unwrap().releasable(id).await.unwrap().unwrap().judged;
+        let judged = site.store.as_ref().unwrap().releasable(first[0]).await.unwrap().unwrap().judged;
         assert_eq!(judged.as_deref(), Some(&b"a: b"[..]), "nobody has answered that yet");
         let question = site.asks().await.expect("it is asked again");
         site.answered(&question, 0, Some(CONTRADICTED)).await;
-        assert!(site.store.as_ref().unwrap().releasable(id).await.unwrap().unwrap().judged.is_none());
+        assert!(site.store.as_ref().unwrap().releasable(first[0]).await.unwrap().unwrap().judged.is_none());
         assert!(site.asks().await.is_none() && site.session().unconfirmed(10).await.unwrap().is_empty());
         // What is gone is not wanted.
-        site.session().change(Change::Drop, &[id].into_iter().collect()).await.unwrap();
-        assert!(!site.session().want_for(id, "veo3", ONE, b"a: b").await.unwrap());
+        site.session().change(Change::Drop, &first.iter().copied().collect()).await.unwrap();
+        assert!(!site.session().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
         assert!(site.asks().await.is_none());
+    }
+
+    async fn an_answer_is_about_the_expectation_that_was_asked_about(site: &mut Site) {
+        site.session().want("veo3", ONE).await.unwrap();
+        for state in [CONTRADICTED, IS_UNKNOWN] {
+            let question = site.asks().await.unwrap();
+            // During the call.
+            assert_eq!(site.expect_of(ONE, "j").await.state, "expected");
+            site.answered(&question, 2, Some(state)).await;
+            let expectation = site.expect_of(ONE, "j").await;
+            assert_eq!((expectation.state.as_str(), expectation.missing, expectation.wanted), ("expected", 0, None));
+            site.sql("UPDATE expectation SET job = NULL, state = 'kept', wanted = 1, ask_at = 1; UPDATE generation SET expected_job = NULL").await;
+        }
+    }
+
+    async fn a_call_under_way_is_no_answer_to_what_is_wanted_since(site: &mut Site) {
+        site.session().want("veo3", ONE).await.unwrap();
+        site.store(&[arrival(Verdict::Quarantined, Kind::Completed, "a")]).await;
+        let id = site.ids().await[0];
+        let question = site.asks().await.unwrap();
+        // Its transaction began before the call, and ends after it.
+        site.sql("UPDATE expectation SET asked_at = asked_at + 60000000").await;
+        let question = Question { asked_at: question.asked_at + 60_000_000, ..question };
+        assert!(site.session().want_for(id, "veo3", ONE, b"a: b").await.unwrap());
+        site.answered(&question, 0, Some(CONTRADICTED)).await;
+        assert!(site.asks().await.is_some());
     }
 
     async fn what_has_arrived_stays_so_whatever_is_asked_about_it(site: &mut Site) {
