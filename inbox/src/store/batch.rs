@@ -95,11 +95,10 @@ pub(super) async fn decide(
     let mut outcomes = Vec::with_capacity(arrivals.len());
     let mut keeps = Vec::new();
     for ((at, arrival), id) in arrivals.iter().enumerate().zip(ids) {
-        let fate = if crate::failpoint::broken_by!("break-no-unique-key") {
-            Fate::Observe
-        } else {
-            known.decide(arrival, id)
-        };
+        let mut fate = known.decide(arrival, id);
+        if crate::failpoint::broken_by!("break-no-unique-key") {
+            fate = Fate::Observe;
+        }
         if let Fate::Keep { reason } = &fate {
             keeps.push((at, id, reason.clone()));
         }
@@ -260,9 +259,7 @@ impl<'a> Plan<'a> {
             known.generations.iter().filter(|(_, row)| row.is_empty()).map(|(key, _)| key.clone()).collect();
         let tokens: Vec<_> =
             known.tokens.iter().filter(|(_, row)| row.is_empty()).map(|(key, _)| key.clone()).collect();
-        // What is broken on purpose notes nothing of a generation, and its entries wait for that all the same.
-        let is_noted = !crate::failpoint::broken_by!("break-no-unique-key");
-        if generations.is_empty() && tokens.is_empty() || !is_noted {
+        if generations.is_empty() && tokens.is_empty() {
             Ok(())
         } else {
             tx.tidy(&generations, &tokens).await
