@@ -27,6 +27,8 @@ pub(crate) struct Kept {
     pub(crate) path: Vec<u8>,
     pub(crate) headers: Vec<u8>,
     pub(crate) body: Vec<u8>,
+    /// Headers for once the provider says the same, where it was judged again.
+    pub(crate) judged: Option<Vec<u8>>,
 }
 
 /// What a kept entry is by today's configuration.

@@ -13,7 +13,7 @@ mod sqlite;
 
 use crate::arrival::Arrival;
 use crate::deliver::Pause;
-pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Releasable, Which};
+pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Which};
 pub(crate) use batch::Outcome;
 pub(crate) use change::{Change, UNKNOWN};
 pub(crate) use expect::{

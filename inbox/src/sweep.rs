@@ -16,8 +16,8 @@ use axum::http::Uri;
 use blobgate::confirm::{self, Told};
 use blobgate::dialect::Dialect;
 use blobgate::event::{Event, GenerationId};
-pub(crate) use release::{NotReleased, Releaser, goes_on};
-use std::collections::{BTreeMap, BTreeSet};
+pub(crate) use release::{NOT_KEPT, NotReleased, Releaser, goes_on};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -141,7 +141,9 @@ impl Sweeper {
         while !self.ending.is_cancelled()
             && let Next::Ask(question) = self.session.next_question(self.allowed).await?
         {
-            let Some((what, answered)) = self.ask(&question).await? else { return Ok(()) };
+            // What comes during the call is asked about by another.
+            let kept = self.session.unconfirmed_of(&question.hook, &question.generation).await?;
+            let Some((what, answered)) = self.ask(&question, &kept).await? else { return Ok(()) };
             self.metrics.swept(what);
             if answered.state == Some(IS_UNKNOWN) && question.state == EXPECTED {
                 self.metrics.expected_unknown.inc();
@@ -151,23 +153,24 @@ impl Sweeper {
                     question.generation
                 );
             }
-            self.session.answered(&question, &answered).await?;
+            self.session.answered(&question, &answered, &kept).await?;
         }
         Ok(())
     }
 
     /// Returns what it came to, in a word for a counter; nothing where the inbox ends meanwhile.
-    async fn ask(&mut self, question: &Question) -> Result<Option<(&'static str, Answered)>, Error> {
+    async fn ask(
+        &mut self,
+        question: &Question,
+        kept: &[i64],
+    ) -> Result<Option<(&'static str, Answered)>, Error> {
         let missing = question.missing;
-        // What comes during the call is asked about by another.
-        let kept = self.session.unconfirmed_of(&question.hook, &question.generation).await?;
-        let left: BTreeSet<i64> = kept.iter().copied().collect();
         let not = |what: confirm::Outcome, missing, state| {
-            Some((what.name(), Answered { answer: what.name(), missing, state, left: left.clone() }))
+            Some((what.name(), Answered { answer: what.name(), missing, state }))
         };
         if kept.is_empty() && !question.wants_an_event() {
-            let (answer, state) = ("nothing-kept", Some(ARRIVED));
-            return Ok(Some((answer, Answered { answer, missing, state, left })));
+            let answer = "nothing-kept";
+            return Ok(Some((answer, Answered { answer, missing, state: Some(ARRIVED) })));
         }
         let (Some(id), Some(provider)) = (GenerationId::parse(&question.generation), &self.provider) else {
             return Ok(not(confirm::Outcome::NotStarted, missing, None));
@@ -183,8 +186,8 @@ impl Sweeper {
         };
         Ok(match confirm::told(DIALECT, id, status, &body) {
             Told::Ended(event, webhook) => {
-                let (what, state) = self.ended(question, &kept, &event, webhook, &body).await?;
-                Some((what, Answered { answer: event.kind.name(), missing: 0, state, left }))
+                let (what, state) = self.ended(question, kept, &event, webhook, &body).await?;
+                Some((what, Answered { answer: event.kind.name(), missing: 0, state }))
             }
             Told::Not(confirm::Outcome::Unknown) => {
                 let missing = missing.saturating_add(1);

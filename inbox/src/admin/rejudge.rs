@@ -6,7 +6,7 @@ use super::{Admin, read_body, written};
 use crate::arrival::Arrival;
 use crate::rejudge::{Judge, Now};
 use crate::store::{Error, Session};
-use crate::sweep::{NotReleased, Releaser, goes_on};
+use crate::sweep::{NOT_KEPT, NotReleased, Releaser, goes_on};
 use axum::Json;
 use axum::extract::State;
 use bytes::Bytes;
@@ -144,5 +144,5 @@ async fn want(mut session: Session, id: i64, arrival: &Arrival) -> Result<Result
     }
     let Some(generation) = &arrival.generation else { return Ok(Err("it names no generation".to_owned())) };
     let is_kept = session.want_for(id, &arrival.hook, generation, &arrival.headers).await?;
-    Ok(if is_kept { Ok(Became::Asked) } else { goes_on(None).map(|()| Became::Asked) })
+    Ok(if is_kept { Ok(Became::Asked) } else { Err(NOT_KEPT.to_owned()) })
 }

@@ -31,6 +31,7 @@ fn kept(reason: &str, body: &str) -> Kept {
                    content-type: application/json\r\nwebhook-id: veo3:x:quarantined\r\n"
             .to_vec(),
         body: body.as_bytes().to_vec(),
+        judged: None,
     }
 }
 

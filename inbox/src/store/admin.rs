@@ -82,16 +82,6 @@ pub(crate) struct Payload {
     pub(crate) body: Vec<u8>,
 }
 
-/// What is kept, and what it goes on with.
-#[derive(Clone, Debug, FromRow)]
-pub(crate) struct Releasable {
-    pub(crate) path: Vec<u8>,
-    pub(crate) headers: Vec<u8>,
-    pub(crate) body: Vec<u8>,
-    /// Headers for once the provider says the same, where it was judged again.
-    pub(crate) judged: Option<Vec<u8>>,
-}
-
 /// Entries that are alike.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Alike {
@@ -129,11 +119,7 @@ const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, token_i
 const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = $1";
 
 const KEPT: &str = "
-SELECT e.hook, e.reason, e.token_id, e.job, p.path, p.headers, p.body
-FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'kept' AND e.lane = 'quarantine'";
-
-const RELEASABLE: &str = "
-SELECT p.path, p.headers, p.body, p.judged
+SELECT e.hook, e.reason, e.token_id, e.job, p.path, p.headers, p.body, p.judged
 FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'kept' AND e.lane = 'quarantine'";
 
 const ALIKE: &str = "
@@ -183,11 +169,6 @@ impl Store {
     /// What is kept, with what came.
     pub(crate) async fn kept(&self, id: i64) -> Result<Option<Kept>, Error> {
         read!(self, |pool| query_as(KEPT).bind(id).fetch_optional(pool).await)
-    }
-
-    /// What is kept still, and may go on.
-    pub(crate) async fn releasable(&self, id: i64) -> Result<Option<Releasable>, Error> {
-        read!(self, |pool| query_as(RELEASABLE).bind(id).fetch_optional(pool).await)
     }
 
     /// Counts all entries.

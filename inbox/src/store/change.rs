@@ -193,8 +193,8 @@ pub(super) async fn change(
 }
 
 /// Numbers, to be written into a statement: lists are bound in one way here and in another there.
-pub(super) fn list(ids: &BTreeSet<i64>) -> String {
-    let ids: Vec<_> = ids.iter().map(i64::to_string).collect();
+pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a i64>) -> String {
+    let ids: Vec<_> = ids.into_iter().map(i64::to_string).collect();
     // In no store an empty list is one; and no entry has this id.
     if ids.is_empty() { "-1".to_owned() } else { ids.join(", ") }
 }

@@ -13,7 +13,6 @@ use crate::decide::{ARRIVED, EXPLAINED};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, FromRow, query, query_as, query_scalar};
-use std::collections::BTreeSet;
 
 /// What the application says: this generation is of this job.
 #[derive(Clone, Debug)]
@@ -95,8 +94,6 @@ pub(crate) struct Answered {
     pub(crate) missing: i64,
     /// What an expectation ends as, where nothing more is to be asked.
     pub(crate) state: Option<&'static str>,
-    /// What is kept of it, was asked about, and stays kept.
-    pub(crate) left: BTreeSet<i64>,
 }
 
 /// An expectation's states, beside those that the deciding transaction gives it.
@@ -122,7 +119,7 @@ macro_rules! transactions {
             want_for(id: i64, hook: &str, generation: &str, headers: &[u8]) -> bool;
             forget_judgement(id: i64) -> ();
             next_question(allowed: Allowed) -> Next;
-            answered(question: &Question, answered: &Answered) -> ();
+            answered(question: &Question, answered: &Answered, about: &[i64]) -> ();
             ask_now(after: i64) -> u64;
             count_expected(after: i64) -> (i64, i64);
             purge_expectations(age: i64, limit: i64) -> usize;
@@ -269,6 +266,7 @@ macro_rules! expectations {
                 _: i64,
                 question: &Question,
                 answered: &Answered,
+                about: &[i64],
             ) -> Result<(), Error> {
                 query(sql::ANSWERED)
                     .bind(&question.hook)
@@ -281,8 +279,8 @@ macro_rules! expectations {
                     .bind(question.asked_at)
                     .execute(&mut *self)
                     .await?;
-                if answered.state.is_some() && !answered.left.is_empty() {
-                    let ids = list(&answered.left);
+                if answered.state.is_some() && !about.is_empty() {
+                    let ids = list(about);
                     let [entries, payloads] = sql::LEAVE.map(|sql| AssertSqlSafe(sql.replace("{ids}", &ids)));
                     query(entries).persistent(false).execute(&mut *self).await?;
                     let payloads = query(payloads).bind(&question.hook).bind(&question.generation);

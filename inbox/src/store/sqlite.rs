@@ -22,7 +22,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, query, query_as, query_scalar};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, query, query_as, query_scalar};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -124,6 +124,11 @@ impl Sqlite {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+async fn busy_timeout(connection: &mut SqliteConnection, time: Duration) -> Result<(), Error> {
+    let sql = AssertSqlSafe(format!("PRAGMA busy_timeout = {}", time.as_millis()));
+    query(sql).execute(connection).await.map(|_| ())
 }
 
 /// A lock, which ends with this: with the file alone it would live on for a moment in a process that is just being started.
@@ -317,10 +322,10 @@ impl Sqlite {
         let mut writer = self.writer.lock().await;
         if let Some(mut owned) = writer.take() {
             let empty = async {
-                for sql in sql::EMPTY_LOG {
-                    query(sql).execute(&mut owned).await?;
-                }
-                Ok::<_, Error>(())
+                // A reader that is in its way is not waited for.
+                busy_timeout(&mut owned, Duration::ZERO).await?;
+                query(sql::EMPTY_LOG).execute(&mut owned).await?;
+                busy_timeout(&mut owned, BUSY).await
             };
             match empty.await {
                 Ok(()) => *writer = Some(owned),

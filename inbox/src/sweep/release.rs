@@ -4,8 +4,9 @@ use crate::arrival::{Arrival, read_headers};
 use crate::commit::Committer;
 use crate::deliver::Wake;
 use crate::metrics::Metrics;
+use crate::rejudge::Kept;
 use crate::space::Space;
-use crate::store::{Error, Outcome, Releasable, Session, Store};
+use crate::store::{Error, Outcome, Session, Store};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
 use blobgate::dialect::Dialect;
@@ -33,6 +34,8 @@ pub(crate) enum NotReleased {
     NotNow(String),
 }
 
+/// Of an entry that was to be released, and has gone on or was dropped meanwhile.
+pub(crate) const NOT_KEPT: &str = "it is not kept any more";
 /// Of a released entry.
 const EXPLAINED: &str = "released: its generation is expected of its job";
 const CONFIRMED: &str = "released: the provider says the same";
@@ -50,7 +53,7 @@ impl Releaser {
 
     /// Releases an entry that an expectation explains. Returns whether it goes on.
     pub(crate) async fn explained(&self, session: &mut Session, id: i64) -> Result<bool, NotReleased> {
-        let Some(kept) = self.store.releasable(id).await? else { return Ok(false) };
+        let Some(kept) = self.store.kept(id).await? else { return Ok(false) };
         let headers = read_headers(&kept.headers);
         Ok(self.release(session, id, &read(kept, &headers)?, EXPLAINED).await?.is_ok())
     }
@@ -63,7 +66,7 @@ impl Releaser {
         dialect: Dialect,
         answer: &[u8],
     ) -> Result<bool, NotReleased> {
-        let Some(kept) = self.store.releasable(id).await? else { return Ok(false) };
+        let Some(kept) = self.store.kept(id).await? else { return Ok(false) };
         let Some(event) = event(dialect, &kept.body) else { return Ok(false) };
         if confirm::read(dialect, &event, b"200", answer) != confirm::Outcome::Confirmed {
             return Ok(false);
@@ -99,12 +102,12 @@ pub(crate) fn goes_on(outcome: Option<Outcome>) -> Result<(), String> {
         Some(Outcome::Waits(_) | Outcome::Repeated) => Ok(()),
         Some(Outcome::Kept(reason)) => Err(reason),
         Some(Outcome::TokenFull | Outcome::QuarantineFull) => Err("the quarantine is full".to_owned()),
-        None => Err("it is not kept any more".to_owned()),
+        None => Err(NOT_KEPT.to_owned()),
     }
 }
 
 /// What was kept, as it comes now.
-fn read(kept: Releasable, headers: &HeaderMap) -> Result<Arrival, NotReleased> {
+fn read(kept: Kept, headers: &HeaderMap) -> Result<Arrival, NotReleased> {
     let path = String::from_utf8_lossy(&kept.path);
     Arrival::read(&path, headers, kept.body.into()).map_err(|error| NotReleased::NotNow(error.to_string()))
 }

@@ -131,9 +131,7 @@ impl Outcome {
         }
         lines
     }
-}
 
-impl Outcome {
     fn mark(&self) -> &'static str {
         if self.faults.is_empty() { "ok" } else { "FAIL" }
     }

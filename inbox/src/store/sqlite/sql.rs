@@ -168,9 +168,7 @@ UPDATE generation SET busy = NULL FROM entry e
 WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
     AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
 
-/// Without waiting for a reader that is in its way.
-pub(super) const EMPTY_LOG: [&str; 3] =
-    ["PRAGMA busy_timeout = 0", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA busy_timeout = 10000"];
+pub(super) const EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 pub(super) const REUSABLE: &str =
     "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";

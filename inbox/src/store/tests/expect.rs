@@ -65,9 +65,8 @@ impl Site {
         state: Option<&'static str>,
         left: &[i64],
     ) {
-        let left = left.iter().copied().collect();
-        let answered = Answered { answer: "a-word", missing, state, left };
-        self.session().answered(question, &answered).await.unwrap();
+        let answered = Answered { answer: "a-word", missing, state };
+        self.session().answered(question, &answered, left).await.unwrap();
     }
 
     fn another(&self) -> Session {
@@ -275,11 +274,11 @@ in_both! {
         // Meanwhile one is judged again.
         assert!(site.session().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
         site.answered(&question, 0, Some(CONTRADICTED)).await;
-        let judged = site.store.as_ref().unwrap().releasable(first[0]).await.unwrap().unwrap().judged;
+        let judged = site.store.as_ref().unwrap().kept(first[0]).await.unwrap().unwrap().judged;
         assert_eq!(judged.as_deref(), Some(&b"a: b"[..]), "nobody has answered that yet");
         let question = site.asks().await.expect("it is asked again");
         site.answered(&question, 0, Some(CONTRADICTED)).await;
-        assert!(site.store.as_ref().unwrap().releasable(first[0]).await.unwrap().unwrap().judged.is_none());
+        assert!(site.store.as_ref().unwrap().kept(first[0]).await.unwrap().unwrap().judged.is_none());
         assert!(site.asks().await.is_none() && site.session().unconfirmed(10).await.unwrap().is_empty());
         // What is gone is not wanted.
         site.session().change(Change::Drop, &first.iter().copied().collect()).await.unwrap();
