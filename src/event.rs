@@ -74,7 +74,13 @@ pub fn check(claim: Claim<'_>) -> Result<Event, Unfit> {
 impl Event {
     /// The key under which a receiver knows a repeat: `veo3:<generation id>:completed`.
     pub fn idempotency_key(&self, dialect: Dialect) -> String {
-        [dialect.name(), ":", &self.generation_id.text(), ":", self.kind.name()].concat()
+        let mut buffer = Uuid::encode_buffer();
+        let id = self.generation_id.0.hyphenated().encode_lower(&mut buffer);
+        let mut key = String::with_capacity(64);
+        for part in [dialect.name(), ":", id, ":", self.kind.name()] {
+            key.push_str(part);
+        }
+        key
     }
 }
 

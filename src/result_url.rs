@@ -69,20 +69,21 @@ const MAX_LABEL: usize = 63;
 /// Letters, digits and hyphens in lower case, and not what WHATWG or `inet_aton` takes for an IPv4 address. A label
 /// `xn--...` is such letters, too, and is never decoded; a trailing dot leaves an empty label, and `%` is no letter.
 fn is_name(host: &str) -> bool {
-    let is_label = |label: &str| {
+    let is_label = |label: &[u8]| {
         (1..=MAX_LABEL).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
+            && label.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+            && label.first() != Some(&b'-')
+            && label.last() != Some(&b'-')
     };
-    host.len() <= MAX_NAME && host.split('.').all(is_label) && !ends_in_number(host)
+    let mut labels = host.as_bytes().split(|b| *b == b'.');
+    host.len() <= MAX_NAME && labels.all(is_label) && !ends_in_number(host)
 }
 
 /// `127.0.0.1`, `2130706433`, `0177.1`, `0x7f.0x1`: <https://url.spec.whatwg.org/#ends-in-a-number-checker>.
 fn ends_in_number(host: &str) -> bool {
-    let last = host.rsplit('.').next().unwrap_or(host);
-    let is_hex = |digits: &str| digits.bytes().all(|b| b.is_ascii_hexdigit());
-    last.bytes().all(|b| b.is_ascii_digit()) || last.strip_prefix("0x").is_some_and(is_hex)
+    let last = host.as_bytes().rsplit(|b| *b == b'.').next().unwrap_or_default();
+    let is_hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    last.iter().all(u8::is_ascii_digit) || last.strip_prefix(b"0x").is_some_and(is_hex)
 }
 
 /// A set of hosts.
