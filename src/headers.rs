@@ -24,10 +24,8 @@ impl Headers {
         let Some(value) = values.next() else {
             return Ok(None);
         };
-        if values.next().is_some() || value.contains(&b',') {
-            return Err(NotOne);
-        }
-        if !value.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b',';
+        if values.next().is_some() || !value.iter().all(is_plain) {
             return Err(NotOne);
         }
         std::str::from_utf8(value).map(Some).map_err(|_| NotOne)
