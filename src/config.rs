@@ -59,11 +59,6 @@ impl Config {
         Self::of(&document, env)
     }
 
-    /// Whether any hook asks for the direct peer's address.
-    pub fn asks_for_peer(&self) -> bool {
-        self.hooks.iter().any(|hook| hook.transport.is_behind_proxy())
-    }
-
     fn of(document: &Value<'_>, env: Environment<'_>) -> Result<Self, ConfigError> {
         let root = Node::root(document);
         let fields = root.fields(SECTIONS, "an object with version, environment and hooks")?;

@@ -165,14 +165,11 @@ impl HttpContext for Exchange {
         if let Some(clean) = clean::path(&gate.config.hooks, path) {
             self.set_http_request_header_bytes(":path", Some(clean.as_bytes()));
         }
-        let source = self.get_property(vec!["source", "address"]);
-        let peer = if gate.config.asks_for_peer() {
-            // The direct peer is no Wasm property; a set_filter_state filter before this one provides it.
-            self.get_property(vec!["filter_state", "blobgate.peer"])
-        } else {
-            None
-        };
-        let tls = self.get_property(vec!["connection", "tls_version"]);
+        let asks = hook::asks(&gate.config.hooks, path);
+        let source = if asks.source { self.source_address() } else { None };
+        // The direct peer is no Wasm property; a set_filter_state filter before this one provides it.
+        let peer = if asks.peer { self.get_property(vec!["filter_state", "blobgate.peer"]) } else { None };
+        let tls = if asks.hop { self.get_property(vec!["connection", "tls_version"]) } else { None };
         let head = Head {
             method: headers.first(":method"),
             path,

@@ -11,11 +11,11 @@ pub struct Head<'a> {
     pub path: &'a [u8],
     /// Every header, cleaned.
     pub headers: &'a Headers,
-    /// Whether this hop is encrypted.
+    /// Whether this hop is encrypted, where [`crate::hook::asks`] for it.
     pub hop: Hop,
-    /// Envoy's `source.address`, with its port.
+    /// Envoy's `source.address`, with its port, where the hook asks for it.
     pub source: Option<&'a [u8]>,
-    /// The direct peer's address, without a port. Only a hook behind a proxy asks for it.
+    /// The direct peer's address, without a port, where the hook asks for it.
     pub peer: Option<&'a [u8]>,
     /// Whether a body follows.
     pub ending: Ending,

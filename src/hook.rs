@@ -116,6 +116,26 @@ pub fn find<'h, 'p>(
     hooks.iter().find_map(under).ok_or(Reason::UnknownHook)
 }
 
+/// What the hook of a path asks of its connection. Each of these is a call to the host, and the dearest there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// Whether this hop used TLS.
+    pub hop: bool,
+    /// The client's address.
+    pub source: bool,
+    /// The direct peer's address.
+    pub peer: bool,
+}
+
+/// What the hook of a path asks for; of a path without a hook, nothing.
+pub fn asks(hooks: &[Arc<Hook>], path: &[u8]) -> Asks {
+    find(hooks, path).map_or(Asks::default(), |(hook, _)| Asks {
+        hop: matches!(hook.transport, Transport::TlsHere),
+        source: matches!(hook.source, Source::In(_)),
+        peer: hook.transport.is_behind_proxy(),
+    })
+}
+
 /// The hook whose token `path` can hold, wherever in it.
 pub fn taking_token<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h Arc<Hook>> {
     hooks.iter().find(|hook| hook.token.is_some() && is_at_or_under(path, &hook.path))

@@ -19,7 +19,7 @@ use blobgate::confirm;
 use blobgate::head::{Ending, Head, Hop};
 use blobgate::headers::Headers;
 use blobgate::policy::{self, Delivery, Judged, Refusal};
-use blobgate::{Config, Reason, answer, clean, forward};
+use blobgate::{Config, Reason, answer, clean, forward, hook};
 use corpus::{Case, Corpus, GENERATION, Gate, Length, Listener, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -47,16 +47,18 @@ fn judge_until_asked(config: &Config, case: &Case) -> (Judged, Vec<(String, Vec<
         assert!(!clean.contains('?') && config.hooks.iter().any(|hook| hook.path == clean), "{clean}");
     }
     let from = case.from.to_string();
+    // As the filter does: what is not asked for is not known.
+    let asks = hook::asks(&config.hooks, headers.first(":path"));
     let head = Head {
         method: headers.first(":method"),
         path: headers.first(":path"),
         headers: &headers,
         hop: match case.listener {
-            Listener::Edge | Listener::Trusting => Hop::Tls,
-            Listener::Plaintext | Listener::Proxied => Hop::Plaintext,
+            Listener::Edge | Listener::Trusting if asks.hop => Hop::Tls,
+            _ => Hop::Plaintext,
         },
-        source: Some(case.source.as_bytes()),
-        peer: (case.listener == Listener::Proxied).then_some(from.as_bytes()),
+        source: asks.source.then_some(case.source.as_bytes()),
+        peer: (asks.peer && case.listener == Listener::Proxied).then_some(from.as_bytes()),
         ending: if case.body.is_none() { Ending::Here } else { Ending::Later },
         now: corpus::token::now(),
     };
