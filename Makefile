@@ -9,7 +9,7 @@ WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of what this level inlines by itself: 30 KB less module, for one instruction in forty more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy doc validate outage budget compose bench bench-inbox clean
+.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy doc validate outage budget compose bench count bench-inbox clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -53,6 +53,9 @@ fuzz: ## look for crashes, 10 minutes a target; MINUTES=1 for less, TARGETS=toke
 
 bench: build ## measure what the gate costs
 	benches/run
+
+count: build ## count the instructions of a delivery, which no neighbour on the machine changes; needs valgrind; ONLY=gate for less
+	benches/count $(if $(ONLY),--only $(ONLY))
 
 bench-inbox: build ## measure what the inbox takes and delivers; needs PostgreSQL, wrk, nginx and two quiet cores
 	cargo build --locked --profile measured --bin blobgate --example open_loop
