@@ -44,7 +44,7 @@ impl<'a> Starter<'a> {
         self.start_failing(store, None)
     }
 
-    /// With a place where it dies: `NAME=20*off->return`.
+    /// With a place where it dies, or does the wrong thing: `NAME=20*off->return`.
     pub(crate) fn start_failing(&self, store: &Store, failpoint: Option<&str>) -> Inbox<'a> {
         static RUNS: AtomicU64 = AtomicU64::new(1);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
