@@ -202,3 +202,18 @@ fn expect_common(payload: &Fields<'_>, drift: &mut Drift) {
 fn instant(value: Option<&Value<'_>>) -> Option<Instant> {
     text(value).and_then(Instant::parse)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two lists say the same keys: one for reading JSON, one for what is read.
+    #[test]
+    fn every_known_key_has_its_field() {
+        for (key, _) in KNOWN {
+            let payload = Value::Object(vec![((*key).into(), Value::Null)]);
+            assert!(!Fields::of(&payload).has_unknown, "{key}");
+        }
+        assert!(Fields::of(&Value::Object(vec![("model".into(), Value::Null)])).has_unknown);
+    }
+}
