@@ -77,9 +77,7 @@ impl Event {
         let mut buffer = Uuid::encode_buffer();
         let id = self.generation_id.0.hyphenated().encode_lower(&mut buffer);
         let mut key = String::with_capacity(64);
-        for part in [dialect.name(), ":", id, ":", self.kind.name()] {
-            key.push_str(part);
-        }
+        key.extend([dialect.name(), ":", id, ":", self.kind.name()]);
         key
     }
 }

@@ -98,20 +98,16 @@ impl<'f> Reader<'f> {
         }
     }
 
-    /// Where `key` stands among the known ones, unless it is one of them in another case.
-    fn place<E: Error>(self, key: &str) -> Result<Option<usize>, E> {
-        let place = self.known.iter().position(|(name, _)| *name == key);
-        if place.is_none() {
-            let folded = fold(key);
-            if self.known.iter().any(|(name, _)| *name == folded) {
-                return Err(self.fail(Reason::JsonDuplicateKey));
-            }
+    /// What is known below `key` where it is a known one, unless it is one of them in another case.
+    fn known_below<E: Error>(self, key: &str) -> Result<Option<Known>, E> {
+        if let Some((_, below)) = self.known.iter().find(|(name, _)| *name == key) {
+            return Ok(Some(below.map_or(&[], |below| below.0)));
         }
-        Ok(place)
-    }
-
-    fn known_below(self, place: usize) -> Known {
-        self.known.get(place).and_then(|(_, below)| *below).map_or(&[], |below| below.0)
+        let folded = fold(key);
+        if self.known.iter().any(|(name, _)| *name == folded) {
+            return Err(self.fail(Reason::JsonDuplicateKey));
+        }
+        Ok(None)
     }
 }
 
@@ -172,13 +168,12 @@ impl<'de> Visitor<'de> for Reader<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value<'de>, A::Error> {
         let item = self.below()?;
         let mut fields: Vec<(Cow<'de, str>, Value<'de>)> = Vec::with_capacity(self.known.len());
-        // Known keys, each of them once, are no repeats: of what is documented none is compared with another.
-        let (mut seen, mut may_repeat) = (Seen::default(), false);
+        // Known keys, each of them once, are no repeats: of what is documented none is folded.
+        let mut may_repeat = false;
         while let Some(key) = object.next_key_seed(Key)? {
-            let place = self.place(&key)?;
-            may_repeat |= !place.is_some_and(|place| seen.is_new(place));
-            let known = place.map_or(&[][..], |place| self.known_below(place));
-            fields.push((key, object.next_value_seed(Reader { known, ..item })?));
+            let known = self.known_below(&key)?;
+            may_repeat = may_repeat || known.is_none() || fields.iter().any(|(other, _)| *other == key);
+            fields.push((key, object.next_value_seed(Reader { known: known.unwrap_or_default(), ..item })?));
         }
         if may_repeat && has_repeat(fields.iter().map(|(key, _)| fold(key)).collect()) {
             return Err(self.fail(Reason::JsonDuplicateKey));
@@ -211,20 +206,6 @@ impl<'de> Visitor<'de> for Key {
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Cow<'de, str>, E> {
         Ok(Cow::Owned(key.to_owned()))
-    }
-}
-
-/// Which of the known keys were there, a bit each.
-#[derive(Default)]
-struct Seen(u64);
-
-impl Seen {
-    /// Notes a known key. `false` where it was there before, or is beyond the bits.
-    fn is_new(&mut self, place: usize) -> bool {
-        let bit = u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).unwrap_or(u64::MAX);
-        let is_new = self.0 & bit == 0;
-        self.0 |= bit;
-        is_new
     }
 }
 
