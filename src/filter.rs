@@ -13,7 +13,7 @@ use crate::confirm::Outcome;
 use crate::event::GenerationId;
 use crate::head::{Ending, Head, Hop};
 use crate::headers::Headers;
-use crate::hook::{self, Hook};
+use crate::hook::{self, Asks, Hook};
 use crate::policy::{self, Admitted, Delivery, Judged, Refusal, Verdict};
 use crate::{Reason, clean, forward, request};
 use ask::{Asked, Calls};
@@ -165,22 +165,22 @@ impl HttpContext for Exchange {
         if let Some(clean) = clean::path(&gate.config.hooks, path) {
             self.set_http_request_header_bytes(":path", Some(clean.as_bytes()));
         }
-        let asks = hook::asks(&gate.config.hooks, path);
+        let found = hook::find(&gate.config.hooks, path);
+        let asks = found.map_or_else(|_| Asks::default(), |(hook, _)| hook.asks());
         let source = if asks.source { self.source_address() } else { None };
         // The direct peer is no Wasm property; a set_filter_state filter before this one provides it.
         let peer = if asks.peer { self.get_property(vec!["filter_state", "blobgate.peer"]) } else { None };
         let tls = if asks.hop { self.get_property(vec!["connection", "tls_version"]) } else { None };
         let head = Head {
             method: headers.first(":method"),
-            path,
             headers: &headers,
             hop: if tls.is_some() { Hop::Tls } else { Hop::Plaintext },
             source: source.as_deref(),
             peer: peer.as_deref(),
             ending: if end_of_stream { Ending::Here } else { Ending::Later },
-            now: hook::taking_token(&gate.config.hooks, path).map_or(0, |_| self.now()),
+            now: if asks.time { self.now() } else { 0 },
         };
-        match policy::admit(&gate.config.hooks, &head) {
+        match policy::admit(found, &head) {
             Err(refusal) => self.refuse(&gate, &refusal),
             Ok(admitted) if end_of_stream => self.finish(&gate, admitted, 0),
             Ok(admitted) => {

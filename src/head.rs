@@ -7,11 +7,9 @@ use crate::headers::Headers;
 pub struct Head<'a> {
     /// `:method`.
     pub method: &'a [u8],
-    /// `:path`, with its query.
-    pub path: &'a [u8],
     /// Every header, cleaned.
     pub headers: &'a Headers,
-    /// Whether this hop is encrypted, where [`crate::hook::asks`] for it.
+    /// Whether this hop is encrypted, where the hook asks for it ([`crate::hook::Asks`]).
     pub hop: Hop,
     /// Envoy's `source.address`, with its port, where the hook asks for it.
     pub source: Option<&'a [u8]>,
@@ -19,7 +17,7 @@ pub struct Head<'a> {
     pub peer: Option<&'a [u8]>,
     /// Whether a body follows.
     pub ending: Ending,
-    /// Seconds since the epoch, by the host's clock. Only a hook that takes a token asks for them.
+    /// Seconds since the epoch, by the host's clock, where the hook asks for them.
     pub now: u64,
 }
 
@@ -47,7 +45,6 @@ impl<'a> Head<'a> {
     pub(crate) fn of(headers: &'a Headers) -> Self {
         Head {
             method: b"POST",
-            path: b"/webhook",
             headers,
             hop: Hop::Tls,
             source: Some(b"127.0.0.1:4000"),

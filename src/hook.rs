@@ -94,16 +94,16 @@ pub struct Checks {
     pub prompt: Check,
 }
 
+/// A hook, and the token in the path that led to it.
+pub type Found<'h, 'p> = (&'h Arc<Hook>, Option<&'p [u8]>);
+
 /// The hook of a path, and the token in it. Whatever follows `?` is ignored.
 ///
 /// A hook that takes a token is found without one as well: that is a missing token, not an unknown hook.
 ///
 /// # Errors
 /// [`Reason::UnknownHook`].
-pub fn find<'h, 'p>(
-    hooks: &'h [Arc<Hook>],
-    path: &'p [u8],
-) -> Result<(&'h Arc<Hook>, Option<&'p [u8]>), Reason> {
+pub fn find<'h, 'p>(hooks: &'h [Arc<Hook>], path: &'p [u8]) -> Result<Found<'h, 'p>, Reason> {
     let path = path.split(|byte| *byte == b'?').next().unwrap_or(path);
     let under = |hook: &'h Arc<Hook>| {
         let rest = path.strip_prefix(hook.path.as_bytes())?;
@@ -116,7 +116,7 @@ pub fn find<'h, 'p>(
     hooks.iter().find_map(under).ok_or(Reason::UnknownHook)
 }
 
-/// What the hook of a path asks of its connection. Each of these is a call to the host, and the dearest there are.
+/// What a hook has the host asked about a delivery. Each of these is a call, and the dearest there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asks {
     /// Whether this hop used TLS.
@@ -125,15 +125,8 @@ pub struct Asks {
     pub source: bool,
     /// The direct peer's address.
     pub peer: bool,
-}
-
-/// What the hook of a path asks for; of a path without a hook, nothing.
-pub fn asks(hooks: &[Arc<Hook>], path: &[u8]) -> Asks {
-    find(hooks, path).map_or(Asks::default(), |(hook, _)| Asks {
-        hop: matches!(hook.transport, Transport::TlsHere),
-        source: matches!(hook.source, Source::In(_)),
-        peer: hook.transport.is_behind_proxy(),
-    })
+    /// The time.
+    pub time: bool,
 }
 
 /// The hook whose token `path` can hold, wherever in it.
@@ -176,6 +169,16 @@ const KEYS: &[&str] = &[
 ];
 
 impl Hook {
+    /// What it has the host asked about a delivery.
+    pub fn asks(&self) -> Asks {
+        Asks {
+            hop: matches!(self.transport, Transport::TlsHere),
+            source: matches!(self.source, Source::In(_)),
+            peer: self.transport.is_behind_proxy(),
+            time: self.token.is_some(),
+        }
+    }
+
     pub(crate) fn parse(node: &Node<'_>, shared: &Shared) -> Result<Self, ConfigError> {
         let fields =
             node.fields(KEYS, "a hook: an object with name, path, dialect, source, trust and more")?;

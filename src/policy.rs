@@ -5,7 +5,7 @@ use crate::confirm::Outcome;
 use crate::dialect::Unfit;
 use crate::event::{self, Event, GenerationId};
 use crate::head::Head;
-use crate::hook::{self, Check, Hook, Mode};
+use crate::hook::{Check, Found, Hook, Mode};
 use crate::request::ContentType;
 use crate::token::{self, Token};
 use crate::{Reason, json, request, result_url, source, transport};
@@ -20,13 +20,13 @@ pub use delivery::{Delivery, Proof, Refusal, Verdict};
 pub use whole::Question;
 use whole::{Confirmed, Whole};
 
-/// Judges the head of a delivery, after [`crate::clean`].
+/// Judges the head of a delivery, after [`crate::clean`], for the hook that [`crate::hook::find`] has found.
 ///
 /// # Errors
 /// A [`Refusal`] with the first flaw in stage order, where no proof can turn it into "kept" any more. A hook in observe
 /// mode refuses nothing: there the flaw goes with the delivery.
-pub fn admit(hooks: &[Arc<Hook>], head: &Head<'_>) -> Result<Admitted, Refusal> {
-    let (hook, token) = hook::find(hooks, head.path).map_err(Refusal::unknown_hook)?;
+pub fn admit(found: Result<Found<'_, '_>, Reason>, head: &Head<'_>) -> Result<Admitted, Refusal> {
+    let (hook, token) = found.map_err(Refusal::unknown_hook)?;
     let mut admitted = Admitted {
         hook: Arc::clone(hook),
         flaw: None,

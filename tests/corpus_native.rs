@@ -18,8 +18,9 @@ mod proof_laws;
 use blobgate::confirm;
 use blobgate::head::{Ending, Head, Hop};
 use blobgate::headers::Headers;
+use blobgate::hook::{self, Asks};
 use blobgate::policy::{self, Delivery, Judged, Refusal};
-use blobgate::{Config, Reason, answer, clean, forward, hook};
+use blobgate::{Config, Reason, answer, clean, forward};
 use corpus::{Case, Corpus, GENERATION, Gate, Length, Listener, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -48,10 +49,10 @@ fn judge_until_asked(config: &Config, case: &Case) -> (Judged, Vec<(String, Vec<
     }
     let from = case.from.to_string();
     // As the filter does: what is not asked for is not known.
-    let asks = hook::asks(&config.hooks, headers.first(":path"));
+    let found = hook::find(&config.hooks, headers.first(":path"));
+    let asks = found.map_or_else(|_| Asks::default(), |(hook, _)| hook.asks());
     let head = Head {
         method: headers.first(":method"),
-        path: headers.first(":path"),
         headers: &headers,
         hop: match case.listener {
             Listener::Edge | Listener::Trusting if asks.hop => Hop::Tls,
@@ -60,10 +61,10 @@ fn judge_until_asked(config: &Config, case: &Case) -> (Judged, Vec<(String, Vec<
         source: asks.source.then_some(case.source.as_bytes()),
         peer: (asks.peer && case.listener == Listener::Proxied).then_some(from.as_bytes()),
         ending: if case.body.is_none() { Ending::Here } else { Ending::Later },
-        now: corpus::token::now(),
+        now: if asks.time { corpus::token::now() } else { 0 },
     };
     let body = case.body.as_deref().unwrap_or_default();
-    let judged = match policy::admit(&config.hooks, &head) {
+    let judged = match policy::admit(found, &head) {
         Err(refusal) => Judged::Refuse(refusal),
         Ok(admitted) => match policy::check_size(&admitted, body.len()) {
             Err(reason) => policy::give_up(admitted, reason),
