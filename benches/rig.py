@@ -74,11 +74,16 @@ class Rig:
         # This script too stays out of Envoy's way.
         os.sched_setaffinity(0, {cores[1]})
         self.upstream = Upstream(stack, self.work, cores[1])
+        self.machine = Machine(self.cores)
 
     def start(self, number, text, under=()):
         """An Envoy with this configuration; `under` is a program, and its arguments, that runs it."""
         text = on_ports(text, self.upstream.port)
         return Gate(self.stack, self.work, [*under, self.envoy], self.cores[0], f"envoy-{number}", text)
+
+    def load(self, name, gate, seconds):
+        """Drives the Envoy of this variant for some seconds."""
+        return load(self.machine, gate, self.upstream, seconds, judged=name not in UNJUDGED)
 
 
 def begin(name, measure):
@@ -189,7 +194,7 @@ def on_ports(text, upstream):
 def change(text, pattern, replacement, times):
     text, found = re.subn(pattern, replacement, text)
     if found != times:
-        raise Failed(f"envoy.yaml has changed: `{pattern}` is there {found} times, and benches/run expects {times}.")
+        raise Failed(f"envoy.yaml has changed: `{pattern}` is there {found} times, and benches/rig.py expects {times}.")
     return text
 
 
