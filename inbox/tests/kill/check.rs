@@ -38,7 +38,11 @@ impl Checks {
     pub(crate) fn conclude(self) -> ExitCode {
         self.left_out.iter().for_each(|line| println!("{line}"));
         let nothing_out = std::env::var("BLOBGATE_LEAVE_NOTHING_OUT").is_ok_and(|value| value == "1");
-        let fails = self.failed > 0 || nothing_out && !self.left_out.is_empty();
+        let is_empty = self.passed + self.failed == 0 && self.left_out.is_empty();
+        let fails = self.failed > 0 || is_empty || nothing_out && !self.left_out.is_empty();
+        if is_empty {
+            eprintln!("make kill: nothing was checked: these PARTS have nothing for this STORE.");
+        }
         if nothing_out && !self.left_out.is_empty() {
             eprintln!("make kill: nothing may be left out here, for BLOBGATE_LEAVE_NOTHING_OUT is 1.");
         }
