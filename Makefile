@@ -56,7 +56,7 @@ fuzz: ## look for crashes, 10 minutes a target; MINUTES=1 for less, TARGETS=toke
 bench: build ## measure what the gate costs
 	benches/run
 
-count: build ## count the instructions of a delivery, which no neighbour on the machine changes; needs valgrind; ONLY=gate for less
+count: build ## count instructions and cache misses of a delivery, which no neighbour on the machine changes; needs valgrind; ONLY=gate for less
 	benches/count $(if $(ONLY),--only $(ONLY))
 
 bench-inbox: build ## measure what the inbox takes and delivers; needs PostgreSQL, wrk, nginx and two quiet cores
