@@ -146,8 +146,8 @@ macro_rules! on_either_store {
 }
 transactions!(on_either_store);
 
-/// `$free` takes only rows that nobody holds, and holds them; `$alone` has the calls counted by one at a time, and tells the
-/// time then. SQLite's transactions hold everything.
+/// `$free` takes only rows that nobody holds, and holds them; `$alone` has calls chosen and counted by one at a time, and tells
+/// the time then. SQLite's transactions hold everything.
 macro_rules! expectations {
     ($connection:ty, $free:literal, $alone:expr) => {
         impl Expectations for $connection {
@@ -238,10 +238,12 @@ macro_rules! expectations {
             }
 
             async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error> {
+                // Before anything is chosen: who then finds the minute spent would else hold one of the oldest meanwhile, and
+                // another would ask about what follows.
+                let now = $alone(&mut *self, now).await?;
                 let due: Option<Question> =
                     query_as(concat_free(sql::DUE, $free)).bind(now).fetch_optional(&mut *self).await?;
                 let Some(due) = due else { return Ok(Next::Nothing) };
-                let now = $alone(&mut *self, now).await?;
                 query(sql::FORGET_CALLS)
                     .bind(now.saturating_sub(WINDOW))
                     .bind(now.saturating_add(WINDOW))
