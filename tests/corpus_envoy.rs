@@ -12,8 +12,8 @@
 mod corpus;
 #[path = "corpus/ran.rs"]
 mod ran;
-mod support;
 
+use blobgate_testkit as support;
 use corpus::{Case, Corpus, Gate as Kind, Listener, Outcome};
 use ran::{Answers, Ran, Service, USUAL_BODY};
 use serde_json::{Value, json};

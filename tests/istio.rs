@@ -16,8 +16,8 @@ mod crd;
 mod ingress;
 #[path = "istio/patches.rs"]
 mod patches;
-mod support;
 
+use blobgate_testkit as support;
 use ingress::{HOST, Ingress, NEIGHBOUR, Profile};
 use patches::Gateway;
 use rustls::pki_types::ServerName;

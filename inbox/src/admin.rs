@@ -26,6 +26,7 @@ mod sweep;
 mod tail;
 
 use crate::deliver::Wake;
+use crate::health::Faults;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{Error, Session, Store};
@@ -56,6 +57,7 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) health: Mutex<Health>,
+    pub(crate) faults: Arc<Faults>,
     /// What a caller has to show.
     pub(crate) token: Option<String>,
     pub(crate) ending: CancellationToken,
@@ -168,8 +170,11 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     if admin.ending.is_cancelled() {
         return not("the inbox is ending\n".to_owned());
     }
+    if let Some(fault) = admin.faults.standing().first() {
+        return not(format!("{}: {}\n", fault.reason, fault.detail));
+    }
     if let Err(full) = admin.space.check(Verdict::Accepted) {
-        return not(format!("{full}\n"));
+        return not(format!("full: {full}\n"));
     }
     match writable(&admin).await {
         Ok(()) => "ok\n".into_response(),

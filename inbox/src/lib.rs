@@ -10,6 +10,7 @@ mod commit;
 mod decide;
 mod deliver;
 mod failpoint;
+mod health;
 mod key;
 mod marks;
 mod metrics;

@@ -1,8 +1,9 @@
 //! The receive listener, for the gate only: 200 once it is stored, and 503 for everything else.
 
 use crate::arrival::Arrival;
-use crate::commit::Committer;
+use crate::commit::{Committer, NotStored};
 use crate::failpoint::die_at;
+use crate::health::Faults;
 use crate::key::Keys;
 use crate::metrics::Metrics;
 use crate::space::Space;
@@ -32,6 +33,7 @@ pub(crate) struct Receiver {
     pub(crate) committer: Committer,
     pub(crate) space: Arc<Space>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) faults: Arc<Faults>,
     /// Whose signature everything must have.
     pub(crate) keys: Option<Keys>,
     pub(crate) log: LogLimit,
@@ -101,7 +103,7 @@ impl Receiver {
         }
         self.space.check(arrival.verdict).map_err(|full| Refused::new("full", full))?;
         let outcome = self.committer.store(arrival).await;
-        match outcome.map_err(|error| Refused::new("not-stored", error))? {
+        match outcome.map_err(|error| self.not_stored(error))? {
             Outcome::Waits(_) => Ok("new"),
             Outcome::Repeated => Ok("repeated"),
             Outcome::Kept(reason) => {
@@ -114,6 +116,16 @@ impl Receiver {
             Outcome::QuarantineFull => {
                 Err(Refused::new("full", "the quarantine has reached its share of the store"))
             }
+        }
+    }
+}
+
+impl Receiver {
+    /// The standing fault of the store is the reason, where there is one.
+    fn not_stored(&self, error: NotStored) -> Refused {
+        match self.faults.of_store() {
+            Some(fault) => Refused::new(fault.reason, fault.detail),
+            None => Refused::new("not-stored", error),
         }
     }
 }

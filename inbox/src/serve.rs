@@ -3,6 +3,7 @@
 use crate::admin::{self, Admin, Health};
 use crate::commit::Committer;
 use crate::deliver::{Deliverer, Pace, Target, Wake};
+use crate::health::Faults;
 use crate::key::Keys;
 use crate::metrics::Metrics;
 use crate::purge::Purger;
@@ -82,6 +83,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         Store::Postgres(_) => None,
     };
     let metrics = Arc::new(Metrics::new());
+    let faults = Arc::new(Faults::default());
     let space = Arc::new(Space::new(settings.limit, file));
     let wake = Arc::new(Wake::default());
     let mut purger =
@@ -134,6 +136,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
 
     let admin = Arc::new(Admin {
         health: Health::of(&store),
+        faults: Arc::clone(&faults),
         store,
         space: Arc::clone(&space),
         metrics: Arc::clone(&metrics),
@@ -145,8 +148,14 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         asks: sweep.provider.is_some().then_some(sweep.per_minute),
         sweep_after: micros(sweep.after),
     });
-    let receiver =
-        Arc::new(Receiver { committer, space, metrics, keys: settings.verify, log: LogLimit::default() });
+    let receiver = Arc::new(Receiver {
+        committer,
+        space,
+        metrics,
+        faults,
+        keys: settings.verify,
+        log: LogLimit::default(),
+    });
     let served = tokio::try_join!(
         listen(settings.receive, receive::routes(receiver), &ending),
         listen(settings.admin, admin::routes(admin), &ending),

@@ -8,8 +8,7 @@
     clippy::panic
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
+use blobgate_testkit as support;
 
 mod answers;
 mod body;

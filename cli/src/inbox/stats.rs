@@ -42,6 +42,15 @@ struct Stats {
     bytes: i64,
     tombstones: i64,
     pauses: Vec<Paused>,
+    faults: Vec<Fault>,
+}
+
+/// What keeps the inbox from its work.
+#[derive(Deserialize)]
+struct Fault {
+    reason: String,
+    since: String,
+    detail: String,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +104,9 @@ impl Stats {
             format!("stored          {}", size(self.bytes)),
             format!("tombstones      {}", self.tombstones),
         ]);
+        said.extend(self.faults.iter().map(|fault| {
+            format!("not ready       {} since {}: {}", fault.reason, fault.since, fault.detail)
+        }));
         said
     }
 }

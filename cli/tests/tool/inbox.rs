@@ -16,12 +16,12 @@ mod readme;
 mod restoring;
 mod sweeping;
 
-use crate::postgres::Cluster;
 use crate::running::{Running, blobgate, client, text};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
+use blobgate_testkit::Cluster;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use std::process::Output;

@@ -10,7 +10,6 @@
 mod demo;
 mod inbox;
 mod mint;
-mod postgres;
 mod receiver;
 mod running;
 mod sandbox;

@@ -29,6 +29,16 @@ pub(super) struct Stats {
     /// Entries whose body is purged, and which only know a repeat.
     tombstones: i64,
     pauses: Vec<Paused>,
+    /// What keeps the inbox from its work.
+    faults: Vec<Fault>,
+}
+
+/// A fault that stands.
+#[derive(Serialize)]
+struct Fault {
+    reason: &'static str,
+    since: String,
+    detail: String,
 }
 
 /// A hook and an event: behind it is one service.
@@ -72,6 +82,16 @@ pub(super) async fn stats(State(admin): State<Arc<Admin>>) -> Result<Json<Stats>
     stats.oldest_waiting_seconds =
         oldest.and_then(|oldest| now.saturating_sub(oldest).max(0).checked_div(1_000_000));
     stats.pauses = pauses.into_iter().map(Paused::from).collect();
+    stats.faults = admin
+        .faults
+        .standing()
+        .into_iter()
+        .map(|standing| Fault {
+            reason: standing.reason,
+            since: time(standing.since),
+            detail: standing.detail,
+        })
+        .collect();
     Ok(Json(stats))
 }
 

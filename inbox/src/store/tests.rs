@@ -1,8 +1,5 @@
 //! What holds in both stores.
 
-#[path = "../../../cli/tests/tool/postgres.rs"]
-mod postgres;
-
 mod follow;
 
 use super::*;
@@ -10,6 +7,7 @@ use crate::admin::Filter;
 use crate::arrival::Token;
 use blobgate::event::Kind;
 use blobgate::policy::Verdict;
+use blobgate_testkit::Cluster;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use sqlx::{ConnectOptions, Connection};
@@ -39,14 +37,14 @@ impl Site {
     }
 
     async fn postgres() -> Option<Self> {
-        let cluster = postgres::Cluster::shared()?;
+        let cluster = Cluster::shared()?;
         let place = cluster.database().parse().unwrap();
         Some(Self::open(place, Box::new(cluster)).await)
     }
 
     /// With a cluster of its own: on a shared one other tests' transactions are under way.
     async fn postgres_alone() -> Option<Self> {
-        let cluster = postgres::Cluster::alone()?;
+        let cluster = Cluster::alone()?;
         let place = cluster.database().parse().unwrap();
         Some(Self::open(place, Box::new(cluster)).await)
     }
@@ -651,7 +649,7 @@ async fn a_store_without_tables_says_what_to_do() {
     let place = Place::Sqlite(directory.path().join("inbox.db"));
     let error = place.open().await.unwrap_err().to_string();
     assert!(error.ends_with("inbox.db yet: run `blobgate inbox migrate`"), "{error}");
-    if let Some(cluster) = postgres::Cluster::shared() {
+    if let Some(cluster) = Cluster::shared() {
         let place: Place = cluster.database().parse().unwrap();
         let error = place.open().await.unwrap_err().to_string();
         assert_eq!(error, "the store has no tables yet: run `blobgate inbox migrate`");

@@ -1,8 +1,8 @@
 //! How a command reaches its inbox, and what it says where it does not.
 
 use super::{Inbox, Place, Service};
-use crate::postgres::Cluster;
 use crate::running::{blobgate, nobody, text};
+use blobgate_testkit::Cluster;
 
 /// Each command, as it is used.
 const COMMANDS: [&[&str]; 12] = [

@@ -3,7 +3,7 @@
 use super::{Day, Desk, Loss, blocks};
 use crate::inbox::sweeping::Provider;
 use crate::inbox::{Inbox, Place};
-use crate::postgres::Cluster;
+use blobgate_testkit::Cluster;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_comes_back_on_a_new_server() {

@@ -1,4 +1,4 @@
-//! What the tests on real Envoys share. A test reads as rows:
+//! Real parts for tests. A test reads as rows:
 //!
 //! ```text
 //! on_every_envoy(|envoy| {
@@ -12,20 +12,6 @@
 //! test changes) and two recording [`Upstream`]s. A [`Delivery`] is sent by a [`Client`] and gets an [`Answer`].
 //! Everything blocks and has a deadline: [`PATIENCE`].
 
-#![allow(
-    dead_code, // each test binary uses its part
-    unused_imports,
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
-
 pub mod answer;
 pub mod bootstrap;
 pub mod client;
@@ -34,7 +20,10 @@ pub mod envoy;
 pub mod gate;
 pub mod h1;
 pub mod h2;
+pub mod inbox;
 pub mod metrics;
+pub mod pgbouncer;
+pub mod postgres;
 pub mod tls;
 pub mod upstream;
 pub mod versions;
@@ -45,12 +34,17 @@ pub use client::{Client, Connect, Protocol, Protocol::H1, Protocol::H2};
 pub use delivery::{Delivery, Length};
 pub use envoy::{Envoy, Options};
 pub use gate::Gate;
+pub use inbox::Inbox;
+pub use pgbouncer::Pgbouncer;
+pub use postgres::Cluster;
 pub use upstream::{Arrival, Reply, Upstream};
 pub use versions::{Version, on_every_envoy, versions};
 
 use std::future::Future;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the test fails: two cores, three Envoys at once.
@@ -99,9 +93,20 @@ pub fn pause(time: Duration) {
     block(async { tokio::time::sleep(time).await });
 }
 
+/// A port that is free now, below those that the kernel gives to clients. For what cannot pick a free one by itself.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 20_000;
+    let start = u16::try_from(std::process::id() % 10_000).unwrap();
+    (0..10_000)
+        .map(|_| FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
+}
+
 /// A path in the repository.
 pub fn repository(path: impl AsRef<Path>) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
 }
 
 /// The module under test.

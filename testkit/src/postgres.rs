@@ -10,7 +10,7 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running cluster. Ends when dropped, or with the process.
-pub(crate) struct Cluster {
+pub struct Cluster {
     bin: PathBuf,
     directory: TempDir,
     pid: u32,
@@ -23,7 +23,7 @@ static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
 
 impl Cluster {
     /// None where PostgreSQL is not installed, unless nothing may be left out.
-    pub(crate) fn shared() -> Option<Arc<Self>> {
+    pub fn shared() -> Option<Arc<Self>> {
         let bin = binaries()?;
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = shared.upgrade().unwrap_or_else(|| Arc::new(Self::start(bin)));
@@ -31,17 +31,21 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// The same, of a test that cannot do without.
+    #[track_caller]
+    pub fn required() -> Arc<Self> {
+        Self::shared()
+            .expect("There is no PostgreSQL in /usr/lib/postgresql: install the package postgresql.")
+    }
+
     /// One that a test may end. None as above.
-    #[allow(dead_code, reason = "the tests in inbox/ only share one")]
-    pub(crate) fn alone() -> Option<Self> {
+    pub fn alone() -> Option<Self> {
         binaries().map(Self::start)
     }
 
     fn start(bin: PathBuf) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        if is_root() {
-            run(Command::new("chown").arg("postgres:postgres").arg(directory.path()));
-        }
+        give_to_postgres(directory.path());
         let data = directory.path().join("data");
         let initdb = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale", "C", "--no-sync", "-D"];
         run(as_postgres(&bin.join("initdb")).args(initdb).arg(&data));
@@ -72,24 +76,38 @@ impl Cluster {
     }
 
     /// The URL of a new and empty database.
-    pub(crate) fn database(&self) -> String {
+    pub fn database(&self) -> String {
         self.named(&format!("inbox_{}", self.databases.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// The same, of one with this name.
-    pub(crate) fn named(&self, name: &str) -> String {
+    pub fn named(&self, name: &str) -> String {
         run(self.client("createdb").args(["-U", "postgres", name]));
         format!("postgres://postgres@localhost/{name}?host={}", self.directory.path().display())
     }
 
     /// A shell whose `psql`, `pg_dump` and `pg_restore` are this cluster's.
-    #[allow(dead_code, reason = "the tests in inbox/ only share one")]
-    pub(crate) fn shell(&self) -> Command {
+    pub fn shell(&self) -> Command {
         let path = std::env::var("PATH").unwrap();
         let mut command = Command::new("bash");
         command.env("PATH", format!("{}:{path}", self.bin.display()));
         command.env("PGHOST", self.directory.path()).env("PGUSER", "postgres");
         command
+    }
+
+    /// Where its socket is; the port in its name is 5432.
+    pub fn socket_folder(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Runs statements as its superuser, and returns what they print, without headings.
+    #[track_caller]
+    pub fn sql(&self, database: &str, statements: &str) -> String {
+        let mut psql = self.client("psql");
+        psql.args(["-U", "postgres", "-d", database, "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", statements]);
+        let output = psql.output().unwrap();
+        assert!(output.status.success(), "{statements}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
     fn client(&self, name: &str) -> Command {
@@ -127,8 +145,15 @@ fn newest() -> Option<PathBuf> {
     versions.into_iter().rev().map(|version| version.join("bin")).find(|bin| bin.join("initdb").exists())
 }
 
-/// PostgreSQL refuses to run as root.
-fn as_postgres(program: &Path) -> Command {
+/// Where this is root: PostgreSQL's user has to own what it writes to.
+pub(crate) fn give_to_postgres(path: &Path) {
+    if is_root() {
+        run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(path));
+    }
+}
+
+/// PostgreSQL refuses to run as root, and so does pgbouncer.
+pub(crate) fn as_postgres(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     if is_root() {
         command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]);

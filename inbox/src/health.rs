@@ -1,0 +1,112 @@
+//! What keeps the inbox from its work, each with a reason code. The answer to a delivery, the log, `/readyz` and
+//! `inbox stats` name the same code.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
+use time::OffsetDateTime;
+
+/// A fault that lasts. While one stands, the inbox is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// The store's files are not the ones that are open.
+    StoreReplaced,
+    /// The store denies a right that storing an event needs.
+    StoreDenied,
+    /// The newest commit, or the newest trial of one, failed.
+    StoreFailing,
+    /// The clocks of gate and inbox are too far apart for a signature to hold.
+    ClockOffset,
+    /// The process has no file descriptor left for another connection.
+    DescriptorsExhausted,
+}
+
+impl Fault {
+    /// Its reason code.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Fault::StoreReplaced => "store-replaced",
+            Fault::StoreDenied => "store-denied",
+            Fault::StoreFailing => "store-failing",
+            Fault::ClockOffset => "clock-offset",
+            Fault::DescriptorsExhausted => "descriptors-exhausted",
+        }
+    }
+
+    /// Whether it is a fault of the store, so that no event can be stored.
+    pub(crate) const fn is_of_store(self) -> bool {
+        matches!(self, Fault::StoreReplaced | Fault::StoreDenied | Fault::StoreFailing)
+    }
+}
+
+/// A fault that stands.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Standing {
+    /// Its reason code.
+    pub(crate) reason: &'static str,
+    /// Since when, in microseconds since 1970.
+    pub(crate) since: i64,
+    /// What is wrong, and what to do.
+    pub(crate) detail: String,
+}
+
+/// The faults that stand now. All parts of the inbox share it.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<BTreeMap<Fault, Standing>>);
+
+impl Faults {
+    /// A fault stands. Logs it once, when it begins.
+    pub(crate) fn raise(&self, fault: Fault, detail: impl Display) {
+        let mut standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let detail = detail.to_string();
+        if let Some(known) = standing.get_mut(&fault) {
+            known.detail = detail;
+            return;
+        }
+        log::error!("not ready reason={}: {detail}", fault.code());
+        let since = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
+        let since = i64::try_from(since).unwrap_or_default();
+        standing.insert(fault, Standing { reason: fault.code(), since, detail });
+    }
+
+    /// A fault is over. Logs it, if it stood.
+    pub(crate) fn clear(&self, fault: Fault) {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&fault).is_some() {
+            log::warn!("over reason={}", fault.code());
+        }
+    }
+
+    /// All faults that stand, the gravest first.
+    pub(crate) fn standing(&self) -> Vec<Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The gravest fault of the store.
+    pub(crate) fn of_store(&self) -> Option<Standing> {
+        let standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.iter().find(|(fault, _)| fault.is_of_store()).map(|(_, standing)| standing.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gravest_fault_comes_first_and_a_cleared_one_is_gone() {
+        let faults = Faults::default();
+        assert!(faults.standing().is_empty() && faults.of_store().is_none());
+        faults.raise(Fault::ClockOffset, "600 s");
+        assert!(faults.of_store().is_none());
+        faults.raise(Fault::StoreDenied, "no INSERT on entry");
+        let since = faults.standing()[0].since;
+        faults.raise(Fault::StoreDenied, "no USAGE on entry_id_seq");
+        let reasons: Vec<_> = faults.standing().iter().map(|standing| standing.reason).collect();
+        assert_eq!(reasons, ["store-denied", "clock-offset"]);
+        let of_store = faults.of_store().unwrap();
+        assert_eq!((of_store.since, &*of_store.detail), (since, "no USAGE on entry_id_seq"));
+        faults.clear(Fault::StoreDenied);
+        assert_eq!(faults.standing().len(), 1);
+    }
+}

@@ -1,0 +1,62 @@
+//! A real pgbouncer before a [`Cluster`].
+
+use super::{Cluster, eventually, free_port};
+use std::fs::{self, File};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use tempfile::TempDir;
+
+/// A running pgbouncer. Ends when dropped.
+pub struct Pgbouncer {
+    pub port: u16,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Pgbouncer {
+    /// Starts it. `mode` is `session`, `transaction` or `statement`; `settings` are further lines of its `[pgbouncer]` section.
+    #[track_caller]
+    pub fn start(cluster: &Cluster, mode: &str, settings: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("blobgate-pgbouncer-").tempdir().unwrap();
+        let port = free_port();
+        let path = folder.path();
+        let text = format!(
+            "[databases]\n* = host={} port=5432\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             auth_type = any\nunix_socket_dir =\npool_mode = {mode}\nmax_client_conn = 200\ndefault_pool_size = 50\n{settings}\n",
+            cluster.socket_folder().display()
+        );
+        // `any` takes the user that the database line names.
+        let text = text.replace("port=5432", "port=5432 user=postgres");
+        fs::write(path.join("pgbouncer.ini"), text).unwrap();
+        super::postgres::give_to_postgres(path);
+        let mut command = super::postgres::as_postgres(std::path::Path::new(&program()));
+        command.arg(path.join("pgbouncer.ini"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(path.join("log")).unwrap());
+        let mut child = command.spawn().unwrap();
+        eventually("pgbouncer", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("pgbouncer ended: {status}: {}", fs::read_to_string(path.join("log")).unwrap());
+            }
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        Self { port, child, _folder: folder }
+    }
+
+    /// The URL of a database behind it.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+}
+
+impl Drop for Pgbouncer {
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+fn program() -> String {
+    let found =
+        ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].into_iter().find(|path| fs::metadata(path).is_ok());
+    found.expect("There is no pgbouncer: install the package pgbouncer.").to_owned()
+}
