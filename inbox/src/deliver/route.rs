@@ -19,6 +19,8 @@ use tokio::time::Instant;
 const DOWN_AFTER: u32 = 5;
 /// A route is troubled for so long after a failed attempt: then entries that were never tried have places of their own.
 const TROUBLED: Duration = Duration::from_secs(60);
+/// For so long after a success, a route that is down is more likely one on which some entries fail: probes are frequent.
+const RECENTLY: Duration = Duration::from_secs(5 * 60);
 /// One part in so many of a route's places is never taken by one class alone, so that neither waits for the other's
 /// timeouts.
 const RESERVED: usize = 4;
@@ -149,8 +151,11 @@ impl Route {
             (Pick::Newest(Class::Again), share),
         ];
         picks.rotate_left(self.turn.checked_rem(ENDS).unwrap_or_default());
-        picks.extend([(Pick::Oldest(Class::First), room), (Pick::Oldest(Class::Again), room)]);
+        // What is never answered would hold all that an oldest end is given, for as long as an attempt may take: what is
+        // left, and the last place of each class, are for the newest.
+        picks.extend([(Pick::Newest(Class::First), room), (Pick::Newest(Class::Again), room)]);
         Wanted::of(picks, room, most.saturating_sub(self.first), most.saturating_sub(self.again))
+            .keep_for_newest(usize::from(self.pace.concurrency > 1))
     }
 
     /// What a claim has found.
@@ -165,7 +170,7 @@ impl Route {
 
     /// An attempt at this entry starts.
     pub(super) fn begin(&mut self, entry: &Claimed, now: Instant) -> Flight {
-        let class = if entry.attempts <= 1 && entry.redelivery == 0 { Class::First } else { Class::Again };
+        let class = if entry.attempts <= 1 { Class::First } else { Class::Again };
         let count = self.count(class);
         *count = count.saturating_add(1);
         if let Some(slot) = self.health.slot(class) {
@@ -224,6 +229,7 @@ impl Route {
             return None; // says nothing of the service
         }
         let its_own = self.is_its_own(flight);
+        let recently = self.succeeded_at.is_some_and(|at| now.saturating_duration_since(at) < RECENTLY);
         let noted = if outcome.is_done() { &mut self.succeeded_at } else { &mut self.failed_at };
         *noted = Some(now);
         if flight.epoch != self.epoch {
@@ -252,7 +258,11 @@ impl Route {
             }
             (health @ Health::Down { .. }, true) => {
                 if let Some(slot) = health.slot(flight.class) {
-                    if its_own { slot.said_nothing(id, now) } else { slot.failed(id, now) }
+                    if its_own {
+                        slot.said_nothing(id, now);
+                    } else {
+                        slot.failed(id, recently, now);
+                    }
                 }
                 None
             }

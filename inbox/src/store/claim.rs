@@ -6,9 +6,8 @@ use super::Claimed;
 /// Whether an entry was tried before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Never.
+    /// Never, or not since it was replayed.
     First,
-    /// It was, or it is replayed.
     Again,
 }
 
@@ -30,6 +29,8 @@ pub(crate) struct Wanted {
     /// How many of each class.
     pub(crate) first: usize,
     pub(crate) again: usize,
+    /// How many of those that are left are for the newest alone.
+    pub(crate) newest: usize,
     /// Of which class all that is due was taken.
     drained: (bool, bool),
 }
@@ -40,7 +41,12 @@ impl Wanted {
     }
 
     pub(crate) fn of(picks: Vec<(Pick, usize)>, room: usize, first: usize, again: usize) -> Self {
-        Self { picks, room, first, again, drained: (false, false) }
+        Self { picks, room, first, again, newest: 0, drained: (false, false) }
+    }
+
+    /// Keeps the last ones for the newest.
+    pub(crate) fn keep_for_newest(self, newest: usize) -> Self {
+        Self { newest, ..self }
     }
 
     /// How many to take of this pick, of which `most` are wanted.
@@ -50,7 +56,9 @@ impl Wanted {
             Pick::Oldest(Class::First) | Pick::Newest(Class::First) => self.first,
             Pick::Oldest(Class::Again) | Pick::Newest(Class::Again) => self.again,
         };
-        i64::try_from(most.min(class).min(self.room)).unwrap_or(i64::MAX)
+        let kept = if matches!(pick, Pick::Oldest(_)) { self.newest } else { 0 };
+        let left = class.min(self.room).saturating_sub(kept);
+        i64::try_from(most.min(left)).unwrap_or(i64::MAX)
     }
 
     /// So many were there, of so many asked for.

@@ -429,3 +429,6 @@ fn was_stepped_back(before: Option<(Instant, i64)>, (looked, now): (Instant, i64
 async fn lock_generations_of(connection: &mut PgConnection, ids: &[i64]) -> Result<(), Error> {
     query(sql::LOCK_GENERATIONS_OF).bind(ids).execute(&mut *connection).await.map(|_| ())
 }
+
+#[cfg(test)]
+mod tests;

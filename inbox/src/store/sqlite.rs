@@ -426,3 +426,6 @@ impl Sqlite {
 fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Encode(error.into()))
 }
+
+#[cfg(test)]
+mod tests;

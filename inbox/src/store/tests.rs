@@ -263,6 +263,7 @@ macro_rules! in_both {
     };
 }
 
+mod claim;
 mod expect;
 
 in_both! {

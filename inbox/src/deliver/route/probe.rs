@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 /// A service that is down is asked again after a second, and then twice as late each time.
 pub(super) const FIRST_PROBE: Duration = Duration::from_secs(1);
+/// And no later than this, as long as the last success is recent.
+pub(super) const LAST_PROBE_AT_FIRST: Duration = Duration::from_secs(2);
 /// With an entry that was tried before.
 pub(super) const LAST_PROBE: Duration = Duration::from_secs(30);
 /// With one that was never tried. It may be the one that the service answers: it must not wait behind others for long.
@@ -50,10 +52,13 @@ impl Slot {
         self.at = later(now, self.pause.max(PROBE_PATIENCE));
     }
 
-    /// The service did not answer the entry, as it did not answer others.
-    pub(super) fn failed(&mut self, id: i64, now: Instant) {
+    /// The service did not answer the entry, as it did not answer others; `recently` it did.
+    pub(super) fn failed(&mut self, id: i64, recently: bool, now: Instant) {
         if self.ends(id) {
             self.wait_longer();
+            if recently {
+                self.pause = self.pause.min(LAST_PROBE_AT_FIRST);
+            }
             self.at = later(now, self.pause);
         }
     }

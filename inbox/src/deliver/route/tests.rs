@@ -216,6 +216,27 @@ fn a_probe_without_an_answer_does_not_hold_its_slot() {
 }
 
 #[test]
+fn probes_are_frequent_while_the_last_success_is_recent() {
+    let mut road = Road::new(8, 3);
+    road.attempts(1, &answer(200));
+    road.pass(SECOND);
+    road.go_down();
+    road.pass(SECOND);
+    for _ in 0..100 {
+        assert_eq!(road.probes(), (true, true));
+        let (first, again) = (road.begin(9), road.begin_again(8, false));
+        road.end(9, first, &nobody());
+        road.end(8, again, &nobody());
+        road.pass(SECOND * 2);
+    }
+    road.pass(RECENTLY);
+    let again = road.begin_again(8, false);
+    road.end(8, again, &nobody());
+    road.pass(SECOND * 3);
+    assert_eq!(road.probes(), (true, false));
+}
+
+#[test]
 fn entries_that_always_fail_do_not_lengthen_the_pauses() {
     let mut road = Road::new(8, 3);
     road.go_down();

@@ -125,10 +125,10 @@ macro_rules! by_pick {
     ($pick:expr, $claim:ident) => {
         match $pick {
             Pick::Due => $claim!("true", "e.behind, e.due_at, e.id"),
-            Pick::Oldest(Class::First) => $claim!("e.attempts = 0 AND NOT e.behind", "e.id"),
-            Pick::Newest(Class::First) => $claim!("e.attempts = 0 AND NOT e.behind", "e.id DESC"),
-            Pick::Oldest(Class::Again) => $claim!("(e.attempts > 0 OR e.behind)", "e.due_at, e.id"),
-            Pick::Newest(Class::Again) => $claim!("(e.attempts > 0 OR e.behind)", "e.due_at DESC, e.id DESC"),
+            Pick::Oldest(Class::First) => $claim!("e.attempts = 0", "e.id"),
+            Pick::Newest(Class::First) => $claim!("e.attempts = 0", "e.id DESC"),
+            Pick::Oldest(Class::Again) => $claim!("e.attempts > 0", "e.due_at, e.id"),
+            Pick::Newest(Class::Again) => $claim!("e.attempts > 0", "e.due_at DESC, e.id DESC"),
         }
     };
 }
