@@ -4,14 +4,19 @@
 //! other on a connection of its own. The attempts themselves are tasks beside it, which only report.
 
 mod attempt;
+mod claiming;
+mod leases;
+mod pace;
 mod route;
 
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Claimed, Finished, Session};
+use crate::store::{Finished, Session};
 use attempt::{Ended, Sender};
 pub(crate) use attempt::{Outcome, Target};
-use backon::{BackoffBuilder, ExponentialBuilder};
+use pace::delay;
+pub(crate) use pace::{LONGEST_DELAY, Pace};
+use route::Flight;
 pub(crate) use route::{Pause, Route};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,41 +25,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Renewed three times in a lease, so that one renewal may fail.
-const RENEWALS: u32 = 3;
-/// A delivery ends before its lease does, by one part in so many.
-const MARGIN: u32 = 10;
 /// How often the store is asked what waits: others may have put it there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Delays double from a second to half an hour, and up to as much again is added by chance.
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LAST_DELAY: Duration = Duration::from_secs(30 * 60);
-/// In microseconds.
-pub(crate) const LONGEST_DELAY: i64 = 2 * 30 * 60 * 1_000_000;
 /// Deliveries that are under way have so long when the inbox is to end.
 const LAST_ANSWERS: Duration = Duration::from_secs(22);
-
-/// How deliveries are made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// So many at a time on a route.
-    pub(crate) concurrency: usize,
-    /// So many a second, at most, while a route that was down catches up.
-    pub(crate) drain: std::num::NonZeroU32,
-    /// A delivery is held for so long. The holder renews it well before, or lets go of the delivery.
-    pub(crate) lease: Duration,
-}
-
-impl Pace {
-    fn renew_every(self) -> Duration {
-        self.lease.checked_div(RENEWALS).unwrap_or_default()
-    }
-
-    /// What a holder counts on: the lease, but for a margin.
-    fn counted_on(self) -> Duration {
-        self.lease.saturating_sub(self.lease.checked_div(MARGIN).unwrap_or_default())
-    }
-}
 
 /// Something new waits, on these routes.
 #[derive(Debug, Default)]
@@ -90,12 +64,14 @@ pub(crate) struct Deliverer {
     end: mpsc::UnboundedSender<Ended>,
     unwritten: Vec<Finished>,
     look_at: Instant,
+    has_looked: bool,
     renew_at: Instant,
 }
 
 struct Held {
     lease: i64,
     route: String,
+    flight: Flight,
     /// Until when the delivery may go on.
     until: watch::Sender<Instant>,
 }
@@ -125,6 +101,7 @@ impl Deliverer {
             end,
             unwritten: Vec::new(),
             look_at: now,
+            has_looked: false,
             renew_at: later(now, pace.renew_every()),
         }
     }
@@ -133,6 +110,7 @@ impl Deliverer {
     pub(crate) async fn run(mut self, ending: CancellationToken) {
         while !ending.is_cancelled() {
             let next = self.look_at.min(self.renew_at);
+            let next = self.claims_again_at().map_or(next, |at| at.min(next));
             let wake = Arc::clone(&self.wake);
             tokio::select! {
                 () = ending.cancelled() => break,
@@ -169,23 +147,30 @@ impl Deliverer {
         let counts = |held: &&Held| held.lease == ended.lease || ended.outcome.is_done();
         let Some(held) = self.held.get(&ended.id).filter(counts) else { return };
         let Some(route) = self.routes.get_mut(&held.route) else { return };
-        let was_down = route.is_down();
-        let change = route.note(ended.id, &ended.outcome, Instant::now());
-        if let Some(change) = change {
+        let now = Instant::now();
+        let its_own = route.is_its_own(held.flight);
+        if let Some(change) = route.note(ended.id, held.flight, &ended.outcome, now) {
             log::warn!("route={} is {change}: {}", held.route, ended.outcome);
         }
+        let done = ended.outcome.is_done();
+        let succeeded_on = (done && route.notes_success(now)).then(|| held.route.clone());
         self.metrics.attempted(&held.route, &ended.outcome, ended.took);
         let Some(delay) = delay(ended.attempt) else { return };
-        // What a service that is known to be down costs is not this event's own trying.
-        let tried = if was_down && route.is_down() { 0 } else { micros(ended.took.saturating_add(delay)) };
+        if !done && ended.took > LOOK_EVERY {
+            // Another entry of its generation may have waited for as long, on any route.
+            self.look_at = now;
+        }
+        // Without a success beside it, a failure may be the service's.
+        let tried = if its_own { micros(ended.took.saturating_add(delay)) } else { 0 };
         self.unwritten.push(Finished {
             id: ended.id,
             lease: ended.lease,
-            done: ended.outcome.is_done(),
+            done,
             status: ended.outcome.status(),
             answer: ended.outcome.to_string(),
             delay: micros(delay),
             tried,
+            succeeded_on,
         });
     }
 
@@ -218,118 +203,10 @@ impl Deliverer {
         }
         let Some(held) = self.held.remove(&id) else { return };
         if let Some(route) = self.routes.get_mut(&held.route) {
-            route.let_go(id);
+            route.let_go(id, held.flight);
             // Its place is free, and another may be due.
             self.wake.up([held.route]);
         }
-    }
-
-    async fn renew(&mut self) {
-        let now = Instant::now();
-        if now < self.renew_at {
-            return;
-        }
-        self.renew_at = later(now, self.pace.renew_every());
-        let held: Vec<_> = self.held.keys().copied().collect();
-        if let Err(error) = self.session.release_expired(&held, micros(self.pace.lease)).await {
-            self.store_is_away("expired leases are not released", &error).await;
-        }
-        if self.held.is_empty() {
-            return;
-        }
-        let leases: Vec<_> = self.held.iter().map(|(id, held)| (*id, held.lease)).collect();
-        match self.session.renew(&leases, micros(self.pace.lease)).await {
-            Ok(renewed) => {
-                let renewed: BTreeSet<_> = renewed.into_iter().collect();
-                for (id, held) in &self.held {
-                    // One that was lost ends here: somebody else may deliver it by now.
-                    let until = if renewed.contains(id) { later(now, self.pace.counted_on()) } else { now };
-                    held.until.send_replace(until);
-                }
-            }
-            // The deliveries end before their leases do.
-            Err(error) => {
-                self.renew_at = later(now, LOOK_EVERY);
-                self.store_is_away("leases are not renewed", &error).await;
-            }
-        }
-    }
-
-    async fn claim(&mut self) {
-        let now = Instant::now();
-        let mut routes = self.wake.take();
-        if now >= self.look_at {
-            self.look_at = later(now, LOOK_EVERY);
-            match self.look().await {
-                Ok(due) => routes.extend(due),
-                Err(error) => return self.store_is_away("what waits is not known", &error).await,
-            }
-        }
-        for name in routes {
-            let room = self.route(&name).room(now);
-            if room == 0 {
-                continue;
-            }
-            let granted = Instant::now();
-            let limit = i64::try_from(room).unwrap_or(i64::MAX);
-            match self.session.claim(&name, limit, micros(self.pace.lease)).await {
-                Ok(claimed) => {
-                    if let Some(route) = self.routes.get_mut(&name) {
-                        let ids: Vec<_> = claimed.iter().map(|entry| entry.id).collect();
-                        route.claimed(&ids, room);
-                    }
-                    claimed.into_iter().for_each(|entry| self.start(entry, &name, granted));
-                }
-                Err(error) => return self.store_is_away("nothing is claimed", &error).await,
-            }
-        }
-    }
-
-    /// The routes on which something is due; the next look is when the next is.
-    async fn look(&mut self) -> Result<Vec<String>, crate::store::Error> {
-        self.pauses = self.session.pauses().await?;
-        for (name, route) in &mut self.routes {
-            route.paused = self.pauses.iter().any(|pause| pause.holds(name));
-        }
-        let waiting = self.session.waiting().await?;
-        let mut due = Vec::new();
-        for (name, due_in) in waiting {
-            self.route(&name);
-            match u64::try_from(due_in) {
-                Ok(due_in) if due_in > 0 => {
-                    let at = later(Instant::now(), Duration::from_micros(due_in.saturating_add(1_000)));
-                    self.look_at = self.look_at.min(at);
-                }
-                _ => due.push(name),
-            }
-        }
-        self.metrics.routes(&self.routes);
-        Ok(due)
-    }
-
-    fn route(&mut self, name: &str) -> &mut Route {
-        let (pace, pauses) = (self.pace, &self.pauses);
-        self.routes.entry(name.to_owned()).or_insert_with(|| {
-            let mut route = Route::new(pace);
-            route.paused = pauses.iter().any(|pause| pause.holds(name));
-            route
-        })
-    }
-
-    fn start(&mut self, entry: Claimed, route: &str, granted: Instant) {
-        let (until, lease_until) = watch::channel(later(granted, self.pace.counted_on()));
-        let id = entry.id;
-        let held = Held { lease: entry.lease, route: route.to_owned(), until };
-        if self.held.insert(id, held).is_some() {
-            // Our own, whose lease had ended unnoticed: what is left of it ends unheard, and its place is free.
-            if let Some(route) = self.routes.get_mut(route) {
-                route.let_go(id);
-            }
-        }
-        let (sender, end) = (Arc::clone(&self.sender), self.end.clone());
-        tokio::spawn(async move {
-            let _gone = end.send(sender.attempt(entry, lease_until).await);
-        });
     }
 
     async fn store_is_away(&mut self, what: &str, error: &crate::store::Error) {
@@ -338,18 +215,6 @@ impl Deliverer {
         log::error!("{what}: {error}");
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// How long to wait after the attempt with this number.
-fn delay(attempt: i64) -> Option<Duration> {
-    let before = usize::try_from(attempt.saturating_sub(1)).unwrap_or_default();
-    ExponentialBuilder::default()
-        .with_min_delay(FIRST_DELAY)
-        .with_max_delay(LAST_DELAY)
-        .with_jitter()
-        .without_max_times()
-        .build()
-        .nth(before)
 }
 
 fn later(now: Instant, by: Duration) -> Instant {

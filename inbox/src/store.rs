@@ -6,6 +6,7 @@
 mod admin;
 mod batch;
 mod change;
+mod claim;
 mod expect;
 mod place;
 mod postgres;
@@ -16,6 +17,7 @@ use crate::deliver::Pause;
 pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Which};
 pub(crate) use batch::Outcome;
 pub(crate) use change::{Change, UNKNOWN};
+pub(crate) use claim::{Claim, Class, Pick, Wanted};
 pub(crate) use expect::{
     Allowed, Answered, CONTRADICTED, EXPECTED, Expectation, Expected, Next, Noted, Question,
     UNKNOWN as IS_UNKNOWN,
@@ -23,7 +25,7 @@ pub(crate) use expect::{
 pub use place::{CannotCopy, CannotOpen, Copied, Place, Restored};
 use place::{check_version, newest};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +66,8 @@ pub(crate) struct Claimed {
     pub(crate) redelivery: i64,
     pub(crate) attempts: i64,
     pub(crate) lease: i64,
+    /// Whether another entry of its route was answered 2xx since its last attempt.
+    pub(crate) beside_success: bool,
     pub(crate) path: Vec<u8>,
     pub(crate) headers: Vec<u8>,
     pub(crate) body: Vec<u8>,
@@ -83,6 +87,9 @@ pub(crate) struct Finished {
     pub(crate) delay: i64,
     /// What counts as its own trying, in microseconds.
     pub(crate) tried: i64,
+    /// The route whose success is to be noted.
+    #[serde(skip)]
+    pub(crate) succeeded_on: Option<String>,
 }
 
 /// How full the store is, in bytes of what can still be delivered or shown.
@@ -157,11 +164,11 @@ impl Session {
         }
     }
 
-    /// Takes up to `limit` entries of a route that are due, under a lease of so many microseconds.
-    pub(crate) async fn claim(&mut self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {
+    /// Takes entries of a route that are due, under a lease of so many microseconds.
+    pub(crate) async fn claim(&mut self, route: &str, wanted: Wanted, lease: i64) -> Result<Claim, Error> {
         match self {
-            Session::Sqlite(sqlite) => sqlite.claim(route, limit, lease).await,
-            Session::Postgres(session) => session.claim(route, limit, lease).await,
+            Session::Sqlite(sqlite) => sqlite.claim(route, wanted, lease).await,
+            Session::Postgres(session) => session.claim(route, wanted, lease).await,
         }
     }
 
@@ -269,6 +276,12 @@ impl Session {
             Session::Postgres(session) => session.waiting().await,
         }
     }
+}
+
+/// The routes on which a success is to be noted, each once.
+fn succeeded_on(finished: &[Finished]) -> Vec<&str> {
+    let routes: BTreeSet<_> = finished.iter().filter_map(|one| one.succeeded_on.as_deref()).collect();
+    routes.into_iter().collect()
 }
 
 #[cfg(test)]

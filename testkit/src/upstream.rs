@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Sleep;
@@ -30,6 +30,8 @@ pub struct Arrival {
     pub body: Vec<u8>,
     /// Which of the service's connections, from 0.
     pub connection: usize,
+    /// When the whole of it was there.
+    pub at: Instant,
 }
 
 impl Arrival {
@@ -105,7 +107,11 @@ struct Seen {
     heads: usize,
     arrivals: Vec<Arrival>,
     reply: Option<Reply>,
+    reply_by: Option<ReplyBy>,
 }
+
+/// How the service answers what arrives; none is as everything else is answered.
+type ReplyBy = Arc<dyn Fn(&Arrival) -> Option<Reply> + Send + Sync>;
 
 impl Upstream {
     /// A running service, which answers 200 with a small JSON body.
@@ -139,6 +145,11 @@ impl Upstream {
     /// How everything from now on is answered.
     pub fn reply(&self, reply: Reply) {
         self.seen.lock().unwrap().reply = Some(reply);
+    }
+
+    /// How what is sent from now on is answered, by what it is.
+    pub fn reply_by(&self, reply: impl Fn(&Arrival) -> Option<Reply> + Send + Sync + 'static) {
+        self.seen.lock().unwrap().reply_by = Some(Arc::new(reply));
     }
 
     /// Everything that arrived whole.
@@ -226,14 +237,20 @@ async fn record(request: Request<Incoming>, connection: usize, seen: &Mutex<Seen
     seen.lock().unwrap().heads += 1;
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes().to_vec();
-    let mut seen = seen.lock().unwrap();
-    seen.arrivals.push(Arrival {
+    let arrival = Arrival {
         method: head.method.to_string(),
         path: head.uri.to_string(),
         headers: head.headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
         body,
         connection,
-    });
+        at: Instant::now(),
+    };
+    let mut seen = seen.lock().unwrap();
+    let chosen = seen.reply_by.as_ref().and_then(|reply_by| reply_by(&arrival));
+    seen.arrivals.push(arrival);
+    if let Some(chosen) = chosen {
+        return Ok(chosen);
+    }
     let received =
         || Reply::status(200).header("content-type", "application/json").body(r#"{"status":"received"}"#);
     Ok(seen.reply.clone().unwrap_or_else(received))

@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// So many deliveries at a time on a route: a hook and an event
     #[arg(long, value_name = "N", default_value = "64")]
     concurrency: NonZeroU32,
-    /// So many a second, at most, while a service that was down catches up
+    /// Events a second on a route after its service was down; doubles every 10 s until the backlog is gone
     #[arg(long, value_name = "N", default_value = "100")]
     drain_rate: NonZeroU32,
     /// How long a delivery is held; shorter only for tests, which wait until a holder that is gone has lost it

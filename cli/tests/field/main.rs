@@ -8,6 +8,8 @@
     clippy::arithmetic_side_effects
 )]
 
+mod drain_rate;
+mod failing_events;
 mod smoke;
 
 /// The tool under test.

@@ -6,7 +6,7 @@ mod sql;
 use super::batch::{self, Outcome};
 use super::change::{self, Change, Changed, Changing};
 use super::place::note_places_as_digests;
-use super::{CannotOpen, Claimed, Error, Finished, Stored};
+use super::{CannotOpen, Claim, Error, Finished, Stored, Wanted};
 use crate::arrival::Arrival;
 use crate::deliver::Pause;
 use crate::failpoint::{broken_by, die_at};
@@ -231,15 +231,33 @@ impl Session {
             .await?)
     }
 
-    pub(super) async fn claim(&mut self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {
-        let sql = if route.contains("/observed/") { sql::CLAIM_OBSERVED } else { sql::CLAIM };
+    pub(super) async fn claim(
+        &mut self,
+        route: &str,
+        mut wanted: Wanted,
+        lease: i64,
+    ) -> Result<Claim, Error> {
+        let observed = route.contains("/observed/");
         transaction!(self, |connection| {
-            let ids: Vec<i64> =
-                query_scalar(sql).bind(route).bind(limit).bind(lease).fetch_all(&mut *connection).await?;
-            if ids.is_empty() {
-                Vec::new()
+            let mut claimed: Vec<i64> = Vec::new();
+            for (pick, most) in wanted.picks.clone() {
+                let limit = wanted.limit(pick, most);
+                if limit == 0 {
+                    continue;
+                }
+                let ids: Vec<i64> = query_scalar(sql::claim(pick, observed))
+                    .bind(route)
+                    .bind(limit)
+                    .bind(lease)
+                    .fetch_all(&mut *connection)
+                    .await?;
+                wanted.took(pick, limit, ids.len());
+                claimed.extend(ids);
+            }
+            if claimed.is_empty() {
+                wanted.claim(Vec::new())
             } else {
-                query_as::<_, Claimed>(sql::READ_CLAIMED).bind(ids).fetch_all(&mut *connection).await?
+                wanted.claim(query_as(sql::READ_CLAIMED).bind(claimed).fetch_all(&mut *connection).await?)
             }
         })
     }
@@ -255,6 +273,7 @@ impl Session {
         let ids: Vec<i64> = finished.iter().map(|finished| finished.id).collect();
         let (any_done, any_failed) =
             (finished.iter().any(|finished| finished.done), finished.iter().any(|finished| !finished.done));
+        let succeeded = super::succeeded_on(finished);
         let json = serde_json::to_string(finished).map_err(|error| Error::Encode(error.into()))?;
         transaction!(self, |connection| {
             lock_generations_of(connection, &ids).await?;
@@ -272,6 +291,9 @@ impl Session {
                 Vec::new()
             };
             query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
+            if !succeeded.is_empty() {
+                query(sql::NOTE_SUCCESS).bind(&succeeded).execute(&mut *connection).await?;
+            }
             dead
         })
     }
@@ -407,3 +429,6 @@ fn was_stepped_back(before: Option<(Instant, i64)>, (looked, now): (Instant, i64
 async fn lock_generations_of(connection: &mut PgConnection, ids: &[i64]) -> Result<(), Error> {
     query(sql::LOCK_GENERATIONS_OF).bind(ids).execute(&mut *connection).await.map(|_| ())
 }
+
+#[cfg(test)]
+mod tests;

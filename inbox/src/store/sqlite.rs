@@ -9,7 +9,7 @@ mod sql;
 
 use super::batch::{self, Outcome};
 use super::change::{self, Change, Changed, Changing};
-use super::{CannotOpen, Claimed, Error, Finished, Stored};
+use super::{CannotOpen, Claim, Error, Finished, Stored, Wanted};
 use crate::arrival::Arrival;
 use crate::failpoint::{broken_by, die_at};
 use clock::Clock;
@@ -249,22 +249,39 @@ impl Sqlite {
         })
     }
 
-    pub(super) async fn claim(&self, route: &str, limit: i64, lease: i64) -> Result<Vec<Claimed>, Error> {
+    pub(super) async fn claim(&self, route: &str, mut wanted: Wanted, lease: i64) -> Result<Claim, Error> {
         let now = self.clock.now();
         transaction!(self, |connection| {
-            let due: Vec<i64> =
-                query_scalar(sql::DUE).bind(route).bind(limit).bind(now).fetch_all(&mut *connection).await?;
-            if due.is_empty() {
-                Vec::new()
-            } else {
-                let due = json(&due)?;
-                query(sql::HOLD).bind(&due).execute(&mut *connection).await?;
+            let mut claimed = Vec::new();
+            for (pick, most) in wanted.picks.clone() {
+                let limit = wanted.limit(pick, most);
+                if limit == 0 {
+                    continue;
+                }
+                let due: Vec<i64> = query_scalar(sql::due(pick))
+                    .bind(route)
+                    .bind(limit)
+                    .bind(now)
+                    .fetch_all(&mut *connection)
+                    .await?;
+                wanted.took(pick, limit, due.len());
+                if due.is_empty() {
+                    continue;
+                }
+                let ids = json(&due)?;
+                query(sql::HOLD).bind(&ids).execute(&mut *connection).await?;
                 query(sql::CLAIM)
-                    .bind(&due)
+                    .bind(&ids)
                     .bind(now.saturating_add(lease))
                     .execute(&mut *connection)
                     .await?;
-                query_as::<_, Claimed>(sql::READ_CLAIMED).bind(&due).fetch_all(&mut *connection).await?
+                claimed.extend(due);
+            }
+            if claimed.is_empty() {
+                wanted.claim(Vec::new())
+            } else {
+                let ids = json(&claimed)?;
+                wanted.claim(query_as(sql::READ_CLAIMED).bind(&ids).fetch_all(&mut *connection).await?)
             }
         })
     }
@@ -293,6 +310,7 @@ impl Sqlite {
 
     pub(super) async fn finish(&self, finished: &[Finished], given_up: i64) -> Result<Vec<i64>, Error> {
         let ids = json(&finished.iter().map(|finished| finished.id).collect::<Vec<_>>())?;
+        let succeeded = json(&super::succeeded_on(finished))?;
         let (now, json) = (self.clock.now(), json(finished)?);
         transaction!(self, |connection| {
             query(sql::FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
@@ -304,6 +322,9 @@ impl Sqlite {
                 .fetch_all(&mut *connection)
                 .await?;
             query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
+            if succeeded != "[]" {
+                query(sql::NOTE_SUCCESS).bind(&succeeded).bind(now).execute(&mut *connection).await?;
+            }
             failed.into_iter().filter(|(_, state)| state == "dead").map(|(id, _)| id).collect()
         })
     }
@@ -405,3 +426,6 @@ impl Sqlite {
 fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Encode(error.into()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,7 +81,7 @@ impl Site {
     }
 
     async fn claim(&mut self, route: &str) -> Vec<Claimed> {
-        self.session().claim(route, 10, LEASE).await.unwrap()
+        self.session().claim(route, Wanted::due(10), LEASE).await.unwrap().entries
     }
 
     async fn claim_one(&mut self, route: &str) -> Claimed {
@@ -194,6 +194,7 @@ fn ended(entry: &Claimed, done: bool) -> Finished {
         answer: "as it \\x00 came".to_owned(),
         delay: 0,
         tried: 1_000,
+        succeeded_on: None,
     }
 }
 
@@ -262,6 +263,7 @@ macro_rules! in_both {
     };
 }
 
+mod claim;
 mod expect;
 
 in_both! {
@@ -378,7 +380,7 @@ in_both! {
         assert_eq!(site.finish_with(&entries[0], false, false).await, NONE, "no room for the dead");
         site.expect(&[("waiting", 1), ("in_flight", 1)]).await;
         assert_eq!(site.finish(&entries[1], false).await, NONE, "nine attempts");
-        let entry = site.session().claim(COMPLETED, 1, LEASE).await.unwrap().remove(0);
+        let entry = site.session().claim(COMPLETED, Wanted::due(1), LEASE).await.unwrap().entries.remove(0);
         assert_eq!(site.finish(&entry, false).await, [entry.id]);
         site.expect(&[("dead", 1), ("waiting", 1)]).await;
         // A repeat of it is none the less a repeat.
@@ -404,7 +406,7 @@ in_both! {
             let mut idle = 0_u32;
             while idle < 20 {
                 assert!(started.elapsed() < DEADLINE);
-                let claimed = session.claim(COMPLETED, 7, LEASE).await.unwrap();
+                let claimed = session.claim(COMPLETED, Wanted::due(7), LEASE).await.unwrap().entries;
                 idle = if claimed.is_empty() { idle.saturating_add(1) } else { 0 };
                 for entry in &claimed {
                     let count = claims.entry(entry.id).or_default();
@@ -565,7 +567,7 @@ in_both! {
         let (mut delivered, started) = (0_usize, std::time::Instant::now());
         while delivered < EVENTS {
             assert!(started.elapsed() < DEADLINE, "{delivered} are delivered");
-            let claimed = site.session().claim(COMPLETED, 10, LEASE).await.unwrap();
+            let claimed = site.session().claim(COMPLETED, Wanted::due(10), LEASE).await.unwrap().entries;
             assert!(claimed.iter().all(|entry| !entry.body.is_empty()));
             let finished: Vec<_> = claimed.iter().map(|entry| ended(entry, true)).collect();
             assert_eq!(site.session().finish(&finished, true).await.unwrap(), NONE);

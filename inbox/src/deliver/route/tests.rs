@@ -3,8 +3,98 @@ use crate::deliver::Outcome;
 use axum::http::StatusCode;
 use std::num::NonZeroU32;
 
-fn route() -> Route {
-    Route::new(Pace { concurrency: 8, drain: NonZeroU32::new(3).unwrap(), lease: Duration::from_secs(30) })
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A route, a clock that stands, and attempts at its entries.
+struct Road {
+    route: Route,
+    now: Instant,
+}
+
+impl Road {
+    fn new(concurrency: usize, drain: u32) -> Self {
+        let pace =
+            Pace { concurrency, drain: NonZeroU32::new(drain).unwrap(), lease: Duration::from_secs(30) };
+        let now = Instant::now();
+        Self { route: Route::new(pace, now), now }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    fn begin(&mut self, id: i64) -> Flight {
+        self.route.begin(&entry(id, 1, false), self.now)
+    }
+
+    /// An entry that failed before; `beside` another that succeeded since.
+    fn begin_again(&mut self, id: i64, beside: bool) -> Flight {
+        self.route.begin(&entry(id, 2, beside), self.now)
+    }
+
+    fn end(&mut self, id: i64, flight: Flight, outcome: &Outcome) -> Option<&'static str> {
+        let change = self.route.note(id, flight, outcome, self.now);
+        self.route.let_go(id, flight);
+        change
+    }
+
+    /// So many attempts one after the other, each at an entry never tried. Returns the last news.
+    fn attempts(&mut self, count: i64, outcome: &Outcome) -> Option<&'static str> {
+        let mut news = None;
+        for id in 0..count {
+            let flight = self.begin(id);
+            news = self.end(id, flight, outcome).or(news);
+        }
+        news
+    }
+
+    fn go_down(&mut self) {
+        assert_eq!(self.attempts(5, &nobody()), Some("down"));
+    }
+
+    /// How many may start, whatever their class.
+    fn room(&mut self) -> usize {
+        self.route.wanted(self.now).map_or(0, |wanted| wanted.room)
+    }
+
+    /// Whether each slot would start a probe.
+    fn probes(&mut self) -> (bool, bool) {
+        self.route.wanted(self.now).map_or((false, false), |wanted| (wanted.first > 0, wanted.again > 0))
+    }
+
+    /// Starts all that may start at entries never tried, as often as there is room, for so long. Returns how many.
+    fn drain(&mut self, time: Duration, mut answer: impl FnMut(i64) -> Outcome) -> i64 {
+        let until = self.now + time;
+        let mut count = 0;
+        while self.now < until {
+            let room = self.room();
+            let entries: Vec<_> = (0..room).map(|_| entry(count, 1, false)).collect();
+            self.route.claimed(&Claim { entries, all: false }, self.now);
+            for _ in 0..room {
+                let flight = self.begin(count);
+                self.end(count, flight, &answer(count));
+                count += 1;
+            }
+            self.pass(Duration::from_millis(10));
+        }
+        count
+    }
+}
+
+fn entry(id: i64, attempts: i64, beside_success: bool) -> Claimed {
+    Claimed {
+        id,
+        event: None,
+        supersedes: None,
+        overrides: None,
+        redelivery: 0,
+        attempts,
+        lease: 1,
+        beside_success,
+        path: Vec::new(),
+        headers: Vec::new(),
+        body: Vec::new(),
+    }
 }
 
 fn answer(status: u16) -> Outcome {
@@ -15,26 +105,20 @@ fn nobody() -> Outcome {
     Outcome::Unanswered("connection refused".to_owned())
 }
 
-/// Notes so many deliveries, each of another event, that ended so.
-fn note(route: &mut Route, count: i64, outcome: &Outcome, now: Instant) -> Option<&'static str> {
-    (0..count).filter_map(|id| route.note(id, outcome, now)).last()
-}
-
 #[test]
 fn a_route_has_so_much_room() {
-    let (mut route, now) = (route(), Instant::now());
-    assert_eq!(route.room(now), 8);
-    route.claimed(&[1, 2, 3, 4, 5], 8);
-    assert_eq!(route.room(now), 3);
-    route.let_go(1);
-    assert_eq!(route.room(now), 4);
-    route.paused = true;
-    assert_eq!(route.room(now), 0);
+    let mut road = Road::new(8, 3);
+    assert_eq!(road.room(), 8);
+    let flights: Vec<_> = (1..=5).map(|id| road.begin(id)).collect();
+    assert_eq!(road.room(), 3);
+    road.route.let_go(1, flights[0]);
+    assert_eq!(road.room(), 4);
+    road.route.paused = true;
+    assert_eq!(road.room(), 0);
 }
 
 #[test]
 fn only_many_events_that_nobody_answers_take_a_route_down() {
-    let now = Instant::now();
     for (count, outcome, expected) in [
         (4, nobody(), None),
         (5, nobody(), Some("down")),
@@ -45,61 +129,246 @@ fn only_many_events_that_nobody_answers_take_a_route_down() {
         (9, answer(410), None),
         (9, Outcome::LeaseLost, None),
     ] {
-        assert_eq!(note(&mut route(), count, &outcome, now), expected, "{count} {outcome:?}");
+        assert_eq!(Road::new(8, 3).attempts(count, &outcome), expected, "{count} {outcome:?}");
     }
-    let mut one_event = route();
-    assert!((0..20).all(|_| one_event.note(7, &nobody(), now).is_none()));
-    let mut between = route();
-    note(&mut between, 4, &nobody(), now);
-    note(&mut between, 1, &answer(200), now);
-    assert_eq!(note(&mut between, 4, &nobody(), now), None);
+    let mut one_event = Road::new(8, 3);
+    for _ in 0..20 {
+        let flight = one_event.begin(7);
+        assert_eq!(one_event.end(7, flight, &nobody()), None);
+    }
+    let mut between = Road::new(8, 3);
+    between.attempts(4, &nobody());
+    between.attempts(1, &answer(200));
+    assert_eq!(between.attempts(4, &nobody()), None);
 }
 
 #[test]
-fn one_delivery_at_a_time_finds_out_whether_it_is_back() {
-    let (mut route, now) = (route(), Instant::now());
-    route.claimed(&[0, 1, 2, 3, 4, 5, 6, 7], 8);
-    note(&mut route, 5, &nobody(), now);
-    assert_eq!(route.room(now), 0);
-    // What was under way when it went down puts nothing off.
-    note(&mut route, 8, &nobody(), now);
-    let mut probe_at = now + FIRST_PROBE;
-    for pause in [2, 4, 8, 16, 30, 30].map(Duration::from_secs) {
-        assert_eq!((route.room(probe_at - Duration::from_millis(1)), route.room(probe_at)), (0, 1));
-        route.claimed(&[9], 1);
-        assert_eq!(route.room(probe_at + LAST_PROBE), 0, "one at a time");
-        route.note(9, &nobody(), probe_at);
-        route.let_go(9);
-        probe_at += pause;
+fn what_fails_beside_a_success_takes_no_route_down() {
+    let mut road = Road::new(64, 3);
+    for id in 0..40 {
+        let flight = road.begin_again(id, true);
+        assert!(road.route.is_its_own(flight));
+        assert_eq!(road.end(id, flight, &answer(503)), None);
+    }
+    // A success while they were under way tells as much.
+    let flights: Vec<_> = (0..40).map(|id| road.begin(id)).collect();
+    road.pass(SECOND);
+    road.attempts(1, &answer(200));
+    road.pass(SECOND);
+    for (id, flight) in (0..).zip(flights) {
+        assert!(road.route.is_its_own(flight));
+        assert_eq!(road.end(id, flight, &nobody()), None);
+    }
+    // And a success before they were tried tells nothing.
+    for id in 0..5 {
+        let flight = road.begin_again(id, false);
+        assert!(!road.route.is_its_own(flight));
+        road.end(id, flight, &nobody());
+    }
+    assert!(road.route.is_down());
+}
+
+#[test]
+fn each_class_has_a_probe_of_its_own() {
+    let mut road = Road::new(8, 3);
+    road.go_down();
+    assert_eq!(road.probes(), (false, false));
+    road.pass(SECOND);
+    let mut pauses = [2, 4, 8, 16, 30, 30].map(Duration::from_secs).into_iter();
+    while let Some(pause) = pauses.next() {
+        assert_eq!(road.probes(), (true, true));
+        let flight = road.begin_again(9, false);
+        assert_eq!(road.probes(), (true, false), "one at a time");
+        road.end(9, flight, &nobody());
+        road.pass(pause - Duration::from_millis(1));
+        assert_eq!(road.probes(), (true, false), "{pause:?}");
+        road.pass(Duration::from_millis(1));
+    }
+    // With an entry never tried it asks more often.
+    for pause in [2, 4, 5, 5].map(Duration::from_secs) {
+        assert_eq!(road.probes(), (true, true));
+        let flight = road.begin(9);
+        road.end(9, flight, &nobody());
+        road.pass(pause - Duration::from_millis(1));
+        assert_eq!(road.probes(), (false, true), "{pause:?}");
+        road.pass(Duration::from_millis(1));
     }
     // One whose lease was lost says nothing, and the next may try.
-    route.claimed(&[9], 1);
-    assert_eq!(route.note(9, &Outcome::LeaseLost, probe_at), None);
-    route.let_go(9);
-    assert_eq!((route.is_down(), route.room(probe_at)), (true, 1));
+    let flight = road.begin(9);
+    assert_eq!(road.end(9, flight, &Outcome::LeaseLost), None);
+    assert_eq!((road.route.is_down(), road.probes()), (true, (true, true)));
 }
 
 #[test]
-fn what_has_waited_goes_out_at_a_bounded_rate() {
-    let (mut route, now) = (route(), Instant::now());
-    note(&mut route, 5, &nobody(), now);
-    assert_eq!(route.note(1, &answer(200), now), Some("up again"));
-    assert_eq!(route.room(now), 3, "the drain rate");
-    route.claimed(&[7, 8, 9], 3);
-    assert_eq!(route.room(now), 0);
-    // An answer is an answer: a service that says 500 is there.
-    assert_eq!(route.note(1, &answer(500), now), None);
-    assert_eq!(route.note(1, &nobody(), now), Some("down again"));
+fn a_probe_without_an_answer_does_not_hold_its_slot() {
+    let mut road = Road::new(8, 3);
+    road.go_down();
+    road.pass(SECOND);
+    let hangs = road.begin(1);
+    road.pass(Duration::from_secs(5) - Duration::from_millis(1));
+    assert_eq!(road.probes(), (false, true));
+    road.pass(Duration::from_millis(1));
+    assert_eq!(road.probes(), (true, true));
+    road.begin(2);
+    assert_eq!(road.probes(), (false, true));
+    // Late, and an answer all the same.
+    assert_eq!(road.end(1, hangs, &answer(200)), Some("up again"));
+}
+
+#[test]
+fn probes_are_frequent_while_the_last_success_is_recent() {
+    let mut road = Road::new(8, 3);
+    road.attempts(1, &answer(200));
+    road.pass(SECOND);
+    road.go_down();
+    road.pass(SECOND);
+    for _ in 0..100 {
+        assert_eq!(road.probes(), (true, true));
+        let (first, again) = (road.begin(9), road.begin_again(8, false));
+        road.end(9, first, &nobody());
+        road.end(8, again, &nobody());
+        road.pass(SECOND * 2);
+    }
+    road.pass(RECENTLY);
+    let again = road.begin_again(8, false);
+    road.end(8, again, &nobody());
+    road.pass(SECOND * 3);
+    assert_eq!(road.probes(), (true, false));
+}
+
+#[test]
+fn entries_that_always_fail_do_not_lengthen_the_pauses() {
+    let mut road = Road::new(8, 3);
+    road.go_down();
+    for id in 0..40 {
+        road.pass(SECOND);
+        assert_eq!(road.probes(), (true, true), "{id}");
+        let flight = road.begin_again(id, true);
+        road.end(id, flight, &answer(503));
+    }
+}
+
+#[test]
+fn probes_take_either_end_in_turn() {
+    let mut road = Road::new(8, 3);
+    road.go_down();
+    let mut picks = Vec::new();
+    for id in 0..4 {
+        road.pass(LAST_PROBE);
+        picks.push(road.route.wanted(road.now).unwrap().picks[0].0);
+        let flight = road.begin(id);
+        road.end(id, flight, &nobody());
+    }
+    let (newest, oldest) = (Pick::Newest(Class::First), Pick::Oldest(Class::First));
+    assert_eq!(picks, [newest, oldest, newest, oldest]);
+}
+
+#[test]
+fn an_old_answer_ends_nothing() {
+    let mut road = Road::new(64, 100);
+    let old: Vec<_> = (10..30).map(|id| (id, road.begin(id))).collect();
+    road.go_down();
+    let (id, flight) = old[0];
+    assert_eq!(road.end(id, flight, &answer(200)), None, "sent before the service went away");
+    assert!(road.route.is_down());
+    road.pass(SECOND);
+    let (one, other) = (road.begin(40), road.begin_again(41, false));
+    assert_eq!(road.end(40, one, &answer(200)), Some("up again"));
+    // Neither the other probe nor what was under way before takes it down again.
+    assert_eq!(road.end(41, other, &nobody()), None);
+    for (id, flight) in old.into_iter().skip(1) {
+        assert_eq!(road.end(id, flight, &nobody()), None);
+    }
+    assert!(!road.route.is_down());
+}
+
+#[test]
+fn a_backlog_goes_out_at_a_bounded_rate() {
+    for rate in [1_u32, 10, 100, 1_000] {
+        let mut road = Road::new(10_000, rate);
+        road.go_down();
+        road.pass(SECOND * 60);
+        let flight = road.begin(1);
+        assert_eq!(road.end(1, flight, &answer(200)), Some("up again"));
+        let most = i64::from(rate) * 12 / 10 + 1;
+        let first = road.drain(SECOND, |_| answer(200));
+        assert!((i64::from(rate)..=most).contains(&first), "{rate}: {first}");
+        let next = road.drain(SECOND * 8, |_| answer(200));
+        assert!((i64::from(rate) * 7..=i64::from(rate) * 9).contains(&next), "{rate}: {next}");
+        // And doubles.
+        road.pass(SECOND);
+        road.drain(SECOND, |_| answer(200));
+        let doubled = road.drain(SECOND * 8, |_| answer(200));
+        assert!((i64::from(rate) * 15..=i64::from(rate) * 17).contains(&doubled), "{rate}: {doubled}");
+    }
+}
+
+#[test]
+fn one_failure_in_a_hundred_does_not_stop_a_backlog() {
+    let mut road = Road::new(64, 100);
+    road.go_down();
+    road.pass(SECOND);
+    let flight = road.begin(1);
+    road.end(1, flight, &answer(200));
+    let out = road.drain(SECOND * 9, |id| answer(if id % 100 == 0 { 503 } else { 200 }));
+    assert!((720..=1_200).contains(&out), "{out}");
+    // As many in a row as ever take it down.
+    road.pass(SECOND);
+    assert_eq!(road.attempts(4, &nobody()), None);
+    assert_eq!(road.attempts(5, &nobody()), Some("down"));
+}
+
+#[test]
+fn a_service_that_comes_and_goes_gets_no_new_burst() {
+    let mut road = Road::new(64, 100);
+    let mut out = 0;
+    for _ in 0..20 {
+        road.go_down();
+        road.pass(SECOND);
+        let flight = road.begin(1);
+        road.end(1, flight, &answer(200));
+        out += road.drain(Duration::from_millis(10), |_| answer(200));
+    }
+    assert!(out <= 20 * 10, "a burst of a tenth of a second each: {out}");
 }
 
 #[test]
 fn a_route_that_has_caught_up_has_all_its_room() {
-    let (mut route, now) = (route(), Instant::now());
-    note(&mut route, 5, &nobody(), now);
-    route.note(1, &answer(200), now);
-    let room = route.room(now);
-    route.claimed(&[7, 8], room);
-    assert_eq!((room, route.room(now)), (3, 6));
+    let mut road = Road::new(8, 30);
+    road.go_down();
+    road.pass(SECOND);
+    let flight = road.begin(1);
+    road.end(1, flight, &answer(200));
+    assert_eq!(road.room(), 3, "the burst");
+    road.route.claimed(&Claim { entries: vec![entry(7, 1, false)], all: true }, road.now);
+    assert_eq!(road.room(), 8);
+    assert_eq!(road.route.claims_again_at(road.now), None);
+}
+
+#[test]
+fn neither_class_takes_all_places() {
+    let mut road = Road::new(64, 100);
+    assert_eq!(road.route.wanted(road.now), Some(Wanted::due(64)), "nothing has failed");
+    road.attempts(1, &answer(500));
+    for id in 0..48 {
+        road.begin_again(id, true);
+    }
+    let wanted = road.route.wanted(road.now).unwrap();
+    assert_eq!((wanted.room, wanted.first, wanted.again), (16, 48, 0));
+    road.pass(TROUBLED);
+    assert_eq!(road.route.wanted(road.now), Some(Wanted::due(16)), "nothing has failed for a while");
+    // One place is nobody's own, and each end has it in turn.
+    let mut single = Road::new(1, 100);
+    single.attempts(1, &answer(500));
+    let mut firsts = Vec::new();
+    for _ in 0..4 {
+        firsts.push(single.route.wanted(single.now).unwrap().picks[0].0);
+    }
+    for class in [Class::First, Class::Again] {
+        for pick in [Pick::Newest(class), Pick::Oldest(class)] {
+            assert!(firsts.contains(&pick), "{pick:?} in {firsts:?}");
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::arrival::Arrival;
-use crate::store::{Claimed, Finished, GIVEN_UP, LEAST_ATTEMPTS, Place, Which};
+use crate::store::{Claimed, Finished, GIVEN_UP, LEAST_ATTEMPTS, Place, Wanted, Which};
 use axum::http::HeaderMap;
 use bytes::Bytes;
 
@@ -55,7 +55,7 @@ impl Opened {
     }
 
     async fn claim(&mut self, route: &str) -> Claimed {
-        let mut claimed = self.session.claim(route, 1, 30_000_000).await.unwrap();
+        let mut claimed = self.session.claim(route, Wanted::due(1), 30_000_000).await.unwrap().entries;
         assert_eq!(claimed.len(), 1);
         claimed.remove(0)
     }
@@ -69,6 +69,7 @@ impl Opened {
             answer: String::new(),
             delay: 0,
             tried,
+            succeeded_on: None,
         };
         self.session.finish(&[finished], true).await.unwrap();
     }

@@ -1,6 +1,8 @@
 //! Every statement of PostgreSQL's. Rows of `generation` are locked first and in their order, rows of `entry` after them,
 //! so that nobody waits in a circle.
 
+use crate::store::{Class, Pick};
+
 pub(super) const NOW: &str = "SELECT inbox_now()";
 
 pub(super) const IDS: &str = "SELECT nextval('entry_id') FROM generate_series(1, $1)";
@@ -77,31 +79,68 @@ FROM unnest($1::text[], $2::text[], $3::text[]) AS k (hook, token_id, generation
 WHERE t.hook = k.hook AND t.token_id = k.token_id";
 
 /// Of one generation one entry at most is in flight: its row is locked, and read again where another held it.
-pub(super) const CLAIM: &str = "
-WITH free AS MATERIALIZED (
+macro_rules! claim {
+    ($which:literal, $order:literal) => {
+        concat!(
+            "WITH free AS MATERIALIZED (
     SELECT e.id, g.hook, g.generation
     FROM entry e JOIN generation g ON g.hook = e.hook AND g.generation = e.generation
-    WHERE e.state = 'waiting' AND e.route = $1 AND e.due_at <= inbox_now() AND g.busy IS NULL
-    ORDER BY e.behind, e.due_at, e.id LIMIT $2
+    WHERE e.state = 'waiting' AND ",
+            $which,
+            " AND e.route = $1 AND e.due_at <= inbox_now() AND g.busy IS NULL
+    ORDER BY ",
+            $order,
+            " LIMIT $2
     FOR UPDATE OF e, g SKIP LOCKED
 ), held AS (
     UPDATE generation g SET busy = free.id FROM free WHERE g.hook = free.hook AND g.generation = free.generation
     RETURNING g.busy AS id
 )
 UPDATE entry e SET state = 'in_flight', attempts = e.attempts + 1, lease = e.lease + 1, lease_until = inbox_now() + $3
-FROM held WHERE e.id = held.id RETURNING e.id";
+FROM held WHERE e.id = held.id RETURNING e.id"
+        )
+    };
+}
 
-pub(super) const CLAIM_OBSERVED: &str = "
-WITH free AS MATERIALIZED (
-    SELECT e.id FROM entry e WHERE e.state = 'waiting' AND e.route = $1 AND e.due_at <= inbox_now()
-    ORDER BY e.behind, e.due_at, e.id LIMIT $2
+macro_rules! claim_observed {
+    ($which:literal, $order:literal) => {
+        concat!(
+            "WITH free AS MATERIALIZED (
+    SELECT e.id FROM entry e WHERE e.state = 'waiting' AND ",
+            $which,
+            " AND e.route = $1 AND e.due_at <= inbox_now()
+    ORDER BY ",
+            $order,
+            " LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
 UPDATE entry e SET state = 'in_flight', attempts = e.attempts + 1, lease = e.lease + 1, lease_until = inbox_now() + $3
-FROM free WHERE e.id = free.id RETURNING e.id";
+FROM free WHERE e.id = free.id RETURNING e.id"
+        )
+    };
+}
+
+/// No two picks share an order that another's index has: PostgreSQL cannot be told which index to take.
+macro_rules! by_pick {
+    ($pick:expr, $claim:ident) => {
+        match $pick {
+            Pick::Due => $claim!("true", "e.behind, e.due_at, e.id"),
+            Pick::Oldest(Class::First) => $claim!("e.attempts = 0", "e.id"),
+            Pick::Newest(Class::First) => $claim!("e.attempts = 0", "e.id DESC"),
+            Pick::Oldest(Class::Again) => $claim!("e.attempts > 0", "e.due_at, e.id"),
+            Pick::Newest(Class::Again) => $claim!("e.attempts > 0", "e.due_at DESC, e.id DESC"),
+        }
+    };
+}
+
+pub(super) fn claim(pick: Pick, observed: bool) -> &'static str {
+    if observed { by_pick!(pick, claim_observed) } else { by_pick!(pick, claim) }
+}
 
 pub(super) const READ_CLAIMED: &str = "
-SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease, p.path, p.headers, p.body
+SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease,
+    coalesce((SELECT s.at > e.tried_at FROM route_success s WHERE s.route = e.route), false) AS beside_success,
+    p.path, p.headers, p.body
 FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = ANY($1) ORDER BY e.behind, e.due_at, e.id";
 
 /// Also where it has ended: as long as nobody has taken it, the number is still its holder's. The clock may have been stepped.
@@ -127,7 +166,8 @@ WITH failed AS (
         state = CASE WHEN e.retired THEN 'superseded'
             WHEN e.attempts >= $3 AND e.tried + k.tried >= $2 THEN 'dead' ELSE 'waiting' END,
         ended_at = CASE WHEN e.retired OR (e.attempts >= $3 AND e.tried + k.tried >= $2) THEN inbox_now() END,
-        tried = e.tried + k.tried, due_at = inbox_now() + k.delay, status = k.status, answer = k.answer, lease_until = NULL
+        tried = e.tried + k.tried, due_at = inbox_now() + k.delay, status = k.status, answer = k.answer, lease_until = NULL,
+        tried_at = inbox_now()
     FROM json_to_recordset($1::json)
         AS k (id bigint, lease bigint, done boolean, status bigint, answer text, delay bigint, tried bigint)
     WHERE e.id = k.id AND NOT k.done AND e.state = 'in_flight' AND e.lease = k.lease
@@ -152,6 +192,11 @@ UPDATE entry e SET state = CASE WHEN e.retired THEN 'superseded' ELSE 'waiting' 
     ended_at = CASE WHEN e.retired THEN inbox_now() END, due_at = inbox_now(), lease_until = NULL
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (id, lease, lease_until)
 WHERE e.id = k.id AND e.state = 'in_flight' AND e.lease = k.lease AND e.lease_until = k.lease_until";
+
+/// In their order, after all other rows. The clock may have been stepped back: the newest time is not the highest.
+pub(super) const NOTE_SUCCESS: &str = "
+INSERT INTO route_success (route, at) SELECT k.route, inbox_now() FROM unnest($1::text[]) AS k (route) ORDER BY k.route
+ON CONFLICT (route) DO UPDATE SET at = excluded.at";
 
 /// A step through the index for each route, however much waits.
 pub(super) const WAITING: &str = "

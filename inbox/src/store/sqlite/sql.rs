@@ -1,5 +1,7 @@
 //! Every statement of SQLite's. Lists come as JSON; what is long or bytes is bound as it is.
 
+use crate::store::{Class, Pick};
+
 pub(super) const LOCK_GENERATIONS: &str = "
 INSERT INTO generation AS g (hook, generation, seen_at)
 SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1) WHERE true
@@ -58,12 +60,34 @@ UPDATE token SET generation = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?
 WHERE token.hook = k.v ->> 0 AND token.token_id = k.v ->> 1";
 
 /// Of one generation one entry at most is in flight; what was only observed is of none.
-pub(super) const DUE: &str = "
-SELECT id FROM entry e
-WHERE state = 'waiting' AND route = ?1 AND due_at <= ?3
+macro_rules! due {
+    ($index:literal, $which:literal, $order:literal) => {
+        concat!(
+            "SELECT id FROM entry e INDEXED BY ",
+            $index,
+            " WHERE state = 'waiting' AND ",
+            $which,
+            " AND route = ?1 AND due_at <= ?3
     AND (lane = 'observed' OR NOT EXISTS (
         SELECT 1 FROM generation g WHERE g.hook = e.hook AND g.generation = e.generation AND g.busy IS NOT NULL))
-ORDER BY behind, due_at, id LIMIT ?2";
+ORDER BY ",
+            $order,
+            " LIMIT ?2"
+        )
+    };
+}
+
+pub(super) fn due(pick: Pick) -> &'static str {
+    match pick {
+        Pick::Due => due!("entry_waiting", "true", "behind, due_at, id"),
+        Pick::Oldest(Class::First) => due!("entry_first", "attempts = 0", "id"),
+        Pick::Newest(Class::First) => due!("entry_first", "attempts = 0", "id DESC"),
+        Pick::Oldest(Class::Again) => due!("entry_again", "attempts > 0", "due_at, id"),
+        Pick::Newest(Class::Again) => {
+            due!("entry_again", "attempts > 0", "due_at DESC, id DESC")
+        }
+    }
+}
 
 pub(super) const HOLD: &str = "
 UPDATE generation SET busy = e.id FROM entry e
@@ -77,7 +101,9 @@ WHERE id IN (SELECT value FROM json_each(?1)) AND (lane = 'observed' OR EXISTS (
     SELECT 1 FROM generation g WHERE g.hook = entry.hook AND g.generation = entry.generation AND g.busy = entry.id))";
 
 pub(super) const READ_CLAIMED: &str = "
-SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease, p.path, p.headers, p.body
+SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease,
+    coalesce((SELECT s.at > e.tried_at FROM route_success s WHERE s.route = e.route), false) AS beside_success,
+    p.path, p.headers, p.body
 FROM entry e JOIN payload p ON p.entry_id = e.id
 WHERE e.id IN (SELECT value FROM json_each(?1)) AND e.state = 'in_flight' ORDER BY e.behind, e.due_at, e.id";
 
@@ -97,10 +123,15 @@ UPDATE entry SET
         WHEN attempts >= ?4 AND tried + (k.v ->> 'tried') >= ?3 THEN 'dead' ELSE 'waiting' END,
     ended_at = CASE WHEN retired OR (attempts >= ?4 AND tried + (k.v ->> 'tried') >= ?3) THEN ?2 END,
     tried = tried + (k.v ->> 'tried'), due_at = ?2 + (k.v ->> 'delay'), status = k.v ->> 'status',
-    answer = k.v ->> 'answer', lease_until = NULL
+    answer = k.v ->> 'answer', lease_until = NULL, tried_at = ?2
 FROM (SELECT value AS v FROM json_each(?1)) AS k
 WHERE entry.id = k.v ->> 'id' AND NOT (k.v ->> 'done') AND state = 'in_flight' AND lease = k.v ->> 'lease'
 RETURNING entry.id, entry.state";
+
+/// The clock may have been stepped back: the newest time is not the highest.
+pub(super) const NOTE_SUCCESS: &str = "
+INSERT INTO route_success (route, at) SELECT value, ?2 FROM json_each(?1) WHERE true
+ON CONFLICT (route) DO UPDATE SET at = excluded.at";
 
 /// A step through the index for each route, however much waits.
 pub(super) const WAITING: &str = "

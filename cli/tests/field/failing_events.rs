@@ -1,0 +1,273 @@
+//! Some events of a route always fail. The others are delivered as if these were not there, and only beside others that
+//! succeed does an event use up its 72 h.
+
+use crate::{PROGRAM, on_each_store};
+use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::{Cluster, Connect, Delivery, H1, Inbox, Reply, Upstream, eventually, pause};
+use std::collections::HashMap;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+on_each_store! { others_are_delivered_within_35_s only_beside_a_success_an_event_dies }
+
+/// A healthy event must not wait for longer.
+const BAR: Duration = Duration::from_secs(35);
+/// After the failing events, one healthy event each ten seconds.
+const HEALTHY_AT: [u64; 4] = [2, 12, 22, 32];
+
+/// How the failing events of a route fail: the name of the hook, the answer, and how many.
+fn failures() -> Vec<(&'static str, Reply, usize)> {
+    let never = || Reply::Hang;
+    let slow = || Reply::After(Duration::from_secs(20), Box::new(Reply::status(500)));
+    vec![
+        ("two-503", Reply::status(503), 2),
+        ("six-503", Reply::status(503), 6),
+        ("forty-503", Reply::status(503), 40),
+        ("two-500", Reply::status(500), 2),
+        ("six-500", Reply::status(500), 6),
+        ("forty-500", Reply::status(500), 40),
+        ("two-never", never(), 2),
+        ("six-never", never(), 6),
+        ("forty-never", never(), 40),
+        // More than have a place at a time.
+        ("many-never", never(), 100),
+        ("many-slow-500", slow(), 100),
+        ("many-503", Reply::status(503), 150),
+        ("forty-429", Reply::status(429), 40),
+        ("forty-reset", Reply::Reset, 40),
+    ]
+}
+
+/// With four places at a time.
+fn failures_in_four_places() -> Vec<(&'static str, Reply, usize)> {
+    vec![
+        ("narrow-two-never", Reply::Hang, 2),
+        ("narrow-six-never", Reply::Hang, 6),
+        ("narrow-forty-never", Reply::Hang, 40),
+        ("narrow-forty-503", Reply::status(503), 40),
+    ]
+}
+
+/// A service that answers each generation as the test says, and else 200.
+#[derive(Clone, Default)]
+struct Answers(Arc<Mutex<HashMap<String, Reply>>>);
+
+impl Answers {
+    fn of(service: &Upstream) -> Self {
+        let answers = Self::default();
+        let same = answers.clone();
+        service.reply_by(move |arrival| {
+            same.0.lock().unwrap().get(&arrival.header("blobgate-generation-id")?).cloned()
+        });
+        answers
+    }
+
+    fn set(&self, generation: &str, reply: Reply) {
+        self.0.lock().unwrap().insert(generation.to_owned(), reply);
+    }
+}
+
+/// What a gate forwards, of this hook.
+fn of_hook(hook: &str, event: &str, generation: &str) -> Delivery {
+    let mut delivery = marked(generation);
+    for name in ["blobgate-hook", "blobgate-event", "idempotency-key"] {
+        delivery = delivery.without_header(name);
+    }
+    if event == "failed" {
+        let body = serde_json::json!({
+            "generation_id": generation, "status": "failed", "error": {"message": "UNSAFE_CONTENT"},
+        });
+        delivery.pieces = vec![body.to_string().into_bytes()];
+    }
+    delivery
+        .header("blobgate-hook", hook)
+        .header("blobgate-event", event)
+        .header("idempotency-key", format!("{hook}:{generation}:{event}"))
+}
+
+#[track_caller]
+fn store(inbox: &Inbox, deliveries: impl IntoIterator<Item = Delivery>) {
+    let connect = Connect::plaintext(inbox.receive, H1);
+    let mut client = connect.open();
+    for delivery in deliveries {
+        let answer = client.send(&delivery);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+fn others_are_delivered_within_35_s(at: &str) {
+    let beside = format!("{at}.narrow");
+    let narrow_at = if at.starts_with("sqlite:") { beside } else { Cluster::required().database() };
+    blobgate_testkit::inbox::migrate(PROGRAM, &narrow_at);
+    std::thread::scope(|scope| {
+        scope.spawn(|| beside_failing(at, &[], &failures()));
+        scope.spawn(|| beside_failing(&narrow_at, &["--concurrency", "4"], &failures_in_four_places()));
+    });
+}
+
+/// An event that waited for the service, and when it was stored.
+struct Sent {
+    hook: &'static str,
+    what: &'static str,
+    generation: String,
+    at: Instant,
+}
+
+#[track_caller]
+fn beside_failing(at: &str, more: &[&str], failures: &[(&'static str, Reply, usize)]) {
+    let service = Upstream::start();
+    let answers = Answers::of(&service);
+    let inbox = Inbox::start(PROGRAM, at, service.port, more).ready();
+    for (hook, reply, count) in failures {
+        let generations: Vec<_> = (0..*count).map(|_| fresh_generation()).collect();
+        generations.iter().for_each(|generation| answers.set(generation, reply.clone()));
+        store(&inbox, generations.iter().map(|generation| of_hook(hook, "completed", generation)));
+    }
+    let (started, mut sent) = (Instant::now(), Vec::new());
+    let mut send = |hook, what, event, generation: &str| {
+        let at = Instant::now();
+        store(&inbox, [of_hook(hook, event, generation)]);
+        sent.push(Sent { hook, what, generation: generation.to_owned(), at });
+    };
+    // Its failure is never answered, and holds the generation meanwhile.
+    let held = fresh_generation();
+    answers.set(&held, Reply::Hang);
+    store(&inbox, [of_hook("held", "failed", &held)]);
+    eventually("attempt at the failure", || arrived(&service, &held).first().copied());
+    answers.set(&held, Reply::status(200));
+    send("held", "of a busy generation", "completed", &held);
+    for second in HEALTHY_AT {
+        pause((started + Duration::from_secs(second)).saturating_duration_since(Instant::now()));
+        for (hook, ..) in failures {
+            send(hook, "healthy", "completed", &fresh_generation());
+        }
+    }
+    // Once more, behind those that fail.
+    for (hook, ..) in failures {
+        let replayed = inbox.command(&["replay", "--hook", hook, "--state", "delivered", "--yes"]);
+        assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    }
+    let replayed_at = Instant::now();
+    let late: Vec<_> = sent.iter().filter_map(|sent| late(&service, sent)).collect();
+    if std::env::var_os("SHOW").is_some() && !late.is_empty() {
+        for arrival in service.arrivals() {
+            if arrival.header("blobgate-hook").as_deref() == Some("narrow-forty-never") {
+                println!("AT {:?} {:?} attempt {:?} re {:?}", arrival.at - started, arrival.header("blobgate-generation-id"), arrival.header("blobgate-attempt"), arrival.header("blobgate-redelivery"));
+            }
+        }
+        for sent in &sent { if sent.hook == "narrow-forty-never" { println!("AT sent {:?} {:?}", sent.at - started, sent.generation); } }
+        println!("AT LOG {}", inbox.log());
+    }
+    assert!(late.is_empty(), "{late:#?}");
+    for (hook, ..) in failures {
+        let again = || {
+            service.arrivals().into_iter().find(|arrival| {
+                arrival.header("blobgate-hook").as_deref() == Some(*hook)
+                    && arrival.header("blobgate-redelivery").is_some()
+            })
+        };
+        let again = until(replayed_at + BAR, again);
+        assert!(again.is_some_and(|again| again.at < replayed_at + BAR), "replayed on {hook}");
+    }
+}
+
+/// What is wrong where it was not delivered in time.
+fn late(service: &Upstream, sent: &Sent) -> Option<String> {
+    let completed = || {
+        let arrivals = service.arrivals().into_iter();
+        let mut its = arrivals.filter(|arrival| {
+            arrival.header("blobgate-generation-id").as_deref() == Some(&sent.generation)
+                && arrival.header("blobgate-event").as_deref() == Some("completed")
+        });
+        its.next()
+    };
+    let took = until(sent.at + BAR, completed).map(|arrival| arrival.at - sent.at);
+    if std::env::var_os("SHOW").is_some() {
+        println!("{} {}: {took:?}", sent.hook, sent.what);
+    }
+    took.is_none_or(|took| took > BAR).then(|| format!("{} {}: {took:?}", sent.hook, sent.what))
+}
+
+/// Asks until there is something, or this moment has come.
+fn until<T>(end: Instant, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    loop {
+        if let Some(found) = ask() {
+            return Some(found);
+        }
+        if Instant::now() > end {
+            return None;
+        }
+        pause(Duration::from_millis(50));
+    }
+}
+
+/// When the attempts at a generation arrived.
+fn arrived(service: &Upstream, generation: &str) -> Vec<Instant> {
+    let arrivals = service.arrivals().into_iter();
+    let its =
+        arrivals.filter(|arrival| arrival.header("blobgate-generation-id").as_deref() == Some(generation));
+    its.map(|arrival| arrival.at).collect()
+}
+
+fn only_beside_a_success_an_event_dies(at: &str) {
+    let service = Upstream::start();
+    let answers = Answers::of(&service);
+    let inbox = Inbox::start(PROGRAM, at, service.port, &[]).ready();
+    // One alone, which takes no route down: it is tried as often as it is due.
+    let failing = fresh_generation();
+    let attempts = |count: usize| {
+        eventually("attempts", || (arrived(&service, &failing).len() >= count).then_some(()));
+        // And are written.
+        let waiting = format!("SELECT count(*) FROM entry WHERE state = 'waiting' AND attempts >= {count}");
+        eventually("written attempts", || (sql(at, &waiting) == "1").then_some(()));
+    };
+    answers.set(&failing, Reply::status(503));
+    store(&inbox, [of_hook("veo3", "completed", &failing)]);
+    attempts(1);
+    // Nothing has succeeded: after days of it nothing is given up, however often it is tried.
+    let (mut tries, given_up) = (1, "tried = (72 * 3600 - 1) * 1000000::bigint, attempts = attempts + 10");
+    let given_up = if at.starts_with("sqlite:") { given_up.replace("::bigint", "") } else { given_up.into() };
+    sql(at, &format!("UPDATE entry SET {given_up}, due_at = 0 WHERE state = 'waiting'"));
+    for _ in 0..2 {
+        tries += 1;
+        attempts(tries);
+        sql(at, "UPDATE entry SET due_at = 0 WHERE state = 'waiting'");
+    }
+    attempts(tries + 1);
+    // An event of another route says nothing of this one.
+    let other = fresh_generation();
+    store(&inbox, [of_hook("other", "completed", &other)]);
+    eventually("the other route's event", || arrived(&service, &other).first().copied());
+    sql(at, "UPDATE entry SET due_at = 0 WHERE state = 'waiting'");
+    attempts(tries + 2);
+    assert_eq!(sql(at, "SELECT count(*) FROM entry WHERE state = 'dead'"), "0");
+    // Now one succeeds beside them, and they fail again.
+    let healthy = fresh_generation();
+    store(&inbox, [of_hook("veo3", "completed", &healthy)]);
+    let delivered = "SELECT count(*) FROM entry WHERE state = 'delivered'";
+    eventually("delivery", || (sql(at, delivered) == "2").then_some(()));
+    sql(at, "UPDATE entry SET due_at = 0 WHERE state = 'waiting'");
+    let dead = "SELECT count(*) FROM entry WHERE state = 'dead'";
+    eventually("dead event", || (sql(at, dead) == "1").then_some(()));
+}
+
+/// Runs a statement beside the inbox, and returns what it prints.
+#[track_caller]
+fn sql(store: &str, statement: &str) -> String {
+    let Some(path) = store.strip_prefix("sqlite:") else {
+        let database = store.rsplit('/').next().unwrap_or_default();
+        let (database, socket) = store
+            .strip_prefix("postgres://postgres@localhost/")
+            .and_then(|rest| rest.split_once("?host="))
+            .unwrap_or((database, ""));
+        assert_eq!(socket, Cluster::required().socket_folder().to_str().unwrap());
+        let statement = format!("SET search_path = blobgate_inbox; {statement}");
+        return Cluster::required().sql(database, &statement);
+    };
+    let mut sqlite3 = Command::new("sqlite3");
+    let run = sqlite3.args(["-cmd", ".timeout 10000", path, statement]).output();
+    let run = run.expect("There is no sqlite3: install the package sqlite3.");
+    assert!(run.status.success(), "{statement}: {}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).unwrap().trim().to_owned()
+}

@@ -1,0 +1,103 @@
+//! How fast a route catches up: a bucket of tokens, the same for the route's whole life, so that a service that comes and
+//! goes does not get a new burst each time.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The rate doubles so often: with a fixed one, arrivals above it would never be caught up with.
+const DOUBLE_EVERY: Duration = Duration::from_secs(10);
+/// After 20 doublings it bounds nothing that one process delivers.
+const MAX_DOUBLINGS: u32 = 20;
+/// A bucket holds a tenth of a second's tokens, and at least one.
+const BURSTS_A_SECOND: i64 = 10;
+/// Probes are started without a token, and are paid for later: both slots'.
+const MAX_DEBT: i64 = 2 * TOKEN;
+/// A token in its unit, so that a microsecond at a rate of 1 is one.
+const TOKEN: i64 = 1_000_000;
+
+#[derive(Debug)]
+pub(super) struct Drain {
+    rate: i64,
+    tokens: i64,
+    filled_at: Instant,
+    /// Since when the route catches up; none while it need not.
+    since: Option<Instant>,
+}
+
+impl Drain {
+    pub(super) fn new(rate: NonZeroU32, now: Instant) -> Self {
+        let mut drain = Self { rate: i64::from(rate.get()), tokens: 0, filled_at: now, since: None };
+        drain.tokens = drain.burst(now);
+        drain
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// The service answers: what has waited goes out, slowly at first.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.since = None;
+        self.fill(now);
+        self.since = Some(now);
+    }
+
+    pub(super) fn end(&mut self) {
+        self.since = None;
+    }
+
+    /// How many may start now: none before they are worth a transaction.
+    pub(super) fn room(&mut self, now: Instant) -> usize {
+        if !self.is_on() {
+            return usize::MAX;
+        }
+        self.fill(now);
+        if self.tokens < self.worth_a_claim(now) {
+            return 0;
+        }
+        usize::try_from(self.tokens.checked_div(TOKEN).unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// So many have started.
+    pub(super) fn take(&mut self, count: usize, now: Instant) {
+        self.fill(now);
+        let taken = i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(TOKEN);
+        self.tokens = self.tokens.saturating_sub(taken).max(MAX_DEBT.saturating_neg());
+    }
+
+    /// When there is room again. None while nothing is bounded.
+    pub(super) fn has_room_at(&self, now: Instant) -> Option<Instant> {
+        self.since?;
+        let missing = self.worth_a_claim(now).saturating_sub(self.tokens).max(0);
+        // Rounded up: a microsecond too early would find no token.
+        let wait = missing.checked_div(self.rate(now)).unwrap_or_default().saturating_add(1);
+        self.filled_at.checked_add(Duration::from_micros(u64::try_from(wait).unwrap_or_default()))
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.filled_at);
+        let elapsed = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
+        let filled = self.tokens.saturating_add(elapsed.saturating_mul(self.rate(now)));
+        self.tokens = filled.min(self.burst(now));
+        self.filled_at = self.filled_at.max(now);
+    }
+
+    /// Half a bucket: at any rate twenty claims a second take all of it.
+    fn worth_a_claim(&self, now: Instant) -> i64 {
+        self.burst(now).checked_div(2).unwrap_or_default().max(TOKEN)
+    }
+
+    fn burst(&self, now: Instant) -> i64 {
+        let tokens = self.rate(now).checked_div(BURSTS_A_SECOND).unwrap_or_default().max(1);
+        tokens.saturating_mul(TOKEN)
+    }
+
+    /// Tokens a second.
+    fn rate(&self, now: Instant) -> i64 {
+        let elapsed = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let doublings = elapsed.as_secs().checked_div(DOUBLE_EVERY.as_secs()).unwrap_or_default();
+        let doublings = u32::try_from(doublings).unwrap_or(u32::MAX).min(MAX_DOUBLINGS);
+        self.rate.saturating_mul(1_i64.checked_shl(doublings).unwrap_or(i64::MAX))
+    }
+}
