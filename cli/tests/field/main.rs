@@ -8,6 +8,10 @@
     clippy::arithmetic_side_effects
 )]
 
+mod descriptors;
+mod ending;
+mod pages;
+mod requests;
 mod smoke;
 
 /// The tool under test.
