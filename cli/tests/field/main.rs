@@ -10,6 +10,7 @@
 
 mod descriptors;
 mod ending;
+mod names;
 mod pages;
 mod requests;
 mod smoke;
