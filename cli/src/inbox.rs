@@ -24,6 +24,7 @@ mod sweep;
 mod table;
 mod tail;
 
+use crate::output::say;
 use anyhow::Result;
 use asking::Wrong;
 use clap::Subcommand;
@@ -99,7 +100,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     };
     match ended {
         Err(error) if error.is::<Wrong>() => {
-            eprintln!("blobgate: {error}");
+            say(format_args!("blobgate: {error}"));
             Ok(ExitCode::from(2))
         }
         ended => ended,

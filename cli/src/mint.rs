@@ -6,6 +6,7 @@ mod key;
 mod minter;
 mod new_key;
 
+use crate::output::say;
 use anyhow::{Result, anyhow, ensure};
 use callback::Callback;
 pub(crate) use claims::{Audience, Kid};
@@ -172,7 +173,9 @@ fn prompt(args: &Args) -> Result<Option<String>> {
     };
     ensure!(prompt.as_deref() != Some(""), "the prompt is empty: the gate would take no delivery for it");
     if prompt.as_ref().is_some_and(|prompt| prompt.ends_with('\n')) {
-        eprintln!("blobgate: warning: the prompt ends with a line end, and has to reach RunBlob with it");
+        say(format_args!(
+            "blobgate: warning: the prompt ends with a line end, and has to reach RunBlob with it"
+        ));
     }
     Ok(prompt)
 }
@@ -186,14 +189,14 @@ fn expiry(now: OffsetDateTime, ttl: Duration) -> Result<OffsetDateTime> {
 
 fn warn(url: &Callback, minted: &Minted) {
     if url.is_plaintext() {
-        eprintln!("blobgate: warning: over http:// anybody on the way reads the token");
+        say(format_args!("blobgate: warning: over http:// anybody on the way reads the token"));
     }
     let length = minted.url.len();
     if length > USUAL_WIDTH {
-        eprintln!(
+        say(format_args!(
             "blobgate: warning: the URL has {length} characters, and what keeps it may cut it at {USUAL_WIDTH}: \
              HS256, --no-jti and a shorter --job or --kid make it shorter"
-        );
+        ));
     }
 }
 

@@ -1,5 +1,10 @@
 //! How far a long command is, on standard error.
 
+#![expect(
+    clippy::print_stderr,
+    reason = "numbers and fixed words, with the control characters that are wanted"
+)]
+
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 

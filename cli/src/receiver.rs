@@ -2,6 +2,7 @@
 
 mod keep;
 
+use crate::output::tell;
 use anyhow::{Result, anyhow};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -12,7 +13,7 @@ use keep::Keep;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -201,10 +202,4 @@ pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::E
         }
         _ => anyhow!("cannot listen on {address}: {error}"),
     }
-}
-
-/// A line on standard output. A reader that has gone is no reason to end.
-pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
-    let mut out = io::stdout().lock();
-    let _gone = writeln!(out, "{line}").and_then(|()| out.flush());
 }

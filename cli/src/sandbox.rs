@@ -13,7 +13,8 @@ mod provider;
 mod script;
 mod status;
 
-use crate::receiver::{cannot_listen, tell};
+use crate::output::tell;
+use crate::receiver::cannot_listen;
 use anyhow::Result;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;

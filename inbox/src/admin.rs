@@ -27,6 +27,7 @@ mod tail;
 
 use crate::deliver::Wake;
 use crate::health::Faults;
+use crate::listen::is_local;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{Error, Session, Store};
@@ -137,11 +138,7 @@ async fn check_caller(State(admin): State<Arc<Admin>>, request: Request, next: N
 fn check_page(request: &Request) -> Result<(), Problem> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).or(request.uri().host()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-        if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
-    });
-    let is_address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
-    if !is_address && name != "localhost" {
+    if !is_local(host) {
         return Err(Problem::forbidden("ask by an address, or with a token"));
     }
     let is_json = text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
@@ -168,7 +165,7 @@ async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let not = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     if admin.ending.is_cancelled() {
-        return not("the inbox is ending\n".to_owned());
+        return not("ending: what is under way is finished, and events are stored until then\n".to_owned());
     }
     if let Some(fault) = admin.faults.standing().first() {
         return not(format!("{}: {}\n", fault.reason, fault.detail));

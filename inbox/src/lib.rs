@@ -12,6 +12,7 @@ mod deliver;
 mod failpoint;
 mod health;
 mod key;
+mod listen;
 mod marks;
 mod metrics;
 mod purge;

@@ -39,6 +39,61 @@ struct Ended {
     outcome: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OnListener {
+    listener: &'static str,
+    reason: &'static str,
+}
+
+/// What the listeners count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listeners {
+    refused: Family<Reason, Counter>,
+    ended: Family<OnListener, Counter>,
+    not_accepted: Family<OnListener, Counter>,
+}
+
+impl Listeners {
+    /// With every series at 0, so that its first step is seen.
+    fn register(registry: &mut Registry, refused: &Family<Reason, Counter>) -> Self {
+        let this = Self { refused: refused.clone(), ..Self::default() };
+        for listener in ["receive", "admin"] {
+            for reason in ["idle", "room", "stalled"] {
+                drop(this.ended.get_or_create(&OnListener { listener, reason }));
+            }
+            for reason in ["descriptors", "other"] {
+                drop(this.not_accepted.get_or_create(&OnListener { listener, reason }));
+            }
+        }
+        drop(this.refused.get_or_create(&Reason { reason: "not-http".to_owned() }));
+        registry.register(
+            "connections_ended",
+            "Connections that the inbox ended: idle, stalled, or to make room",
+            this.ended.clone(),
+        );
+        registry.register(
+            "accept_errors",
+            "Connections that could not be accepted: no file descriptor, or another reason",
+            this.not_accepted.clone(),
+        );
+        this
+    }
+
+    /// A request that could not be read.
+    pub(crate) fn refused(&self, reason: &str) {
+        self.refused.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+
+    pub(crate) fn ended(&self, listener: &'static str, reason: &'static str, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.ended.get_or_create(&OnListener { listener, reason }).inc_by(count);
+    }
+
+    pub(crate) fn not_accepted(&self, listener: &'static str, reason: &'static str) {
+        self.not_accepted.get_or_create(&OnListener { listener, reason }).inc();
+    }
+}
+
 /// The inbox's counters and gauges.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -64,6 +119,7 @@ pub(crate) struct Metrics {
     pub(crate) expected_overdue: Gauge,
     pub(crate) expected_unknown: Counter,
     pub(crate) job_mismatch: Counter,
+    pub(crate) listeners: Listeners,
 }
 
 impl Metrics {
@@ -95,8 +151,10 @@ impl Metrics {
             expected_overdue: Gauge::default(),
             expected_unknown: Counter::default(),
             job_mismatch: Counter::default(),
+            listeners: Listeners::default(),
         };
         let registry = &mut this.registry;
+        this.listeners = Listeners::register(registry, &this.refused);
         registry.register(
             "received",
             "Deliveries answered 200: new, repeated or kept",

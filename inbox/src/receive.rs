@@ -5,12 +5,14 @@ use crate::commit::{Committer, NotStored};
 use crate::failpoint::die_at;
 use crate::health::Faults;
 use crate::key::Keys;
+use crate::listen::{REASON, is_local, split_port};
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::Outcome;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -37,10 +39,24 @@ pub(crate) struct Receiver {
     /// Whose signature everything must have.
     pub(crate) keys: Option<Keys>,
     pub(crate) log: LogLimit,
+    /// The listener's port, if only this machine reaches it.
+    pub(crate) local_port: Option<u16>,
 }
 
 /// What keeps refusals from filling a log.
 pub(crate) struct LogLimit(DefaultDirectRateLimiter);
+
+impl LogLimit {
+    /// One line a second, of what goes on for as long as its cause does.
+    pub(crate) fn of_one() -> Self {
+        Self(DefaultDirectRateLimiter::direct(Quota::per_second(NonZeroU32::MIN)))
+    }
+
+    /// Whether another line may be logged now.
+    pub(crate) fn passes(&self) -> bool {
+        self.0.check().is_ok()
+    }
+}
 
 impl Default for LogLimit {
     fn default() -> Self {
@@ -63,7 +79,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         Err(refused) => {
             receiver.metrics.refused(refused.code);
             let Refused { code, why } = refused;
-            if receiver.log.0.check().is_ok() {
+            if receiver.log.passes() {
                 log::warn!("refused code={code}: {why}");
             }
             let headers = HeaderMap::from_iter([(REASON, HeaderValue::from_static(code))]);
@@ -71,8 +87,6 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         }
     }
 }
-
-const REASON: axum::http::HeaderName = axum::http::HeaderName::from_static("blobgate-inbox-reason");
 
 struct Refused {
     code: &'static str,
@@ -91,6 +105,12 @@ impl Receiver {
             return Err(Refused::new("method", "only a POST is stored"));
         }
         let (head, body) = request.into_parts();
+        if self.keys.is_none() && self.is_page(&head.headers, head.uri.authority()) {
+            return Err(Refused::new(
+                "host",
+                "its host names this listener's port by a name, as a browser does: use its address, or a signing key",
+            ));
+        }
         let body = read(body).await?;
         if self.keys.as_ref().is_some_and(|keys| !keys.verify(&body, &head.headers)) {
             return Err(Refused::new("signature", "it has no signature of the gate's key"));
@@ -121,6 +141,14 @@ impl Receiver {
 }
 
 impl Receiver {
+    /// Whether it can come from a page of a browser on this machine, whose name leads here: such a page may set any header.
+    /// One that comes by the address has to ask first (CORS), and is refused. The gate sends the edge's own name on.
+    fn is_page(&self, headers: &HeaderMap, authority: Option<&Authority>) -> bool {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.or(authority.map(Authority::as_str)).unwrap_or_default();
+        self.local_port.is_some() && split_port(host).1 == self.local_port && !is_local(host)
+    }
+
     /// The standing fault of the store is the reason, where there is one.
     fn not_stored(&self, error: NotStored) -> Refused {
         match self.faults.of_store() {

@@ -5,15 +5,14 @@ use crate::commit::Committer;
 use crate::deliver::{Deliverer, Pace, Target, Wake};
 use crate::health::Faults;
 use crate::key::Keys;
+use crate::listen::{Descriptors, Listen, Name, raise_limit};
 use crate::metrics::Metrics;
 use crate::purge::Purger;
 use crate::receive::{self, LogLimit, Receiver};
 use crate::space::Space;
 use crate::store::{CannotOpen, Place, Store};
 use crate::sweep::{Releaser, Sweep, Sweeper, micros};
-use axum::Router;
 use axum::http::Uri;
-use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,21 +61,22 @@ pub enum Ended {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] CannotOpen),
-    /// A listener failed.
-    #[error("a listener has failed: {0}")]
-    Listener(#[from] io::Error),
 }
 
-/// A connection that is still busy when the inbox ends is waited for so long, and as long what it has handed over. What is
-/// being delivered has more time, from the same moment on: within 25 s all is over.
-const LAST_CONNECTIONS: Duration = Duration::from_secs(5);
+/// Deliveries end within 22 s, and are written within this time.
+const LAST_DELIVERIES: Duration = Duration::from_millis(22_500);
+/// What the last connections have handed over is stored within this time.
+const LAST_COMMITS: Duration = Duration::from_secs(1);
 
-/// Serves until `ending`, and then finishes what is under way.
+/// Serves until `ending`, and then finishes what is under way: first the deliveries, within 22 s, while events are still
+/// stored and answered. Then the listeners close, and their connections have 1.5 s, and what those have handed over 1 s. Within
+/// 25 s all is over, and nobody takes events only from the moment at which the process is about to end.
 ///
 /// # Errors
 /// [`Ended`].
 pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), Ended> {
     crate::failpoint::read_env();
+    let limit = raise_limit();
     let store = settings.store.open().await?;
     let file = match &store {
         Store::Sqlite(sqlite) => Some(sqlite.path().to_owned()),
@@ -84,6 +84,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     };
     let metrics = Arc::new(Metrics::new());
     let faults = Arc::new(Faults::default());
+    let descriptors = Arc::new(Descriptors::new(limit, Arc::clone(&faults)));
     let space = Arc::new(Space::new(settings.limit, file));
     let wake = Arc::new(Wake::default());
     let mut purger =
@@ -148,6 +149,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         asks: sweep.provider.is_some().then_some(sweep.per_minute),
         sweep_after: micros(sweep.after),
     });
+    let local = settings.receive.local_addr().ok();
     let receiver = Arc::new(Receiver {
         committer,
         space,
@@ -155,29 +157,37 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         faults,
         keys: settings.verify,
         log: LogLimit::default(),
+        local_port: local.filter(|address| address.ip().is_loopback()).map(|address| address.port()),
     });
-    let served = tokio::try_join!(
-        listen(settings.receive, receive::routes(receiver), &ending),
-        listen(settings.admin, admin::routes(admin), &ending),
-    );
-    ending.cancel();
-    storing.close();
-    // A connection that hangs keeps a committer for as long as this.
-    let _late = tokio::time::timeout(LAST_CONNECTIONS, storing.wait()).await;
-    delivering.close();
-    delivering.wait().await;
-    served.map(|_| ()).map_err(Ended::from)
-}
-
-async fn listen(listener: TcpListener, routes: Router, ending: &CancellationToken) -> io::Result<()> {
-    let asked = ending.clone();
-    let late = async {
-        ending.cancelled().await;
-        tokio::time::sleep(LAST_CONNECTIONS).await;
+    let closing = CancellationToken::new();
+    let counters = admin.metrics.listeners.clone();
+    let listen = |name, listener, routes| Listen {
+        name,
+        listener,
+        routes,
+        descriptors: Arc::clone(&descriptors),
+        counters: counters.clone(),
+        ending: ending.clone(),
+        closing: closing.clone(),
     };
-    let served = axum::serve(listener, routes).with_graceful_shutdown(asked.cancelled_owned());
+    let receiving = listen(Name::Receive, settings.receive, receive::routes(receiver)).serve();
+    let asked = listen(Name::Admin, settings.admin, admin::routes(admin)).serve();
+    let finished = async {
+        ending.cancelled().await;
+        log::info!("ending: what is under way is finished, and events are stored until then");
+        delivering.close();
+        if tokio::time::timeout(LAST_DELIVERIES, delivering.wait()).await.is_err() {
+            log::warn!("how deliveries ended is not written in time: they are made again");
+        }
+        closing.cancel();
+    };
     tokio::select! {
-        served = served => served,
-        () = late => Ok(()),
+        () = async { tokio::join!(receiving, asked, finished); } => (),
+        () = descriptors.watch() => (),
     }
+    storing.close();
+    if tokio::time::timeout(LAST_COMMITS, storing.wait()).await.is_err() {
+        log::warn!("events whose senders have no answer yet were not stored in time: they come again");
+    }
+    Ok(())
 }

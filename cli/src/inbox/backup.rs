@@ -1,7 +1,7 @@
 //! `blobgate inbox backup`: a copy of SQLite's file, while the inbox runs.
 
 use super::entry::size;
-use crate::receiver::tell;
+use crate::output::tell;
 use anyhow::Result;
 use blobgate_inbox::store::{Copied, Place};
 use std::path::PathBuf;

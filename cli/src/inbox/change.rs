@@ -3,8 +3,8 @@
 use super::asking::{Admin, Inbox};
 use super::filter::Filter;
 use super::rejudge::{Named, Rules};
+use crate::output::{ask, say, tell, tell_json};
 use crate::progress::Progress;
-use crate::receiver::tell;
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -181,16 +181,16 @@ impl Run {
     fn confirm(&self, would_be: &WouldBe, asks: bool) -> Result<Option<ExitCode>> {
         let word = self.change.word();
         for ForReason { why, count } in &would_be.would_refuse {
-            eprintln!("{} cannot be {}: {why}", entries(*count), self.change.past());
+            say(format_args!("{} cannot be {}: {why}", entries(*count), self.change.past()));
         }
         let total = would_be.total();
         if total == 0 {
-            eprintln!("there is nothing to {word}");
+            say(format_args!("there is nothing to {word}"));
             let code = if would_be.would_refuse.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             return Ok(Some(code));
         }
         if let Some(what) = self.change.takes() {
-            eprintln!("{what}");
+            say(format_args!("{what}"));
         }
         if !asks {
             return Ok(None);
@@ -207,7 +207,7 @@ impl Run {
                 .collect();
             let refuse: Vec<_> =
                 would_be.would_refuse.iter().map(|it| json!({"why": it.why, "count": it.count})).collect();
-            tell(format_args!("{}", json!({"would_change": change, "would_refuse": refuse})));
+            tell_json(json!({"would_change": change, "would_refuse": refuse}));
         } else {
             let states =
                 if would_be.total() > 0 { format!(": {}", would_be.states()) } else { String::new() };
@@ -258,7 +258,7 @@ impl Run {
 
     fn report(&self, json: bool) -> ExitCode {
         if json {
-            tell(format_args!("{}", json!({"changed": self.changed, "refused": in_json(&self.refused)})));
+            tell_json(json!({"changed": self.changed, "refused": in_json(&self.refused)}));
         } else {
             tell_refused(&format!("not {}", self.change.past()), &self.refused);
             let count = u64::try_from(self.changed.len()).unwrap_or(u64::MAX);
@@ -271,17 +271,16 @@ impl Run {
 /// Asks. Returns how it ends where nobody agrees.
 pub(super) fn confirm(what: &str, past: &str) -> Result<Option<ExitCode>> {
     if !io::stdin().is_terminal() {
-        eprintln!("blobgate: this would {what}; there is no terminal to ask on: say --yes");
+        say(format_args!("blobgate: this would {what}; there is no terminal to ask on: say --yes"));
         return Ok(Some(ExitCode::from(2)));
     }
-    eprint!("This will {what}. Go on? [y/N] ");
-    io::stderr().flush()?;
+    ask(format_args!("This will {what}. Go on? [y/N] "));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(None);
     }
-    eprintln!("nothing is {past}");
+    say(format_args!("nothing is {past}"));
     Ok(Some(ExitCode::FAILURE))
 }
 
@@ -343,7 +342,7 @@ pub(super) fn tell_refused(how: &str, refused: &BTreeMap<String, Vec<i64>>) {
         let named: Vec<_> = ids.iter().take(NAMED).map(i64::to_string).collect();
         let more = if ids.len() > NAMED { ", …" } else { "" };
         let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
-        eprintln!("{} {how}: {why} ({}{more})", entries(count), named.join(", "));
+        say(format_args!("{} {how}: {why} ({}{more})", entries(count), named.join(", ")));
     }
 }
 

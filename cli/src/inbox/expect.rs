@@ -3,8 +3,8 @@
 mod csv;
 
 use super::asking::{Admin, Inbox};
+use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
-use crate::receiver::tell;
 use anyhow::{Result, bail};
 use reqwest::Method;
 use serde::Deserialize;
@@ -88,7 +88,7 @@ async fn expect(inbox: &Inbox, hook: &str, generation: &str, job: &str) -> Resul
 
 fn show(said: &Value, json: bool) -> Result<()> {
     if json {
-        tell(format_args!("{said}"));
+        tell_json(said);
         return Ok(());
     }
     let expectation = Expectation::deserialize(said)?;
@@ -115,7 +115,7 @@ async fn many(inbox: &Inbox, lines: Vec<csv::Line>, json: bool) -> Result<ExitCo
             }
             Err(error) => {
                 refused = refused.saturating_add(1);
-                eprintln!("line {number}: {error}");
+                say(format_args!("line {number}: {error}"));
             }
         }
         progress.at(done);

@@ -3,8 +3,10 @@
 use super::asking::{Admin, Inbox};
 use super::filter::Filter;
 use super::tail::{Page, START};
+use crate::output::{escape_json, say};
 use crate::progress::Progress;
 use anyhow::{Context, Result};
+use serde_json::Value;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -54,15 +56,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if args.bodies {
         query.push(("with", "came".to_owned()));
     }
-    let mut out: Box<dyn Write> = match &args.out {
+    let (mut out, line): (Box<dyn Write>, Line) = match &args.out {
         Some(path) => {
             let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            Box::new(BufWriter::new(made.with_context(|| format!("--out {}", path.display()))?))
+            let made = made.with_context(|| format!("--out {}", path.display()))?;
+            (Box::new(BufWriter::new(made)), Value::to_string)
         }
-        None => Box::new(BufWriter::new(io::stdout())),
+        None => (Box::new(BufWriter::new(io::stdout())), visible),
     };
     let mut export = Export { after: args.after, count: 0, progress: Progress::uncounted("exported") };
-    let written = export.write(&inbox, &query, &until.next, &mut out).await;
+    let written = export.write(&inbox, &query, &until.next, &mut out, line).await;
     let (after, count) = (export.after.clone(), export.count);
     drop(export);
     match written {
@@ -76,8 +79,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         written => written?,
     }
     let word = if count == 1 { "entry" } else { "entries" };
-    eprintln!("{count} {word} exported; what has come since: --after {after}");
+    say(format_args!("{count} {word} exported; what has come since: --after {after}"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// How an entry is written.
+type Line = fn(&Value) -> String;
+
+/// The same JSON, for a terminal.
+fn visible(entry: &Value) -> String {
+    escape_json(&entry.to_string()).into_owned()
 }
 
 struct Export {
@@ -94,12 +105,13 @@ impl Export {
         query: &[(&str, String)],
         until: &str,
         out: &mut dyn Write,
+        line: Line,
     ) -> Result<()> {
         loop {
             let asked = [query, &[("after", self.after.clone())]].concat();
             let page: Page = inbox.read("/tail", &asked).await?;
             for entry in &page.entries {
-                writeln!(out, "{entry}")?;
+                writeln!(out, "{}", line(entry))?;
             }
             out.flush()?;
             self.count = self.count.saturating_add(page.entries.len());

@@ -2,6 +2,7 @@
 
 use super::serve::read_env;
 use crate::demo::cause;
+use crate::output::say;
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -136,7 +137,10 @@ impl Forward {
             };
             if self.is_down || started.elapsed().saturating_add(wait) > self.retry {
                 if !self.is_down {
-                    eprintln!("{} is down ({why}): until it answers, each event is tried once", self.base);
+                    say(format_args!(
+                        "{} is down ({why}): until it answers, each event is tried once",
+                        self.base
+                    ));
                 }
                 self.is_down = true;
                 return Ok(Copied::Failed(why));

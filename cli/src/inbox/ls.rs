@@ -4,7 +4,7 @@ use super::asking::Admin;
 use super::entry::{Entry, age};
 use super::filter::Filter;
 use super::table::{Side, lines};
-use crate::receiver::tell;
+use crate::output::{say, tell, tell_json};
 use anyhow::Result;
 use serde::Deserialize;
 use serde_json::Value;
@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         left = left.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
         for entry in page.entries {
             if args.json {
-                tell(format_args!("{entry}"));
+                tell_json(&entry);
             } else {
                 rows.push(row(&serde_json::from_value(entry)?));
             }
@@ -84,14 +84,14 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
-        eprintln!("there is no such entry");
+        say(format_args!("there is no such entry"));
         return Ok(ExitCode::SUCCESS);
     }
     for line in lines(COLUMNS, &rows) {
         tell(format_args!("{line}"));
     }
     if let Some(before) = before {
-        eprintln!("there are more: --before {before}, or a higher --limit");
+        say(format_args!("there are more: --before {before}, or a higher --limit"));
     }
     Ok(ExitCode::SUCCESS)
 }

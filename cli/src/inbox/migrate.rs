@@ -1,6 +1,6 @@
 //! `blobgate inbox migrate`: the store's tables, as this version wants them.
 
-use crate::receiver::tell;
+use crate::output::tell;
 use anyhow::Result;
 use blobgate_inbox::store::Place;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! `blobgate inbox pause`.
 
 use super::asking::Admin;
-use crate::receiver::tell;
+use crate::output::{say, tell};
 use anyhow::Result;
 use blobgate_inbox::admin::EVENTS;
 use clap::builder::PossibleValuesParser;
@@ -35,7 +35,7 @@ pub(super) struct What {
 const EXAMPLES: &str = "\
 It takes effect within a second. What is under way is finished; what comes is stored, and its sender hears 200. A pause is in
 the store: it survives a restart, and holds for every inbox on it. It stops the clock after which an event is given up.
-`blobgate inbox stats` shows what is paused.
+`blobgate inbox stats` shows what is paused. A hook that the store does not know is paused too, and said.
 
 Exit code: 0 when it is paused, 1 when the inbox cannot be reached, 2 for wrong usage.
 
@@ -55,13 +55,18 @@ pub(super) struct Paused {
 #[derive(Deserialize)]
 struct Done {
     changed: bool,
+    note: Option<String>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let name = args.what.name();
-    let Done { changed } = args.admin.connect()?.tell(Method::PUT, "/pauses", &args.what.json()).await?;
+    let Done { changed, note } =
+        args.admin.connect()?.tell(Method::PUT, "/pauses", &args.what.json()).await?;
     let already = if changed { "" } else { " already" };
     tell(format_args!("{name} is{already} paused"));
+    if let Some(note) = note {
+        say(format_args!("{note}"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

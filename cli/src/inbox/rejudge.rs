@@ -2,8 +2,8 @@
 
 use super::asking::Inbox;
 use super::change::{AT_ONCE, Refused, confirm, entries, in_json, tell_refused};
+use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
-use crate::receiver::tell;
 use anyhow::{Context, Result, anyhow, bail};
 use blobgate_inbox::admin::waivable;
 use clap::builder::PossibleValuesParser;
@@ -77,7 +77,7 @@ impl Rules {
         let would = judge(inbox, &what, &named, None, true).await?;
         if self.dry_run {
             if as_json {
-                tell(format_args!("{}", would.json("would_pass", "would_ask", "would_stay")));
+                tell_json(would.json("would_pass", "would_ask", "would_stay"));
             } else {
                 tell_refused("would stay kept", &would.stayed);
                 would.tell_asked("would pass once the provider, who would be asked, says the same");
@@ -87,7 +87,7 @@ impl Rules {
         }
         if would.passed.is_empty() && would.asked.is_empty() {
             tell_refused("still kept", &would.stayed);
-            eprintln!("none holds now: nothing is delivered");
+            say(format_args!("none holds now: nothing is delivered"));
             return Ok(if would.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         if matches!(named, Named::By(_)) && !yes {
@@ -99,7 +99,7 @@ impl Rules {
         // What has come since stays as it is.
         let done = judge(inbox, &what, &named, would.until, false).await?;
         if as_json {
-            tell(format_args!("{}", done.json("changed", "asked", "refused")));
+            tell_json(done.json("changed", "asked", "refused"));
         } else {
             tell_refused("still kept", &done.stayed);
             done.tell_asked(

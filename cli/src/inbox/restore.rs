@@ -2,7 +2,7 @@
 
 use super::backup::contents;
 use super::change::confirm;
-use crate::receiver::tell;
+use crate::output::tell;
 use anyhow::Result;
 use blobgate_inbox::store::Place;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use super::asking::Admin;
 use super::pause::What;
-use crate::receiver::tell;
+use crate::output::tell;
 use anyhow::Result;
 use reqwest::Method;
 use serde::de::IgnoredAny;

@@ -1,6 +1,7 @@
 //! `blobgate inbox serve`.
 
-use crate::receiver::{cannot_listen, tell};
+use crate::output::tell;
+use crate::receiver::cannot_listen;
 use anyhow::{Context, Result, bail};
 use axum::http::Uri;
 use blobgate_inbox::store::Place;
@@ -76,7 +77,7 @@ An event is stored before the gate hears 200; whatever is not known to be stored
 delivered until its service says 2xx: again after 1 s, and then twice as late each time, up to an hour, for 72 hours of trying.
 What is given up is dead, and stays until somebody decides. Deliveries go to Envoy's service routes, on their own path, with
 blobgate-attempt; where a signing key is named, each is signed anew.
-SIGTERM ends it: what is under way is finished. kill -9 loses nothing.
+SIGTERM ends it within 25 s: deliveries under way are finished, and events are stored until then. kill -9 loses nothing.
 
 With --provider, a generation that the application has said to expect (`blobgate inbox expect --help`) and that has no event
 after --sweep-after is asked about. What has ended goes on as its webhook would have, with blobgate-source: sweep.

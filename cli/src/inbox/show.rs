@@ -3,13 +3,13 @@
 use super::asking::Admin;
 use super::entry::{Entry, age};
 use super::expect::Expectation;
-use crate::receiver::tell;
+use crate::output::{escape_lines, say, tell, tell_json};
 use anyhow::{Context, Result, anyhow};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Show one entry: what came, and what has become of it
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// The entry
     #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
     id: i64,
-    /// Print its body alone, byte for byte as it came
+    /// Print its body alone, byte for byte as it came; a terminal gets control characters escaped
     #[arg(long, conflicts_with = "json")]
     body: bool,
     /// Print JSON: one object, the body in it
@@ -62,13 +62,25 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
     let found: Value = inbox.read(&format!("/entries/{}", args.id), &[]).await?;
     if args.json {
-        tell(format_args!("{}", serde_json::to_string_pretty(&found)?));
+        tell_json(serde_json::to_string_pretty(&found)?);
         return Ok(ExitCode::SUCCESS);
     }
     let whole: Whole = serde_json::from_value(found)?;
     if args.body {
-        let mut out = std::io::stdout().lock();
-        let _gone = out.write_all(&whole.bytes()?).and_then(|()| out.flush());
+        let (body, mut out) = (whole.bytes()?, std::io::stdout().lock());
+        if out.is_terminal() {
+            // A terminal would obey it.
+            let text = String::from_utf8_lossy(&body);
+            let shown = escape_lines(&text);
+            let _gone = writeln!(out, "{shown}").and_then(|()| out.flush());
+            if *shown.as_bytes() != *body {
+                say(format_args!(
+                    "control characters are shown escaped: into a file or a pipe the body goes byte for byte"
+                ));
+            }
+        } else {
+            let _gone = out.write_all(&body).and_then(|()| out.flush());
+        }
         return Ok(ExitCode::SUCCESS);
     }
     for line in whole.lines() {
@@ -110,7 +122,7 @@ impl Whole {
         let seen = (entry.seen > 1).then(|| format!("{} times, last {}", entry.seen, at(&entry.seen_at)));
         line("seen", seen);
 
-        lines.push("\ndelivery".to_owned());
+        lines.extend([String::new(), "delivery".to_owned()]);
         let mut line = |name: &str, value: Option<String>| {
             lines.extend(value.map(|value| format!("  {name:<12}{value}")));
         };
@@ -126,7 +138,7 @@ impl Whole {
         line("override", entry.r#override.clone());
         line("supersedes", entry.supersedes.clone());
 
-        lines.push("\nwhat came".to_owned());
+        lines.extend([String::new(), "what came".to_owned()]);
         lines.extend(self.path.as_ref().map(|path| format!("  POST {path}")));
         lines.extend(self.headers.iter().map(|Header { name, value }| format!("  {name}: {value}")));
         let body = match &self.body {

@@ -4,7 +4,7 @@ use super::asking::Admin;
 use super::entry::{in_units, size};
 use super::pause::Paused;
 use super::table::{Side, lines};
-use crate::receiver::tell;
+use crate::output::{tell, tell_json};
 use anyhow::Result;
 use serde::Deserialize;
 use serde_json::Value;
@@ -67,7 +67,7 @@ struct OnRoute {
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let found: Value = args.admin.connect()?.read("/stats", &[]).await?;
     if args.json {
-        tell(format_args!("{}", serde_json::to_string_pretty(&found)?));
+        tell_json(serde_json::to_string_pretty(&found)?);
         return Ok(ExitCode::SUCCESS);
     }
     let stats: Stats = serde_json::from_value(found)?;

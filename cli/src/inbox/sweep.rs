@@ -4,7 +4,7 @@ use super::asking::Admin;
 use super::entry::age;
 use super::expect::Expectation;
 use super::table::{Side, lines};
-use crate::receiver::tell;
+use crate::output::{say, tell, tell_json};
 use anyhow::Result;
 use reqwest::Method;
 use serde::Deserialize;
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
     let said: Value = inbox.tell(Method::POST, "/sweep", &json!({"dry_run": args.dry_run})).await?;
     if args.json {
-        tell(format_args!("{said}"));
+        tell_json(&said);
     } else if args.dry_run {
         WouldAsk::deserialize(said)?.show();
     } else {
@@ -86,7 +86,7 @@ const COLUMNS: [(&str, Side); 7] = [
 impl WouldAsk {
     fn show(&self) {
         if self.questions.is_empty() {
-            eprintln!("there is nothing to ask about");
+            say(format_args!("there is nothing to ask about"));
             return;
         }
         let rows: Vec<_> = self.questions.iter().map(Question::row).collect();
@@ -94,10 +94,10 @@ impl WouldAsk {
             tell(format_args!("{line}"));
         }
         if self.more {
-            eprintln!("there are more");
+            say(format_args!("there are more"));
         }
         if self.per_minute.is_none() {
-            eprintln!("this inbox asks nobody: start it with --provider");
+            say(format_args!("this inbox asks nobody: start it with --provider"));
         }
     }
 }

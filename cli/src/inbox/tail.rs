@@ -4,7 +4,7 @@ use super::asking::{Admin, Inbox, Wrong};
 use super::entry::Entry;
 use super::filter::Filter;
 use super::forward::{Copied, Forward, Target};
-use crate::receiver::tell;
+use crate::output::{say, tell, tell_json};
 use anyhow::Result;
 use serde::Deserialize;
 use serde_json::Value;
@@ -89,10 +89,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         () = asked => Ok(()),
     };
     if let Some(forward) = &tail.forward {
-        eprintln!("{forward}");
+        say(format_args!("{forward}"));
     }
     if let Some(after) = after {
-        eprintln!("to go on from here: --after {after}");
+        say(format_args!("to go on from here: --after {after}"));
     }
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -135,14 +135,14 @@ impl Tail {
             match self.ask(after).await {
                 Ok(page) => {
                     if away_since.is_some() {
-                        eprintln!("the inbox answers again");
+                        say(format_args!("the inbox answers again"));
                     }
                     return Ok(page);
                 }
                 Err(error) if error.is::<Wrong>() => return Err(error),
                 Err(error) => {
                     if away_since.is_none() {
-                        eprintln!("{error}; it is asked again for {} minutes", AWAY.as_secs() / 60);
+                        say(format_args!("{error}; it is asked again for {} minutes", AWAY.as_secs() / 60));
                     }
                     if away_since.get_or_insert_with(Instant::now).elapsed() > AWAY {
                         return Err(error);
@@ -163,7 +163,7 @@ impl Tail {
                 let taken = matches!(copied, Copied::Answered(status) if status.is_success());
                 object.insert("forwarded".to_owned(), Value::Bool(taken));
             }
-            tell(format_args!("{entry}"));
+            tell_json(&entry);
         } else {
             tell(format_args!("{}", line(&serde_json::from_value(entry)?, copied.as_ref())));
         }

@@ -8,8 +8,13 @@
     clippy::arithmetic_side_effects
 )]
 
+mod descriptors;
 mod drain_rate;
+mod ending;
 mod failing_events;
+mod names;
+mod pages;
+mod requests;
 mod smoke;
 
 /// The tool under test.

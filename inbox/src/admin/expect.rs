@@ -1,6 +1,6 @@
 //! `POST /expect`: of which job a generation is, said by who ordered it.
 
-use super::filter::read_generation;
+use super::filter::{read_generation, read_hook, read_job};
 use super::problem::Problem;
 use super::{Admin, read_body, time, written};
 use crate::store::{EXPECTED, Expectation, Expected, Noted, Session};
@@ -51,11 +51,6 @@ struct Answer {
     /// What was kept, and is explained by it.
     released: Vec<i64>,
 }
-
-/// A hook's name, as the gate's configuration has it.
-const LONGEST_HOOK: usize = 32;
-/// A job, as a token names it.
-const LONGEST_JOB: usize = 64;
 
 pub(super) async fn expect(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Problem> {
     let expected = read(&body)?;
@@ -116,20 +111,10 @@ async fn note(
 /// Hook and job are written as the gate has them.
 fn read(body: &Bytes) -> Result<Expected, Problem> {
     let Asked { hook, generation_id, job } = read_body(body)?;
-    if !is_word(&hook, LONGEST_HOOK, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
-        return Err(Problem::bad(format!("{hook:?} is no hook: write 1 to {LONGEST_HOOK} of a-z 0-9 -")));
-    }
-    if !is_word(&job, LONGEST_JOB, |byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte)) {
-        return Err(Problem::bad(format!(
-            "{job:?} is no job: write 1 to {LONGEST_JOB} of A-Z a-z 0-9 . _ ~ -"
-        )));
-    }
+    let hook = read_hook(&hook).map_err(Problem::bad)?;
+    let job = read_job(&job).map_err(Problem::bad)?;
     let generation = read_generation(&generation_id).map_err(Problem::bad)?;
     Ok(Expected { hook, generation, job })
-}
-
-fn is_word(text: &str, longest: usize, fits: impl Fn(u8) -> bool) -> bool {
-    (1..=longest).contains(&text.len()) && text.bytes().all(fits)
 }
 
 impl From<Expectation> for Shown {

@@ -49,8 +49,8 @@ impl Filter {
                 "lane" => filter.lane.replace(one_of(name, value, &LANES)?).is_some(),
                 "event" => filter.event.replace(read_event(value)?).is_some(),
                 "reason" => filter.reason.replace(read_reason(value)?).is_some(),
-                "hook" => filter.hook.replace(text(name, value)?).is_some(),
-                "job" => filter.job.replace(text(name, value)?).is_some(),
+                "hook" => filter.hook.replace(read_hook(value)?).is_some(),
+                "job" => filter.job.replace(read_job(value)?).is_some(),
                 "generation" => filter.generation.replace(read_generation(value)?).is_some(),
                 "since" => filter.since.replace(read_time(name, value)?).is_some(),
                 _ => return Err(format!("{name:?} is nothing to filter by: use {NAMES}")),
@@ -86,11 +86,29 @@ fn read_reason(value: &str) -> Result<&'static str, String> {
     one_of("reason", value, &known)
 }
 
-/// What is free text, and not empty.
-pub(super) fn text(name: &str, value: &str) -> Result<String, String> {
-    // PostgreSQL's text has no NUL.
-    let is_text = !value.is_empty() && !value.contains('\0');
-    if is_text { Ok(value.to_owned()) } else { Err(format!("{value:?} is no {name}")) }
+/// A hook's name, as the gate's configuration has it.
+const MAX_HOOK: usize = 32;
+/// A job, as a token names it.
+const MAX_JOB: usize = 64;
+
+/// A hook by its name.
+pub(super) fn read_hook(value: &str) -> Result<String, String> {
+    if is_word(value, MAX_HOOK, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+        return Ok(value.to_owned());
+    }
+    Err(format!("{value:?} is no hook: write 1 to {MAX_HOOK} of a-z 0-9 -"))
+}
+
+/// A job by its name.
+pub(super) fn read_job(value: &str) -> Result<String, String> {
+    if is_word(value, MAX_JOB, |byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte)) {
+        return Ok(value.to_owned());
+    }
+    Err(format!("{value:?} is no job: write 1 to {MAX_JOB} of A-Z a-z 0-9 . _ ~ -"))
+}
+
+fn is_word(text: &str, longest: usize, fits: impl Fn(u8) -> bool) -> bool {
+    (1..=longest).contains(&text.len()) && text.bytes().all(fits)
 }
 
 pub(super) fn read_generation(value: &str) -> Result<String, String> {
@@ -154,8 +172,13 @@ mod tests {
         );
         refused("lane", "left", "\"left\" is no lane: use one of deliver, quarantine, observed");
         refused("event", "started", "\"started\" is no event: use one of completed, failed, timeout");
-        refused("hook", "", "\"\" is no hook");
-        refused("job", "a\0", "\"a\\0\" is no job");
+        let hook = "is no hook: write 1 to 32 of a-z 0-9 -";
+        for (name, shown) in
+            [("", ""), ("VEO3", "VEO3"), ("\u{1b}[2J", "\\u{1b}[2J"), ("veo\u{202e}3", "veo\\u{202e}3")]
+        {
+            refused("hook", name, &format!("\"{shown}\" {hook}"));
+        }
+        refused("job", "a\0", "\"a\\0\" is no job: write 1 to 64 of A-Z a-z 0-9 . _ ~ -");
         refused("generation", "7", "\"7\" is no generation: write its UUID in the 8-4-4-4-12 form");
         refused("since", "today", "\"today\" is no time for since: write 2026-01-31T12:00:00Z");
         refused(

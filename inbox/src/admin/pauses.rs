@@ -1,6 +1,6 @@
 //! `/pauses`: what is not delivered until somebody says so.
 
-use super::filter::{read_event, text};
+use super::filter::{read_event, read_hook};
 use super::problem::Problem;
 use super::{Admin, read_body, time, written};
 use crate::store::PausedSince;
@@ -31,6 +31,9 @@ pub(super) struct Paused {
 pub(super) struct Done {
     /// False where it was so already.
     changed: bool,
+    /// What may be wrong with the name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 pub(super) async fn pauses(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<Paused>>, Problem> {
@@ -38,15 +41,21 @@ pub(super) async fn pauses(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<P
 }
 
 pub(super) async fn pause(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Json<Done>, Problem> {
-    let (hook, event) = read(&body)?;
+    let (hook, event) = read(&body, read_hook)?;
+    // A hook may be paused before its first event, and a wrong name pauses nothing.
+    let is_known = hook.is_empty() || admin.store.knows_hook(&hook).await?;
+    let note = (!is_known).then(|| {
+        format!("no accepted or quarantined entry and no expectation has hook {hook}: look whether that is its name in the gate's configuration")
+    });
     log::info!("an operator pauses {}", name(&hook, &event));
     let mut session = admin.store.session();
     let changed = written(async move { session.pause(&hook, &event).await }).await?;
-    Ok(Json(Done { changed }))
+    Ok(Json(Done { changed, note }))
 }
 
 pub(super) async fn resume(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Json<Done>, Problem> {
-    let (hook, event) = read(&body)?;
+    // A pause ends by its name, whatever that is: a store may have one from a version that took any.
+    let (hook, event) = read(&body, any_text)?;
     let name = name(&hook, &event);
     let mut session = admin.store.session();
     if !written(async move { session.resume(&hook, &event).await }).await? {
@@ -55,25 +64,35 @@ pub(super) async fn resume(State(admin): State<Arc<Admin>>, body: Bytes) -> Resu
         )));
     }
     log::info!("an operator resumes {name}");
-    Ok(Json(Done { changed: true }))
+    Ok(Json(Done { changed: true, note: None }))
 }
 
 /// Hook and event, as the store has them: empty is any.
-fn read(body: &Bytes) -> Result<(String, String), Problem> {
+fn read(
+    body: &Bytes,
+    read_hook: impl Fn(&str) -> Result<String, String>,
+) -> Result<(String, String), Problem> {
     let What { hook, event } = read_body(body)?;
     if hook.is_none() && event.is_none() {
         return Err(Problem::bad("name a hook, an event, or both"));
     }
-    let hook = hook.map(|hook| text("hook", &hook)).transpose().map_err(Problem::bad)?;
+    let hook = hook.map(|hook| read_hook(&hook)).transpose().map_err(Problem::bad)?;
     let event = event.map(|event| read_event(&event)).transpose().map_err(Problem::bad)?;
     Ok((hook.unwrap_or_default(), event.unwrap_or_default().to_owned()))
 }
 
+fn any_text(value: &str) -> Result<String, String> {
+    // PostgreSQL's text has no NUL.
+    let is_text = !value.is_empty() && !value.contains('\0');
+    if is_text { Ok(value.to_owned()) } else { Err(format!("{value:?} is no hook")) }
+}
+
 fn name(hook: &str, event: &str) -> String {
-    match (hook, event) {
-        ("", event) => format!("event {event}"),
-        (hook, "") => format!("hook {hook}"),
-        (hook, event) => format!("hook {hook}, event {event}"),
+    let hook = hook.escape_debug();
+    match (hook.clone().next(), event) {
+        (None, event) => format!("event {event}"),
+        (Some(_), "") => format!("hook {hook}"),
+        (Some(_), event) => format!("hook {hook}, event {event}"),
     }
 }
 

@@ -128,6 +128,12 @@ SELECT route, state, CASE WHEN state = 'kept' THEN reason END AS reason, count(*
     count(CASE WHEN size = 0 THEN 1 END) AS tombstones, min(received_at) AS oldest
 FROM entry GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
 
+/// By indexes alone: what is only observed has none by its hook.
+const KNOWS_HOOK: &str = "
+SELECT EXISTS (SELECT 1 FROM entry WHERE hook = $1 AND lane = 'deliver')
+    OR EXISTS (SELECT 1 FROM entry WHERE hook = $1 AND lane = 'quarantine')
+    OR EXISTS (SELECT 1 FROM expectation WHERE hook = $1)";
+
 const PAUSES: &str = "SELECT hook, event, since FROM pause ORDER BY hook, event";
 
 impl Store {
@@ -174,6 +180,11 @@ impl Store {
     /// Counts all entries.
     pub(crate) async fn alike(&self, since: i64) -> Result<Vec<Alike>, Error> {
         read!(self, |pool| query_as(ALIKE).bind(since).fetch_all(pool).await)
+    }
+
+    /// Whether an entry of this hook was accepted or quarantined, or is expected.
+    pub(crate) async fn knows_hook(&self, hook: &str) -> Result<bool, Error> {
+        read!(self, |pool| query_scalar(KNOWS_HOOK).bind(hook).fetch_one(pool).await)
     }
 
     pub(crate) async fn paused(&self) -> Result<Vec<PausedSince>, Error> {

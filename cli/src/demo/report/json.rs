@@ -1,8 +1,9 @@
 //! For machines.
 
-use super::{Report, write};
+use super::Report;
 use crate::demo::gate::Sent;
 use crate::demo::outcome::Outcome;
+use crate::output::tell_json;
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ impl Report<'_> {
             "as_expected": self.is_as_expected(),
             "rows": self.outcomes.iter().map(|outcome| outcome.to_json(self.path(outcome))).collect::<Vec<_>>(),
         });
-        write(&format!("{}\n", serde_json::to_string_pretty(&report)?));
+        tell_json(serde_json::to_string_pretty(&report)?);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use crate::demo::gate::Sent;
 use crate::demo::inbox::Entry;
 use crate::demo::outcome::Outcome;
 use crate::demo::service::Service;
+use crate::output::{escape, escape_lines};
 use crate::receiver::Arrival;
 use reqwest::Version;
 use std::io::{self, IsTerminal};
@@ -28,7 +29,7 @@ const SHOWN: [&str; 9] = [
 impl Report<'_> {
     pub(in crate::demo) fn print_table(&self) {
         let paint = Paint::on_stdout();
-        let mut lines = vec![self.places(), String::new()];
+        let mut lines = vec![escape_lines(&self.places()).into_owned(), String::new()];
         lines.push(paint.bold(&cells("", "sent", "answer", "code", "arrived at")));
         let mut last = None;
         for outcome in &self.outcomes {
@@ -102,7 +103,7 @@ impl Outcome {
         };
         let line = cells(mark, self.row.sent, &answer, code, &arrived);
         let mut lines = vec![match mark {
-            "ok" => line,
+            "ok" => escape(&line).into_owned(),
             "-" => paint.dim(&line),
             _ => paint.red(&line),
         }];
@@ -170,6 +171,7 @@ impl Paint {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        let text = escape(text);
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into_owned() }
     }
 }

@@ -23,7 +23,7 @@ async fn refuses_in_one_sentence(place: Place) {
             "\"colour\" is nothing to filter by: use state, lane, hook, event, reason, generation, job, since",
         ),
         (get("/entries?lane=left"), 400, "\"left\" is no lane: use one of deliver, quarantine, observed"),
-        (get("/entries?hook="), 400, "\"\" is no hook"),
+        (get("/entries?hook="), 400, "\"\" is no hook: write 1 to 32 of a-z 0-9 -"),
         (get("/entries?hook=a&hook=b"), 400, "hook is given twice"),
         (get("/entries?limit=501"), 400, "limit \"501\" is no number from 1 to 500"),
         (get("/entries?before=0"), 400, "before \"0\" is no number from 1"),
@@ -31,7 +31,7 @@ async fn refuses_in_one_sentence(place: Place) {
         (get("/entries/77"), 404, "there is no entry 77"),
         (get("/nothing"), 404, "there is nothing at this path"),
         ((Method::PUT, "/pauses", json!({})), 400, "name a hook, an event, or both"),
-        ((Method::PUT, "/pauses", json!({"hook": ""})), 400, "\"\" is no hook"),
+        ((Method::PUT, "/pauses", json!({"hook": ""})), 400, "\"\" is no hook: write 1 to 32 of a-z 0-9 -"),
         (
             (Method::PUT, "/pauses", json!({"event": "begun"})),
             400,

@@ -1,0 +1,114 @@
+//! All that the tool shows to a person. Names, answers and reasons come from clients, services and files: a terminal would
+//! obey their control characters, and show their text in another order than it has.
+
+use std::borrow::Cow;
+use std::fmt::{Arguments, Display};
+use std::io::{self, Write};
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+/// A line on standard output. A reader that has gone is no reason to end.
+pub(crate) fn tell(line: Arguments<'_>) {
+    print(&escape(&line.to_string()));
+}
+
+/// JSON on standard output: the same value, in visible characters.
+pub(crate) fn tell_json(json: impl Display) {
+    print(&escape_json(&json.to_string()));
+}
+
+fn print(line: &str) {
+    let mut out = io::stdout().lock();
+    let _gone = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// A line on standard error.
+pub(crate) fn say(line: Arguments<'_>) {
+    let _gone = writeln!(io::stderr(), "{}", escape(&line.to_string()));
+}
+
+/// The start of a line on standard error.
+pub(crate) fn ask(question: Arguments<'_>) {
+    let mut out = io::stderr();
+    let _gone = write!(out, "{}", escape(&question.to_string())).and_then(|()| out.flush());
+}
+
+/// Whether a terminal obeys a character, or shows nothing of it: controls (Cc), formats (Cf: directions, joiners, tags), and
+/// the separators of lines and paragraphs (Zl, Zp).
+fn is_hidden(character: char) -> bool {
+    use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
+    !matches!(character, ' '..='~')
+        && matches!(character.general_category(), Control | Format | LineSeparator | ParagraphSeparator)
+}
+
+/// One line: what is hidden as `\u{1b}`, and a line break as `\n`.
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+    escape_where(text, is_hidden, |character, out| out.extend(character.escape_debug()))
+}
+
+/// Lines: as [`escape`], with line breaks and tabs as they are.
+pub(crate) fn escape_lines(text: &str) -> Cow<'_, str> {
+    let hidden = |character| is_hidden(character) && !matches!(character, '\n' | '\t');
+    escape_where(text, hidden, |character, out| out.extend(character.escape_debug()))
+}
+
+/// JSON text: outside of its strings only line breaks are hidden, and inside there are none (RFC 8259, section 7).
+pub(crate) fn escape_json(text: &str) -> Cow<'_, str> {
+    let hidden = |character| is_hidden(character) && character != '\n';
+    escape_where(text, hidden, |character, out| {
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    })
+}
+
+fn escape_where(
+    text: &str,
+    hidden: impl Fn(char) -> bool,
+    write: impl Fn(char, &mut String),
+) -> Cow<'_, str> {
+    if !text.contains(&hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if hidden(character) { write(character, &mut out) } else { out.push(character) }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// C0, DEL, C1, soft hyphen, Arabic marks, joiners, directions, isolates, separators, BOM, annotations, tags.
+    const HIDDEN: &str = "\0\u{7}\t\n\r\u{1b}\u{7f}\u{85}\u{9b}\u{ad}\u{600}\u{61c}\u{200b}\u{200d}\u{200e}\u{202e}\
+        \u{2028}\u{2029}\u{2060}\u{2066}\u{2069}\u{feff}\u{fff9}\u{110bd}\u{1d173}\u{e0001}\u{e0041}";
+
+    #[test]
+    fn shows_every_hidden_character() {
+        for character in HIDDEN.chars() {
+            let shown = escape(&format!("a{character}b")).into_owned();
+            assert!(shown.len() > 3 && shown.chars().all(|it| !is_hidden(it)), "{shown:?}");
+        }
+        assert_eq!(escape("\u{1b}[2J\nx\u{202e}"), "\\u{1b}[2J\\nx\\u{202e}");
+        assert_eq!(escape_lines("{\n\t\u{1b}"), "{\n\t\\u{1b}");
+    }
+
+    #[test]
+    fn leaves_text_as_it_is() {
+        let text = "veo3 — é e\u{301} Жанна 東京 हिन्दी \\ \"quoted\" …";
+        assert!(matches!(escape(text), Cow::Borrowed(same) if same == text));
+        assert!(matches!(escape_json(text), Cow::Borrowed(same) if same == text));
+    }
+
+    #[test]
+    fn keeps_the_value_of_json() {
+        let value = json!({HIDDEN: [HIDDEN, "東京", 7, null]});
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+            let shown = escape_json(&text);
+            assert!(shown.chars().all(|it| it == '\n' || !is_hidden(it)), "{shown:?}");
+            assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+        }
+    }
+}

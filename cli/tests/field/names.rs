@@ -1,0 +1,200 @@
+//! Names come from clients, and text from services: neither reaches a terminal as it is.
+
+use crate::{PROGRAM, on_each_store};
+use blobgate_testkit::inbox::blobgate;
+use blobgate_testkit::{Connect, Delivery, H1, Inbox, Reply, Upstream};
+use serde_json::{Value, json};
+use std::process::{Command, Output};
+
+on_each_store! { takes_no_name_that_a_terminal_obeys }
+
+/// Clears a screen, sets a title, turns text round, ends a line where no reader of bytes sees it, hides text.
+const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{7f}\r\n\u{85}\u{202e}\u{2066}\u{2028}\u{2029}\u{200b}\u{ad}\u{feff}\u{e0041}";
+
+fn takes_no_name_that_a_terminal_obeys(store: &str) {
+    let service = Upstream::start();
+    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    let put = |body: &Value| {
+        let put = Delivery::json(body).method("PUT").path("/pauses").header("host", "127.0.0.1");
+        let answer = Connect::plaintext(inbox.admin, H1).open().send(&put);
+        (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
+    };
+    for name in
+        [HOSTILE, "\u{1b}[2J", "VEO3", "veo 3", "véo3", "veo3\u{202e}", "v\u{435}o3", "", &"a".repeat(33)]
+    {
+        assert_eq!(put(&json!({"hook": name})).0, 400, "{name:?}");
+        assert_eq!(put(&json!({"event": name})).0, 400, "{name:?}");
+        let generation = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
+        let expect = json!({"hook": name, "generation_id": generation, "job": "a"});
+        assert_eq!(inbox.post("/expect", &expect).status, 400, "{name:?}");
+        assert_eq!(inbox.post("/drop", &json!({"filter": {"hook": name}})).status, 400, "{name:?}");
+        // Its end may be of any name: older stores have such pauses.
+        let by_tool = inbox.command(&["resume", &format!("--hook={name}")]);
+        assert!(!by_tool.status.success());
+        check_visible("resume", &by_tool);
+        check_visible("pause", &inbox.command(&["pause", &format!("--hook={name}")]));
+        check_visible("ls", &inbox.command(&["ls", &format!("--hook={name}")]));
+        check_visible("ls", &inbox.command(&["ls", &format!("--job={name}")]));
+    }
+    let list = inbox.get("/pauses").unwrap();
+    assert_eq!(String::from_utf8(list.body).unwrap(), "[]");
+
+    // A wrong name that could be one is paused, and said.
+    let (status, done) = put(&json!({"hook": "veo-three"}));
+    assert_eq!((status, &done["changed"]), (200, &json!(true)));
+    assert!(done["note"].as_str().unwrap().contains("has hook veo-three"), "{done}");
+    let by_tool = inbox.command(&["pause", "--hook", "veo-four"]);
+    assert!(by_tool.status.success());
+    assert!(String::from_utf8_lossy(&by_tool.stderr).contains("has hook veo-four"), "{by_tool:?}");
+    inbox.post(
+        "/expect",
+        &json!({"hook": "veo3", "generation_id": "ffd473d5-5bef-4e14-bf22-8d559be3c19f", "job": "a"}),
+    );
+    assert_eq!(put(&json!({"hook": "veo3"})).1, json!({"changed": true}));
+}
+
+/// The fields of an entry that are text.
+const TEXTS: [&str; 20] = [
+    "lane",
+    "state",
+    "hook",
+    "generation",
+    "event",
+    "reason",
+    "token_id",
+    "job",
+    "route",
+    "supersedes",
+    "override",
+    "received_at",
+    "seen_at",
+    "due_at",
+    "ended_at",
+    "answer",
+    "lease_until",
+    "digest",
+    "path",
+    "body",
+];
+
+#[test]
+fn shows_no_text_that_a_terminal_obeys() {
+    let mut entry = json!({
+        "id": 1, "proven": true, "size": 1, "redelivery": 1, "seen": 2, "attempts": 1, "status": 500, "cursor": "0.1",
+        "headers": [{"name": HOSTILE, "value": HOSTILE}], "body_encoding": "text",
+    });
+    for name in TEXTS {
+        entry[name] = json!(HOSTILE);
+    }
+    entry["expectation"] = json!({
+        "hook": HOSTILE, "generation_id": HOSTILE, "job": HOSTILE, "state": HOSTILE, "expected_at": HOSTILE,
+        "asked": 1, "answer": HOSTILE, "job_mismatch": {"entry": 1, "job": HOSTILE},
+    });
+    let stats = json!({
+        "routes": [{
+            "route": HOSTILE, "waiting": 1, "in_flight": 0, "delivered_last_day": 0, "dead": 0, "paused": true,
+            "down": true,
+        }],
+        "kept": {HOSTILE: 1}, "oldest_waiting_seconds": 1, "bytes": 1, "tombstones": 0,
+        "pauses": [{"hook": HOSTILE, "event": HOSTILE, "since": HOSTILE}],
+        "faults": [{"reason": HOSTILE, "since": HOSTILE, "detail": HOSTILE}],
+    });
+    let list = json!({"entries": [entry], "next": null});
+    let page = json!({"entries": [entry], "next": "0.1"});
+    let expect = entry["expectation"].clone();
+    let swept = json!({"questions": [{"due": true, "why": HOSTILE, "hook": HOSTILE, "generation_id": HOSTILE,
+        "job": HOSTILE, "state": HOSTILE, "expected_at": HOSTILE, "asked": 1, "answer": HOSTILE}],
+        "more": true, "per_minute": null});
+    let change = json!({"changed": [], "refused": [{"id": 1, "why": HOSTILE}], "next": null, "until": 1,
+        "would_change": [{"state": HOSTILE, "count": 1}], "would_refuse": [{"why": HOSTILE, "count": 1}]});
+    let generation = ["--hook", "a", "--generation", "ffd473d5-5bef-4e14-bf22-8d559be3c19f", "--job", "a"];
+    for (args, answer) in [
+        (&["stats"][..], &stats),
+        (&["stats", "--json"], &stats),
+        (&["ls"], &list),
+        (&["ls", "--json"], &list),
+        (&["show", "1"], &entry),
+        (&["show", "1", "--json"], &entry),
+        (&["export"], &page),
+        (&["export", "--bodies"], &page),
+        (&[&["expect"], &generation[..]].concat(), &expect),
+        (&[&["expect", "--json"], &generation[..]].concat(), &expect),
+        (&["sweep", "--dry-run"], &swept),
+        (&["sweep", "--dry-run", "--json"], &swept),
+        (&["drop", "1", "--yes"], &change),
+        (&["drop", "1", "--yes", "--json"], &change),
+        (&["purge", "--job", "a", "--dry-run"], &change),
+        (&["purge", "--job", "a", "--dry-run", "--json"], &change),
+        (&["drop", "--hook", "a", "--yes"], &change),
+        (&["replay", "1", "--yes"], &change),
+        (&["purge", "--job", "a", "--yes"], &change),
+    ] {
+        let said = asked(200, answer, args);
+        check_visible(&format!("{args:?}"), &said);
+        assert!(!said.stdout.is_empty(), "{args:?}: {said:?}");
+        let text = String::from_utf8(said.stdout).unwrap();
+        // Their answers have the text on standard error, or not at all.
+        let is_short = ["drop", "replay", "purge"].contains(&args[0]);
+        if args.contains(&"--json") || args[0] == "export" {
+            let shown: Value =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}"));
+            assert!(text.contains("\\u202e") || is_short, "{args:?}: {text}");
+            assert!(contains(&shown, HOSTILE), "{args:?}: the value is the same");
+        } else {
+            assert!(text.contains("\\u{1b}[2J") || is_short, "{args:?}: {text}");
+        }
+    }
+    let wrong = json!({"error": HOSTILE});
+    for status in [400, 404, 409, 503, 500] {
+        for args in [&["stats"][..], &["show", "1"], &["pause", "--hook", "a"], &["tail"], &["drop", "1"]] {
+            let said = asked(status, &wrong, args);
+            check_visible(&format!("{status} {args:?}"), &said);
+            assert!(!said.status.success() && !said.stderr.is_empty(), "{status} {args:?}: {said:?}");
+        }
+    }
+    body_of(&entry);
+}
+
+/// Into a pipe it goes byte for byte; a terminal gets it escaped.
+fn body_of(entry: &Value) {
+    let piped = asked(200, entry, &["show", "1", "--body"]);
+    assert_eq!(piped.stdout, HOSTILE.as_bytes());
+    let admin = Upstream::start();
+    admin.reply(Reply::status(200).header("content-type", "application/json").body(entry.to_string()));
+    let line = format!("{PROGRAM} inbox show 1 --body --admin http://127.0.0.1:{}", admin.port);
+    let on_terminal = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+    let text = String::from_utf8(on_terminal.stdout).unwrap().replace("\r\n", "\n");
+    assert!(text.contains("\\u{1b}[2J") && text.contains("escaped"), "{text:?}");
+    assert_eq!(text.chars().find(|it| *it != '\n' && is_hidden(*it)), None, "{text:?}");
+}
+
+/// Runs a command against what answers everything with this.
+fn asked(status: u16, answer: &Value, args: &[&str]) -> Output {
+    let admin = Upstream::start();
+    admin.reply(Reply::status(status).header("content-type", "application/json").body(answer.to_string()));
+    let address = format!("http://127.0.0.1:{}", admin.port);
+    blobgate(PROGRAM, &[&["inbox"], args, &["--admin", &address]].concat())
+}
+
+#[track_caller]
+fn check_visible(what: &str, said: &Output) {
+    for bytes in [&said.stdout, &said.stderr] {
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert_eq!(text.chars().find(|it| *it != '\n' && is_hidden(*it)), None, "{what}: {text:?}");
+    }
+}
+
+/// The characters of this test, by their ranges.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(u32::from(character), 0xad | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x2069 | 0xfeff | 0xe0000..=0xe007f)
+}
+
+fn contains(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(it) => it == text,
+        Value::Array(items) => items.iter().any(|it| contains(it, text)),
+        Value::Object(fields) => fields.iter().any(|(key, it)| key == text || contains(it, text)),
+        _ => false,
+    }
+}
