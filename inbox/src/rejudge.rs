@@ -87,7 +87,7 @@ impl Judge {
             // Whoever was asked about is not asked about again.
             Judged::Ask(_) => return Err(Reason::NotConfirmed.code().to_owned()),
         };
-        let overridden = reason.filter(|reason| self.waived.contains(reason));
+        let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
         let headers = marked(headers, &forward::headers(&delivery), overridden);
         let path = String::from_utf8_lossy(&kept.path).into_owned();
         Arrival::read(&path, &headers, kept.body.into()).map(now).map_err(|error| error.to_string())
@@ -144,17 +144,17 @@ fn by_code(code: &str) -> Option<Reason> {
 }
 
 /// The headers as the gate sets them on what it accepts.
-fn marked(
+pub(crate) fn marked(
     mut headers: HeaderMap,
     set: &[(&'static str, std::borrow::Cow<'_, str>)],
-    overridden: Option<Reason>,
+    overridden: Option<&str>,
 ) -> HeaderMap {
     let ours: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("blobgate-")).cloned().collect();
     for name in ours {
         headers.remove(name);
     }
-    let overridden = overridden.map(|reason| ("blobgate-override", reason.code().into()));
+    let overridden = overridden.map(|code| ("blobgate-override", code.into()));
     for (name, value) in set.iter().cloned().chain(overridden) {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);

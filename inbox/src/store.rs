@@ -15,7 +15,7 @@ use crate::arrival::Arrival;
 use crate::deliver::Pause;
 pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Which};
 pub(crate) use batch::Outcome;
-pub(crate) use change::{Change, UNKNOWN};
+pub(crate) use change::{Change, NO_EVENT, NO_GENERATION, UNKNOWN};
 pub(crate) use expect::{
     Allowed, Answered, CONTRADICTED, EXPECTED, Expectation, Expected, Next, Noted, Question,
     UNKNOWN as IS_UNKNOWN,

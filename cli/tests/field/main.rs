@@ -8,6 +8,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod release;
 mod smoke;
 
 /// The tool under test.
