@@ -9,6 +9,7 @@ pub(crate) use node::Node;
 use crate::confirm::Provider;
 use crate::hook::Hook;
 use crate::json::{self, Value};
+use crate::secret::Keyring;
 use crate::sign::Signer;
 use crate::token::Keys;
 use std::sync::Arc;
@@ -64,17 +65,18 @@ impl Config {
         let fields = root.fields(SECTIONS, "an object with version, environment and hooks")?;
         fields.required("version", "1")?.whole_number(1, 1)?;
         let environment = fields.required("environment", "a name such as production")?.name()?;
+        let mut keyring = Keyring::new(env);
         let shared = Shared {
             environment,
             token: fields
                 .optional("token")
-                .map(|node| Keys::parse(&node.near_keys(), env))
+                .map(|node| Keys::parse(&node.near_keys(), &mut keyring))
                 .transpose()?
                 .map(Arc::new),
             confirm: fields.optional("confirm").map(|node| Provider::parse(&node)).transpose()?.map(Arc::new),
             sign: fields
                 .optional("sign")
-                .map(|node| Signer::parse(&node.near_keys(), env))
+                .map(|node| Signer::parse(&node.near_keys(), &mut keyring))
                 .transpose()?
                 .map(Arc::new),
         };

@@ -1,6 +1,7 @@
 //! Stage 10: the provider's status API says the same as the delivery.
 
 pub mod budget;
+pub mod cache;
 #[cfg(not(target_family = "wasm"))]
 mod told;
 

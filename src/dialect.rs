@@ -6,6 +6,7 @@ use crate::Reason;
 use crate::config::{ConfigError, Node};
 use crate::event::{Event, Failure, GenerationId, Kind};
 use crate::json::{Known, Value};
+use std::fmt;
 
 /// The shape of a product's webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,44 @@ impl Dialect {
         }
     }
 
+    /// The first field that keeps a payload from being an event.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn violation(self, payload: &Value<'_>) -> Option<Violation> {
+        match self {
+            Dialect::Veo3 => veo3::violation(payload),
+        }
+    }
+
+    /// The generation that a payload names, of any form, in an envelope too.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn generation(self, payload: &Value<'_>) -> Option<GenerationId> {
+        match self {
+            Dialect::Veo3 => veo3::generation(payload),
+        }
+    }
+
+    /// Where the result of a payload is, of any form, in an envelope too. It is not checked.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn result_url<'a>(self, payload: &'a Value<'_>) -> Option<&'a str> {
+        match self {
+            Dialect::Veo3 => veo3::result_url(payload),
+        }
+    }
+
+    /// The event that a person says a payload of any form is. Nothing in it is checked.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn event_as(self, payload: &Value<'_>, kind: Kind, generation_id: GenerationId) -> Event {
+        match self {
+            Dialect::Veo3 => veo3::event_as(payload, kind, generation_id),
+        }
+    }
+
+    /// A dialect by its name.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn by_name(name: &str) -> Option<Self> {
+        [Dialect::Veo3].into_iter().find(|dialect| dialect.name() == name)
+    }
+
     /// The prompt of a payload, to which a token can be bound.
     pub fn prompt<'a>(self, payload: &'a Value<'_>) -> Option<&'a str> {
         match self {
@@ -86,6 +125,39 @@ impl Dialect {
 
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         node.one_of(&[(Dialect::Veo3.name(), Dialect::Veo3)])
+    }
+}
+
+/// A field that keeps a payload from being an event. It shows no value of the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The key, or `body`.
+    pub field: &'static str,
+    /// What is there.
+    pub found: Found,
+    /// What the provider documents.
+    pub expected: &'static str,
+}
+
+/// What is in the place of a documented field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No such key.
+    Missing,
+    /// A number where a text belongs, say.
+    OtherType,
+    /// A text of another form, say.
+    OtherValue,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = match self.found {
+            Found::Missing => "is missing",
+            Found::OtherType => "has another type",
+            Found::OtherValue => "has another value",
+        };
+        write!(f, "field `{}` {found}, expected {}", self.field, self.expected)
     }
 }
 

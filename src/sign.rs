@@ -1,9 +1,9 @@
 //! What leaves the gate is signed: Standard Webhooks (<https://www.standardwebhooks.com>), HMAC-SHA256.
 
-use crate::config::{ConfigError, Environment, Node};
+use crate::config::{ConfigError, Node};
 use crate::dialect::Dialect;
 use crate::event::Event;
-use crate::secret::{Secret, read_env};
+use crate::secret::{Keyring, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -43,19 +43,19 @@ impl Signer {
         [("webhook-id", id), ("webhook-timestamp", time), ("webhook-signature", signatures)]
     }
 
-    pub(crate) fn parse(node: &Node<'_>, env: Environment<'_>) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
         const RIGHT: &str = "one environment variable's name, or two while keys rotate";
         let list = node.fields(&["env"], "an object with env")?.required("env", RIGHT)?;
         let names = list.list(RIGHT)?;
         if names.is_empty() || names.len() > MOST_KEYS {
             return Err(list.wrong(RIGHT));
         }
-        names.iter().map(|name| parse_key(name, env)).collect::<Result<_, _>>().map(Self)
+        names.iter().map(|name| parse_key(name, keyring)).collect::<Result<_, _>>().map(Self)
     }
 }
 
-fn parse_key(node: &Node<'_>, env: Environment<'_>) -> Result<Secret, ConfigError> {
-    let text = read_env(node, env)?;
+fn parse_key(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Secret, ConfigError> {
+    let text = keyring.read_env(node)?;
     let key = text.strip_prefix(PREFIX).and_then(|encoded| STANDARD.decode(encoded).ok());
     key.filter(|key| (LEAST_KEY..=MOST_KEY).contains(&key.len()))
         .and_then(|key| Secret::new(&key))

@@ -20,7 +20,16 @@ impl Source {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         match node.as_text() {
             Some("any") => Ok(Source::Any),
-            _ => Ranges::parse(node).map(Source::In),
+            _ => {
+                let ranges = Ranges::parse(node)?;
+                match ranges.whole_family() {
+                    Some(family) => {
+                        let why = format!("covers every {family} address and so checks nothing");
+                        Err(node.because(&why, "any if that is meant"))
+                    }
+                    None => Ok(Source::In(ranges)),
+                }
+            }
         }
     }
 }
@@ -43,6 +52,13 @@ pub fn check(source: &Source, transport: &Transport, head: &Head<'_>) -> Result<
 fn socket_address(text: &[u8]) -> Option<SocketAddr> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
+
+/// The most IPv4 addresses of proxies: a /4, the size of 16 networks of 10.0.0.0/8.
+const MAX_PROXIES_V4: u128 = 1 << 28;
+/// The global IPv6 addresses, 2000::/3 (RFC 4291, section 2.4).
+const GLOBAL_V6: (u128, u128) = (0x2 << 124, (0x4 << 124) - 1);
+/// The most global IPv6 addresses of proxies: a /7, the same part of them.
+const MAX_PROXIES_V6: u128 = 1 << 121;
 
 /// A set of addresses. Looking one up takes the logarithm of the number of ranges.
 #[derive(Clone, Debug)]
@@ -71,6 +87,31 @@ impl Ranges {
             nets.push(parse_net(&item)?);
         }
         Ok(Self::of(&nets))
+    }
+
+    /// The ranges of proxies, whose `x-forwarded-for` becomes the client address.
+    pub(crate) fn parse_proxies(node: &Node<'_>) -> Result<Self, ConfigError> {
+        let ranges = Self::parse(node)?;
+        if ranges.v4.count_within(u32::MIN, u32::MAX) > MAX_PROXIES_V4
+            || ranges.v6.count_within(GLOBAL_V6.0, GLOBAL_V6.1) > MAX_PROXIES_V6
+        {
+            return Err(node.because(
+                "covers so much of the internet that anybody's x-forwarded-for would count",
+                "the addresses and ranges of your own proxies",
+            ));
+        }
+        Ok(ranges)
+    }
+
+    /// The family of which every address is in the set.
+    fn whole_family(&self) -> Option<&'static str> {
+        let v4 = self.v4.0 == [(u32::MIN, u32::MAX)];
+        let v6 = self.v6.0 == [(u128::MIN, u128::MAX)] || self.v6.0.contains(&GLOBAL_V6);
+        match (v4, v6) {
+            (true, _) => Some("IPv4"),
+            (_, true) => Some("IPv6"),
+            _ => None,
+        }
     }
 
     fn of(nets: &[IpNet]) -> Self {
@@ -121,21 +162,32 @@ fn canonical(net: IpNet) -> IpNet {
     }
 }
 
-/// Sorted, disjoint, closed intervals.
+/// Sorted, disjoint, closed intervals, with a gap between each two.
 #[derive(Clone, Debug)]
 struct Intervals<T>(Vec<(T, T)>);
 
-impl<T: Ord + Copy> Intervals<T> {
+impl<T: Ord + Copy + Into<u128>> Intervals<T> {
     fn of(mut intervals: Vec<(T, T)>) -> Self {
         intervals.sort_unstable();
         let mut disjoint: Vec<(T, T)> = Vec::with_capacity(intervals.len());
         for (first, last) in intervals {
             match disjoint.last_mut() {
-                Some(previous) if first <= previous.1 => previous.1 = previous.1.max(last),
+                Some(previous) if first.into() <= previous.1.into().saturating_add(1) => {
+                    previous.1 = previous.1.max(last);
+                }
                 _ => disjoint.push((first, last)),
             }
         }
         Self(disjoint)
+    }
+
+    /// How many addresses from `lowest` to `highest` are in the set.
+    fn count_within(&self, lowest: T, highest: T) -> u128 {
+        let count = |(first, last): &(T, T)| {
+            let (first, last) = ((*first).max(lowest).into(), (*last).min(highest).into());
+            last.saturating_add(1).saturating_sub(first)
+        };
+        self.0.iter().map(count).fold(0, u128::saturating_add)
     }
 
     fn contains(&self, value: T) -> bool {

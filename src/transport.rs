@@ -32,7 +32,7 @@ impl Transport {
                 let fields = node.fields(&["behind_proxy"], RIGHT)?;
                 let ranges =
                     fields.required("behind_proxy", "a list of the proxies' addresses and ranges")?;
-                Ranges::parse(&ranges).map(Transport::BehindProxy)
+                Ranges::parse_proxies(&ranges).map(Transport::BehindProxy)
             }
         }
     }

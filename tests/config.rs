@@ -46,6 +46,15 @@ fn env(name: &str) -> Option<String> {
         "TOKEN_BASE64" => Some(format!("base64:{}", STANDARD.encode(TOKEN_KEY))),
         "SIGN" | "BLOBGATE_SIGNING_KEY" => Some(SIGNING_KEY.to_owned()),
         "SIGN_24" => Some(signing(24)),
+        "SIGN_AGAIN" => Some(SIGNING_KEY.to_owned()),
+        "TOKEN_BYTES_OF_SIGN_64" => Some(signing(64).replace("whsec_", "base64:")),
+        "TOKEN_TEXT_OF_SIGN" => Some(SIGNING_KEY["whsec_".len()..].to_owned()),
+        "TOKEN_OF_SIGN_64" => Some("\x07".repeat(64)),
+        "SIGN_OF_TOKEN" => Some(format!("whsec_{}", STANDARD.encode(TOKEN_KEY))),
+        "TOKEN_OF_PUBLIC" => Some(PUBLIC.to_owned()),
+        "TOKEN_BYTES_OF_PUBLIC" => {
+            Some(format!("base64:{}", STANDARD.encode(URL_SAFE_NO_PAD.decode(PUBLIC).unwrap())))
+        }
         "SIGN_64" => Some(signing(64)),
         "EMPTY" => Some(String::new()),
         "SHORT" => Some("shortsecret".repeat(3)[..31].to_owned()),
@@ -157,11 +166,14 @@ fn what_loads() {
     load(&minimal()).unwrap();
     for patch in [
         "source: any",
-        "source: ['2001:db8::/32', '::1', 203.0.113.7, '::ffff:10.0.0.0/104', 0.0.0.0/0]",
+        "source: ['2001:db8::/32', '::1', 203.0.113.7, '::ffff:10.0.0.0/104', 0.0.0.0/1]",
+        "source: [0.0.0.0/1, 128.0.0.0/2, 192.0.0.0/3, '::/1', '8000::/2']",
         "result_url: [runblob.io, '*.runblob.io']",
         "result_url: ['*.a.b-1.runblob.io', xn--bcher-kva.example, 127.0.0.1.runblob.io]",
         "transport: any",
         "transport: {behind_proxy: [10.0.0.0/8]}",
+        "transport: {behind_proxy: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, 127.0.0.0/8, 'fc00::/7']}",
+        "transport: {behind_proxy: [16.0.0.0/4, '2400:cb00::/32', '::1']}",
         "mode: observe",
         "mode: enforce",
         "schema: strict",
@@ -942,10 +954,10 @@ fn what_is_wrong_with_signing() {
     proven_refused("/sign/env", "SIGN", &format!("sign.env is \"SIGN\"; {NAMES}"));
     proven_refused("/sign/env", "[]", &format!("sign.env is an empty list; {NAMES}"));
     proven_refused("/sign/env", "[SIGN, SIGN_24, SIGN_64]", &format!("sign.env is a list; {NAMES}"));
-    for name in ["SIGN_23", "SIGN_65", "SIGN_NO_PREFIX", "SIGN_BAD_BASE64", "TOKEN"] {
+    for name in ["SIGN_23", "SIGN_65", "SIGN_NO_PREFIX", "SIGN_BAD_BASE64", "TOKEN_32"] {
         proven_refused(
             "/sign/env",
-            &format!("[SIGN, {name}]"),
+            &format!("[SIGN_24, {name}]"),
             &format!(
                 "sign.env[1] is \"{name}\", which holds no key of Standard Webhooks; \
                       write one that holds whsec_ and the base64 of 24 to 64 bytes"
@@ -958,6 +970,110 @@ fn what_is_wrong_with_signing() {
         "sign.env[0] is \"UNSET\", which is unset or empty, or Envoy does not hand it over; write one that is set, \
          and name it in vm_config.environment_variables.host_env_keys",
     );
+}
+
+#[test]
+fn a_key_has_one_use() {
+    const OWN: &str = "write a variable with a key of its own: a key has one use";
+    let refused = |keys: &str, sign: &str, sentence: &str| {
+        let mut config = proven_with("/token/keys", Some(keys));
+        config["sign"]["env"] = serde_saphyr::from_str(sign).unwrap();
+        assert_eq!(load(&config).unwrap_err(), sentence, "{keys} {sign}");
+    };
+    const HS: &str = "{hs: {alg: HS256, env: TOKEN}}";
+    // One variable twice.
+    refused(HS, "[SIGN, SIGN]", &format!("sign.env[1] is \"SIGN\", which sign.env[0] names too; {OWN}"));
+    refused(
+        "{hs: {alg: HS256, env: SIGN}}",
+        "[SIGN_24, SIGN]",
+        &format!("sign.env[1] is \"SIGN\", which token.keys.hs.env names too; {OWN}"),
+    );
+    refused(
+        "{a: {alg: HS256, env: TOKEN}, b: {alg: HS256, env: TOKEN}}",
+        "[SIGN]",
+        &format!("token.keys.b.env is \"TOKEN\", which token.keys.a.env names too; {OWN}"),
+    );
+    // One key in two variables, however it is written there.
+    for (token, sign) in [
+        ("SIGN", "SIGN_AGAIN"),
+        ("TOKEN_TEXT_OF_SIGN", "SIGN"),
+        ("TOKEN_BYTES_OF_SIGN_64", "SIGN_64"),
+        ("TOKEN_OF_SIGN_64", "SIGN_64"),
+        ("TOKEN", "SIGN_OF_TOKEN"),
+        ("TOKEN_BASE64", "SIGN_OF_TOKEN"),
+    ] {
+        refused(
+            &format!("{{hs: {{alg: HS256, env: {token}}}}}"),
+            &format!("[{sign}]"),
+            &format!("sign.env[0] is \"{sign}\", which holds the key of token.keys.hs.env; {OWN}"),
+        );
+    }
+    refused(
+        HS,
+        "[SIGN, SIGN_AGAIN]",
+        &format!("sign.env[1] is \"SIGN_AGAIN\", which holds the key of sign.env[0]; {OWN}"),
+    );
+    refused(
+        "{a: {alg: HS256, env: TOKEN}, b: {alg: HS256, env: TOKEN_BASE64}}",
+        "[SIGN]",
+        &format!("token.keys.b.env is \"TOKEN_BASE64\", which holds the key of token.keys.a.env; {OWN}"),
+    );
+    // What everybody may know would make tokens.
+    for token in ["TOKEN_OF_PUBLIC", "TOKEN_BYTES_OF_PUBLIC"] {
+        refused(
+            &format!("{{ed: {{alg: EdDSA, public: {PUBLIC}}}, hs: {{alg: HS256, env: {token}}}}}"),
+            "[SIGN]",
+            &format!("token.keys.hs.env is \"{token}\", which holds the key of token.keys.ed.public; {OWN}"),
+        );
+    }
+    let again = format!("{{a: {{alg: EdDSA, public: {PUBLIC}}}, b: {{alg: EdDSA, public: {PUBLIC}}}}}");
+    refused(
+        &again,
+        "[SIGN]",
+        "token.keys.b.public is a text of 43 bytes, which is the key of token.keys.a.public; write a key of its own",
+    );
+}
+
+#[test]
+fn ranges_that_leave_nobody_out() {
+    for ranges in [
+        "[0.0.0.0/0]",
+        "['::/0']",
+        "[0.0.0.0/1, 128.0.0.0/1]",
+        "[128.0.0.0/1, 10.0.0.0/8, 0.0.0.0/1]",
+        "['::/1', '8000::/1']",
+        "['::ffff:0.0.0.0/96']",
+        "['2000::/3']",
+        "['2000::/4', '3000::/4']",
+        "[10.0.0.0/8, '::/0']",
+    ] {
+        let family = if ranges.contains("::/") || ranges.contains("000::") { "IPv6" } else { "IPv4" };
+        hook_refused(
+            &format!("source: {ranges}"),
+            &format!(
+                "hooks[0].source is a list, which covers every {family} address and so checks nothing; \
+                 write any if that is meant"
+            ),
+        );
+    }
+    for ranges in [
+        "[0.0.0.0/0]",
+        "['::/0']",
+        "[0.0.0.0/1, 128.0.0.0/1]",
+        "['::ffff:0.0.0.0/96']",
+        "['2000::/3']",
+        "[0.0.0.0/1]",
+        "[64.0.0.0/2]",
+        "[16.0.0.0/4, 32.0.0.0/8]",
+        "['2000::/4']",
+        "[10.0.0.0/8, '::/1', '8000::/1']",
+    ] {
+        hook_refused(
+            &format!("transport: {{behind_proxy: {ranges}}}"),
+            "hooks[0].transport.behind_proxy is a list, which covers so much of the internet that anybody's \
+             x-forwarded-for would count; write the addresses and ranges of your own proxies",
+        );
+    }
 }
 
 /// What came of loading it, all of it.

@@ -14,6 +14,7 @@ mod migrate;
 mod pause;
 mod purge;
 mod rejudge;
+mod release;
 mod replay;
 mod restore;
 mod resume;
@@ -48,6 +49,7 @@ enum Command {
     Pause(pause::Args),
     Resume(resume::Args),
     Replay(replay::Args),
+    Release(release::Args),
     Drop(drop::Args),
     Expect(expect::Args),
     Sweep(sweep::Args),
@@ -70,6 +72,7 @@ The other commands ask a running one, at http://127.0.0.1:9085 unless --admin sa
   blobgate inbox ls --state kept                      what somebody has to decide on
   blobgate inbox show 17                              one of them
   blobgate inbox replay 17                            delivers it, again or at last
+  blobgate inbox release 18 --as completed            delivers it as the event that you say it is
   blobgate inbox drop 17                              gives it up
   blobgate inbox pause --hook veo3                    delivers nothing of a hook until `resume`
   blobgate inbox expect --hook veo3 --generation ID --job order-17
@@ -89,6 +92,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Pause(args) => pause::run(args).await,
         Command::Resume(args) => resume::run(args).await,
         Command::Replay(args) => replay::run(args).await,
+        Command::Release(args) => release::run(args).await,
         Command::Drop(args) => drop::run(args).await,
         Command::Expect(args) => expect::run(args).await,
         Command::Sweep(args) => sweep::run(args).await,

@@ -11,6 +11,7 @@
 //! | `POST /sweep` | asks the provider now about what is due; with `"dry_run": true` it lists |
 //! | `POST /replay`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
 //! | `POST /rejudge` | judges what is kept again: as these, with the gate's `"config"` and reasons to `"waive"` |
+//! | `POST /release` | decides on an entry in quarantine as the event that a person says it is: `{"id", "as", "generation_id"}`; with `"dry_run": true` it says what would be |
 //!
 //! Answers are JSON; a problem is a status and `{"error": "one sentence"}`.
 
@@ -21,6 +22,7 @@ mod filter;
 mod pauses;
 mod problem;
 mod rejudge;
+mod release;
 mod stats;
 mod sweep;
 mod tail;
@@ -108,6 +110,7 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/replay", post(change::replay))
         .route("/drop", post(change::discard))
         .route("/rejudge", post(rejudge::rejudge))
+        .route("/release", post(release::release))
         .route("/purge", post(change::purge))
         .route("/tail", get(tail::tail))
         .route_layer(from_fn_with_state(Arc::clone(&admin), check_caller));

@@ -166,9 +166,11 @@ fn is_hash(id: &str) -> bool {
 /// digest: it is somebody's.
 fn fact(dialect: Dialect, event: Option<Kind>, code: Option<&str>, body: &[u8]) -> String {
     match event {
-        Some(Kind::Completed) => {
-            result_place(dialect, body).as_deref().map(digest_of_place).unwrap_or_default()
-        }
+        // Without a place it is what was released as completed: then the body tells it from another.
+        Some(Kind::Completed) => match result_place(dialect, body) {
+            Some(place) => digest_of_place(&place),
+            None => hex(&Sha256::digest(body)),
+        },
         Some(failure) => format!("{} {}", failure.name(), code.unwrap_or("-")),
         None => String::new(),
     }
@@ -186,7 +188,7 @@ pub(crate) fn hex(digest: &[u8]) -> String {
 /// Queries are left out: a signed URL has another one each time.
 fn result_place(dialect: Dialect, body: &[u8]) -> Option<String> {
     let payload = json::parse(body, MAX_DEPTH, dialect.known()).ok()?;
-    let url = dialect.read(&payload).ok()?.result_url?.to_owned();
+    let url = dialect.result_url(&payload)?.to_owned();
     let Ok(parsed) = Uri::parse(url.as_str()) else { return Some(url) };
     let authority = parsed.authority().map(|authority| authority.as_str().to_ascii_lowercase());
     let (scheme, path) = (parsed.scheme().as_str().to_ascii_lowercase(), parsed.path());

@@ -180,7 +180,7 @@ const PAUSES: [Duration; 6] = [
 async fn try_store(session: &mut Session, batch: &[Pending], shared: &Shared) -> Result<Vec<Outcome>, Error> {
     let arrivals: Vec<_> = batch.iter().map(|pending| &pending.arrival).collect();
     let started = Instant::now();
-    let stored = session.store(&arrivals, shared.space.quarantine_has_room()).await?;
+    let stored = session.store(&arrivals, shared.space.room_in_quarantine()).await?;
     shared.metrics.commit(arrivals.len(), started.elapsed());
     shared.working.adapt(&stored);
     Ok(stored.outcomes)

@@ -15,8 +15,16 @@ pub struct Keys(Vec<Hmac<Sha256>>);
 
 /// Why keys cannot be used.
 #[derive(Debug, Error)]
-#[error("{0} holds no key of Standard Webhooks: set it to whsec_ and the base64 of 24 to 64 bytes")]
-pub struct NotAKey(String);
+pub enum NotAKey {
+    /// The variable's text has another form.
+    #[error("{0} holds no key of Standard Webhooks: set it to whsec_ and the base64 of 24 to 64 bytes")]
+    Form(String),
+    /// Two variables, or one twice.
+    #[error(
+        "{0} holds the same key as {1}: name each key once, and a new one beside the old one while they rotate"
+    )]
+    Twice(String, String),
+}
 
 /// Before the key's base64.
 const PREFIX: &str = "whsec_";
@@ -31,10 +39,23 @@ impl Keys {
     /// Reads the keys, each with the name of the variable that holds it.
     ///
     /// # Errors
-    /// [`NotAKey`] for the first that is none.
+    /// [`NotAKey`] for the first that is none, or is one of those before it.
     pub fn parse(keys: &[(String, String)]) -> Result<Self, NotAKey> {
-        let key = |(name, text): &(String, String)| parse(text).ok_or_else(|| NotAKey(name.clone()));
-        keys.iter().map(key).collect::<Result<_, _>>().map(Self)
+        let mut parsed = Self(Vec::new());
+        for (name, text) in keys {
+            let key = parse(text).ok_or_else(|| NotAKey::Form(name.clone()))?;
+            if let Some((_, (other, _))) = parsed.0.iter().zip(keys).find(|(other, _)| is_same(other, &key)) {
+                return Err(NotAKey::Twice(name.clone(), other.clone()));
+            }
+            parsed.0.push(key);
+        }
+        Ok(parsed)
+    }
+
+    /// Whether a text that is meant for something else holds one of these keys.
+    pub fn are_in(&self, text: &str) -> bool {
+        let key = parse(text).or_else(|| parse(&format!("{PREFIX}{text}")));
+        key.is_some_and(|key| self.0.iter().any(|own| is_same(own, &key)))
     }
 
     /// Whether one of them signed this, within five minutes.
@@ -69,6 +90,11 @@ impl Keys {
 fn parse(text: &str) -> Option<Hmac<Sha256>> {
     let key = STANDARD.decode(text.strip_prefix(PREFIX)?).ok()?;
     if LENGTH.contains(&key.len()) { Hmac::new_from_slice(&key).ok() } else { None }
+}
+
+fn is_same(one: &Hmac<Sha256>, other: &Hmac<Sha256>) -> bool {
+    let mac = |key: &Hmac<Sha256>| key.clone().finalize();
+    mac(one) == mac(other)
 }
 
 fn over(key: &Hmac<Sha256>, id: &str, time: &str, body: &[u8]) -> Hmac<Sha256> {

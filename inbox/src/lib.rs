@@ -18,10 +18,12 @@ mod metrics;
 mod purge;
 mod receive;
 mod rejudge;
+mod release;
 mod serve;
 mod space;
 pub mod store;
 mod sweep;
+mod violation;
 
 pub use key::{Keys, NotAKey};
 pub use serve::{Ended, Settings, serve};

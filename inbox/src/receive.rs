@@ -130,9 +130,10 @@ impl Receiver {
                 self.metrics.kept(&reason);
                 Ok("kept")
             }
-            Outcome::TokenFull => {
-                Err(Refused::new("token-full", "its token has 20 other bodies in quarantine"))
-            }
+            Outcome::TokenFull => Err(Refused::new(
+                "token-full",
+                "its token has as much in quarantine as one may: see `blobgate inbox ls`",
+            )),
             Outcome::QuarantineFull => {
                 Err(Refused::new("full", "the quarantine has reached its share of the store"))
             }

@@ -2,11 +2,14 @@
 
 use crate::arrival::{Arrival, read_headers};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use blobgate::confirm::Outcome;
 use blobgate::hook::{Check, Hook};
 use blobgate::policy::{Judged, Recorded, RecordedToken, Verdict, conclude, judge_again};
 use blobgate::request::ContentType;
 use blobgate::{Config, Reason, forward};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -48,8 +51,10 @@ pub(crate) const WAIVABLE: [Reason; 6] = [
     Reason::TokenAudience,
     Reason::TokenMismatch,
 ];
-/// It is a key of either kind that nobody has: what is judged again verifies and signs nothing.
-const NO_KEY: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+/// A key of either kind that nobody has, another for each variable: what is judged again verifies and signs nothing.
+fn no_key(variable: &str) -> String {
+    format!("whsec_{}", STANDARD.encode(Sha256::digest(variable)))
+}
 
 impl Judge {
     /// Reads the gate's configuration, as JSON text, and reasons by their codes.
@@ -57,7 +62,7 @@ impl Judge {
     /// # Errors
     /// One sentence.
     pub(crate) fn new(config: &[u8], waived: &[String]) -> Result<Self, String> {
-        let config = Config::load(config, &|_| Some(NO_KEY.to_owned())).map_err(|error| error.to_string())?;
+        let config = Config::load(config, &|name| Some(no_key(name))).map_err(|error| error.to_string())?;
         let waived = waived.iter().map(|code| waivable(code)).collect::<Result<_, _>>()?;
         Ok(Self { config, waived })
     }
@@ -82,7 +87,7 @@ impl Judge {
             // Whoever was asked about is not asked about again.
             Judged::Ask(_) => return Err(Reason::NotConfirmed.code().to_owned()),
         };
-        let overridden = reason.filter(|reason| self.waived.contains(reason));
+        let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
         let headers = marked(headers, &forward::headers(&delivery), overridden);
         let path = String::from_utf8_lossy(&kept.path).into_owned();
         Arrival::read(&path, &headers, kept.body.into()).map(now).map_err(|error| error.to_string())
@@ -139,17 +144,17 @@ fn by_code(code: &str) -> Option<Reason> {
 }
 
 /// The headers as the gate sets them on what it accepts.
-fn marked(
+pub(crate) fn marked(
     mut headers: HeaderMap,
     set: &[(&'static str, std::borrow::Cow<'_, str>)],
-    overridden: Option<Reason>,
+    overridden: Option<&str>,
 ) -> HeaderMap {
     let ours: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("blobgate-")).cloned().collect();
     for name in ours {
         headers.remove(name);
     }
-    let overridden = overridden.map(|reason| ("blobgate-override", reason.code().into()));
+    let overridden = overridden.map(|code| ("blobgate-override", code.into()));
     for (name, value) in set.iter().cloned().chain(overridden) {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);

@@ -22,6 +22,22 @@ pub(crate) struct Space {
     file: Option<PathBuf>,
 }
 
+/// How much the quarantine may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Whether it has its share of the store.
+    pub(crate) is_full: bool,
+    /// How much of it one token may have, in bytes.
+    pub(crate) max_bytes_of_token: i64,
+}
+
+#[cfg(test)]
+impl From<bool> for Room {
+    fn from(has_room: bool) -> Self {
+        Self { is_full: !has_room, max_bytes_of_token: i64::MAX }
+    }
+}
+
 /// Why nothing more is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Full {
@@ -37,6 +53,8 @@ pub(crate) enum Full {
 
 /// One part in ten.
 const SHARE: i64 = 10;
+/// So many tokens at least fill the quarantine: one part in ten is 107 MB of the usual 10 GiB, some 40,000 events.
+const TOKENS: i64 = 10;
 /// So much of the disk stays free, in percent, and at least so many bytes.
 const RESERVE_PERCENT: u64 = 5;
 const RESERVE_LEAST: u64 = 64 << 20;
@@ -73,8 +91,11 @@ impl Space {
         }
     }
 
-    pub(crate) fn quarantine_has_room(&self) -> bool {
-        self.quarantine.load(Ordering::Relaxed) < self.share
+    pub(crate) fn room_in_quarantine(&self) -> Room {
+        Room {
+            is_full: self.quarantine.load(Ordering::Relaxed) >= self.share,
+            max_bytes_of_token: self.share.checked_div(TOKENS).unwrap_or_default(),
+        }
     }
 
     /// Whether more may be given up. Where not, it goes on being tried: what is dead must not take the place of what comes.

@@ -14,9 +14,10 @@ mod sqlite;
 
 use crate::arrival::Arrival;
 use crate::deliver::Pause;
+use crate::space::Room;
 pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Which};
 pub(crate) use batch::Outcome;
-pub(crate) use change::{Change, UNKNOWN};
+pub(crate) use change::{Change, NO_EVENT, NO_GENERATION, UNKNOWN};
 pub(crate) use claim::{Claim, Class, Pick, Wanted};
 pub(crate) use expect::{
     Allowed, Answered, CONTRADICTED, EXPECTED, Expectation, Expected, Next, Noted, Question,
@@ -131,7 +132,12 @@ impl Store {
 
 impl Session {
     /// Stores a batch in one transaction: what it returns is committed.
-    pub(crate) async fn store(&mut self, arrivals: &[&Arrival], room: bool) -> Result<Stored, Error> {
+    pub(crate) async fn store(
+        &mut self,
+        arrivals: &[&Arrival],
+        room: impl Into<Room>,
+    ) -> Result<Stored, Error> {
+        let room = room.into();
         match self {
             Session::Sqlite(sqlite) => sqlite.store(arrivals, room).await,
             Session::Postgres(session) => session.store(arrivals, room).await,

@@ -94,6 +94,11 @@ impl<'v> Node<'v> {
         Ok(fields.iter().map(node).collect())
     }
 
+    /// Where it stands.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     pub(crate) fn text(&self, right: &str) -> Result<&'v str, ConfigError> {
         self.value.as_text().ok_or_else(|| self.wrong(right))
     }

@@ -4,6 +4,8 @@
 
 mod iso8601;
 #[cfg(not(target_family = "wasm"))]
+mod violation;
+#[cfg(not(target_family = "wasm"))]
 mod webhook;
 
 use super::{Claim, Drift, Unfit};
@@ -11,6 +13,8 @@ use crate::Reason;
 use crate::event::{Class, Failure, GenerationId, Kind};
 use crate::json::{Known, KnownBelow, Value};
 use iso8601::Instant;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use violation::{event_as, generation, result_url, violation};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use webhook::webhook;
 

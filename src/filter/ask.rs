@@ -1,33 +1,31 @@
 //! Asking the provider: calls of one worker, and the rate that all workers of an Envoy share.
 
 use super::Exchange;
+use crate::confirm::cache::Denied;
 use crate::confirm::{self, Outcome, Provider, budget};
-use crate::event::{Event, Failure};
 use crate::policy::Question;
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::Context;
 use proxy_wasm::types::{Bytes, Status};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Far more than the largest answer, a status with a prompt of 4,000 characters.
 pub(super) const MOST_ANSWER_BYTES: usize = 262_144;
-/// Calls in flight of one worker: more than a provider that answers in 100 ms is asked in a minute.
+/// Calls in flight of one worker: more than a provider that answers in 100 ms is asked in a minute. Each holds its body and,
+/// of it, the event: 2 MB at the largest `max_body_bytes`, 32 MB in all, and 2 MB at the default.
 const MOST_IN_FLIGHT: usize = 16;
-/// Below the 30 s after which the provider sends an event again.
-const REMEMBERED_FOR: Duration = Duration::from_secs(20);
-const MOST_REMEMBERED: usize = 1024;
 /// Another worker takes a call between reading and writing seldom, and never so often in a row.
 const TRIES: usize = 8;
 
 /// What the calls of one worker share.
 pub(super) struct Calls {
     in_flight: Rc<Cell<usize>>,
-    /// Negative answers, and when they came.
-    denied: RefCell<BTreeMap<String, Instant>>,
+    denied: RefCell<Denied>,
+    /// When the times in `denied` begin.
+    started: Instant,
 }
 
 /// A delivery that waits for the provider, or has waited.
@@ -48,7 +46,7 @@ impl Drop for Slot {
 
 impl Calls {
     pub(super) fn new() -> Self {
-        Self { in_flight: Rc::default(), denied: RefCell::default() }
+        Self { in_flight: Rc::default(), denied: RefCell::default(), started: Instant::now() }
     }
 
     fn slot(&self) -> Option<Slot> {
@@ -58,35 +56,6 @@ impl Calls {
             Slot(Rc::clone(&self.in_flight))
         })
     }
-
-    fn remembers(&self, event: &Event) -> bool {
-        let denied = self.denied.borrow();
-        [unknown(event), claim(event)]
-            .iter()
-            .any(|key| denied.get(key).is_some_and(|since| since.elapsed() < REMEMBERED_FOR))
-    }
-
-    fn remember(&self, key: String) {
-        let mut denied = self.denied.borrow_mut();
-        if denied.len() >= MOST_REMEMBERED {
-            denied.retain(|_, since| since.elapsed() < REMEMBERED_FOR);
-        }
-        if denied.len() < MOST_REMEMBERED {
-            denied.insert(key, Instant::now());
-        }
-    }
-}
-
-/// Of a generation that there is not, nothing is asked again.
-fn unknown(event: &Event) -> String {
-    event.generation_id.to_string()
-}
-
-/// Of one that there is, another claim may be true.
-fn claim(event: &Event) -> String {
-    let code = event.failure.as_ref().and_then(|Failure { code, .. }| code.as_deref());
-    let (id, kind) = (event.generation_id, event.kind.name());
-    format!("{id} {kind} {} {}", event.result_url.as_deref().unwrap_or("-"), code.unwrap_or("-"))
 }
 
 impl Asked {
@@ -113,7 +82,7 @@ impl Asked {
         let (Some(provider), Some(event)) = (&hook.confirm, self.question.event()) else {
             return Err(Outcome::NotStarted);
         };
-        if calls.remembers(event) {
+        if calls.denied.borrow().contains(event, calls.started.elapsed()) {
             return Err(Outcome::Remembered);
         }
         let slot = calls.slot().ok_or(Outcome::InFlight)?;
@@ -143,8 +112,8 @@ impl Asked {
         };
         let outcome = confirm::read(self.question.hook().dialect, event, status, body);
         match outcome {
-            Outcome::Unknown => calls.remember(unknown(event)),
-            Outcome::Contradicted => calls.remember(claim(event)),
+            Outcome::Unknown => calls.denied.borrow_mut().add_generation(event, calls.started.elapsed()),
+            Outcome::Contradicted => calls.denied.borrow_mut().add_claim(event, calls.started.elapsed()),
             _ => {}
         }
         outcome

@@ -1,7 +1,7 @@
 //! The keys that tokens are made with (`token`).
 
-use crate::config::{ConfigError, Environment, Node};
-use crate::secret::Secret;
+use crate::config::{ConfigError, Node};
+use crate::secret::{Keyring, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -33,7 +33,7 @@ impl Keys {
         self.keys.iter().find(|(name, _)| **name == *kid).map(|(name, key)| (name, key))
     }
 
-    pub(crate) fn parse(node: &Node<'_>, env: Environment<'_>) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
         let fields = node.fields(&["keys", "leeway"], "an object with keys")?;
         let node = fields.required("keys", "an object of keys by their kid")?;
         let entries = node.entries("an object of keys by their kid")?;
@@ -49,7 +49,7 @@ impl Keys {
             if keys.iter().any(|(other, _)| other.eq_ignore_ascii_case(kid)) {
                 return Err(node.misnamed("a kid that differs from the others by more than case"));
             }
-            keys.push((kid.into(), Key::parse(&node, env)?));
+            keys.push((kid.into(), Key::parse(&node, keyring)?));
         }
         let leeway = match fields.optional("leeway") {
             Some(node) => node.duration(Duration::ZERO, MOST_LEEWAY)?,
@@ -77,7 +77,7 @@ impl Key {
         }
     }
 
-    fn parse(node: &Node<'_>, env: Environment<'_>) -> Result<Self, ConfigError> {
+    fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
         const RIGHT: &str = "{alg: EdDSA, public: \"...\"} or {alg: HS256, env: NAME}";
         let fields = node.fields(&["alg", "public", "env"], RIGHT)?;
         let alg = fields.required("alg", "EdDSA or HS256")?;
@@ -86,12 +86,14 @@ impl Key {
                 fields.none_of(&["env"], "for HS256, and alg is EdDSA; write public instead")?;
                 let public =
                     fields.required("public", "the 32 bytes of a public key in unpadded base64url")?;
-                parse_public(&public).map(|key| Key::EdDsa(Box::new(key)))
+                let key = parse_public(&public)?;
+                keyring.hold(&public, key.as_bytes())?;
+                Ok(Key::EdDsa(Box::new(key)))
             }
             false => {
                 fields.none_of(&["public"], "for EdDSA, and alg is HS256; write env instead")?;
                 let name = fields.required("env", "the name of an environment variable")?;
-                Secret::from_env(&name, env, LEAST_SECRET).map(Key::Hs256)
+                Secret::from_env(&name, keyring, LEAST_SECRET).map(Key::Hs256)
             }
         }
     }

@@ -104,6 +104,11 @@ impl Delivery {
         self
     }
 
+    /// Its headers, in their order.
+    pub fn headers(&self) -> &[(String, Vec<u8>)] {
+        &self.headers
+    }
+
     pub fn without_header(mut self, name: &str) -> Self {
         self.headers.retain(|(n, _)| n != name);
         self

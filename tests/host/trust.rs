@@ -9,6 +9,7 @@ mod confirm;
 mod held;
 mod keep;
 mod key;
+mod memory;
 mod path;
 mod secrecy;
 mod signed;

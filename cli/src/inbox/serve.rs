@@ -126,6 +126,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Ok(if keys.is_empty() { None } else { Some(Keys::parse(&keys)?) })
     };
     let (sign, verify) = (keys()?, keys()?);
+    if let (Some(keys), Some(token), Some(name)) = (&sign, &admin_token, &args.admin_token_env)
+        && keys.are_in(token)
+    {
+        bail!(
+            "{name} holds a signing key, with which whoever shows it could forge events: set it to a token of its own"
+        );
+    }
 
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let receive = listen(args.listen, "--listen").await?;

@@ -50,6 +50,9 @@ struct Whole {
     body_encoding: Option<String>,
     body: Option<String>,
     expectation: Option<Expectation>,
+    /// An inbox of before this tool says none.
+    #[serde(default)]
+    violation: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -114,6 +117,7 @@ impl Whole {
         line("hook", Some(entry.hook.clone()));
         line("lane", Some(entry.lane.clone()));
         line("reason", entry.reason.clone());
+        line("violated", self.violation.clone());
         line("proven", Some(if entry.proven { "yes" } else { "no" }.to_owned()));
         line("token id", entry.token_id.clone());
         line("job", entry.job.clone());

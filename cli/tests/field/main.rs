@@ -14,6 +14,8 @@ mod ending;
 mod failing_events;
 mod names;
 mod pages;
+mod quarantine;
+mod release;
 mod requests;
 mod smoke;
 

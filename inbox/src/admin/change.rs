@@ -3,12 +3,14 @@
 use super::filter::Filter;
 use super::problem::Problem;
 use super::{Admin, read_body, written};
-use crate::store::{Change, Which};
+use crate::store::{Change, NO_EVENT, NO_GENERATION, Which};
+use crate::violation;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -42,7 +44,7 @@ struct Done {
 #[derive(Serialize)]
 struct Refused {
     id: i64,
-    why: &'static str,
+    why: Cow<'static, str>,
 }
 
 #[derive(Serialize)]
@@ -102,8 +104,30 @@ async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response,
         };
         log::info!("{word}={} by an operator", changed.changed.len());
     }
-    let refused = changed.refused.into_iter().map(|(id, why)| Refused { id, why }).collect();
+    let refused = explain(admin, changed.refused).await?;
     Ok(Json(Done { changed: changed.changed.into_keys().collect(), refused, next }).into_response())
+}
+
+/// With the field that keeps an entry from being replayed.
+async fn explain(admin: &Admin, refused: BTreeMap<i64, &'static str>) -> Result<Vec<Refused>, Problem> {
+    /// Each is read with its body. Whoever names more at once looks at one of them with `show`.
+    const MAX_EXPLAINED: usize = 20;
+    let mut explained = 0_usize;
+    let mut all = Vec::with_capacity(refused.len());
+    for (id, why) in refused {
+        let mut why = Cow::Borrowed(why);
+        if [NO_EVENT, NO_GENERATION].contains(&&*why) && explained < MAX_EXPLAINED {
+            explained = explained.saturating_add(1);
+            let kept = admin.store.kept(id).await?;
+            let violation =
+                kept.and_then(|kept| violation::describe(&kept.reason?, &kept.headers, &kept.body));
+            if let Some(violation) = violation {
+                why = format!("{violation}; {why}").into();
+            }
+        }
+        all.push(Refused { id, why });
+    }
+    Ok(all)
 }
 
 /// The ids of one piece, in their order, and the `after` of what follows. Of a filter, those between these two that also are

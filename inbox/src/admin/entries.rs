@@ -5,6 +5,7 @@ use super::problem::Problem;
 use super::{Admin, expect, read_number, time};
 use crate::arrival::{hex, read_headers};
 use crate::store::{Entry, Payload};
+use crate::violation;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
@@ -66,6 +67,8 @@ pub(super) struct Whole {
     payload: Option<Came>,
     /// What is expected of its generation.
     expectation: Option<expect::Shown>,
+    /// What breaks the rule of its reason, as far as that is known: a field and what is documented, and no value.
+    violation: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -117,7 +120,13 @@ pub(super) async fn show(
         Some(generation) => admin.store.expectation(&entry.hook, generation).await?.map(expect::Shown::from),
         None => None,
     };
-    Ok(Json(Whole { entry: entry.into(), payload: payload.map(Came::from), expectation }))
+    let violation = match (&entry.reason, &payload) {
+        (Some(code), Some(payload)) if entry.lane == "quarantine" => {
+            violation::describe(code, &payload.headers, &payload.body)
+        }
+        _ => None,
+    };
+    Ok(Json(Whole { entry: entry.into(), payload: payload.map(Came::from), expectation, violation }))
 }
 
 impl From<Entry> for Shown {

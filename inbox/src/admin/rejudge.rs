@@ -7,8 +7,10 @@ use crate::arrival::Arrival;
 use crate::rejudge::{Judge, Now};
 use crate::store::{Error, Session};
 use crate::sweep::{NOT_KEPT, NotReleased, Releaser, goes_on};
+use crate::violation;
 use axum::Json;
 use axum::extract::State;
+use blobgate::Reason;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,7 +64,10 @@ pub(super) async fn rejudge(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
     let mut done = Done { changed: Vec::new(), asked: Vec::new(), refused: Vec::new(), next };
     for id in ids {
         let now = match admin.store.kept(id).await? {
-            Some(kept) => judge.judge(kept),
+            Some(kept) => {
+                let (headers, body) = (kept.headers.clone(), kept.body.clone());
+                judge.judge(kept).map_err(|code| with_field(code, &headers, &body))
+            }
             None => Err("no such entry is kept, or its body is purged".to_owned()),
         };
         match apply(&admin, id, now, asked.dry_run).await? {
@@ -77,6 +82,15 @@ pub(super) async fn rejudge(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
         log::info!("judged-again={changed} to-be-asked-about={wait} by an operator");
     }
     Ok(Json(done))
+}
+
+/// A payload that is no event by any configuration: which field keeps it from being one.
+fn with_field(code: String, headers: &[u8], body: &[u8]) -> String {
+    let of_field = [Reason::SchemaInvalid, Reason::GenerationIdInvalid].map(Reason::code).contains(&&*code);
+    match violation::describe(&code, headers, body).filter(|_| of_field) {
+        Some(violation) => format!("{code}: {violation}"),
+        None => code,
+    }
 }
 
 enum Became {

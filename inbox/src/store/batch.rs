@@ -1,9 +1,14 @@
 //! A batch of arrivals in one transaction: everything about them is read under their locks, decided, and written.
 
+mod quota;
+
 use super::Error;
 use crate::arrival::Arrival;
 use crate::decide::{Fate, GenerationKey, Known, TokenKey};
+use crate::space::Room;
 use blobgate::policy::Verdict;
+use quota::Quota;
+pub(super) use quota::{Account, HeldBy, HeldIn};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The statements of the deciding transaction.
@@ -18,11 +23,13 @@ pub(super) trait Deciding {
     ) -> Result<Known, Error>;
     /// Which of these are kept already, and as which entry.
     async fn find_kept(&mut self, keys: &[KeptKey]) -> Result<BTreeMap<KeptKey, i64>, Error>;
-    /// How many bodies are kept with each of these tokens, the generation beside it not counted.
+    /// What is kept with each of these tokens; beside each, the generation that is its own.
     async fn count_kept(
         &mut self,
         tokens: &[(TokenKey, Option<String>)],
-    ) -> Result<BTreeMap<TokenKey, i64>, Error>;
+    ) -> Result<BTreeMap<TokenKey, HeldBy>, Error>;
+    /// What is kept of each of these generations.
+    async fn count_kept_in(&mut self, accounts: &[Account]) -> Result<BTreeMap<Account, HeldIn>, Error>;
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error>;
     /// Counts so many repeats of each of these entries.
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error>;
@@ -71,20 +78,17 @@ pub(crate) enum Outcome {
     Repeated,
     /// It is in quarantine, for this reason.
     Kept(String),
-    /// It is not stored: its token has as many bodies in quarantine as one may.
+    /// It is not stored: its token, or its generation, has as much in quarantine as one may.
     TokenFull,
     /// It is not stored: the quarantine has its share of the store.
     QuarantineFull,
 }
 
-/// So many distinct bodies may one token keep in quarantine: a leaked URL must not fill it.
-const MOST_KEPT: i64 = 20;
-
-/// Decides on a batch. `room` is whether the quarantine may take more.
+/// Decides on a batch.
 pub(super) async fn decide(
     tx: &mut impl Deciding,
     arrivals: &[&Arrival],
-    room: bool,
+    room: Room,
 ) -> Result<Vec<Outcome>, Error> {
     let generations = arrivals.iter().filter_map(|arrival| arrival.generation_key()).collect();
     let tokens = arrivals.iter().filter_map(|arrival| arrival.locked_token()).collect();
@@ -195,7 +199,7 @@ impl<'a> Plan<'a> {
         known: &Known,
         arrivals: &[&'a Arrival],
         keeps: Vec<(usize, i64, String)>,
-        room: bool,
+        room: Room,
     ) -> Result<Vec<(usize, Outcome)>, Error> {
         let mut outcomes = Vec::with_capacity(keeps.len());
         let keeps: Vec<_> = keeps
@@ -210,23 +214,15 @@ impl<'a> Plan<'a> {
         };
         let keys: BTreeSet<_> = keeps.iter().map(|(_, _, arrival, reason)| key(arrival, reason)).collect();
         let mut kept = tx.find_kept(&keys.into_iter().collect::<Vec<_>>()).await?;
-        let tokens: BTreeMap<_, _> = keeps
-            .iter()
-            .filter_map(|(_, _, arrival, _)| arrival.any_token())
-            .map(|key| {
-                let bound = known.tokens.get(&key).and_then(|token| token.generation.clone());
-                (key, bound)
-            })
-            .collect();
-        let mut counts = tx.count_kept(&tokens.clone().into_iter().collect::<Vec<_>>()).await?;
+        let mut quota = Quota::read(tx, keeps.iter().map(|(_, _, arrival, _)| *arrival), known, room).await?;
         for (at, id, arrival, reason) in keeps {
             let key = key(arrival, &reason);
             let outcome = if let Some(first) = kept.get(&key) {
                 self.repeat(*first);
                 Outcome::Repeated
-            } else if !room {
+            } else if room.is_full {
                 Outcome::QuarantineFull
-            } else if !is_expected(arrival, known) && is_full(arrival, &tokens, &mut counts) {
+            } else if !quota.takes(arrival) {
                 Outcome::TokenFull
             } else {
                 kept.insert(key, id);
@@ -267,28 +263,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Whether it is of a generation that is expected of its job: of that, as of a bound one, as many are kept as come.
-fn is_expected(arrival: &Arrival, known: &Known) -> bool {
-    let generation = arrival.generation_key().and_then(|key| known.generations.get(&key));
-    generation.is_some_and(|generation| generation.explains(arrival) == Some(true))
-}
-
-/// Whether the token has no room for one more; else it is counted. Of its own generation, as many as come.
-fn is_full(
-    arrival: &Arrival,
-    tokens: &BTreeMap<TokenKey, Option<String>>,
-    counts: &mut BTreeMap<TokenKey, i64>,
-) -> bool {
-    let Some(key) = arrival.any_token() else { return false };
-    let bound = tokens.get(&key).and_then(Option::as_ref);
-    if bound.is_some() && bound == arrival.generation.as_ref() {
-        return false;
-    }
-    let count = counts.entry(key).or_default();
-    *count = count.saturating_add(1);
-    *count > MOST_KEPT
-}
-
 fn entry<'a>(arrival: &'a Arrival, id: i64, lane: &'static str, route: Option<String>) -> NewEntry<'a> {
     let reason = arrival.reason.clone();
     NewEntry { id, lane, state: "waiting", arrival, reason, route, supersedes: None, seen: 1 }
@@ -312,7 +286,10 @@ impl Arrival {
 }
 
 /// Takes values that come with a place, from 1 on, to the keys at these places.
-pub(super) fn by_place<K: Clone + Ord>(rows: Vec<(i64, i64)>, keys: &[K]) -> BTreeMap<K, i64> {
+pub(super) fn by_place<K: Clone + Ord, V>(
+    rows: impl IntoIterator<Item = (V, i64)>,
+    keys: &[K],
+) -> BTreeMap<K, V> {
     rows.into_iter()
         .filter_map(|(value, place)| {
             let place = usize::try_from(place).ok()?.checked_sub(1)?;

@@ -44,6 +44,12 @@ SELECT state, lane, event IS NOT NULL AS has_event, generation IS NOT NULL AS ha
     answer IS NOT NULL AS has_answer, count(*) AS count, max(id) AS id
 FROM entry";
 
+/// Of an entry in quarantine whose body the gate could not read as an event.
+pub(crate) const NO_EVENT: &str =
+    "it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is";
+/// Of one that the gate could read but for its generation.
+pub(crate) const NO_GENERATION: &str =
+    "it names no generation: `blobgate inbox release ID --as EVENT --generation UUID` says which it is about";
 /// Of an id that no entry has.
 pub(crate) const UNKNOWN: &str = "there is no such entry";
 
@@ -83,10 +89,8 @@ fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
         "in_flight" => Err("it is under way"),
         "superseded" if is_kept => Err("it was released: what it has become is another entry"),
         _ if !candidate.has_body => Err("its body is purged"),
-        _ if is_kept && !candidate.has_event => Err("it claims no event: nothing says where it would go"),
-        _ if is_kept && !candidate.has_generation => {
-            Err("it names no generation: nothing says what it would be about")
-        }
+        _ if is_kept && !candidate.has_event => Err(NO_EVENT),
+        _ if is_kept && !candidate.has_generation => Err(NO_GENERATION),
         _ => Ok(()),
     }
 }

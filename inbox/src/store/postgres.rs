@@ -10,6 +10,7 @@ use super::{CannotOpen, Claim, Error, Finished, Stored, Wanted};
 use crate::arrival::Arrival;
 use crate::deliver::Pause;
 use crate::failpoint::{broken_by, die_at};
+use crate::space::Room;
 use deciding::Tx;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -204,7 +205,7 @@ impl Session {
         }
     }
 
-    pub(super) async fn store(&mut self, arrivals: &[&Arrival], room: bool) -> Result<Stored, Error> {
+    pub(super) async fn store(&mut self, arrivals: &[&Arrival], room: Room) -> Result<Stored, Error> {
         let (outcomes, begun, worked) = transaction!(self, |connection| {
             let begun = Instant::now();
             let outcomes = batch::decide(&mut Tx(connection), arrivals, room).await?;

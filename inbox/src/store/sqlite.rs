@@ -12,6 +12,7 @@ use super::change::{self, Change, Changed, Changing};
 use super::{CannotOpen, Claim, Error, Finished, Stored, Wanted};
 use crate::arrival::Arrival;
 use crate::failpoint::{broken_by, die_at};
+use crate::space::Room;
 use clock::Clock;
 pub(super) use copy::{backup, restore};
 use deciding::Tx;
@@ -219,7 +220,7 @@ macro_rules! transaction {
 mod expect;
 
 impl Sqlite {
-    pub(super) async fn store(&self, arrivals: &[&Arrival], room: bool) -> Result<Stored, Error> {
+    pub(super) async fn store(&self, arrivals: &[&Arrival], room: Room) -> Result<Stored, Error> {
         let (outcomes, begun, worked) = transaction!(self, |connection| {
             let begun = Instant::now();
             let outcomes = batch::decide(&mut Tx { connection, sqlite: self }, arrivals, room).await?;

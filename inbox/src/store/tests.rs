@@ -471,13 +471,60 @@ in_both! {
         assert!(ending.elapsed() < std::time::Duration::from_secs(5), "nobody waits for what cannot be stored");
     }
 
-    async fn a_token_keeps_whatever_comes_of_its_own_generation(site: &mut Site) {
+    async fn a_token_keeps_twenty_bodies_of_its_own_generation(site: &mut Site) {
         let token = Some(Token { id: "t".to_owned(), binds: true });
         let own = |arrival: Arrival| Arrival { token: token.clone(), ..arrival };
         site.store(&[own(completed("a"))]).await;
         let bodies: Vec<_> = (1..=25).map(|number| own(completed(&number.to_string()))).collect();
-        assert_eq!(site.store(&bodies).await, vec![kept("event-conflict"); 25]);
+        let expected = [vec![kept("event-conflict"); 20], vec![Outcome::TokenFull; 5]].concat();
+        assert_eq!(site.store(&bodies).await, expected);
+        assert_eq!(site.store(&bodies[..1]).await, [Outcome::Repeated], "a repeat takes no room");
+        // For whatever reason: those that the gate quarantines are of it too.
+        let flawed = Arrival { generation: Some(ONE.to_owned()), ..quarantined("x", "t") };
+        assert_eq!(site.store(&[flawed]).await, [Outcome::TokenFull]);
+        // What is about other generations is counted by itself, and so are other tokens.
         assert_eq!(site.store(&[quarantined("x", "t")]).await, [kept("json-invalid")]);
+        let late = Arrival { generation: Some(TWO.to_owned()), ..quarantined("x", "u") };
+        assert_eq!(site.store(&[late]).await, [kept("json-invalid")]);
+        site.sql("UPDATE entry SET state = 'dropped' WHERE reason = 'event-conflict' AND state = 'kept' AND id % 2 = 0").await;
+        assert_eq!(site.store(&bodies[20..21]).await, [kept("event-conflict")], "a person has made room");
+    }
+
+    async fn of_no_token_a_generation_keeps_twenty_bodies(site: &mut Site) {
+        let flawed = |generation: &str, number: i64| {
+            let body = format!("{generation} {number}");
+            Arrival { token: None, generation: Some(generation.to_owned()), ..quarantined(&body, "") }
+        };
+        let bodies: Vec<_> = (1..=21).map(|number| flawed(ONE, number)).collect();
+        assert_eq!(site.store(&bodies).await[19..], [kept("json-invalid"), Outcome::TokenFull]);
+        assert_eq!(site.store(&[flawed(TWO, 1)]).await, [kept("json-invalid")]);
+    }
+
+    async fn a_static_url_keeps_twenty_bodies_of_each_generation(site: &mut Site) {
+        let token = Some(Token { id: "static".to_owned(), binds: false });
+        let of = |number: i64, generation: i64| Arrival {
+            token: token.clone(),
+            generation: Some(format!("ffd473d5-5bef-4e14-bf22-{generation:012x}")),
+            ..quarantined(&format!("{generation} {number}"), "")
+        };
+        let bodies: Vec<_> = (1..=21).map(|number| of(number, 1)).collect();
+        assert_eq!(site.store(&bodies).await[19..], [kept("json-invalid"), Outcome::TokenFull]);
+        let others: Vec<_> = (2..=60).map(|generation| of(1, generation)).collect();
+        assert_eq!(site.store(&others).await, vec![kept("json-invalid"); 59], "it speaks of every generation");
+    }
+
+    async fn a_token_keeps_no_more_bytes_than_one_may(site: &mut Site) {
+        let size = quarantined("1", "t").size();
+        let room = crate::space::Room { is_full: false, max_bytes_of_token: 3 * size };
+        let bodies: Vec<_> = (1..=4).map(|number| quarantined(&number.to_string(), "t")).collect();
+        let batch: Vec<_> = bodies.iter().collect();
+        let outcomes = site.session().store(&batch, room).await.unwrap().outcomes;
+        assert_eq!(outcomes[2..], [kept("json-invalid"), Outcome::TokenFull]);
+        // The first body is taken however large it is.
+        let small = crate::space::Room { is_full: false, max_bytes_of_token: 1 };
+        let (one, two) = (quarantined("1", "u"), quarantined("2", "u"));
+        let outcomes = site.session().store(&[&one, &two], small).await.unwrap().outcomes;
+        assert_eq!(outcomes, [kept("json-invalid"), Outcome::TokenFull]);
     }
 
     async fn a_full_quarantine_takes_nothing_new(site: &mut Site) {

@@ -86,13 +86,24 @@ impl Releaser {
         arrival: &Arrival,
         why: &str,
     ) -> Result<Result<(), String>, NotReleased> {
+        Ok(goes_on(self.decide(session, id, arrival, why).await?))
+    }
+
+    /// The same, with what was decided; nothing where it is not kept any more.
+    pub(crate) async fn decide(
+        &self,
+        session: &mut Session,
+        id: i64,
+        arrival: &Arrival,
+        why: &str,
+    ) -> Result<Option<Outcome>, NotReleased> {
         self.space.check(arrival.verdict).map_err(|full| NotReleased::NotNow(full.to_string()))?;
         let outcome = session.release(id, arrival, why).await?;
         if let Some(outcome @ Outcome::Waits(route)) = &outcome {
             self.space.add(arrival, outcome);
             self.wake.up([route.clone()]);
         }
-        Ok(goes_on(outcome))
+        Ok(outcome)
     }
 }
 

@@ -96,12 +96,14 @@ async fn what_cannot_be_routed_is_not_released(place: Place) {
     let no_generation =
         Delivery { generation: None, reason: Some("generation-id-invalid"), ..Delivery::kept(2) };
     let no_generation = inbox.stored(&no_generation).await.to_string();
-    let event =
-        format!("1 entry not replayed: it claims no event: nothing says where it would go ({no_event})\n");
+    let event = format!(
+        "1 entry not replayed: field `video_url` is missing, expected a URL that begins with https://; it claims no event: \
+         `blobgate inbox release ID --as completed`, or failed or timeout, says which it is ({no_event})\n"
+    );
     assert_eq!(inbox.refused(&["replay", &no_event], 1), event);
     let both = inbox.refused(&["replay", &no_event, &no_generation, "999999"], 1);
     assert!(both.contains(&event), "{both}");
-    let sentence = "1 entry not replayed: it names no generation: nothing says what it would be about";
+    let sentence = "; it names no generation: `blobgate inbox release ID --as EVENT --generation UUID` says which it is about";
     assert!(both.contains(&format!("{sentence} ({no_generation})\n")), "{both}");
     assert!(both.contains("1 entry not replayed: there is no such entry (999999)\n"), "{both}");
     assert_eq!(inbox.entries("state=kept").await.len(), 2);
@@ -109,7 +111,7 @@ async fn what_cannot_be_routed_is_not_released(place: Place) {
     // By a filter they are counted before, and there is nothing left to ask about.
     let said = inbox.refused(&["replay", "--state", "kept"], 1);
     assert!(
-        said.contains("1 entry cannot be replayed: it claims no event: nothing says where it would go\n")
+        said.contains("1 entry cannot be replayed: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
     );
     assert!(said.ends_with("there is nothing to replay\n"), "{said}");
     // With one among them that can be, they are refused one by one.

@@ -1,7 +1,7 @@
 //! The deciding transaction's statements.
 
 use super::super::Error;
-use super::super::batch::{self, Deciding, KeptKey, NewEntry};
+use super::super::batch::{self, Account, Deciding, HeldBy, HeldIn, KeptKey, NewEntry};
 use super::sql;
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
 use sqlx::postgres::PgConnection;
@@ -67,15 +67,28 @@ impl Deciding for Tx<'_> {
     async fn count_kept(
         &mut self,
         tokens: &[(TokenKey, Option<String>)],
-    ) -> Result<BTreeMap<TokenKey, i64>, Error> {
-        let rows: Vec<(i64, i64)> = query_as(sql::COUNT_KEPT)
+    ) -> Result<BTreeMap<TokenKey, HeldBy>, Error> {
+        let rows: Vec<(i64, i64, i64, i64)> = query_as(sql::COUNT_KEPT)
             .bind(tokens.iter().map(|(key, _)| key.hook.as_str()).collect::<Vec<_>>())
             .bind(tokens.iter().map(|(key, _)| key.token_id.as_str()).collect::<Vec<_>>())
-            .bind(tokens.iter().map(|(_, bound)| bound.as_deref()).collect::<Vec<_>>())
+            .bind(tokens.iter().map(|(_, own)| own.as_deref()).collect::<Vec<_>>())
             .fetch_all(&mut *self.0)
             .await?;
         let keys: Vec<_> = tokens.iter().map(|(key, _)| key.clone()).collect();
+        let rows =
+            rows.into_iter().map(|(count, bytes, stray, place)| (HeldBy { count, bytes, stray }, place));
         Ok(batch::by_place(rows, &keys))
+    }
+
+    async fn count_kept_in(&mut self, accounts: &[Account]) -> Result<BTreeMap<Account, HeldIn>, Error> {
+        let rows: Vec<(i64, i64, i64)> = query_as(sql::COUNT_KEPT_IN)
+            .bind(accounts.iter().map(|account| account.hook.as_str()).collect::<Vec<_>>())
+            .bind(accounts.iter().map(|account| account.token_id.as_str()).collect::<Vec<_>>())
+            .bind(accounts.iter().map(|account| account.generation.as_str()).collect::<Vec<_>>())
+            .fetch_all(&mut *self.0)
+            .await?;
+        let rows = rows.into_iter().map(|(count, bytes, place)| (HeldIn { count, bytes }, place));
+        Ok(batch::by_place(rows, accounts))
     }
 
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {

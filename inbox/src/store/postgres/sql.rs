@@ -27,10 +27,17 @@ JOIN entry e ON e.hook = k.hook AND e.reason = k.reason AND coalesce(e.token_id,
 WHERE e.lane = 'quarantine'";
 
 pub(super) const COUNT_KEPT: &str = "
-SELECT count(*), k.place
-FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, bound, place)
-JOIN entry e ON e.hook = k.hook AND e.token_id = k.token_id AND e.lane = 'quarantine' AND e.state = 'kept'
-WHERE e.generation IS NULL OR k.bound IS NULL OR e.generation <> k.bound
+SELECT count(*) AS count, coalesce(sum(e.size), 0)::bigint AS bytes,
+    count(CASE WHEN k.own IS NULL OR coalesce(e.generation, '') <> k.own THEN 1 END) AS stray, k.place
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, own, place)
+JOIN entry e ON e.hook = k.hook AND coalesce(e.token_id, '') = k.token_id AND e.lane = 'quarantine' AND e.state = 'kept'
+GROUP BY k.place";
+
+pub(super) const COUNT_KEPT_IN: &str = "
+SELECT count(*) AS count, coalesce(sum(e.size), 0)::bigint AS bytes, k.place
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, generation, place)
+JOIN entry e ON e.hook = k.hook AND coalesce(e.token_id, '') = k.token_id AND coalesce(e.generation, '') = k.generation
+    AND e.lane = 'quarantine' AND e.state = 'kept'
 GROUP BY k.place";
 
 pub(super) const INSERT: &str = "

@@ -1,7 +1,7 @@
 //! The deciding transaction's statements.
 
 use super::super::Error;
-use super::super::batch::{Deciding, KeptKey, NewEntry};
+use super::super::batch::{Account, Deciding, HeldBy, HeldIn, KeptKey, NewEntry};
 use super::{Sqlite, json, sql};
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
 use sqlx::sqlite::SqliteConnection;
@@ -84,16 +84,30 @@ impl Deciding for Tx<'_> {
     async fn count_kept(
         &mut self,
         tokens: &[(TokenKey, Option<String>)],
-    ) -> Result<BTreeMap<TokenKey, i64>, Error> {
+    ) -> Result<BTreeMap<TokenKey, HeldBy>, Error> {
         let mut counts = BTreeMap::new();
-        for (key, bound) in tokens {
-            let count: i64 = query_scalar(sql::COUNT_KEPT)
+        for (key, own) in tokens {
+            let held = query_as(sql::COUNT_KEPT)
                 .bind(&key.hook)
                 .bind(&key.token_id)
-                .bind(bound)
+                .bind(own)
                 .fetch_one(&mut *self.connection)
                 .await?;
-            counts.insert(key.clone(), count);
+            counts.insert(key.clone(), held);
+        }
+        Ok(counts)
+    }
+
+    async fn count_kept_in(&mut self, accounts: &[Account]) -> Result<BTreeMap<Account, HeldIn>, Error> {
+        let mut counts = BTreeMap::new();
+        for account in accounts {
+            let held = query_as(sql::COUNT_KEPT_IN)
+                .bind(&account.hook)
+                .bind(&account.token_id)
+                .bind(&account.generation)
+                .fetch_one(&mut *self.connection)
+                .await?;
+            counts.insert(account.clone(), held);
         }
         Ok(counts)
     }

@@ -20,8 +20,13 @@ SELECT id FROM entry
 WHERE lane = 'quarantine' AND hook = ?1 AND reason = ?2 AND coalesce(token_id, '') = ?3 AND digest = ?4";
 
 pub(super) const COUNT_KEPT: &str = "
-SELECT count(*) FROM entry
-WHERE lane = 'quarantine' AND state = 'kept' AND hook = ?1 AND token_id = ?2 AND (generation IS NULL OR ?3 IS NULL OR generation <> ?3)";
+SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes,
+    count(CASE WHEN ?3 IS NULL OR coalesce(generation, '') <> ?3 THEN 1 END) AS stray
+FROM entry WHERE lane = 'quarantine' AND state = 'kept' AND hook = ?1 AND coalesce(token_id, '') = ?2";
+
+pub(super) const COUNT_KEPT_IN: &str = "
+SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM entry
+WHERE lane = 'quarantine' AND state = 'kept' AND hook = ?1 AND coalesce(token_id, '') = ?2 AND coalesce(generation, '') = ?3";
 
 pub(super) const INSERT: &str = "
 INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route, supersedes,

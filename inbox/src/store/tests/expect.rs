@@ -154,12 +154,18 @@ in_both! {
         site.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("kept", 1), ("waiting", 2)]).await;
     }
 
-    async fn a_token_keeps_whatever_comes_of_what_is_expected_of_its_job(site: &mut Site) {
-        site.store(&[completed("a")]).await;
-        let bodies: Vec<_> = (1..=25).map(|number| of_job("t", "j", completed(&number.to_string()))).collect();
-        assert_eq!(site.store(&bodies[..21]).await[20], Outcome::TokenFull);
+    async fn a_token_keeps_twenty_bodies_of_each_generation_that_is_expected_of_its_job(site: &mut Site) {
+        site.store(&[completed("a"), completed("a").of(TWO)]).await;
+        let of = |generation: &'static str, number: i64| {
+            of_job("t", "j", completed(&format!("{generation} {number}")).of(generation))
+        };
+        let stray: Vec<_> = (1..=20).map(|number| of(TWO, number)).collect();
+        assert_eq!(site.store(&stray).await, vec![kept("event-conflict"); 20]);
+        let bodies: Vec<_> = (1..=21).map(|number| of(ONE, number)).collect();
+        assert_eq!(site.store(&bodies[..1]).await, [Outcome::TokenFull]);
         site.expect_of(ONE, "j").await;
-        assert_eq!(site.store(&bodies[20..]).await, vec![kept("event-conflict"); 5]);
+        let expected = [vec![kept("event-conflict"); 20], vec![Outcome::TokenFull]].concat();
+        assert_eq!(site.store(&bodies).await, expected);
     }
 
     async fn another_job_than_it_was_accepted_with_is_a_mismatch(site: &mut Site) {

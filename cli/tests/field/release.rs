@@ -1,0 +1,274 @@
+//! An event that the gate cannot read is delivered once a person has said which one it is.
+
+use crate::{PROGRAM, on_each_store};
+use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::{Delivery, Inbox, Upstream, eventually};
+use serde_json::{Value, json};
+use std::process::Output;
+
+on_each_store! {
+    names_the_violated_field_and_delivers_the_event_once
+    decides_on_an_envelope_as_on_an_arrival
+    keeps_what_contradicts_a_delivered_event
+    refuses_what_cannot_be_released_in_one_sentence
+}
+
+/// What a gate forwards of an authentic delivery in which it reads no event.
+fn quarantined(generation: Option<&str>, body: &Value) -> Delivery {
+    let delivery = Delivery::json(body)
+        .path("/hooks/veo3")
+        .header("blobgate-contract", "1")
+        .header("blobgate-verdict", "quarantined")
+        .header("blobgate-hook", "veo3")
+        .header("blobgate-dialect", "veo3")
+        .header("blobgate-reason", "schema-invalid")
+        .header("blobgate-proofs", "token")
+        .header("blobgate-token-id", "t-1")
+        .header("blobgate-job", "order-17");
+    match generation {
+        Some(generation) => delivery.header("blobgate-generation-id", generation),
+        None => delivery,
+    }
+}
+
+/// The provider has renamed a status.
+fn renamed(generation: &str) -> Value {
+    let url = format!("https://cdn.runblob.io/{generation}.mp4?signed=1");
+    json!({"generation_id": generation, "status": "succeeded", "prompt": "A cat", "video_url": url, "error": null})
+}
+
+/// Stores it and returns its entry.
+fn store(inbox: &Inbox, delivery: &Delivery) -> String {
+    assert_eq!(inbox.receive(delivery).unwrap().status, 200);
+    let entries = inbox.get("/entries?limit=1").unwrap().json();
+    entries["entries"][0]["id"].to_string()
+}
+
+/// Exit status, stdout and stderr.
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn state(inbox: &Inbox, id: &str) -> String {
+    inbox.get(&format!("/entries/{id}")).unwrap().json()["state"].as_str().unwrap().to_owned()
+}
+
+const STATUS: &str = "field `status` has another value, expected \"completed\" or \"failed\"";
+
+fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
+    let service = Upstream::start();
+    let inbox = Inbox::start(PROGRAM, store_name, service.port, &[]).ready();
+    let generation = fresh_generation();
+    let body = renamed(&generation);
+    let id = store(&inbox, &quarantined(Some(&generation), &body));
+
+    let (code, shown, _) = said(&inbox.command(&["show", &id]));
+    assert_eq!(code, Some(0));
+    assert!(shown.contains(&format!("  violated    {STATUS}\n")), "{shown}");
+    let (code, _, refused) = said(&inbox.command(&["replay", &id]));
+    assert_eq!(code, Some(1));
+    assert!(
+        refused.starts_with(&format!("1 entry not replayed: {STATUS}; it claims no event: ")),
+        "{refused}"
+    );
+    assert!(refused.contains("`blobgate inbox release ID --as completed`"), "{refused}");
+    for text in [&shown, &refused] {
+        assert!(!text.contains("succeeded"), "a value of the body is in {text}");
+    }
+
+    // It says what nobody checks, and does nothing unless somebody agrees.
+    let (code, out, warned) = said(&inbox.command(&["release", &id, "--as", "completed"]));
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{warned}");
+    assert!(warned.contains("its result URL is not checked"), "{warned}");
+    assert!(warned.contains("say --yes"), "{warned}");
+    let (code, out, _) = said(&inbox.command(&["release", &id, "--as", "completed", "--dry-run"]));
+    assert_eq!(code, Some(0));
+    assert!(
+        out.starts_with(&format!("would deliver entry {id} as completed of generation {generation}")),
+        "{out}"
+    );
+    assert_eq!(state(&inbox, &id), "kept");
+    assert_eq!(service.heads(), 0);
+
+    let (code, out, warned) = said(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
+    assert_eq!(
+        (code, out),
+        (
+            Some(0),
+            format!(
+                "entry {id} is released as completed of generation {generation} on hook veo3, and waits to be delivered\n"
+            )
+        )
+    );
+    assert!(warned.contains("its result URL is not checked"), "{warned}");
+    let arrival = service.take_one();
+    assert_eq!(arrival.body, body.to_string().into_bytes(), "byte for byte");
+    for (name, value) in [
+        ("blobgate-verdict", "accepted"),
+        ("blobgate-event", "completed"),
+        ("blobgate-override", "schema-invalid"),
+        ("blobgate-generation-id", &generation),
+        ("blobgate-job", "order-17"),
+        ("blobgate-proofs", "token"),
+        ("idempotency-key", &format!("veo3:{generation}:completed")),
+    ] {
+        assert_eq!(arrival.header(name).as_deref(), Some(value), "{name}");
+    }
+    assert_eq!(arrival.header("blobgate-reason"), None);
+
+    // The same event as it should have come is a repeat, and so is a second release.
+    let genuine = marked(&generation).header("blobgate-token-id", "t-1").header("blobgate-job", "order-17");
+    assert_eq!(inbox.receive(&genuine).unwrap().status, 200);
+    let (code, _, refused) = said(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
+    assert_eq!(code, Some(1));
+    let again = format!("entry {id} was released already: the event that it has become is another entry\n");
+    assert!(refused.ends_with(&again), "{refused}");
+    eventually("delivery", || {
+        let stats = inbox.get("/entries?state=delivered").unwrap().json();
+        (stats["entries"].as_array().unwrap().len() == 1).then_some(())
+    });
+    assert_eq!(service.heads(), 1, "one delivery");
+}
+
+fn decides_on_an_envelope_as_on_an_arrival(store_name: &str) {
+    let service = Upstream::start();
+    let inbox = Inbox::start(PROGRAM, store_name, service.port, &[]).ready();
+    // It is expected of its job: the release meets that.
+    let generation = fresh_generation();
+    let expect = json!({"hook": "veo3", "generation_id": generation, "job": "order-17"});
+    assert_eq!(inbox.post("/expect", &expect).status, 200);
+    let mut event = renamed(&generation);
+    event["status"] = json!("completed");
+    let id = store(&inbox, &quarantined(None, &json!({"type": "video.completed", "data": event})));
+    let (_, shown, _) = said(&inbox.command(&["show", &id]));
+    assert!(shown.contains("  violated    field `generation_id` is missing, expected a UUID\n"), "{shown}");
+    let released = inbox.post("/release", &json!({"id": id.parse::<i64>().unwrap(), "as": "completed"}));
+    assert_eq!(released.status, 200, "{released:?}");
+    let released = released.json();
+    assert_eq!(
+        (&released["generation"], &released["outcome"], &released["route"], &released["override"]),
+        (&json!(generation), &json!("waiting"), &json!("veo3/completed"), &json!("schema-invalid"))
+    );
+    assert_eq!(service.take_one().header("blobgate-event").as_deref(), Some("completed"));
+    let entries = inbox.get(&format!("/entries?generation={generation}")).unwrap().json();
+    let (_, shown, _) = said(&inbox.command(&["show", &entries["entries"][0]["id"].to_string()]));
+    assert!(shown.contains("of job order-17, arrived"), "{shown}");
+    assert!(shown.contains("  blobgate-override: schema-invalid\n"), "{shown}");
+
+    // Nothing in it says which generation it is about; and the failure of one has no code.
+    let other = fresh_generation();
+    let delivery = quarantined(None, &json!({"result": "no video"})).without_header("blobgate-token-id");
+    let id = store(&inbox, &delivery.header("blobgate-token-id", "t-2"));
+    let (code, _, refused) = said(&inbox.command(&["release", &id, "--as", "timeout", "--yes"]));
+    assert_eq!(code, Some(1));
+    assert!(
+        refused.ends_with(&format!("entry {id} names no generation: name it with --generation\n")),
+        "{refused}"
+    );
+    let ask = json!({"id": id.parse::<i64>().unwrap(), "as": "timeout", "generation_id": other});
+    let released = inbox.post("/release", &ask);
+    assert_eq!(released.status, 200, "{released:?}");
+    let arrival = service.take_one();
+    assert_eq!(arrival.header("blobgate-event").as_deref(), Some("timeout"));
+    assert_eq!(arrival.header("blobgate-error-code").as_deref(), Some("TIMEOUT"));
+    assert_eq!(arrival.header("blobgate-generation-id"), Some(other));
+}
+
+fn keeps_what_contradicts_a_delivered_event(store_name: &str) {
+    let service = Upstream::start();
+    let inbox = Inbox::start(PROGRAM, store_name, service.port, &[]).ready();
+    let generation = fresh_generation();
+    assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
+    let _completed = service.take_one();
+    let mut other = renamed(&generation);
+    other["video_url"] = json!("https://cdn.runblob.io/another.mp4");
+    let id = store(&inbox, &quarantined(Some(&generation), &other));
+    for event in ["completed", "failed"] {
+        let (code, _, refused) = said(&inbox.command(&["release", &id, "--as", event, "--yes"]));
+        assert_eq!(code, Some(1));
+        assert!(refused.contains("a case of event-conflict"), "{refused}");
+        assert_eq!(state(&inbox, &id), "kept");
+    }
+    // Nor does a token speak of two generations, unless the application says so.
+    let second = fresh_generation();
+    let mine = quarantined(Some(&second), &renamed(&second));
+    let bound = fresh_generation();
+    let binds = marked(&bound).header("blobgate-token-id", "t-1").header("blobgate-job", "order-17");
+    assert_eq!(inbox.receive(&binds).unwrap().status, 200);
+    let _bound = service.take_one();
+    let reused = store(&inbox, &mine);
+    let (code, _, refused) = said(&inbox.command(&["release", &reused, "--as", "completed", "--yes"]));
+    assert_eq!(code, Some(1));
+    assert!(refused.contains("a case of token-reused: `blobgate inbox expect"), "{refused}");
+    let expect = json!({"hook": "veo3", "generation_id": second, "job": "order-17"});
+    assert_eq!(inbox.post("/expect", &expect).status, 200);
+    let (code, _, refused) = said(&inbox.command(&["release", &reused, "--as", "completed", "--yes"]));
+    assert_eq!(code, Some(0), "{refused}");
+    assert_eq!(service.take_one().header("blobgate-generation-id"), Some(second));
+    // The same event under another name is a repeat: it ends, and nothing is delivered twice.
+    let again = quarantined(Some(&generation), &renamed(&generation)).without_header("blobgate-token-id");
+    let id = store(&inbox, &again);
+    let (code, out, refused) = said(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
+    assert_eq!(code, Some(0), "{refused}");
+    assert!(
+        out.starts_with(&format!("entry {id} is a repeat of completed of generation {generation}")),
+        "{out}"
+    );
+    assert_eq!(state(&inbox, &id), "superseded");
+    assert_eq!(service.heads(), 3, "one delivery of each generation");
+}
+
+fn refuses_what_cannot_be_released_in_one_sentence(store_name: &str) {
+    let service = Upstream::start();
+    let inbox = Inbox::start(PROGRAM, store_name, service.port, &[]).ready();
+    let generation = fresh_generation();
+    let id = store(&inbox, &quarantined(Some(&generation), &renamed(&generation)));
+    let number: i64 = id.parse().unwrap();
+    let refused = |ask: &Value, status: u16, sentence: &str| {
+        let answer = inbox.post("/release", ask);
+        let said = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((answer.status, said.as_str()), (status, sentence));
+    };
+    refused(&json!({"id": 999_999, "as": "completed"}), 404, "there is no entry 999999");
+    refused(
+        &json!({"id": number, "as": "succeeded"}),
+        400,
+        "\"succeeded\" is no event: use one of completed, failed, timeout",
+    );
+    refused(
+        &json!({"id": number, "as": "completed", "generation_id": "7"}),
+        400,
+        "\"7\" is no generation: write its UUID in the 8-4-4-4-12 form",
+    );
+    refused(
+        &json!({"id": number, "as": "completed", "generation_id": fresh_generation()}),
+        409,
+        &format!(
+            "entry {id} is about generation {generation}, which a release does not change: leave --generation out"
+        ),
+    );
+    assert_eq!(inbox.post("/release", &json!({"id": number, "as": "completed", "route": "x"})).status, 400);
+    let (code, _, said) = said(&inbox.command(&["release", &id, "--as", "succeeded"]));
+    assert_eq!(code, Some(2), "{said}");
+
+    let done = fresh_generation();
+    let delivered = store(&inbox, &marked(&done));
+    let _arrival = service.take_one();
+    eventually("delivery", || (state(&inbox, &delivered) == "delivered").then_some(()));
+    let ask = |id: &str| json!({"id": id.parse::<i64>().unwrap(), "as": "completed"});
+    refused(
+        &ask(&delivered),
+        409,
+        &format!(
+            "entry {delivered} is not in quarantine: it is delivered; \
+             `blobgate inbox replay {delivered}` delivers it again"
+        ),
+    );
+    assert_eq!(inbox.post("/drop", &json!({"ids": [number]})).status, 200);
+    refused(&ask(&id), 409, &format!("entry {id} is dropped: a person has given it up"));
+    let purged = store(&inbox, &quarantined(None, &json!({"purged": 1})));
+    assert_eq!(inbox.post("/purge", &json!({"ids": [purged.parse::<i64>().unwrap()]})).status, 200);
+    refused(&ask(&purged), 409, &format!("entry {purged} is dropped: a person has given it up"));
+    assert_eq!(service.heads(), 1);
+}

@@ -1,0 +1,63 @@
+//! Which rule an entry in quarantine breaks, and where. It shows no value of the body.
+
+use crate::arrival::{MAX_DEPTH, read_headers};
+use blobgate::dialect::Dialect;
+use blobgate::{Reason, json};
+
+/// What breaks the rule of this reason, where more is known of it than its code.
+pub(crate) fn describe(code: &str, headers: &[u8], body: &[u8]) -> Option<String> {
+    let reason = Reason::ALL.iter().copied().find(|reason| reason.code() == code)?;
+    let headers = read_headers(headers);
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    match reason {
+        Reason::SchemaInvalid | Reason::GenerationIdInvalid => {
+            let dialect = Dialect::by_name(text("blobgate-dialect")?)?;
+            let payload = json::parse(body, MAX_DEPTH, dialect.known()).ok()?;
+            let violation = dialect.violation(&payload).map(|violation| violation.to_string());
+            violation.or_else(|| {
+                let drift = text("blobgate-drift")?;
+                Some(format!("not as documented, and the hook's schema is strict: {drift}"))
+            })
+        }
+        Reason::ResultUrlDenied => Some(
+            "field `video_url` has another value, expected a URL that the hook's result_url allows"
+                .to_owned(),
+        ),
+        Reason::TokenMismatch => Some(
+            "field `prompt` has another value, expected the prompt that the token is bound to".to_owned(),
+        ),
+        Reason::BodyMissing
+        | Reason::JsonInvalid
+        | Reason::JsonTooDeep
+        | Reason::JsonDuplicateKey
+        | Reason::UnsupportedEncoding => Some(reason.sentence().trim_end_matches('.').to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn row(code: &str, headers: &str, body: &str, expected: Option<&str>) {
+        let headers = format!("blobgate-dialect: veo3\r\n{headers}");
+        assert_eq!(describe(code, headers.as_bytes(), body.as_bytes()).as_deref(), expected);
+    }
+
+    #[test]
+    fn names_the_field_and_no_value() {
+        const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
+        let body = format!(r#"{{"generation_id":"{ID}","status":"succeeded"}}"#);
+        let status = "field `status` has another value, expected \"completed\" or \"failed\"";
+        row("schema-invalid", "", &body, Some(status));
+        let good = body.replace("succeeded", "failed");
+        let drift = "not as documented, and the hook's schema is strict: seed,error";
+        row("schema-invalid", "blobgate-drift: seed,error\r\n", &good, Some(drift));
+        row("schema-invalid", "", &good, None);
+        row("json-invalid", "", "{", Some("The body is not JSON in UTF-8"));
+        row("source-denied", "", &body, None);
+        row("event-conflict", "", &body, None);
+        row("of-tomorrow", "", &body, None);
+    }
+}

@@ -1,0 +1,170 @@
+//! What keeps a payload from being an event, and the event that a person says it is.
+
+use super::{Fields, TIMEOUT, is_https, read_failure, text};
+use crate::dialect::{Drift, Found, Violation};
+use crate::event::{Class, Event, Failure, GenerationId, Kind};
+use crate::json::Value;
+
+/// The first load-bearing field that is not as documented, in the order in which [`super::read`] and then
+/// [`crate::event::check`] read them.
+pub(crate) fn violation(payload: &Value<'_>) -> Option<Violation> {
+    const STATUS: &str = "\"completed\" or \"failed\"";
+    const URL: &str = "a URL that begins with https://";
+    let violation = |field, found, expected| Some(Violation { field, found, expected });
+    if !matches!(payload, Value::Object(_)) {
+        return violation("body", Found::OtherType, "a JSON object");
+    }
+    let fields = Fields::of(payload);
+    let id = match fields.generation_id {
+        None => return violation("generation_id", Found::Missing, "a UUID"),
+        Some(Value::String(id)) => id,
+        Some(_) => return violation("generation_id", Found::OtherType, "a UUID"),
+    };
+    match (fields.status, text(fields.status)) {
+        (None, _) => return violation("status", Found::Missing, STATUS),
+        (_, None) => return violation("status", Found::OtherType, STATUS),
+        (_, Some("completed" | "failed")) => {}
+        (_, Some(_)) => return violation("status", Found::OtherValue, STATUS),
+    }
+    if text(fields.status) == Some("completed") {
+        match (fields.video_url, text(fields.video_url)) {
+            (None, _) => return violation("video_url", Found::Missing, URL),
+            (_, None) => return violation("video_url", Found::OtherType, URL),
+            (_, Some(url)) if !is_https(url) => return violation("video_url", Found::OtherValue, URL),
+            _ => {}
+        }
+    }
+    match GenerationId::parse(id) {
+        None => violation("generation_id", Found::OtherValue, "a UUID in its 8-4-4-4-12 form"),
+        Some(_) => None,
+    }
+}
+
+/// The generation that a payload names, in an envelope too.
+pub(crate) fn generation(payload: &Value<'_>) -> Option<GenerationId> {
+    text(Fields::of(unwrapped(payload)).generation_id).and_then(GenerationId::parse)
+}
+
+/// Where the video is, whatever the status is called, in an envelope too.
+pub(crate) fn result_url<'a>(payload: &'a Value<'_>) -> Option<&'a str> {
+    text(Fields::of(unwrapped(payload)).video_url)
+}
+
+/// The event that a person says a payload is. Nothing in it is checked.
+pub(crate) fn event_as(payload: &Value<'_>, kind: Kind, generation_id: GenerationId) -> Event {
+    let fields = Fields::of(unwrapped(payload));
+    let failure = || {
+        let failure = read_failure(&fields, &mut Drift::default());
+        match (kind, &failure.code) {
+            (Kind::Timeout, None) => {
+                Failure { code: Some(TIMEOUT.to_owned()), class: Class::System, retryable: Some(true) }
+            }
+            _ => failure,
+        }
+    };
+    Event {
+        generation_id,
+        kind,
+        failure: (kind != Kind::Completed).then(failure),
+        result_url: text(fields.video_url).filter(|_| kind == Kind::Completed).map(str::to_owned),
+        drift: Drift::default(),
+    }
+}
+
+/// The payload of an envelope: the one object in a list, or the one object below an object that has no documented key.
+fn unwrapped<'a, 'v>(payload: &'a Value<'v>) -> &'a Value<'v> {
+    let inner = match payload {
+        Value::Array(items) => match &items[..] {
+            [one] => Some(one),
+            _ => None,
+        },
+        Value::Object(fields)
+            if fields.iter().all(|(key, _)| super::KNOWN.iter().all(|(known, _)| known != key)) =>
+        {
+            let mut objects =
+                fields.iter().map(|(_, value)| value).filter(|value| matches!(value, Value::Object(_)));
+            objects.next().filter(|_| objects.next().is_none())
+        }
+        _ => None,
+    };
+    inner.filter(|inner| matches!(inner, Value::Object(_))).unwrap_or(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::Dialect;
+    use crate::event::check;
+    use crate::json;
+
+    const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
+    const GOOD: &str =
+        r#"{"generation_id":"ID","status":"completed","video_url":"https://a.example/1.mp4","error":null}"#;
+
+    /// What is said of a body; and it is said of every body that is no event, and of no other.
+    #[track_caller]
+    fn says(body: &str, expected: Option<&str>) {
+        let body = body.replace("ID", ID);
+        let payload = json::parse(body.as_bytes(), 16, Dialect::Veo3.known()).unwrap();
+        let violation = violation(&payload);
+        let is_event = super::super::read(&payload).ok().is_some_and(|claim| check(claim).is_ok());
+        assert_eq!(violation.is_none(), is_event, "{body}");
+        assert_eq!(violation.map(|violation| violation.to_string()).as_deref(), expected, "{body}");
+    }
+
+    #[test]
+    fn the_first_violated_field_is_named_and_no_value() {
+        let status = |how| format!("field `status` {how}, expected \"completed\" or \"failed\"");
+        let url = |how| format!("field `video_url` {how}, expected a URL that begins with https://");
+        says(GOOD, None);
+        says(&GOOD.replace("completed", "failed"), None);
+        says(&GOOD.replace("\"completed\"", "\"succeeded\""), Some(&status("has another value")));
+        says(&GOOD.replace("\"completed\"", "7"), Some(&status("has another type")));
+        says(&GOOD.replace("\"status\"", "\"state\""), Some(&status("is missing")));
+        says(&GOOD.replace("\"video_url\"", "\"url\""), Some(&url("is missing")));
+        says(&GOOD.replace("\"https://a.example/1.mp4\"", "null"), Some(&url("has another type")));
+        says(&GOOD.replace("https:", "http:"), Some(&url("has another value")));
+        says(&GOOD.replace("generation_id", "id"), Some("field `generation_id` is missing, expected a UUID"));
+        says(&GOOD.replace("\"ID\"", "7"), Some("field `generation_id` has another type, expected a UUID"));
+        says(
+            &GOOD.replace("ID", "7"),
+            Some("field `generation_id` has another value, expected a UUID in its 8-4-4-4-12 form"),
+        );
+        for body in [format!("[{GOOD}]"), "null".to_owned(), "\"completed\"".to_owned()] {
+            says(&body, Some("field `body` has another type, expected a JSON object"));
+        }
+        says(&format!(r#"{{"data":{GOOD}}}"#), Some("field `generation_id` is missing, expected a UUID"));
+        says("{}", Some("field `generation_id` is missing, expected a UUID"));
+    }
+
+    #[test]
+    fn an_envelope_is_looked_into() {
+        let renamed = GOOD.replace("completed", "succeeded").replace("ID", ID);
+        let id = GenerationId::parse(ID).unwrap();
+        for body in [renamed.clone(), format!("[{renamed}]"), format!(r#"{{"type":"x","data":{renamed}}}"#)] {
+            let payload = json::parse(body.as_bytes(), 16, Dialect::Veo3.known()).unwrap();
+            assert_eq!(generation(&payload), Some(id), "{body}");
+            assert_eq!(result_url(&payload), Some("https://a.example/1.mp4"), "{body}");
+            let event = event_as(&payload, Kind::Completed, id);
+            assert_eq!(event.result_url.as_deref(), Some("https://a.example/1.mp4"));
+            assert_eq!(event.failure, None);
+        }
+        for body in ["[]", "7", r#"{"a":{},"b":{}}"#, &format!("[{renamed},{renamed}]")] {
+            let payload = json::parse(body.as_bytes(), 16, Dialect::Veo3.known()).unwrap();
+            assert_eq!((generation(&payload), result_url(&payload)), (None, None), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_failure_has_the_code_that_is_found() {
+        let code = |body: &str, kind| {
+            let payload = json::parse(body.as_bytes(), 16, Dialect::Veo3.known()).unwrap();
+            event_as(&payload, kind, GenerationId::parse(ID).unwrap()).failure.unwrap().code
+        };
+        let of = |text: &str| Some(text.to_owned());
+        assert_eq!(code(r#"{"error":{"message":"UNSAFE_CONTENT"}}"#, Kind::Failed), of("UNSAFE_CONTENT"));
+        assert_eq!(code(r#"{"error":{"message":"a secret"}}"#, Kind::Failed), None);
+        assert_eq!(code("{}", Kind::Failed), None);
+        assert_eq!(code("{}", Kind::Timeout), of("TIMEOUT"));
+    }
+}
