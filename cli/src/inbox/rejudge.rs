@@ -197,7 +197,7 @@ fn gate_configuration(file: &Path) -> Result<Value> {
     let name = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
     let yaml: Value = serde_saphyr::from_str(&text)
-        .map_err(|error| anyhow!("{name} is no YAML that Envoy would take: {error}"))?;
+        .map_err(|error| anyhow!("{name} is no YAML that Envoy would take: {}", error.without_snippet()))?;
     let mut found = Vec::new();
     collect(&yaml, &mut found);
     found.dedup();
