@@ -434,7 +434,7 @@ async fn a_full_store_refuses() {
     inbox.post(&second).await.is_refused("full", "the store has reached its limit");
     assert_eq!(
         inbox.ask("/readyz", &[]).await.unwrap(),
-        (503, "the store has reached its limit\n".to_owned())
+        (503, "full: the store has reached its limit\n".to_owned())
     );
     // What is delivered goes, and then there is room.
     inbox.service.say(200, Duration::ZERO);

@@ -2,7 +2,7 @@
 
 use super::asking::Admin;
 use super::change::confirm;
-use crate::receiver::tell;
+use crate::output::{say, tell};
 use anyhow::Result;
 use blobgate_inbox::admin::EVENTS;
 use clap::builder::PossibleValuesParser;
@@ -108,10 +108,10 @@ impl Released {
     fn warn(&self, id: i64) {
         let reason = self.r#override.as_deref().unwrap_or("-");
         match &self.violation {
-            Some(violation) => eprintln!("entry {id} is in quarantine as {reason}: {violation}"),
-            None => eprintln!("entry {id} is in quarantine as {reason}"),
+            Some(violation) => say(format_args!("entry {id} is in quarantine as {reason}: {violation}")),
+            None => say(format_args!("entry {id} is in quarantine as {reason}")),
         }
-        eprintln!("its result URL is not checked: `blobgate inbox show {id} --body` prints the body");
+        say(format_args!("its result URL is not checked: `blobgate inbox show {id} --body` prints the body"));
     }
 
     fn what(&self, id: i64) -> String {
