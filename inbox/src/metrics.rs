@@ -1,5 +1,6 @@
 //! What `/metrics` shows, in OpenMetrics' text format.
 
+use crate::admin::reasons;
 use crate::deliver::{Outcome, Route};
 use crate::store::Usage;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -217,6 +218,8 @@ impl Metrics {
     }
 
     pub(crate) fn kept(&self, reason: &str) {
+        // A header's text: a reason that this version does not know must not become a series of its own.
+        let reason = reasons().find(|known| *known == reason).unwrap_or("other");
         self.kept.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
