@@ -153,10 +153,20 @@ fn beside_failing(at: &str, more: &[&str], failures: &[(&'static str, Reply, usi
     if std::env::var_os("SHOW").is_some() && !late.is_empty() {
         for arrival in service.arrivals() {
             if arrival.header("blobgate-hook").as_deref() == Some("narrow-forty-never") {
-                println!("AT {:?} {:?} attempt {:?} re {:?}", arrival.at - started, arrival.header("blobgate-generation-id"), arrival.header("blobgate-attempt"), arrival.header("blobgate-redelivery"));
+                println!(
+                    "AT {:?} {:?} attempt {:?} re {:?}",
+                    arrival.at - started,
+                    arrival.header("blobgate-generation-id"),
+                    arrival.header("blobgate-attempt"),
+                    arrival.header("blobgate-redelivery")
+                );
             }
         }
-        for sent in &sent { if sent.hook == "narrow-forty-never" { println!("AT sent {:?} {:?}", sent.at - started, sent.generation); } }
+        for sent in &sent {
+            if sent.hook == "narrow-forty-never" {
+                println!("AT sent {:?} {:?}", sent.at - started, sent.generation);
+            }
+        }
         println!("AT LOG {}", inbox.log());
     }
     assert!(late.is_empty(), "{late:#?}");
