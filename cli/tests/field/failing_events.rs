@@ -150,15 +150,6 @@ fn beside_failing(at: &str, more: &[&str], failures: &[(&'static str, Reply, usi
     }
     let replayed_at = Instant::now();
     let late: Vec<_> = sent.iter().filter_map(|sent| late(&service, sent)).collect();
-    if std::env::var_os("SHOW").is_some() && !late.is_empty() {
-        for arrival in service.arrivals() {
-            if arrival.header("blobgate-hook").as_deref() == Some("narrow-forty-never") {
-                println!("AT {:?} {:?} attempt {:?} re {:?}", arrival.at - started, arrival.header("blobgate-generation-id"), arrival.header("blobgate-attempt"), arrival.header("blobgate-redelivery"));
-            }
-        }
-        for sent in &sent { if sent.hook == "narrow-forty-never" { println!("AT sent {:?} {:?}", sent.at - started, sent.generation); } }
-        println!("AT LOG {}", inbox.log());
-    }
     assert!(late.is_empty(), "{late:#?}");
     for (hook, ..) in failures {
         let again = || {
@@ -183,9 +174,6 @@ fn late(service: &Upstream, sent: &Sent) -> Option<String> {
         its.next()
     };
     let took = until(sent.at + BAR, completed).map(|arrival| arrival.at - sent.at);
-    if std::env::var_os("SHOW").is_some() {
-        println!("{} {}: {took:?}", sent.hook, sent.what);
-    }
     took.is_none_or(|took| took > BAR).then(|| format!("{} {}: {took:?}", sent.hook, sent.what))
 }
 

@@ -7,5 +7,5 @@ CREATE TABLE route_success (route text COLLATE "C" PRIMARY KEY, at bigint NOT NU
 ALTER TABLE entry ADD COLUMN tried_at bigint;
 
 -- Entries that were never tried, or not since they were replayed, and entries that were: neither waits behind the other.
-CREATE INDEX entry_first ON entry (route, id) WHERE state = 'waiting' AND attempts = 0;
+CREATE INDEX entry_first ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts = 0;
 CREATE INDEX entry_again ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts > 0;

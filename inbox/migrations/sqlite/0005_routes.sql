@@ -5,5 +5,5 @@ CREATE TABLE route_success (route TEXT PRIMARY KEY, at INTEGER NOT NULL);
 ALTER TABLE entry ADD COLUMN tried_at INTEGER;
 
 -- Entries that were never tried, or not since they were replayed, and entries that were: neither waits behind the other.
-CREATE INDEX entry_first ON entry (route, id) WHERE state = 'waiting' AND attempts = 0;
+CREATE INDEX entry_first ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts = 0;
 CREATE INDEX entry_again ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts > 0;

@@ -24,8 +24,6 @@ const RECENTLY: Duration = Duration::from_secs(5 * 60);
 /// One part in so many of a route's places is never taken by one class alone, so that neither waits for the other's
 /// timeouts.
 const RESERVED: usize = 4;
-/// Of each end, in the first round of a claim, one part in so many: two classes have two ends each.
-const ENDS: usize = 4;
 /// A claim that found no room for a class is not repeated at once.
 const CLAIM_EVERY: Duration = Duration::from_millis(50);
 /// A success is written so often, for other inboxes and the next start, and more often while something fails beside it.
@@ -135,27 +133,26 @@ impl Route {
         }
     }
 
-    /// Each end of each class has a share, and what one leaves the others take.
+    /// One end after the other gets a half, and the rest is for what is newest.
     fn shares(&mut self, room: usize) -> Wanted {
         self.turn = self.turn.wrapping_add(1);
-        let reserved = match self.pace.concurrency {
-            1 => 0,
-            many => many.checked_div(RESERVED).unwrap_or_default().max(1),
-        };
-        let most = self.pace.concurrency.saturating_sub(reserved);
-        let share = room.checked_div(ENDS).unwrap_or_default().max(1);
-        let mut picks = vec![
-            (Pick::Newest(Class::First), share),
-            (Pick::Oldest(Class::Again), share),
-            (Pick::Oldest(Class::First), share),
-            (Pick::Newest(Class::Again), share),
+        let concurrency = self.pace.concurrency;
+        let reserved = concurrency.checked_div(RESERVED).unwrap_or_default().max(1);
+        let most = concurrency.saturating_sub(reserved).max(1);
+        const ENDS: [Pick; 4] = [
+            Pick::Newest(Class::First),
+            Pick::Oldest(Class::Again),
+            Pick::Oldest(Class::First),
+            Pick::Newest(Class::Again),
         ];
-        picks.rotate_left(self.turn.checked_rem(ENDS).unwrap_or_default());
+        let half = room.checked_div(2).unwrap_or_default().max(1);
+        let end = self.turn.checked_rem(ENDS.len()).and_then(|turn| ENDS.get(turn));
+        let mut picks: Vec<_> = end.map(|end| (*end, half)).into_iter().collect();
         // What is never answered would hold all that an oldest end is given, for as long as an attempt may take: what is
-        // left, and the last place of each class, are for the newest.
+        // left, and the last place, are for the newest.
         picks.extend([(Pick::Newest(Class::First), room), (Pick::Newest(Class::Again), room)]);
         Wanted::of(picks, room, most.saturating_sub(self.first), most.saturating_sub(self.again))
-            .keep_for_newest(usize::from(self.pace.concurrency > 1))
+            .keep_for_newest(usize::from(concurrency > 1))
     }
 
     /// What a claim has found.

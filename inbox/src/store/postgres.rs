@@ -62,17 +62,28 @@ struct Watched {
 
 /// Every statement finds its rows by an index, however small the tables were, or how long ago, when it was planned: a plan
 /// from an empty table would be kept for as long as the connection.
-const BY_INDEX: [(&str, &str); 4] =
-    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
+const BY_INDEX: [(&str, &str); 7] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    // And in its order: a claim must not sort a backlog, nor read every generation once to keep it.
+    ("enable_bitmapscan", "off"),
+    ("enable_sort", "off"),
+    ("enable_material", "off"),
+    ("jit", "off"),
+];
 
 /// The same for what is measured over the whole store.
 const WHOLE: Duration = Duration::from_secs(65);
 /// It takes its time, and reads tables as they lie.
-const WHOLE_TABLES: [(&str, &str); 4] = [
+const WHOLE_TABLES: [(&str, &str); 7] = [
     ("statement_timeout", "60s"),
     ("enable_seqscan", "on"),
     ("enable_hashjoin", "on"),
     ("enable_mergejoin", "on"),
+    ("enable_bitmapscan", "on"),
+    ("enable_sort", "on"),
+    ("enable_material", "on"),
 ];
 
 pub(super) fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {

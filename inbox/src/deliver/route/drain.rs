@@ -9,8 +9,13 @@ use tokio::time::Instant;
 const DOUBLE_EVERY: Duration = Duration::from_secs(10);
 /// After 20 doublings it bounds nothing that one process delivers.
 const MAX_DOUBLINGS: u32 = 20;
-/// A bucket holds a tenth of a second's tokens, and at least one.
+/// A bucket holds a tenth of a second's tokens, and at least one: the first second of a service that is back has no more
+/// than 1.1 times the rate.
 const BURSTS_A_SECOND: i64 = 10;
+/// Later it holds half a second's: on a busy machine a claim and its commit take longer than a tenth, and tokens that do not
+/// fit are lost.
+const LATER_BURSTS_A_SECOND: i64 = 2;
+const FIRST_SECOND: Duration = Duration::from_secs(1);
 /// Probes are started without a token, and are paid for later: both slots'.
 const MAX_DEBT: i64 = 2 * TOKEN;
 /// A token in its unit, so that a microsecond at a rate of 1 is one.
@@ -83,13 +88,18 @@ impl Drain {
         self.filled_at = self.filled_at.max(now);
     }
 
-    /// Half a bucket: at any rate twenty claims a second take all of it.
+    /// Half of the first bucket: at any rate twenty claims a second take all of it.
     fn worth_a_claim(&self, now: Instant) -> i64 {
-        self.burst(now).checked_div(2).unwrap_or_default().max(TOKEN)
+        self.bucket(BURSTS_A_SECOND, now).checked_div(2).unwrap_or_default().max(TOKEN)
     }
 
     fn burst(&self, now: Instant) -> i64 {
-        let tokens = self.rate(now).checked_div(BURSTS_A_SECOND).unwrap_or_default().max(1);
+        let later = self.since.is_some_and(|since| now.saturating_duration_since(since) > FIRST_SECOND);
+        self.bucket(if later { LATER_BURSTS_A_SECOND } else { BURSTS_A_SECOND }, now)
+    }
+
+    fn bucket(&self, bursts_a_second: i64, now: Instant) -> i64 {
+        let tokens = self.rate(now).checked_div(bursts_a_second).unwrap_or_default().max(1);
         tokens.saturating_mul(TOKEN)
     }
 

@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
+
 use super::*;
 use crate::deliver::Outcome;
 use axum::http::StatusCode;
@@ -174,8 +176,7 @@ fn each_class_has_a_probe_of_its_own() {
     road.go_down();
     assert_eq!(road.probes(), (false, false));
     road.pass(SECOND);
-    let mut pauses = [2, 4, 8, 16, 30, 30].map(Duration::from_secs).into_iter();
-    while let Some(pause) = pauses.next() {
+    for pause in [2, 4, 8, 16, 30, 30].map(Duration::from_secs) {
         assert_eq!(road.probes(), (true, true));
         let flight = road.begin_again(9, false);
         assert_eq!(road.probes(), (true, false), "one at a time");

@@ -127,13 +127,14 @@ FROM free WHERE e.id = free.id RETURNING e.id"
     };
 }
 
-/// No two picks share an order that another's index has: PostgreSQL cannot be told which index to take.
+/// PostgreSQL cannot be told which index to take: these orders no other index has, and by `id` alone it would walk the
+/// primary key past all that was ever delivered.
 macro_rules! by_pick {
     ($pick:expr, $claim:ident) => {
         match $pick {
             Pick::Due => $claim!("true", "e.behind, e.due_at, e.id"),
-            Pick::Oldest(Class::First) => $claim!("e.attempts = 0", "e.id"),
-            Pick::Newest(Class::First) => $claim!("e.attempts = 0", "e.id DESC"),
+            Pick::Oldest(Class::First) => $claim!("e.attempts = 0", "e.due_at, e.id"),
+            Pick::Newest(Class::First) => $claim!("e.attempts = 0", "e.due_at DESC, e.id DESC"),
             Pick::Oldest(Class::Again) => $claim!("e.attempts > 0", "e.due_at, e.id"),
             Pick::Newest(Class::Again) => $claim!("e.attempts > 0", "e.due_at DESC, e.id DESC"),
         }

@@ -85,8 +85,8 @@ ORDER BY ",
 pub(super) fn due(pick: Pick) -> &'static str {
     match pick {
         Pick::Due => due!("entry_waiting", "true", "behind, due_at, id"),
-        Pick::Oldest(Class::First) => due!("entry_first", "attempts = 0", "id"),
-        Pick::Newest(Class::First) => due!("entry_first", "attempts = 0", "id DESC"),
+        Pick::Oldest(Class::First) => due!("entry_first", "attempts = 0", "due_at, id"),
+        Pick::Newest(Class::First) => due!("entry_first", "attempts = 0", "due_at DESC, id DESC"),
         Pick::Oldest(Class::Again) => due!("entry_again", "attempts > 0", "due_at, id"),
         Pick::Newest(Class::Again) => {
             due!("entry_again", "attempts > 0", "due_at DESC, id DESC")
