@@ -84,6 +84,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     };
     let metrics = Arc::new(Metrics::new());
     let faults = Arc::new(Faults::default());
+    let watch = store.watch(&faults);
     let space = Arc::new(Space::new(settings.limit, file));
     let wake = Arc::new(Wake::default());
     let mut purger =
@@ -166,6 +167,9 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     let _late = tokio::time::timeout(LAST_CONNECTIONS, storing.wait()).await;
     delivering.close();
     delivering.wait().await;
+    if let Some(watch) = watch {
+        watch.end().await;
+    }
     served.map(|_| ()).map_err(Ended::from)
 }
 

@@ -8,6 +8,9 @@
     clippy::arithmetic_side_effects
 )]
 
+mod environment;
+mod files;
+mod locks;
 mod smoke;
 
 /// The tool under test.
