@@ -170,6 +170,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     if admin.ending.is_cancelled() {
         return not("ending: what is under way is finished, and events are stored until then\n".to_owned());
     }
+    let _raised = admin.store.check_files();
     if let Some(fault) = admin.faults.standing().first() {
         return not(format!("{}: {}\n", fault.reason, fault.detail));
     }
@@ -184,6 +185,11 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 
 /// Asked once a second at most, on one connection, however many ask.
 async fn writable(admin: &Arc<Admin>) -> Result<(), String> {
+    // Without the lock that a probe holds, and its age: system calls alone.
+    let _raised = admin.store.check_files();
+    if let Some(fault) = admin.faults.of_store() {
+        return Err(format!("{}: {}\n", fault.reason, fault.detail));
+    }
     let asked = Arc::clone(admin);
     // In a task of its own: whoever asks may leave.
     let write = tokio::spawn(async move {

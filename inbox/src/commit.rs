@@ -7,7 +7,7 @@ use crate::deliver::Wake;
 use crate::failpoint::{broken_by, die_at};
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Error, Outcome, Session, Store, Stored};
+use crate::store::{Error, Outcome, Session, Store, Stored, is_replaced};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -147,6 +147,12 @@ async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) 
                 let rest = batch.split_off(batch.len().div_ceil(2));
                 Box::pin(store(session, batch, shared)).await;
                 batch = rest;
+            }
+            // The fault says why. Nothing brings this store back: nobody waits for it.
+            Err(error) if is_replaced(&error) => {
+                shared.metrics.store_errors.inc();
+                batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
+                return;
             }
             Err(error) if is_of_data(&error) => {
                 shared.metrics.store_errors.inc();

@@ -11,7 +11,7 @@ mod route;
 
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Finished, Session};
+use crate::store::{Finished, Session, is_replaced};
 use attempt::{Ended, Sender};
 pub(crate) use attempt::{Outcome, Target};
 use pace::delay;
@@ -193,8 +193,22 @@ impl Deliverer {
                     self.let_go(finished.id, finished.lease);
                 }
             }
+            Err(error) if is_replaced(&error) => self.give_up_writing(),
             Err(error) => self.store_is_away("how attempts ended is not written yet", &error).await,
         }
+    }
+
+    /// The store's files are gone, and its copy has these entries as under way: they are delivered again.
+    fn give_up_writing(&mut self) {
+        let ended = std::mem::take(&mut self.unwritten);
+        let ids: Vec<_> = ended.iter().filter(|it| it.done).map(|it| it.id.to_string()).collect();
+        if !ids.is_empty() {
+            log::warn!(
+                "delivered, and not written down, for the store's files were replaced: entries {}: they are delivered again after the next start, unless you `drop` them",
+                ids.join(", ")
+            );
+        }
+        ended.iter().for_each(|it| self.let_go(it.id, it.lease));
     }
 
     fn let_go(&mut self, id: i64, lease: i64) {
@@ -212,7 +226,10 @@ impl Deliverer {
     async fn store_is_away(&mut self, what: &str, error: &crate::store::Error) {
         const PAUSE: Duration = Duration::from_millis(500);
         self.metrics.store_errors.inc();
-        log::error!("{what}: {error}");
+        // That is said once, by its fault.
+        if !is_replaced(error) {
+            log::error!("{what}: {error}");
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }

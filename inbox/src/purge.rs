@@ -3,7 +3,7 @@
 use crate::failpoint::broken_by;
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Error, Session};
+use crate::store::{Error, Session, is_replaced};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -47,7 +47,9 @@ impl Purger {
             if is_time {
                 measured = Instant::now();
             }
-            if let Err(error) = self.look(is_time, &ending).await {
+            if let Err(error) = self.look(is_time, &ending).await
+                && !is_replaced(&error)
+            {
                 self.metrics.store_errors.inc();
                 log::error!("the store is not purged, or not measured: {error}");
             }

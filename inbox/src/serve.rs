@@ -85,6 +85,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     let metrics = Arc::new(Metrics::new());
     let faults = Arc::new(Faults::default());
     let descriptors = Arc::new(Descriptors::new(limit, Arc::clone(&faults)));
+    let watch = store.watch(&faults);
     let space = Arc::new(Space::new(settings.limit, file));
     let wake = Arc::new(Wake::default());
     let mut purger =
@@ -188,6 +189,9 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     storing.close();
     if tokio::time::timeout(LAST_COMMITS, storing.wait()).await.is_err() {
         log::warn!("events whose senders have no answer yet were not stored in time: they come again");
+    }
+    if let Some(watch) = watch {
+        watch.end().await;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod sqlite;
 
 use crate::arrival::Arrival;
 use crate::deliver::Pause;
+use crate::health::Faults;
 use crate::space::Room;
 pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Which};
 pub(crate) use batch::Outcome;
@@ -32,8 +33,23 @@ use std::time::Duration;
 
 pub(crate) use postgres::Postgres;
 pub(crate) use sqlite::Sqlite;
+use sqlite::Watch;
 
 pub(crate) type Error = sqlx::Error;
+
+/// The store's files are not the ones that are open: nothing is read or written any more.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} while the inbox used it")]
+pub(crate) struct Replaced(String);
+
+/// Whether the store is not used any more, which a fault says already.
+pub(crate) fn is_replaced(error: &Error) -> bool {
+    match error {
+        Error::Io(error) => error.get_ref().is_some_and(|inner| inner.is::<Replaced>()),
+        Error::PoolClosed => true,
+        _ => false,
+    }
+}
 
 /// Where events are stored.
 #[derive(Clone, Debug)]
@@ -122,6 +138,22 @@ const GIVEN_UP: i64 = 72 * 3_600 * 1_000_000;
 const LEAST_ATTEMPTS: i64 = 10;
 
 impl Store {
+    /// Looks at the store's files from now on. A database has none.
+    pub(crate) fn watch(&self, faults: &Arc<Faults>) -> Option<Watch> {
+        match self {
+            Store::Sqlite(sqlite) => Some(sqlite.watch(Arc::clone(faults))),
+            Store::Postgres(_) => None,
+        }
+    }
+
+    /// Fails once the store's files are not the ones that are open.
+    pub(crate) fn check_files(&self) -> Result<(), Error> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.check_files(),
+            Store::Postgres(_) => Ok(()),
+        }
+    }
+
     pub(crate) fn session(&self) -> Session {
         match self {
             Store::Sqlite(sqlite) => Session::Sqlite(Arc::clone(sqlite)),

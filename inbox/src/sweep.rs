@@ -10,6 +10,7 @@ mod release;
 use crate::metrics::Metrics;
 use crate::store::{
     Allowed, Answered, CONTRADICTED, EXPECTED, Error, IS_UNKNOWN, Next, Outcome, Question, Session, Store,
+    is_replaced,
 };
 use ask::Provider;
 use axum::http::Uri;
@@ -101,6 +102,7 @@ impl Sweeper {
             match self.look(is_time).await {
                 Ok(()) if is_time => counted = Some(Instant::now()),
                 Ok(()) => {}
+                Err(error) if is_replaced(&error) => {}
                 Err(error) => {
                     self.metrics.store_errors.inc();
                     log::error!("nobody is asked about what did not come now: {error}");

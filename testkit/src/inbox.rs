@@ -41,7 +41,22 @@ impl Inbox {
 
     /// The same, by a command that runs the program it is given, such as `faketime` or `prlimit`, or sets variables.
     #[track_caller]
-    pub fn spawn(mut command: Command, program: &str, store: &str, deliver_to: u16, more: &[&str]) -> Self {
+    pub fn spawn(command: Command, program: &str, store: &str, deliver_to: u16, more: &[&str]) -> Self {
+        let started = Self::try_spawn(command, program, store, deliver_to, more);
+        started.unwrap_or_else(|(status, log)| panic!("the inbox does not start: {status}, {log}"))
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// It has ended instead: how, and its log.
+    pub fn try_spawn(
+        mut command: Command,
+        program: &str,
+        store: &str,
+        deliver_to: u16,
+        more: &[&str],
+    ) -> Result<Self, (ExitStatus, String)> {
         let folder = tempfile::Builder::new().prefix("blobgate-inbox-").tempdir().unwrap();
         command.args([
             "inbox",
@@ -65,10 +80,10 @@ impl Inbox {
             .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
             .collect();
         let [receive, admin] = ports[..] else {
-            let _status = child.wait();
-            panic!("the inbox does not start: {said}{}", log_in(folder.path()))
+            let status = child.wait().unwrap();
+            return Err((status, format!("{said}{}", log_in(folder.path()))));
         };
-        Self { receive, admin, child, program: program.into(), folder }
+        Ok(Self { receive, admin, child, program: program.into(), folder })
     }
 
     /// Waits until it takes events.

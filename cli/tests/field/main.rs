@@ -11,7 +11,10 @@
 mod descriptors;
 mod drain_rate;
 mod ending;
+mod environment;
 mod failing_events;
+mod files;
+mod locks;
 mod names;
 mod pages;
 mod quarantine;

@@ -1,6 +1,6 @@
 //! What went wrong with a question to the admin listener: a status and one sentence.
 
-use crate::store::Error;
+use crate::store::{Error, is_replaced};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -59,6 +59,10 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
+        if is_replaced(&error) {
+            let sentence = "store-replaced: the inbox does not use the store any more; `blobgate inbox stats` and its log say why, and how to go on";
+            return Self::not_now(sentence);
+        }
         log::error!("an operator's question failed: {error}");
         let sentence = format!("the store does not answer: {error}");
         Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence }

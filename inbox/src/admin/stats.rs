@@ -4,7 +4,7 @@ use super::pauses::Paused;
 use super::problem::Problem;
 use super::{Admin, time};
 use crate::deliver::Pause;
-use crate::store::Alike;
+use crate::store::{Alike, Error};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -55,6 +55,26 @@ struct OnRoute {
 }
 
 pub(super) async fn stats(State(admin): State<Arc<Admin>>) -> Result<Json<Stats>, Problem> {
+    let counted = if admin.store.check_files().is_ok() { count(&admin).await } else { Ok(Stats::default()) };
+    let faults: Vec<_> = admin
+        .faults
+        .standing()
+        .into_iter()
+        .map(|standing| Fault {
+            reason: standing.reason,
+            since: time(standing.since),
+            detail: standing.detail,
+        })
+        .collect();
+    match counted {
+        Ok(stats) => Ok(Json(Stats { faults, ..stats })),
+        // A store that cannot be read is what the fault says.
+        Err(_) if !faults.is_empty() => Ok(Json(Stats { faults, ..Stats::default() })),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn count(admin: &Admin) -> Result<Stats, Error> {
     let now = admin.store.now().await?;
     let pauses = admin.store.paused().await?;
     let counted = admin.store.alike(now.saturating_sub(LATELY)).await?;
@@ -82,17 +102,7 @@ pub(super) async fn stats(State(admin): State<Arc<Admin>>) -> Result<Json<Stats>
     stats.oldest_waiting_seconds =
         oldest.and_then(|oldest| now.saturating_sub(oldest).max(0).checked_div(1_000_000));
     stats.pauses = pauses.into_iter().map(Paused::from).collect();
-    stats.faults = admin
-        .faults
-        .standing()
-        .into_iter()
-        .map(|standing| Fault {
-            reason: standing.reason,
-            since: time(standing.since),
-            detail: standing.detail,
-        })
-        .collect();
-    Ok(Json(stats))
+    Ok(stats)
 }
 
 impl Stats {

@@ -29,6 +29,14 @@ pub enum CannotOpen {
     /// Another process serves from it.
     #[error("another inbox serves from {0}: end it, or use a store of its own")]
     Taken(String),
+    /// Another process serves from it, by another of its names.
+    #[error(
+        "another inbox serves from {0} by another name, beside which its log lies: use that name, or end the inbox"
+    )]
+    OtherName(String),
+    /// The disk is full.
+    #[error("{0} cannot be opened: the disk has no room for the index of its log ({1}): free some space")]
+    NoRoom(String, String),
     /// The database says so.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] sqlx::Error),
@@ -38,6 +46,12 @@ pub enum CannotOpen {
     /// The file system says so.
     #[error("{0} cannot be opened: {1}")]
     File(String, std::io::Error),
+}
+
+impl CannotOpen {
+    pub(super) fn no_room(path: &Path, error: &std::io::Error) -> Self {
+        Self::NoRoom(path.display().to_string(), error.to_string())
+    }
 }
 
 /// What is in a copy that was checked.

@@ -4,7 +4,10 @@
 mod clock;
 mod copy;
 mod deciding;
+mod files;
+mod lock;
 mod migrate;
+mod rescue;
 mod sql;
 
 use super::batch::{self, Outcome};
@@ -16,7 +19,11 @@ use crate::space::Room;
 use clock::Clock;
 pub(super) use copy::{backup, restore};
 use deciding::Tx;
+use files::{Files, allocate_index, check_room, open_index};
+use lock::{Held, is_locked, lock, log_of};
 pub(super) use migrate::migrate;
+pub(super) use rescue::Watch;
+use rescue::{Anchor, Fate};
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -25,9 +32,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, query, query_as, query_scalar};
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -56,26 +62,49 @@ pub struct Sqlite {
     path: PathBuf,
     next_id: AtomicI64,
     clock: Clock,
-    /// Held while this lives.
-    _lock: Held,
+    /// Keeps the files open, whatever becomes of the writer, and of their names.
+    anchor: Anchor,
+    files: Files,
+    fate: Arc<Fate>,
 }
 
 pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     let synchronous =
         if broken_by!("break-synchronous-off") { SqliteSynchronous::Off } else { SqliteSynchronous::Full };
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .pragma("cache_size", CACHE)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .busy_timeout(BUSY)
-        .disable_statement_logging()
+        .disable_statement_logging();
+    temporary_files(options, path)
+}
+
+/// Has temporary files lie beside this one, for all connections of the process: nowhere else has to be writable.
+fn temporary_files(options: SqliteConnectOptions, path: &Path) -> SqliteConnectOptions {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // SQLite fails where it cannot write there, and then this is not what is missing.
+    match folder.to_str().filter(|_| is_writable(folder)) {
+        Some(name) => options.pragma("temp_store_directory", format!("'{}'", name.replace('\'', "''"))),
+        None => options,
+    }
+}
+
+fn is_writable(folder: &Path) -> bool {
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 impl Sqlite {
     pub(super) async fn open(path: &Path) -> Result<Self, CannotOpen> {
-        let lock = lock(path)?;
+        let held = lock(path)?;
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if is_locked(&log_of(path)) {
+            return Err(CannotOpen::Taken(format!("{}-wal", real.display())));
+        }
+        check_room(path).map_err(|error| CannotOpen::no_room(path, &error))?;
         let options = options(path);
         let mut writer = options
             .connect()
@@ -94,6 +123,7 @@ impl Sqlite {
         };
         super::check_version(&MIGRATOR, applied)?;
         check_settings(&mut writer).await?;
+        let (anchor, files) = keep_open(path, real, held, &options, &mut writer).await?;
         let last: Option<i64> = query_scalar(sql::LAST_ID).fetch_optional(&mut writer).await?;
         let clock = Clock::start();
         // Whoever had them is gone: there is one process at a time.
@@ -118,7 +148,9 @@ impl Sqlite {
             path: path.to_owned(),
             next_id: AtomicI64::new(last.unwrap_or_default().saturating_add(1)),
             clock,
-            _lock: lock,
+            anchor: Mutex::new(Some(anchor)),
+            files,
+            fate: Arc::default(),
         })
     }
 
@@ -127,41 +159,37 @@ impl Sqlite {
     }
 }
 
+/// Opens once more what SQLite has opened, so that it stays open, and can be compared with what lies at the path.
+async fn keep_open(
+    path: &Path,
+    real: PathBuf,
+    held: Held,
+    options: &SqliteConnectOptions,
+    writer: &mut SqliteConnection,
+) -> Result<(SqliteConnection, Files), CannotOpen> {
+    let cannot = |error| CannotOpen::File(path.display().to_string(), error);
+    let no_room = |error| CannotOpen::no_room(path, &error);
+    let index = open_index(&real).map_err(cannot)?;
+    allocate_index(index, &real).map_err(no_room)?;
+    let mark = mark(writer).await;
+    let mut anchor = options.connect().await?;
+    let _read: i64 = query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut anchor).await?;
+    let files = Files::open(path, real, held, index, mark).map_err(cannot)?;
+    Ok((anchor, files))
+}
+
+/// Marks the file, so that another one in its place is told from it. `None` where nothing can be written.
+async fn mark(writer: &mut SqliteConnection) -> Option<u32> {
+    let random = std::hash::RandomState::new();
+    let mark = u32::try_from(std::hash::BuildHasher::hash_one(&random, std::process::id()) >> 33).ok()?;
+    query(AssertSqlSafe(format!("PRAGMA user_version = {mark}"))).execute(&mut *writer).await.ok()?;
+    query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut *writer).await.ok()?;
+    Some(mark)
+}
+
 async fn busy_timeout(connection: &mut SqliteConnection, time: Duration) -> Result<(), Error> {
     let sql = AssertSqlSafe(format!("PRAGMA busy_timeout = {}", time.as_millis()));
     query(sql).execute(connection).await.map(|_| ())
-}
-
-/// A lock, which ends with this: with the file alone it would live on for a moment in a process that is just being started.
-#[derive(Debug)]
-struct Held(File);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let _released = self.0.unlock();
-    }
-}
-
-fn lock(path: &Path) -> Result<Held, CannotOpen> {
-    if !path.exists() {
-        return Err(no_file(path));
-    }
-    hold(path)
-}
-
-/// Nobody else serves from this path while it lives, whether there is a file or not.
-fn hold(path: &Path) -> Result<Held, CannotOpen> {
-    let name = path.display().to_string();
-    // By whatever links it is called, it is one file.
-    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    // Beside the file and not on it: closing any descriptor of the file itself would drop SQLite's own locks.
-    let opened = OpenOptions::new().create(true).append(true).mode(OWN).open(beside(path, ".lock"));
-    let file = opened.map_err(|error| CannotOpen::File(name.clone(), error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Held(file)),
-        Err(TryLockError::WouldBlock) => Err(CannotOpen::Taken(name)),
-        Err(TryLockError::Error(error)) => Err(CannotOpen::File(name, error)),
-    }
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -194,6 +222,7 @@ macro_rules! transaction {
     };
     ($sqlite:expr, $end:literal, |$connection:ident| $body:expr) => {{
         let mut writer = $sqlite.writer.lock().await;
+        $sqlite.check(&mut writer).await?;
         let mut owned = match writer.take() {
             Some(connection) => connection,
             None => $sqlite.options.connect().await?,
@@ -201,6 +230,8 @@ macro_rules! transaction {
         let run = async {
             let $connection = &mut owned;
             query("BEGIN IMMEDIATE").execute(&mut *$connection).await?;
+            // A connection that was just opened has opened what lies at the path.
+            $sqlite.check_files()?;
             let result = $body;
             die_at!("before-commit");
             query($end).execute(&mut *$connection).await?;
@@ -212,6 +243,8 @@ macro_rules! transaction {
         } else {
             let _closed = owned.close_hard().await;
         }
+        // What was written into other files than those at the path is not stored: nobody may get an answer to it.
+        $sqlite.check(&mut writer).await?;
         result
     }};
 }
@@ -342,6 +375,7 @@ impl Sqlite {
     /// Bytes in the file that hold nothing, and are written to before it grows; its log takes none of the disk then.
     pub(super) async fn reusable(&self) -> Result<u64, Error> {
         let mut writer = self.writer.lock().await;
+        self.check(&mut writer).await?;
         if let Some(mut owned) = writer.take() {
             let empty = async {
                 // A reader that is in its way is not waited for.

@@ -130,6 +130,14 @@ impl Judge {
         self.watermark
     }
 
+    /// Notes what one of several files has, before all of them are judged.
+    pub(crate) fn check_part(&mut self, rows: Vec<Row>) {
+        for row in rows {
+            self.rows_of.entry(row.digest.clone()).or_default().insert(row.id);
+            self.rows.insert(row.id, row);
+        }
+    }
+
     /// Judges what a copy taken from `at` on has, and what is logged by now.
     pub(crate) fn check(&mut self, copy: Vec<Row>, at: u64) {
         // After the copy: whatever the store knows of is in the logs by now.

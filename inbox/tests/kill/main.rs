@@ -18,6 +18,7 @@ mod check;
 mod clock;
 mod cluster;
 mod disk;
+mod files;
 mod judge;
 mod load;
 mod log;
@@ -36,7 +37,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use store::{POSTGRES, SQLITE};
 
-const PARTS: [&str; 6] = ["rounds", "breakages", "trace", "disk", "clock", "race"];
+const PARTS: [&str; 7] = ["rounds", "breakages", "trace", "disk", "files", "clock", "race"];
 
 fn main() -> ExitCode {
     let program = PathBuf::from(std::env::var_os("BLOBGATE").expect("BLOBGATE is the path of the tool"));
@@ -105,6 +106,7 @@ fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks:
             }
         }
         ("disk", _) => disk::run(program, kind, seed, checks),
+        ("files", SQLITE) => files::run(program, rounds, seed, checks),
         ("race", POSTGRES) => race::run(program, seed, checks),
         _ => {}
     }

@@ -1,7 +1,9 @@
 //! Copies of the file: made while it is served from, and put back in its place.
 
 use super::super::{CannotCopy, Copied, Restored, newest};
-use super::{BUSY, MIGRATOR, beside, hold, no_file, options};
+use super::files::check_room;
+use super::lock::{Held, Id, check_beside, lock, log_of};
+use super::{BUSY, MIGRATOR, OWN, beside, no_file, options, temporary_files};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, query, query_as, query_scalar};
 use std::fs::{self, File, OpenOptions};
@@ -14,6 +16,7 @@ pub(in crate::store) async fn backup(path: &Path, to: &Path) -> Result<Copied, C
     if !path.exists() {
         return Err(no_file(path).into());
     }
+    check_beside(path)?;
     // The name is taken before the copy is there, so that nothing else is overwritten in the end.
     let taken = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
     taken.map_err(|error| match error.kind() {
@@ -36,13 +39,17 @@ pub(in crate::store) async fn backup(path: &Path, to: &Path) -> Result<Copied, C
 
 pub(in crate::store) async fn restore(path: &Path, from: &Path) -> Result<Restored, CannotCopy> {
     let not = |why: String| CannotCopy::NotAStore(from.display().to_string(), why);
-    let is_itself = fs::canonicalize(from).map_err(at(from))? == fs::canonicalize(path).unwrap_or_default();
-    if is_itself {
+    let from_id = Id::of(&fs::metadata(from).map_err(at(from))?);
+    if fs::metadata(path).is_ok_and(|there| Id::of(&there) == from_id) {
         return Err(not("it is the store itself".to_owned()));
     }
-    let held = hold(path)?;
+    // What replaces the file takes the place of it, and not of a link to it.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let held = if path.exists() { Some(lock(path)?) } else { None };
     check_version(from).await.map_err(not)?;
     let part = beside(path, ".restoring");
+    // The file is locked before it has its name, so that no inbox starts on it too early.
+    let next = hold_part(&part)?;
     let made = async {
         copy(from, &part).await?;
         let paused = pause_what_waits(&part).await?;
@@ -55,8 +62,15 @@ pub(in crate::store) async fn restore(path: &Path, from: &Path) -> Result<Restor
     if made.is_err() {
         let _gone = fs::remove_file(&part);
     }
-    drop(held);
+    drop((held, next));
     made
+}
+
+/// One `restore` at a time.
+fn hold_part(part: &Path) -> Result<Held, CannotCopy> {
+    let made = OpenOptions::new().append(true).create(true).mode(OWN).open(part);
+    made.map_err(at(part))?;
+    Ok(lock(part)?)
 }
 
 /// As it is, without a change of its journal.
@@ -66,14 +80,52 @@ fn plain(path: &Path) -> SqliteConnectOptions {
 
 /// One read, however long it takes: whoever writes goes on, and the log grows meanwhile.
 async fn copy(from: &Path, to: &Path) -> Result<(), CannotCopy> {
-    // An empty file with this mode is taken by VACUUM INTO as if there were none.
-    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to);
-    made.map_err(at(to))?;
-    let name = to.to_str().ok_or_else(|| at(to)(ErrorKind::InvalidFilename.into()))?;
-    let mut connection = plain(from).read_only(true).connect().await?;
-    query("VACUUM INTO ?1").bind(name).execute(&mut connection).await?;
+    // A copy has no log, and its folder may be full.
+    if log_of(from).exists() {
+        check_room(from).map_err(at(from))?;
+    }
+    let mut connection = temporary_files(plain(from), to).read_only(true).connect().await?;
+    vacuum_into(&mut connection, to).await?;
     connection.close().await?;
     Ok(())
+}
+
+async fn vacuum_into(connection: &mut SqliteConnection, to: &Path) -> Result<(), CannotCopy> {
+    // An empty file with this mode is taken by VACUUM INTO as if there were none.
+    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(OWN).open(to);
+    made.map_err(at(to))?;
+    let name = to.to_str().ok_or_else(|| at(to)(ErrorKind::InvalidFilename.into()))?;
+    query("VACUUM INTO ?1").bind(name).execute(&mut *connection).await?;
+    // It is not the file that an inbox has marked as its own.
+    let mut copied = plain(to).connect().await?;
+    query("PRAGMA user_version = 0").execute(&mut copied).await?;
+    copied.close().await?;
+    Ok(())
+}
+
+/// Copies what a connection has, whatever became of its files. Returns how many entries that are, and whether the copy is whole.
+pub(super) async fn rescue_into(
+    connection: &mut SqliteConnection,
+    to: &Path,
+) -> Result<(i64, Result<(), String>), CannotCopy> {
+    if to.exists() {
+        return Err(CannotCopy::Exists(to.display().to_string()));
+    }
+    let part = beside(to, ".part");
+    let made = async {
+        vacuum_into(connection, &part).await?;
+        let mut copied = plain(&part).read_only(true).connect().await?;
+        let is_whole = check_integrity(&mut copied).await;
+        let entries = query_scalar("SELECT count(*) FROM entry").fetch_one(&mut copied).await?;
+        copied.close().await?;
+        settle(&part, to)?;
+        Ok((entries, is_whole))
+    };
+    let made = made.await;
+    if made.is_err() {
+        let _gone = fs::remove_file(&part);
+    }
+    made
 }
 
 /// Has SQLite look at every page and every index, and counts.
@@ -148,12 +200,7 @@ async fn put_aside(path: &Path) -> Result<Option<PathBuf>, CannotCopy> {
         let _log = query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
         let _closed = connection.close().await;
     }
-    let now = OffsetDateTime::now_utc();
-    let (hour, minute, second) = now.to_hms();
-    let date = now.date();
-    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-    let aside =
-        beside(path, &format!(".before-restore-{year}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z"));
+    let aside = beside(path, &format!(".before-restore-{}", stamp()));
     if aside.exists() {
         return Err(CannotCopy::Exists(aside.display().to_string()));
     }
@@ -165,6 +212,15 @@ async fn put_aside(path: &Path) -> Result<Option<PathBuf>, CannotCopy> {
         }
     }
     Ok(Some(aside))
+}
+
+/// The time, as a part of a file's name.
+pub(super) fn stamp() -> String {
+    let now = OffsetDateTime::now_utc();
+    let (hour, minute, second) = now.to_hms();
+    let date = now.date();
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    format!("{year}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
 /// On the disk, and then under its name.

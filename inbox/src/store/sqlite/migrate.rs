@@ -2,6 +2,8 @@
 
 use super::super::CannotOpen;
 use super::super::place::note_places_as_digests;
+use super::files::check_room;
+use super::lock::check_beside;
 use super::{MIGRATOR, OWN, options};
 use sqlx::{ConnectOptions, Connection};
 use std::fs::OpenOptions;
@@ -11,6 +13,8 @@ use std::path::Path;
 pub(in crate::store) async fn migrate(path: &Path) -> Result<(), CannotOpen> {
     // Prompts, and links to results: for its owner. The log beside it gets the same mode.
     private(path)?;
+    check_beside(path)?;
+    check_room(path).map_err(|error| CannotOpen::no_room(path, &error))?;
     let mut connection = options(path).connect().await?;
     MIGRATOR.run(&mut connection).await?;
     note_places_as_digests!(&mut connection);
@@ -19,6 +23,10 @@ pub(in crate::store) async fn migrate(path: &Path) -> Result<(), CannotOpen> {
 }
 
 fn private(path: &Path) -> Result<(), CannotOpen> {
+    if path.exists() {
+        // Closing a descriptor of it would end the locks of an inbox in this process.
+        return Ok(());
+    }
     let made = OpenOptions::new().create(true).append(true).mode(OWN).open(path);
     made.map(|_| ()).map_err(|error| CannotOpen::File(path.display().to_string(), error))
 }

@@ -1,0 +1,96 @@
+//! What an inbox meets in its environment: a full disk with small blocks, and a root that cannot be written to.
+
+use crate::PROGRAM;
+use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
+use blobgate_testkit::{Disk, Inbox, Upstream, eventually};
+use std::process::{Command, ExitStatus};
+
+const KIB: u64 = 1 << 10;
+
+/// Either it says why it does not start, or it lives on: it never dies of a signal.
+#[test]
+fn a_full_disk_with_small_blocks_ends_no_inbox() {
+    // With the index of the log in its place; and without one, and with room for a part of it.
+    let cases = [(true, 0), (true, 40), (false, 0), (false, 9), (false, 24), (false, 48)];
+    std::thread::scope(|scope| {
+        for (has_index, left) in cases {
+            scope.spawn(move || starts_or_says_why(has_index, left * KIB));
+        }
+    });
+}
+
+fn starts_or_says_why(has_index: bool, left: u64) {
+    let case = format!("index: {has_index}, left: {left}");
+    let down = Upstream::off();
+    let disk = Disk::ext4(24 << 20, 1 << 10);
+    let store = format!("sqlite:{}", disk.at("inbox.db").display());
+    migrate(PROGRAM, &store);
+    let mut inbox = Inbox::start(PROGRAM, &store, down.port, &[]);
+    eventually("health", || inbox.get("/healthz").ok().filter(|answer| answer.status == 200));
+    inbox.kill();
+    if !has_index {
+        std::fs::remove_file(disk.at("inbox.db-shm")).unwrap();
+    }
+    disk.fill_to(left);
+    let refused = |status: ExitStatus, log: String| {
+        assert_eq!(status.code(), Some(1), "{case}: {status}, {log}");
+        assert!(log.contains("cannot be opened: "), "{case}: {log}");
+    };
+    let mut inbox = match Inbox::try_spawn(Command::new(PROGRAM), PROGRAM, &store, down.port, &[]) {
+        Ok(inbox) => inbox,
+        Err((status, log)) => return refused(status, log),
+    };
+    // Any answer of the admin listener: the store is open by then.
+    let ended = eventually("an answer, or an end", || match inbox.get("/metrics") {
+        Ok(_) => Some(None),
+        Err(_) => inbox.exited().map(Some),
+    });
+    if let Some(status) = ended {
+        return refused(status, inbox.log());
+    }
+    // Another program takes what the index has not taken; the log has room for a frame, or has none.
+    for left in [0, 6 * KIB, 12 * KIB] {
+        disk.empty();
+        disk.fill_to(left);
+        let _any = inbox.get("/healthz");
+        let _any = inbox.receive(&marked(&fresh_generation()));
+        assert_eq!(inbox.exited(), None, "{case}, then {left}: {}", inbox.log());
+    }
+    disk.empty();
+    eventually("health again", || inbox.get("/healthz").ok().filter(|answer| answer.status == 200));
+}
+
+/// Nothing but the store's folder can be written to.
+const READ_ONLY: &str = "
+    mount --make-rprivate / && mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind / &&
+    for folder in /tmp /var/tmp /usr/tmp; do [ ! -d $folder ] || mount -t tmpfs -o ro none $folder || exit; done &&
+    shift && cd / && unset TMPDIR SQLITE_TMPDIR && exec \"$0\" \"$@\"";
+
+#[test]
+fn temporary_files_need_no_other_folder_than_the_store_s() {
+    const EVENTS: usize = 3_000;
+    // Not under /tmp, which is covered.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
+    migrate(PROGRAM, &store);
+    let down = Upstream::off();
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", READ_ONLY, PROGRAM]).arg(folder.path());
+    let inbox = Inbox::spawn(command, PROGRAM, &store, down.port, &[]).ready();
+    assert!(inbox.command(&["pause", "--hook", "veo3"]).status.success());
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                for _ in 0..EVENTS / 20 {
+                    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+                }
+            });
+        }
+    });
+    for args in [["drop", "--state", "waiting", "--yes"], ["replay", "--state", "dropped", "--yes"]] {
+        let output = inbox.command(&args);
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && said.contains("3000"), "{args:?}: {said}{}", inbox.log());
+    }
+    assert!(!inbox.log().contains(" ERROR "), "{}", inbox.log());
+}

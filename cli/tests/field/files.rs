@@ -1,0 +1,201 @@
+//! The store's files change under a running inbox: it refuses from then on, and nothing that it acknowledged is lost.
+
+use crate::PROGRAM;
+use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
+use blobgate_testkit::{Inbox, Upstream, eventually};
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const EVENTS: usize = 20;
+
+/// Where everything has to be afterwards.
+#[derive(Clone, Copy, PartialEq)]
+enum Saved {
+    InPlace,
+    InACopy,
+    /// What was overwritten is nobody's to save: the events that came since are refused.
+    Refused,
+}
+
+use Saved::{InACopy, InPlace, Refused};
+
+macro_rules! rows {
+    ($($name:ident: $saved:expr, $change:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            refuses_and_saves($saved, $change);
+        })*
+    };
+}
+
+rows! {
+    log_removed: InPlace, |db| fs::remove_file(log(db)).unwrap();
+    log_moved: InPlace, |db| fs::rename(log(db), db.with_extension("moved")).unwrap();
+    log_replaced_by_a_copy: InPlace, |db| {
+        fs::copy(log(db), db.with_extension("copied")).unwrap();
+        fs::rename(db.with_extension("copied"), log(db)).unwrap();
+    };
+    index_removed: InPlace, |db| fs::remove_file(beside(db, "-shm")).unwrap();
+    database_removed: InACopy, |db| fs::remove_file(db).unwrap();
+    database_moved: InACopy, |db| fs::rename(db, db.with_extension("moved")).unwrap();
+    all_files_removed: InACopy, |db| {
+        for suffix in ["", "-wal", "-shm"] {
+            fs::remove_file(beside(db, suffix)).unwrap();
+        }
+    };
+    database_replaced: InACopy, |db| {
+        let other = another(db);
+        fs::rename(other, db).unwrap();
+    };
+    hard_link_replaced: InACopy, |db| {
+        fs::hard_link(db, db.with_extension("link")).unwrap();
+        fs::rename(another(db), db).unwrap();
+    };
+    folder_moved: InACopy, |db| fs::rename(db.parent().unwrap(), db.parent().unwrap().with_extension("moved")).unwrap();
+    folder_removed: InACopy, |db| fs::remove_dir_all(db.parent().unwrap()).unwrap();
+    log_cut_off: InACopy, |db| drop(OpenOptions::new().write(true).truncate(true).open(log(db)).unwrap());
+    database_cut_off: Refused, |db| OpenOptions::new().write(true).open(db).unwrap().set_len(4096).unwrap();
+    database_overwritten: Refused, |db| { fs::copy(another(db), db).unwrap(); };
+    database_overwritten_by_a_backup: Refused, |db| {
+        let (store, copy) = (format!("sqlite:{}", db.display()), db.with_extension("backup"));
+        let made = blobgate(PROGRAM, &["inbox", "backup", "--store", &store, "--to", copy.to_str().unwrap()]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        fs::copy(copy, db).unwrap();
+    };
+}
+
+fn refuses_and_saves(saved: Saved, change: impl Fn(&Path)) {
+    let above = tempfile::tempdir().unwrap();
+    let folder = above.path().join("store");
+    fs::create_dir(&folder).unwrap();
+    let db = folder.join("inbox.db");
+    let store = format!("sqlite:{}", db.display());
+    migrate(PROGRAM, &store);
+    let down = Upstream::off();
+    let mut inbox = Inbox::start(PROGRAM, &store, down.port, &[]).ready();
+    let acknowledged: BTreeSet<String> = (0..EVENTS).map(|_| fresh_generation()).collect();
+    for generation in &acknowledged {
+        assert_eq!(inbox.receive(&marked(generation)).unwrap().status, 200);
+    }
+    change(&db);
+    let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
+    assert_eq!(
+        (answer.status, answer.header("blobgate-inbox-reason").as_deref()),
+        (503, Some("store-replaced"))
+    );
+    // The answer comes after the rescue: nothing is lost by what comes then.
+    inbox.kill();
+    let log = inbox.log();
+    assert_eq!(log.matches("not ready reason=store-replaced: ").count(), 1, "{log}");
+
+    match saved {
+        Refused => return,
+        InPlace => assert!(log.contains(&format!("every event is saved in {}", db.display())), "{log}"),
+        InACopy => {
+            let copies = find(above.path(), ".rescued-");
+            let [copy] = &copies[..] else { panic!("{copies:?}: {log}") };
+            assert!(
+                log.contains(&format!("{EVENTS} entries are saved in ")) && log.contains(", checked: "),
+                "{log}"
+            );
+            fs::create_dir_all(&folder).unwrap();
+            let from = copy.to_str().unwrap();
+            let restored =
+                blobgate(PROGRAM, &["inbox", "restore", "--from", from, "--store", &store, "--yes"]);
+            assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+        }
+    }
+    let service = Upstream::start();
+    let inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+    inbox.command(&["resume", "--hook", "veo3"]);
+    eventually("every acknowledged event", || {
+        let arrivals = service.arrivals();
+        let came = arrivals.iter().filter_map(|arrival| arrival.header("blobgate-generation-id")).collect();
+        acknowledged.is_subset(&came).then_some(())
+    });
+}
+
+#[test]
+fn health_log_and_stats_name_the_reason() {
+    for suffix in ["", "-wal"] {
+        let folder = tempfile::tempdir().unwrap();
+        let db = folder.path().join("inbox.db");
+        let store = format!("sqlite:{}", db.display());
+        migrate(PROGRAM, &store);
+        let service = Upstream::start();
+        let inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+        assert_eq!(inbox.get("/healthz").unwrap().status, 200);
+        fs::remove_file(beside(&db, suffix)).unwrap();
+        // At once: not after the age of what is known of the store.
+        for path in ["/healthz", "/readyz"] {
+            let answer = inbox.get(path).unwrap();
+            let expected = format!("store-replaced: {} was removed", beside(&db, suffix).display());
+            assert_eq!(answer.status, 503, "{path}");
+            assert!(answer.text().starts_with(&expected), "{path}: {}", answer.text());
+        }
+        let stats = inbox.command(&["stats"]);
+        let said = String::from_utf8_lossy(&stats.stdout);
+        assert!(said.contains("store-replaced since "), "{said}");
+        eventually("a rescue", || inbox.log().contains(" saved in ").then_some(()));
+        // It does not come back by itself, and neither delivers nor changes anything.
+        for _ in 0..3 {
+            assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 503);
+        }
+        assert_eq!(inbox.get("/entries").unwrap().status, 503);
+        assert_eq!(inbox.command(&["pause", "--hook", "veo3"]).status.code(), Some(1));
+        assert!(service.arrivals().is_empty());
+        let lines = inbox.log().matches("not ready reason=store-replaced: ").count();
+        assert_eq!((lines, inbox.log().matches(" ERROR ").count()), (1, 1), "{}", inbox.log());
+    }
+}
+
+#[test]
+fn a_person_may_empty_the_log_and_vacuum() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("inbox.db");
+    let store = format!("sqlite:{}", db.display());
+    migrate(PROGRAM, &store);
+    let service = Upstream::start();
+    let inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+    for sql in ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+        assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+        service.take_one();
+        let done =
+            Command::new("sqlite3").args(["-cmd", ".timeout 10000"]).arg(&db).arg(sql).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(inbox.get("/readyz").unwrap().status, 200, "{}", inbox.log());
+    }
+    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+}
+
+/// Another store's file, beside this one's.
+fn another(db: &Path) -> PathBuf {
+    let other = db.with_extension("other");
+    migrate(PROGRAM, &format!("sqlite:{}", other.display()));
+    other
+}
+
+fn log(db: &Path) -> PathBuf {
+    beside(db, "-wal")
+}
+
+fn beside(db: &Path, suffix: &str) -> PathBuf {
+    let mut name = db.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn find(folder: &Path, part: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(find(&path, part));
+        } else if path.to_string_lossy().contains(part) {
+            found.push(path);
+        }
+    }
+    found
+}

@@ -1,0 +1,133 @@
+//! The files of a running inbox's store are removed, moved or replaced under load. Judged by all that is there afterwards: the
+//! file, what was moved, and what the inbox has saved.
+
+use crate::chance::Chance;
+use crate::check::{Checks, unless};
+use crate::log::now;
+use crate::program::Inbox;
+use crate::sender::{Senders, Targets};
+use crate::site::{Site, drain};
+use crate::store::{Store, beside};
+use crate::tool::{self, within};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+type Change = (&'static str, fn(&Path, &Path));
+
+const CHANGES: [Change; 8] = [
+    ("the log is removed", |db, _| fs::remove_file(beside(db, "-wal")).unwrap()),
+    ("the log is moved", |db, _| fs::rename(beside(db, "-wal"), beside(db, "-wal.away")).unwrap()),
+    ("the log is replaced by a copy", |db, _| {
+        tool::copy(&beside(db, "-wal"), &beside(db, ".copy"));
+        fs::rename(beside(db, ".copy"), beside(db, "-wal")).unwrap();
+    }),
+    ("the file is removed", |db, _| fs::remove_file(db).unwrap()),
+    ("the file is moved", |db, _| fs::rename(db, beside(db, MOVED)).unwrap()),
+    ("all files are removed", |db, _| {
+        ["", "-wal", "-shm"].iter().for_each(|part| fs::remove_file(beside(db, part)).unwrap());
+    }),
+    ("the file is replaced by another store's", |db, program| {
+        let other = Store::sqlite_at(beside(db, ".other"), program);
+        let Store::Sqlite { file, .. } = other else { return };
+        fs::rename(file, db).unwrap();
+    }),
+    ("the folder is moved", |db, _| {
+        let folder = db.parent().unwrap();
+        fs::rename(folder, folder.with_extension("moved")).unwrap();
+    }),
+];
+
+const MOVED: &str = ".moved";
+const SENDERS: u64 = 8;
+/// An answer that was on its way when the inbox saw the change is logged by its sender within this time.
+const ON_ITS_WAY: u64 = 300_000;
+/// The senders go on for so long after it.
+const GO_ON: Duration = Duration::from_millis(600);
+const ENOUGH: usize = 40;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Each change once, and again for each eighty rounds more.
+pub(crate) fn run(program: &Path, rounds: usize, seed: u64, checks: &mut Checks) {
+    let mut chance = Chance::new(seed);
+    for round in 0..CHANGES.len().max(rounds / 10) {
+        let (name, change) = CHANGES[round % CHANGES.len()];
+        let (acknowledged, problem) = lose(program, change, &mut chance);
+        checks.row(&format!("files: {name}: none of {acknowledged} acknowledged events is missing"), problem);
+    }
+}
+
+fn lose(program: &Path, change: fn(&Path, &Path), chance: &mut Chance) -> (usize, Option<String>) {
+    let site = Site::new(program);
+    let above = tool::folder("files");
+    let folder = above.path().join("store");
+    fs::create_dir(&folder).unwrap();
+    let db = folder.join("inbox.db");
+    let store = Store::sqlite_at(db.clone(), program);
+    let (starter, mut judge) = (site.starter(), site.judge());
+    let mut inbox = starter.start(&store).ready();
+    let targets = Targets::default();
+    targets.set(&[inbox.receive]);
+    let senders = Senders::start(SENDERS, &site.sent, &targets, chance.next());
+    // Enough to lose, and then a moment by chance.
+    let enough = within(PATIENCE, || judge.last_acknowledged() > 0 && judge.counts().0 > ENOUGH);
+    sleep(Duration::from_millis(chance.between(0, 300)));
+    change(&db, program);
+    let saved = within(PATIENCE, || inbox.said().contains(" saved in "));
+    let seen = now();
+    sleep(GO_ON);
+    senders.leave();
+    inbox.kill();
+    let (said, last) = (said(&inbox), judge.last_acknowledged());
+    if !saved {
+        return (0, Some(format!("nothing is saved: {said}")));
+    }
+
+    let mut rescued = None;
+    for file in databases(above.path()) {
+        let copies = Store::Sqlite { folder: tool::folder("copies"), file: file.clone() };
+        judge.check_part(copies.rows(0));
+        if file.to_string_lossy().contains(".rescued-") {
+            rescued = Some(file);
+        }
+    }
+    judge.check(Vec::new(), now());
+    if let Some(copy) = rescued {
+        fs::create_dir_all(&folder).unwrap();
+        let mut restore = Command::new(program);
+        restore.args(["inbox", "restore", "--yes", "--store", &store.url(), "--from"]).arg(copy);
+        tool::run(&mut restore);
+        tool::run(Command::new("sqlite3").arg(&db).arg("DELETE FROM pause"));
+    }
+    let inbox = starter.start(&store).ready();
+    let rows = drain(&store, &starter, &mut judge, vec![inbox]);
+    judge.check(rows, now());
+    judge.conclude();
+    // They left in the middle.
+    judge.figures.unheard.clear();
+    let late = unless(last <= seen + ON_ITS_WAY, || format!("200 after the change was seen: {said}"));
+    let few = unless(enough, || "too little was sent to lose".to_owned());
+    (judge.counts().0, judge.figures.problem().or(late).or(few))
+}
+
+fn said(inbox: &Inbox<'_>) -> String {
+    inbox.said().lines().filter(|line| line.contains("store")).take(3).collect::<Vec<_>>().join("\n")
+}
+
+/// All databases in a folder and below. What was saved comes last.
+fn databases(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.to_string_lossy();
+        if path.is_dir() {
+            found.extend(databases(&path));
+        } else if name.ends_with(".db") || name.ends_with(MOVED) || name.contains(".rescued-") {
+            found.push(path);
+        }
+    }
+    found.sort_by_key(|path| path.to_string_lossy().contains(".rescued-"));
+    found
+}
