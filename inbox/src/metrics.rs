@@ -64,6 +64,8 @@ pub(crate) struct Metrics {
     pub(crate) expected_overdue: Gauge,
     pub(crate) expected_unknown: Counter,
     pub(crate) job_mismatch: Counter,
+    /// Of the newest valid signature, in seconds.
+    pub(crate) clock_offset: Gauge,
 }
 
 impl Metrics {
@@ -95,6 +97,7 @@ impl Metrics {
             expected_overdue: Gauge::default(),
             expected_unknown: Counter::default(),
             job_mismatch: Counter::default(),
+            clock_offset: Gauge::default(),
         };
         let registry = &mut this.registry;
         registry.register(
@@ -113,6 +116,11 @@ impl Metrics {
         registry.register("route_in_flight", "Deliveries under way", this.in_flight.clone());
         registry.register("entries", "Entries by state, as last measured", this.entries.clone());
         registry.register("bytes", "Live bytes by what they are, as last measured", this.bytes.clone());
+        registry.register(
+            "clock_offset_seconds",
+            "How far the time of the newest valid signature is ahead of this machine's clock",
+            this.clock_offset.clone(),
+        );
         registry.register(
             "disk_free_bytes",
             "Free bytes of the disk with the store's file",

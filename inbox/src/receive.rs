@@ -1,10 +1,11 @@
 //! The receive listener, for the gate only: 200 once it is stored, and 503 for everything else.
 
 use crate::arrival::Arrival;
+use crate::clocks::Clocks;
 use crate::commit::{Committer, NotStored};
 use crate::failpoint::die_at;
-use crate::health::Faults;
-use crate::key::Keys;
+use crate::health::{Fault, Faults};
+use crate::key::{Keys, NotSigned};
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::Outcome;
@@ -21,6 +22,7 @@ use std::fmt::Display;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The gate's own largest `max_body_bytes`.
 const LARGEST_BODY: usize = 1_000_000;
@@ -36,6 +38,7 @@ pub(crate) struct Receiver {
     pub(crate) faults: Arc<Faults>,
     /// Whose signature everything must have.
     pub(crate) keys: Option<Keys>,
+    pub(crate) clocks: Arc<Clocks>,
     pub(crate) log: LogLimit,
 }
 
@@ -92,8 +95,8 @@ impl Receiver {
         }
         let (head, body) = request.into_parts();
         let body = read(body).await?;
-        if self.keys.as_ref().is_some_and(|keys| !keys.verify(&body, &head.headers)) {
-            return Err(Refused::new("signature", "it has no signature of the gate's key"));
+        if let Some(keys) = &self.keys {
+            self.check_signature(keys, &body, &head.headers)?;
         }
         let arrival = Arrival::read(head.uri.path(), &head.headers, body)
             .map_err(|not_ours| Refused::new("not-ours", not_ours))?;
@@ -121,6 +124,18 @@ impl Receiver {
 }
 
 impl Receiver {
+    fn check_signature(&self, keys: &Keys, body: &[u8], headers: &HeaderMap) -> Result<(), Refused> {
+        let verified = keys.verify(body, headers);
+        self.clocks.note(&verified, Instant::now());
+        verified.map(|_| ()).map_err(|error| {
+            let code = match error {
+                NotSigned::NoSignature => "signature",
+                NotSigned::OutOfTime(_) => Fault::ClockOffset.code(),
+            };
+            Refused::new(code, error)
+        })
+    }
+
     /// The standing fault of the store is the reason, where there is one.
     fn not_stored(&self, error: NotStored) -> Refused {
         match self.faults.of_store() {
