@@ -6,6 +6,7 @@
 
 pub mod admin;
 mod arrival;
+mod clocks;
 mod commit;
 mod decide;
 mod deliver;
@@ -21,6 +22,7 @@ mod serve;
 mod space;
 pub mod store;
 mod sweep;
+mod watch;
 
 pub use key::{Keys, NotAKey};
 pub use serve::{Ended, Settings, serve};

@@ -1,6 +1,7 @@
 //! Runs the inbox: starts its parts, and ends them in their order.
 
-use crate::admin::{self, Admin, Health};
+use crate::admin::{self, Admin};
+use crate::clocks::Clocks;
 use crate::commit::Committer;
 use crate::deliver::{Deliverer, Pace, Target, Wake};
 use crate::health::Faults;
@@ -11,6 +12,7 @@ use crate::receive::{self, LogLimit, Receiver};
 use crate::space::Space;
 use crate::store::{CannotOpen, Place, Store};
 use crate::sweep::{Releaser, Sweep, Sweeper, micros};
+use crate::watch::Watch;
 use axum::Router;
 use axum::http::Uri;
 use std::io;
@@ -84,6 +86,10 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     };
     let metrics = Arc::new(Metrics::new());
     let faults = Arc::new(Faults::default());
+    let watch = Watch::new(&store, Arc::clone(&faults));
+    let clocks = Arc::new(Clocks::new(Arc::clone(&faults), Arc::clone(&metrics)));
+    // Said before an event comes, and mended or not: a right may be granted while the inbox runs.
+    let _known = watch.look().await;
     let space = Arc::new(Space::new(settings.limit, file));
     let wake = Arc::new(Wake::default());
     let mut purger =
@@ -99,6 +105,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         Arc::clone(&wake),
         Arc::clone(&metrics),
         Arc::clone(&space),
+        Arc::clone(&watch),
         settings.batch,
         &storing,
     );
@@ -133,9 +140,10 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     );
     delivering.spawn(deliverer.run(ending.clone()));
     delivering.spawn(purger.run(ending.clone()));
+    delivering.spawn(Arc::clone(&watch).run(Arc::clone(&clocks), ending.clone()));
 
     let admin = Arc::new(Admin {
-        health: Health::of(&store),
+        watch,
         faults: Arc::clone(&faults),
         store,
         space: Arc::clone(&space),
@@ -154,6 +162,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         metrics,
         faults,
         keys: settings.verify,
+        clocks,
         log: LogLimit::default(),
     });
     let served = tokio::try_join!(

@@ -7,6 +7,7 @@ mod admin;
 mod batch;
 mod change;
 mod expect;
+mod explain;
 mod place;
 mod postgres;
 mod sqlite;
@@ -20,6 +21,7 @@ pub(crate) use expect::{
     Allowed, Answered, CONTRADICTED, EXPECTED, Expectation, Expected, Next, Noted, Question,
     UNKNOWN as IS_UNKNOWN,
 };
+pub(crate) use explain::is_lasting;
 pub use place::{CannotCopy, CannotOpen, Copied, Place, Restored};
 use place::{check_version, newest};
 use serde::Serialize;

@@ -8,6 +8,9 @@
     clippy::arithmetic_side_effects
 )]
 
+mod clocks;
+mod database;
+mod health;
 mod smoke;
 
 /// The tool under test.

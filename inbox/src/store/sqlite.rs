@@ -308,6 +308,13 @@ impl Sqlite {
         })
     }
 
+    /// Runs each statement that stores an event, and takes it back.
+    pub(super) async fn rehearse(&self, body: usize) -> Result<(), Error> {
+        transaction!(self, "ROLLBACK", |connection| {
+            batch::rehearse(&mut Tx { connection, sqlite: self }, body).await?;
+        })
+    }
+
     pub(super) async fn heartbeat(&self) -> Result<(), Error> {
         let now = self.clock.now();
         transaction!(self, |connection| query(sql::HEARTBEAT)
