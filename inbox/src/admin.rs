@@ -28,12 +28,13 @@ mod sweep;
 mod tail;
 
 use crate::deliver::Wake;
-use crate::health::Faults;
+use crate::health::{Fault, Faults};
 use crate::listen::is_local;
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Error, Session, Store};
+use crate::store::{Error, Store};
 use crate::sweep::Releaser;
+use crate::watch::Watch;
 use ::time::OffsetDateTime;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -49,9 +50,7 @@ use problem::Problem;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Admin {
@@ -59,7 +58,7 @@ pub(crate) struct Admin {
     pub(crate) space: Arc<Space>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wake: Arc<Wake>,
-    pub(crate) health: Mutex<Health>,
+    pub(crate) watch: Arc<Watch>,
     pub(crate) faults: Arc<Faults>,
     /// What a caller has to show.
     pub(crate) token: Option<String>,
@@ -73,22 +72,6 @@ pub(crate) struct Admin {
     pub(crate) sweep_after: i64,
 }
 
-/// Whether the store can be written to, as last seen.
-pub(crate) struct Health {
-    session: Session,
-    known: Option<(Instant, Result<(), String>)>,
-}
-
-impl Health {
-    pub(crate) fn of(store: &Store) -> Mutex<Self> {
-        Mutex::new(Self { session: store.session(), known: None })
-    }
-}
-
-/// What is known of the store's health is good for so long.
-const KNOWN_FOR: Duration = Duration::from_secs(1);
-/// A store that does not answer in this time is away.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
 /// A change waits behind others, for as long as a statement may take, and then for its own.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -98,7 +81,10 @@ pub fn waivable() -> impl Iterator<Item = &'static str> {
 }
 
 pub(crate) fn routes(admin: Arc<Admin>) -> Router {
-    let open = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
+    let open = Router::new()
+        .route("/livez", get(livez))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz));
     let closed = Router::new()
         .route("/metrics", get(metrics))
         .route("/entries", get(entries::list))
@@ -156,60 +142,46 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// 200 while the store can be written to.
+/// 200 while the process answers. It never looks at the store: a restart would not mend one.
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// 200 while the store takes events.
 async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
-    match writable(&admin).await {
-        Ok(()) => "ok\n".into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+    let looked = admin.watch.look().await;
+    match admin.faults.of_store() {
+        Some(fault) => not(format!("{}: {}\n", fault.reason, fault.detail)),
+        None => looked.map_or_else(|why| not(format!("{why}\n")), |()| "ok\n".into_response()),
     }
 }
 
 /// 200 while events are taken.
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
-    let not = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     if admin.ending.is_cancelled() {
         return not("ending: what is under way is finished, and events are stored until then\n".to_owned());
     }
-    let _raised = admin.store.check_files();
+    let looked = look(&admin).await;
     if let Some(fault) = admin.faults.standing().first() {
         return not(format!("{}: {}\n", fault.reason, fault.detail));
     }
     if let Err(full) = admin.space.check(Verdict::Accepted) {
         return not(format!("full: {full}\n"));
     }
-    match writable(&admin).await {
-        Ok(()) => "ok\n".into_response(),
-        Err(why) => not(why),
-    }
+    looked.map_or_else(|why| not(format!("{why}\n")), |()| "ok\n".into_response())
 }
 
-/// Asked once a second at most, on one connection, however many ask.
-async fn writable(admin: &Arc<Admin>) -> Result<(), String> {
-    // Without the lock that a probe holds, and its age: system calls alone.
+/// Whether the store takes events. The files are compared first, by system calls alone.
+async fn look(admin: &Arc<Admin>) -> Result<(), String> {
     let _raised = admin.store.check_files();
-    if let Some(fault) = admin.faults.of_store() {
-        return Err(format!("{}: {}\n", fault.reason, fault.detail));
+    if let Some(fault) = admin.faults.of_store().filter(|fault| fault.reason == Fault::StoreReplaced.code()) {
+        return Err(format!("{}: {}", fault.reason, fault.detail));
     }
-    let asked = Arc::clone(admin);
-    // In a task of its own: whoever asks may leave.
-    let write = tokio::spawn(async move {
-        let mut health = asked.health.lock().await;
-        if let Some((at, known)) = &health.known
-            && at.elapsed() < KNOWN_FOR
-        {
-            return known.clone();
-        }
-        let written = health.session.heartbeat().await;
-        let written = written.map_err(|error| format!("the store cannot be written to: {error}\n"));
-        health.known = Some((Instant::now(), written.clone()));
-        written
-    });
-    match tokio::time::timeout(HEALTHY_WITHIN, write).await {
-        Ok(Ok(written)) => written,
-        Ok(Err(_)) | Err(_) => {
-            Err(format!("the store does not answer within {} s\n", HEALTHY_WITHIN.as_secs()))
-        }
-    }
+    admin.watch.look().await
+}
+
+fn not(why: String) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {

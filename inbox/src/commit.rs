@@ -7,7 +7,8 @@ use crate::deliver::Wake;
 use crate::failpoint::{broken_by, die_at};
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Error, Outcome, Session, Store, Stored, is_replaced};
+use crate::store::{Error, Outcome, Session, Store, Stored, is_lasting, is_replaced};
+use crate::watch::Watch;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ struct Shared {
     wake: Arc<Wake>,
     metrics: Arc<Metrics>,
     space: Arc<Space>,
+    watch: Arc<Watch>,
     working: Working,
 }
 
@@ -69,6 +71,7 @@ impl Committer {
         wake: Arc<Wake>,
         metrics: Arc<Metrics>,
         space: Arc<Space>,
+        watch: Arc<Watch>,
         batch: usize,
         tasks: &TaskTracker,
     ) -> Self {
@@ -79,6 +82,7 @@ impl Committer {
             wake,
             metrics,
             space,
+            watch,
             working: Working::new(FEWEST.min(most), most),
         });
         for _ in 0..most {
@@ -157,13 +161,16 @@ async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) 
             Err(error) if is_of_data(&error) => {
                 shared.metrics.store_errors.inc();
                 log::error!("an event is not stored, for the store does not take it: {error}");
+                shared.watch.doubt();
                 batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
                 return;
             }
             Err(error) => {
                 shared.metrics.store_errors.inc();
                 log::error!("a batch of {} is not stored: {error}", batch.len());
-                let Some(pause) = pause.next() else {
+                shared.watch.failed(session, &error).await;
+                // A right is not granted in seconds: the sender comes back.
+                let Some(pause) = pause.next().filter(|_| !is_lasting(&error)) else {
                     batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
                     return;
                 };
@@ -187,6 +194,7 @@ async fn try_store(session: &mut Session, batch: &[Pending], shared: &Shared) ->
     let arrivals: Vec<_> = batch.iter().map(|pending| &pending.arrival).collect();
     let started = Instant::now();
     let stored = session.store(&arrivals, shared.space.room_in_quarantine()).await?;
+    shared.watch.committed();
     shared.metrics.commit(arrivals.len(), started.elapsed());
     shared.working.adapt(&stored);
     Ok(stored.outcomes)

@@ -26,6 +26,27 @@ pub enum NotAKey {
     Twice(String, String),
 }
 
+/// When a valid signature was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Signed {
+    /// In seconds since 1970, by the signer's clock.
+    pub(crate) at: i64,
+    /// In seconds: how far that is ahead of this machine's clock.
+    pub(crate) offset: i64,
+}
+
+/// Why a delivery does not count as the gate's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum NotSigned {
+    #[error("it has no signature of the gate's key")]
+    NoSignature,
+    #[error(
+        "its signature is valid, and its time is {} s {} this machine's clock: set both clocks by NTP (300 s are tolerated)",
+        .0.offset.unsigned_abs(), if .0.offset < 0 { "behind" } else { "ahead of" }
+    )]
+    OutOfTime(Signed),
+}
+
 /// Before the key's base64.
 const PREFIX: &str = "whsec_";
 /// In bytes: the specification.
@@ -59,22 +80,27 @@ impl Keys {
     }
 
     /// Whether one of them signed this, within five minutes.
-    pub(crate) fn verify(&self, body: &[u8], headers: &HeaderMap) -> bool {
+    pub(crate) fn verify(&self, body: &[u8], headers: &HeaderMap) -> Result<Signed, NotSigned> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let (Some(id), Some(time), Some(signatures)) =
             (text("webhook-id"), text("webhook-timestamp"), text("webhook-signature"))
         else {
-            return false;
+            return Err(NotSigned::NoSignature);
         };
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        let is_now = time.parse::<i64>().is_ok_and(|time| now.abs_diff(time) <= TOLERANCE);
         let signatures = signatures
             .split(' ')
             .filter_map(|one| one.split_once(','))
             .filter(|(version, _)| *version == VERSION);
         let mut macs = signatures.filter_map(|(_, encoded)| STANDARD.decode(encoded).ok());
-        is_now
-            && macs.any(|mac| self.0.iter().any(|key| over(key, id, time, body).verify_slice(&mac).is_ok()))
+        let is_signed =
+            macs.any(|mac| self.0.iter().any(|key| over(key, id, time, body).verify_slice(&mac).is_ok()));
+        let at = time.parse::<i64>().ok().filter(|_| is_signed).ok_or(NotSigned::NoSignature)?;
+        let offset = at.saturating_sub(OffsetDateTime::now_utc().unix_timestamp());
+        if offset.unsigned_abs() <= TOLERANCE {
+            Ok(Signed { at, offset })
+        } else {
+            Err(NotSigned::OutOfTime(Signed { at, offset }))
+        }
     }
 
     /// The value of `webhook-signature`, of an id, a time in seconds since 1970, and a body.

@@ -6,6 +6,7 @@
 
 pub mod admin;
 mod arrival;
+mod clocks;
 mod commit;
 mod decide;
 mod deliver;
@@ -24,6 +25,7 @@ mod space;
 pub mod store;
 mod sweep;
 mod violation;
+mod watch;
 
 pub use key::{Keys, NotAKey};
 pub use serve::{Ended, Settings, serve};

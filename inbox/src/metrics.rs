@@ -121,6 +121,8 @@ pub(crate) struct Metrics {
     pub(crate) expected_unknown: Counter,
     pub(crate) job_mismatch: Counter,
     pub(crate) listeners: Listeners,
+    /// Of the newest valid signature, in seconds.
+    pub(crate) clock_offset: Gauge,
 }
 
 impl Metrics {
@@ -153,6 +155,7 @@ impl Metrics {
             expected_unknown: Counter::default(),
             job_mismatch: Counter::default(),
             listeners: Listeners::default(),
+            clock_offset: Gauge::default(),
         };
         let registry = &mut this.registry;
         this.listeners = Listeners::register(registry, &this.refused);
@@ -172,6 +175,11 @@ impl Metrics {
         registry.register("route_in_flight", "Deliveries under way", this.in_flight.clone());
         registry.register("entries", "Entries by state, as last measured", this.entries.clone());
         registry.register("bytes", "Live bytes by what they are, as last measured", this.bytes.clone());
+        registry.register(
+            "clock_offset_seconds",
+            "How far the time of the newest valid signature is ahead of this machine's clock",
+            this.clock_offset.clone(),
+        );
         registry.register(
             "disk_free_bytes",
             "Free bytes of the disk with the store's file",

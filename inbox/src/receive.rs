@@ -1,10 +1,11 @@
 //! The receive listener, for the gate only: 200 once it is stored, and 503 for everything else.
 
 use crate::arrival::Arrival;
+use crate::clocks::Clocks;
 use crate::commit::{Committer, NotStored};
 use crate::failpoint::die_at;
-use crate::health::Faults;
-use crate::key::Keys;
+use crate::health::{Fault, Faults};
+use crate::key::{Keys, NotSigned};
 use crate::listen::{REASON, is_local, split_port};
 use crate::metrics::Metrics;
 use crate::space::Space;
@@ -23,6 +24,7 @@ use std::fmt::Display;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The gate's own largest `max_body_bytes`.
 const LARGEST_BODY: usize = 1_000_000;
@@ -38,6 +40,7 @@ pub(crate) struct Receiver {
     pub(crate) faults: Arc<Faults>,
     /// Whose signature everything must have.
     pub(crate) keys: Option<Keys>,
+    pub(crate) clocks: Arc<Clocks>,
     pub(crate) log: LogLimit,
     /// The listener's port, if only this machine reaches it.
     pub(crate) local_port: Option<u16>,
@@ -112,8 +115,8 @@ impl Receiver {
             ));
         }
         let body = read(body).await?;
-        if self.keys.as_ref().is_some_and(|keys| !keys.verify(&body, &head.headers)) {
-            return Err(Refused::new("signature", "it has no signature of the gate's key"));
+        if let Some(keys) = &self.keys {
+            self.check_signature(keys, &body, &head.headers)?;
         }
         let arrival = Arrival::read(head.uri.path(), &head.headers, body)
             .map_err(|not_ours| Refused::new("not-ours", not_ours))?;
@@ -148,6 +151,18 @@ impl Receiver {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or(authority.map(Authority::as_str)).unwrap_or_default();
         self.local_port.is_some() && split_port(host).1 == self.local_port && !is_local(host)
+    }
+
+    fn check_signature(&self, keys: &Keys, body: &[u8], headers: &HeaderMap) -> Result<(), Refused> {
+        let verified = keys.verify(body, headers);
+        self.clocks.note(&verified, Instant::now());
+        verified.map(|_| ()).map_err(|error| {
+            let code = match error {
+                NotSigned::NoSignature => "signature",
+                NotSigned::OutOfTime(_) => Fault::ClockOffset.code(),
+            };
+            Refused::new(code, error)
+        })
     }
 
     /// The standing fault of the store is the reason, where there is one.

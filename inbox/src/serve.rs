@@ -1,6 +1,7 @@
 //! Runs the inbox: starts its parts, and ends them in their order.
 
-use crate::admin::{self, Admin, Health};
+use crate::admin::{self, Admin};
+use crate::clocks::Clocks;
 use crate::commit::Committer;
 use crate::deliver::{Deliverer, Pace, Target, Wake};
 use crate::health::Faults;
@@ -12,6 +13,7 @@ use crate::receive::{self, LogLimit, Receiver};
 use crate::space::Space;
 use crate::store::{CannotOpen, Place, Store};
 use crate::sweep::{Releaser, Sweep, Sweeper, micros};
+use crate::watch::Watch;
 use axum::http::Uri;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -85,7 +87,11 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     let metrics = Arc::new(Metrics::new());
     let faults = Arc::new(Faults::default());
     let descriptors = Arc::new(Descriptors::new(limit, Arc::clone(&faults)));
-    let watch = store.watch(&faults);
+    let files = store.watch_files(&faults);
+    let watch = Watch::new(&store, Arc::clone(&faults));
+    let clocks = Arc::new(Clocks::new(Arc::clone(&faults), Arc::clone(&metrics)));
+    // Said before an event comes, and mended or not: a right may be granted while the inbox runs.
+    let _known = watch.look().await;
     let space = Arc::new(Space::new(settings.limit, file));
     let wake = Arc::new(Wake::default());
     let mut purger =
@@ -101,6 +107,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         Arc::clone(&wake),
         Arc::clone(&metrics),
         Arc::clone(&space),
+        Arc::clone(&watch),
         settings.batch,
         &storing,
     );
@@ -135,9 +142,10 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     );
     delivering.spawn(deliverer.run(ending.clone()));
     delivering.spawn(purger.run(ending.clone()));
+    delivering.spawn(Arc::clone(&watch).run(Arc::clone(&clocks), ending.clone()));
 
     let admin = Arc::new(Admin {
-        health: Health::of(&store),
+        watch,
         faults: Arc::clone(&faults),
         store,
         space: Arc::clone(&space),
@@ -157,6 +165,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         metrics,
         faults,
         keys: settings.verify,
+        clocks,
         log: LogLimit::default(),
         local_port: local.filter(|address| address.ip().is_loopback()).map(|address| address.port()),
     });
@@ -190,8 +199,8 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     if tokio::time::timeout(LAST_COMMITS, storing.wait()).await.is_err() {
         log::warn!("events whose senders have no answer yet were not stored in time: they come again");
     }
-    if let Some(watch) = watch {
-        watch.end().await;
+    if let Some(files) = files {
+        files.end().await;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod batch;
 mod change;
 mod claim;
 mod expect;
+mod explain;
 mod place;
 mod postgres;
 mod sqlite;
@@ -24,6 +25,7 @@ pub(crate) use expect::{
     Allowed, Answered, CONTRADICTED, EXPECTED, Expectation, Expected, Next, Noted, Question,
     UNKNOWN as IS_UNKNOWN,
 };
+pub(crate) use explain::is_lasting;
 pub use place::{CannotCopy, CannotOpen, Copied, Place, Restored};
 use place::{check_version, newest};
 use serde::Serialize;
@@ -33,7 +35,7 @@ use std::time::Duration;
 
 pub(crate) use postgres::Postgres;
 pub(crate) use sqlite::Sqlite;
-use sqlite::Watch;
+use sqlite::FileWatch;
 
 pub(crate) type Error = sqlx::Error;
 
@@ -139,9 +141,9 @@ const LEAST_ATTEMPTS: i64 = 10;
 
 impl Store {
     /// Looks at the store's files from now on. A database has none.
-    pub(crate) fn watch(&self, faults: &Arc<Faults>) -> Option<Watch> {
+    pub(crate) fn watch_files(&self, faults: &Arc<Faults>) -> Option<FileWatch> {
         match self {
-            Store::Sqlite(sqlite) => Some(sqlite.watch(Arc::clone(faults))),
+            Store::Sqlite(sqlite) => Some(sqlite.watch_files(Arc::clone(faults))),
             Store::Postgres(_) => None,
         }
     }

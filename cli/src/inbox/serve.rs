@@ -82,8 +82,8 @@ SIGTERM ends it within 25 s: deliveries under way are finished, and events are s
 With --provider, a generation that the application has said to expect (`blobgate inbox expect --help`) and that has no event
 after --sweep-after is asked about. What has ended goes on as its webhook would have, with blobgate-source: sweep.
 
-The admin listener answers /healthz (the store can be written to), /readyz (events are taken), /metrics, and the other
-commands: `blobgate inbox --help` lists them.
+The admin listener answers /livez (the process answers), /healthz (the store takes events), /readyz (the inbox does), /metrics,
+and the other commands: `blobgate inbox --help` lists them.
 
 Exit code: 0 when it was asked to end, 1 when it cannot start or go on, 2 for wrong usage.
 

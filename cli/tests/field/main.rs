@@ -8,12 +8,15 @@
     clippy::arithmetic_side_effects
 )]
 
+mod clocks;
+mod database;
 mod descriptors;
 mod drain_rate;
 mod ending;
 mod environment;
 mod failing_events;
 mod files;
+mod health;
 mod locks;
 mod names;
 mod pages;

@@ -7,7 +7,7 @@ use crate::rejudge::Kept;
 use sqlx::{AssertSqlSafe, FromRow, query_as, query_scalar};
 use std::collections::BTreeSet;
 
-/// Runs on the pool of whichever store it is.
+/// Runs on a connection of whichever store it is.
 macro_rules! read {
     ($store:expr, |$pool:ident| $body:expr) => {
         match $store {
@@ -16,8 +16,15 @@ macro_rules! read {
                 $body
             }
             Store::Postgres(postgres) => {
-                let $pool = &postgres.reads;
-                $body
+                let mut link = postgres.reading().await?;
+                let result = {
+                    let $pool = link.connection();
+                    $body
+                };
+                if result.is_ok() {
+                    link.done().await;
+                }
+                result
             }
         }
     };
@@ -141,7 +148,12 @@ impl Store {
     pub(crate) async fn now(&self) -> Result<i64, Error> {
         match self {
             Store::Sqlite(sqlite) => Ok(sqlite.now()),
-            Store::Postgres(postgres) => query_scalar("SELECT inbox_now()").fetch_one(&postgres.reads).await,
+            Store::Postgres(postgres) => {
+                let mut link = postgres.reading().await?;
+                let now = query_scalar("SELECT inbox_now()").fetch_one(link.connection()).await?;
+                link.done().await;
+                Ok(now)
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! A batch of arrivals in one transaction: everything about them is read under their locks, decided, and written.
 
 mod quota;
+mod rehearsal;
 
 use super::Error;
 use crate::arrival::Arrival;
@@ -9,6 +10,7 @@ use crate::space::Room;
 use blobgate::policy::Verdict;
 use quota::Quota;
 pub(super) use quota::{Account, HeldBy, HeldIn};
+pub(super) use rehearsal::rehearse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The statements of the deciding transaction.
@@ -283,6 +285,17 @@ impl Arrival {
         let token_id = self.token.as_ref()?.id.clone();
         Some(TokenKey { hook: self.hook.clone(), token_id })
     }
+}
+
+/// A trigger, a rule or a policy can take a row out of an insert that succeeds.
+pub(super) fn all_inserted(table: &str, wanted: usize, inserted: u64) -> Result<(), Error> {
+    if u64::try_from(wanted).is_ok_and(|wanted| wanted == inserted) {
+        return Ok(());
+    }
+    let why = format!(
+        "the store took {inserted} of {wanted} rows into {table}: remove the trigger, rule or policy on {table} that drops them"
+    );
+    Err(Error::Configuration(why.into()))
 }
 
 /// Takes values that come with a place, from 1 on, to the keys at these places.

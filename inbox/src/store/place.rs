@@ -1,5 +1,7 @@
 //! Where a store is, and what it takes to open it.
 
+mod database;
+
 use super::{Postgres, Sqlite, Store, postgres, sqlite};
 use sqlx::migrate::Migrator;
 use std::collections::BTreeMap;
@@ -109,8 +111,9 @@ impl FromStr for Place {
             let path = path.strip_prefix("//").unwrap_or(path);
             return if path.is_empty() { Err(wrong()) } else { Ok(Place::Sqlite(path.into())) };
         }
-        match url::Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => Ok(Place::Postgres(url)),
+        match text.split_once(':') {
+            // The whole of it is not shown: a password may be in it.
+            Some(("postgres" | "postgresql", _)) => database::parse(text).map(Place::Postgres),
             _ => Err(wrong()),
         }
     }

@@ -1,27 +1,36 @@
 //! PostgreSQL: any number of gates and inboxes side by side. Its clock says what is due; no clock ends a lease.
 
+mod connect;
 mod deciding;
+mod links;
+mod open;
+mod pooling;
+mod rights;
 mod sql;
 
 use super::batch::{self, Outcome};
 use super::change::{self, Change, Changed, Changing};
-use super::place::note_places_as_digests;
-use super::{CannotOpen, Claim, Error, Finished, Stored, Wanted};
+use super::{Claim, Error, Finished, Stored, Wanted};
 use crate::arrival::Arrival;
 use crate::deliver::Pause;
-use crate::failpoint::{broken_by, die_at};
+use crate::failpoint::die_at;
 use crate::space::Room;
+#[cfg(test)]
+pub(super) use connect::{connect, options};
 use deciding::Tx;
+use links::{Link, Links};
+pub(super) use open::migrate;
+pub(super) use rights::{is_denied, is_misplaced};
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, query, query_as, query_scalar};
+use sqlx::postgres::PgConnection;
+use sqlx::{query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// The schema in which the tables are, unless the URL has a search_path of its own.
+/// The schema of the tables.
 const SCHEMA: &str = "blobgate_inbox";
 /// A clock that goes slower than this one by less was not stepped back.
 const STEPPED: i64 = 5_000_000;
@@ -30,22 +39,19 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A network that swallows everything is found out in this time, longer than the database's own limit: a sender waits for
 /// 15 s, and a lease is 30 s.
 const SILENT: Duration = Duration::from_secs(8);
+/// The same for what is measured over the whole store.
+const WHOLE: Duration = Duration::from_secs(65);
 
 /// A database.
 #[derive(Debug)]
 pub struct Postgres {
-    options: PgConnectOptions,
-    /// For reading only.
-    pub(crate) reads: PgPool,
+    links: Arc<Links>,
 }
 
-/// A connection of one task's own.
+/// What one task knows of the database.
 #[derive(Debug)]
 pub(crate) struct Session {
-    options: PgConnectOptions,
-    /// For reading only.
-    pub(super) reads: PgPool,
-    connection: Option<PgConnection>,
+    links: Arc<Links>,
     /// The database's clock, and when it was looked at.
     clock: Option<(Instant, i64)>,
     /// What others hold.
@@ -60,142 +66,38 @@ struct Watched {
     since: Instant,
 }
 
-/// Every statement finds its rows by an index, however small the tables were, or how long ago, when it was planned: a plan
-/// from an empty table would be kept for as long as the connection.
-const BY_INDEX: [(&str, &str); 7] = [
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    // And in its order: a claim must not sort a backlog, nor read every generation once to keep it.
-    ("enable_bitmapscan", "off"),
-    ("enable_sort", "off"),
-    ("enable_material", "off"),
-    ("jit", "off"),
-];
-
-/// The same for what is measured over the whole store.
-const WHOLE: Duration = Duration::from_secs(65);
-/// It takes its time, and reads tables as they lie.
-const WHOLE_TABLES: [(&str, &str); 7] = [
-    ("statement_timeout", "60s"),
-    ("enable_seqscan", "on"),
-    ("enable_hashjoin", "on"),
-    ("enable_mergejoin", "on"),
-    ("enable_bitmapscan", "on"),
-    ("enable_sort", "on"),
-    ("enable_material", "on"),
-];
-
-pub(super) fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {
-    let options = PgConnectOptions::from_str(url.as_str())?
-        .application_name("blobgate-inbox")
-        // A statement that hangs must not hold its batch for longer than a sender waits, and an inbox whose machine sleeps
-        // must not hold the rows of the others.
-        .options([
-            ("search_path", SCHEMA),
-            ("statement_timeout", "7s"),
-            ("lock_timeout", "7s"),
-            ("idle_in_transaction_session_timeout", "5s"),
-        ])
-        .options(BY_INDEX)
-        .disable_statement_logging();
-    Ok(options)
-}
-
-pub(super) async fn migrate(url: &url::Url) -> Result<(), CannotOpen> {
-    let mut connection = options(url)?.connect().await?;
-    query("CREATE SCHEMA IF NOT EXISTS blobgate_inbox").execute(&mut connection).await?;
-    MIGRATOR.run(&mut connection).await?;
-    // After a restore it is every row.
-    query("SET statement_timeout = 0").execute(&mut connection).await?;
-    query(sql::FORGET_FOREIGN_TRANSACTIONS).execute(&mut connection).await?;
-    note_places_as_digests!(&mut connection);
-    connection.close().await?;
-    Ok(())
-}
-
 impl Postgres {
-    pub(super) async fn open(url: &url::Url) -> Result<Self, CannotOpen> {
-        let options = options(url)?;
-        let mut connection = connect(&options).await?;
-        for (setting, loses) in [
-            ("fsync", "a crash of the machine can lose or destroy what was acknowledged"),
-            ("full_page_writes", "a crash of the machine can destroy what was acknowledged"),
-        ] {
-            let value: String =
-                query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(&mut connection).await?;
-            if value == "off" {
-                return Err(CannotOpen::Settings(format!(
-                    "the database has {setting}=off: {loses}. Set it to on"
-                )));
-            }
-        }
-        let applied: Option<String> =
-            query_scalar("SELECT to_regclass('_sqlx_migrations')::text").fetch_one(&mut connection).await?;
-        let applied: Option<i64> = match applied {
-            Some(_) => {
-                query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-                    .fetch_one(&mut connection)
-                    .await?
-            }
-            None => None,
-        };
-        super::check_version(&MIGRATOR, applied)?;
-        connection.close().await?;
-        let reads = PgPoolOptions::new()
-            .max_connections(2)
-            .acquire_timeout(CONNECT)
-            .connect_lazy_with(options.clone().options(WHOLE_TABLES));
-        Ok(Self { options, reads })
-    }
-
     pub(super) fn session(&self) -> Session {
-        Session {
-            options: self.options.clone(),
-            reads: self.reads.clone(),
-            connection: None,
-            clock: None,
-            watched: BTreeMap::new(),
-        }
+        Session { links: Arc::clone(&self.links), clock: None, watched: BTreeMap::new() }
+    }
+
+    /// A connection for reading only, of whole tables too.
+    pub(crate) async fn reading(&self) -> Result<Link, Error> {
+        self.links.begin_reading().await
     }
 }
 
-/// A connection that acknowledges nothing before it is on the disk.
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
-    let connecting = tokio::time::timeout(CONNECT, options.connect());
-    let mut connection = connecting.await.map_err(|_| silent())??;
-    query("SET synchronous_commit = on").execute(&mut connection).await?;
-    let value: String = query_scalar("SHOW synchronous_commit").fetch_one(&mut connection).await?;
-    if broken_by!("break-synchronous-off") {
-        query("SET synchronous_commit = off").execute(&mut connection).await?;
-    }
-    if value != "on" {
-        return Err(Error::Configuration("the database does not take synchronous_commit=on".into()));
-    }
-    Ok(connection)
-}
-
-/// Runs a transaction on the session's connection; one that has failed is closed.
+/// Runs a transaction; the connection of one that has failed is closed.
 macro_rules! transaction {
     ($session:expr, |$connection:ident| $body:expr) => {
         transaction!($session, "COMMIT", |$connection| $body)
     };
-    ($session:expr, $end:literal, |$connection:ident| $body:expr) => {{
-        let mut owned = $session.take().await?;
+    ($session:expr, $end:literal, |$connection:ident| $body:expr) => {
+        transaction!($session, $session.links.begin(), $end, |$connection| $body)
+    };
+    ($session:expr, $begin:expr, $end:literal, |$connection:ident| $body:expr) => {{
+        let mut link = $begin.await?;
         let run = async {
-            let $connection = &mut owned;
-            query("BEGIN").execute(&mut *$connection).await?;
+            let $connection = link.connection();
             let result = $body;
             die_at!("before-commit");
             query($end).execute(&mut *$connection).await?;
             Ok::<_, Error>(result)
         };
-        // Given up halfway it is closed below, and its transaction ends with it.
+        // Given up halfway it is closed, and its transaction ends with it.
         let result = tokio::time::timeout(SILENT, run).await.unwrap_or_else(|_| Err(silent()));
         if result.is_ok() {
-            $session.connection = Some(owned);
-        } else {
-            let _closed = tokio::time::timeout(CONNECT, owned.close_hard()).await;
+            link.give_back();
         }
         result
     }};
@@ -209,19 +111,13 @@ fn silent() -> Error {
 }
 
 impl Session {
-    async fn take(&mut self) -> Result<PgConnection, Error> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => connect(&self.options).await,
-        }
-    }
-
     pub(super) async fn store(&mut self, arrivals: &[&Arrival], room: Room) -> Result<Stored, Error> {
-        let (outcomes, begun, worked) = transaction!(self, |connection| {
-            let begun = Instant::now();
-            let outcomes = batch::decide(&mut Tx(connection), arrivals, room).await?;
-            (outcomes, begun, begun.elapsed())
-        })?;
+        let (outcomes, begun, worked) =
+            transaction!(self, self.links.begin_storing(), "COMMIT", |connection| {
+                let begun = Instant::now();
+                let outcomes = batch::decide(&mut Tx(connection), arrivals, room).await?;
+                (outcomes, begun, begun.elapsed())
+            })?;
         Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
     }
 
@@ -379,15 +275,35 @@ impl Session {
         transaction!(self, |connection| query_as(super::PAUSES).fetch_all(&mut *connection).await?)
     }
 
+    /// Runs each statement that stores an event, and takes it back.
+    pub(super) async fn rehearse(&mut self, body: usize) -> Result<(), Error> {
+        transaction!(self, "ROLLBACK", |connection| {
+            connect::check(connection).await?;
+            batch::rehearse(&mut Tx(connection), body).await?;
+        })
+    }
+
+    /// The rights that serving needs and this role lacks.
+    pub(super) async fn missing_rights(&mut self) -> Result<rights::Missing, Error> {
+        // A connection begins its transactions as the role's settings were when it was opened.
+        self.links.close_idle();
+        transaction!(self, |connection| rights::missing(connection).await?)
+    }
+
     pub(super) async fn usage(&mut self) -> Result<Vec<(String, String, i64, i64)>, Error> {
-        let rows = tokio::time::timeout(WHOLE, query_as(super::USAGE).fetch_all(&self.reads)).await;
-        rows.map_err(|_| silent())?
+        let mut link = self.links.begin_reading().await?;
+        let rows = query_as(super::USAGE).fetch_all(link.connection());
+        let rows = tokio::time::timeout(WHOLE, rows).await.map_err(|_| silent())??;
+        link.done().await;
+        Ok(rows)
     }
 
     pub(super) async fn oldest_waiting(&mut self) -> Result<i64, Error> {
-        let oldest =
-            tokio::time::timeout(WHOLE, query_scalar(sql::OLDEST_WAITING).fetch_one(&self.reads)).await;
-        oldest.map_err(|_| silent())?
+        let mut link = self.links.begin_reading().await?;
+        let oldest = query_scalar(sql::OLDEST_WAITING).fetch_one(link.connection());
+        let oldest = tokio::time::timeout(WHOLE, oldest).await.map_err(|_| silent())??;
+        link.done().await;
+        Ok(oldest)
     }
 
     pub(super) async fn purge_bodies(&mut self, age: i64, limit: i64) -> Result<(i64, i64), Error> {

@@ -22,7 +22,7 @@ use deciding::Tx;
 use files::{Files, allocate_index, check_room, open_index};
 use lock::{Held, is_locked, lock, log_of};
 pub(super) use migrate::migrate;
-pub(super) use rescue::Watch;
+pub(super) use rescue::FileWatch;
 use rescue::{Anchor, Fate};
 use serde::Serialize;
 use sqlx::migrate::Migrator;
@@ -360,6 +360,13 @@ impl Sqlite {
                 query(sql::NOTE_SUCCESS).bind(&succeeded).bind(now).execute(&mut *connection).await?;
             }
             failed.into_iter().filter(|(_, state)| state == "dead").map(|(id, _)| id).collect()
+        })
+    }
+
+    /// Runs each statement that stores an event, and takes it back.
+    pub(super) async fn rehearse(&self, body: usize) -> Result<(), Error> {
+        transaction!(self, "ROLLBACK", |connection| {
+            batch::rehearse(&mut Tx { connection, sqlite: self }, body).await?;
         })
     }
 

@@ -107,7 +107,8 @@ impl Site {
                 connection.close().await.unwrap();
             }
             Place::Postgres(url) => {
-                let mut connection = super::postgres::options(url).unwrap().connect().await.unwrap();
+                let options = super::postgres::options(url).unwrap();
+                let mut connection = super::postgres::connect(&options).await.unwrap();
                 sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
                 connection.close().await.unwrap();
             }
@@ -119,14 +120,20 @@ impl Site {
         const STATES: &str = "SELECT state, seen FROM entry ORDER BY id";
         match self.store.as_ref().unwrap() {
             Store::Sqlite(sqlite) => sqlx::query_as(STATES).fetch_all(&sqlite.reads).await.unwrap(),
-            Store::Postgres(postgres) => sqlx::query_as(STATES).fetch_all(&postgres.reads).await.unwrap(),
+            Store::Postgres(postgres) => {
+                let mut link = postgres.reading().await.unwrap();
+                sqlx::query_as(STATES).fetch_all(link.connection()).await.unwrap()
+            }
         }
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
         match self.store.as_ref().unwrap() {
             Store::Sqlite(sqlite) => sqlx::query_scalar(sql).fetch_one(&sqlite.reads).await.unwrap(),
-            Store::Postgres(postgres) => sqlx::query_scalar(sql).fetch_one(&postgres.reads).await.unwrap(),
+            Store::Postgres(postgres) => {
+                let mut link = postgres.reading().await.unwrap();
+                sqlx::query_scalar(sql).fetch_one(link.connection()).await.unwrap()
+            }
         }
     }
 
@@ -150,7 +157,10 @@ impl Site {
         const SQL: &str = "SELECT id, redelivery FROM entry";
         match self.store.as_ref().unwrap() {
             Store::Sqlite(sqlite) => sqlx::query_as(SQL).fetch_all(&sqlite.reads).await.unwrap(),
-            Store::Postgres(postgres) => sqlx::query_as(SQL).fetch_all(&postgres.reads).await.unwrap(),
+            Store::Postgres(postgres) => {
+                let mut link = postgres.reading().await.unwrap();
+                sqlx::query_as(SQL).fetch_all(link.connection()).await.unwrap()
+            }
         }
     }
 
@@ -174,6 +184,7 @@ impl Committing {
             Arc::default(),
             Arc::new(metrics),
             Arc::new(space),
+            crate::watch::Watch::new(store, Arc::default()),
             512,
             &tasks,
         );

@@ -1,5 +1,6 @@
 //! A PostgreSQL cluster of our own, in a folder on a disk, that can be killed.
 
+use crate::pooler::Pooler;
 use crate::tool::{self, eventually, signal};
 use std::fs;
 use std::net::TcpListener;
@@ -17,6 +18,8 @@ pub(crate) struct Cluster {
     port: u16,
     postmaster: Option<Child>,
     env: Vec<(String, String)>,
+    /// What inboxes reach it by.
+    pooler: Option<Pooler>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,6 +45,13 @@ impl Cluster {
         Self::start_in(tool::folder("postgres"), env)
     }
 
+    /// Behind pgbouncer.
+    pub(crate) fn start_pooled() -> Self {
+        let mut this = Self::start();
+        this.pooler = Some(Pooler::start(this.port));
+        this
+    }
+
     /// With all of it on this disk.
     pub(crate) fn start_on(disk: &Path) -> Self {
         Self::start_in(tempfile::tempdir_in(disk).unwrap(), |_| Vec::new())
@@ -57,6 +67,7 @@ impl Cluster {
             programs,
             port,
             postmaster: None,
+            pooler: None,
             env: env(folder.path()),
             folder,
             beside: tool::folder("log"),
@@ -162,6 +173,10 @@ impl Cluster {
     }
 
     pub(crate) fn url(&self) -> String {
+        self.pooler.as_ref().map_or_else(|| self.own_url(), Pooler::url)
+    }
+
+    fn own_url(&self) -> String {
         format!("postgres://blobgate@127.0.0.1:{}/postgres", self.port)
     }
 
@@ -177,7 +192,7 @@ impl Cluster {
     fn try_query(&self, sql: &str) -> Option<Vec<Vec<String>>> {
         let mut psql = Command::new(self.programs.join("psql"));
         psql.args(["--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--field-separator=\t"]);
-        psql.args(["-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.url());
+        psql.args(["-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.own_url());
         psql.env("PGOPTIONS", "-c search_path=blobgate_inbox").env("PGCONNECT_TIMEOUT", "5");
         let done = psql.stdin(Stdio::null()).output().unwrap();
         done.status.success().then(|| tool::table(&done.stdout))

@@ -22,6 +22,7 @@ mod files;
 mod judge;
 mod load;
 mod log;
+mod pooler;
 mod program;
 mod race;
 mod receiver;
@@ -35,9 +36,11 @@ mod trace;
 use check::{Checks, unless};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use store::{POSTGRES, SQLITE};
+use store::{POOLED, POSTGRES, SQLITE};
 
-const PARTS: [&str; 7] = ["rounds", "breakages", "trace", "disk", "files", "clock", "race"];
+const PARTS: [&str; 8] = ["rounds", "pooler", "breakages", "trace", "disk", "files", "clock", "race"];
+/// Rounds behind pgbouncer: each fault but an outage, and each window, once.
+const POOLED_ROUNDS: usize = 10;
 
 fn main() -> ExitCode {
     let program = PathBuf::from(std::env::var_os("BLOBGATE").expect("BLOBGATE is the path of the tool"));
@@ -87,6 +90,19 @@ fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks:
             // Without load there is nothing to lose.
             let is_proven = report.is_clean() && report.rounds >= rounds && report.acknowledged > 10 * rounds;
             checks.row(&format!("{kind}: nothing is lost"), unless(is_proven, problem));
+        }
+        ("pooler", POSTGRES) if !Path::new(pooler::PROGRAM).exists() => {
+            checks.left_out("pooler", "pgbouncer is missing: install the package pgbouncer");
+        }
+        ("pooler", POSTGRES) => {
+            let rounds = rounds.min(POOLED_ROUNDS);
+            let report = rounds::run(program, POOLED, rounds, seed, None);
+            report.print(POOLED);
+            let is_proven = report.is_clean() && report.rounds >= rounds && report.acknowledged > 10 * rounds;
+            checks.row(
+                &format!("{POOLED}: nothing is lost"),
+                unless(is_proven, || "see the figures above".to_owned()),
+            );
         }
         ("breakages", _) => breakages::run(program, kind, rounds, seed, checks),
         ("trace", _) if !tool::is_there("strace") => {

@@ -29,6 +29,8 @@ pub(crate) struct Row {
 
 pub(crate) const SQLITE: &str = "sqlite";
 pub(crate) const POSTGRES: &str = "postgres";
+/// PostgreSQL behind pgbouncer.
+pub(crate) const POOLED: &str = "pgbouncer";
 
 impl Store {
     pub(crate) fn new(kind: &str, program: &Path) -> Self {
@@ -38,6 +40,7 @@ impl Store {
                 let file = folder.path().join("inbox.db");
                 Store::Sqlite { folder, file }
             }
+            POOLED => Store::Postgres(Cluster::start_pooled()),
             _ => Store::Postgres(Cluster::start()),
         };
         this.migrate(program);

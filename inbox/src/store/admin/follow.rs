@@ -75,7 +75,12 @@ impl Store {
     pub(crate) async fn end(&self) -> Result<Cursor, Error> {
         match self {
             Store::Sqlite(sqlite) => query_as(END_IN_SQLITE).fetch_one(&sqlite.reads).await,
-            Store::Postgres(postgres) => query_as(END_IN_POSTGRES).fetch_one(&postgres.reads).await,
+            Store::Postgres(postgres) => {
+                let mut link = postgres.reading().await?;
+                let end = query_as(END_IN_POSTGRES).fetch_one(link.connection()).await?;
+                link.done().await;
+                Ok(end)
+            }
         }
     }
 

@@ -97,7 +97,7 @@ impl Deciding for Tx<'_> {
                 entries.iter().map(|$entry| $value).collect::<Vec<_>>()
             };
         }
-        query(sql::INSERT)
+        let inserted = query(sql::INSERT)
             .bind(column!(|entry| entry.id))
             .bind(column!(|entry| entry.lane))
             .bind(column!(|entry| entry.state))
@@ -115,14 +115,15 @@ impl Deciding for Tx<'_> {
             .bind(column!(|entry| entry.seen))
             .execute(&mut *self.0)
             .await?;
-        query(sql::INSERT_PAYLOAD)
+        batch::all_inserted("entry", entries.len(), inserted.rows_affected())?;
+        let inserted = query(sql::INSERT_PAYLOAD)
             .bind(column!(|entry| entry.id))
             .bind(column!(|entry| entry.arrival.path.as_bytes()))
             .bind(column!(|entry| entry.arrival.headers.as_slice()))
             .bind(column!(|entry| entry.arrival.body.as_ref()))
             .execute(&mut *self.0)
             .await?;
-        Ok(())
+        batch::all_inserted("payload", entries.len(), inserted.rows_affected())
     }
 
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {

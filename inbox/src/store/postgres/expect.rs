@@ -1,9 +1,8 @@
 //! Expectations, each change in a transaction.
 
-use super::{CONNECT, Error, SILENT, Session, query, query_scalar, silent, sql};
+use super::{Error, SILENT, Session, query, query_scalar, silent, sql};
 use crate::failpoint::die_at;
 use crate::store::expect::{Allowed, Answered, Expectations, Expected, Next, Noted, Question, transactions};
-use sqlx::Connection;
 
 macro_rules! in_transactions {
     ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {

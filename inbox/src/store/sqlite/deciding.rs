@@ -1,7 +1,7 @@
 //! The deciding transaction's statements.
 
 use super::super::Error;
-use super::super::batch::{Account, Deciding, HeldBy, HeldIn, KeptKey, NewEntry};
+use super::super::batch::{Account, Deciding, HeldBy, HeldIn, KeptKey, NewEntry, all_inserted};
 use super::{Sqlite, json, sql};
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
 use sqlx::sqlite::SqliteConnection;
@@ -136,7 +136,8 @@ impl Deciding for Tx<'_> {
                 .push_bind(now)
                 .push_bind(now);
         });
-        insert.build().persistent(false).execute(&mut *self.connection).await?;
+        let inserted = insert.build().persistent(false).execute(&mut *self.connection).await?;
+        all_inserted("entry", entries.len(), inserted.rows_affected())?;
         let mut insert = QueryBuilder::new(sql::INSERT_PAYLOAD);
         insert.push_values(entries, |mut row, entry| {
             row.push_bind(entry.id)
@@ -144,8 +145,8 @@ impl Deciding for Tx<'_> {
                 .push_bind(&entry.arrival.headers)
                 .push_bind(entry.arrival.body.as_ref());
         });
-        insert.build().persistent(false).execute(&mut *self.connection).await?;
-        Ok(())
+        let inserted = insert.build().persistent(false).execute(&mut *self.connection).await?;
+        all_inserted("payload", entries.len(), inserted.rows_affected())
     }
 
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {

@@ -37,12 +37,12 @@ pub(super) struct Fate {
 
 /// Looks at a store's files until it is ended.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct FileWatch {
     ending: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Watch {
+impl FileWatch {
     /// Looks once more, and saves what is to be saved.
     pub(crate) async fn end(self) {
         self.ending.cancel();
@@ -82,12 +82,12 @@ async fn look_on(store: Weak<Sqlite>, fate: Arc<Fate>, ending: CancellationToken
 
 impl Sqlite {
     /// Raises a difference as a fault from now on, and looks for one without being asked.
-    pub(crate) fn watch(self: &Arc<Self>, faults: Arc<Faults>) -> Watch {
+    pub(crate) fn watch_files(self: &Arc<Self>, faults: Arc<Faults>) -> FileWatch {
         let _once = self.fate.faults.set(faults);
         let ending = CancellationToken::new();
         // Whoever drops the inbox without its end has its lock released.
         let task = tokio::spawn(look_on(Arc::downgrade(self), Arc::clone(&self.fate), ending.clone()));
-        Watch { ending, task }
+        FileWatch { ending, task }
     }
 
     async fn look_at_files(&self) {

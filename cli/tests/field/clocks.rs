@@ -1,0 +1,77 @@
+//! The clocks of gate and inbox are apart.
+
+use crate::{PROGRAM, on_each_store};
+use blobgate_inbox::Keys;
+use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::{Delivery, Inbox};
+use std::process::Command;
+use std::time::SystemTime;
+
+const KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+const VARIABLE: &str = "FIELD_SIGNING_KEY";
+
+on_each_store! { says_how_far_the_clocks_are_apart }
+
+/// As a gate signs it whose clock is so many seconds ahead.
+fn signed(generation: &str, offset: i64, key: &str) -> Delivery {
+    let delivery = marked(generation);
+    let keys = Keys::parse(&[(VARIABLE.to_owned(), key.to_owned())]).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let time = i64::try_from(now).unwrap() + offset;
+    let id = format!("veo3:{generation}:completed");
+    let signature = keys.sign(&id, time, &delivery.body());
+    delivery
+        .header("webhook-id", id)
+        .header("webhook-timestamp", time.to_string())
+        .header("webhook-signature", signature)
+}
+
+fn metric(inbox: &Inbox) -> i64 {
+    let text = inbox.get("/metrics").unwrap().text();
+    let line = text.lines().find(|line| line.starts_with("blobgate_inbox_clock_offset_seconds ")).unwrap();
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn says_how_far_the_clocks_are_apart(store: &str) {
+    let mut command = Command::new(PROGRAM);
+    command.env(VARIABLE, KEY);
+    let inbox = Inbox::spawn(command, PROGRAM, store, 9, &["--signing-key-env", VARIABLE]).ready();
+    let is_ready = || inbox.get("/readyz").unwrap().status == 200;
+    let send = |delivery: &Delivery| {
+        let answer = inbox.receive(delivery).unwrap();
+        (answer.status, answer.header("blobgate-inbox-reason"), answer.text())
+    };
+    let code = |code: &str| Some(code.to_owned());
+
+    // Whoever has no key tells nothing about the clocks.
+    let other = format!("whsec_{}", "A".repeat(32));
+    let (status, reason, _) = send(&signed(&fresh_generation(), -600, &other));
+    assert_eq!((status, reason), (503, code("signature")));
+    let (status, reason, _) = send(&marked(&fresh_generation()).header("webhook-timestamp", "1"));
+    assert_eq!((status, reason), (503, code("signature")));
+    assert!(is_ready());
+
+    let old = signed(&fresh_generation(), -600, KEY);
+    let (status, reason, text) = send(&old);
+    assert_eq!((status, reason), (503, code("clock-offset")));
+    assert!(text.contains("600 s behind") || text.contains("601 s behind"), "{text}");
+    let not = inbox.get("/readyz").unwrap();
+    assert_eq!(not.status, 503);
+    assert!(
+        not.text().starts_with("clock-offset: its signature is valid, and its time is 60"),
+        "{}",
+        not.text()
+    );
+    assert!(inbox.log().contains("not ready reason=clock-offset: "), "{}", inbox.log());
+    assert!((-605..=-600).contains(&metric(&inbox)));
+    assert!(inbox.get("/stats").unwrap().text().contains("clock-offset"));
+    // The store is well.
+    assert_eq!(inbox.get("/healthz").unwrap().status, 200);
+
+    // A good one ends it, and a replay of the old one does not begin it again.
+    assert_eq!(send(&signed(&fresh_generation(), -2, KEY)).0, 200);
+    assert!(is_ready() && (-5..=0).contains(&metric(&inbox)));
+    assert_eq!(send(&old).1, code("clock-offset"));
+    assert_eq!(send(&signed(&fresh_generation(), -900, KEY)).1, code("clock-offset"));
+    assert!(is_ready());
+}

@@ -1,0 +1,212 @@
+//! PostgreSQL behind other things than itself: poolers, few connections, other schemas, URLs that say something else.
+
+use crate::PROGRAM;
+use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
+use blobgate_testkit::{Cluster, Inbox, Pgbouncer, Upstream, eventually};
+use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The database's name in a URL of the cluster's.
+pub(crate) fn name_of(url: &str) -> &str {
+    url.split("localhost/").nth(1).unwrap().split('?').next().unwrap()
+}
+
+/// A role that may do what serving needs, and nothing else. Returns its name, and the URL for it.
+pub(crate) fn app(cluster: &Cluster, url: &str, attributes: &str) -> (String, String) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (name, role) = (name_of(url), format!("app_{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    cluster.sql(
+        name,
+        &format!(
+            "CREATE ROLE {role} LOGIN {attributes}; GRANT USAGE ON SCHEMA blobgate_inbox TO {role};
+            GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA blobgate_inbox TO {role};
+            REVOKE INSERT, UPDATE, DELETE ON blobgate_inbox._sqlx_migrations FROM {role};
+            GRANT USAGE ON ALL SEQUENCES IN SCHEMA blobgate_inbox TO {role}"
+        ),
+    );
+    let theirs = url.replace("postgres://postgres@", &format!("postgres://{role}@"));
+    (role, theirs)
+}
+
+#[track_caller]
+fn refused(done: &Output, sentence: &str) {
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && said.contains(sentence), "{sentence}: {said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+}
+
+fn serve(store: &str) -> Output {
+    let deliver = "http://127.0.0.1:9";
+    let args = ["inbox", "serve", "--store", store, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    blobgate(PROGRAM, &[&args[..], &["--deliver-to", deliver]].concat())
+}
+
+/// Asks by a URL.
+fn sql_at(cluster: &Cluster, url: &str, sql: &str) -> String {
+    let done =
+        cluster.shell().args(["-c", "psql -XqAt -v ON_ERROR_STOP=1 -c \"$1\" \"$0\"", url, sql]).output();
+    let done = done.unwrap();
+    assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().trim_end().to_owned()
+}
+
+/// Sends so many events at once. Returns the statuses.
+fn burst(inbox: &Inbox, count: usize) -> Vec<u16> {
+    std::thread::scope(|scope| {
+        let sent: Vec<_> = (0..count)
+            .map(|_| scope.spawn(|| inbox.receive(&marked(&fresh_generation())).unwrap().status))
+            .collect();
+        sent.into_iter().map(|sent| sent.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn serves_behind_a_pooler_by_session() {
+    let cluster = Cluster::required();
+    for settings in ["", "ignore_startup_parameters = extra_float_digits,options\nserver_round_robin = 1"] {
+        let direct = cluster.database();
+        let name = name_of(&direct);
+        let pooler = Pgbouncer::start(&cluster, "session", settings);
+        let store = pooler.url(name);
+        migrate(PROGRAM, &store);
+        migrate(PROGRAM, &store);
+        let service = Upstream::start();
+        let inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+        assert_eq!(burst(&inbox, 20), [200; 20]);
+        let delivered = "SELECT count(*) FROM blobgate_inbox.entry WHERE state = 'delivered'";
+        eventually("delivery of all", || (cluster.sql(name, delivered) == "20").then_some(()));
+        let schemas = "SELECT string_agg(DISTINCT schemaname, ',') FROM pg_tables
+            WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
+        assert_eq!(cluster.sql(name, schemas), "blobgate_inbox");
+    }
+}
+
+#[test]
+fn refuses_a_pooler_by_transaction() {
+    let cluster = Cluster::required();
+    let rows = [
+        ("transaction", "default_pool_size = 1"),
+        ("transaction", "default_pool_size = 2"),
+        ("transaction", "default_pool_size = 3\nserver_round_robin = 1"),
+        ("transaction", "min_pool_size = 8\nserver_round_robin = 1"),
+        ("transaction", "ignore_startup_parameters = extra_float_digits,options"),
+        ("statement", ""),
+    ];
+    std::thread::scope(|scope| {
+        for (mode, settings) in rows {
+            let cluster = &cluster;
+            scope.spawn(move || {
+                let direct = cluster.database();
+                let name = name_of(&direct);
+                let pooler = Pgbouncer::start(cluster, mode, settings);
+                let store = pooler.url(name);
+                let sentence = format!("the database is behind a pooler by {mode}");
+                let migrated = blobgate(PROGRAM, &["inbox", "migrate", "--store", &store]);
+                refused(&migrated, &sentence);
+                let tables = "SELECT count(*) FROM pg_tables WHERE tablename = 'entry'";
+                assert_eq!(cluster.sql(name, tables), "0", "{mode} {settings}");
+                migrate(PROGRAM, &direct);
+                refused(&serve(&store), &sentence);
+                // What the inbox sets for itself is not left to others.
+                let left = "SELECT current_setting('search_path') || current_setting('row_security')";
+                assert_eq!(sql_at(cluster, &store, left), "\"$user\", publicon", "{mode} {settings}");
+            });
+        }
+    });
+}
+
+#[test]
+fn refuses_tables_in_another_schema() {
+    let cluster = Cluster::required();
+    let store = cluster.database();
+    migrate(PROGRAM, &store);
+    cluster.sql(name_of(&store), "DROP SCHEMA public; ALTER SCHEMA blobgate_inbox RENAME TO public");
+    let sentence = "the inbox's tables are in the schema public and not in blobgate_inbox";
+    refused(&serve(&store), sentence);
+    refused(&blobgate(PROGRAM, &["inbox", "migrate", "--store", &store]), sentence);
+    let made = "SELECT count(*) FROM pg_namespace WHERE nspname = 'blobgate_inbox'";
+    assert_eq!(cluster.sql(name_of(&store), made), "0");
+    // A role's search_path decides nothing.
+    cluster.sql(name_of(&store), "ALTER SCHEMA public RENAME TO blobgate_inbox; CREATE SCHEMA public");
+    let set = format!("ALTER DATABASE {} SET search_path = public", name_of(&store));
+    cluster.sql(name_of(&store), &set);
+    let inbox = Inbox::start(PROGRAM, &store, 9, &[]).ready();
+    assert_eq!(burst(&inbox, 1), [200]);
+    assert_eq!(cluster.sql(name_of(&store), "SELECT count(*) FROM blobgate_inbox.entry"), "1");
+}
+
+#[test]
+fn stores_all_with_few_connections() {
+    let cluster = Cluster::required();
+    std::thread::scope(|scope| {
+        for limit in [4, 10] {
+            let cluster = &cluster;
+            scope.spawn(move || {
+                let direct = cluster.database();
+                migrate(PROGRAM, &direct);
+                let (role, store) = app(cluster, &direct, &format!("CONNECTION LIMIT {limit}"));
+                let service = Upstream::start();
+                let mut inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+                // Two committers, two readers and the deliverer want a connection each while nobody gets on.
+                let lock = "BEGIN; LOCK TABLE blobgate_inbox.entry; SELECT pg_sleep(3); COMMIT";
+                std::thread::scope(|scope| {
+                    scope.spawn(|| cluster.sql(name_of(&direct), lock));
+                    for _ in 0..3 {
+                        scope.spawn(|| assert_eq!(inbox.get("/stats").unwrap().status, 200));
+                    }
+                    assert_eq!(burst(&inbox, 20), [200; 20]);
+                });
+                // The database ends all of them, and the inbox opens them anew.
+                cluster.sql(
+                    name_of(&direct),
+                    &format!(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+                    ),
+                );
+                assert_eq!(burst(&inbox, 20), [200; 20]);
+                inbox.kill();
+                let again = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+                assert_eq!(burst(&again, 20), [200; 20]);
+                assert_eq!(again.command(&["stats"]).status.code(), Some(0));
+                let stored = "SELECT count(*) FROM blobgate_inbox.entry";
+                assert_eq!(cluster.sql(name_of(&direct), stored), "60");
+                assert!(!format!("{}{}", inbox.log(), again.log()).contains("is not stored"));
+            });
+        }
+    });
+}
+
+#[test]
+fn stores_all_behind_a_small_pool() {
+    let cluster = Cluster::required();
+    for settings in ["max_client_conn = 4", "max_db_connections = 4", "default_pool_size = 4"] {
+        let direct = cluster.database();
+        migrate(PROGRAM, &direct);
+        let pooler = Pgbouncer::start(&cluster, "session", settings);
+        let inbox = Inbox::start(PROGRAM, &pooler.url(name_of(&direct)), 9, &[]).ready();
+        assert_eq!(burst(&inbox, 20), [200; 20], "{settings}: {}", inbox.log());
+    }
+}
+
+#[test]
+fn refuses_too_few_connections() {
+    let cluster = Cluster::required();
+    let direct = cluster.database();
+    migrate(PROGRAM, &direct);
+    let (_, store) = app(&cluster, &direct, "CONNECTION LIMIT 3");
+    refused(&serve(&store), "the database gives 3 connections of 4");
+}
+
+#[test]
+fn refuses_a_url_that_has_another_effect() {
+    for (query, why) in [
+        ("sslmod=require", "the parameter \"sslmod\", which the inbox does not know"),
+        ("target_session_attrs=read-write", "name the primary alone"),
+        ("host=one,two", "the store's URL names several hosts"),
+    ] {
+        let store = format!("postgres://app:secret@localhost/inbox?{query}");
+        let done = blobgate(PROGRAM, &["inbox", "migrate", "--store", &store]);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success() && said.contains(why), "{query}: {said}");
+    }
+}

@@ -1,0 +1,209 @@
+//! Health that says well when it is not: each statement that an event needs is tried before an event comes.
+
+use crate::database::{app, name_of};
+use crate::{PROGRAM, on_each_store};
+use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
+use blobgate_testkit::{Cluster, Inbox, eventually};
+use std::process::Command;
+use std::sync::Mutex;
+
+#[track_caller]
+fn not_ready(inbox: &Inbox, reason: &str, details: &[&str]) {
+    let text = eventually("fault", || {
+        let answer = inbox.get("/readyz").unwrap();
+        (answer.status == 503).then(|| answer.text())
+    });
+    assert!(text.starts_with(&format!("{reason}: ")), "{text}");
+    for detail in details {
+        assert!(text.contains(detail), "{detail}: {text}");
+    }
+    assert_eq!(inbox.get("/healthz").unwrap().text(), text);
+    assert_eq!(inbox.get("/livez").unwrap().status, 200);
+    // An event that does not need what is missing is stored.
+    let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
+    let expected = if answer.status == 200 { None } else { Some(reason) };
+    assert_eq!(answer.header("blobgate-inbox-reason").as_deref(), expected, "{}", answer.text());
+    assert!(inbox.log().contains(&format!("not ready reason={reason}: ")), "{}", inbox.log());
+    // Where the store can be read, what it counts comes with the fault.
+    let stats = inbox.get("/stats").unwrap();
+    assert!(stats.status != 200 || stats.text().contains(reason), "{}", stats.text());
+}
+
+#[test]
+fn names_the_right_and_the_object_that_a_role_lacks() {
+    let rows = [
+        ("USAGE ON SEQUENCE", "entry_id"),
+        ("INSERT ON TABLE", "entry"),
+        ("UPDATE ON TABLE", "entry"),
+        ("INSERT ON TABLE", "payload"),
+        ("UPDATE ON TABLE", "generation"),
+        ("DELETE ON TABLE", "token"),
+        ("UPDATE ON TABLE", "expectation"),
+        ("SELECT ON TABLE", "generation"),
+        ("INSERT ON TABLE", "heartbeat"),
+    ];
+    let cluster = Cluster::required();
+    let direct = cluster.database();
+    migrate(PROGRAM, &direct);
+    // One after the other: PostgreSQL refuses two changes of one object's rights at a time.
+    let sql = Mutex::new(|sql: &str| cluster.sql(name_of(&direct), sql));
+    let rows = rows.map(|(right, object)| {
+        let (role, store) = app(&cluster, &direct, "");
+        (sql.lock().unwrap())(&format!("REVOKE {right} blobgate_inbox.{object} FROM {role}"));
+        (right, object, role, store)
+    });
+    std::thread::scope(|scope| {
+        for (right, object, role, store) in &rows {
+            let sql = &sql;
+            scope.spawn(move || {
+                let inbox = Inbox::start(PROGRAM, store, 9, &[]);
+                let grant = format!("GRANT {right} blobgate_inbox.{object} TO {role}");
+                not_ready(&inbox, "store-denied", &["permission denied", object, &grant]);
+                (sql.lock().unwrap())(&grant);
+                let inbox = inbox.ready();
+                assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+            });
+        }
+    });
+}
+
+#[test]
+fn refuses_a_schema_without_its_right_by_its_name() {
+    let cluster = Cluster::required();
+    let direct = cluster.database();
+    migrate(PROGRAM, &direct);
+    let (role, store) = app(&cluster, &direct, "");
+    cluster.sql(name_of(&direct), &format!("REVOKE USAGE ON SCHEMA blobgate_inbox FROM {role}"));
+    let args = ["inbox", "serve", "--store", &store, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let args = [&args[..], &["--deliver-to", "http://127.0.0.1:9"]].concat();
+    let done = blobgate_testkit::inbox::blobgate(PROGRAM, &args);
+    let said = String::from_utf8_lossy(&done.stderr);
+    let grant = format!("GRANT USAGE ON SCHEMA blobgate_inbox TO {role}");
+    assert!(!done.status.success() && said.contains(&grant), "{said}");
+}
+
+#[test]
+fn finds_what_was_changed_while_it_runs() {
+    let rows = [
+        (
+            "REVOKE INSERT ON payload FROM ROLE",
+            "store-denied",
+            "GRANT INSERT ON TABLE blobgate_inbox.payload",
+        ),
+        (
+            "REVOKE USAGE ON SCHEMA blobgate_inbox FROM ROLE",
+            "store-denied",
+            "GRANT USAGE ON SCHEMA blobgate_inbox",
+        ),
+        ("ALTER TABLE entry ENABLE ROW LEVEL SECURITY", "store-denied", "row-level security"),
+        (
+            "ALTER ROLE ROLE SET default_transaction_read_only = on;
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ROLE'",
+            "store-denied",
+            "default_transaction_read_only",
+        ),
+        ("ALTER TABLE expectation DROP COLUMN state CASCADE", "store-failing", "state"),
+        ("DROP TABLE token", "store-failing", "token"),
+        ("ALTER TABLE generation DROP CONSTRAINT generation_pkey", "store-failing", "ON CONFLICT"),
+        (
+            "CREATE RULE none AS ON INSERT TO payload DO INSTEAD NOTHING",
+            "store-failing",
+            "0 of 2 rows into payload",
+        ),
+        ("ALTER TABLE entry ADD CHECK (size < 100)", "store-failing", "entry_size_check"),
+        (
+            "ALTER ROLE ROLE NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ROLE'",
+            "store-denied",
+            "not permitted to log in",
+        ),
+    ];
+    let cluster = Cluster::required();
+    std::thread::scope(|scope| {
+        for (change, reason, detail) in rows {
+            let cluster = &cluster;
+            scope.spawn(move || {
+                let direct = cluster.database();
+                migrate(PROGRAM, &direct);
+                let (role, store) = app(cluster, &direct, "");
+                let inbox = Inbox::start(PROGRAM, &store, 9, &[]).ready();
+                let change = change.replace("ROLE ROLE", &format!("ROLE {role}"));
+                let change = change
+                    .replace("FROM ROLE", &format!("FROM {role}"))
+                    .replace("'ROLE'", &format!("'{role}'"));
+                cluster.sql(name_of(&direct), &format!("SET search_path = blobgate_inbox; {change}"));
+                not_ready(&inbox, reason, &[detail]);
+            });
+        }
+    });
+}
+
+on_each_store! { is_not_ready_while_the_newest_commit_failed is_alive_without_its_store }
+
+/// The rehearsal passes: what fails concerns this hook alone.
+fn is_not_ready_while_the_newest_commit_failed(store: &str) {
+    let inbox = Inbox::start(PROGRAM, store, 9, &[]).ready();
+    let (make, drop) = if store.starts_with("sqlite") {
+        (
+            "CREATE TRIGGER fails BEFORE INSERT ON entry WHEN new.hook = 'veo3' BEGIN SELECT abs(-9223372036854775807 - 1); END",
+            "DROP TRIGGER fails",
+        )
+    } else {
+        (
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'fails'; END $$;
+            CREATE TRIGGER fails BEFORE INSERT ON blobgate_inbox.entry FOR EACH ROW
+            WHEN (new.hook = 'veo3') EXECUTE FUNCTION fail()",
+            "DROP TRIGGER fails ON blobgate_inbox.entry",
+        )
+    };
+    sql(store, make);
+    let refused = inbox.receive(&marked(&fresh_generation())).unwrap();
+    assert_eq!(
+        (refused.status, refused.header("blobgate-inbox-reason").as_deref()),
+        (503, Some("store-failing"))
+    );
+    assert!(inbox.get("/readyz").unwrap().text().starts_with("store-failing: "));
+    assert_eq!(inbox.get("/livez").unwrap().status, 200);
+    sql(store, drop);
+    // The next commit ends it.
+    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.get("/readyz").unwrap().status, 200);
+}
+
+fn is_alive_without_its_store(store: &str) {
+    let inbox = Inbox::start(PROGRAM, store, 9, &[]).ready();
+    if let Some(path) = store.strip_prefix("sqlite:") {
+        let lock = ".timeout 10000\nBEGIN IMMEDIATE;\n";
+        let mut holder = Command::new("sqlite3");
+        holder.arg(path).stdin(std::process::Stdio::piped());
+        let mut holder = holder.spawn().expect("There is no sqlite3: install the package sqlite3.");
+        std::io::Write::write_all(holder.stdin.as_mut().unwrap(), lock.as_bytes()).unwrap();
+        eventually("fault", || (inbox.get("/readyz").unwrap().status == 503).then_some(()));
+        assert_eq!(inbox.get("/livez").unwrap().status, 200);
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+    } else {
+        let cluster = Cluster::required();
+        let name = name_of(store);
+        cluster.sql(
+            "postgres",
+            &format!(
+                "ALTER DATABASE {name} ALLOW_CONNECTIONS false;
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            ),
+        );
+        eventually("fault", || (inbox.get("/readyz").unwrap().status == 503).then_some(()));
+        assert_eq!(inbox.get("/livez").unwrap().status, 200);
+        cluster.sql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
+        assert_eq!(inbox.ready().get("/livez").unwrap().status, 200);
+    }
+}
+
+fn sql(store: &str, text: &str) {
+    if let Some(path) = store.strip_prefix("sqlite:") {
+        let done = Command::new("sqlite3").args([path, text]).output();
+        let done = done.expect("There is no sqlite3: install the package sqlite3.");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    } else {
+        Cluster::required().sql(name_of(store), text);
+    }
+}

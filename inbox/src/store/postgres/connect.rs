@@ -1,0 +1,95 @@
+//! A connection, and the settings of its session.
+
+use super::super::Error;
+use super::{CONNECT, SCHEMA, silent};
+use crate::failpoint::broken_by;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, raw_sql};
+use std::fmt::Write;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Set after connecting and read back. A pooler refuses or ignores `options` in the startup message.
+const SETTINGS: [(&str, &str); 12] = [
+    ("search_path", SCHEMA),
+    // A statement that hangs must not hold its batch for longer than a sender waits, and an inbox whose machine sleeps must
+    // not hold the rows of the others.
+    ("statement_timeout", "7s"),
+    ("lock_timeout", "7s"),
+    ("idle_in_transaction_session_timeout", "5s"),
+    // Every statement finds its rows by an index, however small the tables were, or how long ago, when it was planned: a plan
+    // from an empty table would be kept for as long as the connection.
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    // And in its order: a claim must not sort a backlog, nor read every generation once to keep it.
+    ("enable_bitmapscan", "off"),
+    ("enable_material", "off"),
+    ("jit", "off"),
+    // A commit is acknowledged once it is on the disk.
+    ("synchronous_commit", "on"),
+    // A policy that hides rows is an error: an update of hidden rows would change nothing and succeed.
+    ("row_security", "off"),
+];
+
+pub(in crate::store) fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {
+    let mut options = PgConnectOptions::from_str(url.as_str())?
+        // pgbouncer refuses startup parameters that it does not know, and no column here is a float.
+        .extra_float_digits(None)
+        .disable_statement_logging();
+    if !url.query_pairs().any(|(name, _)| name == "application_name") {
+        options = options.application_name("blobgate-inbox");
+    }
+    Ok(options)
+}
+
+/// A connection with the settings of this inbox.
+pub(in crate::store) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
+    let connecting = async {
+        let mut connection = options.connect().await?;
+        set(&mut connection).await?;
+        Ok(connection)
+    };
+    tokio::time::timeout(CONNECT, connecting).await.map_err(|_| silent())?
+}
+
+/// A connection without settings: behind a pooler they could become another program's.
+pub(super) async fn connect_bare(options: &PgConnectOptions) -> Result<PgConnection, Error> {
+    tokio::time::timeout(CONNECT, options.connect()).await.map_err(|_| silent())?
+}
+
+pub(super) async fn set(connection: &mut PgConnection) -> Result<(), Error> {
+    let mut sql = String::new();
+    for (name, value) in SETTINGS {
+        let _written = write!(sql, "SET {name} = '{value}';");
+    }
+    raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await?;
+    check(connection).await?;
+    if broken_by!("break-synchronous-off") {
+        raw_sql("SET synchronous_commit = off").execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Reads the settings back.
+pub(super) async fn check(connection: &mut PgConnection) -> Result<(), Error> {
+    let columns: Vec<_> = SETTINGS.iter().map(|(name, _)| format!("current_setting('{name}')")).collect();
+    let sql = format!("SELECT {}", columns.join(", "));
+    let row = raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
+    for (place, (name, value)) in SETTINGS.iter().enumerate() {
+        let found: String = row.try_get(place)?;
+        if found != *value && !broken_by!("break-synchronous-off") {
+            let why = format!(
+                "the database has {name}={found} after SET {name}='{value}': {}",
+                super::pooling::REMEDY
+            );
+            return Err(Error::Configuration(why.into()));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn close(connection: PgConnection) {
+    const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+    let _closed = tokio::time::timeout(CLOSED_WITHIN, connection.close()).await;
+}

@@ -1,0 +1,119 @@
+//! The rights that serving needs, and which of them a role lacks.
+
+use super::super::Error;
+use super::SCHEMA;
+use sqlx::postgres::PgConnection;
+use sqlx::{query_as, query_scalar};
+use std::fmt;
+
+/// What a role lacks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Missing {
+    /// As in SQL.
+    role: String,
+    /// Right, kind and name of each.
+    rights: Vec<(String, String, String)>,
+    /// A standby takes no writes.
+    is_standby: bool,
+    /// Transactions begin as read-only ones.
+    is_read_only: bool,
+}
+
+/// Of all tables that are there, whatever migration made them. By oid: without USAGE on the schema a name finds nothing.
+const MISSING: &str = "
+WITH relation AS (
+    SELECT c.oid, c.relkind, c.relname::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1
+)
+SELECT 'USAGE' AS privilege, 'SCHEMA' AS kind, nspname::text AS name FROM pg_namespace
+WHERE nspname = $1 AND NOT has_schema_privilege(oid, 'USAGE')
+UNION ALL
+SELECT p.privilege, 'TABLE', r.name
+FROM relation r CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p (privilege)
+WHERE (r.name <> '_sqlx_migrations' OR p.privilege = 'SELECT')
+    AND CASE WHEN r.relkind IN ('r', 'p') THEN NOT has_table_privilege(r.oid, p.privilege) END
+UNION ALL
+SELECT 'USAGE', 'SEQUENCE', r.name FROM relation r
+WHERE CASE WHEN r.relkind = 'S' THEN NOT has_sequence_privilege(r.oid, 'USAGE') END
+UNION ALL
+SELECT 'EXECUTE', 'FUNCTION', f.oid::regprocedure::text FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
+WHERE n.nspname = $1 AND NOT has_function_privilege(f.oid, 'EXECUTE')";
+
+pub(super) async fn missing(connection: &mut PgConnection) -> Result<Missing, Error> {
+    const ROLE: &str = "SELECT quote_ident(current_user)";
+    const READ_ONLY: &str =
+        "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'";
+    let role: String = query_scalar(ROLE).fetch_one(&mut *connection).await?;
+    let (is_standby, is_read_only) = query_as(READ_ONLY).fetch_one(&mut *connection).await?;
+    let rights = query_as(MISSING).bind(SCHEMA).fetch_all(connection).await?;
+    Ok(Missing { role, rights, is_standby, is_read_only })
+}
+
+impl Missing {
+    /// Whether nothing is.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.rights.is_empty() && !self.is_standby && !self.is_read_only
+    }
+}
+
+/// What is missing, and the statements that grant it.
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_standby {
+            return f.write_str("the database is a standby, so name the primary with --store");
+        }
+        if self.is_read_only {
+            let role = &self.role;
+            return write!(
+                f,
+                "default_transaction_read_only is on for the role {role}, so run as a superuser ALTER ROLE {role} SET default_transaction_read_only = off, and restart the inbox"
+            );
+        }
+        if self.rights.is_empty() {
+            return write!(
+                f,
+                "the role {} has every right that inbox/README.md names, so look at the server's log",
+                self.role
+            );
+        }
+        let lacks: Vec<_> = self
+            .rights
+            .iter()
+            .map(|(right, kind, name)| format!("{right} on {} {name}", kind.to_lowercase()))
+            .collect();
+        let grants: Vec<_> = self
+            .rights
+            .iter()
+            .map(|(right, kind, name)| {
+                let name = if kind == "SCHEMA" || name.contains('.') {
+                    name.clone()
+                } else {
+                    format!("{SCHEMA}.{name}")
+                };
+                format!("GRANT {right} ON {kind} {name} TO {}", self.role)
+            })
+            .collect();
+        write!(f, "the role {} lacks {}, so run {}", self.role, lacks.join(", "), grants.join("; "))
+    }
+}
+
+/// Whether an error is about a right, or about a transaction that may only read.
+pub(in crate::store) fn is_denied(error: &Error) -> bool {
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    const READ_ONLY_TRANSACTION: &str = "25006";
+    /// Who may log in.
+    const INVALID_AUTHORIZATION: &str = "28";
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| {
+        code == INSUFFICIENT_PRIVILEGE
+            || code == READ_ONLY_TRANSACTION
+            || code.len() == 5 && code.starts_with(INVALID_AUTHORIZATION)
+    })
+}
+
+/// Whether a name was not found: so it is too without USAGE on its schema.
+pub(in crate::store) fn is_misplaced(error: &Error) -> bool {
+    /// A table, a function, a schema.
+    const UNDEFINED: [&str; 3] = ["42P01", "42883", "3F000"];
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| UNDEFINED.contains(&&*code))
+}
