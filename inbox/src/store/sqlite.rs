@@ -183,7 +183,10 @@ async fn mark(writer: &mut SqliteConnection) -> Option<u32> {
     let random = std::hash::RandomState::new();
     let mark = u32::try_from(std::hash::BuildHasher::hash_one(&random, std::process::id()) >> 33).ok()?;
     query(AssertSqlSafe(format!("PRAGMA user_version = {mark}"))).execute(&mut *writer).await.ok()?;
-    query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut *writer).await.ok()?;
+    // The log of a run before gives its place back. Another program that reads it is not waited for.
+    busy_timeout(writer, Duration::ZERO).await.ok()?;
+    let _emptied = query(sql::EMPTY_LOG).execute(&mut *writer).await;
+    busy_timeout(writer, BUSY).await.ok()?;
     Some(mark)
 }
 
