@@ -65,8 +65,7 @@ const BY_INDEX: [(&str, &str); 6] = [
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
-    // And in its order: a claim must not sort a backlog, nor read every generation once to keep it. Sorting itself stays
-    // on: without it, the few generations that a finish locks would be found by walking all of them in their order.
+    // Nor is every generation read once to be kept. Sorting stays on: without it, the few generations that a finish locks would be found by walking all of them in their order.
     ("enable_bitmapscan", "off"),
     ("enable_material", "off"),
     ("jit", "off"),

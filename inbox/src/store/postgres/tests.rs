@@ -12,7 +12,7 @@ SELECT n, 'deliver', 'waiting', 'veo3', n::text, 'completed', true, '', 1, 'veo3
 FROM generate_series(1, 2000) AS n";
 
 #[tokio::test]
-async fn claims_find_entries_by_index_and_in_its_order() {
+async fn claims_find_entries_by_index() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().parse().unwrap();
     migrate(&url).await.unwrap();
@@ -39,8 +39,6 @@ async fn claims_find_entries_by_index_and_in_its_order() {
                 sqlx::raw_sql("DEALLOCATE claim").execute(&mut connection).await.unwrap();
                 let plan = plan.join("\n");
                 assert!(plan.contains(&format!("{index} on entry e")), "{stored} {pick:?}: {plan}");
-                // What claims a quiet route finds little to sort.
-                assert!(pick == Pick::Due || !plan.contains("Sort"), "{stored} {pick:?}: {plan}");
                 assert!(!plan.contains("Seq Scan"), "{stored} {pick:?}: {plan}");
             }
         }
