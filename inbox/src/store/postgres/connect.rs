@@ -22,7 +22,8 @@ const SETTINGS: [(&str, &str); 12] = [
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
-    // And in its order: a claim must not sort a backlog, nor read every generation once to keep it.
+    // Nor is every generation read once to be kept. Sorting stays on: without it, a plan walks all generations in their order
+    // to find the few that a finish locks.
     ("enable_bitmapscan", "off"),
     ("enable_material", "off"),
     ("jit", "off"),
