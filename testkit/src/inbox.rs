@@ -41,7 +41,20 @@ impl Inbox {
 
     /// The same, by a command that runs the program it is given, such as `faketime` or `prlimit`, or sets variables.
     #[track_caller]
-    pub fn spawn(mut command: Command, program: &str, store: &str, deliver_to: u16, more: &[&str]) -> Self {
+    pub fn spawn(command: Command, program: &str, store: &str, deliver_to: u16, more: &[&str]) -> Self {
+        Self::spawn_at(0, command, program, store, deliver_to, more)
+    }
+
+    /// The same, receiving at this port: an inbox that is started again has its gate's address.
+    #[track_caller]
+    pub fn spawn_at(
+        receive: u16,
+        mut command: Command,
+        program: &str,
+        store: &str,
+        deliver_to: u16,
+        more: &[&str],
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("blobgate-inbox-").tempdir().unwrap();
         command.args([
             "inbox",
@@ -49,7 +62,7 @@ impl Inbox {
             "--store",
             store,
             "--listen",
-            "127.0.0.1:0",
+            &format!("127.0.0.1:{receive}"),
             "--admin",
             "127.0.0.1:0",
         ]);
