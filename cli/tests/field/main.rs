@@ -8,6 +8,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod edge;
 mod smoke;
 
 /// The tool under test.
