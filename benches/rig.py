@@ -188,6 +188,8 @@ def unjudged(text):
 def on_ports(text, upstream):
     for port in (8443, 8080, 8090, 9901):
         text = change(text, rf"port_value: {port}\b", "port_value: 0", 1)
+    # Here the admin page has a port, and --admin-address-path names it.
+    text = change(text, r"pipe: {path: \./run/admin\.sock, mode: 384}", "socket_address: {address: 127.0.0.1, port_value: 0}", 1)
     return change(text, r"port_value: 9081\b", f"port_value: {upstream}", 1)
 
 

@@ -17,9 +17,16 @@ pub fn head(headers: &mut Headers) -> Vec<String> {
     reserved
 }
 
-/// The path to go on with where the one that came may hold a token: nothing that comes after may see it.
+/// The hook's own path, where another came: nothing behind the gate sees a token or a query.
+///
+/// Envoy lets bytes through in a query that the next reader refuses, such as `"` and raw UTF-8 (hyper 1.12: 400).
 pub fn path<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h str> {
-    hook::taking_token(hooks, path).map(|hook| hook.path.as_str()).filter(|clean| clean.as_bytes() != path)
+    if let Some(hook) = hook::taking_token(hooks, path) {
+        return Some(hook.path.as_str()).filter(|clean| clean.as_bytes() != path);
+    }
+    let query = path.iter().position(|byte| *byte == b'?')?;
+    let (before, _) = path.split_at_checked(query)?;
+    hooks.iter().map(|hook| hook.path.as_str()).find(|clean| clean.as_bytes() == before)
 }
 
 /// Set by Envoy, nginx, Traefik and IIS where they rewrite a path.

@@ -218,6 +218,8 @@ impl HttpContext for Exchange {
     /// With trailers the last body callback does not say that it is the last, and without this callback the host
     /// would let an unjudged request go.
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        // Nobody judges them, and over HTTP/2 a service may read them as headers: `blobgate-verdict`, `webhook-id`.
+        self.set_http_request_trailers(Vec::new());
         let (Some(gate), Some(admitted)) = (self.gate.clone(), self.take_held()) else {
             return Action::Continue;
         };
@@ -257,6 +259,14 @@ impl HttpContext for Exchange {
             }
             _ => Action::Continue,
         }
+    }
+
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        if let State::Replaced(_) = &self.state {
+            // A receipt has nothing of the service's.
+            self.set_http_response_trailers(Vec::new());
+        }
+        Action::Continue
     }
 
     fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {

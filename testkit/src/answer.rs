@@ -9,6 +9,8 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
+    /// As `headers`. Over HTTP/2 only.
+    pub trailers: Vec<(String, Vec<u8>)>,
 }
 
 impl Answer {

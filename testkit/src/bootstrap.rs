@@ -9,6 +9,10 @@ use std::sync::LazyLock;
 
 /// The shipped hook's path, which its routes match.
 const HOOK_PATH: &str = "/webhook";
+/// A route beside the hooks, to the video service, which [`Bootstrap::shipped`] adds: what goes past the gate.
+pub const BESIDE: &str = "/app";
+/// The socket of the admin page, in the folder of an Envoy.
+pub(super) const ADMIN_SOCKET: &str = "admin.sock";
 const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
 const TEXT: &str = "type.googleapis.com/google.protobuf.StringValue";
 
@@ -29,8 +33,17 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// The gate alone, until [`Self::inbox`] says otherwise.
+    /// The gate alone, until [`Self::inbox`] says otherwise, with a route [`BESIDE`] the hooks.
     pub fn shipped() -> Self {
+        Self::as_shipped().http(|manager| {
+            let hosts = manager["route_config"]["virtual_hosts"].as_array_mut().unwrap();
+            let routes = hosts[0]["routes"].as_array_mut().unwrap();
+            routes.push(json!({"match": {"prefix": BESIDE}, "route": {"cluster": "video_service"}}));
+        })
+    }
+
+    /// The same with the shipped routes and no other.
+    pub fn as_shipped() -> Self {
         // Nothing listens there, unless a test says what does.
         let nobody = ["quarantine_service", "runblob_api", "inbox"].map(|name| (name.to_owned(), 1)).into();
         Self { json: SHIPPED.clone(), module: module(), endpoints: nobody, provider_tls: false, inbox: 0 }
@@ -200,12 +213,20 @@ impl Bootstrap {
                 *inbox = json!(self.inbox);
             }
         });
-        json["admin"]["address"]["socket_address"] = json!({"address": "127.0.0.1", "port_value": 0});
+        // The admin page's own, and the end of the cluster that leads to it.
+        each_object(&mut json, &mut |object| {
+            if let Some(pipe) = object.get_mut("pipe") {
+                pipe["path"] = json!(folder.join(ADMIN_SOCKET));
+            }
+        });
         for listener in json["static_resources"]["listeners"].as_array_mut().unwrap() {
             listener["address"]["socket_address"] = json!({"address": "127.0.0.1", "port_value": 0});
         }
         for cluster in json["static_resources"]["clusters"].as_array_mut().unwrap() {
             let name = cluster["name"].as_str().unwrap().to_owned();
+            if name == "admin" {
+                continue;
+            }
             let port = self.endpoints.get(&name);
             let port = port.unwrap_or_else(|| panic!("the cluster {name} has no upstream in this test"));
             let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});

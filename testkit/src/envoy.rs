@@ -1,13 +1,17 @@
 //! A real Envoy: started on free ports, ready before a test uses it, ended with it.
 
+use super::bootstrap::ADMIN_SOCKET;
 use super::metrics::{self, Sample};
-use super::{Answer, Bootstrap, Connect, Delivery, Protocol, Version, eventually, repository, tls};
+use super::{
+    Answer, Bootstrap, Connect, Delivery, Protocol, Version, eventually, h1, repository, tls, within,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use tempfile::TempDir;
+use tokio::net::UnixStream;
 
 /// The variable of the shipped token key, and what the tests put there.
 pub const TOKEN_KEY: (&str, &str) = ("BLOBGATE_TOKEN_KEY", "the key of the tests, of 32 bytes.");
@@ -35,7 +39,6 @@ impl Default for Options {
 pub struct Envoy {
     pub version: String,
     process: Process,
-    admin: u16,
     ports: BTreeMap<String, u16>,
 }
 
@@ -58,12 +61,11 @@ impl Envoy {
     #[track_caller]
     pub fn start(version: &Version, bootstrap: &Bootstrap, options: Options) -> Self {
         let mut process = Process::start(version, bootstrap, options);
-        let admin = eventually("admin address", || {
+        eventually("admin page", || {
             process.must_run();
-            let address = fs::read_to_string(process.path("admin")).ok()?;
-            address.trim().rsplit_once(':')?.1.parse().ok()
+            process.path("admin").is_file().then_some(())
         });
-        let mut envoy = Self { version: version.name.clone(), process, admin, ports: BTreeMap::new() };
+        let mut envoy = Self { version: version.name.clone(), process, ports: BTreeMap::new() };
         eventually("readiness", || {
             envoy.process.must_run();
             (envoy.admin("GET", "/ready").status == 200).then_some(())
@@ -119,10 +121,23 @@ impl Envoy {
         Connect::plaintext(self.port("services"), protocol)
     }
 
+    /// Asks the admin page, by its socket.
     #[track_caller]
     pub fn admin(&self, method: &str, path: &str) -> Answer {
         let request = Delivery::without_body().method(method).path(path).without_header("content-type");
-        Connect::plaintext(self.admin, Protocol::H1).open().send(&request)
+        let answer = within("answer of the admin page", async {
+            let socket = UnixStream::connect(self.admin_socket()).await.map_err(|error| error.to_string())?;
+            h1::Connection::over(socket).send(&request).await
+        });
+        answer.unwrap_or_else(|error| panic!("no answer of the admin page: {error}"))
+    }
+
+    pub fn admin_socket(&self) -> PathBuf {
+        self.process.path(ADMIN_SOCKET)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// The statistics whose names match, without the empty histograms.

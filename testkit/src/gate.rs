@@ -3,7 +3,7 @@
 use super::client::Protocol::{self, H1};
 use super::{Answer, Arrival, Bootstrap, Connect, Delivery, Envoy, Options, Upstream, Version, eventually};
 
-/// Past the gate, by the shipped route beside the hook, to the video service.
+/// Past the gate, by the route [`super::bootstrap::BESIDE`] the hooks, to the video service.
 const SENTINEL: &str = "/app/sentinel";
 
 pub struct Gate {

@@ -132,5 +132,7 @@ async fn answer(response: ResponseFuture) -> Result<Answer, h2::Error> {
         body.flow_control().release_capacity(bytes.len())?;
         answer.body.extend_from_slice(&bytes);
     }
+    let trailers = body.trailers().await.ok().flatten().unwrap_or_default();
+    answer.trailers = trailers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect();
     Ok(answer)
 }

@@ -42,15 +42,29 @@ impl Inbox {
     /// The same, by a command that runs the program it is given, such as `faketime` or `prlimit`, or sets variables.
     #[track_caller]
     pub fn spawn(command: Command, program: &str, store: &str, deliver_to: u16, more: &[&str]) -> Self {
-        let started = Self::try_spawn(command, program, store, deliver_to, more);
+        Self::spawn_at(0, command, program, store, deliver_to, more)
+    }
+
+    /// The same, receiving at this port: an inbox that is started again has its gate's address.
+    #[track_caller]
+    pub fn spawn_at(
+        receive: u16,
+        command: Command,
+        program: &str,
+        store: &str,
+        deliver_to: u16,
+        more: &[&str],
+    ) -> Self {
+        let started = Self::try_spawn(receive, command, program, store, deliver_to, more);
         started.unwrap_or_else(|(status, log)| panic!("the inbox does not start: {status}, {log}"))
     }
 
-    /// The same.
+    /// The same. At port 0 it picks a free one.
     ///
     /// # Errors
     /// It has ended instead: how, and its log.
     pub fn try_spawn(
+        receive: u16,
         mut command: Command,
         program: &str,
         store: &str,
@@ -64,7 +78,7 @@ impl Inbox {
             "--store",
             store,
             "--listen",
-            "127.0.0.1:0",
+            &format!("127.0.0.1:{receive}"),
             "--admin",
             "127.0.0.1:0",
         ]);

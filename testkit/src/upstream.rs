@@ -5,9 +5,11 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -28,6 +30,8 @@ pub struct Arrival {
     /// Names in lower case, values as they came.
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
+    /// As `headers`. Envoy sends them over HTTP/2 only.
+    pub trailers: Vec<(String, Vec<u8>)>,
     /// Which of the service's connections, from 0.
     pub connection: usize,
     /// When the whole of it was there.
@@ -57,6 +61,8 @@ pub enum Reply {
         headers: Vec<(&'static str, String)>,
         body: Option<Vec<u8>>,
     },
+    /// 200 with a body and this trailer, where the connection is HTTP/2.
+    Trailer(&'static str, &'static str),
     /// 200, the head and half of the body, and then the connection is reset.
     Cut,
     /// Nothing, for ever.
@@ -91,7 +97,7 @@ impl Reply {
     }
 }
 
-/// A plaintext HTTP/1.1 server on a free port of loopback.
+/// A plaintext server of HTTP/1.1, and of HTTP/2 for a client that begins with it, on a free port of loopback.
 pub struct Upstream {
     pub port: u16,
     seen: Arc<Mutex<Seen>>,
@@ -221,27 +227,30 @@ async fn serve(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
 async fn connection(stream: TcpStream, number: usize, seen: Arc<Mutex<Seen>>) {
     stream.set_nodelay(true).unwrap();
     let stream = stream.into_std().unwrap();
-    let twin = TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
+    let twin = Arc::new(TcpStream::from_std(stream.try_clone().unwrap()).unwrap());
     let io = TokioIo::new(TcpStream::from_std(stream).unwrap());
     let service = service_fn(|request| {
-        let (seen, twin) = (Arc::clone(&seen), &twin);
+        let (seen, twin) = (Arc::clone(&seen), Arc::clone(&twin));
         async move {
             let reply = record(request, number, &seen).await?;
-            answer(reply, twin).await
+            answer(reply, &twin).await
         }
     });
-    let _broken = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+    let _broken = auto::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
 }
 
 async fn record(request: Request<Incoming>, connection: usize, seen: &Mutex<Seen>) -> io::Result<Reply> {
     seen.lock().unwrap().heads += 1;
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes().to_vec();
+    let whole = body.collect().await.map_err(io::Error::other)?;
+    let trailers = whole.trailers().map(lines).unwrap_or_default();
+    let body = whole.to_bytes().to_vec();
     let arrival = Arrival {
         method: head.method.to_string(),
         path: head.uri.to_string(),
-        headers: head.headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
+        headers: lines(&head.headers),
         body,
+        trailers,
         connection,
         at: Instant::now(),
     };
@@ -254,6 +263,10 @@ async fn record(request: Request<Incoming>, connection: usize, seen: &Mutex<Seen
     let received =
         || Reply::status(200).header("content-type", "application/json").body(r#"{"status":"received"}"#);
     Ok(seen.reply.clone().unwrap_or_else(received))
+}
+
+fn lines(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
 /// An error ends the connection; `twin` makes that end a reset.
@@ -277,6 +290,12 @@ async fn answer(reply: Reply, twin: &TcpStream) -> io::Result<Response<BoxBody<B
             }
             let body = Full::new(Bytes::from(body.unwrap_or_default()));
             Ok(response.body(body.map_err(|never: Infallible| match never {}).boxed()).unwrap())
+        }
+        Reply::Trailer(name, value) => {
+            let trailers =
+                HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]);
+            let body = Full::new(Bytes::from_static(b"own")).with_trailers(async move { Some(Ok(trailers)) });
+            Ok(Response::new(body.map_err(|never: Infallible| match never {}).boxed()))
         }
         Reply::Cut => {
             twin.set_zero_linger()?;

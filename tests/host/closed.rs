@@ -2,7 +2,7 @@
 
 use crate::hook_routes;
 use crate::support::client::Protocol;
-use crate::support::{Delivery, Gate, Options, Reply, on_every_envoy};
+use crate::support::{Bootstrap, Delivery, Envoy, Gate, H1, Options, Reply, Upstream, on_every_envoy};
 
 fn forged(event: &str) -> Delivery {
     Delivery::completed()
@@ -59,6 +59,70 @@ fn a_worker_whose_configuration_fails() {
             })
         });
         lets_nothing_through(&gate);
+    });
+}
+
+#[test]
+fn the_shipped_routes_lead_past_the_gate_to_no_service() {
+    // What a proxy or a service might read as the hook's path, and what is none.
+    const PATHS: &[&str] = &[
+        "//webhook",
+        "/%77ebhook",
+        "/webhook/../webhook",
+        "/webhook%2F",
+        "/%2Fwebhook",
+        "/\\webhook",
+        "/%5cwebhook",
+        "/./webhook",
+        "/x/%2e%2e/webhook",
+        "///hooks//veo3",
+        "/hooks/veo3/..;/webhook",
+        "/webhook;a=b",
+        "/WEBHOOK",
+        "/webhook/",
+        "/webhook//x",
+        "/",
+        "/app",
+        "/app/x",
+        "/hooks",
+        "/hooks/veo3x",
+        "/webhookx",
+        "/favicon.ico",
+    ];
+    on_every_envoy(|envoy| {
+        for takes_gate in [true, false] {
+            let service = Upstream::start();
+            let clusters = ["video_service", "failure_service", "quarantine_service"];
+            let shipped =
+                clusters.iter().fold(Bootstrap::as_shipped(), |all, name| all.endpoint(name, service.port));
+            let shipped = if takes_gate { shipped } else { shipped.without_gate() };
+            let envoy = Envoy::start(envoy, &shipped.inbox(service.port), Options::default());
+            for path in PATHS {
+                for delivery in
+                    [Delivery::completed(), forged("completed"), Delivery::without_body().method("GET")]
+                {
+                    for connect in [envoy.tls(H1), envoy.plaintext(H1)] {
+                        let before = service.arrivals().len();
+                        let answer = connect.open().send(&delivery.clone().path(path));
+                        let judged = answer.status == 200;
+                        assert!(!judged || takes_gate, "{path}: {answer:?}");
+                        assert_eq!(
+                            service.arrivals().len(),
+                            before + usize::from(judged),
+                            "{path}: {answer:?}"
+                        );
+                    }
+                }
+            }
+            let arrivals = service.arrivals();
+            // The control: some are the hook's path in another spelling.
+            assert_eq!(takes_gate, arrivals.len() > 10, "{}", arrivals.len());
+            for arrival in arrivals {
+                assert_eq!(arrival.path, "/webhook");
+                assert_eq!(arrival.header("blobgate-verdict").as_deref(), Some("accepted"), "{arrival:?}");
+                assert_eq!(arrival.header("blobgate-hook").as_deref(), Some("veo3"), "{arrival:?}");
+            }
+        }
     });
 }
 

@@ -1,9 +1,11 @@
 //! What stands in a head, and what the gate makes of it.
 
 use crate::support::client::Protocol;
-use crate::support::delivery::{GENERATION, PROMPT};
-use crate::support::{Delivery, Gate, H1, H2, on_every_envoy};
+use crate::support::delivery::{Ending, GENERATION, PROMPT};
+use crate::support::{Bootstrap, Delivery, Gate, H1, H2, Reply, on_every_envoy};
+use crate::trust::{good, with_token};
 use crate::{access_line, access_text, log_line};
+use serde_json::json;
 
 #[test]
 fn a_service_gets_what_only_the_gate_may_say() {
@@ -165,5 +167,102 @@ fn nothing_private_is_logged() {
         for private in ["s3cret", PROMPT, "/webhook?"] {
             assert!(!written.contains(private), "{private} was written");
         }
+    });
+}
+
+/// The services' readers of HTTP/2 get trailers where Envoy sends some.
+fn over_http2(bootstrap: Bootstrap) -> Bootstrap {
+    let mut bootstrap = bootstrap;
+    for cluster in bootstrap.json["static_resources"]["clusters"].as_array_mut().unwrap() {
+        if cluster["name"].as_str().unwrap().ends_with("_service") {
+            let options = &mut cluster["typed_extension_protocol_options"];
+            let options = &mut options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+            options["explicit_http_config"] = json!({"http2_protocol_options": {}});
+        }
+    }
+    bootstrap
+}
+
+#[test]
+fn no_trailer_of_a_delivery_reaches_a_service() {
+    const TRAILERS: [&str; 6] =
+        ["blobgate-verdict", "blobgate-event", "webhook-id", "idempotency-key", "content-type", "x-any"];
+    on_every_envoy(|envoy| {
+        let gate = Gate::with(envoy, |shipped| {
+            let mut configuration = Bootstrap::shipped_gate();
+            let hooks = configuration["hooks"].as_array_mut().unwrap();
+            let mut observing = hooks[0].clone();
+            observing["name"] = "observing".into();
+            observing["path"] = "/observing".into();
+            observing["mode"] = "observe".into();
+            hooks.push(observing);
+            over_http2(shipped.gate(&configuration))
+        });
+        let with_trailers = |delivery: Delivery| {
+            let trailers = TRAILERS.iter().map(|name| ((*name).to_owned(), b"f0rged".to_vec()));
+            delivery.undeclared().ending(Ending::Trailers(trailers.collect()))
+        };
+        // The control: beside the hooks they arrive.
+        assert_eq!(gate.send(H2, &with_trailers(Delivery::completed().path("/app"))).status, 200);
+        assert_eq!(gate.video.take_one().trailers.len(), TRAILERS.len());
+        gate.provider.reply(Reply::status(200).body(Delivery::completed().body()));
+        for protocol in Protocol::BOTH {
+            for delivery in [
+                Delivery::completed(),
+                Delivery::failed().pieces_of(10),
+                with_token(Delivery::completed(), &good()),
+                with_token(Delivery::of("{"), &good()),
+                // Held until the provider has answered.
+                Delivery::completed().path("/hooks/veo3"),
+                Delivery::of("{").path("/observing"),
+                // Goes on before its trailers come.
+                Delivery::completed_of(2_000_000).pieces_of(50_000).path("/observing"),
+            ] {
+                let delivery = with_trailers(delivery);
+                assert_eq!(gate.send(protocol, &delivery).status, 200, "{}", delivery.path);
+                let arrival = gate.take_one();
+                assert_eq!(arrival.trailers, [], "{arrival:?}");
+                assert_eq!(arrival.headers.iter().find(|(_, value)| value == b"f0rged"), None);
+                assert!(arrival.body == delivery.body(), "another body arrived");
+            }
+        }
+    });
+}
+
+#[test]
+fn no_trailer_of_a_service_is_in_a_receipt() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::with(envoy, |shipped| over_http2(shipped.hook(&json!({"answers": "receipt"}))));
+        gate.video.reply(Reply::Trailer("x-service", "private"));
+        // The control: beside the hook it reaches the client.
+        let own = gate.send(H2, &Delivery::completed().path("/app"));
+        assert_eq!(own.trailers, [("x-service".to_owned(), b"private".to_vec())]);
+        let receipt = gate.send(H2, &Delivery::completed());
+        assert_eq!((receipt.status, receipt.text().as_str()), (200, "{\"status\":\"received\"}"));
+        assert_eq!(receipt.trailers, []);
+    });
+}
+
+#[test]
+fn a_query_reaches_no_service() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        for protocol in Protocol::BOTH {
+            // Raw bytes in a path are Envoy's own 400 on HTTP/1.1.
+            for query in ["", "a=\"b\"", "a={}|^`<>\\", "a=%zz&b=%", "a=b?c=d", "a=/../x"] {
+                for delivery in [Delivery::completed(), with_token(Delivery::completed(), &good())] {
+                    let (path, clean) = (delivery.path.clone(), delivery.path.starts_with("/webhook"));
+                    let clean = if clean { "/webhook" } else { "/hooks/veo3" };
+                    // The client of HTTP/2 takes fewer bytes than a sender may write.
+                    if protocol == H2 && query.contains(['"', '{', '<', '\\', '^']) {
+                        continue;
+                    }
+                    let arrival = gate.accepts(protocol, &delivery.path(&format!("{path}?{query}")));
+                    assert_eq!(arrival.path, clean, "?{query}");
+                }
+            }
+        }
+        let utf8 = Delivery::completed().path("/webhook?prompt=\u{e9}");
+        assert_eq!(gate.accepts(H2, &utf8).path, "/webhook");
     });
 }

@@ -11,12 +11,15 @@
 use blobgate_testkit as support;
 
 mod answers;
+mod before_the_gate;
 mod body;
 mod closed;
 mod edge;
 mod failure;
+mod flood;
 mod heads;
 mod inbox_route;
+mod local;
 mod modes;
 mod operator;
 mod trust;

@@ -197,7 +197,7 @@ impl Ingress {
         let clusters = ["video", "failure", "app"].map(|service| cluster(profile, service));
         bootstrap.json = json!({
             "node": {"id": "gateway", "cluster": "istio-ingressgateway.istio-system"},
-            "admin": {"address": {"socket_address": {}}},
+            "admin": {"address": {"pipe": {}}},
             "static_resources": {"listeners": listeners, "clusters": clusters},
         });
         let envoy = Envoy::start(version, &bootstrap, Options::default());

@@ -120,6 +120,8 @@ def envoy_yaml(folder, services, changes, provider):
         "port_value: 8080": "port_value: 0",
         "port_value: 8090": "port_value: 0",
         "port_value: 9901": "port_value: 0",
+        # Here the admin page has a port, and --admin-address-path names it.
+        "pipe: {path: ./run/admin.sock, mode: 384}": "socket_address: {address: 127.0.0.1, port_value: 0}",
         "blobgate.inbox: 100": f"blobgate.inbox: {100 if 'inbox' in services else 0}",
         "path: ./certs/sds.yaml": f"path: {folder}/sds.yaml",
         "path: ./certs}": f"path: {folder}}}",

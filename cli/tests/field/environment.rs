@@ -36,7 +36,7 @@ fn starts_or_says_why(has_index: bool, left: u64) {
         assert_eq!(status.code(), Some(1), "{case}: {status}, {log}");
         assert!(log.contains("cannot be opened: "), "{case}: {log}");
     };
-    let mut inbox = match Inbox::try_spawn(Command::new(PROGRAM), PROGRAM, &store, down.port, &[]) {
+    let mut inbox = match Inbox::try_spawn(0, Command::new(PROGRAM), PROGRAM, &store, down.port, &[]) {
         Ok(inbox) => inbox,
         Err((status, log)) => return refused(status, log),
     };

@@ -12,6 +12,7 @@ mod clocks;
 mod database;
 mod descriptors;
 mod drain_rate;
+mod edge;
 mod ending;
 mod environment;
 mod failing_events;

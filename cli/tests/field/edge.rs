@@ -1,0 +1,168 @@
+//! The shipped Envoy before a real inbox: what the one lets through, the other takes, and the end of one costs the
+//! sender no attempt.
+
+use crate::PROGRAM;
+use blobgate_testkit::envoy::SIGNING_KEY;
+use blobgate_testkit::inbox::{fresh_generation, migrate};
+use blobgate_testkit::{
+    Delivery, Envoy, Gate, H1, H2, Inbox, Options, Protocol, Upstream, Version, free_port, versions,
+};
+use blobgate_testkit::{eventually, on_every_envoy};
+use serde_json::{Value, json};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// An Envoy and an inbox that have each other's address, and the service behind both.
+struct Edge {
+    envoy: Envoy,
+    inbox: Inbox,
+    service: Upstream,
+    store: String,
+    _folder: TempDir,
+}
+
+impl Edge {
+    fn start(version: &Version) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
+        migrate(PROGRAM, &store);
+        let service = Upstream::start();
+        let port = free_port();
+        let bootstrap = Gate::bootstrap(&service, &service).inbox(port);
+        let envoy = Envoy::start(version, &bootstrap, Options::default());
+        let inbox = inbox(port, &store, envoy.port("services"));
+        Self { envoy, inbox, service, store, _folder: folder }
+    }
+
+    /// Ends the inbox as a supervisor does, and starts another on its port and store.
+    fn restart(&mut self) {
+        self.inbox.signal("TERM");
+        eventually("end of the inbox", || self.inbox.exited());
+        self.inbox = inbox(self.inbox.receive, &self.store, self.envoy.port("services"));
+    }
+}
+
+fn inbox(port: u16, store: &str, deliver_to: u16) -> Inbox {
+    let mut command = Command::new(PROGRAM);
+    command.env(SIGNING_KEY.0, SIGNING_KEY.1);
+    let signed = ["--signing-key-env", SIGNING_KEY.0];
+    Inbox::spawn_at(port, command, PROGRAM, store, deliver_to, &signed).ready()
+}
+
+fn event() -> Delivery {
+    let mut payload: Value = serde_json::from_slice(&Delivery::completed().body()).unwrap();
+    payload["generation_id"] = json!(fresh_generation());
+    Delivery::json(&payload)
+}
+
+/// As many headers as Envoy takes, 100 with those of the request itself, and as long.
+fn with_headers(delivery: Delivery, names: usize, bytes: usize) -> Delivery {
+    (0..names).fold(delivery, |all, n| all.header(&format!("x-{n}"), "a".repeat(bytes)))
+}
+
+#[test]
+fn the_inbox_stores_whatever_the_edge_lets_through() {
+    on_every_envoy(|version| {
+        let edge = Edge::start(version);
+        for protocol in Protocol::BOTH {
+            let mut taken = vec![
+                event().path("/webhook?a=b&c"),
+                event().path("/webhook?a=%zz%"),
+                event().header("x-bytes", b"\x80\xe9\xff\t\""),
+                event().header("x-empty", "").header("x-many", "a").header("x-many", "b"),
+                event().header("user-agent", b"\xff").header("cookie", "a=b; c").header("traceparent", "x"),
+                event().header("x!#$%&'*+.^`|~", "a"),
+                event().header("expect", "100-continue"),
+                with_headers(event(), 2, 14_000),
+                event().trailers(),
+                event().undeclared().pieces_of(7),
+            ];
+            match protocol {
+                H1 => taken.push(event().path("/webhook?a=\"b\"&c={}|^`<>\\")),
+                H2 => taken.push(event().path("/webhook?a=\u{e9}")),
+            }
+            let mut client = edge.envoy.tls(protocol).open();
+            for delivery in taken {
+                let answer = client.send(&delivery);
+                assert_eq!((answer.status, answer.reason()), (200, None), "{protocol:?} {delivery:?}");
+            }
+        }
+        assert_eq!(edge.inbox.log().lines().find(|line| line.contains("refused")), None);
+    });
+}
+
+/// The gate adds some 20 headers to those of the client: the inbox takes more than the edge and the gate together.
+#[test]
+fn the_inbox_takes_as_many_headers_as_the_edge() {
+    on_every_envoy(|version| {
+        let edge = Edge::start(version);
+        for protocol in Protocol::BOTH {
+            // The client's own and Envoy's are among the 100: the most is found by trying.
+            let statuses: Vec<(usize, u16)> = (80..=100)
+                .filter_map(|names| {
+                    let answer = edge.envoy.tls(protocol).open().try_send(&with_headers(event(), names, 10));
+                    Some((names, answer.ok()?.status))
+                })
+                .collect();
+            let taken: Vec<_> = statuses.iter().filter(|(_, status)| *status != 431).collect();
+            assert!(taken.len() > 10, "{statuses:?}");
+            assert!(taken.iter().all(|(_, status)| *status == 200), "{protocol:?}: {statuses:?}");
+        }
+    });
+}
+
+#[test]
+fn a_restart_of_the_inbox_costs_no_attempt() {
+    const RESTARTS: usize = 15;
+    const SENDERS: usize = 10;
+    const EACH: Duration = Duration::from_millis(100); // 100 a second, all together
+    let newest = versions().pop().unwrap();
+    let mut edge = Edge::start(&newest);
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let connects = Protocol::BOTH.map(|protocol| edge.envoy.tls(protocol));
+    let (mut sent, mut bad) = (0, Vec::new());
+    std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|number| {
+                let (connect, over, answered) = (&connects[number % 2], &over, &answered);
+                scope.spawn(move || {
+                    let mut client = connect.open();
+                    let mut answers = Vec::new();
+                    while !over.load(Ordering::Relaxed) {
+                        let since = Instant::now();
+                        answers.push(client.send(&event()));
+                        answered.fetch_add(1, Ordering::Relaxed);
+                        blobgate_testkit::pause(EACH.saturating_sub(since.elapsed()));
+                    }
+                    answers
+                })
+            })
+            .collect();
+        for _ in 0..RESTARTS {
+            // Every sender is under way again when the next one ends.
+            let before = answered.load(Ordering::Relaxed);
+            eventually("answers", || {
+                (answered.load(Ordering::Relaxed) >= before + 3 * SENDERS).then_some(())
+            });
+            edge.restart();
+        }
+        over.store(true, Ordering::Relaxed);
+        for sender in senders {
+            let answers = sender.join().unwrap();
+            sent += answers.len();
+            bad.extend(answers.into_iter().filter(|answer| answer.status != 200));
+        }
+    });
+    assert!(bad.is_empty(), "{} of {sent} attempts failed, the first by {:?}", bad.len(), bad.first());
+    // Each reaches the service, and once: what Envoy repeated, the inbox has recognised.
+    let mut seen = std::collections::BTreeSet::new();
+    eventually("all events", || {
+        for arrival in edge.service.take() {
+            let generation = arrival.header("blobgate-generation-id").unwrap();
+            assert!(seen.insert(generation), "an event came twice");
+        }
+        (seen.len() == sent).then_some(())
+    });
+}

@@ -1,0 +1,235 @@
+//! One client takes what it can: connections, time, memory. What the others notice of it, and for how long.
+
+use crate::support::delivery::Ending;
+use crate::support::{
+    Bootstrap, Client, Connect, Delivery, Envoy, Gate, H1, H2, Length, eventually, on_every_envoy,
+};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// The shipped limits are 1,000 each: so many sockets, three times, are too many for a test.
+const LIMIT: usize = 40;
+const FLOOD: usize = LIMIT + 20;
+
+fn small(shipped: Bootstrap) -> Bootstrap {
+    let edge = "envoy.resource_limits.listener.edge.connection_limit";
+    let mut small = shipped;
+    let layer = &mut small.json["layered_runtime"]["layers"][0]["static_layer"];
+    assert_eq!(layer[edge], 1000);
+    layer[edge] = LIMIT.into();
+    let monitors = &mut small.json["overload_manager"]["resource_monitors"];
+    let most = &mut monitors[0]["typed_config"]["max_active_downstream_connections"];
+    assert_eq!(*most, 1000);
+    *most = LIMIT.into();
+    small
+}
+
+fn sockets(port: u16, first: &[u8]) -> Vec<TcpStream> {
+    let open = |_| {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        let _closed_already = socket.write_all(first);
+        socket
+    };
+    (0..FLOOD).map(open).collect()
+}
+
+/// Waits until Envoy has closed all of them.
+#[track_caller]
+fn all_end(sockets: Vec<TcpStream>) {
+    for mut socket in sockets {
+        let mut buffer = [0; 1024];
+        while let Ok(1..) = socket.read(&mut buffer).inspect_err(|error| {
+            assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "a connection stays open");
+        }) {}
+    }
+}
+
+fn event() -> Delivery {
+    Delivery::completed()
+        .header("host", "localhost")
+        .header("blobgate-verdict", "accepted")
+        .header("blobgate-event", "completed")
+}
+
+#[track_caller]
+fn others_answer(envoy: &Envoy, others: &[&str]) {
+    for name in others {
+        let port = envoy.port(name);
+        let (connect, delivery, status) = match *name {
+            "edge" => (Connect::tls(port, H2), Delivery::completed(), 200),
+            "plaintext" => (Connect::plaintext(port, H1), Delivery::completed(), 403),
+            "services" => (Connect::plaintext(port, H1), event(), 200),
+            _ => (
+                Connect::plaintext(port, H1),
+                Delivery::without_body().method("GET").path("/ready").header("host", "localhost"),
+                200,
+            ),
+        };
+        assert_eq!(connect.open().send(&delivery).status, status, "{name}");
+    }
+}
+
+#[test]
+fn a_flood_of_one_listener_leaves_the_others() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::with(envoy, small);
+        let plaintext = gate.envoy.port("plaintext");
+        // Silent ones, and such as begin a request and never end it. Both fill the listener up.
+        let rejected = || gate.envoy.stats("downstream_global_cx_overflow$").values().sum::<u64>();
+        for first in [&b""[..], b"POST /webhook HTTP/1.1\r\nhost: x\r\n"] {
+            let before = rejected();
+            let flood = sockets(plaintext, first);
+            eventually("rejected connection", || (rejected() > before).then_some(()));
+            others_answer(&gate.envoy, &["edge", "services", "metrics"]);
+            all_end(flood);
+            eventually("answer in plaintext", || {
+                let mut client = Connect::plaintext(plaintext, H1).try_open().ok()?;
+                (client.try_send(&Delivery::completed()).ok()?.status == 403).then_some(())
+            });
+        }
+        // The edge itself is full, until the handshakes are overdue. Nothing else is.
+        let flood = sockets(gate.envoy.port("edge"), b"");
+        eventually("full listener", || gate.tls(H1).try_open().is_err().then_some(()));
+        others_answer(&gate.envoy, &["plaintext", "services", "metrics"]);
+        all_end(flood);
+        let mut client = eventually("free place", || gate.tls(H2).try_open().ok());
+        assert_eq!(client.send(&Delivery::completed()).status, 200);
+    });
+}
+
+#[test]
+fn a_connection_without_a_request_ends() {
+    // What the shipped file says, and some for a busy machine.
+    const SILENT: Duration = Duration::from_secs(2);
+    const HANDSHAKE: Duration = Duration::from_secs(5);
+    const HEAD: Duration = Duration::from_secs(5);
+    const IDLE: Duration = Duration::from_secs(15);
+    const SLACK: Duration = Duration::from_secs(10);
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        let [edge, plaintext] = ["edge", "plaintext"].map(|name| gate.envoy.port(name));
+        let raw = |port: u16, bytes: &[u8]| {
+            let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+            socket.write_all(bytes).unwrap();
+            socket
+        };
+        const HELLO: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1];
+        const HEAD_BEGUN: &[u8] = b"POST /webhook HTTP/1.1\r\nhost: x\r\nx-slow:";
+        const NO_STREAM: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        const ANSWERED: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+        // The same over TLS, with the handshake done.
+        let mut idle = [H1, H2].map(|protocol| gate.tls(protocol).open());
+        assert!(idle.iter_mut().all(|client| client.send(&Delivery::completed()).status == 200));
+        let since = Instant::now();
+        std::thread::scope(|scope| {
+            for (what, port, bytes, trickle, least, most) in [
+                ("silent, in plaintext", plaintext, &b""[..], None, SILENT, SILENT),
+                ("a request line byte by byte, in plaintext", plaintext, b"P", Some(b"O"), SILENT, SILENT),
+                ("a head byte by byte, in plaintext", plaintext, HEAD_BEGUN, Some(b"a"), HEAD, HEAD),
+                ("HTTP/2 without a stream, in plaintext", plaintext, NO_STREAM, None, IDLE, IDLE + HANDSHAKE),
+                ("silent, where TLS is expected", edge, b"", None, HANDSHAKE, HANDSHAKE),
+                ("a handshake byte by byte", edge, HELLO, Some(b"\0"), HANDSHAKE, HANDSHAKE),
+                ("idle after an answer", plaintext, ANSWERED, None, IDLE, IDLE),
+            ] {
+                let mut socket = raw(port, bytes);
+                scope.spawn(move || {
+                    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+                    loop {
+                        match socket.read(&mut [0; 4096]) {
+                            Ok(1..) => {}
+                            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                                if let Some(byte) = trickle {
+                                    let _ended = socket.write_all(byte);
+                                }
+                                assert!(since.elapsed() < most + SLACK, "{what} stays open");
+                            }
+                            Ok(0) | Err(_) => break,
+                        }
+                    }
+                    let after = since.elapsed();
+                    assert!(after + Duration::from_millis(500) > least, "{what} ended after {after:?}");
+                });
+            }
+        });
+        eventually("end of all connections", || {
+            (gate.envoy.stat("http.edge.downstream_cx_active") == Some(0)).then_some(())
+        });
+        for mut client in idle {
+            client.try_send(&Delivery::completed()).expect_err("the connection has ended");
+        }
+    });
+}
+
+/// The last three figures of the arithmetic in envoy.yaml.
+#[test]
+fn what_clients_can_hold_adds_up() {
+    let shipped = Bootstrap::as_shipped();
+    let mut streams = Vec::new();
+    shipped
+        .clone()
+        .http(|manager| streams.push(manager["http2_protocol_options"]["max_concurrent_streams"].clone()));
+    assert_eq!(streams, [10, 10]);
+    const DEFAULT_BODY: u64 = 65_536;
+    let gate = Bootstrap::shipped_gate();
+    assert!(
+        gate["hooks"].as_array().unwrap().iter().all(|hook| hook["max_body_bytes"].is_null()),
+        "the default"
+    );
+    let manager = &shipped.json["overload_manager"];
+    let heap = manager["resource_monitors"][1]["typed_config"]["max_heap_size_bytes"].as_u64().unwrap();
+    assert_eq!(heap, 1 << 30);
+    let layer = &shipped.json["layered_runtime"]["layers"][0]["static_layer"];
+    let connections = layer["envoy.resource_limits.listener.edge.connection_limit"].as_u64().unwrap();
+    assert!(connections * 10 * DEFAULT_BODY < heap / 10 * 9, "below what stops requests");
+}
+
+#[test]
+fn full_memory_is_503_until_it_is_free_again() {
+    const STREAMS: usize = 10;
+    on_every_envoy(|envoy| {
+        // The heap of an idle Envoy, and room for some of the bodies below.
+        let idle = heap(&Gate::start(envoy).envoy);
+        let gate = Gate::with(envoy, |mut shipped| {
+            let monitors = &mut shipped.json["overload_manager"]["resource_monitors"];
+            monitors[1]["typed_config"]["max_heap_size_bytes"] = ((idle + (16 << 20)) * 10 / 9).into();
+            shipped.json["overload_manager"]["refresh_interval"] = json!("0.1s");
+            shipped
+        });
+        gate.accepts(H2, &Delivery::completed());
+        let body = Delivery::completed_of(60_000);
+        let held = body.clone().pieces_of(59_999);
+        let held = Delivery { pieces: vec![held.pieces[0].clone()], ..held }
+            .length(Length::Claimed(60_000))
+            .ending(Ending::Open);
+        let holds = |connection: &mut Client| {
+            let Client::H2(connection) = connection else { panic!() };
+            (0..STREAMS)
+                .filter_map(|_| crate::support::within("body", connection.write(&held)).ok())
+                .collect::<Vec<_>>()
+        };
+        let mut holding = Vec::new();
+        let refused = eventually("503", || {
+            let mut connection = gate.tls(H2).open();
+            let streams = holds(&mut connection);
+            holding.push((connection, streams));
+            let answer = gate.send(H1, &Delivery::completed());
+            (answer.status != 200).then_some(answer)
+        });
+        assert_eq!((refused.status, refused.reason()), (503, None), "{refused:?}");
+        assert_eq!(refused.text(), "envoy overloaded");
+        // Those who look and those who deliver are not concerned.
+        others_answer(&gate.envoy, &["services", "metrics"]);
+        crate::support::block(async { drop(holding) });
+        eventually("200", || (gate.send(H1, &Delivery::completed()).status == 200).then_some(()));
+    });
+}
+
+fn heap(envoy: &Envoy) -> u64 {
+    let memory: Value = envoy.admin("GET", "/memory").json();
+    let bytes = |name: &str| memory[name].as_str().unwrap().parse::<u64>().unwrap();
+    bytes("heap_size") - bytes("pageheap_free") - bytes("pageheap_unmapped")
+}

@@ -1,0 +1,129 @@
+//! What a page in a browser of this machine, and whoever else reaches its ports, gets of Envoy's own ones.
+
+use crate::support::client::Protocol;
+use crate::support::delivery::GENERATION;
+use crate::support::{Connect, Delivery, Gate, H1, on_every_envoy};
+use std::collections::BTreeSet;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+
+/// The ports that a process listens on.
+fn listening_ports(pid: u32) -> BTreeSet<u16> {
+    const LISTENING: &str = "0A";
+    let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let open: BTreeSet<String> =
+        links.filter_map(|link| Some(std::fs::read_link(link.path()).ok()?.to_str()?.to_owned())).collect();
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[3] == LISTENING && open.contains(&format!("socket:[{}]", row[9])))
+        .map(|row| u16::from_str_radix(row[1].split(':').nth(1).unwrap(), 16).unwrap())
+        .collect()
+}
+
+fn get(path: &str) -> Delivery {
+    Delivery::without_body().method("GET").path(path).header("host", "127.0.0.1:9901")
+}
+
+#[test]
+fn the_admin_page_has_a_socket_for_its_user_alone() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        let socket = std::fs::metadata(gate.envoy.admin_socket()).unwrap();
+        assert!(socket.file_type().is_socket());
+        assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+        // No listener of this process is the admin page: these are all that it has.
+        let known = ["edge", "plaintext", "services", "metrics"].map(|name| gate.envoy.port(name));
+        assert_eq!(listening_ports(gate.envoy.pid()), known.into());
+    });
+}
+
+#[test]
+fn the_metrics_listener_leads_to_two_pages() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        let metrics = Connect::plaintext(gate.envoy.port("metrics"), H1);
+        for host in ["127.0.0.1:9901", "localhost:9901", "localhost", "[::1]:9901"] {
+            for (path, contains) in [
+                ("/ready", "LIVE"),
+                ("/stats/prometheus", "blobgate_info"),
+                ("/stats/prometheus?usedonly", "blobgate_info"),
+            ] {
+                let answer = metrics.open().send(&get(path).without_header("host").header("host", host));
+                assert_eq!(answer.status, 200, "{path} of {host}");
+                assert!(answer.text().contains(contains), "{path} of {host}");
+            }
+        }
+        for path in [
+            "/",
+            "/stats",
+            "/config_dump",
+            "/clusters",
+            "/runtime",
+            "/help",
+            "/ready/",
+            "/ready/../stats",
+            "/ready%2f..%2fstats",
+            "//ready",
+            "/stats/prometheus/../../config_dump",
+            "/stats/prometheus/x",
+            "/quitquitquit",
+        ] {
+            assert_eq!(metrics.open().send(&get(path)).status, 404, "{path}");
+        }
+        for path in [
+            "/ready",
+            "/stats/prometheus",
+            "/quitquitquit",
+            "/runtime_modify?blobgate.inbox=100",
+            "/logging?level=trace",
+        ] {
+            assert_eq!(metrics.open().send(&get(path).method("POST")).status, 404, "POST {path}");
+        }
+        // A page whose name leads here, by DNS.
+        for host in
+            ["page.example", "page.example:9901", "127.0.0.1.page.example", "localhost.page.example:9901", ""]
+        {
+            let answer = metrics.open().send(&get("/ready").without_header("host").header("host", host));
+            assert!([400, 404].contains(&answer.status), "{host}: {answer:?}");
+        }
+        let inbox = gate.envoy.admin("GET", "/runtime?format=json").json();
+        assert_eq!(inbox["entries"]["blobgate.inbox"]["final_value"], "0", "nobody has switched it");
+    });
+}
+
+#[test]
+fn the_service_routes_are_for_their_own_address() {
+    on_every_envoy(|envoy| {
+        let gate = Gate::start(envoy);
+        let event = |host: &str| {
+            Delivery::completed()
+                .path("/hooks/veo3")
+                .header("host", host)
+                .header("blobgate-verdict", "accepted")
+                .header("blobgate-event", "completed")
+        };
+        let status = |host: &str| {
+            let path = format!("/v1/veo/generations/{GENERATION}");
+            Delivery::without_body().method("GET").path(&path).header("host", host)
+        };
+        for protocol in Protocol::BOTH {
+            let services = gate.envoy.services(protocol);
+            for host in ["page.example", "page.example:8090", "127.0.0.1.page.example:8090"] {
+                for delivery in [event(host), status(host)] {
+                    let answer = gate.nothing_arrives(|| services.open().send(&delivery));
+                    assert_eq!((answer.status, answer.reason().as_deref()), (421, Some("unknown-host")));
+                }
+            }
+            // A page may load it, and not read it. It would spend a call all the same.
+            let loaded = status("127.0.0.1:8090").header("sec-fetch-site", "cross-site");
+            let answer = services.open().send(&loaded);
+            assert_eq!((answer.status, answer.reason().as_deref()), (404, Some("no-route")));
+            assert_eq!(gate.provider.heads(), 0);
+            for host in ["127.0.0.1:8090", "localhost:8090", "[::1]:8090", "127.0.0.1"] {
+                assert_eq!(services.open().send(&event(host)).status, 200, "{host}");
+                gate.video.take_one();
+            }
+        }
+        assert_eq!(gate.envoy.services(H1).open().send(&status("127.0.0.1:8090")).status, 200);
+        assert_eq!(gate.provider.heads(), 1);
+    });
+}
