@@ -42,8 +42,6 @@ pub struct Postgres {
 #[derive(Debug)]
 pub(crate) struct Session {
     options: PgConnectOptions,
-    /// For reading only.
-    pub(super) reads: PgPool,
     connection: Option<PgConnection>,
     /// The database's clock, and when it was looked at.
     clock: Option<(Instant, i64)>,
@@ -64,9 +62,7 @@ struct Watched {
 const BY_INDEX: [(&str, &str); 4] =
     [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
 
-/// The same for what is measured over the whole store.
-const WHOLE: Duration = Duration::from_secs(65);
-/// It takes its time, and reads tables as they lie.
+/// What an operator filters takes its time, and reads tables as they lie.
 const WHOLE_TABLES: [(&str, &str); 4] = [
     ("statement_timeout", "60s"),
     ("enable_seqscan", "on"),
@@ -138,13 +134,7 @@ impl Postgres {
     }
 
     pub(super) fn session(&self) -> Session {
-        Session {
-            options: self.options.clone(),
-            reads: self.reads.clone(),
-            connection: None,
-            clock: None,
-            watched: BTreeMap::new(),
-        }
+        Session { options: self.options.clone(), connection: None, clock: None, watched: BTreeMap::new() }
     }
 }
 
@@ -346,14 +336,25 @@ impl Session {
     }
 
     pub(super) async fn usage(&mut self) -> Result<Vec<(String, String, i64, i64)>, Error> {
-        let rows = tokio::time::timeout(WHOLE, query_as(super::USAGE).fetch_all(&self.reads)).await;
-        rows.map_err(|_| silent())?
+        transaction!(self, |connection| query_as(super::USAGE).fetch_all(&mut *connection).await?)
     }
 
     pub(super) async fn oldest_waiting(&mut self) -> Result<i64, Error> {
-        let oldest =
-            tokio::time::timeout(WHOLE, query_scalar(sql::OLDEST_WAITING).fetch_one(&self.reads)).await;
-        oldest.map_err(|_| silent())?
+        let (now, oldest): (i64, Option<i64>) = transaction!(self, |connection| {
+            let oldest = query_scalar(super::OLDEST_WAITING).fetch_optional(&mut *connection).await?;
+            (query_scalar(sql::NOW).fetch_one(&mut *connection).await?, oldest)
+        })?;
+        Ok(oldest.map_or(0, |oldest| super::seconds(now, oldest)))
+    }
+
+    pub(super) async fn fold_sums(&mut self, age: i64, limit: i64) -> Result<u64, Error> {
+        let folded: i64 = transaction!(self, |connection| {
+            // In this order: what waits for a sum holds none that comes before it.
+            let folded = query_scalar(sql::FOLD).bind(limit).fetch_one(&mut *connection).await?;
+            query(sql::FORGET_DELIVERED).bind(age).execute(&mut *connection).await?;
+            folded
+        })?;
+        Ok(u64::try_from(folded).unwrap_or_default())
     }
 
     pub(super) async fn purge_bodies(&mut self, age: i64, limit: i64) -> Result<(i64, i64), Error> {

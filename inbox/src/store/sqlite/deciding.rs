@@ -9,6 +9,9 @@ use sqlx::{QueryBuilder, query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
+/// Of so many rows a statement stays prepared: to prepare one, with its triggers, takes as long as a few rows do.
+const CACHED_ROWS: usize = 32;
+
 pub(super) struct Tx<'a> {
     pub(super) connection: &'a mut SqliteConnection,
     pub(super) sqlite: &'a Sqlite,
@@ -100,6 +103,7 @@ impl Deciding for Tx<'_> {
 
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
         let now = self.sqlite.clock.now();
+        let is_cached = entries.len() <= CACHED_ROWS;
         let mut insert = QueryBuilder::new(sql::INSERT);
         insert.push_values(entries, |mut row, entry| {
             let arrival = entry.arrival;
@@ -122,7 +126,7 @@ impl Deciding for Tx<'_> {
                 .push_bind(now)
                 .push_bind(now);
         });
-        insert.build().persistent(false).execute(&mut *self.connection).await?;
+        insert.build().persistent(is_cached).execute(&mut *self.connection).await?;
         let mut insert = QueryBuilder::new(sql::INSERT_PAYLOAD);
         insert.push_values(entries, |mut row, entry| {
             row.push_bind(entry.id)
@@ -130,7 +134,7 @@ impl Deciding for Tx<'_> {
                 .push_bind(&entry.arrival.headers)
                 .push_bind(entry.arrival.body.as_ref());
         });
-        insert.build().persistent(false).execute(&mut *self.connection).await?;
+        insert.build().persistent(is_cached).execute(&mut *self.connection).await?;
         Ok(())
     }
 
