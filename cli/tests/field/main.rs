@@ -9,6 +9,7 @@
 )]
 
 mod smoke;
+mod whole;
 
 /// The tool under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");
