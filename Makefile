@@ -11,7 +11,7 @@ WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of what this level inlines by itself: 30 KB less module, for one instruction in forty more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy doc validate outage budget compose bench count bench-inbox clean
+.PHONY: help ci-tools rust tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy doc validate outage budget compose bench count bench-inbox bench-smoke clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -62,6 +62,12 @@ count: build ## count instructions and cache misses of a delivery, which no neig
 bench-inbox: build ## measure what the inbox takes and delivers; needs PostgreSQL, wrk, nginx and two quiet cores
 	cargo build --locked --profile measured --bin blobgate --example open_loop
 	benches/inbox/run $(ARGS)
+
+bench-smoke: build ## run every bench for a moment, with debug builds: answers are checked, and no figure is judged
+	cargo build --locked --bin blobgate --example open_loop
+	benches/run --smoke
+	benches/count --smoke --only "no filter" --only "empty filter"
+	benches/inbox/run --smoke
 
 outage: build tools ## kill a service, and the inbox, under a stream of generations; OUTAGE=300 SPEED=1 for the real five minutes
 	@dev/need cargo cc openssl python3

@@ -39,6 +39,7 @@ class Options(argparse.ArgumentParser):
     def __init__(self, prog, description):
         super().__init__(prog=prog, description=description)
         self.add_argument("--json", action="store_true", help="print the result as JSON")
+        self.add_argument("--smoke", action="store_true", help="for a moment, to see that it runs: no figure is judged")
         self.add_argument(
             "--also",
             action="append",

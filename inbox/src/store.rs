@@ -34,8 +34,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use postgres::Postgres;
-pub(crate) use sqlite::Sqlite;
 use sqlite::FileWatch;
+pub(crate) use sqlite::Sqlite;
 
 pub(crate) type Error = sqlx::Error;
 
@@ -125,7 +125,17 @@ pub(crate) struct Usage {
 }
 
 const PAUSES: &str = "SELECT hook, event FROM pause";
-const USAGE: &str = "SELECT lane, state, count(*), CAST(sum(size) AS bigint) FROM entry GROUP BY lane, state";
+/// Of a sum for each kind of entry, which triggers keep: migration 6 says how.
+const USAGE: &str = "
+SELECT lane, state, CAST(sum(entries) AS bigint), CAST(sum(bytes) AS bigint) FROM entry_sum WHERE since = -1 GROUP BY lane, state";
+
+/// As `entry_oldest` has it: by an index that no other statement can use.
+const OLDEST_WAITING: &str = "
+SELECT CASE state WHEN 'waiting' THEN received_at END FROM entry
+WHERE (CASE state WHEN 'waiting' THEN received_at END) IS NOT NULL ORDER BY 1 LIMIT 1";
+
+/// The sums of what was delivered are by so much time: ten minutes, in microseconds. It stands in migration 6 too.
+const SPAN: i64 = 600 * 1_000_000;
 
 /// A connection, and whoever owns it. A failed one is closed, and the next statement opens another.
 #[derive(Debug)]
@@ -138,6 +148,11 @@ pub(crate) enum Session {
 const GIVEN_UP: i64 = 72 * 3_600 * 1_000_000;
 /// And not before so many attempts.
 const LEAST_ATTEMPTS: i64 = 10;
+
+/// From one moment to another, in seconds.
+fn seconds(now: i64, then: i64) -> i64 {
+    now.saturating_sub(then).checked_div(1_000_000).unwrap_or_default()
+}
 
 impl Store {
     /// Looks at the store's files from now on. A database has none.
@@ -254,7 +269,7 @@ impl Session {
         }
     }
 
-    /// How full the store is.
+    /// How full the store is. It reads a row for each kind of entry, however many there are.
     pub(crate) async fn usage(&mut self) -> Result<Usage, Error> {
         let rows: Vec<(String, String, i64, i64)> = match self {
             Session::Sqlite(sqlite) => sqlx::query_as(USAGE).fetch_all(&sqlite.reads).await?,
@@ -306,6 +321,15 @@ impl Session {
         match self {
             Session::Sqlite(sqlite) => sqlite.purge_tombstones(age, limit).await,
             Session::Postgres(session) => session.purge_tombstones(age, limit).await,
+        }
+    }
+
+    /// Forgets which entries were delivered more than `age` microseconds ago, by ten minutes, and in PostgreSQL adds up to `limit`
+    /// differences to the sums. Returns how many differences.
+    pub(crate) async fn fold_sums(&mut self, age: i64, limit: i64) -> Result<u64, Error> {
+        match self {
+            Session::Sqlite(sqlite) => sqlite.forget_delivered(age).await.map(|()| 0),
+            Session::Postgres(session) => session.fold_sums(age, limit).await,
         }
     }
 

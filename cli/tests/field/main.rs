@@ -25,6 +25,7 @@ mod quarantine;
 mod release;
 mod requests;
 mod smoke;
+mod whole;
 
 /// The tool under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");

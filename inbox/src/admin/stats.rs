@@ -79,12 +79,10 @@ async fn count(admin: &Admin) -> Result<Stats, Error> {
     let pauses = admin.store.paused().await?;
     let counted = admin.store.alike(now.saturating_sub(LATELY)).await?;
     let mut stats = Stats::default();
-    let (mut routes, mut oldest) = (BTreeMap::new(), None);
+    let oldest = admin.store.oldest_waiting().await?;
+    let mut routes = BTreeMap::new();
     for alike in &counted {
         stats.add(alike);
-        if alike.state == "waiting" {
-            oldest = Some(oldest.unwrap_or(i64::MAX).min(alike.oldest));
-        }
         if let Some(name) = &alike.route {
             let route: &mut OnRoute = routes.entry(name.clone()).or_default();
             route.add(alike);

@@ -98,11 +98,10 @@ pub(crate) struct Alike {
     pub(crate) reason: Option<String>,
     pub(crate) count: i64,
     pub(crate) bytes: i64,
-    /// Those that have ended since the time that was asked for.
+    /// Those that were delivered since, or up to ten minutes before.
     pub(crate) lately: i64,
     /// Those whose body is purged.
     pub(crate) tombstones: i64,
-    pub(crate) oldest: i64,
 }
 
 /// What an operator has paused, and when.
@@ -120,7 +119,7 @@ pub(crate) enum Which {
     All(Filter),
 }
 
-const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route,
+pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route,
     supersedes, override, redelivery, received_at, seen, seen_at, due_at, attempts, lease_until, status, answer, ended_at";
 
 const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = $1";
@@ -129,11 +128,13 @@ const KEPT: &str = "
 SELECT e.hook, e.reason, e.token_id, e.job, p.path, p.headers, p.body, p.judged
 FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'kept' AND e.lane = 'quarantine'";
 
+/// Sums of all entries, and those of the ten minutes in which they were delivered.
 const ALIKE: &str = "
-SELECT route, state, CASE WHEN state = 'kept' THEN reason END AS reason, count(*) AS count,
-    CAST(sum(size) AS bigint) AS bytes, count(CASE WHEN ended_at >= $1 THEN 1 END) AS lately,
-    count(CASE WHEN size = 0 THEN 1 END) AS tombstones, min(received_at) AS oldest
-FROM entry GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+SELECT nullif(route, '') AS route, state, CASE WHEN state = 'kept' THEN reason END AS reason,
+    CAST(sum(CASE since WHEN -1 THEN entries ELSE 0 END) AS bigint) AS count, CAST(sum(bytes) AS bigint) AS bytes,
+    CAST(sum(CASE WHEN since > $1 THEN entries ELSE 0 END) AS bigint) AS lately,
+    CAST(sum(tombstones) AS bigint) AS tombstones
+FROM entry_sum GROUP BY 1, 2, 3 HAVING sum(CASE since WHEN -1 THEN entries ELSE 0 END) <> 0 ORDER BY 1, 2, 3";
 
 /// By indexes alone: what is only observed has none by its hook.
 const KNOWS_HOOK: &str = "
@@ -189,14 +190,20 @@ impl Store {
         read!(self, |pool| query_as(KEPT).bind(id).fetch_optional(pool).await)
     }
 
-    /// Counts all entries.
+    /// How many entries there are of each kind.
     pub(crate) async fn alike(&self, since: i64) -> Result<Vec<Alike>, Error> {
+        let since = since.saturating_sub(super::SPAN);
         read!(self, |pool| query_as(ALIKE).bind(since).fetch_all(pool).await)
     }
 
     /// Whether an entry of this hook was accepted or quarantined, or is expected.
     pub(crate) async fn knows_hook(&self, hook: &str) -> Result<bool, Error> {
         read!(self, |pool| query_scalar(KNOWS_HOOK).bind(hook).fetch_one(pool).await)
+    }
+
+    /// When the oldest entry that waits was received.
+    pub(crate) async fn oldest_waiting(&self) -> Result<Option<i64>, Error> {
+        read!(self, |pool| query_scalar(super::OLDEST_WAITING).fetch_optional(pool).await)
     }
 
     pub(crate) async fn paused(&self) -> Result<Vec<PausedSince>, Error> {

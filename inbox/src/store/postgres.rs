@@ -39,9 +39,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A network that swallows everything is found out in this time, longer than the database's own limit: a sender waits for
 /// 15 s, and a lease is 30 s.
 const SILENT: Duration = Duration::from_secs(8);
-/// The same for what is measured over the whole store.
-const WHOLE: Duration = Duration::from_secs(65);
-
 /// A database.
 #[derive(Debug)]
 pub struct Postgres {
@@ -291,19 +288,25 @@ impl Session {
     }
 
     pub(super) async fn usage(&mut self) -> Result<Vec<(String, String, i64, i64)>, Error> {
-        let mut link = self.links.begin_reading().await?;
-        let rows = query_as(super::USAGE).fetch_all(link.connection());
-        let rows = tokio::time::timeout(WHOLE, rows).await.map_err(|_| silent())??;
-        link.done().await;
-        Ok(rows)
+        transaction!(self, |connection| query_as(super::USAGE).fetch_all(&mut *connection).await?)
     }
 
     pub(super) async fn oldest_waiting(&mut self) -> Result<i64, Error> {
-        let mut link = self.links.begin_reading().await?;
-        let oldest = query_scalar(sql::OLDEST_WAITING).fetch_one(link.connection());
-        let oldest = tokio::time::timeout(WHOLE, oldest).await.map_err(|_| silent())??;
-        link.done().await;
-        Ok(oldest)
+        let (now, oldest): (i64, Option<i64>) = transaction!(self, |connection| {
+            let oldest = query_scalar(super::OLDEST_WAITING).fetch_optional(&mut *connection).await?;
+            (query_scalar(sql::NOW).fetch_one(&mut *connection).await?, oldest)
+        })?;
+        Ok(oldest.map_or(0, |oldest| super::seconds(now, oldest)))
+    }
+
+    pub(super) async fn fold_sums(&mut self, age: i64, limit: i64) -> Result<u64, Error> {
+        let folded: i64 = transaction!(self, |connection| {
+            // In this order: what waits for a sum holds none that comes before it.
+            let folded = query_scalar(sql::FOLD).bind(limit).fetch_one(&mut *connection).await?;
+            query(sql::FORGET_DELIVERED).bind(age).execute(&mut *connection).await?;
+            folded
+        })?;
+        Ok(u64::try_from(folded).unwrap_or_default())
     }
 
     pub(super) async fn purge_bodies(&mut self, age: i64, limit: i64) -> Result<(i64, i64), Error> {

@@ -44,6 +44,8 @@ pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 const CACHE: &str = "-131072";
 /// 40 MB of log between checkpoints; after SQLite's own 4 MB it would checkpoint several times a second under load.
 const CHECKPOINT_PAGES: &str = "10000";
+/// Prepared statements of a connection: 60 of the inbox's, and two for each number of rows up to 32.
+const STATEMENTS: usize = 160;
 /// Its owner's.
 const OWN: u32 = 0o600;
 /// A command of another process may write in between.
@@ -76,6 +78,7 @@ pub(super) fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .pragma("cache_size", CACHE)
+        .statement_cache_capacity(STATEMENTS)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .busy_timeout(BUSY)
         .disable_statement_logging();
@@ -407,7 +410,8 @@ impl Sqlite {
     }
 
     pub(super) async fn oldest_waiting(&self) -> Result<i64, Error> {
-        query_scalar(sql::OLDEST_WAITING).bind(self.clock.now()).fetch_one(&self.reads).await
+        let oldest: Option<i64> = query_scalar(super::OLDEST_WAITING).fetch_optional(&self.reads).await?;
+        Ok(oldest.map_or(0, |oldest| super::seconds(self.clock.now(), oldest)))
     }
 
     pub(super) async fn purge_bodies(&self, age: i64, limit: i64) -> Result<(i64, i64), Error> {
@@ -433,6 +437,13 @@ impl Sqlite {
                 query(statement).bind(&json).bind(before).execute(&mut *connection).await?;
             }
             u64::try_from(old.len()).unwrap_or_default()
+        })
+    }
+
+    pub(super) async fn forget_delivered(&self, age: i64) -> Result<(), Error> {
+        let before = self.clock.now().saturating_sub(age);
+        transaction!(self, |connection| {
+            query(sql::FORGET_DELIVERED).bind(before).execute(&mut *connection).await.map(|_| ())?
         })
     }
 

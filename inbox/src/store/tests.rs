@@ -1,6 +1,7 @@
 //! What holds in both stores.
 
 mod follow;
+mod scan;
 
 use super::*;
 use crate::admin::Filter;
@@ -276,6 +277,7 @@ macro_rules! in_both {
 
 mod claim;
 mod expect;
+mod sums;
 
 in_both! {
     async fn a_batch_is_decided_as_one_after_the_other(site: &mut Site) {

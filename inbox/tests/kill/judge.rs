@@ -76,6 +76,7 @@ pub(crate) struct Figures {
     pub(crate) by_two: BTreeSet<String>,
     pub(crate) wrong: BTreeSet<String>,
     pub(crate) unheard: BTreeSet<String>,
+    pub(crate) sums: BTreeSet<String>,
     pub(crate) explained: BTreeSet<u64>,
 }
 
@@ -91,7 +92,7 @@ impl Figures {
         (!found.is_empty()).then(|| found.join("; "))
     }
 
-    pub(crate) fn rows(&self) -> [(&'static str, &BTreeSet<String>); 6] {
+    pub(crate) fn rows(&self) -> [(&'static str, &BTreeSet<String>); 7] {
         [
             (MISSING, &self.missing),
             (NEVER_DELIVERED, &self.never_delivered),
@@ -99,6 +100,7 @@ impl Figures {
             ("delivered by two live holders at once", &self.by_two),
             ("decided wrongly", &self.wrong),
             ("never acknowledged", &self.unheard),
+            ("sums that differ from a full count", &self.sums),
         ]
     }
 }
@@ -166,6 +168,11 @@ impl Judge {
         self.check_acknowledged(at);
         self.check_marked();
         self.check_arrivals();
+    }
+
+    /// Judges the sums that the store keeps of its entries.
+    pub(crate) fn check_sums(&mut self, differences: Vec<String>) {
+        self.figures.sums.extend(differences);
     }
 
     fn rows_of(&self, digest: &str) -> impl Iterator<Item = &Row> {

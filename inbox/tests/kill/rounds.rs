@@ -240,6 +240,7 @@ impl<'a> Campaign<'a> {
         let at = now();
         let rows = self.store.rows(self.judge.watermark());
         self.judge.check(rows, at);
+        self.judge.check_sums(self.store.wrong_sums());
         if let Some((run, killed)) = victim {
             self.judge.note_windows(run, killed);
         }

@@ -86,6 +86,7 @@ pub(crate) fn drain<'a>(
         let rows = store.rows(0);
         tries += 1;
         if tries == TRIES || rows.iter().all(|row| !matches!(row.state.as_str(), "waiting" | "in_flight")) {
+            judge.check_sums(store.wrong_sums());
             return rows;
         }
         inboxes.push(starter.start(store).ready());

@@ -93,6 +93,11 @@ impl Store {
         self.query(&sql).iter().map(|fields| Row::read(fields)).collect()
     }
 
+    /// Sums of entries that differ from a full count. SQLite: only while no inbox runs.
+    pub(crate) fn wrong_sums(&self) -> Vec<String> {
+        self.query(include_str!("sums.sql")).into_iter().flatten().collect()
+    }
+
     pub(crate) fn query(&self, sql: &str) -> Vec<Vec<String>> {
         match self {
             Store::Postgres(cluster) => cluster.query(sql),

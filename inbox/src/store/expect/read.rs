@@ -9,7 +9,7 @@ impl Store {
     /// What is asked about, or would be: the oldest first.
     pub(crate) async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>, Error> {
         let sql = format!(
-            "{} WHERE x.state = 'expected' OR x.wanted IS NOT NULL ORDER BY x.expected_at, x.hook, x.generation LIMIT $1",
+            "{} WHERE x.state = 'expected' OR x.wanted IS NOT NULL ORDER BY x.expected_at + 0, x.hook, x.generation LIMIT $1",
             sql::COLUMNS
         );
         read!(self, |pool| query_as(AssertSqlSafe(sql)).bind(limit).fetch_all(pool).await)

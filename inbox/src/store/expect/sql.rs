@@ -71,9 +71,11 @@ ON CONFLICT (hook, generation) DO UPDATE SET ask_at = excluded.ask_at, asked = 0
 /// Of two inboxes the one that comes first.
 pub(super) const UNLESS_WANTED: &str = " WHERE x.wanted IS NULL";
 
+/// Of a sum no index knows the order: PostgreSQL would else read all that has arrived, from the oldest on, for the first that has
+/// not.
 pub(super) const DUE: &str = "
 SELECT hook, generation, job, state, asked, missing FROM expectation
-WHERE (state = 'expected' OR wanted IS NOT NULL) AND ask_at <= $1 ORDER BY expected_at, hook, generation LIMIT 1";
+WHERE (state = 'expected' OR wanted IS NOT NULL) AND ask_at <= $1 ORDER BY expected_at + 0, hook, generation LIMIT 1";
 
 /// Those of the future too: a clock was set back, and would be waited for.
 pub(super) const FORGET_CALLS: &str = "DELETE FROM provider_call WHERE at <= $1 OR at > $2";
@@ -115,5 +117,10 @@ pub(super) const PURGE: [&str; 2] = [
     "DELETE FROM expectation WHERE hook = $1 AND generation = $2 AND expected_at <= $3 AND wanted IS NULL",
 ];
 
+/// It reads backwards from the newest entry to one of the hook's: of a hook without any it reads none.
 pub(super) const PATH: &str = "
-SELECT p.path FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.hook = $1 ORDER BY e.id DESC LIMIT 1";
+SELECT p.path FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.hook = $1 AND (
+    EXISTS (SELECT 1 FROM entry WHERE lane = 'deliver' AND hook = $1)
+    OR EXISTS (SELECT 1 FROM entry WHERE lane = 'quarantine' AND hook = $1)
+    OR EXISTS (SELECT 1 FROM entry_sum WHERE since = -1 AND lane = 'observed' AND substr(route, 1, length($1) + 1) = $1 || '/'))
+ORDER BY e.id DESC LIMIT 1";

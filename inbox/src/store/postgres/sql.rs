@@ -191,9 +191,19 @@ pub(super) const HELD_BY_OTHERS: &str = "
 SELECT id, lease, lease_until FROM entry WHERE state = 'in_flight' AND lease_until IS NOT NULL AND id <> ALL($1)
 ORDER BY lease_until, id LIMIT 10000";
 
-/// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay.
+/// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay. Route by route, from what is due in
+/// more than a second on: what is due now is not read, however much of it waits.
 pub(super) const DUE_IN_TIME: &str = "
-UPDATE entry SET due_at = inbox_now() WHERE state = 'waiting' AND due_at > inbox_now() + least($1, 1000000::bigint << least(attempts, 12)::int)";
+UPDATE entry SET due_at = inbox_now() WHERE id IN (
+    WITH RECURSIVE routes (route) AS (
+        SELECT min(route) FROM entry WHERE state = 'waiting'
+        UNION ALL
+        SELECT (SELECT min(e.route) FROM entry e WHERE e.state = 'waiting' AND e.route > routes.route)
+        FROM routes WHERE routes.route IS NOT NULL
+    )
+    SELECT e.id FROM routes CROSS JOIN (VALUES (false), (true)) AS k (behind) JOIN entry e
+    ON e.state = 'waiting' AND e.route = routes.route AND e.behind = k.behind AND e.due_at > inbox_now() + least($1, 1000000)
+    WHERE e.due_at > inbox_now() + least($1, 1000000::bigint << least(e.attempts, 12)::int))";
 
 pub(super) const RELEASE_EXPIRED: &str = "
 UPDATE entry e SET state = CASE WHEN e.retired THEN 'superseded' ELSE 'waiting' END,
@@ -220,8 +230,30 @@ SELECT route, least(
 ) - inbox_now()
 FROM routes WHERE route IS NOT NULL";
 
-pub(super) const OLDEST_WAITING: &str = "
-SELECT coalesce((inbox_now() - min(received_at)) / 1000000, 0)::bigint FROM entry WHERE state = 'waiting'";
+/// Adds up to `$1` differences to the sums, in the order of the sums, so that two inboxes that do it at once do not lock each
+/// other out.
+pub(super) const FOLD: &str = "
+WITH due AS (
+    SELECT id FROM entry_sum_change ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+), taken AS (
+    DELETE FROM entry_sum_change c USING due WHERE c.id = due.id
+    RETURNING c.since, c.lane, c.state, c.route, c.reason, c.entries, c.bytes, c.tombstones
+), folded AS (
+    INSERT INTO entry_sum_folded AS f (since, lane, state, route, reason, entries, bytes, tombstones)
+    SELECT since, lane, state, route, reason, sum(entries), sum(bytes), sum(tombstones) FROM taken
+    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (since, lane, state, route, reason) DO UPDATE SET entries = f.entries + excluded.entries,
+        bytes = f.bytes + excluded.bytes, tombstones = f.tombstones + excluded.tombstones
+)
+SELECT count(*) FROM taken";
+
+/// A row that another inbox holds is left to it.
+pub(super) const FORGET_DELIVERED: &str = "
+DELETE FROM entry_sum_folded f USING (
+    SELECT since, lane, state, route, reason FROM entry_sum_folded WHERE since >= 0 AND since < inbox_now() - $1
+    FOR UPDATE SKIP LOCKED
+) AS old
+WHERE f.since = old.since AND f.lane = old.lane AND f.state = old.state AND f.route = old.route AND f.reason = old.reason";
 
 pub(super) const PURGE_BODIES: &str = "
 WITH old AS (

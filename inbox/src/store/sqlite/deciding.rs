@@ -9,6 +9,9 @@ use sqlx::{QueryBuilder, query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
+/// Of so many rows a statement stays prepared: to prepare one, with its triggers, takes as long as a few rows do.
+const CACHED_ROWS: usize = 32;
+
 pub(super) struct Tx<'a> {
     pub(super) connection: &'a mut SqliteConnection,
     pub(super) sqlite: &'a Sqlite,
@@ -114,6 +117,7 @@ impl Deciding for Tx<'_> {
 
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
         let now = self.sqlite.clock.now();
+        let is_cached = entries.len() <= CACHED_ROWS;
         let mut insert = QueryBuilder::new(sql::INSERT);
         insert.push_values(entries, |mut row, entry| {
             let arrival = entry.arrival;
@@ -136,7 +140,7 @@ impl Deciding for Tx<'_> {
                 .push_bind(now)
                 .push_bind(now);
         });
-        let inserted = insert.build().persistent(false).execute(&mut *self.connection).await?;
+        let inserted = insert.build().persistent(is_cached).execute(&mut *self.connection).await?;
         all_inserted("entry", entries.len(), inserted.rows_affected())?;
         let mut insert = QueryBuilder::new(sql::INSERT_PAYLOAD);
         insert.push_values(entries, |mut row, entry| {
@@ -145,7 +149,7 @@ impl Deciding for Tx<'_> {
                 .push_bind(&entry.arrival.headers)
                 .push_bind(entry.arrival.body.as_ref());
         });
-        let inserted = insert.build().persistent(false).execute(&mut *self.connection).await?;
+        let inserted = insert.build().persistent(is_cached).execute(&mut *self.connection).await?;
         all_inserted("payload", entries.len(), inserted.rows_affected())
     }
 

@@ -152,8 +152,7 @@ SELECT route, min(
 ) - ?1
 FROM routes WHERE route IS NOT NULL";
 
-pub(super) const OLDEST_WAITING: &str =
-    "SELECT coalesce((?1 - min(received_at)) / 1000000, 0) FROM entry WHERE state = 'waiting'";
+pub(super) const FORGET_DELIVERED: &str = "DELETE FROM entry_sum WHERE since >= 0 AND since < ?1";
 
 pub(super) const OLD_BODIES: &str = "
 SELECT id, size FROM entry
@@ -182,11 +181,22 @@ UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END,
     ended_at = CASE WHEN retired THEN ?1 END
 WHERE state = 'in_flight'";
 
+/// By an index of its own: a start must not read every generation.
 pub(super) const VOID_HOLDS: &str = "UPDATE generation SET busy = NULL WHERE busy IS NOT NULL";
 
-/// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay.
+/// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay. Route by route, from what is due in
+/// more than a second on: what is due now is not read, however much of it waits.
 pub(super) const DUE_IN_TIME: &str = "
-UPDATE entry SET due_at = ?1 WHERE state = 'waiting' AND due_at > ?1 + min(?2, 1000000 << min(attempts, 12))";
+UPDATE entry SET due_at = ?1 WHERE id IN (
+    WITH RECURSIVE routes (route) AS (
+        SELECT min(route) FROM entry WHERE state = 'waiting'
+        UNION ALL
+        SELECT (SELECT min(e.route) FROM entry e WHERE e.state = 'waiting' AND e.route > routes.route)
+        FROM routes WHERE routes.route IS NOT NULL
+    )
+    SELECT e.id FROM routes CROSS JOIN (SELECT 0 AS behind UNION ALL SELECT 1) AS k CROSS JOIN entry e
+    WHERE e.state = 'waiting' AND e.route = routes.route AND e.behind = k.behind AND e.due_at > ?1 + min(?2, 1000000)
+        AND e.due_at > ?1 + min(?2, 1000000 << min(e.attempts, 12)))";
 
 pub(super) const HEARTBEAT: &str =
     "INSERT INTO heartbeat (one, at) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET at = excluded.at";

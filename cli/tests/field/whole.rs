@@ -1,0 +1,42 @@
+//! What runs at a start, and for each event, reads no table from its beginning to its end, as PostgreSQL itself counts.
+
+use crate::PROGRAM;
+use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
+use blobgate_testkit::{Cluster, Inbox, Upstream};
+use serde_json::Value;
+
+#[test]
+fn a_start_an_event_and_stats_read_no_whole_table() {
+    const COUNTED: &str = "SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables
+        WHERE schemaname = 'blobgate_inbox' AND relname IN ('entry', 'generation', 'token', 'payload', 'expectation')";
+    let cluster = Cluster::required();
+    let store = cluster.database();
+    migrate(PROGRAM, &store);
+    // What the migration reads is read once.
+    let before = cluster.sql(&store, COUNTED);
+    let service = Upstream::start();
+    let mut inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+    let generation = fresh_generation();
+    assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
+    service.take_one();
+    let delivered = || {
+        let stats: Value = serde_json::from_slice(&inbox.get("/stats").unwrap().body).unwrap();
+        stats["states"]["delivered"] == 1 && stats["routes"][0]["delivered_last_day"] == 1
+    };
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !delivered() {
+        assert!(std::time::Instant::now() < until, "stats do not show the delivery: {}", inbox.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // A connection tells what it has read at its end, at the latest.
+    inbox.kill();
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'blobgate-inbox' AND datname = current_database()";
+    while cluster.sql(&store, open).trim() != "0" {
+        assert!(std::time::Instant::now() < until, "the inbox's connections stay");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(cluster.sql(&store, COUNTED), before);
+    // With a control: this is what it would show.
+    cluster.sql(&store, "SELECT count(*) FROM blobgate_inbox.entry");
+    assert_ne!(cluster.sql(&store, COUNTED), before);
+}

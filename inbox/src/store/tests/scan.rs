@@ -1,0 +1,214 @@
+//! No statement that runs at a start, regularly, or for an event reads a whole table: each store's own plan of it says so.
+//!
+//! The statements are read from the sources, so that one that is added is looked at too.
+
+#![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
+
+use super::*;
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+
+/// The tables that grow with the events.
+const LARGE: [&str; 5] = ["entry", "generation", "token", "payload", "expectation"];
+/// Indexes of few rows, which a statement may read as a whole: those of what is under way.
+const FEW: [&str; 3] = ["entry_in_flight", "generation_busy", "entry_unanswered"];
+/// Of SQLite's plans, those that read in an order and stop at the limit: nothing is filtered on the way.
+const FIRST: [(&str, &str); 2] =
+    [("list", "SCAN entry"), ("OLDEST_WAITING", "SCAN entry USING COVERING INDEX entry_oldest")];
+/// What reads more on purpose, and why.
+const ALLOWED: [(&str, &str); 7] = [
+    ("COLUMNS", "a part of statements"),
+    ("PATH", "the newest entry of a hook that has one"),
+    ("CANDIDATES", "counts what an operator's filter names"),
+    ("FORGET_FOREIGN_TRANSACTIONS", "`migrate`, after a restore"),
+    ("PLACES", "`migrate`"),
+    ("COUNT", "the index of what is expected"),
+    ("ASK_NOW", "an operator's command, by the index of what is asked about"),
+];
+
+/// Constants with SQL in them: each text in a source that is a whole statement, with the constant's name.
+fn statements(source: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for item in source.split("\nconst ").chain(source.split("\npub(super) const ")).skip(1) {
+        let Some((name, rest)) = item.split_once(':').filter(|(name, _)| !name.contains(char::is_whitespace))
+        else {
+            continue;
+        };
+        let Some((_, value)) = rest.split_once('=') else { continue };
+        // Up to the end of the item: none of these texts has a `;` before a line's end.
+        let value = value.split(";\n").next().unwrap();
+        for (number, text) in value.split('"').enumerate() {
+            let text = text.trim();
+            let is_statement = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "]
+                .iter()
+                .any(|verb| text.starts_with(verb));
+            if number % 2 == 1 && is_statement && !text.contains(") VALUES (?") {
+                found.push((name.to_owned(), text.to_owned()));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn of_both() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for source in [
+        include_str!("../../store.rs"),
+        include_str!("../admin.rs"),
+        include_str!("../admin/follow.rs"),
+        include_str!("../change.rs"),
+        include_str!("../expect/sql.rs"),
+    ] {
+        all.extend(statements(source));
+    }
+    let list = format!("SELECT {} FROM entry WHERE true", super::super::admin::COLUMNS);
+    all.push(("list".to_owned(), format!("{list} ORDER BY id DESC LIMIT $1")));
+    all.push(("list after".to_owned(), format!("{list} AND id < $1 ORDER BY id DESC LIMIT $2")));
+    all.push((
+        "ids".to_owned(),
+        "SELECT id FROM entry WHERE true AND id > $1 AND id <= $2 ORDER BY id LIMIT $3".to_owned(),
+    ));
+    all
+}
+
+fn complete(sql: &str) -> String {
+    let sql = sql.replace("{ids}", "1, 2").replace("{free}", "").replace("{has_route}", "route IS NOT NULL");
+    if sql.ends_with("seen, received_at, seen_at, due_at)")
+        || sql.ends_with("(entry_id, path, headers, body)")
+    {
+        // Their rows are added when it is run.
+        return sql.split('(').next().unwrap().to_owned() + "SELECT * FROM heartbeat WHERE false";
+    }
+    sql
+}
+
+fn check(found: Vec<(String, String)>, least: usize) {
+    let seen = found.len();
+    let scans: Vec<_> = found.into_iter().filter(|(_, problem)| !problem.is_empty()).collect();
+    assert!(scans.is_empty(), "these read whole tables: {scans:#?}");
+    assert!(seen >= least, "only {seen} statements were found");
+}
+
+fn is_allowed(name: &str) -> bool {
+    ALLOWED.iter().any(|(allowed, _)| *allowed == name)
+}
+
+#[tokio::test]
+async fn no_statement_reads_a_whole_table_in_sqlite() {
+    let site = Site::sqlite().await;
+    let Place::Sqlite(path) = &site.place else { return };
+    let mut connection = super::super::sqlite::options(path).connect().await.unwrap();
+    let mut found = Vec::new();
+    let all = of_both().into_iter().chain(statements(include_str!("../sqlite/sql.rs")));
+    for (name, sql) in all.filter(|(name, _)| !is_allowed(name)) {
+        if sql.contains(" VALUES (") || name.starts_with("INSERT") || name.ends_with("_POSTGRES") {
+            continue;
+        }
+        let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", complete(&sql)));
+        let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sql)
+            .persistent(false)
+            .fetch_all(&mut connection)
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let scans = plan.into_iter().map(|(.., step)| step).filter(|step| reads_all(step));
+        let scans = scans.collect::<Vec<_>>().join("; ");
+        // From the newest on, as many as are wanted.
+        let is_first = FIRST.contains(&(name.as_str(), scans.as_str()));
+        found.push((name, if is_first { String::new() } else { scans }));
+    }
+    check(found, 60);
+}
+
+/// Of SQLite's plan a step that reads a table, or an index, from its beginning to its end. Short names stand for tables: what
+/// else is read so is a list that was bound, or a part of the statement itself.
+fn reads_all(step: &str) -> bool {
+    let Some(what) = step.strip_prefix("SCAN ") else { return false };
+    let name = what.split(' ').next().unwrap_or_default();
+    let others = [
+        "json_each",
+        "k",
+        "routes",
+        "CONSTANT",
+        "old",
+        "pause",
+        "entry_sum",
+        "provider_call",
+        "sqlite_sequence",
+    ];
+    let few = FEW.iter().any(|index| what.ends_with(&format!("INDEX {index}")));
+    !(others.contains(&name) || few || what.contains("VIRTUAL TABLE"))
+}
+
+#[tokio::test]
+async fn no_statement_reads_a_whole_table_in_postgres() {
+    let Some(site) = Site::postgres().await else { return };
+    // As a store looks that has been there for a while.
+    site.sql(MANY).await;
+    let Place::Postgres(url) = &site.place else { return };
+    let mut connection = super::super::postgres::options(url).unwrap().connect().await.unwrap();
+    sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut connection).await.unwrap();
+    let mut found = Vec::new();
+    let all = of_both().into_iter().chain(statements(include_str!("../postgres/sql.rs")));
+    for (name, sql) in all.filter(|(name, _)| !is_allowed(name)) {
+        let sql = complete(&sql);
+        let count = (1..=20).take_while(|number| sql.contains(&format!("${number}"))).count();
+        let values = if count == 0 { String::new() } else { format!("({})", vec!["NULL"; count].join(", ")) };
+        let prepare = format!("DEALLOCATE ALL; PREPARE looked_at AS {sql}");
+        sqlx::raw_sql(AssertSqlSafe(prepare))
+            .execute(&mut connection)
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let plan: Value =
+            sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) EXECUTE looked_at{values}")))
+                .persistent(false)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut scans = Vec::new();
+        walk(&plan[0]["Plan"], false, &mut scans);
+        found.push((name, scans.join("; ")));
+    }
+    check(found, 70);
+}
+
+const MANY: &str = "
+INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, proven, digest, size, route, seen, received_at, seen_at,
+    due_at, ended_at)
+SELECT n, CASE state WHEN 'kept' THEN 'quarantine' ELSE 'deliver' END, state, 'veo3', 'g' || n, 'completed',
+    CASE state WHEN 'kept' THEN 'json-invalid' END, 't' || n, true, sha256(n::text::bytea), CASE WHEN n % 50 = 1 THEN 0 ELSE 1000 END,
+    CASE WHEN n % 40 = 1 THEN 'veo3/failed' WHEN state <> 'kept' THEN 'veo3/completed' END, 1, n, n, n,
+    CASE WHEN state NOT IN ('waiting', 'in_flight', 'kept') THEN n END
+FROM (SELECT n, CASE n % 20 WHEN 0 THEN CASE n % 100 WHEN 0 THEN 'in_flight' ELSE 'waiting' END WHEN 1 THEN 'kept' WHEN 2 THEN 'dead'
+    ELSE 'delivered' END AS state FROM generate_series(1, 20000) AS n) AS k;
+INSERT INTO payload SELECT id, '', '', '' FROM entry;
+INSERT INTO generation (hook, generation, token_id, completed_id, seen_at) SELECT hook, generation, token_id, id, id FROM entry;
+INSERT INTO token SELECT hook, token_id, generation, id FROM entry;
+INSERT INTO expectation (hook, generation, job, state, expected_at, ask_at, asked_at)
+SELECT hook, generation, 'j', CASE WHEN id % 30 = 0 THEN 'expected' ELSE 'arrived' END, id, id, id FROM entry;
+ANALYZE";
+
+/// Notes each scan of a large table that no condition on an index bounds, nor a limit right above it.
+fn walk(plan: &Value, is_limited: bool, scans: &mut Vec<String>) {
+    let text = |key: &str| plan[key].as_str().unwrap_or_default();
+    let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
+    if LARGE.contains(&table) {
+        let is_bounded = match node {
+            "Seq Scan" => false,
+            "Index Scan" | "Index Only Scan" => {
+                is_limited && plan["Filter"].is_null()
+                    || !plan["Index Cond"].is_null()
+                    || FEW.contains(&index)
+            }
+            _ => true,
+        };
+        if !is_bounded {
+            scans.push(format!("{node} of {table} by {index:?}"));
+        }
+    }
+    let limits = node == "Limit" || is_limited && node == "LockRows";
+    for inner in plan["Plans"].as_array().into_iter().flatten() {
+        walk(inner, limits, scans);
+    }
+}
