@@ -147,7 +147,8 @@ async fn no_statement_reads_a_whole_table_in_postgres() {
     // As a store looks that has been there for a while.
     site.sql(MANY).await;
     let Place::Postgres(url) = &site.place else { return };
-    let mut connection = super::super::postgres::options(url).unwrap().connect().await.unwrap();
+    let mut connection =
+        super::super::postgres::connect(&super::super::postgres::options(url).unwrap()).await.unwrap();
     sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut connection).await.unwrap();
     let mut found = Vec::new();
     let all = of_both().into_iter().chain(statements(include_str!("../postgres/sql.rs")));

@@ -252,7 +252,8 @@ async fn writers_do_not_wait_for_each_others_sums() {
     let Place::Postgres(url) = site.place.clone() else { return };
     site.store(&[completed("a").of(ONE)]).await;
     // Its sums are changed by a transaction that stays open.
-    let mut open = super::super::postgres::options(&url).unwrap().connect().await.unwrap();
+    let mut open =
+        super::super::postgres::connect(&super::super::postgres::options(&url).unwrap()).await.unwrap();
     sqlx::raw_sql("BEGIN; UPDATE entry SET size = size + 5, state = 'dead'")
         .execute(&mut open)
         .await
