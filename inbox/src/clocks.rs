@@ -74,6 +74,7 @@ impl Clocks {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
 mod tests {
     use super::*;
 

@@ -5,7 +5,6 @@ use blobgate_inbox::Keys;
 use blobgate_testkit::inbox::{fresh_generation, marked};
 use blobgate_testkit::{Delivery, Inbox};
 use std::process::Command;
-use std::time::SystemTime;
 
 const KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const VARIABLE: &str = "FIELD_SIGNING_KEY";
@@ -16,8 +15,7 @@ on_each_store! { says_how_far_the_clocks_are_apart }
 fn signed(generation: &str, offset: i64, key: &str) -> Delivery {
     let delivery = marked(generation);
     let keys = Keys::parse(&[(VARIABLE.to_owned(), key.to_owned())]).unwrap();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let time = i64::try_from(now).unwrap() + offset;
+    let time = time::OffsetDateTime::now_utc().unix_timestamp() + offset;
     let id = format!("veo3:{generation}:completed");
     let signature = keys.sign(&id, time, &delivery.body());
     delivery

@@ -90,7 +90,7 @@ fn a_backlog_goes_out_at_the_rate(store: &str) {
     let first = site.arrivals().iter().filter(|at| (back..back + SECOND).contains(*at)).count();
     println!("in the first second {first}");
     assert!(first <= RATE * 12 / 10 + 1, "in the first second {first}");
-    let most = Duration::from_millis((BACKLOG * 1_000 / (RATE * 8 / 10)) as u64);
+    let most = Duration::from_millis(u64::try_from(BACKLOG * 1_000 / (RATE * 8 / 10)).unwrap());
     while site.delivered() < BACKLOG - 30 {
         assert!(back.elapsed() < most, "{} of {BACKLOG} after {most:?}", site.delivered());
         pause(Duration::from_millis(100));

@@ -528,7 +528,7 @@ in_both! {
 
     async fn a_token_keeps_no_more_bytes_than_one_may(site: &mut Site) {
         let size = quarantined("1", "t").size();
-        let room = crate::space::Room { is_full: false, max_bytes_of_token: 3 * size };
+        let room = crate::space::Room { is_full: false, max_bytes_of_token: size.saturating_mul(3) };
         let bodies: Vec<_> = (1..=4).map(|number| quarantined(&number.to_string(), "t")).collect();
         let batch: Vec<_> = bodies.iter().collect();
         let outcomes = site.session().store(&batch, room).await.unwrap().outcomes;
