@@ -31,6 +31,7 @@ demo: rust ## show on the running gate what it answers to what
 
 test: build build-crash-test tools ## run every test that needs no Docker
 	cargo test --locked --workspace
+	RUST_TEST_THREADS=8 cargo test --locked --workspace --test field
 	tests/receivers/run
 	tests/trust/run
 	@dev/left-out
@@ -97,6 +98,7 @@ check-fmt: rust ## fail where the code is not formatted
 
 clippy: rust ## lint on both targets, warnings as errors
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --test field -- -D warnings
 	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 --features crash-test -- -D warnings

@@ -149,7 +149,7 @@ async fn livez() -> &'static str {
 
 /// 200 while the store takes events.
 async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
-    let looked = admin.watch.look().await;
+    let looked = look(&admin).await;
     match admin.faults.of_store() {
         Some(fault) => not(format!("{}: {}\n", fault.reason, fault.detail)),
         None => looked.map_or_else(|why| not(format!("{why}\n")), |()| "ok\n".into_response()),

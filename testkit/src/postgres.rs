@@ -137,7 +137,7 @@ fn binaries() -> Option<PathBuf> {
 }
 
 /// The newest installed version.
-fn newest() -> Option<PathBuf> {
+pub(crate) fn newest() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let mut versions: Vec<_> = versions.filter_map(|version| Some(version.ok()?.path())).collect();
@@ -162,7 +162,7 @@ pub(crate) fn as_postgres(program: &Path) -> Command {
     command
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     Command::new("id").arg("-u").output().unwrap().stdout == b"0\n"
 }
 

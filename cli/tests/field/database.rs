@@ -3,6 +3,7 @@
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
 use blobgate_testkit::{Cluster, Inbox, Pgbouncer, Upstream, eventually};
+use blobgate_testkit::{Need, left_out};
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -62,6 +63,9 @@ fn burst(inbox: &Inbox, count: usize) -> Vec<u16> {
 
 #[test]
 fn serves_behind_a_pooler_by_session() {
+    if left_out(&[Need::Postgres, Need::Pgbouncer]) {
+        return;
+    }
     let cluster = Cluster::required();
     for settings in ["", "ignore_startup_parameters = extra_float_digits,options\nserver_round_robin = 1"] {
         let direct = cluster.database();
@@ -83,6 +87,9 @@ fn serves_behind_a_pooler_by_session() {
 
 #[test]
 fn refuses_a_pooler_by_transaction() {
+    if left_out(&[Need::Postgres, Need::Pgbouncer]) {
+        return;
+    }
     let cluster = Cluster::required();
     let rows = [
         ("transaction", "default_pool_size = 1"),
@@ -117,6 +124,9 @@ fn refuses_a_pooler_by_transaction() {
 
 #[test]
 fn refuses_tables_in_another_schema() {
+    if left_out(&[Need::Postgres]) {
+        return;
+    }
     let cluster = Cluster::required();
     let store = cluster.database();
     migrate(PROGRAM, &store);
@@ -137,6 +147,9 @@ fn refuses_tables_in_another_schema() {
 
 #[test]
 fn stores_all_with_few_connections() {
+    if left_out(&[Need::Postgres]) {
+        return;
+    }
     let cluster = Cluster::required();
     std::thread::scope(|scope| {
         for limit in [4, 10] {
@@ -178,6 +191,9 @@ fn stores_all_with_few_connections() {
 
 #[test]
 fn stores_all_behind_a_small_pool() {
+    if left_out(&[Need::Postgres, Need::Pgbouncer]) {
+        return;
+    }
     let cluster = Cluster::required();
     for settings in ["max_client_conn = 4", "max_db_connections = 4", "default_pool_size = 4"] {
         let direct = cluster.database();
@@ -190,6 +206,9 @@ fn stores_all_behind_a_small_pool() {
 
 #[test]
 fn refuses_too_few_connections() {
+    if left_out(&[Need::Postgres]) {
+        return;
+    }
     let cluster = Cluster::required();
     let direct = cluster.database();
     migrate(PROGRAM, &direct);

@@ -3,6 +3,7 @@
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
 use blobgate_testkit::{Inbox, Upstream, eventually};
+use blobgate_testkit::{Need, left_out};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -153,6 +154,9 @@ fn health_log_and_stats_name_the_reason() {
 
 #[test]
 fn a_person_may_empty_the_log_and_vacuum() {
+    if left_out(&[Need::Sqlite3]) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let db = folder.path().join("inbox.db");
     let store = format!("sqlite:{}", db.display());

@@ -4,6 +4,7 @@ use crate::database::{app, name_of};
 use crate::{PROGRAM, on_each_store};
 use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
 use blobgate_testkit::{Cluster, Inbox, eventually};
+use blobgate_testkit::{Need, left_out};
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -31,6 +32,9 @@ fn not_ready(inbox: &Inbox, reason: &str, details: &[&str]) {
 
 #[test]
 fn names_the_right_and_the_object_that_a_role_lacks() {
+    if left_out(&[Need::Postgres]) {
+        return;
+    }
     let rows = [
         ("USAGE ON SEQUENCE", "entry_id"),
         ("INSERT ON TABLE", "entry"),
@@ -69,6 +73,9 @@ fn names_the_right_and_the_object_that_a_role_lacks() {
 
 #[test]
 fn refuses_a_schema_without_its_right_by_its_name() {
+    if left_out(&[Need::Postgres]) {
+        return;
+    }
     let cluster = Cluster::required();
     let direct = cluster.database();
     migrate(PROGRAM, &direct);
@@ -84,6 +91,9 @@ fn refuses_a_schema_without_its_right_by_its_name() {
 
 #[test]
 fn finds_what_was_changed_while_it_runs() {
+    if left_out(&[Need::Postgres]) {
+        return;
+    }
     let rows = [
         (
             "REVOKE INSERT ON payload FROM ROLE",
@@ -141,6 +151,9 @@ on_each_store! { is_not_ready_while_the_newest_commit_failed is_alive_without_it
 
 /// The rehearsal passes: what fails concerns this hook alone.
 fn is_not_ready_while_the_newest_commit_failed(store: &str) {
+    if left_out(&[Need::Sqlite3]) {
+        return;
+    }
     let inbox = Inbox::start(PROGRAM, store, 9, &[]).ready();
     let (make, drop) = if store.starts_with("sqlite") {
         (
@@ -170,6 +183,9 @@ fn is_not_ready_while_the_newest_commit_failed(store: &str) {
 }
 
 fn is_alive_without_its_store(store: &str) {
+    if left_out(&[Need::Sqlite3]) {
+        return;
+    }
     let inbox = Inbox::start(PROGRAM, store, 9, &[]).ready();
     if let Some(path) = store.strip_prefix("sqlite:") {
         let lock = ".timeout 10000\nBEGIN IMMEDIATE;\n";

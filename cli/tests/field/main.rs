@@ -45,6 +45,9 @@ macro_rules! on_each_store {
         mod on_postgres {
             $(#[test]
             fn $test() {
+                if blobgate_testkit::left_out(&[blobgate_testkit::Need::Postgres]) {
+                    return;
+                }
                 let cluster = blobgate_testkit::Cluster::required();
                 let store = cluster.database();
                 blobgate_testkit::inbox::migrate(crate::PROGRAM, &store);
