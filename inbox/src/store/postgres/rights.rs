@@ -30,8 +30,8 @@ WHERE nspname = $1 AND NOT has_schema_privilege(oid, 'USAGE')
 UNION ALL
 SELECT p.privilege, 'TABLE', r.name
 FROM relation r CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p (privilege)
-WHERE (r.name <> '_sqlx_migrations' OR p.privilege = 'SELECT')
-    AND CASE WHEN r.relkind IN ('r', 'p') THEN NOT has_table_privilege(r.oid, p.privilege) END
+WHERE (r.name <> '_sqlx_migrations' AND r.relkind <> 'v' OR p.privilege = 'SELECT')
+    AND CASE WHEN r.relkind IN ('r', 'p', 'v') THEN NOT has_table_privilege(r.oid, p.privilege) END
 UNION ALL
 SELECT 'USAGE', 'SEQUENCE', r.name FROM relation r
 WHERE CASE WHEN r.relkind = 'S' THEN NOT has_sequence_privilege(r.oid, 'USAGE') END
