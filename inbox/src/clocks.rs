@@ -40,6 +40,8 @@ impl Clocks {
                 self.metrics.clock_offset.set(signed.offset);
                 let mut seen = self.seen();
                 seen.good = Some(now);
+                // A time from a clock that was ahead would hide all that follow.
+                seen.newest = seen.newest.min(Some(signed.at));
                 if seen.standing.take().is_some() {
                     self.faults.clear(Fault::ClockOffset);
                 }
@@ -137,5 +139,15 @@ mod tests {
         site.signed(9_001, 10_400);
         site.signed(8_000, 10_400);
         site.is(None, 10_400);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_hides_no_later_fault() {
+        let site = Site::new();
+        site.signed(20_000, 10_000);
+        site.is(Some("clock-offset"), 10_000);
+        site.signed(10_010, 10_010);
+        site.signed(10_011, 10_500);
+        site.is(Some("clock-offset"), 10_500);
     }
 }

@@ -161,7 +161,11 @@ impl Deliverer {
             self.look_at = now;
         }
         // Without a success beside it, a failure may be the service's.
-        let tried = if its_own { micros(ended.took.saturating_add(delay)) } else { 0 };
+        let tried = if its_own && !matches!(ended.outcome, Outcome::LeaseLost) {
+            micros(ended.took.saturating_add(delay))
+        } else {
+            0
+        };
         self.unwritten.push(Finished {
             id: ended.id,
             lease: ended.lease,

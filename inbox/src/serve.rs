@@ -45,7 +45,7 @@ pub struct Settings {
     pub timeout: Duration,
     /// So many deliveries at a time on a route.
     pub concurrency: usize,
-    /// So many a second, at most, while a route that was down catches up.
+    /// So many a second at first, while a route that was down catches up; the rate doubles every 10 s.
     pub drain: NonZeroU32,
     /// A delivery is held for so long, and renewed meanwhile.
     pub lease: Duration,

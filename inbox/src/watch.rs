@@ -17,7 +17,7 @@ const KNOWN_FOR: Duration = Duration::from_secs(1);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// The watch looks by itself so often: a fault begins and ends without a probe.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A rehearsal leaves six dead rows in PostgreSQL.
+/// A rehearsal leaves some ten dead rows in PostgreSQL.
 const REHEARSE_EVERY: Duration = Duration::from_secs(10);
 /// After a failed commit a rehearsal counts only so much later: it can miss what the commit met.
 const HOLD: Duration = Duration::from_secs(5);

@@ -2,7 +2,7 @@
 
 use super::asking::Admin;
 use super::change::confirm;
-use crate::output::{say, tell};
+use crate::output::{say, tell, tell_json};
 use anyhow::Result;
 use blobgate_inbox::admin::EVENTS;
 use clap::builder::PossibleValuesParser;
@@ -75,7 +75,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let would: Value = inbox.tell(Method::POST, "/release", &ask(true)).await?;
     if args.dry_run {
         match args.json {
-            true => tell(format_args!("{would}")),
+            true => tell_json(&would),
             false => tell(format_args!("{}", read(&would)?.would(args.id))),
         }
         return Ok(ExitCode::SUCCESS);
@@ -89,7 +89,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     let released: Value = inbox.tell(Method::POST, "/release", &ask(false)).await?;
     match args.json {
-        true => tell(format_args!("{released}")),
+        true => tell_json(&released),
         false => tell(format_args!("{}", read(&released)?.done(args.id))),
     }
     Ok(ExitCode::SUCCESS)

@@ -107,6 +107,8 @@ fn shows_no_text_that_a_terminal_obeys() {
         "more": true, "per_minute": null});
     let change = json!({"changed": [], "refused": [{"id": 1, "why": HOSTILE}], "next": null, "until": 1,
         "would_change": [{"state": HOSTILE, "count": 1}], "would_refuse": [{"why": HOSTILE, "count": 1}]});
+    let released = json!({"hook": HOSTILE, "generation": HOSTILE, "event": HOSTILE, "outcome": HOSTILE, "route": HOSTILE,
+        "override": HOSTILE, "violation": HOSTILE});
     let generation = ["--hook", "a", "--generation", "ffd473d5-5bef-4e14-bf22-8d559be3c19f", "--job", "a"];
     for (args, answer) in [
         (&["stats"][..], &stats),
@@ -128,6 +130,8 @@ fn shows_no_text_that_a_terminal_obeys() {
         (&["drop", "--hook", "a", "--yes"], &change),
         (&["replay", "1", "--yes"], &change),
         (&["purge", "--job", "a", "--yes"], &change),
+        (&["release", "1", "--as", "completed", "--yes"], &released),
+        (&["release", "1", "--as", "completed", "--yes", "--json"], &released),
     ] {
         let said = asked(200, answer, args);
         check_visible(&format!("{args:?}"), &said);

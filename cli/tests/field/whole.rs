@@ -2,7 +2,7 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
-use blobgate_testkit::{Cluster, Inbox, Upstream};
+use blobgate_testkit::{Cluster, Inbox, Upstream, eventually};
 use blobgate_testkit::{Need, left_out};
 use serde_json::Value;
 
@@ -16,7 +16,10 @@ fn a_start_an_event_and_stats_read_no_whole_table() {
     let cluster = Cluster::required();
     let store = cluster.database();
     migrate(PROGRAM, &store);
-    // What the migration reads is read once.
+    // What the migration reads is read once. A connection tells what it has read at its end, at the latest.
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'blobgate-inbox' AND datname = current_database()";
+    let closed = || eventually("end of connections", || (cluster.sql(&store, open) == "0").then_some(()));
+    closed();
     let before = cluster.sql(&store, COUNTED);
     let service = Upstream::start();
     let mut inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
@@ -27,20 +30,11 @@ fn a_start_an_event_and_stats_read_no_whole_table() {
         let stats: Value = serde_json::from_slice(&inbox.get("/stats").unwrap().body).unwrap();
         stats["states"]["delivered"] == 1 && stats["routes"][0]["delivered_last_day"] == 1
     };
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !delivered() {
-        assert!(std::time::Instant::now() < until, "stats do not show the delivery: {}", inbox.log());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    // A connection tells what it has read at its end, at the latest.
+    eventually("delivery in stats", || delivered().then_some(()));
     inbox.kill();
-    let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'blobgate-inbox' AND datname = current_database()";
-    while cluster.sql(&store, open).trim() != "0" {
-        assert!(std::time::Instant::now() < until, "the inbox's connections stay");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    closed();
     assert_eq!(cluster.sql(&store, COUNTED), before);
     // With a control: this is what it would show.
     cluster.sql(&store, "SELECT count(*) FROM blobgate_inbox.entry");
-    assert_ne!(cluster.sql(&store, COUNTED), before);
+    eventually("counted control", || (cluster.sql(&store, COUNTED) != before).then_some(()));
 }

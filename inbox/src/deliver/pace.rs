@@ -18,7 +18,7 @@ pub(crate) const LONGEST_DELAY: i64 = 2 * 30 * 60 * 1_000_000;
 pub(crate) struct Pace {
     /// So many at a time on a route.
     pub(crate) concurrency: usize,
-    /// So many a second, at most, while a route that was down catches up.
+    /// So many a second at first, while a route that was down catches up; the rate doubles every 10 s.
     pub(crate) drain: std::num::NonZeroU32,
     /// A delivery is held for so long. The holder renews it well before, or lets go of the delivery.
     pub(crate) lease: Duration,

@@ -93,6 +93,7 @@ impl Descriptors {
             let free: io::Result<Vec<_>> = (0..FREE).map(|_| spare()).collect();
             match free {
                 Ok(_) => {
+                    self.refill();
                     let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
                     if last.is_some_and(|last| last.elapsed() >= OVER_AFTER) {
                         self.faults.clear(Fault::DescriptorsExhausted);
@@ -102,6 +103,15 @@ impl Descriptors {
                 Err(_) => {}
             }
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Another task may have taken a descriptor that was freed for health.
+    fn refill(&self) {
+        let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
+        while reserve.len() < RESERVE {
+            let Ok(file) = spare() else { return };
+            reserve.push(file);
         }
     }
 
@@ -127,8 +137,11 @@ impl Reserve {
 
 impl Drop for Reserve {
     fn drop(&mut self) {
-        if let Ok(file) = spare() {
-            self.home.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+        let mut home = self.home.lock().unwrap_or_else(PoisonError::into_inner);
+        if home.len() < RESERVE
+            && let Ok(file) = spare()
+        {
+            home.push(file);
         }
     }
 }

@@ -24,6 +24,7 @@ impl Session {
         let why = sentence(error);
         match self {
             Session::Postgres(session) if is_denied(error) || is_misplaced(error) => {
+                session.reconnect();
                 let missing = match session.missing_rights().await {
                     Ok(missing) if is_denied(error) || !missing.is_nothing() => missing.to_string(),
                     // Without a connection nothing more is found out.

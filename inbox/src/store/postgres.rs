@@ -282,9 +282,12 @@ impl Session {
 
     /// The rights that serving needs and this role lacks.
     pub(super) async fn missing_rights(&mut self) -> Result<rights::Missing, Error> {
-        // A connection begins its transactions as the role's settings were when it was opened.
-        self.links.close_idle();
         transaction!(self, |connection| rights::missing(connection).await?)
+    }
+
+    /// Has further transactions begin on new connections: one keeps the role's settings of when it was opened.
+    pub(super) fn reconnect(&mut self) {
+        self.links.close_idle();
     }
 
     pub(super) async fn usage(&mut self) -> Result<Vec<(String, String, i64, i64)>, Error> {

@@ -28,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(5);
 /// A further connection that takes longer is as good as refused, once another connection is free. pgbouncer lets a client
 /// wait where `max_db_connections` is reached.
 const SLOW: Duration = Duration::from_secs(1);
+/// After a refusal, for one that becomes free: fewer than [`FEWEST`] may be open, and a permit is no connection.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// What to do about too few connections.
 pub(super) const REMEDY: &str = "the inbox needs 4 and uses up to 12, so raise the role's or the database's `connection limit`, max_connections, or the pooler's pool size";
 
@@ -134,6 +136,7 @@ impl Links {
                     Err(error) if self.count() > 0 && is_refused(&error) => {
                         drop(permit);
                         self.lower(&error);
+                        let _late = tokio::time::timeout(ASK_AGAIN, self.returned.notified()).await;
                     }
                     Err(error) => return Err(error),
                 }
@@ -212,7 +215,8 @@ impl Links {
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push_back((connection, counted, now));
-        let unused = idle.pop_front_if(|(.., since)| now.duration_since(*since) >= IDLE);
+        let is_spare = self.count() > FEWEST;
+        let unused = idle.pop_front_if(|(.., since)| is_spare && now.duration_since(*since) >= IDLE);
         drop(idle);
         if let Some((connection, counted, _)) = unused {
             tokio::spawn(async move {

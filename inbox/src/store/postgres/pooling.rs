@@ -15,13 +15,14 @@ const ROUNDS: usize = 5;
 /// one's backend is none of theirs and the same as before. A pooler by transaction gives the first one's idle backend to
 /// another, or the first another idle one.
 pub(super) async fn check(connections: &mut [PgConnection]) -> Result<(), CannotOpen> {
+    let count = connections.len();
     let Some((first, others)) = connections.split_first_mut() else { return Ok(()) };
-    let own = backend(first).await.map_err(refused)?;
+    let own = backend(first).await.map_err(|error| refused(error, count))?;
     for _ in 0..ROUNDS {
         let mut taken = vec![own.clone()];
         for other in &mut *others {
-            run(other, "BEGIN").await.map_err(refused)?;
-            let backend = backend(other).await.map_err(refused)?;
+            run(other, "BEGIN").await.map_err(|error| refused(error, count))?;
+            let backend = backend(other).await.map_err(|error| refused(error, count))?;
             if taken.contains(&backend) {
                 return Err(pooled("two connections share one backend"));
             }
@@ -34,7 +35,7 @@ pub(super) async fn check(connections: &mut [PgConnection]) -> Result<(), Cannot
             Err(error) => return Err(pooled(&error.to_string())),
         }
         for other in &mut *others {
-            run(other, "ROLLBACK").await.map_err(refused)?;
+            run(other, "ROLLBACK").await.map_err(|error| refused(error, count))?;
         }
     }
     Ok(())
@@ -44,14 +45,13 @@ fn pooled(why: &str) -> CannotOpen {
     CannotOpen::Settings(format!("the database is behind a pooler by transaction ({why}): {REMEDY}"))
 }
 
-fn refused(error: Error) -> CannotOpen {
+fn refused(error: Error, count: usize) -> CannotOpen {
     // By pgbouncer, in its mode `statement`.
     if error.to_string().contains("statement pooling") {
         return CannotOpen::Settings(format!("the database is behind a pooler by statement: {REMEDY}"));
     }
     CannotOpen::Settings(format!(
-        "the database does not serve {} connections at once ({error}): {}",
-        super::links::FEWEST,
+        "the database does not serve {count} connections at once ({error}): {}",
         super::links::REMEDY
     ))
 }

@@ -35,9 +35,10 @@ WHERE (r.name <> '_sqlx_migrations' AND r.relkind <> 'v' OR p.privilege = 'SELEC
 UNION ALL
 SELECT 'USAGE', 'SEQUENCE', r.name FROM relation r
 WHERE CASE WHEN r.relkind = 'S' THEN NOT has_sequence_privilege(r.oid, 'USAGE') END
+    AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = r.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'i')
 UNION ALL
 SELECT 'EXECUTE', 'FUNCTION', f.oid::regprocedure::text FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
-WHERE n.nspname = $1 AND NOT has_function_privilege(f.oid, 'EXECUTE')";
+WHERE n.nspname = $1 AND f.prorettype <> 'trigger'::regtype AND NOT has_function_privilege(f.oid, 'EXECUTE')";
 
 pub(super) async fn missing(connection: &mut PgConnection) -> Result<Missing, Error> {
     const ROLE: &str = "SELECT quote_ident(current_user)";

