@@ -200,7 +200,7 @@ fn arrived(service: &Upstream, generation: &str) -> Vec<Instant> {
 }
 
 fn only_beside_a_success_an_event_dies(at: &str) {
-    if store.starts_with("sqlite:") && left_out(&[Need::Sqlite3]) {
+    if at.starts_with("sqlite:") && left_out(&[Need::Sqlite3]) {
         return;
     }
     let service = Upstream::start();
