@@ -41,7 +41,7 @@ class Stack:
         if store:
             clusters["inbox"] = self.ports["inbox"]
         keys = {"BLOBGATE_TOKEN_KEY": self.token_key, "BLOBGATE_SIGNING_KEY": self.signing_key}
-        to_video = "route: &to_video_service {cluster: video_service, timeout: "
+        to_video = f"cluster: video_service\n{' ' * 18}timeout: "
         changes = {f"{to_video}{HELD}s": f"{to_video}{HELD / speed:.3f}s"} | (changes or {})
         listeners, self.trusts = running.enter_context(envoy(folder / "gate", clusters, changes, keys, provider))
         self.edge, self.service_routes = listeners["edge"], listeners["services"]
