@@ -31,7 +31,8 @@ demo: rust ## show on the running gate what it answers to what
 
 test: build build-crash-test tools ## run every test that needs no Docker
 	cargo test --locked --workspace
-	RUST_TEST_THREADS=8 cargo test --locked --workspace --test field
+	RUST_TEST_THREADS=8 cargo test --locked --workspace --test field -- --skip failing_events --skip drain_rate
+	RUST_TEST_THREADS=4 cargo test --locked --workspace --test field -- failing_events drain_rate
 	tests/receivers/run
 	tests/trust/run
 	@dev/left-out
