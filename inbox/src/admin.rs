@@ -174,7 +174,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 /// Whether the store takes events. The files are compared first, by system calls alone.
 async fn look(admin: &Arc<Admin>) -> Result<(), String> {
     let _raised = admin.store.check_files();
-    if let Some(fault) = admin.faults.of_store().filter(|fault| fault.reason == Fault::StoreReplaced.code()) {
+    if let Some(fault) = admin.faults.get(Fault::StoreReplaced) {
         return Err(format!("{}: {}", fault.reason, fault.detail));
     }
     admin.watch.look().await

@@ -12,6 +12,7 @@ mod route;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{Finished, Session, is_replaced};
+use crate::watch::Watch;
 use attempt::{Ended, Sender};
 pub(crate) use attempt::{Outcome, Target};
 use pace::delay;
@@ -53,6 +54,7 @@ pub(crate) struct Deliverer {
     wake: Arc<Wake>,
     metrics: Arc<Metrics>,
     space: Arc<Space>,
+    watch: Arc<Watch>,
     pace: Pace,
     sender: Arc<Sender>,
     routes: BTreeMap<String, Route>,
@@ -82,6 +84,7 @@ impl Deliverer {
         wake: Arc<Wake>,
         metrics: Arc<Metrics>,
         space: Arc<Space>,
+        watch: Arc<Watch>,
         pace: Pace,
         target: Target,
     ) -> Self {
@@ -92,6 +95,7 @@ impl Deliverer {
             wake,
             metrics,
             space,
+            watch,
             pace,
             sender: Arc::new(Sender::new(target)),
             routes: BTreeMap::new(),
@@ -233,6 +237,7 @@ impl Deliverer {
         // That is said once, by its fault.
         if !is_replaced(error) {
             log::error!("{what}: {error}");
+            self.watch.suspect(&mut self.session, error).await;
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -12,6 +12,8 @@ use time::OffsetDateTime;
 pub(crate) enum Fault {
     /// The store's files are not the ones that are open.
     StoreReplaced,
+    /// The store is not whole. What it would acknowledge may never come out again.
+    StoreDamaged,
     /// The store denies a right that storing an event needs.
     StoreDenied,
     /// The newest commit, or the newest trial of one, failed.
@@ -27,6 +29,7 @@ impl Fault {
     pub(crate) const fn code(self) -> &'static str {
         match self {
             Fault::StoreReplaced => "store-replaced",
+            Fault::StoreDamaged => "store-damaged",
             Fault::StoreDenied => "store-denied",
             Fault::StoreFailing => "store-failing",
             Fault::ClockOffset => "clock-offset",
@@ -36,7 +39,12 @@ impl Fault {
 
     /// Whether it is a fault of the store, so that no event can be stored.
     pub(crate) const fn is_of_store(self) -> bool {
-        matches!(self, Fault::StoreReplaced | Fault::StoreDenied | Fault::StoreFailing)
+        matches!(self, Fault::StoreReplaced | Fault::StoreDamaged | Fault::StoreDenied | Fault::StoreFailing)
+    }
+
+    /// Whether this fault of the store stands until the process ends, and explains those of the store that follow it.
+    const fn is_final(self) -> bool {
+        matches!(self, Fault::StoreReplaced | Fault::StoreDamaged)
     }
 }
 
@@ -56,9 +64,16 @@ pub(crate) struct Standing {
 pub(crate) struct Faults(Mutex<BTreeMap<Fault, Standing>>);
 
 impl Faults {
-    /// A fault stands. Logs it once, when it begins.
+    /// A fault stands. Logs it once, when it begins. After a final fault of the store the others say nothing new.
     pub(crate) fn raise(&self, fault: Fault, detail: impl Display) {
         let mut standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if fault.is_of_store()
+            && !fault.is_final()
+            && let Some((known, _)) = standing.first_key_value()
+            && known.is_final()
+        {
+            return;
+        }
         let detail = detail.to_string();
         if let Some(known) = standing.get_mut(&fault) {
             known.detail = detail;
@@ -80,6 +95,11 @@ impl Faults {
     /// All faults that stand, the gravest first.
     pub(crate) fn standing(&self) -> Vec<Standing> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// This fault, if it stands.
+    pub(crate) fn get(&self, fault: Fault) -> Option<Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&fault).cloned()
     }
 
     /// The gravest fault of the store.
@@ -108,5 +128,12 @@ mod tests {
         assert_eq!((of_store.since, &*of_store.detail), (since, "no USAGE on entry_id_seq"));
         faults.clear(Fault::StoreDenied);
         assert_eq!(faults.standing().len(), 1);
+        assert!(faults.get(Fault::StoreReplaced).is_none());
+        faults.raise(Fault::StoreReplaced, "inbox.db was removed");
+        // It would be the newest line of the log, and point elsewhere.
+        faults.raise(Fault::StoreFailing, "disk I/O error");
+        let reasons: Vec<_> = faults.standing().iter().map(|standing| standing.reason).collect();
+        assert_eq!(reasons, ["store-replaced", "clock-offset"]);
+        assert_eq!(faults.get(Fault::StoreReplaced).unwrap().reason, "store-replaced");
     }
 }

@@ -124,6 +124,10 @@ impl Receiver {
         if self.keys.is_some() && !arrival.fits(head.headers.get("webhook-id")) {
             return Err(Refused::new("signature", "its webhook-id is another event's"));
         }
+        // Files that were replaced are found by the commit: its answer comes after the rescue.
+        if let Some(fault) = self.faults.get(Fault::StoreDamaged) {
+            return Err(Refused::new(fault.reason, fault.detail));
+        }
         self.space.check(arrival.verdict).map_err(|full| Refused::new("full", full))?;
         let outcome = self.committer.store(arrival).await;
         match outcome.map_err(|error| self.not_stored(error))? {

@@ -137,6 +137,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         Arc::clone(&wake),
         Arc::clone(&metrics),
         Arc::clone(&space),
+        Arc::clone(&watch),
         pace,
         target,
     );

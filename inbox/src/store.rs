@@ -25,7 +25,7 @@ pub(crate) use expect::{
     Allowed, Answered, CONTRADICTED, EXPECTED, Expectation, Expected, Next, Noted, Question,
     UNKNOWN as IS_UNKNOWN,
 };
-pub(crate) use explain::is_lasting;
+pub(crate) use explain::{is_damaged, is_lasting};
 pub use place::{CannotCopy, CannotOpen, Copied, Place, Restored};
 use place::{check_version, newest};
 use serde::Serialize;
@@ -160,6 +160,14 @@ impl Store {
         match self {
             Store::Sqlite(sqlite) => Some(sqlite.watch_files(Arc::clone(faults))),
             Store::Postgres(_) => None,
+        }
+    }
+
+    /// Copies of rescues that still lie beside the store.
+    pub(crate) fn rescued(&self) -> Vec<String> {
+        match self {
+            Store::Sqlite(sqlite) => sqlite.rescued().iter().map(|path| path.display().to_string()).collect(),
+            Store::Postgres(_) => Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::clocks::Clocks;
 use crate::health::{Fault, Faults};
-use crate::store::{Error, Session, Store};
+use crate::store::{Error, Session, Store, is_damaged};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,7 +45,7 @@ struct Looking {
     known: Option<Known>,
     rehearsed: Option<Instant>,
     /// What was missing at the last look, beside what storing needs.
-    lacks: Option<String>,
+    lacks: Option<(bool, String)>,
 }
 
 struct Known {
@@ -117,6 +117,16 @@ impl Watch {
         self.suspect.notify_one();
     }
 
+    /// Something else than storing failed: each statement is tried at once. A store that is not whole takes no more events.
+    pub(crate) async fn suspect(&self, session: &mut Session, error: &Error) {
+        if is_damaged(error) {
+            let (fault, detail) = session.explain(error).await;
+            self.faults.raise(fault, detail);
+        } else {
+            self.doubt();
+        }
+    }
+
     /// Whether the store takes events. Looked at once a second at most, on one connection, however many ask.
     pub(crate) async fn look(self: &Arc<Self>) -> Result<(), String> {
         let this = Arc::clone(self);
@@ -148,6 +158,11 @@ impl Watch {
         let failures = self.failures.load(Ordering::Relaxed);
         match self.try_store(looking).await {
             Ok(()) => {
+                if let Some((true, why)) = &looking.lacks {
+                    let detail = format!("events are stored, and something else fails: {why}");
+                    self.is_out(Fault::StoreDenied, &detail);
+                    return Err(detail);
+                }
                 self.is_well(failures);
                 Ok(())
             }
@@ -171,8 +186,8 @@ impl Watch {
             looking.session.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
             looking.rehearsed = Some(Instant::now());
             let lacks = looking.session.lacks().await;
-            if let Some(lacks) = lacks.as_ref().filter(|_| lacks != looking.lacks) {
-                log::error!("events are stored, and something else will fail: {lacks}");
+            if let Some((false, why)) = lacks.as_ref().filter(|_| lacks != looking.lacks) {
+                log::error!("events are stored and delivered, and something else will fail: {why}");
             }
             looking.lacks = lacks;
         }

@@ -43,6 +43,7 @@ struct Stats {
     tombstones: i64,
     pauses: Vec<Paused>,
     faults: Vec<Fault>,
+    rescued: Vec<String>,
 }
 
 /// What keeps the inbox from its work.
@@ -104,6 +105,9 @@ impl Stats {
             format!("stored          {}", size(self.bytes)),
             format!("tombstones      {}", self.tombstones),
         ]);
+        said.extend(
+            self.rescued.iter().map(|path| format!("rescued         {path}: restore it, or move it away")),
+        );
         said.extend(self.faults.iter().map(|fault| {
             format!("not ready       {} since {}: {}", fault.reason, fault.since, fault.detail)
         }));

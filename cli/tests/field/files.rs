@@ -203,3 +203,70 @@ fn find(folder: &Path, part: &str) -> Vec<PathBuf> {
     }
     found
 }
+
+#[test]
+fn names_a_rescued_copy_until_it_is_moved_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("inbox.db");
+    let store = format!("sqlite:{}", db.display());
+    migrate(PROGRAM, &store);
+    let down = Upstream::off();
+    let inbox = Inbox::start(PROGRAM, &store, down.port, &[]).ready();
+    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    fs::rename(another(&db), &db).unwrap();
+    let rescued = || {
+        let files = fs::read_dir(folder.path()).unwrap();
+        files.map(|file| file.unwrap().path().display().to_string()).find(|path| {
+            path.contains("inbox.db.rescued-") && !path.ends_with("-wal") && !path.ends_with("-shm")
+        })
+    };
+    eventually("rescue", || inbox.log().contains("entries are saved in").then_some(()));
+    let copy = rescued().unwrap();
+    drop(inbox);
+    // As a supervisor does, before anybody has looked.
+    let inbox = Inbox::start(PROGRAM, &store, down.port, &[]).ready();
+    assert!(inbox.log().contains(&copy), "{}", inbox.log());
+    let stats = inbox.command(&["stats"]);
+    let text = String::from_utf8(stats.stdout).unwrap();
+    assert!(text.contains(&format!("rescued         {copy}: ")), "{text}");
+    fs::rename(&copy, folder.path().join("looked-at.db")).unwrap();
+    let text = String::from_utf8(inbox.command(&["stats"]).stdout).unwrap();
+    assert!(!text.contains("rescued"), "{text}");
+}
+
+#[test]
+fn a_store_that_is_not_whole_takes_no_more_events() {
+    if left_out(&[Need::Sqlite3]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("inbox.db");
+    let store = format!("sqlite:{}", db.display());
+    migrate(PROGRAM, &store);
+    let down = Upstream::off();
+    let mut inbox = Inbox::start(PROGRAM, &store, down.port, &[]).ready();
+    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    inbox.signal("TERM");
+    eventually("end", || inbox.exited());
+    let page = "SELECT rootpage FROM sqlite_master WHERE name = 'payload'";
+    let page = Command::new("sqlite3").arg(&db).arg(page).output().unwrap();
+    let page: u64 = String::from_utf8(page.stdout).unwrap().trim().parse().unwrap();
+    let file = OpenOptions::new().write(true).open(&db).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4096], (page - 1) * 4096).unwrap();
+    drop(file);
+    // The claim of what waits meets it, and no event has come.
+    let inbox = Inbox::start(PROGRAM, &store, down.port, &[]);
+    let text = eventually("fault", || {
+        let answer = inbox.get("/readyz").unwrap();
+        (answer.status == 503 && answer.text().starts_with("store-damaged")).then(|| answer.text())
+    });
+    assert_eq!(inbox.get("/healthz").unwrap().text(), text);
+    let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
+    assert_eq!(
+        (answer.status, answer.header("blobgate-inbox-reason").as_deref()),
+        (503, Some("store-damaged"))
+    );
+    assert!(inbox.log().contains("not ready reason=store-damaged: "), "{}", inbox.log());
+    let stats = String::from_utf8(inbox.command(&["stats"]).stdout).unwrap();
+    assert!(stats.contains("not ready       store-damaged since "), "{stats}");
+}

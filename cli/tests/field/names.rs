@@ -98,6 +98,7 @@ fn shows_no_text_that_a_terminal_obeys() {
         "kept": {HOSTILE: 1}, "oldest_waiting_seconds": 1, "bytes": 1, "tombstones": 0,
         "pauses": [{"hook": HOSTILE, "event": HOSTILE, "since": HOSTILE}],
         "faults": [{"reason": HOSTILE, "since": HOSTILE, "detail": HOSTILE}],
+        "rescued": [HOSTILE],
     });
     let list = json!({"entries": [entry], "next": null});
     let page = json!({"entries": [entry], "next": "0.1"});

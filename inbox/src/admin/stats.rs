@@ -31,6 +31,8 @@ pub(super) struct Stats {
     pauses: Vec<Paused>,
     /// What keeps the inbox from its work.
     faults: Vec<Fault>,
+    /// Files that a rescue made and that still lie beside the store.
+    rescued: Vec<String>,
 }
 
 /// A fault that stands.
@@ -66,10 +68,11 @@ pub(super) async fn stats(State(admin): State<Arc<Admin>>) -> Result<Json<Stats>
             detail: standing.detail,
         })
         .collect();
+    let rescued = admin.store.rescued();
     match counted {
-        Ok(stats) => Ok(Json(Stats { faults, ..stats })),
+        Ok(stats) => Ok(Json(Stats { faults, rescued, ..stats })),
         // A store that cannot be read is what the fault says.
-        Err(_) if !faults.is_empty() => Ok(Json(Stats { faults, ..Stats::default() })),
+        Err(_) if !faults.is_empty() => Ok(Json(Stats { faults, rescued, ..Stats::default() })),
         Err(error) => Err(error.into()),
     }
 }

@@ -13,6 +13,32 @@ pub(super) use quota::{Account, HeldBy, HeldIn};
 pub(super) use rehearsal::rehearse;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Where a transaction has the ids of new entries from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ids {
+    /// The next ones.
+    Next,
+    /// From this negative one down, of entries that are taken back: a person sees no gaps.
+    Rehearsed(i64),
+}
+
+impl Ids {
+    /// Such that two inboxes do not wait for each other's rows.
+    pub(super) fn rehearsed() -> Self {
+        let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+        let random = i64::try_from(now & i128::from(i64::MAX >> 2)).unwrap_or_default();
+        Ids::Rehearsed(random.saturating_neg().saturating_sub(1))
+    }
+
+    /// So many, if they are rehearsed.
+    pub(super) fn take(&mut self, count: i64) -> Option<Vec<i64>> {
+        let Ids::Rehearsed(next) = self else { return None };
+        let first = *next;
+        *next = next.saturating_sub(count);
+        Some((0..count).map(|number| first.saturating_sub(number)).collect())
+    }
+}
+
 /// The statements of the deciding transaction.
 pub(super) trait Deciding {
     /// So many ids for new entries.

@@ -9,6 +9,8 @@ const PERM: i32 = 3;
 const READONLY: i32 = 8;
 const CANTOPEN: i32 = 14;
 const AUTH: i32 = 23;
+const CORRUPT: i32 = 11;
+const NOTADB: i32 = 26;
 
 impl Session {
     /// Runs each statement that stores an event, with bodies of so many bytes, and takes it back.
@@ -23,6 +25,10 @@ impl Session {
     pub(crate) async fn explain(&mut self, error: &Error) -> (Fault, String) {
         let why = sentence(error);
         match self {
+            _ if is_damaged(error) => {
+                let remedy = "end the inbox, and restore a backup: the store is not whole, and what it takes may be lost";
+                (Fault::StoreDamaged, format!("{why}: {remedy}"))
+            }
             Session::Postgres(session) if is_denied(error) || is_misplaced(error) => {
                 session.reconnect();
                 let missing = match session.missing_rights().await {
@@ -44,21 +50,32 @@ impl Session {
         }
     }
 
-    /// The rights that serving needs beside storing, and that are missing.
-    pub(crate) async fn lacks(&mut self) -> Option<String> {
+    /// The rights that serving needs beside storing, and that are missing; and whether deliveries need one of them.
+    pub(crate) async fn lacks(&mut self) -> Option<(bool, String)> {
         match self {
             Session::Sqlite(_) => None,
             Session::Postgres(session) => {
                 let missing = session.missing_rights().await.ok()?;
-                (!missing.is_nothing()).then(|| missing.to_string())
+                (!missing.is_nothing()).then(|| (missing.holds_up_deliveries(), missing.to_string()))
             }
         }
     }
 }
 
+/// Whether the store itself is not whole.
+pub(crate) fn is_damaged(error: &Error) -> bool {
+    /// Of PostgreSQL: data, or an index, is corrupted.
+    const CORRUPTED: [&str; 2] = ["XX001", "XX002"];
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| match code.parse::<i32>() {
+        Ok(code) => [CORRUPT, NOTADB].contains(&(code & 0xff)),
+        Err(_) => CORRUPTED.contains(&&*code),
+    })
+}
+
 /// Whether an error is of the kind that only a person can end.
 pub(crate) fn is_lasting(error: &Error) -> bool {
-    is_denied(error) || is_denied_by_file(error)
+    is_denied(error) || is_denied_by_file(error) || is_damaged(error)
 }
 
 /// The database's own message, without what sqlx says around it.

@@ -8,7 +8,7 @@ mod pooling;
 mod rights;
 mod sql;
 
-use super::batch::{self, Outcome};
+use super::batch::{self, Ids, Outcome};
 use super::change::{self, Change, Changed, Changing};
 use super::{Claim, Error, Finished, Stored, Wanted};
 use crate::arrival::Arrival;
@@ -112,7 +112,7 @@ impl Session {
         let (outcomes, begun, worked) =
             transaction!(self, self.links.begin_storing(), "COMMIT", |connection| {
                 let begun = Instant::now();
-                let outcomes = batch::decide(&mut Tx(connection), arrivals, room).await?;
+                let outcomes = batch::decide(&mut Tx(connection, Ids::Next), arrivals, room).await?;
                 (outcomes, begun, begun.elapsed())
             })?;
         Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
@@ -124,7 +124,8 @@ impl Session {
         arrival: &Arrival,
         why: &str,
     ) -> Result<Option<Outcome>, Error> {
-        transaction!(self, |connection| batch::release(&mut Tx(connection), id, arrival, why).await?)
+        transaction!(self, |connection| batch::release(&mut Tx(connection, Ids::Next), id, arrival, why)
+            .await?)
     }
 
     pub(super) async fn would_release(
@@ -132,8 +133,13 @@ impl Session {
         id: i64,
         arrival: &Arrival,
     ) -> Result<Option<Outcome>, Error> {
-        transaction!(self, "ROLLBACK", |connection| batch::release(&mut Tx(connection), id, arrival, "")
-            .await?)
+        transaction!(self, "ROLLBACK", |connection| batch::release(
+            &mut Tx(connection, Ids::Next),
+            id,
+            arrival,
+            ""
+        )
+        .await?)
     }
 
     pub(super) async fn claim(
@@ -276,7 +282,7 @@ impl Session {
     pub(super) async fn rehearse(&mut self, body: usize) -> Result<(), Error> {
         transaction!(self, "ROLLBACK", |connection| {
             connect::check(connection).await?;
-            batch::rehearse(&mut Tx(connection), body).await?;
+            batch::rehearse(&mut Tx(connection, Ids::rehearsed()), body).await?;
         })
     }
 

@@ -10,7 +10,7 @@ mod migrate;
 mod rescue;
 mod sql;
 
-use super::batch::{self, Outcome};
+use super::batch::{self, Ids, Outcome};
 use super::change::{self, Change, Changed, Changing};
 use super::{CannotOpen, Claim, Error, Finished, Stored, Wanted};
 use crate::arrival::Arrival;
@@ -23,7 +23,7 @@ use files::{Files, allocate_index, check_room, open_index};
 use lock::{Held, is_locked, lock, log_of};
 pub(super) use migrate::migrate;
 pub(super) use rescue::FileWatch;
-use rescue::{Anchor, Fate};
+use rescue::{Anchor, Fate, rescued_beside};
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -107,6 +107,12 @@ impl Sqlite {
         if is_locked(&log_of(path)) {
             return Err(CannotOpen::Taken(format!("{}-wal", real.display())));
         }
+        for rescued in rescued_beside(&real) {
+            log::warn!(
+                "{} lies beside the store, and may have events that the store has not: restore it as `blobgate inbox restore --help` says, or move it away",
+                rescued.display()
+            );
+        }
         check_room(path).map_err(|error| CannotOpen::no_room(path, &error))?;
         let options = options(path);
         let mut writer = options
@@ -155,6 +161,11 @@ impl Sqlite {
             files,
             fate: Arc::default(),
         })
+    }
+
+    /// Copies of rescues that still lie beside it.
+    pub(crate) fn rescued(&self) -> Vec<PathBuf> {
+        rescued_beside(&self.files.path)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -262,7 +273,8 @@ impl Sqlite {
     pub(super) async fn store(&self, arrivals: &[&Arrival], room: Room) -> Result<Stored, Error> {
         let (outcomes, begun, worked) = transaction!(self, |connection| {
             let begun = Instant::now();
-            let outcomes = batch::decide(&mut Tx { connection, sqlite: self }, arrivals, room).await?;
+            let outcomes =
+                batch::decide(&mut Tx { connection, sqlite: self, ids: Ids::Next }, arrivals, room).await?;
             (outcomes, begun, begun.elapsed())
         })?;
         Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
@@ -275,7 +287,7 @@ impl Sqlite {
         why: &str,
     ) -> Result<Option<Outcome>, Error> {
         transaction!(self, |connection| batch::release(
-            &mut Tx { connection, sqlite: self },
+            &mut Tx { connection, sqlite: self, ids: Ids::Next },
             id,
             arrival,
             why
@@ -285,7 +297,7 @@ impl Sqlite {
 
     pub(super) async fn would_release(&self, id: i64, arrival: &Arrival) -> Result<Option<Outcome>, Error> {
         transaction!(self, "ROLLBACK", |connection| {
-            batch::release(&mut Tx { connection, sqlite: self }, id, arrival, "").await?
+            batch::release(&mut Tx { connection, sqlite: self, ids: Ids::Next }, id, arrival, "").await?
         })
     }
 
@@ -372,7 +384,7 @@ impl Sqlite {
     /// Runs each statement that stores an event, and takes it back.
     pub(super) async fn rehearse(&self, body: usize) -> Result<(), Error> {
         transaction!(self, "ROLLBACK", |connection| {
-            batch::rehearse(&mut Tx { connection, sqlite: self }, body).await?;
+            batch::rehearse(&mut Tx { connection, sqlite: self, ids: Ids::rehearsed() }, body).await?;
         })
     }
 

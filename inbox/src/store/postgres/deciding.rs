@@ -1,14 +1,14 @@
 //! The deciding transaction's statements.
 
 use super::super::Error;
-use super::super::batch::{self, Account, Deciding, HeldBy, HeldIn, KeptKey, NewEntry};
+use super::super::batch::{self, Account, Deciding, HeldBy, HeldIn, Ids, KeptKey, NewEntry};
 use super::sql;
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
 use sqlx::postgres::PgConnection;
 use sqlx::{FromRow, query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) struct Tx<'a>(pub(super) &'a mut PgConnection);
+pub(super) struct Tx<'a>(pub(super) &'a mut PgConnection, pub(super) Ids);
 
 #[derive(FromRow)]
 struct GenerationRow {
@@ -27,6 +27,10 @@ struct GenerationRow {
 impl Deciding for Tx<'_> {
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
+        if let Some(ids) = self.1.take(count) {
+            query(sql::MAY_TAKE_IDS).execute(&mut *self.0).await?;
+            return Ok(ids);
+        }
         query_scalar(sql::IDS).bind(count).fetch_all(&mut *self.0).await
     }
 

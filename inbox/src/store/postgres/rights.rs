@@ -51,6 +51,11 @@ pub(super) async fn missing(connection: &mut PgConnection) -> Result<Missing, Er
 }
 
 impl Missing {
+    /// Whether something beside deletion is missing: without that, rows stay longer, and nothing else.
+    pub(crate) fn holds_up_deliveries(&self) -> bool {
+        self.is_standby || self.is_read_only || self.rights.iter().any(|(right, ..)| right != "DELETE")
+    }
+
     /// Whether nothing is.
     pub(crate) fn is_nothing(&self) -> bool {
         self.rights.is_empty() && !self.is_standby && !self.is_read_only

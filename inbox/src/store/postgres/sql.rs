@@ -5,6 +5,10 @@ use crate::store::{Class, Pick};
 
 pub(super) const NOW: &str = "SELECT inbox_now()";
 
+/// Fails as taking one would, and takes none.
+pub(super) const MAY_TAKE_IDS: &str =
+    "SELECT nextval('entry_id') WHERE NOT has_sequence_privilege('entry_id', 'USAGE')";
+
 pub(super) const IDS: &str = "SELECT nextval('entry_id') FROM generate_series(1, $1)";
 
 pub(super) const LOCK_GENERATIONS: &str = "

@@ -1,7 +1,7 @@
 //! The deciding transaction's statements.
 
 use super::super::Error;
-use super::super::batch::{Account, Deciding, HeldBy, HeldIn, KeptKey, NewEntry, all_inserted};
+use super::super::batch::{Account, Deciding, HeldBy, HeldIn, Ids, KeptKey, NewEntry, all_inserted};
 use super::{Sqlite, json, sql};
 use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
 use sqlx::sqlite::SqliteConnection;
@@ -15,6 +15,7 @@ const CACHED_ROWS: usize = 32;
 pub(super) struct Tx<'a> {
     pub(super) connection: &'a mut SqliteConnection,
     pub(super) sqlite: &'a Sqlite,
+    pub(super) ids: Ids,
 }
 
 type GenerationRow = (
@@ -33,6 +34,9 @@ type GenerationRow = (
 impl Deciding for Tx<'_> {
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
         let count = i64::try_from(count).unwrap_or_default();
+        if let Some(ids) = self.ids.take(count) {
+            return Ok(ids);
+        }
         let first = self.sqlite.next_id.fetch_add(count, Ordering::Relaxed);
         Ok((first..first.saturating_add(count)).collect())
     }

@@ -150,7 +150,7 @@ pub(super) fn is_locked(log: &Path) -> bool {
 fn check_names(path: &Path) -> Result<(), CannotOpen> {
     match metadata(path).map(|metadata| metadata.nlink()) {
         Ok(names) if names > 1 => Err(CannotOpen::Settings(format!(
-            "{} has {names} names (hard links), and SQLite's log lies beside one of them: remove the other names, or `cp` the file to one of its own",
+            "{} has {names} names (hard links), and SQLite's log lies beside one of them: remove the other names. A copy by `cp` would lack the events in the log: use `blobgate inbox backup`",
             path.display()
         ))),
         _ => Ok(()),

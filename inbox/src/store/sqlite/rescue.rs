@@ -7,7 +7,7 @@ use crate::health::{Fault, Faults};
 use crate::store::{Error, Replaced};
 use sqlx::query_as;
 use sqlx::sqlite::SqliteConnection;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -22,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const ALLOCATE_EVERY: Duration = Duration::from_secs(1);
 /// What could not be saved is tried again: a full disk may have room by then.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// After the store's name, and before a time.
+const RESCUED: &str = ".rescued-";
 
 /// What has become of a store's files.
 #[derive(Debug, Default)]
@@ -179,13 +182,19 @@ impl Sqlite {
         let what = difference.text();
         match saved {
             Err(_) if self.fate.is_told.swap(true, Ordering::Relaxed) => {}
-            Err(why) if matches!(difference, Difference::Contents(_)) => log::error!(
-                "nothing can be saved of what was overwritten: {why}. End the inbox, and restore a backup: `blobgate inbox restore --help`"
-            ),
-            Err(why) => log::error!(
-                "nothing is saved yet: {why}. Do not end the inbox, its open files have the events: it tries again every {} s",
-                AGAIN.as_secs()
-            ),
+            Err(why) => {
+                let next = match difference {
+                    Difference::Contents(_) => format!(
+                        "nothing can be saved of what was overwritten: {why}. End the inbox, and restore a backup: `blobgate inbox restore --help`"
+                    ),
+                    _ => format!(
+                        "nothing is saved yet: {why}. Do not end the inbox, its open files have the events: it tries again every {} s",
+                        AGAIN.as_secs()
+                    ),
+                };
+                log::error!("{next}");
+                self.raise(&format!("{what} while the inbox used it: {next}"));
+            }
             Ok(saved) => {
                 self.fate.is_over.store(true, Ordering::Relaxed);
                 let saved = self.tell(&saved);
@@ -226,7 +235,7 @@ impl Sqlite {
     /// Where a copy may be: beside the file's path, where its folder is now, and in the folders above.
     fn places(&self) -> Vec<PathBuf> {
         let name = self.files.path.file_name().unwrap_or_default();
-        let name = beside(name.as_ref(), &format!(".rescued-{}", stamp()));
+        let name = beside(name.as_ref(), &format!("{RESCUED}{}", stamp()));
         let above = self.files.path.ancestors().skip(1);
         let (first, rest) = (above.clone().take(1), above.skip(1));
         let moved = folder_now(&self.files.folder);
@@ -270,6 +279,26 @@ impl Sqlite {
             }
         }
     }
+}
+
+/// Copies of rescues that still lie beside a store: what it has lost may be in them.
+pub(super) fn rescued_beside(path: &Path) -> Vec<PathBuf> {
+    let Some(name) = path.file_name() else { return Vec::new() };
+    let start = beside(name.as_ref(), RESCUED);
+    let start = start.as_os_str().as_encoded_bytes();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        // Not one that is still being written, nor SQLite's files beside it.
+        .filter(|entry| {
+            let name = entry.file_name();
+            let stamp = name.as_encoded_bytes().strip_prefix(start);
+            stamp.is_some_and(|stamp| stamp.iter().all(u8::is_ascii_alphanumeric))
+        })
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
 }
 
 pub(super) type Anchor = Mutex<Option<SqliteConnection>>;
