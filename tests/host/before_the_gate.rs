@@ -151,7 +151,7 @@ fn refused() -> Vec<Row> {
             vec![host(b""), host(b"host: a\"b\r\n"), host(b"host: \xc3\xa9\r\n")],
         ),
         (
-            "the path has a `#`, `%00` or, on HTTP/1.1, a byte beyond ASCII, in its query too",
+            "the path has a `#`, `%00` or, on HTTP/1.1, a byte beyond ASCII; `#` and such a byte in its query too",
             400,
             vec![
                 line("POST {path}#x HTTP/1.1"),

@@ -44,7 +44,12 @@ fn answers_after_sync(program: &Path, kind: &str, seed: u64, broken: Option<&str
     let inbox = starter.start(&store).ready();
     let mut pids = vec![inbox.pid()];
     if let Store::Postgres(_) = store {
-        pids.push(store.cluster().postmaster());
+        let cluster = store.cluster();
+        pids.push(cluster.postmaster());
+        // Connections that were open before: strace follows new processes alone.
+        let backends =
+            cluster.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'blobgate-inbox'");
+        pids.extend(backends.iter().map(|row| row[0].parse::<u32>().unwrap()));
     }
     let (calls, said) = (site.folder.path().join("calls"), site.folder.path().join("strace"));
     let mut strace = Command::new("strace");
