@@ -44,7 +44,14 @@ struct Looking {
     session: Session,
     known: Option<Known>,
     rehearsed: Option<Instant>,
-    /// What was missing at the last look, beside what storing needs.
+    rights: Rights,
+}
+
+/// What the store's rights were, when they were asked for.
+#[derive(Default)]
+struct Rights {
+    are_known: bool,
+    /// What is missing beside what storing needs, and whether deliveries need it.
     lacks: Option<(bool, String)>,
 }
 
@@ -63,7 +70,7 @@ struct Ill {
 
 impl Watch {
     pub(crate) fn new(store: &Store, faults: Arc<Faults>) -> Arc<Self> {
-        let looking = Looking { session: store.session(), known: None, rehearsed: None, lacks: None };
+        let looking = Looking { session: store.session(), known: None, rehearsed: None, rights: Rights::default() };
         Arc::new(Self {
             looking: tokio::sync::Mutex::new(looking),
             faults,
@@ -158,7 +165,7 @@ impl Watch {
         let failures = self.failures.load(Ordering::Relaxed);
         match self.try_store(looking).await {
             Ok(()) => {
-                if let Some((true, why)) = &looking.lacks {
+                if let Some((true, why)) = &looking.rights.lacks {
                     let detail = format!("events are stored, and something else fails: {why}");
                     self.is_out(Fault::StoreDenied, &detail);
                     return Err(detail);
@@ -169,6 +176,7 @@ impl Watch {
             Err(error) => {
                 // Once it is back, each statement is tried.
                 looking.rehearsed = None;
+                looking.rights.are_known = false;
                 let (fault, detail) = looking.session.explain(&error).await;
                 self.is_out(fault, &detail);
                 Err(detail)
@@ -180,16 +188,20 @@ impl Watch {
         // A write that is taken back never reaches a full disk.
         looking.session.heartbeat().await?;
         let has_failed = self.ill().by_commit.is_some();
-        let is_due = self.is_due.swap(false, Ordering::Relaxed)
+        let is_doubted = self.is_due.swap(false, Ordering::Relaxed);
+        let is_due = is_doubted
             || looking.rehearsed.is_none_or(|at| at.elapsed() >= REHEARSE_EVERY);
         if has_failed || is_due {
             looking.session.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
             looking.rehearsed = Some(Instant::now());
+        }
+        // Asked for again where something failed: a right that is taken away makes its statement fail.
+        if is_doubted || has_failed || !looking.rights.are_known || looking.rights.lacks.is_some() {
             let lacks = looking.session.lacks().await;
-            if let Some((false, why)) = lacks.as_ref().filter(|_| lacks != looking.lacks) {
+            if let Some((false, why)) = lacks.as_ref().filter(|_| lacks != looking.rights.lacks) {
                 log::error!("events are stored and delivered, and something else will fail: {why}");
             }
-            looking.lacks = lacks;
+            looking.rights = Rights { are_known: true, lacks };
         }
         Ok(())
     }
