@@ -6,10 +6,10 @@ mod gate;
 mod inbox;
 mod outcome;
 mod provider;
+mod reconcile;
 mod report;
 mod rows;
 mod service;
-mod sweep;
 mod tokens;
 
 use crate::mint::{Audience, Kid};
@@ -132,7 +132,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     for (row, came) in &mut sent {
         if let (Some(inbox), Sent::Uncalled(due)) = (told, &came) {
-            *came = sweep::wait(inbox, &provider, &mut row.delivery, *due).await?;
+            *came = reconcile::wait(inbox, &provider, &mut row.delivery, *due).await?;
         }
     }
 
@@ -193,7 +193,7 @@ impl Sender<'_> {
                 }
                 self.provider.called_back(delivery).await?
             }
-            Door::Sweep => sweep::order(told, self.provider, &url, delivery).await?,
+            Door::Reconcile => reconcile::order(told, self.provider, &url, delivery).await?,
         };
         Ok((row, came))
     }

@@ -13,6 +13,7 @@ mod ls;
 mod migrate;
 mod pause;
 mod purge;
+mod reconcile;
 mod rejudge;
 mod release;
 mod replay;
@@ -21,7 +22,6 @@ mod resume;
 mod serve;
 mod show;
 mod stats;
-mod sweep;
 mod table;
 mod tail;
 
@@ -52,7 +52,7 @@ enum Command {
     Release(release::Args),
     Drop(drop::Args),
     Expect(expect::Args),
-    Sweep(sweep::Args),
+    Reconcile(reconcile::Args),
     Tail(tail::Args),
     Export(export::Args),
     Purge(purge::Args),
@@ -69,7 +69,7 @@ Examples:
 
 The other commands ask a running one, at http://127.0.0.1:9085 unless --admin says otherwise:
   blobgate inbox stats                                what waits, is dead, kept, paused or down
-  blobgate inbox ls --state kept                      what somebody has to decide on
+  blobgate inbox ls --state quarantined                      what somebody has to decide on
   blobgate inbox show 17                              one of them
   blobgate inbox replay 17                            delivers it, again or at last
   blobgate inbox release 18 --as completed            delivers it as the event that you say it is
@@ -77,7 +77,7 @@ The other commands ask a running one, at http://127.0.0.1:9085 unless --admin sa
   blobgate inbox pause --hook veo3                    delivers nothing of a hook until `resume`
   blobgate inbox expect --hook veo3 --generation ID --job order-17
                                                       says of which job a generation is
-  blobgate inbox sweep --dry-run                      what the provider would be asked about
+  blobgate inbox reconcile --dry-run                      what the provider would be asked about
   blobgate inbox tail --forward http://127.0.0.1:3000 shows new events, and copies them to a laptop
   blobgate inbox export --since 24h                   entries as lines of JSON
   blobgate inbox purge --job order-7                  deletes what came of a job, for good";
@@ -95,7 +95,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Release(args) => release::run(args).await,
         Command::Drop(args) => drop::run(args).await,
         Command::Expect(args) => expect::run(args).await,
-        Command::Sweep(args) => sweep::run(args).await,
+        Command::Reconcile(args) => reconcile::run(args).await,
         Command::Tail(args) => tail::run(args).await,
         Command::Export(args) => export::run(args).await,
         Command::Purge(args) => purge::run(args).await,

@@ -8,7 +8,7 @@
 //! | `GET /stats` | counts by route, state and reason |
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, one of them at least |
 //! | `POST /expect` | says of which job a generation is: `{"hook", "generation_id", "job"}` |
-//! | `POST /sweep` | asks the provider now about what is due; with `"dry_run": true` it lists |
+//! | `POST /reconcile` | asks the provider now about what is due; with `"dry_run": true` it lists |
 //! | `POST /replay`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
 //! | `POST /rejudge` | judges what is kept again: as these, with the gate's `"config"` and reasons to `"waive"` |
 //! | `POST /release` | decides on an entry in quarantine as the event that a person says it is: `{"id", "as", "generation_id"}`; with `"dry_run": true` it says what would be |
@@ -21,19 +21,19 @@ mod expect;
 mod filter;
 mod pauses;
 mod problem;
+mod reconcile;
 mod rejudge;
 mod release;
 mod stats;
-mod sweep;
 mod tail;
 
 use crate::deliver::Wake;
 use crate::health::{Fault, Faults};
 use crate::listen::is_local;
 use crate::metrics::Metrics;
+use crate::reconcile::Releaser;
 use crate::space::Space;
 use crate::store::{Error, Store};
-use crate::sweep::Releaser;
 use crate::watch::Watch;
 use ::time::OffsetDateTime;
 use axum::Router;
@@ -64,12 +64,12 @@ pub(crate) struct Admin {
     pub(crate) token: Option<String>,
     pub(crate) ending: CancellationToken,
     pub(crate) releaser: Releaser,
-    /// Has the sweep look now.
+    /// Has the reconcile look now.
     pub(crate) nudge: Arc<Notify>,
-    /// How many calls a minute the sweep may make, where it makes any.
+    /// How many calls a minute the reconcile may make, where it makes any.
     pub(crate) asks: Option<u32>,
     /// In microseconds.
-    pub(crate) sweep_after: i64,
+    pub(crate) reconcile_after: i64,
 }
 
 /// A change waits behind others, for as long as a statement may take, and then for its own.
@@ -92,7 +92,7 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/stats", get(stats::stats))
         .route("/pauses", get(pauses::pauses).put(pauses::pause).delete(pauses::resume))
         .route("/expect", post(expect::expect))
-        .route("/sweep", post(sweep::sweep))
+        .route("/reconcile", post(reconcile::reconcile))
         .route("/replay", post(change::replay))
         .route("/drop", post(change::discard))
         .route("/rejudge", post(rejudge::rejudge))

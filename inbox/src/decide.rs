@@ -84,12 +84,12 @@ pub(crate) const EXPLAINED: [&str; 2] = [TOKEN_REUSED, TOKEN_CONFLICT];
 /// The reasons that are the inbox's own.
 pub(crate) const REASONS: [&str; 3] = [TOKEN_REUSED, TOKEN_CONFLICT, EVENT_CONFLICT];
 /// After the fact of an event that the provider was asked for.
-const SWEPT: &str = " swept";
+const RECONCILED: &str = " reconciled";
 /// The states of an expectation that is met.
 pub(crate) const ARRIVED: &str = "arrived";
-pub(crate) const IS_SWEPT: &str = "swept";
+pub(crate) const IS_RECONCILED: &str = "reconciled";
 /// In `blobgate-supersedes`: what was there had proven nothing.
-const UNPROVEN: &str = "unproven";
+const UNAUTHENTICATED: &str = "unauthenticated";
 
 impl Known {
     /// Decides on one arrival, whose entry would be `id`, and learns from it.
@@ -185,7 +185,7 @@ impl Generation {
         if let Some(own) = own
             && own.is_same(arrival, kind)
         {
-            if own.is_swept() && arrival.proven {
+            if own.is_reconciled() && arrival.proven {
                 // From here on it is the provider's own webhook that others are compared with.
                 own.fact.clone_from(&arrival.fact);
                 self.changed = true;
@@ -198,7 +198,7 @@ impl Generation {
         let gives_way = arrival.proven && [completed, failure].into_iter().flatten().all(|end| !end.proven);
         let fate = match (own, own.or(completed).or(failure)) {
             (_, None) => Fate::Deliver { supersedes: None, retires: None },
-            (_, Some(before)) if gives_way => before.give_way(UNPROVEN),
+            (_, Some(before)) if gives_way => before.give_way(UNAUTHENTICATED),
             // Of a completion, so that what is there is a failure.
             (None, Some(failure)) if kind == Kind::Completed && (arrival.proven || !failure.proven) => {
                 failure.give_way(failure.kind())
@@ -212,7 +212,7 @@ impl Generation {
             }
             let this = Final { id, fact: arrival.fact.clone(), proven: arrival.proven };
             if self.expected.is_some() {
-                self.met = Some(if this.is_swept() { IS_SWEPT } else { ARRIVED });
+                self.met = Some(if this.is_reconciled() { IS_RECONCILED } else { ARRIVED });
             }
             let this = Some(this);
             *(if kind == Kind::Completed { &mut self.completed } else { &mut self.failure }) = this;
@@ -233,15 +233,15 @@ impl Final {
         if self.fact == arrival.fact {
             return true;
         }
-        let (this, other) = (without_swept(&self.fact), without_swept(&arrival.fact));
-        let is_swept = this != self.fact || other != arrival.fact;
+        let (this, other) = (without_reconciled(&self.fact), without_reconciled(&arrival.fact));
+        let is_reconciled = this != self.fact || other != arrival.fact;
         let this = place_as_digest(this);
         let same_kind = kind == Kind::Completed || this.split(' ').next() == other.split(' ').next();
-        this == other || (is_swept && same_kind && (self.proven || !arrival.proven))
+        this == other || (is_reconciled && same_kind && (self.proven || !arrival.proven))
     }
 
-    fn is_swept(&self) -> bool {
-        self.fact.ends_with(SWEPT)
+    fn is_reconciled(&self) -> bool {
+        self.fact.ends_with(RECONCILED)
     }
 
     /// Of a failure.
@@ -252,15 +252,15 @@ impl Final {
 
 /// Programs before this one noted where a video is; this one a digest of that.
 pub(crate) fn place_as_digest(fact: &str) -> Cow<'_, str> {
-    match fact.strip_suffix(SWEPT) {
+    match fact.strip_suffix(RECONCILED) {
         _ if !fact.contains("://") => fact.into(),
-        Some(place) => format!("{}{SWEPT}", digest_of_place(place)).into(),
+        Some(place) => format!("{}{RECONCILED}", digest_of_place(place)).into(),
         None => digest_of_place(fact).into(),
     }
 }
 
-fn without_swept(fact: &str) -> &str {
-    fact.strip_suffix(SWEPT).unwrap_or(fact)
+fn without_reconciled(fact: &str) -> &str {
+    fact.strip_suffix(RECONCILED).unwrap_or(fact)
 }
 
 fn conflict() -> Fate {
@@ -269,8 +269,8 @@ fn conflict() -> Fate {
 
 impl Arrival {
     /// The same, not sent but asked for.
-    pub(crate) fn swept(self) -> Self {
-        Self { fact: format!("{}{SWEPT}", self.fact), ..self }
+    pub(crate) fn reconciled(self) -> Self {
+        Self { fact: format!("{}{RECONCILED}", self.fact), ..self }
     }
 
     /// The generation whose row decides; none for what binds nothing.

@@ -2,7 +2,7 @@
 //!
 //! `arrival` is what the gate hands over. `decide` says what becomes of it, in the transaction that inserts it ([`store`]),
 //! for many at once (`commit`). `deliver` brings it to Envoy's service routes, and
-//! `sweep` asks for what never came. [`serve()`] runs it all.
+//! `reconcile` asks for what never came. [`serve()`] runs it all.
 
 pub mod admin;
 mod arrival;
@@ -18,16 +18,16 @@ mod marks;
 mod metrics;
 mod purge;
 mod receive;
+mod reconcile;
 mod rejudge;
 mod release;
 mod serve;
 mod space;
 pub mod store;
-mod sweep;
 mod violation;
 mod watch;
 
 pub use key::{Keys, NotAKey};
+pub use reconcile::Reconcile;
 pub use serve::{Ended, Settings, serve};
 pub use store::Store;
-pub use sweep::Sweep;

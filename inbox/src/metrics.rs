@@ -100,7 +100,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     received: Family<What, Counter>,
     refused: Family<Reason, Counter>,
-    kept: Family<Reason, Counter>,
+    quarantined: Family<Reason, Counter>,
     batch: Histogram,
     commit: Histogram,
     attempts: Family<Ended, Counter>,
@@ -115,7 +115,7 @@ pub(crate) struct Metrics {
     pub(crate) purged: Counter,
     pub(crate) dead: Counter,
     pub(crate) store_errors: Counter,
-    sweeps: Family<CameTo, Counter>,
+    reconciliations: Family<CameTo, Counter>,
     pub(crate) expected: Gauge,
     pub(crate) expected_overdue: Gauge,
     pub(crate) expected_unknown: Counter,
@@ -134,7 +134,7 @@ impl Metrics {
             registry: Registry::with_prefix("blobgate_inbox"),
             received: Family::default(),
             refused: Family::default(),
-            kept: Family::default(),
+            quarantined: Family::default(),
             batch,
             commit,
             attempts: Family::default(),
@@ -149,7 +149,7 @@ impl Metrics {
             purged: Counter::default(),
             dead: Counter::default(),
             store_errors: Counter::default(),
-            sweeps: Family::default(),
+            reconciliations: Family::default(),
             expected: Gauge::default(),
             expected_overdue: Gauge::default(),
             expected_unknown: Counter::default(),
@@ -161,11 +161,15 @@ impl Metrics {
         this.listeners = Listeners::register(registry, &this.refused);
         registry.register(
             "received",
-            "Deliveries answered 200: new, repeated or kept",
+            "Deliveries answered 200: new, repeated or quarantined",
             this.received.clone(),
         );
         registry.register("refused", "Deliveries answered 503, by reason", this.refused.clone());
-        registry.register("kept", "Deliveries put into quarantine, by reason", this.kept.clone());
+        registry.register(
+            "quarantined",
+            "Deliveries put into quarantine, by reason",
+            this.quarantined.clone(),
+        );
         registry.register("batch_events", "Events in one commit", this.batch.clone());
         registry.register("commit_seconds", "How long a commit took", this.commit.clone());
         registry.register("attempts", "Attempts at a delivery, by how they ended", this.attempts.clone());
@@ -197,7 +201,11 @@ impl Metrics {
             "Statements that the store did not take",
             this.store_errors.clone(),
         );
-        registry.register("sweeps", "Calls to the provider, by what they came to", this.sweeps.clone());
+        registry.register(
+            "reconciliations",
+            "Calls to the provider, by what they came to",
+            this.reconciliations.clone(),
+        );
         registry.register("expected", "Generations that are expected", this.expected.clone());
         registry.register(
             "expected_overdue",
@@ -225,14 +233,14 @@ impl Metrics {
         self.refused.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
-    pub(crate) fn kept(&self, reason: &str) {
+    pub(crate) fn quarantined(&self, reason: &str) {
         // A header's text: a reason that this version does not know must not become a series of its own.
         let reason = reasons().find(|known| *known == reason).unwrap_or("other");
-        self.kept.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+        self.quarantined.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
-    pub(crate) fn swept(&self, outcome: &str) {
-        self.sweeps.get_or_create(&CameTo { outcome: outcome.to_owned() }).inc();
+    pub(crate) fn reconciled(&self, outcome: &str) {
+        self.reconciliations.get_or_create(&CameTo { outcome: outcome.to_owned() }).inc();
     }
 
     pub(crate) fn commit(&self, events: usize, took: Duration) {

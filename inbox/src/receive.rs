@@ -134,8 +134,8 @@ impl Receiver {
             Outcome::Waits(_) => Ok("new"),
             Outcome::Repeated => Ok("repeated"),
             Outcome::Kept(reason) => {
-                self.metrics.kept(&reason);
-                Ok("kept")
+                self.metrics.quarantined(&reason);
+                Ok("quarantined")
             }
             Outcome::TokenFull => Err(Refused::new(
                 "token-full",

@@ -10,9 +10,9 @@ use crate::listen::{Descriptors, Listen, Name, raise_limit};
 use crate::metrics::Metrics;
 use crate::purge::Purger;
 use crate::receive::{self, LogLimit, Receiver};
+use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::space::Space;
 use crate::store::{CannotOpen, Place, Store};
-use crate::sweep::{Releaser, Sweep, Sweeper, micros};
 use crate::watch::Watch;
 use axum::http::Uri;
 use std::num::NonZeroU32;
@@ -54,7 +54,7 @@ pub struct Settings {
     /// So many events in a transaction at most, up to 512: to measure what the group commit is worth.
     pub batch: usize,
     /// How the provider is asked about what did not come.
-    pub sweep: Sweep,
+    pub reconcile: Reconcile,
 }
 
 /// Why the inbox has ended by itself.
@@ -118,18 +118,18 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         space: Arc::clone(&space),
         wake: Arc::clone(&wake),
     };
-    let (nudge, sweep) = (Arc::new(Notify::new()), settings.sweep);
-    let sweeper = Sweeper::new(
+    let (nudge, reconcile) = (Arc::new(Notify::new()), settings.reconcile);
+    let reconciler = Reconciler::new(
         &store,
         releaser.clone(),
         Arc::clone(&metrics),
         Arc::clone(&nudge),
-        &sweep,
+        &reconcile,
         settings.sign.is_some(),
         ending.clone(),
     );
     // It stores, so it ends with what was received.
-    storing.spawn(sweeper.run());
+    storing.spawn(reconciler.run());
     let target = Target { base: settings.deliver_to, timeout: settings.timeout, keys: settings.sign };
     let pace = Pace { concurrency: settings.concurrency, drain: settings.drain, lease: settings.lease };
     let deliverer = Deliverer::new(
@@ -156,8 +156,8 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         ending: ending.clone(),
         releaser,
         nudge,
-        asks: sweep.provider.is_some().then_some(sweep.per_minute),
-        sweep_after: micros(sweep.after),
+        asks: reconcile.provider.is_some().then_some(reconcile.per_minute),
+        reconcile_after: micros(reconcile.after),
     });
     let local = settings.receive.local_addr().ok();
     let receiver = Arc::new(Receiver {

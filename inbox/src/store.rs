@@ -287,7 +287,7 @@ impl Session {
         for (lane, state, count, bytes) in rows {
             usage.total = usage.total.saturating_add(bytes);
             let share = match (lane.as_str(), state.as_str()) {
-                ("quarantine", "kept") => Some(&mut usage.quarantine),
+                ("quarantine", "quarantined") => Some(&mut usage.quarantine),
                 ("observed", "waiting" | "in_flight") => Some(&mut usage.observed),
                 (_, "dead") => Some(&mut usage.dead),
                 _ => None,

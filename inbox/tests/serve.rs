@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{Ended, Keys, Settings, Sweep, serve};
+use blobgate_inbox::{Ended, Keys, Reconcile, Settings, serve};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -116,7 +116,7 @@ impl Inbox {
             lease: Duration::from_secs(30),
             limit: 100_000_000,
             batch: 512,
-            sweep: Sweep {
+            reconcile: Reconcile {
                 provider: None,
                 after: Duration::from_secs(780),
                 per_minute: 10,

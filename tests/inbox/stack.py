@@ -25,11 +25,11 @@ HELD = 20  # seconds, of the route to a service in envoy.yaml
 
 class Stack:
     """Everything, with what it says in `folder`. Without a store there is no inbox. The sandbox is `speed` times as fast as
-    the provider, and Envoy waits that much less for a service. `changes` are to envoy.yaml, `sweeps` has the inbox
+    the provider, and Envoy waits that much less for a service. `changes` are to envoy.yaml, `reconciles` has the inbox
     ask about what is overdue after a second, and a stack that is `beside` another one asks the sandbox of that."""
 
-    def __init__(self, running, folder, store, speed, changes=None, sweeps=False, beside=None):
-        self.folder, self.store, self.speed, self.sweeps = folder, store, speed, sweeps
+    def __init__(self, running, folder, store, speed, changes=None, reconciles=False, beside=None):
+        self.folder, self.store, self.speed, self.reconciles = folder, store, speed, reconciles
         folder.mkdir()
         self.token_key, self.signing_key = token_key(), signing_key()
         names = ["video", "failure", "quarantine", "inbox", "admin", "sandbox"]
@@ -73,8 +73,8 @@ class Stack:
         command = ["inbox", "serve", "--store", self.store, "--listen", f"127.0.0.1:{receive}"]
         command += ["--admin", f"127.0.0.1:{admin}", "--deliver-to", f"http://127.0.0.1:{self.service_routes}"]
         command += ["--signing-key-env", "BLOBGATE_SIGNING_KEY"]
-        if self.sweeps:
-            command += ["--provider", f"http://127.0.0.1:{self.service_routes}", "--sweep-after", "1s"]
+        if self.reconciles:
+            command += ["--provider", f"http://127.0.0.1:{self.service_routes}", "--reconcile-after", "1s"]
         self.start("inbox", command, f"http://127.0.0.1:{admin}/readyz", {"BLOBGATE_SIGNING_KEY": self.signing_key})
 
     def start_sandbox(self):

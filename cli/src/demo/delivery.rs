@@ -30,7 +30,7 @@ pub(super) enum Door {
     /// From the sandbox, which has generated something.
     Provider,
     /// From the inbox, which has asked: the sandbox has generated something, and never calls back.
-    Sweep,
+    Reconcile,
 }
 
 /// Which hook a delivery comes to.
@@ -96,7 +96,7 @@ pub(super) mod payload {
 
     /// The same, and no callback comes of it.
     pub(in crate::demo) fn never_called_back() -> Delivery {
-        none().through(Door::Sweep)
+        none().through(Door::Reconcile)
     }
 
     /// Nothing at all.
@@ -137,7 +137,7 @@ pub(super) mod payload {
 impl Door {
     /// Whether a generation is ordered, of which an application says that it is expected.
     pub(super) fn is_ordered(self) -> bool {
-        matches!(self, Door::Provider | Door::Sweep)
+        matches!(self, Door::Provider | Door::Reconcile)
     }
 }
 
@@ -145,7 +145,7 @@ impl Delivery {
     /// The job that the gate or the inbox knows of it: from an authentic token, or from what is expected.
     pub(super) fn known_job(&self) -> Option<&str> {
         let is_known =
-            self.door == Door::Sweep || matches!(self.hook, Hook::Proven(Token::Good | Token::Expired));
+            self.door == Door::Reconcile || matches!(self.hook, Hook::Proven(Token::Good | Token::Expired));
         is_known.then_some(self.job.as_str())
     }
 

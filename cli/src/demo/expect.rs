@@ -47,7 +47,7 @@ impl Expectation {
 
     /// Whether an event is there.
     pub(super) fn has_come(&self) -> bool {
-        matches!(self.state.as_str(), "arrived" | "swept")
+        matches!(self.state.as_str(), "arrived" | "reconciled")
     }
 
     pub(super) fn was_asked(&self) -> bool {

@@ -39,7 +39,7 @@ pub(super) enum Sent {
     /// The provider sends nothing: the inbox is to ask, from then on.
     Uncalled(Instant),
     /// The same, and the inbox has not brought it; why.
-    NotSwept(String),
+    NotReconciled(String),
     /// It was not sent; why.
     LeftOut(String),
 }
@@ -101,7 +101,7 @@ impl Gate {
         let mut url = match (delivery.hook, delivery.door) {
             (Hook::Proven(token), _) => return tokens.callback(proven, token, &delivery.job),
             (Hook::Open, Door::Plain) => plain.clone(),
-            (Hook::Open, Door::Edge | Door::Elsewhere | Door::Provider | Door::Sweep) => edge.clone(),
+            (Hook::Open, Door::Edge | Door::Elsewhere | Door::Provider | Door::Reconcile) => edge.clone(),
         };
         let path = format!("{}{}", url.path().trim_end_matches('/'), delivery.below);
         url.set_path(&path);

@@ -65,7 +65,7 @@ fn about_answer(expected: Expected, sent: &Sent) -> Option<String> {
     };
     match sent {
         Sent::LeftOut(_) | Sent::Uncalled(_) => None,
-        Sent::NotSwept(why) => Some(why.clone()),
+        Sent::NotReconciled(why) => Some(why.clone()),
         Sent::Unanswered(why) => Some(format!("no answer: {why}")),
         Sent::Answered(answer) => {
             let status = expected.status()?;
@@ -85,7 +85,7 @@ fn is_of(arrival: &Arrival, row: &Row) -> bool {
 }
 
 fn about_place(row: &Row, sent: &Sent, arrived: &[(String, Arrival)], in_inbox: &[Entry]) -> Vec<String> {
-    if matches!(sent, Sent::LeftOut(_) | Sent::NotSwept(_)) {
+    if matches!(sent, Sent::LeftOut(_) | Sent::NotReconciled(_)) {
         return Vec::new();
     }
     let expected = row.expected;
@@ -111,7 +111,7 @@ fn about_expectation(row: &Row, expectation: Option<&Expectation>) -> Option<Str
     if !door.is_ordered() {
         return None;
     }
-    let state = if *door == Door::Sweep { "swept" } else { "arrived" };
+    let state = if *door == Door::Reconcile { "reconciled" } else { "arrived" };
     let is_right = expectation
         .is_some_and(|expectation| expectation.job.as_ref() == Some(job) && expectation.state == state);
     (!is_right).then(|| format!("the inbox should have it as expected of job {job}, and {state}"))
@@ -120,7 +120,7 @@ fn about_expectation(row: &Row, expectation: Option<&Expectation>) -> Option<Str
 /// Of what the inbox keeps.
 fn about_entry(row: &Row, entry: &Entry) -> Vec<String> {
     let mut faults = Vec::new();
-    if entry.state != "kept" {
+    if entry.state != "quarantined" {
         faults.push(format!("it should be kept, and is {}", entry.state));
     }
     if let Some(reason) = row.expected.reason()

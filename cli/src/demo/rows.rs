@@ -13,7 +13,7 @@ pub(super) const SERVICES: [&str; 3] = ["video", "failure", QUARANTINE];
 pub(super) const QUARANTINE: &str = "quarantine";
 
 /// The `blobgate-source` of what the inbox has asked for.
-const SWEEP: &str = "sweep";
+const RECONCILE: &str = "reconcile";
 
 pub(super) struct Row {
     /// In words.
@@ -30,7 +30,7 @@ pub(super) enum Expected {
     /// The same, by this proof.
     Proven(Kind, &'static str, Proof),
     /// No callback, and yet it arrives there: the inbox has asked for it.
-    Swept(Kind, &'static str),
+    Reconciled(Kind, &'static str),
     /// 200, and it is kept in quarantine for this reason.
     Kept(Reason),
     /// The reason's answer, and it arrives nowhere.
@@ -39,7 +39,7 @@ pub(super) enum Expected {
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
-    use Expected::{Arrives, Kept, Proven, Refused, Swept};
+    use Expected::{Arrives, Kept, Proven, Refused, Reconciled};
     let [video, failure, _] = SERVICES;
     vec![
         row("completed, as documented",           payload::completed(),                                     Arrives(Kind::Completed, video)),
@@ -61,7 +61,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("with an id that is no UUID",         payload::with_id("video-42"),                             Refused(Reason::GenerationIdInvalid)),
 
         // It takes longest: ordered before the others, and looked for after them.
-        row("generated, never called back",       payload::never_called_back().with_token(Token::Good),     Swept(Kind::Completed, video)),
+        row("generated, never called back",       payload::never_called_back().with_token(Token::Good),     Reconciled(Kind::Completed, video)),
         row("generated, with a token",            payload::generated().with_token(Token::Good),             Proven(Kind::Completed, video, Proof::Token)),
         row("generated, without a token",         payload::generated().with_token(Token::None),             Proven(Kind::Completed, video, Proof::Confirmed)),
         row("forged, without a token",            payload::completed().with_token(Token::None),             Refused(Reason::NotConfirmed)),
@@ -80,23 +80,25 @@ impl Expected {
     pub(super) fn status(self) -> Option<u16> {
         match self {
             Expected::Arrives(..) | Expected::Proven(..) | Expected::Kept(_) => Some(200),
-            Expected::Swept(..) => None,
+            Expected::Reconciled(..) => None,
             Expected::Refused(reason) => Some(reason.status()),
         }
     }
 
     pub(super) fn code(self) -> Option<&'static str> {
         match self {
-            Expected::Arrives(..) | Expected::Proven(..) | Expected::Swept(..) | Expected::Kept(_) => None,
+            Expected::Arrives(..) | Expected::Proven(..) | Expected::Reconciled(..) | Expected::Kept(_) => {
+                None
+            }
             Expected::Refused(reason) => Some(reason.code()),
         }
     }
 
     pub(super) fn service(self) -> Option<&'static str> {
         match self {
-            Expected::Arrives(_, service) | Expected::Proven(_, service, _) | Expected::Swept(_, service) => {
-                Some(service)
-            }
+            Expected::Arrives(_, service)
+            | Expected::Proven(_, service, _)
+            | Expected::Reconciled(_, service) => Some(service),
             Expected::Kept(_) => Some(QUARANTINE),
             Expected::Refused(_) => None,
         }
@@ -105,7 +107,9 @@ impl Expected {
     /// How it is judged where it arrives.
     pub(super) fn verdict(self) -> Option<Verdict> {
         match self {
-            Expected::Arrives(..) | Expected::Proven(..) | Expected::Swept(..) => Some(Verdict::Accepted),
+            Expected::Arrives(..) | Expected::Proven(..) | Expected::Reconciled(..) => {
+                Some(Verdict::Accepted)
+            }
             Expected::Kept(_) => Some(Verdict::Quarantined),
             Expected::Refused(_) => None,
         }
@@ -114,14 +118,16 @@ impl Expected {
     /// Why it is not accepted.
     pub(super) fn reason(self) -> Option<Reason> {
         match self {
-            Expected::Arrives(..) | Expected::Proven(..) | Expected::Swept(..) => None,
+            Expected::Arrives(..) | Expected::Proven(..) | Expected::Reconciled(..) => None,
             Expected::Kept(reason) | Expected::Refused(reason) => Some(reason),
         }
     }
 
     pub(super) fn event(self) -> Option<Kind> {
         match self {
-            Expected::Arrives(kind, _) | Expected::Proven(kind, ..) | Expected::Swept(kind, _) => Some(kind),
+            Expected::Arrives(kind, _) | Expected::Proven(kind, ..) | Expected::Reconciled(kind, _) => {
+                Some(kind)
+            }
             Expected::Kept(_) | Expected::Refused(_) => None,
         }
     }
@@ -129,14 +135,14 @@ impl Expected {
     pub(super) fn proof(self) -> Option<Proof> {
         match self {
             Expected::Proven(_, _, proof) => Some(proof),
-            Expected::Swept(..) => Some(Proof::Confirmed),
+            Expected::Reconciled(..) => Some(Proof::Confirmed),
             Expected::Arrives(..) | Expected::Kept(_) | Expected::Refused(_) => None,
         }
     }
 
     /// Who brings it, where that is not the provider.
     pub(super) fn source(self) -> Option<&'static str> {
-        matches!(self, Expected::Swept(..)).then_some(SWEEP)
+        matches!(self, Expected::Reconciled(..)).then_some(RECONCILE)
     }
 }
 

@@ -22,7 +22,7 @@ Exit code: 0 when all were dropped, 1 when some were not or the inbox cannot be 
 
 Examples:
   blobgate inbox drop 17 18
-  blobgate inbox drop --state kept --reason token-expired --yes
+  blobgate inbox drop --state quarantined --reason token-expired --yes
   blobgate inbox drop --state dead --hook veo3 --since 2d";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {

@@ -42,7 +42,7 @@ Exit code: 0 when all was written, 1 when it was not or the inbox cannot be reac
 
 Examples:
   blobgate inbox export --since 24h | jq -r 'select(.attempts > 1) | .generation'
-  blobgate inbox export --state kept --bodies --out kept.ndjson
+  blobgate inbox export --state quarantined --bodies --out kept.ndjson
   blobgate inbox export --after 0.1734 --out since-then.ndjson";
 
 /// The inbox shows so many at once.

@@ -44,7 +44,7 @@ Exit code: 0 when it was listed, 1 when the inbox cannot be reached, 2 for wrong
 
 Examples:
   blobgate inbox ls
-  blobgate inbox ls --state kept --since 1d
+  blobgate inbox ls --state quarantined --since 1d
   blobgate inbox ls --state dead --hook veo3 --json | jq -r .generation
   blobgate inbox ls --generation 5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01";
 

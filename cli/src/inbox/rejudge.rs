@@ -103,7 +103,7 @@ impl Rules {
         } else {
             tell_refused("still kept", &done.stayed);
             done.tell_asked(
-                "kept until the provider says the same: `inbox sweep --dry-run` lists what is asked",
+                "kept until the provider says the same: `inbox reconcile --dry-run` lists what is asked",
             );
             tell(format_args!("{} judged again, and waiting to be delivered", count(&done.passed)));
         }

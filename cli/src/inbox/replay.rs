@@ -27,13 +27,13 @@ replay and asks, and where there is no terminal to ask on, it wants --yes.
 With --rejudge kept entries are judged again: their bodies by the configuration of today, in the envoy.yaml that --config names, and
 their heads (address, headers, token) by what was found when they came. What holds now becomes an ordinary event, unless another
 one says otherwise. What only the head shows passes by --waive REASON alone, which goes along as blobgate-override. Where the provider's
-word is missing (not-confirmed) the sweep asks for it, as fast as its calls a minute allow, and what the provider says too is
+word is missing (not-confirmed) the reconcile asks for it, as fast as its calls a minute allow, and what the provider says too is
 delivered. --dry-run says how many would pass, and why the rest would not: so a changed rule is tried on last week's events.
 
 Exit code: 0 when all were replayed, 1 when some were not or the inbox cannot be reached, 2 for wrong usage.
 
 Examples:
-  blobgate inbox ls --state kept
+  blobgate inbox ls --state quarantined
   blobgate inbox replay 17
   blobgate inbox replay --state dead --hook veo3
   blobgate inbox replay --state delivered --event completed --since 3h --yes

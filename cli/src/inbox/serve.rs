@@ -5,7 +5,7 @@ use crate::receiver::cannot_listen;
 use anyhow::{Context, Result, bail};
 use axum::http::Uri;
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{Keys, Settings, Sweep};
+use blobgate_inbox::{Keys, Reconcile, Settings};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
@@ -63,13 +63,13 @@ pub(crate) struct Args {
     provider: Option<Uri>,
     /// Ask about a generation so long after it was expected: the product's limit, 10m for Veo3, and a margin
     #[arg(long, value_name = "TIME", default_value = "13m", value_parser = humantime::parse_duration)]
-    sweep_after: Duration,
+    reconcile_after: Duration,
     /// So many calls to the provider in any minute, of all inboxes on this store: with the gates' own below the key's 60
     #[arg(long, value_name = "N", default_value = "10")]
-    sweep_per_minute: NonZeroU32,
+    reconcile_per_minute: NonZeroU32,
     /// So long until a generation is asked about again, then twice as long each time, up to a day
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration, hide = true)]
-    sweep_again: Duration,
+    reconcile_again: Duration,
 }
 
 const EXAMPLES: &str = "\
@@ -80,7 +80,7 @@ blobgate-attempt; where a signing key is named, each is signed anew.
 SIGTERM ends it within 25 s: deliveries under way are finished, and events are stored until then. kill -9 loses nothing.
 
 With --provider, a generation that the application has said to expect (`blobgate inbox expect --help`) and that has no event
-after --sweep-after is asked about. What has ended goes on as its webhook would have, with blobgate-source: sweep.
+after --reconcile-after is asked about. What has ended goes on as its webhook would have, with blobgate-source: reconcile.
 
 The admin listener answers /livez (the process answers), /healthz (the store takes events), /readyz (the inbox does), /metrics,
 and the other commands: `blobgate inbox --help` lists them.
@@ -154,11 +154,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         lease: args.lease,
         limit: args.limit,
         batch: args.batch,
-        sweep: Sweep {
+        reconcile: Reconcile {
             provider: args.provider,
-            after: args.sweep_after,
-            per_minute: args.sweep_per_minute.get(),
-            again: args.sweep_again,
+            after: args.reconcile_after,
+            per_minute: args.reconcile_per_minute.get(),
+            again: args.reconcile_again,
         },
     };
     let serving = blobgate_inbox::serve(settings, ending.clone());

@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-/// Show how things stand: what waits, what is dead or kept, what is paused or down
+/// Show how things stand: what waits, what is dead or quarantined, what is paused or down
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -37,7 +37,7 @@ Examples:
 #[derive(Deserialize)]
 struct Stats {
     routes: Vec<OnRoute>,
-    kept: BTreeMap<String, i64>,
+    quarantined: BTreeMap<String, i64>,
     oldest_waiting_seconds: Option<i64>,
     bytes: i64,
     tombstones: i64,
@@ -90,7 +90,8 @@ impl Stats {
         ];
         let rows: Vec<_> = self.routes.iter().map(OnRoute::row).collect();
         let mut said = lines(COLUMNS, &rows);
-        let kept: Vec<_> = self.kept.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let quarantined: Vec<_> =
+            self.quarantined.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         let paused: Vec<_> =
             self.pauses.iter().map(|pause| format!("{} since {}", pause.name(), pause.since)).collect();
         let or_nothing = |list: Vec<String>| {
@@ -99,7 +100,7 @@ impl Stats {
         let waits = self.oldest_waiting_seconds.map_or_else(|| "nothing".to_owned(), in_units);
         said.extend([
             String::new(),
-            format!("kept            {}", or_nothing(kept)),
+            format!("quarantined     {}", or_nothing(quarantined)),
             format!("paused          {}", or_nothing(paused)),
             format!("oldest waiting  {waits}"),
             format!("stored          {}", size(self.bytes)),

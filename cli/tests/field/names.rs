@@ -95,7 +95,7 @@ fn shows_no_text_that_a_terminal_obeys() {
             "route": HOSTILE, "waiting": 1, "in_flight": 0, "delivered_last_day": 0, "dead": 0, "paused": true,
             "down": true,
         }],
-        "kept": {HOSTILE: 1}, "oldest_waiting_seconds": 1, "bytes": 1, "tombstones": 0,
+        "quarantined": {HOSTILE: 1}, "oldest_waiting_seconds": 1, "bytes": 1, "tombstones": 0,
         "pauses": [{"hook": HOSTILE, "event": HOSTILE, "since": HOSTILE}],
         "faults": [{"reason": HOSTILE, "since": HOSTILE, "detail": HOSTILE}],
         "rescued": [HOSTILE],
@@ -103,7 +103,7 @@ fn shows_no_text_that_a_terminal_obeys() {
     let list = json!({"entries": [entry], "next": null});
     let page = json!({"entries": [entry], "next": "0.1"});
     let expect = entry["expectation"].clone();
-    let swept = json!({"questions": [{"due": true, "why": HOSTILE, "hook": HOSTILE, "generation_id": HOSTILE,
+    let reconciled = json!({"questions": [{"due": true, "why": HOSTILE, "hook": HOSTILE, "generation_id": HOSTILE,
         "job": HOSTILE, "state": HOSTILE, "expected_at": HOSTILE, "asked": 1, "answer": HOSTILE}],
         "more": true, "per_minute": null});
     let change = json!({"changed": [], "refused": [{"id": 1, "why": HOSTILE}], "next": null, "until": 1,
@@ -122,8 +122,8 @@ fn shows_no_text_that_a_terminal_obeys() {
         (&["export", "--bodies"], &page),
         (&[&["expect"], &generation[..]].concat(), &expect),
         (&[&["expect", "--json"], &generation[..]].concat(), &expect),
-        (&["sweep", "--dry-run"], &swept),
-        (&["sweep", "--dry-run", "--json"], &swept),
+        (&["reconcile", "--dry-run"], &reconciled),
+        (&["reconcile", "--dry-run", "--json"], &reconciled),
         (&["drop", "1", "--yes"], &change),
         (&["drop", "1", "--yes", "--json"], &change),
         (&["purge", "--job", "a", "--dry-run"], &change),

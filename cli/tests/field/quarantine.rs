@@ -85,7 +85,7 @@ fn one_stolen_url_harms_one_generation(store: &str) {
         let delivery = late(&format!("other-{number}"), &customer, "A cat");
         assert_eq!(send(&inbox, &delivery), (200, None));
     }
-    let stats = inbox.get("/entries?state=kept&reason=token-expired&limit=500").unwrap().json();
+    let stats = inbox.get("/entries?state=quarantined&reason=token-expired&limit=500").unwrap().json();
     assert_eq!(stats["entries"].as_array().unwrap().len(), TAKEN + 5);
 }
 

@@ -88,7 +88,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
         out.starts_with(&format!("would deliver entry {id} as completed of generation {generation}")),
         "{out}"
     );
-    assert_eq!(state(&inbox, &id), "kept");
+    assert_eq!(state(&inbox, &id), "quarantined");
     assert_eq!(service.heads(), 0);
 
     let (code, out, warned) = said(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
@@ -188,7 +188,7 @@ fn keeps_what_contradicts_a_delivered_event(store_name: &str) {
         let (code, _, refused) = said(&inbox.command(&["release", &id, "--as", event, "--yes"]));
         assert_eq!(code, Some(1));
         assert!(refused.contains("a case of event-conflict"), "{refused}");
-        assert_eq!(state(&inbox, &id), "kept");
+        assert_eq!(state(&inbox, &id), "quarantined");
     }
     // Nor does a token speak of two generations, unless the application says so.
     let second = fresh_generation();

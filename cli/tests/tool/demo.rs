@@ -1,7 +1,7 @@
 //! `blobgate demo`, against a stand-in that does what it is told: the right thing, or the wrong one in one place.
 
 mod inbox;
-mod sweep;
+mod reconcile;
 
 use crate::running::{Receiver, Running, blobgate, client, nobody, output, text};
 use axum::body::Bytes;
@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, RequestExt, Router};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
-use inbox::{Entries, Inbox, Sweeps};
+use inbox::{Entries, Inbox, Reconciles};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};

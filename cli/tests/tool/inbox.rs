@@ -13,8 +13,8 @@ mod looking;
 mod pausing;
 mod purging;
 mod readme;
+mod reconciling;
 mod restoring;
-mod sweeping;
 
 use crate::running::{Running, blobgate, client, text};
 use axum::Router;

@@ -41,7 +41,7 @@ CREATE UNIQUE INDEX entry_kept ON entry (hook, reason, (coalesce(token_id, '')),
 CREATE INDEX entry_kept_token ON entry (hook, token_id) WHERE lane = 'quarantine';
 CREATE INDEX entry_waiting ON entry (route, behind, due_at, id) WHERE state = 'waiting';
 CREATE INDEX entry_in_flight ON entry (lease_until) WHERE state = 'in_flight';
-CREATE INDEX entry_left ON entry (state, id) WHERE state IN ('dead', 'kept');
+CREATE INDEX entry_left ON entry (state, id) WHERE state IN ('dead', 'quarantined');
 CREATE INDEX entry_live ON entry (ended_at) WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped');
 CREATE INDEX entry_ended ON entry (ended_at) WHERE size = 0;
 

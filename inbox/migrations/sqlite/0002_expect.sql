@@ -6,7 +6,7 @@ CREATE TABLE expectation (
     hook TEXT NOT NULL,
     generation TEXT NOT NULL,
     job TEXT, -- none where it is only asked about for what is kept
-    state TEXT NOT NULL, -- expected, kept; then arrived, swept, unknown, contradicted
+    state TEXT NOT NULL, -- expected, quarantined; then arrived, reconciled, unknown, contradicted
     expected_at INTEGER NOT NULL,
     ask_at INTEGER NOT NULL,
     asked INTEGER NOT NULL DEFAULT 0,
@@ -16,11 +16,11 @@ CREATE TABLE expectation (
     mismatch_id INTEGER, -- the accepted entry that came with another job
     PRIMARY KEY (hook, generation)
 );
-CREATE INDEX expectation_open ON expectation (expected_at) WHERE state IN ('expected', 'kept');
+CREATE INDEX expectation_open ON expectation (expected_at) WHERE state IN ('expected', 'quarantined');
 CREATE INDEX expectation_old ON expectation (expected_at);
 
 -- Calls to the provider, of all inboxes: those of the last minute.
 CREATE TABLE provider_call (at INTEGER NOT NULL);
 
 CREATE INDEX entry_kept_generation ON entry (hook, generation) WHERE lane = 'quarantine';
-CREATE INDEX entry_unconfirmed ON entry (id) WHERE state = 'kept' AND reason = 'confirm-unavailable';
+CREATE INDEX entry_unconfirmed ON entry (id) WHERE state = 'quarantined' AND reason = 'confirm-unavailable';

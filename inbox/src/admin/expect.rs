@@ -3,8 +3,8 @@
 use super::filter::{read_generation, read_hook, read_job};
 use super::problem::Problem;
 use super::{Admin, read_body, time, written};
+use crate::reconcile::{NotReleased, Releaser};
 use crate::store::{EXPECTED, Expectation, Expected, Noted, Session};
-use crate::sweep::{NotReleased, Releaser};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -54,7 +54,7 @@ struct Answer {
 
 pub(super) async fn expect(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Problem> {
     let expected = read(&body)?;
-    let (session, releaser, after) = (admin.store.session(), admin.releaser.clone(), admin.sweep_after);
+    let (session, releaser, after) = (admin.store.session(), admin.releaser.clone(), admin.reconcile_after);
     let (noted, released) = written(note(session, releaser, expected.clone(), after)).await?;
     let Expected { hook, generation, job } = &expected;
     let (expectation, is_new) = match noted {

@@ -8,7 +8,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// What an entry can be.
-pub const STATES: [&str; 7] = ["waiting", "in_flight", "delivered", "dead", "superseded", "kept", "dropped"];
+pub const STATES: [&str; 7] =
+    ["waiting", "in_flight", "delivered", "dead", "superseded", "quarantined", "dropped"];
 /// Where an entry can be.
 pub const LANES: [&str; 3] = ["deliver", "quarantine", "observed"];
 /// What can have happened.
@@ -139,7 +140,7 @@ mod tests {
     fn reads_what_it_knows() {
         let id = "FFD473D5-5bef-4e14-bf22-8d559be3c19f";
         let pairs = [
-            ("state", "kept"),
+            ("state", "quarantined"),
             ("lane", "quarantine"),
             ("event", "completed"),
             ("reason", "event-conflict"),
@@ -149,7 +150,7 @@ mod tests {
             ("since", "1970-01-01T01:00:01.5+01:00"),
         ];
         let expected = Filter {
-            state: Some("kept"),
+            state: Some("quarantined"),
             lane: Some("quarantine"),
             event: Some("completed"),
             reason: Some("event-conflict"),

@@ -4,9 +4,9 @@ use super::change;
 use super::problem::Problem;
 use super::{Admin, read_body, written};
 use crate::arrival::Arrival;
+use crate::reconcile::{NOT_KEPT, NotReleased, Releaser, goes_on};
 use crate::rejudge::{Judge, Now};
 use crate::store::{Error, Session};
-use crate::sweep::{NOT_KEPT, NotReleased, Releaser, goes_on};
 use crate::violation;
 use axum::Json;
 use axum::extract::State;
@@ -38,7 +38,7 @@ struct Asked {
 #[derive(Serialize)]
 pub(super) struct Done {
     changed: Vec<i64>,
-    /// They hold as soon as the provider says the same, which the sweep asks for.
+    /// They hold as soon as the provider says the same, which the reconcile asks for.
     asked: Vec<i64>,
     refused: Vec<Refused>,
     next: Option<i64>,
@@ -51,7 +51,7 @@ struct Refused {
 }
 
 /// What a filter leaves out.
-const KEPT: &str = "state = 'kept' AND size > 0";
+const KEPT: &str = "state = 'quarantined' AND size > 0";
 
 pub(super) async fn rejudge(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Json<Done>, Problem> {
     let asked: Asked = read_body(&body)?;
@@ -133,7 +133,7 @@ async fn would_settle(
     Ok(goes_on(session.would_release(id, &arrival).await?).map(|()| became))
 }
 
-/// Has it go on, or has the sweep do so once the provider says the same. What an earlier judgement allowed is over.
+/// Has it go on, or has the reconcile do so once the provider says the same. What an earlier judgement allowed is over.
 async fn settle(
     mut session: Session,
     releaser: Releaser,

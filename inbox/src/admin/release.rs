@@ -5,9 +5,9 @@ use super::problem::Problem;
 use super::{Admin, read_body, written};
 use crate::arrival::parse_event;
 use crate::decide::EXPLAINED;
+use crate::reconcile::{NOT_KEPT, NotReleased};
 use crate::release;
 use crate::store::{Entry, Outcome, Payload};
-use crate::sweep::{NOT_KEPT, NotReleased};
 use crate::violation;
 use axum::Json;
 use axum::extract::State;
@@ -85,7 +85,7 @@ fn stays(entry: &Entry, kind: Kind, generation: &str, reason: &str) -> Problem {
 fn check(entry: &Entry, payload: Option<Payload>) -> Result<Payload, String> {
     let (id, state) = (entry.id, entry.state.replace('_', " "));
     match (entry.lane.as_str(), entry.state.as_str()) {
-        ("quarantine", "kept") => {}
+        ("quarantine", "quarantined") => {}
         ("quarantine", "superseded") => {
             return Err(format!(
                 "entry {id} was released already: the event that it has become is another entry"

@@ -17,8 +17,8 @@ const LATELY: i64 = 24 * 3_600 * 1_000_000;
 #[derive(Default, Serialize)]
 pub(super) struct Stats {
     routes: Vec<OnRoute>,
-    /// What is kept, by reason.
-    kept: BTreeMap<String, i64>,
+    /// Entries in quarantine, by reason.
+    quarantined: BTreeMap<String, i64>,
     /// Entries by state.
     states: BTreeMap<String, i64>,
     /// When the oldest entry that waits was received, and how long ago.
@@ -112,7 +112,7 @@ impl Stats {
         add(&mut self.bytes, alike.bytes);
         add(&mut self.tombstones, alike.tombstones);
         if let Some(reason) = &alike.reason {
-            add(self.kept.entry(reason.clone()).or_default(), alike.count);
+            add(self.quarantined.entry(reason.clone()).or_default(), alike.count);
         }
     }
 }

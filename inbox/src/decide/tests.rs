@@ -149,33 +149,33 @@ fn an_expectation_beats_first_use() {
 
 #[test]
 fn what_was_asked_for_stands_in_nobody_s_way() {
-    let swept = |place: &str| completed(place).swept();
-    met(&row_expecting("j", &[(swept("a"), NEW), (swept("b"), repeat(1))]), Some(IS_SWEPT));
+    let reconciled = |place: &str| completed(place).reconciled();
+    met(&row_expecting("j", &[(reconciled("a"), NEW), (reconciled("b"), repeat(1))]), Some(IS_RECONCILED));
     // The webhook comes in the end, with whatever URL: from then on it is what others are compared with.
     row(&[
-        (swept("a"), NEW),
+        (reconciled("a"), NEW),
         (completed("a"), repeat(1)),
         (completed("a"), repeat(1)),
         (completed("b"), keep(EVENT_CONFLICT)),
     ]);
     row(&[
-        (swept("a"), NEW),
+        (reconciled("a"), NEW),
         (completed("b"), repeat(1)),
-        (swept("a"), repeat(1)),
+        (reconciled("a"), repeat(1)),
         (completed("b"), repeat(1)),
         (completed("a"), keep(EVENT_CONFLICT)),
     ]);
-    row(&[(swept("a"), NEW), (completed("x").unproven(), repeat(1)), (completed("b"), repeat(1))]);
-    row(&[(completed("a"), NEW), (swept("b"), repeat(1)), (completed("b"), keep(EVENT_CONFLICT))]);
-    row(&[(failed("X").swept(), NEW), (failed("Y"), repeat(1)), (timeout(), keep(EVENT_CONFLICT))]);
-    row(&[(failed("X"), NEW), (failed("Y").swept(), repeat(1))]);
-    row(&[(timeout(), NEW), (timeout().swept(), repeat(1))]);
+    row(&[(reconciled("a"), NEW), (completed("x").unproven(), repeat(1)), (completed("b"), repeat(1))]);
+    row(&[(completed("a"), NEW), (reconciled("b"), repeat(1)), (completed("b"), keep(EVENT_CONFLICT))]);
+    row(&[(failed("X").reconciled(), NEW), (failed("Y"), repeat(1)), (timeout(), keep(EVENT_CONFLICT))]);
+    row(&[(failed("X"), NEW), (failed("Y").reconciled(), repeat(1))]);
+    row(&[(timeout(), NEW), (timeout().reconciled(), repeat(1))]);
     // But the provider's word counts for more than one who has proven nothing.
-    row(&[(completed("x").unproven(), NEW), (swept("a"), over(1, UNPROVEN))]);
-    row(&[(failed("X").swept(), NEW), (completed("a"), over(1, "failed"))]);
-    row(&[(timeout().swept(), NEW), (completed("a"), over(1, "timeout"))]);
-    row(&[(failed("X"), NEW), (swept("a"), over(1, "failed"))]);
-    row(&[(completed("a"), NEW), (failed("X").swept(), keep(EVENT_CONFLICT))]);
+    row(&[(completed("x").unproven(), NEW), (reconciled("a"), over(1, UNAUTHENTICATED))]);
+    row(&[(failed("X").reconciled(), NEW), (completed("a"), over(1, "failed"))]);
+    row(&[(timeout().reconciled(), NEW), (completed("a"), over(1, "timeout"))]);
+    row(&[(failed("X"), NEW), (reconciled("a"), over(1, "failed"))]);
+    row(&[(completed("a"), NEW), (failed("X").reconciled(), keep(EVENT_CONFLICT))]);
 }
 
 #[test]
@@ -212,26 +212,26 @@ fn what_contradicts_is_kept() {
 fn the_unproven_never_blocks_the_proven() {
     row(&[
         (completed("a").unproven(), NEW),
-        (completed("b"), over(1, UNPROVEN)),
+        (completed("b"), over(1, UNAUTHENTICATED)),
         (completed("b"), repeat(2)),
     ]);
-    row(&[(completed("a").unproven(), NEW), (failed("X"), over(1, UNPROVEN))]);
+    row(&[(completed("a").unproven(), NEW), (failed("X"), over(1, UNAUTHENTICATED))]);
     row(&[
         (failed("X").unproven(), NEW),
-        (failed("Y"), over(1, UNPROVEN)),
+        (failed("Y"), over(1, UNAUTHENTICATED)),
         (completed("a"), over(2, "failed")),
     ]);
-    row(&[(failed("X").unproven(), NEW), (completed("a"), over(1, UNPROVEN))]);
+    row(&[(failed("X").unproven(), NEW), (completed("a"), over(1, UNAUTHENTICATED))]);
     row(&[
         (completed("a").unproven(), NEW),
-        (failed("X"), over(1, UNPROVEN)),
+        (failed("X"), over(1, UNAUTHENTICATED)),
         (completed("b"), over(2, "failed")),
         (completed("a").unproven(), keep(EVENT_CONFLICT)),
     ]);
     // Not even where it is the other kind that has proven nothing.
     row(&[
         (failed("X").unproven(), NEW),
-        (completed("a"), over(1, UNPROVEN)),
+        (completed("a"), over(1, UNAUTHENTICATED)),
         (failed("Y"), keep(EVENT_CONFLICT)),
         (completed("a"), repeat(2)),
         (failed("X").unproven(), repeat(1)),

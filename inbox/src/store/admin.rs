@@ -126,11 +126,11 @@ const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = 
 
 const KEPT: &str = "
 SELECT e.hook, e.reason, e.token_id, e.job, p.path, p.headers, p.body, p.judged
-FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'kept' AND e.lane = 'quarantine'";
+FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'quarantined' AND e.lane = 'quarantine'";
 
 /// Sums of all entries, and those of the ten minutes in which they were delivered.
 const ALIKE: &str = "
-SELECT nullif(route, '') AS route, state, CASE WHEN state = 'kept' THEN reason END AS reason,
+SELECT nullif(route, '') AS route, state, CASE WHEN state = 'quarantined' THEN reason END AS reason,
     CAST(sum(CASE since WHEN -1 THEN entries ELSE 0 END) AS bigint) AS count, CAST(sum(bytes) AS bigint) AS bytes,
     CAST(sum(CASE WHEN since > $1 THEN entries ELSE 0 END) AS bigint) AS lately,
     CAST(sum(tombstones) AS bigint) AS tombstones

@@ -256,7 +256,7 @@ impl<'a> Plan<'a> {
                 kept.insert(key, id);
                 let new = NewEntry {
                     reason: Some(reason.clone()),
-                    state: "kept",
+                    state: "quarantined",
                     ..entry(arrival, id, "quarantine", None)
                 };
                 self.new.insert(id, new);

@@ -57,8 +57,10 @@ impl Change {
     /// What a filter leaves out: of what cannot be changed, a million would be refused one by one.
     pub(crate) fn applies_to(self) -> &'static str {
         match self {
-            Change::Replay => "state IN ('delivered', 'dead', 'kept', 'superseded', 'dropped') AND size > 0",
-            Change::Drop => "state IN ('waiting', 'dead', 'kept')",
+            Change::Replay => {
+                "state IN ('delivered', 'dead', 'quarantined', 'superseded', 'dropped') AND size > 0"
+            }
+            Change::Drop => "state IN ('waiting', 'dead', 'quarantined')",
             // Who purges wants to hear of each that is left.
             Change::Purge => "(size > 0 OR answer IS NOT NULL)",
         }
@@ -97,7 +99,7 @@ fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
 
 fn check_drop(state: &str) -> Result<(), &'static str> {
     match state {
-        "waiting" | "dead" | "kept" => Ok(()),
+        "waiting" | "dead" | "quarantined" => Ok(()),
         "in_flight" => Err("it is under way: pause its route first"),
         "delivered" => Err("it is delivered"),
         "superseded" => Err("it is superseded, and not delivered anyway"),
@@ -229,8 +231,8 @@ const DISCARD: &str =
 /// What waits for a person has had its decision: nothing of it is left to decide on.
 const PURGE: &str = "
 UPDATE entry SET size = 0, answer = NULL,
-    ended_at = CASE WHEN state IN ('dead', 'kept') THEN $1 ELSE ended_at END,
-    state = CASE WHEN state IN ('dead', 'kept') THEN 'dropped' ELSE state END
+    ended_at = CASE WHEN state IN ('dead', 'quarantined') THEN $1 ELSE ended_at END,
+    state = CASE WHEN state IN ('dead', 'quarantined') THEN 'dropped' ELSE state END
 WHERE id IN ({ids}) RETURNING id, route";
 
 const PURGE_PAYLOADS: &str = "DELETE FROM payload WHERE entry_id IN ({ids})";

@@ -285,9 +285,9 @@ in_both! {
         let conflict = || kept("event-conflict");
         let expected = [waits(COMPLETED), Outcome::Repeated, conflict(), conflict(), Outcome::Repeated];
         assert_eq!(site.store(&batch).await, expected);
-        site.expect(&[("waiting", 3), ("kept", 1), ("kept", 1)]).await;
+        site.expect(&[("waiting", 3), ("quarantined", 1), ("quarantined", 1)]).await;
         assert_eq!(site.store(&batch).await, [const { Outcome::Repeated }; 5]);
-        site.expect(&[("waiting", 6), ("kept", 2), ("kept", 2)]).await;
+        site.expect(&[("waiting", 6), ("quarantined", 2), ("quarantined", 2)]).await;
     }
 
     async fn what_comes_out_is_what_went_in(site: &mut Site) {
@@ -499,7 +499,7 @@ in_both! {
         assert_eq!(site.store(&[quarantined("x", "t")]).await, [kept("json-invalid")]);
         let late = Arrival { generation: Some(TWO.to_owned()), ..quarantined("x", "u") };
         assert_eq!(site.store(&[late]).await, [kept("json-invalid")]);
-        site.sql("UPDATE entry SET state = 'dropped' WHERE reason = 'event-conflict' AND state = 'kept' AND id % 2 = 0").await;
+        site.sql("UPDATE entry SET state = 'dropped' WHERE reason = 'event-conflict' AND state = 'quarantined' AND id % 2 = 0").await;
         assert_eq!(site.store(&bodies[20..21]).await, [kept("event-conflict")], "a person has made room");
     }
 
@@ -645,15 +645,15 @@ in_both! {
         let one = completed("a").size();
         assert_eq!((usage.quarantine, usage.observed, usage.dead), (one, one, 0));
         assert_eq!(usage.total, [one; 3].iter().sum::<i64>());
-        assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [("kept".to_owned(), 1), ("waiting".to_owned(), 2)]);
+        assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [("quarantined".to_owned(), 1), ("waiting".to_owned(), 2)]);
     }
 
     async fn where_a_video_is_becomes_a_digest(site: &mut Site) {
         let digest = crate::arrival::digest_of_place("https://cdn.runblob.io/a.mp4");
-        site.store(&[completed(&digest), completed(&digest).of(TWO).swept()]).await;
+        site.store(&[completed(&digest), completed(&digest).of(TWO).reconciled()]).await;
         // As a program before this one noted it, also while this one runs.
-        site.sql("UPDATE generation SET completed_fact = 'https://cdn.runblob.io/a.mp4' WHERE completed_fact NOT LIKE '% swept'").await;
-        site.sql("UPDATE generation SET completed_fact = 'https://cdn.runblob.io/a.mp4 swept' WHERE completed_fact LIKE '% swept'").await;
+        site.sql("UPDATE generation SET completed_fact = 'https://cdn.runblob.io/a.mp4' WHERE completed_fact NOT LIKE '% reconciled'").await;
+        site.sql("UPDATE generation SET completed_fact = 'https://cdn.runblob.io/a.mp4 reconciled' WHERE completed_fact LIKE '% reconciled'").await;
         assert_eq!(site.store(&[completed(&digest)]).await, [Outcome::Repeated]);
         assert_eq!(site.store(&[completed("another")]).await, [kept("event-conflict")]);
         site.close();
@@ -661,7 +661,7 @@ in_both! {
         site.reopen().await;
         assert_eq!(site.count("SELECT count(*) FROM generation WHERE completed_fact LIKE '%:%'").await, 0);
         assert_eq!(site.store(&[completed(&digest)]).await, [Outcome::Repeated]);
-        assert_eq!(site.count("SELECT count(*) FROM generation WHERE completed_fact LIKE '% swept'").await, 1);
+        assert_eq!(site.count("SELECT count(*) FROM generation WHERE completed_fact LIKE '% reconciled'").await, 1);
     }
 
     async fn tables_of_another_version_are_refused(site: &mut Site) {

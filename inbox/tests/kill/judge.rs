@@ -253,7 +253,7 @@ impl Judge {
             }
             let rows: Vec<_> = self.rows_of(&sent.stored_as).collect();
             let arrived = self.is_delivered(&sent.stored_as);
-            let kept = rows.iter().any(|row| row.lane == "quarantine" && row.state == "kept");
+            let kept = rows.iter().any(|row| row.lane == "quarantine" && row.state == "quarantined");
             let wrong = match sent.expect {
                 Expect::ByTheRace => continue,
                 Expect::Kept => !kept || self.of_event.contains_key(digest),

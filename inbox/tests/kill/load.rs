@@ -34,7 +34,7 @@ impl Expect {
         match self {
             Expect::Delivered => "delivered",
             Expect::DeliveredOrSuperseded => "either",
-            Expect::Kept => "kept",
+            Expect::Kept => "quarantined",
             Expect::ByTheRace => "race",
         }
     }

@@ -109,7 +109,9 @@ fn end(
         failure.supersedes == "-" && failure.end.is_some_and(|(end, _)| end <= completions[0].begin)
     });
     match (c.supersedes.as_str(), f.lane.as_str(), f.state.as_str(), failures.len()) {
-        ("-", "quarantine", "kept", 0) if f.reason == "event-conflict" => Ok("completed first, failed kept"),
+        ("-", "quarantine", "quarantined", 0) if f.reason == "event-conflict" => {
+            Ok("completed first, failed kept")
+        }
         ("failed", "deliver", "superseded", 0) => Ok("failed first, superseded"),
         ("failed", "deliver", "delivered", 1) if before => Ok("failed first, delivered before"),
         _ => Err(format!("{}, {} arrivals of the failure", shown(), failures.len())),

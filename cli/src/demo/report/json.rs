@@ -28,7 +28,7 @@ impl Outcome {
     fn to_json(&self, path: &str) -> Value {
         let (answer, code, why) = match &self.sent {
             Sent::Answered(answer) => (Some(answer.status), answer.code.as_deref(), None),
-            Sent::Unanswered(_) | Sent::Uncalled(_) | Sent::NotSwept(_) => (None, None, None),
+            Sent::Unanswered(_) | Sent::Uncalled(_) | Sent::NotReconciled(_) => (None, None, None),
             Sent::LeftOut(why) => (None, None, Some(why)),
         };
         let expected = self.row.expected;

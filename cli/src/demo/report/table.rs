@@ -89,7 +89,7 @@ impl Outcome {
         let (mark, answer, code) = match &self.sent {
             Sent::LeftOut(_) => ("-", String::new(), ""),
             Sent::Unanswered(_) => ("FAIL", "none".to_owned(), ""),
-            Sent::Uncalled(_) | Sent::NotSwept(_) => (self.mark(), "-".to_owned(), "-"),
+            Sent::Uncalled(_) | Sent::NotReconciled(_) => (self.mark(), "-".to_owned(), "-"),
             Sent::Answered(answer) => {
                 (self.mark(), answer.status.to_string(), answer.code.as_deref().unwrap_or("-"))
             }

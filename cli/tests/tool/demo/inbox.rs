@@ -33,7 +33,7 @@ const LATE: Duration = Duration::from_millis(300);
 
 /// What it does about the generation of which no callback comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sweeps {
+pub(super) enum Reconciles {
     /// Asks a moment later, and delivers it once.
     Right,
     /// It is there, and the gate goes past it.
@@ -53,14 +53,14 @@ pub(super) enum Sweeps {
 #[derive(Clone)]
 pub(super) struct Entries {
     entries: Arc<Mutex<Vec<Value>>>,
-    sweeps: Sweeps,
+    reconciles: Reconciles,
     /// What it was told to expect, as often as it was told.
     told: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Default for Entries {
     fn default() -> Self {
-        Self::that(Sweeps::Right)
+        Self::that(Reconciles::Right)
     }
 }
 
@@ -75,13 +75,13 @@ fn entry(id: usize, state: &str, generation: Option<&str>, reason: Option<&str>,
 
 impl Entries {
     /// With one that was there before.
-    pub(super) fn that(sweeps: Sweeps) -> Self {
-        let old = entry(1, "kept", None, Some("token-expired"), b"");
-        Self { entries: Arc::new(Mutex::new(vec![old])), sweeps, told: Arc::default() }
+    pub(super) fn that(reconciles: Reconciles) -> Self {
+        let old = entry(1, "quarantined", None, Some("token-expired"), b"");
+        Self { entries: Arc::new(Mutex::new(vec![old])), reconciles, told: Arc::default() }
     }
 
     pub(super) fn is_in_path(&self) -> bool {
-        self.sweeps != Sweeps::NotInPath
+        self.reconciles != Reconciles::NotInPath
     }
 
     /// The first time that it was told of each generation.
@@ -103,9 +103,9 @@ impl Entries {
         self.entries.lock().unwrap()[index][name] = value.into();
     }
 
-    /// `POST /sweep`: what it would ask.
+    /// `POST /reconcile`: what it would ask.
     fn would_ask(&self) -> Value {
-        let per_minute = (self.sweeps != Sweeps::AsksNobody).then_some(10);
+        let per_minute = (self.reconciles != Reconciles::AsksNobody).then_some(10);
         json!({"questions": [], "more": false, "per_minute": per_minute})
     }
 
@@ -114,15 +114,15 @@ impl Entries {
         let has_event =
             self.entries.lock().unwrap().iter().any(|entry| entry["generation"] == told["generation_id"]);
         let state = match has_event {
-            true if told["generation_id"] == UNCALLED => "swept",
+            true if told["generation_id"] == UNCALLED => "reconciled",
             true => "arrived",
             false => "expected",
         };
-        let asked = match self.sweeps {
-            Sweeps::Hears(answer) if !has_event => Some(answer),
+        let asked = match self.reconciles {
+            Reconciles::Hears(answer) if !has_event => Some(answer),
             _ => None,
         };
-        let ask_at = if self.sweeps == Sweeps::AfterMinutes { "12:13:00.5Z" } else { "12:00:01.5Z" };
+        let ask_at = if self.reconciles == Reconciles::AfterMinutes { "12:13:00.5Z" } else { "12:00:01.5Z" };
         json!({
             "job": told["job"], "state": state, "asked": i32::from(asked.is_some()), "answer": asked,
             "expected_at": "2026-02-01T12:00:00.5Z", "ask_at": format!("2026-02-01T{ask_at}"),
@@ -133,7 +133,7 @@ impl Entries {
     fn whole(&self, id: usize) -> Value {
         let mut entry = self.entries.lock().unwrap()[id - 1].clone();
         let told = self.told().into_iter().find(|told| told["generation_id"] == entry["generation"]);
-        let told = told.filter(|_| self.sweeps != Sweeps::Forgets);
+        let told = told.filter(|_| self.reconciles != Reconciles::Forgets);
         entry["expectation"] = told.map_or(Value::Null, |told| self.stands(&told));
         entry
     }
@@ -162,7 +162,7 @@ impl StandIn {
             )
             .route("/entries/{id}", get(async move |Path(id): Path<usize>| Json(whole.whole(id))))
             .route(
-                "/sweep",
+                "/reconcile",
                 post(async move |Json(asked): Json<Value>| {
                     assert_eq!(asked, json!({"dry_run": true}));
                     Json(would_ask.would_ask())
@@ -176,22 +176,22 @@ impl StandIn {
     fn expect(self: &Arc<Self>, entries: &Entries, told: Value) -> Json<Value> {
         let is_first = !entries.told().iter().any(|before| before["generation_id"] == told["generation_id"]);
         entries.told.lock().unwrap().push(told.clone());
-        let asks = !matches!(entries.sweeps, Sweeps::AfterMinutes | Sweeps::Hears(_));
+        let asks = !matches!(entries.reconciles, Reconciles::AfterMinutes | Reconciles::Hears(_));
         if is_first && told["generation_id"] == UNCALLED && asks {
             let (stand_in, entries, told) = (Arc::clone(self), entries.clone(), told.clone());
-            tokio::spawn(async move { stand_in.sweep(&entries, &told).await });
+            tokio::spawn(async move { stand_in.reconcile(&entries, &told).await });
         }
         Json(entries.stands(&told))
     }
 
-    async fn sweep(&self, entries: &Entries, told: &Value) {
+    async fn reconcile(&self, entries: &Entries, told: &Value) {
         tokio::time::sleep(LATE).await;
         let body = Bytes::from(generation(UNCALLED));
         let index = entries.add("waiting", Some(UNCALLED), None, &body);
-        let (attempt, source) = (("blobgate-attempt", "1"), ("blobgate-source", "sweep"));
-        let (headers, times) = match entries.sweeps {
-            Sweeps::AsAWebhook => (vec![attempt], 1),
-            Sweeps::DeliversTwice => (vec![attempt, source], 2),
+        let (attempt, source) = (("blobgate-attempt", "1"), ("blobgate-source", "reconcile"));
+        let (headers, times) = match entries.reconciles {
+            Reconciles::AsAWebhook => (vec![attempt], 1),
+            Reconciles::DeliversTwice => (vec![attempt, source], 2),
             _ => (vec![attempt, source], 1),
         };
         for _ in 0..times {
@@ -221,7 +221,7 @@ impl StandIn {
                 return;
             }
         };
-        let index = entries.add("kept", generation, Some(reason), &body);
+        let index = entries.add("quarantined", generation, Some(reason), &body);
         match does.inbox {
             Inbox::SeesTwice => entries.set(index, "seen", 2),
             Inbox::Drops => entries.set(index, "state", "dropped"),

@@ -84,7 +84,7 @@ async fn changes_in_pieces(place: Place) {
         stored.push(inbox.stored(&Delivery::kept(number)).await);
     }
     let drop = async |after: Option<i64>, until: Option<i64>| {
-        let what = json!({"filter": {"state": "kept"}, "after": after, "until": until, "limit": 2});
+        let what = json!({"filter": {"state": "quarantined"}, "after": after, "until": until, "limit": 2});
         inbox.ask(Method::POST, "/drop", &what).await.1
     };
     let first = drop(None, Some(stored[3])).await;
@@ -93,7 +93,7 @@ async fn changes_in_pieces(place: Place) {
     assert_eq!(second, json!({"changed": stored[2..4], "refused": [], "next": stored[3]}));
     let last = drop(Some(stored[3]), Some(stored[3])).await;
     assert_eq!(last, json!({"changed": [], "refused": [], "next": null}));
-    assert_eq!(inbox.entries("state=kept").await.len(), 1);
+    assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
 }
 
 async fn counts_without_changing(place: Place) {
@@ -102,7 +102,7 @@ async fn counts_without_changing(place: Place) {
     let no_event = Delivery { event: None, generation: Some(generation(2)), ..Delivery::kept(2) };
     let newest = inbox.stored(&no_event).await;
     let expected = json!({
-        "would_change": [{"state": "kept", "count": 1}],
+        "would_change": [{"state": "quarantined", "count": 1}],
         "would_refuse": [{"why": "it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is", "count": 1}],
         "until": newest,
     });
@@ -110,7 +110,7 @@ async fn counts_without_changing(place: Place) {
     assert_eq!(inbox.ask(Method::POST, "/replay", &what).await, (200, expected.clone()));
     let what = json!({"ids": [id, newest], "dry_run": true});
     assert_eq!(inbox.ask(Method::POST, "/replay", &what).await, (200, expected));
-    assert_eq!(inbox.entries("state=kept").await.len(), 2);
+    assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
     assert!(inbox.service.came().is_empty());
 }
 

@@ -14,7 +14,7 @@ const COMMANDS: [&[&str]; 12] = [
     &["drop", "1", "--yes"],
     &["replay", "1"],
     &["expect", "--hook", "veo3", "--generation", "5f1c8c1e-7c0c-4b0a-9a5e-000000000001", "--job", "a"],
-    &["sweep", "--dry-run"],
+    &["reconcile", "--dry-run"],
     &["tail"],
     &["export"],
     &["purge", "--job", "order-7", "--yes"],
@@ -46,7 +46,7 @@ async fn wants_the_token() {
         "/purge",
         "/tail",
         "/expect",
-        "/sweep",
+        "/reconcile",
         "/metrics",
     ] {
         let answer = inbox.client.get(format!("{}{path}", inbox.admin)).send().await.unwrap();

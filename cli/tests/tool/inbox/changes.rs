@@ -22,10 +22,10 @@ async fn a_kept_event_is_seen_and_replayed_in_two_commands(place: Place) {
     let kept = Delivery::kept(1);
     inbox.store(&kept).await;
 
-    let lines = inbox.lines(&["ls", "--state", "kept"]);
+    let lines = inbox.lines(&["ls", "--state", "quarantined"]);
     let [_, line] = &lines[..] else { panic!("{lines:?}") };
     let cells: Vec<_> = line.split_whitespace().collect();
-    let [id, _age, "kept", "completed", "veo3", its, "0", "-", "token-expired"] = cells[..] else {
+    let [id, _age, "quarantined", "completed", "veo3", its, "0", "-", "token-expired"] = cells[..] else {
         panic!("{line}")
     };
     assert_eq!(its, generation(1));
@@ -106,17 +106,17 @@ async fn what_cannot_be_routed_is_not_released(place: Place) {
     let sentence = "; it names no generation: `blobgate inbox release ID --as EVENT --generation UUID` says which it is about";
     assert!(both.contains(&format!("{sentence} ({no_generation})\n")), "{both}");
     assert!(both.contains("1 entry not replayed: there is no such entry (999999)\n"), "{both}");
-    assert_eq!(inbox.entries("state=kept").await.len(), 2);
+    assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
 
     // By a filter they are counted before, and there is nothing left to ask about.
-    let said = inbox.refused(&["replay", "--state", "kept"], 1);
+    let said = inbox.refused(&["replay", "--state", "quarantined"], 1);
     assert!(
         said.contains("1 entry cannot be replayed: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
     );
     assert!(said.ends_with("there is nothing to replay\n"), "{said}");
     // With one among them that can be, they are refused one by one.
     inbox.store(&Delivery::kept(3)).await;
-    let said = inbox.refused(&["replay", "--state", "kept", "--yes"], 1);
+    let said = inbox.refused(&["replay", "--state", "quarantined", "--yes"], 1);
     assert!(said.contains(&event), "{said}");
     assert_eq!(inbox.service.wait_for(1).await[0].header("blobgate-redelivery"), Some("1"));
 }

@@ -1,7 +1,7 @@
 //! What is kept for want of the provider's word is asked about, and goes on as soon as the provider says the same.
 
 use super::judging::with_trust;
-use super::sweeping::{Provider, webhook};
+use super::reconciling::{Provider, webhook};
 use super::{Delivery, Inbox, Place, on_each_store, until};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ on_each_store! {
 
 async fn confirms_what_was_kept(place: Place) {
     let provider = Provider::start().await;
-    let inbox = Inbox::sweeping(place, &provider).await;
+    let inbox = Inbox::reconciling(place, &provider).await;
     let kept = |id: &str, body: &Value| Delivery {
         verdict: "quarantined",
         reason: Some("confirm-unavailable"),
@@ -29,14 +29,14 @@ async fn confirms_what_was_kept(place: Place) {
     let released = inbox.stored(&kept(&own, &own_body)).await;
     let left = inbox.stored(&kept(&forged, &forged_body)).await;
     until("it was asked for in vain", async || {
-        inbox.ask(Method::POST, "/sweep", &json!({})).await;
+        inbox.ask(Method::POST, "/reconcile", &json!({})).await;
         inbox.question(&own).await.is_some_and(|question| question["answer"] == "status")
     })
     .await;
     assert_eq!(inbox.question(&own).await.unwrap()["job"], Value::Null);
     assert!(inbox.service.came().is_empty());
     provider.sandbox.set_faults(&[]).await;
-    inbox.lines(&["sweep"]);
+    inbox.lines(&["reconcile"]);
     let came = inbox.service.wait_for(1).await.remove(0);
     assert_eq!(serde_json::from_slice::<Value>(&came.body).unwrap(), own_body, "as it came");
     for (name, value) in [
@@ -53,15 +53,15 @@ async fn confirms_what_was_kept(place: Place) {
     }
     inbox.wait_for(released, "superseded").await;
     until("the other is asked about", async || inbox.question(&forged).await.is_none()).await;
-    assert_eq!(inbox.get(&format!("/entries/{left}")).await["state"], "kept");
-    inbox.until_metric("sweeps_total{outcome=\"contradicted\"} 1").await;
+    assert_eq!(inbox.get(&format!("/entries/{left}")).await["state"], "quarantined");
+    inbox.until_metric("reconciliations_total{outcome=\"contradicted\"} 1").await;
     assert_eq!(inbox.service.came().len(), 1);
 }
 
 /// The provider said something else when it came, or knew nothing yet. Judged again, it is asked.
 async fn asks_about_what_is_judged_again(place: Place) {
     let provider = Provider::start().await;
-    let inbox = Inbox::sweeping(place, &provider).await;
+    let inbox = Inbox::reconciling(place, &provider).await;
     let kept = |id: &str, reason, body: &Value| Delivery {
         verdict: "quarantined",
         reason: Some(reason),
@@ -81,7 +81,7 @@ async fn asks_about_what_is_judged_again(place: Place) {
 
     let config = with_trust("{all_of: [token, confirmed]}", "\"*.runblob.io\"");
     let config = config.path().to_str().unwrap();
-    let judge = ["replay", "--rejudge", "--config", config, "--state", "kept"];
+    let judge = ["replay", "--rejudge", "--config", config, "--state", "quarantined"];
     // The test has asked too.
     let before = [provider.calls(&own).await, provider.calls(&elsewhere).await];
     let would = inbox.lines(&[&judge[..], &["--dry-run"]].concat());
@@ -111,8 +111,8 @@ async fn asks_about_what_is_judged_again(place: Place) {
         assert_eq!(came.header(name), value, "{name}");
     }
     inbox.wait_for(released, "superseded").await;
-    inbox.until_metric("sweeps_total{outcome=\"contradicted\"} 1").await;
-    assert_eq!(inbox.get(&format!("/entries/{left}")).await["state"], "kept");
+    inbox.until_metric("reconciliations_total{outcome=\"contradicted\"} 1").await;
+    assert_eq!(inbox.get(&format!("/entries/{left}")).await["state"], "quarantined");
     assert_eq!((provider.calls(&elsewhere).await, inbox.service.came().len()), (before[1], 1));
 
     // What the provider has contradicted is asked about again, where somebody wants that.
@@ -121,12 +121,12 @@ async fn asks_about_what_is_judged_again(place: Place) {
     assert_eq!(
         again,
         [
-            "1 entry kept until the provider says the same: `inbox sweep --dry-run` lists what is asked",
+            "1 entry kept until the provider says the same: `inbox reconcile --dry-run` lists what is asked",
             "0 entries judged again, and waiting to be delivered"
         ]
     );
     until("it was asked about once more", async || provider.calls(&forged).await > asked).await;
-    inbox.until_metric("sweeps_total{outcome=\"contradicted\"} 2").await;
+    inbox.until_metric("reconciliations_total{outcome=\"contradicted\"} 2").await;
 
     // Where nobody is asked, that is said.
     let alone = Inbox::start(Place::sqlite()).await;

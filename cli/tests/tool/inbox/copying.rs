@@ -92,7 +92,7 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     let new = inbox.stored(&Delivery::completed(5)).await;
     inbox.wait_for(new, "delivered").await;
     let states: Vec<_> = inbox.entries("").await.iter().map(|it| it["state"].clone()).collect();
-    assert_eq!(states, ["delivered", "kept", "waiting", "delivered"]);
+    assert_eq!(states, ["delivered", "quarantined", "waiting", "delivered"]);
     let held = inbox.entries("state=waiting").await[0]["id"].to_string();
     assert_eq!(inbox.lines(&["drop", &held, "--yes"]), ["1 entry dropped"]);
     inbox.lines(&["resume", "--hook", "other"]);

@@ -87,7 +87,7 @@ async fn is_refused_in_a_sentence(place: Place) {
         assert!(said.starts_with(start), "{said}");
     }
     let sentence = json!({"error": "this inbox asks nobody: start it with --provider"});
-    assert_eq!(inbox.ask(Method::POST, "/sweep", &json!({})).await, (409, sentence));
+    assert_eq!(inbox.ask(Method::POST, "/reconcile", &json!({})).await, (409, sentence));
 }
 
 /// Its token has been used for something else first.
@@ -98,7 +98,7 @@ async fn releases_what_it_explains(place: Place) {
     inbox.store(&with_token(2)).await;
     inbox.service.wait_for(1).await;
     let kept = inbox.stored(&with_token(1)).await;
-    assert_eq!(inbox.entries("state=kept").await[0]["reason"], "token-reused");
+    assert_eq!(inbox.entries("state=quarantined").await[0]["reason"], "token-reused");
     let said = inbox.expect(1, "order-1").await;
     assert_eq!((&said["state"], &said["released"]), (&json!("arrived"), &json!([kept])));
     let came = inbox.service.wait_for(2).await;
@@ -111,7 +111,7 @@ async fn releases_what_it_explains(place: Place) {
     // A stranger's token for it is kept, and no expectation explains that.
     inbox.store(&Delivery { job: Some("order-9"), token: Some("token-9"), ..Delivery::completed(1) }).await;
     assert_eq!(inbox.expect(1, "order-1").await["released"], json!([]));
-    assert_eq!(inbox.entries("state=kept").await[0]["reason"], "token-conflict");
+    assert_eq!(inbox.entries("state=quarantined").await[0]["reason"], "token-conflict");
 }
 
 async fn shows_a_mismatch(place: Place) {
@@ -169,7 +169,7 @@ async fn comes_in_a_file(place: Place) {
         said,
         format!("blobgate: {name}, line 2: \"veo3;7;order-3\" is not of the form hook,generation_id,job\n")
     );
-    let dry = inbox.ask(Method::POST, "/sweep", &json!({"dry_run": true})).await.1;
+    let dry = inbox.ask(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
     assert_eq!(dry["questions"].as_array().unwrap().len(), 31);
     assert_eq!(dry["per_minute"], Value::Null);
 }

@@ -1,6 +1,6 @@
 //! What goes wrong with the provider while it is asked for what never came.
 
-use super::sweeping::{Provider, is_swept, webhook};
+use super::reconciling::{Provider, is_reconciled, webhook};
 use super::{Delivery, Inbox, Place, on_each_store, until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ on_each_store! {
 /// An outage says nothing about a generation, nor does a path that is not served, nor what is about another one.
 async fn brings_what_the_provider_says_and_no_fault_of_it(place: Place) {
     let provider = Provider::start().await;
-    let inbox = Inbox::sweeping(place, &provider).await;
+    let inbox = Inbox::reconciling(place, &provider).await;
     let id = provider.generated("completed").await;
     let faults = [
         ("status:503", "status"),
@@ -34,7 +34,7 @@ async fn brings_what_the_provider_says_and_no_fault_of_it(place: Place) {
         provider.sandbox.set_faults(&[fault]).await;
         let before = provider.calls(&id).await;
         until(fault, async || {
-            inbox.lines(&["sweep"]);
+            inbox.lines(&["reconcile"]);
             provider.calls(&id).await > before
         })
         .await;
@@ -43,33 +43,33 @@ async fn brings_what_the_provider_says_and_no_fault_of_it(place: Place) {
     assert!(inbox.service.came().is_empty());
     // Late, and in time.
     provider.sandbox.set_faults(&["slow:300"]).await;
-    inbox.lines(&["sweep"]);
-    is_swept(&inbox.service.wait_for(1).await[0], &id, "completed");
+    inbox.lines(&["reconcile"]);
+    is_reconciled(&inbox.service.wait_for(1).await[0], &id, "completed");
 }
 
 /// There is nobody else to ask. A webhook that says otherwise afterwards is judged as any is: a completion takes the place of a
 /// failure, and where a video is was said already.
 async fn takes_the_provider_at_its_word(place: Place) {
     let provider = Provider::start().await;
-    let inbox = Inbox::sweeping(place, &provider).await;
+    let inbox = Inbox::reconciling(place, &provider).await;
     let mut came = 0;
-    let mut sweep = async |id: &str, fault: &str| {
+    let mut reconcile = async |id: &str, fault: &str| {
         provider.sandbox.set_faults(&[fault]).await;
         inbox.expects(id).await;
         came += 1;
-        let swept = inbox.service.wait_for(came).await.remove(came - 1);
+        let reconciled = inbox.service.wait_for(came).await.remove(came - 1);
         provider.sandbox.set_faults(&[]).await;
-        swept
+        reconciled
     };
     let [status, url] = [provider.generated("completed").await, provider.generated("completed").await];
     let code = provider.generated("UNSAFE_CONTENT").await;
-    is_swept(&sweep(&status, "lie:status").await, &status, "failed");
-    let swept = sweep(&url, "lie:url").await;
-    is_swept(&swept, &url, "completed");
+    is_reconciled(&reconcile(&status, "lie:status").await, &status, "failed");
+    let reconciled = reconcile(&url, "lie:url").await;
+    is_reconciled(&reconciled, &url, "completed");
     let true_url = provider.status(&url).await["video_url"].clone();
-    assert_ne!(serde_json::from_slice::<Value>(&swept.body).unwrap()["video_url"], true_url);
-    let swept = sweep(&code, "lie:code").await;
-    is_swept(&swept, &code, "timeout");
+    assert_ne!(serde_json::from_slice::<Value>(&reconciled.body).unwrap()["video_url"], true_url);
+    let reconciled = reconcile(&code, "lie:code").await;
+    is_reconciled(&reconciled, &code, "timeout");
 
     inbox.store(&webhook(&status, &provider.status(&status).await)).await;
     let late = inbox.service.wait_for(4).await.remove(3);
@@ -80,7 +80,7 @@ async fn takes_the_provider_at_its_word(place: Place) {
     inbox.store(&webhook(&url, &provider.status(&url).await)).await;
     let failure = Delivery { event: Some("failed"), ..webhook(&url, &provider.status(&code).await) };
     inbox.store(&failure).await;
-    let kept = inbox.entries("state=kept").await;
+    let kept = inbox.entries("state=quarantined").await;
     assert_eq!(
         (kept.len(), &kept[0]["reason"], &kept[0]["generation"]),
         (1, &json!("event-conflict"), &json!(url))
@@ -92,7 +92,7 @@ async fn takes_the_provider_at_its_word(place: Place) {
 
 async fn gives_a_call_up_when_it_ends(place: Place) {
     let provider = Provider::start().await;
-    let inbox = Inbox::sweeping(place, &provider).await;
+    let inbox = Inbox::reconciling(place, &provider).await;
     let id = provider.generated("completed").await;
     provider.sandbox.set_faults(&["hang"]).await;
     let before = provider.calls(&id).await;
@@ -103,8 +103,8 @@ async fn gives_a_call_up_when_it_ends(place: Place) {
     assert!(status.success());
     assert!(ending.elapsed() < CALL, "{:?}", ending.elapsed());
     provider.sandbox.set_faults(&[]).await;
-    let again = Inbox::sweeping(inbox._place, &provider).await;
-    is_swept(&again.service.wait_for(1).await[0], &id, "completed");
+    let again = Inbox::reconciling(inbox._place, &provider).await;
+    is_reconciled(&again.service.wait_for(1).await[0], &id, "completed");
 }
 
 /// A call that has no answer takes so long.

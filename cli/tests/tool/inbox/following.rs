@@ -102,7 +102,10 @@ async fn goes_on_from_a_place(place: Place) {
     });
     let line = tail.next_line();
     let cells: Vec<_> = line.split_whitespace().skip(1).collect();
-    assert_eq!(cells, [&ids[1].to_string(), "kept", "completed", "veo3", &generation(1), "token-expired"]);
+    assert_eq!(
+        cells,
+        [&ids[1].to_string(), "quarantined", "completed", "veo3", &generation(1), "token-expired"]
+    );
     assert!(tail.next_line().contains(&generation(2)));
     let said = tail.interrupted();
     assert!(said.starts_with("to go on from here: --after "), "{said}");
@@ -211,7 +214,7 @@ async fn exports_what_is_there(place: Place) {
     assert_eq!(all.len(), 2);
     assert!(all[0]["body"].is_null() && all[0]["headers"].is_null());
     assert_eq!((&all[1]["id"], &all[1]["state"]), (&json!(completed), &json!("delivered")));
-    assert_eq!(exported(&["--state", "kept"]).len(), 1);
+    assert_eq!(exported(&["--state", "quarantined"]).len(), 1);
     assert_eq!(exported(&["--hook", "other"]).len(), 0);
     let bodies = exported(&["--bodies"]);
     assert_eq!((&bodies[0]["body_encoding"], &bodies[0]["body"]), (&json!("base64"), &json!("AP8Kew==")));
@@ -257,7 +260,7 @@ async fn exports_in_pages(place: Place) {
     }
     let last = inbox.stored(&Delivery::kept(MANY)).await;
     until("the last can be followed", async || {
-        let page = inbox.get("/tail?after=0.0&state=kept").await;
+        let page = inbox.get("/tail?after=0.0&state=quarantined").await;
         page["entries"][0]["id"] == last
     })
     .await;

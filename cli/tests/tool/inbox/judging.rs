@@ -91,7 +91,7 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: Place) {
     let wider = envoy_yaml("cdn.new.example");
     let wider = wider.path().to_str().unwrap();
     assert_eq!(inbox.lines(&judge(wider, &["--dry-run"])), ["3 entries would pass"]);
-    assert_eq!(inbox.entries("state=kept").await.len(), 4, "a dry run changes nothing");
+    assert_eq!(inbox.entries("state=quarantined").await.len(), 4, "a dry run changes nothing");
     assert!(inbox.service.came().is_empty());
     let output = inbox.command(&judge(wider, &["--yes"]));
     assert_eq!(output.status.code(), Some(1), "one stays");
@@ -103,7 +103,7 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: Place) {
         assert_eq!(one.header("blobgate-result-host"), Some("cdn.new.example"));
         assert_eq!((one.header("blobgate-reason"), one.header("blobgate-override")), (None, None));
     }
-    let left = inbox.entries("state=kept").await;
+    let left = inbox.entries("state=quarantined").await;
     assert_eq!(left.iter().map(|entry| entry["id"].as_i64().unwrap()).collect::<Vec<_>>(), [elsewhere]);
     // Twice is once, and the genuine event is a repeat by now.
     inbox.refused(&judge(wider, &["--yes"]), 1);
@@ -137,7 +137,7 @@ async fn what_contradicts_stays(place: Place) {
     let config = envoy_yaml("\"*.runblob.io\"");
     let said = inbox.refused(&["replay", "--rejudge", "--config", config.path().to_str().unwrap(), &id], 1);
     assert!(said.starts_with("1 entry still kept: event-conflict (2)\n"), "{said}");
-    assert_eq!(inbox.entries("state=kept").await.len(), 1, "and nothing more is kept for it");
+    assert_eq!(inbox.entries("state=quarantined").await.len(), 1, "and nothing more is kept for it");
 }
 
 async fn says_what_it_would_do_in_json(place: Place) {
@@ -145,8 +145,15 @@ async fn says_what_it_would_do_in_json(place: Place) {
     let passes = inbox.keep(1, &kept(1, "cdn.runblob.io", "result-url-denied")).await;
     let stays = inbox.keep(2, &kept(2, "cdn.example.com", "result-url-denied")).await;
     let config = envoy_yaml("\"*.runblob.io\"");
-    let judge =
-        ["replay", "--rejudge", "--config", config.path().to_str().unwrap(), "--state", "kept", "--json"];
+    let judge = [
+        "replay",
+        "--rejudge",
+        "--config",
+        config.path().to_str().unwrap(),
+        "--state",
+        "quarantined",
+        "--json",
+    ];
     let would: Value = serde_json::from_str(&inbox.lines(&[&judge[..], &["--dry-run"]].concat())[0]).unwrap();
     let why = json!([{"id": stays, "why": "result-url-denied"}]);
     assert_eq!(would, json!({"would_pass": [passes], "would_ask": [], "would_stay": why}));

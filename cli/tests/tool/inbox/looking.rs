@@ -40,7 +40,7 @@ async fn lists_what_is_asked_for(place: Place) {
 
     let upper = generation(2).to_uppercase();
     for (args, expected) in [
-        (&["--state", "kept"][..], &[kept][..]),
+        (&["--state", "quarantined"][..], &[kept][..]),
         (&["--state", "delivered", "--event", "completed"], &[observed, completed]),
         (&["--lane", "observed"], &[observed]),
         (&["--hook", "other"], &[failed]),
@@ -48,8 +48,8 @@ async fn lists_what_is_asked_for(place: Place) {
         (&["--reason", "token-expired"], &[kept]),
         (&["--generation", &upper], &[failed]),
         (&["--job", "order-7"], &[completed]),
-        (&["--since", "1h", "--state", "kept"], &[kept]),
-        (&["--since", "2020-01-31T12:00:00Z", "--state", "kept"], &[kept]),
+        (&["--since", "1h", "--state", "quarantined"], &[kept]),
+        (&["--since", "2020-01-31T12:00:00Z", "--state", "quarantined"], &[kept]),
     ] {
         assert_eq!(ids(&inbox.lines(&[&["ls"], args].concat())), expected, "{args:?}");
     }
@@ -169,7 +169,7 @@ async fn counts_by_route(place: Place) {
     })
     .await;
     let stats = inbox.get("/stats").await;
-    assert_eq!(stats["kept"], serde_json::json!({"token-expired": 2}));
+    assert_eq!(stats["quarantined"], serde_json::json!({"token-expired": 2}));
     assert_eq!(stats["routes"][0]["delivered_last_day"], 1);
     assert_eq!(stats["tombstones"], 0);
     assert!(stats["bytes"].as_i64().unwrap() > 500);

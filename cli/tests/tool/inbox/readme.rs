@@ -42,7 +42,7 @@ fn run(program: &str, args: &[&str]) -> Option<Output> {
 impl Inbox {
     /// The job of which a generation is expected.
     async fn job(&self, id: &str) -> Value {
-        let listed = self.ask(Method::POST, "/sweep", &json!({"dry_run": true})).await.1;
+        let listed = self.ask(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
         let questions = listed["questions"].as_array().unwrap();
         let question = questions.iter().find(|question| question["generation_id"] == id);
         question.map_or(Value::Null, |question| json!([question["hook"], question["job"]]))

@@ -3,7 +3,7 @@
 mod postgres;
 mod sqlite;
 
-use super::sweeping::{Provider, webhook};
+use super::reconciling::{Provider, webhook};
 use super::{Delivery, Inbox, Place, until};
 use crate::running::text;
 use std::os::unix::fs::PermissionsExt;
@@ -165,8 +165,8 @@ impl Day {
         let mut came: Vec<_> =
             came.iter().map(|it| (it.header("blobgate-source"), it.header("idempotency-key"))).collect();
         came.sort();
-        let (swept, new_key) = (lost.webhook.key(), new.key());
-        assert_eq!(came, [(None, Some(new_key.as_str())), (Some("sweep"), Some(swept.as_str()))]);
+        let (reconciled, new_key) = (lost.webhook.key(), new.key());
+        assert_eq!(came, [(None, Some(new_key.as_str())), (Some("reconcile"), Some(reconciled.as_str()))]);
         inbox.lines(&["resume", "--event", "failed"]);
         inbox.service.wait_for(3).await;
 

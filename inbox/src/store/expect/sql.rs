@@ -25,27 +25,27 @@ ON CONFLICT (hook, generation) DO UPDATE SET job = excluded.job, mismatch_id = e
 
 pub(super) const EXPLAINED_BY: &str = "
 SELECT id FROM entry
-WHERE lane = 'quarantine' AND hook = $1 AND generation = $2 AND state = 'kept' AND reason IN ($4, $5) AND job = $3 AND size > 0
+WHERE lane = 'quarantine' AND hook = $1 AND generation = $2 AND state = 'quarantined' AND reason IN ($4, $5) AND job = $3 AND size > 0
 ORDER BY id";
 
 /// What is kept because the provider could not be asked, and nobody has asked about yet.
 pub(super) const UNCONFIRMED: &str = "
 SELECT DISTINCT e.hook, e.generation
 FROM entry e LEFT JOIN expectation x ON x.hook = e.hook AND x.generation = e.generation
-WHERE e.state = 'kept' AND e.reason = 'confirm-unavailable' AND NOT e.answered AND e.generation IS NOT NULL AND e.size > 0
+WHERE e.state = 'quarantined' AND e.reason = 'confirm-unavailable' AND NOT e.answered AND e.generation IS NOT NULL AND e.size > 0
     AND x.wanted IS NULL
 LIMIT $1";
 
 /// Also what was judged again, and wants the provider's word for that.
 pub(super) const UNCONFIRMED_OF: &str = "
 SELECT e.id FROM entry e JOIN payload p ON p.entry_id = e.id
-WHERE e.lane = 'quarantine' AND e.hook = $1 AND e.generation = $2 AND e.state = 'kept' AND e.size > 0
+WHERE e.lane = 'quarantine' AND e.hook = $1 AND e.generation = $2 AND e.state = 'quarantined' AND e.size > 0
     AND (e.reason = 'confirm-unavailable' OR p.judged IS NOT NULL)
 ORDER BY e.id";
 
 /// What could not be read when it came may name its generation now.
 pub(super) const NAME_GENERATION: &str = "
-UPDATE entry SET generation = coalesce(generation, $2) WHERE id = $1 AND lane = 'quarantine' AND state = 'kept' AND size > 0";
+UPDATE entry SET generation = coalesce(generation, $2) WHERE id = $1 AND lane = 'quarantine' AND state = 'quarantined' AND size > 0";
 
 pub(super) const JUDGED: &str = "UPDATE payload SET judged = $2 WHERE entry_id = $1";
 
@@ -55,18 +55,18 @@ pub(super) const FORGET_JUDGEMENT: &str =
 /// What was asked about and stays kept: nobody asks about it again by himself, nor does it go on by what was judged before,
 /// unless it was judged again meanwhile.
 pub(super) const LEAVE: [&str; 2] = [
-    "UPDATE entry SET answered = true WHERE id IN ({ids}) AND state = 'kept'",
+    "UPDATE entry SET answered = true WHERE id IN ({ids}) AND state = 'quarantined'",
     "UPDATE payload SET judged = NULL WHERE judged IS NOT NULL AND entry_id IN ({ids}) AND EXISTS (
         SELECT 1 FROM expectation x WHERE x.hook = $1 AND x.generation = $2 AND x.wanted IS NULL)",
 ];
 
 /// Whatever was said before: it is asked about now. A call that is under way is no answer to this.
 pub(super) const WANT: &str = "
-INSERT INTO expectation AS x (hook, generation, state, expected_at, ask_at, wanted) VALUES ($1, $2, 'kept', $3, $3, $3)
+INSERT INTO expectation AS x (hook, generation, state, expected_at, ask_at, wanted) VALUES ($1, $2, 'quarantined', $3, $3, $3)
 ON CONFLICT (hook, generation) DO UPDATE SET ask_at = excluded.ask_at, asked = 0,
     wanted = CASE WHEN x.asked_at >= excluded.wanted THEN x.asked_at + 1 ELSE excluded.wanted END,
     missing = CASE WHEN x.state = 'expected' THEN x.missing ELSE 0 END,
-    state = CASE WHEN x.job IS NULL THEN 'kept' ELSE x.state END";
+    state = CASE WHEN x.job IS NULL THEN 'quarantined' ELSE x.state END";
 
 /// Of two inboxes the one that comes first.
 pub(super) const UNLESS_WANTED: &str = " WHERE x.wanted IS NULL";
@@ -91,7 +91,7 @@ UPDATE expectation SET asked = asked + 1, asked_at = $3, ask_at = $4, answer = '
 pub(super) const ANSWERED: &str = "
 UPDATE expectation SET answer = $3,
     missing = CASE WHEN state = $6 AND coalesce(job, '') = $7 THEN $4 ELSE missing END,
-    state = CASE WHEN state = $6 AND coalesce(job, '') = $7 AND state IN ('expected', 'kept') THEN coalesce($5, state) ELSE state END,
+    state = CASE WHEN state = $6 AND coalesce(job, '') = $7 AND state IN ('expected', 'quarantined') THEN coalesce($5, state) ELSE state END,
     wanted = CASE WHEN $5 IS NOT NULL AND wanted <= $8 THEN NULL ELSE wanted END
 WHERE hook = $1 AND generation = $2";
 
@@ -102,7 +102,7 @@ UPDATE expectation SET ask_at = $1 WHERE (hook, generation) IN (
 
 pub(super) const COUNT: &str = "
 SELECT count(*), CAST(coalesce(sum(CASE WHEN expected_at <= $1 THEN 1 ELSE 0 END), 0) AS bigint) FROM expectation
-WHERE state IN ('expected', 'kept') AND state = 'expected'";
+WHERE state IN ('expected', 'quarantined') AND state = 'expected'";
 
 pub(super) const OLD: &str = "
 SELECT hook, generation FROM (

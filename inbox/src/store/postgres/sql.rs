@@ -34,14 +34,14 @@ pub(super) const COUNT_KEPT: &str = "
 SELECT count(*) AS count, coalesce(sum(e.size), 0)::bigint AS bytes,
     count(CASE WHEN k.own IS NULL OR coalesce(e.generation, '') <> k.own THEN 1 END) AS stray, k.place
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, own, place)
-JOIN entry e ON e.hook = k.hook AND coalesce(e.token_id, '') = k.token_id AND e.lane = 'quarantine' AND e.state = 'kept'
+JOIN entry e ON e.hook = k.hook AND coalesce(e.token_id, '') = k.token_id AND e.lane = 'quarantine' AND e.state = 'quarantined'
 GROUP BY k.place";
 
 pub(super) const COUNT_KEPT_IN: &str = "
 SELECT count(*) AS count, coalesce(sum(e.size), 0)::bigint AS bytes, k.place
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, generation, place)
 JOIN entry e ON e.hook = k.hook AND coalesce(e.token_id, '') = k.token_id AND coalesce(e.generation, '') = k.generation
-    AND e.lane = 'quarantine' AND e.state = 'kept'
+    AND e.lane = 'quarantine' AND e.state = 'quarantined'
 GROUP BY k.place";
 
 pub(super) const INSERT: &str = "
@@ -65,7 +65,7 @@ UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state 
 WHERE id = ANY($1) AND state IN ('waiting', 'in_flight')";
 
 pub(super) const HOLD_KEPT: &str = "
-SELECT id FROM entry WHERE id = $1 AND lane = 'quarantine' AND state = 'kept' FOR UPDATE";
+SELECT id FROM entry WHERE id = $1 AND lane = 'quarantine' AND state = 'quarantined' FOR UPDATE";
 
 pub(super) const END_KEPT: &str = "
 UPDATE entry SET state = 'superseded', ended_at = inbox_now(), answer = $2 WHERE id = $1";
@@ -82,7 +82,7 @@ WHERE g.hook = k.hook AND g.generation = k.generation";
 /// Expectations are changed under the lock of their generation.
 pub(super) const MEET: &str = "
 UPDATE expectation x SET state = k.state FROM unnest($1::text[], $2::text[], $3::text[]) AS k (hook, generation, state)
-WHERE x.hook = k.hook AND x.generation = k.generation AND x.state NOT IN ('arrived', 'swept')";
+WHERE x.hook = k.hook AND x.generation = k.generation AND x.state NOT IN ('arrived', 'reconciled')";
 
 pub(super) const SAVE_TOKENS: &str = "
 UPDATE token t SET generation = k.generation

@@ -22,11 +22,11 @@ WHERE lane = 'quarantine' AND hook = ?1 AND reason = ?2 AND coalesce(token_id, '
 pub(super) const COUNT_KEPT: &str = "
 SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes,
     count(CASE WHEN ?3 IS NULL OR coalesce(generation, '') <> ?3 THEN 1 END) AS stray
-FROM entry WHERE lane = 'quarantine' AND state = 'kept' AND hook = ?1 AND coalesce(token_id, '') = ?2";
+FROM entry WHERE lane = 'quarantine' AND state = 'quarantined' AND hook = ?1 AND coalesce(token_id, '') = ?2";
 
 pub(super) const COUNT_KEPT_IN: &str = "
 SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM entry
-WHERE lane = 'quarantine' AND state = 'kept' AND hook = ?1 AND coalesce(token_id, '') = ?2 AND coalesce(generation, '') = ?3";
+WHERE lane = 'quarantine' AND state = 'quarantined' AND hook = ?1 AND coalesce(token_id, '') = ?2 AND coalesce(generation, '') = ?3";
 
 pub(super) const INSERT: &str = "
 INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route, supersedes,
@@ -44,7 +44,7 @@ UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state 
 WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('waiting', 'in_flight')";
 
 pub(super) const HOLD_KEPT: &str =
-    "SELECT id FROM entry WHERE id = ?1 AND lane = 'quarantine' AND state = 'kept'";
+    "SELECT id FROM entry WHERE id = ?1 AND lane = 'quarantine' AND state = 'quarantined'";
 
 pub(super) const END_KEPT: &str =
     "UPDATE entry SET state = 'superseded', ended_at = ?2, answer = ?3 WHERE id = ?1";
@@ -58,7 +58,7 @@ WHERE generation.hook = k.v ->> 0 AND generation.generation = k.v ->> 1";
 
 pub(super) const MEET: &str = "
 UPDATE expectation SET state = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k
-WHERE expectation.hook = k.v ->> 0 AND expectation.generation = k.v ->> 1 AND state NOT IN ('arrived', 'swept')";
+WHERE expectation.hook = k.v ->> 0 AND expectation.generation = k.v ->> 1 AND state NOT IN ('arrived', 'reconciled')";
 
 pub(super) const SAVE_TOKENS: &str = "
 UPDATE token SET generation = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k

@@ -130,7 +130,7 @@ in_both! {
         let batch = [wrong.clone(), own.clone(), wrong.clone(), own.clone()];
         let expected = [kept("token-conflict"), waits(COMPLETED), Outcome::Repeated, Outcome::Repeated];
         assert_eq!(site.store(&batch).await, expected);
-        site.expect(&[("kept", 2), ("waiting", 2)]).await;
+        site.expect(&[("quarantined", 2), ("waiting", 2)]).await;
         assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
         assert_eq!(site.store(&[wrong.of(TWO)]).await, [waits(COMPLETED)], "what was kept has bound nothing");
     }
@@ -151,7 +151,7 @@ in_both! {
         assert_eq!(site.session().release(explained[0], &early, "released").await.unwrap(), None);
         assert_eq!(site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap(), NONE);
         assert_eq!(site.store(&[early]).await, [Outcome::Repeated]);
-        site.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("kept", 1), ("waiting", 2)]).await;
+        site.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("quarantined", 1), ("waiting", 2)]).await;
     }
 
     async fn a_token_keeps_twenty_bodies_of_each_generation_that_is_expected_of_its_job(site: &mut Site) {
@@ -254,7 +254,7 @@ in_both! {
             let again = site.session().release(id, &completed("b"), "released").await.unwrap();
             assert_eq!(again, Some(kept("event-conflict")), "and is not its own repeat");
         }
-        site.expect(&[("waiting", 1), ("kept", 1)]).await;
+        site.expect(&[("waiting", 1), ("quarantined", 1)]).await;
         // Its generation is locked, and nothing of it stays where nothing is known of it.
         assert_eq!(site.session().release(id + 1, &completed("c").of(TWO), "released").await.unwrap(), None);
         assert_eq!(site.session().release(id, &completed("c").of(TWO), "released").await.unwrap(), Some(waits(COMPLETED)));
@@ -301,7 +301,7 @@ in_both! {
             site.answered(&question, 2, Some(state)).await;
             let expectation = site.expect_of(ONE, "j").await;
             assert_eq!((expectation.state.as_str(), expectation.missing, expectation.wanted), ("expected", 0, None));
-            site.sql("UPDATE expectation SET job = NULL, state = 'kept', wanted = 1, ask_at = 1; UPDATE generation SET expected_job = NULL").await;
+            site.sql("UPDATE expectation SET job = NULL, state = 'quarantined', wanted = 1, ask_at = 1; UPDATE generation SET expected_job = NULL").await;
         }
     }
 
@@ -442,17 +442,17 @@ in_both! {
         site.is_once_each().await;
     }
 
-    async fn a_sweep_and_a_late_webhook_at_once(site: &mut Site) {
+    async fn a_reconcile_and_a_late_webhook_at_once(site: &mut Site) {
         site.race(async |mut one: Session, mut other: Session, generation: String| {
             one.expect(&expected(&generation, "j"), AFTER).await.unwrap();
-            let swept = completed("https://cdn.runblob.io/a").of(&generation).swept();
+            let reconciled = completed("https://cdn.runblob.io/a").of(&generation).reconciled();
             let webhook = of_job(&generation, "j", completed("https://cdn.runblob.io/b")).of(&generation);
-            let (a, b) = ([&swept], [&webhook]);
-            let (swept, webhook) = tokio::join!(one.store(&a, true), other.store(&b, true));
-            let (swept, webhook) = (swept.unwrap().outcomes.remove(0), webhook.unwrap().outcomes.remove(0));
+            let (a, b) = ([&reconciled], [&webhook]);
+            let (reconciled, webhook) = tokio::join!(one.store(&a, true), other.store(&b, true));
+            let (reconciled, webhook) = (reconciled.unwrap().outcomes.remove(0), webhook.unwrap().outcomes.remove(0));
             let Noted::Is { expectation, .. } = one.expect(&expected(&generation, "j"), AFTER).await.unwrap() else { panic!() };
-            match (swept, webhook) {
-                (Outcome::Waits(_), Outcome::Repeated) => assert_eq!(expectation.state, "swept"),
+            match (reconciled, webhook) {
+                (Outcome::Waits(_), Outcome::Repeated) => assert_eq!(expectation.state, "reconciled"),
                 (Outcome::Repeated, Outcome::Waits(_)) => assert_eq!(expectation.state, "arrived"),
                 outcomes => panic!("{outcomes:?}"),
             }
@@ -462,11 +462,11 @@ in_both! {
         site.is_once_each().await;
     }
 
-    async fn two_sweeps_at_once(site: &mut Site) {
+    async fn two_reconciles_at_once(site: &mut Site) {
         site.race(async |mut one: Session, mut other: Session, generation: String| {
             let overdue = -MINUTE;
             one.expect(&expected(&generation, "j"), overdue).await.unwrap();
-            let (a, b) = (completed("a").of(&generation).swept(), completed("b").of(&generation).swept());
+            let (a, b) = (completed("a").of(&generation).reconciled(), completed("b").of(&generation).reconciled());
             let (a, b) = ([&a], [&b]);
             let (first, second) = tokio::join!(one.store(&a, true), other.store(&b, true));
             let mut outcomes = [first.unwrap().outcomes.remove(0), second.unwrap().outcomes.remove(0)];

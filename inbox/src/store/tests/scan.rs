@@ -177,11 +177,11 @@ async fn no_statement_reads_a_whole_table_in_postgres() {
 const MANY: &str = "
 INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, proven, digest, size, route, seen, received_at, seen_at,
     due_at, ended_at)
-SELECT n, CASE state WHEN 'kept' THEN 'quarantine' ELSE 'deliver' END, state, 'veo3', 'g' || n, 'completed',
-    CASE state WHEN 'kept' THEN 'json-invalid' END, 't' || n, true, sha256(n::text::bytea), CASE WHEN n % 50 = 1 THEN 0 ELSE 1000 END,
-    CASE WHEN n % 40 = 1 THEN 'veo3/failed' WHEN state <> 'kept' THEN 'veo3/completed' END, 1, n, n, n,
-    CASE WHEN state NOT IN ('waiting', 'in_flight', 'kept') THEN n END
-FROM (SELECT n, CASE n % 20 WHEN 0 THEN CASE n % 100 WHEN 0 THEN 'in_flight' ELSE 'waiting' END WHEN 1 THEN 'kept' WHEN 2 THEN 'dead'
+SELECT n, CASE state WHEN 'quarantined' THEN 'quarantine' ELSE 'deliver' END, state, 'veo3', 'g' || n, 'completed',
+    CASE state WHEN 'quarantined' THEN 'json-invalid' END, 't' || n, true, sha256(n::text::bytea), CASE WHEN n % 50 = 1 THEN 0 ELSE 1000 END,
+    CASE WHEN n % 40 = 1 THEN 'veo3/failed' WHEN state <> 'quarantined' THEN 'veo3/completed' END, 1, n, n, n,
+    CASE WHEN state NOT IN ('waiting', 'in_flight', 'quarantined') THEN n END
+FROM (SELECT n, CASE n % 20 WHEN 0 THEN CASE n % 100 WHEN 0 THEN 'in_flight' ELSE 'waiting' END WHEN 1 THEN 'quarantined' WHEN 2 THEN 'dead'
     ELSE 'delivered' END AS state FROM generate_series(1, 20000) AS n) AS k;
 INSERT INTO payload SELECT id, '', '', '' FROM entry;
 INSERT INTO generation (hook, generation, token_id, completed_id, seen_at) SELECT hook, generation, token_id, id, id FROM entry;

@@ -1,7 +1,7 @@
 //! On PostgreSQL, with its own tools.
 
 use super::{Day, Desk, Loss, blocks};
-use crate::inbox::sweeping::Provider;
+use crate::inbox::reconciling::Provider;
 use crate::inbox::{Inbox, Place};
 use blobgate_testkit::Cluster;
 
@@ -40,7 +40,7 @@ async fn comes_back(loss: Loss) {
     desk.run(cluster.shell(), &restore, &[("postgres://USER@HOST/inbox", &format!("'{url}'"))]);
     desk.run(cluster.shell(), pause, &[]);
 
-    let inbox = Inbox::sweeping(Place::at(url), &provider).await;
+    let inbox = Inbox::reconciling(Place::at(url), &provider).await;
     let drop_delivered = match loss {
         Loss::Machine => None,
         Loss::Trust => Some((drop_delivered, &[][..])),

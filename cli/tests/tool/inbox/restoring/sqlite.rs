@@ -1,7 +1,7 @@
 //! On SQLite, whose copies are files.
 
 use super::{Day, Desk, Loss, blocks};
-use crate::inbox::sweeping::Provider;
+use crate::inbox::reconciling::Provider;
 use crate::inbox::{Inbox, Place};
 use std::fs;
 use std::process::Command;
@@ -44,7 +44,7 @@ async fn comes_back(loss: Loss) {
     let said = desk.run(shell(), commands, &instead);
     assert!(said.contains("\nveo3 is paused: "), "{said}");
 
-    let inbox = Inbox::sweeping(Place::at(url), &provider).await;
+    let inbox = Inbox::reconciling(Place::at(url), &provider).await;
     let aside = said.lines().find_map(|line| line.strip_prefix("what was there is now "));
     let before = aside.map(|path| path.rsplit_once('/').unwrap().1);
     let instead = before.map(|before| [("inbox.db.before-restore-TIME", before)]);

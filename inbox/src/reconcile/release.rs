@@ -46,7 +46,7 @@ impl Releaser {
         self.space.check(arrival.verdict).map_err(|full| full.to_string())?;
         let outcome = self.committer.store(arrival).await.map_err(|error| error.to_string())?;
         if let Outcome::Kept(reason) = &outcome {
-            self.metrics.kept(reason);
+            self.metrics.quarantined(reason);
         }
         Ok(outcome)
     }

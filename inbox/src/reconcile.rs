@@ -1,4 +1,4 @@
-//! The sweep: asks the provider about what is expected and never came, and about what is kept because it could not be asked.
+//! The reconcile: asks the provider about what is expected and never came, and about what is kept because it could not be asked.
 //!
 //! Each call is counted and committed before it is made, and its outcome is written after it: no transaction is open meanwhile.
 //! What it brings goes through the same transaction as any arrival, so that whoever commits first is first.
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How the provider is asked about what did not come.
 #[derive(Clone, Debug)]
-pub struct Sweep {
+pub struct Reconcile {
     /// What leads to its status API, over plain HTTP: Envoy adds TLS and the key. Without it nobody is asked.
     pub provider: Option<Uri>,
     /// A generation is asked about so long after it was expected: the product's limit and a margin.
@@ -51,9 +51,9 @@ const DIALECT: Dialect = Dialect::Veo3;
 /// The state of an expectation for which an event is there.
 const ARRIVED: &str = crate::decide::ARRIVED;
 /// And of one for which it was asked for; so it is by the transaction that stored that.
-const SWEPT: &str = crate::decide::IS_SWEPT;
+const RECONCILED: &str = crate::decide::IS_RECONCILED;
 
-pub(crate) struct Sweeper {
+pub(crate) struct Reconciler {
     store: Store,
     session: Session,
     releaser: Releaser,
@@ -70,13 +70,13 @@ pub(crate) struct Sweeper {
     ending: CancellationToken,
 }
 
-impl Sweeper {
+impl Reconciler {
     pub(crate) fn new(
         store: &Store,
         releaser: Releaser,
         metrics: Arc<Metrics>,
         nudge: Arc<Notify>,
-        sweep: &Sweep,
+        reconcile: &Reconcile,
         signs: bool,
         ending: CancellationToken,
     ) -> Self {
@@ -86,9 +86,9 @@ impl Sweeper {
             releaser,
             metrics,
             nudge,
-            provider: sweep.provider.clone().map(Provider::new),
-            after: micros(sweep.after),
-            allowed: Allowed { per_minute: i64::from(sweep.per_minute), again: micros(sweep.again) },
+            provider: reconcile.provider.clone().map(Provider::new),
+            after: micros(reconcile.after),
+            allowed: Allowed { per_minute: i64::from(reconcile.per_minute), again: micros(reconcile.again) },
             signs,
             paths: BTreeMap::new(),
             ending,
@@ -146,7 +146,7 @@ impl Sweeper {
             // What comes during the call is asked about by another.
             let kept = self.session.unconfirmed_of(&question.hook, &question.generation).await?;
             let Some((what, answered)) = self.ask(&question, &kept).await? else { return Ok(()) };
-            self.metrics.swept(what);
+            self.metrics.reconciled(what);
             if answered.state == Some(IS_UNKNOWN) && question.state == EXPECTED {
                 self.metrics.expected_unknown.inc();
                 log::error!(
@@ -171,7 +171,7 @@ impl Sweeper {
             Some((what.name(), Answered { answer: what.name(), missing, state }))
         };
         if kept.is_empty() && !question.wants_an_event() {
-            let answer = "nothing-kept";
+            let answer = "nothing-quarantined";
             return Ok(Some((answer, Answered { answer, missing, state: Some(ARRIVED) })));
         }
         let (Some(id), Some(provider)) = (GenerationId::parse(&question.generation), &self.provider) else {
@@ -234,16 +234,16 @@ impl Sweeper {
         Ok(match self.releaser.store(arrival).await {
             Ok(Outcome::Waits(_)) => {
                 log::info!(
-                    "swept hook={} generation={} event={}: it was asked for, for no webhook came",
+                    "reconciled hook={} generation={} event={}: it was asked for, for no webhook came",
                     question.hook,
                     question.generation,
                     event.kind.name()
                 );
-                ("swept", Some(SWEPT))
+                ("reconciled", Some(RECONCILED))
             }
             Ok(Outcome::Repeated) => ("repeated", Some(ARRIVED)),
             // There is another event already, which contradicts it.
-            Ok(Outcome::Kept(_)) => ("kept", Some(ARRIVED)),
+            Ok(Outcome::Kept(_)) => ("quarantined", Some(ARRIVED)),
             Ok(Outcome::TokenFull | Outcome::QuarantineFull) => self.not_stored(&"the quarantine is full"),
             Err(why) => self.not_stored(&why),
         })
@@ -270,7 +270,7 @@ impl Sweeper {
 impl Question {
     /// Whether it is expected and has not come; else it is asked about for what is kept alone.
     fn wants_an_event(&self) -> bool {
-        self.job.is_some() && ![ARRIVED, SWEPT].contains(&self.state.as_str())
+        self.job.is_some() && ![ARRIVED, RECONCILED].contains(&self.state.as_str())
     }
 }
 

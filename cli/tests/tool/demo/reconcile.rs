@@ -1,13 +1,13 @@
 //! What the demo orders it says to the inbox, and what is never called back the inbox has to bring.
 
-use super::{Entries, GENERATED, SHIPPED, Sweeps, UNCALLED, claims, demo, demo_by, demo_by_inbox, fails};
+use super::{Entries, GENERATED, Reconciles, SHIPPED, UNCALLED, claims, demo, demo_by, demo_by_inbox, fails};
 use crate::running::text;
 use serde_json::{Value, json};
 
 const ROW: &str = "generated, never called back";
 
-async fn demo_that(sweeps: Sweeps) -> (Option<i32>, String) {
-    let end = demo_by(&Entries::that(sweeps), SHIPPED.to_vec(), &[]).await.0;
+async fn demo_that(reconciles: Reconciles) -> (Option<i32>, String) {
+    let end = demo_by(&Entries::that(reconciles), SHIPPED.to_vec(), &[]).await.0;
     assert_eq!(text(&end.stderr), "", "{}", text(&end.stdout));
     (end.status.code(), text(&end.stdout))
 }
@@ -31,7 +31,7 @@ async fn what_is_ordered_is_told_to_the_inbox_with_its_job() {
     assert!(jobs[0] != jobs[1] && jobs[1] != jobs[2] && jobs[0] != jobs[2], "{jobs:?}");
     assert_eq!(claims(&paths[0]).unwrap()["job"], jobs[1], "the job is that of the token");
     for (told, (sent, state)) in told.iter().zip([
-        (ROW, "swept"),
+        (ROW, "reconciled"),
         ("generated, with a token", "arrived"),
         ("generated, without a token", "arrived"),
     ]) {
@@ -42,15 +42,15 @@ async fn what_is_ordered_is_told_to_the_inbox_with_its_job() {
 }
 
 #[tokio::test]
-async fn what_is_never_called_back_arrives_by_the_sweep() {
-    let (code, table) = demo_that(Sweeps::Right).await;
+async fn what_is_never_called_back_arrives_by_the_reconcile() {
+    let (code, table) = demo_that(Reconciles::Right).await;
     assert_eq!(code, Some(0), "{table}");
     let lines = row(&table, ROW);
     assert!(
         lines[0].starts_with("ok ") && lines[0].ends_with(" -       -                      video"),
         "{table}"
     );
-    for header in ["blobgate-event: completed", "blobgate-source: sweep", "blobgate-proofs: confirmed"] {
+    for header in ["blobgate-event: completed", "blobgate-source: reconcile", "blobgate-proofs: confirmed"] {
         assert!(lines.contains(&&*format!("        {header}")), "{table}");
     }
 }
@@ -62,9 +62,9 @@ async fn machines_are_told_of_it() {
     let rows = report["rows"].as_array().unwrap();
     let row = rows.iter().find(|row| row["sent"] == ROW).unwrap();
     assert_eq!((&row["answer"], &row["generation_id"]), (&Value::Null, &json!(UNCALLED)));
-    assert_eq!(row["arrived"][0]["headers"]["blobgate-source"], "sweep");
+    assert_eq!(row["arrived"][0]["headers"]["blobgate-source"], "reconcile");
     assert_eq!(row["expected"], json!({"answer": null, "code": null, "service": "video"}));
-    assert_eq!(row["expectation"]["state"], "swept");
+    assert_eq!(row["expectation"]["state"], "reconciled");
     assert_eq!(row["expectation"]["job"], row["arrived"][0]["headers"]["blobgate-job"]);
 }
 
@@ -73,12 +73,13 @@ async fn without_an_inbox_that_asks_in_time_it_is_left_out() {
     let alone = demo(SHIPPED.to_vec(), &[]).await;
     let none = "no inbox is in the path, and only an inbox asks for what never came";
     let nobody = "the inbox asks nobody for what never came: it has no --provider";
-    let late = "the inbox asks 780 s after it is told (--sweep-after), and the demo waits for 60 s at most";
+    let late =
+        "the inbox asks 780 s after it is told (--reconcile-after), and the demo waits for 60 s at most";
     for ((code, table), why) in [
         ((alone.status.code(), text(&alone.stdout)), none),
-        (demo_that(Sweeps::NotInPath).await, none),
-        (demo_that(Sweeps::AsksNobody).await, nobody),
-        (demo_that(Sweeps::AfterMinutes).await, late),
+        (demo_that(Reconciles::NotInPath).await, none),
+        (demo_that(Reconciles::AsksNobody).await, nobody),
+        (demo_that(Reconciles::AfterMinutes).await, late),
     ] {
         let lines = row(&table, ROW);
         assert_eq!((code, lines[1].trim_start()), (Some(0), why), "{table}");
@@ -87,20 +88,20 @@ async fn without_an_inbox_that_asks_in_time_it_is_left_out() {
 }
 
 #[tokio::test]
-async fn a_sweep_that_is_wrong_is_marked() {
-    let demo = async |sweeps| {
-        let (code, table) = demo_that(sweeps).await;
+async fn a_reconcile_that_is_wrong_is_marked() {
+    let demo = async |reconciles| {
+        let (code, table) = demo_that(reconciles).await;
         assert_eq!(code, Some(1), "{table}");
         table
     };
     let heard = "the inbox has asked for it, and the answer was unauthorized";
-    fails(&demo(Sweeps::Hears("unauthorized")).await, ROW, heard);
-    fails(&demo(Sweeps::AsAWebhook).await, ROW, "blobgate-source should be sweep");
-    fails(&demo(Sweeps::DeliversTwice).await, ROW, "it should arrive at video, once");
-    let table = demo(Sweeps::Forgets).await;
+    fails(&demo(Reconciles::Hears("unauthorized")).await, ROW, heard);
+    fails(&demo(Reconciles::AsAWebhook).await, ROW, "blobgate-source should be reconcile");
+    fails(&demo(Reconciles::DeliversTwice).await, ROW, "it should arrive at video, once");
+    let table = demo(Reconciles::Forgets).await;
     let forgotten = |state: &str| {
         let is_so = |line: &&str| line.contains("the inbox should have it as expected of job demo-");
         table.lines().filter(is_so).filter(|line| line.ends_with(&format!(", and {state}"))).count()
     };
-    assert_eq!((forgotten("swept"), forgotten("arrived")), (1, 2), "{table}");
+    assert_eq!((forgotten("reconciled"), forgotten("arrived")), (1, 2), "{table}");
 }

@@ -1,4 +1,4 @@
-//! `POST /sweep`: asks the provider now, or says about what it would be asked.
+//! `POST /reconcile`: asks the provider now, or says about what it would be asked.
 
 use super::expect::Shown;
 use super::problem::Problem;
@@ -32,7 +32,7 @@ struct WouldAsk {
 struct Question {
     #[serde(flatten)]
     shown: Shown,
-    /// Whether `POST /sweep` would have it asked now.
+    /// Whether `POST /reconcile` would have it asked now.
     due: bool,
     why: &'static str,
 }
@@ -46,7 +46,7 @@ struct Due {
 /// So many are listed.
 const MOST: usize = 500;
 
-pub(super) async fn sweep(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn reconcile(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Problem> {
     let Asked { dry_run } = read_body(&body)?;
     if dry_run {
         return Ok(Json(list(&admin).await?).into_response());
@@ -55,7 +55,7 @@ pub(super) async fn sweep(State(admin): State<Arc<Admin>>, body: Bytes) -> Resul
         return Err(Problem::conflict("this inbox asks nobody: start it with --provider"));
     };
     let mut session = admin.store.session();
-    let after = admin.sweep_after;
+    let after = admin.reconcile_after;
     let due = written(async move { session.ask_now(after).await }).await?;
     admin.nudge.notify_one();
     log::info!("due={due} to be asked about now, by an operator");
@@ -69,7 +69,7 @@ async fn list(admin: &Admin) -> Result<WouldAsk, Problem> {
     let more = open.len() > MOST;
     open.truncate(MOST);
     let questions = open.into_iter().map(|open| {
-        let is_late = open.expected_at <= now.saturating_sub(admin.sweep_after);
+        let is_late = open.expected_at <= now.saturating_sub(admin.reconcile_after);
         let is_wanted = open.wanted.is_some();
         let why = match (open.missing > 0, open.asked > 0, is_wanted) {
             (true, ..) => "the provider knows of no such generation, as yet",

@@ -54,7 +54,7 @@ pub(super) async fn order(
     Ok(match (due, after) {
         (Some(due), _) => Sent::Uncalled(due),
         (None, after) => Sent::LeftOut(format!(
-            "the inbox asks {} s after it is told (--sweep-after), and the demo waits for {} s at most",
+            "the inbox asks {} s after it is told (--reconcile-after), and the demo waits for {} s at most",
             after.unwrap_or_default().as_secs(),
             LONGEST.as_secs()
         )),
@@ -77,10 +77,12 @@ pub(super) async fn wait(
             return Ok(Sent::Uncalled(due));
         }
         if let Some(answer) = stands.answer() {
-            return Ok(Sent::NotSwept(format!("the inbox has asked for it, and the answer was {answer}")));
+            return Ok(Sent::NotReconciled(format!(
+                "the inbox has asked for it, and the answer was {answer}"
+            )));
         }
         if until.is_none_or(|until| Instant::now() >= until) {
-            return Ok(Sent::NotSwept(why_not(inbox, stands.was_asked()).await?));
+            return Ok(Sent::NotReconciled(why_not(inbox, stands.was_asked()).await?));
         }
         let seconds = usize::try_from(started.elapsed().as_secs()).unwrap_or(usize::MAX);
         progress.get_or_insert_with(|| Progress::uncounted(WAITED)).at(seconds);
@@ -112,7 +114,7 @@ impl WouldAsk {
 }
 
 async fn would_ask(inbox: &Inbox) -> Result<WouldAsk> {
-    inbox.post("/sweep", &json!({"dry_run": true}), "tell what it would ask").await
+    inbox.post("/reconcile", &json!({"dry_run": true}), "tell what it would ask").await
 }
 
 #[cfg(test)]
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn spent_calls_are_not_a_sweep_that_stands_still() {
+    fn spent_calls_are_not_a_reconcile_that_stands_still() {
         why_not(1, 10, "the inbox has not asked for it, 75 s after it was due");
         why_not(10, 10, "the inbox has not asked for it, 75 s after it was due");
         let spent =

@@ -1,4 +1,4 @@
-//! `blobgate inbox sweep`.
+//! `blobgate inbox reconcile`.
 
 use super::asking::Admin;
 use super::entry::age;
@@ -27,15 +27,15 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 An inbox with a --provider asks by itself: 13 minutes after a generation was expected, and again after a minute, then twice as
-late each time, up to a day. `sweep` has all that is due or was asked about before asked now, the oldest first, and no faster
-than --sweep-per-minute allows. What has ended is delivered as its webhook would have been; what the provider has not known
+late each time, up to a day. `reconcile` has all that is due or was asked about before asked now, the oldest first, and no faster
+than --reconcile-per-minute allows. What has ended is delivered as its webhook would have been; what the provider has not known
 three times is `unknown`, which is logged and counted, and not asked about again.
 
 Exit code: 0 when it is done, 1 when the inbox asks nobody or cannot be reached, 2 for wrong usage.
 
 Examples:
-  blobgate inbox sweep --dry-run
-  blobgate inbox sweep";
+  blobgate inbox reconcile --dry-run
+  blobgate inbox reconcile";
 
 #[derive(Deserialize)]
 struct WouldAsk {
@@ -60,7 +60,7 @@ struct Due {
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
-    let said: Value = inbox.tell(Method::POST, "/sweep", &json!({"dry_run": args.dry_run})).await?;
+    let said: Value = inbox.tell(Method::POST, "/reconcile", &json!({"dry_run": args.dry_run})).await?;
     if args.json {
         tell_json(&said);
     } else if args.dry_run {

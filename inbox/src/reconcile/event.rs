@@ -10,7 +10,7 @@ use blobgate::policy::{Proof, Verdict};
 use bytes::Bytes;
 
 /// Says that no webhook brought it.
-const SOURCE: &str = "sweep";
+const SOURCE: &str = "reconcile";
 
 /// # Errors
 /// Where it cannot be written in headers: [`NotOurs`].
@@ -44,7 +44,7 @@ pub(super) fn arrival(
         let value = HeaderValue::try_from(value.as_ref()).map_err(|_| NotOurs::Header)?;
         headers.append(HeaderName::from_static(name), value);
     }
-    Arrival::read(path, &headers, Bytes::from(webhook)).map(Arrival::swept)
+    Arrival::read(path, &headers, Bytes::from(webhook)).map(Arrival::reconciled)
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ blobgate-hook: veo3
 blobgate-dialect: veo3
 blobgate-contract: 1
 content-type: application/json
-blobgate-source: sweep
+blobgate-source: reconcile
 blobgate-proofs: confirmed
 blobgate-generation-id: ffd473d5-5bef-4e14-bf22-8d559be3c19f
 blobgate-job: order-17
@@ -113,7 +113,7 @@ blobgate-hook: veo3
 blobgate-dialect: veo3
 blobgate-contract: 1
 content-type: application/json
-blobgate-source: sweep
+blobgate-source: reconcile
 blobgate-proofs: confirmed
 blobgate-generation-id: ffd473d5-5bef-4e14-bf22-8d559be3c19f
 blobgate-job: order-17

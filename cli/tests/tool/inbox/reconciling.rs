@@ -69,8 +69,9 @@ async fn forward(State((client, base)): State<(reqwest::Client, String)>, uri: U
 
 impl Inbox {
     /// Asks at once, and again after 0.2 s.
-    pub(super) async fn sweeping(place: Place, provider: &Provider) -> Self {
-        let again = ["--sweep-after", "1ms", "--sweep-again", "200ms", "--sweep-per-minute", "1000"];
+    pub(super) async fn reconciling(place: Place, provider: &Provider) -> Self {
+        let again =
+            ["--reconcile-after", "1ms", "--reconcile-again", "200ms", "--reconcile-per-minute", "1000"];
         Self::with(place, &[&["--provider", &provider.url], &again[..]].concat()).await
     }
 
@@ -94,7 +95,7 @@ impl Inbox {
     }
 
     pub(super) async fn question(&self, id: &str) -> Option<Value> {
-        let listed = self.ask(Method::POST, "/sweep", &json!({"dry_run": true})).await.1;
+        let listed = self.ask(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
         listed["questions"]
             .as_array()
             .unwrap()
@@ -113,10 +114,10 @@ pub(super) fn webhook(id: &str, body: &Value) -> Delivery {
 }
 
 #[track_caller]
-pub(super) fn is_swept(came: &Came, id: &str, event: &str) {
+pub(super) fn is_reconciled(came: &Came, id: &str, event: &str) {
     let key = format!("veo3:{id}:{event}");
     for (name, value) in [
-        ("blobgate-source", "sweep"),
+        ("blobgate-source", "reconcile"),
         ("blobgate-proofs", "confirmed"),
         ("blobgate-verdict", "accepted"),
         ("blobgate-job", "order-17"),
@@ -131,19 +132,19 @@ pub(super) fn is_swept(came: &Came, id: &str, event: &str) {
 
 async fn brings_what_never_came(place: Place) {
     let provider = Provider::start().await;
-    let inbox = Inbox::sweeping(place, &provider).await;
+    let inbox = Inbox::reconciling(place, &provider).await;
     // One that came tells where the hook's events are delivered.
     inbox.store(&Delivery::completed(1)).await;
     inbox.service.wait_for(1).await;
     let id = provider.generated("completed").await;
     inbox.expects(&id).await;
     let came = inbox.service.wait_for(2).await.remove(1);
-    is_swept(&came, &id, "completed");
+    is_reconciled(&came, &id, "completed");
     assert_eq!(
         (came.path.as_str(), serde_json::from_slice::<Value>(&came.body).unwrap()),
         ("/hooks/veo3", provider.status(&id).await)
     );
-    inbox.until_metric("sweeps_total{outcome=\"swept\"} 1").await;
+    inbox.until_metric("reconciliations_total{outcome=\"reconciled\"} 1").await;
 
     // It comes in the end, twice, and says that the video is elsewhere.
     let mut late = provider.status(&id).await;
@@ -160,14 +161,14 @@ async fn brings_what_never_came(place: Place) {
 
 async fn brings_a_failure(place: Place) {
     let provider = Provider::start().await;
-    let inbox = Inbox::sweeping(place, &provider).await;
+    let inbox = Inbox::reconciling(place, &provider).await;
     for (place, (outcome, event)) in
         [("timeout", "timeout"), ("UNSAFE_CONTENT", "failed")].into_iter().enumerate()
     {
         let id = provider.generated(outcome).await;
         inbox.expects(&id).await;
         let came = inbox.service.wait_for(place + 1).await.remove(place);
-        is_swept(&came, &id, event);
+        is_reconciled(&came, &id, event);
         // None has come to this hook.
         assert_eq!(came.path, "/hooks/veo3");
         let code = if outcome == "timeout" { "TIMEOUT" } else { outcome };
@@ -177,10 +178,10 @@ async fn brings_a_failure(place: Place) {
 
 async fn believes_that_there_is_none_the_third_time(place: Place) {
     let provider = Provider::start().await;
-    let inbox = Inbox::sweeping(place, &provider).await;
+    let inbox = Inbox::reconciling(place, &provider).await;
     let none = Uuid::new_v4().to_string();
     inbox.expects(&none).await;
-    inbox.until_metric("sweeps_total{outcome=\"unknown\"} 3").await;
+    inbox.until_metric("reconciliations_total{outcome=\"unknown\"} 3").await;
     until("it is unknown", async || inbox.question(&none).await.is_none()).await;
     let what = json!({"hook": "veo3", "generation_id": none, "job": "order-17"});
     let said = inbox.ask(Method::POST, "/expect", &what).await.1;
@@ -198,7 +199,7 @@ async fn believes_that_there_is_none_the_third_time(place: Place) {
 
 async fn asks_again_later_what_has_not_ended(place: Place) {
     let provider = Provider::start().await;
-    let inbox = Inbox::sweeping(place, &provider).await;
+    let inbox = Inbox::reconciling(place, &provider).await;
     let id = Uuid::new_v4().to_string();
     provider.sandbox.register(&id, json!({"status": "processing"})).await;
     inbox.expects(&id).await;
@@ -207,7 +208,7 @@ async fn asks_again_later_what_has_not_ended(place: Place) {
         .await;
     let question = inbox.question(&id).await.unwrap();
     assert_eq!((&question["state"], &question["due"]), (&json!("expected"), &json!(true)));
-    let lines = inbox.lines(&["sweep", "--dry-run"]);
+    let lines = inbox.lines(&["reconcile", "--dry-run"]);
     assert!(
         lines[0].starts_with("AGE  DUE  HOOK  GENERATION") && lines[0].ends_with("ASKED  WHY"),
         "{lines:?}"
@@ -216,8 +217,8 @@ async fn asks_again_later_what_has_not_ended(place: Place) {
     assert!(inbox.service.came().is_empty());
     let ended = json!({"status": "completed", "video_url": "https://cdn.runblob.io/a.mp4"});
     provider.sandbox.register(&id, ended).await;
-    assert_eq!(inbox.lines(&["sweep"]), ["1 generation is asked about now, at most 1000 a minute"]);
-    is_swept(&inbox.service.wait_for(1).await[0], &id, "completed");
+    assert_eq!(inbox.lines(&["reconcile"]), ["1 generation is asked about now, at most 1000 a minute"]);
+    is_reconciled(&inbox.service.wait_for(1).await[0], &id, "completed");
 }
 
 /// Two inboxes on one database share their calls, and neither brings what the other has brought.
@@ -226,7 +227,7 @@ async fn two_inboxes_are_as_fast_as_one() {
     const PER_MINUTE: usize = 7;
     let (Some(place), provider) = (Place::postgres(), Provider::start().await) else { return };
     let (same, mut expected) = (Place::at(place.url.clone()), Vec::new());
-    let args = ["--provider", &provider.url, "--sweep-after", "1s", "--sweep-per-minute", "7"];
+    let args = ["--provider", &provider.url, "--reconcile-after", "1s", "--reconcile-per-minute", "7"];
     let (one, other) = (Inbox::with(place, &args).await, Inbox::with(same, &args).await);
     for _ in 0..PER_MINUTE * 3 {
         let id = Uuid::new_v4().to_string();
@@ -240,8 +241,8 @@ async fn two_inboxes_are_as_fast_as_one() {
     until("the minute's calls are spent", async || delivered() == PER_MINUTE).await;
     for _ in 0..20 {
         // Each looks at once.
-        one.lines(&["sweep"]);
-        other.lines(&["sweep"]);
+        one.lines(&["reconcile"]);
+        other.lines(&["reconcile"]);
     }
     assert_eq!((usize::try_from(total().await).unwrap(), delivered()), (PER_MINUTE, PER_MINUTE));
     let first: Vec<_> = [one.service.came(), other.service.came()].concat();
