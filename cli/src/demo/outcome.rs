@@ -121,12 +121,12 @@ fn about_expectation(row: &Row, expectation: Option<&Expectation>) -> Option<Str
 fn about_entry(row: &Row, entry: &Entry) -> Vec<String> {
     let mut faults = Vec::new();
     if entry.state != "quarantined" {
-        faults.push(format!("it should be kept, and is {}", entry.state));
+        faults.push(format!("it should be quarantined, and is {}", entry.state));
     }
     if let Some(reason) = row.expected.reason()
         && entry.reason.as_deref() != Some(reason.code())
     {
-        faults.push(format!("it should be kept for {}", reason.code()));
+        faults.push(format!("it should be quarantined for {}", reason.code()));
     }
     if entry.seen != 1 {
         faults.push(format!("it should have come once, and came {} times", entry.seen));

@@ -334,7 +334,7 @@ async fn so_is_one_with_an_inbox_behind_it() {
     let table = shows_every_row(&end, "inbox");
     assert!(table.contains(": in the path, and delivers\n"), "{table}");
     for reason in ["token-expired", "result-url-denied"] {
-        assert!(table.contains(&format!(": kept\n        blobgate-reason: {reason}\n")), "{table}");
+        assert!(table.contains(&format!(": quarantined\n        blobgate-reason: {reason}\n")), "{table}");
     }
 }
 
@@ -506,7 +506,7 @@ async fn a_wrong_row_is_marked_with_an_inbox_too() {
     fails(
         &by_inbox(0, Inbox::Keeps("event-conflict")).await,
         completed,
-        "it should arrive at video, and is kept in the inbox, event-conflict",
+        "it should arrive at video, and is quarantined in the inbox, event-conflict",
     );
     fails(
         &demo_by_inbox_but(0, |does| does.body = Body::WithSpaceAfterIt).await,
@@ -518,9 +518,13 @@ async fn a_wrong_row_is_marked_with_an_inbox_too() {
         "failed, as",
         "it should arrive at failure",
     );
-    fails(&by_inbox(row, Inbox::Keeps("json-invalid")).await, expired, "it should be kept for token-expired");
+    fails(
+        &by_inbox(row, Inbox::Keeps("json-invalid")).await,
+        expired,
+        "it should be quarantined for token-expired",
+    );
     fails(&by_inbox(row, Inbox::SeesTwice).await, expired, "it should have come once, and came 2 times");
-    fails(&by_inbox(row, Inbox::Drops).await, expired, "it should be kept, and is dropped");
+    fails(&by_inbox(row, Inbox::Drops).await, expired, "it should be quarantined, and is dropped");
     fails(
         &demo_by_inbox_but(row, |does| does.over = None).await,
         expired,

@@ -8,7 +8,7 @@ CREATE SEQUENCE entry_id;
 CREATE TABLE entry (
     id bigint PRIMARY KEY,
     lane text NOT NULL,
-    state text NOT NULL, -- waiting, in_flight, delivered, dead, superseded, kept, dropped
+    state text NOT NULL, -- waiting, in_flight, delivered, dead, superseded, quarantined, dropped
     hook text COLLATE "C" NOT NULL,
     generation text COLLATE "C",
     event text COLLATE "C", -- on quarantine only claimed

@@ -4,7 +4,7 @@
 CREATE TABLE entry (
     id INTEGER PRIMARY KEY AUTOINCREMENT, -- which only notes the highest that ever was
     lane TEXT NOT NULL,
-    state TEXT NOT NULL, -- waiting, in_flight, delivered, dead, superseded, kept, dropped
+    state TEXT NOT NULL, -- waiting, in_flight, delivered, dead, superseded, quarantined, dropped
     hook TEXT NOT NULL,
     generation TEXT,
     event TEXT, -- on quarantine only claimed

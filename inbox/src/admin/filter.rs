@@ -169,7 +169,7 @@ mod tests {
         refused(
             "state",
             "lost",
-            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, kept, dropped",
+            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, quarantined, dropped",
         );
         refused("lane", "left", "\"left\" is no lane: use one of deliver, quarantine, observed");
         refused("event", "started", "\"started\" is no event: use one of completed, failed, timeout");

@@ -52,7 +52,7 @@ async fn refuses_in_one_sentence(place: Place) {
         (
             post("/drop", json!({"filter": {"state": "lost"}})),
             400,
-            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, kept, dropped",
+            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, quarantined, dropped",
         ),
         (post("/drop", json!({"ids": []})), 400, "name between 1 and 500 ids"),
         (post("/drop", json!({"ids": (1..=501).collect::<Vec<_>>()})), 400, "name between 1 and 500 ids"),

@@ -103,7 +103,7 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     let kept = format!("sqlite:{aside}");
     let inside = away.path().join("aside.db");
     let said = lines(&["backup", "--store", &kept, "--to", inside.to_str().unwrap()]).join("\n");
-    assert!(said.contains(": 4 entries (3 delivered, 1 kept), "), "{said}");
+    assert!(said.contains(": 4 entries (3 delivered, 1 quarantined), "), "{said}");
 }
 
 #[test]

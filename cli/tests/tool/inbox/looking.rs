@@ -62,7 +62,7 @@ async fn lists_what_is_asked_for(place: Place) {
     for (args, expected) in [
         (
             &["--state", "lost"][..],
-            "[possible values: waiting, in_flight, delivered, dead, superseded, kept, dropped]",
+            "[possible values: waiting, in_flight, delivered, dead, superseded, quarantined, dropped]",
         ),
         (&["--lane", "left"], "[possible values: deliver, quarantine, observed]"),
         (&["--event", "begun"], "[possible values: completed, failed, timeout]"),
@@ -183,7 +183,7 @@ async fn counts_by_route(place: Place) {
     let numbers: Vec<i64> = failed[1..3].iter().map(|number| number.parse().unwrap()).collect();
     assert_eq!(numbers.iter().sum::<i64>(), 6);
     let said = lines.join("\n");
-    assert!(said.contains("\nkept            2 token-expired\n"), "{said}");
+    assert!(said.contains("\nquarantined     2 token-expired\n"), "{said}");
     assert!(said.contains("\npaused          completed of every hook since 20"), "{said}");
     let json: Value = serde_json::from_slice(&inbox.command(&["stats", "--json"]).stdout).unwrap();
     assert_eq!(json["pauses"][0]["event"], "completed");

@@ -24,7 +24,7 @@ async fn takes_what_came_of_a_job_and_knows_its_repeats(place: Place) {
     assert_eq!(shown(done_id).await["answer"], "as told");
 
     let dry = inbox.lines(&["purge", "--job", "order-7", "--dry-run"]);
-    assert_eq!(dry, ["would purge 2 entries: 1 delivered, 1 kept"]);
+    assert_eq!(dry, ["would purge 2 entries: 1 delivered, 1 quarantined"]);
     let said = inbox.refused(&["purge", "--job", "order-7"], 2);
     assert!(said.starts_with("Bodies, headers and services' answers go for good."), "{said}");
     assert!(
@@ -32,7 +32,7 @@ async fn takes_what_came_of_a_job_and_knows_its_repeats(place: Place) {
         "{said}"
     );
     assert!(said.ends_with(
-        "this would purge 2 entries: 1 delivered, 1 kept; there is no terminal to ask on: say --yes\n"
+        "this would purge 2 entries: 1 delivered, 1 quarantined; there is no terminal to ask on: say --yes\n"
     ));
     assert!(shown(done_id).await["body"].is_string(), "nothing is done yet");
 
