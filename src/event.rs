@@ -1,7 +1,9 @@
 //! Stage 9: what the event itself must hold, and the event.
 
 use crate::Reason;
-use crate::dialect::{Claim, Dialect, Drift, Unfit};
+use crate::contract;
+pub use crate::contract::Kind;
+use crate::dialect::{Claim, Drift, Unfit};
 use std::fmt;
 use uuid::Uuid;
 
@@ -18,17 +20,6 @@ pub struct Event {
     pub result_url: Option<String>,
     /// What is not as documented.
     pub drift: Drift,
-}
-
-/// What happened: the value of `blobgate-event`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// There is a video.
-    Completed,
-    /// There will be none.
-    Failed,
-    /// There will be none, for it took too long.
-    Timeout,
 }
 
 /// Why a generation has no video.
@@ -73,23 +64,10 @@ pub fn check(claim: Claim<'_>) -> Result<Event, Unfit> {
 
 impl Event {
     /// The key under which a receiver knows a repeat: `veo3:<generation id>:completed`.
-    pub fn idempotency_key(&self, dialect: Dialect) -> String {
+    pub fn idempotency_key(&self, dialect: &str) -> String {
         let mut buffer = Uuid::encode_buffer();
         let id = self.generation_id.0.hyphenated().encode_lower(&mut buffer);
-        let mut key = String::with_capacity(64);
-        key.extend([dialect.name(), ":", id, ":", self.kind.name()]);
-        key
-    }
-}
-
-impl Kind {
-    /// The value of `blobgate-event`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::Completed => "completed",
-            Kind::Failed => "failed",
-            Kind::Timeout => "timeout",
-        }
+        contract::idempotency_key(dialect, id, self.kind)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::Reason;
 use crate::answer::Answers;
 use crate::config::{ConfigError, Node, Shared};
 use crate::confirm::Provider;
+use crate::contract::token::audience;
 use crate::dialect::{Dialect, Schema};
 use crate::result_url::ResultUrl;
 use crate::sign::Signer;
@@ -191,7 +192,7 @@ impl Hook {
         let trust = Trust::parse(&trust_node)?;
         let token = match (trust.names_token(), takes_token, &shared.token) {
             (true, true, Some(keys)) => {
-                Some(Expected { keys: Arc::clone(keys), audience: format!("{}/{name}", shared.environment) })
+                Some(Expected { keys: Arc::clone(keys), audience: audience(&shared.environment, &name) })
             }
             (false, false, _) => None,
             (true, true, None) => {

@@ -10,6 +10,7 @@ pub mod answer;
 pub mod clean;
 pub mod config;
 pub mod confirm;
+pub mod contract;
 pub mod dialect;
 pub mod event;
 pub mod forward;

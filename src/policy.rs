@@ -15,8 +15,9 @@ mod again;
 mod delivery;
 mod whole;
 
+pub use crate::contract::{Proof, Verdict};
 pub use again::{Recorded, RecordedToken, judge_again};
-pub use delivery::{Delivery, Proof, Refusal, Verdict};
+pub use delivery::{Delivery, Refusal};
 pub use whole::Question;
 use whole::{Confirmed, Whole};
 

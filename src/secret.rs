@@ -1,6 +1,8 @@
 //! A shared secret, for HMAC-SHA256 (RFC 2104). It is never shown, and compared by the MAC's own crate only.
 
 use crate::config::{ConfigError, Environment, Node};
+use crate::contract::signature::KEY_PREFIX;
+use crate::contract::token::BASE64_PREFIX;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD};
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use base64::{Engine, alphabet};
@@ -20,7 +22,7 @@ impl Secret {
         least_bytes: usize,
     ) -> Result<Self, ConfigError> {
         let text = keyring.read_env(node)?;
-        let bytes = match text.strip_prefix("base64:") {
+        let bytes = match text.strip_prefix(BASE64_PREFIX) {
             Some(encoded) => STANDARD
                 .decode(encoded)
                 .map_err(|_| node.because("holds no base64 after base64:", "one that does"))?,
@@ -133,7 +135,8 @@ impl<'e> Keyring<'e> {
 
 /// The text itself, what follows the prefix of a kind of key, and the bytes that this may be the base64 of.
 fn readings(text: &str) -> Vec<Vec<u8>> {
-    let rest = ["base64:", "whsec_"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+    let rest =
+        [BASE64_PREFIX, KEY_PREFIX].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
     let decoded = ALPHABETS.iter().filter_map(|alphabet| alphabet.decode(rest).ok());
     let texts = [text, rest].map(|text| text.as_bytes().to_vec());
     texts.into_iter().chain(decoded).filter_map(|bytes| reading(&bytes)).collect()

@@ -1,7 +1,7 @@
 //! A delivery with its body, between what was found and what becomes of it.
 
-use super::delivery::{Delivery, Proof, Verdict};
-use super::{Admitted, Judged};
+use super::delivery::Delivery;
+use super::{Admitted, Judged, Proof, Verdict};
 use crate::Reason;
 use crate::event::{Event, GenerationId};
 use crate::hook::{Check, Hook, Quarantine};
