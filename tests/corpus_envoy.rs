@@ -27,6 +27,9 @@ use support::{
     Arrival, Bootstrap, Connect, Delivery, Gate, H1, H2, Protocol, Reply, Version, eventually, on_every_envoy,
 };
 
+/// For `corpus`, which is read by two packages.
+const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
 /// Tells arrivals of concurrent deliveries apart.
 const MARK: &str = "x-case";
 /// Past the gate, to the video service.

@@ -25,6 +25,9 @@ use corpus::{Case, Corpus, GENERATION, Gate, Length, Listener, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
+/// For `corpus`, which is read by two packages.
+const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+
 /// The same sequence as in `src/filter.rs`, up to a question to the provider.
 fn judge_until_asked(config: &Config, case: &Case) -> (Judged, Vec<(String, Vec<u8>)>) {
     let mut sent: Vec<(String, Vec<u8>)> = vec![

@@ -4,7 +4,8 @@ use super::repository;
 use std::path::PathBuf;
 use std::thread;
 
-const PINNED: [&str; 3] = ["1.36.4", "1.38.2", "1.40.0"];
+/// As `make run`, and as the Makefile without `ENVOYS`.
+const NEWEST: &str = "1.40.0";
 
 /// An Envoy binary.
 #[derive(Clone, Debug)]
@@ -13,17 +14,19 @@ pub struct Version {
     pub binary: PathBuf,
 }
 
-/// The pinned Envoys, or the one that `ENVOY` names.
+/// The Envoy that `ENVOY` names; or the versions in `ENVOYS`, oldest first; or the newest.
 pub fn versions() -> Vec<Version> {
     if let Some(path) = std::env::var_os("ENVOY").filter(|path| !path.is_empty()) {
         let binary = PathBuf::from(&path);
         assert!(binary.is_file(), "ENVOY names {}, and there is no such file.", binary.display());
         return vec![Version { name: "ENVOY".to_owned(), binary }];
     }
-    PINNED.iter().map(|name| pinned(name)).collect()
+    let names = std::env::var("ENVOYS").unwrap_or_default();
+    let versions: Vec<_> = names.split_whitespace().map(installed).collect();
+    if versions.is_empty() { vec![installed(NEWEST)] } else { versions }
 }
 
-fn pinned(name: &str) -> Version {
+fn installed(name: &str) -> Version {
     let binary = repository(format!(".tools/envoy-{name}/envoy/_bin/envoy"));
     assert!(binary.is_file(), "Envoy {name} is not installed in .tools: run `make tools`.");
     Version { name: name.to_owned(), binary }

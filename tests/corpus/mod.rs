@@ -230,7 +230,7 @@ pub fn normal(name: &str, value: &str) -> String {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
+    Path::new(crate::REPOSITORY).join("tests/cases")
 }
 
 /// Every file with `[[case]]` rows.

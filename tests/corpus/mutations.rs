@@ -89,7 +89,7 @@ fn mutations(document: &Value, field: &str) -> Vec<(&'static str, Value)> {
         change(parent.as_object_mut().unwrap());
         document
     };
-    mutated.push(("missing", with(&|fields| drop(fields.shift_remove(name)))));
+    mutated.push(("missing", with(&|fields| drop(fields.remove(name)))));
     let documented = if inner.is_some() { &document[outer][name] } else { &document[name] };
     for (mutation, value) in values {
         let is_another_type = std::mem::discriminant(documented) != std::mem::discriminant(&value);
