@@ -25,9 +25,10 @@ rust:
 
 check: check-fmt clippy-core test-core ## check the core: format, lints, unit tests, corpus; no Wasm, Envoy or database
 
-run: ## start the gate, its inbox, three demo services, a stand-in for RunBlob and all they need; Ctrl-C ends it; INBOX=0: no inbox
-	@dev/need setpriv
-	@exec setpriv --pdeathsig TERM dev/run
+run: build ## start the gate, its inbox, three demo services, a stand-in for RunBlob and all they need; Ctrl-C ends it; INBOX=0: no inbox
+	@dev/need openssl && dev/certificate && dev/secrets
+	cargo build --locked --quiet --bin blobgate
+	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
 
 check-run: ## try run and demo as a new user does, on the ports of envoy.yaml
 	@dev/check-run

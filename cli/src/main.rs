@@ -10,6 +10,7 @@ mod output;
 mod progress;
 mod receiver;
 mod sandbox;
+mod up;
 
 use crate::output::{escape, say};
 use clap::{Parser, Subcommand};
@@ -33,12 +34,17 @@ enum Command {
     Mint(mint::Args),
     Receiver(receiver::Args),
     Sandbox(sandbox::Args),
+    Up(up::Args),
+    /// What `up` starts each part through.
+    #[command(hide = true)]
+    EndWith(up::end_with::Args),
 }
 
 const EXAMPLES: &str = "\
 Try it, in a clone of the repository:
   make run                        starts the gate, three demo services and a sandbox
   make demo                       in a second terminal: shows what the gate answers to what
+  blobgate up --help              what `make run` starts, and what ends it
   blobgate receiver --help        one of the services by itself
 
 Prove where deliveries come from:
@@ -58,6 +64,8 @@ async fn main() -> ExitCode {
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Up(args) => up::run(args).await,
+        Command::EndWith(args) => up::end_with::run(args).map(|never| match never {}),
     };
     ended.unwrap_or_else(|error| {
         say(format_args!("blobgate: {error:#}"));

@@ -11,6 +11,11 @@ pub(crate) fn tell(line: Arguments<'_>) {
     print(&escape(&line.to_string()));
 }
 
+/// Lines on standard output.
+pub(crate) fn tell_lines(text: &str) {
+    print(&escape_lines(text));
+}
+
 /// JSON on standard output: the same value, in visible characters.
 pub(crate) fn tell_json(json: impl Display) {
     print(&escape_json(&json.to_string()));

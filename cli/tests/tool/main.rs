@@ -13,4 +13,5 @@ mod mint;
 mod receiver;
 mod running;
 mod sandbox;
+mod up;
 mod webhook;

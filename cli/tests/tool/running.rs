@@ -70,6 +70,10 @@ impl Running {
         self.lines.recv_timeout(DEADLINE).expect("a line in time")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has said something; that line is gone.
     pub(crate) fn has_line(&self) -> bool {
         self.lines.try_recv().is_ok()

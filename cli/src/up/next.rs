@@ -1,0 +1,105 @@
+//! What follows when a part has ended.
+
+use super::plan::{Layout, Role};
+use rustix::process::Signal;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// How a part has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// A person ended it: it ended well, or by a signal that asks for the end.
+    Asked,
+    Crashed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    EndAll,
+    /// The other parts go on, until a person asks for this one.
+    GoOn,
+    StartAgain,
+}
+
+/// An inbox that ends sooner has not recovered: its start takes under a second.
+const QUICK: Duration = Duration::from_secs(5);
+
+/// So many quick ends in a row are tried again. The next one would be no other.
+const MAX_QUICK_ENDS: u32 = 3;
+
+/// How often in a row a part has ended soon after its start.
+#[derive(Default)]
+pub(super) struct QuickEnds(u32);
+
+impl QuickEnds {
+    pub(super) fn count(&mut self, ran: Duration) -> u32 {
+        self.0 = if ran < QUICK { self.0.saturating_add(1) } else { 0 };
+        self.0
+    }
+}
+
+impl End {
+    pub(super) fn of(status: ExitStatus) -> Self {
+        let asks = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
+        let asked = status.success() || status.signal().is_some_and(|signal| asks.contains(&signal));
+        if asked { Self::Asked } else { Self::Crashed }
+    }
+}
+
+pub(super) fn next(layout: Layout, role: Role, end: End, quick_ends: u32) -> Next {
+    match (layout, role, end) {
+        (Layout::GateAlone, ..) | (_, Role::Sandbox | Role::Gate, _) => Next::EndAll,
+        (Layout::WithInbox, Role::Video | Role::Failure | Role::Quarantine, _) => Next::GoOn,
+        (Layout::WithInbox, Role::Inbox, End::Asked) => Next::GoOn,
+        (Layout::WithInbox, Role::Inbox, End::Crashed) if quick_ends > MAX_QUICK_ENDS => Next::EndAll,
+        (Layout::WithInbox, Role::Inbox, End::Crashed) => Next::StartAgain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decides_by_part_and_end() {
+        let rows = [
+            (Layout::GateAlone, Role::Video, End::Asked, 0, Next::EndAll),
+            (Layout::GateAlone, Role::Gate, End::Crashed, 0, Next::EndAll),
+            (Layout::WithInbox, Role::Gate, End::Asked, 0, Next::EndAll),
+            (Layout::WithInbox, Role::Sandbox, End::Asked, 0, Next::EndAll),
+            (Layout::WithInbox, Role::Video, End::Crashed, 9, Next::GoOn),
+            (Layout::WithInbox, Role::Failure, End::Asked, 0, Next::GoOn),
+            (Layout::WithInbox, Role::Quarantine, End::Asked, 0, Next::GoOn),
+            (Layout::WithInbox, Role::Inbox, End::Asked, 9, Next::GoOn),
+            (Layout::WithInbox, Role::Inbox, End::Crashed, 3, Next::StartAgain),
+            (Layout::WithInbox, Role::Inbox, End::Crashed, 4, Next::EndAll),
+        ];
+        for (layout, role, end, quick_ends, expected) in rows {
+            assert_eq!(
+                next(layout, role, end, quick_ends),
+                expected,
+                "{layout:?} {role} {end:?} {quick_ends}"
+            );
+        }
+    }
+
+    #[test]
+    fn tells_a_request_from_a_crash() {
+        // As wait(2) has them: a code in the second byte, a signal in the first.
+        let rows =
+            [(0, End::Asked), (15, End::Asked), (2, End::Asked), (9, End::Crashed), (1 << 8, End::Crashed)];
+        for (raw, expected) in rows {
+            assert_eq!(End::of(ExitStatus::from_raw(raw)), expected, "{raw}");
+        }
+    }
+
+    #[test]
+    fn counts_quick_ends_in_a_row() {
+        let mut ends = QuickEnds::default();
+        let rows = [(4999, 1), (0, 2), (4999, 3), (5000, 0), (10, 1)];
+        for (ran, expected) in rows {
+            assert_eq!(ends.count(Duration::from_millis(ran)), expected, "{ran} ms");
+        }
+    }
+}

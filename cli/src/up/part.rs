@@ -1,0 +1,232 @@
+//! A running part, and what it prints.
+
+use super::Error;
+use super::plan::{Plan, Role};
+use crate::output::tell;
+use futures_util::future::{join_all, select_all};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Where each part's log stands.
+pub(super) const LOGS: &str = "target/run";
+
+/// How long the parts may take to end before the kernel ends them: the inbox finishes its attempts.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A longer line is shown in pieces. Envoy's access log has the longest: a few header values of at most 32 KiB.
+const MAX_LINE: u64 = 64 * 1024;
+
+/// How much of a log is read for its last lines.
+const TAIL: i64 = 8 * 1024;
+const LAST_LINES: usize = 10;
+
+pub(super) struct Part {
+    role: Role,
+    child: Child,
+    /// Ends once all that the part has printed is shown.
+    shown: JoinHandle<()>,
+    since: Instant,
+}
+
+/// Those that run.
+#[derive(Default)]
+pub(super) struct Parts(Vec<Part>);
+
+pub(super) fn log(role: Role) -> String {
+    format!("{LOGS}/{role}.log")
+}
+
+impl Part {
+    /// Call this on the main thread: the kernel ends the part with the thread that has started it.
+    pub(super) fn start(role: Role, plan: &Plan) -> Result<Self, Error> {
+        let not_started = |why| Error::NotStarted { role, why };
+        let (program, arguments, secrets) = plan.command(role);
+        let (reader, writer) = io::pipe().map_err(not_started)?;
+        let log = OpenOptions::new().create(true).append(true).open(log(role)).map_err(not_started)?;
+        let child = Command::new(plan.tool())
+            .arg("end-with")
+            .arg(std::process::id().to_string())
+            .arg(program)
+            .args(arguments)
+            .envs(secrets.iter().map(|(name, value)| (name, value)))
+            // Envoy's log has the local time, and the other lines have UTC.
+            .env("TZ", "UTC")
+            .stdin(std::process::Stdio::null())
+            .stdout(writer.try_clone().map_err(not_started)?)
+            .stderr(writer)
+            // Ctrl-C in the terminal is for this program alone, which then ends the parts.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(not_started)?;
+        let reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(not_started)?;
+        let shown = tokio::spawn(show(role, reader, log));
+        Ok(Self { role, child, shown, since: Instant::now() })
+    }
+
+    fn terminate(&self) {
+        // None once it has ended and its id may be another's.
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ended_meanwhile = kill_process(pid, Signal::TERM);
+        }
+    }
+
+    async fn ended(&mut self) -> (Role, ExitStatus) {
+        match self.child.wait().await {
+            Ok(status) => (self.role, status),
+            // Nobody else waits for it, so that this does not happen.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Parts {
+    pub(super) fn add(&mut self, part: Part) {
+        self.0.push(part);
+    }
+
+    pub(super) fn has(&self, role: Role) -> bool {
+        self.0.iter().any(|part| part.role == role)
+    }
+
+    pub(super) fn pid(&self, role: Role) -> Option<u32> {
+        self.0.iter().find(|part| part.role == role)?.child.id()
+    }
+
+    /// The part stays here until it is removed.
+    pub(super) async fn first_to_end(&mut self) -> (Role, ExitStatus) {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
+        select_all(self.0.iter_mut().map(|part| Box::pin(part.ended()))).await.0
+    }
+
+    /// Returns how long it ran.
+    pub(super) fn remove(&mut self, role: Role) -> Duration {
+        let since = self.0.iter().find(|part| part.role == role).map(|part| part.since);
+        self.0.retain(|part| part.role != role);
+        since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    /// Asks all parts to end, waits, and kills what is left. All that they have printed is shown then.
+    pub(super) async fn stop(&mut self) {
+        self.0.iter().for_each(Part::terminate);
+        let all = join_all(self.0.iter_mut().map(Part::ended));
+        if timeout(END_TIMEOUT, all).await.is_err() {
+            for part in &mut self.0 {
+                let _ended_meanwhile = part.child.kill().await;
+            }
+        }
+        let shown = join_all(self.0.drain(..).map(|part| part.shown));
+        let _still_open = timeout(END_TIMEOUT, shown).await;
+    }
+}
+
+/// To the terminal what a person reads, to the log everything.
+async fn show(role: Role, reader: pipe::Receiver, mut log: File) {
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => (),
+        }
+        // A full disk is no reason to show nothing.
+        let _written = log.write_all(&line);
+        if let Some(line) = readable(role, String::from_utf8_lossy(&line).trim_end()) {
+            tell(format_args!("{line}"));
+        }
+    }
+}
+
+/// A line without what is only for the log: Envoy's access log, and its words around the module's lines.
+fn readable(role: Role, line: &str) -> Option<String> {
+    if role != Role::Gate {
+        return Some(line.to_owned());
+    }
+    if line.starts_with('{') || line.contains(" caught ENVOY_SIG") {
+        return None;
+    }
+    Some(of_module(line).unwrap_or_else(|| line.to_owned()))
+}
+
+/// `10:00:00  gate     warning: wasm log blobgate edge: blobgate refused` is `10:00:00  gate     refused`.
+fn of_module(line: &str) -> Option<String> {
+    let (before, rest) = line.split_once(": wasm log blobgate")?;
+    let (filter, text) = rest.split_once(": blobgate ")?;
+    let is_name = filter.chars().all(|it| it == ' ' || it.is_ascii_lowercase());
+    is_name.then(|| format!("{}{text}", before.trim_end_matches(|it: char| it.is_ascii_lowercase())))
+}
+
+/// Of a log that cannot be read, none.
+pub(super) fn last_lines(role: Role, log: &Path) -> Vec<String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let length = i64::try_from(file.metadata()?.len()).unwrap_or(i64::MAX);
+        file.seek(SeekFrom::End(length.min(TAIL).saturating_neg()))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines: Vec<String> =
+        text.lines().rev().filter_map(|line| readable(role, line)).take(LAST_LINES).collect();
+    lines.reverse();
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn shows(role: Role, line: &str, expected: Option<&str>) {
+        assert_eq!(readable(role, line).as_deref(), expected);
+    }
+
+    #[test]
+    fn shows_what_a_person_reads() {
+        let access = r#"{"time":"2025-12-06T21:43:03Z","status":200}"#;
+        shows(Role::Gate, access, None);
+        shows(Role::Video, access, Some(access));
+        shows(Role::Gate, "10:00:00  gate     warning: caught ENVOY_SIGTERM", None);
+        shows(
+            Role::Gate,
+            "10:00:00  gate     warning: wasm log blobgate edge: blobgate refused a delivery",
+            Some("10:00:00  gate     refused a delivery"),
+        );
+        shows(
+            Role::Gate,
+            "10:00:00  gate     info: wasm log blobgate: blobgate 0.1.0 starts",
+            Some("10:00:00  gate     0.1.0 starts"),
+        );
+        shows(
+            Role::Gate,
+            "10:00:00  gate     error: wasm log other: blobgate x",
+            Some("10:00:00  gate     error: wasm log other: blobgate x"),
+        );
+    }
+
+    #[test]
+    fn keeps_the_last_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("gate.log");
+        let lines: Vec<String> = (0..2000).map(|number| format!("line {number}\n{{}}\n")).collect();
+        std::fs::write(&log, lines.concat()).unwrap();
+        let expected: Vec<String> = (1990..2000).map(|number| format!("line {number}")).collect();
+        assert_eq!(last_lines(Role::Gate, &log), expected);
+        assert_eq!(last_lines(Role::Gate, &folder.path().join("none")), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,53 @@
+//! What this program is asked from outside.
+
+use std::io;
+use std::os::unix::process::parent_id;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Interval, interval};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// And why.
+    End(&'static str),
+    /// Each part that has ended.
+    StartAgain,
+}
+
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    again: Signal,
+    parent: u32,
+    look: Interval,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            again: signal(SignalKind::user_defined1())?,
+            parent: parent_id(),
+            look: interval(Duration::from_secs(1)),
+        })
+    }
+
+    /// The next one. A call that is dropped loses none.
+    pub(super) async fn next(&mut self) -> Asked {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return Asked::End("Ctrl-C"),
+                _ = self.terminate.recv() => return Asked::End("SIGTERM"),
+                _ = self.hangup.recv() => return Asked::End("SIGHUP"),
+                _ = self.again.recv() => return Asked::StartAgain,
+                // A `make` that was killed sends no signal.
+                _ = self.look.tick() => if parent_id() != self.parent {
+                    return Asked::End("the program that started this one has ended");
+                },
+            }
+        }
+    }
+}

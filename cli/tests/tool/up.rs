@@ -1,0 +1,338 @@
+//! `blobgate up --dev`, with a real Envoy, in folders that look like a clone of the repository but for their ports.
+
+use crate::running::{Running, blobgate, text};
+use blobgate_testkit::{eventually, free_port, module, repository, versions};
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// The ports of the shipped `envoy.yaml`.
+const PORTS: [u16; 9] = [8443, 8080, 8090, 9901, 9081, 9082, 9083, 9084, 9443];
+
+/// The last line of what it prints once everything runs.
+const READY: &str = "This terminal shows arrivals and refusals.";
+
+const GATE: &str = "-c envoy.yaml";
+const SANDBOX: &str = "sandbox --listen";
+const INBOX: &str = "inbox serve";
+const VIDEO: &str = "receiver --name video";
+
+struct Clone {
+    folder: TempDir,
+    edge: u16,
+    admin: String,
+}
+
+/// A running `blobgate up --dev`, with standard error among its lines.
+struct Up<'a> {
+    clone: &'a Clone,
+    running: Running,
+}
+
+impl Clone {
+    fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("blobgate-up-").tempdir().unwrap();
+        let path = folder.path();
+        for name in ["certs", "dev", "target"] {
+            fs::create_dir(path.join(name)).unwrap();
+        }
+        for file in ["dev/certificate", "dev/secrets", "certs/sds.yaml"] {
+            fs::copy(repository(file), path.join(file)).unwrap();
+        }
+        for script in ["dev/certificate", "dev/secrets"] {
+            let made = Command::new(path.join(script)).output().unwrap();
+            assert!(made.status.success(), "{script}: {}", text(&made.stderr));
+        }
+        let release = fs::canonicalize(module().parent().unwrap().parent().unwrap()).unwrap();
+        symlink(release, path.join("target/wasm32-wasip1")).unwrap();
+
+        let mut config = fs::read_to_string(repository("envoy.yaml")).unwrap();
+        let mut edge = 0;
+        for port in PORTS {
+            let shipped = format!("port_value: {port}}}");
+            assert_eq!(config.matches(&shipped).count(), 1, "{shipped}");
+            let free = free_port();
+            config = config.replace(&shipped, &format!("port_value: {free}}}"));
+            if port == 8443 {
+                edge = free;
+            }
+        }
+        fs::write(path.join("envoy.yaml"), config).unwrap();
+        Self { edge, admin: format!("127.0.0.1:{}", free_port()), folder }
+    }
+
+    fn path(&self) -> PathBuf {
+        fs::canonicalize(self.folder.path()).unwrap()
+    }
+
+    fn arguments(&self, more: &[&str]) -> Vec<String> {
+        let envoy = versions().pop().unwrap().binary;
+        let envoy = fs::canonicalize(envoy).unwrap().display().to_string();
+        let mut all: Vec<String> =
+            ["up", "--dev", "--envoy", &envoy, "--admin", &self.admin].map(str::to_owned).into();
+        all.extend(more.iter().map(|&one| one.to_owned()));
+        all
+    }
+
+    /// Runs it to its end.
+    fn output(&self) -> Output {
+        let arguments = self.arguments(&[]);
+        blobgate(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+            .current_dir(self.path())
+            .output()
+            .unwrap()
+    }
+
+    /// Starts it through a shell's script, and waits until everything runs.
+    #[track_caller]
+    fn up(&self, script: &str, more: &[&str]) -> Up<'_> {
+        let mut command = Command::new("bash");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_blobgate")]).args(self.arguments(more));
+        command.current_dir(self.path()).stdin(Stdio::null());
+        let up = Up { clone: self, running: Running::start(command) };
+        up.line(READY);
+        up
+    }
+
+    /// Every process that runs in this folder, with its command line.
+    fn processes(&self) -> Vec<(u32, String)> {
+        let path = self.path();
+        let entries = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let entry = entry.unwrap();
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            // A process that has ended has none.
+            let folder = fs::read_link(entry.path().join("cwd")).ok()?;
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            (folder == path).then(|| (pid, text(&line).replace('\0', " ")))
+        });
+        entries.collect()
+    }
+
+    fn pid(&self, part: &str) -> Option<u32> {
+        // Not the moment before it becomes the part.
+        let is_part = |line: &str| line.contains(part) && !line.contains("end-with");
+        self.processes().into_iter().find(|(_, line)| is_part(line)).map(|(pid, _)| pid)
+    }
+
+    #[track_caller]
+    fn kill(&self, signal: &str, part: &str) {
+        kill(signal, eventually(part, || self.pid(part)));
+    }
+
+    /// Runs `blobgate inbox` to its good end.
+    #[track_caller]
+    fn inbox(&self, arguments: &[&str]) -> String {
+        let done = blobgate(&[&["inbox"], arguments].concat()).current_dir(self.path()).output().unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", text(&done.stderr));
+        text(&done.stdout)
+    }
+}
+
+impl Up<'_> {
+    /// Waits for a line that has these words.
+    #[track_caller]
+    fn line(&self, words: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            if before.len() > 500 {
+                panic!("no {words:?} in {before:#?}");
+            }
+            let line = self.running.next_line();
+            if line.contains(words) {
+                return line;
+            }
+            before.push(line);
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        kill(signal, self.running.pid());
+    }
+
+    /// Ends it; nothing may be left the moment that it has ended.
+    #[track_caller]
+    fn ends_well_by(self, signal: &str) {
+        let clone = self.clone;
+        let (status, lines) = self.running.end_by(signal);
+        assert!(status.success(), "{signal}: {status}, {lines:#?}");
+        assert_eq!(clone.processes(), [], "{signal}");
+    }
+
+    /// Waits for its end by itself. Returns what it had left to say.
+    #[track_caller]
+    fn fails(self) -> Vec<String> {
+        let clone = self.clone;
+        // A signal that changes nothing.
+        let (status, lines) = self.running.end_by("0");
+        assert_eq!(status.code(), Some(1), "{lines:#?}");
+        assert_eq!(clone.processes(), []);
+        lines
+    }
+}
+
+fn kill(signal: &str, pid: u32) {
+    let killed = Command::new("bash").args(["-c", &format!("kill -{signal} {pid}")]).status().unwrap();
+    assert!(killed.success(), "kill -{signal} {pid}");
+}
+
+/// The shell becomes the tool.
+const ITSELF: &str = r#"exec "$0" "$@" 2>&1"#;
+
+/// The shell waits for the tool.
+const ITS_CHILD: &str = r#""$0" "$@" 2>&1; true"#;
+
+#[test]
+fn ends_everything_when_asked() {
+    let clone = Clone::new();
+    for (signal, more, processes) in [("INT", &[][..], 7), ("TERM", &["--no-inbox"], 6), ("HUP", &[], 7)] {
+        let up = clone.up(ITSELF, more);
+        assert_eq!(clone.processes().len(), processes, "{:#?}", clone.processes());
+        up.ends_well_by(signal);
+    }
+}
+
+#[test]
+fn leaves_nothing_after_kill_9() {
+    let clone = Clone::new();
+    let up = clone.up(ITSELF, &[]);
+    assert_eq!(clone.processes().len(), 7, "{:#?}", clone.processes());
+    up.signal("KILL");
+    eventually("end of every part", || clone.processes().is_empty().then_some(()));
+}
+
+#[test]
+fn ends_with_the_program_that_started_it() {
+    let clone = Clone::new();
+    let up = clone.up(ITS_CHILD, &[]);
+    assert_eq!(clone.processes().len(), 8, "{:#?}", clone.processes());
+    up.signal("KILL");
+    up.line("blobgate: the program that started this one has ended. Every part ends.");
+    eventually("end of every part", || clone.processes().is_empty().then_some(()));
+}
+
+#[test]
+fn names_a_part_that_dies() {
+    let clone = Clone::new();
+    for (part, name, more) in
+        [(SANDBOX, "sandbox", &[][..]), (GATE, "gate", &[]), (VIDEO, "video", &["--no-inbox"])]
+    {
+        let up = clone.up(ITSELF, more);
+        clone.kill("KILL", part);
+        let lines = up.fails();
+        let sentence = format!(
+            "blobgate: {name} has ended by itself (signal: 9 (SIGKILL)), and the other parts with it."
+        );
+        let at = lines.iter().position(|line| *line == sentence);
+        let at = at.unwrap_or_else(|| panic!("no {sentence:?} in {lines:#?}"));
+        assert_eq!(lines[at + 1], format!("The last lines of target/run/{name}.log:"));
+        if part != GATE {
+            assert!(lines[at + 2].starts_with(&format!("  {name} listens on http")), "{lines:#?}");
+        }
+    }
+}
+
+#[test]
+fn goes_on_without_an_inbox_that_a_person_has_ended() {
+    let clone = Clone::new();
+    let up = clone.up(ITSELF, &[]);
+    let store = "sqlite:target/run/inbox.db";
+    clone.inbox(&["backup", "--store", store, "--to", "backup.db"]);
+
+    clone.kill("TERM", INBOX);
+    let line = up.line("blobgate: inbox has ended");
+    let pid = up.running.pid();
+    let expected = format!(
+        "blobgate: inbox has ended (exit status: 0). Providers get 503 and retry until it runs again. `kill -USR1 {pid}` starts it again."
+    );
+    assert_eq!(line, expected);
+    assert_eq!(clone.pid(INBOX), None);
+    for file in ["inbox.db", "inbox.db-wal", "inbox.db-shm"] {
+        let _none = fs::remove_file(clone.path().join("target/run").join(file));
+    }
+    clone.inbox(&["restore", "--from", "backup.db", "--store", store]);
+
+    up.signal("USR1");
+    let line = up.line("blobgate: inbox starts again");
+    up.line("inbox listens on");
+    assert_eq!(line, format!("blobgate: inbox starts again, pid {}.", clone.pid(INBOX).unwrap()));
+    clone.inbox(&["ls", "--admin", &format!("http://{}", clone.admin)]);
+    up.signal("USR1");
+    up.line("blobgate: every part runs.");
+    up.ends_well_by("INT");
+}
+
+#[test]
+fn starts_a_crashed_inbox_again() {
+    let clone = Clone::new();
+    let up = clone.up(ITSELF, &[]);
+    clone.kill("KILL", INBOX);
+    up.line("blobgate: inbox has ended (signal: 9 (SIGKILL)). Its store has every event.");
+    up.line("blobgate: inbox starts again, pid ");
+    up.line("inbox listens on");
+    up.ends_well_by("INT");
+}
+
+#[test]
+fn goes_on_without_a_service() {
+    let clone = Clone::new();
+    let up = clone.up(ITSELF, &[]);
+    clone.kill("TERM", VIDEO);
+    up.line("blobgate: video has ended (exit status: 0). Its events wait in the inbox.");
+    assert_eq!(clone.pid(VIDEO), None);
+    up.signal("USR1");
+    up.line("blobgate: video starts again, pid ");
+    up.line("video listens on");
+    up.ends_well_by("INT");
+}
+
+#[track_caller]
+fn refuses(clone: &Clone, expected: &str) {
+    let output = clone.output();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr), format!("{expected}\n"));
+    assert_eq!(text(&output.stdout), "");
+    assert!(!clone.path().join("target/run").exists(), "something has started");
+}
+
+#[test]
+fn names_a_port_that_is_taken() {
+    let clone = Clone::new();
+    let port = clone.edge;
+    let _taken = TcpListener::bind(("0.0.0.0", port)).unwrap();
+    let (name, pid) = (fs::read_to_string("/proc/self/comm").unwrap(), std::process::id());
+    refuses(
+        &clone,
+        &format!(
+            "blobgate: port {port} of 127.0.0.1 is taken by {}, pid {pid}. End that program, or the `make run` in another terminal, and try again",
+            name.trim_end()
+        ),
+    );
+}
+
+#[test]
+fn names_a_file_that_is_missing() {
+    let rows = [
+        ("secrets/env", "secrets/env", "`dev/secrets` makes it"),
+        ("certs/edge-key.pem", "certs/edge-key.pem", "`dev/certificate` makes it"),
+        ("target/wasm32-wasip1", "target/wasm32-wasip1/release/blobgate.wasm", "`make build` makes it"),
+        ("envoy.yaml", "./envoy.yaml", "Run this command in a clone of the repository"),
+    ];
+    let clone = Clone::new();
+    for (removed, file, remedy) in rows {
+        fs::remove_file(clone.path().join(removed)).unwrap();
+        let why = "No such file or directory (os error 2)";
+        refuses(&clone, &format!("blobgate: cannot read {file}: {why}. {remedy}"));
+    }
+}
+
+#[test]
+fn names_an_envoy_that_is_missing() {
+    let clone = Clone::new();
+    let output = blobgate(&["up", "--dev", "--envoy", "./none"]).current_dir(clone.path()).output().unwrap();
+    let expected = "blobgate: cannot run Envoy as ./none: there is no such program. `dev/envoy 1.40.0` installs one and prints its path for --envoy\n";
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), expected.to_owned()));
+    assert!(!Path::new(&clone.path().join("target/run")).exists());
+}
