@@ -24,7 +24,7 @@ pub(crate) struct Arrival {
     pub(crate) token: Option<Token>,
     pub(crate) job: Option<String>,
     /// Whether anything proved it.
-    pub(crate) proven: bool,
+    pub(crate) authenticated: bool,
     /// What two deliveries of one event have in common: for a completion a digest of where the video is, for a failure its code.
     pub(crate) fact: String,
     /// SHA-256 of the body.
@@ -118,7 +118,7 @@ impl Arrival {
             reason,
             token,
             job,
-            proven: headers.contains_key("blobgate-proofs"),
+            authenticated: headers.contains_key("blobgate-proofs"),
             digest,
             path: path.to_owned(),
             headers: kept_headers(headers),
