@@ -26,7 +26,7 @@ pub(crate) struct Arrival {
     pub(crate) token: Option<Token>,
     pub(crate) job: Option<String>,
     /// Whether anything proved it.
-    pub(crate) proven: bool,
+    pub(crate) authenticated: bool,
     /// What two deliveries of one event have in common: for a completion a digest of where the video is, for a failure its code.
     pub(crate) fact: String,
     /// SHA-256 of the body.
@@ -108,7 +108,7 @@ impl Arrival {
             reason,
             token,
             job,
-            proven: headers.contains_key(header::PROOFS),
+            authenticated: headers.contains_key(header::PROOFS),
             digest,
             path: path.to_owned(),
             headers: kept_headers(headers),

@@ -2,11 +2,10 @@
 //!
 //! Pure: the store reads what is known under the generation's lock, and writes what is decided before it lets go.
 
-use crate::arrival::{Arrival, digest_of_place};
+use crate::arrival::Arrival;
 use blobgate::contract::UNAUTHENTICATED;
 use blobgate::event::Kind;
 use blobgate::policy::Verdict;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What the store knows of the generations and tokens of a batch, and learns while the batch is decided on.
@@ -49,7 +48,7 @@ pub(crate) struct Final {
     /// Its entry.
     pub(crate) id: i64,
     pub(crate) fact: String,
-    pub(crate) proven: bool,
+    pub(crate) authenticated: bool,
 }
 
 /// A token's row.
@@ -184,7 +183,7 @@ impl Generation {
         if let Some(own) = own
             && own.is_same(arrival, kind)
         {
-            if own.is_reconciled() && arrival.proven {
+            if own.is_reconciled() && arrival.authenticated {
                 // From here on it is the provider's own webhook that others are compared with.
                 own.fact.clone_from(&arrival.fact);
                 self.changed = true;
@@ -194,12 +193,15 @@ impl Generation {
         let (completed, failure) = (self.completed.as_ref(), self.failure.as_ref());
         let own = if kind == Kind::Completed { completed } else { failure };
         // Whoever proved nothing never stands in the way of one who did.
-        let gives_way = arrival.proven && [completed, failure].into_iter().flatten().all(|end| !end.proven);
+        let gives_way =
+            arrival.authenticated && [completed, failure].into_iter().flatten().all(|end| !end.authenticated);
         let fate = match (own, own.or(completed).or(failure)) {
             (_, None) => Fate::Deliver { supersedes: None, retires: None },
             (_, Some(before)) if gives_way => before.give_way(UNAUTHENTICATED),
             // Of a completion, so that what is there is a failure.
-            (None, Some(failure)) if kind == Kind::Completed && (arrival.proven || !failure.proven) => {
+            (None, Some(failure))
+                if kind == Kind::Completed && (arrival.authenticated || !failure.authenticated) =>
+            {
                 failure.give_way(failure.kind())
             }
             (_, Some(_)) => conflict(),
@@ -209,7 +211,7 @@ impl Generation {
                 // There was none, or an unproven one: the failure is what a later completion supersedes.
                 self.completed = None;
             }
-            let this = Final { id, fact: arrival.fact.clone(), proven: arrival.proven };
+            let this = Final { id, fact: arrival.fact.clone(), authenticated: arrival.authenticated };
             if self.expected.is_some() {
                 self.met = Some(if this.is_reconciled() { IS_RECONCILED } else { ARRIVED });
             }
@@ -234,9 +236,8 @@ impl Final {
         }
         let (this, other) = (without_reconciled(&self.fact), without_reconciled(&arrival.fact));
         let is_reconciled = this != self.fact || other != arrival.fact;
-        let this = place_as_digest(this);
         let same_kind = kind == Kind::Completed || this.split(' ').next() == other.split(' ').next();
-        this == other || (is_reconciled && same_kind && (self.proven || !arrival.proven))
+        this == other || (is_reconciled && same_kind && (self.authenticated || !arrival.authenticated))
     }
 
     fn is_reconciled(&self) -> bool {
@@ -246,15 +247,6 @@ impl Final {
     /// Of a failure.
     fn kind(&self) -> &'static str {
         if self.fact.starts_with(Kind::Timeout.name()) { Kind::Timeout.name() } else { Kind::Failed.name() }
-    }
-}
-
-/// Programs before this one noted where a video is; this one a digest of that.
-pub(crate) fn place_as_digest(fact: &str) -> Cow<'_, str> {
-    match fact.strip_suffix(RECONCILED) {
-        _ if !fact.contains("://") => fact.into(),
-        Some(place) => format!("{}{RECONCILED}", digest_of_place(place)).into(),
-        None => digest_of_place(fact).into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What was kept, judged again with today's configuration of the gate.
 
 use crate::arrival::{Arrival, read_headers};
+use crate::store::Quarantined;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,20 +21,6 @@ use std::sync::Arc;
 pub(crate) struct Judge {
     config: Config,
     waived: BTreeSet<Reason>,
-}
-
-/// A kept entry, with what came.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub(crate) struct Kept {
-    pub(crate) hook: String,
-    pub(crate) reason: Option<String>,
-    pub(crate) token_id: Option<String>,
-    pub(crate) job: Option<String>,
-    pub(crate) path: Vec<u8>,
-    pub(crate) headers: Vec<u8>,
-    pub(crate) body: Vec<u8>,
-    /// Headers for once the provider says the same, where it was judged again.
-    pub(crate) judged: Option<Vec<u8>>,
 }
 
 /// What a kept entry is by today's configuration.
@@ -70,7 +57,7 @@ impl Judge {
     }
 
     /// What it is now, or why it stays.
-    pub(crate) fn judge(&self, kept: Kept) -> Result<Now, String> {
+    pub(crate) fn judge(&self, kept: Quarantined) -> Result<Now, String> {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == kept.hook);
         let hook = hook.ok_or_else(|| format!("no hook is called {} in this configuration", kept.hook))?;
         let headers = read_headers(&kept.headers);
@@ -98,7 +85,7 @@ impl Judge {
     fn recorded(
         &self,
         hook: &Arc<Hook>,
-        kept: &Kept,
+        kept: &Quarantined,
         headers: &HeaderMap,
         reason: Option<Reason>,
     ) -> Result<Recorded, String> {

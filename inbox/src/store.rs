@@ -12,12 +12,13 @@ mod explain;
 mod place;
 mod postgres;
 mod sqlite;
+mod version;
 
 use crate::arrival::Arrival;
 use crate::deliver::Pause;
 use crate::health::Faults;
 use crate::space::Room;
-pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Which};
+pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Quarantined, Which};
 pub(crate) use batch::Outcome;
 pub(crate) use change::{Change, NO_EVENT, NO_GENERATION, UNKNOWN};
 pub(crate) use claim::{Claim, Class, Pick, Wanted};
@@ -27,7 +28,6 @@ pub(crate) use expect::{
 };
 pub(crate) use explain::{is_damaged, is_lasting};
 pub use place::{CannotCopy, CannotOpen, Copied, Place, Restored};
-use place::{check_version, newest};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -125,7 +125,7 @@ pub(crate) struct Usage {
 }
 
 const PAUSES: &str = "SELECT hook, event FROM pause";
-/// Of a sum for each kind of entry, which triggers keep: migration 6 says how.
+/// Of a sum for each kind of entry, which triggers keep: the migration says how.
 const USAGE: &str = "
 SELECT lane, state, CAST(sum(entries) AS bigint), CAST(sum(bytes) AS bigint) FROM entry_sum WHERE since = -1 GROUP BY lane, state";
 
@@ -134,7 +134,7 @@ const OLDEST_WAITING: &str = "
 SELECT CASE state WHEN 'waiting' THEN received_at END FROM entry
 WHERE (CASE state WHEN 'waiting' THEN received_at END) IS NOT NULL ORDER BY 1 LIMIT 1";
 
-/// The sums of what was delivered are by so much time: ten minutes, in microseconds. It stands in migration 6 too.
+/// The sums of what was delivered are by so much time: ten minutes, in microseconds. It stands in the migration too.
 const SPAN: i64 = 600 * 1_000_000;
 
 /// A connection, and whoever owns it. A failed one is closed, and the next statement opens another.

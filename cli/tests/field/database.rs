@@ -21,7 +21,7 @@ pub(crate) fn app(cluster: &Cluster, url: &str, attributes: &str) -> (String, St
         &format!(
             "CREATE ROLE {role} LOGIN {attributes}; GRANT USAGE ON SCHEMA blobgate_inbox TO {role};
             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA blobgate_inbox TO {role};
-            REVOKE INSERT, UPDATE, DELETE ON blobgate_inbox._sqlx_migrations FROM {role};
+            REVOKE INSERT, UPDATE, DELETE ON blobgate_inbox._sqlx_migrations, blobgate_inbox.schema_version FROM {role};
             GRANT USAGE ON ALL SEQUENCES IN SCHEMA blobgate_inbox TO {role}"
         ),
     );

@@ -1,5 +1,9 @@
 -- Times are microseconds since 1970. Bodies and header values are bytes, as they came.
 
+-- One row: the version of the oldest program that may serve these tables. A migration that only adds to them leaves it.
+CREATE TABLE schema_version (one INTEGER PRIMARY KEY, oldest_program INTEGER NOT NULL);
+INSERT INTO schema_version (one, oldest_program) VALUES (1, 1);
+
 -- What came, once: in the lane `deliver`, `quarantine` or `observed`.
 CREATE TABLE entry (
     id INTEGER PRIMARY KEY AUTOINCREMENT, -- which only notes the highest that ever was
@@ -7,14 +11,14 @@ CREATE TABLE entry (
     state TEXT NOT NULL, -- waiting, in_flight, delivered, dead, superseded, quarantined, dropped
     hook TEXT NOT NULL,
     generation TEXT,
-    event TEXT, -- on quarantine only claimed
+    event TEXT, -- in quarantine only claimed
     reason TEXT,
     token_id TEXT,
     job TEXT,
-    proven BOOLEAN NOT NULL,
+    authenticated BOOLEAN NOT NULL,
     digest BLOB NOT NULL, -- SHA-256 of the body
     size INTEGER NOT NULL, -- of what is in payload; 0 once that is purged
-    route TEXT, -- where it is delivered; none while it is kept
+    route TEXT, -- where it is delivered; none while it is quarantined
     behind BOOLEAN NOT NULL DEFAULT false, -- replayed: behind new ones
     supersedes TEXT,
     override TEXT,
@@ -25,17 +29,30 @@ CREATE TABLE entry (
     due_at INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     tried INTEGER NOT NULL DEFAULT 0, -- microseconds of its own trying
+    tried_at INTEGER, -- when the last failed attempt was written
     lease INTEGER NOT NULL DEFAULT 0,
     lease_until INTEGER,
     retired BOOLEAN NOT NULL DEFAULT false, -- superseded while it was in flight: not tried again
+    answered BOOLEAN NOT NULL DEFAULT false, -- the status API was called about it, and did not confirm it
     status INTEGER, -- of the last answer
     answer TEXT, -- its beginning, escaped, or why there was none
     ended_at INTEGER
 );
-CREATE UNIQUE INDEX entry_event ON entry (hook, generation, event, proven) WHERE lane = 'deliver';
-CREATE UNIQUE INDEX entry_kept ON entry (hook, reason, coalesce(token_id, ''), digest) WHERE lane = 'quarantine';
-CREATE INDEX entry_kept_token ON entry (hook, token_id) WHERE lane = 'quarantine';
+CREATE UNIQUE INDEX entry_event ON entry (hook, generation, event, authenticated) WHERE lane = 'deliver';
+CREATE UNIQUE INDEX entry_quarantined ON entry (hook, reason, coalesce(token_id, ''), digest) WHERE lane = 'quarantine';
+CREATE INDEX entry_quarantined_generation ON entry (hook, generation) WHERE lane = 'quarantine';
+-- What a token, and a token's generation, has in quarantine: each arrival there is counted against both.
+CREATE INDEX entry_quarantined_quota ON entry (hook, coalesce(token_id, ''), coalesce(generation, ''), size)
+    WHERE lane = 'quarantine' AND state = 'quarantined';
+CREATE INDEX entry_unanswered ON entry (id) WHERE state = 'quarantined' AND reason = 'confirm-unavailable' AND NOT answered;
 CREATE INDEX entry_waiting ON entry (route, behind, due_at, id) WHERE state = 'waiting';
+-- Entries that were never tried, or not since they were replayed, and entries that were: neither waits behind the other.
+CREATE INDEX entry_first ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts = 0;
+CREATE INDEX entry_again ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts > 0;
+-- The age of the oldest entry that waits, however many wait. The expression keeps the planner from this index where a statement
+-- takes what is due on a route: that has an index of its own.
+CREATE INDEX entry_oldest ON entry ((CASE state WHEN 'waiting' THEN received_at END))
+WHERE (CASE state WHEN 'waiting' THEN received_at END) IS NOT NULL;
 CREATE INDEX entry_in_flight ON entry (lease_until) WHERE state = 'in_flight';
 CREATE INDEX entry_left ON entry (state, id) WHERE state IN ('dead', 'quarantined');
 CREATE INDEX entry_live ON entry (ended_at) WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped');
@@ -45,7 +62,8 @@ CREATE TABLE payload (
     entry_id INTEGER PRIMARY KEY,
     path BLOB NOT NULL,
     headers BLOB NOT NULL, -- lines `name: value`
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    reevaluated BLOB -- headers with which the entry is released once the status API confirms it
 );
 
 -- The one row under whose lock a generation is decided on.
@@ -53,16 +71,19 @@ CREATE TABLE generation (
     hook TEXT NOT NULL,
     generation TEXT NOT NULL,
     token_id TEXT,
+    expected_job TEXT, -- the job that the application says it is of: what decides before first use does
     completed_id INTEGER,
-    completed_fact TEXT,
-    completed_proven BOOLEAN,
+    completed_fingerprint TEXT,
+    completed_authenticated BOOLEAN,
     failure_id INTEGER,
-    failure_fact TEXT,
-    failure_proven BOOLEAN,
+    failure_fingerprint TEXT,
+    failure_authenticated BOOLEAN,
     busy INTEGER, -- the one entry that is in flight
     seen_at INTEGER NOT NULL,
     PRIMARY KEY (hook, generation)
 );
+-- At a start: which generations a process has left busy.
+CREATE INDEX generation_busy ON generation (busy) WHERE busy IS NOT NULL;
 
 CREATE TABLE token (
     hook TEXT NOT NULL,
@@ -71,6 +92,32 @@ CREATE TABLE token (
     seen_at INTEGER NOT NULL,
     PRIMARY KEY (hook, token_id)
 );
+
+-- Which generations are expected, and about which the status API is called for quarantined entries.
+CREATE TABLE expectation (
+    hook TEXT NOT NULL,
+    generation TEXT NOT NULL,
+    job TEXT, -- none where it is there for quarantined entries alone
+    state TEXT NOT NULL, -- expected, quarantined; then arrived, reconciled, unknown, contradicted
+    expected_at INTEGER NOT NULL,
+    ask_at INTEGER NOT NULL,
+    asked INTEGER NOT NULL DEFAULT 0,
+    asked_at INTEGER,
+    missing INTEGER NOT NULL DEFAULT 0, -- so many times in a row the provider knew of no such generation
+    answer TEXT, -- the last one, in a word
+    mismatch_id INTEGER, -- the accepted entry that came with another job
+    wanted INTEGER, -- since when a call is wanted for quarantined entries of the generation; none where it is not
+    PRIMARY KEY (hook, generation)
+);
+CREATE INDEX expectation_open ON expectation (expected_at) WHERE state IN ('expected', 'quarantined');
+CREATE INDEX expectation_old ON expectation (expected_at);
+CREATE INDEX expectation_asked ON expectation (ask_at) WHERE state = 'expected' OR wanted IS NOT NULL;
+
+-- Calls to the provider, of all inboxes: those of the last minute.
+CREATE TABLE provider_call (at INTEGER NOT NULL);
+
+-- When a service last answered 2xx on a route. A failed attempt counts as an entry's own only beside such an answer.
+CREATE TABLE route_success (route TEXT PRIMARY KEY, at INTEGER NOT NULL);
 
 -- Not delivered while it stands here; '' is every hook, or every event.
 CREATE TABLE pause (
@@ -82,3 +129,70 @@ CREATE TABLE pause (
 
 -- One row, written to find out whether the store can be.
 CREATE TABLE heartbeat (one INTEGER PRIMARY KEY, at INTEGER NOT NULL);
+
+-- How many entries there are and how large they are, so that nobody counts them: `stats`, and the limit's measurement each 30 s.
+--
+-- Triggers keep these sums, for a trigger sees every statement: those of any program, and those that somebody types. One
+-- transaction writes at a time, so each row changes in place.
+CREATE TABLE entry_sum (
+    since INTEGER NOT NULL, -- -1: all entries; else those delivered in the ten minutes from then on, kept for a day
+    lane TEXT NOT NULL,
+    state TEXT NOT NULL,
+    route TEXT NOT NULL, -- '' where there is none
+    reason TEXT NOT NULL, -- in the lane `quarantine`; else ''
+    entries INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    tombstones INTEGER NOT NULL, -- entries without a body
+    PRIMARY KEY (since, lane, state, route, reason)
+) WITHOUT ROWID;
+
+CREATE TRIGGER entry_sum_insert AFTER INSERT ON entry BEGIN
+    INSERT INTO entry_sum (since, lane, state, route, reason, entries, bytes, tombstones)
+    VALUES (-1, NEW.lane, NEW.state, coalesce(NEW.route, ''), CASE NEW.lane WHEN 'quarantine' THEN coalesce(NEW.reason, '') ELSE '' END,
+        1, NEW.size, NEW.size = 0)
+    ON CONFLICT DO UPDATE SET entries = entries + 1, bytes = bytes + excluded.bytes, tombstones = tombstones + excluded.tombstones;
+END;
+
+CREATE TRIGGER entry_sum_delete AFTER DELETE ON entry BEGIN
+    UPDATE entry_sum SET entries = entries - 1, bytes = bytes - OLD.size, tombstones = tombstones - (OLD.size = 0)
+    WHERE since = -1 AND lane = OLD.lane AND state = OLD.state AND route = coalesce(OLD.route, '')
+        AND reason = CASE OLD.lane WHEN 'quarantine' THEN coalesce(OLD.reason, '') ELSE '' END;
+END;
+
+CREATE TRIGGER entry_sum_update AFTER UPDATE OF lane, state, route, reason, size ON entry
+WHEN (OLD.lane, OLD.state, OLD.route, OLD.reason, OLD.size) IS NOT (NEW.lane, NEW.state, NEW.route, NEW.reason, NEW.size)
+BEGIN
+    UPDATE entry_sum SET entries = entries - 1, bytes = bytes - OLD.size, tombstones = tombstones - (OLD.size = 0)
+    WHERE since = -1 AND lane = OLD.lane AND state = OLD.state AND route = coalesce(OLD.route, '')
+        AND reason = CASE OLD.lane WHEN 'quarantine' THEN coalesce(OLD.reason, '') ELSE '' END;
+    INSERT INTO entry_sum (since, lane, state, route, reason, entries, bytes, tombstones)
+    VALUES (-1, NEW.lane, NEW.state, coalesce(NEW.route, ''), CASE NEW.lane WHEN 'quarantine' THEN coalesce(NEW.reason, '') ELSE '' END,
+        1, NEW.size, NEW.size = 0)
+    ON CONFLICT DO UPDATE SET entries = entries + 1, bytes = bytes + excluded.bytes, tombstones = tombstones + excluded.tombstones;
+END;
+
+-- Those delivered in the last day, by ten minutes. What was forgotten of a day before stays forgotten.
+CREATE TRIGGER entry_sum_delivered_insert AFTER INSERT ON entry WHEN NEW.state = 'delivered' AND NEW.ended_at IS NOT NULL BEGIN
+    INSERT INTO entry_sum (since, lane, state, route, reason, entries, bytes, tombstones)
+    VALUES (NEW.ended_at / 600000000 * 600000000, '', 'delivered', coalesce(NEW.route, ''), '', 1, 0, 0)
+    ON CONFLICT DO UPDATE SET entries = entries + 1;
+END;
+
+CREATE TRIGGER entry_sum_delivered_delete AFTER DELETE ON entry WHEN OLD.state = 'delivered' BEGIN
+    UPDATE entry_sum SET entries = entries - 1
+    WHERE since = OLD.ended_at / 600000000 * 600000000 AND lane = '' AND state = 'delivered' AND route = coalesce(OLD.route, '')
+        AND reason = '';
+END;
+
+CREATE TRIGGER entry_sum_delivered_update AFTER UPDATE OF state, route, ended_at ON entry
+WHEN (OLD.state = 'delivered' OR NEW.state = 'delivered')
+    AND (OLD.state, OLD.route, OLD.ended_at) IS NOT (NEW.state, NEW.route, NEW.ended_at)
+BEGIN
+    UPDATE entry_sum SET entries = entries - 1
+    WHERE OLD.state = 'delivered' AND since = OLD.ended_at / 600000000 * 600000000 AND lane = '' AND state = 'delivered'
+        AND route = coalesce(OLD.route, '') AND reason = '';
+    INSERT INTO entry_sum (since, lane, state, route, reason, entries, bytes, tombstones)
+    SELECT NEW.ended_at / 600000000 * 600000000, '', 'delivered', coalesce(NEW.route, ''), '', 1, 0, 0
+    WHERE NEW.state = 'delivered' AND NEW.ended_at IS NOT NULL
+    ON CONFLICT DO UPDATE SET entries = entries + 1;
+END;

@@ -141,7 +141,7 @@ impl From<Entry> for Shown {
             reason: entry.reason,
             token_id: entry.token_id,
             job: entry.job,
-            proven: entry.proven,
+            proven: entry.authenticated,
             size: entry.size,
             route: entry.route,
             supersedes: entry.supersedes,

@@ -16,7 +16,7 @@ fn event(kind: Kind, fact: &str) -> Arrival {
         reason: None,
         token: None,
         job: None,
-        proven: true,
+        authenticated: true,
         fact: fact.to_owned(),
         digest: [0; 32],
         path: "/hooks/veo3".to_owned(),
@@ -39,7 +39,7 @@ fn timeout() -> Arrival {
 
 impl Arrival {
     fn unproven(self) -> Self {
-        Self { proven: false, ..self }
+        Self { authenticated: false, ..self }
     }
 
     pub(crate) fn of(self, generation: &str) -> Self {

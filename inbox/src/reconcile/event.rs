@@ -72,7 +72,10 @@ mod tests {
         };
         let arrival = arrival(&question, Dialect::Veo3, &event, webhook, "/hooks/veo3", signs).unwrap();
         assert_eq!((&arrival.body[..], arrival.path.as_str()), (answer.as_bytes(), "/hooks/veo3"));
-        assert_eq!((arrival.job.as_deref(), arrival.proven, arrival.token), (Some("order-17"), true, None));
+        assert_eq!(
+            (arrival.job.as_deref(), arrival.authenticated, arrival.token),
+            (Some("order-17"), true, None)
+        );
         assert_eq!(String::from_utf8(arrival.headers).unwrap().replace("\r\n", "\n"), expected);
     }
 

@@ -4,9 +4,8 @@ use crate::arrival::{Arrival, read_headers};
 use crate::commit::Committer;
 use crate::deliver::Wake;
 use crate::metrics::Metrics;
-use crate::rejudge::Kept;
 use crate::space::Space;
-use crate::store::{Error, Outcome, Session, Store};
+use crate::store::{Error, Outcome, Quarantined, Session, Store};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
 use blobgate::contract::header;
@@ -72,8 +71,8 @@ impl Releaser {
         if confirm::read(dialect, &event, b"200", answer) != confirm::Outcome::Confirmed {
             return Ok(false);
         }
-        let headers = match &kept.judged {
-            Some(judged) => read_headers(judged),
+        let headers = match &kept.reevaluated {
+            Some(headers) => read_headers(headers),
             None => accepted(read_headers(&kept.headers), &event)?,
         };
         Ok(self.release(session, id, &read(kept, &headers)?, CONFIRMED).await?.is_ok())
@@ -119,7 +118,7 @@ pub(crate) fn goes_on(outcome: Option<Outcome>) -> Result<(), String> {
 }
 
 /// What was kept, as it comes now.
-fn read(kept: Kept, headers: &HeaderMap) -> Result<Arrival, NotReleased> {
+fn read(kept: Quarantined, headers: &HeaderMap) -> Result<Arrival, NotReleased> {
     let path = String::from_utf8_lossy(&kept.path);
     Arrival::read(&path, headers, kept.body.into()).map_err(|error| NotReleased::NotNow(error.to_string()))
 }

@@ -20,8 +20,8 @@ fn body(url: &str) -> String {
 }
 
 /// An entry that came with a good token.
-fn kept(reason: &str, body: &str) -> Kept {
-    Kept {
+fn kept(reason: &str, body: &str) -> Quarantined {
+    Quarantined {
         hook: "veo3".to_owned(),
         reason: Some(reason.to_owned()),
         token_id: Some("t".to_owned()),
@@ -31,16 +31,16 @@ fn kept(reason: &str, body: &str) -> Kept {
                    content-type: application/json\r\nwebhook-id: veo3:x:quarantined\r\n"
             .to_vec(),
         body: body.as_bytes().to_vec(),
-        judged: None,
+        reevaluated: None,
     }
 }
 
-fn late(reason: &str, body: &str) -> Kept {
-    Kept { headers: b"content-type: application/json\r\n".to_vec(), ..kept(reason, body) }
+fn late(reason: &str, body: &str) -> Quarantined {
+    Quarantined { headers: b"content-type: application/json\r\n".to_vec(), ..kept(reason, body) }
 }
 
 #[track_caller]
-fn row(hook: &str, waived: &[&str], kept: Kept, expected: Result<(), &str>) {
+fn row(hook: &str, waived: &[&str], kept: Quarantined, expected: Result<(), &str>) {
     let waived: Vec<_> = waived.iter().map(|code| (*code).to_owned()).collect();
     let judge = Judge::new(config(hook).as_bytes(), &waived).unwrap();
     assert_eq!(judge.judge(kept).map(|_| ()), expected.map_err(str::to_owned));
@@ -51,7 +51,7 @@ const ELSEWHERE: &str = "https://cdn.example.com/a.mp4";
 
 /// What holds now, without anybody's word.
 #[track_caller]
-fn holds(judge: &Judge, kept: Kept) -> Arrival {
+fn holds(judge: &Judge, kept: Quarantined) -> Arrival {
     match judge.judge(kept).unwrap() {
         Now::Holds(arrival) => arrival,
         Now::WantsConfirmation(_) => panic!("the provider is not to be asked"),
@@ -122,7 +122,7 @@ fn the_provider_s_word_counts_where_it_is_on_record() {
 
 #[test]
 fn a_hook_that_is_gone_judges_nothing() {
-    let other = Kept { hook: "gone".to_owned(), ..kept("json-invalid", &body(GOOD)) };
+    let other = Quarantined { hook: "gone".to_owned(), ..kept("json-invalid", &body(GOOD)) };
     row(TOKEN, &[], other, Err("no hook is called gone in this configuration"));
 }
 
@@ -148,7 +148,10 @@ fn what_passes_is_marked_as_the_gate_does() {
         assert_eq!(headers.get(name).map(HeaderValue::as_bytes), Some(value.as_bytes()), "{name}");
     }
     assert!(!headers.contains_key(header::REASON) && !headers.contains_key(header::CLAIMED_EVENT));
-    assert_eq!((arrival.verdict, arrival.proven, &*arrival.path), (Verdict::Accepted, true, "/hooks/veo3"));
+    assert_eq!(
+        (arrival.verdict, arrival.authenticated, &*arrival.path),
+        (Verdict::Accepted, true, "/hooks/veo3")
+    );
     let not_waived = holds(&judge, kept("json-invalid", &body(GOOD)));
     assert!(!read_headers(&not_waived.headers).contains_key(header::OVERRIDE));
 }

@@ -3,7 +3,6 @@
 use super::change::{CANDIDATES, Candidates, list};
 use super::{Error, Store};
 use crate::admin::Filter;
-use crate::rejudge::Kept;
 use sqlx::{AssertSqlSafe, FromRow, query_as, query_scalar};
 use std::collections::BTreeSet;
 
@@ -62,7 +61,7 @@ pub(crate) struct Entry {
     pub(crate) reason: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) job: Option<String>,
-    pub(crate) proven: bool,
+    pub(crate) authenticated: bool,
     pub(crate) digest: Vec<u8>,
     pub(crate) size: i64,
     pub(crate) route: Option<String>,
@@ -87,6 +86,20 @@ pub(crate) struct Payload {
     pub(crate) path: Vec<u8>,
     pub(crate) headers: Vec<u8>,
     pub(crate) body: Vec<u8>,
+}
+
+/// A quarantined entry, with what came.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Quarantined {
+    pub(crate) hook: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) token_id: Option<String>,
+    pub(crate) job: Option<String>,
+    pub(crate) path: Vec<u8>,
+    pub(crate) headers: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+    /// Headers with which it is released once the status API confirms it, where it was reevaluated.
+    pub(crate) reevaluated: Option<Vec<u8>>,
 }
 
 /// Entries that are alike.
@@ -119,13 +132,13 @@ pub(crate) enum Which {
     All(Filter),
 }
 
-pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route,
+pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, token_id, job, authenticated, digest, size, route,
     supersedes, override, redelivery, received_at, seen, seen_at, due_at, attempts, lease_until, status, answer, ended_at";
 
 const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = $1";
 
 const KEPT: &str = "
-SELECT e.hook, e.reason, e.token_id, e.job, p.path, p.headers, p.body, p.judged
+SELECT e.hook, e.reason, e.token_id, e.job, p.path, p.headers, p.body, p.reevaluated
 FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'quarantined' AND e.lane = 'quarantine'";
 
 /// Sums of all entries, and those of the ten minutes in which they were delivered.
@@ -186,7 +199,7 @@ impl Store {
     }
 
     /// What is kept, with what came.
-    pub(crate) async fn kept(&self, id: i64) -> Result<Option<Kept>, Error> {
+    pub(crate) async fn kept(&self, id: i64) -> Result<Option<Quarantined>, Error> {
         read!(self, |pool| query_as(KEPT).bind(id).fetch_optional(pool).await)
     }
 

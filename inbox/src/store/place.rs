@@ -3,7 +3,6 @@
 mod database;
 
 use super::{Postgres, Sqlite, Store, postgres, sqlite};
-use sqlx::migrate::Migrator;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -120,7 +119,8 @@ impl FromStr for Place {
 }
 
 impl Place {
-    /// Brings the tables to this version, making what is missing. Twice is once.
+    /// Brings the tables to this version, making what is missing. Twice is once. Newer ones stay as they are, where this program may
+    /// serve them.
     ///
     /// # Errors
     /// [`CannotOpen`].
@@ -154,7 +154,7 @@ impl Place {
         }
     }
 
-    /// Opens a store whose tables have this version.
+    /// Opens a store whose tables this program may serve.
     ///
     /// # Errors
     /// [`CannotOpen`].
@@ -164,55 +164,4 @@ impl Place {
             Place::Postgres(url) => Ok(Store::Postgres(Arc::new(Postgres::open(url).await?))),
         }
     }
-}
-
-/// Programs before version 4 of the tables noted where a video is, and do so as long as they run beside this one. In pieces: an
-/// inbox may be serving.
-macro_rules! note_places_as_digests {
-    ($connection:expr) => {{
-        let (mut hook, mut generation) = (String::new(), String::new());
-        loop {
-            let query = sqlx::query_as(crate::store::place::PLACES).bind(&hook).bind(&generation);
-            let places: Vec<(String, String, String)> = query.fetch_all($connection).await?;
-            let Some((last_hook, last_generation, _)) = places.last() else { break };
-            (hook, generation) = (last_hook.clone(), last_generation.clone());
-            sqlx::query("BEGIN").execute($connection).await?;
-            for (hook, generation, place) in &places {
-                let digest = crate::decide::place_as_digest(place);
-                let query = sqlx::query(crate::store::place::NOTE_PLACE).bind(hook).bind(generation);
-                query.bind(place).bind(&*digest).execute($connection).await?;
-            }
-            sqlx::query("COMMIT").execute($connection).await?;
-        }
-    }};
-}
-pub(super) use note_places_as_digests;
-
-pub(super) const PLACES: &str = "
-SELECT hook, generation, completed_fact FROM generation
-WHERE (hook, generation) > ($1, $2) AND completed_fact LIKE '%://%' ORDER BY hook, generation LIMIT 1000";
-
-pub(super) const NOTE_PLACE: &str = "
-UPDATE generation SET completed_fact = $4 WHERE hook = $1 AND generation = $2 AND completed_fact = $3";
-
-/// Compares the tables' version with this program's.
-pub(super) fn check_version(migrator: &Migrator, applied: Option<i64>) -> Result<(), CannotOpen> {
-    let ours = newest(migrator);
-    let sentence = match applied {
-        Some(version) if version == ours => return Ok(()),
-        // What a newer version adds, an older one that still runs does not mind; but it does not start on it.
-        Some(version) if version > ours => format!(
-            "the store has tables of version {version}, and this program knows {ours}: start the newer program"
-        ),
-        Some(version) => format!(
-            "the store has tables of version {version}, and this program wants {ours}: run `blobgate inbox migrate`"
-        ),
-        None => "the store has no tables yet: run `blobgate inbox migrate`".to_owned(),
-    };
-    Err(CannotOpen::Version(sentence))
-}
-
-/// The tables' version after all of these.
-pub(super) fn newest(migrator: &Migrator) -> i64 {
-    migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
 }

@@ -12,7 +12,7 @@ mod sql;
 
 use super::batch::{self, Ids, Outcome};
 use super::change::{self, Change, Changed, Changing};
-use super::{CannotOpen, Claim, Error, Finished, Stored, Wanted};
+use super::{CannotOpen, Claim, Error, Finished, Stored, Wanted, version};
 use crate::arrival::Arrival;
 use crate::failpoint::{broken_by, die_at};
 use crate::space::Room;
@@ -119,18 +119,7 @@ impl Sqlite {
             .connect()
             .await
             .map_err(|error| if path.exists() { CannotOpen::Store(error) } else { no_file(path) })?;
-        let tables: i64 = query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
-            .fetch_one(&mut writer)
-            .await?;
-        let applied = match tables {
-            0 => None,
-            _ => {
-                query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-                    .fetch_one(&mut writer)
-                    .await?
-            }
-        };
-        super::check_version(&MIGRATOR, applied)?;
+        version::check(&MIGRATOR, migrate::tables(&mut writer).await?)?;
         check_settings(&mut writer).await?;
         let (anchor, files) = keep_open(path, real, held, &options, &mut writer).await?;
         let last: Option<i64> = query_scalar(sql::LAST_ID).fetch_optional(&mut writer).await?;

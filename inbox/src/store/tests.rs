@@ -221,7 +221,7 @@ fn arrival(verdict: Verdict, kind: Kind, fact: &str) -> Arrival {
         reason: None,
         token: None,
         job: None,
-        proven: true,
+        authenticated: true,
         fact: fact.to_owned(),
         digest: Sha256::digest(&body).into(),
         path: "/hooks/veo3".to_owned(),
@@ -477,7 +477,7 @@ in_both! {
     async fn a_bad_row_of_a_batch_is_its_own(site: &mut Site) {
         // As another generation's event it would be one, but its place is taken.
         site.store(&[completed("a").of(TWO)]).await;
-        site.sql("UPDATE generation SET completed_id = NULL, completed_fact = NULL").await;
+        site.sql("UPDATE generation SET completed_id = NULL, completed_fingerprint = NULL").await;
         let (queue, ending) = (Committing::start(site.store.as_ref().unwrap()), std::time::Instant::now());
         let (bad, good) = tokio::join!(queue.store(completed("a").of(TWO)), queue.store(completed("b")));
         assert_eq!((bad, good), (Err(crate::commit::NotStored::Store), Ok(waits(COMPLETED))));
@@ -648,34 +648,28 @@ in_both! {
         assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [("quarantined".to_owned(), 1), ("waiting".to_owned(), 2)]);
     }
 
-    async fn where_a_video_is_becomes_a_digest(site: &mut Site) {
-        let digest = crate::arrival::digest_of_place("https://cdn.runblob.io/a.mp4");
-        site.store(&[completed(&digest), completed(&digest).of(TWO).reconciled()]).await;
-        // As a program before this one noted it, also while this one runs.
-        site.sql("UPDATE generation SET completed_fact = 'https://cdn.runblob.io/a.mp4' WHERE completed_fact NOT LIKE '% reconciled'").await;
-        site.sql("UPDATE generation SET completed_fact = 'https://cdn.runblob.io/a.mp4 reconciled' WHERE completed_fact LIKE '% reconciled'").await;
-        assert_eq!(site.store(&[completed(&digest)]).await, [Outcome::Repeated]);
-        assert_eq!(site.store(&[completed("another")]).await, [kept("event-conflict")]);
-        site.close();
-        site.place.migrate().await.unwrap();
+    async fn serves_newer_tables_only_if_they_allow_it(site: &mut Site) {
+        // A migration of a newer program that only adds.
+        site.sql("ALTER TABLE entry ADD COLUMN note TEXT").await;
+        site.sql(NEXT_MIGRATION).await;
         site.reopen().await;
-        assert_eq!(site.count("SELECT count(*) FROM generation WHERE completed_fact LIKE '%:%'").await, 0);
-        assert_eq!(site.store(&[completed(&digest)]).await, [Outcome::Repeated]);
-        assert_eq!(site.count("SELECT count(*) FROM generation WHERE completed_fact LIKE '% reconciled'").await, 1);
+        assert_eq!(site.store(&[completed("a")]).await, [waits(COMPLETED)]);
+        site.place.migrate().await.unwrap();
+        // And one that declares otherwise.
+        site.sql("UPDATE schema_version SET oldest_program = 2").await;
+        site.close();
+        let expected = "the store has tables of version 2, which need a program that knows version 2, and this program knows 1: start the newer program";
+        assert_eq!(site.place.open().await.unwrap_err().to_string(), expected);
+        assert_eq!(site.place.migrate().await.unwrap_err().to_string(), expected);
+        site.sql("DELETE FROM schema_version").await;
+        assert_eq!(site.place.open().await.unwrap_err().to_string(), expected, "nothing allows it");
     }
 
-    async fn tables_of_another_version_are_refused(site: &mut Site) {
-        let ours = match &site.place {
-            Place::Sqlite(_) => newest(&crate::store::sqlite::MIGRATOR),
-            Place::Postgres(_) => newest(&crate::store::postgres::MIGRATOR),
-        };
-        site.sql("UPDATE _sqlx_migrations SET version = 99 WHERE version = (SELECT max(version) FROM _sqlx_migrations)").await;
+    async fn older_tables_are_refused(site: &mut Site) {
+        site.sql("UPDATE _sqlx_migrations SET version = 0").await;
         site.close();
         let error = site.place.open().await.unwrap_err().to_string();
-        assert_eq!(error, format!("the store has tables of version 99, and this program knows {ours}: start the newer program"));
-        site.sql("DELETE FROM _sqlx_migrations WHERE version > 1; UPDATE _sqlx_migrations SET version = 0").await;
-        let error = site.place.open().await.unwrap_err().to_string();
-        assert_eq!(error, format!("the store has tables of version 0, and this program wants {ours}: run `blobgate inbox migrate`"));
+        assert_eq!(error, "the store has tables of version 0, and this program needs 1: run `blobgate inbox migrate`");
     }
 
     async fn each_route_says_when_it_is_due(site: &mut Site) {
@@ -691,9 +685,15 @@ in_both! {
     }
 }
 
+/// As sqlx notes it.
+const NEXT_MIGRATION: &str = "
+INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+SELECT 2, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1";
+
 #[test]
 fn both_stores_have_tables_of_one_version() {
-    assert_eq!(newest(&super::sqlite::MIGRATOR), newest(&super::postgres::MIGRATOR));
+    let versions = [&super::sqlite::MIGRATOR, &super::postgres::MIGRATOR].map(super::version::newest);
+    assert_eq!(versions, [1, 1]);
 }
 
 #[tokio::test]

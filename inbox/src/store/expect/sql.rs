@@ -40,23 +40,23 @@ LIMIT $1";
 pub(super) const UNCONFIRMED_OF: &str = "
 SELECT e.id FROM entry e JOIN payload p ON p.entry_id = e.id
 WHERE e.lane = 'quarantine' AND e.hook = $1 AND e.generation = $2 AND e.state = 'quarantined' AND e.size > 0
-    AND (e.reason = 'confirm-unavailable' OR p.judged IS NOT NULL)
+    AND (e.reason = 'confirm-unavailable' OR p.reevaluated IS NOT NULL)
 ORDER BY e.id";
 
 /// What could not be read when it came may name its generation now.
 pub(super) const NAME_GENERATION: &str = "
 UPDATE entry SET generation = coalesce(generation, $2) WHERE id = $1 AND lane = 'quarantine' AND state = 'quarantined' AND size > 0";
 
-pub(super) const JUDGED: &str = "UPDATE payload SET judged = $2 WHERE entry_id = $1";
+pub(super) const JUDGED: &str = "UPDATE payload SET reevaluated = $2 WHERE entry_id = $1";
 
 pub(super) const FORGET_JUDGEMENT: &str =
-    "UPDATE payload SET judged = NULL WHERE entry_id = $1 AND judged IS NOT NULL";
+    "UPDATE payload SET reevaluated = NULL WHERE entry_id = $1 AND reevaluated IS NOT NULL";
 
 /// What was asked about and stays kept: nobody asks about it again by himself, nor does it go on by what was judged before,
 /// unless it was judged again meanwhile.
 pub(super) const LEAVE: [&str; 2] = [
     "UPDATE entry SET answered = true WHERE id IN ({ids}) AND state = 'quarantined'",
-    "UPDATE payload SET judged = NULL WHERE judged IS NOT NULL AND entry_id IN ({ids}) AND EXISTS (
+    "UPDATE payload SET reevaluated = NULL WHERE reevaluated IS NOT NULL AND entry_id IN ({ids}) AND EXISTS (
         SELECT 1 FROM expectation x WHERE x.hook = $1 AND x.generation = $2 AND x.wanted IS NULL)",
 ];
 

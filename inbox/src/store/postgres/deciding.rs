@@ -16,11 +16,11 @@ struct GenerationRow {
     generation: String,
     token_id: Option<String>,
     completed_id: Option<i64>,
-    completed_fact: Option<String>,
-    completed_proven: Option<bool>,
+    completed_fingerprint: Option<String>,
+    completed_authenticated: Option<bool>,
     failure_id: Option<i64>,
-    failure_fact: Option<String>,
-    failure_proven: Option<bool>,
+    failure_fingerprint: Option<String>,
+    failure_authenticated: Option<bool>,
     expected_job: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Deciding for Tx<'_> {
             .bind(column!(|entry| entry.reason.as_deref()))
             .bind(column!(|entry| entry.arrival.token.as_ref().map(|token| token.id.as_str())))
             .bind(column!(|entry| entry.arrival.job.as_deref()))
-            .bind(column!(|entry| entry.arrival.proven))
+            .bind(column!(|entry| entry.arrival.authenticated))
             .bind(column!(|entry| entry.arrival.digest.as_slice()))
             .bind(column!(|entry| entry.arrival.size()))
             .bind(column!(|entry| entry.route.as_deref()))
@@ -153,10 +153,10 @@ impl Deciding for Tx<'_> {
                 .bind(column!(|_key, row| row.token_id.as_deref()))
                 .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.id)))
                 .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.fact.as_str())))
-                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.proven)))
+                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.authenticated)))
                 .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.id)))
                 .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.fact.as_str())))
-                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.proven)))
+                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.authenticated)))
                 .execute(&mut *self.0)
                 .await?;
         }
@@ -207,14 +207,18 @@ impl Deciding for Tx<'_> {
 
 impl GenerationRow {
     fn read(self) -> (GenerationKey, Generation) {
-        let end = |id: Option<i64>, fact: Option<String>, proven: Option<bool>| {
-            id.map(|id| Final { id, fact: fact.unwrap_or_default(), proven: proven.unwrap_or_default() })
+        let end = |id: Option<i64>, fact: Option<String>, authenticated: Option<bool>| {
+            id.map(|id| Final {
+                id,
+                fact: fact.unwrap_or_default(),
+                authenticated: authenticated.unwrap_or_default(),
+            })
         };
         let generation = Generation {
             token_id: self.token_id,
             expected: self.expected_job,
-            completed: end(self.completed_id, self.completed_fact, self.completed_proven),
-            failure: end(self.failure_id, self.failure_fact, self.failure_proven),
+            completed: end(self.completed_id, self.completed_fingerprint, self.completed_authenticated),
+            failure: end(self.failure_id, self.failure_fingerprint, self.failure_authenticated),
             met: None,
             changed: false,
         };

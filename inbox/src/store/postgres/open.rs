@@ -1,7 +1,7 @@
 //! What it takes to open a database, and to make its tables.
 
-use super::super::place::note_places_as_digests;
-use super::super::{CannotOpen, Error, check_version};
+use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
+use super::super::{CannotOpen, Error};
 use super::connect::{connect_bare, options, set};
 use super::links::{self, FEWEST, Links};
 use super::{MIGRATOR, Postgres, SCHEMA, pooling, rights, sql};
@@ -38,11 +38,15 @@ pub(in crate::store) async fn migrate(url: &url::Url) -> Result<(), CannotOpen> 
     }
     query("CREATE SCHEMA IF NOT EXISTS blobgate_inbox").execute(&mut connection).await?;
     check_schema(&mut connection).await?;
-    MIGRATOR.run(&mut connection).await?;
+    let tables = tables(&mut connection).await?;
+    if version::is_newer(&MIGRATOR, tables) {
+        version::check(&MIGRATOR, tables)?;
+    } else {
+        MIGRATOR.run(&mut connection).await?;
+    }
     // After a restore it is every row.
     query("SET statement_timeout = 0").execute(&mut connection).await?;
     query(sql::FORGET_FOREIGN_TRANSACTIONS).execute(&mut connection).await?;
-    note_places_as_digests!(&mut connection);
     connection.close().await?;
     Ok(())
 }
@@ -153,21 +157,27 @@ async fn is_there(connection: &mut PgConnection, schema: &str) -> Result<bool, E
 }
 
 async fn check_tables(connection: &mut PgConnection) -> Result<(), CannotOpen> {
-    let applied: Option<String> =
-        query_scalar("SELECT to_regclass('_sqlx_migrations')::text").fetch_one(&mut *connection).await?;
-    let applied: Option<i64> = match applied {
-        Some(_) => {
-            let newest = query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success");
-            match newest.fetch_one(&mut *connection).await {
-                Ok(newest) => newest,
-                Err(error) if rights::is_denied(&error) => {
-                    let missing = rights::missing(connection).await?;
-                    return Err(CannotOpen::Settings(format!("{error}: {missing}")));
-                }
-                Err(error) => return Err(error.into()),
-            }
+    match tables(connection).await {
+        Ok(tables) => version::check(&MIGRATOR, tables),
+        Err(error) if rights::is_denied(&error) => {
+            let missing = rights::missing(connection).await?;
+            Err(CannotOpen::Settings(format!("{error}: {missing}")))
         }
-        None => None,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the database records of its tables; nothing where it has none.
+async fn tables(connection: &mut PgConnection) -> Result<Option<Tables>, Error> {
+    const HAS: &str = "SELECT to_regclass($1) IS NOT NULL";
+    if !query_scalar::<_, bool>(HAS).bind("_sqlx_migrations").fetch_one(&mut *connection).await? {
+        return Ok(None);
+    }
+    let version: Option<i64> = query_scalar(VERSION).fetch_one(&mut *connection).await?;
+    let Some(version) = version else { return Ok(None) };
+    let oldest_program = match query_scalar(HAS).bind("schema_version").fetch_one(&mut *connection).await? {
+        false => None,
+        true => query_scalar(OLDEST_PROGRAM).fetch_optional(connection).await?,
     };
-    check_version(&MIGRATOR, applied)
+    Ok(Some(Tables { version, oldest_program: oldest_program.unwrap_or(version) }))
 }

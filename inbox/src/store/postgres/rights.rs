@@ -30,7 +30,7 @@ WHERE nspname = $1 AND NOT has_schema_privilege(oid, 'USAGE')
 UNION ALL
 SELECT p.privilege, 'TABLE', r.name
 FROM relation r CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p (privilege)
-WHERE (r.name <> '_sqlx_migrations' AND r.relkind <> 'v' OR p.privilege = 'SELECT')
+WHERE (r.name NOT IN ('_sqlx_migrations', 'schema_version') AND r.relkind <> 'v' OR p.privilege = 'SELECT')
     AND CASE WHEN r.relkind IN ('r', 'p', 'v') THEN NOT has_table_privilege(r.oid, p.privilege) END
 UNION ALL
 SELECT 'USAGE', 'SEQUENCE', r.name FROM relation r

@@ -15,8 +15,8 @@ pub(super) const LOCK_GENERATIONS: &str = "
 INSERT INTO generation AS g (hook, generation, seen_at)
 SELECT k.hook, k.generation, inbox_now() FROM unnest($1::text[], $2::text[]) AS k (hook, generation)
 ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
-RETURNING g.hook, g.generation, g.token_id, g.completed_id, g.completed_fact, g.completed_proven,
-    g.failure_id, g.failure_fact, g.failure_proven, g.expected_job";
+RETURNING g.hook, g.generation, g.token_id, g.completed_id, g.completed_fingerprint, g.completed_authenticated,
+    g.failure_id, g.failure_fingerprint, g.failure_authenticated, g.expected_job";
 
 pub(super) const LOCK_TOKENS: &str = "
 INSERT INTO token AS t (hook, token_id, seen_at)
@@ -45,7 +45,7 @@ JOIN entry e ON e.hook = k.hook AND coalesce(e.token_id, '') = k.token_id AND co
 GROUP BY k.place";
 
 pub(super) const INSERT: &str = "
-INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route, supersedes,
+INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, authenticated, digest, size, route, supersedes,
     seen, received_at, seen_at, due_at)
 SELECT k.*, now.at, now.at, now.at
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
@@ -71,12 +71,12 @@ pub(super) const END_KEPT: &str = "
 UPDATE entry SET state = 'superseded', ended_at = inbox_now(), answer = $2 WHERE id = $1";
 
 pub(super) const SAVE_GENERATIONS: &str = "
-UPDATE generation g SET token_id = k.token_id, completed_id = k.completed_id, completed_fact = k.completed_fact,
-    completed_proven = k.completed_proven, failure_id = k.failure_id, failure_fact = k.failure_fact,
-    failure_proven = k.failure_proven
+UPDATE generation g SET token_id = k.token_id, completed_id = k.completed_id, completed_fingerprint = k.completed_fingerprint,
+    completed_authenticated = k.completed_authenticated, failure_id = k.failure_id, failure_fingerprint = k.failure_fingerprint,
+    failure_authenticated = k.failure_authenticated
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::boolean[], $7::bigint[], $8::text[],
     $9::boolean[])
-    AS k (hook, generation, token_id, completed_id, completed_fact, completed_proven, failure_id, failure_fact, failure_proven)
+    AS k (hook, generation, token_id, completed_id, completed_fingerprint, completed_authenticated, failure_id, failure_fingerprint, failure_authenticated)
 WHERE g.hook = k.hook AND g.generation = k.generation";
 
 /// Expectations are changed under the lock of their generation.

@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 /// A backlog of one route in which each class has its share, and a row for each generation.
 const BACKLOG: &str = "
 INSERT INTO generation (hook, generation, seen_at) SELECT 'veo3', n::text, 1 FROM generate_series(1, 2000) AS n;
-INSERT INTO entry (id, lane, state, hook, generation, event, proven, digest, size, route, seen, received_at, seen_at, due_at,
+INSERT INTO entry (id, lane, state, hook, generation, event, authenticated, digest, size, route, seen, received_at, seen_at, due_at,
     attempts)
 SELECT n, 'deliver', 'waiting', 'veo3', n::text, 'completed', true, '', 1, 'veo3/completed', 1, n, n, n, n % 2
 FROM generate_series(1, 2000) AS n";

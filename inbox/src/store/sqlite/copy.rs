@@ -1,8 +1,9 @@
 //! Copies of the file: made while it is served from, and put back in its place.
 
-use super::super::{CannotCopy, Copied, Restored, newest};
+use super::super::{CannotCopy, Copied, Restored, version};
 use super::files::check_room;
 use super::lock::{Held, Id, check_beside, lock, log_of};
+use super::migrate::tables;
 use super::{BUSY, MIGRATOR, OWN, beside, no_file, options, temporary_files};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, query, query_as, query_scalar};
@@ -153,16 +154,15 @@ async fn check_version(from: &Path) -> Result<(), String> {
     let no_inbox = |error: sqlx::Error| format!("it is no inbox's store ({error})");
     let mut connection = plain(from).read_only(true).connect().await.map_err(no_inbox)?;
     check_integrity(&mut connection).await?;
-    let version: Option<i64> = query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-        .fetch_one(&mut connection)
-        .await
-        .map_err(no_inbox)?;
+    let tables = tables(&mut connection).await.map_err(no_inbox)?;
     let _closed = connection.close().await;
-    let ours = newest(&MIGRATOR);
-    match version {
-        Some(version) if version <= ours => Ok(()),
-        Some(version) => Err(format!("it has tables of version {version}, and this program knows {ours}")),
-        None => Err("it has no tables".to_owned()),
+    match tables {
+        None => Err("it is no inbox's store (it has no tables)".to_owned()),
+        Some(_) if version::is_newer(&MIGRATOR, tables) => {
+            version::check(&MIGRATOR, tables).map_err(|error| error.to_string())
+        }
+        // `migrate` brings it to this version.
+        Some(_) => Ok(()),
     }
 }
 

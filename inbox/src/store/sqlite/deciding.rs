@@ -134,7 +134,7 @@ impl Deciding for Tx<'_> {
                 .push_bind(&entry.reason)
                 .push_bind(arrival.token.as_ref().map(|token| &token.id))
                 .push_bind(&arrival.job)
-                .push_bind(arrival.proven)
+                .push_bind(arrival.authenticated)
                 .push_bind(arrival.digest.as_slice())
                 .push_bind(arrival.size())
                 .push_bind(&entry.route)
@@ -169,7 +169,7 @@ impl Deciding for Tx<'_> {
     }
 
     async fn save(&mut self, known: &Known) -> Result<(), Error> {
-        let end = |end: &Option<Final>| end.as_ref().map(|end| (end.id, end.fact.clone(), end.proven));
+        let end = |end: &Option<Final>| end.as_ref().map(|end| (end.id, end.fact.clone(), end.authenticated));
         let changed: Vec<_> = known
             .generations
             .iter()
@@ -223,20 +223,24 @@ fn read_generation(row: GenerationRow) -> (GenerationKey, Generation) {
         token_id,
         completed_id,
         completed,
-        completed_proven,
+        completed_authenticated,
         failure_id,
         failure,
-        failure_proven,
+        failure_authenticated,
         expected,
     ) = row;
-    let end = |id: Option<i64>, fact: Option<String>, proven: Option<bool>| {
-        id.map(|id| Final { id, fact: fact.unwrap_or_default(), proven: proven.unwrap_or_default() })
+    let end = |id: Option<i64>, fact: Option<String>, authenticated: Option<bool>| {
+        id.map(|id| Final {
+            id,
+            fact: fact.unwrap_or_default(),
+            authenticated: authenticated.unwrap_or_default(),
+        })
     };
     let row = Generation {
         token_id,
         expected,
-        completed: end(completed_id, completed, completed_proven),
-        failure: end(failure_id, failure, failure_proven),
+        completed: end(completed_id, completed, completed_authenticated),
+        failure: end(failure_id, failure, failure_authenticated),
         met: None,
         changed: false,
     };

@@ -1,11 +1,12 @@
 //! The tables of this version.
 
-use super::super::CannotOpen;
-use super::super::place::note_places_as_digests;
+use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
+use super::super::{CannotOpen, Error};
 use super::files::check_room;
 use super::lock::check_beside;
 use super::{MIGRATOR, OWN, options};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{ConnectOptions, Connection, query_scalar};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -16,10 +17,31 @@ pub(in crate::store) async fn migrate(path: &Path) -> Result<(), CannotOpen> {
     check_beside(path)?;
     check_room(path).map_err(|error| CannotOpen::no_room(path, &error))?;
     let mut connection = options(path).connect().await?;
-    MIGRATOR.run(&mut connection).await?;
-    note_places_as_digests!(&mut connection);
+    let tables = tables(&mut connection).await?;
+    if version::is_newer(&MIGRATOR, tables) {
+        version::check(&MIGRATOR, tables)?;
+    } else {
+        MIGRATOR.run(&mut connection).await?;
+    }
     connection.close().await?;
     Ok(())
+}
+
+/// What the file records of its tables; nothing where it has none.
+pub(super) async fn tables(connection: &mut SqliteConnection) -> Result<Option<Tables>, Error> {
+    const HAS: &str = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1";
+    let count: i64 = query_scalar(HAS).bind("_sqlx_migrations").fetch_one(&mut *connection).await?;
+    if count == 0 {
+        return Ok(None);
+    }
+    let version: Option<i64> = query_scalar(VERSION).fetch_one(&mut *connection).await?;
+    let Some(version) = version else { return Ok(None) };
+    let count: i64 = query_scalar(HAS).bind("schema_version").fetch_one(&mut *connection).await?;
+    let oldest_program = match count {
+        0 => None,
+        _ => query_scalar(OLDEST_PROGRAM).fetch_optional(connection).await?,
+    };
+    Ok(Some(Tables { version, oldest_program: oldest_program.unwrap_or(version) }))
 }
 
 fn private(path: &Path) -> Result<(), CannotOpen> {

@@ -6,7 +6,7 @@ pub(super) const LOCK_GENERATIONS: &str = "
 INSERT INTO generation AS g (hook, generation, seen_at)
 SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1) WHERE true
 ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
-RETURNING hook, generation, token_id, completed_id, completed_fact, completed_proven, failure_id, failure_fact, failure_proven,
+RETURNING hook, generation, token_id, completed_id, completed_fingerprint, completed_authenticated, failure_id, failure_fingerprint, failure_authenticated,
     expected_job";
 
 pub(super) const LOCK_TOKENS: &str = "
@@ -29,7 +29,7 @@ SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM entry
 WHERE lane = 'quarantine' AND state = 'quarantined' AND hook = ?1 AND coalesce(token_id, '') = ?2 AND coalesce(generation, '') = ?3";
 
 pub(super) const INSERT: &str = "
-INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, proven, digest, size, route, supersedes,
+INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, authenticated, digest, size, route, supersedes,
     seen, received_at, seen_at, due_at) ";
 
 pub(super) const INSERT_PAYLOAD: &str = "INSERT INTO payload (entry_id, path, headers, body) ";
@@ -50,9 +50,9 @@ pub(super) const END_KEPT: &str =
     "UPDATE entry SET state = 'superseded', ended_at = ?2, answer = ?3 WHERE id = ?1";
 
 pub(super) const SAVE_GENERATIONS: &str = "
-UPDATE generation SET token_id = k.v ->> 2, completed_id = k.v ->> '$[3][0]', completed_fact = k.v ->> '$[3][1]',
-    completed_proven = k.v ->> '$[3][2]', failure_id = k.v ->> '$[4][0]', failure_fact = k.v ->> '$[4][1]',
-    failure_proven = k.v ->> '$[4][2]'
+UPDATE generation SET token_id = k.v ->> 2, completed_id = k.v ->> '$[3][0]', completed_fingerprint = k.v ->> '$[3][1]',
+    completed_authenticated = k.v ->> '$[3][2]', failure_id = k.v ->> '$[4][0]', failure_fingerprint = k.v ->> '$[4][1]',
+    failure_authenticated = k.v ->> '$[4][2]'
 FROM (SELECT value AS v FROM json_each(?1)) AS k
 WHERE generation.hook = k.v ->> 0 AND generation.generation = k.v ->> 1";
 

@@ -280,11 +280,11 @@ in_both! {
         // Meanwhile one is judged again.
         assert!(site.session().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
         site.answered(&question, 0, Some(CONTRADICTED)).await;
-        let judged = site.store.as_ref().unwrap().kept(first[0]).await.unwrap().unwrap().judged;
-        assert_eq!(judged.as_deref(), Some(&b"a: b"[..]), "nobody has answered that yet");
+        let reevaluated = site.store.as_ref().unwrap().kept(first[0]).await.unwrap().unwrap().reevaluated;
+        assert_eq!(reevaluated.as_deref(), Some(&b"a: b"[..]), "nobody has answered that yet");
         let question = site.asks().await.expect("it is asked again");
         site.answered(&question, 0, Some(CONTRADICTED)).await;
-        assert!(site.store.as_ref().unwrap().kept(first[0]).await.unwrap().unwrap().judged.is_none());
+        assert!(site.store.as_ref().unwrap().kept(first[0]).await.unwrap().unwrap().reevaluated.is_none());
         assert!(site.asks().await.is_none() && site.session().unconfirmed(10).await.unwrap().is_empty());
         // What is gone is not wanted.
         site.session().change(Change::Drop, &first.iter().copied().collect()).await.unwrap();

@@ -67,7 +67,7 @@ async fn who_follows_misses_no_slow_writer() {
     let options = crate::store::postgres::options(url).unwrap();
     let mut slow = crate::store::postgres::connect(&options).await.unwrap();
     sqlx::raw_sql(
-        "BEGIN; INSERT INTO entry (id, lane, state, hook, proven, digest, size, received_at, seen, seen_at, due_at)
+        "BEGIN; INSERT INTO entry (id, lane, state, hook, authenticated, digest, size, received_at, seen, seen_at, due_at)
          VALUES (nextval('entry_id'), 'observed', 'waiting', 'slow', true, '', 1, 0, 1, 0, 0)",
     )
     .execute(&mut slow)

@@ -16,12 +16,11 @@ const FEW: [&str; 3] = ["entry_in_flight", "generation_busy", "entry_unanswered"
 const FIRST: [(&str, &str); 2] =
     [("list", "SCAN entry"), ("OLDEST_WAITING", "SCAN entry USING COVERING INDEX entry_oldest")];
 /// What reads more on purpose, and why.
-const ALLOWED: [(&str, &str); 7] = [
+const ALLOWED: [(&str, &str); 6] = [
     ("COLUMNS", "a part of statements"),
     ("PATH", "the newest entry of a hook that has one"),
     ("CANDIDATES", "counts what an operator's filter names"),
     ("FORGET_FOREIGN_TRANSACTIONS", "`migrate`, after a restore"),
-    ("PLACES", "`migrate`"),
     ("COUNT", "the index of what is expected"),
     ("ASK_NOW", "an operator's command, by the index of what is asked about"),
 ];
@@ -175,7 +174,7 @@ async fn no_statement_reads_a_whole_table_in_postgres() {
 }
 
 const MANY: &str = "
-INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, proven, digest, size, route, seen, received_at, seen_at,
+INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, authenticated, digest, size, route, seen, received_at, seen_at,
     due_at, ended_at)
 SELECT n, CASE state WHEN 'quarantined' THEN 'quarantine' ELSE 'deliver' END, state, 'veo3', 'g' || n, 'completed',
     CASE state WHEN 'quarantined' THEN 'json-invalid' END, 't' || n, true, sha256(n::text::bytea), CASE WHEN n % 50 = 1 THEN 0 ELSE 1000 END,

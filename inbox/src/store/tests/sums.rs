@@ -191,29 +191,6 @@ in_both! {
         assert_eq!(site.session().usage().await.unwrap().states["delivered"], 40);
     }
 
-    async fn a_store_of_the_version_before_is_counted_once(site: &mut Site) {
-        let mut dice = Dice(0x5eed_0007);
-        let mut held = Vec::new();
-        for _ in 0..60 {
-            step(site, &mut dice, &mut held).await;
-        }
-        let before = site.session().usage().await.unwrap();
-        assert!(before.total > 0);
-        match site.place {
-            Place::Sqlite(_) => site.sql(WITHOUT_SUMS_IN_SQLITE).await,
-            Place::Postgres(_) => site.sql(WITHOUT_SUMS_IN_POSTGRES).await,
-        }
-        site.close();
-        site.place.migrate().await.unwrap();
-        site.reopen().await;
-        site.check_sums("the migration").await;
-        assert_eq!(site.session().usage().await.unwrap().total, before.total);
-        for number in 0..20 {
-            let name = step(site, &mut dice, &mut held).await;
-            site.check_sums(&format!("the migration and step {number}, {name}")).await;
-        }
-    }
-
     async fn stats_say_what_was_delivered_in_the_last_day(site: &mut Site) {
         let ids = ["a", "b", "c"].map(|body| completed(body).of(&format!("00000000-0000-4000-8000-00000000000{body}")));
         site.store(&ids).await;
@@ -233,16 +210,6 @@ in_both! {
         assert_eq!(store.oldest_waiting().await.unwrap(), None);
     }
 }
-
-const WITHOUT_SUMS_IN_SQLITE: &str = "
-DROP TRIGGER entry_sum_insert; DROP TRIGGER entry_sum_update; DROP TRIGGER entry_sum_delete;
-DROP TRIGGER entry_sum_delivered_insert; DROP TRIGGER entry_sum_delivered_update; DROP TRIGGER entry_sum_delivered_delete;
-DROP TABLE entry_sum; DROP INDEX entry_oldest; DROP INDEX generation_busy;
-DELETE FROM _sqlx_migrations WHERE version = 6";
-const WITHOUT_SUMS_IN_POSTGRES: &str = "
-DROP FUNCTION entry_sum_insert, entry_sum_update, entry_sum_delete, entry_sum_truncate CASCADE;
-DROP VIEW entry_sum; DROP TABLE entry_sum_folded, entry_sum_change; DROP INDEX entry_oldest;
-DELETE FROM _sqlx_migrations WHERE version = 6";
 
 /// Two that write at once wait for no sum, and one that folds meanwhile loses none.
 #[tokio::test]
