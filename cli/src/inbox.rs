@@ -25,6 +25,7 @@ mod stats;
 mod table;
 mod tail;
 
+use crate::log::Format;
 use crate::output::say;
 use anyhow::Result;
 use asking::Wrong;
@@ -81,6 +82,16 @@ The other commands ask a running one, at http://127.0.0.1:9085 unless --admin sa
   blobgate inbox tail --forward http://127.0.0.1:3000 shows new events, and copies them to a laptop
   blobgate inbox export --since 24h                   entries as lines of JSON
   blobgate inbox purge --job order-7                  deletes what came of a job, for good";
+
+impl Args {
+    /// How a running inbox logs; the other commands answer a person.
+    pub(crate) fn log_format(&self) -> Format {
+        match &self.command {
+            Command::Serve(args) => args.log_format,
+            _ => Format::Text,
+        }
+    }
+}
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let ended = match args.command {

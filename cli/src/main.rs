@@ -5,6 +5,7 @@
 
 mod demo;
 mod inbox;
+mod log;
 mod mint;
 mod output;
 mod progress;
@@ -12,11 +13,9 @@ mod receiver;
 mod sandbox;
 mod up;
 
-use crate::output::{escape, say};
+use crate::log::Format;
+use crate::output::say;
 use clap::{Parser, Subcommand};
-use env_logger::fmt::Formatter;
-use log::Record;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Tools around the gate that guards RunBlob's Veo3 webhook.
@@ -53,9 +52,10 @@ Prove where deliveries come from:
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    // What the inbox tells; of the libraries, only what its store has to say.
-    let level = env_logger::Env::default().default_filter_or("blobgate_inbox=info,sqlx=warn");
-    env_logger::Builder::from_env(level).format(write_record).init();
+    log::start(match &cli.command {
+        Command::Inbox(args) => args.log_format(),
+        _ => Format::Text,
+    });
     // reqwest takes the process's provider; a second one is there only if this ran twice.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
@@ -71,11 +71,4 @@ async fn main() -> ExitCode {
         say(format_args!("blobgate: {error:#}"));
         ExitCode::FAILURE
     })
-}
-
-/// As `env_logger` writes it, on one line and without anything that a terminal obeys.
-fn write_record(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let (time, style) = (out.timestamp(), out.default_level_style(record.level()));
-    let text = record.args().to_string();
-    writeln!(out, "[{time} {style}{:<5}{style:#} {}] {}", record.level(), record.target(), escape(&text))
 }

@@ -147,7 +147,7 @@ async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) 
             }
             // Halved until what is bad, or what is too much, is alone: it costs nobody else.
             Err(error) if batch.len() > 1 && (is_of_data(&error) || is_too_much(&error)) => {
-                log::error!("a batch of {} is halved: {error}", batch.len());
+                tracing::error!("a batch of {} is halved: {error}", batch.len());
                 let rest = batch.split_off(batch.len().div_ceil(2));
                 Box::pin(store(session, batch, shared)).await;
                 batch = rest;
@@ -160,14 +160,14 @@ async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) 
             }
             Err(error) if is_of_data(&error) => {
                 shared.metrics.store_errors.inc();
-                log::error!("an event is not stored, for the store does not take it: {error}");
+                tracing::error!("an event is not stored, for the store does not take it: {error}");
                 shared.watch.doubt();
                 batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
                 return;
             }
             Err(error) => {
                 shared.metrics.store_errors.inc();
-                log::error!("a batch of {} is not stored: {error}", batch.len());
+                tracing::error!("a batch of {} is not stored: {error}", batch.len());
                 shared.watch.failed(session, &error).await;
                 // A right is not granted in seconds: the sender comes back.
                 let Some(pause) = pause.next().filter(|_| !is_lasting(&error)) else {

@@ -141,7 +141,7 @@ impl Deliverer {
             self.renew().await;
         }
         if !self.held.is_empty() {
-            log::warn!("{} deliveries did not end in time: they are made again", self.held.len());
+            tracing::warn!("{} deliveries did not end in time: they are made again", self.held.len());
         }
     }
 
@@ -154,7 +154,7 @@ impl Deliverer {
         let now = Instant::now();
         let its_own = route.is_its_own(held.flight);
         if let Some(change) = route.note(ended.id, held.flight, &ended.outcome, now) {
-            log::warn!("route={} is {change}: {}", held.route, ended.outcome);
+            tracing::warn!(route = held.route, "route={} is {change}: {}", held.route, ended.outcome);
         }
         let done = ended.outcome.is_done();
         let succeeded_on = (done && route.notes_success(now)).then(|| held.route.clone());
@@ -195,7 +195,10 @@ impl Deliverer {
             Ok(dead) => {
                 for id in dead {
                     self.metrics.dead.inc();
-                    log::error!("entry={id} is dead: 72 h of trying; see `blobgate inbox show {id}`");
+                    tracing::error!(
+                        entry = id,
+                        "entry={id} is dead: 72 h of trying; see `blobgate inbox show {id}`"
+                    );
                 }
                 for finished in std::mem::take(&mut self.unwritten) {
                     self.let_go(finished.id, finished.lease);
@@ -211,7 +214,7 @@ impl Deliverer {
         let ended = std::mem::take(&mut self.unwritten);
         let ids: Vec<_> = ended.iter().filter(|it| it.done).map(|it| it.id.to_string()).collect();
         if !ids.is_empty() {
-            log::warn!(
+            tracing::warn!(
                 "delivered, and not written down, for the store's files were replaced: entries {}: they are delivered again after the next start, unless you `drop` them",
                 ids.join(", ")
             );
@@ -236,7 +239,7 @@ impl Deliverer {
         self.metrics.store_errors.inc();
         // That is said once, by its fault.
         if !is_replaced(error) {
-            log::error!("{what}: {error}");
+            tracing::error!("{what}: {error}");
             self.watch.suspect(&mut self.session, error).await;
         }
         tokio::time::sleep(PAUSE).await;

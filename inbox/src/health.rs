@@ -79,7 +79,7 @@ impl Faults {
             known.detail = detail;
             return;
         }
-        log::error!("not ready reason={}: {detail}", fault.code());
+        tracing::error!(reason = fault.code(), "not ready reason={}: {detail}", fault.code());
         let since = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
         let since = i64::try_from(since).unwrap_or_default();
         standing.insert(fault, Standing { reason: fault.code(), since, detail });
@@ -88,7 +88,7 @@ impl Faults {
     /// A fault is over. Logs it, if it stood.
     pub(crate) fn clear(&self, fault: Fault) {
         if self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&fault).is_some() {
-            log::warn!("over reason={}", fault.code());
+            tracing::warn!(reason = fault.code(), "over reason={}", fault.code());
         }
     }
 

@@ -146,7 +146,11 @@ impl Listen {
         drop(self.listener);
         let last = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_CONNECTIONS, last).await.is_err() {
-            log::warn!("listener={}: connections that did not end in time are cut", shared.name.text());
+            tracing::warn!(
+                listener = shared.name.text(),
+                "listener={}: connections that did not end in time are cut",
+                shared.name.text()
+            );
         }
     }
 }
@@ -181,7 +185,8 @@ impl Shared {
                 _ => "the longest idle ones are closed for new ones",
             };
             if self.room_log.passes() {
-                log::warn!(
+                tracing::warn!(
+                    listener = self.name.text(),
                     "listener={} has {} connections, its bound: {what}; a higher limit of file descriptors raises it",
                     self.name.text(),
                     self.open.bound()
@@ -208,7 +213,11 @@ impl Shared {
         let exhausted = Descriptors::are_exhausted(error);
         self.counters.not_accepted(self.name.text(), if exhausted { "descriptors" } else { "other" });
         if self.accept_log.passes() {
-            log::error!("listener={} cannot accept a connection: {error}", self.name.text());
+            tracing::error!(
+                listener = self.name.text(),
+                "listener={} cannot accept a connection: {error}",
+                self.name.text()
+            );
         }
         if exhausted {
             self.descriptors.exhausted();
@@ -297,7 +306,12 @@ impl Shared {
     fn refused(&self, what: &str) {
         self.counters.refused(NOT_HTTP);
         if self.refused_log.passes() {
-            log::warn!("refused code={NOT_HTTP} listener={}: it cannot be read: {what}", self.name.text());
+            tracing::warn!(
+                code = NOT_HTTP,
+                listener = self.name.text(),
+                "refused code={NOT_HTTP} listener={}: it cannot be read: {what}",
+                self.name.text()
+            );
         }
     }
 }

@@ -55,7 +55,7 @@ impl Purger {
                 && !is_replaced(&error)
             {
                 self.metrics.store_errors.inc();
-                log::error!("the store is not purged, or not measured: {error}");
+                tracing::error!("the store is not purged, or not measured: {error}");
             }
         }
     }

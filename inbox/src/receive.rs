@@ -84,7 +84,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
             receiver.metrics.refused(refused.code);
             let Refused { code, why } = refused;
             if receiver.log.passes() {
-                log::warn!("refused code={code}: {why}");
+                tracing::warn!(code, "refused code={code}: {why}");
             }
             let headers = HeaderMap::from_iter([(REASON, HeaderValue::from_static(code))]);
             (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{why}\n")).into_response()

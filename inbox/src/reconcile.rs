@@ -105,7 +105,7 @@ impl Reconciler {
                 Err(error) if is_replaced(&error) => {}
                 Err(error) => {
                     self.metrics.store_errors.inc();
-                    log::error!("nobody is asked about what did not come now: {error}");
+                    tracing::error!("nobody is asked about what did not come now: {error}");
                 }
             }
             tokio::select! {
@@ -149,7 +149,9 @@ impl Reconciler {
             self.metrics.reconciled(what);
             if answered.state == Some(IS_UNKNOWN) && question.state == EXPECTED {
                 self.metrics.expected_unknown.inc();
-                log::error!(
+                tracing::error!(
+                    hook = question.hook,
+                    generation = question.generation,
                     "expected-unknown hook={} generation={}: the provider has said {MISSING} times that there is none",
                     question.hook,
                     question.generation
@@ -233,7 +235,10 @@ impl Reconciler {
         };
         Ok(match self.releaser.store(arrival).await {
             Ok(Outcome::Waits(_)) => {
-                log::info!(
+                tracing::info!(
+                    hook = question.hook,
+                    generation = question.generation,
+                    event = event.kind.name(),
                     "reconciled hook={} generation={} event={}: it was asked for, for no webhook came",
                     question.hook,
                     question.generation,
@@ -251,7 +256,7 @@ impl Reconciler {
 
     /// It is asked again later.
     fn not_stored(&self, why: &dyn std::fmt::Display) -> (&'static str, Option<&'static str>) {
-        log::error!("what the provider told is not stored, and is asked for again later: {why}");
+        tracing::error!("what the provider told is not stored, and is asked for again later: {why}");
         ("not-stored", None)
     }
 

@@ -98,7 +98,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         Purger { session: store.session(), space: Arc::clone(&space), metrics: Arc::clone(&metrics) };
     // A store that is too large to be measured in time can still store and deliver.
     if let Err(error) = purger.measure().await {
-        log::error!("the store is not measured: {error}");
+        tracing::error!("the store is not measured: {error}");
     }
 
     let (storing, delivering) = (TaskTracker::new(), TaskTracker::new());
@@ -185,10 +185,10 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     let asked = listen(Name::Admin, settings.admin, admin::routes(admin)).serve();
     let finished = async {
         ending.cancelled().await;
-        log::info!("ending: what is under way is finished, and events are stored until then");
+        tracing::info!("ending: what is under way is finished, and events are stored until then");
         delivering.close();
         if tokio::time::timeout(LAST_DELIVERIES, delivering.wait()).await.is_err() {
-            log::warn!("how deliveries ended is not written in time: they are made again");
+            tracing::warn!("how deliveries ended is not written in time: they are made again");
         }
         closing.cancel();
     };
@@ -198,7 +198,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     }
     storing.close();
     if tokio::time::timeout(LAST_COMMITS, storing.wait()).await.is_err() {
-        log::warn!("events whose senders have no answer yet were not stored in time: they come again");
+        tracing::warn!("events whose senders have no answer yet were not stored in time: they come again");
     }
     if let Some(files) = files {
         files.end().await;

@@ -199,7 +199,7 @@ impl Watch {
         if is_doubted || has_failed || !looking.rights.are_known || looking.rights.lacks.is_some() {
             let lacks = looking.session.lacks().await;
             if let Some((false, why)) = lacks.as_ref().filter(|_| lacks != looking.rights.lacks) {
-                log::error!("events are stored and delivered, and something else will fail: {why}");
+                tracing::error!("events are stored and delivered, and something else will fail: {why}");
             }
             looking.rights = Rights { are_known: true, lacks };
         }

@@ -1,5 +1,6 @@
 //! `blobgate inbox serve`.
 
+use crate::log::Format;
 use crate::output::tell;
 use crate::receiver::cannot_listen;
 use anyhow::{Context, Result, bail};
@@ -70,6 +71,9 @@ pub(crate) struct Args {
     /// So long until a generation is asked about again, then twice as long each time, up to a day
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration, hide = true)]
     reconcile_again: Duration,
+    /// The format of log lines on standard error; RUST_LOG sets their levels
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, env = "BLOBGATE_LOG_FORMAT")]
+    pub(super) log_format: Format,
 }
 
 const EXAMPLES: &str = "\

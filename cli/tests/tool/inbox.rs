@@ -9,6 +9,7 @@ mod expecting;
 mod faults;
 mod following;
 mod judging;
+mod logging;
 mod looking;
 mod pausing;
 mod purging;

@@ -102,7 +102,7 @@ async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response,
             Change::Drop => "dropped",
             Change::Purge => "purged",
         };
-        log::info!("{word}={} by an operator", changed.changed.len());
+        tracing::info!(entries = changed.changed.len(), "{word}={} by an operator", changed.changed.len());
     }
     let refused = explain(admin, changed.refused).await?;
     Ok(Json(Done { changed: changed.changed.into_keys().collect(), refused, next }).into_response())

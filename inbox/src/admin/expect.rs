@@ -67,12 +67,15 @@ pub(super) async fn expect(State(admin): State<Arc<Admin>>, body: Bytes) -> Resu
     };
     if is_new && let Some(entry) = expectation.mismatch_id {
         admin.metrics.job_mismatch.inc();
-        log::error!(
+        tracing::error!(
+            hook,
+            generation,
+            entry,
             "job-mismatch hook={hook} generation={generation} entry={entry}: it was accepted with another job"
         );
     }
     let released = released.map_err(|why| {
-        log::error!("what an expectation explains is not released: {why}");
+        tracing::error!(hook, generation, "what an expectation explains is not released: {why}");
         Problem::not_now(format!("it is expected, and what is kept of it waits: {why}; say it again later"))
     })?;
     Ok(Json(Answer { shown: expectation.into(), released }).into_response())

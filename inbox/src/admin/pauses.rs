@@ -47,7 +47,7 @@ pub(super) async fn pause(State(admin): State<Arc<Admin>>, body: Bytes) -> Resul
     let note = (!is_known).then(|| {
         format!("no accepted or quarantined entry and no expectation has hook {hook}: look whether that is its name in the gate's configuration")
     });
-    log::info!("an operator pauses {}", name(&hook, &event));
+    tracing::info!(hook, event, "an operator pauses {}", name(&hook, &event));
     let mut session = admin.store.session();
     let changed = written(async move { session.pause(&hook, &event).await }).await?;
     Ok(Json(Done { changed, note }))
@@ -58,12 +58,13 @@ pub(super) async fn resume(State(admin): State<Arc<Admin>>, body: Bytes) -> Resu
     let (hook, event) = read(&body, any_text)?;
     let name = name(&hook, &event);
     let mut session = admin.store.session();
-    if !written(async move { session.resume(&hook, &event).await }).await? {
+    let (of_hook, of_event) = (hook.clone(), event.clone());
+    if !written(async move { session.resume(&of_hook, &of_event).await }).await? {
         return Err(Problem::not_found(format!(
             "there is no pause of {name}: a pause ends as it was set, and GET /pauses lists them"
         )));
     }
-    log::info!("an operator resumes {name}");
+    tracing::info!(hook, event, "an operator resumes {name}");
     Ok(Json(Done { changed: true, note: None }))
 }
 

@@ -63,7 +63,7 @@ impl From<Error> for Problem {
             let sentence = "store-replaced: the inbox does not use the store any more; `blobgate inbox stats` and its log say why, and how to go on";
             return Self::not_now(sentence);
         }
-        log::error!("an operator's question failed: {error}");
+        tracing::error!("an operator's question failed: {error}");
         let sentence = format!("the store does not answer: {error}");
         Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence }
     }

@@ -58,7 +58,7 @@ pub(super) async fn reconcile(State(admin): State<Arc<Admin>>, body: Bytes) -> R
     let after = admin.reconcile_after;
     let due = written(async move { session.ask_now(after).await }).await?;
     admin.nudge.notify_one();
-    log::info!("due={due} to be asked about now, by an operator");
+    tracing::info!("due={due} to be asked about now, by an operator");
     Ok(Json(Due { due, per_minute }).into_response())
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn rejudge(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
     let (changed, wait) = (done.changed.len(), done.asked.len());
     if !asked.dry_run && (changed > 0 || wait > 0) {
         admin.nudge.notify_one();
-        log::info!("judged-again={changed} to-be-asked-about={wait} by an operator");
+        tracing::info!("judged-again={changed} to-be-asked-about={wait} by an operator");
     }
     Ok(Json(done))
 }

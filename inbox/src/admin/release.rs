@@ -145,7 +145,12 @@ async fn decide(
         }
     };
     if !dry_run {
-        log::info!("released={id} event={} outcome={outcome} by an operator", kind.name());
+        tracing::info!(
+            entry = id,
+            event = kind.name(),
+            "released={id} event={} outcome={outcome} by an operator",
+            kind.name()
+        );
     }
     let (hook, r#override, size) = (entry.hook, entry.reason, entry.size);
     Ok(Released { id, hook, generation, event: kind.name(), outcome, route, r#override, violation, size })

@@ -45,7 +45,7 @@ pub(crate) fn raise_limit() -> Option<u64> {
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => maximum,
         Err(error) => {
-            log::warn!("the limit of file descriptors cannot be raised: {error}");
+            tracing::warn!("the limit of file descriptors cannot be raised: {error}");
             current
         }
     }

@@ -256,7 +256,7 @@ impl Session {
             return;
         }
         if let Err(error) = self.bring_due_along().await {
-            log::error!("what was due by a clock that was stepped back stays so: {error}");
+            tracing::error!("what was due by a clock that was stepped back stays so: {error}");
         }
     }
 

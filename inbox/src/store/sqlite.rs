@@ -108,7 +108,7 @@ impl Sqlite {
             return Err(CannotOpen::Taken(format!("{}-wal", real.display())));
         }
         for rescued in rescued_beside(&real) {
-            log::warn!(
+            tracing::warn!(
                 "{} lies beside the store, and may have events that the store has not: restore it as `blobgate inbox restore --help` says, or move it away",
                 rescued.display()
             );
@@ -400,7 +400,7 @@ impl Sqlite {
             match empty.await {
                 Ok(()) => *writer = Some(owned),
                 Err(error) => {
-                    log::error!("the store's log cannot be emptied on a full disk: {error}");
+                    tracing::error!("the store's log cannot be emptied on a full disk: {error}");
                     let _closed = owned.close_hard().await;
                 }
             }

@@ -189,7 +189,7 @@ impl Links {
         self.storing.lower_to(open.saturating_sub(NOT_STORING).max(1));
         let mut lowered = self.lowered.lock().unwrap_or_else(PoisonError::into_inner);
         if lowered.is_none() {
-            log::warn!(
+            tracing::warn!(
                 "the database refuses a connection beside {open} others ({why}): the inbox goes on with them and asks again in {} s; {REMEDY}",
                 LOWERED_FOR.as_secs()
             );

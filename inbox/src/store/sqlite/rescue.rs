@@ -156,7 +156,7 @@ impl Sqlite {
     fn raise(&self, detail: &str) {
         match self.fate.faults.get() {
             Some(faults) => faults.raise(Fault::StoreReplaced, detail),
-            None => log::error!("{}: {detail}", Fault::StoreReplaced.code()),
+            None => tracing::error!("{}: {detail}", Fault::StoreReplaced.code()),
         }
     }
 
@@ -192,13 +192,13 @@ impl Sqlite {
                         AGAIN.as_secs()
                     ),
                 };
-                log::error!("{next}");
+                tracing::error!("{next}");
                 self.raise(&format!("{what} while the inbox used it: {next}"));
             }
             Ok(saved) => {
                 self.fate.is_over.store(true, Ordering::Relaxed);
                 let saved = self.tell(&saved);
-                log::warn!("{saved}");
+                tracing::warn!("{saved}");
                 self.raise(&format!("{what} while the inbox used it: {saved}"));
                 leave_open([writer.take(), anchor.take()]);
             }

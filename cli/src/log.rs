@@ -1,0 +1,220 @@
+//! What the inbox and its libraries log, on standard error: lines for a person, or JSON for a collector.
+
+use crate::output::{escape, escape_json, say};
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use std::fmt::{self, Debug, Write};
+use std::io;
+use time::OffsetDateTime;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_log::NormalizeEvent;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::{Format as Formatter, Json, Writer};
+use tracing_subscriber::fmt::{self as lines, FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// A line for a person
+    Text,
+    /// An object a line, with fields such as entry, hook and route
+    Json,
+}
+
+/// Of the libraries, only the store's warnings.
+const DEFAULT_LEVELS: &str = "blobgate_inbox=info,sqlx=warn";
+
+/// Sends log lines to standard error, from the levels that `RUST_LOG` has.
+pub(crate) fn start(format: Format) {
+    let has_colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    // Only the first call in a process has an effect.
+    let _first = subscriber(format, has_colour, levels(), io::stderr).try_init();
+}
+
+fn levels() -> Targets {
+    let wanted = std::env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty());
+    if let Some(wanted) = wanted {
+        match wanted.parse() {
+            Ok(levels) => return levels,
+            Err(error) => say(format_args!(
+                "blobgate: RUST_LOG={wanted} is ignored: {error}. Write it like {DEFAULT_LEVELS}"
+            )),
+        }
+    }
+    DEFAULT_LEVELS.parse().unwrap_or_default()
+}
+
+fn subscriber(
+    format: Format,
+    has_colour: bool,
+    levels: Targets,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> impl Subscriber + Send + Sync {
+    // A full disk behind standard error ends nothing: by default that is reported there, and by a panic.
+    let lines = lines::layer().with_writer(writer).log_internal_errors(false);
+    let lines = match format {
+        Format::Text => lines.event_format(Lines { has_colour }).boxed(),
+        Format::Json => {
+            let json = Formatter::default().json().flatten_event(true);
+            lines.event_format(Visible(json.with_current_span(false).with_span_list(false))).boxed()
+        }
+    };
+    registry().with(lines).with(levels)
+}
+
+/// `[2026-01-31T12:00:00Z WARN  blobgate_inbox::deliver] route=veo3/completed is down: status 503`
+struct Lines {
+    has_colour: bool,
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N>
+    for Lines
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let normalized = event.normalized_metadata();
+        let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
+        // The inbox's sentences name their fields.
+        let mut text = Text { text: String::new(), has_fields: !metadata.target().starts_with("blobgate") };
+        event.record(&mut text);
+        let style = if self.has_colour { style(*metadata.level()) } else { Style::new() };
+        let (level, target, now) = (metadata.level().as_str(), metadata.target(), OffsetDateTime::now_utc());
+        let (date, (hour, minute, second)) = (now.date(), now.to_hms());
+        let time = format_args!("{date}T{hour:02}:{minute:02}:{second:02}Z");
+        writeln!(out, "[{time} {style}{level:<5}{style:#} {target}] {}", escape(&text.text))
+    }
+}
+
+fn style(level: Level) -> Style {
+    match level {
+        Level::ERROR => AnsiColor::Red.on_default().bold(),
+        Level::WARN => AnsiColor::Yellow.on_default(),
+        Level::INFO => AnsiColor::Green.on_default(),
+        Level::DEBUG => AnsiColor::Blue.on_default(),
+        Level::TRACE => AnsiColor::Cyan.on_default(),
+    }
+}
+
+struct Text {
+    text: String,
+    has_fields: bool,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let space = if self.text.is_empty() { "" } else { " " };
+        let _infallible = match field.name() {
+            "message" => write!(self.text, "{space}{value:?}"),
+            // What `tracing_log` adds is the target.
+            name if self.has_fields && !name.starts_with("log.") => {
+                write!(self.text, "{space}{name}={value:?}")
+            }
+            _ => Ok(()),
+        };
+    }
+}
+
+/// JSON without a character that a terminal obeys.
+struct Visible(Formatter<Json>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N>
+    for Visible
+{
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(ctx, Writer::new(&mut line), event)?;
+        out.write_str(&escape_json(&line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::sync::{Arc, Mutex};
+
+    /// What a subscriber of this format writes while this runs.
+    fn written(format: Format, has_colour: bool, log: impl FnOnce()) -> String {
+        let out = Arc::new(Mutex::new(Vec::new()));
+        let levels = DEFAULT_LEVELS.parse().unwrap();
+        let writer = {
+            let out = Arc::clone(&out);
+            move || Shared(Arc::clone(&out))
+        };
+        tracing::subscriber::with_default(subscriber(format, has_colour, levels, writer), log);
+        String::from_utf8(std::mem::take(&mut *out.lock().unwrap())).unwrap()
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What ends a line, a string or an object, and what a terminal obeys.
+    const HOSTILE: &str = "a\"}\r\n{\"level\":\"INFO\" \\ \u{1b}[2J\u{202e}\u{2028}\u{9b}";
+
+    fn log_all() {
+        tracing::error!(target: "blobgate_inbox::deliver", entry = 7, route = HOSTILE, "route={HOSTILE} is down");
+        tracing::info!(target: "blobgate_inbox", "ending");
+        tracing::debug!(target: "blobgate_inbox", "not logged");
+        tracing::warn!(target: "sqlx::query", rows = 2, statement = "SELECT 1", "slow");
+        tracing::info!(target: "sqlx::query", "not logged");
+        tracing::error!(target: "hyper", "not logged");
+    }
+
+    #[test]
+    fn writes_lines() {
+        let text = written(Format::Text, false, log_all);
+        let lines: Vec<_> = text.lines().map(|line| line.split_once("Z ").unwrap().1).collect();
+        let hostile = r#"a"}\r\n{"level":"INFO" \ \u{1b}[2J\u{202e}\u{2028}\u{9b}"#;
+        let first = format!("ERROR blobgate_inbox::deliver] route={hostile} is down");
+        let last = r#"WARN  sqlx::query] slow rows=2 statement="SELECT 1""#;
+        assert_eq!(lines, [first.as_str(), "INFO  blobgate_inbox] ending", last]);
+    }
+
+    #[test]
+    fn colours_the_level() {
+        let text = written(Format::Text, true, || tracing::warn!(target: "blobgate_inbox", "over"));
+        assert!(text.ends_with("Z \u{1b}[33mWARN \u{1b}[0m blobgate_inbox] over\n"), "{text:?}");
+    }
+
+    #[test]
+    fn writes_json_with_fields() {
+        let text = written(Format::Json, true, log_all);
+        let is_plain = |character: char| character == '\n' || matches!(character, ' '..='~');
+        assert!(text.chars().all(is_plain), "{text:?}");
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| {
+                let mut line: Value = serde_json::from_str(line).unwrap();
+                let time = line.as_object_mut().unwrap().remove("timestamp").unwrap();
+                assert!(time.as_str().unwrap().ends_with('Z'), "{time}");
+                line
+            })
+            .collect();
+        let first = json!({
+            "level": "ERROR", "target": "blobgate_inbox::deliver", "message": format!("route={HOSTILE} is down"),
+            "entry": 7, "route": HOSTILE,
+        });
+        let second = json!({"level": "INFO", "target": "blobgate_inbox", "message": "ending"});
+        let third = json!({
+            "level": "WARN", "target": "sqlx::query", "message": "slow", "rows": 2, "statement": "SELECT 1",
+        });
+        assert_eq!(lines, [first, second, third]);
+    }
+}

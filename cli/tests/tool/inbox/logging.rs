@@ -1,0 +1,70 @@
+//! What a running inbox logs.
+
+use crate::running::nobody;
+use blobgate_testkit::inbox::{Inbox, fresh_generation, marked, migrate};
+use blobgate_testkit::{Delivery, eventually};
+use serde_json::Value;
+use std::process::Command;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");
+
+/// A header may have each visible character; none of these ends a string or a line of JSON.
+const HOSTILE: &str = r#"veo"}{"level":"INFO"\u0022\"#;
+
+fn store() -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
+    migrate(PROGRAM, &store);
+    (folder, store)
+}
+
+fn hostile() -> Delivery {
+    marked(&fresh_generation()).without_header("blobgate-hook").header("blobgate-hook", HOSTILE)
+}
+
+#[test]
+fn logs_json_with_fields() {
+    let (_folder, store) = store();
+    let service = nobody();
+    let inbox = Inbox::start(PROGRAM, &store, service.address.port(), &["--log-format", "json"]);
+    // Five events without an answer: the route is down.
+    for _ in 0..6 {
+        assert_eq!(inbox.receive(&hostile()).unwrap().status, 200);
+    }
+    assert_eq!(inbox.receive(&hostile().without_header("blobgate-contract")).unwrap().status, 503);
+    let lines: Vec<Value> = eventually("the route is down, and a delivery refused", || {
+        let log = inbox.log();
+        (log.contains(" is down") && log.contains("refused code=")).then(|| {
+            log.lines()
+                .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+                .collect()
+        })
+    });
+    let [down, refused] = ["route", "code"].map(|field| {
+        lines.iter().find(|line| line.get(field).is_some()).unwrap_or_else(|| panic!("{field}: {lines:?}"))
+    });
+    let route = format!("{HOSTILE}/completed");
+    assert_eq!((&down["level"], &down["route"]), (&"WARN".into(), &route.clone().into()));
+    assert_eq!(down["target"], "blobgate_inbox::deliver");
+    let message = down["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("route={route} is down: ")), "{message}");
+    assert_eq!((&refused["level"], &refused["code"]), (&"WARN".into(), &"not-ours".into()));
+    let sentence =
+        "refused code=not-ours: its gate speaks another version of the headers (blobgate-contract)";
+    assert_eq!(refused["message"], sentence);
+}
+
+#[test]
+fn serves_when_its_log_cannot_be_written() {
+    let (_folder, store) = store();
+    let service = nobody();
+    for format in ["text", "json"] {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full", PROGRAM]).env("BLOBGATE_LOG_FORMAT", format);
+        let inbox = Inbox::spawn(command, PROGRAM, &store, service.address.port(), &[]);
+        let refused = inbox.receive(&hostile().without_header("blobgate-contract")).unwrap();
+        assert_eq!(refused.status, 503, "{format}");
+        assert_eq!(inbox.receive(&hostile()).unwrap().status, 200, "{format}");
+    }
+}
