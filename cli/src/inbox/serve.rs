@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use axum::http::Uri;
 use blobgate_inbox::store::Place;
 use blobgate_inbox::{Keys, Reconcile, Settings};
+use bytesize::ByteSize;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
@@ -193,18 +194,37 @@ pub(super) fn read_env(name: &str) -> Result<String> {
 
 /// `500MB`, `10GiB`, `1000000`.
 fn parse_size(text: &str) -> Result<i64, String> {
-    const UNITS: [(&str, i64); 7] = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("", 1),
-    ];
-    UNITS
-        .iter()
-        .find_map(|(unit, bytes)| text.strip_suffix(unit)?.trim().parse::<i64>().ok()?.checked_mul(*bytes))
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| format!("{text:?} is no size: write 500MB or 10GiB"))
+    let bytes = text.trim().parse::<ByteSize>().ok().and_then(|size| i64::try_from(size.as_u64()).ok());
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is no size: write 500MB or 10GiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn reads_sizes() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("1000000", 1_000_000),
+            ("9223372036854775807", i64::MAX),
+            ("3KiB", 3_072),
+            ("500MB", 500_000_000),
+            ("500 MB", 500_000_000),
+            ("2MiB", 2_097_152),
+            ("7GB", 7_000_000_000),
+            ("10GiB", 10_737_418_240),
+            ("10 GiB ", 10_737_418_240),
+            ("1.5GiB", 1_610_612_736),
+            ("20TiB", 21_990_232_555_520),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in
+            ["", "0", "-5", "GiB", "12 potatoes", "0MB", "9223372036854775808", "99999999TiB", "1e3", "NaN"]
+        {
+            let error = format!("{text:?} is no size: write 500MB or 10GiB");
+            assert_eq!(parse_size(text), Err(error));
+        }
+    }
 }
