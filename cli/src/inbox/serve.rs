@@ -50,14 +50,11 @@ pub(crate) struct Args {
     /// Events a second on a route after its service was down; doubles every 10 s until the backlog is gone
     #[arg(long, value_name = "N", default_value = "100")]
     drain_rate: NonZeroU32,
-    /// How long a delivery is held; shorter only for tests, which wait until a holder that is gone has lost it
-    #[arg(long, value_name = "TIME", default_value = "30s", hide = true, value_parser = humantime::parse_duration)]
-    lease: Duration,
     /// So many bytes of events may be stored; near it, the oldest delivered bodies go
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
     limit: i64,
-    /// So many events in a transaction at most: to measure what the group commit is worth
-    #[arg(long, value_name = "N", default_value = "512", hide = true)]
+    /// So many events in a transaction at most, up to 512: 1 shows what the group commit is worth
+    #[arg(long, value_name = "N", default_value = "512")]
     batch: usize,
     /// Ask the provider about what is expected and does not come: a URL that leads to its status API, over plain HTTP, for TLS
     /// and the API key are Envoy's part
@@ -70,7 +67,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "10")]
     reconcile_per_minute: NonZeroU32,
     /// So long until a generation is asked about again, then twice as long each time, up to a day
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration, hide = true)]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
     reconcile_again: Duration,
     /// The format of log lines on standard error; RUST_LOG sets their levels
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, env = "BLOBGATE_LOG_FORMAT")]
@@ -156,7 +153,6 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         timeout: args.timeout,
         concurrency: usize::try_from(args.concurrency.get())?,
         drain: args.drain_rate,
-        lease: args.lease,
         limit: args.limit,
         batch: args.batch,
         reconcile: Reconcile {
