@@ -1,6 +1,7 @@
 //! What the inbox and its libraries log, on standard error: lines for a person, or JSON for a collector.
 
 use crate::output::{escape, escape_json, say};
+use crate::rfc3339::rfc3339;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use std::fmt::{self, Debug, Write};
@@ -81,9 +82,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'stat
         let mut text = Text { text: String::new(), has_fields: !metadata.target().starts_with("blobgate") };
         event.record(&mut text);
         let style = if self.has_colour { style(*metadata.level()) } else { Style::new() };
-        let (level, target, now) = (metadata.level().as_str(), metadata.target(), OffsetDateTime::now_utc());
-        let (date, (hour, minute, second)) = (now.date(), now.to_hms());
-        let time = format_args!("{date}T{hour:02}:{minute:02}:{second:02}Z");
+        let (level, target, time) =
+            (metadata.level().as_str(), metadata.target(), rfc3339(OffsetDateTime::now_utc()));
         writeln!(out, "[{time} {style}{level:<5}{style:#} {target}] {}", escape(&text.text))
     }
 }

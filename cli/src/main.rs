@@ -10,6 +10,7 @@ mod mint;
 mod output;
 mod progress;
 mod receiver;
+mod rfc3339;
 mod sandbox;
 mod up;
 

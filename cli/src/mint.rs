@@ -7,6 +7,7 @@ mod minter;
 mod new_key;
 
 use crate::output::say;
+use crate::rfc3339::rfc3339;
 use anyhow::{Result, anyhow, ensure};
 use blobgate::contract::token::digest;
 use callback::Callback;
@@ -134,14 +135,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let ph = prompt.map(|prompt| digest(prompt.as_bytes()));
     let claims = Claims { exp: expires.unix_timestamp(), aud, job: args.job, jti, ph };
     let token = claims.sign(&key, &kid)?;
-    let minted = Minted {
-        url: url.with(&token),
-        token,
-        claims,
-        kid,
-        alg: key.algorithm(),
-        expires: new_key::rfc3339(expires),
-    };
+    let minted =
+        Minted { url: url.with(&token), token, claims, kid, alg: key.algorithm(), expires: rfc3339(expires) };
 
     warn(&url, &minted);
     if args.json {

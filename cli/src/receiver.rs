@@ -3,6 +3,7 @@
 mod keep;
 
 use crate::output::tell;
+use crate::rfc3339::rfc3339;
 use anyhow::{Result, anyhow};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -153,7 +154,12 @@ impl Arrival {
                 .and_modify(|first| *first = format!("{first}, {value}"))
                 .or_insert(value);
         }
-        Self { time: now(), headers: kept, bytes: body.len(), sha256: sha256(body) }
+        Self {
+            time: rfc3339(OffsetDateTime::now_utc()),
+            headers: kept,
+            bytes: body.len(),
+            sha256: sha256(body),
+        }
     }
 
     /// For a person: columns that stay in place from line to line.
@@ -183,13 +189,7 @@ fn counts(header: &str) -> bool {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn now() -> String {
-    let now = OffsetDateTime::now_utc();
-    let (date, (hour, minute, second)) = (now.date(), now.to_hms());
-    format!("{date}T{hour:02}:{minute:02}:{second:02}Z")
+    hex::encode(Sha256::digest(bytes))
 }
 
 pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {

@@ -36,6 +36,7 @@ use crate::space::Space;
 use crate::store::{Error, Store};
 use crate::watch::Watch;
 use ::time::OffsetDateTime;
+use ::time::macros::format_description;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -219,7 +220,8 @@ fn read_number(name: &str, value: &str, most: i64) -> Result<i64, Problem> {
 /// Microseconds since 1970, in RFC 3339.
 fn time(micros: i64) -> String {
     let at = i128::from(micros).saturating_mul(1_000);
-    let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(at) else { return String::new() };
-    let (hour, minute, second, milli) = at.to_hms_milli();
-    format!("{}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", at.date())
+    let at = OffsetDateTime::from_unix_timestamp_nanos(at).ok();
+    // `Rfc3339` leaves out zeros at the end, and times of one length sort as text.
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    at.and_then(|at| at.format(format).ok()).unwrap_or_default()
 }

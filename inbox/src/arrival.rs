@@ -149,7 +149,7 @@ fn fact(dialect: Dialect, event: Option<Kind>, code: Option<&str>, body: &[u8]) 
         // Without a place it is what was released as completed: then the body tells it from another.
         Some(Kind::Completed) => match result_place(dialect, body) {
             Some(place) => digest_of_place(&place),
-            None => hex(&Sha256::digest(body)),
+            None => hex::encode(Sha256::digest(body)),
         },
         Some(failure) => format!("{} {}", failure.name(), code.unwrap_or("-")),
         None => String::new(),
@@ -157,12 +157,7 @@ fn fact(dialect: Dialect, event: Option<Kind>, code: Option<&str>, body: &[u8]) 
 }
 
 pub(crate) fn digest_of_place(place: &str) -> String {
-    hex(&Sha256::digest(place))
-}
-
-/// In hexadecimal.
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(place))
 }
 
 /// Queries are left out: a signed URL has another one each time.

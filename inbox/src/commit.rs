@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{Error, Outcome, Session, Store, Stored, is_lasting, is_replaced};
 use crate::watch::Watch;
+use backon::{BackoffBuilder, ExponentialBuilder};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -130,7 +131,7 @@ async fn run(mut session: Session, shared: Arc<Shared>, most: usize) {
 
 /// Stores a batch, and tells those who wait. While the store is away it is tried again, as long as they wait.
 async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) {
-    let mut pause = PAUSES.into_iter();
+    let mut pause = PAUSES.build();
     loop {
         // Whoever has heard 503 by now comes back.
         let now = Instant::now();
@@ -180,15 +181,12 @@ async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) 
     }
 }
 
-/// A store that restarts is back in a second or two.
-const PAUSES: [Duration; 6] = [
-    Duration::from_millis(50),
-    Duration::from_millis(200),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-];
+/// A store that restarts is back in a second or two. All of them are 8 s: half of [`ANSWER_WITHIN`] is left for the tries.
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(50))
+    .with_factor(3.0)
+    .with_max_delay(Duration::from_secs(3))
+    .with_max_times(6);
 
 async fn try_store(session: &mut Session, batch: &[Pending], shared: &Shared) -> Result<Vec<Outcome>, Error> {
     let arrivals: Vec<_> = batch.iter().map(|pending| &pending.arrival).collect();

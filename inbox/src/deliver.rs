@@ -16,7 +16,7 @@ use crate::watch::Watch;
 use attempt::{Ended, Sender};
 pub(crate) use attempt::{Outcome, Target};
 use pace::delay;
-pub(crate) use pace::{LONGEST_DELAY, Pace};
+pub(crate) use pace::{LEASE, LONGEST_DELAY, Pace};
 use route::Flight;
 pub(crate) use route::{Pause, Route};
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,6 +9,20 @@ pub(crate) fn read_env() {
     }
 }
 
+/// Where `FAILPOINTS` says `NAME=return(SECONDS)`, those instead of the usual time.
+macro_rules! time_of {
+    ($name:literal, $usual:expr) => {{
+        fn asked(usual: std::time::Duration) -> std::time::Duration {
+            fail::fail_point!($name, |seconds| {
+                let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+                seconds.map_or(usual, std::time::Duration::from_secs)
+            });
+            usual
+        }
+        asked($usual)
+    }};
+}
+
 /// Dies here, as by `kill -9`, where `FAILPOINTS` says `NAME=return`, after the arguments of the crate `fail`.
 macro_rules! die_at {
     ($name:literal) => {
@@ -30,4 +44,4 @@ macro_rules! broken_by {
     }};
 }
 
-pub(crate) use {broken_by, die_at};
+pub(crate) use {broken_by, die_at, time_of};

@@ -6,6 +6,7 @@
 
 pub mod admin;
 mod arrival;
+mod client;
 mod clocks;
 mod commit;
 mod decide;

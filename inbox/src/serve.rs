@@ -3,7 +3,8 @@
 use crate::admin::{self, Admin};
 use crate::clocks::Clocks;
 use crate::commit::Committer;
-use crate::deliver::{Deliverer, Pace, Target, Wake};
+use crate::deliver::{Deliverer, LEASE, Pace, Target, Wake};
+use crate::failpoint::time_of;
 use crate::health::Faults;
 use crate::key::Keys;
 use crate::listen::{Descriptors, Listen, Name, raise_limit};
@@ -47,8 +48,6 @@ pub struct Settings {
     pub concurrency: usize,
     /// So many a second at first, while a route that was down catches up; the rate doubles every 10 s.
     pub drain: NonZeroU32,
-    /// A delivery is held for so long, and renewed meanwhile.
-    pub lease: Duration,
     /// So many bytes of events may be stored.
     pub limit: i64,
     /// So many events in a transaction at most, up to 512: to measure what the group commit is worth.
@@ -131,7 +130,8 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     // It stores, so it ends with what was received.
     storing.spawn(reconciler.run());
     let target = Target { base: settings.deliver_to, timeout: settings.timeout, keys: settings.sign };
-    let pace = Pace { concurrency: settings.concurrency, drain: settings.drain, lease: settings.lease };
+    let pace =
+        Pace { concurrency: settings.concurrency, drain: settings.drain, lease: time_of!("lease", LEASE) };
     let deliverer = Deliverer::new(
         store.session(),
         Arc::clone(&wake),

@@ -113,7 +113,6 @@ impl Inbox {
             timeout: Duration::from_secs(5),
             concurrency: 8,
             drain: NonZeroU32::new(100).unwrap(),
-            lease: Duration::from_secs(30),
             limit: 100_000_000,
             batch: 512,
             reconcile: Reconcile {

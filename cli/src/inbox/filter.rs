@@ -1,5 +1,6 @@
 //! Which entries are meant: what `ls`, `drop` and `replay` have in common.
 
+use crate::rfc3339::rfc3339;
 use blobgate_inbox::admin::{EVENTS, LANES, STATES, reasons};
 use clap::builder::PossibleValuesParser;
 use time::OffsetDateTime;
@@ -65,6 +66,5 @@ fn parse_since(text: &str) -> Result<String, String> {
         .ok()
         .and_then(|passed| OffsetDateTime::now_utc().checked_sub(passed));
     let since = since.ok_or_else(|| "that is before all time".to_owned())?;
-    let (hour, minute, second) = since.to_hms();
-    Ok(format!("{}T{hour:02}:{minute:02}:{second:02}Z", since.date()))
+    Ok(rfc3339(since))
 }

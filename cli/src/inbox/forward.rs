@@ -4,6 +4,7 @@ use super::serve::read_env;
 use crate::demo::cause;
 use crate::output::say;
 use anyhow::{Context, Result, anyhow, bail};
+use backon::{BackoffBuilder, ExponentialBuilder};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use blobgate::contract::{EventSource, header};
@@ -121,7 +122,8 @@ impl Forward {
             _ => body.clone().into_bytes(),
         };
         let headers = delivery.headers()?;
-        let (started, mut wait) = (Instant::now(), FIRST_WAIT);
+        let waits = ExponentialBuilder::new().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT);
+        let (started, mut waits) = (Instant::now(), waits.without_max_times().build());
         loop {
             let request = self.client.post(url.clone()).headers(self.sign(headers.clone(), &delivery, &body));
             let why = match request.body(body.clone()).send().await {
@@ -135,6 +137,7 @@ impl Forward {
                 }
                 Err(error) => cause(&error),
             };
+            let wait = waits.next().unwrap_or(LONGEST_WAIT);
             if self.is_down || started.elapsed().saturating_add(wait) > self.retry {
                 if !self.is_down {
                     say(format_args!(
@@ -146,7 +149,6 @@ impl Forward {
                 return Ok(Copied::Failed(why));
             }
             tokio::time::sleep(wait).await;
-            wait = wait.saturating_mul(2).min(LONGEST_WAIT);
         }
     }
 

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use axum::http::Uri;
 use blobgate_inbox::store::Place;
 use blobgate_inbox::{Keys, Reconcile, Settings};
+use bytesize::ByteSize;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
@@ -49,14 +50,11 @@ pub(crate) struct Args {
     /// Events a second on a route after its service was down; doubles every 10 s until the backlog is gone
     #[arg(long, value_name = "N", default_value = "100")]
     drain_rate: NonZeroU32,
-    /// How long a delivery is held; shorter only for tests, which wait until a holder that is gone has lost it
-    #[arg(long, value_name = "TIME", default_value = "30s", hide = true, value_parser = humantime::parse_duration)]
-    lease: Duration,
     /// So many bytes of events may be stored; near it, the oldest delivered bodies go
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
     limit: i64,
-    /// So many events in a transaction at most: to measure what the group commit is worth
-    #[arg(long, value_name = "N", default_value = "512", hide = true)]
+    /// So many events in a transaction at most, up to 512: 1 shows what the group commit is worth
+    #[arg(long, value_name = "N", default_value = "512")]
     batch: usize,
     /// Ask the provider about what is expected and does not come: a URL that leads to its status API, over plain HTTP, for TLS
     /// and the API key are Envoy's part
@@ -69,7 +67,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "10")]
     reconcile_per_minute: NonZeroU32,
     /// So long until a generation is asked about again, then twice as long each time, up to a day
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration, hide = true)]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
     reconcile_again: Duration,
     /// The format of log lines on standard error; RUST_LOG sets their levels
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, env = "BLOBGATE_LOG_FORMAT")]
@@ -155,7 +153,6 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         timeout: args.timeout,
         concurrency: usize::try_from(args.concurrency.get())?,
         drain: args.drain_rate,
-        lease: args.lease,
         limit: args.limit,
         batch: args.batch,
         reconcile: Reconcile {
@@ -193,18 +190,37 @@ pub(super) fn read_env(name: &str) -> Result<String> {
 
 /// `500MB`, `10GiB`, `1000000`.
 fn parse_size(text: &str) -> Result<i64, String> {
-    const UNITS: [(&str, i64); 7] = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("", 1),
-    ];
-    UNITS
-        .iter()
-        .find_map(|(unit, bytes)| text.strip_suffix(unit)?.trim().parse::<i64>().ok()?.checked_mul(*bytes))
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| format!("{text:?} is no size: write 500MB or 10GiB"))
+    let bytes = text.trim().parse::<ByteSize>().ok().and_then(|size| i64::try_from(size.as_u64()).ok());
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is no size: write 500MB or 10GiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn reads_sizes() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("1000000", 1_000_000),
+            ("9223372036854775807", i64::MAX),
+            ("3KiB", 3_072),
+            ("500MB", 500_000_000),
+            ("500 MB", 500_000_000),
+            ("2MiB", 2_097_152),
+            ("7GB", 7_000_000_000),
+            ("10GiB", 10_737_418_240),
+            ("10 GiB ", 10_737_418_240),
+            ("1.5GiB", 1_610_612_736),
+            ("20TiB", 21_990_232_555_520),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in
+            ["", "0", "-5", "GiB", "12 potatoes", "0MB", "9223372036854775808", "99999999TiB", "1e3", "NaN"]
+        {
+            let error = format!("{text:?} is no size: write 500MB or 10GiB");
+            assert_eq!(parse_size(text), Err(error));
+        }
+    }
 }

@@ -108,8 +108,3 @@ impl NewKey {
 fn this_month(now: OffsetDateTime) -> String {
     format!("{:04}-{:02}", now.year(), u8::from(now.month()))
 }
-
-pub(super) fn rfc3339(at: OffsetDateTime) -> String {
-    let (hour, minute, second) = at.to_hms();
-    format!("{}T{hour:02}:{minute:02}:{second:02}Z", at.date())
-}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 use time::OffsetDateTime;
+use time::macros::format_description;
 
 /// A generation that takes longer ends as `TIMEOUT`: the provider's pages on webhooks and on the status.
 const TIME_LIMIT: Duration = Duration::from_secs(600);
@@ -35,9 +36,8 @@ impl Clock {
 
 /// Now, as the provider writes it: UTC without saying so, with microseconds.
 pub(super) fn now() -> String {
-    let now = OffsetDateTime::now_utc();
-    let (date, (hour, minute, second, micro)) = (now.date(), now.to_hms_micro());
-    format!("{date}T{hour:02}:{minute:02}:{second:02}.{micro:06}")
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]");
+    OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 
 /// `120s`, `2m` or `500ms`.

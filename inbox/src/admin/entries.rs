@@ -3,7 +3,7 @@
 use super::filter::Filter;
 use super::problem::Problem;
 use super::{Admin, expect, read_number, time};
-use crate::arrival::{hex, read_headers};
+use crate::arrival::read_headers;
 use crate::store::{Entry, Payload};
 use crate::violation;
 use axum::Json;
@@ -156,7 +156,7 @@ impl From<Entry> for Shown {
             status: entry.status,
             answer: entry.answer,
             lease_until: entry.lease_until.map(time),
-            digest: hex(&entry.digest),
+            digest: hex::encode(&entry.digest),
         }
     }
 }

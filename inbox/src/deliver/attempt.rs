@@ -1,6 +1,7 @@
 //! One attempt at a delivery: a POST to the service routes, which ends before its lease does.
 
 use crate::arrival::read_headers;
+use crate::client;
 use crate::failpoint::{broken_by, die_at};
 use crate::key::Keys;
 use crate::marks::Marks;
@@ -11,7 +12,6 @@ use blobgate::contract::header::WEBHOOK_ID;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -21,8 +21,6 @@ use tokio::time::Instant;
 const ANSWER: usize = 200;
 /// More of an answer than this is not waited for: its connection is not used again.
 const LONGEST_ANSWER: usize = 64 << 10;
-/// Below the 60 s after which Envoy closes an idle connection.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// Where events are delivered, and how.
 #[derive(Debug)]
@@ -108,10 +106,9 @@ impl fmt::Display for Outcome {
 
 impl Sender {
     pub(super) fn new(target: Target) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE)
-            .pool_timer(TokioTimer::new())
-            .build_http();
+        // hyper-util makes a request again only where its pooled connection closed before a byte of it was sent: the service
+        // gets it once. As a failure it would count towards a route that is down, and delay the event.
+        let client = client::builder().retry_canceled_requests(true).build_http();
         Self { target, client }
     }
 

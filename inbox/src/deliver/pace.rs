@@ -3,6 +3,8 @@
 use backon::{BackoffBuilder, ExponentialBuilder};
 use std::time::Duration;
 
+/// A delivery is held for so long, and renewed meanwhile. A test waits for less until a holder that is gone has lost it.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// Renewed three times in a lease, so that one renewal may fail.
 const RENEWALS: u32 = 3;
 /// A delivery ends before its lease does, by one part in so many.

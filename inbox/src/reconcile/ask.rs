@@ -1,18 +1,16 @@
 //! One question to the provider's status API.
 
+use crate::client;
 use axum::http::{Request, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::time::Duration;
 
 /// A call is given up after so long; until then it counts as one of its minute.
 const WITHIN: Duration = Duration::from_secs(5);
 /// An answer is flat, and a prompt of it has 4,000 characters.
 const LONGEST: usize = 64 << 10;
-/// Below the 60 s after which Envoy closes an idle connection.
-const IDLE: Duration = Duration::from_secs(30);
 
 pub(super) struct Provider {
     base: Uri,
@@ -21,12 +19,8 @@ pub(super) struct Provider {
 
 impl Provider {
     pub(super) fn new(base: Uri) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE)
-            .pool_timer(TokioTimer::new())
-            // Each call is counted once.
-            .retry_canceled_requests(false)
-            .build_http();
+        // Each call is counted once.
+        let client = client::builder().retry_canceled_requests(false).build_http();
         Self { base, client }
     }
 

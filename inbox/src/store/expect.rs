@@ -10,9 +10,11 @@ mod sql;
 use super::change::list;
 use super::{Error, Session};
 use crate::decide::{ARRIVED, EXPLAINED};
+use backon::{BackoffBuilder, ExponentialBuilder};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, FromRow, query, query_as, query_scalar};
+use std::time::Duration;
 
 /// What the application says: this generation is of this job.
 #[derive(Clone, Debug)]
@@ -328,7 +330,10 @@ fn concat_free(statement: &str, free: &str) -> AssertSqlSafe<String> {
 
 /// Until the next call about a generation that was asked about so often before this one.
 fn delay(again: i64, asked: i64) -> i64 {
-    let doubled =
-        u32::try_from(asked).ok().and_then(|asked| 1_i64.checked_shl(asked)).filter(|times| *times > 0);
-    doubled.and_then(|times| again.checked_mul(times)).map_or(LONGEST, |delay| delay.min(LONGEST))
+    let micros = |micros: i64| Duration::from_micros(micros.unsigned_abs());
+    let delays = ExponentialBuilder::new().with_min_delay(micros(again)).with_max_delay(micros(LONGEST));
+    // A microsecond is doubled to a day within so many.
+    let asked = usize::try_from(asked).unwrap_or_default().min(64);
+    let delay = delays.without_max_times().build().nth(asked).map(|delay| i64::try_from(delay.as_micros()));
+    delay.and_then(Result::ok).map_or(LONGEST, |delay| delay.min(LONGEST))
 }

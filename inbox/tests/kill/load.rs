@@ -106,7 +106,7 @@ impl Order {
         if let Some(token) = &self.token {
             write!(headers, "blobgate-token-id: {token}\r\nblobgate-job: order-{token}\r\n").unwrap();
         }
-        let digest = hex(&Sha256::digest(body.as_bytes()));
+        let digest = hex::encode(Sha256::digest(body.as_bytes()));
         let generation = self.generation.clone();
         Message { generation, event, expect, stored_as: digest.clone(), digest, headers, body }
     }
@@ -117,7 +117,7 @@ impl Message {
     pub(crate) fn padded(mut self, bytes: usize) -> Self {
         self.body.pop();
         write!(self.body, ",\"padding\":\"{}\"}}", "x".repeat(bytes)).unwrap();
-        self.digest = hex(&Sha256::digest(self.body.as_bytes()));
+        self.digest = hex::encode(Sha256::digest(self.body.as_bytes()));
         self.stored_as = self.digest.clone();
         self
     }
@@ -158,11 +158,4 @@ pub(crate) fn job(chance: &mut Chance) -> Vec<Message> {
         }
         _ => vec![order.quarantined(), order.quarantined()],
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
 }

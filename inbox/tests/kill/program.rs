@@ -55,8 +55,9 @@ impl<'a> Starter<'a> {
         command.args(["--pdeathsig", "KILL"]).arg(self.program).args(["inbox", "serve"]);
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-rate", "5000"]);
         command.args(["--store", &store.url(), "--deliver-to", &format!("http://{services}")]);
-        command.arg("--lease").arg(format!("{}s", LEASE.as_secs())).args(&self.options);
-        let failpoints: Vec<_> = self.broken.into_iter().chain(failpoint).collect();
+        command.args(&self.options);
+        let lease = format!("lease=return({})", LEASE.as_secs());
+        let failpoints: Vec<_> = self.broken.into_iter().chain(failpoint).chain([lease.as_str()]).collect();
         command.env("FAILPOINTS", failpoints.join(";")).env("RUST_LOG", "warn");
         command.envs(self.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap());

@@ -1,7 +1,6 @@
 //! The services: every arrival is on the disk before it is answered, and none is taken for another.
 
 use crate::chance::Chance;
-use crate::load::hex;
 use crate::log::Log;
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -64,7 +63,7 @@ impl Receiver {
             };
             let at = self.log.line(format_args!(
                 "begin\t{number}\t{run}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
-                hex(&Sha256::digest(&body)),
+                hex::encode(Sha256::digest(&body)),
                 value("blobgate-generation-id"),
                 value("blobgate-event"),
                 value("blobgate-attempt"),

@@ -90,10 +90,7 @@ fn every_accepted_delivery_verifies() {
 fn every_kept_delivery_verifies() {
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({"hook": {"checks": {"prompt": "enforce"}}}));
-        let hashed = |body: &[u8]| {
-            let hex: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("veo3:{hex}:quarantined")
-        };
+        let hashed = |body: &[u8]| format!("veo3:{}:quarantined", hex::encode(Sha256::digest(body)));
         let elsewhere = || {
             let mut payload: Value = serde_json::from_slice(&Delivery::completed().body()).unwrap();
             payload["video_url"] = "https://evil.example/v.mp4".into();

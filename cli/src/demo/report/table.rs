@@ -8,9 +8,11 @@ use crate::demo::outcome::Outcome;
 use crate::demo::service::Service;
 use crate::output::{escape, escape_lines};
 use crate::receiver::Arrival;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use blobgate::contract::header;
 use reqwest::Version;
-use std::io::{self, IsTerminal};
+use std::io;
 
 /// The inbox, as a place.
 const INBOX: &str = "inbox";
@@ -143,36 +145,34 @@ fn cells(mark: &str, sent: &str, answer: &str, code: &str, arrived: &str) -> Str
     format!("{mark:<4}  {sent:<34} {answer:<6}  {code:<21}  {arrived}").trim_end().to_owned()
 }
 
-/// Colours, where a person looks at a terminal.
+/// Colours, where a terminal shows them.
 struct Paint {
     on: bool,
 }
 
 impl Paint {
     fn on_stdout() -> Self {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        Self { on: io::stdout().is_terminal() && !unwanted && !dumb }
+        Self { on: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
     }
 
     fn bold(&self, text: &str) -> String {
-        self.paint("1", text)
+        self.paint(Style::new().bold(), text)
     }
 
     fn dim(&self, text: &str) -> String {
-        self.paint("2", text)
+        self.paint(Style::new().dimmed(), text)
     }
 
     fn red(&self, text: &str) -> String {
-        self.paint("31", text)
+        self.paint(AnsiColor::Red.on_default(), text)
     }
 
     fn green(&self, text: &str) -> String {
-        self.paint("32", text)
+        self.paint(AnsiColor::Green.on_default(), text)
     }
 
-    fn paint(&self, code: &str, text: &str) -> String {
-        let text = escape(text);
-        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into_owned() }
+    fn paint(&self, style: Style, text: &str) -> String {
+        let style = if self.on { style } else { Style::new() };
+        format!("{style}{}{style:#}", escape(text))
     }
 }

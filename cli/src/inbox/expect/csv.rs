@@ -1,6 +1,7 @@
-//! Expectations in a file. Nothing in them needs a quote.
+//! Expectations in a file, one a line (RFC 4180).
 
 use anyhow::{Context, Result, bail};
+use csv::{ReaderBuilder, StringRecord, Trim};
 use std::path::Path;
 
 pub(super) struct Line {
@@ -18,9 +19,9 @@ pub(super) fn read(file: &Path) -> Result<Vec<Line>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
     let mut lines = Vec::new();
     for (number, text) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
-        let fields: Vec<_> = text.split(',').map(str::trim).collect();
-        match fields[..] {
-            [""] => {}
+        let fields = fields(text).with_context(|| format!("{name}, line {number} cannot be read"))?;
+        match fields.iter().collect::<Vec<_>>()[..] {
+            [] | [""] => {}
             [hook, generation, job] if number == 1 && [hook, generation, job] == HEAD => {}
             [hook, generation, job] => lines.push(Line {
                 number,
@@ -32,4 +33,55 @@ pub(super) fn read(file: &Path) -> Result<Vec<Line>> {
         }
     }
     Ok(lines)
+}
+
+/// No field has a line break, and a reader of the whole file counts neither empty lines nor those that end in CRLF.
+fn fields(line: &str) -> csv::Result<StringRecord> {
+    let mut reader = ReaderBuilder::new();
+    let mut reader = reader.has_headers(false).trim(Trim::All).from_reader(line.as_bytes());
+    reader.records().next().unwrap_or_else(|| Ok(StringRecord::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn read_text(text: &str) -> Result<Vec<(usize, String)>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.csv");
+        fs::write(&file, text).unwrap();
+        let read =
+            read(&file).map_err(|error| format!("{error:#}").replace(&format!("{}, ", file.display()), ""));
+        let shown = |line: Line| (line.number, format!("{}|{}|{}", line.hook, line.generation, line.job));
+        read.map(|lines| lines.into_iter().map(shown).collect())
+    }
+
+    #[test]
+    fn reads_lines_with_their_numbers() {
+        for (text, lines) in [
+            ("", vec![]),
+            ("a,b,c", vec![(1, "a|b|c")]),
+            ("hook,generation_id,job\na,b,c\n", vec![(2, "a|b|c")]),
+            ("\u{feff}hook,generation_id,job\r\na,b,c\r\nd,e,f\r\n", vec![(2, "a|b|c"), (3, "d|e|f")]),
+            (" a , b ,c \n\n\n   \nd,e,f\n", vec![(1, "a|b|c"), (5, "d|e|f")]),
+            ("a,b,\"order 1, \"\"blue\"\"\"\n\"d\",e,\n", vec![(1, "a|b|order 1, \"blue\""), (2, "d|e|")]),
+        ] {
+            let lines = lines.into_iter().map(|(number, text)| (number, text.to_owned())).collect();
+            assert_eq!(read_text(text), Ok(lines), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_other_lines() {
+        for (text, error) in [
+            ("a,b,c\nd,e\n", "line 2: \"d,e\""),
+            ("a,b,c\r\n\r\nveo3;7;order-3\r\n", "line 3: \"veo3;7;order-3\""),
+            ("a,b,c,d", "line 1: \"a,b,c,d\""),
+            ("\"a,b,c", r#"line 1: "\"a,b,c""#),
+        ] {
+            let error = format!("{error} is not of the form hook,generation_id,job");
+            assert_eq!(read_text(text), Err(error), "{text:?}");
+        }
+    }
 }

@@ -7,7 +7,6 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -66,10 +65,7 @@ impl Default for Entries {
 
 fn entry(id: usize, state: &str, generation: Option<&str>, reason: Option<&str>, body: &[u8]) -> Value {
     let digest = ring::digest::digest(&ring::digest::SHA256, body);
-    let digest = digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    });
+    let digest = hex::encode(digest);
     json!({"id": id, "state": state, "generation": generation, "reason": reason, "seen": 1, "digest": digest})
 }
 

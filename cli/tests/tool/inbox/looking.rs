@@ -149,7 +149,7 @@ async fn shows_bytes_as_they_came(place: Place) {
 
 fn sha256(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 async fn counts_by_route(place: Place) {

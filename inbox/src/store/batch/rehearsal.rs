@@ -50,7 +50,7 @@ fn generation() -> String {
     let seed = format!("{} {now} {}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let digest: [u8; 32] = Sha256::digest(seed).into();
     let (first, _) = digest.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
-    let hex: String = first.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(first);
     let mut parts = [8, 4, 4, 4, 12].into_iter().scan(hex.as_str(), |rest, length| {
         let (part, left) = rest.split_at_checked(length)?;
         *rest = left;

@@ -12,6 +12,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
+use time::macros::format_description;
 
 pub(in crate::store) async fn backup(path: &Path, to: &Path) -> Result<Copied, CannotCopy> {
     if !path.exists() {
@@ -216,11 +217,8 @@ async fn put_aside(path: &Path) -> Result<Option<PathBuf>, CannotCopy> {
 
 /// The time, as a part of a file's name.
 pub(super) fn stamp() -> String {
-    let now = OffsetDateTime::now_utc();
-    let (hour, minute, second) = now.to_hms();
-    let date = now.date();
-    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-    format!("{year}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+    OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 
 /// On the disk, and then under its name.
