@@ -64,9 +64,10 @@ ends the parts after a `kill -9` too.
 Exit code: 0 when it was asked to end, 1 when it cannot start or a part has ended it, 2 for wrong usage.
 
 Examples:
-  make run
-  blobgate up --dev --envoy .tools/envoy-1.40.0/envoy/_bin/envoy
-  blobgate up --dev --no-inbox";
+  make run                                    # with all that it needs
+  blobgate up --dev --envoy \"$(dev/envoy 1.40.0)\"
+  blobgate up --dev --no-inbox                # with the envoy in PATH
+  kill -USR1 \"$(pgrep -f 'blobgate up')\"     # starts ended parts again";
 
 /// Why it does not start, or ends.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +173,7 @@ async fn supervise(plan: &Plan, parts: &mut Parts, signals: &mut Signals) -> Res
                 Asked::StartAgain => start_ended(plan, parts)?,
             },
             (role, status) = parts.first_to_end() => {
-                let ran = parts.remove(role);
+                let ran = parts.remove(role).await;
                 match next::next(plan.layout, role, End::of(status), quick_ends.count(ran)) {
                     Next::EndAll => return Err(Error::Ended { role, status }),
                     Next::GoOn => tell_of_end(role, status),
