@@ -12,8 +12,7 @@ mod signals;
 
 use crate::output::{say, tell, tell_lines};
 use addresses::Addresses;
-use anyhow::Result;
-use blobgate_inbox::store::Place;
+use anyhow::{Result, bail};
 use next::{End, Next, QuickEnds};
 use part::{Part, Parts};
 use plan::{Layout, Plan, Role};
@@ -22,6 +21,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
+use tokio::process::Command;
 
 /// Run the gate, its inbox, three demo services and a sandbox together, in a clone of the repository
 #[derive(clap::Args)]
@@ -53,10 +53,10 @@ development certificate and secrets, then runs this command.
 When a part ends:
   A service ends                    The other parts go on. Its events wait in the inbox.
   The inbox ends by SIGTERM         The other parts go on. Providers get 503 and retry. Restore or move the store now.
-  The inbox crashes                 It starts again at once; after three crashes within 5 s each, everything ends.
+  The inbox crashes                 It starts again at once. Four crashes in a row, each within 5 s, end everything.
   Envoy or the sandbox ends         Everything ends. The last lines of that part are shown.
   Any part ends, with --no-inbox    The same.
-`kill -USR1 PID` of this program starts again each part that has ended.
+`kill -USR1 PID`, with the id of this program, starts again each part that has ended. Both are printed.
 
 Ctrl-C, SIGTERM and SIGHUP end everything, and so does the end of the program that started this one. On Linux the kernel
 ends the parts after a `kill -9` too.
@@ -64,9 +64,9 @@ ends the parts after a `kill -9` too.
 Exit code: 0 when it was asked to end, 1 when it cannot start or a part has ended it, 2 for wrong usage.
 
 Examples:
-  make run
-  blobgate up --dev --envoy .tools/envoy-1.40.0/envoy/_bin/envoy
-  blobgate up --dev --no-inbox";
+  make run                                    # with all that it needs
+  blobgate up --dev --envoy \"$(dev/envoy 1.40.0)\"
+  blobgate up --dev --no-inbox                # with the envoy in PATH";
 
 /// Why it does not start, or ends.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +112,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     match ended {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            say(format_args!("blobgate: {error}."));
+            say(format_args!("blobgate: {error}"));
             if let Error::Ended { role, .. } = error {
                 show_last_lines(role);
             }
@@ -138,9 +138,17 @@ async fn prepare(plan: &Plan) -> Result<(), Error> {
         }
     }
     if plan.layout == Layout::WithInbox {
-        let failed = |why| unprepared("the inbox's store", why);
-        let store: Place = plan::STORE.parse().map_err(|why: String| failed(anyhow::Error::msg(why)))?;
-        store.migrate().await.map_err(|error| failed(error.into()))?;
+        migrate(plan).await.map_err(|why| unprepared("the inbox's store", why))?;
+    }
+    Ok(())
+}
+
+/// In a process of its own, so that this one never has the store open.
+async fn migrate(plan: &Plan) -> Result<()> {
+    let migrated =
+        Command::new(plan.tool()).args(["inbox", "migrate", "--store", plan::STORE]).output().await?;
+    if !migrated.status.success() {
+        bail!("{}", String::from_utf8_lossy(&migrated.stderr).trim().trim_start_matches("blobgate: "));
     }
     Ok(())
 }
@@ -172,7 +180,7 @@ async fn supervise(plan: &Plan, parts: &mut Parts, signals: &mut Signals) -> Res
                 Asked::StartAgain => start_ended(plan, parts)?,
             },
             (role, status) = parts.first_to_end() => {
-                let ran = parts.remove(role);
+                let ran = parts.remove(role).await;
                 match next::next(plan.layout, role, End::of(status), quick_ends.count(ran)) {
                     Next::EndAll => return Err(Error::Ended { role, status }),
                     Next::GoOn => tell_of_end(role, status),

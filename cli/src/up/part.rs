@@ -111,11 +111,13 @@ impl Parts {
         select_all(self.0.iter_mut().map(|part| Box::pin(part.ended()))).await.0
     }
 
-    /// Returns how long it ran.
-    pub(super) fn remove(&mut self, role: Role) -> Duration {
-        let since = self.0.iter().find(|part| part.role == role).map(|part| part.since);
-        self.0.retain(|part| part.role != role);
-        since.map(|since| since.elapsed()).unwrap_or_default()
+    /// Returns how long it ran, once all that it has printed is shown.
+    pub(super) async fn remove(&mut self, role: Role) -> Duration {
+        let Some(at) = self.0.iter().position(|part| part.role == role) else { return Duration::ZERO };
+        let part = self.0.remove(at);
+        let ran = part.since.elapsed();
+        let _still_open = timeout(END_TIMEOUT, part.shown).await;
+        ran
     }
 
     /// Asks all parts to end, waits, and kills what is left. All that they have printed is shown then.

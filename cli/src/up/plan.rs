@@ -88,7 +88,7 @@ impl Plan {
             std::fs::File::open(file).map_err(|why| Error::Unreadable { file, why, remedy })?;
         }
         let tool = std::env::current_exe().map_err(|why| Error::Unprepared {
-            place: "a copy of this program".to_owned(),
+            place: "this program's own path".to_owned(),
             why: why.into(),
         })?;
         Ok(Self { layout, addresses, envoy_version: version(&envoy)?, envoy, tool, secrets: secrets()? })

@@ -117,6 +117,12 @@ impl Clone {
         self.processes().into_iter().find(|(_, line)| is_part(line)).map(|(pid, _)| pid)
     }
 
+    fn has_store_open(&self, pid: u32) -> bool {
+        let store = self.path().join("target/run/inbox.db");
+        let mut open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        open.any(|fd| fs::read_link(fd.unwrap().path()).is_ok_and(|file| file == store))
+    }
+
     #[track_caller]
     fn kill(&self, signal: &str, part: &str) {
         kill(signal, eventually(part, || self.pid(part)));
@@ -223,7 +229,7 @@ fn names_a_part_that_dies() {
         clone.kill("KILL", part);
         let lines = up.fails();
         let sentence = format!(
-            "blobgate: {name} has ended by itself (signal: 9 (SIGKILL)), and the other parts with it."
+            "blobgate: {name} has ended by itself (signal: 9 (SIGKILL)), and the other parts with it"
         );
         let at = lines.iter().position(|line| *line == sentence);
         let at = at.unwrap_or_else(|| panic!("no {sentence:?} in {lines:#?}"));
@@ -235,14 +241,43 @@ fn names_a_part_that_dies() {
 }
 
 #[test]
+fn names_a_store_that_cannot_be_made() {
+    let clone = Clone::new();
+    fs::create_dir_all(clone.path().join("target/run/inbox.db")).unwrap();
+    let output = clone.output();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("blobgate: cannot prepare the inbox's store: "), "{stderr}");
+    assert_eq!((stderr.lines().count(), clone.processes()), (1, vec![]), "{stderr}");
+}
+
+#[test]
+fn names_a_part_that_does_not_start() {
+    let clone = Clone::new();
+    let config = clone.path().join("envoy.yaml");
+    fs::write(&config, fs::read_to_string(&config).unwrap() + "\nnonsense: 1\n").unwrap();
+    let output = clone.output();
+    let stderr = text(&output.stderr);
+    let mut lines = stderr.lines();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let sentence = "blobgate: gate has ended by itself (exit status: 1), and the other parts with it";
+    assert_eq!(lines.next(), Some(sentence), "{stderr}");
+    assert_eq!(lines.next(), Some("The last lines of target/run/gate.log:"), "{stderr}");
+    assert!(lines.any(|line| line.contains("nonsense")), "{stderr}");
+    assert_eq!(clone.processes(), []);
+}
+
+#[test]
 fn goes_on_without_an_inbox_that_a_person_has_ended() {
     let clone = Clone::new();
     let up = clone.up(ITSELF, &[]);
     let store = "sqlite:target/run/inbox.db";
     clone.inbox(&["backup", "--store", store, "--to", "backup.db"]);
 
+    assert!(clone.has_store_open(clone.pid(INBOX).unwrap()), "the search finds none");
     clone.kill("TERM", INBOX);
     let line = up.line("blobgate: inbox has ended");
+    assert!(!clone.has_store_open(up.running.pid()), "the store is still open");
     let pid = up.running.pid();
     let expected = format!(
         "blobgate: inbox has ended (exit status: 0). Providers get 503 and retry until it runs again. `kill -USR1 {pid}` starts it again."
