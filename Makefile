@@ -6,6 +6,8 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export CARGO_BUILD_BUILD_DIR := $(CURDIR)/target
 # The one of `make run`; CI has three. testkit/src/versions.rs reads it.
 export ENVOYS ?= $(if $(ENVOY),ENVOY,1.40.0)
+# Where it changes, tests that need more of the machine than every one has are built anew: see testkit/needs.
+export BLOBGATE_MACHINE := $(shell id -u; command -v node python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
 # The inbox with the places where a test has it die, and `make kill`, which does.
 FAILPOINTS := --locked --features blobgate-cli/failpoints --target-dir target/failpoints
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
