@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-on_each_store! { needs Sqlite3: others_are_delivered_within_35_s only_beside_a_success_an_event_dies }
+on_each_store! { needs (Sqlite3): others_are_delivered_within_35_s only_beside_a_success_an_event_dies }
 
 /// A healthy event must not wait for longer.
 const BAR: Duration = Duration::from_secs(35);

@@ -148,7 +148,7 @@ fn health_log_and_stats_name_the_reason() {
 #[test]
 fn a_person_may_empty_the_log_and_vacuum() {
     let file = SqliteFile::migrated(PROGRAM);
-    let (db, store) = (&file.path, &file.url);
+    let store = &file.url;
     let service = Upstream::start();
     let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
     for statement in ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {

@@ -161,7 +161,7 @@ fn finds_what_was_changed_while_it_runs() {
     });
 }
 
-on_each_store! { needs Sqlite3: is_not_ready_while_the_newest_commit_failed is_alive_without_its_store }
+on_each_store! { needs (Sqlite3): is_not_ready_while_the_newest_commit_failed is_alive_without_its_store }
 
 /// The rehearsal passes: what fails concerns this hook alone.
 fn is_not_ready_while_the_newest_commit_failed(store: &str) {

@@ -31,11 +31,11 @@ mod whole;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");
 
 /// Runs tests on a new SQLite file, and on a new database of the shared PostgreSQL: `fn test(store: &str)`. With
-/// `needs Sqlite3:` before them they call `blobgate_testkit::sql`.
+/// `needs (Sqlite3):` before them they call `blobgate_testkit::sql`.
 macro_rules! on_each_store {
-    (needs $($need:ident)?: $($test:ident)*) => {
+    (needs $need:tt: $($test:ident)*) => {
         mod on_sqlite {
-            $(#[blobgate_testkit::needs($($need)?)]
+            $(#[blobgate_testkit::needs $need]
             #[test]
             fn $test() {
                 let file = blobgate_testkit::SqliteFile::migrated(crate::PROGRAM);
@@ -53,6 +53,6 @@ macro_rules! on_each_store {
             })*
         }
     };
-    ($($test:ident)*) => { $crate::on_each_store! { needs: $($test)* } };
+    ($($test:ident)*) => { $crate::on_each_store! { needs (): $($test)* } };
 }
 pub(crate) use on_each_store;

@@ -5,6 +5,7 @@ use crate::inbox::reconciling::Provider;
 use crate::inbox::{Inbox, Place};
 use blobgate_testkit::needs;
 use std::fs;
+use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_comes_back_on_a_new_machine() {
