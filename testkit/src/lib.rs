@@ -23,14 +23,15 @@ pub mod h1;
 pub mod h2;
 pub mod inbox;
 pub mod metrics;
-pub mod needs;
 pub mod pgbouncer;
 pub mod postgres;
+pub mod sqlite;
 pub mod tls;
 pub mod upstream;
 pub mod versions;
 
 pub use answer::Answer;
+pub use blobgate_testkit_needs::needs;
 pub use bootstrap::Bootstrap;
 pub use client::{Client, Connect, Protocol, Protocol::H1, Protocol::H2};
 pub use delivery::{Delivery, Length};
@@ -38,9 +39,9 @@ pub use disk::Disk;
 pub use envoy::{Envoy, Options};
 pub use gate::Gate;
 pub use inbox::Inbox;
-pub use needs::{Need, left_out};
 pub use pgbouncer::Pgbouncer;
 pub use postgres::Cluster;
+pub use sqlite::{SqliteFile, sql};
 pub use upstream::{Arrival, Reply, Upstream};
 pub use versions::{Version, on_every_envoy, versions};
 

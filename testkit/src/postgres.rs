@@ -22,25 +22,26 @@ pub struct Cluster {
 static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
 
 impl Cluster {
-    /// None where PostgreSQL is not installed, unless nothing may be left out.
-    pub fn shared() -> Option<Arc<Self>> {
-        let bin = binaries()?;
+    /// The one that all tests of a program share. A test of it has `#[needs(Postgres)]`.
+    ///
+    /// # Panics
+    /// PostgreSQL is not installed.
+    #[track_caller]
+    pub fn shared() -> Arc<Self> {
+        let bin = binaries();
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = shared.upgrade().unwrap_or_else(|| Arc::new(Self::start(bin)));
         *shared = Arc::downgrade(&cluster);
-        Some(cluster)
+        cluster
     }
 
-    /// The same, of a test that cannot do without.
+    /// One that a test may end.
+    ///
+    /// # Panics
+    /// As above.
     #[track_caller]
-    pub fn required() -> Arc<Self> {
-        Self::shared()
-            .expect("There is no PostgreSQL in /usr/lib/postgresql: install the package postgresql.")
-    }
-
-    /// One that a test may end. None as above.
-    pub fn alone() -> Option<Self> {
-        binaries().map(Self::start)
+    pub fn alone() -> Self {
+        Self::start(binaries())
     }
 
     fn start(bin: PathBuf) -> Self {
@@ -126,18 +127,13 @@ impl Drop for Cluster {
     }
 }
 
-fn binaries() -> Option<PathBuf> {
-    let newest = newest();
-    if newest.is_none() {
-        let nothing = std::env::var_os("BLOBGATE_LEAVE_NOTHING_OUT").is_some();
-        assert!(!nothing, "no PostgreSQL in /usr/lib/postgresql: install the package postgresql");
-        eprintln!("left out: no PostgreSQL in /usr/lib/postgresql");
-    }
-    newest
+/// Of the newest installed version.
+#[track_caller]
+fn binaries() -> PathBuf {
+    newest().expect("There is no PostgreSQL in /usr/lib/postgresql: install the package postgresql.")
 }
 
-/// The newest installed version.
-pub(crate) fn newest() -> Option<PathBuf> {
+fn newest() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let mut versions: Vec<_> = versions.filter_map(|version| Some(version.ok()?.path())).collect();

@@ -2,8 +2,7 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
-use blobgate_testkit::{Cluster, Inbox, Pgbouncer, Upstream, eventually};
-use blobgate_testkit::{Need, left_out};
+use blobgate_testkit::{Cluster, Inbox, Pgbouncer, Upstream, eventually, needs};
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -61,12 +60,10 @@ fn burst(inbox: &Inbox, count: usize) -> Vec<u16> {
     })
 }
 
+#[needs(Postgres, Pgbouncer)]
 #[test]
 fn serves_behind_a_pooler_by_session() {
-    if left_out(&[Need::Postgres, Need::Pgbouncer]) {
-        return;
-    }
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     for settings in ["", "ignore_startup_parameters = extra_float_digits,options\nserver_round_robin = 1"] {
         let direct = cluster.database();
         let name = name_of(&direct);
@@ -85,12 +82,10 @@ fn serves_behind_a_pooler_by_session() {
     }
 }
 
+#[needs(Postgres, Pgbouncer)]
 #[test]
 fn refuses_a_pooler_by_transaction() {
-    if left_out(&[Need::Postgres, Need::Pgbouncer]) {
-        return;
-    }
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     let rows = [
         ("transaction", "default_pool_size = 1"),
         ("transaction", "default_pool_size = 2"),
@@ -122,12 +117,10 @@ fn refuses_a_pooler_by_transaction() {
     });
 }
 
+#[needs(Postgres)]
 #[test]
 fn refuses_tables_in_another_schema() {
-    if left_out(&[Need::Postgres]) {
-        return;
-    }
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     let store = cluster.database();
     migrate(PROGRAM, &store);
     cluster.sql(name_of(&store), "DROP SCHEMA public; ALTER SCHEMA blobgate_inbox RENAME TO public");
@@ -145,12 +138,10 @@ fn refuses_tables_in_another_schema() {
     assert_eq!(cluster.sql(name_of(&store), "SELECT count(*) FROM blobgate_inbox.entry"), "1");
 }
 
+#[needs(Postgres)]
 #[test]
 fn stores_all_with_few_connections() {
-    if left_out(&[Need::Postgres]) {
-        return;
-    }
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     std::thread::scope(|scope| {
         for limit in [4, 10] {
             let cluster = &cluster;
@@ -189,12 +180,10 @@ fn stores_all_with_few_connections() {
     });
 }
 
+#[needs(Postgres, Pgbouncer)]
 #[test]
 fn stores_all_behind_a_small_pool() {
-    if left_out(&[Need::Postgres, Need::Pgbouncer]) {
-        return;
-    }
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     for settings in ["max_client_conn = 4", "max_db_connections = 4", "default_pool_size = 4"] {
         let direct = cluster.database();
         migrate(PROGRAM, &direct);
@@ -204,12 +193,10 @@ fn stores_all_behind_a_small_pool() {
     }
 }
 
+#[needs(Postgres)]
 #[test]
 fn refuses_too_few_connections() {
-    if left_out(&[Need::Postgres]) {
-        return;
-    }
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     let direct = cluster.database();
     migrate(PROGRAM, &direct);
     let (_, store) = app(&cluster, &direct, "CONNECTION LIMIT 3");

@@ -2,18 +2,15 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
-use blobgate_testkit::{Disk, Inbox, Upstream, eventually};
-use blobgate_testkit::{Need, left_out};
+use blobgate_testkit::{Disk, Inbox, Upstream, eventually, needs};
 use std::process::{Command, ExitStatus};
 
 const KIB: u64 = 1 << 10;
 
 /// Either it says why it does not start, or it lives on: it never dies of a signal.
+#[needs(Root)]
 #[test]
 fn a_full_disk_with_small_blocks_ends_no_inbox() {
-    if left_out(&[Need::Root]) {
-        return;
-    }
     // With the index of the log in its place; and without one, and with room for a part of it.
     let cases = [(true, 0), (true, 40), (false, 0), (false, 9), (false, 24), (false, 48)];
     std::thread::scope(|scope| {
@@ -70,11 +67,9 @@ const READ_ONLY: &str = "
     for folder in /tmp /var/tmp /usr/tmp; do [ ! -d $folder ] || mount -t tmpfs -o ro none $folder || exit; done &&
     shift && cd / && unset TMPDIR SQLITE_TMPDIR && exec \"$0\" \"$@\"";
 
+#[needs(Root)]
 #[test]
 fn temporary_files_need_no_other_folder_than_the_store_s() {
-    if left_out(&[Need::Root]) {
-        return;
-    }
     const EVENTS: usize = 3_000;
     // Not under /tmp, which is covered.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -3,14 +3,12 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate_testkit::inbox::{fresh_generation, marked};
-use blobgate_testkit::{Cluster, Connect, Delivery, H1, Inbox, Reply, Upstream, eventually, pause};
-use blobgate_testkit::{Need, left_out};
+use blobgate_testkit::{Cluster, Connect, Delivery, H1, Inbox, Reply, Upstream, eventually, pause, sql};
 use std::collections::HashMap;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-on_each_store! { others_are_delivered_within_35_s only_beside_a_success_an_event_dies }
+on_each_store! { needs (Sqlite3): others_are_delivered_within_35_s only_beside_a_success_an_event_dies }
 
 /// A healthy event must not wait for longer.
 const BAR: Duration = Duration::from_secs(35);
@@ -99,7 +97,7 @@ fn store(inbox: &Inbox, deliveries: impl IntoIterator<Item = Delivery>) {
 
 fn others_are_delivered_within_35_s(at: &str) {
     let beside = format!("{at}.narrow");
-    let narrow_at = if at.starts_with("sqlite:") { beside } else { Cluster::required().database() };
+    let narrow_at = if at.starts_with("sqlite:") { beside } else { Cluster::shared().database() };
     blobgate_testkit::inbox::migrate(PROGRAM, &narrow_at);
     std::thread::scope(|scope| {
         scope.spawn(|| beside_failing(at, &[], &failures()));
@@ -200,9 +198,6 @@ fn arrived(service: &Upstream, generation: &str) -> Vec<Instant> {
 }
 
 fn only_beside_a_success_an_event_dies(at: &str) {
-    if at.starts_with("sqlite:") && left_out(&[Need::Sqlite3]) {
-        return;
-    }
     let service = Upstream::start();
     let answers = Answers::of(&service);
     let inbox = Inbox::start(PROGRAM, at, service.port, &[]).ready();
@@ -242,24 +237,4 @@ fn only_beside_a_success_an_event_dies(at: &str) {
     sql(at, "UPDATE entry SET due_at = 0 WHERE state = 'waiting'");
     let dead = "SELECT count(*) FROM entry WHERE state = 'dead'";
     eventually("dead event", || (sql(at, dead) == "1").then_some(()));
-}
-
-/// Runs a statement beside the inbox, and returns what it prints.
-#[track_caller]
-fn sql(store: &str, statement: &str) -> String {
-    let Some(path) = store.strip_prefix("sqlite:") else {
-        let database = store.rsplit('/').next().unwrap_or_default();
-        let (database, socket) = store
-            .strip_prefix("postgres://postgres@localhost/")
-            .and_then(|rest| rest.split_once("?host="))
-            .unwrap_or((database, ""));
-        assert_eq!(socket, Cluster::required().socket_folder().to_str().unwrap());
-        let statement = format!("SET search_path = blobgate_inbox; {statement}");
-        return Cluster::required().sql(database, &statement);
-    };
-    let mut sqlite3 = Command::new("sqlite3");
-    let run = sqlite3.args(["-cmd", ".timeout 10000", path, statement]).output();
-    let run = run.expect("There is no sqlite3: install the package sqlite3.");
-    assert!(run.status.success(), "{statement}: {}", String::from_utf8_lossy(&run.stderr));
-    String::from_utf8(run.stdout).unwrap().trim().to_owned()
 }

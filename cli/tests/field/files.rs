@@ -2,12 +2,10 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
-use blobgate_testkit::{Inbox, Upstream, eventually};
-use blobgate_testkit::{Need, left_out};
+use blobgate_testkit::{Inbox, SqliteFile, Upstream, eventually, needs, sql};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const EVENTS: usize = 20;
 
@@ -68,19 +66,15 @@ rows! {
 }
 
 fn refuses_and_saves(saved: Saved, change: impl Fn(&Path)) {
-    let above = tempfile::tempdir().unwrap();
-    let folder = above.path().join("store");
-    fs::create_dir(&folder).unwrap();
-    let db = folder.join("inbox.db");
-    let store = format!("sqlite:{}", db.display());
-    migrate(PROGRAM, &store);
+    let file = SqliteFile::migrated(PROGRAM);
+    let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
-    let mut inbox = Inbox::start(PROGRAM, &store, down.port, &[]).ready();
+    let mut inbox = Inbox::start(PROGRAM, store, down.port, &[]).ready();
     let acknowledged: BTreeSet<String> = (0..EVENTS).map(|_| fresh_generation()).collect();
     for generation in &acknowledged {
         assert_eq!(inbox.receive(&marked(generation)).unwrap().status, 200);
     }
-    change(&db);
+    change(db);
     let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
     assert_eq!(
         (answer.status, answer.header("blobgate-inbox-reason").as_deref()),
@@ -95,21 +89,21 @@ fn refuses_and_saves(saved: Saved, change: impl Fn(&Path)) {
         Refused => return,
         InPlace => assert!(log.contains(&format!("every event is saved in {}", db.display())), "{log}"),
         InACopy => {
-            let copies = find(above.path(), ".rescued-");
+            let copies = find(file.above(), ".rescued-");
             let [copy] = &copies[..] else { panic!("{copies:?}: {log}") };
             assert!(
                 log.contains(&format!("{EVENTS} entries are saved in ")) && log.contains(", checked: "),
                 "{log}"
             );
-            fs::create_dir_all(&folder).unwrap();
+            fs::create_dir_all(db.parent().unwrap()).unwrap();
             let from = copy.to_str().unwrap();
             let restored =
-                blobgate(PROGRAM, &["inbox", "restore", "--from", from, "--store", &store, "--yes"]);
+                blobgate(PROGRAM, &["inbox", "restore", "--from", from, "--store", store, "--yes"]);
             assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
         }
     }
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
     inbox.command(&["resume", "--hook", "veo3"]);
     eventually("every acknowledged event", || {
         let arrivals = service.arrivals();
@@ -121,18 +115,16 @@ fn refuses_and_saves(saved: Saved, change: impl Fn(&Path)) {
 #[test]
 fn health_log_and_stats_name_the_reason() {
     for suffix in ["", "-wal"] {
-        let folder = tempfile::tempdir().unwrap();
-        let db = folder.path().join("inbox.db");
-        let store = format!("sqlite:{}", db.display());
-        migrate(PROGRAM, &store);
+        let file = SqliteFile::migrated(PROGRAM);
+        let (db, store) = (&file.path, &file.url);
         let service = Upstream::start();
-        let inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+        let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
         assert_eq!(inbox.get("/healthz").unwrap().status, 200);
-        fs::remove_file(beside(&db, suffix)).unwrap();
+        fs::remove_file(beside(db, suffix)).unwrap();
         // At once: not after the age of what is known of the store.
         for path in ["/healthz", "/readyz"] {
             let answer = inbox.get(path).unwrap();
-            let expected = format!("store-replaced: {} was removed", beside(&db, suffix).display());
+            let expected = format!("store-replaced: {} was removed", beside(db, suffix).display());
             assert_eq!(answer.status, 503, "{path}");
             assert!(answer.text().starts_with(&expected), "{path}: {}", answer.text());
         }
@@ -152,23 +144,17 @@ fn health_log_and_stats_name_the_reason() {
     }
 }
 
+#[needs(Sqlite3)]
 #[test]
 fn a_person_may_empty_the_log_and_vacuum() {
-    if left_out(&[Need::Sqlite3]) {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let db = folder.path().join("inbox.db");
-    let store = format!("sqlite:{}", db.display());
-    migrate(PROGRAM, &store);
+    let file = SqliteFile::migrated(PROGRAM);
+    let store = &file.url;
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
-    for sql in ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    for statement in ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
         assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
         service.take_one();
-        let done =
-            Command::new("sqlite3").args(["-cmd", ".timeout 10000"]).arg(&db).arg(sql).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        sql(store, statement);
         assert_eq!(inbox.get("/readyz").unwrap().status, 200, "{}", inbox.log());
     }
     assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
@@ -206,16 +192,14 @@ fn find(folder: &Path, part: &str) -> Vec<PathBuf> {
 
 #[test]
 fn names_a_rescued_copy_until_it_is_moved_away() {
-    let folder = tempfile::tempdir().unwrap();
-    let db = folder.path().join("inbox.db");
-    let store = format!("sqlite:{}", db.display());
-    migrate(PROGRAM, &store);
+    let file = SqliteFile::migrated(PROGRAM);
+    let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
-    let inbox = Inbox::start(PROGRAM, &store, down.port, &[]).ready();
+    let inbox = Inbox::start(PROGRAM, store, down.port, &[]).ready();
     assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
-    fs::rename(another(&db), &db).unwrap();
+    fs::rename(another(db), db).unwrap();
     let rescued = || {
-        let files = fs::read_dir(folder.path()).unwrap();
+        let files = fs::read_dir(db.parent().unwrap()).unwrap();
         files.map(|file| file.unwrap().path().display().to_string()).find(|path| {
             path.contains("inbox.db.rescued-") && !path.ends_with("-wal") && !path.ends_with("-shm")
         })
@@ -224,38 +208,33 @@ fn names_a_rescued_copy_until_it_is_moved_away() {
     let copy = rescued().unwrap();
     drop(inbox);
     // As a supervisor does, before anybody has looked.
-    let inbox = Inbox::start(PROGRAM, &store, down.port, &[]).ready();
+    let inbox = Inbox::start(PROGRAM, store, down.port, &[]).ready();
     assert!(inbox.log().contains(&copy), "{}", inbox.log());
     let stats = inbox.command(&["stats"]);
     let text = String::from_utf8(stats.stdout).unwrap();
     assert!(text.contains(&format!("rescued         {copy}: ")), "{text}");
-    fs::rename(&copy, folder.path().join("looked-at.db")).unwrap();
+    fs::rename(&copy, file.beside("looked-at.db")).unwrap();
     let text = String::from_utf8(inbox.command(&["stats"]).stdout).unwrap();
     assert!(!text.contains("rescued"), "{text}");
 }
 
+#[needs(Sqlite3)]
 #[test]
 fn a_store_that_is_not_whole_takes_no_more_events() {
-    if left_out(&[Need::Sqlite3]) {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let db = folder.path().join("inbox.db");
-    let store = format!("sqlite:{}", db.display());
-    migrate(PROGRAM, &store);
+    let file = SqliteFile::migrated(PROGRAM);
+    let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
-    let mut inbox = Inbox::start(PROGRAM, &store, down.port, &[]).ready();
+    let mut inbox = Inbox::start(PROGRAM, store, down.port, &[]).ready();
     assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
     inbox.signal("TERM");
     eventually("end", || inbox.exited());
     let page = "SELECT rootpage FROM sqlite_master WHERE name = 'payload'";
-    let page = Command::new("sqlite3").arg(&db).arg(page).output().unwrap();
-    let page: u64 = String::from_utf8(page.stdout).unwrap().trim().parse().unwrap();
+    let page: u64 = sql(store, page).parse().unwrap();
     let file = OpenOptions::new().write(true).open(&db).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4096], (page - 1) * 4096).unwrap();
     drop(file);
     // The claim of what waits meets it, and no event has come.
-    let inbox = Inbox::start(PROGRAM, &store, down.port, &[]);
+    let inbox = Inbox::start(PROGRAM, store, down.port, &[]);
     let text = eventually("fault", || {
         let answer = inbox.get("/readyz").unwrap();
         (answer.status == 503 && answer.text().starts_with("store-damaged")).then(|| answer.text())

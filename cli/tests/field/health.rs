@@ -3,8 +3,7 @@
 use crate::database::{app, name_of};
 use crate::{PROGRAM, on_each_store};
 use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
-use blobgate_testkit::{Cluster, Inbox, Upstream, eventually};
-use blobgate_testkit::{Need, left_out};
+use blobgate_testkit::{Cluster, Inbox, Upstream, eventually, needs, sql};
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -30,11 +29,9 @@ fn not_ready(inbox: &Inbox, reason: &str, details: &[&str]) {
     assert!(stats.status != 200 || stats.text().contains(reason), "{}", stats.text());
 }
 
+#[needs(Postgres)]
 #[test]
 fn names_the_right_and_the_object_that_a_role_lacks() {
-    if left_out(&[Need::Postgres]) {
-        return;
-    }
     let rows = [
         ("USAGE ON SEQUENCE", "entry_id"),
         ("INSERT ON TABLE", "entry"),
@@ -46,7 +43,7 @@ fn names_the_right_and_the_object_that_a_role_lacks() {
         ("SELECT ON TABLE", "generation"),
         ("INSERT ON TABLE", "heartbeat"),
     ];
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     let direct = cluster.database();
     migrate(PROGRAM, &direct);
     // One after the other: PostgreSQL refuses two changes of one object's rights at a time.
@@ -72,12 +69,10 @@ fn names_the_right_and_the_object_that_a_role_lacks() {
 }
 
 /// A migration made these tables after the role got its rights, and a program of before does not know them.
+#[needs(Postgres)]
 #[test]
 fn stores_and_delivers_without_rights_on_the_sums() {
-    if left_out(&[Need::Postgres]) {
-        return;
-    }
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     let direct = cluster.database();
     migrate(PROGRAM, &direct);
     let (role, store) = app(&cluster, &direct, "");
@@ -94,12 +89,10 @@ fn stores_and_delivers_without_rights_on_the_sums() {
     not_ready(&inbox, "store-denied", &[&format!("ON TABLE blobgate_inbox.entry_sum TO {role}")]);
 }
 
+#[needs(Postgres)]
 #[test]
 fn refuses_a_schema_without_its_right_by_its_name() {
-    if left_out(&[Need::Postgres]) {
-        return;
-    }
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     let direct = cluster.database();
     migrate(PROGRAM, &direct);
     let (role, store) = app(&cluster, &direct, "");
@@ -112,11 +105,9 @@ fn refuses_a_schema_without_its_right_by_its_name() {
     assert!(!done.status.success() && said.contains(&grant), "{said}");
 }
 
+#[needs(Postgres)]
 #[test]
 fn finds_what_was_changed_while_it_runs() {
-    if left_out(&[Need::Postgres]) {
-        return;
-    }
     let rows = [
         (
             "REVOKE INSERT ON payload FROM ROLE",
@@ -150,7 +141,7 @@ fn finds_what_was_changed_while_it_runs() {
             "not permitted to log in",
         ),
     ];
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     std::thread::scope(|scope| {
         for (change, reason, detail) in rows {
             let cluster = &cluster;
@@ -170,13 +161,10 @@ fn finds_what_was_changed_while_it_runs() {
     });
 }
 
-on_each_store! { is_not_ready_while_the_newest_commit_failed is_alive_without_its_store }
+on_each_store! { needs (Sqlite3): is_not_ready_while_the_newest_commit_failed is_alive_without_its_store }
 
 /// The rehearsal passes: what fails concerns this hook alone.
 fn is_not_ready_while_the_newest_commit_failed(store: &str) {
-    if store.starts_with("sqlite:") && left_out(&[Need::Sqlite3]) {
-        return;
-    }
     let inbox = Inbox::start(PROGRAM, store, 9, &[]).ready();
     let (make, drop) = if store.starts_with("sqlite") {
         (
@@ -186,9 +174,9 @@ fn is_not_ready_while_the_newest_commit_failed(store: &str) {
     } else {
         (
             "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'fails'; END $$;
-            CREATE TRIGGER fails BEFORE INSERT ON blobgate_inbox.entry FOR EACH ROW
+            CREATE TRIGGER fails BEFORE INSERT ON entry FOR EACH ROW
             WHEN (new.hook = 'veo3') EXECUTE FUNCTION fail()",
-            "DROP TRIGGER fails ON blobgate_inbox.entry",
+            "DROP TRIGGER fails ON entry",
         )
     };
     sql(store, make);
@@ -206,9 +194,6 @@ fn is_not_ready_while_the_newest_commit_failed(store: &str) {
 }
 
 fn is_alive_without_its_store(store: &str) {
-    if store.starts_with("sqlite:") && left_out(&[Need::Sqlite3]) {
-        return;
-    }
     let inbox = Inbox::start(PROGRAM, store, 9, &[]).ready();
     if let Some(path) = store.strip_prefix("sqlite:") {
         let lock = ".timeout 10000\nBEGIN IMMEDIATE;\n";
@@ -221,7 +206,7 @@ fn is_alive_without_its_store(store: &str) {
         holder.kill().unwrap();
         holder.wait().unwrap();
     } else {
-        let cluster = Cluster::required();
+        let cluster = Cluster::shared();
         let name = name_of(store);
         cluster.sql(
             "postgres",
@@ -234,15 +219,5 @@ fn is_alive_without_its_store(store: &str) {
         assert_eq!(inbox.get("/livez").unwrap().status, 200);
         cluster.sql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
         assert_eq!(inbox.ready().get("/livez").unwrap().status, 200);
-    }
-}
-
-fn sql(store: &str, text: &str) {
-    if let Some(path) = store.strip_prefix("sqlite:") {
-        let done = Command::new("sqlite3").args(["-cmd", ".timeout 10000", path, text]).output();
-        let done = done.expect("There is no sqlite3: install the package sqlite3.");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    } else {
-        Cluster::required().sql(name_of(store), text);
     }
 }

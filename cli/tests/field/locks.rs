@@ -2,18 +2,15 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
-use blobgate_testkit::{Inbox, Upstream};
-use blobgate_testkit::{Need, left_out};
+use blobgate_testkit::{Inbox, Upstream, needs};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
+#[needs(Root)]
 #[test]
 fn refuses_a_second_inbox_and_a_second_log() {
-    if left_out(&[Need::Root]) {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let db = at("inbox.db");

@@ -30,30 +30,29 @@ mod whole;
 /// The tool under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");
 
-/// Runs tests on a new SQLite file, and on a new database of the shared PostgreSQL: `fn test(store: &str)`.
+/// Runs tests on a new SQLite file, and on a new database of the shared PostgreSQL: `fn test(store: &str)`. With
+/// `needs (Sqlite3):` before them they call `blobgate_testkit::sql`.
 macro_rules! on_each_store {
-    ($($test:ident)*) => {
+    (needs $need:tt: $($test:ident)*) => {
         mod on_sqlite {
-            $(#[test]
+            $(#[blobgate_testkit::needs $need]
+            #[test]
             fn $test() {
-                let folder = tempfile::tempdir().unwrap();
-                let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
-                blobgate_testkit::inbox::migrate(crate::PROGRAM, &store);
-                super::$test(&store);
+                let file = blobgate_testkit::SqliteFile::migrated(crate::PROGRAM);
+                super::$test(&file.url);
             })*
         }
         mod on_postgres {
-            $(#[test]
+            $(#[blobgate_testkit::needs(Postgres)]
+            #[test]
             fn $test() {
-                if blobgate_testkit::left_out(&[blobgate_testkit::Need::Postgres]) {
-                    return;
-                }
-                let cluster = blobgate_testkit::Cluster::required();
+                let cluster = blobgate_testkit::Cluster::shared();
                 let store = cluster.database();
                 blobgate_testkit::inbox::migrate(crate::PROGRAM, &store);
                 super::$test(&store);
             })*
         }
     };
+    ($($test:ident)*) => { $crate::on_each_store! { needs (): $($test)* } };
 }
 pub(crate) use on_each_store;

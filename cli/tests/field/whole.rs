@@ -2,18 +2,15 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
-use blobgate_testkit::{Cluster, Inbox, Upstream, eventually};
-use blobgate_testkit::{Need, left_out};
+use blobgate_testkit::{Cluster, Inbox, Upstream, eventually, needs};
 use serde_json::Value;
 
+#[needs(Postgres)]
 #[test]
 fn a_start_an_event_and_stats_read_no_whole_table() {
-    if left_out(&[Need::Postgres]) {
-        return;
-    }
     const COUNTED: &str = "SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables
         WHERE schemaname = 'blobgate_inbox' AND relname IN ('entry', 'generation', 'token', 'payload', 'expectation')";
-    let cluster = Cluster::required();
+    let cluster = Cluster::shared();
     let store = cluster.database();
     migrate(PROGRAM, &store);
     // What the migration reads is read once. A connection tells what it has read at its end, at the latest.

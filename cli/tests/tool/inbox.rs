@@ -35,7 +35,7 @@ use tokio::sync::Notify;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs tests on either store; on PostgreSQL where that is installed.
+/// Runs tests on either store.
 macro_rules! on_each_store {
     ($($test:ident)*) => {
         mod on_sqlite {
@@ -45,11 +45,10 @@ macro_rules! on_each_store {
             })*
         }
         mod on_postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
+            $(#[blobgate_testkit::needs(Postgres)]
+            #[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                if let Some(place) = crate::inbox::Place::postgres() {
-                    super::$test(place).await;
-                }
+                super::$test(crate::inbox::Place::postgres()).await;
             })*
         }
     };
@@ -80,9 +79,9 @@ impl Place {
         Self { url, _directory: None, _cluster: None }
     }
 
-    pub(crate) fn postgres() -> Option<Self> {
-        let cluster = Cluster::shared()?;
-        Some(Self { url: cluster.database(), _directory: None, _cluster: Some(cluster) }.with_tables())
+    pub(crate) fn postgres() -> Self {
+        let cluster = Cluster::shared();
+        Self { url: cluster.database(), _directory: None, _cluster: Some(cluster) }.with_tables()
     }
 
     fn with_tables(self) -> Self {

@@ -2,7 +2,7 @@
 
 use super::{Inbox, Place, Service};
 use crate::running::{blobgate, nobody, text};
-use blobgate_testkit::Cluster;
+use blobgate_testkit::{Cluster, needs};
 
 /// Each command, as it is used.
 const COMMANDS: [&[&str]; 12] = [
@@ -98,9 +98,10 @@ async fn says_that_a_stranger_answers() {
     }
 }
 
+#[needs(Postgres)]
 #[tokio::test(flavor = "multi_thread")]
 async fn says_that_the_store_is_away() {
-    let Some(cluster) = Cluster::alone() else { return };
+    let cluster = Cluster::alone();
     let inbox = Inbox::start(Place::of(&cluster)).await;
     assert!(inbox.lines(&["ls"]).is_empty());
     drop(cluster);

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
+use blobgate_testkit::needs;
 use futures_util::stream::try_unfold;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -222,10 +223,11 @@ async fn asks_again_later_what_has_not_ended(place: Place) {
 }
 
 /// Two inboxes on one database share their calls, and neither brings what the other has brought.
+#[needs(Postgres)]
 #[tokio::test(flavor = "multi_thread")]
 async fn two_inboxes_are_as_fast_as_one() {
     const PER_MINUTE: usize = 7;
-    let (Some(place), provider) = (Place::postgres(), Provider::start().await) else { return };
+    let (place, provider) = (Place::postgres(), Provider::start().await);
     let (same, mut expected) = (Place::at(place.url.clone()), Vec::new());
     let args = ["--provider", &provider.url, "--reconcile-after", "1s", "--reconcile-per-minute", "7"];
     let (one, other) = (Inbox::with(place, &args).await, Inbox::with(same, &args).await);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::store::{Class, Pick};
-use blobgate_testkit::Cluster;
+use blobgate_testkit::{Cluster, needs};
 use sqlx::AssertSqlSafe;
 
 /// A backlog of one route in which each class has its share, and a row for each generation.
@@ -11,9 +11,10 @@ INSERT INTO entry (id, lane, state, hook, generation, event, authenticated, dige
 SELECT n, 'deliver', 'waiting', 'veo3', n::text, 'completed', true, '', 1, 'veo3/completed', 1, n, n, n, n % 2
 FROM generate_series(1, 2000) AS n";
 
+#[needs(Postgres)]
 #[tokio::test]
 async fn claims_find_entries_by_index() {
-    let Some(cluster) = Cluster::shared() else { return };
+    let cluster = Cluster::shared();
     let url = cluster.database().parse().unwrap();
     migrate(&url).await.unwrap();
     let mut connection = connect(&options(&url).unwrap()).await.unwrap();

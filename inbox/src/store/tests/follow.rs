@@ -7,11 +7,10 @@ async fn entries_follow_in_the_order_of_their_commits_in_sqlite() {
     in_the_order_of_commits(Site::sqlite().await).await;
 }
 
+#[needs(Postgres)]
 #[tokio::test]
 async fn entries_follow_in_the_order_of_their_commits_in_postgres() {
-    if let Some(site) = Site::postgres_alone().await {
-        in_the_order_of_commits(site).await;
-    }
+    in_the_order_of_commits(Site::postgres_alone().await).await;
 }
 
 async fn in_the_order_of_commits(mut site: Site) {
@@ -42,11 +41,10 @@ async fn a_place_moves_on_where_nothing_is_found_in_sqlite() {
     where_nothing_is_found(Site::sqlite().await).await;
 }
 
+#[needs(Postgres)]
 #[tokio::test]
 async fn a_place_moves_on_where_nothing_is_found_in_postgres() {
-    if let Some(site) = Site::postgres_alone().await {
-        where_nothing_is_found(site).await;
-    }
+    where_nothing_is_found(Site::postgres_alone().await).await;
 }
 
 async fn where_nothing_is_found(mut site: Site) {
@@ -59,9 +57,10 @@ async fn where_nothing_is_found(mut site: Site) {
 }
 
 /// The slower of two writers has the lower ids.
+#[needs(Postgres)]
 #[tokio::test]
 async fn who_follows_misses_no_slow_writer() {
-    let Some(mut site) = Site::postgres_alone().await else { return };
+    let mut site = Site::postgres_alone().await;
     let start = site.end().await;
     let Place::Postgres(url) = &site.place else { return };
     let options = crate::store::postgres::options(url).unwrap();
@@ -85,11 +84,12 @@ async fn who_follows_misses_no_slow_writer() {
 }
 
 /// What many write at once, read by one who follows: each once.
+#[needs(Postgres)]
 #[tokio::test(flavor = "multi_thread")]
 async fn who_follows_many_writers_sees_each_entry_once() {
     const WRITERS: usize = 4;
     const EACH: usize = 50;
-    let Some(site) = Site::postgres_alone().await else { return };
+    let site = Site::postgres_alone().await;
     let mut place = site.end().await;
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
@@ -123,9 +123,10 @@ async fn who_follows_many_writers_sees_each_entry_once() {
 }
 
 /// A dump of another cluster has transaction numbers that here lie in the future.
+#[needs(Postgres)]
 #[tokio::test]
 async fn a_restored_dump_is_not_new_one_day() {
-    let Some(mut site) = Site::postgres_alone().await else { return };
+    let mut site = Site::postgres_alone().await;
     site.store(&[completed("a")]).await;
     site.sql("UPDATE entry SET written = '999999999'").await;
     let before = site.end().await;

@@ -140,9 +140,10 @@ fn reads_all(step: &str) -> bool {
     !(others.contains(&name) || few || what.contains("VIRTUAL TABLE"))
 }
 
+#[needs(Postgres)]
 #[tokio::test]
 async fn no_statement_reads_a_whole_table_in_postgres() {
-    let Some(site) = Site::postgres().await else { return };
+    let site = Site::postgres().await;
     // As a store looks that has been there for a while.
     site.sql(MANY).await;
     let Place::Postgres(url) = &site.place else { return };

@@ -212,9 +212,10 @@ in_both! {
 }
 
 /// Two that write at once wait for no sum, and one that folds meanwhile loses none.
+#[needs(Postgres)]
 #[tokio::test]
 async fn writers_do_not_wait_for_each_others_sums() {
-    let Some(mut site) = Site::postgres().await else { return };
+    let mut site = Site::postgres().await;
     let store = site.store.clone().unwrap();
     let Place::Postgres(url) = site.place.clone() else { return };
     site.store(&[completed("a").of(ONE)]).await;

@@ -3,6 +3,7 @@
 use super::{Day, Desk, Loss, blocks};
 use crate::inbox::reconciling::Provider;
 use crate::inbox::{Inbox, Place};
+use blobgate_testkit::needs;
 use std::fs;
 use std::process::Command;
 
@@ -11,11 +12,10 @@ async fn a_copy_comes_back_on_a_new_machine() {
     comes_back(Loss::Machine).await;
 }
 
+#[needs(Sqlite3)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_comes_back_in_place_of_what_is_there() {
-    if sqlite3_is_there() {
-        comes_back(Loss::Trust).await;
-    }
+    comes_back(Loss::Trust).await;
 }
 
 async fn comes_back(loss: Loss) {
@@ -53,15 +53,4 @@ async fn comes_back(loss: Loss) {
         Loss::Trust => Some((drop_delivered, &instead.as_ref().unwrap()[..])),
     };
     day.after_the_restore(&lost, (&inbox, &desk), shell, drop_delivered).await;
-}
-
-/// False where it is not, unless nothing may be left out.
-fn sqlite3_is_there() -> bool {
-    let is_there = Command::new("sqlite3").arg("--version").output().is_ok();
-    if !is_there {
-        let nothing = std::env::var_os("BLOBGATE_LEAVE_NOTHING_OUT").is_some();
-        assert!(!nothing, "no sqlite3: install the package sqlite3");
-        eprintln!("left out: no sqlite3");
-    }
-    is_there
 }
