@@ -3,7 +3,6 @@
 use crate::Reason;
 use crate::contract;
 pub use crate::contract::Kind;
-use crate::dialect::{Claim, Drift, Unfit};
 use std::fmt;
 use uuid::Uuid;
 
@@ -50,6 +49,36 @@ pub enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GenerationId(Uuid);
 
+/// What a payload says, with only what decides something checked for presence and type.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    /// `generation_id`, of any form.
+    pub generation_id: &'a str,
+    /// What happened.
+    pub kind: Kind,
+    /// Why, where it failed or timed out.
+    pub failure: Option<Failure>,
+    /// Where the video is, where there is one.
+    pub result_url: Option<&'a str>,
+    /// What is not as documented.
+    pub drift: Drift,
+}
+
+/// A payload that breaks a rule: which, and what is known of it all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// The first rule that it breaks.
+    pub reason: Reason,
+    /// Which generation it is about.
+    pub generation_id: Option<GenerationId>,
+    /// What it says, where only a strict schema or a later stage minds.
+    pub event: Option<Box<Event>>,
+}
+
+/// Names of documented fields that are not as documented, each once. Bounded, as the names are the dialect's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift(Vec<&'static str>);
+
 /// Decides on what a payload claims.
 ///
 /// # Errors
@@ -68,6 +97,38 @@ impl Event {
         let mut buffer = Uuid::encode_buffer();
         let id = self.generation_id.0.hyphenated().encode_lower(&mut buffer);
         contract::idempotency_key(dialect, id, self.kind)
+    }
+}
+
+impl From<Reason> for Unfit {
+    fn from(reason: Reason) -> Self {
+        Unfit { reason, generation_id: None, event: None }
+    }
+}
+
+impl Drift {
+    /// Notes a field.
+    pub fn note(&mut self, field: &'static str) {
+        if !self.0.contains(&field) {
+            self.0.push(field);
+        }
+    }
+
+    /// Notes a field unless it is as documented.
+    pub fn expect(&mut self, field: &'static str, as_documented: bool) {
+        if !as_documented {
+            self.note(field);
+        }
+    }
+
+    /// Whether all is as documented.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names, in the order in which they were found.
+    pub fn names(&self) -> &[&'static str] {
+        &self.0
     }
 }
 

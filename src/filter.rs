@@ -15,7 +15,7 @@ use crate::head::{Ending, Head, Hop};
 use crate::headers::Headers;
 use crate::hook::{self, Asks, Hook};
 use crate::policy::{self, Admitted, Delivery, Judged, Refusal, Verdict};
-use crate::{Reason, clean, forward, request};
+use crate::{Reason, forward, request, sanitize};
 use ask::{Asked, Calls};
 use log_line::{LeftOut, LogLines};
 use metrics::Metrics;
@@ -157,12 +157,12 @@ impl HttpContext for Exchange {
         let mut headers = Headers::new(self.get_http_request_headers_bytes());
         #[cfg(feature = "crash-test")]
         crash_test::crash_if_asked(&headers, b"headers");
-        for name in clean::head(&mut headers) {
+        for name in sanitize::head(&mut headers) {
             self.remove_http_request_header(&name);
         }
         self.is_grpc = request::is_grpc(&headers);
         let path = headers.first(":path");
-        if let Some(clean) = clean::path(&gate.config.hooks, path) {
+        if let Some(clean) = sanitize::path(&gate.config.hooks, path) {
             self.set_http_request_header_bytes(":path", Some(clean.as_bytes()));
         }
         let found = hook::find(&gate.config.hooks, path);

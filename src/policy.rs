@@ -2,8 +2,7 @@
 //! about. Pure: everything is an argument.
 
 use crate::confirm::Outcome;
-use crate::dialect::Unfit;
-use crate::event::{self, Event, GenerationId};
+use crate::event::{self, Event, GenerationId, Unfit};
 use crate::head::Head;
 use crate::hook::{Check, Found, Hook, Mode};
 use crate::request::ContentType;
@@ -21,7 +20,7 @@ pub use delivery::{Delivery, Refusal};
 pub use whole::Question;
 use whole::{Confirmed, Whole};
 
-/// Judges the head of a delivery, after [`crate::clean`], for the hook that [`crate::hook::find`] has found.
+/// Judges the head of a delivery, after [`crate::sanitize`], for the hook that [`crate::hook::find`] has found.
 ///
 /// # Errors
 /// A [`Refusal`] with the first flaw in stage order, where no proof can turn it into "kept" any more. A hook in observe
@@ -223,11 +222,5 @@ impl Admitted {
 
     fn refuse(self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
         Refusal { hook: Some(self.hook), reason, generation_id, token: self.token }
-    }
-}
-
-impl From<Reason> for Unfit {
-    fn from(reason: Reason) -> Self {
-        Unfit { reason, generation_id: None, event: None }
     }
 }

@@ -1,11 +1,11 @@
 //! What leaves the gate is signed: Standard Webhooks (<https://www.standardwebhooks.com>), HMAC-SHA256.
 
-use crate::config::{ConfigError, Node};
 use crate::contract::quarantine_key;
 use crate::contract::signature::{SigningKey, SigningKeys};
 use crate::dialect::Dialect;
 use crate::event::Event;
-use crate::secret::Keyring;
+use crate::keyring::Keyring;
+use crate::settings::{ConfigError, Node};
 use sha2::{Digest, Sha256};
 
 /// The keys that sign (`sign`).

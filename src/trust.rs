@@ -1,8 +1,8 @@
 //! Whose word counts: the trust rule, as one table.
 
 use crate::Reason;
-use crate::config::{ConfigError, Node};
-use crate::hook::{Check, Quarantine};
+use crate::enforcement::{Check, Quarantine};
+use crate::settings::{ConfigError, Node};
 use crate::token::Token;
 
 /// The rule of a hook (`trust`).

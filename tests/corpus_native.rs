@@ -20,7 +20,7 @@ use blobgate::head::{Ending, Head, Hop};
 use blobgate::headers::Headers;
 use blobgate::hook::{self, Asks};
 use blobgate::policy::{self, Delivery, Judged, Refusal};
-use blobgate::{Config, Reason, answer, clean, forward};
+use blobgate::{Config, Reason, answer, forward, sanitize};
 use corpus::{Case, Corpus, GENERATION, Gate, Length, Listener, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -45,9 +45,9 @@ fn judge_until_asked(config: &Config, case: &Case) -> (Judged, Vec<(String, Vec<
     sent.extend(length.map(|length| ("content-length".to_owned(), length.into_bytes())));
 
     let mut headers = Headers::new(sent.clone());
-    let removed = clean::head(&mut headers);
+    let removed = sanitize::head(&mut headers);
     sent.retain(|(name, _)| !removed.contains(name));
-    if let Some(clean) = clean::path(&config.hooks, case.path.as_bytes()) {
+    if let Some(clean) = sanitize::path(&config.hooks, case.path.as_bytes()) {
         assert!(!clean.contains('?') && config.hooks.iter().any(|hook| hook.path == clean), "{clean}");
     }
     let from = case.from.to_string();

@@ -61,7 +61,7 @@ impl Judge {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == kept.hook);
         let hook = hook.ok_or_else(|| format!("no hook is called {} in this configuration", kept.hook))?;
         let headers = read_headers(&kept.headers);
-        let reason = kept.reason.as_deref().and_then(by_code);
+        let reason = kept.reason.as_deref().and_then(Reason::parse);
         let recorded = self.recorded(hook, &kept, &headers, reason)?;
         let (judged, now): (_, fn(Arrival) -> Now) = match judge_again(hook, recorded, &kept.body) {
             Judged::Ask(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),
@@ -125,10 +125,6 @@ fn waivable(code: &str) -> Result<Reason, String> {
         let all: Vec<_> = WAIVABLE.iter().map(|reason| reason.code()).collect();
         format!("{code:?} cannot be waived: only what the head shows can, {}", all.join(", "))
     })
-}
-
-fn by_code(code: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.code() == code)
 }
 
 /// The headers as the gate sets them on what it accepts.

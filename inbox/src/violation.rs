@@ -7,7 +7,7 @@ use blobgate::{Reason, json};
 
 /// What breaks the rule of this reason, where more is known of it than its code.
 pub(crate) fn describe(code: &str, headers: &[u8], body: &[u8]) -> Option<String> {
-    let reason = Reason::ALL.iter().copied().find(|reason| reason.code() == code)?;
+    let reason = Reason::parse(code)?;
     let headers = read_headers(headers);
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     match reason {

@@ -1,8 +1,9 @@
 //! The keys that tokens are made with (`token`).
 
-use crate::config::{ConfigError, Node};
 use crate::contract::token::{MIN_HS256_KEY, is_kid};
-use crate::secret::{Keyring, Secret};
+use crate::keyring::Keyring;
+use crate::secret::Secret;
+use crate::settings::{ConfigError, Node};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -92,7 +93,7 @@ impl Key {
             false => {
                 fields.none_of(&["public"], "for EdDSA, and alg is HS256; write env instead")?;
                 let name = fields.required("env", "the name of an environment variable")?;
-                Secret::from_env(&name, keyring, MIN_HS256_KEY).map(Key::Hs256)
+                keyring.read_secret(&name, MIN_HS256_KEY).map(Key::Hs256)
             }
         }
     }

@@ -1,9 +1,12 @@
-//! One value of the configuration and where it stands, so that every error can say so.
+//! The reader of configuration values: a value and where it stands, so that every error can say so.
 
 use crate::contract::token::is_name;
 use crate::json::Value;
 use std::fmt;
 use std::time::Duration;
+
+/// The environment variables that the host hands over: keys are named in the configuration, not written there.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// Why a configuration does not load, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
