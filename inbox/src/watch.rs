@@ -70,7 +70,8 @@ struct Ill {
 
 impl Watch {
     pub(crate) fn new(store: &Store, faults: Arc<Faults>) -> Arc<Self> {
-        let looking = Looking { session: store.session(), known: None, rehearsed: None, rights: Rights::default() };
+        let looking =
+            Looking { session: store.session(), known: None, rehearsed: None, rights: Rights::default() };
         Arc::new(Self {
             looking: tokio::sync::Mutex::new(looking),
             faults,
@@ -189,8 +190,7 @@ impl Watch {
         looking.session.heartbeat().await?;
         let has_failed = self.ill().by_commit.is_some();
         let is_doubted = self.is_due.swap(false, Ordering::Relaxed);
-        let is_due = is_doubted
-            || looking.rehearsed.is_none_or(|at| at.elapsed() >= REHEARSE_EVERY);
+        let is_due = is_doubted || looking.rehearsed.is_none_or(|at| at.elapsed() >= REHEARSE_EVERY);
         if has_failed || is_due {
             looking.session.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
             looking.rehearsed = Some(Instant::now());

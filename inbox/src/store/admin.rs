@@ -2,8 +2,8 @@
 
 use super::change::{CANDIDATES, Candidates, list};
 use super::{Error, Store};
-use crate::admin::Filter;
-use crate::rejudge::Kept;
+use crate::reevaluate::Kept;
+use crate::service::Filter;
 use sqlx::{AssertSqlSafe, FromRow, query_as, query_scalar};
 use std::collections::BTreeSet;
 
