@@ -1,178 +1,149 @@
-//! `blobgate inbox replay --rejudge`: what was kept, judged again by today's configuration.
+//! `blobgate inbox reevaluate`.
 
-use super::asking::Inbox;
-use super::change::{AT_ONCE, Refused, confirm, entries, in_json, tell_refused};
+use super::client::Inbox;
+use super::prompt::confirm;
+use super::report::{Refusals, count};
+use super::selection::{Selected, Selection};
+use crate::envoy_yaml::gate_configuration;
 use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
-use anyhow::{Context, Result, anyhow, bail};
-use blobgate_inbox::admin::waivable;
+use anyhow::Result;
+use blobgate_inbox::service::{ChangeRequest, ReevaluateRequest, waivable};
 use clap::builder::PossibleValuesParser;
-use reqwest::Method;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// How it is judged.
+/// Judge quarantined entries with today's configuration of the gate, and release those that pass
 #[derive(clap::Args)]
-pub(super) struct Rules {
-    /// Judge kept entries again, and deliver those that hold now
-    #[arg(long, requires = "config", conflicts_with = "as_is")]
-    pub(super) rejudge: bool,
-    /// Deliver them as they are, to where the event that they claim would go: the same as without --rejudge
-    #[arg(long)]
-    as_is: bool,
-    /// The envoy.yaml with the gate's configuration of today
-    #[arg(long, value_name = "FILE", requires = "rejudge")]
-    config: Option<PathBuf>,
-    /// Override a reason of the head, which nobody can look at again; can be repeated
-    #[arg(long, value_name = "REASON", requires = "rejudge", value_parser = PossibleValuesParser::new(waivable()))]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// The envoy.yaml with today's configuration of the gate
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// A reason to override that only the head shows; can be repeated
+    #[arg(long, value_name = "REASON", value_parser = PossibleValuesParser::new(waivable()))]
     waive: Vec<String>,
-    /// Only say how many would pass, and why the rest would not
-    #[arg(long, requires = "rejudge")]
+    /// Only say how many entries would pass, and why the others would not
+    #[arg(long)]
     dry_run: bool,
 }
 
-/// Which entries, as the inbox takes them.
-pub(super) enum Named {
-    Ids(Vec<i64>),
-    By(Map<String, Value>),
-}
+const EXAMPLES: &str = "\
+A rule has changed, and last week's entries may pass now. The inbox judges their bodies by the configuration in --config, and
+their heads (address, headers, token) by the gate's record of their arrival. An entry that passes becomes an ordinary event, unless
+it contradicts another. A reason that only the head shows is overridden by --waive alone, and the service gets it as
+blobgate-override. Where the configuration wants a confirmation (not-confirmed), the reconciler asks the provider, within its
+calls a minute, and a confirmed entry is delivered.
 
-/// What became of a piece.
-#[derive(Deserialize)]
-struct Done {
-    changed: Vec<i64>,
-    /// An inbox of before this tool has none.
-    #[serde(default)]
-    asked: Vec<i64>,
-    refused: Vec<Refused>,
-    next: Option<i64>,
-}
+Name entries by their ids, or by filters; an entry has to match each filter. With filters the command asks. Without a terminal
+it wants --yes.
 
-/// What became of all of them.
+Exit code: 0 when all pass, 1 when some stay or the inbox cannot be reached, 2 for wrong usage.
+
+Examples:
+  blobgate inbox reevaluate --config envoy.yaml --reason result-url-denied --since 7d --dry-run
+  blobgate inbox reevaluate --config envoy.yaml --reason result-url-denied --since 7d
+  blobgate inbox reevaluate --config envoy.yaml --waive token-expired 17";
+
+/// What became of all entries.
 #[derive(Default)]
-struct Judged {
+struct Reevaluated {
     passed: Vec<i64>,
-    /// They pass once the provider says the same.
+    /// They pass once the provider confirms them.
     asked: Vec<i64>,
-    stayed: BTreeMap<String, Vec<i64>>,
+    stayed: Refusals,
     /// The newest of them.
     until: Option<i64>,
 }
 
-impl Rules {
-    pub(super) async fn apply(
-        self,
-        inbox: &Inbox,
-        named: Named,
-        yes: bool,
-        as_json: bool,
-    ) -> Result<ExitCode> {
-        let file = self.config.as_deref().unwrap_or(Path::new("envoy.yaml"));
-        let config = gate_configuration(file)?;
-        let what = object([("config", config), ("waive", json!(self.waive))]);
-        // First without a change, so that what is asked about is known.
-        let would = judge(inbox, &what, &named, None, true).await?;
-        if self.dry_run {
-            if as_json {
-                tell_json(would.json("would_pass", "would_ask", "would_stay"));
-            } else {
-                tell_refused("would stay kept", &would.stayed);
-                would.tell_asked("would pass once the provider, who would be asked, says the same");
-                tell(format_args!("{} would pass", count(&would.passed)));
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        if would.passed.is_empty() && would.asked.is_empty() {
-            tell_refused("still kept", &would.stayed);
-            say(format_args!("none holds now: nothing is delivered"));
-            return Ok(if would.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        if matches!(named, Named::By(_)) && !yes {
-            tell_refused("would stay kept", &would.stayed);
-            if let Some(code) = confirm(&would.what(), "delivered")? {
-                return Ok(code);
-            }
-        }
-        // What has come since stays as it is.
-        let done = judge(inbox, &what, &named, would.until, false).await?;
-        if as_json {
-            tell_json(done.json("changed", "asked", "refused"));
+struct Run {
+    inbox: Inbox,
+    selected: Selected,
+    config: Value,
+    waive: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let Selection { yes, json, .. } = args.selection;
+    let selected = args.selection.selected();
+    let config = gate_configuration(&args.config)?;
+    let by_filter = matches!(selected, Selected::Filter(_));
+    let run = Run { inbox: args.selection.admin.connect()?, selected, config, waive: args.waive };
+    // First without a change, so that the question says what would happen.
+    let would = run.reevaluate(None, true).await?;
+    if args.dry_run {
+        if json {
+            tell_json(would.json("would_pass", "would_ask", "would_stay"));
         } else {
-            tell_refused("still kept", &done.stayed);
-            done.tell_asked(
-                "kept until the provider says the same: `inbox reconcile --dry-run` lists what is asked",
-            );
-            tell(format_args!("{} judged again, and waiting to be delivered", count(&done.passed)));
+            would.stayed.say("would stay quarantined");
+            would.tell_asked("would pass once the provider confirms them");
+            tell(format_args!("{} would pass", count(&would.passed)));
         }
-        Ok(if done.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        return Ok(ExitCode::SUCCESS);
+    }
+    if would.passed.is_empty() && would.asked.is_empty() {
+        would.stayed.say("still quarantined");
+        say(format_args!("no entry passes: nothing was delivered"));
+        return Ok(if would.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if by_filter && !yes {
+        would.stayed.say("would stay quarantined");
+        if let Some(code) = confirm(&would.what(), "delivered")? {
+            return Ok(code);
+        }
+    }
+    let done = run.reevaluate(would.until, false).await?;
+    if json {
+        tell_json(done.json("changed", "asked", "refused"));
+    } else {
+        done.stayed.say("still quarantined");
+        done.tell_asked(
+            "quarantined until the provider confirms them: `inbox reconcile --dry-run` lists the calls",
+        );
+        tell(format_args!("{} released, and waiting to be delivered", count(&done.passed)));
+    }
+    Ok(if done.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Run {
+    /// Judges the entries in pieces: those up to `until`, for later ones stay as they are.
+    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<Reevaluated> {
+        let mut all = Reevaluated::default();
+        let past = if dry_run { "looked at" } else { "reevaluated" };
+        let mut progress = Progress::new(past, self.selected.count());
+        let mut pieces = self.selected.pieces(until);
+        while let Some(piece) = pieces.pop() {
+            let request = ChangeRequest { dry_run, ..piece.clone() };
+            let request = ReevaluateRequest::new(request, self.config.clone(), self.waive.clone());
+            let answer = self.inbox.reevaluate(&request).await?;
+            let seen = answer.changed.iter().chain(&answer.asked).copied();
+            let seen = seen.chain(answer.refused.iter().map(|refused| refused.id));
+            all.until = all.until.max(seen.max());
+            all.passed.extend(answer.changed);
+            all.asked.extend(answer.asked);
+            all.stayed.add(answer.refused);
+            progress.at(all.len());
+            pieces.go_on(piece, answer.next);
+        }
+        Ok(all)
     }
 }
 
-/// Judges them in pieces.
-async fn judge(
-    inbox: &Inbox,
-    what: &Map<String, Value>,
-    named: &Named,
-    until: Option<i64>,
-    dry_run: bool,
-) -> Result<Judged> {
-    let mut judged = Judged::default();
-    let total = match named {
-        Named::Ids(ids) => u64::try_from(ids.len()).unwrap_or_default(),
-        Named::By(_) => 0,
-    };
-    let mut progress = Progress::new(if dry_run { "looked at" } else { "judged again" }, total);
-    let by = |filter: &Map<String, Value>, after: i64| {
-        object([("filter", json!(filter)), ("after", json!(after)), ("limit", json!(AT_ONCE))])
-    };
-    let mut pieces = match named {
-        Named::Ids(ids) => ids.chunks(AT_ONCE).map(|ids| object([("ids", json!(ids))])).collect(),
-        Named::By(filter) => vec![by(filter, 0)],
-    };
-    pieces.reverse();
-    while let Some(mut piece) = pieces.pop() {
-        piece.extend(what.clone());
-        piece.insert("dry_run".to_owned(), json!(dry_run));
-        if let (Some(until), Named::By(_)) = (until, named) {
-            piece.insert("until".to_owned(), json!(until));
-        }
-        let done: Done = inbox.tell(Method::POST, "/rejudge", &Value::Object(piece)).await?;
-        let seen = done.changed.iter().chain(&done.asked).copied();
-        let seen = seen.chain(done.refused.iter().map(|refused| refused.id));
-        judged.until = judged.until.max(seen.max());
-        judged.passed.extend(done.changed);
-        judged.asked.extend(done.asked);
-        for Refused { id, why } in done.refused {
-            judged.stayed.entry(why).or_default().push(id);
-        }
-        progress.at(judged.seen());
-        if let (Some(next), Named::By(filter)) = (done.next, named) {
-            pieces.push(by(filter, next));
-        }
-    }
-    Ok(judged)
-}
-
-fn object<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-impl Judged {
-    fn seen(&self) -> usize {
-        let changed = self.passed.len().saturating_add(self.asked.len());
-        self.stayed.values().map(Vec::len).fold(changed, usize::saturating_add)
+impl Reevaluated {
+    fn len(&self) -> usize {
+        self.passed.len().saturating_add(self.asked.len()).saturating_add(self.stayed.len())
     }
 
-    /// What is asked about.
+    /// What the question is about.
     fn what(&self) -> String {
-        let ask = format!("have the provider asked about {}", count(&self.asked));
+        let ask = format!("ask the provider about {}", count(&self.asked));
         match (self.passed.is_empty(), self.asked.is_empty()) {
             (true, _) => ask,
-            (false, true) => format!("deliver {} that hold now", count(&self.passed)),
-            (false, false) => format!("deliver {} that hold now, and {ask}", count(&self.passed)),
+            (false, true) => format!("deliver {} that pass now", count(&self.passed)),
+            (false, false) => format!("deliver {} that pass now, and {ask}", count(&self.passed)),
         }
     }
 
@@ -183,44 +154,6 @@ impl Judged {
     }
 
     fn json(&self, passed: &str, asked: &str, stayed: &str) -> Value {
-        json!({passed: self.passed, asked: self.asked, stayed: in_json(&self.stayed)})
-    }
-}
-
-/// In words.
-fn count(ids: &[i64]) -> String {
-    entries(u64::try_from(ids.len()).unwrap_or(u64::MAX))
-}
-
-/// The gate's configuration in an envoy.yaml: a Struct, or JSON text, wherever it stands.
-fn gate_configuration(file: &Path) -> Result<Value> {
-    let name = file.display();
-    let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
-    let yaml: Value = serde_saphyr::from_str(&text)
-        .map_err(|error| anyhow!("{name} is no YAML that Envoy would take: {}", error.without_snippet()))?;
-    let mut found = Vec::new();
-    collect(&yaml, &mut found);
-    found.dedup();
-    match &mut found[..] {
-        [] => bail!("{name} has no filter with the gate's configuration (an object with hooks)"),
-        [one] => Ok(one.take()),
-        _ => bail!("{name} has more than one configuration of the gate: name a file with one"),
-    }
-}
-
-fn collect(value: &Value, found: &mut Vec<Value>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Object(object) => {
-            if let Some(value) = object.get("configuration").and_then(|any| any.get("value")) {
-                let text = value.as_str().and_then(|text| serde_json::from_str(text).ok());
-                let gate = text.unwrap_or_else(|| value.clone());
-                if gate.get("hooks").is_some() {
-                    found.push(gate);
-                }
-            }
-            object.values().for_each(|item| collect(item, found));
-        }
-        _ => {}
+        json!({passed: self.passed, asked: self.asked, stayed: self.stayed.json()})
     }
 }
