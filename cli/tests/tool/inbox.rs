@@ -8,12 +8,12 @@ mod copying;
 mod expecting;
 mod faults;
 mod following;
-mod judging;
 mod looking;
 mod pausing;
 mod purging;
 mod readme;
 mod reconciling;
+mod reevaluating;
 mod restoring;
 
 use crate::running::{Running, blobgate, client, text};
