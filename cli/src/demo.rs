@@ -17,9 +17,8 @@ use anyhow::{Result, bail};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use delivery::{Door, Hook};
-pub(crate) use gate::cause;
 use gate::{Gate, Sent};
-use inbox::{Entry, Inbox};
+use inbox::{Inbox, Stored};
 use outcome::Outcome;
 use provider::Provider;
 use report::{Mode, Report};
@@ -206,11 +205,11 @@ const DELIVERED_WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the inbox has of these rows, once nothing of it is under way, or at the end of all patience.
-async fn settled(inbox: &Inbox, sent: &[(Row, Sent)]) -> Result<Vec<Entry>> {
+async fn settled(inbox: &Inbox, sent: &[(Row, Sent)]) -> Result<Vec<Stored>> {
     let until = Instant::now().checked_add(DELIVERED_WITHIN);
     loop {
         let mut entries = of_rows(inbox, sent).await?;
-        let is_settled = !entries.iter().any(Entry::is_under_way);
+        let is_settled = !entries.iter().any(Stored::is_under_way);
         if is_settled || until.is_none_or(|until| Instant::now() >= until) {
             for entry in &mut entries {
                 if sent.iter().any(|(row, _)| row.delivery.door.is_ordered() && entry.is_of(row)) {
@@ -224,7 +223,7 @@ async fn settled(inbox: &Inbox, sent: &[(Row, Sent)]) -> Result<Vec<Entry>> {
 }
 
 /// What it has of these rows.
-async fn of_rows(inbox: &Inbox, sent: &[(Row, Sent)]) -> Result<Vec<Entry>> {
+async fn of_rows(inbox: &Inbox, sent: &[(Row, Sent)]) -> Result<Vec<Stored>> {
     let mut entries = inbox.entries().await?;
     entries.retain(|entry| sent.iter().any(|(row, _)| entry.is_of(row)));
     Ok(entries)

@@ -1,8 +1,8 @@
 //! `blobgate inbox`: the durable inbox behind the gate, and its operator's commands.
 
-mod asking;
 mod backup;
 mod change;
+mod client;
 mod drop;
 mod entry;
 mod expect;
@@ -12,13 +12,16 @@ mod forward;
 mod ls;
 mod migrate;
 mod pause;
+mod prompt;
 mod purge;
 mod reconcile;
-mod rejudge;
+mod reevaluate;
 mod release;
 mod replay;
+mod report;
 mod restore;
 mod resume;
+mod selection;
 mod serve;
 mod show;
 mod stats;
@@ -28,11 +31,11 @@ mod tail;
 use crate::log::Format;
 use crate::output::say;
 use anyhow::Result;
-use asking::Wrong;
 use clap::Subcommand;
+use client::Wrong;
 use std::process::ExitCode;
 
-/// Store what the gate lets through before its sender hears 200, and bring it to its service for days
+/// Store events before their sender gets 200, and deliver them for days
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(crate) struct Args {
@@ -51,6 +54,7 @@ enum Command {
     Resume(resume::Args),
     Replay(replay::Args),
     Release(release::Args),
+    Reevaluate(reevaluate::Args),
     Drop(drop::Args),
     Expect(expect::Args),
     Reconcile(reconcile::Args),
@@ -68,20 +72,22 @@ Examples:
   blobgate inbox backup --store sqlite:inbox.db --to inbox-monday.db
   blobgate inbox restore --from inbox-monday.db --store sqlite:inbox.db
 
-The other commands ask a running one, at http://127.0.0.1:9085 unless --admin says otherwise:
-  blobgate inbox stats                                what waits, is dead, kept, paused or down
-  blobgate inbox ls --state quarantined                      what somebody has to decide on
-  blobgate inbox show 17                              one of them
-  blobgate inbox replay 17                            delivers it, again or at last
-  blobgate inbox release 18 --as completed            delivers it as the event that you say it is
+The other commands call a running one, at http://127.0.0.1:9085 unless --admin names another:
+  blobgate inbox stats                                counts entries; shows pauses and faults
+  blobgate inbox ls --state quarantined               lists the entries that a person has to decide on
+  blobgate inbox show 17                              shows one of them
+  blobgate inbox release 17                           delivers it as the event that it claims
+  blobgate inbox release 18 --as completed            delivers it as the event that you name
+  blobgate inbox reevaluate --config envoy.yaml 17    judges it by today's rules
+  blobgate inbox replay 16                            delivers an entry again
   blobgate inbox drop 17                              gives it up
   blobgate inbox pause --hook veo3                    delivers nothing of a hook until `resume`
   blobgate inbox expect --hook veo3 --generation ID --job order-17
-                                                      says of which job a generation is
-  blobgate inbox reconcile --dry-run                      what the provider would be asked about
+                                                      notes the job of a generation
+  blobgate inbox reconcile --dry-run                  lists the calls to the provider
   blobgate inbox tail --forward http://127.0.0.1:3000 shows new events, and copies them to a laptop
-  blobgate inbox export --since 24h                   entries as lines of JSON
-  blobgate inbox purge --job order-7                  deletes what came of a job, for good";
+  blobgate inbox export --since 24h                   writes entries as lines of JSON
+  blobgate inbox purge --job order-7                  deletes the bodies of a job, for good";
 
 impl Args {
     /// How a running inbox logs; the other commands answer a person.
@@ -104,6 +110,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Resume(args) => resume::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::Release(args) => release::run(args).await,
+        Command::Reevaluate(args) => reevaluate::run(args).await,
         Command::Drop(args) => drop::run(args).await,
         Command::Expect(args) => expect::run(args).await,
         Command::Reconcile(args) => reconcile::run(args).await,

@@ -4,9 +4,12 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod demo;
+mod env;
+mod envoy_yaml;
 mod inbox;
 mod log;
 mod mint;
+mod net_error;
 mod output;
 mod progress;
 mod receiver;

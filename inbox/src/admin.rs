@@ -1,42 +1,29 @@
-//! The admin listener: health, metrics, and what the commands ask.
+//! The admin listener: health, metrics, and the actions of an operator over HTTP.
 //!
 //! | request | what it does |
 //! |---|---|
-//! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&since=&limit=&before=` | lists, the newest first; `next` is the `before` of what follows |
-//! | `GET /entries/{id}` | shows one, with what came |
-//! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | what follows a place, in the order of commits; `next` is the `after` of what follows; without one, the place of now. `with=came` adds what came, `with=delivery` what is sent |
-//! | `GET /stats` | counts by route, state and reason |
+//! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&since=&limit=&before=` | lists entries, the newest first; `next` is the `before` of the next page |
+//! | `GET /entries/{id}` | shows an entry with its payload |
+//! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | entries after a place, in the order of commits; `next` is the `after` of the next page; without `after`, the place of now. `with=came` adds the payload as it came, `with=delivery` as it is sent |
+//! | `GET /stats` | counts entries by route, state and reason |
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, one of them at least |
-//! | `POST /expect` | says of which job a generation is: `{"hook", "generation_id", "job"}` |
-//! | `POST /reconcile` | asks the provider now about what is due; with `"dry_run": true` it lists |
-//! | `POST /replay`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
-//! | `POST /rejudge` | judges what is kept again: as these, with the gate's `"config"` and reasons to `"waive"` |
-//! | `POST /release` | decides on an entry in quarantine as the event that a person says it is: `{"id", "as", "generation_id"}`; with `"dry_run": true` it says what would be |
+//! | `POST /expect` | notes the job of a generation: `{"hook", "generation_id", "job"}` |
+//! | `POST /reconcile` | makes the reconciler ask now; with `"dry_run": true` it lists |
+//! | `POST /replay`, `POST /release`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
+//! | `POST /release` with `{"id", "as", "generation_id"}` | releases an entry in quarantine as this event; with `"dry_run": true` it says what would happen |
+//! | `POST /reevaluate` | judges entries in quarantine by the gate's `"config"`, named as above, with reasons to `"waive"` |
 //!
 //! Answers are JSON; a problem is a status and `{"error": "one sentence"}`.
 
-mod change;
-mod entries;
-mod expect;
-mod filter;
-mod pauses;
+mod endpoints;
 mod problem;
-mod reconcile;
-mod rejudge;
-mod release;
-mod stats;
-mod tail;
 
-use crate::deliver::Wake;
 use crate::health::{Fault, Faults};
 use crate::listen::is_local;
 use crate::metrics::Metrics;
-use crate::reconcile::Releaser;
+use crate::service::Operations;
 use crate::space::Space;
-use crate::store::{Error, Store};
 use crate::watch::Watch;
-use ::time::OffsetDateTime;
-use ::time::macros::format_description;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -44,41 +31,19 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use blobgate::policy::Verdict;
-use bytes::Bytes;
-pub(crate) use filter::Filter;
-pub use filter::{EVENTS, LANES, STATES, reasons};
 use problem::Problem;
-use serde::de::DeserializeOwned;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Admin {
-    pub(crate) store: Store,
+    pub(crate) operations: Operations,
     pub(crate) space: Arc<Space>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) wake: Arc<Wake>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) faults: Arc<Faults>,
-    /// What a caller has to show.
+    /// The token that a client has to show.
     pub(crate) token: Option<String>,
     pub(crate) ending: CancellationToken,
-    pub(crate) releaser: Releaser,
-    /// Has the reconcile look now.
-    pub(crate) nudge: Arc<Notify>,
-    /// How many calls a minute the reconcile may make, where it makes any.
-    pub(crate) asks: Option<u32>,
-    /// In microseconds.
-    pub(crate) reconcile_after: i64,
-}
-
-/// A change waits behind others, for as long as a statement may take, and then for its own.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
-
-/// Reasons of the head, which nobody can look at again, and an operator can override.
-pub fn waivable() -> impl Iterator<Item = &'static str> {
-    crate::rejudge::WAIVABLE.into_iter().map(blobgate::Reason::code)
 }
 
 pub(crate) fn routes(admin: Arc<Admin>) -> Router {
@@ -88,26 +53,24 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(readyz));
     let closed = Router::new()
         .route("/metrics", get(metrics))
-        .route("/entries", get(entries::list))
-        .route("/entries/{id}", get(entries::show))
-        .route("/stats", get(stats::stats))
-        .route("/pauses", get(pauses::pauses).put(pauses::pause).delete(pauses::resume))
-        .route("/expect", post(expect::expect))
-        .route("/reconcile", post(reconcile::reconcile))
-        .route("/replay", post(change::replay))
-        .route("/drop", post(change::discard))
-        .route("/rejudge", post(rejudge::rejudge))
-        .route("/release", post(release::release))
-        .route("/purge", post(change::purge))
-        .route("/tail", get(tail::tail))
+        .route("/entries", get(endpoints::list))
+        .route("/entries/{id}", get(endpoints::show))
+        .route("/stats", get(endpoints::stats))
+        .route("/pauses", get(endpoints::pauses).put(endpoints::pause).delete(endpoints::resume))
+        .route("/expect", post(endpoints::expect))
+        .route("/reconcile", post(endpoints::reconcile))
+        .route("/replay", post(endpoints::replay))
+        .route("/release", post(endpoints::release))
+        .route("/reevaluate", post(endpoints::reevaluate))
+        .route("/drop", post(endpoints::discard))
+        .route("/purge", post(endpoints::purge))
+        .route("/tail", get(endpoints::tail))
         .route_layer(from_fn_with_state(Arc::clone(&admin), check_caller));
-    open.merge(closed)
-        .fallback(async || Problem::not_found("there is nothing at this path"))
-        .with_state(admin)
+    open.merge(closed).fallback(async || Problem::NoSuchPath).with_state(admin)
 }
 
-/// Who may ask: whoever shows the token, or, where there is none, whoever is on this machine and is no page of a browser
-/// there, which would come under a name, or with a body that it calls something else than JSON.
+/// Lets clients in that show the token. Without a token: local clients, but no page of a browser. DNS rebinding has a name in
+/// Host, and a cross-site request without preflight has another content type than JSON.
 async fn check_caller(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let Some(token) = &admin.token else {
         return match check_page(&request) {
@@ -116,12 +79,12 @@ async fn check_caller(State(admin): State<Arc<Admin>>, request: Request, next: N
         };
     };
     let shown = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    // Digests of the same length are compared, so that time tells nothing of the token.
+    // Digests have the same length, so that the time of the comparison does not depend on the token.
     let expected = digest(format!("Bearer {token}").as_bytes());
     if shown.is_some_and(|shown| digest(shown) == expected) {
         next.run(request).await
     } else {
-        ([(header::WWW_AUTHENTICATE, "Bearer")], Problem::unauthorized()).into_response()
+        ([(header::WWW_AUTHENTICATE, "Bearer")], Problem::NoToken).into_response()
     }
 }
 
@@ -129,13 +92,13 @@ fn check_page(request: &Request) -> Result<(), Problem> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).or(request.uri().host()).unwrap_or_default();
     if !is_local(host) {
-        return Err(Problem::forbidden("ask by an address, or with a token"));
+        return Err(Problem::NoAddress);
     }
     let is_json = text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
     if request.method() == Method::GET || is_json {
         return Ok(());
     }
-    Err(Problem::forbidden("a change is JSON, and says so: content-type: application/json"))
+    Err(Problem::NoJson)
 }
 
 fn digest(bytes: &[u8]) -> [u8; 32] {
@@ -174,7 +137,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 
 /// Whether the store takes events. The files are compared first, by system calls alone.
 async fn look(admin: &Arc<Admin>) -> Result<(), String> {
-    let _raised = admin.store.check_files();
+    let _raised = admin.operations.store.check_files();
     if let Some(fault) = admin.faults.get(Fault::StoreReplaced) {
         return Err(format!("{}: {}", fault.reason, fault.detail));
     }
@@ -191,37 +154,4 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
-}
-
-/// Writes in a task of its own, to its end: whoever asks may leave.
-async fn written<T: Send + 'static>(
-    write: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::time::timeout(WRITTEN_WITHIN, tokio::spawn(write)).await {
-        Ok(Ok(done)) => Ok(done?),
-        Ok(Err(_)) | Err(_) => Err(Problem::late(WRITTEN_WITHIN)),
-    }
-}
-
-fn read_body<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::bad(format!("the body is not as it should be: {error}")))
-}
-
-/// From 1 on.
-fn read_number(name: &str, value: &str, most: i64) -> Result<i64, Problem> {
-    let number = value.parse().ok().filter(|number| (1..=most).contains(number));
-    number.ok_or_else(|| {
-        let to = if most == i64::MAX { String::new() } else { format!(" to {most}") };
-        Problem::bad(format!("{name} {value:?} is no number from 1{to}"))
-    })
-}
-
-/// Microseconds since 1970, in RFC 3339.
-fn time(micros: i64) -> String {
-    let at = i128::from(micros).saturating_mul(1_000);
-    let at = OffsetDateTime::from_unix_timestamp_nanos(at).ok();
-    // `Rfc3339` leaves out zeros at the end, and times of one length sort as text.
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    at.and_then(|at| at.format(format).ok()).unwrap_or_default()
 }

@@ -1,10 +1,10 @@
-//! The inbox behind the gate: stores an event before its sender hears 200, and brings it to its service.
+//! The inbox behind the gate: stores an event before its sender gets 200, and delivers it to its service.
 //!
-//! `arrival` is what the gate hands over. `decide` says what becomes of it, in the transaction that inserts it ([`store`]),
-//! for many at once (`commit`). `deliver` brings it to Envoy's service routes, and
-//! `reconcile` asks for what never came. [`serve()`] runs it all.
+//! `arrival` is a delivery that the gate forwards. `decide` decides on it, in the transaction that inserts it ([`store`]),
+//! for many at once (`commit`). `deliver` sends it to Envoy's service routes. `reconcile` fetches results whose webhook never
+//! came. [`service`] has the actions of an operator, and `admin` puts them on HTTP. [`serve()`] runs it all.
 
-pub mod admin;
+mod admin;
 mod arrival;
 mod client;
 mod clocks;
@@ -20,9 +20,10 @@ mod metrics;
 mod purge;
 mod receive;
 mod reconcile;
-mod rejudge;
+mod reevaluate;
 mod release;
 mod serve;
+pub mod service;
 mod space;
 pub mod store;
 mod violation;

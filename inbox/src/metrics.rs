@@ -1,7 +1,7 @@
 //! What `/metrics` shows, in OpenMetrics' text format.
 
-use crate::admin::reasons;
 use crate::deliver::{Outcome, Route};
+use crate::service::reasons;
 use crate::store::Usage;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;

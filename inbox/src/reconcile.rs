@@ -1,7 +1,8 @@
-//! The reconcile: asks the provider about what is expected and never came, and about what is kept because it could not be asked.
+//! The reconciler fetches the result of each expected generation whose webhook never came. It also confirms events that are
+//! in quarantine because the status API did not answer the gate.
 //!
 //! Each call is counted and committed before it is made, and its outcome is written after it: no transaction is open meanwhile.
-//! What it brings goes through the same transaction as any arrival, so that whoever commits first is first.
+//! An event that it fetches goes through the same transaction as any arrival, so that the first commit is first.
 
 mod ask;
 mod event;
@@ -17,7 +18,7 @@ use axum::http::Uri;
 use blobgate::confirm::{self, Told};
 use blobgate::dialect::Dialect;
 use blobgate::event::{Event, GenerationId};
-pub(crate) use release::{NOT_KEPT, NotReleased, Releaser, goes_on};
+pub(crate) use release::{NotReleased, Releaser, goes_on};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,32 +26,32 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How the provider is asked about what did not come.
+/// How the reconciler calls the provider.
 #[derive(Clone, Debug)]
 pub struct Reconcile {
-    /// What leads to its status API, over plain HTTP: Envoy adds TLS and the key. Without it nobody is asked.
+    /// The address that leads to its status API, over plain HTTP: Envoy adds TLS and the key. Without it the reconciler is off.
     pub provider: Option<Uri>,
-    /// A generation is asked about so long after it was expected: the product's limit and a margin.
+    /// The time from an expectation to the first call: the product's limit and a margin.
     pub after: Duration,
-    /// So many calls in any minute, of all inboxes on one store.
+    /// The calls in any minute, of all inboxes on one store.
     pub per_minute: u32,
-    /// After the first call about a generation so long until the next, then twice as long each time, up to a day.
+    /// The time from the first call about a generation to the next. It doubles each time, up to a day.
     pub again: Duration,
 }
 
-/// How often it is looked for something to ask.
+/// How often the reconciler looks for a generation to ask about.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often what is kept is looked through, and what is expected is counted.
+/// How often it looks through the quarantine, and counts expectations.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
-/// Generations that are taken up at once of what is kept.
-const AT_A_TIME: i64 = 100;
-/// So many times in a row the provider says that it knows of no such generation, and then it is believed.
-const MISSING: i64 = 3;
-/// The product of every hook, as yet.
+/// Generations that it takes up from the quarantine at once.
+const MAX_UNCONFIRMED: i64 = 100;
+/// The answers in a row that deny a generation before the reconciler believes them.
+const MAX_MISSING: i64 = 3;
+/// The only dialect so far.
 const DIALECT: Dialect = Dialect::Veo3;
-/// The state of an expectation for which an event is there.
+/// The state of an expectation whose event came.
 const ARRIVED: &str = crate::decide::ARRIVED;
-/// And of one for which it was asked for; so it is by the transaction that stored that.
+/// The state of an expectation whose event the reconciler fetched. The transaction that stores the event sets it.
 const RECONCILED: &str = crate::decide::IS_RECONCILED;
 
 pub(crate) struct Reconciler {
@@ -58,14 +59,14 @@ pub(crate) struct Reconciler {
     session: Session,
     releaser: Releaser,
     metrics: Arc<Metrics>,
-    /// Told by an operator to look now.
+    /// An operator makes it look now.
     nudge: Arc<Notify>,
     provider: Option<Provider>,
     after: i64,
     allowed: Allowed,
-    /// Whether what leaves is signed, as the gate signs it.
+    /// Whether deliveries are signed, as the gate signs them.
     signs: bool,
-    /// Each hook's, where it is known.
+    /// The known path of each hook.
     paths: BTreeMap<String, String>,
     ending: CancellationToken,
 }
@@ -105,7 +106,7 @@ impl Reconciler {
                 Err(error) if is_replaced(&error) => {}
                 Err(error) => {
                     self.metrics.store_errors.inc();
-                    tracing::error!("nobody is asked about what did not come now: {error}");
+                    tracing::error!("the reconciler does not ask now: {error}");
                 }
             }
             tokio::select! {
@@ -128,14 +129,14 @@ impl Reconciler {
         self.metrics.expected.set(expected);
         self.metrics.expected_overdue.set(overdue);
         if self.provider.is_some() {
-            for (hook, generation) in self.session.unconfirmed(AT_A_TIME).await? {
+            for (hook, generation) in self.session.unconfirmed(MAX_UNCONFIRMED).await? {
                 self.session.want(&hook, &generation).await?;
             }
         }
         Ok(())
     }
 
-    /// Asks what is due, as far as this minute's calls go.
+    /// Asks about what is due, within this minute's calls.
     async fn ask_all(&mut self) -> Result<(), Error> {
         if self.provider.is_none() {
             return Ok(());
@@ -143,7 +144,7 @@ impl Reconciler {
         while !self.ending.is_cancelled()
             && let Next::Ask(question) = self.session.next_question(self.allowed).await?
         {
-            // What comes during the call is asked about by another.
+            // An event that comes during the call takes another call.
             let kept = self.session.unconfirmed_of(&question.hook, &question.generation).await?;
             let Some((what, answered)) = self.ask(&question, &kept).await? else { return Ok(()) };
             self.metrics.reconciled(what);
@@ -152,7 +153,7 @@ impl Reconciler {
                 tracing::error!(
                     hook = question.hook,
                     generation = question.generation,
-                    "expected-unknown hook={} generation={}: the provider has said {MISSING} times that there is none",
+                    "expected-unknown hook={} generation={}: the provider has said {MAX_MISSING} times that there is none",
                     question.hook,
                     question.generation
                 );
@@ -162,7 +163,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Returns what it came to, in a word for a counter; nothing where the inbox ends meanwhile.
+    /// Returns the result, as a counter has it; none where the inbox ends meanwhile.
     async fn ask(
         &mut self,
         question: &Question,
@@ -195,7 +196,7 @@ impl Reconciler {
             }
             Told::Not(confirm::Outcome::Unknown) => {
                 let missing = missing.saturating_add(1);
-                not(confirm::Outcome::Unknown, missing, (missing >= MISSING).then_some(IS_UNKNOWN))
+                not(confirm::Outcome::Unknown, missing, (missing >= MAX_MISSING).then_some(IS_UNKNOWN))
             }
             Told::Not(confirm::Outcome::StillWorking) => not(confirm::Outcome::StillWorking, 0, None),
             // Says nothing about the generation.
@@ -203,7 +204,7 @@ impl Reconciler {
         })
     }
 
-    /// What is kept of it and holds now goes on as it came; where nothing does, what was asked for goes on.
+    /// Releases the quarantined entries that the answer confirms; without one, stores the fetched event.
     async fn ended(
         &mut self,
         question: &Question,
@@ -215,17 +216,17 @@ impl Reconciler {
         let (mut released, mut left) = (false, false);
         for id in kept {
             match self.releaser.confirmed(&mut self.session, *id, DIALECT, answer).await {
-                Ok(true) => released = true,
-                Ok(false) => left = true,
+                Ok(()) => released = true,
                 Err(NotReleased::Store(error)) => return Err(error),
-                Err(NotReleased::NotNow(why)) => return Ok(self.not_stored(&why)),
+                Err(why) if why.is_about_entry() => left = true,
+                Err(why) => return Ok(self.not_stored(&why)),
             }
         }
         if released {
             return Ok(("released", Some(ARRIVED)));
         }
         if !question.wants_an_event() {
-            // What was kept may have been released or dropped meanwhile.
+            // The entries may have been released or dropped meanwhile.
             return Ok(if left { ("contradicted", Some(CONTRADICTED)) } else { ("repeated", Some(ARRIVED)) });
         }
         let path = self.path(&question.hook).await?;
@@ -239,7 +240,7 @@ impl Reconciler {
                     hook = question.hook,
                     generation = question.generation,
                     event = event.kind.name(),
-                    "reconciled hook={} generation={} event={}: it was asked for, for no webhook came",
+                    "reconciled hook={} generation={} event={}: the status API had it, for no webhook came",
                     question.hook,
                     question.generation,
                     event.kind.name()
@@ -247,20 +248,20 @@ impl Reconciler {
                 ("reconciled", Some(RECONCILED))
             }
             Ok(Outcome::Repeated) => ("repeated", Some(ARRIVED)),
-            // There is another event already, which contradicts it.
+            // An earlier event contradicts it.
             Ok(Outcome::Kept(_)) => ("quarantined", Some(ARRIVED)),
             Ok(Outcome::TokenFull | Outcome::QuarantineFull) => self.not_stored(&"the quarantine is full"),
             Err(why) => self.not_stored(&why),
         })
     }
 
-    /// It is asked again later.
+    /// The reconciler asks again later.
     fn not_stored(&self, why: &dyn std::fmt::Display) -> (&'static str, Option<&'static str>) {
-        tracing::error!("what the provider told is not stored, and is asked for again later: {why}");
+        tracing::error!("the provider's answer is not stored, and is asked for again later: {why}");
         ("not-stored", None)
     }
 
-    /// Where a hook's events are delivered to: the path that they came to, or a likely one where none has come yet.
+    /// The path that a hook's events came to, or a likely one where none has come yet.
     async fn path(&mut self, hook: &str) -> Result<String, Error> {
         if let Some(path) = self.paths.get(hook) {
             return Ok(path.clone());
@@ -273,7 +274,7 @@ impl Reconciler {
 }
 
 impl Question {
-    /// Whether it is expected and has not come; else it is asked about for what is kept alone.
+    /// Whether its event is expected and has not come; else it is asked about for its quarantined events alone.
     fn wants_an_event(&self) -> bool {
         self.job.is_some() && ![ARRIVED, RECONCILED].contains(&self.state.as_str())
     }

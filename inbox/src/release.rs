@@ -1,7 +1,7 @@
-//! An entry in quarantine of which a person says which event it is: from here on it is an arrival like any other.
+//! Makes an arrival of an entry in quarantine, as the event that a person names.
 
-use crate::arrival::{Arrival, MAX_DEPTH, read_headers};
-use crate::rejudge::marked;
+use crate::arrival::{Arrival, MAX_DEPTH, NotOurs, read_headers};
+use crate::reevaluate::marked;
 use crate::store::{Entry, Payload};
 use blobgate::contract::{self, header};
 use blobgate::dialect::Dialect;
@@ -11,7 +11,7 @@ use blobgate::policy::Verdict;
 use blobgate::{forward, json::Known};
 use thiserror::Error;
 
-/// Why an entry cannot be the event that somebody says it is.
+/// Why an entry cannot be released as an event.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum CannotRelease {
     #[error("entry {0} names no generation: name it with --generation")]
@@ -21,7 +21,38 @@ pub(crate) enum CannotRelease {
     #[error("entry {0} has no header blobgate-dialect that this version knows: release it with a newer one")]
     NoDialect(i64),
     #[error("entry {0} cannot be read as a delivery: {1}")]
-    NotOurs(i64, String),
+    NotOurs(i64, NotOurs),
+    #[error("the body of entry {0} is purged: there is nothing to deliver")]
+    Purged(i64),
+    #[error("entry {0} was released already: the event that it has become is another entry")]
+    Released(i64),
+    #[error("entry {0} is dropped: a person has given it up")]
+    Dropped(i64),
+    #[error("entry {0} was released already, and is {1}")]
+    LetOut(i64, String),
+    #[error("entry {0} is not in quarantine: it is {1}, and is delivered without this")]
+    UnderWay(i64, String),
+    #[error("entry {0} is not in quarantine: it is {1}; `blobgate inbox replay {0}` delivers it again")]
+    NotQuarantined(i64, String),
+    #[error(
+        "entry {id} stays in quarantine, for as {event} it is a case of {reason}: \
+         `blobgate inbox ls --generation {generation}` shows the others of its generation"
+    )]
+    Contradicts { id: i64, event: &'static str, reason: String, generation: String },
+    #[error(
+        "entry {id} stays in quarantine, for as {event} it is a case of {reason}: \
+         `blobgate inbox expect --hook {hook} --generation {generation} --job {job}` lets its token speak of it"
+    )]
+    Unexplained {
+        id: i64,
+        event: &'static str,
+        reason: String,
+        hook: String,
+        generation: String,
+        job: String,
+    },
+    #[error("entry {0}: {1}")]
+    NotNow(i64, String),
 }
 
 /// The arrival that the entry would have been, had it been this event. Its result URL is not checked.
@@ -59,10 +90,10 @@ pub(crate) fn arrival(
     let headers = marked(headers, &set, entry.reason.as_deref());
     let path = String::from_utf8_lossy(&payload.path).into_owned();
     Arrival::read(&path, &headers, payload.body.into())
-        .map_err(|error| CannotRelease::NotOurs(entry.id, error.to_string()))
+        .map_err(|error| CannotRelease::NotOurs(entry.id, error))
 }
 
-/// A body that is no JSON says nothing.
+/// A body that is no JSON is read as null.
 fn parse(body: &[u8], known: Known) -> Value<'_> {
     json::parse(body, MAX_DEPTH, known).unwrap_or(Value::Null)
 }

@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::purge::Purger;
 use crate::receive::{self, LogLimit, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
+use crate::service::Operations;
 use crate::space::Space;
 use crate::store::{CannotOpen, Place, Store};
 use crate::watch::Watch;
@@ -145,19 +146,24 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     delivering.spawn(purger.run(ending.clone()));
     delivering.spawn(Arc::clone(&watch).run(Arc::clone(&clocks), ending.clone()));
 
-    let admin = Arc::new(Admin {
-        watch,
-        faults: Arc::clone(&faults),
+    let operations = Operations {
         store,
-        space: Arc::clone(&space),
         metrics: Arc::clone(&metrics),
         wake,
-        token: settings.admin_token,
-        ending: ending.clone(),
+        faults: Arc::clone(&faults),
         releaser,
         nudge,
-        asks: reconcile.provider.is_some().then_some(reconcile.per_minute),
+        per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
         reconcile_after: micros(reconcile.after),
+    };
+    let admin = Arc::new(Admin {
+        operations,
+        space: Arc::clone(&space),
+        metrics: Arc::clone(&metrics),
+        watch,
+        faults: Arc::clone(&faults),
+        token: settings.admin_token,
+        ending: ending.clone(),
     });
     let local = settings.receive.local_addr().ok();
     let receiver = Arc::new(Receiver {

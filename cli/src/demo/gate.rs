@@ -2,11 +2,11 @@
 
 use super::delivery::{Delivery, Door, Hook};
 use super::tokens::Tokens;
+use crate::net_error::cause;
 use anyhow::{Context, Result, anyhow};
 use blobgate::contract::header;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Url, Version};
-use std::error::Error;
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -161,10 +161,4 @@ fn address_elsewhere(edge: &Url) -> Result<IpAddr, &'static str> {
         Ok(address) if !address.ip().is_loopback() => Ok(address.ip()),
         _ => Err("this machine has no address beside the loopback ones"),
     }
-}
-
-/// What is at the bottom of an error. What stands above it names the URL, as every sentence here does already.
-pub(crate) fn cause(error: &reqwest::Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.last().map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -1,14 +1,16 @@
-//! The inbox behind the gate, where there is one: what it keeps, and what it has yet to deliver.
+//! The inbox behind the gate, where there is one: its entries, and their expectations.
 
-use super::expect::Expectation;
-use super::gate::{ANSWER, cause};
+use super::gate::ANSWER;
 use super::rows::Row;
+use crate::net_error::cause;
 use crate::receiver::sha256;
 use anyhow::{Result, anyhow, ensure};
+use blobgate_inbox::service::{
+    EntryDetail, EntryPage, EntryState, EntrySummary, ExpectationStatus, ListRequest,
+};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Where its admin listener may be.
 #[derive(Clone)]
@@ -24,31 +26,12 @@ pub(super) struct Inbox {
     newest: i64,
 }
 
-/// One delivery, as the inbox tells of it.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Entry {
-    pub(super) id: i64,
-    pub(super) state: String,
-    pub(super) generation: Option<String>,
-    pub(super) reason: Option<String>,
-    /// How often it came.
-    pub(super) seen: i64,
-    /// SHA-256 of the body, in hexadecimal.
-    pub(super) digest: String,
-    /// What is expected of its generation, once that was asked.
-    #[serde(skip)]
-    pub(super) expectation: Option<Expectation>,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    entries: Vec<Entry>,
-    next: Option<i64>,
-}
-
-#[derive(Deserialize)]
-struct Shown {
-    expectation: Option<Expectation>,
+/// An entry that the demo has sent.
+#[derive(Clone)]
+pub(super) struct Stored {
+    pub(super) entry: EntrySummary,
+    /// The expectation of its generation, once that is read.
+    pub(super) expectation: Option<ExpectationStatus>,
 }
 
 /// A URL, or `none`.
@@ -86,16 +69,17 @@ enum Trouble {
 }
 
 /// As many as the inbox shows at once.
-const PAGE: u32 = 500;
+const PAGE: i64 = 500;
 
 impl Inbox {
     /// What it got since it was found.
-    pub(super) async fn entries(&self) -> Result<Vec<Entry>> {
+    pub(super) async fn entries(&self) -> Result<Vec<Stored>> {
         let (mut all, mut before) = (Vec::new(), None);
         loop {
             let page = self.page(PAGE, before).await.map_err(|trouble| self.still_there(trouble))?;
             let is_last = page.entries.iter().any(|entry| entry.id <= self.newest);
-            all.extend(page.entries.into_iter().filter(|entry| entry.id > self.newest));
+            let new = page.entries.into_iter().filter(|entry| entry.id > self.newest);
+            all.extend(new.map(|entry| Stored { entry, expectation: None }));
             before = page.next.filter(|_| !is_last);
             if before.is_none() {
                 return Ok(all);
@@ -103,24 +87,27 @@ impl Inbox {
         }
     }
 
-    async fn page(&self, limit: u32, before: Option<i64>) -> Result<Page, Trouble> {
+    async fn page(&self, limit: i64, before: Option<i64>) -> Result<EntryPage, Trouble> {
         let mut url = self.at("/entries");
-        url.query_pairs_mut().append_pair("limit", &limit.to_string());
-        if let Some(before) = before {
-            url.query_pairs_mut().append_pair("before", &before.to_string());
-        }
+        let request = ListRequest { limit: Some(limit), before, ..ListRequest::default() };
+        url.query_pairs_mut().extend_pairs(request.pairs());
         self.ask(self.client.get(url), "tell what it keeps").await
     }
 
-    /// What it has of one entry's generation.
-    pub(super) async fn expectation(&self, entry: &Entry) -> Result<Option<Expectation>> {
-        let request = self.client.get(self.at(&format!("/entries/{}", entry.id)));
-        let shown: Shown = self.say(request, "tell what it keeps").await?;
-        Ok(shown.expectation)
+    /// The expectation of an entry's generation.
+    pub(super) async fn expectation(&self, stored: &Stored) -> Result<Option<ExpectationStatus>> {
+        let request = self.client.get(self.at(&format!("/entries/{}", stored.entry.id)));
+        let detail: EntryDetail = self.say(request, "tell what it keeps").await?;
+        Ok(detail.expectation)
     }
 
     /// Posts to an inbox that was there before.
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value, what: &str) -> Result<T> {
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        what: &str,
+    ) -> Result<T> {
         self.say(self.client.post(self.at(path)).json(body), what).await
     }
 
@@ -163,19 +150,19 @@ impl Inbox {
     }
 }
 
-impl Entry {
-    /// Whether it came of what this row sent.
+impl Stored {
+    /// Whether it came of the delivery of this row.
     pub(super) fn is_of(&self, row: &Row) -> bool {
         let delivery = &row.delivery;
-        self.generation.as_ref().is_some_and(|id| *id == delivery.id.to_string())
-            || self.digest == sha256(delivery.body.as_bytes())
+        self.entry.generation.as_ref().is_some_and(|id| *id == delivery.id.to_string())
+            || self.entry.digest == sha256(delivery.body.as_bytes())
     }
 
     pub(super) fn is_under_way(&self) -> bool {
-        matches!(self.state.as_str(), "waiting" | "in_flight")
+        matches!(self.entry.state, EntryState::Waiting | EntryState::InFlight)
     }
 
     pub(super) fn is_delivered(&self) -> bool {
-        self.state == "delivered"
+        self.entry.state == EntryState::Delivered
     }
 }

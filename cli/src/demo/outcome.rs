@@ -1,13 +1,13 @@
 //! What came of a row, and in what that is not what was expected.
 
 use super::delivery::{Delivery, Door};
-use super::expect::Expectation;
 use super::gate::Sent;
-use super::inbox::Entry;
+use super::inbox::Stored;
 use super::rows::{Expected, QUARANTINE, Row};
 use crate::receiver::{Arrival, sha256};
 use blobgate::contract::{header, idempotency_key};
 use blobgate::dialect::Dialect;
+use blobgate_inbox::service::{EntryState, EntrySummary, ExpectationState, ExpectationStatus};
 
 /// A row, what came of it, and in what that differs from what was expected.
 pub(super) struct Outcome {
@@ -15,11 +15,11 @@ pub(super) struct Outcome {
     pub(super) sent: Sent,
     pub(super) arrived: Vec<(String, Arrival)>,
     /// What the inbox has, and has not delivered.
-    pub(super) in_inbox: Vec<Entry>,
+    pub(super) in_inbox: Vec<EntrySummary>,
     /// Whether the inbox had it, and whether it came past it.
     pub(super) ways: [bool; 2],
     /// What the inbox was told to expect, and has.
-    pub(super) expectation: Option<Expectation>,
+    pub(super) expectation: Option<ExpectationStatus>,
     pub(super) faults: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Outcome {
 const BY_INBOX: [bool; 2] = [true, false];
 
 impl Outcome {
-    pub(super) fn new(row: Row, sent: Sent, arrivals: &[(&str, Arrival)], entries: &[Entry]) -> Self {
+    pub(super) fn new(row: Row, sent: Sent, arrivals: &[(&str, Arrival)], entries: &[Stored]) -> Self {
         let arrived: Vec<_> = arrivals
             .iter()
             .filter(|(_, arrival)| is_of(arrival, &row))
@@ -36,7 +36,8 @@ impl Outcome {
         let expectation =
             entries.iter().filter(|entry| entry.is_of(&row)).find_map(|entry| entry.expectation.clone());
         let (delivered, in_inbox): (Vec<_>, Vec<_>) =
-            entries.iter().filter(|entry| entry.is_of(&row)).cloned().partition(Entry::is_delivered);
+            entries.iter().filter(|entry| entry.is_of(&row)).cloned().partition(Stored::is_delivered);
+        let in_inbox: Vec<_> = in_inbox.into_iter().map(|stored| stored.entry).collect();
         let by_inbox = |(_, arrival): &(String, Arrival)| arrival.header(header::ATTEMPT).is_some();
         let ways = [
             !delivered.is_empty() || !in_inbox.is_empty() || arrived.iter().any(by_inbox),
@@ -82,7 +83,12 @@ fn is_of(arrival: &Arrival, row: &Row) -> bool {
         || arrival.sha256 == sha256(delivery.body.as_bytes())
 }
 
-fn about_place(row: &Row, sent: &Sent, arrived: &[(String, Arrival)], in_inbox: &[Entry]) -> Vec<String> {
+fn about_place(
+    row: &Row,
+    sent: &Sent,
+    arrived: &[(String, Arrival)],
+    in_inbox: &[EntrySummary],
+) -> Vec<String> {
     if matches!(sent, Sent::LeftOut(_) | Sent::NotReconciled(_)) {
         return Vec::new();
     }
@@ -104,21 +110,22 @@ fn about_place(row: &Row, sent: &Sent, arrived: &[(String, Arrival)], in_inbox: 
 }
 
 /// Of what was ordered, and came by the inbox.
-fn about_expectation(row: &Row, expectation: Option<&Expectation>) -> Option<String> {
+fn about_expectation(row: &Row, expectation: Option<&ExpectationStatus>) -> Option<String> {
     let Delivery { door, job, .. } = &row.delivery;
     if !door.is_ordered() {
         return None;
     }
-    let state = if *door == Door::Reconcile { "reconciled" } else { "arrived" };
+    let state =
+        if *door == Door::Reconcile { ExpectationState::Reconciled } else { ExpectationState::Arrived };
     let is_right = expectation
         .is_some_and(|expectation| expectation.job.as_ref() == Some(job) && expectation.state == state);
     (!is_right).then(|| format!("the inbox should have it as expected of job {job}, and {state}"))
 }
 
-/// Of what the inbox keeps.
-fn about_entry(row: &Row, entry: &Entry) -> Vec<String> {
+/// Of an entry that is not delivered.
+fn about_entry(row: &Row, entry: &EntrySummary) -> Vec<String> {
     let mut faults = Vec::new();
-    if entry.state != "quarantined" {
+    if entry.state != EntryState::Quarantined {
         faults.push(format!("it should be quarantined, and is {}", entry.state));
     }
     if let Some(reason) = row.expected.reason()
@@ -130,7 +137,7 @@ fn about_entry(row: &Row, entry: &Entry) -> Vec<String> {
         faults.push(format!("it should have come once, and came {} times", entry.seen));
     }
     if entry.digest != sha256(row.delivery.body.as_bytes()) {
-        faults.push("the body that is kept should be the one that was sent, byte for byte".to_owned());
+        faults.push("the stored body should be the one that was sent, byte for byte".to_owned());
     }
     faults
 }
@@ -146,7 +153,7 @@ fn about_arrival(row: &Row, arrival: &Arrival) -> Vec<String> {
         (header::SOURCE, expected.source().map(str::to_owned)),
     ];
     if let Some(event) = event {
-        // What is kept may be unreadable, and then has none of these.
+        // A quarantined body may be unreadable, and then has none of these.
         headers.push((header::GENERATION_ID, Some(id.to_string())));
         headers.push((
             header::IDEMPOTENCY_KEY,

@@ -1,7 +1,8 @@
 //! The sandbox in the provider's place: it generates, and delivers by itself.
 
 use super::delivery::Delivery;
-use super::gate::{ANSWER, Answer, Sent, cause, trusting};
+use super::gate::{ANSWER, Answer, Sent, trusting};
+use crate::net_error::cause;
 use anyhow::{Context, Result, anyhow, ensure};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;

@@ -1,14 +1,14 @@
 //! The generation that is never called back: the inbox has to ask for it.
 
 use super::delivery::Delivery;
+use super::expect::{answer, asked_after, has_come};
 use super::gate::Sent;
 use super::inbox::Inbox;
 use super::provider::Provider;
 use crate::progress::Progress;
 use anyhow::Result;
+use blobgate_inbox::service::{ReconcilePreview, ReconcileQuestion, ReconcileRequest};
 use reqwest::Url;
-use serde::Deserialize;
-use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// Nobody waits longer for a demo: `make run` has the inbox ask after 13 s, and its default is 13 minutes.
@@ -19,19 +19,6 @@ const ASKED_WITHIN: Duration = Duration::from_secs(75);
 
 /// How often it is looked: the inbox looks once a second.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// What the inbox would ask the provider about.
-#[derive(Deserialize)]
-struct WouldAsk {
-    questions: Vec<Question>,
-    /// None where it asks nobody.
-    per_minute: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct Question {
-    due: bool,
-}
 
 /// Orders it, and says that it is expected. The delivery gets the generation's id.
 pub(super) async fn order(
@@ -49,7 +36,7 @@ pub(super) async fn order(
         return Ok(Sent::LeftOut("the inbox asks nobody for what never came: it has no --provider".into()));
     }
     delivery.id = provider.order_uncalled(callback).await?;
-    let after = inbox.expect(delivery).await?.asked_after();
+    let after = asked_after(&inbox.expect(delivery).await?);
     let due = after.filter(|after| *after <= LONGEST).and_then(|after| Instant::now().checked_add(after));
     Ok(match (due, after) {
         (Some(due), _) => Sent::Uncalled(due),
@@ -72,17 +59,17 @@ pub(super) async fn wait(
     let mut progress = None;
     loop {
         let stands = inbox.expect(delivery).await?;
-        if stands.has_come() {
+        if has_come(&stands) {
             delivery.body = provider.status(delivery.id).await?;
             return Ok(Sent::Uncalled(due));
         }
-        if let Some(answer) = stands.answer() {
+        if let Some(answer) = answer(&stands) {
             return Ok(Sent::NotReconciled(format!(
                 "the inbox has asked for it, and the answer was {answer}"
             )));
         }
         if until.is_none_or(|until| Instant::now() >= until) {
-            return Ok(Sent::NotReconciled(why_not(inbox, stands.was_asked()).await?));
+            return Ok(Sent::NotReconciled(why_not(inbox, stands.asked > 0).await?));
         }
         let seconds = usize::try_from(started.elapsed().as_secs()).unwrap_or(usize::MAX);
         progress.get_or_insert_with(|| Progress::uncounted(WAITED)).at(seconds);
@@ -97,24 +84,23 @@ async fn why_not(inbox: &Inbox, was_asked: bool) -> Result<String> {
     if was_asked {
         return Ok("the inbox has asked for it, and has no answer".to_owned());
     }
-    Ok(would_ask(inbox).await?.why_not())
+    let ReconcilePreview { questions, per_minute, .. } = would_ask(inbox).await?;
+    let due = questions.iter().filter(|ReconcileQuestion { due, .. }| *due).count();
+    Ok(why_not_in_time(due, per_minute))
 }
 
-impl WouldAsk {
-    /// Why something has not been asked in its time.
-    fn why_not(&self) -> String {
-        let due = self.questions.iter().filter(|question| question.due).count();
-        match self.per_minute {
-            Some(calls) if usize::try_from(calls).is_ok_and(|calls| due > calls) => format!(
-                "the inbox's calls of this minute are spent: {due} generations are due, and it makes {calls} a minute"
-            ),
-            _ => format!("the inbox has not asked for it, {} s after it was due", ASKED_WITHIN.as_secs()),
-        }
+/// Why the inbox has not asked in time, by the number of generations that are due.
+fn why_not_in_time(due: usize, per_minute: Option<u32>) -> String {
+    match per_minute {
+        Some(calls) if usize::try_from(calls).is_ok_and(|calls| due > calls) => format!(
+            "the inbox's calls of this minute are spent: {due} generations are due, and it makes {calls} a minute"
+        ),
+        _ => format!("the inbox has not asked for it, {} s after it was due", ASKED_WITHIN.as_secs()),
     }
 }
 
-async fn would_ask(inbox: &Inbox) -> Result<WouldAsk> {
-    inbox.post("/reconcile", &json!({"dry_run": true}), "tell what it would ask").await
+async fn would_ask(inbox: &Inbox) -> Result<ReconcilePreview> {
+    inbox.post("/reconcile", &ReconcileRequest { dry_run: true }, "tell what it would ask").await
 }
 
 #[cfg(test)]
@@ -122,17 +108,16 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn why_not(due: usize, per_minute: u32, words: &str) {
-        let questions = (0..20).map(|number| Question { due: number < due }).collect();
-        assert_eq!(WouldAsk { questions, per_minute: Some(per_minute) }.why_not(), words);
+    fn row(due: usize, per_minute: u32, expected: &str) {
+        assert_eq!(why_not_in_time(due, Some(per_minute)), expected);
     }
 
     #[test]
-    fn spent_calls_are_not_a_reconcile_that_stands_still() {
-        why_not(1, 10, "the inbox has not asked for it, 75 s after it was due");
-        why_not(10, 10, "the inbox has not asked for it, 75 s after it was due");
+    fn tells_spent_calls_from_a_reconciler_that_stands_still() {
+        row(1, 10, "the inbox has not asked for it, 75 s after it was due");
+        row(10, 10, "the inbox has not asked for it, 75 s after it was due");
         let spent =
             "the inbox's calls of this minute are spent: 11 generations are due, and it makes 10 a minute";
-        why_not(11, 10, spent);
+        row(11, 10, spent);
     }
 }

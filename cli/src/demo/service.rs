@@ -1,6 +1,7 @@
 //! A receiver behind the gate.
 
-use super::gate::{ANSWER, cause};
+use super::gate::ANSWER;
+use crate::net_error::cause;
 use crate::receiver::Arrival;
 use anyhow::{Result, anyhow};
 use reqwest::{Client, Url};

@@ -1,22 +1,23 @@
 //! `blobgate inbox drop`.
 
-use super::change::{Change, Which};
+use super::change::{Change, Manner, change};
+use super::selection::Selection;
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Give up entries that wait, are dead or are kept: they are not delivered
+/// Give up waiting, dead or quarantined entries: they are not delivered
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    which: Which,
+    selection: Selection,
 }
 
 const EXAMPLES: &str = "\
-Entries are named by their ids, or by filters, of which each must be met. It says how many of what it would drop and asks;
-where there is no terminal to ask on, it wants --yes. What is under way is not dropped: pause its route first. A repeat of
-what was dropped is still a repeat: its sender hears 200, and it is not delivered.
-What was dropped can be replayed while its body is there, for 14 days.
+Name entries by their ids, or by filters; an entry has to match each filter. The command says how many entries it would drop,
+and asks. Without a terminal it wants --yes. It does not drop an entry in flight: pause its route first. A repeat of a dropped
+event is still a repeat: its sender gets 200, and it is not delivered.
+A dropped entry can be replayed while its body is there, for 14 days.
 
 Exit code: 0 when all were dropped, 1 when some were not or the inbox cannot be reached, 2 for wrong usage.
 
@@ -26,5 +27,7 @@ Examples:
   blobgate inbox drop --state dead --hook veo3 --since 2d";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    args.which.apply(Change::Drop).await
+    let selected = args.selection.selected();
+    let manner = Manner { yes: args.selection.yes, json: args.selection.json, dry_run: false };
+    change(args.selection.admin.connect()?, Change::Drop, &selected, &manner).await
 }

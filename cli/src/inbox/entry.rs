@@ -1,44 +1,13 @@
-//! An entry as the inbox shows it.
+//! An entry, in words.
 
-use serde::Deserialize;
+use blobgate_inbox::service::EntrySummary;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-#[derive(Deserialize)]
-pub(super) struct Entry {
-    pub(super) id: i64,
-    pub(super) lane: String,
-    pub(super) state: String,
-    pub(super) hook: String,
-    pub(super) generation: Option<String>,
-    pub(super) event: Option<String>,
-    pub(super) reason: Option<String>,
-    pub(super) token_id: Option<String>,
-    pub(super) job: Option<String>,
-    pub(super) proven: bool,
-    pub(super) size: i64,
-    pub(super) route: Option<String>,
-    pub(super) supersedes: Option<String>,
-    pub(super) r#override: Option<String>,
-    pub(super) redelivery: i64,
-    pub(super) received_at: String,
-    pub(super) seen: i64,
-    pub(super) seen_at: String,
-    pub(super) due_at: String,
-    pub(super) ended_at: Option<String>,
-    pub(super) attempts: i64,
-    pub(super) status: Option<i64>,
-    pub(super) answer: Option<String>,
-    pub(super) lease_until: Option<String>,
-    pub(super) digest: String,
-}
-
-impl Entry {
-    /// The service's last answer, or why there was none; nothing after a replay until the next one.
-    pub(super) fn last_answer(&self) -> Option<String> {
-        let said = self.status.map(|status| status.to_string()).or_else(|| self.answer.clone());
-        said.filter(|_| self.attempts > 0)
-    }
+/// The service's last answer, or why there was none; none after a replay until the next attempt.
+pub(super) fn last_answer(entry: &EntrySummary) -> Option<String> {
+    let answer = entry.status.map(|status| status.to_string()).or_else(|| entry.answer.clone());
+    answer.filter(|_| entry.attempts > 0)
 }
 
 /// How long ago, in its largest unit: `5m`.

@@ -1,12 +1,12 @@
 //! `blobgate inbox export`: entries as lines of JSON.
 
-use super::asking::{Admin, Inbox};
+use super::client::{Admin, Inbox};
 use super::filter::Filter;
-use super::tail::{Page, START};
+use super::tail::START;
 use crate::output::{escape_json, say};
 use crate::progress::Progress;
 use anyhow::{Context, Result};
-use serde_json::Value;
+use blobgate_inbox::service::{TailRequest, TailWith};
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,13 +19,13 @@ use std::process::ExitCode;
 pub(crate) struct Args {
     #[command(flatten)]
     filter: Filter,
-    /// With path, headers and body: `body_encoding` says whether `body` is text or base64
+    /// Add path, headers and body: `body_encoding` says whether `body` is text or base64
     #[arg(long)]
     bodies: bool,
-    /// Only what follows this place: an export before has named it
+    /// Only entries after this place, as an earlier export has named it
     #[arg(long, value_name = "CURSOR", default_value = START, hide_default_value = true)]
     after: String,
-    /// Into this new file, which only you can read
+    /// The new file, which only you can read
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -33,39 +33,38 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-One object a line, the oldest first, in the order in which they were committed. It holds what was stored when it began, each
-entry in the state that it has when its page is read: pages are short reads of at most 500 entries, and hold nobody up. What
-has come since is the next export's: the place to go on from is said at the end, and `tail` takes the same. Bodies hold prompts
-and links to videos, so they are written only where --bodies asks for them; what is purged has none.
+One object a line, the oldest first, in the order of commits. It has the entries that were stored when it began, each in its state
+when its page is read: pages are short reads of at most 500 entries. Later entries are for the next export: at the end it says the
+place to go on from, and `tail` takes the same. Bodies contain prompts and links to videos, so it writes them only with --bodies;
+a purged entry has none.
 
 Exit code: 0 when all was written, 1 when it was not or the inbox cannot be reached, 2 for wrong usage.
 
 Examples:
   blobgate inbox export --since 24h | jq -r 'select(.attempts > 1) | .generation'
-  blobgate inbox export --state quarantined --bodies --out kept.ndjson
+  blobgate inbox export --state quarantined --bodies --out quarantined.ndjson
   blobgate inbox export --after 0.1734 --out since-then.ndjson";
 
-/// The inbox shows so many at once.
-const PAGE: &str = "500";
+/// The inbox exports so many at once.
+const PAGE: i64 = 500;
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
-    let mut query = args.filter.pairs();
-    let until: Page = inbox.read("/tail", &query).await?;
-    query.extend([("until", until.next.clone()), ("limit", PAGE.to_owned())]);
-    if args.bodies {
-        query.push(("with", "came".to_owned()));
-    }
+    let with = if args.bodies { TailWith::Came } else { TailWith::Nothing };
+    let mut request =
+        TailRequest { filter: args.filter.read(), limit: Some(PAGE), with, ..TailRequest::default() };
+    let until = inbox.tail(&request).await?.next;
+    request.until = Some(until.clone());
     let (mut out, line): (Box<dyn Write>, Line) = match &args.out {
         Some(path) => {
             let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
             let made = made.with_context(|| format!("--out {}", path.display()))?;
-            (Box::new(BufWriter::new(made)), Value::to_string)
+            (Box::new(BufWriter::new(made)), |json| json)
         }
-        None => (Box::new(BufWriter::new(io::stdout())), visible),
+        None => (Box::new(BufWriter::new(io::stdout())), |json| escape_json(&json).into_owned()),
     };
     let mut export = Export { after: args.after, count: 0, progress: Progress::uncounted("exported") };
-    let written = export.write(&inbox, &query, &until.next, &mut out, line).await;
+    let written = export.write(&inbox, request, &until, &mut out, line).await;
     let (after, count) = (export.after.clone(), export.count);
     drop(export);
     match written {
@@ -83,13 +82,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How an entry is written.
-type Line = fn(&Value) -> String;
-
-/// The same JSON, for a terminal.
-fn visible(entry: &Value) -> String {
-    escape_json(&entry.to_string()).into_owned()
-}
+/// Writes the JSON of an entry: as it is, or for a terminal.
+type Line = fn(String) -> String;
 
 struct Export {
     /// All up to here is written.
@@ -102,16 +96,16 @@ impl Export {
     async fn write(
         &mut self,
         inbox: &Inbox,
-        query: &[(&str, String)],
+        mut request: TailRequest,
         until: &str,
         out: &mut dyn Write,
         line: Line,
     ) -> Result<()> {
         loop {
-            let asked = [query, &[("after", self.after.clone())]].concat();
-            let page: Page = inbox.read("/tail", &asked).await?;
+            request.after = Some(self.after.clone());
+            let page = inbox.tail(&request).await?;
             for entry in &page.entries {
-                writeln!(out, "{}", line(entry))?;
+                writeln!(out, "{}", line(serde_json::to_string(entry)?))?;
             }
             out.flush()?;
             self.count = self.count.saturating_add(page.entries.len());

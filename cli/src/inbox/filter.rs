@@ -1,63 +1,61 @@
-//! Which entries are meant: what `ls`, `drop` and `replay` have in common.
+//! Which entries are meant: options of `ls`, `tail`, `export` and every change.
 
 use crate::rfc3339::rfc3339;
-use blobgate_inbox::admin::{EVENTS, LANES, STATES, reasons};
-use clap::builder::PossibleValuesParser;
+use blobgate_inbox::service::{EntryFilter, EntryState, EventKind, Lane, reasons};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use time::OffsetDateTime;
 
-/// Entries that are all of it.
+/// Entries that match each option.
 #[derive(clap::Args)]
 pub(super) struct Filter {
-    /// What it is
-    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(STATES))]
-    state: Option<String>,
-    /// Where it is
-    #[arg(long, value_name = "LANE", value_parser = PossibleValuesParser::new(LANES))]
-    lane: Option<String>,
-    /// Of this hook
+    /// Only entries in this state
+    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(EntryState::ALL.iter().map(|it| it.name())).try_map(|it| it.parse::<EntryState>()))]
+    state: Option<EntryState>,
+    /// Only entries in this lane
+    #[arg(long, value_name = "LANE", value_parser = PossibleValuesParser::new(Lane::ALL.iter().map(|it| it.name())).try_map(|it| it.parse::<Lane>()))]
+    lane: Option<Lane>,
+    /// Only entries of this hook
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
-    /// What has happened, or is claimed to have
-    #[arg(long, value_name = "EVENT", value_parser = PossibleValuesParser::new(EVENTS))]
-    event: Option<String>,
-    /// Why it is kept: a reason of the gate's, or token-reused, token-conflict, event-conflict
+    /// Only entries of this event; in quarantine, those that claim it
+    #[arg(long, value_name = "EVENT", value_parser = event())]
+    event: Option<EventKind>,
+    /// Only entries in quarantine for this reason: one of the gate's, or token-reused, token-conflict, event-conflict
     #[arg(long, value_name = "REASON", value_parser = PossibleValuesParser::new(reasons()), hide_possible_values = true)]
     reason: Option<String>,
-    /// Of this generation
+    /// Only entries of this generation
     #[arg(long, value_name = "UUID")]
-    generation: Option<String>,
-    /// Of this job of yours, as the token names it
+    pub(super) generation: Option<String>,
+    /// Only entries of this job
     #[arg(long, value_name = "JOB")]
     job: Option<String>,
-    /// Received since then: 90m for 90 minutes ago, or 2026-01-31T12:00:00Z
+    /// Only entries received since then: 90m for 90 minutes ago, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<String>,
 }
 
-impl Filter {
-    pub(super) fn has_since(&self) -> bool {
-        self.since.is_some()
-    }
+/// Parses an event by its name.
+pub(super) fn event() -> impl TypedValueParser<Value = EventKind> {
+    PossibleValuesParser::new(EventKind::ALL.iter().map(|it| it.name())).try_map(|it| it.parse::<EventKind>())
+}
 
-    /// Names and values, as the inbox reads them.
-    pub(super) fn pairs(&self) -> Vec<(&'static str, String)> {
-        [
-            ("state", &self.state),
-            ("lane", &self.lane),
-            ("hook", &self.hook),
-            ("event", &self.event),
-            ("reason", &self.reason),
-            ("generation", &self.generation),
-            ("job", &self.job),
-            ("since", &self.since),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| value.clone().map(|value| (name, value)))
-        .collect()
+impl Filter {
+    /// As the inbox takes it.
+    pub(super) fn read(&self) -> EntryFilter {
+        EntryFilter {
+            state: self.state,
+            lane: self.lane,
+            hook: self.hook.clone(),
+            event: self.event,
+            reason: self.reason.clone(),
+            generation: self.generation.clone(),
+            job: self.job.clone(),
+            since: self.since.clone(),
+        }
     }
 }
 
-/// A time that has passed is taken from now; anything else is for the inbox to read.
+/// A time that has passed is taken from now. The inbox reads anything else.
 fn parse_since(text: &str) -> Result<String, String> {
     let Ok(passed) = humantime::parse_duration(text) else {
         return Ok(text.to_owned());

@@ -1,19 +1,16 @@
 //! Copies of events to a developer's machine.
 
-use super::serve::read_env;
-use crate::demo::cause;
+use crate::env::read_env;
+use crate::net_error::cause;
 use crate::output::say;
 use anyhow::{Context, Result, anyhow, bail};
 use backon::{BackoffBuilder, ExponentialBuilder};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use blobgate::contract::{EventSource, header};
 use blobgate_inbox::Keys;
+use blobgate_inbox::service::{EntryPayload, HeaderLine, TailEntry};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
-use serde::Deserialize;
-use serde_json::Value;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -60,23 +57,6 @@ const CONNECTION: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
-#[derive(Deserialize)]
-struct Delivery {
-    id: i64,
-    route: Option<String>,
-    path: Option<String>,
-    #[serde(default)]
-    headers: Vec<Header>,
-    body_encoding: Option<String>,
-    body: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Header {
-    name: String,
-    value: String,
-}
-
 impl Target {
     pub(super) fn open(self) -> Result<Option<Forward>> {
         let Some(base) = self.forward else { return Ok(None) };
@@ -97,7 +77,7 @@ impl Target {
 }
 
 impl Forward {
-    pub(super) async fn copy(&mut self, entry: &Value) -> Copied {
+    pub(super) async fn copy(&mut self, entry: &TailEntry) -> Copied {
         let copied =
             self.try_to_copy(entry).await.unwrap_or_else(|error| Copied::Failed(format!("{error:#}")));
         match &copied {
@@ -108,24 +88,21 @@ impl Forward {
         copied
     }
 
-    async fn try_to_copy(&mut self, entry: &Value) -> Result<Copied> {
-        let delivery = Delivery::deserialize(entry)?;
-        if delivery.route.is_none() {
-            return Ok(Copied::Left("not forwarded: it is kept"));
+    async fn try_to_copy(&mut self, entry: &TailEntry) -> Result<Copied> {
+        if entry.entry.route.is_none() {
+            return Ok(Copied::Left("not forwarded: it is quarantined"));
         }
-        let (Some(path), Some(body)) = (&delivery.path, &delivery.body) else {
+        let Some(payload) = &entry.payload else {
             return Ok(Copied::Left("not forwarded: its body is purged"));
         };
-        let url = self.url(&unescape(path).context("its path is none")?)?;
-        let body = match delivery.body_encoding.as_deref() {
-            Some("base64") => BASE64_STANDARD.decode(body).context("its body is no base64")?,
-            _ => body.clone().into_bytes(),
-        };
-        let headers = delivery.headers()?;
+        let id = entry.entry.id;
+        let url = self.url(&unescape(&payload.path).context("its path is none")?)?;
+        let body = payload.bytes().context("its body is no base64")?;
+        let headers = headers(payload)?;
         let waits = ExponentialBuilder::new().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT);
         let (started, mut waits) = (Instant::now(), waits.without_max_times().build());
         loop {
-            let request = self.client.post(url.clone()).headers(self.sign(headers.clone(), &delivery, &body));
+            let request = self.client.post(url.clone()).headers(self.sign(headers.clone(), id, &body));
             let why = match request.body(body.clone()).send().await {
                 // What a gateway before a service that is away answers.
                 Ok(response) if matches!(response.status().as_u16(), 502..=504) => {
@@ -161,11 +138,11 @@ impl Forward {
         Ok(url)
     }
 
-    fn sign(&self, mut headers: HeaderMap, delivery: &Delivery, body: &[u8]) -> HeaderMap {
+    fn sign(&self, mut headers: HeaderMap, entry: i64, body: &[u8]) -> HeaderMap {
         let Some(keys) = &self.keys else { return headers };
-        // A gate that signs has named it.
+        // A gate that signs has set it.
         let id = headers.get(header::WEBHOOK_ID).or_else(|| headers.get(header::IDEMPOTENCY_KEY));
-        let id = id.and_then(|id| id.to_str().ok()).map_or_else(|| delivery.id.to_string(), str::to_owned);
+        let id = id.and_then(|id| id.to_str().ok()).map_or_else(|| entry.to_string(), str::to_owned);
         for (name, value) in keys.headers(&id, body) {
             if let Ok(value) = HeaderValue::try_from(value) {
                 headers.insert(name, value);
@@ -175,19 +152,15 @@ impl Forward {
     }
 }
 
-impl Delivery {
-    fn headers(&self) -> Result<HeaderMap> {
-        let mut headers = HeaderMap::new();
-        for Header { name, value } in &self.headers {
-            let value = unescape(value).and_then(|value| HeaderValue::try_from(value).ok());
-            headers.append(
-                HeaderName::try_from(name)?,
-                value.ok_or_else(|| anyhow!("its header {name} is none"))?,
-            );
-        }
-        headers.insert(header::SOURCE, HeaderValue::from_static(EventSource::Tail.name()));
-        Ok(headers)
+fn headers(payload: &EntryPayload) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for HeaderLine { name, value } in &payload.headers {
+        let value = unescape(value).and_then(|value| HeaderValue::try_from(value).ok());
+        headers
+            .append(HeaderName::try_from(name)?, value.ok_or_else(|| anyhow!("its header {name} is none"))?);
     }
+    headers.insert(header::SOURCE, HeaderValue::from_static(EventSource::Tail.name()));
+    Ok(headers)
 }
 
 /// How the inbox writes bytes in JSON, back again.

@@ -1,13 +1,12 @@
 //! `blobgate inbox ls`.
 
-use super::asking::Admin;
-use super::entry::{Entry, age};
+use super::client::Admin;
+use super::entry::{age, last_answer};
 use super::filter::Filter;
 use super::table::{Side, lines};
 use crate::output::{say, tell, tell_json};
 use anyhow::Result;
-use serde::Deserialize;
-use serde_json::Value;
+use blobgate_inbox::service::{EntrySummary, ListRequest};
 use std::process::ExitCode;
 
 /// List entries, the newest first
@@ -16,10 +15,10 @@ use std::process::ExitCode;
 pub(crate) struct Args {
     #[command(flatten)]
     filter: Filter,
-    /// So many at most
+    /// The number of entries, at most
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Only those before this one: the last of a list before
+    /// Only entries before this one: the last of an earlier list
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
     before: Option<i64>,
     /// Print JSON: an object for each entry, on a line of its own
@@ -33,10 +32,10 @@ const EXAMPLES: &str = "\
 States:
   waiting     to be delivered, now or at its next attempt
   in_flight   with its service at this moment
-  delivered   its service said 2xx; its body stays for 14 days
-  dead        given up after 72 hours of trying; stays until somebody decides
-  kept        in quarantine: proven and wrong, or in conflict with what was accepted; stays until somebody decides
-  superseded  gave way, untaken, to another of its generation: a failure to a completion, say
+  delivered   its service answered 2xx; its body stays for 14 days
+  dead        given up after 72 hours of attempts; stays until a person decides
+  quarantined authentic but invalid, or in conflict with an accepted event; stays until a person decides
+  superseded  replaced by another event of its generation before it was delivered: a failure by a completion, for example
   dropped     by a person; can be replayed while its body is there, 14 days
 ANSWER is the service's last status, or why there was none.
 
@@ -48,31 +47,23 @@ Examples:
   blobgate inbox ls --state dead --hook veo3 --json | jq -r .generation
   blobgate inbox ls --generation 5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01";
 
-/// The inbox shows so many at once.
-const PAGE: u32 = 500;
-/// A cell of a service's words is no longer than this.
-const ANSWER: usize = 28;
-
-#[derive(Deserialize)]
-struct Page {
-    entries: Vec<Value>,
-    next: Option<i64>,
-}
+/// The inbox lists so many at once.
+const MAX_PAGE: u32 = 500;
+/// The characters of a service's answer in its cell, at most.
+const MAX_ANSWER: usize = 28;
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
     let (mut left, mut before, mut rows) = (args.limit, args.before, Vec::new());
     while left > 0 {
-        let mut query = args.filter.pairs();
-        query.push(("limit", left.min(PAGE).to_string()));
-        query.extend(before.map(|before| ("before", before.to_string())));
-        let page: Page = inbox.read("/entries", &query).await?;
+        let limit = Some(i64::from(left.min(MAX_PAGE)));
+        let page = inbox.list(&ListRequest { filter: args.filter.read(), limit, before }).await?;
         left = left.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
         for entry in page.entries {
             if args.json {
-                tell_json(&entry);
+                tell_json(serde_json::to_string(&entry)?);
             } else {
-                rows.push(row(&serde_json::from_value(entry)?));
+                rows.push(row(&entry));
             }
         }
         before = page.next;
@@ -108,25 +99,25 @@ const COLUMNS: [(&str, Side); 9] = [
     ("REASON", Side::Left),
 ];
 
-fn row(entry: &Entry) -> [String; 9] {
+fn row(entry: &EntrySummary) -> [String; 9] {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     [
         entry.id.to_string(),
         age(&entry.received_at),
-        entry.state.clone(),
-        or_none(&entry.event),
+        entry.state.to_string(),
+        or_none(&entry.event.map(String::from)),
         entry.hook.clone(),
         or_none(&entry.generation),
         entry.attempts.to_string(),
-        short(&or_none(&entry.last_answer())),
+        short(&or_none(&last_answer(entry))),
         or_none(&entry.reason),
     ]
 }
 
 fn short(text: &str) -> String {
-    if text.chars().count() <= ANSWER {
+    if text.chars().count() <= MAX_ANSWER {
         return text.to_owned();
     }
-    let start: String = text.chars().take(ANSWER.saturating_sub(1)).collect();
+    let start: String = text.chars().take(MAX_ANSWER.saturating_sub(1)).collect();
     format!("{start}…")
 }

@@ -1,13 +1,10 @@
 //! `blobgate inbox pause`.
 
-use super::asking::Admin;
+use super::client::Admin;
+use super::filter::event;
 use crate::output::{say, tell};
 use anyhow::Result;
-use blobgate_inbox::admin::EVENTS;
-use clap::builder::PossibleValuesParser;
-use reqwest::Method;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use blobgate_inbox::service::{EventKind, PauseAnswer, PauseTarget};
 use std::process::ExitCode;
 
 /// Deliver nothing of a hook, an event, or an event of a hook, until it is resumed
@@ -15,27 +12,27 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    what: What,
+    target: Target,
     #[command(flatten)]
     admin: Admin,
 }
 
-/// What is paused or resumed.
+/// The deliveries to pause or to resume.
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
-pub(super) struct What {
-    /// Every event of this hook, or the one that --event names
+pub(super) struct Target {
+    /// The hook: every event of it, or the one of --event
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
-    /// This event of every hook, or of the one that --hook names
-    #[arg(long, value_name = "EVENT", value_parser = PossibleValuesParser::new(EVENTS))]
-    event: Option<String>,
+    /// The event: of every hook, or of the one of --hook
+    #[arg(long, value_name = "EVENT", value_parser = event())]
+    event: Option<EventKind>,
 }
 
 const EXAMPLES: &str = "\
-It takes effect within a second. What is under way is finished; what comes is stored, and its sender hears 200. A pause is in
-the store: it survives a restart, and holds for every inbox on it. It stops the clock after which an event is given up.
-`blobgate inbox stats` shows what is paused. A hook that the store does not know is paused too, and said.
+It takes effect within a second. Attempts in flight go on to their end. The inbox stores new events, and their senders get 200.
+A pause is in the store: it survives a restart, and holds for every inbox on it. It stops the clock of an event's 72 hours.
+`blobgate inbox stats` shows the pauses. It pauses a hook that the store does not know too, and says so.
 
 Exit code: 0 when it is paused, 1 when the inbox cannot be reached, 2 for wrong usage.
 
@@ -44,52 +41,29 @@ Examples:
   blobgate inbox pause --event completed
   blobgate inbox pause --hook veo3 --event failed";
 
-/// A pause as the inbox shows it.
-#[derive(Deserialize)]
-pub(super) struct Paused {
-    hook: Option<String>,
-    event: Option<String>,
-    pub(super) since: String,
-}
-
-#[derive(Deserialize)]
-struct Done {
-    changed: bool,
-    note: Option<String>,
-}
-
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let name = args.what.name();
-    let Done { changed, note } =
-        args.admin.connect()?.tell(Method::PUT, "/pauses", &args.what.json()).await?;
+    let target = args.target.read();
+    let PauseAnswer { changed, note } = args.admin.connect()?.pause(&target).await?;
     let already = if changed { "" } else { " already" };
-    tell(format_args!("{name} is{already} paused"));
+    tell(format_args!("{} is{already} paused", name(target.hook.as_deref(), target.event)));
     if let Some(note) = note {
         say(format_args!("{note}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-impl What {
-    pub(super) fn json(&self) -> Value {
-        json!({"hook": self.hook, "event": self.event})
-    }
-
-    pub(super) fn name(&self) -> String {
-        name(self.hook.as_deref(), self.event.as_deref())
+impl Target {
+    pub(super) fn read(self) -> PauseTarget {
+        PauseTarget { hook: self.hook, event: self.event }
     }
 }
 
-impl Paused {
-    pub(super) fn name(&self) -> String {
-        name(self.hook.as_deref(), self.event.as_deref())
-    }
-}
-
-fn name(hook: Option<&str>, event: Option<&str>) -> String {
+/// A pause, in words.
+pub(super) fn name(hook: Option<&str>, event: Option<EventKind>) -> String {
     match (hook, event) {
         (Some(hook), Some(event)) => format!("{event} of hook {hook}"),
         (Some(hook), None) => format!("hook {hook}"),
-        (None, event) => format!("{} of every hook", event.unwrap_or("everything")),
+        (None, Some(event)) => format!("{event} of every hook"),
+        (None, None) => "everything of every hook".to_owned(),
     }
 }

@@ -1,21 +1,23 @@
 //! `blobgate inbox purge`.
 
-use super::asking::Admin;
-use super::change::{Change, Sure, by_filter};
+use super::change::{Change, Manner, change};
+use super::client::Admin;
+use super::selection::Selected;
 use anyhow::Result;
+use blobgate_inbox::service::EntryFilter;
 use std::process::ExitCode;
 
-/// Delete for good what came of a job or a generation: bodies, headers, services' answers
+/// Delete bodies, headers and services' answers of a job or a generation, for good
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Of this job of yours, as the token names it
+    /// Only entries of this job
     #[arg(long, value_name = "JOB", required_unless_present = "generation")]
     job: Option<String>,
-    /// Of this generation
+    /// Only entries of this generation
     #[arg(long, value_name = "UUID")]
     generation: Option<String>,
-    /// Only of this hook
+    /// Only entries of this hook
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
     /// Only count
@@ -24,29 +26,24 @@ pub(crate) struct Args {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    /// Print JSON: one object, the ids of what was purged and of what was not, and why
+    /// Print JSON: one object, the ids of the purged entries and of the others, and why
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     admin: Admin,
 }
 
-pub(super) const TAKES: &str = "\
-Bodies, headers and services' answers go for good. What a repeat is known by stays for 400 days: hook, generation, event, job,
-token id, SHA-256 of the body and, of a completed generation, of where the video is (without its query), times and status.
-Not reached: PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups, exports, and what its service has.";
-
 const EXAMPLES: &str = "\
-All entries that are there now go, in every lane: delivered ones, kept ones, dead ones; with what is kept or dead there is
-nothing left to deliver, and it counts as dropped. What waits is not purged: `drop` it first; nor what is under way: it ends
-within seconds, or pause its route. A repeat of what was purged is still a repeat: its sender hears 200, and it is not
-delivered. What comes later under that job is stored as ever.
+It purges all entries of the job that are stored now: delivered, quarantined and dead ones. Nothing of a quarantined or dead entry
+is left to deliver, so it becomes dropped. It does not purge a waiting entry: `drop` it first. Nor an entry in flight: its attempt
+ends within seconds, or pause its route. A repeat of a purged event is still a repeat: its sender gets 200, and it is not
+delivered. A later event of the job is stored as usual.
 
-What stays for 400 days, for a repeat to be known: hook, generation, event, job, token id, times, status, SHA-256 of the body,
-and of a completed generation SHA-256 of where the video is (scheme, host and path, without the query).
-What it does not reach: in SQLite the deleted pages are overwritten, and its log (PATH-wal) has them until it comes round or
-`serve` is restarted; in PostgreSQL dead rows are there until VACUUM, and the log until it is recycled. Replicas, backups,
-archived logs and exports have what they have: let them run out, or make them anew.
+For 400 days these stay, to recognise a repeat: hook, generation, event, job, token id, times, status, SHA-256 of the body, and
+of a completed generation SHA-256 of where the video is (scheme, host and path, without the query).
+A purge does not reach: in SQLite the log (PATH-wal) until it comes round or `serve` is restarted (deleted pages are
+overwritten); in PostgreSQL dead rows until VACUUM, and the log until it is recycled. Replicas, backups, archived logs and exports
+have their own copies: let them expire, or make them anew.
 
 Exit code: 0 when all of it was purged, 1 when some was not or the inbox cannot be reached, 2 for wrong usage.
 
@@ -56,8 +53,8 @@ Examples:
   blobgate inbox purge --generation 5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01 --hook veo3 --yes";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let filter = [("job", args.job), ("generation", args.generation), ("hook", args.hook)];
-    let filter = filter.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    let sure = Sure { yes: args.yes, json: args.json, dry_run: args.dry_run };
-    by_filter(args.admin.connect()?, Change::Purge, filter, sure).await
+    let (job, generation, hook) = (args.job, args.generation, args.hook);
+    let selected = Selected::Filter(EntryFilter { job, generation, hook, ..EntryFilter::default() });
+    let manner = Manner { yes: args.yes, json: args.json, dry_run: args.dry_run };
+    change(args.admin.connect()?, Change::Purge, &selected, &manner).await
 }

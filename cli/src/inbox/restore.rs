@@ -1,7 +1,7 @@
 //! `blobgate inbox restore`: a copy of SQLite's file, back in its place.
 
 use super::backup::contents;
-use super::change::confirm;
+use super::prompt::confirm;
 use crate::output::tell;
 use anyhow::Result;
 use blobgate_inbox::store::Place;
@@ -30,9 +30,9 @@ PATH.before-restore-TIME.
 A copy is a state of the past:
   - What was delivered before it was made is known, and a repeat of it is not delivered.
   - What waited when it was made still waits in it, though it may have been delivered since. So every hook for which something
-    waits is paused: its senders still hear 200. Look with `ls --state waiting`, give up with `drop` what the service has (it
+    waits is paused: its senders still get 200. Look with `ls --state waiting`, give up with `drop` what the service has (it
     knows it by idempotency-key), and then `resume --hook HOOK`. Without that, it is delivered a second time.
-  - What came since is not in it, delivered or not; its senders have heard 200 and do not come back. `reconcile` asks RunBlob for
+  - What came since is not in it, delivered or not; its senders got 200 and do not come back. `reconcile` asks RunBlob for
     what was expected (`expect`) and has no end in the copy. What was delivered since is then delivered a second time, with the
     same idempotency-key.
   - What a person did since (drop, purge, pause) is undone: purge again what was purged.

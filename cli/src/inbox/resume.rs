@@ -1,26 +1,24 @@
 //! `blobgate inbox resume`.
 
-use super::asking::Admin;
-use super::pause::What;
+use super::client::Admin;
+use super::pause::{Target, name};
 use crate::output::tell;
 use anyhow::Result;
-use reqwest::Method;
-use serde::de::IgnoredAny;
 use std::process::ExitCode;
 
-/// End a pause, and deliver what has waited
+/// End a pause, and deliver the waiting entries
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    what: What,
+    target: Target,
     #[command(flatten)]
     admin: Admin,
 }
 
 const EXAMPLES: &str = "\
-A pause ends as it was set: one of a hook does not end by naming one of its events. `blobgate inbox stats` shows what is
-paused.
+A pause ends as it was set: one of a hook does not end by naming one of its events. `blobgate inbox stats` shows the
+pauses.
 
 Exit code: 0 when it is resumed, 1 when there is no such pause or the inbox cannot be reached, 2 for wrong usage.
 
@@ -29,7 +27,8 @@ Examples:
   blobgate inbox resume --hook veo3 --event failed";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let _done: IgnoredAny = args.admin.connect()?.tell(Method::DELETE, "/pauses", &args.what.json()).await?;
-    tell(format_args!("{} is resumed", args.what.name()));
+    let target = args.target.read();
+    args.admin.connect()?.resume(&target).await?;
+    tell(format_args!("{} is resumed", name(target.hook.as_deref(), target.event)));
     Ok(ExitCode::SUCCESS)
 }

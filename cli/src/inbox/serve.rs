@@ -1,5 +1,6 @@
 //! `blobgate inbox serve`.
 
+use crate::env::read_env;
 use crate::log::Format;
 use crate::output::tell;
 use crate::receiver::cannot_listen;
@@ -181,11 +182,6 @@ async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
         .await
         .map_err(|error| cannot_listen(address, &error))
         .with_context(|| option.to_owned())
-}
-
-pub(super) fn read_env(name: &str) -> Result<String> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.with_context(|| format!("the environment variable {name} is unset or empty"))
 }
 
 /// `500MB`, `10GiB`, `1000000`.

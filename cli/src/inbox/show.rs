@@ -1,18 +1,15 @@
 //! `blobgate inbox show`.
 
-use super::asking::Admin;
-use super::entry::{Entry, age};
-use super::expect::Expectation;
+use super::client::Admin;
+use super::entry::{age, last_answer};
+use super::expect::words;
 use crate::output::{escape_lines, say, tell, tell_json};
 use anyhow::{Context, Result, anyhow};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use serde::Deserialize;
-use serde_json::Value;
+use blobgate_inbox::service::{EntryDetail, EntryPayload, EntryState, HeaderLine, Lane};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// Show one entry: what came, and what has become of it
+/// Show one entry: its payload, and how its delivery went
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -40,37 +37,15 @@ Examples:
   blobgate inbox show 17 --body | jq .
   blobgate inbox show 17 --json | jq '.headers[]'";
 
-#[derive(Deserialize)]
-struct Whole {
-    #[serde(flatten)]
-    entry: Entry,
-    path: Option<String>,
-    #[serde(default)]
-    headers: Vec<Header>,
-    body_encoding: Option<String>,
-    body: Option<String>,
-    expectation: Option<Expectation>,
-    /// An inbox of before this tool says none.
-    #[serde(default)]
-    violation: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Header {
-    name: String,
-    value: String,
-}
-
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
-    let found: Value = inbox.read(&format!("/entries/{}", args.id), &[]).await?;
+    let detail = inbox.show(args.id).await?;
     if args.json {
-        tell_json(serde_json::to_string_pretty(&found)?);
+        tell_json(serde_json::to_string_pretty(&detail)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let whole: Whole = serde_json::from_value(found)?;
     if args.body {
-        let (body, mut out) = (whole.bytes()?, std::io::stdout().lock());
+        let (body, mut out) = (body(&detail)?, std::io::stdout().lock());
         if out.is_terminal() {
             // A terminal would obey it.
             let text = String::from_utf8_lossy(&body);
@@ -86,71 +61,79 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    for line in whole.lines() {
+    for line in lines(&detail) {
         tell(format_args!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-impl Whole {
-    fn bytes(&self) -> Result<Vec<u8>> {
-        let purged = || anyhow!("the body of entry {} is purged", self.entry.id);
-        let body = self.body.as_ref().ok_or_else(purged)?;
-        match self.body_encoding.as_deref() {
-            Some("base64") => {
-                BASE64_STANDARD.decode(body).context("the inbox's answer has a body that is no base64")
-            }
-            _ => Ok(body.clone().into_bytes()),
-        }
+fn body(detail: &EntryDetail) -> Result<Vec<u8>> {
+    let payload = detail.payload.as_ref();
+    let payload = payload.ok_or_else(|| anyhow!("the body of entry {} is purged", detail.entry.id))?;
+    payload.bytes().context("the inbox's answer has a body that is no base64")
+}
+
+fn lines(detail: &EntryDetail) -> Vec<String> {
+    let entry = &detail.entry;
+    let mut lines = vec![format!("entry {}: {}", entry.id, entry.state), String::new()];
+    let mut line = |name: &str, value: Option<String>| {
+        lines.extend(value.map(|value| format!("  {name:<12}{value}")));
+    };
+    let claimed = if entry.lane == Lane::Quarantine { " (claimed)" } else { "" };
+    line("event", entry.event.map(|event| format!("{event}{claimed}")));
+    line("generation", entry.generation.clone());
+    line("hook", Some(entry.hook.clone()));
+    line("lane", Some(entry.lane.to_string()));
+    line("reason", entry.reason.clone());
+    line("violated", detail.violation.clone());
+    line("proven", Some(if entry.proven { "yes" } else { "no" }.to_owned()));
+    line("token id", entry.token_id.clone());
+    line("job", entry.job.clone());
+    line("expected", detail.expectation.as_ref().map(words));
+    line("received", Some(at(&entry.received_at)));
+    let seen = (entry.seen > 1).then(|| format!("{} times, last {}", entry.seen, at(&entry.seen_at)));
+    line("seen", seen);
+    lines.extend(delivery(detail));
+    lines.extend(payload(detail));
+    lines
+}
+
+fn at(time: &str) -> String {
+    format!("{time} ({} ago)", age(time))
+}
+
+fn delivery(detail: &EntryDetail) -> Vec<String> {
+    let entry = &detail.entry;
+    let mut lines = vec![String::new(), "delivery".to_owned()];
+    let mut line = |name: &str, value: Option<String>| {
+        lines.extend(value.map(|value| format!("  {name:<12}{value}")));
+    };
+    line("route", Some(entry.route.clone().unwrap_or_else(|| "none: it is quarantined".to_owned())));
+    line("attempts", Some(entry.attempts.to_string()));
+    let words = entry.answer.as_deref().filter(|_| entry.status.is_some()).unwrap_or_default();
+    let answer = last_answer(entry).map(|answer| format!("{answer} {words}").trim_end().to_owned());
+    line("last answer", answer);
+    line("due", (entry.state == EntryState::Waiting).then(|| entry.due_at.clone()));
+    line("held until", entry.lease_until.clone());
+    line("ended", entry.ended_at.as_deref().map(at));
+    line("replayed", (entry.redelivery > 0).then(|| format!("{} times", entry.redelivery)));
+    line("override", entry.r#override.clone());
+    line("supersedes", entry.supersedes.clone());
+    lines
+}
+
+fn payload(detail: &EntryDetail) -> Vec<String> {
+    let entry = &detail.entry;
+    let mut lines = vec![String::new(), "what came".to_owned()];
+    if let Some(EntryPayload { path, headers, .. }) = &detail.payload {
+        lines.push(format!("  POST {path}"));
+        lines.extend(headers.iter().map(|HeaderLine { name, value }| format!("  {name}: {value}")));
     }
-
-    fn lines(&self) -> Vec<String> {
-        let entry = &self.entry;
-        let mut lines = vec![format!("entry {}: {}", entry.id, entry.state), String::new()];
-        let mut line = |name: &str, value: Option<String>| {
-            lines.extend(value.map(|value| format!("  {name:<12}{value}")));
-        };
-        let claimed = if entry.lane == "quarantine" { " (claimed)" } else { "" };
-        let at = |time: &str| format!("{time} ({} ago)", age(time));
-        line("event", entry.event.as_ref().map(|event| format!("{event}{claimed}")));
-        line("generation", entry.generation.clone());
-        line("hook", Some(entry.hook.clone()));
-        line("lane", Some(entry.lane.clone()));
-        line("reason", entry.reason.clone());
-        line("violated", self.violation.clone());
-        line("proven", Some(if entry.proven { "yes" } else { "no" }.to_owned()));
-        line("token id", entry.token_id.clone());
-        line("job", entry.job.clone());
-        line("expected", self.expectation.as_ref().map(Expectation::words));
-        line("received", Some(at(&entry.received_at)));
-        let seen = (entry.seen > 1).then(|| format!("{} times, last {}", entry.seen, at(&entry.seen_at)));
-        line("seen", seen);
-
-        lines.extend([String::new(), "delivery".to_owned()]);
-        let mut line = |name: &str, value: Option<String>| {
-            lines.extend(value.map(|value| format!("  {name:<12}{value}")));
-        };
-        line("route", Some(entry.route.clone().unwrap_or_else(|| "none: it is kept".to_owned())));
-        line("attempts", Some(entry.attempts.to_string()));
-        let words = entry.answer.as_deref().filter(|_| entry.status.is_some()).unwrap_or_default();
-        let answer = entry.last_answer().map(|answer| format!("{answer} {words}").trim_end().to_owned());
-        line("last answer", answer);
-        line("due", (entry.state == "waiting").then(|| entry.due_at.clone()));
-        line("held until", entry.lease_until.clone());
-        line("ended", entry.ended_at.as_deref().map(at));
-        line("replayed", (entry.redelivery > 0).then(|| format!("{} times", entry.redelivery)));
-        line("override", entry.r#override.clone());
-        line("supersedes", entry.supersedes.clone());
-
-        lines.extend([String::new(), "what came".to_owned()]);
-        lines.extend(self.path.as_ref().map(|path| format!("  POST {path}")));
-        lines.extend(self.headers.iter().map(|Header { name, value }| format!("  {name}: {value}")));
-        let body = match &self.body {
-            Some(_) => format!("`blobgate inbox show {} --body` prints it", entry.id),
-            None => "purged".to_owned(),
-        };
-        lines.push(format!("  {} bytes in all; body: {body}", entry.size));
-        lines.push(format!("  SHA-256 of the body: {}", entry.digest));
-        lines
-    }
+    let body = match &detail.payload {
+        Some(_) => format!("`blobgate inbox show {} --body` prints it", entry.id),
+        None => "purged".to_owned(),
+    };
+    lines.push(format!("  {} bytes in all; body: {body}", entry.size));
+    lines.push(format!("  SHA-256 of the body: {}", entry.digest));
+    lines
 }

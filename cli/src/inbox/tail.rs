@@ -1,25 +1,24 @@
-//! `blobgate inbox tail`: new events as they are committed, for whoever wants to see them too.
+//! `blobgate inbox tail`: new events as they are committed.
 
-use super::asking::{Admin, Inbox, Wrong};
-use super::entry::Entry;
+use super::client::{Admin, Inbox, Wrong};
 use super::filter::Filter;
 use super::forward::{Copied, Forward, Target};
 use crate::output::{say, tell, tell_json};
 use anyhow::Result;
-use serde::Deserialize;
+use blobgate_inbox::service::{EntrySummary, TailEntry, TailPage, TailRequest, TailWith};
 use serde_json::Value;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-/// Show new events as they come, and copy them to a developer's machine; it only reads, and takes them from nobody
+/// Show new events as they come, and copy them to a developer's machine; their own delivery goes on
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
     filter: Filter,
-    /// From this place on, as a `tail` or an `export` before has named it; without it and --since, from now on
+    /// The place to go on from, as an earlier `tail` or `export` has named it; without it and --since: now
     #[arg(long, value_name = "CURSOR", conflicts_with = "since")]
     after: Option<String>,
     #[command(flatten)]
@@ -32,16 +31,16 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-It shows each event once, in the order in which they were committed, with the state that it has at that moment; a repeat is no
-new event. With several inboxes on one PostgreSQL it shows what any of them stores. An event is shown once nothing can be
-committed before it any more: a transaction that stays open, in any database of that server, holds it up, and skips nothing.
-An inbox that goes away is asked again for ten minutes. Ctrl-C ends it, and says where to go on.
+It shows each event once, in the order of commits, with its state at that moment; a repeat is no new event. With several inboxes
+on one PostgreSQL it shows the events of all. It shows an event once nothing can be committed before it any more: a transaction
+that stays open, in any database of that server, delays it, and skips nothing.
+After the inbox goes away, it asks again for ten minutes. Ctrl-C ends it, and it says where to go on.
 
 --forward POSTs each to a machine of yours: the path appended to the URL's own, body and headers as the inbox delivers them,
-with blobgate-attempt: 1, and blobgate-source: tail, so that it is known as a copy. With --signing-key-env it is signed with
-that key: give the laptop one of its own, and not the services'. What is kept is shown and not forwarded: it has no route. A
-target that is down is tried again for --retry, then the event is passed over, and said so; until the target answers again,
-each is tried once. The event's own delivery is never touched.
+with blobgate-attempt: 1, and blobgate-source: tail, which marks the copy. --signing-key-env signs it with that key: give the
+laptop one of its own, and not the services'. It shows a quarantined entry and does not forward it: it has no route. It tries a
+target that is down again for --retry, then says so and passes the event over; until the target answers again, it tries each
+event once. A copy changes nothing about the event's own delivery.
 
 The inbox's admin listener is on the server: reach it through an SSH tunnel, or with --admin and --admin-token-env.
 
@@ -54,7 +53,7 @@ Examples:
   blobgate inbox tail --forward http://127.0.0.1:3000 --hook veo3
   blobgate inbox tail --forward https://dev.example.com/copy --signing-key-env DEV_SIGNING_KEY --after 0.1734";
 
-/// The first place of all.
+/// The place before the first event.
 pub(super) const START: &str = "0.0";
 /// How often an inbox without anything new is asked.
 const EVERY: Duration = Duration::from_millis(500);
@@ -63,22 +62,15 @@ const AWAY: Duration = Duration::from_secs(600);
 /// And is asked so often.
 const AWAY_EVERY: Duration = Duration::from_secs(2);
 
-#[derive(Deserialize)]
-pub(super) struct Page {
-    pub(super) entries: Vec<Value>,
-    pub(super) next: String,
-}
-
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let forward = args.forward.open()?;
     let inbox = args.admin.connect()?;
-    let mut query = args.filter.pairs();
-    let mut after = args.after.or_else(|| args.filter.has_since().then(|| START.to_owned()));
-    if forward.is_some() {
-        query.push(("with", "delivery".to_owned()));
-    }
-    let mut tail = Tail { inbox, query, json: args.json, forward };
-    // What is wrong from the start is said at once.
+    let filter = args.filter.read();
+    let mut after = args.after.or_else(|| filter.since.is_some().then(|| START.to_owned()));
+    let with = if forward.is_some() { TailWith::Delivery } else { TailWith::Nothing };
+    let request = TailRequest { filter, with, ..TailRequest::default() };
+    let mut tail = Tail { inbox, request, json: args.json, forward };
+    // The first failure ends it at once.
     let first = tail.ask(after.as_deref()).await?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let asked = async {
@@ -99,26 +91,24 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
 struct Tail {
     inbox: Inbox,
-    query: Vec<(&'static str, String)>,
+    request: TailRequest,
     json: bool,
     forward: Option<Forward>,
 }
 
 impl Tail {
-    async fn ask(&self, after: Option<&str>) -> Result<Page> {
-        let mut query = self.query.clone();
-        query.extend(after.map(|after| ("after", after.to_owned())));
-        self.inbox.read("/tail", &query).await
+    async fn ask(&self, after: Option<&str>) -> Result<TailPage> {
+        let after = after.map(str::to_owned);
+        self.inbox.tail(&TailRequest { after, ..self.request.clone() }).await
     }
 
     /// `after` is always how far it has come.
-    async fn follow(&mut self, mut page: Page, after: &mut Option<String>) -> Result<()> {
+    async fn follow(&mut self, mut page: TailPage, after: &mut Option<String>) -> Result<()> {
         loop {
             let is_idle = page.entries.is_empty();
             for entry in page.entries {
-                let cursor = entry.get("cursor").and_then(Value::as_str).map(str::to_owned);
-                self.show(entry).await?;
-                *after = cursor.or_else(|| after.take());
+                self.show(&entry).await?;
+                *after = Some(entry.cursor);
             }
             *after = Some(page.next);
             if is_idle {
@@ -129,7 +119,7 @@ impl Tail {
     }
 
     /// For as long as it may be away.
-    async fn ask_again(&self, after: Option<&str>) -> Result<Page> {
+    async fn ask_again(&self, after: Option<&str>) -> Result<TailPage> {
         let mut away_since: Option<Instant> = None;
         loop {
             match self.ask(after).await {
@@ -153,32 +143,33 @@ impl Tail {
         }
     }
 
-    async fn show(&mut self, mut entry: Value) -> Result<()> {
+    async fn show(&mut self, entry: &TailEntry) -> Result<()> {
         let copied = match &mut self.forward {
-            Some(forward) => Some(forward.copy(&entry).await),
+            Some(forward) => Some(forward.copy(entry).await),
             None => None,
         };
         if self.json {
-            if let (Some(copied), Some(object)) = (&copied, entry.as_object_mut()) {
+            let mut json = serde_json::to_value(entry)?;
+            if let (Some(copied), Some(object)) = (&copied, json.as_object_mut()) {
                 let taken = matches!(copied, Copied::Answered(status) if status.is_success());
                 object.insert("forwarded".to_owned(), Value::Bool(taken));
             }
-            tell_json(&entry);
+            tell_json(&json);
         } else {
-            tell(format_args!("{}", line(&serde_json::from_value(entry)?, copied.as_ref())));
+            tell(format_args!("{}", line(&entry.entry, copied.as_ref())));
         }
         Ok(())
     }
 }
 
-fn line(entry: &Entry, copied: Option<&Copied>) -> String {
+fn line(entry: &EntrySummary, copied: Option<&Copied>) -> String {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let mut line = format!(
         "{}  {:>6}  {:<9}  {:<9}  {}  {}",
         entry.received_at,
         entry.id,
         entry.state,
-        or_none(&entry.event),
+        or_none(&entry.event.map(String::from)),
         entry.hook,
         or_none(&entry.generation)
     );

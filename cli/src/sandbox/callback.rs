@@ -4,7 +4,7 @@ use super::generation::Generation;
 use super::ledger::Attempt;
 use super::provider::Provider;
 use super::{clock, report};
-use crate::demo::cause;
+use crate::net_error::cause;
 use anyhow::{Context, Result};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, StatusCode, Url, retry};

@@ -66,10 +66,10 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     let (code, shown, _) = said(&inbox.command(&["show", &id]));
     assert_eq!(code, Some(0));
     assert!(shown.contains(&format!("  violated    {STATUS}\n")), "{shown}");
-    let (code, _, refused) = said(&inbox.command(&["replay", &id]));
+    let (code, _, refused) = said(&inbox.command(&["release", &id]));
     assert_eq!(code, Some(1));
     assert!(
-        refused.starts_with(&format!("1 entry not replayed: {STATUS}; it claims no event: ")),
+        refused.starts_with(&format!("1 entry not released: {STATUS}; it claims no event: ")),
         "{refused}"
     );
     assert!(refused.contains("`blobgate inbox release ID --as completed`"), "{refused}");
@@ -234,7 +234,7 @@ fn refuses_what_cannot_be_released_in_one_sentence(store_name: &str) {
     refused(
         &json!({"id": number, "as": "succeeded"}),
         400,
-        "\"succeeded\" is no event: use one of completed, failed, timeout",
+        "the body is not as it should be: \"succeeded\" is no event: use one of completed, failed, timeout at line 1 column 17",
     );
     refused(
         &json!({"id": number, "as": "completed", "generation_id": "7"}),

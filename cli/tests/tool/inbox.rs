@@ -8,13 +8,13 @@ mod copying;
 mod expecting;
 mod faults;
 mod following;
-mod judging;
 mod logging;
 mod looking;
 mod pausing;
 mod purging;
 mod readme;
 mod reconciling;
+mod reevaluating;
 mod restoring;
 
 use crate::running::{Running, blobgate, client, text};

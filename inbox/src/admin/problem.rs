@@ -1,76 +1,73 @@
-//! What went wrong with a question to the admin listener: a status and one sentence.
+//! The HTTP answer to a request that fails: a status and one sentence.
 
-use crate::store::{Error, is_replaced};
+use crate::service;
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use std::time::Duration;
+use thiserror::Error;
 
-#[derive(Debug)]
-pub(super) struct Problem {
-    status: StatusCode,
-    sentence: String,
+/// Why a request fails.
+#[derive(Debug, Error)]
+pub(super) enum Problem {
+    #[error("there is nothing at this path")]
+    NoSuchPath,
+    #[error("show the admin token: Authorization: Bearer ...")]
+    NoToken,
+    #[error("ask by an address, or with a token")]
+    NoAddress,
+    #[error("a change is JSON, and says so: content-type: application/json")]
+    NoJson,
+    #[error("the body is not as it should be: {0}")]
+    Body(#[from] serde_json::Error),
+    #[error(transparent)]
+    Service(#[from] service::Error),
 }
 
 /// `{"error": "one sentence"}`.
 #[derive(Serialize)]
-struct Said<'a> {
-    error: &'a str,
+struct Sentence {
+    error: String,
 }
 
 impl Problem {
-    /// The question is not one.
-    pub(super) fn bad(sentence: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, sentence: sentence.into() }
-    }
-
-    pub(super) fn unauthorized() -> Self {
-        let sentence = "show the admin token: Authorization: Bearer ...".to_owned();
-        Self { status: StatusCode::UNAUTHORIZED, sentence }
-    }
-
-    /// The question is not for this caller.
-    pub(super) fn forbidden(sentence: impl Into<String>) -> Self {
-        Self { status: StatusCode::FORBIDDEN, sentence: sentence.into() }
-    }
-
-    pub(super) fn not_found(sentence: impl Into<String>) -> Self {
-        Self { status: StatusCode::NOT_FOUND, sentence: sentence.into() }
-    }
-
-    /// It is otherwise already.
-    pub(super) fn conflict(sentence: impl Into<String>) -> Self {
-        Self { status: StatusCode::CONFLICT, sentence: sentence.into() }
-    }
-
-    pub(super) fn not_now(sentence: impl Into<String>) -> Self {
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence: sentence.into() }
-    }
-
-    pub(super) fn late(within: Duration) -> Self {
-        let sentence = format!(
-            "the store does not answer within {} s: whether it was done is not known, and the same again does no harm",
-            within.as_secs()
-        );
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence }
+    fn status(&self) -> StatusCode {
+        use service::Error;
+        match self {
+            Problem::Body(_) => StatusCode::BAD_REQUEST,
+            Problem::NoToken => StatusCode::UNAUTHORIZED,
+            Problem::NoAddress | Problem::NoJson => StatusCode::FORBIDDEN,
+            Problem::NoSuchPath => StatusCode::NOT_FOUND,
+            Problem::Service(error) => match error {
+                Error::BadRequest(_) | Error::CannotJudge(_) => StatusCode::BAD_REQUEST,
+                Error::NoEntry(_) | Error::NoPause(_) => StatusCode::NOT_FOUND,
+                Error::OtherJob { .. } | Error::CannotRelease(_) | Error::NoProvider => StatusCode::CONFLICT,
+                Error::NotReleased(_)
+                | Error::NotNow(_)
+                | Error::Newer { .. }
+                | Error::Late(_)
+                | Error::Replaced
+                | Error::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            },
+        }
     }
 }
 
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        if is_replaced(&error) {
-            let sentence = "store-replaced: the inbox does not use the store any more; `blobgate inbox stats` and its log say why, and how to go on";
-            return Self::not_now(sentence);
-        }
-        tracing::error!("an operator's question failed: {error}");
-        let sentence = format!("the store does not answer: {error}");
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, sentence }
+impl From<service::BadRequest> for Problem {
+    fn from(error: service::BadRequest) -> Self {
+        Self::Service(error.into())
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(Said { error: &self.sentence })).into_response()
+        if let Problem::Service(service::Error::Store(error)) = &self {
+            tracing::error!("an operator's request failed: {error}");
+        }
+        let answer = (self.status(), Json(Sentence { error: self.to_string() }));
+        match self {
+            Problem::NoToken => ([(header::WWW_AUTHENTICATE, "Bearer")], answer).into_response(),
+            _ => answer.into_response(),
+        }
     }
 }

@@ -1,10 +1,10 @@
-//! What was kept and holds now: in one transaction it is decided on anew, as if it had come just now, and ended as kept.
+//! Releases an entry in quarantine: one transaction decides on it as on an arrival of now, and ends the old entry.
 
-use crate::arrival::{Arrival, read_headers};
-use crate::commit::Committer;
+use crate::arrival::{Arrival, NotOurs, read_headers};
+use crate::commit::{Committer, NotStored};
 use crate::deliver::Wake;
 use crate::metrics::Metrics;
-use crate::space::Space;
+use crate::space::{Full, Space};
 use crate::store::{Error, Outcome, Quarantined, Session, Store};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
@@ -15,7 +15,7 @@ use blobgate::json;
 use blobgate::policy::{Proof, Verdict};
 use std::sync::Arc;
 
-/// What stores again, through the same transaction as any arrival.
+/// Releases entries, by the same transaction as any arrival.
 #[derive(Clone)]
 pub(crate) struct Releaser {
     pub(crate) store: Store,
@@ -25,105 +25,121 @@ pub(crate) struct Releaser {
     pub(crate) wake: Arc<Wake>,
 }
 
-/// Why something stays kept.
+/// Why an entry stays in quarantine.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotReleased {
     #[error(transparent)]
     Store(#[from] Error),
+    #[error(transparent)]
+    Full(#[from] Full),
+    #[error("it cannot be read as a delivery: {0}")]
+    NotOurs(#[from] NotOurs),
+    /// It would go into quarantine again, for this reason.
     #[error("{0}")]
-    NotNow(String),
+    Stays(String),
+    #[error("the quarantine is full")]
+    QuarantineFull,
+    #[error("it is not quarantined any more")]
+    Gone,
+    #[error("the provider contradicts it")]
+    Contradicted,
 }
 
-/// Of an entry that was to be released, and has gone on or was dropped meanwhile.
-pub(crate) const NOT_KEPT: &str = "it is not kept any more";
-/// Of a released entry.
+impl NotReleased {
+    /// Whether the entry is the cause, and not the store or its space: the next one may be released.
+    pub(crate) fn is_about_entry(&self) -> bool {
+        match self {
+            Self::Store(_) | Self::Full(_) | Self::NotOurs(_) => false,
+            Self::Stays(_) | Self::QuarantineFull | Self::Gone | Self::Contradicted => true,
+        }
+    }
+}
+
+/// Why a reconciled event is not stored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotReconciled {
+    #[error(transparent)]
+    Full(#[from] Full),
+    #[error(transparent)]
+    NotStored(#[from] NotStored),
+}
+
+/// The answer that a released entry has.
 const EXPLAINED: &str = "released: its generation is expected of its job";
 const CONFIRMED: &str = "released: the provider says the same";
 
 impl Releaser {
-    /// Stores what nobody sent, as the receive listener would.
-    pub(super) async fn store(&self, arrival: Arrival) -> Result<Outcome, String> {
-        self.space.check(arrival.verdict).map_err(|full| full.to_string())?;
-        let outcome = self.committer.store(arrival).await.map_err(|error| error.to_string())?;
+    /// Stores an event that the reconciler fetched, as the receive listener would.
+    pub(super) async fn store(&self, arrival: Arrival) -> Result<Outcome, NotReconciled> {
+        self.space.check(arrival.verdict)?;
+        let outcome = self.committer.store(arrival).await?;
         if let Outcome::Kept(reason) = &outcome {
             self.metrics.quarantined(reason);
         }
         Ok(outcome)
     }
 
-    /// Releases an entry that an expectation explains. Returns whether it goes on.
-    pub(crate) async fn explained(&self, session: &mut Session, id: i64) -> Result<bool, NotReleased> {
-        let Some(kept) = self.store.kept(id).await? else { return Ok(false) };
-        let headers = read_headers(&kept.headers);
-        Ok(self.release(session, id, &read(kept, &headers)?, EXPLAINED).await?.is_ok())
+    /// Releases an entry that an expectation explains.
+    pub(crate) async fn explained(&self, session: &mut Session, id: i64) -> Result<(), NotReleased> {
+        let entry = self.store.kept(id).await?.ok_or(NotReleased::Gone)?;
+        let headers = read_headers(&entry.headers);
+        self.release(session, id, &read(entry, &headers)?, EXPLAINED).await.map(|_| ())
     }
 
-    /// Releases an entry of which the provider's answer says the same. Returns whether it goes on.
+    /// Releases an entry that the provider's answer confirms.
     pub(super) async fn confirmed(
         &self,
         session: &mut Session,
         id: i64,
         dialect: Dialect,
         answer: &[u8],
-    ) -> Result<bool, NotReleased> {
-        let Some(kept) = self.store.kept(id).await? else { return Ok(false) };
-        let Some(event) = event(dialect, &kept.body) else { return Ok(false) };
+    ) -> Result<(), NotReleased> {
+        let entry = self.store.kept(id).await?.ok_or(NotReleased::Gone)?;
+        let event = event(dialect, &entry.body).ok_or(NotReleased::Contradicted)?;
         if confirm::read(dialect, &event, b"200", answer) != confirm::Outcome::Confirmed {
-            return Ok(false);
+            return Err(NotReleased::Contradicted);
         }
-        let headers = match &kept.reevaluated {
+        let headers = match &entry.reevaluated {
             Some(headers) => read_headers(headers),
-            None => accepted(read_headers(&kept.headers), &event)?,
+            None => accepted(read_headers(&entry.headers), &event)?,
         };
-        Ok(self.release(session, id, &read(kept, &headers)?, CONFIRMED).await?.is_ok())
+        self.release(session, id, &read(entry, &headers)?, CONFIRMED).await.map(|_| ())
     }
 
-    /// Has a kept entry go on as this arrival, or says why it stays.
+    /// Releases an entry as this arrival. `note` becomes the entry's answer.
     pub(crate) async fn release(
         &self,
         session: &mut Session,
         id: i64,
         arrival: &Arrival,
-        why: &str,
-    ) -> Result<Result<(), String>, NotReleased> {
-        Ok(goes_on(self.decide(session, id, arrival, why).await?))
-    }
-
-    /// The same, with what was decided; nothing where it is not kept any more.
-    pub(crate) async fn decide(
-        &self,
-        session: &mut Session,
-        id: i64,
-        arrival: &Arrival,
-        why: &str,
-    ) -> Result<Option<Outcome>, NotReleased> {
-        self.space.check(arrival.verdict).map_err(|full| NotReleased::NotNow(full.to_string()))?;
-        let outcome = session.release(id, arrival, why).await?;
+        note: &str,
+    ) -> Result<Outcome, NotReleased> {
+        self.space.check(arrival.verdict)?;
+        let outcome = session.release(id, arrival, note).await?;
         if let Some(outcome @ Outcome::Waits(route)) = &outcome {
             self.space.add(arrival, outcome);
             self.wake.up([route.clone()]);
         }
-        Ok(outcome)
+        goes_on(outcome)
     }
 }
 
-/// Whether an entry that was to be released goes on, or why it stays.
-pub(crate) fn goes_on(outcome: Option<Outcome>) -> Result<(), String> {
+/// Whether an entry leaves quarantine by this outcome of a release.
+pub(crate) fn goes_on(outcome: Option<Outcome>) -> Result<Outcome, NotReleased> {
     match outcome {
-        Some(Outcome::Waits(_) | Outcome::Repeated) => Ok(()),
-        Some(Outcome::Kept(reason)) => Err(reason),
-        Some(Outcome::TokenFull | Outcome::QuarantineFull) => Err("the quarantine is full".to_owned()),
-        None => Err(NOT_KEPT.to_owned()),
+        Some(outcome @ (Outcome::Waits(_) | Outcome::Repeated)) => Ok(outcome),
+        Some(Outcome::Kept(reason)) => Err(NotReleased::Stays(reason)),
+        Some(Outcome::TokenFull | Outcome::QuarantineFull) => Err(NotReleased::QuarantineFull),
+        None => Err(NotReleased::Gone),
     }
 }
 
-/// What was kept, as it comes now.
-fn read(kept: Quarantined, headers: &HeaderMap) -> Result<Arrival, NotReleased> {
-    let path = String::from_utf8_lossy(&kept.path);
-    Arrival::read(&path, headers, kept.body.into()).map_err(|error| NotReleased::NotNow(error.to_string()))
+fn read(entry: Quarantined, headers: &HeaderMap) -> Result<Arrival, NotReleased> {
+    let path = String::from_utf8_lossy(&entry.path);
+    Ok(Arrival::read(&path, headers, entry.body.into())?)
 }
 
-/// The headers of what was kept only because the provider could not be asked.
+/// The headers of an entry that is in quarantine only because the status API did not answer.
 fn accepted(mut headers: HeaderMap, event: &Event) -> Result<HeaderMap, NotReleased> {
     headers.remove(header::REASON);
     headers.remove(header::CLAIMED_EVENT);
@@ -136,13 +152,13 @@ fn accepted(mut headers: HeaderMap, event: &Event) -> Result<HeaderMap, NotRelea
         (header::EVENT, event.kind.name()),
         (header::PROOFS, &proofs),
     ] {
-        let value = HeaderValue::try_from(value).map_err(|error| NotReleased::NotNow(error.to_string()))?;
+        let value = HeaderValue::try_from(value).map_err(|_| NotOurs::Header)?;
         headers.insert(HeaderName::from_static(name), value);
     }
     Ok(headers)
 }
 
-/// What a kept body says.
+/// The event of a body.
 fn event(dialect: Dialect, body: &[u8]) -> Option<Event> {
     let payload = json::parse(body, crate::arrival::MAX_DEPTH, dialect.known()).ok()?;
     blobgate::event::check(dialect.read(&payload).ok()?).ok()

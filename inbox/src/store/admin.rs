@@ -2,7 +2,7 @@
 
 use super::change::{CANDIDATES, Candidates, list};
 use super::{Error, Store};
-use crate::admin::Filter;
+use crate::service::Filter;
 use sqlx::{AssertSqlSafe, FromRow, query_as, query_scalar};
 use std::collections::BTreeSet;
 

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Change {
     /// Delivered again, behind what is new.
     Replay,
+    /// Delivered out of quarantine, as the event that it claims.
+    Release,
     /// Not delivered, and gone after 14 days.
     Drop,
     /// What came and what a service answered is gone; what a repeat is known by stays.
@@ -50,6 +52,14 @@ pub(crate) const NO_EVENT: &str =
 /// Of one that the gate could read but for its generation.
 pub(crate) const NO_GENERATION: &str =
     "it names no generation: `blobgate inbox release ID --as EVENT --generation UUID` says which it is about";
+/// Of an entry that was dropped from quarantine and cannot be delivered.
+const NO_ROUTE: &str = "it is dropped, and claims no event of a generation: it has no route";
+/// Of a quarantined entry.
+const WANTS_RELEASE: &str = "it is quarantined: `blobgate inbox release ID` delivers it";
+/// Of an entry that is not quarantined.
+const WANTS_REPLAY: &str = "it is not quarantined: `blobgate inbox replay ID` delivers it again";
+/// Of an entry that an expectation, the provider or a person has released as another entry.
+const RELEASED: &str = "it was released: what it has become is another entry";
 /// Of an id that no entry has.
 pub(crate) const UNKNOWN: &str = "there is no such entry";
 
@@ -57,9 +67,8 @@ impl Change {
     /// What a filter leaves out: of what cannot be changed, a million would be refused one by one.
     pub(crate) fn applies_to(self) -> &'static str {
         match self {
-            Change::Replay => {
-                "state IN ('delivered', 'dead', 'quarantined', 'superseded', 'dropped') AND size > 0"
-            }
+            Change::Replay => "state IN ('delivered', 'dead', 'superseded', 'dropped') AND size > 0",
+            Change::Release => "state = 'quarantined' AND size > 0",
             Change::Drop => "state IN ('waiting', 'dead', 'quarantined')",
             // Who purges wants to hear of each that is left.
             Change::Purge => "(size > 0 OR answer IS NOT NULL)",
@@ -69,7 +78,7 @@ impl Change {
     /// Of what is delivered, or will be.
     fn has_route(self) -> &'static str {
         match self {
-            Change::Replay => "(route IS NOT NULL OR event IS NOT NULL)",
+            Change::Replay | Change::Release => "(route IS NOT NULL OR event IS NOT NULL)",
             Change::Drop | Change::Purge => "route IS NOT NULL",
         }
     }
@@ -78,6 +87,7 @@ impl Change {
     pub(crate) fn check(self, candidate: &Candidates) -> Result<(), &'static str> {
         match self {
             Change::Replay => check_replay(candidate),
+            Change::Release => check_release(candidate),
             Change::Drop => check_drop(&candidate.state),
             Change::Purge => check_purge(candidate),
         }
@@ -85,15 +95,28 @@ impl Change {
 }
 
 fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
-    let is_kept = candidate.lane == "quarantine";
+    let is_of_quarantine = candidate.lane == "quarantine";
     match candidate.state.as_str() {
         "waiting" => Err("it already waits"),
         "in_flight" => Err("it is under way"),
-        "superseded" if is_kept => Err("it was released: what it has become is another entry"),
+        "quarantined" => Err(WANTS_RELEASE),
+        "superseded" if is_of_quarantine => Err(RELEASED),
         _ if !candidate.has_body => Err("its body is purged"),
-        _ if is_kept && !candidate.has_event => Err(NO_EVENT),
-        _ if is_kept && !candidate.has_generation => Err(NO_GENERATION),
+        _ if is_of_quarantine && !(candidate.has_event && candidate.has_generation) => Err(NO_ROUTE),
         _ => Ok(()),
+    }
+}
+
+fn check_release(candidate: &Candidates) -> Result<(), &'static str> {
+    match candidate.state.as_str() {
+        "quarantined" if !candidate.has_body => Err("its body is purged"),
+        "quarantined" if !candidate.has_event => Err(NO_EVENT),
+        "quarantined" if !candidate.has_generation => Err(NO_GENERATION),
+        "quarantined" => Ok(()),
+        "waiting" => Err("it already waits"),
+        "in_flight" => Err("it is under way"),
+        "superseded" if candidate.lane == "quarantine" => Err(RELEASED),
+        _ => Err(WANTS_REPLAY),
     }
 }
 
@@ -190,7 +213,7 @@ pub(super) async fn change(
         changed.refused.entry(*unknown).or_insert(UNKNOWN);
     }
     let rows = match change {
-        Change::Replay => tx.replay(&list(&allowed), now).await?,
+        Change::Replay | Change::Release => tx.replay(&list(&allowed), now).await?,
         Change::Drop => tx.discard(&list(&allowed), now).await?,
         Change::Purge => tx.purge(&list(&allowed), now).await?,
     };

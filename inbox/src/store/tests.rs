@@ -4,8 +4,8 @@ mod follow;
 mod scan;
 
 use super::*;
-use crate::admin::Filter;
 use crate::arrival::Token;
+use crate::service::Filter;
 use blobgate::event::Kind;
 use blobgate::policy::Verdict;
 use blobgate_testkit::{Cluster, needs};

@@ -41,8 +41,11 @@ impl Outcome {
             "arrived": self.arrived.iter().map(|(service, arrival)| json!({
                 "service": service, "headers": arrival.headers, "bytes": arrival.bytes, "sha256": arrival.sha256,
             })).collect::<Vec<_>>(),
-            "in_inbox": self.in_inbox,
-            "expectation": self.expectation,
+            "in_inbox": self.in_inbox.iter().map(|entry| json!({
+                "id": entry.id, "state": entry.state, "generation": entry.generation, "reason": entry.reason,
+                "seen": entry.seen, "digest": entry.digest,
+            })).collect::<Vec<_>>(),
+            "expectation": self.expectation.as_ref().map(|it| json!({"job": it.job, "state": it.state})),
             "expected": {"answer": expected.status(), "code": expected.code(), "service": expected.service()},
             "left_out": why,
             "faults": self.faults,

@@ -1,9 +1,7 @@
 //! For people.
 
 use super::{Report, write};
-use crate::demo::expect::Expectation;
 use crate::demo::gate::Sent;
-use crate::demo::inbox::Entry;
 use crate::demo::outcome::Outcome;
 use crate::demo::service::Service;
 use crate::output::{escape, escape_lines};
@@ -11,6 +9,7 @@ use crate::receiver::Arrival;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use blobgate::contract::header;
+use blobgate_inbox::service::{EntrySummary, ExpectationStatus};
 use reqwest::Version;
 use std::io;
 
@@ -118,15 +117,15 @@ impl Outcome {
         };
         lines
             .extend(self.arrived.iter().flat_map(|(_, arrival)| shown(arrival)).map(|line| paint.dim(&line)));
-        let kept = |entry: &Entry| {
+        let in_inbox = |entry: &EntrySummary| {
             let reason = entry.reason.as_deref().unwrap_or("-");
             [
                 format!("        entry {}: {}", entry.id, entry.state),
                 format!("        blobgate-reason: {reason}"),
             ]
         };
-        lines.extend(self.in_inbox.iter().flat_map(kept).map(|line| paint.dim(&line)));
-        lines.extend(self.expectation.iter().map(|Expectation { job, state, .. }| {
+        lines.extend(self.in_inbox.iter().flat_map(in_inbox).map(|line| paint.dim(&line)));
+        lines.extend(self.expectation.iter().map(|ExpectationStatus { job, state, .. }| {
             paint.dim(&format!("        expected of job {}: {state}", job.as_deref().unwrap_or("-")))
         }));
         lines.extend(self.faults.iter().map(|fault| paint.red(&format!("        ! {fault}"))));

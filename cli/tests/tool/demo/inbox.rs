@@ -66,7 +66,11 @@ impl Default for Entries {
 fn entry(id: usize, state: &str, generation: Option<&str>, reason: Option<&str>, body: &[u8]) -> Value {
     let digest = ring::digest::digest(&ring::digest::SHA256, body);
     let digest = hex::encode(digest);
-    json!({"id": id, "state": state, "generation": generation, "reason": reason, "seen": 1, "digest": digest})
+    json!({
+        "id": id, "state": state, "generation": generation, "reason": reason, "seen": 1, "digest": digest,
+        "lane": "deliver", "hook": "veo3-token", "proven": true, "size": body.len(), "redelivery": 0, "attempts": 0,
+        "received_at": "2026-02-01T12:00:00.5Z", "seen_at": "2026-02-01T12:00:00.5Z", "due_at": "2026-02-01T12:00:00.5Z",
+    })
 }
 
 impl Entries {
@@ -120,6 +124,7 @@ impl Entries {
         };
         let ask_at = if self.reconciles == Reconciles::AfterMinutes { "12:13:00.5Z" } else { "12:00:01.5Z" };
         json!({
+            "hook": told["hook"], "generation_id": told["generation_id"], "released": [],
             "job": told["job"], "state": state, "asked": i32::from(asked.is_some()), "answer": asked,
             "expected_at": "2026-02-01T12:00:00.5Z", "ask_at": format!("2026-02-01T{ask_at}"),
         })

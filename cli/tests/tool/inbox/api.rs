@@ -27,6 +27,11 @@ async fn refuses_in_one_sentence(place: Place) {
         (get("/entries?hook=a&hook=b"), 400, "hook is given twice"),
         (get("/entries?limit=501"), 400, "limit \"501\" is no number from 1 to 500"),
         (get("/entries?before=0"), 400, "before \"0\" is no number from 1"),
+        (
+            get("/entries?state=lost"),
+            400,
+            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, quarantined, dropped",
+        ),
         (get("/entries/x"), 400, "id \"x\" is no number from 1"),
         (get("/entries/77"), 404, "there is no entry 77"),
         (get("/nothing"), 404, "there is nothing at this path"),
@@ -35,13 +40,24 @@ async fn refuses_in_one_sentence(place: Place) {
         (
             (Method::PUT, "/pauses", json!({"event": "begun"})),
             400,
-            "\"begun\" is no event: use one of completed, failed, timeout",
+            "the body is not as it should be: \"begun\" is no event: use one of completed, failed, timeout at line 1 column 16",
         ),
         (
             (Method::DELETE, "/pauses", json!({"route": "a"})),
             400,
             "the body is not as it should be: unknown field `route`, expected `hook` or `event` at line 1 column 8",
         ),
+        (
+            post("/release", json!({"id": 1})),
+            400,
+            "the body is not as it should be: unknown field `id`, expected one of `ids`, `filter`, `after`, `until`, `limit`, `dry_run` at line 1 column 5",
+        ),
+        (
+            post("/release", json!({"ids": [1], "as": "completed"})),
+            400,
+            "the body is not as it should be: unknown field `ids`, expected one of `id`, `as`, `generation_id`, `dry_run` at line 1 column 23",
+        ),
+        (post("/rejudge", json!({"ids": [1]})), 404, "there is nothing at this path"),
         (post("/replay", json!({})), 400, "name entries by their ids or by a filter, and not by both"),
         (
             post("/replay", json!({"ids": [1], "filter": {"state": "dead"}})),
@@ -52,7 +68,7 @@ async fn refuses_in_one_sentence(place: Place) {
         (
             post("/drop", json!({"filter": {"state": "lost"}})),
             400,
-            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, quarantined, dropped",
+            "the body is not as it should be: unknown variant `lost`, expected one of `waiting`, `in_flight`, `delivered`, `dead`, `superseded`, `quarantined`, `dropped` at line 1 column 26",
         ),
         (post("/drop", json!({"ids": []})), 400, "name between 1 and 500 ids"),
         (post("/drop", json!({"ids": (1..=501).collect::<Vec<_>>()})), 400, "name between 1 and 500 ids"),
@@ -107,9 +123,9 @@ async fn counts_without_changing(place: Place) {
         "until": newest,
     });
     let what = json!({"filter": {"hook": "veo3"}, "dry_run": true});
-    assert_eq!(inbox.ask(Method::POST, "/replay", &what).await, (200, expected.clone()));
+    assert_eq!(inbox.ask(Method::POST, "/release", &what).await, (200, expected.clone()));
     let what = json!({"ids": [id, newest], "dry_run": true});
-    assert_eq!(inbox.ask(Method::POST, "/replay", &what).await, (200, expected));
+    assert_eq!(inbox.ask(Method::POST, "/release", &what).await, (200, expected));
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
     assert!(inbox.service.came().is_empty());
 }
@@ -126,7 +142,7 @@ async fn many_at_once_change_an_entry_once(place: Place) {
         ids.push(inbox.stored(&Delivery::kept(number)).await);
     }
     let what = json!({"ids": ids});
-    let answers = join_all((0..OPERATORS).map(|_| inbox.ask(Method::POST, "/replay", &what))).await;
+    let answers = join_all((0..OPERATORS).map(|_| inbox.ask(Method::POST, "/release", &what))).await;
     let changed = answers.iter().flat_map(|(status, said)| {
         assert_eq!(*status, 200, "{said}");
         said["changed"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap())

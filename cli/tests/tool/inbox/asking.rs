@@ -5,7 +5,7 @@ use crate::running::{blobgate, nobody, text};
 use blobgate_testkit::{Cluster, needs};
 
 /// Each command, as it is used.
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 14] = [
     &["ls"],
     &["show", "1"],
     &["stats"],
@@ -13,6 +13,8 @@ const COMMANDS: [&[&str]; 12] = [
     &["resume", "--hook", "veo3"],
     &["drop", "1", "--yes"],
     &["replay", "1"],
+    &["release", "1"],
+    &["reevaluate", "1", "--config", concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy.yaml")],
     &["expect", "--hook", "veo3", "--generation", "5f1c8c1e-7c0c-4b0a-9a5e-000000000001", "--job", "a"],
     &["reconcile", "--dry-run"],
     &["tail"],
@@ -41,7 +43,8 @@ async fn wants_the_token() {
         "/stats",
         "/pauses",
         "/replay",
-        "/rejudge",
+        "/release",
+        "/reevaluate",
         "/drop",
         "/purge",
         "/tail",
@@ -86,16 +89,43 @@ async fn says_which_inbox_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn says_that_a_stranger_answers() {
+async fn names_an_unexpected_response() {
     let (service, url) = Service::start().await;
     for status in [200, 400, 404] {
         service.answer(status);
         let output = blobgate(&["inbox", "stats", "--admin", &url]).output().unwrap();
         let sentence = format!(
-            "blobgate: what answers at {url}/ is no inbox's admin listener, or one of another version: it answers {status}\n"
+            "blobgate: unexpected response ({status}) from {url}/: not the admin listener of an inbox, or an incompatible version\n"
         );
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), sentence));
     }
+}
+
+/// A field is missing, or has a value that this tool does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_an_incompatible_version() {
+    for answer in [
+        r#"{"entries": [{"id": 1, "state": "waiting"}], "next": null}"#,
+        r#"{"routes": [], "quarantined": {}, "states": {"kept": 1}, "bytes": 0, "tombstones": 0}"#,
+    ] {
+        let address = answers(answer).await;
+        for command in [&["ls"][..], &["stats"], &["tail"], &["export"], &["show", "1"], &["release", "1"]] {
+            let output = blobgate(&[&["inbox"], command, &["--admin", &address]].concat()).output().unwrap();
+            let sentence = format!(
+                "blobgate: unexpected response (200) from {address}/: not the admin listener of an inbox, or an incompatible version\n"
+            );
+            assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), sentence), "{command:?}");
+        }
+    }
+}
+
+/// Answers every request with this.
+async fn answers(body: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let routes = axum::Router::new().fallback(async move || body);
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    address
 }
 
 #[needs(Postgres)]
@@ -116,7 +146,7 @@ async fn says_that_the_store_is_away() {
 
 #[test]
 fn wants_to_know_which_entries() {
-    for command in ["drop", "replay"] {
+    for command in ["drop", "replay", "release"] {
         for (args, sentence) in [
             (&[][..], "error: name entries by their ids, or by a filter such as --state\n"),
             (&["1", "--state", "dead"], "error: name entries by their ids or by filters, and not by both\n"),
@@ -136,10 +166,9 @@ fn every_help_teaches() {
     for command in COMMANDS.iter().map(|command| command[0]).chain(["serve"]) {
         let output = blobgate(&["inbox", command, "--help"]).output().unwrap();
         let said = text(&output.stdout);
-        assert!(
-            said.contains(&format!("Examples:\n  blobgate inbox {command}")) || command == "replay",
-            "{said}"
-        );
+        let examples = format!("Examples:\n  blobgate inbox {command}");
+        // A release begins with a look.
+        assert!(said.contains(&examples) || command == "release", "{said}");
         assert!(
             said.contains(&format!("  blobgate inbox {command} "))
                 || said.contains(&format!("  blobgate inbox {command}\n")),

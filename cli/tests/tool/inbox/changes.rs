@@ -1,23 +1,27 @@
-//! `replay` and `drop`.
+//! `replay`, `release` and `drop`.
 
 use super::{Delivery, Inbox, Place, generation, on_each_store, until};
 use crate::running::{blobgate, text};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 on_each_store! {
-    a_kept_event_is_seen_and_replayed_in_two_commands
-    replayed_twice_is_once
-    what_cannot_be_routed_is_not_released
+    releases_a_quarantined_event_in_two_commands
+    refuses_to_replay_a_quarantined_entry
+    refuses_to_release_other_entries
+    counts_what_a_release_would_do
+    replays_once
+    refuses_to_release_what_claims_no_event
     what_is_superseded_is_not_lost
     replays_hundreds_by_filter
-    drops_what_waits_or_is_kept
+    drops_waiting_and_quarantined_entries
     does_not_drop_what_is_under_way_or_done
     tells_what_was_done_in_json
 }
 
-async fn a_kept_event_is_seen_and_replayed_in_two_commands(place: Place) {
+async fn releases_a_quarantined_event_in_two_commands(place: Place) {
     let inbox = Inbox::start(place).await;
     let kept = Delivery::kept(1);
     inbox.store(&kept).await;
@@ -30,7 +34,7 @@ async fn a_kept_event_is_seen_and_replayed_in_two_commands(place: Place) {
     };
     assert_eq!(its, generation(1));
     assert!(inbox.service.came().is_empty());
-    assert_eq!(inbox.lines(&["replay", id]), ["1 entry replayed"]);
+    assert_eq!(inbox.lines(&["release", id]), ["1 entry released"]);
 
     let came = &inbox.service.wait_for(1).await[0];
     assert_eq!(came.path, "/hooks/veo3");
@@ -58,7 +62,85 @@ async fn a_kept_event_is_seen_and_replayed_in_two_commands(place: Place) {
     assert_eq!((came.header("blobgate-redelivery"), came.header("blobgate-override")), (None, None));
 }
 
-async fn replayed_twice_is_once(place: Place) {
+async fn refuses_to_replay_a_quarantined_entry(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let id = inbox.stored(&Delivery::kept(1)).await.to_string();
+    let sentence = "it is quarantined: `blobgate inbox release ID` delivers it";
+    assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: {sentence} ({id})\n"));
+    let said = inbox.refused(&["replay", "--state", "quarantined", "--yes"], 1);
+    assert_eq!(said, format!("1 entry cannot be replayed: {sentence}\nthere is nothing to replay\n"));
+    let (_, said) = inbox.ask(reqwest::Method::POST, "/replay", &json!({"filter": {"hook": "veo3"}})).await;
+    assert_eq!(said, json!({"changed": [], "refused": [], "next": null}), "a filter leaves it out");
+    assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
+    // Given up by a person, it is like any dropped entry.
+    assert_eq!(inbox.lines(&["drop", &id, "--yes"]), ["1 entry dropped"]);
+    assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
+    let came = &inbox.service.wait_for(1).await[0];
+    assert_eq!(came.header("blobgate-override"), Some("token-expired"));
+}
+
+async fn refuses_to_release_other_entries(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let delivered = inbox.stored(&Delivery::completed(1)).await;
+    inbox.wait_for(delivered, "delivered").await;
+    let dropped = inbox.stored(&Delivery::kept(2)).await;
+    inbox.lines(&["drop", &dropped.to_string(), "--yes"]);
+    for id in [delivered, dropped] {
+        let sentence = "it is not quarantined: `blobgate inbox replay ID` delivers it again";
+        let said = inbox.refused(&["release", &id.to_string()], 1);
+        assert_eq!(said, format!("1 entry not released: {sentence} ({id})\n"));
+    }
+    let said = inbox.refused(&["release", "999999"], 1);
+    assert_eq!(said, "1 entry not released: there is no such entry (999999)\n");
+    let id = dropped.to_string();
+    for (args, sentence) in [
+        (&["--as", "completed"][..], "error: name one entry by its id, with --as\n"),
+        (&["--as", "completed", "1", "2"], "error: name one entry by its id, with --as\n"),
+        (
+            &["--as", "completed", &id, "--hook", "veo3"],
+            "error: name one entry by its id with --as, and not by filters\n",
+        ),
+        (
+            &[&id, "--generation", &generation(2)],
+            "error: name entries by their ids or by filters, and not by both\n",
+        ),
+    ] {
+        let said = inbox.refused(&[&["release"], args].concat(), 2);
+        assert!(said.starts_with(sentence), "{args:?}: {said}");
+    }
+    assert_eq!(inbox.service.came().len(), 1);
+}
+
+async fn counts_what_a_release_would_do(place: Place) {
+    let inbox = Inbox::start(place).await;
+    let id = inbox.stored(&Delivery::kept(1)).await.to_string();
+    let no_event = Delivery { event: None, reason: Some("schema-invalid"), ..Delivery::kept(2) };
+    let no_event = inbox.stored(&no_event).await.to_string();
+    let sentence = "it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is";
+    let expected = [
+        "would release 1 entry: 1 quarantined".to_owned(),
+        format!("1 entry cannot be released: {sentence}"),
+    ];
+    assert_eq!(inbox.lines(&["release", &id, &no_event, "--dry-run"]), expected);
+    assert_eq!(inbox.lines(&["release", "--state", "quarantined", "--dry-run"]), expected);
+    let lines = inbox.lines(&["release", "--hook", "veo3", "--dry-run", "--json"]);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&lines.concat()).unwrap(),
+        json!({
+            "would_change": [{"state": "quarantined", "count": 1}],
+            "would_refuse": [{"why": sentence, "count": 1}],
+        })
+    );
+    assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
+    // By a filter it asks.
+    let said = inbox.refused(&["release", "--reason", "token-expired"], 2);
+    let asks = "this would release 1 entry: 1 quarantined; there is no terminal to ask on: say --yes";
+    assert_eq!(said, format!("blobgate: {asks}\n"));
+    assert_eq!(inbox.lines(&["release", "--reason", "token-expired", "--yes"]), ["1 entry released"]);
+    assert_eq!(inbox.service.wait_for(1).await[0].header("blobgate-override"), Some("token-expired"));
+}
+
+async fn replays_once(place: Place) {
     let inbox = Inbox::start(place).await;
     let delivery = Delivery::completed(1);
     let id = inbox.stored(&delivery).await;
@@ -89,7 +171,7 @@ async fn replayed_twice_is_once(place: Place) {
     assert_eq!(inbox.service.came().len(), 3);
 }
 
-async fn what_cannot_be_routed_is_not_released(place: Place) {
+async fn refuses_to_release_what_claims_no_event(place: Place) {
     let inbox = Inbox::start(place).await;
     let no_event = Delivery { event: None, reason: Some("schema-invalid"), ..Delivery::kept(1) };
     let no_event = inbox.stored(&no_event).await.to_string();
@@ -97,26 +179,26 @@ async fn what_cannot_be_routed_is_not_released(place: Place) {
         Delivery { generation: None, reason: Some("generation-id-invalid"), ..Delivery::kept(2) };
     let no_generation = inbox.stored(&no_generation).await.to_string();
     let event = format!(
-        "1 entry not replayed: field `video_url` is missing, expected a URL that begins with https://; it claims no event: \
+        "1 entry not released: field `video_url` is missing, expected a URL that begins with https://; it claims no event: \
          `blobgate inbox release ID --as completed`, or failed or timeout, says which it is ({no_event})\n"
     );
-    assert_eq!(inbox.refused(&["replay", &no_event], 1), event);
-    let both = inbox.refused(&["replay", &no_event, &no_generation, "999999"], 1);
+    assert_eq!(inbox.refused(&["release", &no_event], 1), event);
+    let both = inbox.refused(&["release", &no_event, &no_generation, "999999"], 1);
     assert!(both.contains(&event), "{both}");
     let sentence = "; it names no generation: `blobgate inbox release ID --as EVENT --generation UUID` says which it is about";
     assert!(both.contains(&format!("{sentence} ({no_generation})\n")), "{both}");
-    assert!(both.contains("1 entry not replayed: there is no such entry (999999)\n"), "{both}");
+    assert!(both.contains("1 entry not released: there is no such entry (999999)\n"), "{both}");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
 
     // By a filter they are counted before, and there is nothing left to ask about.
-    let said = inbox.refused(&["replay", "--state", "quarantined"], 1);
+    let said = inbox.refused(&["release", "--state", "quarantined"], 1);
     assert!(
-        said.contains("1 entry cannot be replayed: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
+        said.contains("1 entry cannot be released: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
     );
-    assert!(said.ends_with("there is nothing to replay\n"), "{said}");
+    assert!(said.ends_with("there is nothing to release\n"), "{said}");
     // With one among them that can be, they are refused one by one.
     inbox.store(&Delivery::kept(3)).await;
-    let said = inbox.refused(&["replay", "--state", "quarantined", "--yes"], 1);
+    let said = inbox.refused(&["release", "--state", "quarantined", "--yes"], 1);
     assert!(said.contains(&event), "{said}");
     assert_eq!(inbox.service.wait_for(1).await[0].header("blobgate-redelivery"), Some("1"));
 }
@@ -185,7 +267,7 @@ async fn replays_hundreds_by_filter(place: Place) {
     assert_eq!(again.len(), MANY);
 }
 
-async fn drops_what_waits_or_is_kept(place: Place) {
+async fn drops_waiting_and_quarantined_entries(place: Place) {
     let inbox = Inbox::start(place).await;
     inbox.store(&Delivery::completed(9)).await;
     inbox.service.wait_for(1).await;

@@ -1,7 +1,7 @@
 //! What is kept for want of the provider's word is asked about, and goes on as soon as the provider says the same.
 
-use super::judging::with_trust;
 use super::reconciling::{Provider, webhook};
+use super::reevaluating::with_trust;
 use super::{Delivery, Inbox, Place, on_each_store, until};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -81,14 +81,11 @@ async fn asks_about_what_is_judged_again(place: Place) {
 
     let config = with_trust("{all_of: [token, confirmed]}", "\"*.runblob.io\"");
     let config = config.path().to_str().unwrap();
-    let judge = ["replay", "--rejudge", "--config", config, "--state", "quarantined"];
+    let judge = ["reevaluate", "--config", config, "--state", "quarantined"];
     // The test has asked too.
     let before = [provider.calls(&own).await, provider.calls(&elsewhere).await];
     let would = inbox.lines(&[&judge[..], &["--dry-run"]].concat());
-    assert_eq!(
-        would,
-        ["2 entries would pass once the provider, who would be asked, says the same", "0 entries would pass"]
-    );
+    assert_eq!(would, ["2 entries would pass once the provider confirms them", "0 entries would pass"]);
     assert!(inbox.question(&own).await.is_none(), "a dry run asks nobody");
     assert_eq!(provider.calls(&own).await, before[0]);
 
@@ -117,12 +114,12 @@ async fn asks_about_what_is_judged_again(place: Place) {
 
     // What the provider has contradicted is asked about again, where somebody wants that.
     let asked = provider.calls(&forged).await;
-    let again = inbox.lines(&["replay", "--rejudge", "--config", config, &left.to_string()]);
+    let again = inbox.lines(&["reevaluate", "--config", config, &left.to_string()]);
     assert_eq!(
         again,
         [
-            "1 entry kept until the provider says the same: `inbox reconcile --dry-run` lists what is asked",
-            "0 entries judged again, and waiting to be delivered"
+            "1 entry quarantined until the provider confirms them: `inbox reconcile --dry-run` lists the calls",
+            "0 entries released, and waiting to be delivered"
         ]
     );
     until("it was asked about once more", async || provider.calls(&forged).await > asked).await;
@@ -131,7 +128,7 @@ async fn asks_about_what_is_judged_again(place: Place) {
     // Where nobody is asked, that is said.
     let alone = Inbox::start(Place::sqlite()).await;
     let id = alone.stored(&kept(&own, "not-confirmed", &provider_body(&own))).await.to_string();
-    let said = alone.refused(&["replay", "--rejudge", "--config", config, &id], 1);
+    let said = alone.refused(&["reevaluate", "--config", config, &id], 1);
     assert!(said.contains("this inbox asks nobody: start it with --provider"), "{said}");
 }
 

@@ -5,7 +5,7 @@
 //! lower than that of any transaction under way: nothing can come before them any more.
 
 use super::{COLUMNS, Conditions, Entry, Payload, Value};
-use crate::admin::Filter;
+use crate::service::Filter;
 use crate::store::change::list;
 use crate::store::{Error, Store};
 use sqlx::{AssertSqlSafe, FromRow, query_as};

@@ -430,7 +430,7 @@ in_both! {
             let id = one.unconfirmed_of("veo3", &generation).await.unwrap()[0];
             let (webhook, ids) = (completed("a").of(&generation), [id].into_iter().collect());
             let (released, replayed) =
-                tokio::join!(one.release(id, &webhook, "released"), other.change(Change::Replay, &ids));
+                tokio::join!(one.release(id, &webhook, "released"), other.change(Change::Release, &ids));
             match (released.unwrap(), replayed.unwrap().refused.get(&id)) {
                 (Some(Outcome::Waits(_)), Some(why)) => assert!(why.starts_with("it was released"), "{why}"),
                 (None, None) => {}

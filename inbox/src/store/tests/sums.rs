@@ -99,9 +99,12 @@ async fn step(site: &mut Site, dice: &mut Dice, held: &mut Vec<Claimed>) -> &'st
             "release of expired leases"
         }
         13 | 14 => {
-            let change = [Change::Replay, Change::Drop, Change::Purge][dice.place(3)];
+            let changes = [&[Change::Replay, Change::Release][..], &[Change::Drop], &[Change::Purge]];
+            let changes = changes[dice.place(3)];
             let ids = site.some(dice).await;
-            site.session().change(change, &ids).await.unwrap();
+            for change in changes {
+                site.session().change(*change, &ids).await.unwrap();
+            }
             "change"
         }
         15 => {

@@ -1,4 +1,4 @@
-//! `replay --rejudge`: a rule is changed, and what was kept is judged by it.
+//! `reevaluate`: a rule has changed, and quarantined entries are judged by it.
 
 use super::{Delivery, Inbox, Place, generation, on_each_store};
 use serde_json::{Value, json};
@@ -81,12 +81,11 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: Place) {
     let today = envoy_yaml("runblob.io");
     let today = today.path().to_str().unwrap();
     let filter = ["--reason", "result-url-denied"];
-    let judge = |config, more: &[&'static str]| {
-        [&["replay", "--rejudge", "--config", config], &filter[..], more].concat()
-    };
+    let judge =
+        |config, more: &[&'static str]| [&["reevaluate", "--config", config], &filter[..], more].concat();
     assert_eq!(inbox.lines(&judge(today, &["--dry-run"])), ["0 entries would pass"]);
     let said = inbox.refused(&judge(today, &["--yes"]), 1);
-    assert!(said.starts_with("4 entries still kept: result-url-denied (1, 2, 3, 4)\n"), "{said}");
+    assert!(said.starts_with("4 entries still quarantined: result-url-denied (1, 2, 3, 4)\n"), "{said}");
 
     let wider = envoy_yaml("cdn.new.example");
     let wider = wider.path().to_str().unwrap();
@@ -95,7 +94,7 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: Place) {
     assert!(inbox.service.came().is_empty());
     let output = inbox.command(&judge(wider, &["--yes"]));
     assert_eq!(output.status.code(), Some(1), "one stays");
-    assert_eq!(crate::running::text(&output.stdout), "3 entries judged again, and waiting to be delivered\n");
+    assert_eq!(crate::running::text(&output.stdout), "3 entries released, and waiting to be delivered\n");
 
     let came = inbox.service.wait_for(3).await;
     for one in &came {
@@ -117,11 +116,11 @@ async fn what_only_the_head_shows_wants_a_waiver(place: Place) {
     let inbox = Inbox::start(place).await;
     let id = inbox.keep(1, &kept(1, "cdn.runblob.io", "source-denied")).await.to_string();
     let config = envoy_yaml("\"*.runblob.io\"");
-    let judge = ["replay", "--rejudge", "--config", config.path().to_str().unwrap(), &id];
+    let judge = ["reevaluate", "--config", config.path().to_str().unwrap(), &id];
     let said = inbox.refused(&judge, 1);
-    assert!(said.starts_with("1 entry still kept: source-denied (1)\n"), "{said}");
+    assert!(said.starts_with("1 entry still quarantined: source-denied (1)\n"), "{said}");
     let waived = [&judge[..], &["--waive", "source-denied"]].concat();
-    assert_eq!(inbox.lines(&waived), ["1 entry judged again, and waiting to be delivered"]);
+    assert_eq!(inbox.lines(&waived), ["1 entry released, and waiting to be delivered"]);
     let came = &inbox.service.wait_for(1).await[0];
     assert_eq!(came.header("blobgate-override"), Some("source-denied"));
     let said = inbox.refused(&[&judge[..], &["--waive", "json-invalid"]].concat(), 2);
@@ -135,8 +134,8 @@ async fn what_contradicts_stays(place: Place) {
     let other = kept(1, "other.runblob.io", "result-url-denied");
     let id = inbox.keep(1, &other).await.to_string();
     let config = envoy_yaml("\"*.runblob.io\"");
-    let said = inbox.refused(&["replay", "--rejudge", "--config", config.path().to_str().unwrap(), &id], 1);
-    assert!(said.starts_with("1 entry still kept: event-conflict (2)\n"), "{said}");
+    let said = inbox.refused(&["reevaluate", "--config", config.path().to_str().unwrap(), &id], 1);
+    assert!(said.starts_with("1 entry still quarantined: event-conflict (2)\n"), "{said}");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1, "and nothing more is kept for it");
 }
 
@@ -145,15 +144,8 @@ async fn says_what_it_would_do_in_json(place: Place) {
     let passes = inbox.keep(1, &kept(1, "cdn.runblob.io", "result-url-denied")).await;
     let stays = inbox.keep(2, &kept(2, "cdn.example.com", "result-url-denied")).await;
     let config = envoy_yaml("\"*.runblob.io\"");
-    let judge = [
-        "replay",
-        "--rejudge",
-        "--config",
-        config.path().to_str().unwrap(),
-        "--state",
-        "quarantined",
-        "--json",
-    ];
+    let judge =
+        ["reevaluate", "--config", config.path().to_str().unwrap(), "--state", "quarantined", "--json"];
     let would: Value = serde_json::from_str(&inbox.lines(&[&judge[..], &["--dry-run"]].concat())[0]).unwrap();
     let why = json!([{"id": stays, "why": "result-url-denied"}]);
     assert_eq!(would, json!({"would_pass": [passes], "would_ask": [], "would_stay": why}));
@@ -167,11 +159,11 @@ async fn a_file_without_a_gate_is_said() {
     let inbox = Inbox::start(Place::sqlite()).await;
     let empty = NamedTempFile::new().unwrap();
     let name = empty.path().to_str().unwrap();
-    let said = inbox.refused(&["replay", "--rejudge", "--config", name, "17"], 1);
+    let said = inbox.refused(&["reevaluate", "--config", name, "17"], 1);
     let sentence = "has no filter with the gate's configuration (an object with hooks)";
     assert_eq!(said, format!("blobgate: {name} {sentence}\n"));
-    let said = inbox.refused(&["replay", "--rejudge", "--config", "/nowhere", "17"], 1);
+    let said = inbox.refused(&["reevaluate", "--config", "/nowhere", "17"], 1);
     assert!(said.starts_with("blobgate: /nowhere cannot be read: "), "{said}");
-    let said = inbox.refused(&["replay", "--rejudge", "17"], 2);
+    let said = inbox.refused(&["reevaluate", "17"], 2);
     assert!(said.contains("--config <FILE>"), "{said}");
 }

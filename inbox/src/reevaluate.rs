@@ -1,6 +1,6 @@
-//! What was kept, judged again with today's configuration of the gate.
+//! Judges an entry in quarantine with today's configuration of the gate.
 
-use crate::arrival::{Arrival, read_headers};
+use crate::arrival::{Arrival, NotOurs, read_headers};
 use crate::store::Quarantined;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
@@ -15,23 +15,46 @@ use blobgate::{Config, Reason, forward};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use thiserror::Error;
 
-/// Today's configuration, and which reasons of the head an operator overrides.
+/// Today's configuration, and the reasons of the head that an operator overrides.
 #[derive(Debug)]
 pub(crate) struct Judge {
     config: Config,
     waived: BTreeSet<Reason>,
 }
 
-/// What a kept entry is by today's configuration.
+/// What an entry in quarantine is by today's configuration.
 #[derive(Debug)]
 pub(crate) enum Now {
-    Holds(Arrival),
-    /// As soon as the provider says the same.
+    Passes(Arrival),
+    /// It passes once the provider confirms it.
     WantsConfirmation(Arrival),
 }
 
-/// What only the head shows, and nobody can look at again.
+/// Why a gate's configuration judges nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum CannotJudge {
+    #[error("{0}")]
+    Config(String),
+    #[error("{code:?} cannot be waived: only what the head shows can, {}", WAIVABLE.map(Reason::code).join(", "))]
+    NotWaivable { code: String },
+}
+
+/// Why an entry does not pass.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Fails {
+    #[error("no hook is called {0} in this configuration")]
+    NoHook(String),
+    #[error("{}", .0.code())]
+    Reason(Reason),
+    #[error("observed")]
+    Observed,
+    #[error(transparent)]
+    NotOurs(#[from] NotOurs),
+}
+
+/// Reasons that only the head shows, and that cannot be looked at again.
 pub(crate) const WAIVABLE: [Reason; 6] = [
     Reason::SourceDenied,
     Reason::HeaderInvalid,
@@ -40,46 +63,45 @@ pub(crate) const WAIVABLE: [Reason; 6] = [
     Reason::TokenAudience,
     Reason::TokenMismatch,
 ];
-/// A key of either kind that nobody has, another for each variable: what is judged again verifies and signs nothing.
+
+/// A key of either kind that nobody has, another for each variable: reevaluation verifies and signs nothing.
 fn no_key(variable: &str) -> String {
     format!("{KEY_PREFIX}{}", STANDARD.encode(Sha256::digest(variable)))
 }
 
 impl Judge {
     /// Reads the gate's configuration, as JSON text, and reasons by their codes.
-    ///
-    /// # Errors
-    /// One sentence.
-    pub(crate) fn new(config: &[u8], waived: &[String]) -> Result<Self, String> {
-        let config = Config::load(config, &|name| Some(no_key(name))).map_err(|error| error.to_string())?;
+    pub(crate) fn new(config: &[u8], waived: &[String]) -> Result<Self, CannotJudge> {
+        let config = Config::load(config, &|name| Some(no_key(name)))
+            .map_err(|error| CannotJudge::Config(error.to_string()))?;
         let waived = waived.iter().map(|code| waivable(code)).collect::<Result<_, _>>()?;
         Ok(Self { config, waived })
     }
 
     /// What it is now, or why it stays.
-    pub(crate) fn judge(&self, kept: Quarantined) -> Result<Now, String> {
+    pub(crate) fn judge(&self, kept: Quarantined) -> Result<Now, Fails> {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == kept.hook);
-        let hook = hook.ok_or_else(|| format!("no hook is called {} in this configuration", kept.hook))?;
+        let hook = hook.ok_or_else(|| Fails::NoHook(kept.hook.clone()))?;
         let headers = read_headers(&kept.headers);
         let reason = kept.reason.as_deref().and_then(Reason::parse);
         let recorded = self.recorded(hook, &kept, &headers, reason)?;
         let (judged, now): (_, fn(Arrival) -> Now) = match judge_again(hook, recorded, &kept.body) {
             Judged::Ask(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),
-            judged => (judged, Now::Holds),
+            judged => (judged, Now::Passes),
         };
         let delivery = match judged {
             Judged::Forward(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
             Judged::Forward(delivery) => {
-                return Err(delivery.reason().map_or("observed", Reason::code).to_owned());
+                return Err(delivery.reason().map_or(Fails::Observed, Fails::Reason));
             }
-            Judged::Refuse(refusal) => return Err(refusal.reason.code().to_owned()),
-            // Whoever was asked about is not asked about again.
-            Judged::Ask(_) => return Err(Reason::NotConfirmed.code().to_owned()),
+            Judged::Refuse(refusal) => return Err(Fails::Reason(refusal.reason)),
+            // One confirmation is enough.
+            Judged::Ask(_) => return Err(Fails::Reason(Reason::NotConfirmed)),
         };
         let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
         let headers = marked(headers, &forward::headers(&delivery), overridden);
         let path = String::from_utf8_lossy(&kept.path).into_owned();
-        Arrival::read(&path, &headers, kept.body.into()).map(now).map_err(|error| error.to_string())
+        Ok(now(Arrival::read(&path, &headers, kept.body.into())?))
     }
 
     fn recorded(
@@ -88,14 +110,14 @@ impl Judge {
         kept: &Quarantined,
         headers: &HeaderMap,
         reason: Option<Reason>,
-    ) -> Result<Recorded, String> {
+    ) -> Result<Recorded, Fails> {
         use Reason::{
             HeaderInvalid, SourceDenied, TokenAudience, TokenExpired, TokenMismatch, UnsupportedEncoding,
         };
         let waived = |reason: &Reason| self.waived.contains(reason);
         // The prompt that it was bound to is on no record: it is as it was found, where it still counts.
         if reason == Some(TokenMismatch) && hook.checks.prompt == Check::Enforce && !waived(&TokenMismatch) {
-            return Err(TokenMismatch.code().to_owned());
+            return Err(Fails::Reason(TokenMismatch));
         }
         let proofs = headers.get(header::PROOFS).and_then(|proofs| proofs.to_str().ok()).unwrap_or_default();
         let held = |proof: Proof| proofs.split(',').any(|found| found == proof.name());
@@ -120,11 +142,9 @@ impl Judge {
     }
 }
 
-fn waivable(code: &str) -> Result<Reason, String> {
-    WAIVABLE.into_iter().find(|reason| reason.code() == code).ok_or_else(|| {
-        let all: Vec<_> = WAIVABLE.iter().map(|reason| reason.code()).collect();
-        format!("{code:?} cannot be waived: only what the head shows can, {}", all.join(", "))
-    })
+fn waivable(code: &str) -> Result<Reason, CannotJudge> {
+    let reason = WAIVABLE.into_iter().find(|reason| reason.code() == code);
+    reason.ok_or_else(|| CannotJudge::NotWaivable { code: code.to_owned() })
 }
 
 /// The headers as the gate sets them on what it accepts.

@@ -1,39 +1,44 @@
-//! How the commands talk to a running inbox: its admin listener.
+//! Calls the admin listener of a running inbox.
 
-use super::serve::read_env;
-use crate::demo::cause;
+use super::change::Change;
+use crate::env::read_env;
+use crate::net_error::cause;
 use anyhow::{Result, anyhow};
+use blobgate_inbox::service::{
+    ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest,
+    InboxStats, ListRequest, PauseAnswer, PauseTarget, ReconcileAnswer, ReconcilePreview, ReconcileRequest,
+    ReevaluateAnswer, ReevaluateRequest, ReleaseAsAnswer, ReleaseAsRequest, TailPage, TailRequest,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// Which inbox is asked.
+/// The address of an inbox.
 #[derive(clap::Args)]
 pub(super) struct Admin {
     /// The admin listener of the inbox
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085")]
     admin: Url,
-    /// The variable with the token that it wants to see
+    /// The variable with the token of the admin listener
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
 }
 
-/// An inbox that is asked.
+/// A running inbox.
 pub(super) struct Inbox {
     client: Client,
     base: Url,
     token: Option<String>,
 }
 
-/// The inbox does not understand what it is asked: wrong usage.
+/// The inbox does not understand the request: wrong usage.
 #[derive(Debug)]
 pub(super) struct Wrong(String);
 
-/// Nobody answers, or not the one who should: there is no point in asking on.
+/// No inbox answers: the next request would fail too.
 #[derive(Debug)]
 struct Away(String);
 
@@ -60,7 +65,60 @@ impl Admin {
 }
 
 impl Inbox {
-    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T> {
+    pub(super) async fn list(&self, request: &ListRequest) -> Result<EntryPage> {
+        self.get("/entries", &request.pairs()).await
+    }
+
+    pub(super) async fn show(&self, id: i64) -> Result<EntryDetail> {
+        self.get(&format!("/entries/{id}"), &[]).await
+    }
+
+    pub(super) async fn tail(&self, request: &TailRequest) -> Result<TailPage> {
+        self.get("/tail", &request.pairs()).await
+    }
+
+    pub(super) async fn stats(&self) -> Result<InboxStats> {
+        self.get("/stats", &[]).await
+    }
+
+    pub(super) async fn pause(&self, target: &PauseTarget) -> Result<PauseAnswer> {
+        self.call(Method::PUT, "/pauses", target).await
+    }
+
+    pub(super) async fn resume(&self, target: &PauseTarget) -> Result<PauseAnswer> {
+        self.call(Method::DELETE, "/pauses", target).await
+    }
+
+    pub(super) async fn expect(&self, request: &ExpectRequest) -> Result<ExpectAnswer> {
+        self.call(Method::POST, "/expect", request).await
+    }
+
+    pub(super) async fn reconcile(&self) -> Result<ReconcileAnswer> {
+        self.call(Method::POST, "/reconcile", &ReconcileRequest { dry_run: false }).await
+    }
+
+    pub(super) async fn preview_reconcile(&self) -> Result<ReconcilePreview> {
+        self.call(Method::POST, "/reconcile", &ReconcileRequest { dry_run: true }).await
+    }
+
+    pub(super) async fn change(&self, change: Change, request: &ChangeRequest) -> Result<ChangeAnswer> {
+        self.call(Method::POST, change.path(), request).await
+    }
+
+    /// `request` is a dry run.
+    pub(super) async fn preview(&self, change: Change, request: &ChangeRequest) -> Result<ChangePreview> {
+        self.call(Method::POST, change.path(), request).await
+    }
+
+    pub(super) async fn release_as(&self, request: &ReleaseAsRequest) -> Result<ReleaseAsAnswer> {
+        self.call(Method::POST, Change::Release.path(), request).await
+    }
+
+    pub(super) async fn reevaluate(&self, request: &ReevaluateRequest) -> Result<ReevaluateAnswer> {
+        self.call(Method::POST, "/reevaluate", request).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T> {
         let mut url = self.url(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -68,13 +126,13 @@ impl Inbox {
         self.send(self.client.get(url)).await
     }
 
-    pub(super) async fn tell<T: DeserializeOwned>(
+    async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        what: &Value,
+        request: &impl Serialize,
     ) -> Result<T> {
-        self.send(self.client.request(method, self.url(path)).json(what)).await
+        self.send(self.client.request(method, self.url(path)).json(request)).await
     }
 
     fn url(&self, path: &str) -> Url {
@@ -91,9 +149,11 @@ impl Inbox {
         let status = response.status();
         let body = response.bytes().await.map_err(|error| self.away(&error))?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|_| self.stranger(status));
+            return serde_json::from_slice(&body).map_err(|_| self.unexpected(status));
         }
-        let Ok(Refused { error }) = serde_json::from_slice(&body) else { return Err(self.stranger(status)) };
+        let Ok(Problem { error }) = serde_json::from_slice(&body) else {
+            return Err(self.unexpected(status));
+        };
         Err(match status {
             StatusCode::BAD_REQUEST => Wrong(error).into(),
             StatusCode::UNAUTHORIZED => Away(format!(
@@ -115,18 +175,18 @@ impl Inbox {
         .into()
     }
 
-    fn stranger(&self, status: StatusCode) -> anyhow::Error {
+    fn unexpected(&self, status: StatusCode) -> anyhow::Error {
         Away(format!(
-            "what answers at {} is no inbox's admin listener, or one of another version: it answers {}",
-            self.base,
-            status.as_u16()
+            "unexpected response ({}) from {}: not the admin listener of an inbox, or an incompatible version",
+            status.as_u16(),
+            self.base
         ))
         .into()
     }
 }
 
 #[derive(Deserialize)]
-struct Refused {
+struct Problem {
     error: String,
 }
 

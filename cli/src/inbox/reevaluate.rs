@@ -1,0 +1,159 @@
+//! `blobgate inbox reevaluate`.
+
+use super::client::Inbox;
+use super::prompt::confirm;
+use super::report::{Refusals, count};
+use super::selection::{Selected, Selection};
+use crate::envoy_yaml::gate_configuration;
+use crate::output::{say, tell, tell_json};
+use crate::progress::Progress;
+use anyhow::Result;
+use blobgate_inbox::service::{ChangeRequest, ReevaluateRequest, waivable};
+use clap::builder::PossibleValuesParser;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Judge quarantined entries with today's configuration of the gate, and release those that pass
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// The envoy.yaml with today's configuration of the gate
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// A reason to override that only the head shows; can be repeated
+    #[arg(long, value_name = "REASON", value_parser = PossibleValuesParser::new(waivable()))]
+    waive: Vec<String>,
+    /// Only say how many entries would pass, and why the others would not
+    #[arg(long)]
+    dry_run: bool,
+}
+
+const EXAMPLES: &str = "\
+A rule has changed, and last week's entries may pass now. The inbox judges their bodies by the configuration in --config, and
+their heads (address, headers, token) by the gate's record of their arrival. An entry that passes becomes an ordinary event, unless
+it contradicts another. A reason that only the head shows is overridden by --waive alone, and the service gets it as
+blobgate-override. Where the configuration wants a confirmation (not-confirmed), the reconciler asks the provider, within its
+calls a minute, and a confirmed entry is delivered.
+
+Name entries by their ids, or by filters; an entry has to match each filter. With filters the command asks. Without a terminal
+it wants --yes.
+
+Exit code: 0 when all pass, 1 when some stay or the inbox cannot be reached, 2 for wrong usage.
+
+Examples:
+  blobgate inbox reevaluate --config envoy.yaml --reason result-url-denied --since 7d --dry-run
+  blobgate inbox reevaluate --config envoy.yaml --reason result-url-denied --since 7d
+  blobgate inbox reevaluate --config envoy.yaml --waive token-expired 17";
+
+/// What became of all entries.
+#[derive(Default)]
+struct Reevaluated {
+    passed: Vec<i64>,
+    /// They pass once the provider confirms them.
+    asked: Vec<i64>,
+    stayed: Refusals,
+    /// The newest of them.
+    until: Option<i64>,
+}
+
+struct Run {
+    inbox: Inbox,
+    selected: Selected,
+    config: Value,
+    waive: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let Selection { yes, json, .. } = args.selection;
+    let selected = args.selection.selected();
+    let config = gate_configuration(&args.config)?;
+    let by_filter = matches!(selected, Selected::Filter(_));
+    let run = Run { inbox: args.selection.admin.connect()?, selected, config, waive: args.waive };
+    // First without a change, so that the question says what would happen.
+    let would = run.reevaluate(None, true).await?;
+    if args.dry_run {
+        if json {
+            tell_json(would.json("would_pass", "would_ask", "would_stay"));
+        } else {
+            would.stayed.say("would stay quarantined");
+            would.tell_asked("would pass once the provider confirms them");
+            tell(format_args!("{} would pass", count(&would.passed)));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if would.passed.is_empty() && would.asked.is_empty() {
+        would.stayed.say("still quarantined");
+        say(format_args!("no entry passes: nothing was delivered"));
+        return Ok(if would.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if by_filter && !yes {
+        would.stayed.say("would stay quarantined");
+        if let Some(code) = confirm(&would.what(), "delivered")? {
+            return Ok(code);
+        }
+    }
+    let done = run.reevaluate(would.until, false).await?;
+    if json {
+        tell_json(done.json("changed", "asked", "refused"));
+    } else {
+        done.stayed.say("still quarantined");
+        done.tell_asked(
+            "quarantined until the provider confirms them: `inbox reconcile --dry-run` lists the calls",
+        );
+        tell(format_args!("{} released, and waiting to be delivered", count(&done.passed)));
+    }
+    Ok(if done.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Run {
+    /// Judges the entries in pieces: those up to `until`, for later ones stay as they are.
+    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<Reevaluated> {
+        let mut all = Reevaluated::default();
+        let past = if dry_run { "looked at" } else { "reevaluated" };
+        let mut progress = Progress::new(past, self.selected.count());
+        let mut pieces = self.selected.pieces(until);
+        while let Some(piece) = pieces.pop() {
+            let request = ChangeRequest { dry_run, ..piece.clone() };
+            let request = ReevaluateRequest::new(request, self.config.clone(), self.waive.clone());
+            let answer = self.inbox.reevaluate(&request).await?;
+            let seen = answer.changed.iter().chain(&answer.asked).copied();
+            let seen = seen.chain(answer.refused.iter().map(|refused| refused.id));
+            all.until = all.until.max(seen.max());
+            all.passed.extend(answer.changed);
+            all.asked.extend(answer.asked);
+            all.stayed.add(answer.refused);
+            progress.at(all.len());
+            pieces.go_on(piece, answer.next);
+        }
+        Ok(all)
+    }
+}
+
+impl Reevaluated {
+    fn len(&self) -> usize {
+        self.passed.len().saturating_add(self.asked.len()).saturating_add(self.stayed.len())
+    }
+
+    /// What the question is about.
+    fn what(&self) -> String {
+        let ask = format!("ask the provider about {}", count(&self.asked));
+        match (self.passed.is_empty(), self.asked.is_empty()) {
+            (true, _) => ask,
+            (false, true) => format!("deliver {} that pass now", count(&self.passed)),
+            (false, false) => format!("deliver {} that pass now, and {ask}", count(&self.passed)),
+        }
+    }
+
+    fn tell_asked(&self, how: &str) {
+        if !self.asked.is_empty() {
+            tell(format_args!("{} {how}", count(&self.asked)));
+        }
+    }
+
+    fn json(&self, passed: &str, asked: &str, stayed: &str) -> Value {
+        json!({passed: self.passed, asked: self.asked, stayed: self.stayed.json()})
+    }
+}

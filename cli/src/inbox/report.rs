@@ -1,0 +1,58 @@
+//! Reports what a change did.
+
+use crate::output::say;
+use blobgate_inbox::service::EntryRefusal;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Entries that stay as they are, by why.
+#[derive(Default)]
+pub(super) struct Refusals(BTreeMap<String, Vec<i64>>);
+
+impl Refusals {
+    pub(super) fn add(&mut self, refused: Vec<EntryRefusal>) {
+        for EntryRefusal { id, why } in refused {
+            self.0.entry(why).or_default().push(id);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.values().map(Vec::len).fold(0, usize::saturating_add)
+    }
+
+    /// An object for each entry.
+    pub(super) fn json(&self) -> Vec<Value> {
+        let of_reason = |(why, ids): (&String, &Vec<i64>)| {
+            ids.iter().map(|id| json!({"id": id, "why": why})).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of_reason).collect()
+    }
+
+    /// A line for each reason.
+    pub(super) fn say(&self, how: &str) {
+        /// A line names so many ids.
+        const MAX_NAMED: usize = 10;
+        for (why, ids) in &self.0 {
+            let named: Vec<_> = ids.iter().take(MAX_NAMED).map(i64::to_string).collect();
+            let more = if ids.len() > MAX_NAMED { ", …" } else { "" };
+            say(format_args!("{} {how}: {why} ({}{more})", count(ids), named.join(", ")));
+        }
+    }
+}
+
+/// So many entries, in words.
+pub(super) fn entries(count: impl TryInto<u64>) -> String {
+    match count.try_into().unwrap_or(u64::MAX) {
+        1 => "1 entry".to_owned(),
+        count => format!("{count} entries"),
+    }
+}
+
+/// These entries, in words.
+pub(super) fn count(ids: &[i64]) -> String {
+    entries(ids.len())
+}

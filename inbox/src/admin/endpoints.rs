@@ -1,0 +1,101 @@
+//! An endpoint for each action of an operator: reads the request, and writes the answer as JSON.
+
+use super::Admin;
+use super::problem::Problem;
+use crate::service::{
+    ActivePause, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest, InboxStats, ListRequest,
+    PauseAnswer, PauseTarget, ReconcileRequest, ReevaluateAnswer, ReevaluateRequest, ReleaseAsRequest,
+    TailPage, TailRequest, read_id,
+};
+use crate::store::Change;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use std::sync::Arc;
+
+type Shared = State<Arc<Admin>>;
+type Answer<T> = Result<Json<T>, Problem>;
+type Pairs = Query<Vec<(String, String)>>;
+
+pub(super) async fn list(State(admin): Shared, Query(pairs): Pairs) -> Answer<EntryPage> {
+    Ok(Json(admin.operations.list(&ListRequest::read(&pairs)?).await?))
+}
+
+pub(super) async fn show(State(admin): Shared, Path(id): Path<String>) -> Answer<EntryDetail> {
+    Ok(Json(admin.operations.show(read_id(&id)?).await?))
+}
+
+pub(super) async fn tail(State(admin): Shared, Query(pairs): Pairs) -> Answer<TailPage> {
+    Ok(Json(admin.operations.tail(&TailRequest::read(&pairs)?).await?))
+}
+
+pub(super) async fn stats(State(admin): Shared) -> Answer<InboxStats> {
+    Ok(Json(admin.operations.stats().await?))
+}
+
+pub(super) async fn pauses(State(admin): Shared) -> Answer<Vec<ActivePause>> {
+    Ok(Json(admin.operations.pauses().await?))
+}
+
+pub(super) async fn pause(State(admin): Shared, body: Bytes) -> Answer<PauseAnswer> {
+    Ok(Json(admin.operations.pause(&read::<PauseTarget>(&body)?).await?))
+}
+
+pub(super) async fn resume(State(admin): Shared, body: Bytes) -> Answer<PauseAnswer> {
+    Ok(Json(admin.operations.resume(&read::<PauseTarget>(&body)?).await?))
+}
+
+pub(super) async fn expect(State(admin): Shared, body: Bytes) -> Answer<ExpectAnswer> {
+    Ok(Json(admin.operations.expect(&read::<ExpectRequest>(&body)?).await?))
+}
+
+pub(super) async fn reconcile(State(admin): Shared, body: Bytes) -> Result<Response, Problem> {
+    let ReconcileRequest { dry_run } = read(&body)?;
+    if dry_run {
+        return Ok(Json(admin.operations.preview_reconcile().await?).into_response());
+    }
+    Ok(Json(admin.operations.reconcile().await?).into_response())
+}
+
+pub(super) async fn replay(State(admin): Shared, body: Bytes) -> Result<Response, Problem> {
+    change(&admin, Change::Replay, &body).await
+}
+
+pub(super) async fn discard(State(admin): Shared, body: Bytes) -> Result<Response, Problem> {
+    change(&admin, Change::Drop, &body).await
+}
+
+pub(super) async fn purge(State(admin): Shared, body: Bytes) -> Result<Response, Problem> {
+    change(&admin, Change::Purge, &body).await
+}
+
+/// As the events that the entries claim; with `as`, one entry as that event.
+pub(super) async fn release(State(admin): Shared, body: Bytes) -> Result<Response, Problem> {
+    #[derive(Deserialize)]
+    struct Named {
+        r#as: Option<IgnoredAny>,
+    }
+    if read::<Named>(&body)?.r#as.is_none() {
+        return change(&admin, Change::Release, &body).await;
+    }
+    Ok(Json(admin.operations.release_as(&read::<ReleaseAsRequest>(&body)?).await?).into_response())
+}
+
+pub(super) async fn reevaluate(State(admin): Shared, body: Bytes) -> Answer<ReevaluateAnswer> {
+    Ok(Json(admin.operations.reevaluate(read::<ReevaluateRequest>(&body)?).await?))
+}
+
+async fn change(admin: &Admin, change: Change, body: &Bytes) -> Result<Response, Problem> {
+    let request: ChangeRequest = read(body)?;
+    if request.dry_run {
+        return Ok(Json(admin.operations.preview(change, &request).await?).into_response());
+    }
+    Ok(Json(admin.operations.change(change, request).await?).into_response())
+}
+
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    Ok(serde_json::from_slice(body)?)
+}

@@ -1,0 +1,81 @@
+//! The actions of an operator, without HTTP. The admin listener, the tool and the demo share their requests and answers.
+//!
+//! Times are RFC 3339 in UTC.
+
+mod change;
+mod entries;
+mod error;
+mod expect;
+mod filter;
+mod names;
+mod pauses;
+mod reconcile;
+mod reevaluate;
+mod release;
+mod stats;
+mod tail;
+
+use crate::deliver::Wake;
+use crate::health::Faults;
+use crate::metrics::Metrics;
+use crate::reconcile::Releaser;
+use crate::store::{self, Store};
+use ::time::OffsetDateTime;
+use ::time::macros::format_description;
+pub use change::{ChangeAnswer, ChangePreview, ChangeRequest, EntryRefusal, RefusalCount, StateCount};
+pub(crate) use entries::read_id;
+pub use entries::{
+    BodyEncoding, EntryDetail, EntryPage, EntryPayload, EntrySummary, HeaderLine, ListRequest,
+};
+pub use error::BadRequest;
+pub(crate) use error::Error;
+pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
+pub(crate) use filter::Filter;
+pub use filter::{EntryFilter, reasons};
+pub use names::{EntryState, EventKind, ExpectationState, Lane};
+pub use pauses::{ActivePause, PauseAnswer, PauseTarget};
+pub use reconcile::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion, ReconcileRequest};
+pub use reevaluate::{ReevaluateAnswer, ReevaluateRequest, waivable};
+pub use release::{ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
+pub use stats::{FaultStatus, InboxStats, RouteStats};
+use std::sync::Arc;
+use std::time::Duration;
+pub use tail::{TailEntry, TailPage, TailRequest, TailWith};
+use tokio::sync::Notify;
+
+/// What the actions work on. Each action is a method, in a file of its own.
+pub(crate) struct Operations {
+    pub(crate) store: Store,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) releaser: Releaser,
+    /// Makes the reconciler look now.
+    pub(crate) nudge: Arc<Notify>,
+    /// The calls that the reconciler may make in a minute; none without a provider.
+    pub(crate) per_minute: Option<u32>,
+    /// In microseconds.
+    pub(crate) reconcile_after: i64,
+}
+
+/// A change waits behind others, for as long as a statement may take, and then for its own.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Writes in a task of its own, to its end, even when the client leaves.
+async fn written<T: Send + 'static>(
+    write: impl Future<Output = Result<T, store::Error>> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::time::timeout(WRITE_TIMEOUT, tokio::spawn(write)).await {
+        Ok(Ok(done)) => Ok(done?),
+        Ok(Err(_)) | Err(_) => Err(Error::Late(WRITE_TIMEOUT)),
+    }
+}
+
+/// Microseconds since 1970, in RFC 3339.
+fn time(micros: i64) -> String {
+    let at = i128::from(micros).saturating_mul(1_000);
+    let at = OffsetDateTime::from_unix_timestamp_nanos(at).ok();
+    // `Rfc3339` leaves out zeros at the end, and times of one length sort as text.
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    at.and_then(|at| at.format(format).ok()).unwrap_or_default()
+}

@@ -1,0 +1,294 @@
+//! Lists and shows entries.
+
+use super::error::{BadRequest, Error};
+use super::filter::EntryFilter;
+use super::names::{EntryState, EventKind, Lane};
+use super::{ExpectationStatus, Operations, time};
+use crate::arrival::read_headers;
+use crate::store::{Entry, Payload};
+use crate::violation;
+use axum::http::HeaderMap;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+
+/// Entries of one answer, where the request names no number.
+const DEFAULT_LIMIT: i64 = 100;
+/// So an answer stays below a megabyte.
+pub(super) const MAX_LIMIT: i64 = 500;
+
+/// Asks for entries, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListRequest {
+    /// Only these.
+    pub filter: EntryFilter,
+    /// So many at most, from 1 to 500; 100 without it.
+    pub limit: Option<i64>,
+    /// Only those with a lower id.
+    pub before: Option<i64>,
+}
+
+/// Entries, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryPage {
+    /// The entries.
+    pub entries: Vec<EntrySummary>,
+    /// The `before` of the next page; none on the last one.
+    pub next: Option<i64>,
+}
+
+/// An entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntrySummary {
+    /// Its number.
+    pub id: i64,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its state.
+    pub state: EntryState,
+    /// Its hook.
+    pub hook: String,
+    /// Its generation, where the gate could read one.
+    pub generation: Option<String>,
+    /// Its event. In quarantine: the event that it claims.
+    pub event: Option<EventKind>,
+    /// Why it is in quarantine.
+    pub reason: Option<String>,
+    /// The id of its token.
+    pub token_id: Option<String>,
+    /// Its job.
+    pub job: Option<String>,
+    /// Whether its sender is authenticated.
+    pub proven: bool,
+    /// The bytes that can still be shown; 0 once they are purged.
+    pub size: i64,
+    /// The route that it is delivered on: hook and event.
+    pub route: Option<String>,
+    /// What it replaces: the value of `blobgate-supersedes`.
+    pub supersedes: Option<String>,
+    /// The reason that a person has overridden: the value of `blobgate-override`.
+    pub r#override: Option<String>,
+    /// How often it was replayed or released.
+    pub redelivery: i64,
+    /// When it came.
+    pub received_at: String,
+    /// How often it came.
+    pub seen: i64,
+    /// When it came last.
+    pub seen_at: String,
+    /// When it is due.
+    pub due_at: String,
+    /// When its state became final.
+    pub ended_at: Option<String>,
+    /// The attempts to deliver it.
+    pub attempts: i64,
+    /// The status of the last answer.
+    pub status: Option<i64>,
+    /// The beginning of the last answer, or why there was none.
+    pub answer: Option<String>,
+    /// Until when an inbox holds it for an attempt.
+    pub lease_until: Option<String>,
+    /// SHA-256 of the body, in hexadecimal.
+    pub digest: String,
+}
+
+/// An entry with its payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryDetail {
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: EntrySummary,
+    /// What came; none once it is purged.
+    #[serde(flatten)]
+    pub payload: Option<EntryPayload>,
+    /// The expectation of its generation.
+    pub expectation: Option<ExpectationStatus>,
+    /// What breaks the rule of its reason: a field and what is documented, without a value of the body.
+    #[serde(default)]
+    pub violation: Option<String>,
+}
+
+/// What came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryPayload {
+    /// The path, with what is not visible ASCII escaped.
+    pub path: String,
+    /// The headers.
+    pub headers: Vec<HeaderLine>,
+    /// How `body` is written.
+    pub body_encoding: BodyEncoding,
+    /// The body.
+    pub body: String,
+}
+
+/// How a body is written in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyEncoding {
+    /// As it is.
+    Text,
+    /// In base64, for it is not UTF-8.
+    Base64,
+}
+
+/// A header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderLine {
+    /// Its name.
+    pub name: String,
+    /// Its value, with what is not visible ASCII escaped.
+    pub value: String,
+}
+
+impl Operations {
+    /// Lists entries.
+    pub(crate) async fn list(&self, request: &ListRequest) -> Result<EntryPage, Error> {
+        let limit = check_limit(request.limit, DEFAULT_LIMIT)?;
+        let filter = request.filter.check()?;
+        let mut entries = self.store.list(&filter, request.before, limit.saturating_add(1)).await?;
+        let limit = usize::try_from(limit).unwrap_or_default();
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let next = entries.last().filter(|_| more).map(|entry| entry.id);
+        let entries = entries.into_iter().map(EntrySummary::try_from).collect::<Result<_, _>>()?;
+        Ok(EntryPage { entries, next })
+    }
+
+    /// Shows an entry.
+    pub(crate) async fn show(&self, id: i64) -> Result<EntryDetail, Error> {
+        let (entry, payload) = self.store.show(id).await?.ok_or(Error::NoEntry(id))?;
+        let expectation = match &entry.generation {
+            Some(generation) => self.store.expectation(&entry.hook, generation).await?,
+            None => None,
+        };
+        let expectation = expectation.map(ExpectationStatus::try_from).transpose()?;
+        let entry = EntrySummary::try_from(entry)?;
+        let violation = match (&entry.reason, &payload) {
+            (Some(code), Some(payload)) if entry.lane == Lane::Quarantine => {
+                violation::describe(code, &payload.headers, &payload.body)
+            }
+            _ => None,
+        };
+        Ok(EntryDetail { entry, payload: payload.map(EntryPayload::from), expectation, violation })
+    }
+}
+
+impl ListRequest {
+    /// Reads the pairs of a query.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub(crate) fn read(pairs: &[(String, String)]) -> Result<Self, BadRequest> {
+        let mut request = Self::default();
+        for (name, value) in pairs {
+            match name.as_str() {
+                "limit" => request.limit = Some(read_number("limit", value, Some(MAX_LIMIT))?),
+                "before" => request.before = Some(read_number("before", value, None)?),
+                _ => request.filter.read(name, value)?,
+            }
+        }
+        Ok(request)
+    }
+
+    /// The pairs of a query.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = self.filter.pairs();
+        pairs.extend(self.limit.map(|limit| ("limit", limit.to_string())));
+        pairs.extend(self.before.map(|before| ("before", before.to_string())));
+        pairs
+    }
+}
+
+/// How many entries one answer has.
+pub(super) fn check_limit(limit: Option<i64>, default: i64) -> Result<i64, BadRequest> {
+    let limit = limit.unwrap_or(default);
+    if (1..=MAX_LIMIT).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(BadRequest::NoNumber { name: "limit", value: limit.to_string(), max: Some(MAX_LIMIT) })
+}
+
+/// Reads the number of an entry.
+///
+/// # Errors
+/// [`BadRequest`].
+pub(crate) fn read_id(value: &str) -> Result<i64, BadRequest> {
+    read_number("id", value, None)
+}
+
+/// A number from 1 on.
+pub(super) fn read_number(name: &'static str, value: &str, max: Option<i64>) -> Result<i64, BadRequest> {
+    let number = value.parse().ok().filter(|number| (1..=max.unwrap_or(i64::MAX)).contains(number));
+    number.ok_or_else(|| BadRequest::NoNumber { name, value: value.to_owned(), max })
+}
+
+/// A name that the store has.
+pub(super) fn stored<T: FromStr>(what: &'static str, value: &str) -> Result<T, Error> {
+    value.parse().map_err(|_| Error::Newer { what, value: value.to_owned() })
+}
+
+impl TryFrom<Entry> for EntrySummary {
+    type Error = Error;
+
+    fn try_from(entry: Entry) -> Result<Self, Error> {
+        Ok(Self {
+            id: entry.id,
+            lane: stored("lane", &entry.lane)?,
+            state: stored("state", &entry.state)?,
+            hook: entry.hook,
+            generation: entry.generation,
+            event: entry.event.map(|event| stored("event", &event)).transpose()?,
+            reason: entry.reason,
+            token_id: entry.token_id,
+            job: entry.job,
+            proven: entry.authenticated,
+            size: entry.size,
+            route: entry.route,
+            supersedes: entry.supersedes,
+            r#override: entry.overrides,
+            redelivery: entry.redelivery,
+            received_at: time(entry.received_at),
+            seen: entry.seen,
+            seen_at: time(entry.seen_at),
+            due_at: time(entry.due_at),
+            ended_at: entry.ended_at.map(time),
+            attempts: entry.attempts,
+            status: entry.status,
+            answer: entry.answer,
+            lease_until: entry.lease_until.map(time),
+            digest: hex::encode(&entry.digest),
+        })
+    }
+}
+
+impl From<Payload> for EntryPayload {
+    fn from(payload: Payload) -> Self {
+        let headers = read_headers(&payload.headers);
+        Self::with(payload, &headers)
+    }
+}
+
+impl EntryPayload {
+    /// With other headers than came.
+    pub(super) fn with(payload: Payload, headers: &HeaderMap) -> Self {
+        let headers = headers.iter().map(|(name, value)| HeaderLine {
+            name: name.to_string(),
+            value: value.as_bytes().escape_ascii().to_string(),
+        });
+        let headers = headers.collect();
+        let (body_encoding, body) = match String::from_utf8(payload.body) {
+            Ok(text) => (BodyEncoding::Text, text),
+            Err(bytes) => (BodyEncoding::Base64, BASE64_STANDARD.encode(bytes.into_bytes())),
+        };
+        Self { path: payload.path.escape_ascii().to_string(), headers, body_encoding, body }
+    }
+
+    /// The body's bytes; none where they are not as `body_encoding` says.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        match self.body_encoding {
+            BodyEncoding::Text => Some(self.body.clone().into_bytes()),
+            BodyEncoding::Base64 => BASE64_STANDARD.decode(&self.body).ok(),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Notes which generations the application expects, and of which job.
+
+use super::entries::stored;
+use super::error::Error;
+use super::filter::{read_generation, read_hook, read_job};
+use super::names::ExpectationState;
+use super::{Operations, time, written};
+use crate::reconcile::{NotReleased, Releaser};
+use crate::store::{self, Expectation, Expected, Noted, Session};
+use serde::{Deserialize, Serialize};
+
+/// Says of which job a generation is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectRequest {
+    /// The hook of its webhook.
+    pub hook: String,
+    /// The generation.
+    pub generation_id: String,
+    /// The job.
+    pub job: String,
+}
+
+/// An expectation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectationStatus {
+    /// The hook.
+    pub hook: String,
+    /// The generation.
+    pub generation_id: String,
+    /// The job; none where only a quarantined event is to be confirmed.
+    pub job: Option<String>,
+    /// How it stands.
+    pub state: ExpectationState,
+    /// Since when.
+    pub expected_at: String,
+    /// The calls to the status API so far.
+    pub asked: i64,
+    /// The result of the last call.
+    pub answer: Option<String>,
+    /// When the next call is due.
+    pub ask_at: Option<String>,
+    /// An accepted entry that came with another job.
+    pub job_mismatch: Option<JobMismatch>,
+}
+
+/// An accepted entry that came with another job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobMismatch {
+    /// The entry.
+    pub entry: i64,
+    /// Its job.
+    pub job: Option<String>,
+}
+
+/// An expectation, and what it released.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectAnswer {
+    /// The expectation.
+    #[serde(flatten)]
+    pub expectation: ExpectationStatus,
+    /// The quarantined entries that it explains, and that were released.
+    pub released: Vec<i64>,
+}
+
+impl Operations {
+    /// Notes an expectation, and releases the entries that it explains.
+    pub(crate) async fn expect(&self, request: &ExpectRequest) -> Result<ExpectAnswer, Error> {
+        let expected = Expected {
+            hook: read_hook(&request.hook)?,
+            job: read_job(&request.job)?,
+            generation: read_generation(&request.generation_id)?,
+        };
+        let (session, releaser, after) = (self.store.session(), self.releaser.clone(), self.reconcile_after);
+        let (noted, released) = written(note(session, releaser, expected.clone(), after)).await?;
+        let Expected { hook, generation, job } = expected;
+        let (expectation, is_new) = match noted {
+            Noted::Is { expectation, is_new } => (expectation, is_new),
+            Noted::OtherJob(other) => {
+                return Err(Error::OtherJob { hook, generation, expected: other, named: job });
+            }
+        };
+        if is_new && let Some(entry) = expectation.mismatch_id {
+            self.metrics.job_mismatch.inc();
+            tracing::error!(
+                "job-mismatch hook={hook} generation={generation} entry={entry}: it was accepted with another job"
+            );
+        }
+        let released = released.map_err(|why| {
+            tracing::error!("an entry that an expectation explains is not released: {why}");
+            Error::NotReleased(why)
+        })?;
+        Ok(ExpectAnswer { expectation: expectation.try_into()?, released })
+    }
+}
+
+async fn note(
+    mut session: Session,
+    releaser: Releaser,
+    expected: Expected,
+    after: i64,
+) -> Result<(Noted, Result<Vec<i64>, NotReleased>), store::Error> {
+    let mut noted = session.expect(&expected, after).await?;
+    let mut released = Vec::new();
+    if matches!(noted, Noted::OtherJob(_)) {
+        return Ok((noted, Ok(released)));
+    }
+    for id in session.explained(&expected).await? {
+        match releaser.explained(&mut session, id).await {
+            Ok(()) => released.push(id),
+            Err(why) if why.is_about_entry() => {}
+            Err(why) => return Ok((noted, Err(why))),
+        }
+    }
+    if !released.is_empty()
+        && let Noted::Is { is_new, .. } = noted
+    {
+        // By now it may have arrived.
+        noted = match session.expect(&expected, after).await? {
+            Noted::Is { expectation, .. } => Noted::Is { expectation, is_new },
+            other => other,
+        };
+    }
+    Ok((noted, Ok(released)))
+}
+
+impl TryFrom<Expectation> for ExpectationStatus {
+    type Error = Error;
+
+    fn try_from(expectation: Expectation) -> Result<Self, Error> {
+        let state = stored("state", &expectation.state)?;
+        let is_open = state == ExpectationState::Expected || expectation.wanted.is_some();
+        Ok(Self {
+            hook: expectation.hook,
+            generation_id: expectation.generation,
+            job: expectation.job,
+            state,
+            expected_at: time(expectation.expected_at),
+            asked: expectation.asked,
+            answer: expectation.answer,
+            ask_at: is_open.then(|| time(expectation.ask_at)),
+            job_mismatch: expectation
+                .mismatch_id
+                .map(|entry| JobMismatch { entry, job: expectation.mismatch_job }),
+        })
+    }
+}

@@ -1,0 +1,249 @@
+//! Which entries are meant.
+
+use super::error::BadRequest;
+use super::names::{EntryState, EventKind, Lane};
+use crate::decide;
+use blobgate::Reason;
+use blobgate::event::GenerationId;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Every reason of an entry in quarantine: the gate's, and the inbox's own.
+pub fn reasons() -> impl Iterator<Item = &'static str> {
+    Reason::ALL.iter().map(|reason| reason.code()).chain(decide::REASONS)
+}
+
+/// Which entries are meant: those that match each value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryFilter {
+    /// In this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<EntryState>,
+    /// In this lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Lane>,
+    /// Of this hook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
+    /// Of this event, or claimed to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventKind>,
+    /// In quarantine for this reason: one of [`reasons`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Of this generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// Of this job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// Received at this time or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// A filter whose values are right, as the store takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) state: Option<&'static str>,
+    pub(crate) lane: Option<&'static str>,
+    pub(crate) event: Option<&'static str>,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) hook: Option<String>,
+    /// In its canonical form.
+    pub(crate) generation: Option<String>,
+    pub(crate) job: Option<String>,
+    /// Received at this time or later, in microseconds since 1970.
+    pub(crate) since: Option<i64>,
+}
+
+impl EntryFilter {
+    /// Takes a pair of a query.
+    ///
+    /// # Errors
+    /// [`BadRequest`], where no filter has this name, or it is given twice.
+    pub(crate) fn read(&mut self, name: &str, value: &str) -> Result<(), BadRequest> {
+        match name {
+            "state" => once("state", &mut self.state, value.parse()?),
+            "lane" => once("lane", &mut self.lane, value.parse()?),
+            "event" => once("event", &mut self.event, value.parse()?),
+            "reason" => once("reason", &mut self.reason, value.to_owned()),
+            "hook" => once("hook", &mut self.hook, value.to_owned()),
+            "job" => once("job", &mut self.job, value.to_owned()),
+            "generation" => once("generation", &mut self.generation, value.to_owned()),
+            "since" => once("since", &mut self.since, value.to_owned()),
+            _ => Err(BadRequest::NoSuchFilter(name.to_owned())),
+        }
+    }
+
+    /// The pairs of a query, as [`EntryFilter::read`] takes them.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        [
+            ("state", self.state.map(|state| state.name().to_owned())),
+            ("lane", self.lane.map(|lane| lane.name().to_owned())),
+            ("hook", self.hook.clone()),
+            ("event", self.event.map(String::from)),
+            ("reason", self.reason.clone()),
+            ("generation", self.generation.clone()),
+            ("job", self.job.clone()),
+            ("since", self.since.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+    }
+
+    /// Whether it matches every entry.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(super) fn check(&self) -> Result<Filter, BadRequest> {
+        Ok(Filter {
+            state: self.state.map(EntryState::name),
+            lane: self.lane.map(Lane::name),
+            event: self.event.map(EventKind::name),
+            reason: self.reason.as_deref().map(read_reason).transpose()?,
+            hook: self.hook.as_deref().map(read_hook).transpose()?,
+            generation: self.generation.as_deref().map(read_generation).transpose()?,
+            job: self.job.as_deref().map(read_job).transpose()?,
+            since: self.since.as_deref().map(read_time).transpose()?,
+        })
+    }
+}
+
+fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), BadRequest> {
+    if place.replace(value).is_some() { Err(BadRequest::Twice(name)) } else { Ok(()) }
+}
+
+fn read_reason(value: &str) -> Result<&'static str, BadRequest> {
+    reasons().find(|known| *known == value).ok_or_else(|| BadRequest::not_one_of("reason", value, reasons()))
+}
+
+/// The name of a hook, as the gate's configuration has it.
+const MAX_HOOK: usize = 32;
+/// The name of a job, as a token has it.
+const MAX_JOB: usize = 64;
+
+pub(super) fn read_hook(value: &str) -> Result<String, BadRequest> {
+    if is_word(value, MAX_HOOK, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+        return Ok(value.to_owned());
+    }
+    Err(BadRequest::NoHook(value.to_owned()))
+}
+
+pub(super) fn read_job(value: &str) -> Result<String, BadRequest> {
+    if is_word(value, MAX_JOB, |byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte)) {
+        return Ok(value.to_owned());
+    }
+    Err(BadRequest::NoJob(value.to_owned()))
+}
+
+fn is_word(text: &str, max: usize, fits: impl Fn(u8) -> bool) -> bool {
+    (1..=max).contains(&text.len()) && text.bytes().all(fits)
+}
+
+/// In its canonical form.
+pub(super) fn read_generation(value: &str) -> Result<String, BadRequest> {
+    let id = GenerationId::parse(value).ok_or_else(|| BadRequest::NoGeneration(value.to_owned()))?;
+    Ok(id.to_string())
+}
+
+/// In microseconds since 1970.
+fn read_time(value: &str) -> Result<i64, BadRequest> {
+    let wrong = || BadRequest::NoTime(value.to_owned());
+    let time = OffsetDateTime::parse(value, &Rfc3339).map_err(|_| wrong())?;
+    time.unix_timestamp_nanos()
+        .checked_div(1_000)
+        .and_then(|micros| i64::try_from(micros).ok())
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Filter, BadRequest> {
+        let mut filter = EntryFilter::default();
+        for (name, value) in pairs {
+            filter.read(name, value)?;
+        }
+        filter.check()
+    }
+
+    #[track_caller]
+    fn refused(name: &str, value: &str, sentence: &str) {
+        assert_eq!(read(&[(name, value)]).unwrap_err().to_string(), sentence);
+    }
+
+    #[test]
+    fn reads_what_it_knows() {
+        let id = "FFD473D5-5bef-4e14-bf22-8d559be3c19f";
+        let pairs = [
+            ("state", "quarantined"),
+            ("lane", "quarantine"),
+            ("event", "completed"),
+            ("reason", "event-conflict"),
+            ("hook", "veo3"),
+            ("generation", id),
+            ("job", "order-7"),
+            ("since", "1970-01-01T01:00:01.5+01:00"),
+        ];
+        let expected = Filter {
+            state: Some("quarantined"),
+            lane: Some("quarantine"),
+            event: Some("completed"),
+            reason: Some("event-conflict"),
+            hook: Some("veo3".to_owned()),
+            generation: Some(id.to_ascii_lowercase()),
+            job: Some("order-7".to_owned()),
+            since: Some(1_500_000),
+        };
+        assert_eq!(read(&pairs), Ok(expected));
+        let mut filter = EntryFilter::default();
+        assert!(filter.is_empty());
+        for (name, value) in pairs {
+            filter.read(name, value).unwrap();
+        }
+        assert!(!filter.is_empty());
+        let mut written: Vec<_> = filter.pairs();
+        written.sort_unstable();
+        let mut sorted = pairs.map(|(name, value)| (name, value.to_owned()));
+        sorted.sort_unstable();
+        assert_eq!(written, sorted);
+        let json = serde_json::to_value(&filter).unwrap();
+        assert_eq!(json, serde_json::json!(pairs.into_iter().collect::<std::collections::BTreeMap<_, _>>()));
+        assert_eq!(serde_json::from_value::<EntryFilter>(json).unwrap(), filter);
+    }
+
+    #[test]
+    fn refuses_by_name() {
+        refused(
+            "state",
+            "lost",
+            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, quarantined, dropped",
+        );
+        refused("lane", "left", "\"left\" is no lane: use one of deliver, quarantine, observed");
+        refused("event", "started", "\"started\" is no event: use one of completed, failed, timeout");
+        let hook = "is no hook: write 1 to 32 of a-z 0-9 -";
+        for (name, shown) in
+            [("", ""), ("VEO3", "VEO3"), ("\u{1b}[2J", "\\u{1b}[2J"), ("veo\u{202e}3", "veo\\u{202e}3")]
+        {
+            refused("hook", name, &format!("\"{shown}\" {hook}"));
+        }
+        refused("job", "a\0", "\"a\\0\" is no job: write 1 to 64 of A-Z a-z 0-9 . _ ~ -");
+        refused("generation", "7", "\"7\" is no generation: write its UUID in the 8-4-4-4-12 form");
+        refused("since", "today", "\"today\" is no time for since: write 2026-01-31T12:00:00Z");
+        refused(
+            "colour",
+            "red",
+            "\"colour\" is nothing to filter by: use state, lane, hook, event, reason, generation, job, since",
+        );
+        assert_eq!(read(&[("job", "1"), ("job", "2")]), Err(BadRequest::Twice("job")));
+        let reason = read(&[("reason", "bad")]).unwrap_err().to_string();
+        assert!(reason.starts_with("\"bad\" is no reason: use one of unknown-hook, "), "{reason}");
+        assert!(reason.ends_with(", token-reused, token-conflict, event-conflict"), "{reason}");
+    }
+}

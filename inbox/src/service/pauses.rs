@@ -1,0 +1,123 @@
+//! Pauses deliveries, and resumes them.
+
+use super::error::{BadRequest, Error};
+use super::filter::read_hook;
+use super::names::EventKind;
+use super::{Operations, time, written};
+use crate::store::PausedSince;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A hook, an event, or an event of a hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseTarget {
+    /// None is every hook.
+    pub hook: Option<String>,
+    /// None is every event.
+    pub event: Option<EventKind>,
+}
+
+/// A pause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivePause {
+    /// None is every hook.
+    pub hook: Option<String>,
+    /// None is every event.
+    pub event: Option<EventKind>,
+    /// Since when.
+    pub since: String,
+}
+
+/// What a pause or its end did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseAnswer {
+    /// False where it was so already.
+    pub changed: bool,
+    /// What may be wrong with the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Hook and event, as the store has them: empty is any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PauseName {
+    hook: String,
+    event: String,
+}
+
+impl Operations {
+    /// Lists the pauses.
+    pub(crate) async fn pauses(&self) -> Result<Vec<ActivePause>, Error> {
+        self.store.paused().await?.into_iter().map(ActivePause::try_from).collect()
+    }
+
+    /// Delivers nothing of the target from now on.
+    pub(crate) async fn pause(&self, target: &PauseTarget) -> Result<PauseAnswer, Error> {
+        let name = PauseName::read(target, read_hook)?;
+        // A hook may be paused before its first event, and a wrong name pauses nothing.
+        let is_known = name.hook.is_empty() || self.store.knows_hook(&name.hook).await?;
+        let note = (!is_known).then(|| {
+            format!("no accepted or quarantined entry and no expectation has hook {}: look whether that is its name in the gate's configuration", name.hook)
+        });
+        tracing::info!("an operator pauses {name}");
+        let mut session = self.store.session();
+        let changed = written(async move { session.pause(&name.hook, &name.event).await }).await?;
+        Ok(PauseAnswer { changed, note })
+    }
+
+    /// Ends a pause.
+    pub(crate) async fn resume(&self, target: &PauseTarget) -> Result<PauseAnswer, Error> {
+        // A pause ends by its name, even by one that no hook can have.
+        let name = PauseName::read(target, read_any)?;
+        let (hook, event) = (name.hook.clone(), name.event.clone());
+        let mut session = self.store.session();
+        if !written(async move { session.resume(&hook, &event).await }).await? {
+            return Err(Error::NoPause(name));
+        }
+        tracing::info!("an operator resumes {name}");
+        Ok(PauseAnswer { changed: true, note: None })
+    }
+}
+
+impl PauseName {
+    fn read(
+        target: &PauseTarget,
+        read_hook: impl Fn(&str) -> Result<String, BadRequest>,
+    ) -> Result<Self, BadRequest> {
+        if target.hook.is_none() && target.event.is_none() {
+            return Err(BadRequest::UnnamedPause);
+        }
+        let hook = target.hook.as_deref().map(read_hook).transpose()?;
+        Ok(Self { hook: hook.unwrap_or_default(), event: target.event.map(String::from).unwrap_or_default() })
+    }
+}
+
+fn read_any(value: &str) -> Result<String, BadRequest> {
+    // PostgreSQL's text has no NUL.
+    let is_text = !value.is_empty() && !value.contains('\0');
+    if is_text { Ok(value.to_owned()) } else { Err(BadRequest::NoHook(value.to_owned())) }
+}
+
+impl fmt::Display for PauseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hook = self.hook.escape_debug();
+        match (self.hook.is_empty(), self.event.as_str()) {
+            (true, event) => write!(f, "event {event}"),
+            (false, "") => write!(f, "hook {hook}"),
+            (false, event) => write!(f, "hook {hook}, event {event}"),
+        }
+    }
+}
+
+impl TryFrom<PausedSince> for ActivePause {
+    type Error = Error;
+
+    fn try_from(pause: PausedSince) -> Result<Self, Error> {
+        let event = match pause.event.as_str() {
+            "" => None,
+            event => Some(super::entries::stored("event", event)?),
+        };
+        Ok(Self { hook: Some(pause.hook).filter(|hook| !hook.is_empty()), event, since: time(pause.since) })
+    }
+}

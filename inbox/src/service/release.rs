@@ -1,0 +1,169 @@
+//! Releases an entry in quarantine as the event that a person names. The inbox decides on it as on an arrival of now.
+
+use super::error::{BadRequest, Error};
+use super::filter::read_generation;
+use super::names::{EntryState, EventKind, Lane};
+use super::{EntrySummary, Operations, written};
+use crate::arrival::Arrival;
+use crate::decide::EXPLAINED;
+use crate::reconcile::{NotReleased, goes_on};
+use crate::release::{self, CannotRelease};
+use crate::store::{Outcome, Payload};
+use crate::violation;
+use blobgate::event::GenerationId;
+use serde::{Deserialize, Serialize};
+
+/// Releases an entry as an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseAsRequest {
+    /// The entry.
+    pub id: i64,
+    /// The event.
+    pub r#as: EventKind,
+    /// Its generation, where the entry names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation_id: Option<String>,
+    /// Only say what would happen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// What a release does. With `dry_run`: what it would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseAsAnswer {
+    /// The entry that was in quarantine.
+    pub id: i64,
+    /// Its hook.
+    pub hook: String,
+    /// Its generation.
+    pub generation: String,
+    /// Its event.
+    pub event: EventKind,
+    /// What the inbox decides.
+    pub outcome: ReleaseOutcome,
+    /// The route that it is delivered on.
+    pub route: Option<String>,
+    /// Why it was in quarantine: the value of `blobgate-override`.
+    pub r#override: Option<String>,
+    /// What breaks that rule.
+    pub violation: Option<String>,
+    /// Its bytes.
+    pub size: i64,
+}
+
+/// What the inbox decides on a released entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseOutcome {
+    /// A new event, which waits to be delivered.
+    Waiting,
+    /// The event is stored already.
+    Repeated,
+}
+
+impl ReleaseOutcome {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
+/// The answer that a released entry has.
+const NOTE: &str = "released: a person has said which event it is";
+
+impl Operations {
+    /// Releases an entry as an event.
+    pub(crate) async fn release_as(&self, request: &ReleaseAsRequest) -> Result<ReleaseAsAnswer, Error> {
+        let id = request.id;
+        if id < 1 {
+            return Err(BadRequest::NoNumber { name: "id", value: id.to_string(), max: None }.into());
+        }
+        let named = request.generation_id.as_deref().map(read_generation).transpose()?;
+        let named = named.as_deref().and_then(GenerationId::parse);
+        let (entry, payload) = self.store.show(id).await?.ok_or(Error::NoEntry(id))?;
+        let shown = EntrySummary::try_from(entry.clone())?;
+        let payload = check(&shown, payload)?;
+        let violation = shown
+            .reason
+            .as_deref()
+            .and_then(|code| violation::describe(code, &payload.headers, &payload.body));
+        let arrival = release::arrival(&entry, payload, request.r#as.0, named)?;
+        let generation = arrival.generation.clone().unwrap_or_default();
+        let outcome = match self.decide(id, arrival, request.dry_run).await? {
+            Ok(outcome) => outcome,
+            Err(NotReleased::Stays(reason)) => {
+                return Err(stays(&shown, request.r#as, generation, reason).into());
+            }
+            Err(why) if why.is_about_entry() => return Err(CannotRelease::NotNow(id, why.to_string()).into()),
+            Err(why) => return Err(Error::NotNow(why)),
+        };
+        let (outcome, route) = match outcome {
+            Outcome::Waits(route) => (ReleaseOutcome::Waiting, Some(route)),
+            _ => (ReleaseOutcome::Repeated, None),
+        };
+        if !request.dry_run {
+            tracing::info!("released={id} event={} outcome={} by an operator", request.r#as, outcome.name());
+        }
+        Ok(ReleaseAsAnswer {
+            id,
+            hook: shown.hook,
+            generation,
+            event: request.r#as,
+            outcome,
+            route,
+            r#override: shown.reason,
+            violation,
+            size: shown.size,
+        })
+    }
+
+    async fn decide(
+        &self,
+        id: i64,
+        arrival: Arrival,
+        dry_run: bool,
+    ) -> Result<Result<Outcome, NotReleased>, Error> {
+        let (mut session, releaser) = (self.store.session(), self.releaser.clone());
+        let outcome = written(async move {
+            if dry_run {
+                return session.would_release(id, &arrival).await.map(goes_on);
+            }
+            match releaser.release(&mut session, id, &arrival, NOTE).await {
+                Err(NotReleased::Store(error)) => Err(error),
+                outcome => Ok(outcome),
+            }
+        });
+        outcome.await
+    }
+}
+
+/// It would go into quarantine again.
+fn stays(entry: &EntrySummary, event: EventKind, generation: String, reason: String) -> CannotRelease {
+    let (id, event) = (entry.id, event.name());
+    match &entry.job {
+        Some(job) if EXPLAINED.contains(&reason.as_str()) => {
+            let (hook, job) = (entry.hook.clone(), job.clone());
+            CannotRelease::Unexplained { id, event, reason, hook, generation, job }
+        }
+        _ => CannotRelease::Contradicts { id, event, reason, generation },
+    }
+}
+
+/// Whether it is in quarantine, and its payload is there.
+fn check(entry: &EntrySummary, payload: Option<Payload>) -> Result<Payload, CannotRelease> {
+    use EntryState::{Delivered, Dropped, InFlight, Quarantined, Superseded, Waiting};
+    let (id, state) = (entry.id, entry.state.name().replace('_', " "));
+    match (entry.lane, entry.state) {
+        (Lane::Quarantine, Quarantined) => payload.ok_or(CannotRelease::Purged(id)),
+        (Lane::Quarantine, Superseded) => Err(CannotRelease::Released(id)),
+        (Lane::Quarantine, Dropped) => Err(CannotRelease::Dropped(id)),
+        (Lane::Quarantine, Waiting | InFlight | Delivered | EntryState::Dead) => {
+            Err(CannotRelease::LetOut(id, state))
+        }
+        (_, Waiting | InFlight) => Err(CannotRelease::UnderWay(id, state)),
+        _ => Err(CannotRelease::NotQuarantined(id, state)),
+    }
+}

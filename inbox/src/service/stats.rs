@@ -1,0 +1,151 @@
+//! Counts entries, by route, state and reason.
+
+use super::entries::stored;
+use super::error::Error;
+use super::names::EntryState;
+use super::pauses::ActivePause;
+use super::{Operations, time};
+use crate::deliver::Pause;
+use crate::store::Alike;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How long a delivery counts as one of the last day, in microseconds.
+const LAST_DAY: i64 = 24 * 3_600 * 1_000_000;
+
+/// How the inbox stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxStats {
+    /// Entries by route.
+    pub routes: Vec<RouteStats>,
+    /// Entries in quarantine, by reason.
+    pub quarantined: BTreeMap<String, i64>,
+    /// Entries by state.
+    pub states: BTreeMap<EntryState, i64>,
+    /// When the oldest waiting entry came.
+    pub oldest_waiting_at: Option<String>,
+    /// How many seconds ago.
+    pub oldest_waiting_seconds: Option<i64>,
+    /// The bytes that can still be delivered or shown.
+    pub bytes: i64,
+    /// Entries whose body is purged. They only recognise a repeat.
+    pub tombstones: i64,
+    /// The pauses.
+    pub pauses: Vec<ActivePause>,
+    /// The faults that keep the inbox from its work.
+    pub faults: Vec<FaultStatus>,
+    /// The files of rescues that still lie beside the store.
+    pub rescued: Vec<String>,
+}
+
+/// A fault that lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultStatus {
+    /// Its code.
+    pub reason: String,
+    /// Since when.
+    pub since: String,
+    /// What is wrong.
+    pub detail: String,
+}
+
+/// The entries of a route: a hook and an event, behind which is one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStats {
+    /// The route.
+    pub route: String,
+    /// Waiting entries.
+    pub waiting: i64,
+    /// Entries in flight.
+    pub in_flight: i64,
+    /// Entries that were delivered in the last 24 hours.
+    pub delivered_last_day: i64,
+    /// Dead entries.
+    pub dead: i64,
+    /// Whether a pause holds it.
+    pub paused: bool,
+    /// Whether its service does not answer this process.
+    pub down: bool,
+}
+
+impl Operations {
+    /// Counts entries.
+    pub(crate) async fn stats(&self) -> Result<InboxStats, Error> {
+        let counted =
+            if self.store.check_files().is_ok() { self.count().await } else { Ok(InboxStats::default()) };
+        let faults: Vec<_> = self
+            .faults
+            .standing()
+            .into_iter()
+            .map(|standing| FaultStatus {
+                reason: standing.reason.to_owned(),
+                since: time(standing.since),
+                detail: standing.detail,
+            })
+            .collect();
+        let rescued = self.store.rescued();
+        match counted {
+            Ok(stats) => Ok(InboxStats { faults, rescued, ..stats }),
+            // The fault says why the store cannot be read.
+            Err(_) if !faults.is_empty() => Ok(InboxStats { faults, rescued, ..InboxStats::default() }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn count(&self) -> Result<InboxStats, Error> {
+        let now = self.store.now().await?;
+        let pauses = self.store.paused().await?;
+        let counted = self.store.alike(now.saturating_sub(LAST_DAY)).await?;
+        let mut stats = InboxStats::default();
+        let oldest = self.store.oldest_waiting().await?;
+        let mut routes = BTreeMap::new();
+        for alike in &counted {
+            let state = stored("state", &alike.state)?;
+            stats.add(state, alike);
+            if let Some(name) = &alike.route {
+                let route: &mut RouteStats = routes.entry(name.clone()).or_default();
+                route.add(state, alike);
+            }
+        }
+        for (name, route) in &mut routes {
+            route.down = self.metrics.is_down(name);
+            route.paused = pauses
+                .iter()
+                .any(|pause| Pause { hook: pause.hook.clone(), event: pause.event.clone() }.holds(name));
+            route.route.clone_from(name);
+        }
+        stats.routes = routes.into_values().collect();
+        stats.oldest_waiting_at = oldest.map(time);
+        stats.oldest_waiting_seconds =
+            oldest.and_then(|oldest| now.saturating_sub(oldest).max(0).checked_div(1_000_000));
+        stats.pauses = pauses.into_iter().map(ActivePause::try_from).collect::<Result<_, _>>()?;
+        Ok(stats)
+    }
+}
+
+impl InboxStats {
+    fn add(&mut self, state: EntryState, alike: &Alike) {
+        add(self.states.entry(state).or_default(), alike.count);
+        add(&mut self.bytes, alike.bytes);
+        add(&mut self.tombstones, alike.tombstones);
+        if let Some(reason) = &alike.reason {
+            add(self.quarantined.entry(reason.clone()).or_default(), alike.count);
+        }
+    }
+}
+
+impl RouteStats {
+    fn add(&mut self, state: EntryState, alike: &Alike) {
+        match state {
+            EntryState::Waiting => add(&mut self.waiting, alike.count),
+            EntryState::InFlight => add(&mut self.in_flight, alike.count),
+            EntryState::Delivered => add(&mut self.delivered_last_day, alike.lately),
+            EntryState::Dead => add(&mut self.dead, alike.count),
+            EntryState::Superseded | EntryState::Quarantined | EntryState::Dropped => {}
+        }
+    }
+}
+
+fn add(sum: &mut i64, more: i64) {
+    *sum = sum.saturating_add(more);
+}
