@@ -58,7 +58,7 @@ pub(crate) struct Args {
     /// The file with the sandbox's API key
     #[arg(long, value_name = "FILE", default_value = "secrets/runblob-key")]
     api_key_file: PathBuf,
-    /// The admin listener of the inbox behind the gate, to be asked what it keeps; or none
+    /// The admin listener of the inbox behind the gate, for its entries; or none
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085", value_parser = inbox::parse)]
     inbox: inbox::At,
     /// The certificate that the gate and the sandbox have to show, or its issuer's, in PEM

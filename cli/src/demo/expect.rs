@@ -16,7 +16,7 @@ impl Inbox {
     pub(super) async fn expect(&self, delivery: &Delivery) -> Result<ExpectationStatus> {
         let (hook, generation_id) = (self.hook.clone(), delivery.id.to_string());
         let request = ExpectRequest { hook, generation_id, job: delivery.job.clone() };
-        let answer: ExpectAnswer = self.post("/expect", &request, "take what is expected").await?;
+        let answer: ExpectAnswer = self.post("/expect", &request, "take an expectation").await?;
         Ok(answer.expectation)
     }
 }

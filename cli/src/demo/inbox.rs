@@ -91,13 +91,13 @@ impl Inbox {
         let mut url = self.at("/entries");
         let request = ListRequest { limit: Some(limit), before, ..ListRequest::default() };
         url.query_pairs_mut().extend_pairs(request.pairs());
-        self.ask(self.client.get(url), "tell what it keeps").await
+        self.ask(self.client.get(url), "list its entries").await
     }
 
     /// The expectation of an entry's generation.
     pub(super) async fn expectation(&self, stored: &Stored) -> Result<Option<ExpectationStatus>> {
         let request = self.client.get(self.at(&format!("/entries/{}", stored.entry.id)));
-        let detail: EntryDetail = self.say(request, "tell what it keeps").await?;
+        let detail: EntryDetail = self.say(request, "show an entry").await?;
         Ok(detail.expectation)
     }
 

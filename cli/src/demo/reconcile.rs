@@ -100,7 +100,7 @@ fn why_not_in_time(due: usize, per_minute: Option<u32>) -> String {
 }
 
 async fn would_ask(inbox: &Inbox) -> Result<ReconcilePreview> {
-    inbox.post("/reconcile", &ReconcileRequest { dry_run: true }, "tell what it would ask").await
+    inbox.post("/reconcile", &ReconcileRequest { dry_run: true }, "list what it would ask about").await
 }
 
 #[cfg(test)]

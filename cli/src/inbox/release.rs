@@ -18,7 +18,7 @@ pub(crate) struct Args {
     selection: Selection,
     /// The event of one entry, where the gate could read none; with --generation where its body names no generation
     #[arg(long = "as", value_name = "EVENT", value_parser = event())]
-    event: Option<EventKind>,
+    event_as: Option<EventKind>,
     /// Only say what would happen
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
@@ -49,7 +49,7 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let manner = Manner { yes: args.selection.yes, json: args.selection.json, dry_run: args.dry_run };
-    match args.event {
+    match args.event_as {
         Some(event) => release_as(args.selection, event, &manner).await,
         None => {
             let selected = args.selection.selected();

@@ -86,7 +86,7 @@ fn lines(detail: &EntryDetail) -> Vec<String> {
     line("lane", Some(entry.lane.to_string()));
     line("reason", entry.reason.clone());
     line("violated", detail.violation.clone());
-    line("proven", Some(if entry.proven { "yes" } else { "no" }.to_owned()));
+    line("sender", Some(if entry.authenticated { "authenticated" } else { "unauthenticated" }.to_owned()));
     line("token id", entry.token_id.clone());
     line("job", entry.job.clone());
     line("expected", detail.expectation.as_ref().map(words));

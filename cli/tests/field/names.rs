@@ -77,7 +77,7 @@ const TEXTS: [&str; 17] = [
 #[test]
 fn shows_no_text_that_a_terminal_obeys() {
     let mut entry = json!({
-        "id": 1, "proven": true, "size": 1, "redelivery": 1, "seen": 2, "attempts": 1, "status": 500, "cursor": "0.1",
+        "id": 1, "authenticated": true, "size": 1, "redelivery": 1, "seen": 2, "attempts": 1, "status": 500, "cursor": "0.1",
         "headers": [{"name": HOSTILE, "value": HOSTILE}], "body_encoding": "text",
         "state": "waiting", "lane": "deliver", "event": "completed",
     });

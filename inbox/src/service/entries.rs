@@ -60,7 +60,7 @@ pub struct EntrySummary {
     /// Its job.
     pub job: Option<String>,
     /// Whether its sender is authenticated.
-    pub proven: bool,
+    pub authenticated: bool,
     /// The bytes that can still be shown; 0 once they are purged.
     pub size: i64,
     /// The route that it is delivered on: hook and event.
@@ -242,7 +242,7 @@ impl TryFrom<Entry> for EntrySummary {
             reason: entry.reason,
             token_id: entry.token_id,
             job: entry.job,
-            proven: entry.authenticated,
+            authenticated: entry.authenticated,
             size: entry.size,
             route: entry.route,
             supersedes: entry.supersedes,
@@ -289,6 +289,42 @@ impl EntryPayload {
         match self.body_encoding {
             BodyEncoding::Text => Some(self.body.clone().into_bytes()),
             BodyEncoding::Base64 => BASE64_STANDARD.decode(&self.body).ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn detail(payload: Option<EntryPayload>) -> EntryDetail {
+        let time = "2026-01-31T12:00:00.000Z";
+        let entry = json!({
+            "id": 17, "lane": "quarantine", "state": "quarantined", "hook": "veo3", "event": "failed",
+            "authenticated": true, "size": 2, "redelivery": 0, "received_at": time, "seen": 1, "seen_at": time,
+            "due_at": time, "attempts": 0, "digest": "00",
+        });
+        let entry = serde_json::from_value(entry).unwrap();
+        EntryDetail { entry, payload, expectation: None, violation: None }
+    }
+
+    #[track_caller]
+    fn row(payload: Option<EntryPayload>, body: &Value) {
+        let detail = detail(payload);
+        let json = serde_json::to_value(&detail).unwrap();
+        assert_eq!((&json["event"], json.get("body").unwrap_or(&Value::Null)), (&json!("failed"), body));
+        assert_eq!(serde_json::from_value::<EntryDetail>(json).unwrap(), detail);
+    }
+
+    #[test]
+    fn an_answer_is_read_back_as_it_was_written() {
+        row(None, &Value::Null);
+        for (bytes, body) in [(&b"{}"[..], "{}"), (&[0xff, 0xfe], "//4=")] {
+            let payload = Payload { path: b"/webhook".to_vec(), headers: Vec::new(), body: bytes.to_vec() };
+            let payload = EntryPayload::from(payload);
+            assert_eq!(payload.bytes().as_deref(), Some(bytes));
+            row(Some(payload), &json!(body));
         }
     }
 }

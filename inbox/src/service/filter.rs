@@ -78,7 +78,7 @@ impl EntryFilter {
         }
     }
 
-    /// The pairs of a query, as [`EntryFilter::read`] takes them.
+    /// The pairs of a query, as the admin listener takes them.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         [
             ("state", self.state.map(|state| state.name().to_owned())),

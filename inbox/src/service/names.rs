@@ -82,6 +82,8 @@ named! {
     ExpectationState, "state",
     /// No event is there yet.
     Expected = "expected",
+    /// Only a quarantined event is to be confirmed.
+    Quarantined = "quarantined",
     /// Its webhook came.
     Arrived = "arrived",
     /// The reconciler fetched its event.
@@ -162,7 +164,7 @@ mod tests {
         row(EntryState::ALL, EntryState::name, &states);
         row(Lane::ALL, Lane::name, &["deliver", "quarantine", "observed"]);
         row(EventKind::ALL, EventKind::name, &["completed", "failed", "timeout"]);
-        let states = ["expected", "arrived", "reconciled", "unknown", "contradicted"];
+        let states = ["expected", "quarantined", "arrived", "reconciled", "unknown", "contradicted"];
         row(ExpectationState::ALL, ExpectationState::name, &states);
     }
 }

@@ -68,7 +68,7 @@ fn entry(id: usize, state: &str, generation: Option<&str>, reason: Option<&str>,
     let digest = hex::encode(digest);
     json!({
         "id": id, "state": state, "generation": generation, "reason": reason, "seen": 1, "digest": digest,
-        "lane": "deliver", "hook": "veo3-token", "proven": true, "size": body.len(), "redelivery": 0, "attempts": 0,
+        "lane": "deliver", "hook": "veo3-token", "authenticated": true, "size": body.len(), "redelivery": 0, "attempts": 0,
         "received_at": "2026-02-01T12:00:00.5Z", "seen_at": "2026-02-01T12:00:00.5Z", "due_at": "2026-02-01T12:00:00.5Z",
     })
 }

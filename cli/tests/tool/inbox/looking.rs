@@ -115,7 +115,7 @@ async fn shows_an_entry_and_its_body_only_where_asked(place: Place) {
         "  event       completed",
         &format!("  generation  {}", generation(1)),
         "  job         order-7",
-        "  proven      yes",
+        "  sender      authenticated",
         "  route       veo3/completed",
         "  last answer 500 as told",
         "  POST /hooks/veo3",
