@@ -11,7 +11,8 @@ LINT := .tools/lint/bin
 # Where it changes, tests that need more of the machine than every one has are built anew: see testkit/needs.
 export BLOBGATE_MACHINE := $(shell id -u; command -v node python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
 # The inbox with the places where a test has it die, and `make kill`, which does.
-FAILPOINTS := --locked --features blobgate-cli/failpoints --target-dir target/failpoints
+# --workspace: the same features of dependencies as in `make test`, which has them built.
+FAILPOINTS := --locked --workspace --features blobgate-cli/failpoints --target-dir target/failpoints
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of what this level inlines by itself: 30 KB less module, for one instruction in forty more.
 INLINE := -C llvm-args=-inline-threshold=80
