@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blobgate::confirm::Outcome;
 use blobgate::hook::{Check, Hook};
-use blobgate::policy::{Judged, Recorded, RecordedToken, Verdict, conclude, judge_again};
+use blobgate::policy::{Decision, OriginalFindings, OriginalToken, Verdict, conclude, reevaluate};
 use blobgate::request::ContentType;
 use blobgate::{Config, Reason, forward};
 use sha2::{Digest, Sha256};
@@ -74,18 +74,15 @@ impl Judge {
         let headers = read_headers(&kept.headers);
         let reason = kept.reason.as_deref().and_then(by_code);
         let recorded = self.recorded(hook, &kept, &headers, reason)?;
-        let (judged, now): (_, fn(Arrival) -> Now) = match judge_again(hook, recorded, &kept.body) {
-            Judged::Ask(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),
-            judged => (judged, Now::Holds),
+        let (decided, now): (_, fn(Arrival) -> Now) = match reevaluate(hook, recorded, &kept.body) {
+            Decision::Confirm(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),
+            Decision::Forward(delivery) => (Ok(delivery), Now::Holds),
+            Decision::Refuse(refusal) => (Err(refusal), Now::Holds),
         };
-        let delivery = match judged {
-            Judged::Forward(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
-            Judged::Forward(delivery) => {
-                return Err(delivery.reason().map_or("observed", Reason::code).to_owned());
-            }
-            Judged::Refuse(refusal) => return Err(refusal.reason.code().to_owned()),
-            // Whoever was asked about is not asked about again.
-            Judged::Ask(_) => return Err(Reason::NotConfirmed.code().to_owned()),
+        let delivery = match decided {
+            Ok(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
+            Ok(delivery) => return Err(delivery.reason().map_or("observed", Reason::code).to_owned()),
+            Err(refusal) => return Err(refusal.reason.code().to_owned()),
         };
         let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
         let headers = marked(headers, &forward::headers(&delivery), overridden);
@@ -99,7 +96,7 @@ impl Judge {
         kept: &Kept,
         headers: &HeaderMap,
         reason: Option<Reason>,
-    ) -> Result<Recorded, String> {
+    ) -> Result<OriginalFindings, String> {
         use Reason::{
             HeaderInvalid, SourceDenied, TokenAudience, TokenExpired, TokenMismatch, UnsupportedEncoding,
         };
@@ -114,13 +111,13 @@ impl Judge {
         let late =
             reason.filter(|reason| matches!(reason, TokenExpired | TokenAudience)).unwrap_or(TokenExpired);
         let token = match (kept.token_id.clone(), kept.job.clone()) {
-            (None, _) => RecordedToken::Absent,
-            (Some(id), job) if held("token") || waived(&late) => RecordedToken::Good(id, job),
-            (Some(id), job) => RecordedToken::Late(late, id, job),
+            (None, _) => OriginalToken::Absent,
+            (Some(id), job) if held("token") || waived(&late) => OriginalToken::Good(id, job),
+            (Some(id), job) => OriginalToken::Late(late, id, job),
         };
         let of_head = |reason: &Reason| matches!(reason, SourceDenied | HeaderInvalid | UnsupportedEncoding);
-        Ok(Recorded {
-            flaw: reason.filter(of_head).filter(|reason| !waived(reason)),
+        Ok(OriginalFindings {
+            violation: reason.filter(of_head).filter(|reason| !waived(reason)),
             token,
             confirmed: held("confirmed"),
             content_type: match headers.get("content-type").map(HeaderValue::as_bytes) {
