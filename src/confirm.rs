@@ -1,7 +1,5 @@
 //! Stage 10: the provider's status API says the same as the delivery.
 
-pub mod budget;
-pub mod cache;
 #[cfg(not(target_family = "wasm"))]
 mod told;
 
@@ -63,7 +61,7 @@ const DEFAULT_PER_MINUTE: usize = 40;
 const MOST_PER_MINUTE: usize = 6000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Below the `request_timeout` of `envoy.yaml`, 5 s, which runs until the question is answered.
-const MOST_TIMEOUT: Duration = Duration::from_secs(4);
+pub(crate) const MOST_TIMEOUT: Duration = Duration::from_secs(4);
 const LEAST_TIMEOUT: Duration = Duration::from_millis(50);
 /// Flat, but for `error.details`.
 const MOST_DEPTH: usize = 16;

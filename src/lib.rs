@@ -2,9 +2,9 @@
 //!
 //! The stages, in the order in which [`policy`] runs them, are a file each:
 //! [`clean`], [`hook`], [`transport`], [`source`], [`request`], [`token`], [`json`], [`dialect`], [`event`], [`result_url`],
-//! [`confirm`], [`forward`]. Whose word counts is [`trust`].
-//! Everything here is a pure function of its arguments; `filter`, compiled for WebAssembly only, is the one place
-//! that talks to Envoy.
+//! [`confirm`], [`forward`]. [`trust`] has the trust rules.
+//! Everything here is a pure function of its arguments, but for [`exchange`], which drives a host through one request and
+//! its response. `wasm`, compiled for WebAssembly only, is the one place that talks to Envoy.
 
 pub mod answer;
 pub mod clean;
@@ -12,6 +12,7 @@ pub mod config;
 pub mod confirm;
 pub mod dialect;
 pub mod event;
+pub mod exchange;
 pub mod forward;
 pub mod head;
 pub mod headers;
@@ -29,7 +30,7 @@ pub mod transport;
 pub mod trust;
 
 #[cfg(target_family = "wasm")]
-mod filter;
+mod wasm;
 
 pub use config::Config;
 pub use reason::Reason;
