@@ -14,15 +14,13 @@ pub use metrics::{Counter, info};
 
 use crate::config::Config;
 use crate::confirm::{self, Outcome};
-use crate::event::GenerationId;
 use crate::head::{Ending, Head, Hop};
 use crate::hook::{self, Asks, Hook};
 use crate::policy::{self, Admitted, Decision, Delivery, Disposition, Refusal};
 use crate::{Reason, answer, clean, forward, request};
 use confirmation::{Calls, PendingConfirmation};
-use log::{LogLimit, Share};
+use log::LogLimit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// A configuration, and what its exchanges share.
 #[derive(Debug)]
@@ -68,62 +66,9 @@ impl Gate {
         Self { config, log: Mutex::default(), calls: Calls::default() }
     }
 
-    /// Its configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
     /// The keys of the shared cells that hold the recent calls to each provider.
     pub fn budget_keys(&self) -> impl Iterator<Item = String> {
         self.config.hooks.iter().filter_map(|hook| hook.confirm.as_deref()).map(confirmation::budget_key)
-    }
-
-    /// Reports the lines that the log left out, once their second is over. Runs only while lines are left out.
-    pub fn on_tick(&self, host: &mut impl Host) {
-        let now = host.uptime();
-        let left_out = locked(&self.log).start_second(now);
-        match left_out {
-            Some(count) => self.report_left_out(host, count),
-            None if locked(&self.log).is_complete() => host.set_tick_period(Duration::ZERO),
-            None => {}
-        }
-    }
-
-    fn count_refusal(&self, host: &mut impl Host, hook: Option<&Arc<Hook>>, reason: Reason) {
-        host.count(Counter::refusal(hook, reason));
-    }
-
-    /// Writes the line of a refused or quarantined delivery, unless this second has had its share of lines.
-    fn log(
-        &self,
-        host: &mut impl Host,
-        verdict: &str,
-        hook: Option<&Arc<Hook>>,
-        reason: Reason,
-        generation_id: Option<GenerationId>,
-    ) {
-        let now = host.uptime();
-        let (left_out, share) = {
-            let mut log = locked(&self.log);
-            (log.start_second(now), log.take())
-        };
-        if let Some(count) = left_out {
-            self.report_left_out(host, count);
-        }
-        match share {
-            Share::Line => {
-                let hook = hook.map(|hook| &*hook.name);
-                let source = host.property(Property::Source);
-                let environment = &self.config.environment;
-                host.log(&log::line(verdict, reason, hook, source.as_deref(), generation_id, environment));
-            }
-            Share::FirstLeftOut => host.set_tick_period(log::SECOND),
-            Share::LeftOut => {}
-        }
-    }
-
-    fn report_left_out(&self, host: &mut impl Host, count: u64) {
-        host.log(&format!("blobgate lines-left-out={count} environment={}", self.config.environment));
     }
 }
 
@@ -302,7 +247,7 @@ impl Exchange {
         if let (Some(hook), Some(token)) = (hook, token) {
             metrics::count_token(host, hook, token);
         }
-        self.gate.count_refusal(host, hook.as_ref(), *reason);
+        host.count(Counter::refusal(hook.as_ref(), *reason));
         self.gate.log(host, "refused", hook.as_ref(), *reason, *generation_id);
         self.state = State::Refused(*reason);
         let mut headers = vec![("content-type", answer::PROBLEM_TYPE), ("blobgate-reason", reason.code())];

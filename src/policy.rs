@@ -221,7 +221,6 @@ impl Admitted {
         self.violation.filter(|_| !self.is_authenticated()).unwrap_or(end)
     }
 
-    #[inline(never)]
     fn refuse(self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
         Refusal { hook: Some(self.hook), reason, generation_id, token: Some(self.token) }
     }

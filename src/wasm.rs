@@ -28,14 +28,8 @@ struct Root {
     plugin: Option<(Arc<Gate>, Envoy)>,
 }
 
-/// One request and its response.
-struct Stream {
-    exchange: Exchange,
-    envoy: Envoy,
-}
-
-/// One request to a plugin without a configuration: it waits.
-struct Closed;
+/// One request and its response; `None` where no configuration has loaded.
+struct Stream(Option<(Exchange, Envoy)>);
 
 /// Envoy's host calls. The SDK's panic where Envoy refuses one: the module traps, and Envoy fails closed.
 #[derive(Clone)]
@@ -80,12 +74,8 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(match &self.plugin {
-            Some((gate, envoy)) => {
-                Box::new(Stream { exchange: Exchange::new(Arc::clone(gate)), envoy: envoy.clone() })
-            }
-            None => Box::new(Closed),
-        })
+        let exchange = |(gate, envoy): &(Arc<Gate>, Envoy)| (Exchange::new(Arc::clone(gate)), envoy.clone());
+        Some(Box::new(Stream(self.plugin.as_ref().map(exchange))))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -93,17 +83,30 @@ impl RootContext for Root {
     }
 }
 
+impl Stream {
+    /// Without a configuration, the request waits.
+    fn drive(&mut self, event: impl FnOnce(&mut Exchange, &mut Envoy) -> Flow) -> Action {
+        match &mut self.0 {
+            Some((exchange, envoy)) => match event(exchange, envoy) {
+                Flow::Continue => Action::Continue,
+                Flow::Pause => Action::Pause,
+            },
+            None => Action::Pause,
+        }
+    }
+}
+
 impl Context for Stream {
     fn on_http_call_response(&mut self, _call: u32, headers: usize, body_size: usize, _trailers: usize) {
         // A response that is cut, or larger than Envoy takes, comes without headers: to read one would trap.
         let response = (headers > 0).then(|| {
-            let status = self.envoy.get_http_call_response_header_bytes(":status").unwrap_or_default();
+            let status = self.get_http_call_response_header_bytes(":status").unwrap_or_default();
             let size = body_size.min(MAX_RESPONSE_BYTES);
-            let body = if size == 0 { None } else { self.envoy.get_http_call_response_body(0, size) };
+            let body = if size == 0 { None } else { self.get_http_call_response_body(0, size) };
             (status, body.unwrap_or_default())
         });
         let response = response.as_ref().map(|(status, body)| (status.as_slice(), body.as_slice()));
-        if self.exchange.on_provider_response(&mut self.envoy, response) == Flow::Continue {
+        if self.drive(|exchange, envoy| exchange.on_provider_response(envoy, response)) == Action::Continue {
             self.resume_http_request();
         }
     }
@@ -111,39 +114,35 @@ impl Context for Stream {
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        #[cfg(feature = "crash-test")]
-        crash_test::crash_if_asked(&mut self.envoy, b"headers");
-        self.exchange.on_request_headers(&mut self.envoy, ending(end_of_stream)).into()
+        self.drive(|exchange, envoy| {
+            #[cfg(feature = "crash-test")]
+            crash_test::crash_if_asked(envoy, b"headers");
+            exchange.on_request_headers(envoy, ending(end_of_stream))
+        })
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        #[cfg(feature = "crash-test")]
-        crash_test::crash_if_asked(&mut self.envoy, b"body");
-        self.exchange.on_request_body(&mut self.envoy, size, ending(end_of_stream)).into()
+        self.drive(|exchange, envoy| {
+            #[cfg(feature = "crash-test")]
+            crash_test::crash_if_asked(envoy, b"body");
+            exchange.on_request_body(envoy, size, ending(end_of_stream))
+        })
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        self.exchange.on_request_trailers(&mut self.envoy).into()
+        self.drive(|exchange, envoy| exchange.on_request_trailers(envoy))
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        self.exchange.on_response_headers(&mut self.envoy, ending(end_of_stream)).into()
+        self.drive(|exchange, envoy| exchange.on_response_headers(envoy, ending(end_of_stream)))
     }
 
     fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
-        self.exchange.on_response_body(&mut self.envoy, size).into()
+        self.drive(|exchange, envoy| exchange.on_response_body(envoy, size))
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        self.exchange.on_response_trailers(&mut self.envoy).into()
-    }
-}
-
-impl Context for Closed {}
-
-impl HttpContext for Closed {
-    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        Action::Pause
+        self.drive(|exchange, envoy| exchange.on_response_trailers(envoy))
     }
 }
 
@@ -271,15 +270,6 @@ impl Host for Envoy {
 
     fn uptime(&mut self) -> Duration {
         self.0.started.elapsed()
-    }
-}
-
-impl From<Flow> for Action {
-    fn from(flow: Flow) -> Self {
-        match flow {
-            Flow::Continue => Action::Continue,
-            Flow::Pause => Action::Pause,
-        }
     }
 }
 

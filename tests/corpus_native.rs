@@ -87,7 +87,12 @@ fn respond(exchange: &mut Exchange, host: &mut Recording, case: &Case) {
 fn judge(config: &Config, case: &Case) -> Outcome {
     let (mut host, mut exchange) = (host(case), Exchange::new(gate(config)));
     let mut flow = send(&mut exchange, &mut host, case);
-    assert_eq!(host.calls.len(), usize::from(case.provider.is_some()), "{}: calls to the provider", case.name);
+    assert_eq!(
+        host.calls.len(),
+        usize::from(case.provider.is_some()),
+        "{}: calls to the provider",
+        case.name
+    );
     if let Some(said) = &case.provider {
         assert_eq!((flow, &host.responded), (Flow::Pause, &None), "{}", case.name);
         let status = said.status.to_string();
@@ -114,7 +119,10 @@ fn forwarded(host: &Recording) -> BTreeMap<String, String> {
         host.request.iter().filter(|(name, _)| corpus::is_the_gates(name) || name == "content-type")
     {
         let value = corpus::normal(name, &String::from_utf8_lossy(value));
-        assert!(name == "content-type" || value.bytes().all(|byte| byte.is_ascii_graphic()), "{name}: {value}");
+        assert!(
+            name == "content-type" || value.bytes().all(|byte| byte.is_ascii_graphic()),
+            "{name}: {value}"
+        );
         assert_eq!(headers.insert(name.clone(), value), None, "{name} stands twice");
     }
     headers

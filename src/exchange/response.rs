@@ -93,7 +93,7 @@ impl Exchange {
     ) -> Flow {
         // The request is still held, so that its headers can still be set: for the access log.
         host.set_request_header("blobgate-hook", &hook.name);
-        self.gate.count_refusal(host, Some(hook), reason);
+        host.count(Counter::refusal(Some(hook), reason));
         self.gate.log(host, "refused", Some(hook), reason, generation_id);
         self.replace_answer(host, Err(reason), ending)
     }

@@ -153,7 +153,6 @@ impl Admitted {
         Decision::Confirm(Question { admitted: self, event, violation })
     }
 
-    #[inline(never)]
     pub(super) fn deliver(self, disposition: Disposition, confirmed: Confirmed) -> Delivery {
         let Admitted { hook, token, observed, content_type, .. } = self;
         let by_token = matches!(token, Token::Good(_)).then_some(Proof::Token);

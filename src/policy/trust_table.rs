@@ -80,3 +80,77 @@ pub(super) fn conclude(question: Question, outcome: Outcome) -> Result<Delivery,
         _ => Err(admitted.refuse(refused_for, Some(event.generation_id))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use crate::event::{Event, GenerationId, Kind};
+    use crate::request::ContentType;
+    use crate::token::Cause;
+    use std::sync::Arc;
+
+    const CAUSES: [Cause; 7] = [
+        Cause::TooLong,
+        Cause::Form,
+        Cause::Header,
+        Cause::Kid,
+        Cause::Algorithm,
+        Cause::Signature,
+        Cause::Claims,
+    ];
+
+    fn config(trust: &str) -> Config {
+        let config = format!(
+            r#"{{"version": 1, "environment": "test",
+                "token": {{"keys": {{"hs": {{"alg": "HS256", "env": "KEY"}}}}}},
+                "confirm": {{"cluster": "runblob_api", "authority": "platform.runblob.io"}},
+                "hooks": [{{"name": "hook", "path": "/hook/{{token}}", "dialect": "veo3", "source": "any",
+                    "trust": {trust}, "result_url": "any", "quarantine": "route"}}]}}"#
+        );
+        Config::load(config.as_bytes(), &|_| Some("a key of the tests, of 32 bytes..".to_owned())).unwrap()
+    }
+
+    fn event() -> Event {
+        Event {
+            generation_id: GenerationId::parse("ffd473d5-5bef-4e14-bf22-8d559be3c19f").unwrap(),
+            kind: Kind::Completed,
+            failure: None,
+            result_url: None,
+            drift: crate::dialect::Drift::default(),
+        }
+    }
+
+    #[test]
+    fn a_rule_that_needs_a_token_refuses_without() {
+        const VIOLATION: Reason = Reason::ResultUrlDenied;
+        let tokens = CAUSES.into_iter().map(Token::Bad).chain([Token::Absent]);
+        let tokens: Vec<Token> = tokens.collect();
+        for trust in [r#"{"any_of": ["token"]}"#, r#"{"all_of": ["token", "confirmed"]}"#] {
+            let config = config(trust);
+            let hook = &config.hooks[0];
+            assert!(hook.trust.needs_token(), "{trust}");
+            for token in &tokens {
+                for violation in [None, Some(VIOLATION)] {
+                    for body in [
+                        Payload::Valid(event()),
+                        Payload::Invalid(VIOLATION, event()),
+                        Payload::Unreadable(VIOLATION, None),
+                    ] {
+                        let admitted = crate::policy::Admitted {
+                            hook: Arc::clone(hook),
+                            violation,
+                            token: token.clone(),
+                            observed: Vec::new(),
+                            content_type: ContentType::Json,
+                        };
+                        let shown = format!("{trust}, {token:?}, {violation:?}, {body:?}");
+                        let decision = decide(Evaluation { admitted, body });
+                        let Decision::Refuse(refusal) = decision else { panic!("{shown}: {decision:?}") };
+                        assert_eq!(Some(refusal.reason), token.flaw(), "{shown}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -19,6 +19,8 @@ pub struct Recording {
     /// The request as it stands: changes are applied.
     pub request: List,
     pub body: Vec<u8>,
+    /// Whether its trailers were removed.
+    pub has_no_trailers: bool,
     pub source: Option<String>,
     pub peer: Option<String>,
     pub is_tls: bool,
@@ -106,7 +108,9 @@ impl Host for Recording {
         self.request.retain(|(other, _)| other != name);
     }
 
-    fn remove_request_trailers(&mut self) {}
+    fn remove_request_trailers(&mut self) {
+        self.has_no_trailers = true;
+    }
 
     fn request_body(&mut self, size: usize) -> Vec<u8> {
         self.body[..size].to_vec()
@@ -162,8 +166,7 @@ impl Host for Recording {
         if self.starts_no_call {
             return Err(NotStarted);
         }
-        let headers =
-            headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.calls.push(Call { cluster: cluster.to_owned(), headers, timeout });
         Ok(())
     }
