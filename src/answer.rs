@@ -1,7 +1,7 @@
 //! What the sender hears: refusals, and what becomes of the upstream's answer.
 
 use crate::Reason;
-use crate::config::{ConfigError, Node};
+use crate::settings::{ConfigError, Node};
 
 /// What the sender hears of the upstream's answer (`answers`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,30 +1,15 @@
 //! The configuration: read from what the host hands over, and turned into domain types at load.
 
-mod node;
 mod wire;
 
-pub use node::ConfigError;
-pub(crate) use node::Node;
-
 use crate::confirm::Provider;
-use crate::hook::Hook;
+use crate::hook::{Hook, Shared};
 use crate::json::{self, Value};
-use crate::secret::Keyring;
+use crate::keyring::Keyring;
+use crate::settings::{ConfigError, Environment, Node};
 use crate::sign::Signer;
 use crate::token::Keys;
 use std::sync::Arc;
-
-/// The environment variables that the host hands over: keys are named in the configuration, not written there.
-pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
-
-/// What all hooks share: its name, and the sections beside `hooks`.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) environment: String,
-    pub(crate) token: Option<Arc<Keys>>,
-    pub(crate) confirm: Option<Arc<Provider>>,
-    pub(crate) sign: Option<Arc<Signer>>,
-}
 
 /// A configuration with which nothing can be wrong any more.
 #[derive(Debug)]

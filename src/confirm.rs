@@ -3,10 +3,10 @@
 #[cfg(not(target_family = "wasm"))]
 mod told;
 
-use crate::config::{ConfigError, Node};
 use crate::dialect::Dialect;
 use crate::event::{Event, Failure, Kind};
 use crate::json::{self, Value};
+use crate::settings::{ConfigError, Node};
 use crate::trust::Answer;
 use std::time::Duration;
 #[cfg(not(target_family = "wasm"))]

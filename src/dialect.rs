@@ -3,9 +3,11 @@
 pub mod veo3;
 
 use crate::Reason;
-use crate::config::{ConfigError, Node};
-use crate::event::{Event, Failure, GenerationId, Kind};
+use crate::event::{Claim, Drift, GenerationId, Unfit};
+#[cfg(not(target_family = "wasm"))]
+use crate::event::{Event, Kind};
 use crate::json::{Known, Value};
+use crate::settings::{ConfigError, Node};
 use std::fmt;
 
 /// The shape of a product's webhook.
@@ -13,32 +15,6 @@ use std::fmt;
 pub enum Dialect {
     /// RunBlob's Veo3, as docs.runblob.io shows it.
     Veo3,
-}
-
-/// What a payload says, with only what decides something checked for presence and type.
-#[derive(Debug)]
-pub struct Claim<'a> {
-    /// `generation_id`, of any form.
-    pub generation_id: &'a str,
-    /// What happened.
-    pub kind: Kind,
-    /// Why, where it failed or timed out.
-    pub failure: Option<Failure>,
-    /// Where the video is, where there is one.
-    pub result_url: Option<&'a str>,
-    /// What is not as documented.
-    pub drift: Drift,
-}
-
-/// A payload that breaks a rule: which, and what is known of it all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfit {
-    /// The first rule that it breaks.
-    pub reason: Reason,
-    /// Which generation it is about.
-    pub generation_id: Option<GenerationId>,
-    /// What it says, where only a strict schema or a later stage minds.
-    pub event: Option<Box<Event>>,
 }
 
 impl Dialect {
@@ -184,35 +160,5 @@ impl Schema {
 
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         node.one_of(&[("tolerant", Schema::Tolerant), ("strict", Schema::Strict)])
-    }
-}
-
-/// Names of documented fields that are not as documented, each once. Bounded, as the names are the dialect's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Drift(Vec<&'static str>);
-
-impl Drift {
-    /// Notes a field.
-    pub fn note(&mut self, field: &'static str) {
-        if !self.0.contains(&field) {
-            self.0.push(field);
-        }
-    }
-
-    /// Notes a field unless it is as documented.
-    pub fn expect(&mut self, field: &'static str, as_documented: bool) {
-        if !as_documented {
-            self.note(field);
-        }
-    }
-
-    /// Whether all is as documented.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The names, in the order in which they were found.
-    pub fn names(&self) -> &[&'static str] {
-        &self.0
     }
 }

@@ -1,7 +1,8 @@
 //! Stage 9: what the event itself must hold, and the event.
 
 use crate::Reason;
-use crate::dialect::{Claim, Dialect, Drift, Unfit};
+use crate::contract;
+pub use crate::contract::Kind;
 use std::fmt;
 use uuid::Uuid;
 
@@ -18,17 +19,6 @@ pub struct Event {
     pub result_url: Option<String>,
     /// What is not as documented.
     pub drift: Drift,
-}
-
-/// What happened: the value of `blobgate-event`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// There is a video.
-    Completed,
-    /// There will be none.
-    Failed,
-    /// There will be none, for it took too long.
-    Timeout,
 }
 
 /// Why a generation has no video.
@@ -59,6 +49,36 @@ pub enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GenerationId(Uuid);
 
+/// What a payload says, with only what decides something checked for presence and type.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    /// `generation_id`, of any form.
+    pub generation_id: &'a str,
+    /// What happened.
+    pub kind: Kind,
+    /// Why, where it failed or timed out.
+    pub failure: Option<Failure>,
+    /// Where the video is, where there is one.
+    pub result_url: Option<&'a str>,
+    /// What is not as documented.
+    pub drift: Drift,
+}
+
+/// A payload that breaks a rule: which, and what is known of it all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// The first rule that it breaks.
+    pub reason: Reason,
+    /// Which generation it is about.
+    pub generation_id: Option<GenerationId>,
+    /// What it says, where only a strict schema or a later stage minds.
+    pub event: Option<Box<Event>>,
+}
+
+/// Names of documented fields that are not as documented, each once. Bounded, as the names are the dialect's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift(Vec<&'static str>);
+
 /// Decides on what a payload claims.
 ///
 /// # Errors
@@ -73,23 +93,42 @@ pub fn check(claim: Claim<'_>) -> Result<Event, Unfit> {
 
 impl Event {
     /// The key under which a receiver knows a repeat: `veo3:<generation id>:completed`.
-    pub fn idempotency_key(&self, dialect: Dialect) -> String {
+    pub fn idempotency_key(&self, dialect: &str) -> String {
         let mut buffer = Uuid::encode_buffer();
         let id = self.generation_id.0.hyphenated().encode_lower(&mut buffer);
-        let mut key = String::with_capacity(64);
-        key.extend([dialect.name(), ":", id, ":", self.kind.name()]);
-        key
+        contract::idempotency_key(dialect, id, self.kind)
     }
 }
 
-impl Kind {
-    /// The value of `blobgate-event`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::Completed => "completed",
-            Kind::Failed => "failed",
-            Kind::Timeout => "timeout",
+impl From<Reason> for Unfit {
+    fn from(reason: Reason) -> Self {
+        Unfit { reason, generation_id: None, event: None }
+    }
+}
+
+impl Drift {
+    /// Notes a field.
+    pub fn note(&mut self, field: &'static str) {
+        if !self.0.contains(&field) {
+            self.0.push(field);
         }
+    }
+
+    /// Notes a field unless it is as documented.
+    pub fn expect(&mut self, field: &'static str, as_documented: bool) {
+        if !as_documented {
+            self.note(field);
+        }
+    }
+
+    /// Whether all is as documented.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names, in the order in which they were found.
+    pub fn names(&self) -> &[&'static str] {
+        &self.0
     }
 }
 

@@ -14,10 +14,11 @@ pub use metrics::{Counter, info};
 
 use crate::config::Config;
 use crate::confirm::{self, Outcome};
+use crate::contract::header;
 use crate::head::{Ending, Head, Hop};
 use crate::hook::{self, Asks, Hook};
 use crate::policy::{self, Admitted, Decision, Delivery, Disposition, Refusal};
-use crate::{Reason, answer, clean, forward, request};
+use crate::{Reason, answer, forward, request, sanitize};
 use confirmation::{Calls, PendingConfirmation};
 use log::LogLimit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,12 +83,12 @@ impl Exchange {
     pub fn on_request_headers(&mut self, host: &mut impl Host, ending: Ending) -> Flow {
         let hooks = &self.gate.config.hooks;
         let mut headers = host.request_headers();
-        for name in clean::head(&mut headers) {
+        for name in sanitize::head(&mut headers) {
             host.remove_request_header(&name);
         }
         self.is_grpc = request::is_grpc(&headers);
         let path = headers.first(":path");
-        if let Some(clean) = clean::path(hooks, path) {
+        if let Some(clean) = sanitize::path(hooks, path) {
             host.set_request_header(":path", clean);
         }
         let found = hook::find(hooks, path);
@@ -239,10 +240,10 @@ impl Exchange {
         let Refusal { hook, reason, generation_id, token } = refusal;
         // For the access log alone: a refused request reaches no service.
         if let Some(hook) = hook {
-            host.set_request_header("blobgate-hook", &hook.name);
+            host.set_request_header(header::HOOK, &hook.name);
         }
         if let Some(id) = generation_id {
-            host.set_request_header("blobgate-generation-id", &id.text());
+            host.set_request_header(header::GENERATION_ID, &id.text());
         }
         if let (Some(hook), Some(token)) = (hook, token) {
             metrics::count_token(host, hook, token);
@@ -250,7 +251,7 @@ impl Exchange {
         host.count(Counter::refusal(hook.as_ref(), *reason));
         self.gate.log(host, "refused", hook.as_ref(), *reason, *generation_id);
         self.state = State::Refused(*reason);
-        let mut headers = vec![("content-type", answer::PROBLEM_TYPE), ("blobgate-reason", reason.code())];
+        let mut headers = vec![("content-type", answer::PROBLEM_TYPE), (header::REASON, reason.code())];
         if *reason == Reason::MethodNotAllowed {
             headers.push(("allow", "POST"));
         }

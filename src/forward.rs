@@ -1,37 +1,35 @@
 //! Stage 11: what a service is told, in headers.
 
+use crate::contract::{self, Verdict, header};
 use crate::dialect::Dialect;
 use crate::event::{Event, Failure};
-use crate::policy::{Delivery, Verdict};
+use crate::policy::Delivery;
 use crate::request::ContentType;
 use crate::result_url;
 use std::borrow::Cow;
-
-/// The version of this table of headers, in `blobgate-contract`.
-pub const CONTRACT: &str = "1";
 
 /// The headers to set on a delivery before it goes on. Every value is visible ASCII.
 pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
     let hook = delivery.hook();
     // Ten at most of a completed delivery, and failures are not the rule.
     let mut set: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(10);
-    set.push(("blobgate-verdict", delivery.verdict().name().into()));
-    set.push(("blobgate-hook", Cow::Borrowed(&hook.name)));
-    set.push(("blobgate-dialect", hook.dialect.name().into()));
-    set.push(("blobgate-contract", CONTRACT.into()));
+    set.push((header::VERDICT, delivery.verdict().name().into()));
+    set.push((header::HOOK, Cow::Borrowed(&hook.name)));
+    set.push((header::DIALECT, hook.dialect.name().into()));
+    set.push((header::CONTRACT, contract::VERSION.into()));
     if delivery.verdict() == Verdict::Accepted && delivery.content_type() != ContentType::Json {
         // What was accepted is JSON, whatever its sender called it.
         set.push(("content-type", "application/json".into()));
     }
     if let Some(reason) = delivery.reason() {
-        set.push(("blobgate-reason", reason.code().into()));
+        set.push((header::REASON, reason.code().into()));
     }
     if !delivery.observed().is_empty() {
-        set.push(("blobgate-observed", join(delivery.observed().iter().map(|reason| reason.code()))));
+        set.push((header::OBSERVED, join(delivery.observed().iter().map(|reason| reason.code()))));
     }
     about_proof(delivery, &mut set);
     if let Some(id) = delivery.generation_id() {
-        set.push(("blobgate-generation-id", id.text().into()));
+        set.push((header::GENERATION_ID, id.text().into()));
     }
     if let Some(event) = delivery.event() {
         about_event(delivery.verdict(), hook.dialect, event, &mut set);
@@ -48,27 +46,27 @@ pub fn about_event<'a>(
 ) {
     let name = match verdict {
         // No route leads to a service by what is only claimed.
-        Verdict::Quarantined => "blobgate-claimed-event",
-        Verdict::Accepted | Verdict::Observed => "blobgate-event",
+        Verdict::Quarantined => header::CLAIMED_EVENT,
+        Verdict::Accepted | Verdict::Observed => header::EVENT,
     };
     set.push((name, event.kind.name().into()));
-    set.push(("idempotency-key", event.idempotency_key(dialect).into()));
+    set.push((header::IDEMPOTENCY_KEY, event.idempotency_key(dialect.name()).into()));
     if let Some(host) = event.result_url.as_deref().and_then(result_url::host) {
-        set.push(("blobgate-result-host", host.into()));
+        set.push((header::RESULT_HOST, host.into()));
     }
     about_failure(event, set);
     if !event.drift.is_empty() {
-        set.push(("blobgate-drift", join(event.drift.names().iter().copied())));
+        set.push((header::DRIFT, join(event.drift.names().iter().copied())));
     }
 }
 
 fn about_proof<'a>(delivery: &'a Delivery, set: &mut Vec<(&'static str, Cow<'a, str>)>) {
     if !delivery.proofs().is_empty() {
-        set.push(("blobgate-proofs", join(delivery.proofs().iter().map(|proof| proof.name()))));
+        set.push((header::PROOFS, join(delivery.proofs().iter().map(|proof| proof.name()))));
     }
     if let Some(claims) = delivery.token().claims() {
-        set.push(("blobgate-token-id", claims.id.as_str().into()));
-        set.extend(claims.job.as_deref().map(|job| ("blobgate-job", job.into())));
+        set.push((header::TOKEN_ID, claims.id.as_str().into()));
+        set.extend(claims.job.as_deref().map(|job| (header::JOB, job.into())));
     }
 }
 
@@ -77,11 +75,11 @@ fn about_failure<'a>(event: &'a Event, set: &mut Vec<(&'static str, Cow<'a, str>
         return;
     };
     if let Some(code) = code {
-        set.push(("blobgate-error-code", code.as_str().into()));
+        set.push((header::ERROR_CODE, code.as_str().into()));
     }
-    set.push(("blobgate-error-class", class.name().into()));
+    set.push((header::ERROR_CLASS, class.name().into()));
     if let Some(retryable) = retryable {
-        set.push(("blobgate-error-retryable", if *retryable { "true" } else { "false" }.into()));
+        set.push((header::ERROR_RETRYABLE, if *retryable { "true" } else { "false" }.into()));
     }
 }
 

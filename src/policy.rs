@@ -2,10 +2,10 @@
 //! provider's status API. Pure: everything is an argument.
 
 use crate::confirm::Outcome;
-use crate::dialect::Unfit;
-use crate::event::{self, Event, GenerationId};
+use crate::enforcement::{Check, Mode};
+use crate::event::{self, Event, GenerationId, Unfit};
 use crate::head::Head;
-use crate::hook::{Check, Found, Hook, Mode};
+use crate::hook::{Found, Hook};
 use crate::request::ContentType;
 use crate::token::{self, Token};
 use crate::{Reason, json, request, result_url, source, transport};
@@ -16,12 +16,13 @@ mod evaluation;
 mod reevaluate;
 mod trust_table;
 
-pub use delivery::{Content, Delivery, Disposition, Proof, Refusal, Verdict};
+pub use crate::contract::{Proof, Verdict};
+pub use delivery::{Content, Delivery, Disposition, Refusal};
 pub use evaluation::Question;
 use evaluation::{Evaluation, Payload};
 pub use reevaluate::{OriginalFindings, OriginalToken, reevaluate};
 
-/// Judges the head of a delivery, after [`crate::clean`], for the hook that [`crate::hook::find`] has found.
+/// Judges the head of a delivery, after [`crate::sanitize`], for the hook that [`crate::hook::find`] has found.
 ///
 /// # Errors
 /// A [`Refusal`] with the first violation in stage order, unless the delivery may still go to quarantine. A hook in
@@ -223,11 +224,5 @@ impl Admitted {
 
     fn refuse(self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
         Refusal { hook: Some(self.hook), reason, generation_id, token: Some(self.token) }
-    }
-}
-
-impl From<Reason> for Unfit {
-    fn from(reason: Reason) -> Self {
-        Unfit { reason, generation_id: None, event: None }
     }
 }

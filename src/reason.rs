@@ -1,8 +1,65 @@
 //! The one table of reasons: every way in which a delivery can end other than accepted.
 
+/// A stage of the gate. They run in this order, and the first violation is the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Removes headers that only the gate may set. It refuses nothing.
+    Sanitize,
+    /// Finds the hook of the path.
+    Hook,
+    /// Checks that the connection is encrypted.
+    Transport,
+    /// Checks the client's address.
+    Source,
+    /// Checks the method, and headers that decide something.
+    Request,
+    /// Verifies the callback token.
+    Token,
+    /// Counts the body's bytes as they arrive, for the reasons of [`Stage::Request`].
+    Size,
+    /// Parses the body.
+    Json,
+    /// Reads the payload as its dialect.
+    Dialect,
+    /// Checks the event, its result URL and its prompt.
+    Event,
+    /// Compares the event with the provider's status API.
+    Confirm,
+    /// Forwards the delivery, and judges the service's answer.
+    Forward,
+}
+
+impl Stage {
+    /// The name in the documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Sanitize => "sanitize",
+            Stage::Hook => "hook",
+            Stage::Transport => "transport",
+            Stage::Source => "source",
+            Stage::Request => "request",
+            Stage::Token => "token",
+            Stage::Size => "size",
+            Stage::Json => "json",
+            Stage::Dialect => "dialect",
+            Stage::Event => "event",
+            Stage::Confirm => "confirm",
+            Stage::Forward => "forward",
+        }
+    }
+}
+
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident $code:literal $status:literal $sentence:literal)*) => {
+    ($($(#[$doc:meta])* $stage:ident $name:ident $code:literal $status:literal $sentence:literal)*) => {
         /// Why a delivery was not accepted. A row of the table in this file.
+        ///
+        /// ```
+        /// use blobgate::Reason;
+        ///
+        /// assert_eq!(Reason::SourceDenied.code(), "source-denied");
+        /// assert_eq!(Reason::SourceDenied.status(), 403);
+        /// assert_eq!(Reason::SourceDenied.stage().name(), "source");
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason { $($(#[$doc])* $name,)* }
 
@@ -10,12 +67,22 @@ macro_rules! reasons {
             /// Every reason, in the order of the table.
             pub const ALL: &[Reason] = &[$(Reason::$name,)*];
 
+            /// The reason of a code.
+            pub fn parse(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.code() == code)
+            }
+
+            /// The stage that finds it.
+            pub const fn stage(self) -> Stage {
+                match self { $(Reason::$name => Stage::$stage,)* }
+            }
+
             /// The code in `blobgate-reason`, logs and counters: lower-case words joined by hyphens.
             pub const fn code(self) -> &'static str {
                 match self { $(Reason::$name => $code,)* }
             }
 
-            /// The status that a sender hears who proved nothing.
+            /// The status that an unauthenticated sender gets.
             pub const fn status(self) -> u16 {
                 match self { $(Reason::$name => $status,)* }
             }
@@ -29,54 +96,54 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Stage `hook`.
-    UnknownHook "unknown-hook" 404 "No webhook is received at this path."
-    /// Stage `transport`.
-    HttpsRequired "https-required" 403 "This webhook is received over HTTPS only."
-    /// Stage `source`.
-    SourceDenied "source-denied" 403 "This address may not call this webhook."
-    /// Stage `request`.
-    MethodNotAllowed "method-not-allowed" 405 "A webhook is delivered by POST."
-    /// Stage `request`.
-    HeaderInvalid "header-invalid" 400 "A header that decides something is repeated or is not text."
-    /// Stage `request`.
-    UnsupportedEncoding "unsupported-encoding" 415 "A body is received without a content encoding."
-    /// Stage `request` where the size is declared, else while the body arrives.
-    BodyTooLarge "body-too-large" 413 "The body is larger than this webhook takes."
-    /// Stage `request` where the head ends the request, else at the body's end.
-    BodyMissing "body-missing" 400 "A delivery has a body."
-    /// Stage `json`.
-    JsonInvalid "json-invalid" 400 "The body is not JSON in UTF-8."
-    /// Stage `json`.
-    JsonTooDeep "json-too-deep" 400 "The body is nested more deeply than this webhook takes."
-    /// Stage `json`.
-    JsonDuplicateKey "json-duplicate-key" 400 "A key stands twice in one object, or differs from a known key only in case."
-    /// Stage `dialect`.
-    SchemaInvalid "schema-invalid" 422 "A field that decides something is missing or not as documented."
-    /// Stage `event`.
-    GenerationIdInvalid "generation-id-invalid" 422 "The generation id is not a UUID in its 8-4-4-4-12 form."
-    /// Stage `event`.
-    ResultUrlDenied "result-url-denied" 422 "The result URL is not one to download from."
-    /// Stage `token`: there is none, and the rule wants one.
-    TokenMissing "token-missing" 401 "This webhook is called with the token of its URL."
-    /// Stage `token`: it is not ours. Why is nobody's business.
-    TokenInvalid "token-invalid" 401 "The token in the URL is not valid."
-    /// Stage `token`: authentic, and not now.
-    TokenExpired "token-expired" 401 "The token in the URL is not valid at this time."
-    /// Stage `token`: authentic, and for another hook or environment.
-    TokenAudience "token-audience" 401 "The token in the URL is for another webhook."
-    /// Stage `event`: the token is bound to another prompt.
-    TokenMismatch "token-mismatch" 401 "The token in the URL is for another generation."
-    /// Stage `confirm`: the provider says something else, or knows no such generation.
-    NotConfirmed "not-confirmed" 403 "The provider does not confirm this event."
-    /// Stage `confirm`: the provider cannot be asked now, or still works on it.
-    ConfirmUnavailable "confirm-unavailable" 503 "The provider could not be asked about this event."
+    /// No hook has this path.
+    Hook UnknownHook "unknown-hook" 404 "No webhook is received at this path."
+    /// The connection is not encrypted.
+    Transport HttpsRequired "https-required" 403 "This webhook is received over HTTPS only."
+    /// The client's address is not in the allowlist.
+    Source SourceDenied "source-denied" 403 "This address may not call this webhook."
+    /// The method is not POST.
+    Request MethodNotAllowed "method-not-allowed" 405 "A webhook is delivered by POST."
+    /// A header that decides something is repeated or is not text.
+    Request HeaderInvalid "header-invalid" 400 "A header that decides something is repeated or is not text."
+    /// The body has a content encoding.
+    Request UnsupportedEncoding "unsupported-encoding" 415 "A body is received without a content encoding."
+    /// The declared size is over the limit; without one, the size that has arrived.
+    Request BodyTooLarge "body-too-large" 413 "The body is larger than this webhook takes."
+    /// The request ends with its head, or its body is empty.
+    Request BodyMissing "body-missing" 400 "A delivery has a body."
+    /// There is no token, and the trust rule needs one.
+    Token TokenMissing "token-missing" 401 "This webhook is called with the token of its URL."
+    /// The token is invalid. The cause is not disclosed.
+    Token TokenInvalid "token-invalid" 401 "The token in the URL is not valid."
+    /// The token's signature is valid, and it is for another hook or environment.
+    Token TokenAudience "token-audience" 401 "The token in the URL is for another webhook."
+    /// The token's signature is valid, and it has expired or is not valid yet.
+    Token TokenExpired "token-expired" 401 "The token in the URL is not valid at this time."
+    /// The body is not JSON in UTF-8.
+    Json JsonInvalid "json-invalid" 400 "The body is not JSON in UTF-8."
+    /// The body is nested more deeply than `max_depth`.
+    Json JsonTooDeep "json-too-deep" 400 "The body is nested more deeply than this webhook takes."
+    /// An object has a key twice, or one that differs from a known key only in case.
+    Json JsonDuplicateKey "json-duplicate-key" 400 "A key stands twice in one object, or differs from a known key only in case."
+    /// A field that decides something is missing or not as documented; with `schema: strict`, any field.
+    Dialect SchemaInvalid "schema-invalid" 422 "A field that decides something is missing or not as documented."
+    /// The generation's id is no UUID.
+    Event GenerationIdInvalid "generation-id-invalid" 422 "The generation id is not a UUID in its 8-4-4-4-12 form."
+    /// The result URL is not on a listed host.
+    Event ResultUrlDenied "result-url-denied" 422 "The result URL is not one to download from."
+    /// The token is bound to another prompt.
+    Event TokenMismatch "token-mismatch" 401 "The token in the URL is for another generation."
+    /// The provider's status API contradicts the event, or has no such generation.
+    Confirm NotConfirmed "not-confirmed" 403 "The provider does not confirm this event."
+    /// The provider's status API cannot be called now, or the generation is still in progress.
+    Confirm ConfirmUnavailable "confirm-unavailable" 503 "The provider could not be asked about this event."
     /// No body callback came before Envoy's own timeout: `allow_on_headers_stop_iteration` is not set.
-    HostMisconfigured "host-misconfigured" 503 "The gate was loaded without the host flag that it needs."
-    /// After release: anything but 2xx from the upstream or from Envoy's router.
-    UpstreamError "upstream-error" 503 "The event could not be handed over."
-    /// Answered by the hook's last route in `envoy.yaml`, where no filter judged.
-    NotJudged "not-judged" 503 "No gate judged this delivery."
+    Forward HostMisconfigured "host-misconfigured" 503 "The gate was loaded without the host flag that it needs."
+    /// The service, or Envoy's router, answered anything but 2xx.
+    Forward UpstreamError "upstream-error" 503 "The event could not be handed over."
+    /// No gate judged the delivery. The hook's last route in `envoy.yaml` gives this answer.
+    Forward NotJudged "not-judged" 503 "No gate judged this delivery."
 }
 
 #[cfg(test)]
@@ -91,5 +158,10 @@ mod tests {
         for code in codes {
             assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{code}");
         }
+    }
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_stages() {
+        assert!(Reason::ALL.is_sorted_by_key(|reason| reason.stage()));
     }
 }

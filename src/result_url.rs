@@ -6,7 +6,7 @@
 //! to it, where WHATWG's would strip or repair them. What is left and may still be read in two ways is refused here.
 
 use crate::Reason;
-use crate::config::{ConfigError, Node};
+use crate::settings::{ConfigError, Node};
 use fluent_uri::Uri;
 
 /// Where results may be downloaded from (`result_url`).

@@ -8,10 +8,10 @@ mod keys;
 pub(crate) use keys::Keys;
 
 use crate::Reason;
+use crate::contract::token::{digest, is_digest, is_reference, is_token_id};
 use crate::json::{self, Value};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// What a hook asks of a token.
@@ -101,11 +101,6 @@ pub fn check_prompt(token: &Token, prompt: Option<&str>) -> Result<(), Reason> {
         }
         _ => Ok(()),
     }
-}
-
-/// Unpadded base64url SHA-256: the form of `ph` and of a token's id.
-pub fn digest(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(Sha256::digest(bytes))
 }
 
 impl Token {
@@ -206,7 +201,6 @@ fn verify(keys: &Keys, token: &[u8]) -> Result<Verified, Cause> {
 
 /// The claims of a payload whose signature holds.
 fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<Verified> {
-    const MOST_ID: usize = 128;
     let time = |claim: &Value<'_>| match claim {
         Value::Number(seconds) if (0.0..=LAST_SECOND).contains(seconds) => Some(*seconds),
         _ => None,
@@ -215,7 +209,9 @@ fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<Verified> {
         claim.as_text().filter(|text| fits(text)).map(str::to_owned)
     };
     // An optional claim that is there has to be of its form.
-    let optional = |key, fits| payload.field(key).map_or(Some(None), |claim| text(claim, fits).map(Some));
+    let optional = |key, fits: fn(&str) -> bool| {
+        payload.field(key).map_or(Some(None), |claim| text(claim, fits).map(Some))
+    };
     let audiences = match payload.field("aud")? {
         Value::String(audience) => vec![audience.to_string()],
         Value::Array(list) => {
@@ -223,29 +219,15 @@ fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<Verified> {
         }
         _ => return None,
     };
-    let id = optional("jti", |id| {
-        (1..=MOST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
-    })?;
     Some(Verified {
         claims: Claims {
             kid: Arc::clone(kid),
-            id: id.unwrap_or_else(|| digest(token)),
-            job: optional("job", is_job)?,
+            id: optional("jti", is_token_id)?.unwrap_or_else(|| digest(token)),
+            job: optional("job", is_reference)?,
             prompt_hash: optional("ph", is_digest)?,
         },
         audiences,
         not_before: payload.field("nbf").map_or(Some(0.0), time)?,
         expires: time(payload.field("exp")?)?,
     })
-}
-
-fn is_job(text: &str) -> bool {
-    const MOST_JOB: usize = 64;
-    (1..=MOST_JOB).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
-}
-
-fn is_digest(text: &str) -> bool {
-    const SHA256_BYTES: usize = 32;
-    URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == SHA256_BYTES)
 }

@@ -1,9 +1,9 @@
 //! Stage 2: the delivery came over TLS, on this hop or, as a trusted proxy says, on the client's.
 
 use crate::Reason;
-use crate::config::{ConfigError, Node};
 use crate::head::{Head, Hop};
-use crate::source::Ranges;
+use crate::ip_ranges::Ranges;
+use crate::settings::{ConfigError, Node};
 
 /// What a hook asks of the connection (`transport`).
 #[derive(Clone, Debug)]

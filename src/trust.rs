@@ -1,7 +1,7 @@
 //! The trust rule of a hook: which proofs authenticate a sender.
 
-use crate::config::{ConfigError, Node};
-use crate::hook::Check;
+use crate::enforcement::Check;
+use crate::settings::{ConfigError, Node};
 use crate::token::Token;
 
 /// The rule of a hook (`trust`).

@@ -8,6 +8,7 @@ mod new_key;
 
 use crate::output::say;
 use anyhow::{Result, anyhow, ensure};
+use blobgate::contract::token::digest;
 use callback::Callback;
 pub(crate) use claims::{Audience, Kid};
 use claims::{Claims, Reference};
@@ -130,7 +131,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         None if !args.no_jti => Some(Reference::random()?),
         named => named,
     };
-    let ph = prompt.map(|prompt| claims::prompt_hash(&prompt));
+    let ph = prompt.map(|prompt| digest(prompt.as_bytes()));
     let claims = Claims { exp: expires.unix_timestamp(), aud, job: args.job, jti, ph };
     let token = claims.sign(&key, &kid)?;
     let minted = Minted {

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use blobgate::contract::header;
 use keep::Keep;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -160,9 +161,9 @@ impl Arrival {
         let header = |name| self.headers.get(name).map_or("-", String::as_str);
         let time = self.time.get(11..19).unwrap_or("-");
         // What is quarantined has only claimed its event.
-        let claimed = self.header("blobgate-event").or(self.header("blobgate-claimed-event"));
-        let (event, id) = (claimed.unwrap_or("-"), header("blobgate-generation-id"));
-        let verdict = header("blobgate-verdict");
+        let claimed = self.header(header::EVENT).or(self.header(header::CLAIMED_EVENT));
+        let (event, id) = (claimed.unwrap_or("-"), header(header::GENERATION_ID));
+        let verdict = header(header::VERDICT);
         format!("{time}  {service:<8} {event:<10} {id:<36}  {verdict:<11} {} bytes", self.bytes)
     }
 
@@ -172,13 +173,13 @@ impl Arrival {
 }
 
 /// What Standard Webhooks signs and where it says so.
-const SIGNATURE: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+const SIGNATURE: [&str; 3] = [header::WEBHOOK_ID, header::WEBHOOK_TIMESTAMP, header::WEBHOOK_SIGNATURE];
 
 /// What the gate and the inbox set, and what a receiver goes by.
 fn counts(header: &str) -> bool {
-    header.starts_with("blobgate-")
+    header.starts_with(header::PREFIX)
         || SIGNATURE.contains(&header)
-        || matches!(header, "idempotency-key" | "content-type")
+        || matches!(header, header::IDEMPOTENCY_KEY | "content-type")
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {

@@ -1,6 +1,8 @@
 //! What the gate hands over: one delivery, with what it marked it with.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use blobgate::contract::token::is_digest;
+use blobgate::contract::{header, is_key_of, is_understood};
 use blobgate::dialect::Dialect;
 use blobgate::event::{GenerationId, Kind};
 use blobgate::json;
@@ -57,48 +59,36 @@ pub(crate) enum NotOurs {
     Header,
 }
 
-/// The version of the gate's headers that is understood here.
-const CONTRACT: &str = "1";
-/// In base64url without padding: what stands for the id of a token that has none.
-const HASH: usize = 43;
 /// Deeper than any hook may allow.
 pub(crate) const MAX_DEPTH: usize = 128;
 
 impl Arrival {
     /// Reads what the gate sent.
     pub(crate) fn read(path: &str, headers: &HeaderMap, body: Bytes) -> Result<Self, NotOurs> {
-        if headers.contains_key("blobgate-attempt") {
+        if headers.contains_key(header::ATTEMPT) {
             return Err(NotOurs::Loop);
         }
-        let verdict = match one(headers, "blobgate-verdict")?.ok_or(NotOurs::NotMarked)? {
-            "accepted" => Verdict::Accepted,
-            "quarantined" => Verdict::Quarantined,
-            "observed" => Verdict::Observed,
-            _ => return Err(NotOurs::Header),
-        };
-        let contract = one(headers, "blobgate-contract")?.ok_or(NotOurs::Contract)?;
-        if contract.split('.').next() != Some(CONTRACT) {
+        let verdict = one(headers, header::VERDICT)?.ok_or(NotOurs::NotMarked)?;
+        let verdict = Verdict::parse(verdict).ok_or(NotOurs::Header)?;
+        if !one(headers, header::CONTRACT)?.is_some_and(is_understood) {
             return Err(NotOurs::Contract);
         }
         let text = |name| one(headers, name).map(|value| value.map(str::to_owned));
-        let hook = text("blobgate-hook")?.ok_or(NotOurs::NotMarked)?;
-        let dialect = match one(headers, "blobgate-dialect")? {
-            Some("veo3") => Dialect::Veo3,
-            _ => return Err(NotOurs::Header),
-        };
-        let generation = match one(headers, "blobgate-generation-id")? {
+        let hook = text(header::HOOK)?.ok_or(NotOurs::NotMarked)?;
+        let dialect = one(headers, header::DIALECT)?.and_then(Dialect::by_name).ok_or(NotOurs::Header)?;
+        let generation = match one(headers, header::GENERATION_ID)? {
             Some(id) => Some(GenerationId::parse(id).ok_or(NotOurs::Header)?.to_string()),
             None => None,
         };
         let event = one(
             headers,
             match verdict {
-                Verdict::Quarantined => "blobgate-claimed-event",
-                Verdict::Accepted | Verdict::Observed => "blobgate-event",
+                Verdict::Quarantined => header::CLAIMED_EVENT,
+                Verdict::Accepted | Verdict::Observed => header::EVENT,
             },
         )?;
-        let event = event.map(|event| parse_event(event).ok_or(NotOurs::Header)).transpose()?;
-        let (reason, job) = (text("blobgate-reason")?, text("blobgate-job")?);
+        let event = event.map(|event| Kind::parse(event).ok_or(NotOurs::Header)).transpose()?;
+        let (reason, job) = (text(header::REASON)?, text(header::JOB)?);
         let complete = match verdict {
             Verdict::Accepted => event.is_some() && generation.is_some(),
             Verdict::Quarantined => reason.is_some(),
@@ -107,18 +97,18 @@ impl Arrival {
         if !complete {
             return Err(NotOurs::NotMarked);
         }
-        let token = text("blobgate-token-id")?.map(|id| Token { binds: job.is_some() || !is_hash(&id), id });
+        let token = text(header::TOKEN_ID)?.map(|id| Token { binds: job.is_some() || !is_digest(&id), id });
         let digest = Sha256::digest(&body).into();
         Ok(Self {
             verdict,
             hook,
-            fact: fact(dialect, event, one(headers, "blobgate-error-code")?, &body),
+            fact: fact(dialect, event, one(headers, header::ERROR_CODE)?, &body),
             generation,
             event,
             reason,
             token,
             job,
-            proven: headers.contains_key("blobgate-proofs"),
+            proven: headers.contains_key(header::PROOFS),
             digest,
             path: path.to_owned(),
             headers: kept_headers(headers),
@@ -132,9 +122,7 @@ impl Arrival {
         else {
             return true;
         };
-        let event = format!("{generation}:{}", event.name());
-        let id = id.and_then(|id| id.to_str().ok()).and_then(|id| id.split_once(':'));
-        id.is_some_and(|(_dialect, named)| named == event)
+        id.and_then(|id| id.to_str().ok()).is_some_and(|id| is_key_of(id, generation, event))
     }
 
     /// What it takes in the store, in bytes.
@@ -142,10 +130,6 @@ impl Arrival {
         let bytes = self.path.len().saturating_add(self.headers.len()).saturating_add(self.body.len());
         i64::try_from(bytes).unwrap_or(i64::MAX)
     }
-}
-
-pub(crate) fn parse_event(name: &str) -> Option<Kind> {
-    [Kind::Completed, Kind::Failed, Kind::Timeout].into_iter().find(|kind| kind.name() == name)
 }
 
 /// The one value of a header that decides something, in visible ASCII.
@@ -156,10 +140,6 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, NotOur
         (None, Ok(value)) => Ok(Some(value)),
         _ => Err(NotOurs::Header),
     }
-}
-
-fn is_hash(id: &str) -> bool {
-    id.len() == HASH && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 /// What two deliveries of one event agree in. Where a video is stays for as long as a repeat is to be known, and so only as a
@@ -197,8 +177,8 @@ fn result_place(dialect: Dialect, body: &[u8]) -> Option<String> {
 
 /// What goes on to a service. The signature's time and value are made anew for each attempt.
 fn goes_on(name: &HeaderName) -> bool {
-    let known = ["content-type", "idempotency-key", "webhook-id"];
-    name.as_str().starts_with("blobgate-") || known.contains(&name.as_str())
+    let known = ["content-type", header::IDEMPOTENCY_KEY, header::WEBHOOK_ID];
+    name.as_str().starts_with(header::PREFIX) || known.contains(&name.as_str())
 }
 
 fn kept_headers(headers: &HeaderMap) -> Vec<u8> {
@@ -221,8 +201,7 @@ pub(crate) fn read_headers(lines: &[u8]) -> HeaderMap {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (name, value) = line.split_at(colon);
         let value = value.strip_prefix(b": ").unwrap_or_default();
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), header::HeaderValue::from_bytes(value))
-        {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
             headers.append(name, value);
         }
     }

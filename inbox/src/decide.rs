@@ -3,6 +3,7 @@
 //! Pure: the store reads what is known under the generation's lock, and writes what is decided before it lets go.
 
 use crate::arrival::{Arrival, digest_of_place};
+use blobgate::contract::UNAUTHENTICATED;
 use blobgate::event::Kind;
 use blobgate::policy::Verdict;
 use std::borrow::Cow;
@@ -88,8 +89,6 @@ const RECONCILED: &str = " reconciled";
 /// The states of an expectation that is met.
 pub(crate) const ARRIVED: &str = "arrived";
 pub(crate) const IS_RECONCILED: &str = "reconciled";
-/// In `blobgate-supersedes`: what was there had proven nothing.
-const UNAUTHENTICATED: &str = "unauthenticated";
 
 impl Known {
     /// Decides on one arrival, whose entry would be `id`, and learns from it.

@@ -13,6 +13,7 @@ use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
 use axum::http::{HeaderName, Request, Response, StatusCode, Version};
 use axum::response::IntoResponse;
+use blobgate::contract::header;
 pub(crate) use descriptors::{Descriptors, raise_limit};
 pub(crate) use host::{is_local, split_port};
 use hyper::body::Incoming;
@@ -53,7 +54,7 @@ const LAST_CONNECTIONS: Duration = Duration::from_millis(1_500);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The reason code of an answer that is not 200.
-pub(crate) const REASON: HeaderName = HeaderName::from_static("blobgate-inbox-reason");
+pub(crate) const REASON: HeaderName = HeaderName::from_static(header::INBOX_REASON);
 /// The reason code of a request that cannot be read.
 const NOT_HTTP: &str = "not-http";
 

@@ -1,6 +1,7 @@
 //! What the inbox says of a delivery, beside what the gate has said.
 
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
+use blobgate::contract::{Verdict, header};
 
 pub(crate) struct Marks {
     /// From 1 on.
@@ -13,20 +14,20 @@ pub(crate) struct Marks {
 
 impl Marks {
     pub(crate) fn set(self, headers: &mut HeaderMap) {
-        set(headers, "blobgate-attempt", self.attempt.to_string());
+        set(headers, header::ATTEMPT, self.attempt.to_string());
         if self.redelivery > 0 {
-            set(headers, "blobgate-redelivery", self.redelivery.to_string());
+            set(headers, header::REDELIVERY, self.redelivery.to_string());
         }
         if let Some(supersedes) = self.supersedes {
-            set(headers, "blobgate-supersedes", supersedes);
+            set(headers, header::SUPERSEDES, supersedes);
         }
         if let Some(reason) = self.overrides {
             // A person has let it pass: it goes where its event would have gone.
-            set(headers, "blobgate-override", reason);
-            set(headers, "blobgate-verdict", "accepted".to_owned());
-            set(headers, "blobgate-event", self.event.unwrap_or_default());
-            headers.remove("blobgate-claimed-event");
-            headers.remove("blobgate-reason");
+            set(headers, header::OVERRIDE, reason);
+            set(headers, header::VERDICT, Verdict::Accepted.name().to_owned());
+            set(headers, header::EVENT, self.event.unwrap_or_default());
+            headers.remove(header::CLAIMED_EVENT);
+            headers.remove(header::REASON);
         }
     }
 }

@@ -16,6 +16,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use blobgate::contract::header::WEBHOOK_ID;
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota};
 use http_body_util::{BodyExt, Limited};
@@ -121,7 +122,7 @@ impl Receiver {
         let arrival = Arrival::read(head.uri.path(), &head.headers, body)
             .map_err(|not_ours| Refused::new("not-ours", not_ours))?;
         // A signature covers its id, and not the marks: those must say the same.
-        if self.keys.is_some() && !arrival.fits(head.headers.get("webhook-id")) {
+        if self.keys.is_some() && !arrival.fits(head.headers.get(WEBHOOK_ID)) {
             return Err(Refused::new("signature", "its webhook-id is another event's"));
         }
         // Files that were replaced are found by the commit: its answer comes after the rescue.

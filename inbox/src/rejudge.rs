@@ -5,8 +5,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blobgate::confirm::Outcome;
+use blobgate::contract::signature::KEY_PREFIX;
+use blobgate::contract::{Proof, Verdict, header};
 use blobgate::hook::{Check, Hook};
-use blobgate::policy::{Decision, OriginalFindings, OriginalToken, Verdict, conclude, reevaluate};
+use blobgate::policy::{Decision, OriginalFindings, OriginalToken, conclude, reevaluate};
 use blobgate::request::ContentType;
 use blobgate::{Config, Reason, forward};
 use sha2::{Digest, Sha256};
@@ -53,7 +55,7 @@ pub(crate) const WAIVABLE: [Reason; 6] = [
 ];
 /// A key of either kind that nobody has, another for each variable: what is judged again verifies and signs nothing.
 fn no_key(variable: &str) -> String {
-    format!("whsec_{}", STANDARD.encode(Sha256::digest(variable)))
+    format!("{KEY_PREFIX}{}", STANDARD.encode(Sha256::digest(variable)))
 }
 
 impl Judge {
@@ -72,7 +74,7 @@ impl Judge {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == kept.hook);
         let hook = hook.ok_or_else(|| format!("no hook is called {} in this configuration", kept.hook))?;
         let headers = read_headers(&kept.headers);
-        let reason = kept.reason.as_deref().and_then(by_code);
+        let reason = kept.reason.as_deref().and_then(Reason::parse);
         let recorded = self.recorded(hook, &kept, &headers, reason)?;
         let (decided, now): (_, fn(Arrival) -> Now) = match reevaluate(hook, recorded, &kept.body) {
             Decision::Confirm(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),
@@ -105,21 +107,20 @@ impl Judge {
         if reason == Some(TokenMismatch) && hook.checks.prompt == Check::Enforce && !waived(&TokenMismatch) {
             return Err(TokenMismatch.code().to_owned());
         }
-        let proofs =
-            headers.get("blobgate-proofs").and_then(|proofs| proofs.to_str().ok()).unwrap_or_default();
-        let held = |proof| proofs.split(',').any(|found| found == proof);
+        let proofs = headers.get(header::PROOFS).and_then(|proofs| proofs.to_str().ok()).unwrap_or_default();
+        let held = |proof: Proof| proofs.split(',').any(|found| found == proof.name());
         let late =
             reason.filter(|reason| matches!(reason, TokenExpired | TokenAudience)).unwrap_or(TokenExpired);
         let token = match (kept.token_id.clone(), kept.job.clone()) {
             (None, _) => OriginalToken::Absent,
-            (Some(id), job) if held("token") || waived(&late) => OriginalToken::Good(id, job),
+            (Some(id), job) if held(Proof::Token) || waived(&late) => OriginalToken::Good(id, job),
             (Some(id), job) => OriginalToken::Late(late, id, job),
         };
         let of_head = |reason: &Reason| matches!(reason, SourceDenied | HeaderInvalid | UnsupportedEncoding);
         Ok(OriginalFindings {
             violation: reason.filter(of_head).filter(|reason| !waived(reason)),
             token,
-            confirmed: held("confirmed"),
+            confirmed: held(Proof::Confirmed),
             content_type: match headers.get("content-type").map(HeaderValue::as_bytes) {
                 Some(b"application/json") => ContentType::Json,
                 Some(other) if other.starts_with(b"application/json") => ContentType::JsonInOtherWords,
@@ -136,10 +137,6 @@ fn waivable(code: &str) -> Result<Reason, String> {
     })
 }
 
-fn by_code(code: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.code() == code)
-}
-
 /// The headers as the gate sets them on what it accepts.
 pub(crate) fn marked(
     mut headers: HeaderMap,
@@ -147,21 +144,21 @@ pub(crate) fn marked(
     overridden: Option<&str>,
 ) -> HeaderMap {
     let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("blobgate-")).cloned().collect();
+        headers.keys().filter(|name| name.as_str().starts_with(header::PREFIX)).cloned().collect();
     for name in ours {
         headers.remove(name);
     }
-    let overridden = overridden.map(|code| ("blobgate-override", code.into()));
+    let overridden = overridden.map(|code| (header::OVERRIDE, code.into()));
     for (name, value) in set.iter().cloned().chain(overridden) {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }
     }
     // A signature's id is the event's, once there is one.
-    if let Some(key) = headers.get("idempotency-key").cloned()
-        && headers.contains_key("webhook-id")
+    if let Some(key) = headers.get(header::IDEMPOTENCY_KEY).cloned()
+        && headers.contains_key(header::WEBHOOK_ID)
     {
-        headers.insert("webhook-id", key);
+        headers.insert(header::WEBHOOK_ID, key);
     }
     headers
 }

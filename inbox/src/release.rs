@@ -3,6 +3,7 @@
 use crate::arrival::{Arrival, MAX_DEPTH, read_headers};
 use crate::rejudge::marked;
 use crate::store::{Entry, Payload};
+use blobgate::contract::{self, header};
 use blobgate::dialect::Dialect;
 use blobgate::event::{GenerationId, Kind};
 use blobgate::json::{self, Value};
@@ -32,7 +33,7 @@ pub(crate) fn arrival(
 ) -> Result<Arrival, CannotRelease> {
     let headers = read_headers(&payload.headers);
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let dialect = text("blobgate-dialect").as_deref().and_then(Dialect::by_name);
+    let dialect = text(header::DIALECT).as_deref().and_then(Dialect::by_name);
     let dialect = dialect.ok_or(CannotRelease::NoDialect(entry.id))?;
     let body = parse(&payload.body, dialect.known());
     let known =
@@ -45,13 +46,13 @@ pub(crate) fn arrival(
     };
     let event = dialect.event_as(&body, kind, generation_id);
     let mut set = vec![
-        ("blobgate-verdict", Verdict::Accepted.name().into()),
-        ("blobgate-hook", entry.hook.as_str().into()),
-        ("blobgate-dialect", dialect.name().into()),
-        ("blobgate-contract", forward::CONTRACT.into()),
-        ("blobgate-generation-id", generation_id.text().into()),
+        (header::VERDICT, Verdict::Accepted.name().into()),
+        (header::HOOK, entry.hook.as_str().into()),
+        (header::DIALECT, dialect.name().into()),
+        (header::CONTRACT, contract::VERSION.into()),
+        (header::GENERATION_ID, generation_id.text().into()),
     ];
-    for name in ["blobgate-proofs", "blobgate-token-id", "blobgate-job", "blobgate-observed"] {
+    for name in [header::PROOFS, header::TOKEN_ID, header::JOB, header::OBSERVED] {
         set.extend(text(name).map(|value| (name, value.into())));
     }
     forward::about_event(Verdict::Accepted, dialect, &event, &mut set);

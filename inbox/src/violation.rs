@@ -1,21 +1,22 @@
 //! Which rule an entry in quarantine breaks, and where. It shows no value of the body.
 
 use crate::arrival::{MAX_DEPTH, read_headers};
+use blobgate::contract::header;
 use blobgate::dialect::Dialect;
 use blobgate::{Reason, json};
 
 /// What breaks the rule of this reason, where more is known of it than its code.
 pub(crate) fn describe(code: &str, headers: &[u8], body: &[u8]) -> Option<String> {
-    let reason = Reason::ALL.iter().copied().find(|reason| reason.code() == code)?;
+    let reason = Reason::parse(code)?;
     let headers = read_headers(headers);
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     match reason {
         Reason::SchemaInvalid | Reason::GenerationIdInvalid => {
-            let dialect = Dialect::by_name(text("blobgate-dialect")?)?;
+            let dialect = Dialect::by_name(text(header::DIALECT)?)?;
             let payload = json::parse(body, MAX_DEPTH, dialect.known()).ok()?;
             let violation = dialect.violation(&payload).map(|violation| violation.to_string());
             violation.or_else(|| {
-                let drift = text("blobgate-drift")?;
+                let drift = text(header::DRIFT)?;
                 Some(format!("not as documented, and the hook's schema is strict: {drift}"))
             })
         }
@@ -41,7 +42,7 @@ mod tests {
 
     #[track_caller]
     fn row(code: &str, headers: &str, body: &str, expected: Option<&str>) {
-        let headers = format!("blobgate-dialect: veo3\r\n{headers}");
+        let headers = format!("{}: veo3\r\n{headers}", header::DIALECT);
         assert_eq!(describe(code, headers.as_bytes(), body.as_bytes()).as_deref(), expected);
     }
 

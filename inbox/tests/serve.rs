@@ -328,9 +328,8 @@ async fn a_signature_is_of_bytes_and_not_of_text() {
     let keys = || Some(Keys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
     let inbox = Inbox::with(|settings| settings.verify = keys()).await;
     let (body, id) = (b"{\xff\x00".as_slice(), "veo3:abc:quarantined");
-    let now = time::OffsetDateTime::now_utc().unix_timestamp();
-    let signature = format!("v1,bm9uZQ== {}", keys().unwrap().sign(id, now, body));
-    let time = now.to_string();
+    let [_, (_, time), (_, signature)] = keys().unwrap().headers(id, body);
+    let signature = format!("v1,bm9uZQ== {signature}");
     let quarantined = marked(&[
         ("blobgate-verdict", "quarantined"),
         ("blobgate-reason", "json-invalid"),

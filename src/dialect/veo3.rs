@@ -8,9 +8,8 @@ mod violation;
 #[cfg(not(target_family = "wasm"))]
 mod webhook;
 
-use super::{Claim, Drift, Unfit};
 use crate::Reason;
-use crate::event::{Class, Failure, GenerationId, Kind};
+use crate::event::{Claim, Class, Drift, Failure, GenerationId, Kind, Unfit};
 use crate::json::{Known, KnownBelow, Value};
 use iso8601::Instant;
 #[cfg(not(target_family = "wasm"))]

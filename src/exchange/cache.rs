@@ -109,8 +109,7 @@ fn key(parts: &[&[u8]]) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Drift;
-    use crate::event::{Class, GenerationId, Kind};
+    use crate::event::{Class, Drift, GenerationId, Kind};
 
     const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
     const OTHER: &str = "00000000-0000-4000-8000-000000000001";

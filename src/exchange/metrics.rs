@@ -3,9 +3,9 @@
 use super::Host;
 use crate::Reason;
 use crate::confirm::Outcome;
-use crate::event::Kind;
+use crate::contract::{Kind, Verdict};
 use crate::hook::Hook;
-use crate::policy::{Delivery, Verdict};
+use crate::policy::Delivery;
 use crate::token::Token;
 use std::fmt::Write;
 use std::sync::Arc;

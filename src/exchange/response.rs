@@ -4,6 +4,7 @@ use super::{Counter, Exchange, Flow, Host, Property, State};
 use crate::Reason;
 use crate::answer::{self, Answers};
 use crate::confirm::Outcome;
+use crate::contract::header;
 use crate::event::GenerationId;
 use crate::head::Ending;
 use crate::hook::Hook;
@@ -92,7 +93,7 @@ impl Exchange {
         ending: Ending,
     ) -> Flow {
         // The request is still held, so that its headers can still be set: for the access log.
-        host.set_request_header("blobgate-hook", &hook.name);
+        host.set_request_header(header::HOOK, &hook.name);
         host.count(Counter::refusal(Some(hook), reason));
         self.gate.log(host, "refused", Some(hook), reason, generation_id);
         self.replace_answer(host, Err(reason), ending)
@@ -109,14 +110,14 @@ impl Exchange {
             // Only here may a new response replace the upstream's: one with a body would be reset, and its connection
             // closed. And only so can a body be added: a 204's client would hang.
             let mut headers = vec![("content-type", media_type)];
-            headers.extend(judged.err().map(|reason| ("blobgate-reason", reason.code())));
+            headers.extend(judged.err().map(|reason| (header::REASON, reason.code())));
             host.respond(status, &headers, body.as_bytes());
             return Flow::Pause;
         }
         set_status(host, judged);
         for name in host.response_header_names() {
             // What the host itself needs and adds, and nothing of the service.
-            if !matches!(name.as_str(), ":status" | "date" | "blobgate-reason") {
+            if !matches!(name.as_str(), ":status" | "date" | header::REASON) {
                 host.remove_response_header(&name);
             }
         }
@@ -154,6 +155,6 @@ fn set_status(host: &mut impl Host, judged: Result<(), Reason>) {
     let status = judged.map_or_else(Reason::status, |()| 200).to_string();
     host.set_response_header(":status", &status);
     if let Err(reason) = judged {
-        host.set_response_header("blobgate-reason", reason.code());
+        host.set_response_header(header::REASON, reason.code());
     }
 }

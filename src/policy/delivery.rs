@@ -1,6 +1,7 @@
 //! A delivery to forward, or a refusal. Only the policy makes them.
 
 use crate::Reason;
+use crate::contract::{Proof, Verdict};
 use crate::event::{Event, GenerationId};
 use crate::hook::Hook;
 use crate::request::ContentType;
@@ -140,47 +141,6 @@ impl Content {
 impl From<Option<GenerationId>> for Content {
     fn from(id: Option<GenerationId>) -> Self {
         id.map_or(Content::Unreadable, Content::Generation)
-    }
-}
-
-/// What held: a value of `blobgate-proofs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// The callback token.
-    Token,
-    /// The provider said the same.
-    Confirmed,
-}
-
-impl Proof {
-    /// The value in `blobgate-proofs`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Proof::Token => "token",
-            Proof::Confirmed => "confirmed",
-        }
-    }
-}
-
-/// How a forwarded delivery was judged: the value of `blobgate-verdict`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// Everything holds.
-    Accepted,
-    /// Proven, and wrong.
-    Quarantined,
-    /// The hook only observes.
-    Observed,
-}
-
-impl Verdict {
-    /// The value of `blobgate-verdict`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Verdict::Accepted => "accepted",
-            Verdict::Quarantined => "quarantined",
-            Verdict::Observed => "observed",
-        }
     }
 }
 

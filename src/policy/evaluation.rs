@@ -1,11 +1,12 @@
 //! A delivery that was read to its end, with the violations of its head and its body.
 
-use super::delivery::{Content, Delivery, Disposition, Proof};
+use super::delivery::{Content, Delivery, Disposition, Refusal};
 use super::{Admitted, Decision};
 use crate::Reason;
-use crate::dialect::Unfit;
-use crate::event::{Event, GenerationId};
-use crate::hook::{Check, Hook, Quarantine};
+use crate::contract::Proof;
+use crate::enforcement::{Check, Quarantine};
+use crate::event::{Event, GenerationId, Unfit};
+use crate::hook::Hook;
 use crate::token::Token;
 use std::sync::Arc;
 
@@ -134,7 +135,7 @@ impl Admitted {
         reason: Reason,
         content: Content,
         confirmed: Confirmed,
-    ) -> Result<Delivery, super::Refusal> {
+    ) -> Result<Delivery, Refusal> {
         match self.hook.quarantine {
             Quarantine::Route => Ok(self.deliver(Disposition::Quarantined { reason, content }, confirmed)),
             Quarantine::None => Err(self.refuse(reason, content.generation_id())),

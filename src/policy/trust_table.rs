@@ -5,7 +5,7 @@ use super::delivery::{Content, Delivery, Disposition, Refusal};
 use super::evaluation::{Confirmed, Evaluation, Payload, Question};
 use crate::Reason;
 use crate::confirm::Outcome;
-use crate::hook::Quarantine;
+use crate::enforcement::Quarantine;
 use crate::token::Token;
 use crate::trust::{Answer, Trust};
 
@@ -117,7 +117,7 @@ mod tests {
             kind: Kind::Completed,
             failure: None,
             result_url: None,
-            drift: crate::dialect::Drift::default(),
+            drift: crate::event::Drift::default(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! The keys that tokens are made with (`token`).
 
-use crate::config::{ConfigError, Node};
-use crate::secret::{Keyring, Secret};
+use crate::contract::token::{MIN_HS256_KEY, is_kid};
+use crate::keyring::Keyring;
+use crate::secret::Secret;
+use crate::settings::{ConfigError, Node};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -22,11 +24,9 @@ pub(super) enum Key {
     Hs256(Secret),
 }
 
-/// RFC 7518, section 3.2: a key of at least the size of the hash.
-const LEAST_SECRET: usize = 32;
 /// Clocks that are set at all differ by less.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
-const MOST_LEEWAY: Duration = Duration::from_secs(3600);
+const MAX_LEEWAY: Duration = Duration::from_secs(3600);
 
 impl Keys {
     pub(super) fn find(&self, kid: &str) -> Option<(&Arc<str>, &Key)> {
@@ -52,7 +52,7 @@ impl Keys {
             keys.push((kid.into(), Key::parse(&node, keyring)?));
         }
         let leeway = match fields.optional("leeway") {
-            Some(node) => node.duration(Duration::ZERO, MOST_LEEWAY)?,
+            Some(node) => node.duration(Duration::ZERO, MAX_LEEWAY)?,
             None => DEFAULT_LEEWAY,
         };
         Ok(Self { keys, leeway })
@@ -93,7 +93,7 @@ impl Key {
             false => {
                 fields.none_of(&["public"], "for EdDSA, and alg is HS256; write env instead")?;
                 let name = fields.required("env", "the name of an environment variable")?;
-                Secret::from_env(&name, keyring, LEAST_SECRET).map(Key::Hs256)
+                keyring.read_secret(&name, MIN_HS256_KEY).map(Key::Hs256)
             }
         }
     }
@@ -106,10 +106,4 @@ fn parse_public(node: &Node<'_>) -> Result<VerifyingKey, ConfigError> {
     let key = VerifyingKey::from_bytes(&bytes).map_err(|_| node.wrong(RIGHT))?;
     // Under a key of small order signatures hold that nobody made.
     if key.is_weak() { Err(node.wrong(RIGHT)) } else { Ok(key) }
-}
-
-fn is_kid(text: &str) -> bool {
-    const MOST_KID: usize = 32;
-    (1..=MOST_KID).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }

@@ -3,6 +3,7 @@
 use super::delivery::{Delivery, Door, Hook};
 use super::tokens::Tokens;
 use anyhow::{Context, Result, anyhow};
+use blobgate::contract::header;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Url, Version};
 use std::error::Error;
@@ -129,7 +130,7 @@ async fn send(client: &Client, url: Url, delivery: &Delivery) -> reqwest::Result
         request = request.body(delivery.body.clone());
     }
     let answer = request.send().await?;
-    let code = answer.headers().get("blobgate-reason").map(|code| code.as_bytes().escape_ascii().to_string());
+    let code = answer.headers().get(header::REASON).map(|code| code.as_bytes().escape_ascii().to_string());
     Ok(Answer { status: answer.status().as_u16(), code, version: Some(answer.version()) })
 }
 

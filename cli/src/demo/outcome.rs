@@ -6,7 +6,8 @@ use super::gate::Sent;
 use super::inbox::Entry;
 use super::rows::{Expected, QUARANTINE, Row};
 use crate::receiver::{Arrival, sha256};
-use blobgate::event::Kind;
+use blobgate::contract::{header, idempotency_key};
+use blobgate::dialect::Dialect;
 
 /// A row, what came of it, and in what that differs from what was expected.
 pub(super) struct Outcome {
@@ -22,9 +23,6 @@ pub(super) struct Outcome {
     pub(super) faults: Vec<String>,
 }
 
-/// What every delivery of an inbox has, and nothing else.
-const ATTEMPT: &str = "blobgate-attempt";
-
 /// Of [`Outcome::ways`].
 const BY_INBOX: [bool; 2] = [true, false];
 
@@ -39,7 +37,7 @@ impl Outcome {
             entries.iter().filter(|entry| entry.is_of(&row)).find_map(|entry| entry.expectation.clone());
         let (delivered, in_inbox): (Vec<_>, Vec<_>) =
             entries.iter().filter(|entry| entry.is_of(&row)).cloned().partition(Entry::is_delivered);
-        let by_inbox = |(_, arrival): &(String, Arrival)| arrival.header(ATTEMPT).is_some();
+        let by_inbox = |(_, arrival): &(String, Arrival)| arrival.header(header::ATTEMPT).is_some();
         let ways = [
             !delivered.is_empty() || !in_inbox.is_empty() || arrived.iter().any(by_inbox),
             !arrived.iter().all(by_inbox),
@@ -79,8 +77,8 @@ fn about_answer(expected: Expected, sent: &Sent) -> Option<String> {
 fn is_of(arrival: &Arrival, row: &Row) -> bool {
     let delivery = &row.delivery;
     let id = delivery.id.to_string();
-    arrival.header("blobgate-generation-id") == Some(&id)
-        || arrival.header("idempotency-key").is_some_and(|key| key.contains(&id))
+    arrival.header(header::GENERATION_ID) == Some(&id)
+        || arrival.header(header::IDEMPOTENCY_KEY).is_some_and(|key| key.contains(&id))
         || arrival.sha256 == sha256(delivery.body.as_bytes())
 }
 
@@ -140,19 +138,22 @@ fn about_entry(row: &Row, entry: &Entry) -> Vec<String> {
 fn about_arrival(row: &Row, arrival: &Arrival) -> Vec<String> {
     let (expected, mut faults) = (row.expected, Vec::new());
     let id = row.delivery.id;
-    let event = expected.event().map(Kind::name);
+    let event = expected.event();
     let mut headers = vec![
-        ("blobgate-verdict", expected.verdict().map(|verdict| verdict.name().to_owned())),
-        ("blobgate-reason", expected.reason().map(|reason| reason.code().to_owned())),
-        ("blobgate-event", event.map(str::to_owned)),
-        ("blobgate-source", expected.source().map(str::to_owned)),
+        (header::VERDICT, expected.verdict().map(|verdict| verdict.name().to_owned())),
+        (header::REASON, expected.reason().map(|reason| reason.code().to_owned())),
+        (header::EVENT, event.map(|event| event.name().to_owned())),
+        (header::SOURCE, expected.source().map(str::to_owned)),
     ];
     if let Some(event) = event {
         // What is kept may be unreadable, and then has none of these.
-        headers.push(("blobgate-generation-id", Some(id.to_string())));
-        headers.push(("idempotency-key", Some(format!("veo3:{id}:{event}"))));
-        headers.push(("blobgate-job", row.delivery.known_job().map(str::to_owned)));
-        headers.push(("blobgate-proofs", expected.proof().map(|proof| proof.name().to_owned())));
+        headers.push((header::GENERATION_ID, Some(id.to_string())));
+        headers.push((
+            header::IDEMPOTENCY_KEY,
+            Some(idempotency_key(Dialect::Veo3.name(), &id.to_string(), event)),
+        ));
+        headers.push((header::JOB, row.delivery.known_job().map(str::to_owned)));
+        headers.push((header::PROOFS, expected.proof().map(|proof| proof.name().to_owned())));
     }
     for (name, right) in headers {
         match (arrival.header(name), right) {

@@ -2,6 +2,7 @@
 
 use super::delivery::{Delivery, Door, Token, payload};
 use blobgate::Reason;
+use blobgate::contract::EventSource;
 use blobgate::event::Kind;
 use blobgate::policy::{Proof, Verdict};
 use reqwest::Method;
@@ -11,9 +12,6 @@ pub(super) const SERVICES: [&str; 3] = ["video", "failure", QUARANTINE];
 
 /// Where what is proven and wrong is kept.
 pub(super) const QUARANTINE: &str = "quarantine";
-
-/// The `blobgate-source` of what the inbox has asked for.
-const RECONCILE: &str = "reconcile";
 
 pub(super) struct Row {
     /// In words.
@@ -142,7 +140,7 @@ impl Expected {
 
     /// Who brings it, where that is not the provider.
     pub(super) fn source(self) -> Option<&'static str> {
-        matches!(self, Expected::Reconciled(..)).then_some(RECONCILE)
+        matches!(self, Expected::Reconciled(..)).then_some(EventSource::Reconcile.name())
     }
 }
 

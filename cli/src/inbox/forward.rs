@@ -6,6 +6,7 @@ use crate::output::say;
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use blobgate::contract::{EventSource, header};
 use blobgate_inbox::Keys;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
@@ -14,7 +15,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
 use std::time::Duration;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 /// Where to.
@@ -162,16 +162,12 @@ impl Forward {
     fn sign(&self, mut headers: HeaderMap, delivery: &Delivery, body: &[u8]) -> HeaderMap {
         let Some(keys) = &self.keys else { return headers };
         // A gate that signs has named it.
-        let id = headers.get("webhook-id").or_else(|| headers.get("idempotency-key"));
+        let id = headers.get(header::WEBHOOK_ID).or_else(|| headers.get(header::IDEMPOTENCY_KEY));
         let id = id.and_then(|id| id.to_str().ok()).map_or_else(|| delivery.id.to_string(), str::to_owned);
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        let signature = keys.sign(&id, now, body);
-        if let Ok(id) = HeaderValue::try_from(&id) {
-            headers.insert("webhook-id", id);
-            headers.insert("webhook-timestamp", HeaderValue::from(now));
-            headers.extend(
-                HeaderValue::try_from(signature).map(|it| (HeaderName::from_static("webhook-signature"), it)),
-            );
+        for (name, value) in keys.headers(&id, body) {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
         headers
     }
@@ -187,7 +183,7 @@ impl Delivery {
                 value.ok_or_else(|| anyhow!("its header {name} is none"))?,
             );
         }
-        headers.insert("blobgate-source", HeaderValue::from_static("tail"));
+        headers.insert(header::SOURCE, HeaderValue::from_static(EventSource::Tail.name()));
         Ok(headers)
     }
 }

@@ -4,8 +4,8 @@ use super::key::{Algorithm, Key};
 use anyhow::Result;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
+use blobgate::contract::token::{is_audience, is_kid, is_reference};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
@@ -19,7 +19,7 @@ pub(super) struct Claims {
     pub(super) job: Option<Reference>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) jti: Option<Reference>,
-    /// [`prompt_hash`].
+    /// The prompt's [`digest`](blobgate::contract::token::digest).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ph: Option<String>,
 }
@@ -41,11 +41,6 @@ impl Claims {
     }
 }
 
-/// The prompt's SHA-256, in unpadded base64url.
-pub(super) fn prompt_hash(prompt: &str) -> String {
-    BASE64URL.encode(Sha256::digest(prompt))
-}
-
 /// The name of a key: 1 to 32 of `A-Z a-z 0-9 _ -`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Kid(String);
@@ -61,7 +56,7 @@ impl FromStr for Kid {
     type Err = &'static str;
 
     fn from_str(kid: &str) -> Result<Self, Self::Err> {
-        if has_form(kid, 32, |byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
+        if is_kid(kid) {
             Ok(Self(kid.to_owned()))
         } else {
             Err("a kid is 1 to 32 letters, digits, `_` or `-`")
@@ -90,12 +85,10 @@ impl FromStr for Audience {
     type Err = &'static str;
 
     fn from_str(aud: &str) -> Result<Self, Self::Err> {
-        let is_name = |name| {
-            has_form(name, 32, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        };
-        match aud.split_once('/') {
-            Some((environment, hook)) if is_name(environment) && is_name(hook) => Ok(Self(aud.to_owned())),
-            _ => Err("an audience is environment/hook, each 1 to 32 lower-case letters, digits or `-`"),
+        if is_audience(aud) {
+            Ok(Self(aud.to_owned()))
+        } else {
+            Err("an audience is environment/hook, each 1 to 32 lower-case letters, digits or `-`")
         }
     }
 }
@@ -117,14 +110,10 @@ impl FromStr for Reference {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if has_form(text, 64, |byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte)) {
+        if is_reference(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err("it is 1 to 64 letters, digits, `.`, `_`, `~` or `-`")
         }
     }
-}
-
-fn has_form(text: &str, most: usize, allowed: impl Fn(u8) -> bool) -> bool {
-    (1..=most).contains(&text.len()) && text.bytes().all(allowed)
 }

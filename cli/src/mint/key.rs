@@ -3,6 +3,7 @@
 use anyhow::{Result, anyhow, bail, ensure};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64URL};
+use blobgate::contract::token::{BASE64_PREFIX, MIN_HS256_KEY};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, KeypairBytes};
 use ed25519_dalek::{Signer, SigningKey};
@@ -16,12 +17,6 @@ use std::path::Path;
 
 /// The environment variable with the key, where `--key-env` names no other.
 pub(super) const VARIABLE: &str = "BLOBGATE_MINT_KEY";
-
-/// What is left of a key's value after this is standard base64.
-const BASE64_MARK: &str = "base64:";
-
-/// RFC 7518, section 3.2: a key is at least as long as the hash.
-const HS256_LEAST: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 pub(super) enum Algorithm {
@@ -81,21 +76,21 @@ impl Key {
     pub(super) fn parse(value: Vec<u8>) -> Result<Self> {
         let text = String::from_utf8(value).ok().filter(|text| !text.contains('\0'));
         let text = text.ok_or_else(|| {
-            anyhow!("the key is neither PEM nor text: binary bytes are written as {BASE64_MARK} and base64")
+            anyhow!("the key is neither PEM nor text: binary bytes are written as {BASE64_PREFIX} and base64")
         })?;
         if text.trim_start().starts_with("-----BEGIN ") {
             return Self::from_pem(&text);
         }
-        let bytes = match text.strip_prefix(BASE64_MARK) {
+        let bytes = match text.strip_prefix(BASE64_PREFIX) {
             Some(coded) => BASE64_STANDARD
                 .decode(coded)
-                .map_err(|_| anyhow!("what the key has after {BASE64_MARK} is not standard base64"))?,
+                .map_err(|_| anyhow!("what the key has after {BASE64_PREFIX} is not standard base64"))?,
             None => text.into_bytes(),
         };
         let length = bytes.len();
         ensure!(
-            length >= HS256_LEAST,
-            "the key has {length} bytes, and HS256 wants {HS256_LEAST} or more: `blobgate mint --new-key` makes one"
+            length >= MIN_HS256_KEY,
+            "the key has {length} bytes, and HS256 wants {MIN_HS256_KEY} or more: `blobgate mint --new-key` makes one"
         );
         Ok(Self::Hs256(bytes))
     }
@@ -145,7 +140,7 @@ impl Key {
                 let pem = ed25519_dalek::pkcs8::EncodePrivateKey::to_pkcs8_pem(&bytes, LineEnding::LF);
                 pem.map_err(|error| anyhow!("the key cannot be written: {error}"))?.trim_end().to_owned()
             }
-            Self::Hs256(key) => format!("{BASE64_MARK}{}", BASE64_STANDARD.encode(key)),
+            Self::Hs256(key) => format!("{BASE64_PREFIX}{}", BASE64_STANDARD.encode(key)),
         }))
     }
 

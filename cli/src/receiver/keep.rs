@@ -2,6 +2,7 @@
 
 use super::Arrival;
 use anyhow::{Context, Result};
+use blobgate::contract::header;
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -41,7 +42,7 @@ impl Keep {
 
 /// Sorted by time, and unique. The id comes from outside: only a UUID becomes part of a name.
 fn name(arrival: &Arrival) -> String {
-    let id = arrival.header("blobgate-generation-id").and_then(|id| id.parse::<Uuid>().ok());
+    let id = arrival.header(header::GENERATION_ID).and_then(|id| id.parse::<Uuid>().ok());
     let what = id.map_or_else(|| arrival.sha256.chars().take(DIGITS).collect(), |id| id.to_string());
     let time = arrival.time.replace([':', '-'], "");
     let unique: String = Uuid::new_v4().simple().to_string().chars().take(8).collect();

@@ -1,7 +1,7 @@
 //! The clocks of gate and inbox are apart.
 
 use crate::{PROGRAM, on_each_store};
-use blobgate_inbox::Keys;
+use blobgate::contract::signature::{SigningKey, SigningKeys};
 use blobgate_testkit::inbox::{fresh_generation, marked};
 use blobgate_testkit::{Delivery, Inbox};
 use std::process::Command;
@@ -14,14 +14,10 @@ on_each_store! { says_how_far_the_clocks_are_apart }
 /// As a gate signs it whose clock is so many seconds ahead.
 fn signed(generation: &str, offset: i64, key: &str) -> Delivery {
     let delivery = marked(generation);
-    let keys = Keys::parse(&[(VARIABLE.to_owned(), key.to_owned())]).unwrap();
-    let time = time::OffsetDateTime::now_utc().unix_timestamp() + offset;
-    let id = format!("veo3:{generation}:completed");
-    let signature = keys.sign(&id, time, &delivery.body());
-    delivery
-        .header("webhook-id", id)
-        .header("webhook-timestamp", time.to_string())
-        .header("webhook-signature", signature)
+    let keys = SigningKeys::new(vec![SigningKey::parse(key).unwrap()]);
+    let time = u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp() + offset).unwrap();
+    let headers = keys.headers(format!("veo3:{generation}:completed"), time, &delivery.body());
+    headers.into_iter().fold(delivery, |delivery, (name, value)| delivery.header(name, value))
 }
 
 fn metric(inbox: &Inbox) -> i64 {

@@ -1,6 +1,5 @@
 //! Which entries are meant.
 
-use crate::arrival::parse_event;
 use crate::decide;
 use blobgate::Reason;
 use blobgate::event::{GenerationId, Kind};
@@ -76,7 +75,7 @@ fn one_of(name: &str, value: &str, known: &[&'static str]) -> Result<&'static st
 
 /// An event by its name.
 pub(super) fn read_event(value: &str) -> Result<&'static str, String> {
-    match parse_event(value) {
+    match Kind::parse(value) {
         Some(kind) => Ok(kind.name()),
         None => one_of("event", value, &EVENTS),
     }

@@ -3,7 +3,6 @@
 use super::filter::{read_event, read_generation};
 use super::problem::Problem;
 use super::{Admin, read_body, written};
-use crate::arrival::parse_event;
 use crate::decide::EXPLAINED;
 use crate::reconcile::{NOT_KEPT, NotReleased};
 use crate::release;
@@ -55,7 +54,7 @@ pub(super) async fn release(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
     if asked.id < 1 {
         return Err(Problem::bad(format!("id {} is no number from 1", asked.id)));
     }
-    let kind = parse_event(read_event(&asked.r#as).map_err(Problem::bad)?)
+    let kind = Kind::parse(read_event(&asked.r#as).map_err(Problem::bad)?)
         .ok_or_else(|| Problem::bad("as is completed, failed or timeout"))?;
     let named = asked.generation_id.as_deref().map(read_generation).transpose().map_err(Problem::bad)?;
     let named = named.as_deref().and_then(GenerationId::parse);

@@ -7,13 +7,13 @@ use crate::marks::Marks;
 use crate::store::Claimed;
 use axum::http::header::{HeaderMap, HeaderValue};
 use axum::http::{Method, Request, StatusCode, Uri};
+use blobgate::contract::header::WEBHOOK_ID;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::fmt;
 use std::time::Duration;
-use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -187,15 +187,14 @@ impl Sender {
     /// Signs it anew.
     fn sign(&self, headers: &mut HeaderMap, body: &Bytes) {
         let (Some(keys), Some(id)) =
-            (&self.target.keys, headers.get("webhook-id").and_then(|id| id.to_str().ok()))
+            (&self.target.keys, headers.get(WEBHOOK_ID).and_then(|id| id.to_str().ok()))
         else {
             return;
         };
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        let signature = keys.sign(id, now, body);
-        headers.insert("webhook-timestamp", HeaderValue::from(now));
-        if let Ok(signature) = HeaderValue::try_from(signature) {
-            headers.insert("webhook-signature", signature);
+        for (name, value) in keys.headers(id, body) {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
         }
     }
 }

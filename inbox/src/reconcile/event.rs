@@ -3,14 +3,11 @@
 use crate::arrival::{Arrival, NotOurs};
 use crate::store::Question;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use blobgate::contract::{self, EventSource, Proof, Verdict, header};
 use blobgate::dialect::Dialect;
 use blobgate::event::Event;
-use blobgate::forward::{self, CONTRACT};
-use blobgate::policy::{Proof, Verdict};
+use blobgate::forward;
 use bytes::Bytes;
-
-/// Says that no webhook brought it.
-const SOURCE: &str = "reconcile";
 
 /// # Errors
 /// Where it cannot be written in headers: [`NotOurs`].
@@ -24,20 +21,20 @@ pub(super) fn arrival(
 ) -> Result<Arrival, NotOurs> {
     let id = event.generation_id.to_string();
     let mut set = vec![
-        ("blobgate-verdict", Verdict::Accepted.name().into()),
-        ("blobgate-hook", question.hook.as_str().into()),
-        ("blobgate-dialect", dialect.name().into()),
-        ("blobgate-contract", CONTRACT.into()),
+        (header::VERDICT, Verdict::Accepted.name().into()),
+        (header::HOOK, question.hook.as_str().into()),
+        (header::DIALECT, dialect.name().into()),
+        (header::CONTRACT, contract::VERSION.into()),
         ("content-type", "application/json".into()),
-        ("blobgate-source", SOURCE.into()),
-        ("blobgate-proofs", Proof::Confirmed.name().into()),
-        ("blobgate-generation-id", id.as_str().into()),
+        (header::SOURCE, EventSource::Reconcile.name().into()),
+        (header::PROOFS, Proof::Confirmed.name().into()),
+        (header::GENERATION_ID, id.as_str().into()),
     ];
-    set.extend(question.job.as_deref().map(|job| ("blobgate-job", job.into())));
+    set.extend(question.job.as_deref().map(|job| (header::JOB, job.into())));
     forward::about_event(Verdict::Accepted, dialect, event, &mut set);
     if signs {
         // Each attempt signs what has one.
-        set.push(("webhook-id", event.idempotency_key(dialect).into()));
+        set.push((header::WEBHOOK_ID, event.idempotency_key(dialect.name()).into()));
     }
     let mut headers = HeaderMap::new();
     for (name, value) in set {

@@ -9,6 +9,7 @@ use crate::space::Space;
 use crate::store::{Error, Outcome, Session, Store};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
+use blobgate::contract::header;
 use blobgate::dialect::Dialect;
 use blobgate::event::Event;
 use blobgate::json;
@@ -125,16 +126,16 @@ fn read(kept: Kept, headers: &HeaderMap) -> Result<Arrival, NotReleased> {
 
 /// The headers of what was kept only because the provider could not be asked.
 fn accepted(mut headers: HeaderMap, event: &Event) -> Result<HeaderMap, NotReleased> {
-    headers.remove("blobgate-reason");
-    headers.remove("blobgate-claimed-event");
-    let proofs = match headers.get("blobgate-proofs").and_then(|proofs| proofs.to_str().ok()) {
+    headers.remove(header::REASON);
+    headers.remove(header::CLAIMED_EVENT);
+    let proofs = match headers.get(header::PROOFS).and_then(|proofs| proofs.to_str().ok()) {
         Some(proofs) => format!("{proofs},{}", Proof::Confirmed.name()),
         None => Proof::Confirmed.name().to_owned(),
     };
     for (name, value) in [
-        ("blobgate-verdict", Verdict::Accepted.name()),
-        ("blobgate-event", event.kind.name()),
-        ("blobgate-proofs", &proofs),
+        (header::VERDICT, Verdict::Accepted.name()),
+        (header::EVENT, event.kind.name()),
+        (header::PROOFS, &proofs),
     ] {
         let value = HeaderValue::try_from(value).map_err(|error| NotReleased::NotNow(error.to_string()))?;
         headers.insert(HeaderName::from_static(name), value);

@@ -105,10 +105,10 @@ fn the_provider_s_word_counts_where_it_is_on_record() {
     // As it is once the provider says the same.
     let headers = read_headers(&arrival.headers);
     for (name, value) in [
-        ("blobgate-verdict", Some("accepted")),
-        ("blobgate-proofs", Some("token,confirmed")),
-        ("blobgate-event", Some("completed")),
-        ("blobgate-reason", None),
+        (header::VERDICT, Some("accepted")),
+        (header::PROOFS, Some("token,confirmed")),
+        (header::EVENT, Some("completed")),
+        (header::REASON, None),
     ] {
         assert_eq!(headers.get(name).map(HeaderValue::as_bytes), value.map(str::as_bytes), "{name}");
     }
@@ -133,24 +133,24 @@ fn what_passes_is_marked_as_the_gate_does() {
     let headers = read_headers(&arrival.headers);
     let key = format!("veo3:{ID}:completed");
     for (name, value) in [
-        ("blobgate-verdict", "accepted"),
-        ("blobgate-event", "completed"),
-        ("blobgate-generation-id", ID),
-        ("blobgate-proofs", "token"),
-        ("blobgate-job", "order-17"),
-        ("blobgate-token-id", "t"),
-        ("blobgate-result-host", "cdn.runblob.io"),
-        ("blobgate-override", "source-denied"),
-        ("idempotency-key", &key),
-        ("webhook-id", &key),
+        (header::VERDICT, "accepted"),
+        (header::EVENT, "completed"),
+        (header::GENERATION_ID, ID),
+        (header::PROOFS, "token"),
+        (header::JOB, "order-17"),
+        (header::TOKEN_ID, "t"),
+        (header::RESULT_HOST, "cdn.runblob.io"),
+        (header::OVERRIDE, "source-denied"),
+        (header::IDEMPOTENCY_KEY, &key),
+        (header::WEBHOOK_ID, &key),
         ("content-type", "application/json"),
     ] {
         assert_eq!(headers.get(name).map(HeaderValue::as_bytes), Some(value.as_bytes()), "{name}");
     }
-    assert!(!headers.contains_key("blobgate-reason") && !headers.contains_key("blobgate-claimed-event"));
+    assert!(!headers.contains_key(header::REASON) && !headers.contains_key(header::CLAIMED_EVENT));
     assert_eq!((arrival.verdict, arrival.proven, &*arrival.path), (Verdict::Accepted, true, "/hooks/veo3"));
     let not_waived = holds(&judge, kept("json-invalid", &body(GOOD)));
-    assert!(!read_headers(&not_waived.headers).contains_key("blobgate-override"));
+    assert!(!read_headers(&not_waived.headers).contains_key(header::OVERRIDE));
 }
 
 #[test]

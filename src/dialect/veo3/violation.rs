@@ -1,8 +1,8 @@
 //! What keeps a payload from being an event, and the event that a person says it is.
 
 use super::{Fields, TIMEOUT, is_https, read_failure, text};
-use crate::dialect::{Drift, Found, Violation};
-use crate::event::{Class, Event, Failure, GenerationId, Kind};
+use crate::dialect::{Found, Violation};
+use crate::event::{Class, Drift, Event, Failure, GenerationId, Kind};
 use crate::json::Value;
 
 /// The first load-bearing field that is not as documented, in the order in which [`super::read`] and then

@@ -8,6 +8,7 @@ use crate::demo::outcome::Outcome;
 use crate::demo::service::Service;
 use crate::output::{escape, escape_lines};
 use crate::receiver::Arrival;
+use blobgate::contract::header;
 use reqwest::Version;
 use std::io::{self, IsTerminal};
 
@@ -15,15 +16,15 @@ use std::io::{self, IsTerminal};
 const INBOX: &str = "inbox";
 /// What a receiver goes by, of all that it gets: shown under a row that arrived.
 const SHOWN: [&str; 9] = [
-    "blobgate-event",
-    "blobgate-source",
-    "blobgate-proofs",
-    "blobgate-job",
-    "blobgate-reason",
-    "blobgate-claimed-event",
-    "blobgate-generation-id",
-    "idempotency-key",
-    "blobgate-error-code",
+    header::EVENT,
+    header::SOURCE,
+    header::PROOFS,
+    header::JOB,
+    header::REASON,
+    header::CLAIMED_EVENT,
+    header::GENERATION_ID,
+    header::IDEMPOTENCY_KEY,
+    header::ERROR_CODE,
 ];
 
 impl Report<'_> {

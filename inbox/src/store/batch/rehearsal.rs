@@ -6,6 +6,7 @@ use crate::decide::{ARRIVED, Generation, GenerationKey, Known, Token, TokenKey};
 use crate::space::Room;
 use crate::store::Error;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use blobgate::contract::header::PREFIX;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -72,7 +73,7 @@ fn arrival(generation: &str, marks: [(&str, &str); 2], body: usize) -> Result<Ar
         .into_iter()
         .chain(marks)
         .filter_map(|(name, value)| {
-            let name = HeaderName::try_from(format!("blobgate-{name}")).ok()?;
+            let name = HeaderName::try_from(format!("{PREFIX}{name}")).ok()?;
             Some((name, HeaderValue::from_str(value).ok()?))
         })
         .collect();

@@ -4,6 +4,7 @@ use super::*;
 use crate::arrival::Arrival;
 use crate::store::{Claimed, Finished, GIVEN_UP, LEAST_ATTEMPTS, Place, Wanted, Which};
 use axum::http::HeaderMap;
+use blobgate::contract::header;
 use bytes::Bytes;
 
 const GENERATION: &str = "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01";
@@ -34,12 +35,12 @@ impl Opened {
     async fn stored_as(&mut self, event: &str, generation: &str) -> i64 {
         let mut headers = HeaderMap::new();
         for (name, value) in [
-            ("blobgate-contract", "1"),
-            ("blobgate-verdict", "accepted"),
-            ("blobgate-hook", "veo3"),
-            ("blobgate-dialect", "veo3"),
-            ("blobgate-event", event),
-            ("blobgate-generation-id", generation),
+            (header::CONTRACT, "1"),
+            (header::VERDICT, "accepted"),
+            (header::HOOK, "veo3"),
+            (header::DIALECT, "veo3"),
+            (header::EVENT, event),
+            (header::GENERATION_ID, generation),
         ] {
             headers.insert(name, value.parse().unwrap());
         }

@@ -1,5 +1,6 @@
 //! Stage 0: what only the gate may say is taken out of the head, before anything reads it.
 
+use crate::contract::header;
 use crate::headers::Headers;
 use crate::hook::{self, Hook};
 use std::sync::Arc;
@@ -37,9 +38,9 @@ const COPIES_OF_PATH: &[&str] =
 pub fn is_reserved(name: &str) -> bool {
     // By the first letter, since every header of every request is asked for.
     match name.bytes().next().map(folded) {
-        Some(b'b') => starts_with(name, "blobgate-"),
-        Some(b'w') => starts_with(name, "webhook-"),
-        Some(b'i') => equals(name, "idempotency-key"),
+        Some(b'b') => starts_with(name, header::PREFIX),
+        Some(b'w') => starts_with(name, header::WEBHOOK_PREFIX),
+        Some(b'i') => equals(name, header::IDEMPOTENCY_KEY),
         Some(b'x') => COPIES_OF_PATH.iter().any(|copy| equals(name, copy)),
         _ => false,
     }

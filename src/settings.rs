@@ -1,8 +1,12 @@
-//! One value of the configuration and where it stands, so that every error can say so.
+//! The reader of configuration values: a value and where it stands, so that every error can say so.
 
+use crate::contract::token::is_name;
 use crate::json::Value;
 use std::fmt;
 use std::time::Duration;
+
+/// The environment variables that the host hands over: keys are named in the configuration, not written there.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// Why a configuration does not load, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,11 +144,8 @@ impl<'v> Node<'v> {
     /// A name for headers, logs and counters, whose labels end at a dot.
     pub(crate) fn name(&self) -> Result<String, ConfigError> {
         const RIGHT: &str = "1 to 32 of a-z, 0-9 and -, such as veo3";
-        const MAX_NAME: usize = 32;
         let name = self.text(RIGHT)?;
-        let fits = (1..=MAX_NAME).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if fits { Ok(name.to_owned()) } else { Err(self.wrong(RIGHT)) }
+        if is_name(name) { Ok(name.to_owned()) } else { Err(self.wrong(RIGHT)) }
     }
 
     /// A whole number within limits. Every number of a Struct arrives as a double.

@@ -1,0 +1,132 @@
+//! The contract: every name that crosses a process, written once. The gate, the inbox, the tool and the tests use these.
+//!
+//! `tests/contract.rs` repeats each of them as a literal, so that a change here does not change the wire by accident.
+
+pub mod header;
+pub mod signature;
+pub mod token;
+
+use std::fmt::Write;
+
+/// The version of the gate's headers, in [`header::CONTRACT`].
+pub const VERSION: &str = "1";
+
+/// Whether a reader of [`VERSION`] understands the headers of this version. A minor version only adds headers.
+///
+/// ```
+/// use blobgate::contract::is_understood;
+///
+/// assert!(is_understood("1") && is_understood("1.7"));
+/// assert!(!is_understood("2"));
+/// ```
+pub fn is_understood(version: &str) -> bool {
+    version.split('.').next() == Some(VERSION)
+}
+
+macro_rules! wire_values {
+    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident $text:literal)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name { $($(#[$value_doc])* $value,)* }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &[$name] = &[$($name::$value,)*];
+
+            /// The value on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$value => $text,)* }
+            }
+
+            /// Reads the value on the wire.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some($name::$value),)* _ => None }
+            }
+        }
+    };
+}
+
+wire_values! {
+    /// How the gate judged a delivery that it forwards: the value of [`header::VERDICT`].
+    Verdict {
+        /// Authenticated, and valid.
+        Accepted "accepted"
+        /// Authenticated, and invalid.
+        Quarantined "quarantined"
+        /// The hook only observes.
+        Observed "observed"
+    }
+}
+
+wire_values! {
+    /// What held: a value in the list of [`header::PROOFS`].
+    Proof {
+        /// The callback token.
+        Token "token"
+        /// The provider's status API confirmed the event.
+        Confirmed "confirmed"
+    }
+}
+
+wire_values! {
+    /// What happened to a generation: the value of [`header::EVENT`].
+    Kind {
+        /// There is a video.
+        Completed "completed"
+        /// There will be none.
+        Failed "failed"
+        /// There will be none, for it took too long.
+        Timeout "timeout"
+    }
+}
+
+wire_values! {
+    /// Who sends a delivery that no webhook caused: the value of [`header::SOURCE`].
+    EventSource {
+        /// The inbox fetched the event from the provider's status API.
+        Reconcile "reconcile"
+        /// `blobgate inbox tail --forward` copied a delivery.
+        Tail "tail"
+    }
+}
+
+/// What came before, where nothing had authenticated it: a value of [`header::SUPERSEDES`], beside the names of [`Kind`].
+pub const UNAUTHENTICATED: &str = "unauthenticated";
+
+/// The key under which a service knows a repeat: `dialect:generation:event`. The value of [`header::IDEMPOTENCY_KEY`].
+///
+/// ```
+/// use blobgate::contract::{Kind, idempotency_key};
+///
+/// let id = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
+/// assert_eq!(idempotency_key("veo3", id, Kind::Failed), "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:failed");
+/// ```
+pub fn idempotency_key(dialect: &str, generation: &str, kind: Kind) -> String {
+    let mut key = String::with_capacity(64);
+    key.extend([dialect, ":", generation, ":", kind.name()]);
+    key
+}
+
+/// Whether an idempotency key names this event, whatever its dialect.
+///
+/// ```
+/// use blobgate::contract::{Kind, is_key_of};
+///
+/// assert!(is_key_of("veo3:one:failed", "one", Kind::Failed));
+/// assert!(!is_key_of("veo3:one:failed", "one", Kind::Timeout));
+/// ```
+pub fn is_key_of(key: &str, generation: &str, kind: Kind) -> bool {
+    let event = key.split_once(':').and_then(|(_dialect, event)| event.split_once(':'));
+    event == Some((generation, kind.name()))
+}
+
+/// The [`header::WEBHOOK_ID`] of a quarantined delivery that names no event: `dialect:SHA-256:quarantined`.
+pub fn quarantine_key(dialect: &str, body_sha256: &[u8]) -> String {
+    let mut key = format!("{dialect}:");
+    for byte in body_sha256 {
+        // Writing to a string does not fail.
+        let _ = write!(key, "{byte:02x}");
+    }
+    key.extend([":", Verdict::Quarantined.name()]);
+    key
+}

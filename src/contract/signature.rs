@@ -1,0 +1,207 @@
+//! Standard Webhooks (<https://www.standardwebhooks.com>): HMAC-SHA256 over an id, a time and a body. The gate signs, the
+//! inbox verifies and signs again. The official crate takes text alone, and a quarantined body need not be any.
+
+use super::header;
+use crate::secret::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// A key's text is this and its base64.
+pub const KEY_PREFIX: &str = "whsec_";
+/// In bytes: the specification.
+pub const KEY_BYTES: RangeInclusive<usize> = 24..=64;
+/// In seconds, before and after: as in the official libraries.
+pub const TOLERANCE: u64 = 5 * 60;
+/// Of an HMAC-SHA256.
+const VERSION: &str = "v1";
+
+/// A key that signs.
+#[derive(Clone, Debug)]
+pub struct SigningKey(Secret);
+
+/// One key, or two while they rotate.
+#[derive(Clone, Debug)]
+pub struct SigningKeys(Vec<SigningKey>);
+
+/// What a signature is about, as its headers have it.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature<'a> {
+    /// [`header::WEBHOOK_ID`].
+    pub id: &'a str,
+    /// [`header::WEBHOOK_TIMESTAMP`].
+    pub timestamp: &'a str,
+    /// [`header::WEBHOOK_SIGNATURE`].
+    pub signatures: &'a str,
+}
+
+/// When a valid signature was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// In seconds since 1970, by the signer's clock.
+    pub at: i64,
+    /// In seconds: how far that is ahead of the verifier's clock.
+    pub offset: i64,
+}
+
+/// Why a signature does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSigned {
+    /// There is none of these keys.
+    NoSignature,
+    /// It is valid, and was made more than [`TOLERANCE`] before or after now.
+    OutOfTime(Signed),
+}
+
+impl SigningKey {
+    /// Reads `whsec_` and the base64 of 24 to 64 bytes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let key = STANDARD.decode(text.strip_prefix(KEY_PREFIX)?).ok()?;
+        if KEY_BYTES.contains(&key.len()) { Secret::new(&key).map(Self) } else { None }
+    }
+
+    /// Whether two keys make the same signatures.
+    pub fn is_same(&self, other: &Self) -> bool {
+        other.0.verifies(&[], &self.0.mac(&[]))
+    }
+
+    fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
+        format!("{VERSION},{}", STANDARD.encode(self.0.mac(&signed_parts(id, timestamp, body))))
+    }
+
+    fn verifies(&self, signature: &Signature<'_>, body: &[u8], mac: &[u8]) -> bool {
+        self.0.verifies(&signed_parts(signature.id, signature.timestamp, body), mac)
+    }
+}
+
+impl SigningKeys {
+    /// Takes the keys in the order in which they sign.
+    pub fn new(keys: Vec<SigningKey>) -> Self {
+        Self(keys)
+    }
+
+    /// Whether it has this key.
+    pub fn contains(&self, key: &SigningKey) -> bool {
+        self.0.iter().any(|own| own.is_same(key))
+    }
+
+    /// The three headers of a message that is signed at `now`, in seconds since 1970.
+    ///
+    /// They cover the id, the time and the exact body, and nothing else: not the gate's other headers.
+    ///
+    /// ```
+    /// use blobgate::contract::signature::{SigningKey, SigningKeys};
+    ///
+    /// // The example of the specification.
+    /// let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    /// let headers = SigningKeys::new(vec![key]).headers(
+    ///     "msg_p5jXN8AQM9LWM0D4loKWxJek".to_owned(),
+    ///     1_614_265_330,
+    ///     br#"{"test": 2432232314}"#,
+    /// );
+    /// assert_eq!(headers[0], ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek".to_owned()));
+    /// assert_eq!(headers[1], ("webhook-timestamp", "1614265330".to_owned()));
+    /// assert_eq!(headers[2].1, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    /// ```
+    pub fn headers(&self, id: String, now: u64, body: &[u8]) -> [(&'static str, String); 3] {
+        let timestamp = now.to_string();
+        let sign = |key: &SigningKey| key.sign(&id, &timestamp, body);
+        let signatures = self.0.iter().map(sign).collect::<Vec<_>>().join(" ");
+        [
+            (header::WEBHOOK_ID, id),
+            (header::WEBHOOK_TIMESTAMP, timestamp),
+            (header::WEBHOOK_SIGNATURE, signatures),
+        ]
+    }
+
+    /// Whether one of the keys signed this body, within [`TOLERANCE`] of `now`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`NotSigned`].
+    pub fn verify(&self, signature: Signature<'_>, body: &[u8], now: u64) -> Result<Signed, NotSigned> {
+        let of_version = signature.signatures.split(' ').filter_map(|one| one.split_once(','));
+        let mut macs = of_version
+            .filter(|(version, _)| *version == VERSION)
+            .filter_map(|(_, encoded)| STANDARD.decode(encoded).ok());
+        let is_signed = macs.any(|mac| self.0.iter().any(|key| key.verifies(&signature, body, &mac)));
+        let at = signature.timestamp.parse().ok().filter(|_| is_signed).ok_or(NotSigned::NoSignature)?;
+        let signed = Signed { at, offset: at.saturating_sub_unsigned(now) };
+        if signed.offset.unsigned_abs() <= TOLERANCE { Ok(signed) } else { Err(NotSigned::OutOfTime(signed)) }
+    }
+}
+
+fn signed_parts<'a>(id: &'a str, timestamp: &'a str, body: &'a [u8]) -> [&'a [u8]; 5] {
+    [id.as_bytes(), b".", timestamp.as_bytes(), b".", body]
+}
+
+impl fmt::Display for NotSigned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotSigned::NoSignature => f.write_str("it has no signature of the gate's key"),
+            NotSigned::OutOfTime(Signed { offset, .. }) => write!(
+                f,
+                "its signature is valid, and its time is {} s {} this machine's clock: set both clocks by NTP \
+                 ({TOLERANCE} s are tolerated)",
+                offset.unsigned_abs(),
+                if *offset < 0 { "behind" } else { "ahead of" }
+            ),
+        }
+    }
+}
+
+impl std::error::Error for NotSigned {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = b"\xff";
+    const NOW: u64 = 1_800_000_000;
+
+    fn key(byte: u8) -> SigningKey {
+        SigningKey::parse(&format!("{KEY_PREFIX}{}", STANDARD.encode([byte; 32]))).unwrap()
+    }
+
+    #[track_caller]
+    fn verified(signers: &[u8], verifiers: &[u8], later: i64, expected: Result<Signed, NotSigned>) {
+        let keys = |bytes: &[u8]| SigningKeys::new(bytes.iter().map(|byte| key(*byte)).collect());
+        let [id, timestamp, signatures] = keys(signers).headers("veo3:1:failed".to_owned(), NOW, BODY);
+        let signature = Signature { id: &id.1, timestamp: &timestamp.1, signatures: &signatures.1 };
+        let verifiers = keys(verifiers);
+        assert_eq!(verifiers.verify(signature, BODY, NOW.checked_add_signed(later).unwrap()), expected);
+        let other = verifiers.verify(signature, b"\xfe", NOW);
+        assert_eq!(other, Err(NotSigned::NoSignature));
+    }
+
+    #[test]
+    fn each_of_two_keys_counts_for_five_minutes() {
+        let at = i64::try_from(NOW).unwrap();
+        let of = |offset| Signed { at, offset };
+        verified(&[1], &[1], 0, Ok(of(0)));
+        verified(&[1, 2], &[2], 300, Ok(of(-300)));
+        verified(&[2], &[1, 2], -300, Ok(of(300)));
+        verified(&[1], &[1], 301, Err(NotSigned::OutOfTime(of(-301))));
+        verified(&[1], &[1], -301, Err(NotSigned::OutOfTime(of(301))));
+        verified(&[1], &[2], 0, Err(NotSigned::NoSignature));
+        verified(&[1], &[2], 301, Err(NotSigned::NoSignature));
+    }
+
+    #[test]
+    fn a_key_has_24_to_64_bytes() {
+        for (bytes, expected) in [(23, false), (24, true), (64, true), (65, false)] {
+            let text = format!("{KEY_PREFIX}{}", STANDARD.encode(vec![7; bytes]));
+            assert_eq!(SigningKey::parse(&text).is_some(), expected, "{bytes}");
+        }
+        for text in
+            ["", "whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS"]
+        {
+            assert!(SigningKey::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        assert_eq!(format!("{:?}", SigningKeys::new(vec![key(1)])), "SigningKeys([SigningKey([REDACTED])])");
+    }
+}

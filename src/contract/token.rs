@@ -1,0 +1,114 @@
+//! The forms of a callback token's claims and names. `mint` writes them, the gate accepts them.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+/// The longest name of a key.
+pub const MAX_KID: usize = 32;
+/// The longest name of an environment or a hook.
+pub const MAX_NAME: usize = 32;
+/// The longest [reference](is_reference).
+pub const MAX_REFERENCE: usize = 64;
+/// The longest `jti` that the gate accepts.
+pub const MAX_TOKEN_ID: usize = 128;
+/// RFC 7518, section 3.2: a key of HS256 has at least the size of the hash.
+pub const MIN_HS256_KEY: usize = 32;
+/// A secret in an environment variable is its bytes, or this and its standard base64.
+pub const BASE64_PREFIX: &str = "base64:";
+
+/// Whether a text can name a key (`kid`): 1 to 32 of `A-Z a-z 0-9 _ -`.
+pub fn is_kid(text: &str) -> bool {
+    has_form(text, MAX_KID, |byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+/// Whether a text can name an environment or a hook: 1 to 32 of `a-z 0-9 -`. Labels of counters end at a dot.
+pub fn is_name(text: &str) -> bool {
+    has_form(text, MAX_NAME, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// The audience of a hook's tokens (`aud`).
+///
+/// ```
+/// use blobgate::contract::token::{audience, is_audience};
+///
+/// assert_eq!(audience("production", "veo3"), "production/veo3");
+/// assert!(is_audience("production/veo3") && !is_audience("veo3"));
+/// ```
+pub fn audience(environment: &str, hook: &str) -> String {
+    format!("{environment}/{hook}")
+}
+
+/// Whether a text is the audience of some hook.
+pub fn is_audience(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(environment, hook)| is_name(environment) && is_name(hook))
+}
+
+/// Whether a text is a `job`, or a `jti` that `mint` writes: 1 to 64 of `A-Z a-z 0-9 . _ ~ -`.
+///
+/// They stay as they are in a URL, a file name and a header. For a `jti` the gate accepts more: [`is_token_id`].
+pub fn is_reference(text: &str) -> bool {
+    has_form(text, MAX_REFERENCE, |byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
+}
+
+/// Whether the gate accepts a text as `jti`: 1 to 128 of visible ASCII. RFC 7519 has it be any text, and other programs
+/// that make tokens write more than [references](is_reference); a header takes this much.
+pub fn is_token_id(text: &str) -> bool {
+    has_form(text, MAX_TOKEN_ID, |byte| byte.is_ascii_graphic())
+}
+
+/// Unpadded base64url SHA-256: of a prompt it is the claim `ph`, of a token without `jti` its id.
+///
+/// ```
+/// use blobgate::contract::token::{digest, is_digest};
+///
+/// assert_eq!(digest(b"A cat"), "p6g3f2NoBB6SJASS125oYd57aD8WsUr5I7HREM1G7JA");
+/// assert!(is_digest(&digest(b"A cat")));
+/// ```
+pub fn digest(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(bytes))
+}
+
+/// Whether a text has the form of a [`digest`].
+pub fn is_digest(text: &str) -> bool {
+    const SHA256_BYTES: usize = 32;
+    URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == SHA256_BYTES)
+}
+
+fn has_form(text: &str, longest: usize, allows: impl Fn(u8) -> bool) -> bool {
+    (1..=longest).contains(&text.len()) && text.bytes().all(allows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn allows(is: fn(&str) -> bool, longest: usize, characters: &str) {
+        let allowed: String = (0..=u8::MAX).map(char::from).filter(|c| is(&c.to_string())).collect();
+        assert_eq!(allowed, characters);
+        let lengths = [0, 1, longest, longest.saturating_add(1)];
+        assert_eq!(lengths.map(|length| is(&"a".repeat(length))), [false, true, true, false]);
+    }
+
+    #[test]
+    fn each_form_has_its_characters_and_length() {
+        const DIGITS: &str = "0123456789";
+        const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
+        let visible: String = ('!'..='~').collect();
+        allows(is_name, 32, &format!("-{DIGITS}{LOWER}"));
+        allows(is_kid, 32, &format!("-{DIGITS}{UPPER}_{LOWER}"));
+        allows(is_reference, 64, &format!("-.{DIGITS}{UPPER}_{LOWER}~"));
+        allows(is_token_id, 128, &visible);
+    }
+
+    #[test]
+    fn the_gate_accepts_what_mint_writes() {
+        for byte in 0..=u8::MAX {
+            let text = char::from(byte).to_string();
+            assert!(is_token_id(&text) || !is_reference(&text), "{text:?}");
+        }
+        const { assert!(MAX_REFERENCE <= MAX_TOKEN_ID) };
+    }
+}

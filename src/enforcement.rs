@@ -1,0 +1,101 @@
+//! Whether a violation refuses: of a whole hook, of a single check, and of an authenticated sender.
+
+use crate::settings::{ConfigError, Node};
+
+/// Whether a hook's flaws refuse (`mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They refuse.
+    Enforce,
+    /// Everything is judged, marked and forwarded.
+    Observe,
+}
+
+/// What becomes of a delivery that is proven, and wrong (`quarantine`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    /// It is forwarded as quarantined, and answered 200 once it is kept.
+    Route,
+    /// It is refused as a stranger's is.
+    None,
+}
+
+/// Whether one check refuses (`checks`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// A flaw refuses.
+    Enforce,
+    /// A flaw is named in `blobgate-observed`.
+    Observe,
+    /// Nothing is checked. Only the prompt's check can be off.
+    Off,
+}
+
+/// The checks that can be set one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checks {
+    /// The allowlist.
+    pub source: Check,
+    /// The result URL.
+    pub result_url: Check,
+    /// The trust rule.
+    pub trust: Check,
+    /// The prompt that a token is bound to.
+    pub prompt: Check,
+}
+
+impl Mode {
+    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        node.one_of(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)])
+    }
+}
+
+impl Quarantine {
+    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        node.one_of(&[("route", Quarantine::Route), ("none", Quarantine::None)])
+    }
+}
+
+impl Checks {
+    pub(crate) const DEFAULT: Self = Self {
+        source: Check::Enforce,
+        result_url: Check::Enforce,
+        trust: Check::Enforce,
+        prompt: Check::Off,
+    };
+
+    pub(crate) fn parse(node: &Node<'_>, takes_token: bool) -> Result<Self, ConfigError> {
+        let fields = node.fields(
+            &["source", "result_url", "trust", "prompt"],
+            "an object with some of source, result_url, trust and prompt",
+        )?;
+        let check = |key: &str| fields.optional(key).map_or(Ok(Check::Enforce), |node| Check::parse(&node));
+        let prompt = match fields.optional("prompt") {
+            // Unquoted, YAML's `off` arrives as the boolean false.
+            Some(node) if node.is_false() => Check::Off,
+            Some(node) => {
+                const WORDS: &[(&str, Check)] =
+                    &[("enforce", Check::Enforce), ("observe", Check::Observe), ("off", Check::Off)];
+                match (node.one_of(WORDS)?, takes_token) {
+                    (Check::Enforce | Check::Observe, false) => {
+                        return Err(node.because("is about a token, and the path takes none", "off"));
+                    }
+                    (check, _) => check,
+                }
+            }
+            None => Check::Off,
+        };
+        Ok(Self {
+            source: check("source")?,
+            result_url: check("result_url")?,
+            trust: check("trust")?,
+            prompt,
+        })
+    }
+}
+
+impl Check {
+    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        node.one_of(&[("enforce", Check::Enforce), ("observe", Check::Observe)])
+    }
+}

@@ -1,0 +1,151 @@
+//! A hook, read from its section of the configuration.
+
+use super::{Expected, Hook, Shared};
+use crate::answer::Answers;
+use crate::confirm::Provider;
+use crate::contract::token::audience;
+use crate::dialect::{Dialect, Schema};
+use crate::enforcement::{Checks, Mode, Quarantine};
+use crate::result_url::ResultUrl;
+use crate::settings::{ConfigError, Node};
+use crate::source::Source;
+use crate::transport::Transport;
+use crate::trust::Trust;
+use std::sync::Arc;
+
+/// The largest `max_body_bytes`: below the 1 MiB that Envoy buffers of a request by default, past which it answers
+/// its own 413.
+const MAX_BODY_BYTES: usize = 1_000_000;
+/// The smallest that still takes the documented samples.
+const MIN_BODY_BYTES: usize = 1_024;
+/// A 4,000-character prompt of emoji, escaped, is 48 KB.
+const DEFAULT_BODY_BYTES: usize = 65_536;
+/// Below serde_json's own limit of 128.
+const MAX_DEPTH: usize = 64;
+/// The depth of a documented failure, `error.details`.
+const MIN_DEPTH: usize = 3;
+const DEFAULT_DEPTH: usize = 16;
+
+const KEYS: &[&str] = &[
+    "name",
+    "path",
+    "dialect",
+    "mode",
+    "transport",
+    "source",
+    "trust",
+    "schema",
+    "result_url",
+    "quarantine",
+    "answers",
+    "max_body_bytes",
+    "max_depth",
+    "checks",
+];
+
+impl Hook {
+    pub(crate) fn parse(node: &Node<'_>, shared: &Shared) -> Result<Self, ConfigError> {
+        let fields =
+            node.fields(KEYS, "a hook: an object with name, path, dialect, source, trust and more")?;
+        let name: Arc<str> = fields.required("name", "a name such as veo3")?.name()?.into();
+        let path_node = fields.required("path", "a path such as /webhook")?;
+        let (path, takes_token) = parse_path(&path_node)?;
+        let dialect = Dialect::parse(&fields.required("dialect", "veo3")?)?;
+        let source = Source::parse(&fields.required("source", "a list of addresses and ranges, or any")?)?;
+        let trust_node = fields.required("trust", "open, {any_of: [...]} or {all_of: [...]}")?;
+        let trust = Trust::parse(&trust_node)?;
+        let token = match (trust.names_token(), takes_token) {
+            (true, true) => Some(Expected {
+                keys: shared.token.clone().ok_or_else(|| {
+                    trust_node.because("names token, and there is no section token", "one with its keys")
+                })?,
+                audience: audience(&shared.environment, &name),
+            }),
+            (false, false) => None,
+            (true, false) => {
+                return Err(
+                    path_node.because("takes no token, and trust names one", "it with /{token} at the end")
+                );
+            }
+            (false, true) => {
+                return Err(path_node.because("takes a token, and trust names none", "it without {token}"));
+            }
+        };
+        let confirm = parse_provider(trust, &trust_node, shared)?;
+        let quarantine = parse_quarantine(trust, &fields.required("quarantine", "route or none")?)?;
+        let result_url = ResultUrl::parse(&fields.required("result_url", "a list of hosts, or any")?)?;
+        let size = |key, least, most, default| match fields.optional(key) {
+            Some(node) => node.whole_number(least, most),
+            None => Ok(default),
+        };
+        let checks = match fields.optional("checks") {
+            Some(node) => Checks::parse(&node, takes_token)?,
+            None => Checks::DEFAULT,
+        };
+        Ok(Self {
+            name,
+            path,
+            dialect,
+            mode: fields.optional("mode").map_or(Ok(Mode::Enforce), |node| Mode::parse(&node))?,
+            transport: fields
+                .optional("transport")
+                .map_or(Ok(Transport::TlsHere), |n| Transport::parse(&n))?,
+            source,
+            trust,
+            token,
+            confirm,
+            quarantine,
+            sign: shared.sign.clone(),
+            result_url,
+            schema: fields.optional("schema").map_or(Ok(Schema::Tolerant), |node| Schema::parse(&node))?,
+            answers: fields.optional("answers").map_or(Ok(Answers::Status), |node| Answers::parse(&node))?,
+            max_body_bytes: size("max_body_bytes", MIN_BODY_BYTES, MAX_BODY_BYTES, DEFAULT_BODY_BYTES)?,
+            max_depth: size("max_depth", MIN_DEPTH, MAX_DEPTH, DEFAULT_DEPTH)?,
+            checks,
+        })
+    }
+}
+
+fn parse_provider(
+    trust: Trust,
+    node: &Node<'_>,
+    shared: &Shared,
+) -> Result<Option<Arc<Provider>>, ConfigError> {
+    match (trust.names_confirmed(), &shared.confirm) {
+        (true, None) => {
+            Err(node.because("names confirmed, and there is no section confirm", "one with a cluster"))
+        }
+        (true, Some(provider)) => Ok(Some(Arc::clone(provider))),
+        (false, _) => Ok(None),
+    }
+}
+
+fn parse_quarantine(trust: Trust, node: &Node<'_>) -> Result<Quarantine, ConfigError> {
+    match (Quarantine::parse(node)?, trust) {
+        (Quarantine::Route, Trust::Open) => {
+            Err(node.because("keeps what is proven, and trust is open", "none"))
+        }
+        (quarantine, _) => Ok(quarantine),
+    }
+}
+
+/// The path before a `{token}`, and whether there is one. Plain segments only: what Envoy's path normalisation, a proxy
+/// or a human could read in two ways does not load.
+fn parse_path(node: &Node<'_>) -> Result<(String, bool), ConfigError> {
+    const RIGHT: &str = "a path such as /webhook or /hooks/veo3/{token}: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
+    let text = node.text(RIGHT)?;
+    let (path, takes_token) = match text.strip_suffix("/{token}") {
+        Some(path) => (path, true),
+        None => (text, false),
+    };
+    let is_plain = |segment: &str| {
+        !segment.is_empty()
+            && segment != "."
+            && segment != ".."
+            && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b))
+    };
+    match path.strip_prefix('/') {
+        Some(segments) if segments.split('/').all(is_plain) => Ok((path.to_owned(), takes_token)),
+        _ => Err(node.wrong(RIGHT)),
+    }
+}

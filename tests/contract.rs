@@ -1,0 +1,148 @@
+//! Every name and value that crosses a process, as a literal: the one place where a change of the wire has to be written a
+//! second time.
+
+use blobgate::contract::signature::{KEY_PREFIX, TOLERANCE};
+use blobgate::contract::{EventSource, Kind, Proof, UNAUTHENTICATED, VERSION, Verdict};
+use blobgate::contract::{idempotency_key, quarantine_key};
+use blobgate::dialect::Dialect;
+use blobgate::event::Class;
+use blobgate::reason::Stage;
+use blobgate::{Reason, answer};
+
+/// The source, so that a name that is missing here is found.
+const HEADERS: &str = include_str!("../src/contract/header.rs");
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn headers() {
+    let written: Vec<(&str, &str)> = HEADERS
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.strip_suffix("\";")?.split_once(": &str = \""))
+        .collect();
+    let pinned = [
+        ("PREFIX", "blobgate-"),
+        ("VERDICT", "blobgate-verdict"),
+        ("HOOK", "blobgate-hook"),
+        ("DIALECT", "blobgate-dialect"),
+        ("CONTRACT", "blobgate-contract"),
+        ("REASON", "blobgate-reason"),
+        ("OBSERVED", "blobgate-observed"),
+        ("GENERATION_ID", "blobgate-generation-id"),
+        ("EVENT", "blobgate-event"),
+        ("CLAIMED_EVENT", "blobgate-claimed-event"),
+        ("RESULT_HOST", "blobgate-result-host"),
+        ("DRIFT", "blobgate-drift"),
+        ("PROOFS", "blobgate-proofs"),
+        ("TOKEN_ID", "blobgate-token-id"),
+        ("JOB", "blobgate-job"),
+        ("ERROR_CODE", "blobgate-error-code"),
+        ("ERROR_CLASS", "blobgate-error-class"),
+        ("ERROR_RETRYABLE", "blobgate-error-retryable"),
+        ("IDEMPOTENCY_KEY", "idempotency-key"),
+        ("WEBHOOK_PREFIX", "webhook-"),
+        ("WEBHOOK_ID", "webhook-id"),
+        ("WEBHOOK_TIMESTAMP", "webhook-timestamp"),
+        ("WEBHOOK_SIGNATURE", "webhook-signature"),
+        ("ATTEMPT", "blobgate-attempt"),
+        ("REDELIVERY", "blobgate-redelivery"),
+        ("SUPERSEDES", "blobgate-supersedes"),
+        ("OVERRIDE", "blobgate-override"),
+        ("SOURCE", "blobgate-source"),
+        ("INBOX_REASON", "blobgate-inbox-reason"),
+    ];
+    assert_eq!(written, pinned);
+}
+
+/// Each value of an enum, by its name, and that the name is read again as that value.
+macro_rules! pinned {
+    ($type:ident: $($name:literal)*) => {
+        assert_eq!($type::ALL.iter().map(|value| value.name()).collect::<Vec<_>>(), [$($name),*]);
+        assert!($type::ALL.iter().all(|value| $type::parse(value.name()) == Some(*value)));
+        assert_eq!($type::parse(""), None);
+    };
+}
+
+#[test]
+fn values() {
+    pinned!(Verdict: "accepted" "quarantined" "observed");
+    pinned!(Proof: "token" "confirmed");
+    pinned!(Kind: "completed" "failed" "timeout");
+    pinned!(EventSource: "reconcile" "tail");
+    assert_eq!(UNAUTHENTICATED, "unauthenticated");
+    assert_eq!(VERSION, "1");
+    assert_eq!(Dialect::Veo3.name(), "veo3");
+    let classes = [Class::User, Class::Content, Class::System, Class::Unknown].map(Class::name);
+    assert_eq!(classes, ["user", "content", "system", "unknown"]);
+}
+
+#[test]
+fn keys() {
+    let id = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
+    let key = "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed";
+    assert_eq!(idempotency_key("veo3", id, Kind::Completed), key);
+    assert_eq!(quarantine_key("veo3", b"\x00\xff"), "veo3:00ff:quarantined");
+    assert_eq!((KEY_PREFIX, TOLERANCE), ("whsec_", 300));
+}
+
+#[test]
+fn reasons() {
+    let pinned = [
+        ("unknown-hook", 404),
+        ("https-required", 403),
+        ("source-denied", 403),
+        ("method-not-allowed", 405),
+        ("header-invalid", 400),
+        ("unsupported-encoding", 415),
+        ("body-too-large", 413),
+        ("body-missing", 400),
+        ("token-missing", 401),
+        ("token-invalid", 401),
+        ("token-audience", 401),
+        ("token-expired", 401),
+        ("json-invalid", 400),
+        ("json-too-deep", 400),
+        ("json-duplicate-key", 400),
+        ("schema-invalid", 422),
+        ("generation-id-invalid", 422),
+        ("result-url-denied", 422),
+        ("token-mismatch", 401),
+        ("not-confirmed", 403),
+        ("confirm-unavailable", 503),
+        ("host-misconfigured", 503),
+        ("upstream-error", 503),
+        ("not-judged", 503),
+    ];
+    let written: Vec<_> = Reason::ALL.iter().map(|reason| (reason.code(), reason.status())).collect();
+    assert_eq!(written, pinned);
+}
+
+/// The README's tables of stages and of answers: a stage, where a row has one, then the code and the status.
+#[test]
+fn the_readme_has_each_reason_at_its_stage() {
+    let mut stage = "";
+    let mut rows = Vec::new();
+    for line in README.lines().skip_while(|line| !line.starts_with("| stage |")) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if let [_, first, _, code, answer, _, _] = cells[..] {
+            stage = if first.is_empty() { stage } else { first };
+            let digits = answer.trim_start_matches('(').get(..3).and_then(|status| status.parse().ok());
+            rows.extend(digits.map(|status: u16| (stage, code.trim_matches('`'), status)));
+        } else {
+            break;
+        }
+    }
+    let judged = Reason::ALL.iter().filter(|reason| reason.stage() < Stage::Forward);
+    let written: Vec<_> =
+        judged.map(|reason| (reason.stage().name(), reason.code(), reason.status())).collect();
+    assert_eq!(rows, written);
+}
+
+#[test]
+fn answers() {
+    assert_eq!((answer::RECEIPT, answer::RECEIPT_TYPE), (r#"{"status":"received"}"#, "application/json"));
+    assert_eq!(answer::PROBLEM_TYPE, "application/problem+json");
+    assert_eq!(
+        answer::problem(Reason::UnknownHook),
+        r#"{"type":"urn:blobgate:reason:unknown-hook","title":"No webhook is received at this path.","status":404,"code":"unknown-hook"}"#
+    );
+}
