@@ -68,13 +68,13 @@ mod tests {
     #[test]
     fn every_spelling_of_ours_is_reserved() {
         for name in [
-            "blobgate-event",
+            header::EVENT,
             "blobgate_event",
             "Blobgate-Verdict",
             "blobgate-anything",
-            "webhook-id",
+            header::WEBHOOK_ID,
             "webhook_signature",
-            "idempotency-key",
+            header::IDEMPOTENCY_KEY,
             "idempotency_key",
             "Idempotency_Key",
             "blobgate.event",

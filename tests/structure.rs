@@ -1,0 +1,134 @@
+//! What holds between the modules of a crate: no import circle, nothing below `config` imports it, and no name of the
+//! contract is written twice.
+
+#[path = "structure/source.rs"]
+mod source;
+
+use blobgate::contract::header::{IDEMPOTENCY_KEY, PREFIX, WEBHOOK_PREFIX};
+use source::{Crate, Literal};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Crates without an import circle.
+const WITHOUT_CIRCLES: [&str; 1] = ["src"];
+/// Crates that take the names of the contract from `src/contract/header.rs`.
+const OF_THE_CONTRACT: [&str; 3] = ["src", "inbox/src", "cli/src"];
+/// What stands above `config`: the adapters, and the machine that they drive.
+const ABOVE_CONFIG: [&str; 2] = ["exchange", "wasm"];
+/// Where a name of the contract may stand.
+const MAY_WRITE: [&str; 1] = ["src/contract/header.rs"];
+/// Names of ours that are no headers: of a client and of a database's application.
+const NO_HEADERS: [&str; 2] = ["blobgate-inbox", "blobgate-sandbox/"];
+
+#[test]
+fn no_modules_import_in_a_circle() {
+    for folder in WITHOUT_CIRCLES {
+        assert_eq!(circles(&Crate::read(folder)), Vec::<String>::new(), "in {folder}");
+    }
+}
+
+#[test]
+fn nothing_below_config_imports_it() {
+    let importers = |imports: &BTreeSet<(Vec<String>, Vec<String>)>| -> Vec<String> {
+        let of_config = imports.iter().filter(|(from, to)| to[0] == "config" && from[0] != "config");
+        of_config.map(|(from, _)| from.join("::")).collect()
+    };
+    let mut below = importers(&Crate::read("src").imports());
+    below.retain(|module| !ABOVE_CONFIG.iter().any(|above| module.split("::").next() == Some(*above)));
+    assert_eq!(below, Vec::<String>::new());
+}
+
+#[test]
+fn each_name_of_the_contract_is_written_once() {
+    let mut twice = Vec::new();
+    for folder in OF_THE_CONTRACT {
+        for (path, literals) in Crate::read(folder).literals() {
+            if !MAY_WRITE.iter().any(|allowed| path.starts_with(allowed)) {
+                let written = literals.iter().filter(|literal| is_of_contract(literal));
+                twice.extend(written.map(|literal| format!("{path}: {:?}", literal.text)));
+            }
+        }
+    }
+    assert_eq!(twice, Vec::<String>::new(), "take it from blobgate::contract::header");
+}
+
+/// A header's name. A test may write a block of headers with their values.
+fn is_of_contract(Literal { text, is_in_test }: &Literal) -> bool {
+    let is_ours = text.starts_with(PREFIX) || text.starts_with(WEBHOOK_PREFIX) || text == IDEMPOTENCY_KEY;
+    is_ours && !NO_HEADERS.contains(&text.as_str()) && !(*is_in_test && !is_whole_name(text))
+}
+
+fn is_whole_name(text: &str) -> bool {
+    include_str!("../src/contract/header.rs").contains(&format!("= \"{text}\";"))
+}
+
+/// One circle for each set of sibling modules that has any, as `a -> b -> a`. A module and those below it are one to the
+/// modules beside it; a parent and its child may import each other.
+fn circles(of: &Crate) -> Vec<String> {
+    let mut levels: BTreeMap<Vec<String>, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for (from, to) in of.imports() {
+        let shared = from.iter().zip(&to).take_while(|(from, to)| from == to).count();
+        if let (Some(here), Some(there)) = (from.get(shared), to.get(shared)) {
+            let level = levels.entry(from[..shared].to_vec()).or_default();
+            level.entry(here.clone()).or_default().insert(there.clone());
+        }
+    }
+    levels.values().filter_map(circle).collect()
+}
+
+fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
+    let mut done = BTreeSet::new();
+    graph.keys().find_map(|start| walk(graph, start, &mut Vec::new(), &mut done))
+}
+
+fn walk<'g>(
+    graph: &'g BTreeMap<String, BTreeSet<String>>,
+    module: &'g str,
+    path: &mut Vec<&'g str>,
+    done: &mut BTreeSet<&'g str>,
+) -> Option<String> {
+    if let Some(first) = path.iter().position(|before| *before == module) {
+        return Some([&path[first..], &[module]].concat().join(" -> "));
+    }
+    if !done.insert(module) {
+        return None;
+    }
+    path.push(module);
+    let found = graph.get(module).into_iter().flatten().find_map(|next| walk(graph, next, path, done));
+    path.pop();
+    found
+}
+
+/// The circle that is found in these files, if any.
+#[track_caller]
+fn seeded(files: &[(&str, &str)], expected: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    assert_eq!(circles(&Crate::read_from(Path::new("/"), folder.path())), expected);
+}
+
+#[test]
+fn a_seeded_circle_is_found() {
+    let lib = ("lib.rs", "mod a; mod b; mod c; pub use c::Thing;");
+    let a = ("a.rs", "use crate::b::B;");
+    seeded(&[lib, a, ("b.rs", "// crate::a\n/// crate::a\nconst B: &str = \"crate::a\";")], &[]);
+    seeded(&[lib, a, ("b.rs", "use crate::a;")], &["a -> b -> a"]);
+    seeded(&[lib, a, ("b.rs", "use crate::{c::C, a::{self, A}};"), ("c.rs", "")], &["a -> b -> a"]);
+    seeded(&[lib, a, ("b.rs", "fn b() { m!(crate::a::f()) }")], &["a -> b -> a"]);
+    seeded(&[lib, a, ("b.rs", "use super::a::A;")], &["a -> b -> a"]);
+    seeded(&[lib, a, ("b.rs", "#[cfg(test)] mod tests { use crate::a; }")], &[]);
+    seeded(&[lib, a, ("b.rs", "#[cfg(test)] mod tests;"), ("b/tests.rs", "use crate::a;")], &[]);
+    // What imports nothing is in no circle.
+    seeded(&[lib, ("a.rs", "use crate::b; use crate::c;"), ("b.rs", ""), ("c.rs", "use crate::b;")], &[]);
+    // By way of a third, and of a name at the root.
+    seeded(&[lib, a, ("b.rs", "use crate::Thing;"), ("c.rs", "use crate::a;")], &["a -> b -> c -> a"]);
+    // What is below a module is the module to the others, and siblings below it are siblings.
+    seeded(&[lib, a, ("b.rs", "mod d;"), ("b/d.rs", "use crate::a;")], &["a -> b -> a"]);
+    let (d, e) = (("b/d.rs", "use super::e; use super::B;"), ("b/e.rs", "use crate::b::d;"));
+    seeded(&[lib, ("b.rs", "mod d; mod e; use d::D;"), d, e], &["d -> e -> d"]);
+    seeded(&[lib, ("b.rs", "mod d; use d::D;"), ("b/d.rs", "use super::B;")], &[]);
+}
