@@ -9,7 +9,7 @@ mod metrics;
 mod response;
 
 pub use confirmation::MAX_RESPONSE_BYTES;
-pub use host::{Flow, Host, NotStarted, Outdated, Property, Shared};
+pub use host::{Flow, Host, NotStarted, Outdated, Property, ProviderResponse, Shared};
 pub use metrics::{Counter, info};
 
 use crate::config::Config;
@@ -143,8 +143,12 @@ impl Exchange {
         }
     }
 
-    /// Takes the `:status` and the body of the provider's response; `None` where there was no response.
-    pub fn on_provider_response(&mut self, host: &mut impl Host, response: Option<(&[u8], &[u8])>) -> Flow {
+    /// Takes the result of the call to the status API: `None` where no response came.
+    pub fn on_provider_response(
+        &mut self,
+        host: &mut impl Host,
+        response: Option<ProviderResponse<'_>>,
+    ) -> Flow {
         let PendingConfirmation { question, body, slot } =
             match std::mem::replace(&mut self.state, State::PassThrough) {
                 State::AwaitingProvider(pending) => pending,
@@ -156,7 +160,9 @@ impl Exchange {
         drop(slot);
         let outcome = match response {
             None => Outcome::NoAnswer,
-            Some((status, body)) => confirm::read(question.hook().dialect, question.event(), status, body),
+            Some(ProviderResponse { status, body }) => {
+                confirm::read(question.hook().dialect, question.event(), status, body)
+            }
         };
         let now = host.uptime();
         self.gate.calls.remember(question.event(), outcome, now);

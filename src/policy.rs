@@ -80,7 +80,7 @@ pub fn decide_oversized(admitted: Admitted) -> Decision {
     let reason = admitted.reported(Reason::BodyTooLarge);
     match admitted.hook.mode {
         Mode::Enforce => admitted.reject(reason, None),
-        Mode::Observe if admitted.is_authenticated() => admitted.observed(Some(reason), Content::Unreadable),
+        Mode::Observe if admitted.is_authenticated() => admitted.observe(Some(reason), Content::Unreadable),
         Mode::Observe => Evaluation { admitted, body: Payload::Unreadable(reason, None) }.observe(),
     }
 }

@@ -5,7 +5,8 @@ mod crash_test;
 
 use crate::config::Config;
 use crate::exchange::{
-    Counter, Exchange, Flow, Gate, Host, MAX_RESPONSE_BYTES, NotStarted, Outdated, Property, Shared, info,
+    Counter, Exchange, Flow, Gate, Host, MAX_RESPONSE_BYTES, NotStarted, Outdated, Property,
+    ProviderResponse, Shared, info,
 };
 use crate::head::Ending;
 use crate::headers::Headers;
@@ -105,7 +106,7 @@ impl Context for Stream {
             let body = if size == 0 { None } else { self.get_http_call_response_body(0, size) };
             (status, body.unwrap_or_default())
         });
-        let response = response.as_ref().map(|(status, body)| (status.as_slice(), body.as_slice()));
+        let response = response.as_ref().map(|(status, body)| ProviderResponse { status, body });
         if self.drive(|exchange, envoy| exchange.on_provider_response(envoy, response)) == Action::Continue {
             self.resume_http_request();
         }

@@ -16,7 +16,7 @@ mod laws;
 mod proof_laws;
 mod recording;
 
-use blobgate::exchange::{Exchange, Flow};
+use blobgate::exchange::{Exchange, Flow, ProviderResponse};
 use blobgate::head::Ending;
 use blobgate::{Config, Reason, exchange};
 use corpus::{Case, Corpus, GENERATION, Gate, Length, Listener, Outcome};
@@ -70,6 +70,10 @@ fn send(exchange: &mut Exchange, host: &mut Recording, case: &Case) -> Flow {
     }
 }
 
+fn response<'a>(status: &'a str, body: &'a str) -> Option<ProviderResponse<'a>> {
+    Some(ProviderResponse { status: status.as_bytes(), body: body.as_bytes() })
+}
+
 /// The response of the service, which is 200 unless the row says otherwise.
 fn respond(exchange: &mut Exchange, host: &mut Recording, case: &Case) {
     let upstream = case.upstream.clone().unwrap_or_default();
@@ -96,7 +100,7 @@ fn judge(config: &Config, case: &Case) -> Outcome {
     if let Some(said) = &case.provider {
         assert_eq!((flow, &host.responded), (Flow::Pause, &None), "{}", case.name);
         let status = said.status.to_string();
-        flow = exchange.on_provider_response(&mut host, Some((status.as_bytes(), said.body.as_bytes())));
+        flow = exchange.on_provider_response(&mut host, response(&status, &said.body));
     }
     if let Some(response) = &host.responded {
         let reason = host.answer("blobgate-reason").1.expect("a reason");

@@ -14,7 +14,7 @@ mod recording;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use blobgate::Config;
-use blobgate::exchange::{Exchange, Flow, Gate};
+use blobgate::exchange::{Exchange, Flow, Gate, ProviderResponse};
 use blobgate::head::Ending;
 use hmac::{Hmac, KeyInit, Mac};
 use recording::Recording;
@@ -103,11 +103,15 @@ fn send(gate: &Arc<Gate>, host: &mut Recording) -> (Exchange, Flow) {
     (exchange, flow)
 }
 
+fn response<'a>(status: &'a str, body: &'a str) -> Option<ProviderResponse<'a>> {
+    Some(ProviderResponse { status: status.as_bytes(), body: body.as_bytes() })
+}
+
 /// Sends a request, and lets a call come to this status and body.
 fn send_and_answer(gate: &Arc<Gate>, host: &mut Recording, (status, body): (&str, &str)) {
     let (mut exchange, _) = send(gate, host);
     if !host.calls.is_empty() {
-        exchange.on_provider_response(host, Some((status.as_bytes(), body.as_bytes())));
+        exchange.on_provider_response(host, response(status, body));
     }
 }
 
@@ -374,7 +378,7 @@ fn a_timeout_during_a_call_is_unavailable_and_a_late_result_changes_nothing() {
     let (mut exchange, _) = send(&gate(json!({})), &mut host);
     timed_out(&mut host);
     assert_eq!(exchange.on_response_headers(&mut host, Ending::Later), Flow::Continue);
-    assert_eq!(exchange.on_provider_response(&mut host, Some((b"404", b"{}"))), Flow::Pause);
+    assert_eq!(exchange.on_provider_response(&mut host, response("404", "{}")), Flow::Pause);
     let size = host.response_body.len();
     exchange.on_response_body(&mut host, size);
     is_problem(&host, "confirm-unavailable");

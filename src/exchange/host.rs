@@ -86,6 +86,15 @@ pub struct Shared {
     pub version: u32,
 }
 
+/// The response to a call.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderResponse<'a> {
+    /// Its `:status`.
+    pub status: &'a [u8],
+    /// Its whole body.
+    pub body: &'a [u8],
+}
+
 /// The host could not start a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotStarted;

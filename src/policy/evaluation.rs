@@ -76,7 +76,7 @@ impl Evaluation {
                 first
             }
         };
-        admitted.observed(reason, body.into())
+        admitted.observe(reason, body.into())
     }
 }
 
@@ -142,7 +142,7 @@ impl Admitted {
         }
     }
 
-    pub(super) fn observed(self, reason: Option<Reason>, content: Content) -> Decision {
+    pub(super) fn observe(self, reason: Option<Reason>, content: Content) -> Decision {
         Decision::Forward(self.deliver(Disposition::Observed { reason, content }, Confirmed::No))
     }
 

@@ -3,7 +3,7 @@
 use crate::corpus::token::{self as tokens, HS_KEY};
 use crate::corpus::{Case, Corpus, GENERATION, Outcome, sample};
 use crate::recording::Recording;
-use crate::{config, gate, host, send};
+use crate::{config, gate, host, response, send};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blobgate::confirm::{self, Outcome as Said};
@@ -166,7 +166,7 @@ fn exchanged(config: &Config, case: &Case, said: Said) -> Recording {
         Said::Remembered => {
             let (mut host, mut exchange) = (host.clone(), Exchange::new(Arc::clone(&gate)));
             send(&mut exchange, &mut host, case);
-            exchange.on_provider_response(&mut host, Some((b"404", UNKNOWN)));
+            exchange.on_provider_response(&mut host, response("404", UNKNOWN));
         }
         _ => {}
     }
@@ -176,17 +176,17 @@ fn exchanged(config: &Config, case: &Case, said: Said) -> Recording {
         return host;
     }
     let other = sample("completed").replace(GENERATION, "00000000-0000-4000-8000-000000000001");
-    let body = case.body.clone().unwrap_or_default();
-    let response: Option<(&[u8], &[u8])> = match said {
-        Said::Confirmed => Some((b"200", &body)),
-        Said::Contradicted => Some((b"200", other.as_bytes())),
-        Said::Unknown => Some((b"404", UNKNOWN)),
-        Said::StillWorking => Some((b"200", br#"{"status": "processing"}"#)),
-        Said::Unreadable => Some((b"200", b"{")),
+    let body = String::from_utf8_lossy(case.body.as_deref().unwrap_or_default());
+    let result = match said {
+        Said::Confirmed => response("200", &body),
+        Said::Contradicted => response("200", &other),
+        Said::Unknown => response("404", UNKNOWN),
+        Said::StillWorking => response("200", r#"{"status": "processing"}"#),
+        Said::Unreadable => response("200", "{"),
         Said::NoAnswer => None,
         other => panic!("{other:?} comes without a call"),
     };
-    exchange.on_provider_response(&mut host, response);
+    exchange.on_provider_response(&mut host, result);
     let outcome = format!("outcome={}", said.name());
     assert_eq!(host.counted(&outcome), 1, "{outcome}: {:?}", host.counters);
     host
@@ -197,7 +197,7 @@ fn verdict_of(reason: Option<&str>) -> &'static str {
     reason.map_or(Verdict::Accepted, |_| Verdict::Quarantined).name()
 }
 
-const UNKNOWN: &[u8] = br#"{"detail": "TASK_NOT_FOUND"}"#;
+const UNKNOWN: &str = r#"{"detail": "TASK_NOT_FOUND"}"#;
 
 /// The recent calls are as many as any configuration allows.
 fn spend_budget(host: &mut Recording) {
