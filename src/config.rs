@@ -30,6 +30,18 @@ impl Config {
     ///
     /// # Errors
     /// One sentence: the field, what is wrong with it, what would be right.
+    ///
+    /// ```
+    /// use blobgate::Config;
+    ///
+    /// let hook = r#"{"name": "veo3", "path": "/hooks/veo3", "dialect": "veo3", "source": "any",
+    ///     "trust": "open", "quarantine": "none", "result_url": "any"}"#;
+    /// let text = format!(r#"{{"version": 1, "environment": "example", "hooks": [{hook}]}}"#);
+    /// assert_eq!(&*Config::load(text.as_bytes(), &|_| None).unwrap().hooks[0].name, "veo3");
+    ///
+    /// let error = Config::load(text.replace("1,", "2,").as_bytes(), &|_| None).unwrap_err();
+    /// assert_eq!(error.to_string(), "version is 2; write 1");
+    /// ```
     pub fn load(bytes: &[u8], env: Environment<'_>) -> Result<Self, ConfigError> {
         if bytes.is_empty() {
             return Err(ConfigError::of_file("is empty; write version, environment and hooks"));
@@ -55,13 +67,13 @@ impl Config {
             environment,
             token: fields
                 .optional("token")
-                .map(|node| Keys::parse(&node.near_keys(), &mut keyring))
+                .map(|node| Keys::parse(&node.redact_values(), &mut keyring))
                 .transpose()?
                 .map(Arc::new),
             confirm: fields.optional("confirm").map(|node| Provider::parse(&node)).transpose()?.map(Arc::new),
             sign: fields
                 .optional("sign")
-                .map(|node| Signer::parse(&node.near_keys(), &mut keyring))
+                .map(|node| Signer::parse(&node.redact_values(), &mut keyring))
                 .transpose()?
                 .map(Arc::new),
         };
@@ -81,7 +93,7 @@ impl Config {
             loaded.push(Arc::new(hook));
         }
         if loaded.is_empty() {
-            return Err(hooks.wrong("at least one hook"));
+            return Err(hooks.invalid("at least one hook"));
         }
         Ok(Self { environment: shared.environment, hooks: loaded })
     }

@@ -58,13 +58,13 @@ pub enum Outcome {
 
 /// The documented limit is 60 a minute and key; the rest is for the inbox.
 const DEFAULT_PER_MINUTE: usize = 40;
-const MOST_PER_MINUTE: usize = 6000;
+const MAX_PER_MINUTE: usize = 6000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Below the `request_timeout` of `envoy.yaml`, 5 s, which runs until the question is answered.
-pub(crate) const MOST_TIMEOUT: Duration = Duration::from_secs(4);
-const LEAST_TIMEOUT: Duration = Duration::from_millis(50);
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(4);
+const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 /// Flat, but for `error.details`.
-const MOST_DEPTH: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Reads the answer of the status API about `event`: its `:status`, and its whole body.
 pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> Outcome {
@@ -83,7 +83,7 @@ pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> Outc
 /// does not serve, of a proxy or of a maintenance page says nothing about a generation.
 fn is_no_such_generation(body: &[u8]) -> bool {
     const NO_SUCH_PATH: &str = "Not Found";
-    let Ok(answer) = json::parse(body, MOST_DEPTH, &[]) else {
+    let Ok(answer) = json::parse(body, MAX_DEPTH, &[]) else {
         return false;
     };
     let said = ["detail", "message", "error"].iter().find_map(|key| answer.field(key)?.as_text());
@@ -91,7 +91,7 @@ fn is_no_such_generation(body: &[u8]) -> bool {
 }
 
 fn compare(dialect: Dialect, event: &Event, body: &[u8]) -> Outcome {
-    let Ok(answer) = json::parse(body, MOST_DEPTH, dialect.known()) else {
+    let Ok(answer) = json::parse(body, MAX_DEPTH, dialect.known()) else {
         return Outcome::Unreadable;
     };
     if is_still_working(&answer) {
@@ -155,21 +155,21 @@ impl Provider {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         const KEYS: &[&str] = &["cluster", "authority", "per_minute", "timeout"];
         let fields = node.fields(KEYS, "an object with cluster and authority")?;
-        let text = |key, right: &str| {
-            let node = fields.required(key, right)?;
-            let text = node.text(right)?;
+        let text = |key, expected: &str| {
+            let node = fields.required(key, expected)?;
+            let text = node.text(expected)?;
             let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-            if fits { Ok(text.to_owned()) } else { Err(node.wrong(right)) }
+            if fits { Ok(text.to_owned()) } else { Err(node.invalid(expected)) }
         };
         Ok(Self {
             cluster: text("cluster", "the name of an Envoy cluster, such as runblob_api")?,
             authority: text("authority", "a host such as platform.runblob.io")?,
             per_minute: fields
                 .optional("per_minute")
-                .map_or(Ok(DEFAULT_PER_MINUTE), |node| node.whole_number(1, MOST_PER_MINUTE))?,
+                .map_or(Ok(DEFAULT_PER_MINUTE), |node| node.whole_number(1, MAX_PER_MINUTE))?,
             timeout: fields
                 .optional("timeout")
-                .map_or(Ok(DEFAULT_TIMEOUT), |node| node.duration(LEAST_TIMEOUT, MOST_TIMEOUT))?,
+                .map_or(Ok(DEFAULT_TIMEOUT), |node| node.duration(MIN_TIMEOUT, MAX_TIMEOUT))?,
         })
     }
 }

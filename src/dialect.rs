@@ -33,6 +33,19 @@ impl Dialect {
     }
 
     /// Reads a payload. `Err` where a load-bearing field is missing or of another type.
+    ///
+    /// ```
+    /// use blobgate::contract::Kind;
+    /// use blobgate::dialect::Dialect;
+    /// use blobgate::json;
+    ///
+    /// let body = br#"{"generation_id": "ffd473d5-5bef-4e14-bf22-8d559be3c19f", "status": "failed",
+    ///     "error": {"message": "TIMEOUT", "details": {}}}"#;
+    /// let payload = json::parse(body, 16, Dialect::Veo3.known()).unwrap();
+    /// let claim = Dialect::Veo3.read(&payload).unwrap();
+    /// assert_eq!(claim.kind, Kind::Timeout);
+    /// assert!(claim.drift.names().contains(&"video_url"));
+    /// ```
     pub fn read<'a>(self, payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
         match self {
             Dialect::Veo3 => veo3::read(payload),

@@ -146,6 +146,14 @@ impl Class {
 
 impl GenerationId {
     /// Reads the form 8-4-4-4-12 of RFC 9562 in either case, and no other: no braces, no `urn:uuid:`.
+    ///
+    /// ```
+    /// use blobgate::event::GenerationId;
+    ///
+    /// let id = GenerationId::parse("FFD473D5-5BEF-4E14-BF22-8D559BE3C19F").unwrap();
+    /// assert_eq!(id.text(), "ffd473d5-5bef-4e14-bf22-8d559be3c19f");
+    /// assert_eq!(GenerationId::parse("00000000-0000-0000-0000-000000000000"), None);
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         const HYPHENATED: usize = 36;
         if text.len() != HYPHENATED {

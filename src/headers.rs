@@ -19,6 +19,18 @@ impl Headers {
     /// # Errors
     /// [`NotOne`] for a repeated header and for a value outside visible ASCII and space. A comma counts as a
     /// repeat: Envoy joins some repeated headers (`content-encoding`, `x-forwarded-proto`) into `a,b`.
+    ///
+    /// ```
+    /// use blobgate::headers::{Headers, NotOne};
+    ///
+    /// let headers = Headers::new(vec![
+    ///     ("content-length".to_owned(), b"7".to_vec()),
+    ///     ("x-forwarded-proto".to_owned(), b"https,http".to_vec()),
+    /// ]);
+    /// assert_eq!(headers.one("content-length"), Ok(Some("7")));
+    /// assert_eq!(headers.one("content-encoding"), Ok(None));
+    /// assert_eq!(headers.one("x-forwarded-proto"), Err(NotOne));
+    /// ```
     pub fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, NotOne> {
         let mut values = self.all(name);
         let Some(value) = values.next() else {

@@ -31,7 +31,7 @@ impl Ranges {
         let items =
             node.list("a list of addresses and ranges such as [203.0.113.0/24, \"2001:db8::/32\"], or any")?;
         if items.is_empty() {
-            return Err(node.wrong("at least one address or range"));
+            return Err(node.invalid("at least one address or range"));
         }
         let mut nets = Vec::with_capacity(items.len());
         for item in items {
@@ -46,7 +46,7 @@ impl Ranges {
         if ranges.v4.count_within(u32::MIN, u32::MAX) > MAX_PROXIES_V4
             || ranges.v6.count_within(GLOBAL_V6.0, GLOBAL_V6.1) > MAX_PROXIES_V6
         {
-            return Err(node.because(
+            return Err(node.conflict(
                 "covers so much of the internet that anybody's x-forwarded-for would count",
                 "the addresses and ranges of your own proxies",
             ));
@@ -83,14 +83,14 @@ impl Ranges {
 }
 
 fn parse_net(node: &Node<'_>) -> Result<IpNet, ConfigError> {
-    const RIGHT: &str = "an address or range such as 203.0.113.7, 203.0.113.0/24 or \"2001:db8::/32\"";
-    let text = node.text(RIGHT)?;
+    const EXPECTED: &str = "an address or range such as 203.0.113.7, 203.0.113.0/24 or \"2001:db8::/32\"";
+    let text = node.text(EXPECTED)?;
     let net = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
-        Err(_) => parse_range(text).ok_or_else(|| node.wrong(RIGHT))?,
+        Err(_) => parse_range(text).ok_or_else(|| node.invalid(EXPECTED))?,
     };
     if net.trunc() != net {
-        return Err(node.wrong(&format!("the range's first address, {}", net.trunc())));
+        return Err(node.invalid(&format!("the range's first address, {}", net.trunc())));
     }
     Ok(canonical(net))
 }

@@ -38,24 +38,24 @@ impl<'e> Keyring<'e> {
 
     /// The text of the environment variable that a field names, for this field alone.
     pub(crate) fn read_env(&mut self, node: &Node<'_>) -> Result<String, ConfigError> {
-        const RIGHT: &str = "the name of an environment variable, of A-Z a-z 0-9 and _";
-        let name = node.text(RIGHT)?;
+        const EXPECTED: &str = "the name of an environment variable, of A-Z a-z 0-9 and _";
+        let name = node.text(EXPECTED)?;
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return Err(node.wrong(RIGHT));
+            return Err(node.invalid(EXPECTED));
         }
         let text = (self.env)(name).filter(|text| !text.is_empty()).ok_or_else(|| {
-            node.because(
+            node.conflict(
                 "is unset or empty, or Envoy does not hand it over",
                 "one that is set, and name it in vm_config.environment_variables.host_env_keys",
             )
         })?;
         const OWN: &str = "a variable with a key of its own: a key has one use";
         if let Some(other) = self.held.iter().find(|other| other.variable.as_deref() == Some(name)) {
-            return Err(node.because(&format!("{} names too", other.field), OWN));
+            return Err(node.conflict(&format!("{} names too", other.field), OWN));
         }
         let readings = readings(&text);
         if let Some(other) = self.find(&readings) {
-            return Err(node.because(&format!("holds the key of {}", other.field), OWN));
+            return Err(node.conflict(&format!("holds the key of {}", other.field), OWN));
         }
         let variable = Some(name.to_owned());
         self.held.push(Held { field: node.path().to_owned(), variable, readings });
@@ -68,23 +68,23 @@ impl<'e> Keyring<'e> {
         let bytes = match text.strip_prefix(BASE64_PREFIX) {
             Some(encoded) => STANDARD
                 .decode(encoded)
-                .map_err(|_| node.because("holds no base64 after base64:", "one that does"))?,
+                .map_err(|_| node.conflict("holds no base64 after base64:", "one that does"))?,
             None => text.into_bytes(),
         };
         if bytes.len() < min_bytes {
-            return Err(node.because(
+            return Err(node.conflict(
                 &format!("holds {} bytes", bytes.len()),
                 &format!("one with at least {min_bytes}"),
             ));
         }
-        Secret::new(&bytes).ok_or_else(|| node.wrong("the name of a variable that holds a key"))
+        Secret::new(&bytes).ok_or_else(|| node.invalid("the name of a variable that holds a key"))
     }
 
     /// Takes a key that stands in the configuration, for this field alone.
     pub(crate) fn hold(&mut self, node: &Node<'_>, bytes: &[u8]) -> Result<(), ConfigError> {
         let readings: Vec<_> = reading(bytes).into_iter().collect();
         if let Some(other) = self.find(&readings) {
-            return Err(node.because(&format!("is the key of {}", other.field), "a key of its own"));
+            return Err(node.conflict(&format!("is the key of {}", other.field), "a key of its own"));
         }
         self.held.push(Held { field: node.path().to_owned(), variable: None, readings });
         Ok(())

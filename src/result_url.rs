@@ -41,6 +41,14 @@ pub fn check(policy: &ResultUrl, url: &str) -> Result<(), Reason> {
 
 /// The host of a URL, in lower case, where every reader finds that same one: a name and no address, at https's own
 /// port, without userinfo, followed by a path. For the header `blobgate-result-host`, whatever the policy.
+///
+/// ```
+/// use blobgate::result_url::host;
+///
+/// assert_eq!(host("https://CDN.runblob.io/a.mp4?signed=1").as_deref(), Some("cdn.runblob.io"));
+/// assert_eq!(host("https://cdn.runblob.io@evil.example/a.mp4"), None);
+/// assert_eq!(host("https://169.254.169.254/latest"), None);
+/// ```
 pub fn host(url: &str) -> Option<String> {
     if url.len() > MAX_URL {
         return None;
@@ -102,13 +110,13 @@ impl Hosts {
     fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         let items = node.list("a list of hosts such as [runblob.io, \"*.runblob.io\"], or any")?;
         if items.is_empty() {
-            return Err(node.wrong("at least one host"));
+            return Err(node.invalid("at least one host"));
         }
         let mut hosts = Vec::with_capacity(items.len());
         for item in items {
-            const RIGHT: &str = "a host such as runblob.io or \"*.runblob.io\", in lower case";
-            let text = item.text(RIGHT)?;
-            hosts.push(Host::parse(text).ok_or_else(|| item.wrong(RIGHT))?);
+            const EXPECTED: &str = "a host such as runblob.io or \"*.runblob.io\", in lower case";
+            let text = item.text(EXPECTED)?;
+            hosts.push(Host::parse(text).ok_or_else(|| item.invalid(EXPECTED))?);
         }
         Ok(Self(hosts))
     }

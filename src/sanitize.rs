@@ -34,7 +34,14 @@ pub fn path<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h str> {
 const COPIES_OF_PATH: &[&str] =
     &["x-envoy-original-path", "x-original-uri", "x-original-url", "x-rewrite-url", "x-forwarded-uri"];
 
-/// Whether a header of this name is taken out of what comes.
+/// Whether the gate removes a header of this name from a request.
+///
+/// ```
+/// use blobgate::sanitize::is_reserved;
+///
+/// assert!(is_reserved("blobgate-event") && is_reserved("Blobgate_Event"));
+/// assert!(!is_reserved("content-type"));
+/// ```
 pub fn is_reserved(name: &str) -> bool {
     // By the first letter, since every header of every request is asked for.
     match name.bytes().next().map(folded) {

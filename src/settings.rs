@@ -35,37 +35,37 @@ impl std::error::Error for ConfigError {}
 pub(crate) struct Node<'v> {
     path: String,
     value: &'v Value<'v>,
-    near: Near,
+    redaction: Redaction,
 }
 
 /// An object whose keys are all known.
 pub(crate) struct Fields<'v> {
     path: String,
     fields: &'v [(std::borrow::Cow<'v, str>, Value<'v>)],
-    near: Near,
+    redaction: Redaction,
 }
 
 /// Whether somebody may have written a key where its name belongs: errors are logged, and must not show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Near {
-    Nothing,
-    Keys,
+enum Redaction {
+    None,
+    LongTexts,
 }
 
 impl<'v> Node<'v> {
     pub(crate) fn root(value: &'v Value<'v>) -> Self {
-        Self { path: String::new(), value, near: Near::Nothing }
+        Self { path: String::new(), value, redaction: Redaction::None }
     }
 
     /// The same, whose texts no error shows where they are long enough for a key.
-    pub(crate) fn near_keys(self) -> Self {
-        Self { near: Near::Keys, ..self }
+    pub(crate) fn redact_values(self) -> Self {
+        Self { redaction: Redaction::LongTexts, ..self }
     }
 
     /// The object, if it has no other keys than `known`.
-    pub(crate) fn fields(&self, known: &[&str], right: &str) -> Result<Fields<'v>, ConfigError> {
+    pub(crate) fn fields(&self, known: &[&str], expected: &str) -> Result<Fields<'v>, ConfigError> {
         let Value::Object(fields) = self.value else {
-            return Err(self.wrong(right));
+            return Err(self.invalid(expected));
         };
         match fields.iter().find(|(key, _)| !known.contains(&key.as_ref())) {
             Some((key, _)) => {
@@ -75,25 +75,32 @@ impl<'v> Node<'v> {
                     format_args!("is not a key; the keys here are {}", known.join(", ")),
                 ))
             }
-            None => Ok(Fields { path: self.path.clone(), fields, near: self.near }),
+            None => Ok(Fields { path: self.path.clone(), fields, redaction: self.redaction }),
         }
     }
 
-    pub(crate) fn list(&self, right: &str) -> Result<Vec<Node<'v>>, ConfigError> {
+    pub(crate) fn list(&self, expected: &str) -> Result<Vec<Node<'v>>, ConfigError> {
         let Value::Array(items) = self.value else {
-            return Err(self.wrong(right));
+            return Err(self.invalid(expected));
         };
-        let node = |(index, value)| Node { path: format!("{}[{index}]", self.path), value, near: self.near };
+        let node = |(index, value)| Node {
+            path: format!("{}[{index}]", self.path),
+            value,
+            redaction: self.redaction,
+        };
         Ok(items.iter().enumerate().map(node).collect())
     }
 
     /// The entries of an object whose keys are names of the user's own.
-    pub(crate) fn entries(&self, right: &str) -> Result<Vec<(&'v str, Node<'v>)>, ConfigError> {
+    pub(crate) fn entries(&self, expected: &str) -> Result<Vec<(&'v str, Node<'v>)>, ConfigError> {
         let Value::Object(fields) = self.value else {
-            return Err(self.wrong(right));
+            return Err(self.invalid(expected));
         };
         let node = |(key, value): &'v (std::borrow::Cow<'v, str>, Value<'v>)| {
-            (key.as_ref(), Node { path: join(&self.path, &on_one_line(key)), value, near: self.near })
+            (
+                key.as_ref(),
+                Node { path: join(&self.path, &on_one_line(key)), value, redaction: self.redaction },
+            )
         };
         Ok(fields.iter().map(node).collect())
     }
@@ -103,8 +110,8 @@ impl<'v> Node<'v> {
         &self.path
     }
 
-    pub(crate) fn text(&self, right: &str) -> Result<&'v str, ConfigError> {
-        self.value.as_text().ok_or_else(|| self.wrong(right))
+    pub(crate) fn text(&self, expected: &str) -> Result<&'v str, ConfigError> {
+        self.value.as_text().ok_or_else(|| self.invalid(expected))
     }
 
     pub(crate) fn as_text(&self) -> Option<&'v str> {
@@ -121,15 +128,15 @@ impl<'v> Node<'v> {
 
     /// A length of time as Envoy writes it, `3s` or `0.25s`, within limits.
     pub(crate) fn duration(&self, least: Duration, most: Duration) -> Result<Duration, ConfigError> {
-        let wrong =
-            || self.wrong(&format!("a time from {}s to {}s", least.as_secs_f64(), most.as_secs_f64()));
-        let number = self.as_text().and_then(|text| text.strip_suffix('s')).ok_or_else(wrong)?;
+        let invalid =
+            || self.invalid(&format!("a time from {}s to {}s", least.as_secs_f64(), most.as_secs_f64()));
+        let number = self.as_text().and_then(|text| text.strip_suffix('s')).ok_or_else(invalid)?;
         if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-            return Err(wrong());
+            return Err(invalid());
         }
-        let seconds = number.parse().map_err(|_| wrong())?;
-        let duration = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
-        if (least..=most).contains(&duration) { Ok(duration) } else { Err(wrong()) }
+        let seconds = number.parse().map_err(|_| invalid())?;
+        let duration = Duration::try_from_secs_f64(seconds).map_err(|_| invalid())?;
+        if (least..=most).contains(&duration) { Ok(duration) } else { Err(invalid()) }
     }
 
     /// A word out of a list.
@@ -137,47 +144,50 @@ impl<'v> Node<'v> {
         let found = words.iter().find(|(word, _)| self.value.as_text() == Some(word));
         found.map(|(_, meaning)| *meaning).ok_or_else(|| {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            self.wrong(&words.join(" or "))
+            self.invalid(&words.join(" or "))
         })
     }
 
     /// A name for headers, logs and counters, whose labels end at a dot.
     pub(crate) fn name(&self) -> Result<String, ConfigError> {
-        const RIGHT: &str = "1 to 32 of a-z, 0-9 and -, such as veo3";
-        let name = self.text(RIGHT)?;
-        if is_name(name) { Ok(name.to_owned()) } else { Err(self.wrong(RIGHT)) }
+        const EXPECTED: &str = "1 to 32 of a-z, 0-9 and -, such as veo3";
+        let name = self.text(EXPECTED)?;
+        if is_name(name) { Ok(name.to_owned()) } else { Err(self.invalid(EXPECTED)) }
     }
 
     /// A whole number within limits. Every number of a Struct arrives as a double.
     pub(crate) fn whole_number(&self, least: usize, most: usize) -> Result<usize, ConfigError> {
-        let wrong = || {
+        let invalid = || {
             let range = format!("a whole number from {least} to {most}");
-            self.wrong(if least == most { "1" } else { &range })
+            self.invalid(if least == most { "1" } else { &range })
         };
         let Value::Number(number) = self.value else {
-            return Err(wrong());
+            return Err(invalid());
         };
         // Written out in decimal, a double that is whole reads back as an integer, and no other does.
         match number.to_string().parse() {
             Ok(whole) if (least..=most).contains(&whole) => Ok(whole),
-            _ => Err(wrong()),
+            _ => Err(invalid()),
         }
     }
 
     /// What is here is not what would be right.
-    pub(crate) fn wrong(&self, right: &str) -> ConfigError {
-        ConfigError::new(&self.name_of_field(), format_args!("is {}; write {right}", self.show()))
+    pub(crate) fn invalid(&self, expected: &str) -> ConfigError {
+        ConfigError::new(&self.name_of_field(), format_args!("is {}; write {expected}", self.show()))
     }
 
     /// The key itself is not what would be right.
-    pub(crate) fn misnamed(&self, right: &str) -> ConfigError {
-        ConfigError::new(&self.name_of_field(), format_args!("is misnamed; write {right} before the colon"))
-    }
-
-    pub(crate) fn because(&self, why: &str, right: &str) -> ConfigError {
+    pub(crate) fn misnamed(&self, expected: &str) -> ConfigError {
         ConfigError::new(
             &self.name_of_field(),
-            format_args!("is {}, which {why}; write {right}", self.show()),
+            format_args!("is misnamed; write {expected} before the colon"),
+        )
+    }
+
+    pub(crate) fn conflict(&self, why: &str, expected: &str) -> ConfigError {
+        ConfigError::new(
+            &self.name_of_field(),
+            format_args!("is {}, which {why}; write {expected}", self.show()),
         )
     }
 
@@ -201,9 +211,9 @@ impl<'v> Node<'v> {
 
     fn show(&self) -> String {
         /// The shortest key that could load, 24 bytes of Standard Webhooks, has 32 characters.
-        const MOST_SHOWN: usize = 31;
+        const MAX_SHOWN: usize = 31;
         match self.value.as_text() {
-            Some(text) if self.near == Near::Keys && text.len() > MOST_SHOWN => {
+            Some(text) if self.redaction == Redaction::LongTexts && text.len() > MAX_SHOWN => {
                 format!("a text of {} bytes", text.len())
             }
             _ => show(self.value),
@@ -218,7 +228,7 @@ impl<'v> Node<'v> {
 impl<'v> Fields<'v> {
     pub(crate) fn optional(&self, key: &str) -> Option<Node<'v>> {
         let (_, value) = self.fields.iter().find(|(name, _)| name == key)?;
-        Some(Node { path: join(&self.path, key), value, near: self.near })
+        Some(Node { path: join(&self.path, key), value, redaction: self.redaction })
     }
 
     /// Refuses keys that mean nothing here.
@@ -229,9 +239,9 @@ impl<'v> Fields<'v> {
         }
     }
 
-    pub(crate) fn required(&self, key: &str, right: &str) -> Result<Node<'v>, ConfigError> {
+    pub(crate) fn required(&self, key: &str, expected: &str) -> Result<Node<'v>, ConfigError> {
         self.optional(key).ok_or_else(|| {
-            ConfigError::new(&join(&self.path, key), format_args!("is missing; write {right}"))
+            ConfigError::new(&join(&self.path, key), format_args!("is missing; write {expected}"))
         })
     }
 }
@@ -259,8 +269,8 @@ fn on_one_line(key: &str) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    const MOST_CHARS: usize = 60;
-    let mut short: String = text.chars().take(MOST_CHARS).collect();
+    const MAX_CHARS: usize = 60;
+    let mut short: String = text.chars().take(MAX_CHARS).collect();
     if short.len() < text.len() {
         short.push('…');
     }

@@ -32,11 +32,11 @@ impl Signer {
     }
 
     pub(crate) fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
-        const RIGHT: &str = "one environment variable's name, or two while keys rotate";
-        let list = node.fields(&["env"], "an object with env")?.required("env", RIGHT)?;
-        let names = list.list(RIGHT)?;
+        const EXPECTED: &str = "one environment variable's name, or two while keys rotate";
+        let list = node.fields(&["env"], "an object with env")?.required("env", EXPECTED)?;
+        let names = list.list(EXPECTED)?;
         if names.is_empty() || names.len() > MAX_KEYS {
-            return Err(list.wrong(RIGHT));
+            return Err(list.invalid(EXPECTED));
         }
         let keys = names.iter().map(|name| parse_key(name, keyring)).collect::<Result<_, _>>()?;
         Ok(Self(SigningKeys::new(keys)))
@@ -45,7 +45,7 @@ impl Signer {
 
 fn parse_key(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<SigningKey, ConfigError> {
     SigningKey::parse(&keyring.read_env(node)?).ok_or_else(|| {
-        node.because(
+        node.conflict(
             "holds no key of Standard Webhooks",
             "one that holds whsec_ and the base64 of 24 to 64 bytes",
         )

@@ -25,7 +25,7 @@ impl Source {
                 match ranges.whole_family() {
                     Some(family) => {
                         let why = format!("covers every {family} address and so checks nothing");
-                        Err(node.because(&why, "any if that is meant"))
+                        Err(node.conflict(&why, "any if that is meant"))
                     }
                     None => Ok(Source::In(ranges)),
                 }

@@ -52,7 +52,7 @@ pub struct Claims {
 /// Why a token is not ours: the `outcome` of `blobgate_token_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// Over [`MOST_BYTES`].
+    /// Over [`MAX_BYTES`].
     TooLong,
     /// Not three segments of canonical unpadded base64url.
     Form,
@@ -69,9 +69,9 @@ pub enum Cause {
 }
 
 /// The longest token: five times what `mint` makes, and well below what proxies take as a path.
-pub const MOST_BYTES: usize = 2048;
+pub const MAX_BYTES: usize = 2048;
 /// Header and claims are flat, but for `aud`, which may be a list.
-const MOST_DEPTH: usize = 4;
+const MAX_DEPTH: usize = 4;
 /// The last second of the year 9999: what is later is no time, but a mistake.
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
@@ -171,7 +171,7 @@ impl Verified {
 }
 
 fn verify(keys: &Keys, token: &[u8]) -> Result<Verified, Cause> {
-    if token.len() > MOST_BYTES {
+    if token.len() > MAX_BYTES {
         return Err(Cause::TooLong);
     }
     let text = std::str::from_utf8(token).map_err(|_| Cause::Form)?;
@@ -181,7 +181,7 @@ fn verify(keys: &Keys, token: &[u8]) -> Result<Verified, Cause> {
     let decode = |segment: &str| URL_SAFE_NO_PAD.decode(segment).map_err(|_| Cause::Form);
     let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
 
-    let header = json::parse(&header, MOST_DEPTH, &[]).map_err(|_| Cause::Header)?;
+    let header = json::parse(&header, MAX_DEPTH, &[]).map_err(|_| Cause::Header)?;
     let named = |key| header.field(key).and_then(Value::as_text);
     let is_jwt =
         header.field("typ").is_none() || named("typ").is_some_and(|typ| typ.eq_ignore_ascii_case("JWT"));
@@ -195,7 +195,7 @@ fn verify(keys: &Keys, token: &[u8]) -> Result<Verified, Cause> {
     if !key.verifies(signed.as_bytes(), &signature) {
         return Err(Cause::Signature);
     }
-    let payload = json::parse(&payload, MOST_DEPTH, &[]).map_err(|_| Cause::Claims)?;
+    let payload = json::parse(&payload, MAX_DEPTH, &[]).map_err(|_| Cause::Claims)?;
     read(&payload, kid, token).ok_or(Cause::Claims)
 }
 

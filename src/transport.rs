@@ -23,13 +23,13 @@ impl Transport {
     }
 
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        const RIGHT: &str = "tls_here, any or {behind_proxy: [address ranges]}";
+        const EXPECTED: &str = "tls_here, any or {behind_proxy: [address ranges]}";
         match node.as_text() {
             Some("tls_here") => Ok(Transport::TlsHere),
             Some("any") => Ok(Transport::Any),
-            Some(_) => Err(node.wrong(RIGHT)),
+            Some(_) => Err(node.invalid(EXPECTED)),
             None => {
-                let fields = node.fields(&["behind_proxy"], RIGHT)?;
+                let fields = node.fields(&["behind_proxy"], EXPECTED)?;
                 let ranges =
                     fields.required("behind_proxy", "a list of the proxies' addresses and ranges")?;
                 Ranges::parse_proxies(&ranges).map(Transport::BehindProxy)

@@ -56,19 +56,19 @@ impl Trust {
     }
 
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        const RIGHT: &str = "open, {any_of: [...]} or {all_of: [...]} with token and confirmed";
+        const EXPECTED: &str = "open, {any_of: [...]} or {all_of: [...]} with token and confirmed";
         const UNPROTECTED: &str = "unprotected_budget";
         match node.as_text() {
             Some("open") => return Ok(Trust::Open),
-            Some(_) => return Err(node.wrong(RIGHT)),
+            Some(_) => return Err(node.invalid(EXPECTED)),
             None => {}
         }
-        let fields = node.fields(&["any_of", "all_of", UNPROTECTED], RIGHT)?;
+        let fields = node.fields(&["any_of", "all_of", UNPROTECTED], EXPECTED)?;
         let (proofs, both) = match (fields.optional("any_of"), fields.optional("all_of")) {
             (Some(proofs), None) => (proofs, Trust::TokenOrConfirmed),
             (None, Some(proofs)) => (proofs, Trust::TokenAndConfirmed),
-            (Some(_), Some(_)) => return Err(node.because("has both any_of and all_of", "one of them")),
-            (None, None) => return Err(node.wrong(RIGHT)),
+            (Some(_), Some(_)) => return Err(node.conflict("has both any_of and all_of", "one of them")),
+            (None, None) => return Err(node.invalid(EXPECTED)),
         };
         let mut named = proofs
             .list("a list of token and confirmed")?
@@ -77,22 +77,22 @@ impl Trust {
             .collect::<Result<Vec<_>, _>>()?;
         let written_out = match fields.optional(UNPROTECTED) {
             Some(node) if node.is_true() => true,
-            Some(node) => return Err(node.wrong("true, or leave it out")),
+            Some(node) => return Err(node.invalid("true, or leave it out")),
             None => false,
         };
         let trust = match (named.pop(), named.pop(), named.pop()) {
             (Some(only), None, None) => only,
             (Some(one), Some(other), None) if one != other => both,
-            (None, ..) => return Err(proofs.wrong("at least one of token and confirmed")),
-            _ => return Err(proofs.wrong("each of token and confirmed once")),
+            (None, ..) => return Err(proofs.invalid("at least one of token and confirmed")),
+            _ => return Err(proofs.invalid("each of token and confirmed once")),
         };
         match (trust, written_out) {
-            (Trust::Confirmed, false) => Err(node.because(
+            (Trust::Confirmed, false) => Err(node.conflict(
                 "lets strangers spend the calls to the provider",
                 "{any_of: [confirmed], unprotected_budget: true} if that is meant",
             )),
             (Trust::Confirmed, true) | (_, false) => Ok(trust),
-            (_, true) => Err(node.because(
+            (_, true) => Err(node.conflict(
                 "names token, and unprotected_budget is for confirmed alone",
                 "it without unprotected_budget",
             )),

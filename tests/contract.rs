@@ -1,6 +1,8 @@
 //! Every name and value that crosses a process, as a literal: the one place where a change of the wire has to be written a
 //! second time.
 
+#![allow(missing_docs)]
+
 use blobgate::contract::signature::{KEY_PREFIX, TOLERANCE};
 use blobgate::contract::{EventSource, Kind, Proof, UNAUTHENTICATED, VERSION, Verdict};
 use blobgate::contract::{idempotency_key, quarantine_key};

@@ -1,6 +1,6 @@
 //! What an answer of the status API says by itself, where no webhook came that it could confirm.
 
-use super::{MOST_DEPTH, Outcome, is_no_such_generation, is_still_working};
+use super::{MAX_DEPTH, Outcome, is_no_such_generation, is_still_working};
 use crate::dialect::Dialect;
 use crate::event::{Event, GenerationId};
 use crate::json;
@@ -28,7 +28,7 @@ pub fn told(dialect: Dialect, id: GenerationId, status: u16, body: &[u8]) -> Tol
 
 fn ended(dialect: Dialect, id: GenerationId, body: &[u8]) -> Result<Told, Outcome> {
     let unreadable = |_| Outcome::Unreadable;
-    let answer = json::parse(body, MOST_DEPTH, dialect.known()).map_err(unreadable)?;
+    let answer = json::parse(body, MAX_DEPTH, dialect.known()).map_err(unreadable)?;
     if is_still_working(&answer) {
         return Err(Outcome::StillWorking);
     }
@@ -39,7 +39,7 @@ fn ended(dialect: Dialect, id: GenerationId, body: &[u8]) -> Result<Told, Outcom
     }
     let webhook = dialect.webhook(&said, body).ok_or(Outcome::Unreadable)?;
     // What the webhook says, which drifts no more than it is built.
-    let payload = json::parse(&webhook, MOST_DEPTH, dialect.known()).map_err(unreadable)?;
+    let payload = json::parse(&webhook, MAX_DEPTH, dialect.known()).map_err(unreadable)?;
     let claim = dialect.read(&payload).map_err(|_| Outcome::Unreadable)?;
     let event = crate::event::check(claim).map_err(|_| Outcome::Unreadable)?;
     Ok(Told::Ended(Box::new(event), webhook))

@@ -28,11 +28,11 @@ fn read(shared: &[u8]) -> impl Iterator<Item = u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::confirm::MOST_TIMEOUT;
+    use crate::confirm::MAX_TIMEOUT;
 
     #[test]
     fn no_minute_has_more_calls_than_allowed_however_late_each_is() {
-        let late = u64::try_from(MOST_TIMEOUT.as_millis()).unwrap();
+        let late = u64::try_from(MAX_TIMEOUT.as_millis()).unwrap();
         let mut shared = Vec::new();
         let mut taken: Vec<u64> = Vec::new();
         for now in (0..300_000).step_by(500) {

@@ -57,18 +57,18 @@ impl Hook {
         let token = match (trust.names_token(), takes_token) {
             (true, true) => Some(Expected {
                 keys: shared.token.clone().ok_or_else(|| {
-                    trust_node.because("names token, and there is no section token", "one with its keys")
+                    trust_node.conflict("names token, and there is no section token", "one with its keys")
                 })?,
                 audience: audience(&shared.environment, &name),
             }),
             (false, false) => None,
             (true, false) => {
                 return Err(
-                    path_node.because("takes no token, and trust names one", "it with /{token} at the end")
+                    path_node.conflict("takes no token, and trust names one", "it with /{token} at the end")
                 );
             }
             (false, true) => {
-                return Err(path_node.because("takes a token, and trust names none", "it without {token}"));
+                return Err(path_node.conflict("takes a token, and trust names none", "it without {token}"));
             }
         };
         let confirm = parse_provider(trust, &trust_node, shared)?;
@@ -113,7 +113,7 @@ fn parse_provider(
 ) -> Result<Option<Arc<Provider>>, ConfigError> {
     match (trust.names_confirmed(), &shared.confirm) {
         (true, None) => {
-            Err(node.because("names confirmed, and there is no section confirm", "one with a cluster"))
+            Err(node.conflict("names confirmed, and there is no section confirm", "one with a cluster"))
         }
         (true, Some(provider)) => Ok(Some(Arc::clone(provider))),
         (false, _) => Ok(None),
@@ -123,7 +123,7 @@ fn parse_provider(
 fn parse_quarantine(trust: Trust, node: &Node<'_>) -> Result<Quarantine, ConfigError> {
     match (Quarantine::parse(node)?, trust) {
         (Quarantine::Route, Trust::Open) => {
-            Err(node.because("keeps what is proven, and trust is open", "none"))
+            Err(node.conflict("keeps what is proven, and trust is open", "none"))
         }
         (quarantine, _) => Ok(quarantine),
     }
@@ -132,8 +132,8 @@ fn parse_quarantine(trust: Trust, node: &Node<'_>) -> Result<Quarantine, ConfigE
 /// The path before a `{token}`, and whether there is one. Plain segments only: what Envoy's path normalisation, a proxy
 /// or a human could read in two ways does not load.
 fn parse_path(node: &Node<'_>) -> Result<(String, bool), ConfigError> {
-    const RIGHT: &str = "a path such as /webhook or /hooks/veo3/{token}: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
-    let text = node.text(RIGHT)?;
+    const EXPECTED: &str = "a path such as /webhook or /hooks/veo3/{token}: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
+    let text = node.text(EXPECTED)?;
     let (path, takes_token) = match text.strip_suffix("/{token}") {
         Some(path) => (path, true),
         None => (text, false),
@@ -146,6 +146,6 @@ fn parse_path(node: &Node<'_>) -> Result<(String, bool), ConfigError> {
     };
     match path.strip_prefix('/') {
         Some(segments) if segments.split('/').all(is_plain) => Ok((path.to_owned(), takes_token)),
-        _ => Err(node.wrong(RIGHT)),
+        _ => Err(node.invalid(EXPECTED)),
     }
 }

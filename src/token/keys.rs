@@ -38,7 +38,7 @@ impl Keys {
         let node = fields.required("keys", "an object of keys by their kid")?;
         let entries = node.entries("an object of keys by their kid")?;
         if entries.is_empty() {
-            return Err(node.wrong("at least one key"));
+            return Err(node.invalid("at least one key"));
         }
         let mut keys: Vec<(Arc<str>, Key)> = Vec::with_capacity(entries.len());
         for (kid, node) in entries {
@@ -78,8 +78,8 @@ impl Key {
     }
 
     fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
-        const RIGHT: &str = "{alg: EdDSA, public: \"...\"} or {alg: HS256, env: NAME}";
-        let fields = node.fields(&["alg", "public", "env"], RIGHT)?;
+        const EXPECTED: &str = "{alg: EdDSA, public: \"...\"} or {alg: HS256, env: NAME}";
+        let fields = node.fields(&["alg", "public", "env"], EXPECTED)?;
         let alg = fields.required("alg", "EdDSA or HS256")?;
         match alg.one_of(&[("EdDSA", true), ("HS256", false)])? {
             true => {
@@ -100,10 +100,10 @@ impl Key {
 }
 
 fn parse_public(node: &Node<'_>) -> Result<VerifyingKey, ConfigError> {
-    const RIGHT: &str = "the 32 bytes of an Ed25519 public key in unpadded base64url";
-    let bytes = URL_SAFE_NO_PAD.decode(node.text(RIGHT)?).map_err(|_| node.wrong(RIGHT))?;
-    let bytes: [u8; 32] = bytes.try_into().map_err(|_| node.wrong(RIGHT))?;
-    let key = VerifyingKey::from_bytes(&bytes).map_err(|_| node.wrong(RIGHT))?;
+    const EXPECTED: &str = "the 32 bytes of an Ed25519 public key in unpadded base64url";
+    let bytes = URL_SAFE_NO_PAD.decode(node.text(EXPECTED)?).map_err(|_| node.invalid(EXPECTED))?;
+    let bytes: [u8; 32] = bytes.try_into().map_err(|_| node.invalid(EXPECTED))?;
+    let key = VerifyingKey::from_bytes(&bytes).map_err(|_| node.invalid(EXPECTED))?;
     // Under a key of small order signatures hold that nobody made.
-    if key.is_weak() { Err(node.wrong(RIGHT)) } else { Ok(key) }
+    if key.is_weak() { Err(node.invalid(EXPECTED)) } else { Ok(key) }
 }

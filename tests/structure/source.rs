@@ -87,7 +87,7 @@ impl Crate {
             }
             literals
         };
-        self.files.iter().map(|file| (&file.path[..], of(file))).collect()
+        self.files.iter().map(|file| (file.path.as_str(), of(file))).collect()
     }
 }
 
@@ -101,7 +101,7 @@ fn add(repository: &Path, folder: &Path, module: &[String], files: &mut Vec<File
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let below = [module, &[name.clone()]].concat();
+        let below = [module, std::slice::from_ref(&name)].concat();
         if path.is_dir() {
             add(repository, &path, &below, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
