@@ -1,16 +1,16 @@
 //! Stage 10: the provider's status API says the same as the delivery.
 
 #[cfg(not(target_family = "wasm"))]
-mod told;
+mod polled_status;
 
 use crate::dialect::Dialect;
 use crate::event::{Event, Failure, Kind};
 use crate::json::{self, Value};
 use crate::settings::{ConfigError, Node};
 use crate::trust::Answer;
-use std::time::Duration;
 #[cfg(not(target_family = "wasm"))]
-pub use told::{Told, told};
+pub use polled_status::{PolledStatus, parse_status};
+use std::time::Duration;
 
 /// How the provider is asked (`confirm`).
 #[derive(Debug)]

@@ -53,7 +53,7 @@ pub fn admit(found: Result<Found<'_, '_>, Reason>, head: &Head<'_>) -> Result<Ad
         return Ok(admitted);
     }
     let needs_token = hook.trust.needs_token() && hook.checks.trust == Check::Enforce;
-    let rejection = if needs_token { admitted.token.flaw() } else { None };
+    let rejection = if needs_token { admitted.token.rejection() } else { None };
     match admitted.violation.or(rejection) {
         Some(reason) => Err(admitted.refuse(reason, None)),
         None => Ok(admitted),

@@ -114,7 +114,7 @@ impl Judge {
         let token = match (kept.token_id.clone(), kept.job.clone()) {
             (None, _) => OriginalToken::Absent,
             (Some(id), job) if held(Proof::Token) || waived(&late) => OriginalToken::Good(id, job),
-            (Some(id), job) => OriginalToken::Late(late, id, job),
+            (Some(id), job) => OriginalToken::OutOfScope(late, id, job),
         };
         let of_head = |reason: &Reason| matches!(reason, SourceDenied | HeaderInvalid | UnsupportedEncoding);
         Ok(OriginalFindings {

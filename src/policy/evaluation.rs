@@ -65,7 +65,7 @@ impl Evaluation {
         let Self { mut admitted, body } = self;
         let hook = &admitted.hook;
         let first = admitted.violation.or(body.violation());
-        let token = if hook.trust.names_token() { admitted.token.flaw() } else { None };
+        let token = if hook.trust.names_token() { admitted.token.rejection() } else { None };
         let with_token = admitted.violation.or(token).or(body.violation());
         let reason = match hook.checks.trust {
             Check::Enforce if hook.trust.needs_token() => with_token,
@@ -164,7 +164,7 @@ impl Admitted {
 
     fn observe_token(&mut self) {
         if self.hook.trust.names_token() {
-            self.observed.extend(self.token.flaw());
+            self.observed.extend(self.token.rejection());
         }
     }
 }

@@ -27,7 +27,7 @@ pub enum OriginalToken {
     /// There was none, or an invalid one.
     Absent,
     /// It was authentic, and not valid then or for this hook: why, its id, its job.
-    Late(Reason, String, Option<String>),
+    OutOfScope(Reason, String, Option<String>),
     /// It was valid: its id, its job.
     Good(String, Option<String>),
 }
@@ -53,7 +53,9 @@ impl From<OriginalToken> for Token {
         let claims = |id, job| Box::new(Claims { kid: "".into(), id, job, prompt_hash: None });
         match original {
             OriginalToken::Absent => Token::Absent,
-            OriginalToken::Late(reason, id, job) => Token::Late(reason, claims(id, job)),
+            OriginalToken::OutOfScope(reason, id, job) => {
+                Token::OutOfScope { reason, claims: claims(id, job) }
+            }
             OriginalToken::Good(id, job) => Token::Good(claims(id, job)),
         }
     }

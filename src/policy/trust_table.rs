@@ -12,7 +12,7 @@ use crate::trust::{Answer, Trust};
 /// Decides before any call to the status API.
 pub(super) fn decide(evaluation: Evaluation) -> Decision {
     use Payload::{Invalid, Unreadable, Valid};
-    use Token::{Absent, Bad, Good, Late};
+    use Token::{Absent, Good, OutOfScope};
     let Evaluation { admitted, body } = evaluation;
     let head = admitted.violation;
     match (admitted.hook.trust, &admitted.token, body.after(head)) {
@@ -29,23 +29,25 @@ pub(super) fn decide(evaluation: Evaluation) -> Decision {
         (_, Good(_), Invalid(reason, event)) => admitted.quarantine(reason, Content::Event(event)),
         (_, Good(_), Unreadable(reason, id)) => admitted.quarantine(reason, id.into()),
 
-        (Trust::TokenOrConfirmed, Late(..), Valid(event)) => admitted.confirm(event, None),
-        (_, Late(reason, _), payload) => {
+        (Trust::TokenOrConfirmed, OutOfScope { .. }, Valid(event)) => admitted.confirm(event, None),
+        (_, OutOfScope { reason, .. }, payload) => {
             let reason = head.unwrap_or(*reason);
             admitted.quarantine(reason, payload.into())
         }
 
-        (Trust::TokenOrConfirmed, Absent | Bad(_), Valid(event)) => admitted.confirm(event, None),
-        (Trust::TokenOrConfirmed, Absent | Bad(_), Invalid(reason, event)) => {
+        (Trust::TokenOrConfirmed, Absent | Token::Invalid(_), Valid(event)) => admitted.confirm(event, None),
+        (Trust::TokenOrConfirmed, Absent | Token::Invalid(_), Invalid(reason, event)) => {
             admitted.confirm(event, Some(reason))
         }
-        (Trust::TokenOrConfirmed, Absent | Bad(_), Unreadable(reason, id)) => admitted.reject(reason, id),
+        (Trust::TokenOrConfirmed, Absent | Token::Invalid(_), Unreadable(reason, id)) => {
+            admitted.reject(reason, id)
+        }
 
         // `admit` refuses these at the head.
         (Trust::Token | Trust::TokenAndConfirmed, Absent, payload) => {
             admitted.reject(Reason::TokenMissing, Content::from(payload).generation_id())
         }
-        (Trust::Token | Trust::TokenAndConfirmed, Bad(_), payload) => {
+        (Trust::Token | Trust::TokenAndConfirmed, Token::Invalid(_), payload) => {
             admitted.reject(Reason::TokenInvalid, Content::from(payload).generation_id())
         }
     }
@@ -69,8 +71,8 @@ pub(super) fn conclude(question: Question, outcome: Outcome) -> Result<Delivery,
     let by_token = match &admitted.token {
         _ if !admitted.hook.trust.names_token() => None,
         Token::Good(_) => Some(violation.unwrap_or(reason)),
-        Token::Late(late, _) => Some(admitted.violation.unwrap_or(*late)),
-        Token::Absent | Token::Bad(_) => None,
+        Token::OutOfScope { reason, .. } => Some(admitted.violation.unwrap_or(*reason)),
+        Token::Absent | Token::Invalid(_) => None,
     };
     match (admitted.hook.quarantine, by_token) {
         (Quarantine::Route, Some(reason)) => {
@@ -87,17 +89,17 @@ mod tests {
     use crate::Config;
     use crate::event::{Event, GenerationId, Kind};
     use crate::request::ContentType;
-    use crate::token::Cause;
+    use crate::token::TokenError;
     use std::sync::Arc;
 
-    const CAUSES: [Cause; 7] = [
-        Cause::TooLong,
-        Cause::Form,
-        Cause::Header,
-        Cause::Kid,
-        Cause::Algorithm,
-        Cause::Signature,
-        Cause::Claims,
+    const ERRORS: [TokenError; 7] = [
+        TokenError::TooLong,
+        TokenError::Form,
+        TokenError::Header,
+        TokenError::Kid,
+        TokenError::Algorithm,
+        TokenError::Signature,
+        TokenError::Claims,
     ];
 
     fn config(trust: &str) -> Config {
@@ -124,7 +126,7 @@ mod tests {
     #[test]
     fn a_rule_that_needs_a_token_refuses_without() {
         const VIOLATION: Reason = Reason::ResultUrlDenied;
-        let tokens = CAUSES.into_iter().map(Token::Bad).chain([Token::Absent]);
+        let tokens = ERRORS.into_iter().map(Token::Invalid).chain([Token::Absent]);
         let tokens: Vec<Token> = tokens.collect();
         for trust in [r#"{"any_of": ["token"]}"#, r#"{"all_of": ["token", "confirmed"]}"#] {
             let config = config(trust);
@@ -147,7 +149,7 @@ mod tests {
                         let shown = format!("{trust}, {token:?}, {violation:?}, {body:?}");
                         let decision = decide(Evaluation { admitted, body });
                         let Decision::Refuse(refusal) = decision else { panic!("{shown}: {decision:?}") };
-                        assert_eq!(Some(refusal.reason), token.flaw(), "{shown}");
+                        assert_eq!(Some(refusal.reason), token.rejection(), "{shown}");
                     }
                 }
             }

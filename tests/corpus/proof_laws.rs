@@ -48,7 +48,7 @@ fn no_flip_is_believed(token: &Value, bits: impl Fn(usize) -> std::ops::Range<us
     for at in 0..text.len() {
         for bit in bits(at) {
             let judged = check(&flipped(text.as_bytes(), at, bit));
-            assert!(matches!(judged, Token::Bad(_)), "bit {bit} of byte {at} of {text}: {judged:?}");
+            assert!(matches!(judged, Token::Invalid(_)), "bit {bit} of byte {at} of {text}: {judged:?}");
         }
     }
 }
