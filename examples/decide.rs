@@ -6,7 +6,7 @@
 
 use blobgate::head::{Ending, Head, Hop};
 use blobgate::headers::Headers;
-use blobgate::policy::{Judged, accept, admit};
+use blobgate::policy::{Decision, admit, decide};
 use blobgate::{Config, Reason, forward, hook, sanitize};
 use std::error::Error;
 
@@ -47,14 +47,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let found = hook::find(&config.hooks, b"/hooks/veo3");
-    match admit(found, &head).map(|admitted| accept(admitted, &body)) {
-        Ok(Judged::Forward(delivery)) => {
+    match admit(found, &head).map(|admitted| decide(admitted, &body)) {
+        Ok(Decision::Forward(delivery)) => {
             for (name, value) in forward::headers(&delivery) {
                 println!("{name}: {value}");
             }
         }
-        Ok(Judged::Refuse(refusal)) | Err(refusal) => refused(refusal.reason),
-        Ok(Judged::Ask(_)) => println!("the provider's status API decides"),
+        Ok(Decision::Refuse(refusal)) | Err(refusal) => refused(refusal.reason),
+        Ok(Decision::Confirm(_)) => println!("the provider's status API decides"),
     }
     Ok(())
 }

@@ -1,18 +1,16 @@
 //! Stage 10: the provider's status API says the same as the delivery.
 
-pub mod budget;
-pub mod cache;
 #[cfg(not(target_family = "wasm"))]
-mod told;
+mod polled_status;
 
 use crate::dialect::Dialect;
 use crate::event::{Event, Failure, Kind};
 use crate::json::{self, Value};
 use crate::settings::{ConfigError, Node};
 use crate::trust::Answer;
-use std::time::Duration;
 #[cfg(not(target_family = "wasm"))]
-pub use told::{Told, told};
+pub use polled_status::{PolledStatus, parse_status};
+use std::time::Duration;
 
 /// How the provider is asked (`confirm`).
 #[derive(Debug)]
@@ -63,7 +61,7 @@ const DEFAULT_PER_MINUTE: usize = 40;
 const MAX_PER_MINUTE: usize = 6000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Below the `request_timeout` of `envoy.yaml`, 5 s, which runs until the question is answered.
-const MAX_TIMEOUT: Duration = Duration::from_secs(4);
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(4);
 const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 /// Flat, but for `error.details`.
 const MAX_DEPTH: usize = 16;

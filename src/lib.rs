@@ -3,8 +3,8 @@
 //! The stages, in the order in which [`policy`] runs them, are a file each:
 //! [`sanitize`], [`hook`], [`transport`], [`source`], [`request`], [`token`], [`json`], [`dialect`], [`event`], [`result_url`],
 //! [`confirm`], [`forward`]. [`trust`] has the trust rule, [`contract`] every name that crosses a process.
-//! Everything here is a pure function of its arguments; `filter`, compiled for WebAssembly only, is the one place
-//! that talks to Envoy.
+//! Everything here is a pure function of its arguments, but for [`exchange`], which drives a host through one request and
+//! its response. `wasm`, compiled for WebAssembly only, is the one place that talks to Envoy.
 
 pub mod answer;
 pub mod config;
@@ -13,6 +13,7 @@ pub mod contract;
 pub mod dialect;
 pub mod enforcement;
 pub mod event;
+pub mod exchange;
 pub mod forward;
 pub mod head;
 pub mod headers;
@@ -34,7 +35,7 @@ pub mod transport;
 pub mod trust;
 
 #[cfg(target_family = "wasm")]
-mod filter;
+mod wasm;
 
 pub use config::Config;
 pub use reason::Reason;

@@ -1,102 +1,96 @@
-//! The whole policy: [`admit`] judges the head, [`accept`] the whole delivery, [`conclude`] what the provider was asked
-//! about. Pure: everything is an argument.
+//! The whole policy: [`admit`] judges the head, [`decide`] the whole delivery, and [`conclude`] a delivery by the
+//! provider's status API. Pure: everything is an argument.
 
 use crate::confirm::Outcome;
+use crate::enforcement::{Check, Mode};
 use crate::event::{self, Event, GenerationId, Unfit};
 use crate::head::Head;
-use crate::hook::{Check, Found, Hook, Mode};
+use crate::hook::{Found, Hook};
 use crate::request::ContentType;
 use crate::token::{self, Token};
 use crate::{Reason, json, request, result_url, source, transport};
 use std::sync::Arc;
 
-mod again;
 mod delivery;
-mod whole;
+mod evaluation;
+mod reevaluate;
+mod trust_table;
 
 pub use crate::contract::{Proof, Verdict};
-pub use again::{Recorded, RecordedToken, judge_again};
-pub use delivery::{Delivery, Refusal};
-pub use whole::Question;
-use whole::{Confirmed, Whole};
+pub use delivery::{Content, Delivery, Disposition, Refusal};
+pub use evaluation::Question;
+use evaluation::{Evaluation, Payload};
+pub use reevaluate::{OriginalFindings, OriginalToken, reevaluate};
 
 /// Judges the head of a delivery, after [`crate::sanitize`], for the hook that [`crate::hook::find`] has found.
 ///
 /// # Errors
-/// A [`Refusal`] with the first flaw in stage order, where no proof can turn it into "kept" any more. A hook in observe
-/// mode refuses nothing: there the flaw goes with the delivery.
+/// A [`Refusal`] with the first violation in stage order, unless the delivery may still go to quarantine. A hook in
+/// observe mode refuses nothing: there the violation goes with the delivery.
 pub fn admit(found: Result<Found<'_, '_>, Reason>, head: &Head<'_>) -> Result<Admitted, Refusal> {
     let (hook, token) = found.map_err(Refusal::unknown_hook)?;
+    let encrypted = transport::check(&hook.transport, head);
+    if let (Err(reason), Mode::Enforce) = (encrypted, hook.mode) {
+        return Err(Refusal::before_token(hook, reason));
+    }
     let mut admitted = Admitted {
         hook: Arc::clone(hook),
-        flaw: None,
+        violation: None,
         token: token::check(hook.token.as_ref(), token, head.now),
         observed: Vec::new(),
         content_type: request::content_type(head),
     };
-    let checked = check_head(head, &mut admitted);
-    // Whoever it is: what ends it here cannot be held. A stranger hears what was wrong before that.
-    let ends = checked.map_err(|end| admitted.before(end));
+    let checked = encrypted.and_then(|()| admitted.check_head(head));
+    let checked = checked.map_err(|reason| admitted.reported(reason));
     if hook.mode == Mode::Observe {
-        admitted.flaw = ends.err().or(admitted.flaw);
+        admitted.violation = checked.err().or(admitted.violation);
         return Ok(admitted);
     }
-    match (ends, admitted.flaw) {
-        (Err(reason), _) => Err(admitted.refuse(reason, None)),
-        (Ok(()), _) if hook.trust.can_prove(hook.checks.trust, &admitted.token) => Ok(admitted),
-        (Ok(()), Some(flaw)) => Err(admitted.refuse(flaw, None)),
-        (Ok(()), None) => match admitted.token.flaw() {
-            Some(flaw) if hook.trust.needs_token() && hook.checks.trust == Check::Enforce => {
-                Err(admitted.refuse(flaw, None))
-            }
-            _ => Ok(admitted),
-        },
+    if let Err(reason) = checked {
+        return Err(admitted.refuse(reason, None));
     }
-}
-
-/// Notes the first flaw of the head. `Err` is what ends a delivery whoever sent it.
-fn check_head(head: &Head<'_>, admitted: &mut Admitted) -> Result<(), Reason> {
-    let hook = &admitted.hook;
-    transport::check(&hook.transport, head)?;
-    let source = source::check(&hook.source, &hook.transport, head);
-    admitted.flaw = apply(hook.checks.source, source, &mut admitted.observed).err();
-    match request::check(hook.max_body_bytes, head) {
-        Err(end @ (Reason::MethodNotAllowed | Reason::BodyTooLarge)) => Err(end),
-        checked => {
-            admitted.flaw = admitted.flaw.or(checked.err());
-            Ok(())
-        }
+    if hook.trust.can_prove(hook.checks.trust, &admitted.token) {
+        return Ok(admitted);
+    }
+    let needs_token = hook.trust.needs_token() && hook.checks.trust == Check::Enforce;
+    let rejection = if needs_token { admitted.token.rejection() } else { None };
+    match admitted.violation.or(rejection) {
+        Some(reason) => Err(admitted.refuse(reason, None)),
+        None => Ok(admitted),
     }
 }
 
 /// Judges the whole delivery once its last byte is there.
-pub fn accept(mut admitted: Admitted, body: &[u8]) -> Judged {
-    if let Err(reason) = check_size(&admitted, body.len()) {
-        return give_up(admitted, reason);
+pub fn decide(mut admitted: Admitted, body: &[u8]) -> Decision {
+    if admitted.check_size(body.len()).is_err() {
+        return decide_oversized(admitted);
     }
-    let judged = check_body(&mut admitted, body);
-    let (event, id, flaw) = match judged {
-        Ok(event) => (Some(event), None, None),
-        Err(unfit) => (unfit.event.map(|event| *event), unfit.generation_id, Some(unfit.reason)),
-    };
-    let whole = Whole { first: admitted.flaw.or(flaw), of_body: flaw, event, id, admitted };
-    let Admitted { hook, token, .. } = &whole.admitted;
-    match (hook.mode, hook.checks.trust) {
-        (Mode::Observe, _) => whole.observe(),
-        (Mode::Enforce, Check::Enforce) => {
-            let step = hook.trust.judge(token, whole.payload(), whole.kept());
-            whole.step(step, Confirmed::No)
-        }
-        (Mode::Enforce, _) => whole.trust_observed(),
+    let body = check_body(&mut admitted, body).into();
+    let (mode, trust) = (admitted.hook.mode, admitted.hook.checks.trust);
+    let evaluation = Evaluation { admitted, body };
+    match (mode, trust) {
+        (Mode::Observe, _) => evaluation.observe(),
+        (Mode::Enforce, Check::Enforce) => trust_table::decide(evaluation),
+        (Mode::Enforce, Check::Observe | Check::Off) => evaluation.with_trust_observed(),
     }
 }
 
-/// Ends a delivery that the provider was asked about.
-pub fn conclude(question: Question, outcome: Outcome) -> Judged {
-    let Question(whole) = question;
-    let Admitted { hook, token, .. } = &whole.admitted;
-    let step = hook.trust.conclude(token, hook.quarantine, whole.payload(), whole.kept(), outcome.answer());
-    whole.step(step, if outcome == Outcome::Confirmed { Confirmed::Yes } else { Confirmed::No })
+/// Decides on a delivery whose body is over the limit: the gate reads no further, and refuses every sender.
+pub fn decide_oversized(admitted: Admitted) -> Decision {
+    let reason = admitted.reported(Reason::BodyTooLarge);
+    match admitted.hook.mode {
+        Mode::Enforce => admitted.reject(reason, None),
+        Mode::Observe if admitted.is_authenticated() => admitted.observe(Some(reason), Content::Unreadable),
+        Mode::Observe => Evaluation { admitted, body: Payload::Unreadable(reason, None) }.observe(),
+    }
+}
+
+/// Ends a delivery by what the call to the status API came to.
+///
+/// # Errors
+/// A [`Refusal`] with the first violation in stage order.
+pub fn conclude(question: Question, outcome: Outcome) -> Result<Delivery, Refusal> {
+    trust_table::conclude(question, outcome)
 }
 
 fn check_body(admitted: &mut Admitted, body: &[u8]) -> Result<Event, Unfit> {
@@ -135,31 +129,6 @@ fn check_event(
     }
 }
 
-/// Judges the size of what has arrived so far, so that too much of it is never waited for.
-///
-/// # Errors
-/// [`Reason::BodyTooLarge`].
-pub fn check_size(admitted: &Admitted, so_far: usize) -> Result<(), Reason> {
-    if so_far <= admitted.hook.max_body_bytes { Ok(()) } else { Err(Reason::BodyTooLarge) }
-}
-
-/// Ends a delivery that is not read to its end: nobody's can be held.
-pub fn give_up(admitted: Admitted, end: Reason) -> Judged {
-    let heard = admitted.before(end);
-    match admitted.hook.mode {
-        Mode::Enforce => Judged::Refuse(admitted.refuse(heard, None)),
-        Mode::Observe => {
-            let proven = admitted.is_proven();
-            let whole = Whole { first: Some(heard), of_body: Some(heard), event: None, id: None, admitted };
-            if proven {
-                whole.deliver(Verdict::Observed, Some(heard), Confirmed::No)
-            } else {
-                whole.observe()
-            }
-        }
-    }
-}
-
 /// Runs a check as it is set: in observe it only leaves its mark.
 fn apply(check: Check, judged: Result<(), Reason>, observed: &mut Vec<Reason>) -> Result<(), Reason> {
     match (check, judged) {
@@ -171,23 +140,32 @@ fn apply(check: Check, judged: Result<(), Reason>, observed: &mut Vec<Reason>) -
     }
 }
 
-/// What became of a delivery.
+/// What becomes of a delivery.
 #[derive(Debug)]
-pub enum Judged {
-    /// It goes on.
+pub enum Decision {
+    /// The gate forwards it.
     Forward(Delivery),
-    /// It goes nowhere.
+    /// The gate refuses it.
     Refuse(Refusal),
-    /// The provider has to be asked first.
-    Ask(Question),
+    /// The gate calls the provider's status API first.
+    Confirm(Question),
+}
+
+impl From<Result<Delivery, Refusal>> for Decision {
+    fn from(ended: Result<Delivery, Refusal>) -> Self {
+        match ended {
+            Ok(delivery) => Decision::Forward(delivery),
+            Err(refusal) => Decision::Refuse(refusal),
+        }
+    }
 }
 
 /// A head that may be followed by a body: the only way to have a body judged.
 #[derive(Debug)]
 pub struct Admitted {
     hook: Arc<Hook>,
-    /// The first flaw of the head, the token's aside.
-    flaw: Option<Reason>,
+    /// The first violation of the head, the token's aside.
+    violation: Option<Reason>,
     token: Token,
     observed: Vec<Reason>,
     content_type: ContentType,
@@ -204,23 +182,47 @@ impl Admitted {
         &self.token
     }
 
-    /// Whether its sender has proven itself already.
-    pub fn is_proven(&self) -> bool {
+    /// Whether its sender is authenticated already.
+    pub fn is_authenticated(&self) -> bool {
         self.token.claims().is_some()
     }
 
-    /// What is heard where `end` ends the delivery.
-    fn before(&self, end: Reason) -> Reason {
-        self.flaw.filter(|_| !self.is_proven()).unwrap_or(end)
+    /// Whether its sender gets 503 where Envoy answers before the gate: it is authenticated, and the hook enforces.
+    pub fn must_retry(&self) -> bool {
+        self.is_authenticated() && self.hook.mode == Mode::Enforce
     }
 
-    /// Whether its sender is to come back where Envoy answers before the gate: it has proven itself, and the hook does
-    /// not leave answers alone.
-    pub fn comes_back(&self) -> bool {
-        self.is_proven() && self.hook.mode == Mode::Enforce
+    /// Judges the size of the part that has arrived, so that the gate never waits for too much.
+    ///
+    /// # Errors
+    /// [`Reason::BodyTooLarge`].
+    pub fn check_size(&self, so_far: usize) -> Result<(), Reason> {
+        if so_far <= self.hook.max_body_bytes { Ok(()) } else { Err(Reason::BodyTooLarge) }
+    }
+
+    /// Notes the first violation of the head.
+    ///
+    /// # Errors
+    /// A violation that is final for every sender.
+    fn check_head(&mut self, head: &Head<'_>) -> Result<(), Reason> {
+        let hook = &self.hook;
+        let source = source::check(&hook.source, &hook.transport, head);
+        self.violation = apply(hook.checks.source, source, &mut self.observed).err();
+        match request::check(hook.max_body_bytes, head) {
+            Err(end @ (Reason::MethodNotAllowed | Reason::BodyTooLarge)) => Err(end),
+            checked => {
+                self.violation = self.violation.or(checked.err());
+                Ok(())
+            }
+        }
+    }
+
+    /// The reason that the sender gets where `end` ends the delivery: an unauthenticated sender gets the first one.
+    fn reported(&self, end: Reason) -> Reason {
+        self.violation.filter(|_| !self.is_authenticated()).unwrap_or(end)
     }
 
     fn refuse(self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
-        Refusal { hook: Some(self.hook), reason, generation_id, token: self.token }
+        Refusal { hook: Some(self.hook), reason, generation_id, token: Some(self.token) }
     }
 }

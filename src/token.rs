@@ -29,9 +29,14 @@ pub enum Token {
     /// There is none, or the hook takes none.
     Absent,
     /// It is not ours. The cause is for a counter only: nobody else is told.
-    Bad(Cause),
+    Invalid(TokenError),
     /// It is authentic, but expired or for another hook or environment.
-    Late(Reason, Box<Claims>),
+    OutOfScope {
+        /// Which of these.
+        reason: Reason,
+        /// What it says.
+        claims: Box<Claims>,
+    },
     /// It is authentic, in time and for this hook.
     Good(Box<Claims>),
 }
@@ -51,7 +56,7 @@ pub struct Claims {
 
 /// Why a token is not ours: the `outcome` of `blobgate_token_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
+pub enum TokenError {
     /// Over [`MAX_BYTES`].
     TooLong,
     /// Not three segments of canonical unpadded base64url.
@@ -81,10 +86,10 @@ pub fn check(expected: Option<&Expected>, token: Option<&[u8]>, now: u64) -> Tok
         return Token::Absent;
     };
     match verify(&expected.keys, token) {
-        Err(cause) => Token::Bad(cause),
+        Err(error) => Token::Invalid(error),
         Ok(verified) => match verified.standing(expected, now) {
             Ok(()) => Token::Good(verified.claims.into()),
-            Err(reason) => Token::Late(reason, verified.claims.into()),
+            Err(reason) => Token::OutOfScope { reason, claims: verified.claims.into() },
         },
     }
 }
@@ -107,17 +112,17 @@ impl Token {
     /// What it says, where it is authentic.
     pub fn claims(&self) -> Option<&Claims> {
         match self {
-            Token::Good(claims) | Token::Late(_, claims) => Some(claims),
-            Token::Absent | Token::Bad(_) => None,
+            Token::Good(claims) | Token::OutOfScope { claims, .. } => Some(claims),
+            Token::Absent | Token::Invalid(_) => None,
         }
     }
 
-    /// What is wrong with it.
-    pub fn flaw(&self) -> Option<Reason> {
+    /// The reason for which a rule that needs a token rejects it.
+    pub fn rejection(&self) -> Option<Reason> {
         match self {
             Token::Absent => Some(Reason::TokenMissing),
-            Token::Bad(_) => Some(Reason::TokenInvalid),
-            Token::Late(reason, _) => Some(*reason),
+            Token::Invalid(_) => Some(Reason::TokenInvalid),
+            Token::OutOfScope { reason, .. } => Some(*reason),
             Token::Good(_) => None,
         }
     }
@@ -126,24 +131,24 @@ impl Token {
     pub const fn outcome(&self) -> &'static str {
         match self {
             Token::Absent => "absent",
-            Token::Bad(cause) => cause.name(),
-            Token::Late(Reason::TokenAudience, _) => "audience",
-            Token::Late(..) => "expired",
+            Token::Invalid(error) => error.name(),
+            Token::OutOfScope { reason: Reason::TokenAudience, .. } => "audience",
+            Token::OutOfScope { .. } => "expired",
             Token::Good(_) => "good",
         }
     }
 }
 
-impl Cause {
+impl TokenError {
     const fn name(self) -> &'static str {
         match self {
-            Cause::TooLong => "too-long",
-            Cause::Form => "form",
-            Cause::Header => "header",
-            Cause::Kid => "kid",
-            Cause::Algorithm => "algorithm",
-            Cause::Signature => "signature",
-            Cause::Claims => "claims",
+            TokenError::TooLong => "too-long",
+            TokenError::Form => "form",
+            TokenError::Header => "header",
+            TokenError::Kid => "kid",
+            TokenError::Algorithm => "algorithm",
+            TokenError::Signature => "signature",
+            TokenError::Claims => "claims",
         }
     }
 }
@@ -170,33 +175,33 @@ impl Verified {
     }
 }
 
-fn verify(keys: &Keys, token: &[u8]) -> Result<Verified, Cause> {
+fn verify(keys: &Keys, token: &[u8]) -> Result<Verified, TokenError> {
     if token.len() > MAX_BYTES {
-        return Err(Cause::TooLong);
+        return Err(TokenError::TooLong);
     }
-    let text = std::str::from_utf8(token).map_err(|_| Cause::Form)?;
-    let (signed, signature) = text.rsplit_once('.').ok_or(Cause::Form)?;
-    let (header, payload) = signed.split_once('.').ok_or(Cause::Form)?;
+    let text = std::str::from_utf8(token).map_err(|_| TokenError::Form)?;
+    let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Form)?;
+    let (header, payload) = signed.split_once('.').ok_or(TokenError::Form)?;
     // The engine refuses padding, other alphabets and trailing bits, so that a token has one spelling.
-    let decode = |segment: &str| URL_SAFE_NO_PAD.decode(segment).map_err(|_| Cause::Form);
+    let decode = |segment: &str| URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Form);
     let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
 
-    let header = json::parse(&header, MAX_DEPTH, &[]).map_err(|_| Cause::Header)?;
+    let header = json::parse(&header, MAX_DEPTH, &[]).map_err(|_| TokenError::Header)?;
     let named = |key| header.field(key).and_then(Value::as_text);
     let is_jwt =
         header.field("typ").is_none() || named("typ").is_some_and(|typ| typ.eq_ignore_ascii_case("JWT"));
     if !is_jwt || header.field("crit").is_some() {
-        return Err(Cause::Header);
+        return Err(TokenError::Header);
     }
-    let (kid, key) = named("kid").and_then(|kid| keys.find(kid)).ok_or(Cause::Kid)?;
+    let (kid, key) = named("kid").and_then(|kid| keys.find(kid)).ok_or(TokenError::Kid)?;
     if named("alg") != Some(key.algorithm()) {
-        return Err(Cause::Algorithm);
+        return Err(TokenError::Algorithm);
     }
     if !key.verifies(signed.as_bytes(), &signature) {
-        return Err(Cause::Signature);
+        return Err(TokenError::Signature);
     }
-    let payload = json::parse(&payload, MAX_DEPTH, &[]).map_err(|_| Cause::Claims)?;
-    read(&payload, kid, token).ok_or(Cause::Claims)
+    let payload = json::parse(&payload, MAX_DEPTH, &[]).map_err(|_| TokenError::Claims)?;
+    read(&payload, kid, token).ok_or(TokenError::Claims)
 }
 
 /// The claims of a payload whose signature holds.

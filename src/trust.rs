@@ -1,7 +1,6 @@
-//! Whose word counts: the trust rule, as one table.
+//! The trust rule of a hook: which proofs authenticate a sender.
 
-use crate::Reason;
-use crate::enforcement::{Check, Quarantine};
+use crate::enforcement::Check;
 use crate::settings::{ConfigError, Node};
 use crate::token::Token;
 
@@ -18,30 +17,6 @@ pub enum Trust {
     TokenOrConfirmed,
     /// Both.
     TokenAndConfirmed,
-}
-
-/// What a delivery says, apart from who says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// Nothing is wrong with it.
-    Fine,
-    /// Something is wrong, and id, status and URL are readable.
-    Flawed(Reason),
-    /// Something is wrong, and the provider could not even be asked about it.
-    Unreadable(Reason),
-}
-
-/// What becomes of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// It is what it says.
-    Accept,
-    /// Proven, but wrong: to quarantine.
-    Keep(Reason),
-    /// Not proven.
-    Refuse(Reason),
-    /// The provider decides.
-    Ask,
 }
 
 /// What the provider says of an event.
@@ -78,60 +53,6 @@ impl Trust {
     /// Whether the rule names the provider's word.
     pub fn names_confirmed(self) -> bool {
         matches!(self, Trust::Confirmed | Trust::TokenOrConfirmed | Trust::TokenAndConfirmed)
-    }
-
-    /// What becomes of a delivery, by its token and payload. `kept` is its first flaw, the token's included.
-    pub fn judge(self, token: &Token, payload: Payload, kept: Option<Reason>) -> Step {
-        use Payload::{Fine, Flawed, Unreadable};
-        use Token::{Absent, Bad, Good, Late};
-        let kept = kept.map_or(Step::Accept, Step::Keep);
-        match (self, token, payload) {
-            (Trust::Open, _, Fine) => Step::Accept,
-            (Trust::Open, _, Flawed(flaw) | Unreadable(flaw)) => Step::Refuse(flaw),
-
-            (Trust::Confirmed, _, Fine | Flawed(_)) => Step::Ask,
-            (Trust::Confirmed, _, Unreadable(flaw)) => Step::Refuse(flaw),
-
-            (Trust::Token, Good(_) | Late(..), _) => kept,
-
-            (Trust::TokenOrConfirmed, Good(_), _) => kept,
-            (Trust::TokenOrConfirmed, Late(..), Fine) => Step::Ask,
-            (Trust::TokenOrConfirmed, Late(..), _) => kept,
-            (Trust::TokenOrConfirmed, Absent | Bad(_), Fine | Flawed(_)) => Step::Ask,
-            (Trust::TokenOrConfirmed, Absent | Bad(_), Unreadable(flaw)) => Step::Refuse(flaw),
-
-            (Trust::TokenAndConfirmed, Good(_), Fine) => Step::Ask,
-            (Trust::TokenAndConfirmed, Good(_) | Late(..), _) => kept,
-
-            // Refused at the head already.
-            (Trust::Token | Trust::TokenAndConfirmed, Absent | Bad(_), _) => {
-                Step::Refuse(token.flaw().unwrap_or(Reason::TokenInvalid))
-            }
-        }
-    }
-
-    /// What becomes of a delivery that the provider was asked about. `kept` as above; where nothing is kept, a late token
-    /// fares as none.
-    pub fn conclude(
-        self,
-        token: &Token,
-        quarantine: Quarantine,
-        payload: Payload,
-        kept: Option<Reason>,
-        answer: Answer,
-    ) -> Step {
-        let flaw = match payload {
-            Payload::Fine => None,
-            Payload::Flawed(flaw) | Payload::Unreadable(flaw) => Some(flaw),
-        };
-        let can_be_kept = quarantine == Quarantine::Route && self.names_token() && token.claims().is_some();
-        match (answer, can_be_kept) {
-            (Answer::Confirmed, _) => flaw.map_or(Step::Accept, Step::Keep),
-            (Answer::Contradicted, true) => Step::Keep(kept.unwrap_or(Reason::NotConfirmed)),
-            (Answer::Contradicted, false) => Step::Refuse(flaw.unwrap_or(Reason::NotConfirmed)),
-            (Answer::Unavailable, true) => Step::Keep(kept.unwrap_or(Reason::ConfirmUnavailable)),
-            (Answer::Unavailable, false) => Step::Refuse(Reason::ConfirmUnavailable),
-        }
     }
 
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {

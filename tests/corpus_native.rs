@@ -1,4 +1,4 @@
-//! The corpus on the native core, and the laws that no list of cases can show.
+//! The corpus on the native exchange, and the laws that no list of cases can show.
 
 #![allow(
     missing_docs,
@@ -14,119 +14,125 @@ mod corpus;
 mod laws;
 #[path = "corpus/proof_laws.rs"]
 mod proof_laws;
+mod recording;
 
-use blobgate::confirm;
-use blobgate::head::{Ending, Head, Hop};
-use blobgate::headers::Headers;
-use blobgate::hook::{self, Asks};
-use blobgate::policy::{self, Delivery, Judged, Refusal};
-use blobgate::{Config, Reason, answer, forward, sanitize};
+use blobgate::exchange::{Exchange, Flow, ProviderResponse};
+use blobgate::head::Ending;
+use blobgate::{Config, Reason, exchange};
 use corpus::{Case, Corpus, GENERATION, Gate, Length, Listener, Outcome};
+use recording::Recording;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// For `corpus`, which is read by two packages.
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The same sequence as in `src/filter.rs`, up to a question to the provider.
-fn judge_until_asked(config: &Config, case: &Case) -> (Judged, Vec<(String, Vec<u8>)>) {
-    let mut sent: Vec<(String, Vec<u8>)> = vec![
+/// A gate of this configuration, with nothing remembered.
+fn gate(config: &Config) -> Arc<exchange::Gate> {
+    let config = Config { environment: config.environment.clone(), hooks: config.hooks.clone() };
+    Arc::new(exchange::Gate::new(config))
+}
+
+/// A host with the request of a case.
+fn host(case: &Case) -> Recording {
+    let mut request: recording::List = vec![
         (":authority".to_owned(), b"gate.test".to_vec()),
         (":path".to_owned(), case.path.clone().into_bytes()),
         (":method".to_owned(), case.method.clone().into_bytes()),
         (":scheme".to_owned(), b"https".to_vec()),
     ];
-    sent.extend(case.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
+    request.extend(case.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
     let length = match case.length {
         Length::Declared => Some(case.body.as_ref().map_or(0, Vec::len).to_string()),
         Length::Claimed(length) => Some(length.to_string()),
         Length::Undeclared => None,
     };
-    sent.extend(length.map(|length| ("content-length".to_owned(), length.into_bytes())));
-
-    let mut headers = Headers::new(sent.clone());
-    let removed = sanitize::head(&mut headers);
-    sent.retain(|(name, _)| !removed.contains(name));
-    if let Some(clean) = sanitize::path(&config.hooks, case.path.as_bytes()) {
-        assert!(!clean.contains('?') && config.hooks.iter().any(|hook| hook.path == clean), "{clean}");
+    request.extend(length.map(|length| ("content-length".to_owned(), length.into_bytes())));
+    Recording {
+        request,
+        body: case.body.clone().unwrap_or_default(),
+        source: Some(case.source.clone()),
+        peer: (case.listener == Listener::Proxied).then(|| case.from.to_string()),
+        is_tls: matches!(case.listener, Listener::Edge | Listener::Trusting),
+        now: Duration::from_secs(corpus::token::now()),
+        ..Recording::default()
     }
-    let from = case.from.to_string();
-    // As the filter does: what is not asked for is not known.
-    let found = hook::find(&config.hooks, headers.first(":path"));
-    let asks = found.map_or_else(|_| Asks::default(), |(hook, _)| hook.asks());
-    let head = Head {
-        method: headers.first(":method"),
-        headers: &headers,
-        hop: match case.listener {
-            Listener::Edge | Listener::Trusting if asks.hop => Hop::Tls,
-            _ => Hop::Plaintext,
-        },
-        source: asks.source.then_some(case.source.as_bytes()),
-        peer: (asks.peer && case.listener == Listener::Proxied).then_some(from.as_bytes()),
-        ending: if case.body.is_none() { Ending::Here } else { Ending::Later },
-        now: if asks.time { corpus::token::now() } else { 0 },
+}
+
+/// Sends the whole request of a case. The exchange answers it, lets it go on, or waits for a call.
+fn send(exchange: &mut Exchange, host: &mut Recording, case: &Case) -> Flow {
+    let ending = if case.body.is_none() { Ending::Here } else { Ending::Later };
+    let flow = exchange.on_request_headers(host, ending);
+    match &case.body {
+        Some(body) if flow == Flow::Pause && host.responded.is_none() => {
+            exchange.on_request_body(host, body.len(), Ending::Here)
+        }
+        _ => flow,
+    }
+}
+
+fn response<'a>(status: &'a str, body: &'a str) -> Option<ProviderResponse<'a>> {
+    Some(ProviderResponse { status: status.as_bytes(), body: body.as_bytes() })
+}
+
+/// The response of the service, which is 200 unless the row says otherwise.
+fn respond(exchange: &mut Exchange, host: &mut Recording, case: &Case) {
+    let upstream = case.upstream.clone().unwrap_or_default();
+    let status = match &case.upstream {
+        None => 200,
+        // Envoy's own answer for a reset connection.
+        Some(upstream) => upstream.status.unwrap_or(503),
     };
-    let body = case.body.as_deref().unwrap_or_default();
-    let judged = match policy::admit(found, &head) {
-        Err(refusal) => Judged::Refuse(refusal),
-        Ok(admitted) => match policy::check_size(&admitted, body.len()) {
-            Err(reason) => policy::give_up(admitted, reason),
-            Ok(()) => policy::accept(admitted, body),
-        },
-    };
-    (judged, sent)
+    host.response = vec![(":status".to_owned(), status.to_string().into_bytes())];
+    host.response.extend(upstream.headers.into_iter().map(|(name, value)| (name, value.into_bytes())));
+    let ending = if upstream.body.is_some() { Ending::Later } else { Ending::Here };
+    exchange.on_response_headers(host, ending);
 }
 
 fn judge(config: &Config, case: &Case) -> Outcome {
-    let (judged, sent) = judge_until_asked(config, case);
-    let judged = match (judged, &case.provider) {
-        (Judged::Ask(question), Some(said)) => {
-            let dialect = question.hook().dialect;
-            let event = question.event().expect("what is asked about");
-            let status = said.status.to_string();
-            let outcome = confirm::read(dialect, event, status.as_bytes(), said.body.as_bytes());
-            policy::conclude(question, outcome)
-        }
-        (Judged::Ask(_), None) => panic!("{}: the provider is asked", case.name),
-        (_, Some(_)) => panic!("{}: the provider is not asked", case.name),
-        (judged, None) => judged,
-    };
-    match judged {
-        Judged::Forward(delivery) => {
-            Outcome::Forwarded { headers: forwarded(sent, &delivery), answer: heard(case, &delivery) }
-        }
-        Judged::Refuse(Refusal { reason, generation_id, .. }) => {
-            Outcome::Refused { reason: reason.code().to_owned(), id: generation_id.map(|id| id.to_string()) }
-        }
-        Judged::Ask(_) => panic!("asked twice"),
+    let (mut host, mut exchange) = (host(case), Exchange::new(gate(config)));
+    let mut flow = send(&mut exchange, &mut host, case);
+    assert_eq!(
+        host.calls.len(),
+        usize::from(case.provider.is_some()),
+        "{}: calls to the provider",
+        case.name
+    );
+    if let Some(said) = &case.provider {
+        assert_eq!((flow, &host.responded), (Flow::Pause, &None), "{}", case.name);
+        let status = said.status.to_string();
+        flow = exchange.on_provider_response(&mut host, response(&status, &said.body));
     }
+    if let Some(response) = &host.responded {
+        let reason = host.answer("blobgate-reason").1.expect("a reason");
+        let status = Reason::ALL.iter().find(|known| known.code() == reason).unwrap().status();
+        assert_eq!((flow, response.status), (Flow::Pause, status), "{}", case.name);
+        return Outcome::Refused { reason, id: host.sent("blobgate-generation-id") };
+    }
+    assert_eq!(flow, Flow::Continue, "{}", case.name);
+    let headers = forwarded(&host);
+    respond(&mut exchange, &mut host, case);
+    Outcome::Forwarded { headers, answer: host.answer("blobgate-reason").1 }
 }
 
 /// What a service would get of the gate's headers, and the content type.
-fn forwarded(mut head: Vec<(String, Vec<u8>)>, delivery: &Delivery) -> BTreeMap<String, String> {
-    for (name, value) in forward::headers(delivery) {
-        assert!(value.bytes().all(|byte| byte.is_ascii_graphic()), "{name}: {value}");
-        head.retain(|(other, _)| other != name);
-        head.push((name.to_owned(), value.into_owned().into_bytes()));
-    }
+fn forwarded(host: &Recording) -> BTreeMap<String, String> {
+    let path = host.sent(":path").unwrap();
+    assert!(!path.contains('?') && !path.contains("eyJ"), "{path}");
     let mut headers = BTreeMap::new();
     for (name, value) in
-        head.into_iter().filter(|(name, _)| corpus::is_the_gates(name) || name == "content-type")
+        host.request.iter().filter(|(name, _)| corpus::is_the_gates(name) || name == "content-type")
     {
-        let value = corpus::normal(&name, &String::from_utf8_lossy(&value));
+        let value = corpus::normal(name, &String::from_utf8_lossy(value));
+        assert!(
+            name == "content-type" || value.bytes().all(|byte| byte.is_ascii_graphic()),
+            "{name}: {value}"
+        );
         assert_eq!(headers.insert(name.clone(), value), None, "{name} stands twice");
     }
     headers
-}
-
-/// What the sender hears instead of 200, where the row says what the service answers.
-fn heard(case: &Case, delivery: &Delivery) -> Option<String> {
-    let upstream = case.upstream.as_ref()?;
-    if delivery.verdict() == policy::Verdict::Observed {
-        return None;
-    }
-    let status = upstream.status.unwrap_or(503).to_string(); // Envoy's own words for a reset connection
-    answer::check(status.as_bytes()).err().map(|reason| reason.code().to_owned())
 }
 
 fn config(corpus: &Corpus) -> Config {

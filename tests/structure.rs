@@ -22,9 +22,9 @@ const WITHOUT_CIRCLES: [&str; 1] = ["src"];
 /// Crates that take the names of the contract from `src/contract/header.rs`.
 const OF_THE_CONTRACT: [&str; 3] = ["src", "inbox/src", "cli/src"];
 /// What stands above `config`: the adapters, and the machine that they drive.
-const ABOVE_CONFIG: [&str; 3] = ["exchange", "filter", "wasm"];
-/// Where a name of the contract may stand. The adapter's own names follow with the machine that replaces it.
-const MAY_WRITE: [&str; 3] = ["src/contract/header.rs", "src/filter.rs", "src/filter/"];
+const ABOVE_CONFIG: [&str; 2] = ["exchange", "wasm"];
+/// Where a name of the contract may stand.
+const MAY_WRITE: [&str; 1] = ["src/contract/header.rs"];
 /// Names of ours that are no headers: of a client and of a database's application.
 const NO_HEADERS: [&str; 2] = ["blobgate-inbox", "blobgate-sandbox/"];
 

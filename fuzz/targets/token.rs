@@ -46,8 +46,8 @@ fn judge(text: &[u8], made: Made) {
     let judged = token::check(CONFIG.hooks[0].token.as_ref(), Some(text), NOW);
     let (claims, good) = match &judged {
         Token::Good(claims) => (claims, true),
-        Token::Late(_, claims) => (claims, false),
-        Token::Bad(_) => return,
+        Token::OutOfScope { claims, .. } => (claims, false),
+        Token::Invalid(_) => return,
         Token::Absent => panic!("there is one"),
     };
     let text = std::str::from_utf8(text).unwrap();

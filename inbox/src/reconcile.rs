@@ -15,7 +15,7 @@ use crate::store::{
 };
 use ask::Provider;
 use axum::http::Uri;
-use blobgate::confirm::{self, Told};
+use blobgate::confirm::{self, PolledStatus};
 use blobgate::dialect::Dialect;
 use blobgate::event::{Event, GenerationId};
 pub(crate) use release::{NotReleased, Releaser, goes_on};
@@ -189,18 +189,18 @@ impl Reconciler {
         let Some((status, body)) = answer else {
             return Ok(not(confirm::Outcome::NoAnswer, missing, None));
         };
-        Ok(match confirm::told(DIALECT, id, status, &body) {
-            Told::Ended(event, webhook) => {
+        Ok(match confirm::parse_status(DIALECT, id, status, &body) {
+            PolledStatus::Ended(event, webhook) => {
                 let (what, state) = self.ended(question, kept, &event, webhook, &body).await?;
                 Some((what, Answered { answer: event.kind.name(), missing: 0, state }))
             }
-            Told::Not(confirm::Outcome::Unknown) => {
+            PolledStatus::Not(confirm::Outcome::Unknown) => {
                 let missing = missing.saturating_add(1);
                 not(confirm::Outcome::Unknown, missing, (missing >= MAX_MISSING).then_some(IS_UNKNOWN))
             }
-            Told::Not(confirm::Outcome::StillWorking) => not(confirm::Outcome::StillWorking, 0, None),
+            PolledStatus::Not(confirm::Outcome::StillWorking) => not(confirm::Outcome::StillWorking, 0, None),
             // Says nothing about the generation.
-            Told::Not(other) => not(other, missing, None),
+            PolledStatus::Not(other) => not(other, missing, None),
         })
     }
 

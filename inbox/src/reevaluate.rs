@@ -9,7 +9,7 @@ use blobgate::confirm::Outcome;
 use blobgate::contract::signature::KEY_PREFIX;
 use blobgate::contract::{Proof, Verdict, header};
 use blobgate::hook::{Check, Hook};
-use blobgate::policy::{Judged, Recorded, RecordedToken, conclude, judge_again};
+use blobgate::policy::{Decision, OriginalFindings, OriginalToken, conclude, reevaluate};
 use blobgate::request::ContentType;
 use blobgate::{Config, Reason, forward};
 use sha2::{Digest, Sha256};
@@ -85,18 +85,15 @@ impl Judge {
         let headers = read_headers(&kept.headers);
         let reason = kept.reason.as_deref().and_then(Reason::parse);
         let recorded = self.recorded(hook, &kept, &headers, reason)?;
-        let (judged, now): (_, fn(Arrival) -> Now) = match judge_again(hook, recorded, &kept.body) {
-            Judged::Ask(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),
-            judged => (judged, Now::Passes),
+        let (decided, now): (_, fn(Arrival) -> Now) = match reevaluate(hook, recorded, &kept.body) {
+            Decision::Confirm(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),
+            Decision::Forward(delivery) => (Ok(delivery), Now::Passes),
+            Decision::Refuse(refusal) => (Err(refusal), Now::Passes),
         };
-        let delivery = match judged {
-            Judged::Forward(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
-            Judged::Forward(delivery) => {
-                return Err(delivery.reason().map_or(Fails::Observed, Fails::Reason));
-            }
-            Judged::Refuse(refusal) => return Err(Fails::Reason(refusal.reason)),
-            // One confirmation is enough.
-            Judged::Ask(_) => return Err(Fails::Reason(Reason::NotConfirmed)),
+        let delivery = match decided {
+            Ok(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
+            Ok(delivery) => return Err(delivery.reason().map_or(Fails::Observed, Fails::Reason)),
+            Err(refusal) => return Err(Fails::Reason(refusal.reason)),
         };
         let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
         let headers = marked(headers, &forward::headers(&delivery), overridden);
@@ -110,7 +107,7 @@ impl Judge {
         kept: &Quarantined,
         headers: &HeaderMap,
         reason: Option<Reason>,
-    ) -> Result<Recorded, Fails> {
+    ) -> Result<OriginalFindings, Fails> {
         use Reason::{
             HeaderInvalid, SourceDenied, TokenAudience, TokenExpired, TokenMismatch, UnsupportedEncoding,
         };
@@ -124,13 +121,13 @@ impl Judge {
         let late =
             reason.filter(|reason| matches!(reason, TokenExpired | TokenAudience)).unwrap_or(TokenExpired);
         let token = match (kept.token_id.clone(), kept.job.clone()) {
-            (None, _) => RecordedToken::Absent,
-            (Some(id), job) if held(Proof::Token) || waived(&late) => RecordedToken::Good(id, job),
-            (Some(id), job) => RecordedToken::Late(late, id, job),
+            (None, _) => OriginalToken::Absent,
+            (Some(id), job) if held(Proof::Token) || waived(&late) => OriginalToken::Good(id, job),
+            (Some(id), job) => OriginalToken::OutOfScope(late, id, job),
         };
         let of_head = |reason: &Reason| matches!(reason, SourceDenied | HeaderInvalid | UnsupportedEncoding);
-        Ok(Recorded {
-            flaw: reason.filter(of_head).filter(|reason| !waived(reason)),
+        Ok(OriginalFindings {
+            violation: reason.filter(of_head).filter(|reason| !waived(reason)),
             token,
             confirmed: held(Proof::Confirmed),
             content_type: match headers.get("content-type").map(HeaderValue::as_bytes) {

@@ -1,4 +1,4 @@
-//! What comes of judging: a delivery that goes on, or a refusal. Only the policy makes them.
+//! A delivery to forward, or a refusal. Only the policy makes them.
 
 use crate::Reason;
 use crate::contract::{Proof, Verdict};
@@ -12,10 +12,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Delivery {
     pub(super) hook: Arc<Hook>,
-    pub(super) verdict: Verdict,
-    pub(super) reason: Option<Reason>,
-    pub(super) event: Option<Event>,
-    pub(super) generation_id: Option<GenerationId>,
+    pub(super) disposition: Disposition,
     pub(super) observed: Vec<Reason>,
     pub(super) content_type: ContentType,
     pub(super) token: Token,
@@ -30,22 +27,45 @@ impl Delivery {
 
     /// How it was judged.
     pub fn verdict(&self) -> Verdict {
-        self.verdict
+        match self.disposition {
+            Disposition::Accepted(_) => Verdict::Accepted,
+            Disposition::Quarantined { .. } => Verdict::Quarantined,
+            Disposition::Observed { .. } => Verdict::Observed,
+        }
+    }
+
+    /// How it was judged, with what belongs to that.
+    pub fn disposition(&self) -> &Disposition {
+        &self.disposition
     }
 
     /// Why it is not accepted.
     pub fn reason(&self) -> Option<Reason> {
-        self.reason
+        match self.disposition {
+            Disposition::Accepted(_) => None,
+            Disposition::Quarantined { reason, .. } => Some(reason),
+            Disposition::Observed { reason, .. } => reason,
+        }
     }
 
-    /// What it says, where that is readable.
+    /// The event, where it is readable.
     pub fn event(&self) -> Option<&Event> {
-        self.event.as_ref()
+        match &self.disposition {
+            Disposition::Accepted(event) => Some(event),
+            Disposition::Quarantined { content, .. } | Disposition::Observed { content, .. } => {
+                content.event()
+            }
+        }
     }
 
     /// The generation, where it is known.
     pub fn generation_id(&self) -> Option<GenerationId> {
-        self.generation_id
+        match &self.disposition {
+            Disposition::Accepted(event) => Some(event.generation_id),
+            Disposition::Quarantined { content, .. } | Disposition::Observed { content, .. } => {
+                content.generation_id()
+            }
+        }
     }
 
     /// What its head says that the body is.
@@ -69,21 +89,80 @@ impl Delivery {
     }
 }
 
-/// A delivery that goes nowhere.
+/// How a delivery goes on.
+#[derive(Debug)]
+pub enum Disposition {
+    /// It breaks no rule.
+    Accepted(Event),
+    /// Its sender is authenticated, and it breaks a rule.
+    Quarantined {
+        /// The first violation.
+        reason: Reason,
+        /// What is readable of it.
+        content: Content,
+    },
+    /// The hook only observes.
+    Observed {
+        /// The reason that `enforce` would have given.
+        reason: Option<Reason>,
+        /// What is readable of it.
+        content: Content,
+    },
+}
+
+/// What is readable of a delivery that may break a rule.
+#[derive(Debug)]
+pub enum Content {
+    /// The whole event.
+    Event(Event),
+    /// Which generation it is about.
+    Generation(GenerationId),
+    /// Nothing.
+    Unreadable,
+}
+
+impl Content {
+    fn event(&self) -> Option<&Event> {
+        match self {
+            Content::Event(event) => Some(event),
+            Content::Generation(_) | Content::Unreadable => None,
+        }
+    }
+
+    pub(super) fn generation_id(&self) -> Option<GenerationId> {
+        match self {
+            Content::Event(event) => Some(event.generation_id),
+            Content::Generation(id) => Some(*id),
+            Content::Unreadable => None,
+        }
+    }
+}
+
+impl From<Option<GenerationId>> for Content {
+    fn from(id: Option<GenerationId>) -> Self {
+        id.map_or(Content::Unreadable, Content::Generation)
+    }
+}
+
+/// A delivery that the gate refuses.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// The hook, unless its path belongs to none.
     pub hook: Option<Arc<Hook>>,
-    /// The first flaw.
+    /// The first violation.
     pub reason: Reason,
     /// The generation, once it is known.
     pub generation_id: Option<GenerationId>,
-    /// What its token is worth, for a counter.
-    pub token: Token,
+    /// What its token is worth, for a counter; `None` where the delivery ended before the stage `token`.
+    pub token: Option<Token>,
 }
 
 impl Refusal {
     pub(super) fn unknown_hook(reason: Reason) -> Self {
-        Refusal { hook: None, reason, generation_id: None, token: Token::Absent }
+        Refusal { hook: None, reason, generation_id: None, token: None }
+    }
+
+    pub(super) fn before_token(hook: &Arc<Hook>, reason: Reason) -> Self {
+        Refusal { hook: Some(Arc::clone(hook)), reason, generation_id: None, token: None }
     }
 }

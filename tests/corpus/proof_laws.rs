@@ -1,24 +1,25 @@
-//! Laws of what is proven: by a token, by the provider's word, and onward by a signature.
+//! Laws of proofs: by a token, by the provider's status API, and onward by a signature.
 
 use crate::corpus::token::{self as tokens, HS_KEY};
-use crate::corpus::{Case, Corpus, Outcome, sample};
-use crate::{config, judge_until_asked};
+use crate::corpus::{Case, Corpus, GENERATION, Outcome, sample};
+use crate::recording::Recording;
+use crate::{config, gate, host, response, send};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blobgate::confirm::{self, Outcome as Said};
 use blobgate::dialect::Dialect;
 use blobgate::event::{self, Event, GenerationId};
-use blobgate::policy::{self, Judged, Proof, Verdict};
+use blobgate::exchange::{Exchange, Shared};
+use blobgate::policy::{Proof, Verdict};
 use blobgate::token::{self, Token};
-use blobgate::trust::{Payload, Step, Trust};
-use blobgate::{Config, Reason, json};
+use blobgate::{Config, json};
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 static CONFIG: LazyLock<Config> = LazyLock::new(|| config(&Corpus::load()));
 
@@ -47,7 +48,7 @@ fn no_flip_is_believed(token: &Value, bits: impl Fn(usize) -> std::ops::Range<us
     for at in 0..text.len() {
         for bit in bits(at) {
             let judged = check(&flipped(text.as_bytes(), at, bit));
-            assert!(matches!(judged, Token::Bad(_)), "bit {bit} of byte {at} of {text}: {judged:?}");
+            assert!(matches!(judged, Token::Invalid(_)), "bit {bit} of byte {at} of {text}: {judged:?}");
         }
     }
 }
@@ -134,7 +135,7 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// All that the provider may be heard to say.
+/// What a call to the status API comes to, or why there is none.
 const SAID: [Said; 8] = [
     Said::Confirmed,
     Said::Contradicted,
@@ -146,19 +147,63 @@ const SAID: [Said; 8] = [
     Said::Remembered,
 ];
 
-/// The verdict, and the reason.
-type Fate = Result<(Verdict, Option<Reason>), Reason>;
+/// The verdict and the reason, or the reason of a refusal.
+type Fate = Result<(String, Option<String>), String>;
 
 fn fate(config: &Config, case: &Case, said: Said) -> Fate {
-    let judged = match judge_until_asked(config, case).0 {
-        Judged::Ask(question) => policy::conclude(question, said),
-        judged => judged,
-    };
-    match judged {
-        Judged::Forward(delivery) => Ok((delivery.verdict(), delivery.reason())),
-        Judged::Refuse(refusal) => Err(refusal.reason),
-        Judged::Ask(_) => panic!("asked twice"),
+    let host = exchanged(config, case, said);
+    match host.responded {
+        Some(_) => Err(host.answer("blobgate-reason").1.unwrap()),
+        None => Ok((host.sent("blobgate-verdict").unwrap(), host.sent("blobgate-reason"))),
     }
+}
+
+/// What an exchange has done with a case, where a call to the provider comes to this.
+fn exchanged(config: &Config, case: &Case, said: Said) -> Recording {
+    let (gate, mut host) = (gate(config), host(case));
+    match said {
+        Said::Budget => spend_budget(&mut host),
+        Said::Remembered => {
+            let (mut host, mut exchange) = (host.clone(), Exchange::new(Arc::clone(&gate)));
+            send(&mut exchange, &mut host, case);
+            exchange.on_provider_response(&mut host, response("404", UNKNOWN));
+        }
+        _ => {}
+    }
+    let mut exchange = Exchange::new(gate);
+    send(&mut exchange, &mut host, case);
+    if host.calls.is_empty() {
+        return host;
+    }
+    let other = sample("completed").replace(GENERATION, "00000000-0000-4000-8000-000000000001");
+    let body = String::from_utf8_lossy(case.body.as_deref().unwrap_or_default());
+    let result = match said {
+        Said::Confirmed => response("200", &body),
+        Said::Contradicted => response("200", &other),
+        Said::Unknown => response("404", UNKNOWN),
+        Said::StillWorking => response("200", r#"{"status": "processing"}"#),
+        Said::Unreadable => response("200", "{"),
+        Said::NoAnswer => None,
+        other => panic!("{other:?} comes without a call"),
+    };
+    exchange.on_provider_response(&mut host, result);
+    let outcome = format!("outcome={}", said.name());
+    assert_eq!(host.counted(&outcome), 1, "{outcome}: {:?}", host.counters);
+    host
+}
+
+/// A reason quarantines.
+fn verdict_of(reason: Option<&str>) -> &'static str {
+    reason.map_or(Verdict::Accepted, |_| Verdict::Quarantined).name()
+}
+
+const UNKNOWN: &str = r#"{"detail": "TASK_NOT_FOUND"}"#;
+
+/// The recent calls are as many as any configuration allows.
+fn spend_budget(host: &mut Recording) {
+    let now = u64::try_from(host.now.as_millis()).unwrap();
+    let value = now.to_le_bytes().repeat(6000);
+    host.shared.insert("blobgate.confirm.runblob_api".to_owned(), Shared { value, version: 1 });
 }
 
 proptest! {
@@ -181,11 +226,11 @@ proptest! {
         let case = spoil(delivery(format!("/{hook}/{}", mint(token, hook)), body), flaw);
         let fate = fate(&CONFIG, &case, said);
         prop_assert!(
-            matches!(fate, Ok((Verdict::Accepted, None) | (Verdict::Quarantined, Some(_)))),
+            matches!(&fate, Ok((verdict, reason)) if *verdict == verdict_of(reason.as_deref())),
             "{fate:?} of {case:?}"
         );
         if late < 2 && hook != "any-both" {
-            prop_assert!(matches!(fate, Ok((Verdict::Quarantined, _))) , "{fate:?} of {case:?}");
+            prop_assert!(matches!(&fate, Ok((_, Some(_)))), "{fate:?} of {case:?}");
         }
     }
 
@@ -272,35 +317,6 @@ static SIGNING: LazyLock<Config> = LazyLock::new(|| {
     };
     Config::load(config.to_string().as_bytes(), &env).unwrap()
 });
-
-#[test]
-fn no_rule_that_needs_a_token_is_met_without() {
-    const FLAW: Reason = Reason::ResultUrlDenied;
-    let causes = [
-        token::Cause::TooLong,
-        token::Cause::Form,
-        token::Cause::Header,
-        token::Cause::Kid,
-        token::Cause::Algorithm,
-        token::Cause::Signature,
-        token::Cause::Claims,
-    ];
-    let tokens: Vec<Token> = causes.into_iter().map(Token::Bad).chain([Token::Absent]).collect();
-    let rules =
-        [Trust::Open, Trust::Token, Trust::Confirmed, Trust::TokenOrConfirmed, Trust::TokenAndConfirmed];
-    let needy: Vec<Trust> = rules.into_iter().filter(|rule| rule.needs_token()).collect();
-    assert_eq!(needy, [Trust::Token, Trust::TokenAndConfirmed]);
-    for rule in needy {
-        for token in &tokens {
-            for payload in [Payload::Fine, Payload::Flawed(FLAW), Payload::Unreadable(FLAW)] {
-                for kept in [None, Some(FLAW), token.flaw()] {
-                    let step = rule.judge(token, payload, kept);
-                    assert_eq!(step, Step::Refuse(token.flaw().unwrap()), "{rule:?}, {token:?}, {payload:?}");
-                }
-            }
-        }
-    }
-}
 
 /// What can be wrong, one flaw for each of `checks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -396,11 +412,10 @@ fn each_proof_is_named_where_it_held() {
         ("all-both", json!({"expires_in": -3600}), Said::Confirmed, &[]),
     ] {
         let case = delivery(format!("/{hook}/{}", mint(token, hook)), sample("completed"));
-        let judged = match judge_until_asked(&CONFIG, &case).0 {
-            Judged::Ask(question) => policy::conclude(question, said),
-            judged => judged,
-        };
-        let Judged::Forward(delivery) = judged else { panic!("{judged:?}") };
-        assert_eq!(delivery.proofs(), expected, "{hook}, {said:?}");
+        let host = exchanged(&CONFIG, &case, said);
+        let proofs: Vec<&str> = expected.iter().map(|proof| proof.name()).collect();
+        let expected = (!proofs.is_empty()).then(|| proofs.join(","));
+        assert_eq!(host.sent("blobgate-proofs"), expected, "{hook}, {said:?}");
+        assert_eq!(host.responded, None, "{hook}, {said:?}");
     }
 }

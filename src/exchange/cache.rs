@@ -15,14 +15,14 @@ const MAX_ENTRIES: usize = 1024;
 const KEY_BYTES: usize = 16;
 /// What the cache takes at most on one worker: 1,024 entries of a key (16 bytes) and a time (16 bytes), 32 KiB. No text of a
 /// delivery outlives its request.
-pub const MAX_BYTES: usize = MAX_ENTRIES * size_of::<Entry>();
+pub(super) const MAX_BYTES: usize = MAX_ENTRIES * size_of::<Entry>();
 /// The bound of everything on one worker that a client can add to and that outlives its request.
 const MAX_WORKER_BYTES: usize = 1 << 20;
 const _: () = assert!(MAX_BYTES <= MAX_WORKER_BYTES / 16);
 
 /// What the provider has denied.
 #[derive(Debug, Default)]
-pub struct Denied {
+pub(super) struct Denied {
     /// In the order of their times.
     entries: VecDeque<Entry>,
 }
@@ -38,7 +38,7 @@ type Key = [u8; KEY_BYTES];
 
 impl Denied {
     /// Whether the provider has denied this event, or its generation, shortly before `now`.
-    pub fn contains(&self, event: &Event, now: Duration) -> bool {
+    pub(super) fn contains(&self, event: &Event, now: Duration) -> bool {
         if self.entries.iter().all(|entry| entry.is_over(now)) {
             return false;
         }
@@ -47,17 +47,18 @@ impl Denied {
     }
 
     /// The provider knows no generation of this id, whatever is said of it.
-    pub fn add_generation(&mut self, event: &Event, now: Duration) {
+    pub(super) fn add_generation(&mut self, event: &Event, now: Duration) {
         self.add(generation(event), now);
     }
 
     /// The provider says something else of the generation. Another claim may be true.
-    pub fn add_claim(&mut self, event: &Event, now: Duration) {
+    pub(super) fn add_claim(&mut self, event: &Event, now: Duration) {
         self.add(claim(event), now);
     }
 
     /// How many bytes it has allocated.
-    pub fn allocated(&self) -> usize {
+    #[cfg(test)]
+    fn allocated(&self) -> usize {
         self.entries.capacity().saturating_mul(size_of::<Entry>())
     }
 

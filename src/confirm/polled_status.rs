@@ -7,7 +7,7 @@ use crate::json;
 
 /// What the provider tells about a generation.
 #[derive(Debug)]
-pub enum Told {
+pub enum PolledStatus {
     /// It has ended: the event, and the webhook's body as the provider would have sent it.
     Ended(Box<Event>, Vec<u8>),
     /// [`Outcome::StillWorking`], [`Outcome::Unknown`], or why the answer is none.
@@ -15,18 +15,18 @@ pub enum Told {
 }
 
 /// Reads the answer of the status API about a generation: its `:status`, and its whole body.
-pub fn told(dialect: Dialect, id: GenerationId, status: u16, body: &[u8]) -> Told {
+pub fn parse_status(dialect: Dialect, id: GenerationId, status: u16, body: &[u8]) -> PolledStatus {
     match status {
-        200 => ended(dialect, id, body).unwrap_or_else(Told::Not),
-        404 if is_no_such_generation(body) => Told::Not(Outcome::Unknown),
-        401 | 403 => Told::Not(Outcome::Unauthorized),
-        429 => Told::Not(Outcome::Limited),
-        504 => Told::Not(Outcome::NoAnswer),
-        _ => Told::Not(Outcome::Status),
+        200 => ended(dialect, id, body).unwrap_or_else(PolledStatus::Not),
+        404 if is_no_such_generation(body) => PolledStatus::Not(Outcome::Unknown),
+        401 | 403 => PolledStatus::Not(Outcome::Unauthorized),
+        429 => PolledStatus::Not(Outcome::Limited),
+        504 => PolledStatus::Not(Outcome::NoAnswer),
+        _ => PolledStatus::Not(Outcome::Status),
     }
 }
 
-fn ended(dialect: Dialect, id: GenerationId, body: &[u8]) -> Result<Told, Outcome> {
+fn ended(dialect: Dialect, id: GenerationId, body: &[u8]) -> Result<PolledStatus, Outcome> {
     let unreadable = |_| Outcome::Unreadable;
     let answer = json::parse(body, MAX_DEPTH, dialect.known()).map_err(unreadable)?;
     if is_still_working(&answer) {
@@ -42,7 +42,7 @@ fn ended(dialect: Dialect, id: GenerationId, body: &[u8]) -> Result<Told, Outcom
     let payload = json::parse(&webhook, MAX_DEPTH, dialect.known()).map_err(unreadable)?;
     let claim = dialect.read(&payload).map_err(|_| Outcome::Unreadable)?;
     let event = crate::event::check(claim).map_err(|_| Outcome::Unreadable)?;
-    Ok(Told::Ended(Box::new(event), webhook))
+    Ok(PolledStatus::Ended(Box::new(event), webhook))
 }
 
 #[cfg(test)]
@@ -52,18 +52,21 @@ mod tests {
 
     const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
-    fn tell(status: u16, body: &str) -> Told {
-        told(Dialect::Veo3, GenerationId::parse(ID).unwrap(), status, body.as_bytes())
+    fn tell(status: u16, body: &str) -> PolledStatus {
+        parse_status(Dialect::Veo3, GenerationId::parse(ID).unwrap(), status, body.as_bytes())
     }
 
     #[track_caller]
     fn not(status: u16, body: &str, expected: Outcome) {
-        assert!(matches!(tell(status, body), Told::Not(outcome) if outcome == expected), "{status} {body}");
+        assert!(
+            matches!(tell(status, body), PolledStatus::Not(outcome) if outcome == expected),
+            "{status} {body}"
+        );
     }
 
     #[track_caller]
     fn ended(answer: &str, kind: Kind, webhook: &str) {
-        let Told::Ended(event, body) = tell(200, answer) else { panic!("{answer}") };
+        let PolledStatus::Ended(event, body) = tell(200, answer) else { panic!("{answer}") };
         assert_eq!((event.kind, String::from_utf8(body).unwrap().as_str()), (kind, webhook));
         assert!(event.drift.is_empty(), "{:?}", event.drift);
     }

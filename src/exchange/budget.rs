@@ -11,7 +11,7 @@ const TIME_BYTES: usize = 8;
 ///
 /// In no minute do more calls than that reach the provider, wherever it begins. A clock that was set back forgets what lies in
 /// its future.
-pub fn take(shared: &[u8], now: u64, per_minute: usize) -> Option<Vec<u8>> {
+pub(super) fn take(shared: &[u8], now: u64, per_minute: usize) -> Option<Vec<u8>> {
     let recent = |time: &u64| *time <= now && now.saturating_sub(*time) < WINDOW;
     let mut times: Vec<u64> = read(shared).filter(recent).collect();
     if times.len() >= per_minute {
@@ -27,8 +27,8 @@ fn read(shared: &[u8]) -> impl Iterator<Item = u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::MAX_TIMEOUT;
     use super::*;
+    use crate::confirm::MAX_TIMEOUT;
 
     #[test]
     fn no_minute_has_more_calls_than_allowed_however_late_each_is() {

@@ -1,0 +1,273 @@
+//! One request and its response, between a host and the policy: a state machine that drives any [`Host`].
+
+mod budget;
+mod cache;
+mod confirmation;
+mod host;
+mod log;
+mod metrics;
+mod response;
+
+pub use confirmation::MAX_RESPONSE_BYTES;
+pub use host::{Flow, Host, NotStarted, Outdated, Property, ProviderResponse, Shared};
+pub use metrics::{Counter, info};
+
+use crate::config::Config;
+use crate::confirm::{self, Outcome};
+use crate::contract::header;
+use crate::head::{Ending, Head, Hop};
+use crate::hook::{self, Asks, Hook};
+use crate::policy::{self, Admitted, Decision, Delivery, Disposition, Refusal};
+use crate::{Reason, answer, forward, request, sanitize};
+use confirmation::{Calls, PendingConfirmation};
+use log::LogLimit;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A configuration, and what its exchanges share.
+#[derive(Debug)]
+pub struct Gate {
+    config: Config,
+    log: Mutex<LogLimit>,
+    calls: Calls,
+}
+
+/// One request and its response. Its drop is the end of the stream: a call to the status API is then no longer in flight.
+#[derive(Debug)]
+pub struct Exchange {
+    gate: Arc<Gate>,
+    state: State,
+    /// Bytes of the body so far. Trailers do not say how many came before them.
+    body_seen: usize,
+    /// Envoy turns its own answers to such a request, and the gate's, into 200 with a `grpc-status`.
+    is_grpc: bool,
+}
+
+/// Where an exchange stands.
+#[derive(Debug)]
+enum State {
+    /// The request headers have not come.
+    Fresh,
+    /// The head waits until the body is judged.
+    AwaitingBody(Admitted),
+    /// The head and the whole body wait for the status API.
+    AwaitingProvider(PendingConfirmation),
+    /// The request has gone on; its response is judged too.
+    Forwarded(Arc<Hook>),
+    /// The response is the gate's refusal.
+    Refused(Reason),
+    /// The response passes as it is: the hook only observes, or Envoy has answered.
+    PassThrough,
+    /// The gate has replaced the response's head, and its body becomes this.
+    Replacing(String),
+}
+
+impl Gate {
+    /// A gate with nothing remembered.
+    pub fn new(config: Config) -> Self {
+        Self { config, log: Mutex::default(), calls: Calls::default() }
+    }
+
+    /// The keys of the shared cells that hold the recent calls to each provider.
+    pub fn budget_keys(&self) -> impl Iterator<Item = String> {
+        self.config.hooks.iter().filter_map(|hook| hook.confirm.as_deref()).map(confirmation::budget_key)
+    }
+}
+
+impl Exchange {
+    /// An exchange before its request headers.
+    pub fn new(gate: Arc<Gate>) -> Self {
+        Self { gate, state: State::Fresh, body_seen: 0, is_grpc: false }
+    }
+
+    /// Judges the head.
+    pub fn on_request_headers(&mut self, host: &mut impl Host, ending: Ending) -> Flow {
+        let hooks = &self.gate.config.hooks;
+        let mut headers = host.request_headers();
+        for name in sanitize::head(&mut headers) {
+            host.remove_request_header(&name);
+        }
+        self.is_grpc = request::is_grpc(&headers);
+        let path = headers.first(":path");
+        if let Some(clean) = sanitize::path(hooks, path) {
+            host.set_request_header(":path", clean);
+        }
+        let found = hook::find(hooks, path);
+        let asks = found.map_or_else(|_| Asks::default(), |(hook, _)| hook.asks());
+        let mut property = |property, asked| if asked { host.property(property) } else { None };
+        let source = property(Property::Source, asks.source);
+        let peer = property(Property::Peer, asks.peer);
+        let tls = property(Property::TlsVersion, asks.hop);
+        let head = Head {
+            method: headers.first(":method"),
+            headers: &headers,
+            hop: if tls.is_some() { Hop::Tls } else { Hop::Plaintext },
+            source: source.as_deref(),
+            peer: peer.as_deref(),
+            ending,
+            now: if asks.time { host.now().as_secs() } else { 0 },
+        };
+        match (policy::admit(found, &head), ending) {
+            (Err(refusal), _) => self.refuse(host, &refusal),
+            (Ok(admitted), Ending::Here) => self.decide(host, admitted, 0),
+            (Ok(admitted), Ending::Later) => {
+                self.state = State::AwaitingBody(admitted);
+                // With allow_on_headers_stop_iteration the body still comes; without it, it never does.
+                Flow::Pause
+            }
+        }
+    }
+
+    /// Judges the body once it is whole, or too large. `size` counts all that the host holds.
+    pub fn on_request_body(&mut self, host: &mut impl Host, size: usize, ending: Ending) -> Flow {
+        self.body_seen = size;
+        let Some(admitted) = self.take_admitted() else {
+            return Flow::Continue;
+        };
+        match (admitted.check_size(size), ending) {
+            (Err(_), _) => self.settle(host, policy::decide_oversized(admitted), None),
+            (Ok(()), Ending::Here) => self.decide(host, admitted, size),
+            (Ok(()), Ending::Later) => {
+                self.state = State::AwaitingBody(admitted);
+                Flow::Pause
+            }
+        }
+    }
+
+    /// Judges the body that the trailers end: no body callback was the last one.
+    pub fn on_request_trailers(&mut self, host: &mut impl Host) -> Flow {
+        // Nothing judges trailers, and over HTTP/2 a service may read them as headers: `blobgate-verdict`, `webhook-id`.
+        host.remove_request_trailers();
+        match self.take_admitted() {
+            Some(admitted) => self.decide(host, admitted, self.body_seen),
+            None => Flow::Continue,
+        }
+    }
+
+    /// Takes the result of the call to the status API: `None` where no response came.
+    pub fn on_provider_response(
+        &mut self,
+        host: &mut impl Host,
+        response: Option<ProviderResponse<'_>>,
+    ) -> Flow {
+        let PendingConfirmation { question, body, slot } =
+            match std::mem::replace(&mut self.state, State::PassThrough) {
+                State::AwaitingProvider(pending) => pending,
+                other => {
+                    self.state = other;
+                    return Flow::Pause;
+                }
+            };
+        drop(slot);
+        let outcome = match response {
+            None => Outcome::NoAnswer,
+            Some(ProviderResponse { status, body }) => {
+                confirm::read(question.hook().dialect, question.event(), status, body)
+            }
+        };
+        let now = host.uptime();
+        self.gate.calls.remember(question.event(), outcome, now);
+        self.conclude(host, question, body, outcome)
+    }
+
+    fn take_admitted(&mut self) -> Option<Admitted> {
+        match std::mem::replace(&mut self.state, State::PassThrough) {
+            State::AwaitingBody(admitted) => Some(admitted),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// Judges the whole delivery. Its body is read once, here.
+    fn decide(&mut self, host: &mut impl Host, admitted: Admitted, size: usize) -> Flow {
+        let body = if size == 0 { Vec::new() } else { host.request_body(size) };
+        let decision = policy::decide(admitted, &body);
+        self.settle(host, decision, Some(body))
+    }
+
+    /// `body` is there where all of it has come.
+    fn settle(&mut self, host: &mut impl Host, decision: Decision, body: Option<Vec<u8>>) -> Flow {
+        match decision {
+            Decision::Forward(delivery) => self.forward(host, &delivery, body.as_deref()),
+            Decision::Refuse(refusal) => self.refuse(host, &refusal),
+            Decision::Confirm(question) => {
+                let body = body.unwrap_or_default();
+                match self.gate.calls.start(host, &question) {
+                    Ok(slot) => {
+                        self.state = State::AwaitingProvider(PendingConfirmation { question, body, slot });
+                        Flow::Pause
+                    }
+                    Err(outcome) => self.conclude(host, question, body, outcome),
+                }
+            }
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        host: &mut impl Host,
+        question: policy::Question,
+        body: Vec<u8>,
+        outcome: Outcome,
+    ) -> Flow {
+        host.count(Counter::confirmation(question.hook(), outcome));
+        match policy::conclude(question, outcome) {
+            Ok(delivery) => self.forward(host, &delivery, Some(&body)),
+            Err(refusal) => self.refuse(host, &refusal),
+        }
+    }
+
+    /// Sets the headers, by which the host chooses the route again, and lets the request go on.
+    fn forward(&mut self, host: &mut impl Host, delivery: &Delivery, body: Option<&[u8]>) -> Flow {
+        for (name, value) in forward::headers(delivery) {
+            host.set_request_header(name, &value);
+        }
+        let hook = delivery.hook();
+        if let (Some(signer), Some(body)) = (&hook.sign, body) {
+            let now = host.now().as_secs();
+            for (name, value) in signer.headers(hook.dialect, delivery.event(), body, now) {
+                host.set_request_header(name, &value);
+            }
+        }
+        metrics::count_delivery(host, delivery);
+        self.state = match delivery.disposition() {
+            Disposition::Accepted(_) => State::Forwarded(Arc::clone(hook)),
+            Disposition::Quarantined { reason, .. } => {
+                self.gate.log(host, "quarantined", Some(hook), *reason, delivery.generation_id());
+                State::Forwarded(Arc::clone(hook))
+            }
+            Disposition::Observed { .. } => State::PassThrough,
+        };
+        Flow::Continue
+    }
+
+    fn refuse(&mut self, host: &mut impl Host, refusal: &Refusal) -> Flow {
+        let Refusal { hook, reason, generation_id, token } = refusal;
+        // For the access log alone: a refused request reaches no service.
+        if let Some(hook) = hook {
+            host.set_request_header(header::HOOK, &hook.name);
+        }
+        if let Some(id) = generation_id {
+            host.set_request_header(header::GENERATION_ID, &id.text());
+        }
+        if let (Some(hook), Some(token)) = (hook, token) {
+            metrics::count_token(host, hook, token);
+        }
+        host.count(Counter::refusal(hook.as_ref(), *reason));
+        self.gate.log(host, "refused", hook.as_ref(), *reason, *generation_id);
+        self.state = State::Refused(*reason);
+        let mut headers = vec![("content-type", answer::PROBLEM_TYPE), (header::REASON, reason.code())];
+        if *reason == Reason::MethodNotAllowed {
+            headers.push(("allow", "POST"));
+        }
+        // Envoy queues it, and the response callbacks of this exchange still run on it.
+        host.respond(reason.status(), &headers, answer::problem(*reason).as_bytes());
+        Flow::Pause
+    }
+}
+
+/// A lock that a panic elsewhere has poisoned guards counts and digests, which are whole after each step.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

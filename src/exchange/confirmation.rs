@@ -1,0 +1,114 @@
+//! Calls to the provider's status API: how many at a time and a minute, and the negative answers of the last seconds.
+
+use super::budget;
+use super::cache::Denied;
+use super::host::{Host, NotStarted};
+use super::locked;
+use crate::confirm::{Outcome, Provider};
+use crate::event::Event;
+use crate::policy::Question;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Far more than the largest response, a status with a prompt of 4,000 characters.
+pub const MAX_RESPONSE_BYTES: usize = 262_144;
+/// Calls in flight: more than a provider that answers in 100 ms gets in a minute. Each holds its body and, of it, the
+/// event: 2 MB at the largest `max_body_bytes`, 32 MB in all, and 2 MB at the default.
+const MAX_IN_FLIGHT: usize = 16;
+/// Another worker seldom takes a call between reading and writing, and never so often in a row.
+const MAX_TRIES: usize = 8;
+
+/// What the calls of all exchanges share.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    in_flight: Arc<AtomicUsize>,
+    denied: Mutex<Denied>,
+}
+
+/// A delivery that waits for the status API.
+#[derive(Debug)]
+pub(super) struct PendingConfirmation {
+    pub(super) question: Question,
+    pub(super) body: Vec<u8>,
+    pub(super) slot: Slot,
+}
+
+/// One of the calls in flight. Its drop ends that: a client that leaves takes its exchange with it, and no result comes.
+#[derive(Debug)]
+pub(super) struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Calls {
+    /// Starts a call about the event of a question.
+    ///
+    /// # Errors
+    /// The outcome where there is no call.
+    pub(super) fn start(&self, host: &mut impl Host, question: &Question) -> Result<Slot, Outcome> {
+        let hook = question.hook();
+        // A rule that names `confirmed` loads with a provider only.
+        let provider = hook.confirm.as_deref().ok_or(Outcome::NotStarted)?;
+        let now = host.uptime();
+        if locked(&self.denied).contains(question.event(), now) {
+            return Err(Outcome::Remembered);
+        }
+        let slot = self.slot().ok_or(Outcome::InFlight)?;
+        take_from_budget(host, provider, allowed(provider, question))?;
+        let path = hook.dialect.status_path(question.event().generation_id);
+        // The cluster adds the key: the gate never sees it.
+        let headers = [
+            (":method", "GET"),
+            (":path", path.as_str()),
+            (":authority", provider.authority.as_str()),
+            ("accept", "application/json"),
+        ];
+        match host.call_provider(&provider.cluster, &headers, provider.timeout) {
+            Ok(()) => Ok(slot),
+            Err(NotStarted) => Err(Outcome::NotStarted),
+        }
+    }
+
+    /// Remembers a negative answer for a while.
+    pub(super) fn remember(&self, event: &Event, outcome: Outcome, now: Duration) {
+        match outcome {
+            Outcome::Unknown => locked(&self.denied).add_generation(event, now),
+            Outcome::Contradicted => locked(&self.denied).add_claim(event, now),
+            _ => {}
+        }
+    }
+
+    fn slot(&self) -> Option<Slot> {
+        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot(Arc::clone(&self.in_flight));
+        (in_flight < MAX_IN_FLIGHT).then_some(slot)
+    }
+}
+
+/// The cell of a provider's recent calls, by its cluster: one API key is behind it.
+pub(super) fn budget_key(provider: &Provider) -> String {
+    format!("blobgate.confirm.{}", provider.cluster)
+}
+
+/// How many calls of a minute this question may find taken: a question of low priority leaves the other half to
+/// deliveries that may be genuine.
+fn allowed(provider: &Provider, question: &Question) -> usize {
+    if question.is_low_priority() { provider.per_minute.div_ceil(2) } else { provider.per_minute }
+}
+
+fn take_from_budget(host: &mut impl Host, provider: &Provider, allowed: usize) -> Result<(), Outcome> {
+    let key = budget_key(provider);
+    for _ in 0..MAX_TRIES {
+        let cell = host.shared(&key);
+        let now = u64::try_from(host.now().as_millis()).unwrap_or_default();
+        let next = budget::take(&cell.value, now, allowed).ok_or(Outcome::Budget)?;
+        if host.replace_shared(&key, &next, cell.version).is_ok() {
+            return Ok(());
+        }
+    }
+    Err(Outcome::Budget)
+}

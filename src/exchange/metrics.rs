@@ -1,0 +1,104 @@
+//! Counters. Labels are part of a counter's name, `.key=value`, and `stats_tags` in `envoy.yaml` takes them out.
+
+use super::Host;
+use crate::Reason;
+use crate::confirm::Outcome;
+use crate::contract::{Kind, Verdict};
+use crate::hook::Hook;
+use crate::policy::Delivery;
+use crate::token::Token;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// A counter and its labels.
+///
+/// No label is a client's text: a hook has some 300 counters at most, and three of its `kid`s each.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Counter(Labels);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Labels {
+    Delivery { hook: Arc<str>, event: Option<Kind>, verdict: Option<Verdict>, reason: Option<Reason> },
+    Drift { hook: Arc<str>, field: &'static str },
+    Observed { hook: Arc<str>, reason: Reason },
+    Token { hook: Arc<str>, kid: Option<Arc<str>>, outcome: &'static str },
+    Confirm { hook: Arc<str>, outcome: Outcome },
+}
+
+/// The name of the gauge that shows the version: 1 on each worker.
+pub fn info(environment: &str) -> String {
+    format!("blobgate_info.environment={environment}.version={}", env!("CARGO_PKG_VERSION"))
+}
+
+pub(super) fn count_delivery(host: &mut impl Host, delivery: &Delivery) {
+    count_token(host, delivery.hook(), delivery.token());
+    let hook = &delivery.hook().name;
+    for reason in delivery.observed() {
+        host.count(Counter(Labels::Observed { hook: Arc::clone(hook), reason: *reason }));
+    }
+    for field in delivery.event().map_or(&[][..], |event| event.drift.names()) {
+        host.count(Counter(Labels::Drift { hook: Arc::clone(hook), field }));
+    }
+    host.count(Counter(Labels::Delivery {
+        hook: Arc::clone(hook),
+        event: delivery.event().map(|event| event.kind),
+        verdict: Some(delivery.verdict()),
+        reason: delivery.reason(),
+    }));
+}
+
+/// Counts what a token is worth, where the hook takes one. A `kid` is one of the configuration's: a client's would make
+/// counters without end.
+pub(super) fn count_token(host: &mut impl Host, hook: &Hook, token: &Token) {
+    if hook.token.is_some() {
+        let kid = token.claims().map(|claims| Arc::clone(&claims.kid));
+        host.count(Counter(Labels::Token { hook: Arc::clone(&hook.name), kid, outcome: token.outcome() }));
+    }
+}
+
+impl Counter {
+    pub(super) fn refusal(hook: Option<&Arc<Hook>>, reason: Reason) -> Self {
+        let hook = hook.map_or_else(|| "-".into(), |hook| Arc::clone(&hook.name));
+        Self(Labels::Delivery { hook, event: None, verdict: None, reason: Some(reason) })
+    }
+
+    pub(super) fn confirmation(hook: &Hook, outcome: Outcome) -> Self {
+        Self(Labels::Confirm { hook: Arc::clone(&hook.name), outcome })
+    }
+
+    /// The name with all labels.
+    pub fn name(&self, environment: &str) -> String {
+        let mut name = String::new();
+        let _ = match &self.0 {
+            Labels::Delivery { hook, event, verdict, reason } => write!(
+                name,
+                "blobgate_deliveries_total.environment={environment}.hook={hook}.event={}.verdict={}.reason={}",
+                event.map_or("-", Kind::name),
+                verdict.map_or("refused", Verdict::name),
+                reason.map_or("-", Reason::code),
+            ),
+            Labels::Drift { hook, field } => write!(
+                name,
+                "blobgate_drift_total.environment={environment}.hook={hook}.field={}",
+                // A dot would end the label.
+                field.replace('.', "/"),
+            ),
+            Labels::Observed { hook, reason } => write!(
+                name,
+                "blobgate_observed_total.environment={environment}.hook={hook}.reason={}",
+                reason.code(),
+            ),
+            Labels::Token { hook, kid, outcome } => write!(
+                name,
+                "blobgate_token_total.environment={environment}.hook={hook}.kid={}.outcome={outcome}",
+                kid.as_deref().unwrap_or("-"),
+            ),
+            Labels::Confirm { hook, outcome } => write!(
+                name,
+                "blobgate_confirm_total.environment={environment}.hook={hook}.outcome={}",
+                outcome.name(),
+            ),
+        };
+        name
+    }
+}

@@ -1,0 +1,192 @@
+//! A delivery that was read to its end, with the violations of its head and its body.
+
+use super::delivery::{Content, Delivery, Disposition, Refusal};
+use super::{Admitted, Decision};
+use crate::Reason;
+use crate::contract::Proof;
+use crate::enforcement::{Check, Quarantine};
+use crate::event::{Event, GenerationId, Unfit};
+use crate::hook::Hook;
+use crate::token::Token;
+use std::sync::Arc;
+
+/// A delivery that was read to its end.
+#[derive(Debug)]
+pub(super) struct Evaluation {
+    pub(super) admitted: Admitted,
+    /// What its body came to.
+    pub(super) body: Payload,
+}
+
+/// What a delivery contains, and the first violation of it.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// It breaks no rule.
+    Valid(Event),
+    /// It breaks a rule, and its id, status and URL are readable.
+    Invalid(Reason, Event),
+    /// It breaks a rule, and holds no event that the status API could confirm.
+    Unreadable(Reason, Option<GenerationId>),
+}
+
+/// Whether the status API confirmed the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Confirmed {
+    No,
+    Yes,
+}
+
+/// A delivery that waits for the provider's status API.
+#[derive(Debug)]
+pub struct Question {
+    pub(super) admitted: Admitted,
+    pub(super) event: Event,
+    /// The first violation, the token's aside.
+    pub(super) violation: Option<Reason>,
+}
+
+impl Evaluation {
+    /// The trust rule is in observe mode: what is wrong with the token is only marked. Other violations still count.
+    pub(super) fn with_trust_observed(self) -> Decision {
+        let Self { mut admitted, body } = self;
+        admitted.observe_token();
+        match (body.after(admitted.violation), admitted.is_authenticated()) {
+            (Payload::Valid(event), _) => admitted.accept(event),
+            (Payload::Invalid(reason, event), true) => admitted.quarantine(reason, Content::Event(event)),
+            (Payload::Unreadable(reason, id), true) => admitted.quarantine(reason, id.into()),
+            (Payload::Invalid(reason, event), false) => admitted.reject(reason, Some(event.generation_id)),
+            (Payload::Unreadable(reason, id), false) => admitted.reject(reason, id),
+        }
+    }
+
+    /// The hook is in observe mode: it forwards every delivery with the reason that `enforce` would have given. The
+    /// gate does not call the status API for it, so that no reason comes from there.
+    pub(super) fn observe(self) -> Decision {
+        let Self { mut admitted, body } = self;
+        let hook = &admitted.hook;
+        let first = admitted.violation.or(body.violation());
+        let token = if hook.trust.names_token() { admitted.token.rejection() } else { None };
+        let with_token = admitted.violation.or(token).or(body.violation());
+        let reason = match hook.checks.trust {
+            Check::Enforce if hook.trust.needs_token() => with_token,
+            Check::Enforce if admitted.is_authenticated() => first.and(with_token),
+            Check::Enforce => first,
+            Check::Observe | Check::Off => {
+                admitted.observe_token();
+                first
+            }
+        };
+        admitted.observe(reason, body.into())
+    }
+}
+
+impl Payload {
+    /// The same where the head has this violation: it comes first.
+    pub(super) fn after(self, head: Option<Reason>) -> Self {
+        match (head, self) {
+            (None, payload) => payload,
+            (Some(reason), Payload::Valid(event) | Payload::Invalid(_, event)) => {
+                Payload::Invalid(reason, event)
+            }
+            (Some(reason), Payload::Unreadable(_, id)) => Payload::Unreadable(reason, id),
+        }
+    }
+
+    fn violation(&self) -> Option<Reason> {
+        match self {
+            Payload::Valid(_) => None,
+            Payload::Invalid(reason, _) | Payload::Unreadable(reason, _) => Some(*reason),
+        }
+    }
+}
+
+impl From<Result<Event, Unfit>> for Payload {
+    fn from(checked: Result<Event, Unfit>) -> Self {
+        match checked {
+            Ok(event) => Payload::Valid(event),
+            Err(Unfit { reason, event: Some(event), .. }) => Payload::Invalid(reason, *event),
+            Err(Unfit { reason, generation_id, event: None }) => Payload::Unreadable(reason, generation_id),
+        }
+    }
+}
+
+impl From<Payload> for Content {
+    fn from(payload: Payload) -> Self {
+        match payload {
+            Payload::Valid(event) | Payload::Invalid(_, event) => Content::Event(event),
+            Payload::Unreadable(_, id) => id.into(),
+        }
+    }
+}
+
+/// How a delivery ends. Each takes the head, so that it ends once.
+impl Admitted {
+    pub(super) fn accept(self, event: Event) -> Decision {
+        Decision::Forward(self.deliver(Disposition::Accepted(event), Confirmed::No))
+    }
+
+    /// Of a hook without quarantine, the gate refuses it.
+    pub(super) fn quarantine(self, reason: Reason, content: Content) -> Decision {
+        self.quarantine_as(reason, content, Confirmed::No).into()
+    }
+
+    pub(super) fn quarantine_as(
+        self,
+        reason: Reason,
+        content: Content,
+        confirmed: Confirmed,
+    ) -> Result<Delivery, Refusal> {
+        match self.hook.quarantine {
+            Quarantine::Route => Ok(self.deliver(Disposition::Quarantined { reason, content }, confirmed)),
+            Quarantine::None => Err(self.refuse(reason, content.generation_id())),
+        }
+    }
+
+    pub(super) fn observe(self, reason: Option<Reason>, content: Content) -> Decision {
+        Decision::Forward(self.deliver(Disposition::Observed { reason, content }, Confirmed::No))
+    }
+
+    pub(super) fn reject(self, reason: Reason, generation_id: Option<GenerationId>) -> Decision {
+        Decision::Refuse(self.refuse(reason, generation_id))
+    }
+
+    pub(super) fn confirm(self, event: Event, violation: Option<Reason>) -> Decision {
+        Decision::Confirm(Question { admitted: self, event, violation })
+    }
+
+    pub(super) fn deliver(self, disposition: Disposition, confirmed: Confirmed) -> Delivery {
+        let Admitted { hook, token, observed, content_type, .. } = self;
+        let by_token = matches!(token, Token::Good(_)).then_some(Proof::Token);
+        let by_provider = (confirmed == Confirmed::Yes).then_some(Proof::Confirmed);
+        let proofs = by_token.into_iter().chain(by_provider).collect();
+        Delivery { hook, disposition, observed, content_type, token, proofs }
+    }
+
+    fn observe_token(&mut self) {
+        if self.hook.trust.names_token() {
+            self.observed.extend(self.token.rejection());
+        }
+    }
+}
+
+impl Question {
+    /// The hook that it came to.
+    pub fn hook(&self) -> &Arc<Hook> {
+        &self.admitted.hook
+    }
+
+    /// The event that the status API is to confirm.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// [`Admitted::must_retry`]
+    pub fn must_retry(&self) -> bool {
+        self.admitted.must_retry()
+    }
+
+    /// Whether its sender is unauthenticated and it breaks a rule besides: no video depends on such a call.
+    pub fn is_low_priority(&self) -> bool {
+        self.violation.is_some() && !self.admitted.is_authenticated()
+    }
+}
