@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::confirm::{self, Outcome};
 use crate::contract::header;
 use crate::head::{Ending, Head, Hop};
-use crate::hook::{self, Asks, Hook};
+use crate::hook::{self, Hook, RequiredProperties};
 use crate::policy::{self, Admitted, Decision, Delivery, Disposition, Refusal};
 use crate::{Reason, answer, forward, request, sanitize};
 use confirmation::{Calls, PendingConfirmation};
@@ -92,11 +92,12 @@ impl Exchange {
             host.set_request_header(":path", clean);
         }
         let found = hook::find(hooks, path);
-        let asks = found.map_or_else(|_| Asks::default(), |(hook, _)| hook.asks());
-        let mut property = |property, asked| if asked { host.property(property) } else { None };
-        let source = property(Property::Source, asks.source);
-        let peer = property(Property::Peer, asks.peer);
-        let tls = property(Property::TlsVersion, asks.hop);
+        let required =
+            found.map_or_else(|_| RequiredProperties::default(), |(hook, _)| hook.required_properties());
+        let mut property = |property, needed| if needed { host.property(property) } else { None };
+        let source = property(Property::Source, required.source);
+        let peer = property(Property::Peer, required.peer);
+        let tls = property(Property::TlsVersion, required.hop);
         let head = Head {
             method: headers.first(":method"),
             headers: &headers,
@@ -104,7 +105,7 @@ impl Exchange {
             source: source.as_deref(),
             peer: peer.as_deref(),
             ending,
-            now: if asks.time { host.now().as_secs() } else { 0 },
+            now: if required.time { host.now().as_secs() } else { 0 },
         };
         match (policy::admit(found, &head), ending) {
             (Err(refusal), _) => self.refuse(host, &refusal),

@@ -9,15 +9,15 @@ pub struct Head<'a> {
     pub method: &'a [u8],
     /// Every header, cleaned.
     pub headers: &'a Headers,
-    /// Whether this hop is encrypted, where the hook asks for it ([`crate::hook::Asks`]).
+    /// Whether this hop is encrypted, where the hook needs it ([`crate::hook::RequiredProperties`]).
     pub hop: Hop,
-    /// Envoy's `source.address`, with its port, where the hook asks for it.
+    /// Envoy's `source.address`, with its port, where the hook needs it.
     pub source: Option<&'a [u8]>,
-    /// The direct peer's address, without a port, where the hook asks for it.
+    /// The direct peer's address, without a port, where the hook needs it.
     pub peer: Option<&'a [u8]>,
     /// Whether a body follows.
     pub ending: Ending,
-    /// Seconds since the epoch, by the host's clock, where the hook asks for them.
+    /// Seconds since the epoch, by the host's clock, where the hook needs them.
     pub now: u64,
 }
 

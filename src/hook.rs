@@ -85,9 +85,9 @@ pub fn find<'h, 'p>(hooks: &'h [Arc<Hook>], path: &'p [u8]) -> Result<Found<'h, 
     hooks.iter().find_map(under).ok_or(Reason::UnknownHook)
 }
 
-/// What a hook has the host asked about a delivery. Each of these is a call, and the dearest there are.
+/// Host properties that a hook needs. Each is an expensive host call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asks {
+pub struct RequiredProperties {
     /// Whether this hop used TLS.
     pub hop: bool,
     /// The client's address.
@@ -108,9 +108,9 @@ fn is_at_or_under(path: &[u8], base: &str) -> bool {
 }
 
 impl Hook {
-    /// What it has the host asked about a delivery.
-    pub fn asks(&self) -> Asks {
-        Asks {
+    /// The host properties that it needs.
+    pub fn required_properties(&self) -> RequiredProperties {
+        RequiredProperties {
             hop: matches!(self.transport, Transport::TlsHere),
             source: matches!(self.source, Source::In(_)),
             peer: self.transport.is_behind_proxy(),

@@ -26,11 +26,23 @@ pub(super) fn decide(evaluation: Evaluation) -> Decision {
 
         (Trust::Token | Trust::TokenOrConfirmed, Good(_), Valid(event)) => admitted.accept(event),
         (Trust::TokenAndConfirmed, Good(_), Valid(event)) => admitted.confirm(event, None),
-        (_, Good(_), Invalid(reason, event)) => admitted.quarantine(reason, Content::Event(event)),
-        (_, Good(_), Unreadable(reason, id)) => admitted.quarantine(reason, id.into()),
+        (
+            Trust::Token | Trust::TokenOrConfirmed | Trust::TokenAndConfirmed,
+            Good(_),
+            Invalid(reason, event),
+        ) => admitted.quarantine(reason, Content::Event(event)),
+        (
+            Trust::Token | Trust::TokenOrConfirmed | Trust::TokenAndConfirmed,
+            Good(_),
+            Unreadable(reason, id),
+        ) => admitted.quarantine(reason, id.into()),
 
         (Trust::TokenOrConfirmed, OutOfScope { .. }, Valid(event)) => admitted.confirm(event, None),
-        (_, OutOfScope { reason, .. }, payload) => {
+        (
+            Trust::Token | Trust::TokenOrConfirmed | Trust::TokenAndConfirmed,
+            OutOfScope { reason, .. },
+            payload,
+        ) => {
             let reason = head.unwrap_or(*reason);
             admitted.quarantine(reason, payload.into())
         }
