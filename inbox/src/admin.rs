@@ -44,7 +44,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use blobgate::policy::Verdict;
 use bytes::Bytes;
-pub(crate) use filter::Filter;
 pub use filter::{EVENTS, LANES, STATES, reasons};
 use problem::Problem;
 use serde::de::DeserializeOwned;

@@ -10,6 +10,7 @@ mod clocks;
 mod commit;
 mod decide;
 mod deliver;
+mod entry;
 mod failpoint;
 mod health;
 mod key;

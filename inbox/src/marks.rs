@@ -1,12 +1,13 @@
 //! What the inbox says of a delivery, beside what the gate has said.
 
+use crate::entry::Superseded;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 pub(crate) struct Marks {
     /// From 1 on.
     pub(crate) attempt: i64,
     pub(crate) redelivery: i64,
-    pub(crate) supersedes: Option<String>,
+    pub(crate) supersedes: Option<Superseded>,
     pub(crate) overrides: Option<String>,
     pub(crate) event: Option<String>,
 }
@@ -18,7 +19,7 @@ impl Marks {
             set(headers, "blobgate-redelivery", self.redelivery.to_string());
         }
         if let Some(supersedes) = self.supersedes {
-            set(headers, "blobgate-supersedes", supersedes);
+            set(headers, "blobgate-supersedes", supersedes.to_string());
         }
         if let Some(reason) = self.overrides {
             // A person has let it pass: it goes where its event would have gone.

@@ -1,7 +1,7 @@
 //! What `/metrics` shows, in OpenMetrics' text format.
 
-use crate::admin::reasons;
 use crate::deliver::{Outcome, Route};
+use crate::entry::QuarantineReason;
 use crate::store::Usage;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -233,9 +233,9 @@ impl Metrics {
         self.refused.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
-    pub(crate) fn quarantined(&self, reason: &str) {
+    pub(crate) fn quarantined(&self, reason: &QuarantineReason) {
         // A header's text: a reason that this version does not know must not become a series of its own.
-        let reason = reasons().find(|known| *known == reason).unwrap_or("other");
+        let reason = reason.known().unwrap_or("other");
         self.quarantined.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
@@ -272,7 +272,7 @@ impl Metrics {
         let set = |family: &Family<What, Gauge>, what: &str, value: i64| {
             family.get_or_create(&What { what: what.to_owned() }).set(value);
         };
-        usage.states.iter().for_each(|(state, count)| set(&self.entries, state, *count));
+        usage.states.iter().for_each(|(state, count)| set(&self.entries, state.as_str(), *count));
         set(&self.bytes, "all", usage.total);
         set(&self.bytes, "quarantine", usage.quarantine);
         set(&self.bytes, "dead", usage.dead);

@@ -133,7 +133,7 @@ impl Receiver {
         match outcome.map_err(|error| self.not_stored(error))? {
             Outcome::Waits(_) => Ok("new"),
             Outcome::Repeated => Ok("repeated"),
-            Outcome::Kept(reason) => {
+            Outcome::Quarantined(reason) => {
                 self.metrics.quarantined(&reason);
                 Ok("quarantined")
             }

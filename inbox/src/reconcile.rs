@@ -7,11 +7,9 @@ mod ask;
 mod event;
 mod release;
 
+use crate::entry::ExpectationState;
 use crate::metrics::Metrics;
-use crate::store::{
-    Allowed, Answered, CONTRADICTED, EXPECTED, Error, IS_UNKNOWN, Next, Outcome, Question, Session, Store,
-    is_replaced,
-};
+use crate::store::{Allowed, Answered, Error, Next, Outcome, Question, Session, Store, is_replaced};
 use ask::Provider;
 use axum::http::Uri;
 use blobgate::confirm::{self, Told};
@@ -48,10 +46,6 @@ const AT_A_TIME: i64 = 100;
 const MISSING: i64 = 3;
 /// The product of every hook, as yet.
 const DIALECT: Dialect = Dialect::Veo3;
-/// The state of an expectation for which an event is there.
-const ARRIVED: &str = crate::decide::ARRIVED;
-/// And of one for which it was asked for; so it is by the transaction that stored that.
-const RECONCILED: &str = crate::decide::IS_RECONCILED;
 
 pub(crate) struct Reconciler {
     store: Store,
@@ -147,7 +141,9 @@ impl Reconciler {
             let kept = self.session.unconfirmed_of(&question.hook, &question.generation).await?;
             let Some((what, answered)) = self.ask(&question, &kept).await? else { return Ok(()) };
             self.metrics.reconciled(what);
-            if answered.state == Some(IS_UNKNOWN) && question.state == EXPECTED {
+            if answered.state == Some(ExpectationState::Unknown)
+                && question.state == ExpectationState::Expected
+            {
                 self.metrics.expected_unknown.inc();
                 log::error!(
                     "expected-unknown hook={} generation={}: the provider has said {MISSING} times that there is none",
@@ -172,7 +168,7 @@ impl Reconciler {
         };
         if kept.is_empty() && !question.wants_an_event() {
             let answer = "nothing-quarantined";
-            return Ok(Some((answer, Answered { answer, missing, state: Some(ARRIVED) })));
+            return Ok(Some((answer, Answered { answer, missing, state: Some(ExpectationState::Arrived) })));
         }
         let (Some(id), Some(provider)) = (GenerationId::parse(&question.generation), &self.provider) else {
             return Ok(not(confirm::Outcome::NotStarted, missing, None));
@@ -193,7 +189,11 @@ impl Reconciler {
             }
             Told::Not(confirm::Outcome::Unknown) => {
                 let missing = missing.saturating_add(1);
-                not(confirm::Outcome::Unknown, missing, (missing >= MISSING).then_some(IS_UNKNOWN))
+                not(
+                    confirm::Outcome::Unknown,
+                    missing,
+                    (missing >= MISSING).then_some(ExpectationState::Unknown),
+                )
             }
             Told::Not(confirm::Outcome::StillWorking) => not(confirm::Outcome::StillWorking, 0, None),
             // Says nothing about the generation.
@@ -209,7 +209,7 @@ impl Reconciler {
         event: &Event,
         webhook: Vec<u8>,
         answer: &[u8],
-    ) -> Result<(&'static str, Option<&'static str>), Error> {
+    ) -> Result<(&'static str, Option<ExpectationState>), Error> {
         let (mut released, mut left) = (false, false);
         for id in kept {
             match self.releaser.confirmed(&mut self.session, *id, DIALECT, answer).await {
@@ -220,11 +220,15 @@ impl Reconciler {
             }
         }
         if released {
-            return Ok(("released", Some(ARRIVED)));
+            return Ok(("released", Some(ExpectationState::Arrived)));
         }
         if !question.wants_an_event() {
             // What was kept may have been released or dropped meanwhile.
-            return Ok(if left { ("contradicted", Some(CONTRADICTED)) } else { ("repeated", Some(ARRIVED)) });
+            return Ok(if left {
+                ("contradicted", Some(ExpectationState::Contradicted))
+            } else {
+                ("repeated", Some(ExpectationState::Arrived))
+            });
         }
         let path = self.path(&question.hook).await?;
         let arrival = match event::arrival(question, DIALECT, event, webhook, &path, self.signs) {
@@ -239,18 +243,18 @@ impl Reconciler {
                     question.generation,
                     event.kind.name()
                 );
-                ("reconciled", Some(RECONCILED))
+                ("reconciled", Some(ExpectationState::Reconciled))
             }
-            Ok(Outcome::Repeated) => ("repeated", Some(ARRIVED)),
+            Ok(Outcome::Repeated) => ("repeated", Some(ExpectationState::Arrived)),
             // There is another event already, which contradicts it.
-            Ok(Outcome::Kept(_)) => ("quarantined", Some(ARRIVED)),
+            Ok(Outcome::Quarantined(_)) => ("quarantined", Some(ExpectationState::Arrived)),
             Ok(Outcome::TokenFull | Outcome::QuarantineFull) => self.not_stored(&"the quarantine is full"),
             Err(why) => self.not_stored(&why),
         })
     }
 
     /// It is asked again later.
-    fn not_stored(&self, why: &dyn std::fmt::Display) -> (&'static str, Option<&'static str>) {
+    fn not_stored(&self, why: &dyn std::fmt::Display) -> (&'static str, Option<ExpectationState>) {
         log::error!("what the provider told is not stored, and is asked for again later: {why}");
         ("not-stored", None)
     }
@@ -270,7 +274,7 @@ impl Reconciler {
 impl Question {
     /// Whether it is expected and has not come; else it is asked about for what is kept alone.
     fn wants_an_event(&self) -> bool {
-        self.job.is_some() && ![ARRIVED, RECONCILED].contains(&self.state.as_str())
+        self.job.is_some() && ![ExpectationState::Arrived, ExpectationState::Reconciled].contains(&self.state)
     }
 }
 

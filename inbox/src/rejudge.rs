@@ -1,6 +1,7 @@
 //! What was kept, judged again with today's configuration of the gate.
 
 use crate::arrival::{Arrival, read_headers};
+use crate::entry::QuarantineReason;
 use crate::store::Quarantined;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
@@ -59,7 +60,10 @@ impl Judge {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == kept.hook);
         let hook = hook.ok_or_else(|| format!("no hook is called {} in this configuration", kept.hook))?;
         let headers = read_headers(&kept.headers);
-        let reason = kept.reason.as_deref().and_then(by_code);
+        let reason = match &kept.reason {
+            Some(QuarantineReason::Gate(reason)) => Some(*reason),
+            _ => None,
+        };
         let recorded = self.recorded(hook, &kept, &headers, reason)?;
         let (judged, now): (_, fn(Arrival) -> Now) = match judge_again(hook, recorded, &kept.body) {
             Judged::Ask(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),
@@ -124,10 +128,6 @@ fn waivable(code: &str) -> Result<Reason, String> {
         let all: Vec<_> = WAIVABLE.iter().map(|reason| reason.code()).collect();
         format!("{code:?} cannot be waived: only what the head shows can, {}", all.join(", "))
     })
-}
-
-fn by_code(code: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.code() == code)
 }
 
 /// The headers as the gate sets them on what it accepts.

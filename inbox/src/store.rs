@@ -9,24 +9,25 @@ mod change;
 mod claim;
 mod expect;
 mod explain;
+mod filter;
 mod place;
 mod postgres;
 mod sqlite;
 mod version;
+mod words;
 
 use crate::arrival::Arrival;
+pub(crate) use crate::decide::Outcome;
+use crate::decide::Room;
 use crate::deliver::Pause;
+use crate::entry::{EntryState, Lane, Superseded};
 use crate::health::Faults;
-use crate::space::Room;
 pub(crate) use admin::{Alike, Cursor, Entry, PausedSince, Payload, Quarantined, Which};
-pub(crate) use batch::Outcome;
 pub(crate) use change::{Change, NO_EVENT, NO_GENERATION, UNKNOWN};
 pub(crate) use claim::{Claim, Class, Pick, Wanted};
-pub(crate) use expect::{
-    Allowed, Answered, CONTRADICTED, EXPECTED, Expectation, Expected, Next, Noted, Question,
-    UNKNOWN as IS_UNKNOWN,
-};
+pub(crate) use expect::{Allowed, Answered, Expectation, Expected, Next, Noted, Question};
 pub(crate) use explain::{is_damaged, is_lasting};
+pub(crate) use filter::Filter;
 pub use place::{CannotCopy, CannotOpen, Copied, Place, Restored};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +80,7 @@ pub(crate) struct Stored {
 pub(crate) struct Claimed {
     pub(crate) id: i64,
     pub(crate) event: Option<String>,
-    pub(crate) supersedes: Option<String>,
+    pub(crate) supersedes: Option<Superseded>,
     #[sqlx(rename = "override")]
     pub(crate) overrides: Option<String>,
     pub(crate) redelivery: i64,
@@ -119,7 +120,7 @@ pub(crate) struct Usage {
     pub(crate) dead: i64,
     pub(crate) observed: i64,
     /// Entries by state.
-    pub(crate) states: BTreeMap<String, i64>,
+    pub(crate) states: BTreeMap<EntryState, i64>,
     /// The age of the oldest entry that waits, in seconds.
     pub(crate) oldest_waiting: i64,
 }
@@ -189,12 +190,7 @@ impl Store {
 
 impl Session {
     /// Stores a batch in one transaction: what it returns is committed.
-    pub(crate) async fn store(
-        &mut self,
-        arrivals: &[&Arrival],
-        room: impl Into<Room>,
-    ) -> Result<Stored, Error> {
-        let room = room.into();
+    pub(crate) async fn store(&mut self, arrivals: &[&Arrival], room: Room) -> Result<Stored, Error> {
         match self {
             Session::Sqlite(sqlite) => sqlite.store(arrivals, room).await,
             Session::Postgres(session) => session.store(arrivals, room).await,
@@ -279,17 +275,17 @@ impl Session {
 
     /// How full the store is. It reads a row for each kind of entry, however many there are.
     pub(crate) async fn usage(&mut self) -> Result<Usage, Error> {
-        let rows: Vec<(String, String, i64, i64)> = match self {
+        let rows: Vec<(Lane, EntryState, i64, i64)> = match self {
             Session::Sqlite(sqlite) => sqlx::query_as(USAGE).fetch_all(&sqlite.reads).await?,
             Session::Postgres(session) => session.usage().await?,
         };
         let mut usage = Usage::default();
         for (lane, state, count, bytes) in rows {
             usage.total = usage.total.saturating_add(bytes);
-            let share = match (lane.as_str(), state.as_str()) {
-                ("quarantine", "quarantined") => Some(&mut usage.quarantine),
-                ("observed", "waiting" | "in_flight") => Some(&mut usage.observed),
-                (_, "dead") => Some(&mut usage.dead),
+            let share = match (lane, state) {
+                (Lane::Quarantine, EntryState::Quarantined) => Some(&mut usage.quarantine),
+                (Lane::Observed, EntryState::Waiting | EntryState::InFlight) => Some(&mut usage.observed),
+                (_, EntryState::Dead) => Some(&mut usage.dead),
                 _ => None,
             };
             if let Some(share) = share {

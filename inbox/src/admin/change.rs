@@ -1,9 +1,8 @@
 //! `POST /replay`, `POST /drop` and `POST /purge`: one change of state for each entry, so that twice is once.
 
-use super::filter::Filter;
 use super::problem::Problem;
 use super::{Admin, read_body, written};
-use crate::store::{Change, NO_EVENT, NO_GENERATION, Which};
+use crate::store::{Change, Filter, NO_EVENT, NO_GENERATION, Which};
 use crate::violation;
 use axum::Json;
 use axum::extract::State;
@@ -120,7 +119,7 @@ async fn explain(admin: &Admin, refused: BTreeMap<i64, &'static str>) -> Result<
             explained = explained.saturating_add(1);
             let kept = admin.store.kept(id).await?;
             let violation =
-                kept.and_then(|kept| violation::describe(&kept.reason?, &kept.headers, &kept.body));
+                kept.and_then(|kept| violation::describe(kept.reason?.as_str(), &kept.headers, &kept.body));
             if let Some(violation) = violation {
                 why = format!("{violation}; {why}").into();
             }
@@ -202,7 +201,7 @@ async fn count(admin: &Admin, change: Change, which: &Which) -> Result<WouldBe, 
     let (mut changes, mut refuses) = (BTreeMap::<String, i64>::new(), BTreeMap::<&str, i64>::new());
     for candidates in admin.store.count(which).await? {
         let sum = match change.check(&candidates) {
-            Ok(()) => changes.entry(candidates.state).or_default(),
+            Ok(()) => changes.entry(candidates.state.to_string()).or_default(),
             Err(why) => refuses.entry(why).or_default(),
         };
         *sum = sum.saturating_add(candidates.count);

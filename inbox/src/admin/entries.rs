@@ -1,10 +1,10 @@
 //! `GET /entries` and `GET /entries/{id}`: what is stored, for a person.
 
-use super::filter::Filter;
 use super::problem::Problem;
 use super::{Admin, expect, read_number, time};
 use crate::arrival::{hex, read_headers};
-use crate::store::{Entry, Payload};
+use crate::entry::Lane;
+use crate::store::{Entry, Filter, Payload};
 use crate::violation;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -121,8 +121,8 @@ pub(super) async fn show(
         None => None,
     };
     let violation = match (&entry.reason, &payload) {
-        (Some(code), Some(payload)) if entry.lane == "quarantine" => {
-            violation::describe(code, &payload.headers, &payload.body)
+        (Some(code), Some(payload)) if entry.lane == Lane::Quarantine => {
+            violation::describe(code.as_str(), &payload.headers, &payload.body)
         }
         _ => None,
     };
@@ -133,18 +133,18 @@ impl From<Entry> for Shown {
     fn from(entry: Entry) -> Self {
         Self {
             id: entry.id,
-            lane: entry.lane,
-            state: entry.state,
+            lane: entry.lane.to_string(),
+            state: entry.state.to_string(),
             hook: entry.hook,
             generation: entry.generation,
             event: entry.event,
-            reason: entry.reason,
+            reason: entry.reason.map(|reason| reason.to_string()),
             token_id: entry.token_id,
             job: entry.job,
             proven: entry.authenticated,
             size: entry.size,
             route: entry.route,
-            supersedes: entry.supersedes,
+            supersedes: entry.supersedes.map(|superseded| superseded.to_string()),
             r#override: entry.overrides,
             redelivery: entry.redelivery,
             received_at: time(entry.received_at),

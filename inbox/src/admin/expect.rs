@@ -3,8 +3,9 @@
 use super::filter::{read_generation, read_hook, read_job};
 use super::problem::Problem;
 use super::{Admin, read_body, time, written};
+use crate::entry::ExpectationState;
 use crate::reconcile::{NotReleased, Releaser};
-use crate::store::{EXPECTED, Expectation, Expected, Noted, Session};
+use crate::store::{Expectation, Expected, Noted, Session};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -119,12 +120,12 @@ fn read(body: &Bytes) -> Result<Expected, Problem> {
 
 impl From<Expectation> for Shown {
     fn from(expectation: Expectation) -> Self {
-        let is_open = expectation.state == EXPECTED || expectation.wanted.is_some();
+        let is_open = expectation.state == ExpectationState::Expected || expectation.wanted.is_some();
         Self {
             hook: expectation.hook,
             generation_id: expectation.generation,
             job: expectation.job,
-            state: expectation.state,
+            state: expectation.state.to_string(),
             expected_at: time(expectation.expected_at),
             asked: expectation.asked,
             answer: expectation.answer,

@@ -1,17 +1,16 @@
 //! Which entries are meant.
 
-use crate::arrival::parse_event;
-use crate::decide;
+use crate::entry::{EntryState, Lane, QuarantineReason, parse_event};
+use crate::store::Filter;
 use blobgate::Reason;
 use blobgate::event::{GenerationId, Kind};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// What an entry can be.
-pub const STATES: [&str; 7] =
-    ["waiting", "in_flight", "delivered", "dead", "superseded", "quarantined", "dropped"];
+pub const STATES: [&str; 7] = EntryState::TEXTS;
 /// Where an entry can be.
-pub const LANES: [&str; 3] = ["deliver", "quarantine", "observed"];
+pub const LANES: [&str; 3] = Lane::TEXTS;
 /// What can have happened.
 pub const EVENTS: [&str; 3] = [Kind::Completed.name(), Kind::Failed.name(), Kind::Timeout.name()];
 /// What a filter can be by.
@@ -19,22 +18,8 @@ const NAMES: &str = "state, lane, hook, event, reason, generation, job, since";
 
 /// Every reason for which an entry can be kept: the gate's, and the inbox's own.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
-    Reason::ALL.iter().map(|reason| reason.code()).chain(decide::REASONS)
-}
-
-/// Which entries are meant: those that are all of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Filter {
-    pub(crate) state: Option<&'static str>,
-    pub(crate) lane: Option<&'static str>,
-    pub(crate) event: Option<&'static str>,
-    pub(crate) reason: Option<&'static str>,
-    pub(crate) hook: Option<String>,
-    /// In its canonical form.
-    pub(crate) generation: Option<String>,
-    pub(crate) job: Option<String>,
-    /// Received at this time or later, in microseconds since 1970.
-    pub(crate) since: Option<i64>,
+    let own = QuarantineReason::OWN.into_iter().filter_map(|reason| reason.known());
+    Reason::ALL.iter().map(|reason| reason.code()).chain(own)
 }
 
 impl Filter {
@@ -46,8 +31,10 @@ impl Filter {
         let mut filter = Filter::default();
         for (name, value) in pairs {
             let twice = match name {
-                "state" => filter.state.replace(one_of(name, value, &STATES)?).is_some(),
-                "lane" => filter.lane.replace(one_of(name, value, &LANES)?).is_some(),
+                "state" => {
+                    filter.state.replace(read_word(name, value, EntryState::parse, &STATES)?).is_some()
+                }
+                "lane" => filter.lane.replace(read_word(name, value, Lane::parse, &LANES)?).is_some(),
                 "event" => filter.event.replace(read_event(value)?).is_some(),
                 "reason" => filter.reason.replace(read_reason(value)?).is_some(),
                 "hook" => filter.hook.replace(read_hook(value)?).is_some(),
@@ -62,29 +49,25 @@ impl Filter {
         }
         Ok(filter)
     }
-
-    /// Whether it means every entry.
-    pub(super) fn is_empty(&self) -> bool {
-        *self == Filter::default()
-    }
 }
 
-fn one_of(name: &str, value: &str, known: &[&'static str]) -> Result<&'static str, String> {
-    let found = known.iter().copied().find(|known| *known == value);
-    found.ok_or_else(|| format!("{value:?} is no {name}: use one of {}", known.join(", ")))
+fn read_word<T>(
+    name: &str,
+    value: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    texts: &[&str],
+) -> Result<T, String> {
+    parse(value).ok_or_else(|| format!("{value:?} is no {name}: use one of {}", texts.join(", ")))
 }
 
 /// An event by its name.
-pub(super) fn read_event(value: &str) -> Result<&'static str, String> {
-    match parse_event(value) {
-        Some(kind) => Ok(kind.name()),
-        None => one_of("event", value, &EVENTS),
-    }
+pub(super) fn read_event(value: &str) -> Result<Kind, String> {
+    read_word("event", value, parse_event, &EVENTS)
 }
 
-fn read_reason(value: &str) -> Result<&'static str, String> {
-    let known: Vec<_> = reasons().collect();
-    one_of("reason", value, &known)
+fn read_reason(value: &str) -> Result<QuarantineReason, String> {
+    let known = |text: &str| Some(QuarantineReason::parse(text)).filter(|reason| reason.known().is_some());
+    read_word("reason", value, known, &reasons().collect::<Vec<_>>())
 }
 
 /// A hook's name, as the gate's configuration has it.
@@ -150,10 +133,10 @@ mod tests {
             ("since", "1970-01-01T01:00:01.5+01:00"),
         ];
         let expected = Filter {
-            state: Some("quarantined"),
-            lane: Some("quarantine"),
-            event: Some("completed"),
-            reason: Some("event-conflict"),
+            state: Some(EntryState::Quarantined),
+            lane: Some(Lane::Quarantine),
+            event: Some(Kind::Completed),
+            reason: Some(QuarantineReason::EventConflict),
             hook: Some("veo3".to_owned()),
             generation: Some(id.to_ascii_lowercase()),
             job: Some("order-7".to_owned()),

@@ -78,7 +78,7 @@ fn read(
     }
     let hook = hook.map(|hook| read_hook(&hook)).transpose().map_err(Problem::bad)?;
     let event = event.map(|event| read_event(&event)).transpose().map_err(Problem::bad)?;
-    Ok((hook.unwrap_or_default(), event.unwrap_or_default().to_owned()))
+    Ok((hook.unwrap_or_default(), event.map_or_else(String::new, |event| event.name().to_owned())))
 }
 
 fn any_text(value: &str) -> Result<String, String> {

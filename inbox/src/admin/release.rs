@@ -3,8 +3,7 @@
 use super::filter::{read_event, read_generation};
 use super::problem::Problem;
 use super::{Admin, read_body, written};
-use crate::arrival::parse_event;
-use crate::decide::EXPLAINED;
+use crate::entry::{EntryState, Lane, QuarantineReason};
 use crate::reconcile::{NOT_KEPT, NotReleased};
 use crate::release;
 use crate::store::{Entry, Outcome, Payload};
@@ -55,8 +54,7 @@ pub(super) async fn release(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
     if asked.id < 1 {
         return Err(Problem::bad(format!("id {} is no number from 1", asked.id)));
     }
-    let kind = parse_event(read_event(&asked.r#as).map_err(Problem::bad)?)
-        .ok_or_else(|| Problem::bad("as is completed, failed or timeout"))?;
+    let kind = read_event(&asked.r#as).map_err(Problem::bad)?;
     let named = asked.generation_id.as_deref().map(read_generation).transpose().map_err(Problem::bad)?;
     let named = named.as_deref().and_then(GenerationId::parse);
     let found = admin.store.show(asked.id).await?;
@@ -67,9 +65,9 @@ pub(super) async fn release(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
 }
 
 /// It would be put into quarantine again.
-fn stays(entry: &Entry, kind: Kind, generation: &str, reason: &str) -> Problem {
+fn stays(entry: &Entry, kind: Kind, generation: &str, reason: &QuarantineReason) -> Problem {
     let remedy = match &entry.job {
-        Some(job) if EXPLAINED.contains(&reason) => format!(
+        Some(job) if QuarantineReason::EXPLAINED.contains(reason) => format!(
             "`blobgate inbox expect --hook {} --generation {generation} --job {job}` lets its token speak of it",
             entry.hook
         ),
@@ -83,21 +81,21 @@ fn stays(entry: &Entry, kind: Kind, generation: &str, reason: &str) -> Problem {
 
 /// Whether it is in quarantine, with what came.
 fn check(entry: &Entry, payload: Option<Payload>) -> Result<Payload, String> {
-    let (id, state) = (entry.id, entry.state.replace('_', " "));
-    match (entry.lane.as_str(), entry.state.as_str()) {
-        ("quarantine", "quarantined") => {}
-        ("quarantine", "superseded") => {
+    let (id, state) = (entry.id, entry.state.as_str().replace('_', " "));
+    match (entry.lane, entry.state) {
+        (Lane::Quarantine, EntryState::Quarantined) => {}
+        (Lane::Quarantine, EntryState::Superseded) => {
             return Err(format!(
                 "entry {id} was released already: the event that it has become is another entry"
             ));
         }
-        ("quarantine", "dropped") => {
+        (Lane::Quarantine, EntryState::Dropped) => {
             return Err(format!("entry {id} is dropped: a person has given it up"));
         }
-        ("quarantine", _) => {
+        (Lane::Quarantine, _) => {
             return Err(format!("entry {id} was let out of quarantine already, and is {state}"));
         }
-        (_, "waiting" | "in_flight") => {
+        (_, EntryState::Waiting | EntryState::InFlight) => {
             return Err(format!(
                 "entry {id} is not in quarantine: it is {state}, and is delivered without this"
             ));
@@ -119,8 +117,10 @@ async fn decide(
     dry_run: bool,
 ) -> Result<Released, Problem> {
     let id = entry.id;
-    let violation =
-        entry.reason.as_deref().and_then(|code| violation::describe(code, &payload.headers, &payload.body));
+    let violation = entry
+        .reason
+        .as_ref()
+        .and_then(|reason| violation::describe(reason.as_str(), &payload.headers, &payload.body));
     let arrival = release::arrival(&entry, payload, kind, named)
         .map_err(|error| Problem::conflict(error.to_string()))?;
     let generation = arrival.generation.clone().unwrap_or_default();
@@ -140,7 +140,7 @@ async fn decide(
     let (outcome, route) = match outcome {
         Some(Outcome::Waits(route)) => ("waiting", Some(route)),
         Some(Outcome::Repeated) => ("repeated", None),
-        Some(Outcome::Kept(reason)) => return Err(stays(&entry, kind, &generation, &reason)),
+        Some(Outcome::Quarantined(reason)) => return Err(stays(&entry, kind, &generation, &reason)),
         Some(Outcome::TokenFull | Outcome::QuarantineFull) | None => {
             return Err(Problem::conflict(format!("entry {id}: {NOT_KEPT}")));
         }
@@ -148,6 +148,6 @@ async fn decide(
     if !dry_run {
         log::info!("released={id} event={} outcome={outcome} by an operator", kind.name());
     }
-    let (hook, r#override, size) = (entry.hook, entry.reason, entry.size);
+    let (hook, r#override, size) = (entry.hook, entry.reason.map(|reason| reason.to_string()), entry.size);
     Ok(Released { id, hook, generation, event: kind.name(), outcome, route, r#override, violation, size })
 }

@@ -4,6 +4,7 @@ use super::pauses::Paused;
 use super::problem::Problem;
 use super::{Admin, time};
 use crate::deliver::Pause;
+use crate::entry::EntryState;
 use crate::store::{Alike, Error};
 use axum::Json;
 use axum::extract::State;
@@ -108,22 +109,22 @@ async fn count(admin: &Admin) -> Result<Stats, Error> {
 
 impl Stats {
     fn add(&mut self, alike: &Alike) {
-        add(self.states.entry(alike.state.clone()).or_default(), alike.count);
+        add(self.states.entry(alike.state.to_string()).or_default(), alike.count);
         add(&mut self.bytes, alike.bytes);
         add(&mut self.tombstones, alike.tombstones);
         if let Some(reason) = &alike.reason {
-            add(self.quarantined.entry(reason.clone()).or_default(), alike.count);
+            add(self.quarantined.entry(reason.to_string()).or_default(), alike.count);
         }
     }
 }
 
 impl OnRoute {
     fn add(&mut self, alike: &Alike) {
-        match alike.state.as_str() {
-            "waiting" => add(&mut self.waiting, alike.count),
-            "in_flight" => add(&mut self.in_flight, alike.count),
-            "delivered" => add(&mut self.delivered_last_day, alike.lately),
-            "dead" => add(&mut self.dead, alike.count),
+        match alike.state {
+            EntryState::Waiting => add(&mut self.waiting, alike.count),
+            EntryState::InFlight => add(&mut self.in_flight, alike.count),
+            EntryState::Delivered => add(&mut self.delivered_last_day, alike.lately),
+            EntryState::Dead => add(&mut self.dead, alike.count),
             _ => {}
         }
     }

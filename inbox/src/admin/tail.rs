@@ -1,12 +1,11 @@
 //! `GET /tail`: entries in the order in which they were committed, from a place on. It only reads.
 
 use super::entries::{Came, Shown};
-use super::filter::Filter;
 use super::problem::Problem;
 use super::{Admin, read_number};
 use crate::arrival::read_headers;
 use crate::marks::Marks;
-use crate::store::{Cursor, Entry, Payload};
+use crate::store::{Cursor, Entry, Filter, Payload};
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::Serialize;
@@ -89,7 +88,7 @@ fn delivery(entry: &Entry, payload: Payload) -> Came {
     let marks = Marks {
         attempt: 1,
         redelivery: entry.redelivery,
-        supersedes: entry.supersedes.clone(),
+        supersedes: entry.supersedes,
         overrides: entry.overrides.clone(),
         event: entry.event.clone(),
     };

@@ -44,7 +44,7 @@ impl Releaser {
     pub(super) async fn store(&self, arrival: Arrival) -> Result<Outcome, String> {
         self.space.check(arrival.verdict).map_err(|full| full.to_string())?;
         let outcome = self.committer.store(arrival).await.map_err(|error| error.to_string())?;
-        if let Outcome::Kept(reason) = &outcome {
+        if let Outcome::Quarantined(reason) = &outcome {
             self.metrics.quarantined(reason);
         }
         Ok(outcome)
@@ -110,7 +110,7 @@ impl Releaser {
 pub(crate) fn goes_on(outcome: Option<Outcome>) -> Result<(), String> {
     match outcome {
         Some(Outcome::Waits(_) | Outcome::Repeated) => Ok(()),
-        Some(Outcome::Kept(reason)) => Err(reason),
+        Some(Outcome::Quarantined(reason)) => Err(reason.to_string()),
         Some(Outcome::TokenFull | Outcome::QuarantineFull) => Err("the quarantine is full".to_owned()),
         None => Err(NOT_KEPT.to_owned()),
     }

@@ -1,8 +1,9 @@
 //! What operators read: the same statements on either store.
 
 use super::change::{CANDIDATES, Candidates, list};
-use super::{Error, Store};
-use crate::admin::Filter;
+use super::{Error, Filter, Store};
+use crate::entry::{EntryState, Lane, QuarantineReason, Superseded};
+use blobgate::event::Kind;
 use sqlx::{AssertSqlSafe, FromRow, query_as, query_scalar};
 use std::collections::BTreeSet;
 
@@ -53,19 +54,19 @@ pub(crate) use follow::Cursor;
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Entry {
     pub(crate) id: i64,
-    pub(crate) lane: String,
-    pub(crate) state: String,
+    pub(crate) lane: Lane,
+    pub(crate) state: EntryState,
     pub(crate) hook: String,
     pub(crate) generation: Option<String>,
     pub(crate) event: Option<String>,
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<QuarantineReason>,
     pub(crate) token_id: Option<String>,
     pub(crate) job: Option<String>,
     pub(crate) authenticated: bool,
     pub(crate) digest: Vec<u8>,
     pub(crate) size: i64,
     pub(crate) route: Option<String>,
-    pub(crate) supersedes: Option<String>,
+    pub(crate) supersedes: Option<Superseded>,
     #[sqlx(rename = "override")]
     pub(crate) overrides: Option<String>,
     pub(crate) redelivery: i64,
@@ -92,7 +93,7 @@ pub(crate) struct Payload {
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Quarantined {
     pub(crate) hook: String,
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<QuarantineReason>,
     pub(crate) token_id: Option<String>,
     pub(crate) job: Option<String>,
     pub(crate) path: Vec<u8>,
@@ -106,9 +107,9 @@ pub(crate) struct Quarantined {
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Alike {
     pub(crate) route: Option<String>,
-    pub(crate) state: String,
+    pub(crate) state: EntryState,
     /// Why, of what is kept.
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<QuarantineReason>,
     pub(crate) count: i64,
     pub(crate) bytes: i64,
     /// Those that were delivered since, or up to ten minutes before.
@@ -275,9 +276,9 @@ impl Conditions {
             conditions.text.push_str(&format!(" AND state = '{state}'"));
         }
         for (column, value) in [
-            ("lane =", filter.lane),
-            ("event =", filter.event),
-            ("reason =", filter.reason),
+            ("lane =", filter.lane.map(Lane::as_str)),
+            ("event =", filter.event.map(Kind::name)),
+            ("reason =", filter.reason.as_ref().map(QuarantineReason::as_str)),
             ("hook =", filter.hook.as_deref()),
             ("generation =", filter.generation.as_deref()),
             ("job =", filter.job.as_deref()),

@@ -1,6 +1,7 @@
 //! What operators change: the same statements on either store, in a transaction of their own.
 
 use super::{Error, Session};
+use crate::entry::{EntryState, Lane};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, FromRow, query, query_as};
@@ -28,8 +29,8 @@ pub(crate) struct Changed {
 /// Entries that are alike in all that decides on whether they can be changed.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Candidates {
-    pub(crate) state: String,
-    lane: String,
+    pub(crate) state: EntryState,
+    lane: Lane,
     has_event: bool,
     has_generation: bool,
     has_body: bool,
@@ -78,18 +79,18 @@ impl Change {
     pub(crate) fn check(self, candidate: &Candidates) -> Result<(), &'static str> {
         match self {
             Change::Replay => check_replay(candidate),
-            Change::Drop => check_drop(&candidate.state),
+            Change::Drop => check_drop(candidate.state),
             Change::Purge => check_purge(candidate),
         }
     }
 }
 
 fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
-    let is_kept = candidate.lane == "quarantine";
-    match candidate.state.as_str() {
-        "waiting" => Err("it already waits"),
-        "in_flight" => Err("it is under way"),
-        "superseded" if is_kept => Err("it was released: what it has become is another entry"),
+    let is_kept = candidate.lane == Lane::Quarantine;
+    match candidate.state {
+        EntryState::Waiting => Err("it already waits"),
+        EntryState::InFlight => Err("it is under way"),
+        EntryState::Superseded if is_kept => Err("it was released: what it has become is another entry"),
         _ if !candidate.has_body => Err("its body is purged"),
         _ if is_kept && !candidate.has_event => Err(NO_EVENT),
         _ if is_kept && !candidate.has_generation => Err(NO_GENERATION),
@@ -97,20 +98,20 @@ fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
     }
 }
 
-fn check_drop(state: &str) -> Result<(), &'static str> {
+fn check_drop(state: EntryState) -> Result<(), &'static str> {
     match state {
-        "waiting" | "dead" | "quarantined" => Ok(()),
-        "in_flight" => Err("it is under way: pause its route first"),
-        "delivered" => Err("it is delivered"),
-        "superseded" => Err("it is superseded, and not delivered anyway"),
-        _ => Err("it is dropped already"),
+        EntryState::Waiting | EntryState::Dead | EntryState::Quarantined => Ok(()),
+        EntryState::InFlight => Err("it is under way: pause its route first"),
+        EntryState::Delivered => Err("it is delivered"),
+        EntryState::Superseded => Err("it is superseded, and not delivered anyway"),
+        EntryState::Dropped => Err("it is dropped already"),
     }
 }
 
 fn check_purge(candidate: &Candidates) -> Result<(), &'static str> {
-    match candidate.state.as_str() {
-        "waiting" => Err("it waits to be delivered: `drop` it first"),
-        "in_flight" => Err("it is under way: wait for its end, or pause its route first"),
+    match candidate.state {
+        EntryState::Waiting => Err("it waits to be delivered: `drop` it first"),
+        EntryState::InFlight => Err("it is under way: wait for its end, or pause its route first"),
         _ if !candidate.has_body && !candidate.has_answer => Err("it is purged already"),
         _ => Ok(()),
     }

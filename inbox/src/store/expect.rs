@@ -9,7 +9,7 @@ mod sql;
 
 use super::change::list;
 use super::{Error, Session};
-use crate::decide::{ARRIVED, EXPLAINED};
+use crate::entry::{ExpectationState, QuarantineReason};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, FromRow, query, query_as, query_scalar};
@@ -39,7 +39,7 @@ pub(crate) struct Expectation {
     pub(crate) generation: String,
     /// None where it is only asked about for what is kept.
     pub(crate) job: Option<String>,
-    pub(crate) state: String,
+    pub(crate) state: ExpectationState,
     pub(crate) expected_at: i64,
     pub(crate) ask_at: i64,
     pub(crate) asked: i64,
@@ -59,7 +59,7 @@ pub(crate) struct Question {
     pub(crate) generation: String,
     pub(crate) job: Option<String>,
     /// Of its expectation.
-    pub(crate) state: String,
+    pub(crate) state: ExpectationState,
     /// How often it was asked before.
     pub(crate) asked: i64,
     /// How often in a row the provider knew of no such generation.
@@ -93,13 +93,8 @@ pub(crate) struct Answered {
     pub(crate) answer: &'static str,
     pub(crate) missing: i64,
     /// What an expectation ends as, where nothing more is to be asked.
-    pub(crate) state: Option<&'static str>,
+    pub(crate) state: Option<ExpectationState>,
 }
-
-/// An expectation's states, beside those that the deciding transaction gives it.
-pub(crate) const EXPECTED: &str = "expected";
-pub(crate) const UNKNOWN: &str = "unknown";
-pub(crate) const CONTRADICTED: &str = "contradicted";
 
 /// A call reaches the provider up to 5 s after it is counted, when it is given up: so much later than a minute after the first
 /// of a minute's calls the next may start, whichever of them was late.
@@ -160,6 +155,8 @@ macro_rules! expectations {
                     Some(before) if before != *job => return Ok(Noted::OtherJob(before)),
                     Some(_) => {}
                     None => {
+                        let state =
+                            if has_ended { ExpectationState::Arrived } else { ExpectationState::Expected };
                         let mismatch: Option<i64> = query_scalar(sql::MISMATCH)
                             .bind(hook)
                             .bind(generation)
@@ -171,7 +168,7 @@ macro_rules! expectations {
                             .bind(hook)
                             .bind(generation)
                             .bind(job)
-                            .bind(if has_ended { ARRIVED } else { EXPECTED })
+                            .bind(state.as_str())
                             .bind(now)
                             .bind(now.saturating_add(after))
                             .bind(mismatch)
@@ -187,13 +184,13 @@ macro_rules! expectations {
 
             async fn explained(&mut self, _: i64, expected: &Expected) -> Result<Vec<i64>, Error> {
                 let Expected { hook, generation, job } = expected;
-                let [one, other] = EXPLAINED;
+                let [one, other] = QuarantineReason::EXPLAINED;
                 query_scalar(sql::EXPLAINED_BY)
                     .bind(hook)
                     .bind(generation)
                     .bind(job)
-                    .bind(one)
-                    .bind(other)
+                    .bind(one.known())
+                    .bind(other.known())
                     .fetch_all(&mut *self)
                     .await
             }
@@ -275,8 +272,8 @@ macro_rules! expectations {
                     .bind(&question.generation)
                     .bind(answered.answer)
                     .bind(answered.missing)
-                    .bind(answered.state)
-                    .bind(&question.state)
+                    .bind(answered.state.map(ExpectationState::as_str))
+                    .bind(question.state.as_str())
                     .bind(question.job.as_deref().unwrap_or_default())
                     .bind(question.asked_at)
                     .execute(&mut *self)

@@ -8,13 +8,14 @@ mod pooling;
 mod rights;
 mod sql;
 
-use super::batch::{self, Ids, Outcome};
+use super::batch::{self, Ids};
 use super::change::{self, Change, Changed, Changing};
-use super::{Claim, Error, Finished, Stored, Wanted};
+use super::{Claim, Error, Finished, Outcome, Stored, Wanted};
 use crate::arrival::Arrival;
+use crate::decide::Room;
 use crate::deliver::Pause;
+use crate::entry::{EntryState, Lane};
 use crate::failpoint::die_at;
-use crate::space::Room;
 #[cfg(test)]
 pub(super) use connect::{connect, options};
 use deciding::Tx;
@@ -112,7 +113,7 @@ impl Session {
         let (outcomes, begun, worked) =
             transaction!(self, self.links.begin_storing(), "COMMIT", |connection| {
                 let begun = Instant::now();
-                let outcomes = batch::decide(&mut Tx(connection, Ids::Next), arrivals, room).await?;
+                let outcomes = batch::store(&mut Tx(connection, Ids::Next), arrivals, room).await?;
                 (outcomes, begun, begun.elapsed())
             })?;
         Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
@@ -296,7 +297,7 @@ impl Session {
         self.links.close_idle();
     }
 
-    pub(super) async fn usage(&mut self) -> Result<Vec<(String, String, i64, i64)>, Error> {
+    pub(super) async fn usage(&mut self) -> Result<Vec<(Lane, EntryState, i64, i64)>, Error> {
         transaction!(self, |connection| query_as(super::USAGE).fetch_all(&mut *connection).await?)
     }
 

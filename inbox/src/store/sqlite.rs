@@ -10,12 +10,13 @@ mod migrate;
 mod rescue;
 mod sql;
 
-use super::batch::{self, Ids, Outcome};
+use super::batch::{self, Ids};
 use super::change::{self, Change, Changed, Changing};
-use super::{CannotOpen, Claim, Error, Finished, Stored, Wanted, version};
+use super::{CannotOpen, Claim, Error, Finished, Outcome, Stored, Wanted, version};
 use crate::arrival::Arrival;
+use crate::decide::Room;
+use crate::entry::EntryState;
 use crate::failpoint::{broken_by, die_at};
-use crate::space::Room;
 use clock::Clock;
 pub(super) use copy::{backup, restore};
 use deciding::Tx;
@@ -263,7 +264,7 @@ impl Sqlite {
         let (outcomes, begun, worked) = transaction!(self, |connection| {
             let begun = Instant::now();
             let outcomes =
-                batch::decide(&mut Tx { connection, sqlite: self, ids: Ids::Next }, arrivals, room).await?;
+                batch::store(&mut Tx { connection, sqlite: self, ids: Ids::Next }, arrivals, room).await?;
             (outcomes, begun, begun.elapsed())
         })?;
         Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
@@ -355,7 +356,7 @@ impl Sqlite {
         let (now, json) = (self.clock.now(), json(finished)?);
         transaction!(self, |connection| {
             query(sql::FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
-            let failed: Vec<(i64, String)> = query_as(sql::FINISH_FAILED)
+            let failed: Vec<(i64, EntryState)> = query_as(sql::FINISH_FAILED)
                 .bind(&json)
                 .bind(now)
                 .bind(given_up)
@@ -366,7 +367,7 @@ impl Sqlite {
             if succeeded != "[]" {
                 query(sql::NOTE_SUCCESS).bind(&succeeded).bind(now).execute(&mut *connection).await?;
             }
-            failed.into_iter().filter(|(_, state)| state == "dead").map(|(id, _)| id).collect()
+            failed.into_iter().filter(|(_, state)| *state == EntryState::Dead).map(|(id, _)| id).collect()
         })
     }
 

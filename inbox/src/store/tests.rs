@@ -4,9 +4,9 @@ mod follow;
 mod scan;
 
 use super::*;
-use crate::admin::Filter;
 use crate::arrival::Token;
-use blobgate::event::Kind;
+use crate::decide::Room;
+use crate::entry::{ExpectationState, Fingerprint, Origin, QuarantineReason};
 use blobgate::policy::Verdict;
 use blobgate_testkit::Cluster;
 use bytes::Bytes;
@@ -73,10 +73,10 @@ impl Site {
     }
 
     async fn store(&mut self, arrivals: &[Arrival]) -> Vec<Outcome> {
-        self.store_with(arrivals, true).await
+        self.store_with(arrivals, Room::UNLIMITED).await
     }
 
-    async fn store_with(&mut self, arrivals: &[Arrival], room: bool) -> Vec<Outcome> {
+    async fn store_with(&mut self, arrivals: &[Arrival], room: Room) -> Vec<Outcome> {
         let arrivals: Vec<_> = arrivals.iter().collect();
         self.session().store(&arrivals, room).await.unwrap().outcomes
     }
@@ -210,19 +210,19 @@ fn ended(entry: &Claimed, done: bool) -> Finished {
     }
 }
 
-fn arrival(verdict: Verdict, kind: Kind, fact: &str) -> Arrival {
+fn arrival(verdict: Verdict, fingerprint: Fingerprint, body: &str) -> Arrival {
     // Neither UTF-8 nor without NUL, in a body as in a header's value.
-    let body = Bytes::from([fact.as_bytes(), b" \x00\xff"].concat());
+    let body = Bytes::from([body.as_bytes(), b" \x00\xff"].concat());
     Arrival {
         verdict,
         hook: "veo3".to_owned(),
         generation: Some(ONE.to_owned()),
-        event: Some(kind),
+        fingerprint: Some(fingerprint),
+        origin: Origin::Webhook,
         reason: None,
         token: None,
         job: None,
         authenticated: true,
-        fact: fact.to_owned(),
         digest: Sha256::digest(&body).into(),
         path: "/hooks/veo3".to_owned(),
         headers: b"blobgate-x: \xfe\r\n".to_vec(),
@@ -230,18 +230,27 @@ fn arrival(verdict: Verdict, kind: Kind, fact: &str) -> Arrival {
     }
 }
 
+fn at(place: &str) -> Fingerprint {
+    Fingerprint::Completed(place.to_owned())
+}
+
+/// Delivered each time.
+fn observed(body: &str) -> Arrival {
+    arrival(Verdict::Observed, at(body), body)
+}
+
 fn completed(place: &str) -> Arrival {
-    arrival(Verdict::Accepted, Kind::Completed, place)
+    arrival(Verdict::Accepted, at(place), place)
 }
 
 fn failed(code: &str) -> Arrival {
-    arrival(Verdict::Accepted, Kind::Failed, &format!("failed {code}"))
+    arrival(Verdict::Accepted, Fingerprint::Failed(code.to_owned()), &format!("failed {code}"))
 }
 
 fn quarantined(body: &str, token: &str) -> Arrival {
     let token = Some(Token { id: token.to_owned(), binds: true });
-    let reason = Some("json-invalid".to_owned());
-    Arrival { reason, token, generation: None, ..arrival(Verdict::Quarantined, Kind::Completed, body) }
+    let reason = Some(QuarantineReason::parse("json-invalid"));
+    Arrival { reason, token, generation: None, ..arrival(Verdict::Quarantined, at(body), body) }
 }
 
 fn waits(route: &str) -> Outcome {
@@ -249,7 +258,7 @@ fn waits(route: &str) -> Outcome {
 }
 
 fn kept(reason: &str) -> Outcome {
-    Outcome::Kept(reason.to_owned())
+    Outcome::Quarantined(QuarantineReason::parse(reason))
 }
 
 /// A test of each store.
@@ -303,14 +312,14 @@ in_both! {
         site.store(&[failed("X")]).await;
         site.store(&[completed("a")]).await;
         assert_eq!(site.claim(FAILED).await.len(), 0);
-        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
         site.expect(&[("superseded", 1), ("in_flight", 1)]).await;
     }
 
     async fn a_failure_in_the_same_batch_is_superseded(site: &mut Site) {
         site.store(&[failed("X"), completed("a")]).await;
         assert_eq!(site.claim(FAILED).await.len(), 0);
-        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
     async fn a_completion_waits_for_a_failure_under_way(site: &mut Site) {
@@ -320,7 +329,7 @@ in_both! {
         assert_eq!(site.claim(COMPLETED).await.len(), 0, "one of a generation at a time");
         site.finish(&failure, false).await;
         site.expect(&[("superseded", 1), ("waiting", 1)]).await;
-        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
     async fn a_delivered_failure_stays_so(site: &mut Site) {
@@ -329,7 +338,7 @@ in_both! {
         site.store(&[completed("a")]).await;
         site.finish(&failure, true).await;
         site.expect(&[("delivered", 1), ("waiting", 1)]).await;
-        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
     async fn what_failed_is_tried_again(site: &mut Site) {
@@ -466,7 +475,7 @@ in_both! {
         let with = |arrival: Arrival| Arrival { token: token.clone(), ..arrival };
         site.store(&[with(completed("a"))]).await;
         let another = with(completed("b").of(TWO));
-        assert_eq!(site.store_with(std::slice::from_ref(&another), false).await, [Outcome::QuarantineFull]);
+        assert_eq!(site.store_with(std::slice::from_ref(&another), Room { is_full: true, ..Room::UNLIMITED }).await, [Outcome::QuarantineFull]);
         assert_eq!(site.count("SELECT count(*) FROM generation").await, 1);
         assert_eq!(site.store(&[another]).await, [kept("token-reused")]);
         assert_eq!(site.count("SELECT count(*) FROM generation").await, 1, "nor of what is only kept");
@@ -528,13 +537,13 @@ in_both! {
 
     async fn a_token_keeps_no_more_bytes_than_one_may(site: &mut Site) {
         let size = quarantined("1", "t").size();
-        let room = crate::space::Room { is_full: false, max_bytes_of_token: size.saturating_mul(3) };
+        let room = Room { is_full: false, max_bytes_of_token: size.saturating_mul(3) };
         let bodies: Vec<_> = (1..=4).map(|number| quarantined(&number.to_string(), "t")).collect();
         let batch: Vec<_> = bodies.iter().collect();
         let outcomes = site.session().store(&batch, room).await.unwrap().outcomes;
         assert_eq!(outcomes[2..], [kept("json-invalid"), Outcome::TokenFull]);
         // The first body is taken however large it is.
-        let small = crate::space::Room { is_full: false, max_bytes_of_token: 1 };
+        let small = Room { is_full: false, max_bytes_of_token: 1 };
         let (one, two) = (quarantined("1", "u"), quarantined("2", "u"));
         let outcomes = site.session().store(&[&one, &two], small).await.unwrap().outcomes;
         assert_eq!(outcomes, [kept("json-invalid"), Outcome::TokenFull]);
@@ -544,11 +553,11 @@ in_both! {
         site.store(&[quarantined("a", "t")]).await;
         let batch = [quarantined("a", "t"), quarantined("b", "t"), completed("c")];
         let expected = [Outcome::Repeated, Outcome::QuarantineFull, waits(COMPLETED)];
-        assert_eq!(site.store_with(&batch, false).await, expected);
+        assert_eq!(site.store_with(&batch, Room { is_full: true, ..Room::UNLIMITED }).await, expected);
     }
 
     async fn what_is_observed_is_delivered_each_time(site: &mut Site) {
-        let observed = arrival(Verdict::Observed, Kind::Completed, "a");
+        let observed = observed("a");
         let route = "veo3/observed/completed";
         assert_eq!(site.store(&[observed.clone(), observed]).await, [waits(route), waits(route)]);
         assert_eq!(site.claim(route).await.len(), 2);
@@ -572,7 +581,7 @@ in_both! {
 
     async fn what_is_purged_is_gone_and_a_repeat_of_it_a_repeat(site: &mut Site) {
         let dead_one = failed("Y").of("00000000-0000-4000-8000-000000000003");
-        site.store(&[completed("a"), quarantined("b", "t"), arrival(Verdict::Observed, Kind::Completed, "c"), dead_one.clone()]).await;
+        site.store(&[completed("a"), quarantined("b", "t"), observed("c"), dead_one.clone()]).await;
         let entry = site.claim_one(COMPLETED).await;
         site.finish(&entry, true).await;
         let observed = site.claim_one("veo3/observed/completed").await;
@@ -640,12 +649,12 @@ in_both! {
     }
 
     async fn usage_is_by_what_it_is(site: &mut Site) {
-        site.store(&[completed("a"), quarantined("b", "t"), arrival(Verdict::Observed, Kind::Completed, "c")]).await;
+        site.store(&[completed("a"), quarantined("b", "t"), observed("c")]).await;
         let usage = site.session().usage().await.unwrap();
         let one = completed("a").size();
         assert_eq!((usage.quarantine, usage.observed, usage.dead), (one, one, 0));
         assert_eq!(usage.total, [one; 3].iter().sum::<i64>());
-        assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [("quarantined".to_owned(), 1), ("waiting".to_owned(), 2)]);
+        assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [(EntryState::Waiting, 2), (EntryState::Quarantined, 1)]);
     }
 
     async fn serves_newer_tables_only_if_they_allow_it(site: &mut Site) {

@@ -5,9 +5,8 @@
 //! lower than that of any transaction under way: nothing can come before them any more.
 
 use super::{COLUMNS, Conditions, Entry, Payload, Value};
-use crate::admin::Filter;
 use crate::store::change::list;
-use crate::store::{Error, Store};
+use crate::store::{Error, Filter, Store};
 use sqlx::{AssertSqlSafe, FromRow, query_as};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::arrival::Arrival;
+use crate::decide::Room;
 use crate::store::{Claimed, Finished, GIVEN_UP, LEAST_ATTEMPTS, Place, Wanted, Which};
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -44,7 +45,7 @@ impl Opened {
             headers.insert(name, value.parse().unwrap());
         }
         let arrival = Arrival::read("/webhook", &headers, Bytes::from_static(b"{}")).unwrap();
-        self.session.store(&[&arrival], true).await.unwrap();
+        self.session.store(&[&arrival], Room::UNLIMITED).await.unwrap();
         self.store.list(&Default::default(), None, 1).await.unwrap()[0].id
     }
 
@@ -78,8 +79,8 @@ impl Opened {
         self.session.change(change, &BTreeSet::from([id])).await.unwrap()
     }
 
-    async fn state(&self, id: i64) -> String {
-        self.store.show(id).await.unwrap().unwrap().0.state
+    async fn state(&self, id: i64) -> &'static str {
+        self.store.show(id).await.unwrap().unwrap().0.state.as_str()
     }
 }
 

@@ -34,9 +34,9 @@ impl Site {
         }
     }
 
-    async fn state(&self, generation: &str) -> Option<String> {
+    async fn state(&self, generation: &str) -> Option<&'static str> {
         let store = self.store.as_ref().unwrap();
-        store.expectation("veo3", generation).await.unwrap().map(|expectation| expectation.state)
+        store.expectation("veo3", generation).await.unwrap().map(|expectation| expectation.state.as_str())
     }
 
     async fn next(&mut self) -> Next {
@@ -52,7 +52,7 @@ impl Site {
         }
     }
 
-    async fn answered(&mut self, question: &Question, missing: i64, state: Option<&'static str>) {
+    async fn answered(&mut self, question: &Question, missing: i64, state: Option<ExpectationState>) {
         let kept = self.session().unconfirmed_of(&question.hook, &question.generation).await.unwrap();
         self.answered_about(question, missing, state, &kept).await;
     }
@@ -62,7 +62,7 @@ impl Site {
         &mut self,
         question: &Question,
         missing: i64,
-        state: Option<&'static str>,
+        state: Option<ExpectationState>,
         left: &[i64],
     ) {
         let answered = Answered { answer: "a-word", missing, state };
@@ -120,7 +120,7 @@ in_both! {
         assert_eq!(site.session().count_expected(AFTER).await.unwrap(), (1, 0));
         assert_eq!(site.session().count_expected(-1).await.unwrap(), (1, 1));
         site.store(&[completed("a")]).await;
-        assert_eq!(site.expect_of(ONE, "j").await.state, "arrived");
+        assert_eq!(site.expect_of(ONE, "j").await.state, ExpectationState::Arrived);
         assert_eq!(site.session().count_expected(-1).await.unwrap(), (0, 0));
     }
 
@@ -131,7 +131,7 @@ in_both! {
         let expected = [kept("token-conflict"), waits(COMPLETED), Outcome::Repeated, Outcome::Repeated];
         assert_eq!(site.store(&batch).await, expected);
         site.expect(&[("quarantined", 2), ("waiting", 2)]).await;
-        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+        assert_eq!(site.state(ONE).await, Some("arrived"));
         assert_eq!(site.store(&[wrong.of(TWO)]).await, [waits(COMPLETED)], "what was kept has bound nothing");
     }
 
@@ -201,13 +201,13 @@ in_both! {
         }
         assert_eq!(site.session().ask_now(AFTER).await.unwrap(), 2, "what was asked about before");
         let question = site.asks().await.unwrap();
-        site.answered(&question, 3, Some(IS_UNKNOWN)).await;
-        assert_eq!(site.state(ONE).await.as_deref(), Some("unknown"));
+        site.answered(&question, 3, Some(ExpectationState::Unknown)).await;
+        assert_eq!(site.state(ONE).await, Some("unknown"));
         assert_eq!(site.asks().await.unwrap().generation, TWO);
         assert!(site.asks().await.is_none());
         // It comes after all.
         site.store(&[completed("a")]).await;
-        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+        assert_eq!(site.state(ONE).await, Some("arrived"));
     }
 
     async fn an_answer_that_comes_late_changes_nothing(site: &mut Site) {
@@ -215,13 +215,13 @@ in_both! {
         site.sql("UPDATE expectation SET ask_at = 0").await;
         let question = site.asks().await.unwrap();
         site.store(&[completed("a")]).await;
-        site.answered(&question, 3, Some(IS_UNKNOWN)).await;
-        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+        site.answered(&question, 3, Some(ExpectationState::Unknown)).await;
+        assert_eq!(site.state(ONE).await, Some("arrived"));
     }
 
     async fn what_is_kept_unconfirmed_is_asked_about(site: &mut Site) {
-        let reason = Some("confirm-unavailable".to_owned());
-        let unconfirmed = Arrival { reason, ..arrival(Verdict::Quarantined, Kind::Completed, "a") };
+        let reason = Some(QuarantineReason::parse("confirm-unavailable"));
+        let unconfirmed = Arrival { reason, ..arrival(Verdict::Quarantined, at("a"), "a") };
         site.store(&[unconfirmed.clone(), Arrival { generation: Some(TWO.to_owned()), ..unconfirmed.clone() }]).await;
         assert_eq!(site.session().unconfirmed(10).await.unwrap().len(), 1, "one body is kept once");
         site.expect_of(TWO, "k").await;
@@ -237,13 +237,13 @@ in_both! {
         let mut asked = Vec::new();
         while let Some(question) = site.asks().await {
             asked.push((question.generation.clone(), question.job.clone()));
-            site.answered(&question, 0, Some(CONTRADICTED)).await;
+            site.answered(&question, 0, Some(ExpectationState::Contradicted)).await;
         }
         asked.sort();
         assert_eq!(asked, [(ONE.to_owned(), None), (TWO.to_owned(), Some("k".to_owned()))]);
         assert_eq!(site.session().unconfirmed_of("veo3", ONE).await.unwrap().len(), 1);
         assert!(site.session().unconfirmed(10).await.unwrap().is_empty(), "once");
-        assert_eq!(site.expect_of(ONE, "j").await.state, "expected");
+        assert_eq!(site.expect_of(ONE, "j").await.state, ExpectationState::Expected);
     }
 
     async fn what_would_be_kept_again_stays_as_it_is(site: &mut Site) {
@@ -263,27 +263,27 @@ in_both! {
 
     async fn what_comes_unconfirmed_while_it_is_asked_is_asked_about_too(site: &mut Site) {
         let kept = |digest| Arrival {
-            reason: Some("confirm-unavailable".to_owned()),
+            reason: Some(QuarantineReason::parse("confirm-unavailable")),
             digest: [digest; 32],
-            ..arrival(Verdict::Quarantined, Kind::Completed, "a")
+            ..arrival(Verdict::Quarantined, at("a"), "a")
         };
         site.store(&[kept(1)]).await;
         let first = site.ids().await;
         site.session().want("veo3", ONE).await.unwrap();
         let question = site.asks().await.unwrap();
         site.store(&[kept(2)]).await;
-        site.answered_about(&question, 0, Some(CONTRADICTED), &first).await;
+        site.answered_about(&question, 0, Some(ExpectationState::Contradicted), &first).await;
         assert_eq!(site.session().unconfirmed(10).await.unwrap().len(), 1);
         site.session().want("veo3", ONE).await.unwrap();
         assert!(site.session().unconfirmed(10).await.unwrap().is_empty());
         let question = site.asks().await.unwrap();
         // Meanwhile one is judged again.
         assert!(site.session().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
-        site.answered(&question, 0, Some(CONTRADICTED)).await;
+        site.answered(&question, 0, Some(ExpectationState::Contradicted)).await;
         let reevaluated = site.store.as_ref().unwrap().kept(first[0]).await.unwrap().unwrap().reevaluated;
         assert_eq!(reevaluated.as_deref(), Some(&b"a: b"[..]), "nobody has answered that yet");
         let question = site.asks().await.expect("it is asked again");
-        site.answered(&question, 0, Some(CONTRADICTED)).await;
+        site.answered(&question, 0, Some(ExpectationState::Contradicted)).await;
         assert!(site.store.as_ref().unwrap().kept(first[0]).await.unwrap().unwrap().reevaluated.is_none());
         assert!(site.asks().await.is_none() && site.session().unconfirmed(10).await.unwrap().is_empty());
         // What is gone is not wanted.
@@ -294,10 +294,10 @@ in_both! {
 
     async fn an_answer_is_about_the_expectation_that_was_asked_about(site: &mut Site) {
         site.session().want("veo3", ONE).await.unwrap();
-        for state in [CONTRADICTED, IS_UNKNOWN] {
+        for state in [ExpectationState::Contradicted, ExpectationState::Unknown] {
             let question = site.asks().await.unwrap();
             // During the call.
-            assert_eq!(site.expect_of(ONE, "j").await.state, "expected");
+            assert_eq!(site.expect_of(ONE, "j").await.state, ExpectationState::Expected);
             site.answered(&question, 2, Some(state)).await;
             let expectation = site.expect_of(ONE, "j").await;
             assert_eq!((expectation.state.as_str(), expectation.missing, expectation.wanted), ("expected", 0, None));
@@ -307,14 +307,14 @@ in_both! {
 
     async fn a_call_under_way_is_no_answer_to_what_is_wanted_since(site: &mut Site) {
         site.session().want("veo3", ONE).await.unwrap();
-        site.store(&[arrival(Verdict::Quarantined, Kind::Completed, "a")]).await;
+        site.store(&[arrival(Verdict::Quarantined, at("a"), "a")]).await;
         let id = site.ids().await[0];
         let question = site.asks().await.unwrap();
         // Its transaction began before the call, and ends after it.
         site.sql("UPDATE expectation SET asked_at = asked_at + 60000000").await;
         let question = Question { asked_at: question.asked_at + 60_000_000, ..question };
         assert!(site.session().want_for(id, "veo3", ONE, b"a: b").await.unwrap());
-        site.answered(&question, 0, Some(CONTRADICTED)).await;
+        site.answered(&question, 0, Some(ExpectationState::Contradicted)).await;
         assert!(site.asks().await.is_some());
     }
 
@@ -326,16 +326,16 @@ in_both! {
             site.sql("UPDATE expectation SET ask_at = 0").await;
             let question = site.asks().await.unwrap();
             assert_eq!((question.state.as_str(), question.missing), ("arrived", missing - 1));
-            site.answered(&question, missing, (missing == 3).then_some(IS_UNKNOWN)).await;
+            site.answered(&question, missing, (missing == 3).then_some(ExpectationState::Unknown)).await;
         }
-        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+        assert_eq!(site.state(ONE).await, Some("arrived"));
         assert!(site.asks().await.is_none());
     }
 
     async fn what_was_asked_about_before_it_is_expected_has_its_time(site: &mut Site) {
         site.session().want("veo3", ONE).await.unwrap();
         let question = site.asks().await.unwrap();
-        site.answered(&question, 3, Some(IS_UNKNOWN)).await;
+        site.answered(&question, 3, Some(ExpectationState::Unknown)).await;
         let expectation = site.expect_of(ONE, "j").await;
         assert_eq!((expectation.state.as_str(), expectation.asked, expectation.missing), ("expected", 0, 0));
         assert_eq!(expectation.ask_at - expectation.expected_at, AFTER);
@@ -387,7 +387,7 @@ in_both! {
         assert_eq!(site.session().purge_expectations(-1, 10).await.unwrap(), 2);
         assert_eq!(site.session().purge_expectations(-1, 10).await.unwrap(), 0);
         assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated], "a repeat is still one");
-        assert_eq!(site.expect_of(TWO, "k").await.state, "expected", "its generation went with it");
+        assert_eq!(site.expect_of(TWO, "k").await.state, ExpectationState::Expected, "its generation went with it");
     }
 
     async fn a_webhook_and_its_expectation_at_once(site: &mut Site) {
@@ -395,15 +395,15 @@ in_both! {
         site.race(async |mut one: Session, mut other: Session, generation: String| {
             let (token, expected) = (generation.clone(), expected(&generation, "j"));
             let elsewhere = of_job(&token, "j", completed("e")).of(&generation.replace("-9000-", "-a000-"));
-            one.store(&[&elsewhere], true).await.unwrap();
+            one.store(&[&elsewhere], Room::UNLIMITED).await.unwrap();
             let webhook = of_job(&token, "j", completed("a")).of(&generation);
             let batch = [&webhook];
-            let (noted, stored) = tokio::join!(one.expect(&expected, AFTER), other.store(&batch, true));
+            let (noted, stored) = tokio::join!(one.expect(&expected, AFTER), other.store(&batch, Room::UNLIMITED));
             assert!(matches!(noted.unwrap(), Noted::Is { is_new: true, .. }));
             let explained = one.explained(&expected).await.unwrap();
             match stored.unwrap().outcomes.remove(0) {
                 Outcome::Waits(_) => assert_eq!(explained, NONE),
-                Outcome::Kept(_) => {
+                Outcome::Quarantined(_) => {
                     assert_eq!(explained.len(), 1);
                     let released = one.release(explained[0], &webhook, "released").await.unwrap();
                     assert_eq!(released, Some(waits(COMPLETED)));
@@ -411,7 +411,7 @@ in_both! {
                 outcome => panic!("{outcome:?}"),
             }
             let Noted::Is { expectation, .. } = one.expect(&expected, AFTER).await.unwrap() else { panic!() };
-            assert_eq!(expectation.state, "arrived");
+            assert_eq!(expectation.state, ExpectationState::Arrived);
             (one, other)
         })
         .await;
@@ -422,10 +422,10 @@ in_both! {
 
     async fn a_release_and_a_replay_at_once(site: &mut Site) {
         site.race(async |mut one: Session, mut other: Session, generation: String| {
-            let reason = Some("confirm-unavailable".to_owned());
+            let reason = Some(QuarantineReason::parse("confirm-unavailable"));
             let digest = Sha256::digest(&generation).into();
-            let early = arrival(Verdict::Quarantined, Kind::Completed, "a").of(&generation);
-            one.store(&[&Arrival { reason, digest, ..early }], true).await.unwrap();
+            let early = arrival(Verdict::Quarantined, at("a"), "a").of(&generation);
+            one.store(&[&Arrival { reason, digest, ..early }], Room::UNLIMITED).await.unwrap();
             one.want("veo3", &generation).await.unwrap();
             let id = one.unconfirmed_of("veo3", &generation).await.unwrap()[0];
             let (webhook, ids) = (completed("a").of(&generation), [id].into_iter().collect());
@@ -448,12 +448,12 @@ in_both! {
             let reconciled = completed("https://cdn.runblob.io/a").of(&generation).reconciled();
             let webhook = of_job(&generation, "j", completed("https://cdn.runblob.io/b")).of(&generation);
             let (a, b) = ([&reconciled], [&webhook]);
-            let (reconciled, webhook) = tokio::join!(one.store(&a, true), other.store(&b, true));
+            let (reconciled, webhook) = tokio::join!(one.store(&a, Room::UNLIMITED), other.store(&b, Room::UNLIMITED));
             let (reconciled, webhook) = (reconciled.unwrap().outcomes.remove(0), webhook.unwrap().outcomes.remove(0));
             let Noted::Is { expectation, .. } = one.expect(&expected(&generation, "j"), AFTER).await.unwrap() else { panic!() };
             match (reconciled, webhook) {
-                (Outcome::Waits(_), Outcome::Repeated) => assert_eq!(expectation.state, "reconciled"),
-                (Outcome::Repeated, Outcome::Waits(_)) => assert_eq!(expectation.state, "arrived"),
+                (Outcome::Waits(_), Outcome::Repeated) => assert_eq!(expectation.state, ExpectationState::Reconciled),
+                (Outcome::Repeated, Outcome::Waits(_)) => assert_eq!(expectation.state, ExpectationState::Arrived),
                 outcomes => panic!("{outcomes:?}"),
             }
             (one, other)
@@ -468,7 +468,7 @@ in_both! {
             one.expect(&expected(&generation, "j"), overdue).await.unwrap();
             let (a, b) = (completed("a").of(&generation).reconciled(), completed("b").of(&generation).reconciled());
             let (a, b) = ([&a], [&b]);
-            let (first, second) = tokio::join!(one.store(&a, true), other.store(&b, true));
+            let (first, second) = tokio::join!(one.store(&a, Room::UNLIMITED), other.store(&b, Room::UNLIMITED));
             let mut outcomes = [first.unwrap().outcomes.remove(0), second.unwrap().outcomes.remove(0)];
             outcomes.sort_by_key(|outcome| *outcome == Outcome::Repeated);
             assert_eq!(outcomes, [waits(COMPLETED), Outcome::Repeated]);

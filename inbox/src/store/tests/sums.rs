@@ -56,7 +56,7 @@ impl Dice {
         let body = self.below(4).to_string();
         match self.below(6) {
             0 => quarantined(&self.below(90).to_string(), &self.below(9).to_string()),
-            1 => arrival(Verdict::Observed, Kind::Completed, &body),
+            1 => observed(&body),
             2 => failed(&body).of(&generation),
             _ => completed(&body).of(&generation),
         }
@@ -71,7 +71,8 @@ async fn step(site: &mut Site, dice: &mut Dice, held: &mut Vec<Claimed>) -> &'st
             let batch: Vec<_> = (0..=dice.below(8)).map(|_| dice.arrival()).collect();
             // One whose generation's row is purged while its entry is not: nothing of that batch stays.
             let batch: Vec<_> = batch.iter().collect();
-            let _stored = site.session().store(&batch, dice.below(8) > 0).await;
+            let _stored =
+                site.session().store(&batch, Room { is_full: dice.below(8) == 0, ..Room::UNLIMITED }).await;
             "store"
         }
         6..=8 => {
@@ -188,7 +189,7 @@ in_both! {
         assert_eq!(site.count("SELECT CAST(sum(entries) AS bigint) FROM entry_sum WHERE since >= 0").await, 40);
         site.session().fold_sums(-SPAN, 7).await.unwrap();
         assert_eq!(site.count("SELECT count(*) FROM entry_sum WHERE since >= 0").await, 0, "a day is over");
-        assert_eq!(site.session().usage().await.unwrap().states["delivered"], 40);
+        assert_eq!(site.session().usage().await.unwrap().states[&EntryState::Delivered], 40);
     }
 
     async fn stats_say_what_was_delivered_in_the_last_day(site: &mut Site) {
@@ -227,7 +228,7 @@ async fn writers_do_not_wait_for_each_others_sums() {
         .unwrap();
     let mut session = store.session();
     let late = std::time::Instant::now();
-    session.store(&[&completed("b").of(TWO)], true).await.unwrap();
+    session.store(&[&completed("b").of(TWO)], Room::UNLIMITED).await.unwrap();
     assert_eq!(session.fold_sums(crate::purge::DELIVERED, 100).await.unwrap(), 2, "of what is committed");
     assert!(late.elapsed() < std::time::Duration::from_secs(5), "a lock is waited for: {:?}", late.elapsed());
     sqlx::raw_sql("COMMIT").execute(&mut open).await.unwrap();
