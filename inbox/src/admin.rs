@@ -33,7 +33,7 @@ use crate::listen::is_local;
 use crate::metrics::Metrics;
 use crate::reconcile::Releaser;
 use crate::space::Space;
-use crate::store::{Error, Store};
+use crate::store::{StoreError, StoreHandle};
 use crate::watch::Watch;
 use ::time::OffsetDateTime;
 use axum::Router;
@@ -53,7 +53,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Admin {
-    pub(crate) store: Store,
+    pub(crate) store: StoreHandle,
     pub(crate) space: Arc<Space>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wake: Arc<Wake>,
@@ -193,7 +193,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 
 /// Writes in a task of its own, to its end: whoever asks may leave.
 async fn written<T: Send + 'static>(
-    write: impl Future<Output = Result<T, Error>> + Send + 'static,
+    write: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::time::timeout(WRITTEN_WITHIN, tokio::spawn(write)).await {
         Ok(Ok(done)) => Ok(done?),

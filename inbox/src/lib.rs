@@ -1,4 +1,4 @@
-//! The inbox behind the gate: stores an event before its sender hears 200, and brings it to its service.
+//! The inbox behind the gate: stores an event before its sender gets 200, and brings it to its service.
 //!
 //! `arrival` is what the gate hands over. `decide` says what becomes of it, in the transaction that inserts it ([`store`]),
 //! for many at once (`commit`). `deliver` brings it to Envoy's service routes, and
@@ -15,6 +15,7 @@ mod failpoint;
 mod health;
 mod key;
 mod listen;
+mod log_limit;
 mod marks;
 mod metrics;
 mod purge;
@@ -31,4 +32,3 @@ mod watch;
 pub use key::{Keys, NotAKey};
 pub use reconcile::Reconcile;
 pub use serve::{Ended, Settings, serve};
-pub use store::Store;

@@ -9,7 +9,7 @@ mod release;
 
 use crate::entry::ExpectationState;
 use crate::metrics::Metrics;
-use crate::store::{Allowed, Answered, Error, Next, Outcome, Question, Session, Store, is_replaced};
+use crate::store::{Allowed, Answered, Next, Outcome, Question, StoreError, StoreHandle};
 use ask::Provider;
 use axum::http::Uri;
 use blobgate::confirm::{self, Told};
@@ -48,8 +48,7 @@ const MISSING: i64 = 3;
 const DIALECT: Dialect = Dialect::Veo3;
 
 pub(crate) struct Reconciler {
-    store: Store,
-    session: Session,
+    store: StoreHandle,
     releaser: Releaser,
     metrics: Arc<Metrics>,
     /// Told by an operator to look now.
@@ -66,7 +65,7 @@ pub(crate) struct Reconciler {
 
 impl Reconciler {
     pub(crate) fn new(
-        store: &Store,
+        store: &StoreHandle,
         releaser: Releaser,
         metrics: Arc<Metrics>,
         nudge: Arc<Notify>,
@@ -75,8 +74,7 @@ impl Reconciler {
         ending: CancellationToken,
     ) -> Self {
         Self {
-            store: store.clone(),
-            session: store.session(),
+            store: Arc::clone(store),
             releaser,
             metrics,
             nudge,
@@ -96,7 +94,7 @@ impl Reconciler {
             match self.look(is_time).await {
                 Ok(()) if is_time => counted = Some(Instant::now()),
                 Ok(()) => {}
-                Err(error) if is_replaced(&error) => {}
+                Err(error) if error.is_replaced() => {}
                 Err(error) => {
                     self.metrics.store_errors.inc();
                     log::error!("nobody is asked about what did not come now: {error}");
@@ -110,35 +108,35 @@ impl Reconciler {
         }
     }
 
-    async fn look(&mut self, is_time: bool) -> Result<(), Error> {
+    async fn look(&mut self, is_time: bool) -> Result<(), StoreError> {
         if is_time {
             self.count().await?;
         }
         self.ask_all().await
     }
 
-    async fn count(&mut self) -> Result<(), Error> {
-        let (expected, overdue) = self.session.count_expected(self.after).await?;
+    async fn count(&mut self) -> Result<(), StoreError> {
+        let (expected, overdue) = self.store.count_expected(self.after).await?;
         self.metrics.expected.set(expected);
         self.metrics.expected_overdue.set(overdue);
         if self.provider.is_some() {
-            for (hook, generation) in self.session.unconfirmed(AT_A_TIME).await? {
-                self.session.want(&hook, &generation).await?;
+            for (hook, generation) in self.store.unconfirmed(AT_A_TIME).await? {
+                self.store.want(&hook, &generation).await?;
             }
         }
         Ok(())
     }
 
     /// Asks what is due, as far as this minute's calls go.
-    async fn ask_all(&mut self) -> Result<(), Error> {
+    async fn ask_all(&mut self) -> Result<(), StoreError> {
         if self.provider.is_none() {
             return Ok(());
         }
         while !self.ending.is_cancelled()
-            && let Next::Ask(question) = self.session.next_question(self.allowed).await?
+            && let Next::Ask(question) = self.store.next_question(self.allowed).await?
         {
             // What comes during the call is asked about by another.
-            let kept = self.session.unconfirmed_of(&question.hook, &question.generation).await?;
+            let kept = self.store.unconfirmed_of(&question.hook, &question.generation).await?;
             let Some((what, answered)) = self.ask(&question, &kept).await? else { return Ok(()) };
             self.metrics.reconciled(what);
             if answered.state == Some(ExpectationState::Unknown)
@@ -151,7 +149,7 @@ impl Reconciler {
                     question.generation
                 );
             }
-            self.session.answered(&question, &answered, &kept).await?;
+            self.store.answered(&question, &answered, &kept).await?;
         }
         Ok(())
     }
@@ -161,7 +159,7 @@ impl Reconciler {
         &mut self,
         question: &Question,
         kept: &[i64],
-    ) -> Result<Option<(&'static str, Answered)>, Error> {
+    ) -> Result<Option<(&'static str, Answered)>, StoreError> {
         let missing = question.missing;
         let not = |what: confirm::Outcome, missing, state| {
             Some((what.name(), Answered { answer: what.name(), missing, state }))
@@ -209,10 +207,10 @@ impl Reconciler {
         event: &Event,
         webhook: Vec<u8>,
         answer: &[u8],
-    ) -> Result<(&'static str, Option<ExpectationState>), Error> {
+    ) -> Result<(&'static str, Option<ExpectationState>), StoreError> {
         let (mut released, mut left) = (false, false);
         for id in kept {
-            match self.releaser.confirmed(&mut self.session, *id, DIALECT, answer).await {
+            match self.releaser.confirmed(&*self.store, *id, DIALECT, answer).await {
                 Ok(true) => released = true,
                 Ok(false) => left = true,
                 Err(NotReleased::Store(error)) => return Err(error),
@@ -260,7 +258,7 @@ impl Reconciler {
     }
 
     /// Where a hook's events are delivered to: the path that they came to, or a likely one where none has come yet.
-    async fn path(&mut self, hook: &str) -> Result<String, Error> {
+    async fn path(&mut self, hook: &str) -> Result<String, StoreError> {
         if let Some(path) = self.paths.get(hook) {
             return Ok(path.clone());
         }

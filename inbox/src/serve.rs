@@ -7,12 +7,13 @@ use crate::deliver::{Deliverer, Pace, Target, Wake};
 use crate::health::Faults;
 use crate::key::Keys;
 use crate::listen::{Descriptors, Listen, Name, raise_limit};
+use crate::log_limit::LogLimit;
 use crate::metrics::Metrics;
 use crate::purge::Purger;
-use crate::receive::{self, LogLimit, Receiver};
+use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::space::Space;
-use crate::store::{CannotOpen, Place, Store};
+use crate::store::{CannotOpen, Place};
 use crate::watch::Watch;
 use axum::http::Uri;
 use std::num::NonZeroU32;
@@ -80,14 +81,11 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     crate::failpoint::read_env();
     let limit = raise_limit();
     let store = settings.store.open().await?;
-    let file = match &store {
-        Store::Sqlite(sqlite) => Some(sqlite.path().to_owned()),
-        Store::Postgres(_) => None,
-    };
+    let file = store.file().map(ToOwned::to_owned);
     let metrics = Arc::new(Metrics::new());
     let faults = Arc::new(Faults::default());
     let descriptors = Arc::new(Descriptors::new(limit, Arc::clone(&faults)));
-    let files = store.watch_files(&faults);
+    let files = Arc::clone(&store).watch_files(&faults);
     let watch = Watch::new(&store, Arc::clone(&faults));
     let clocks = Arc::new(Clocks::new(Arc::clone(&faults), Arc::clone(&metrics)));
     // Said before an event comes, and mended or not: a right may be granted while the inbox runs.
@@ -95,7 +93,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     let space = Arc::new(Space::new(settings.limit, file));
     let wake = Arc::new(Wake::default());
     let mut purger =
-        Purger { session: store.session(), space: Arc::clone(&space), metrics: Arc::clone(&metrics) };
+        Purger { store: Arc::clone(&store), space: Arc::clone(&space), metrics: Arc::clone(&metrics) };
     // A store that is too large to be measured in time can still store and deliver.
     if let Err(error) = purger.measure().await {
         log::error!("the store is not measured: {error}");
@@ -133,7 +131,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     let target = Target { base: settings.deliver_to, timeout: settings.timeout, keys: settings.sign };
     let pace = Pace { concurrency: settings.concurrency, drain: settings.drain, lease: settings.lease };
     let deliverer = Deliverer::new(
-        store.session(),
+        Arc::clone(&store),
         Arc::clone(&wake),
         Arc::clone(&metrics),
         Arc::clone(&space),

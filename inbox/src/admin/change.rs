@@ -2,7 +2,7 @@
 
 use super::problem::Problem;
 use super::{Admin, read_body, written};
-use crate::store::{Change, Filter, NO_EVENT, NO_GENERATION, Which};
+use crate::store::{Change, Filter, NO_EVENT, NO_GENERATION, Only, Which};
 use crate::violation;
 use axum::Json;
 use axum::extract::State;
@@ -89,9 +89,9 @@ async fn answer(admin: &Admin, change: Change, body: &Bytes) -> Result<Response,
     if dry_run {
         return Ok(Json(count(admin, change, &which).await?).into_response());
     }
-    let (ids, next) = piece(admin, which, change.applies_to(), (after, until), limit).await?;
-    let mut session = admin.store.session();
-    let changed = written(async move { session.change(change, &ids).await }).await?;
+    let (ids, next) = piece(admin, which, Only::For(change), (after, until), limit).await?;
+    let store = Arc::clone(&admin.store);
+    let changed = written(async move { store.change(change, &ids).await }).await?;
     if change == Change::Replay {
         admin.wake.up(changed.changed.values().flatten().cloned().collect::<BTreeSet<_>>());
     }
@@ -117,7 +117,7 @@ async fn explain(admin: &Admin, refused: BTreeMap<i64, &'static str>) -> Result<
         let mut why = Cow::Borrowed(why);
         if [NO_EVENT, NO_GENERATION].contains(&&*why) && explained < MAX_EXPLAINED {
             explained = explained.saturating_add(1);
-            let kept = admin.store.kept(id).await?;
+            let kept = admin.store.quarantined(id).await?;
             let violation =
                 kept.and_then(|kept| violation::describe(kept.reason?.as_str(), &kept.headers, &kept.body));
             if let Some(violation) = violation {
@@ -129,12 +129,12 @@ async fn explain(admin: &Admin, refused: BTreeMap<i64, &'static str>) -> Result<
     Ok(all)
 }
 
-/// The ids of one piece, in their order, and the `after` of what follows. Of a filter, those between these two that also are
-/// as `also` says.
+/// The ids of one piece, in their order, and the `after` of what follows. Of a filter, those between these two with which this can
+/// be done.
 pub(super) async fn piece(
     admin: &Admin,
     which: Which,
-    also: &'static str,
+    only: Only,
     (after, until): (Option<i64>, Option<i64>),
     limit: i64,
 ) -> Result<(BTreeSet<i64>, Option<i64>), Problem> {
@@ -142,7 +142,7 @@ pub(super) async fn piece(
         Which::Ids(ids) => return Ok((ids, None)),
         Which::All(filter) => filter,
     };
-    let ids = admin.store.ids(&filter, also, after.unwrap_or(0), until.unwrap_or(i64::MAX), limit).await?;
+    let ids = admin.store.ids(&filter, only, after.unwrap_or(0), until.unwrap_or(i64::MAX), limit).await?;
     let is_full = i64::try_from(ids.len()).is_ok_and(|count| count == limit);
     let next = ids.last().copied().filter(|_| is_full);
     Ok((ids.into_iter().collect(), next))

@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::{Admin, read_body, time, written};
 use crate::entry::ExpectationState;
 use crate::reconcile::{NotReleased, Releaser};
-use crate::store::{Expectation, Expected, Noted, Session};
+use crate::store::{Expectation, Expected, Noted, StoreHandle};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -55,8 +55,8 @@ struct Answer {
 
 pub(super) async fn expect(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Response, Problem> {
     let expected = read(&body)?;
-    let (session, releaser, after) = (admin.store.session(), admin.releaser.clone(), admin.reconcile_after);
-    let (noted, released) = written(note(session, releaser, expected.clone(), after)).await?;
+    let (store, releaser, after) = (Arc::clone(&admin.store), admin.releaser.clone(), admin.reconcile_after);
+    let (noted, released) = written(note(store, releaser, expected.clone(), after)).await?;
     let Expected { hook, generation, job } = &expected;
     let (expectation, is_new) = match noted {
         Noted::Is { expectation, is_new } => (expectation, is_new),
@@ -80,18 +80,18 @@ pub(super) async fn expect(State(admin): State<Arc<Admin>>, body: Bytes) -> Resu
 }
 
 async fn note(
-    mut session: Session,
+    store: StoreHandle,
     releaser: Releaser,
     expected: Expected,
     after: i64,
-) -> Result<(Noted, Result<Vec<i64>, NotReleased>), crate::store::Error> {
-    let mut noted = session.expect(&expected, after).await?;
+) -> Result<(Noted, Result<Vec<i64>, NotReleased>), crate::store::StoreError> {
+    let mut noted = store.expect(&expected, after).await?;
     let mut released = Vec::new();
     if matches!(noted, Noted::OtherJob(_)) {
         return Ok((noted, Ok(released)));
     }
-    for id in session.explained(&expected).await? {
-        match releaser.explained(&mut session, id).await {
+    for id in store.explained(&expected).await? {
+        match releaser.explained(&*store, id).await {
             Ok(true) => released.push(id),
             Ok(false) => {}
             Err(why) => return Ok((noted, Err(why))),
@@ -101,7 +101,7 @@ async fn note(
         && let Noted::Is { is_new, .. } = noted
     {
         // By now it may have arrived.
-        noted = match session.expect(&expected, after).await? {
+        noted = match store.expect(&expected, after).await? {
             Noted::Is { expectation, .. } => Noted::Is { expectation, is_new },
             other => other,
         };

@@ -48,8 +48,8 @@ pub(super) async fn pause(State(admin): State<Arc<Admin>>, body: Bytes) -> Resul
         format!("no accepted or quarantined entry and no expectation has hook {hook}: look whether that is its name in the gate's configuration")
     });
     log::info!("an operator pauses {}", name(&hook, &event));
-    let mut session = admin.store.session();
-    let changed = written(async move { session.pause(&hook, &event).await }).await?;
+    let store = Arc::clone(&admin.store);
+    let changed = written(async move { store.pause(&hook, &event).await }).await?;
     Ok(Json(Done { changed, note }))
 }
 
@@ -57,8 +57,8 @@ pub(super) async fn resume(State(admin): State<Arc<Admin>>, body: Bytes) -> Resu
     // A pause ends by its name, whatever that is: a store may have one from a version that took any.
     let (hook, event) = read(&body, any_text)?;
     let name = name(&hook, &event);
-    let mut session = admin.store.session();
-    if !written(async move { session.resume(&hook, &event).await }).await? {
+    let store = Arc::clone(&admin.store);
+    if !written(async move { store.resume(&hook, &event).await }).await? {
         return Err(Problem::not_found(format!(
             "there is no pause of {name}: a pause ends as it was set, and GET /pauses lists them"
         )));

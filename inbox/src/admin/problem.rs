@@ -1,6 +1,6 @@
 //! What went wrong with a question to the admin listener: a status and one sentence.
 
-use crate::store::{Error, is_replaced};
+use crate::store::StoreError;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -57,9 +57,9 @@ impl Problem {
     }
 }
 
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        if is_replaced(&error) {
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if error.is_replaced() {
             let sentence = "store-replaced: the inbox does not use the store any more; `blobgate inbox stats` and its log say why, and how to go on";
             return Self::not_now(sentence);
         }

@@ -54,9 +54,9 @@ pub(super) async fn reconcile(State(admin): State<Arc<Admin>>, body: Bytes) -> R
     let Some(per_minute) = admin.asks else {
         return Err(Problem::conflict("this inbox asks nobody: start it with --provider"));
     };
-    let mut session = admin.store.session();
+    let store = Arc::clone(&admin.store);
     let after = admin.reconcile_after;
-    let due = written(async move { session.ask_now(after).await }).await?;
+    let due = written(async move { store.ask_now(after).await }).await?;
     admin.nudge.notify_one();
     log::info!("due={due} to be asked about now, by an operator");
     Ok(Json(Due { due, per_minute }).into_response())

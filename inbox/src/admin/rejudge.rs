@@ -6,7 +6,7 @@ use super::{Admin, read_body, written};
 use crate::arrival::Arrival;
 use crate::reconcile::{NOT_KEPT, NotReleased, Releaser, goes_on};
 use crate::rejudge::{Judge, Now};
-use crate::store::{Error, Session};
+use crate::store::{Only, StoreError, StoreHandle};
 use crate::violation;
 use axum::Json;
 use axum::extract::State;
@@ -50,9 +50,6 @@ struct Refused {
     why: String,
 }
 
-/// What a filter leaves out.
-const KEPT: &str = "state = 'quarantined' AND size > 0";
-
 pub(super) async fn rejudge(State(admin): State<Arc<Admin>>, body: Bytes) -> Result<Json<Done>, Problem> {
     let asked: Asked = read_body(&body)?;
     let limit = change::check_limit(asked.limit)?;
@@ -60,10 +57,10 @@ pub(super) async fn rejudge(State(admin): State<Arc<Admin>>, body: Bytes) -> Res
         .map_err(|error| Problem::bad(format!("the gate's configuration: {error}")))?;
     let (after, until) = (asked.after, asked.until);
     let which = change::which(asked.ids, asked.filter, after, until)?;
-    let (ids, next) = change::piece(&admin, which, KEPT, (after, until), limit).await?;
+    let (ids, next) = change::piece(&admin, which, Only::Reevaluable, (after, until), limit).await?;
     let mut done = Done { changed: Vec::new(), asked: Vec::new(), refused: Vec::new(), next };
     for id in ids {
-        let now = match admin.store.kept(id).await? {
+        let now = match admin.store.quarantined(id).await? {
             Some(kept) => {
                 let (headers, body) = (kept.headers.clone(), kept.body.clone());
                 judge.judge(kept).map_err(|code| with_field(code, &headers, &body))
@@ -109,9 +106,9 @@ async fn apply(
         Ok(Now::WantsConfirmation(_)) if admin.asks.is_none() => Err(NOBODY_ASKED.to_owned()),
         now => now,
     };
-    let (session, releaser) = (admin.store.session(), admin.releaser.clone());
+    let (store, releaser) = (Arc::clone(&admin.store), admin.releaser.clone());
     written(async move {
-        if dry_run { would_settle(session, id, now).await } else { settle(session, releaser, id, now).await }
+        if dry_run { would_settle(store, id, now).await } else { settle(store, releaser, id, now).await }
     })
     .await
 }
@@ -121,42 +118,42 @@ const NOBODY_ASKED: &str =
 const JUDGED: &str = "judged again";
 
 async fn would_settle(
-    mut session: Session,
+    store: StoreHandle,
     id: i64,
     now: Result<Now, String>,
-) -> Result<Result<Became, String>, Error> {
+) -> Result<Result<Became, String>, StoreError> {
     let (arrival, became) = match now {
         Ok(Now::Holds(arrival)) => (arrival, Became::Changed),
         Ok(Now::WantsConfirmation(arrival)) => (arrival, Became::Asked),
         Err(why) => return Ok(Err(why)),
     };
-    Ok(goes_on(session.would_release(id, &arrival).await?).map(|()| became))
+    Ok(goes_on(store.would_release(id, &arrival).await?).map(|()| became))
 }
 
 /// Has it go on, or has the reconcile do so once the provider says the same. What an earlier judgement allowed is over.
 async fn settle(
-    mut session: Session,
+    store: StoreHandle,
     releaser: Releaser,
     id: i64,
     now: Result<Now, String>,
-) -> Result<Result<Became, String>, Error> {
-    session.forget_judgement(id).await?;
+) -> Result<Result<Became, String>, StoreError> {
+    store.forget_judgement(id).await?;
     match now {
         Err(why) => Ok(Err(why)),
-        Ok(Now::Holds(arrival)) => match releaser.release(&mut session, id, &arrival, JUDGED).await {
+        Ok(Now::Holds(arrival)) => match releaser.release(&*store, id, &arrival, JUDGED).await {
             Ok(released) => Ok(released.map(|()| Became::Changed)),
             Err(NotReleased::Store(error)) => Err(error),
             Err(NotReleased::NotNow(why)) => Ok(Err(why)),
         },
-        Ok(Now::WantsConfirmation(arrival)) => want(session, id, &arrival).await,
+        Ok(Now::WantsConfirmation(arrival)) => want(store, id, &arrival).await,
     }
 }
 
-async fn want(mut session: Session, id: i64, arrival: &Arrival) -> Result<Result<Became, String>, Error> {
-    if let Err(why) = goes_on(session.would_release(id, arrival).await?) {
+async fn want(store: StoreHandle, id: i64, arrival: &Arrival) -> Result<Result<Became, String>, StoreError> {
+    if let Err(why) = goes_on(store.would_release(id, arrival).await?) {
         return Ok(Err(why));
     }
     let Some(generation) = &arrival.generation else { return Ok(Err("it names no generation".to_owned())) };
-    let is_kept = session.want_for(id, &arrival.hook, generation, &arrival.headers).await?;
+    let is_kept = store.want_for(id, &arrival.hook, generation, &arrival.headers).await?;
     Ok(if is_kept { Ok(Became::Asked) } else { Err(NOT_KEPT.to_owned()) })
 }

@@ -124,12 +124,12 @@ async fn decide(
     let arrival = release::arrival(&entry, payload, kind, named)
         .map_err(|error| Problem::conflict(error.to_string()))?;
     let generation = arrival.generation.clone().unwrap_or_default();
-    let (mut session, releaser) = (admin.store.session(), admin.releaser.clone());
+    let (store, releaser) = (Arc::clone(&admin.store), admin.releaser.clone());
     let outcome = written(async move {
         if dry_run {
-            return session.would_release(id, &arrival).await.map(Ok);
+            return store.would_release(id, &arrival).await.map(Ok);
         }
-        match releaser.decide(&mut session, id, &arrival, TOLD).await {
+        match releaser.decide(&*store, id, &arrival, TOLD).await {
             Ok(outcome) => Ok(Ok(outcome)),
             Err(NotReleased::Store(error)) => Err(error),
             Err(NotReleased::NotNow(why)) => Ok(Err(why)),

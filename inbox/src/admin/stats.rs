@@ -3,9 +3,8 @@
 use super::pauses::Paused;
 use super::problem::Problem;
 use super::{Admin, time};
-use crate::deliver::Pause;
 use crate::entry::EntryState;
-use crate::store::{Alike, Error};
+use crate::store::{Alike, Pause, StoreError};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -78,7 +77,7 @@ pub(super) async fn stats(State(admin): State<Arc<Admin>>) -> Result<Json<Stats>
     }
 }
 
-async fn count(admin: &Admin) -> Result<Stats, Error> {
+async fn count(admin: &Admin) -> Result<Stats, StoreError> {
     let now = admin.store.now().await?;
     let pauses = admin.store.paused().await?;
     let counted = admin.store.alike(now.saturating_sub(LATELY)).await?;

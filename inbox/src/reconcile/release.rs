@@ -5,7 +5,7 @@ use crate::commit::Committer;
 use crate::deliver::Wake;
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Error, Outcome, Quarantined, Session, Store};
+use crate::store::{Outcome, Quarantined, Store, StoreError, StoreHandle};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
 use blobgate::dialect::Dialect;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// What stores again, through the same transaction as any arrival.
 #[derive(Clone)]
 pub(crate) struct Releaser {
-    pub(crate) store: Store,
+    pub(crate) store: StoreHandle,
     pub(crate) committer: Committer,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) space: Arc<Space>,
@@ -28,7 +28,7 @@ pub(crate) struct Releaser {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotReleased {
     #[error(transparent)]
-    Store(#[from] Error),
+    Store(#[from] StoreError),
     #[error("{0}")]
     NotNow(String),
 }
@@ -51,21 +51,21 @@ impl Releaser {
     }
 
     /// Releases an entry that an expectation explains. Returns whether it goes on.
-    pub(crate) async fn explained(&self, session: &mut Session, id: i64) -> Result<bool, NotReleased> {
-        let Some(kept) = self.store.kept(id).await? else { return Ok(false) };
+    pub(crate) async fn explained(&self, store: &dyn Store, id: i64) -> Result<bool, NotReleased> {
+        let Some(kept) = self.store.quarantined(id).await? else { return Ok(false) };
         let headers = read_headers(&kept.headers);
-        Ok(self.release(session, id, &read(kept, &headers)?, EXPLAINED).await?.is_ok())
+        Ok(self.release(store, id, &read(kept, &headers)?, EXPLAINED).await?.is_ok())
     }
 
     /// Releases an entry of which the provider's answer says the same. Returns whether it goes on.
     pub(super) async fn confirmed(
         &self,
-        session: &mut Session,
+        store: &dyn Store,
         id: i64,
         dialect: Dialect,
         answer: &[u8],
     ) -> Result<bool, NotReleased> {
-        let Some(kept) = self.store.kept(id).await? else { return Ok(false) };
+        let Some(kept) = self.store.quarantined(id).await? else { return Ok(false) };
         let Some(event) = event(dialect, &kept.body) else { return Ok(false) };
         if confirm::read(dialect, &event, b"200", answer) != confirm::Outcome::Confirmed {
             return Ok(false);
@@ -74,30 +74,30 @@ impl Releaser {
             Some(headers) => read_headers(headers),
             None => accepted(read_headers(&kept.headers), &event)?,
         };
-        Ok(self.release(session, id, &read(kept, &headers)?, CONFIRMED).await?.is_ok())
+        Ok(self.release(store, id, &read(kept, &headers)?, CONFIRMED).await?.is_ok())
     }
 
     /// Has a kept entry go on as this arrival, or says why it stays.
     pub(crate) async fn release(
         &self,
-        session: &mut Session,
+        store: &dyn Store,
         id: i64,
         arrival: &Arrival,
         why: &str,
     ) -> Result<Result<(), String>, NotReleased> {
-        Ok(goes_on(self.decide(session, id, arrival, why).await?))
+        Ok(goes_on(self.decide(store, id, arrival, why).await?))
     }
 
     /// The same, with what was decided; nothing where it is not kept any more.
     pub(crate) async fn decide(
         &self,
-        session: &mut Session,
+        store: &dyn Store,
         id: i64,
         arrival: &Arrival,
         why: &str,
     ) -> Result<Option<Outcome>, NotReleased> {
         self.space.check(arrival.verdict).map_err(|full| NotReleased::NotNow(full.to_string()))?;
-        let outcome = session.release(id, arrival, why).await?;
+        let outcome = store.release(id, arrival, why).await?;
         if let Some(outcome @ Outcome::Waits(route)) = &outcome {
             self.space.add(arrival, outcome);
             self.wake.up([route.clone()]);

@@ -2,7 +2,6 @@
 
 mod rehearsal;
 
-use super::Error;
 use crate::arrival::Arrival;
 use crate::decide::{
     Account, Batch, BatchState, Generation, GenerationKey, GenerationUsage, NewEntry, Outcome, Plan,
@@ -10,6 +9,7 @@ use crate::decide::{
 };
 use crate::entry::{Fingerprint, Origin};
 pub(super) use rehearsal::rehearse;
+use sqlx::Error;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a transaction has the ids of new entries from.

@@ -1,10 +1,9 @@
 //! What operators change: the same statements on either store, in a transaction of their own.
 
-use super::{Error, Session};
 use crate::entry::{EntryState, Lane};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, FromRow, query, query_as};
+use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is done with entries. Each is one change of state, so twice is once.
@@ -56,7 +55,7 @@ pub(crate) const UNKNOWN: &str = "there is no such entry";
 
 impl Change {
     /// What a filter leaves out: of what cannot be changed, a million would be refused one by one.
-    pub(crate) fn applies_to(self) -> &'static str {
+    pub(super) fn applies_to(self) -> &'static str {
         match self {
             Change::Replay => {
                 "state IN ('delivered', 'dead', 'quarantined', 'superseded', 'dropped') AND size > 0"
@@ -115,48 +114,6 @@ fn check_purge(candidate: &Candidates) -> Result<(), &'static str> {
         _ if !candidate.has_body && !candidate.has_answer => Err("it is purged already"),
         _ => Ok(()),
     }
-}
-
-impl Session {
-    /// Changes entries, or says why not.
-    pub(crate) async fn change(&mut self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed, Error> {
-        match self {
-            Session::Sqlite(sqlite) => sqlite.change(change, ids).await,
-            Session::Postgres(session) => {
-                // Two that lock entries of no generation in opposite order: the database ends one of them.
-                for _ in 1..ATTEMPTS {
-                    match session.change(change, ids).await {
-                        Err(error) if is_deadlock(&error) => {}
-                        changed => return changed,
-                    }
-                }
-                session.change(change, ids).await
-            }
-        }
-    }
-
-    /// Pauses what it names. Returns whether it was not.
-    pub(crate) async fn pause(&mut self, hook: &str, event: &str) -> Result<bool, Error> {
-        match self {
-            Session::Sqlite(sqlite) => sqlite.pause(hook, event).await,
-            Session::Postgres(session) => session.pause(hook, event).await,
-        }
-    }
-
-    /// Ends that pause. Returns whether there was one.
-    pub(crate) async fn resume(&mut self, hook: &str, event: &str) -> Result<bool, Error> {
-        match self {
-            Session::Sqlite(sqlite) => sqlite.resume(hook, event).await,
-            Session::Postgres(session) => session.resume(hook, event).await,
-        }
-    }
-}
-
-const ATTEMPTS: u32 = 5;
-
-fn is_deadlock(error: &Error) -> bool {
-    const DEADLOCK_DETECTED: &str = "40P01";
-    matches!(error, Error::Database(error) if error.code().as_deref() == Some(DEADLOCK_DETECTED))
 }
 
 /// The statements of a changing transaction.

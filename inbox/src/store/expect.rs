@@ -4,15 +4,15 @@
 //! Who changes more than one expectation at a time holds the lock of their generations, or takes only what nobody holds: so
 //! nobody waits in a circle.
 
-mod read;
 mod sql;
 
 use super::change::list;
-use super::{Error, Session};
+use super::row::Expectation;
 use crate::entry::{ExpectationState, QuarantineReason};
+pub(super) use sql::{COLUMNS, PATH};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, FromRow, query, query_as, query_scalar};
+use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as, query_scalar};
 
 /// What the application says: this generation is of this job.
 #[derive(Clone, Debug)]
@@ -30,26 +30,6 @@ pub(crate) enum Noted {
     Is { expectation: Expectation, is_new: bool },
     /// It is expected of this job.
     OtherJob(String),
-}
-
-/// An expectation as it stands.
-#[derive(Clone, Debug, FromRow)]
-pub(crate) struct Expectation {
-    pub(crate) hook: String,
-    pub(crate) generation: String,
-    /// None where it is only asked about for what is kept.
-    pub(crate) job: Option<String>,
-    pub(crate) state: ExpectationState,
-    pub(crate) expected_at: i64,
-    pub(crate) ask_at: i64,
-    pub(crate) asked: i64,
-    pub(crate) missing: i64,
-    pub(crate) answer: Option<String>,
-    /// Since when the provider's word is wanted for what is kept of it.
-    pub(crate) wanted: Option<i64>,
-    /// The accepted entry that came with another job, and that job.
-    pub(crate) mismatch_id: Option<i64>,
-    pub(crate) mismatch_job: Option<String>,
 }
 
 /// One call to the provider, which is counted already.
@@ -102,44 +82,33 @@ const WINDOW: i64 = 66 * 1_000_000;
 /// Between two calls about one generation, at most: a day.
 const LONGEST: i64 = 24 * 3_600 * 1_000_000;
 
-/// Every transaction here, for whoever wraps them.
-macro_rules! transactions {
-    ($wrap:ident) => {
-        $wrap! {
-            expect(expected: &Expected, after: i64) -> Noted;
-            explained(expected: &Expected) -> Vec<i64>;
-            unconfirmed(limit: i64) -> Vec<(String, String)>;
-            unconfirmed_of(hook: &str, generation: &str) -> Vec<i64>;
-            want(hook: &str, generation: &str) -> ();
-            want_for(id: i64, hook: &str, generation: &str, headers: &[u8]) -> bool;
-            forget_judgement(id: i64) -> ();
-            next_question(allowed: Allowed) -> Next;
-            answered(question: &Question, answered: &Answered, about: &[i64]) -> ();
-            ask_now(after: i64) -> u64;
-            count_expected(after: i64) -> (i64, i64);
-            purge_expectations(age: i64, limit: i64) -> usize;
-        }
-    };
+/// The statements, on a connection of either store.
+pub(super) trait Expectations {
+    async fn expect(&mut self, now: i64, expected: &Expected, after: i64) -> Result<Noted, Error>;
+    async fn explained(&mut self, expected: &Expected) -> Result<Vec<i64>, Error>;
+    async fn unconfirmed(&mut self, limit: i64) -> Result<Vec<(String, String)>, Error>;
+    async fn unconfirmed_of(&mut self, hook: &str, generation: &str) -> Result<Vec<i64>, Error>;
+    async fn want(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error>;
+    async fn want_for(
+        &mut self,
+        now: i64,
+        id: i64,
+        hook: &str,
+        generation: &str,
+        headers: &[u8],
+    ) -> Result<bool, Error>;
+    async fn forget_judgement(&mut self, id: i64) -> Result<(), Error>;
+    async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error>;
+    async fn answered(
+        &mut self,
+        question: &Question,
+        answered: &Answered,
+        about: &[i64],
+    ) -> Result<(), Error>;
+    async fn ask_now(&mut self, now: i64, after: i64) -> Result<u64, Error>;
+    async fn count_expected(&mut self, now: i64, after: i64) -> Result<(i64, i64), Error>;
+    async fn purge_expectations(&mut self, now: i64, age: i64, limit: i64) -> Result<usize, Error>;
 }
-pub(super) use transactions;
-
-macro_rules! on_either_store {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
-        impl Session {
-            $(pub(crate) async fn $name(&mut self, $($arg: $type),*) -> Result<$result, Error> {
-                match self {
-                    Session::Sqlite(sqlite) => sqlite.$name($($arg),*).await,
-                    Session::Postgres(session) => session.$name($($arg),*).await,
-                }
-            })*
-        }
-
-        pub(super) trait Expectations {
-            $(async fn $name(&mut self, now: i64, $($arg: $type),*) -> Result<$result, Error>;)*
-        }
-    };
-}
-transactions!(on_either_store);
 
 /// `$free` takes only rows that nobody holds, and holds them; `$alone` has calls chosen and counted by one at a time, and tells
 /// the time then. SQLite's transactions hold everything.
@@ -182,7 +151,7 @@ macro_rules! expectations {
                 Ok(Noted::Is { expectation, is_new })
             }
 
-            async fn explained(&mut self, _: i64, expected: &Expected) -> Result<Vec<i64>, Error> {
+            async fn explained(&mut self, expected: &Expected) -> Result<Vec<i64>, Error> {
                 let Expected { hook, generation, job } = expected;
                 let [one, other] = QuarantineReason::EXPLAINED;
                 query_scalar(sql::EXPLAINED_BY)
@@ -195,16 +164,11 @@ macro_rules! expectations {
                     .await
             }
 
-            async fn unconfirmed(&mut self, _: i64, limit: i64) -> Result<Vec<(String, String)>, Error> {
+            async fn unconfirmed(&mut self, limit: i64) -> Result<Vec<(String, String)>, Error> {
                 query_as(sql::UNCONFIRMED).bind(limit).fetch_all(&mut *self).await
             }
 
-            async fn unconfirmed_of(
-                &mut self,
-                _: i64,
-                hook: &str,
-                generation: &str,
-            ) -> Result<Vec<i64>, Error> {
+            async fn unconfirmed_of(&mut self, hook: &str, generation: &str) -> Result<Vec<i64>, Error> {
                 query_scalar(sql::UNCONFIRMED_OF).bind(hook).bind(generation).fetch_all(&mut *self).await
             }
 
@@ -230,7 +194,7 @@ macro_rules! expectations {
                 Ok(true)
             }
 
-            async fn forget_judgement(&mut self, _: i64, id: i64) -> Result<(), Error> {
+            async fn forget_judgement(&mut self, id: i64) -> Result<(), Error> {
                 query(sql::FORGET_JUDGEMENT).bind(id).execute(&mut *self).await.map(|_| ())
             }
 
@@ -262,7 +226,6 @@ macro_rules! expectations {
 
             async fn answered(
                 &mut self,
-                _: i64,
                 question: &Question,
                 answered: &Answered,
                 about: &[i64],

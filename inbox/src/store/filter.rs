@@ -1,5 +1,6 @@
 //! Which entries are meant.
 
+use super::Change;
 use crate::entry::{EntryState, Lane, QuarantineReason};
 use blobgate::event::Kind;
 
@@ -22,5 +23,28 @@ impl Filter {
     /// Whether it means every entry.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// Of entries that a filter means, those with which something can be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Only {
+    /// That a change applies to.
+    For(Change),
+    /// That can be reevaluated.
+    Reevaluable,
+    #[cfg(test)]
+    All,
+}
+
+impl Only {
+    /// As a condition on entries.
+    pub(super) fn condition(self) -> &'static str {
+        match self {
+            Self::For(change) => change.applies_to(),
+            Self::Reevaluable => "state = 'quarantined' AND size > 0",
+            #[cfg(test)]
+            Self::All => "true",
+        }
     }
 }

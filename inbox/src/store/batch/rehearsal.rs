@@ -4,10 +4,10 @@ use super::{Deciding, store};
 use crate::arrival::{Arrival, NotOurs};
 use crate::decide::{BatchState, Generation, GenerationKey, Room, Token, TokenKey};
 use crate::entry::ExpectationState;
-use crate::store::Error;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use sqlx::Error;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 

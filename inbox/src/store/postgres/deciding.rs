@@ -1,11 +1,11 @@
 //! The deciding transaction's statements.
 
-use super::super::Error;
 use super::super::batch::{self, Deciding, GenerationRow, Ids};
 use super::sql;
 use crate::decide::{
     Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, Token, TokenKey, TokenUsage,
 };
+use sqlx::Error;
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};

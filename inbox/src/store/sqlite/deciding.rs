@@ -1,12 +1,12 @@
 //! The deciding transaction's statements.
 
-use super::super::Error;
 use super::super::batch::{Deciding, GenerationRow, Ids, all_inserted};
 use super::{Sqlite, json, sql};
 use crate::decide::{
     Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TerminalEvent, Token,
     TokenKey, TokenUsage,
 };
+use sqlx::Error;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};

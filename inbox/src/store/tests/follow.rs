@@ -93,7 +93,7 @@ async fn who_follows_many_writers_sees_each_entry_once() {
     let mut place = site.end().await;
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
-            let mut session = site.store.as_ref().unwrap().session();
+            let session = site.store.clone().unwrap();
             tokio::spawn(async move {
                 for number in 0..EACH {
                     let one = observed(&format!("{writer} {number}"));
