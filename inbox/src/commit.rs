@@ -4,7 +4,7 @@
 
 use crate::arrival::Arrival;
 use crate::deliver::Wake;
-use crate::failpoint::{broken_by, die_at};
+use crate::failpoint::die_at;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{Outcome, StoreError, StoreHandle, Stored};
@@ -116,15 +116,6 @@ async fn run(shared: Arc<Shared>, most: usize) {
             return;
         }
         die_at!("before-insert");
-        let early = broken_by!("break-answer-before-commit");
-        if early {
-            for pending in batch.drain(..) {
-                let (unheard, _) = oneshot::channel();
-                let _gone = pending.answer.send(Ok(Outcome::Repeated));
-                store(vec![Pending { answer: unheard, ..pending }], &shared).await;
-            }
-            continue;
-        }
         store(batch, &shared).await;
     }
 }

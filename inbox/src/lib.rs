@@ -6,6 +6,8 @@
 
 pub mod admin;
 mod arrival;
+#[cfg(feature = "failpoints")]
+mod breakages;
 mod clocks;
 mod commit;
 mod decide;

@@ -78,9 +78,12 @@ const LAST_COMMITS: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`Ended`].
 pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), Ended> {
+    #[cfg(feature = "failpoints")]
     crate::failpoint::read_env();
     let limit = raise_limit();
     let store = settings.store.open().await?;
+    #[cfg(feature = "failpoints")]
+    let store = crate::breakages::around(store);
     let file = store.file().map(ToOwned::to_owned);
     let metrics = Arc::new(Metrics::new());
     let faults = Arc::new(Faults::default());

@@ -40,3 +40,33 @@ pub(super) fn remedy(error: &StoreError) -> &'static str {
         _ => "look at the database and the way to it",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_is_what_a_caller_can_do_about_it() {
+        for (code, expected) in [
+            ("42501", "Denied"),
+            ("25006", "Denied"),
+            ("28P01", "Denied"),
+            ("42P01", "Misplaced"),
+            ("3F000", "Misplaced"),
+            ("42703", "WrongSchema"),
+            ("3D000", "NoDatabase"),
+            ("22021", "RejectedRow"),
+            ("57014", "TooSlow"),
+            ("54000", "TooLarge"),
+            ("57P01", "Stopped"),
+            ("53100", "Full"),
+            ("53300", "Exhausted"),
+            ("40P01", "Deadlock"),
+            ("XX001", "Damaged"),
+            ("08P01", "Unavailable"),
+        ] {
+            let error = format!("{:?}", classify(code, "why".to_owned()));
+            assert_eq!(error, format!("{expected}(\"why\")"), "{code}");
+        }
+    }
+}

@@ -26,3 +26,27 @@ pub(super) fn remedy(error: &StoreError) -> &'static str {
         _ => "look at the database and the way to it",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_is_what_a_caller_can_do_about_it() {
+        // With an extension, of those that have one.
+        for (code, expected) in [
+            ("8", "Denied"),
+            ("1032", "Denied"),
+            ("14", "Denied"),
+            ("11", "Damaged"),
+            ("267", "Damaged"),
+            ("26", "Damaged"),
+            ("13", "Full"),
+            ("10", "Unavailable"),
+            ("5", "Unavailable"),
+        ] {
+            let error = format!("{:?}", classify(Some(code), "why".to_owned()));
+            assert_eq!(error, format!("{expected}(\"why\")"), "{code}");
+        }
+    }
+}
