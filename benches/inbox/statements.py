@@ -50,7 +50,7 @@ def script():
     text, none = (lambda value: array(value, "text")), array("NULL", "text")
     digest = "sha256(convert_to(" + GENERATION + ", 'UTF8'))"
     size = str(len(BODY) + len(HEADERS) + len("/webhook"))
-    place = f"'https://cdn.runblob.io/videos/' || {GENERATION} || '.mp4'"
+    fingerprint = f"'completed ' || encode({digest}, 'hex')"
     values = {
         "LOCK_GENERATIONS": [text("'veo3'"), text(GENERATION)],
         "LOCK_TOKENS": [text("'veo3'"), text(GENERATION)],
@@ -63,8 +63,8 @@ def script():
             array(":id", "bigint"), array(hexed("/webhook"), "bytea"), array(hexed(HEADERS), "bytea"), array(hexed(BODY), "bytea"),
         ],
         "SAVE_GENERATIONS": [
-            text("'veo3'"), text(GENERATION), text(GENERATION), array(":id", "bigint"), text(place), array("true", "boolean"),
-            array("NULL", "bigint"), none, array("NULL", "boolean"),
+            text("'veo3'"), text(GENERATION), text(GENERATION), array(":id", "bigint"), text(fingerprint), text("'webhook'"),
+            array("true", "boolean"), array("NULL", "bigint"), none, none, array("NULL", "boolean"),
         ],
         "SAVE_TOKENS": [text("'veo3'"), text(GENERATION), text(GENERATION)],
     }

@@ -1,5 +1,6 @@
 //! What the gate hands over: one delivery, with what it marked it with.
 
+use crate::entry::{Fingerprint, Origin, QuarantineReason};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::contract::token::is_digest;
 use blobgate::contract::{header, is_key_of, is_understood};
@@ -20,15 +21,14 @@ pub(crate) struct Arrival {
     /// In its canonical form.
     pub(crate) generation: Option<String>,
     /// What happened; of what is quarantined, what it claims.
-    pub(crate) event: Option<Kind>,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) origin: Origin,
     /// Why it is quarantined.
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<QuarantineReason>,
     pub(crate) token: Option<Token>,
     pub(crate) job: Option<String>,
-    /// Whether anything proved it.
+    /// Whether its sender was authenticated.
     pub(crate) authenticated: bool,
-    /// What two deliveries of one event have in common: for a completion a digest of where the video is, for a failure its code.
-    pub(crate) fact: String,
     /// SHA-256 of the body.
     pub(crate) digest: [u8; 32],
     /// The path that it came to, without its token.
@@ -88,7 +88,8 @@ impl Arrival {
             },
         )?;
         let event = event.map(|event| Kind::parse(event).ok_or(NotOurs::Header)).transpose()?;
-        let (reason, job) = (text(header::REASON)?, text(header::JOB)?);
+        let reason = one(headers, header::REASON)?.map(QuarantineReason::parse);
+        let job = text(header::JOB)?;
         let complete = match verdict {
             Verdict::Accepted => event.is_some() && generation.is_some(),
             Verdict::Quarantined => reason.is_some(),
@@ -99,12 +100,13 @@ impl Arrival {
         }
         let token = text(header::TOKEN_ID)?.map(|id| Token { binds: job.is_some() || !is_digest(&id), id });
         let digest = Sha256::digest(&body).into();
+        let code = one(headers, header::ERROR_CODE)?;
         Ok(Self {
             verdict,
             hook,
-            fact: fact(dialect, event, one(headers, header::ERROR_CODE)?, &body),
             generation,
-            event,
+            fingerprint: event.map(|event| fingerprint(dialect, event, code, &body)),
+            origin: Origin::Webhook,
             reason,
             token,
             job,
@@ -116,9 +118,20 @@ impl Arrival {
         })
     }
 
+    /// What happened; of what is quarantined, what it claims.
+    pub(crate) fn event(&self) -> Option<Kind> {
+        self.fingerprint.as_ref().map(Fingerprint::kind)
+    }
+
+    /// The same, not sent but fetched.
+    pub(crate) fn reconciled(self) -> Self {
+        Self { origin: Origin::Reconcile, ..self }
+    }
+
     /// Whether it is what this `webhook-id` names. Of what is not accepted it decides nothing.
     pub(crate) fn fits(&self, id: Option<&HeaderValue>) -> bool {
-        let (Verdict::Accepted, Some(generation), Some(event)) = (self.verdict, &self.generation, self.event)
+        let (Verdict::Accepted, Some(generation), Some(event)) =
+            (self.verdict, &self.generation, self.event())
         else {
             return true;
         };
@@ -142,22 +155,18 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, NotOur
     }
 }
 
-/// What two deliveries of one event agree in. Where a video is stays for as long as a repeat is to be known, and so only as a
-/// digest: it is somebody's.
-fn fact(dialect: Dialect, event: Option<Kind>, code: Option<&str>, body: &[u8]) -> String {
+/// Where a video is stays for as long as a repeat is to be recognised, and so only as a digest: it is somebody's.
+fn fingerprint(dialect: Dialect, event: Kind, code: Option<&str>, body: &[u8]) -> Fingerprint {
+    let code = || code.unwrap_or_default().to_owned();
     match event {
         // Without a place it is what was released as completed: then the body tells it from another.
-        Some(Kind::Completed) => match result_place(dialect, body) {
-            Some(place) => digest_of_place(&place),
+        Kind::Completed => Fingerprint::Completed(match result_place(dialect, body) {
+            Some(place) => hex::encode(Sha256::digest(place)),
             None => hex::encode(Sha256::digest(body)),
-        },
-        Some(failure) => format!("{} {}", failure.name(), code.unwrap_or("-")),
-        None => String::new(),
+        }),
+        Kind::Failed => Fingerprint::Failed(code()),
+        Kind::Timeout => Fingerprint::Timeout(code()),
     }
-}
-
-pub(crate) fn digest_of_place(place: &str) -> String {
-    hex::encode(Sha256::digest(place))
 }
 
 /// Queries are left out: a signed URL has another one each time.
@@ -211,7 +220,12 @@ mod tests {
         let body = format!(
             r#"{{"generation_id":"ffd473d5-5bef-4e14-bf22-8d559be3c19f","status":"completed","video_url":"{url}"}}"#
         );
-        fact(Dialect::Veo3, Some(Kind::Completed), None, body.as_bytes())
+        let Fingerprint::Completed(digest) =
+            fingerprint(Dialect::Veo3, Kind::Completed, None, body.as_bytes())
+        else {
+            panic!("{body}")
+        };
+        digest
     }
 
     #[test]

@@ -4,10 +4,10 @@
 
 use crate::arrival::Arrival;
 use crate::deliver::Wake;
-use crate::failpoint::{broken_by, die_at};
+use crate::failpoint::die_at;
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Error, Outcome, Session, Store, Stored, is_lasting, is_replaced};
+use crate::store::{Outcome, StoreError, StoreHandle, Stored};
 use crate::watch::Watch;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use std::cmp::Ordering;
@@ -27,8 +27,7 @@ pub(crate) const BATCH: usize = 512;
 const WAITING: usize = 8_192;
 const WAITING_BYTES: usize = 64 << 20;
 /// On a fast disk two committers take turns; while a slow one writes, more can work.
-const FEWEST: u32 = 2;
-const MOST: u32 = 8;
+const MIN_WORKING: u32 = 2;
 
 /// Why an arrival is not known to be stored. It may be: then its repeat is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +56,7 @@ struct Pending {
 
 /// What all committers share.
 struct Shared {
+    store: StoreHandle,
     queue: Mutex<mpsc::Receiver<Pending>>,
     wake: Arc<Wake>,
     metrics: Arc<Metrics>,
@@ -68,7 +68,7 @@ struct Shared {
 impl Committer {
     /// Starts the committers. They end once every [`Committer`] is gone and what was handed over is stored.
     pub(crate) fn start(
-        store: &Store,
+        store: &StoreHandle,
         wake: Arc<Wake>,
         metrics: Arc<Metrics>,
         space: Arc<Space>,
@@ -77,17 +77,18 @@ impl Committer {
         tasks: &TaskTracker,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
-        let most = if matches!(store, Store::Sqlite(_)) { 1 } else { MOST };
+        let most = store.writers();
         let shared = Arc::new(Shared {
+            store: Arc::clone(store),
             queue: Mutex::new(waiting),
             wake,
             metrics,
             space,
             watch,
-            working: Working::new(FEWEST.min(most), most),
+            working: Working::new(MIN_WORKING.min(most), most),
         });
         for _ in 0..most {
-            tasks.spawn(run(store.session(), Arc::clone(&shared), batch.clamp(1, BATCH)));
+            tasks.spawn(run(Arc::clone(&shared), batch.clamp(1, BATCH)));
         }
         Self { queue, bytes: Arc::new(Semaphore::new(WAITING_BYTES)) }
     }
@@ -108,7 +109,7 @@ impl Committer {
 }
 
 /// One committer: collects while others commit, then commits.
-async fn run(mut session: Session, shared: Arc<Shared>, most: usize) {
+async fn run(shared: Arc<Shared>, most: usize) {
     loop {
         let mut batch = Vec::new();
         let _working = shared.working.begin().await;
@@ -116,21 +117,12 @@ async fn run(mut session: Session, shared: Arc<Shared>, most: usize) {
             return;
         }
         die_at!("before-insert");
-        let early = broken_by!("break-answer-before-commit");
-        if early {
-            for pending in batch.drain(..) {
-                let (unheard, _) = oneshot::channel();
-                let _gone = pending.answer.send(Ok(Outcome::Repeated));
-                store(&mut session, vec![Pending { answer: unheard, ..pending }], &shared).await;
-            }
-            continue;
-        }
-        store(&mut session, batch, &shared).await;
+        store(batch, &shared).await;
     }
 }
 
 /// Stores a batch, and tells those who wait. While the store is away it is tried again, as long as they wait.
-async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) {
+async fn store(mut batch: Vec<Pending>, shared: &Shared) {
     let mut pause = PAUSES.build();
     loop {
         // Whoever has heard 503 by now comes back.
@@ -141,25 +133,25 @@ async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) 
         if batch.is_empty() {
             return;
         }
-        match try_store(session, &batch, shared).await {
+        match try_store(&batch, shared).await {
             Ok(outcomes) => {
                 die_at!("before-answer");
                 return tell(batch, outcomes, shared);
             }
             // Halved until what is bad, or what is too much, is alone: it costs nobody else.
-            Err(error) if batch.len() > 1 && (is_of_data(&error) || is_too_much(&error)) => {
+            Err(error) if batch.len() > 1 && (error.is_of_data() || error.is_too_much()) => {
                 tracing::error!("a batch of {} is halved: {error}", batch.len());
                 let rest = batch.split_off(batch.len().div_ceil(2));
-                Box::pin(store(session, batch, shared)).await;
+                Box::pin(store(batch, shared)).await;
                 batch = rest;
             }
             // The fault says why. Nothing brings this store back: nobody waits for it.
-            Err(error) if is_replaced(&error) => {
+            Err(error) if error.is_replaced() => {
                 shared.metrics.store_errors.inc();
                 batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
                 return;
             }
-            Err(error) if is_of_data(&error) => {
+            Err(error) if error.is_of_data() => {
                 shared.metrics.store_errors.inc();
                 tracing::error!("an event is not stored, for the store does not take it: {error}");
                 shared.watch.doubt();
@@ -169,9 +161,9 @@ async fn store(session: &mut Session, mut batch: Vec<Pending>, shared: &Shared) 
             Err(error) => {
                 shared.metrics.store_errors.inc();
                 tracing::error!("a batch of {} is not stored: {error}", batch.len());
-                shared.watch.failed(session, &error).await;
+                shared.watch.failed(&error).await;
                 // A right is not granted in seconds: the sender comes back.
-                let Some(pause) = pause.next().filter(|_| !is_lasting(&error)) else {
+                let Some(pause) = pause.next().filter(|_| !error.is_lasting()) else {
                     batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
                     return;
                 };
@@ -188,10 +180,10 @@ const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
     .with_max_delay(Duration::from_secs(3))
     .with_max_times(6);
 
-async fn try_store(session: &mut Session, batch: &[Pending], shared: &Shared) -> Result<Vec<Outcome>, Error> {
+async fn try_store(batch: &[Pending], shared: &Shared) -> Result<Vec<Outcome>, StoreError> {
     let arrivals: Vec<_> = batch.iter().map(|pending| &pending.arrival).collect();
     let started = Instant::now();
-    let stored = session.store(&arrivals, shared.space.room_in_quarantine()).await?;
+    let stored = shared.store.store(&arrivals, shared.space.room_in_quarantine()).await?;
     shared.watch.committed();
     shared.metrics.commit(arrivals.len(), started.elapsed());
     shared.working.adapt(&stored);
@@ -211,35 +203,6 @@ fn tell(batch: Vec<Pending>, outcomes: Vec<Outcome>, shared: &Shared) {
     }
     if !routes.is_empty() {
         shared.wake.up(routes);
-    }
-}
-
-/// Whether a row is to blame, and not the store.
-fn is_of_data(error: &Error) -> bool {
-    use sqlx::error::ErrorKind::{CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation};
-    match error {
-        Error::Encode(_) => true,
-        Error::Database(error) => {
-            let is_violation = matches!(
-                error.kind(),
-                UniqueViolation | ForeignKeyViolation | NotNullViolation | CheckViolation
-            );
-            // Class 22: data that the database does not take.
-            is_violation || error.code().is_some_and(|code| code.len() == 5 && code.starts_with("22"))
-        }
-        _ => false,
-    }
-}
-
-/// Whether a smaller batch may do: a statement was cancelled for its time, or passes a limit of the database.
-fn is_too_much(error: &Error) -> bool {
-    const QUERY_CANCELED: &str = "57014";
-    const PROGRAM_LIMIT_EXCEEDED: &str = "54";
-    match error {
-        Error::Database(error) => error.code().is_some_and(|code| {
-            code == QUERY_CANCELED || code.len() == 5 && code.starts_with(PROGRAM_LIMIT_EXCEEDED)
-        }),
-        _ => false,
     }
 }
 
@@ -277,7 +240,7 @@ impl Working {
     fn adapt(&self, stored: &Stored) {
         let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         now.learn(stored);
-        match now.wanted().clamp(FEWEST.min(self.most), self.most).cmp(&now.committers) {
+        match now.wanted(self.most).cmp(&now.committers) {
             Ordering::Greater => {
                 self.permits.add_permits(1);
                 now.committers = now.committers.saturating_add(1);
@@ -300,8 +263,8 @@ impl Pace {
     }
 
     /// So many that their work fills the time which one of them takes.
-    fn wanted(&self) -> u32 {
+    fn wanted(&self, most: u32) -> u32 {
         let fill = |count: &u32| f64::from(*count) * self.worked >= self.worked + self.synced;
-        (FEWEST..MOST).find(fill).unwrap_or(MOST)
+        (MIN_WORKING.min(most)..most).find(fill).unwrap_or(most)
     }
 }

@@ -2,15 +2,22 @@
 //!
 //! Pure: the store reads what is known under the generation's lock, and writes what is decided before it lets go.
 
+mod plan;
+mod quota;
+
 use crate::arrival::Arrival;
-use blobgate::contract::UNAUTHENTICATED;
+use crate::entry::{ExpectationState, Fingerprint, Origin, QuarantineReason, Superseded};
 use blobgate::event::Kind;
 use blobgate::policy::Verdict;
+pub(crate) use plan::{
+    Batch, NewEntry, Outcome, Plan, QuarantineAnswers, QuarantineKey, QuarantineQuestions,
+};
+pub(crate) use quota::{Account, GenerationUsage, Room, TokenUsage};
 use std::collections::BTreeMap;
 
 /// What the store knows of the generations and tokens of a batch, and learns while the batch is decided on.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct BatchState {
     pub(crate) generations: BTreeMap<GenerationKey, Generation>,
     pub(crate) tokens: BTreeMap<TokenKey, Token>,
 }
@@ -34,20 +41,21 @@ pub(crate) struct Generation {
     pub(crate) token_id: Option<String>,
     /// The job that the application says it is of.
     pub(crate) expected: Option<String>,
-    pub(crate) completed: Option<Final>,
-    pub(crate) failure: Option<Final>,
-    /// What has become of an expectation: the state of its row.
-    pub(crate) met: Option<&'static str>,
+    pub(crate) completed: Option<TerminalEvent>,
+    pub(crate) failure: Option<TerminalEvent>,
+    /// What becomes of its expectation, if this batch decides that.
+    pub(crate) expectation_state: Option<ExpectationState>,
     /// Whether it differs from what is stored.
     pub(crate) changed: bool,
 }
 
 /// How a generation ended, by one accepted delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Final {
+pub(crate) struct TerminalEvent {
     /// Its entry.
     pub(crate) id: i64,
-    pub(crate) fact: String,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) origin: Origin,
     pub(crate) authenticated: bool,
 }
 
@@ -62,59 +70,61 @@ pub(crate) struct Token {
 
 /// What becomes of an arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Decision {
     /// A new event, to be delivered. It supersedes what `supersedes` says, and `retires` that entry if it still waits.
-    Deliver { supersedes: Option<&'static str>, retires: Option<i64> },
+    Deliver { supersedes: Option<Superseded>, retires: Option<i64> },
     /// The event of this entry once more.
     Repeat { of: i64 },
-    /// Into quarantine, by the gate's word or by ours.
-    Keep { reason: String },
+    /// Into quarantine, for the gate's reason or for ours.
+    Quarantine { reason: QuarantineReason },
     /// Delivered each time, and bound to nothing.
     Observe,
 }
 
-/// Another generation has come with this token.
-const TOKEN_REUSED: &str = "token-reused";
-/// This generation has come with another token.
-const TOKEN_CONFLICT: &str = "token-conflict";
-/// This generation has ended otherwise.
-const EVENT_CONFLICT: &str = "event-conflict";
-/// What an expectation can explain, once it is there.
-pub(crate) const EXPLAINED: [&str; 2] = [TOKEN_REUSED, TOKEN_CONFLICT];
-/// The reasons that are the inbox's own.
-pub(crate) const REASONS: [&str; 3] = [TOKEN_REUSED, TOKEN_CONFLICT, EVENT_CONFLICT];
-/// After the fact of an event that the provider was asked for.
-const RECONCILED: &str = " reconciled";
-/// The states of an expectation that is met.
-pub(crate) const ARRIVED: &str = "arrived";
-pub(crate) const IS_RECONCILED: &str = "reconciled";
-
-impl Known {
+impl BatchState {
     /// Decides on one arrival, whose entry would be `id`, and learns from it.
-    pub(crate) fn decide(&mut self, arrival: &Arrival, id: i64) -> Fate {
-        match (arrival.verdict, arrival.generation_key(), arrival.event) {
-            (Verdict::Observed, ..) => Fate::Observe,
-            (Verdict::Accepted, Some(key), Some(kind)) => self.decide_event(arrival, key, kind, id),
-            _ => Fate::Keep { reason: arrival.reason.clone().unwrap_or_default() },
+    pub(crate) fn decide(&mut self, arrival: &Arrival, id: i64) -> Decision {
+        match (arrival.verdict, arrival.generation_key(), &arrival.fingerprint) {
+            (Verdict::Observed, ..) => Decision::Observe,
+            (Verdict::Accepted, Some(key), Some(fingerprint)) => {
+                self.decide_event(arrival, key, fingerprint, id)
+            }
+            _ => {
+                let none = || QuarantineReason::Other(String::new());
+                Decision::Quarantine { reason: arrival.reason.clone().unwrap_or_else(none) }
+            }
         }
+    }
+
+    /// The generation that a token is bound to.
+    pub(crate) fn own_generation(&self, token: &TokenKey) -> Option<&String> {
+        self.tokens.get(token)?.generation.as_ref()
     }
 
     /// The expectations that are met: hook, generation, and the new state.
     pub(crate) fn met(&self) -> impl Iterator<Item = (&str, &str, &'static str)> {
-        self.generations.iter().filter_map(|(key, row)| Some((&*key.hook, &*key.generation, row.met?)))
+        self.generations
+            .iter()
+            .filter_map(|(key, row)| Some((&*key.hook, &*key.generation, row.expectation_state?.name())))
     }
 
-    fn decide_event(&mut self, arrival: &Arrival, key: GenerationKey, kind: Kind, id: i64) -> Fate {
+    fn decide_event(
+        &mut self,
+        arrival: &Arrival,
+        key: GenerationKey,
+        fingerprint: &Fingerprint,
+        id: i64,
+    ) -> Decision {
         let generation = self.generations.entry(key).or_default();
         let token = arrival.binding_key().map(|key| self.tokens.entry(key).or_default());
         if let Err(reason) = check_binding(arrival, generation, token.as_deref()) {
-            return Fate::Keep { reason: reason.to_owned() };
+            return Decision::Quarantine { reason };
         }
-        let fate = generation.end(arrival, kind, id);
-        if !matches!(fate, Fate::Keep { .. }) {
+        let decision = generation.end(arrival, fingerprint, id);
+        if !matches!(decision, Decision::Quarantine { .. }) {
             bind(arrival, generation, token);
         }
-        fate
+        decision
     }
 }
 
@@ -127,18 +137,18 @@ fn check_binding(
     arrival: &Arrival,
     generation: &Generation,
     token: Option<&Token>,
-) -> Result<(), &'static str> {
+) -> Result<(), QuarantineReason> {
     let Some((token, id)) = token.zip(arrival.token.as_ref().map(|token| &token.id)) else { return Ok(()) };
     match generation.explains(arrival) {
         Some(true) => return Ok(()),
-        Some(false) => return Err(TOKEN_CONFLICT),
+        Some(false) => return Err(QuarantineReason::TokenConflict),
         None => {}
     }
     if token.generation.is_some() && token.generation != arrival.generation {
-        return Err(TOKEN_REUSED);
+        return Err(QuarantineReason::TokenReused);
     }
     match &generation.token_id {
-        Some(bound) if bound != id => Err(TOKEN_CONFLICT),
+        Some(bound) if bound != id => Err(QuarantineReason::TokenConflict),
         _ => Ok(()),
     }
 }
@@ -178,92 +188,89 @@ impl Generation {
     }
 
     /// How an event fits to how the generation has ended so far.
-    fn end(&mut self, arrival: &Arrival, kind: Kind, id: i64) -> Fate {
+    fn end(&mut self, arrival: &Arrival, fingerprint: &Fingerprint, id: i64) -> Decision {
+        let kind = fingerprint.kind();
         let own = if kind == Kind::Completed { &mut self.completed } else { &mut self.failure };
         if let Some(own) = own
-            && own.is_same(arrival, kind)
+            && own.is_same(arrival, fingerprint)
         {
-            if own.is_reconciled() && arrival.authenticated {
-                // From here on it is the provider's own webhook that others are compared with.
-                own.fact.clone_from(&arrival.fact);
+            if own.origin == Origin::Reconcile && arrival.authenticated {
+                // From here on others are compared with the provider's own webhook.
+                own.fingerprint.clone_from(fingerprint);
+                own.origin = arrival.origin;
                 self.changed = true;
             }
-            return Fate::Repeat { of: own.id };
+            return Decision::Repeat { of: own.id };
         }
         let (completed, failure) = (self.completed.as_ref(), self.failure.as_ref());
         let own = if kind == Kind::Completed { completed } else { failure };
-        // Whoever proved nothing never stands in the way of one who did.
+        // The event of an unauthenticated sender never blocks that of an authenticated one.
         let gives_way =
             arrival.authenticated && [completed, failure].into_iter().flatten().all(|end| !end.authenticated);
-        let fate = match (own, own.or(completed).or(failure)) {
-            (_, None) => Fate::Deliver { supersedes: None, retires: None },
-            (_, Some(before)) if gives_way => before.give_way(UNAUTHENTICATED),
+        let decision = match (own, own.or(completed).or(failure)) {
+            (_, None) => Decision::Deliver { supersedes: None, retires: None },
+            (_, Some(before)) if gives_way => before.give_way(Superseded::Unauthenticated),
             // Of a completion, so that what is there is a failure.
             (None, Some(failure))
                 if kind == Kind::Completed && (arrival.authenticated || !failure.authenticated) =>
             {
-                failure.give_way(failure.kind())
+                failure.give_way(failure.as_superseded())
             }
             (_, Some(_)) => conflict(),
         };
-        if matches!(fate, Fate::Deliver { .. }) {
+        if matches!(decision, Decision::Deliver { .. }) {
             if kind != Kind::Completed {
-                // There was none, or an unproven one: the failure is what a later completion supersedes.
+                // There was none, or one of an unauthenticated sender: the failure is what a later completion supersedes.
                 self.completed = None;
             }
-            let this = Final { id, fact: arrival.fact.clone(), authenticated: arrival.authenticated };
+            let this = TerminalEvent {
+                id,
+                fingerprint: fingerprint.clone(),
+                origin: arrival.origin,
+                authenticated: arrival.authenticated,
+            };
             if self.expected.is_some() {
-                self.met = Some(if this.is_reconciled() { IS_RECONCILED } else { ARRIVED });
+                self.expectation_state = Some(match this.origin {
+                    Origin::Reconcile => ExpectationState::Reconciled,
+                    Origin::Webhook => ExpectationState::Arrived,
+                });
             }
             let this = Some(this);
             *(if kind == Kind::Completed { &mut self.completed } else { &mut self.failure }) = this;
             self.changed = true;
         }
-        fate
+        decision
     }
 }
 
-impl Final {
-    fn give_way(&self, supersedes: &'static str) -> Fate {
-        Fate::Deliver { supersedes: Some(supersedes), retires: Some(self.id) }
+impl TerminalEvent {
+    fn give_way(&self, superseded: Superseded) -> Decision {
+        Decision::Deliver { supersedes: Some(superseded), retires: Some(self.id) }
     }
 
-    /// Whether an arrival tells the same. What was asked for says which event it is: its URL or code stands in nobody's way,
-    /// nor anybody's in its way, save that of one who has proven nothing.
-    fn is_same(&self, arrival: &Arrival, kind: Kind) -> bool {
-        if self.fact == arrival.fact {
-            return true;
+    /// Whether an arrival is the same event. A fetched event matches a webhook of the same kind even if URL or code differ,
+    /// unless the webhook's sender was not authenticated.
+    fn is_same(&self, arrival: &Arrival, fingerprint: &Fingerprint) -> bool {
+        let is_reconciled = self.origin == Origin::Reconcile || arrival.origin == Origin::Reconcile;
+        let same_kind = self.fingerprint.kind() == fingerprint.kind();
+        self.fingerprint == *fingerprint
+            || (is_reconciled && same_kind && (self.authenticated || !arrival.authenticated))
+    }
+
+    /// What takes its place says this of it.
+    fn as_superseded(&self) -> Superseded {
+        match self.fingerprint {
+            Fingerprint::Timeout(_) => Superseded::Timeout,
+            Fingerprint::Completed(_) | Fingerprint::Failed(_) => Superseded::Failed,
         }
-        let (this, other) = (without_reconciled(&self.fact), without_reconciled(&arrival.fact));
-        let is_reconciled = this != self.fact || other != arrival.fact;
-        let same_kind = kind == Kind::Completed || this.split(' ').next() == other.split(' ').next();
-        this == other || (is_reconciled && same_kind && (self.authenticated || !arrival.authenticated))
-    }
-
-    fn is_reconciled(&self) -> bool {
-        self.fact.ends_with(RECONCILED)
-    }
-
-    /// Of a failure.
-    fn kind(&self) -> &'static str {
-        if self.fact.starts_with(Kind::Timeout.name()) { Kind::Timeout.name() } else { Kind::Failed.name() }
     }
 }
 
-fn without_reconciled(fact: &str) -> &str {
-    fact.strip_suffix(RECONCILED).unwrap_or(fact)
-}
-
-fn conflict() -> Fate {
-    Fate::Keep { reason: EVENT_CONFLICT.to_owned() }
+fn conflict() -> Decision {
+    Decision::Quarantine { reason: QuarantineReason::EventConflict }
 }
 
 impl Arrival {
-    /// The same, not sent but asked for.
-    pub(crate) fn reconciled(self) -> Self {
-        Self { fact: format!("{}{RECONCILED}", self.fact), ..self }
-    }
-
     /// The generation whose row decides; none for what binds nothing.
     pub(crate) fn generation_key(&self) -> Option<GenerationKey> {
         let generation = self.generation.clone().filter(|_| self.verdict == Verdict::Accepted)?;
@@ -273,6 +280,21 @@ impl Arrival {
     /// The token that it binds, or would.
     fn binding_key(&self) -> Option<TokenKey> {
         self.any_token().filter(|_| self.token.as_ref().is_some_and(|token| token.binds))
+    }
+
+    /// Where it is delivered: what is paused, limited and probed as one.
+    pub(crate) fn route(&self) -> String {
+        let event = self.event().map_or("none", |event| event.name());
+        match self.verdict {
+            Verdict::Observed => format!("{}/observed/{event}", self.hook),
+            _ => format!("{}/{event}", self.hook),
+        }
+    }
+
+    /// The token that it came with, whatever it binds.
+    pub(crate) fn any_token(&self) -> Option<TokenKey> {
+        let token_id = self.token.as_ref()?.id.clone();
+        Some(TokenKey { hook: self.hook.clone(), token_id })
     }
 
     /// The token whose row is locked: one that it binds, and of what is quarantined any, for it is counted.

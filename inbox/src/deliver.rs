@@ -11,14 +11,16 @@ mod route;
 
 use crate::metrics::Metrics;
 use crate::space::Space;
-use crate::store::{Finished, Session, is_replaced};
+use crate::store::Pause;
+use crate::store::{Finished, GIVE_UP_AFTER, StoreError, StoreHandle};
 use crate::watch::Watch;
+pub(crate) use attempt::{AttemptOutcome, Target};
 use attempt::{Ended, Sender};
-pub(crate) use attempt::{Outcome, Target};
+pub(crate) use pace::LEASE;
+pub(crate) use pace::Pace;
 use pace::delay;
-pub(crate) use pace::{LEASE, LONGEST_DELAY, Pace};
 use route::Flight;
-pub(crate) use route::{Pause, Route};
+use route::Route;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -50,7 +52,7 @@ impl Wake {
 }
 
 pub(crate) struct Deliverer {
-    session: Session,
+    store: StoreHandle,
     wake: Arc<Wake>,
     metrics: Arc<Metrics>,
     space: Arc<Space>,
@@ -80,7 +82,7 @@ struct Held {
 
 impl Deliverer {
     pub(crate) fn new(
-        session: Session,
+        store: StoreHandle,
         wake: Arc<Wake>,
         metrics: Arc<Metrics>,
         space: Arc<Space>,
@@ -91,7 +93,7 @@ impl Deliverer {
         let (end, ended) = mpsc::unbounded_channel();
         let now = Instant::now();
         Self {
-            session,
+            store,
             wake,
             metrics,
             space,
@@ -158,14 +160,14 @@ impl Deliverer {
         }
         let done = ended.outcome.is_done();
         let succeeded_on = (done && route.notes_success(now)).then(|| held.route.clone());
-        self.metrics.attempted(&held.route, &ended.outcome, ended.took);
+        self.metrics.attempted(&held.route, ended.outcome.word(), ended.took);
         let Some(delay) = delay(ended.attempt) else { return };
         if !done && ended.took > LOOK_EVERY {
             // Another entry of its generation may have waited for as long, on any route.
             self.look_at = now;
         }
         // Without a success beside it, a failure may be the service's.
-        let tried = if its_own && !matches!(ended.outcome, Outcome::LeaseLost) {
+        let tried = if its_own && !matches!(ended.outcome, AttemptOutcome::LeaseLost) {
             micros(ended.took.saturating_add(delay))
         } else {
             0
@@ -191,7 +193,8 @@ impl Deliverer {
             return;
         }
         crate::failpoint::die_at!("before-finish");
-        match self.session.finish(&self.unwritten, self.space.dead_has_room()).await {
+        let give_up_after = if self.space.dead_has_room() { GIVE_UP_AFTER } else { i64::MAX };
+        match self.store.finish(&self.unwritten, give_up_after).await {
             Ok(dead) => {
                 for id in dead {
                     self.metrics.dead.inc();
@@ -204,7 +207,7 @@ impl Deliverer {
                     self.let_go(finished.id, finished.lease);
                 }
             }
-            Err(error) if is_replaced(&error) => self.give_up_writing(),
+            Err(error) if error.is_replaced() => self.give_up_writing(),
             Err(error) => self.store_is_away("how attempts ended is not written yet", &error).await,
         }
     }
@@ -234,13 +237,13 @@ impl Deliverer {
         }
     }
 
-    async fn store_is_away(&mut self, what: &str, error: &crate::store::Error) {
+    async fn store_is_away(&mut self, what: &str, error: &StoreError) {
         const PAUSE: Duration = Duration::from_millis(500);
         self.metrics.store_errors.inc();
         // That is said once, by its fault.
-        if !is_replaced(error) {
+        if !error.is_replaced() {
             tracing::error!("{what}: {error}");
-            self.watch.suspect(&mut self.session, error).await;
+            self.watch.suspect(error).await;
         }
         tokio::time::sleep(PAUSE).await;
     }

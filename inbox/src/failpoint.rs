@@ -1,15 +1,15 @@
 //! Places where a test has the process die, wait or do the wrong thing. Without the feature `failpoints` they are nothing.
 
 /// Has `FAILPOINTS` read, once: without it the variable does nothing.
+#[cfg(feature = "failpoints")]
 pub(crate) fn read_env() {
     static READ: std::sync::Once = std::sync::Once::new();
-    if fail::has_failpoints() {
-        // Its end would take the failpoints away again.
-        READ.call_once(|| std::mem::forget(fail::FailScenario::setup()));
-    }
+    // Its end would take the failpoints away again.
+    READ.call_once(|| std::mem::forget(fail::FailScenario::setup()));
 }
 
 /// Where `FAILPOINTS` says `NAME=return(SECONDS)`, those instead of the usual time.
+#[cfg(feature = "failpoints")]
 macro_rules! time_of {
     ($name:literal, $usual:expr) => {{
         fn asked(usual: std::time::Duration) -> std::time::Duration {
@@ -24,6 +24,7 @@ macro_rules! time_of {
 }
 
 /// Dies here, as by `kill -9`, where `FAILPOINTS` says `NAME=return`, after the arguments of the crate `fail`.
+#[cfg(feature = "failpoints")]
 macro_rules! die_at {
     ($name:literal) => {
         fail::fail_point!($name, |_| {
@@ -33,7 +34,13 @@ macro_rules! die_at {
     };
 }
 
+#[cfg(not(feature = "failpoints"))]
+macro_rules! die_at {
+    ($name:literal) => {};
+}
+
 /// Whether a test has asked for this wrong behaviour.
+#[cfg(feature = "failpoints")]
 macro_rules! broken_by {
     ($name:literal) => {{
         fn asked() -> bool {
@@ -42,6 +49,23 @@ macro_rules! broken_by {
         }
         asked()
     }};
+}
+
+#[cfg(not(feature = "failpoints"))]
+macro_rules! broken_by {
+    ($name:literal) => {{
+        const fn asked() -> bool {
+            false
+        }
+        asked()
+    }};
+}
+
+#[cfg(not(feature = "failpoints"))]
+macro_rules! time_of {
+    ($name:literal, $usual:expr) => {
+        $usual
+    };
 }
 
 pub(crate) use {broken_by, die_at, time_of};

@@ -6,15 +6,19 @@
 
 mod admin;
 mod arrival;
+#[cfg(feature = "failpoints")]
+mod breakages;
 mod client;
 mod clocks;
 mod commit;
 mod decide;
 mod deliver;
+mod entry;
 mod failpoint;
 mod health;
 mod key;
 mod listen;
+mod log_limit;
 mod marks;
 mod metrics;
 mod purge;
@@ -32,4 +36,3 @@ mod watch;
 pub use key::{Keys, NotAKey};
 pub use reconcile::Reconcile;
 pub use serve::{Ended, Settings, serve};
-pub use store::Store;

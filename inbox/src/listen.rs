@@ -6,8 +6,8 @@ mod host;
 mod open;
 mod tap;
 
+use crate::log_limit::LogLimit;
 use crate::metrics::Listeners;
-use crate::receive::LogLimit;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};

@@ -1,5 +1,6 @@
 //! What the inbox says of a delivery, beside what the gate has said.
 
+use crate::entry::Superseded;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::contract::{Verdict, header};
 
@@ -7,7 +8,7 @@ pub(crate) struct Marks {
     /// From 1 on.
     pub(crate) attempt: i64,
     pub(crate) redelivery: i64,
-    pub(crate) supersedes: Option<String>,
+    pub(crate) supersedes: Option<Superseded>,
     pub(crate) overrides: Option<String>,
     pub(crate) event: Option<String>,
 }
@@ -19,7 +20,7 @@ impl Marks {
             set(headers, header::REDELIVERY, self.redelivery.to_string());
         }
         if let Some(supersedes) = self.supersedes {
-            set(headers, header::SUPERSEDES, supersedes);
+            set(headers, header::SUPERSEDES, supersedes.to_string());
         }
         if let Some(reason) = self.overrides {
             // A person has let it pass: it goes where its event would have gone.

@@ -1,7 +1,6 @@
 //! What `/metrics` shows, in OpenMetrics' text format.
 
-use crate::deliver::{Outcome, Route};
-use crate::service::reasons;
+use crate::entry::QuarantineReason;
 use crate::store::Usage;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -10,7 +9,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -93,6 +91,14 @@ impl Listeners {
     pub(crate) fn not_accepted(&self, listener: &'static str, reason: &'static str) {
         self.not_accepted.get_or_create(&OnListener { listener, reason }).inc();
     }
+}
+
+/// How a route is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RouteHealth {
+    pub(crate) is_down: bool,
+    pub(crate) is_paused: bool,
+    pub(crate) in_flight: usize,
 }
 
 /// The inbox's counters and gauges.
@@ -233,9 +239,9 @@ impl Metrics {
         self.refused.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
-    pub(crate) fn quarantined(&self, reason: &str) {
+    pub(crate) fn quarantined(&self, reason: &QuarantineReason) {
         // A header's text: a reason that this version does not know must not become a series of its own.
-        let reason = reasons().find(|known| *known == reason).unwrap_or("other");
+        let reason = reason.known().unwrap_or("other");
         self.quarantined.get_or_create(&Reason { reason: reason.to_owned() }).inc();
     }
 
@@ -248,19 +254,18 @@ impl Metrics {
         self.commit.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn attempted(&self, route: &str, outcome: &Outcome, took: Duration) {
-        let ended = Ended { route: route.to_owned(), outcome: outcome.word().to_owned() };
+    pub(crate) fn attempted(&self, route: &str, outcome: &'static str, took: Duration) {
+        let ended = Ended { route: route.to_owned(), outcome: outcome.to_owned() };
         self.attempts.get_or_create(&ended).inc();
         self.took.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn routes(&self, routes: &BTreeMap<String, Route>) {
-        for (name, route) in routes {
-            let label = OnRoute { route: name.clone() };
-            self.down.get_or_create(&label).set(i64::from(route.is_down()));
-            self.paused.get_or_create(&label).set(i64::from(route.is_paused()));
-            self.in_flight.get_or_create(&label).set(i64::try_from(route.in_flight()).unwrap_or(i64::MAX));
-        }
+    pub(crate) fn route(&self, name: &str, health: RouteHealth) {
+        let label = OnRoute { route: name.to_owned() };
+        self.down.get_or_create(&label).set(i64::from(health.is_down));
+        self.paused.get_or_create(&label).set(i64::from(health.is_paused));
+        let in_flight = i64::try_from(health.in_flight).unwrap_or(i64::MAX);
+        self.in_flight.get_or_create(&label).set(in_flight);
     }
 
     /// Whether this process's deliveries have found no service on a route.
@@ -272,7 +277,7 @@ impl Metrics {
         let set = |family: &Family<What, Gauge>, what: &str, value: i64| {
             family.get_or_create(&What { what: what.to_owned() }).set(value);
         };
-        usage.states.iter().for_each(|(state, count)| set(&self.entries, state, *count));
+        usage.states.iter().for_each(|(state, count)| set(&self.entries, state.name(), *count));
         set(&self.bytes, "all", usage.total);
         set(&self.bytes, "quarantine", usage.quarantine);
         set(&self.bytes, "dead", usage.dead);

@@ -7,6 +7,7 @@ use crate::failpoint::die_at;
 use crate::health::{Fault, Faults};
 use crate::key::{Keys, NotSigned};
 use crate::listen::{REASON, is_local, split_port};
+use crate::log_limit::LogLimit;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::Outcome;
@@ -18,11 +19,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use blobgate::contract::header::WEBHOOK_ID;
 use bytes::Bytes;
-use governor::{DefaultDirectRateLimiter, Quota};
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
 use std::fmt::Display;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,8 +30,6 @@ use tokio::time::Instant;
 const LARGEST_BODY: usize = 1_000_000;
 /// The gate holds a body whole before it sends it.
 const WHOLE_WITHIN: Duration = Duration::from_secs(5);
-/// So many refusals a second are logged; the counter has them all.
-const LOGGED: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
 pub(crate) struct Receiver {
     pub(crate) committer: Committer,
@@ -45,27 +42,6 @@ pub(crate) struct Receiver {
     pub(crate) log: LogLimit,
     /// The listener's port, if only this machine reaches it.
     pub(crate) local_port: Option<u16>,
-}
-
-/// What keeps refusals from filling a log.
-pub(crate) struct LogLimit(DefaultDirectRateLimiter);
-
-impl LogLimit {
-    /// One line a second, of what goes on for as long as its cause does.
-    pub(crate) fn of_one() -> Self {
-        Self(DefaultDirectRateLimiter::direct(Quota::per_second(NonZeroU32::MIN)))
-    }
-
-    /// Whether another line may be logged now.
-    pub(crate) fn passes(&self) -> bool {
-        self.0.check().is_ok()
-    }
-}
-
-impl Default for LogLimit {
-    fn default() -> Self {
-        Self(DefaultDirectRateLimiter::direct(Quota::per_second(LOGGED)))
-    }
 }
 
 pub(crate) fn routes(receiver: Arc<Receiver>) -> Router {
@@ -134,7 +110,7 @@ impl Receiver {
         match outcome.map_err(|error| self.not_stored(error))? {
             Outcome::Waits(_) => Ok("new"),
             Outcome::Repeated => Ok("repeated"),
-            Outcome::Kept(reason) => {
+            Outcome::Quarantined(reason) => {
                 self.metrics.quarantined(&reason);
                 Ok("quarantined")
             }

@@ -8,11 +8,9 @@ mod ask;
 mod event;
 mod release;
 
+use crate::entry::ExpectationState;
 use crate::metrics::Metrics;
-use crate::store::{
-    Allowed, Answered, CONTRADICTED, EXPECTED, Error, IS_UNKNOWN, Next, Outcome, Question, Session, Store,
-    is_replaced,
-};
+use crate::store::{Allowed, Answered, Next, Outcome, Question, StoreError, StoreHandle};
 use ask::Provider;
 use axum::http::Uri;
 use blobgate::confirm::{self, PolledStatus};
@@ -49,14 +47,9 @@ const MAX_UNCONFIRMED: i64 = 100;
 const MAX_MISSING: i64 = 3;
 /// The only dialect so far.
 const DIALECT: Dialect = Dialect::Veo3;
-/// The state of an expectation whose event came.
-const ARRIVED: &str = crate::decide::ARRIVED;
-/// The state of an expectation whose event the reconciler fetched. The transaction that stores the event sets it.
-const RECONCILED: &str = crate::decide::IS_RECONCILED;
 
 pub(crate) struct Reconciler {
-    store: Store,
-    session: Session,
+    store: StoreHandle,
     releaser: Releaser,
     metrics: Arc<Metrics>,
     /// An operator makes it look now.
@@ -73,7 +66,7 @@ pub(crate) struct Reconciler {
 
 impl Reconciler {
     pub(crate) fn new(
-        store: &Store,
+        store: &StoreHandle,
         releaser: Releaser,
         metrics: Arc<Metrics>,
         nudge: Arc<Notify>,
@@ -82,8 +75,7 @@ impl Reconciler {
         ending: CancellationToken,
     ) -> Self {
         Self {
-            store: store.clone(),
-            session: store.session(),
+            store: Arc::clone(store),
             releaser,
             metrics,
             nudge,
@@ -103,7 +95,7 @@ impl Reconciler {
             match self.look(is_time).await {
                 Ok(()) if is_time => counted = Some(Instant::now()),
                 Ok(()) => {}
-                Err(error) if is_replaced(&error) => {}
+                Err(error) if error.is_replaced() => {}
                 Err(error) => {
                     self.metrics.store_errors.inc();
                     tracing::error!("the reconciler does not ask now: {error}");
@@ -117,38 +109,40 @@ impl Reconciler {
         }
     }
 
-    async fn look(&mut self, is_time: bool) -> Result<(), Error> {
+    async fn look(&mut self, is_time: bool) -> Result<(), StoreError> {
         if is_time {
             self.count().await?;
         }
         self.ask_all().await
     }
 
-    async fn count(&mut self) -> Result<(), Error> {
-        let (expected, overdue) = self.session.count_expected(self.after).await?;
+    async fn count(&mut self) -> Result<(), StoreError> {
+        let (expected, overdue) = self.store.count_expected(self.after).await?;
         self.metrics.expected.set(expected);
         self.metrics.expected_overdue.set(overdue);
         if self.provider.is_some() {
-            for (hook, generation) in self.session.unconfirmed(MAX_UNCONFIRMED).await? {
-                self.session.want(&hook, &generation).await?;
+            for (hook, generation) in self.store.unconfirmed(MAX_UNCONFIRMED).await? {
+                self.store.want(&hook, &generation).await?;
             }
         }
         Ok(())
     }
 
     /// Asks about what is due, within this minute's calls.
-    async fn ask_all(&mut self) -> Result<(), Error> {
+    async fn ask_all(&mut self) -> Result<(), StoreError> {
         if self.provider.is_none() {
             return Ok(());
         }
         while !self.ending.is_cancelled()
-            && let Next::Ask(question) = self.session.next_question(self.allowed).await?
+            && let Next::Ask(question) = self.store.next_question(self.allowed).await?
         {
             // An event that comes during the call takes another call.
-            let kept = self.session.unconfirmed_of(&question.hook, &question.generation).await?;
+            let kept = self.store.unconfirmed_of(&question.hook, &question.generation).await?;
             let Some((what, answered)) = self.ask(&question, &kept).await? else { return Ok(()) };
             self.metrics.reconciled(what);
-            if answered.state == Some(IS_UNKNOWN) && question.state == EXPECTED {
+            if answered.state == Some(ExpectationState::Unknown)
+                && question.state == ExpectationState::Expected
+            {
                 self.metrics.expected_unknown.inc();
                 tracing::error!(
                     hook = question.hook,
@@ -158,7 +152,7 @@ impl Reconciler {
                     question.generation
                 );
             }
-            self.session.answered(&question, &answered, &kept).await?;
+            self.store.answered(&question, &answered, &kept).await?;
         }
         Ok(())
     }
@@ -168,14 +162,14 @@ impl Reconciler {
         &mut self,
         question: &Question,
         kept: &[i64],
-    ) -> Result<Option<(&'static str, Answered)>, Error> {
+    ) -> Result<Option<(&'static str, Answered)>, StoreError> {
         let missing = question.missing;
         let not = |what: confirm::Outcome, missing, state| {
             Some((what.name(), Answered { answer: what.name(), missing, state }))
         };
         if kept.is_empty() && !question.wants_an_event() {
             let answer = "nothing-quarantined";
-            return Ok(Some((answer, Answered { answer, missing, state: Some(ARRIVED) })));
+            return Ok(Some((answer, Answered { answer, missing, state: Some(ExpectationState::Arrived) })));
         }
         let (Some(id), Some(provider)) = (GenerationId::parse(&question.generation), &self.provider) else {
             return Ok(not(confirm::Outcome::NotStarted, missing, None));
@@ -196,7 +190,8 @@ impl Reconciler {
             }
             PolledStatus::Not(confirm::Outcome::Unknown) => {
                 let missing = missing.saturating_add(1);
-                not(confirm::Outcome::Unknown, missing, (missing >= MAX_MISSING).then_some(IS_UNKNOWN))
+                let is_unknown = missing >= MAX_MISSING;
+                not(confirm::Outcome::Unknown, missing, is_unknown.then_some(ExpectationState::Unknown))
             }
             PolledStatus::Not(confirm::Outcome::StillWorking) => not(confirm::Outcome::StillWorking, 0, None),
             // Says nothing about the generation.
@@ -212,10 +207,10 @@ impl Reconciler {
         event: &Event,
         webhook: Vec<u8>,
         answer: &[u8],
-    ) -> Result<(&'static str, Option<&'static str>), Error> {
+    ) -> Result<(&'static str, Option<ExpectationState>), StoreError> {
         let (mut released, mut left) = (false, false);
         for id in kept {
-            match self.releaser.confirmed(&mut self.session, *id, DIALECT, answer).await {
+            match self.releaser.confirmed(&*self.store, *id, DIALECT, answer).await {
                 Ok(()) => released = true,
                 Err(NotReleased::Store(error)) => return Err(error),
                 Err(why) if why.is_about_entry() => left = true,
@@ -223,11 +218,15 @@ impl Reconciler {
             }
         }
         if released {
-            return Ok(("released", Some(ARRIVED)));
+            return Ok(("released", Some(ExpectationState::Arrived)));
         }
         if !question.wants_an_event() {
             // The entries may have been released or dropped meanwhile.
-            return Ok(if left { ("contradicted", Some(CONTRADICTED)) } else { ("repeated", Some(ARRIVED)) });
+            return Ok(if left {
+                ("contradicted", Some(ExpectationState::Contradicted))
+            } else {
+                ("repeated", Some(ExpectationState::Arrived))
+            });
         }
         let path = self.path(&question.hook).await?;
         let arrival = match event::arrival(question, DIALECT, event, webhook, &path, self.signs) {
@@ -245,24 +244,24 @@ impl Reconciler {
                     question.generation,
                     event.kind.name()
                 );
-                ("reconciled", Some(RECONCILED))
+                ("reconciled", Some(ExpectationState::Reconciled))
             }
-            Ok(Outcome::Repeated) => ("repeated", Some(ARRIVED)),
+            Ok(Outcome::Repeated) => ("repeated", Some(ExpectationState::Arrived)),
             // An earlier event contradicts it.
-            Ok(Outcome::Kept(_)) => ("quarantined", Some(ARRIVED)),
+            Ok(Outcome::Quarantined(_)) => ("quarantined", Some(ExpectationState::Arrived)),
             Ok(Outcome::TokenFull | Outcome::QuarantineFull) => self.not_stored(&"the quarantine is full"),
             Err(why) => self.not_stored(&why),
         })
     }
 
     /// The reconciler asks again later.
-    fn not_stored(&self, why: &dyn std::fmt::Display) -> (&'static str, Option<&'static str>) {
+    fn not_stored(&self, why: &dyn std::fmt::Display) -> (&'static str, Option<ExpectationState>) {
         tracing::error!("the provider's answer is not stored, and is asked for again later: {why}");
         ("not-stored", None)
     }
 
     /// The path that a hook's events came to, or a likely one where none has come yet.
-    async fn path(&mut self, hook: &str) -> Result<String, Error> {
+    async fn path(&mut self, hook: &str) -> Result<String, StoreError> {
         if let Some(path) = self.paths.get(hook) {
             return Ok(path.clone());
         }
@@ -276,7 +275,7 @@ impl Reconciler {
 impl Question {
     /// Whether its event is expected and has not come; else it is asked about for its quarantined events alone.
     fn wants_an_event(&self) -> bool {
-        self.job.is_some() && ![ARRIVED, RECONCILED].contains(&self.state.as_str())
+        self.job.is_some() && ![ExpectationState::Arrived, ExpectationState::Reconciled].contains(&self.state)
     }
 }
 

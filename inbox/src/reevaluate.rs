@@ -1,6 +1,7 @@
 //! Judges an entry in quarantine with today's configuration of the gate.
 
 use crate::arrival::{Arrival, NotOurs, read_headers};
+use crate::entry::QuarantineReason;
 use crate::store::Quarantined;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
@@ -83,7 +84,10 @@ impl Judge {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == kept.hook);
         let hook = hook.ok_or_else(|| Fails::NoHook(kept.hook.clone()))?;
         let headers = read_headers(&kept.headers);
-        let reason = kept.reason.as_deref().and_then(Reason::parse);
+        let reason = match &kept.reason {
+            Some(QuarantineReason::Gate(reason)) => Some(*reason),
+            _ => None,
+        };
         let recorded = self.recorded(hook, &kept, &headers, reason)?;
         let (decided, now): (_, fn(Arrival) -> Now) = match reevaluate(hook, recorded, &kept.body) {
             Decision::Confirm(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),

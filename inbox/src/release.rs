@@ -87,7 +87,7 @@ pub(crate) fn arrival(
         set.extend(text(name).map(|value| (name, value.into())));
     }
     forward::about_event(Verdict::Accepted, dialect, &event, &mut set);
-    let headers = marked(headers, &set, entry.reason.as_deref());
+    let headers = marked(headers, &set, entry.reason.as_ref().map(|reason| reason.as_str()));
     let path = String::from_utf8_lossy(&payload.path).into_owned();
     Arrival::read(&path, &headers, payload.body.into())
         .map_err(|error| CannotRelease::NotOurs(entry.id, error))

@@ -8,13 +8,14 @@ use crate::failpoint::time_of;
 use crate::health::Faults;
 use crate::key::Keys;
 use crate::listen::{Descriptors, Listen, Name, raise_limit};
+use crate::log_limit::LogLimit;
 use crate::metrics::Metrics;
 use crate::purge::Purger;
-use crate::receive::{self, LogLimit, Receiver};
+use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::service::Operations;
 use crate::space::Space;
-use crate::store::{CannotOpen, Place, Store};
+use crate::store::{CannotOpen, Place};
 use crate::watch::Watch;
 use axum::http::Uri;
 use std::num::NonZeroU32;
@@ -77,17 +78,17 @@ const LAST_COMMITS: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`Ended`].
 pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), Ended> {
+    #[cfg(feature = "failpoints")]
     crate::failpoint::read_env();
     let limit = raise_limit();
     let store = settings.store.open().await?;
-    let file = match &store {
-        Store::Sqlite(sqlite) => Some(sqlite.path().to_owned()),
-        Store::Postgres(_) => None,
-    };
+    #[cfg(feature = "failpoints")]
+    let store = crate::breakages::around(store);
+    let file = store.file().map(ToOwned::to_owned);
     let metrics = Arc::new(Metrics::new());
     let faults = Arc::new(Faults::default());
     let descriptors = Arc::new(Descriptors::new(limit, Arc::clone(&faults)));
-    let files = store.watch_files(&faults);
+    let files = Arc::clone(&store).watch_files(&faults);
     let watch = Watch::new(&store, Arc::clone(&faults));
     let clocks = Arc::new(Clocks::new(Arc::clone(&faults), Arc::clone(&metrics)));
     // Said before an event comes, and mended or not: a right may be granted while the inbox runs.
@@ -95,7 +96,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     let space = Arc::new(Space::new(settings.limit, file));
     let wake = Arc::new(Wake::default());
     let mut purger =
-        Purger { session: store.session(), space: Arc::clone(&space), metrics: Arc::clone(&metrics) };
+        Purger { store: Arc::clone(&store), space: Arc::clone(&space), metrics: Arc::clone(&metrics) };
     // A store that is too large to be measured in time can still store and deliver.
     if let Err(error) = purger.measure().await {
         tracing::error!("the store is not measured: {error}");
@@ -134,7 +135,7 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
     let pace =
         Pace { concurrency: settings.concurrency, drain: settings.drain, lease: time_of!("lease", LEASE) };
     let deliverer = Deliverer::new(
-        store.session(),
+        Arc::clone(&store),
         Arc::clone(&wake),
         Arc::clone(&metrics),
         Arc::clone(&space),

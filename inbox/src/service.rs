@@ -19,7 +19,7 @@ use crate::deliver::Wake;
 use crate::health::Faults;
 use crate::metrics::Metrics;
 use crate::reconcile::Releaser;
-use crate::store::{self, Store};
+use crate::store::{StoreError, StoreHandle};
 use ::time::OffsetDateTime;
 use ::time::macros::format_description;
 pub use change::{ChangeAnswer, ChangePreview, ChangeRequest, EntryRefusal, RefusalCount, StateCount};
@@ -30,7 +30,6 @@ pub use entries::{
 pub use error::BadRequest;
 pub(crate) use error::Error;
 pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
-pub(crate) use filter::Filter;
 pub use filter::{EntryFilter, reasons};
 pub use names::{EntryState, EventKind, ExpectationState, Lane};
 pub use pauses::{ActivePause, PauseAnswer, PauseTarget};
@@ -45,7 +44,7 @@ use tokio::sync::Notify;
 
 /// What the actions work on. Each action is a method, in a file of its own.
 pub(crate) struct Operations {
-    pub(crate) store: Store,
+    pub(crate) store: StoreHandle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) faults: Arc<Faults>,
@@ -63,7 +62,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Writes in a task of its own, to its end, even when the client leaves.
 async fn written<T: Send + 'static>(
-    write: impl Future<Output = Result<T, store::Error>> + Send + 'static,
+    write: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::time::timeout(WRITE_TIMEOUT, tokio::spawn(write)).await {
         Ok(Ok(done)) => Ok(done?),

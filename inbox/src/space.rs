@@ -2,7 +2,8 @@
 //! reserve of free disk in which marking and purging still work.
 
 use crate::arrival::Arrival;
-use crate::store::{Outcome, Usage};
+use crate::decide::{Outcome, Room};
+use crate::store::Usage;
 use blobgate::policy::Verdict;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 #[derive(Debug)]
 pub(crate) struct Space {
     limit: i64,
-    /// What is kept, dead and observed may each take so much.
+    /// Quarantined, dead and observed entries may each take so much.
     share: i64,
     total: AtomicI64,
     quarantine: AtomicI64,
@@ -20,22 +21,6 @@ pub(crate) struct Space {
     disk_is_full: AtomicBool,
     /// Whose disk is looked at: a file's only, for a database's is elsewhere.
     file: Option<PathBuf>,
-}
-
-/// How much the quarantine may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
-    /// Whether it has its share of the store.
-    pub(crate) is_full: bool,
-    /// How much of it one token may have, in bytes.
-    pub(crate) max_bytes_of_token: i64,
-}
-
-#[cfg(test)]
-impl From<bool> for Room {
-    fn from(has_room: bool) -> Self {
-        Self { is_full: !has_room, max_bytes_of_token: i64::MAX }
-    }
 }
 
 /// Why nothing more is taken.
@@ -111,7 +96,7 @@ impl Space {
                 self.observed.fetch_add(size, Ordering::Relaxed);
             }
             Outcome::Waits(_) => {}
-            Outcome::Kept(_) => {
+            Outcome::Quarantined(_) => {
                 self.quarantine.fetch_add(size, Ordering::Relaxed);
             }
             Outcome::Repeated | Outcome::TokenFull | Outcome::QuarantineFull => return,

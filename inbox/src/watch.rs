@@ -3,7 +3,7 @@
 
 use crate::clocks::Clocks;
 use crate::health::{Fault, Faults};
-use crate::store::{Error, Session, Store, is_damaged};
+use crate::store::{StoreError, StoreHandle};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +27,7 @@ const BODY: usize = 1_000;
 const LARGE_BODY: usize = 64 << 10;
 
 pub(crate) struct Watch {
+    store: StoreHandle,
     looking: tokio::sync::Mutex<Looking>,
     faults: Arc<Faults>,
     ill: Mutex<Ill>,
@@ -41,7 +42,6 @@ pub(crate) struct Watch {
 
 /// What the look at the store needs.
 struct Looking {
-    session: Session,
     known: Option<Known>,
     rehearsed: Option<Instant>,
     rights: Rights,
@@ -69,10 +69,10 @@ struct Ill {
 }
 
 impl Watch {
-    pub(crate) fn new(store: &Store, faults: Arc<Faults>) -> Arc<Self> {
-        let looking =
-            Looking { session: store.session(), known: None, rehearsed: None, rights: Rights::default() };
+    pub(crate) fn new(store: &StoreHandle, faults: Arc<Faults>) -> Arc<Self> {
+        let looking = Looking { known: None, rehearsed: None, rights: Rights::default() };
         Arc::new(Self {
+            store: Arc::clone(store),
             looking: tokio::sync::Mutex::new(looking),
             faults,
             ill: Mutex::default(),
@@ -108,8 +108,8 @@ impl Watch {
     }
 
     /// Events were not committed.
-    pub(crate) async fn failed(&self, session: &mut Session, error: &Error) {
-        let (fault, detail) = session.explain(error).await;
+    pub(crate) async fn failed(&self, error: &StoreError) {
+        let (fault, detail) = self.store.explain(error).await;
         let mut ill = self.ill();
         ill.by_commit = Some(Instant::now());
         self.is_ill.store(true, Ordering::Relaxed);
@@ -126,9 +126,9 @@ impl Watch {
     }
 
     /// Something else than storing failed: each statement is tried at once. A store that is not whole takes no more events.
-    pub(crate) async fn suspect(&self, session: &mut Session, error: &Error) {
-        if is_damaged(error) {
-            let (fault, detail) = session.explain(error).await;
+    pub(crate) async fn suspect(&self, error: &StoreError) {
+        if error.is_damaged() {
+            let (fault, detail) = self.store.explain(error).await;
             self.faults.raise(fault, detail);
         } else {
             self.doubt();
@@ -178,26 +178,26 @@ impl Watch {
                 // Once it is back, each statement is tried.
                 looking.rehearsed = None;
                 looking.rights.are_known = false;
-                let (fault, detail) = looking.session.explain(&error).await;
+                let (fault, detail) = self.store.explain(&error).await;
                 self.is_out(fault, &detail);
                 Err(detail)
             }
         }
     }
 
-    async fn try_store(&self, looking: &mut Looking) -> Result<(), Error> {
+    async fn try_store(&self, looking: &mut Looking) -> Result<(), StoreError> {
         // A write that is taken back never reaches a full disk.
-        looking.session.heartbeat().await?;
+        self.store.heartbeat().await?;
         let has_failed = self.ill().by_commit.is_some();
         let is_doubted = self.is_due.swap(false, Ordering::Relaxed);
         let is_due = is_doubted || looking.rehearsed.is_none_or(|at| at.elapsed() >= REHEARSE_EVERY);
         if has_failed || is_due {
-            looking.session.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
+            self.store.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
             looking.rehearsed = Some(Instant::now());
         }
         // Asked for again where something failed: a right that is taken away makes its statement fail.
         if is_doubted || has_failed || !looking.rights.are_known || looking.rights.lacks.is_some() {
-            let lacks = looking.session.lacks().await;
+            let lacks = self.store.lacks().await;
             if let Some((false, why)) = lacks.as_ref().filter(|_| lacks != looking.rights.lacks) {
                 tracing::error!("events are stored and delivered, and something else will fail: {why}");
             }

@@ -81,9 +81,11 @@ CREATE TABLE generation (
     expected_job text, -- the job that the application says it is of: what decides before first use does
     completed_id bigint,
     completed_fingerprint text,
+    completed_origin text, -- webhook, reconcile
     completed_authenticated boolean,
     failure_id bigint,
     failure_fingerprint text,
+    failure_origin text, -- webhook, reconcile
     failure_authenticated boolean,
     busy bigint, -- the one entry that is in flight
     seen_at bigint NOT NULL,

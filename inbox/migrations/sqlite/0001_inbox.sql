@@ -74,9 +74,11 @@ CREATE TABLE generation (
     expected_job TEXT, -- the job that the application says it is of: what decides before first use does
     completed_id INTEGER,
     completed_fingerprint TEXT,
+    completed_origin TEXT, -- webhook, reconcile
     completed_authenticated BOOLEAN,
     failure_id INTEGER,
     failure_fingerprint TEXT,
+    failure_origin TEXT, -- webhook, reconcile
     failure_authenticated BOOLEAN,
     busy INTEGER, -- the one entry that is in flight
     seen_at INTEGER NOT NULL,

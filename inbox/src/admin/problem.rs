@@ -44,7 +44,7 @@ impl Problem {
                 Error::OtherJob { .. } | Error::CannotRelease(_) | Error::NoProvider => StatusCode::CONFLICT,
                 Error::NotReleased(_)
                 | Error::NotNow(_)
-                | Error::Newer { .. }
+                | Error::NewerEvent(_)
                 | Error::Late(_)
                 | Error::Replaced
                 | Error::Store(_) => StatusCode::SERVICE_UNAVAILABLE,

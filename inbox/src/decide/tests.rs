@@ -1,23 +1,25 @@
 //! Rows: what is known, what comes, what becomes of it.
 
 use super::*;
+use QuarantineReason::{EventConflict, TokenConflict, TokenReused};
+use blobgate::Reason;
 use bytes::Bytes;
 
 const ONE: &str = "00000000-0000-4000-8000-000000000001";
 const TWO: &str = "00000000-0000-4000-8000-000000000002";
 
-/// An accepted, proven event with this fact.
-fn event(kind: Kind, fact: &str) -> Arrival {
+/// An accepted event of an authenticated sender.
+fn event(fingerprint: Fingerprint) -> Arrival {
     Arrival {
         verdict: Verdict::Accepted,
         hook: "veo3".to_owned(),
         generation: Some(ONE.to_owned()),
-        event: Some(kind),
+        fingerprint: Some(fingerprint),
+        origin: Origin::Webhook,
         reason: None,
         token: None,
         job: None,
         authenticated: true,
-        fact: fact.to_owned(),
         digest: [0; 32],
         path: "/hooks/veo3".to_owned(),
         headers: Vec::new(),
@@ -26,19 +28,19 @@ fn event(kind: Kind, fact: &str) -> Arrival {
 }
 
 fn completed(place: &str) -> Arrival {
-    event(Kind::Completed, place)
+    event(Fingerprint::Completed(place.to_owned()))
 }
 
 fn failed(code: &str) -> Arrival {
-    event(Kind::Failed, &format!("failed {code}"))
+    event(Fingerprint::Failed(code.to_owned()))
 }
 
 fn timeout() -> Arrival {
-    event(Kind::Timeout, "timeout TIMEOUT")
+    event(Fingerprint::Timeout("TIMEOUT".to_owned()))
 }
 
 impl Arrival {
-    fn unproven(self) -> Self {
+    fn unauthenticated(self) -> Self {
         Self { authenticated: false, ..self }
     }
 
@@ -59,28 +61,28 @@ impl Arrival {
     }
 
     fn judged(self, verdict: Verdict, reason: Option<&str>) -> Self {
-        Self { verdict, reason: reason.map(str::to_owned), ..self }
+        Self { verdict, reason: reason.map(QuarantineReason::parse), ..self }
     }
 }
 
-const NEW: Fate = Fate::Deliver { supersedes: None, retires: None };
+const NEW: Decision = Decision::Deliver { supersedes: None, retires: None };
 
-fn over(id: i64, what: &'static str) -> Fate {
-    Fate::Deliver { supersedes: Some(what), retires: Some(id) }
+fn over(id: i64, what: Superseded) -> Decision {
+    Decision::Deliver { supersedes: Some(what), retires: Some(id) }
 }
 
-fn repeat(of: i64) -> Fate {
-    Fate::Repeat { of }
+fn repeat(of: i64) -> Decision {
+    Decision::Repeat { of }
 }
 
-fn keep(reason: &str) -> Fate {
-    Fate::Keep { reason: reason.to_owned() }
+fn keep(reason: QuarantineReason) -> Decision {
+    Decision::Quarantine { reason }
 }
 
 /// What comes one after the other, each with the next number, and what becomes of it.
 #[track_caller]
-fn row(comes: &[(Arrival, Fate)]) {
-    let mut known = Known::default();
+fn row(comes: &[(Arrival, Decision)]) {
+    let mut known = BatchState::default();
     for (id, (arrival, expected)) in (1..).zip(comes) {
         assert_eq!(known.decide(arrival, id), *expected, "entry {id}");
     }
@@ -88,8 +90,8 @@ fn row(comes: &[(Arrival, Fate)]) {
 
 /// The same where the application has said of which job [`ONE`] is.
 #[track_caller]
-fn row_expecting(job: &str, comes: &[(Arrival, Fate)]) -> Known {
-    let mut known = Known::default();
+fn row_expecting(job: &str, comes: &[(Arrival, Decision)]) -> BatchState {
+    let mut known = BatchState::default();
     let key = GenerationKey { hook: "veo3".to_owned(), generation: ONE.to_owned() };
     known.generations.insert(key, Generation { expected: Some(job.to_owned()), ..Generation::default() });
     for (id, (arrival, expected)) in (1..).zip(comes) {
@@ -99,8 +101,8 @@ fn row_expecting(job: &str, comes: &[(Arrival, Fate)]) -> Known {
 }
 
 #[track_caller]
-fn met(known: &Known, expected: Option<&'static str>) {
-    assert_eq!(known.generations.values().find_map(|generation| generation.met), expected);
+fn met(known: &BatchState, expected: Option<ExpectationState>) {
+    assert_eq!(known.generations.values().find_map(|generation| generation.expectation_state), expected);
 }
 
 #[test]
@@ -112,13 +114,13 @@ fn an_expectation_beats_first_use() {
     let known = row_expecting(
         "j",
         &[
-            (with(ONE, "u", "k"), keep(TOKEN_CONFLICT)),
+            (with(ONE, "u", "k"), keep(TokenConflict)),
             (with(ONE, "t", "j"), NEW),
-            (with(ONE, "u", "k"), keep(TOKEN_CONFLICT)),
+            (with(ONE, "u", "k"), keep(TokenConflict)),
             (with(TWO, "u", "k"), NEW),
         ],
     );
-    met(&known, Some(ARRIVED));
+    met(&known, Some(ExpectationState::Arrived));
     // Of two tokens of the job both may speak of it, and the last one is bound.
     row_expecting("j", &[(with(ONE, "t", "j"), NEW), (with(ONE, "u", "j"), repeat(1))]);
     // A token that was used for something else first is here for its own.
@@ -127,7 +129,7 @@ fn an_expectation_beats_first_use() {
         &[
             (with(TWO, "t", "j"), NEW),
             (with(ONE, "t", "j"), NEW),
-            (with(TWO, "t", "j"), keep(TOKEN_REUSED)),
+            (with(TWO, "t", "j"), keep(TokenReused)),
             (with(ONE, "t", "j"), repeat(2)),
         ],
     );
@@ -135,47 +137,54 @@ fn an_expectation_beats_first_use() {
     let nameless = completed("a").with_token("n");
     row_expecting(
         "j",
-        &[(nameless.clone(), NEW), (with(ONE, "t", "j"), repeat(1)), (nameless, keep(TOKEN_CONFLICT))],
+        &[(nameless.clone(), NEW), (with(ONE, "t", "j"), repeat(1)), (nameless, keep(TokenConflict))],
     );
     // What has no token is not asked for one, and what it contradicts is kept as ever.
     row_expecting(
         "j",
-        &[(completed("a"), NEW), (failed("X").with_token("t").of_job("j"), keep(EVENT_CONFLICT))],
+        &[(completed("a"), NEW), (failed("X").with_token("t").of_job("j"), keep(EventConflict))],
     );
     // What is kept meets nothing.
-    let known = row_expecting("j", &[(with(ONE, "u", "k"), keep(TOKEN_CONFLICT))]);
+    let known = row_expecting("j", &[(with(ONE, "u", "k"), keep(TokenConflict))]);
     met(&known, None);
 }
 
 #[test]
 fn what_was_asked_for_stands_in_nobody_s_way() {
     let reconciled = |place: &str| completed(place).reconciled();
-    met(&row_expecting("j", &[(reconciled("a"), NEW), (reconciled("b"), repeat(1))]), Some(IS_RECONCILED));
+    met(
+        &row_expecting("j", &[(reconciled("a"), NEW), (reconciled("b"), repeat(1))]),
+        Some(ExpectationState::Reconciled),
+    );
     // The webhook comes in the end, with whatever URL: from then on it is what others are compared with.
     row(&[
         (reconciled("a"), NEW),
         (completed("a"), repeat(1)),
         (completed("a"), repeat(1)),
-        (completed("b"), keep(EVENT_CONFLICT)),
+        (completed("b"), keep(EventConflict)),
     ]);
     row(&[
         (reconciled("a"), NEW),
         (completed("b"), repeat(1)),
         (reconciled("a"), repeat(1)),
         (completed("b"), repeat(1)),
-        (completed("a"), keep(EVENT_CONFLICT)),
+        (completed("a"), keep(EventConflict)),
     ]);
-    row(&[(reconciled("a"), NEW), (completed("x").unproven(), repeat(1)), (completed("b"), repeat(1))]);
-    row(&[(completed("a"), NEW), (reconciled("b"), repeat(1)), (completed("b"), keep(EVENT_CONFLICT))]);
-    row(&[(failed("X").reconciled(), NEW), (failed("Y"), repeat(1)), (timeout(), keep(EVENT_CONFLICT))]);
+    row(&[
+        (reconciled("a"), NEW),
+        (completed("x").unauthenticated(), repeat(1)),
+        (completed("b"), repeat(1)),
+    ]);
+    row(&[(completed("a"), NEW), (reconciled("b"), repeat(1)), (completed("b"), keep(EventConflict))]);
+    row(&[(failed("X").reconciled(), NEW), (failed("Y"), repeat(1)), (timeout(), keep(EventConflict))]);
     row(&[(failed("X"), NEW), (failed("Y").reconciled(), repeat(1))]);
     row(&[(timeout(), NEW), (timeout().reconciled(), repeat(1))]);
     // But the provider's word counts for more than one who has proven nothing.
-    row(&[(completed("x").unproven(), NEW), (reconciled("a"), over(1, UNAUTHENTICATED))]);
-    row(&[(failed("X").reconciled(), NEW), (completed("a"), over(1, "failed"))]);
-    row(&[(timeout().reconciled(), NEW), (completed("a"), over(1, "timeout"))]);
-    row(&[(failed("X"), NEW), (reconciled("a"), over(1, "failed"))]);
-    row(&[(completed("a"), NEW), (failed("X").reconciled(), keep(EVENT_CONFLICT))]);
+    row(&[(completed("x").unauthenticated(), NEW), (reconciled("a"), over(1, Superseded::Unauthenticated))]);
+    row(&[(failed("X").reconciled(), NEW), (completed("a"), over(1, Superseded::Failed))]);
+    row(&[(timeout().reconciled(), NEW), (completed("a"), over(1, Superseded::Timeout))]);
+    row(&[(failed("X"), NEW), (reconciled("a"), over(1, Superseded::Failed))]);
+    row(&[(completed("a"), NEW), (failed("X").reconciled(), keep(EventConflict))]);
 }
 
 #[test]
@@ -188,73 +197,69 @@ fn an_event_is_new_once() {
 
 #[test]
 fn a_completion_supersedes_a_failure() {
-    row(&[(failed("X"), NEW), (completed("a"), over(1, "failed")), (completed("a"), repeat(2))]);
-    row(&[(timeout(), NEW), (completed("a"), over(1, "timeout")), (timeout(), repeat(1))]);
+    row(&[(failed("X"), NEW), (completed("a"), over(1, Superseded::Failed)), (completed("a"), repeat(2))]);
+    row(&[(timeout(), NEW), (completed("a"), over(1, Superseded::Timeout)), (timeout(), repeat(1))]);
 }
 
 #[test]
 fn what_contradicts_is_kept() {
-    row(&[
-        (completed("a"), NEW),
-        (failed("X"), keep(EVENT_CONFLICT)),
-        (completed("b"), keep(EVENT_CONFLICT)),
-    ]);
-    row(&[(failed("X"), NEW), (failed("Y"), keep(EVENT_CONFLICT)), (timeout(), keep(EVENT_CONFLICT))]);
+    row(&[(completed("a"), NEW), (failed("X"), keep(EventConflict)), (completed("b"), keep(EventConflict))]);
+    row(&[(failed("X"), NEW), (failed("Y"), keep(EventConflict)), (timeout(), keep(EventConflict))]);
     row(&[
         (failed("X"), NEW),
-        (completed("a"), over(1, "failed")),
-        (failed("Y"), keep(EVENT_CONFLICT)),
+        (completed("a"), over(1, Superseded::Failed)),
+        (failed("Y"), keep(EventConflict)),
         (failed("X"), repeat(1)),
     ]);
 }
 
 #[test]
-fn the_unproven_never_blocks_the_proven() {
+fn an_unauthenticated_sender_never_blocks_an_authenticated_one() {
     row(&[
-        (completed("a").unproven(), NEW),
-        (completed("b"), over(1, UNAUTHENTICATED)),
+        (completed("a").unauthenticated(), NEW),
+        (completed("b"), over(1, Superseded::Unauthenticated)),
         (completed("b"), repeat(2)),
     ]);
-    row(&[(completed("a").unproven(), NEW), (failed("X"), over(1, UNAUTHENTICATED))]);
+    row(&[(completed("a").unauthenticated(), NEW), (failed("X"), over(1, Superseded::Unauthenticated))]);
     row(&[
-        (failed("X").unproven(), NEW),
-        (failed("Y"), over(1, UNAUTHENTICATED)),
-        (completed("a"), over(2, "failed")),
+        (failed("X").unauthenticated(), NEW),
+        (failed("Y"), over(1, Superseded::Unauthenticated)),
+        (completed("a"), over(2, Superseded::Failed)),
     ]);
-    row(&[(failed("X").unproven(), NEW), (completed("a"), over(1, UNAUTHENTICATED))]);
+    row(&[(failed("X").unauthenticated(), NEW), (completed("a"), over(1, Superseded::Unauthenticated))]);
     row(&[
-        (completed("a").unproven(), NEW),
-        (failed("X"), over(1, UNAUTHENTICATED)),
-        (completed("b"), over(2, "failed")),
-        (completed("a").unproven(), keep(EVENT_CONFLICT)),
+        (completed("a").unauthenticated(), NEW),
+        (failed("X"), over(1, Superseded::Unauthenticated)),
+        (completed("b"), over(2, Superseded::Failed)),
+        (completed("a").unauthenticated(), keep(EventConflict)),
     ]);
     // Not even where it is the other kind that has proven nothing.
     row(&[
-        (failed("X").unproven(), NEW),
-        (completed("a"), over(1, UNAUTHENTICATED)),
-        (failed("Y"), keep(EVENT_CONFLICT)),
+        (failed("X").unauthenticated(), NEW),
+        (completed("a"), over(1, Superseded::Unauthenticated)),
+        (failed("Y"), keep(EventConflict)),
         (completed("a"), repeat(2)),
-        (failed("X").unproven(), repeat(1)),
+        (failed("X").unauthenticated(), repeat(1)),
     ]);
     // And the other way round it does not count.
-    row(&[(completed("a"), NEW), (completed("b").unproven(), keep(EVENT_CONFLICT))]);
-    row(&[(failed("X"), NEW), (completed("a").unproven(), keep(EVENT_CONFLICT))]);
+    row(&[(completed("a"), NEW), (completed("b").unauthenticated(), keep(EventConflict))]);
+    row(&[(failed("X"), NEW), (completed("a").unauthenticated(), keep(EventConflict))]);
     // The same said once more is a repeat, whoever says it.
-    row(&[(completed("a").unproven(), NEW), (completed("a"), repeat(1))]);
-    row(&[(completed("a"), NEW), (completed("a").unproven(), repeat(1))]);
+    row(&[(completed("a").unauthenticated(), NEW), (completed("a"), repeat(1))]);
+    row(&[(completed("a"), NEW), (completed("a").unauthenticated(), repeat(1))]);
 }
 
 #[test]
 fn a_token_speaks_of_one_generation_and_a_generation_has_one_token() {
     let with = |generation: &str, token: &str| completed("a").of(generation).with_token(token);
-    row(&[(with(ONE, "t"), NEW), (with(TWO, "t"), keep(TOKEN_REUSED)), (with(ONE, "t"), repeat(1))]);
-    row(&[(with(ONE, "t"), NEW), (with(ONE, "u"), keep(TOKEN_CONFLICT)), (with(TWO, "u"), NEW)]);
+    row(&[(with(ONE, "t"), NEW), (with(TWO, "t"), keep(TokenReused)), (with(ONE, "t"), repeat(1))]);
+    row(&[(with(ONE, "t"), NEW), (with(ONE, "u"), keep(TokenConflict)), (with(TWO, "u"), NEW)]);
     // A repeat that is the first to have a token binds it.
-    row(&[(completed("a"), NEW), (with(ONE, "t"), repeat(1)), (with(TWO, "t"), keep(TOKEN_REUSED))]);
+    row(&[(completed("a"), NEW), (with(ONE, "t"), repeat(1)), (with(TWO, "t"), keep(TokenReused))]);
     // What is kept binds nothing.
     row(&[
         (completed("a"), NEW),
-        (completed("b").with_token("t"), keep(EVENT_CONFLICT)),
+        (completed("b").with_token("t"), keep(EventConflict)),
         (with(TWO, "t"), NEW),
     ]);
     // Another hook's tokens are others.
@@ -273,9 +278,9 @@ fn what_is_observed_or_quarantined_decides_nothing() {
     let observed = completed("a").judged(Verdict::Observed, None);
     let quarantined = completed("a").judged(Verdict::Quarantined, Some("token-expired")).with_token("t");
     row(&[
-        (observed.clone(), Fate::Observe),
-        (observed, Fate::Observe),
-        (quarantined, keep("token-expired")),
+        (observed.clone(), Decision::Observe),
+        (observed, Decision::Observe),
+        (quarantined, keep(QuarantineReason::Gate(Reason::TokenExpired))),
         (completed("b"), NEW),
         (completed("c").of(TWO).with_token("t"), NEW),
     ]);
@@ -283,9 +288,9 @@ fn what_is_observed_or_quarantined_decides_nothing() {
 
 #[test]
 fn only_what_has_changed_is_written() {
-    let mut known = Known::default();
+    let mut known = BatchState::default();
     known.decide(&completed("a").with_token("t"), 1);
-    let changed = |known: &Known| {
+    let changed = |known: &BatchState| {
         (known.generations.values().any(|row| row.changed), known.tokens.values().any(|row| row.changed))
     };
     assert_eq!(changed(&known), (true, true));

@@ -2,7 +2,7 @@
 
 use crate::arrival::read_headers;
 use crate::client;
-use crate::failpoint::{broken_by, die_at};
+use crate::failpoint::die_at;
 use crate::key::Keys;
 use crate::marks::Marks;
 use crate::store::Claimed;
@@ -44,13 +44,13 @@ pub(super) struct Ended {
     pub(super) id: i64,
     pub(super) lease: i64,
     pub(super) attempt: i64,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: AttemptOutcome,
     pub(super) took: Duration,
 }
 
 /// How an attempt ended.
 #[derive(Clone, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum AttemptOutcome {
     /// With an answer, of which the beginning is kept.
     Answered(StatusCode, String),
     /// Without one.
@@ -59,47 +59,47 @@ pub(crate) enum Outcome {
     LeaseLost,
 }
 
-impl Outcome {
+impl AttemptOutcome {
     pub(super) fn is_done(&self) -> bool {
-        matches!(self, Outcome::Answered(status, _) if status.is_success())
+        matches!(self, AttemptOutcome::Answered(status, _) if status.is_success())
     }
 
     /// Whether no service seems to be there. A lost lease says nothing about it.
     pub(super) fn is_down(&self) -> bool {
         match self {
-            Outcome::Answered(status, _) => matches!(status.as_u16(), 502..=504),
-            Outcome::Unanswered(_) => true,
-            Outcome::LeaseLost => false,
+            AttemptOutcome::Answered(status, _) => matches!(status.as_u16(), 502..=504),
+            AttemptOutcome::Unanswered(_) => true,
+            AttemptOutcome::LeaseLost => false,
         }
     }
 
     pub(crate) fn status(&self) -> Option<i64> {
         match self {
-            Outcome::Answered(status, _) => Some(i64::from(status.as_u16())),
-            Outcome::Unanswered(_) | Outcome::LeaseLost => None,
+            AttemptOutcome::Answered(status, _) => Some(i64::from(status.as_u16())),
+            AttemptOutcome::Unanswered(_) | AttemptOutcome::LeaseLost => None,
         }
     }
 
     /// A word for it, for a counter.
     pub(crate) fn word(&self) -> &'static str {
         match self {
-            Outcome::Answered(status, _) if status.is_success() => "delivered",
-            Outcome::Answered(status, _) if status.is_client_error() => "4xx",
-            Outcome::Answered(status, _) if status.is_server_error() => "5xx",
-            Outcome::Answered(..) => "other",
-            Outcome::Unanswered(_) => "unanswered",
-            Outcome::LeaseLost => "lease-lost",
+            AttemptOutcome::Answered(status, _) if status.is_success() => "delivered",
+            AttemptOutcome::Answered(status, _) if status.is_client_error() => "4xx",
+            AttemptOutcome::Answered(status, _) if status.is_server_error() => "5xx",
+            AttemptOutcome::Answered(..) => "other",
+            AttemptOutcome::Unanswered(_) => "unanswered",
+            AttemptOutcome::LeaseLost => "lease-lost",
         }
     }
 }
 
 /// The beginning of the answer, or why there is none.
-impl fmt::Display for Outcome {
+impl fmt::Display for AttemptOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Outcome::Answered(_, body) => f.write_str(body),
-            Outcome::Unanswered(why) => f.write_str(why),
-            Outcome::LeaseLost => f.write_str("the store was away, and the lease ended"),
+            AttemptOutcome::Answered(_, body) => f.write_str(body),
+            AttemptOutcome::Unanswered(why) => f.write_str(why),
+            AttemptOutcome::LeaseLost => f.write_str("the store was away, and the lease ended"),
         }
     }
 }
@@ -115,26 +115,23 @@ impl Sender {
     pub(super) async fn attempt(&self, entry: Claimed, lease: watch::Receiver<Instant>) -> Ended {
         let (id, number, attempt, started) = (entry.id, entry.lease, entry.attempts, Instant::now());
         die_at!("after-claim");
-        let outcome = if broken_by!("break-done-before-sent") {
-            let _unheard = tokio::time::timeout(Duration::from_millis(1), self.post(entry)).await;
-            Outcome::Answered(StatusCode::OK, String::new())
-        } else if *lease.borrow() <= started {
+        let outcome = if *lease.borrow() <= started {
             // This process was stopped for longer than its lease.
-            Outcome::LeaseLost
+            AttemptOutcome::LeaseLost
         } else {
             tokio::select! {
                 biased;
                 outcome = self.post(entry) => outcome,
-                () = ended(lease) => Outcome::LeaseLost,
+                () = ended(lease) => AttemptOutcome::LeaseLost,
             }
         };
         Ended { id, lease: number, attempt, outcome, took: started.elapsed() }
     }
 
-    async fn post(&self, entry: Claimed) -> Outcome {
+    async fn post(&self, entry: Claimed) -> AttemptOutcome {
         let request = match self.request(entry) {
             Ok(request) => request,
-            Err(error) => return Outcome::Unanswered(format!("it cannot be sent: {error}")),
+            Err(error) => return AttemptOutcome::Unanswered(format!("it cannot be sent: {error}")),
         };
         match tokio::time::timeout(self.target.timeout, self.client.request(request)).await {
             Ok(Ok(response)) => {
@@ -144,7 +141,7 @@ impl Sender {
                 let body = tokio::time::timeout(self.target.timeout, body).await;
                 let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
                 let start = body.get(..body.len().min(ANSWER)).unwrap_or_default();
-                Outcome::Answered(status, printable(start))
+                AttemptOutcome::Answered(status, printable(start))
             }
             Ok(Err(error)) => {
                 // The first ones only say that it failed.
@@ -152,9 +149,11 @@ impl Sender {
                 while let Some(deeper) = cause.source() {
                     cause = deeper;
                 }
-                Outcome::Unanswered(cause.to_string())
+                AttemptOutcome::Unanswered(cause.to_string())
             }
-            Err(_) => Outcome::Unanswered(format!("no answer within {} s", self.target.timeout.as_secs())),
+            Err(_) => {
+                AttemptOutcome::Unanswered(format!("no answer within {} s", self.target.timeout.as_secs()))
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is started, and when.
 
 use super::{Deliverer, Held, LOOK_EVERY, Route, later, micros};
+use crate::metrics::RouteHealth;
 use crate::store::Claimed;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,7 @@ impl Deliverer {
         for name in routes {
             let Some(wanted) = self.route(&name).wanted(now) else { continue };
             let granted = Instant::now();
-            match self.session.claim(&name, wanted, micros(self.pace.lease)).await {
+            match self.store.claim(&name, wanted, micros(self.pace.lease)).await {
                 Ok(claim) => {
                     self.route(&name).claimed(&claim, now);
                     claim.entries.into_iter().for_each(|entry| self.start(entry, &name, granted));
@@ -43,12 +44,12 @@ impl Deliverer {
     }
 
     /// The routes on which something is due; the next look is when the next is.
-    async fn look(&mut self) -> Result<Vec<String>, crate::store::Error> {
-        self.pauses = self.session.pauses().await?;
+    async fn look(&mut self) -> Result<Vec<String>, crate::store::StoreError> {
+        self.pauses = self.store.pauses().await?;
         for (name, route) in &mut self.routes {
             route.paused = self.pauses.iter().any(|pause| pause.holds(name));
         }
-        let waiting = self.session.waiting().await?;
+        let waiting = self.store.waiting().await?;
         let first_look = !std::mem::replace(&mut self.has_looked, true);
         let mut due = Vec::new();
         for (name, due_in) in waiting {
@@ -64,7 +65,10 @@ impl Deliverer {
                 _ => due.push(name),
             }
         }
-        self.metrics.routes(&self.routes);
+        for (name, route) in &self.routes {
+            let (is_down, is_paused, in_flight) = (route.is_down(), route.paused, route.in_flight());
+            self.metrics.route(name, RouteHealth { is_down, is_paused, in_flight });
+        }
         Ok(due)
     }
 

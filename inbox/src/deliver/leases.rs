@@ -12,14 +12,14 @@ impl Deliverer {
         }
         self.renew_at = later(now, self.pace.renew_every());
         let held: Vec<_> = self.held.keys().copied().collect();
-        if let Err(error) = self.session.release_expired(&held, micros(self.pace.lease)).await {
+        if let Err(error) = self.store.release_expired(&held, micros(self.pace.lease)).await {
             self.store_is_away("expired leases are not released", &error).await;
         }
         if self.held.is_empty() {
             return;
         }
         let leases: Vec<_> = self.held.iter().map(|(id, held)| (*id, held.lease)).collect();
-        match self.session.renew(&leases, micros(self.pace.lease)).await {
+        match self.store.renew(&leases, micros(self.pace.lease)).await {
             Ok(renewed) => {
                 let renewed: BTreeSet<_> = renewed.into_iter().collect();
                 for (id, held) in &self.held {

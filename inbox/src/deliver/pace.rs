@@ -1,5 +1,6 @@
 //! How deliveries are paced.
 
+use crate::store::MAX_DELAY;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use std::time::Duration;
 
@@ -11,9 +12,7 @@ const RENEWALS: u32 = 3;
 const MARGIN: u32 = 10;
 /// Delays double from a second to half an hour, and up to as much again is added by chance.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LAST_DELAY: Duration = Duration::from_secs(30 * 60);
-/// In microseconds.
-pub(crate) const LONGEST_DELAY: i64 = 2 * 30 * 60 * 1_000_000;
+const LAST_DELAY: Duration = Duration::from_micros(MAX_DELAY.unsigned_abs() / 2);
 
 /// How deliveries are made.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ mod drain;
 mod probe;
 
 use super::Pace;
-use super::attempt::Outcome;
+use super::attempt::AttemptOutcome;
 use crate::store::{Claim, Claimed, Class, Pick, Wanted};
 use drain::Drain;
 use probe::{LAST_FIRST_PROBE, LAST_PROBE, Slot};
@@ -31,7 +31,7 @@ const NOTE_SUCCESS_EVERY: Duration = Duration::from_secs(10);
 const NOTE_SUCCESS_IN_TROUBLE_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(crate) struct Route {
+pub(super) struct Route {
     pace: Pace,
     pub(super) paused: bool,
     health: Health,
@@ -96,15 +96,11 @@ impl Route {
         self.drain.begin(now);
     }
 
-    pub(crate) fn is_down(&self) -> bool {
+    pub(super) fn is_down(&self) -> bool {
         matches!(self.health, Health::Down { .. })
     }
 
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    pub(crate) fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.first.saturating_add(self.again)
     }
 
@@ -219,10 +215,10 @@ impl Route {
         &mut self,
         id: i64,
         flight: Flight,
-        outcome: &Outcome,
+        outcome: &AttemptOutcome,
         now: Instant,
     ) -> Option<&'static str> {
-        if matches!(outcome, Outcome::LeaseLost) {
+        if matches!(outcome, AttemptOutcome::LeaseLost) {
             return None; // says nothing of the service
         }
         let its_own = self.is_its_own(flight);
@@ -298,22 +294,6 @@ impl Health {
             (Health::Down { first, .. }, Class::First) => Some(first),
             (Health::Down { again, .. }, Class::Again) => Some(again),
         }
-    }
-}
-
-/// A pause, as an operator set it: of a hook, an event, or both; empty is any.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub(crate) struct Pause {
-    pub(crate) hook: String,
-    pub(crate) event: String,
-}
-
-impl Pause {
-    /// Whether it holds a route, `HOOK/EVENT` or `HOOK/observed/EVENT`.
-    pub(crate) fn holds(&self, route: &str) -> bool {
-        let (hook, rest) = route.split_once('/').unwrap_or((route, ""));
-        let event = rest.rsplit('/').next().unwrap_or(rest);
-        (self.hook.is_empty() || self.hook == hook) && (self.event.is_empty() || self.event == event)
     }
 }
 

@@ -64,7 +64,7 @@ mod tests {
         };
         let question = Question {
             hook: "veo3".to_owned(),
-            state: crate::store::EXPECTED.to_owned(),
+            state: crate::entry::ExpectationState::Expected,
             generation: ID.to_owned(),
             job: Some("order-17".to_owned()),
             asked: 0,

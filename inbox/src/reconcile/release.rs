@@ -3,9 +3,10 @@
 use crate::arrival::{Arrival, NotOurs, read_headers};
 use crate::commit::{Committer, NotStored};
 use crate::deliver::Wake;
+use crate::entry::QuarantineReason;
 use crate::metrics::Metrics;
 use crate::space::{Full, Space};
-use crate::store::{Error, Outcome, Quarantined, Session, Store};
+use crate::store::{Outcome, Quarantined, Store, StoreError, StoreHandle};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
 use blobgate::contract::header;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 /// Releases entries, by the same transaction as any arrival.
 #[derive(Clone)]
 pub(crate) struct Releaser {
-    pub(crate) store: Store,
+    pub(crate) store: StoreHandle,
     pub(crate) committer: Committer,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) space: Arc<Space>,
@@ -29,14 +30,14 @@ pub(crate) struct Releaser {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotReleased {
     #[error(transparent)]
-    Store(#[from] Error),
+    Store(#[from] StoreError),
     #[error(transparent)]
     Full(#[from] Full),
     #[error("it cannot be read as a delivery: {0}")]
     NotOurs(#[from] NotOurs),
     /// It would go into quarantine again, for this reason.
     #[error("{0}")]
-    Stays(String),
+    Stays(QuarantineReason),
     #[error("the quarantine is full")]
     QuarantineFull,
     #[error("it is not quarantined any more")]
@@ -73,28 +74,28 @@ impl Releaser {
     pub(super) async fn store(&self, arrival: Arrival) -> Result<Outcome, NotReconciled> {
         self.space.check(arrival.verdict)?;
         let outcome = self.committer.store(arrival).await?;
-        if let Outcome::Kept(reason) = &outcome {
+        if let Outcome::Quarantined(reason) = &outcome {
             self.metrics.quarantined(reason);
         }
         Ok(outcome)
     }
 
     /// Releases an entry that an expectation explains.
-    pub(crate) async fn explained(&self, session: &mut Session, id: i64) -> Result<(), NotReleased> {
-        let entry = self.store.kept(id).await?.ok_or(NotReleased::Gone)?;
+    pub(crate) async fn explained(&self, store: &dyn Store, id: i64) -> Result<(), NotReleased> {
+        let entry = self.store.quarantined(id).await?.ok_or(NotReleased::Gone)?;
         let headers = read_headers(&entry.headers);
-        self.release(session, id, &read(entry, &headers)?, EXPLAINED).await.map(|_| ())
+        self.release(store, id, &read(entry, &headers)?, EXPLAINED).await.map(|_| ())
     }
 
     /// Releases an entry that the provider's answer confirms.
     pub(super) async fn confirmed(
         &self,
-        session: &mut Session,
+        store: &dyn Store,
         id: i64,
         dialect: Dialect,
         answer: &[u8],
     ) -> Result<(), NotReleased> {
-        let entry = self.store.kept(id).await?.ok_or(NotReleased::Gone)?;
+        let entry = self.store.quarantined(id).await?.ok_or(NotReleased::Gone)?;
         let event = event(dialect, &entry.body).ok_or(NotReleased::Contradicted)?;
         if confirm::read(dialect, &event, b"200", answer) != confirm::Outcome::Confirmed {
             return Err(NotReleased::Contradicted);
@@ -103,19 +104,19 @@ impl Releaser {
             Some(headers) => read_headers(headers),
             None => accepted(read_headers(&entry.headers), &event)?,
         };
-        self.release(session, id, &read(entry, &headers)?, CONFIRMED).await.map(|_| ())
+        self.release(store, id, &read(entry, &headers)?, CONFIRMED).await.map(|_| ())
     }
 
     /// Releases an entry as this arrival. `note` becomes the entry's answer.
     pub(crate) async fn release(
         &self,
-        session: &mut Session,
+        store: &dyn Store,
         id: i64,
         arrival: &Arrival,
         note: &str,
     ) -> Result<Outcome, NotReleased> {
         self.space.check(arrival.verdict)?;
-        let outcome = session.release(id, arrival, note).await?;
+        let outcome = store.release(id, arrival, note).await?;
         if let Some(outcome @ Outcome::Waits(route)) = &outcome {
             self.space.add(arrival, outcome);
             self.wake.up([route.clone()]);
@@ -128,7 +129,7 @@ impl Releaser {
 pub(crate) fn goes_on(outcome: Option<Outcome>) -> Result<Outcome, NotReleased> {
     match outcome {
         Some(outcome @ (Outcome::Waits(_) | Outcome::Repeated)) => Ok(outcome),
-        Some(Outcome::Kept(reason)) => Err(NotReleased::Stays(reason)),
+        Some(Outcome::Quarantined(reason)) => Err(NotReleased::Stays(reason)),
         Some(Outcome::TokenFull | Outcome::QuarantineFull) => Err(NotReleased::QuarantineFull),
         None => Err(NotReleased::Gone),
     }

@@ -23,7 +23,7 @@ fn body(url: &str) -> String {
 fn kept(reason: &str, body: &str) -> Quarantined {
     Quarantined {
         hook: "veo3".to_owned(),
-        reason: Some(reason.to_owned()),
+        reason: Some(QuarantineReason::parse(reason)),
         token_id: Some("t".to_owned()),
         job: Some("order-17".to_owned()),
         path: b"/hooks/veo3".to_vec(),

@@ -1,12 +1,11 @@
 //! Replays, releases, drops and purges entries. Each is one change of an entry's state, so twice is once.
 
 use super::Operations;
-use super::entries::stored;
 use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
 use super::names::EntryState;
 use super::written;
-use crate::store::{Change, NO_EVENT, NO_GENERATION, UNKNOWN, Which};
+use crate::store::{Change, NO_EVENT, NO_GENERATION, Only, UNKNOWN, Which};
 use crate::violation;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,9 +90,9 @@ impl Operations {
     /// Changes entries.
     pub(crate) async fn change(&self, change: Change, request: ChangeRequest) -> Result<ChangeAnswer, Error> {
         let which = request.which(change)?;
-        let (ids, next) = self.piece(which, change.applies_to(), &request).await?;
-        let mut session = self.store.session();
-        let changed = written(async move { session.change(change, &ids).await }).await?;
+        let (ids, next) = self.piece(which, Only::For(change), &request).await?;
+        let store = self.store.clone();
+        let changed = written(async move { store.change(change, &ids).await }).await?;
         if matches!(change, Change::Replay | Change::Release) {
             self.wake.up(changed.changed.values().flatten().cloned().collect::<BTreeSet<_>>());
         }
@@ -119,7 +118,7 @@ impl Operations {
         let which = request.which(change)?;
         let mut known = 0_i64;
         let mut until = None;
-        let (mut changes, mut refuses) = (BTreeMap::<String, i64>::new(), BTreeMap::<&str, i64>::new());
+        let (mut changes, mut refuses) = (BTreeMap::<EntryState, i64>::new(), BTreeMap::<&str, i64>::new());
         for candidates in self.store.count(&which).await? {
             let sum = match change.check(&candidates) {
                 Ok(()) => changes.entry(candidates.state).or_default(),
@@ -135,10 +134,7 @@ impl Operations {
                 refuses.insert(UNKNOWN, unknown);
             }
         }
-        let would_change = changes
-            .into_iter()
-            .map(|(state, count)| Ok(StateCount { state: stored("state", &state)?, count }))
-            .collect::<Result<_, Error>>()?;
+        let would_change = changes.into_iter().map(|(state, count)| StateCount { state, count }).collect();
         let would_refuse =
             refuses.into_iter().map(|(why, count)| RefusalCount { why: why.to_owned(), count }).collect();
         Ok(ChangePreview { would_change, would_refuse, until })
@@ -154,9 +150,10 @@ impl Operations {
             let mut why = why.to_owned();
             if [NO_EVENT, NO_GENERATION].contains(&&*why) && explained < MAX_EXPLAINED {
                 explained = explained.saturating_add(1);
-                let entry = self.store.kept(id).await?;
-                let violation =
-                    entry.and_then(|entry| violation::describe(&entry.reason?, &entry.headers, &entry.body));
+                let entry = self.store.quarantined(id).await?;
+                let violation = entry.and_then(|entry| {
+                    violation::describe(entry.reason?.as_str(), &entry.headers, &entry.body)
+                });
                 if let Some(violation) = violation {
                     why = format!("{violation}; {why}");
                 }
@@ -166,11 +163,11 @@ impl Operations {
         Ok(all)
     }
 
-    /// The ids of one piece, and the `after` of the next. `also` narrows a filter.
+    /// The ids of one piece, and the `after` of the next. `only` narrows a filter.
     pub(super) async fn piece(
         &self,
         which: Which,
-        also: &'static str,
+        only: Only,
         request: &ChangeRequest,
     ) -> Result<(BTreeSet<i64>, Option<i64>), Error> {
         let filter = match which {
@@ -179,7 +176,7 @@ impl Operations {
         };
         let (after, until) = (request.after.unwrap_or(0), request.until.unwrap_or(i64::MAX));
         let limit = request.limit.unwrap_or(MAX_ENTRIES);
-        let ids = self.store.ids(&filter, also, after, until, limit).await?;
+        let ids = self.store.ids(&filter, only, after, until, limit).await?;
         let is_full = i64::try_from(ids.len()).is_ok_and(|count| count == limit);
         let next = ids.last().copied().filter(|_| is_full);
         Ok((ids.into_iter().collect(), next))

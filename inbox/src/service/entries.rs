@@ -11,7 +11,6 @@ use axum::http::HeaderMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
-use std::str::FromStr;
 
 /// Entries of one answer, where the request names no number.
 const DEFAULT_LIMIT: i64 = 100;
@@ -162,11 +161,11 @@ impl Operations {
             Some(generation) => self.store.expectation(&entry.hook, generation).await?,
             None => None,
         };
-        let expectation = expectation.map(ExpectationStatus::try_from).transpose()?;
+        let expectation = expectation.map(ExpectationStatus::from);
         let entry = EntrySummary::try_from(entry)?;
         let violation = match (&entry.reason, &payload) {
             (Some(code), Some(payload)) if entry.lane == Lane::Quarantine => {
-                violation::describe(code, &payload.headers, &payload.body)
+                violation::describe(code.as_str(), &payload.headers, &payload.body)
             }
             _ => None,
         };
@@ -223,9 +222,9 @@ pub(super) fn read_number(name: &'static str, value: &str, max: Option<i64>) -> 
     number.ok_or_else(|| BadRequest::NoNumber { name, value: value.to_owned(), max })
 }
 
-/// A name that the store has.
-pub(super) fn stored<T: FromStr>(what: &'static str, value: &str) -> Result<T, Error> {
-    value.parse().map_err(|_| Error::Newer { what, value: value.to_owned() })
+/// The event of a row. A newer inbox may know more of them.
+pub(super) fn event(name: &str) -> Result<EventKind, Error> {
+    name.parse().map_err(|_| Error::NewerEvent(name.to_owned()))
 }
 
 impl TryFrom<Entry> for EntrySummary {
@@ -234,18 +233,18 @@ impl TryFrom<Entry> for EntrySummary {
     fn try_from(entry: Entry) -> Result<Self, Error> {
         Ok(Self {
             id: entry.id,
-            lane: stored("lane", &entry.lane)?,
-            state: stored("state", &entry.state)?,
+            lane: entry.lane,
+            state: entry.state,
             hook: entry.hook,
             generation: entry.generation,
-            event: entry.event.map(|event| stored("event", &event)).transpose()?,
-            reason: entry.reason,
+            event: entry.event.as_deref().map(event).transpose()?,
+            reason: entry.reason.map(|reason| reason.to_string()),
             token_id: entry.token_id,
             job: entry.job,
             authenticated: entry.authenticated,
             size: entry.size,
             route: entry.route,
-            supersedes: entry.supersedes,
+            supersedes: entry.supersedes.map(|superseded| superseded.to_string()),
             r#override: entry.overrides,
             redelivery: entry.redelivery,
             received_at: time(entry.received_at),

@@ -4,7 +4,7 @@ use crate::reconcile::NotReleased;
 use crate::reevaluate::CannotJudge;
 use crate::release::CannotRelease;
 use crate::service::pauses::PauseName;
-use crate::store::{self, is_replaced};
+use crate::store::StoreError;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -119,8 +119,8 @@ pub(crate) enum Error {
     NotReleased(NotReleased),
     #[error("{0}")]
     NotNow(NotReleased),
-    #[error("the store has {what} {value:?}, which this version does not know: use a newer one")]
-    Newer { what: &'static str, value: String },
+    #[error("the store has event {0:?}, which this version does not know: use a newer one")]
+    NewerEvent(String),
     #[error(
         "the store does not answer within {} s: whether it was done is not known, and the same again does no harm",
         .0.as_secs()
@@ -131,11 +131,11 @@ pub(crate) enum Error {
     )]
     Replaced,
     #[error("the store does not answer: {0}")]
-    Store(store::Error),
+    Store(StoreError),
 }
 
-impl From<store::Error> for Error {
-    fn from(error: store::Error) -> Self {
-        if is_replaced(&error) { Self::Replaced } else { Self::Store(error) }
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        if error.is_replaced() { Self::Replaced } else { Self::Store(error) }
     }
 }

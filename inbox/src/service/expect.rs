@@ -1,12 +1,11 @@
 //! Notes which generations the application expects, and of which job.
 
-use super::entries::stored;
 use super::error::Error;
 use super::filter::{read_generation, read_hook, read_job};
 use super::names::ExpectationState;
 use super::{Operations, time, written};
 use crate::reconcile::{NotReleased, Releaser};
-use crate::store::{self, Expectation, Expected, Noted, Session};
+use crate::store::{Expectation, Expected, Noted, StoreError, StoreHandle};
 use serde::{Deserialize, Serialize};
 
 /// Says of which job a generation is.
@@ -71,8 +70,8 @@ impl Operations {
             job: read_job(&request.job)?,
             generation: read_generation(&request.generation_id)?,
         };
-        let (session, releaser, after) = (self.store.session(), self.releaser.clone(), self.reconcile_after);
-        let (noted, released) = written(note(session, releaser, expected.clone(), after)).await?;
+        let (store, releaser, after) = (self.store.clone(), self.releaser.clone(), self.reconcile_after);
+        let (noted, released) = written(note(store, releaser, expected.clone(), after)).await?;
         let Expected { hook, generation, job } = expected;
         let (expectation, is_new) = match noted {
             Noted::Is { expectation, is_new } => (expectation, is_new),
@@ -90,23 +89,23 @@ impl Operations {
             tracing::error!("an entry that an expectation explains is not released: {why}");
             Error::NotReleased(why)
         })?;
-        Ok(ExpectAnswer { expectation: expectation.try_into()?, released })
+        Ok(ExpectAnswer { expectation: expectation.into(), released })
     }
 }
 
 async fn note(
-    mut session: Session,
+    store: StoreHandle,
     releaser: Releaser,
     expected: Expected,
     after: i64,
-) -> Result<(Noted, Result<Vec<i64>, NotReleased>), store::Error> {
-    let mut noted = session.expect(&expected, after).await?;
+) -> Result<(Noted, Result<Vec<i64>, NotReleased>), StoreError> {
+    let mut noted = store.expect(&expected, after).await?;
     let mut released = Vec::new();
     if matches!(noted, Noted::OtherJob(_)) {
         return Ok((noted, Ok(released)));
     }
-    for id in session.explained(&expected).await? {
-        match releaser.explained(&mut session, id).await {
+    for id in store.explained(&expected).await? {
+        match releaser.explained(&*store, id).await {
             Ok(()) => released.push(id),
             Err(why) if why.is_about_entry() => {}
             Err(why) => return Ok((noted, Err(why))),
@@ -116,7 +115,7 @@ async fn note(
         && let Noted::Is { is_new, .. } = noted
     {
         // By now it may have arrived.
-        noted = match session.expect(&expected, after).await? {
+        noted = match store.expect(&expected, after).await? {
             Noted::Is { expectation, .. } => Noted::Is { expectation, is_new },
             other => other,
         };
@@ -124,13 +123,11 @@ async fn note(
     Ok((noted, Ok(released)))
 }
 
-impl TryFrom<Expectation> for ExpectationStatus {
-    type Error = Error;
-
-    fn try_from(expectation: Expectation) -> Result<Self, Error> {
-        let state = stored("state", &expectation.state)?;
+impl From<Expectation> for ExpectationStatus {
+    fn from(expectation: Expectation) -> Self {
+        let state = expectation.state;
         let is_open = state == ExpectationState::Expected || expectation.wanted.is_some();
-        Ok(Self {
+        Self {
             hook: expectation.hook,
             generation_id: expectation.generation,
             job: expectation.job,
@@ -142,6 +139,6 @@ impl TryFrom<Expectation> for ExpectationStatus {
             job_mismatch: expectation
                 .mismatch_id
                 .map(|entry| JobMismatch { entry, job: expectation.mismatch_job }),
-        })
+        }
     }
 }

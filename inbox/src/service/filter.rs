@@ -2,8 +2,8 @@
 
 use super::error::BadRequest;
 use super::names::{EntryState, EventKind, Lane};
-use crate::decide;
-use blobgate::Reason;
+use crate::entry::QuarantineReason;
+use crate::store::Filter;
 use blobgate::event::GenerationId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 /// Every reason of an entry in quarantine: the gate's, and the inbox's own.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
-    Reason::ALL.iter().map(|reason| reason.code()).chain(decide::REASONS)
+    QuarantineReason::all().filter_map(|reason| reason.known())
 }
 
 /// Which entries are meant: those that match each value.
@@ -42,21 +42,6 @@ pub struct EntryFilter {
     /// Received at this time or later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-}
-
-/// A filter whose values are right, as the store takes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Filter {
-    pub(crate) state: Option<&'static str>,
-    pub(crate) lane: Option<&'static str>,
-    pub(crate) event: Option<&'static str>,
-    pub(crate) reason: Option<&'static str>,
-    pub(crate) hook: Option<String>,
-    /// In its canonical form.
-    pub(crate) generation: Option<String>,
-    pub(crate) job: Option<String>,
-    /// Received at this time or later, in microseconds since 1970.
-    pub(crate) since: Option<i64>,
 }
 
 impl EntryFilter {
@@ -102,9 +87,9 @@ impl EntryFilter {
 
     pub(super) fn check(&self) -> Result<Filter, BadRequest> {
         Ok(Filter {
-            state: self.state.map(EntryState::name),
-            lane: self.lane.map(Lane::name),
-            event: self.event.map(EventKind::name),
+            state: self.state,
+            lane: self.lane,
+            event: self.event.map(|event| event.0),
             reason: self.reason.as_deref().map(read_reason).transpose()?,
             hook: self.hook.as_deref().map(read_hook).transpose()?,
             generation: self.generation.as_deref().map(read_generation).transpose()?,
@@ -118,8 +103,12 @@ fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), Ba
     if place.replace(value).is_some() { Err(BadRequest::Twice(name)) } else { Ok(()) }
 }
 
-fn read_reason(value: &str) -> Result<&'static str, BadRequest> {
-    reasons().find(|known| *known == value).ok_or_else(|| BadRequest::not_one_of("reason", value, reasons()))
+fn read_reason(value: &str) -> Result<QuarantineReason, BadRequest> {
+    let reason = QuarantineReason::parse(value);
+    match reason {
+        QuarantineReason::Other(_) => Err(BadRequest::not_one_of("reason", value, reasons())),
+        reason => Ok(reason),
+    }
 }
 
 /// The name of a hook, as the gate's configuration has it.
@@ -164,6 +153,7 @@ fn read_time(value: &str) -> Result<i64, BadRequest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use blobgate::event::Kind;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Filter, BadRequest> {
         let mut filter = EntryFilter::default();
@@ -192,10 +182,10 @@ mod tests {
             ("since", "1970-01-01T01:00:01.5+01:00"),
         ];
         let expected = Filter {
-            state: Some("quarantined"),
-            lane: Some("quarantine"),
-            event: Some("completed"),
-            reason: Some("event-conflict"),
+            state: Some(EntryState::Quarantined),
+            lane: Some(Lane::Quarantine),
+            event: Some(Kind::Completed),
+            reason: Some(QuarantineReason::EventConflict),
             hook: Some("veo3".to_owned()),
             generation: Some(id.to_ascii_lowercase()),
             job: Some("order-7".to_owned()),

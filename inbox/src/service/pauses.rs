@@ -61,8 +61,8 @@ impl Operations {
             format!("no accepted or quarantined entry and no expectation has hook {}: look whether that is its name in the gate's configuration", name.hook)
         });
         tracing::info!("an operator pauses {name}");
-        let mut session = self.store.session();
-        let changed = written(async move { session.pause(&name.hook, &name.event).await }).await?;
+        let store = self.store.clone();
+        let changed = written(async move { store.pause(&name.hook, &name.event).await }).await?;
         Ok(PauseAnswer { changed, note })
     }
 
@@ -71,8 +71,8 @@ impl Operations {
         // A pause ends by its name, even by one that no hook can have.
         let name = PauseName::read(target, read_any)?;
         let (hook, event) = (name.hook.clone(), name.event.clone());
-        let mut session = self.store.session();
-        if !written(async move { session.resume(&hook, &event).await }).await? {
+        let store = self.store.clone();
+        if !written(async move { store.resume(&hook, &event).await }).await? {
             return Err(Error::NoPause(name));
         }
         tracing::info!("an operator resumes {name}");
@@ -116,7 +116,7 @@ impl TryFrom<PausedSince> for ActivePause {
     fn try_from(pause: PausedSince) -> Result<Self, Error> {
         let event = match pause.event.as_str() {
             "" => None,
-            event => Some(super::entries::stored("event", event)?),
+            event => Some(super::entries::event(event)?),
         };
         Ok(Self { hook: Some(pause.hook).filter(|hook| !hook.is_empty()), event, since: time(pause.since) })
     }

@@ -53,9 +53,9 @@ impl Operations {
     /// Makes the reconciler ask about all that is due, or was asked about before.
     pub(crate) async fn reconcile(&self) -> Result<ReconcileAnswer, Error> {
         let per_minute = self.per_minute.ok_or(Error::NoProvider)?;
-        let mut session = self.store.session();
+        let store = self.store.clone();
         let after = self.reconcile_after;
-        let due = written(async move { session.ask_now(after).await }).await?;
+        let due = written(async move { store.ask_now(after).await }).await?;
         self.nudge.notify_one();
         tracing::info!("due={due} to be asked about now, by an operator");
         Ok(ReconcileAnswer { due, per_minute })
@@ -69,13 +69,12 @@ impl Operations {
         let more = open.len() > MAX_QUESTIONS;
         open.truncate(MAX_QUESTIONS);
         let overdue_since = now.saturating_sub(self.reconcile_after);
-        let questions =
-            open.into_iter().map(|open| question(open, overdue_since)).collect::<Result<_, _>>()?;
+        let questions = open.into_iter().map(|open| question(open, overdue_since)).collect();
         Ok(ReconcilePreview { questions, more, per_minute: self.per_minute })
     }
 }
 
-fn question(open: Expectation, overdue_since: i64) -> Result<ReconcileQuestion, Error> {
+fn question(open: Expectation, overdue_since: i64) -> ReconcileQuestion {
     let is_late = open.expected_at <= overdue_since;
     let is_wanted = open.wanted.is_some();
     let why = match (open.missing > 0, open.asked > 0, is_wanted) {
@@ -86,5 +85,5 @@ fn question(open: Expectation, overdue_since: i64) -> Result<ReconcileQuestion, 
         _ => "it still has time",
     };
     let due = is_late || open.asked > 0 || is_wanted;
-    Ok(ReconcileQuestion { due, why: why.to_owned(), expectation: open.try_into()? })
+    ReconcileQuestion { due, why: why.to_owned(), expectation: open.into() }
 }

@@ -7,7 +7,7 @@ use super::{Operations, written};
 use crate::arrival::Arrival;
 use crate::reconcile::{NotReleased, Releaser, goes_on};
 use crate::reevaluate::{Fails, Judge, Now, WAIVABLE};
-use crate::store::{self, Session};
+use crate::store::{Only, StoreError, StoreHandle};
 use crate::violation;
 use blobgate::Reason;
 use serde::{Deserialize, Serialize};
@@ -85,8 +85,6 @@ enum Became {
     Asked,
 }
 
-/// What a filter leaves out.
-const QUARANTINED: &str = "state = 'quarantined' AND size > 0";
 /// The answer that a released entry has.
 const NOTE: &str = "released: it passes today's configuration";
 
@@ -96,7 +94,7 @@ impl Operations {
         let judge = Judge::new(request.config.to_string().as_bytes(), &request.waive)?;
         let dry_run = request.dry_run;
         let selection = request.selection();
-        let (ids, next) = self.piece(selection.selected()?, QUARANTINED, &selection).await?;
+        let (ids, next) = self.piece(selection.selected()?, Only::Reevaluable, &selection).await?;
         let mut answer = ReevaluateAnswer { next, ..ReevaluateAnswer::default() };
         for id in ids {
             let now = self.judge(&judge, id).await?;
@@ -115,7 +113,7 @@ impl Operations {
     }
 
     async fn judge(&self, judge: &Judge, id: i64) -> Result<Result<Now, Stays>, Error> {
-        let Some(entry) = self.store.kept(id).await? else { return Ok(Err(Stays::NotQuarantined)) };
+        let Some(entry) = self.store.quarantined(id).await? else { return Ok(Err(Stays::NotQuarantined)) };
         let (headers, body) = (entry.headers.clone(), entry.body.clone());
         let now = judge.judge(entry).map_err(|why| with_field(why, &headers, &body));
         Ok(match now {
@@ -130,13 +128,9 @@ impl Operations {
         now: Result<Now, Stays>,
         dry_run: bool,
     ) -> Result<Result<Became, Stays>, Error> {
-        let (session, releaser) = (self.store.session(), self.releaser.clone());
+        let (store, releaser) = (self.store.clone(), self.releaser.clone());
         written(async move {
-            if dry_run {
-                would_settle(session, id, now).await
-            } else {
-                settle(session, releaser, id, now).await
-            }
+            if dry_run { would_settle(store, id, now).await } else { settle(store, releaser, id, now).await }
         })
         .await
     }
@@ -166,48 +160,44 @@ fn with_field(why: Fails, headers: &[u8], body: &[u8]) -> Stays {
 }
 
 async fn would_settle(
-    mut session: Session,
+    store: StoreHandle,
     id: i64,
     now: Result<Now, Stays>,
-) -> Result<Result<Became, Stays>, store::Error> {
+) -> Result<Result<Became, Stays>, StoreError> {
     let (arrival, became) = match now {
         Ok(Now::Passes(arrival)) => (arrival, Became::Released),
         Ok(Now::WantsConfirmation(arrival)) => (arrival, Became::Asked),
         Err(why) => return Ok(Err(why)),
     };
-    let outcome = goes_on(session.would_release(id, &arrival).await?);
+    let outcome = goes_on(store.would_release(id, &arrival).await?);
     Ok(outcome.map(|_| became).map_err(Stays::NotReleased))
 }
 
 /// Releases it, or has the reconciler do so once the provider confirms it. An earlier judgement is void.
 async fn settle(
-    mut session: Session,
+    store: StoreHandle,
     releaser: Releaser,
     id: i64,
     now: Result<Now, Stays>,
-) -> Result<Result<Became, Stays>, store::Error> {
-    session.forget_judgement(id).await?;
+) -> Result<Result<Became, Stays>, StoreError> {
+    store.forget_judgement(id).await?;
     match now {
         Err(why) => Ok(Err(why)),
-        Ok(Now::Passes(arrival)) => match releaser.release(&mut session, id, &arrival, NOTE).await {
+        Ok(Now::Passes(arrival)) => match releaser.release(&*store, id, &arrival, NOTE).await {
             Ok(_) => Ok(Ok(Became::Released)),
             Err(NotReleased::Store(error)) => Err(error),
             Err(why) => Ok(Err(Stays::NotReleased(why))),
         },
-        Ok(Now::WantsConfirmation(arrival)) => want(session, id, &arrival).await,
+        Ok(Now::WantsConfirmation(arrival)) => want(store, id, &arrival).await,
     }
 }
 
-async fn want(
-    mut session: Session,
-    id: i64,
-    arrival: &Arrival,
-) -> Result<Result<Became, Stays>, store::Error> {
-    if let Err(why) = goes_on(session.would_release(id, arrival).await?) {
+async fn want(store: StoreHandle, id: i64, arrival: &Arrival) -> Result<Result<Became, Stays>, StoreError> {
+    if let Err(why) = goes_on(store.would_release(id, arrival).await?) {
         return Ok(Err(Stays::NotReleased(why)));
     }
     let Some(generation) = &arrival.generation else { return Ok(Err(Stays::NoGeneration)) };
-    let is_quarantined = session.want_for(id, &arrival.hook, generation, &arrival.headers).await?;
+    let is_quarantined = store.want_for(id, &arrival.hook, generation, &arrival.headers).await?;
     let gone = Stays::NotReleased(NotReleased::Gone);
     Ok(if is_quarantined { Ok(Became::Asked) } else { Err(gone) })
 }

@@ -5,7 +5,7 @@ use super::filter::read_generation;
 use super::names::{EntryState, EventKind, Lane};
 use super::{EntrySummary, Operations, written};
 use crate::arrival::Arrival;
-use crate::decide::EXPLAINED;
+use crate::entry::QuarantineReason;
 use crate::reconcile::{NotReleased, goes_on};
 use crate::release::{self, CannotRelease};
 use crate::store::{Outcome, Payload};
@@ -126,12 +126,12 @@ impl Operations {
         arrival: Arrival,
         dry_run: bool,
     ) -> Result<Result<Outcome, NotReleased>, Error> {
-        let (mut session, releaser) = (self.store.session(), self.releaser.clone());
+        let (store, releaser) = (self.store.clone(), self.releaser.clone());
         let outcome = written(async move {
             if dry_run {
-                return session.would_release(id, &arrival).await.map(goes_on);
+                return store.would_release(id, &arrival).await.map(goes_on);
             }
-            match releaser.release(&mut session, id, &arrival, NOTE).await {
+            match releaser.release(&*store, id, &arrival, NOTE).await {
                 Err(NotReleased::Store(error)) => Err(error),
                 outcome => Ok(outcome),
             }
@@ -141,10 +141,17 @@ impl Operations {
 }
 
 /// It would go into quarantine again.
-fn stays(entry: &EntrySummary, event: EventKind, generation: String, reason: String) -> CannotRelease {
+fn stays(
+    entry: &EntrySummary,
+    event: EventKind,
+    generation: String,
+    reason: QuarantineReason,
+) -> CannotRelease {
     let (id, event) = (entry.id, event.name());
+    let is_explained = QuarantineReason::EXPLAINED.contains(&reason);
+    let reason = reason.to_string();
     match &entry.job {
-        Some(job) if EXPLAINED.contains(&reason.as_str()) => {
+        Some(job) if is_explained => {
             let (hook, job) = (entry.hook.clone(), job.clone());
             CannotRelease::Unexplained { id, event, reason, hook, generation, job }
         }

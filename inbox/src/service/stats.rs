@@ -1,12 +1,11 @@
 //! Counts entries, by route, state and reason.
 
-use super::entries::stored;
 use super::error::Error;
 use super::names::EntryState;
 use super::pauses::ActivePause;
 use super::{Operations, time};
-use crate::deliver::Pause;
 use crate::store::Alike;
+use crate::store::Pause;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -100,11 +99,10 @@ impl Operations {
         let oldest = self.store.oldest_waiting().await?;
         let mut routes = BTreeMap::new();
         for alike in &counted {
-            let state = stored("state", &alike.state)?;
-            stats.add(state, alike);
+            stats.add(alike);
             if let Some(name) = &alike.route {
                 let route: &mut RouteStats = routes.entry(name.clone()).or_default();
-                route.add(state, alike);
+                route.add(alike);
             }
         }
         for (name, route) in &mut routes {
@@ -124,19 +122,19 @@ impl Operations {
 }
 
 impl InboxStats {
-    fn add(&mut self, state: EntryState, alike: &Alike) {
-        add(self.states.entry(state).or_default(), alike.count);
+    fn add(&mut self, alike: &Alike) {
+        add(self.states.entry(alike.state).or_default(), alike.count);
         add(&mut self.bytes, alike.bytes);
         add(&mut self.tombstones, alike.tombstones);
         if let Some(reason) = &alike.reason {
-            add(self.quarantined.entry(reason.clone()).or_default(), alike.count);
+            add(self.quarantined.entry(reason.to_string()).or_default(), alike.count);
         }
     }
 }
 
 impl RouteStats {
-    fn add(&mut self, state: EntryState, alike: &Alike) {
-        match state {
+    fn add(&mut self, alike: &Alike) {
+        match alike.state {
             EntryState::Waiting => add(&mut self.waiting, alike.count),
             EntryState::InFlight => add(&mut self.in_flight, alike.count),
             EntryState::Delivered => add(&mut self.delivered_last_day, alike.lately),

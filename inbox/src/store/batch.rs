@@ -1,16 +1,15 @@
 //! A batch of arrivals in one transaction: everything about them is read under their locks, decided, and written.
 
-mod quota;
 mod rehearsal;
 
-use super::Error;
 use crate::arrival::Arrival;
-use crate::decide::{Fate, GenerationKey, Known, TokenKey};
-use crate::space::Room;
-use blobgate::policy::Verdict;
-use quota::Quota;
-pub(super) use quota::{Account, HeldBy, HeldIn};
+use crate::decide::{
+    Account, Batch, BatchState, Generation, GenerationKey, GenerationUsage, NewEntry, Outcome, Plan,
+    QuarantineAnswers, QuarantineKey, QuarantineQuestions, Room, TerminalEvent, TokenKey, TokenUsage,
+};
+use crate::entry::{Fingerprint, Origin};
 pub(super) use rehearsal::rehearse;
+use sqlx::Error;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a transaction has the ids of new entries from.
@@ -48,72 +47,39 @@ pub(super) trait Deciding {
         &mut self,
         generations: &BTreeSet<GenerationKey>,
         tokens: &BTreeSet<TokenKey>,
-    ) -> Result<Known, Error>;
-    /// Which of these are kept already, and as which entry.
-    async fn find_kept(&mut self, keys: &[KeptKey]) -> Result<BTreeMap<KeptKey, i64>, Error>;
-    /// What is kept with each of these tokens; beside each, the generation that is its own.
-    async fn count_kept(
+    ) -> Result<BatchState, Error>;
+    /// Which of these are in quarantine already, and as which entry.
+    async fn find_quarantined(
+        &mut self,
+        keys: &[QuarantineKey],
+    ) -> Result<BTreeMap<QuarantineKey, i64>, Error>;
+    /// What each of these tokens has in quarantine; beside each, the generation that is its own.
+    async fn usage_of_tokens(
         &mut self,
         tokens: &[(TokenKey, Option<String>)],
-    ) -> Result<BTreeMap<TokenKey, HeldBy>, Error>;
-    /// What is kept of each of these generations.
-    async fn count_kept_in(&mut self, accounts: &[Account]) -> Result<BTreeMap<Account, HeldIn>, Error>;
+    ) -> Result<BTreeMap<TokenKey, TokenUsage>, Error>;
+    /// What each of these generations has in quarantine.
+    async fn usage_of_generations(
+        &mut self,
+        accounts: &[Account],
+    ) -> Result<BTreeMap<Account, GenerationUsage>, Error>;
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error>;
     /// Counts so many repeats of each of these entries.
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error>;
     /// Ends these entries where they wait, and marks them where they are in flight.
     async fn retire(&mut self, ids: &[i64]) -> Result<(), Error>;
     /// Writes what has changed.
-    async fn save(&mut self, known: &Known) -> Result<(), Error>;
-    /// Holds a kept entry. Returns whether it is one still.
-    async fn hold_kept(&mut self, id: i64) -> Result<bool, Error>;
-    /// Ends a kept entry, and says why.
-    async fn end_kept(&mut self, id: i64, why: &str) -> Result<(), Error>;
+    async fn save(&mut self, state: &BatchState) -> Result<(), Error>;
+    /// Locks a quarantined entry. Returns whether it is one still.
+    async fn hold_quarantined(&mut self, id: i64) -> Result<bool, Error>;
+    /// Ends a quarantined entry, and says why.
+    async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error>;
     /// Takes out the rows that were only locked: of a refused arrival nothing stays.
     async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error>;
 }
 
-/// What makes an entry of quarantine one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KeptKey {
-    pub(super) hook: String,
-    pub(super) reason: String,
-    /// Empty where there is no token.
-    pub(super) token_id: String,
-    pub(super) digest: [u8; 32],
-}
-
-/// An entry that is to be inserted.
-#[derive(Debug)]
-pub(super) struct NewEntry<'a> {
-    pub(super) id: i64,
-    pub(super) lane: &'static str,
-    pub(super) state: &'static str,
-    pub(super) arrival: &'a Arrival,
-    pub(super) reason: Option<String>,
-    pub(super) route: Option<String>,
-    pub(super) supersedes: Option<&'static str>,
-    /// How often it came.
-    pub(super) seen: i64,
-}
-
-/// What became of one arrival.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It is a new event and waits on this route.
-    Waits(String),
-    /// It was there already.
-    Repeated,
-    /// It is in quarantine, for this reason.
-    Kept(String),
-    /// It is not stored: its token, or its generation, has as much in quarantine as one may.
-    TokenFull,
-    /// It is not stored: the quarantine has its share of the store.
-    QuarantineFull,
-}
-
-/// Decides on a batch.
-pub(super) async fn decide(
+/// Stores a batch: locks and reads what it is about, decides, and writes.
+pub(super) async fn store(
     tx: &mut impl Deciding,
     arrivals: &[&Arrival],
     room: Room,
@@ -121,195 +87,107 @@ pub(super) async fn decide(
     let generations = arrivals.iter().filter_map(|arrival| arrival.generation_key()).collect();
     let tokens = arrivals.iter().filter_map(|arrival| arrival.locked_token()).collect();
     let ids = tx.ids(arrivals.len()).await?;
-    let mut known = tx.lock(&generations, &tokens).await?;
-
-    let mut plan = Plan::default();
-    let mut outcomes = Vec::with_capacity(arrivals.len());
-    let mut keeps = Vec::new();
-    for ((at, arrival), id) in arrivals.iter().enumerate().zip(ids) {
-        let mut fate = known.decide(arrival, id);
-        if crate::failpoint::broken_by!("break-no-unique-key") {
-            fate = Fate::Observe;
-        }
-        if let Fate::Keep { reason } = &fate {
-            keeps.push((at, id, reason.clone()));
-        }
-        outcomes.push(plan.add(arrival, id, fate));
+    let state = tx.lock(&generations, &tokens).await?;
+    let mut batch = Batch::decide(state, arrivals.iter().copied().zip(ids));
+    if let Some(QuarantineQuestions { keys, tokens, accounts }) = batch.questions() {
+        let answers = QuarantineAnswers {
+            found: tx.find_quarantined(&keys).await?,
+            by_token: tx.usage_of_tokens(&tokens).await?,
+            by_generation: tx.usage_of_generations(&accounts).await?,
+        };
+        batch.quarantine(answers, room);
     }
-    if !keeps.is_empty() {
-        for (at, outcome) in plan.keep(tx, &known, arrivals, keeps, room).await? {
-            if let Some(slot) = outcomes.get_mut(at) {
-                *slot = outcome;
-            }
-        }
-    }
-    plan.write(tx, &known).await?;
+    let (plan, state, outcomes) = batch.finish();
+    write(tx, plan, &state).await?;
     Ok(outcomes)
 }
 
-/// Decides on a kept entry as on an arrival of now, and ends it as a kept one. What would be kept again, for whatever reason,
-/// stays as it is. Returns nothing where it is not kept any more.
+/// Decides on a quarantined entry as on an arrival of now, and ends it as a quarantined one. What would be quarantined again,
+/// for whatever reason, stays as it is. Returns nothing where it is not quarantined any more.
 pub(super) async fn release(
     tx: &mut impl Deciding,
-    kept: i64,
+    quarantined: i64,
     arrival: &Arrival,
     why: &str,
 ) -> Result<Option<Outcome>, Error> {
     let generations = arrival.generation_key().into_iter().collect();
-    let mut known = tx.lock(&generations, &arrival.locked_token().into_iter().collect()).await?;
-    let mut plan = Plan::default();
-    let mut outcome = None;
-    if tx.hold_kept(kept).await? {
-        for id in tx.ids(1).await? {
-            let fate = known.decide(arrival, id);
-            let decided = plan.add(arrival, id, fate);
-            if !matches!(decided, Outcome::Kept(_)) {
-                tx.end_kept(kept, why).await?;
-            }
-            outcome = Some(decided);
+    let mut state = tx.lock(&generations, &arrival.locked_token().into_iter().collect()).await?;
+    let (mut plan, mut outcome) = (Plan::default(), None);
+    if tx.hold_quarantined(quarantined).await? {
+        let ids = tx.ids(1).await?;
+        let mut outcomes;
+        (plan, state, outcomes) = Batch::decide(state, ids.into_iter().map(|id| (arrival, id))).finish();
+        outcome = outcomes.pop();
+        if !matches!(outcome, None | Some(Outcome::Quarantined(_))) {
+            tx.end_quarantined(quarantined, why).await?;
         }
     }
-    plan.write(tx, &known).await?;
+    write(tx, plan, &state).await?;
     Ok(outcome)
 }
 
-#[derive(Default)]
-struct Plan<'a> {
-    new: BTreeMap<i64, NewEntry<'a>>,
-    repeats: BTreeMap<i64, i64>,
-    retired: Vec<i64>,
+async fn write(tx: &mut impl Deciding, plan: Plan<'_>, state: &BatchState) -> Result<(), Error> {
+    let new: Vec<_> = plan.new.into_values().collect();
+    if !new.is_empty() {
+        tx.insert(&new).await?;
+    }
+    if !plan.repeats.is_empty() {
+        tx.repeat(&plan.repeats).await?;
+    }
+    if !plan.retired.is_empty() {
+        tx.retire(&plan.retired).await?;
+    }
+    tx.save(state).await?;
+    let (generations, tokens) = state.empty();
+    if generations.is_empty() && tokens.is_empty() { Ok(()) } else { tx.tidy(&generations, &tokens).await }
 }
 
-impl<'a> Plan<'a> {
-    fn add(&mut self, arrival: &'a Arrival, id: i64, fate: Fate) -> Outcome {
-        match fate {
-            Fate::Deliver { supersedes, retires } => {
-                if let Some(retired) = retires {
-                    self.retire(retired);
-                }
-                let route = arrival.route();
-                let entry = NewEntry { supersedes, ..entry(arrival, id, "deliver", Some(route.clone())) };
-                self.new.insert(id, entry);
-                Outcome::Waits(route)
-            }
-            Fate::Observe => {
-                let route = arrival.route();
-                self.new.insert(id, entry(arrival, id, "observed", Some(route.clone())));
-                Outcome::Waits(route)
-            }
-            Fate::Repeat { of } => {
-                self.repeat(of);
-                Outcome::Repeated
-            }
-            Fate::Keep { reason } => Outcome::Kept(reason),
-        }
-    }
+/// A row of `generation`, as either store reads it.
+#[derive(sqlx::FromRow)]
+pub(super) struct GenerationRow {
+    hook: String,
+    generation: String,
+    token_id: Option<String>,
+    expected_job: Option<String>,
+    completed_id: Option<i64>,
+    completed_fingerprint: Option<Fingerprint>,
+    completed_origin: Option<Origin>,
+    completed_authenticated: Option<bool>,
+    failure_id: Option<i64>,
+    failure_fingerprint: Option<Fingerprint>,
+    failure_origin: Option<Origin>,
+    failure_authenticated: Option<bool>,
+}
 
-    fn retire(&mut self, id: i64) {
-        match self.new.get_mut(&id) {
-            Some(new) => new.state = "superseded",
-            None => self.retired.push(id),
-        }
-    }
-
-    fn repeat(&mut self, id: i64) {
-        let seen = match self.new.get_mut(&id) {
-            Some(new) => &mut new.seen,
-            None => self.repeats.entry(id).or_default(),
+impl GenerationRow {
+    pub(super) fn read(self) -> (GenerationKey, Generation) {
+        let end = |id: Option<i64>, fingerprint, origin: Option<_>, authenticated: Option<bool>| {
+            Some(TerminalEvent {
+                id: id?,
+                fingerprint: fingerprint?,
+                origin: origin?,
+                authenticated: authenticated?,
+            })
         };
-        *seen = seen.saturating_add(1);
-    }
-
-    /// What goes into quarantine: once each, and no more of a token than it may.
-    async fn keep(
-        &mut self,
-        tx: &mut impl Deciding,
-        known: &Known,
-        arrivals: &[&'a Arrival],
-        keeps: Vec<(usize, i64, String)>,
-        room: Room,
-    ) -> Result<Vec<(usize, Outcome)>, Error> {
-        let mut outcomes = Vec::with_capacity(keeps.len());
-        let keeps: Vec<_> = keeps
-            .into_iter()
-            .filter_map(|(at, id, reason)| arrivals.get(at).map(|arrival| (at, id, *arrival, reason)))
-            .collect();
-        let key = |arrival: &Arrival, reason: &str| KeptKey {
-            hook: arrival.hook.clone(),
-            reason: reason.to_owned(),
-            token_id: arrival.token.as_ref().map(|token| token.id.clone()).unwrap_or_default(),
-            digest: arrival.digest,
+        let generation = Generation {
+            token_id: self.token_id,
+            expected: self.expected_job,
+            completed: end(
+                self.completed_id,
+                self.completed_fingerprint,
+                self.completed_origin,
+                self.completed_authenticated,
+            ),
+            failure: end(
+                self.failure_id,
+                self.failure_fingerprint,
+                self.failure_origin,
+                self.failure_authenticated,
+            ),
+            expectation_state: None,
+            changed: false,
         };
-        let keys: BTreeSet<_> = keeps.iter().map(|(_, _, arrival, reason)| key(arrival, reason)).collect();
-        let mut kept = tx.find_kept(&keys.into_iter().collect::<Vec<_>>()).await?;
-        let mut quota = Quota::read(tx, keeps.iter().map(|(_, _, arrival, _)| *arrival), known, room).await?;
-        for (at, id, arrival, reason) in keeps {
-            let key = key(arrival, &reason);
-            let outcome = if let Some(first) = kept.get(&key) {
-                self.repeat(*first);
-                Outcome::Repeated
-            } else if room.is_full {
-                Outcome::QuarantineFull
-            } else if !quota.takes(arrival) {
-                Outcome::TokenFull
-            } else {
-                kept.insert(key, id);
-                let new = NewEntry {
-                    reason: Some(reason.clone()),
-                    state: "quarantined",
-                    ..entry(arrival, id, "quarantine", None)
-                };
-                self.new.insert(id, new);
-                Outcome::Kept(reason)
-            };
-            outcomes.push((at, outcome));
-        }
-        Ok(outcomes)
-    }
-
-    async fn write(self, tx: &mut impl Deciding, known: &Known) -> Result<(), Error> {
-        let new: Vec<_> = self.new.into_values().collect();
-        if !new.is_empty() {
-            tx.insert(&new).await?;
-        }
-        if !self.repeats.is_empty() {
-            tx.repeat(&self.repeats).await?;
-        }
-        if !self.retired.is_empty() {
-            tx.retire(&self.retired).await?;
-        }
-        tx.save(known).await?;
-        let generations: Vec<_> =
-            known.generations.iter().filter(|(_, row)| row.is_empty()).map(|(key, _)| key.clone()).collect();
-        let tokens: Vec<_> =
-            known.tokens.iter().filter(|(_, row)| row.is_empty()).map(|(key, _)| key.clone()).collect();
-        if generations.is_empty() && tokens.is_empty() {
-            Ok(())
-        } else {
-            tx.tidy(&generations, &tokens).await
-        }
-    }
-}
-
-fn entry<'a>(arrival: &'a Arrival, id: i64, lane: &'static str, route: Option<String>) -> NewEntry<'a> {
-    let reason = arrival.reason.clone();
-    NewEntry { id, lane, state: "waiting", arrival, reason, route, supersedes: None, seen: 1 }
-}
-
-impl Arrival {
-    /// Where it is delivered: what is paused, limited and probed as one.
-    fn route(&self) -> String {
-        let event = self.event.map_or("none", |event| event.name());
-        match self.verdict {
-            Verdict::Observed => format!("{}/observed/{event}", self.hook),
-            _ => format!("{}/{event}", self.hook),
-        }
-    }
-
-    /// The token that it came with, whatever it binds.
-    pub(crate) fn any_token(&self) -> Option<TokenKey> {
-        let token_id = self.token.as_ref()?.id.clone();
-        Some(TokenKey { hook: self.hook.clone(), token_id })
+        (GenerationKey { hook: self.hook, generation: self.generation }, generation)
     }
 }
 

@@ -1,9 +1,9 @@
 //! What operators change: the same statements on either store, in a transaction of their own.
 
-use super::{Error, Session};
+use crate::entry::{EntryState, Lane};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, FromRow, query, query_as};
+use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is done with entries. Each is one change of state, so twice is once.
@@ -30,8 +30,8 @@ pub(crate) struct Changed {
 /// Entries that are alike in all that decides on whether they can be changed.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Candidates {
-    pub(crate) state: String,
-    lane: String,
+    pub(crate) state: EntryState,
+    lane: Lane,
     has_event: bool,
     has_generation: bool,
     has_body: bool,
@@ -65,7 +65,7 @@ pub(crate) const UNKNOWN: &str = "there is no such entry";
 
 impl Change {
     /// What a filter leaves out: of what cannot be changed, a million would be refused one by one.
-    pub(crate) fn applies_to(self) -> &'static str {
+    pub(super) fn applies_to(self) -> &'static str {
         match self {
             Change::Replay => "state IN ('delivered', 'dead', 'superseded', 'dropped') AND size > 0",
             Change::Release => "state = 'quarantined' AND size > 0",
@@ -88,19 +88,19 @@ impl Change {
         match self {
             Change::Replay => check_replay(candidate),
             Change::Release => check_release(candidate),
-            Change::Drop => check_drop(&candidate.state),
+            Change::Drop => check_drop(candidate.state),
             Change::Purge => check_purge(candidate),
         }
     }
 }
 
 fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
-    let is_of_quarantine = candidate.lane == "quarantine";
-    match candidate.state.as_str() {
-        "waiting" => Err("it already waits"),
-        "in_flight" => Err("it is under way"),
-        "quarantined" => Err(WANTS_RELEASE),
-        "superseded" if is_of_quarantine => Err(RELEASED),
+    let is_of_quarantine = candidate.lane == Lane::Quarantine;
+    match candidate.state {
+        EntryState::Waiting => Err("it already waits"),
+        EntryState::InFlight => Err("it is under way"),
+        EntryState::Quarantined => Err(WANTS_RELEASE),
+        EntryState::Superseded if is_of_quarantine => Err(RELEASED),
         _ if !candidate.has_body => Err("its body is purged"),
         _ if is_of_quarantine && !(candidate.has_event && candidate.has_generation) => Err(NO_ROUTE),
         _ => Ok(()),
@@ -108,77 +108,35 @@ fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
 }
 
 fn check_release(candidate: &Candidates) -> Result<(), &'static str> {
-    match candidate.state.as_str() {
-        "quarantined" if !candidate.has_body => Err("its body is purged"),
-        "quarantined" if !candidate.has_event => Err(NO_EVENT),
-        "quarantined" if !candidate.has_generation => Err(NO_GENERATION),
-        "quarantined" => Ok(()),
-        "waiting" => Err("it already waits"),
-        "in_flight" => Err("it is under way"),
-        "superseded" if candidate.lane == "quarantine" => Err(RELEASED),
+    match candidate.state {
+        EntryState::Quarantined if !candidate.has_body => Err("its body is purged"),
+        EntryState::Quarantined if !candidate.has_event => Err(NO_EVENT),
+        EntryState::Quarantined if !candidate.has_generation => Err(NO_GENERATION),
+        EntryState::Quarantined => Ok(()),
+        EntryState::Waiting => Err("it already waits"),
+        EntryState::InFlight => Err("it is under way"),
+        EntryState::Superseded if candidate.lane == Lane::Quarantine => Err(RELEASED),
         _ => Err(WANTS_REPLAY),
     }
 }
 
-fn check_drop(state: &str) -> Result<(), &'static str> {
+fn check_drop(state: EntryState) -> Result<(), &'static str> {
     match state {
-        "waiting" | "dead" | "quarantined" => Ok(()),
-        "in_flight" => Err("it is under way: pause its route first"),
-        "delivered" => Err("it is delivered"),
-        "superseded" => Err("it is superseded, and not delivered anyway"),
-        _ => Err("it is dropped already"),
+        EntryState::Waiting | EntryState::Dead | EntryState::Quarantined => Ok(()),
+        EntryState::InFlight => Err("it is under way: pause its route first"),
+        EntryState::Delivered => Err("it is delivered"),
+        EntryState::Superseded => Err("it is superseded, and not delivered anyway"),
+        EntryState::Dropped => Err("it is dropped already"),
     }
 }
 
 fn check_purge(candidate: &Candidates) -> Result<(), &'static str> {
-    match candidate.state.as_str() {
-        "waiting" => Err("it waits to be delivered: `drop` it first"),
-        "in_flight" => Err("it is under way: wait for its end, or pause its route first"),
+    match candidate.state {
+        EntryState::Waiting => Err("it waits to be delivered: `drop` it first"),
+        EntryState::InFlight => Err("it is under way: wait for its end, or pause its route first"),
         _ if !candidate.has_body && !candidate.has_answer => Err("it is purged already"),
         _ => Ok(()),
     }
-}
-
-impl Session {
-    /// Changes entries, or says why not.
-    pub(crate) async fn change(&mut self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed, Error> {
-        match self {
-            Session::Sqlite(sqlite) => sqlite.change(change, ids).await,
-            Session::Postgres(session) => {
-                // Two that lock entries of no generation in opposite order: the database ends one of them.
-                for _ in 1..ATTEMPTS {
-                    match session.change(change, ids).await {
-                        Err(error) if is_deadlock(&error) => {}
-                        changed => return changed,
-                    }
-                }
-                session.change(change, ids).await
-            }
-        }
-    }
-
-    /// Pauses what it names. Returns whether it was not.
-    pub(crate) async fn pause(&mut self, hook: &str, event: &str) -> Result<bool, Error> {
-        match self {
-            Session::Sqlite(sqlite) => sqlite.pause(hook, event).await,
-            Session::Postgres(session) => session.pause(hook, event).await,
-        }
-    }
-
-    /// Ends that pause. Returns whether there was one.
-    pub(crate) async fn resume(&mut self, hook: &str, event: &str) -> Result<bool, Error> {
-        match self {
-            Session::Sqlite(sqlite) => sqlite.resume(hook, event).await,
-            Session::Postgres(session) => session.resume(hook, event).await,
-        }
-    }
-}
-
-const ATTEMPTS: u32 = 5;
-
-fn is_deadlock(error: &Error) -> bool {
-    const DEADLOCK_DETECTED: &str = "40P01";
-    matches!(error, Error::Database(error) if error.code().as_deref() == Some(DEADLOCK_DETECTED))
 }
 
 /// The statements of a changing transaction.

@@ -4,16 +4,16 @@
 //! Who changes more than one expectation at a time holds the lock of their generations, or takes only what nobody holds: so
 //! nobody waits in a circle.
 
-mod read;
 mod sql;
 
 use super::change::list;
-use super::{Error, Session};
-use crate::decide::{ARRIVED, EXPLAINED};
+use super::row::Expectation;
+use crate::entry::{ExpectationState, QuarantineReason};
 use backon::{BackoffBuilder, ExponentialBuilder};
+pub(super) use sql::{COLUMNS, PATH};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, FromRow, query, query_as, query_scalar};
+use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as, query_scalar};
 use std::time::Duration;
 
 /// What the application says: this generation is of this job.
@@ -34,26 +34,6 @@ pub(crate) enum Noted {
     OtherJob(String),
 }
 
-/// An expectation as it stands.
-#[derive(Clone, Debug, FromRow)]
-pub(crate) struct Expectation {
-    pub(crate) hook: String,
-    pub(crate) generation: String,
-    /// None where it is only asked about for what is kept.
-    pub(crate) job: Option<String>,
-    pub(crate) state: String,
-    pub(crate) expected_at: i64,
-    pub(crate) ask_at: i64,
-    pub(crate) asked: i64,
-    pub(crate) missing: i64,
-    pub(crate) answer: Option<String>,
-    /// Since when the provider's word is wanted for what is kept of it.
-    pub(crate) wanted: Option<i64>,
-    /// The accepted entry that came with another job, and that job.
-    pub(crate) mismatch_id: Option<i64>,
-    pub(crate) mismatch_job: Option<String>,
-}
-
 /// One call to the provider, which is counted already.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Question {
@@ -61,7 +41,7 @@ pub(crate) struct Question {
     pub(crate) generation: String,
     pub(crate) job: Option<String>,
     /// Of its expectation.
-    pub(crate) state: String,
+    pub(crate) state: ExpectationState,
     /// How often it was asked before.
     pub(crate) asked: i64,
     /// How often in a row the provider knew of no such generation.
@@ -95,13 +75,8 @@ pub(crate) struct Answered {
     pub(crate) answer: &'static str,
     pub(crate) missing: i64,
     /// What an expectation ends as, where nothing more is to be asked.
-    pub(crate) state: Option<&'static str>,
+    pub(crate) state: Option<ExpectationState>,
 }
-
-/// An expectation's states, beside those that the deciding transaction gives it.
-pub(crate) const EXPECTED: &str = "expected";
-pub(crate) const UNKNOWN: &str = "unknown";
-pub(crate) const CONTRADICTED: &str = "contradicted";
 
 /// A call reaches the provider up to 5 s after it is counted, when it is given up: so much later than a minute after the first
 /// of a minute's calls the next may start, whichever of them was late.
@@ -109,44 +84,33 @@ const WINDOW: i64 = 66 * 1_000_000;
 /// Between two calls about one generation, at most: a day.
 const LONGEST: i64 = 24 * 3_600 * 1_000_000;
 
-/// Every transaction here, for whoever wraps them.
-macro_rules! transactions {
-    ($wrap:ident) => {
-        $wrap! {
-            expect(expected: &Expected, after: i64) -> Noted;
-            explained(expected: &Expected) -> Vec<i64>;
-            unconfirmed(limit: i64) -> Vec<(String, String)>;
-            unconfirmed_of(hook: &str, generation: &str) -> Vec<i64>;
-            want(hook: &str, generation: &str) -> ();
-            want_for(id: i64, hook: &str, generation: &str, headers: &[u8]) -> bool;
-            forget_judgement(id: i64) -> ();
-            next_question(allowed: Allowed) -> Next;
-            answered(question: &Question, answered: &Answered, about: &[i64]) -> ();
-            ask_now(after: i64) -> u64;
-            count_expected(after: i64) -> (i64, i64);
-            purge_expectations(age: i64, limit: i64) -> usize;
-        }
-    };
+/// The statements, on a connection of either store.
+pub(super) trait Expectations {
+    async fn expect(&mut self, now: i64, expected: &Expected, after: i64) -> Result<Noted, Error>;
+    async fn explained(&mut self, expected: &Expected) -> Result<Vec<i64>, Error>;
+    async fn unconfirmed(&mut self, limit: i64) -> Result<Vec<(String, String)>, Error>;
+    async fn unconfirmed_of(&mut self, hook: &str, generation: &str) -> Result<Vec<i64>, Error>;
+    async fn want(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error>;
+    async fn want_for(
+        &mut self,
+        now: i64,
+        id: i64,
+        hook: &str,
+        generation: &str,
+        headers: &[u8],
+    ) -> Result<bool, Error>;
+    async fn forget_judgement(&mut self, id: i64) -> Result<(), Error>;
+    async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error>;
+    async fn answered(
+        &mut self,
+        question: &Question,
+        answered: &Answered,
+        about: &[i64],
+    ) -> Result<(), Error>;
+    async fn ask_now(&mut self, now: i64, after: i64) -> Result<u64, Error>;
+    async fn count_expected(&mut self, now: i64, after: i64) -> Result<(i64, i64), Error>;
+    async fn purge_expectations(&mut self, now: i64, age: i64, limit: i64) -> Result<usize, Error>;
 }
-pub(super) use transactions;
-
-macro_rules! on_either_store {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
-        impl Session {
-            $(pub(crate) async fn $name(&mut self, $($arg: $type),*) -> Result<$result, Error> {
-                match self {
-                    Session::Sqlite(sqlite) => sqlite.$name($($arg),*).await,
-                    Session::Postgres(session) => session.$name($($arg),*).await,
-                }
-            })*
-        }
-
-        pub(super) trait Expectations {
-            $(async fn $name(&mut self, now: i64, $($arg: $type),*) -> Result<$result, Error>;)*
-        }
-    };
-}
-transactions!(on_either_store);
 
 /// `$free` takes only rows that nobody holds, and holds them; `$alone` has calls chosen and counted by one at a time, and tells
 /// the time then. SQLite's transactions hold everything.
@@ -162,6 +126,8 @@ macro_rules! expectations {
                     Some(before) if before != *job => return Ok(Noted::OtherJob(before)),
                     Some(_) => {}
                     None => {
+                        let state =
+                            if has_ended { ExpectationState::Arrived } else { ExpectationState::Expected };
                         let mismatch: Option<i64> = query_scalar(sql::MISMATCH)
                             .bind(hook)
                             .bind(generation)
@@ -173,7 +139,7 @@ macro_rules! expectations {
                             .bind(hook)
                             .bind(generation)
                             .bind(job)
-                            .bind(if has_ended { ARRIVED } else { EXPECTED })
+                            .bind(state.name())
                             .bind(now)
                             .bind(now.saturating_add(after))
                             .bind(mismatch)
@@ -187,29 +153,24 @@ macro_rules! expectations {
                 Ok(Noted::Is { expectation, is_new })
             }
 
-            async fn explained(&mut self, _: i64, expected: &Expected) -> Result<Vec<i64>, Error> {
+            async fn explained(&mut self, expected: &Expected) -> Result<Vec<i64>, Error> {
                 let Expected { hook, generation, job } = expected;
-                let [one, other] = EXPLAINED;
+                let [one, other] = QuarantineReason::EXPLAINED;
                 query_scalar(sql::EXPLAINED_BY)
                     .bind(hook)
                     .bind(generation)
                     .bind(job)
-                    .bind(one)
-                    .bind(other)
+                    .bind(one.known())
+                    .bind(other.known())
                     .fetch_all(&mut *self)
                     .await
             }
 
-            async fn unconfirmed(&mut self, _: i64, limit: i64) -> Result<Vec<(String, String)>, Error> {
+            async fn unconfirmed(&mut self, limit: i64) -> Result<Vec<(String, String)>, Error> {
                 query_as(sql::UNCONFIRMED).bind(limit).fetch_all(&mut *self).await
             }
 
-            async fn unconfirmed_of(
-                &mut self,
-                _: i64,
-                hook: &str,
-                generation: &str,
-            ) -> Result<Vec<i64>, Error> {
+            async fn unconfirmed_of(&mut self, hook: &str, generation: &str) -> Result<Vec<i64>, Error> {
                 query_scalar(sql::UNCONFIRMED_OF).bind(hook).bind(generation).fetch_all(&mut *self).await
             }
 
@@ -235,7 +196,7 @@ macro_rules! expectations {
                 Ok(true)
             }
 
-            async fn forget_judgement(&mut self, _: i64, id: i64) -> Result<(), Error> {
+            async fn forget_judgement(&mut self, id: i64) -> Result<(), Error> {
                 query(sql::FORGET_JUDGEMENT).bind(id).execute(&mut *self).await.map(|_| ())
             }
 
@@ -267,7 +228,6 @@ macro_rules! expectations {
 
             async fn answered(
                 &mut self,
-                _: i64,
                 question: &Question,
                 answered: &Answered,
                 about: &[i64],
@@ -277,8 +237,8 @@ macro_rules! expectations {
                     .bind(&question.generation)
                     .bind(answered.answer)
                     .bind(answered.missing)
-                    .bind(answered.state)
-                    .bind(&question.state)
+                    .bind(answered.state.map(ExpectationState::name))
+                    .bind(question.state.name())
                     .bind(question.job.as_deref().unwrap_or_default())
                     .bind(question.asked_at)
                     .execute(&mut *self)

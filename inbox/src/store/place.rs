@@ -2,7 +2,9 @@
 
 mod database;
 
-use super::{Postgres, Sqlite, Store, postgres, sqlite};
+use super::postgres::{self, Postgres};
+use super::sqlite::{self, Sqlite};
+use super::{StoreError, StoreHandle};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -40,13 +42,31 @@ pub enum CannotOpen {
     NoRoom(String, String),
     /// The database says so.
     #[error("the store cannot be opened: {0}")]
-    Store(#[from] sqlx::Error),
+    Store(#[from] StoreError),
     /// The database says so.
     #[error("the store cannot be brought to this version: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(String),
     /// The file system says so.
     #[error("{0} cannot be opened: {1}")]
     File(String, std::io::Error),
+}
+
+impl From<sqlx::Error> for CannotOpen {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for CannotOpen {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        Self::Migrate(error.to_string())
+    }
+}
+
+impl From<sqlx::Error> for CannotCopy {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 impl CannotOpen {
@@ -95,7 +115,7 @@ pub enum CannotCopy {
     Open(#[from] CannotOpen),
     /// The database says so.
     #[error("the store cannot be copied: {0}")]
-    Store(#[from] sqlx::Error),
+    Store(#[from] StoreError),
     /// The file system says so.
     #[error("{0}: {1}")]
     File(String, std::io::Error),
@@ -158,10 +178,10 @@ impl Place {
     ///
     /// # Errors
     /// [`CannotOpen`].
-    pub async fn open(&self) -> Result<Store, CannotOpen> {
+    pub(crate) async fn open(&self) -> Result<StoreHandle, CannotOpen> {
         match self {
-            Place::Sqlite(path) => Ok(Store::Sqlite(Arc::new(Sqlite::open(path).await?))),
-            Place::Postgres(url) => Ok(Store::Postgres(Arc::new(Postgres::open(url).await?))),
+            Place::Sqlite(path) => Ok(Arc::new(Sqlite::open(path).await?)),
+            Place::Postgres(url) => Ok(Arc::new(Postgres::open(url).await?)),
         }
     }
 }

@@ -4,34 +4,47 @@
 mod clock;
 mod copy;
 mod deciding;
+mod error;
 mod files;
 mod lock;
 mod migrate;
+mod open;
 mod rescue;
 mod sql;
 
-use super::batch::{self, Ids, Outcome};
-use super::change::{self, Change, Changed, Changing};
-use super::{CannotOpen, Claim, Error, Finished, Stored, Wanted, version};
+use super::batch::{self, Ids};
+use super::change::{self, Changing};
+use super::error::DAMAGED;
+use super::expect::Expectations;
+use super::read::{HOLDING, OLDEST_WAITING, Reading, USAGE};
+use super::row::seconds;
+use super::{
+    Alike, Allowed, Answered, Candidates, Change, Changed, Claim, Cursor, Entry, Expectation, Expected,
+    Filter, Finished, Followed, MIN_ATTEMPTS, Next, Noted, Only, Outcome, Pause, PausedSince, Payload,
+    Quarantined, Question, Result, Store, StoreError, Stored, Usage, Wanted, Which,
+};
 use crate::arrival::Arrival;
-use crate::failpoint::{broken_by, die_at};
-use crate::space::Room;
+use crate::decide::Room;
+use crate::entry::EntryState;
+use crate::failpoint::die_at;
+use crate::health::{Fault, Faults};
+use async_trait::async_trait;
 use clock::Clock;
 pub(super) use copy::{backup, restore};
 use deciding::Tx;
-use files::{Files, allocate_index, check_room, open_index};
-use lock::{Held, is_locked, lock, log_of};
+pub(super) use error::classify;
+use files::Files;
 pub(super) use migrate::migrate;
-pub(super) use rescue::FileWatch;
+use open::busy_timeout;
+#[cfg(test)]
+pub(super) use open::options;
+pub(crate) use rescue::FileWatch;
 use rescue::{Anchor, Fate, rescued_beside};
 use serde::Serialize;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, query, query_as, query_scalar};
-use std::collections::BTreeSet;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, Connection, Error, query, query_as, query_scalar};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -40,12 +53,6 @@ use tokio::sync::Mutex;
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// 128 MiB of cache, in KiB as SQLite counts them: with its own 2 MiB a million rows are slower by a third.
-const CACHE: &str = "-131072";
-/// 40 MB of log between checkpoints; after SQLite's own 4 MB it would checkpoint several times a second under load.
-const CHECKPOINT_PAGES: &str = "10000";
-/// Prepared statements of a connection: 60 of the inbox's, and two for each number of rows up to 32.
-const STATEMENTS: usize = 160;
 /// Its owner's.
 const OWN: u32 = 0o600;
 /// A command of another process may write in between.
@@ -53,7 +60,7 @@ const BUSY: Duration = Duration::from_secs(10);
 
 /// A file.
 #[derive(Debug)]
-pub struct Sqlite {
+pub(crate) struct Sqlite {
     /// The only one that writes. `None` after a failure, until the next transaction opens another.
     writer: Mutex<Option<SqliteConnection>>,
     options: SqliteConnectOptions,
@@ -70,155 +77,10 @@ pub struct Sqlite {
     fate: Arc<Fate>,
 }
 
-pub(super) fn options(path: &Path) -> SqliteConnectOptions {
-    let synchronous =
-        if broken_by!("break-synchronous-off") { SqliteSynchronous::Off } else { SqliteSynchronous::Full };
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(synchronous)
-        .pragma("cache_size", CACHE)
-        .statement_cache_capacity(STATEMENTS)
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        .busy_timeout(BUSY)
-        .disable_statement_logging();
-    temporary_files(options, path)
-}
-
-/// Has temporary files lie beside this one, for all connections of the process: nowhere else has to be writable.
-fn temporary_files(options: SqliteConnectOptions, path: &Path) -> SqliteConnectOptions {
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // SQLite fails where it cannot write there, and then this is not what is missing.
-    match folder.to_str().filter(|_| is_writable(folder)) {
-        Some(name) => options.pragma("temp_store_directory", format!("'{}'", name.replace('\'', "''"))),
-        None => options,
-    }
-}
-
-fn is_writable(folder: &Path) -> bool {
-    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
-}
-
-impl Sqlite {
-    pub(super) async fn open(path: &Path) -> Result<Self, CannotOpen> {
-        let held = lock(path)?;
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if is_locked(&log_of(path)) {
-            return Err(CannotOpen::Taken(format!("{}-wal", real.display())));
-        }
-        for rescued in rescued_beside(&real) {
-            tracing::warn!(
-                "{} lies beside the store, and may have events that the store has not: restore it as `blobgate inbox restore --help` says, or move it away",
-                rescued.display()
-            );
-        }
-        check_room(path).map_err(|error| CannotOpen::no_room(path, &error))?;
-        let options = options(path);
-        let mut writer = options
-            .connect()
-            .await
-            .map_err(|error| if path.exists() { CannotOpen::Store(error) } else { no_file(path) })?;
-        version::check(&MIGRATOR, migrate::tables(&mut writer).await?)?;
-        check_settings(&mut writer).await?;
-        let (anchor, files) = keep_open(path, real, held, &options, &mut writer).await?;
-        let last: Option<i64> = query_scalar(sql::LAST_ID).fetch_optional(&mut writer).await?;
-        let clock = Clock::start();
-        // Whoever had them is gone: there is one process at a time.
-        query(sql::VOID_LEASES).bind(clock.now()).execute(&mut writer).await?;
-        query(sql::VOID_HOLDS).execute(&mut writer).await?;
-        // The clock may have been stepped back meanwhile.
-        query(sql::DUE_IN_TIME)
-            .bind(clock.now())
-            .bind(crate::deliver::LONGEST_DELAY)
-            .execute(&mut writer)
-            .await?;
-        let reading = |connections| {
-            let options = options.clone().read_only(true);
-            SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(options)
-        };
-        let (reads, looks) = (reading(2), reading(1));
-        Ok(Self {
-            writer: Mutex::new(Some(writer)),
-            options,
-            reads,
-            looks,
-            path: path.to_owned(),
-            next_id: AtomicI64::new(last.unwrap_or_default().saturating_add(1)),
-            clock,
-            anchor: Mutex::new(Some(anchor)),
-            files,
-            fate: Arc::default(),
-        })
-    }
-
-    /// Copies of rescues that still lie beside it.
-    pub(crate) fn rescued(&self) -> Vec<PathBuf> {
-        rescued_beside(&self.files.path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// Opens once more what SQLite has opened, so that it stays open, and can be compared with what lies at the path.
-async fn keep_open(
-    path: &Path,
-    real: PathBuf,
-    held: Held,
-    options: &SqliteConnectOptions,
-    writer: &mut SqliteConnection,
-) -> Result<(SqliteConnection, Files), CannotOpen> {
-    let cannot = |error| CannotOpen::File(path.display().to_string(), error);
-    let no_room = |error| CannotOpen::no_room(path, &error);
-    let index = open_index(&real).map_err(cannot)?;
-    allocate_index(index, &real).map_err(no_room)?;
-    let mark = mark(writer).await;
-    let mut anchor = options.connect().await?;
-    let _read: i64 = query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut anchor).await?;
-    let files = Files::open(path, real, held, index, mark).map_err(cannot)?;
-    Ok((anchor, files))
-}
-
-/// Marks the file, so that another one in its place is told from it. `None` where nothing can be written.
-async fn mark(writer: &mut SqliteConnection) -> Option<u32> {
-    let random = std::hash::RandomState::new();
-    let mark = u32::try_from(std::hash::BuildHasher::hash_one(&random, std::process::id()) >> 33).ok()?;
-    query(AssertSqlSafe(format!("PRAGMA user_version = {mark}"))).execute(&mut *writer).await.ok()?;
-    // The log of a run before gives its place back. Another program that reads it is not waited for.
-    busy_timeout(writer, Duration::ZERO).await.ok()?;
-    let _emptied = query(sql::EMPTY_LOG).execute(&mut *writer).await;
-    busy_timeout(writer, BUSY).await.ok()?;
-    Some(mark)
-}
-
-async fn busy_timeout(connection: &mut SqliteConnection, time: Duration) -> Result<(), Error> {
-    let sql = AssertSqlSafe(format!("PRAGMA busy_timeout = {}", time.as_millis()));
-    query(sql).execute(connection).await.map(|_| ())
-}
-
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-fn no_file(path: &Path) -> CannotOpen {
-    CannotOpen::Version(format!("there is no store {} yet: run `blobgate inbox migrate`", path.display()))
-}
-
-async fn check_settings(connection: &mut SqliteConnection) -> Result<(), CannotOpen> {
-    let mode: String = query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await?;
-    let synchronous: i64 = query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await?;
-    const FULL: i64 = 2;
-    if mode != "wal" || (synchronous != FULL && !broken_by!("break-synchronous-off")) {
-        let sentence = format!(
-            "the file takes neither WAL nor synchronous=FULL (journal_mode {mode}, synchronous {synchronous}): put it on a local disk"
-        );
-        return Err(CannotOpen::Settings(sentence));
-    }
-    Ok(())
 }
 
 /// Runs a transaction on the one connection that writes; one that has failed is closed.
@@ -237,11 +99,11 @@ macro_rules! transaction {
             let $connection = &mut owned;
             query("BEGIN IMMEDIATE").execute(&mut *$connection).await?;
             // A connection that was just opened has opened what lies at the path.
-            $sqlite.check_files()?;
+            $sqlite.compare_files()?;
             let result = $body;
             die_at!("before-commit");
             query($end).execute(&mut *$connection).await?;
-            Ok::<_, Error>(result)
+            Ok::<_, StoreError>(result)
         };
         let result = run.await;
         if result.is_ok() {
@@ -255,26 +117,19 @@ macro_rules! transaction {
     }};
 }
 
-// Below the macro that it uses.
-mod expect;
-
-impl Sqlite {
-    pub(super) async fn store(&self, arrivals: &[&Arrival], room: Room) -> Result<Stored, Error> {
+#[async_trait]
+impl Store for Sqlite {
+    async fn store(&self, arrivals: &[&Arrival], room: Room) -> Result<Stored> {
         let (outcomes, begun, worked) = transaction!(self, |connection| {
             let begun = Instant::now();
             let outcomes =
-                batch::decide(&mut Tx { connection, sqlite: self, ids: Ids::Next }, arrivals, room).await?;
+                batch::store(&mut Tx { connection, sqlite: self, ids: Ids::Next }, arrivals, room).await?;
             (outcomes, begun, begun.elapsed())
         })?;
         Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
     }
 
-    pub(super) async fn release(
-        &self,
-        id: i64,
-        arrival: &Arrival,
-        why: &str,
-    ) -> Result<Option<Outcome>, Error> {
+    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<Outcome>> {
         transaction!(self, |connection| batch::release(
             &mut Tx { connection, sqlite: self, ids: Ids::Next },
             id,
@@ -284,13 +139,13 @@ impl Sqlite {
         .await?)
     }
 
-    pub(super) async fn would_release(&self, id: i64, arrival: &Arrival) -> Result<Option<Outcome>, Error> {
+    async fn would_release(&self, id: i64, arrival: &Arrival) -> Result<Option<Outcome>> {
         transaction!(self, "ROLLBACK", |connection| {
             batch::release(&mut Tx { connection, sqlite: self, ids: Ids::Next }, id, arrival, "").await?
         })
     }
 
-    pub(super) async fn claim(&self, route: &str, mut wanted: Wanted, lease: i64) -> Result<Claim, Error> {
+    async fn claim(&self, route: &str, mut wanted: Wanted, lease: i64) -> Result<Claim> {
         let now = self.clock.now();
         transaction!(self, |connection| {
             let mut claimed = Vec::new();
@@ -327,7 +182,7 @@ impl Sqlite {
         })
     }
 
-    pub(super) async fn renew(&self, leases: &[(i64, i64)], lease: i64) -> Result<Vec<i64>, Error> {
+    async fn renew(&self, leases: &[(i64, i64)], lease: i64) -> Result<Vec<i64>> {
         // Nobody else can take them: what is renewed is only shown.
         let until = self.clock.now().saturating_add(lease);
         transaction!(self, |connection| {
@@ -336,7 +191,7 @@ impl Sqlite {
     }
 
     /// One process, whose deliveries end with it: what it holds without knowing is a claim that failed after its commit.
-    pub(super) async fn release_expired(&self, held: &[i64]) -> Result<usize, Error> {
+    async fn release_expired(&self, held: &[i64], _lease: i64) -> Result<usize> {
         let (now, held) = (self.clock.now(), json(held)?);
         let ids: Vec<i64> = query_scalar(sql::EXPIRED).bind(&held).bind(now).fetch_all(&self.looks).await?;
         if !ids.is_empty() {
@@ -349,35 +204,35 @@ impl Sqlite {
         Ok(ids.len())
     }
 
-    pub(super) async fn finish(&self, finished: &[Finished], given_up: i64) -> Result<Vec<i64>, Error> {
+    async fn finish(&self, finished: &[Finished], give_up_after: i64) -> Result<Vec<i64>> {
         let ids = json(&finished.iter().map(|finished| finished.id).collect::<Vec<_>>())?;
-        let succeeded = json(&super::succeeded_on(finished))?;
+        let succeeded = json(&Finished::succeeded_on(finished))?;
         let (now, json) = (self.clock.now(), json(finished)?);
         transaction!(self, |connection| {
             query(sql::FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
-            let failed: Vec<(i64, String)> = query_as(sql::FINISH_FAILED)
+            let failed: Vec<(i64, EntryState)> = query_as(sql::FINISH_FAILED)
                 .bind(&json)
                 .bind(now)
-                .bind(given_up)
-                .bind(super::LEAST_ATTEMPTS)
+                .bind(give_up_after)
+                .bind(MIN_ATTEMPTS)
                 .fetch_all(&mut *connection)
                 .await?;
             query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
             if succeeded != "[]" {
                 query(sql::NOTE_SUCCESS).bind(&succeeded).bind(now).execute(&mut *connection).await?;
             }
-            failed.into_iter().filter(|(_, state)| state == "dead").map(|(id, _)| id).collect()
+            failed.into_iter().filter(|(_, state)| *state == EntryState::Dead).map(|(id, _)| id).collect()
         })
     }
 
     /// Runs each statement that stores an event, and takes it back.
-    pub(super) async fn rehearse(&self, body: usize) -> Result<(), Error> {
+    async fn rehearse(&self, body: usize) -> Result<()> {
         transaction!(self, "ROLLBACK", |connection| {
             batch::rehearse(&mut Tx { connection, sqlite: self, ids: Ids::rehearsed() }, body).await?;
         })
     }
 
-    pub(super) async fn heartbeat(&self) -> Result<(), Error> {
+    async fn heartbeat(&self) -> Result<()> {
         let now = self.clock.now();
         transaction!(self, |connection| query(sql::HEARTBEAT)
             .bind(now)
@@ -387,7 +242,7 @@ impl Sqlite {
     }
 
     /// Bytes in the file that hold nothing, and are written to before it grows; its log takes none of the disk then.
-    pub(super) async fn reusable(&self) -> Result<u64, Error> {
+    async fn reusable(&self) -> Result<u64> {
         let mut writer = self.writer.lock().await;
         self.check(&mut writer).await?;
         if let Some(mut owned) = writer.take() {
@@ -410,12 +265,7 @@ impl Sqlite {
         Ok(u64::try_from(bytes).unwrap_or_default())
     }
 
-    pub(super) async fn oldest_waiting(&self) -> Result<i64, Error> {
-        let oldest: Option<i64> = query_scalar(super::OLDEST_WAITING).fetch_optional(&self.reads).await?;
-        Ok(oldest.map_or(0, |oldest| super::seconds(self.clock.now(), oldest)))
-    }
-
-    pub(super) async fn purge_bodies(&self, age: i64, limit: i64) -> Result<(i64, i64), Error> {
+    async fn purge_bodies(&self, age: i64, limit: i64) -> Result<(i64, i64)> {
         let before = self.clock.now().saturating_sub(age);
         transaction!(self, |connection| {
             let old: Vec<(i64, i64)> =
@@ -428,7 +278,7 @@ impl Sqlite {
         })
     }
 
-    pub(super) async fn purge_tombstones(&self, age: i64, limit: i64) -> Result<u64, Error> {
+    async fn purge_tombstones(&self, age: i64, limit: i64) -> Result<u64> {
         let before = self.clock.now().saturating_sub(age);
         transaction!(self, |connection| {
             let old: Vec<(i64, String, Option<String>, Option<String>)> =
@@ -441,22 +291,11 @@ impl Sqlite {
         })
     }
 
-    pub(super) async fn forget_delivered(&self, age: i64) -> Result<(), Error> {
-        let before = self.clock.now().saturating_sub(age);
-        transaction!(self, |connection| {
-            query(sql::FORGET_DELIVERED).bind(before).execute(&mut *connection).await.map(|_| ())?
-        })
+    async fn waiting(&self) -> Result<Vec<(String, i64)>> {
+        Ok(query_as(sql::WAITING).bind(self.clock.now()).fetch_all(&self.looks).await?)
     }
 
-    pub(super) async fn waiting(&self) -> Result<Vec<(String, i64)>, Error> {
-        query_as(sql::WAITING).bind(self.clock.now()).fetch_all(&self.looks).await
-    }
-
-    pub(super) fn now(&self) -> i64 {
-        self.clock.now()
-    }
-
-    pub(super) async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed, Error> {
+    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed> {
         let now = self.clock.now();
         transaction!(self, |connection| {
             if change == Change::Purge {
@@ -470,17 +309,200 @@ impl Sqlite {
         })
     }
 
-    pub(super) async fn pause(&self, hook: &str, event: &str) -> Result<bool, Error> {
+    async fn pause(&self, hook: &str, event: &str) -> Result<bool> {
         let now = self.clock.now();
         transaction!(self, |connection| connection.pause(hook, event, now).await?)
     }
 
-    pub(super) async fn resume(&self, hook: &str, event: &str) -> Result<bool, Error> {
+    async fn resume(&self, hook: &str, event: &str) -> Result<bool> {
         transaction!(self, |connection| connection.resume(hook, event).await?)
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>> {
+        Ok(query_as(HOLDING).fetch_all(&self.looks).await?)
+    }
+
+    /// Nothing is to be added up: each sum is one row.
+    async fn fold_sums(&self, age: i64, _limit: i64) -> Result<u64> {
+        let before = self.clock.now().saturating_sub(age);
+        transaction!(self, |connection| {
+            query(sql::FORGET_DELIVERED).bind(before).execute(&mut *connection).await.map(|_| 0)?
+        })
+    }
+
+    async fn now(&self) -> Result<i64> {
+        Ok(self.clock.now())
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        let rows = query_as(USAGE).fetch_all(&self.reads).await?;
+        let oldest: Option<i64> = query_scalar(OLDEST_WAITING).fetch_optional(&self.reads).await?;
+        Ok(Usage::of(rows, oldest.map_or(0, |oldest| seconds(self.clock.now(), oldest))))
+    }
+
+    async fn follow(
+        &self,
+        filter: &Filter,
+        after: Cursor,
+        until: Option<Cursor>,
+        limit: i64,
+    ) -> Result<Followed> {
+        let end = self.end().await?;
+        let end = until.map_or(end, |until| until.min(end));
+        Ok(self.reads.acquire().await?.follow(filter, after, end, limit).await?)
+    }
+
+    async fn expect(&self, expected: &Expected, after: i64) -> Result<Noted> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.expect(now, expected, after).await?)
+    }
+
+    async fn explained(&self, expected: &Expected) -> Result<Vec<i64>> {
+        transaction!(self, |connection| connection.explained(expected).await?)
+    }
+
+    async fn unconfirmed(&self, limit: i64) -> Result<Vec<(String, String)>> {
+        transaction!(self, |connection| connection.unconfirmed(limit).await?)
+    }
+
+    async fn unconfirmed_of(&self, hook: &str, generation: &str) -> Result<Vec<i64>> {
+        transaction!(self, |connection| connection.unconfirmed_of(hook, generation).await?)
+    }
+
+    async fn want(&self, hook: &str, generation: &str) -> Result<()> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.want(now, hook, generation).await?)
+    }
+
+    async fn want_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.want_for(now, id, hook, generation, headers).await?)
+    }
+
+    async fn forget_judgement(&self, id: i64) -> Result<()> {
+        transaction!(self, |connection| connection.forget_judgement(id).await?)
+    }
+
+    async fn next_question(&self, allowed: Allowed) -> Result<Next> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.next_question(now, allowed).await?)
+    }
+
+    async fn answered(&self, question: &Question, answered: &Answered, about: &[i64]) -> Result<()> {
+        transaction!(self, |connection| connection.answered(question, answered, about).await?)
+    }
+
+    async fn ask_now(&self, after: i64) -> Result<u64> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.ask_now(now, after).await?)
+    }
+
+    async fn count_expected(&self, after: i64) -> Result<(i64, i64)> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.count_expected(now, after).await?)
+    }
+
+    async fn purge_expectations(&self, age: i64, limit: i64) -> Result<usize> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.purge_expectations(now, age, limit).await?)
+    }
+
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>> {
+        Ok(self.reads.acquire().await?.list(filter, before, limit).await?)
+    }
+
+    async fn show(&self, id: i64) -> Result<Option<(Entry, Option<Payload>)>> {
+        Ok(self.reads.acquire().await?.show(id).await?)
+    }
+
+    async fn quarantined(&self, id: i64) -> Result<Option<Quarantined>> {
+        Ok(self.reads.acquire().await?.quarantined(id).await?)
+    }
+
+    async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>> {
+        Ok(self.reads.acquire().await?.payloads(ids).await?)
+    }
+
+    async fn alike(&self, since: i64) -> Result<Vec<Alike>> {
+        Ok(self.reads.acquire().await?.alike(since).await?)
+    }
+
+    async fn count(&self, which: &Which) -> Result<Vec<Candidates>> {
+        Ok(self.reads.acquire().await?.count(which).await?)
+    }
+
+    async fn ids(&self, filter: &Filter, only: Only, after: i64, until: i64, limit: i64) -> Result<Vec<i64>> {
+        Ok(self.reads.acquire().await?.ids(filter, only, after, until, limit).await?)
+    }
+
+    async fn knows_hook(&self, hook: &str) -> Result<bool> {
+        Ok(self.reads.acquire().await?.knows_hook(hook).await?)
+    }
+
+    async fn oldest_waiting(&self) -> Result<Option<i64>> {
+        Ok(self.reads.acquire().await?.oldest_waiting().await?)
+    }
+
+    async fn paused(&self) -> Result<Vec<PausedSince>> {
+        Ok(self.reads.acquire().await?.paused().await?)
+    }
+
+    async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>> {
+        Ok(self.reads.acquire().await?.open_questions(limit).await?)
+    }
+
+    async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
+        Ok(self.reads.acquire().await?.expectation(hook, generation).await?)
+    }
+
+    async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.reads.acquire().await?.path(hook).await?)
+    }
+
+    async fn end(&self) -> Result<Cursor> {
+        Ok(self.reads.acquire().await?.end().await?)
+    }
+
+    async fn explain(&self, error: &StoreError) -> (Fault, String) {
+        match error {
+            StoreError::Damaged(why) => (Fault::StoreDamaged, format!("{why}: {DAMAGED}")),
+            StoreError::Denied(why) => {
+                let path = self.path.display();
+                let sentence = format!(
+                    "{why}: the inbox cannot write to {path} or beside it, so give its user the file and its folder, on a file system that is mounted for writing"
+                );
+                (Fault::StoreDenied, sentence)
+            }
+            error => (Fault::StoreFailing, format!("{error}: {}", error::remedy(error))),
+        }
+    }
+
+    async fn lacks(&self) -> Option<(bool, String)> {
+        None
+    }
+
+    fn writers(&self) -> u32 {
+        1
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn check_files(&self) -> Result<()> {
+        self.compare_files()
+    }
+
+    fn watch_files(self: Arc<Self>, faults: &Arc<Faults>) -> Option<FileWatch> {
+        Some(self.watch(Arc::clone(faults)))
+    }
+
+    fn rescued(&self) -> Vec<String> {
+        rescued_beside(&self.files.path).iter().map(|path| path.display().to_string()).collect()
     }
 }
 
-fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
+fn json<T: Serialize + ?Sized>(value: &T) -> std::result::Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Encode(error.into()))
 }
 

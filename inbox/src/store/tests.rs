@@ -5,13 +5,14 @@ mod scan;
 
 use super::*;
 use crate::arrival::Token;
-use crate::service::Filter;
-use blobgate::event::Kind;
+use crate::decide::Room;
+use crate::entry::{EntryState, ExpectationState, Fingerprint, Origin, QuarantineReason, Superseded};
 use blobgate::policy::Verdict;
 use blobgate_testkit::{Cluster, needs};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use sqlx::{ConnectOptions, Connection};
+use std::time::Duration;
 
 const ONE: &str = "00000000-0000-4000-8000-000000000001";
 const TWO: &str = "00000000-0000-4000-8000-000000000002";
@@ -21,11 +22,33 @@ const NONE: [i64; 0] = [];
 const LEASE: i64 = 30_000_000;
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// Runs on a connection of a test's own.
+macro_rules! rows {
+    ($site:expr, |$connection:ident| $body:expr) => {
+        match &$site.place {
+            Place::Sqlite(path) => {
+                let mut own = super::sqlite::options(path).connect().await.unwrap();
+                let $connection = &mut own;
+                let rows = $body;
+                own.close().await.unwrap();
+                rows
+            }
+            Place::Postgres(url) => {
+                let options = super::postgres::options(url).unwrap();
+                let mut own = super::postgres::connect(&options).await.unwrap();
+                let $connection = &mut own;
+                let rows = $body;
+                own.close().await.unwrap();
+                rows
+            }
+        }
+    };
+}
+
 /// A store of a test's own.
 struct Site {
     place: Place,
-    store: Option<Store>,
-    session: Option<Session>,
+    store: Option<StoreHandle>,
     /// What ends with the test.
     _beside: Box<dyn std::any::Any>,
 }
@@ -53,36 +76,34 @@ impl Site {
     async fn open(place: Place, beside: Box<dyn std::any::Any>) -> Self {
         place.migrate().await.unwrap();
         let store = place.open().await.unwrap();
-        Self { session: Some(store.session()), store: Some(store), place, _beside: beside }
+        Self { store: Some(store), place, _beside: beside }
     }
 
-    fn session(&mut self) -> &mut Session {
-        self.session.as_mut().unwrap()
+    fn driver(&self) -> &dyn Store {
+        &**self.store.as_ref().unwrap()
     }
 
     fn close(&mut self) {
-        (self.store, self.session) = (None, None);
+        self.store = None;
     }
 
     /// As after a restart.
     async fn reopen(&mut self) {
         self.close();
-        let store = self.place.open().await.unwrap();
-        self.session = Some(store.session());
-        self.store = Some(store);
+        self.store = Some(self.place.open().await.unwrap());
     }
 
     async fn store(&mut self, arrivals: &[Arrival]) -> Vec<Outcome> {
-        self.store_with(arrivals, true).await
+        self.store_with(arrivals, Room::UNLIMITED).await
     }
 
-    async fn store_with(&mut self, arrivals: &[Arrival], room: bool) -> Vec<Outcome> {
+    async fn store_with(&mut self, arrivals: &[Arrival], room: Room) -> Vec<Outcome> {
         let arrivals: Vec<_> = arrivals.iter().collect();
-        self.session().store(&arrivals, room).await.unwrap().outcomes
+        self.driver().store(&arrivals, room).await.unwrap().outcomes
     }
 
     async fn claim(&mut self, route: &str) -> Vec<Claimed> {
-        self.session().claim(route, Wanted::due(10), LEASE).await.unwrap().entries
+        self.driver().claim(route, Wanted::due(10), LEASE).await.unwrap().entries
     }
 
     async fn claim_one(&mut self, route: &str) -> Claimed {
@@ -96,73 +117,46 @@ impl Site {
     }
 
     async fn finish_with(&mut self, entry: &Claimed, done: bool, may_die: bool) -> Vec<i64> {
-        self.session().finish(&[ended(entry, done)], may_die).await.unwrap()
+        let give_up_after = if may_die { GIVE_UP_AFTER } else { i64::MAX };
+        self.driver().finish(&[ended(entry, done)], give_up_after).await.unwrap()
     }
 
     /// Changes what no statement of the inbox changes: times, mostly.
     async fn sql(&self, text: &'static str) {
-        match &self.place {
-            Place::Sqlite(path) => {
-                let mut connection = super::sqlite::options(path).connect().await.unwrap();
-                sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
-            Place::Postgres(url) => {
-                let options = super::postgres::options(url).unwrap();
-                let mut connection = super::postgres::connect(&options).await.unwrap();
-                sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
-        }
+        rows!(self, |connection| sqlx::raw_sql(text).execute(connection).await.map(|_| ()).unwrap());
     }
 
     /// Each entry's state and how often it came, in their order.
     async fn states(&self) -> Vec<(String, i64)> {
-        const STATES: &str = "SELECT state, seen FROM entry ORDER BY id";
-        match self.store.as_ref().unwrap() {
-            Store::Sqlite(sqlite) => sqlx::query_as(STATES).fetch_all(&sqlite.reads).await.unwrap(),
-            Store::Postgres(postgres) => {
-                let mut link = postgres.reading().await.unwrap();
-                sqlx::query_as(STATES).fetch_all(link.connection()).await.unwrap()
-            }
-        }
+        rows!(self, |connection| {
+            sqlx::query_as("SELECT state, seen FROM entry ORDER BY id").fetch_all(connection).await.unwrap()
+        })
     }
 
-    async fn count(&self, sql: &'static str) -> i64 {
-        match self.store.as_ref().unwrap() {
-            Store::Sqlite(sqlite) => sqlx::query_scalar(sql).fetch_one(&sqlite.reads).await.unwrap(),
-            Store::Postgres(postgres) => {
-                let mut link = postgres.reading().await.unwrap();
-                sqlx::query_scalar(sql).fetch_one(link.connection()).await.unwrap()
-            }
-        }
+    async fn count_rows(&self, sql: &'static str) -> i64 {
+        rows!(self, |connection| sqlx::query_scalar(sql).fetch_one(connection).await.unwrap())
     }
 
     async fn end(&self) -> Cursor {
-        self.store.as_ref().unwrap().end().await.unwrap()
+        self.driver().end().await.unwrap()
     }
 
     /// Places and ids, and the place after them.
     async fn follow(&self, after: Cursor, until: Option<Cursor>, limit: i64) -> (Vec<(Cursor, i64)>, Cursor) {
         let all = Filter::default();
-        let followed = self.store.as_ref().unwrap().follow(&all, after, until, limit).await.unwrap();
+        let followed = self.driver().follow(&all, after, until, limit).await.unwrap();
         (followed.entries.into_iter().map(|(cursor, entry)| (cursor, entry.id)).collect(), followed.next)
     }
 
     async fn ids(&self) -> Vec<i64> {
-        self.store.as_ref().unwrap().ids(&Filter::default(), "true", 0, i64::MAX, 1_000).await.unwrap()
+        self.driver().ids(&Filter::default(), Only::All, 0, i64::MAX, 1_000).await.unwrap()
     }
 
     /// Each entry with how often it was replayed.
     async fn redeliveries(&self) -> Vec<(i64, i64)> {
-        const SQL: &str = "SELECT id, redelivery FROM entry";
-        match self.store.as_ref().unwrap() {
-            Store::Sqlite(sqlite) => sqlx::query_as(SQL).fetch_all(&sqlite.reads).await.unwrap(),
-            Store::Postgres(postgres) => {
-                let mut link = postgres.reading().await.unwrap();
-                sqlx::query_as(SQL).fetch_all(link.connection()).await.unwrap()
-            }
-        }
+        rows!(self, |connection| {
+            sqlx::query_as("SELECT id, redelivery FROM entry").fetch_all(connection).await.unwrap()
+        })
     }
 
     async fn expect(&self, states: &[(&str, i64)]) {
@@ -177,7 +171,7 @@ struct Committing {
 }
 
 impl Committing {
-    fn start(store: &Store) -> Self {
+    fn start(store: &StoreHandle) -> Self {
         let (metrics, space) = (crate::metrics::Metrics::new(), crate::space::Space::new(1 << 40, None));
         let tasks = tokio_util::task::TaskTracker::new();
         let committer = crate::commit::Committer::start(
@@ -192,7 +186,7 @@ impl Committing {
         Self { committer }
     }
 
-    async fn store(&self, arrival: Arrival) -> Result<Outcome, crate::commit::NotStored> {
+    async fn store(&self, arrival: Arrival) -> std::result::Result<Outcome, crate::commit::NotStored> {
         self.committer.store(arrival).await
     }
 }
@@ -210,19 +204,19 @@ fn ended(entry: &Claimed, done: bool) -> Finished {
     }
 }
 
-fn arrival(verdict: Verdict, kind: Kind, fact: &str) -> Arrival {
+fn arrival(verdict: Verdict, fingerprint: Fingerprint, body: &str) -> Arrival {
     // Neither UTF-8 nor without NUL, in a body as in a header's value.
-    let body = Bytes::from([fact.as_bytes(), b" \x00\xff"].concat());
+    let body = Bytes::from([body.as_bytes(), b" \x00\xff"].concat());
     Arrival {
         verdict,
         hook: "veo3".to_owned(),
         generation: Some(ONE.to_owned()),
-        event: Some(kind),
+        fingerprint: Some(fingerprint),
+        origin: Origin::Webhook,
         reason: None,
         token: None,
         job: None,
         authenticated: true,
-        fact: fact.to_owned(),
         digest: Sha256::digest(&body).into(),
         path: "/hooks/veo3".to_owned(),
         headers: b"blobgate-x: \xfe\r\n".to_vec(),
@@ -230,18 +224,27 @@ fn arrival(verdict: Verdict, kind: Kind, fact: &str) -> Arrival {
     }
 }
 
+fn at(place: &str) -> Fingerprint {
+    Fingerprint::Completed(place.to_owned())
+}
+
+/// Delivered each time.
+fn observed(body: &str) -> Arrival {
+    arrival(Verdict::Observed, at(body), body)
+}
+
 fn completed(place: &str) -> Arrival {
-    arrival(Verdict::Accepted, Kind::Completed, place)
+    arrival(Verdict::Accepted, at(place), place)
 }
 
 fn failed(code: &str) -> Arrival {
-    arrival(Verdict::Accepted, Kind::Failed, &format!("failed {code}"))
+    arrival(Verdict::Accepted, Fingerprint::Failed(code.to_owned()), &format!("failed {code}"))
 }
 
 fn quarantined(body: &str, token: &str) -> Arrival {
     let token = Some(Token { id: token.to_owned(), binds: true });
-    let reason = Some("json-invalid".to_owned());
-    Arrival { reason, token, generation: None, ..arrival(Verdict::Quarantined, Kind::Completed, body) }
+    let reason = Some(QuarantineReason::parse("json-invalid"));
+    Arrival { reason, token, generation: None, ..arrival(Verdict::Quarantined, at(body), body) }
 }
 
 fn waits(route: &str) -> Outcome {
@@ -249,7 +252,7 @@ fn waits(route: &str) -> Outcome {
 }
 
 fn kept(reason: &str) -> Outcome {
-    Outcome::Kept(reason.to_owned())
+    Outcome::Quarantined(QuarantineReason::parse(reason))
 }
 
 /// A test of each store.
@@ -302,14 +305,14 @@ in_both! {
         site.store(&[failed("X")]).await;
         site.store(&[completed("a")]).await;
         assert_eq!(site.claim(FAILED).await.len(), 0);
-        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
         site.expect(&[("superseded", 1), ("in_flight", 1)]).await;
     }
 
     async fn a_failure_in_the_same_batch_is_superseded(site: &mut Site) {
         site.store(&[failed("X"), completed("a")]).await;
         assert_eq!(site.claim(FAILED).await.len(), 0);
-        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
     async fn a_completion_waits_for_a_failure_under_way(site: &mut Site) {
@@ -319,7 +322,7 @@ in_both! {
         assert_eq!(site.claim(COMPLETED).await.len(), 0, "one of a generation at a time");
         site.finish(&failure, false).await;
         site.expect(&[("superseded", 1), ("waiting", 1)]).await;
-        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
     async fn a_delivered_failure_stays_so(site: &mut Site) {
@@ -328,7 +331,7 @@ in_both! {
         site.store(&[completed("a")]).await;
         site.finish(&failure, true).await;
         site.expect(&[("delivered", 1), ("waiting", 1)]).await;
-        assert_eq!(site.claim_one(COMPLETED).await.supersedes.as_deref(), Some("failed"));
+        assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
     async fn what_failed_is_tried_again(site: &mut Site) {
@@ -351,8 +354,8 @@ in_both! {
         let second = site.claim_one(COMPLETED).await;
         site.finish(&first, false).await;
         site.expect(&[("in_flight", 1)]).await;
-        assert_eq!(site.session().renew(&[(first.id, first.lease)], LEASE).await.unwrap(), NONE);
-        assert_eq!(site.session().renew(&[(second.id, second.lease)], LEASE).await.unwrap(), [second.id]);
+        assert_eq!(site.driver().renew(&[(first.id, first.lease)], LEASE).await.unwrap(), NONE);
+        assert_eq!(site.driver().renew(&[(second.id, second.lease)], LEASE).await.unwrap(), [second.id]);
         // But that it arrived is true, whoever says it.
         site.finish(&first, true).await;
         site.expect(&[("delivered", 1)]).await;
@@ -365,13 +368,13 @@ in_both! {
         let first = site.claim_one(COMPLETED).await;
         // Of SQLite's own claims; who else holds what in PostgreSQL, time tells and not a clock.
         site.sql("UPDATE entry SET lease_until = 0").await;
-        assert_eq!(site.session().release_expired(&[first.id], 0).await.unwrap(), 0, "it knows what it holds");
+        assert_eq!(site.driver().release_expired(&[first.id], 0).await.unwrap(), 0, "it knows what it holds");
         if let Place::Postgres(_) = site.place {
-            assert_eq!(site.session().release_expired(&[], LEASE).await.unwrap(), 0, "seen for the first time");
+            assert_eq!(site.driver().release_expired(&[], LEASE).await.unwrap(), 0, "seen for the first time");
             site.sql("UPDATE entry SET lease_until = 1").await;
-            assert_eq!(site.session().release_expired(&[], 1_000).await.unwrap(), 0, "it was renewed");
+            assert_eq!(site.driver().release_expired(&[], 1_000).await.unwrap(), 0, "it was renewed");
         }
-        assert_eq!(site.session().release_expired(&[], 0).await.unwrap(), 1);
+        assert_eq!(site.driver().release_expired(&[], 0).await.unwrap(), 1);
         let second = site.claim_one(COMPLETED).await;
         assert_eq!((second.id, second.lease, second.attempts), (first.id, 2, 2));
     }
@@ -392,7 +395,7 @@ in_both! {
         assert_eq!(site.finish_with(&entries[0], false, false).await, NONE, "no room for the dead");
         site.expect(&[("waiting", 1), ("in_flight", 1)]).await;
         assert_eq!(site.finish(&entries[1], false).await, NONE, "nine attempts");
-        let entry = site.session().claim(COMPLETED, Wanted::due(1), LEASE).await.unwrap().entries.remove(0);
+        let entry = site.driver().claim(COMPLETED, Wanted::due(1), LEASE).await.unwrap().entries.remove(0);
         assert_eq!(site.finish(&entry, false).await, [entry.id]);
         site.expect(&[("dead", 1), ("waiting", 1)]).await;
         // A repeat of it is none the less a repeat.
@@ -407,13 +410,13 @@ in_both! {
         let store = site.store.clone().unwrap();
         let ids = site.ids().await;
         // Two operators ask for all of it, while it is delivered.
-        let operator = async |store: Store| {
-            let mut session = store.session();
+        let operator = async |store: StoreHandle| {
+            let session = &store;
             for ids in ids.chunks(10) {
                 session.change(Change::Replay, &ids.iter().copied().collect()).await.unwrap();
             }
         };
-        let deliverer = async |mut session: Session| {
+        let deliverer = async |session: StoreHandle| {
             let (mut claims, started) = (BTreeMap::<i64, i64>::new(), std::time::Instant::now());
             let mut idle = 0_u32;
             while idle < 20 {
@@ -425,15 +428,15 @@ in_both! {
                     *count = count.saturating_add(1);
                 }
                 let finished: Vec<_> = claimed.iter().map(|entry| ended(entry, true)).collect();
-                session.finish(&finished, true).await.unwrap();
+                session.finish(&finished, GIVE_UP_AFTER).await.unwrap();
                 tokio::task::yield_now().await;
             }
             claims
         };
-        let first = deliverer(store.session()).await;
+        let first = deliverer(store.clone()).await;
         assert_eq!((first.len(), first.values().sum::<i64>()), (ROUNDS, i64::try_from(ROUNDS).unwrap()));
-        let (_, _, claims) = tokio::join!(operator(store.clone()), operator(store.clone()), deliverer(store.session()));
-        let more = deliverer(store.session()).await;
+        let (_, _, claims) = tokio::join!(operator(store.clone()), operator(store.clone()), deliverer(store.clone()));
+        let more = deliverer(store.clone()).await;
         for (id, redelivery) in site.redeliveries().await {
             let delivered = [&claims, &more].into_iter().filter_map(|claims| claims.get(&id)).sum::<i64>();
             assert_eq!(delivered, redelivery, "entry {id}");
@@ -465,12 +468,12 @@ in_both! {
         let with = |arrival: Arrival| Arrival { token: token.clone(), ..arrival };
         site.store(&[with(completed("a"))]).await;
         let another = with(completed("b").of(TWO));
-        assert_eq!(site.store_with(std::slice::from_ref(&another), false).await, [Outcome::QuarantineFull]);
-        assert_eq!(site.count("SELECT count(*) FROM generation").await, 1);
+        assert_eq!(site.store_with(std::slice::from_ref(&another), Room { is_full: true, ..Room::UNLIMITED }).await, [Outcome::QuarantineFull]);
+        assert_eq!(site.count_rows("SELECT count(*) FROM generation").await, 1);
         assert_eq!(site.store(&[another]).await, [kept("token-reused")]);
-        assert_eq!(site.count("SELECT count(*) FROM generation").await, 1, "nor of what is only kept");
+        assert_eq!(site.count_rows("SELECT count(*) FROM generation").await, 1, "nor of what is only kept");
         assert_eq!(site.store(&[quarantined("c", "u")]).await, [kept("json-invalid")]);
-        assert_eq!(site.count("SELECT count(*) FROM token").await, 1);
+        assert_eq!(site.count_rows("SELECT count(*) FROM token").await, 1);
     }
 
     async fn a_bad_row_of_a_batch_is_its_own(site: &mut Site) {
@@ -527,15 +530,15 @@ in_both! {
 
     async fn a_token_keeps_no_more_bytes_than_one_may(site: &mut Site) {
         let size = quarantined("1", "t").size();
-        let room = crate::space::Room { is_full: false, max_bytes_of_token: size.saturating_mul(3) };
+        let room = Room { is_full: false, max_bytes_of_token: size.saturating_mul(3) };
         let bodies: Vec<_> = (1..=4).map(|number| quarantined(&number.to_string(), "t")).collect();
         let batch: Vec<_> = bodies.iter().collect();
-        let outcomes = site.session().store(&batch, room).await.unwrap().outcomes;
+        let outcomes = site.driver().store(&batch, room).await.unwrap().outcomes;
         assert_eq!(outcomes[2..], [kept("json-invalid"), Outcome::TokenFull]);
         // The first body is taken however large it is.
-        let small = crate::space::Room { is_full: false, max_bytes_of_token: 1 };
+        let small = Room { is_full: false, max_bytes_of_token: 1 };
         let (one, two) = (quarantined("1", "u"), quarantined("2", "u"));
-        let outcomes = site.session().store(&[&one, &two], small).await.unwrap().outcomes;
+        let outcomes = site.driver().store(&[&one, &two], small).await.unwrap().outcomes;
         assert_eq!(outcomes, [kept("json-invalid"), Outcome::TokenFull]);
     }
 
@@ -543,11 +546,11 @@ in_both! {
         site.store(&[quarantined("a", "t")]).await;
         let batch = [quarantined("a", "t"), quarantined("b", "t"), completed("c")];
         let expected = [Outcome::Repeated, Outcome::QuarantineFull, waits(COMPLETED)];
-        assert_eq!(site.store_with(&batch, false).await, expected);
+        assert_eq!(site.store_with(&batch, Room { is_full: true, ..Room::UNLIMITED }).await, expected);
     }
 
     async fn what_is_observed_is_delivered_each_time(site: &mut Site) {
-        let observed = arrival(Verdict::Observed, Kind::Completed, "a");
+        let observed = observed("a");
         let route = "veo3/observed/completed";
         assert_eq!(site.store(&[observed.clone(), observed]).await, [waits(route), waits(route)]);
         assert_eq!(site.claim(route).await.len(), 2);
@@ -559,26 +562,26 @@ in_both! {
         let entry = site.claim_one(COMPLETED).await;
         site.finish(&entry, true).await;
         let size = completed("a").size();
-        assert_eq!(site.session().purge_bodies(crate::purge::BODIES, 10).await.unwrap(), (0, 0), "not yet");
-        assert_eq!(site.session().purge_bodies(0, 10).await.unwrap(), (1, size), "what waits stays");
+        assert_eq!(site.driver().purge_bodies(crate::purge::BODIES, 10).await.unwrap(), (0, 0), "not yet");
+        assert_eq!(site.driver().purge_bodies(0, 10).await.unwrap(), (1, size), "what waits stays");
         assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated]);
         assert_eq!(site.claim(COMPLETED).await.len(), 0);
-        assert_eq!(site.session().purge_tombstones(crate::purge::TOMBSTONES, 10).await.unwrap(), 0);
-        assert_eq!(site.session().purge_tombstones(0, 10).await.unwrap(), 1);
+        assert_eq!(site.driver().purge_tombstones(crate::purge::TOMBSTONES, 10).await.unwrap(), 0);
+        assert_eq!(site.driver().purge_tombstones(0, 10).await.unwrap(), 1);
         assert_eq!(site.store(&[completed("b")]).await, [waits(COMPLETED)], "nobody remembers");
         site.expect(&[("waiting", 1), ("waiting", 1)]).await;
     }
 
     async fn what_is_purged_is_gone_and_a_repeat_of_it_a_repeat(site: &mut Site) {
         let dead_one = failed("Y").of("00000000-0000-4000-8000-000000000003");
-        site.store(&[completed("a"), quarantined("b", "t"), arrival(Verdict::Observed, Kind::Completed, "c"), dead_one.clone()]).await;
+        site.store(&[completed("a"), quarantined("b", "t"), observed("c"), dead_one.clone()]).await;
         let entry = site.claim_one(COMPLETED).await;
         site.finish(&entry, true).await;
         let observed = site.claim_one("veo3/observed/completed").await;
         site.finish(&observed, true).await;
         site.sql("UPDATE entry SET state = 'dead', ended_at = 1 WHERE state = 'waiting'").await;
         let ids = site.ids().await;
-        let changed = site.session().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
+        let changed = site.driver().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
         assert_eq!((changed.changed.len(), changed.refused.len()), (4, 0));
         site.expect(&[("delivered", 1), ("dropped", 1), ("delivered", 1), ("dropped", 1)]).await;
         for id in &ids {
@@ -589,7 +592,7 @@ in_both! {
         let again = [completed("a"), quarantined("b", "t"), dead_one];
         assert_eq!(site.store(&again).await, [const { Outcome::Repeated }; 3]);
         assert_eq!(site.claim(COMPLETED).await.len(), 0);
-        let changed = site.session().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
+        let changed = site.driver().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
         assert_eq!(changed.refused.values().copied().collect::<Vec<_>>(), ["it is purged already"; 4]);
     }
 
@@ -597,7 +600,7 @@ in_both! {
         site.store(&[completed("a"), failed("X").of(TWO)]).await;
         let entry = site.claim_one(COMPLETED).await;
         let ids = site.ids().await;
-        let changed = site.session().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
+        let changed = site.driver().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
         assert_eq!(changed.changed.len(), 0);
         assert_eq!(
             changed.refused.values().copied().collect::<Vec<_>>(),
@@ -614,7 +617,7 @@ in_both! {
             site.store(events).await;
         }
         let mut left: std::collections::BTreeSet<i64> = site.ids().await.into_iter().collect();
-        let mut purger = site.store.as_ref().unwrap().session();
+        let purger = site.store.clone().unwrap();
         let purging = tokio::spawn(async move {
             let started = std::time::Instant::now();
             while !left.is_empty() {
@@ -626,25 +629,25 @@ in_both! {
         let (mut delivered, started) = (0_usize, std::time::Instant::now());
         while delivered < EVENTS {
             assert!(started.elapsed() < DEADLINE, "{delivered} are delivered");
-            let claimed = site.session().claim(COMPLETED, Wanted::due(10), LEASE).await.unwrap().entries;
+            let claimed = site.driver().claim(COMPLETED, Wanted::due(10), LEASE).await.unwrap().entries;
             assert!(claimed.iter().all(|entry| !entry.body.is_empty()));
             let finished: Vec<_> = claimed.iter().map(|entry| ended(entry, true)).collect();
-            assert_eq!(site.session().finish(&finished, true).await.unwrap(), NONE);
+            assert_eq!(site.driver().finish(&finished, GIVE_UP_AFTER).await.unwrap(), NONE);
             delivered = delivered.saturating_add(claimed.len());
             assert!(!purging.is_finished() || delivered == EVENTS, "what was not delivered is purged");
         }
         purging.await.unwrap();
         assert!(site.states().await.iter().all(|(state, _)| state == "delivered"));
-        assert_eq!(site.session().usage().await.unwrap().total, 0);
+        assert_eq!(site.driver().usage().await.unwrap().total, 0);
     }
 
     async fn usage_is_by_what_it_is(site: &mut Site) {
-        site.store(&[completed("a"), quarantined("b", "t"), arrival(Verdict::Observed, Kind::Completed, "c")]).await;
-        let usage = site.session().usage().await.unwrap();
+        site.store(&[completed("a"), quarantined("b", "t"), observed("c")]).await;
+        let usage = site.driver().usage().await.unwrap();
         let one = completed("a").size();
         assert_eq!((usage.quarantine, usage.observed, usage.dead), (one, one, 0));
         assert_eq!(usage.total, [one; 3].iter().sum::<i64>());
-        assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [("quarantined".to_owned(), 1), ("waiting".to_owned(), 2)]);
+        assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [(EntryState::Waiting, 2), (EntryState::Quarantined, 1)]);
     }
 
     async fn serves_newer_tables_only_if_they_allow_it(site: &mut Site) {
@@ -672,13 +675,13 @@ in_both! {
     }
 
     async fn each_route_says_when_it_is_due(site: &mut Site) {
-        assert_eq!(site.session().waiting().await.unwrap(), []);
+        assert_eq!(site.driver().waiting().await.unwrap(), []);
         site.store(&[completed("a"), failed("X").of(TWO)]).await;
-        let waiting = site.session().waiting().await.unwrap();
+        let waiting = site.driver().waiting().await.unwrap();
         assert_eq!(waiting.iter().map(|(route, _)| route.as_str()).collect::<Vec<_>>(), [COMPLETED, FAILED]);
         assert!(waiting.iter().all(|(_, due_in)| *due_in <= 0), "{waiting:?}");
         site.sql("UPDATE entry SET due_at = due_at + 3600000000").await;
-        let waiting = site.session().waiting().await.unwrap();
+        let waiting = site.driver().waiting().await.unwrap();
         assert!(waiting.iter().all(|(_, due_in)| *due_in > 3_500_000_000), "{waiting:?}");
         assert_eq!(site.claim(COMPLETED).await.len(), 0, "not before it is due");
     }
@@ -735,7 +738,7 @@ async fn what_is_purged_is_not_left_in_the_file() {
     site.sql("PRAGMA wal_checkpoint(TRUNCATE)").await;
     assert!(is_there());
     let first = site.ids().await.into_iter().take(1).collect();
-    site.session().change(Change::Purge, &first).await.unwrap();
+    site.driver().change(Change::Purge, &first).await.unwrap();
     site.sql("PRAGMA wal_checkpoint(TRUNCATE)").await;
     assert!(!is_there());
 }

@@ -1,7 +1,8 @@
 #![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
 
 use super::*;
-use crate::deliver::Outcome;
+use crate::deliver::AttemptOutcome;
+use crate::store::Pause;
 use axum::http::StatusCode;
 use std::num::NonZeroU32;
 
@@ -34,14 +35,14 @@ impl Road {
         self.route.begin(&entry(id, 2, beside), self.now)
     }
 
-    fn end(&mut self, id: i64, flight: Flight, outcome: &Outcome) -> Option<&'static str> {
+    fn end(&mut self, id: i64, flight: Flight, outcome: &AttemptOutcome) -> Option<&'static str> {
         let change = self.route.note(id, flight, outcome, self.now);
         self.route.let_go(id, flight);
         change
     }
 
     /// So many attempts one after the other, each at an entry never tried. Returns the last news.
-    fn attempts(&mut self, count: i64, outcome: &Outcome) -> Option<&'static str> {
+    fn attempts(&mut self, count: i64, outcome: &AttemptOutcome) -> Option<&'static str> {
         let mut news = None;
         for id in 0..count {
             let flight = self.begin(id);
@@ -65,7 +66,7 @@ impl Road {
     }
 
     /// Starts all that may start at entries never tried, as often as there is room, for so long. Returns how many.
-    fn drain(&mut self, time: Duration, mut answer: impl FnMut(i64) -> Outcome) -> i64 {
+    fn drain(&mut self, time: Duration, mut answer: impl FnMut(i64) -> AttemptOutcome) -> i64 {
         let until = self.now + time;
         let mut count = 0;
         while self.now < until {
@@ -99,12 +100,12 @@ fn entry(id: i64, attempts: i64, beside_success: bool) -> Claimed {
     }
 }
 
-fn answer(status: u16) -> Outcome {
-    Outcome::Answered(StatusCode::from_u16(status).unwrap(), String::new())
+fn answer(status: u16) -> AttemptOutcome {
+    AttemptOutcome::Answered(StatusCode::from_u16(status).unwrap(), String::new())
 }
 
-fn nobody() -> Outcome {
-    Outcome::Unanswered("connection refused".to_owned())
+fn nobody() -> AttemptOutcome {
+    AttemptOutcome::Unanswered("connection refused".to_owned())
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn only_many_events_that_nobody_answers_take_a_route_down() {
         (5, answer(504), Some("down")),
         (9, answer(500), None),
         (9, answer(410), None),
-        (9, Outcome::LeaseLost, None),
+        (9, AttemptOutcome::LeaseLost, None),
     ] {
         assert_eq!(Road::new(8, 3).attempts(count, &outcome), expected, "{count} {outcome:?}");
     }
@@ -196,7 +197,7 @@ fn each_class_has_a_probe_of_its_own() {
     }
     // One whose lease was lost says nothing, and the next may try.
     let flight = road.begin(9);
-    assert_eq!(road.end(9, flight, &Outcome::LeaseLost), None);
+    assert_eq!(road.end(9, flight, &AttemptOutcome::LeaseLost), None);
     assert_eq!((road.route.is_down(), road.probes()), (true, (true, true)));
 }
 

@@ -1,14 +1,14 @@
 //! Every statement that stores an event, run without one. Its transaction is taken back.
 
-use super::{Deciding, decide};
+use super::{Deciding, store};
 use crate::arrival::{Arrival, NotOurs};
-use crate::decide::{ARRIVED, Generation, GenerationKey, Known, Token, TokenKey};
-use crate::space::Room;
-use crate::store::Error;
+use crate::decide::{BatchState, Generation, GenerationKey, Room, Token, TokenKey};
+use crate::entry::ExpectationState;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::contract::header::PREFIX;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use sqlx::Error;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,24 +22,24 @@ pub(in crate::store) async fn rehearse(tx: &mut impl Deciding, body: usize) -> R
         arrival(&generation, [("verdict", "accepted"), ("event", "completed")], body)?,
         arrival(&generation, [("verdict", "quarantined"), ("reason", "json-invalid")], body)?,
     ];
-    let room = Room { is_full: false, max_bytes_of_token: i64::MAX };
-    decide(tx, &arrivals.each_ref(), room).await?;
+    store(tx, &arrivals.each_ref(), Room::UNLIMITED).await?;
     let ids = tx.ids(1).await?;
     // Whatever these rows are, each statement needs its rights, columns and indexes.
     tx.repeat(&ids.iter().map(|id| (*id, 1)).collect::<BTreeMap<_, _>>()).await?;
     tx.retire(&ids).await?;
     for id in ids {
-        tx.hold_kept(id).await?;
-        tx.end_kept(id, "").await?;
+        tx.hold_quarantined(id).await?;
+        tx.end_quarantined(id, "").await?;
     }
     let generation = GenerationKey { hook: HOOK.to_owned(), generation };
     let token = TokenKey { hook: HOOK.to_owned(), token_id: generation.generation.clone() };
-    let met = Generation { met: Some(ARRIVED), changed: true, ..Generation::default() };
-    let known = Known {
+    let arrived = Some(ExpectationState::Arrived);
+    let met = Generation { expectation_state: arrived, changed: true, ..Generation::default() };
+    let state = BatchState {
         generations: BTreeMap::from([(generation.clone(), met)]),
         tokens: BTreeMap::from([(token.clone(), Token { changed: true, ..Token::default() })]),
     };
-    tx.save(&known).await?;
+    tx.save(&state).await?;
     tx.tidy(&[generation], &[token]).await
 }
 

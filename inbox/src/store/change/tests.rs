@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::arrival::Arrival;
-use crate::store::{Claimed, Finished, GIVEN_UP, LEAST_ATTEMPTS, Place, Wanted, Which};
+use crate::decide::Room;
+use crate::store::{Claimed, Finished, GIVE_UP_AFTER, MIN_ATTEMPTS, Only, Place, StoreHandle, Wanted, Which};
 use axum::http::HeaderMap;
 use blobgate::contract::header;
 use bytes::Bytes;
@@ -12,8 +13,7 @@ const ANOTHER: &str = "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c02";
 const ROUTE: &str = "veo3/completed";
 
 struct Opened {
-    store: crate::Store,
-    session: Session,
+    store: StoreHandle,
     _directory: tempfile::TempDir,
 }
 
@@ -23,8 +23,7 @@ impl Opened {
         let place = Place::Sqlite(directory.path().join("inbox.db"));
         place.migrate().await.unwrap();
         let store = place.open().await.unwrap();
-        let session = store.session();
-        Self { store, session, _directory: directory }
+        Self { store, _directory: directory }
     }
 
     /// Stores a completion. Returns its id.
@@ -45,7 +44,7 @@ impl Opened {
             headers.insert(name, value.parse().unwrap());
         }
         let arrival = Arrival::read("/webhook", &headers, Bytes::from_static(b"{}")).unwrap();
-        self.session.store(&[&arrival], true).await.unwrap();
+        self.store.store(&[&arrival], Room::UNLIMITED).await.unwrap();
         self.store.list(&Default::default(), None, 1).await.unwrap()[0].id
     }
 
@@ -56,7 +55,7 @@ impl Opened {
     }
 
     async fn claim(&mut self, route: &str) -> Claimed {
-        let mut claimed = self.session.claim(route, Wanted::due(1), 30_000_000).await.unwrap().entries;
+        let mut claimed = self.store.claim(route, Wanted::due(1), 30_000_000).await.unwrap().entries;
         assert_eq!(claimed.len(), 1);
         claimed.remove(0)
     }
@@ -72,15 +71,15 @@ impl Opened {
             tried,
             succeeded_on: None,
         };
-        self.session.finish(&[finished], true).await.unwrap();
+        self.store.finish(&[finished], GIVE_UP_AFTER).await.unwrap();
     }
 
     async fn change(&mut self, change: Change, id: i64) -> Changed {
-        self.session.change(change, &BTreeSet::from([id])).await.unwrap()
+        self.store.change(change, &BTreeSet::from([id])).await.unwrap()
     }
 
-    async fn state(&self, id: i64) -> String {
-        self.store.show(id).await.unwrap().unwrap().0.state
+    async fn state(&self, id: i64) -> &'static str {
+        self.store.show(id).await.unwrap().unwrap().0.state.name()
     }
 }
 
@@ -97,8 +96,8 @@ fn changed(id: i64) -> Changed {
 async fn what_is_dead_has_its_time_again() {
     let mut inbox = Opened::new().await;
     let id = inbox.stored(GENERATION).await;
-    for _ in 0..LEAST_ATTEMPTS {
-        inbox.attempt(false, GIVEN_UP).await;
+    for _ in 0..MIN_ATTEMPTS {
+        inbox.attempt(false, GIVE_UP_AFTER).await;
     }
     assert_eq!(inbox.state(id).await, "dead");
     assert_eq!(inbox.change(Change::Drop, id).await, changed(id));
@@ -107,9 +106,9 @@ async fn what_is_dead_has_its_time_again() {
     assert_eq!(inbox.change(Change::Replay, id).await, refused(id, "it already waits"));
     assert_eq!(inbox.store.show(id).await.unwrap().unwrap().0.ended_at, None);
     // Not given up again by its first failure.
-    inbox.attempt(false, GIVEN_UP).await;
+    inbox.attempt(false, GIVE_UP_AFTER).await;
     let entry = inbox.store.show(id).await.unwrap().unwrap().0;
-    assert_eq!((entry.state.as_str(), entry.attempts, entry.redelivery), ("waiting", 1, 1));
+    assert_eq!((entry.state.name(), entry.attempts, entry.redelivery), ("waiting", 1, 1));
     inbox.attempt(true, 0).await;
     assert_eq!(inbox.state(id).await, "delivered");
 }
@@ -119,10 +118,10 @@ async fn what_is_purged_is_not_replayed() {
     let mut inbox = Opened::new().await;
     let id = inbox.stored(GENERATION).await;
     inbox.attempt(true, 0).await;
-    assert_eq!(inbox.session.purge_bodies(0, 10).await.unwrap().0, 1);
+    assert_eq!(inbox.store.purge_bodies(0, 10).await.unwrap().0, 1);
     assert_eq!(inbox.change(Change::Replay, id).await, refused(id, "its body is purged"));
     let all = Default::default();
-    let ids = inbox.store.ids(&all, Change::Replay.applies_to(), 0, i64::MAX, 10);
+    let ids = inbox.store.ids(&all, Only::For(Change::Replay), 0, i64::MAX, 10);
     assert!(ids.await.unwrap().is_empty());
     let counted = inbox.store.count(&Which::All(Default::default())).await.unwrap();
     assert_eq!(Change::Replay.check(&counted[0]), Err("its body is purged"));

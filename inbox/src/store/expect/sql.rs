@@ -1,6 +1,6 @@
 //! The statements, for either store.
 
-pub(super) const COLUMNS: &str =
+pub(in crate::store) const COLUMNS: &str =
     "SELECT x.hook, x.generation, x.job, x.state, x.expected_at, x.ask_at, x.asked, x.missing, x.answer, x.wanted,
     x.mismatch_id, m.job AS mismatch_job
 FROM expectation x LEFT JOIN entry m ON m.id = x.mismatch_id";
@@ -118,7 +118,7 @@ pub(super) const PURGE: [&str; 2] = [
 ];
 
 /// It reads backwards from the newest entry to one of the hook's: of a hook without any it reads none.
-pub(super) const PATH: &str = "
+pub(in crate::store) const PATH: &str = "
 SELECT p.path FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.hook = $1 AND (
     EXISTS (SELECT 1 FROM entry WHERE lane = 'deliver' AND hook = $1)
     OR EXISTS (SELECT 1 FROM entry WHERE lane = 'quarantine' AND hook = $1)

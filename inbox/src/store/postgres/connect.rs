@@ -1,7 +1,7 @@
 //! A connection, and the settings of its session.
 
-use super::super::Error;
-use super::{CONNECT, SCHEMA, silent};
+use super::super::{Result, StoreError};
+use super::{CONNECT, SCHEMA};
 use crate::failpoint::broken_by;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, raw_sql};
@@ -33,7 +33,7 @@ const SETTINGS: [(&str, &str); 12] = [
     ("row_security", "off"),
 ];
 
-pub(in crate::store) fn options(url: &url::Url) -> Result<PgConnectOptions, Error> {
+pub(in crate::store) fn options(url: &url::Url) -> Result<PgConnectOptions> {
     let mut options = PgConnectOptions::from_str(url.as_str())?
         // pgbouncer refuses startup parameters that it does not know, and no column here is a float.
         .extra_float_digits(None)
@@ -45,21 +45,21 @@ pub(in crate::store) fn options(url: &url::Url) -> Result<PgConnectOptions, Erro
 }
 
 /// A connection with the settings of this inbox.
-pub(in crate::store) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
+pub(in crate::store) async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
     let connecting = async {
         let mut connection = options.connect().await?;
         set(&mut connection).await?;
-        Ok(connection)
+        Ok::<_, StoreError>(connection)
     };
-    tokio::time::timeout(CONNECT, connecting).await.map_err(|_| silent())?
+    tokio::time::timeout(CONNECT, connecting).await.map_err(|_| StoreError::Silent)?
 }
 
 /// A connection without settings: behind a pooler they could become another program's.
-pub(super) async fn connect_bare(options: &PgConnectOptions) -> Result<PgConnection, Error> {
-    tokio::time::timeout(CONNECT, options.connect()).await.map_err(|_| silent())?
+pub(super) async fn connect_bare(options: &PgConnectOptions) -> Result<PgConnection> {
+    Ok(tokio::time::timeout(CONNECT, options.connect()).await.map_err(|_| StoreError::Silent)??)
 }
 
-pub(super) async fn set(connection: &mut PgConnection) -> Result<(), Error> {
+pub(super) async fn set(connection: &mut PgConnection) -> Result<()> {
     let mut sql = String::new();
     for (name, value) in SETTINGS {
         let _written = write!(sql, "SET {name} = '{value}';");
@@ -73,7 +73,7 @@ pub(super) async fn set(connection: &mut PgConnection) -> Result<(), Error> {
 }
 
 /// Reads the settings back.
-pub(super) async fn check(connection: &mut PgConnection) -> Result<(), Error> {
+pub(super) async fn check(connection: &mut PgConnection) -> Result<()> {
     let columns: Vec<_> = SETTINGS.iter().map(|(name, _)| format!("current_setting('{name}')")).collect();
     let sql = format!("SELECT {}", columns.join(", "));
     let row = raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
@@ -84,7 +84,7 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<(), Error> {
                 "the database has {name}={found} after SET {name}='{value}': {}",
                 super::pooling::REMEDY
             );
-            return Err(Error::Configuration(why.into()));
+            return Err(StoreError::WrongSetting(why));
         }
     }
     Ok(())

@@ -1,28 +1,16 @@
 //! The deciding transaction's statements.
 
-use super::super::Error;
-use super::super::batch::{self, Account, Deciding, HeldBy, HeldIn, Ids, KeptKey, NewEntry};
+use super::super::batch::{self, Deciding, GenerationRow, Ids};
 use super::sql;
-use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
+use crate::decide::{
+    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, Token, TokenKey, TokenUsage,
+};
+use sqlx::Error;
 use sqlx::postgres::PgConnection;
-use sqlx::{FromRow, query, query_as, query_scalar};
+use sqlx::{query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) struct Tx<'a>(pub(super) &'a mut PgConnection, pub(super) Ids);
-
-#[derive(FromRow)]
-struct GenerationRow {
-    hook: String,
-    generation: String,
-    token_id: Option<String>,
-    completed_id: Option<i64>,
-    completed_fingerprint: Option<String>,
-    completed_authenticated: Option<bool>,
-    failure_id: Option<i64>,
-    failure_fingerprint: Option<String>,
-    failure_authenticated: Option<bool>,
-    expected_job: Option<String>,
-}
 
 impl Deciding for Tx<'_> {
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
@@ -38,27 +26,30 @@ impl Deciding for Tx<'_> {
         &mut self,
         generations: &BTreeSet<GenerationKey>,
         tokens: &BTreeSet<TokenKey>,
-    ) -> Result<Known, Error> {
-        let mut known = Known::default();
+    ) -> Result<BatchState, Error> {
+        let mut state = BatchState::default();
         if !generations.is_empty() {
             let (hooks, ids): (Vec<&str>, Vec<&str>) =
                 generations.iter().map(|key| (key.hook.as_str(), key.generation.as_str())).unzip();
             let rows: Vec<GenerationRow> =
                 query_as(sql::LOCK_GENERATIONS).bind(hooks).bind(ids).fetch_all(&mut *self.0).await?;
-            known.generations = rows.into_iter().map(GenerationRow::read).collect();
+            state.generations = rows.into_iter().map(GenerationRow::read).collect();
         }
         if !tokens.is_empty() {
             let (hooks, ids): (Vec<&str>, Vec<&str>) =
                 tokens.iter().map(|key| (key.hook.as_str(), key.token_id.as_str())).unzip();
             let rows: Vec<(String, String, Option<String>)> =
                 query_as(sql::LOCK_TOKENS).bind(hooks).bind(ids).fetch_all(&mut *self.0).await?;
-            known.tokens = rows.into_iter().map(read_token).collect();
+            state.tokens = rows.into_iter().map(read_token).collect();
         }
-        Ok(known)
+        Ok(state)
     }
 
-    async fn find_kept(&mut self, keys: &[KeptKey]) -> Result<BTreeMap<KeptKey, i64>, Error> {
-        let rows: Vec<(i64, i64)> = query_as(sql::FIND_KEPT)
+    async fn find_quarantined(
+        &mut self,
+        keys: &[QuarantineKey],
+    ) -> Result<BTreeMap<QuarantineKey, i64>, Error> {
+        let rows: Vec<(i64, i64)> = query_as(sql::FIND_QUARANTINED)
             .bind(keys.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
             .bind(keys.iter().map(|key| key.reason.as_str()).collect::<Vec<_>>())
             .bind(keys.iter().map(|key| key.token_id.as_str()).collect::<Vec<_>>())
@@ -68,11 +59,11 @@ impl Deciding for Tx<'_> {
         Ok(batch::by_place(rows, keys))
     }
 
-    async fn count_kept(
+    async fn usage_of_tokens(
         &mut self,
         tokens: &[(TokenKey, Option<String>)],
-    ) -> Result<BTreeMap<TokenKey, HeldBy>, Error> {
-        let rows: Vec<(i64, i64, i64, i64)> = query_as(sql::COUNT_KEPT)
+    ) -> Result<BTreeMap<TokenKey, TokenUsage>, Error> {
+        let rows: Vec<(i64, i64, i64, i64)> = query_as(sql::USAGE_OF_TOKEN)
             .bind(tokens.iter().map(|(key, _)| key.hook.as_str()).collect::<Vec<_>>())
             .bind(tokens.iter().map(|(key, _)| key.token_id.as_str()).collect::<Vec<_>>())
             .bind(tokens.iter().map(|(_, own)| own.as_deref()).collect::<Vec<_>>())
@@ -80,18 +71,21 @@ impl Deciding for Tx<'_> {
             .await?;
         let keys: Vec<_> = tokens.iter().map(|(key, _)| key.clone()).collect();
         let rows =
-            rows.into_iter().map(|(count, bytes, stray, place)| (HeldBy { count, bytes, stray }, place));
+            rows.into_iter().map(|(count, bytes, stray, place)| (TokenUsage { count, bytes, stray }, place));
         Ok(batch::by_place(rows, &keys))
     }
 
-    async fn count_kept_in(&mut self, accounts: &[Account]) -> Result<BTreeMap<Account, HeldIn>, Error> {
-        let rows: Vec<(i64, i64, i64)> = query_as(sql::COUNT_KEPT_IN)
+    async fn usage_of_generations(
+        &mut self,
+        accounts: &[Account],
+    ) -> Result<BTreeMap<Account, GenerationUsage>, Error> {
+        let rows: Vec<(i64, i64, i64)> = query_as(sql::USAGE_OF_GENERATION)
             .bind(accounts.iter().map(|account| account.hook.as_str()).collect::<Vec<_>>())
             .bind(accounts.iter().map(|account| account.token_id.as_str()).collect::<Vec<_>>())
             .bind(accounts.iter().map(|account| account.generation.as_str()).collect::<Vec<_>>())
             .fetch_all(&mut *self.0)
             .await?;
-        let rows = rows.into_iter().map(|(count, bytes, place)| (HeldIn { count, bytes }, place));
+        let rows = rows.into_iter().map(|(count, bytes, place)| (GenerationUsage { count, bytes }, place));
         Ok(batch::by_place(rows, accounts))
     }
 
@@ -103,19 +97,19 @@ impl Deciding for Tx<'_> {
         }
         let inserted = query(sql::INSERT)
             .bind(column!(|entry| entry.id))
-            .bind(column!(|entry| entry.lane))
-            .bind(column!(|entry| entry.state))
+            .bind(column!(|entry| entry.lane.name()))
+            .bind(column!(|entry| entry.state.name()))
             .bind(column!(|entry| entry.arrival.hook.as_str()))
             .bind(column!(|entry| entry.arrival.generation.as_deref()))
-            .bind(column!(|entry| entry.arrival.event.map(|event| event.name())))
-            .bind(column!(|entry| entry.reason.as_deref()))
+            .bind(column!(|entry| entry.arrival.event().map(|event| event.name())))
+            .bind(column!(|entry| entry.reason.as_ref().map(|reason| reason.as_str())))
             .bind(column!(|entry| entry.arrival.token.as_ref().map(|token| token.id.as_str())))
             .bind(column!(|entry| entry.arrival.job.as_deref()))
             .bind(column!(|entry| entry.arrival.authenticated))
             .bind(column!(|entry| entry.arrival.digest.as_slice()))
             .bind(column!(|entry| entry.arrival.size()))
             .bind(column!(|entry| entry.route.as_deref()))
-            .bind(column!(|entry| entry.supersedes))
+            .bind(column!(|entry| entry.supersedes.map(|superseded| superseded.name())))
             .bind(column!(|entry| entry.seen))
             .execute(&mut *self.0)
             .await?;
@@ -139,8 +133,8 @@ impl Deciding for Tx<'_> {
         query(sql::RETIRE).bind(ids).execute(&mut *self.0).await.map(|_| ())
     }
 
-    async fn save(&mut self, known: &Known) -> Result<(), Error> {
-        let changed: Vec<_> = known.generations.iter().filter(|(_, row)| row.changed).collect();
+    async fn save(&mut self, state: &BatchState) -> Result<(), Error> {
+        let changed: Vec<_> = state.generations.iter().filter(|(_, row)| row.changed).collect();
         if !changed.is_empty() {
             macro_rules! column {
                 (|$key:ident, $row:ident| $value:expr) => {
@@ -152,15 +146,17 @@ impl Deciding for Tx<'_> {
                 .bind(column!(|key, _row| key.generation.as_str()))
                 .bind(column!(|_key, row| row.token_id.as_deref()))
                 .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.id)))
-                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.fact.as_str())))
+                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.fingerprint.to_string())))
+                .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.origin.name())))
                 .bind(column!(|_key, row| row.completed.as_ref().map(|end| end.authenticated)))
                 .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.id)))
-                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.fact.as_str())))
+                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.fingerprint.to_string())))
+                .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.origin.name())))
                 .bind(column!(|_key, row| row.failure.as_ref().map(|end| end.authenticated)))
                 .execute(&mut *self.0)
                 .await?;
         }
-        let met: Vec<_> = known.met().collect();
+        let met: Vec<_> = state.met().collect();
         if !met.is_empty() {
             query(sql::MEET)
                 .bind(met.iter().map(|(hook, ..)| *hook).collect::<Vec<_>>())
@@ -169,7 +165,7 @@ impl Deciding for Tx<'_> {
                 .execute(&mut *self.0)
                 .await?;
         }
-        let changed: Vec<_> = known.tokens.iter().filter(|(_, row)| row.changed).collect();
+        let changed: Vec<_> = state.tokens.iter().filter(|(_, row)| row.changed).collect();
         if !changed.is_empty() {
             query(sql::SAVE_TOKENS)
                 .bind(changed.iter().map(|(key, _)| key.hook.as_str()).collect::<Vec<_>>())
@@ -181,13 +177,14 @@ impl Deciding for Tx<'_> {
         Ok(())
     }
 
-    async fn hold_kept(&mut self, id: i64) -> Result<bool, Error> {
-        let held: Option<i64> = query_scalar(sql::HOLD_KEPT).bind(id).fetch_optional(&mut *self.0).await?;
+    async fn hold_quarantined(&mut self, id: i64) -> Result<bool, Error> {
+        let held: Option<i64> =
+            query_scalar(sql::HOLD_QUARANTINED).bind(id).fetch_optional(&mut *self.0).await?;
         Ok(held.is_some())
     }
 
-    async fn end_kept(&mut self, id: i64, why: &str) -> Result<(), Error> {
-        query(sql::END_KEPT).bind(id).bind(why).execute(&mut *self.0).await.map(|_| ())
+    async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error> {
+        query(sql::END_QUARANTINED).bind(id).bind(why).execute(&mut *self.0).await.map(|_| ())
     }
 
     async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
@@ -202,27 +199,6 @@ impl Deciding for Tx<'_> {
             .execute(&mut *self.0)
             .await?;
         Ok(())
-    }
-}
-
-impl GenerationRow {
-    fn read(self) -> (GenerationKey, Generation) {
-        let end = |id: Option<i64>, fact: Option<String>, authenticated: Option<bool>| {
-            id.map(|id| Final {
-                id,
-                fact: fact.unwrap_or_default(),
-                authenticated: authenticated.unwrap_or_default(),
-            })
-        };
-        let generation = Generation {
-            token_id: self.token_id,
-            expected: self.expected_job,
-            completed: end(self.completed_id, self.completed_fingerprint, self.completed_authenticated),
-            failure: end(self.failure_id, self.failure_fingerprint, self.failure_authenticated),
-            met: None,
-            changed: false,
-        };
-        (GenerationKey { hook: self.hook, generation: self.generation }, generation)
     }
 }
 

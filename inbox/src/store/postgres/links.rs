@@ -1,8 +1,8 @@
 //! The connections of one inbox: as many as it wishes for, or as the database gives.
 
-use super::super::Error;
+use super::super::StoreError;
+use super::SILENT;
 use super::connect::{close, connect};
-use super::{SILENT, silent};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::raw_sql;
 use std::collections::VecDeque;
@@ -95,32 +95,33 @@ impl Links {
     }
 
     /// Begins a transaction.
-    pub(super) async fn begin(self: &Arc<Self>) -> Result<Link, Error> {
+    pub(super) async fn begin(self: &Arc<Self>) -> Result<Link, StoreError> {
         self.take("BEGIN", None).await
     }
 
     /// Begins a transaction that stores events.
-    pub(super) async fn begin_storing(self: &Arc<Self>) -> Result<Link, Error> {
+    pub(super) async fn begin_storing(self: &Arc<Self>) -> Result<Link, StoreError> {
         self.restore();
         let permit = within(Arc::clone(&self.storing.permits).acquire_owned()).await?;
-        self.take("BEGIN", Some(permit.map_err(|_| silent())?)).await
+        self.take("BEGIN", Some(permit.map_err(|_| StoreError::Silent)?)).await
     }
 
     /// Begins a transaction that reads whole tables.
-    pub(super) async fn begin_reading(self: &Arc<Self>) -> Result<Link, Error> {
+    pub(super) async fn begin_reading(self: &Arc<Self>) -> Result<Link, StoreError> {
         let permit = within(Arc::clone(&self.reading).acquire_owned()).await?;
-        self.take(BEGIN_READING, Some(permit.map_err(|_| silent())?)).await
+        self.take(BEGIN_READING, Some(permit.map_err(|_| StoreError::Silent)?)).await
     }
 
     async fn take(
         self: &Arc<Self>,
         begin: &'static str,
         beside: Option<OwnedSemaphorePermit>,
-    ) -> Result<Link, Error> {
+    ) -> Result<Link, StoreError> {
         within(async {
             loop {
                 self.restore();
-                let permit = Arc::clone(&self.all.permits).acquire_owned().await.map_err(|_| silent())?;
+                let permit =
+                    Arc::clone(&self.all.permits).acquire_owned().await.map_err(|_| StoreError::Silent)?;
                 while let Some((mut connection, counted)) = self.pop() {
                     // Closed while nobody used it: by a pooler, a firewall, a restart. Nothing is lost with it.
                     if raw_sql(begin).execute(&mut connection).await.is_ok() {
@@ -155,7 +156,7 @@ impl Links {
     }
 
     /// Opens a further connection, or takes another that becomes free while this one is slow.
-    async fn open(self: &Arc<Self>) -> Result<(PgConnection, Counted), Error> {
+    async fn open(self: &Arc<Self>) -> Result<(PgConnection, Counted), StoreError> {
         let connecting = connect(&self.options);
         tokio::pin!(connecting);
         let counted = |connection| (connection, Counted::new(&self.open));
@@ -229,19 +230,13 @@ impl Links {
 }
 
 /// Whether the database is there and gives no further connection.
-pub(super) fn is_refused(error: &Error) -> bool {
-    /// The server is shutting down, starting, or in recovery.
-    const UNAVAILABLE: &str = "57P";
-    match error {
-        Error::Database(error) => error.code().is_none_or(|code| !code.starts_with(UNAVAILABLE)),
-        Error::Io(error) => error.kind() == std::io::ErrorKind::TimedOut,
-        _ => false,
-    }
+pub(super) fn is_refused(error: &StoreError) -> bool {
+    !matches!(error, StoreError::Stopped(_) | StoreError::Unreachable(_) | StoreError::WrongSetting(_))
 }
 
 /// One that is not free in time is as one that does not answer.
-async fn within<T>(future: impl Future<Output = T>) -> Result<T, Error> {
-    tokio::time::timeout(SILENT, future).await.map_err(|_| silent())
+async fn within<T>(future: impl Future<Output = T>) -> Result<T, StoreError> {
+    tokio::time::timeout(SILENT, future).await.map_err(|_| StoreError::Silent)
 }
 
 impl Allowance {

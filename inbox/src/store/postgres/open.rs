@@ -1,13 +1,14 @@
 //! What it takes to open a database, and to make its tables.
 
 use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
-use super::super::{CannotOpen, Error};
+use super::super::{CannotOpen, StoreError};
 use super::connect::{connect_bare, options, set};
 use super::links::{self, FEWEST, Links};
 use super::{MIGRATOR, Postgres, SCHEMA, pooling, rights, sql};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, query, query_scalar};
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// Connections of an inbox that was killed, or unused ones of another, are closed within this time.
 const PATIENCE: Duration = Duration::from_secs(7);
@@ -24,7 +25,7 @@ impl Postgres {
             check_schema(connection).await?;
             check_tables(connection).await?;
         }
-        Ok(Self { links: Links::new(options, connections) })
+        Ok(Self { links: Links::new(options, connections), leases: Mutex::default() })
     }
 }
 
@@ -81,14 +82,14 @@ async fn sessions(options: &PgConnectOptions, count: usize) -> Result<Vec<PgConn
 }
 
 /// Whether time does not change it: a wrong password, no such database, no right to connect.
-fn is_final(error: &Error) -> bool {
-    const CLASSES: [&str; 3] = ["28", "3D", "42"];
-    match error {
-        Error::Database(error) => {
-            error.code().is_some_and(|code| CLASSES.iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
-    }
+fn is_final(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Denied(_)
+            | StoreError::NoDatabase(_)
+            | StoreError::WrongSchema(_)
+            | StoreError::Misplaced(_)
+    )
 }
 
 /// Refuses a server that can lose what is committed.
@@ -151,7 +152,7 @@ async fn check_elsewhere(connection: &mut PgConnection) -> Result<(), CannotOpen
     }
 }
 
-async fn is_there(connection: &mut PgConnection, schema: &str) -> Result<bool, Error> {
+async fn is_there(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
     const FOUND: &str = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)";
     query_scalar(FOUND).bind(schema).fetch_one(connection).await
 }
@@ -159,7 +160,7 @@ async fn is_there(connection: &mut PgConnection, schema: &str) -> Result<bool, E
 async fn check_tables(connection: &mut PgConnection) -> Result<(), CannotOpen> {
     match tables(connection).await {
         Ok(tables) => version::check(&MIGRATOR, tables),
-        Err(error) if rights::is_denied(&error) => {
+        Err(error @ StoreError::Denied(_)) => {
             let missing = rights::missing(connection).await?;
             Err(CannotOpen::Settings(format!("{error}: {missing}")))
         }
@@ -168,7 +169,7 @@ async fn check_tables(connection: &mut PgConnection) -> Result<(), CannotOpen> {
 }
 
 /// What the database records of its tables; nothing where it has none.
-async fn tables(connection: &mut PgConnection) -> Result<Option<Tables>, Error> {
+async fn tables(connection: &mut PgConnection) -> Result<Option<Tables>, StoreError> {
     const HAS: &str = "SELECT to_regclass($1) IS NOT NULL";
     if !query_scalar::<_, bool>(HAS).bind("_sqlx_migrations").fetch_one(&mut *connection).await? {
         return Ok(None);

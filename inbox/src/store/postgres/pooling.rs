@@ -1,8 +1,8 @@
 //! Finds a pooler that gives a connection another backend for each transaction. Settings and locks of a session are lost
 //! behind one.
 
-use super::super::{CannotOpen, Error};
-use super::{CONNECT, silent};
+use super::super::{CannotOpen, Result, StoreError};
+use super::CONNECT;
 use sqlx::postgres::PgConnection;
 use sqlx::raw_sql;
 
@@ -14,7 +14,7 @@ const ROUNDS: usize = 5;
 /// Checks that each connection has its own backend, and keeps it: while the others are each inside a transaction, the first
 /// one's backend is none of theirs and the same as before. A pooler by transaction gives the first one's idle backend to
 /// another, or the first another idle one.
-pub(super) async fn check(connections: &mut [PgConnection]) -> Result<(), CannotOpen> {
+pub(super) async fn check(connections: &mut [PgConnection]) -> std::result::Result<(), CannotOpen> {
     let count = connections.len();
     let Some((first, others)) = connections.split_first_mut() else { return Ok(()) };
     let own = backend(first).await.map_err(|error| refused(error, count))?;
@@ -45,7 +45,7 @@ fn pooled(why: &str) -> CannotOpen {
     CannotOpen::Settings(format!("the database is behind a pooler by transaction ({why}): {REMEDY}"))
 }
 
-fn refused(error: Error, count: usize) -> CannotOpen {
+fn refused(error: StoreError, count: usize) -> CannotOpen {
     // By pgbouncer, in its mode `statement`.
     if error.to_string().contains("statement pooling") {
         return CannotOpen::Settings(format!("the database is behind a pooler by statement: {REMEDY}"));
@@ -57,13 +57,14 @@ fn refused(error: Error, count: usize) -> CannotOpen {
 }
 
 /// By the simple protocol: a prepared statement may be gone behind a pooler.
-async fn backend(connection: &mut PgConnection) -> Result<String, Error> {
+async fn backend(connection: &mut PgConnection) -> Result<String> {
     use sqlx::Row;
     let asked = raw_sql("SELECT pg_backend_pid()::text").fetch_one(connection);
-    tokio::time::timeout(CONNECT, asked).await.map_err(|_| silent())??.try_get(0)
+    Ok(tokio::time::timeout(CONNECT, asked).await.map_err(|_| StoreError::Silent)??.try_get(0)?)
 }
 
-async fn run(connection: &mut PgConnection, sql: &'static str) -> Result<(), Error> {
+async fn run(connection: &mut PgConnection, sql: &'static str) -> Result<()> {
     let run = raw_sql(sql).execute(connection);
-    tokio::time::timeout(CONNECT, run).await.map_err(|_| silent())?.map(|_| ())
+    tokio::time::timeout(CONNECT, run).await.map_err(|_| StoreError::Silent)??;
+    Ok(())
 }

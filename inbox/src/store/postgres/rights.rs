@@ -1,9 +1,8 @@
 //! The rights that serving needs, and which of them a role lacks.
 
-use super::super::Error;
 use super::SCHEMA;
 use sqlx::postgres::PgConnection;
-use sqlx::{query_as, query_scalar};
+use sqlx::{Error, query_as, query_scalar};
 use std::fmt;
 
 /// What a role lacks.
@@ -101,25 +100,4 @@ impl fmt::Display for Missing {
             .collect();
         write!(f, "the role {} lacks {}, so run {}", self.role, lacks.join(", "), grants.join("; "))
     }
-}
-
-/// Whether an error is about a right, or about a transaction that may only read.
-pub(in crate::store) fn is_denied(error: &Error) -> bool {
-    const INSUFFICIENT_PRIVILEGE: &str = "42501";
-    const READ_ONLY_TRANSACTION: &str = "25006";
-    /// Who may log in.
-    const INVALID_AUTHORIZATION: &str = "28";
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| {
-        code == INSUFFICIENT_PRIVILEGE
-            || code == READ_ONLY_TRANSACTION
-            || code.len() == 5 && code.starts_with(INVALID_AUTHORIZATION)
-    })
-}
-
-/// Whether a name was not found: so it is too without USAGE on its schema.
-pub(in crate::store) fn is_misplaced(error: &Error) -> bool {
-    /// A table, a function, a schema.
-    const UNDEFINED: [&str; 3] = ["42P01", "42883", "3F000"];
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| UNDEFINED.contains(&&*code))
 }

@@ -15,8 +15,8 @@ pub(super) const LOCK_GENERATIONS: &str = "
 INSERT INTO generation AS g (hook, generation, seen_at)
 SELECT k.hook, k.generation, inbox_now() FROM unnest($1::text[], $2::text[]) AS k (hook, generation)
 ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
-RETURNING g.hook, g.generation, g.token_id, g.completed_id, g.completed_fingerprint, g.completed_authenticated,
-    g.failure_id, g.failure_fingerprint, g.failure_authenticated, g.expected_job";
+RETURNING g.hook, g.generation, g.token_id, g.expected_job, g.completed_id, g.completed_fingerprint, g.completed_origin,
+    g.completed_authenticated, g.failure_id, g.failure_fingerprint, g.failure_origin, g.failure_authenticated";
 
 pub(super) const LOCK_TOKENS: &str = "
 INSERT INTO token AS t (hook, token_id, seen_at)
@@ -24,20 +24,20 @@ SELECT k.hook, k.token_id, inbox_now() FROM unnest($1::text[], $2::text[]) AS k 
 ON CONFLICT (hook, token_id) DO UPDATE SET seen_at = excluded.seen_at
 RETURNING t.hook, t.token_id, t.generation";
 
-pub(super) const FIND_KEPT: &str = "
+pub(super) const FIND_QUARANTINED: &str = "
 SELECT e.id, k.place
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) WITH ORDINALITY AS k (hook, reason, token_id, digest, place)
 JOIN entry e ON e.hook = k.hook AND e.reason = k.reason AND coalesce(e.token_id, '') = k.token_id AND e.digest = k.digest
 WHERE e.lane = 'quarantine'";
 
-pub(super) const COUNT_KEPT: &str = "
+pub(super) const USAGE_OF_TOKEN: &str = "
 SELECT count(*) AS count, coalesce(sum(e.size), 0)::bigint AS bytes,
     count(CASE WHEN k.own IS NULL OR coalesce(e.generation, '') <> k.own THEN 1 END) AS stray, k.place
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, own, place)
 JOIN entry e ON e.hook = k.hook AND coalesce(e.token_id, '') = k.token_id AND e.lane = 'quarantine' AND e.state = 'quarantined'
 GROUP BY k.place";
 
-pub(super) const COUNT_KEPT_IN: &str = "
+pub(super) const USAGE_OF_GENERATION: &str = "
 SELECT count(*) AS count, coalesce(sum(e.size), 0)::bigint AS bytes, k.place
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, generation, place)
 JOIN entry e ON e.hook = k.hook AND coalesce(e.token_id, '') = k.token_id AND coalesce(e.generation, '') = k.generation
@@ -64,19 +64,20 @@ UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state 
     ended_at = CASE state WHEN 'waiting' THEN inbox_now() ELSE ended_at END, retired = true
 WHERE id = ANY($1) AND state IN ('waiting', 'in_flight')";
 
-pub(super) const HOLD_KEPT: &str = "
+pub(super) const HOLD_QUARANTINED: &str = "
 SELECT id FROM entry WHERE id = $1 AND lane = 'quarantine' AND state = 'quarantined' FOR UPDATE";
 
-pub(super) const END_KEPT: &str = "
+pub(super) const END_QUARANTINED: &str = "
 UPDATE entry SET state = 'superseded', ended_at = inbox_now(), answer = $2 WHERE id = $1";
 
 pub(super) const SAVE_GENERATIONS: &str = "
 UPDATE generation g SET token_id = k.token_id, completed_id = k.completed_id, completed_fingerprint = k.completed_fingerprint,
-    completed_authenticated = k.completed_authenticated, failure_id = k.failure_id, failure_fingerprint = k.failure_fingerprint,
-    failure_authenticated = k.failure_authenticated
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::boolean[], $7::bigint[], $8::text[],
-    $9::boolean[])
-    AS k (hook, generation, token_id, completed_id, completed_fingerprint, completed_authenticated, failure_id, failure_fingerprint, failure_authenticated)
+    completed_origin = k.completed_origin, completed_authenticated = k.completed_authenticated, failure_id = k.failure_id,
+    failure_fingerprint = k.failure_fingerprint, failure_origin = k.failure_origin, failure_authenticated = k.failure_authenticated
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::boolean[], $8::bigint[], $9::text[],
+    $10::text[], $11::boolean[])
+    AS k (hook, generation, token_id, completed_id, completed_fingerprint, completed_origin, completed_authenticated, failure_id,
+    failure_fingerprint, failure_origin, failure_authenticated)
 WHERE g.hook = k.hook AND g.generation = k.generation";
 
 /// Expectations are changed under the lock of their generation.
@@ -287,7 +288,7 @@ DELETE FROM entry e USING old WHERE e.id = old.id";
 
 pub(super) const HEARTBEAT: &str = "INSERT INTO heartbeat (one, at) VALUES (1, inbox_now()) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
 
-/// A kept entry that was released holds its generation's row: that is busy, or an entry waits for it.
+/// A quarantined entry that was released holds its generation's row: that is busy, or an entry waits for it.
 pub(super) const TIDY_GENERATIONS: &str = "
 DELETE FROM generation g USING unnest($1::text[], $2::text[]) AS k (hook, generation)
 WHERE g.hook = k.hook AND g.generation = k.generation AND g.busy IS NULL

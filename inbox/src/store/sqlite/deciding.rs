@@ -1,9 +1,12 @@
 //! The deciding transaction's statements.
 
-use super::super::Error;
-use super::super::batch::{Account, Deciding, HeldBy, HeldIn, Ids, KeptKey, NewEntry, all_inserted};
+use super::super::batch::{Deciding, GenerationRow, Ids, all_inserted};
 use super::{Sqlite, json, sql};
-use crate::decide::{Final, Generation, GenerationKey, Known, Token, TokenKey};
+use crate::decide::{
+    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TerminalEvent, Token,
+    TokenKey, TokenUsage,
+};
+use sqlx::Error;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,19 +20,6 @@ pub(super) struct Tx<'a> {
     pub(super) sqlite: &'a Sqlite,
     pub(super) ids: Ids,
 }
-
-type GenerationRow = (
-    String,
-    String,
-    Option<String>,
-    Option<i64>,
-    Option<String>,
-    Option<bool>,
-    Option<i64>,
-    Option<String>,
-    Option<bool>,
-    Option<String>,
-);
 
 impl Deciding for Tx<'_> {
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
@@ -45,8 +35,8 @@ impl Deciding for Tx<'_> {
         &mut self,
         generations: &BTreeSet<GenerationKey>,
         tokens: &BTreeSet<TokenKey>,
-    ) -> Result<Known, Error> {
-        let (now, mut known) = (self.sqlite.clock.now(), Known::default());
+    ) -> Result<BatchState, Error> {
+        let (now, mut state) = (self.sqlite.clock.now(), BatchState::default());
         if !generations.is_empty() {
             let keys: Vec<_> = generations.iter().map(|key| (&key.hook, &key.generation)).collect();
             let rows: Vec<GenerationRow> = query_as(sql::LOCK_GENERATIONS)
@@ -54,7 +44,7 @@ impl Deciding for Tx<'_> {
                 .bind(now)
                 .fetch_all(&mut *self.connection)
                 .await?;
-            known.generations = rows.into_iter().map(read_generation).collect();
+            state.generations = rows.into_iter().map(GenerationRow::read).collect();
         }
         if !tokens.is_empty() {
             let keys: Vec<_> = tokens.iter().map(|key| (&key.hook, &key.token_id)).collect();
@@ -63,20 +53,23 @@ impl Deciding for Tx<'_> {
                 .bind(now)
                 .fetch_all(&mut *self.connection)
                 .await?;
-            known.tokens = rows
+            state.tokens = rows
                 .into_iter()
                 .map(|(hook, token_id, generation)| {
                     (TokenKey { hook, token_id }, Token { generation, changed: false })
                 })
                 .collect();
         }
-        Ok(known)
+        Ok(state)
     }
 
-    async fn find_kept(&mut self, keys: &[KeptKey]) -> Result<BTreeMap<KeptKey, i64>, Error> {
+    async fn find_quarantined(
+        &mut self,
+        keys: &[QuarantineKey],
+    ) -> Result<BTreeMap<QuarantineKey, i64>, Error> {
         let mut kept = BTreeMap::new();
         for key in keys {
-            let id: Option<i64> = query_scalar(sql::FIND_KEPT)
+            let id: Option<i64> = query_scalar(sql::FIND_QUARANTINED)
                 .bind(&key.hook)
                 .bind(&key.reason)
                 .bind(&key.token_id)
@@ -88,33 +81,36 @@ impl Deciding for Tx<'_> {
         Ok(kept)
     }
 
-    async fn count_kept(
+    async fn usage_of_tokens(
         &mut self,
         tokens: &[(TokenKey, Option<String>)],
-    ) -> Result<BTreeMap<TokenKey, HeldBy>, Error> {
+    ) -> Result<BTreeMap<TokenKey, TokenUsage>, Error> {
         let mut counts = BTreeMap::new();
         for (key, own) in tokens {
-            let held = query_as(sql::COUNT_KEPT)
+            let (count, bytes, stray) = query_as(sql::USAGE_OF_TOKEN)
                 .bind(&key.hook)
                 .bind(&key.token_id)
                 .bind(own)
                 .fetch_one(&mut *self.connection)
                 .await?;
-            counts.insert(key.clone(), held);
+            counts.insert(key.clone(), TokenUsage { count, bytes, stray });
         }
         Ok(counts)
     }
 
-    async fn count_kept_in(&mut self, accounts: &[Account]) -> Result<BTreeMap<Account, HeldIn>, Error> {
+    async fn usage_of_generations(
+        &mut self,
+        accounts: &[Account],
+    ) -> Result<BTreeMap<Account, GenerationUsage>, Error> {
         let mut counts = BTreeMap::new();
         for account in accounts {
-            let held = query_as(sql::COUNT_KEPT_IN)
+            let (count, bytes) = query_as(sql::USAGE_OF_GENERATION)
                 .bind(&account.hook)
                 .bind(&account.token_id)
                 .bind(&account.generation)
                 .fetch_one(&mut *self.connection)
                 .await?;
-            counts.insert(account.clone(), held);
+            counts.insert(account.clone(), GenerationUsage { count, bytes });
         }
         Ok(counts)
     }
@@ -126,19 +122,19 @@ impl Deciding for Tx<'_> {
         insert.push_values(entries, |mut row, entry| {
             let arrival = entry.arrival;
             row.push_bind(entry.id)
-                .push_bind(entry.lane)
-                .push_bind(entry.state)
+                .push_bind(entry.lane.name())
+                .push_bind(entry.state.name())
                 .push_bind(&arrival.hook)
                 .push_bind(&arrival.generation)
-                .push_bind(arrival.event.map(|event| event.name()))
-                .push_bind(&entry.reason)
+                .push_bind(arrival.event().map(|event| event.name()))
+                .push_bind(entry.reason.as_ref().map(|reason| reason.as_str()))
                 .push_bind(arrival.token.as_ref().map(|token| &token.id))
                 .push_bind(&arrival.job)
                 .push_bind(arrival.authenticated)
                 .push_bind(arrival.digest.as_slice())
                 .push_bind(arrival.size())
                 .push_bind(&entry.route)
-                .push_bind(entry.supersedes)
+                .push_bind(entry.supersedes.map(|superseded| superseded.name()))
                 .push_bind(entry.seen)
                 .push_bind(now)
                 .push_bind(now)
@@ -168,9 +164,12 @@ impl Deciding for Tx<'_> {
         query(sql::RETIRE).bind(json(ids)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
     }
 
-    async fn save(&mut self, known: &Known) -> Result<(), Error> {
-        let end = |end: &Option<Final>| end.as_ref().map(|end| (end.id, end.fact.clone(), end.authenticated));
-        let changed: Vec<_> = known
+    async fn save(&mut self, state: &BatchState) -> Result<(), Error> {
+        let end = |end: &Option<TerminalEvent>| {
+            let end = end.as_ref()?;
+            Some((end.id, end.fingerprint.to_string(), end.origin.name(), end.authenticated))
+        };
+        let changed: Vec<_> = state
             .generations
             .iter()
             .filter(|(_, row)| row.changed)
@@ -181,11 +180,11 @@ impl Deciding for Tx<'_> {
         if !changed.is_empty() {
             query(sql::SAVE_GENERATIONS).bind(json(&changed)?).execute(&mut *self.connection).await?;
         }
-        let met: Vec<_> = known.met().collect();
+        let met: Vec<_> = state.met().collect();
         if !met.is_empty() {
             query(sql::MEET).bind(json(&met)?).execute(&mut *self.connection).await?;
         }
-        let changed: Vec<_> = known
+        let changed: Vec<_> = state
             .tokens
             .iter()
             .filter(|(_, row)| row.changed)
@@ -197,14 +196,14 @@ impl Deciding for Tx<'_> {
         Ok(())
     }
 
-    async fn hold_kept(&mut self, id: i64) -> Result<bool, Error> {
+    async fn hold_quarantined(&mut self, id: i64) -> Result<bool, Error> {
         let held: Option<i64> =
-            query_scalar(sql::HOLD_KEPT).bind(id).fetch_optional(&mut *self.connection).await?;
+            query_scalar(sql::HOLD_QUARANTINED).bind(id).fetch_optional(&mut *self.connection).await?;
         Ok(held.is_some())
     }
 
-    async fn end_kept(&mut self, id: i64, why: &str) -> Result<(), Error> {
-        let end = query(sql::END_KEPT).bind(id).bind(self.sqlite.clock.now()).bind(why);
+    async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error> {
+        let end = query(sql::END_QUARANTINED).bind(id).bind(self.sqlite.clock.now()).bind(why);
         end.execute(&mut *self.connection).await.map(|_| ())
     }
 
@@ -214,35 +213,4 @@ impl Deciding for Tx<'_> {
         query(sql::TIDY_GENERATIONS).bind(json(&generations)?).execute(&mut *self.connection).await?;
         query(sql::TIDY_TOKENS).bind(json(&tokens)?).execute(&mut *self.connection).await.map(|_| ())
     }
-}
-
-fn read_generation(row: GenerationRow) -> (GenerationKey, Generation) {
-    let (
-        hook,
-        generation,
-        token_id,
-        completed_id,
-        completed,
-        completed_authenticated,
-        failure_id,
-        failure,
-        failure_authenticated,
-        expected,
-    ) = row;
-    let end = |id: Option<i64>, fact: Option<String>, authenticated: Option<bool>| {
-        id.map(|id| Final {
-            id,
-            fact: fact.unwrap_or_default(),
-            authenticated: authenticated.unwrap_or_default(),
-        })
-    };
-    let row = Generation {
-        token_id,
-        expected,
-        completed: end(completed_id, completed, completed_authenticated),
-        failure: end(failure_id, failure, failure_authenticated),
-        met: None,
-        changed: false,
-    };
-    (GenerationKey { hook, generation }, row)
 }

@@ -4,7 +4,8 @@
 //! it closes any descriptor of the inode (fcntl(2)). So a descriptor that was opened here stays open until the process ends.
 
 use super::super::CannotOpen;
-use super::{beside, no_file};
+use super::beside;
+use super::open::no_file;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, TryLockError, metadata};
 use std::io::{self, ErrorKind};

@@ -1,12 +1,13 @@
 //! The tables of this version.
 
+use super::super::CannotOpen;
 use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
-use super::super::{CannotOpen, Error};
 use super::files::check_room;
 use super::lock::check_beside;
-use super::{MIGRATOR, OWN, options};
+use super::open::options;
+use super::{MIGRATOR, OWN};
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{ConnectOptions, Connection, query_scalar};
+use sqlx::{ConnectOptions, Connection, Error, query_scalar};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;

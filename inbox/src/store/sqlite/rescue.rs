@@ -4,7 +4,7 @@ use super::copy::{rescue_into, stamp};
 use super::files::{Difference, Look, folder_now};
 use super::{BUSY, Sqlite, beside};
 use crate::health::{Fault, Faults};
-use crate::store::{Error, Replaced};
+use crate::store::StoreError;
 use sqlx::query_as;
 use sqlx::sqlite::SqliteConnection;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ async fn look_on(store: Weak<Sqlite>, fate: Arc<Fate>, ending: CancellationToken
 
 impl Sqlite {
     /// Raises a difference as a fault from now on, and looks for one without being asked.
-    pub(crate) fn watch_files(self: &Arc<Self>, faults: Arc<Faults>) -> FileWatch {
+    pub(super) fn watch(self: &Arc<Self>, faults: Arc<Faults>) -> FileWatch {
         let _once = self.fate.faults.set(faults);
         let ending = CancellationToken::new();
         // Whoever drops the inbox without its end has its lock released.
@@ -94,7 +94,7 @@ impl Sqlite {
     }
 
     async fn look_at_files(&self) {
-        if self.check_files().is_err() {
+        if self.compare_files().is_err() {
             let _found = self.check(&mut *self.writer.lock().await).await;
         } else if let Ok(mut writer) = self.writer.try_lock() {
             let _found = self.check(&mut writer).await;
@@ -110,7 +110,7 @@ impl Sqlite {
     }
 
     /// Whether the files are still those that are open, without a wait for a transaction that is under way.
-    pub(crate) fn check_files(&self) -> Result<(), Error> {
+    pub(super) fn compare_files(&self) -> Result<(), StoreError> {
         if let Some(difference) = self.fate.difference.get() {
             return Err(replaced(difference));
         }
@@ -118,7 +118,7 @@ impl Sqlite {
     }
 
     /// The same with a connection at hand, before what was committed counts: a difference is followed by the rescue.
-    pub(super) async fn check(&self, writer: &mut Option<SqliteConnection>) -> Result<(), Error> {
+    pub(super) async fn check(&self, writer: &mut Option<SqliteConnection>) -> Result<(), StoreError> {
         if let Some(difference) = self.fate.difference.get() {
             let error = replaced(difference);
             self.rescue(writer).await;
@@ -140,7 +140,7 @@ impl Sqlite {
     }
 
     /// A difference stands until the process ends: what else was done to files that it did not have nobody knows.
-    fn note(&self, difference: Difference) -> Error {
+    fn note(&self, difference: Difference) -> StoreError {
         let error = replaced(&difference);
         let detail = format!(
             "{} while the inbox used it. It stores and delivers nothing from now on: the log says where everything is saved, and how to go on",
@@ -303,8 +303,8 @@ pub(super) fn rescued_beside(path: &Path) -> Vec<PathBuf> {
 
 pub(super) type Anchor = Mutex<Option<SqliteConnection>>;
 
-fn replaced(difference: &Difference) -> Error {
-    Error::Io(std::io::Error::other(Replaced(difference.text().to_owned())))
+fn replaced(difference: &Difference) -> StoreError {
+    StoreError::Replaced(difference.text().to_owned())
 }
 
 /// The process is to end with them: a last connection that SQLite closes writes the log into the file, whoever's that is by now,
@@ -320,7 +320,7 @@ async fn empty_log(connection: &mut SqliteConnection) -> bool {
 }
 
 /// How many frames of the log count.
-async fn frames(connection: &mut SqliteConnection) -> Result<u64, Error> {
+async fn frames(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
     let (_, frames, _): (i64, i64, i64) =
         query_as("PRAGMA wal_checkpoint(NOOP)").fetch_one(connection).await?;
     Ok(u64::try_from(frames).unwrap_or_default())

@@ -1,5 +1,6 @@
 use super::*;
 use crate::store::{Class, Pick};
+use sqlx::AssertSqlSafe;
 
 #[tokio::test]
 async fn claims_find_entries_by_index_and_in_its_order() {

@@ -19,23 +19,23 @@ fn ids(claim: &Claim) -> Vec<i64> {
 in_both! {
     async fn a_claim_takes_each_class_from_each_end(site: &mut Site) {
         stored(site, 7).await;
-        let tried = site.session().claim(COMPLETED, Wanted::due(3), LEASE).await.unwrap();
+        let tried = site.driver().claim(COMPLETED, Wanted::due(3), LEASE).await.unwrap();
         assert_eq!((ids(&tried), tried.all), (vec![1, 2, 3], false));
         for entry in &tried.entries {
             site.finish(entry, false).await;
         }
         let one_each = vec![(Pick::Newest(FIRST), 1), (Pick::Oldest(FIRST), 1), (Pick::Oldest(AGAIN), 1)];
-        let claim = site.session().claim(COMPLETED, Wanted::of(one_each.clone(), 9, 9, 9), LEASE).await.unwrap();
+        let claim = site.driver().claim(COMPLETED, Wanted::of(one_each.clone(), 9, 9, 9), LEASE).await.unwrap();
         assert_eq!((ids(&claim), claim.all), (vec![1, 4, 7], false));
         // The last of what is left is the newest's.
         let wanted = Wanted::of(one_each, 2, 9, 9).keep_for_newest(1);
-        let claim = site.session().claim(COMPLETED, wanted, LEASE).await.unwrap();
+        let claim = site.driver().claim(COMPLETED, wanted, LEASE).await.unwrap();
         assert_eq!((ids(&claim), claim.all), (vec![6], false));
         // Of a class no more than it may.
         let rest = vec![(Pick::Newest(AGAIN), 9), (Pick::Oldest(FIRST), 9)];
-        let claim = site.session().claim(COMPLETED, Wanted::of(rest.clone(), 9, 9, 1), LEASE).await.unwrap();
+        let claim = site.driver().claim(COMPLETED, Wanted::of(rest.clone(), 9, 9, 1), LEASE).await.unwrap();
         assert_eq!((ids(&claim), claim.all), (vec![3, 5], false));
-        let claim = site.session().claim(COMPLETED, Wanted::of(rest, 9, 9, 9), LEASE).await.unwrap();
+        let claim = site.driver().claim(COMPLETED, Wanted::of(rest, 9, 9, 9), LEASE).await.unwrap();
         assert_eq!((ids(&claim), claim.all), (vec![2], true));
     }
 
@@ -43,9 +43,9 @@ in_both! {
         stored(site, 1).await;
         let entry = site.claim_one(COMPLETED).await;
         site.finish(&entry, true).await;
-        site.session().change(Change::Replay, &[entry.id].into()).await.unwrap();
+        site.driver().change(Change::Replay, &[entry.id].into()).await.unwrap();
         let first = Wanted::of(vec![(Pick::Newest(FIRST), 1)], 1, 1, 1);
-        assert_eq!(site.session().claim(COMPLETED, first, LEASE).await.unwrap().entries.len(), 1);
+        assert_eq!(site.driver().claim(COMPLETED, first, LEASE).await.unwrap().entries.len(), 1);
     }
 
     async fn a_failure_beside_a_success_is_known(site: &mut Site) {
@@ -60,7 +60,7 @@ in_both! {
         assert!(claimed.iter().all(|entry| !entry.beside_success), "nothing has succeeded");
         site.finish(&claimed[0], false).await;
         let success = Finished { succeeded_on: Some(COMPLETED.to_owned()), ..ended(&claimed[1], true) };
-        site.session().finish(&[success], true).await.unwrap();
+        site.driver().finish(&[success], GIVE_UP_AFTER).await.unwrap();
         site.store(&[other]).await;
         let claimed = site.claim(COMPLETED).await;
         let beside: Vec<_> = claimed.iter().map(|entry| entry.beside_success).collect();

@@ -28,19 +28,19 @@ fn generation(number: usize) -> String {
 
 impl Site {
     async fn expect_of(&mut self, generation: &str, job: &str) -> Expectation {
-        match self.session().expect(&expected(generation, job), AFTER).await.unwrap() {
+        match self.driver().expect(&expected(generation, job), AFTER).await.unwrap() {
             Noted::Is { expectation, .. } => expectation,
             other @ Noted::OtherJob(_) => panic!("{other:?}"),
         }
     }
 
-    async fn state(&self, generation: &str) -> Option<String> {
+    async fn state(&self, generation: &str) -> Option<&'static str> {
         let store = self.store.as_ref().unwrap();
-        store.expectation("veo3", generation).await.unwrap().map(|expectation| expectation.state)
+        store.expectation("veo3", generation).await.unwrap().map(|expectation| expectation.state.name())
     }
 
     async fn next(&mut self) -> Next {
-        self.session().next_question(ALLOWED).await.unwrap()
+        self.driver().next_question(ALLOWED).await.unwrap()
     }
 
     /// The generation that is asked about next, if any.
@@ -52,8 +52,8 @@ impl Site {
         }
     }
 
-    async fn answered(&mut self, question: &Question, missing: i64, state: Option<&'static str>) {
-        let kept = self.session().unconfirmed_of(&question.hook, &question.generation).await.unwrap();
+    async fn answered(&mut self, question: &Question, missing: i64, state: Option<ExpectationState>) {
+        let kept = self.driver().unconfirmed_of(&question.hook, &question.generation).await.unwrap();
         self.answered_about(question, missing, state, &kept).await;
     }
 
@@ -62,21 +62,21 @@ impl Site {
         &mut self,
         question: &Question,
         missing: i64,
-        state: Option<&'static str>,
+        state: Option<ExpectationState>,
         left: &[i64],
     ) {
         let answered = Answered { answer: "a-word", missing, state };
-        self.session().answered(question, &answered, left).await.unwrap();
+        self.driver().answered(question, &answered, left).await.unwrap();
     }
 
-    fn another(&self) -> Session {
-        self.store.as_ref().unwrap().session()
+    fn another(&self) -> StoreHandle {
+        self.store.clone().unwrap()
     }
 
     /// Runs a race so many times, each about a generation of its own. A round gives its two sessions back.
-    async fn race<F>(&self, one: impl Fn(Session, Session, String) -> F + Clone + Send + 'static)
+    async fn race<F>(&self, one: impl Fn(StoreHandle, StoreHandle, String) -> F + Clone + Send + 'static)
     where
-        F: Future<Output = (Session, Session)> + Send,
+        F: Future<Output = (StoreHandle, StoreHandle)> + Send,
     {
         let workers: Vec<_> = (0..WORKERS)
             .map(|worker| {
@@ -109,19 +109,19 @@ impl Site {
 in_both! {
     async fn an_expectation_is_once(site: &mut Site) {
         let first = site.expect_of(ONE, "j").await;
-        assert_eq!((first.state.as_str(), first.job.as_deref(), first.asked), ("expected", Some("j"), 0));
+        assert_eq!((first.state.name(), first.job.as_deref(), first.asked), ("expected", Some("j"), 0));
         assert_eq!(first.ask_at - first.expected_at, AFTER);
         let again = site.expect_of(ONE, "j").await;
-        assert_eq!((again.expected_at, again.state.as_str()), (first.expected_at, "expected"));
-        let other = site.session().expect(&expected(ONE, "k"), AFTER).await.unwrap();
+        assert_eq!((again.expected_at, again.state.name()), (first.expected_at, "expected"));
+        let other = site.driver().expect(&expected(ONE, "k"), AFTER).await.unwrap();
         assert!(matches!(other, Noted::OtherJob(job) if job == "j"));
         site.reopen().await;
         assert_eq!(site.expect_of(ONE, "j").await.expected_at, first.expected_at);
-        assert_eq!(site.session().count_expected(AFTER).await.unwrap(), (1, 0));
-        assert_eq!(site.session().count_expected(-1).await.unwrap(), (1, 1));
+        assert_eq!(site.driver().count_expected(AFTER).await.unwrap(), (1, 0));
+        assert_eq!(site.driver().count_expected(-1).await.unwrap(), (1, 1));
         site.store(&[completed("a")]).await;
-        assert_eq!(site.expect_of(ONE, "j").await.state, "arrived");
-        assert_eq!(site.session().count_expected(-1).await.unwrap(), (0, 0));
+        assert_eq!(site.expect_of(ONE, "j").await.state, ExpectationState::Arrived);
+        assert_eq!(site.driver().count_expected(-1).await.unwrap(), (0, 0));
     }
 
     async fn an_expectation_beats_first_use(site: &mut Site) {
@@ -131,7 +131,7 @@ in_both! {
         let expected = [kept("token-conflict"), waits(COMPLETED), Outcome::Repeated, Outcome::Repeated];
         assert_eq!(site.store(&batch).await, expected);
         site.expect(&[("quarantined", 2), ("waiting", 2)]).await;
-        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+        assert_eq!(site.state(ONE).await, Some("arrived"));
         assert_eq!(site.store(&[wrong.of(TWO)]).await, [waits(COMPLETED)], "what was kept has bound nothing");
     }
 
@@ -143,13 +143,13 @@ in_both! {
         site.store(&[of_job("w", "j", failed("X")), stranger.clone()]).await;
         // A failure is there: it is of the same job, and the completion is what supersedes it.
         let expectation = site.expect_of(ONE, "j").await;
-        assert_eq!((expectation.state.as_str(), expectation.mismatch_id), ("arrived", None));
-        let explained = site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap();
+        assert_eq!((expectation.state.name(), expectation.mismatch_id), ("arrived", None));
+        let explained = site.driver().explained(&super::expect::expected(ONE, "j")).await.unwrap();
         assert_eq!(explained.len(), 1, "and not the stranger's");
-        assert_eq!(site.session().would_release(explained[0], &early).await.unwrap(), Some(waits(COMPLETED)));
-        assert_eq!(site.session().release(explained[0], &early, "released").await.unwrap(), Some(waits(COMPLETED)));
-        assert_eq!(site.session().release(explained[0], &early, "released").await.unwrap(), None);
-        assert_eq!(site.session().explained(&super::expect::expected(ONE, "j")).await.unwrap(), NONE);
+        assert_eq!(site.driver().would_release(explained[0], &early).await.unwrap(), Some(waits(COMPLETED)));
+        assert_eq!(site.driver().release(explained[0], &early, "released").await.unwrap(), Some(waits(COMPLETED)));
+        assert_eq!(site.driver().release(explained[0], &early, "released").await.unwrap(), None);
+        assert_eq!(site.driver().explained(&super::expect::expected(ONE, "j")).await.unwrap(), NONE);
         assert_eq!(site.store(&[early]).await, [Outcome::Repeated]);
         site.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("quarantined", 1), ("waiting", 2)]).await;
     }
@@ -171,7 +171,7 @@ in_both! {
     async fn another_job_than_it_was_accepted_with_is_a_mismatch(site: &mut Site) {
         site.store(&[of_job("u", "k", completed("a"))]).await;
         let expectation = site.expect_of(ONE, "j").await;
-        assert_eq!((expectation.state.as_str(), expectation.mismatch_job.as_deref()), ("arrived", Some("k")));
+        assert_eq!((expectation.state.name(), expectation.mismatch_job.as_deref()), ("arrived", Some("k")));
         assert!(expectation.mismatch_id.is_some());
         assert_eq!(site.expect_of(ONE, "j").await.mismatch_id, expectation.mismatch_id);
         site.store(&[of_job("t", "j", completed("a")).of(TWO)]).await;
@@ -199,15 +199,15 @@ in_both! {
             site.sql("UPDATE expectation SET ask_at = 0 WHERE job = 'j'").await;
             site.asks().await.unwrap();
         }
-        assert_eq!(site.session().ask_now(AFTER).await.unwrap(), 2, "what was asked about before");
+        assert_eq!(site.driver().ask_now(AFTER).await.unwrap(), 2, "what was asked about before");
         let question = site.asks().await.unwrap();
-        site.answered(&question, 3, Some(IS_UNKNOWN)).await;
-        assert_eq!(site.state(ONE).await.as_deref(), Some("unknown"));
+        site.answered(&question, 3, Some(ExpectationState::Unknown)).await;
+        assert_eq!(site.state(ONE).await, Some("unknown"));
         assert_eq!(site.asks().await.unwrap().generation, TWO);
         assert!(site.asks().await.is_none());
         // It comes after all.
         site.store(&[completed("a")]).await;
-        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+        assert_eq!(site.state(ONE).await, Some("arrived"));
     }
 
     async fn an_answer_that_comes_late_changes_nothing(site: &mut Site) {
@@ -215,35 +215,35 @@ in_both! {
         site.sql("UPDATE expectation SET ask_at = 0").await;
         let question = site.asks().await.unwrap();
         site.store(&[completed("a")]).await;
-        site.answered(&question, 3, Some(IS_UNKNOWN)).await;
-        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+        site.answered(&question, 3, Some(ExpectationState::Unknown)).await;
+        assert_eq!(site.state(ONE).await, Some("arrived"));
     }
 
     async fn what_is_kept_unconfirmed_is_asked_about(site: &mut Site) {
-        let reason = Some("confirm-unavailable".to_owned());
-        let unconfirmed = Arrival { reason, ..arrival(Verdict::Quarantined, Kind::Completed, "a") };
+        let reason = Some(QuarantineReason::parse("confirm-unavailable"));
+        let unconfirmed = Arrival { reason, ..arrival(Verdict::Quarantined, at("a"), "a") };
         site.store(&[unconfirmed.clone(), Arrival { generation: Some(TWO.to_owned()), ..unconfirmed.clone() }]).await;
-        assert_eq!(site.session().unconfirmed(10).await.unwrap().len(), 1, "one body is kept once");
+        assert_eq!(site.driver().unconfirmed(10).await.unwrap().len(), 1, "one body is kept once");
         site.expect_of(TWO, "k").await;
         let other = Arrival { digest: [7; 32], generation: Some(TWO.to_owned()), ..unconfirmed };
         site.store(&[other]).await;
-        let mut open = site.session().unconfirmed(10).await.unwrap();
+        let mut open = site.driver().unconfirmed(10).await.unwrap();
         open.sort();
         assert_eq!(open.iter().map(|(_, generation)| generation.as_str()).collect::<Vec<_>>(), [ONE, TWO]);
         for (hook, generation) in &open {
-            site.session().want(hook, generation).await.unwrap();
+            site.driver().want(hook, generation).await.unwrap();
         }
-        assert!(site.session().unconfirmed(10).await.unwrap().is_empty());
+        assert!(site.driver().unconfirmed(10).await.unwrap().is_empty());
         let mut asked = Vec::new();
         while let Some(question) = site.asks().await {
             asked.push((question.generation.clone(), question.job.clone()));
-            site.answered(&question, 0, Some(CONTRADICTED)).await;
+            site.answered(&question, 0, Some(ExpectationState::Contradicted)).await;
         }
         asked.sort();
         assert_eq!(asked, [(ONE.to_owned(), None), (TWO.to_owned(), Some("k".to_owned()))]);
-        assert_eq!(site.session().unconfirmed_of("veo3", ONE).await.unwrap().len(), 1);
-        assert!(site.session().unconfirmed(10).await.unwrap().is_empty(), "once");
-        assert_eq!(site.expect_of(ONE, "j").await.state, "expected");
+        assert_eq!(site.driver().unconfirmed_of("veo3", ONE).await.unwrap().len(), 1);
+        assert!(site.driver().unconfirmed(10).await.unwrap().is_empty(), "once");
+        assert_eq!(site.expect_of(ONE, "j").await.state, ExpectationState::Expected);
     }
 
     async fn what_would_be_kept_again_stays_as_it_is(site: &mut Site) {
@@ -251,93 +251,93 @@ in_both! {
         assert_eq!(site.store(&[completed("b")]).await, [kept("event-conflict")]);
         let id = site.ids().await[1];
         for _ in 0..2 {
-            let again = site.session().release(id, &completed("b"), "released").await.unwrap();
+            let again = site.driver().release(id, &completed("b"), "released").await.unwrap();
             assert_eq!(again, Some(kept("event-conflict")), "and is not its own repeat");
         }
         site.expect(&[("waiting", 1), ("quarantined", 1)]).await;
         // Its generation is locked, and nothing of it stays where nothing is known of it.
-        assert_eq!(site.session().release(id + 1, &completed("c").of(TWO), "released").await.unwrap(), None);
-        assert_eq!(site.session().release(id, &completed("c").of(TWO), "released").await.unwrap(), Some(waits(COMPLETED)));
+        assert_eq!(site.driver().release(id + 1, &completed("c").of(TWO), "released").await.unwrap(), None);
+        assert_eq!(site.driver().release(id, &completed("c").of(TWO), "released").await.unwrap(), Some(waits(COMPLETED)));
         site.expect(&[("waiting", 1), ("superseded", 1), ("waiting", 1)]).await;
     }
 
     async fn what_comes_unconfirmed_while_it_is_asked_is_asked_about_too(site: &mut Site) {
         let kept = |digest| Arrival {
-            reason: Some("confirm-unavailable".to_owned()),
+            reason: Some(QuarantineReason::parse("confirm-unavailable")),
             digest: [digest; 32],
-            ..arrival(Verdict::Quarantined, Kind::Completed, "a")
+            ..arrival(Verdict::Quarantined, at("a"), "a")
         };
         site.store(&[kept(1)]).await;
         let first = site.ids().await;
-        site.session().want("veo3", ONE).await.unwrap();
+        site.driver().want("veo3", ONE).await.unwrap();
         let question = site.asks().await.unwrap();
         site.store(&[kept(2)]).await;
-        site.answered_about(&question, 0, Some(CONTRADICTED), &first).await;
-        assert_eq!(site.session().unconfirmed(10).await.unwrap().len(), 1);
-        site.session().want("veo3", ONE).await.unwrap();
-        assert!(site.session().unconfirmed(10).await.unwrap().is_empty());
+        site.answered_about(&question, 0, Some(ExpectationState::Contradicted), &first).await;
+        assert_eq!(site.driver().unconfirmed(10).await.unwrap().len(), 1);
+        site.driver().want("veo3", ONE).await.unwrap();
+        assert!(site.driver().unconfirmed(10).await.unwrap().is_empty());
         let question = site.asks().await.unwrap();
         // Meanwhile one is judged again.
-        assert!(site.session().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
-        site.answered(&question, 0, Some(CONTRADICTED)).await;
-        let reevaluated = site.store.as_ref().unwrap().kept(first[0]).await.unwrap().unwrap().reevaluated;
+        assert!(site.driver().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
+        site.answered(&question, 0, Some(ExpectationState::Contradicted)).await;
+        let reevaluated = site.store.as_ref().unwrap().quarantined(first[0]).await.unwrap().unwrap().reevaluated;
         assert_eq!(reevaluated.as_deref(), Some(&b"a: b"[..]), "nobody has answered that yet");
         let question = site.asks().await.expect("it is asked again");
-        site.answered(&question, 0, Some(CONTRADICTED)).await;
-        assert!(site.store.as_ref().unwrap().kept(first[0]).await.unwrap().unwrap().reevaluated.is_none());
-        assert!(site.asks().await.is_none() && site.session().unconfirmed(10).await.unwrap().is_empty());
+        site.answered(&question, 0, Some(ExpectationState::Contradicted)).await;
+        assert!(site.store.as_ref().unwrap().quarantined(first[0]).await.unwrap().unwrap().reevaluated.is_none());
+        assert!(site.asks().await.is_none() && site.driver().unconfirmed(10).await.unwrap().is_empty());
         // What is gone is not wanted.
-        site.session().change(Change::Drop, &first.iter().copied().collect()).await.unwrap();
-        assert!(!site.session().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
+        site.driver().change(Change::Drop, &first.iter().copied().collect()).await.unwrap();
+        assert!(!site.driver().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
         assert!(site.asks().await.is_none());
     }
 
     async fn an_answer_is_about_the_expectation_that_was_asked_about(site: &mut Site) {
-        site.session().want("veo3", ONE).await.unwrap();
-        for state in [CONTRADICTED, IS_UNKNOWN] {
+        site.driver().want("veo3", ONE).await.unwrap();
+        for state in [ExpectationState::Contradicted, ExpectationState::Unknown] {
             let question = site.asks().await.unwrap();
             // During the call.
-            assert_eq!(site.expect_of(ONE, "j").await.state, "expected");
+            assert_eq!(site.expect_of(ONE, "j").await.state, ExpectationState::Expected);
             site.answered(&question, 2, Some(state)).await;
             let expectation = site.expect_of(ONE, "j").await;
-            assert_eq!((expectation.state.as_str(), expectation.missing, expectation.wanted), ("expected", 0, None));
+            assert_eq!((expectation.state.name(), expectation.missing, expectation.wanted), ("expected", 0, None));
             site.sql("UPDATE expectation SET job = NULL, state = 'quarantined', wanted = 1, ask_at = 1; UPDATE generation SET expected_job = NULL").await;
         }
     }
 
     async fn a_call_under_way_is_no_answer_to_what_is_wanted_since(site: &mut Site) {
-        site.session().want("veo3", ONE).await.unwrap();
-        site.store(&[arrival(Verdict::Quarantined, Kind::Completed, "a")]).await;
+        site.driver().want("veo3", ONE).await.unwrap();
+        site.store(&[arrival(Verdict::Quarantined, at("a"), "a")]).await;
         let id = site.ids().await[0];
         let question = site.asks().await.unwrap();
         // Its transaction began before the call, and ends after it.
         site.sql("UPDATE expectation SET asked_at = asked_at + 60000000").await;
         let question = Question { asked_at: question.asked_at + 60_000_000, ..question };
-        assert!(site.session().want_for(id, "veo3", ONE, b"a: b").await.unwrap());
-        site.answered(&question, 0, Some(CONTRADICTED)).await;
+        assert!(site.driver().want_for(id, "veo3", ONE, b"a: b").await.unwrap());
+        site.answered(&question, 0, Some(ExpectationState::Contradicted)).await;
         assert!(site.asks().await.is_some());
     }
 
     async fn what_has_arrived_stays_so_whatever_is_asked_about_it(site: &mut Site) {
         site.expect_of(ONE, "j").await;
         site.store(&[completed("a")]).await;
-        site.session().want("veo3", ONE).await.unwrap();
+        site.driver().want("veo3", ONE).await.unwrap();
         for missing in 1..=3 {
             site.sql("UPDATE expectation SET ask_at = 0").await;
             let question = site.asks().await.unwrap();
-            assert_eq!((question.state.as_str(), question.missing), ("arrived", missing - 1));
-            site.answered(&question, missing, (missing == 3).then_some(IS_UNKNOWN)).await;
+            assert_eq!((question.state.name(), question.missing), ("arrived", missing - 1));
+            site.answered(&question, missing, (missing == 3).then_some(ExpectationState::Unknown)).await;
         }
-        assert_eq!(site.state(ONE).await.as_deref(), Some("arrived"));
+        assert_eq!(site.state(ONE).await, Some("arrived"));
         assert!(site.asks().await.is_none());
     }
 
     async fn what_was_asked_about_before_it_is_expected_has_its_time(site: &mut Site) {
-        site.session().want("veo3", ONE).await.unwrap();
+        site.driver().want("veo3", ONE).await.unwrap();
         let question = site.asks().await.unwrap();
-        site.answered(&question, 3, Some(IS_UNKNOWN)).await;
+        site.answered(&question, 3, Some(ExpectationState::Unknown)).await;
         let expectation = site.expect_of(ONE, "j").await;
-        assert_eq!((expectation.state.as_str(), expectation.asked, expectation.missing), ("expected", 0, 0));
+        assert_eq!((expectation.state.name(), expectation.asked, expectation.missing), ("expected", 0, 0));
         assert_eq!(expectation.ask_at - expectation.expected_at, AFTER);
         assert!(site.asks().await.is_none());
     }
@@ -350,7 +350,7 @@ in_both! {
         site.sql("UPDATE expectation SET ask_at = 0").await;
         let all = async |site: &Site| {
             let sessions: Vec<_> = (0..8).map(|_| site.another()).collect();
-            let asking: Vec<_> = sessions.into_iter().map(|mut session| tokio::spawn(async move {
+            let asking: Vec<_> = sessions.into_iter().map(|session| tokio::spawn(async move {
                 let mut asked = Vec::new();
                 for _ in 0..20 {
                     match session.next_question(Allowed { per_minute: PER_MINUTE, again: MINUTE }).await.unwrap() {
@@ -383,27 +383,27 @@ in_both! {
         site.expect_of(ONE, "j").await;
         site.expect_of(TWO, "j").await;
         site.store(&[completed("a")]).await;
-        assert_eq!(site.session().purge_expectations(MINUTE, 10).await.unwrap(), 0);
-        assert_eq!(site.session().purge_expectations(-1, 10).await.unwrap(), 2);
-        assert_eq!(site.session().purge_expectations(-1, 10).await.unwrap(), 0);
+        assert_eq!(site.driver().purge_expectations(MINUTE, 10).await.unwrap(), 0);
+        assert_eq!(site.driver().purge_expectations(-1, 10).await.unwrap(), 2);
+        assert_eq!(site.driver().purge_expectations(-1, 10).await.unwrap(), 0);
         assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated], "a repeat is still one");
-        assert_eq!(site.expect_of(TWO, "k").await.state, "expected", "its generation went with it");
+        assert_eq!(site.expect_of(TWO, "k").await.state, ExpectationState::Expected, "its generation went with it");
     }
 
     async fn a_webhook_and_its_expectation_at_once(site: &mut Site) {
         // Each token has been used for something else before.
-        site.race(async |mut one: Session, mut other: Session, generation: String| {
+        site.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             let (token, expected) = (generation.clone(), expected(&generation, "j"));
             let elsewhere = of_job(&token, "j", completed("e")).of(&generation.replace("-9000-", "-a000-"));
-            one.store(&[&elsewhere], true).await.unwrap();
+            one.store(&[&elsewhere], Room::UNLIMITED).await.unwrap();
             let webhook = of_job(&token, "j", completed("a")).of(&generation);
             let batch = [&webhook];
-            let (noted, stored) = tokio::join!(one.expect(&expected, AFTER), other.store(&batch, true));
+            let (noted, stored) = tokio::join!(one.expect(&expected, AFTER), other.store(&batch, Room::UNLIMITED));
             assert!(matches!(noted.unwrap(), Noted::Is { is_new: true, .. }));
             let explained = one.explained(&expected).await.unwrap();
             match stored.unwrap().outcomes.remove(0) {
                 Outcome::Waits(_) => assert_eq!(explained, NONE),
-                Outcome::Kept(_) => {
+                Outcome::Quarantined(_) => {
                     assert_eq!(explained.len(), 1);
                     let released = one.release(explained[0], &webhook, "released").await.unwrap();
                     assert_eq!(released, Some(waits(COMPLETED)));
@@ -411,7 +411,7 @@ in_both! {
                 outcome => panic!("{outcome:?}"),
             }
             let Noted::Is { expectation, .. } = one.expect(&expected, AFTER).await.unwrap() else { panic!() };
-            assert_eq!(expectation.state, "arrived");
+            assert_eq!(expectation.state, ExpectationState::Arrived);
             (one, other)
         })
         .await;
@@ -421,11 +421,11 @@ in_both! {
     }
 
     async fn a_release_and_a_replay_at_once(site: &mut Site) {
-        site.race(async |mut one: Session, mut other: Session, generation: String| {
-            let reason = Some("confirm-unavailable".to_owned());
+        site.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
+            let reason = Some(QuarantineReason::parse("confirm-unavailable"));
             let digest = Sha256::digest(&generation).into();
-            let early = arrival(Verdict::Quarantined, Kind::Completed, "a").of(&generation);
-            one.store(&[&Arrival { reason, digest, ..early }], true).await.unwrap();
+            let early = arrival(Verdict::Quarantined, at("a"), "a").of(&generation);
+            one.store(&[&Arrival { reason, digest, ..early }], Room::UNLIMITED).await.unwrap();
             one.want("veo3", &generation).await.unwrap();
             let id = one.unconfirmed_of("veo3", &generation).await.unwrap()[0];
             let (webhook, ids) = (completed("a").of(&generation), [id].into_iter().collect());
@@ -443,17 +443,17 @@ in_both! {
     }
 
     async fn a_reconcile_and_a_late_webhook_at_once(site: &mut Site) {
-        site.race(async |mut one: Session, mut other: Session, generation: String| {
+        site.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             one.expect(&expected(&generation, "j"), AFTER).await.unwrap();
             let reconciled = completed("https://cdn.runblob.io/a").of(&generation).reconciled();
             let webhook = of_job(&generation, "j", completed("https://cdn.runblob.io/b")).of(&generation);
             let (a, b) = ([&reconciled], [&webhook]);
-            let (reconciled, webhook) = tokio::join!(one.store(&a, true), other.store(&b, true));
+            let (reconciled, webhook) = tokio::join!(one.store(&a, Room::UNLIMITED), other.store(&b, Room::UNLIMITED));
             let (reconciled, webhook) = (reconciled.unwrap().outcomes.remove(0), webhook.unwrap().outcomes.remove(0));
             let Noted::Is { expectation, .. } = one.expect(&expected(&generation, "j"), AFTER).await.unwrap() else { panic!() };
             match (reconciled, webhook) {
-                (Outcome::Waits(_), Outcome::Repeated) => assert_eq!(expectation.state, "reconciled"),
-                (Outcome::Repeated, Outcome::Waits(_)) => assert_eq!(expectation.state, "arrived"),
+                (Outcome::Waits(_), Outcome::Repeated) => assert_eq!(expectation.state, ExpectationState::Reconciled),
+                (Outcome::Repeated, Outcome::Waits(_)) => assert_eq!(expectation.state, ExpectationState::Arrived),
                 outcomes => panic!("{outcomes:?}"),
             }
             (one, other)
@@ -463,12 +463,12 @@ in_both! {
     }
 
     async fn two_reconciles_at_once(site: &mut Site) {
-        site.race(async |mut one: Session, mut other: Session, generation: String| {
+        site.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             let overdue = -MINUTE;
             one.expect(&expected(&generation, "j"), overdue).await.unwrap();
             let (a, b) = (completed("a").of(&generation).reconciled(), completed("b").of(&generation).reconciled());
             let (a, b) = ([&a], [&b]);
-            let (first, second) = tokio::join!(one.store(&a, true), other.store(&b, true));
+            let (first, second) = tokio::join!(one.store(&a, Room::UNLIMITED), other.store(&b, Room::UNLIMITED));
             let mut outcomes = [first.unwrap().outcomes.remove(0), second.unwrap().outcomes.remove(0)];
             outcomes.sort_by_key(|outcome| *outcome == Outcome::Repeated);
             assert_eq!(outcomes, [waits(COMPLETED), Outcome::Repeated]);

@@ -27,7 +27,7 @@ async fn in_the_order_of_commits(mut site: Site) {
     assert_eq!((&second[..], after), (&all[1..], all[1].0));
     assert_eq!(site.follow(after, None, 1).await.0, []);
     // What comes later is behind the end, and up to the end it is left out.
-    site.store(&[arrival(Verdict::Observed, Kind::Completed, "c")]).await;
+    site.store(&[observed("c")]).await;
     assert_eq!(site.follow(start, Some(end), 10).await, (all, end));
     assert_eq!(site.follow(end, None, 10).await.0.len(), 1);
     // A repeat is no new event.
@@ -93,11 +93,11 @@ async fn who_follows_many_writers_sees_each_entry_once() {
     let mut place = site.end().await;
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
-            let mut session = site.store.as_ref().unwrap().session();
+            let session = site.store.clone().unwrap();
             tokio::spawn(async move {
                 for number in 0..EACH {
-                    let one = arrival(Verdict::Observed, Kind::Completed, &format!("{writer} {number}"));
-                    session.store(&[&one], true).await.unwrap();
+                    let one = observed(&format!("{writer} {number}"));
+                    session.store(&[&one], Room::UNLIMITED).await.unwrap();
                 }
             })
         })

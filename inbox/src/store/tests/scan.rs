@@ -54,15 +54,14 @@ fn statements(source: &str) -> Vec<(String, String)> {
 fn of_both() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for source in [
-        include_str!("../../store.rs"),
-        include_str!("../admin.rs"),
-        include_str!("../admin/follow.rs"),
+        include_str!("../read.rs"),
+        include_str!("../read/follow.rs"),
         include_str!("../change.rs"),
         include_str!("../expect/sql.rs"),
     ] {
         all.extend(statements(source));
     }
-    let list = format!("SELECT {} FROM entry WHERE true", super::super::admin::COLUMNS);
+    let list = format!("SELECT {} FROM entry WHERE true", super::super::read::COLUMNS);
     all.push(("list".to_owned(), format!("{list} ORDER BY id DESC LIMIT $1")));
     all.push(("list after".to_owned(), format!("{list} AND id < $1 ORDER BY id DESC LIMIT $2")));
     all.push((

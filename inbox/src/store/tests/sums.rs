@@ -12,15 +12,7 @@ const OBSERVED: &str = "veo3/observed/completed";
 
 impl Site {
     async fn texts(&self, sql: &'static str) -> Vec<String> {
-        match self.store.as_ref().unwrap() {
-            Store::Sqlite(sqlite) => sqlx::query_scalar(sql).fetch_all(&sqlite.reads).await.unwrap(),
-            Store::Postgres(postgres) => {
-                let mut link = postgres.reading().await.unwrap();
-                let texts = sqlx::query_scalar(sql).fetch_all(link.connection()).await.unwrap();
-                link.done().await;
-                texts
-            }
-        }
+        rows!(self, |connection| sqlx::query_scalar(sql).fetch_all(connection).await.unwrap())
     }
 
     #[track_caller]
@@ -56,7 +48,7 @@ impl Dice {
         let body = self.below(4).to_string();
         match self.below(6) {
             0 => quarantined(&self.below(90).to_string(), &self.below(9).to_string()),
-            1 => arrival(Verdict::Observed, Kind::Completed, &body),
+            1 => observed(&body),
             2 => failed(&body).of(&generation),
             _ => completed(&body).of(&generation),
         }
@@ -71,30 +63,31 @@ async fn step(site: &mut Site, dice: &mut Dice, held: &mut Vec<Claimed>) -> &'st
             let batch: Vec<_> = (0..=dice.below(8)).map(|_| dice.arrival()).collect();
             // One whose generation's row is purged while its entry is not: nothing of that batch stays.
             let batch: Vec<_> = batch.iter().collect();
-            let _stored = site.session().store(&batch, dice.below(8) > 0).await;
+            let _stored =
+                site.driver().store(&batch, Room { is_full: dice.below(8) == 0, ..Room::UNLIMITED }).await;
             "store"
         }
         6..=8 => {
-            held.extend(site.session().claim(route, Wanted::due(5), LEASE).await.unwrap().entries);
+            held.extend(site.driver().claim(route, Wanted::due(5), LEASE).await.unwrap().entries);
             "claim"
         }
         9 | 10 => {
             let ended: Vec<_> = held.drain(..).map(|entry| ended(&entry, dice.below(3) > 0)).collect();
-            site.session().finish(&ended, true).await.unwrap();
+            site.driver().finish(&ended, GIVE_UP_AFTER).await.unwrap();
             "finish"
         }
         11 => {
             site.sql("UPDATE entry SET tried = 259200000000, attempts = 20 WHERE state = 'in_flight'").await;
             let ended: Vec<_> = held.drain(..).map(|entry| ended(&entry, false)).collect();
-            site.session().finish(&ended, true).await.unwrap();
+            site.driver().finish(&ended, GIVE_UP_AFTER).await.unwrap();
             "finish of what dies"
         }
         12 => {
             let leases: Vec<_> = held.iter().map(|entry| (entry.id, entry.lease)).collect();
-            site.session().renew(&leases, LEASE).await.unwrap();
+            site.driver().renew(&leases, LEASE).await.unwrap();
             site.sql("UPDATE entry SET lease_until = 0 WHERE state = 'in_flight'").await;
-            site.session().release_expired(&[], 0).await.unwrap();
-            site.session().release_expired(&[], 0).await.unwrap();
+            site.driver().release_expired(&[], 0).await.unwrap();
+            site.driver().release_expired(&[], 0).await.unwrap();
             held.clear();
             "release of expired leases"
         }
@@ -103,16 +96,16 @@ async fn step(site: &mut Site, dice: &mut Dice, held: &mut Vec<Claimed>) -> &'st
             let changes = changes[dice.place(3)];
             let ids = site.some(dice).await;
             for change in changes {
-                site.session().change(*change, &ids).await.unwrap();
+                site.driver().change(*change, &ids).await.unwrap();
             }
             "change"
         }
         15 => {
-            site.session().purge_bodies(0, 4).await.unwrap();
+            site.driver().purge_bodies(0, 4).await.unwrap();
             "purge of bodies"
         }
         16 => {
-            site.session().purge_tombstones(0, 3).await.unwrap();
+            site.driver().purge_tombstones(0, 3).await.unwrap();
             "purge of tombstones"
         }
         17 => {
@@ -120,7 +113,7 @@ async fn step(site: &mut Site, dice: &mut Dice, held: &mut Vec<Claimed>) -> &'st
             "release"
         }
         18 => {
-            site.session()
+            site.driver()
                 .fold_sums(crate::purge::DELIVERED, 1 + i64::try_from(dice.below(40)).unwrap())
                 .await
                 .unwrap();
@@ -137,9 +130,9 @@ async fn release(site: &mut Site, dice: &mut Dice) {
     let arrival = dice.arrival();
     for id in site.some(dice).await {
         // Not where a purge has left the entry without its generation.
-        let _decided = site.session().would_release(id, &arrival).await;
-        site.session().want_for(id, "veo3", ONE, b"").await.unwrap();
-        let _decided = site.session().release(id, &arrival, "released").await;
+        let _decided = site.driver().would_release(id, &arrival).await;
+        site.driver().want_for(id, "veo3", ONE, b"").await.unwrap();
+        let _decided = site.driver().release(id, &arrival, "released").await;
     }
 }
 
@@ -174,24 +167,24 @@ in_both! {
         site.check_sums("a restart").await;
         site.sql("DELETE FROM entry").await;
         site.check_sums("the end of all").await;
-        assert_eq!(site.session().usage().await.unwrap().total, 0);
+        assert_eq!(site.driver().usage().await.unwrap().total, 0);
     }
 
     async fn sums_are_folded_into_one_row_a_kind(site: &mut Site) {
         for number in 0..40 {
             site.store(&[completed("a").of(&format!("00000000-0000-4000-8000-{number:012x}"))]).await;
         }
-        for entry in site.session().claim(COMPLETED, Wanted::due(40), LEASE).await.unwrap().entries {
+        for entry in site.driver().claim(COMPLETED, Wanted::due(40), LEASE).await.unwrap().entries {
             site.finish(&entry, true).await;
         }
         let day = crate::purge::DELIVERED;
-        while site.session().fold_sums(day, 7).await.unwrap() == 7 {}
+        while site.driver().fold_sums(day, 7).await.unwrap() == 7 {}
         site.check_sums("all were folded").await;
-        assert_eq!(site.count("SELECT count(*) FROM entry_sum WHERE since = -1").await, 3, "waiting, in_flight, delivered");
-        assert_eq!(site.count("SELECT CAST(sum(entries) AS bigint) FROM entry_sum WHERE since >= 0").await, 40);
-        site.session().fold_sums(-SPAN, 7).await.unwrap();
-        assert_eq!(site.count("SELECT count(*) FROM entry_sum WHERE since >= 0").await, 0, "a day is over");
-        assert_eq!(site.session().usage().await.unwrap().states["delivered"], 40);
+        assert_eq!(site.count_rows("SELECT count(*) FROM entry_sum WHERE since = -1").await, 3, "waiting, in_flight, delivered");
+        assert_eq!(site.count_rows("SELECT CAST(sum(entries) AS bigint) FROM entry_sum WHERE since >= 0").await, 40);
+        site.driver().fold_sums(-SPAN, 7).await.unwrap();
+        assert_eq!(site.count_rows("SELECT count(*) FROM entry_sum WHERE since >= 0").await, 0, "a day is over");
+        assert_eq!(site.driver().usage().await.unwrap().states[&EntryState::Delivered], 40);
     }
 
     async fn stats_say_what_was_delivered_in_the_last_day(site: &mut Site) {
@@ -205,10 +198,10 @@ in_both! {
         let store = site.store.clone().unwrap();
         let day_ago = store.now().await.unwrap() - 86_400_000_000;
         let alike = store.alike(day_ago).await.unwrap();
-        let seen: Vec<_> = alike.iter().map(|one| (one.route.as_deref(), one.state.as_str(), one.count, one.lately)).collect();
+        let seen: Vec<_> = alike.iter().map(|one| (one.route.as_deref(), one.state.name(), one.count, one.lately)).collect();
         assert_eq!(seen, [(Some(COMPLETED), "delivered", 3, 2), (Some(FAILED), "waiting", 1, 0)]);
         let oldest = store.oldest_waiting().await.unwrap().unwrap();
-        assert_eq!(site.count("SELECT received_at FROM entry WHERE state = 'waiting'").await, oldest);
+        assert_eq!(site.count_rows("SELECT received_at FROM entry WHERE state = 'waiting'").await, oldest);
         site.sql("UPDATE entry SET state = 'dropped'").await;
         assert_eq!(store.oldest_waiting().await.unwrap(), None);
     }
@@ -229,14 +222,14 @@ async fn writers_do_not_wait_for_each_others_sums() {
         .execute(&mut open)
         .await
         .unwrap();
-    let mut session = store.session();
+    let session = &store;
     let late = std::time::Instant::now();
-    session.store(&[&completed("b").of(TWO)], true).await.unwrap();
+    session.store(&[&completed("b").of(TWO)], Room::UNLIMITED).await.unwrap();
     assert_eq!(session.fold_sums(crate::purge::DELIVERED, 100).await.unwrap(), 2, "of what is committed");
     assert!(late.elapsed() < std::time::Duration::from_secs(5), "a lock is waited for: {:?}", late.elapsed());
     sqlx::raw_sql("COMMIT").execute(&mut open).await.unwrap();
     site.check_sums("both").await;
-    let before = site.count("SELECT CAST(sum(entries) AS bigint) FROM entry_sum WHERE since = -1").await;
+    let before = site.count_rows("SELECT CAST(sum(entries) AS bigint) FROM entry_sum WHERE since = -1").await;
     assert_eq!((before, session.fold_sums(crate::purge::DELIVERED, 100).await.unwrap()), (2, 2));
     sqlx::raw_sql("TRUNCATE entry").execute(&mut open).await.unwrap();
     site.check_sums("a truncation").await;

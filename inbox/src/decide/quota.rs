@@ -1,12 +1,22 @@
 //! How much of the quarantine one sender may take: a URL in wrong hands harms the generation that it was made for, and nobody
 //! else. What was decided on by a person counts no more.
 
-use super::Deciding;
+use super::{BatchState, TokenKey};
 use crate::arrival::Arrival;
-use crate::decide::{Known, TokenKey};
-use crate::space::Room;
-use crate::store::Error;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+/// How much the quarantine may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Whether it has its share of the store.
+    pub(crate) is_full: bool,
+    /// How much of it one token may have, in bytes.
+    pub(crate) max_bytes_of_token: i64,
+}
+
+impl Room {
+    pub(crate) const UNLIMITED: Self = Self { is_full: false, max_bytes_of_token: i64::MAX };
+}
 
 /// The most distinct bodies of one generation with one token, or with none. A genuine provider sends a failure and a completion
 /// five times each, and a signed URL in them may differ each time.
@@ -18,62 +28,43 @@ const MAX_STRAY: i64 = 20;
 const MAX_OF_TOKEN: i64 = 10_000;
 
 /// What one token has in quarantine.
-#[derive(Clone, Copy, Debug, Default, sqlx::FromRow)]
-pub(in crate::store) struct HeldBy {
-    pub(in crate::store) count: i64,
-    pub(in crate::store) bytes: i64,
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TokenUsage {
+    pub(crate) count: i64,
+    pub(crate) bytes: i64,
     /// Of other generations than its own.
-    pub(in crate::store) stray: i64,
+    pub(crate) stray: i64,
 }
 
 /// What one generation has in quarantine, with one token or with none.
-#[derive(Clone, Copy, Debug, Default, sqlx::FromRow)]
-pub(in crate::store) struct HeldIn {
-    pub(in crate::store) count: i64,
-    pub(in crate::store) bytes: i64,
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct GenerationUsage {
+    pub(crate) count: i64,
+    pub(crate) bytes: i64,
 }
 
 /// A generation of a token. Either is empty where there is none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::store) struct Account {
-    pub(in crate::store) hook: String,
-    pub(in crate::store) token_id: String,
-    pub(in crate::store) generation: String,
+pub(crate) struct Account {
+    pub(crate) hook: String,
+    pub(crate) token_id: String,
+    pub(crate) generation: String,
 }
 
 /// What the senders of a batch have in quarantine, counted on while it is decided on.
 pub(super) struct Quota<'k> {
-    known: &'k Known,
-    /// The generation that a token is bound to.
-    own: BTreeMap<TokenKey, Option<String>>,
-    by_token: BTreeMap<TokenKey, HeldBy>,
-    by_generation: BTreeMap<Account, HeldIn>,
-    max_bytes: i64,
+    pub(super) state: &'k BatchState,
+    pub(super) by_token: BTreeMap<TokenKey, TokenUsage>,
+    pub(super) by_generation: BTreeMap<Account, GenerationUsage>,
+    pub(super) max_bytes: i64,
 }
 
-impl<'k> Quota<'k> {
-    pub(super) async fn read<'a>(
-        tx: &mut impl Deciding,
-        arrivals: impl Iterator<Item = &'a Arrival> + Clone,
-        known: &'k Known,
-        room: Room,
-    ) -> Result<Self, Error> {
-        let own = arrivals.clone().filter_map(Arrival::any_token).map(|key| {
-            let own = known.tokens.get(&key).and_then(|token| token.generation.clone());
-            (key, own)
-        });
-        let own: BTreeMap<_, _> = own.collect();
-        let by_token = tx.count_kept(&own.clone().into_iter().collect::<Vec<_>>()).await?;
-        let accounts: BTreeSet<_> = arrivals.map(account).collect();
-        let by_generation = tx.count_kept_in(&accounts.into_iter().collect::<Vec<_>>()).await?;
-        Ok(Self { known, own, by_token, by_generation, max_bytes: room.max_bytes_of_token })
-    }
-
+impl Quota<'_> {
     /// Whether there is room for one more; then it is counted.
     pub(super) fn takes(&mut self, arrival: &Arrival) -> bool {
         let size = arrival.size();
         let is_stray = self.is_stray(arrival);
-        let of_generation = self.by_generation.entry(account(arrival)).or_default();
+        let of_generation = self.by_generation.entry(Account::of(arrival)).or_default();
         // The first is taken however small the store is.
         let has_bytes = |bytes: i64| bytes == 0 || bytes.saturating_add(size) <= self.max_bytes;
         let has_room = if is_stray { true } else { of_generation.count < MAX_OF_GENERATION };
@@ -99,18 +90,20 @@ impl<'k> Quota<'k> {
     fn is_stray(&self, arrival: &Arrival) -> bool {
         let Some(key) = arrival.any_token() else { return false };
         let binds = arrival.token.as_ref().is_some_and(|token| token.binds);
-        let own = self.own.get(&key).and_then(Option::as_ref);
+        let own = self.state.own_generation(&key);
         let is_own = own.is_some() && own == arrival.generation.as_ref();
-        let row = arrival.generation_key().and_then(|key| self.known.generations.get(&key));
+        let row = arrival.generation_key().and_then(|key| self.state.generations.get(&key));
         let is_expected = row.is_some_and(|generation| generation.explains(arrival) == Some(true));
         binds && !is_own && !is_expected
     }
 }
 
-fn account(arrival: &Arrival) -> Account {
-    Account {
-        hook: arrival.hook.clone(),
-        token_id: arrival.token.as_ref().map(|token| token.id.clone()).unwrap_or_default(),
-        generation: arrival.generation.clone().unwrap_or_default(),
+impl Account {
+    pub(super) fn of(arrival: &Arrival) -> Self {
+        Self {
+            hook: arrival.hook.clone(),
+            token_id: arrival.token.as_ref().map(|token| token.id.clone()).unwrap_or_default(),
+            generation: arrival.generation.clone().unwrap_or_default(),
+        }
     }
 }

@@ -5,11 +5,7 @@
 //! lower than that of any transaction under way: nothing can come before them any more.
 
 use super::{COLUMNS, Conditions, Entry, Payload, Value};
-use crate::service::Filter;
-use crate::store::change::list;
-use crate::store::{Error, Store};
-use sqlx::{AssertSqlSafe, FromRow, query_as};
-use std::collections::{BTreeMap, BTreeSet};
+use sqlx::FromRow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -50,17 +46,17 @@ pub(crate) struct Followed {
 }
 
 #[derive(FromRow)]
-struct Placed {
+pub(super) struct Placed {
     written: i64,
     #[sqlx(flatten)]
     entry: Entry,
 }
 
 #[derive(FromRow)]
-struct Came {
-    entry_id: i64,
+pub(super) struct Came {
+    pub(super) entry_id: i64,
     #[sqlx(flatten)]
-    payload: Payload,
+    pub(super) payload: Payload,
 }
 
 /// So many bytes of what came, at most, in one piece; but one entry in any case.
@@ -70,70 +66,56 @@ const END_IN_SQLITE: &str = "SELECT 0 AS written, coalesce(max(id), 0) AS id FRO
 const END_IN_POSTGRES: &str =
     "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS written, 0::bigint AS id";
 
-impl Store {
-    /// The place after all that is committed and that nothing can come before any more.
-    pub(crate) async fn end(&self) -> Result<Cursor, Error> {
+/// In what order entries were committed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    /// That of their ids, in SQLite.
+    Ids,
+    /// That of their transactions, in PostgreSQL.
+    Transactions,
+}
+
+impl Order {
+    pub(super) fn end(self) -> &'static str {
         match self {
-            Store::Sqlite(sqlite) => query_as(END_IN_SQLITE).fetch_one(&sqlite.reads).await,
-            Store::Postgres(postgres) => {
-                let mut link = postgres.reading().await?;
-                let end = query_as(END_IN_POSTGRES).fetch_one(link.connection()).await?;
-                link.done().await;
-                Ok(end)
-            }
+            Self::Ids => END_IN_SQLITE,
+            Self::Transactions => END_IN_POSTGRES,
         }
     }
 
-    /// Up to `limit` entries after a place, and up to another.
-    pub(crate) async fn follow(
-        &self,
-        filter: &Filter,
+    /// The statement, and its values.
+    pub(super) fn follow(
+        self,
+        conditions: &mut Conditions,
         after: Cursor,
-        until: Option<Cursor>,
+        end: Cursor,
         limit: i64,
-    ) -> Result<Followed, Error> {
-        // Read before the entries: what is below it then, they all are in any later statement.
-        let end = self.end().await?;
-        let end = until.map_or(end, |until| until.min(end));
-        let mut conditions = Conditions::of(filter);
+    ) -> String {
         let mut number = |number| conditions.place(Value::Number(number));
         let (from, to) = ((number(after.written), number(after.id)), (number(end.written), number(end.id)));
-        let limited = number(limit);
+        let limit = number(limit);
         let (written, place, between) = match self {
-            Store::Sqlite(_) => {
+            Self::Ids => {
                 // Every number is bound, so each has its place in the statement.
                 let same = format!("{} <= 0 AND {} >= 0", from.0, to.0);
                 ("0", "id", format!("{same} AND id > {} AND id <= {}", from.1, to.1))
             }
-            Store::Postgres(_) => {
+            Self::Transactions => {
                 let at = |(written, id)| format!("({written}::bigint::text::xid8, {id}::bigint)");
                 let between = format!("(written, id) > {} AND (written, id) <= {}", at(from), at(to));
-                ("written::text::bigint", "written, id", between)
+                // Not the column that is shown, which has the same name.
+                ("written::text::bigint", "entry.written, id", between)
             }
         };
-        let sql = format!(
-            "SELECT {written} AS written, {COLUMNS} FROM entry WHERE {} AND {between} ORDER BY {} LIMIT {limited}",
-            conditions.text,
-            // Not the column that is shown, which has the same name.
-            place.replace("written", "entry.written"),
-        );
-        let rows: Vec<Placed> =
-            read!(self, |pool| bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(pool).await)?;
-        Ok(piece(rows, limit, after.max(end)))
-    }
-
-    /// What came with these entries, unless it is purged.
-    pub(crate) async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>, Error> {
-        let sql =
-            format!("SELECT entry_id, path, headers, body FROM payload WHERE entry_id IN ({})", list(ids));
-        let rows: Vec<Came> =
-            read!(self, |pool| query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(pool).await)?;
-        Ok(rows.into_iter().map(|came| (came.entry_id, came.payload)).collect())
+        let text = &conditions.text;
+        format!(
+            "SELECT {written} AS written, {COLUMNS} FROM entry WHERE {text} AND {between} ORDER BY {place} LIMIT {limit}"
+        )
     }
 }
 
 /// As many of them as a piece may have.
-fn piece(rows: Vec<Placed>, limit: i64, end: Cursor) -> Followed {
+pub(super) fn piece(rows: Vec<Placed>, limit: i64, end: Cursor) -> Followed {
     let is_full = i64::try_from(rows.len()).is_ok_and(|count| count >= limit);
     let mut followed = Followed { entries: Vec::new(), next: end };
     let mut bytes = 0_i64;

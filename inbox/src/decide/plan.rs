@@ -1,0 +1,223 @@
+//! What a transaction writes for a batch.
+
+use super::quota::{Account, GenerationUsage, Quota, Room, TokenUsage};
+use super::{BatchState, Decision, GenerationKey, TokenKey};
+use crate::arrival::Arrival;
+use crate::entry::{EntryState, Lane, QuarantineReason, Superseded};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What became of one arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is a new event and waits on this route.
+    Waits(String),
+    /// It was there already.
+    Repeated,
+    /// It is in quarantine, for this reason.
+    Quarantined(QuarantineReason),
+    /// It is not stored: its token, or its generation, has as much in quarantine as one may.
+    TokenFull,
+    /// It is not stored: the quarantine has its share of the store.
+    QuarantineFull,
+}
+
+/// What is written.
+#[derive(Debug, Default)]
+pub(crate) struct Plan<'a> {
+    pub(crate) new: BTreeMap<i64, NewEntry<'a>>,
+    /// How often each of these entries came again.
+    pub(crate) repeats: BTreeMap<i64, i64>,
+    /// These are not delivered any more.
+    pub(crate) retired: Vec<i64>,
+}
+
+/// An entry that is to be inserted.
+#[derive(Debug)]
+pub(crate) struct NewEntry<'a> {
+    pub(crate) id: i64,
+    pub(crate) lane: Lane,
+    pub(crate) state: EntryState,
+    pub(crate) arrival: &'a Arrival,
+    pub(crate) reason: Option<QuarantineReason>,
+    pub(crate) route: Option<String>,
+    pub(crate) supersedes: Option<Superseded>,
+    /// How often it came.
+    pub(crate) seen: i64,
+}
+
+/// What makes an entry of quarantine one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct QuarantineKey {
+    pub(crate) hook: String,
+    pub(crate) reason: String,
+    /// Empty where there is no token.
+    pub(crate) token_id: String,
+    pub(crate) digest: [u8; 32],
+}
+
+/// A batch while it is decided on.
+#[derive(Debug)]
+pub(crate) struct Batch<'a> {
+    pub(crate) state: BatchState,
+    plan: Plan<'a>,
+    outcomes: Vec<Outcome>,
+    candidates: Vec<Candidate<'a>>,
+}
+
+/// An arrival that is to go into quarantine.
+#[derive(Debug)]
+struct Candidate<'a> {
+    /// In the batch.
+    place: usize,
+    id: i64,
+    arrival: &'a Arrival,
+    reason: QuarantineReason,
+}
+
+/// What has to be read of the quarantine before a batch is decided.
+#[derive(Debug)]
+pub(crate) struct QuarantineQuestions {
+    pub(crate) keys: Vec<QuarantineKey>,
+    /// Beside each token the generation that is its own.
+    pub(crate) tokens: Vec<(TokenKey, Option<String>)>,
+    pub(crate) accounts: Vec<Account>,
+}
+
+/// And what was read.
+#[derive(Debug)]
+pub(crate) struct QuarantineAnswers {
+    /// Which are there already, as which entry.
+    pub(crate) found: BTreeMap<QuarantineKey, i64>,
+    pub(crate) by_token: BTreeMap<TokenKey, TokenUsage>,
+    pub(crate) by_generation: BTreeMap<Account, GenerationUsage>,
+}
+
+impl<'a> Batch<'a> {
+    /// Decides on these arrivals, each with the id of its entry, but for what goes into quarantine.
+    pub(crate) fn decide(state: BatchState, arrivals: impl IntoIterator<Item = (&'a Arrival, i64)>) -> Self {
+        let mut batch = Self { state, plan: Plan::default(), outcomes: Vec::new(), candidates: Vec::new() };
+        for (place, (arrival, id)) in arrivals.into_iter().enumerate() {
+            let outcome = match batch.state.decide(arrival, id) {
+                Decision::Quarantine { reason } => {
+                    batch.candidates.push(Candidate { place, id, arrival, reason: reason.clone() });
+                    Outcome::Quarantined(reason)
+                }
+                Decision::Deliver { supersedes, retires } => {
+                    if let Some(retired) = retires {
+                        batch.plan.retire(retired);
+                    }
+                    batch.plan.deliver(NewEntry { supersedes, ..entry(arrival, id, Lane::Deliver) })
+                }
+                Decision::Observe => batch.plan.deliver(entry(arrival, id, Lane::Observed)),
+                Decision::Repeat { of } => {
+                    batch.plan.repeat(of);
+                    Outcome::Repeated
+                }
+            };
+            batch.outcomes.push(outcome);
+        }
+        batch
+    }
+
+    /// What has to be read first; nothing where nothing goes into quarantine.
+    pub(crate) fn questions(&self) -> Option<QuarantineQuestions> {
+        if self.candidates.is_empty() {
+            return None;
+        }
+        let arrivals = || self.candidates.iter().map(|candidate| candidate.arrival);
+        let keys: BTreeSet<_> = self.candidates.iter().map(Candidate::key).collect();
+        let tokens: BTreeMap<_, _> = arrivals()
+            .filter_map(Arrival::any_token)
+            .map(|key| {
+                let own = self.state.own_generation(&key).cloned();
+                (key, own)
+            })
+            .collect();
+        let accounts: BTreeSet<_> = arrivals().map(Account::of).collect();
+        Some(QuarantineQuestions {
+            keys: keys.into_iter().collect(),
+            tokens: tokens.into_iter().collect(),
+            accounts: accounts.into_iter().collect(),
+        })
+    }
+
+    /// Puts into quarantine: each body once, and no more of a token than it may.
+    pub(crate) fn quarantine(&mut self, answers: QuarantineAnswers, room: Room) {
+        let QuarantineAnswers { mut found, by_token, by_generation } = answers;
+        let max_bytes = room.max_bytes_of_token;
+        let mut quota = Quota { state: &self.state, by_token, by_generation, max_bytes };
+        for candidate in std::mem::take(&mut self.candidates) {
+            let (key, Candidate { place, id, arrival, reason }) = (candidate.key(), candidate);
+            let outcome = if let Some(first) = found.get(&key) {
+                self.plan.repeat(*first);
+                Outcome::Repeated
+            } else if room.is_full {
+                Outcome::QuarantineFull
+            } else if !quota.takes(arrival) {
+                Outcome::TokenFull
+            } else {
+                found.insert(key, id);
+                let new = entry(arrival, id, Lane::Quarantine);
+                let state = EntryState::Quarantined;
+                self.plan.new.insert(id, NewEntry { reason: Some(reason.clone()), state, ..new });
+                Outcome::Quarantined(reason)
+            };
+            if let Some(slot) = self.outcomes.get_mut(place) {
+                *slot = outcome;
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> (Plan<'a>, BatchState, Vec<Outcome>) {
+        (self.plan, self.state, self.outcomes)
+    }
+}
+
+impl Candidate<'_> {
+    fn key(&self) -> QuarantineKey {
+        QuarantineKey {
+            hook: self.arrival.hook.clone(),
+            reason: self.reason.as_str().to_owned(),
+            token_id: self.arrival.token.as_ref().map(|token| token.id.clone()).unwrap_or_default(),
+            digest: self.arrival.digest,
+        }
+    }
+}
+
+impl<'a> Plan<'a> {
+    fn deliver(&mut self, entry: NewEntry<'a>) -> Outcome {
+        let route = entry.arrival.route();
+        self.new.insert(entry.id, NewEntry { route: Some(route.clone()), ..entry });
+        Outcome::Waits(route)
+    }
+
+    fn retire(&mut self, id: i64) {
+        match self.new.get_mut(&id) {
+            Some(new) => new.state = EntryState::Superseded,
+            None => self.retired.push(id),
+        }
+    }
+
+    fn repeat(&mut self, id: i64) {
+        let seen = match self.new.get_mut(&id) {
+            Some(new) => &mut new.seen,
+            None => self.repeats.entry(id).or_default(),
+        };
+        *seen = seen.saturating_add(1);
+    }
+}
+
+fn entry(arrival: &Arrival, id: i64, lane: Lane) -> NewEntry<'_> {
+    let reason = arrival.reason.clone();
+    let state = EntryState::Waiting;
+    NewEntry { id, lane, state, arrival, reason, route: None, supersedes: None, seen: 1 }
+}
+
+impl BatchState {
+    /// The rows that are there for their lock alone.
+    pub(crate) fn empty(&self) -> (Vec<GenerationKey>, Vec<TokenKey>) {
+        let generations = self.generations.iter().filter(|(_, row)| row.is_empty());
+        let tokens = self.tokens.iter().filter(|(_, row)| row.is_empty());
+        (generations.map(|(key, _)| key.clone()).collect(), tokens.map(|(key, _)| key.clone()).collect())
+    }
+}

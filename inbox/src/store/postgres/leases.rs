@@ -1,0 +1,102 @@
+//! Which leases have ended.
+
+use super::SILENT;
+use super::{Postgres, lock_generations_of, sql};
+use crate::failpoint::die_at;
+use crate::store::{MAX_DELAY, Result, StoreError};
+use sqlx::{query, query_as, query_scalar};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// What is known of time.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    /// The database's clock, and when it was looked at.
+    pub(super) clock: Option<(Instant, i64)>,
+    /// What others hold.
+    pub(super) watched: BTreeMap<i64, Watched>,
+}
+
+/// Another's lease, unchanged since this moment.
+#[derive(Debug)]
+pub(super) struct Watched {
+    number: i64,
+    until: i64,
+    since: Instant,
+}
+
+/// A clock that goes slower than this one by less was not stepped back.
+const STEPPED: i64 = 5_000_000;
+impl Postgres {
+    /// Nobody's clock decides: a lease has ended once its holder was not seen to renew it for as long as it is.
+    pub(super) async fn release_unrenewed(
+        &self,
+        watched: &mut BTreeMap<i64, Watched>,
+        held: &[i64],
+        lease: i64,
+    ) -> Result<usize> {
+        let rows: Vec<(i64, i64, i64)> = transaction!(self, |connection| {
+            query_as(sql::HELD_BY_OTHERS).bind(held).fetch_all(&mut *connection).await?
+        })?;
+        let now = Instant::now();
+        let before = std::mem::take(watched);
+        *watched = rows
+            .into_iter()
+            .map(|(id, number, until)| {
+                let same = before.get(&id).filter(|before| (before.number, before.until) == (number, until));
+                (id, Watched { number, until, since: same.map_or(now, |before| before.since) })
+            })
+            .collect();
+        let lease = Duration::from_micros(u64::try_from(lease).unwrap_or_default());
+        let expired = watched.iter().filter(|(_, watched)| now.duration_since(watched.since) >= lease);
+        let (ids, leases): (Vec<i64>, Vec<(i64, i64)>) =
+            expired.map(|(id, watched)| (*id, (watched.number, watched.until))).unzip();
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let (numbers, untils): (Vec<i64>, Vec<i64>) = leases.into_iter().unzip();
+        transaction!(self, |connection| {
+            lock_generations_of(connection, &ids).await?;
+            query(sql::RELEASE_EXPIRED)
+                .bind(&ids)
+                .bind(numbers)
+                .bind(untils)
+                .execute(&mut *connection)
+                .await?;
+            query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
+        })?;
+        Ok(ids.len())
+    }
+
+    /// Where the database's clock was stepped back, takes what was due by it along.
+    pub(super) async fn follow_clock(&self, clock: &mut Option<(Instant, i64)>) {
+        let before = *clock;
+        let Ok(now) = self.clock_now().await else { return };
+        let seen = (Instant::now(), now);
+        // Once, also where it takes longer than a statement may: leases must not wait for it.
+        *clock = Some(seen);
+        if !was_stepped_back(before, seen) {
+            return;
+        }
+        if let Err(error) = self.bring_due_along().await {
+            tracing::error!("what was due by a clock that was stepped back stays so: {error}");
+        }
+    }
+
+    async fn bring_due_along(&self) -> Result<()> {
+        transaction!(self, |connection| {
+            query(sql::DUE_IN_TIME).bind(MAX_DELAY).execute(&mut *connection).await?;
+        })
+    }
+
+    async fn clock_now(&self) -> Result<i64> {
+        transaction!(self, |connection| query_scalar(sql::NOW).fetch_one(&mut *connection).await?)
+    }
+}
+
+/// Whether the clock has gone back since it was looked at; before the first look it may have.
+fn was_stepped_back(before: Option<(Instant, i64)>, (looked, now): (Instant, i64)) -> bool {
+    let Some((then, at)) = before else { return true };
+    let elapsed = i64::try_from(looked.duration_since(then).as_micros()).unwrap_or(i64::MAX);
+    now.saturating_add(STEPPED) < at.saturating_add(elapsed)
+}

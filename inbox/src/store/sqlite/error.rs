@@ -1,0 +1,52 @@
+//! What SQLite's result codes mean, without their extensions: sqlite.org/rescode.html.
+
+use super::super::StoreError;
+
+const PERM: i32 = 3;
+const READONLY: i32 = 8;
+const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
+const CANTOPEN: i32 = 14;
+const AUTH: i32 = 23;
+const NOTADB: i32 = 26;
+
+pub(in crate::store) fn classify(code: Option<&str>, message: String) -> StoreError {
+    match code.and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
+        Some(PERM | READONLY | CANTOPEN | AUTH) => StoreError::Denied(message),
+        Some(CORRUPT | NOTADB) => StoreError::Damaged(message),
+        Some(FULL) => StoreError::Full(message),
+        _ => StoreError::Unavailable(message),
+    }
+}
+
+/// What to do.
+pub(super) fn remedy(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Full(_) => "give the store's disk more space",
+        _ => "look at the database and the way to it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_is_what_a_caller_can_do_about_it() {
+        // With an extension, of those that have one.
+        for (code, expected) in [
+            ("8", "Denied"),
+            ("1032", "Denied"),
+            ("14", "Denied"),
+            ("11", "Damaged"),
+            ("267", "Damaged"),
+            ("26", "Damaged"),
+            ("13", "Full"),
+            ("10", "Unavailable"),
+            ("5", "Unavailable"),
+        ] {
+            let error = format!("{:?}", classify(Some(code), "why".to_owned()));
+            assert_eq!(error, format!("{expected}(\"why\")"), "{code}");
+        }
+    }
+}
