@@ -58,7 +58,8 @@ mod tests {
             r#"{{"generation_id":"{ID}","status":"{status}","prompt":"A cat","video_url":{url},"created_at":"2025-12-06T21:43:03.374000","completed_at":"2025-12-06T21:44:06.143000","seed":7,"error":{error}}}"#
         );
         let id = GenerationId::parse(ID).unwrap();
-        let PolledStatus::Ended(event, webhook) = parse_status(Dialect::Veo3, id, 200, answer.as_bytes()) else {
+        let PolledStatus::Ended(event, webhook) = parse_status(Dialect::Veo3, id, 200, answer.as_bytes())
+        else {
             panic!("{answer}")
         };
         let question = Question {
