@@ -230,7 +230,7 @@ fn a_store_that_is_not_whole_takes_no_more_events() {
     eventually("end", || inbox.exited());
     let page = "SELECT rootpage FROM sqlite_master WHERE name = 'payload'";
     let page: u64 = sql(store, page).parse().unwrap();
-    let file = OpenOptions::new().write(true).open(&db).unwrap();
+    let file = OpenOptions::new().write(true).open(db).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4096], (page - 1) * 4096).unwrap();
     drop(file);
     // The claim of what waits meets it, and no event has come.
