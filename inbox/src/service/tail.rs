@@ -141,7 +141,7 @@ fn delivery(entry: &Entry, payload: Payload) -> EntryPayload {
     let marks = Marks {
         attempt: 1,
         redelivery: entry.redelivery,
-        supersedes: entry.supersedes.clone(),
+        supersedes: entry.supersedes,
         overrides: entry.overrides.clone(),
         event: entry.event.clone(),
     };
