@@ -5,7 +5,7 @@ mod polled_status;
 
 use crate::dialect::Dialect;
 use crate::event::{Event, Failure, Kind};
-use crate::json::{self, Value};
+use crate::json;
 use crate::settings::{ConfigError, Node};
 use crate::trust::Answer;
 #[cfg(not(target_family = "wasm"))]
@@ -70,7 +70,7 @@ const MAX_DEPTH: usize = 16;
 pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> Outcome {
     match status {
         b"200" => compare(dialect, event, body),
-        b"404" if is_no_such_generation(body) => Outcome::Unknown,
+        b"404" if is_no_such_generation(dialect, body) => Outcome::Unknown,
         b"401" | b"403" => Outcome::Unauthorized,
         b"429" => Outcome::Limited,
         // Envoy's own word for a call that took too long.
@@ -79,22 +79,15 @@ pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> Outc
     }
 }
 
-/// The provider's own 404 names what it did not find (`TASK_NOT_FOUND`, `Generation not found`). That of a path that it
-/// does not serve, of a proxy or of a maintenance page says nothing about a generation.
-fn is_no_such_generation(body: &[u8]) -> bool {
-    const NO_SUCH_PATH: &str = "Not Found";
-    let Ok(answer) = json::parse(body, MAX_DEPTH, &[]) else {
-        return false;
-    };
-    let said = ["detail", "message", "error"].iter().find_map(|key| answer.field(key)?.as_text());
-    said.is_some_and(|said| !said.is_empty() && said != NO_SUCH_PATH)
+fn is_no_such_generation(dialect: Dialect, body: &[u8]) -> bool {
+    json::parse(body, MAX_DEPTH, &[]).is_ok_and(|answer| dialect.is_no_such_generation(&answer))
 }
 
 fn compare(dialect: Dialect, event: &Event, body: &[u8]) -> Outcome {
     let Ok(answer) = json::parse(body, MAX_DEPTH, dialect.known()) else {
         return Outcome::Unreadable;
     };
-    if is_still_working(&answer) {
+    if dialect.is_still_working(&answer) {
         return Outcome::StillWorking;
     }
     let Some(said) = dialect.read(&answer).ok().and_then(|claim| crate::event::check(claim).ok()) else {
@@ -110,10 +103,6 @@ fn compare(dialect: Dialect, event: &Event, body: &[u8]) -> Outcome {
         && without_query(&said) == without_query(event)
         && code(&said) == code(event);
     if same { Outcome::Confirmed } else { Outcome::Contradicted }
-}
-
-fn is_still_working(answer: &Value<'_>) -> bool {
-    matches!(answer.field("status").and_then(Value::as_text), Some("pending" | "processing"))
 }
 
 /// The result URL up to its query, which signs it for a while and so changes.

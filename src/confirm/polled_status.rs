@@ -1,6 +1,6 @@
 //! What an answer of the status API says by itself, where no webhook came that it could confirm.
 
-use super::{MAX_DEPTH, Outcome, is_no_such_generation, is_still_working};
+use super::{MAX_DEPTH, Outcome, is_no_such_generation};
 use crate::dialect::Dialect;
 use crate::event::{Event, GenerationId};
 use crate::json;
@@ -18,7 +18,7 @@ pub enum PolledStatus {
 pub fn parse_status(dialect: Dialect, id: GenerationId, status: u16, body: &[u8]) -> PolledStatus {
     match status {
         200 => ended(dialect, id, body).unwrap_or_else(PolledStatus::Not),
-        404 if is_no_such_generation(body) => PolledStatus::Not(Outcome::Unknown),
+        404 if is_no_such_generation(dialect, body) => PolledStatus::Not(Outcome::Unknown),
         401 | 403 => PolledStatus::Not(Outcome::Unauthorized),
         429 => PolledStatus::Not(Outcome::Limited),
         504 => PolledStatus::Not(Outcome::NoAnswer),
@@ -29,7 +29,7 @@ pub fn parse_status(dialect: Dialect, id: GenerationId, status: u16, body: &[u8]
 fn ended(dialect: Dialect, id: GenerationId, body: &[u8]) -> Result<PolledStatus, Outcome> {
     let unreadable = |_| Outcome::Unreadable;
     let answer = json::parse(body, MAX_DEPTH, dialect.known()).map_err(unreadable)?;
-    if is_still_working(&answer) {
+    if dialect.is_still_working(&answer) {
         return Err(Outcome::StillWorking);
     }
     let claim = dialect.read(&answer).map_err(|_| Outcome::Unreadable)?;

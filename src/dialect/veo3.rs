@@ -138,6 +138,21 @@ fn text<'a>(value: Option<&'a Value<'_>>) -> Option<&'a str> {
     value.and_then(Value::as_text)
 }
 
+pub(super) fn prompt<'a>(payload: &'a Value<'_>) -> Option<&'a str> {
+    payload.field("prompt").and_then(Value::as_text)
+}
+
+pub(super) fn is_still_working(answer: &Value<'_>) -> bool {
+    matches!(answer.field("status").and_then(Value::as_text), Some("pending" | "processing"))
+}
+
+/// The provider's own 404 names what it did not find: `TASK_NOT_FOUND`, `Generation not found`.
+pub(super) fn is_no_such_generation(answer: &Value<'_>) -> bool {
+    const NO_SUCH_PATH: &str = "Not Found";
+    let found = ["detail", "message", "error"].iter().find_map(|key| answer.field(key)?.as_text());
+    found.is_some_and(|found| !found.is_empty() && found != NO_SUCH_PATH)
+}
+
 /// <https://docs.runblob.io/api-reference/veo3/status>
 pub fn status_path(id: GenerationId) -> String {
     format!("/v1/veo/generations/{id}")
