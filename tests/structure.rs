@@ -140,3 +140,21 @@ fn a_seeded_circle_is_found() {
     seeded(&[lib, ("b.rs", "mod d; mod e; use d::D;"), d, e], &["d -> e -> d"]);
     seeded(&[lib, ("b.rs", "mod d; use d::D;"), ("b/d.rs", "use super::B;")], &[]);
 }
+
+/// `autotests` is off: a file that no manifest names would never run.
+#[test]
+fn each_test_is_a_target() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifests =
+        ["Cargo.toml", "testkit/Cargo.toml"].map(|path| std::fs::read_to_string(root.join(path)).unwrap());
+    let mut missing = Vec::new();
+    for entry in std::fs::read_dir(root.join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let file = if path.is_dir() { path.join("main.rs") } else { path };
+        if file.extension().is_some_and(|extension| extension == "rs") && file.exists() {
+            let name = format!("{}\"", file.strip_prefix(root).unwrap().display());
+            missing.extend((!manifests.iter().any(|manifest| manifest.contains(&name))).then_some(name));
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new(), "add a [[test]] to a manifest");
+}

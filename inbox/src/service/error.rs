@@ -3,7 +3,6 @@
 use crate::reconcile::NotReleased;
 use crate::reevaluate::CannotJudge;
 use crate::release::CannotRelease;
-use crate::service::pauses::PauseName;
 use crate::store::StoreError;
 use std::time::Duration;
 use thiserror::Error;
@@ -108,7 +107,7 @@ pub(crate) enum Error {
     #[error("there is no entry {0}")]
     NoEntry(i64),
     #[error("there is no pause of {0}: a pause ends as it was set, and GET /pauses lists them")]
-    NoPause(PauseName),
+    NoPause(String),
     #[error("generation {generation} of hook {hook} is expected of job {expected:?}, and not of {named:?}")]
     OtherJob { hook: String, generation: String, expected: String, named: String },
     #[error(transparent)]

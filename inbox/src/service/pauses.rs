@@ -73,7 +73,7 @@ impl Operations {
         let (hook, event) = (name.hook.clone(), name.event.clone());
         let store = self.store.clone();
         if !written(async move { store.resume(&hook, &event).await }).await? {
-            return Err(Error::NoPause(name));
+            return Err(Error::NoPause(name.to_string()));
         }
         tracing::info!("an operator resumes {name}");
         Ok(PauseAnswer { changed: true, note: None })

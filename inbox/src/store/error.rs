@@ -1,6 +1,8 @@
 //! Why a store did not do what it was asked for.
 
-use super::{postgres, sqlite};
+pub(super) mod postgres;
+pub(super) mod sqlite;
+
 use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 

@@ -2,7 +2,6 @@
 
 mod connect;
 mod deciding;
-mod error;
 mod links;
 mod open;
 mod pooling;
@@ -11,7 +10,7 @@ mod sql;
 
 use super::batch::{self, Ids};
 use super::change::{self, Changing};
-use super::error::DAMAGED;
+use super::error::{DAMAGED, postgres::remedy};
 use super::expect::Expectations;
 use super::read::{HOLDING, OLDEST_WAITING, Reading, USAGE};
 use super::row::seconds;
@@ -28,7 +27,6 @@ use async_trait::async_trait;
 #[cfg(test)]
 pub(super) use connect::{connect, options};
 use deciding::Tx;
-pub(super) use error::classify;
 use leases::Leases;
 use links::Links;
 pub(super) use open::migrate;
@@ -428,7 +426,7 @@ impl Store for Postgres {
     }
 
     async fn explain(&self, error: &StoreError) -> (Fault, String) {
-        let failing = || (Fault::StoreFailing, format!("{error}: {}", error::remedy(error)));
+        let failing = || (Fault::StoreFailing, format!("{error}: {}", remedy(error)));
         let is_denied = matches!(error, StoreError::Denied(_));
         match error {
             StoreError::Damaged(why) => (Fault::StoreDamaged, format!("{why}: {DAMAGED}")),

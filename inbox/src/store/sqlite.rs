@@ -4,17 +4,17 @@
 mod clock;
 mod copy;
 mod deciding;
-mod error;
 mod files;
 mod lock;
 mod migrate;
 mod open;
 mod rescue;
+mod rescued;
 mod sql;
 
 use super::batch::{self, Ids};
 use super::change::{self, Changing};
-use super::error::DAMAGED;
+use super::error::{DAMAGED, sqlite::remedy};
 use super::expect::Expectations;
 use super::read::{HOLDING, OLDEST_WAITING, Reading, USAGE};
 use super::row::seconds;
@@ -32,14 +32,14 @@ use async_trait::async_trait;
 use clock::Clock;
 pub(super) use copy::{backup, restore};
 use deciding::Tx;
-pub(super) use error::classify;
 use files::Files;
 pub(super) use migrate::migrate;
 use open::busy_timeout;
 #[cfg(test)]
 pub(super) use open::options;
 pub(crate) use rescue::FileWatch;
-use rescue::{Anchor, Fate, rescued_beside};
+use rescue::{Anchor, Fate};
+use rescued::rescued_beside;
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
@@ -473,7 +473,7 @@ impl Store for Sqlite {
                 );
                 (Fault::StoreDenied, sentence)
             }
-            error => (Fault::StoreFailing, format!("{error}: {}", error::remedy(error))),
+            error => (Fault::StoreFailing, format!("{error}: {}", remedy(error))),
         }
     }
 

@@ -53,9 +53,9 @@ async fn refuses_in_one_sentence(place: Place) {
             "the body is not as it should be: unknown field `id`, expected one of `ids`, `filter`, `after`, `until`, `limit`, `dry_run` at line 1 column 5",
         ),
         (
-            post("/release", json!({"ids": [1], "as": "completed"})),
+            post("/release", json!({"as": "completed", "ids": [1]})),
             400,
-            "the body is not as it should be: unknown field `ids`, expected one of `id`, `as`, `generation_id`, `dry_run` at line 1 column 6",
+            "the body is not as it should be: unknown field `ids`, expected one of `id`, `as`, `generation_id`, `dry_run` at line 1 column 23",
         ),
         (post("/rejudge", json!({"ids": [1]})), 404, "there is nothing at this path"),
         (post("/replay", json!({})), 400, "name entries by their ids or by a filter, and not by both"),

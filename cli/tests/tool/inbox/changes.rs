@@ -279,12 +279,12 @@ async fn drops_waiting_and_quarantined_entries(place: Place) {
     // Without a terminal it asks nobody, and does nothing.
     let said = inbox.refused(&["drop", &waits, &kept, "999999"], 2);
     let sentence =
-        "this would drop 2 entries: 1 quarantined, 1 waiting; there is no terminal to ask on: say --yes";
+        "this would drop 2 entries: 1 waiting, 1 quarantined; there is no terminal to ask on: say --yes";
     assert_eq!(said, format!("1 entry cannot be dropped: there is no such entry\nblobgate: {sentence}\n"));
     // On one it does what it is told.
     let output = on_a_terminal(&inbox, &["drop", &waits, &kept], "n\n");
     let said = text(&output.stdout);
-    assert!(said.contains("This will drop 2 entries: 1 quarantined, 1 waiting. Go on? [y/N]"), "{said}");
+    assert!(said.contains("This will drop 2 entries: 1 waiting, 1 quarantined. Go on? [y/N]"), "{said}");
     assert!(said.contains("nothing is dropped"), "{said}");
     assert_eq!(output.status.code(), Some(1));
     assert!(inbox.entries("state=dropped").await.is_empty());

@@ -72,6 +72,9 @@ pub(super) async fn set(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
+/// What to do about a pooler that changes sessions.
+pub(super) const SESSION_REMEDY: &str = "the inbox needs a session of its own, so set the pooler's pool_mode to session for this database, or connect to PostgreSQL itself";
+
 /// Reads the settings back.
 pub(super) async fn check(connection: &mut PgConnection) -> Result<()> {
     let columns: Vec<_> = SETTINGS.iter().map(|(name, _)| format!("current_setting('{name}')")).collect();
@@ -80,10 +83,8 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<()> {
     for (place, (name, value)) in SETTINGS.iter().enumerate() {
         let found: String = row.try_get(place)?;
         if found != *value && !broken_by!("break-synchronous-off") {
-            let why = format!(
-                "the database has {name}={found} after SET {name}='{value}': {}",
-                super::pooling::REMEDY
-            );
+            let why =
+                format!("the database has {name}={found} after SET {name}='{value}': {}", SESSION_REMEDY);
             return Err(StoreError::WrongSetting(why));
         }
     }

@@ -127,7 +127,7 @@ async fn check_schema(connection: &mut PgConnection) -> Result<(), CannotOpen> {
     match current {
         Some(schema) if used.is_some() && schema != SCHEMA => Err(CannotOpen::Settings(format!(
             "the session's schema is {schema} and not {SCHEMA}: {}",
-            pooling::REMEDY
+            super::connect::SESSION_REMEDY
         ))),
         _ => Ok(()),
     }

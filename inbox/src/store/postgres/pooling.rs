@@ -3,11 +3,10 @@
 
 use super::super::{CannotOpen, Result, StoreError};
 use super::CONNECT;
+use super::connect::SESSION_REMEDY;
 use sqlx::postgres::PgConnection;
 use sqlx::raw_sql;
 
-/// What to do about a pooler that does not keep a session.
-pub(super) const REMEDY: &str = "the inbox needs a session of its own, so set the pooler's pool_mode to session for this database, or connect to PostgreSQL itself";
 /// Once is enough behind an idle pooler. Another client can hide it by taking the backend at the right moment.
 const ROUNDS: usize = 5;
 
@@ -42,13 +41,15 @@ pub(super) async fn check(connections: &mut [PgConnection]) -> std::result::Resu
 }
 
 fn pooled(why: &str) -> CannotOpen {
-    CannotOpen::Settings(format!("the database is behind a pooler by transaction ({why}): {REMEDY}"))
+    CannotOpen::Settings(format!("the database is behind a pooler by transaction ({why}): {SESSION_REMEDY}"))
 }
 
 fn refused(error: StoreError, count: usize) -> CannotOpen {
     // By pgbouncer, in its mode `statement`.
     if error.to_string().contains("statement pooling") {
-        return CannotOpen::Settings(format!("the database is behind a pooler by statement: {REMEDY}"));
+        return CannotOpen::Settings(format!(
+            "the database is behind a pooler by statement: {SESSION_REMEDY}"
+        ));
     }
     CannotOpen::Settings(format!(
         "the database does not serve {count} connections at once ({error}): {}",

@@ -2,9 +2,10 @@
 
 use super::super::{CannotCopy, Copied, Restored, version};
 use super::files::check_room;
+use super::lock::no_file;
 use super::lock::{Held, Id, check_beside, lock, log_of};
-use super::migrate::tables;
-use super::open::{no_file, options, temporary_files};
+
+use super::open::{options, tables, temporary_files};
 use super::{BUSY, MIGRATOR, OWN, beside};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, query, query_as, query_scalar};

@@ -5,7 +5,6 @@
 
 use super::super::CannotOpen;
 use super::beside;
-use super::open::no_file;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, TryLockError, metadata};
 use std::io::{self, ErrorKind};
@@ -156,4 +155,7 @@ fn check_names(path: &Path) -> Result<(), CannotOpen> {
         ))),
         _ => Ok(()),
     }
+}
+pub(super) fn no_file(path: &Path) -> CannotOpen {
+    CannotOpen::Version(format!("there is no store {} yet: run `blobgate inbox migrate`", path.display()))
 }

@@ -1,13 +1,12 @@
 //! The tables of this version.
 
 use super::super::CannotOpen;
-use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
+use super::super::version;
 use super::files::check_room;
 use super::lock::check_beside;
-use super::open::options;
+use super::open::{options, tables};
 use super::{MIGRATOR, OWN};
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{ConnectOptions, Connection, Error, query_scalar};
+use sqlx::{ConnectOptions, Connection};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -26,23 +25,6 @@ pub(in crate::store) async fn migrate(path: &Path) -> Result<(), CannotOpen> {
     }
     connection.close().await?;
     Ok(())
-}
-
-/// What the file records of its tables; nothing where it has none.
-pub(super) async fn tables(connection: &mut SqliteConnection) -> Result<Option<Tables>, Error> {
-    const HAS: &str = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1";
-    let count: i64 = query_scalar(HAS).bind("_sqlx_migrations").fetch_one(&mut *connection).await?;
-    if count == 0 {
-        return Ok(None);
-    }
-    let version: Option<i64> = query_scalar(VERSION).fetch_one(&mut *connection).await?;
-    let Some(version) = version else { return Ok(None) };
-    let count: i64 = query_scalar(HAS).bind("schema_version").fetch_one(&mut *connection).await?;
-    let oldest_program = match count {
-        0 => None,
-        _ => query_scalar(OLDEST_PROGRAM).fetch_optional(connection).await?,
-    };
-    Ok(Some(Tables { version, oldest_program: oldest_program.unwrap_or(version) }))
 }
 
 fn private(path: &Path) -> Result<(), CannotOpen> {

@@ -1,12 +1,12 @@
 //! What it takes to open a file.
 
-use super::super::version;
+use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
 use super::super::{CannotOpen, MAX_DELAY};
 use super::clock::Clock;
 use super::files::{Files, allocate_index, check_room, open_index};
-use super::lock::{Held, is_locked, lock, log_of};
-use super::rescue::rescued_beside;
-use super::{BUSY, MIGRATOR, Sqlite, migrate, sql};
+use super::lock::{Held, is_locked, lock, log_of, no_file};
+use super::rescued::rescued_beside;
+use super::{BUSY, MIGRATOR, Sqlite, sql};
 use crate::failpoint::broken_by;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
@@ -73,7 +73,7 @@ impl Sqlite {
             .connect()
             .await
             .map_err(|error| if path.exists() { error.into() } else { no_file(path) })?;
-        version::check(&MIGRATOR, migrate::tables(&mut writer).await?)?;
+        version::check(&MIGRATOR, tables(&mut writer).await?)?;
         check_settings(&mut writer).await?;
         let (anchor, files) = keep_open(path, real, held, &options, &mut writer).await?;
         let last: Option<i64> = query_scalar(sql::LAST_ID).fetch_optional(&mut writer).await?;
@@ -139,8 +139,21 @@ pub(super) async fn busy_timeout(connection: &mut SqliteConnection, time: Durati
     query(sql).execute(connection).await.map(|_| ())
 }
 
-pub(super) fn no_file(path: &Path) -> CannotOpen {
-    CannotOpen::Version(format!("there is no store {} yet: run `blobgate inbox migrate`", path.display()))
+/// What the file records of its tables; nothing where it has none.
+pub(super) async fn tables(connection: &mut SqliteConnection) -> Result<Option<Tables>, Error> {
+    const HAS: &str = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1";
+    let count: i64 = query_scalar(HAS).bind("_sqlx_migrations").fetch_one(&mut *connection).await?;
+    if count == 0 {
+        return Ok(None);
+    }
+    let version: Option<i64> = query_scalar(VERSION).fetch_one(&mut *connection).await?;
+    let Some(version) = version else { return Ok(None) };
+    let count: i64 = query_scalar(HAS).bind("schema_version").fetch_one(&mut *connection).await?;
+    let oldest_program = match count {
+        0 => None,
+        _ => query_scalar(OLDEST_PROGRAM).fetch_optional(connection).await?,
+    };
+    Ok(Some(Tables { version, oldest_program: oldest_program.unwrap_or(version) }))
 }
 
 async fn check_settings(connection: &mut SqliteConnection) -> Result<(), CannotOpen> {

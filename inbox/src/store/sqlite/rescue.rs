@@ -2,12 +2,13 @@
 
 use super::copy::{rescue_into, stamp};
 use super::files::{Difference, Look, folder_now};
+use super::rescued::RESCUED;
 use super::{BUSY, Sqlite, beside};
 use crate::health::{Fault, Faults};
 use crate::store::StoreError;
 use sqlx::query_as;
 use sqlx::sqlite::SqliteConnection;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -22,9 +23,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const ALLOCATE_EVERY: Duration = Duration::from_secs(1);
 /// What could not be saved is tried again: a full disk may have room by then.
 const AGAIN: Duration = Duration::from_secs(10);
-
-/// After the store's name, and before a time.
-const RESCUED: &str = ".rescued-";
 
 /// What has become of a store's files.
 #[derive(Debug, Default)]
@@ -279,26 +277,6 @@ impl Sqlite {
             }
         }
     }
-}
-
-/// Copies of rescues that still lie beside a store: what it has lost may be in them.
-pub(super) fn rescued_beside(path: &Path) -> Vec<PathBuf> {
-    let Some(name) = path.file_name() else { return Vec::new() };
-    let start = beside(name.as_ref(), RESCUED);
-    let start = start.as_os_str().as_encoded_bytes();
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<_> = entries
-        // Not one that is still being written, nor SQLite's files beside it.
-        .filter(|entry| {
-            let name = entry.file_name();
-            let stamp = name.as_encoded_bytes().strip_prefix(start);
-            stamp.is_some_and(|stamp| stamp.iter().all(u8::is_ascii_alphanumeric))
-        })
-        .map(|entry| entry.path())
-        .collect();
-    found.sort();
-    found
 }
 
 pub(super) type Anchor = Mutex<Option<SqliteConnection>>;

@@ -1,6 +1,6 @@
 //! What SQLite's result codes mean, without their extensions: sqlite.org/rescode.html.
 
-use super::super::StoreError;
+use super::StoreError;
 
 const PERM: i32 = 3;
 const READONLY: i32 = 8;
@@ -10,7 +10,7 @@ const CANTOPEN: i32 = 14;
 const AUTH: i32 = 23;
 const NOTADB: i32 = 26;
 
-pub(in crate::store) fn classify(code: Option<&str>, message: String) -> StoreError {
+pub(super) fn classify(code: Option<&str>, message: String) -> StoreError {
     match code.and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
         Some(PERM | READONLY | CANTOPEN | AUTH) => StoreError::Denied(message),
         Some(CORRUPT | NOTADB) => StoreError::Damaged(message),
@@ -20,7 +20,7 @@ pub(in crate::store) fn classify(code: Option<&str>, message: String) -> StoreEr
 }
 
 /// What to do.
-pub(super) fn remedy(error: &StoreError) -> &'static str {
+pub(in crate::store) fn remedy(error: &StoreError) -> &'static str {
     match error {
         StoreError::Full(_) => "give the store's disk more space",
         _ => "look at the database and the way to it",

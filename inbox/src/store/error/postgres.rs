@@ -1,8 +1,8 @@
 //! What PostgreSQL's SQLSTATEs mean: postgresql.org/docs/current/errcodes-appendix.html.
 
-use super::super::StoreError;
+use super::StoreError;
 
-pub(in crate::store) fn classify(code: &str, message: String) -> StoreError {
+pub(super) fn classify(code: &str, message: String) -> StoreError {
     match code {
         // A right, a transaction that may only read.
         "42501" | "25006" => StoreError::Denied(message),
@@ -29,7 +29,7 @@ pub(in crate::store) fn classify(code: &str, message: String) -> StoreError {
 }
 
 /// What to do.
-pub(super) fn remedy(error: &StoreError) -> &'static str {
+pub(in crate::store) fn remedy(error: &StoreError) -> &'static str {
     match error {
         StoreError::WrongSchema(_) | StoreError::Misplaced(_) => {
             "the tables differ from what `blobgate inbox migrate` makes, so take back what was changed by hand"
