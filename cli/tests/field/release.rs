@@ -234,7 +234,7 @@ fn refuses_what_cannot_be_released_in_one_sentence(store_name: &str) {
     refused(
         &json!({"id": number, "as": "succeeded"}),
         400,
-        "the body is not as it should be: \"succeeded\" is no event: use one of completed, failed, timeout at line 1 column 25",
+        "the body is not as it should be: \"succeeded\" is no event: use one of completed, failed, timeout at line 1 column 17",
     );
     refused(
         &json!({"id": number, "as": "completed", "generation_id": "7"}),
