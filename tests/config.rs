@@ -293,7 +293,7 @@ fn what_is_wrong_at_the_top() {
 fn what_must_be_written() {
     hook_refused("name:", "hooks[0].name is missing; write a name such as veo3");
     hook_refused("path:", "hooks[0].path is missing; write a path such as /webhook");
-    hook_refused("dialect:", "hooks[0].dialect is missing; write veo3");
+    hook_refused("dialect:", &format!("hooks[0].dialect is missing; write {}", dialects()));
     hook_refused("source:", "hooks[0].source is missing; write a list of addresses and ranges, or any");
     hook_refused("trust:", "hooks[0].trust is missing; write open, {any_of: [...]} or {all_of: [...]}");
     hook_refused("result_url:", "hooks[0].result_url is missing; write a list of hosts, or any");
@@ -329,7 +329,7 @@ fn what_is_wrong_in_a_hook() {
     hook_refused("path: 3", &format!("hooks[0].path is 3; {PATH}"));
     hook_refused("name: veo.3", "hooks[0].name is \"veo.3\"; write 1 to 32 of a-z, 0-9 and -, such as veo3");
     hook_refused("name: ''", "hooks[0].name is \"\"; write 1 to 32 of a-z, 0-9 and -, such as veo3");
-    hook_refused("dialect: sora", "hooks[0].dialect is \"sora\"; write veo3");
+    hook_refused("dialect: sora", &format!("hooks[0].dialect is \"sora\"; write {}", dialects()));
     hook_refused("mode: 'off'", "hooks[0].mode is \"off\"; write enforce or observe");
     hook_refused("mode: false", "hooks[0].mode is false; write enforce or observe");
     hook_refused("schema: lenient", "hooks[0].schema is \"lenient\"; write tolerant or strict");
@@ -507,12 +507,18 @@ fn a_sentence_is_one_line() {
     );
 }
 
+/// As the registry has them.
+fn dialects() -> String {
+    let names: Vec<_> = blobgate::dialect::Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
+    names.join(" or ")
+}
+
 #[test]
 fn long_values_are_shortened() {
     let long = "x".repeat(200);
     hook_refused(
         &format!("dialect: {long}"),
-        &format!("hooks[0].dialect is \"{}…\"; write veo3", "x".repeat(60)),
+        &format!("hooks[0].dialect is \"{}…\"; write {}", "x".repeat(60), dialects()),
     );
 }
 

@@ -257,10 +257,11 @@ fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
 
 /// A hook with what is the same for all, and open unless it says otherwise.
 fn complete(name: &str, mut hook: Map<String, Value>) -> Value {
-    for (key, open) in [("result_url", "any"), ("trust", "open"), ("quarantine", "none")] {
+    for (key, open) in [("dialect", "veo3"), ("result_url", "any"), ("trust", "open"), ("quarantine", "none")]
+    {
         hook.entry(key).or_insert(json!(open));
     }
-    let mut whole = json!({"name": name, "dialect": "veo3"});
+    let mut whole = json!({"name": name});
     for (key, value) in hook {
         assert!(whole.get(&key).is_none(), "hooks.toml: {name}.{key} is the same for all");
         whole[key] = value;

@@ -52,6 +52,8 @@ pub struct Expect {
     error: Option<[String; 3]>,
     drift: Vec<String>,
     /// Of a completion: the sample's, unless written; `-` for a header that is absent.
+    /// The hook's, where it is another than `veo3`.
+    dialect: Option<String>,
     result_host: Option<String>,
     /// The reason of a kept or an observed delivery.
     reason: Option<String>,
@@ -144,7 +146,8 @@ impl Expect {
         let mut set = |name: &str, value: &str| headers.insert(name.to_owned(), normal(name, value));
         set("blobgate-verdict", verdict);
         set("blobgate-hook", hook);
-        set("blobgate-dialect", "veo3");
+        let dialect = self.dialect.as_deref().unwrap_or("veo3");
+        set("blobgate-dialect", dialect);
         set("blobgate-contract", "1");
         let untouched = if verdict == "accepted" { Some("application/json") } else { content_type };
         if let Some(content_type) = self.content_type.as_deref().or(untouched) {
@@ -155,7 +158,7 @@ impl Expect {
             let id = self.id.as_deref().unwrap_or(GENERATION);
             set(if self.event.is_some() { "blobgate-event" } else { "blobgate-claimed-event" }, event);
             set("blobgate-generation-id", id);
-            set("idempotency-key", &format!("veo3:{id}:{event}"));
+            set("idempotency-key", &format!("{dialect}:{id}:{event}"));
         } else if let Some(id) = &self.id {
             set("blobgate-generation-id", id);
         }
