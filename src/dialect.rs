@@ -139,6 +139,11 @@ dialects! {
 }
 
 impl Dialect {
+    /// What a configuration may name.
+    pub(crate) fn names() -> String {
+        Self::ALL.iter().map(|dialect| dialect.name()).collect::<Vec<_>>().join(" or ")
+    }
+
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         node.one_of(&Self::ALL.iter().map(|dialect| (dialect.name(), *dialect)).collect::<Vec<_>>())
     }

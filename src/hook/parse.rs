@@ -50,7 +50,7 @@ impl Hook {
         let name: Arc<str> = fields.required("name", "a name such as veo3")?.name()?.into();
         let path_node = fields.required("path", "a path such as /webhook")?;
         let (path, takes_token) = parse_path(&path_node)?;
-        let dialect = Dialect::parse(&fields.required("dialect", "veo3")?)?;
+        let dialect = Dialect::parse(&fields.required("dialect", &Dialect::names())?)?;
         let source = Source::parse(&fields.required("source", "a list of addresses and ranges, or any")?)?;
         let trust_node = fields.required("trust", "open, {any_of: [...]} or {all_of: [...]}")?;
         let trust = Trust::parse(&trust_node)?;
