@@ -4,7 +4,7 @@ same."""
 import pathlib
 import re
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2] / "inbox/src/store/postgres/sql.rs"
+SOURCE = pathlib.Path(__file__).resolve().parents[2] / "inbox/src/store/postgres/deciding.rs"
 
 # As the load has it: a completed event with a token of its own.
 BODY = """{

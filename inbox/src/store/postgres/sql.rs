@@ -1,94 +1,9 @@
-//! Every statement of PostgreSQL's. Rows of `generation` are locked first and in their order, rows of `entry` after them,
+//! PostgreSQL's statements, but for those of the deciding transaction. Rows of `generation` are locked first and in their order, rows of `entry` after them,
 //! so that nobody waits in a circle.
 
 use crate::store::{Class, Pick};
 
 pub(super) const NOW: &str = "SELECT inbox_now()";
-
-/// Fails as taking one would, and takes none.
-pub(super) const MAY_TAKE_IDS: &str =
-    "SELECT nextval('entry_id') WHERE NOT has_sequence_privilege('entry_id', 'USAGE')";
-
-pub(super) const IDS: &str = "SELECT nextval('entry_id') FROM generate_series(1, $1)";
-
-pub(super) const LOCK_GENERATIONS: &str = "
-INSERT INTO generation AS g (hook, generation, seen_at)
-SELECT k.hook, k.generation, inbox_now() FROM unnest($1::text[], $2::text[]) AS k (hook, generation)
-ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
-RETURNING g.hook, g.generation, g.token_id, g.expected_job, g.completed_id, g.completed_fingerprint, g.completed_origin,
-    g.completed_authenticated, g.failure_id, g.failure_fingerprint, g.failure_origin, g.failure_authenticated";
-
-pub(super) const LOCK_TOKENS: &str = "
-INSERT INTO token AS t (hook, token_id, seen_at)
-SELECT k.hook, k.token_id, inbox_now() FROM unnest($1::text[], $2::text[]) AS k (hook, token_id)
-ON CONFLICT (hook, token_id) DO UPDATE SET seen_at = excluded.seen_at
-RETURNING t.hook, t.token_id, t.generation";
-
-pub(super) const FIND_QUARANTINED: &str = "
-SELECT e.id, k.place
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) WITH ORDINALITY AS k (hook, reason, token_id, digest, place)
-JOIN entry e ON e.hook = k.hook AND e.reason = k.reason AND coalesce(e.token_id, '') = k.token_id AND e.digest = k.digest
-WHERE e.lane = 'quarantine'";
-
-pub(super) const USAGE_OF_TOKEN: &str = "
-SELECT count(*) AS count, coalesce(sum(e.size), 0)::bigint AS bytes,
-    count(CASE WHEN k.own IS NULL OR coalesce(e.generation, '') <> k.own THEN 1 END) AS stray, k.place
-FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, own, place)
-JOIN entry e ON e.hook = k.hook AND coalesce(e.token_id, '') = k.token_id AND e.lane = 'quarantine' AND e.state = 'quarantined'
-GROUP BY k.place";
-
-pub(super) const USAGE_OF_GENERATION: &str = "
-SELECT count(*) AS count, coalesce(sum(e.size), 0)::bigint AS bytes, k.place
-FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (hook, token_id, generation, place)
-JOIN entry e ON e.hook = k.hook AND coalesce(e.token_id, '') = k.token_id AND coalesce(e.generation, '') = k.generation
-    AND e.lane = 'quarantine' AND e.state = 'quarantined'
-GROUP BY k.place";
-
-pub(super) const INSERT: &str = "
-INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, authenticated, digest, size, route, supersedes,
-    seen, received_at, seen_at, due_at)
-SELECT k.*, now.at, now.at, now.at
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-    $10::boolean[], $11::bytea[], $12::bigint[], $13::text[], $14::text[], $15::bigint[]) AS k,
-    (SELECT inbox_now() AS at) AS now";
-
-pub(super) const INSERT_PAYLOAD: &str = "
-INSERT INTO payload (entry_id, path, headers, body) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[])";
-
-pub(super) const REPEAT: &str = "
-UPDATE entry e SET seen = e.seen + k.count, seen_at = inbox_now()
-FROM unnest($1::bigint[], $2::bigint[]) AS k (id, count) WHERE e.id = k.id";
-
-pub(super) const RETIRE: &str = "
-UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state END,
-    ended_at = CASE state WHEN 'waiting' THEN inbox_now() ELSE ended_at END, retired = true
-WHERE id = ANY($1) AND state IN ('waiting', 'in_flight')";
-
-pub(super) const HOLD_QUARANTINED: &str = "
-SELECT id FROM entry WHERE id = $1 AND lane = 'quarantine' AND state = 'quarantined' FOR UPDATE";
-
-pub(super) const END_QUARANTINED: &str = "
-UPDATE entry SET state = 'superseded', ended_at = inbox_now(), answer = $2 WHERE id = $1";
-
-pub(super) const SAVE_GENERATIONS: &str = "
-UPDATE generation g SET token_id = k.token_id, completed_id = k.completed_id, completed_fingerprint = k.completed_fingerprint,
-    completed_origin = k.completed_origin, completed_authenticated = k.completed_authenticated, failure_id = k.failure_id,
-    failure_fingerprint = k.failure_fingerprint, failure_origin = k.failure_origin, failure_authenticated = k.failure_authenticated
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::boolean[], $8::bigint[], $9::text[],
-    $10::text[], $11::boolean[])
-    AS k (hook, generation, token_id, completed_id, completed_fingerprint, completed_origin, completed_authenticated, failure_id,
-    failure_fingerprint, failure_origin, failure_authenticated)
-WHERE g.hook = k.hook AND g.generation = k.generation";
-
-/// Expectations are changed under the lock of their generation.
-pub(super) const MEET: &str = "
-UPDATE expectation x SET state = k.state FROM unnest($1::text[], $2::text[], $3::text[]) AS k (hook, generation, state)
-WHERE x.hook = k.hook AND x.generation = k.generation AND x.state NOT IN ('arrived', 'reconciled')";
-
-pub(super) const SAVE_TOKENS: &str = "
-UPDATE token t SET generation = k.generation
-FROM unnest($1::text[], $2::text[], $3::text[]) AS k (hook, token_id, generation)
-WHERE t.hook = k.hook AND t.token_id = k.token_id";
 
 /// Of one generation one entry at most is in flight: its row is locked, and read again where another held it.
 macro_rules! claim {
@@ -287,19 +202,6 @@ WITH old AS (
 DELETE FROM entry e USING old WHERE e.id = old.id";
 
 pub(super) const HEARTBEAT: &str = "INSERT INTO heartbeat (one, at) VALUES (1, inbox_now()) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
-
-/// A quarantined entry that was released holds its generation's row: that is busy, or an entry waits for it.
-pub(super) const TIDY_GENERATIONS: &str = "
-DELETE FROM generation g USING unnest($1::text[], $2::text[]) AS k (hook, generation)
-WHERE g.hook = k.hook AND g.generation = k.generation AND g.busy IS NULL
-    AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = g.hook AND e.generation = g.generation
-        AND e.lane = 'deliver' AND e.state IN ('waiting', 'in_flight'))
-    AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = g.hook AND e.generation = g.generation
-        AND e.lane = 'quarantine' AND e.state IN ('waiting', 'in_flight'))";
-
-pub(super) const TIDY_TOKENS: &str = "
-DELETE FROM token t USING unnest($1::text[], $2::text[]) AS k (hook, token_id)
-WHERE t.hook = k.hook AND t.token_id = k.token_id";
 
 /// A dump has the transaction numbers of the cluster that it comes from. Here they may lie in the future, and `tail` would
 /// show old entries on the day when they come.

@@ -1,7 +1,7 @@
-//! The deciding transaction's statements.
+//! The deciding transaction: each step with its statements. Lists come as JSON; what is long or bytes is bound as it is.
 
 use super::super::batch::{Deciding, GenerationRow, Ids, all_inserted};
-use super::{Sqlite, json, sql};
+use super::{Sqlite, json};
 use crate::decide::{
     Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TerminalEvent, Token,
     TokenKey, TokenUsage,
@@ -36,10 +36,21 @@ impl Deciding for Tx<'_> {
         generations: &BTreeSet<GenerationKey>,
         tokens: &BTreeSet<TokenKey>,
     ) -> Result<BatchState, Error> {
+        const LOCK_GENERATIONS: &str = "
+            INSERT INTO generation AS g (hook, generation, seen_at)
+            SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1) WHERE true
+            ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
+            RETURNING hook, generation, token_id, expected_job, completed_id, completed_fingerprint, completed_origin,
+                completed_authenticated, failure_id, failure_fingerprint, failure_origin, failure_authenticated";
+        const LOCK_TOKENS: &str = "
+            INSERT INTO token AS t (hook, token_id, seen_at)
+            SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1) WHERE true
+            ON CONFLICT (hook, token_id) DO UPDATE SET seen_at = excluded.seen_at
+            RETURNING hook, token_id, generation";
         let (now, mut state) = (self.sqlite.clock.now(), BatchState::default());
         if !generations.is_empty() {
             let keys: Vec<_> = generations.iter().map(|key| (&key.hook, &key.generation)).collect();
-            let rows: Vec<GenerationRow> = query_as(sql::LOCK_GENERATIONS)
+            let rows: Vec<GenerationRow> = query_as(LOCK_GENERATIONS)
                 .bind(json(&keys)?)
                 .bind(now)
                 .fetch_all(&mut *self.connection)
@@ -48,11 +59,8 @@ impl Deciding for Tx<'_> {
         }
         if !tokens.is_empty() {
             let keys: Vec<_> = tokens.iter().map(|key| (&key.hook, &key.token_id)).collect();
-            let rows: Vec<(String, String, Option<String>)> = query_as(sql::LOCK_TOKENS)
-                .bind(json(&keys)?)
-                .bind(now)
-                .fetch_all(&mut *self.connection)
-                .await?;
+            let rows: Vec<(String, String, Option<String>)> =
+                query_as(LOCK_TOKENS).bind(json(&keys)?).bind(now).fetch_all(&mut *self.connection).await?;
             state.tokens = rows
                 .into_iter()
                 .map(|(hook, token_id, generation)| {
@@ -67,9 +75,12 @@ impl Deciding for Tx<'_> {
         &mut self,
         keys: &[QuarantineKey],
     ) -> Result<BTreeMap<QuarantineKey, i64>, Error> {
+        const FIND_QUARANTINED: &str = "
+            SELECT id FROM entry
+            WHERE lane = 'quarantine' AND hook = ?1 AND reason = ?2 AND coalesce(token_id, '') = ?3 AND digest = ?4";
         let mut kept = BTreeMap::new();
         for key in keys {
-            let id: Option<i64> = query_scalar(sql::FIND_QUARANTINED)
+            let id: Option<i64> = query_scalar(FIND_QUARANTINED)
                 .bind(&key.hook)
                 .bind(&key.reason)
                 .bind(&key.token_id)
@@ -85,9 +96,13 @@ impl Deciding for Tx<'_> {
         &mut self,
         tokens: &[(TokenKey, Option<String>)],
     ) -> Result<BTreeMap<TokenKey, TokenUsage>, Error> {
+        const USAGE_OF_TOKEN: &str = "
+            SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes,
+                count(CASE WHEN ?3 IS NULL OR coalesce(generation, '') <> ?3 THEN 1 END) AS stray
+            FROM entry WHERE lane = 'quarantine' AND state = 'quarantined' AND hook = ?1 AND coalesce(token_id, '') = ?2";
         let mut counts = BTreeMap::new();
         for (key, own) in tokens {
-            let (count, bytes, stray) = query_as(sql::USAGE_OF_TOKEN)
+            let (count, bytes, stray) = query_as(USAGE_OF_TOKEN)
                 .bind(&key.hook)
                 .bind(&key.token_id)
                 .bind(own)
@@ -102,9 +117,12 @@ impl Deciding for Tx<'_> {
         &mut self,
         accounts: &[Account],
     ) -> Result<BTreeMap<Account, GenerationUsage>, Error> {
+        const USAGE_OF_GENERATION: &str = "
+            SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM entry
+            WHERE lane = 'quarantine' AND state = 'quarantined' AND hook = ?1 AND coalesce(token_id, '') = ?2 AND coalesce(generation, '') = ?3";
         let mut counts = BTreeMap::new();
         for account in accounts {
-            let (count, bytes) = query_as(sql::USAGE_OF_GENERATION)
+            let (count, bytes) = query_as(USAGE_OF_GENERATION)
                 .bind(&account.hook)
                 .bind(&account.token_id)
                 .bind(&account.generation)
@@ -116,9 +134,13 @@ impl Deciding for Tx<'_> {
     }
 
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
+        const INSERT: &str = "
+            INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, authenticated, digest, size, route, supersedes,
+                seen, received_at, seen_at, due_at) ";
+        const INSERT_PAYLOAD: &str = "INSERT INTO payload (entry_id, path, headers, body) ";
         let now = self.sqlite.clock.now();
         let is_cached = entries.len() <= CACHED_ROWS;
-        let mut insert = QueryBuilder::new(sql::INSERT);
+        let mut insert = QueryBuilder::new(INSERT);
         insert.push_values(entries, |mut row, entry| {
             let arrival = entry.arrival;
             row.push_bind(entry.id)
@@ -142,7 +164,7 @@ impl Deciding for Tx<'_> {
         });
         let inserted = insert.build().persistent(is_cached).execute(&mut *self.connection).await?;
         all_inserted("entry", entries.len(), inserted.rows_affected())?;
-        let mut insert = QueryBuilder::new(sql::INSERT_PAYLOAD);
+        let mut insert = QueryBuilder::new(INSERT_PAYLOAD);
         insert.push_values(entries, |mut row, entry| {
             row.push_bind(entry.id)
                 .push_bind(entry.arrival.path.as_bytes())
@@ -154,17 +176,36 @@ impl Deciding for Tx<'_> {
     }
 
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {
+        const REPEAT: &str = "
+            UPDATE entry SET seen = seen + k.count, seen_at = ?2
+            FROM (SELECT value ->> 0 AS id, value ->> 1 AS count FROM json_each(?1)) AS k WHERE entry.id = k.id";
         let repeats: Vec<_> = repeats.iter().collect();
         let now = self.sqlite.clock.now();
-        query(sql::REPEAT).bind(json(&repeats)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
+        query(REPEAT).bind(json(&repeats)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
     }
 
     async fn retire(&mut self, ids: &[i64]) -> Result<(), Error> {
+        const RETIRE: &str = "
+            UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state END,
+                ended_at = CASE state WHEN 'waiting' THEN ?2 ELSE ended_at END, retired = true
+            WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('waiting', 'in_flight')";
         let now = self.sqlite.clock.now();
-        query(sql::RETIRE).bind(json(ids)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
+        query(RETIRE).bind(json(ids)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
     }
 
     async fn save(&mut self, state: &BatchState) -> Result<(), Error> {
+        const SAVE_GENERATIONS: &str = "
+            UPDATE generation SET token_id = k.v ->> 2, completed_id = k.v ->> '$[3][0]', completed_fingerprint = k.v ->> '$[3][1]',
+                completed_origin = k.v ->> '$[3][2]', completed_authenticated = k.v ->> '$[3][3]', failure_id = k.v ->> '$[4][0]',
+                failure_fingerprint = k.v ->> '$[4][1]', failure_origin = k.v ->> '$[4][2]', failure_authenticated = k.v ->> '$[4][3]'
+            FROM (SELECT value AS v FROM json_each(?1)) AS k
+            WHERE generation.hook = k.v ->> 0 AND generation.generation = k.v ->> 1";
+        const MEET: &str = "
+            UPDATE expectation SET state = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k
+            WHERE expectation.hook = k.v ->> 0 AND expectation.generation = k.v ->> 1 AND state NOT IN ('arrived', 'reconciled')";
+        const SAVE_TOKENS: &str = "
+            UPDATE token SET generation = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k
+            WHERE token.hook = k.v ->> 0 AND token.token_id = k.v ->> 1";
         let end = |end: &Option<TerminalEvent>| {
             let end = end.as_ref()?;
             Some((end.id, end.fingerprint.to_string(), end.origin.name(), end.authenticated))
@@ -178,11 +219,11 @@ impl Deciding for Tx<'_> {
             })
             .collect();
         if !changed.is_empty() {
-            query(sql::SAVE_GENERATIONS).bind(json(&changed)?).execute(&mut *self.connection).await?;
+            query(SAVE_GENERATIONS).bind(json(&changed)?).execute(&mut *self.connection).await?;
         }
         let met: Vec<_> = state.met().collect();
         if !met.is_empty() {
-            query(sql::MEET).bind(json(&met)?).execute(&mut *self.connection).await?;
+            query(MEET).bind(json(&met)?).execute(&mut *self.connection).await?;
         }
         let changed: Vec<_> = state
             .tokens
@@ -191,26 +232,40 @@ impl Deciding for Tx<'_> {
             .map(|(key, row)| (&key.hook, &key.token_id, &row.generation))
             .collect();
         if !changed.is_empty() {
-            query(sql::SAVE_TOKENS).bind(json(&changed)?).execute(&mut *self.connection).await?;
+            query(SAVE_TOKENS).bind(json(&changed)?).execute(&mut *self.connection).await?;
         }
         Ok(())
     }
 
     async fn hold_quarantined(&mut self, id: i64) -> Result<bool, Error> {
+        const HOLD_QUARANTINED: &str =
+            "SELECT id FROM entry WHERE id = ?1 AND lane = 'quarantine' AND state = 'quarantined'";
         let held: Option<i64> =
-            query_scalar(sql::HOLD_QUARANTINED).bind(id).fetch_optional(&mut *self.connection).await?;
+            query_scalar(HOLD_QUARANTINED).bind(id).fetch_optional(&mut *self.connection).await?;
         Ok(held.is_some())
     }
 
     async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error> {
-        let end = query(sql::END_QUARANTINED).bind(id).bind(self.sqlite.clock.now()).bind(why);
+        const END_QUARANTINED: &str =
+            "UPDATE entry SET state = 'superseded', ended_at = ?2, answer = ?3 WHERE id = ?1";
+        let end = query(END_QUARANTINED).bind(id).bind(self.sqlite.clock.now()).bind(why);
         end.execute(&mut *self.connection).await.map(|_| ())
     }
 
     async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
+        /// A quarantined entry that was released holds its generation's row: that is busy, or an entry waits for it.
+        const TIDY_GENERATIONS: &str = "
+            DELETE FROM generation
+            WHERE (hook, generation) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1)) AND busy IS NULL
+                AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
+                    AND e.lane = 'deliver' AND e.state IN ('waiting', 'in_flight'))
+                AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
+                    AND e.lane = 'quarantine' AND e.state IN ('waiting', 'in_flight'))";
+        const TIDY_TOKENS: &str = "
+            DELETE FROM token WHERE (hook, token_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
         let generations: Vec<_> = generations.iter().map(|key| (&key.hook, &key.generation)).collect();
         let tokens: Vec<_> = tokens.iter().map(|key| (&key.hook, &key.token_id)).collect();
-        query(sql::TIDY_GENERATIONS).bind(json(&generations)?).execute(&mut *self.connection).await?;
-        query(sql::TIDY_TOKENS).bind(json(&tokens)?).execute(&mut *self.connection).await.map(|_| ())
+        query(TIDY_GENERATIONS).bind(json(&generations)?).execute(&mut *self.connection).await?;
+        query(TIDY_TOKENS).bind(json(&tokens)?).execute(&mut *self.connection).await.map(|_| ())
     }
 }

@@ -1,68 +1,6 @@
-//! Every statement of SQLite's. Lists come as JSON; what is long or bytes is bound as it is.
+//! SQLite's statements, but for those of the deciding transaction. Lists come as JSON; what is long or bytes is bound as it is.
 
 use crate::store::{Class, Pick};
-
-pub(super) const LOCK_GENERATIONS: &str = "
-INSERT INTO generation AS g (hook, generation, seen_at)
-SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1) WHERE true
-ON CONFLICT (hook, generation) DO UPDATE SET seen_at = excluded.seen_at
-RETURNING hook, generation, token_id, expected_job, completed_id, completed_fingerprint, completed_origin,
-    completed_authenticated, failure_id, failure_fingerprint, failure_origin, failure_authenticated";
-
-pub(super) const LOCK_TOKENS: &str = "
-INSERT INTO token AS t (hook, token_id, seen_at)
-SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1) WHERE true
-ON CONFLICT (hook, token_id) DO UPDATE SET seen_at = excluded.seen_at
-RETURNING hook, token_id, generation";
-
-pub(super) const FIND_QUARANTINED: &str = "
-SELECT id FROM entry
-WHERE lane = 'quarantine' AND hook = ?1 AND reason = ?2 AND coalesce(token_id, '') = ?3 AND digest = ?4";
-
-pub(super) const USAGE_OF_TOKEN: &str = "
-SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes,
-    count(CASE WHEN ?3 IS NULL OR coalesce(generation, '') <> ?3 THEN 1 END) AS stray
-FROM entry WHERE lane = 'quarantine' AND state = 'quarantined' AND hook = ?1 AND coalesce(token_id, '') = ?2";
-
-pub(super) const USAGE_OF_GENERATION: &str = "
-SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM entry
-WHERE lane = 'quarantine' AND state = 'quarantined' AND hook = ?1 AND coalesce(token_id, '') = ?2 AND coalesce(generation, '') = ?3";
-
-pub(super) const INSERT: &str = "
-INSERT INTO entry (id, lane, state, hook, generation, event, reason, token_id, job, authenticated, digest, size, route, supersedes,
-    seen, received_at, seen_at, due_at) ";
-
-pub(super) const INSERT_PAYLOAD: &str = "INSERT INTO payload (entry_id, path, headers, body) ";
-
-pub(super) const REPEAT: &str = "
-UPDATE entry SET seen = seen + k.count, seen_at = ?2
-FROM (SELECT value ->> 0 AS id, value ->> 1 AS count FROM json_each(?1)) AS k WHERE entry.id = k.id";
-
-pub(super) const RETIRE: &str = "
-UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state END,
-    ended_at = CASE state WHEN 'waiting' THEN ?2 ELSE ended_at END, retired = true
-WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('waiting', 'in_flight')";
-
-pub(super) const HOLD_QUARANTINED: &str =
-    "SELECT id FROM entry WHERE id = ?1 AND lane = 'quarantine' AND state = 'quarantined'";
-
-pub(super) const END_QUARANTINED: &str =
-    "UPDATE entry SET state = 'superseded', ended_at = ?2, answer = ?3 WHERE id = ?1";
-
-pub(super) const SAVE_GENERATIONS: &str = "
-UPDATE generation SET token_id = k.v ->> 2, completed_id = k.v ->> '$[3][0]', completed_fingerprint = k.v ->> '$[3][1]',
-    completed_origin = k.v ->> '$[3][2]', completed_authenticated = k.v ->> '$[3][3]', failure_id = k.v ->> '$[4][0]',
-    failure_fingerprint = k.v ->> '$[4][1]', failure_origin = k.v ->> '$[4][2]', failure_authenticated = k.v ->> '$[4][3]'
-FROM (SELECT value AS v FROM json_each(?1)) AS k
-WHERE generation.hook = k.v ->> 0 AND generation.generation = k.v ->> 1";
-
-pub(super) const MEET: &str = "
-UPDATE expectation SET state = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k
-WHERE expectation.hook = k.v ->> 0 AND expectation.generation = k.v ->> 1 AND state NOT IN ('arrived', 'reconciled')";
-
-pub(super) const SAVE_TOKENS: &str = "
-UPDATE token SET generation = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k
-WHERE token.hook = k.v ->> 0 AND token.token_id = k.v ->> 1";
 
 /// Of one generation one entry at most is in flight; what was only observed is of none.
 macro_rules! due {
@@ -221,18 +159,6 @@ pub(super) const REUSABLE: &str =
 
 /// Of any entry that ever was: a purged one's id is nobody else's.
 pub(super) const LAST_ID: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'entry'";
-
-/// A quarantined entry that was released holds its generation's row: that is busy, or an entry waits for it.
-pub(super) const TIDY_GENERATIONS: &str = "
-DELETE FROM generation
-WHERE (hook, generation) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1)) AND busy IS NULL
-    AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
-        AND e.lane = 'deliver' AND e.state IN ('waiting', 'in_flight'))
-    AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
-        AND e.lane = 'quarantine' AND e.state IN ('waiting', 'in_flight'))";
-
-pub(super) const TIDY_TOKENS: &str = "
-DELETE FROM token WHERE (hook, token_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
 
 /// What is deleted is overwritten with zeros; else it would stay in the file until its page is used again.
 pub(super) const OVERWRITE: &str = "PRAGMA secure_delete = ON";
