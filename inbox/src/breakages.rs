@@ -6,9 +6,10 @@ use crate::decide::Room;
 use crate::failpoint::broken_by;
 use crate::health::{Fault, Faults};
 use crate::store::{
-    Alike, Allowed, Answered, Candidates, Change, Changed, Claim, Claimed, Cursor, Entry, Expectation,
-    Expected, FileWatch, Filter, Finished, Followed, Next, Noted, Only, Outcome, Pause, PausedSince, Payload,
-    Quarantined, Question, Store, StoreError, StoreHandle, Stored, Usage, Wanted, Which,
+    Alike, Allowed, Answered, ArrivalStore, Candidates, Change, ChangeStore, Changed, Claim, Claimed, Cursor,
+    DeliveryStore, Entry, Expectation, ExpectationStore, Expected, FileWatch, Filter, Finished, Followed,
+    Next, Noted, Only, Outcome, Pause, PausedSince, Payload, Quarantined, Question, ReadStore,
+    RetentionStore, Store, StoreError, StoreHandle, Stored, Usage, Wanted, Which,
 };
 use async_trait::async_trait;
 use blobgate::policy::Verdict;
@@ -42,7 +43,7 @@ fn done(entry: &Claimed) -> Finished {
 }
 
 #[async_trait]
-impl Store for Broken {
+impl ArrivalStore for Broken {
     async fn store(&self, arrivals: &[&Arrival], room: Room) -> Result<Stored> {
         if broken_by!("break-answer-before-commit") {
             let (inner, owned) = (Arc::clone(&self.0), arrivals.iter().copied().cloned().collect::<Vec<_>>());
@@ -66,7 +67,10 @@ impl Store for Broken {
     async fn would_release(&self, id: i64, arrival: &Arrival) -> Result<Option<Outcome>> {
         self.0.would_release(id, arrival).await
     }
+}
 
+#[async_trait]
+impl DeliveryStore for Broken {
     async fn waiting(&self) -> Result<Vec<(String, i64)>> {
         self.0.waiting().await
     }
@@ -95,7 +99,10 @@ impl Store for Broken {
     async fn release_expired(&self, held: &[i64], lease: i64) -> Result<usize> {
         self.0.release_expired(held, lease).await
     }
+}
 
+#[async_trait]
+impl ChangeStore for Broken {
     async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed> {
         self.0.change(change, ids).await
     }
@@ -107,7 +114,10 @@ impl Store for Broken {
     async fn resume(&self, hook: &str, event: &str) -> Result<bool> {
         self.0.resume(hook, event).await
     }
+}
 
+#[async_trait]
+impl ExpectationStore for Broken {
     async fn expect(&self, expected: &Expected, after: i64) -> Result<Noted> {
         self.0.expect(expected, after).await
     }
@@ -151,7 +161,10 @@ impl Store for Broken {
     async fn count_expected(&self, after: i64) -> Result<(i64, i64)> {
         self.0.count_expected(after).await
     }
+}
 
+#[async_trait]
+impl RetentionStore for Broken {
     async fn purge_bodies(&self, age: i64, limit: i64) -> Result<(i64, i64)> {
         self.0.purge_bodies(age, limit).await
     }
@@ -167,7 +180,10 @@ impl Store for Broken {
     async fn fold_sums(&self, age: i64, limit: i64) -> Result<u64> {
         self.0.fold_sums(age, limit).await
     }
+}
 
+#[async_trait]
+impl ReadStore for Broken {
     async fn now(&self) -> Result<i64> {
         self.0.now().await
     }
@@ -237,7 +253,10 @@ impl Store for Broken {
     ) -> Result<Followed> {
         self.0.follow(filter, after, until, limit).await
     }
+}
 
+#[async_trait]
+impl Store for Broken {
     async fn usage(&self) -> Result<Usage> {
         self.0.usage().await
     }

@@ -43,17 +43,49 @@ pub(crate) type StoreHandle = Arc<dyn Store>;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// What a store does. Times are microseconds; each function that writes is one transaction.
+/// What a store does: what the traits below name, and how it is. Times are microseconds; each function that writes is one
+/// transaction.
 #[async_trait]
-pub(crate) trait Store: std::fmt::Debug + Send + Sync {
-    // Arrivals: stored, or released from quarantine, by one decision. What they return is committed.
+pub(crate) trait Store:
+    ArrivalStore + DeliveryStore + ChangeStore + ExpectationStore + RetentionStore + ReadStore + std::fmt::Debug
+{
+    /// How full it is. It reads a row for each kind of entry, however many there are.
+    async fn usage(&self) -> Result<Usage>;
+    /// Bytes that can be written to without more of the disk.
+    async fn reusable(&self) -> Result<u64>;
+    /// Writes, to find out whether it can be written to.
+    async fn heartbeat(&self) -> Result<()>;
+    /// Runs each statement that stores an event, with bodies of so many bytes, and takes it back.
+    async fn rehearse(&self, body: usize) -> Result<()>;
+    /// The fault that an error stands for, and what to do.
+    async fn explain(&self, error: &StoreError) -> (Fault, String);
+    /// The rights that serving needs beside storing, and that are missing; and whether deliveries need one of them.
+    async fn lacks(&self) -> Option<(bool, String)>;
+    /// How many transactions that store can be under way at once.
+    fn writers(&self) -> u32;
+    /// The file, of which the disk is looked at.
+    fn file(&self) -> Option<&Path>;
+    /// Fails once the files are not the ones that are open.
+    fn check_files(&self) -> Result<()>;
+    /// Looks at the files from now on. A database has none.
+    fn watch_files(self: Arc<Self>, faults: &Arc<Faults>) -> Option<FileWatch>;
+    /// Copies of rescues that still lie beside it.
+    fn rescued(&self) -> Vec<String>;
+}
+
+/// Arrivals: stored, or released from quarantine, by one decision. What they return is committed.
+#[async_trait]
+pub(crate) trait ArrivalStore: Send + Sync {
     async fn store(&self, arrivals: &[&Arrival], room: Room) -> Result<Stored>;
     /// Has a quarantined entry go on as this arrival, and ends it. Returns nothing where it is not quarantined any more.
     async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<Outcome>>;
     /// The same, and then taken back.
     async fn would_release(&self, id: i64, arrival: &Arrival) -> Result<Option<Outcome>>;
+}
 
-    // Deliveries.
+/// Deliveries.
+#[async_trait]
+pub(crate) trait DeliveryStore: Send + Sync {
     /// The routes on which something waits, with when it is due at the earliest, from now.
     async fn waiting(&self) -> Result<Vec<(String, i64)>>;
     async fn pauses(&self) -> Result<Vec<Pause>>;
@@ -65,15 +97,21 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     async fn finish(&self, finished: &[Finished], give_up_after: i64) -> Result<Vec<i64>>;
     /// Releases what a holder has lost, but for what is `held` here. Returns how many.
     async fn release_expired(&self, held: &[i64], lease: i64) -> Result<usize>;
+}
 
-    // Operators' changes.
+/// Operators' changes.
+#[async_trait]
+pub(crate) trait ChangeStore: Send + Sync {
     async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed>;
     /// Returns whether it was not paused.
     async fn pause(&self, hook: &str, event: &str) -> Result<bool>;
     /// Returns whether it was paused.
     async fn resume(&self, hook: &str, event: &str) -> Result<bool>;
+}
 
-    // Expectations, and what the provider is asked.
+/// Expectations, and what the provider is asked.
+#[async_trait]
+pub(crate) trait ExpectationStore: Send + Sync {
     async fn expect(&self, expected: &Expected, after: i64) -> Result<Noted>;
     /// Quarantined entries that an expectation explains.
     async fn explained(&self, expected: &Expected) -> Result<Vec<i64>>;
@@ -92,8 +130,11 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     async fn ask_now(&self, after: i64) -> Result<u64>;
     /// How many are expected, and how many of them have had their time.
     async fn count_expected(&self, after: i64) -> Result<(i64, i64)>;
+}
 
-    // Retention. What ended longer ago than `age` goes, the oldest first, up to `limit`.
+/// Retention. What ended longer ago than `age` goes, the oldest first, up to `limit`.
+#[async_trait]
+pub(crate) trait RetentionStore: Send + Sync {
     /// Returns how many bodies, and their bytes.
     async fn purge_bodies(&self, age: i64, limit: i64) -> Result<(i64, i64)>;
     /// With generations and tokens last seen before that.
@@ -101,8 +142,11 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     async fn purge_expectations(&self, age: i64, limit: i64) -> Result<usize>;
     /// Forgets when entries were delivered, and adds up to `limit` differences to the sums. Returns how many.
     async fn fold_sums(&self, age: i64, limit: i64) -> Result<u64>;
+}
 
-    // What operators read.
+/// What operators read.
+#[async_trait]
+pub(crate) trait ReadStore: Send + Sync {
     async fn now(&self) -> Result<i64>;
     /// Up to `limit` entries with an id below `before`, the newest first.
     async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>>;
@@ -136,30 +180,6 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
         until: Option<Cursor>,
         limit: i64,
     ) -> Result<Followed>;
-
-    // How it is.
-    /// How full it is. It reads a row for each kind of entry, however many there are.
-    async fn usage(&self) -> Result<Usage>;
-    /// Bytes that can be written to without more of the disk.
-    async fn reusable(&self) -> Result<u64>;
-    /// Writes, to find out whether it can be written to.
-    async fn heartbeat(&self) -> Result<()>;
-    /// Runs each statement that stores an event, with bodies of so many bytes, and takes it back.
-    async fn rehearse(&self, body: usize) -> Result<()>;
-    /// The fault that an error stands for, and what to do.
-    async fn explain(&self, error: &StoreError) -> (Fault, String);
-    /// The rights that serving needs beside storing, and that are missing; and whether deliveries need one of them.
-    async fn lacks(&self) -> Option<(bool, String)>;
-    /// How many transactions that store can be under way at once.
-    fn writers(&self) -> u32;
-    /// The file, of which the disk is looked at.
-    fn file(&self) -> Option<&Path>;
-    /// Fails once the files are not the ones that are open.
-    fn check_files(&self) -> Result<()>;
-    /// Looks at the files from now on. A database has none.
-    fn watch_files(self: Arc<Self>, faults: &Arc<Faults>) -> Option<FileWatch>;
-    /// Copies of rescues that still lie beside it.
-    fn rescued(&self) -> Vec<String>;
 }
 
 /// After an attempt, the longest delay until the next: half an hour, and as much again by chance.

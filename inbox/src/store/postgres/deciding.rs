@@ -1,5 +1,4 @@
-//! The deciding transaction: each step with its statements. It locks rows of `generation` first and in their order, then rows
-//! of `entry`: two transactions never wait for each other in a circle.
+//! The deciding transaction: each step with its statements.
 
 use super::super::batch::{self, Deciding, GenerationRow, Ids};
 use crate::decide::{

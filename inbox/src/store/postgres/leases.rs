@@ -1,9 +1,8 @@
 //! Which leases have ended.
 
-use super::SILENT;
-use super::{Postgres, lock_generations_of, sql};
-use crate::failpoint::die_at;
-use crate::store::{MAX_DELAY, Result, StoreError};
+use super::deliveries::{LET_GO, lock_generations_of};
+use super::{NOW, Postgres};
+use crate::store::{MAX_DELAY, Result};
 use sqlx::{query, query_as, query_scalar};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -35,8 +34,16 @@ impl Postgres {
         held: &[i64],
         lease: i64,
     ) -> Result<usize> {
+        const HELD_BY_OTHERS: &str = "
+            SELECT id, lease, lease_until FROM entry WHERE state = 'in_flight' AND lease_until IS NOT NULL AND id <> ALL($1)
+            ORDER BY lease_until, id LIMIT 10000";
+        const RELEASE_EXPIRED: &str = "
+            UPDATE entry e SET state = CASE WHEN e.retired THEN 'superseded' ELSE 'waiting' END,
+                ended_at = CASE WHEN e.retired THEN inbox_now() END, due_at = inbox_now(), lease_until = NULL
+            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (id, lease, lease_until)
+            WHERE e.id = k.id AND e.state = 'in_flight' AND e.lease = k.lease AND e.lease_until = k.lease_until";
         let rows: Vec<(i64, i64, i64)> = transaction!(self, |connection| {
-            query_as(sql::HELD_BY_OTHERS).bind(held).fetch_all(&mut *connection).await?
+            query_as(HELD_BY_OTHERS).bind(held).fetch_all(&mut *connection).await?
         })?;
         let now = Instant::now();
         let before = std::mem::take(watched);
@@ -57,13 +64,8 @@ impl Postgres {
         let (numbers, untils): (Vec<i64>, Vec<i64>) = leases.into_iter().unzip();
         transaction!(self, |connection| {
             lock_generations_of(connection, &ids).await?;
-            query(sql::RELEASE_EXPIRED)
-                .bind(&ids)
-                .bind(numbers)
-                .bind(untils)
-                .execute(&mut *connection)
-                .await?;
-            query(sql::LET_GO).bind(&ids).execute(&mut *connection).await?;
+            query(RELEASE_EXPIRED).bind(&ids).bind(numbers).bind(untils).execute(&mut *connection).await?;
+            query(LET_GO).bind(&ids).execute(&mut *connection).await?;
         })?;
         Ok(ids.len())
     }
@@ -84,13 +86,26 @@ impl Postgres {
     }
 
     async fn bring_due_along(&self) -> Result<()> {
+        /// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay. Route by route, from what
+        /// is due in more than a second on: what is due now is not read, however much of it waits.
+        const DUE_IN_TIME: &str = "
+            UPDATE entry SET due_at = inbox_now() WHERE id IN (
+                WITH RECURSIVE routes (route) AS (
+                    SELECT min(route) FROM entry WHERE state = 'waiting'
+                    UNION ALL
+                    SELECT (SELECT min(e.route) FROM entry e WHERE e.state = 'waiting' AND e.route > routes.route)
+                    FROM routes WHERE routes.route IS NOT NULL
+                )
+                SELECT e.id FROM routes CROSS JOIN (VALUES (false), (true)) AS k (behind) JOIN entry e
+                ON e.state = 'waiting' AND e.route = routes.route AND e.behind = k.behind AND e.due_at > inbox_now() + least($1, 1000000)
+                WHERE e.due_at > inbox_now() + least($1, 1000000::bigint << least(e.attempts, 12)::int))";
         transaction!(self, |connection| {
-            query(sql::DUE_IN_TIME).bind(MAX_DELAY).execute(&mut *connection).await?;
+            query(DUE_IN_TIME).bind(MAX_DELAY).execute(&mut *connection).await?;
         })
     }
 
     async fn clock_now(&self) -> Result<i64> {
-        transaction!(self, |connection| query_scalar(sql::NOW).fetch_one(&mut *connection).await?)
+        transaction!(self, |connection| query_scalar(NOW).fetch_one(&mut *connection).await?)
     }
 }
 

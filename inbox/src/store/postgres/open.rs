@@ -4,7 +4,7 @@ use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
 use super::super::{CannotOpen, StoreError};
 use super::connect::{connect_bare, options, set};
 use super::links::{self, FEWEST, Links};
-use super::{MIGRATOR, Postgres, SCHEMA, pooling, rights, sql};
+use super::{MIGRATOR, Postgres, SCHEMA, pooling, rights};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, query, query_scalar};
 use std::time::{Duration, Instant};
@@ -30,6 +30,10 @@ impl Postgres {
 }
 
 pub(in crate::store) async fn migrate(url: &url::Url) -> Result<(), CannotOpen> {
+    /// A dump has the transaction numbers of the cluster that it comes from. Here they may lie in the future, and `tail` would
+    /// show old entries on the day when they come.
+    const FORGET_FOREIGN_TRANSACTIONS: &str =
+        "UPDATE entry SET written = '0' WHERE written >= pg_snapshot_xmax(pg_current_snapshot())";
     // Two are enough to find a pooler.
     let mut connections = sessions(&options(url)?, 2).await?;
     let Some(mut connection) = connections.pop() else { return Ok(()) };
@@ -47,7 +51,7 @@ pub(in crate::store) async fn migrate(url: &url::Url) -> Result<(), CannotOpen> 
     }
     // After a restore it is every row.
     query("SET statement_timeout = 0").execute(&mut connection).await?;
-    query(sql::FORGET_FOREIGN_TRANSACTIONS).execute(&mut connection).await?;
+    query(FORGET_FOREIGN_TRANSACTIONS).execute(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }

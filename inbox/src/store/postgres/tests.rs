@@ -1,3 +1,4 @@
+use super::deliveries::claim;
 use super::*;
 use crate::store::{Class, Pick};
 use blobgate_testkit::{Cluster, needs};
@@ -29,7 +30,7 @@ async fn claims_find_entries_by_index() {
             (Pick::Newest(Class::Again), "entry_again"),
         ] {
             for observed in [false, true] {
-                let claim = sql::claim(pick, observed);
+                let claim = claim(pick, observed);
                 let prepare = format!("PREPARE claim (text, bigint, bigint) AS {claim}");
                 sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
                 let plan: Vec<String> = query_scalar("EXPLAIN EXECUTE claim ('veo3/completed', 10, 1)")

@@ -1,4 +1,4 @@
-//! The deciding transaction: each step with its statements. Lists come as JSON; what is long or bytes is bound as it is.
+//! The deciding transaction: each step with its statements.
 
 use super::super::batch::{Deciding, GenerationRow, Ids, all_inserted};
 use super::{Sqlite, json};

@@ -6,7 +6,7 @@ use super::clock::Clock;
 use super::files::{Files, allocate_index, check_room, open_index};
 use super::lock::{Held, is_locked, lock, log_of, no_file};
 use super::rescued::rescued_beside;
-use super::{BUSY, MIGRATOR, Sqlite, sql};
+use super::{BUSY, EMPTY_LOG, MIGRATOR, Sqlite};
 use crate::failpoint::broken_by;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
@@ -56,6 +56,8 @@ fn is_writable(folder: &Path) -> bool {
 
 impl Sqlite {
     pub(in crate::store) async fn open(path: &Path) -> Result<Self, CannotOpen> {
+        /// Of any entry that ever was: a purged one's id is nobody else's.
+        const LAST_ID: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'entry'";
         let held = lock(path)?;
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if is_locked(&log_of(path)) {
@@ -76,13 +78,9 @@ impl Sqlite {
         version::check(&MIGRATOR, tables(&mut writer).await?)?;
         check_settings(&mut writer).await?;
         let (anchor, files) = keep_open(path, real, held, &options, &mut writer).await?;
-        let last: Option<i64> = query_scalar(sql::LAST_ID).fetch_optional(&mut writer).await?;
+        let last: Option<i64> = query_scalar(LAST_ID).fetch_optional(&mut writer).await?;
         let clock = Clock::start();
-        // Whoever had them is gone: there is one process at a time.
-        query(sql::VOID_LEASES).bind(clock.now()).execute(&mut writer).await?;
-        query(sql::VOID_HOLDS).execute(&mut writer).await?;
-        // The clock may have been stepped back meanwhile.
-        query(sql::DUE_IN_TIME).bind(clock.now()).bind(MAX_DELAY).execute(&mut writer).await?;
+        take_over(&mut writer, clock.now()).await?;
         let reading = |connections| {
             let options = options.clone().read_only(true);
             SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(options)
@@ -101,6 +99,32 @@ impl Sqlite {
             fate: Arc::default(),
         })
     }
+}
+
+/// Ends the leases of the run before: there is one process at a time. The clock may have been stepped back meanwhile.
+async fn take_over(writer: &mut SqliteConnection, now: i64) -> Result<(), Error> {
+    const VOID_LEASES: &str = "
+        UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END, lease_until = NULL,
+            ended_at = CASE WHEN retired THEN ?1 END
+        WHERE state = 'in_flight'";
+    /// By an index of its own: a start must not read every generation.
+    const VOID_HOLDS: &str = "UPDATE generation SET busy = NULL WHERE busy IS NOT NULL";
+    /// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay. Route by route, from what is
+    /// due in more than a second on: what is due now is not read, however much of it waits.
+    const DUE_IN_TIME: &str = "
+        UPDATE entry SET due_at = ?1 WHERE id IN (
+            WITH RECURSIVE routes (route) AS (
+                SELECT min(route) FROM entry WHERE state = 'waiting'
+                UNION ALL
+                SELECT (SELECT min(e.route) FROM entry e WHERE e.state = 'waiting' AND e.route > routes.route)
+                FROM routes WHERE routes.route IS NOT NULL
+            )
+            SELECT e.id FROM routes CROSS JOIN (SELECT 0 AS behind UNION ALL SELECT 1) AS k CROSS JOIN entry e
+            WHERE e.state = 'waiting' AND e.route = routes.route AND e.behind = k.behind AND e.due_at > ?1 + min(?2, 1000000)
+                AND e.due_at > ?1 + min(?2, 1000000 << min(e.attempts, 12)))";
+    query(VOID_LEASES).bind(now).execute(&mut *writer).await?;
+    query(VOID_HOLDS).execute(&mut *writer).await?;
+    query(DUE_IN_TIME).bind(now).bind(MAX_DELAY).execute(writer).await.map(|_| ())
 }
 
 /// Opens once more what SQLite has opened, so that it stays open, and can be compared with what lies at the path.
@@ -129,7 +153,7 @@ async fn mark(writer: &mut SqliteConnection) -> Option<u32> {
     query(AssertSqlSafe(format!("PRAGMA user_version = {mark}"))).execute(&mut *writer).await.ok()?;
     // The log of a run before gives its place back. Another program that reads it is not waited for.
     busy_timeout(writer, Duration::ZERO).await.ok()?;
-    let _emptied = query(sql::EMPTY_LOG).execute(&mut *writer).await;
+    let _emptied = query(EMPTY_LOG).execute(&mut *writer).await;
     busy_timeout(writer, BUSY).await.ok()?;
     Some(mark)
 }

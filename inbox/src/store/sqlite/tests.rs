@@ -1,6 +1,7 @@
+use super::deliveries::due;
 use super::*;
 use crate::store::{Class, Pick};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, ConnectOptions};
 
 #[tokio::test]
 async fn claims_find_entries_by_index_and_in_its_order() {
@@ -15,7 +16,7 @@ async fn claims_find_entries_by_index_and_in_its_order() {
         (Pick::Oldest(Class::Again), "entry_again"),
         (Pick::Newest(Class::Again), "entry_again"),
     ] {
-        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql::due(pick)));
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", due(pick)));
         let plan: Vec<(i64, i64, i64, String)> = query_as(explain)
             .bind("veo3/completed")
             .bind(10)

@@ -1,0 +1,45 @@
+//! Operators' changes.
+
+use super::{NOW, Postgres};
+use crate::store::change::{self, Changing};
+use crate::store::{Change, ChangeStore, Changed, Result, StoreError};
+use async_trait::async_trait;
+use sqlx::query_scalar;
+use std::collections::BTreeSet;
+
+/// Of a change that a deadlock ends.
+const ATTEMPTS: u32 = 5;
+
+#[async_trait]
+impl ChangeStore for Postgres {
+    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed> {
+        // Two that lock entries of no generation in opposite order: the database ends one of them.
+        for _ in 1..ATTEMPTS {
+            match self.change_once(change, ids).await {
+                Err(StoreError::Deadlock(_)) => {}
+                changed => return changed,
+            }
+        }
+        self.change_once(change, ids).await
+    }
+
+    async fn pause(&self, hook: &str, event: &str) -> Result<bool> {
+        transaction!(self, |connection| {
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            connection.pause(hook, event, now).await?
+        })
+    }
+
+    async fn resume(&self, hook: &str, event: &str) -> Result<bool> {
+        transaction!(self, |connection| connection.resume(hook, event).await?)
+    }
+}
+
+impl Postgres {
+    async fn change_once(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed> {
+        transaction!(self, |connection| {
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            change::change(connection, now, change, ids).await?
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! Expectations, and what the provider is asked.
+
+use super::{NOW, Postgres};
+use crate::store::expect::Expectations;
+use crate::store::{Allowed, Answered, ExpectationStore, Expected, Next, Noted, Question, Result};
+use async_trait::async_trait;
+use sqlx::query_scalar;
+
+#[async_trait]
+impl ExpectationStore for Postgres {
+    async fn expect(&self, expected: &Expected, after: i64) -> Result<Noted> {
+        transaction!(self, |connection| {
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            connection.expect(now, expected, after).await?
+        })
+    }
+
+    async fn explained(&self, expected: &Expected) -> Result<Vec<i64>> {
+        transaction!(self, |connection| connection.explained(expected).await?)
+    }
+
+    async fn unconfirmed(&self, limit: i64) -> Result<Vec<(String, String)>> {
+        transaction!(self, |connection| connection.unconfirmed(limit).await?)
+    }
+
+    async fn unconfirmed_of(&self, hook: &str, generation: &str) -> Result<Vec<i64>> {
+        transaction!(self, |connection| connection.unconfirmed_of(hook, generation).await?)
+    }
+
+    async fn want(&self, hook: &str, generation: &str) -> Result<()> {
+        transaction!(self, |connection| {
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            connection.want(now, hook, generation).await?
+        })
+    }
+
+    async fn want_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool> {
+        transaction!(self, |connection| {
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            connection.want_for(now, id, hook, generation, headers).await?
+        })
+    }
+
+    async fn forget_judgement(&self, id: i64) -> Result<()> {
+        transaction!(self, |connection| connection.forget_judgement(id).await?)
+    }
+
+    async fn next_question(&self, allowed: Allowed) -> Result<Next> {
+        transaction!(self, |connection| {
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            connection.next_question(now, allowed).await?
+        })
+    }
+
+    async fn answered(&self, question: &Question, answered: &Answered, about: &[i64]) -> Result<()> {
+        transaction!(self, |connection| connection.answered(question, answered, about).await?)
+    }
+
+    async fn ask_now(&self, after: i64) -> Result<u64> {
+        transaction!(self, |connection| {
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            connection.ask_now(now, after).await?
+        })
+    }
+
+    async fn count_expected(&self, after: i64) -> Result<(i64, i64)> {
+        transaction!(self, |connection| {
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            connection.count_expected(now, after).await?
+        })
+    }
+}

@@ -1,0 +1,37 @@
+//! Operators' changes.
+
+use super::Sqlite;
+use crate::store::change::{self, Changing};
+use crate::store::{Change, ChangeStore, Changed, Result};
+use async_trait::async_trait;
+use sqlx::query;
+use std::collections::BTreeSet;
+
+#[async_trait]
+impl ChangeStore for Sqlite {
+    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed> {
+        /// What is deleted is overwritten with zeros; else it would stay in the file until its page is used again.
+        const OVERWRITE: &str = "PRAGMA secure_delete = ON";
+        const DO_NOT_OVERWRITE: &str = "PRAGMA secure_delete = OFF";
+        let now = self.clock.now();
+        transaction!(self, |connection| {
+            if change == Change::Purge {
+                query(OVERWRITE).execute(&mut *connection).await?;
+            }
+            let changed = change::change(connection, now, change, ids).await?;
+            if change == Change::Purge {
+                query(DO_NOT_OVERWRITE).execute(&mut *connection).await?;
+            }
+            changed
+        })
+    }
+
+    async fn pause(&self, hook: &str, event: &str) -> Result<bool> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.pause(hook, event, now).await?)
+    }
+
+    async fn resume(&self, hook: &str, event: &str) -> Result<bool> {
+        transaction!(self, |connection| connection.resume(hook, event).await?)
+    }
+}

@@ -1,0 +1,186 @@
+//! Deliveries: claims, leases and how attempts ended.
+
+use super::{Sqlite, json};
+use crate::entry::EntryState;
+use crate::store::read::HOLDING;
+use crate::store::{Claim, Class, DeliveryStore, Finished, MIN_ATTEMPTS, Pause, Pick, Result, Wanted};
+use async_trait::async_trait;
+use sqlx::{query, query_as, query_scalar};
+
+const LET_GO: &str = "
+UPDATE generation SET busy = NULL FROM entry e
+WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
+    AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
+
+#[async_trait]
+impl DeliveryStore for Sqlite {
+    async fn waiting(&self) -> Result<Vec<(String, i64)>> {
+        /// A step through the index for each route, however much waits.
+        const WAITING: &str = "
+            WITH RECURSIVE routes (route) AS (
+                SELECT min(route) FROM entry WHERE state = 'waiting'
+                UNION ALL
+                SELECT (SELECT min(e.route) FROM entry e WHERE e.state = 'waiting' AND e.route > routes.route)
+                FROM routes WHERE routes.route IS NOT NULL
+            )
+            SELECT route, min(
+                coalesce((SELECT min(due_at) FROM entry e WHERE e.state = 'waiting' AND e.route = routes.route AND behind = 0), 1 << 62),
+                coalesce((SELECT min(due_at) FROM entry e WHERE e.state = 'waiting' AND e.route = routes.route AND behind = 1), 1 << 62)
+            ) - ?1
+            FROM routes WHERE route IS NOT NULL";
+        Ok(query_as(WAITING).bind(self.clock.now()).fetch_all(&self.looks).await?)
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>> {
+        Ok(query_as(HOLDING).fetch_all(&self.looks).await?)
+    }
+
+    async fn claim(&self, route: &str, mut wanted: Wanted, lease: i64) -> Result<Claim> {
+        const HOLD: &str = "
+            UPDATE generation SET busy = e.id FROM entry e
+            WHERE e.id IN (SELECT value FROM json_each(?1)) AND e.lane <> 'observed'
+                AND generation.hook = e.hook AND generation.generation = e.generation";
+        /// Of two of one generation in one claim, the one that holds it.
+        const CLAIM: &str = "
+            UPDATE entry SET state = 'in_flight', attempts = attempts + 1, lease = lease + 1, lease_until = ?2
+            WHERE id IN (SELECT value FROM json_each(?1)) AND (lane = 'observed' OR EXISTS (
+                SELECT 1 FROM generation g WHERE g.hook = entry.hook AND g.generation = entry.generation AND g.busy = entry.id))";
+        const READ_CLAIMED: &str = "
+            SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease,
+                coalesce((SELECT s.at > e.tried_at FROM route_success s WHERE s.route = e.route), false) AS beside_success,
+                p.path, p.headers, p.body
+            FROM entry e JOIN payload p ON p.entry_id = e.id
+            WHERE e.id IN (SELECT value FROM json_each(?1)) AND e.state = 'in_flight' ORDER BY e.behind, e.due_at, e.id";
+        let now = self.clock.now();
+        transaction!(self, |connection| {
+            let mut claimed = Vec::new();
+            for (pick, most) in wanted.picks.clone() {
+                let limit = wanted.limit(pick, most);
+                if limit == 0 {
+                    continue;
+                }
+                let due: Vec<i64> = query_scalar(due(pick))
+                    .bind(route)
+                    .bind(limit)
+                    .bind(now)
+                    .fetch_all(&mut *connection)
+                    .await?;
+                wanted.took(pick, limit, due.len());
+                if due.is_empty() {
+                    continue;
+                }
+                let ids = json(&due)?;
+                query(HOLD).bind(&ids).execute(&mut *connection).await?;
+                query(CLAIM).bind(&ids).bind(now.saturating_add(lease)).execute(&mut *connection).await?;
+                claimed.extend(due);
+            }
+            if claimed.is_empty() {
+                wanted.claim(Vec::new())
+            } else {
+                let ids = json(&claimed)?;
+                wanted.claim(query_as(READ_CLAIMED).bind(&ids).fetch_all(&mut *connection).await?)
+            }
+        })
+    }
+
+    async fn renew(&self, leases: &[(i64, i64)], lease: i64) -> Result<Vec<i64>> {
+        const RENEW: &str = "
+            UPDATE entry SET lease_until = ?2 FROM (SELECT value ->> 0 AS id, value ->> 1 AS lease FROM json_each(?1)) AS k
+            WHERE entry.id = k.id AND entry.lease = k.lease AND state = 'in_flight' RETURNING entry.id";
+        // Nobody else can take them: what is renewed is only shown.
+        let until = self.clock.now().saturating_add(lease);
+        transaction!(self, |connection| {
+            query_scalar(RENEW).bind(json(leases)?).bind(until).fetch_all(&mut *connection).await?
+        })
+    }
+
+    async fn finish(&self, finished: &[Finished], give_up_after: i64) -> Result<Vec<i64>> {
+        /// The service said 2xx: that ends the event.
+        const FINISH_DONE: &str = "
+            UPDATE entry SET state = 'delivered', ended_at = ?2, status = k.v ->> 'status', answer = k.v ->> 'answer', lease_until = NULL
+            FROM (SELECT value AS v FROM json_each(?1)) AS k
+            WHERE entry.id = k.v ->> 'id' AND k.v ->> 'done' AND state IN ('waiting', 'in_flight', 'dead', 'superseded')";
+        const FINISH_FAILED: &str = "
+            UPDATE entry SET
+                state = CASE WHEN retired THEN 'superseded'
+                    WHEN attempts >= ?4 AND tried + (k.v ->> 'tried') >= ?3 THEN 'dead' ELSE 'waiting' END,
+                ended_at = CASE WHEN retired OR (attempts >= ?4 AND tried + (k.v ->> 'tried') >= ?3) THEN ?2 END,
+                tried = tried + (k.v ->> 'tried'), due_at = ?2 + (k.v ->> 'delay'), status = k.v ->> 'status',
+                answer = k.v ->> 'answer', lease_until = NULL, tried_at = ?2
+            FROM (SELECT value AS v FROM json_each(?1)) AS k
+            WHERE entry.id = k.v ->> 'id' AND NOT (k.v ->> 'done') AND state = 'in_flight' AND lease = k.v ->> 'lease'
+            RETURNING entry.id, entry.state";
+        /// The clock may have been stepped back: the newest time is not the highest.
+        const NOTE_SUCCESS: &str = "
+            INSERT INTO route_success (route, at) SELECT value, ?2 FROM json_each(?1) WHERE true
+            ON CONFLICT (route) DO UPDATE SET at = excluded.at";
+        let ids = json(&finished.iter().map(|finished| finished.id).collect::<Vec<_>>())?;
+        let succeeded = json(&Finished::succeeded_on(finished))?;
+        let (now, json) = (self.clock.now(), json(finished)?);
+        transaction!(self, |connection| {
+            query(FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
+            let failed: Vec<(i64, EntryState)> = query_as(FINISH_FAILED)
+                .bind(&json)
+                .bind(now)
+                .bind(give_up_after)
+                .bind(MIN_ATTEMPTS)
+                .fetch_all(&mut *connection)
+                .await?;
+            query(LET_GO).bind(&ids).execute(&mut *connection).await?;
+            if succeeded != "[]" {
+                query(NOTE_SUCCESS).bind(&succeeded).bind(now).execute(&mut *connection).await?;
+            }
+            failed.into_iter().filter(|(_, state)| *state == EntryState::Dead).map(|(id, _)| id).collect()
+        })
+    }
+
+    /// One process, whose deliveries end with it: what it holds without knowing is a claim that failed after its commit.
+    async fn release_expired(&self, held: &[i64], _lease: i64) -> Result<usize> {
+        const EXPIRED: &str = "
+            SELECT id FROM entry WHERE state = 'in_flight' AND lease_until < ?2 AND id NOT IN (SELECT value FROM json_each(?1)) LIMIT 1000";
+        const RELEASE_EXPIRED: &str = "
+            UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END,
+                ended_at = CASE WHEN retired THEN ?2 END, due_at = ?2, lease_until = NULL
+            WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2";
+        let (now, held) = (self.clock.now(), json(held)?);
+        let ids: Vec<i64> = query_scalar(EXPIRED).bind(&held).bind(now).fetch_all(&self.looks).await?;
+        if !ids.is_empty() {
+            let ids = json(&ids)?;
+            transaction!(self, |connection| {
+                query(RELEASE_EXPIRED).bind(&ids).bind(now).execute(&mut *connection).await?;
+                query(LET_GO).bind(&ids).execute(&mut *connection).await?;
+            })?;
+        }
+        Ok(ids.len())
+    }
+}
+
+/// Of one generation one entry at most is in flight; what was only observed is of none.
+macro_rules! due {
+    ($index:literal, $which:literal, $order:literal) => {
+        concat!(
+            "SELECT id FROM entry e INDEXED BY ",
+            $index,
+            " WHERE state = 'waiting' AND ",
+            $which,
+            " AND route = ?1 AND due_at <= ?3
+    AND (lane = 'observed' OR NOT EXISTS (
+        SELECT 1 FROM generation g WHERE g.hook = e.hook AND g.generation = e.generation AND g.busy IS NOT NULL))
+ORDER BY ",
+            $order,
+            " LIMIT ?2"
+        )
+    };
+}
+
+pub(super) fn due(pick: Pick) -> &'static str {
+    match pick {
+        Pick::Due => due!("entry_waiting", "true", "behind, due_at, id"),
+        Pick::Oldest(Class::First) => due!("entry_first", "attempts = 0", "due_at, id"),
+        Pick::Newest(Class::First) => due!("entry_first", "attempts = 0", "due_at DESC, id DESC"),
+        Pick::Oldest(Class::Again) => due!("entry_again", "attempts > 0", "due_at, id"),
+        Pick::Newest(Class::Again) => {
+            due!("entry_again", "attempts > 0", "due_at DESC, id DESC")
+        }
+    }
+}

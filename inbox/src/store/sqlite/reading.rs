@@ -1,0 +1,85 @@
+//! What operators read.
+
+use super::Sqlite;
+use crate::store::read::Reading;
+use crate::store::{
+    Alike, Candidates, Cursor, Entry, Expectation, Filter, Followed, Only, PausedSince, Payload, Quarantined,
+    ReadStore, Result, Which,
+};
+use async_trait::async_trait;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[async_trait]
+impl ReadStore for Sqlite {
+    async fn now(&self) -> Result<i64> {
+        Ok(self.clock.now())
+    }
+
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>> {
+        Ok(self.reads.acquire().await?.list(filter, before, limit).await?)
+    }
+
+    async fn show(&self, id: i64) -> Result<Option<(Entry, Option<Payload>)>> {
+        Ok(self.reads.acquire().await?.show(id).await?)
+    }
+
+    async fn quarantined(&self, id: i64) -> Result<Option<Quarantined>> {
+        Ok(self.reads.acquire().await?.quarantined(id).await?)
+    }
+
+    async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>> {
+        Ok(self.reads.acquire().await?.payloads(ids).await?)
+    }
+
+    async fn alike(&self, since: i64) -> Result<Vec<Alike>> {
+        Ok(self.reads.acquire().await?.alike(since).await?)
+    }
+
+    async fn count(&self, which: &Which) -> Result<Vec<Candidates>> {
+        Ok(self.reads.acquire().await?.count(which).await?)
+    }
+
+    async fn ids(&self, filter: &Filter, only: Only, after: i64, until: i64, limit: i64) -> Result<Vec<i64>> {
+        Ok(self.reads.acquire().await?.ids(filter, only, after, until, limit).await?)
+    }
+
+    async fn knows_hook(&self, hook: &str) -> Result<bool> {
+        Ok(self.reads.acquire().await?.knows_hook(hook).await?)
+    }
+
+    async fn oldest_waiting(&self) -> Result<Option<i64>> {
+        Ok(self.reads.acquire().await?.oldest_waiting().await?)
+    }
+
+    async fn paused(&self) -> Result<Vec<PausedSince>> {
+        Ok(self.reads.acquire().await?.paused().await?)
+    }
+
+    async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>> {
+        Ok(self.reads.acquire().await?.open_questions(limit).await?)
+    }
+
+    async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
+        Ok(self.reads.acquire().await?.expectation(hook, generation).await?)
+    }
+
+    async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.reads.acquire().await?.path(hook).await?)
+    }
+
+    async fn end(&self) -> Result<Cursor> {
+        Ok(self.reads.acquire().await?.end().await?)
+    }
+
+    async fn follow(
+        &self,
+        filter: &Filter,
+        after: Cursor,
+        until: Option<Cursor>,
+        limit: i64,
+    ) -> Result<Followed> {
+        let end = self.end().await?;
+        let end = until.map_or(end, |until| until.min(end));
+        Ok(self.reads.acquire().await?.follow(filter, after, end, limit).await?)
+    }
+}

@@ -1,0 +1,67 @@
+//! Retention.
+
+use super::{Sqlite, json};
+use crate::store::expect::Expectations;
+use crate::store::{Result, RetentionStore};
+use async_trait::async_trait;
+use sqlx::{query, query_as};
+
+#[async_trait]
+impl RetentionStore for Sqlite {
+    async fn purge_bodies(&self, age: i64, limit: i64) -> Result<(i64, i64)> {
+        const OLD_BODIES: &str = "
+            SELECT id, size FROM entry
+            WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped') AND ended_at <= ?1 ORDER BY ended_at LIMIT ?2";
+        const EMPTY: &str =
+            "UPDATE entry SET size = 0, answer = NULL WHERE id IN (SELECT value FROM json_each(?1))";
+        const DELETE_PAYLOADS: &str =
+            "DELETE FROM payload WHERE entry_id IN (SELECT value FROM json_each(?1))";
+        let before = self.clock.now().saturating_sub(age);
+        transaction!(self, |connection| {
+            let old: Vec<(i64, i64)> =
+                query_as(OLD_BODIES).bind(before).bind(limit).fetch_all(&mut *connection).await?;
+            let (ids, sizes): (Vec<i64>, Vec<i64>) = old.into_iter().unzip();
+            let json = json(&ids)?;
+            query(EMPTY).bind(&json).execute(&mut *connection).await?;
+            query(DELETE_PAYLOADS).bind(&json).execute(&mut *connection).await?;
+            (i64::try_from(ids.len()).unwrap_or(i64::MAX), sizes.into_iter().fold(0, i64::saturating_add))
+        })
+    }
+
+    async fn purge_tombstones(&self, age: i64, limit: i64) -> Result<u64> {
+        const OLD_TOMBSTONES: &str = "
+            SELECT id, hook, generation, token_id FROM entry WHERE size = 0 AND ended_at <= ?1 ORDER BY ended_at LIMIT ?2";
+        /// Entries, and with them the generation and the token, unless they came again since.
+        const PURGE_TOMBSTONES: [&str; 3] = [
+            "DELETE FROM generation WHERE seen_at <= ?2 AND (hook, generation) IN (
+                SELECT value ->> 1, value ->> 2 FROM json_each(?1))",
+            "DELETE FROM token WHERE seen_at <= ?2 AND (hook, token_id) IN (
+                SELECT value ->> 1, value ->> 3 FROM json_each(?1))",
+            "DELETE FROM entry WHERE id IN (SELECT value ->> 0 FROM json_each(?1)) AND ended_at <= ?2",
+        ];
+        let before = self.clock.now().saturating_sub(age);
+        transaction!(self, |connection| {
+            let old: Vec<(i64, String, Option<String>, Option<String>)> =
+                query_as(OLD_TOMBSTONES).bind(before).bind(limit).fetch_all(&mut *connection).await?;
+            let json = json(&old)?;
+            for statement in PURGE_TOMBSTONES {
+                query(statement).bind(&json).bind(before).execute(&mut *connection).await?;
+            }
+            u64::try_from(old.len()).unwrap_or_default()
+        })
+    }
+
+    async fn purge_expectations(&self, age: i64, limit: i64) -> Result<usize> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.purge_expectations(now, age, limit).await?)
+    }
+
+    /// Nothing is to be added up: each sum is one row.
+    async fn fold_sums(&self, age: i64, _limit: i64) -> Result<u64> {
+        const FORGET_DELIVERED: &str = "DELETE FROM entry_sum WHERE since >= 0 AND since < ?1";
+        let before = self.clock.now().saturating_sub(age);
+        transaction!(self, |connection| {
+            query(FORGET_DELIVERED).bind(before).execute(&mut *connection).await.map(|_| 0)?
+        })
+    }
+}
