@@ -4,6 +4,7 @@
 #![allow(
     missing_docs,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "a test may panic: that is how it fails"
@@ -16,6 +17,7 @@ use blobgate::contract::header::{IDEMPOTENCY_KEY, PREFIX, WEBHOOK_PREFIX};
 use source::{Crate, Literal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
 /// Crates without an import circle.
 const WITHOUT_CIRCLES: [&str; 2] = ["src", "inbox/src"];
@@ -157,4 +159,18 @@ fn each_test_is_a_target() {
         }
     }
     assert_eq!(missing, Vec::<String>::new(), "add a [[test]] to a manifest");
+}
+
+/// The examples in CONTRIBUTING.md.
+#[test]
+fn each_example_of_a_change_applies() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["reason", "check", "dialect", "store-operation"] {
+        let diff = root.join("docs/contributing").join(name).with_extension("diff");
+        let output =
+            Command::new("git").args(["apply", "--check", "-C1"]).arg(&diff).current_dir(root).output();
+        let output = output.expect("git runs");
+        let why = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "make the change of {} anew: {why}", diff.display());
+    }
 }
