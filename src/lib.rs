@@ -1,10 +1,10 @@
 //! Blobgate decides on one webhook delivery at a time: encrypted, from an allowed address, well-formed, authentic?
 //!
-//! The stages, in the order in which [`policy`] runs them, are a file each:
-//! [`sanitize`], [`hook`], [`transport`], [`source`], [`request`], [`token`], [`json`], [`dialect`], [`event`], [`result_url`],
-//! [`confirm`], [`forward`]. [`trust`] has the trust rule, [`contract`] every name that crosses a process.
-//! Everything here is a pure function of its arguments, but for [`exchange`], which drives a host through one request and
-//! its response. `wasm`, compiled for WebAssembly only, is the one place that talks to Envoy.
+//! Each stage has a file, in this order: [`sanitize`], [`hook`], [`transport`], [`source`], [`request`], [`token`], [`json`],
+//! [`dialect`], [`event`], [`result_url`], [`confirm`], [`forward`]. [`policy`] decides by them, and [`trust`] has the trust
+//! rule. [`contract`] has the headers, their values, and the forms of tokens and signatures.
+//! Only [`exchange`] keeps state: it drives a host through one request and its response. Only `wasm`, compiled for
+//! WebAssembly, talks to Envoy.
 
 pub mod answer;
 pub mod config;

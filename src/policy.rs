@@ -209,7 +209,7 @@ impl Admitted {
         let source = source::check(&hook.source, &hook.transport, head);
         self.violation = apply(hook.checks.source, source, &mut self.observed).err();
         match request::check(hook.max_body_bytes, head) {
-            Err(end @ (Reason::MethodNotAllowed | Reason::BodyTooLarge)) => Err(end),
+            Err(end) if end.is_final() => Err(end),
             checked => {
                 self.violation = self.violation.or(checked.err());
                 Ok(())

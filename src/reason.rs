@@ -72,6 +72,12 @@ macro_rules! reasons {
                 Self::ALL.iter().copied().find(|reason| reason.code() == code)
             }
 
+            /// Whether it is final for every sender: it never goes to quarantine.
+            pub const fn is_final(self) -> bool {
+                use Reason::{BodyTooLarge, HttpsRequired, MethodNotAllowed, UnknownHook};
+                matches!(self, UnknownHook | HttpsRequired | MethodNotAllowed | BodyTooLarge)
+            }
+
             /// The stage that finds it.
             pub const fn stage(self) -> Stage {
                 match self { $(Reason::$name => Stage::$stage,)* }

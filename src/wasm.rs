@@ -32,7 +32,7 @@ struct Root {
 /// One request and its response; `None` where no configuration has loaded.
 struct Stream(Option<(Exchange, Envoy)>);
 
-/// Envoy's host calls. The SDK's panic where Envoy refuses one: the module traps, and Envoy fails closed.
+/// Envoy's host calls. The SDK panics when Envoy refuses one: the module traps, and Envoy forwards nothing.
 #[derive(Clone)]
 struct Envoy(Rc<Worker>);
 
@@ -47,7 +47,7 @@ struct Worker {
 impl Context for Root {}
 
 impl RootContext for Root {
-    /// Depends on nothing but the bytes: where it fails on a worker only, Envoy skips the filter in silence.
+    /// Must come to the same on every thread: Envoy skips the filter without an error on a worker where only that worker fails.
     fn on_configure(&mut self, _size: usize) -> bool {
         let bytes = self.get_plugin_configuration().unwrap_or_default();
         let config = match Config::load(&bytes, &|name| std::env::var(name).ok()) {

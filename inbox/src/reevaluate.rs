@@ -11,6 +11,7 @@ use blobgate::contract::signature::KEY_PREFIX;
 use blobgate::contract::{Proof, Verdict, header};
 use blobgate::hook::{Check, Hook};
 use blobgate::policy::{Decision, OriginalFindings, OriginalToken, conclude, reevaluate};
+use blobgate::reason::Stage;
 use blobgate::request::ContentType;
 use blobgate::{Config, Reason, forward};
 use sha2::{Digest, Sha256};
@@ -38,7 +39,7 @@ pub(crate) enum Now {
 pub(crate) enum CannotJudge {
     #[error("{0}")]
     Config(String),
-    #[error("{code:?} cannot be waived: only what the head shows can, {}", WAIVABLE.map(Reason::code).join(", "))]
+    #[error("{code:?} cannot be waived: only what the head shows can, {}", waivable().map(Reason::code).collect::<Vec<_>>().join(", "))]
     NotWaivable { code: String },
 }
 
@@ -55,15 +56,17 @@ pub(crate) enum Fails {
     NotOurs(#[from] NotOurs),
 }
 
-/// Reasons that only the head shows, and that cannot be looked at again.
-pub(crate) const WAIVABLE: [Reason; 6] = [
-    Reason::SourceDenied,
-    Reason::HeaderInvalid,
-    Reason::UnsupportedEncoding,
-    Reason::TokenExpired,
-    Reason::TokenAudience,
-    Reason::TokenMismatch,
-];
+/// Reasons that only the head shows, which the inbox does not store: an operator can override them.
+pub(crate) fn waivable() -> impl Iterator<Item = Reason> {
+    let of_head = Reason::ALL.iter().copied().filter(is_of_head);
+    of_head.chain([Reason::TokenExpired, Reason::TokenAudience, Reason::TokenMismatch])
+}
+
+/// Whether the head breaks a rule, the token's aside. A body that is missing shows again.
+fn is_of_head(reason: &Reason) -> bool {
+    let is_of_stage = matches!(reason.stage(), Stage::Source | Stage::Request);
+    is_of_stage && !reason.is_final() && *reason != Reason::BodyMissing
+}
 
 /// A key of either kind that nobody has, another for each variable: reevaluation verifies and signs nothing.
 fn no_key(variable: &str) -> String {
@@ -75,7 +78,7 @@ impl Judge {
     pub(crate) fn new(config: &[u8], waived: &[String]) -> Result<Self, CannotJudge> {
         let config = Config::load(config, &|name| Some(no_key(name)))
             .map_err(|error| CannotJudge::Config(error.to_string()))?;
-        let waived = waived.iter().map(|code| waivable(code)).collect::<Result<_, _>>()?;
+        let waived = waived.iter().map(|code| read_waivable(code)).collect::<Result<_, _>>()?;
         Ok(Self { config, waived })
     }
 
@@ -112,9 +115,7 @@ impl Judge {
         headers: &HeaderMap,
         reason: Option<Reason>,
     ) -> Result<OriginalFindings, Fails> {
-        use Reason::{
-            HeaderInvalid, SourceDenied, TokenAudience, TokenExpired, TokenMismatch, UnsupportedEncoding,
-        };
+        use Reason::{TokenAudience, TokenExpired, TokenMismatch};
         let waived = |reason: &Reason| self.waived.contains(reason);
         // The prompt that it was bound to is on no record: it is as it was found, where it still counts.
         if reason == Some(TokenMismatch) && hook.checks.prompt == Check::Enforce && !waived(&TokenMismatch) {
@@ -129,9 +130,8 @@ impl Judge {
             (Some(id), job) if held(Proof::Token) || waived(&late) => OriginalToken::Good(id, job),
             (Some(id), job) => OriginalToken::OutOfScope(late, id, job),
         };
-        let of_head = |reason: &Reason| matches!(reason, SourceDenied | HeaderInvalid | UnsupportedEncoding);
         Ok(OriginalFindings {
-            violation: reason.filter(of_head).filter(|reason| !waived(reason)),
+            violation: reason.filter(is_of_head).filter(|reason| !waived(reason)),
             token,
             confirmed: held(Proof::Confirmed),
             content_type: match headers.get("content-type").map(HeaderValue::as_bytes) {
@@ -143,8 +143,8 @@ impl Judge {
     }
 }
 
-fn waivable(code: &str) -> Result<Reason, CannotJudge> {
-    let reason = WAIVABLE.into_iter().find(|reason| reason.code() == code);
+fn read_waivable(code: &str) -> Result<Reason, CannotJudge> {
+    let reason = waivable().find(|reason| reason.code() == code);
     reason.ok_or_else(|| CannotJudge::NotWaivable { code: code.to_owned() })
 }
 

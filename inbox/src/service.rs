@@ -42,7 +42,7 @@ use std::time::Duration;
 pub use tail::{TailEntry, TailPage, TailRequest, TailWith};
 use tokio::sync::Notify;
 
-/// What the actions work on. Each action is a method, in a file of its own.
+/// What the actions work on. Each action is a method, in the file of its subject.
 pub(crate) struct Operations {
     pub(crate) store: StoreHandle,
     pub(crate) metrics: Arc<Metrics>,

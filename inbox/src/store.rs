@@ -1,7 +1,7 @@
 //! The store: SQLite in one file, or PostgreSQL.
 //!
-//! Nothing here is given up halfway: every transaction runs in a task of its own to its end, for a client that leaves must
-//! not leave half of one behind.
+//! A transaction is whole or nothing: a connection whose transaction was given up is closed. Callers run a transaction in a
+//! task of its own, so that a client that leaves does not end it.
 
 mod batch;
 mod change;
@@ -38,12 +38,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A store, for as many as like.
+/// A handle to the store, which tasks share.
 pub(crate) type StoreHandle = Arc<dyn Store>;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// What a store does: what the traits below name, and how it is. Times are microseconds; each function that writes is one
+/// A store implements the traits below, and says how it is. Times are microseconds; each function that writes is one
 /// transaction.
 #[async_trait]
 pub(crate) trait Store:

@@ -6,7 +6,7 @@ use super::filter::EntryFilter;
 use super::{Operations, written};
 use crate::arrival::Arrival;
 use crate::reconcile::{NotReleased, Releaser, goes_on};
-use crate::reevaluate::{Fails, Judge, Now, WAIVABLE};
+use crate::reevaluate::{self, Fails, Judge, Now};
 use crate::store::{Only, StoreError, StoreHandle};
 use crate::violation;
 use blobgate::Reason;
@@ -58,7 +58,7 @@ pub struct ReevaluateAnswer {
 
 /// Reasons that only the head shows, and that an operator can override.
 pub fn waivable() -> impl Iterator<Item = &'static str> {
-    WAIVABLE.into_iter().map(Reason::code)
+    reevaluate::waivable().map(Reason::code)
 }
 
 /// Why an entry stays in quarantine.
