@@ -90,9 +90,6 @@ wire_values! {
     }
 }
 
-/// What came before, where nothing had authenticated it: a value of [`header::SUPERSEDES`], beside the names of [`Kind`].
-pub const UNAUTHENTICATED: &str = "unauthenticated";
-
 /// The key under which a service knows a repeat: `dialect:generation:event`. The value of [`header::IDEMPOTENCY_KEY`].
 ///
 /// ```

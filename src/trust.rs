@@ -99,3 +99,21 @@ impl Trust {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_rules_need_a_token() {
+        for (trust, expected) in [
+            (Trust::Open, false),
+            (Trust::Token, true),
+            (Trust::Confirmed, false),
+            (Trust::TokenOrConfirmed, false),
+            (Trust::TokenAndConfirmed, true),
+        ] {
+            assert_eq!(trust.needs_token(), expected, "{trust:?}");
+        }
+    }
+}

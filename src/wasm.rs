@@ -85,14 +85,14 @@ impl RootContext for Root {
 }
 
 impl Stream {
-    /// Without a configuration, the request waits.
-    fn drive(&mut self, event: impl FnOnce(&mut Exchange, &mut Envoy) -> Flow) -> Action {
+    /// `otherwise` without a configuration: a request waits, a response goes on.
+    fn drive(&mut self, otherwise: Action, event: impl FnOnce(&mut Exchange, &mut Envoy) -> Flow) -> Action {
         match &mut self.0 {
             Some((exchange, envoy)) => match event(exchange, envoy) {
                 Flow::Continue => Action::Continue,
                 Flow::Pause => Action::Pause,
             },
-            None => Action::Pause,
+            None => otherwise,
         }
     }
 }
@@ -107,7 +107,9 @@ impl Context for Stream {
             (status, body.unwrap_or_default())
         });
         let response = response.as_ref().map(|(status, body)| ProviderResponse { status, body });
-        if self.drive(|exchange, envoy| exchange.on_provider_response(envoy, response)) == Action::Continue {
+        if self.drive(Action::Pause, |exchange, envoy| exchange.on_provider_response(envoy, response))
+            == Action::Continue
+        {
             self.resume_http_request();
         }
     }
@@ -115,7 +117,7 @@ impl Context for Stream {
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        self.drive(|exchange, envoy| {
+        self.drive(Action::Pause, |exchange, envoy| {
             #[cfg(feature = "crash-test")]
             crash_test::crash_if_asked(envoy, b"headers");
             exchange.on_request_headers(envoy, ending(end_of_stream))
@@ -123,7 +125,7 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.drive(|exchange, envoy| {
+        self.drive(Action::Pause, |exchange, envoy| {
             #[cfg(feature = "crash-test")]
             crash_test::crash_if_asked(envoy, b"body");
             exchange.on_request_body(envoy, size, ending(end_of_stream))
@@ -131,19 +133,21 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        self.drive(|exchange, envoy| exchange.on_request_trailers(envoy))
+        self.drive(Action::Pause, |exchange, envoy| exchange.on_request_trailers(envoy))
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        self.drive(|exchange, envoy| exchange.on_response_headers(envoy, ending(end_of_stream)))
+        self.drive(Action::Continue, |exchange, envoy| {
+            exchange.on_response_headers(envoy, ending(end_of_stream))
+        })
     }
 
     fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
-        self.drive(|exchange, envoy| exchange.on_response_body(envoy, size))
+        self.drive(Action::Continue, |exchange, envoy| exchange.on_response_body(envoy, size))
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        self.drive(|exchange, envoy| exchange.on_response_trailers(envoy))
+        self.drive(Action::Continue, |exchange, envoy| exchange.on_response_trailers(envoy))
     }
 }
 

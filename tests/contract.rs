@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 use blobgate::contract::signature::{KEY_PREFIX, TOLERANCE};
-use blobgate::contract::{EventSource, Kind, Proof, UNAUTHENTICATED, VERSION, Verdict};
+use blobgate::contract::{EventSource, Kind, Proof, VERSION, Verdict};
 use blobgate::contract::{idempotency_key, quarantine_key};
 use blobgate::dialect::Dialect;
 use blobgate::event::Class;
@@ -71,7 +71,6 @@ fn values() {
     pinned!(Proof: "token" "confirmed");
     pinned!(Kind: "completed" "failed" "timeout");
     pinned!(EventSource: "reconcile" "tail");
-    assert_eq!(UNAUTHENTICATED, "unauthenticated");
     assert_eq!(VERSION, "1");
     assert_eq!(Dialect::Veo3.name(), "veo3");
     let classes = [Class::User, Class::Content, Class::System, Class::Unknown].map(Class::name);

@@ -2,7 +2,7 @@
 
 use crate::entry::{Fingerprint, Origin, QuarantineReason};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use blobgate::contract::token::is_digest;
+use blobgate::contract::token::is_like_digest;
 use blobgate::contract::{header, is_key_of, is_understood};
 use blobgate::dialect::Dialect;
 use blobgate::event::{GenerationId, Kind};
@@ -98,7 +98,8 @@ impl Arrival {
         if !complete {
             return Err(NotOurs::NotMarked);
         }
-        let token = text(header::TOKEN_ID)?.map(|id| Token { binds: job.is_some() || !is_digest(&id), id });
+        let token =
+            text(header::TOKEN_ID)?.map(|id| Token { binds: job.is_some() || !is_like_digest(&id), id });
         let digest = Sha256::digest(&body).into();
         let code = one(headers, header::ERROR_CODE)?;
         Ok(Self {

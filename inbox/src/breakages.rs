@@ -80,9 +80,10 @@ impl DeliveryStore for Broken {
     }
 
     async fn claim(&self, route: &str, wanted: Wanted, lease: i64) -> Result<Claim> {
-        let claim = self.0.claim(route, wanted, lease).await?;
+        let mut claim = self.0.claim(route, wanted, lease).await?;
         if broken_by!("break-done-before-sent") {
-            let done: Vec<_> = claim.entries.iter().map(done).collect();
+            // Nor are they sent, as by a process that dies in between.
+            let done: Vec<_> = claim.entries.drain(..).map(|entry| done(&entry)).collect();
             self.0.finish(&done, i64::MAX).await?;
         }
         Ok(claim)

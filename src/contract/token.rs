@@ -69,10 +69,18 @@ pub fn digest(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(bytes))
 }
 
-/// Whether a text has the form of a [`digest`].
+/// Whether a text is a [`digest`]: its last character has no bits of its own, so that three of four texts of this length are
+/// none.
 pub fn is_digest(text: &str) -> bool {
     const SHA256_BYTES: usize = 32;
     URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == SHA256_BYTES)
+}
+
+/// Whether a token's id looks like a digest: 43 characters of base64url. Such an id alone binds a token to no generation.
+pub fn is_like_digest(text: &str) -> bool {
+    const CHARACTERS: usize = 43;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    text.len() == CHARACTERS && text.bytes().all(fits)
 }
 
 fn has_form(text: &str, longest: usize, allows: impl Fn(u8) -> bool) -> bool {
@@ -82,6 +90,16 @@ fn has_form(text: &str, longest: usize, allows: impl Fn(u8) -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_like_a_digest_need_not_be_one() {
+        let id = "V1StGXR8_Z5jdHi6B-myTV1StGXR8_Z5jdHi6B-myTx";
+        assert!(is_like_digest(id) && !is_digest(id));
+        assert!(is_like_digest(&digest(b"A cat")) && is_digest(&digest(b"A cat")));
+        for other in ["", &id.replace("V1", "V"), &format!("{id}x"), &id.replace('_', "."), "order-17"] {
+            assert!(!is_like_digest(other), "{other}");
+        }
+    }
 
     #[track_caller]
     fn allows(is: fn(&str) -> bool, longest: usize, characters: &str) {

@@ -51,9 +51,9 @@ pub struct Expect {
     /// Code, class, retryable; `-` for a header that is absent.
     error: Option<[String; 3]>,
     drift: Vec<String>,
-    /// Of a completion: the sample's, unless written; `-` for a header that is absent.
     /// The hook's, where it is another than `veo3`.
     dialect: Option<String>,
+    /// Of a completion: the sample's, unless written; `-` for a header that is absent.
     result_host: Option<String>,
     /// The reason of a kept or an observed delivery.
     reason: Option<String>,

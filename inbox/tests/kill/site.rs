@@ -39,7 +39,7 @@ impl Site {
 
     /// Has the logs stay. Returns where they are.
     pub(crate) fn keep(&self) -> PathBuf {
-        let kept = self.folder.path().with_extension("quarantined");
+        let kept = self.folder.path().with_extension("kept");
         std::fs::rename(self.folder.path(), &kept).unwrap();
         kept
     }
