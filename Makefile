@@ -17,7 +17,7 @@ WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of what this level inlines by itself: 30 KB less module, for one instruction in forty more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help check ci-tools cargo rust lint-scripts deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -127,6 +127,10 @@ clippy: clippy-core ## lint on both targets, warnings as errors
 	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 --features crash-test -- -D warnings
+
+check-fuzz: cargo ## lint the fuzz targets, which have a workspace of their own
+	@dev/need c++
+	cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 
 # The core alone, with its own dependencies' features: what `make check` builds, and no other crate's.
 clippy-core: cargo
