@@ -102,3 +102,46 @@ impl Counter {
         name
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn row(labels: Labels, expected: &str) {
+        assert_eq!(Counter(labels).name("production"), expected);
+    }
+
+    /// Alert rules and `stats_tags` in envoy.yaml read these names.
+    #[test]
+    fn names_and_labels_are_these() {
+        let hook: Arc<str> = "veo3".into();
+        let delivery =
+            |event, verdict, reason| Labels::Delivery { hook: Arc::clone(&hook), event, verdict, reason };
+        row(
+            delivery(Some(Kind::Completed), Some(Verdict::Accepted), None),
+            "blobgate_deliveries_total.environment=production.hook=veo3.event=completed.verdict=accepted.reason=-",
+        );
+        row(
+            delivery(None, None, Some(Reason::SourceDenied)),
+            "blobgate_deliveries_total.environment=production.hook=veo3.event=-.verdict=refused.reason=source-denied",
+        );
+        row(
+            Labels::Drift { hook: Arc::clone(&hook), field: "error.details" },
+            "blobgate_drift_total.environment=production.hook=veo3.field=error/details",
+        );
+        row(
+            Labels::Observed { hook: Arc::clone(&hook), reason: Reason::SourceDenied },
+            "blobgate_observed_total.environment=production.hook=veo3.reason=source-denied",
+        );
+        row(
+            Labels::Token { hook: Arc::clone(&hook), kid: Some("k1".into()), outcome: "good" },
+            "blobgate_token_total.environment=production.hook=veo3.kid=k1.outcome=good",
+        );
+        row(
+            Labels::Confirm { hook, outcome: Outcome::Unauthorized },
+            "blobgate_confirm_total.environment=production.hook=veo3.outcome=unauthorized",
+        );
+        assert_eq!(info("production"), "blobgate_info.environment=production.version=0.1.0");
+    }
+}
