@@ -18,12 +18,10 @@
 mod endpoints;
 mod problem;
 
-use crate::health::{Fault, Faults};
+use crate::health::Fault;
 use crate::listen::is_local;
-use crate::metrics::Metrics;
 use crate::service::Operations;
-use crate::space::Space;
-use crate::watch::Watch;
+use crate::shared::Shared;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -37,10 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Admin {
     pub(crate) operations: Operations,
-    pub(crate) space: Arc<Space>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) watch: Arc<Watch>,
-    pub(crate) faults: Arc<Faults>,
+    pub(crate) shared: Shared,
     /// The token that a client has to show.
     pub(crate) token: Option<String>,
     pub(crate) ending: CancellationToken,
@@ -114,7 +109,7 @@ async fn livez() -> &'static str {
 /// 200 while the store takes events.
 async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
     let looked = look(&admin).await;
-    match admin.faults.of_store() {
+    match admin.shared.faults.of_store() {
         Some(fault) => not(format!("{}: {}\n", fault.reason, fault.detail)),
         None => looked.map_or_else(|why| not(format!("{why}\n")), |()| "ok\n".into_response()),
     }
@@ -126,10 +121,10 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
         return not("ending: what is under way is finished, and events are stored until then\n".to_owned());
     }
     let looked = look(&admin).await;
-    if let Some(fault) = admin.faults.standing().first() {
+    if let Some(fault) = admin.shared.faults.standing().first() {
         return not(format!("{}: {}\n", fault.reason, fault.detail));
     }
-    if let Err(full) = admin.space.check(Verdict::Accepted) {
+    if let Err(full) = admin.shared.space.check(Verdict::Accepted) {
         return not(format!("full: {full}\n"));
     }
     looked.map_or_else(|why| not(format!("{why}\n")), |()| "ok\n".into_response())
@@ -137,11 +132,11 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 
 /// Whether the store takes events. The files are compared first, by system calls alone.
 async fn look(admin: &Arc<Admin>) -> Result<(), String> {
-    let _raised = admin.operations.store.check_files();
-    if let Some(fault) = admin.faults.get(Fault::StoreReplaced) {
+    let _raised = admin.shared.store.check_files();
+    if let Some(fault) = admin.shared.faults.get(Fault::StoreReplaced) {
         return Err(format!("{}: {}", fault.reason, fault.detail));
     }
-    admin.watch.look().await
+    admin.shared.watch.look().await
 }
 
 fn not(why: String) -> Response {
@@ -150,7 +145,7 @@ fn not(why: String) -> Response {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match admin.metrics.text() {
+    match admin.shared.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

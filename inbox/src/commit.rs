@@ -3,11 +3,12 @@
 //! Handlers hand an arrival over and wait; a client that leaves cancels nothing here.
 
 use crate::arrival::Arrival;
-use crate::deliver::Wake;
 use crate::failpoint::die_at;
 use crate::metrics::Metrics;
+use crate::shared::Shared;
 use crate::space::Space;
 use crate::store::{Outcome, StoreError, StoreHandle, Stored};
+use crate::wake::Wake;
 use crate::watch::Watch;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use std::cmp::Ordering;
@@ -55,7 +56,7 @@ struct Pending {
 }
 
 /// What all committers share.
-struct Shared {
+struct Commits {
     store: StoreHandle,
     queue: Mutex<mpsc::Receiver<Pending>>,
     wake: Arc<Wake>,
@@ -67,19 +68,12 @@ struct Shared {
 
 impl Committer {
     /// Starts the committers. They end once every [`Committer`] is gone and what was handed over is stored.
-    pub(crate) fn start(
-        store: &StoreHandle,
-        wake: Arc<Wake>,
-        metrics: Arc<Metrics>,
-        space: Arc<Space>,
-        watch: Arc<Watch>,
-        batch: usize,
-        tasks: &TaskTracker,
-    ) -> Self {
+    pub(crate) fn start(shared: Shared, batch: usize, tasks: &TaskTracker) -> Self {
+        let Shared { store, space, metrics, watch, wake, .. } = shared;
         let (queue, waiting) = mpsc::channel(WAITING);
         let most = store.writers();
-        let shared = Arc::new(Shared {
-            store: Arc::clone(store),
+        let commits = Arc::new(Commits {
+            store,
             queue: Mutex::new(waiting),
             wake,
             metrics,
@@ -88,7 +82,7 @@ impl Committer {
             working: Working::new(MIN_WORKING.min(most), most),
         });
         for _ in 0..most {
-            tasks.spawn(run(Arc::clone(&shared), batch.clamp(1, BATCH)));
+            tasks.spawn(run(Arc::clone(&commits), batch.clamp(1, BATCH)));
         }
         Self { queue, bytes: Arc::new(Semaphore::new(WAITING_BYTES)) }
     }
@@ -109,20 +103,20 @@ impl Committer {
 }
 
 /// One committer: collects while others commit, then commits.
-async fn run(shared: Arc<Shared>, most: usize) {
+async fn run(commits: Arc<Commits>, most: usize) {
     loop {
         let mut batch = Vec::new();
-        let _working = shared.working.begin().await;
-        if shared.queue.lock().await.recv_many(&mut batch, most).await == 0 {
+        let _working = commits.working.begin().await;
+        if commits.queue.lock().await.recv_many(&mut batch, most).await == 0 {
             return;
         }
         die_at!("before-insert");
-        store(batch, &shared).await;
+        store(batch, &commits).await;
     }
 }
 
 /// Stores a batch, and tells those who wait. While the store is away it is tried again, as long as they wait.
-async fn store(mut batch: Vec<Pending>, shared: &Shared) {
+async fn store(mut batch: Vec<Pending>, commits: &Commits) {
     let mut pause = PAUSES.build();
     loop {
         // Whoever has heard 503 by now comes back.
@@ -133,35 +127,35 @@ async fn store(mut batch: Vec<Pending>, shared: &Shared) {
         if batch.is_empty() {
             return;
         }
-        match try_store(&batch, shared).await {
+        match try_store(&batch, commits).await {
             Ok(outcomes) => {
                 die_at!("before-answer");
-                return tell(batch, outcomes, shared);
+                return tell(batch, outcomes, commits);
             }
             // Halved until what is bad, or what is too much, is alone: it costs nobody else.
             Err(error) if batch.len() > 1 && (error.is_of_data() || error.is_too_much()) => {
                 tracing::error!("a batch of {} is halved: {error}", batch.len());
                 let rest = batch.split_off(batch.len().div_ceil(2));
-                Box::pin(store(batch, shared)).await;
+                Box::pin(store(batch, commits)).await;
                 batch = rest;
             }
             // The fault says why. Nothing brings this store back: nobody waits for it.
             Err(error) if error.is_replaced() => {
-                shared.metrics.store_errors.inc();
+                commits.metrics.store_errors.inc();
                 batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
                 return;
             }
             Err(error) if error.is_of_data() => {
-                shared.metrics.store_errors.inc();
+                commits.metrics.store_errors.inc();
                 tracing::error!("an event is not stored, for the store does not take it: {error}");
-                shared.watch.doubt();
+                commits.watch.doubt();
                 batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
                 return;
             }
             Err(error) => {
-                shared.metrics.store_errors.inc();
+                commits.metrics.store_errors.inc();
                 tracing::error!("a batch of {} is not stored: {error}", batch.len());
-                shared.watch.failed(&error).await;
+                commits.watch.failed(&error).await;
                 // A right is not granted in seconds: the sender comes back.
                 let Some(pause) = pause.next().filter(|_| !error.is_lasting()) else {
                     batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
@@ -180,17 +174,17 @@ const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
     .with_max_delay(Duration::from_secs(3))
     .with_max_times(6);
 
-async fn try_store(batch: &[Pending], shared: &Shared) -> Result<Vec<Outcome>, StoreError> {
+async fn try_store(batch: &[Pending], commits: &Commits) -> Result<Vec<Outcome>, StoreError> {
     let arrivals: Vec<_> = batch.iter().map(|pending| &pending.arrival).collect();
     let started = Instant::now();
-    let stored = shared.store.store(&arrivals, shared.space.room_in_quarantine()).await?;
-    shared.watch.committed();
-    shared.metrics.commit(arrivals.len(), started.elapsed());
-    shared.working.adapt(&stored);
+    let stored = commits.store.store(&arrivals, commits.space.room_in_quarantine()).await?;
+    commits.watch.committed();
+    commits.metrics.commit(arrivals.len(), started.elapsed());
+    commits.working.adapt(&stored);
     Ok(stored.outcomes)
 }
 
-fn tell(batch: Vec<Pending>, outcomes: Vec<Outcome>, shared: &Shared) {
+fn tell(batch: Vec<Pending>, outcomes: Vec<Outcome>, commits: &Commits) {
     let mut routes = BTreeSet::new();
     for (pending, outcome) in batch.into_iter().zip(outcomes) {
         if let Outcome::Waits(route) = &outcome
@@ -198,11 +192,11 @@ fn tell(batch: Vec<Pending>, outcomes: Vec<Outcome>, shared: &Shared) {
         {
             routes.insert(route.clone());
         }
-        shared.space.add(&pending.arrival, &outcome);
+        commits.space.add(&pending.arrival, &outcome);
         pending.tell(Ok(outcome));
     }
     if !routes.is_empty() {
-        shared.wake.up(routes);
+        commits.wake.up(routes);
     }
 }
 

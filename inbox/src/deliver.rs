@@ -10,9 +10,11 @@ mod pace;
 mod route;
 
 use crate::metrics::Metrics;
+use crate::shared::Shared;
 use crate::space::Space;
 use crate::store::Pause;
 use crate::store::{Finished, GIVE_UP_AFTER, StoreError, StoreHandle};
+use crate::wake::Wake;
 use crate::watch::Watch;
 pub(crate) use attempt::{AttemptOutcome, Target};
 use attempt::{Ended, Sender};
@@ -21,10 +23,10 @@ pub(crate) use pace::Pace;
 use pace::delay;
 use route::Flight;
 use route::Route;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,24 +34,6 @@ use tokio_util::sync::CancellationToken;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Deliveries that are under way have so long when the inbox is to end.
 const LAST_ANSWERS: Duration = Duration::from_secs(22);
-
-/// Something new waits, on these routes.
-#[derive(Debug, Default)]
-pub(crate) struct Wake {
-    routes: Mutex<BTreeSet<String>>,
-    notify: Notify,
-}
-
-impl Wake {
-    pub(crate) fn up(&self, routes: impl IntoIterator<Item = String>) {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner).extend(routes);
-        self.notify.notify_one();
-    }
-
-    fn take(&self) -> BTreeSet<String> {
-        std::mem::take(&mut *self.routes.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 pub(crate) struct Deliverer {
     store: StoreHandle,
@@ -81,15 +65,8 @@ struct Held {
 }
 
 impl Deliverer {
-    pub(crate) fn new(
-        store: StoreHandle,
-        wake: Arc<Wake>,
-        metrics: Arc<Metrics>,
-        space: Arc<Space>,
-        watch: Arc<Watch>,
-        pace: Pace,
-        target: Target,
-    ) -> Self {
+    pub(crate) fn new(shared: Shared, pace: Pace, target: Target) -> Self {
+        let Shared { store, space, metrics, watch, wake, .. } = shared;
         let (end, ended) = mpsc::unbounded_channel();
         let now = Instant::now();
         Self {
@@ -120,7 +97,7 @@ impl Deliverer {
             let wake = Arc::clone(&self.wake);
             tokio::select! {
                 () = ending.cancelled() => break,
-                () = wake.notify.notified() => (),
+                () = wake.woken() => (),
                 Some(ended) = self.ended.recv() => self.note(ended),
                 () = tokio::time::sleep_until(next) => (),
             }

@@ -28,9 +28,11 @@ mod reevaluate;
 mod release;
 mod serve;
 pub mod service;
+mod shared;
 mod space;
 pub mod store;
 mod violation;
+mod wake;
 mod watch;
 
 pub use key::{Keys, NotAKey};

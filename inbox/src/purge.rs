@@ -1,6 +1,7 @@
 //! What has had its time goes: bodies after 14 days, tombstones after 400, and delivered bodies earlier where space is short.
 
 use crate::metrics::Metrics;
+use crate::shared::Shared;
 use crate::space::Space;
 use crate::store::{StoreError, StoreHandle};
 use std::sync::Arc;
@@ -24,12 +25,17 @@ pub(crate) const BODIES: i64 = 14 * 24 * 3_600 * 1_000_000;
 pub(crate) const TOMBSTONES: i64 = 400 * 24 * 3_600 * 1_000_000;
 
 pub(crate) struct Purger {
-    pub(crate) store: StoreHandle,
-    pub(crate) space: Arc<Space>,
-    pub(crate) metrics: Arc<Metrics>,
+    store: StoreHandle,
+    space: Arc<Space>,
+    metrics: Arc<Metrics>,
 }
 
 impl Purger {
+    pub(crate) fn new(shared: Shared) -> Self {
+        let Shared { store, space, metrics, .. } = shared;
+        Self { store, space, metrics }
+    }
+
     /// Measures once before anything is received.
     pub(crate) async fn measure(&mut self) -> Result<(), StoreError> {
         self.look_at_disk().await?;

@@ -4,12 +4,11 @@ use crate::arrival::Arrival;
 use crate::clocks::Clocks;
 use crate::commit::{Committer, NotStored};
 use crate::failpoint::die_at;
-use crate::health::{Fault, Faults};
+use crate::health::Fault;
 use crate::key::{Keys, NotSigned};
 use crate::listen::{REASON, is_local, split_port};
 use crate::log_limit::LogLimit;
-use crate::metrics::Metrics;
-use crate::space::Space;
+use crate::shared::Shared;
 use crate::store::Outcome;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -33,9 +32,7 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) struct Receiver {
     pub(crate) committer: Committer,
-    pub(crate) space: Arc<Space>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) faults: Arc<Faults>,
+    pub(crate) shared: Shared,
     /// Whose signature everything must have.
     pub(crate) keys: Option<Keys>,
     pub(crate) clocks: Arc<Clocks>,
@@ -52,12 +49,12 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
     match receiver.receive(request).await {
         Ok(what) => {
             die_at!("after-commit");
-            receiver.metrics.received(what);
+            receiver.shared.metrics.received(what);
             // As the provider's page has a receiver answer.
             Json(json!({"status": "received"})).into_response()
         }
         Err(refused) => {
-            receiver.metrics.refused(refused.code);
+            receiver.shared.metrics.refused(refused.code);
             let Refused { code, why } = refused;
             if receiver.log.passes() {
                 tracing::warn!(code, "refused code={code}: {why}");
@@ -102,16 +99,16 @@ impl Receiver {
             return Err(Refused::new("signature", "its webhook-id is another event's"));
         }
         // Files that were replaced are found by the commit: its answer comes after the rescue.
-        if let Some(fault) = self.faults.get(Fault::StoreDamaged) {
+        if let Some(fault) = self.shared.faults.get(Fault::StoreDamaged) {
             return Err(Refused::new(fault.reason, fault.detail));
         }
-        self.space.check(arrival.verdict).map_err(|full| Refused::new("full", full))?;
+        self.shared.space.check(arrival.verdict).map_err(|full| Refused::new("full", full))?;
         let outcome = self.committer.store(arrival).await;
         match outcome.map_err(|error| self.not_stored(error))? {
             Outcome::Waits(_) => Ok("new"),
             Outcome::Repeated => Ok("repeated"),
             Outcome::Quarantined(reason) => {
-                self.metrics.quarantined(&reason);
+                self.shared.metrics.quarantined(&reason);
                 Ok("quarantined")
             }
             Outcome::TokenFull => Err(Refused::new(
@@ -148,7 +145,7 @@ impl Receiver {
 
     /// The standing fault of the store is the reason, where there is one.
     fn not_stored(&self, error: NotStored) -> Refused {
-        match self.faults.of_store() {
+        match self.shared.faults.of_store() {
             Some(fault) => Refused::new(fault.reason, fault.detail),
             None => Refused::new("not-stored", error),
         }

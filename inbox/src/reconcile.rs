@@ -66,18 +66,16 @@ pub(crate) struct Reconciler {
 
 impl Reconciler {
     pub(crate) fn new(
-        store: &StoreHandle,
         releaser: Releaser,
-        metrics: Arc<Metrics>,
         nudge: Arc<Notify>,
         reconcile: &Reconcile,
         signs: bool,
         ending: CancellationToken,
     ) -> Self {
         Self {
-            store: Arc::clone(store),
+            store: Arc::clone(&releaser.shared.store),
+            metrics: Arc::clone(&releaser.shared.metrics),
             releaser,
-            metrics,
             nudge,
             provider: reconcile.provider.clone().map(Provider::new),
             after: micros(reconcile.after),

@@ -3,7 +3,7 @@
 use crate::admin::{self, Admin};
 use crate::clocks::Clocks;
 use crate::commit::Committer;
-use crate::deliver::{Deliverer, LEASE, Pace, Target, Wake};
+use crate::deliver::{Deliverer, LEASE, Pace, Target};
 use crate::failpoint::time_of;
 use crate::health::Faults;
 use crate::key::Keys;
@@ -14,9 +14,9 @@ use crate::purge::Purger;
 use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::service::Operations;
+use crate::shared::Shared;
 use crate::space::Space;
 use crate::store::{CannotOpen, Place};
-use crate::watch::Watch;
 use axum::http::Uri;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -77,124 +77,52 @@ const LAST_COMMITS: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`Ended`].
-pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), Ended> {
+pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<(), Ended> {
     #[cfg(feature = "failpoints")]
     crate::failpoint::read_env();
     let limit = raise_limit();
     let store = settings.store.open().await?;
     #[cfg(feature = "failpoints")]
     let store = crate::breakages::around(store);
-    let file = store.file().map(ToOwned::to_owned);
-    let metrics = Arc::new(Metrics::new());
-    let faults = Arc::new(Faults::default());
+    let (metrics, faults) = (Arc::new(Metrics::new()), Arc::new(Faults::default()));
     let descriptors = Arc::new(Descriptors::new(limit, Arc::clone(&faults)));
     let files = Arc::clone(&store).watch_files(&faults);
-    let watch = Watch::new(&store, Arc::clone(&faults));
+    let space = Space::new(settings.limit, store.file().map(ToOwned::to_owned));
     let clocks = Arc::new(Clocks::new(Arc::clone(&faults), Arc::clone(&metrics)));
+    let shared = Shared::new(store, space, metrics, faults);
     // Said before an event comes, and mended or not: a right may be granted while the inbox runs.
-    let _known = watch.look().await;
-    let space = Arc::new(Space::new(settings.limit, file));
-    let wake = Arc::new(Wake::default());
-    let mut purger =
-        Purger { store: Arc::clone(&store), space: Arc::clone(&space), metrics: Arc::clone(&metrics) };
-    // A store that is too large to be measured in time can still store and deliver.
-    if let Err(error) = purger.measure().await {
-        tracing::error!("the store is not measured: {error}");
-    }
+    let _known = shared.watch.look().await;
 
-    let (storing, delivering) = (TaskTracker::new(), TaskTracker::new());
-    let committer = Committer::start(
-        &store,
-        Arc::clone(&wake),
-        Arc::clone(&metrics),
-        Arc::clone(&space),
-        Arc::clone(&watch),
-        settings.batch,
-        &storing,
-    );
-    let releaser = Releaser {
-        store: store.clone(),
-        committer: committer.clone(),
-        metrics: Arc::clone(&metrics),
-        space: Arc::clone(&space),
-        wake: Arc::clone(&wake),
-    };
-    let (nudge, reconcile) = (Arc::new(Notify::new()), settings.reconcile);
-    let reconciler = Reconciler::new(
-        &store,
-        releaser.clone(),
-        Arc::clone(&metrics),
-        Arc::clone(&nudge),
-        &reconcile,
-        settings.sign.is_some(),
-        ending.clone(),
-    );
-    // It stores, so it ends with what was received.
-    storing.spawn(reconciler.run());
-    let target = Target { base: settings.deliver_to, timeout: settings.timeout, keys: settings.sign };
-    let pace =
-        Pace { concurrency: settings.concurrency, drain: settings.drain, lease: time_of!("lease", LEASE) };
-    let deliverer = Deliverer::new(
-        Arc::clone(&store),
-        Arc::clone(&wake),
-        Arc::clone(&metrics),
-        Arc::clone(&space),
-        Arc::clone(&watch),
-        pace,
-        target,
-    );
-    delivering.spawn(deliverer.run(ending.clone()));
-    delivering.spawn(purger.run(ending.clone()));
-    delivering.spawn(Arc::clone(&watch).run(Arc::clone(&clocks), ending.clone()));
-
-    let operations = Operations {
-        store,
-        metrics: Arc::clone(&metrics),
-        wake,
-        faults: Arc::clone(&faults),
-        releaser,
-        nudge,
-        per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
-        reconcile_after: micros(reconcile.after),
-    };
-    let admin = Arc::new(Admin {
-        operations,
-        space: Arc::clone(&space),
-        metrics: Arc::clone(&metrics),
-        watch,
-        faults: Arc::clone(&faults),
-        token: settings.admin_token,
-        ending: ending.clone(),
-    });
+    let tasks = Tasks::default();
+    let (committer, operations) = start(&mut settings, &shared, &clocks, &tasks, &ending).await;
+    let admin =
+        Admin { operations, shared: shared.clone(), token: settings.admin_token, ending: ending.clone() };
     let local = settings.receive.local_addr().ok();
-    let receiver = Arc::new(Receiver {
+    let receiver = Receiver {
         committer,
-        space,
-        metrics,
-        faults,
+        shared: shared.clone(),
         keys: settings.verify,
         clocks,
         log: LogLimit::default(),
         local_port: local.filter(|address| address.ip().is_loopback()).map(|address| address.port()),
-    });
+    };
     let closing = CancellationToken::new();
-    let counters = admin.metrics.listeners.clone();
     let listen = |name, listener, routes| Listen {
         name,
         listener,
         routes,
         descriptors: Arc::clone(&descriptors),
-        counters: counters.clone(),
+        counters: shared.metrics.listeners.clone(),
         ending: ending.clone(),
         closing: closing.clone(),
     };
-    let receiving = listen(Name::Receive, settings.receive, receive::routes(receiver)).serve();
-    let asked = listen(Name::Admin, settings.admin, admin::routes(admin)).serve();
+    let receiving = listen(Name::Receive, settings.receive, receive::routes(Arc::new(receiver))).serve();
+    let asked = listen(Name::Admin, settings.admin, admin::routes(Arc::new(admin))).serve();
     let finished = async {
         ending.cancelled().await;
         tracing::info!("ending: what is under way is finished, and events are stored until then");
-        delivering.close();
-        if tokio::time::timeout(LAST_DELIVERIES, delivering.wait()).await.is_err() {
+        tasks.delivering.close();
+        if tokio::time::timeout(LAST_DELIVERIES, tasks.delivering.wait()).await.is_err() {
             tracing::warn!("how deliveries ended is not written in time: they are made again");
         }
         closing.cancel();
@@ -203,12 +131,57 @@ pub async fn serve(settings: Settings, ending: CancellationToken) -> Result<(), 
         () = async { tokio::join!(receiving, asked, finished); } => (),
         () = descriptors.watch() => (),
     }
-    storing.close();
-    if tokio::time::timeout(LAST_COMMITS, storing.wait()).await.is_err() {
+    tasks.storing.close();
+    if tokio::time::timeout(LAST_COMMITS, tasks.storing.wait()).await.is_err() {
         tracing::warn!("events whose senders have no answer yet were not stored in time: they come again");
     }
     if let Some(files) = files {
         files.end().await;
     }
     Ok(())
+}
+
+/// Two groups of tasks: those that store end after those that deliver.
+#[derive(Default)]
+struct Tasks {
+    storing: TaskTracker,
+    delivering: TaskTracker,
+}
+
+/// Starts everything but the listeners.
+async fn start(
+    settings: &mut Settings,
+    shared: &Shared,
+    clocks: &Arc<Clocks>,
+    tasks: &Tasks,
+    ending: &CancellationToken,
+) -> (Committer, Operations) {
+    let mut purger = Purger::new(shared.clone());
+    // A store that is too large to be measured in time can still store and deliver.
+    if let Err(error) = purger.measure().await {
+        tracing::error!("the store is not measured: {error}");
+    }
+    let committer = Committer::start(shared.clone(), settings.batch, &tasks.storing);
+    let releaser = Releaser { shared: shared.clone(), committer: committer.clone() };
+    let (nudge, reconcile) = (Arc::new(Notify::new()), &settings.reconcile);
+    let sign = settings.sign.take();
+    let reconciler =
+        Reconciler::new(releaser.clone(), Arc::clone(&nudge), reconcile, sign.is_some(), ending.clone());
+    // It stores, so it ends with what was received.
+    tasks.storing.spawn(reconciler.run());
+    let target = Target { base: settings.deliver_to.clone(), timeout: settings.timeout, keys: sign };
+    let pace =
+        Pace { concurrency: settings.concurrency, drain: settings.drain, lease: time_of!("lease", LEASE) };
+    let deliverer = Deliverer::new(shared.clone(), pace, target);
+    tasks.delivering.spawn(deliverer.run(ending.clone()));
+    tasks.delivering.spawn(purger.run(ending.clone()));
+    tasks.delivering.spawn(Arc::clone(&shared.watch).run(Arc::clone(clocks), ending.clone()));
+    let operations = Operations {
+        shared: shared.clone(),
+        releaser,
+        nudge,
+        per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
+        reconcile_after: micros(reconcile.after),
+    };
+    (committer, operations)
 }

@@ -15,11 +15,9 @@ mod release;
 mod stats;
 mod tail;
 
-use crate::deliver::Wake;
-use crate::health::Faults;
-use crate::metrics::Metrics;
 use crate::reconcile::Releaser;
-use crate::store::{StoreError, StoreHandle};
+use crate::shared::Shared;
+use crate::store::StoreError;
 use ::time::OffsetDateTime;
 use ::time::macros::format_description;
 pub use change::{ChangeAnswer, ChangePreview, ChangeRequest, EntryRefusal, RefusalCount, StateCount};
@@ -44,10 +42,7 @@ use tokio::sync::Notify;
 
 /// What the actions work on. Each action is a method, in the file of its subject.
 pub(crate) struct Operations {
-    pub(crate) store: StoreHandle,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) wake: Arc<Wake>,
-    pub(crate) faults: Arc<Faults>,
+    pub(crate) shared: Shared,
     pub(crate) releaser: Releaser,
     /// Makes the reconciler look now.
     pub(crate) nudge: Arc<Notify>,

@@ -2,11 +2,10 @@
 
 use crate::arrival::{Arrival, NotOurs, read_headers};
 use crate::commit::{Committer, NotStored};
-use crate::deliver::Wake;
 use crate::entry::QuarantineReason;
-use crate::metrics::Metrics;
-use crate::space::{Full, Space};
-use crate::store::{Outcome, Quarantined, Store, StoreError, StoreHandle};
+use crate::shared::Shared;
+use crate::space::Full;
+use crate::store::{Outcome, Quarantined, Store, StoreError};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
 use blobgate::contract::header;
@@ -14,16 +13,12 @@ use blobgate::dialect::Dialect;
 use blobgate::event::Event;
 use blobgate::json;
 use blobgate::policy::{Proof, Verdict};
-use std::sync::Arc;
 
 /// Releases entries, by the same transaction as any arrival.
 #[derive(Clone)]
 pub(crate) struct Releaser {
-    pub(crate) store: StoreHandle,
+    pub(crate) shared: Shared,
     pub(crate) committer: Committer,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) space: Arc<Space>,
-    pub(crate) wake: Arc<Wake>,
 }
 
 /// Why an entry stays in quarantine.
@@ -72,17 +67,17 @@ const CONFIRMED: &str = "released: the provider says the same";
 impl Releaser {
     /// Stores an event that the reconciler fetched, as the receive listener would.
     pub(super) async fn store(&self, arrival: Arrival) -> Result<Outcome, NotReconciled> {
-        self.space.check(arrival.verdict)?;
+        self.shared.space.check(arrival.verdict)?;
         let outcome = self.committer.store(arrival).await?;
         if let Outcome::Quarantined(reason) = &outcome {
-            self.metrics.quarantined(reason);
+            self.shared.metrics.quarantined(reason);
         }
         Ok(outcome)
     }
 
     /// Releases an entry that an expectation explains.
     pub(crate) async fn explained(&self, store: &dyn Store, id: i64) -> Result<(), NotReleased> {
-        let entry = self.store.quarantined(id).await?.ok_or(NotReleased::Gone)?;
+        let entry = self.shared.store.quarantined(id).await?.ok_or(NotReleased::Gone)?;
         let headers = read_headers(&entry.headers);
         self.release(store, id, &read(entry, &headers)?, EXPLAINED).await.map(|_| ())
     }
@@ -95,7 +90,7 @@ impl Releaser {
         dialect: Dialect,
         answer: &[u8],
     ) -> Result<(), NotReleased> {
-        let entry = self.store.quarantined(id).await?.ok_or(NotReleased::Gone)?;
+        let entry = self.shared.store.quarantined(id).await?.ok_or(NotReleased::Gone)?;
         let event = event(dialect, &entry.body).ok_or(NotReleased::Contradicted)?;
         if confirm::read(dialect, &event, b"200", answer) != confirm::Outcome::Confirmed {
             return Err(NotReleased::Contradicted);
@@ -115,11 +110,11 @@ impl Releaser {
         arrival: &Arrival,
         note: &str,
     ) -> Result<Outcome, NotReleased> {
-        self.space.check(arrival.verdict)?;
+        self.shared.space.check(arrival.verdict)?;
         let outcome = store.release(id, arrival, note).await?;
         if let Some(outcome @ Outcome::Waits(route)) = &outcome {
-            self.space.add(arrival, outcome);
-            self.wake.up([route.clone()]);
+            self.shared.space.add(arrival, outcome);
+            self.shared.wake.up([route.clone()]);
         }
         goes_on(outcome)
     }

@@ -91,10 +91,10 @@ impl Operations {
     pub(crate) async fn change(&self, change: Change, request: ChangeRequest) -> Result<ChangeAnswer, Error> {
         let which = request.which(change)?;
         let (ids, next) = self.piece(which, Only::For(change), &request).await?;
-        let store = self.store.clone();
+        let store = self.shared.store.clone();
         let changed = written(async move { store.change(change, &ids).await }).await?;
         if matches!(change, Change::Replay | Change::Release) {
-            self.wake.up(changed.changed.values().flatten().cloned().collect::<BTreeSet<_>>());
+            self.shared.wake.up(changed.changed.values().flatten().cloned().collect::<BTreeSet<_>>());
         }
         if !changed.changed.is_empty() {
             let word = match change {
@@ -119,7 +119,7 @@ impl Operations {
         let mut known = 0_i64;
         let mut until = None;
         let (mut changes, mut refuses) = (BTreeMap::<EntryState, i64>::new(), BTreeMap::<&str, i64>::new());
-        for candidates in self.store.count(&which).await? {
+        for candidates in self.shared.store.count(&which).await? {
             let sum = match change.check(&candidates) {
                 Ok(()) => changes.entry(candidates.state).or_default(),
                 Err(why) => refuses.entry(why).or_default(),
@@ -150,7 +150,7 @@ impl Operations {
             let mut why = why.to_owned();
             if [NO_EVENT, NO_GENERATION].contains(&&*why) && explained < MAX_EXPLAINED {
                 explained = explained.saturating_add(1);
-                let entry = self.store.quarantined(id).await?;
+                let entry = self.shared.store.quarantined(id).await?;
                 let violation = entry.and_then(|entry| {
                     violation::describe(entry.reason?.as_str(), &entry.headers, &entry.body)
                 });
@@ -176,7 +176,7 @@ impl Operations {
         };
         let (after, until) = (request.after.unwrap_or(0), request.until.unwrap_or(i64::MAX));
         let limit = request.limit.unwrap_or(MAX_ENTRIES);
-        let ids = self.store.ids(&filter, only, after, until, limit).await?;
+        let ids = self.shared.store.ids(&filter, only, after, until, limit).await?;
         let is_full = i64::try_from(ids.len()).is_ok_and(|count| count == limit);
         let next = ids.last().copied().filter(|_| is_full);
         Ok((ids.into_iter().collect(), next))

@@ -145,7 +145,7 @@ impl Operations {
     pub(crate) async fn list(&self, request: &ListRequest) -> Result<EntryPage, Error> {
         let limit = check_limit(request.limit, DEFAULT_LIMIT)?;
         let filter = request.filter.check()?;
-        let mut entries = self.store.list(&filter, request.before, limit.saturating_add(1)).await?;
+        let mut entries = self.shared.store.list(&filter, request.before, limit.saturating_add(1)).await?;
         let limit = usize::try_from(limit).unwrap_or_default();
         let more = entries.len() > limit;
         entries.truncate(limit);
@@ -156,9 +156,9 @@ impl Operations {
 
     /// Shows an entry.
     pub(crate) async fn show(&self, id: i64) -> Result<EntryDetail, Error> {
-        let (entry, payload) = self.store.show(id).await?.ok_or(Error::NoEntry(id))?;
+        let (entry, payload) = self.shared.store.show(id).await?.ok_or(Error::NoEntry(id))?;
         let expectation = match &entry.generation {
-            Some(generation) => self.store.expectation(&entry.hook, generation).await?,
+            Some(generation) => self.shared.store.expectation(&entry.hook, generation).await?,
             None => None,
         };
         let expectation = expectation.map(ExpectationStatus::from);

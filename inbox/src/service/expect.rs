@@ -70,7 +70,8 @@ impl Operations {
             job: read_job(&request.job)?,
             generation: read_generation(&request.generation_id)?,
         };
-        let (store, releaser, after) = (self.store.clone(), self.releaser.clone(), self.reconcile_after);
+        let (store, releaser, after) =
+            (self.shared.store.clone(), self.releaser.clone(), self.reconcile_after);
         let (noted, released) = written(note(store, releaser, expected.clone(), after)).await?;
         let Expected { hook, generation, job } = expected;
         let (expectation, is_new) = match noted {
@@ -80,7 +81,7 @@ impl Operations {
             }
         };
         if is_new && let Some(entry) = expectation.mismatch_id {
-            self.metrics.job_mismatch.inc();
+            self.shared.metrics.job_mismatch.inc();
             tracing::error!(
                 "job-mismatch hook={hook} generation={generation} entry={entry}: it was accepted with another job"
             );

@@ -49,19 +49,19 @@ pub(crate) struct PauseName {
 impl Operations {
     /// Lists the pauses.
     pub(crate) async fn pauses(&self) -> Result<Vec<ActivePause>, Error> {
-        self.store.paused().await?.into_iter().map(ActivePause::try_from).collect()
+        self.shared.store.paused().await?.into_iter().map(ActivePause::try_from).collect()
     }
 
     /// Delivers nothing of the target from now on.
     pub(crate) async fn pause(&self, target: &PauseTarget) -> Result<PauseAnswer, Error> {
         let name = PauseName::read(target, read_hook)?;
         // A hook may be paused before its first event, and a wrong name pauses nothing.
-        let is_known = name.hook.is_empty() || self.store.knows_hook(&name.hook).await?;
+        let is_known = name.hook.is_empty() || self.shared.store.knows_hook(&name.hook).await?;
         let note = (!is_known).then(|| {
             format!("no accepted or quarantined entry and no expectation has hook {}: look whether that is its name in the gate's configuration", name.hook)
         });
         tracing::info!("an operator pauses {name}");
-        let store = self.store.clone();
+        let store = self.shared.store.clone();
         let changed = written(async move { store.pause(&name.hook, &name.event).await }).await?;
         Ok(PauseAnswer { changed, note })
     }
@@ -71,7 +71,7 @@ impl Operations {
         // A pause ends by its name, even by one that no hook can have.
         let name = PauseName::read(target, read_any)?;
         let (hook, event) = (name.hook.clone(), name.event.clone());
-        let store = self.store.clone();
+        let store = self.shared.store.clone();
         if !written(async move { store.resume(&hook, &event).await }).await? {
             return Err(Error::NoPause(name.to_string()));
         }

@@ -53,7 +53,7 @@ impl Operations {
     /// Makes the reconciler ask about all that is due, or was asked about before.
     pub(crate) async fn reconcile(&self) -> Result<ReconcileAnswer, Error> {
         let per_minute = self.per_minute.ok_or(Error::NoProvider)?;
-        let store = self.store.clone();
+        let store = self.shared.store.clone();
         let after = self.reconcile_after;
         let due = written(async move { store.ask_now(after).await }).await?;
         self.nudge.notify_one();
@@ -63,9 +63,9 @@ impl Operations {
 
     /// Lists what the reconciler would ask about.
     pub(crate) async fn preview_reconcile(&self) -> Result<ReconcilePreview, Error> {
-        let now = self.store.now().await?;
+        let now = self.shared.store.now().await?;
         let limit = i64::try_from(MAX_QUESTIONS).unwrap_or(i64::MAX);
-        let mut open = self.store.open_questions(limit.saturating_add(1)).await?;
+        let mut open = self.shared.store.open_questions(limit.saturating_add(1)).await?;
         let more = open.len() > MAX_QUESTIONS;
         open.truncate(MAX_QUESTIONS);
         let overdue_since = now.saturating_sub(self.reconcile_after);

@@ -113,7 +113,9 @@ impl Operations {
     }
 
     async fn judge(&self, judge: &Judge, id: i64) -> Result<Result<Now, Stays>, Error> {
-        let Some(entry) = self.store.quarantined(id).await? else { return Ok(Err(Stays::NotQuarantined)) };
+        let Some(entry) = self.shared.store.quarantined(id).await? else {
+            return Ok(Err(Stays::NotQuarantined));
+        };
         let (headers, body) = (entry.headers.clone(), entry.body.clone());
         let now = judge.judge(entry).map_err(|why| with_field(why, &headers, &body));
         Ok(match now {
@@ -128,7 +130,7 @@ impl Operations {
         now: Result<Now, Stays>,
         dry_run: bool,
     ) -> Result<Result<Became, Stays>, Error> {
-        let (store, releaser) = (self.store.clone(), self.releaser.clone());
+        let (store, releaser) = (self.shared.store.clone(), self.releaser.clone());
         written(async move {
             if dry_run { would_settle(store, id, now).await } else { settle(store, releaser, id, now).await }
         })

@@ -83,7 +83,7 @@ impl Operations {
         }
         let named = request.generation_id.as_deref().map(read_generation).transpose()?;
         let named = named.as_deref().and_then(GenerationId::parse);
-        let (entry, payload) = self.store.show(id).await?.ok_or(Error::NoEntry(id))?;
+        let (entry, payload) = self.shared.store.show(id).await?.ok_or(Error::NoEntry(id))?;
         let shown = EntrySummary::try_from(entry.clone())?;
         let payload = check(&shown, payload)?;
         let violation = shown
@@ -126,7 +126,7 @@ impl Operations {
         arrival: Arrival,
         dry_run: bool,
     ) -> Result<Result<Outcome, NotReleased>, Error> {
-        let (store, releaser) = (self.store.clone(), self.releaser.clone());
+        let (store, releaser) = (self.shared.store.clone(), self.releaser.clone());
         let outcome = written(async move {
             if dry_run {
                 return store.would_release(id, &arrival).await.map(goes_on);

@@ -70,9 +70,13 @@ pub struct RouteStats {
 impl Operations {
     /// Counts entries.
     pub(crate) async fn stats(&self) -> Result<InboxStats, Error> {
-        let counted =
-            if self.store.check_files().is_ok() { self.count().await } else { Ok(InboxStats::default()) };
+        let counted = if self.shared.store.check_files().is_ok() {
+            self.count().await
+        } else {
+            Ok(InboxStats::default())
+        };
         let faults: Vec<_> = self
+            .shared
             .faults
             .standing()
             .into_iter()
@@ -82,7 +86,7 @@ impl Operations {
                 detail: standing.detail,
             })
             .collect();
-        let rescued = self.store.rescued();
+        let rescued = self.shared.store.rescued();
         match counted {
             Ok(stats) => Ok(InboxStats { faults, rescued, ..stats }),
             // The fault says why the store cannot be read.
@@ -92,11 +96,11 @@ impl Operations {
     }
 
     async fn count(&self) -> Result<InboxStats, Error> {
-        let now = self.store.now().await?;
-        let pauses = self.store.paused().await?;
-        let counted = self.store.alike(now.saturating_sub(LAST_DAY)).await?;
+        let now = self.shared.store.now().await?;
+        let pauses = self.shared.store.paused().await?;
+        let counted = self.shared.store.alike(now.saturating_sub(LAST_DAY)).await?;
         let mut stats = InboxStats::default();
-        let oldest = self.store.oldest_waiting().await?;
+        let oldest = self.shared.store.oldest_waiting().await?;
         let mut routes = BTreeMap::new();
         for alike in &counted {
             stats.add(alike);
@@ -106,7 +110,7 @@ impl Operations {
             }
         }
         for (name, route) in &mut routes {
-            route.down = self.metrics.is_down(name);
+            route.down = self.shared.metrics.is_down(name);
             route.paused = pauses
                 .iter()
                 .any(|pause| Pause { hook: pause.hook.clone(), event: pause.event.clone() }.holds(name));

@@ -70,13 +70,13 @@ impl Operations {
         let until = request.until.as_deref().map(|until| read_cursor("until", until)).transpose()?;
         let filter = request.filter.check()?;
         let Some(after) = after else {
-            return Ok(TailPage { entries: Vec::new(), next: self.store.end().await?.to_string() });
+            return Ok(TailPage { entries: Vec::new(), next: self.shared.store.end().await?.to_string() });
         };
-        let followed = self.store.follow(&filter, after, until, limit).await?;
+        let followed = self.shared.store.follow(&filter, after, until, limit).await?;
         let mut payloads = BTreeMap::new();
         if request.with != TailWith::Nothing && !followed.entries.is_empty() {
             let ids = followed.entries.iter().map(|(_, entry)| entry.id).collect();
-            payloads = self.store.payloads(&ids).await?;
+            payloads = self.shared.store.payloads(&ids).await?;
         }
         let entries = followed.entries.into_iter().map(|(cursor, entry)| {
             let payload = payloads.remove(&entry.id).map(|payload| match request.with {

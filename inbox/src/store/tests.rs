@@ -172,17 +172,11 @@ struct Committing {
 
 impl Committing {
     fn start(store: &StoreHandle) -> Self {
-        let (metrics, space) = (crate::metrics::Metrics::new(), crate::space::Space::new(1 << 40, None));
+        let (space, metrics) =
+            (crate::space::Space::new(1 << 40, None), Arc::new(crate::metrics::Metrics::new()));
         let tasks = tokio_util::task::TaskTracker::new();
-        let committer = crate::commit::Committer::start(
-            store,
-            Arc::default(),
-            Arc::new(metrics),
-            Arc::new(space),
-            crate::watch::Watch::new(store, Arc::default()),
-            512,
-            &tasks,
-        );
+        let shared = crate::shared::Shared::new(Arc::clone(store), space, metrics, Arc::default());
+        let committer = crate::commit::Committer::start(shared, 512, &tasks);
         Self { committer }
     }
 
