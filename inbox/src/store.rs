@@ -27,7 +27,7 @@ pub(crate) use claim::{Claim, Class, Pick, Wanted};
 pub use error::StoreError;
 pub(crate) use expect::{Allowed, Answered, Expected, Next, Noted, Question};
 pub(crate) use filter::{Filter, Only};
-pub use place::{CannotCopy, CannotOpen, Copied, Place, Restored};
+pub use place::{BadPlace, BadUrl, CannotCopy, CannotOpen, Copied, Place, Restored};
 pub(crate) use read::{Cursor, Followed};
 pub(crate) use row::{
     Alike, Claimed, Entry, Expectation, Finished, Pause, PausedSince, Payload, Quarantined, Stored, Usage,

@@ -2,6 +2,8 @@
 
 mod database;
 
+pub use database::BadUrl;
+
 use super::postgres::{self, Postgres};
 use super::sqlite::{self, Sqlite};
 use super::{StoreError, StoreHandle};
@@ -121,18 +123,29 @@ pub enum CannotCopy {
     File(String, std::io::Error),
 }
 
-impl FromStr for Place {
-    type Err = String;
+/// Why a text names no store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPlace {
+    /// It is of neither kind.
+    #[error("{0:?} is no store: write sqlite:PATH or postgres://USER@HOST/DATABASE")]
+    Kind(String),
+    /// It is a database's URL, and a wrong one.
+    #[error(transparent)]
+    Url(#[from] BadUrl),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no store: write sqlite:PATH or postgres://USER@HOST/DATABASE");
+impl FromStr for Place {
+    type Err = BadPlace;
+
+    fn from_str(text: &str) -> Result<Self, BadPlace> {
+        let wrong = || BadPlace::Kind(text.to_owned());
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return if path.is_empty() { Err(wrong()) } else { Ok(Place::Sqlite(path.into())) };
         }
         match text.split_once(':') {
             // The whole of it is not shown: a password may be in it.
-            Some(("postgres" | "postgresql", _)) => database::parse(text).map(Place::Postgres),
+            Some(("postgres" | "postgresql", _)) => Ok(Place::Postgres(database::parse(text)?)),
             _ => Err(wrong()),
         }
     }

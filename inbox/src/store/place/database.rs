@@ -35,26 +35,91 @@ const SAME: [(&str, &str); 5] = [
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 const VERIFYING: [&str; 2] = ["verify-ca", "verify-full"];
 
-/// Reads the URL of a database. What is wrong with it is said without it: a password may be in it.
-pub(super) fn parse(text: &str) -> Result<Url, String> {
+/// What is wrong with the URL of a database. It is not shown itself: a password may be in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadUrl {
+    /// RFC 3986 has no such URL.
+    #[error(
+        "the store's URL is not valid ({0}): write postgres://USER@HOST/DATABASE, with special characters of the password percent-encoded"
+    )]
+    Syntax(#[from] url::ParseError),
+    /// libpq would try one after the other.
+    #[error("the store's URL names several hosts: name the primary alone, by an address that follows it")]
+    SeveralHosts,
+    /// A fragment.
+    #[error("the store's URL has a `#`, which begins no part of it: write it as %23")]
+    Fragment,
+    /// A parameter twice.
+    #[error("the store's URL has {0} twice: leave one out")]
+    Twice(String),
+    /// Two ways to one server.
+    #[error("the store's URL has both host and hostaddr: leave one out")]
+    TwoAddresses,
+    /// A parameter that chooses among servers.
+    #[error(
+        "the store's URL has {0}, which the inbox does not know: name the primary alone, by an address that follows it"
+    )]
+    ChoosesServer(String),
+    /// Settings of a session.
+    #[error(
+        "the store's URL has options, which a pooler refuses or ignores: use ALTER ROLE ... SET for settings of the role"
+    )]
+    Options,
+    /// Another parameter.
+    #[error(
+        "the store's URL has the parameter {0:?}, which the inbox does not know: correct it or leave it out (known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, statement-cache-capacity)"
+    )]
+    Unknown(String),
+    /// A parameter without a value.
+    #[error("the store's URL has {0} without a value: give it one or leave it out")]
+    Empty(String),
+    /// A value of another form.
+    #[error("the store's URL has {name}={value}: {expected}")]
+    Value {
+        /// The parameter.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What to do.
+        expected: String,
+    },
+    /// A root that nothing is compared with.
+    #[error(
+        "the store's URL has sslrootcert, which sslmode={0} does not check: use sslmode=verify-full, or verify-ca"
+    )]
+    UnusedRoot(String),
+    /// Half of a client's certificate.
+    #[error("the store's URL has one of sslcert and sslkey: give both, or leave both out")]
+    HalfCertificate,
+    /// A client's certificate without TLS.
+    #[error("the store's URL has sslcert, which sslmode={0} does not use: use sslmode=verify-full")]
+    UnusedCertificate(String),
+    /// Settings of a session, from the environment.
+    #[error(
+        "PGOPTIONS is set, which a pooler refuses or ignores: unset it, and use ALTER ROLE ... SET for settings of the role"
+    )]
+    EnvironmentOptions,
+    /// A mode from the environment.
+    #[error("PGSSLMODE is {0:?}: set it to one of {modes}", modes = MODES.join(", "))]
+    EnvironmentMode(String),
+}
+
+/// Reads the URL of a database.
+pub(super) fn parse(text: &str) -> Result<Url, BadUrl> {
     let (_scheme, rest) = text.split_once("://").unwrap_or_default();
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let hosts = authority.rsplit_once('@').map_or(authority, |(_user, hosts)| hosts);
     if hosts.contains(',') {
-        return Err(several_hosts());
+        return Err(BadUrl::SeveralHosts);
     }
-    let url = Url::parse(text).map_err(|error| {
-        format!(
-            "the store's URL is not valid ({error}): write postgres://USER@HOST/DATABASE, with special characters of the password percent-encoded"
-        )
-    })?;
+    let url = Url::parse(text)?;
     check(&url)?;
     Ok(url)
 }
 
-fn check(url: &Url) -> Result<(), String> {
+fn check(url: &Url) -> Result<(), BadUrl> {
     if url.fragment().is_some() {
-        return Err("the store's URL has a `#`, which begins no part of it: write it as %23".to_owned());
+        return Err(BadUrl::Fragment);
     }
     let mut seen = BTreeSet::new();
     let mut value = Values::default();
@@ -62,7 +127,7 @@ fn check(url: &Url) -> Result<(), String> {
         let name = SAME.iter().find(|(other, _)| *other == name).map_or(&*name, |(_, name)| *name);
         check_parameter(name, &text)?;
         if !seen.insert(name.to_owned()) {
-            return Err(format!("the store's URL has {name} twice: leave one out"));
+            return Err(BadUrl::Twice(name.to_owned()));
         }
         match name {
             "sslmode" => value.mode = Some(text.into_owned()),
@@ -73,65 +138,51 @@ fn check(url: &Url) -> Result<(), String> {
         }
     }
     if ["host", "hostaddr"].iter().all(|name| seen.contains(*name)) {
-        return Err("the store's URL has both host and hostaddr: leave one out".to_owned());
+        return Err(BadUrl::TwoAddresses);
     }
     check_environment(&seen)?;
     value.check()
 }
 
-fn check_parameter(name: &str, text: &str) -> Result<(), String> {
+fn check_parameter(name: &str, text: &str) -> Result<(), BadUrl> {
     if name == "target_session_attrs" || name == "load_balance_hosts" {
-        return Err(format!(
-            "the store's URL has {name}, which the inbox does not know: name the primary alone, by an address that follows it"
-        ));
+        return Err(BadUrl::ChoosesServer(name.to_owned()));
     }
     if name == "options" || name.starts_with("options[") {
-        return Err(
-            "the store's URL has options, which a pooler refuses or ignores: use ALTER ROLE ... SET for settings of the role".to_owned(),
-        );
+        return Err(BadUrl::Options);
     }
     if !KNOWN.contains(&name) {
-        return Err(format!(
-            "the store's URL has the parameter {name:?}, which the inbox does not know: correct it or leave it out (known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, statement-cache-capacity)"
-        ));
+        return Err(BadUrl::Unknown(name.to_owned()));
     }
     if text.is_empty() {
-        return Err(format!("the store's URL has {name} without a value: give it one or leave it out"));
+        return Err(BadUrl::Empty(name.to_owned()));
     }
+    let wrong =
+        |expected: String| Err(BadUrl::Value { name: name.to_owned(), value: text.to_owned(), expected });
     match name {
-        "host" | "hostaddr" | "port" if text.contains(',') => Err(several_hosts()),
-        "sslmode" if !MODES.contains(&text) => {
-            Err(format!("the store's URL has sslmode={text}: write one of {}", MODES.join(", ")))
-        }
-        "port" if text.parse::<u16>().is_err() => {
-            Err(format!("the store's URL has port={text}: write a number from 1 to 65535"))
-        }
+        "host" | "hostaddr" | "port" if text.contains(',') => Err(BadUrl::SeveralHosts),
+        "sslmode" if !MODES.contains(&text) => wrong(format!("write one of {}", MODES.join(", "))),
+        "port" if text.parse::<u16>().is_err() => wrong("write a number from 1 to 65535".to_owned()),
         "hostaddr" if text.parse::<std::net::IpAddr>().is_err() => {
-            Err(format!("the store's URL has hostaddr={text}: write an IP address, or use host"))
+            wrong("write an IP address, or use host".to_owned())
         }
-        "statement-cache-capacity" if text.parse::<usize>().is_err() => {
-            Err(format!("the store's URL has {name}={text}: write a number"))
-        }
+        "statement-cache-capacity" if text.parse::<usize>().is_err() => wrong("write a number".to_owned()),
         _ => Ok(()),
     }
 }
 
 /// sqlx takes from the environment what the URL does not say, and passes over what it cannot read.
-fn check_environment(seen: &BTreeSet<String>) -> Result<(), String> {
+fn check_environment(seen: &BTreeSet<String>) -> Result<(), BadUrl> {
     let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
     if set("PGOPTIONS").is_some() {
-        return Err("PGOPTIONS is set, which a pooler refuses or ignores: unset it, and use ALTER ROLE ... SET for settings of the role".to_owned());
+        return Err(BadUrl::EnvironmentOptions);
     }
     match set("PGSSLMODE") {
         Some(mode) if !seen.contains("sslmode") && !MODES.contains(&mode.as_str()) => {
-            Err(format!("PGSSLMODE is {mode:?}: set it to one of {}", MODES.join(", ")))
+            Err(BadUrl::EnvironmentMode(mode))
         }
         _ => Ok(()),
     }
-}
-
-fn several_hosts() -> String {
-    "the store's URL names several hosts: name the primary alone, by an address that follows it".to_owned()
 }
 
 /// What is said about TLS.
@@ -144,22 +195,16 @@ struct Values {
 }
 
 impl Values {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), BadUrl> {
         let mode = self.mode.as_deref().unwrap_or("prefer");
         if self.root && !VERIFYING.contains(&mode) {
-            return Err(format!(
-                "the store's URL has sslrootcert, which sslmode={mode} does not check: use sslmode=verify-full, or verify-ca"
-            ));
+            return Err(BadUrl::UnusedRoot(mode.to_owned()));
         }
         if self.cert != self.key {
-            return Err(
-                "the store's URL has one of sslcert and sslkey: give both, or leave both out".to_owned()
-            );
+            return Err(BadUrl::HalfCertificate);
         }
         if self.cert && ["disable", "allow"].contains(&mode) {
-            return Err(format!(
-                "the store's URL has sslcert, which sslmode={mode} does not use: use sslmode=verify-full"
-            ));
+            return Err(BadUrl::UnusedCertificate(mode.to_owned()));
         }
         Ok(())
     }
@@ -176,7 +221,7 @@ mod tests {
 
     #[track_caller]
     fn refuses(text: &str, why: &str) {
-        let error = parse(text).unwrap_err();
+        let error = parse(text).unwrap_err().to_string();
         assert!(error.starts_with(why), "{text}: {error}");
         assert!(!error.contains("secret"), "{error}");
     }
