@@ -712,7 +712,9 @@ async fn a_store_without_tables_says_what_to_do() {
 #[needs(Postgres)]
 #[tokio::test]
 async fn a_database_without_tables_says_what_to_do() {
-    let place: Place = Cluster::shared().database().parse().unwrap();
+    // It ends with its last user.
+    let cluster = Cluster::shared();
+    let place: Place = cluster.database().parse().unwrap();
     let error = place.open().await.unwrap_err().to_string();
     assert_eq!(error, "the store has no tables yet: run `blobgate inbox migrate`");
 }
