@@ -2,7 +2,7 @@
 
 use crate::judge::Judge;
 use crate::log::{Log, now};
-use crate::program::{Inbox, Starter};
+use crate::program::{Inbox, LEASE, Starter};
 use crate::receiver::Receiver;
 use crate::store::{Row, Store};
 use crate::tool;
@@ -78,8 +78,8 @@ pub(crate) fn drain<'a>(
         sleep(Duration::from_millis(50));
     }
     // What was answered and not marked arrives again, once its lease is over or by its back-off: after five attempts that
-    // met a fault, a minute.
-    const TRIES: usize = 60;
+    // met a fault, a minute. A lease is over once one inbox has seen it unrenewed for as long: so each lives for longer.
+    const TRIES: usize = 15;
     let mut tries = 0;
     loop {
         inboxes.drain(..).for_each(Inbox::end);
@@ -90,6 +90,6 @@ pub(crate) fn drain<'a>(
             return rows;
         }
         inboxes.push(starter.start(store).ready());
-        sleep(Duration::from_millis(1_500));
+        sleep(LEASE * 2);
     }
 }
