@@ -208,7 +208,7 @@ impl Reconciler {
     ) -> Result<(&'static str, Option<ExpectationState>), StoreError> {
         let (mut released, mut left) = (false, false);
         for id in kept {
-            match self.releaser.confirmed(&*self.store, *id, DIALECT, answer).await {
+            match self.releaser.confirmed(*id, DIALECT, answer).await {
                 Ok(()) => released = true,
                 Err(NotReleased::Store(error)) => return Err(error),
                 Err(why) if why.is_about_entry() => left = true,

@@ -21,9 +21,7 @@ impl Wake {
     pub(crate) fn take(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.routes.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-impl Wake {
     /// Returns once [`Wake::up`] was called.
     pub(crate) async fn woken(&self) {
         self.notify.notified().await;

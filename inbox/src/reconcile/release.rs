@@ -5,7 +5,7 @@ use crate::commit::{Committer, NotStored};
 use crate::entry::QuarantineReason;
 use crate::shared::Shared;
 use crate::space::Full;
-use crate::store::{Outcome, Quarantined, Store, StoreError};
+use crate::store::{Outcome, Quarantined, StoreError};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
 use blobgate::contract::header;
@@ -76,16 +76,15 @@ impl Releaser {
     }
 
     /// Releases an entry that an expectation explains.
-    pub(crate) async fn explained(&self, store: &dyn Store, id: i64) -> Result<(), NotReleased> {
+    pub(crate) async fn explained(&self, id: i64) -> Result<(), NotReleased> {
         let entry = self.shared.store.quarantined(id).await?.ok_or(NotReleased::Gone)?;
         let headers = read_headers(&entry.headers);
-        self.release(store, id, &read(entry, &headers)?, EXPLAINED).await.map(|_| ())
+        self.release(id, &read(entry, &headers)?, EXPLAINED).await.map(|_| ())
     }
 
     /// Releases an entry that the provider's answer confirms.
     pub(super) async fn confirmed(
         &self,
-        store: &dyn Store,
         id: i64,
         dialect: Dialect,
         answer: &[u8],
@@ -99,19 +98,18 @@ impl Releaser {
             Some(headers) => read_headers(headers),
             None => accepted(read_headers(&entry.headers), &event)?,
         };
-        self.release(store, id, &read(entry, &headers)?, CONFIRMED).await.map(|_| ())
+        self.release(id, &read(entry, &headers)?, CONFIRMED).await.map(|_| ())
     }
 
     /// Releases an entry as this arrival. `note` becomes the entry's answer.
     pub(crate) async fn release(
         &self,
-        store: &dyn Store,
         id: i64,
         arrival: &Arrival,
         note: &str,
     ) -> Result<Outcome, NotReleased> {
         self.shared.space.check(arrival.verdict)?;
-        let outcome = store.release(id, arrival, note).await?;
+        let outcome = self.shared.store.release(id, arrival, note).await?;
         if let Some(outcome @ Outcome::Waits(route)) = &outcome {
             self.shared.space.add(arrival, outcome);
             self.shared.wake.up([route.clone()]);

@@ -106,7 +106,7 @@ async fn note(
         return Ok((noted, Ok(released)));
     }
     for id in store.explained(&expected).await? {
-        match releaser.explained(&*store, id).await {
+        match releaser.explained(id).await {
             Ok(()) => released.push(id),
             Err(why) if why.is_about_entry() => {}
             Err(why) => return Ok((noted, Err(why))),

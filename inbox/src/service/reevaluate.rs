@@ -185,7 +185,7 @@ async fn settle(
     store.forget_judgement(id).await?;
     match now {
         Err(why) => Ok(Err(why)),
-        Ok(Now::Passes(arrival)) => match releaser.release(&*store, id, &arrival, NOTE).await {
+        Ok(Now::Passes(arrival)) => match releaser.release(id, &arrival, NOTE).await {
             Ok(_) => Ok(Ok(Became::Released)),
             Err(NotReleased::Store(error)) => Err(error),
             Err(why) => Ok(Err(Stays::NotReleased(why))),

@@ -131,7 +131,7 @@ impl Operations {
             if dry_run {
                 return store.would_release(id, &arrival).await.map(goes_on);
             }
-            match releaser.release(&*store, id, &arrival, NOTE).await {
+            match releaser.release(id, &arrival, NOTE).await {
                 Err(NotReleased::Store(error)) => Err(error),
                 outcome => Ok(outcome),
             }
