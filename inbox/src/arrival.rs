@@ -25,7 +25,7 @@ pub(crate) struct Arrival {
     pub(crate) origin: Origin,
     /// Why it is quarantined.
     pub(crate) reason: Option<QuarantineReason>,
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<ArrivalToken>,
     pub(crate) job: Option<String>,
     /// Whether its sender was authenticated.
     pub(crate) authenticated: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Arrival {
 
 /// A callback token, by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Token {
+pub(crate) struct ArrivalToken {
     pub(crate) id: String,
     /// Whether it is one generation's alone. One without `jti` and `job` is a static callback URL.
     pub(crate) binds: bool,
@@ -48,7 +48,7 @@ pub(crate) struct Token {
 
 /// Why a request is not stored. All of them are 503: the sender has done nothing wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum NotOurs {
+pub(crate) enum ArrivalError {
     #[error("it was not marked by a gate (blobgate-verdict, blobgate-hook)")]
     NotMarked,
     #[error("its gate speaks another version of the headers (blobgate-contract)")]
@@ -64,20 +64,21 @@ pub(crate) const MAX_DEPTH: usize = 128;
 
 impl Arrival {
     /// Reads what the gate sent.
-    pub(crate) fn read(path: &str, headers: &HeaderMap, body: Bytes) -> Result<Self, NotOurs> {
+    pub(crate) fn read(path: &str, headers: &HeaderMap, body: Bytes) -> Result<Self, ArrivalError> {
         if headers.contains_key(header::ATTEMPT) {
-            return Err(NotOurs::Loop);
+            return Err(ArrivalError::Loop);
         }
-        let verdict = one(headers, header::VERDICT)?.ok_or(NotOurs::NotMarked)?;
-        let verdict = Verdict::parse(verdict).ok_or(NotOurs::Header)?;
+        let verdict = one(headers, header::VERDICT)?.ok_or(ArrivalError::NotMarked)?;
+        let verdict = Verdict::parse(verdict).ok_or(ArrivalError::Header)?;
         if !one(headers, header::CONTRACT)?.is_some_and(is_understood) {
-            return Err(NotOurs::Contract);
+            return Err(ArrivalError::Contract);
         }
         let text = |name| one(headers, name).map(|value| value.map(str::to_owned));
-        let hook = text(header::HOOK)?.ok_or(NotOurs::NotMarked)?;
-        let dialect = one(headers, header::DIALECT)?.and_then(Dialect::by_name).ok_or(NotOurs::Header)?;
+        let hook = text(header::HOOK)?.ok_or(ArrivalError::NotMarked)?;
+        let dialect =
+            one(headers, header::DIALECT)?.and_then(Dialect::by_name).ok_or(ArrivalError::Header)?;
         let generation = match one(headers, header::GENERATION_ID)? {
-            Some(id) => Some(GenerationId::parse(id).ok_or(NotOurs::Header)?.to_string()),
+            Some(id) => Some(GenerationId::parse(id).ok_or(ArrivalError::Header)?.to_string()),
             None => None,
         };
         let event = one(
@@ -87,7 +88,7 @@ impl Arrival {
                 Verdict::Accepted | Verdict::Observed => header::EVENT,
             },
         )?;
-        let event = event.map(|event| Kind::parse(event).ok_or(NotOurs::Header)).transpose()?;
+        let event = event.map(|event| Kind::parse(event).ok_or(ArrivalError::Header)).transpose()?;
         let reason = one(headers, header::REASON)?.map(QuarantineReason::parse);
         let job = text(header::JOB)?;
         let complete = match verdict {
@@ -96,10 +97,10 @@ impl Arrival {
             Verdict::Observed => true,
         };
         if !complete {
-            return Err(NotOurs::NotMarked);
+            return Err(ArrivalError::NotMarked);
         }
-        let token =
-            text(header::TOKEN_ID)?.map(|id| Token { binds: job.is_some() || !is_like_digest(&id), id });
+        let token = text(header::TOKEN_ID)?
+            .map(|id| ArrivalToken { binds: job.is_some() || !is_like_digest(&id), id });
         let digest = Sha256::digest(&body).into();
         let code = one(headers, header::ERROR_CODE)?;
         Ok(Self {
@@ -147,12 +148,12 @@ impl Arrival {
 }
 
 /// The one value of a header that decides something, in visible ASCII.
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, NotOurs> {
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ArrivalError> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     match (values.next(), value.to_str()) {
         (None, Ok(value)) => Ok(Some(value)),
-        _ => Err(NotOurs::Header),
+        _ => Err(ArrivalError::Header),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::failpoint::die_at;
 use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::space::Space;
-use crate::store::{Outcome, StoreError, StoreHandle, Stored};
+use crate::store::{ArrivalOutcome, CommittedBatch, StoreError, StoreHandle};
 use crate::wake::Wake;
 use crate::watch::Watch;
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -32,7 +32,7 @@ const MIN_WORKING: u32 = 2;
 
 /// Why an arrival is not known to be stored. It may be: then its repeat is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotStored {
+pub(crate) enum CommitError {
     #[error("the store cannot be written to")]
     Store,
     #[error("more comes than can be stored")]
@@ -50,7 +50,7 @@ pub(crate) struct Committer {
 struct Pending {
     arrival: Arrival,
     until: Instant,
-    answer: oneshot::Sender<Result<Outcome, NotStored>>,
+    answer: oneshot::Sender<Result<ArrivalOutcome, CommitError>>,
     /// What it takes of [`WAITING_BYTES`].
     _bytes: OwnedSemaphorePermit,
 }
@@ -63,7 +63,7 @@ struct Commits {
     metrics: Arc<Metrics>,
     space: Arc<Space>,
     watch: Arc<Watch>,
-    working: Working,
+    working: ActiveCommitters,
 }
 
 impl Committer {
@@ -79,7 +79,7 @@ impl Committer {
             metrics,
             space,
             watch,
-            working: Working::new(MIN_WORKING.min(most), most),
+            working: ActiveCommitters::new(MIN_WORKING.min(most), most),
         });
         for _ in 0..most {
             tasks.spawn(run(Arc::clone(&commits), batch.clamp(1, BATCH)));
@@ -88,16 +88,17 @@ impl Committer {
     }
 
     /// Returns once the arrival is committed, or is not known to be.
-    pub(crate) async fn store(&self, arrival: Arrival) -> Result<Outcome, NotStored> {
-        let until = Instant::now().checked_add(ANSWER_WITHIN).ok_or(NotStored::Overload)?;
-        let size = u32::try_from(arrival.size()).map_err(|_| NotStored::Overload)?;
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(size).map_err(|_| NotStored::Overload)?;
+    pub(crate) async fn store(&self, arrival: Arrival) -> Result<ArrivalOutcome, CommitError> {
+        let until = Instant::now().checked_add(ANSWER_WITHIN).ok_or(CommitError::Overload)?;
+        let size = u32::try_from(arrival.size()).map_err(|_| CommitError::Overload)?;
+        let bytes =
+            Arc::clone(&self.bytes).try_acquire_many_owned(size).map_err(|_| CommitError::Overload)?;
         let (answer, answered) = oneshot::channel();
         let pending = Pending { arrival, until, answer, _bytes: bytes };
-        self.queue.try_send(pending).map_err(|_| NotStored::Overload)?;
+        self.queue.try_send(pending).map_err(|_| CommitError::Overload)?;
         match tokio::time::timeout_at(until, answered).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => Err(NotStored::Store),
+            Ok(Err(_)) | Err(_) => Err(CommitError::Store),
         }
     }
 }
@@ -122,7 +123,7 @@ async fn store(mut batch: Vec<Pending>, commits: &Commits) {
         // Whoever has heard 503 by now comes back.
         let now = Instant::now();
         let (waiting, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|pending| pending.until > now);
-        late.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
+        late.into_iter().for_each(|pending| pending.tell(Err(CommitError::Store)));
         batch = waiting;
         if batch.is_empty() {
             return;
@@ -142,14 +143,14 @@ async fn store(mut batch: Vec<Pending>, commits: &Commits) {
             // The fault says why. Nothing brings this store back: nobody waits for it.
             Err(error) if error.is_replaced() => {
                 commits.metrics.store_errors.inc();
-                batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
+                batch.into_iter().for_each(|pending| pending.tell(Err(CommitError::Store)));
                 return;
             }
             Err(error) if error.is_of_data() => {
                 commits.metrics.store_errors.inc();
                 tracing::error!("an event is not stored, for the store does not take it: {error}");
                 commits.watch.doubt();
-                batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
+                batch.into_iter().for_each(|pending| pending.tell(Err(CommitError::Store)));
                 return;
             }
             Err(error) => {
@@ -158,7 +159,7 @@ async fn store(mut batch: Vec<Pending>, commits: &Commits) {
                 commits.watch.failed(&error).await;
                 // A right is not granted in seconds: the sender comes back.
                 let Some(pause) = pause.next().filter(|_| !error.is_lasting()) else {
-                    batch.into_iter().for_each(|pending| pending.tell(Err(NotStored::Store)));
+                    batch.into_iter().for_each(|pending| pending.tell(Err(CommitError::Store)));
                     return;
                 };
                 tokio::time::sleep(pause).await;
@@ -174,7 +175,7 @@ const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
     .with_max_delay(Duration::from_secs(3))
     .with_max_times(6);
 
-async fn try_store(batch: &[Pending], commits: &Commits) -> Result<Vec<Outcome>, StoreError> {
+async fn try_store(batch: &[Pending], commits: &Commits) -> Result<Vec<ArrivalOutcome>, StoreError> {
     let arrivals: Vec<_> = batch.iter().map(|pending| &pending.arrival).collect();
     let started = Instant::now();
     let stored = commits.store.store(&arrivals, commits.space.room_in_quarantine()).await?;
@@ -184,10 +185,10 @@ async fn try_store(batch: &[Pending], commits: &Commits) -> Result<Vec<Outcome>,
     Ok(stored.outcomes)
 }
 
-fn tell(batch: Vec<Pending>, outcomes: Vec<Outcome>, commits: &Commits) {
+fn tell(batch: Vec<Pending>, outcomes: Vec<ArrivalOutcome>, commits: &Commits) {
     let mut routes = BTreeSet::new();
     for (pending, outcome) in batch.into_iter().zip(outcomes) {
-        if let Outcome::Waits(route) = &outcome
+        if let ArrivalOutcome::Waits(route) = &outcome
             && !routes.contains(route)
         {
             routes.insert(route.clone());
@@ -201,29 +202,29 @@ fn tell(batch: Vec<Pending>, outcomes: Vec<Outcome>, commits: &Commits) {
 }
 
 impl Pending {
-    fn tell(self, outcome: Result<Outcome, NotStored>) {
+    fn tell(self, outcome: Result<ArrivalOutcome, CommitError>) {
         let _gone = self.answer.send(outcome);
     }
 }
 
 /// How many committers work: as many as find something to do while one of them waits for the disk.
-struct Working {
+struct ActiveCommitters {
     permits: Semaphore,
-    now: std::sync::Mutex<Pace>,
+    now: std::sync::Mutex<CommitPace>,
     most: u32,
 }
 
-struct Pace {
+struct CommitPace {
     committers: u32,
-    /// On average, in seconds, as [`Stored`] has them.
+    /// On average, in seconds, as [`CommittedBatch`] has them.
     worked: f64,
     synced: f64,
 }
 
-impl Working {
+impl ActiveCommitters {
     fn new(first: u32, most: u32) -> Self {
         let permits = Semaphore::new(usize::try_from(first).unwrap_or(1));
-        let now = std::sync::Mutex::new(Pace { committers: first, worked: 0.0, synced: 0.0 });
+        let now = std::sync::Mutex::new(CommitPace { committers: first, worked: 0.0, synced: 0.0 });
         Self { permits, now, most }
     }
 
@@ -231,7 +232,7 @@ impl Working {
         self.permits.acquire().await.ok()
     }
 
-    fn adapt(&self, stored: &Stored) {
+    fn adapt(&self, stored: &CommittedBatch) {
         let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         now.learn(stored);
         match now.wanted(self.most).cmp(&now.committers) {
@@ -247,8 +248,8 @@ impl Working {
     }
 }
 
-impl Pace {
-    fn learn(&mut self, stored: &Stored) {
+impl CommitPace {
+    fn learn(&mut self, stored: &CommittedBatch) {
         /// The last twenty count most.
         const WEIGHT: f64 = 0.05;
         let toward = |average: f64, latest: Duration| average + WEIGHT * (latest.as_secs_f64() - average);

@@ -10,16 +10,16 @@ use crate::entry::{ExpectationState, Fingerprint, Origin, QuarantineReason, Supe
 use blobgate::event::Kind;
 use blobgate::policy::Verdict;
 pub(crate) use plan::{
-    Batch, NewEntry, Outcome, Plan, QuarantineAnswers, QuarantineKey, QuarantineQuestions,
+    ArrivalOutcome, Batch, NewEntry, Plan, QuarantineAnswers, QuarantineKey, QuarantineQuestions,
 };
-pub(crate) use quota::{Account, GenerationUsage, Room, TokenUsage};
+pub(crate) use quota::{Account, GenerationUsage, QuarantineRoom, TokenUsage};
 use std::collections::BTreeMap;
 
 /// What the store knows of the generations and tokens of a batch, and learns while the batch is decided on.
 #[derive(Debug, Default)]
 pub(crate) struct BatchState {
-    pub(crate) generations: BTreeMap<GenerationKey, Generation>,
-    pub(crate) tokens: BTreeMap<TokenKey, Token>,
+    pub(crate) generations: BTreeMap<GenerationKey, GenerationState>,
+    pub(crate) tokens: BTreeMap<TokenKey, TokenState>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +36,7 @@ pub(crate) struct TokenKey {
 
 /// A generation's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Generation {
+pub(crate) struct GenerationState {
     /// The token that it is bound to.
     pub(crate) token_id: Option<String>,
     /// The job that the application says it is of.
@@ -61,7 +61,7 @@ pub(crate) struct TerminalEvent {
 
 /// A token's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Token {
+pub(crate) struct TokenState {
     /// The generation that it is bound to.
     pub(crate) generation: Option<String>,
     /// Whether it differs from what is stored.
@@ -70,7 +70,7 @@ pub(crate) struct Token {
 
 /// What becomes of an arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub(crate) enum ArrivalDecision {
     /// A new event, to be delivered. It supersedes what `supersedes` says, and `retires` that entry if it still waits.
     Deliver { supersedes: Option<Superseded>, retires: Option<i64> },
     /// The event of this entry once more.
@@ -83,15 +83,15 @@ pub(crate) enum Decision {
 
 impl BatchState {
     /// Decides on one arrival, whose entry would be `id`, and learns from it.
-    pub(crate) fn decide(&mut self, arrival: &Arrival, id: i64) -> Decision {
+    pub(crate) fn decide(&mut self, arrival: &Arrival, id: i64) -> ArrivalDecision {
         match (arrival.verdict, arrival.generation_key(), &arrival.fingerprint) {
-            (Verdict::Observed, ..) => Decision::Observe,
+            (Verdict::Observed, ..) => ArrivalDecision::Observe,
             (Verdict::Accepted, Some(key), Some(fingerprint)) => {
                 self.decide_event(arrival, key, fingerprint, id)
             }
             _ => {
                 let none = || QuarantineReason::Other(String::new());
-                Decision::Quarantine { reason: arrival.reason.clone().unwrap_or_else(none) }
+                ArrivalDecision::Quarantine { reason: arrival.reason.clone().unwrap_or_else(none) }
             }
         }
     }
@@ -114,14 +114,14 @@ impl BatchState {
         key: GenerationKey,
         fingerprint: &Fingerprint,
         id: i64,
-    ) -> Decision {
+    ) -> ArrivalDecision {
         let generation = self.generations.entry(key).or_default();
         let token = arrival.binding_key().map(|key| self.tokens.entry(key).or_default());
         if let Err(reason) = check_binding(arrival, generation, token.as_deref()) {
-            return Decision::Quarantine { reason };
+            return ArrivalDecision::Quarantine { reason };
         }
         let decision = generation.end(arrival, fingerprint, id);
-        if !matches!(decision, Decision::Quarantine { .. }) {
+        if !matches!(decision, ArrivalDecision::Quarantine { .. }) {
             bind(arrival, generation, token);
         }
         decision
@@ -135,8 +135,8 @@ impl BatchState {
 /// A token that names no job is guessed about as before.
 fn check_binding(
     arrival: &Arrival,
-    generation: &Generation,
-    token: Option<&Token>,
+    generation: &GenerationState,
+    token: Option<&TokenState>,
 ) -> Result<(), QuarantineReason> {
     let Some((token, id)) = token.zip(arrival.token.as_ref().map(|token| &token.id)) else { return Ok(()) };
     match generation.explains(arrival) {
@@ -153,11 +153,11 @@ fn check_binding(
     }
 }
 
-fn bind(arrival: &Arrival, generation: &mut Generation, token: Option<&mut Token>) {
+fn bind(arrival: &Arrival, generation: &mut GenerationState, token: Option<&mut TokenState>) {
     let Some(token) = token else { return };
     let beats = generation.explains(arrival) == Some(true);
     if token.generation.is_none() || (beats && token.generation != arrival.generation) {
-        *token = Token { generation: arrival.generation.clone(), changed: true };
+        *token = TokenState { generation: arrival.generation.clone(), changed: true };
     }
     let id = arrival.token.as_ref().map(|token| &token.id);
     if generation.token_id.is_none() || (beats && generation.token_id.as_ref() != id) {
@@ -166,14 +166,14 @@ fn bind(arrival: &Arrival, generation: &mut Generation, token: Option<&mut Token
     }
 }
 
-impl Token {
+impl TokenState {
     /// Whether it is bound to nothing, and there for its lock alone.
     pub(crate) fn is_empty(&self) -> bool {
         self.generation.is_none()
     }
 }
 
-impl Generation {
+impl GenerationState {
     /// Whether nothing is known of it, and it is there for its lock alone.
     pub(crate) fn is_empty(&self) -> bool {
         self.token_id.is_none()
@@ -188,7 +188,7 @@ impl Generation {
     }
 
     /// How an event fits to how the generation has ended so far.
-    fn end(&mut self, arrival: &Arrival, fingerprint: &Fingerprint, id: i64) -> Decision {
+    fn end(&mut self, arrival: &Arrival, fingerprint: &Fingerprint, id: i64) -> ArrivalDecision {
         let kind = fingerprint.kind();
         let own = if kind == Kind::Completed { &mut self.completed } else { &mut self.failure };
         if let Some(own) = own
@@ -200,7 +200,7 @@ impl Generation {
                 own.origin = arrival.origin;
                 self.changed = true;
             }
-            return Decision::Repeat { of: own.id };
+            return ArrivalDecision::Repeat { of: own.id };
         }
         let (completed, failure) = (self.completed.as_ref(), self.failure.as_ref());
         let own = if kind == Kind::Completed { completed } else { failure };
@@ -208,7 +208,7 @@ impl Generation {
         let gives_way =
             arrival.authenticated && [completed, failure].into_iter().flatten().all(|end| !end.authenticated);
         let decision = match (own, own.or(completed).or(failure)) {
-            (_, None) => Decision::Deliver { supersedes: None, retires: None },
+            (_, None) => ArrivalDecision::Deliver { supersedes: None, retires: None },
             (_, Some(before)) if gives_way => before.give_way(Superseded::Unauthenticated),
             // Of a completion, so that what is there is a failure.
             (None, Some(failure))
@@ -218,7 +218,7 @@ impl Generation {
             }
             (_, Some(_)) => conflict(),
         };
-        if matches!(decision, Decision::Deliver { .. }) {
+        if matches!(decision, ArrivalDecision::Deliver { .. }) {
             if kind != Kind::Completed {
                 // There was none, or one of an unauthenticated sender: the failure is what a later completion supersedes.
                 self.completed = None;
@@ -244,8 +244,8 @@ impl Generation {
 }
 
 impl TerminalEvent {
-    fn give_way(&self, superseded: Superseded) -> Decision {
-        Decision::Deliver { supersedes: Some(superseded), retires: Some(self.id) }
+    fn give_way(&self, superseded: Superseded) -> ArrivalDecision {
+        ArrivalDecision::Deliver { supersedes: Some(superseded), retires: Some(self.id) }
     }
 
     /// Whether an arrival is the same event. A fetched event matches a webhook of the same kind even if URL or code differ,
@@ -266,8 +266,8 @@ impl TerminalEvent {
     }
 }
 
-fn conflict() -> Decision {
-    Decision::Quarantine { reason: QuarantineReason::EventConflict }
+fn conflict() -> ArrivalDecision {
+    ArrivalDecision::Quarantine { reason: QuarantineReason::EventConflict }
 }
 
 impl Arrival {

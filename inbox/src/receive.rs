@@ -2,14 +2,14 @@
 
 use crate::arrival::Arrival;
 use crate::clocks::Clocks;
-use crate::commit::{Committer, NotStored};
+use crate::commit::{CommitError, Committer};
 use crate::failpoint::die_at;
 use crate::health::Fault;
 use crate::key::{Keys, NotSigned};
 use crate::listen::{REASON, is_local, split_port};
 use crate::log_limit::LogLimit;
 use crate::shared::Shared;
-use crate::store::Outcome;
+use crate::store::ArrivalOutcome;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -105,17 +105,17 @@ impl Receiver {
         self.shared.space.check(arrival.verdict).map_err(|full| Refused::new("full", full))?;
         let outcome = self.committer.store(arrival).await;
         match outcome.map_err(|error| self.not_stored(error))? {
-            Outcome::Waits(_) => Ok("new"),
-            Outcome::Repeated => Ok("repeated"),
-            Outcome::Quarantined(reason) => {
+            ArrivalOutcome::Waits(_) => Ok("new"),
+            ArrivalOutcome::Repeated => Ok("repeated"),
+            ArrivalOutcome::Quarantined(reason) => {
                 self.shared.metrics.quarantined(&reason);
                 Ok("quarantined")
             }
-            Outcome::TokenFull => Err(Refused::new(
+            ArrivalOutcome::TokenFull => Err(Refused::new(
                 "token-full",
                 "its token has as much in quarantine as one may: see `blobgate inbox ls`",
             )),
-            Outcome::QuarantineFull => {
+            ArrivalOutcome::QuarantineFull => {
                 Err(Refused::new("full", "the quarantine has reached its share of the store"))
             }
         }
@@ -144,7 +144,7 @@ impl Receiver {
     }
 
     /// The standing fault of the store is the reason, where there is one.
-    fn not_stored(&self, error: NotStored) -> Refused {
+    fn not_stored(&self, error: CommitError) -> Refused {
         match self.shared.faults.of_store() {
             Some(fault) => Refused::new(fault.reason, fault.detail),
             None => Refused::new("not-stored", error),

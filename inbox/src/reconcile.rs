@@ -10,7 +10,7 @@ mod release;
 
 use crate::entry::ExpectationState;
 use crate::metrics::Metrics;
-use crate::store::{Allowed, Answered, Next, Outcome, Question, StoreError, StoreHandle};
+use crate::store::{ArrivalOutcome, CallBudget, NextCall, StatusAnswer, StatusCall, StoreError, StoreHandle};
 use ask::Provider;
 use axum::http::Uri;
 use blobgate::confirm::{self, PolledStatus};
@@ -56,7 +56,7 @@ pub(crate) struct Reconciler {
     nudge: Arc<Notify>,
     provider: Option<Provider>,
     after: i64,
-    allowed: Allowed,
+    allowed: CallBudget,
     /// Whether deliveries are signed, as the gate signs them.
     signs: bool,
     /// The known path of each hook.
@@ -79,7 +79,10 @@ impl Reconciler {
             nudge,
             provider: reconcile.provider.clone().map(Provider::new),
             after: micros(reconcile.after),
-            allowed: Allowed { per_minute: i64::from(reconcile.per_minute), again: micros(reconcile.again) },
+            allowed: CallBudget {
+                per_minute: i64::from(reconcile.per_minute),
+                again: micros(reconcile.again),
+            },
             signs,
             paths: BTreeMap::new(),
             ending,
@@ -120,7 +123,7 @@ impl Reconciler {
         self.metrics.expected_overdue.set(overdue);
         if self.provider.is_some() {
             for (hook, generation) in self.store.unconfirmed(MAX_UNCONFIRMED).await? {
-                self.store.want(&hook, &generation).await?;
+                self.store.request_call(&hook, &generation).await?;
             }
         }
         Ok(())
@@ -132,7 +135,7 @@ impl Reconciler {
             return Ok(());
         }
         while !self.ending.is_cancelled()
-            && let Next::Ask(question) = self.store.next_question(self.allowed).await?
+            && let NextCall::Call(question) = self.store.next_call(self.allowed).await?
         {
             // An event that comes during the call takes another call.
             let kept = self.store.unconfirmed_of(&question.hook, &question.generation).await?;
@@ -150,7 +153,7 @@ impl Reconciler {
                     question.generation
                 );
             }
-            self.store.answered(&question, &answered, &kept).await?;
+            self.store.record_answer(&question, &answered, &kept).await?;
         }
         Ok(())
     }
@@ -158,16 +161,19 @@ impl Reconciler {
     /// Returns the result, as a counter has it; none where the inbox ends meanwhile.
     async fn ask(
         &mut self,
-        question: &Question,
+        question: &StatusCall,
         kept: &[i64],
-    ) -> Result<Option<(&'static str, Answered)>, StoreError> {
+    ) -> Result<Option<(&'static str, StatusAnswer)>, StoreError> {
         let missing = question.missing;
         let not = |what: confirm::Outcome, missing, state| {
-            Some((what.name(), Answered { answer: what.name(), missing, state }))
+            Some((what.name(), StatusAnswer { answer: what.name(), missing, state }))
         };
         if kept.is_empty() && !question.wants_an_event() {
             let answer = "nothing-quarantined";
-            return Ok(Some((answer, Answered { answer, missing, state: Some(ExpectationState::Arrived) })));
+            return Ok(Some((
+                answer,
+                StatusAnswer { answer, missing, state: Some(ExpectationState::Arrived) },
+            )));
         }
         let (Some(id), Some(provider)) = (GenerationId::parse(&question.generation), &self.provider) else {
             return Ok(not(confirm::Outcome::NotStarted, missing, None));
@@ -184,7 +190,7 @@ impl Reconciler {
         Ok(match confirm::parse_status(DIALECT, id, status, &body) {
             PolledStatus::Ended(event, webhook) => {
                 let (what, state) = self.ended(question, kept, &event, webhook, &body).await?;
-                Some((what, Answered { answer: event.kind.name(), missing: 0, state }))
+                Some((what, StatusAnswer { answer: event.kind.name(), missing: 0, state }))
             }
             PolledStatus::Not(confirm::Outcome::Unknown) => {
                 let missing = missing.saturating_add(1);
@@ -200,7 +206,7 @@ impl Reconciler {
     /// Releases the quarantined entries that the answer confirms; without one, stores the fetched event.
     async fn ended(
         &mut self,
-        question: &Question,
+        question: &StatusCall,
         kept: &[i64],
         event: &Event,
         webhook: Vec<u8>,
@@ -232,7 +238,7 @@ impl Reconciler {
             Err(why) => return Ok(self.not_stored(&why)),
         };
         Ok(match self.releaser.store(arrival).await {
-            Ok(Outcome::Waits(_)) => {
+            Ok(ArrivalOutcome::Waits(_)) => {
                 tracing::info!(
                     hook = question.hook,
                     generation = question.generation,
@@ -244,10 +250,12 @@ impl Reconciler {
                 );
                 ("reconciled", Some(ExpectationState::Reconciled))
             }
-            Ok(Outcome::Repeated) => ("repeated", Some(ExpectationState::Arrived)),
+            Ok(ArrivalOutcome::Repeated) => ("repeated", Some(ExpectationState::Arrived)),
             // An earlier event contradicts it.
-            Ok(Outcome::Quarantined(_)) => ("quarantined", Some(ExpectationState::Arrived)),
-            Ok(Outcome::TokenFull | Outcome::QuarantineFull) => self.not_stored(&"the quarantine is full"),
+            Ok(ArrivalOutcome::Quarantined(_)) => ("quarantined", Some(ExpectationState::Arrived)),
+            Ok(ArrivalOutcome::TokenFull | ArrivalOutcome::QuarantineFull) => {
+                self.not_stored(&"the quarantine is full")
+            }
             Err(why) => self.not_stored(&why),
         })
     }
@@ -270,7 +278,7 @@ impl Reconciler {
     }
 }
 
-impl Question {
+impl StatusCall {
     /// Whether its event is expected and has not come; else it is asked about for its quarantined events alone.
     fn wants_an_event(&self) -> bool {
         self.job.is_some() && ![ExpectationState::Arrived, ExpectationState::Reconciled].contains(&self.state)

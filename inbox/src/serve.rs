@@ -16,7 +16,7 @@ use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::service::Operations;
 use crate::shared::Shared;
 use crate::space::Space;
-use crate::store::{CannotOpen, Place};
+use crate::store::{OpenError, Place};
 use axum::http::Uri;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub struct Settings {
 pub enum Ended {
     /// The store cannot be used.
     #[error(transparent)]
-    Store(#[from] CannotOpen),
+    Store(#[from] OpenError),
 }
 
 /// Deliveries end within 22 s, and are written within this time.
@@ -81,9 +81,10 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
     #[cfg(feature = "failpoints")]
     crate::failpoint::read_env();
     let limit = raise_limit();
+    #[cfg(not(feature = "failpoints"))]
     let store = settings.store.open().await?;
     #[cfg(feature = "failpoints")]
-    let store = crate::breakages::around(store);
+    let store = crate::breakages::open(&settings.store).await?;
     let (metrics, faults) = (Arc::new(Metrics::new()), Arc::new(Faults::default()));
     let descriptors = Arc::new(Descriptors::new(limit, Arc::clone(&faults)));
     let files = Arc::clone(&store).watch_files(&faults);

@@ -9,7 +9,7 @@ mod claim;
 mod error;
 mod expect;
 mod filter;
-mod place;
+pub(crate) mod place;
 mod postgres;
 mod read;
 mod row;
@@ -18,30 +18,34 @@ mod version;
 mod words;
 
 use crate::arrival::Arrival;
-pub(crate) use crate::decide::Outcome;
-use crate::decide::Room;
+pub(crate) use crate::decide::ArrivalOutcome;
+use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
 use async_trait::async_trait;
-pub(crate) use change::{Candidates, Change, Changed, NO_EVENT, NO_GENERATION, UNKNOWN};
-pub(crate) use claim::{Claim, Class, Pick, Wanted};
+pub(crate) use change::{CandidateGroup, Change, ChangeResult, NO_EVENT, NO_GENERATION, UNKNOWN};
+pub(crate) use claim::{AttemptClass, ClaimRequest, ClaimedBatch, Pick};
 pub use error::StoreError;
-pub(crate) use expect::{Allowed, Answered, Expected, Next, Noted, Question};
-pub(crate) use filter::{Filter, Only};
-pub use place::{BadPlace, BadUrl, CannotCopy, CannotOpen, Copied, Place, Restored};
-pub(crate) use read::{Cursor, Followed};
+pub(crate) use expect::{Announcement, AnnouncementOutcome, CallBudget, NextCall, StatusAnswer, StatusCall};
+pub(crate) use filter::{Filter, Restriction};
+pub use place::{
+    CopyError, CopySummary, DatabaseUrlError, IntegrityError, OpenError, Place, PlaceError, RestoreSummary,
+    SettingsError, SourceError,
+};
+pub(crate) use read::{Cursor, FollowPage};
 pub(crate) use row::{
-    Alike, Claimed, Entry, Expectation, Finished, Pause, PausedSince, Payload, Quarantined, Stored, Usage,
-    Which,
+    ClaimedEntry, CommittedBatch, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
+    FinishedAttempt, Pause, QuarantinedEntry, StoredPayload, Usage,
 };
 pub(crate) use sqlite::FileWatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+pub use version::VersionError;
 
 /// A handle to the store, which tasks share.
 pub(crate) type StoreHandle = Arc<dyn Store>;
 
-type Result<T> = std::result::Result<T, StoreError>;
+pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 
 /// A store implements the traits below, and says how it is. Times are microseconds; each function that writes is one
 /// transaction.
@@ -60,7 +64,7 @@ pub(crate) trait Store:
     /// The fault that an error stands for, and what to do.
     async fn explain(&self, error: &StoreError) -> (Fault, String);
     /// The rights that serving needs beside storing, and that are missing; and whether deliveries need one of them.
-    async fn lacks(&self) -> Option<(bool, String)>;
+    async fn missing_rights(&self) -> Option<(bool, String)>;
     /// How many transactions that store can be under way at once.
     fn writers(&self) -> u32;
     /// The file, of which the disk is looked at.
@@ -70,17 +74,17 @@ pub(crate) trait Store:
     /// Looks at the files from now on. A database has none.
     fn watch_files(self: Arc<Self>, faults: &Arc<Faults>) -> Option<FileWatch>;
     /// Copies of rescues that still lie beside it.
-    fn rescued(&self) -> Vec<String>;
+    fn rescued_copies(&self) -> Vec<String>;
 }
 
 /// Arrivals: stored, or released from quarantine, by one decision. What they return is committed.
 #[async_trait]
 pub(crate) trait ArrivalStore: Send + Sync {
-    async fn store(&self, arrivals: &[&Arrival], room: Room) -> Result<Stored>;
+    async fn store(&self, arrivals: &[&Arrival], room: QuarantineRoom) -> Result<CommittedBatch>;
     /// Has a quarantined entry go on as this arrival, and ends it. Returns nothing where it is not quarantined any more.
-    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<Outcome>>;
+    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<ArrivalOutcome>>;
     /// The same, and then taken back.
-    async fn would_release(&self, id: i64, arrival: &Arrival) -> Result<Option<Outcome>>;
+    async fn preview_release(&self, id: i64, arrival: &Arrival) -> Result<Option<ArrivalOutcome>>;
 }
 
 /// Deliveries.
@@ -90,11 +94,11 @@ pub(crate) trait DeliveryStore: Send + Sync {
     async fn waiting(&self) -> Result<Vec<(String, i64)>>;
     async fn pauses(&self) -> Result<Vec<Pause>>;
     /// Takes entries of a route that are due, under a lease.
-    async fn claim(&self, route: &str, wanted: Wanted, lease: i64) -> Result<Claim>;
+    async fn claim(&self, route: &str, wanted: ClaimRequest, lease: i64) -> Result<ClaimedBatch>;
     /// Holds these entries, each with its lease's number, for another lease. Returns those that are still held.
     async fn renew(&self, leases: &[(i64, i64)], lease: i64) -> Result<Vec<i64>>;
     /// Writes how attempts ended. Returns those that are given up now: none may be before so much of its own trying.
-    async fn finish(&self, finished: &[Finished], give_up_after: i64) -> Result<Vec<i64>>;
+    async fn finish(&self, finished: &[FinishedAttempt], give_up_after: i64) -> Result<Vec<i64>>;
     /// Releases what a holder has lost, but for what is `held` here. Returns how many.
     async fn release_expired(&self, held: &[i64], lease: i64) -> Result<usize>;
 }
@@ -102,7 +106,7 @@ pub(crate) trait DeliveryStore: Send + Sync {
 /// Operators' changes.
 #[async_trait]
 pub(crate) trait ChangeStore: Send + Sync {
-    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed>;
+    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<ChangeResult>;
     /// Returns whether it was not paused.
     async fn pause(&self, hook: &str, event: &str) -> Result<bool>;
     /// Returns whether it was paused.
@@ -112,22 +116,27 @@ pub(crate) trait ChangeStore: Send + Sync {
 /// Expectations, and what the provider is asked.
 #[async_trait]
 pub(crate) trait ExpectationStore: Send + Sync {
-    async fn expect(&self, expected: &Expected, after: i64) -> Result<Noted>;
+    async fn expect(&self, expected: &Announcement, after: i64) -> Result<AnnouncementOutcome>;
     /// Quarantined entries that an expectation explains.
-    async fn explained(&self, expected: &Expected) -> Result<Vec<i64>>;
+    async fn explained(&self, expected: &Announcement) -> Result<Vec<i64>>;
     /// Generations with entries that are quarantined because the provider could not be asked.
     async fn unconfirmed(&self, limit: i64) -> Result<Vec<(String, String)>>;
     async fn unconfirmed_of(&self, hook: &str, generation: &str) -> Result<Vec<i64>>;
     /// Has the provider asked about a generation, for its quarantined entries.
-    async fn want(&self, hook: &str, generation: &str) -> Result<()>;
+    async fn request_call(&self, hook: &str, generation: &str) -> Result<()>;
     /// The same for one entry, released with these headers once it is confirmed. Returns whether it is quarantined still.
-    async fn want_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool>;
-    async fn forget_judgement(&self, id: i64) -> Result<()>;
+    async fn request_call_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool>;
+    async fn forget_reevaluation(&self, id: i64) -> Result<()>;
     /// What to ask next. The call is counted.
-    async fn next_question(&self, allowed: Allowed) -> Result<Next>;
-    async fn answered(&self, question: &Question, answered: &Answered, about: &[i64]) -> Result<()>;
+    async fn next_call(&self, allowed: CallBudget) -> Result<NextCall>;
+    async fn record_answer(
+        &self,
+        question: &StatusCall,
+        answered: &StatusAnswer,
+        about: &[i64],
+    ) -> Result<()>;
     /// Makes due what has had its time. Returns how many.
-    async fn ask_now(&self, after: i64) -> Result<u64>;
+    async fn call_now(&self, after: i64) -> Result<u64>;
     /// How many are expected, and how many of them have had their time.
     async fn count_expected(&self, after: i64) -> Result<(i64, i64)>;
 }
@@ -149,24 +158,31 @@ pub(crate) trait RetentionStore: Send + Sync {
 pub(crate) trait ReadStore: Send + Sync {
     async fn now(&self) -> Result<i64>;
     /// Up to `limit` entries with an id below `before`, the newest first.
-    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>>;
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EntryRow>>;
     /// One entry, and what came with it unless that is purged.
-    async fn show(&self, id: i64) -> Result<Option<(Entry, Option<Payload>)>>;
-    async fn quarantined(&self, id: i64) -> Result<Option<Quarantined>>;
-    async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>>;
+    async fn show(&self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>>;
+    async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>>;
+    async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>>;
     /// How many entries there are of each kind, and how many were delivered since.
-    async fn alike(&self, since: i64) -> Result<Vec<Alike>>;
+    async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>>;
     /// Counts entries, by what decides on what can be done with them.
-    async fn count(&self, which: &Which) -> Result<Vec<Candidates>>;
+    async fn count(&self, which: &EntrySelection) -> Result<Vec<CandidateGroup>>;
     /// The ids of up to `limit` entries above `after` and at most `until`, the oldest first.
-    async fn ids(&self, filter: &Filter, only: Only, after: i64, until: i64, limit: i64) -> Result<Vec<i64>>;
+    async fn ids(
+        &self,
+        filter: &Filter,
+        only: Restriction,
+        after: i64,
+        until: i64,
+        limit: i64,
+    ) -> Result<Vec<i64>>;
     /// Whether an entry of this hook was accepted or quarantined, or is expected.
     async fn knows_hook(&self, hook: &str) -> Result<bool>;
     /// When the oldest entry that waits was received.
     async fn oldest_waiting(&self) -> Result<Option<i64>>;
-    async fn paused(&self) -> Result<Vec<PausedSince>>;
+    async fn paused(&self) -> Result<Vec<DatedPause>>;
     /// What is asked about, or would be: the oldest first.
-    async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>>;
+    async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>>;
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>>;
     /// The path of a hook: that of the newest of what came to it.
     async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>>;
@@ -179,7 +195,7 @@ pub(crate) trait ReadStore: Send + Sync {
         after: Cursor,
         until: Option<Cursor>,
         limit: i64,
-    ) -> Result<Followed>;
+    ) -> Result<FollowPage>;
 }
 
 /// After an attempt, the longest delay until the next: half an hour, and as much again by chance.

@@ -191,13 +191,14 @@ impl Watch {
         let has_failed = self.ill().by_commit.is_some();
         let is_doubted = self.is_due.swap(false, Ordering::Relaxed);
         let is_due = is_doubted || looking.rehearsed.is_none_or(|at| at.elapsed() >= REHEARSE_EVERY);
-        if has_failed || is_due {
-            self.store.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
-            looking.rehearsed = Some(Instant::now());
+        if !(has_failed || is_due) {
+            return Ok(());
         }
-        // Asked for again where something failed: a right that is taken away makes its statement fail.
+        self.store.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
+        looking.rehearsed = Some(Instant::now());
+        // At the start, after an error, and while a right is missing: a revoked right makes its statement fail.
         if is_doubted || has_failed || !looking.rights.are_known || looking.rights.lacks.is_some() {
-            let lacks = self.store.lacks().await;
+            let lacks = self.store.missing_rights().await;
             if let Some((false, why)) = lacks.as_ref().filter(|_| lacks != looking.rights.lacks) {
                 tracing::error!("events are stored and delivered, and something else will fail: {why}");
             }

@@ -1,14 +1,14 @@
 //! What a transaction writes for a batch.
 
-use super::quota::{Account, GenerationUsage, Quota, Room, TokenUsage};
-use super::{BatchState, Decision, GenerationKey, TokenKey};
+use super::quota::{Account, GenerationUsage, QuarantineRoom, Quota, TokenUsage};
+use super::{ArrivalDecision, BatchState, GenerationKey, TokenKey};
 use crate::arrival::Arrival;
 use crate::entry::{EntryState, Lane, QuarantineReason, Superseded};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of one arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum ArrivalOutcome {
     /// It is a new event and waits on this route.
     Waits(String),
     /// It was there already.
@@ -60,7 +60,7 @@ pub(crate) struct QuarantineKey {
 pub(crate) struct Batch<'a> {
     pub(crate) state: BatchState,
     plan: Plan<'a>,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<ArrivalOutcome>,
     candidates: Vec<Candidate<'a>>,
 }
 
@@ -98,20 +98,20 @@ impl<'a> Batch<'a> {
         let mut batch = Self { state, plan: Plan::default(), outcomes: Vec::new(), candidates: Vec::new() };
         for (place, (arrival, id)) in arrivals.into_iter().enumerate() {
             let outcome = match batch.state.decide(arrival, id) {
-                Decision::Quarantine { reason } => {
+                ArrivalDecision::Quarantine { reason } => {
                     batch.candidates.push(Candidate { place, id, arrival, reason: reason.clone() });
-                    Outcome::Quarantined(reason)
+                    ArrivalOutcome::Quarantined(reason)
                 }
-                Decision::Deliver { supersedes, retires } => {
+                ArrivalDecision::Deliver { supersedes, retires } => {
                     if let Some(retired) = retires {
                         batch.plan.retire(retired);
                     }
                     batch.plan.deliver(NewEntry { supersedes, ..entry(arrival, id, Lane::Deliver) })
                 }
-                Decision::Observe => batch.plan.deliver(entry(arrival, id, Lane::Observed)),
-                Decision::Repeat { of } => {
+                ArrivalDecision::Observe => batch.plan.deliver(entry(arrival, id, Lane::Observed)),
+                ArrivalDecision::Repeat { of } => {
                     batch.plan.repeat(of);
-                    Outcome::Repeated
+                    ArrivalOutcome::Repeated
                 }
             };
             batch.outcomes.push(outcome);
@@ -142,7 +142,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Puts into quarantine: each body once, and no more of a token than it may.
-    pub(crate) fn quarantine(&mut self, answers: QuarantineAnswers, room: Room) {
+    pub(crate) fn quarantine(&mut self, answers: QuarantineAnswers, room: QuarantineRoom) {
         let QuarantineAnswers { mut found, by_token, by_generation } = answers;
         let max_bytes = room.max_bytes_of_token;
         let mut quota = Quota { state: &self.state, by_token, by_generation, max_bytes };
@@ -150,17 +150,17 @@ impl<'a> Batch<'a> {
             let (key, Candidate { place, id, arrival, reason }) = (candidate.key(), candidate);
             let outcome = if let Some(first) = found.get(&key) {
                 self.plan.repeat(*first);
-                Outcome::Repeated
+                ArrivalOutcome::Repeated
             } else if room.is_full {
-                Outcome::QuarantineFull
+                ArrivalOutcome::QuarantineFull
             } else if !quota.takes(arrival) {
-                Outcome::TokenFull
+                ArrivalOutcome::TokenFull
             } else {
                 found.insert(key, id);
                 let new = entry(arrival, id, Lane::Quarantine);
                 let state = EntryState::Quarantined;
                 self.plan.new.insert(id, NewEntry { reason: Some(reason.clone()), state, ..new });
-                Outcome::Quarantined(reason)
+                ArrivalOutcome::Quarantined(reason)
             };
             if let Some(slot) = self.outcomes.get_mut(place) {
                 *slot = outcome;
@@ -168,7 +168,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    pub(crate) fn finish(self) -> (Plan<'a>, BatchState, Vec<Outcome>) {
+    pub(crate) fn finish(self) -> (Plan<'a>, BatchState, Vec<ArrivalOutcome>) {
         (self.plan, self.state, self.outcomes)
     }
 }
@@ -185,10 +185,10 @@ impl Candidate<'_> {
 }
 
 impl<'a> Plan<'a> {
-    fn deliver(&mut self, entry: NewEntry<'a>) -> Outcome {
+    fn deliver(&mut self, entry: NewEntry<'a>) -> ArrivalOutcome {
         let route = entry.arrival.route();
         self.new.insert(entry.id, NewEntry { route: Some(route.clone()), ..entry });
-        Outcome::Waits(route)
+        ArrivalOutcome::Waits(route)
     }
 
     fn retire(&mut self, id: i64) {

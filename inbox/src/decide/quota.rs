@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 /// How much the quarantine may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct QuarantineRoom {
     /// Whether it has its share of the store.
     pub(crate) is_full: bool,
     /// How much of it one token may have, in bytes.
     pub(crate) max_bytes_of_token: i64,
 }
 
-impl Room {
+impl QuarantineRoom {
     pub(crate) const UNLIMITED: Self = Self { is_full: false, max_bytes_of_token: i64::MAX };
 }
 

@@ -5,7 +5,7 @@ use crate::client;
 use crate::failpoint::die_at;
 use crate::key::Keys;
 use crate::marks::Marks;
-use crate::store::Claimed;
+use crate::store::ClaimedEntry;
 use axum::http::header::{HeaderMap, HeaderValue};
 use axum::http::{Method, Request, StatusCode, Uri};
 use blobgate::contract::header::WEBHOOK_ID;
@@ -112,7 +112,7 @@ impl Sender {
         Self { target, client }
     }
 
-    pub(super) async fn attempt(&self, entry: Claimed, lease: watch::Receiver<Instant>) -> Ended {
+    pub(super) async fn attempt(&self, entry: ClaimedEntry, lease: watch::Receiver<Instant>) -> Ended {
         let (id, number, attempt, started) = (entry.id, entry.lease, entry.attempts, Instant::now());
         die_at!("after-claim");
         let outcome = if *lease.borrow() <= started {
@@ -128,7 +128,7 @@ impl Sender {
         Ended { id, lease: number, attempt, outcome, took: started.elapsed() }
     }
 
-    async fn post(&self, entry: Claimed) -> AttemptOutcome {
+    async fn post(&self, entry: ClaimedEntry) -> AttemptOutcome {
         let request = match self.request(entry) {
             Ok(request) => request,
             Err(error) => return AttemptOutcome::Unanswered(format!("it cannot be sent: {error}")),
@@ -157,7 +157,7 @@ impl Sender {
         }
     }
 
-    fn request(&self, entry: Claimed) -> Result<Request<Full<Bytes>>, axum::http::Error> {
+    fn request(&self, entry: ClaimedEntry) -> Result<Request<Full<Bytes>>, axum::http::Error> {
         let mut headers = read_headers(&entry.headers);
         let body = Bytes::from(entry.body);
         let marks = Marks {

@@ -7,7 +7,7 @@ use super::{Operations, written};
 use crate::arrival::Arrival;
 use crate::reconcile::{NotReleased, Releaser, goes_on};
 use crate::reevaluate::{self, Fails, Judge, Now};
-use crate::store::{Only, StoreError, StoreHandle};
+use crate::store::{Restriction, StoreError, StoreHandle};
 use crate::violation;
 use blobgate::Reason;
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,7 @@ impl Operations {
         let judge = Judge::new(request.config.to_string().as_bytes(), &request.waive)?;
         let dry_run = request.dry_run;
         let selection = request.selection();
-        let (ids, next) = self.piece(selection.selected()?, Only::Reevaluable, &selection).await?;
+        let (ids, next) = self.piece(selection.selected()?, Restriction::Reevaluable, &selection).await?;
         let mut answer = ReevaluateAnswer { next, ..ReevaluateAnswer::default() };
         for id in ids {
             let now = self.judge(&judge, id).await?;
@@ -171,7 +171,7 @@ async fn would_settle(
         Ok(Now::WantsConfirmation(arrival)) => (arrival, Became::Asked),
         Err(why) => return Ok(Err(why)),
     };
-    let outcome = goes_on(store.would_release(id, &arrival).await?);
+    let outcome = goes_on(store.preview_release(id, &arrival).await?);
     Ok(outcome.map(|_| became).map_err(Stays::NotReleased))
 }
 
@@ -182,7 +182,7 @@ async fn settle(
     id: i64,
     now: Result<Now, Stays>,
 ) -> Result<Result<Became, Stays>, StoreError> {
-    store.forget_judgement(id).await?;
+    store.forget_reevaluation(id).await?;
     match now {
         Err(why) => Ok(Err(why)),
         Ok(Now::Passes(arrival)) => match releaser.release(id, &arrival, NOTE).await {
@@ -195,11 +195,11 @@ async fn settle(
 }
 
 async fn want(store: StoreHandle, id: i64, arrival: &Arrival) -> Result<Result<Became, Stays>, StoreError> {
-    if let Err(why) = goes_on(store.would_release(id, arrival).await?) {
+    if let Err(why) = goes_on(store.preview_release(id, arrival).await?) {
         return Ok(Err(Stays::NotReleased(why)));
     }
     let Some(generation) = &arrival.generation else { return Ok(Err(Stays::NoGeneration)) };
-    let is_quarantined = store.want_for(id, &arrival.hook, generation, &arrival.headers).await?;
+    let is_quarantined = store.request_call_for(id, &arrival.hook, generation, &arrival.headers).await?;
     let gone = Stays::NotReleased(NotReleased::Gone);
     Ok(if is_quarantined { Ok(Became::Asked) } else { Err(gone) })
 }

@@ -4,8 +4,9 @@ mod rehearsal;
 
 use crate::arrival::Arrival;
 use crate::decide::{
-    Account, Batch, BatchState, Generation, GenerationKey, GenerationUsage, NewEntry, Outcome, Plan,
-    QuarantineAnswers, QuarantineKey, QuarantineQuestions, Room, TerminalEvent, TokenKey, TokenUsage,
+    Account, ArrivalOutcome, Batch, BatchState, GenerationKey, GenerationState, GenerationUsage, NewEntry,
+    Plan, QuarantineAnswers, QuarantineKey, QuarantineQuestions, QuarantineRoom, TerminalEvent, TokenKey,
+    TokenUsage,
 };
 use crate::entry::{Fingerprint, Origin};
 pub(super) use rehearsal::rehearse;
@@ -14,24 +15,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a transaction has the ids of new entries from.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ids {
+pub(super) enum IdSource {
     /// The next ones.
     Next,
     /// From this negative one down, of entries that are taken back: a person sees no gaps.
     Rehearsed(i64),
 }
 
-impl Ids {
+impl IdSource {
     /// Such that two inboxes do not wait for each other's rows.
     pub(super) fn rehearsed() -> Self {
         let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
         let random = i64::try_from(now & i128::from(i64::MAX >> 2)).unwrap_or_default();
-        Ids::Rehearsed(random.saturating_neg().saturating_sub(1))
+        IdSource::Rehearsed(random.saturating_neg().saturating_sub(1))
     }
 
     /// So many, if they are rehearsed.
     pub(super) fn take(&mut self, count: i64) -> Option<Vec<i64>> {
-        let Ids::Rehearsed(next) = self else { return None };
+        let IdSource::Rehearsed(next) = self else { return None };
         let first = *next;
         *next = next.saturating_sub(count);
         Some((0..count).map(|number| first.saturating_sub(number)).collect())
@@ -39,7 +40,7 @@ impl Ids {
 }
 
 /// The statements of the deciding transaction.
-pub(super) trait Deciding {
+pub(super) trait ArrivalStatements {
     /// So many ids for new entries.
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error>;
     /// Locks these rows in their order, making those that are missing, and reads them.
@@ -80,10 +81,10 @@ pub(super) trait Deciding {
 
 /// Stores a batch: locks and reads what it is about, decides, and writes.
 pub(super) async fn store(
-    tx: &mut impl Deciding,
+    tx: &mut impl ArrivalStatements,
     arrivals: &[&Arrival],
-    room: Room,
-) -> Result<Vec<Outcome>, Error> {
+    room: QuarantineRoom,
+) -> Result<Vec<ArrivalOutcome>, Error> {
     let generations = arrivals.iter().filter_map(|arrival| arrival.generation_key()).collect();
     let tokens = arrivals.iter().filter_map(|arrival| arrival.locked_token()).collect();
     let ids = tx.ids(arrivals.len()).await?;
@@ -105,11 +106,11 @@ pub(super) async fn store(
 /// Decides on a quarantined entry as on an arrival of now, and ends it as a quarantined one. What would be quarantined again,
 /// for whatever reason, stays as it is. Returns nothing where it is not quarantined any more.
 pub(super) async fn release(
-    tx: &mut impl Deciding,
+    tx: &mut impl ArrivalStatements,
     quarantined: i64,
     arrival: &Arrival,
     why: &str,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Option<ArrivalOutcome>, Error> {
     let generations = arrival.generation_key().into_iter().collect();
     let mut state = tx.lock(&generations, &arrival.locked_token().into_iter().collect()).await?;
     let (mut plan, mut outcome) = (Plan::default(), None);
@@ -118,7 +119,7 @@ pub(super) async fn release(
         let mut outcomes;
         (plan, state, outcomes) = Batch::decide(state, ids.into_iter().map(|id| (arrival, id))).finish();
         outcome = outcomes.pop();
-        if !matches!(outcome, None | Some(Outcome::Quarantined(_))) {
+        if !matches!(outcome, None | Some(ArrivalOutcome::Quarantined(_))) {
             tx.end_quarantined(quarantined, why).await?;
         }
     }
@@ -126,7 +127,7 @@ pub(super) async fn release(
     Ok(outcome)
 }
 
-async fn write(tx: &mut impl Deciding, plan: Plan<'_>, state: &BatchState) -> Result<(), Error> {
+async fn write(tx: &mut impl ArrivalStatements, plan: Plan<'_>, state: &BatchState) -> Result<(), Error> {
     let new: Vec<_> = plan.new.into_values().collect();
     if !new.is_empty() {
         tx.insert(&new).await?;
@@ -160,7 +161,7 @@ pub(super) struct GenerationRow {
 }
 
 impl GenerationRow {
-    pub(super) fn read(self) -> (GenerationKey, Generation) {
+    pub(super) fn read(self) -> (GenerationKey, GenerationState) {
         let end = |id: Option<i64>, fingerprint, origin: Option<_>, authenticated: Option<bool>| {
             Some(TerminalEvent {
                 id: id?,
@@ -169,7 +170,7 @@ impl GenerationRow {
                 authenticated: authenticated?,
             })
         };
-        let generation = Generation {
+        let generation = GenerationState {
             token_id: self.token_id,
             expected: self.expected_job,
             completed: end(
@@ -191,15 +192,23 @@ impl GenerationRow {
     }
 }
 
-/// A trigger, a rule or a policy can take a row out of an insert that succeeds.
-pub(super) fn all_inserted(table: &str, wanted: usize, inserted: u64) -> Result<(), Error> {
+/// Rows that a trigger, a rule or a policy took out of an insert.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the store took {inserted} of {wanted} rows into {table}. Remove the trigger, rule or policy on {table} that drops them"
+)]
+struct DroppedRows {
+    table: &'static str,
+    wanted: usize,
+    inserted: u64,
+}
+
+/// Checks that an insert stored all rows.
+pub(super) fn all_inserted(table: &'static str, wanted: usize, inserted: u64) -> Result<(), Error> {
     if u64::try_from(wanted).is_ok_and(|wanted| wanted == inserted) {
         return Ok(());
     }
-    let why = format!(
-        "the store took {inserted} of {wanted} rows into {table}: remove the trigger, rule or policy on {table} that drops them"
-    );
-    Err(Error::Configuration(why.into()))
+    Err(Error::Configuration(DroppedRows { table, wanted, inserted }.into()))
 }
 
 /// Takes values that come with a place, from 1 on, to the keys at these places.

@@ -21,7 +21,7 @@ pub(crate) enum Change {
 
 /// What became of the entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changed {
+pub(crate) struct ChangeResult {
     /// The changed ones, with where each is delivered.
     pub(crate) changed: BTreeMap<i64, Option<String>>,
     pub(crate) refused: BTreeMap<i64, &'static str>,
@@ -29,7 +29,7 @@ pub(crate) struct Changed {
 
 /// Entries that are alike in all that decides on whether they can be changed.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Candidates {
+pub(crate) struct CandidateGroup {
     pub(crate) state: EntryState,
     lane: Lane,
     has_event: bool,
@@ -84,7 +84,7 @@ impl Change {
     }
 
     /// Decides on one of these.
-    pub(crate) fn check(self, candidate: &Candidates) -> Result<(), &'static str> {
+    pub(crate) fn check(self, candidate: &CandidateGroup) -> Result<(), &'static str> {
         match self {
             Change::Replay => check_replay(candidate),
             Change::Release => check_release(candidate),
@@ -94,7 +94,7 @@ impl Change {
     }
 }
 
-fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
+fn check_replay(candidate: &CandidateGroup) -> Result<(), &'static str> {
     let is_of_quarantine = candidate.lane == Lane::Quarantine;
     match candidate.state {
         EntryState::Waiting => Err("it already waits"),
@@ -107,7 +107,7 @@ fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
     }
 }
 
-fn check_release(candidate: &Candidates) -> Result<(), &'static str> {
+fn check_release(candidate: &CandidateGroup) -> Result<(), &'static str> {
     match candidate.state {
         EntryState::Quarantined if !candidate.has_body => Err("its body is purged"),
         EntryState::Quarantined if !candidate.has_event => Err(NO_EVENT),
@@ -130,7 +130,7 @@ fn check_drop(state: EntryState) -> Result<(), &'static str> {
     }
 }
 
-fn check_purge(candidate: &Candidates) -> Result<(), &'static str> {
+fn check_purge(candidate: &CandidateGroup) -> Result<(), &'static str> {
     match candidate.state {
         EntryState::Waiting => Err("it waits to be delivered: `drop` it first"),
         EntryState::InFlight => Err("it is under way: wait for its end, or pause its route first"),
@@ -140,11 +140,11 @@ fn check_purge(candidate: &Candidates) -> Result<(), &'static str> {
 }
 
 /// The statements of a changing transaction.
-pub(super) trait Changing {
+pub(super) trait ChangeStatements {
     /// Locks the generations in their order, before any entry. What is kept has none until it is released.
     async fn lock_generations(&mut self, change: Change, ids: &str, now: i64) -> Result<(), Error>;
     /// Locks the entries, and reads them.
-    async fn candidates(&mut self, ids: &str) -> Result<Vec<Candidates>, Error>;
+    async fn candidates(&mut self, ids: &str) -> Result<Vec<CandidateGroup>, Error>;
     async fn replay(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
     async fn discard(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
     async fn purge(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
@@ -153,13 +153,13 @@ pub(super) trait Changing {
 }
 
 pub(super) async fn change(
-    tx: &mut impl Changing,
+    tx: &mut impl ChangeStatements,
     now: i64,
     change: Change,
     ids: &BTreeSet<i64>,
-) -> Result<Changed, Error> {
+) -> Result<ChangeResult, Error> {
     tx.lock_generations(change, &list(ids), now).await?;
-    let mut changed = Changed::default();
+    let mut changed = ChangeResult::default();
     let mut allowed = BTreeSet::new();
     for candidate in tx.candidates(&list(ids)).await? {
         match change.check(&candidate) {
@@ -230,13 +230,13 @@ fn with(statement: &str, ids: &str) -> AssertSqlSafe<String> {
 /// `$lock` is how a row that was read is held: SQLite's transactions hold everything.
 macro_rules! changing {
     ($connection:ty, $lock:literal) => {
-        impl Changing for $connection {
+        impl ChangeStatements for $connection {
             async fn lock_generations(&mut self, change: Change, ids: &str, now: i64) -> Result<(), Error> {
                 let sql = LOCK_GENERATIONS.replace("{has_route}", change.has_route());
                 query(with(&sql, ids)).bind(now).persistent(false).execute(self).await.map(|_| ())
             }
 
-            async fn candidates(&mut self, ids: &str) -> Result<Vec<Candidates>, Error> {
+            async fn candidates(&mut self, ids: &str) -> Result<Vec<CandidateGroup>, Error> {
                 let sql = format!("{READ}{}", $lock);
                 query_as(with(&sql, ids)).persistent(false).fetch_all(self).await
             }

@@ -1,11 +1,11 @@
 //! Which entries a claim takes. Entries that were never tried and entries that failed have places of their own, and either
 //! are taken from both ends: what always fails can hold all of one end, and new entries are at the other.
 
-use super::Claimed;
+use super::ClaimedEntry;
 
 /// Whether an entry was tried before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
+pub(crate) enum AttemptClass {
     /// Never, or not since it was replayed.
     First,
     Again,
@@ -16,13 +16,13 @@ pub(crate) enum Class {
 pub(crate) enum Pick {
     /// All of them, the oldest first and replayed ones last.
     Due,
-    Oldest(Class),
-    Newest(Class),
+    Oldest(AttemptClass),
+    Newest(AttemptClass),
 }
 
 /// What a claim is to take, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct ClaimRequest {
     pub(crate) picks: Vec<(Pick, usize)>,
     /// How many in all.
     pub(crate) room: usize,
@@ -35,7 +35,7 @@ pub(crate) struct Wanted {
     drained: (bool, bool),
 }
 
-impl Wanted {
+impl ClaimRequest {
     pub(crate) fn due(room: usize) -> Self {
         Self::of(vec![(Pick::Due, room)], room, room, room)
     }
@@ -53,8 +53,8 @@ impl Wanted {
     pub(super) fn limit(&self, pick: Pick, most: usize) -> i64 {
         let class = match pick {
             Pick::Due => self.room,
-            Pick::Oldest(Class::First) | Pick::Newest(Class::First) => self.first,
-            Pick::Oldest(Class::Again) | Pick::Newest(Class::Again) => self.again,
+            Pick::Oldest(AttemptClass::First) | Pick::Newest(AttemptClass::First) => self.first,
+            Pick::Oldest(AttemptClass::Again) | Pick::Newest(AttemptClass::Again) => self.again,
         };
         let kept = if matches!(pick, Pick::Oldest(_)) { self.newest } else { 0 };
         let left = class.min(self.room).saturating_sub(kept);
@@ -68,26 +68,26 @@ impl Wanted {
         let (first, again) = &mut self.drained;
         match pick {
             Pick::Due => (*first, *again) = (drained, drained),
-            Pick::Oldest(Class::First) | Pick::Newest(Class::First) => {
+            Pick::Oldest(AttemptClass::First) | Pick::Newest(AttemptClass::First) => {
                 self.first = self.first.saturating_sub(count);
                 *first |= drained;
             }
-            Pick::Oldest(Class::Again) | Pick::Newest(Class::Again) => {
+            Pick::Oldest(AttemptClass::Again) | Pick::Newest(AttemptClass::Again) => {
                 self.again = self.again.saturating_sub(count);
                 *again |= drained;
             }
         }
     }
 
-    pub(super) fn claim(&self, entries: Vec<Claimed>) -> Claim {
-        Claim { entries, all: self.drained == (true, true) }
+    pub(super) fn claim(&self, entries: Vec<ClaimedEntry>) -> ClaimedBatch {
+        ClaimedBatch { entries, all: self.drained == (true, true) }
     }
 }
 
 /// What a claim has taken.
 #[derive(Debug)]
-pub(crate) struct Claim {
-    pub(crate) entries: Vec<Claimed>,
+pub(crate) struct ClaimedBatch {
+    pub(crate) entries: Vec<ClaimedEntry>,
     /// Whether nothing else was due on the route.
     pub(crate) all: bool,
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// What the application says: this generation is of this job.
 #[derive(Clone, Debug)]
-pub(crate) struct Expected {
+pub(crate) struct Announcement {
     pub(crate) hook: String,
     /// In its canonical form.
     pub(crate) generation: String,
@@ -27,16 +27,16 @@ pub(crate) struct Expected {
 
 /// What became of it.
 #[derive(Clone, Debug)]
-pub(crate) enum Noted {
+pub(crate) enum AnnouncementOutcome {
     /// It is so now, or was before.
-    Is { expectation: Expectation, is_new: bool },
+    Recorded { expectation: Expectation, is_new: bool },
     /// It is expected of this job.
     OtherJob(String),
 }
 
 /// One call to the provider, which is counted already.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Question {
+pub(crate) struct StatusCall {
     pub(crate) hook: String,
     pub(crate) generation: String,
     pub(crate) job: Option<String>,
@@ -53,7 +53,7 @@ pub(crate) struct Question {
 
 /// How fast the provider is asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowed {
+pub(crate) struct CallBudget {
     pub(crate) per_minute: i64,
     /// After the first call about a generation so long until the next, then twice as long each time; in microseconds.
     pub(crate) again: i64,
@@ -61,16 +61,16 @@ pub(crate) struct Allowed {
 
 /// Whether there is anything to ask.
 #[derive(Clone, Debug)]
-pub(crate) enum Next {
-    Ask(Question),
-    Nothing,
+pub(crate) enum NextCall {
+    Call(StatusCall),
+    Idle,
     /// This minute's calls are spent.
     Spent,
 }
 
 /// What a call has brought.
 #[derive(Clone, Debug)]
-pub(crate) struct Answered {
+pub(crate) struct StatusAnswer {
     /// In a word.
     pub(crate) answer: &'static str,
     pub(crate) missing: i64,
@@ -85,13 +85,18 @@ const WINDOW: i64 = 66 * 1_000_000;
 const LONGEST: i64 = 24 * 3_600 * 1_000_000;
 
 /// The statements, on a connection of either store.
-pub(super) trait Expectations {
-    async fn expect(&mut self, now: i64, expected: &Expected, after: i64) -> Result<Noted, Error>;
-    async fn explained(&mut self, expected: &Expected) -> Result<Vec<i64>, Error>;
+pub(super) trait ExpectationStatements {
+    async fn expect(
+        &mut self,
+        now: i64,
+        expected: &Announcement,
+        after: i64,
+    ) -> Result<AnnouncementOutcome, Error>;
+    async fn explained(&mut self, expected: &Announcement) -> Result<Vec<i64>, Error>;
     async fn unconfirmed(&mut self, limit: i64) -> Result<Vec<(String, String)>, Error>;
     async fn unconfirmed_of(&mut self, hook: &str, generation: &str) -> Result<Vec<i64>, Error>;
-    async fn want(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error>;
-    async fn want_for(
+    async fn request_call(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error>;
+    async fn request_call_for(
         &mut self,
         now: i64,
         id: i64,
@@ -99,15 +104,15 @@ pub(super) trait Expectations {
         generation: &str,
         headers: &[u8],
     ) -> Result<bool, Error>;
-    async fn forget_judgement(&mut self, id: i64) -> Result<(), Error>;
-    async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error>;
-    async fn answered(
+    async fn forget_reevaluation(&mut self, id: i64) -> Result<(), Error>;
+    async fn next_call(&mut self, now: i64, allowed: CallBudget) -> Result<NextCall, Error>;
+    async fn record_answer(
         &mut self,
-        question: &Question,
-        answered: &Answered,
+        question: &StatusCall,
+        answered: &StatusAnswer,
         about: &[i64],
     ) -> Result<(), Error>;
-    async fn ask_now(&mut self, now: i64, after: i64) -> Result<u64, Error>;
+    async fn call_now(&mut self, now: i64, after: i64) -> Result<u64, Error>;
     async fn count_expected(&mut self, now: i64, after: i64) -> Result<(i64, i64), Error>;
     async fn purge_expectations(&mut self, now: i64, age: i64, limit: i64) -> Result<usize, Error>;
 }
@@ -116,14 +121,19 @@ pub(super) trait Expectations {
 /// the time then. SQLite's transactions hold everything.
 macro_rules! expectations {
     ($connection:ty, $free:literal, $alone:expr) => {
-        impl Expectations for $connection {
-            async fn expect(&mut self, now: i64, expected: &Expected, after: i64) -> Result<Noted, Error> {
-                let Expected { hook, generation, job } = expected;
+        impl ExpectationStatements for $connection {
+            async fn expect(
+                &mut self,
+                now: i64,
+                expected: &Announcement,
+                after: i64,
+            ) -> Result<AnnouncementOutcome, Error> {
+                let Announcement { hook, generation, job } = expected;
                 let (before, has_ended): (Option<String>, bool) =
                     query_as(sql::LOCK).bind(hook).bind(generation).bind(now).fetch_one(&mut *self).await?;
                 let is_new = before.is_none();
                 match before {
-                    Some(before) if before != *job => return Ok(Noted::OtherJob(before)),
+                    Some(before) if before != *job => return Ok(AnnouncementOutcome::OtherJob(before)),
                     Some(_) => {}
                     None => {
                         let state =
@@ -150,11 +160,11 @@ macro_rules! expectations {
                 let sql = format!("{} WHERE x.hook = $1 AND x.generation = $2", sql::COLUMNS);
                 let expectation =
                     query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_one(&mut *self).await?;
-                Ok(Noted::Is { expectation, is_new })
+                Ok(AnnouncementOutcome::Recorded { expectation, is_new })
             }
 
-            async fn explained(&mut self, expected: &Expected) -> Result<Vec<i64>, Error> {
-                let Expected { hook, generation, job } = expected;
+            async fn explained(&mut self, expected: &Announcement) -> Result<Vec<i64>, Error> {
+                let Announcement { hook, generation, job } = expected;
                 let [one, other] = QuarantineReason::EXPLAINED;
                 query_scalar(sql::EXPLAINED_BY)
                     .bind(hook)
@@ -174,12 +184,12 @@ macro_rules! expectations {
                 query_scalar(sql::UNCONFIRMED_OF).bind(hook).bind(generation).fetch_all(&mut *self).await
             }
 
-            async fn want(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
+            async fn request_call(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
                 let sql = AssertSqlSafe(format!("{}{}", sql::WANT, sql::UNLESS_WANTED));
                 query(sql).bind(hook).bind(generation).bind(now).execute(&mut *self).await.map(|_| ())
             }
 
-            async fn want_for(
+            async fn request_call_for(
                 &mut self,
                 now: i64,
                 id: i64,
@@ -196,17 +206,17 @@ macro_rules! expectations {
                 Ok(true)
             }
 
-            async fn forget_judgement(&mut self, id: i64) -> Result<(), Error> {
+            async fn forget_reevaluation(&mut self, id: i64) -> Result<(), Error> {
                 query(sql::FORGET_JUDGEMENT).bind(id).execute(&mut *self).await.map(|_| ())
             }
 
-            async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error> {
+            async fn next_call(&mut self, now: i64, allowed: CallBudget) -> Result<NextCall, Error> {
                 // Before anything is chosen: who then finds the minute spent would else hold one of the oldest meanwhile, and
                 // another would ask about what follows.
                 let now = $alone(&mut *self, now).await?;
-                let due: Option<Question> =
+                let due: Option<StatusCall> =
                     query_as(concat_free(sql::DUE, $free)).bind(now).fetch_optional(&mut *self).await?;
-                let Some(due) = due else { return Ok(Next::Nothing) };
+                let Some(due) = due else { return Ok(NextCall::Idle) };
                 query(sql::FORGET_CALLS)
                     .bind(now.saturating_sub(WINDOW))
                     .bind(now.saturating_add(WINDOW))
@@ -214,7 +224,7 @@ macro_rules! expectations {
                     .await?;
                 let counted = query(sql::CALL).bind(now).bind(allowed.per_minute).execute(&mut *self).await?;
                 if counted.rows_affected() == 0 {
-                    return Ok(Next::Spent);
+                    return Ok(NextCall::Spent);
                 }
                 query(sql::ASK)
                     .bind(&due.hook)
@@ -223,13 +233,13 @@ macro_rules! expectations {
                     .bind(now.saturating_add(delay(allowed.again, due.asked)))
                     .execute(&mut *self)
                     .await?;
-                Ok(Next::Ask(Question { asked_at: now, ..due }))
+                Ok(NextCall::Call(StatusCall { asked_at: now, ..due }))
             }
 
-            async fn answered(
+            async fn record_answer(
                 &mut self,
-                question: &Question,
-                answered: &Answered,
+                question: &StatusCall,
+                answered: &StatusAnswer,
                 about: &[i64],
             ) -> Result<(), Error> {
                 query(sql::ANSWERED)
@@ -253,7 +263,7 @@ macro_rules! expectations {
                 Ok(())
             }
 
-            async fn ask_now(&mut self, now: i64, after: i64) -> Result<u64, Error> {
+            async fn call_now(&mut self, now: i64, after: i64) -> Result<u64, Error> {
                 let sql = sql::ASK_NOW.replace("{free}", $free);
                 let due = query(AssertSqlSafe(sql)).bind(now).bind(now.saturating_sub(after));
                 Ok(due.execute(&mut *self).await?.rows_affected())

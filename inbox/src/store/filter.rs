@@ -21,20 +21,20 @@ pub(crate) struct Filter {
 
 /// Of entries that a filter means, those with which something can be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Only {
+pub(crate) enum Restriction {
     /// That a change applies to.
-    For(Change),
+    Applicable(Change),
     /// That can be reevaluated.
     Reevaluable,
     #[cfg(test)]
     All,
 }
 
-impl Only {
+impl Restriction {
     /// As a condition on entries.
     pub(super) fn condition(self) -> &'static str {
         match self {
-            Self::For(change) => change.applies_to(),
+            Self::Applicable(change) => change.applies_to(),
             Self::Reevaluable => "state = 'quarantined' AND size > 0",
             #[cfg(test)]
             Self::All => "true",

@@ -2,13 +2,15 @@
 
 mod follow;
 
-use super::change::{CANDIDATES, Candidates, list};
-use super::row::{Alike, Entry, Expectation, PausedSince, Payload, Quarantined, Which};
-use super::{Filter, Only, expect};
+use super::change::{CANDIDATES, CandidateGroup, list};
+use super::row::{
+    DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, QuarantinedEntry, StoredPayload,
+};
+use super::{Filter, Restriction, expect};
 use crate::entry::{Lane, QuarantineReason};
 use blobgate::event::Kind;
-use follow::{Came, Order, Placed, piece};
-pub(crate) use follow::{Cursor, Followed};
+use follow::{CommitOrder, PayloadRow, PlacedEntry, piece};
+pub(crate) use follow::{Cursor, FollowPage};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, query_as, query_scalar};
@@ -60,8 +62,8 @@ macro_rules! bind {
         let mut query = $query;
         for value in $conditions.values {
             query = match value {
-                Value::Text(text) => query.bind(text),
-                Value::Number(number) => query.bind(number),
+                BoundValue::Text(text) => query.bind(text),
+                BoundValue::Number(number) => query.bind(number),
             };
         }
         query
@@ -69,25 +71,30 @@ macro_rules! bind {
 }
 
 /// The statements, on a connection of either store.
-pub(super) trait Reading {
-    async fn list(&mut self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>, Error>;
-    async fn show(&mut self, id: i64) -> Result<Option<(Entry, Option<Payload>)>, Error>;
-    async fn quarantined(&mut self, id: i64) -> Result<Option<Quarantined>, Error>;
-    async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>, Error>;
-    async fn alike(&mut self, since: i64) -> Result<Vec<Alike>, Error>;
-    async fn count(&mut self, which: &Which) -> Result<Vec<Candidates>, Error>;
+pub(super) trait ReadStatements {
+    async fn list(
+        &mut self,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<EntryRow>, Error>;
+    async fn show(&mut self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>, Error>;
+    async fn quarantined(&mut self, id: i64) -> Result<Option<QuarantinedEntry>, Error>;
+    async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>, Error>;
+    async fn entry_groups(&mut self, since: i64) -> Result<Vec<EntryGroup>, Error>;
+    async fn count(&mut self, which: &EntrySelection) -> Result<Vec<CandidateGroup>, Error>;
     async fn ids(
         &mut self,
         filter: &Filter,
-        only: Only,
+        only: Restriction,
         after: i64,
         until: i64,
         limit: i64,
     ) -> Result<Vec<i64>, Error>;
     async fn knows_hook(&mut self, hook: &str) -> Result<bool, Error>;
     async fn oldest_waiting(&mut self) -> Result<Option<i64>, Error>;
-    async fn paused(&mut self) -> Result<Vec<PausedSince>, Error>;
-    async fn open_questions(&mut self, limit: i64) -> Result<Vec<Expectation>, Error>;
+    async fn paused(&mut self) -> Result<Vec<DatedPause>, Error>;
+    async fn open_expectations(&mut self, limit: i64) -> Result<Vec<Expectation>, Error>;
     async fn expectation(&mut self, hook: &str, generation: &str) -> Result<Option<Expectation>, Error>;
     async fn path(&mut self, hook: &str) -> Result<Option<Vec<u8>>, Error>;
     async fn end(&mut self) -> Result<Cursor, Error>;
@@ -98,53 +105,54 @@ pub(super) trait Reading {
         after: Cursor,
         end: Cursor,
         limit: i64,
-    ) -> Result<Followed, Error>;
+    ) -> Result<FollowPage, Error>;
 }
 
 macro_rules! reading {
     ($connection:ty, $order:expr) => {
-        impl Reading for $connection {
+        impl ReadStatements for $connection {
             async fn list(
                 &mut self,
                 filter: &Filter,
                 before: Option<i64>,
                 limit: i64,
-            ) -> Result<Vec<Entry>, Error> {
+            ) -> Result<Vec<EntryRow>, Error> {
                 let mut conditions = Conditions::of(filter);
                 if let Some(before) = before {
-                    conditions.add("id <", Value::Number(before));
+                    conditions.add("id <", BoundValue::Number(before));
                 }
-                let limit = conditions.place(Value::Number(limit));
+                let limit = conditions.place(BoundValue::Number(limit));
                 let text = &conditions.text;
                 let sql = format!("SELECT {COLUMNS} FROM entry WHERE {text} ORDER BY id DESC LIMIT {limit}");
                 bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(self).await
             }
 
-            async fn show(&mut self, id: i64) -> Result<Option<(Entry, Option<Payload>)>, Error> {
+            async fn show(&mut self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>, Error> {
                 let sql = format!("SELECT {COLUMNS} FROM entry WHERE id = $1");
                 let entry = query_as(AssertSqlSafe(sql)).bind(id).fetch_optional(&mut *self).await?;
                 let Some(entry) = entry else { return Ok(None) };
                 Ok(Some((entry, query_as(PAYLOAD).bind(id).fetch_optional(self).await?)))
             }
 
-            async fn quarantined(&mut self, id: i64) -> Result<Option<Quarantined>, Error> {
+            async fn quarantined(&mut self, id: i64) -> Result<Option<QuarantinedEntry>, Error> {
                 query_as(QUARANTINED).bind(id).fetch_optional(self).await
             }
 
-            async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>, Error> {
+            async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>, Error> {
                 let sql = format!(
                     "SELECT entry_id, path, headers, body FROM payload WHERE entry_id IN ({})",
                     list(ids)
                 );
-                let rows: Vec<Came> = query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(self).await?;
+                let rows: Vec<PayloadRow> =
+                    query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(self).await?;
                 Ok(rows.into_iter().map(|came| (came.entry_id, came.payload)).collect())
             }
 
-            async fn alike(&mut self, since: i64) -> Result<Vec<Alike>, Error> {
+            async fn entry_groups(&mut self, since: i64) -> Result<Vec<EntryGroup>, Error> {
                 query_as(ALIKE).bind(since.saturating_sub(super::SPAN)).fetch_all(self).await
             }
 
-            async fn count(&mut self, which: &Which) -> Result<Vec<Candidates>, Error> {
+            async fn count(&mut self, which: &EntrySelection) -> Result<Vec<CandidateGroup>, Error> {
                 let conditions = Conditions::which(which);
                 let sql = format!("{CANDIDATES} WHERE {} GROUP BY 1, 2, 3, 4, 5, 6", conditions.text);
                 bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(self).await
@@ -153,15 +161,15 @@ macro_rules! reading {
             async fn ids(
                 &mut self,
                 filter: &Filter,
-                only: Only,
+                only: Restriction,
                 after: i64,
                 until: i64,
                 limit: i64,
             ) -> Result<Vec<i64>, Error> {
                 let mut conditions = Conditions::of(filter);
-                conditions.add("id >", Value::Number(after));
-                conditions.add("id <=", Value::Number(until));
-                let limit = conditions.place(Value::Number(limit));
+                conditions.add("id >", BoundValue::Number(after));
+                conditions.add("id <=", BoundValue::Number(until));
+                let limit = conditions.place(BoundValue::Number(limit));
                 let (text, only) = (&conditions.text, only.condition());
                 let sql = format!("SELECT id FROM entry WHERE {text} AND {only} ORDER BY id LIMIT {limit}");
                 let rows: Vec<(i64,)> =
@@ -177,11 +185,11 @@ macro_rules! reading {
                 query_scalar(OLDEST_WAITING).fetch_optional(self).await
             }
 
-            async fn paused(&mut self) -> Result<Vec<PausedSince>, Error> {
+            async fn paused(&mut self) -> Result<Vec<DatedPause>, Error> {
                 query_as(PAUSES).fetch_all(self).await
             }
 
-            async fn open_questions(&mut self, limit: i64) -> Result<Vec<Expectation>, Error> {
+            async fn open_expectations(&mut self, limit: i64) -> Result<Vec<Expectation>, Error> {
                 let sql = format!("{} {OPEN} LIMIT $1", expect::COLUMNS);
                 query_as(AssertSqlSafe(sql)).bind(limit).fetch_all(self).await
             }
@@ -209,10 +217,10 @@ macro_rules! reading {
                 after: Cursor,
                 end: Cursor,
                 limit: i64,
-            ) -> Result<Followed, Error> {
+            ) -> Result<FollowPage, Error> {
                 let mut conditions = Conditions::of(filter);
                 let sql = $order.follow(&mut conditions, after, end, limit);
-                let rows: Vec<Placed> =
+                let rows: Vec<PlacedEntry> =
                     bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(self).await?;
                 Ok(piece(rows, limit, after.max(end)))
             }
@@ -220,25 +228,25 @@ macro_rules! reading {
     };
 }
 
-reading!(SqliteConnection, Order::Ids);
-reading!(PgConnection, Order::Transactions);
+reading!(SqliteConnection, CommitOrder::Ids);
+reading!(PgConnection, CommitOrder::Transactions);
 
 /// What follows WHERE, and the values of its places. No text of a caller's is ever part of a statement.
 struct Conditions {
     text: String,
-    values: Vec<Value>,
+    values: Vec<BoundValue>,
 }
 
-enum Value {
+enum BoundValue {
     Text(String),
     Number(i64),
 }
 
 impl Conditions {
-    fn which(which: &Which) -> Self {
+    fn which(which: &EntrySelection) -> Self {
         match which {
-            Which::Ids(ids) => Self { text: format!("id IN ({})", list(ids)), values: Vec::new() },
-            Which::All(filter) => Self::of(filter),
+            EntrySelection::Ids(ids) => Self { text: format!("id IN ({})", list(ids)), values: Vec::new() },
+            EntrySelection::All(filter) => Self::of(filter),
         }
     }
 
@@ -257,22 +265,22 @@ impl Conditions {
             ("job =", filter.job.as_deref()),
         ] {
             if let Some(value) = value {
-                conditions.add(column, Value::Text(value.to_owned()));
+                conditions.add(column, BoundValue::Text(value.to_owned()));
             }
         }
         if let Some(since) = filter.since {
-            conditions.add("received_at >=", Value::Number(since));
+            conditions.add("received_at >=", BoundValue::Number(since));
         }
         conditions
     }
 
-    fn add(&mut self, comparison: &'static str, value: Value) {
+    fn add(&mut self, comparison: &'static str, value: BoundValue) {
         let place = self.place(value);
         self.text.push_str(&format!(" AND {comparison} {place}"));
     }
 
     /// The value's place in the statement.
-    fn place(&mut self, value: Value) -> String {
+    fn place(&mut self, value: BoundValue) -> String {
         self.values.push(value);
         format!("${}", self.values.len())
     }

@@ -1,7 +1,7 @@
 //! What a store takes and gives.
 
 use super::Filter;
-use crate::decide::Outcome;
+use crate::decide::ArrivalOutcome;
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason, Superseded};
 use serde::Serialize;
 use sqlx::FromRow;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// A batch that is committed.
 #[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) outcomes: Vec<Outcome>,
+pub(crate) struct CommittedBatch {
+    pub(crate) outcomes: Vec<ArrivalOutcome>,
     /// How long the statements took.
     pub(crate) worked: Duration,
     /// How long the commit took: for the most part, the disk's time.
@@ -20,7 +20,7 @@ pub(crate) struct Stored {
 
 /// An entry that is to be delivered, under a lease.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Claimed {
+pub(crate) struct ClaimedEntry {
     pub(crate) id: i64,
     pub(crate) event: Option<String>,
     pub(crate) supersedes: Option<Superseded>,
@@ -38,7 +38,7 @@ pub(crate) struct Claimed {
 
 /// How an attempt ended.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Finished {
+pub(crate) struct FinishedAttempt {
     pub(crate) id: i64,
     pub(crate) lease: i64,
     /// Whether the service said 2xx.
@@ -55,7 +55,7 @@ pub(crate) struct Finished {
     pub(crate) succeeded_on: Option<String>,
 }
 
-impl Finished {
+impl FinishedAttempt {
     /// The routes on which a success is to be noted, each once.
     pub(super) fn succeeded_on(finished: &[Self]) -> Vec<&str> {
         let routes: BTreeSet<_> = finished.iter().filter_map(|one| one.succeeded_on.as_deref()).collect();
@@ -116,7 +116,7 @@ impl Pause {
 
 /// An entry, without what came.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Entry {
+pub(crate) struct EntryRow {
     pub(crate) id: i64,
     pub(crate) lane: Lane,
     pub(crate) state: EntryState,
@@ -147,7 +147,7 @@ pub(crate) struct Entry {
 
 /// What came, as it came.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Payload {
+pub(crate) struct StoredPayload {
     pub(crate) path: Vec<u8>,
     pub(crate) headers: Vec<u8>,
     pub(crate) body: Vec<u8>,
@@ -155,7 +155,7 @@ pub(crate) struct Payload {
 
 /// A quarantined entry, with what came.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Quarantined {
+pub(crate) struct QuarantinedEntry {
     pub(crate) hook: String,
     pub(crate) reason: Option<QuarantineReason>,
     pub(crate) token_id: Option<String>,
@@ -169,7 +169,7 @@ pub(crate) struct Quarantined {
 
 /// Entries that are alike.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Alike {
+pub(crate) struct EntryGroup {
     pub(crate) route: Option<String>,
     pub(crate) state: EntryState,
     /// Why, of what is kept.
@@ -184,7 +184,7 @@ pub(crate) struct Alike {
 
 /// What an operator has paused, and when.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct PausedSince {
+pub(crate) struct DatedPause {
     pub(crate) hook: String,
     pub(crate) event: String,
     pub(crate) since: i64,
@@ -192,7 +192,7 @@ pub(crate) struct PausedSince {
 
 /// Entries, as somebody names them.
 #[derive(Clone, Debug)]
-pub(crate) enum Which {
+pub(crate) enum EntrySelection {
     Ids(BTreeSet<i64>),
     All(Filter),
 }

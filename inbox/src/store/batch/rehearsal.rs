@@ -1,8 +1,8 @@
 //! Every statement that stores an event, run without one. Its transaction is taken back.
 
-use super::{Deciding, store};
-use crate::arrival::{Arrival, NotOurs};
-use crate::decide::{BatchState, Generation, GenerationKey, Room, Token, TokenKey};
+use super::{ArrivalStatements, store};
+use crate::arrival::{Arrival, ArrivalError};
+use crate::decide::{BatchState, GenerationKey, GenerationState, QuarantineRoom, TokenKey, TokenState};
 use crate::entry::ExpectationState;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::contract::header::PREFIX;
@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const HOOK: &str = "(rehearsal)";
 
 /// Stores two events with bodies of so many bytes, and runs what other events would cause.
-pub(in crate::store) async fn rehearse(tx: &mut impl Deciding, body: usize) -> Result<(), Error> {
+pub(in crate::store) async fn rehearse(tx: &mut impl ArrivalStatements, body: usize) -> Result<(), Error> {
     let generation = generation();
     let arrivals = [
         arrival(&generation, [("verdict", "accepted"), ("event", "completed")], body)?,
         arrival(&generation, [("verdict", "quarantined"), ("reason", "json-invalid")], body)?,
     ];
-    store(tx, &arrivals.each_ref(), Room::UNLIMITED).await?;
+    store(tx, &arrivals.each_ref(), QuarantineRoom::UNLIMITED).await?;
     let ids = tx.ids(1).await?;
     // Whatever these rows are, each statement needs its rights, columns and indexes.
     tx.repeat(&ids.iter().map(|id| (*id, 1)).collect::<BTreeMap<_, _>>()).await?;
@@ -34,10 +34,10 @@ pub(in crate::store) async fn rehearse(tx: &mut impl Deciding, body: usize) -> R
     let generation = GenerationKey { hook: HOOK.to_owned(), generation };
     let token = TokenKey { hook: HOOK.to_owned(), token_id: generation.generation.clone() };
     let arrived = Some(ExpectationState::Arrived);
-    let met = Generation { expectation_state: arrived, changed: true, ..Generation::default() };
+    let met = GenerationState { expectation_state: arrived, changed: true, ..GenerationState::default() };
     let state = BatchState {
         generations: BTreeMap::from([(generation.clone(), met)]),
-        tokens: BTreeMap::from([(token.clone(), Token { changed: true, ..Token::default() })]),
+        tokens: BTreeMap::from([(token.clone(), TokenState { changed: true, ..TokenState::default() })]),
     };
     tx.save(&state).await?;
     tx.tidy(&[generation], &[token]).await
@@ -78,7 +78,7 @@ fn arrival(generation: &str, marks: [(&str, &str); 2], body: usize) -> Result<Ar
         })
         .collect();
     let read = Arrival::read("/hooks/rehearsal", &headers, noise(generation, body));
-    read.map_err(|why: NotOurs| Error::Encode(why.into()))
+    read.map_err(|why: ArrivalError| Error::Encode(why.into()))
 }
 
 /// Bytes that no store compresses.

@@ -37,7 +37,7 @@ const VERIFYING: [&str; 2] = ["verify-ca", "verify-full"];
 
 /// What is wrong with the URL of a database. It is not shown itself: a password may be in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadUrl {
+pub enum DatabaseUrlError {
     /// RFC 3986 has no such URL.
     #[error(
         "the store's URL is not valid ({0}): write postgres://USER@HOST/DATABASE, with special characters of the password percent-encoded"
@@ -105,21 +105,21 @@ pub enum BadUrl {
 }
 
 /// Reads the URL of a database.
-pub(super) fn parse(text: &str) -> Result<Url, BadUrl> {
+pub(super) fn parse(text: &str) -> Result<Url, DatabaseUrlError> {
     let (_scheme, rest) = text.split_once("://").unwrap_or_default();
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let hosts = authority.rsplit_once('@').map_or(authority, |(_user, hosts)| hosts);
     if hosts.contains(',') {
-        return Err(BadUrl::SeveralHosts);
+        return Err(DatabaseUrlError::SeveralHosts);
     }
     let url = Url::parse(text)?;
     check(&url)?;
     Ok(url)
 }
 
-fn check(url: &Url) -> Result<(), BadUrl> {
+fn check(url: &Url) -> Result<(), DatabaseUrlError> {
     if url.fragment().is_some() {
-        return Err(BadUrl::Fragment);
+        return Err(DatabaseUrlError::Fragment);
     }
     let mut seen = BTreeSet::new();
     let mut value = Values::default();
@@ -127,7 +127,7 @@ fn check(url: &Url) -> Result<(), BadUrl> {
         let name = SAME.iter().find(|(other, _)| *other == name).map_or(&*name, |(_, name)| *name);
         check_parameter(name, &text)?;
         if !seen.insert(name.to_owned()) {
-            return Err(BadUrl::Twice(name.to_owned()));
+            return Err(DatabaseUrlError::Twice(name.to_owned()));
         }
         match name {
             "sslmode" => value.mode = Some(text.into_owned()),
@@ -138,29 +138,30 @@ fn check(url: &Url) -> Result<(), BadUrl> {
         }
     }
     if ["host", "hostaddr"].iter().all(|name| seen.contains(*name)) {
-        return Err(BadUrl::TwoAddresses);
+        return Err(DatabaseUrlError::TwoAddresses);
     }
     check_environment(&seen)?;
     value.check()
 }
 
-fn check_parameter(name: &str, text: &str) -> Result<(), BadUrl> {
+fn check_parameter(name: &str, text: &str) -> Result<(), DatabaseUrlError> {
     if name == "target_session_attrs" || name == "load_balance_hosts" {
-        return Err(BadUrl::ChoosesServer(name.to_owned()));
+        return Err(DatabaseUrlError::ChoosesServer(name.to_owned()));
     }
     if name == "options" || name.starts_with("options[") {
-        return Err(BadUrl::Options);
+        return Err(DatabaseUrlError::Options);
     }
     if !KNOWN.contains(&name) {
-        return Err(BadUrl::Unknown(name.to_owned()));
+        return Err(DatabaseUrlError::Unknown(name.to_owned()));
     }
     if text.is_empty() {
-        return Err(BadUrl::Empty(name.to_owned()));
+        return Err(DatabaseUrlError::Empty(name.to_owned()));
     }
-    let wrong =
-        |expected: String| Err(BadUrl::Value { name: name.to_owned(), value: text.to_owned(), expected });
+    let wrong = |expected: String| {
+        Err(DatabaseUrlError::Value { name: name.to_owned(), value: text.to_owned(), expected })
+    };
     match name {
-        "host" | "hostaddr" | "port" if text.contains(',') => Err(BadUrl::SeveralHosts),
+        "host" | "hostaddr" | "port" if text.contains(',') => Err(DatabaseUrlError::SeveralHosts),
         "sslmode" if !MODES.contains(&text) => wrong(format!("write one of {}", MODES.join(", "))),
         "port" if text.parse::<u16>().is_err() => wrong("write a number from 1 to 65535".to_owned()),
         "hostaddr" if text.parse::<std::net::IpAddr>().is_err() => {
@@ -172,14 +173,14 @@ fn check_parameter(name: &str, text: &str) -> Result<(), BadUrl> {
 }
 
 /// sqlx takes from the environment what the URL does not say, and passes over what it cannot read.
-fn check_environment(seen: &BTreeSet<String>) -> Result<(), BadUrl> {
+fn check_environment(seen: &BTreeSet<String>) -> Result<(), DatabaseUrlError> {
     let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
     if set("PGOPTIONS").is_some() {
-        return Err(BadUrl::EnvironmentOptions);
+        return Err(DatabaseUrlError::EnvironmentOptions);
     }
     match set("PGSSLMODE") {
         Some(mode) if !seen.contains("sslmode") && !MODES.contains(&mode.as_str()) => {
-            Err(BadUrl::EnvironmentMode(mode))
+            Err(DatabaseUrlError::EnvironmentMode(mode))
         }
         _ => Ok(()),
     }
@@ -195,16 +196,16 @@ struct Values {
 }
 
 impl Values {
-    fn check(&self) -> Result<(), BadUrl> {
+    fn check(&self) -> Result<(), DatabaseUrlError> {
         let mode = self.mode.as_deref().unwrap_or("prefer");
         if self.root && !VERIFYING.contains(&mode) {
-            return Err(BadUrl::UnusedRoot(mode.to_owned()));
+            return Err(DatabaseUrlError::UnusedRoot(mode.to_owned()));
         }
         if self.cert != self.key {
-            return Err(BadUrl::HalfCertificate);
+            return Err(DatabaseUrlError::HalfCertificate);
         }
         if self.cert && ["disable", "allow"].contains(&mode) {
-            return Err(BadUrl::UnusedCertificate(mode.to_owned()));
+            return Err(DatabaseUrlError::UnusedCertificate(mode.to_owned()));
         }
         Ok(())
     }

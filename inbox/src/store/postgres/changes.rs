@@ -1,8 +1,8 @@
 //! Operators' changes.
 
 use super::{NOW, Postgres};
-use crate::store::change::{self, Changing};
-use crate::store::{Change, ChangeStore, Changed, Result, StoreError};
+use crate::store::change::{self, ChangeStatements};
+use crate::store::{Change, ChangeResult, ChangeStore, Result, StoreError};
 use async_trait::async_trait;
 use sqlx::query_scalar;
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ const ATTEMPTS: u32 = 5;
 
 #[async_trait]
 impl ChangeStore for Postgres {
-    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed> {
+    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<ChangeResult> {
         // Two that lock entries of no generation in opposite order: the database ends one of them.
         for _ in 1..ATTEMPTS {
             match self.change_once(change, ids).await {
@@ -36,7 +36,7 @@ impl ChangeStore for Postgres {
 }
 
 impl Postgres {
-    async fn change_once(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed> {
+    async fn change_once(&self, change: Change, ids: &BTreeSet<i64>) -> Result<ChangeResult> {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
             change::change(connection, now, change, ids).await?

@@ -1,17 +1,18 @@
 //! The deciding transaction: each step with its statements.
 
-use super::super::batch::{self, Deciding, GenerationRow, Ids};
+use super::super::batch::{self, ArrivalStatements, GenerationRow, IdSource};
 use crate::decide::{
-    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, Token, TokenKey, TokenUsage,
+    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TokenKey, TokenState,
+    TokenUsage,
 };
 use sqlx::Error;
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) struct Tx<'a>(pub(super) &'a mut PgConnection, pub(super) Ids);
+pub(super) struct PostgresTransaction<'a>(pub(super) &'a mut PgConnection, pub(super) IdSource);
 
-impl Deciding for Tx<'_> {
+impl ArrivalStatements for PostgresTransaction<'_> {
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
         /// Fails as taking one would, and takes none.
         const MAY_TAKE_IDS: &str =
@@ -280,6 +281,6 @@ impl Deciding for Tx<'_> {
     }
 }
 
-fn read_token((hook, token_id, generation): (String, String, Option<String>)) -> (TokenKey, Token) {
-    (TokenKey { hook, token_id }, Token { generation, changed: false })
+fn read_token((hook, token_id, generation): (String, String, Option<String>)) -> (TokenKey, TokenState) {
+    (TokenKey { hook, token_id }, TokenState { generation, changed: false })
 }

@@ -3,7 +3,8 @@
 use super::Postgres;
 use crate::store::read::HOLDING;
 use crate::store::{
-    Claim, Class, DeliveryStore, Finished, MIN_ATTEMPTS, Pause, Pick, Result, StoreError, Wanted,
+    AttemptClass, ClaimRequest, ClaimedBatch, DeliveryStore, FinishedAttempt, MIN_ATTEMPTS, Pause, Pick,
+    Result, StoreError,
 };
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
@@ -36,7 +37,7 @@ impl DeliveryStore for Postgres {
         transaction!(self, |connection| query_as(HOLDING).fetch_all(&mut *connection).await?)
     }
 
-    async fn claim(&self, route: &str, mut wanted: Wanted, lease: i64) -> Result<Claim> {
+    async fn claim(&self, route: &str, mut wanted: ClaimRequest, lease: i64) -> Result<ClaimedBatch> {
         const READ_CLAIMED: &str = "
             SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease,
                 coalesce((SELECT s.at > e.tried_at FROM route_success s WHERE s.route = e.route), false) AS beside_success,
@@ -80,7 +81,7 @@ impl DeliveryStore for Postgres {
         })
     }
 
-    async fn finish(&self, finished: &[Finished], give_up_after: i64) -> Result<Vec<i64>> {
+    async fn finish(&self, finished: &[FinishedAttempt], give_up_after: i64) -> Result<Vec<i64>> {
         /// The service said 2xx: that ends the event, whoever holds it by now.
         const FINISH_DONE: &str = "
             UPDATE entry e SET state = 'delivered', ended_at = inbox_now(), status = k.status, answer = k.answer, lease_until = NULL
@@ -108,7 +109,7 @@ impl DeliveryStore for Postgres {
         let ids: Vec<i64> = finished.iter().map(|finished| finished.id).collect();
         let (any_done, any_failed) =
             (finished.iter().any(|finished| finished.done), finished.iter().any(|finished| !finished.done));
-        let succeeded = Finished::succeeded_on(finished);
+        let succeeded = FinishedAttempt::succeeded_on(finished);
         let json =
             serde_json::to_string(finished).map_err(|error| StoreError::RejectedRow(error.to_string()))?;
         transaction!(self, |connection| {
@@ -189,10 +190,10 @@ macro_rules! by_pick {
     ($pick:expr, $claim:ident) => {
         match $pick {
             Pick::Due => $claim!("true", "e.behind, e.due_at, e.id"),
-            Pick::Oldest(Class::First) => $claim!("e.attempts = 0", "e.due_at, e.id"),
-            Pick::Newest(Class::First) => $claim!("e.attempts = 0", "e.due_at DESC, e.id DESC"),
-            Pick::Oldest(Class::Again) => $claim!("e.attempts > 0", "e.due_at, e.id"),
-            Pick::Newest(Class::Again) => $claim!("e.attempts > 0", "e.due_at DESC, e.id DESC"),
+            Pick::Oldest(AttemptClass::First) => $claim!("e.attempts = 0", "e.due_at, e.id"),
+            Pick::Newest(AttemptClass::First) => $claim!("e.attempts = 0", "e.due_at DESC, e.id DESC"),
+            Pick::Oldest(AttemptClass::Again) => $claim!("e.attempts > 0", "e.due_at, e.id"),
+            Pick::Newest(AttemptClass::Again) => $claim!("e.attempts > 0", "e.due_at DESC, e.id DESC"),
         }
     };
 }

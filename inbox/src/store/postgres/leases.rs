@@ -13,12 +13,12 @@ pub(super) struct Leases {
     /// The database's clock, and when it was looked at.
     pub(super) clock: Option<(Instant, i64)>,
     /// What others hold.
-    pub(super) watched: BTreeMap<i64, Watched>,
+    pub(super) watched: BTreeMap<i64, WatchedLease>,
 }
 
 /// Another's lease, unchanged since this moment.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct WatchedLease {
     number: i64,
     until: i64,
     since: Instant,
@@ -30,7 +30,7 @@ impl Postgres {
     /// Nobody's clock decides: a lease has ended once its holder was not seen to renew it for as long as it is.
     pub(super) async fn release_unrenewed(
         &self,
-        watched: &mut BTreeMap<i64, Watched>,
+        watched: &mut BTreeMap<i64, WatchedLease>,
         held: &[i64],
         lease: i64,
     ) -> Result<usize> {
@@ -51,7 +51,7 @@ impl Postgres {
             .into_iter()
             .map(|(id, number, until)| {
                 let same = before.get(&id).filter(|before| (before.number, before.until) == (number, until));
-                (id, Watched { number, until, since: same.map_or(now, |before| before.since) })
+                (id, WatchedLease { number, until, since: same.map_or(now, |before| before.since) })
             })
             .collect();
         let lease = Duration::from_micros(u64::try_from(lease).unwrap_or_default());

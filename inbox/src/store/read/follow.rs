@@ -4,7 +4,7 @@
 //! lower ids may be committed later. There an entry has the number of its transaction, and only those are read that are
 //! lower than that of any transaction under way: nothing can come before them any more.
 
-use super::{COLUMNS, Conditions, Entry, Payload, Value};
+use super::{BoundValue, COLUMNS, Conditions, EntryRow, StoredPayload};
 use sqlx::FromRow;
 use std::fmt;
 use std::str::FromStr;
@@ -39,24 +39,24 @@ impl FromStr for Cursor {
 
 /// What follows a place.
 #[derive(Debug)]
-pub(crate) struct Followed {
-    pub(crate) entries: Vec<(Cursor, Entry)>,
+pub(crate) struct FollowPage {
+    pub(crate) entries: Vec<(Cursor, EntryRow)>,
     /// How far it was read, also where nothing was found.
     pub(crate) next: Cursor,
 }
 
 #[derive(FromRow)]
-pub(super) struct Placed {
+pub(super) struct PlacedEntry {
     written: i64,
     #[sqlx(flatten)]
-    entry: Entry,
+    entry: EntryRow,
 }
 
 #[derive(FromRow)]
-pub(super) struct Came {
+pub(super) struct PayloadRow {
     pub(super) entry_id: i64,
     #[sqlx(flatten)]
-    pub(super) payload: Payload,
+    pub(super) payload: StoredPayload,
 }
 
 /// So many bytes of what came, at most, in one piece; but one entry in any case.
@@ -68,14 +68,14 @@ const END_IN_POSTGRES: &str =
 
 /// In what order entries were committed.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Order {
+pub(super) enum CommitOrder {
     /// That of their ids, in SQLite.
     Ids,
     /// That of their transactions, in PostgreSQL.
     Transactions,
 }
 
-impl Order {
+impl CommitOrder {
     pub(super) fn end(self) -> &'static str {
         match self {
             Self::Ids => END_IN_SQLITE,
@@ -91,7 +91,7 @@ impl Order {
         end: Cursor,
         limit: i64,
     ) -> String {
-        let mut number = |number| conditions.place(Value::Number(number));
+        let mut number = |number| conditions.place(BoundValue::Number(number));
         let (from, to) = ((number(after.written), number(after.id)), (number(end.written), number(end.id)));
         let limit = number(limit);
         let (written, place, between) = match self {
@@ -115,11 +115,11 @@ impl Order {
 }
 
 /// As many of them as a piece may have.
-pub(super) fn piece(rows: Vec<Placed>, limit: i64, end: Cursor) -> Followed {
+pub(super) fn piece(rows: Vec<PlacedEntry>, limit: i64, end: Cursor) -> FollowPage {
     let is_full = i64::try_from(rows.len()).is_ok_and(|count| count >= limit);
-    let mut followed = Followed { entries: Vec::new(), next: end };
+    let mut followed = FollowPage { entries: Vec::new(), next: end };
     let mut bytes = 0_i64;
-    for Placed { written, entry } in rows {
+    for PlacedEntry { written, entry } in rows {
         bytes = bytes.saturating_add(entry.size);
         let last = followed.entries.last().map(|(cursor, _)| *cursor);
         if let Some(last) = last.filter(|_| bytes > BYTES) {

@@ -1,10 +1,10 @@
 //! The deciding transaction: each step with its statements.
 
-use super::super::batch::{Deciding, GenerationRow, Ids, all_inserted};
+use super::super::batch::{ArrivalStatements, GenerationRow, IdSource, all_inserted};
 use super::{Sqlite, json};
 use crate::decide::{
-    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TerminalEvent, Token,
-    TokenKey, TokenUsage,
+    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TerminalEvent, TokenKey,
+    TokenState, TokenUsage,
 };
 use sqlx::Error;
 use sqlx::sqlite::SqliteConnection;
@@ -15,13 +15,13 @@ use std::sync::atomic::Ordering;
 /// Of so many rows a statement stays prepared: to prepare one, with its triggers, takes as long as a few rows do.
 const CACHED_ROWS: usize = 32;
 
-pub(super) struct Tx<'a> {
+pub(super) struct SqliteTransaction<'a> {
     pub(super) connection: &'a mut SqliteConnection,
     pub(super) sqlite: &'a Sqlite,
-    pub(super) ids: Ids,
+    pub(super) ids: IdSource,
 }
 
-impl Deciding for Tx<'_> {
+impl ArrivalStatements for SqliteTransaction<'_> {
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
         let count = i64::try_from(count).unwrap_or_default();
         if let Some(ids) = self.ids.take(count) {
@@ -64,7 +64,7 @@ impl Deciding for Tx<'_> {
             state.tokens = rows
                 .into_iter()
                 .map(|(hook, token_id, generation)| {
-                    (TokenKey { hook, token_id }, Token { generation, changed: false })
+                    (TokenKey { hook, token_id }, TokenState { generation, changed: false })
                 })
                 .collect();
         }

@@ -3,7 +3,10 @@
 use super::{Sqlite, json};
 use crate::entry::EntryState;
 use crate::store::read::HOLDING;
-use crate::store::{Claim, Class, DeliveryStore, Finished, MIN_ATTEMPTS, Pause, Pick, Result, Wanted};
+use crate::store::{
+    AttemptClass, ClaimRequest, ClaimedBatch, DeliveryStore, FinishedAttempt, MIN_ATTEMPTS, Pause, Pick,
+    Result,
+};
 use async_trait::async_trait;
 use sqlx::{query, query_as, query_scalar};
 
@@ -28,14 +31,14 @@ impl DeliveryStore for Sqlite {
                 coalesce((SELECT min(due_at) FROM entry e WHERE e.state = 'waiting' AND e.route = routes.route AND behind = 1), 1 << 62)
             ) - ?1
             FROM routes WHERE route IS NOT NULL";
-        Ok(query_as(WAITING).bind(self.clock.now()).fetch_all(&self.looks).await?)
+        Ok(query_as(WAITING).bind(self.clock.now()).fetch_all(&self.delivery_reads).await?)
     }
 
     async fn pauses(&self) -> Result<Vec<Pause>> {
-        Ok(query_as(HOLDING).fetch_all(&self.looks).await?)
+        Ok(query_as(HOLDING).fetch_all(&self.delivery_reads).await?)
     }
 
-    async fn claim(&self, route: &str, mut wanted: Wanted, lease: i64) -> Result<Claim> {
+    async fn claim(&self, route: &str, mut wanted: ClaimRequest, lease: i64) -> Result<ClaimedBatch> {
         const HOLD: &str = "
             UPDATE generation SET busy = e.id FROM entry e
             WHERE e.id IN (SELECT value FROM json_each(?1)) AND e.lane <> 'observed'
@@ -94,7 +97,7 @@ impl DeliveryStore for Sqlite {
         })
     }
 
-    async fn finish(&self, finished: &[Finished], give_up_after: i64) -> Result<Vec<i64>> {
+    async fn finish(&self, finished: &[FinishedAttempt], give_up_after: i64) -> Result<Vec<i64>> {
         /// The service said 2xx: that ends the event.
         const FINISH_DONE: &str = "
             UPDATE entry SET state = 'delivered', ended_at = ?2, status = k.v ->> 'status', answer = k.v ->> 'answer', lease_until = NULL
@@ -115,7 +118,7 @@ impl DeliveryStore for Sqlite {
             INSERT INTO route_success (route, at) SELECT value, ?2 FROM json_each(?1) WHERE true
             ON CONFLICT (route) DO UPDATE SET at = excluded.at";
         let ids = json(&finished.iter().map(|finished| finished.id).collect::<Vec<_>>())?;
-        let succeeded = json(&Finished::succeeded_on(finished))?;
+        let succeeded = json(&FinishedAttempt::succeeded_on(finished))?;
         let (now, json) = (self.clock.now(), json(finished)?);
         transaction!(self, |connection| {
             query(FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
@@ -143,7 +146,8 @@ impl DeliveryStore for Sqlite {
                 ended_at = CASE WHEN retired THEN ?2 END, due_at = ?2, lease_until = NULL
             WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2";
         let (now, held) = (self.clock.now(), json(held)?);
-        let ids: Vec<i64> = query_scalar(EXPIRED).bind(&held).bind(now).fetch_all(&self.looks).await?;
+        let ids: Vec<i64> =
+            query_scalar(EXPIRED).bind(&held).bind(now).fetch_all(&self.delivery_reads).await?;
         if !ids.is_empty() {
             let ids = json(&ids)?;
             transaction!(self, |connection| {
@@ -176,10 +180,10 @@ ORDER BY ",
 pub(super) fn due(pick: Pick) -> &'static str {
     match pick {
         Pick::Due => due!("entry_waiting", "true", "behind, due_at, id"),
-        Pick::Oldest(Class::First) => due!("entry_first", "attempts = 0", "due_at, id"),
-        Pick::Newest(Class::First) => due!("entry_first", "attempts = 0", "due_at DESC, id DESC"),
-        Pick::Oldest(Class::Again) => due!("entry_again", "attempts > 0", "due_at, id"),
-        Pick::Newest(Class::Again) => {
+        Pick::Oldest(AttemptClass::First) => due!("entry_first", "attempts = 0", "due_at, id"),
+        Pick::Newest(AttemptClass::First) => due!("entry_first", "attempts = 0", "due_at DESC, id DESC"),
+        Pick::Oldest(AttemptClass::Again) => due!("entry_again", "attempts > 0", "due_at, id"),
+        Pick::Newest(AttemptClass::Again) => {
             due!("entry_again", "attempts > 0", "due_at DESC, id DESC")
         }
     }

@@ -1,7 +1,7 @@
 //! Retention.
 
 use super::{Sqlite, json};
-use crate::store::expect::Expectations;
+use crate::store::expect::ExpectationStatements;
 use crate::store::{Result, RetentionStore};
 use async_trait::async_trait;
 use sqlx::{query, query_as};
