@@ -200,7 +200,7 @@ fn refuses_too_few_connections() {
     let direct = cluster.database();
     migrate(PROGRAM, &direct);
     let (_, store) = app(&cluster, &direct, "CONNECTION LIMIT 3");
-    refused(&serve(&store), "the database gives 3 connections of 4");
+    refused(&serve(&store), "the database accepts 3 connections of 4");
 }
 
 #[test]
