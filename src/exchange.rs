@@ -262,8 +262,9 @@ impl Exchange {
         if *reason == Reason::MethodNotAllowed {
             headers.push(("allow", "POST"));
         }
+        let body = answer::problem(*reason, &self.gate.config.docs);
         // Envoy queues it, and the response callbacks of this exchange still run on it.
-        host.respond(reason.status(), &headers, answer::problem(*reason).as_bytes());
+        host.respond(reason.status(), &headers, body.as_bytes());
         Flow::Pause
     }
 }

@@ -31,7 +31,8 @@ const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A gate of this configuration, with nothing remembered.
 fn gate(config: &Config) -> Arc<exchange::Gate> {
-    let config = Config { environment: config.environment.clone(), hooks: config.hooks.clone() };
+    let Config { environment, docs, hooks } = config;
+    let config = Config { environment: environment.clone(), docs: docs.clone(), hooks: hooks.clone() };
     Arc::new(exchange::Gate::new(config))
 }
 

@@ -23,6 +23,7 @@ use sha2::Sha256;
 use std::sync::Arc;
 use std::time::Duration;
 
+const DOCS: &str = "https://docs.example/blobgate";
 const KEY: &str = "the key of the tests, of 32 bytes.";
 /// The clock of the host, in seconds since the epoch.
 const NOW: u64 = 1_800_000_000;
@@ -40,7 +41,7 @@ fn gate(changes: Value) -> Arc<Gate> {
         hook[key] = value.clone();
     }
     let config = json!({
-        "version": 1, "environment": "test", "hooks": [hook],
+        "version": 1, "environment": "test", "docs": DOCS, "hooks": [hook],
         "token": {"keys": {"hs": {"alg": "HS256", "env": "KEY"}}},
         "confirm": {"cluster": "runblob_api", "authority": "platform.runblob.io", "per_minute": 5, "timeout": "2s"},
     });
@@ -349,6 +350,7 @@ fn is_problem(host: &Recording, reason: &str) {
     assert_eq!(host.answer("x-own").1, None);
     let body: Value = serde_json::from_slice(&host.response_body).unwrap();
     assert_eq!((&body["code"], &body["status"]), (&json!(reason), &json!(503)));
+    assert_eq!(body["type"], format!("{DOCS}/reference/reasons.html#{reason}"));
     assert_eq!(host.answer("content-length").1, Some(host.response_body.len().to_string()));
 }
 

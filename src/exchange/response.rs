@@ -103,7 +103,10 @@ impl Exchange {
     fn replace_answer(&mut self, host: &mut impl Host, judged: Result<(), Reason>, ending: Ending) -> Flow {
         let (status, media_type, body) = match judged {
             Ok(()) => (200, answer::RECEIPT_TYPE, answer::RECEIPT.to_owned()),
-            Err(reason) => (reason.status(), answer::PROBLEM_TYPE, answer::problem(reason)),
+            Err(reason) => {
+                let body = answer::problem(reason, &self.gate.config.docs);
+                (reason.status(), answer::PROBLEM_TYPE, body)
+            }
         };
         if ending == Ending::Here {
             self.state = State::PassThrough;

@@ -2,6 +2,7 @@
 
 use crate::corpus::{self, Case, Corpus, Outcome};
 use crate::support::{Answer, Arrival, H1, H2, Protocol};
+use blobgate::contract::{DOCS, problem_type};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -200,7 +201,7 @@ fn problem(answer: &Answer, reason: &str) -> Result<(), String> {
     let problem: Value = serde_json::from_slice(&answer.body).map_err(|_| error())?;
     let title = problem["title"].as_str().filter(|title| !title.is_empty()).ok_or_else(error)?;
     let expected = json!({
-        "type": format!("urn:blobgate:reason:{reason}"), "title": title, "status": answer.status, "code": reason,
+        "type": problem_type(DOCS, reason), "title": title, "status": answer.status, "code": reason,
     });
     ensure(problem == expected, error)
 }
