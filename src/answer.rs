@@ -53,11 +53,14 @@ pub fn problem(reason: Reason, docs: &str) -> String {
 
 /// The base URL of the documentation (`docs`), without a slash at the end. No character of a URI needs an escape in JSON.
 pub(crate) fn parse_docs(node: &Node<'_>) -> Result<String, ConfigError> {
-    const EXPECTED: &str = "an https URL without query and fragment, such as https://docs.example.com/blobgate";
+    const EXPECTED: &str =
+        "an https URL without query and fragment, such as https://docs.example.com/blobgate";
     let text = node.text(EXPECTED)?;
     let is_base = |url: Uri<&str>| {
         url.scheme().as_str().eq_ignore_ascii_case("https")
-            && url.authority().is_some_and(|authority| !authority.host().is_empty() && !authority.has_userinfo())
+            && url
+                .authority()
+                .is_some_and(|authority| !authority.host().is_empty() && !authority.has_userinfo())
             && url.query().is_none()
             && url.fragment().is_none()
     };

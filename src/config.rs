@@ -5,12 +5,12 @@ mod wire;
 use crate::answer::parse_docs;
 use crate::confirm::Provider;
 use crate::contract;
-use crate::hook::{Hook, Shared};
+use crate::hook::{Hook, SharedSections};
 use crate::json::{self, Value};
 use crate::keyring::Keyring;
 use crate::settings::{ConfigError, Environment, Node};
 use crate::sign::Signer;
-use crate::token::Keys;
+use crate::token::TokenKeys;
 use std::sync::Arc;
 
 /// A configuration with which nothing can be wrong any more.
@@ -66,13 +66,15 @@ impl Config {
         let fields = root.fields(SECTIONS, "an object with version, environment and hooks")?;
         fields.required("version", "1")?.whole_number(1, 1)?;
         let environment = fields.required("environment", "a name such as production")?.name()?;
-        let docs = fields.optional("docs").map_or_else(|| Ok(contract::DOCS.to_owned()), |node| parse_docs(&node))?;
+        let docs = fields
+            .optional("docs")
+            .map_or_else(|| Ok(contract::DOCS.to_owned()), |node| parse_docs(&node))?;
         let mut keyring = Keyring::new(env);
-        let shared = Shared {
+        let shared = SharedSections {
             environment,
             token: fields
                 .optional("token")
-                .map(|node| Keys::parse(&node.redact_values(), &mut keyring))
+                .map(|node| TokenKeys::parse(&node.redact_values(), &mut keyring))
                 .transpose()?
                 .map(Arc::new),
             confirm: fields.optional("confirm").map(|node| Provider::parse(&node)).transpose()?.map(Arc::new),

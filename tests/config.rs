@@ -304,7 +304,8 @@ fn reads_the_base_url_of_the_documentation() {
     ] {
         assert_eq!(load(&with(docs.into())).unwrap().docs, expected);
     }
-    const EXPECTED: &str = "an https URL without query and fragment, such as https://docs.example.com/blobgate";
+    const EXPECTED: &str =
+        "an https URL without query and fragment, such as https://docs.example.com/blobgate";
     for docs in [
         "",
         "docs.example",

@@ -19,7 +19,7 @@ mod recording;
 use blobgate::exchange::{Exchange, Flow, ProviderResponse};
 use blobgate::head::Ending;
 use blobgate::{Config, Reason, exchange};
-use corpus::{Case, Corpus, GENERATION, Gate, Length, Listener, Outcome};
+use corpus::{BodyLength, Case, CaseOutcome, Corpus, GENERATION, GateSetup, Listener};
 use recording::Recording;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -46,9 +46,9 @@ fn host(case: &Case) -> Recording {
     ];
     request.extend(case.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
     let length = match case.length {
-        Length::Declared => Some(case.body.as_ref().map_or(0, Vec::len).to_string()),
-        Length::Claimed(length) => Some(length.to_string()),
-        Length::Undeclared => None,
+        BodyLength::Declared => Some(case.body.as_ref().map_or(0, Vec::len).to_string()),
+        BodyLength::Claimed(length) => Some(length.to_string()),
+        BodyLength::Undeclared => None,
     };
     request.extend(length.map(|length| ("content-length".to_owned(), length.into_bytes())));
     Recording {
@@ -92,7 +92,7 @@ fn respond(exchange: &mut Exchange, host: &mut Recording, case: &Case) {
     exchange.on_response_headers(host, ending);
 }
 
-fn judge(config: &Config, case: &Case) -> Outcome {
+fn judge(config: &Config, case: &Case) -> CaseOutcome {
     let (mut host, mut exchange) = (host(case), Exchange::new(gate(config)));
     let mut flow = send(&mut exchange, &mut host, case);
     assert_eq!(
@@ -110,12 +110,12 @@ fn judge(config: &Config, case: &Case) -> Outcome {
         let reason = host.answer("blobgate-reason").1.expect("a reason");
         let status = Reason::ALL.iter().find(|known| known.code() == reason).unwrap().status();
         assert_eq!((flow, response.status), (Flow::Pause, status), "{}", case.name);
-        return Outcome::Refused { reason, id: host.sent("blobgate-generation-id") };
+        return CaseOutcome::Refused { reason, id: host.sent("blobgate-generation-id") };
     }
     assert_eq!(flow, Flow::Continue, "{}", case.name);
     let headers = forwarded(&host);
     respond(&mut exchange, &mut host, case);
-    Outcome::Forwarded { headers, answer: host.answer("blobgate-reason").1 }
+    CaseOutcome::Forwarded { headers, answer: host.answer("blobgate-reason").1 }
 }
 
 /// What a service would get of the gate's headers, and the content type.
@@ -146,7 +146,7 @@ fn every_case() {
     let corpus = Corpus::load();
     let config = config(&corpus);
     let (native, need_a_host): (Vec<&Case>, Vec<&Case>) =
-        corpus.cases.iter().partition(|case| case.gate == Gate::Shipped);
+        corpus.cases.iter().partition(|case| case.gate == GateSetup::Shipped);
     let mut failed = Vec::new();
     for case in &native {
         let outcome = judge(&config, case);
@@ -172,7 +172,7 @@ fn only_two_reasons_are_left_to_real_envoys() {
     let native: BTreeSet<&str> = corpus
         .cases
         .iter()
-        .filter(|case| case.gate == Gate::Shipped)
+        .filter(|case| case.gate == GateSetup::Shipped)
         .flat_map(|case| case.expected.reasons())
         .collect();
     let missing: Vec<&str> =
@@ -199,7 +199,7 @@ fn every_sample_is_sent_as_it_is() {
     let sent: BTreeSet<&str> = corpus
         .cases
         .iter()
-        .filter(|case| matches!(case.expected, Outcome::Forwarded { .. }))
+        .filter(|case| matches!(case.expected, CaseOutcome::Forwarded { .. }))
         .filter_map(|case| case.verbatim.as_deref())
         .collect();
     let samples = corpus::samples();
@@ -212,7 +212,7 @@ fn every_sample_is_sent_as_it_is() {
 fn the_headers_of_a_failure_in_full() {
     let corpus = Corpus::load();
     let case = corpus.cases.iter().find(|case| case.name == "samples: failed").unwrap();
-    let Outcome::Forwarded { headers, answer: None } = judge(&config(&corpus), case) else {
+    let CaseOutcome::Forwarded { headers, answer: None } = judge(&config(&corpus), case) else {
         panic!("not forwarded")
     };
     let written = [

@@ -45,7 +45,7 @@ pub trait Host {
         timeout: Duration,
     ) -> Result<(), NotStarted>;
     /// Reads a cell that all workers share.
-    fn shared(&mut self, key: &str) -> Shared;
+    fn shared(&mut self, key: &str) -> SharedCell;
     /// Writes a shared cell, unless it has another version by now.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ pub enum Property {
 
 /// A cell that all workers share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shared {
+pub struct SharedCell {
     /// Empty where there is none.
     pub value: Vec<u8>,
     /// Changes with each write.

@@ -6,16 +6,16 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The gate's headers and the content type, as a service gets them.
-pub type Headers = BTreeMap<String, String>;
+pub type GateHeaders = BTreeMap<String, String>;
 
 /// Where the sample `completed` has its video.
 const RESULT_HOST: &str = "cdn.runblob.io";
 
 /// What comes of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CaseOutcome {
     /// It reached a service with exactly these headers, and its sender heard 200, or 503 with this reason.
-    Forwarded { headers: Headers, answer: Option<String> },
+    Forwarded { headers: GateHeaders, answer: Option<String> },
     /// The gate refused it. The id goes to the access log.
     Refused { reason: String, id: Option<String> },
     /// Envoy answered by itself, before the gate or instead of it.
@@ -24,18 +24,18 @@ pub enum Outcome {
     Cut,
 }
 
-impl Outcome {
+impl CaseOutcome {
     /// The reasons that it names.
     pub fn reasons(&self) -> Vec<&str> {
         match self {
-            Outcome::Forwarded { headers, answer } => {
+            CaseOutcome::Forwarded { headers, answer } => {
                 let observed =
                     headers.get("blobgate-observed").into_iter().flat_map(|codes| codes.split(','));
                 let marked = headers.get("blobgate-reason").map(String::as_str);
                 observed.chain(marked).chain(answer.as_deref()).collect()
             }
-            Outcome::Refused { reason, .. } => vec![reason],
-            Outcome::Host { .. } | Outcome::Cut => Vec::new(),
+            CaseOutcome::Refused { reason, .. } => vec![reason],
+            CaseOutcome::Host { .. } | CaseOutcome::Cut => Vec::new(),
         }
     }
 }
@@ -43,7 +43,7 @@ impl Outcome {
 /// How a row writes an outcome.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Expect {
+pub struct ExpectedOutcome {
     // Forwarded.
     event: Option<String>,
     verdict: Option<String>,
@@ -82,7 +82,7 @@ pub struct Expect {
     pub why: Option<String>,
 }
 
-impl Expect {
+impl ExpectedOutcome {
     pub fn forwarded(event: &str, error: Option<[String; 3]>, drift: Vec<String>) -> Self {
         Self { event: Some(event.to_owned()), error, drift, ..Self::default() }
     }
@@ -123,26 +123,28 @@ impl Expect {
     }
 
     /// The outcome at `hook`, where `content_type` was sent.
-    pub fn outcome(&self, hook: &str, content_type: Option<&str>) -> Result<Outcome, String> {
+    pub fn outcome(&self, hook: &str, content_type: Option<&str>) -> Result<CaseOutcome, String> {
         let fields_of_forwarded =
             [&self.event, &self.verdict, &self.id, &self.reason, &self.content_type, &self.answer];
         let is_forwarded = fields_of_forwarded.iter().any(|field| field.is_some());
         let is_other = [self.refused.is_some(), self.status.is_some(), self.cut];
         match (is_forwarded, &is_other[..]) {
             (true, [false, false, false]) if !self.id_known => self.as_forwarded(hook, content_type),
-            (false, [true, false, false]) => Ok(Outcome::Refused {
+            (false, [true, false, false]) => Ok(CaseOutcome::Refused {
                 reason: self.refused.clone().unwrap_or_default(),
                 id: self.known.clone().or(self.id_known.then(|| GENERATION.to_owned())),
             }),
-            (false, [false, true, false]) => Ok(Outcome::Host { status: self.status.unwrap_or_default() }),
-            (false, [false, false, true]) => Ok(Outcome::Cut),
+            (false, [false, true, false]) => {
+                Ok(CaseOutcome::Host { status: self.status.unwrap_or_default() })
+            }
+            (false, [false, false, true]) => Ok(CaseOutcome::Cut),
             _ => Err("expect names no outcome, or more than one".to_owned()),
         }
     }
 
-    fn as_forwarded(&self, hook: &str, content_type: Option<&str>) -> Result<Outcome, String> {
+    fn as_forwarded(&self, hook: &str, content_type: Option<&str>) -> Result<CaseOutcome, String> {
         let verdict = self.verdict.as_deref().unwrap_or("accepted");
-        let mut headers = Headers::new();
+        let mut headers = GateHeaders::new();
         let mut set = |name: &str, value: &str| headers.insert(name.to_owned(), normal(name, value));
         set("blobgate-verdict", verdict);
         set("blobgate-hook", hook);
@@ -201,6 +203,6 @@ impl Expect {
         if let Some(reason) = &self.reason {
             set("blobgate-reason", reason);
         }
-        Ok(Outcome::Forwarded { headers, answer: self.answer.clone() })
+        Ok(CaseOutcome::Forwarded { headers, answer: self.answer.clone() })
     }
 }

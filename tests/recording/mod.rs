@@ -6,7 +6,7 @@
     unreachable_pub
 )]
 
-use blobgate::exchange::{Counter, Host, NotStarted, Outdated, Property, Shared};
+use blobgate::exchange::{Counter, Host, NotStarted, Outdated, Property, SharedCell};
 use blobgate::headers::Headers;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct Recording {
     pub calls: Vec<Call>,
     /// Whether the host can start calls.
     pub starts_no_call: bool,
-    pub shared: BTreeMap<String, Shared>,
+    pub shared: BTreeMap<String, SharedCell>,
     /// How many writes of a shared cell find another worker's write before them.
     pub races: usize,
     /// By their names with labels.
@@ -171,7 +171,7 @@ impl Host for Recording {
         Ok(())
     }
 
-    fn shared(&mut self, key: &str) -> Shared {
+    fn shared(&mut self, key: &str) -> SharedCell {
         self.shared.get(key).cloned().unwrap_or_default()
     }
 
@@ -184,7 +184,7 @@ impl Host for Recording {
         if cell.version != version {
             return Err(Outdated);
         }
-        *cell = Shared { value: value.to_vec(), version: version + 1 };
+        *cell = SharedCell { value: value.to_vec(), version: version + 1 };
         Ok(())
     }
 

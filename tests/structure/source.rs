@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub(crate) struct Crate {
-    files: Vec<File>,
+    files: Vec<SourceFile>,
 }
 
-struct File {
+struct SourceFile {
     /// From the repository on.
     path: String,
     /// The module, `[]` at the root.
@@ -75,7 +75,7 @@ impl Crate {
 
     /// The texts in each file.
     pub(crate) fn literals(&self) -> BTreeMap<&str, Vec<Literal>> {
-        let of = |file: &File| {
+        let of = |file: &SourceFile| {
             let mut literals = Vec::new();
             texts(&file.tokens, &mut |text| literals.push(Literal { text, is_in_test: true }));
             let mut outside = Vec::new();
@@ -91,13 +91,13 @@ impl Crate {
     }
 }
 
-impl File {
+impl SourceFile {
     fn is_test(&self) -> bool {
         self.module.iter().any(|name| name == "tests")
     }
 }
 
-fn add(repository: &Path, folder: &Path, module: &[String], files: &mut Vec<File>) {
+fn add(repository: &Path, folder: &Path, module: &[String], files: &mut Vec<SourceFile>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -108,7 +108,7 @@ fn add(repository: &Path, folder: &Path, module: &[String], files: &mut Vec<File
             let is_root = module.is_empty() && (name == "lib" || name == "main");
             let text = std::fs::read_to_string(&path).unwrap();
             let tokens: TokenStream = text.parse().unwrap();
-            files.push(File {
+            files.push(SourceFile {
                 path: path.strip_prefix(repository).unwrap().to_str().unwrap().to_owned(),
                 module: if is_root { Vec::new() } else { below },
                 tokens: tokens.into_iter().collect(),
