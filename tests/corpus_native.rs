@@ -16,6 +16,7 @@ mod laws;
 mod proof_laws;
 mod recording;
 
+use blobgate::contract::header;
 use blobgate::exchange::{Exchange, Flow, ProviderResponse};
 use blobgate::head::Ending;
 use blobgate::{Config, Reason, exchange};
@@ -107,15 +108,15 @@ fn judge(config: &Config, case: &Case) -> CaseOutcome {
         flow = exchange.on_provider_response(&mut host, response(&status, &said.body));
     }
     if let Some(response) = &host.responded {
-        let reason = host.answer("blobgate-reason").1.expect("a reason");
+        let reason = host.answer(header::REASON).1.expect("a reason");
         let status = Reason::ALL.iter().find(|known| known.code() == reason).unwrap().status();
         assert_eq!((flow, response.status), (Flow::Pause, status), "{}", case.name);
-        return CaseOutcome::Refused { reason, id: host.sent("blobgate-generation-id") };
+        return CaseOutcome::Refused { reason, id: host.sent(header::GENERATION_ID) };
     }
     assert_eq!(flow, Flow::Continue, "{}", case.name);
     let headers = forwarded(&host);
     respond(&mut exchange, &mut host, case);
-    CaseOutcome::Forwarded { headers, answer: host.answer("blobgate-reason").1 }
+    CaseOutcome::Forwarded { headers, answer: host.answer(header::REASON).1 }
 }
 
 /// What a service would get of the gate's headers, and the content type.
@@ -216,17 +217,17 @@ fn the_headers_of_a_failure_in_full() {
         panic!("not forwarded")
     };
     let written = [
-        ("blobgate-contract", "1"),
-        ("blobgate-dialect", "veo3"),
-        ("blobgate-error-class", "content"),
-        ("blobgate-error-code", "UNSAFE_CONTENT"),
-        ("blobgate-error-retryable", "false"),
-        ("blobgate-event", "failed"),
-        ("blobgate-generation-id", GENERATION),
-        ("blobgate-hook", "default"),
-        ("blobgate-verdict", "accepted"),
+        (header::CONTRACT, "1"),
+        (header::DIALECT, "veo3"),
+        (header::ERROR_CLASS, "content"),
+        (header::ERROR_CODE, "UNSAFE_CONTENT"),
+        (header::ERROR_RETRYABLE, "false"),
+        (header::EVENT, "failed"),
+        (header::GENERATION_ID, GENERATION),
+        (header::HOOK, "default"),
+        (header::VERDICT, "accepted"),
         ("content-type", "application/json"),
-        ("idempotency-key", "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:failed"),
+        (header::IDEMPOTENCY_KEY, "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:failed"),
     ];
     assert_eq!(headers, written.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
 }

@@ -2,6 +2,7 @@
 
 use crate::corpus::{Case, CaseOutcome, Corpus, sample};
 use crate::{config, judge};
+use blobgate::contract::header;
 use blobgate::{Config, json};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::collection::vec;
@@ -234,12 +235,12 @@ proptest! {
         prop_assert!(is_unambiguous(&body));
         let read: Value = serde_json::from_slice(&body).unwrap();
         let id = read["generation_id"].as_str().unwrap().to_ascii_lowercase();
-        let event = &headers["blobgate-event"];
-        prop_assert_eq!(&headers["blobgate-generation-id"], &id);
-        prop_assert_eq!(&headers["idempotency-key"], &format!("veo3:{id}:{event}"));
+        let event = &headers[header::EVENT];
+        prop_assert_eq!(&headers[header::GENERATION_ID], &id);
+        prop_assert_eq!(&headers[header::IDEMPOTENCY_KEY], &format!("veo3:{id}:{event}"));
         prop_assert_eq!(event == "completed", read["status"] == "completed");
         prop_assert_eq!(event != "completed", read["status"] == "failed");
-        if let Some(host) = headers.get("blobgate-result-host") {
+        if let Some(host) = headers.get(header::RESULT_HOST) {
             prop_assert_eq!(event, "completed");
             let url = url::Url::parse(read["video_url"].as_str().unwrap()).unwrap();
             prop_assert_eq!(Some(&**host), url.host_str());

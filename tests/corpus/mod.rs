@@ -26,6 +26,7 @@ pub use outcome::CaseOutcome;
 pub use provider::ProviderAnswer;
 pub use row::ServiceAnswer;
 
+use blobgate::contract::header;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -216,12 +217,14 @@ pub fn samples() -> Vec<String> {
 /// Whether only the gate may set a header of this name, in any spelling.
 pub fn is_the_gates(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
-    name.starts_with("blobgate-") || name.starts_with("webhook-") || name == "idempotency-key"
+    name.starts_with(header::PREFIX)
+        || name.starts_with(header::WEBHOOK_PREFIX)
+        || name == header::IDEMPOTENCY_KEY
 }
 
 /// Lists are sets: `a,b` and `b,a` are one value.
 pub fn normal(name: &str, value: &str) -> String {
-    if !matches!(name, "blobgate-drift" | "blobgate-observed") {
+    if !matches!(name, header::DRIFT | header::OBSERVED) {
         return value.to_owned();
     }
     let mut items: Vec<&str> = value.split(',').collect();

@@ -2,6 +2,7 @@
 
 use super::token;
 use super::{GENERATION, normal};
+use blobgate::contract::header;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -29,9 +30,8 @@ impl CaseOutcome {
     pub fn reasons(&self) -> Vec<&str> {
         match self {
             CaseOutcome::Forwarded { headers, answer } => {
-                let observed =
-                    headers.get("blobgate-observed").into_iter().flat_map(|codes| codes.split(','));
-                let marked = headers.get("blobgate-reason").map(String::as_str);
+                let observed = headers.get(header::OBSERVED).into_iter().flat_map(|codes| codes.split(','));
+                let marked = headers.get(header::REASON).map(String::as_str);
                 observed.chain(marked).chain(answer.as_deref()).collect()
             }
             CaseOutcome::Refused { reason, .. } => vec![reason],
@@ -146,11 +146,11 @@ impl ExpectedOutcome {
         let verdict = self.verdict.as_deref().unwrap_or("accepted");
         let mut headers = GateHeaders::new();
         let mut set = |name: &str, value: &str| headers.insert(name.to_owned(), normal(name, value));
-        set("blobgate-verdict", verdict);
-        set("blobgate-hook", hook);
+        set(header::VERDICT, verdict);
+        set(header::HOOK, hook);
         let dialect = self.dialect.as_deref().unwrap_or("veo3");
-        set("blobgate-dialect", dialect);
-        set("blobgate-contract", "1");
+        set(header::DIALECT, dialect);
+        set(header::CONTRACT, "1");
         let untouched = if verdict == "accepted" { Some("application/json") } else { content_type };
         if let Some(content_type) = self.content_type.as_deref().or(untouched) {
             set("content-type", content_type);
@@ -158,34 +158,34 @@ impl ExpectedOutcome {
         let said = self.event.as_deref().or(self.claimed.as_deref());
         if let Some(event) = said {
             let id = self.id.as_deref().unwrap_or(GENERATION);
-            set(if self.event.is_some() { "blobgate-event" } else { "blobgate-claimed-event" }, event);
-            set("blobgate-generation-id", id);
-            set("idempotency-key", &format!("{dialect}:{id}:{event}"));
+            set(if self.event.is_some() { header::EVENT } else { header::CLAIMED_EVENT }, event);
+            set(header::GENERATION_ID, id);
+            set(header::IDEMPOTENCY_KEY, &format!("{dialect}:{id}:{event}"));
         } else if let Some(id) = &self.id {
-            set("blobgate-generation-id", id);
+            set(header::GENERATION_ID, id);
         }
         if !self.proofs.is_empty() {
-            set("blobgate-proofs", &self.proofs.join(","));
+            set(header::PROOFS, &self.proofs.join(","));
         }
         let token = self.token_id.as_deref().or(self.token.then_some(token::ID));
         if let Some(id) = token {
-            set("blobgate-token-id", id);
+            set(header::TOKEN_ID, id);
             match self.job.as_deref().unwrap_or(token::JOB) {
                 "-" => None,
-                job => set("blobgate-job", job),
+                job => set(header::JOB, job),
             };
         }
         match (said, self.result_host.as_deref()) {
             (Some("completed"), Some("-")) => {}
             (Some("completed"), host) => {
-                set("blobgate-result-host", host.unwrap_or(RESULT_HOST));
+                set(header::RESULT_HOST, host.unwrap_or(RESULT_HOST));
             }
             (_, None) => {}
             _ => return Err("only a completion has a result_host".to_owned()),
         }
         match (said, &self.error) {
             (Some("failed" | "timeout"), Some([code, class, retryable])) => {
-                let names = ["blobgate-error-code", "blobgate-error-class", "blobgate-error-retryable"];
+                let names = [header::ERROR_CODE, header::ERROR_CLASS, header::ERROR_RETRYABLE];
                 for (name, value) in names.iter().zip([code, class, retryable]) {
                     if value != "-" {
                         set(name, value);
@@ -195,13 +195,13 @@ impl ExpectedOutcome {
             (Some("completed") | None, None) => {}
             _ => return Err("failures have an error, and nothing else has one".to_owned()),
         }
-        for (name, list) in [("blobgate-drift", &self.drift), ("blobgate-observed", &self.observed)] {
+        for (name, list) in [(header::DRIFT, &self.drift), (header::OBSERVED, &self.observed)] {
             if !list.is_empty() {
                 set(name, &list.join(","));
             }
         }
         if let Some(reason) = &self.reason {
-            set("blobgate-reason", reason);
+            set(header::REASON, reason);
         }
         Ok(CaseOutcome::Forwarded { headers, answer: self.answer.clone() })
     }

@@ -7,6 +7,7 @@ use crate::{config, gate, host, response, send};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blobgate::confirm::{self, Outcome};
+use blobgate::contract::header;
 use blobgate::dialect::Dialect;
 use blobgate::event::{self, Event, GenerationId};
 use blobgate::exchange::{Exchange, SharedCell};
@@ -153,8 +154,8 @@ type CaseResult = Result<(String, Option<String>), String>;
 fn result(config: &Config, case: &Case, outcome: Outcome) -> CaseResult {
     let host = exchanged(config, case, outcome);
     match host.responded {
-        Some(_) => Err(host.answer("blobgate-reason").1.unwrap()),
-        None => Ok((host.sent("blobgate-verdict").unwrap(), host.sent("blobgate-reason"))),
+        Some(_) => Err(host.answer(header::REASON).1.unwrap()),
+        None => Ok((host.sent(header::VERDICT).unwrap(), host.sent(header::REASON))),
     }
 }
 
@@ -420,7 +421,7 @@ fn each_proof_is_named_where_it_held() {
         let host = exchanged(&CONFIG, &case, outcome);
         let proofs: Vec<&str> = expected.iter().map(|proof| proof.name()).collect();
         let expected = (!proofs.is_empty()).then(|| proofs.join(","));
-        assert_eq!(host.sent("blobgate-proofs"), expected, "{hook}, {outcome:?}");
+        assert_eq!(host.sent(header::PROOFS), expected, "{hook}, {outcome:?}");
         assert_eq!(host.responded, None, "{hook}, {outcome:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::corpus::{self, Case, Corpus, CaseOutcome};
 use crate::support::{Answer, Arrival, H1, H2, Protocol};
-use blobgate::contract::{DOCS, problem_type};
+use blobgate::contract::{DOCS, header, problem_type};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -61,8 +61,8 @@ impl CaseRun<'_> {
         let seen = || format!("{:?}\n{:?}", self.answer, self.arrivals);
         match (expected, &self.arrivals[..]) {
             (CaseOutcome::Forwarded { headers, answer }, [(service, arrival)]) => {
-                let expected = match headers.get("blobgate-event").map(String::as_str) {
-                    _ if headers.get("blobgate-verdict").is_some_and(|verdict| verdict == "quarantined") => {
+                let expected = match headers.get(header::EVENT).map(String::as_str) {
+                    _ if headers.get(header::VERDICT).is_some_and(|verdict| verdict == "quarantined") => {
                         RoutedService::Quarantine
                     }
                     Some("completed") => RoutedService::Video,
@@ -70,7 +70,7 @@ impl CaseRun<'_> {
                 };
                 ensure(*service == expected, || format!("went to {service:?}: {arrival:?}"))?;
                 self.compare_arrival(headers, arrival)?;
-                self.compare_answer(answer.as_deref(), headers["blobgate-verdict"] == "observed")
+                self.compare_answer(answer.as_deref(), headers[header::VERDICT] == "observed")
             }
             (CaseOutcome::Forwarded { .. }, []) => Err(format!("reached no service: {}", seen())),
             (_, [_, ..]) => Err(format!("reached a service: {}", seen())),
@@ -175,9 +175,9 @@ impl CaseRun<'_> {
         match self.expected() {
             CaseOutcome::Forwarded { headers, answer } => {
                 let status = self.answer.as_ref().map_or(0, |answer| answer.status);
-                let id = headers.get("blobgate-generation-id");
-                let (hook, event) = (&headers["blobgate-hook"], headers.get("blobgate-event"));
-                let (verdict, marked) = (&headers["blobgate-verdict"], headers.get("blobgate-reason"));
+                let id = headers.get(header::GENERATION_ID);
+                let (hook, event) = (&headers[header::HOOK], headers.get(header::EVENT));
+                let (verdict, marked) = (&headers[header::VERDICT], headers.get(header::REASON));
                 Some(json!([hook, event, verdict, answer, marked, id, method, status]))
             }
             CaseOutcome::Refused { reason, id } => {
