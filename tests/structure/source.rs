@@ -1,5 +1,6 @@
 //! The source of a crate as tokens: which module names which, and which texts stand in it.
 
+use crate::types::types;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -89,11 +90,22 @@ impl Crate {
         };
         self.files.iter().map(|file| (file.path.as_str(), of(file))).collect()
     }
+
+    /// The types that each file defines.
+    pub(crate) fn types(&self) -> Vec<(&str, String)> {
+        let of = |file: &SourceFile| types(&file.tokens);
+        self.files
+            .iter()
+            .flat_map(|file| of(file).into_iter().map(|name| (file.path.as_str(), name)))
+            .collect()
+    }
 }
 
 impl SourceFile {
     fn is_test(&self) -> bool {
-        self.module.iter().any(|name| name == "tests")
+        let is_of_tests =
+            |part: &str| matches!(part, "tests" | "tests.rs" | "testkit" | "benches" | "examples" | "fuzz");
+        self.path.split('/').any(is_of_tests)
     }
 }
 
@@ -103,6 +115,9 @@ fn add(repository: &Path, folder: &Path, module: &[String], files: &mut Vec<Sour
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let below = [module, std::slice::from_ref(&name)].concat();
         if path.is_dir() {
+            if name == "target" {
+                continue;
+            }
             add(repository, &path, &below, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let is_root = module.is_empty() && (name == "lib" || name == "main");
