@@ -271,7 +271,7 @@ fn delivery(case: &Case, protocol: Protocol) -> Delivery {
     headers.push((MARK.to_owned(), mark(case, protocol).into_bytes()));
     let ending = match (&case.body, case.length) {
         // It is judged before its end, which never comes.
-        (_, corpus::Length::Claimed(_)) => Ending::Open,
+        (_, corpus::BodyLength::Claimed(_)) => Ending::Open,
         (Some(body), _) if body.is_empty() => Ending::EmptyFrame,
         _ => Ending::Last,
     };
@@ -281,9 +281,9 @@ fn delivery(case: &Case, protocol: Protocol) -> Delivery {
         headers,
         pieces: case.body.iter().filter(|body| !body.is_empty()).cloned().collect(),
         length: match case.length {
-            corpus::Length::Declared => Length::Declared,
-            corpus::Length::Undeclared => Length::Undeclared,
-            corpus::Length::Claimed(length) => Length::Claimed(length),
+            corpus::BodyLength::Declared => Length::Declared,
+            corpus::BodyLength::Undeclared => Length::Undeclared,
+            corpus::BodyLength::Claimed(length) => Length::Claimed(length),
         },
         ending,
     }
@@ -300,7 +300,7 @@ fn usual_reply() -> Reply {
     Reply::status(200).header("content-type", "application/json").header("x-service", "own").body(USUAL_BODY)
 }
 
-fn reply(upstream: &corpus::Upstream) -> Reply {
+fn reply(upstream: &corpus::ServiceAnswer) -> Reply {
     let Some(status) = upstream.status else { return Reply::Reset };
     let mut reply = Reply::status(status);
     for (name, value) in &upstream.headers {
