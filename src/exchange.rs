@@ -9,7 +9,7 @@ mod metrics;
 mod response;
 
 pub use confirmation::MAX_RESPONSE_BYTES;
-pub use host::{Flow, Host, NotStarted, Outdated, Property, ProviderResponse, SharedCell};
+pub use host::{CallError, Flow, Host, Property, ProviderResponse, SharedCell, VersionConflict};
 pub use metrics::{Counter, info};
 
 use crate::config::Config;

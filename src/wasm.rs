@@ -5,8 +5,8 @@ mod crash_test;
 
 use crate::config::Config;
 use crate::exchange::{
-    Counter, Exchange, Flow, Gate, Host, MAX_RESPONSE_BYTES, NotStarted, Outdated, Property,
-    ProviderResponse, SharedCell, info,
+    CallError, Counter, Exchange, Flow, Gate, Host, MAX_RESPONSE_BYTES, Property, ProviderResponse,
+    SharedCell, VersionConflict, info,
 };
 use crate::head::Ending;
 use crate::headers::Headers;
@@ -235,9 +235,9 @@ impl Host for EnvoyHost {
         cluster: &str,
         headers: &[(&str, &str)],
         timeout: Duration,
-    ) -> Result<(), NotStarted> {
+    ) -> Result<(), CallError> {
         let call = self.dispatch_http_call(cluster, headers.to_vec(), None, Vec::new(), timeout);
-        call.map(|_| ()).map_err(|_| NotStarted)
+        call.map(|_| ()).map_err(|_| CallError)
     }
 
     fn shared(&mut self, key: &str) -> SharedCell {
@@ -245,8 +245,8 @@ impl Host for EnvoyHost {
         SharedCell { value: value.unwrap_or_default(), version: version.unwrap_or_default() }
     }
 
-    fn replace_shared(&mut self, key: &str, value: &[u8], version: u32) -> Result<(), Outdated> {
-        self.set_shared_data(key, Some(value), Some(version)).map_err(|_| Outdated)
+    fn replace_shared(&mut self, key: &str, value: &[u8], version: u32) -> Result<(), VersionConflict> {
+        self.set_shared_data(key, Some(value), Some(version)).map_err(|_| VersionConflict)
     }
 
     fn count(&mut self, counter: Counter) {

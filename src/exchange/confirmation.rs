@@ -2,7 +2,7 @@
 
 use super::budget;
 use super::cache::DenialCache;
-use super::host::{Host, NotStarted};
+use super::host::{CallError, Host};
 use super::locked;
 use crate::confirm::{Outcome, Provider};
 use crate::event::Event;
@@ -73,7 +73,7 @@ impl Calls {
         ];
         match host.call_provider(&provider.cluster, &headers, provider.timeout) {
             Ok(()) => Ok(slot),
-            Err(NotStarted) => Err(Outcome::NotStarted),
+            Err(CallError) => Err(Outcome::NotStarted),
         }
     }
 
