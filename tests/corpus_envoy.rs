@@ -14,7 +14,7 @@ mod corpus;
 mod ran;
 
 use blobgate_testkit as support;
-use corpus::{Case, Corpus, GateSetup as Kind, Listener, CaseOutcome};
+use corpus::{Case, CaseOutcome, Corpus, GateSetup as Kind, Listener};
 use ran::{AnswerMode, CaseRun, RoutedService, USUAL_BODY};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -142,7 +142,8 @@ impl<'c> Bench<'c> {
             ran.extend(self.send_all(&[pair]));
             self.assert_asked(pair.0);
         }
-        let forwarded = ran.iter().filter(|ran| matches!(ran.expected(), CaseOutcome::Forwarded { .. })).count();
+        let forwarded =
+            ran.iter().filter(|ran| matches!(ran.expected(), CaseOutcome::Forwarded { .. })).count();
         if ran.iter().all(|ran| ran.violation().is_none()) {
             assert_eq!(self.forwarded(), forwarded, "what is forwarded, and nothing else, reaches a service");
             self.assert_logged(&ran);

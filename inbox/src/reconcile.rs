@@ -81,7 +81,7 @@ impl Reconciler {
             after: micros(reconcile.after),
             allowed: CallBudget {
                 per_minute: i64::from(reconcile.per_minute),
-                again: micros(reconcile.again),
+                retry_after: micros(reconcile.again),
             },
             signs,
             paths: BTreeMap::new(),

@@ -253,9 +253,11 @@ async fn an_event_goes_on_as_it_came() {
 #[tokio::test]
 async fn what_is_not_the_gate_s_is_refused() {
     let inbox = Inbox::start().await;
-    let unmarked = "it was not marked by a gate (blobgate-verdict, blobgate-hook)";
-    let contract = "its gate speaks another version of the headers (blobgate-contract)";
-    let header = "a header that decides something is repeated or not as the gate writes it";
+    let unmarked =
+        "the request has no gate headers (blobgate-verdict, blobgate-hook). Send it through the gate";
+    let contract =
+        "the gate writes another version of the gate headers (blobgate-contract). Upgrade the older of both";
+    let header = "a gate header is repeated or invalid. Send the request through the gate";
     for (changes, sentence) in [
         (&[("blobgate-verdict", "")][..], unmarked),
         (&[("blobgate-hook", "")], unmarked),
@@ -273,7 +275,7 @@ async fn what_is_not_the_gate_s_is_refused() {
         (&[("blobgate-job", "\u{e4}")], header),
         (
             &[("blobgate-attempt", "1")],
-            "it is one of the inbox's own deliveries: its service routes lead back here",
+            "the request is one of the inbox's own deliveries. Correct the service routes, which lead back to the inbox",
         ),
     ] {
         inbox.post(&marked(changes)).await.is_refused("not-ours", sentence);

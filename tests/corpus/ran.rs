@@ -1,6 +1,6 @@
 //! What was seen of a case on a real Envoy, against what is expected.
 
-use crate::corpus::{self, Case, Corpus, CaseOutcome};
+use crate::corpus::{self, Case, CaseOutcome, Corpus};
 use crate::support::{Answer, Arrival, H1, H2, Protocol};
 use blobgate::contract::{DOCS, header, problem_type};
 use serde_json::{Value, json};

@@ -207,7 +207,7 @@ fn refuses_too_few_connections() {
 fn refuses_a_url_that_has_another_effect() {
     for (query, why) in [
         ("sslmod=require", "the parameter \"sslmod\", which the inbox does not know"),
-        ("target_session_attrs=read-write", "name the primary alone"),
+        ("target_session_attrs=read-write", "which leads to the primary"),
         ("host=one,two", "the store's URL names several hosts"),
     ] {
         let store = format!("postgres://app:secret@localhost/inbox?{query}");

@@ -148,7 +148,7 @@ impl Route {
         // left, and the last place, are for the newest.
         picks.extend([(Pick::Newest(AttemptClass::First), room), (Pick::Newest(AttemptClass::Again), room)]);
         ClaimRequest::of(picks, room, most.saturating_sub(self.first), most.saturating_sub(self.again))
-            .keep_for_newest(usize::from(concurrency > 1))
+            .reserve_for_newest(usize::from(concurrency > 1))
     }
 
     /// What a claim has found.

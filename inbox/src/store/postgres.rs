@@ -22,7 +22,7 @@ use async_trait::async_trait;
 pub(super) use connect::SETTINGS;
 #[cfg(test)]
 pub(super) use connect::{connect, options};
-use connections::Connections;
+use connections::ConnectionPool;
 use deciding::PostgresTransaction;
 use leases::Leases;
 pub(super) use open::migrate;
@@ -49,7 +49,7 @@ const NOW: &str = "SELECT inbox_now()";
 /// A store in a PostgreSQL database.
 #[derive(Debug)]
 pub(crate) struct Postgres {
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionPool>,
     leases: Mutex<Leases>,
 }
 

@@ -601,7 +601,7 @@ in_both! {
         assert_eq!(changed.changed.len(), 0);
         assert_eq!(
             changed.refused.values().copied().collect::<Vec<_>>(),
-            ["it is under way: wait for its end, or pause its route first", "it waits to be delivered: `drop` it first"]
+            ["it is in flight: wait for its end, or pause its route first", "it waits to be delivered: drop it first"]
         );
         assert_eq!(site.finish(&entry, true).await, NONE);
         site.expect(&[("delivered", 1), ("waiting", 1)]).await;

@@ -118,7 +118,8 @@ fn what_is_no_copy_is_not_restored() {
     let name = bad.to_str().unwrap();
     let restore = ["restore", "--from", name, "--store", &url, "--yes"];
     let missing = refused(&restore, 1);
-    let sentence = "No such file or directory (os error 2). Check the path, its permissions and the free space";
+    let sentence =
+        "No such file or directory (os error 2). Check the path, its permissions and the free space";
     assert_eq!(missing, format!("blobgate: cannot use {name}: {sentence}\n"));
     for (content, sentence) in [
         (&b"not at all"[..], "file is not a database"),
@@ -148,7 +149,10 @@ fn says_what_it_does_not_do() {
     assert_eq!(refused(&["backup", "--store", postgres, "--to", "x"], 1), sentence);
     assert_eq!(refused(&["restore", "--store", postgres, "--from", "x"], 1), sentence);
     let nothing = refused(&["backup", "--store", "sqlite:/nowhere/inbox.db", "--to", "x"], 1);
-    assert_eq!(nothing, "blobgate: cannot open /nowhere/inbox.db: it does not exist. Run `blobgate inbox migrate`\n");
+    assert_eq!(
+        nothing,
+        "blobgate: cannot open /nowhere/inbox.db: it does not exist. Run `blobgate inbox migrate`\n"
+    );
     for command in ["backup", "restore"] {
         let said = text(&run(&[command, "--help"]).stdout);
         assert!(said.contains(&format!("Examples:\n  blobgate inbox {command} ")), "{said}");

@@ -50,8 +50,7 @@ fn logs_json_with_fields() {
     let message = down["message"].as_str().unwrap();
     assert!(message.starts_with(&format!("route={route} is down: ")), "{message}");
     assert_eq!((&refused["level"], &refused["code"]), (&"WARN".into(), &"not-ours".into()));
-    let sentence =
-        "refused code=not-ours: its gate speaks another version of the headers (blobgate-contract)";
+    let sentence = "refused code=not-ours: the gate writes another version of the gate headers (blobgate-contract). Upgrade the older of both";
     assert_eq!(refused["message"], sentence);
 }
 

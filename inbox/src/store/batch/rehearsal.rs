@@ -1,4 +1,4 @@
-//! Every statement that stores an event, run without one. Its transaction is taken back.
+//! Runs every statement that stores an event. The caller rolls the transaction back.
 
 use super::{ArrivalStatements, store};
 use crate::arrival::{Arrival, ArrivalError};
@@ -12,10 +12,10 @@ use sqlx::Error;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// No gate has a hook of this name: a hook is named by letters, digits, `-` and `_`.
+/// No hook has this name: hook names contain letters, digits, `-` and `_`.
 const HOOK: &str = "(rehearsal)";
 
-/// Stores two events with bodies of so many bytes, and runs what other events would cause.
+/// Stores two events with bodies of `body` bytes, and runs the statements of other cases.
 pub(in crate::store) async fn rehearse(tx: &mut impl ArrivalStatements, body: usize) -> Result<(), Error> {
     let generation = generation();
     let arrivals = [
@@ -24,11 +24,11 @@ pub(in crate::store) async fn rehearse(tx: &mut impl ArrivalStatements, body: us
     ];
     store(tx, &arrivals.each_ref(), QuarantineRoom::UNLIMITED).await?;
     let ids = tx.ids(1).await?;
-    // Whatever these rows are, each statement needs its rights, columns and indexes.
+    // A statement that changes no row still needs its rights, columns and indexes.
     tx.repeat(&ids.iter().map(|id| (*id, 1)).collect::<BTreeMap<_, _>>()).await?;
     tx.retire(&ids).await?;
     for id in ids {
-        tx.hold_quarantined(id).await?;
+        tx.lock_quarantined(id).await?;
         tx.end_quarantined(id, "").await?;
     }
     let generation = GenerationKey { hook: HOOK.to_owned(), generation };
@@ -43,7 +43,7 @@ pub(in crate::store) async fn rehearse(tx: &mut impl ArrivalStatements, body: us
     tx.tidy(&[generation], &[token]).await
 }
 
-/// One that no other rehearsal has at the same time: nobody waits for its row.
+/// A UUID that no concurrent rehearsal uses: two rehearsals must not wait for each other's rows.
 fn generation() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
@@ -59,7 +59,7 @@ fn generation() -> String {
     parts.by_ref().collect::<Vec<_>>().join("-")
 }
 
-fn arrival(generation: &str, marks: [(&str, &str); 2], body: usize) -> Result<Arrival, Error> {
+fn arrival(generation: &str, gate_headers: [(&str, &str); 2], body: usize) -> Result<Arrival, Error> {
     let all = [
         ("contract", "1"),
         ("hook", HOOK),
@@ -71,7 +71,7 @@ fn arrival(generation: &str, marks: [(&str, &str); 2], body: usize) -> Result<Ar
     ];
     let headers: HeaderMap = all
         .into_iter()
-        .chain(marks)
+        .chain(gate_headers)
         .filter_map(|(name, value)| {
             let name = HeaderName::try_from(format!("{PREFIX}{name}")).ok()?;
             Some((name, HeaderValue::from_str(value).ok()?))
@@ -81,7 +81,7 @@ fn arrival(generation: &str, marks: [(&str, &str); 2], body: usize) -> Result<Ar
     read.map_err(|why: ArrivalError| Error::Encode(why.into()))
 }
 
-/// Bytes that no store compresses.
+/// Bytes that a database cannot compress.
 fn noise(seed: &str, length: usize) -> Bytes {
     let mut bytes = Vec::with_capacity(length);
     let mut block: [u8; 32] = Sha256::digest(seed).into();

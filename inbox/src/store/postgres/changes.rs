@@ -1,4 +1,4 @@
-//! Operators' changes.
+//! Operators' changes of entries and pauses.
 
 use super::{NOW, Postgres};
 use crate::store::change::{self, ChangeStatements};
@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use sqlx::query_scalar;
 use std::collections::BTreeSet;
 
-/// Of a change that a deadlock ends.
-const ATTEMPTS: u32 = 5;
+/// The tries of a change that ends in a deadlock.
+const MAX_TRIES: u32 = 5;
 
 #[async_trait]
 impl ChangeStore for Postgres {
     async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<ChangeResult> {
-        // Two that lock entries of no generation in opposite order: the database ends one of them.
-        for _ in 1..ATTEMPTS {
+        // Two changes can lock entries without a generation in opposite orders. The database then ends one of them.
+        for _ in 1..MAX_TRIES {
             match self.change_once(change, ids).await {
                 Err(StoreError::Deadlock(_)) => {}
                 changed => return changed,

@@ -1,6 +1,6 @@
 //! Connects to PostgreSQL, and sets the settings of a session.
 
-use super::super::place::SESSION_REMEDY;
+use super::super::error::settings::SESSION_REMEDY;
 use super::super::{Result, StoreError};
 use super::{CONNECT_TIMEOUT, SCHEMA};
 use sqlx::postgres::{PgConnectOptions, PgConnection};

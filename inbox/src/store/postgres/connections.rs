@@ -1,7 +1,7 @@
 //! The connections of one inbox to a database: up to 12, or as many as the database accepts.
 
 use super::super::StoreError;
-use super::super::place::CONNECTIONS_REMEDY;
+use super::super::error::settings::CONNECTIONS_REMEDY;
 use super::SILENCE_TIMEOUT;
 use super::connect::{SessionSettings, close, connect};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -34,7 +34,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// All connections to one database. A transaction takes one, and gives it back.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(super) struct ConnectionPool {
     options: PgConnectOptions,
     /// The settings of each session.
     settings: Vec<(&'static str, &'static str)>,
@@ -65,7 +65,7 @@ struct ConnectionCount(Arc<AtomicUsize>);
 /// A connection in a transaction. Dropping it closes the connection, which ends the transaction.
 #[derive(Debug)]
 pub(crate) struct PooledConnection {
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionPool>,
     connection: PgConnection,
     counted: ConnectionCount,
     permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
@@ -77,7 +77,7 @@ const BEGIN_READING: &str =
     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on;
     SET LOCAL enable_bitmapscan = on; SET LOCAL enable_material = on";
 
-impl Connections {
+impl ConnectionPool {
     /// Starts with these open connections.
     pub(super) fn new(
         options: PgConnectOptions,

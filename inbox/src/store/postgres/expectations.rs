@@ -1,4 +1,4 @@
-//! Expectations, and what the provider is asked.
+//! Expectations, and the calls of the status API.
 
 use super::{NOW, Postgres};
 use crate::store::expect::ExpectationStatements;
@@ -11,15 +11,15 @@ use sqlx::query_scalar;
 
 #[async_trait]
 impl ExpectationStore for Postgres {
-    async fn expect(&self, expected: &Announcement, after: i64) -> Result<AnnouncementOutcome> {
+    async fn expect(&self, announcement: &Announcement, after: i64) -> Result<AnnouncementOutcome> {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
-            connection.expect(now, expected, after).await?
+            connection.expect(now, announcement, after).await?
         })
     }
 
-    async fn explained(&self, expected: &Announcement) -> Result<Vec<i64>> {
-        transaction!(self, |connection| connection.explained(expected).await?)
+    async fn explained(&self, announcement: &Announcement) -> Result<Vec<i64>> {
+        transaction!(self, |connection| connection.explained(announcement).await?)
     }
 
     async fn unconfirmed(&self, limit: i64) -> Result<Vec<(String, String)>> {
@@ -48,20 +48,15 @@ impl ExpectationStore for Postgres {
         transaction!(self, |connection| connection.forget_reevaluation(id).await?)
     }
 
-    async fn next_call(&self, allowed: CallBudget) -> Result<NextCall> {
+    async fn next_call(&self, budget: CallBudget) -> Result<NextCall> {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
-            connection.next_call(now, allowed).await?
+            connection.next_call(now, budget).await?
         })
     }
 
-    async fn record_answer(
-        &self,
-        question: &StatusCall,
-        answered: &StatusAnswer,
-        about: &[i64],
-    ) -> Result<()> {
-        transaction!(self, |connection| connection.record_answer(question, answered, about).await?)
+    async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()> {
+        transaction!(self, |connection| connection.record_answer(call, answer, about).await?)
     }
 
     async fn call_now(&self, after: i64) -> Result<u64> {

@@ -1,10 +1,10 @@
 //! Opens a database, and migrates its tables.
 
-use super::super::place::SettingsError;
+use super::super::SettingsError;
 use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
 use super::super::{OpenError, StoreError};
 use super::connect::{SETTINGS, SessionSettings, connect_bare, options, set};
-use super::connections::{self, Connections, MIN_CONNECTIONS};
+use super::connections::{self, ConnectionPool, MIN_CONNECTIONS};
 use super::{MIGRATOR, Postgres, SCHEMA, pooling, rights};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, query, query_scalar};
@@ -29,7 +29,10 @@ impl Postgres {
             check_schema(connection).await?;
             check_tables(connection).await?;
         }
-        Ok(Self { connections: Connections::new(options, settings, connections), leases: Mutex::default() })
+        Ok(Self {
+            connections: ConnectionPool::new(options, settings, connections),
+            leases: Mutex::default(),
+        })
     }
 }
 

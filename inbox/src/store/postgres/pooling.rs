@@ -1,7 +1,7 @@
 //! Detects a pooler that gives each transaction of a connection another backend. Behind one, the settings and locks of a session
 //! are lost.
 
-use super::super::place::SettingsError;
+use super::super::SettingsError;
 use super::super::{Result, StoreError};
 use super::CONNECT_TIMEOUT;
 use sqlx::postgres::PgConnection;

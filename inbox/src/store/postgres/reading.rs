@@ -1,4 +1,4 @@
-//! What operators read.
+//! Operators' reads.
 
 use super::{NOW, Postgres};
 use crate::store::read::ReadStatements;
@@ -36,19 +36,19 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.entry_groups(since).await?)
     }
 
-    async fn count(&self, which: &EntrySelection) -> Result<Vec<CandidateGroup>> {
-        reading!(self, |connection| connection.count(which).await?)
+    async fn count(&self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>> {
+        reading!(self, |connection| connection.count(selection).await?)
     }
 
     async fn ids(
         &self,
         filter: &Filter,
-        only: Restriction,
+        restriction: Restriction,
         after: i64,
         until: i64,
         limit: i64,
     ) -> Result<Vec<i64>> {
-        reading!(self, |connection| connection.ids(filter, only, after, until, limit).await?)
+        reading!(self, |connection| connection.ids(filter, restriction, after, until, limit).await?)
     }
 
     async fn knows_hook(&self, hook: &str) -> Result<bool> {

@@ -1,4 +1,4 @@
-//! Operators' changes.
+//! Operators' changes of entries and pauses.
 
 use super::Sqlite;
 use crate::store::change::{self, ChangeStatements};
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 #[async_trait]
 impl ChangeStore for Sqlite {
     async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<ChangeResult> {
-        /// What is deleted is overwritten with zeros; else it would stay in the file until its page is used again.
+        /// Overwrites deleted payloads with zeros. Otherwise they stay in the file until SQLite reuses the page.
         const OVERWRITE: &str = "PRAGMA secure_delete = ON";
         const DO_NOT_OVERWRITE: &str = "PRAGMA secure_delete = OFF";
         let now = self.clock.now();

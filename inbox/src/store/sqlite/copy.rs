@@ -1,7 +1,7 @@
 //! Copies a SQLite file while an inbox serves it, and restores such a copy.
 
-use super::super::place::{CopyError, CopySummary, IntegrityError, RestoreSummary, SourceError};
 use super::super::version::{self, VersionError};
+use super::super::{CopyError, CopySummary, IntegrityError, RestoreSummary, SourceError};
 use super::files::check_room;
 use super::lock::{FileId, FileLock, check_beside, lock, log_of, no_file};
 use super::open::{options, tables, temporary_files};

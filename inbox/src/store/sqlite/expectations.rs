@@ -1,4 +1,4 @@
-//! Expectations, and what the provider is asked.
+//! Expectations, and the calls of the status API.
 
 use super::Sqlite;
 use crate::store::expect::ExpectationStatements;
@@ -10,13 +10,13 @@ use async_trait::async_trait;
 
 #[async_trait]
 impl ExpectationStore for Sqlite {
-    async fn expect(&self, expected: &Announcement, after: i64) -> Result<AnnouncementOutcome> {
+    async fn expect(&self, announcement: &Announcement, after: i64) -> Result<AnnouncementOutcome> {
         let now = self.clock.now();
-        transaction!(self, |connection| connection.expect(now, expected, after).await?)
+        transaction!(self, |connection| connection.expect(now, announcement, after).await?)
     }
 
-    async fn explained(&self, expected: &Announcement) -> Result<Vec<i64>> {
-        transaction!(self, |connection| connection.explained(expected).await?)
+    async fn explained(&self, announcement: &Announcement) -> Result<Vec<i64>> {
+        transaction!(self, |connection| connection.explained(announcement).await?)
     }
 
     async fn unconfirmed(&self, limit: i64) -> Result<Vec<(String, String)>> {
@@ -43,18 +43,13 @@ impl ExpectationStore for Sqlite {
         transaction!(self, |connection| connection.forget_reevaluation(id).await?)
     }
 
-    async fn next_call(&self, allowed: CallBudget) -> Result<NextCall> {
+    async fn next_call(&self, budget: CallBudget) -> Result<NextCall> {
         let now = self.clock.now();
-        transaction!(self, |connection| connection.next_call(now, allowed).await?)
+        transaction!(self, |connection| connection.next_call(now, budget).await?)
     }
 
-    async fn record_answer(
-        &self,
-        question: &StatusCall,
-        answered: &StatusAnswer,
-        about: &[i64],
-    ) -> Result<()> {
-        transaction!(self, |connection| connection.record_answer(question, answered, about).await?)
+    async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()> {
+        transaction!(self, |connection| connection.record_answer(call, answer, about).await?)
     }
 
     async fn call_now(&self, after: i64) -> Result<u64> {

@@ -3,7 +3,7 @@
 //! It is a `flock` on the inode of the file. SQLite locks the same inode with POSIX locks, and a process loses those when it
 //! closes any descriptor of the inode (fcntl(2)). So a descriptor that this module opens stays open until the process ends.
 
-use super::super::place::SettingsError;
+use super::super::SettingsError;
 use super::super::{OpenError, VersionError};
 use super::beside;
 use std::collections::BTreeMap;

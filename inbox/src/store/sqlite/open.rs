@@ -1,6 +1,6 @@
 //! Opens a SQLite file.
 
-use super::super::place::SettingsError;
+use super::super::SettingsError;
 use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
 use super::super::{MAX_DELAY, OpenError};
 use super::clock::Clock;

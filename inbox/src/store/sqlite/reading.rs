@@ -1,4 +1,4 @@
-//! What operators read.
+//! Operators' reads.
 
 use super::Sqlite;
 use crate::store::read::ReadStatements;
@@ -35,19 +35,19 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.entry_groups(since).await?)
     }
 
-    async fn count(&self, which: &EntrySelection) -> Result<Vec<CandidateGroup>> {
-        Ok(self.reads.acquire().await?.count(which).await?)
+    async fn count(&self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>> {
+        Ok(self.reads.acquire().await?.count(selection).await?)
     }
 
     async fn ids(
         &self,
         filter: &Filter,
-        only: Restriction,
+        restriction: Restriction,
         after: i64,
         until: i64,
         limit: i64,
     ) -> Result<Vec<i64>> {
-        Ok(self.reads.acquire().await?.ids(filter, only, after, until, limit).await?)
+        Ok(self.reads.acquire().await?.ids(filter, restriction, after, until, limit).await?)
     }
 
     async fn knows_hook(&self, hook: &str) -> Result<bool> {

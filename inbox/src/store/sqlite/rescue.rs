@@ -1,7 +1,7 @@
 //! Saves the events of the open handles once the files at the store's path differ from the open ones. The inbox then refuses
 //! every event.
 
-use super::super::place::{CopyError, IntegrityError};
+use super::super::{CopyError, IntegrityError};
 use super::copy::{rescue_into, stamp};
 use super::files::{Difference, DifferenceKind, FileCheck, folder_now};
 use super::rescued::RESCUED;

@@ -28,7 +28,7 @@ in_both! {
         let claim = site.driver().claim(COMPLETED, ClaimRequest::of(one_each.clone(), 9, 9, 9), LEASE).await.unwrap();
         assert_eq!((ids(&claim), claim.all), (vec![1, 4, 7], false));
         // The last of what is left is the newest's.
-        let wanted = ClaimRequest::of(one_each, 2, 9, 9).keep_for_newest(1);
+        let wanted = ClaimRequest::of(one_each, 2, 9, 9).reserve_for_newest(1);
         let claim = site.driver().claim(COMPLETED, wanted, LEASE).await.unwrap();
         assert_eq!((ids(&claim), claim.all), (vec![6], false));
         // Of a class no more than it may.

@@ -6,7 +6,7 @@ use super::*;
 
 const AFTER: i64 = 780_000_000;
 const MINUTE: i64 = 60_000_000;
-const ALLOWED: CallBudget = CallBudget { per_minute: 1_000_000, again: MINUTE };
+const ALLOWED: CallBudget = CallBudget { per_minute: 1_000_000, retry_after: MINUTE };
 /// So many rounds of a race at a time.
 const WORKERS: usize = 8;
 
@@ -353,7 +353,7 @@ in_both! {
             let asking: Vec<_> = sessions.into_iter().map(|session| tokio::spawn(async move {
                 let mut asked = Vec::new();
                 for _ in 0..20 {
-                    match session.next_call(CallBudget { per_minute: PER_MINUTE, again: MINUTE }).await.unwrap() {
+                    match session.next_call(CallBudget { per_minute: PER_MINUTE, retry_after: MINUTE }).await.unwrap() {
                         NextCall::Call(question) => asked.push(question.generation),
                         NextCall::Idle => panic!("there is enough to ask about"),
                         NextCall::Spent => {}

@@ -22,7 +22,7 @@ const ALLOWED: [(&str, &str); 6] = [
     ("CANDIDATES", "counts what an operator's filter names"),
     ("FORGET_FOREIGN_TRANSACTIONS", "`migrate`, after a restore"),
     ("COUNT", "the index of what is expected"),
-    ("ASK_NOW", "an operator's command, by the index of what is asked about"),
+    ("CALL_NOW", "an operator's command, by the index of what is asked about"),
 ];
 
 /// Constants with SQL in them: each text in a source that is a whole statement, with the constant's name.

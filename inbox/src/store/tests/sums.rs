@@ -184,7 +184,7 @@ in_both! {
         site.check_sums("all were folded").await;
         assert_eq!(site.count_rows("SELECT count(*) FROM entry_sum WHERE since = -1").await, 3, "waiting, in_flight, delivered");
         assert_eq!(site.count_rows("SELECT CAST(sum(entries) AS bigint) FROM entry_sum WHERE since >= 0").await, 40);
-        site.driver().fold_sums(-SPAN, 7).await.unwrap();
+        site.driver().fold_sums(-SUM_SPAN, 7).await.unwrap();
         assert_eq!(site.count_rows("SELECT count(*) FROM entry_sum WHERE since >= 0").await, 0, "a day is over");
         assert_eq!(site.driver().usage().await.unwrap().states[&EntryState::Delivered], 40);
     }

@@ -1,6 +1,6 @@
 //! Settings of a file, a database or a session with which the inbox could lose events.
 
-use super::super::StoreError;
+use super::StoreError;
 use std::path::PathBuf;
 
 /// Why the inbox cannot serve a store with its present settings.
