@@ -25,7 +25,7 @@ fn a_bad_configuration_does_not_start() {
         ] {
             let bootstrap = Gate::bootstrap(&Upstream::off(), &Upstream::off()).hook(&changes);
             let log = Envoy::refuses(version, &bootstrap);
-            assert!(log.contains(&format!("blobgate does not load: {sentence}")), "{log}");
+            assert!(log.contains(&format!("blobgate: cannot load the configuration: {sentence}")), "{log}");
         }
     });
 }
@@ -49,7 +49,7 @@ fn a_bad_reload_of_the_filter_keeps_the_old_one() {
         let hook_now = || gate.accepts(H1, &Delivery::completed()).header("blobgate-hook");
         assert_eq!(hook_now().as_deref(), Some("first"));
         file.write(&named("second", "all"));
-        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        log_line(&gate.envoy, "blobgate: cannot load the configuration: hooks[0].source is \"all\"");
         assert_eq!(hook_now().as_deref(), Some("first"));
         file.write(&named("third", LOOPBACK));
         eventually("new configuration", || hook_now().filter(|name| name == "third"));
@@ -86,7 +86,7 @@ fn a_bad_reload_of_the_listeners_keeps_the_old_ones() {
         let hook_now = || gate.accepts(H1, &Delivery::completed()).header("blobgate-hook");
         assert_eq!(hook_now().as_deref(), Some("first"));
         replace(&named("second", "all"));
-        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        log_line(&gate.envoy, "blobgate: cannot load the configuration: hooks[0].source is \"all\"");
         let rejected = || gate.envoy.stat("listener_manager.lds.update_rejected");
         eventually("rejection", || (rejected() == Some(1)).then_some(()));
         assert_eq!(hook_now().as_deref(), Some("first"));
