@@ -378,7 +378,7 @@ fn its_neighbours_are_served_as_before() {
             let name = ServerName::try_from(NEIGHBOUR).unwrap();
             let stream =
                 tokio_rustls::TlsConnector::from(Arc::clone(&client)).connect(name, tcp).await.unwrap();
-            h1::Connection::over(stream).send(&request).await.unwrap()
+            h1::H1Connection::over(stream).send(&request).await.unwrap()
         });
         assert_eq!(answer.status, 200);
         assert_eq!(ingress.gate.envoy.plaintext(H1).open().send(&request).status, 200);
