@@ -244,7 +244,7 @@ async fn an_event_goes_on_as_it_came() {
     }
     assert_eq!(got["blobgate-of-tomorrow"].as_bytes(), "\u{e4}".as_bytes());
     assert_eq!(got[header::ATTEMPT], "1");
-    let names = got.keys().map(HeaderName::as_str).filter(|name| !name.starts_with("blobgate-"));
+    let names = got.keys().map(HeaderName::as_str).filter(|name| !name.starts_with(header::PREFIX));
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
     assert_eq!(names, ["content-length", "content-type", "host", header::IDEMPOTENCY_KEY]);

@@ -45,7 +45,7 @@ fn json_text_configures_as_well() {
 #[test]
 fn a_bad_reload_of_the_filter_keeps_the_old_one() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let folder = TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", LOOPBACK));
         let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         assert_eq!(hook_now().as_deref(), Some("first"));
@@ -60,7 +60,7 @@ fn a_bad_reload_of_the_filter_keeps_the_old_one() {
 #[test]
 fn a_filter_that_never_loaded_lets_nothing_through() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let folder = TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", "all"));
         for protocol in Protocol::BOTH {
             let forged = TestDelivery::completed()
