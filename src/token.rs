@@ -6,6 +6,8 @@
 mod keys;
 
 pub(crate) use keys::TokenKeys;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use keys::{key_section, section};
 
 use crate::Reason;
 use crate::contract::token::{digest, is_digest, is_reference, is_token_id};
@@ -57,19 +59,19 @@ pub struct Claims {
 /// Why a token is not ours: the `outcome` of `blobgate_token_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TokenError {
-    /// Over [`MAX_BYTES`].
+    /// The token has more than 2,048 bytes.
     TooLong,
-    /// Not three segments of canonical unpadded base64url.
+    /// The token is not three segments of canonical unpadded base64url.
     Form,
-    /// The header is no object of a form that we know, or has `crit`.
+    /// The header is not an object with the documented fields, or it has `crit`.
     Header,
-    /// No key of this `kid`.
+    /// The configuration has no key with this `kid`.
     Kid,
-    /// Another algorithm than its key's.
+    /// The algorithm is not that of the key.
     Algorithm,
-    /// The signature is not the key's.
+    /// The signature is not valid.
     Signature,
-    /// A claim is missing or not of its form.
+    /// A claim is missing or does not have its form.
     Claims,
 }
 
