@@ -1,13 +1,16 @@
 //! What the demo orders it says to the inbox, and what is never called back the inbox has to bring.
 
-use super::{Entries, GENERATED, Reconciles, SHIPPED, UNCALLED, claims, demo, demo_by, demo_by_inbox, fails};
+use super::{
+    GENERATED, InboxStandIn, ReconcileBehaviour, SHIPPED, UNCALLED, claims, demo, demo_by, demo_by_inbox,
+    fails,
+};
 use crate::running::text;
 use serde_json::{Value, json};
 
 const ROW: &str = "generated, never called back";
 
-async fn demo_that(reconciles: Reconciles) -> (Option<i32>, String) {
-    let end = demo_by(&Entries::that(reconciles), SHIPPED.to_vec(), &[]).await.0;
+async fn demo_that(reconciles: ReconcileBehaviour) -> (Option<i32>, String) {
+    let end = demo_by(&InboxStandIn::that(reconciles), SHIPPED.to_vec(), &[]).await.0;
     assert_eq!(text(&end.stderr), "", "{}", text(&end.stdout));
     (end.status.code(), text(&end.stdout))
 }
@@ -22,7 +25,7 @@ fn row<'a>(table: &'a str, sent: &str) -> Vec<&'a str> {
 
 #[tokio::test]
 async fn what_is_ordered_is_told_to_the_inbox_with_its_job() {
-    let entries = Entries::default();
+    let entries = InboxStandIn::default();
     let (end, paths) = demo_by(&entries, SHIPPED.to_vec(), &[]).await;
     let (table, told) = (text(&end.stdout), entries.told());
     let ids: Vec<_> = told.iter().map(|told| told["generation_id"].as_str().unwrap()).collect();
@@ -43,7 +46,7 @@ async fn what_is_ordered_is_told_to_the_inbox_with_its_job() {
 
 #[tokio::test]
 async fn what_is_never_called_back_arrives_by_the_reconcile() {
-    let (code, table) = demo_that(Reconciles::Right).await;
+    let (code, table) = demo_that(ReconcileBehaviour::Right).await;
     assert_eq!(code, Some(0), "{table}");
     let lines = row(&table, ROW);
     assert!(
@@ -77,9 +80,9 @@ async fn without_an_inbox_that_asks_in_time_it_is_left_out() {
         "the inbox asks 780 s after it is told (--reconcile-after), and the demo waits for 60 s at most";
     for ((code, table), why) in [
         ((alone.status.code(), text(&alone.stdout)), none),
-        (demo_that(Reconciles::NotInPath).await, none),
-        (demo_that(Reconciles::AsksNobody).await, nobody),
-        (demo_that(Reconciles::AfterMinutes).await, late),
+        (demo_that(ReconcileBehaviour::NotInPath).await, none),
+        (demo_that(ReconcileBehaviour::AsksNobody).await, nobody),
+        (demo_that(ReconcileBehaviour::AfterMinutes).await, late),
     ] {
         let lines = row(&table, ROW);
         assert_eq!((code, lines[1].trim_start()), (Some(0), why), "{table}");
@@ -95,10 +98,10 @@ async fn a_reconcile_that_is_wrong_is_marked() {
         table
     };
     let heard = "the inbox has asked for it, and the answer was unauthorized";
-    fails(&demo(Reconciles::Hears("unauthorized")).await, ROW, heard);
-    fails(&demo(Reconciles::AsAWebhook).await, ROW, "blobgate-source should be reconcile");
-    fails(&demo(Reconciles::DeliversTwice).await, ROW, "it should arrive at video, once");
-    let table = demo(Reconciles::Forgets).await;
+    fails(&demo(ReconcileBehaviour::Hears("unauthorized")).await, ROW, heard);
+    fails(&demo(ReconcileBehaviour::AsAWebhook).await, ROW, "blobgate-source should be reconcile");
+    fails(&demo(ReconcileBehaviour::DeliversTwice).await, ROW, "it should arrive at video, once");
+    let table = demo(ReconcileBehaviour::Forgets).await;
     let forgotten = |state: &str| {
         let is_so = |line: &&str| line.contains("the inbox should have it as expected of job demo-");
         table.lines().filter(is_so).filter(|line| line.ends_with(&format!(", and {state}"))).count()

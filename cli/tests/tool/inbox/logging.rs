@@ -1,6 +1,6 @@
 //! What a running inbox logs.
 
-use crate::running::nobody;
+use crate::running::closed_port;
 use blobgate_testkit::inbox::{Inbox, fresh_generation, marked, migrate};
 use blobgate_testkit::{Delivery, eventually};
 use serde_json::Value;
@@ -26,7 +26,7 @@ fn hostile() -> Delivery {
 #[test]
 fn logs_json_with_fields() {
     let (_folder, store) = store();
-    let service = nobody();
+    let service = closed_port();
     let inbox = Inbox::start(PROGRAM, &store, service.address.port(), &["--log-format", "json"]);
     // Five events without an answer: the route is down.
     for _ in 0..6 {
@@ -58,7 +58,7 @@ fn logs_json_with_fields() {
 #[test]
 fn serves_when_its_log_cannot_be_written() {
     let (_folder, store) = store();
-    let service = nobody();
+    let service = closed_port();
     for format in ["text", "json"] {
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full", PROGRAM]).env("BLOBGATE_LOG_FORMAT", format);
