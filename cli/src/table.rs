@@ -42,7 +42,7 @@ mod tests {
     fn aligns_columns_by_displayed_width() {
         let columns = [("ID", Side::Right), ("ANSWER", Side::Left), ("REASON", Side::Left)];
         let rows = [["7", "東京", "-"], ["1234", "a\u{1b}[2J", ""]].map(|row| row.map(str::to_owned));
-        let expected = ["  ID  ANSWER       REASON", "   7  東京         -", "1234  a\\u{1b}[2J"];
+        let expected = ["  ID  ANSWER      REASON", "   7  東京        -", "1234  a\\u{1b}[2J"];
         assert_eq!(lines(columns, &rows), expected);
     }
 }

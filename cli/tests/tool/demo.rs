@@ -332,14 +332,14 @@ async fn demo_by_inbox_but(row: usize, change: impl FnOnce(&mut GateBehaviour)) 
 async fn a_right_gate_is_shown_row_by_row() {
     let end = demo(SHIPPED.to_vec(), &[]).await;
     let table = shows_every_row(&end, "quarantine");
-    assert!(table.contains(": not in the path, the gate alone\n"), "{table}");
+    assert!(table.contains(": not in the path; the gate delivers\n"), "{table}");
 }
 
 #[tokio::test]
 async fn so_is_one_with_an_inbox_behind_it() {
     let end = demo_by_inbox(SHIPPED.to_vec(), &[]).await;
     let table = shows_every_row(&end, "inbox");
-    assert!(table.contains(": in the path, and delivers\n"), "{table}");
+    assert!(table.contains(": stores and delivers\n"), "{table}");
     for reason in ["token-expired", "result-url-denied"] {
         assert!(table.contains(&format!(": quarantined\n        blobgate-reason: {reason}\n")), "{table}");
     }
@@ -350,7 +350,8 @@ fn shows_every_row(end: &Output, quarantine: &str) -> String {
     let table = text(&end.stdout);
     assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), String::new()), "{table}");
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("ok ")).collect();
-    let answered = rows.iter().filter(|row| !row.contains("source-denied") && !row.contains("never called"));
+    let answered =
+        rows.iter().filter(|row| !row.contains("source-denied") && !row.contains("without a callback"));
     for (row, does) in answered.zip(SHIPPED) {
         assert!(row.contains(&format!(" {} ", does.status)), "{row}");
         assert!(row.contains(does.code.unwrap_or("-")), "{row}");
@@ -426,7 +427,7 @@ async fn machines_are_told_of_the_inbox() {
     assert_eq!((end.status.code(), &report["mode"]), (Some(0), &"inbox".into()), "{report:#}");
     let rows = report["rows"].as_array().unwrap();
     assert_eq!((&rows[0]["arrived"][0]["service"], &rows[0]["in_inbox"]), (&"video".into(), &json!([])));
-    let kept = rows.iter().find(|row| row["sent"] == "with an expired token, cut off").unwrap();
+    let kept = rows.iter().find(|row| row["sent"] == "expired token, half of the JSON").unwrap();
     assert_eq!((&kept["arrived"], &kept["in_inbox"][0]["reason"]), (&json!([]), &"token-expired".into()));
 }
 
@@ -442,112 +443,100 @@ fn fails(table: &str, row: &str, fault: &str) {
 #[tokio::test]
 async fn a_wrong_row_is_marked() {
     let body = |does: &mut GateBehaviour| does.body = Body::WithSpaceAfterIt;
-    fails(&demo_but(0, |does| does.status = 503).await, "completed, as", "the answer should be 200");
+    fails(&demo_but(0, |does| does.status = 503).await, "completed, as", "expected the answer 200");
     fails(
         &demo_but(0, |does| does.code = Some("upstream-error")).await,
         "completed, as",
-        "the answer should be 200",
+        "expected the answer 200",
     );
-    fails(&demo_but(0, |does| does.over = None).await, "completed, as", "it should arrive at video, once");
-    fails(&demo_but(1, |does| *does = SHIPPED[0]).await, "failed, as", "it should arrive at failure");
-    fails(&demo_but(1, |does| *does = SHIPPED[2]).await, "failed, as", "blobgate-event should be failed");
+    fails(&demo_but(0, |does| does.over = None).await, "completed, as", "expected it once at video");
+    fails(&demo_but(1, |does| *does = SHIPPED[0]).await, "failed, as", "expected it at failure");
+    fails(&demo_but(1, |does| *does = SHIPPED[2]).await, "failed, as", "expected blobgate-event: failed");
+    fails(&demo_but(2, body).await, "timeout, as", "expected the sent body, byte for byte");
     fails(
-        &demo_but(2, body).await,
-        "timed out",
-        "the body that arrived should be the one that was sent, byte for byte",
+        &demo_but(3, |does| does.code = None).await,
+        "without a hook",
+        "expected the answer 404 unknown-hook",
     );
-    fails(&demo_but(3, |does| does.code = None).await, "no hook", "the answer should be 404 unknown-hook");
-    fails(&demo_but(6, |does| does.status = 422).await, "twice", "the answer should be 400 header-invalid");
+    fails(&demo_but(6, |does| does.status = 422).await, "twice", "expected the answer 400 header-invalid");
     let proven = |row: usize| PROVEN + row;
     fails(
         &demo_but(proven(0), |does| does.proof = Some("confirmed")).await,
         "generated, with a token",
-        "blobgate-proofs should be token",
+        "expected blobgate-proofs: token",
     );
     fails(
         &demo_but(proven(1), |does| does.proof = None).await,
         "generated, without a token",
-        "blobgate-proofs should be confirmed",
+        "expected blobgate-proofs: confirmed",
     );
-    fails(
-        &demo_but(proven(1), body).await,
-        "generated, without",
-        "the body that arrived should be the one that was sent, byte for byte",
-    );
+    fails(&demo_but(proven(1), body).await, "generated, without", "expected the sent body, byte for byte");
     fails(
         &demo_but(proven(1), |does| does.over = None).await,
         "generated, without",
-        "it should arrive at video, once",
+        "expected it once at video",
     );
     fails(
         &demo_but(proven(3), |does| *does = SHIPPED[0]).await,
         "another key's token",
-        "the answer should be 403 not-confirmed",
+        "expected the answer 403 not-confirmed",
     );
     fails(
         &demo_but(proven(4), |does| *does = keeps("json-invalid")).await,
         "expired",
-        "blobgate-reason should be token-expired",
+        "expected blobgate-reason: token-expired",
     );
     fails(
         &demo_but(proven(5), |does| *does = SHIPPED[0]).await,
-        "elsewhere, a token",
-        "it should arrive at quarantine",
+        "result elsewhere",
+        "expected it at quarantine",
     );
     fails(
         &demo_but(0, |does| does.proof = Some("token")).await,
         "completed, as",
-        "blobgate-proofs should not be there",
+        "expected no blobgate-proofs",
     );
     let over = SHIPPED[0].over;
-    fails(&demo_but(4, |does| does.over = over).await, "without TLS", "it should arrive nowhere");
+    fails(&demo_but(4, |does| does.over = over).await, "over plain HTTP", "expected no arrival");
 }
 
 #[tokio::test]
 async fn a_wrong_row_is_marked_with_an_inbox_too() {
     let by_inbox = |row, inbox| demo_by_inbox_but(row, move |does| does.inbox = inbox);
-    let (completed, expired) = ("completed, as", "with an expired token");
+    let (completed, expired) = ("completed, as", "expired token");
     let row = SHIPPED.len() - 2;
-    fails(&by_inbox(0, InboxBehaviour::DeliversTwice).await, completed, "it should arrive at video, once");
-    fails(&by_inbox(0, InboxBehaviour::Loses).await, completed, "it should arrive at video, once");
+    fails(&by_inbox(0, InboxBehaviour::DeliversTwice).await, completed, "expected it once at video");
+    fails(&by_inbox(0, InboxBehaviour::Loses).await, completed, "expected it once at video");
     fails(
         &by_inbox(0, InboxBehaviour::Keeps("event-conflict")).await,
         completed,
-        "it should arrive at video, and is quarantined in the inbox, event-conflict",
+        "expected it at video, not quarantined in the inbox for event-conflict",
     );
     fails(
         &demo_by_inbox_but(0, |does| does.body = Body::WithSpaceAfterIt).await,
         completed,
-        "the body that arrived should be the one that was sent, byte for byte",
+        "expected the sent body, byte for byte",
     );
-    fails(
-        &demo_by_inbox_but(1, |does| *does = SHIPPED[0]).await,
-        "failed, as",
-        "it should arrive at failure",
-    );
+    fails(&demo_by_inbox_but(1, |does| *does = SHIPPED[0]).await, "failed, as", "expected it at failure");
     fails(
         &by_inbox(row, InboxBehaviour::Keeps("json-invalid")).await,
         expired,
-        "it should be quarantined for token-expired",
+        "expected it quarantined for token-expired",
     );
     fails(
         &by_inbox(row, InboxBehaviour::SeesTwice).await,
         expired,
-        "it should have come once, and came 2 times",
+        "expected one delivery to the inbox, not 2",
     );
-    fails(&by_inbox(row, InboxBehaviour::Drops).await, expired, "it should be quarantined, and is dropped");
-    fails(
-        &demo_by_inbox_but(row, |does| does.over = None).await,
-        expired,
-        "it should arrive at quarantine, once",
-    );
+    fails(&by_inbox(row, InboxBehaviour::Drops).await, expired, "expected it quarantined, not dropped");
+    fails(&demo_by_inbox_but(row, |does| does.over = None).await, expired, "expected it once at quarantine");
     let over = SHIPPED[0].over;
     let late = demo_by_inbox_but(4, |does| does.over = over).await;
-    fails(&late, "without TLS", "it should arrive nowhere");
+    fails(&late, "over plain HTTP", "expected no arrival");
     let kept =
         demo_by_inbox_but(4, |does| *does = GateBehaviour { over: keeps("token-expired").over, ..*does })
             .await;
-    fails(&kept, "without TLS", "it should arrive nowhere");
+    fails(&kept, "over plain HTTP", "expected no arrival");
 }
 
 #[tokio::test]
@@ -558,7 +547,7 @@ async fn an_inbox_that_cannot_be_asked_is_one_sentence() {
     let end = run_demo(does.to_vec(), inbox, &["--inbox", "none"]).await.0;
     one_sentence(
         &end,
-        "what arrives comes by an inbox, and there is none: name its admin listener with --inbox",
+        "cannot check the entries: an inbox delivers, and the demo knows none. Name its admin listener with --inbox",
     );
 }
 
@@ -586,29 +575,32 @@ async fn what_cannot_be_shown_is_one_sentence() {
     let nobody = kept_free.address;
     one_sentence(
         &run(nobody, &video.url("")),
-        &format!("no gate can be reached at https://{nobody}/webhook ("),
+        &format!("cannot connect to the gate at https://{nobody}/webhook: "),
     );
     let end = run(nobody, &format!("http://{nobody}"));
-    one_sentence(&end, &format!("the service video at http://{nobody}/ cannot be asked what it got"));
+    one_sentence(&end, &format!("cannot list the requests of the service video at http://{nobody}/: "));
 
     let end = demo(nobody, &video.url(""), &format!("http://{nobody}"), &env);
-    one_sentence(&end, &format!("no sandbox can be reached at http://{nobody}/ ("));
+    one_sentence(&end, &format!("cannot connect to the sandbox at http://{nobody}/: "));
     let end = demo(nobody, &video.url(""), &video.url(""), &env);
     one_sentence(&end, &format!("the sandbox at {}/ answers 405", video.url("")));
     let end = demo(nobody, &video.url(""), &sandbox, "secrets/env");
-    one_sentence(&end, "the gate's environment secrets/env cannot be read: `make run` makes it");
+    one_sentence(
+        &end,
+        "cannot read the gate's environment secrets/env: No such file or directory (os error 2). `make run` makes it, --secrets names another",
+    );
     let end = demo(nobody, &video.url(""), &sandbox, &key);
-    one_sentence(&end, &format!("{key} has no line BLOBGATE_TOKEN_KEY=..."));
+    one_sentence(&end, &format!("cannot sign tokens: {key} has no line BLOBGATE_TOKEN_KEY=..."));
 
     let another = TlsServer::start().await;
     let end = tokio::task::block_in_place(|| run(another.address, &video.url("")));
-    one_sentence(
-        &end,
-        &format!("the gate at https://{}/webhook shows another certificate than", another.address),
-    );
+    one_sentence(&end, &format!("cannot trust the gate at https://{}/webhook: ", another.address));
 
     let end = output(&["demo"]);
-    one_sentence(&end, "the gate's certificate certs/edge.pem cannot be read: `make run` makes one");
+    one_sentence(
+        &end,
+        "cannot read the gate's certificate certs/edge.pem: No such file or directory (os error 2). `make run` makes one",
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{
 use crate::running::text;
 use serde_json::{Value, json};
 
-const ROW: &str = "generated, never called back";
+const ROW: &str = "generated, without a callback";
 
 async fn demo_that(reconciles: ReconcileBehaviour) -> (Option<i32>, String) {
     let end = demo_by(&InboxStandIn::that(reconciles), SHIPPED.to_vec(), &[]).await.0;
@@ -40,7 +40,10 @@ async fn what_is_ordered_is_told_to_the_inbox_with_its_job() {
     ]) {
         let job = told["job"].as_str().unwrap();
         assert_eq!(told, &json!({"hook": "veo3-token", "generation_id": told["generation_id"], "job": job}));
-        assert!(row(&table, sent).contains(&&*format!("        expected of job {job}: {state}")), "{table}");
+        assert!(
+            row(&table, sent).contains(&&*format!("        expectation of job {job}: {state}")),
+            "{table}"
+        );
     }
 }
 
@@ -74,10 +77,9 @@ async fn machines_are_told_of_it() {
 #[tokio::test]
 async fn without_an_inbox_that_asks_in_time_it_is_left_out() {
     let alone = demo(SHIPPED.to_vec(), &[]).await;
-    let none = "no inbox is in the path, and only an inbox asks for what never came";
-    let nobody = "the inbox asks nobody for what never came: it has no --provider";
-    let late =
-        "the inbox asks 780 s after it is told (--reconcile-after), and the demo waits for 60 s at most";
+    let none = "without an inbox in the path, nothing reconciles it";
+    let nobody = "the inbox has no --provider, and does not reconcile";
+    let late = "the inbox reconciles after 780 s (--reconcile-after), the demo waits at most 60 s";
     for ((code, table), why) in [
         ((alone.status.code(), text(&alone.stdout)), none),
         (demo_that(ReconcileBehaviour::NotInPath).await, none),
@@ -86,7 +88,7 @@ async fn without_an_inbox_that_asks_in_time_it_is_left_out() {
     ] {
         let lines = row(&table, ROW);
         assert_eq!((code, lines[1].trim_start()), (Some(0), why), "{table}");
-        assert!(lines[0].starts_with("- ") && lines[0].ends_with(" left out"), "{table}");
+        assert!(lines[0].starts_with("- ") && lines[0].ends_with(" skipped"), "{table}");
     }
 }
 
@@ -97,14 +99,14 @@ async fn a_reconcile_that_is_wrong_is_marked() {
         assert_eq!(code, Some(1), "{table}");
         table
     };
-    let heard = "the inbox has asked for it, and the answer was unauthorized";
+    let heard = "the provider's answer to the inbox is unauthorized";
     fails(&demo(ReconcileBehaviour::Hears("unauthorized")).await, ROW, heard);
-    fails(&demo(ReconcileBehaviour::AsAWebhook).await, ROW, "blobgate-source should be reconcile");
-    fails(&demo(ReconcileBehaviour::DeliversTwice).await, ROW, "it should arrive at video, once");
+    fails(&demo(ReconcileBehaviour::AsAWebhook).await, ROW, "expected blobgate-source: reconcile");
+    fails(&demo(ReconcileBehaviour::DeliversTwice).await, ROW, "expected it once at video");
     let table = demo(ReconcileBehaviour::Forgets).await;
     let forgotten = |state: &str| {
-        let is_so = |line: &&str| line.contains("the inbox should have it as expected of job demo-");
-        table.lines().filter(is_so).filter(|line| line.ends_with(&format!(", and {state}"))).count()
+        let is_so = |line: &&str| line.contains("expected an expectation of job demo-");
+        table.lines().filter(is_so).filter(|line| line.ends_with(&format!(" that is {state}"))).count()
     };
     assert_eq!((forgotten("reconciled"), forgotten("arrived")), (1, 2), "{table}");
 }
