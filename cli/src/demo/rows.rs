@@ -151,8 +151,8 @@ mod tests {
         // The shipped hook also accepts a confirmation. It refuses with `not-confirmed` instead.
         let replaced = [Reason::TokenMissing, Reason::TokenInvalid, Reason::TokenAudience];
         // This one needs a token that is bound to a prompt.
-        let prompt_bound = [Reason::TokenMismatch];
-        let left_out = [&not_refusals[..], &replaced, &prompt_bound].concat();
+        let unshown = [Reason::TokenMismatch];
+        let left_out = [&not_refusals[..], &replaced, &unshown].concat();
         for reason in Reason::ALL.iter().filter(|reason| !left_out.contains(reason)) {
             assert!(shown.contains(reason), "{} has no row", reason.code());
         }

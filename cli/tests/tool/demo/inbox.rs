@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use blobgate::contract::{EventSource, header};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -191,7 +192,7 @@ impl GateStandIn {
         tokio::time::sleep(LATE).await;
         let body = Bytes::from(generation(UNCALLED));
         let index = entries.add("waiting", Some(UNCALLED), None, &body);
-        let (attempt, source) = (("blobgate-attempt", "1"), ("blobgate-source", "reconcile"));
+        let (attempt, source) = ((header::ATTEMPT, "1"), (header::SOURCE, EventSource::Reconcile.name()));
         let (headers, times) = match entries.reconciles {
             ReconcileBehaviour::AsAWebhook => (vec![attempt], 1),
             ReconcileBehaviour::DeliversTwice => (vec![attempt, source], 2),
@@ -249,7 +250,7 @@ impl GateStandIn {
             _ => 1,
         };
         for _ in 0..times {
-            self.hand_over(&[("blobgate-attempt", "1")], job.as_deref(), body.clone(), does).await;
+            self.hand_over(&[(header::ATTEMPT, "1")], job.as_deref(), body.clone(), does).await;
         }
         entries.set(index, "state", "delivered");
     }

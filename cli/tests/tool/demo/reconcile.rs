@@ -2,9 +2,10 @@
 
 use super::{
     GENERATED, InboxStandIn, ReconcileBehaviour, SHIPPED, UNCALLED, claims, demo, demo_by, demo_by_inbox,
-    fails,
+    expected, fails,
 };
 use crate::running::text;
+use blobgate::contract::{EventSource, Kind, Proof, header};
 use serde_json::{Value, json};
 
 const ROW: &str = "generated, without a callback";
@@ -56,8 +57,12 @@ async fn what_is_never_called_back_arrives_by_the_reconcile() {
         lines[0].starts_with("ok ") && lines[0].ends_with(" -       -                      video"),
         "{table}"
     );
-    for header in ["blobgate-event: completed", "blobgate-source: reconcile", "blobgate-proofs: confirmed"] {
-        assert!(lines.contains(&&*format!("        {header}")), "{table}");
+    for (name, value) in [
+        (header::EVENT, Kind::Completed.name()),
+        (header::SOURCE, EventSource::Reconcile.name()),
+        (header::PROOFS, Proof::Confirmed.name()),
+    ] {
+        assert!(lines.contains(&&*format!("        {name}: {value}")), "{table}");
     }
 }
 
@@ -68,10 +73,10 @@ async fn machines_are_told_of_it() {
     let rows = report["rows"].as_array().unwrap();
     let row = rows.iter().find(|row| row["sent"] == ROW).unwrap();
     assert_eq!((&row["answer"], &row["generation_id"]), (&Value::Null, &json!(UNCALLED)));
-    assert_eq!(row["arrived"][0]["headers"]["blobgate-source"], "reconcile");
+    assert_eq!(row["arrived"][0]["headers"][header::SOURCE], EventSource::Reconcile.name());
     assert_eq!(row["expected"], json!({"answer": null, "code": null, "service": "video"}));
     assert_eq!(row["expectation"]["state"], "reconciled");
-    assert_eq!(row["expectation"]["job"], row["arrived"][0]["headers"]["blobgate-job"]);
+    assert_eq!(row["expectation"]["job"], row["arrived"][0]["headers"][header::JOB]);
 }
 
 #[tokio::test]
@@ -101,7 +106,11 @@ async fn a_reconcile_that_is_wrong_is_marked() {
     };
     let heard = "the provider's answer to the inbox is unauthorized";
     fails(&demo(ReconcileBehaviour::Hears("unauthorized")).await, ROW, heard);
-    fails(&demo(ReconcileBehaviour::AsAWebhook).await, ROW, "expected blobgate-source: reconcile");
+    fails(
+        &demo(ReconcileBehaviour::AsAWebhook).await,
+        ROW,
+        &expected(header::SOURCE, EventSource::Reconcile.name()),
+    );
     fails(&demo(ReconcileBehaviour::DeliversTwice).await, ROW, "expected it once at video");
     let table = demo(ReconcileBehaviour::Forgets).await;
     let forgotten = |state: &str| {

@@ -2,6 +2,7 @@
 
 use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store, until};
 use crate::running::text;
+use blobgate::contract::{Verdict, header};
 use serde_json::Value;
 
 on_each_store! {
@@ -27,8 +28,9 @@ async fn lists_what_is_asked_for(place: TestStore) {
         inbox.stored(&ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::completed(1) }).await;
     let failed = inbox.stored(&ForwardedDelivery { hook: "other", ..ForwardedDelivery::failed(2) }).await;
     let kept = inbox.stored(&ForwardedDelivery::quarantined(3)).await;
-    let observed =
-        inbox.stored(&ForwardedDelivery { verdict: "observed", ..ForwardedDelivery::completed(4) }).await;
+    let observed = inbox
+        .stored(&ForwardedDelivery { verdict: Verdict::Observed, ..ForwardedDelivery::completed(4) })
+        .await;
     inbox.wait_for(completed, "delivered").await;
     inbox.wait_for(failed, "delivered").await;
     inbox.wait_for(observed, "delivered").await;
@@ -121,7 +123,7 @@ async fn shows_an_entry_and_its_body_only_where_asked(place: TestStore) {
         "  route       veo3/completed",
         "  last answer 500 as told",
         "  POST /hooks/veo3",
-        &format!("  idempotency-key: {}", delivery.key()),
+        &format!("  {}: {}", header::IDEMPOTENCY_KEY, delivery.key()),
         &format!("body: `blobgate inbox show {number} --body` prints it"),
     ] {
         assert!(shown.contains(expected), "{expected:?} is not in:\n{shown}");
