@@ -3,7 +3,7 @@
 use super::delivery::{Channel, DemoDelivery};
 use super::gate::SendOutcome;
 use super::inbox::DemoEntry;
-use super::rows::{ExpectedOutcome, QUARANTINE, Row};
+use super::rows::{QUARANTINE, Row, RowExpectation};
 use crate::receiver::{ReceivedRequest, sha256};
 use blobgate::contract::{header, idempotency_key};
 use blobgate::dialect::Dialect;
@@ -59,7 +59,7 @@ impl RowOutcome {
     }
 }
 
-fn answer_fault(expected: ExpectedOutcome, sent: &SendOutcome) -> Option<String> {
+fn answer_fault(expected: RowExpectation, sent: &SendOutcome) -> Option<String> {
     match sent {
         SendOutcome::Skipped(_) | SendOutcome::Uncalled(_) => None,
         SendOutcome::NotReconciled(why) => Some(why.clone()),

@@ -16,12 +16,12 @@ pub(super) struct Row {
     /// A description of the delivery.
     pub(super) sent: &'static str,
     pub(super) delivery: DemoDelivery,
-    pub(super) expected: ExpectedOutcome,
+    pub(super) expected: RowExpectation,
 }
 
 /// The outcome with the shipped configuration.
 #[derive(Clone, Copy)]
-pub(super) enum ExpectedOutcome {
+pub(super) enum RowExpectation {
     /// 200, and this event arrives at this service.
     Arrives(Kind, &'static str),
     /// The same, with this proof.
@@ -36,7 +36,7 @@ pub(super) enum ExpectedOutcome {
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
-    use ExpectedOutcome::{Arrives, Authenticated, Quarantined, Reconciled, Refused};
+    use RowExpectation::{Arrives, Authenticated, Quarantined, Reconciled, Refused};
     let [video, failure, _] = SERVICES;
     vec![
         row("completed, as documented",           payload::completed(),                                     Arrives(Kind::Completed, video)),
@@ -68,11 +68,11 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-fn row(sent: &'static str, delivery: DemoDelivery, expected: ExpectedOutcome) -> Row {
+fn row(sent: &'static str, delivery: DemoDelivery, expected: RowExpectation) -> Row {
     Row { sent, delivery, expected }
 }
 
-impl ExpectedOutcome {
+impl RowExpectation {
     /// `None` without a request to the gate.
     pub(super) fn status(self) -> Option<u16> {
         match self {
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn has_a_row_for_each_event() {
         for kind in [Kind::Completed, Kind::Failed, Kind::Timeout] {
-            let is_of_kind = |row: &Row| matches!(row.expected, ExpectedOutcome::Arrives(k, _) if k == kind);
+            let is_of_kind = |row: &Row| matches!(row.expected, RowExpectation::Arrives(k, _) if k == kind);
             assert!(rows().iter().any(is_of_kind));
         }
     }

@@ -32,11 +32,11 @@ pub(super) struct ApiListener {
     ready: Receiver<(Connection, SocketAddr)>,
 }
 
-type Connection = Box<dyn ByteStream>;
+type Connection = Box<dyn ConnectionStream>;
 
-pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait ConnectionStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ConnectionStream for S {}
 
 /// Whom a request came from.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(super) enum InjectedFault {
+pub(super) enum SandboxFault {
     OfStatus(StatusFault),
     OfCallback(CallbackFault),
 }
@@ -57,7 +57,7 @@ pub(super) enum FaultError {
     NoStatus(String),
 }
 
-impl TryFrom<String> for InjectedFault {
+impl TryFrom<String> for SandboxFault {
     type Error = FaultError;
 
     fn try_from(text: String) -> Result<Self, FaultError> {
@@ -89,13 +89,13 @@ impl TryFrom<String> for InjectedFault {
     }
 }
 
-impl From<InjectedFault> for String {
-    fn from(fault: InjectedFault) -> Self {
+impl From<SandboxFault> for String {
+    fn from(fault: SandboxFault) -> Self {
         match fault {
-            InjectedFault::OfStatus(fault) => fault.name(),
-            InjectedFault::OfCallback(CallbackFault::Never) => "never".to_owned(),
-            InjectedFault::OfCallback(CallbackFault::Twice) => "twice".to_owned(),
-            InjectedFault::OfCallback(CallbackFault::Contradict) => "contradict".to_owned(),
+            SandboxFault::OfStatus(fault) => fault.name(),
+            SandboxFault::OfCallback(CallbackFault::Never) => "never".to_owned(),
+            SandboxFault::OfCallback(CallbackFault::Twice) => "twice".to_owned(),
+            SandboxFault::OfCallback(CallbackFault::Contradict) => "contradict".to_owned(),
         }
     }
 }

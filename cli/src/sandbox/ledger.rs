@@ -1,7 +1,7 @@
 //! What the sandbox knows: generations, who asked for them, and whom it called back.
 
 use super::clock;
-use super::fault::{CallbackFault, InjectedFault, StatusFault};
+use super::fault::{CallbackFault, SandboxFault, StatusFault};
 use super::generation::SandboxGeneration;
 use super::script::Script;
 use serde::Serialize;
@@ -100,8 +100,8 @@ impl Ledger {
     pub(super) fn status_faults(&self, id: Option<Uuid>) -> Vec<StatusFault> {
         self.faults(id)
             .filter_map(|fault| match fault {
-                InjectedFault::OfStatus(fault) => Some(*fault),
-                InjectedFault::OfCallback(_) => None,
+                SandboxFault::OfStatus(fault) => Some(*fault),
+                SandboxFault::OfCallback(_) => None,
             })
             .collect()
     }
@@ -109,13 +109,13 @@ impl Ledger {
     pub(super) fn callback_faults(&self, id: Uuid) -> Vec<CallbackFault> {
         self.faults(Some(id))
             .filter_map(|fault| match fault {
-                InjectedFault::OfCallback(fault) => Some(*fault),
-                InjectedFault::OfStatus(_) => None,
+                SandboxFault::OfCallback(fault) => Some(*fault),
+                SandboxFault::OfStatus(_) => None,
             })
             .collect()
     }
 
-    fn faults(&self, id: Option<Uuid>) -> impl Iterator<Item = &InjectedFault> {
+    fn faults(&self, id: Option<Uuid>) -> impl Iterator<Item = &SandboxFault> {
         let own = id.and_then(|id| self.known.get(&id)).map(|known| &known.sandbox.faults);
         own.into_iter().flatten().chain(&self.script.faults)
     }

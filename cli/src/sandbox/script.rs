@@ -1,6 +1,6 @@
 //! The chosen outcome and faults of a generation.
 
-use super::fault::InjectedFault;
+use super::fault::SandboxFault;
 use serde::{Deserialize, Serialize};
 
 /// The field `sandbox` of an order, and the body of `PUT /sandbox/faults`.
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Script {
     pub(super) outcome: Option<GenerationOutcome>,
-    pub(super) faults: Vec<InjectedFault>,
+    pub(super) faults: Vec<SandboxFault>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

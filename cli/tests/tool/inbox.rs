@@ -283,20 +283,20 @@ impl ForwardedDelivery {
 /// Behind Envoy's service routes: remembers what came, and answers what it is told to.
 struct StandInService {
     status: AtomicU16,
-    came: Mutex<Vec<ServiceRequest>>,
+    came: Mutex<Vec<ServiceDelivery>>,
     /// Answers only while this is not set, or once it is told.
     hangs: Mutex<bool>,
     go_on: Notify,
 }
 
 #[derive(Clone, Debug)]
-struct ServiceRequest {
+struct ServiceDelivery {
     path: String,
     headers: HeaderMap,
     body: Bytes,
 }
 
-impl ServiceRequest {
+impl ServiceDelivery {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -330,12 +330,12 @@ impl StandInService {
         self.go_on.notify_waiters();
     }
 
-    fn came(&self) -> Vec<ServiceRequest> {
+    fn came(&self) -> Vec<ServiceDelivery> {
         self.came.lock().unwrap().clone()
     }
 
     /// Waits for so many to have come.
-    async fn wait_for(&self, count: usize) -> Vec<ServiceRequest> {
+    async fn wait_for(&self, count: usize) -> Vec<ServiceDelivery> {
         until(&format!("{count} deliveries"), async || self.came().len() >= count).await;
         let came = self.came();
         assert_eq!(came.len(), count);
@@ -350,7 +350,7 @@ async fn take(
     body: Bytes,
 ) -> (StatusCode, &'static str) {
     let told = service.go_on.notified();
-    service.came.lock().unwrap().push(ServiceRequest { path: uri.to_string(), headers, body });
+    service.came.lock().unwrap().push(ServiceDelivery { path: uri.to_string(), headers, body });
     let hangs = *service.hangs.lock().unwrap();
     if hangs {
         told.await;

@@ -1,6 +1,6 @@
 //! What never comes is asked for: the provider is the sandbox, behind something that has its key.
 
-use super::{ForwardedDelivery, RunningInbox, ServiceRequest, TestStore, on_each_store, until};
+use super::{ForwardedDelivery, RunningInbox, ServiceDelivery, TestStore, on_each_store, until};
 use crate::running::client;
 use crate::sandbox::{FAST, KEY, RunningSandbox};
 use axum::Router;
@@ -116,7 +116,7 @@ pub(super) fn webhook(id: &str, body: &Value) -> ForwardedDelivery {
 }
 
 #[track_caller]
-pub(super) fn is_reconciled(came: &ServiceRequest, id: &str, event: &str) {
+pub(super) fn is_reconciled(came: &ServiceDelivery, id: &str, event: &str) {
     let key = format!("veo3:{id}:{event}");
     for (name, value) in [
         (header::SOURCE, EventSource::Reconcile.name()),
