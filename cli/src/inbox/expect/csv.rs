@@ -1,6 +1,6 @@
-//! Expectations in a file, one a line (RFC 4180).
+//! Reads expectations from a CSV file, one a line (RFC 4180).
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use csv::{ReaderBuilder, StringRecord, Trim};
 use std::path::Path;
 
@@ -11,31 +11,32 @@ pub(super) struct CsvLine {
     pub(super) job: String,
 }
 
-const HEAD: [&str; 3] = ["hook", "generation_id", "job"];
+const HEADER: [&str; 3] = ["hook", "generation_id", "job"];
 
-/// Reads all of it before anything is said to the inbox.
+/// Reads the whole file, so that a wrong line stops the command before its first request.
 pub(super) fn read(file: &Path) -> Result<Vec<CsvLine>> {
     let name = file.display();
-    let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|why| anyhow!("cannot read {name}: {why}. Name a CSV file with --csv"))?;
     let mut lines = Vec::new();
     for (number, text) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
-        let fields = fields(text).with_context(|| format!("{name}, line {number} cannot be read"))?;
+        let fields = fields(text).with_context(|| format!("cannot read line {number} of {name}"))?;
         match fields.iter().collect::<Vec<_>>()[..] {
             [] | [""] => {}
-            [hook, generation, job] if number == 1 && [hook, generation, job] == HEAD => {}
+            [hook, generation, job] if number == 1 && [hook, generation, job] == HEADER => {}
             [hook, generation, job] => lines.push(CsvLine {
                 number,
                 hook: hook.to_owned(),
                 generation: generation.to_owned(),
                 job: job.to_owned(),
             }),
-            _ => bail!("{name}, line {number}: {text:?} is not of the form hook,generation_id,job"),
+            _ => bail!("cannot read line {number} of {name}: {text:?}. Write hook,generation_id,job"),
         }
     }
     Ok(lines)
 }
 
-/// No field has a line break, and a reader of the whole file counts neither empty lines nor those that end in CRLF.
+/// Parses one line at a time: fields have no line breaks, and `csv` alone miscounts empty lines and CRLF.
 fn fields(line: &str) -> csv::Result<StringRecord> {
     let mut reader = ReaderBuilder::new();
     let mut reader = reader.has_headers(false).trim(Trim::All).from_reader(line.as_bytes());
