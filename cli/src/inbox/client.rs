@@ -61,7 +61,7 @@ pub(super) fn is_unreachable(error: &anyhow::Error) -> bool {
     error.is::<InboxUnreachable>()
 }
 
-/// The inbox waits 30 s for its store twice.
+/// It exceeds the inbox's own timeout for its store.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

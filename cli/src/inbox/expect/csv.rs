@@ -53,7 +53,7 @@ mod tests {
         let file = folder.path().join("a.csv");
         fs::write(&file, text).unwrap();
         let read =
-            read(&file).map_err(|error| format!("{error:#}").replace(&format!("{}, ", file.display()), ""));
+            read(&file).map_err(|error| format!("{error:#}").replace(&format!(" of {}", file.display()), ""));
         let shown = |line: CsvLine| (line.number, format!("{}|{}|{}", line.hook, line.generation, line.job));
         read.map(|lines| lines.into_iter().map(shown).collect())
     }
@@ -81,7 +81,7 @@ mod tests {
             ("a,b,c,d", "line 1: \"a,b,c,d\""),
             ("\"a,b,c", r#"line 1: "\"a,b,c""#),
         ] {
-            let error = format!("{error} is not of the form hook,generation_id,job");
+            let error = format!("cannot read {error}. Write hook,generation_id,job");
             assert_eq!(read_text(text), Err(error), "{text:?}");
         }
     }
