@@ -110,7 +110,7 @@ fn read_json(text: &[u8]) -> Result<Value<'_>, ConfigError> {
     json::parse(text, MAX_DEPTH, &[]).map_err(|reason| {
         ConfigError::of_file(match reason {
             crate::Reason::JsonDuplicateKey => "has a key twice in one object; write each once",
-            crate::Reason::JsonTooDeep => "is nested too deeply; write it as the README shows",
+            crate::Reason::JsonTooDeep => "is nested too deeply; write it as docs/reference/configuration.md shows",
             _ => "is not JSON; write one JSON object",
         })
     })

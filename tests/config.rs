@@ -239,7 +239,7 @@ fn bytes_that_are_no_configuration() {
     );
     bytes_refused(
         format!("{{\"a\":{}", "[".repeat(40)).as_bytes(),
-        "the configuration is nested too deeply; write it as the README shows",
+        "the configuration is nested too deeply; write it as docs/reference/configuration.md shows",
     );
     bytes_refused(b"{}", "version is missing; write 1");
 }
