@@ -25,14 +25,13 @@ mod selection;
 mod serve;
 mod show;
 mod stats;
-mod table;
 mod tail;
 
 use crate::log::Format;
 use crate::output::say;
 use anyhow::Result;
 use clap::Subcommand;
-use client::Wrong;
+use client::UsageError;
 use std::process::ExitCode;
 
 /// Store events before their sender gets 200, and deliver them for days
@@ -121,7 +120,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Restore(args) => restore::run(args).await,
     };
     match ended {
-        Err(error) if error.is::<Wrong>() => {
+        Err(error) if error.is::<UsageError>() => {
             say(format_args!("blobgate: {error}"));
             Ok(ExitCode::from(2))
         }

@@ -15,6 +15,7 @@ mod progress;
 mod receiver;
 mod rfc3339;
 mod sandbox;
+mod table;
 mod up;
 
 use crate::log::Format;

@@ -1,9 +1,9 @@
 //! Replays, releases, drops or purges entries: says what it will do, asks, and goes through them in pieces.
 
-use super::client::Inbox;
+use super::client::InboxClient;
 use super::prompt::confirm;
 use super::report::{Refusals, count, entries};
-use super::selection::Selected;
+use super::selection::EntrySelection;
 use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use serde_json::json;
 use std::process::ExitCode;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum ChangeKind {
     Drop,
     Replay,
     Release,
@@ -20,7 +20,7 @@ pub(super) enum Change {
 }
 
 /// Whether it asks, and what it prints.
-pub(super) struct Manner {
+pub(super) struct ChangeOptions {
     pub(super) yes: bool,
     pub(super) json: bool,
     /// Only count.
@@ -29,14 +29,14 @@ pub(super) struct Manner {
 
 /// Changes entries. Who names them by their ids is asked about a drop alone.
 pub(super) async fn change(
-    inbox: Inbox,
-    change: Change,
-    selected: &Selected,
-    manner: &Manner,
+    inbox: InboxClient,
+    change: ChangeKind,
+    selected: &EntrySelection,
+    manner: &ChangeOptions,
 ) -> Result<ExitCode> {
-    let mut run = Run { inbox, change, changed: Vec::new(), refused: Refusals::default() };
+    let mut run = ChangeRun { inbox, change, changed: Vec::new(), refused: Refusals::default() };
     let (mut until, mut total) = (None, selected.count());
-    let asks = matches!(selected, Selected::Filter(_)) || (change == Change::Drop && !manner.yes);
+    let asks = matches!(selected, EntrySelection::Filter(_)) || (change == ChangeKind::Drop && !manner.yes);
     if asks || manner.dry_run {
         let preview = run.preview(selected).await?;
         if manner.dry_run {
@@ -51,15 +51,15 @@ pub(super) async fn change(
     Ok(run.report(manner.json))
 }
 
-struct Run {
-    inbox: Inbox,
-    change: Change,
+struct ChangeRun {
+    inbox: InboxClient,
+    change: ChangeKind,
     changed: Vec<i64>,
     refused: Refusals,
 }
 
-impl Run {
-    async fn preview(&self, selected: &Selected) -> Result<ChangePreview> {
+impl ChangeRun {
+    async fn preview(&self, selected: &EntrySelection) -> Result<ChangePreview> {
         let mut all = ChangePreview::default();
         let mut pieces = selected.pieces(None);
         while let Some(piece) = pieces.pop() {
@@ -108,7 +108,7 @@ impl Run {
         ExitCode::SUCCESS
     }
 
-    async fn apply(&mut self, selected: &Selected, until: Option<i64>, total: u64) -> Result<()> {
+    async fn apply(&mut self, selected: &EntrySelection, until: Option<i64>, total: u64) -> Result<()> {
         let mut progress = Progress::new(self.change.past(), total);
         let mut pieces = selected.pieces(until);
         while let Some(piece) = pieces.pop() {
@@ -154,37 +154,37 @@ Bodies, headers and services' answers go for good. For 400 days these stay, to r
 token id, SHA-256 of the body and, of a completed generation, of where the video is (without its query), times and status.
 Not reached: PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups, exports, and the service's own data.";
 
-impl Change {
+impl ChangeKind {
     /// The path of its endpoint.
     pub(super) fn path(self) -> &'static str {
         match self {
-            Change::Drop => "/drop",
-            Change::Replay => "/replay",
-            Change::Release => "/release",
-            Change::Purge => "/purge",
+            ChangeKind::Drop => "/drop",
+            ChangeKind::Replay => "/replay",
+            ChangeKind::Release => "/release",
+            ChangeKind::Purge => "/purge",
         }
     }
 
     fn word(self) -> &'static str {
         match self {
-            Change::Drop => "drop",
-            Change::Replay => "replay",
-            Change::Release => "release",
-            Change::Purge => "purge",
+            ChangeKind::Drop => "drop",
+            ChangeKind::Replay => "replay",
+            ChangeKind::Release => "release",
+            ChangeKind::Purge => "purge",
         }
     }
 
     fn past(self) -> &'static str {
         match self {
-            Change::Drop => "dropped",
-            Change::Replay => "replayed",
-            Change::Release => "released",
-            Change::Purge => "purged",
+            ChangeKind::Drop => "dropped",
+            ChangeKind::Replay => "replayed",
+            ChangeKind::Release => "released",
+            ChangeKind::Purge => "purged",
         }
     }
 
     /// What cannot be taken back.
     fn warning(self) -> Option<&'static str> {
-        (self == Change::Purge).then_some(PURGE_WARNING)
+        (self == ChangeKind::Purge).then_some(PURGE_WARNING)
     }
 }

@@ -1,6 +1,6 @@
 //! Calls the admin listener of a running inbox.
 
-use super::change::Change;
+use super::change::ChangeKind;
 use crate::env::read_env;
 use crate::net_error::cause;
 use anyhow::{Result, anyhow};
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// The address of an inbox.
 #[derive(clap::Args)]
-pub(super) struct Admin {
+pub(super) struct AdminArgs {
     /// The admin listener of the inbox
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085")]
     admin: Url,
@@ -28,7 +28,7 @@ pub(super) struct Admin {
 }
 
 /// A running inbox.
-pub(super) struct Inbox {
+pub(super) struct InboxClient {
     client: Client,
     base: Url,
     token: Option<String>,
@@ -36,22 +36,22 @@ pub(super) struct Inbox {
 
 /// The inbox does not understand the request: wrong usage.
 #[derive(Debug)]
-pub(super) struct Wrong(String);
+pub(super) struct UsageError(String);
 
 /// No inbox answers: the next request would fail too.
 #[derive(Debug)]
-struct Away(String);
+struct InboxUnreachable(String);
 
 pub(super) fn is_away(error: &anyhow::Error) -> bool {
-    error.is::<Away>()
+    error.is::<InboxUnreachable>()
 }
 
 /// Longer than the inbox itself waits for its store.
 const ANSWER: Duration = Duration::from_secs(90);
 const CONNECTION: Duration = Duration::from_secs(5);
 
-impl Admin {
-    pub(super) fn connect(self) -> Result<Inbox> {
+impl AdminArgs {
+    pub(super) fn connect(self) -> Result<InboxClient> {
         let token = self.admin_token_env.as_deref().map(read_env).transpose()?;
         // The token is for this address and no other.
         let mut client = Client::builder().no_proxy().redirect(Policy::none());
@@ -60,11 +60,11 @@ impl Admin {
             client = client.tls_certs_only([]);
         }
         let client = client.timeout(ANSWER).connect_timeout(CONNECTION).build()?;
-        Ok(Inbox { client, base: self.admin, token })
+        Ok(InboxClient { client, base: self.admin, token })
     }
 }
 
-impl Inbox {
+impl InboxClient {
     pub(super) async fn list(&self, request: &ListRequest) -> Result<EntryPage> {
         self.get("/entries", &request.pairs()).await
     }
@@ -101,17 +101,17 @@ impl Inbox {
         self.call(Method::POST, "/reconcile", &ReconcileRequest { dry_run: true }).await
     }
 
-    pub(super) async fn change(&self, change: Change, request: &ChangeRequest) -> Result<ChangeAnswer> {
+    pub(super) async fn change(&self, change: ChangeKind, request: &ChangeRequest) -> Result<ChangeAnswer> {
         self.call(Method::POST, change.path(), request).await
     }
 
     /// `request` is a dry run.
-    pub(super) async fn preview(&self, change: Change, request: &ChangeRequest) -> Result<ChangePreview> {
+    pub(super) async fn preview(&self, change: ChangeKind, request: &ChangeRequest) -> Result<ChangePreview> {
         self.call(Method::POST, change.path(), request).await
     }
 
     pub(super) async fn release_as(&self, request: &ReleaseAsRequest) -> Result<ReleaseAsAnswer> {
-        self.call(Method::POST, Change::Release.path(), request).await
+        self.call(Method::POST, ChangeKind::Release.path(), request).await
     }
 
     pub(super) async fn reevaluate(&self, request: &ReevaluateRequest) -> Result<ReevaluateAnswer> {
@@ -151,23 +151,23 @@ impl Inbox {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| self.unexpected(status));
         }
-        let Ok(Problem { error }) = serde_json::from_slice(&body) else {
+        let Ok(ErrorBody { error }) = serde_json::from_slice(&body) else {
             return Err(self.unexpected(status));
         };
         Err(match status {
-            StatusCode::BAD_REQUEST => Wrong(error).into(),
-            StatusCode::UNAUTHORIZED => Away(format!(
+            StatusCode::BAD_REQUEST => UsageError(error).into(),
+            StatusCode::UNAUTHORIZED => InboxUnreachable(format!(
                 "the inbox at {} wants its token: name the variable that has it with --admin-token-env",
                 self.base
             ))
             .into(),
-            StatusCode::SERVICE_UNAVAILABLE => Away(error).into(),
+            StatusCode::SERVICE_UNAVAILABLE => InboxUnreachable(error).into(),
             _ => anyhow!("{error}"),
         })
     }
 
     fn away(&self, error: &reqwest::Error) -> anyhow::Error {
-        Away(format!(
+        InboxUnreachable(format!(
             "no inbox can be reached at {} ({}): `blobgate inbox serve` runs one, --admin names another address",
             self.base,
             cause(error)
@@ -176,7 +176,7 @@ impl Inbox {
     }
 
     fn unexpected(&self, status: StatusCode) -> anyhow::Error {
-        Away(format!(
+        InboxUnreachable(format!(
             "unexpected response ({}) from {}: not the admin listener of an inbox, or an incompatible version",
             status.as_u16(),
             self.base
@@ -186,22 +186,22 @@ impl Inbox {
 }
 
 #[derive(Deserialize)]
-struct Problem {
+struct ErrorBody {
     error: String,
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for UsageError {}
 
-impl fmt::Display for Away {
+impl fmt::Display for InboxUnreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Away {}
+impl std::error::Error for InboxUnreachable {}

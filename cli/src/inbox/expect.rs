@@ -2,7 +2,7 @@
 
 mod csv;
 
-use super::client::{Admin, Inbox, is_away};
+use super::client::{AdminArgs, InboxClient, is_away};
 use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
 use anyhow::{Result, bail};
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -77,10 +77,10 @@ fn show(answer: &ExpectAnswer, json: bool) -> Result<()> {
 }
 
 /// Goes on after a line that is refused.
-async fn many(inbox: &Inbox, lines: Vec<csv::Line>, json: bool) -> Result<ExitCode> {
+async fn many(inbox: &InboxClient, lines: Vec<csv::CsvLine>, json: bool) -> Result<ExitCode> {
     let mut progress = Progress::new("expected", u64::try_from(lines.len()).unwrap_or(u64::MAX));
     let (mut done, mut refused) = (0_usize, 0_usize);
-    for csv::Line { number, hook, generation, job } in lines {
+    for csv::CsvLine { number, hook, generation, job } in lines {
         match inbox.expect(&ExpectRequest { hook, generation_id: generation, job }).await {
             Ok(answer) => {
                 done = done.saturating_add(1);

@@ -1,7 +1,7 @@
 //! `blobgate inbox export`: entries as lines of JSON.
 
-use super::client::{Admin, Inbox};
-use super::filter::Filter;
+use super::client::{AdminArgs, InboxClient};
+use super::filter::FilterArgs;
 use super::tail::START;
 use crate::output::{escape_json, say};
 use crate::progress::Progress;
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    filter: Filter,
+    filter: FilterArgs,
     /// Add path, headers and body: `body_encoding` says whether `body` is text or base64
     #[arg(long)]
     bodies: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         TailRequest { filter: args.filter.read(), limit: Some(PAGE), with, ..TailRequest::default() };
     let until = inbox.tail(&request).await?.next;
     request.until = Some(until.clone());
-    let (mut out, line): (Box<dyn Write>, Line) = match &args.out {
+    let (mut out, line): (Box<dyn Write>, LineFormat) = match &args.out {
         Some(path) => {
             let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
             let made = made.with_context(|| format!("--out {}", path.display()))?;
@@ -83,7 +83,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// Writes the JSON of an entry: as it is, or for a terminal.
-type Line = fn(String) -> String;
+type LineFormat = fn(String) -> String;
 
 struct Export {
     /// All up to here is written.
@@ -95,11 +95,11 @@ struct Export {
 impl Export {
     async fn write(
         &mut self,
-        inbox: &Inbox,
+        inbox: &InboxClient,
         mut request: TailRequest,
         until: &str,
         out: &mut dyn Write,
-        line: Line,
+        line: LineFormat,
     ) -> Result<()> {
         loop {
             request.after = Some(self.after.clone());

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 /// Where to.
 #[derive(clap::Args)]
-pub(super) struct Target {
+pub(super) struct ForwardArgs {
     /// Copy each event to this address too
     #[arg(long, value_name = "URL")]
     forward: Option<Url>,
@@ -30,7 +30,7 @@ pub(super) struct Target {
 }
 
 /// A target, and how it went.
-pub(super) struct Forward {
+pub(super) struct Forwarder {
     client: Client,
     base: Url,
     keys: Option<Keys>,
@@ -42,7 +42,7 @@ pub(super) struct Forward {
 }
 
 /// What became of a copy.
-pub(super) enum Copied {
+pub(super) enum CopyOutcome {
     Answered(StatusCode),
     /// With why.
     Failed(String),
@@ -57,8 +57,8 @@ const CONNECTION: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
-impl Target {
-    pub(super) fn open(self) -> Result<Option<Forward>> {
+impl ForwardArgs {
+    pub(super) fn open(self) -> Result<Option<Forwarder>> {
         let Some(base) = self.forward else { return Ok(None) };
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
             bail!("--forward {base} is no URL of the form http://HOST:PORT or https://HOST");
@@ -72,28 +72,30 @@ impl Target {
         }
         let client = client.timeout(ANSWER).connect_timeout(CONNECTION).build()?;
         let retry = self.retry;
-        Ok(Some(Forward { client, base, keys, retry, is_down: false, copied: 0, failed: 0 }))
+        Ok(Some(Forwarder { client, base, keys, retry, is_down: false, copied: 0, failed: 0 }))
     }
 }
 
-impl Forward {
-    pub(super) async fn copy(&mut self, entry: &TailEntry) -> Copied {
+impl Forwarder {
+    pub(super) async fn copy(&mut self, entry: &TailEntry) -> CopyOutcome {
         let copied =
-            self.try_to_copy(entry).await.unwrap_or_else(|error| Copied::Failed(format!("{error:#}")));
+            self.try_to_copy(entry).await.unwrap_or_else(|error| CopyOutcome::Failed(format!("{error:#}")));
         match &copied {
-            Copied::Answered(status) if status.is_success() => self.copied = self.copied.saturating_add(1),
-            Copied::Answered(_) | Copied::Failed(_) => self.failed = self.failed.saturating_add(1),
-            Copied::Left(_) => {}
+            CopyOutcome::Answered(status) if status.is_success() => {
+                self.copied = self.copied.saturating_add(1)
+            }
+            CopyOutcome::Answered(_) | CopyOutcome::Failed(_) => self.failed = self.failed.saturating_add(1),
+            CopyOutcome::Left(_) => {}
         }
         copied
     }
 
-    async fn try_to_copy(&mut self, entry: &TailEntry) -> Result<Copied> {
+    async fn try_to_copy(&mut self, entry: &TailEntry) -> Result<CopyOutcome> {
         if entry.entry.route.is_none() {
-            return Ok(Copied::Left("not forwarded: it is quarantined"));
+            return Ok(CopyOutcome::Left("not forwarded: it is quarantined"));
         }
         let Some(payload) = &entry.payload else {
-            return Ok(Copied::Left("not forwarded: its body is purged"));
+            return Ok(CopyOutcome::Left("not forwarded: its body is purged"));
         };
         let id = entry.entry.id;
         let url = self.url(&unescape(&payload.path).context("its path is none")?)?;
@@ -110,7 +112,7 @@ impl Forward {
                 }
                 Ok(response) => {
                     self.is_down = false;
-                    return Ok(Copied::Answered(response.status()));
+                    return Ok(CopyOutcome::Answered(response.status()));
                 }
                 Err(error) => cause(&error),
             };
@@ -123,7 +125,7 @@ impl Forward {
                     ));
                 }
                 self.is_down = true;
-                return Ok(Copied::Failed(why));
+                return Ok(CopyOutcome::Failed(why));
             }
             tokio::time::sleep(wait).await;
         }
@@ -185,18 +187,18 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-impl fmt::Display for Copied {
+impl fmt::Display for CopyOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Copied::Answered(status) => write!(f, "{}", status.as_u16()),
-            Copied::Failed(why) => write!(f, "not forwarded: {why}"),
-            Copied::Left(why) => f.write_str(why),
+            CopyOutcome::Answered(status) => write!(f, "{}", status.as_u16()),
+            CopyOutcome::Failed(why) => write!(f, "not forwarded: {why}"),
+            CopyOutcome::Left(why) => f.write_str(why),
         }
     }
 }
 
 /// What was done.
-impl fmt::Display for Forward {
+impl fmt::Display for Forwarder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} copied to {}", self.copied, self.base)?;
         if self.failed > 0 {

@@ -1,10 +1,10 @@
 //! `blobgate inbox ls`.
 
-use super::client::Admin;
+use super::client::AdminArgs;
 use super::entry::{age, last_answer};
-use super::filter::Filter;
-use super::table::{Side, lines};
+use super::filter::FilterArgs;
 use crate::output::{say, tell, tell_json};
+use crate::table::{Side, lines};
 use anyhow::Result;
 use blobgate_inbox::service::{EntrySummary, ListRequest};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    filter: Filter,
+    filter: FilterArgs,
     /// The number of entries, at most
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\

@@ -1,6 +1,6 @@
 //! `blobgate inbox pause`.
 
-use super::client::Admin;
+use super::client::AdminArgs;
 use super::filter::event;
 use crate::output::{say, tell};
 use anyhow::Result;
@@ -12,15 +12,15 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    target: Target,
+    target: PauseArgs,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 /// The deliveries to pause or to resume.
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
-pub(super) struct Target {
+pub(super) struct PauseArgs {
     /// The hook: every event of it, or the one of --event
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-impl Target {
+impl PauseArgs {
     pub(super) fn read(self) -> PauseTarget {
         PauseTarget { hook: self.hook, event: self.event }
     }

@@ -1,8 +1,8 @@
 //! `blobgate inbox purge`.
 
-use super::change::{Change, Manner, change};
-use super::client::Admin;
-use super::selection::Selected;
+use super::change::{ChangeKind, ChangeOptions, change};
+use super::client::AdminArgs;
+use super::selection::EntrySelection;
 use anyhow::Result;
 use blobgate_inbox::service::EntryFilter;
 use std::process::ExitCode;
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -54,7 +54,7 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let (job, generation, hook) = (args.job, args.generation, args.hook);
-    let selected = Selected::Filter(EntryFilter { job, generation, hook, ..EntryFilter::default() });
-    let manner = Manner { yes: args.yes, json: args.json, dry_run: args.dry_run };
-    change(args.admin.connect()?, Change::Purge, &selected, &manner).await
+    let selected = EntrySelection::Filter(EntryFilter { job, generation, hook, ..EntryFilter::default() });
+    let manner = ChangeOptions { yes: args.yes, json: args.json, dry_run: args.dry_run };
+    change(args.admin.connect()?, ChangeKind::Purge, &selected, &manner).await
 }

@@ -1,9 +1,9 @@
 //! `blobgate inbox reconcile`.
 
-use super::client::Admin;
+use super::client::AdminArgs;
 use super::entry::age;
-use super::table::{Side, lines};
 use crate::output::{say, tell, tell_json};
+use crate::table::{Side, lines};
 use anyhow::Result;
 use blobgate_inbox::service::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion};
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\

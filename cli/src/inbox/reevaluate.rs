@@ -1,9 +1,9 @@
 //! `blobgate inbox reevaluate`.
 
-use super::client::Inbox;
+use super::client::InboxClient;
 use super::prompt::confirm;
 use super::report::{Refusals, count};
-use super::selection::{Selected, Selection};
+use super::selection::{EntrySelection, SelectionArgs};
 use crate::envoy_yaml::gate_configuration;
 use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    selection: SelectionArgs,
     /// The envoy.yaml with today's configuration of the gate
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -50,7 +50,7 @@ Examples:
 
 /// What became of all entries.
 #[derive(Default)]
-struct Reevaluated {
+struct Reevaluation {
     passed: Vec<i64>,
     /// They pass once the provider confirms them.
     asked: Vec<i64>,
@@ -59,19 +59,19 @@ struct Reevaluated {
     until: Option<i64>,
 }
 
-struct Run {
-    inbox: Inbox,
-    selected: Selected,
+struct ReevaluationRun {
+    inbox: InboxClient,
+    selected: EntrySelection,
     config: Value,
     waive: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let Selection { yes, json, .. } = args.selection;
+    let SelectionArgs { yes, json, .. } = args.selection;
     let selected = args.selection.selected();
     let config = gate_configuration(&args.config)?;
-    let by_filter = matches!(selected, Selected::Filter(_));
-    let run = Run { inbox: args.selection.admin.connect()?, selected, config, waive: args.waive };
+    let by_filter = matches!(selected, EntrySelection::Filter(_));
+    let run = ReevaluationRun { inbox: args.selection.admin.connect()?, selected, config, waive: args.waive };
     // First without a change, so that the question says what would happen.
     let would = run.reevaluate(None, true).await?;
     if args.dry_run {
@@ -108,10 +108,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     Ok(if done.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-impl Run {
+impl ReevaluationRun {
     /// Judges the entries in pieces: those up to `until`, for later ones stay as they are.
-    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<Reevaluated> {
-        let mut all = Reevaluated::default();
+    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<Reevaluation> {
+        let mut all = Reevaluation::default();
         let past = if dry_run { "looked at" } else { "reevaluated" };
         let mut progress = Progress::new(past, self.selected.count());
         let mut pieces = self.selected.pieces(until);
@@ -132,7 +132,7 @@ impl Run {
     }
 }
 
-impl Reevaluated {
+impl Reevaluation {
     fn len(&self) -> usize {
         self.passed.len().saturating_add(self.asked.len()).saturating_add(self.stayed.len())
     }

@@ -1,9 +1,9 @@
 //! `blobgate inbox release`.
 
-use super::change::{self, Change, Manner};
+use super::change::{self, ChangeKind, ChangeOptions};
 use super::filter::event;
 use super::prompt::confirm;
-use super::selection::{Selection, wrong};
+use super::selection::{SelectionArgs, wrong};
 use crate::output::{say, tell, tell_json};
 use anyhow::Result;
 use blobgate_inbox::service::{EventKind, ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    selection: SelectionArgs,
     /// The event of one entry, where the gate could read none; with --generation where its body names no generation
     #[arg(long = "as", value_name = "EVENT", value_parser = event())]
     event_as: Option<EventKind>,
@@ -48,17 +48,17 @@ Examples:
   blobgate inbox release 19 --as failed --generation ffd473d5-5bef-4e14-bf22-8d559be3c19f --yes";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let manner = Manner { yes: args.selection.yes, json: args.selection.json, dry_run: args.dry_run };
+    let manner = ChangeOptions { yes: args.selection.yes, json: args.selection.json, dry_run: args.dry_run };
     match args.event_as {
         Some(event) => release_as(args.selection, event, &manner).await,
         None => {
             let selected = args.selection.selected();
-            change::change(args.selection.admin.connect()?, Change::Release, &selected, &manner).await
+            change::change(args.selection.admin.connect()?, ChangeKind::Release, &selected, &manner).await
         }
     }
 }
 
-async fn release_as(selection: Selection, event: EventKind, manner: &Manner) -> Result<ExitCode> {
+async fn release_as(selection: SelectionArgs, event: EventKind, manner: &ChangeOptions) -> Result<ExitCode> {
     let generation_id = selection.filter.generation.clone();
     let mut others = selection.filter.read();
     others.generation = None;

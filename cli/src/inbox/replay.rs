@@ -1,7 +1,7 @@
 //! `blobgate inbox replay`.
 
-use super::change::{Change, Manner, change};
-use super::selection::Selection;
+use super::change::{ChangeKind, ChangeOptions, change};
+use super::selection::SelectionArgs;
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    selection: SelectionArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -30,6 +30,6 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let selected = args.selection.selected();
-    let manner = Manner { yes: args.selection.yes, json: args.selection.json, dry_run: false };
-    change(args.selection.admin.connect()?, Change::Replay, &selected, &manner).await
+    let manner = ChangeOptions { yes: args.selection.yes, json: args.selection.json, dry_run: false };
+    change(args.selection.admin.connect()?, ChangeKind::Replay, &selected, &manner).await
 }

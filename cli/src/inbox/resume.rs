@@ -1,7 +1,7 @@
 //! `blobgate inbox resume`.
 
-use super::client::Admin;
-use super::pause::{Target, name};
+use super::client::AdminArgs;
+use super::pause::{PauseArgs, name};
 use crate::output::tell;
 use anyhow::Result;
 use std::process::ExitCode;
@@ -11,9 +11,9 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    target: Target,
+    target: PauseArgs,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\

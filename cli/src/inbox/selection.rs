@@ -1,7 +1,7 @@
 //! Names entries: by their ids, or by a filter.
 
-use super::client::Admin;
-use super::filter::Filter;
+use super::client::AdminArgs;
+use super::filter::FilterArgs;
 use blobgate_inbox::service::{ChangeRequest, EntryFilter};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 
 /// Which entries, and how the command goes.
 #[derive(clap::Args)]
-pub(super) struct Selection {
+pub(super) struct SelectionArgs {
     /// These entries
     #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
     pub(super) ids: Vec<i64>,
     #[command(flatten)]
-    pub(super) filter: Filter,
+    pub(super) filter: FilterArgs,
     /// Do not ask
     #[arg(long)]
     pub(super) yes: bool,
@@ -22,24 +22,24 @@ pub(super) struct Selection {
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
-    pub(super) admin: Admin,
+    pub(super) admin: AdminArgs,
 }
 
 /// The entries that a command names.
 #[derive(Clone, Debug)]
-pub(super) enum Selected {
+pub(super) enum EntrySelection {
     Ids(Vec<i64>),
     Filter(EntryFilter),
 }
 
 /// Requests that together reach all selected entries: the inbox takes up to 500 at once.
-pub(super) struct Pieces(VecDeque<ChangeRequest>);
+pub(super) struct ChangeRequests(VecDeque<ChangeRequest>);
 
 const MAX_PIECE: usize = 500;
 
-impl Selection {
+impl SelectionArgs {
     /// The entries. Ends the program where it names none, or both ways.
-    pub(super) fn selected(&self) -> Selected {
+    pub(super) fn selected(&self) -> EntrySelection {
         let filter = self.filter.read();
         match (self.ids.is_empty(), filter.is_empty()) {
             (true, true) => wrong(
@@ -49,8 +49,8 @@ impl Selection {
             (false, false) => {
                 wrong(ErrorKind::ArgumentConflict, "name entries by their ids or by filters, and not by both")
             }
-            (false, true) => Selected::Ids(self.ids.clone()),
-            (true, false) => Selected::Filter(filter),
+            (false, true) => EntrySelection::Ids(self.ids.clone()),
+            (true, false) => EntrySelection::Filter(filter),
         }
     }
 }
@@ -60,11 +60,11 @@ pub(super) fn wrong(kind: ErrorKind, sentence: &str) -> ! {
     crate::Cli::command().error(kind, sentence).exit()
 }
 
-impl Selected {
+impl EntrySelection {
     /// Of a filter, entries up to `until`: later ones stay as they are.
-    pub(super) fn pieces(&self, until: Option<i64>) -> Pieces {
+    pub(super) fn pieces(&self, until: Option<i64>) -> ChangeRequests {
         match self {
-            Selected::Ids(ids) => Pieces(
+            EntrySelection::Ids(ids) => ChangeRequests(
                 ids.chunks(MAX_PIECE)
                     .map(|ids| ChangeRequest {
                         ids: Some(ids.iter().copied().collect()),
@@ -72,7 +72,7 @@ impl Selected {
                     })
                     .collect(),
             ),
-            Selected::Filter(filter) => Pieces(VecDeque::from([ChangeRequest {
+            EntrySelection::Filter(filter) => ChangeRequests(VecDeque::from([ChangeRequest {
                 filter: Some(filter.clone()),
                 until,
                 limit: i64::try_from(MAX_PIECE).ok(),
@@ -84,13 +84,13 @@ impl Selected {
     /// How many entries there are; 0 of a filter.
     pub(super) fn count(&self) -> u64 {
         match self {
-            Selected::Ids(ids) => u64::try_from(ids.len()).unwrap_or(u64::MAX),
-            Selected::Filter(_) => 0,
+            EntrySelection::Ids(ids) => u64::try_from(ids.len()).unwrap_or(u64::MAX),
+            EntrySelection::Filter(_) => 0,
         }
     }
 }
 
-impl Pieces {
+impl ChangeRequests {
     pub(super) fn pop(&mut self) -> Option<ChangeRequest> {
         self.0.pop_front()
     }

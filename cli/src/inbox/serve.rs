@@ -184,15 +184,20 @@ async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
         .with_context(|| option.to_owned())
 }
 
-/// `500MB`, `10GiB`, `1000000`.
-fn parse_size(text: &str) -> Result<i64, String> {
+/// A text that is no size.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no size. Write 500MB or 10GiB")]
+struct InvalidSize(String);
+
+/// Parses `500MB`, `10GiB` or `1000000`.
+fn parse_size(text: &str) -> Result<i64, InvalidSize> {
     let bytes = text.trim().parse::<ByteSize>().ok().and_then(|size| i64::try_from(size.as_u64()).ok());
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is no size: write 500MB or 10GiB"))
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| InvalidSize(text.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse_size;
+    use super::{InvalidSize, parse_size};
 
     #[test]
     fn reads_sizes() {
@@ -215,8 +220,7 @@ mod tests {
         for text in
             ["", "0", "-5", "GiB", "12 potatoes", "0MB", "9223372036854775808", "99999999TiB", "1e3", "NaN"]
         {
-            let error = format!("{text:?} is no size: write 500MB or 10GiB");
-            assert_eq!(parse_size(text), Err(error));
+            assert_eq!(parse_size(text), Err(InvalidSize(text.to_owned())));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `blobgate inbox show`.
 
-use super::client::Admin;
+use super::client::AdminArgs;
 use super::entry::{age, last_answer};
 use super::expect::words;
 use crate::output::{escape_lines, say, tell, tell_json};
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\

@@ -1,10 +1,10 @@
 //! `blobgate inbox stats`.
 
-use super::client::Admin;
+use super::client::AdminArgs;
 use super::entry::{in_units, size};
 use super::pause::name;
-use super::table::{Side, lines};
 use crate::output::{tell, tell_json};
+use crate::table::{Side, lines};
 use anyhow::Result;
 use blobgate_inbox::service::{InboxStats, RouteStats};
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\

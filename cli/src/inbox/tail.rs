@@ -1,8 +1,8 @@
 //! `blobgate inbox tail`: new events as they are committed.
 
-use super::client::{Admin, Inbox, Wrong};
-use super::filter::Filter;
-use super::forward::{Copied, Forward, Target};
+use super::client::{AdminArgs, InboxClient, UsageError};
+use super::filter::FilterArgs;
+use super::forward::{CopyOutcome, ForwardArgs, Forwarder};
 use crate::output::{say, tell, tell_json};
 use anyhow::Result;
 use blobgate_inbox::service::{EntrySummary, TailEntry, TailPage, TailRequest, TailWith};
@@ -17,17 +17,17 @@ use tokio::time::Instant;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    filter: Filter,
+    filter: FilterArgs,
     /// The place to go on from, as an earlier `tail` or `export` has named it; without it and --since: now
     #[arg(long, value_name = "CURSOR", conflicts_with = "since")]
     after: Option<String>,
     #[command(flatten)]
-    forward: Target,
+    forward: ForwardArgs,
     /// Print JSON: an object for each event, on a line of its own, with its `cursor` and, of a copy, whether it was `forwarded`
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -90,10 +90,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 struct Tail {
-    inbox: Inbox,
+    inbox: InboxClient,
     request: TailRequest,
     json: bool,
-    forward: Option<Forward>,
+    forward: Option<Forwarder>,
 }
 
 impl Tail {
@@ -129,7 +129,7 @@ impl Tail {
                     }
                     return Ok(page);
                 }
-                Err(error) if error.is::<Wrong>() => return Err(error),
+                Err(error) if error.is::<UsageError>() => return Err(error),
                 Err(error) => {
                     if away_since.is_none() {
                         say(format_args!("{error}; it is asked again for {} minutes", AWAY.as_secs() / 60));
@@ -151,7 +151,7 @@ impl Tail {
         if self.json {
             let mut json = serde_json::to_value(entry)?;
             if let (Some(copied), Some(object)) = (&copied, json.as_object_mut()) {
-                let taken = matches!(copied, Copied::Answered(status) if status.is_success());
+                let taken = matches!(copied, CopyOutcome::Answered(status) if status.is_success());
                 object.insert("forwarded".to_owned(), Value::Bool(taken));
             }
             tell_json(&json);
@@ -162,7 +162,7 @@ impl Tail {
     }
 }
 
-fn line(entry: &EntrySummary, copied: Option<&Copied>) -> String {
+fn line(entry: &EntrySummary, copied: Option<&CopyOutcome>) -> String {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let mut line = format!(
         "{}  {:>6}  {:<9}  {:<9}  {}  {}",

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use csv::{ReaderBuilder, StringRecord, Trim};
 use std::path::Path;
 
-pub(super) struct Line {
+pub(super) struct CsvLine {
     pub(super) number: usize,
     pub(super) hook: String,
     pub(super) generation: String,
@@ -14,7 +14,7 @@ pub(super) struct Line {
 const HEAD: [&str; 3] = ["hook", "generation_id", "job"];
 
 /// Reads all of it before anything is said to the inbox.
-pub(super) fn read(file: &Path) -> Result<Vec<Line>> {
+pub(super) fn read(file: &Path) -> Result<Vec<CsvLine>> {
     let name = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
     let mut lines = Vec::new();
@@ -23,7 +23,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Line>> {
         match fields.iter().collect::<Vec<_>>()[..] {
             [] | [""] => {}
             [hook, generation, job] if number == 1 && [hook, generation, job] == HEAD => {}
-            [hook, generation, job] => lines.push(Line {
+            [hook, generation, job] => lines.push(CsvLine {
                 number,
                 hook: hook.to_owned(),
                 generation: generation.to_owned(),
@@ -53,7 +53,7 @@ mod tests {
         fs::write(&file, text).unwrap();
         let read =
             read(&file).map_err(|error| format!("{error:#}").replace(&format!("{}, ", file.display()), ""));
-        let shown = |line: Line| (line.number, format!("{}|{}|{}", line.hook, line.generation, line.job));
+        let shown = |line: CsvLine| (line.number, format!("{}|{}|{}", line.hook, line.generation, line.job));
         read.map(|lines| lines.into_iter().map(shown).collect())
     }
 

@@ -1,7 +1,7 @@
 //! How a command reaches its inbox, and what it says where it does not.
 
-use super::{Inbox, Place, Service, until};
-use crate::running::{blobgate, nobody, text};
+use super::{RunningInbox, StandInService, TestStore, until};
+use crate::running::{blobgate, closed_port, text};
 use blobgate_testkit::{Cluster, needs};
 
 /// Each command, as it is used.
@@ -24,7 +24,7 @@ const COMMANDS: [&[&str]; 14] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wants_the_token() {
-    let inbox = Inbox::with(Place::sqlite(), &["--admin-token-env", "TOKEN"]).await;
+    let inbox = RunningInbox::with(TestStore::sqlite(), &["--admin-token-env", "TOKEN"]).await;
     let sentence = format!(
         "blobgate: the inbox at {}/ wants its token: name the variable that has it with --admin-token-env\n",
         inbox.admin
@@ -66,7 +66,7 @@ async fn wants_the_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn needs_no_public_certificates() {
-    let inbox = Inbox::start(Place::sqlite()).await;
+    let inbox = RunningInbox::start(TestStore::sqlite()).await;
     let mut command = blobgate(&["inbox", "ls", "--admin", &inbox.admin]);
     let output = command.env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere").output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "there is no such entry\n"));
@@ -74,7 +74,7 @@ async fn needs_no_public_certificates() {
 
 #[tokio::test]
 async fn says_which_inbox_is_away() {
-    let nobody = nobody();
+    let nobody = closed_port();
     let url = format!("http://{}", nobody.address);
     for command in COMMANDS {
         let output = blobgate(&[&["inbox"], command, &["--admin", &url]].concat()).output().unwrap();
@@ -90,7 +90,7 @@ async fn says_which_inbox_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_an_unexpected_response() {
-    let (service, url) = Service::start().await;
+    let (service, url) = StandInService::start().await;
     for status in [200, 400, 404] {
         service.answer(status);
         let output = blobgate(&["inbox", "stats", "--admin", &url]).output().unwrap();
@@ -132,7 +132,7 @@ async fn answers(body: &'static str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn says_that_the_store_is_away() {
     let cluster = Cluster::alone();
-    let inbox = Inbox::start(Place::of(&cluster)).await;
+    let inbox = RunningInbox::start(TestStore::of(&cluster)).await;
     assert!(inbox.lines(&["ls"]).is_empty());
     drop(cluster);
     for command in COMMANDS.iter().filter(|command| command[0] != "stats") {

@@ -1,6 +1,6 @@
 //! `purge`.
 
-use super::{Delivery, Inbox, Place, generation, on_each_store};
+use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store};
 use crate::running::text;
 use serde_json::{Value, json};
 
@@ -10,11 +10,12 @@ on_each_store! {
     purges_by_name_only
 }
 
-async fn takes_what_came_of_a_job_and_knows_its_repeats(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let job = |delivery: Delivery| Delivery { job: Some("order-7"), ..delivery };
-    let (done, kept) = (job(Delivery::completed(1)), job(Delivery::kept(2)));
-    let other = inbox.stored(&Delivery { job: Some("order-8"), ..Delivery::completed(3) }).await;
+async fn takes_what_came_of_a_job_and_knows_its_repeats(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let job = |delivery: ForwardedDelivery| ForwardedDelivery { job: Some("order-7"), ..delivery };
+    let (done, kept) = (job(ForwardedDelivery::completed(1)), job(ForwardedDelivery::quarantined(2)));
+    let other =
+        inbox.stored(&ForwardedDelivery { job: Some("order-8"), ..ForwardedDelivery::completed(3) }).await;
     let done_id = inbox.stored(&done).await;
     let kept_id = inbox.stored(&kept).await;
     for id in [other, done_id] {
@@ -68,15 +69,16 @@ async fn takes_what_came_of_a_job_and_knows_its_repeats(place: Place) {
     assert_eq!(inbox.service.came().len(), 2);
 }
 
-async fn does_not_take_what_is_to_be_delivered(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn does_not_take_what_is_to_be_delivered(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     inbox.service.hang();
-    let under_way = inbox.stored(&Delivery { job: Some("order-7"), ..Delivery::completed(1) }).await;
+    let under_way =
+        inbox.stored(&ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::completed(1) }).await;
     inbox.service.wait_for(1).await;
     inbox.lines(&["pause", "--hook", "veo3"]);
     inbox.wait_for_pause("veo3/completed", true).await;
     // The first of its route: that is paused from the start.
-    let waits = Delivery { job: Some("order-7"), ..Delivery::failed(2) };
+    let waits = ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::failed(2) };
     let waits = inbox.stored(&waits).await;
     let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
     let busy = "1 entry cannot be purged: it is under way: wait for its end, or pause its route first\n";
@@ -98,9 +100,9 @@ async fn does_not_take_what_is_to_be_delivered(place: Place) {
     assert_eq!(lines, ["1 entry purged"]);
 }
 
-async fn purges_by_name_only(place: Place) {
-    let inbox = Inbox::start(place).await;
-    inbox.store(&Delivery::kept(1)).await;
+async fn purges_by_name_only(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    inbox.store(&ForwardedDelivery::quarantined(1)).await;
     assert!(inbox.refused(&["purge", "--hook", "veo3"], 2).contains("--job <JOB>"));
     let what = json!({"filter": {"hook": "veo3"}});
     let sentence = json!({"error": "name the job or the generation that is to be purged"});
@@ -110,6 +112,6 @@ async fn purges_by_name_only(place: Place) {
     let output = inbox.command(&["purge", "--generation", &generation(1), "--yes", "--json"]);
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said["changed"].as_array().unwrap().len(), 1);
-    let waits = inbox.stored(&Delivery::completed(2)).await;
+    let waits = inbox.stored(&ForwardedDelivery::completed(2)).await;
     inbox.wait_for(waits, "delivered").await;
 }
