@@ -6,13 +6,14 @@ use crate::net_error::cause;
 use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{
     ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest,
-    InboxStats, ListRequest, PauseAnswer, PauseTarget, ReconcileAnswer, ReconcilePreview, ReconcileRequest,
-    ReevaluateAnswer, ReevaluateRequest, ReleaseAsAnswer, ReleaseAsRequest, TailPage, TailRequest,
+    InboxStats, ListRequest, PauseAnswer, PauseTarget, ProblemDocument, ReconcileAnswer, ReconcilePreview,
+    ReconcileRequest, ReevaluateAnswer, ReevaluateRequest, ReleaseAsAnswer, ReleaseAsRequest, TailPage,
+    TailRequest,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -151,18 +152,18 @@ impl Inbox {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| self.unexpected(status));
         }
-        let Ok(Problem { error }) = serde_json::from_slice(&body) else {
+        let Ok(ProblemDocument { detail, .. }) = serde_json::from_slice(&body) else {
             return Err(self.unexpected(status));
         };
         Err(match status {
-            StatusCode::BAD_REQUEST => Wrong(error).into(),
+            StatusCode::BAD_REQUEST => Wrong(detail).into(),
             StatusCode::UNAUTHORIZED => Away(format!(
                 "the inbox at {} wants its token: name the variable that has it with --admin-token-env",
                 self.base
             ))
             .into(),
-            StatusCode::SERVICE_UNAVAILABLE => Away(error).into(),
-            _ => anyhow!("{error}"),
+            StatusCode::SERVICE_UNAVAILABLE => Away(detail).into(),
+            _ => anyhow!("{detail}"),
         })
     }
 
@@ -183,11 +184,6 @@ impl Inbox {
         ))
         .into()
     }
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    error: String,
 }
 
 impl fmt::Display for Wrong {

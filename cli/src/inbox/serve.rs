@@ -6,9 +6,11 @@ use crate::output::tell;
 use crate::receiver::cannot_listen;
 use anyhow::{Context, Result, bail};
 use axum::http::Uri;
+use blobgate::contract::DOCS;
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{Keys, Reconcile, Settings};
+use blobgate_inbox::{Reconcile, Settings, WebhookKeys};
 use bytesize::ByteSize;
+use reqwest::Url;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
@@ -70,6 +72,9 @@ pub(crate) struct Args {
     /// So long until a generation is asked about again, then twice as long each time, up to a day
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
     reconcile_again: Duration,
+    /// The base URL of the documentation, in the `type` of problem documents
+    #[arg(long, value_name = "URL", default_value = DOCS, value_parser = parse_docs_url)]
+    docs_url: String,
     /// The format of log lines on standard error; RUST_LOG sets their levels
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, env = "BLOBGATE_LOG_FORMAT")]
     pub(super) log_format: Format,
@@ -120,13 +125,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if admin_token.is_none() && !args.admin.ip().is_loopback() {
         bail!("{} can be reached from other machines: name a token with --admin-token-env", args.admin);
     }
-    let keys = || -> Result<Option<Keys>> {
+    let keys = || -> Result<Option<WebhookKeys>> {
         let keys = args
             .signing_key_env
             .iter()
             .map(|name| Ok((name.clone(), read_env(name)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(if keys.is_empty() { None } else { Some(Keys::parse(&keys)?) })
+        Ok(if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys)?) })
     };
     let (sign, verify) = (keys()?, keys()?);
     if let (Some(keys), Some(token), Some(name)) = (&sign, &admin_token, &args.admin_token_env)
@@ -162,6 +167,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             per_minute: args.reconcile_per_minute.get(),
             again: args.reconcile_again,
         },
+        docs: args.docs_url,
     };
     let serving = blobgate_inbox::serve(settings, ending.clone());
     let asked = async {
@@ -190,9 +196,34 @@ fn parse_size(text: &str) -> Result<i64, String> {
     bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is no size: write 500MB or 10GiB"))
 }
 
+/// `https://docs.example`, without a query or a fragment; a `/` at the end is left out.
+fn parse_docs_url(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
+    let url = url.ok_or_else(|| format!("invalid URL {text:?}: use http(s)://HOST/PATH, without ? and #"))?;
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse_size;
+    use super::{parse_docs_url, parse_size};
+
+    #[test]
+    fn reads_the_documentation_s_address() {
+        for (text, url) in [
+            ("https://docs.example", "https://docs.example"),
+            ("https://docs.example/", "https://docs.example"),
+            ("http://127.0.0.1:8000/book/", "http://127.0.0.1:8000/book"),
+        ] {
+            assert_eq!(parse_docs_url(text), Ok(url.to_owned()));
+        }
+        for text in
+            ["", "docs.example", "ftp://docs.example", "https://docs.example/?a", "https://docs.example/#a"]
+        {
+            let error = format!("invalid URL {text:?}: use http(s)://HOST/PATH, without ? and #");
+            assert_eq!(parse_docs_url(text), Err(error));
+        }
+    }
 
     #[test]
     fn reads_sizes() {
