@@ -47,6 +47,7 @@ test: build build-crash-test tools test-core ## run every test that needs no Doc
 	RUST_TEST_THREADS=4 cargo test --locked --workspace --test field -- failing_events drain_rate
 	tests/receivers/run
 	tests/trust/run
+	tests/tutorial/run
 
 kill: rust ## prove that nothing is lost, in some 300 rounds a store; ROUNDS=30, STORE=sqlite or postgres, PARTS=race for less
 	@dev/need setpriv

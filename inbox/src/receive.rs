@@ -6,7 +6,7 @@ use crate::commit::{Committer, NotStored};
 use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
 use crate::health::{Fault, StandingFault};
-use crate::key::{NotSigned, WebhookKeys};
+use crate::key::{SignatureError, WebhookKeys};
 use crate::line_limit::LineLimit;
 use crate::listen::{REASON, is_local, split_port};
 use crate::space::Full;
@@ -81,7 +81,7 @@ enum ReceiveRefusal {
     #[error("cannot read the body: {0}")]
     Body(Box<dyn Error + Send + Sync>),
     #[error(transparent)]
-    NotSigned(#[from] NotSigned),
+    NotSigned(#[from] SignatureError),
     #[error("the webhook-id is of another event: the signature does not cover this one")]
     OtherId,
     #[error(transparent)]
@@ -103,8 +103,8 @@ impl ReceiveRefusal {
             Self::Method => "method",
             Self::Host => "host",
             Self::SlowBody | Self::Body(_) => "body",
-            Self::NotSigned(NotSigned::OutOfTime(_)) => Fault::ClockOffset.code(),
-            Self::NotSigned(NotSigned::NoSignature) | Self::OtherId => "signature",
+            Self::NotSigned(SignatureError::OutOfTime(_)) => Fault::ClockOffset.code(),
+            Self::NotSigned(SignatureError::NoSignature) | Self::OtherId => "signature",
             Self::NotOurs(_) => "not-ours",
             Self::Fault(fault) => fault.reason,
             Self::Full(_) => "full",

@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, RequestExt, Router};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
+use blobgate::contract::{Kind, Proof, Verdict, header};
 use inbox::{Entries, Inbox, Reconciles};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -144,7 +145,7 @@ impl StandIn {
         }
         let status = StatusCode::from_u16(does.status).unwrap();
         match does.code {
-            Some(code) => (status, [("blobgate-reason", code)]).into_response(),
+            Some(code) => (status, [(header::REASON, code)]).into_response(),
             None => status.into_response(),
         }
     }
@@ -156,19 +157,20 @@ impl StandIn {
                 let payload: Value = serde_json::from_slice(&body).unwrap();
                 let id = payload["generation_id"].as_str().unwrap();
                 let url = if service == Service::Video { &self.video } else { &self.failure };
-                let request = client().post(url).header("blobgate-verdict", "accepted");
+                let request = client().post(url).header(header::VERDICT, Verdict::Accepted.name());
                 request
-                    .header("blobgate-event", event)
-                    .header("blobgate-generation-id", id)
-                    .header("idempotency-key", format!("veo3:{id}:{event}"))
+                    .header(header::EVENT, event)
+                    .header(header::GENERATION_ID, id)
+                    .header(header::IDEMPOTENCY_KEY, format!("veo3:{id}:{event}"))
             }
             Service::Quarantine => {
-                let request = client().post(&self.quarantine).header("blobgate-verdict", "quarantined");
-                request.header("blobgate-reason", event)
+                let request =
+                    client().post(&self.quarantine).header(header::VERDICT, Verdict::Quarantined.name());
+                request.header(header::REASON, event)
             }
         };
-        let proof = does.proof.map(|proof| ("blobgate-proofs", proof));
-        let job = job.map(|job| ("blobgate-job", job));
+        let proof = does.proof.map(|proof| (header::PROOFS, proof));
+        let job = job.map(|job| (header::JOB, job));
         for (name, value) in headers.iter().copied().chain(proof).chain(job) {
             request = request.header(name, value);
         }
@@ -334,7 +336,8 @@ async fn so_is_one_with_an_inbox_behind_it() {
     let table = shows_every_row(&end, "inbox");
     assert!(table.contains(": in the path, and delivers\n"), "{table}");
     for reason in ["token-expired", "result-url-denied"] {
-        assert!(table.contains(&format!(": quarantined\n        blobgate-reason: {reason}\n")), "{table}");
+        let lines = format!(": quarantined\n        {}: {reason}\n", header::REASON);
+        assert!(table.contains(&lines), "{table}");
     }
 }
 
@@ -359,8 +362,9 @@ fn shows_every_row(end: &Output, quarantine: &str) -> String {
     // The one from another address, and the one of which no callback comes.
     assert_eq!(shown + left_out, SHIPPED.len() + 2, "{table}");
     assert!(table.contains(&format!("All {shown} rows are as expected.")), "{table}");
-    for event in ["completed", "failed", "timeout"] {
-        assert!(table.contains(&format!("blobgate-event: {event}\n")), "{table}");
+    for event in Kind::ALL {
+        let line = format!("{}: {}\n", header::EVENT, event.name());
+        assert!(table.contains(&line), "{table}");
     }
     assert!(!table.contains('\x1b'), "colours without a terminal");
     table
@@ -403,12 +407,12 @@ async fn machines_get_json() {
     assert_eq!((&rows[0]["answer"], &rows[0]["code"]), (&200.into(), &Value::Null));
     let [arrived] = &rows[0]["arrived"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert_eq!(arrived["service"], "video");
-    assert_eq!(arrived["headers"]["blobgate-generation-id"], rows[0]["generation_id"]);
+    assert_eq!(arrived["headers"][header::GENERATION_ID], rows[0]["generation_id"]);
     assert_eq!((&rows[3]["answer"], &rows[3]["code"]), (&404.into(), &"unknown-hook".into()));
     assert_eq!(rows[3]["arrived"], Value::Array(Vec::new()));
     let row = rows.iter().find(|row| row["sent"] == "generated, with a token").unwrap();
     assert_eq!((&row["hook"], &row["generation_id"]), (&"/hooks/veo3".into(), &GENERATED[0].into()));
-    assert_eq!(row["arrived"][0]["headers"]["blobgate-proofs"], "token");
+    assert_eq!(row["arrived"][0]["headers"][header::PROOFS], Proof::Token.name());
     assert_eq!(report["mode"], "alone");
 }
 
@@ -432,6 +436,10 @@ fn fails(table: &str, row: &str, fault: &str) {
     assert!(table.contains("\n1 of 2"), "{table}");
 }
 
+fn should_be(header: &str, value: &str) -> String {
+    format!("{header} should be {value}")
+}
+
 #[tokio::test]
 async fn a_wrong_row_is_marked() {
     let body = |does: &mut Does| does.body = Body::WithSpaceAfterIt;
@@ -443,7 +451,11 @@ async fn a_wrong_row_is_marked() {
     );
     fails(&demo_but(0, |does| does.over = None).await, "completed, as", "it should arrive at video, once");
     fails(&demo_but(1, |does| *does = SHIPPED[0]).await, "failed, as", "it should arrive at failure");
-    fails(&demo_but(1, |does| *does = SHIPPED[2]).await, "failed, as", "blobgate-event should be failed");
+    fails(
+        &demo_but(1, |does| *does = SHIPPED[2]).await,
+        "failed, as",
+        &should_be(header::EVENT, Kind::Failed.name()),
+    );
     fails(
         &demo_but(2, body).await,
         "timed out",
@@ -455,12 +467,12 @@ async fn a_wrong_row_is_marked() {
     fails(
         &demo_but(proven(0), |does| does.proof = Some("confirmed")).await,
         "generated, with a token",
-        "blobgate-proofs should be token",
+        &should_be(header::PROOFS, Proof::Token.name()),
     );
     fails(
         &demo_but(proven(1), |does| does.proof = None).await,
         "generated, without a token",
-        "blobgate-proofs should be confirmed",
+        &should_be(header::PROOFS, Proof::Confirmed.name()),
     );
     fails(
         &demo_but(proven(1), body).await,
@@ -480,7 +492,7 @@ async fn a_wrong_row_is_marked() {
     fails(
         &demo_but(proven(4), |does| *does = keeps("json-invalid")).await,
         "expired",
-        "blobgate-reason should be token-expired",
+        &should_be(header::REASON, "token-expired"),
     );
     fails(
         &demo_but(proven(5), |does| *does = SHIPPED[0]).await,
@@ -490,7 +502,7 @@ async fn a_wrong_row_is_marked() {
     fails(
         &demo_but(0, |does| does.proof = Some("token")).await,
         "completed, as",
-        "blobgate-proofs should not be there",
+        &format!("{} should not be there", header::PROOFS),
     );
     let over = SHIPPED[0].over;
     fails(&demo_but(4, |does| does.over = over).await, "without TLS", "it should arrive nowhere");

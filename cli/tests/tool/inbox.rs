@@ -22,6 +22,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
+use blobgate::contract::{self, Proof, Verdict, header};
 use blobgate_testkit::Cluster;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
@@ -209,7 +210,7 @@ async fn until(what: &str, is_met: impl AsyncFn() -> bool) {
 #[derive(Clone)]
 struct Delivery {
     hook: &'static str,
-    verdict: &'static str,
+    verdict: Verdict,
     event: Option<&'static str>,
     reason: Option<&'static str>,
     generation: Option<String>,
@@ -233,7 +234,7 @@ impl Delivery {
         });
         Self {
             hook: "veo3",
-            verdict: "accepted",
+            verdict: Verdict::Accepted,
             event: Some("completed"),
             reason: None,
             generation: Some(generation(number)),
@@ -248,7 +249,7 @@ impl Delivery {
     }
 
     fn kept(number: usize) -> Self {
-        Self { verdict: "quarantined", reason: Some("token-expired"), ..Self::completed(number) }
+        Self { verdict: Verdict::Quarantined, reason: Some("token-expired"), ..Self::completed(number) }
     }
 
     fn key(&self) -> String {
@@ -257,22 +258,22 @@ impl Delivery {
     }
 
     fn headers(&self) -> Vec<(&'static str, String)> {
-        let event = if self.verdict == "quarantined" { "blobgate-claimed-event" } else { "blobgate-event" };
+        let event = if self.verdict == Verdict::Quarantined { header::CLAIMED_EVENT } else { header::EVENT };
         let optional = [
             (event, self.event.map(str::to_owned)),
-            ("blobgate-reason", self.reason.map(str::to_owned)),
-            ("blobgate-generation-id", self.generation.clone()),
-            ("blobgate-job", self.job.map(str::to_owned)),
-            ("blobgate-token-id", self.token.map(str::to_owned)),
+            (header::REASON, self.reason.map(str::to_owned)),
+            (header::GENERATION_ID, self.generation.clone()),
+            (header::JOB, self.job.map(str::to_owned)),
+            (header::TOKEN_ID, self.token.map(str::to_owned)),
         ];
         let mut headers = vec![
-            ("blobgate-contract", "1".to_owned()),
-            ("blobgate-verdict", self.verdict.to_owned()),
-            ("blobgate-hook", self.hook.to_owned()),
-            ("blobgate-dialect", "veo3".to_owned()),
-            ("blobgate-proofs", "token".to_owned()),
+            (header::CONTRACT, contract::VERSION.to_owned()),
+            (header::VERDICT, self.verdict.name().to_owned()),
+            (header::HOOK, self.hook.to_owned()),
+            (header::DIALECT, "veo3".to_owned()),
+            (header::PROOFS, Proof::Token.name().to_owned()),
             ("content-type", "application/json".to_owned()),
-            ("idempotency-key", self.key()),
+            (header::IDEMPOTENCY_KEY, self.key()),
         ];
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         headers

@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use blobgate::contract::{EventSource, header};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -189,7 +190,7 @@ impl StandIn {
         tokio::time::sleep(LATE).await;
         let body = Bytes::from(generation(UNCALLED));
         let index = entries.add("waiting", Some(UNCALLED), None, &body);
-        let (attempt, source) = (("blobgate-attempt", "1"), ("blobgate-source", "reconcile"));
+        let (attempt, source) = ((header::ATTEMPT, "1"), (header::SOURCE, EventSource::Reconcile.name()));
         let (headers, times) = match entries.reconciles {
             Reconciles::AsAWebhook => (vec![attempt], 1),
             Reconciles::DeliversTwice => (vec![attempt, source], 2),
@@ -247,7 +248,7 @@ impl StandIn {
             _ => 1,
         };
         for _ in 0..times {
-            self.hand_over(&[("blobgate-attempt", "1")], job.as_deref(), body.clone(), does).await;
+            self.hand_over(&[(header::ATTEMPT, "1")], job.as_deref(), body.clone(), does).await;
         }
         entries.set(index, "state", "delivered");
     }

@@ -1,7 +1,10 @@
 //! What the demo orders it says to the inbox, and what is never called back the inbox has to bring.
 
-use super::{Entries, GENERATED, Reconciles, SHIPPED, UNCALLED, claims, demo, demo_by, demo_by_inbox, fails};
+use super::{
+    Entries, GENERATED, Reconciles, SHIPPED, UNCALLED, claims, demo, demo_by, demo_by_inbox, fails, should_be,
+};
 use crate::running::text;
+use blobgate::contract::{EventSource, Kind, Proof, header};
 use serde_json::{Value, json};
 
 const ROW: &str = "generated, never called back";
@@ -50,8 +53,12 @@ async fn what_is_never_called_back_arrives_by_the_reconcile() {
         lines[0].starts_with("ok ") && lines[0].ends_with(" -       -                      video"),
         "{table}"
     );
-    for header in ["blobgate-event: completed", "blobgate-source: reconcile", "blobgate-proofs: confirmed"] {
-        assert!(lines.contains(&&*format!("        {header}")), "{table}");
+    for (name, value) in [
+        (header::EVENT, Kind::Completed.name()),
+        (header::SOURCE, EventSource::Reconcile.name()),
+        (header::PROOFS, Proof::Confirmed.name()),
+    ] {
+        assert!(lines.contains(&&*format!("        {name}: {value}")), "{table}");
     }
 }
 
@@ -62,10 +69,10 @@ async fn machines_are_told_of_it() {
     let rows = report["rows"].as_array().unwrap();
     let row = rows.iter().find(|row| row["sent"] == ROW).unwrap();
     assert_eq!((&row["answer"], &row["generation_id"]), (&Value::Null, &json!(UNCALLED)));
-    assert_eq!(row["arrived"][0]["headers"]["blobgate-source"], "reconcile");
+    assert_eq!(row["arrived"][0]["headers"][header::SOURCE], EventSource::Reconcile.name());
     assert_eq!(row["expected"], json!({"answer": null, "code": null, "service": "video"}));
     assert_eq!(row["expectation"]["state"], "reconciled");
-    assert_eq!(row["expectation"]["job"], row["arrived"][0]["headers"]["blobgate-job"]);
+    assert_eq!(row["expectation"]["job"], row["arrived"][0]["headers"][header::JOB]);
 }
 
 #[tokio::test]
@@ -96,7 +103,11 @@ async fn a_reconcile_that_is_wrong_is_marked() {
     };
     let heard = "the inbox has asked for it, and the answer was unauthorized";
     fails(&demo(Reconciles::Hears("unauthorized")).await, ROW, heard);
-    fails(&demo(Reconciles::AsAWebhook).await, ROW, "blobgate-source should be reconcile");
+    fails(
+        &demo(Reconciles::AsAWebhook).await,
+        ROW,
+        &should_be(header::SOURCE, EventSource::Reconcile.name()),
+    );
     fails(&demo(Reconciles::DeliversTwice).await, ROW, "it should arrive at video, once");
     let table = demo(Reconciles::Forgets).await;
     let forgotten = |state: &str| {

@@ -2,6 +2,7 @@
 
 use super::{Delivery, Inbox, Place, generation, on_each_store, until};
 use crate::running::{blobgate, text};
+use blobgate::contract::{Kind, Verdict, header};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -40,14 +41,14 @@ async fn releases_a_quarantined_event_in_two_commands(place: Place) {
     assert_eq!(came.path, "/hooks/veo3");
     assert_eq!(came.body, kept.body);
     for (name, value) in [
-        ("blobgate-override", Some("token-expired")),
-        ("blobgate-redelivery", Some("1")),
-        ("blobgate-attempt", Some("1")),
-        ("blobgate-verdict", Some("accepted")),
-        ("blobgate-event", Some("completed")),
-        ("idempotency-key", Some(kept.key().as_str())),
-        ("blobgate-reason", None),
-        ("blobgate-claimed-event", None),
+        (header::OVERRIDE, Some("token-expired")),
+        (header::REDELIVERY, Some("1")),
+        (header::ATTEMPT, Some("1")),
+        (header::VERDICT, Some(Verdict::Accepted.name())),
+        (header::EVENT, Some(Kind::Completed.name())),
+        (header::IDEMPOTENCY_KEY, Some(kept.key().as_str())),
+        (header::REASON, None),
+        (header::CLAIMED_EVENT, None),
     ] {
         assert_eq!(came.header(name), value, "{name}");
     }
@@ -59,7 +60,7 @@ async fn releases_a_quarantined_event_in_two_commands(place: Place) {
     assert_eq!((entries.len(), &entries[0]["seen"]), (1, &2.into()));
     inbox.store(&Delivery::completed(1)).await;
     let came = &inbox.service.wait_for(2).await[1];
-    assert_eq!((came.header("blobgate-redelivery"), came.header("blobgate-override")), (None, None));
+    assert_eq!((came.header(header::REDELIVERY), came.header(header::OVERRIDE)), (None, None));
 }
 
 async fn refuses_to_replay_a_quarantined_entry(place: Place) {
@@ -76,7 +77,7 @@ async fn refuses_to_replay_a_quarantined_entry(place: Place) {
     assert_eq!(inbox.lines(&["drop", &id, "--yes"]), ["1 entry dropped"]);
     assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
     let came = &inbox.service.wait_for(1).await[0];
-    assert_eq!(came.header("blobgate-override"), Some("token-expired"));
+    assert_eq!(came.header(header::OVERRIDE), Some("token-expired"));
 }
 
 async fn refuses_to_release_other_entries(place: Place) {
@@ -137,7 +138,7 @@ async fn counts_what_a_release_would_do(place: Place) {
     let asks = "this would release 1 entry: 1 quarantined; there is no terminal to ask on: say --yes";
     assert_eq!(said, format!("blobgate: {asks}\n"));
     assert_eq!(inbox.lines(&["release", "--reason", "token-expired", "--yes"]), ["1 entry released"]);
-    assert_eq!(inbox.service.wait_for(1).await[0].header("blobgate-override"), Some("token-expired"));
+    assert_eq!(inbox.service.wait_for(1).await[0].header(header::OVERRIDE), Some("token-expired"));
 }
 
 async fn replays_once(place: Place) {
@@ -156,15 +157,15 @@ async fn replays_once(place: Place) {
     );
     inbox.lines(&["resume", "--hook", "veo3"]);
     let came = inbox.service.wait_for(2).await;
-    assert_eq!(came[0].header("blobgate-redelivery"), None);
-    assert_eq!(came[1].header("blobgate-redelivery"), Some("1"));
-    assert_eq!(came[1].header("blobgate-attempt"), Some("1"));
-    assert_eq!(came[1].header("idempotency-key"), Some(delivery.key().as_str()));
+    assert_eq!(came[0].header(header::REDELIVERY), None);
+    assert_eq!(came[1].header(header::REDELIVERY), Some("1"));
+    assert_eq!(came[1].header(header::ATTEMPT), Some("1"));
+    assert_eq!(came[1].header(header::IDEMPOTENCY_KEY), Some(delivery.key().as_str()));
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
 
     inbox.service.hang();
     assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
-    assert_eq!(inbox.service.wait_for(3).await[2].header("blobgate-redelivery"), Some("2"));
+    assert_eq!(inbox.service.wait_for(3).await[2].header(header::REDELIVERY), Some("2"));
     assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: it is under way ({id})\n"));
     inbox.service.go_on();
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
@@ -200,7 +201,7 @@ async fn refuses_to_release_what_claims_no_event(place: Place) {
     inbox.store(&Delivery::kept(3)).await;
     let said = inbox.refused(&["release", "--state", "quarantined", "--yes"], 1);
     assert!(said.contains(&event), "{said}");
-    assert_eq!(inbox.service.wait_for(1).await[0].header("blobgate-redelivery"), Some("1"));
+    assert_eq!(inbox.service.wait_for(1).await[0].header(header::REDELIVERY), Some("1"));
 }
 
 async fn what_is_superseded_is_not_lost(place: Place) {
@@ -217,7 +218,7 @@ async fn what_is_superseded_is_not_lost(place: Place) {
     inbox.lines(&["resume", "--hook", "veo3"]);
     inbox.wait_for(failed, "delivered").await;
     let events: Vec<_> = inbox.service.wait_for(3).await;
-    let failures = events.iter().filter(|came| came.header("blobgate-event") == Some("failed"));
+    let failures = events.iter().filter(|came| came.header(header::EVENT) == Some(Kind::Failed.name()));
     assert_eq!(failures.count(), 1);
 }
 
@@ -261,8 +262,8 @@ async fn replays_hundreds_by_filter(place: Place) {
     let came = inbox.service.wait_for(2 * MANY).await;
     let again: BTreeSet<_> = came
         .iter()
-        .filter(|came| came.header("blobgate-redelivery") == Some("1"))
-        .map(|came| came.header("idempotency-key").unwrap().to_owned())
+        .filter(|came| came.header(header::REDELIVERY) == Some("1"))
+        .map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
         .collect();
     assert_eq!(again.len(), MANY);
 }
@@ -303,8 +304,12 @@ async fn drops_waiting_and_quarantined_entries(place: Place) {
     let beside = inbox.stored(&Delivery::completed(3)).await;
     inbox.lines(&["resume", "--hook", "veo3"]);
     inbox.wait_for(beside, "delivered").await;
-    let keys: Vec<_> =
-        inbox.service.came().iter().map(|came| came.header("idempotency-key").unwrap().to_owned()).collect();
+    let keys: Vec<_> = inbox
+        .service
+        .came()
+        .iter()
+        .map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
+        .collect();
     assert_eq!(keys, [Delivery::completed(9).key(), Delivery::completed(3).key()]);
     // Until somebody changes their mind.
     assert_eq!(inbox.lines(&["replay", &waits]), ["1 entry replayed"]);

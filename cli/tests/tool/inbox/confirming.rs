@@ -3,6 +3,7 @@
 use super::reconciling::{Provider, webhook};
 use super::reevaluating::with_trust;
 use super::{Delivery, Inbox, Place, on_each_store, until};
+use blobgate::contract::{Kind, Verdict, header};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ async fn confirms_what_was_kept(place: Place) {
     let provider = Provider::start().await;
     let inbox = Inbox::reconciling(place, &provider).await;
     let kept = |id: &str, body: &Value| Delivery {
-        verdict: "quarantined",
+        verdict: Verdict::Quarantined,
         reason: Some("confirm-unavailable"),
         job: Some("order-17"),
         token: Some("token-17"),
@@ -40,14 +41,14 @@ async fn confirms_what_was_kept(place: Place) {
     let came = inbox.service.wait_for(1).await.remove(0);
     assert_eq!(serde_json::from_slice::<Value>(&came.body).unwrap(), own_body, "as it came");
     for (name, value) in [
-        ("blobgate-verdict", Some("accepted")),
-        ("blobgate-event", Some("completed")),
-        ("blobgate-proofs", Some("token,confirmed")),
-        ("blobgate-job", Some("order-17")),
-        ("blobgate-reason", None),
-        ("blobgate-claimed-event", None),
-        ("blobgate-override", None),
-        ("blobgate-source", None),
+        (header::VERDICT, Some(Verdict::Accepted.name())),
+        (header::EVENT, Some(Kind::Completed.name())),
+        (header::PROOFS, Some("token,confirmed")),
+        (header::JOB, Some("order-17")),
+        (header::REASON, None),
+        (header::CLAIMED_EVENT, None),
+        (header::OVERRIDE, None),
+        (header::SOURCE, None),
     ] {
         assert_eq!(came.header(name), value, "{name}");
     }
@@ -63,7 +64,7 @@ async fn asks_about_what_is_judged_again(place: Place) {
     let provider = Provider::start().await;
     let inbox = Inbox::reconciling(place, &provider).await;
     let kept = |id: &str, reason, body: &Value| Delivery {
-        verdict: "quarantined",
+        verdict: Verdict::Quarantined,
         reason: Some(reason),
         job: Some("order-17"),
         token: Some(Box::leak(format!("token-{id}").into_boxed_str())),
@@ -96,14 +97,14 @@ async fn asks_about_what_is_judged_again(place: Place) {
     assert_eq!(output.status.code(), Some(1), "one stays");
     let came = inbox.service.wait_for(1).await.remove(0);
     for (name, value) in [
-        ("blobgate-verdict", Some("accepted")),
-        ("blobgate-event", Some("completed")),
-        ("blobgate-generation-id", Some(own.as_str())),
-        ("blobgate-proofs", Some("token,confirmed")),
-        ("blobgate-job", Some("order-17")),
-        ("blobgate-reason", None),
-        ("blobgate-override", None),
-        ("blobgate-source", None),
+        (header::VERDICT, Some(Verdict::Accepted.name())),
+        (header::EVENT, Some(Kind::Completed.name())),
+        (header::GENERATION_ID, Some(own.as_str())),
+        (header::PROOFS, Some("token,confirmed")),
+        (header::JOB, Some("order-17")),
+        (header::REASON, None),
+        (header::OVERRIDE, None),
+        (header::SOURCE, None),
     ] {
         assert_eq!(came.header(name), value, "{name}");
     }

@@ -2,6 +2,7 @@
 
 use super::{Delivery, Inbox, Place, until};
 use crate::running::{blobgate, text};
+use blobgate::contract::header;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -96,8 +97,12 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     let held = inbox.entries("state=waiting").await[0]["id"].to_string();
     assert_eq!(inbox.lines(&["drop", &held, "--yes"]), ["1 entry dropped"]);
     inbox.lines(&["resume", "--hook", "other"]);
-    let keys: Vec<_> =
-        inbox.service.came().iter().map(|it| it.header("idempotency-key").unwrap().to_owned()).collect();
+    let keys: Vec<_> = inbox
+        .service
+        .came()
+        .iter()
+        .map(|it| it.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
+        .collect();
     assert_eq!(keys, [Delivery::completed(5).key()]);
     // What was replaced is whole.
     let kept = format!("sqlite:{aside}");

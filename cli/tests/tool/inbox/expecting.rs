@@ -2,6 +2,7 @@
 
 use super::{Delivery, Inbox, Place, generation, on_each_store};
 use crate::running::text;
+use blobgate::contract::header;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;
@@ -105,8 +106,8 @@ async fn releases_what_it_explains(place: Place) {
     let said = inbox.expect(1, "order-1").await;
     assert_eq!((&said["state"], &said["released"]), (&json!("arrived"), &json!([kept])));
     let came = inbox.service.wait_for(2).await;
-    assert_eq!(came[1].header("blobgate-generation-id"), Some(generation(1).as_str()));
-    assert_eq!(came[1].header("blobgate-override"), None);
+    assert_eq!(came[1].header(header::GENERATION_ID), Some(generation(1).as_str()));
+    assert_eq!(came[1].header(header::OVERRIDE), None);
     let released = inbox.get(&format!("/entries/{kept}")).await;
     assert_eq!((&released["state"], &released["lane"]), (&json!("superseded"), &json!("quarantine")));
     assert_eq!(released["answer"], "released: its generation is expected of its job");

@@ -2,6 +2,7 @@
 
 use super::reconciling::{Provider, is_reconciled, webhook};
 use super::{Delivery, Inbox, Place, on_each_store, until};
+use blobgate::contract::header;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -74,7 +75,7 @@ async fn takes_the_provider_at_its_word(place: Place) {
     inbox.store(&webhook(&status, &provider.status(&status).await)).await;
     let late = inbox.service.wait_for(4).await.remove(3);
     assert_eq!(
-        (late.header("blobgate-event"), late.header("blobgate-supersedes")),
+        (late.header(header::EVENT), late.header(header::SUPERSEDES)),
         (Some("completed"), Some("failed"))
     );
     inbox.store(&webhook(&url, &provider.status(&url).await)).await;

@@ -2,6 +2,7 @@
 
 use super::{Delivery, Inbox, Place, Service, generation, on_each_store, until};
 use crate::running::{Running, blobgate, text};
+use blobgate::contract::{EventSource, Kind, Verdict, header};
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use std::process::Stdio;
@@ -135,13 +136,13 @@ async fn copies_to_another_address(place: Place) {
     let came = &laptop.wait_for(1).await[0];
     assert_eq!((came.path.as_str(), &came.body[..]), ("/copy/hooks/veo3", &delivery.body[..]));
     for (name, value) in [
-        ("blobgate-source", "tail"),
-        ("blobgate-attempt", "1"),
-        ("blobgate-verdict", "accepted"),
-        ("blobgate-event", "completed"),
-        ("blobgate-job", "order-7"),
+        (header::SOURCE, EventSource::Tail.name()),
+        (header::ATTEMPT, "1"),
+        (header::VERDICT, Verdict::Accepted.name()),
+        (header::EVENT, Kind::Completed.name()),
+        (header::JOB, "order-7"),
         ("content-type", "application/json"),
-        ("idempotency-key", &delivery.key()),
+        (header::IDEMPOTENCY_KEY, &delivery.key()),
     ] {
         assert_eq!(came.header(name), Some(value), "{name}");
     }
@@ -153,7 +154,7 @@ async fn copies_to_another_address(place: Place) {
     // The service has its own, once, and not as a copy.
     inbox.wait_for(id, "delivered").await;
     let own = &inbox.service.wait_for(1).await[0];
-    assert_eq!((own.path.as_str(), own.header("blobgate-source")), ("/hooks/veo3", None));
+    assert_eq!((own.path.as_str(), own.header(header::SOURCE)), ("/hooks/veo3", None));
     assert!(tail.interrupted().starts_with(&format!("1 copied to {url}\n")));
 }
 
@@ -223,10 +224,7 @@ async fn exports_what_is_there(place: Place) {
     // As it came, and not as it was delivered.
     let names: Vec<_> =
         bodies[1]["headers"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect();
-    assert!(
-        names.contains(&json!("blobgate-hook")) && !names.contains(&json!("blobgate-attempt")),
-        "{names:?}"
-    );
+    assert!(names.contains(&json!(header::HOOK)) && !names.contains(&json!(header::ATTEMPT)), "{names:?}");
 
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("all.ndjson");

@@ -2,6 +2,7 @@
 
 use super::{Delivery, Inbox, Place, generation, on_each_store, until};
 use crate::running::text;
+use blobgate::contract::{Verdict, header};
 use serde_json::Value;
 
 on_each_store! {
@@ -26,7 +27,7 @@ async fn lists_what_is_asked_for(place: Place) {
     let completed = inbox.stored(&Delivery { job: Some("order-7"), ..Delivery::completed(1) }).await;
     let failed = inbox.stored(&Delivery { hook: "other", ..Delivery::failed(2) }).await;
     let kept = inbox.stored(&Delivery::kept(3)).await;
-    let observed = inbox.stored(&Delivery { verdict: "observed", ..Delivery::completed(4) }).await;
+    let observed = inbox.stored(&Delivery { verdict: Verdict::Observed, ..Delivery::completed(4) }).await;
     inbox.wait_for(completed, "delivered").await;
     inbox.wait_for(failed, "delivered").await;
     inbox.wait_for(observed, "delivered").await;
@@ -119,7 +120,7 @@ async fn shows_an_entry_and_its_body_only_where_asked(place: Place) {
         "  route       veo3/completed",
         "  last answer 500 as told",
         "  POST /hooks/veo3",
-        &format!("  idempotency-key: {}", delivery.key()),
+        &format!("  {}: {}", header::IDEMPOTENCY_KEY, delivery.key()),
         &format!("body: `blobgate inbox show {number} --body` prints it"),
     ] {
         assert!(shown.contains(expected), "{expected:?} is not in:\n{shown}");

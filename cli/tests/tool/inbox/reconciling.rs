@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
+use blobgate::contract::{EventSource, Proof, Verdict, header};
 use blobgate_testkit::needs;
 use futures_util::stream::try_unfold;
 use reqwest::Method;
@@ -118,13 +119,13 @@ pub(super) fn webhook(id: &str, body: &Value) -> Delivery {
 pub(super) fn is_reconciled(came: &Came, id: &str, event: &str) {
     let key = format!("veo3:{id}:{event}");
     for (name, value) in [
-        ("blobgate-source", "reconcile"),
-        ("blobgate-proofs", "confirmed"),
-        ("blobgate-verdict", "accepted"),
-        ("blobgate-job", "order-17"),
-        ("blobgate-event", event),
-        ("blobgate-generation-id", id),
-        ("idempotency-key", &key),
+        (header::SOURCE, EventSource::Reconcile.name()),
+        (header::PROOFS, Proof::Confirmed.name()),
+        (header::VERDICT, Verdict::Accepted.name()),
+        (header::JOB, "order-17"),
+        (header::EVENT, event),
+        (header::GENERATION_ID, id),
+        (header::IDEMPOTENCY_KEY, &key),
         ("content-type", "application/json"),
     ] {
         assert_eq!(came.header(name), Some(value), "{name}");
@@ -173,7 +174,7 @@ async fn brings_a_failure(place: Place) {
         // None has come to this hook.
         assert_eq!(came.path, "/hooks/veo3");
         let code = if outcome == "timeout" { "TIMEOUT" } else { outcome };
-        assert_eq!(came.header("blobgate-error-code"), Some(code));
+        assert_eq!(came.header(header::ERROR_CODE), Some(code));
     }
 }
 
@@ -248,7 +249,7 @@ async fn two_inboxes_are_as_fast_as_one() {
     }
     assert_eq!((usize::try_from(total().await).unwrap(), delivered()), (PER_MINUTE, PER_MINUTE));
     let first: Vec<_> = [one.service.came(), other.service.came()].concat();
-    let mut first: Vec<_> = first.iter().map(|came| came.header("blobgate-generation-id").unwrap()).collect();
+    let mut first: Vec<_> = first.iter().map(|came| came.header(header::GENERATION_ID).unwrap()).collect();
     first.sort_by_key(|id| expected.iter().position(|expected| expected == id));
     assert_eq!(first, expected[..PER_MINUTE], "the oldest first, each once");
 }

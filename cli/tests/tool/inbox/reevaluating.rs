@@ -1,6 +1,7 @@
 //! `reevaluate`: a rule has changed, and quarantined entries are judged by it.
 
 use super::{Delivery, Inbox, Place, generation, on_each_store};
+use blobgate::contract::{Verdict, header};
 use serde_json::{Value, json};
 use std::io::Write;
 use tempfile::NamedTempFile;
@@ -64,7 +65,7 @@ impl Inbox {
         for (name, value) in delivery.headers() {
             request = request.header(name, value);
         }
-        let request = request.header("blobgate-token-id", format!("t{number}"));
+        let request = request.header(header::TOKEN_ID, format!("t{number}"));
         let answer = request.body(delivery.body.clone()).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         self.entries("limit=1").await[0]["id"].as_i64().unwrap()
@@ -98,15 +99,15 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: Place) {
 
     let came = inbox.service.wait_for(3).await;
     for one in &came {
-        assert_eq!(one.header("blobgate-verdict"), Some("accepted"));
-        assert_eq!(one.header("blobgate-result-host"), Some("cdn.new.example"));
-        assert_eq!((one.header("blobgate-reason"), one.header("blobgate-override")), (None, None));
+        assert_eq!(one.header(header::VERDICT), Some(Verdict::Accepted.name()));
+        assert_eq!(one.header(header::RESULT_HOST), Some("cdn.new.example"));
+        assert_eq!((one.header(header::REASON), one.header(header::OVERRIDE)), (None, None));
     }
     let left = inbox.entries("state=quarantined").await;
     assert_eq!(left.iter().map(|entry| entry["id"].as_i64().unwrap()).collect::<Vec<_>>(), [elsewhere]);
     // Twice is once, and the genuine event is a repeat by now.
     inbox.refused(&judge(wider, &["--yes"]), 1);
-    let genuine = Delivery { verdict: "accepted", reason: None, ..kept(1, "cdn.new.example", "") };
+    let genuine = Delivery { verdict: Verdict::Accepted, reason: None, ..kept(1, "cdn.new.example", "") };
     inbox.store(&genuine).await;
     inbox.store(&Delivery::completed(9)).await;
     assert_eq!(inbox.service.wait_for(4).await.len(), 4);
@@ -122,14 +123,16 @@ async fn what_only_the_head_shows_wants_a_waiver(place: Place) {
     let waived = [&judge[..], &["--waive", "source-denied"]].concat();
     assert_eq!(inbox.lines(&waived), ["1 entry released, and waiting to be delivered"]);
     let came = &inbox.service.wait_for(1).await[0];
-    assert_eq!(came.header("blobgate-override"), Some("source-denied"));
+    assert_eq!(came.header(header::OVERRIDE), Some("source-denied"));
     let said = inbox.refused(&[&judge[..], &["--waive", "json-invalid"]].concat(), 2);
     assert!(said.contains("invalid value 'json-invalid'"), "{said}");
 }
 
 async fn what_contradicts_stays(place: Place) {
     let inbox = Inbox::start(place).await;
-    inbox.store(&Delivery { verdict: "accepted", reason: None, ..kept(1, "cdn.runblob.io", "") }).await;
+    inbox
+        .store(&Delivery { verdict: Verdict::Accepted, reason: None, ..kept(1, "cdn.runblob.io", "") })
+        .await;
     inbox.service.wait_for(1).await;
     let other = kept(1, "other.runblob.io", "result-url-denied");
     let id = inbox.keep(1, &other).await.to_string();

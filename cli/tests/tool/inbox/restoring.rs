@@ -1,4 +1,4 @@
-//! `inbox/BACKUP.md`: its own commands, in its order, as they stand there.
+//! The page on backups: its own commands, in its order, as they stand there.
 
 mod postgres;
 mod sqlite;
@@ -6,12 +6,13 @@ mod sqlite;
 use super::reconciling::{Provider, webhook};
 use super::{Delivery, Inbox, Place, until};
 use crate::running::text;
+use blobgate::contract::header;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-const PAGE: &str = include_str!("../../../../inbox/BACKUP.md");
+const PAGE: &str = include_str!("../../../../docs/howto/backup.md");
 
 /// The commands in a section of the page, block by block.
 #[track_caller]
@@ -163,7 +164,7 @@ impl Day {
         assert!(said.contains(&self.late), "{said}");
         let came = inbox.service.wait_for(2).await;
         let mut came: Vec<_> =
-            came.iter().map(|it| (it.header("blobgate-source"), it.header("idempotency-key"))).collect();
+            came.iter().map(|it| (it.header(header::SOURCE), it.header(header::IDEMPOTENCY_KEY))).collect();
         came.sort();
         let (reconciled, new_key) = (lost.webhook.key(), new.key());
         assert_eq!(came, [(None, Some(new_key.as_str())), (Some("reconcile"), Some(reconciled.as_str()))]);
@@ -178,7 +179,8 @@ impl Day {
         let id = inbox.stored(&newer).await;
         inbox.wait_for(id, "delivered").await;
         let came = inbox.service.wait_for(4).await;
-        let keys: Vec<_> = came[2..].iter().map(|came| came.header("idempotency-key").unwrap()).collect();
+        let keys: Vec<_> =
+            came[2..].iter().map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap()).collect();
         assert_eq!(keys, [self.waits.key(), newer.key()]);
         assert_eq!(inbox.get(&format!("/entries/{}", self.known_id)).await["seen"], 3);
         assert!(inbox.entries("state=waiting").await.is_empty());
