@@ -22,9 +22,10 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
-use support::delivery::{Ending, Length};
+use support::delivery::{Length, RequestEnding};
 use support::{
-    Arrival, Bootstrap, Connect, Delivery, Gate, H1, H2, Protocol, Reply, Version, eventually, on_every_envoy,
+    Bootstrap, Connector, H1, H2, Protocol, Reply, ServiceRequest, TestDelivery, TestGate, Version,
+    eventually, on_every_envoy,
 };
 
 /// For `corpus`, which is read by two packages.
@@ -95,7 +96,7 @@ fn a_wrong_expectation_is_seen() {
 
 /// An Envoy with every hook, its services and a provider.
 struct Bench<'c> {
-    gate: Gate,
+    gate: TestGate,
     kind: Kind,
     corpus: &'c Corpus,
     sentinels: AtomicUsize,
@@ -104,7 +105,7 @@ struct Bench<'c> {
 impl<'c> Bench<'c> {
     #[track_caller]
     fn start(version: &Version, corpus: &'c Corpus, kind: Kind) -> Self {
-        let gate = Gate::with(version, |shipped| {
+        let gate = TestGate::with(version, |shipped| {
             let shipped = shipped.gate(&corpus.configuration());
             match kind {
                 Kind::Shipped => with_more_listeners(shipped),
@@ -184,7 +185,7 @@ impl<'c> Bench<'c> {
             let senders: Vec<_> = (0..SENDERS.min(pairs.len())).map(|_| scope.spawn(send)).collect();
             senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
         });
-        let mut arrivals: BTreeMap<String, Vec<(RoutedService, Arrival)>> = BTreeMap::new();
+        let mut arrivals: BTreeMap<String, Vec<(RoutedService, ServiceRequest)>> = BTreeMap::new();
         let services = [RoutedService::Video, RoutedService::Failure, RoutedService::Quarantine];
         for (service, upstream) in services.into_iter().zip(self.gate.services()) {
             for arrival in upstream.take() {
@@ -208,8 +209,8 @@ impl<'c> Bench<'c> {
         let connect = match case.listener {
             Listener::Edge => envoy.tls(protocol),
             Listener::Plaintext => envoy.plaintext(protocol),
-            Listener::Proxied => Connect::plaintext(envoy.port("proxied"), protocol),
-            Listener::Trusting => Connect::tls(envoy.port("trusting"), protocol),
+            Listener::Proxied => Connector::plaintext(envoy.port("proxied"), protocol),
+            Listener::Trusting => Connector::tls(envoy.port("trusting"), protocol),
         };
         let mut client = connect.from(case.from).open();
         let answers = match &*case.hook {
@@ -234,7 +235,8 @@ impl<'c> Bench<'c> {
     /// under way.
     #[track_caller]
     fn forwarded(&self) -> usize {
-        let answer = self.gate.tls(H1).open().send(&Delivery::of("{}").path(SENTINEL).header(MARK, SENTINEL));
+        let answer =
+            self.gate.tls(H1).open().send(&TestDelivery::of("{}").path(SENTINEL).header(MARK, SENTINEL));
         assert_eq!(answer.reason(), None, "the sentinel goes past the gate: {answer:?}");
         let sentinels = 1 + self.sentinels.fetch_add(1, Ordering::Relaxed);
         let (sent, seen) = (self.gate.sent(), self.gate.heads());
@@ -267,16 +269,16 @@ impl<'c> Bench<'c> {
     }
 }
 
-fn delivery(case: &Case, protocol: Protocol) -> Delivery {
+fn delivery(case: &Case, protocol: Protocol) -> TestDelivery {
     let mut headers = case.headers.clone();
     headers.push((MARK.to_owned(), mark(case, protocol).into_bytes()));
     let ending = match (&case.body, case.length) {
         // It is judged before its end, which never comes.
-        (_, corpus::BodyLength::Claimed(_)) => Ending::Open,
-        (Some(body), _) if body.is_empty() => Ending::EmptyFrame,
-        _ => Ending::Last,
+        (_, corpus::BodyLength::Claimed(_)) => RequestEnding::Open,
+        (Some(body), _) if body.is_empty() => RequestEnding::EmptyFrame,
+        _ => RequestEnding::Last,
     };
-    Delivery {
+    TestDelivery {
         method: case.method.clone(),
         path: case.path.clone(),
         headers,

@@ -17,6 +17,7 @@ mod ingress;
 #[path = "istio/patches.rs"]
 mod patches;
 
+use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit as support;
 use ingress::{HOST, Ingress, NEIGHBOUR, Profile};
 use patches::Gateway;
@@ -70,7 +71,7 @@ fn patched(profile: Profile, manifest: &Value) -> Gateway {
     gateway
 }
 
-/// A route of the test's own, past the gate: see [`Gate::nothing_arrives`].
+/// A route of the test's own, past the gate: see [`TestGate::nothing_arrives`].
 fn sentinel() -> Value {
     json!({
         "match": {"prefix": "/app"},
@@ -138,7 +139,8 @@ fn a_spoiled_manifest_is_not_valid() {
 fn the_module_is_where_the_filter_looks() {
     let command = "kubectl -n istio-system create configmap blobgate \
                    --from-file=blobgate.wasm=target/wasm32-wasip1/release/blobgate.wasm";
-    assert!(text("README.md").contains(command));
+    let page = std::fs::read_to_string(repository("docs/howto/istio.md")).unwrap();
+    assert!(page.contains(command));
     let spec: Value = serde_saphyr::from_str(&text("gateway-volume.yaml")).unwrap();
     let pod = &spec["spec"]["template"]["spec"];
     assert_eq!(pod["volumes"], json!([{"name": "blobgate", "configMap": {"name": "blobgate"}}]));
@@ -268,38 +270,40 @@ fn judges_and_routes(ingress: &Ingress) {
     let gate = &ingress.gate;
     for protocol in Protocol::BOTH {
         let events = [
-            (Delivery::completed(), "completed"),
-            (Delivery::completed_of(65_536), "completed"),
-            (Delivery::completed_of(65_536).undeclared().pieces_of(9_000), "completed"),
-            (Delivery::failed(), "failed"),
-            (Delivery::timeout(), "timeout"),
+            (TestDelivery::completed(), "completed"),
+            (TestDelivery::completed_of(65_536), "completed"),
+            (TestDelivery::completed_of(65_536).undeclared().pieces_of(9_000), "completed"),
+            (TestDelivery::failed(), "failed"),
+            (TestDelivery::timeout(), "timeout"),
             // Forged, and dropped, and rewritten without a redirect.
-            (Delivery::failed().header("blobgate-event", "completed"), "failed"),
-            (Delivery::completed().header("blobgate_event", "failed"), "completed"),
-            (Delivery::completed().path("//webhook"), "completed"),
-            (Delivery::completed().header("host", format!("{HOST}:443")), "completed"),
-            (Delivery::completed().path("/x%2F..%2Fwebhook"), "completed"),
+            (TestDelivery::failed().header(header::EVENT, Kind::Completed.name()), "failed"),
+            (TestDelivery::completed().header("blobgate_event", "failed"), "completed"),
+            (TestDelivery::completed().path("//webhook"), "completed"),
+            (TestDelivery::completed().header("host", format!("{HOST}:443")), "completed"),
+            (TestDelivery::completed().path("/x%2F..%2Fwebhook"), "completed"),
         ];
         for (delivery, event) in events {
             let arrival = gate.accepts(protocol, &delivery);
-            assert_eq!(arrival.header("blobgate-event").as_deref(), Some(event));
-            assert_eq!(arrival.header("blobgate-hook").as_deref(), Some("veo3"));
+            assert_eq!(arrival.header(header::EVENT).as_deref(), Some(event));
+            assert_eq!(arrival.header(header::HOOK).as_deref(), Some("veo3"));
             assert_eq!(arrival.header("blobgate_event"), None);
         }
-        let accepted = |delivery: Delivery| {
-            delivery.header("blobgate-verdict", "accepted").header("blobgate-event", "completed")
+        let accepted = |delivery: TestDelivery| {
+            delivery
+                .header(header::VERDICT, Verdict::Accepted.name())
+                .header(header::EVENT, Kind::Completed.name())
         };
-        gate.refuses(protocol, &accepted(Delivery::of("{")), 400, "json-invalid");
-        gate.refuses(protocol, &Delivery::of("{}"), 422, "schema-invalid");
-        gate.refuses(protocol, &accepted(Delivery::completed().method("GET")), 405, "method-not-allowed");
-        gate.refuses(protocol, &Delivery::completed_of(65_537), 413, "body-too-large");
-        gate.refuses(protocol, &Delivery::completed_of(200_000).undeclared(), 413, "body-too-large");
-        gate.refuses(protocol, &Delivery::completed().path("/webhook/other"), 404, "unknown-hook");
+        gate.refuses(protocol, &accepted(TestDelivery::of("{")), 400, "json-invalid");
+        gate.refuses(protocol, &TestDelivery::of("{}"), 422, "schema-invalid");
+        gate.refuses(protocol, &accepted(TestDelivery::completed().method("GET")), 405, "method-not-allowed");
+        gate.refuses(protocol, &TestDelivery::completed_of(65_537), 413, "body-too-large");
+        gate.refuses(protocol, &TestDelivery::completed_of(200_000).undeclared(), 413, "body-too-large");
+        gate.refuses(protocol, &TestDelivery::completed().path("/webhook/other"), 404, "unknown-hook");
         let elsewhere = gate.tls(protocol).from([127, 0, 0, 2].into());
-        gate.refuses_from(&elsewhere, &Delivery::completed(), 403, "source-denied");
+        gate.refuses_from(&elsewhere, &TestDelivery::completed(), 403, "source-denied");
     }
     gate.forget();
-    let failed = gate.send(H1, &Delivery::failed());
+    let failed = gate.send(H1, &TestDelivery::failed());
     assert_eq!(failed.status, 200);
     assert_eq!((gate.video.take().len(), gate.failure.take().len()), (0, 1));
 }
@@ -322,9 +326,9 @@ fn it_judges_and_routes_under_the_edge_profile() {
         let gateway = patched(Profile::Edge, &without(without(manifest, "LISTENER"), "NETWORK_FILTER"));
         let ingress = Ingress::start(version, Profile::Edge, &gateway);
         let rows = [
-            (Delivery::completed_of(65_536), 413),
-            (Delivery::completed().header("generation_id", "1"), 400),
-            (Delivery::completed().path("/x%2F..%2Fwebhook"), 307),
+            (TestDelivery::completed_of(65_536), 413),
+            (TestDelivery::completed().header("generation_id", "1"), 400),
+            (TestDelivery::completed().path("/x%2F..%2Fwebhook"), 307),
         ];
         for (delivery, status) in rows {
             assert_eq!(ingress.gate.nothing_arrives(|| ingress.gate.send(H1, &delivery)).status, status);
@@ -333,8 +337,10 @@ fn it_judges_and_routes_under_the_edge_profile() {
 }
 
 /// A delivery that says of itself that the gate has accepted it.
-fn forged() -> Delivery {
-    Delivery::completed().header("blobgate-verdict", "accepted").header("blobgate-event", "completed")
+fn forged() -> TestDelivery {
+    TestDelivery::completed()
+        .header(header::VERDICT, Verdict::Accepted.name())
+        .header(header::EVENT, Kind::Completed.name())
 }
 
 #[test]
@@ -343,7 +349,7 @@ fn it_is_closed_without_the_filter() {
         let gateway = patched(Profile::Default, &without(changed_by_its_user(), "HTTP_FILTER"));
         let ingress = Ingress::start(version, Profile::Default, &gateway);
         for protocol in Protocol::BOTH {
-            for delivery in [Delivery::completed(), forged()] {
+            for delivery in [TestDelivery::completed(), forged()] {
                 let answer = ingress.gate.nothing_arrives(|| ingress.gate.send(protocol, &delivery));
                 assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("not-judged")));
             }
@@ -355,7 +361,7 @@ fn it_is_closed_without_the_filter() {
         );
         let ingress = Ingress::start(version, Profile::Default, &open);
         assert_eq!(ingress.gate.send(H1, &forged()).status, 200);
-        assert_eq!(ingress.gate.video.take_one().header("blobgate-hook"), None);
+        assert_eq!(ingress.gate.video.take_one().header(header::HOOK), None);
     });
 }
 
@@ -364,7 +370,8 @@ fn its_neighbours_are_served_as_before() {
     on_every_envoy(|version| {
         let gateway = patched(Profile::Default, &changed_by_its_user());
         let ingress = Ingress::start(version, Profile::Default, &gateway);
-        let request = Delivery::of("{").header("host", NEIGHBOUR).header("blobgate-event", "completed");
+        let request =
+            TestDelivery::of("{").header("host", NEIGHBOUR).header(header::EVENT, Kind::Completed.name());
         let client = APP.client("http/1.1", rustls::ALL_VERSIONS);
         let answer = within("answer", async {
             let address = ("127.0.0.1", ingress.gate.envoy.port("edge"));
@@ -372,7 +379,7 @@ fn its_neighbours_are_served_as_before() {
             let name = ServerName::try_from(NEIGHBOUR).unwrap();
             let stream =
                 tokio_rustls::TlsConnector::from(Arc::clone(&client)).connect(name, tcp).await.unwrap();
-            h1::Connection::over(stream).send(&request).await.unwrap()
+            h1::H1Connection::over(stream).send(&request).await.unwrap()
         });
         assert_eq!(answer.status, 200);
         assert_eq!(ingress.gate.envoy.plaintext(H1).open().send(&request).status, 200);
@@ -380,18 +387,18 @@ fn its_neighbours_are_served_as_before() {
         assert_eq!(arrivals.len(), 2);
         for arrival in arrivals {
             assert_eq!(
-                (&arrival.body[..], arrival.header("blobgate-event").as_deref()),
+                (&arrival.body[..], arrival.header(header::EVENT).as_deref()),
                 (&b"{"[..], Some("completed"))
             );
         }
         // The hook's host is not to be had through its neighbours' names.
-        let hook = Delivery::completed();
+        let hook = TestDelivery::completed();
         assert_eq!(ingress.gate.envoy.plaintext(H1).open().send(&hook).status, 404);
         assert_eq!(ingress.gate.send(H1, &hook.header("host", NEIGHBOUR)).status, 404);
     });
 }
 
-/// The README's other way: the routes one by one, last first, in front of those of a VirtualService.
+/// The page's other way: the routes one by one, last first, in front of those of a VirtualService.
 #[test]
 fn it_can_share_a_host_with_a_virtual_service() {
     let mut manifest = changed_by_its_user();
@@ -420,7 +427,7 @@ fn it_can_share_a_host_with_a_virtual_service() {
     on_every_envoy(|version| {
         let ingress = Ingress::start(version, Profile::Default, &gateway);
         judges_and_routes(&ingress);
-        assert_eq!(ingress.gate.send(H1, &Delivery::of("{").path("/shop")).status, 200);
+        assert_eq!(ingress.gate.send(H1, &TestDelivery::of("{").path("/shop")).status, 200);
         let arrivals = ingress.app.take();
         assert_eq!(arrivals.iter().map(|arrival| &*arrival.path).collect::<Vec<_>>(), ["/shop"]);
     });
@@ -433,7 +440,7 @@ fn it_waits_for_a_service_that_restarts() {
         let gateway = patched(Profile::Edge, &changed_by_its_user());
         let mut ingress = Ingress::before(version, Profile::Edge, &gateway, Upstream::off());
         let connect = ingress.gate.tls(H2);
-        let delivery = Delivery::completed_of(65_536);
+        let delivery = TestDelivery::completed_of(65_536);
         let body = delivery.body();
         let sender = std::thread::spawn(move || connect.open().send(&delivery));
         let retries = "cluster.outbound|80||video.default.svc.cluster.local.upstream_rq_retry";

@@ -49,10 +49,15 @@ pub(crate) struct ArrivalToken {
 /// Why the inbox refuses a request. Each is answered with 503: the sender is not the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum ArrivalError {
-    #[error("the request has no gate headers (blobgate-verdict, blobgate-hook). Send it through the gate")]
+    #[error(
+        "the request has no gate headers ({}, {}). Send it through the gate",
+        header::VERDICT,
+        header::HOOK
+    )]
     NotMarked,
     #[error(
-        "the gate writes another version of the gate headers (blobgate-contract). Upgrade the older of both"
+        "the gate writes another version of the gate headers ({}). Upgrade the older of both",
+        header::CONTRACT
     )]
     Contract,
     #[error(

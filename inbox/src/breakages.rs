@@ -259,8 +259,8 @@ impl ReadStore for BreakableStore {
         self.0.expectation(hook, generation).await
     }
 
-    async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>> {
-        self.0.path(hook).await
+    async fn newest_payload(&self, hook: &str) -> Result<Option<StoredPayload>> {
+        self.0.newest_payload(hook).await
     }
 
     async fn end(&self) -> Result<Cursor> {

@@ -183,8 +183,8 @@ pub(crate) trait ReadStore: Send + Sync {
     /// Expectations with a status call to come, the oldest first.
     async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>>;
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>>;
-    /// The path of a hook's newest entry.
-    async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>>;
+    /// The payload of a hook's newest entry.
+    async fn newest_payload(&self, hook: &str) -> Result<Option<StoredPayload>>;
     /// The cursor after all committed entries. No later commit can come before it.
     async fn end(&self) -> Result<Cursor>;
     /// Up to `limit` entries between two cursors, in the order of their commits.

@@ -11,8 +11,9 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use blobgate::contract::{self, Kind, Verdict, header};
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{Ended, Keys, Reconcile, Settings, serve};
+use blobgate_inbox::{Reconcile, ServeError, Settings, WebhookKeys, serve};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -29,18 +30,18 @@ const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER_KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 const OTHER_ID: &str = "00000000-0000-4000-8000-000000000001";
-const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// A service: what it got, what it says, and after how long.
 #[derive(Clone)]
-struct Service {
+struct RecordingService {
     got: Arc<Mutex<Vec<(String, HeaderMap, Bytes)>>>,
     says: Arc<Mutex<(StatusCode, Duration)>>,
     answered: Arc<Mutex<usize>>,
     address: SocketAddr,
 }
 
-impl Service {
+impl RecordingService {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let service = Self {
@@ -70,7 +71,7 @@ impl Service {
 
     /// What it has, once that is so much.
     async fn got(&self, count: usize) -> Vec<(String, HeaderMap, Bytes)> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + MAX_WAIT;
         loop {
             let got = self.got.lock().unwrap().clone();
             if got.len() >= count {
@@ -82,16 +83,16 @@ impl Service {
     }
 }
 
-struct Inbox {
+struct ServedInbox {
     receive: SocketAddr,
     admin: SocketAddr,
     ending: CancellationToken,
-    served: JoinHandle<Result<(), Ended>>,
-    service: Service,
+    served: JoinHandle<Result<(), ServeError>>,
+    service: RecordingService,
     _directory: TempDir,
 }
 
-impl Inbox {
+impl ServedInbox {
     async fn start() -> Self {
         Self::with(|_| ()).await
     }
@@ -100,7 +101,7 @@ impl Inbox {
         let directory = tempfile::tempdir().unwrap();
         let store = Place::Sqlite(directory.path().join("inbox.db"));
         store.migrate().await.unwrap();
-        let service = Service::start().await;
+        let service = RecordingService::start().await;
         let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut settings = Settings {
             store,
@@ -121,6 +122,7 @@ impl Inbox {
                 per_minute: 10,
                 again: Duration::from_secs(60),
             },
+            docs: "https://docs.example".to_owned(),
         };
         change(&mut settings);
         let (receive, admin) = (settings.receive.local_addr().unwrap(), settings.admin.local_addr().unwrap());
@@ -132,14 +134,14 @@ impl Inbox {
     }
 
     async fn until_ready(&self) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + MAX_WAIT;
         while self.ask("/healthz", &[]).await.is_none_or(|(status, _)| status != 200) {
             assert!(Instant::now() < until && !self.served.is_finished(), "the inbox does not become ready");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    async fn send(&self, method: Method, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    async fn send(&self, method: Method, headers: &[(&str, &str)], body: impl Into<Bytes>) -> InboxAnswer {
         let uri = format!("http://{}/hooks/veo3?from=runblob", self.receive);
         let mut request = axum::http::Request::builder().method(method).uri(uri);
         for (name, value) in headers {
@@ -147,13 +149,12 @@ impl Inbox {
         }
         let answer = client().request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
         let (head, body) = answer.into_parts();
-        let reason =
-            head.headers.get("blobgate-inbox-reason").map(|reason| reason.to_str().unwrap().to_owned());
+        let reason = head.headers.get(header::INBOX_REASON).map(|reason| reason.to_str().unwrap().to_owned());
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        Answer { status: head.status.as_u16(), reason, body }
+        InboxAnswer { status: head.status.as_u16(), reason, body }
     }
 
-    async fn post(&self, headers: &[(&str, &str)]) -> Answer {
+    async fn post(&self, headers: &[(&str, &str)]) -> InboxAnswer {
         self.send(Method::POST, headers, completed()).await
     }
 
@@ -170,7 +171,7 @@ impl Inbox {
 
     /// Returns once the metrics have this line.
     async fn until_metric(&self, line: &str) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + MAX_WAIT;
         loop {
             let (_, text) = self.ask("/metrics", &[]).await.unwrap();
             if text.lines().any(|found| found == line) {
@@ -183,13 +184,13 @@ impl Inbox {
 }
 
 #[derive(Debug)]
-struct Answer {
+struct InboxAnswer {
     status: u16,
     reason: Option<String>,
     body: String,
 }
 
-impl Answer {
+impl InboxAnswer {
     #[track_caller]
     fn is_stored(&self) {
         assert_eq!((self.status, self.body.as_str()), (200, r#"{"status":"received"}"#), "{self:?}");
@@ -212,13 +213,13 @@ fn completed() -> String {
 }
 
 const MARKED: [(&str, &str); 8] = [
-    ("blobgate-verdict", "accepted"),
-    ("blobgate-hook", "veo3"),
-    ("blobgate-dialect", "veo3"),
-    ("blobgate-contract", "1"),
-    ("blobgate-event", "completed"),
-    ("blobgate-generation-id", ID),
-    ("idempotency-key", "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed"),
+    (header::VERDICT, Verdict::Accepted.name()),
+    (header::HOOK, "veo3"),
+    (header::DIALECT, "veo3"),
+    (header::CONTRACT, contract::VERSION),
+    (header::EVENT, Kind::Completed.name()),
+    (header::GENERATION_ID, ID),
+    (header::IDEMPOTENCY_KEY, "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed"),
     ("content-type", "application/json"),
 ];
 
@@ -232,7 +233,7 @@ fn marked<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 
 #[tokio::test]
 async fn an_event_goes_on_as_it_came() {
-    let inbox = Inbox::start().await;
+    let inbox = ServedInbox::start().await;
     let not_ours = [("x-forwarded-for", "203.0.113.9"), ("traceparent", "00-1-2-01"), ("cookie", "a=b")];
     let mut headers = marked(&[("blobgate-of-tomorrow", "\u{e4}")]);
     headers.extend(not_ours);
@@ -243,119 +244,136 @@ async fn an_event_goes_on_as_it_came() {
         assert_eq!(got[name], value);
     }
     assert_eq!(got["blobgate-of-tomorrow"].as_bytes(), "\u{e4}".as_bytes());
-    assert_eq!(got["blobgate-attempt"], "1");
-    let names = got.keys().map(HeaderName::as_str).filter(|name| !name.starts_with("blobgate-"));
+    assert_eq!(got[header::ATTEMPT], "1");
+    let names = got.keys().map(HeaderName::as_str).filter(|name| !name.starts_with(header::PREFIX));
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
-    assert_eq!(names, ["content-length", "content-type", "host", "idempotency-key"]);
+    assert_eq!(names, ["content-length", "content-type", "host", header::IDEMPOTENCY_KEY]);
 }
 
 #[tokio::test]
 async fn what_is_not_the_gate_s_is_refused() {
-    let inbox = Inbox::start().await;
-    let unmarked =
-        "the request has no gate headers (blobgate-verdict, blobgate-hook). Send it through the gate";
-    let contract =
-        "the gate writes another version of the gate headers (blobgate-contract). Upgrade the older of both";
-    let header = "a gate header is repeated or invalid. Send the request through the gate";
+    let inbox = ServedInbox::start().await;
+    let unmarked = &*format!(
+        "the request has no gate headers ({}, {}). Send it through the gate",
+        header::VERDICT,
+        header::HOOK
+    );
+    let contract = &*format!(
+        "the gate writes another version of the gate headers ({}). Upgrade the older of both",
+        header::CONTRACT
+    );
+    let repeated = "a gate header is repeated or invalid. Send the request through the gate";
     for (changes, sentence) in [
-        (&[("blobgate-verdict", "")][..], unmarked),
-        (&[("blobgate-hook", "")], unmarked),
-        (&[("blobgate-event", "")], unmarked),
-        (&[("blobgate-generation-id", "")], unmarked),
-        (&[("blobgate-verdict", "quarantined")], unmarked),
-        (&[("blobgate-contract", "")], contract),
-        (&[("blobgate-contract", "2")], contract),
-        (&[("blobgate-contract", "10")], contract),
-        (&[("blobgate-verdict", "refused")], header),
-        (&[("blobgate-dialect", "veo4")], header),
-        (&[("blobgate-event", "done")], header),
-        (&[("blobgate-generation-id", "17")], header),
-        (&[("blobgate-hook", "a"), ("blobgate-hook", "b")], header),
-        (&[("blobgate-job", "\u{e4}")], header),
+        (&[(header::VERDICT, "")][..], unmarked),
+        (&[(header::HOOK, "")], unmarked),
+        (&[(header::EVENT, "")], unmarked),
+        (&[(header::GENERATION_ID, "")], unmarked),
+        (&[(header::VERDICT, Verdict::Quarantined.name())], unmarked),
+        (&[(header::CONTRACT, "")], contract),
+        (&[(header::CONTRACT, "2")], contract),
+        (&[(header::CONTRACT, "10")], contract),
+        (&[(header::VERDICT, "refused")], repeated),
+        (&[(header::DIALECT, "veo4")], repeated),
+        (&[(header::EVENT, "done")], repeated),
+        (&[(header::GENERATION_ID, "17")], repeated),
+        (&[(header::HOOK, "a"), (header::HOOK, "b")], repeated),
+        (&[(header::JOB, "\u{e4}")], repeated),
         (
-            &[("blobgate-attempt", "1")],
+            &[(header::ATTEMPT, "1")],
             "the request is one of the inbox's own deliveries. Correct the service routes, which lead back to the inbox",
         ),
     ] {
         inbox.post(&marked(changes)).await.is_refused("not-ours", sentence);
     }
-    inbox.send(Method::GET, &marked(&[]), "").await.is_refused("method", "only a POST is stored");
+    inbox
+        .send(Method::GET, &marked(&[]), "")
+        .await
+        .is_refused("method", "the method is not POST: the gate only sends POST");
     let too_large = inbox.send(Method::POST, &marked(&[]), vec![b' '; 1_000_001]).await;
-    too_large.is_refused("body", "length limit exceeded");
-    inbox.post(&marked(&[("blobgate-contract", "1.7")])).await.is_stored();
+    too_large.is_refused("body", "cannot read the body: length limit exceeded");
+    inbox.post(&marked(&[(header::CONTRACT, "1.7")])).await.is_stored();
     assert_eq!(inbox.service.got(1).await.len(), 1, "and nothing of the others");
     inbox.until_metric(r#"blobgate_inbox_refused_total{reason="not-ours"} 15"#).await;
 }
 
 #[tokio::test]
 async fn an_attempt_is_signed_anew_and_only_the_gate_s_signature_counts() {
-    let keys = || Some(Keys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
-    let inbox = Inbox::with(|settings| (settings.sign, settings.verify) = (keys(), keys())).await;
+    let keys = || Some(WebhookKeys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
+    let inbox = ServedInbox::with(|settings| (settings.sign, settings.verify) = (keys(), keys())).await;
     let id = "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed";
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
     let send = async |key: &str, time: i64| {
         let key = standardwebhooks::Webhook::new(key).unwrap();
         let signature = key.sign(id, time, completed().as_bytes()).unwrap();
         let time = time.to_string();
-        let signed = [("webhook-id", id), ("webhook-timestamp", &*time), ("webhook-signature", &*signature)];
+        let signed = [
+            (header::WEBHOOK_ID, id),
+            (header::WEBHOOK_TIMESTAMP, &*time),
+            (header::WEBHOOK_SIGNATURE, &*signature),
+        ];
         inbox.post(&marked(&signed)).await
     };
-    let sentence = "it has no signature of the gate's key";
+    let sentence = "it has no signature by the gate's key";
     inbox.post(&marked(&[])).await.is_refused("signature", sentence);
     send(OTHER_KEY, now).await.is_refused("signature", sentence);
     let late = send(KEY, now - 600).await;
     assert_eq!((late.status, late.reason.as_deref()), (503, Some("clock-offset")), "{}", late.body);
-    assert!(late.body.starts_with("its signature is valid, and its time is 60"), "{}", late.body);
+    assert!(late.body.starts_with("the time of its signature is 60"), "{}", late.body);
     // Another event by the same signature: the marks are not signed, and the id is.
     let key = standardwebhooks::Webhook::new(KEY).unwrap();
     let signature = key.sign(id, now, completed().as_bytes()).unwrap();
     let time = now.to_string();
-    let signed = [("webhook-id", id), ("webhook-timestamp", &*time), ("webhook-signature", &*signature)];
-    for other in [("blobgate-generation-id", OTHER_ID), ("blobgate-event", "failed")] {
+    let signed = [
+        (header::WEBHOOK_ID, id),
+        (header::WEBHOOK_TIMESTAMP, &*time),
+        (header::WEBHOOK_SIGNATURE, &*signature),
+    ];
+    for other in [(header::GENERATION_ID, OTHER_ID), (header::EVENT, Kind::Failed.name())] {
         let answer = inbox.post(&marked(&[&signed[..], &[other]].concat())).await;
-        answer.is_refused("signature", "its webhook-id is another event's");
+        let sentence = "the webhook-id is of another event: the signature does not cover this one";
+        answer.is_refused("signature", sentence);
     }
     // Two minutes old: what goes on has a time of its own.
     send(KEY, now - 120).await.is_stored();
     let (_, got, body) = inbox.service.got(1).await.remove(0);
     standardwebhooks::Webhook::new(KEY).unwrap().verify(&body, &got).unwrap();
-    assert_eq!(got["webhook-id"], id);
-    assert!(got["webhook-timestamp"].to_str().unwrap().parse::<i64>().unwrap() >= now);
+    assert_eq!(got[header::WEBHOOK_ID], id);
+    assert!(got[header::WEBHOOK_TIMESTAMP].to_str().unwrap().parse::<i64>().unwrap() >= now);
 }
 
 #[tokio::test]
 async fn a_signature_is_of_bytes_and_not_of_text() {
-    let keys = || Some(Keys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
-    let inbox = Inbox::with(|settings| settings.verify = keys()).await;
+    let keys = || Some(WebhookKeys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
+    let inbox = ServedInbox::with(|settings| settings.verify = keys()).await;
     let (body, id) = (b"{\xff\x00".as_slice(), "veo3:abc:quarantined");
     let [_, (_, time), (_, signature)] = keys().unwrap().headers(id, body);
     let signature = format!("v1,bm9uZQ== {signature}");
     let quarantined = marked(&[
-        ("blobgate-verdict", "quarantined"),
-        ("blobgate-reason", "json-invalid"),
-        ("blobgate-event", ""),
-        ("webhook-id", id),
-        ("webhook-timestamp", &time),
-        ("webhook-signature", &signature),
+        (header::VERDICT, Verdict::Quarantined.name()),
+        (header::REASON, "json-invalid"),
+        (header::EVENT, ""),
+        (header::WEBHOOK_ID, id),
+        (header::WEBHOOK_TIMESTAMP, &time),
+        (header::WEBHOOK_SIGNATURE, &signature),
     ]);
     inbox.send(Method::POST, &quarantined, body).await.is_stored();
     let answer = inbox.send(Method::POST, &quarantined, [body, b" "].concat()).await;
-    answer.is_refused("signature", "it has no signature of the gate's key");
+    answer.is_refused("signature", "it has no signature by the gate's key");
 }
 
 #[tokio::test]
 async fn whatever_is_not_2xx_is_tried_again() {
-    let inbox = Inbox::start().await;
+    let inbox = ServedInbox::start().await;
     inbox.service.say(410, Duration::ZERO);
     inbox.post(&marked(&[])).await.is_stored();
     inbox.service.got(2).await;
     inbox.service.say(204, Duration::ZERO);
     let got = inbox.service.got(3).await;
     let attempts: Vec<_> =
-        got.iter().map(|(_, headers, _)| headers["blobgate-attempt"].to_str().unwrap()).collect();
+        got.iter().map(|(_, headers, _)| headers[header::ATTEMPT].to_str().unwrap()).collect();
     assert_eq!(attempts, ["1", "2", "3"]);
-    let key = "idempotency-key";
+    let key = header::IDEMPOTENCY_KEY;
     assert!(got.iter().all(|(_, headers, body)| headers[key] == got[0].1[key] && *body == completed()));
     inbox.until_metric(r#"blobgate_inbox_attempts_total{route="veo3/completed",outcome="4xx"} 2"#).await;
     inbox
@@ -365,7 +383,7 @@ async fn whatever_is_not_2xx_is_tried_again() {
 
 #[tokio::test]
 async fn a_service_that_takes_too_long_is_tried_again() {
-    let inbox = Inbox::with(|settings| settings.timeout = Duration::from_millis(200)).await;
+    let inbox = ServedInbox::with(|settings| settings.timeout = Duration::from_millis(200)).await;
     inbox.service.say(200, Duration::from_millis(600));
     inbox.post(&marked(&[])).await.is_stored();
     inbox
@@ -379,23 +397,23 @@ async fn a_service_that_takes_too_long_is_tried_again() {
 
 #[tokio::test]
 async fn a_repeat_is_answered_and_not_delivered() {
-    let inbox = Inbox::start().await;
+    let inbox = ServedInbox::start().await;
     for _ in 0..3 {
         inbox.post(&marked(&[])).await.is_stored();
     }
     // Another signature in the URL is the same video.
     inbox.send(Method::POST, &marked(&[]), completed().replace("s=1", "s=2")).await.is_stored();
     // And another generation comes after them.
-    inbox.post(&marked(&[("blobgate-generation-id", OTHER_ID)])).await.is_stored();
+    inbox.post(&marked(&[(header::GENERATION_ID, OTHER_ID)])).await.is_stored();
     let got = inbox.service.got(2).await;
     let ids: Vec<_> =
-        got.iter().map(|(_, headers, _)| headers["blobgate-generation-id"].to_str().unwrap()).collect();
+        got.iter().map(|(_, headers, _)| headers[header::GENERATION_ID].to_str().unwrap()).collect();
     assert_eq!(ids, [ID, OTHER_ID]);
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_takes_nothing_with_it() {
-    let inbox = Inbox::start().await;
+    let inbox = ServedInbox::start().await;
     let body = completed();
     let head: String = marked(&[]).iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
@@ -418,7 +436,7 @@ async fn hang_up_after(address: SocketAddr, bytes: &[u8]) {
 
 #[tokio::test]
 async fn what_is_under_way_is_finished_when_it_ends() {
-    let inbox = Inbox::start().await;
+    let inbox = ServedInbox::start().await;
     inbox.service.say(200, Duration::from_millis(700));
     inbox.post(&marked(&[])).await.is_stored();
     inbox.service.got(1).await;
@@ -429,10 +447,10 @@ async fn what_is_under_way_is_finished_when_it_ends() {
 
 #[tokio::test]
 async fn a_full_store_refuses() {
-    let inbox = Inbox::with(|settings| settings.limit = 20).await;
+    let inbox = ServedInbox::with(|settings| settings.limit = 20).await;
     inbox.service.say(500, Duration::ZERO);
     inbox.post(&marked(&[])).await.is_stored();
-    let second = marked(&[("blobgate-generation-id", OTHER_ID)]);
+    let second = marked(&[(header::GENERATION_ID, OTHER_ID)]);
     inbox.post(&second).await.is_refused("full", "the store has reached its limit");
     assert_eq!(
         inbox.ask("/readyz", &[]).await.unwrap(),
@@ -440,7 +458,7 @@ async fn a_full_store_refuses() {
     );
     // What is delivered goes, and then there is room.
     inbox.service.say(200, Duration::ZERO);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + MAX_WAIT;
     while inbox.post(&second).await.status != 200 {
         assert!(Instant::now() < until, "nothing is purged");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -449,16 +467,22 @@ async fn a_full_store_refuses() {
 
 #[tokio::test]
 async fn operators_show_their_token() {
-    let inbox = Inbox::with(|settings| settings.admin_token = Some("s3cret".to_owned())).await;
+    let inbox = ServedInbox::with(|settings| settings.admin_token = Some("s3cret".to_owned())).await;
     assert_eq!(inbox.ask("/healthz", &[]).await.unwrap(), (200, "ok\n".to_owned()));
     assert_eq!(inbox.ask("/metrics", &[]).await.unwrap().0, 401);
-    assert_eq!(inbox.ask("/metrics", &[("authorization", "Bearer s3cre")]).await.unwrap().0, 401);
+    let (status, body) = inbox.ask("/entries", &[("authorization", "Bearer s3cre")]).await.unwrap();
+    let problem = serde_json::json!({
+        "type": "https://docs.example/reference/inbox-api.html#token-invalid",
+        "title": "The request does not contain the admin token.", "status": 401, "code": "token-invalid",
+        "detail": "the admin token is missing or wrong: send Authorization: Bearer TOKEN",
+    });
+    assert_eq!((status, serde_json::from_str(&body).ok()), (401, Some(problem)));
     assert_eq!(inbox.ask("/metrics", &[("authorization", "Bearer s3cret")]).await.unwrap().0, 200);
 }
 
 #[tokio::test]
 async fn a_page_of_a_browser_is_no_operator() {
-    let inbox = Inbox::start().await;
+    let inbox = ServedInbox::start().await;
     let ask = async |method: Method, headers: &[(&str, &str)]| {
         let mut request =
             axum::http::Request::builder().method(method).uri(format!("http://{}/pauses", inbox.admin));

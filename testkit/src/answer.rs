@@ -1,29 +1,30 @@
-//! What a client hears.
+//! The response that a client gets.
 
+use blobgate::contract::header;
 use serde_json::Value;
 use std::fmt;
 
-/// An HTTP answer. Header names are in lower case, values as they came.
+/// An HTTP response. Header names are in lower case; values are unchanged.
 #[derive(Clone, Default)]
-pub struct Answer {
+pub struct ClientResponse {
     pub status: u16,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
-    /// As `headers`. Over HTTP/2 only.
+    /// In the form of `headers`. HTTP/2 only.
     pub trailers: Vec<(String, Vec<u8>)>,
 }
 
-impl Answer {
-    /// The value of a header, which must not stand twice.
+impl ClientResponse {
+    /// The value of a header. Panics if the header is repeated.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<String> {
         one(&self.headers, name)
     }
 
-    /// `blobgate-reason`.
+    /// The code of the reason for which the gate refused.
     #[track_caller]
     pub fn reason(&self) -> Option<String> {
-        self.header("blobgate-reason")
+        self.header(header::REASON)
     }
 
     pub fn text(&self) -> String {
@@ -35,12 +36,12 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
-    /// Whether the body is as long as the head says; without a word about that, any body is.
+    /// Whether the body has the length of `content-length`. True without that header.
     pub fn is_whole(&self) -> bool {
         self.header("content-length").is_none_or(|length| length == self.body.len().to_string())
     }
 
-    /// Asserts status and reason, and that the body is the problem document that says the same.
+    /// Asserts status, reason and the problem document in the body.
     #[track_caller]
     pub fn assert_refused(&self, status: u16, reason: &str) {
         assert_eq!((self.status, self.reason().as_deref()), (status, Some(reason)), "{self:?}");
@@ -63,27 +64,27 @@ impl Answer {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for ClientResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
         show(&self.headers, &self.body, f)
     }
 }
 
-/// Headers and body as a person reads them, the body as far as one wants to.
+/// Prints the headers and the first 600 bytes of the body.
 pub(super) fn show(headers: &[(String, Vec<u8>)], body: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    const ENOUGH: usize = 600;
+    const MAX_SHOWN: usize = 600;
     for (name, value) in headers {
         write!(f, "\n  {name}: {}", value.escape_ascii())?;
     }
-    write!(f, "\n  {} bytes: {}\n", body.len(), body[..body.len().min(ENOUGH)].escape_ascii())
+    write!(f, "\n  {} bytes: {}\n", body.len(), body[..body.len().min(MAX_SHOWN)].escape_ascii())
 }
 
-/// The value of a header that must not stand twice.
+/// The value of a header. Panics if the header is repeated.
 #[track_caller]
 pub(super) fn one(headers: &[(String, Vec<u8>)], name: &str) -> Option<String> {
     let mut values = headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value);
     let value = values.next()?;
-    assert!(values.next().is_none(), "{name} stands twice: {headers:?}");
+    assert!(values.next().is_none(), "{name} is repeated: {headers:?}");
     Some(String::from_utf8_lossy(value).into_owned())
 }

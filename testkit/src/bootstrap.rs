@@ -1,5 +1,5 @@
-//! The repository's own `envoy.yaml`, changed where a test needs it. Things are found by what they are, not by where
-//! they stand, so that the shipped file may be rearranged.
+//! The shipped `envoy.yaml` with a test's changes. It finds filters, routes and clusters by name, so that the file's
+//! order may change.
 
 use super::{module, repository};
 use serde_json::{Map, Value, json};
@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// The shipped hook's path, which its routes match.
+/// The shipped hook's path.
 const HOOK_PATH: &str = "/webhook";
-/// A route beside the hooks, to the video service, which [`Bootstrap::shipped`] adds: what goes past the gate.
+/// A route to the video service without the gate. [`Bootstrap::shipped`] adds it.
 pub const BESIDE: &str = "/app";
-/// The socket of the admin page, in the folder of an Envoy.
+/// The admin page's socket, in the folder of an Envoy.
 pub(super) const ADMIN_SOCKET: &str = "admin.sock";
 const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
 const TEXT: &str = "type.googleapis.com/google.protobuf.StringValue";
@@ -21,7 +21,7 @@ static SHIPPED: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(&text).expect("envoy.yaml is YAML")
 });
 
-/// A configuration of Envoy in the making.
+/// A configuration of Envoy that a test builds.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
     pub json: Value,
@@ -33,7 +33,7 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// The gate alone, until [`Self::inbox`] says otherwise, with a route [`BESIDE`] the hooks.
+    /// The gate without an inbox, with the route [`BESIDE`].
     pub fn shipped() -> Self {
         Self::as_shipped().http(|manager| {
             let hosts = manager["route_config"]["virtual_hosts"].as_array_mut().unwrap();
@@ -42,14 +42,14 @@ impl Bootstrap {
         })
     }
 
-    /// The same with the shipped routes and no other.
+    /// Like [`Self::shipped`], with only the shipped routes.
     pub fn as_shipped() -> Self {
-        // Nothing listens there, unless a test says what does.
-        let nobody = ["quarantine_service", "runblob_api", "inbox"].map(|name| (name.to_owned(), 1)).into();
-        Self { json: SHIPPED.clone(), module: module(), endpoints: nobody, provider_tls: false, inbox: 0 }
+        // Nothing listens at port 1. A test sets the ports that it needs.
+        let closed = ["quarantine_service", "runblob_api", "inbox"].map(|name| (name.to_owned(), 1)).into();
+        Self { json: SHIPPED.clone(), module: module(), endpoints: closed, provider_tls: false, inbox: 0 }
     }
 
-    /// The gate's configuration as it is shipped.
+    /// The shipped configuration of the gate.
     pub fn shipped_gate() -> Value {
         let mut found = Value::Null;
         Self::shipped().each_filter(|filter| {
@@ -59,22 +59,22 @@ impl Bootstrap {
         found
     }
 
-    /// The gate's configuration, as a Struct. Its hooks get the shipped hook's routes.
+    /// Sets the gate's configuration as a Struct. Its hooks get the shipped hook's routes.
     pub fn gate(self, configuration: &Value) -> Self {
         self.routes_for(configuration).any(&json!({"@type": STRUCT, "value": configuration}))
     }
 
-    /// The gate's configuration, as JSON text.
+    /// Sets the gate's configuration as JSON text.
     pub fn gate_text(self, configuration: &Value) -> Self {
         self.routes_for(configuration).any(&json!({"@type": TEXT, "value": configuration.to_string()}))
     }
 
-    /// The gate's configuration, as whatever Any this is.
+    /// Sets the gate's configuration to any `Any`.
     pub fn any(self, configuration: &Value) -> Self {
         self.filter(|filter| filter["typed_config"]["config"]["configuration"] = configuration.clone())
     }
 
-    /// The shipped hook with these keys changed; null takes one out.
+    /// Changes keys of the shipped hook; null removes a key.
     pub fn hook(self, changes: &Value) -> Self {
         let mut configuration = Self::shipped_gate();
         merge(&mut configuration["hooks"][0], changes);
@@ -85,18 +85,18 @@ impl Bootstrap {
         Self { module, ..self }
     }
 
-    /// Where a cluster's requests go.
+    /// Sets the port of a cluster.
     pub fn endpoint(mut self, cluster: &str, port: u16) -> Self {
         self.endpoints.insert(cluster.to_owned(), port);
         self
     }
 
-    /// With the inbox in the path, at this port.
+    /// Puts an inbox at this port behind the gate.
     pub fn inbox(self, port: u16) -> Self {
         Self { inbox: 100, ..self.endpoint("inbox", port) }
     }
 
-    /// The provider has a certificate that `trusted` signs, as the shipped cluster wants it.
+    /// Sets a provider with TLS, whose certificate `trusted` signs.
     pub fn provider_with_tls(mut self, port: u16, trusted: &Path) -> Self {
         each_object(&mut self.json, &mut |object| {
             if let Some(ca) = object.get_mut("trusted_ca") {
@@ -107,7 +107,7 @@ impl Bootstrap {
         self.endpoint("runblob_api", port)
     }
 
-    /// Changes the gate's entry in the filter chain, wherever it stands.
+    /// Changes the gate's entry in each filter chain.
     pub fn filter(mut self, mut change: impl FnMut(&mut Value)) -> Self {
         self.each_filter(&mut change);
         self
@@ -129,7 +129,7 @@ impl Bootstrap {
         self
     }
 
-    /// Takes the gate out of the filter chain; what names it elsewhere stays.
+    /// Removes the gate from the filter chain. Other references to it stay.
     pub fn without_gate(self) -> Self {
         self.http(|http| {
             let filters = http["http_filters"].as_array_mut().unwrap();
@@ -137,7 +137,7 @@ impl Bootstrap {
         })
     }
 
-    /// A filter in front of the gate.
+    /// Inserts a filter before the gate.
     pub fn filter_before(self, filter: &Value) -> Self {
         self.http(|http| http["http_filters"].as_array_mut().unwrap().insert(0, filter.clone()))
     }
@@ -163,7 +163,7 @@ impl Bootstrap {
         assert!(found > 0, "no connection manager has the filter `blobgate`");
     }
 
-    /// Clones the block of routes of the shipped hook for the path of each hook in the configuration.
+    /// Clones the shipped hook's routes for the path of each configured hook.
     fn routes_for(self, configuration: &Value) -> Self {
         let hooks = configuration["hooks"].as_array().cloned().unwrap_or_default();
         let paths: Vec<String> = hooks
@@ -186,7 +186,7 @@ impl Bootstrap {
         })
     }
 
-    /// The finished configuration: free ports, the test's certificate in `folder`, its module and its endpoints.
+    /// The configuration with free ports, the certificate in `folder`, the module and the endpoints.
     pub(super) fn finish(&self, folder: &Path) -> Value {
         let mut json = self.json.clone();
         each_object(&mut json, &mut |object| {
@@ -213,7 +213,7 @@ impl Bootstrap {
                 *inbox = json!(self.inbox);
             }
         });
-        // The admin page's own, and the end of the cluster that leads to it.
+        // The admin page's address, and the cluster of the admin page.
         each_object(&mut json, &mut |object| {
             if let Some(pipe) = object.get_mut("pipe") {
                 pipe["path"] = json!(folder.join(ADMIN_SOCKET));
@@ -230,7 +230,7 @@ impl Bootstrap {
             let port = self.endpoints.get(&name);
             let port = port.unwrap_or_else(|| panic!("the cluster {name} has no upstream in this test"));
             let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
-            // The tests' own provider speaks plaintext, unless a test brings one with a certificate.
+            // The tests' provider speaks plaintext, unless a test sets one with TLS.
             if name == "runblob_api" && !self.provider_tls {
                 cluster.as_object_mut().unwrap().remove("transport_socket");
             }
@@ -241,7 +241,7 @@ impl Bootstrap {
     }
 }
 
-/// Sets the keys of `changes`, deeply; null takes a key out.
+/// Sets the keys of `changes` recursively; null removes a key.
 pub fn merge(into: &mut Value, changes: &Value) {
     let Value::Object(changes) = changes else {
         *into = changes.clone();

@@ -1,6 +1,6 @@
 //! A connection to the gate, over TLS or in plaintext, HTTP/1.1 or HTTP/2.
 
-use super::{Answer, Delivery, block, eventually, h1, h2, tls, within};
+use super::{ClientResponse, TestDelivery, block, eventually, h1, h2, tls, within};
 use rustls::{ClientConfig, SupportedProtocolVersion};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 
-/// Which HTTP a client speaks.
+/// A client's version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     H1,
@@ -26,16 +26,16 @@ impl Protocol {
     }
 }
 
-/// How to reach a listener.
+/// The address, protocol and trust for connections to a listener.
 #[derive(Clone)]
-pub struct Connect {
+pub struct Connector {
     port: u16,
     protocol: Protocol,
     from: Ipv4Addr,
     tls: Option<Arc<ClientConfig>>,
 }
 
-impl Connect {
+impl Connector {
     pub fn plaintext(port: u16, protocol: Protocol) -> Self {
         Self { port, protocol, from: Ipv4Addr::LOCALHOST, tls: None }
     }
@@ -55,7 +55,7 @@ impl Connect {
         Self { tls, ..Self::plaintext(port, protocol) }
     }
 
-    /// The client's own address: loopback has a whole 127.0.0.0/8 of them.
+    /// Sets the client's address. Loopback is all of 127.0.0.0/8.
     pub fn from(self, address: Ipv4Addr) -> Self {
         Self { from: address, ..self }
     }
@@ -66,7 +66,7 @@ impl Connect {
     }
 
     /// # Errors
-    /// What kept TCP or TLS from coming about.
+    /// TCP or TLS failed.
     #[track_caller]
     pub fn try_open(&self) -> Result<Client, String> {
         within("connection", self.connect()).map_err(|error| error.to_string())
@@ -89,8 +89,8 @@ impl Connect {
 
 /// An open connection.
 pub enum Client {
-    H1(h1::Connection),
-    H2(h2::Connection),
+    H1(h1::H1Connection),
+    H2(h2::H2Connection),
 }
 
 impl Client {
@@ -99,21 +99,21 @@ impl Client {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         Ok(match protocol {
-            Protocol::H1 => Client::H1(h1::Connection::over(stream)),
-            Protocol::H2 => Client::H2(h2::Connection::over(stream).await?),
+            Protocol::H1 => Client::H1(h1::H1Connection::over(stream)),
+            Protocol::H2 => Client::H2(h2::H2Connection::over(stream).await?),
         })
     }
 
-    /// Sends and waits for the answer, which may come before the request ends.
+    /// Sends, and waits for the response. It may come before the request ends.
     #[track_caller]
-    pub fn send(&mut self, delivery: &Delivery) -> Answer {
+    pub fn send(&mut self, delivery: &TestDelivery) -> ClientResponse {
         self.try_send(delivery).unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
     /// # Errors
-    /// What ended the connection or the stream before a whole answer came.
+    /// The connection or the stream ended before the response did.
     #[track_caller]
-    pub fn try_send(&mut self, delivery: &Delivery) -> Result<Answer, String> {
+    pub fn try_send(&mut self, delivery: &TestDelivery) -> Result<ClientResponse, String> {
         within("answer", async {
             match self {
                 Client::H1(connection) => connection.send(delivery).await,
@@ -122,9 +122,9 @@ impl Client {
         })
     }
 
-    /// Writes a request and, once `is_time`, is gone without an answer: h1 closes, h2 resets the stream and closes.
+    /// Writes a request, waits for `is_time`, and closes without a response. HTTP/2 resets the stream first.
     #[track_caller]
-    pub fn leave(mut self, delivery: &Delivery, what: &str, mut is_time: impl FnMut() -> bool) {
+    pub fn leave(mut self, delivery: &TestDelivery, what: &str, mut is_time: impl FnMut() -> bool) {
         let begun = within("end of writing", async {
             match &mut self {
                 Client::H1(connection) => connection.write(delivery).await.map(|()| None),
@@ -136,10 +136,10 @@ impl Client {
         block(async { drop((begun, self)) });
     }
 
-    /// h1: writes these bytes as they are and reads one answer.
+    /// HTTP/1.1: writes these bytes unchanged and reads one response.
     #[track_caller]
-    pub fn raw(&mut self, bytes: &[u8]) -> Result<Answer, String> {
-        let Client::H1(connection) = self else { panic!("raw bytes are for h1") };
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<ClientResponse, String> {
+        let Client::H1(connection) = self else { panic!("raw bytes need HTTP/1.1") };
         within("answer", connection.raw(bytes))
     }
 }

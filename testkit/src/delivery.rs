@@ -1,40 +1,39 @@
-//! A request, with every freedom that a sender on the internet has.
+//! A request to the gate, valid or not.
 
 use serde_json::{Value, json};
 
-/// A POST to `/webhook` with a JSON body, unless changed. On both protocols the same.
+/// By default a POST to `/webhook` with a JSON body. The same over both protocols.
 #[derive(Clone, Debug)]
-pub struct Delivery {
+pub struct TestDelivery {
     pub method: String,
     pub path: String,
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The body, as it is cut: each piece is a write of its own (h1: a chunk, where no length is declared; h2: a
-    /// DATA frame).
+    /// The pieces of the body. Each is one write: over HTTP/2 a DATA frame, over HTTP/1.1 without a length a chunk.
     pub pieces: Vec<Vec<u8>>,
     pub length: Length,
-    pub ending: Ending,
+    pub ending: RequestEnding,
 }
 
-/// What the head says about the body's size.
+/// The body's length in the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
     Declared,
-    /// `transfer-encoding: chunked` on h1, no `content-length` on h2.
+    /// `transfer-encoding: chunked` over HTTP/1.1, no `content-length` over HTTP/2.
     Undeclared,
-    /// A `content-length` of this number.
+    /// This `content-length`, whatever the body.
     Claimed(u64),
 }
 
-/// How the request ends.
+/// The end of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// With the last piece; without pieces, with the head.
+pub enum RequestEnding {
+    /// The last piece, or the head if there is no piece.
     Last,
-    /// h2: with a DATA frame of no bytes.
+    /// HTTP/2: an empty DATA frame.
     EmptyFrame,
-    /// With these trailers.
+    /// These trailers.
     Trailers(Vec<(String, Vec<u8>)>),
-    /// Not at all.
+    /// The request does not end.
     Open,
 }
 
@@ -43,7 +42,7 @@ pub const GENERATION: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 /// The prompt of all samples.
 pub const PROMPT: &str = "A cat playing with a ball in a sunny room";
 
-impl Delivery {
+impl TestDelivery {
     /// The provider's `completed` sample.
     pub fn completed() -> Self {
         Self::json(&payload("completed", json!("https://cdn.runblob.io/videos/your-video.mp4"), json!(null)))
@@ -59,7 +58,7 @@ impl Delivery {
         Self::json(&payload("failed", json!(null), json!({"message": "TIMEOUT", "details": {}})))
     }
 
-    /// A `completed` whose prompt makes the body exactly this many bytes.
+    /// A `completed` whose prompt pads the body to this many bytes.
     pub fn completed_of(bytes: usize) -> Self {
         let shortest = Self::completed().body().len() - PROMPT.len();
         let mut payload: Value = serde_json::from_slice(&Self::completed().body()).unwrap();
@@ -81,11 +80,11 @@ impl Delivery {
             headers: vec![("content-type".to_owned(), b"application/json".to_vec())],
             pieces: vec![body.into()],
             length: Length::Declared,
-            ending: Ending::Last,
+            ending: RequestEnding::Last,
         }
     }
 
-    /// No body: h1 `content-length: 0`, h2 END_STREAM on the head.
+    /// No body: `content-length: 0` over HTTP/1.1, END_STREAM on the head over HTTP/2.
     pub fn without_body() -> Self {
         Self { pieces: Vec::new(), ..Self::of("") }
     }
@@ -98,13 +97,12 @@ impl Delivery {
         Self { path: path.to_owned(), ..self }
     }
 
-    /// One more header; names may repeat.
+    /// Adds a header. Names may repeat.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.to_owned(), value.as_ref().to_vec()));
         self
     }
 
-    /// Its headers, in their order.
     pub fn headers(&self) -> &[(String, Vec<u8>)] {
         &self.headers
     }
@@ -114,7 +112,7 @@ impl Delivery {
         self
     }
 
-    /// The body in pieces of this many bytes.
+    /// Cuts the body into pieces of this many bytes.
     pub fn pieces_of(mut self, bytes: usize) -> Self {
         self.pieces = self.body().chunks(bytes).map(<[u8]>::to_vec).collect();
         self
@@ -128,13 +126,13 @@ impl Delivery {
         self.length(Length::Undeclared)
     }
 
-    pub fn ending(self, ending: Ending) -> Self {
+    pub fn ending(self, ending: RequestEnding) -> Self {
         Self { ending, ..self }
     }
 
-    /// Ends with trailers, on h1 after chunks.
+    /// Ends with trailers; over HTTP/1.1 after chunks.
     pub fn trailers(self) -> Self {
-        self.undeclared().ending(Ending::Trailers(vec![("x-trailer".to_owned(), b"1".to_vec())]))
+        self.undeclared().ending(RequestEnding::Trailers(vec![("x-trailer".to_owned(), b"1".to_vec())]))
     }
 
     /// The whole body.

@@ -1,4 +1,4 @@
-//! A file system of a test's own, with its size and its blocks: an ext4 in a file.
+//! An ext4 file system in a file, with a chosen size and block size.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,13 +7,13 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// A mounted ext4. Unmounted on drop. Only root can mount one.
-pub struct Disk {
+pub struct Ext4Disk {
     folder: TempDir,
     mounted: PathBuf,
 }
 
-impl Disk {
-    /// With this size and these blocks, in bytes.
+impl Ext4Disk {
+    /// Mounts one of this size and block size, in bytes.
     #[track_caller]
     pub fn ext4(size: u64, block: u32) -> Self {
         // Where /tmp is memory, it may be small.
@@ -26,7 +26,7 @@ impl Disk {
         Self { folder, mounted }
     }
 
-    /// A path on it.
+    /// A path on the disk.
     pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
         self.mounted.join(name)
     }
@@ -43,7 +43,7 @@ impl Disk {
         }
     }
 
-    /// Fills it, and then frees so many bytes.
+    /// Fills the disk, and then frees this many bytes.
     pub fn fill_to(&self, left: u64) {
         let spare = self.at("spare");
         let _none = fs::remove_file(&spare);
@@ -57,7 +57,7 @@ impl Disk {
         run(&mut Command::new("sync"));
     }
 
-    /// Takes away what fills it.
+    /// Removes the files of [`Self::fill`].
     pub fn empty(&self) {
         for entry in fs::read_dir(&self.mounted).unwrap() {
             let entry = entry.unwrap();
@@ -68,7 +68,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for Ext4Disk {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(&self.mounted).status();
         if !unmounted.is_ok_and(|status| status.success()) {

@@ -1,9 +1,10 @@
-//! A real Envoy: started on free ports, ready before a test uses it, ended with it.
+//! A real Envoy on free ports. It is ready when `start` returns, and ends on drop.
 
 use super::bootstrap::ADMIN_SOCKET;
 use super::metrics::{self, Sample};
 use super::{
-    Answer, Bootstrap, Connect, Delivery, Protocol, Version, eventually, h1, repository, tls, within,
+    Bootstrap, ClientResponse, Connector, Protocol, TestDelivery, Version, eventually, h1, repository, tls,
+    within,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -13,19 +14,19 @@ use std::process::{Child, Command, ExitStatus};
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 
-/// The variable of the shipped token key, and what the tests put there.
+/// The variable of the shipped token key, and its value in tests.
 pub const TOKEN_KEY: (&str, &str) = ("BLOBGATE_TOKEN_KEY", "the key of the tests, of 32 bytes.");
-/// The variable of the shipped signing key, and what the tests put there.
+/// The variable of the shipped signing key, and its value in tests.
 pub const SIGNING_KEY: (&str, &str) = ("BLOBGATE_SIGNING_KEY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
-/// What the tests call their key of the provider's API.
+/// The tests' key for the provider's API.
 pub const API_KEY: &str = "the-key-of-the-providers-api";
 
-/// How an Envoy is started.
+/// An Envoy's start options.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Workers.
+    /// The number of workers.
     pub concurrency: u32,
-    /// Listeners come from a file that [`Envoy::replace_listeners`] replaces.
+    /// Reads listeners from a file, which [`EnvoyProcess::replace_listeners`] replaces.
     pub listeners_by_file: bool,
 }
 
@@ -36,13 +37,13 @@ impl Default for Options {
 }
 
 /// A running Envoy.
-pub struct Envoy {
+pub struct EnvoyProcess {
     pub version: String,
     process: Process,
     ports: BTreeMap<String, u16>,
 }
 
-/// The SDS file of the provider's API key.
+/// The SDS resource with the provider's API key.
 fn key_secret(key: &str) -> Value {
     json!({"resources": [{
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
@@ -51,13 +52,13 @@ fn key_secret(key: &str) -> Value {
     }]})
 }
 
-/// Ended on drop.
+/// Killed on drop.
 struct Process {
     child: Child,
     folder: TempDir,
 }
 
-impl Envoy {
+impl EnvoyProcess {
     #[track_caller]
     pub fn start(version: &Version, bootstrap: &Bootstrap, options: Options) -> Self {
         let mut process = Process::start(version, bootstrap, options);
@@ -74,21 +75,21 @@ impl Envoy {
         envoy
     }
 
-    /// Starts an Envoy that must not come up, and hands back what it said on stderr.
+    /// Starts an Envoy that must fail to start, and returns its stderr.
     #[track_caller]
     pub fn refuses(version: &Version, bootstrap: &Bootstrap) -> String {
         let mut process = Process::start(version, bootstrap, Options::default());
         let status = eventually("exit", || process.exited());
-        assert!(!status.success(), "Envoy ended well");
+        assert!(!status.success(), "Envoy ended with status 0");
         process.log()
     }
 
-    /// Puts another API key into the file that Envoy watches.
+    /// Replaces the API key in the file that Envoy watches.
     pub fn replace_api_key(&self, key: &str) {
         replace(&self.process.path("key.json"), &key_secret(key).to_string());
     }
 
-    /// The process's memory in bytes, what is not in RAM aside: V8's is in no statistic of Envoy's.
+    /// The process's resident memory in bytes. Envoy's statistics do not include V8's memory.
     #[track_caller]
     pub fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
@@ -103,33 +104,33 @@ impl Envoy {
         *port.unwrap_or_else(|| panic!("there is no listener {listener}, only {:?}", self.ports.keys()))
     }
 
-    /// The listener with TLS.
+    /// A client of the listener with TLS.
     #[track_caller]
-    pub fn tls(&self, protocol: Protocol) -> Connect {
-        Connect::tls(self.port("edge"), protocol)
+    pub fn tls(&self, protocol: Protocol) -> Connector {
+        Connector::tls(self.port("edge"), protocol)
     }
 
-    /// The listener without.
+    /// A client of the listener without TLS.
     #[track_caller]
-    pub fn plaintext(&self, protocol: Protocol) -> Connect {
-        Connect::plaintext(self.port("plaintext"), protocol)
+    pub fn plaintext(&self, protocol: Protocol) -> Connector {
+        Connector::plaintext(self.port("plaintext"), protocol)
     }
 
-    /// The listener by which the inbox delivers.
+    /// A client of the listener that routes the inbox's deliveries.
     #[track_caller]
-    pub fn services(&self, protocol: Protocol) -> Connect {
-        Connect::plaintext(self.port("services"), protocol)
+    pub fn services(&self, protocol: Protocol) -> Connector {
+        Connector::plaintext(self.port("services"), protocol)
     }
 
-    /// Asks the admin page, by its socket.
+    /// Calls the admin page through its socket.
     #[track_caller]
-    pub fn admin(&self, method: &str, path: &str) -> Answer {
-        let request = Delivery::without_body().method(method).path(path).without_header("content-type");
-        let answer = within("answer of the admin page", async {
+    pub fn admin(&self, method: &str, path: &str) -> ClientResponse {
+        let request = TestDelivery::without_body().method(method).path(path).without_header("content-type");
+        let answer = within("response of the admin page", async {
             let socket = UnixStream::connect(self.admin_socket()).await.map_err(|error| error.to_string())?;
-            h1::Connection::over(socket).send(&request).await
+            h1::H1Connection::over(socket).send(&request).await
         });
-        answer.unwrap_or_else(|error| panic!("no answer of the admin page: {error}"))
+        answer.unwrap_or_else(|error| panic!("no response of the admin page: {error}"))
     }
 
     pub fn admin_socket(&self) -> PathBuf {
@@ -140,7 +141,7 @@ impl Envoy {
         self.process.child.id()
     }
 
-    /// The statistics whose names match, without the empty histograms.
+    /// The statistics whose names match, without empty histograms.
     #[track_caller]
     pub fn stats(&self, regex: &str) -> BTreeMap<String, u64> {
         let text = self.admin("GET", &format!("/stats?filter={regex}")).text();
@@ -148,7 +149,7 @@ impl Envoy {
         pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
     }
 
-    /// A statistic; none where Envoy knows no such name.
+    /// A statistic, or none if Envoy has none of this name.
     #[track_caller]
     pub fn stat(&self, name: &str) -> Option<u64> {
         self.stats(&format!("^{}$", name.replace('.', "\\."))).get(name).copied()
@@ -159,7 +160,7 @@ impl Envoy {
         metrics::parse(&self.admin("GET", "/stats/prometheus").text())
     }
 
-    /// The access log so far. Envoy writes it within milliseconds, but after the answer.
+    /// The access log so far. Envoy writes a line up to 20 ms after the response.
     #[track_caller]
     pub fn access_log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.process.path("stdout")).unwrap();
@@ -170,17 +171,17 @@ impl Envoy {
             .collect()
     }
 
-    /// Envoy's own log, and the module's lines in it.
+    /// Envoy's log, with the module's lines.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// This Envoy's own folder: its certificate and what it reads while it runs.
+    /// This Envoy's folder: its certificate and the files that it watches.
     pub fn folder(&self) -> &Path {
         self.process.folder.path()
     }
 
-    /// Puts other listeners in the place of those that came from a file.
+    /// Replaces the listeners that Envoy reads from a file.
     pub fn replace_listeners(&self, bootstrap: &Bootstrap) {
         let mut json = bootstrap.finish(self.folder());
         replace(&self.process.path("listeners.json"), &listeners(&mut json).to_string());
@@ -256,20 +257,20 @@ impl Drop for Process {
         if std::thread::panicking() {
             let log = self.log();
             let tail: Vec<&str> = log.lines().rev().take(30).collect();
-            println!("the end of Envoy's log:");
+            println!("The last 30 lines of Envoy's log:");
             tail.iter().rev().for_each(|line| println!("  {line}"));
         }
     }
 }
 
-/// Writes a file in one step, by renaming, which is also what Envoy watches for.
+/// Replaces a file by renaming: one step, and the event that Envoy watches for.
 pub fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();
     fs::rename(new, path).unwrap();
 }
 
-/// The shipped `certs/sds.yaml`, for another folder.
+/// The content of `certs/sds.yaml` for another folder.
 fn certificate_secret(folder: &Path) -> Value {
     json!({"resources": [{
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
@@ -282,7 +283,7 @@ fn certificate_secret(folder: &Path) -> Value {
     }]})
 }
 
-/// Takes the listeners out, as the answer of a listener discovery service.
+/// Moves the listeners into a response of a listener discovery service.
 fn listeners(json: &mut Value) -> Value {
     let listeners = json["static_resources"].as_object_mut().unwrap().remove("listeners").unwrap();
     let mut resources = listeners.as_array().unwrap().clone();

@@ -1,25 +1,29 @@
-//! An Envoy with the gate in it, the services behind it and a provider: what most tests start from.
+//! An Envoy with the gate, its services and a provider. Most tests start one.
 
 use super::client::Protocol::{self, H1};
-use super::{Answer, Arrival, Bootstrap, Connect, Delivery, Envoy, Options, Upstream, Version, eventually};
+use super::{
+    Bootstrap, ClientResponse, Connector, EnvoyProcess, Options, ServiceRequest, TestDelivery, Upstream,
+    Version, eventually,
+};
+use blobgate::contract::{Verdict, header};
 
-/// Past the gate, by the route [`super::bootstrap::BESIDE`] the hooks, to the video service.
+/// Reaches the video service without the gate, by the route [`super::bootstrap::BESIDE`].
 const SENTINEL: &str = "/app/sentinel";
 
-pub struct Gate {
-    pub envoy: Envoy,
-    /// Gets what is completed.
+pub struct TestGate {
+    pub envoy: EnvoyProcess,
+    /// Gets `completed` events.
     pub video: Upstream,
-    /// Gets what failed or timed out, and what is observed without a readable event.
+    /// Gets `failed` and `timeout` events, and observed deliveries without a readable event.
     pub failure: Upstream,
-    /// Gets what is proven, and wrong.
+    /// Gets quarantined deliveries.
     pub quarantine: Upstream,
-    /// Is asked what it knows of a generation.
+    /// Answers the gate's status calls.
     pub provider: Upstream,
 }
 
-impl Gate {
-    /// As it is shipped.
+impl TestGate {
+    /// The shipped configuration.
     #[track_caller]
     pub fn start(version: &Version) -> Self {
         Self::with(version, |shipped| shipped)
@@ -35,7 +39,7 @@ impl Gate {
         Self::before(version, options, change, Upstream::start(), Upstream::start())
     }
 
-    /// Before these services.
+    /// Starts one with these services.
     #[track_caller]
     pub fn before(
         version: &Version,
@@ -50,81 +54,98 @@ impl Gate {
                 .endpoint("quarantine_service", quarantine.port)
                 .endpoint("runblob_api", provider.port),
         );
-        Self { envoy: Envoy::start(version, &bootstrap, options), video, failure, quarantine, provider }
+        Self {
+            envoy: EnvoyProcess::start(version, &bootstrap, options),
+            video,
+            failure,
+            quarantine,
+            provider,
+        }
     }
 
-    /// The shipped configuration with its clusters at these services.
+    /// The shipped configuration with these services.
     pub fn bootstrap(video: &Upstream, failure: &Upstream) -> Bootstrap {
         Bootstrap::shipped().endpoint("video_service", video.port).endpoint("failure_service", failure.port)
     }
 
     #[track_caller]
-    pub fn tls(&self, protocol: Protocol) -> Connect {
+    pub fn tls(&self, protocol: Protocol) -> Connector {
         self.envoy.tls(protocol)
     }
 
     /// Sends over a new TLS connection.
     #[track_caller]
-    pub fn send(&self, protocol: Protocol, delivery: &Delivery) -> Answer {
+    pub fn send(&self, protocol: Protocol, delivery: &TestDelivery) -> ClientResponse {
         self.tls(protocol).open().send(delivery)
     }
 
     /// Asserts that a delivery is accepted and reaches one service, once and byte for byte.
     #[track_caller]
-    pub fn accepts(&self, protocol: Protocol, delivery: &Delivery) -> Arrival {
+    pub fn accepts(&self, protocol: Protocol, delivery: &TestDelivery) -> ServiceRequest {
         self.accepts_from(&self.tls(protocol), delivery)
     }
 
     #[track_caller]
-    pub fn accepts_from(&self, connect: &Connect, delivery: &Delivery) -> Arrival {
+    pub fn accepts_from(&self, connect: &Connector, delivery: &TestDelivery) -> ServiceRequest {
         self.forget();
         let answer = connect.open().send(delivery);
         assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
         let arrival = self.take_one();
-        assert_eq!(arrival.header("blobgate-verdict").as_deref(), Some("accepted"), "{arrival:?}");
-        assert_eq!(arrival.body, delivery.body(), "what was judged is what is forwarded");
+        assert_eq!(arrival.header(header::VERDICT).as_deref(), Some(Verdict::Accepted.name()), "{arrival:?}");
+        assert_eq!(arrival.body, delivery.body(), "the gate forwards the body unchanged");
         arrival
     }
 
     /// Asserts that a delivery is refused with this status, reason and problem document, and reaches no service.
     #[track_caller]
-    pub fn refuses(&self, protocol: Protocol, delivery: &Delivery, status: u16, reason: &str) -> Answer {
+    pub fn refuses(
+        &self,
+        protocol: Protocol,
+        delivery: &TestDelivery,
+        status: u16,
+        reason: &str,
+    ) -> ClientResponse {
         self.refuses_from(&self.tls(protocol), delivery, status, reason)
     }
 
     #[track_caller]
-    pub fn refuses_from(&self, connect: &Connect, delivery: &Delivery, status: u16, reason: &str) -> Answer {
+    pub fn refuses_from(
+        &self,
+        connect: &Connector,
+        delivery: &TestDelivery,
+        status: u16,
+        reason: &str,
+    ) -> ClientResponse {
         let answer = self.nothing_arrives(|| connect.open().send(delivery));
         answer.assert_refused(status, reason);
         answer
     }
 
-    /// Asserts that what `act` sends reaches no service.
+    /// Asserts that no request of `act` reaches a service.
     ///
-    /// Looking at the services alone would prove nothing: a request could still be under way. So Envoy is asked as
-    /// well. It counts a request in `cluster.<name>.upstream_rq_total` before it writes the first byte of it, on the
-    /// worker that has the client's request; and one that waits for a connection in `upstream_rq_pending_active`. The
-    /// client has its answer by then, and a sentinel that goes past the gate to a service has come back, so that the
-    /// worker has been through its event loop and the services have read what was sent. If then Envoy counts the
-    /// sentinel alone and none pending, and the services saw the sentinel alone, nothing else is under way.
+    /// The services alone prove nothing: a request could still be on its way. Envoy counts a request in
+    /// `cluster.<name>.upstream_rq_total` before it writes the first byte, and in `upstream_rq_pending_active` while the
+    /// request waits for a connection. After `act`, a sentinel request goes to a service without the gate. Its response
+    /// shows that Envoy's worker has handled everything before it. Then Envoy must have sent the sentinel alone, must have
+    /// none pending, and the services must have got the sentinel alone.
     #[track_caller]
     pub fn nothing_arrives<T>(&self, act: impl FnOnce() -> T) -> T {
         let before = (self.sent(), self.heads());
         let result = act();
-        let answer = self.tls(H1).open().send(&Delivery::of("{}").path(SENTINEL));
+        let answer = self.tls(H1).open().send(&TestDelivery::of("{}").path(SENTINEL));
         assert_ne!(
             answer.reason().as_deref(),
             Some("not-judged"),
-            "the sentinel goes past the gate: {answer:?}"
+            "the sentinel bypasses the gate: {answer:?}"
         );
         let after = (self.sent(), self.heads());
-        assert_eq!(after, (before.0 + 1, before.1 + 1), "(sent by Envoy, arrived): more than the sentinel");
+        assert_eq!(after, (before.0 + 1, before.1 + 1), "(sent by Envoy, arrived): only the sentinel");
         assert_eq!(self.pending(), 0, "requests that wait for a connection");
         self.video.forget(SENTINEL);
         result
     }
 
-    /// What Envoy has sent to its services, ever.
+    /// The number of requests that Envoy has sent to its services.
     #[track_caller]
     pub fn sent(&self) -> u64 {
         let mut sent = self.envoy.stats(r"^cluster\..*\.upstream_rq_total$");
@@ -137,7 +158,7 @@ impl Gate {
         self.envoy.stats(r"^cluster\..*\.upstream_rq_pending_active$").values().sum()
     }
 
-    /// Whatever can get a delivery.
+    /// The services that get deliveries.
     pub fn services(&self) -> [&Upstream; 3] {
         [&self.video, &self.failure, &self.quarantine]
     }
@@ -146,9 +167,9 @@ impl Gate {
         self.services().iter().map(|service| service.heads()).sum()
     }
 
-    /// The one arrival at either service since the last time.
+    /// The only request at the services since the last call. Waits for it.
     #[track_caller]
-    pub fn take_one(&self) -> Arrival {
+    pub fn take_one(&self) -> ServiceRequest {
         let arrivals = eventually("arrival", || {
             Some(self.services().map(Upstream::take).concat()).filter(|arrivals| !arrivals.is_empty())
         });
@@ -156,7 +177,7 @@ impl Gate {
         arrival
     }
 
-    /// Starts counting arrivals anew.
+    /// Drops the recorded requests.
     pub fn forget(&self) {
         let _forgotten = self.services().map(Upstream::take);
     }

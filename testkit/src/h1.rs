@@ -1,42 +1,42 @@
-//! HTTP/1.1 by hand: every byte of the request is the test's own.
+//! HTTP/1.1 without a library, so that a test sets every byte of a request.
 
-use super::delivery::{Ending, Length};
-use super::{Answer, Delivery};
+use super::delivery::{Length, RequestEnding};
+use super::{ClientResponse, TestDelivery};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
-/// Long enough for Envoy to read a piece before the next is written, so that each is a callback of its own.
+/// Time for Envoy to read a piece before the next one, so that each piece is one callback.
 const BETWEEN_PIECES: Duration = Duration::from_millis(1);
 
 /// An open connection.
-pub struct Connection {
-    read: Reader,
-    write: WriteHalf<Box<dyn Stream>>,
+pub struct H1Connection {
+    read: ResponseReader,
+    write: WriteHalf<Box<dyn ByteStream>>,
 }
 
-impl Connection {
+impl H1Connection {
     pub fn over<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S) -> Self {
-        let (read, write) = split(Box::new(stream) as Box<dyn Stream>);
-        Self { read: Reader { stream: read, bytes: Vec::new() }, write }
+        let (read, write) = split(Box::new(stream) as Box<dyn ByteStream>);
+        Self { read: ResponseReader { stream: read, bytes: Vec::new() }, write }
     }
 
-    pub async fn send(&mut self, delivery: &Delivery) -> Result<Answer, String> {
+    pub async fn send(&mut self, delivery: &TestDelivery) -> Result<ClientResponse, String> {
         self.exchange(writes(delivery), &delivery.method).await
     }
 
-    pub async fn raw(&mut self, bytes: &[u8]) -> Result<Answer, String> {
+    pub async fn raw(&mut self, bytes: &[u8]) -> Result<ClientResponse, String> {
         self.exchange(vec![bytes.to_vec()], "POST").await
     }
 
-    pub async fn write(&mut self, delivery: &Delivery) -> Result<(), String> {
+    pub async fn write(&mut self, delivery: &TestDelivery) -> Result<(), String> {
         write(&mut self.write, writes(delivery)).await
     }
 
-    /// Reads while it writes: an early answer counts, and a peer that stops reading blocks nothing.
-    async fn exchange(&mut self, writes: Vec<Vec<u8>>, method: &str) -> Result<Answer, String> {
+    /// Reads while it writes, so that an early response counts and a peer that stops reading does not block.
+    async fn exchange(&mut self, writes: Vec<Vec<u8>>, method: &str) -> Result<ClientResponse, String> {
         let Self { read, write: to } = self;
         let answer = read.answer(method);
         tokio::pin!(answer);
@@ -47,7 +47,7 @@ impl Connection {
     }
 }
 
-async fn write(to: &mut WriteHalf<Box<dyn Stream>>, writes: Vec<Vec<u8>>) -> Result<(), String> {
+async fn write(to: &mut WriteHalf<Box<dyn ByteStream>>, writes: Vec<Vec<u8>>) -> Result<(), String> {
     for (index, bytes) in writes.into_iter().enumerate() {
         if index > 1 {
             tokio::time::sleep(BETWEEN_PIECES).await;
@@ -58,8 +58,8 @@ async fn write(to: &mut WriteHalf<Box<dyn Stream>>, writes: Vec<Vec<u8>>) -> Res
     Ok(())
 }
 
-/// The request as it is cut into writes: head, pieces, end.
-fn writes(delivery: &Delivery) -> Vec<Vec<u8>> {
+/// The writes of a request: head, pieces, end.
+fn writes(delivery: &TestDelivery) -> Vec<Vec<u8>> {
     let mut head = format!("{} {} HTTP/1.1\r\n", delivery.method, delivery.path).into_bytes();
     let host =
         (!delivery.headers.iter().any(|(name, _)| name == "host")).then_some(("host", &b"gate.test"[..]));
@@ -82,26 +82,26 @@ fn writes(delivery: &Delivery) -> Vec<Vec<u8>> {
         });
     }
     match (&delivery.ending, chunked) {
-        (Ending::Open, _) | (Ending::Last | Ending::EmptyFrame, false) => {}
-        (Ending::Last | Ending::EmptyFrame, true) => writes.push(b"0\r\n\r\n".to_vec()),
-        (Ending::Trailers(trailers), true) => {
+        (RequestEnding::Open, _) | (RequestEnding::Last | RequestEnding::EmptyFrame, false) => {}
+        (RequestEnding::Last | RequestEnding::EmptyFrame, true) => writes.push(b"0\r\n\r\n".to_vec()),
+        (RequestEnding::Trailers(trailers), true) => {
             let lines =
                 trailers.iter().map(|(name, value)| [name.as_bytes(), b": ", value, b"\r\n"].concat());
             writes.push([b"0\r\n".to_vec(), lines.collect::<Vec<_>>().concat(), b"\r\n".to_vec()].concat());
         }
-        (Ending::Trailers(_), false) => panic!("trailers on h1 come after chunks"),
+        (RequestEnding::Trailers(_), false) => panic!("trailers over HTTP/1.1 need chunks"),
     }
     writes
 }
 
-struct Reader {
-    stream: ReadHalf<Box<dyn Stream>>,
+struct ResponseReader {
+    stream: ReadHalf<Box<dyn ByteStream>>,
     bytes: Vec<u8>,
 }
 
-impl Reader {
-    /// One answer, interim answers skipped.
-    async fn answer(&mut self, method: &str) -> Result<Answer, String> {
+impl ResponseReader {
+    /// One final response. Skips interim responses.
+    async fn answer(&mut self, method: &str) -> Result<ClientResponse, String> {
         let mut answer = self.head().await?;
         while answer.status < 200 {
             answer = self.head().await?;
@@ -120,10 +120,10 @@ impl Reader {
         Ok(answer)
     }
 
-    async fn head(&mut self) -> Result<Answer, String> {
+    async fn head(&mut self) -> Result<ClientResponse, String> {
         let status_line = self.line().await?;
         let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let mut answer = Answer { status: status.ok_or(status_line)?, ..Answer::default() };
+        let mut answer = ClientResponse { status: status.ok_or(status_line)?, ..ClientResponse::default() };
         loop {
             let line = self.until(b"\r\n").await?;
             if line.is_empty() {

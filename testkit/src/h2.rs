@@ -1,7 +1,7 @@
 //! HTTP/2, frame by frame.
 
-use super::delivery::{Ending, Length};
-use super::{Answer, Delivery, spawn};
+use super::delivery::{Length, RequestEnding};
+use super::{ClientResponse, TestDelivery, spawn};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
@@ -10,15 +10,15 @@ use std::future::poll_fn;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Long enough for Envoy to read a frame before the next is written, so that each is a callback of its own.
+/// Time for Envoy to read a frame before the next one, so that each frame is one callback.
 const BETWEEN_PIECES: Duration = Duration::from_millis(1);
 
-/// An open connection. It ends by itself once this and all of its streams are dropped.
-pub struct Connection {
+/// An open connection. It ends when this and all of its streams are dropped.
+pub struct H2Connection {
     requests: SendRequest<Bytes>,
 }
 
-impl Connection {
+impl H2Connection {
     pub async fn over<S>(stream: S) -> Result<Self, h2::Error>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -30,11 +30,11 @@ impl Connection {
         Ok(Self { requests })
     }
 
-    pub async fn send(&mut self, delivery: &Delivery) -> Result<Answer, String> {
+    pub async fn send(&mut self, delivery: &TestDelivery) -> Result<ClientResponse, String> {
         let (response, mut stream) = self.begin(delivery).await.map_err(|error| error.to_string())?;
         let answer = answer(response);
         tokio::pin!(answer);
-        // An early answer counts, and so does one that comes although the stream was reset for writing.
+        // A response counts if it comes early, and if the server has reset the stream for writing.
         tokio::select! {
             answer = &mut answer => answer,
             _written_or_cut = body(&mut stream, delivery) => answer.await,
@@ -42,24 +42,27 @@ impl Connection {
         .map_err(|error| error.to_string())
     }
 
-    /// Sends without waiting for an answer. What it returns, dropped, resets the stream.
+    /// Sends without waiting for a response. Dropping the result resets the stream.
     pub async fn write(
         &mut self,
-        delivery: &Delivery,
+        delivery: &TestDelivery,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), String> {
         let (response, mut stream) = self.begin(delivery).await.map_err(|error| error.to_string())?;
         body(&mut stream, delivery).await.map_err(|error| error.to_string())?;
         Ok((response, stream))
     }
 
-    async fn begin(&mut self, delivery: &Delivery) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+    async fn begin(
+        &mut self,
+        delivery: &TestDelivery,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         let mut requests = self.requests.clone().ready().await?;
-        let ends_here = delivery.pieces.is_empty() && delivery.ending == Ending::Last;
+        let ends_here = delivery.pieces.is_empty() && delivery.ending == RequestEnding::Last;
         requests.send_request(head(delivery), ends_here)
     }
 }
 
-fn head(delivery: &Delivery) -> Request<()> {
+fn head(delivery: &TestDelivery) -> Request<()> {
     let host = delivery.headers.iter().find(|(name, _)| name == "host");
     let host = host.map_or("gate.test".into(), |(_, value)| String::from_utf8_lossy(value));
     let uri = format!("https://{host}{}", delivery.path);
@@ -87,19 +90,19 @@ fn header_map(headers: impl Iterator<Item = (String, Vec<u8>)>) -> HeaderMap {
     map
 }
 
-async fn body(stream: &mut SendStream<Bytes>, delivery: &Delivery) -> Result<(), h2::Error> {
+async fn body(stream: &mut SendStream<Bytes>, delivery: &TestDelivery) -> Result<(), h2::Error> {
     let last = delivery.pieces.len().wrapping_sub(1);
     for (index, piece) in delivery.pieces.iter().enumerate() {
         if index > 0 {
             tokio::time::sleep(BETWEEN_PIECES).await;
         }
-        let ends_here = index == last && delivery.ending == Ending::Last;
+        let ends_here = index == last && delivery.ending == RequestEnding::Last;
         data(stream, Bytes::from(piece.clone()), ends_here).await?;
     }
     match &delivery.ending {
-        Ending::Last | Ending::Open => Ok(()),
-        Ending::EmptyFrame => stream.send_data(Bytes::new(), true),
-        Ending::Trailers(trailers) => stream.send_trailers(header_map(trailers.iter().cloned())),
+        RequestEnding::Last | RequestEnding::Open => Ok(()),
+        RequestEnding::EmptyFrame => stream.send_data(Bytes::new(), true),
+        RequestEnding::Trailers(trailers) => stream.send_trailers(header_map(trailers.iter().cloned())),
     }
 }
 
@@ -118,14 +121,14 @@ async fn data(stream: &mut SendStream<Bytes>, mut bytes: Bytes, end: bool) -> Re
     Ok(())
 }
 
-async fn answer(response: ResponseFuture) -> Result<Answer, h2::Error> {
+async fn answer(response: ResponseFuture) -> Result<ClientResponse, h2::Error> {
     let (head, mut body) = response.await?.into_parts();
-    let mut answer = Answer { status: head.status.as_u16(), ..Answer::default() };
+    let mut answer = ClientResponse { status: head.status.as_u16(), ..ClientResponse::default() };
     answer.headers = head.headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect();
     while let Some(bytes) = body.data().await {
         let bytes = match bytes {
             Ok(bytes) => bytes,
-            // After a whole answer to a request that had not ended, the server resets with NO_ERROR (RFC 9113, 8.1).
+            // After a whole response to an unfinished request, the server resets with NO_ERROR (RFC 9113, 8.1).
             Err(error) if error.reason() == Some(Reason::NO_ERROR) && answer.is_whole() => break,
             Err(error) => return Err(error),
         };

@@ -1,6 +1,7 @@
-//! `blobgate inbox serve` as a process of its own, and the deliveries that a gate would send to it.
+//! `blobgate inbox serve` as a process, and deliveries with the headers of a gate.
 
-use super::{Answer, Connect, Delivery, H1, eventually};
+use super::{ClientResponse, Connector, H1, TestDelivery, eventually};
+use blobgate::contract::{self, Kind, Proof, Verdict, header};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -9,18 +10,18 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 
-/// A running inbox. Killed on drop; then a failed test prints the end of its log.
-pub struct Inbox {
-    /// Where the gate sends to.
+/// A running inbox. Killed on drop. A failed test prints the end of its log.
+pub struct InboxProcess {
+    /// The port for the gate's deliveries.
     pub receive: u16,
-    /// Where operators ask.
+    /// The port for operators.
     pub admin: u16,
     child: Child,
     program: PathBuf,
     folder: TempDir,
 }
 
-/// Runs `blobgate` with these arguments to its end.
+/// Runs `blobgate` with these arguments.
 pub fn blobgate(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).stdin(Stdio::null()).output().unwrap()
 }
@@ -32,20 +33,20 @@ pub fn migrate(program: &str, store: &str) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-impl Inbox {
-    /// Starts it on free ports, and waits until it listens. `deliver_to` is the port of the service routes.
+impl InboxProcess {
+    /// Starts an inbox on free ports, and waits until it listens. `deliver_to` is the port of the service routes.
     #[track_caller]
     pub fn start(program: &str, store: &str, deliver_to: u16, more: &[&str]) -> Self {
         Self::spawn(Command::new(program), program, store, deliver_to, more)
     }
 
-    /// The same, by a command that runs the program it is given, such as `faketime` or `prlimit`, or sets variables.
+    /// Like [`Self::start`], by a command such as `faketime` or `prlimit` that runs the program.
     #[track_caller]
     pub fn spawn(command: Command, program: &str, store: &str, deliver_to: u16, more: &[&str]) -> Self {
         Self::spawn_at(0, command, program, store, deliver_to, more)
     }
 
-    /// The same, receiving at this port: an inbox that is started again has its gate's address.
+    /// Like [`Self::spawn`], with this receive port: after a restart the gate's address stays.
     #[track_caller]
     pub fn spawn_at(
         receive: u16,
@@ -59,10 +60,10 @@ impl Inbox {
         started.unwrap_or_else(|(status, log)| panic!("the inbox does not start: {status}, {log}"))
     }
 
-    /// The same. At port 0 it picks a free one.
+    /// Like [`Self::spawn_at`]. Port 0 picks a free port.
     ///
     /// # Errors
-    /// It has ended instead: how, and its log.
+    /// The inbox ended: its status and its log.
     pub fn try_spawn(
         receive: u16,
         mut command: Command,
@@ -86,21 +87,21 @@ impl Inbox {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(File::create(folder.path().join("stderr")).unwrap());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        let ports: Vec<u16> = said
+        let mut first_line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
+        let ports: Vec<u16> = first_line
             .split("http://127.0.0.1:")
             .skip(1)
             .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
             .collect();
         let [receive, admin] = ports[..] else {
             let status = child.wait().unwrap();
-            return Err((status, format!("{said}{}", log_in(folder.path()))));
+            return Err((status, format!("{first_line}{}", log_in(folder.path()))));
         };
         Ok(Self { receive, admin, child, program: program.into(), folder })
     }
 
-    /// Waits until it takes events.
+    /// Waits until the inbox is ready.
     #[track_caller]
     pub fn ready(self) -> Self {
         eventually("ready inbox", || (self.get("/readyz").ok()?.status == 200).then_some(()));
@@ -111,36 +112,36 @@ impl Inbox {
         self.child.id()
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         log_in(self.folder.path())
     }
 
-    /// Asks the admin listener.
+    /// Calls the admin listener with GET.
     ///
     /// # Errors
-    /// No whole answer came.
-    pub fn get(&self, path: &str) -> Result<Answer, String> {
-        let ask = Delivery::without_body().method("GET").path(path).header("host", "127.0.0.1");
-        Connect::plaintext(self.admin, H1).try_open()?.try_send(&ask)
+    /// No whole response came.
+    pub fn get(&self, path: &str) -> Result<ClientResponse, String> {
+        let request = TestDelivery::without_body().method("GET").path(path).header("host", "127.0.0.1");
+        Connector::plaintext(self.admin, H1).try_open()?.try_send(&request)
     }
 
-    /// Asks the admin listener for a change.
+    /// Calls the admin listener with POST.
     #[track_caller]
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
-        let ask = Delivery::json(body).path(path).header("host", "127.0.0.1");
-        Connect::plaintext(self.admin, H1).open().send(&ask)
+    pub fn post(&self, path: &str, body: &Value) -> ClientResponse {
+        let request = TestDelivery::json(body).path(path).header("host", "127.0.0.1");
+        Connector::plaintext(self.admin, H1).open().send(&request)
     }
 
     /// Sends a delivery to the receive listener.
     ///
     /// # Errors
-    /// No whole answer came.
-    pub fn receive(&self, delivery: &Delivery) -> Result<Answer, String> {
-        Connect::plaintext(self.receive, H1).try_open()?.try_send(delivery)
+    /// No whole response came.
+    pub fn receive(&self, delivery: &TestDelivery) -> Result<ClientResponse, String> {
+        Connector::plaintext(self.receive, H1).try_open()?.try_send(delivery)
     }
 
-    /// Runs a command of an operator against it: `["stats"]`.
+    /// Runs an operator's command: `["stats"]`.
     pub fn command(&self, args: &[&str]) -> Output {
         let admin = format!("http://127.0.0.1:{}", self.admin);
         let mut command = Command::new(&self.program);
@@ -148,7 +149,7 @@ impl Inbox {
         command.output().unwrap()
     }
 
-    /// A signal by its name, such as `TERM`.
+    /// Sends a signal by its name, such as `TERM`.
     #[track_caller]
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status();
@@ -161,19 +162,19 @@ impl Inbox {
         let _status = self.child.wait();
     }
 
-    /// How it has ended, once it has.
+    /// Its exit status, if it has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 }
 
-impl Drop for Inbox {
+impl Drop for InboxProcess {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
             let log = self.log();
             let from = log.lines().count().saturating_sub(30);
-            println!("the end of the inbox's log:");
+            println!("The last 30 lines of the inbox's log:");
             log.lines().skip(from).for_each(|line| println!("  {line}"));
         }
     }
@@ -189,22 +190,22 @@ pub fn fresh_generation() -> String {
     format!("5f1c8c1e-7c0c-4b0a-9a5e-{:012x}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// What a gate forwards: `completed` of this generation, accepted, on the hook `veo3`. Not signed.
-pub fn marked(generation: &str) -> Delivery {
+/// A delivery as the gate forwards it: `completed` of this generation, accepted, hook `veo3`, unsigned.
+pub fn marked(generation: &str) -> TestDelivery {
     let body = json!({
         "generation_id": generation,
         "status": "completed",
         "prompt": "A cat",
         "video_url": format!("https://cdn.runblob.io/{generation}.mp4"),
     });
-    Delivery::json(&body)
+    TestDelivery::json(&body)
         .path("/hooks/veo3")
-        .header("blobgate-contract", "1")
-        .header("blobgate-verdict", "accepted")
-        .header("blobgate-hook", "veo3")
-        .header("blobgate-dialect", "veo3")
-        .header("blobgate-event", "completed")
-        .header("blobgate-generation-id", generation)
-        .header("blobgate-proofs", "token")
-        .header("idempotency-key", format!("veo3:{generation}:completed"))
+        .header(header::CONTRACT, contract::VERSION)
+        .header(header::VERDICT, Verdict::Accepted.name())
+        .header(header::HOOK, "veo3")
+        .header(header::DIALECT, "veo3")
+        .header(header::EVENT, Kind::Completed.name())
+        .header(header::GENERATION_ID, generation)
+        .header(header::PROOFS, Proof::Token.name())
+        .header(header::IDEMPOTENCY_KEY, format!("veo3:{generation}:completed"))
 }

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! on_every_envoy(|envoy| {
-//!     let gate = Gate::start(envoy);
-//!     gate.accepts(H2, &Delivery::completed().pieces_of(1));
-//!     gate.refuses(H1, &Delivery::of("{"), 400, "json-invalid");
+//!     let gate = TestGate::start(envoy);
+//!     gate.accepts(H2, &TestDelivery::completed().pieces_of(1));
+//!     gate.refuses(H1, &TestDelivery::of("{"), 400, "json-invalid");
 //! });
 //! ```
 //!
-//! [`Gate`] is an [`Envoy`] with the repository's own `envoy.yaml` ([`Bootstrap`] rewrites ports, paths and what the
-//! test changes) and two recording [`Upstream`]s. A [`Delivery`] is sent by a [`Client`] and gets an [`Answer`].
-//! Everything blocks and has a deadline: [`PATIENCE`].
+//! A [`TestGate`] is an [`EnvoyProcess`] with the shipped `envoy.yaml`, whose ports and paths [`Bootstrap`] replaces, and
+//! recording [`Upstream`]s. A [`Client`] sends a [`TestDelivery`] and gets a [`ClientResponse`].
+//! Every call blocks, for [`MAX_WAIT`] at most.
 
 pub mod answer;
 pub mod bootstrap;
@@ -30,19 +30,19 @@ pub mod tls;
 pub mod upstream;
 pub mod versions;
 
-pub use answer::Answer;
+pub use answer::ClientResponse;
 pub use blobgate_testkit_needs::needs;
 pub use bootstrap::Bootstrap;
-pub use client::{Client, Connect, Protocol, Protocol::H1, Protocol::H2};
-pub use delivery::{Delivery, Length};
-pub use disk::Disk;
-pub use envoy::{Envoy, Options};
-pub use gate::Gate;
-pub use inbox::Inbox;
+pub use client::{Client, Connector, Protocol, Protocol::H1, Protocol::H2};
+pub use delivery::{Length, TestDelivery};
+pub use disk::Ext4Disk;
+pub use envoy::{EnvoyProcess, Options};
+pub use gate::TestGate;
+pub use inbox::InboxProcess;
 pub use pgbouncer::Pgbouncer;
 pub use postgres::Cluster;
 pub use sqlite::{SqliteFile, sql};
-pub use upstream::{Arrival, Reply, Upstream};
+pub use upstream::{Reply, ServiceRequest, Upstream};
 pub use versions::{Version, on_every_envoy, versions};
 
 use std::future::Future;
@@ -52,53 +52,53 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before the test fails: two cores, three Envoys at once.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// After this time a test fails. Enough on two cores with three Envoys at once.
+pub const MAX_WAIT: Duration = Duration::from_secs(30);
 
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 });
 
-/// Runs a future to its end from a test's thread.
+/// Runs a future to its end on the test's thread.
 pub fn block<F: Future>(future: F) -> F::Output {
     RUNTIME.block_on(future)
 }
 
-/// Lets a future run beside the test.
+/// Runs a future beside the test.
 pub fn spawn<F: Future<Output: Send + 'static> + Send + 'static>(
     future: F,
 ) -> tokio::task::JoinHandle<F::Output> {
     RUNTIME.spawn(future)
 }
 
-/// Runs a future to its end, which must come within [`PATIENCE`].
+/// Runs a future to its end. Panics after [`MAX_WAIT`].
 #[track_caller]
 pub fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match block(async { tokio::time::timeout(PATIENCE, future).await }) {
+    match block(async { tokio::time::timeout(MAX_WAIT, future).await }) {
         Ok(output) => output,
-        Err(_) => panic!("no {what} within {PATIENCE:?}"),
+        Err(_) => panic!("no {what} within {MAX_WAIT:?}"),
     }
 }
 
-/// Asks until there is something, which must come within [`PATIENCE`].
+/// Calls `probe` until it returns a value. Panics after [`MAX_WAIT`].
 #[track_caller]
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + MAX_WAIT;
     loop {
-        if let Some(found) = ask() {
+        if let Some(found) = probe() {
             return found;
         }
-        assert!(Instant::now() < end, "no {what} within {PATIENCE:?}");
+        assert!(Instant::now() < end, "no {what} within {MAX_WAIT:?}");
         pause(Duration::from_millis(10));
     }
 }
 
-/// Lets time pass: between two looks, or where the passing itself is what a test is about.
+/// Waits: between two probes, or for a test about time.
 pub fn pause(time: Duration) {
     block(async { tokio::time::sleep(time).await });
 }
 
-/// A port that is free now, below those that the kernel gives to clients. For what cannot pick a free one by itself.
+/// A free port below the range that the kernel gives to clients. For programs that cannot bind port 0.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 20_000;
@@ -119,7 +119,7 @@ pub fn module() -> PathBuf {
     built("target/wasm32-wasip1/release/blobgate.wasm", "make build")
 }
 
-/// The same module, which traps on the request header `x-crash-test`.
+/// The module with the feature `crash-test`: it traps on the request header `x-crash-test`.
 pub fn crashing_module() -> PathBuf {
     built("target/crash-test/wasm32-wasip1/release/blobgate.wasm", "make test")
 }

@@ -1,4 +1,4 @@
-//! Envoy's `/stats/prometheus`, as far as a test reads it.
+//! A reader of Prometheus text, for Envoy's `/stats/prometheus` and the inbox's `/metrics`.
 
 /// One line: a name, its labels, a value.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +15,7 @@ impl Sample {
     }
 }
 
-/// Reads the text format. Label values must be free of commas and quotes, as all of Blobgate's are.
+/// Reads the text format. Label values must not contain commas or quotes; Blobgate's do not.
 pub fn parse(text: &str) -> Vec<Sample> {
     text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(sample).collect()
 }

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use tempfile::TempDir;
 
-/// A running pgbouncer. Ends when dropped.
+/// A running pgbouncer. Killed on drop.
 pub struct Pgbouncer {
     pub port: u16,
     child: Child,
@@ -14,7 +14,7 @@ pub struct Pgbouncer {
 }
 
 impl Pgbouncer {
-    /// Starts it. `mode` is `session`, `transaction` or `statement`; `settings` are further lines of its `[pgbouncer]` section.
+    /// `mode` is `session`, `transaction` or `statement`; `settings` are further lines of its `[pgbouncer]` section.
     #[track_caller]
     pub fn start(cluster: &Cluster, mode: &str, settings: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("blobgate-pgbouncer-").tempdir().unwrap();
@@ -25,12 +25,12 @@ impl Pgbouncer {
              auth_type = any\nunix_socket_dir =\npool_mode = {mode}\nmax_client_conn = 200\ndefault_pool_size = 50\n{settings}\n",
             cluster.socket_folder().display()
         );
-        // `any` takes the user that the database line names.
+        // `auth_type = any` uses the user in the database line.
         let text = text.replace("port=5432", "port=5432 user=postgres");
         fs::write(path.join("pgbouncer.ini"), text).unwrap();
         super::postgres::give_to_postgres(path);
         let mut command = super::postgres::as_postgres(std::path::Path::new(
-            &program().expect("There is no pgbouncer: install the package pgbouncer."),
+            &program().expect("cannot start pgbouncer: it is not installed. Install the package pgbouncer."),
         ));
         command.arg(path.join("pgbouncer.ini"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(path.join("log")).unwrap());

@@ -1,4 +1,4 @@
-//! A PostgreSQL of the tests' own: in a directory of its own, on a socket in it and on no port, with fsync on.
+//! A PostgreSQL for tests, in a temporary folder. It listens on a socket there and on no port, with fsync on.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A running cluster. Ends when dropped, or with the process.
+/// A running cluster. It ends on drop and with the process.
 pub struct Cluster {
     bin: PathBuf,
     directory: TempDir,
@@ -18,11 +18,11 @@ pub struct Cluster {
     databases: AtomicU32,
 }
 
-/// The cluster of all tests that run at the same time.
+/// One cluster for all tests that run at the same time.
 static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
 
 impl Cluster {
-    /// The one that all tests of a program share. A test of it has `#[needs(Postgres)]`.
+    /// The cluster that all tests of a program share. A test that calls this has `#[needs(Postgres)]`.
     ///
     /// # Panics
     /// PostgreSQL is not installed.
@@ -35,10 +35,10 @@ impl Cluster {
         cluster
     }
 
-    /// One that a test may end.
+    /// A cluster that a test may end.
     ///
     /// # Panics
-    /// As above.
+    /// PostgreSQL is not installed.
     #[track_caller]
     pub fn alone() -> Self {
         Self::start(binaries())
@@ -53,7 +53,7 @@ impl Cluster {
         let mut server = as_postgres(&bin.join("postgres"));
         server.arg("-D").arg(&data).arg("-k").arg(directory.path()).args(["-c", "listen_addresses="]);
         server.args(["-c", "max_connections=200"]).stdout(Stdio::null()).stderr(Stdio::null());
-        // A child that ends with its parent ends with the thread that started it: that one stays.
+        // `--pdeathsig` fires when the thread that started the child ends: this thread stays.
         let (pid, started) = mpsc::channel();
         let (end, ended) = mpsc::channel();
         std::thread::spawn(move || {
@@ -71,7 +71,7 @@ impl Cluster {
     fn wait_until_ready(&self) {
         let started = Instant::now();
         while !self.client("pg_isready").stdout(Stdio::null()).status().unwrap().success() {
-            assert!(started.elapsed() < DEADLINE, "no PostgreSQL after {DEADLINE:?}");
+            assert!(started.elapsed() < START_TIMEOUT, "no PostgreSQL after {START_TIMEOUT:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -81,13 +81,13 @@ impl Cluster {
         self.named(&format!("inbox_{}", self.databases.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// The same, of one with this name.
+    /// Like [`Self::database`], with this name.
     pub fn named(&self, name: &str) -> String {
         run(self.client("createdb").args(["-U", "postgres", name]));
         format!("postgres://postgres@localhost/{name}?host={}", self.directory.path().display())
     }
 
-    /// A shell whose `psql`, `pg_dump` and `pg_restore` are this cluster's.
+    /// A shell whose `psql`, `pg_dump` and `pg_restore` use this cluster.
     pub fn shell(&self) -> Command {
         let path = std::env::var("PATH").unwrap();
         let mut command = Command::new("bash");
@@ -96,12 +96,12 @@ impl Cluster {
         command
     }
 
-    /// Where its socket is; the port in its name is 5432.
+    /// The folder of its socket, whose name has the port 5432.
     pub fn socket_folder(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Runs statements as its superuser, and returns what they print, without headings.
+    /// Runs statements as superuser, and returns their output without headings.
     #[track_caller]
     pub fn sql(&self, database: &str, statements: &str) -> String {
         let mut psql = self.client("psql");
@@ -120,17 +120,19 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Ends connections too; QUIT would leave its children to end by themselves.
+        // INT is a fast shutdown, which closes connections. After QUIT the children would outlive the postmaster.
         let _ended = Command::new("kill").args(["-INT", &self.pid.to_string()]).status();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let _late = ended.recv_timeout(DEADLINE);
+        let _late = ended.recv_timeout(START_TIMEOUT);
     }
 }
 
-/// Of the newest installed version.
+/// The programs of the newest installed version.
 #[track_caller]
 fn binaries() -> PathBuf {
-    newest().expect("There is no PostgreSQL in /usr/lib/postgresql: install the package postgresql.")
+    newest().expect(
+        "cannot start PostgreSQL: /usr/lib/postgresql has no version. Install the package postgresql.",
+    )
 }
 
 fn newest() -> Option<PathBuf> {
@@ -141,14 +143,14 @@ fn newest() -> Option<PathBuf> {
     versions.into_iter().rev().map(|version| version.join("bin")).find(|bin| bin.join("initdb").exists())
 }
 
-/// Where this is root: PostgreSQL's user has to own what it writes to.
+/// As root: gives the folder to the user postgres, which must own its files.
 pub(crate) fn give_to_postgres(path: &Path) {
     if is_root() {
         run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(path));
     }
 }
 
-/// PostgreSQL refuses to run as root, and so does pgbouncer.
+/// PostgreSQL and pgbouncer refuse to run as root.
 pub(crate) fn as_postgres(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     if is_root() {

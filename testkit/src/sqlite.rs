@@ -1,14 +1,14 @@
-//! A store in an SQLite file, and statements beside the inbox that serves from a store of either kind.
+//! A store in an SQLite file, and SQL on a store of either kind beside its inbox.
 
 use super::{Cluster, inbox};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// An SQLite file with the inbox's tables, alone in a folder. Removed on drop.
+/// An SQLite file with the inbox's tables in a folder of its own. Removed on drop.
 pub struct SqliteFile {
     pub path: PathBuf,
-    /// As `--store` takes it.
+    /// The value for `--store`.
     pub url: String,
     above: TempDir,
 }
@@ -29,13 +29,13 @@ impl SqliteFile {
         self.path.with_file_name(name)
     }
 
-    /// The folder that has the file's folder: a test may move or remove that one.
+    /// The parent of the file's folder. A test may move or remove the file's folder.
     pub fn above(&self) -> &Path {
         self.above.path()
     }
 }
 
-/// Runs statements on a store's tables and returns what they print. With an SQLite file the test has `#[needs(Sqlite3)]`.
+/// Runs statements on a store's tables and returns their output. For SQLite the test has `#[needs(Sqlite3)]`.
 #[track_caller]
 pub fn sql(store: &str, statements: &str) -> String {
     let Some(path) = store.strip_prefix("sqlite:") else {
@@ -44,7 +44,7 @@ pub fn sql(store: &str, statements: &str) -> String {
         return Cluster::shared().sql(database, &statements);
     };
     let done = Command::new("sqlite3").args(["-cmd", ".timeout 10000", path, statements]).output();
-    let done = done.expect("There is no sqlite3: install the package sqlite3.");
+    let done = done.expect("cannot run sqlite3: it is not installed. Install the package sqlite3.");
     assert!(done.status.success(), "{statements}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap().trim_end().to_owned()
 }

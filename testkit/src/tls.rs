@@ -1,4 +1,4 @@
-//! Certificates made for the test, and clients that trust nothing else.
+//! Fresh certificates, and clients that trust only one of them.
 
 use super::{block, spawn};
 use rustls::pki_types::pem::PemObject;
@@ -35,14 +35,14 @@ impl Certificate {
         Self { pem: made.cert.pem(), key: made.signing_key.serialize_pem(), der }
     }
 
-    /// Writes `edge.pem` and `edge-key.pem`, each in one step: what watches the folder sees no half file.
+    /// Writes `edge.pem` and `edge-key.pem`, each in one step, so that Envoy never reads half a file.
     pub fn write_to(&self, folder: &Path) {
         for (name, text) in [("edge.pem", &self.pem), ("edge-key.pem", &self.key)] {
             super::envoy::replace(&folder.join(name), text);
         }
     }
 
-    /// A client's side that trusts this certificate alone.
+    /// A client configuration that trusts only this certificate.
     pub fn client(&self, alpn: &str, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
@@ -54,13 +54,13 @@ impl Certificate {
     }
 }
 
-/// A server that ends TLS with a certificate and hands on, in plaintext, what came through it.
-pub struct Front {
+/// A proxy that terminates TLS and forwards plaintext.
+pub struct TlsFront {
     pub port: u16,
     running: JoinHandle<()>,
 }
 
-impl Front {
+impl TlsFront {
     pub fn start(certificate: &Certificate, to: u16) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider)
@@ -73,7 +73,7 @@ impl Front {
         let listener = block(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let port = listener.local_addr().unwrap().port();
         let running = spawn(async move {
-            let mut connections = JoinSet::new(); // dropped with this task, and every connection with it
+            let mut connections = JoinSet::new(); // dropping it ends every connection
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 connections.spawn(async move {
@@ -87,7 +87,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for TlsFront {
     fn drop(&mut self) {
         self.running.abort();
     }
@@ -97,11 +97,11 @@ pub fn server_name() -> ServerName<'static> {
     ServerName::try_from(NAME).unwrap()
 }
 
-/// Sends a hello that offers one version of TLS and nothing newer ([3, 2] is 1.1), and returns the beginning of the
-/// answer: an alert is 21, version, length, level, what is wrong; a handshake begins with 22.
+/// Sends a ClientHello whose newest version is this one ([3, 2] is TLS 1.1), and returns the first bytes of the response.
+/// An alert is 21, version, length, level, description. A handshake begins with 22.
 pub fn hello(port: u16, version: [u8; 2]) -> [u8; 7] {
     use std::io::{Read, Write};
-    // ECDHE_ECDSA with AES_128_GCM_SHA256 and with AES_128_CBC_SHA, as 1.2 and as older versions want it.
+    // ECDHE_ECDSA with AES_128_GCM_SHA256 for TLS 1.2, and with AES_128_CBC_SHA for older versions.
     const CIPHERS: [u8; 6] = [0, 4, 0xc0, 0x2b, 0xc0, 0x09];
     const NO_COMPRESSION: [u8; 2] = [1, 0];
     // supported_groups: secp256r1; signature_algorithms: ecdsa_secp256r1_sha256.
@@ -110,7 +110,7 @@ pub fn hello(port: u16, version: [u8; 2]) -> [u8; 7] {
     let length = u8::try_from(hello.len()).unwrap();
     let record = [&[22][..], &version, &[0, length + 4], &[1, 0, 0, length], &hello].concat();
     let mut stream = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(super::MAX_WAIT)).unwrap();
     stream.write_all(&record).unwrap();
     let mut answer = [0; 7];
     stream.read_exact(&mut answer).unwrap();

@@ -1,4 +1,4 @@
-//! A service behind the gate: records every request whole, then answers as it is told.
+//! A service behind the gate. It records every whole request, then sends the configured reply.
 
 use super::{answer, block, eventually, spawn};
 use bytes::Bytes;
@@ -22,38 +22,38 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Sleep;
 
-/// A request that reached the service, whole.
+/// A whole request that the service got.
 #[derive(Clone)]
-pub struct Arrival {
+pub struct ServiceRequest {
     pub method: String,
     pub path: String,
-    /// Names in lower case, values as they came.
+    /// Names in lower case, values unchanged.
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
-    /// As `headers`. Envoy sends them over HTTP/2 only.
+    /// In the form of `headers`. Envoy sends trailers over HTTP/2 only.
     pub trailers: Vec<(String, Vec<u8>)>,
-    /// Which of the service's connections, from 0.
+    /// The number of the service's connection, from 0.
     pub connection: usize,
-    /// When the whole of it was there.
+    /// The time of its last byte.
     pub at: Instant,
 }
 
-impl Arrival {
-    /// The value of a header, which must not stand twice.
+impl ServiceRequest {
+    /// The value of a header. Panics if the header is repeated.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<String> {
         answer::one(&self.headers, name)
     }
 }
 
-impl fmt::Debug for Arrival {
+impl fmt::Debug for ServiceRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} (connection {})", self.method, self.path, self.connection)?;
         answer::show(&self.headers, &self.body, f)
     }
 }
 
-/// How the service answers.
+/// The service's reply.
 #[derive(Clone, Debug)]
 pub enum Reply {
     Answer {
@@ -61,21 +61,20 @@ pub enum Reply {
         headers: Vec<(&'static str, String)>,
         body: Option<Vec<u8>>,
     },
-    /// 200 with a body and this trailer, where the connection is HTTP/2.
+    /// 200 with a body and, over HTTP/2, this trailer.
     Trailer(&'static str, &'static str),
-    /// 200, the head and half of the body, and then the connection is reset.
+    /// 200 with half of its body, then a reset of the connection.
     Cut,
-    /// Nothing, for ever.
+    /// No reply.
     Hang,
-    /// The connection is reset.
+    /// A reset of the connection.
     Reset,
-    /// This, after a while.
+    /// This reply, after a time.
     After(Duration, Box<Reply>),
 }
 
 impl Reply {
-    /// An answer without a body. With a `content-length` header it says so although none comes, and the connection
-    /// ends.
+    /// A response without a body. With a `content-length` header the connection ends before the body.
     pub fn status(status: u16) -> Self {
         Reply::Answer { status, headers: Vec::new(), body: None }
     }
@@ -97,30 +96,30 @@ impl Reply {
     }
 }
 
-/// A plaintext server of HTTP/1.1, and of HTTP/2 for a client that begins with it, on a free port of loopback.
+/// A plaintext server on a free port of loopback, for HTTP/1.1 and for HTTP/2 with prior knowledge.
 pub struct Upstream {
     pub port: u16,
-    seen: Arc<Mutex<Seen>>,
-    /// Bound and never listening: while nothing else listens connections are refused, and nobody else gets the port.
+    seen: Arc<Mutex<UpstreamRecord>>,
+    /// Bound, never listening: it reserves the port, and the port refuses connections while the service is off.
     _reserved: TcpSocket,
     running: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct UpstreamRecord {
     connections: usize,
-    /// Requests whose head arrived, also those whose body never ended.
+    /// Requests whose head arrived, with or without a whole body.
     heads: usize,
-    arrivals: Vec<Arrival>,
+    arrivals: Vec<ServiceRequest>,
     reply: Option<Reply>,
-    reply_by: Option<ReplyBy>,
+    reply_by: Option<ReplyChooser>,
 }
 
-/// How the service answers what arrives; none is as everything else is answered.
-type ReplyBy = Arc<dyn Fn(&Arrival) -> Option<Reply> + Send + Sync>;
+/// Chooses the reply to a request. None means the service's usual reply.
+type ReplyChooser = Arc<dyn Fn(&ServiceRequest) -> Option<Reply> + Send + Sync>;
 
 impl Upstream {
-    /// A running service, which answers 200 with a small JSON body.
+    /// A running service that replies 200 with a small JSON body.
     pub fn start() -> Self {
         let mut upstream = Self::off();
         upstream.on();
@@ -148,34 +147,34 @@ impl Upstream {
         let _cancelled = block(running);
     }
 
-    /// How everything from now on is answered.
+    /// Sets the reply to all further requests.
     pub fn reply(&self, reply: Reply) {
         self.seen.lock().unwrap().reply = Some(reply);
     }
 
-    /// How what is sent from now on is answered, by what it is.
-    pub fn reply_by(&self, reply: impl Fn(&Arrival) -> Option<Reply> + Send + Sync + 'static) {
+    /// Sets a function that chooses the reply to each further request.
+    pub fn reply_by(&self, reply: impl Fn(&ServiceRequest) -> Option<Reply> + Send + Sync + 'static) {
         self.seen.lock().unwrap().reply_by = Some(Arc::new(reply));
     }
 
-    /// Everything that arrived whole.
-    pub fn arrivals(&self) -> Vec<Arrival> {
+    /// The whole requests so far.
+    pub fn arrivals(&self) -> Vec<ServiceRequest> {
         self.seen.lock().unwrap().arrivals.clone()
     }
 
-    /// Everything that arrived whole since the last time.
-    pub fn take(&self) -> Vec<Arrival> {
+    /// The whole requests since the last call.
+    pub fn take(&self) -> Vec<ServiceRequest> {
         std::mem::take(&mut self.seen.lock().unwrap().arrivals)
     }
 
-    /// Forgets what arrived at this path.
+    /// Drops the recorded requests at this path.
     pub fn forget(&self, path: &str) {
         self.seen.lock().unwrap().arrivals.retain(|arrival| arrival.path != path);
     }
 
-    /// The one arrival since the last time; waits for it.
+    /// The only request since the last call. Waits for it.
     #[track_caller]
-    pub fn take_one(&self) -> Arrival {
+    pub fn take_one(&self) -> ServiceRequest {
         let mut arrivals =
             eventually("arrival", || Some(self.take()).filter(|arrivals| !arrivals.is_empty()));
         let arrival = arrivals.pop().unwrap();
@@ -183,12 +182,12 @@ impl Upstream {
         arrival
     }
 
-    /// Requests whose head arrived, ever.
+    /// The number of requests whose head arrived.
     pub fn heads(&self) -> usize {
         self.seen.lock().unwrap().heads
     }
 
-    /// Connections accepted, ever.
+    /// The number of accepted connections.
     pub fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections
     }
@@ -202,7 +201,7 @@ impl Drop for Upstream {
     }
 }
 
-/// Shares the port with what else is bound to it so, as long as one of them listens.
+/// SO_REUSEADDR: the reservation and the listener share the port, since only one of them listens.
 fn bind(port: u16) -> TcpSocket {
     block(async {
         let socket = TcpSocket::new_v4().unwrap();
@@ -212,8 +211,8 @@ fn bind(port: u16) -> TcpSocket {
     })
 }
 
-async fn serve(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
-    let mut connections = JoinSet::new(); // dropped with this task, and every connection with it
+async fn serve(listener: TcpListener, seen: Arc<Mutex<UpstreamRecord>>) {
+    let mut connections = JoinSet::new(); // dropping it ends every connection
     while let Ok((stream, _)) = listener.accept().await {
         let number = {
             let mut seen = seen.lock().unwrap();
@@ -224,7 +223,7 @@ async fn serve(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
     }
 }
 
-async fn connection(stream: TcpStream, number: usize, seen: Arc<Mutex<Seen>>) {
+async fn connection(stream: TcpStream, number: usize, seen: Arc<Mutex<UpstreamRecord>>) {
     stream.set_nodelay(true).unwrap();
     let stream = stream.into_std().unwrap();
     let twin = Arc::new(TcpStream::from_std(stream.try_clone().unwrap()).unwrap());
@@ -239,13 +238,17 @@ async fn connection(stream: TcpStream, number: usize, seen: Arc<Mutex<Seen>>) {
     let _broken = auto::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
 }
 
-async fn record(request: Request<Incoming>, connection: usize, seen: &Mutex<Seen>) -> io::Result<Reply> {
+async fn record(
+    request: Request<Incoming>,
+    connection: usize,
+    seen: &Mutex<UpstreamRecord>,
+) -> io::Result<Reply> {
     seen.lock().unwrap().heads += 1;
     let (head, body) = request.into_parts();
     let whole = body.collect().await.map_err(io::Error::other)?;
     let trailers = whole.trailers().map(lines).unwrap_or_default();
     let body = whole.to_bytes().to_vec();
-    let arrival = Arrival {
+    let arrival = ServiceRequest {
         method: head.method.to_string(),
         path: head.uri.to_string(),
         headers: lines(&head.headers),
@@ -269,10 +272,10 @@ fn lines(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
-/// An error ends the connection; `twin` makes that end a reset.
+/// An error ends the connection. `twin`, a second handle of its socket, turns that end into a reset.
 async fn answer(reply: Reply, twin: &TcpStream) -> io::Result<Response<BoxBody<Bytes, io::Error>>> {
     match reply {
-        // hyper leaves out the length of a body that does not come.
+        // hyper drops the `content-length` of an empty body.
         Reply::Answer { status, headers, body: None }
             if headers.iter().any(|(n, _)| *n == "content-length") =>
         {
@@ -299,7 +302,7 @@ async fn answer(reply: Reply, twin: &TcpStream) -> io::Result<Response<BoxBody<B
         }
         Reply::Cut => {
             twin.set_zero_linger()?;
-            let half = Half { sent: false, cut: Box::pin(tokio::time::sleep(Duration::from_millis(50))) };
+            let half = HalfBody { sent: false, cut: Box::pin(tokio::time::sleep(Duration::from_millis(50))) };
             Ok(Response::builder().header("content-length", 8).body(half.boxed()).unwrap())
         }
         Reply::Hang => std::future::pending().await,
@@ -314,13 +317,13 @@ async fn answer(reply: Reply, twin: &TcpStream) -> io::Result<Response<BoxBody<B
     }
 }
 
-/// Half a body, then an error, late enough for the half to be on the wire.
-struct Half {
+/// Half a body, and an error 50 ms later, when the half is on the wire.
+struct HalfBody {
     sent: bool,
     cut: Pin<Box<Sleep>>,
 }
 
-impl Body for Half {
+impl Body for HalfBody {
     type Data = Bytes;
     type Error = io::Error;
 

@@ -1,10 +1,10 @@
-//! The Envoys that the tests run on.
+//! The versions of Envoy for tests.
 
 use super::repository;
 use std::path::PathBuf;
 use std::thread;
 
-/// As `make run`, and as the Makefile without `ENVOYS`.
+/// The version of `make run`, and of `make test` without `ENVOYS`.
 const NEWEST: &str = "1.40.0";
 
 /// An Envoy binary.
@@ -14,11 +14,15 @@ pub struct Version {
     pub binary: PathBuf,
 }
 
-/// The Envoy that `ENVOY` names; or the versions in `ENVOYS`, oldest first; or the newest.
+/// The binary in `ENVOY`, else the versions in `ENVOYS`, oldest first, else the newest.
 pub fn versions() -> Vec<Version> {
     if let Some(path) = std::env::var_os("ENVOY").filter(|path| !path.is_empty()) {
         let binary = PathBuf::from(&path);
-        assert!(binary.is_file(), "ENVOY names {}, and there is no such file.", binary.display());
+        assert!(
+            binary.is_file(),
+            "cannot start Envoy: {}, the value of ENVOY, is no file. Set ENVOY to an Envoy binary.",
+            binary.display()
+        );
         return vec![Version { name: "ENVOY".to_owned(), binary }];
     }
     let names = std::env::var("ENVOYS").unwrap_or_default();
@@ -28,11 +32,11 @@ pub fn versions() -> Vec<Version> {
 
 fn installed(name: &str) -> Version {
     let binary = repository(format!(".tools/envoy-{name}/envoy/_bin/envoy"));
-    assert!(binary.is_file(), "Envoy {name} is not installed in .tools: run `make tools`.");
+    assert!(binary.is_file(), "cannot start Envoy {name}: it is not in .tools. Run `make tools`.");
     Version { name: name.to_owned(), binary }
 }
 
-/// Runs a test on every Envoy at once. Each has to pass; the failing ones are named.
+/// Runs a test on every Envoy in parallel. A panic names the versions that failed.
 #[track_caller]
 pub fn on_every_envoy(test: impl Fn(&Version) + Sync) {
     let versions = versions();

@@ -1,7 +1,7 @@
 //! What was seen of a case on a real Envoy, against what is expected.
 
 use crate::corpus::{self, Case, CaseOutcome, Corpus};
-use crate::support::{Answer, Arrival, H1, H2, Protocol};
+use crate::support::{ClientResponse, H1, H2, Protocol, ServiceRequest};
 use blobgate::contract::{DOCS, header, problem_type};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ pub(crate) struct CaseRun<'c> {
     pub(crate) case: &'c Case,
     pub(crate) protocol: Protocol,
     pub(crate) answers: AnswerMode,
-    pub(crate) answer: Result<Answer, String>,
-    pub(crate) arrivals: Vec<(RoutedService, Arrival)>,
+    pub(crate) answer: Result<ClientResponse, String>,
+    pub(crate) arrivals: Vec<(RoutedService, ServiceRequest)>,
 }
 
 /// The hook's `answers` and `mode`, as far as its sender can tell.
@@ -86,7 +86,11 @@ impl CaseRun<'_> {
         }
     }
 
-    fn compare_arrival(&self, expected: &BTreeMap<String, String>, arrival: &Arrival) -> Result<(), String> {
+    fn compare_arrival(
+        &self,
+        expected: &BTreeMap<String, String>,
+        arrival: &ServiceRequest,
+    ) -> Result<(), String> {
         let mut headers = BTreeMap::new();
         for (name, value) in &arrival.headers {
             if corpus::is_the_gates(name) || name == "content-type" {
@@ -194,7 +198,7 @@ fn ensure(holds: bool, error: impl FnOnce() -> String) -> Result<(), String> {
 }
 
 /// The problem document of RFC 9457 that says this.
-fn problem(answer: &Answer, reason: &str) -> Result<(), String> {
+fn problem(answer: &ClientResponse, reason: &str) -> Result<(), String> {
     let error = || format!("no problem document of {reason}: {answer:?}");
     ensure(answer.header("content-type").as_deref() == Some("application/problem+json"), error)?;
     ensure(answer.is_whole(), error)?;

@@ -2,7 +2,7 @@
 
 use crate::hook_routes;
 use crate::support::client::Protocol;
-use crate::support::{Answer, Delivery, Gate, Reply, on_every_envoy};
+use crate::support::{ClientResponse, Reply, TestDelivery, TestGate, on_every_envoy};
 use serde_json::json;
 
 const LEAKS: [&str; 4] = ["retry-after", "location", "set-cookie", "x-service"];
@@ -33,12 +33,12 @@ fn replies() -> Vec<(Reply, bool)> {
 #[test]
 fn by_status() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
             let mut client = gate.tls(protocol).open();
             for (reply, handed_over) in replies() {
                 gate.video.reply(reply.clone());
-                let answer = client.send(&Delivery::completed());
+                let answer = client.send(&TestDelivery::completed());
                 let expected = if handed_over { (200, None) } else { (503, Some("upstream-error")) };
                 assert_eq!((answer.status, answer.reason().as_deref()), expected, "{reply:?}");
                 if let (Reply::Answer { status, body: Some(body), .. }, true) = (&reply, handed_over) {
@@ -57,12 +57,12 @@ fn by_status() {
 #[test]
 fn by_receipt() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| shipped.hook(&json!({"answers": "receipt"})));
+        let gate = TestGate::with(envoy, |shipped| shipped.hook(&json!({"answers": "receipt"})));
         for protocol in Protocol::BOTH {
             let mut client = gate.tls(protocol).open();
             for (reply, handed_over) in replies() {
                 gate.video.reply(reply.clone());
-                let answer = client.send(&Delivery::completed());
+                let answer = client.send(&TestDelivery::completed());
                 if handed_over {
                     assert_eq!((answer.status, answer.reason()), (200, None), "{reply:?}");
                     assert_eq!(answer.text(), "{\"status\":\"received\"}", "{reply:?}");
@@ -86,10 +86,10 @@ fn by_receipt() {
 #[test]
 fn a_large_answer_is_replaced_whole() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| shipped.hook(&json!({"answers": "receipt"})));
+        let gate = TestGate::with(envoy, |shipped| shipped.hook(&json!({"answers": "receipt"})));
         gate.video.reply(Reply::status(200).body(vec![b'x'; 3_000_000]));
         for protocol in Protocol::BOTH {
-            let answer = gate.send(protocol, &Delivery::completed());
+            let answer = gate.send(protocol, &TestDelivery::completed());
             assert_eq!((answer.status, answer.text().as_str()), (200, "{\"status\":\"received\"}"));
         }
     });
@@ -99,7 +99,7 @@ const ANSWERS: [&str; 2] = ["status", "receipt"];
 
 /// Where Envoy answers for the service, its own words are left to `status` and replaced by `receipt`.
 #[track_caller]
-fn not_handed_over(answers: &str, answer: &Answer) {
+fn not_handed_over(answers: &str, answer: &ClientResponse) {
     assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("upstream-error")), "{answer:?}");
     if answers == "receipt" {
         answer.assert_problem("upstream-error");
@@ -110,7 +110,7 @@ fn not_handed_over(answers: &str, answer: &Answer) {
 fn a_service_that_hangs_or_is_not_there() {
     on_every_envoy(|envoy| {
         for answers in ANSWERS {
-            let mut gate = Gate::with(envoy, |shipped| {
+            let mut gate = TestGate::with(envoy, |shipped| {
                 hook_routes(shipped.hook(&json!({"answers": answers})), |route| {
                     if let Some(action) = route.get_mut("route") {
                         action["timeout"] = "0.5s".into();
@@ -119,12 +119,12 @@ fn a_service_that_hangs_or_is_not_there() {
             });
             gate.video.reply(Reply::Hang);
             for protocol in Protocol::BOTH {
-                not_handed_over(answers, &gate.send(protocol, &Delivery::completed()));
+                not_handed_over(answers, &gate.send(protocol, &TestDelivery::completed()));
             }
             assert_eq!(gate.video.take().len(), 2, "both reached the service that hangs");
             gate.video.stop();
             for protocol in Protocol::BOTH {
-                not_handed_over(answers, &gate.send(protocol, &Delivery::completed()));
+                not_handed_over(answers, &gate.send(protocol, &TestDelivery::completed()));
             }
         }
     });
@@ -135,7 +135,7 @@ fn an_accepted_delivery_without_a_route() {
     on_every_envoy(|envoy| {
         for answers in ANSWERS {
             // Only the last route is left, which is not for what was judged.
-            let gate = Gate::with(envoy, |shipped| {
+            let gate = TestGate::with(envoy, |shipped| {
                 hook_routes(shipped.hook(&json!({"answers": answers})), |route| {
                     if route["name"] == "completed" {
                         route["match"]["headers"][0]["string_match"]["exact"] = "nobody".into();
@@ -143,7 +143,7 @@ fn an_accepted_delivery_without_a_route() {
                 })
             });
             for protocol in Protocol::BOTH {
-                let answer = gate.nothing_arrives(|| gate.send(protocol, &Delivery::completed()));
+                let answer = gate.nothing_arrives(|| gate.send(protocol, &TestDelivery::completed()));
                 not_handed_over(answers, &answer);
             }
         }
@@ -154,7 +154,7 @@ fn an_accepted_delivery_without_a_route() {
 fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
     on_every_envoy(|envoy| {
         for answers in ANSWERS {
-            let gate = Gate::with(envoy, |shipped| shipped.hook(&json!({"answers": answers})));
+            let gate = TestGate::with(envoy, |shipped| shipped.hook(&json!({"answers": answers})));
             for protocol in Protocol::BOTH {
                 let mut client = gate.tls(protocol).open();
                 let replies = [
@@ -166,11 +166,11 @@ fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
                 ];
                 for (number, reply) in replies.iter().cycle().take(50).enumerate() {
                     gate.video.reply(reply.clone());
-                    let answer = client.send(&Delivery::completed());
+                    let answer = client.send(&TestDelivery::completed());
                     assert_eq!(answer.status, if number % 5 == 2 || number % 5 == 4 { 503 } else { 200 });
                     if number % 5 == 0 {
                         // After an early answer Envoy closes the sender's HTTP/1 connection, not the service's.
-                        gate.send(protocol, &Delivery::of("{")).assert_refused(400, "json-invalid");
+                        gate.send(protocol, &TestDelivery::of("{")).assert_refused(400, "json-invalid");
                     }
                 }
             }
@@ -183,14 +183,14 @@ fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
 #[test]
 fn an_answer_that_breaks_off_is_no_answer() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
             gate.video.reply(Reply::Cut);
-            let answer = gate.tls(protocol).open().try_send(&Delivery::completed());
+            let answer = gate.tls(protocol).open().try_send(&TestDelivery::completed());
             assert!(answer.is_err(), "{answer:?}");
-            assert_eq!(gate.take_one().body, Delivery::completed().body());
+            assert_eq!(gate.take_one().body, TestDelivery::completed().body());
             gate.video.reply(Reply::status(200));
-            gate.accepts(protocol, &Delivery::completed());
+            gate.accepts(protocol, &TestDelivery::completed());
         }
     });
 }

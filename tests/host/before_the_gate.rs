@@ -1,14 +1,15 @@
-//! What Envoy accepts and refuses before the gate sees it: the README's table, row by row.
+//! What Envoy accepts and refuses before the gate sees it: the table of the book's page, row by row.
 
 use crate::support::delivery::GENERATION;
-use crate::support::{Delivery, Envoy, Gate, H1, H2, on_every_envoy, repository};
+use crate::support::{EnvoyProcess, H1, H2, TestDelivery, TestGate, on_every_envoy, repository};
 use crate::trust::{good, with_token};
+use blobgate::contract::{Verdict, header};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 
 /// A delivery with a good token, byte by byte, and what of it differs.
 #[derive(Clone, Copy)]
-struct Raw {
+struct RawRequest {
     line: &'static str,
     host: &'static [u8],
     more: &'static [u8],
@@ -16,28 +17,29 @@ struct Raw {
     chunk: Option<(&'static str, &'static str)>,
 }
 
-const PLAIN: Raw = Raw { line: "POST {path} HTTP/1.1", host: b"host: gate.test\r\n", more: b"", chunk: None };
+const PLAIN: RawRequest =
+    RawRequest { line: "POST {path} HTTP/1.1", host: b"host: gate.test\r\n", more: b"", chunk: None };
 
-const fn more(more: &'static [u8]) -> Raw {
-    Raw { more, ..PLAIN }
+const fn more(more: &'static [u8]) -> RawRequest {
+    RawRequest { more, ..PLAIN }
 }
 
-const fn line(line: &'static str) -> Raw {
-    Raw { line, ..PLAIN }
+const fn line(line: &'static str) -> RawRequest {
+    RawRequest { line, ..PLAIN }
 }
 
-const fn host(host: &'static [u8]) -> Raw {
-    Raw { host, ..PLAIN }
+const fn host(host: &'static [u8]) -> RawRequest {
+    RawRequest { host, ..PLAIN }
 }
 
-const fn chunked(before: &'static str, behind: &'static str) -> Raw {
-    Raw { more: b"transfer-encoding: chunked\r\n", chunk: Some((before, behind)), ..PLAIN }
+const fn chunked(before: &'static str, behind: &'static str) -> RawRequest {
+    RawRequest { more: b"transfer-encoding: chunked\r\n", chunk: Some((before, behind)), ..PLAIN }
 }
 
-impl Raw {
+impl RawRequest {
     fn bytes(self, path: &str, number: usize) -> Vec<u8> {
         // A generation for each: nothing is a repeat.
-        let body = String::from_utf8(Delivery::completed().body()).unwrap();
+        let body = String::from_utf8(TestDelivery::completed().body()).unwrap();
         let body = body.replace(GENERATION, &format!("5f1c8c1e-7c0c-4b0a-9a5e-{number:012x}"));
         let length = format!("content-length: {}\r\n", body.len());
         let (length, body) = match self.chunk {
@@ -82,8 +84,8 @@ fn harmless_forms_of_a_request_are_accepted() {
         line("POST http://gate.test{path} HTTP/1.1"),
         line("POST https://gate.test:8443{path} HTTP/1.1"),
         line("POST {path} HTTP/1.0"),
-        Raw { host: b"", ..line("POST {path} HTTP/1.0") },
-        Raw { more: b"Connection: keep-alive\r\n", ..line("POST {path} HTTP/1.0") },
+        RawRequest { host: b"", ..line("POST {path} HTTP/1.0") },
+        RawRequest { more: b"Connection: keep-alive\r\n", ..line("POST {path} HTTP/1.0") },
         line("\r\nPOST {path} HTTP/1.1"),
         host(b"Host: Hooks.Example.COM:8443\r\n"),
         host(b"Host: [::1]:8443\r\n"),
@@ -95,8 +97,8 @@ fn harmless_forms_of_a_request_are_accepted() {
         chunked("{size}", "0\r\nx-trailer: a\r\n\r\n"),
     ];
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
-        let path = with_token(Delivery::completed(), &good()).path;
+        let gate = TestGate::start(envoy);
+        let path = with_token(TestDelivery::completed(), &good()).path;
         for (number, row) in rows.iter().enumerate() {
             let bytes = row.bytes(&path, number);
             let shown = String::from_utf8_lossy(&bytes).replace(&path, "PATH");
@@ -104,21 +106,21 @@ fn harmless_forms_of_a_request_are_accepted() {
             assert_eq!((answer.status, answer.reason()), (200, None), "{shown}");
             let arrival = gate.video.take_one();
             assert_eq!(arrival.path, "/hooks/veo3", "{shown}");
-            assert_eq!(arrival.header("blobgate-verdict").as_deref(), Some("accepted"), "{shown}");
+            assert_eq!(arrival.header(header::VERDICT).as_deref(), Some(Verdict::Accepted.name()), "{shown}");
             assert_eq!(arrival.header("upgrade"), None, "{shown}");
         }
     });
 }
 
-/// A row of the README's table, and the requests that it means.
-type Row = (&'static str, u16, Vec<Raw>);
+/// A row of the page's table, and the requests that it means.
+type PageRow = (&'static str, u16, Vec<RawRequest>);
 
-fn refused() -> Vec<Row> {
+fn refused() -> Vec<PageRow> {
     const END: &str = "0\r\n\r\n";
-    let coding = |coding| Raw { more: coding, ..chunked("{size}", END) };
+    let coding = |coding| RawRequest { more: coding, ..chunked("{size}", END) };
     vec![
         (
-            "`transfer-encoding` is something else than `chunked`",
+            "`transfer-encoding` is not `chunked`",
             501,
             vec![
                 coding(b"transfer-encoding: gzip, chunked\r\n"),
@@ -126,12 +128,12 @@ fn refused() -> Vec<Row> {
             ],
         ),
         (
-            "`transfer-encoding` and `content-length` stand together",
+            "both `transfer-encoding` and `content-length`",
             400,
             vec![more(b"transfer-encoding: chunked\r\n"), more(b"transfer-encoding: identity\r\n")],
         ),
         (
-            "`content-length` stands twice, or is no number",
+            "`content-length` twice, or not a number",
             400,
             vec![
                 more(b"content-length: 3\r\n"),
@@ -141,17 +143,17 @@ fn refused() -> Vec<Row> {
             ],
         ),
         (
-            "the method is not in HTTP's registry, such as `post` or `FROB`",
+            "a method that is not in HTTP's registry, such as `post` or `FROB`",
             400,
             vec![line("post {path} HTTP/1.1"), line("FROB {path} HTTP/1.1")],
         ),
         (
-            "HTTP/1.1 without a `host`, or with one that is no host",
+            "HTTP/1.1 without a `host`, or with an invalid one",
             400,
             vec![host(b""), host(b"host: a\"b\r\n"), host(b"host: \xc3\xa9\r\n")],
         ),
         (
-            "the path has a `#`, `%00` or, on HTTP/1.1, a byte beyond ASCII; `#` and such a byte in its query too",
+            "`#`, `%00` or, on HTTP/1.1, a byte beyond ASCII in the path; `#` or such a byte in the query",
             400,
             vec![
                 line("POST {path}#x HTTP/1.1"),
@@ -160,12 +162,12 @@ fn refused() -> Vec<Row> {
             ],
         ),
         (
-            "the target is no path: `*`, `host:port`",
+            "a target that is not a path: `*`, `host:port`",
             400,
             vec![line("POST * HTTP/1.1"), line("POST gate.test:443 HTTP/1.1")],
         ),
         (
-            "a header's name is no token, or a blank precedes its colon",
+            "a header name that is not a token, or a blank before its colon",
             400,
             vec![
                 more(b"x(a): b\r\n"),
@@ -176,12 +178,12 @@ fn refused() -> Vec<Row> {
             ],
         ),
         (
-            "a header's value has a control character",
+            "a control character in a header's value",
             400,
             vec![more(b"x-a: a\0b\r\n"), more(b"x-a: a\x01b\r\n"), more(b"x-a: a\x7fb\r\n")],
         ),
         (
-            "the version in the request line is not `HTTP/` and two numbers",
+            "a version in the request line that is not `HTTP/` and two numbers",
             400,
             vec![line("POST {path} http/1.1")],
         ),
@@ -189,17 +191,17 @@ fn refused() -> Vec<Row> {
 }
 
 #[test]
-fn envoy_refuses_what_the_readme_lists() {
-    let readme = std::fs::read_to_string(repository("README.md")).unwrap();
+fn envoy_refuses_what_the_page_lists() {
+    let page = std::fs::read_to_string(repository("docs/explanation/before-the-gate.md")).unwrap();
     let listed = |what: &str, status: u16| {
         let row = format!("| {what} | {status} |");
-        assert!(readme.contains(&row), "README.md has no row {row}");
+        assert!(page.contains(&row), "docs/explanation/before-the-gate.md has no row {row}");
     };
     listed("more than 100 headers, or more than 32 KiB of them", 431);
     listed("a head or a body that takes longer than 5 s", 408);
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
-        let path = with_token(Delivery::completed(), &good()).path;
+        let gate = TestGate::start(envoy);
+        let path = with_token(TestDelivery::completed(), &good()).path;
         let open = || gate.tls(H1).open();
         for (what, status, raws) in refused() {
             listed(what, status);
@@ -209,17 +211,17 @@ fn envoy_refuses_what_the_readme_lists() {
                 assert_eq!((answer.status, answer.reason()), (status, None), "{what}: {answer:?}");
             }
         }
-        let with = |delivery: Delivery, names: usize, bytes: usize| {
+        let with = |delivery: TestDelivery, names: usize, bytes: usize| {
             (0..names).fold(delivery, |all, n| all.header(&format!("x-{n}"), "a".repeat(bytes)))
         };
         for (names, bytes) in [(101, 1), (2, 17_000)] {
-            let delivery = with(with_token(Delivery::completed(), &good()), names, bytes);
+            let delivery = with(with_token(TestDelivery::completed(), &good()), names, bytes);
             let answer = gate.nothing_arrives(|| gate.send(H1, &delivery));
             assert_eq!((answer.status, answer.reason()), (431, None), "{answer:?}");
             // On HTTP/2 the stream is reset, and the connection goes on.
             let mut client = gate.tls(H2).open();
             client.try_send(&delivery).expect_err("a stream that is reset");
-            assert_eq!(client.send(&Delivery::completed()).status, 200);
+            assert_eq!(client.send(&TestDelivery::completed()).status, 200);
             gate.forget();
         }
     });
@@ -228,7 +230,7 @@ fn envoy_refuses_what_the_readme_lists() {
 #[test]
 fn a_refused_head_leaves_the_other_streams_of_its_connection() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for bad in [&[("connection", "close")][..], &[("te", "gzip")], &[("x-A", "b")], &[("x-a", "\u{1}")]] {
             assert_eq!(answers_after(&gate.envoy, bad), Ok(()), "{bad:?}");
         }
@@ -237,7 +239,7 @@ fn a_refused_head_leaves_the_other_streams_of_its_connection() {
 
 /// Sends a head with these headers, then a good one on the same connection, in plaintext: whether the second gets the
 /// gate's answer. The client of the other tests sends no such head.
-fn answers_after(envoy: &Envoy, headers: &[(&str, &str)]) -> Result<(), String> {
+fn answers_after(envoy: &EnvoyProcess, headers: &[(&str, &str)]) -> Result<(), String> {
     const HEADERS: u8 = 1;
     const RST_STREAM: u8 = 3;
     const WHOLE: u8 = 5; // END_STREAM and END_HEADERS
@@ -257,7 +259,7 @@ fn answers_after(envoy: &Envoy, headers: &[(&str, &str)]) -> Result<(), String> 
             .collect()
     }
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, envoy.port("plaintext"))).unwrap();
-    stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(crate::support::MAX_WAIT)).unwrap();
     let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])].concat();
     let bad = frame(HEADERS, WHOLE, 1, &head(headers));
     let good = frame(HEADERS, WHOLE, 3, &head(&[]));

@@ -2,29 +2,32 @@
 
 use crate::hook_routes;
 use crate::support::client::Protocol;
-use crate::support::{Bootstrap, Delivery, Envoy, Gate, H1, Options, Reply, Upstream, on_every_envoy};
+use crate::support::{
+    Bootstrap, EnvoyProcess, H1, Options, Reply, TestDelivery, TestGate, Upstream, on_every_envoy,
+};
+use blobgate::contract::{Verdict, header};
 
-fn forged(event: &str) -> Delivery {
-    Delivery::completed()
-        .header("blobgate-verdict", "accepted")
-        .header("blobgate-event", event)
-        .header("blobgate_verdict", "accepted")
+fn forged(event: &str) -> TestDelivery {
+    TestDelivery::completed()
+        .header(header::VERDICT, Verdict::Accepted.name())
+        .header(header::EVENT, event)
+        .header("blobgate_verdict", Verdict::Accepted.name())
         .header("blobgate_event", event)
 }
 
 #[track_caller]
-fn lets_nothing_through(gate: &Gate) {
+fn lets_nothing_through(gate: &TestGate) {
     for protocol in Protocol::BOTH {
-        let proven = Delivery::completed().path("/hooks/veo3/any.to.ken");
+        let proven = TestDelivery::completed().path("/hooks/veo3/any.to.ken");
         let forgeries = ["completed", "failed", "timeout"].map(forged);
         let elsewhere = forgeries.clone().map(|forgery| forgery.path("/hooks/veo3"));
-        for delivery in [Delivery::completed(), proven].into_iter().chain(forgeries).chain(elsewhere) {
+        for delivery in [TestDelivery::completed(), proven].into_iter().chain(forgeries).chain(elsewhere) {
             let answer = gate.nothing_arrives(|| gate.send(protocol, &delivery));
             assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("not-judged")), "{answer:?}");
         }
         // The look would have seen it: the same services are reached beside the hook.
         let before = gate.sent();
-        assert_eq!(gate.send(protocol, &Delivery::completed().path("/app")).status, 200);
+        assert_eq!(gate.send(protocol, &TestDelivery::completed().path("/app")).status, 200);
         assert_eq!(gate.sent(), before + 1);
         gate.take_one();
     }
@@ -32,13 +35,15 @@ fn lets_nothing_through(gate: &Gate) {
 
 #[test]
 fn the_filter_taken_out() {
-    on_every_envoy(|envoy| lets_nothing_through(&Gate::with(envoy, |bootstrap| bootstrap.without_gate())));
+    on_every_envoy(|envoy| {
+        lets_nothing_through(&TestGate::with(envoy, |bootstrap| bootstrap.without_gate()))
+    });
 }
 
 #[test]
 fn the_filter_disabled_on_the_hook() {
     on_every_envoy(|envoy| {
-        lets_nothing_through(&Gate::with(envoy, |bootstrap| {
+        lets_nothing_through(&TestGate::with(envoy, |bootstrap| {
             hook_routes(bootstrap, |route| {
                 route.as_object_mut().unwrap().remove("typed_per_filter_config");
             })
@@ -50,14 +55,16 @@ fn the_filter_disabled_on_the_hook() {
 fn a_worker_whose_configuration_fails() {
     on_every_envoy(|envoy| {
         // The main thread's runs pass and each worker's fails: Envoy skips the filter in silence, and is LIVE.
-        let gate = Gate::started(envoy, Options { concurrency: 2, ..Options::default() }, |mut shipped| {
-            let listeners = shipped.json["static_resources"]["listeners"].as_array_mut().unwrap();
-            listeners.retain(|listener| listener["name"] == "edge");
-            shipped.module(crate::support::crashing_module()).filter(|filter| {
-                let vm = &mut filter["typed_config"]["config"]["vm_config"];
-                vm["environment_variables"]["key_values"] = serde_json::json!({"BLOBGATE_CONFIGURES": "2"});
-            })
-        });
+        let gate =
+            TestGate::started(envoy, Options { concurrency: 2, ..Options::default() }, |mut shipped| {
+                let listeners = shipped.json["static_resources"]["listeners"].as_array_mut().unwrap();
+                listeners.retain(|listener| listener["name"] == "edge");
+                shipped.module(crate::support::crashing_module()).filter(|filter| {
+                    let vm = &mut filter["typed_config"]["config"]["vm_config"];
+                    vm["environment_variables"]["key_values"] =
+                        serde_json::json!({"BLOBGATE_CONFIGURES": "2"});
+                })
+            });
         lets_nothing_through(&gate);
     });
 }
@@ -96,11 +103,13 @@ fn the_shipped_routes_lead_past_the_gate_to_no_service() {
             let shipped =
                 clusters.iter().fold(Bootstrap::as_shipped(), |all, name| all.endpoint(name, service.port));
             let shipped = if takes_gate { shipped } else { shipped.without_gate() };
-            let envoy = Envoy::start(envoy, &shipped.inbox(service.port), Options::default());
+            let envoy = EnvoyProcess::start(envoy, &shipped.inbox(service.port), Options::default());
             for path in PATHS {
-                for delivery in
-                    [Delivery::completed(), forged("completed"), Delivery::without_body().method("GET")]
-                {
+                for delivery in [
+                    TestDelivery::completed(),
+                    forged("completed"),
+                    TestDelivery::without_body().method("GET"),
+                ] {
                     for connect in [envoy.tls(H1), envoy.plaintext(H1)] {
                         let before = service.arrivals().len();
                         let answer = connect.open().send(&delivery.clone().path(path));
@@ -119,8 +128,12 @@ fn the_shipped_routes_lead_past_the_gate_to_no_service() {
             assert_eq!(takes_gate, arrivals.len() > 10, "{}", arrivals.len());
             for arrival in arrivals {
                 assert_eq!(arrival.path, "/webhook");
-                assert_eq!(arrival.header("blobgate-verdict").as_deref(), Some("accepted"), "{arrival:?}");
-                assert_eq!(arrival.header("blobgate-hook").as_deref(), Some("veo3"), "{arrival:?}");
+                assert_eq!(
+                    arrival.header(header::VERDICT).as_deref(),
+                    Some(Verdict::Accepted.name()),
+                    "{arrival:?}"
+                );
+                assert_eq!(arrival.header(header::HOOK).as_deref(), Some("veo3"), "{arrival:?}");
             }
         }
     });
@@ -129,28 +142,28 @@ fn the_shipped_routes_lead_past_the_gate_to_no_service() {
 #[test]
 fn what_is_beside_the_hook_is_not_touched() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         gate.video.reply(Reply::status(404).header("location", "/x").header("retry-after", 7).body("own"));
         for protocol in Protocol::BOTH {
-            let health = gate.send(protocol, &Delivery::without_body().method("GET").path("/healthz"));
+            let health = gate.send(protocol, &TestDelivery::without_body().method("GET").path("/healthz"));
             assert_eq!((health.status, health.text().as_str()), (200, "ok\n"));
-            let app = Delivery::completed_of(200_000)
+            let app = TestDelivery::completed_of(200_000)
                 .method("PUT")
                 .path("/app/thing?q=1")
-                .header("idempotency-key", "own")
-                .header("webhook-id", "own")
+                .header(header::IDEMPOTENCY_KEY, "own")
+                .header(header::WEBHOOK_ID, "own")
                 .header("content-encoding", "gzip");
             let answer = gate.send(protocol, &app);
             assert_eq!((answer.status, answer.reason(), answer.text().as_str()), (404, None, "own"));
             assert_eq!(answer.header("retry-after").as_deref(), Some("7"));
             let arrival = gate.take_one();
             assert_eq!((arrival.method.as_str(), arrival.path.as_str()), ("PUT", "/app/thing?q=1"));
-            assert_eq!(arrival.header("idempotency-key").as_deref(), Some("own"));
-            assert_eq!(arrival.header("webhook-id").as_deref(), Some("own"));
-            assert_eq!(arrival.header("blobgate-verdict"), None);
+            assert_eq!(arrival.header(header::IDEMPOTENCY_KEY).as_deref(), Some("own"));
+            assert_eq!(arrival.header(header::WEBHOOK_ID).as_deref(), Some("own"));
+            assert_eq!(arrival.header(header::VERDICT), None);
             assert!(arrival.body == app.body());
             // Only what no client may claim on this listener is gone.
-            let claims = ["blobgate-event", "blobgate_event", "idempotency_key"];
+            let claims = [header::EVENT, "blobgate_event", "idempotency_key"];
             let claiming = claims.iter().fold(app, |app, name| app.header(name, "f0rged"));
             gate.send(protocol, &claiming);
             let forged = gate.take_one().headers.into_iter().find(|(_, value)| value == b"f0rged");

@@ -1,10 +1,10 @@
 //! What envoy.yaml itself promises at the edge.
 
 use crate::support::client::Protocol;
-use crate::support::delivery::Ending;
+use crate::support::delivery::RequestEnding;
 use crate::support::{
-    Bootstrap, Connect, Delivery, Envoy, Gate, H1, H2, Length, Options, Reply, Upstream, eventually,
-    on_every_envoy, tls,
+    Bootstrap, Connector, EnvoyProcess, H1, H2, Length, Options, Reply, TestDelivery, TestGate, Upstream,
+    eventually, on_every_envoy, tls,
 };
 use crate::{access_line, counts, hook_routes, log_line};
 use serde_json::{Value, json};
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 #[test]
 fn plaintext_is_refused_and_never_redirected() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
             let plaintext = gate.envoy.plaintext(protocol);
-            let answer = gate.refuses_from(&plaintext, &Delivery::completed(), 403, "https-required");
+            let answer = gate.refuses_from(&plaintext, &TestDelivery::completed(), 403, "https-required");
             assert_eq!(answer.header("location"), None);
-            let claims = Delivery::completed().header("x-forwarded-proto", "https");
+            let claims = TestDelivery::completed().header("x-forwarded-proto", "https");
             gate.refuses_from(&plaintext, &claims, 403, "https-required");
         }
     });
@@ -27,10 +27,10 @@ fn plaintext_is_refused_and_never_redirected() {
 #[test]
 fn tls_1_2_and_1_3_and_nothing_older() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-            let connect = Connect::tls_of(gate.envoy.port("edge"), H2, &tls::FIRST, &[version]);
-            assert_eq!(connect.open().send(&Delivery::completed()).status, 200);
+            let connect = Connector::tls_of(gate.envoy.port("edge"), H2, &tls::FIRST, &[version]);
+            assert_eq!(connect.open().send(&TestDelivery::completed()).status, 200);
         }
         // rustls speaks nothing older, so these hellos are written by hand. The one of 1.2 shows that they are good.
         let [one_0, one_1, one_2] = [1, 2, 3].map(|minor| tls::hello(gate.envoy.port("edge"), [3, minor]));
@@ -47,28 +47,29 @@ fn tls_1_2_and_1_3_and_nothing_older() {
 #[test]
 fn a_renewed_certificate_needs_no_restart() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         let port = gate.envoy.port("edge");
         let renewed = tls::Certificate::fresh();
-        let new = Connect::tls_of(port, H2, &renewed, rustls::ALL_VERSIONS);
+        let new = Connector::tls_of(port, H2, &renewed, rustls::ALL_VERSIONS);
         assert!(new.try_open().is_err(), "the new certificate is not used yet");
-        assert_eq!(Connect::tls(port, H2).open().send(&Delivery::completed()).status, 200);
+        assert_eq!(Connector::tls(port, H2).open().send(&TestDelivery::completed()).status, 200);
         renewed.write_to(gate.envoy.folder());
         let mut client = eventually("new certificate", || new.try_open().ok());
-        assert_eq!(client.send(&Delivery::completed()).status, 200);
-        assert!(Connect::tls(port, H2).try_open().is_err(), "the old certificate is not used any more");
+        assert_eq!(client.send(&TestDelivery::completed()).status, 200);
+        assert!(Connector::tls(port, H2).try_open().is_err(), "the old certificate is not used any more");
     });
 }
 
 #[test]
 fn a_sender_that_stalls_hears_envoys_own_408() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |bootstrap| {
+        let gate = TestGate::with(envoy, |bootstrap| {
             bootstrap.http(|manager| manager["request_timeout"] = "0.5s".into())
         });
         for protocol in Protocol::BOTH {
-            let stalls =
-                Delivery::of("{\"generation_id\":").length(Length::Claimed(300)).ending(Ending::Open);
+            let stalls = TestDelivery::of("{\"generation_id\":")
+                .length(Length::Claimed(300))
+                .ending(RequestEnding::Open);
             let answer = gate.nothing_arrives(|| gate.send(protocol, &stalls));
             assert_eq!((answer.status, answer.reason()), (408, None), "{answer:?}");
         }
@@ -81,7 +82,7 @@ fn a_sender_that_stalls_hears_envoys_own_408() {
 #[test]
 fn without_the_host_flag_every_delivery_says_so() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |bootstrap| {
+        let gate = TestGate::with(envoy, |bootstrap| {
             bootstrap.http(|manager| manager["request_timeout"] = "0.5s".into()).filter(|filter| {
                 let plugin = &mut filter["typed_config"]["config"];
                 let flag = plugin.as_object_mut().unwrap().remove("allow_on_headers_stop_iteration");
@@ -90,7 +91,7 @@ fn without_the_host_flag_every_delivery_says_so() {
             })
         });
         for protocol in Protocol::BOTH {
-            gate.refuses(protocol, &Delivery::completed(), 503, "host-misconfigured");
+            gate.refuses(protocol, &TestDelivery::completed(), 503, "host-misconfigured");
         }
         let labels = [("reason", "host-misconfigured"), ("verdict", "refused")];
         counts(&gate.envoy, "blobgate_deliveries_total", &labels, 2.0);
@@ -102,17 +103,17 @@ fn without_the_host_flag_every_delivery_says_so() {
 fn an_address_off_the_list_and_an_address_that_is_a_headers_word() {
     on_every_envoy(|envoy| {
         let listed = json!({"source": ["127.0.0.1", "203.0.113.0/24"]});
-        let gate = Gate::with(envoy, |shipped| shipped.hook(&listed.clone()));
-        let trusting = Gate::with(envoy, |bootstrap| {
+        let gate = TestGate::with(envoy, |shipped| shipped.hook(&listed.clone()));
+        let trusting = TestGate::with(envoy, |bootstrap| {
             bootstrap.hook(&listed).http(|manager| {
                 manager.as_object_mut().unwrap().remove("use_remote_address").expect("the setting");
             })
         });
         for protocol in Protocol::BOTH {
-            gate.accepts(protocol, &Delivery::completed());
+            gate.accepts(protocol, &TestDelivery::completed());
             let stranger = gate.tls(protocol).from([127, 0, 0, 2].into());
-            gate.refuses_from(&stranger, &Delivery::completed(), 403, "source-denied");
-            let claims = Delivery::completed().header("x-forwarded-for", "203.0.113.9");
+            gate.refuses_from(&stranger, &TestDelivery::completed(), 403, "source-denied");
+            let claims = TestDelivery::completed().header("x-forwarded-for", "203.0.113.9");
             let stranger = gate.tls(protocol).from([127, 0, 0, 2].into());
             gate.refuses_from(&stranger, &claims, 403, "source-denied");
             // With Envoy's default, anybody's x-forwarded-for is the source address, with port 0.
@@ -145,14 +146,14 @@ fn behind_a_proxy_that_ends_tls() {
                 .http(|manager| manager["xff_num_trusted_hops"] = 1.into())
                 .filter_before(&filter)
         };
-        let gate = Gate::with(envoy, |bootstrap| behind(bootstrap, json!(["127.0.0.1"])));
-        let strict = Gate::with(envoy, |bootstrap| behind(bootstrap, json!(["10.0.0.0/8"])));
-        let unset = Gate::with(envoy, |bootstrap| {
+        let gate = TestGate::with(envoy, |bootstrap| behind(bootstrap, json!(["127.0.0.1"])));
+        let strict = TestGate::with(envoy, |bootstrap| behind(bootstrap, json!(["10.0.0.0/8"])));
+        let unset = TestGate::with(envoy, |bootstrap| {
             behind(bootstrap, json!(["127.0.0.1"]))
                 .http(|manager| drop(manager["http_filters"].as_array_mut().unwrap().remove(0)))
         });
         // The front is a second Envoy: the shipped listener, without the gate, in front of the gate's plaintext one.
-        let front = |gate: &Gate| {
+        let front = |gate: &TestGate| {
             let port = gate.envoy.port("plaintext");
             let bootstrap =
                 Bootstrap::shipped().endpoint("video_service", port).endpoint("failure_service", port);
@@ -162,21 +163,21 @@ fn behind_a_proxy_that_ends_tls() {
                 route.remove("direct_response");
                 route.insert("route".to_owned(), json!({"cluster": "video_service"}));
             });
-            Envoy::start(envoy, &bootstrap.without_gate(), Options::default())
+            EnvoyProcess::start(envoy, &bootstrap.without_gate(), Options::default())
         };
-        let over_tls = |front: &Envoy, from: [u8; 4]| {
-            Connect::tls(front.port("edge"), H2).from(from.into()).open().send(&Delivery::completed())
+        let over_tls = |front: &EnvoyProcess, from: [u8; 4]| {
+            Connector::tls(front.port("edge"), H2).from(from.into()).open().send(&TestDelivery::completed())
         };
         let proxy = front(&gate);
         let answer = over_tls(&proxy, [127, 0, 0, 9]);
         assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
         assert_eq!(gate.take_one().header("x-forwarded-proto").as_deref(), Some("https"));
         over_tls(&proxy, [127, 0, 0, 8]).assert_refused(403, "source-denied");
-        let plain = Connect::plaintext(proxy.port("plaintext"), H1).from([127, 0, 0, 9].into());
-        plain.open().send(&Delivery::completed()).assert_refused(403, "https-required");
+        let plain = Connector::plaintext(proxy.port("plaintext"), H1).from([127, 0, 0, 9].into());
+        plain.open().send(&TestDelivery::completed()).assert_refused(403, "https-required");
         // Past the proxy, from an address that is none: its headers count for nothing.
         let claims = || {
-            Delivery::completed()
+            TestDelivery::completed()
                 .header("x-forwarded-proto", "https")
                 .header("x-forwarded-for", "127.0.0.9, 127.0.0.9")
         };
@@ -190,9 +191,9 @@ fn behind_a_proxy_that_ends_tls() {
 #[test]
 fn a_strangers_word_sets_no_timeout() {
     on_every_envoy(|envoy| {
-        let patient = Gate::start(envoy);
+        let patient = TestGate::start(envoy);
         // From inside the same words are heard.
-        let gullible = Gate::with(envoy, |bootstrap| {
+        let gullible = TestGate::with(envoy, |bootstrap| {
             bootstrap.http(|manager| {
                 manager["internal_address_config"]["cidr_ranges"] =
                     json!([{"address_prefix": "127.0.0.0", "prefix_len": 8}]);
@@ -201,7 +202,7 @@ fn a_strangers_word_sets_no_timeout() {
         for (gate, status) in [(&patient, 200), (&gullible, 503)] {
             gate.video.reply(Reply::After(Duration::from_millis(500), Box::new(Reply::status(200))));
             for protocol in Protocol::BOTH {
-                let impatient = Delivery::completed()
+                let impatient = TestDelivery::completed()
                     .header("x-envoy-upstream-rq-timeout-ms", "20")
                     .header("x-envoy-expected-rq-timeout-ms", "20");
                 assert_eq!(gate.send(protocol, &impatient).status, status);
@@ -225,23 +226,23 @@ fn the_time_budget_fits_into_the_senders_30_seconds() {
         budgets.extend(answering.map(|route| request + seconds(&route["route"]["timeout"])));
     });
     assert!(budgets.len() >= 10, "five routes on each of two listeners: {budgets:?}");
-    const SENDERS_PATIENCE: f64 = 30.0;
+    const SENDERS_MAX_WAIT: f64 = 30.0;
     const CONNECTING_AND_SLACK: f64 = 2.0;
-    assert!(budgets.iter().all(|budget| budget + CONNECTING_AND_SLACK < SENDERS_PATIENCE), "{budgets:?}");
+    assert!(budgets.iter().all(|budget| budget + CONNECTING_AND_SLACK < SENDERS_MAX_WAIT), "{budgets:?}");
 }
 
 #[test]
 fn a_service_away_for_ten_seconds_costs_no_attempt() {
     const SENDERS: usize = 24;
     on_every_envoy(|envoy| {
-        let mut gate = Gate::start(envoy);
+        let mut gate = TestGate::start(envoy);
         gate.video.stop();
         let since = Instant::now();
         std::thread::scope(|scope| {
             let senders: Vec<_> = (0..SENDERS)
                 .map(|number| {
                     let connect = gate.tls(Protocol::BOTH[number % 2]);
-                    scope.spawn(move || connect.open().send(&Delivery::completed()).status)
+                    scope.spawn(move || connect.open().send(&TestDelivery::completed()).status)
                 })
                 .collect();
             let video: &mut Upstream = &mut gate.video;

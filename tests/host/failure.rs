@@ -2,12 +2,13 @@
 
 use crate::support::bootstrap::merge;
 use crate::support::client::Protocol;
-use crate::support::delivery::Ending;
+use crate::support::delivery::RequestEnding;
 use crate::support::{
-    Bootstrap, Delivery, Envoy, Gate, H1, Length, Options, Upstream, Version, crashing_module, envoy,
-    eventually, module, on_every_envoy,
+    Bootstrap, EnvoyProcess, H1, Length, Options, TestDelivery, TestGate, Upstream, Version, crashing_module,
+    envoy, eventually, module, on_every_envoy,
 };
 use crate::{access_line, log_line};
+use blobgate::contract::{Kind, Verdict, header};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -21,11 +22,11 @@ fn a_bad_configuration_does_not_start() {
                 "hooks[0].source[0] is \"10.0.0.1/8\"; write the range's first",
             ),
             (json!({"source": "all"}), "hooks[0].source is \"all\"; write a list"),
-            (json!({"mod": "observe"}), "hooks[0].mod is not a key"),
+            (json!({"mod": "observe"}), "hooks[0].mod is not a known key"),
         ] {
-            let bootstrap = Gate::bootstrap(&Upstream::off(), &Upstream::off()).hook(&changes);
-            let log = Envoy::refuses(version, &bootstrap);
-            assert!(log.contains(&format!("blobgate does not load: {sentence}")), "{log}");
+            let bootstrap = TestGate::bootstrap(&Upstream::off(), &Upstream::off()).hook(&changes);
+            let log = EnvoyProcess::refuses(version, &bootstrap);
+            assert!(log.contains(&format!("blobgate: cannot load the configuration: {sentence}")), "{log}");
         }
     });
 }
@@ -35,21 +36,21 @@ fn json_text_configures_as_well() {
     on_every_envoy(|version| {
         let mut configuration = Bootstrap::shipped_gate();
         configuration["hooks"][0]["name"] = "by-text".into();
-        let gate = Gate::with(version, |shipped| shipped.gate_text(&configuration));
-        let arrival = gate.accepts(H1, &Delivery::completed());
-        assert_eq!(arrival.header("blobgate-hook").as_deref(), Some("by-text"));
+        let gate = TestGate::with(version, |shipped| shipped.gate_text(&configuration));
+        let arrival = gate.accepts(H1, &TestDelivery::completed());
+        assert_eq!(arrival.header(header::HOOK).as_deref(), Some("by-text"));
     });
 }
 
 #[test]
 fn a_bad_reload_of_the_filter_keeps_the_old_one() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let folder = TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", LOOPBACK));
-        let hook_now = || gate.accepts(H1, &Delivery::completed()).header("blobgate-hook");
+        let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         assert_eq!(hook_now().as_deref(), Some("first"));
         file.write(&named("second", "all"));
-        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        log_line(&gate.envoy, "blobgate: cannot load the configuration: hooks[0].source is \"all\"");
         assert_eq!(hook_now().as_deref(), Some("first"));
         file.write(&named("third", LOOPBACK));
         eventually("new configuration", || hook_now().filter(|name| name == "third"));
@@ -59,19 +60,19 @@ fn a_bad_reload_of_the_filter_keeps_the_old_one() {
 #[test]
 fn a_filter_that_never_loaded_lets_nothing_through() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let folder = TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", "all"));
         for protocol in Protocol::BOTH {
-            let forged = Delivery::completed()
-                .header("blobgate-verdict", "accepted")
-                .header("blobgate-event", "completed");
+            let forged = TestDelivery::completed()
+                .header(header::VERDICT, Verdict::Accepted.name())
+                .header(header::EVENT, Kind::Completed.name());
             let answer = gate.nothing_arrives(|| gate.send(protocol, &forged));
             assert_eq!((answer.status, answer.reason()), (500, None), "{answer:?}");
         }
         file.write(&named("second", LOOPBACK));
-        let judges = || gate.nothing_arrives(|| gate.send(H1, &Delivery::of("{"))).status == 400;
+        let judges = || gate.nothing_arrives(|| gate.send(H1, &TestDelivery::of("{"))).status == 400;
         eventually("the filter", || judges().then_some(()));
-        gate.accepts(H1, &Delivery::completed());
+        gate.accepts(H1, &TestDelivery::completed());
     });
 }
 
@@ -79,14 +80,15 @@ fn a_filter_that_never_loaded_lets_nothing_through() {
 fn a_bad_reload_of_the_listeners_keeps_the_old_ones() {
     on_every_envoy(|version| {
         let options = Options { listeners_by_file: true, ..Options::default() };
-        let gate = Gate::started(version, options, |shipped| shipped.gate(&named("first", LOOPBACK)));
+        let gate = TestGate::started(version, options, |shipped| shipped.gate(&named("first", LOOPBACK)));
         let replace = |configuration: &Value| {
-            gate.envoy.replace_listeners(&Gate::bootstrap(&gate.video, &gate.failure).gate(configuration));
+            gate.envoy
+                .replace_listeners(&TestGate::bootstrap(&gate.video, &gate.failure).gate(configuration));
         };
-        let hook_now = || gate.accepts(H1, &Delivery::completed()).header("blobgate-hook");
+        let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         assert_eq!(hook_now().as_deref(), Some("first"));
         replace(&named("second", "all"));
-        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        log_line(&gate.envoy, "blobgate: cannot load the configuration: hooks[0].source is \"all\"");
         let rejected = || gate.envoy.stat("listener_manager.lds.update_rejected");
         eventually("rejection", || (rejected() == Some(1)).then_some(()));
         assert_eq!(hook_now().as_deref(), Some("first"));
@@ -128,10 +130,10 @@ impl FilterFile {
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 
 /// A gate whose filter comes from a file in `folder`, which Envoy watches.
-pub(crate) fn by_file(version: &Version, folder: &TempDir, configuration: &Value) -> (FilterFile, Gate) {
+pub(crate) fn by_file(version: &Version, folder: &TempDir, configuration: &Value) -> (FilterFile, TestGate) {
     let path = folder.path().join("filter.json");
     let mut file = FilterFile { path: path.clone(), filter: Value::Null };
-    let gate = Gate::with(version, |shipped| {
+    let gate = TestGate::with(version, |shipped| {
         let shipped = shipped.filter(|filter| {
             filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"] = json!(module());
             file.filter = filter["typed_config"].take();
@@ -154,11 +156,11 @@ pub(crate) fn by_file(version: &Version, folder: &TempDir, configuration: &Value
 #[test]
 fn a_trapped_module_comes_back_and_lets_nothing_through() {
     on_every_envoy(|version| {
-        let gate = Gate::with(version, |shipped| shipped.module(crashing_module()));
+        let gate = TestGate::with(version, |shipped| shipped.module(crashing_module()));
         for protocol in Protocol::BOTH {
-            gate.accepts(protocol, &Delivery::completed());
+            gate.accepts(protocol, &TestDelivery::completed());
             for place in ["headers", "body"] {
-                let crash = Delivery::completed().header("x-crash-test", place);
+                let crash = TestDelivery::completed().header("x-crash-test", place);
                 let answer = gate.nothing_arrives(|| gate.send(protocol, &crash));
                 assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
                 is_back(&gate, protocol);
@@ -174,19 +176,19 @@ fn a_trapped_module_comes_back_and_lets_nothing_through() {
 #[test]
 fn a_delivery_that_is_held_while_the_module_traps_is_not_let_go() {
     on_every_envoy(|version| {
-        let gate = Gate::with(version, |shipped| shipped.module(crashing_module()));
+        let gate = TestGate::with(version, |shipped| shipped.module(crashing_module()));
         for protocol in Protocol::BOTH {
             gate.nothing_arrives(|| {
                 std::thread::scope(|scope| {
-                    let body = Delivery::completed().body();
-                    let held = Delivery::of(body.clone())
+                    let body = TestDelivery::completed().body();
+                    let held = TestDelivery::of(body.clone())
                         .length(Length::Claimed(u64::try_from(body.len()).unwrap() + 1))
-                        .ending(Ending::Open);
+                        .ending(RequestEnding::Open);
                     let connect = gate.tls(protocol);
                     let held = scope.spawn(move || connect.open().send(&held));
                     let active = || gate.envoy.stat("http.edge.downstream_rq_active");
                     eventually("held delivery", || (active() == Some(1)).then_some(()));
-                    gate.send(protocol, &Delivery::completed().header("x-crash-test", "headers"));
+                    gate.send(protocol, &TestDelivery::completed().header("x-crash-test", "headers"));
                     let answer = held.join().unwrap();
                     assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
                 });
@@ -198,12 +200,12 @@ fn a_delivery_that_is_held_while_the_module_traps_is_not_let_go() {
 
 /// Asks until the module judges again, and lets nothing through meanwhile.
 #[track_caller]
-pub(crate) fn is_back(gate: &Gate, protocol: Protocol) {
+pub(crate) fn is_back(gate: &TestGate, protocol: Protocol) {
     let back = eventually("module again", || {
-        let answer = gate.nothing_arrives(|| gate.send(protocol, &Delivery::of("{")));
+        let answer = gate.nothing_arrives(|| gate.send(protocol, &TestDelivery::of("{")));
         assert!(answer.status == 400 || answer.status == 503, "{answer:?}");
         (answer.status == 400).then_some(answer)
     });
     back.assert_refused(400, "json-invalid");
-    gate.accepts(protocol, &Delivery::completed());
+    gate.accepts(protocol, &TestDelivery::completed());
 }

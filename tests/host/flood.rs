@@ -1,9 +1,11 @@
 //! One client takes what it can: connections, time, memory. What the others notice of it, and for how long.
 
-use crate::support::delivery::Ending;
+use crate::support::delivery::RequestEnding;
 use crate::support::{
-    Bootstrap, Client, Connect, Delivery, Envoy, Gate, H1, H2, Length, eventually, on_every_envoy,
+    Bootstrap, Client, Connector, EnvoyProcess, H1, H2, Length, TestDelivery, TestGate, eventually,
+    on_every_envoy,
 };
+use blobgate::contract::{Kind, Verdict, header};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -29,7 +31,7 @@ fn small(shipped: Bootstrap) -> Bootstrap {
 fn sockets(port: u16, first: &[u8]) -> Vec<TcpStream> {
     let open = |_| {
         let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(crate::support::MAX_WAIT)).unwrap();
         let _closed_already = socket.write_all(first);
         socket
     };
@@ -47,24 +49,24 @@ fn all_end(sockets: Vec<TcpStream>) {
     }
 }
 
-fn event() -> Delivery {
-    Delivery::completed()
+fn event() -> TestDelivery {
+    TestDelivery::completed()
         .header("host", "localhost")
-        .header("blobgate-verdict", "accepted")
-        .header("blobgate-event", "completed")
+        .header(header::VERDICT, Verdict::Accepted.name())
+        .header(header::EVENT, Kind::Completed.name())
 }
 
 #[track_caller]
-fn others_answer(envoy: &Envoy, others: &[&str]) {
+fn others_answer(envoy: &EnvoyProcess, others: &[&str]) {
     for name in others {
         let port = envoy.port(name);
         let (connect, delivery, status) = match *name {
-            "edge" => (Connect::tls(port, H2), Delivery::completed(), 200),
-            "plaintext" => (Connect::plaintext(port, H1), Delivery::completed(), 403),
-            "services" => (Connect::plaintext(port, H1), event(), 200),
+            "edge" => (Connector::tls(port, H2), TestDelivery::completed(), 200),
+            "plaintext" => (Connector::plaintext(port, H1), TestDelivery::completed(), 403),
+            "services" => (Connector::plaintext(port, H1), event(), 200),
             _ => (
-                Connect::plaintext(port, H1),
-                Delivery::without_body().method("GET").path("/ready").header("host", "localhost"),
+                Connector::plaintext(port, H1),
+                TestDelivery::without_body().method("GET").path("/ready").header("host", "localhost"),
                 200,
             ),
         };
@@ -75,7 +77,7 @@ fn others_answer(envoy: &Envoy, others: &[&str]) {
 #[test]
 fn a_flood_of_one_listener_leaves_the_others() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, small);
+        let gate = TestGate::with(envoy, small);
         let plaintext = gate.envoy.port("plaintext");
         // Silent ones, and such as begin a request and never end it. Both fill the listener up.
         let rejected = || gate.envoy.stats("downstream_global_cx_overflow$").values().sum::<u64>();
@@ -86,8 +88,8 @@ fn a_flood_of_one_listener_leaves_the_others() {
             others_answer(&gate.envoy, &["edge", "services", "metrics"]);
             all_end(flood);
             eventually("answer in plaintext", || {
-                let mut client = Connect::plaintext(plaintext, H1).try_open().ok()?;
-                (client.try_send(&Delivery::completed()).ok()?.status == 403).then_some(())
+                let mut client = Connector::plaintext(plaintext, H1).try_open().ok()?;
+                (client.try_send(&TestDelivery::completed()).ok()?.status == 403).then_some(())
             });
         }
         // The edge itself is full, until the handshakes are overdue. Nothing else is.
@@ -96,7 +98,7 @@ fn a_flood_of_one_listener_leaves_the_others() {
         others_answer(&gate.envoy, &["plaintext", "services", "metrics"]);
         all_end(flood);
         let mut client = eventually("free place", || gate.tls(H2).try_open().ok());
-        assert_eq!(client.send(&Delivery::completed()).status, 200);
+        assert_eq!(client.send(&TestDelivery::completed()).status, 200);
     });
 }
 
@@ -109,11 +111,11 @@ fn a_connection_without_a_request_ends() {
     const IDLE: Duration = Duration::from_secs(15);
     const SLACK: Duration = Duration::from_secs(10);
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         let [edge, plaintext] = ["edge", "plaintext"].map(|name| gate.envoy.port(name));
         let raw = |port: u16, bytes: &[u8]| {
             let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-            socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+            socket.set_read_timeout(Some(crate::support::MAX_WAIT)).unwrap();
             socket.write_all(bytes).unwrap();
             socket
         };
@@ -123,7 +125,7 @@ fn a_connection_without_a_request_ends() {
         const ANSWERED: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
         // The same over TLS, with the handshake done.
         let mut idle = [H1, H2].map(|protocol| gate.tls(protocol).open());
-        assert!(idle.iter_mut().all(|client| client.send(&Delivery::completed()).status == 200));
+        assert!(idle.iter_mut().all(|client| client.send(&TestDelivery::completed()).status == 200));
         let since = Instant::now();
         std::thread::scope(|scope| {
             for (what, port, bytes, trickle, least, most) in [
@@ -159,7 +161,7 @@ fn a_connection_without_a_request_ends() {
             (gate.envoy.stat("http.edge.downstream_cx_active") == Some(0)).then_some(())
         });
         for mut client in idle {
-            client.try_send(&Delivery::completed()).expect_err("the connection has ended");
+            client.try_send(&TestDelivery::completed()).expect_err("the connection has ended");
         }
     });
 }
@@ -192,19 +194,19 @@ fn full_memory_is_503_until_it_is_free_again() {
     const STREAMS: usize = 10;
     on_every_envoy(|envoy| {
         // The heap of an idle Envoy, and room for some of the bodies below.
-        let idle = heap(&Gate::start(envoy).envoy);
-        let gate = Gate::with(envoy, |mut shipped| {
+        let idle = heap(&TestGate::start(envoy).envoy);
+        let gate = TestGate::with(envoy, |mut shipped| {
             let monitors = &mut shipped.json["overload_manager"]["resource_monitors"];
             monitors[1]["typed_config"]["max_heap_size_bytes"] = ((idle + (16 << 20)) * 10 / 9).into();
             shipped.json["overload_manager"]["refresh_interval"] = json!("0.1s");
             shipped
         });
-        gate.accepts(H2, &Delivery::completed());
-        let body = Delivery::completed_of(60_000);
+        gate.accepts(H2, &TestDelivery::completed());
+        let body = TestDelivery::completed_of(60_000);
         let held = body.clone().pieces_of(59_999);
-        let held = Delivery { pieces: vec![held.pieces[0].clone()], ..held }
+        let held = TestDelivery { pieces: vec![held.pieces[0].clone()], ..held }
             .length(Length::Claimed(60_000))
-            .ending(Ending::Open);
+            .ending(RequestEnding::Open);
         let holds = |connection: &mut Client| {
             let Client::H2(connection) = connection else { panic!() };
             (0..STREAMS)
@@ -216,7 +218,7 @@ fn full_memory_is_503_until_it_is_free_again() {
             let mut connection = gate.tls(H2).open();
             let streams = holds(&mut connection);
             holding.push((connection, streams));
-            let answer = gate.send(H1, &Delivery::completed());
+            let answer = gate.send(H1, &TestDelivery::completed());
             (answer.status != 200).then_some(answer)
         });
         assert_eq!((refused.status, refused.reason()), (503, None), "{refused:?}");
@@ -224,11 +226,11 @@ fn full_memory_is_503_until_it_is_free_again() {
         // Those who look and those who deliver are not concerned.
         others_answer(&gate.envoy, &["services", "metrics"]);
         crate::support::block(async { drop(holding) });
-        eventually("200", || (gate.send(H1, &Delivery::completed()).status == 200).then_some(()));
+        eventually("200", || (gate.send(H1, &TestDelivery::completed()).status == 200).then_some(()));
     });
 }
 
-fn heap(envoy: &Envoy) -> u64 {
+fn heap(envoy: &EnvoyProcess) -> u64 {
     let memory: Value = envoy.admin("GET", "/memory").json();
     let bytes = |name: &str| memory[name].as_str().unwrap().parse::<u64>().unwrap();
     bytes("heap_size") - bytes("pageheap_free") - bytes("pageheap_unmapped")

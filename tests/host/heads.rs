@@ -1,58 +1,59 @@
 //! What stands in a head, and what the gate makes of it.
 
 use crate::support::client::Protocol;
-use crate::support::delivery::{Ending, GENERATION, PROMPT};
-use crate::support::{Bootstrap, Delivery, Gate, H1, H2, Reply, on_every_envoy};
+use crate::support::delivery::{GENERATION, PROMPT, RequestEnding};
+use crate::support::{Bootstrap, H1, H2, Reply, TestDelivery, TestGate, on_every_envoy};
 use crate::trust::{good, with_token};
 use crate::{access_line, access_text, log_line};
+use blobgate::contract::{self, Kind, Verdict, header};
 use serde_json::json;
 
 #[test]
 fn a_service_gets_what_only_the_gate_may_say() {
     const FORGED: &[&str] = &[
-        "blobgate-event",
-        "blobgate-verdict",
-        "blobgate-hook",
-        "blobgate-generation-id",
+        header::EVENT,
+        header::VERDICT,
+        header::HOOK,
+        header::GENERATION_ID,
         "blobgate-anything",
-        "webhook-id",
-        "webhook-signature",
-        "idempotency-key",
+        header::WEBHOOK_ID,
+        header::WEBHOOK_SIGNATURE,
+        header::IDEMPOTENCY_KEY,
         "blobgate_event",
         "blobgate_verdict",
         "webhook_id",
         "idempotency_key",
     ];
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
-            let mut delivery = Delivery::failed().header("x-own", "kept");
+            let mut delivery = TestDelivery::failed().header("x-own", "kept");
             for name in FORGED {
                 delivery = delivery.header(name, "f0rged").header(name, "f0rged");
             }
             let arrival = gate.accepts(protocol, &delivery);
             for (name, value) in [
-                ("blobgate-verdict", "accepted"),
-                ("blobgate-event", "failed"),
-                ("blobgate-hook", "veo3"),
-                ("blobgate-dialect", "veo3"),
-                ("blobgate-contract", "1"),
-                ("blobgate-generation-id", GENERATION),
-                ("blobgate-error-code", "UNSAFE_CONTENT"),
-                ("blobgate-error-class", "content"),
-                ("blobgate-error-retryable", "false"),
+                (header::VERDICT, Verdict::Accepted.name()),
+                (header::EVENT, Kind::Failed.name()),
+                (header::HOOK, "veo3"),
+                (header::DIALECT, "veo3"),
+                (header::CONTRACT, contract::VERSION),
+                (header::GENERATION_ID, GENERATION),
+                (header::ERROR_CODE, "UNSAFE_CONTENT"),
+                (header::ERROR_CLASS, "content"),
+                (header::ERROR_RETRYABLE, "false"),
                 ("content-type", "application/json"),
                 ("x-own", "kept"),
             ] {
                 assert_eq!(arrival.header(name).as_deref(), Some(value), "{name}");
             }
-            assert_eq!(arrival.header("idempotency-key"), Some(format!("veo3:{GENERATION}:failed")));
+            assert_eq!(arrival.header(header::IDEMPOTENCY_KEY), Some(format!("veo3:{GENERATION}:failed")));
             let forged = arrival.headers.iter().find(|(_, value)| value == b"f0rged");
             assert_eq!(forged, None);
             // A refused one shows its own headers in the access log alone, and not the client's.
             gate.refuses(
                 protocol,
-                &Delivery { pieces: vec![b"{".to_vec()], ..delivery },
+                &TestDelivery { pieces: vec![b"{".to_vec()], ..delivery },
                 400,
                 "json-invalid",
             );
@@ -67,11 +68,12 @@ fn a_service_gets_what_only_the_gate_may_say() {
 #[test]
 fn a_name_with_an_underscore_costs_no_delivery_and_reaches_no_service() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
-            let arrival = gate.accepts(protocol, &Delivery::completed().header("generation_id", GENERATION));
+            let arrival =
+                gate.accepts(protocol, &TestDelivery::completed().header("generation_id", GENERATION));
             assert_eq!(arrival.header("generation_id"), None);
-            assert_eq!(arrival.header("blobgate-generation-id").as_deref(), Some(GENERATION));
+            assert_eq!(arrival.header(header::GENERATION_ID).as_deref(), Some(GENERATION));
         }
     });
 }
@@ -79,7 +81,7 @@ fn a_name_with_an_underscore_costs_no_delivery_and_reaches_no_service() {
 #[test]
 fn without_the_early_mutation_the_filter_still_cleans() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |bootstrap| {
+        let gate = TestGate::with(envoy, |bootstrap| {
             bootstrap.http(|manager| {
                 let manager = manager.as_object_mut().unwrap();
                 manager.remove("early_header_mutation_extensions").expect("the mutation");
@@ -87,11 +89,11 @@ fn without_the_early_mutation_the_filter_still_cleans() {
             })
         });
         for protocol in Protocol::BOTH {
-            let forged = Delivery::completed()
+            let forged = TestDelivery::completed()
                 .header("blobgate-forged", "f0rged")
                 .header("blobgate_event", "f0rged")
                 .header("idempotency_key", "f0rged")
-                .header("webhook-id", "f0rged");
+                .header(header::WEBHOOK_ID, "f0rged");
             let arrival = gate.accepts(protocol, &forged);
             assert_eq!(arrival.headers.iter().find(|(_, value)| value == b"f0rged"), None);
         }
@@ -101,19 +103,19 @@ fn without_the_early_mutation_the_filter_still_cleans() {
 #[test]
 fn values_that_are_not_text() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
             // Reading these as a String would make the module trap.
             gate.accepts(
                 protocol,
-                &Delivery::completed().header("x-any", b"\xff\xfe").header("user-agent", b"\x80"),
+                &TestDelivery::completed().header("x-any", b"\xff\xfe").header("user-agent", b"\x80"),
             );
-            let encoding = Delivery::completed().header("content-encoding", b"\xff");
+            let encoding = TestDelivery::completed().header("content-encoding", b"\xff");
             gate.refuses(protocol, &encoding, 400, "header-invalid");
             let drifted =
-                Delivery::completed().without_header("content-type").header("content-type", b"\xff");
+                TestDelivery::completed().without_header("content-type").header("content-type", b"\xff");
             let arrival = gate.accepts(protocol, &drifted);
-            assert_eq!(arrival.header("blobgate-drift").as_deref(), Some("content-type"));
+            assert_eq!(arrival.header(header::DRIFT).as_deref(), Some("content-type"));
             assert_eq!(arrival.header("content-type").as_deref(), Some("application/json"));
         }
         assert_eq!(gate.envoy.stat("wasm.blobgate.vm_reload_success"), Some(0));
@@ -123,17 +125,14 @@ fn values_that_are_not_text() {
 #[test]
 fn headers_that_stand_twice() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
-            let twice = Delivery::completed()
+            let twice = TestDelivery::completed()
                 .header("content-encoding", "identity")
                 .header("content-encoding", "gzip");
             gate.refuses(protocol, &twice, 400, "header-invalid");
-            let twice = Delivery::completed().header("content-type", "application/json");
-            assert_eq!(
-                gate.accepts(protocol, &twice).header("blobgate-drift").as_deref(),
-                Some("content-type")
-            );
+            let twice = TestDelivery::completed().header("content-type", "application/json");
+            assert_eq!(gate.accepts(protocol, &twice).header(header::DRIFT).as_deref(), Some("content-type"));
         }
         // Two lengths are Envoy's own refusal: no filter sees them.
         const TWICE: &[u8] =
@@ -146,17 +145,18 @@ fn headers_that_stand_twice() {
 #[test]
 fn nothing_private_is_logged() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for protocol in [H1, H2] {
-            let secret = |delivery: Delivery| delivery.path("/webhook?key=s3cret").header("x-any", "s3cret");
-            gate.accepts(protocol, &secret(Delivery::completed()));
+            let secret =
+                |delivery: TestDelivery| delivery.path("/webhook?key=s3cret").header("x-any", "s3cret");
+            gate.accepts(protocol, &secret(TestDelivery::completed()));
             gate.refuses(
                 protocol,
-                &secret(Delivery::of(format!("{{\"prompt\":\"{PROMPT}\""))),
+                &secret(TestDelivery::of(format!("{{\"prompt\":\"{PROMPT}\""))),
                 400,
                 "json-invalid",
             );
-            gate.refuses(protocol, &Delivery::completed().path("/webhook/s3cret"), 404, "unknown-hook");
+            gate.refuses(protocol, &TestDelivery::completed().path("/webhook/s3cret"), 404, "unknown-hook");
         }
         log_line(&gate.envoy, "reason=unknown-hook");
         access_line(&gate.envoy, |line| line["reason"] == "unknown-hook");
@@ -185,10 +185,16 @@ fn over_http2(bootstrap: Bootstrap) -> Bootstrap {
 
 #[test]
 fn no_trailer_of_a_delivery_reaches_a_service() {
-    const TRAILERS: [&str; 6] =
-        ["blobgate-verdict", "blobgate-event", "webhook-id", "idempotency-key", "content-type", "x-any"];
+    const TRAILERS: [&str; 6] = [
+        header::VERDICT,
+        header::EVENT,
+        header::WEBHOOK_ID,
+        header::IDEMPOTENCY_KEY,
+        "content-type",
+        "x-any",
+    ];
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| {
+        let gate = TestGate::with(envoy, |shipped| {
             let mut configuration = Bootstrap::shipped_gate();
             let hooks = configuration["hooks"].as_array_mut().unwrap();
             let mut observing = hooks[0].clone();
@@ -198,25 +204,25 @@ fn no_trailer_of_a_delivery_reaches_a_service() {
             hooks.push(observing);
             over_http2(shipped.gate(&configuration))
         });
-        let with_trailers = |delivery: Delivery| {
+        let with_trailers = |delivery: TestDelivery| {
             let trailers = TRAILERS.iter().map(|name| ((*name).to_owned(), b"f0rged".to_vec()));
-            delivery.undeclared().ending(Ending::Trailers(trailers.collect()))
+            delivery.undeclared().ending(RequestEnding::Trailers(trailers.collect()))
         };
         // The control: beside the hooks they arrive.
-        assert_eq!(gate.send(H2, &with_trailers(Delivery::completed().path("/app"))).status, 200);
+        assert_eq!(gate.send(H2, &with_trailers(TestDelivery::completed().path("/app"))).status, 200);
         assert_eq!(gate.video.take_one().trailers.len(), TRAILERS.len());
-        gate.provider.reply(Reply::status(200).body(Delivery::completed().body()));
+        gate.provider.reply(Reply::status(200).body(TestDelivery::completed().body()));
         for protocol in Protocol::BOTH {
             for delivery in [
-                Delivery::completed(),
-                Delivery::failed().pieces_of(10),
-                with_token(Delivery::completed(), &good()),
-                with_token(Delivery::of("{"), &good()),
+                TestDelivery::completed(),
+                TestDelivery::failed().pieces_of(10),
+                with_token(TestDelivery::completed(), &good()),
+                with_token(TestDelivery::of("{"), &good()),
                 // Held until the provider has answered.
-                Delivery::completed().path("/hooks/veo3"),
-                Delivery::of("{").path("/observing"),
+                TestDelivery::completed().path("/hooks/veo3"),
+                TestDelivery::of("{").path("/observing"),
                 // Goes on before its trailers come.
-                Delivery::completed_of(2_000_000).pieces_of(50_000).path("/observing"),
+                TestDelivery::completed_of(2_000_000).pieces_of(50_000).path("/observing"),
             ] {
                 let delivery = with_trailers(delivery);
                 assert_eq!(gate.send(protocol, &delivery).status, 200, "{}", delivery.path);
@@ -232,12 +238,12 @@ fn no_trailer_of_a_delivery_reaches_a_service() {
 #[test]
 fn no_trailer_of_a_service_is_in_a_receipt() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| over_http2(shipped.hook(&json!({"answers": "receipt"}))));
+        let gate = TestGate::with(envoy, |shipped| over_http2(shipped.hook(&json!({"answers": "receipt"}))));
         gate.video.reply(Reply::Trailer("x-service", "private"));
         // The control: beside the hook it reaches the client.
-        let own = gate.send(H2, &Delivery::completed().path("/app"));
+        let own = gate.send(H2, &TestDelivery::completed().path("/app"));
         assert_eq!(own.trailers, [("x-service".to_owned(), b"private".to_vec())]);
-        let receipt = gate.send(H2, &Delivery::completed());
+        let receipt = gate.send(H2, &TestDelivery::completed());
         assert_eq!((receipt.status, receipt.text().as_str()), (200, "{\"status\":\"received\"}"));
         assert_eq!(receipt.trailers, []);
     });
@@ -246,11 +252,11 @@ fn no_trailer_of_a_service_is_in_a_receipt() {
 #[test]
 fn a_query_reaches_no_service() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
             // Raw bytes in a path are Envoy's own 400 on HTTP/1.1.
             for query in ["", "a=\"b\"", "a={}|^`<>\\", "a=%zz&b=%", "a=b?c=d", "a=/../x"] {
-                for delivery in [Delivery::completed(), with_token(Delivery::completed(), &good())] {
+                for delivery in [TestDelivery::completed(), with_token(TestDelivery::completed(), &good())] {
                     let (path, clean) = (delivery.path.clone(), delivery.path.starts_with("/webhook"));
                     let clean = if clean { "/webhook" } else { "/hooks/veo3" };
                     // The client of HTTP/2 takes fewer bytes than a sender may write.
@@ -262,7 +268,7 @@ fn a_query_reaches_no_service() {
                 }
             }
         }
-        let utf8 = Delivery::completed().path("/webhook?prompt=\u{e9}");
+        let utf8 = TestDelivery::completed().path("/webhook?prompt=\u{e9}");
         assert_eq!(gate.accepts(H2, &utf8).path, "/webhook");
     });
 }

@@ -4,10 +4,12 @@
 use crate::support::client::Protocol;
 use crate::support::delivery::GENERATION;
 use crate::support::{
-    Arrival, Bootstrap, Delivery, Gate, H1, H2, Reply, Upstream, Version, eventually, on_every_envoy, pause,
+    Bootstrap, H1, H2, Reply, ServiceRequest, TestDelivery, TestGate, Upstream, Version, eventually,
+    on_every_envoy, pause,
 };
 use crate::trust::{good, with_token};
 use crate::{access_line, access_text, counts, hook_routes};
+use blobgate::contract::{Kind, Verdict, header};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -15,8 +17,8 @@ const OBSERVING: &str = "/observed";
 
 /// The shipped hooks, and one that observes, before this inbox.
 #[track_caller]
-fn gate(version: &Version, inbox: &Upstream, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Gate {
-    Gate::with(version, |shipped| change(shipped.gate(&configuration()).inbox(inbox.port)))
+fn gate(version: &Version, inbox: &Upstream, change: impl FnOnce(Bootstrap) -> Bootstrap) -> TestGate {
+    TestGate::with(version, |shipped| change(shipped.gate(&configuration()).inbox(inbox.port)))
 }
 
 fn configuration() -> Value {
@@ -31,31 +33,32 @@ fn configuration() -> Value {
 }
 
 /// Deliveries of every verdict, and the service that each is for.
-fn marked(gate: &Gate) -> Vec<(Delivery, &'static str, &Upstream)> {
+fn marked(gate: &TestGate) -> Vec<(TestDelivery, Verdict, &Upstream)> {
     vec![
-        (Delivery::completed(), "accepted", &gate.video),
-        (Delivery::completed_of(60_000).pieces_of(7_000).undeclared(), "accepted", &gate.video),
-        (Delivery::failed(), "accepted", &gate.failure),
-        (Delivery::timeout(), "accepted", &gate.failure),
-        (with_token(Delivery::completed(), &good()), "accepted", &gate.video),
-        (with_token(Delivery::of(b"{\"\xff\0"), &good()), "quarantined", &gate.quarantine),
-        (Delivery::completed().path(OBSERVING), "observed", &gate.video),
-        (Delivery::of("{").path(OBSERVING), "observed", &gate.failure),
+        (TestDelivery::completed(), Verdict::Accepted, &gate.video),
+        (TestDelivery::completed_of(60_000).pieces_of(7_000).undeclared(), Verdict::Accepted, &gate.video),
+        (TestDelivery::failed(), Verdict::Accepted, &gate.failure),
+        (TestDelivery::timeout(), Verdict::Accepted, &gate.failure),
+        (with_token(TestDelivery::completed(), &good()), Verdict::Accepted, &gate.video),
+        (with_token(TestDelivery::of(b"{\"\xff\0"), &good()), Verdict::Quarantined, &gate.quarantine),
+        (TestDelivery::completed().path(OBSERVING), Verdict::Observed, &gate.video),
+        (TestDelivery::of("{").path(OBSERVING), Verdict::Observed, &gate.failure),
     ]
 }
 
 /// Sets the runtime's `blobgate.inbox`, as an operator does.
 #[track_caller]
-fn switch(gate: &Gate, to: u8) {
+fn switch(gate: &TestGate, to: u8) {
     let answer = gate.envoy.admin("POST", &format!("/runtime_modify?blobgate.inbox={to}"));
     assert_eq!((answer.status, answer.text().as_str()), (200, "OK\n"));
     // The worker has been through its event loop, and so has heard of it.
-    assert_eq!(gate.send(H1, &Delivery::without_body().method("GET").path("/healthz")).status, 200);
+    assert_eq!(gate.send(H1, &TestDelivery::without_body().method("GET").path("/healthz")).status, 200);
 }
 
 /// What is the same of one delivery wherever it arrives.
-fn lasting(arrival: &Arrival) -> Vec<(String, Vec<u8>)> {
-    const OF_THE_MOMENT: [&str; 4] = ["host", "x-request-id", "webhook-timestamp", "webhook-signature"];
+fn lasting(arrival: &ServiceRequest) -> Vec<(String, Vec<u8>)> {
+    const OF_THE_MOMENT: [&str; 4] =
+        ["host", "x-request-id", header::WEBHOOK_TIMESTAMP, header::WEBHOOK_SIGNATURE];
     for name in OF_THE_MOMENT {
         assert!(arrival.header(name).is_some(), "{name} of {arrival:?}");
     }
@@ -75,7 +78,7 @@ fn every_mark_goes_to_the_inbox_and_with_the_runtime_at_0_to_its_service() {
                 assert_eq!(gate.send(protocol, &delivery).status, 200);
                 let kept = inbox.take_one();
                 assert_eq!((gate.sent(), gate.heads()), (sent + 1, heads), "it goes nowhere else");
-                assert_eq!(kept.header("blobgate-verdict").as_deref(), Some(verdict));
+                assert_eq!(kept.header(header::VERDICT).as_deref(), Some(verdict.name()));
                 assert_eq!(kept.body, delivery.body());
 
                 switch(&gate, 0);
@@ -91,7 +94,7 @@ fn every_mark_goes_to_the_inbox_and_with_the_runtime_at_0_to_its_service() {
                 switch(&gate, 100);
             }
         }
-        let line = access_line(&gate.envoy, |line| line["verdict"] == "quarantined");
+        let line = access_line(&gate.envoy, |line| line["verdict"] == Verdict::Quarantined.name());
         assert_eq!((&line["upstream"], &line["status"]), (&json!("inbox"), &json!(200)), "{line}");
     });
 }
@@ -102,27 +105,34 @@ fn what_is_refused_reaches_no_inbox() {
         let inbox = Upstream::start();
         let gate = gate(envoy, &inbox, |bootstrap| bootstrap);
         for protocol in Protocol::BOTH {
-            let claims = |delivery: Delivery| {
-                delivery.header("blobgate-verdict", "accepted").header("blobgate-event", "completed")
+            let claims = |delivery: TestDelivery| {
+                delivery
+                    .header(header::VERDICT, Verdict::Accepted.name())
+                    .header(header::EVENT, Kind::Completed.name())
             };
-            gate.refuses(protocol, &claims(Delivery::of("{")), 400, "json-invalid");
-            gate.refuses(protocol, &claims(Delivery::completed().path("/webhook/x")), 404, "unknown-hook");
+            gate.refuses(protocol, &claims(TestDelivery::of("{")), 400, "json-invalid");
+            gate.refuses(
+                protocol,
+                &claims(TestDelivery::completed().path("/webhook/x")),
+                404,
+                "unknown-hook",
+            );
             gate.refuses_from(
                 &gate.envoy.plaintext(protocol),
-                &claims(Delivery::completed()),
+                &claims(TestDelivery::completed()),
                 403,
                 "https-required",
             );
             // No hook's, and so no delivery, whatever it claims.
-            let answer =
-                gate.nothing_arrives(|| gate.send(protocol, &claims(Delivery::completed().path("/else"))));
+            let answer = gate
+                .nothing_arrives(|| gate.send(protocol, &claims(TestDelivery::completed().path("/else"))));
             assert_eq!(answer.status, 404);
-            assert_eq!(gate.send(protocol, &claims(Delivery::completed().path("/app/x"))).status, 200);
-            assert_eq!(gate.video.take_one().header("blobgate-verdict"), None);
+            assert_eq!(gate.send(protocol, &claims(TestDelivery::completed().path("/app/x"))).status, 200);
+            assert_eq!(gate.video.take_one().header(header::VERDICT), None);
         }
         assert_eq!(inbox.heads(), 0);
         // The control.
-        assert_eq!(gate.send(H2, &Delivery::completed()).status, 200);
+        assert_eq!(gate.send(H2, &TestDelivery::completed()).status, 200);
         assert_eq!(inbox.heads(), 1);
     });
 }
@@ -133,7 +143,7 @@ fn without_a_gate_nothing_reaches_the_inbox() {
         let inbox = Upstream::start();
         let gate = gate(envoy, &inbox, Bootstrap::without_gate);
         for protocol in Protocol::BOTH {
-            let claims = Delivery::completed().header("blobgate-verdict", "accepted");
+            let claims = TestDelivery::completed().header(header::VERDICT, Verdict::Accepted.name());
             let answer = gate.nothing_arrives(|| gate.send(protocol, &claims));
             assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("not-judged")), "{answer:?}");
         }
@@ -154,7 +164,7 @@ fn what_the_inbox_did_not_keep_comes_back() {
         });
         let not_kept = || {
             for protocol in Protocol::BOTH {
-                for delivery in [Delivery::completed(), with_token(Delivery::of("{"), &good())] {
+                for delivery in [TestDelivery::completed(), with_token(TestDelivery::of("{"), &good())] {
                     let answer = gate.send(protocol, &delivery);
                     let expected = (503, Some("upstream-error"));
                     assert_eq!((answer.status, answer.reason().as_deref()), expected, "{answer:?}");
@@ -181,7 +191,7 @@ fn an_inbox_away_for_seconds_costs_no_attempt() {
             let senders: Vec<_> = (0..SENDERS)
                 .map(|number| {
                     let connect = gate.tls(Protocol::BOTH[number % 2]);
-                    scope.spawn(move || connect.open().send(&Delivery::completed()).status)
+                    scope.spawn(move || connect.open().send(&TestDelivery::completed()).status)
                 })
                 .collect();
             pause(Duration::from_secs(4));
@@ -196,21 +206,21 @@ fn an_inbox_away_for_seconds_costs_no_attempt() {
 }
 
 /// What an inbox delivers, with these marks.
-fn delivered(verdict: &str, event: Option<&str>) -> Delivery {
-    let delivery = Delivery::of(b"{\"\xff\0, byte for byte")
+fn delivered(verdict: Verdict, event: Option<&str>) -> TestDelivery {
+    let delivery = TestDelivery::of(b"{\"\xff\0, byte for byte")
         .path("/hooks/veo3")
         .header("host", "127.0.0.1:8090")
-        .header("blobgate-verdict", verdict)
-        .header("blobgate-hook", "veo3-token")
-        .header("blobgate-generation-id", GENERATION)
-        .header("blobgate-attempt", "3")
+        .header(header::VERDICT, verdict.name())
+        .header(header::HOOK, "veo3-token")
+        .header(header::GENERATION_ID, GENERATION)
+        .header(header::ATTEMPT, "3")
         .header("blobgate-later", b"\xe4 b")
-        .header("idempotency-key", "veo3:1:completed")
-        .header("webhook-id", "veo3:1:completed")
-        .header("webhook-timestamp", "1700000000")
-        .header("webhook-signature", "v1,AAAA");
+        .header(header::IDEMPOTENCY_KEY, "veo3:1:completed")
+        .header(header::WEBHOOK_ID, "veo3:1:completed")
+        .header(header::WEBHOOK_TIMESTAMP, "1700000000")
+        .header(header::WEBHOOK_SIGNATURE, "v1,AAAA");
     match event {
-        Some(event) => delivery.header("blobgate-event", event),
+        Some(event) => delivery.header(header::EVENT, event),
         None => delivery,
     }
 }
@@ -218,18 +228,18 @@ fn delivered(verdict: &str, event: Option<&str>) -> Delivery {
 #[test]
 fn the_inbox_delivers_to_each_service_and_nothing_is_added() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
             let mut inbox = gate.envoy.services(protocol).open();
             for (verdict, event, service) in [
-                ("accepted", Some("completed"), &gate.video),
-                ("accepted", Some("failed"), &gate.failure),
-                ("accepted", Some("timeout"), &gate.failure),
-                ("quarantined", None, &gate.quarantine),
-                ("quarantined", Some("completed"), &gate.quarantine),
-                ("observed", Some("completed"), &gate.video),
-                ("observed", Some("failed"), &gate.failure),
-                ("observed", None, &gate.failure),
+                (Verdict::Accepted, Some("completed"), &gate.video),
+                (Verdict::Accepted, Some("failed"), &gate.failure),
+                (Verdict::Accepted, Some("timeout"), &gate.failure),
+                (Verdict::Quarantined, None, &gate.quarantine),
+                (Verdict::Quarantined, Some("completed"), &gate.quarantine),
+                (Verdict::Observed, Some("completed"), &gate.video),
+                (Verdict::Observed, Some("failed"), &gate.failure),
+                (Verdict::Observed, None, &gate.failure),
             ] {
                 let delivery = delivered(verdict, event);
                 let sent = gate.sent();
@@ -247,29 +257,31 @@ fn the_inbox_delivers_to_each_service_and_nothing_is_added() {
             }
         }
         // A delivery at the edge is the first that the gate has judged.
-        gate.accepts(H2, &Delivery::completed());
+        gate.accepts(H2, &TestDelivery::completed());
         counts(&gate.envoy, "blobgate_deliveries_total", &[], 1.0);
     });
 }
 
 /// Without a mark of the gate.
-fn to_services() -> Delivery {
-    Delivery::completed().header("host", "127.0.0.1:8090")
+fn to_services() -> TestDelivery {
+    TestDelivery::completed().header("host", "127.0.0.1:8090")
 }
 
 #[test]
 fn what_has_no_service_is_404() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
+        let of_no_verdict = delivered(Verdict::Accepted, Some("completed")).without_header(header::VERDICT);
+        let of_no_verdict = of_no_verdict.header(header::VERDICT, "refused");
         for protocol in Protocol::BOTH {
             for delivery in [
                 to_services(),
                 to_services().path("/app/x"),
-                to_services().header("blobgate-event", "completed"),
-                delivered("accepted", None),
-                delivered("accepted", Some("other")),
-                delivered("accepted", Some("")),
-                delivered("refused", Some("completed")),
+                to_services().header(header::EVENT, Kind::Completed.name()),
+                delivered(Verdict::Accepted, None),
+                delivered(Verdict::Accepted, Some("other")),
+                delivered(Verdict::Accepted, Some("")),
+                of_no_verdict.clone(),
             ] {
                 let answer = gate.nothing_arrives(|| gate.envoy.services(protocol).open().send(&delivery));
                 let expected = (404, Some("no-route"));
@@ -282,13 +294,13 @@ fn what_has_no_service_is_404() {
 #[test]
 fn the_inbox_hears_a_services_own_answer() {
     on_every_envoy(|envoy| {
-        let mut gate = Gate::start(envoy);
+        let mut gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
             let mut inbox = gate.envoy.services(protocol).open();
             for status in [200, 202, 204, 301, 400, 404, 409, 410, 429, 500, 503] {
                 let own = Reply::status(status).header("retry-after", 7).header("x-service", "s");
                 gate.video.reply(if status == 204 { own } else { own.body("own") });
-                let answer = inbox.send(&delivered("accepted", Some("completed")));
+                let answer = inbox.send(&delivered(Verdict::Accepted, Some("completed")));
                 assert_eq!((answer.status, answer.reason()), (status, None), "{answer:?}");
                 assert_eq!(answer.text(), if status == 204 { "" } else { "own" });
                 for (name, value) in [("retry-after", "7"), ("x-service", "s")] {
@@ -302,7 +314,7 @@ fn the_inbox_hears_a_services_own_answer() {
         let open = "cluster.video_service.upstream_cx_active";
         eventually("end of the connections", || (gate.envoy.stat(open) == Some(0)).then_some(()));
         let since = Instant::now();
-        let answer = gate.envoy.services(H1).open().send(&delivered("accepted", Some("completed")));
+        let answer = gate.envoy.services(H1).open().send(&delivered(Verdict::Accepted, Some("completed")));
         assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
         assert!(since.elapsed() < Duration::from_secs(10), "long before the timeout of 20 s");
         eventually("four retries", || {
@@ -314,15 +326,15 @@ fn the_inbox_hears_a_services_own_answer() {
 #[test]
 fn each_attempt_is_a_line_in_the_access_log() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         gate.failure.reply(Reply::status(410));
-        let failed = delivered("accepted", Some("failed")).header("blobgate-redelivery", "true");
+        let failed = delivered(Verdict::Accepted, Some("failed")).header(header::REDELIVERY, "true");
         assert_eq!(gate.envoy.services(H2).open().send(&failed).status, 410);
         let line = access_line(&gate.envoy, |line| line["attempt"] == "3");
         for (key, value) in [
             ("hook", json!("veo3-token")),
             ("event", json!("failed")),
-            ("verdict", json!("accepted")),
+            ("verdict", json!(Verdict::Accepted.name())),
             ("generation_id", json!(GENERATION)),
             ("redelivery", json!("true")),
             ("reason", json!(null)),

@@ -2,7 +2,8 @@
 
 use crate::support::client::Protocol;
 use crate::support::delivery::GENERATION;
-use crate::support::{Connect, Delivery, Gate, H1, on_every_envoy};
+use crate::support::{Connector, H1, TestDelivery, TestGate, on_every_envoy};
+use blobgate::contract::{Kind, Verdict, header};
 use std::collections::BTreeSet;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
@@ -19,14 +20,14 @@ fn listening_ports(pid: u32) -> BTreeSet<u16> {
         .collect()
 }
 
-fn get(path: &str) -> Delivery {
-    Delivery::without_body().method("GET").path(path).header("host", "127.0.0.1:9901")
+fn get(path: &str) -> TestDelivery {
+    TestDelivery::without_body().method("GET").path(path).header("host", "127.0.0.1:9901")
 }
 
 #[test]
 fn the_admin_page_has_a_socket_for_its_user_alone() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         let socket = std::fs::metadata(gate.envoy.admin_socket()).unwrap();
         assert!(socket.file_type().is_socket());
         assert_eq!(socket.permissions().mode() & 0o777, 0o600);
@@ -39,8 +40,8 @@ fn the_admin_page_has_a_socket_for_its_user_alone() {
 #[test]
 fn the_metrics_listener_leads_to_two_pages() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
-        let metrics = Connect::plaintext(gate.envoy.port("metrics"), H1);
+        let gate = TestGate::start(envoy);
+        let metrics = Connector::plaintext(gate.envoy.port("metrics"), H1);
         for host in ["127.0.0.1:9901", "localhost:9901", "localhost", "[::1]:9901"] {
             for (path, contains) in [
                 ("/ready", "LIVE"),
@@ -93,17 +94,17 @@ fn the_metrics_listener_leads_to_two_pages() {
 #[test]
 fn the_service_routes_are_for_their_own_address() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         let event = |host: &str| {
-            Delivery::completed()
+            TestDelivery::completed()
                 .path("/hooks/veo3")
                 .header("host", host)
-                .header("blobgate-verdict", "accepted")
-                .header("blobgate-event", "completed")
+                .header(header::VERDICT, Verdict::Accepted.name())
+                .header(header::EVENT, Kind::Completed.name())
         };
         let status = |host: &str| {
             let path = format!("/v1/veo/generations/{GENERATION}");
-            Delivery::without_body().method("GET").path(&path).header("host", host)
+            TestDelivery::without_body().method("GET").path(&path).header("host", host)
         };
         for protocol in Protocol::BOTH {
             let services = gate.envoy.services(protocol);

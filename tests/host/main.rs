@@ -25,28 +25,28 @@ mod operator;
 mod trust;
 
 use serde_json::Value;
-use support::{Envoy, eventually, metrics};
+use support::{EnvoyProcess, eventually, metrics};
 
 /// A line of Envoy's own log that contains `text`, once it is there.
 #[track_caller]
-fn log_line(envoy: &Envoy, text: &str) -> String {
+fn log_line(envoy: &EnvoyProcess, text: &str) -> String {
     eventually(text, || envoy.log().lines().find(|line| line.contains(text)).map(str::to_owned))
 }
 
 /// The line of the access log that `is_it` names, once it is there.
 #[track_caller]
-fn access_line(envoy: &Envoy, is_it: impl Fn(&Value) -> bool) -> Value {
+fn access_line(envoy: &EnvoyProcess, is_it: impl Fn(&Value) -> bool) -> Value {
     eventually("line in the access log", || envoy.access_log().into_iter().find(|line| is_it(line)))
 }
 
 /// The access log so far, as text to search.
-fn access_text(envoy: &Envoy) -> String {
+fn access_text(envoy: &EnvoyProcess) -> String {
     envoy.access_log().iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// A counter, once it has this value: a worker's counts reach the admin port after the answer.
 #[track_caller]
-fn counts(envoy: &Envoy, name: &str, labels: &[(&str, &str)], expected: f64) {
+fn counts(envoy: &EnvoyProcess, name: &str, labels: &[(&str, &str)], expected: f64) {
     let what = format!("{name} {labels:?} of {expected}");
     eventually(&what, || (metrics::sum(&envoy.prometheus(), name, labels) == expected).then_some(()));
 }

@@ -2,28 +2,29 @@
 
 use crate::counts;
 use crate::support::client::Protocol;
-use crate::support::{Delivery, Gate, Reply, on_every_envoy};
+use crate::support::{Reply, TestDelivery, TestGate, on_every_envoy};
+use blobgate::contract::{Kind, Verdict, header};
 use serde_json::json;
 
 #[test]
 fn a_hook_that_observes_refuses_and_changes_nothing() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| {
+        let gate = TestGate::with(envoy, |shipped| {
             shipped.hook(&json!({"mode": "observe", "source": ["127.0.0.1"], "answers": "receipt"}))
         });
         let odd = Reply::status(418).header("retry-after", 7).body("own");
         gate.video.reply(odd.clone());
         gate.failure.reply(odd);
         for protocol in Protocol::BOTH {
-            let large = || Delivery::completed_of(2_000_000).pieces_of(50_000);
+            let large = || TestDelivery::completed_of(2_000_000).pieces_of(50_000);
             for (delivery, event, reason, service) in [
-                (Delivery::completed(), Some("completed"), None, "video"),
-                (Delivery::timeout(), Some("timeout"), None, "failure"),
-                (Delivery::of("{"), None, Some("json-invalid"), "failure"),
-                (Delivery::without_body(), None, Some("body-missing"), "failure"),
-                (Delivery::without_body().method("GET"), None, Some("method-not-allowed"), "failure"),
+                (TestDelivery::completed(), Some("completed"), None, "video"),
+                (TestDelivery::timeout(), Some("timeout"), None, "failure"),
+                (TestDelivery::of("{"), None, Some("json-invalid"), "failure"),
+                (TestDelivery::without_body(), None, Some("body-missing"), "failure"),
+                (TestDelivery::without_body().method("GET"), None, Some("method-not-allowed"), "failure"),
                 (
-                    Delivery::completed().header("content-encoding", "gzip"),
+                    TestDelivery::completed().header("content-encoding", "gzip"),
                     Some("completed"),
                     Some("unsupported-encoding"),
                     "video",
@@ -42,17 +43,20 @@ fn a_hook_that_observes_refuses_and_changes_nothing() {
                 assert_eq!(answer.header("retry-after").as_deref(), Some("7"));
                 let arrivals = if service == "video" { gate.video.take() } else { gate.failure.take() };
                 let [arrival] = &arrivals[..] else { panic!("{} arrivals for {reason:?}", arrivals.len()) };
-                assert_eq!(arrival.header("blobgate-verdict").as_deref(), Some("observed"));
-                assert_eq!(arrival.header("blobgate-event").as_deref(), event, "{reason:?}");
-                assert_eq!(arrival.header("blobgate-reason").as_deref(), reason);
+                assert_eq!(arrival.header(header::VERDICT).as_deref(), Some(Verdict::Observed.name()));
+                assert_eq!(arrival.header(header::EVENT).as_deref(), event, "{reason:?}");
+                assert_eq!(arrival.header(header::REASON).as_deref(), reason);
                 assert_eq!(arrival.header("content-type").as_deref(), Some("application/json"));
                 assert!(arrival.body == delivery.body(), "another body arrived for {reason:?}");
             }
             let mut stranger = gate.tls(protocol).from([127, 0, 0, 2].into()).open();
-            assert_eq!(stranger.send(&Delivery::completed().header("blobgate-event", "failed")).status, 418);
+            assert_eq!(
+                stranger.send(&TestDelivery::completed().header(header::EVENT, Kind::Failed.name())).status,
+                418
+            );
             let arrival = gate.video.take_one();
-            assert_eq!(arrival.header("blobgate-reason").as_deref(), Some("source-denied"));
-            gate.refuses(protocol, &Delivery::completed().path("/webhook/other"), 404, "unknown-hook");
+            assert_eq!(arrival.header(header::REASON).as_deref(), Some("source-denied"));
+            gate.refuses(protocol, &TestDelivery::completed().path("/webhook/other"), 404, "unknown-hook");
         }
         counts(
             &gate.envoy,
@@ -66,15 +70,15 @@ fn a_hook_that_observes_refuses_and_changes_nothing() {
 #[test]
 fn a_check_that_observes_only_marks() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| {
+        let gate = TestGate::with(envoy, |shipped| {
             shipped.hook(&json!({"source": ["203.0.113.0/24"], "checks": {"source": "observe"}}))
         });
         for protocol in Protocol::BOTH {
-            let arrival = gate.accepts(protocol, &Delivery::completed());
-            assert_eq!(arrival.header("blobgate-observed").as_deref(), Some("source-denied"));
-            assert_eq!(arrival.header("blobgate-reason"), None);
+            let arrival = gate.accepts(protocol, &TestDelivery::completed());
+            assert_eq!(arrival.header(header::OBSERVED).as_deref(), Some("source-denied"));
+            assert_eq!(arrival.header(header::REASON), None);
             // The other checks go on.
-            gate.refuses(protocol, &Delivery::of("{"), 400, "json-invalid");
+            gate.refuses(protocol, &TestDelivery::of("{"), 400, "json-invalid");
         }
         let labels = [("hook", "veo3"), ("reason", "source-denied"), ("environment", "development")];
         counts(&gate.envoy, "blobgate_observed_total", &labels, 2.0);

@@ -1,18 +1,18 @@
 //! Counters, log lines and the access log.
 
 use crate::support::delivery::GENERATION;
-use crate::support::{Delivery, Gate, H1, H2, Options, eventually, on_every_envoy};
+use crate::support::{H1, H2, Options, TestDelivery, TestGate, eventually, on_every_envoy};
 use crate::{access_line, counts, log_line};
 use serde_json::json;
 
 #[test]
 fn counters_have_their_labels() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
-        gate.accepts(H2, &Delivery::completed());
-        gate.accepts(H2, &Delivery::timeout().without_header("content-type"));
-        gate.refuses(H1, &Delivery::of("{"), 400, "json-invalid");
-        gate.refuses(H1, &Delivery::completed().path("/webhook/x"), 404, "unknown-hook");
+        let gate = TestGate::start(envoy);
+        gate.accepts(H2, &TestDelivery::completed());
+        gate.accepts(H2, &TestDelivery::timeout().without_header("content-type"));
+        gate.refuses(H1, &TestDelivery::of("{"), 400, "json-invalid");
+        gate.refuses(H1, &TestDelivery::completed().path("/webhook/x"), 404, "unknown-hook");
         let text = gate.envoy.admin("GET", "/stats/prometheus").text();
         let row = |event, verdict, reason, hook| {
             format!(
@@ -41,10 +41,10 @@ fn counters_have_their_labels() {
 fn two_workers_count_into_one() {
     on_every_envoy(|envoy| {
         let gate =
-            Gate::started(envoy, Options { concurrency: 2, ..Options::default() }, |bootstrap| bootstrap);
+            TestGate::started(envoy, Options { concurrency: 2, ..Options::default() }, |bootstrap| bootstrap);
         for _ in 0..20 {
-            gate.accepts(H1, &Delivery::completed());
-            gate.refuses(H2, &Delivery::of("{"), 400, "json-invalid");
+            gate.accepts(H1, &TestDelivery::completed());
+            gate.refuses(H2, &TestDelivery::of("{"), 400, "json-invalid");
         }
         for verdict in ["accepted", "refused"] {
             counts(&gate.envoy, "blobgate_deliveries_total", &[("verdict", verdict)], 20.0);
@@ -56,10 +56,10 @@ fn two_workers_count_into_one() {
 fn a_flood_of_refusals_is_ten_lines_and_a_count() {
     const FLOOD: usize = 60;
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         let mut client = gate.tls(H2).open();
         for _ in 0..FLOOD {
-            client.send(&Delivery::of("{")).assert_refused(400, "json-invalid");
+            client.send(&TestDelivery::of("{")).assert_refused(400, "json-invalid");
         }
         // Every refusal is a line or in a count of those left out, which comes by itself.
         let counts = || {
@@ -87,8 +87,8 @@ fn a_flood_of_refusals_is_ten_lines_and_a_count() {
 #[test]
 fn the_access_log_tells_what_became_of_each() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| shipped.hook(&json!({"schema": "strict"})));
-        gate.accepts(H2, &Delivery::completed());
+        let gate = TestGate::with(envoy, |shipped| shipped.hook(&json!({"schema": "strict"})));
+        gate.accepts(H2, &TestDelivery::completed());
         let line = access_line(&gate.envoy, |line| line["verdict"] == "accepted");
         for (key, value) in [
             ("hook", json!("veo3")),
@@ -103,7 +103,7 @@ fn the_access_log_tells_what_became_of_each() {
             assert_eq!(line[key], value, "{key}");
         }
         // Refused, and its generation known.
-        gate.refuses(H2, &Delivery::completed().without_header("content-type"), 422, "schema-invalid");
+        gate.refuses(H2, &TestDelivery::completed().without_header("content-type"), 422, "schema-invalid");
         let line = access_line(&gate.envoy, |line| line["reason"] == "schema-invalid");
         assert_eq!((&line["generation_id"], &line["hook"]), (&json!(GENERATION), &json!("veo3")));
         log_line(&gate.envoy, &format!("reason=schema-invalid hook=veo3 source=127.0.0.1 id={GENERATION}"));

@@ -15,7 +15,7 @@ mod secrecy;
 mod signed;
 
 use crate::support::bootstrap::merge;
-use crate::support::{Bootstrap, Delivery, Gate, Options, Reply, Version};
+use crate::support::{Bootstrap, Options, Reply, TestDelivery, TestGate, Version};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -25,15 +25,15 @@ const HOOK: &str = "/hooks/veo3";
 
 /// A gate whose configuration is the shipped one with these keys changed; those of `hook` in the hook with a token.
 #[track_caller]
-fn gate(version: &Version, changes: &Value) -> Gate {
-    Gate::with(version, |shipped| shipped.gate(&configuration(changes)))
+fn gate(version: &Version, changes: &Value) -> TestGate {
+    TestGate::with(version, |shipped| shipped.gate(&configuration(changes)))
 }
 
 /// As [`gate`], on two workers.
 #[track_caller]
-fn gate_of_two(version: &Version, changes: &Value) -> Gate {
+fn gate_of_two(version: &Version, changes: &Value) -> TestGate {
     let options = Options { concurrency: 2, ..Options::default() };
-    Gate::started(version, options, |shipped| shipped.gate(&configuration(changes)))
+    TestGate::started(version, options, |shipped| shipped.gate(&configuration(changes)))
 }
 
 fn configuration(changes: &Value) -> Value {
@@ -70,29 +70,29 @@ fn late() -> String {
     token(&json!({"expires_in": -3600}))
 }
 
-pub(crate) fn with_token(delivery: Delivery, token: &str) -> Delivery {
+pub(crate) fn with_token(delivery: TestDelivery, token: &str) -> TestDelivery {
     delivery.path(&format!("{HOOK}/{token}"))
 }
 
 /// The provider's sample, to the hook with a token, without one.
-fn stranger() -> Delivery {
-    Delivery::completed().path(HOOK)
+fn stranger() -> TestDelivery {
+    TestDelivery::completed().path(HOOK)
 }
 
 /// As [`stranger`], of another generation for every number.
-fn stranger_of(number: usize) -> Delivery {
-    let mut payload: Value = serde_json::from_slice(&Delivery::completed().body()).unwrap();
+fn stranger_of(number: usize) -> TestDelivery {
+    let mut payload: Value = serde_json::from_slice(&TestDelivery::completed().body()).unwrap();
     payload["generation_id"] = format!("ffd473d5-5bef-4e14-bf22-{number:012x}").into();
-    Delivery::json(&payload).path(HOOK)
+    TestDelivery::json(&payload).path(HOOK)
 }
 
 /// The provider says what the delivery says.
-fn confirms(delivery: &Delivery) -> Reply {
+fn confirms(delivery: &TestDelivery) -> Reply {
     Reply::status(200).header("content-type", "application/json").body(delivery.body())
 }
 
 /// The provider names another file.
-fn contradicts(delivery: &Delivery) -> Reply {
+fn contradicts(delivery: &TestDelivery) -> Reply {
     let mut payload: Value = serde_json::from_slice(&delivery.body()).unwrap();
     payload["video_url"] = "https://cdn.runblob.io/videos/another.mp4".into();
     Reply::status(200).body(payload.to_string())

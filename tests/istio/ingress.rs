@@ -1,7 +1,7 @@
 //! An ingress gateway as Istio makes it, and the Envoy that it becomes.
 
 use super::patches::Gateway;
-use super::support::{Bootstrap, Envoy, Gate, Options, Upstream, Version, envoy, tls};
+use super::support::{Bootstrap, EnvoyProcess, Options, TestGate, Upstream, Version, envoy, tls};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -161,7 +161,7 @@ fn cluster(profile: Profile, service: &str) -> Value {
 /// An Envoy with a gateway's listeners, its routes by file as Istio's come by RDS.
 pub(crate) struct Ingress {
     /// Its listener `edge` is `0.0.0.0_8443`, and `plaintext` is `0.0.0.0_8080`.
-    pub(crate) gate: Gate,
+    pub(crate) gate: TestGate,
     pub(crate) app: Upstream,
     _routes: TempDir,
 }
@@ -200,9 +200,9 @@ impl Ingress {
             "admin": {"address": {"pipe": {}}},
             "static_resources": {"listeners": listeners, "clusters": clusters},
         });
-        let envoy = Envoy::start(version, &bootstrap, Options::default());
+        let envoy = EnvoyProcess::start(version, &bootstrap, Options::default());
         // The hook here is open: nothing is kept, and nobody asked.
         let (quarantine, provider) = (Upstream::off(), Upstream::off());
-        Self { gate: Gate { envoy, video, failure, quarantine, provider }, app, _routes: folder }
+        Self { gate: TestGate { envoy, video, failure, quarantine, provider }, app, _routes: folder }
     }
 }

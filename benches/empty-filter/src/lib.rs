@@ -4,16 +4,16 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| Box::new(Root));
+    proxy_wasm::set_root_context(|_| Box::new(EmptyRootContext));
 }}
 
-struct Root;
+struct EmptyRootContext;
 
-impl Context for Root {}
+impl Context for EmptyRootContext {}
 
-impl RootContext for Root {
+impl RootContext for EmptyRootContext {
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Exchange))
+        Some(Box::new(EmptyHttpContext))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -21,8 +21,8 @@ impl RootContext for Root {
     }
 }
 
-struct Exchange;
+struct EmptyHttpContext;
 
-impl Context for Exchange {}
+impl Context for EmptyHttpContext {}
 
-impl HttpContext for Exchange {}
+impl HttpContext for EmptyHttpContext {}

@@ -2,7 +2,7 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
-use blobgate_testkit::{Cluster, Inbox, Pgbouncer, Upstream, eventually, needs};
+use blobgate_testkit::{Cluster, InboxProcess, Pgbouncer, Upstream, eventually, needs};
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -51,7 +51,7 @@ fn sql_at(cluster: &Cluster, url: &str, sql: &str) -> String {
 }
 
 /// Sends so many events at once. Returns the statuses.
-fn burst(inbox: &Inbox, count: usize) -> Vec<u16> {
+fn burst(inbox: &InboxProcess, count: usize) -> Vec<u16> {
     std::thread::scope(|scope| {
         let sent: Vec<_> = (0..count)
             .map(|_| scope.spawn(|| inbox.receive(&marked(&fresh_generation())).unwrap().status))
@@ -72,7 +72,7 @@ fn serves_behind_a_pooler_by_session() {
         migrate(PROGRAM, &store);
         migrate(PROGRAM, &store);
         let service = Upstream::start();
-        let inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+        let inbox = InboxProcess::start(PROGRAM, &store, service.port, &[]).ready();
         assert_eq!(burst(&inbox, 20), [200; 20]);
         let delivered = "SELECT count(*) FROM blobgate_inbox.entry WHERE state = 'delivered'";
         eventually("delivery of all", || (cluster.sql(name, delivered) == "20").then_some(()));
@@ -133,7 +133,7 @@ fn refuses_tables_in_another_schema() {
     cluster.sql(name_of(&store), "ALTER SCHEMA public RENAME TO blobgate_inbox; CREATE SCHEMA public");
     let set = format!("ALTER DATABASE {} SET search_path = public", name_of(&store));
     cluster.sql(name_of(&store), &set);
-    let inbox = Inbox::start(PROGRAM, &store, 9, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, &store, 9, &[]).ready();
     assert_eq!(burst(&inbox, 1), [200]);
     assert_eq!(cluster.sql(name_of(&store), "SELECT count(*) FROM blobgate_inbox.entry"), "1");
 }
@@ -150,7 +150,7 @@ fn stores_all_with_few_connections() {
                 migrate(PROGRAM, &direct);
                 let (role, store) = app(cluster, &direct, &format!("CONNECTION LIMIT {limit}"));
                 let service = Upstream::start();
-                let mut inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+                let mut inbox = InboxProcess::start(PROGRAM, &store, service.port, &[]).ready();
                 // Two committers, two readers and the deliverer want a connection each while nobody gets on.
                 let lock = "BEGIN; LOCK TABLE blobgate_inbox.entry; SELECT pg_sleep(3); COMMIT";
                 std::thread::scope(|scope| {
@@ -169,7 +169,7 @@ fn stores_all_with_few_connections() {
                 );
                 assert_eq!(burst(&inbox, 20), [200; 20]);
                 inbox.kill();
-                let again = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+                let again = InboxProcess::start(PROGRAM, &store, service.port, &[]).ready();
                 assert_eq!(burst(&again, 20), [200; 20]);
                 assert_eq!(again.command(&["stats"]).status.code(), Some(0));
                 let stored = "SELECT count(*) FROM blobgate_inbox.entry";
@@ -188,7 +188,7 @@ fn stores_all_behind_a_small_pool() {
         let direct = cluster.database();
         migrate(PROGRAM, &direct);
         let pooler = Pgbouncer::start(&cluster, "session", settings);
-        let inbox = Inbox::start(PROGRAM, &pooler.url(name_of(&direct)), 9, &[]).ready();
+        let inbox = InboxProcess::start(PROGRAM, &pooler.url(name_of(&direct)), 9, &[]).ready();
         assert_eq!(burst(&inbox, 20), [200; 20], "{settings}: {}", inbox.log());
     }
 }

@@ -1,8 +1,9 @@
 //! File descriptors run out, and health still answers.
 
 use crate::{PROGRAM, on_each_store};
+use blobgate::contract::header;
 use blobgate_testkit::inbox::{fresh_generation, marked};
-use blobgate_testkit::{Inbox, Upstream, eventually, metrics};
+use blobgate_testkit::{InboxProcess, Upstream, eventually, metrics};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpStream;
@@ -26,7 +27,7 @@ fn limited(limit: &str) -> Command {
 
 fn raises_its_soft_limit(store: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::spawn(limited("64:4096"), PROGRAM, store, service.port, &[]).ready();
+    let inbox = InboxProcess::spawn(limited("64:4096"), PROGRAM, store, service.port, &[]).ready();
     let limits = fs::read_to_string(format!("/proc/{}/limits", inbox.pid())).unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let words: Vec<_> = line.split_whitespace().collect();
@@ -35,7 +36,7 @@ fn raises_its_soft_limit(store: &str) {
 
 fn answers_health_without_a_descriptor(store: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     // As if everything else had taken them: no number below the limit is free.
     let folder = fs::read_dir(format!("/proc/{}/fd", inbox.pid())).unwrap();
     let open: BTreeSet<u64> =
@@ -71,13 +72,13 @@ fn answers_health_without_a_descriptor(store: &str) {
 
 fn makes_room_among_idle_connections(store: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::spawn(limited("128:128"), PROGRAM, store, service.port, &[]).ready();
+    let inbox = InboxProcess::spawn(limited("128:128"), PROGRAM, store, service.port, &[]).ready();
     let flood = |port| (0..300).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect::<Vec<_>>();
     let idle = [flood(inbox.receive), flood(inbox.admin)];
     for _ in 0..5 {
         let generation = fresh_generation();
         assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
-        assert_eq!(service.take_one().header("blobgate-generation-id"), Some(generation));
+        assert_eq!(service.take_one().header(header::GENERATION_ID), Some(generation));
         assert_eq!(answer_in_time(&inbox, "/readyz"), (200, "ok\n".to_owned()));
     }
     for listener in ["receive", "admin"] {
@@ -89,7 +90,7 @@ fn makes_room_among_idle_connections(store: &str) {
     drop(idle);
 }
 
-fn set_limit(inbox: &Inbox, soft: u64) {
+fn set_limit(inbox: &InboxProcess, soft: u64) {
     let set = Command::new("prlimit")
         .args(["--pid", &inbox.pid().to_string(), &format!("--nofile={soft}:")])
         .status();
@@ -97,14 +98,14 @@ fn set_limit(inbox: &Inbox, soft: u64) {
 }
 
 #[track_caller]
-fn answer_in_time(inbox: &Inbox, path: &str) -> (u16, String) {
+fn answer_in_time(inbox: &InboxProcess, path: &str) -> (u16, String) {
     let asked = Instant::now();
     let answer = inbox.get(path).unwrap();
     assert!(asked.elapsed() < PROBE, "{path} after {:?}", asked.elapsed());
     (answer.status, String::from_utf8(answer.body).unwrap())
 }
 
-fn counter(inbox: &Inbox, name: &str, labels: &[(&str, &str)]) -> f64 {
+fn counter(inbox: &InboxProcess, name: &str, labels: &[(&str, &str)]) -> f64 {
     let text = String::from_utf8(inbox.get("/metrics").unwrap().body).unwrap();
     metrics::sum(&metrics::parse(&text), &format!("blobgate_inbox_{name}_total"), labels)
 }

@@ -1,8 +1,9 @@
 //! What has waited for a service goes out at the rate that the operator has set, through Envoy, and is caught up with.
 
 use crate::{PROGRAM, on_each_store};
+use blobgate::contract::header;
 use blobgate_testkit::inbox::{fresh_generation, marked};
-use blobgate_testkit::{Connect, Gate, H1, Inbox, Reply, eventually, pause, versions};
+use blobgate_testkit::{Connector, H1, InboxProcess, Reply, TestGate, eventually, pause, versions};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,18 +15,19 @@ const RATE: usize = 100;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// An inbox behind the shipped service routes, and a service that is away until it is told to come back.
-struct Site {
-    gate: Gate,
-    inbox: Inbox,
+struct DrainRateSite {
+    gate: TestGate,
+    inbox: InboxProcess,
     is_back: Arc<AtomicBool>,
 }
 
-impl Site {
+impl DrainRateSite {
     /// The service answers one in `fails` events 503 for ever.
     fn start(store: &str, fails: u64) -> Self {
-        let gate = Gate::start(versions().last().unwrap());
+        let gate = TestGate::start(versions().last().unwrap());
         let inbox =
-            Inbox::start(PROGRAM, store, gate.envoy.port("services"), &["--drain-rate", "100"]).ready();
+            InboxProcess::start(PROGRAM, store, gate.envoy.port("services"), &["--drain-rate", "100"])
+                .ready();
         let is_back = Arc::new(AtomicBool::new(false));
         let (back, failing, asked) = (Arc::clone(&is_back), AtomicU64::new(0), AtomicU64::new(0));
         let chosen = std::sync::Mutex::new(BTreeSet::new());
@@ -33,7 +35,7 @@ impl Site {
             if !back.load(Ordering::Relaxed) {
                 return Some(Reply::status(503));
             }
-            let generation = arrival.header("blobgate-generation-id")?;
+            let generation = arrival.header(header::GENERATION_ID)?;
             let mut chosen = chosen.lock().unwrap();
             let first = asked.fetch_add(1, Ordering::Relaxed);
             if first % fails == fails / 2 && failing.load(Ordering::Relaxed) < 30 {
@@ -49,7 +51,7 @@ impl Site {
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let mut client = Connect::plaintext(self.inbox.receive, H1).open();
+                    let mut client = Connector::plaintext(self.inbox.receive, H1).open();
                     for _ in 0..count / 8 {
                         assert_eq!(client.send(&marked(&fresh_generation())).status, 200);
                     }
@@ -83,7 +85,7 @@ impl Site {
 
 fn a_backlog_goes_out_at_the_rate(store: &str) {
     const BACKLOG: usize = 3_000;
-    let site = Site::start(store, 100);
+    let site = DrainRateSite::start(store, 100);
     site.store(BACKLOG);
     let back = site.come_back();
     pause((back + SECOND).saturating_duration_since(Instant::now()));
@@ -99,11 +101,11 @@ fn a_backlog_goes_out_at_the_rate(store: &str) {
 }
 
 fn arrivals_above_the_rate_are_caught_up_with(store: &str) {
-    let site = Site::start(store, u64::MAX);
+    let site = DrainRateSite::start(store, u64::MAX);
     site.store(400);
     let _back = site.come_back();
     let started = Instant::now();
-    let mut client = Connect::plaintext(site.inbox.receive, H1).open();
+    let mut client = Connector::plaintext(site.inbox.receive, H1).open();
     let mut stored = 400;
     loop {
         // 150 a second.

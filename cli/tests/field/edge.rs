@@ -2,10 +2,12 @@
 //! sender no attempt.
 
 use crate::PROGRAM;
+use blobgate::contract::header;
 use blobgate_testkit::envoy::SIGNING_KEY;
 use blobgate_testkit::inbox::{fresh_generation, migrate};
 use blobgate_testkit::{
-    Delivery, Envoy, Gate, H1, H2, Inbox, Options, Protocol, Upstream, Version, free_port, versions,
+    EnvoyProcess, H1, H2, InboxProcess, Options, Protocol, TestDelivery, TestGate, Upstream, Version,
+    free_port, versions,
 };
 use blobgate_testkit::{eventually, on_every_envoy};
 use serde_json::{Value, json};
@@ -16,8 +18,8 @@ use tempfile::TempDir;
 
 /// An Envoy and an inbox that have each other's address, and the service behind both.
 struct Edge {
-    envoy: Envoy,
-    inbox: Inbox,
+    envoy: EnvoyProcess,
+    inbox: InboxProcess,
     service: Upstream,
     store: String,
     _folder: TempDir,
@@ -30,8 +32,8 @@ impl Edge {
         migrate(PROGRAM, &store);
         let service = Upstream::start();
         let port = free_port();
-        let bootstrap = Gate::bootstrap(&service, &service).inbox(port);
-        let envoy = Envoy::start(version, &bootstrap, Options::default());
+        let bootstrap = TestGate::bootstrap(&service, &service).inbox(port);
+        let envoy = EnvoyProcess::start(version, &bootstrap, Options::default());
         let inbox = inbox(port, &store, envoy.port("services"));
         Self { envoy, inbox, service, store, _folder: folder }
     }
@@ -44,21 +46,21 @@ impl Edge {
     }
 }
 
-fn inbox(port: u16, store: &str, deliver_to: u16) -> Inbox {
+fn inbox(port: u16, store: &str, deliver_to: u16) -> InboxProcess {
     let mut command = Command::new(PROGRAM);
     command.env(SIGNING_KEY.0, SIGNING_KEY.1);
     let signed = ["--signing-key-env", SIGNING_KEY.0];
-    Inbox::spawn_at(port, command, PROGRAM, store, deliver_to, &signed).ready()
+    InboxProcess::spawn_at(port, command, PROGRAM, store, deliver_to, &signed).ready()
 }
 
-fn event() -> Delivery {
-    let mut payload: Value = serde_json::from_slice(&Delivery::completed().body()).unwrap();
+fn event() -> TestDelivery {
+    let mut payload: Value = serde_json::from_slice(&TestDelivery::completed().body()).unwrap();
     payload["generation_id"] = json!(fresh_generation());
-    Delivery::json(&payload)
+    TestDelivery::json(&payload)
 }
 
 /// As many headers as Envoy takes, 100 with those of the request itself, and as long.
-fn with_headers(delivery: Delivery, names: usize, bytes: usize) -> Delivery {
+fn with_headers(delivery: TestDelivery, names: usize, bytes: usize) -> TestDelivery {
     (0..names).fold(delivery, |all, n| all.header(&format!("x-{n}"), "a".repeat(bytes)))
 }
 
@@ -160,7 +162,7 @@ fn a_restart_of_the_inbox_costs_no_attempt() {
     let mut seen = std::collections::BTreeSet::new();
     eventually("all events", || {
         for arrival in edge.service.take() {
-            let generation = arrival.header("blobgate-generation-id").unwrap();
+            let generation = arrival.header(header::GENERATION_ID).unwrap();
             assert!(seen.insert(generation), "an event came twice");
         }
         (seen.len() == sent).then_some(())

@@ -1,8 +1,9 @@
 //! An inbox that is asked to end takes events until it ends.
 
 use crate::{PROGRAM, on_each_store};
+use blobgate::contract::header;
 use blobgate_testkit::inbox::{fresh_generation, marked};
-use blobgate_testkit::{Inbox, Reply, Upstream, eventually, pause};
+use blobgate_testkit::{InboxProcess, Reply, Upstream, eventually, pause};
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ on_each_store! { takes_events_until_its_deliveries_have_ended ends_at_once_witho
 
 const SERVICE: Duration = Duration::from_secs(15);
 const EVERY: Duration = Duration::from_millis(100);
-/// From the first signal on: the limit that the README promises.
+/// From the first signal on: the limit that the book promises.
 const ALL_OVER: Duration = Duration::from_secs(25);
 /// From the last 200 on.
 const EXIT: Duration = Duration::from_secs(2);
@@ -19,7 +20,7 @@ const EXIT: Duration = Duration::from_secs(2);
 fn takes_events_until_its_deliveries_have_ended(store: &str) {
     let service = Upstream::start();
     service.reply(Reply::After(SERVICE, Box::new(Reply::status(200))));
-    let mut inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    let mut inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     let first = fresh_generation();
     assert_eq!(inbox.receive(&marked(&first)).unwrap().status, 200);
     eventually("delivery under way", || (service.heads() == 1).then_some(()));
@@ -59,11 +60,11 @@ fn takes_events_until_its_deliveries_have_ended(store: &str) {
     // What was under way is finished, and the rest waits for the next start.
     assert_eq!(service.heads(), 1, "nothing new is delivered while it ends");
     service.reply(Reply::status(200));
-    let _again = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    let _again = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     let arrived = || {
         let mut times = BTreeMap::<_, usize>::new();
         for arrival in service.arrivals() {
-            *times.entry(arrival.header("blobgate-generation-id").unwrap()).or_default() += 1;
+            *times.entry(arrival.header(header::GENERATION_ID).unwrap()).or_default() += 1;
         }
         times
     };
@@ -77,7 +78,7 @@ fn takes_events_until_its_deliveries_have_ended(store: &str) {
 fn ends_at_once_without_deliveries(store: &str) {
     let service = Upstream::start();
     for signal in ["TERM", "INT"] {
-        let mut inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+        let mut inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
         // Connections without a request hold nothing up.
         let idle: Vec<_> =
             (0..20).map(|_| TcpStream::connect(("127.0.0.1", inbox.receive)).unwrap()).collect();

@@ -2,7 +2,7 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
-use blobgate_testkit::{Disk, Inbox, Upstream, eventually, needs};
+use blobgate_testkit::{Ext4Disk, InboxProcess, Upstream, eventually, needs};
 use std::process::{Command, ExitStatus};
 
 const KIB: u64 = 1 << 10;
@@ -23,10 +23,10 @@ fn a_full_disk_with_small_blocks_ends_no_inbox() {
 fn starts_or_says_why(has_index: bool, left: u64) {
     let case = format!("index: {has_index}, left: {left}");
     let down = Upstream::off();
-    let disk = Disk::ext4(24 << 20, 1 << 10);
+    let disk = Ext4Disk::ext4(24 << 20, 1 << 10);
     let store = format!("sqlite:{}", disk.at("inbox.db").display());
     migrate(PROGRAM, &store);
-    let mut inbox = Inbox::start(PROGRAM, &store, down.port, &[]);
+    let mut inbox = InboxProcess::start(PROGRAM, &store, down.port, &[]);
     eventually("health", || inbox.get("/healthz").ok().filter(|answer| answer.status == 200));
     inbox.kill();
     if !has_index {
@@ -37,7 +37,7 @@ fn starts_or_says_why(has_index: bool, left: u64) {
         assert_eq!(status.code(), Some(1), "{case}: {status}, {log}");
         assert!(log.contains("cannot open "), "{case}: {log}");
     };
-    let mut inbox = match Inbox::try_spawn(0, Command::new(PROGRAM), PROGRAM, &store, down.port, &[]) {
+    let mut inbox = match InboxProcess::try_spawn(0, Command::new(PROGRAM), PROGRAM, &store, down.port, &[]) {
         Ok(inbox) => inbox,
         Err((status, log)) => return refused(status, log),
     };
@@ -78,7 +78,7 @@ fn temporary_files_need_no_other_folder_than_the_store_s() {
     let down = Upstream::off();
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", READ_ONLY, PROGRAM]).arg(folder.path());
-    let inbox = Inbox::spawn(command, PROGRAM, &store, down.port, &[]).ready();
+    let inbox = InboxProcess::spawn(command, PROGRAM, &store, down.port, &[]).ready();
     assert!(inbox.command(&["pause", "--hook", "veo3"]).status.success());
     std::thread::scope(|scope| {
         for _ in 0..20 {

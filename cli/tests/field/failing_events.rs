@@ -2,8 +2,11 @@
 //! succeed does an event use up its 72 h.
 
 use crate::{PROGRAM, on_each_store};
+use blobgate::contract::{Kind, header};
 use blobgate_testkit::inbox::{fresh_generation, marked};
-use blobgate_testkit::{Cluster, Connect, Delivery, H1, Inbox, Reply, Upstream, eventually, pause, sql};
+use blobgate_testkit::{
+    Cluster, Connector, H1, InboxProcess, Reply, TestDelivery, Upstream, eventually, pause, sql,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -50,14 +53,14 @@ fn failures_in_four_places() -> Vec<(&'static str, Reply, usize)> {
 
 /// A service that answers each generation as the test says, and else 200.
 #[derive(Clone, Default)]
-struct Answers(Arc<Mutex<HashMap<String, Reply>>>);
+struct ServiceAnswers(Arc<Mutex<HashMap<String, Reply>>>);
 
-impl Answers {
+impl ServiceAnswers {
     fn of(service: &Upstream) -> Self {
         let answers = Self::default();
         let same = answers.clone();
         service.reply_by(move |arrival| {
-            same.0.lock().unwrap().get(&arrival.header("blobgate-generation-id")?).cloned()
+            same.0.lock().unwrap().get(&arrival.header(header::GENERATION_ID)?).cloned()
         });
         answers
     }
@@ -68,9 +71,9 @@ impl Answers {
 }
 
 /// What a gate forwards, of this hook.
-fn of_hook(hook: &str, event: &str, generation: &str) -> Delivery {
+fn of_hook(hook: &str, event: &str, generation: &str) -> TestDelivery {
     let mut delivery = marked(generation);
-    for name in ["blobgate-hook", "blobgate-event", "idempotency-key"] {
+    for name in [header::HOOK, header::EVENT, header::IDEMPOTENCY_KEY] {
         delivery = delivery.without_header(name);
     }
     if event == "failed" {
@@ -80,14 +83,14 @@ fn of_hook(hook: &str, event: &str, generation: &str) -> Delivery {
         delivery.pieces = vec![body.to_string().into_bytes()];
     }
     delivery
-        .header("blobgate-hook", hook)
-        .header("blobgate-event", event)
-        .header("idempotency-key", format!("{hook}:{generation}:{event}"))
+        .header(header::HOOK, hook)
+        .header(header::EVENT, event)
+        .header(header::IDEMPOTENCY_KEY, format!("{hook}:{generation}:{event}"))
 }
 
 #[track_caller]
-fn store(inbox: &Inbox, deliveries: impl IntoIterator<Item = Delivery>) {
-    let connect = Connect::plaintext(inbox.receive, H1);
+fn store(inbox: &InboxProcess, deliveries: impl IntoIterator<Item = TestDelivery>) {
+    let connect = Connector::plaintext(inbox.receive, H1);
     let mut client = connect.open();
     for delivery in deliveries {
         let answer = client.send(&delivery);
@@ -106,7 +109,7 @@ fn others_are_delivered_within_35_s(at: &str) {
 }
 
 /// An event that waited for the service, and when it was stored.
-struct Sent {
+struct WaitingEvent {
     hook: &'static str,
     what: &'static str,
     generation: String,
@@ -116,8 +119,8 @@ struct Sent {
 #[track_caller]
 fn beside_failing(at: &str, more: &[&str], failures: &[(&'static str, Reply, usize)]) {
     let service = Upstream::start();
-    let answers = Answers::of(&service);
-    let inbox = Inbox::start(PROGRAM, at, service.port, more).ready();
+    let answers = ServiceAnswers::of(&service);
+    let inbox = InboxProcess::start(PROGRAM, at, service.port, more).ready();
     for (hook, reply, count) in failures {
         let generations: Vec<_> = (0..*count).map(|_| fresh_generation()).collect();
         generations.iter().for_each(|generation| answers.set(generation, reply.clone()));
@@ -127,7 +130,7 @@ fn beside_failing(at: &str, more: &[&str], failures: &[(&'static str, Reply, usi
     let mut send = |hook, what, event, generation: &str| {
         let at = Instant::now();
         store(&inbox, [of_hook(hook, event, generation)]);
-        sent.push(Sent { hook, what, generation: generation.to_owned(), at });
+        sent.push(WaitingEvent { hook, what, generation: generation.to_owned(), at });
     };
     // Its failure is never answered, and holds the generation meanwhile.
     let held = fresh_generation();
@@ -153,8 +156,8 @@ fn beside_failing(at: &str, more: &[&str], failures: &[(&'static str, Reply, usi
     for (hook, ..) in failures {
         let again = || {
             service.arrivals().into_iter().find(|arrival| {
-                arrival.header("blobgate-hook").as_deref() == Some(*hook)
-                    && arrival.header("blobgate-redelivery").is_some()
+                arrival.header(header::HOOK).as_deref() == Some(*hook)
+                    && arrival.header(header::REDELIVERY).is_some()
             })
         };
         let again = until(replayed_at + BAR, again);
@@ -163,12 +166,12 @@ fn beside_failing(at: &str, more: &[&str], failures: &[(&'static str, Reply, usi
 }
 
 /// What is wrong where it was not delivered in time.
-fn late(service: &Upstream, sent: &Sent) -> Option<String> {
+fn late(service: &Upstream, sent: &WaitingEvent) -> Option<String> {
     let completed = || {
         let arrivals = service.arrivals().into_iter();
         let mut its = arrivals.filter(|arrival| {
-            arrival.header("blobgate-generation-id").as_deref() == Some(&sent.generation)
-                && arrival.header("blobgate-event").as_deref() == Some("completed")
+            arrival.header(header::GENERATION_ID).as_deref() == Some(&sent.generation)
+                && arrival.header(header::EVENT).as_deref() == Some(Kind::Completed.name())
         });
         its.next()
     };
@@ -192,15 +195,14 @@ fn until<T>(end: Instant, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
 /// When the attempts at a generation arrived.
 fn arrived(service: &Upstream, generation: &str) -> Vec<Instant> {
     let arrivals = service.arrivals().into_iter();
-    let its =
-        arrivals.filter(|arrival| arrival.header("blobgate-generation-id").as_deref() == Some(generation));
+    let its = arrivals.filter(|arrival| arrival.header(header::GENERATION_ID).as_deref() == Some(generation));
     its.map(|arrival| arrival.at).collect()
 }
 
 fn only_beside_a_success_an_event_dies(at: &str) {
     let service = Upstream::start();
-    let answers = Answers::of(&service);
-    let inbox = Inbox::start(PROGRAM, at, service.port, &[]).ready();
+    let answers = ServiceAnswers::of(&service);
+    let inbox = InboxProcess::start(PROGRAM, at, service.port, &[]).ready();
     // One alone, which takes no route down: it is tried as often as it is due.
     let failing = fresh_generation();
     let attempts = |count: usize| {

@@ -1,8 +1,9 @@
 //! The store's files change under a running inbox: it refuses from then on, and nothing that it acknowledged is lost.
 
 use crate::PROGRAM;
+use blobgate::contract::header;
 use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
-use blobgate_testkit::{Inbox, SqliteFile, Upstream, eventually, needs, sql};
+use blobgate_testkit::{InboxProcess, SqliteFile, Upstream, eventually, needs, sql};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -11,14 +12,14 @@ const EVENTS: usize = 20;
 
 /// Where everything has to be afterwards.
 #[derive(Clone, Copy, PartialEq)]
-enum Saved {
+enum EventLocation {
     InPlace,
     InACopy,
     /// What was overwritten is nobody's to save: the events that came since are refused.
     Refused,
 }
 
-use Saved::{InACopy, InPlace, Refused};
+use EventLocation::{InACopy, InPlace, Refused};
 
 macro_rules! rows {
     ($($name:ident: $saved:expr, $change:expr;)*) => {
@@ -65,11 +66,11 @@ rows! {
     };
 }
 
-fn refuses_and_saves(saved: Saved, change: impl Fn(&Path)) {
+fn refuses_and_saves(saved: EventLocation, change: impl Fn(&Path)) {
     let file = SqliteFile::migrated(PROGRAM);
     let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
-    let mut inbox = Inbox::start(PROGRAM, store, down.port, &[]).ready();
+    let mut inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
     let acknowledged: BTreeSet<String> = (0..EVENTS).map(|_| fresh_generation()).collect();
     for generation in &acknowledged {
         assert_eq!(inbox.receive(&marked(generation)).unwrap().status, 200);
@@ -77,7 +78,7 @@ fn refuses_and_saves(saved: Saved, change: impl Fn(&Path)) {
     change(db);
     let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
     assert_eq!(
-        (answer.status, answer.header("blobgate-inbox-reason").as_deref()),
+        (answer.status, answer.header(header::INBOX_REASON).as_deref()),
         (503, Some("store-replaced"))
     );
     // The answer comes after the rescue: nothing is lost by what comes then.
@@ -103,11 +104,11 @@ fn refuses_and_saves(saved: Saved, change: impl Fn(&Path)) {
         }
     }
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     inbox.command(&["resume", "--hook", "veo3"]);
     eventually("every acknowledged event", || {
         let arrivals = service.arrivals();
-        let came = arrivals.iter().filter_map(|arrival| arrival.header("blobgate-generation-id")).collect();
+        let came = arrivals.iter().filter_map(|arrival| arrival.header(header::GENERATION_ID)).collect();
         acknowledged.is_subset(&came).then_some(())
     });
 }
@@ -118,7 +119,7 @@ fn health_log_and_stats_name_the_reason() {
         let file = SqliteFile::migrated(PROGRAM);
         let (db, store) = (&file.path, &file.url);
         let service = Upstream::start();
-        let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+        let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
         assert_eq!(inbox.get("/healthz").unwrap().status, 200);
         fs::remove_file(beside(db, suffix)).unwrap();
         // At once: not after the age of what is known of the store.
@@ -150,7 +151,7 @@ fn a_person_may_empty_the_log_and_vacuum() {
     let file = SqliteFile::migrated(PROGRAM);
     let store = &file.url;
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     for statement in ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
         assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
         service.take_one();
@@ -195,7 +196,7 @@ fn names_a_rescued_copy_until_it_is_moved_away() {
     let file = SqliteFile::migrated(PROGRAM);
     let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
-    let inbox = Inbox::start(PROGRAM, store, down.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
     assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
     fs::rename(another(db), db).unwrap();
     let rescued = || {
@@ -208,7 +209,7 @@ fn names_a_rescued_copy_until_it_is_moved_away() {
     let copy = rescued().unwrap();
     drop(inbox);
     // As a supervisor does, before anybody has looked.
-    let inbox = Inbox::start(PROGRAM, store, down.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
     assert!(inbox.log().contains(&copy), "{}", inbox.log());
     let stats = inbox.command(&["stats"]);
     let text = String::from_utf8(stats.stdout).unwrap();
@@ -224,7 +225,7 @@ fn a_store_that_is_not_whole_takes_no_more_events() {
     let file = SqliteFile::migrated(PROGRAM);
     let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
-    let mut inbox = Inbox::start(PROGRAM, store, down.port, &[]).ready();
+    let mut inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
     assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
     inbox.signal("TERM");
     eventually("end", || inbox.exited());
@@ -234,17 +235,14 @@ fn a_store_that_is_not_whole_takes_no_more_events() {
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4096], (page - 1) * 4096).unwrap();
     drop(file);
     // The claim of what waits meets it, and no event has come.
-    let inbox = Inbox::start(PROGRAM, store, down.port, &[]);
+    let inbox = InboxProcess::start(PROGRAM, store, down.port, &[]);
     let text = eventually("fault", || {
         let answer = inbox.get("/readyz").unwrap();
         (answer.status == 503 && answer.text().starts_with("store-damaged")).then(|| answer.text())
     });
     assert_eq!(inbox.get("/healthz").unwrap().text(), text);
     let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
-    assert_eq!(
-        (answer.status, answer.header("blobgate-inbox-reason").as_deref()),
-        (503, Some("store-damaged"))
-    );
+    assert_eq!((answer.status, answer.header(header::INBOX_REASON).as_deref()), (503, Some("store-damaged")));
     assert!(inbox.log().contains("not ready reason=store-damaged: "), "{}", inbox.log());
     let stats = String::from_utf8(inbox.command(&["stats"]).stdout).unwrap();
     assert!(stats.contains("not ready       store-damaged since "), "{stats}");

@@ -2,13 +2,14 @@
 
 use crate::database::{app, name_of};
 use crate::{PROGRAM, on_each_store};
+use blobgate::contract::header;
 use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
-use blobgate_testkit::{Cluster, Inbox, Upstream, eventually, needs, sql};
+use blobgate_testkit::{Cluster, InboxProcess, Upstream, eventually, needs, sql};
 use std::process::Command;
 use std::sync::Mutex;
 
 #[track_caller]
-fn not_ready(inbox: &Inbox, reason: &str, details: &[&str]) {
+fn not_ready(inbox: &InboxProcess, reason: &str, details: &[&str]) {
     let text = eventually("fault", || {
         let answer = inbox.get("/readyz").unwrap();
         (answer.status == 503).then(|| answer.text())
@@ -22,7 +23,7 @@ fn not_ready(inbox: &Inbox, reason: &str, details: &[&str]) {
     // An event that does not need what is missing is stored.
     let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
     let expected = if answer.status == 200 { None } else { Some(reason) };
-    assert_eq!(answer.header("blobgate-inbox-reason").as_deref(), expected, "{}", answer.text());
+    assert_eq!(answer.header(header::INBOX_REASON).as_deref(), expected, "{}", answer.text());
     assert!(inbox.log().contains(&format!("not ready reason={reason}: ")), "{}", inbox.log());
     // Where the store can be read, what it counts comes with the fault.
     let stats = inbox.get("/stats").unwrap();
@@ -57,7 +58,7 @@ fn names_the_right_and_the_object_that_a_role_lacks() {
         for (right, object, role, store) in &rows {
             let sql = &sql;
             scope.spawn(move || {
-                let inbox = Inbox::start(PROGRAM, store, 9, &[]);
+                let inbox = InboxProcess::start(PROGRAM, store, 9, &[]);
                 let grant = format!("GRANT {right} blobgate_inbox.{object} TO {role}");
                 not_ready(&inbox, "store-denied", &["permission denied", object, &grant]);
                 (sql.lock().unwrap())(&grant);
@@ -79,7 +80,7 @@ fn stores_and_delivers_without_rights_on_the_sums() {
     let sums = "blobgate_inbox.entry_sum, blobgate_inbox.entry_sum_change, blobgate_inbox.entry_sum_folded";
     cluster.sql(name_of(&direct), &format!("REVOKE ALL ON {sums} FROM {role}"));
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, &store, service.port, &[]);
+    let inbox = InboxProcess::start(PROGRAM, &store, service.port, &[]);
     assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
     service.take_one();
     let counted =
@@ -149,7 +150,7 @@ fn finds_what_was_changed_while_it_runs() {
                 let direct = cluster.database();
                 migrate(PROGRAM, &direct);
                 let (role, store) = app(cluster, &direct, "");
-                let inbox = Inbox::start(PROGRAM, &store, 9, &[]).ready();
+                let inbox = InboxProcess::start(PROGRAM, &store, 9, &[]).ready();
                 let change = change.replace("ROLE ROLE", &format!("ROLE {role}"));
                 let change = change
                     .replace("FROM ROLE", &format!("FROM {role}"))
@@ -165,7 +166,7 @@ on_each_store! { needs (Sqlite3): is_not_ready_while_the_newest_commit_failed is
 
 /// The rehearsal passes: what fails concerns this hook alone.
 fn is_not_ready_while_the_newest_commit_failed(store: &str) {
-    let inbox = Inbox::start(PROGRAM, store, 9, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, 9, &[]).ready();
     let (make, drop) = if store.starts_with("sqlite") {
         (
             "CREATE TRIGGER fails BEFORE INSERT ON entry WHEN new.hook = 'veo3' BEGIN SELECT abs(-9223372036854775807 - 1); END",
@@ -182,7 +183,7 @@ fn is_not_ready_while_the_newest_commit_failed(store: &str) {
     sql(store, make);
     let refused = inbox.receive(&marked(&fresh_generation())).unwrap();
     assert_eq!(
-        (refused.status, refused.header("blobgate-inbox-reason").as_deref()),
+        (refused.status, refused.header(header::INBOX_REASON).as_deref()),
         (503, Some("store-failing"))
     );
     assert!(inbox.get("/readyz").unwrap().text().starts_with("store-failing: "));
@@ -194,7 +195,7 @@ fn is_not_ready_while_the_newest_commit_failed(store: &str) {
 }
 
 fn is_alive_without_its_store(store: &str) {
-    let inbox = Inbox::start(PROGRAM, store, 9, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, 9, &[]).ready();
     if let Some(path) = store.strip_prefix("sqlite:") {
         let lock = ".timeout 10000\nBEGIN IMMEDIATE;\n";
         let mut holder = Command::new("sqlite3");

@@ -2,7 +2,7 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
-use blobgate_testkit::{Inbox, Upstream, needs};
+use blobgate_testkit::{InboxProcess, Upstream, needs};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
@@ -17,7 +17,7 @@ fn refuses_a_second_inbox_and_a_second_log() {
     let store = format!("sqlite:{}", db.display());
     migrate(PROGRAM, &store);
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, &store, service.port, &[]).ready();
     let _none = fs::remove_file(at("inbox.db.lock"));
 
     // By its own name, a symbolic link, and a file that is mounted elsewhere.
@@ -90,7 +90,7 @@ fn refuses(output: &Output, sentence: &str) {
 }
 
 /// How many POSIX locks and flocks a process has on a file.
-fn locks(inbox: &Inbox, db: &Path) -> [usize; 2] {
+fn locks(inbox: &InboxProcess, db: &Path) -> [usize; 2] {
     let (pid, file) = (inbox.pid().to_string(), format!(":{}", fs::metadata(db).unwrap().ino()));
     let locks = fs::read_to_string("/proc/locks").unwrap();
     ["POSIX", "FLOCK"].map(|kind| {

@@ -2,7 +2,7 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate_testkit::inbox::blobgate;
-use blobgate_testkit::{Connect, Delivery, H1, Inbox, Reply, Upstream};
+use blobgate_testkit::{Connector, H1, InboxProcess, Reply, TestDelivery, Upstream};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 
@@ -13,10 +13,10 @@ const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{7f}\r\n\u{85}\u{202e}
 
 fn takes_no_name_that_a_terminal_obeys(store: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     let put = |body: &Value| {
-        let put = Delivery::json(body).method("PUT").path("/pauses").header("host", "127.0.0.1");
-        let answer = Connect::plaintext(inbox.admin, H1).open().send(&put);
+        let put = TestDelivery::json(body).method("PUT").path("/pauses").header("host", "127.0.0.1");
+        let answer = Connector::plaintext(inbox.admin, H1).open().send(&put);
         (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
     };
     for name in
@@ -147,8 +147,9 @@ fn shows_no_text_that_a_terminal_obeys() {
             assert!(text.contains("\\u{1b}[2J") || is_short, "{args:?}: {text}");
         }
     }
-    let wrong = json!({"error": HOSTILE});
     for status in [400, 404, 409, 503, 500] {
+        let wrong =
+            json!({"type": HOSTILE, "title": HOSTILE, "status": status, "code": HOSTILE, "detail": HOSTILE});
         for args in [&["stats"][..], &["show", "1"], &["pause", "--hook", "a"], &["tail"], &["drop", "1"]] {
             let said = asked(status, &wrong, args);
             check_visible(&format!("{status} {args:?}"), &said);

@@ -1,35 +1,36 @@
 //! A page in a browser on the inbox's machine reaches neither of its listeners.
 
 use crate::{PROGRAM, on_each_store};
+use blobgate::contract::header;
 use blobgate_testkit::inbox::{fresh_generation, marked};
-use blobgate_testkit::{Connect, Delivery, H1, Inbox, Protocol, Upstream};
+use blobgate_testkit::{Connector, H1, InboxProcess, Protocol, TestDelivery, Upstream};
 use serde_json::json;
 
 on_each_store! { takes_no_event_from_a_page shows_a_page_nothing }
 
 fn takes_no_event_from_a_page(store: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     let port = inbox.receive;
     for protocol in Protocol::BOTH {
-        let send = |delivery: &Delivery| Connect::plaintext(port, protocol).open().send(delivery);
+        let send = |delivery: &TestDelivery| Connector::plaintext(port, protocol).open().send(delivery);
         // A name that leads here (DNS rebinding): the browser lets the page set every header.
         for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example"] {
             let forged = marked(&fresh_generation()).header("host", format!("{host}:{port}"));
             let answer = send(&forged);
-            let reason = answer.header("blobgate-inbox-reason");
+            let reason = answer.header(header::INBOX_REASON);
             assert_eq!((answer.status, reason.as_deref()), (503, Some("host")), "{protocol:?} {host}");
         }
         // By the address it may send what a form sends, and for our headers it has to ask first.
-        let form = Delivery::of("{}").header("host", format!("127.0.0.1:{port}"));
+        let form = TestDelivery::of("{}").header("host", format!("127.0.0.1:{port}"));
         assert_eq!(send(&form.header("content-type", "text/plain")).status, 503);
-        let first = Delivery::without_body()
+        let first = TestDelivery::without_body()
             .method("OPTIONS")
             .path("/hooks/veo3")
             .header("host", format!("127.0.0.1:{port}"))
             .header("origin", "https://evil.example")
             .header("access-control-request-method", "POST")
-            .header("access-control-request-headers", "blobgate-verdict");
+            .header("access-control-request-headers", header::VERDICT);
         let answer = send(&first);
         assert_eq!(answer.status, 503);
         assert_eq!(answer.header("access-control-allow-origin"), None);
@@ -44,15 +45,15 @@ fn takes_no_event_from_a_page(store: &str) {
 
 fn shows_a_page_nothing(store: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
-    let send = |delivery: &Delivery| Connect::plaintext(inbox.admin, H1).open().send(delivery).status;
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
+    let send = |delivery: &TestDelivery| Connector::plaintext(inbox.admin, H1).open().send(delivery).status;
     for path in ["/stats", "/entries", "/metrics", "/tail", "/pauses"] {
-        let get = Delivery::without_body().method("GET").path(path);
+        let get = TestDelivery::without_body().method("GET").path(path);
         assert_eq!(send(&get.clone().header("host", "evil.example")), 403, "{path}");
         assert_eq!(send(&get.clone().header("host", format!("evil.example:{}", inbox.admin))), 403, "{path}");
         assert_eq!(send(&get.header("host", format!("127.0.0.1:{}", inbox.admin))), 200, "{path}");
     }
-    let change = Delivery::of(json!({"hook": "veo3"}).to_string()).method("PUT").path("/pauses");
+    let change = TestDelivery::of(json!({"hook": "veo3"}).to_string()).method("PUT").path("/pauses");
     let change = change.header("host", format!("127.0.0.1:{}", inbox.admin));
     let mut form = change.clone();
     form.headers.retain(|(name, _)| name != "content-type");

@@ -1,8 +1,9 @@
 //! A URL in wrong hands fills the quarantine of one generation, and takes no room from anybody else.
 
 use crate::{PROGRAM, on_each_store};
+use blobgate::contract::{self, Kind, Verdict, header};
 use blobgate_testkit::inbox::{fresh_generation, marked};
-use blobgate_testkit::{Answer, Delivery, Inbox, Upstream};
+use blobgate_testkit::{ClientResponse, InboxProcess, TestDelivery, Upstream};
 use serde_json::json;
 
 on_each_store! {
@@ -18,35 +19,35 @@ const BODY_BYTES: usize = 60_000;
 const TAKEN: usize = 20;
 
 /// What the gate forwards with this token and job.
-fn with_token(delivery: Delivery, token: &str) -> Delivery {
-    delivery.header("blobgate-token-id", token).header("blobgate-job", format!("job-{token}"))
+fn with_token(delivery: TestDelivery, token: &str) -> TestDelivery {
+    delivery.header(header::TOKEN_ID, token).header(header::JOB, format!("job-{token}"))
 }
 
 /// An expired token's delivery about this generation.
-fn late(token: &str, generation: &str, prompt: &str) -> Delivery {
+fn late(token: &str, generation: &str, prompt: &str) -> TestDelivery {
     let url = format!("https://cdn.runblob.io/{generation}.mp4");
     let body =
         json!({"generation_id": generation, "status": "completed", "prompt": prompt, "video_url": url});
-    let delivery = Delivery::json(&body)
+    let delivery = TestDelivery::json(&body)
         .path("/hooks/veo3")
-        .header("blobgate-contract", "1")
-        .header("blobgate-verdict", "quarantined")
-        .header("blobgate-hook", "veo3")
-        .header("blobgate-dialect", "veo3")
-        .header("blobgate-reason", "token-expired")
-        .header("blobgate-claimed-event", "completed")
-        .header("blobgate-generation-id", generation);
+        .header(header::CONTRACT, contract::VERSION)
+        .header(header::VERDICT, Verdict::Quarantined.name())
+        .header(header::HOOK, "veo3")
+        .header(header::DIALECT, "veo3")
+        .header(header::REASON, "token-expired")
+        .header(header::CLAIMED_EVENT, Kind::Completed.name())
+        .header(header::GENERATION_ID, generation);
     with_token(delivery, token)
 }
 
-fn send(inbox: &Inbox, delivery: &Delivery) -> (u16, Option<String>) {
-    let answer: Answer = inbox.receive(delivery).unwrap();
-    (answer.status, answer.header("blobgate-inbox-reason"))
+fn send(inbox: &InboxProcess, delivery: &TestDelivery) -> (u16, Option<String>) {
+    let answer: ClientResponse = inbox.receive(delivery).unwrap();
+    (answer.status, answer.header(header::INBOX_REASON))
 }
 
 /// How many of these are stored; each other one is refused for its token, and none of them in between.
 #[track_caller]
-fn taken(inbox: &Inbox, deliveries: impl Iterator<Item = Delivery>) -> usize {
+fn taken(inbox: &InboxProcess, deliveries: impl Iterator<Item = TestDelivery>) -> usize {
     let mut taken = 0;
     for (number, delivery) in deliveries.enumerate() {
         match send(inbox, &delivery) {
@@ -62,7 +63,7 @@ fn taken(inbox: &Inbox, deliveries: impl Iterator<Item = Delivery>) -> usize {
 
 fn one_stolen_url_harms_one_generation(store: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store, service.port, LIMIT).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, LIMIT).ready();
     let (own, customer) = (fresh_generation(), fresh_generation());
     assert_eq!(send(&inbox, &with_token(marked(&own), "stolen")), (200, None));
 
@@ -73,7 +74,7 @@ fn one_stolen_url_harms_one_generation(store: &str) {
     let spaced = (1..30).map(|spaces| {
         let same = late("stolen", &own, "A cat");
         let body = [same.body(), vec![b' '; spaces]].concat();
-        let delivery = Delivery::of(body).path("/hooks/veo3");
+        let delivery = TestDelivery::of(body).path("/hooks/veo3");
         same_headers(&same, delivery)
     });
     assert_eq!(taken(&inbox, spaced), 0);
@@ -90,14 +91,14 @@ fn one_stolen_url_harms_one_generation(store: &str) {
 }
 
 /// `to` with the gate's headers of `from`.
-fn same_headers(from: &Delivery, to: Delivery) -> Delivery {
-    let ours = from.headers().iter().filter(|(name, _)| name.starts_with("blobgate-"));
+fn same_headers(from: &TestDelivery, to: TestDelivery) -> TestDelivery {
+    let ours = from.headers().iter().filter(|(name, _)| name.starts_with(header::PREFIX));
     ours.fold(to, |to, (name, value)| to.header(name, value))
 }
 
 fn an_expected_generation_has_a_bound_too(store: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store, service.port, LIMIT).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, LIMIT).ready();
     let (first, second) = (fresh_generation(), fresh_generation());
     for generation in [&first, &second] {
         let expect = json!({"hook": "veo3", "generation_id": generation, "job": "job-stolen"});
@@ -111,7 +112,7 @@ fn an_expected_generation_has_a_bound_too(store: &str) {
             let url = format!("https://cdn.runblob.io/{number}.mp4");
             let body = json!({"generation_id": generation, "status": "completed", "video_url": url});
             let accepted = with_token(marked(&generation), "stolen");
-            same_headers(&accepted, Delivery::json(&body).path("/hooks/veo3"))
+            same_headers(&accepted, TestDelivery::json(&body).path("/hooks/veo3"))
         })
     };
     assert_eq!(taken(&inbox, others(&first)), TAKEN);

@@ -1,8 +1,9 @@
 //! An event that the gate cannot read is delivered once a person has said which one it is.
 
 use crate::{PROGRAM, on_each_store};
+use blobgate::contract::{self, Kind, Proof, Verdict, header};
 use blobgate_testkit::inbox::{fresh_generation, marked};
-use blobgate_testkit::{Delivery, Inbox, Upstream, eventually};
+use blobgate_testkit::{InboxProcess, TestDelivery, Upstream, eventually};
 use serde_json::{Value, json};
 use std::process::Output;
 
@@ -14,19 +15,19 @@ on_each_store! {
 }
 
 /// What a gate forwards of an authentic delivery in which it reads no event.
-fn quarantined(generation: Option<&str>, body: &Value) -> Delivery {
-    let delivery = Delivery::json(body)
+fn quarantined(generation: Option<&str>, body: &Value) -> TestDelivery {
+    let delivery = TestDelivery::json(body)
         .path("/hooks/veo3")
-        .header("blobgate-contract", "1")
-        .header("blobgate-verdict", "quarantined")
-        .header("blobgate-hook", "veo3")
-        .header("blobgate-dialect", "veo3")
-        .header("blobgate-reason", "schema-invalid")
-        .header("blobgate-proofs", "token")
-        .header("blobgate-token-id", "t-1")
-        .header("blobgate-job", "order-17");
+        .header(header::CONTRACT, contract::VERSION)
+        .header(header::VERDICT, Verdict::Quarantined.name())
+        .header(header::HOOK, "veo3")
+        .header(header::DIALECT, "veo3")
+        .header(header::REASON, "schema-invalid")
+        .header(header::PROOFS, Proof::Token.name())
+        .header(header::TOKEN_ID, "t-1")
+        .header(header::JOB, "order-17");
     match generation {
-        Some(generation) => delivery.header("blobgate-generation-id", generation),
+        Some(generation) => delivery.header(header::GENERATION_ID, generation),
         None => delivery,
     }
 }
@@ -38,7 +39,7 @@ fn renamed(generation: &str) -> Value {
 }
 
 /// Stores it and returns its entry.
-fn store(inbox: &Inbox, delivery: &Delivery) -> String {
+fn store(inbox: &InboxProcess, delivery: &TestDelivery) -> String {
     assert_eq!(inbox.receive(delivery).unwrap().status, 200);
     let entries = inbox.get("/entries?limit=1").unwrap().json();
     entries["entries"][0]["id"].to_string()
@@ -50,7 +51,7 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-fn state(inbox: &Inbox, id: &str) -> String {
+fn state(inbox: &InboxProcess, id: &str) -> String {
     inbox.get(&format!("/entries/{id}")).unwrap().json()["state"].as_str().unwrap().to_owned()
 }
 
@@ -58,14 +59,14 @@ const STATUS: &str = "field `status` has another value, expected \"completed\" o
 
 fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store_name, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store_name, service.port, &[]).ready();
     let generation = fresh_generation();
     let body = renamed(&generation);
     let id = store(&inbox, &quarantined(Some(&generation), &body));
 
     let (code, shown, _) = said(&inbox.command(&["show", &id]));
     assert_eq!(code, Some(0));
-    assert!(shown.contains(&format!("  violated    {STATUS}\n")), "{shown}");
+    assert!(shown.contains(&format!("  violation   {STATUS}\n")), "{shown}");
     let (code, _, refused) = said(&inbox.command(&["release", &id]));
     assert_eq!(code, Some(1));
     assert!(
@@ -80,7 +81,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     // It says what nobody checks, and does nothing unless somebody agrees.
     let (code, out, warned) = said(&inbox.command(&["release", &id, "--as", "completed"]));
     assert_eq!((code, out.as_str()), (Some(2), ""), "{warned}");
-    assert!(warned.contains("its result URL is not checked"), "{warned}");
+    assert!(warned.contains("the inbox does not check its result URL"), "{warned}");
     assert!(warned.contains("say --yes"), "{warned}");
     let (code, out, _) = said(&inbox.command(&["release", &id, "--as", "completed", "--dry-run"]));
     assert_eq!(code, Some(0));
@@ -101,28 +102,28 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
             )
         )
     );
-    assert!(warned.contains("its result URL is not checked"), "{warned}");
+    assert!(warned.contains("the inbox does not check its result URL"), "{warned}");
     let arrival = service.take_one();
     assert_eq!(arrival.body, body.to_string().into_bytes(), "byte for byte");
     for (name, value) in [
-        ("blobgate-verdict", "accepted"),
-        ("blobgate-event", "completed"),
-        ("blobgate-override", "schema-invalid"),
-        ("blobgate-generation-id", &generation),
-        ("blobgate-job", "order-17"),
-        ("blobgate-proofs", "token"),
-        ("idempotency-key", &format!("veo3:{generation}:completed")),
+        (header::VERDICT, Verdict::Accepted.name()),
+        (header::EVENT, Kind::Completed.name()),
+        (header::OVERRIDE, "schema-invalid"),
+        (header::GENERATION_ID, &generation),
+        (header::JOB, "order-17"),
+        (header::PROOFS, Proof::Token.name()),
+        (header::IDEMPOTENCY_KEY, &format!("veo3:{generation}:completed")),
     ] {
         assert_eq!(arrival.header(name).as_deref(), Some(value), "{name}");
     }
-    assert_eq!(arrival.header("blobgate-reason"), None);
+    assert_eq!(arrival.header(header::REASON), None);
 
     // The same event as it should have come is a repeat, and so is a second release.
-    let genuine = marked(&generation).header("blobgate-token-id", "t-1").header("blobgate-job", "order-17");
+    let genuine = marked(&generation).header(header::TOKEN_ID, "t-1").header(header::JOB, "order-17");
     assert_eq!(inbox.receive(&genuine).unwrap().status, 200);
     let (code, _, refused) = said(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
     assert_eq!(code, Some(1));
-    let again = format!("entry {id} was released already: the event that it has become is another entry\n");
+    let again = format!("entry {id} is already released: another entry has its event\n");
     assert!(refused.ends_with(&again), "{refused}");
     eventually("delivery", || {
         let stats = inbox.get("/entries?state=delivered").unwrap().json();
@@ -133,7 +134,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
 
 fn decides_on_an_envelope_as_on_an_arrival(store_name: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store_name, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store_name, service.port, &[]).ready();
     // It is expected of its job: the release meets that.
     let generation = fresh_generation();
     let expect = json!({"hook": "veo3", "generation_id": generation, "job": "order-17"});
@@ -142,7 +143,7 @@ fn decides_on_an_envelope_as_on_an_arrival(store_name: &str) {
     event["status"] = json!("completed");
     let id = store(&inbox, &quarantined(None, &json!({"type": "video.completed", "data": event})));
     let (_, shown, _) = said(&inbox.command(&["show", &id]));
-    assert!(shown.contains("  violated    field `generation_id` is missing, expected a UUID\n"), "{shown}");
+    assert!(shown.contains("  violation   field `generation_id` is missing, expected a UUID\n"), "{shown}");
     let released = inbox.post("/release", &json!({"id": id.parse::<i64>().unwrap(), "as": "completed"}));
     assert_eq!(released.status, 200, "{released:?}");
     let released = released.json();
@@ -150,34 +151,31 @@ fn decides_on_an_envelope_as_on_an_arrival(store_name: &str) {
         (&released["generation"], &released["outcome"], &released["route"], &released["override"]),
         (&json!(generation), &json!("waiting"), &json!("veo3/completed"), &json!("schema-invalid"))
     );
-    assert_eq!(service.take_one().header("blobgate-event").as_deref(), Some("completed"));
+    assert_eq!(service.take_one().header(header::EVENT).as_deref(), Some(Kind::Completed.name()));
     let entries = inbox.get(&format!("/entries?generation={generation}")).unwrap().json();
     let (_, shown, _) = said(&inbox.command(&["show", &entries["entries"][0]["id"].to_string()]));
-    assert!(shown.contains("of job order-17, arrived"), "{shown}");
-    assert!(shown.contains("  blobgate-override: schema-invalid\n"), "{shown}");
+    assert!(shown.contains("job order-17, arrived"), "{shown}");
+    assert!(shown.contains(&format!("  {}: schema-invalid\n", header::OVERRIDE)), "{shown}");
 
     // Nothing in it says which generation it is about; and the failure of one has no code.
     let other = fresh_generation();
-    let delivery = quarantined(None, &json!({"result": "no video"})).without_header("blobgate-token-id");
-    let id = store(&inbox, &delivery.header("blobgate-token-id", "t-2"));
+    let delivery = quarantined(None, &json!({"result": "no video"})).without_header(header::TOKEN_ID);
+    let id = store(&inbox, &delivery.header(header::TOKEN_ID, "t-2"));
     let (code, _, refused) = said(&inbox.command(&["release", &id, "--as", "timeout", "--yes"]));
     assert_eq!(code, Some(1));
-    assert!(
-        refused.ends_with(&format!("entry {id} names no generation: name it with --generation\n")),
-        "{refused}"
-    );
+    assert!(refused.ends_with(&format!("entry {id} names no generation: pass --generation\n")), "{refused}");
     let ask = json!({"id": id.parse::<i64>().unwrap(), "as": "timeout", "generation_id": other});
     let released = inbox.post("/release", &ask);
     assert_eq!(released.status, 200, "{released:?}");
     let arrival = service.take_one();
-    assert_eq!(arrival.header("blobgate-event").as_deref(), Some("timeout"));
-    assert_eq!(arrival.header("blobgate-error-code").as_deref(), Some("TIMEOUT"));
-    assert_eq!(arrival.header("blobgate-generation-id"), Some(other));
+    assert_eq!(arrival.header(header::EVENT).as_deref(), Some(Kind::Timeout.name()));
+    assert_eq!(arrival.header(header::ERROR_CODE).as_deref(), Some("TIMEOUT"));
+    assert_eq!(arrival.header(header::GENERATION_ID), Some(other));
 }
 
 fn keeps_what_contradicts_a_delivered_event(store_name: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store_name, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store_name, service.port, &[]).ready();
     let generation = fresh_generation();
     assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
     let _completed = service.take_one();
@@ -194,7 +192,7 @@ fn keeps_what_contradicts_a_delivered_event(store_name: &str) {
     let second = fresh_generation();
     let mine = quarantined(Some(&second), &renamed(&second));
     let bound = fresh_generation();
-    let binds = marked(&bound).header("blobgate-token-id", "t-1").header("blobgate-job", "order-17");
+    let binds = marked(&bound).header(header::TOKEN_ID, "t-1").header(header::JOB, "order-17");
     assert_eq!(inbox.receive(&binds).unwrap().status, 200);
     let _bound = service.take_one();
     let reused = store(&inbox, &mine);
@@ -205,9 +203,9 @@ fn keeps_what_contradicts_a_delivered_event(store_name: &str) {
     assert_eq!(inbox.post("/expect", &expect).status, 200);
     let (code, _, refused) = said(&inbox.command(&["release", &reused, "--as", "completed", "--yes"]));
     assert_eq!(code, Some(0), "{refused}");
-    assert_eq!(service.take_one().header("blobgate-generation-id"), Some(second));
+    assert_eq!(service.take_one().header(header::GENERATION_ID), Some(second));
     // The same event under another name is a repeat: it ends, and nothing is delivered twice.
-    let again = quarantined(Some(&generation), &renamed(&generation)).without_header("blobgate-token-id");
+    let again = quarantined(Some(&generation), &renamed(&generation)).without_header(header::TOKEN_ID);
     let id = store(&inbox, &again);
     let (code, out, refused) = said(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
     assert_eq!(code, Some(0), "{refused}");
@@ -221,31 +219,35 @@ fn keeps_what_contradicts_a_delivered_event(store_name: &str) {
 
 fn refuses_what_cannot_be_released_in_one_sentence(store_name: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store_name, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store_name, service.port, &[]).ready();
     let generation = fresh_generation();
     let id = store(&inbox, &quarantined(Some(&generation), &renamed(&generation)));
     let number: i64 = id.parse().unwrap();
     let refused = |ask: &Value, status: u16, sentence: &str| {
         let answer = inbox.post("/release", ask);
-        let said = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+        let said = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
         assert_eq!((answer.status, said.as_str()), (status, sentence));
     };
-    refused(&json!({"id": 999_999, "as": "completed"}), 404, "there is no entry 999999");
+    refused(
+        &json!({"id": 999_999, "as": "completed"}),
+        404,
+        "no entry 999999: `blobgate inbox ls` lists the entries",
+    );
     refused(
         &json!({"id": number, "as": "succeeded"}),
         400,
-        "the body is not as it should be: \"succeeded\" is no event: use one of completed, failed, timeout at line 1 column 17",
+        "invalid body: unknown event \"succeeded\": use one of completed, failed, timeout at line 1 column 17",
     );
     refused(
         &json!({"id": number, "as": "completed", "generation_id": "7"}),
         400,
-        "\"7\" is no generation: write its UUID in the 8-4-4-4-12 form",
+        "invalid generation \"7\": use a UUID in the 8-4-4-4-12 form",
     );
     refused(
         &json!({"id": number, "as": "completed", "generation_id": fresh_generation()}),
         409,
         &format!(
-            "entry {id} is about generation {generation}, which a release does not change: leave --generation out"
+            "entry {id} is about generation {generation}, and a release cannot change that: leave --generation out"
         ),
     );
     assert_eq!(inbox.post("/release", &json!({"id": number, "as": "completed", "route": "x"})).status, 400);
@@ -266,9 +268,9 @@ fn refuses_what_cannot_be_released_in_one_sentence(store_name: &str) {
         ),
     );
     assert_eq!(inbox.post("/drop", &json!({"ids": [number]})).status, 200);
-    refused(&ask(&id), 409, &format!("entry {id} is dropped: a person has given it up"));
+    refused(&ask(&id), 409, &format!("entry {id} is dropped"));
     let purged = store(&inbox, &quarantined(None, &json!({"purged": 1})));
     assert_eq!(inbox.post("/purge", &json!({"ids": [purged.parse::<i64>().unwrap()]})).status, 200);
-    refused(&ask(&purged), 409, &format!("entry {purged} is dropped: a person has given it up"));
+    refused(&ask(&purged), 409, &format!("entry {purged} is dropped"));
     assert_eq!(service.heads(), 1);
 }

@@ -1,8 +1,9 @@
 //! The inbox reads every head that the edge and the gate let through, and says so where it cannot read one.
 
 use crate::{PROGRAM, on_each_store};
+use blobgate::contract::header;
 use blobgate_testkit::inbox::{fresh_generation, marked};
-use blobgate_testkit::{Connect, H1, Inbox, Protocol, Upstream, eventually, metrics};
+use blobgate_testkit::{Connector, H1, InboxProcess, Protocol, Upstream, eventually, metrics};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -17,7 +18,7 @@ const SECRET: &str = "s3cret-of-a-client";
 
 fn reads_as_many_headers_as_can_come(store: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     for protocol in Protocol::BOTH {
         let generation = fresh_generation();
         let mut many = marked(&generation);
@@ -26,7 +27,7 @@ fn reads_as_many_headers_as_can_come(store: &str) {
         }
         let large = marked(&fresh_generation()).header("x-large", "x".repeat(EDGE_HEAD));
         for delivery in [many, large, marked(&fresh_generation()).path("/hooks/veo3?signed=%22")] {
-            let answer = Connect::plaintext(inbox.receive, protocol).open().send(&delivery);
+            let answer = Connector::plaintext(inbox.receive, protocol).open().send(&delivery);
             assert_eq!(answer.status, 200, "{protocol:?}: {answer:?}");
         }
     }
@@ -34,7 +35,7 @@ fn reads_as_many_headers_as_can_come(store: &str) {
 
 fn counts_and_logs_what_it_cannot_read(store: &str) {
     let service = Upstream::start();
-    let inbox = Inbox::start(PROGRAM, store, service.port, &[]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     assert_eq!(refused(&inbox), 0.0, "the counter exists before its first step");
     let many: String = (0..300).map(|number| format!("x-{number}: {SECRET}\r\n")).collect();
     let heads = [
@@ -49,7 +50,7 @@ fn counts_and_logs_what_it_cannot_read(store: &str) {
     let mut all = 0.0;
     for head in &heads {
         all += 1.0;
-        let answer = Connect::plaintext(inbox.receive, H1).open().raw(head.as_bytes());
+        let answer = Connector::plaintext(inbox.receive, H1).open().raw(head.as_bytes());
         assert!(answer.as_ref().map_or(0, |answer| answer.status) != 200, "{answer:?}");
         let count = eventually("count", || Some(refused(&inbox)).filter(|count| *count >= all));
         assert_eq!(count, all, "{head:.60}");
@@ -63,8 +64,8 @@ fn counts_and_logs_what_it_cannot_read(store: &str) {
     eventually("count of a reset", || (refused(&inbox) >= all + 1.0).then_some(()));
     // And of a head that is too large for what the gate can send, the answer is the inbox's own.
     let large = marked(&fresh_generation()).header("x-large", "x".repeat(200 << 10));
-    let answer = Connect::plaintext(inbox.receive, Protocol::H2).open().send(&large);
-    assert_eq!((answer.status, answer.header("blobgate-inbox-reason").as_deref()), (503, Some("not-http")));
+    let answer = Connector::plaintext(inbox.receive, Protocol::H2).open().send(&large);
+    assert_eq!((answer.status, answer.header(header::INBOX_REASON).as_deref()), (503, Some("not-http")));
 
     let log = inbox.log();
     assert!(log.contains("refused code=not-http listener=receive: "), "{log}");
@@ -74,7 +75,7 @@ fn counts_and_logs_what_it_cannot_read(store: &str) {
     assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
 }
 
-fn refused(inbox: &Inbox) -> f64 {
+fn refused(inbox: &InboxProcess) -> f64 {
     let text = String::from_utf8(inbox.get("/metrics").unwrap().body).unwrap();
     assert!(text.contains("blobgate_inbox_refused_total{reason=\"not-http\"}"), "{text}");
     metrics::sum(&metrics::parse(&text), "blobgate_inbox_refused_total", &[("reason", "not-http")])

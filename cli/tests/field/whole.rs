@@ -2,7 +2,7 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
-use blobgate_testkit::{Cluster, Inbox, Upstream, eventually, needs};
+use blobgate_testkit::{Cluster, InboxProcess, Upstream, eventually, needs};
 use serde_json::Value;
 
 #[needs(Postgres)]
@@ -19,7 +19,7 @@ fn a_start_an_event_and_stats_read_no_whole_table() {
     closed();
     let before = cluster.sql(&store, COUNTED);
     let service = Upstream::start();
-    let mut inbox = Inbox::start(PROGRAM, &store, service.port, &[]).ready();
+    let mut inbox = InboxProcess::start(PROGRAM, &store, service.port, &[]).ready();
     let generation = fresh_generation();
     assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
     service.take_one();

@@ -1,6 +1,10 @@
 //! `blobgate receiver`, as a service behind the gate sees its day.
 
-use crate::running::{Receiver, client, output, text};
+use crate::running::{RunningReceiver, client, output, text};
+use blobgate::contract::header::{
+    DRIFT, EVENT, GENERATION_ID, IDEMPOTENCY_KEY, VERDICT, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP,
+};
+use blobgate::contract::{Kind, Verdict};
 use reqwest::Response;
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -9,30 +13,30 @@ use std::path::{Path, PathBuf};
 
 const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
-async fn deliver(receiver: &Receiver, body: &'static str) -> Response {
+async fn deliver(receiver: &RunningReceiver, body: &'static str) -> Response {
     let request = client()
         .post(receiver.url("/webhook"))
-        .header("blobgate-event", "completed")
-        .header("blobgate-generation-id", ID)
-        .header("blobgate-verdict", "accepted")
-        .header("blobgate-drift", "seed")
-        .header("blobgate-drift", "error")
-        .header("webhook-id", "msg_1")
-        .header("webhook-timestamp", "1765057446")
-        .header("webhook-signature", "v1,c2lnbmF0dXJl")
-        .header("idempotency-key", format!("veo3:{ID}:completed"))
+        .header(EVENT, Kind::Completed.name())
+        .header(GENERATION_ID, ID)
+        .header(VERDICT, Verdict::Accepted.name())
+        .header(DRIFT, "seed")
+        .header(DRIFT, "error")
+        .header(WEBHOOK_ID, "msg_1")
+        .header(WEBHOOK_TIMESTAMP, "1765057446")
+        .header(WEBHOOK_SIGNATURE, "v1,c2lnbmF0dXJl")
+        .header(IDEMPOTENCY_KEY, format!("veo3:{ID}:completed"))
         .header("content-type", "application/json")
         .header("authorization", "Bearer of something that is nobody's business");
     request.body(body).send().await.unwrap()
 }
 
-async fn deliveries(receiver: &Receiver) -> Vec<Value> {
+async fn deliveries(receiver: &RunningReceiver) -> Vec<Value> {
     client().get(receiver.url("/deliveries")).send().await.unwrap().json().await.unwrap()
 }
 
 #[tokio::test]
 async fn takes_a_delivery_and_tells_what_came() {
-    let receiver = Receiver::start("video");
+    let receiver = RunningReceiver::start("video");
     let answer = deliver(&receiver, "{}").await;
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "application/json");
@@ -46,14 +50,14 @@ async fn takes_a_delivery_and_tells_what_came() {
 
     let came = deliveries(&receiver).await;
     let expected = json!({
-        "blobgate-event": "completed",
-        "blobgate-generation-id": ID,
-        "blobgate-verdict": "accepted",
-        "blobgate-drift": "seed, error",
-        "webhook-id": "msg_1",
-        "webhook-timestamp": "1765057446",
-        "webhook-signature": "v1,c2lnbmF0dXJl",
-        "idempotency-key": format!("veo3:{ID}:completed"),
+        (EVENT): "completed",
+        (GENERATION_ID): ID,
+        (VERDICT): "accepted",
+        (DRIFT): "seed, error",
+        (WEBHOOK_ID): "msg_1",
+        (WEBHOOK_TIMESTAMP): "1765057446",
+        (WEBHOOK_SIGNATURE): "v1,c2lnbmF0dXJl",
+        (IDEMPOTENCY_KEY): format!("veo3:{ID}:completed"),
         "content-type": "application/json",
     });
     assert_eq!(came.len(), 1);
@@ -64,7 +68,7 @@ async fn takes_a_delivery_and_tells_what_came() {
 
 #[tokio::test]
 async fn takes_a_post_at_any_path_and_nothing_else() {
-    let receiver = Receiver::start("video");
+    let receiver = RunningReceiver::start("video");
     for path in ["/", "/webhook", "/deliveries", "/healthz", "/a/b?c"] {
         let answer = client().post(receiver.url(path)).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
@@ -82,17 +86,17 @@ async fn takes_a_post_at_any_path_and_nothing_else() {
 
 #[tokio::test]
 async fn keeps_the_last_thousand() {
-    let receiver = Receiver::start("video");
+    let receiver = RunningReceiver::start("video");
     let (client, url) = (client(), receiver.url("/"));
     for n in 0..1001 {
         let key = format!("number {n}");
-        let answer = client.post(&url).header("idempotency-key", key).send().await.unwrap();
+        let answer = client.post(&url).header(IDEMPOTENCY_KEY, key).send().await.unwrap();
         assert_eq!(answer.status(), 200);
     }
     let came = deliveries(&receiver).await;
     assert_eq!(came.len(), 1000);
-    assert_eq!(came[0]["headers"]["idempotency-key"], "number 1");
-    assert_eq!(came[999]["headers"]["idempotency-key"], "number 1000");
+    assert_eq!(came[0]["headers"][IDEMPOTENCY_KEY], "number 1");
+    assert_eq!(came[999]["headers"][IDEMPOTENCY_KEY], "number 1000");
 }
 
 /// The files in a directory, in the order of their names.
@@ -111,7 +115,7 @@ fn file_name(path: &Path) -> String {
 async fn writes_each_arrival_into_a_file_of_its_own_before_the_answer() {
     let directory = tempfile::tempdir().unwrap();
     let kept = directory.path().join("quarantine");
-    let receiver = Receiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
+    let receiver = RunningReceiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
     let body = "{\"prompt\":\"two\r\n\r\nlines\"}\n";
     assert_eq!(deliver(&receiver, body).await.status(), 200);
     let [file] = &files(&kept)[..] else { panic!("{:?}", files(&kept)) };
@@ -119,9 +123,9 @@ async fn writes_each_arrival_into_a_file_of_its_own_before_the_answer() {
     let came = deliveries(&receiver).await;
     let time = came[0]["time"].as_str().unwrap();
     let expected = format!(
-        "time: {time}\nblobgate-drift: seed, error\nblobgate-event: completed\nblobgate-generation-id: {ID}\n\
-         blobgate-verdict: accepted\ncontent-type: application/json\nidempotency-key: veo3:{ID}:completed\n\
-         webhook-id: msg_1\nwebhook-signature: v1,c2lnbmF0dXJl\nwebhook-timestamp: 1765057446\n\n{body}"
+        "time: {time}\n{DRIFT}: seed, error\n{EVENT}: completed\n{GENERATION_ID}: {ID}\n{VERDICT}: accepted\n\
+         content-type: application/json\n{IDEMPOTENCY_KEY}: veo3:{ID}:completed\n{WEBHOOK_ID}: msg_1\n\
+         {WEBHOOK_SIGNATURE}: v1,c2lnbmF0dXJl\n{WEBHOOK_TIMESTAMP}: 1765057446\n\n{body}"
     );
     assert_eq!(std::fs::read_to_string(file).unwrap(), expected);
     for (path, mode) in [(file, 0o600), (&kept, 0o700)] {
@@ -137,9 +141,9 @@ async fn writes_each_arrival_into_a_file_of_its_own_before_the_answer() {
 #[tokio::test]
 async fn names_a_file_by_the_body_where_no_generation_is_named() {
     let directory = tempfile::tempdir().unwrap();
-    let receiver = Receiver::with("quarantine", &["--keep", directory.path().to_str().unwrap()]);
+    let receiver = RunningReceiver::with("quarantine", &["--keep", directory.path().to_str().unwrap()]);
     for id in ["", "../../../etc/passwd", "video-42"] {
-        let request = client().post(receiver.url("/")).header("blobgate-generation-id", id);
+        let request = client().post(receiver.url("/")).header(GENERATION_ID, id);
         assert_eq!(request.body("{}").send().await.unwrap().status(), 200);
     }
     let files = files(directory.path());
@@ -153,7 +157,7 @@ async fn names_a_file_by_the_body_where_no_generation_is_named() {
 async fn what_cannot_be_kept_is_not_taken() {
     let directory = tempfile::tempdir().unwrap();
     let kept = directory.path().join("quarantine");
-    let receiver = Receiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
+    let receiver = RunningReceiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
     std::fs::remove_dir(&kept).unwrap(); // A mode would not stop root.
     assert_eq!(deliver(&receiver, "{}").await.status(), 503);
     assert!(receiver.next_line().contains(", not kept: "));
@@ -177,7 +181,7 @@ fn a_directory_that_cannot_be_made_is_one_sentence() {
 #[tokio::test]
 async fn ends_when_told_to_even_with_a_connection_open() {
     for signal in ["TERM", "INT"] {
-        let receiver = Receiver::start("video");
+        let receiver = RunningReceiver::start("video");
         let client = client(); // Keeps its connection until it is dropped.
         assert_eq!(client.get(receiver.url("/healthz")).send().await.unwrap().status(), 200);
         let (status, rest) = receiver.end_by(signal);

@@ -96,7 +96,7 @@ pub(super) trait ReadStatements {
     async fn paused(&mut self) -> Result<Vec<DatedPause>, Error>;
     async fn open_expectations(&mut self, limit: i64) -> Result<Vec<Expectation>, Error>;
     async fn expectation(&mut self, hook: &str, generation: &str) -> Result<Option<Expectation>, Error>;
-    async fn path(&mut self, hook: &str) -> Result<Option<Vec<u8>>, Error>;
+    async fn newest_payload(&mut self, hook: &str) -> Result<Option<StoredPayload>, Error>;
     async fn end(&mut self) -> Result<Cursor, Error>;
     /// An earlier statement must have read `end`: this one then sees every entry below it.
     async fn follow(
@@ -204,8 +204,8 @@ macro_rules! reading {
                 query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_optional(self).await
             }
 
-            async fn path(&mut self, hook: &str) -> Result<Option<Vec<u8>>, Error> {
-                query_scalar(expect::PATH).bind(hook).fetch_optional(self).await
+            async fn newest_payload(&mut self, hook: &str) -> Result<Option<StoredPayload>, Error> {
+                query_as(expect::NEWEST_PAYLOAD).bind(hook).fetch_optional(self).await
             }
 
             async fn end(&mut self) -> Result<Cursor, Error> {

@@ -1,6 +1,6 @@
 //! Done wrong on purpose, each has to fail the very run that the inbox passes. `break-synchronous-off` is the trace's.
 
-use crate::check::{Checks, unless};
+use crate::check::{CheckList, unless};
 use crate::judge::{MISSING, NEVER_DELIVERED, UNEXPLAINED};
 use crate::rounds::{self, Breakage};
 use std::path::Path;
@@ -11,7 +11,7 @@ const BREAKAGES: [Breakage; 3] = [
     Breakage { failpoint: "break-done-before-sent=return", figure: NEVER_DELIVERED },
 ];
 
-pub(crate) fn run(program: &Path, kind: &str, rounds: usize, seed: u64, checks: &mut Checks) {
+pub(crate) fn run(program: &Path, kind: &str, rounds: usize, seed: u64, checks: &mut CheckList) {
     for breakage in &BREAKAGES {
         let report = rounds::run(program, kind, rounds, seed, Some(breakage));
         let (found, total) = (report.figures[breakage.figure], report.rounds);

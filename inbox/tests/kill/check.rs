@@ -4,13 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 #[derive(Default)]
-pub(crate) struct Checks {
+pub(crate) struct CheckList {
     passed: u32,
     failed: u32,
     left_out: Vec<String>,
 }
 
-impl Checks {
+impl CheckList {
     pub(crate) fn row(&mut self, name: &str, problem: Option<String>) {
         match problem {
             None => {

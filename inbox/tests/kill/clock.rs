@@ -1,15 +1,15 @@
 //! The machine's clock stepped by an hour, forward and back, while deliveries wait: none is late by it, none comes twice.
 
 use crate::chance::Chance;
-use crate::check::{Checks, unless};
-use crate::cluster::Cluster;
-use crate::judge::Judge;
-use crate::load::{Message, Order};
+use crate::check::{CheckList, unless};
+use crate::cluster::KillableCluster;
+use crate::judge::LogJudge;
+use crate::load::{CustomerOrder, Message};
 use crate::log::now;
-use crate::program::{Inbox, LEASE, Starter};
-use crate::sender::{Got, HangUp, attempt};
-use crate::site::{Site, drain};
-use crate::store::Store;
+use crate::program::{KillableInbox, LEASE, Starter};
+use crate::sender::{HangUp, SendResult, attempt};
+use crate::site::{KillSite, drain};
+use crate::store::StoreUnderTest;
 use crate::tool::{self, within};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -29,9 +29,9 @@ pub(crate) fn library() -> Option<PathBuf> {
     libraries.map(|folder| folder.join("faketime").join(LIBRARY)).find(|library| library.exists())
 }
 
-pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
-    let site = Site::new(program);
-    let clock = Clock::new(site.folder.path());
+pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut CheckList) {
+    let site = KillSite::new(program);
+    let clock = FakeClock::new(site.folder.path());
     let starter = Starter { env: clock.variables(), ..site.starter() };
     let mut chance = Chance::new(seed);
     let (store, mut judge) = (site.store(kind), site.judge());
@@ -58,11 +58,11 @@ pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
 }
 
 /// PostgreSQL's clock is the clock of all inboxes: it is stepped, and theirs are not.
-pub(crate) fn run_database(program: &Path, seed: u64, checks: &mut Checks) {
-    let site = Site::new(program);
+pub(crate) fn run_database(program: &Path, seed: u64, checks: &mut CheckList) {
+    let site = KillSite::new(program);
     let mut clock = None;
-    let cluster = Cluster::start_with(|folder| clock.insert(Clock::new(folder)).variables());
-    let (store, clock) = (Store::postgres(cluster, program), clock.unwrap());
+    let cluster = KillableCluster::start_with(|folder| clock.insert(FakeClock::new(folder)).variables());
+    let (store, clock) = (StoreUnderTest::postgres(cluster, program), clock.unwrap());
     let starter = site.starter();
     let mut chance = Chance::new(seed);
     let mut judge = site.judge();
@@ -87,11 +87,11 @@ pub(crate) fn run_database(program: &Path, seed: u64, checks: &mut Checks) {
 /// A step while deliveries wait for their next attempt, and while some are under way.
 fn step(
     name: &str,
-    site: &Site,
-    inbox: &Inbox<'_>,
-    judge: &mut Judge,
+    site: &KillSite,
+    inbox: &KillableInbox<'_>,
+    judge: &mut LogJudge,
     chance: &mut Chance,
-    checks: &mut Checks,
+    checks: &mut CheckList,
     step: impl FnOnce() -> Option<String>,
 ) {
     fail_once(site, inbox, chance);
@@ -115,11 +115,11 @@ fn step(
 }
 
 fn conclude<'a>(
-    store: &Store,
+    store: &StoreUnderTest,
     starter: &Starter<'a>,
-    mut judge: Judge,
-    inbox: Inbox<'a>,
-    checks: &mut Checks,
+    mut judge: LogJudge,
+    inbox: KillableInbox<'a>,
+    checks: &mut CheckList,
     kind: &str,
 ) {
     let rows = drain(store, starter, &mut judge, vec![inbox]);
@@ -128,11 +128,11 @@ fn conclude<'a>(
     checks.row(&format!("{kind}: clock: nothing is lost and nothing comes twice"), judge.figures.problem());
 }
 
-struct Clock {
+struct FakeClock {
     offset: PathBuf,
 }
 
-impl Clock {
+impl FakeClock {
     fn new(folder: &Path) -> Self {
         let this = Self { offset: folder.join("offset") };
         this.set(0);
@@ -159,7 +159,7 @@ impl Clock {
 }
 
 /// Events whose first attempt has been answered 500 and whose next one waits.
-fn fail_once(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) {
+fn fail_once(site: &KillSite, inbox: &KillableInbox<'_>, chance: &mut Chance) {
     site.receiver.behaviour.fails.store(100, Ordering::Relaxed);
     let sent = send(site, inbox, chance);
     let mut judge = site.judge();
@@ -169,16 +169,16 @@ fn fail_once(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) {
     });
 }
 
-fn send(site: &Site, inbox: &Inbox<'_>, chance: &mut Chance) -> Vec<Message> {
-    let orders: Vec<_> = (0..EVENTS).map(|_| Order::new(chance).completed("a", "")).collect();
+fn send(site: &KillSite, inbox: &KillableInbox<'_>, chance: &mut Chance) -> Vec<Message> {
+    let orders: Vec<_> = (0..EVENTS).map(|_| CustomerOrder::new(chance).completed("a", "")).collect();
     for message in &orders {
-        assert_eq!(attempt(&site.sent, inbox.receive, message, HangUp::Never), Got::Status(200));
+        assert_eq!(attempt(&site.sent, inbox.receive, message, HangUp::Never), SendResult::Status(200));
     }
     orders
 }
 
 /// Whether its log has that time, to the minute: else nothing was stepped.
-fn sees(inbox: &Inbox<'_>, offset: i64) -> Option<String> {
+fn sees(inbox: &KillableInbox<'_>, offset: i64) -> Option<String> {
     let minutes = [0, 60].map(|later| {
         let date = format!("--date={} seconds", offset + later);
         let said = tool::run(std::process::Command::new("date").args(["--utc", &date, "+%Y-%m-%dT%H:%M"]));

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-pub(crate) struct Cluster {
+pub(crate) struct KillableCluster {
     folder: TempDir,
     /// For its log, wherever its disk is.
     beside: TempDir,
@@ -22,7 +22,7 @@ pub(crate) struct Cluster {
     pooler: Option<Pooler>,
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Where Debian has the programs, the newest version first.
 pub(crate) fn programs() -> Option<PathBuf> {
@@ -35,7 +35,7 @@ pub(crate) fn programs() -> Option<PathBuf> {
     found.pop()
 }
 
-impl Cluster {
+impl KillableCluster {
     pub(crate) fn start() -> Self {
         Self::start_with(|_| Vec::new())
     }
@@ -115,7 +115,7 @@ impl Cluster {
         command.args(["-c", "fsync=on", "-c", "wal_sync_method=fdatasync", "-c", "max_connections=80"]);
         let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap()).spawn();
         self.postmaster = Some(started.unwrap());
-        eventually("PostgreSQL takes connections", PATIENCE, || self.try_query("SELECT 1").is_some());
+        eventually("PostgreSQL takes connections", MAX_WAIT, || self.try_query("SELECT 1").is_some());
     }
 
     pub(crate) fn postmaster(&self) -> u32 {
@@ -128,7 +128,7 @@ impl Cluster {
         let children = children(postmaster.id());
         postmaster.kill().unwrap();
         postmaster.wait().unwrap();
-        eventually("the orphans of the postmaster are gone", PATIENCE, || {
+        eventually("the orphans of the postmaster are gone", MAX_WAIT, || {
             children.iter().all(|child| !Path::new("/proc").join(child).exists())
         });
     }
@@ -140,11 +140,11 @@ impl Cluster {
             let which = usize::try_from(which).unwrap() % pids.len();
             let pid = pids[which][0].parse().unwrap();
             signal("KILL", pid);
-            eventually("the backend is gone", PATIENCE, || {
+            eventually("the backend is gone", MAX_WAIT, || {
                 !Path::new("/proc").join(pid.to_string()).exists()
             });
         }
-        eventually("PostgreSQL is back", PATIENCE, || self.try_query("SELECT 1").is_some());
+        eventually("PostgreSQL is back", MAX_WAIT, || self.try_query("SELECT 1").is_some());
     }
 
     /// Writes to its log until there is no more place for it.
@@ -159,7 +159,7 @@ impl Cluster {
     /// Waits until it is back, which it is by itself unless its recovery found no space either.
     pub(crate) fn revive(&mut self) {
         let mut is_over = false;
-        eventually("PostgreSQL is back, or over", PATIENCE, || {
+        eventually("PostgreSQL is back, or over", MAX_WAIT, || {
             is_over = self.postmaster.as_mut().unwrap().try_wait().unwrap().is_some();
             is_over || self.try_query("SELECT 1").is_some()
         });
@@ -182,7 +182,7 @@ impl Cluster {
 
     pub(crate) fn query(&self, sql: &str) -> Vec<Vec<String>> {
         let mut answer = None;
-        eventually("PostgreSQL answers", PATIENCE, || {
+        eventually("PostgreSQL answers", MAX_WAIT, || {
             answer = self.try_query(sql);
             answer.is_some()
         });
@@ -199,7 +199,7 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Drop for KillableCluster {
     fn drop(&mut self) {
         // It does not end while it recovers, and its data is not wanted any more.
         if self.postmaster.is_some() {

@@ -4,11 +4,11 @@ mod postgres;
 mod sqlite;
 
 use crate::chance::Chance;
-use crate::check::Checks;
-use crate::load::{Message, Order};
-use crate::program::Inbox;
-use crate::sender::{Got, HangUp, attempt};
-use crate::site::Site;
+use crate::check::CheckList;
+use crate::load::{CustomerOrder, Message};
+use crate::program::KillableInbox;
+use crate::sender::{HangUp, SendResult, attempt};
+use crate::site::KillSite;
 use crate::store::SQLITE;
 use crate::tool;
 use std::fs::{self, File};
@@ -20,8 +20,8 @@ use tempfile::TempDir;
 const SIZE: u64 = 224 << 20;
 const PADDING: usize = 200_000;
 
-pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
-    match Disk::mount() {
+pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut CheckList) {
+    match FullDisk::mount() {
         Ok(disk) if kind == SQLITE => sqlite::run(&disk, program, seed, checks),
         Ok(disk) => postgres::run(&disk, program, seed, checks),
         Err(why) => checks.left_out(&format!("disk, {kind}"), &why),
@@ -29,19 +29,19 @@ pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
 }
 
 fn padded(chance: &mut Chance) -> Message {
-    Order::new(chance).completed("a", "").padded(PADDING)
+    CustomerOrder::new(chance).completed("a", "").padded(PADDING)
 }
 
-fn send(site: &Site, inbox: &Inbox<'_>, message: &Message) -> Got {
+fn send(site: &KillSite, inbox: &KillableInbox<'_>, message: &Message) -> SendResult {
     attempt(&site.sent, inbox.receive, message, HangUp::Never)
 }
 
-struct Disk {
+struct FullDisk {
     folder: TempDir,
     mounted: PathBuf,
 }
 
-impl Disk {
+impl FullDisk {
     fn mount() -> Result<Self, String> {
         if !crate::cluster::is_root() {
             return Err("only root can mount a file system".to_owned());
@@ -97,7 +97,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for FullDisk {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(&self.mounted).status();
         if !unmounted.is_ok_and(|status| status.success()) {

@@ -2,12 +2,12 @@
 //! file, what was moved, and what the inbox has saved.
 
 use crate::chance::Chance;
-use crate::check::{Checks, unless};
+use crate::check::{CheckList, unless};
 use crate::log::now;
-use crate::program::Inbox;
+use crate::program::KillableInbox;
 use crate::sender::{Senders, Targets};
-use crate::site::{Site, drain};
-use crate::store::{Store, beside};
+use crate::site::{KillSite, drain};
+use crate::store::{StoreUnderTest, beside};
 use crate::tool::{self, within};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-type Change = (&'static str, fn(&Path, &Path));
+type FileChange = (&'static str, fn(&Path, &Path));
 
-const CHANGES: [Change; 8] = [
+const CHANGES: [FileChange; 8] = [
     ("the log is removed", |db, _| fs::remove_file(beside(db, "-wal")).unwrap()),
     ("the log is moved", |db, _| fs::rename(beside(db, "-wal"), beside(db, "-wal.away")).unwrap()),
     ("the log is replaced by a copy", |db, _| {
@@ -30,8 +30,8 @@ const CHANGES: [Change; 8] = [
         ["", "-wal", "-shm"].iter().for_each(|part| fs::remove_file(beside(db, part)).unwrap());
     }),
     ("the file is replaced by another store's", |db, program| {
-        let other = Store::sqlite_at(beside(db, ".other"), program);
-        let Store::Sqlite { file, .. } = other else { return };
+        let other = StoreUnderTest::sqlite_at(beside(db, ".other"), program);
+        let StoreUnderTest::Sqlite { file, .. } = other else { return };
         fs::rename(file, db).unwrap();
     }),
     ("the folder is moved", |db, _| {
@@ -47,10 +47,10 @@ const ON_ITS_WAY: u64 = 300_000;
 /// The senders go on for so long after it.
 const GO_ON: Duration = Duration::from_millis(600);
 const ENOUGH: usize = 40;
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Each change once, and again for each eighty rounds more.
-pub(crate) fn run(program: &Path, rounds: usize, seed: u64, checks: &mut Checks) {
+pub(crate) fn run(program: &Path, rounds: usize, seed: u64, checks: &mut CheckList) {
     let mut chance = Chance::new(seed);
     for round in 0..CHANGES.len().max(rounds / 10) {
         let (name, change) = CHANGES[round % CHANGES.len()];
@@ -60,22 +60,22 @@ pub(crate) fn run(program: &Path, rounds: usize, seed: u64, checks: &mut Checks)
 }
 
 fn lose(program: &Path, change: fn(&Path, &Path), chance: &mut Chance) -> (usize, Option<String>) {
-    let site = Site::new(program);
+    let site = KillSite::new(program);
     let above = tool::folder("files");
     let folder = above.path().join("store");
     fs::create_dir(&folder).unwrap();
     let db = folder.join("inbox.db");
-    let store = Store::sqlite_at(db.clone(), program);
+    let store = StoreUnderTest::sqlite_at(db.clone(), program);
     let (starter, mut judge) = (site.starter(), site.judge());
     let mut inbox = starter.start(&store).ready();
     let targets = Targets::default();
     targets.set(&[inbox.receive]);
     let senders = Senders::start(SENDERS, &site.sent, &targets, chance.next());
     // Enough to lose, and then a moment by chance.
-    let enough = within(PATIENCE, || judge.last_acknowledged() > 0 && judge.counts().0 > ENOUGH);
+    let enough = within(MAX_WAIT, || judge.last_acknowledged() > 0 && judge.counts().0 > ENOUGH);
     sleep(Duration::from_millis(chance.between(0, 300)));
     change(&db, program);
-    let saved = within(PATIENCE, || inbox.said().contains(" saved in "));
+    let saved = within(MAX_WAIT, || inbox.said().contains(" saved in "));
     let seen = now();
     sleep(GO_ON);
     senders.leave();
@@ -87,7 +87,7 @@ fn lose(program: &Path, change: fn(&Path, &Path), chance: &mut Chance) -> (usize
 
     let mut rescued = None;
     for file in databases(above.path()) {
-        let copies = Store::Sqlite { folder: tool::folder("copies"), file: file.clone() };
+        let copies = StoreUnderTest::Sqlite { folder: tool::folder("copies"), file: file.clone() };
         judge.check_part(copies.rows(0));
         if file.to_string_lossy().contains(".rescued-") {
             rescued = Some(file);
@@ -112,7 +112,7 @@ fn lose(program: &Path, change: fn(&Path, &Path), chance: &mut Chance) -> (usize
     (judge.counts().0, judge.figures.problem().or(late).or(few))
 }
 
-fn said(inbox: &Inbox<'_>) -> String {
+fn said(inbox: &KillableInbox<'_>) -> String {
     inbox.said().lines().filter(|line| line.contains("store")).take(3).collect::<Vec<_>>().join("\n")
 }
 

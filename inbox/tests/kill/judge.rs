@@ -4,26 +4,26 @@ mod explain;
 mod read;
 mod windows;
 
-use crate::load::Expect;
-use crate::log::{Log, Reader, now};
-use crate::store::Row;
+use crate::load::MessageOutcome;
+use crate::log::{Log, LogReader, now};
+use crate::store::EntryRow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(crate) use windows::{ANSWERED, ARRIVED, CLAIMED, SENT, STORED};
 
 /// Rows that were committed late have times a little older than those before them.
 const LATE: i64 = 60_000_000;
 
-pub(crate) struct Judge {
-    logs: [Reader; 3],
-    messages: HashMap<String, Sent>,
-    tries: HashMap<u64, Try>,
-    arrivals: BTreeMap<u64, Arrival>,
+pub(crate) struct LogJudge {
+    logs: [LogReader; 3],
+    messages: HashMap<String, SentMessage>,
+    tries: HashMap<u64, SendAttempt>,
+    arrivals: BTreeMap<u64, ServiceArrival>,
     of_event: HashMap<String, Vec<u64>>,
     of_generation: HashMap<String, Vec<u64>>,
     fresh: BTreeSet<u64>,
-    runs: HashMap<u64, Run>,
+    runs: HashMap<u64, InboxRun>,
     outages: Vec<(u64, u64)>,
-    rows: HashMap<i64, Row>,
+    rows: HashMap<i64, EntryRow>,
     rows_of: HashMap<String, BTreeSet<i64>>,
     /// When the copy was there that first had it as delivered: PostgreSQL goes on while it answers.
     marked: HashMap<i64, u64>,
@@ -34,19 +34,19 @@ pub(crate) struct Judge {
     pub(crate) windows: BTreeMap<&'static str, u64>,
 }
 
-struct Sent {
+struct SentMessage {
     stored_as: String,
-    expect: Expect,
+    expect: MessageOutcome,
     acknowledged: Option<u64>,
 }
 
-struct Try {
+struct SendAttempt {
     digest: String,
     at: u64,
     got: Option<(u64, String)>,
 }
 
-pub(crate) struct Arrival {
+pub(crate) struct ServiceArrival {
     run: u64,
     pub(crate) digest: String,
     generation: String,
@@ -58,7 +58,7 @@ pub(crate) struct Arrival {
 }
 
 #[derive(Default)]
-struct Run {
+struct InboxRun {
     died: Option<u64>,
     stopped: Vec<(u64, u64)>,
 }
@@ -105,7 +105,7 @@ impl Figures {
     }
 }
 
-impl Judge {
+impl LogJudge {
     pub(crate) fn new(sent: &Log, arrived: &Log, faults: &Log) -> Self {
         Self {
             logs: [sent.reader(), arrived.reader(), faults.reader()],
@@ -133,7 +133,7 @@ impl Judge {
     }
 
     /// Notes what one of several files has, before all of them are judged.
-    pub(crate) fn check_part(&mut self, rows: Vec<Row>) {
+    pub(crate) fn check_part(&mut self, rows: Vec<EntryRow>) {
         for row in rows {
             self.rows_of.entry(row.digest.clone()).or_default().insert(row.id);
             self.rows.insert(row.id, row);
@@ -141,7 +141,7 @@ impl Judge {
     }
 
     /// Judges what a copy taken from `at` on has, and what is logged by now.
-    pub(crate) fn check(&mut self, copy: Vec<Row>, at: u64) {
+    pub(crate) fn check(&mut self, copy: Vec<EntryRow>, at: u64) {
         // After the copy: whatever the store knows of is in the logs by now.
         let copied = now();
         self.read();
@@ -175,7 +175,7 @@ impl Judge {
         self.figures.sums.extend(differences);
     }
 
-    fn rows_of(&self, digest: &str) -> impl Iterator<Item = &Row> {
+    fn rows_of(&self, digest: &str) -> impl Iterator<Item = &EntryRow> {
         self.rows_of.get(digest).into_iter().flatten().filter_map(|id| self.rows.get(id))
     }
 
@@ -236,7 +236,7 @@ impl Judge {
 
     fn tell(&self, first: u64, second: u64) -> String {
         let show = |number| {
-            let Arrival { run, attempt, begin, end, .. } = &self.arrivals[&number];
+            let ServiceArrival { run, attempt, begin, end, .. } = &self.arrivals[&number];
             let died = self.runs.get(run).and_then(|run| run.died);
             format!("run {run} (died {died:?}), attempt {attempt}, from {begin} to {end:?}")
         };
@@ -255,9 +255,9 @@ impl Judge {
             let arrived = self.is_delivered(&sent.stored_as);
             let kept = rows.iter().any(|row| row.lane == "quarantine" && row.state == "quarantined");
             let wrong = match sent.expect {
-                Expect::ByTheRace => continue,
-                Expect::Kept => !kept || self.of_event.contains_key(digest),
-                Expect::Delivered | Expect::DeliveredOrSuperseded => {
+                MessageOutcome::ByTheRace => continue,
+                MessageOutcome::Kept => !kept || self.of_event.contains_key(digest),
+                MessageOutcome::Delivered | MessageOutcome::DeliveredOrSuperseded => {
                     rows.iter().any(|row| row.lane != "deliver")
                 }
             };
@@ -265,9 +265,9 @@ impl Judge {
                 let states: Vec<_> = rows.iter().map(|row| (&row.lane, &row.state, &row.reason)).collect();
                 figures.wrong.insert(format!("{digest} (to be {}): {states:?}", sent.expect.word()));
             }
-            let superseded = sent.expect == Expect::DeliveredOrSuperseded
+            let superseded = sent.expect == MessageOutcome::DeliveredOrSuperseded
                 && rows.iter().all(|row| row.state == "superseded" && self.is_superseded(row));
-            if sent.expect != Expect::Kept && !rows.is_empty() && !arrived && !superseded {
+            if sent.expect != MessageOutcome::Kept && !rows.is_empty() && !arrived && !superseded {
                 let states: Vec<_> = rows.iter().map(|row| &row.state).collect();
                 figures.never_delivered.insert(format!("{digest}: {states:?}"));
             }
@@ -281,7 +281,7 @@ impl Judge {
     }
 
     /// By a completion that was delivered and said so.
-    fn is_superseded(&self, failure: &Row) -> bool {
+    fn is_superseded(&self, failure: &EntryRow) -> bool {
         self.of_generation.get(&failure.generation).into_iter().flatten().any(|number| {
             let arrival = &self.arrivals[number];
             arrival.supersedes == failure.event && arrival.answered().is_some()
@@ -294,11 +294,11 @@ impl Judge {
         let due = self
             .messages
             .values()
-            .filter(|sent| sent.acknowledged.is_some() && sent.expect == Expect::Delivered);
+            .filter(|sent| sent.acknowledged.is_some() && sent.expect == MessageOutcome::Delivered);
         due.filter(|sent| !self.is_delivered(&sent.stored_as)).count()
     }
 
-    pub(crate) fn arrivals_of(&self, digest: &str) -> Vec<&Arrival> {
+    pub(crate) fn arrivals_of(&self, digest: &str) -> Vec<&ServiceArrival> {
         self.of_event.get(digest).into_iter().flatten().map(|number| &self.arrivals[number]).collect()
     }
 
@@ -313,7 +313,7 @@ impl Judge {
     }
 }
 
-impl Arrival {
+impl ServiceArrival {
     /// When it was answered 2xx.
     pub(crate) fn answered(&self) -> Option<u64> {
         self.end.filter(|(_, status)| *status == 200).map(|(end, _)| end)

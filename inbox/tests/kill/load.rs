@@ -1,6 +1,11 @@
 //! What is sent: mixed events, each with what has to become of it.
 
 use crate::chance::Chance;
+use blobgate::contract::Verdict;
+use blobgate::contract::header::{
+    CLAIMED_EVENT, CONTRACT, DIALECT, ERROR_CODE, EVENT, GENERATION_ID, HOOK, IDEMPOTENCY_KEY, JOB, PROOFS,
+    REASON, TOKEN_ID, VERDICT,
+};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -9,7 +14,7 @@ use std::fmt::Write;
 pub(crate) struct Message {
     pub(crate) generation: String,
     pub(crate) event: &'static str,
-    pub(crate) expect: Expect,
+    pub(crate) expect: MessageOutcome,
     /// SHA-256 of the body that it is stored with: another one's, where it repeats that with another body.
     pub(crate) stored_as: String,
     pub(crate) digest: String,
@@ -19,7 +24,7 @@ pub(crate) struct Message {
 
 /// What has to become of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expect {
+pub(crate) enum MessageOutcome {
     Delivered,
     /// Or superseded, by a completion that says so.
     DeliveredOrSuperseded,
@@ -29,32 +34,37 @@ pub(crate) enum Expect {
     ByTheRace,
 }
 
-impl Expect {
+impl MessageOutcome {
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Expect::Delivered => "delivered",
-            Expect::DeliveredOrSuperseded => "either",
-            Expect::Kept => "quarantined",
-            Expect::ByTheRace => "race",
+            MessageOutcome::Delivered => "delivered",
+            MessageOutcome::DeliveredOrSuperseded => "either",
+            MessageOutcome::Kept => "quarantined",
+            MessageOutcome::ByTheRace => "race",
         }
     }
 
     pub(crate) fn parse(word: &str) -> Self {
-        [Expect::Delivered, Expect::DeliveredOrSuperseded, Expect::Kept, Expect::ByTheRace]
-            .into_iter()
-            .find(|expect| expect.word() == word)
-            .unwrap()
+        [
+            MessageOutcome::Delivered,
+            MessageOutcome::DeliveredOrSuperseded,
+            MessageOutcome::Kept,
+            MessageOutcome::ByTheRace,
+        ]
+        .into_iter()
+        .find(|expect| expect.word() == word)
+        .unwrap()
     }
 }
 
 /// One order of a customer, and whether anything proves what comes for it.
-pub(crate) struct Order {
+pub(crate) struct CustomerOrder {
     pub(crate) generation: String,
     token: Option<String>,
     proven: bool,
 }
 
-impl Order {
+impl CustomerOrder {
     pub(crate) fn new(chance: &mut Chance) -> Self {
         let token = chance.percent(30).then(|| format!("token-{:016x}", chance.next()));
         Self { generation: chance.uuid(), proven: token.is_some() || chance.percent(50), token }
@@ -62,29 +72,29 @@ impl Order {
 
     pub(crate) fn completed(&self, video: &str, query: &str) -> Message {
         let url = format!("\"https://cdn.runblob.io/videos/{}-{video}.mp4{query}\"", self.generation);
-        self.message("accepted", "completed", &url, "null", "", Expect::Delivered)
+        self.message(Verdict::Accepted, "completed", &url, "null", "", MessageOutcome::Delivered)
     }
 
     pub(crate) fn failed(&self, event: &'static str, code: &str) -> Message {
         let error = format!("{{\"message\":\"{code}\",\"details\":{{}}}}");
-        let more = format!("blobgate-error-code: {code}\r\n");
-        self.message("accepted", event, "null", &error, &more, Expect::Delivered)
+        let more = format!("{ERROR_CODE}: {code}\r\n");
+        self.message(Verdict::Accepted, event, "null", &error, &more, MessageOutcome::Delivered)
     }
 
     pub(crate) fn quarantined(&self) -> Message {
-        let more = "blobgate-reason: result-url-denied\r\n";
+        let more = format!("{REASON}: result-url-denied\r\n");
         let url = "\"https://elsewhere.example/a.mp4\"";
-        self.message("quarantined", "completed", url, "null", more, Expect::Kept)
+        self.message(Verdict::Quarantined, "completed", url, "null", &more, MessageOutcome::Kept)
     }
 
     fn message(
         &self,
-        verdict: &str,
+        verdict: Verdict,
         event: &'static str,
         url: &str,
         error: &str,
         more: &str,
-        expect: Expect,
+        expect: MessageOutcome,
     ) -> Message {
         let status = if event == "completed" { "completed" } else { "failed" };
         let body = format!(
@@ -93,18 +103,20 @@ impl Order {
              \"completed_at\":\"2025-12-06T21:44:06.143000\",\"seed\":319790131,\"error\":{error}}}",
             self.generation
         );
-        let named = if verdict == "quarantined" { "blobgate-claimed-event" } else { "blobgate-event" };
+        let named = if verdict == Verdict::Quarantined { CLAIMED_EVENT } else { EVENT };
         let mut headers = format!(
-            "content-type: application/json\r\nblobgate-contract: 1\r\nblobgate-hook: veo3\r\nblobgate-dialect: veo3\r\n\
-             blobgate-verdict: {verdict}\r\nblobgate-generation-id: {}\r\n{named}: {event}\r\n\
-             idempotency-key: veo3:{}:{event}\r\n{more}",
-            self.generation, self.generation
+            "content-type: application/json\r\n{CONTRACT}: 1\r\n{HOOK}: veo3\r\n{DIALECT}: veo3\r\n\
+             {VERDICT}: {}\r\n{GENERATION_ID}: {}\r\n{named}: {event}\r\n\
+             {IDEMPOTENCY_KEY}: veo3:{}:{event}\r\n{more}",
+            verdict.name(),
+            self.generation,
+            self.generation
         );
         if self.proven {
-            headers.push_str("blobgate-proofs: token\r\n");
+            write!(headers, "{PROOFS}: token\r\n").unwrap();
         }
         if let Some(token) = &self.token {
-            write!(headers, "blobgate-token-id: {token}\r\nblobgate-job: order-{token}\r\n").unwrap();
+            write!(headers, "{TOKEN_ID}: {token}\r\n{JOB}: order-{token}\r\n").unwrap();
         }
         let digest = hex::encode(Sha256::digest(body.as_bytes()));
         let generation = self.generation.clone();
@@ -122,14 +134,14 @@ impl Message {
         self
     }
 
-    pub(crate) fn but(self, expect: Expect) -> Self {
+    pub(crate) fn but(self, expect: MessageOutcome) -> Self {
         Self { expect, ..self }
     }
 }
 
 /// A few deliveries that belong together. Each is sent once the one before is acknowledged.
 pub(crate) fn job(chance: &mut Chance) -> Vec<Message> {
-    let order = Order::new(chance);
+    let order = CustomerOrder::new(chance);
     let failure = |chance: &mut Chance| match chance.between(0, 2) {
         0 => order.failed("timeout", "TIMEOUT"),
         1 => order.failed("failed", "UNSAFE_CONTENT"),
@@ -139,7 +151,7 @@ pub(crate) fn job(chance: &mut Chance) -> Vec<Message> {
         0..35 => vec![order.completed("a", "")],
         35..50 => vec![failure(chance)],
         50..65 => {
-            vec![failure(chance).but(Expect::DeliveredOrSuperseded), order.completed("a", "")]
+            vec![failure(chance).but(MessageOutcome::DeliveredOrSuperseded), order.completed("a", "")]
         }
         65..72 => vec![order.completed("a", ""), order.completed("a", "")],
         72..77 => {
@@ -148,13 +160,13 @@ pub(crate) fn job(chance: &mut Chance) -> Vec<Message> {
             let again = Message { stored_as: first.digest.clone(), ..again };
             vec![first, again]
         }
-        77..83 => vec![order.completed("a", ""), order.completed("b", "").but(Expect::Kept)],
-        83..88 => vec![order.completed("a", ""), failure(chance).but(Expect::Kept)],
+        77..83 => vec![order.completed("a", ""), order.completed("b", "").but(MessageOutcome::Kept)],
+        83..88 => vec![order.completed("a", ""), failure(chance).but(MessageOutcome::Kept)],
         88..94 => {
             let token = Some(format!("token-{:016x}", chance.next()));
-            let mine = Order { token: token.clone(), proven: true, ..order };
-            let other = Order { generation: chance.uuid(), token, proven: true };
-            vec![mine.completed("a", ""), other.completed("a", "").but(Expect::Kept)]
+            let mine = CustomerOrder { token: token.clone(), proven: true, ..order };
+            let other = CustomerOrder { generation: chance.uuid(), token, proven: true };
+            vec![mine.completed("a", ""), other.completed("a", "").but(MessageOutcome::Kept)]
         }
         _ => vec![order.quarantined(), order.quarantined()],
     }

@@ -33,30 +33,30 @@ impl Log {
         now
     }
 
-    pub(crate) fn reader(&self) -> Reader {
-        Reader { path: self.path.clone(), read: 0 }
+    pub(crate) fn reader(&self) -> LogReader {
+        LogReader { path: self.path.clone(), read: 0 }
     }
 }
 
-pub(crate) struct Reader {
+pub(crate) struct LogReader {
     path: PathBuf,
     read: u64,
 }
 
-pub(crate) struct Line {
+pub(crate) struct LogLine {
     pub(crate) at: u64,
     pub(crate) fields: Vec<String>,
 }
 
-impl Line {
+impl LogLine {
     pub(crate) fn number(&self, field: usize) -> u64 {
         self.fields[field].parse().unwrap()
     }
 }
 
-impl Reader {
+impl LogReader {
     /// The whole lines since the last time.
-    pub(crate) fn lines(&mut self) -> Vec<Line> {
+    pub(crate) fn lines(&mut self) -> Vec<LogLine> {
         let mut file = File::open(&self.path).unwrap();
         file.seek(SeekFrom::Start(self.read)).unwrap();
         let mut text = String::new();
@@ -67,7 +67,7 @@ impl Reader {
         text.lines()
             .map(|line| {
                 let mut fields = line.split('\t').map(str::to_owned);
-                Line { at: fields.next().unwrap().parse().unwrap(), fields: fields.collect() }
+                LogLine { at: fields.next().unwrap().parse().unwrap(), fields: fields.collect() }
             })
             .collect()
     }

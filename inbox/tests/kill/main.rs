@@ -33,7 +33,7 @@ mod store;
 mod tool;
 mod trace;
 
-use check::{Checks, unless};
+use check::{CheckList, unless};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use store::{POOLED, POSTGRES, SQLITE};
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     println!("seed {seed}");
-    let mut checks = Checks::default();
+    let mut checks = CheckList::default();
     for part in PARTS.into_iter().filter(|part| asked.is_empty() || asked.iter().any(|asked| asked == part)) {
         for kind in [SQLITE, POSTGRES].into_iter().filter(|kind| store.is_empty() || store == *kind) {
             checks.part(&format!("{part}, {kind}"), |checks| run(part, &program, kind, rounds, seed, checks));
@@ -73,7 +73,7 @@ fn number(name: &str, default: u64) -> u64 {
     if text.is_empty() { default } else { text.parse().expect("a number") }
 }
 
-fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks: &mut Checks) {
+fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks: &mut CheckList) {
     if let Some(missing) = missing(kind) {
         return checks.left_out(&format!("{part}, {kind}"), missing);
     }

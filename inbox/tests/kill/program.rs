@@ -2,8 +2,8 @@
 
 use crate::log::Log;
 use crate::log::now;
-use crate::receiver::Receiver;
-use crate::store::Store;
+use crate::receiver::LoggingReceiver;
+use crate::store::StoreUnderTest;
 use crate::tool::{eventually, signal, within};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,13 +16,13 @@ use std::time::Duration;
 /// What the tests use for the 30 s of a lease.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// How inboxes are started.
 pub(crate) struct Starter<'a> {
     pub(crate) program: &'a Path,
     pub(crate) folder: &'a Path,
-    pub(crate) receiver: &'a Receiver,
+    pub(crate) receiver: &'a LoggingReceiver,
     pub(crate) faults: &'a Log,
     /// A deliberate breakage: `FAILPOINTS`.
     pub(crate) broken: Option<&'a str>,
@@ -30,7 +30,7 @@ pub(crate) struct Starter<'a> {
     pub(crate) env: Vec<(String, String)>,
 }
 
-pub(crate) struct Inbox<'a> {
+pub(crate) struct KillableInbox<'a> {
     pub(crate) run: u64,
     child: Child,
     pub(crate) receive: SocketAddr,
@@ -40,12 +40,12 @@ pub(crate) struct Inbox<'a> {
 }
 
 impl<'a> Starter<'a> {
-    pub(crate) fn start(&self, store: &Store) -> Inbox<'a> {
+    pub(crate) fn start(&self, store: &StoreUnderTest) -> KillableInbox<'a> {
         self.start_failing(store, None)
     }
 
     /// With a place where it dies, or does the wrong thing: `NAME=20*off->return`.
-    pub(crate) fn start_failing(&self, store: &Store, failpoint: Option<&str>) -> Inbox<'a> {
+    pub(crate) fn start_failing(&self, store: &StoreUnderTest, failpoint: Option<&str>) -> KillableInbox<'a> {
         static RUNS: AtomicU64 = AtomicU64::new(1);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let services = self.receiver.listen(run);
@@ -76,14 +76,14 @@ impl<'a> Starter<'a> {
         let (Some(receive), Some(admin)) = (addresses.next(), addresses.next()) else {
             panic!("the inbox does not start: {said}{}", fs::read_to_string(&log).unwrap())
         };
-        Inbox { run, child, receive, admin, log, faults: self.faults }
+        KillableInbox { run, child, receive, admin, log, faults: self.faults }
     }
 }
 
-impl Inbox<'_> {
+impl KillableInbox<'_> {
     /// Waits until it takes events, or has died at a failpoint.
     pub(crate) fn ready(mut self) -> Self {
-        eventually("the inbox is ready", PATIENCE, || {
+        eventually("the inbox is ready", MAX_WAIT, || {
             self.is_over() || self.ask("/readyz").starts_with("HTTP/1.1 200")
         });
         self
@@ -130,7 +130,7 @@ impl Inbox<'_> {
     /// Asked to end: it finishes what is under way.
     pub(crate) fn end(mut self) {
         signal("TERM", self.pid());
-        eventually("the inbox ends", PATIENCE, || self.is_over());
+        eventually("the inbox ends", MAX_WAIT, || self.is_over());
         self.faults.line(format_args!("ended\t{}", self.run));
     }
 
@@ -150,7 +150,7 @@ impl Inbox<'_> {
     pub(crate) fn ask(&self, path: &str) -> String {
         let ask = || {
             let mut stream = TcpStream::connect(self.admin)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(MAX_WAIT))?;
             write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).map(|_| answer)
@@ -159,7 +159,7 @@ impl Inbox<'_> {
     }
 }
 
-impl Drop for Inbox<'_> {
+impl Drop for KillableInbox<'_> {
     fn drop(&mut self) {
         let _gone = self.child.kill();
         let _gone = self.child.wait();

@@ -1,13 +1,13 @@
 //! `completed` and `failed` of one generation at the same instant, through two inboxes on one PostgreSQL.
 
 use crate::chance::Chance;
-use crate::check::{Checks, unless};
-use crate::judge::Judge;
-use crate::load::{Expect, Message, Order};
+use crate::check::{CheckList, unless};
+use crate::judge::LogJudge;
+use crate::load::{CustomerOrder, Message, MessageOutcome};
 use crate::log::now;
-use crate::sender::{Got, HangUp, attempt};
-use crate::site::{Site, drain};
-use crate::store::{POSTGRES, Row};
+use crate::sender::{HangUp, SendResult, attempt};
+use crate::site::{KillSite, drain};
+use crate::store::{EntryRow, POSTGRES};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,8 +20,8 @@ const SIDE_BY_SIDE: usize = 20;
 /// A sender comes back this often before the test has failed.
 const ATTEMPTS: usize = 20;
 
-pub(crate) fn run(program: &Path, seed: u64, checks: &mut Checks) {
-    let site = Site::new(program);
+pub(crate) fn run(program: &Path, seed: u64, checks: &mut CheckList) {
+    let site = KillSite::new(program);
     let store = site.store(POSTGRES);
     site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
     let starter = site.starter();
@@ -58,12 +58,12 @@ pub(crate) fn run(program: &Path, seed: u64, checks: &mut Checks) {
         .row("race: what was stored, sent and said agrees with one order", unless(wrong.is_empty(), problem));
 }
 
-fn send_pairs(site: &Site, targets: [SocketAddr; 2], seed: u64) -> Vec<[Message; 2]> {
+fn send_pairs(site: &KillSite, targets: [SocketAddr; 2], seed: u64) -> Vec<[Message; 2]> {
     let mut chance = Chance::new(seed);
     let pair = |turn: usize| {
-        let order = Order::new(&mut chance);
+        let order = CustomerOrder::new(&mut chance);
         let pair = [order.completed("a", ""), order.failed("failed", "UNSAFE_CONTENT")]
-            .map(|message| message.but(Expect::ByTheRace));
+            .map(|message| message.but(MessageOutcome::ByTheRace));
         // Each inbox gets both kinds, and each kind is now and then the one that starts.
         let (first, second) = if turn.is_multiple_of(2) { (0, 1) } else { (1, 0) };
         let barrier = Barrier::new(2);
@@ -72,8 +72,9 @@ fn send_pairs(site: &Site, targets: [SocketAddr; 2], seed: u64) -> Vec<[Message;
                 let barrier = &barrier;
                 scope.spawn(move || {
                     barrier.wait();
-                    let heard = (0..ATTEMPTS)
-                        .any(|_| attempt(&site.sent, target, message, HangUp::Never) == Got::Status(200));
+                    let heard = (0..ATTEMPTS).any(|_| {
+                        attempt(&site.sent, target, message, HangUp::Never) == SendResult::Status(200)
+                    });
                     assert!(heard, "never acknowledged");
                 });
             }
@@ -85,15 +86,15 @@ fn send_pairs(site: &Site, targets: [SocketAddr; 2], seed: u64) -> Vec<[Message;
 
 /// In which order the store took them, if everything agrees with it.
 fn end(
-    judge: &Judge,
-    rows: &HashMap<String, Row>,
+    judge: &LogJudge,
+    rows: &HashMap<String, EntryRow>,
     completed: &Message,
     failed: &Message,
 ) -> Result<&'static str, String> {
     let (c, f) = (&rows[&completed.digest], &rows[&failed.digest]);
     let (completions, failures) = (judge.arrivals_of(&completed.digest), judge.arrivals_of(&failed.digest));
     let shown = || {
-        let show = |row: &Row| format!("{} {} {} {}", row.lane, row.state, row.reason, row.supersedes);
+        let show = |row: &EntryRow| format!("{} {} {} {}", row.lane, row.state, row.reason, row.supersedes);
         format!("completed {}, failed {}", show(c), show(f))
     };
     let ok = c.lane == "deliver"

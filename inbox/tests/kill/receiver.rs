@@ -2,6 +2,7 @@
 
 use crate::chance::Chance;
 use crate::log::Log;
+use blobgate::contract::header;
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,14 +22,14 @@ pub(crate) struct Behaviour {
 }
 
 #[derive(Clone)]
-pub(crate) struct Receiver {
+pub(crate) struct LoggingReceiver {
     log: Arc<Log>,
     pub(crate) behaviour: Arc<Behaviour>,
 }
 
 static ARRIVALS: AtomicU64 = AtomicU64::new(0);
 
-impl Receiver {
+impl LoggingReceiver {
     pub(crate) fn new(log: Arc<Log>) -> Self {
         let behaviour =
             Behaviour { holds: AtomicU64::new(12), fails: AtomicU64::new(6), waits: AtomicBool::new(false) };
@@ -64,12 +65,12 @@ impl Receiver {
             let at = self.log.line(format_args!(
                 "begin\t{number}\t{run}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
                 hex::encode(Sha256::digest(&body)),
-                value("blobgate-generation-id"),
-                value("blobgate-event"),
-                value("blobgate-attempt"),
-                value("blobgate-supersedes"),
-                value("blobgate-verdict"),
-                value("idempotency-key"),
+                value(header::GENERATION_ID),
+                value(header::EVENT),
+                value(header::ATTEMPT),
+                value(header::SUPERSEDES),
+                value(header::VERDICT),
+                value(header::IDEMPOTENCY_KEY),
             ));
             let mut chance = Chance::new(at ^ number << 32);
             let holds = self.behaviour.holds.load(Ordering::Relaxed);
@@ -86,10 +87,10 @@ impl Receiver {
     }
 }
 
-type Head = Vec<(String, String)>;
+type HeaderLines = Vec<(String, String)>;
 
 /// The headers and the body of one request; half a one is none.
-fn read(requests: &mut BufReader<TcpStream>) -> Option<(Head, Vec<u8>)> {
+fn read(requests: &mut BufReader<TcpStream>) -> Option<(HeaderLines, Vec<u8>)> {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();

@@ -1,12 +1,12 @@
 //! Rounds: load, a fault in the middle of it, and what the store has after it.
 
 use crate::chance::Chance;
-use crate::judge::{ANSWERED, ARRIVED, CLAIMED, Judge, SENT, STORED};
+use crate::judge::{ANSWERED, ARRIVED, CLAIMED, LogJudge, SENT, STORED};
 use crate::log::now;
-use crate::program::{Inbox, Starter};
+use crate::program::{KillableInbox, Starter};
 use crate::sender::{Senders, Targets};
-use crate::site::{Site, drain};
-use crate::store::{SQLITE, Store};
+use crate::site::{KillSite, drain};
+use crate::store::{SQLITE, StoreUnderTest};
 use crate::tool::within;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub(crate) struct Breakage {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+enum InjectedFault {
     Kill,
     Failpoint(&'static str),
     Stop,
@@ -52,7 +52,7 @@ enum Fault {
 
 /// What came of all rounds on a kind of store.
 #[derive(Default)]
-pub(crate) struct Report {
+pub(crate) struct RoundsReport {
     pub(crate) rounds: usize,
     pub(crate) faults: BTreeMap<String, u64>,
     pub(crate) failpoints: BTreeMap<&'static str, u64>,
@@ -64,7 +64,7 @@ pub(crate) struct Report {
     pub(crate) explained: usize,
 }
 
-impl Report {
+impl RoundsReport {
     pub(crate) fn is_clean(&self) -> bool {
         self.figures.values().all(|count| *count == 0)
     }
@@ -100,48 +100,54 @@ impl Report {
 }
 
 /// Runs `rounds` of chance, and each failpoint once for each thirty of them. A broken inbox is given up at the first finding.
-pub(crate) fn run(program: &Path, kind: &str, rounds: usize, seed: u64, broken: Option<&Breakage>) -> Report {
-    let (mut report, mut chance) = (Report::default(), Chance::new(seed));
+pub(crate) fn run(
+    program: &Path,
+    kind: &str,
+    rounds: usize,
+    seed: u64,
+    broken: Option<&Breakage>,
+) -> RoundsReport {
+    let (mut report, mut chance) = (RoundsReport::default(), Chance::new(seed));
     let mut left = rounds;
     while left > 0 && report.is_clean() {
         let mut faults: Vec<_> = (0..left.min(ON_ONE_STORE)).map(|round| fault(kind, round)).collect();
         left -= faults.len();
-        faults.extend(WINDOWS.map(Fault::Failpoint));
+        faults.extend(WINDOWS.map(InjectedFault::Failpoint));
         for at in (1..faults.len()).rev() {
             faults.swap(at, usize::try_from(chance.between(0, u64::try_from(at).unwrap())).unwrap());
         }
-        let site = Site::new(program);
+        let site = KillSite::new(program);
         Campaign::new(&site, kind, &mut chance).run(&faults, broken, &mut report);
     }
     report
 }
 
-fn fault(kind: &str, round: usize) -> Fault {
+fn fault(kind: &str, round: usize) -> InjectedFault {
     match (kind == SQLITE, round % 30) {
-        (_, 3) => Fault::Stop,
-        (true, _) => Fault::Kill,
-        (false, 9 | 19) => Fault::StopOne,
-        (false, 5 | 13) => Fault::Postmaster,
-        (false, 23) => Fault::Outage,
-        (false, 1 | 8 | 15 | 22 | 29) => Fault::Backend,
-        (false, 2 | 7 | 12 | 17 | 24 | 27) => Fault::KillOne,
-        (false, _) => Fault::Kill,
+        (_, 3) => InjectedFault::Stop,
+        (true, _) => InjectedFault::Kill,
+        (false, 9 | 19) => InjectedFault::StopOne,
+        (false, 5 | 13) => InjectedFault::Postmaster,
+        (false, 23) => InjectedFault::Outage,
+        (false, 1 | 8 | 15 | 22 | 29) => InjectedFault::Backend,
+        (false, 2 | 7 | 12 | 17 | 24 | 27) => InjectedFault::KillOne,
+        (false, _) => InjectedFault::Kill,
     }
 }
 
 struct Campaign<'a> {
-    site: &'a Site,
-    store: Store,
+    site: &'a KillSite,
+    store: StoreUnderTest,
     chance: Chance,
-    judge: Judge,
+    judge: LogJudge,
 }
 
 impl<'a> Campaign<'a> {
-    fn new(site: &'a Site, kind: &str, chance: &mut Chance) -> Self {
+    fn new(site: &'a KillSite, kind: &str, chance: &mut Chance) -> Self {
         Self { store: site.store(kind), chance: Chance::new(chance.next()), judge: site.judge(), site }
     }
 
-    fn run(mut self, faults: &[Fault], broken: Option<&Breakage>, report: &mut Report) {
+    fn run(mut self, faults: &[InjectedFault], broken: Option<&Breakage>, report: &mut RoundsReport) {
         let targets = Targets::default();
         let senders = Senders::start(SENDERS, &self.site.sent, &targets, self.chance.next());
         let starter = Starter { broken: broken.map(|broken| broken.failpoint), ..self.site.starter() };
@@ -149,8 +155,11 @@ impl<'a> Campaign<'a> {
         for fault in faults {
             self.round(*fault, &starter, &mut inboxes, &targets, report);
             report.rounds += 1;
-            let name =
-                if let Fault::Failpoint(_) = fault { "Failpoint".to_owned() } else { format!("{fault:?}") };
+            let name = if let InjectedFault::Failpoint(_) = fault {
+                "Failpoint".to_owned()
+            } else {
+                format!("{fault:?}")
+            };
             *report.faults.entry(name).or_default() += 1;
             // A breakage that is found is found.
             if broken.is_some_and(|broken| self.judge.figures.has(broken.figure)) {
@@ -175,14 +184,14 @@ impl<'a> Campaign<'a> {
 
     fn round<'s>(
         &mut self,
-        fault: Fault,
+        fault: InjectedFault,
         starter: &Starter<'s>,
-        inboxes: &mut Vec<Inbox<'s>>,
+        inboxes: &mut Vec<KillableInbox<'s>>,
         targets: &Targets,
-        report: &mut Report,
+        report: &mut RoundsReport,
     ) {
-        let wanted = if matches!(fault, Fault::KillOne | Fault::StopOne) { 2 } else { 1 };
-        if let Fault::Failpoint(name) = fault {
+        let wanted = if matches!(fault, InjectedFault::KillOne | InjectedFault::StopOne) { 2 } else { 1 };
+        if let InjectedFault::Failpoint(name) = fault {
             // Those that run have no failpoint.
             for mut inbox in inboxes.drain(..) {
                 inbox.kill();
@@ -198,38 +207,38 @@ impl<'a> Campaign<'a> {
         set(targets, inboxes);
         let longest = if self.chance.percent(10) { 1_500 } else { 400 };
         let load = Duration::from_millis(self.chance.between(60, longest));
-        if !matches!(fault, Fault::Failpoint(_)) {
+        if !matches!(fault, InjectedFault::Failpoint(_)) {
             sleep(load);
         }
         let mut victim = None;
         match fault {
-            Fault::Kill | Fault::KillOne => {
+            InjectedFault::Kill | InjectedFault::KillOne => {
                 let mut inbox = inboxes.remove(0);
                 victim = Some((inbox.run, inbox.kill()));
             }
-            Fault::Failpoint(name) => {
+            InjectedFault::Failpoint(name) => {
                 let mut inbox = inboxes.remove(0);
                 if inbox.dies_at(name, Duration::from_secs(10)) {
                     *report.failpoints.entry(name).or_default() += 1;
                 }
             }
-            Fault::Stop | Fault::StopOne => inboxes[0].pause(CUT_OFF),
-            Fault::Backend => {
+            InjectedFault::Stop | InjectedFault::StopOne => inboxes[0].pause(CUT_OFF),
+            InjectedFault::Backend => {
                 let from = now();
                 let which = self.chance.next();
                 self.store.cluster().kill_backend(which);
                 starter.faults.line(format_args!("away\t{from}"));
             }
-            Fault::Postmaster | Fault::Outage => {
+            InjectedFault::Postmaster | InjectedFault::Outage => {
                 let (from, short) = (now(), Duration::from_millis(self.chance.between(0, 300)));
                 self.store.cluster().kill_postmaster();
-                sleep(if matches!(fault, Fault::Outage) { CUT_OFF } else { short });
+                sleep(if matches!(fault, InjectedFault::Outage) { CUT_OFF } else { short });
                 self.store.cluster().start_postmaster();
                 starter.faults.line(format_args!("away\t{from}"));
             }
         }
         set(targets, inboxes);
-        if let Store::Sqlite { .. } = self.store
+        if let StoreUnderTest::Sqlite { .. } = self.store
             && !inboxes.is_empty()
         {
             // A file is copied while nobody has it.
@@ -250,7 +259,7 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    fn add_to(&self, report: &mut Report) {
+    fn add_to(&self, report: &mut RoundsReport) {
         let (acknowledged, arrivals) = self.judge.counts();
         report.acknowledged += acknowledged;
         report.arrivals += arrivals;
@@ -265,6 +274,6 @@ impl<'a> Campaign<'a> {
     }
 }
 
-fn set(targets: &Targets, inboxes: &[Inbox<'_>]) {
+fn set(targets: &Targets, inboxes: &[KillableInbox<'_>]) {
     targets.set(&inboxes.iter().map(|inbox| inbox.receive).collect::<Vec<_>>());
 }

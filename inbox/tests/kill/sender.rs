@@ -34,7 +34,7 @@ const PAUSE: (u64, u64) = (20, 120);
 const GIVES_UP: Duration = Duration::from_secs(90);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Got {
+pub(crate) enum SendResult {
     Status(u16),
     /// Sent, and the connection broke off.
     Lost,
@@ -55,23 +55,23 @@ pub(crate) enum HangUp {
 static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
 
 /// One attempt.
-pub(crate) fn attempt(log: &Log, target: SocketAddr, message: &Message, hang_up: HangUp) -> Got {
+pub(crate) fn attempt(log: &Log, target: SocketAddr, message: &Message, hang_up: HangUp) -> SendResult {
     let number = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
     let Message { digest, stored_as, generation, event, expect, .. } = message;
     log.line(format_args!("try\t{number}\t{digest}\t{stored_as}\t{generation}\t{event}\t{}", expect.word()));
     let got = send(target, message, hang_up);
     let word = match got {
-        Got::Status(status) => status.to_string(),
-        Got::Lost => "lost".to_owned(),
-        Got::Refused => "refused".to_owned(),
-        Got::Hung => "hung".to_owned(),
+        SendResult::Status(status) => status.to_string(),
+        SendResult::Lost => "lost".to_owned(),
+        SendResult::Refused => "refused".to_owned(),
+        SendResult::Hung => "hung".to_owned(),
     };
     log.line(format_args!("got\t{number}\t{word}"));
     got
 }
 
-fn send(target: SocketAddr, message: &Message, hang_up: HangUp) -> Got {
-    let Ok(mut stream) = TcpStream::connect_timeout(&target, ANSWER) else { return Got::Refused };
+fn send(target: SocketAddr, message: &Message, hang_up: HangUp) -> SendResult {
+    let Ok(mut stream) = TcpStream::connect_timeout(&target, ANSWER) else { return SendResult::Refused };
     stream.set_read_timeout(Some(ANSWER)).unwrap();
     let request = format!(
         "POST /webhook HTTP/1.1\r\nhost: inbox\r\nconnection: close\r\n{}content-length: {}\r\n\r\n{}",
@@ -85,22 +85,22 @@ fn send(target: SocketAddr, message: &Message, hang_up: HangUp) -> Got {
         HangUp::Never | HangUp::AfterBody => bytes.len(),
     };
     if stream.write_all(&bytes[..until]).is_err() {
-        return Got::Lost;
+        return SendResult::Lost;
     }
     if !matches!(hang_up, HangUp::Never) {
         let _gone = stream.shutdown(Shutdown::Both);
-        return Got::Hung;
+        return SendResult::Hung;
     }
     let mut answer = Vec::new();
     let mut part = [0; 1024];
     while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.read(&mut part) {
             Ok(count) if count > 0 => answer.extend_from_slice(&part[..count]),
-            _ => return Got::Lost,
+            _ => return SendResult::Lost,
         }
     }
     let head = String::from_utf8_lossy(&answer);
-    head.split(' ').nth(1).and_then(|status| status.parse().ok()).map_or(Got::Lost, Got::Status)
+    head.split(' ').nth(1).and_then(|status| status.parse().ok()).map_or(SendResult::Lost, SendResult::Status)
 }
 
 /// Sends until 200. Returns whether that came.
@@ -119,7 +119,7 @@ pub(crate) fn until_heard(
             _ => HangUp::Never,
         };
         if let Some(target) = targets.one(chance)
-            && attempt(log, target, message, hang_up) == Got::Status(200)
+            && attempt(log, target, message, hang_up) == SendResult::Status(200)
         {
             return true;
         }

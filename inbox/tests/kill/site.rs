@@ -1,10 +1,10 @@
 //! What every part has: logs, services, a store, and the judge of them.
 
-use crate::judge::Judge;
+use crate::judge::LogJudge;
 use crate::log::{Log, now};
-use crate::program::{Inbox, LEASE, Starter};
-use crate::receiver::Receiver;
-use crate::store::{Row, Store};
+use crate::program::{KillableInbox, LEASE, Starter};
+use crate::receiver::LoggingReceiver;
+use crate::store::{EntryRow, StoreUnderTest};
 use crate::tool;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,29 +12,30 @@ use std::thread::sleep;
 use std::time::Duration;
 use tempfile::TempDir;
 
-pub(crate) struct Site {
+pub(crate) struct KillSite {
     pub(crate) program: PathBuf,
     pub(crate) folder: TempDir,
     pub(crate) sent: Arc<Log>,
     arrived: Arc<Log>,
     pub(crate) faults: Log,
-    pub(crate) receiver: Receiver,
+    pub(crate) receiver: LoggingReceiver,
 }
 
-impl Site {
+impl KillSite {
     pub(crate) fn new(program: &Path) -> Self {
         let folder = tool::folder("logs");
         let [sent, arrived] = ["sent", "arrived"].map(|name| Arc::new(Log::new(folder.path(), name)));
-        let (faults, receiver) = (Log::new(folder.path(), "faults"), Receiver::new(Arc::clone(&arrived)));
+        let (faults, receiver) =
+            (Log::new(folder.path(), "faults"), LoggingReceiver::new(Arc::clone(&arrived)));
         Self { program: program.to_owned(), folder, sent, arrived, faults, receiver }
     }
 
-    pub(crate) fn store(&self, kind: &str) -> Store {
-        Store::new(kind, &self.program)
+    pub(crate) fn store(&self, kind: &str) -> StoreUnderTest {
+        StoreUnderTest::new(kind, &self.program)
     }
 
-    pub(crate) fn judge(&self) -> Judge {
-        Judge::new(&self.sent, &self.arrived, &self.faults)
+    pub(crate) fn judge(&self) -> LogJudge {
+        LogJudge::new(&self.sent, &self.arrived, &self.faults)
     }
 
     /// Has the logs stay. Returns where they are.
@@ -60,11 +61,11 @@ impl Site {
 /// Waits until everything acknowledged has arrived and is marked, as long as something still happens, and ends the
 /// inboxes. Returns what the store has then.
 pub(crate) fn drain<'a>(
-    store: &Store,
+    store: &StoreUnderTest,
     starter: &Starter<'a>,
-    judge: &mut Judge,
-    mut inboxes: Vec<Inbox<'a>>,
-) -> Vec<Row> {
+    judge: &mut LogJudge,
+    mut inboxes: Vec<KillableInbox<'a>>,
+) -> Vec<EntryRow> {
     const STANDSTILL: u64 = 15_000_000;
     let (mut left, mut since) = (usize::MAX, now());
     while now() - since < STANDSTILL {
@@ -82,7 +83,7 @@ pub(crate) fn drain<'a>(
     const TRIES: usize = 15;
     let mut tries = 0;
     loop {
-        inboxes.drain(..).for_each(Inbox::end);
+        inboxes.drain(..).for_each(KillableInbox::end);
         let rows = store.rows(0);
         tries += 1;
         if tries == TRIES || rows.iter().all(|row| !matches!(row.state.as_str(), "waiting" | "in_flight")) {

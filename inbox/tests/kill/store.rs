@@ -1,19 +1,19 @@
 //! The stores, as `sqlite3` and `psql` see them: a copy of the files while no inbox runs, or the database.
 
-use crate::cluster::Cluster;
+use crate::cluster::KillableCluster;
 use crate::tool;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-pub(crate) enum Store {
+pub(crate) enum StoreUnderTest {
     Sqlite { folder: TempDir, file: PathBuf },
-    Postgres(Cluster),
+    Postgres(KillableCluster),
 }
 
 /// An entry.
 #[derive(Clone, Debug)]
-pub(crate) struct Row {
+pub(crate) struct EntryRow {
     pub(crate) id: i64,
     pub(crate) digest: String,
     pub(crate) lane: String,
@@ -32,31 +32,31 @@ pub(crate) const POSTGRES: &str = "postgres";
 /// PostgreSQL behind pgbouncer.
 pub(crate) const POOLED: &str = "pgbouncer";
 
-impl Store {
+impl StoreUnderTest {
     pub(crate) fn new(kind: &str, program: &Path) -> Self {
         let this = match kind {
             SQLITE => {
                 let folder = tool::folder("sqlite");
                 let file = folder.path().join("inbox.db");
-                Store::Sqlite { folder, file }
+                StoreUnderTest::Sqlite { folder, file }
             }
-            POOLED => Store::Postgres(Cluster::start_pooled()),
-            _ => Store::Postgres(Cluster::start()),
+            POOLED => StoreUnderTest::Postgres(KillableCluster::start_pooled()),
+            _ => StoreUnderTest::Postgres(KillableCluster::start()),
         };
         this.migrate(program);
         this
     }
 
     /// In a cluster of its own making.
-    pub(crate) fn postgres(cluster: Cluster, program: &Path) -> Self {
-        let this = Store::Postgres(cluster);
+    pub(crate) fn postgres(cluster: KillableCluster, program: &Path) -> Self {
+        let this = StoreUnderTest::Postgres(cluster);
         this.migrate(program);
         this
     }
 
     /// With the file on a disk of its own.
     pub(crate) fn sqlite_at(file: PathBuf, program: &Path) -> Self {
-        let this = Store::Sqlite { folder: tool::folder("copies"), file };
+        let this = StoreUnderTest::Sqlite { folder: tool::folder("copies"), file };
         this.migrate(program);
         this
     }
@@ -67,30 +67,30 @@ impl Store {
 
     pub(crate) fn url(&self) -> String {
         match self {
-            Store::Sqlite { file, .. } => format!("sqlite:{}", file.display()),
-            Store::Postgres(cluster) => cluster.url(),
+            StoreUnderTest::Sqlite { file, .. } => format!("sqlite:{}", file.display()),
+            StoreUnderTest::Postgres(cluster) => cluster.url(),
         }
     }
 
-    pub(crate) fn cluster(&mut self) -> &mut Cluster {
+    pub(crate) fn cluster(&mut self) -> &mut KillableCluster {
         match self {
-            Store::Postgres(cluster) => cluster,
-            Store::Sqlite { .. } => panic!("SQLite has no cluster"),
+            StoreUnderTest::Postgres(cluster) => cluster,
+            StoreUnderTest::Sqlite { .. } => panic!("SQLite has no cluster"),
         }
     }
 
     /// Entries that came or ended since, or all. SQLite: only while no inbox runs.
-    pub(crate) fn rows(&self, since: i64) -> Vec<Row> {
+    pub(crate) fn rows(&self, since: i64) -> Vec<EntryRow> {
         let digest = match self {
-            Store::Sqlite { .. } => "lower(hex(digest))",
-            Store::Postgres(_) => "encode(digest, 'hex')",
+            StoreUnderTest::Sqlite { .. } => "lower(hex(digest))",
+            StoreUnderTest::Postgres(_) => "encode(digest, 'hex')",
         };
         let sql = format!(
             "SELECT id, {digest}, lane, state, coalesce(generation, '-'), coalesce(event, '-'), coalesce(reason, '-'),
                 coalesce(supersedes, '-'), attempts, seen_at, coalesce(ended_at, 0)
             FROM entry WHERE seen_at >= {since} OR ended_at >= {since} OR state IN ('waiting', 'in_flight')"
         );
-        self.query(&sql).iter().map(|fields| Row::read(fields)).collect()
+        self.query(&sql).iter().map(|fields| EntryRow::read(fields)).collect()
     }
 
     /// Sums of entries that differ from a full count. SQLite: only while no inbox runs.
@@ -100,8 +100,8 @@ impl Store {
 
     pub(crate) fn query(&self, sql: &str) -> Vec<Vec<String>> {
         match self {
-            Store::Postgres(cluster) => cluster.query(sql),
-            Store::Sqlite { folder, file } => {
+            StoreUnderTest::Postgres(cluster) => cluster.query(sql),
+            StoreUnderTest::Sqlite { folder, file } => {
                 let copy = folder.path().join("copy.db");
                 for part in ["", "-wal", "-shm"] {
                     let (from, to) = (beside(file, part), beside(&copy, part));
@@ -125,7 +125,7 @@ pub(crate) fn beside(file: &Path, part: &str) -> PathBuf {
     name.into()
 }
 
-impl Row {
+impl EntryRow {
     fn read(fields: &[String]) -> Self {
         let number = |field: usize| fields[field].parse::<i64>().unwrap();
         Self {

@@ -3,12 +3,12 @@
 //! `kill -9` keeps the page cache, so that only this sees a store that does not wait for the disk.
 
 use crate::chance::Chance;
-use crate::check::{Checks, unless};
-use crate::load::Order;
+use crate::check::{CheckList, unless};
+use crate::load::CustomerOrder;
 use crate::program::Starter;
-use crate::sender::{Got, HangUp, attempt};
-use crate::site::Site;
-use crate::store::Store;
+use crate::sender::{HangUp, SendResult, attempt};
+use crate::site::KillSite;
+use crate::store::StoreUnderTest;
 use crate::tool::{self, eventually, signal};
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,10 +16,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const DELIVERIES: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_WAIT: Duration = Duration::from_secs(20);
 const CALLS: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sendto,sendmsg";
 
-pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
+pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut CheckList) {
     let durable = answers_after_sync(program, kind, seed, None);
     let problem = || format!("of {DELIVERIES} answers {durable} came after it");
     checks.row(
@@ -36,14 +36,14 @@ pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut Checks) {
 }
 
 fn answers_after_sync(program: &Path, kind: &str, seed: u64, broken: Option<&str>) -> usize {
-    let site = Site::new(program);
+    let site = KillSite::new(program);
     let mut store = site.store(kind);
     // With nothing to deliver, each commit is an arrival's.
     pause_everything(&store);
     let starter = Starter { broken, ..site.starter() };
     let inbox = starter.start(&store).ready();
     let mut pids = vec![inbox.pid()];
-    if let Store::Postgres(_) = store {
+    if let StoreUnderTest::Postgres(_) = store {
         let cluster = store.cluster();
         pids.push(cluster.postmaster());
         // Connections that were open before: strace follows new processes alone.
@@ -59,15 +59,15 @@ fn answers_after_sync(program: &Path, kind: &str, seed: u64, broken: Option<&str
     });
     let errors = std::fs::File::create(&said).unwrap();
     let mut strace = strace.stdin(Stdio::null()).stderr(errors).spawn().unwrap();
-    eventually("strace is attached", PATIENCE, || {
+    eventually("strace is attached", MAX_WAIT, || {
         let said = std::fs::read_to_string(&said).unwrap();
         assert!(strace.try_wait().unwrap().is_none(), "strace has ended: {said}");
         pids.iter().all(|pid| said.contains(&format!("Process {pid} attached")))
     });
     let mut chance = Chance::new(seed);
     for _ in 0..DELIVERIES {
-        let message = Order::new(&mut chance).completed("a", "");
-        assert_eq!(attempt(&site.sent, inbox.receive, &message, HangUp::Never), Got::Status(200));
+        let message = CustomerOrder::new(&mut chance).completed("a", "");
+        assert_eq!(attempt(&site.sent, inbox.receive, &message, HangUp::Never), SendResult::Status(200));
     }
     signal("INT", strace.id());
     strace.wait().unwrap();
@@ -78,11 +78,11 @@ fn answers_after_sync(program: &Path, kind: &str, seed: u64, broken: Option<&str
     count(&std::fs::read_to_string(&calls).unwrap(), folder)
 }
 
-fn pause_everything(store: &Store) {
+fn pause_everything(store: &StoreUnderTest) {
     let sql = "INSERT INTO pause (hook, event, since) VALUES ('', '', 0)";
     match store {
-        Store::Postgres(cluster) => drop(cluster.query(sql)),
-        Store::Sqlite { file, .. } => drop(tool::run(Command::new("sqlite3").arg(file).arg(sql))),
+        StoreUnderTest::Postgres(cluster) => drop(cluster.query(sql)),
+        StoreUnderTest::Sqlite { file, .. } => drop(tool::run(Command::new("sqlite3").arg(file).arg(sql))),
     }
 }
 

@@ -1,14 +1,14 @@
 //! `#[needs(Postgres)]` above `#[test]`: the test is ignored, with the reason, where the machine lacks a part.
 //!
-//! libtest decides this from an attribute, so the machine is looked at when the test is compiled. The Makefile exports
+//! libtest reads the attribute `#[ignore]`, so this macro checks the machine when the test is compiled. The Makefile exports
 //! `BLOBGATE_MACHINE`, which changes with the machine, so that `make` compiles these tests again.
-//! With `BLOBGATE_LEAVE_NOTHING_OUT`, which CI sets, a missing part is a compile error.
+//! CI sets `BLOBGATE_LEAVE_NOTHING_OUT`: then a missing part is a compile error.
 
 use proc_macro::TokenStream;
 use std::path::Path;
 use std::process::Command;
 
-/// Names what a test needs of the machine: `#[needs(Postgres, Root)]`.
+/// Names the parts that a test needs: `#[needs(Postgres, Root)]`.
 #[proc_macro_attribute]
 pub fn needs(parts: TokenStream, test: TokenStream) -> TokenStream {
     let parts = parts.to_string();
@@ -17,7 +17,9 @@ pub fn needs(parts: TokenStream, test: TokenStream) -> TokenStream {
         match remedy(part) {
             Some((_, true)) => {}
             Some((remedy, false)) => missing.push(remedy),
-            None => return with(&format!("compile_error!(\"there is no part {part}\");"), test),
+            None => {
+                return with(&format!("compile_error!(\"unknown part {part}: add it to `remedy`\");"), test);
+            }
         }
     }
     let reason = missing.join(", ");
@@ -26,13 +28,18 @@ pub fn needs(parts: TokenStream, test: TokenStream) -> TokenStream {
     if missing.is_empty() {
         with(tracked, test)
     } else if std::env::var_os("BLOBGATE_LEAVE_NOTHING_OUT").is_some() {
-        with(&format!("{tracked} compile_error!(\"this test must not be left out: {reason}\");"), test)
+        with(
+            &format!(
+                "{tracked} compile_error!(\"cannot run this test, and BLOBGATE_LEAVE_NOTHING_OUT is set: {reason}\");"
+            ),
+            test,
+        )
     } else {
         with(&format!("{tracked} #[ignore = \"{reason}\"]"), test)
     }
 }
 
-/// What to do about a part, and whether it is there.
+/// The remedy for a missing part, and whether the part is present.
 fn remedy(part: &str) -> Option<(&'static str, bool)> {
     match part {
         "Postgres" => Some(("install the package postgresql", has_postgres())),
@@ -52,7 +59,7 @@ fn has_postgres() -> bool {
         .is_ok_and(|versions| versions.flatten().any(|version| version.path().join("bin/initdb").exists()))
 }
 
-/// Debian's daemons are where a user's `PATH` does not lead.
+/// Debian installs daemons in /usr/sbin, which a user's `PATH` lacks.
 fn has_program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|folder| folder.join(name).is_file())
@@ -62,7 +69,7 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n")
 }
 
-/// Root in a container may not.
+/// Root in a container may lack the right to mount.
 fn can_mount() -> bool {
     let made = Command::new("unshare").args(["-m", "true"]).status();
     made.is_ok_and(|status| status.success()) && Path::new("/dev/loop-control").exists()

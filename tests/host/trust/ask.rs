@@ -5,7 +5,7 @@ use super::{
 };
 use crate::counts;
 use crate::support::client::Protocol;
-use crate::support::{Delivery, Gate, H1, H2, Reply, eventually, on_every_envoy};
+use crate::support::{H1, H2, Reply, TestDelivery, TestGate, eventually, on_every_envoy};
 use serde_json::json;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const MOST_IN_FLIGHT: usize = 16;
 
 #[track_caller]
-fn asked(gate: &Gate, outcome: &str, times: f64) {
+fn asked(gate: &TestGate, outcome: &str, times: f64) {
     let labels = [("hook", "veo3-token"), ("outcome", outcome)];
     counts(&gate.envoy, "blobgate_confirm_total", &labels, times);
 }
@@ -80,7 +80,8 @@ fn clients_that_leave_take_no_slot_with_them() {
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({"confirm": {"per_minute": 6000, "timeout": "4s"}}));
         // Long enough that all of them would be held at once, and then the answers come to nobody.
-        let late = |delivery: &Delivery| Reply::After(Duration::from_secs(3), Box::new(confirms(delivery)));
+        let late =
+            |delivery: &TestDelivery| Reply::After(Duration::from_secs(3), Box::new(confirms(delivery)));
         let since = Instant::now();
         for number in 0..MOST_IN_FLIGHT + 8 {
             let delivery = stranger_of(number);
@@ -141,7 +142,7 @@ fn one_more_than_the_worker_holds_hears_so_at_once() {
             assert!(held.iter().all(|held| !held.is_finished()), "all of the others still wait");
             answer.assert_refused(503, "confirm-unavailable");
             // What is proven without asking waits for nobody.
-            gate.accepts(H2, &with_token(Delivery::completed(), &good()));
+            gate.accepts(H2, &with_token(TestDelivery::completed(), &good()));
             assert!(held.iter().all(|held| !held.is_finished()), "all of the others still wait");
             for held in held {
                 held.join().unwrap().assert_refused(503, "confirm-unavailable");
@@ -179,7 +180,7 @@ fn the_budget_is_one_for_all_workers() {
         asked(&gate, "budget", 27.0);
         // A token of ours needs no call, whatever strangers have spent.
         for protocol in Protocol::BOTH {
-            gate.accepts(protocol, &with_token(Delivery::completed(), &good()));
+            gate.accepts(protocol, &with_token(TestDelivery::completed(), &good()));
         }
         assert_eq!(gate.provider.heads(), 3, "calls that arrived");
     });
@@ -214,10 +215,10 @@ fn a_negative_answer_is_remembered() {
         let forged = |number: usize, url: &str| {
             let mut payload: serde_json::Value = serde_json::from_slice(&stranger_of(number).body()).unwrap();
             payload["video_url"] = url.into();
-            Delivery::json(&payload).path(HOOK)
+            TestDelivery::json(&payload).path(HOOK)
         };
         let (one, other) = ("https://cdn.runblob.io/videos/f.mp4", "https://cdn.runblob.io/videos/g.mp4");
-        let refused_after = |delivery: &Delivery, calls: usize| {
+        let refused_after = |delivery: &TestDelivery, calls: usize| {
             gate.refuses(H2, delivery, 403, "not-confirmed");
             assert_eq!(gate.provider.heads(), calls, "calls so far");
         };

@@ -3,8 +3,9 @@
 use super::{HOOK, bad, confirms, contradicts, gate, good, late, stranger, with_token};
 use crate::log_line;
 use crate::support::client::Protocol;
-use crate::support::delivery::{Ending, GENERATION};
-use crate::support::{Delivery, Gate, H1, H2, Reply, on_every_envoy};
+use crate::support::delivery::{GENERATION, RequestEnding};
+use crate::support::{H1, H2, Reply, TestDelivery, TestGate, on_every_envoy};
+use blobgate::contract::{Proof, header};
 use serde_json::json;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ fn what_is_held_while_asking_goes_on_byte_for_byte() {
         let gate = gate(envoy, &json!({"confirm": {"per_minute": 6000}}));
         let mut seen = 0;
         let mut first = None;
-        for size in [Delivery::completed().body().len(), 60_000] {
-            let whole = || Delivery::completed_of(size).path(HOOK);
+        for size in [TestDelivery::completed().body().len(), 60_000] {
+            let whole = || TestDelivery::completed_of(size).path(HOOK);
             gate.provider.reply(Reply::After(Duration::from_millis(50), Box::new(confirms(&whole()))));
             let cut = |bytes| whole().pieces_of(bytes);
             for protocol in Protocol::BOTH {
@@ -25,13 +26,13 @@ fn what_is_held_while_asking_goes_on_byte_for_byte() {
                     cut(997).undeclared(),
                     cut(5_000).trailers(),
                     whole().trailers(),
-                    cut(1_000).undeclared().ending(Ending::EmptyFrame),
-                    whole().ending(Ending::EmptyFrame),
+                    cut(1_000).undeclared().ending(RequestEnding::EmptyFrame),
+                    whole().ending(RequestEnding::EmptyFrame),
                 ] {
                     let arrival = gate.accepts(protocol, &delivery);
                     seen += 1;
                     assert_eq!(arrival.path, HOOK);
-                    assert_eq!(arrival.header("blobgate-proofs").as_deref(), Some("confirmed"));
+                    assert_eq!(arrival.header(header::PROOFS).as_deref(), Some(Proof::Confirmed.name()));
                     assert_eq!(*first.get_or_insert(arrival.connection), arrival.connection, "kept alive");
                 }
             }
@@ -47,7 +48,7 @@ fn the_question_names_the_generation_and_nothing_of_the_delivery() {
         let gate = gate(envoy, &json!({}));
         gate.provider.reply(confirms(&stranger()));
         let marked =
-            with_token(Delivery::completed(), &bad()).header("x-mark", "m4rk").header("cookie", "m4rk");
+            with_token(TestDelivery::completed(), &bad()).header("x-mark", "m4rk").header("cookie", "m4rk");
         gate.accepts(H2, &marked);
         let call = gate.provider.take_one();
         assert_eq!((call.method.as_str(), call.body.len()), ("GET", 0));
@@ -80,13 +81,13 @@ fn counters_of_tokens_and_questions_have_their_labels() {
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({}));
         gate.provider.reply(confirms(&stranger()));
-        gate.accepts(H2, &with_token(Delivery::completed(), &good()));
-        gate.accepts(H1, &with_token(Delivery::completed(), &late()));
-        gate.accepts(H1, &with_token(Delivery::completed(), &bad()));
+        gate.accepts(H2, &with_token(TestDelivery::completed(), &good()));
+        gate.accepts(H1, &with_token(TestDelivery::completed(), &late()));
+        gate.accepts(H1, &with_token(TestDelivery::completed(), &bad()));
         gate.provider.reply(contradicts(&stranger()));
         gate.refuses(H2, &stranger(), 403, "not-confirmed");
-        gate.refuses(H2, &Delivery::of("{").path(HOOK), 400, "json-invalid");
-        let kept = gate.send(H1, &with_token(Delivery::of("{"), &good()));
+        gate.refuses(H2, &TestDelivery::of("{").path(HOOK), 400, "json-invalid");
+        let kept = gate.send(H1, &with_token(TestDelivery::of("{"), &good()));
         assert_eq!(kept.status, 200, "{kept:?}");
         let text = gate.envoy.admin("GET", "/stats/prometheus").text();
         let labels = "environment=\"development\",hook=\"veo3-token\"";
@@ -115,8 +116,8 @@ fn counters_of_tokens_and_questions_have_their_labels() {
 #[test]
 fn a_kept_delivery_is_a_line_in_the_log() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
-        let answer = gate.send(H2, &with_token(Delivery::of("{"), &good()));
+        let gate = TestGate::start(envoy);
+        let answer = gate.send(H2, &with_token(TestDelivery::of("{"), &good()));
         assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
         let tail = "blobgate verdict=quarantined reason=json-invalid hook=veo3-token source=127.0.0.1 id=- \
                     environment=development";

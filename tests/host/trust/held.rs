@@ -5,16 +5,18 @@ use crate::failure::{by_file, is_back};
 use crate::support::client::Protocol;
 use crate::support::delivery::GENERATION;
 use crate::support::{
-    Answer, Delivery, Gate, H1, H2, Options, Reply, crashing_module, eventually, on_every_envoy,
+    ClientResponse, H1, H2, Options, Reply, TestDelivery, TestGate, crashing_module, eventually,
+    on_every_envoy,
 };
 use crate::{counts, log_line};
+use blobgate::contract::header;
 use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;
 
 /// Sends a delivery to a provider that confirms it after `time`, and acts while it is held.
 #[track_caller]
-fn held(gate: &Gate, protocol: Protocol, time: Duration, act: impl FnOnce()) -> Answer {
+fn held(gate: &TestGate, protocol: Protocol, time: Duration, act: impl FnOnce()) -> ClientResponse {
     gate.provider.reply(Reply::After(time, Box::new(confirms(&stranger()))));
     let (before, mut client) = (gate.provider.heads(), gate.tls(protocol).open());
     thread::scope(|scope| {
@@ -28,7 +30,7 @@ fn held(gate: &Gate, protocol: Protocol, time: Duration, act: impl FnOnce()) -> 
 #[test]
 fn a_module_that_traps_lets_nothing_go_that_was_held() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| shipped.module(crashing_module()));
+        let gate = TestGate::with(envoy, |shipped| shipped.module(crashing_module()));
         for protocol in Protocol::BOTH {
             let reply = Reply::After(Duration::from_millis(500), Box::new(confirms(&stranger())));
             gate.provider.reply(reply);
@@ -38,7 +40,7 @@ fn a_module_that_traps_lets_nothing_go_that_was_held() {
                 // Some Envoys answer what is held at once, and some not at all.
                 gate.tls(protocol).open().leave(&stranger(), "end of the call", || {
                     if gate.provider.heads() > before && !crashed {
-                        let crash = with_token(Delivery::completed(), &good());
+                        let crash = with_token(TestDelivery::completed(), &good());
                         let answer = gate.send(H1, &crash.header("x-crash-test", "headers"));
                         assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
                         crashed = true;
@@ -57,11 +59,11 @@ fn a_module_that_traps_lets_nothing_go_that_was_held() {
 fn new_listeners_let_what_was_held_end_well() {
     on_every_envoy(|envoy| {
         let options = Options { listeners_by_file: true, ..Options::default() };
-        let gate = Gate::started(envoy, options, |shipped| shipped.gate(&named("first")));
+        let gate = TestGate::started(envoy, options, |shipped| shipped.gate(&named("first")));
         for (protocol, next) in [(H1, "second"), (H2, "third")] {
             gate.forget();
             let answer = held(&gate, protocol, Duration::from_secs(2), || {
-                let bootstrap = Gate::bootstrap(&gate.video, &gate.failure).gate(&named(next));
+                let bootstrap = TestGate::bootstrap(&gate.video, &gate.failure).gate(&named(next));
                 gate.envoy.replace_listeners(&bootstrap);
                 is_named(&gate, next);
                 gate.forget();
@@ -76,7 +78,7 @@ fn new_listeners_let_what_was_held_end_well() {
 #[test]
 fn a_new_filter_lets_what_was_held_end_well() {
     on_every_envoy(|envoy| {
-        let folder = tempfile::TempDir::with_prefix("blobgate-").unwrap();
+        let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(envoy, &folder, &named("first"));
         for (protocol, next) in [(H1, "second"), (H2, "third")] {
             let answer = held(&gate, protocol, Duration::from_secs(2), || {
@@ -100,17 +102,18 @@ fn named(name: &str) -> Value {
 }
 
 #[track_caller]
-fn is_named(gate: &Gate, name: &str) {
+fn is_named(gate: &TestGate, name: &str) {
     eventually("new configuration", || {
-        gate.accepts(H1, &Delivery::completed()).header("blobgate-hook").filter(|now| now == name)
+        gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK).filter(|now| now == name)
     });
 }
 
 #[test]
 fn what_the_time_for_the_request_leaves_is_all_the_provider_has() {
     on_every_envoy(|envoy| {
-        let gate =
-            Gate::with(envoy, |shipped| shipped.http(|manager| manager["request_timeout"] = "0.5s".into()));
+        let gate = TestGate::with(envoy, |shipped| {
+            shipped.http(|manager| manager["request_timeout"] = "0.5s".into())
+        });
         gate.provider.reply(Reply::Hang);
         for protocol in Protocol::BOTH {
             gate.refuses(protocol, &stranger(), 503, "confirm-unavailable");
@@ -139,7 +142,7 @@ fn the_largest_body_is_held() {
         let gate = gate(envoy, &json!({"hook": {"max_body_bytes": MOST_BODY_BYTES}}));
         gate.provider.reply(Reply::After(Duration::from_millis(300), Box::new(confirms(&stranger()))));
         for protocol in Protocol::BOTH {
-            let largest = || Delivery::completed_of(MOST_BODY_BYTES).path(HOOK);
+            let largest = || TestDelivery::completed_of(MOST_BODY_BYTES).path(HOOK);
             gate.accepts(protocol, &largest());
             gate.accepts(protocol, &largest().pieces_of(50_000).trailers());
         }

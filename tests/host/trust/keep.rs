@@ -3,15 +3,15 @@
 use super::{configuration, good, with_token};
 use crate::hook_routes;
 use crate::support::client::Protocol;
-use crate::support::{Answer, Delivery, Gate, H2, Reply, Version, on_every_envoy};
+use crate::support::{ClientResponse, H2, Reply, TestDelivery, TestGate, Version, on_every_envoy};
 use serde_json::{Value, json};
 
 const ANSWERS: [&str; 2] = ["status", "receipt"];
 
 /// A gate whose keeper is waited for half a second.
 #[track_caller]
-fn impatient(version: &Version, answers: &str, change: impl Fn(&mut Value)) -> Gate {
-    Gate::with(version, |shipped| {
+fn impatient(version: &Version, answers: &str, change: impl Fn(&mut Value)) -> TestGate {
+    TestGate::with(version, |shipped| {
         let shipped = shipped.gate(&configuration(&json!({"hook": {"answers": answers}})));
         hook_routes(shipped, |route| {
             if route["name"] == "quarantined" {
@@ -22,12 +22,12 @@ fn impatient(version: &Version, answers: &str, change: impl Fn(&mut Value)) -> G
     })
 }
 
-fn flawed() -> Delivery {
-    with_token(Delivery::of("{"), &good())
+fn flawed() -> TestDelivery {
+    with_token(TestDelivery::of("{"), &good())
 }
 
 #[track_caller]
-fn not_kept(answers: &str, answer: &Answer) {
+fn not_kept(answers: &str, answer: &ClientResponse) {
     assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("upstream-error")), "{answer:?}");
     if answers == "receipt" {
         answer.assert_problem("upstream-error");
@@ -76,7 +76,7 @@ fn a_keeper_that_fails_hangs_or_is_away() {
                 not_kept(answers, &gate.send(protocol, &flawed()));
             }
             // The services go on.
-            gate.accepts(H2, &with_token(Delivery::completed(), &good()));
+            gate.accepts(H2, &with_token(TestDelivery::completed(), &good()));
             gate.quarantine.reply(Reply::status(201));
             gate.quarantine.on();
             assert_eq!(gate.send(H2, &flawed()).status, 200);

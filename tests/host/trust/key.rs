@@ -4,8 +4,8 @@ use super::secrecy::{found, heard, places};
 use super::{ED_KID, configuration, confirms, gate, stranger, stranger_of, token, with_token};
 use crate::support::client::Protocol;
 use crate::support::envoy::API_KEY;
-use crate::support::tls::{Certificate, Front};
-use crate::support::{Delivery, Gate, H1, H2, Options, Reply, Upstream, eventually, on_every_envoy};
+use crate::support::tls::{Certificate, TlsFront};
+use crate::support::{H1, H2, Options, Reply, TestDelivery, TestGate, Upstream, eventually, on_every_envoy};
 use serde_json::{Value, json};
 
 #[test]
@@ -56,11 +56,11 @@ fn only_a_provider_with_the_right_certificate_gets_the_key() {
         {
             let behind = Upstream::start();
             behind.reply(confirms(&stranger()));
-            let front = Front::start(shown, behind.port);
-            let folder = tempfile::TempDir::with_prefix("blobgate-").unwrap();
+            let front = TlsFront::start(shown, behind.port);
+            let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
             trusted.write_to(folder.path());
             let ca = folder.path().join("edge.pem");
-            let gate = Gate::with(envoy, |shipped| shipped.provider_with_tls(front.port, &ca));
+            let gate = TestGate::with(envoy, |shipped| shipped.provider_with_tls(front.port, &ca));
             for protocol in Protocol::BOTH {
                 if good {
                     gate.accepts(protocol, &stranger());
@@ -82,10 +82,10 @@ fn a_provider_without_tls_gets_no_key() {
     on_every_envoy(|envoy| {
         let plaintext = Upstream::start();
         plaintext.reply(confirms(&stranger()));
-        let folder = tempfile::TempDir::with_prefix("blobgate-").unwrap();
+        let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
         Certificate::named("localhost").write_to(folder.path());
         let ca = folder.path().join("edge.pem");
-        let gate = Gate::with(envoy, |shipped| shipped.provider_with_tls(plaintext.port, &ca));
+        let gate = TestGate::with(envoy, |shipped| shipped.provider_with_tls(plaintext.port, &ca));
         gate.refuses(H1, &stranger(), 503, "confirm-unavailable");
         assert!(plaintext.connections() > 0, "it was tried");
         assert_eq!(plaintext.heads(), 0);
@@ -106,16 +106,16 @@ fn keys_of_tokens_rotate_without_a_restart() {
             configuration(&json!({"hook": {"trust": only}, "token": {"keys": keys}}))
         };
         let options = Options { listeners_by_file: true, ..Options::default() };
-        let gate = Gate::started(envoy, options, |shipped| shipped.gate(&keys(&["old"])));
+        let gate = TestGate::started(envoy, options, |shipped| shipped.gate(&keys(&["old"])));
         let replace = |kids: &[&str]| {
-            gate.envoy.replace_listeners(&Gate::bootstrap(&gate.video, &gate.failure).gate(&keys(kids)));
+            gate.envoy.replace_listeners(&TestGate::bootstrap(&gate.video, &gate.failure).gate(&keys(kids)));
         };
         let of = |kid: &str, key: &str| {
             let token = token(&json!({"kid": ED_KID, "key": key, "header": {"kid": kid}}));
-            with_token(Delivery::completed(), &token)
+            with_token(TestDelivery::completed(), &token)
         };
         let (old, new) = (of("old", "ed"), of("new", "other-ed"));
-        let invalid = |delivery: &Delivery| gate.refuses(H2, delivery, 401, "token-invalid");
+        let invalid = |delivery: &TestDelivery| gate.refuses(H2, delivery, 401, "token-invalid");
         gate.accepts(H2, &old);
         invalid(&new);
         replace(&["old", "new"]);

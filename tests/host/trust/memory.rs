@@ -2,14 +2,14 @@
 
 use super::{HOOK, contradicts, gate, stranger};
 use crate::counts;
-use crate::support::{Delivery, H1, Reply, on_every_envoy};
+use crate::support::{H1, Reply, TestDelivery, on_every_envoy};
 use serde_json::{Value, json};
 
 /// As [`stranger`], with a result URL of 60 KB that no other number has.
-fn with_long_url(number: usize) -> Delivery {
+fn with_long_url(number: usize) -> TestDelivery {
     let mut payload: Value = serde_json::from_slice(&stranger().body()).unwrap();
     payload["video_url"] = format!("https://cdn.runblob.io/{number}/{}.mp4", "x".repeat(60_000)).into();
-    Delivery::json(&payload).path(HOOK)
+    TestDelivery::json(&payload).path(HOOK)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{HOOK, bad, confirms, gate, good, knows_nothing, stranger, with_token};
 use crate::support::client::Protocol;
-use crate::support::{Delivery, on_every_envoy};
+use crate::support::{TestDelivery, on_every_envoy};
 use serde_json::json;
 
 #[test]
@@ -27,7 +27,7 @@ fn a_service_is_given_the_path_without_its_token_in_every_spelling() {
                 format!("{HOOK}?token={token}"),
                 format!("{HOOK}/not.a.token"),
             ] {
-                let arrival = gate.accepts(protocol, &Delivery::completed().path(&path));
+                let arrival = gate.accepts(protocol, &TestDelivery::completed().path(&path));
                 assert_eq!(arrival.path, HOOK, "{path}");
             }
         }
@@ -42,13 +42,13 @@ fn the_hook_without_a_token_is_known() {
         either.provider.reply(knows_nothing());
         for protocol in Protocol::BOTH {
             for path in ["/hooks/veo3", "/hooks/veo3/", "/hooks/veo3?x", "//hooks/veo3"] {
-                let delivery = Delivery::completed().path(path);
+                let delivery = TestDelivery::completed().path(path);
                 either.refuses(protocol, &delivery, 403, "not-confirmed");
                 only.refuses(protocol, &delivery, 401, "token-missing");
             }
-            only.refuses(protocol, &with_token(Delivery::completed(), &bad()), 401, "token-invalid");
+            only.refuses(protocol, &with_token(TestDelivery::completed(), &bad()), 401, "token-invalid");
             for path in ["/hooks/veo3/a/b", "/hooks/veo3/a/"] {
-                only.refuses(protocol, &Delivery::completed().path(path), 404, "unknown-hook");
+                only.refuses(protocol, &TestDelivery::completed().path(path), 404, "unknown-hook");
             }
         }
         assert_eq!(either.provider.heads(), 1, "asked once, and remembered");

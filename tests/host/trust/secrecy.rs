@@ -2,21 +2,21 @@
 
 use super::{HOOK, confirms, knows_nothing, stranger, token, with_token};
 use crate::support::client::Protocol;
-use crate::support::delivery::{Ending, GENERATION};
+use crate::support::delivery::{GENERATION, RequestEnding};
 use crate::support::{
-    Answer, Arrival, Bootstrap, Delivery, Gate, H1, H2, Length, Reply, crashing_module, eventually,
-    on_every_envoy,
+    Bootstrap, ClientResponse, H1, H2, Length, Reply, ServiceRequest, TestDelivery, TestGate,
+    crashing_module, eventually, on_every_envoy,
 };
 use serde_json::{Value, json};
 use std::cell::RefCell;
 
 /// Where a secret could be found, by the place's name.
-pub(super) type Places = Vec<(String, Vec<u8>)>;
+pub(super) type SecretPlaces = Vec<(String, Vec<u8>)>;
 
 /// All that Envoy, the services and the provider wrote down so far.
 #[track_caller]
-pub(super) fn places(gate: &Gate) -> Places {
-    let mut places: Places = vec![
+pub(super) fn places(gate: &TestGate) -> SecretPlaces {
+    let mut places: SecretPlaces = vec![
         ("the access log".to_owned(), crate::access_text(&gate.envoy).into_bytes()),
         ("Envoy's log".to_owned(), gate.envoy.log().into_bytes()),
     ];
@@ -35,7 +35,7 @@ pub(super) fn places(gate: &Gate) -> Places {
     places
 }
 
-fn bytes(arrival: &Arrival) -> Vec<u8> {
+fn bytes(arrival: &ServiceRequest) -> Vec<u8> {
     let mut all = format!("{} {}\n", arrival.method, arrival.path).into_bytes();
     for (name, value) in &arrival.headers {
         all.extend([name.as_bytes(), b": ", value, b"\n"].concat());
@@ -44,13 +44,13 @@ fn bytes(arrival: &Arrival) -> Vec<u8> {
     all
 }
 
-pub(super) fn heard(answer: &Answer) -> Vec<u8> {
+pub(super) fn heard(answer: &ClientResponse) -> Vec<u8> {
     let lines = answer.headers.iter().map(|(name, value)| [name.as_bytes(), b": ", value, b"\n"].concat());
     [lines.collect::<Vec<_>>().concat(), answer.body.clone()].concat()
 }
 
 /// The names of the places that have a text.
-pub(super) fn found(places: &Places, text: &str) -> Vec<String> {
+pub(super) fn found(places: &SecretPlaces, text: &str) -> Vec<String> {
     let has = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(text);
     let mut names: Vec<String> =
         places.iter().filter(|(_, bytes)| has(bytes)).map(|(name, _)| name.clone()).collect();
@@ -60,12 +60,12 @@ pub(super) fn found(places: &Places, text: &str) -> Vec<String> {
 
 /// Tokens that went out, and the answers that came back.
 #[derive(Default)]
-struct Sent {
+struct TokenExchanges {
     tokens: RefCell<Vec<String>>,
-    answers: RefCell<Vec<Answer>>,
+    answers: RefCell<Vec<ClientResponse>>,
 }
 
-impl Sent {
+impl TokenExchanges {
     /// A new token, which no other test row has.
     fn token(&self, changes: &Value) -> String {
         let mut changes = changes.clone();
@@ -96,14 +96,14 @@ impl Sent {
     }
 
     #[track_caller]
-    fn hears(&self, answer: Answer, status: u16) {
+    fn hears(&self, answer: ClientResponse, status: u16) {
         assert_eq!(answer.status, status, "{answer:?}");
         self.answers.borrow_mut().push(answer);
     }
 
     /// Asserts that no token of them, and no signature of one, is anywhere.
     #[track_caller]
-    fn nowhere(&self, gate: &Gate) {
+    fn nowhere(&self, gate: &TestGate) {
         let mut places = places(gate);
         for answer in self.answers.borrow().iter() {
             places.push((format!("an answer {}", answer.status), heard(answer)));
@@ -121,26 +121,26 @@ impl Sent {
 #[test]
 fn a_token_is_in_nothing_that_is_written_or_handed_on() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| {
+        let gate = TestGate::with(envoy, |shipped| {
             let mut configuration = Bootstrap::shipped_gate();
             configuration["confirm"]["per_minute"] = 6000.into();
             shipped.gate(&configuration)
         });
-        let sent = Sent::default();
+        let sent = TokenExchanges::default();
         let mut marked = 0;
         for protocol in Protocol::BOTH {
-            let hear = |delivery: &Delivery| gate.send(protocol, delivery);
+            let hear = |delivery: &TestDelivery| gate.send(protocol, delivery);
             for provider in [confirms(&stranger()), knows_nothing(), Reply::status(500)] {
                 gate.provider.reply(provider);
                 for token in sent.kinds() {
                     for delivery in [
-                        Delivery::completed(),
-                        Delivery::failed(),
-                        Delivery::of("{"),
-                        Delivery::completed_of(70_000),
-                        Delivery::without_body(),
-                        Delivery::completed().method("GET"),
-                        Delivery::completed().trailers(),
+                        TestDelivery::completed(),
+                        TestDelivery::failed(),
+                        TestDelivery::of("{"),
+                        TestDelivery::completed_of(70_000),
+                        TestDelivery::without_body(),
+                        TestDelivery::completed().method("GET"),
+                        TestDelivery::completed().trailers(),
                     ] {
                         let answer = hear(&with_token(delivery, &token));
                         assert!([200, 400, 401, 403, 405, 413, 503].contains(&answer.status), "{answer:?}");
@@ -165,10 +165,10 @@ fn a_token_is_in_nothing_that_is_written_or_handed_on() {
                 (format!("{HOOK}/{one};a=b"), 403),
                 (format!("/Hooks/veo3/{one}"), 404),
             ] {
-                sent.hears(hear(&Delivery::completed().path(&path)), status);
+                sent.hears(hear(&TestDelivery::completed().path(&path)), status);
             }
             let plaintext =
-                gate.envoy.plaintext(protocol).open().send(&with_token(Delivery::completed(), &one));
+                gate.envoy.plaintext(protocol).open().send(&with_token(TestDelivery::completed(), &one));
             sent.hears(plaintext, 403);
         }
         let lines = || gate.envoy.access_log().len();
@@ -189,32 +189,34 @@ fn a_token_is_in_nothing_that_is_written_or_handed_on() {
 #[test]
 fn a_token_is_in_nothing_that_envoy_itself_says_of_it() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| {
+        let gate = TestGate::with(envoy, |shipped| {
             shipped.module(crashing_module()).http(|manager| manager["request_timeout"] = "0.5s".into())
         });
-        let sent = Sent::default();
+        let sent = TokenExchanges::default();
         for protocol in Protocol::BOTH {
-            let with_good = |delivery: Delivery| with_token(delivery, &sent.good());
-            let stalls =
-                Delivery::of("{\"generation_id\":").length(Length::Claimed(300)).ending(Ending::Open);
+            let with_good = |delivery: TestDelivery| with_token(delivery, &sent.good());
+            let stalls = TestDelivery::of("{\"generation_id\":")
+                .length(Length::Claimed(300))
+                .ending(RequestEnding::Open);
             // Envoy's 408, which one with a good token hears as 503.
             sent.hears(gate.send(protocol, &with_good(stalls)), 503);
-            let large = Delivery::completed().header("x-large", "l".repeat(40_000));
+            let large = TestDelivery::completed().header("x-large", "l".repeat(40_000));
             match gate.tls(protocol).open().try_send(&with_good(large)) {
                 Ok(answer) => sent.hears(answer, 431),
                 Err(error) => assert_eq!(protocol, H2, "{error}"),
             }
-            let many = (0..120).fold(Delivery::completed(), |many, n| many.header(&format!("x-{n}"), "1"));
+            let many =
+                (0..120).fold(TestDelivery::completed(), |many, n| many.header(&format!("x-{n}"), "1"));
             match gate.tls(protocol).open().try_send(&with_good(many)) {
                 Ok(answer) => sent.hears(answer, 431),
                 Err(error) => assert_eq!(protocol, H2, "{error}"),
             }
             // While the module is trapped, and by what traps it.
             for place in ["headers", "body"] {
-                let crash = with_good(Delivery::completed().header("x-crash-test", place));
+                let crash = with_good(TestDelivery::completed().header("x-crash-test", place));
                 sent.hears(gate.send(protocol, &crash), 503);
                 eventually("module again", || {
-                    let answer = gate.send(protocol, &with_good(Delivery::completed()));
+                    let answer = gate.send(protocol, &with_good(TestDelivery::completed()));
                     let back = answer.status == 200;
                     sent.hears(answer, if back { 200 } else { 503 });
                     back.then_some(())
@@ -245,17 +247,17 @@ fn a_token_is_in_nothing_that_envoy_itself_says_of_it() {
 #[test]
 fn the_search_would_find_a_token_and_what_is_judged_has_no_token_in_its_path() {
     on_every_envoy(|envoy| {
-        let gate = Gate::with(envoy, |shipped| {
+        let gate = TestGate::with(envoy, |shipped| {
             shipped.http(|manager| {
                 let format = &mut manager["access_log"][0]["typed_config"]["log_format"]["json_format"];
                 format["path"] = "%REQ(:PATH)%".into();
             })
         });
         let (open, secret) = (token(&json!({"claims": {"jti": "open"}})), token(&json!({})));
-        assert_eq!(gate.send(H2, &Delivery::completed().path(&format!("/app/{open}"))).status, 200);
+        assert_eq!(gate.send(H2, &TestDelivery::completed().path(&format!("/app/{open}"))).status, 200);
         for protocol in Protocol::BOTH {
-            assert_eq!(gate.send(protocol, &with_token(Delivery::completed(), &secret)).status, 200);
-            gate.send(protocol, &with_token(Delivery::completed().method("GET"), &secret));
+            assert_eq!(gate.send(protocol, &with_token(TestDelivery::completed(), &secret)).status, 200);
+            gate.send(protocol, &with_token(TestDelivery::completed().method("GET"), &secret));
         }
         let judged = |line: &Value| line["path"] == HOOK;
         let lines = || gate.envoy.access_log().iter().filter(|line| judged(line)).count();

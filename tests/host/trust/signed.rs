@@ -2,11 +2,12 @@
 
 use super::{HOOK, bad, confirms, gate, good, stranger, token, with_token};
 use crate::support::client::Protocol;
-use crate::support::delivery::{Ending, GENERATION};
+use crate::support::delivery::{GENERATION, RequestEnding};
 use crate::support::envoy::SIGNING_KEY;
-use crate::support::{Arrival, Delivery, Gate, H2, on_every_envoy};
+use crate::support::{H2, ServiceRequest, TestDelivery, TestGate, on_every_envoy};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use blobgate::contract::{Verdict, header};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -24,20 +25,21 @@ fn signature(key: &str, id: &str, time: &str, body: &[u8]) -> String {
 
 /// Asserts the id, a time of now, and the signatures of these keys over the body that arrived.
 #[track_caller]
-fn verify(arrival: &Arrival, id: &str, keys: &[&str]) {
+fn verify(arrival: &ServiceRequest, id: &str, keys: &[&str]) {
     let header = |name: &str| arrival.header(name).unwrap_or_else(|| panic!("no {name}: {arrival:?}"));
-    assert_eq!(header("webhook-id"), id);
-    let time = header("webhook-timestamp");
+    assert_eq!(header(header::WEBHOOK_ID), id);
+    let time = header(header::WEBHOOK_TIMESTAMP);
     let age = super::token::now().abs_diff(time.parse().unwrap());
     assert!(age <= 5, "{age} s");
     let all: Vec<String> = keys.iter().map(|key| signature(key, id, &time, &arrival.body)).collect();
-    assert_eq!(header("webhook-signature"), all.join(" "));
-    let names = arrival.headers.iter().filter(|(name, _)| name.replace('_', "-").starts_with("webhook-"));
+    assert_eq!(header(header::WEBHOOK_SIGNATURE), all.join(" "));
+    let names =
+        arrival.headers.iter().filter(|(name, _)| name.replace('_', "-").starts_with(header::WEBHOOK_PREFIX));
     assert_eq!(names.count(), 3, "{arrival:?}");
     assert!(!format!("{:?}", arrival.headers).contains("f0rged"), "{arrival:?}");
     // Another byte, another signature.
     let flipped = [&arrival.body[..], b" "].concat();
-    assert_ne!(header("webhook-signature"), signature(keys[0], id, &time, &flipped));
+    assert_ne!(header(header::WEBHOOK_SIGNATURE), signature(keys[0], id, &time, &flipped));
 }
 
 fn idempotency_id(event: &str) -> String {
@@ -45,12 +47,12 @@ fn idempotency_id(event: &str) -> String {
 }
 
 /// What a client says that would like to be taken for the gate.
-fn claiming(delivery: Delivery) -> Delivery {
+fn claiming(delivery: TestDelivery) -> TestDelivery {
     let time = super::token::now().to_string();
     delivery
-        .header("webhook-id", "f0rged")
-        .header("webhook-timestamp", time)
-        .header("webhook-signature", "v1,f0rged")
+        .header(header::WEBHOOK_ID, "f0rged")
+        .header(header::WEBHOOK_TIMESTAMP, time)
+        .header(header::WEBHOOK_SIGNATURE, "v1,f0rged")
         .header("webhook_signature", "v1,f0rged")
         .header("Webhook-Id".to_lowercase().as_str(), "f0rged-again")
         .header("webhook-anything", "f0rged")
@@ -59,25 +61,29 @@ fn claiming(delivery: Delivery) -> Delivery {
 #[test]
 fn every_accepted_delivery_verifies() {
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
+        let gate = TestGate::start(envoy);
         gate.provider.reply(confirms(&stranger()));
         for protocol in Protocol::BOTH {
             for (delivery, event) in [
-                (Delivery::completed(), "completed"),
-                (Delivery::failed(), "failed"),
-                (Delivery::timeout(), "timeout"),
-                (with_token(Delivery::completed(), &good()), "completed"),
-                (with_token(Delivery::failed(), &good()), "failed"),
-                (with_token(Delivery::completed(), &bad()), "completed"),
+                (TestDelivery::completed(), "completed"),
+                (TestDelivery::failed(), "failed"),
+                (TestDelivery::timeout(), "timeout"),
+                (with_token(TestDelivery::completed(), &good()), "completed"),
+                (with_token(TestDelivery::failed(), &good()), "failed"),
+                (with_token(TestDelivery::completed(), &bad()), "completed"),
                 (stranger(), "completed"),
-                (with_token(Delivery::completed_of(60_000).pieces_of(997).trailers(), &good()), "completed"),
                 (
-                    with_token(Delivery::completed().ending(Ending::EmptyFrame), &good()).undeclared(),
+                    with_token(TestDelivery::completed_of(60_000).pieces_of(997).trailers(), &good()),
+                    "completed",
+                ),
+                (
+                    with_token(TestDelivery::completed().ending(RequestEnding::EmptyFrame), &good())
+                        .undeclared(),
                     "completed",
                 ),
             ] {
                 let arrival = gate.accepts(protocol, &claiming(delivery));
-                let id = arrival.header("idempotency-key").unwrap();
+                let id = arrival.header(header::IDEMPOTENCY_KEY).unwrap();
                 assert!(id.starts_with("veo3:") && id.contains(GENERATION) && id.ends_with(event), "{id}");
                 assert_eq!(id, idempotency_id(event));
                 verify(&arrival, &id, &[SIGNING_KEY.1]);
@@ -92,19 +98,23 @@ fn every_kept_delivery_verifies() {
         let gate = gate(envoy, &json!({"hook": {"checks": {"prompt": "enforce"}}}));
         let hashed = |body: &[u8]| format!("veo3:{}:quarantined", hex::encode(Sha256::digest(body)));
         let elsewhere = || {
-            let mut payload: Value = serde_json::from_slice(&Delivery::completed().body()).unwrap();
+            let mut payload: Value = serde_json::from_slice(&TestDelivery::completed().body()).unwrap();
             payload["video_url"] = "https://evil.example/v.mp4".into();
-            Delivery::json(&payload)
+            TestDelivery::json(&payload)
         };
         let other_prompt = token(&json!({"claims": {"ph": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}));
         for protocol in Protocol::BOTH {
             for (delivery, id, reason) in [
-                (with_token(Delivery::of("{"), &good()), hashed(b"{"), "json-invalid"),
-                (with_token(Delivery::of(b"\xff\0".to_vec()), &good()), hashed(b"\xff\0"), "json-invalid"),
-                (with_token(Delivery::of("{}"), &good()), hashed(b"{}"), "schema-invalid"),
+                (with_token(TestDelivery::of("{"), &good()), hashed(b"{"), "json-invalid"),
+                (
+                    with_token(TestDelivery::of(b"\xff\0".to_vec()), &good()),
+                    hashed(b"\xff\0"),
+                    "json-invalid",
+                ),
+                (with_token(TestDelivery::of("{}"), &good()), hashed(b"{}"), "schema-invalid"),
                 (with_token(elsewhere(), &good()), idempotency_id("completed"), "result-url-denied"),
                 (
-                    with_token(Delivery::completed(), &other_prompt),
+                    with_token(TestDelivery::completed(), &other_prompt),
                     idempotency_id("completed"),
                     "token-mismatch",
                 ),
@@ -115,8 +125,8 @@ fn every_kept_delivery_verifies() {
                 let arrival = gate.quarantine.take_one();
                 assert_eq!(arrival.body, delivery.body());
                 assert_eq!(arrival.path, HOOK);
-                assert_eq!(arrival.header("blobgate-verdict").as_deref(), Some("quarantined"));
-                assert_eq!(arrival.header("blobgate-reason").as_deref(), Some(reason));
+                assert_eq!(arrival.header(header::VERDICT).as_deref(), Some(Verdict::Quarantined.name()));
+                assert_eq!(arrival.header(header::REASON).as_deref(), Some(reason));
                 verify(&arrival, &id, &[SIGNING_KEY.1]);
             }
         }
@@ -130,16 +140,16 @@ fn every_observed_delivery_verifies() {
         let gate = gate(envoy, &json!({"hook": {"mode": "observe"}}));
         for protocol in Protocol::BOTH {
             for delivery in [
-                with_token(Delivery::completed(), &good()),
-                with_token(Delivery::failed(), &bad()),
-                Delivery::completed().path(HOOK),
+                with_token(TestDelivery::completed(), &good()),
+                with_token(TestDelivery::failed(), &bad()),
+                TestDelivery::completed().path(HOOK),
             ] {
                 gate.forget();
                 gate.send(protocol, &claiming(delivery.clone()));
                 let arrival = gate.take_one();
-                assert_eq!(arrival.header("blobgate-verdict").as_deref(), Some("observed"));
+                assert_eq!(arrival.header(header::VERDICT).as_deref(), Some(Verdict::Observed.name()));
                 assert_eq!(arrival.body, delivery.body());
-                let event = arrival.header("blobgate-event").unwrap();
+                let event = arrival.header(header::EVENT).unwrap();
                 verify(&arrival, &idempotency_id(&event), &[SIGNING_KEY.1]);
             }
         }
@@ -150,7 +160,7 @@ fn every_observed_delivery_verifies() {
 fn while_keys_rotate_both_sign() {
     on_every_envoy(|envoy| {
         let names = json!([SIGNING_KEY.0, OLD_KEY.0]);
-        let gate = Gate::with(envoy, |shipped| {
+        let gate = TestGate::with(envoy, |shipped| {
             let configuration = super::configuration(&json!({"sign": {"env": names}}));
             shipped.gate(&configuration).filter(|filter| {
                 let vm = &mut filter["typed_config"]["config"]["vm_config"];
@@ -158,7 +168,7 @@ fn while_keys_rotate_both_sign() {
             })
         });
         for protocol in Protocol::BOTH {
-            let arrival = gate.accepts(protocol, &claiming(with_token(Delivery::completed(), &good())));
+            let arrival = gate.accepts(protocol, &claiming(with_token(TestDelivery::completed(), &good())));
             verify(&arrival, &idempotency_id("completed"), &[SIGNING_KEY.1, OLD_KEY.1]);
         }
     });
@@ -169,9 +179,9 @@ fn the_keys_are_in_nothing_that_is_written_or_handed_on() {
     use super::secrecy::{found, places};
     use crate::support::envoy::TOKEN_KEY;
     on_every_envoy(|envoy| {
-        let gate = Gate::start(envoy);
-        gate.accepts(H2, &with_token(Delivery::completed(), &good()));
-        gate.send(H2, &with_token(Delivery::of("{"), &good()));
+        let gate = TestGate::start(envoy);
+        gate.accepts(H2, &with_token(TestDelivery::completed(), &good()));
+        gate.send(H2, &with_token(TestDelivery::of("{"), &good()));
         let places = places(&gate);
         for (name, key) in [TOKEN_KEY, SIGNING_KEY] {
             assert_eq!(found(&places, key), [""; 0], "{name}");

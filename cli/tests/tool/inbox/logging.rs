@@ -1,8 +1,9 @@
 //! What a running inbox logs.
 
-use crate::running::nobody;
-use blobgate_testkit::inbox::{Inbox, fresh_generation, marked, migrate};
-use blobgate_testkit::{Delivery, eventually};
+use crate::running::closed_port;
+use blobgate::contract::header;
+use blobgate_testkit::inbox::{InboxProcess, fresh_generation, marked, migrate};
+use blobgate_testkit::{TestDelivery, eventually};
 use serde_json::Value;
 use std::process::Command;
 use tempfile::TempDir;
@@ -19,20 +20,20 @@ fn store() -> (TempDir, String) {
     (folder, store)
 }
 
-fn hostile() -> Delivery {
-    marked(&fresh_generation()).without_header("blobgate-hook").header("blobgate-hook", HOSTILE)
+fn hostile() -> TestDelivery {
+    marked(&fresh_generation()).without_header(header::HOOK).header(header::HOOK, HOSTILE)
 }
 
 #[test]
 fn logs_json_with_fields() {
     let (_folder, store) = store();
-    let service = nobody();
-    let inbox = Inbox::start(PROGRAM, &store, service.address.port(), &["--log-format", "json"]);
+    let service = closed_port();
+    let inbox = InboxProcess::start(PROGRAM, &store, service.address.port(), &["--log-format", "json"]);
     // Five events without an answer: the route is down.
     for _ in 0..6 {
         assert_eq!(inbox.receive(&hostile()).unwrap().status, 200);
     }
-    assert_eq!(inbox.receive(&hostile().without_header("blobgate-contract")).unwrap().status, 503);
+    assert_eq!(inbox.receive(&hostile().without_header(header::CONTRACT)).unwrap().status, 503);
     let lines: Vec<Value> = eventually("the route is down, and a delivery refused", || {
         let log = inbox.log();
         (log.contains(" is down") && log.contains("refused code=")).then(|| {
@@ -50,19 +51,22 @@ fn logs_json_with_fields() {
     let message = down["message"].as_str().unwrap();
     assert!(message.starts_with(&format!("route={route} is down: ")), "{message}");
     assert_eq!((&refused["level"], &refused["code"]), (&"WARN".into(), &"not-ours".into()));
-    let sentence = "refused code=not-ours: the gate writes another version of the gate headers (blobgate-contract). Upgrade the older of both";
+    let sentence = format!(
+        "refused code=not-ours: the gate writes another version of the gate headers ({}). Upgrade the older of both",
+        header::CONTRACT
+    );
     assert_eq!(refused["message"], sentence);
 }
 
 #[test]
 fn serves_when_its_log_cannot_be_written() {
     let (_folder, store) = store();
-    let service = nobody();
+    let service = closed_port();
     for format in ["text", "json"] {
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full", PROGRAM]).env("BLOBGATE_LOG_FORMAT", format);
-        let inbox = Inbox::spawn(command, PROGRAM, &store, service.address.port(), &[]);
-        let refused = inbox.receive(&hostile().without_header("blobgate-contract")).unwrap();
+        let inbox = InboxProcess::spawn(command, PROGRAM, &store, service.address.port(), &[]);
+        let refused = inbox.receive(&hostile().without_header(header::CONTRACT)).unwrap();
         assert_eq!(refused.status, 503, "{format}");
         assert_eq!(inbox.receive(&hostile()).unwrap().status, 200, "{format}");
     }

@@ -1,14 +1,14 @@
 //! SQLite: what is stored reaches the reserve, and then another program takes all of it.
 
-use super::{Disk, SIZE, padded, send};
+use super::{FullDisk, SIZE, padded, send};
 use crate::chance::Chance;
-use crate::check::{Checks, unless};
-use crate::load::Order;
+use crate::check::{CheckList, unless};
+use crate::load::CustomerOrder;
 use crate::log::now;
-use crate::program::Inbox;
-use crate::sender::Got;
-use crate::site::{Site, drain};
-use crate::store::Store;
+use crate::program::KillableInbox;
+use crate::sender::SendResult;
+use crate::site::{KillSite, drain};
+use crate::store::StoreUnderTest;
 use crate::tool::{eventually, within};
 use std::fs;
 use std::path::Path;
@@ -22,11 +22,11 @@ const RESERVE: u64 = 64 << 20;
 const HEADROOM: u64 = 12 << 20;
 /// Of 60 MB that are sent.
 const SCRAPS: u64 = 2 << 20;
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
-pub(super) fn run(disk: &Disk, program: &Path, seed: u64, checks: &mut Checks) {
-    let site = Site::new(program);
-    let store = Store::sqlite_at(disk.at("inbox.db"), program);
+pub(super) fn run(disk: &FullDisk, program: &Path, seed: u64, checks: &mut CheckList) {
+    let site = KillSite::new(program);
+    let store = StoreUnderTest::sqlite_at(disk.at("inbox.db"), program);
     let mut chance = Chance::new(seed);
     site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
     let mut judge = site.judge();
@@ -38,7 +38,7 @@ pub(super) fn run(disk: &Disk, program: &Path, seed: u64, checks: &mut Checks) {
     site.receiver.behaviour.waits.store(true, Ordering::Relaxed);
     let refused = (0..2_000).any(|_| {
         sleep(Duration::from_millis(20));
-        send(&site, &inbox, &padded(&mut chance)) == Got::Status(503)
+        send(&site, &inbox, &padded(&mut chance)) == SendResult::Status(503)
     });
     let free = disk.free();
     let said = inbox.said();
@@ -48,7 +48,7 @@ pub(super) fn run(disk: &Disk, program: &Path, seed: u64, checks: &mut Checks) {
         unless(in_time, || format!("{} MiB are left; the inbox says {said}", free >> 20)),
     );
     site.receiver.behaviour.waits.store(false, Ordering::Relaxed);
-    eventually("what was under way arrives", PATIENCE, || judge.outstanding() == 0);
+    eventually("what was under way arrives", MAX_WAIT, || judge.outstanding() == 0);
     inbox.end();
     judge.check(store.rows(0), now());
     let rows = store.query("SELECT count(*) FROM entry WHERE state <> 'delivered'");
@@ -61,9 +61,9 @@ pub(super) fn run(disk: &Disk, program: &Path, seed: u64, checks: &mut Checks) {
     let size = fs::metadata(disk.at("inbox.db")).unwrap().len();
     let inbox = starter.start(&store);
     // More than its log holds before it is written into the file by itself: 40 MB.
-    let taken =
-        (0..300).all(|_| within(PATIENCE, || send(&site, &inbox, &padded(&mut chance)) == Got::Status(200)));
-    eventually("they arrive", PATIENCE, || judge.outstanding() == 0);
+    let taken = (0..300)
+        .all(|_| within(MAX_WAIT, || send(&site, &inbox, &padded(&mut chance)) == SendResult::Status(200)));
+    eventually("they arrive", MAX_WAIT, || judge.outstanding() == 0);
     inbox.end();
     let grown = fs::metadata(disk.at("inbox.db")).unwrap().len().saturating_sub(size);
     let purged = store.query("SELECT count(*) FROM entry WHERE size = 0");
@@ -80,14 +80,14 @@ pub(super) fn run(disk: &Disk, program: &Path, seed: u64, checks: &mut Checks) {
     let taken = send(&site, &inbox, &padded(&mut chance));
     checks.row(
         "disk: with space again, events are taken",
-        unless(taken == Got::Status(200), || format!("{taken:?}")),
+        unless(taken == SendResult::Status(200), || format!("{taken:?}")),
     );
     inbox.end();
     // One second is between two looks at the disk: this inbox looks no more, so that none falls into what follows.
     let inbox = starter.start_failing(&store, Some("disk-unseen=return")).ready();
     by_another_program(disk, &site, &inbox, &mut chance, checks);
-    let back = within(PATIENCE, || {
-        send(&site, &inbox, &Order::new(&mut chance).completed("a", "")) == Got::Status(200)
+    let back = within(MAX_WAIT, || {
+        send(&site, &inbox, &CustomerOrder::new(&mut chance).completed("a", "")) == SendResult::Status(200)
     });
     checks.row("disk: with space again, after none at all, events are taken", unless(back, || inbox.said()));
     let rows = drain(&store, &starter, &mut judge, vec![inbox]);
@@ -97,11 +97,17 @@ pub(super) fn run(disk: &Disk, program: &Path, seed: u64, checks: &mut Checks) {
 }
 
 /// Nothing is left, not even the reserve, while events come and deliveries are under way.
-fn by_another_program(disk: &Disk, site: &Site, inbox: &Inbox<'_>, chance: &mut Chance, checks: &mut Checks) {
+fn by_another_program(
+    disk: &FullDisk,
+    site: &KillSite,
+    inbox: &KillableInbox<'_>,
+    chance: &mut Chance,
+    checks: &mut CheckList,
+) {
     const EVENTS: usize = 30;
     site.receiver.behaviour.waits.store(true, Ordering::Relaxed);
     for _ in 0..10 {
-        send(site, inbox, &Order::new(chance).completed("a", ""));
+        send(site, inbox, &CustomerOrder::new(chance).completed("a", ""));
     }
     disk.fill_up();
     let events: Vec<_> = (0..EVENTS).map(|_| padded(chance)).collect();
@@ -113,7 +119,7 @@ fn by_another_program(disk: &Disk, site: &Site, inbox: &Inbox<'_>, chance: &mut 
         site.receiver.behaviour.waits.store(false, Ordering::Relaxed);
         sent.into_iter().map(|sent| sent.join().unwrap()).collect::<Vec<_>>()
     });
-    let refused = answers.iter().filter(|answer| **answer == Got::Status(503)).count();
+    let refused = answers.iter().filter(|answer| **answer == SendResult::Status(503)).count();
     let said = inbox.said();
     checks.row(
         &format!("disk: filled to the last byte, {refused} of {EVENTS} events are answered 503"),
@@ -128,7 +134,8 @@ fn by_another_program(disk: &Disk, site: &Site, inbox: &Inbox<'_>, chance: &mut 
     );
     disk.fill_to(SIZE);
     // The senders come back, as they do.
-    let heard =
-        events.iter().all(|message| within(PATIENCE, || send(site, inbox, message) == Got::Status(200)));
+    let heard = events
+        .iter()
+        .all(|message| within(MAX_WAIT, || send(site, inbox, message) == SendResult::Status(200)));
     checks.row("disk: they are taken when they come again", unless(heard, || inbox.said()));
 }

@@ -1,10 +1,10 @@
 //! Reads the three logs.
 
-use super::{Arrival, Judge, Sent, Try};
-use crate::load::Expect;
-use crate::log::Line;
+use super::{LogJudge, SendAttempt, SentMessage, ServiceArrival};
+use crate::load::MessageOutcome;
+use crate::log::LogLine;
 
-impl Judge {
+impl LogJudge {
     pub(super) fn read(&mut self) {
         let [sent, arrived, faults] = [0, 1, 2].map(|log| self.logs[log].lines());
         sent.into_iter().for_each(|line| self.read_sent(line));
@@ -12,14 +12,14 @@ impl Judge {
         faults.into_iter().for_each(|line| self.read_fault(line));
     }
 
-    fn read_sent(&mut self, line: Line) {
+    fn read_sent(&mut self, line: LogLine) {
         let text = |field: usize| line.fields[field].clone();
         match line.fields[0].as_str() {
             "try" => {
-                self.tries.insert(line.number(1), Try { digest: text(2), at: line.at, got: None });
-                self.messages.entry(text(2)).or_insert_with(|| Sent {
+                self.tries.insert(line.number(1), SendAttempt { digest: text(2), at: line.at, got: None });
+                self.messages.entry(text(2)).or_insert_with(|| SentMessage {
                     stored_as: text(3),
-                    expect: Expect::parse(&line.fields[6]),
+                    expect: MessageOutcome::parse(&line.fields[6]),
                     acknowledged: None,
                 });
             }
@@ -36,7 +36,7 @@ impl Judge {
         }
     }
 
-    fn read_arrived(&mut self, line: Line) {
+    fn read_arrived(&mut self, line: LogLine) {
         let number = line.number(1);
         if line.fields[0] == "end" {
             self.arrivals.get_mut(&number).unwrap().end = Some((line.at, line.number(2)));
@@ -50,7 +50,7 @@ impl Judge {
         self.of_event.entry(digest.clone()).or_default().push(number);
         self.of_generation.entry(generation.clone()).or_default().push(number);
         self.fresh.insert(number);
-        let arrival = Arrival {
+        let arrival = ServiceArrival {
             run: line.number(2),
             digest,
             generation,
@@ -62,7 +62,7 @@ impl Judge {
         self.arrivals.insert(number, arrival);
     }
 
-    fn read_fault(&mut self, line: Line) {
+    fn read_fault(&mut self, line: LogLine) {
         match line.fields[0].as_str() {
             "died" => self.runs.entry(line.number(1)).or_default().died = Some(line.number(2)),
             "stopped" => {

@@ -1,6 +1,6 @@
 //! What a kill at random has met.
 
-use super::Judge;
+use super::LogJudge;
 
 pub(crate) const SENT: &str = "sent, not stored";
 pub(crate) const STORED: &str = "stored, not answered";
@@ -8,7 +8,7 @@ pub(crate) const CLAIMED: &str = "claimed, not arrived";
 pub(crate) const ARRIVED: &str = "arrived, not answered";
 pub(crate) const ANSWERED: &str = "answered, not marked";
 
-impl Judge {
+impl LogJudge {
     /// What a kill at `at` of this run has met, by the copy taken after it.
     pub(crate) fn note_windows(&mut self, run: u64, at: u64) {
         let (tries, rows) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.rows));
