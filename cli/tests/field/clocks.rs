@@ -3,7 +3,7 @@
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
 use blobgate::contract::signature::{SigningKey, SigningKeys};
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, TestDelivery};
 use std::process::Command;
 
@@ -14,7 +14,7 @@ on_each_store! { says_how_far_the_clocks_are_apart }
 
 /// As a gate signs it whose clock is so many seconds ahead.
 fn signed(generation: &str, offset: i64, key: &str) -> TestDelivery {
-    let delivery = marked(generation);
+    let delivery = forwarded(generation);
     let keys = SigningKeys::new(vec![SigningKey::parse(key).unwrap()]);
     let time = u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp() + offset).unwrap();
     let headers = keys.headers(format!("veo3:{generation}:completed"), time, &delivery.body());
@@ -42,7 +42,7 @@ fn says_how_far_the_clocks_are_apart(store: &str) {
     let other = format!("whsec_{}", "A".repeat(32));
     let (status, reason, _) = send(&signed(&fresh_generation(), -600, &other));
     assert_eq!((status, reason), (503, code("signature")));
-    let (status, reason, _) = send(&marked(&fresh_generation()).header(header::WEBHOOK_TIMESTAMP, "1"));
+    let (status, reason, _) = send(&forwarded(&fresh_generation()).header(header::WEBHOOK_TIMESTAMP, "1"));
     assert_eq!((status, reason), (503, code("signature")));
     assert!(is_ready());
 

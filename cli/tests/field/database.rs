@@ -1,7 +1,7 @@
 //! PostgreSQL behind other things than itself: poolers, few connections, other schemas, URLs that say something else.
 
 use crate::PROGRAM;
-use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{blobgate, forwarded, fresh_generation, migrate};
 use blobgate_testkit::{Cluster, InboxProcess, Pgbouncer, Upstream, eventually, needs};
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,7 +54,7 @@ fn sql_at(cluster: &Cluster, url: &str, sql: &str) -> String {
 fn burst(inbox: &InboxProcess, count: usize) -> Vec<u16> {
     std::thread::scope(|scope| {
         let sent: Vec<_> = (0..count)
-            .map(|_| scope.spawn(|| inbox.receive(&marked(&fresh_generation())).unwrap().status))
+            .map(|_| scope.spawn(|| inbox.receive(&forwarded(&fresh_generation())).unwrap().status))
             .collect();
         sent.into_iter().map(|sent| sent.join().unwrap()).collect()
     })

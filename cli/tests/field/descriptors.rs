@@ -2,7 +2,7 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, Upstream, eventually, metrics};
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,7 +44,7 @@ fn answers_health_without_a_descriptor(store: &str) {
     let free = (0..).find(|number| !open.contains(number)).unwrap();
     set_limit(&inbox, free);
     let waiting = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| inbox.receive(&marked(&fresh_generation())));
+        let waiting = scope.spawn(|| inbox.receive(&forwarded(&fresh_generation())));
         eventually("fault", || {
             let ready = answer_in_time(&inbox, "/readyz");
             (ready.0 == 503 && ready.1.starts_with("descriptors-exhausted: ")).then_some(())
@@ -77,7 +77,7 @@ fn makes_room_among_idle_connections(store: &str) {
     let idle = [flood(inbox.receive), flood(inbox.admin)];
     for _ in 0..5 {
         let generation = fresh_generation();
-        assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
+        assert_eq!(inbox.receive(&forwarded(&generation)).unwrap().status, 200);
         assert_eq!(service.take_one().header(header::GENERATION_ID), Some(generation));
         assert_eq!(answer_in_time(&inbox, "/readyz"), (200, "ok\n".to_owned()));
     }

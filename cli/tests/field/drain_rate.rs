@@ -2,7 +2,7 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{Connector, H1, InboxProcess, Reply, TestGate, eventually, pause, versions};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl DrainRateSite {
                 scope.spawn(|| {
                     let mut client = Connector::plaintext(self.inbox.receive, H1).open();
                     for _ in 0..count / 8 {
-                        assert_eq!(client.send(&marked(&fresh_generation())).status, 200);
+                        assert_eq!(client.send(&forwarded(&fresh_generation())).status, 200);
                     }
                 });
             }
@@ -111,7 +111,7 @@ fn arrivals_above_the_rate_are_caught_up_with(store: &str) {
         // 150 a second.
         let due = 400 + usize::try_from(started.elapsed().as_millis()).unwrap() * RATE * 15 / 10 / 1_000;
         while stored < due {
-            assert_eq!(client.send(&marked(&fresh_generation())).status, 200);
+            assert_eq!(client.send(&forwarded(&fresh_generation())).status, 200);
             stored += 1;
         }
         let behind = stored.saturating_sub(site.delivered());

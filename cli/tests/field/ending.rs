@@ -2,7 +2,7 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, Reply, Upstream, eventually, pause};
 use std::collections::BTreeMap;
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ fn takes_events_until_its_deliveries_have_ended(store: &str) {
     service.reply(Reply::After(SERVICE, Box::new(Reply::status(200))));
     let mut inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     let first = fresh_generation();
-    assert_eq!(inbox.receive(&marked(&first)).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&first)).unwrap().status, 200);
     eventually("delivery under way", || (service.heads() == 1).then_some(()));
 
     inbox.signal("TERM");
@@ -30,7 +30,7 @@ fn takes_events_until_its_deliveries_have_ended(store: &str) {
     let (mut taken, mut last) = (Vec::new(), Instant::now());
     loop {
         let generation = fresh_generation();
-        match inbox.receive(&marked(&generation)) {
+        match inbox.receive(&forwarded(&generation)) {
             Ok(answer) => {
                 assert_eq!(answer.status, 200, "after {:?}: {answer:?}", asked.elapsed());
                 taken.push(generation);

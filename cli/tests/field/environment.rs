@@ -1,7 +1,7 @@
 //! What an inbox meets in its environment: a full disk with small blocks, and a root that cannot be written to.
 
 use crate::PROGRAM;
-use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{forwarded, fresh_generation, migrate};
 use blobgate_testkit::{Ext4Disk, InboxProcess, Upstream, eventually, needs};
 use std::process::{Command, ExitStatus};
 
@@ -54,7 +54,7 @@ fn starts_or_says_why(has_index: bool, left: u64) {
         disk.empty();
         disk.fill_to(left);
         let _any = inbox.get("/healthz");
-        let _any = inbox.receive(&marked(&fresh_generation()));
+        let _any = inbox.receive(&forwarded(&fresh_generation()));
         assert_eq!(inbox.exited(), None, "{case}, then {left}: {}", inbox.log());
     }
     disk.empty();
@@ -84,7 +84,7 @@ fn temporary_files_need_no_other_folder_than_the_store_s() {
         for _ in 0..20 {
             scope.spawn(|| {
                 for _ in 0..EVENTS / 20 {
-                    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+                    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
                 }
             });
         }

@@ -3,7 +3,7 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::{Kind, header};
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{
     Cluster, Connector, H1, InboxProcess, Reply, TestDelivery, Upstream, eventually, pause, sql,
 };
@@ -72,7 +72,7 @@ impl ServiceAnswers {
 
 /// What a gate forwards, of this hook.
 fn of_hook(hook: &str, event: &str, generation: &str) -> TestDelivery {
-    let mut delivery = marked(generation);
+    let mut delivery = forwarded(generation);
     for name in [header::HOOK, header::EVENT, header::IDEMPOTENCY_KEY] {
         delivery = delivery.without_header(name);
     }

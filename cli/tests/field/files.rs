@@ -2,7 +2,7 @@
 
 use crate::PROGRAM;
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{blobgate, forwarded, fresh_generation, migrate};
 use blobgate_testkit::{InboxProcess, SqliteFile, Upstream, eventually, needs, sql};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -73,10 +73,10 @@ fn refuses_and_saves(saved: EventLocation, change: impl Fn(&Path)) {
     let mut inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
     let acknowledged: BTreeSet<String> = (0..EVENTS).map(|_| fresh_generation()).collect();
     for generation in &acknowledged {
-        assert_eq!(inbox.receive(&marked(generation)).unwrap().status, 200);
+        assert_eq!(inbox.receive(&forwarded(generation)).unwrap().status, 200);
     }
     change(db);
-    let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
+    let answer = inbox.receive(&forwarded(&fresh_generation())).unwrap();
     assert_eq!(
         (answer.status, answer.header(header::INBOX_REASON).as_deref()),
         (503, Some("store-replaced"))
@@ -135,7 +135,7 @@ fn health_log_and_stats_name_the_reason() {
         eventually("a rescue", || inbox.log().contains(" saved in ").then_some(()));
         // It does not come back by itself, and neither delivers nor changes anything.
         for _ in 0..3 {
-            assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 503);
+            assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 503);
         }
         assert_eq!(inbox.get("/entries").unwrap().status, 503);
         assert_eq!(inbox.command(&["pause", "--hook", "veo3"]).status.code(), Some(1));
@@ -153,12 +153,12 @@ fn a_person_may_empty_the_log_and_vacuum() {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     for statement in ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
-        assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+        assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
         service.take_one();
         sql(store, statement);
         assert_eq!(inbox.get("/readyz").unwrap().status, 200, "{}", inbox.log());
     }
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
 }
 
 /// Another store's file, beside this one's.
@@ -197,7 +197,7 @@ fn names_a_rescued_copy_until_it_is_moved_away() {
     let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
     let inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
     fs::rename(another(db), db).unwrap();
     let rescued = || {
         let files = fs::read_dir(db.parent().unwrap()).unwrap();
@@ -226,7 +226,7 @@ fn a_store_that_is_not_whole_takes_no_more_events() {
     let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
     let mut inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
     inbox.signal("TERM");
     eventually("end", || inbox.exited());
     let page = "SELECT rootpage FROM sqlite_master WHERE name = 'payload'";
@@ -241,7 +241,7 @@ fn a_store_that_is_not_whole_takes_no_more_events() {
         (answer.status == 503 && answer.text().starts_with("store-damaged")).then(|| answer.text())
     });
     assert_eq!(inbox.get("/healthz").unwrap().text(), text);
-    let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
+    let answer = inbox.receive(&forwarded(&fresh_generation())).unwrap();
     assert_eq!((answer.status, answer.header(header::INBOX_REASON).as_deref()), (503, Some("store-damaged")));
     assert!(inbox.log().contains("not ready reason=store-damaged: "), "{}", inbox.log());
     let stats = String::from_utf8(inbox.command(&["stats"]).stdout).unwrap();

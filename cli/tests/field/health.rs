@@ -3,7 +3,7 @@
 use crate::database::{app, name_of};
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{forwarded, fresh_generation, migrate};
 use blobgate_testkit::{Cluster, InboxProcess, Upstream, eventually, needs, sql};
 use std::process::Command;
 use std::sync::Mutex;
@@ -21,7 +21,7 @@ fn not_ready(inbox: &InboxProcess, reason: &str, details: &[&str]) {
     assert_eq!(inbox.get("/healthz").unwrap().text(), text);
     assert_eq!(inbox.get("/livez").unwrap().status, 200);
     // An event that does not need what is missing is stored.
-    let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
+    let answer = inbox.receive(&forwarded(&fresh_generation())).unwrap();
     let expected = if answer.status == 200 { None } else { Some(reason) };
     assert_eq!(answer.header(header::INBOX_REASON).as_deref(), expected, "{}", answer.text());
     assert!(inbox.log().contains(&format!("not ready reason={reason}: ")), "{}", inbox.log());
@@ -63,7 +63,7 @@ fn names_the_right_and_the_object_that_a_role_lacks() {
                 not_ready(&inbox, "store-denied", &["permission denied", object, &grant]);
                 (sql.lock().unwrap())(&grant);
                 let inbox = inbox.ready();
-                assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+                assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
             });
         }
     });
@@ -81,7 +81,7 @@ fn stores_and_delivers_without_rights_on_the_sums() {
     cluster.sql(name_of(&direct), &format!("REVOKE ALL ON {sums} FROM {role}"));
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, &store, service.port, &[]);
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
     service.take_one();
     let counted =
         "SELECT sum(entries) FROM blobgate_inbox.entry_sum WHERE since = -1 AND state = 'delivered'";
@@ -181,7 +181,7 @@ fn is_not_ready_while_the_newest_commit_failed(store: &str) {
         )
     };
     sql(store, make);
-    let refused = inbox.receive(&marked(&fresh_generation())).unwrap();
+    let refused = inbox.receive(&forwarded(&fresh_generation())).unwrap();
     assert_eq!(
         (refused.status, refused.header(header::INBOX_REASON).as_deref()),
         (503, Some("store-failing"))
@@ -190,7 +190,7 @@ fn is_not_ready_while_the_newest_commit_failed(store: &str) {
     assert_eq!(inbox.get("/livez").unwrap().status, 200);
     sql(store, drop);
     // The next commit ends it.
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
     assert_eq!(inbox.get("/readyz").unwrap().status, 200);
 }
 

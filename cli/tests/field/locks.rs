@@ -1,7 +1,7 @@
 //! One file is one inbox's, by whatever name, and whatever is deleted beside it.
 
 use crate::PROGRAM;
-use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{forwarded, fresh_generation, migrate};
 use blobgate_testkit::{InboxProcess, Upstream, needs};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -49,7 +49,7 @@ fn refuses_a_second_inbox_and_a_second_log() {
     fs::remove_file(at("hard.db")).unwrap();
 
     // The first one goes on, with all its locks.
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
     service.take_one();
     let [posix, flock] = locks(&inbox, &db);
     assert!(posix > 0 && flock == 1, "{posix} POSIX locks, {flock} flock");

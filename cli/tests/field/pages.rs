@@ -2,7 +2,7 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{Connector, H1, InboxProcess, Protocol, TestDelivery, Upstream};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ fn takes_no_event_from_a_page(store: &str) {
         let send = |delivery: &TestDelivery| Connector::plaintext(port, protocol).open().send(delivery);
         // A name that leads here (DNS rebinding): the browser lets the page set every header.
         for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example"] {
-            let forged = marked(&fresh_generation()).header("host", format!("{host}:{port}"));
+            let forged = forwarded(&fresh_generation()).header("host", format!("{host}:{port}"));
             let answer = send(&forged);
             let reason = answer.header(header::INBOX_REASON);
             assert_eq!((answer.status, reason.as_deref()), (503, Some("host")), "{protocol:?} {host}");
@@ -37,7 +37,7 @@ fn takes_no_event_from_a_page(store: &str) {
         // The gate sends the edge's own name on, and a test or a sidecar the address.
         for host in ["hooks.example.com", "hooks.example.com:8443", "localhost", &format!("127.0.0.1:{port}")]
         {
-            let genuine = marked(&fresh_generation()).header("host", host);
+            let genuine = forwarded(&fresh_generation()).header("host", host);
             assert_eq!(send(&genuine).status, 200, "{protocol:?} {host}");
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::{self, Kind, Verdict, header};
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{ClientResponse, InboxProcess, TestDelivery, Upstream};
 use serde_json::json;
 
@@ -65,7 +65,7 @@ fn one_stolen_url_harms_one_generation(store: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, LIMIT).ready();
     let (own, customer) = (fresh_generation(), fresh_generation());
-    assert_eq!(send(&inbox, &with_token(marked(&own), "stolen")), (200, None));
+    assert_eq!(send(&inbox, &with_token(forwarded(&own), "stolen")), (200, None));
 
     let filler = "p".repeat(BODY_BYTES);
     let bodies = (0..BODIES).map(|number| late("stolen", &own, &format!("{number} {filler}")));
@@ -103,7 +103,7 @@ fn an_expected_generation_has_a_bound_too(store: &str) {
     for generation in [&first, &second] {
         let expect = json!({"hook": "veo3", "generation_id": generation, "job": "job-stolen"});
         assert_eq!(inbox.post("/expect", &expect).status, 200);
-        assert_eq!(send(&inbox, &with_token(marked(generation), "stolen")), (200, None));
+        assert_eq!(send(&inbox, &with_token(forwarded(generation), "stolen")), (200, None));
     }
     // Another video of the same generation each time, as the gate accepts it.
     let others = |generation: &str| {
@@ -111,7 +111,7 @@ fn an_expected_generation_has_a_bound_too(store: &str) {
         (0..25).map(move |number| {
             let url = format!("https://cdn.runblob.io/{number}.mp4");
             let body = json!({"generation_id": generation, "status": "completed", "video_url": url});
-            let accepted = with_token(marked(&generation), "stolen");
+            let accepted = with_token(forwarded(&generation), "stolen");
             same_headers(&accepted, TestDelivery::json(&body).path("/hooks/veo3"))
         })
     };

@@ -2,7 +2,7 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::{self, Kind, Proof, Verdict, header};
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, TestDelivery, Upstream, eventually};
 use serde_json::{Value, json};
 use std::process::Output;
@@ -119,7 +119,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     assert_eq!(arrival.header(header::REASON), None);
 
     // The same event as it should have come is a repeat, and so is a second release.
-    let genuine = marked(&generation).header(header::TOKEN_ID, "t-1").header(header::JOB, "order-17");
+    let genuine = forwarded(&generation).header(header::TOKEN_ID, "t-1").header(header::JOB, "order-17");
     assert_eq!(inbox.receive(&genuine).unwrap().status, 200);
     let (code, _, refused) = said(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
     assert_eq!(code, Some(1));
@@ -180,7 +180,7 @@ fn keeps_what_contradicts_a_delivered_event(store_name: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store_name, service.port, &[]).ready();
     let generation = fresh_generation();
-    assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&generation)).unwrap().status, 200);
     let _completed = service.take_one();
     let mut other = renamed(&generation);
     other["video_url"] = json!("https://cdn.runblob.io/another.mp4");
@@ -195,7 +195,7 @@ fn keeps_what_contradicts_a_delivered_event(store_name: &str) {
     let second = fresh_generation();
     let mine = quarantined(Some(&second), &renamed(&second));
     let bound = fresh_generation();
-    let binds = marked(&bound).header(header::TOKEN_ID, "t-1").header(header::JOB, "order-17");
+    let binds = forwarded(&bound).header(header::TOKEN_ID, "t-1").header(header::JOB, "order-17");
     assert_eq!(inbox.receive(&binds).unwrap().status, 200);
     let _bound = service.take_one();
     let reused = store(&inbox, &mine);
@@ -254,7 +254,7 @@ fn refuses_what_cannot_be_released_in_one_sentence(store_name: &str) {
     assert_eq!(code, Some(2), "{said}");
 
     let done = fresh_generation();
-    let delivered = store(&inbox, &marked(&done));
+    let delivered = store(&inbox, &forwarded(&done));
     let _arrival = service.take_one();
     eventually("delivery", || (state(&inbox, &delivered) == "delivered").then_some(()));
     let ask = |id: &str| json!({"id": id.parse::<i64>().unwrap(), "as": "completed"});

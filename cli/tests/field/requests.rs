@@ -2,7 +2,7 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{Connector, H1, InboxProcess, Protocol, Upstream, eventually, metrics};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -21,12 +21,12 @@ fn reads_as_many_headers_as_can_come(store: &str) {
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     for protocol in Protocol::BOTH {
         let generation = fresh_generation();
-        let mut many = marked(&generation);
+        let mut many = forwarded(&generation);
         for number in 0..EDGE_HEADERS {
             many = many.header(&format!("x-{number}"), "1");
         }
-        let large = marked(&fresh_generation()).header("x-large", "x".repeat(EDGE_HEAD));
-        for delivery in [many, large, marked(&fresh_generation()).path("/hooks/veo3?signed=%22")] {
+        let large = forwarded(&fresh_generation()).header("x-large", "x".repeat(EDGE_HEAD));
+        for delivery in [many, large, forwarded(&fresh_generation()).path("/hooks/veo3?signed=%22")] {
             let answer = Connector::plaintext(inbox.receive, protocol).open().send(&delivery);
             assert_eq!(answer.status, 200, "{protocol:?}: {answer:?}");
         }
@@ -63,7 +63,7 @@ fn counts_and_logs_what_it_cannot_read(store: &str) {
     assert!(stream.read(&mut read).unwrap() > 0);
     eventually("count of a reset", || (refused(&inbox) >= all + 1.0).then_some(()));
     // And of a head that is too large for what the gate can send, the answer is the inbox's own.
-    let large = marked(&fresh_generation()).header("x-large", "x".repeat(200 << 10));
+    let large = forwarded(&fresh_generation()).header("x-large", "x".repeat(200 << 10));
     let answer = Connector::plaintext(inbox.receive, Protocol::H2).open().send(&large);
     assert_eq!((answer.status, answer.header(header::INBOX_REASON).as_deref()), (503, Some("not-http")));
 
@@ -72,7 +72,7 @@ fn counts_and_logs_what_it_cannot_read(store: &str) {
     assert!(!log.contains(SECRET), "{log}");
     assert!(log.lines().filter(|line| line.contains("code=not-http")).count() >= 9, "{log}");
     // What cannot be read harms nobody else.
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
 }
 
 fn refused(inbox: &InboxProcess) -> f64 {

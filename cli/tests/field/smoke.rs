@@ -2,7 +2,7 @@
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, Upstream};
 
 on_each_store! { delivers_what_it_stored }
@@ -11,7 +11,7 @@ fn delivers_what_it_stored(store: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     let generation = fresh_generation();
-    assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&generation)).unwrap().status, 200);
     let arrival = service.take_one();
     assert_eq!(arrival.header(header::GENERATION_ID), Some(generation));
 }

@@ -1,7 +1,7 @@
 //! What runs at a start, and for each event, reads no table from its beginning to its end, as PostgreSQL itself counts.
 
 use crate::PROGRAM;
-use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{forwarded, fresh_generation, migrate};
 use blobgate_testkit::{Cluster, InboxProcess, Upstream, eventually, needs};
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ fn a_start_an_event_and_stats_read_no_whole_table() {
     let service = Upstream::start();
     let mut inbox = InboxProcess::start(PROGRAM, &store, service.port, &[]).ready();
     let generation = fresh_generation();
-    assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&generation)).unwrap().status, 200);
     service.take_one();
     let delivered = || {
         let stats: Value = serde_json::from_slice(&inbox.get("/stats").unwrap().body).unwrap();
