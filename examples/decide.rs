@@ -4,6 +4,7 @@
 //! cargo run --example decide -- tests/cases/samples/completed.json
 //! ```
 
+use blobgate::contract::header;
 use blobgate::head::{Ending, Head, Hop};
 use blobgate::headers::Headers;
 use blobgate::policy::{Decision, admit, decide};
@@ -33,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The provider's request. The sender tries to set a header that only the gate may set.
     let mut headers = Headers::new(vec![
         ("content-type".to_owned(), b"application/json".to_vec()),
-        ("blobgate-verdict".to_owned(), b"accepted".to_vec()),
+        (header::VERDICT.to_owned(), b"accepted".to_vec()),
     ]);
     println!("removed: {}", sanitize::head(&mut headers).join(", "));
     let head = Head {

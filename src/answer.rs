@@ -1,7 +1,9 @@
 //! What the sender hears: refusals, and what becomes of the upstream's answer.
 
 use crate::Reason;
+use crate::contract::problem_type;
 use crate::settings::{ConfigError, Node};
+use fluent_uri::Uri;
 
 /// What the sender hears of the upstream's answer (`answers`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +44,30 @@ pub fn check(status: &[u8]) -> Result<(), Reason> {
     }
 }
 
-/// The body of a refusal: a problem document of RFC 9457 with the member `code`.
-pub fn problem(reason: Reason) -> String {
+/// The body of a refusal: a problem document of RFC 9457 with the member `code`. `docs` is [`crate::Config::docs`].
+pub fn problem(reason: Reason, docs: &str) -> String {
     let (code, title, status) = (reason.code(), reason.sentence(), reason.status());
-    format!(r#"{{"type":"urn:blobgate:reason:{code}","title":"{title}","status":{status},"code":"{code}"}}"#)
+    let problem_type = problem_type(docs, code);
+    format!(r#"{{"type":"{problem_type}","title":"{title}","status":{status},"code":"{code}"}}"#)
+}
+
+/// The base URL of the documentation (`docs`), without a slash at the end. No character of a URI needs an escape in JSON.
+pub(crate) fn parse_docs(node: &Node<'_>) -> Result<String, ConfigError> {
+    const EXPECTED: &str =
+        "an https URL without query and fragment, such as https://docs.example.com/blobgate";
+    let text = node.text(EXPECTED)?;
+    let is_base = |url: Uri<&str>| {
+        url.scheme().as_str().eq_ignore_ascii_case("https")
+            && url
+                .authority()
+                .is_some_and(|authority| !authority.host().is_empty() && !authority.has_userinfo())
+            && url.query().is_none()
+            && url.fragment().is_none()
+    };
+    match Uri::parse(text) {
+        Ok(url) if is_base(url) => Ok(text.trim_end_matches('/').to_owned()),
+        _ => Err(node.invalid(EXPECTED)),
+    }
 }
 
 #[cfg(test)]
@@ -53,13 +75,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_problem_is_json_and_says_what_the_table_says() {
+    fn problems_have_the_values_of_the_table() {
         for reason in Reason::ALL {
-            let problem: serde_json::Value = serde_json::from_str(&problem(*reason)).unwrap();
+            let problem = problem(*reason, "https://docs.example");
+            let problem: serde_json::Value = serde_json::from_str(&problem).unwrap();
             assert_eq!(problem["code"], reason.code());
             assert_eq!(problem["title"], reason.sentence());
             assert_eq!(problem["status"], reason.status());
-            assert_eq!(problem["type"], format!("urn:blobgate:reason:{}", reason.code()));
+            let url = format!("https://docs.example/reference/reasons.html#{}", reason.code());
+            assert_eq!(problem["type"], url);
         }
     }
 

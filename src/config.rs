@@ -2,13 +2,15 @@
 
 mod wire;
 
+use crate::answer::parse_docs;
 use crate::confirm::Provider;
-use crate::hook::{Hook, Shared};
+use crate::contract;
+use crate::hook::{Hook, SharedSections};
 use crate::json::{self, Value};
 use crate::keyring::Keyring;
 use crate::settings::{ConfigError, Environment, Node};
 use crate::sign::Signer;
-use crate::token::Keys;
+use crate::token::TokenKeys;
 use std::sync::Arc;
 
 /// A configuration with which nothing can be wrong any more.
@@ -16,11 +18,13 @@ use std::sync::Arc;
 pub struct Config {
     /// In each log line and counter: `[a-z0-9-]{1,32}`.
     pub environment: String,
+    /// The base URL of the documentation, in the problem documents of refusals.
+    pub docs: String,
     /// At least one.
     pub hooks: Vec<Arc<Hook>>,
 }
 
-const SECTIONS: &[&str] = &["version", "environment", "hooks", "token", "confirm", "sign"];
+const SECTIONS: &[&str] = &["version", "environment", "docs", "hooks", "token", "confirm", "sign"];
 /// More than any sane file nests.
 const MAX_DEPTH: usize = 32;
 
@@ -62,12 +66,15 @@ impl Config {
         let fields = root.fields(SECTIONS, "an object with version, environment and hooks")?;
         fields.required("version", "1")?.whole_number(1, 1)?;
         let environment = fields.required("environment", "a name such as production")?.name()?;
+        let docs = fields
+            .optional("docs")
+            .map_or_else(|| Ok(contract::DOCS.to_owned()), |node| parse_docs(&node))?;
         let mut keyring = Keyring::new(env);
-        let shared = Shared {
+        let shared = SharedSections {
             environment,
             token: fields
                 .optional("token")
-                .map(|node| Keys::parse(&node.redact_values(), &mut keyring))
+                .map(|node| TokenKeys::parse(&node.redact_values(), &mut keyring))
                 .transpose()?
                 .map(Arc::new),
             confirm: fields.optional("confirm").map(|node| Provider::parse(&node)).transpose()?.map(Arc::new),
@@ -95,7 +102,7 @@ impl Config {
         if loaded.is_empty() {
             return Err(hooks.invalid("at least one hook"));
         }
-        Ok(Self { environment: shared.environment, hooks: loaded })
+        Ok(Self { environment: shared.environment, docs, hooks: loaded })
     }
 }
 

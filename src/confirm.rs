@@ -68,40 +68,47 @@ const MAX_DEPTH: usize = 16;
 
 /// Reads the answer of the status API about `event`: its `:status`, and its whole body.
 pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> Outcome {
+    match read_answer(dialect, status, body) {
+        Ok(answered) => compare(&answered, event),
+        Err(outcome) => outcome,
+    }
+}
+
+/// The event in an answer of the status API, or why it contains none.
+fn read_answer(dialect: Dialect, status: &[u8], body: &[u8]) -> Result<Event, Outcome> {
+    let parse = |known| json::parse(body, MAX_DEPTH, known);
     match status {
-        b"200" => compare(dialect, event, body),
-        b"404" if is_no_such_generation(dialect, body) => Outcome::Unknown,
-        b"401" | b"403" => Outcome::Unauthorized,
-        b"429" => Outcome::Limited,
-        // Envoy's own word for a call that took too long.
-        b"504" => Outcome::NoAnswer,
-        _ => Outcome::Status,
+        b"200" => {}
+        b"404" if parse(&[]).is_ok_and(|answer| dialect.is_no_such_generation(&answer)) => {
+            return Err(Outcome::Unknown);
+        }
+        b"401" | b"403" => return Err(Outcome::Unauthorized),
+        b"429" => return Err(Outcome::Limited),
+        // Envoy's status for a call over its timeout.
+        b"504" => return Err(Outcome::NoAnswer),
+        _ => return Err(Outcome::Status),
     }
-}
-
-fn is_no_such_generation(dialect: Dialect, body: &[u8]) -> bool {
-    json::parse(body, MAX_DEPTH, &[]).is_ok_and(|answer| dialect.is_no_such_generation(&answer))
-}
-
-fn compare(dialect: Dialect, event: &Event, body: &[u8]) -> Outcome {
-    let Ok(answer) = json::parse(body, MAX_DEPTH, dialect.known()) else {
-        return Outcome::Unreadable;
-    };
+    let answer = parse(dialect.known()).map_err(|_| Outcome::Unreadable)?;
     if dialect.is_still_working(&answer) {
-        return Outcome::StillWorking;
+        return Err(Outcome::StillWorking);
     }
-    let Some(said) = dialect.read(&answer).ok().and_then(|claim| crate::event::check(claim).ok()) else {
-        return Outcome::Unreadable;
-    };
+    read_event(dialect, &answer).ok_or(Outcome::Unreadable)
+}
+
+fn read_event(dialect: Dialect, answer: &json::Value<'_>) -> Option<Event> {
+    crate::event::check(dialect.read(answer).ok()?).ok()
+}
+
+fn compare(answered: &Event, event: &Event) -> Outcome {
     let code = |event: &Event| event.failure.as_ref().and_then(|Failure { code, .. }| code.clone());
-    if said.kind != Kind::Completed && code(&said).is_none() && code(event).is_some() {
-        // It says that the generation failed, and not why.
+    if answered.kind != Kind::Completed && code(answered).is_none() && code(event).is_some() {
+        // The answer has the failure without its code.
         return Outcome::Unreadable;
     }
-    let same = said.generation_id == event.generation_id
-        && said.kind == event.kind
-        && without_query(&said) == without_query(event)
-        && code(&said) == code(event);
+    let same = answered.generation_id == event.generation_id
+        && answered.kind == event.kind
+        && without_query(answered) == without_query(event)
+        && code(answered) == code(event);
     if same { Outcome::Confirmed } else { Outcome::Contradicted }
 }
 

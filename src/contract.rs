@@ -8,6 +8,22 @@ pub mod token;
 
 use std::fmt::Write;
 
+/// The base URL of the documentation, without a slash at the end. The book has no public address yet: this is the one place
+/// to change. The setting `docs` of the filter replaces it.
+pub const DOCS: &str = "https://docs.blobgate.example";
+
+/// The `type` of a problem document (RFC 9457, section 3.1.1): the reason's place on the book's page of reasons.
+///
+/// ```
+/// use blobgate::contract::problem_type;
+///
+/// let url = "https://docs.example/reference/reasons.html#source-denied";
+/// assert_eq!(problem_type("https://docs.example", "source-denied"), url);
+/// ```
+pub fn problem_type(docs: &str, code: &str) -> String {
+    format!("{docs}/reference/reasons.html#{code}")
+}
+
 /// The version of the gate's headers, in [`header::CONTRACT`].
 pub const VERSION: &str = "1";
 

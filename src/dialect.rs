@@ -1,10 +1,10 @@
 //! Stage 8: a payload becomes one event. A dialect is the shape of one product's webhook, a file each.
 
 use crate::Reason;
-use crate::event::{Claim, Drift, GenerationId, Unfit};
+use crate::event::{Claim, Drift, GenerationId, InvalidPayload};
 #[cfg(not(target_family = "wasm"))]
 use crate::event::{Event, Kind};
-use crate::json::{Known, Value};
+use crate::json::{KnownKeys, Value};
 use crate::settings::{ConfigError, Node};
 use std::fmt;
 
@@ -31,7 +31,7 @@ macro_rules! dialects {
             }
 
             /// The keys that the dialect knows.
-            pub const fn known(self) -> Known {
+            pub const fn known(self) -> KnownKeys {
                 match self {
                     $(Dialect::$variant => $module::KNOWN,)*
                 }
@@ -51,7 +51,7 @@ macro_rules! dialects {
             /// assert_eq!(claim.kind, Kind::Timeout);
             /// assert!(claim.drift.names().contains(&"video_url"));
             /// ```
-            pub fn read<'a>(self, payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
+            pub fn read<'a>(self, payload: &'a Value<'_>) -> Result<Claim<'a>, InvalidPayload> {
                 match self {
                     $(Dialect::$variant => $module::read(payload),)*
                 }
@@ -155,14 +155,14 @@ pub struct Violation {
     /// The key, or `body`.
     pub field: &'static str,
     /// What is there.
-    pub found: Found,
+    pub found: Mismatch,
     /// What the provider documents.
     pub expected: &'static str,
 }
 
 /// What is in the place of a documented field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Mismatch {
     /// No such key.
     Missing,
     /// A number where a text belongs, say.
@@ -174,9 +174,9 @@ pub enum Found {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = match self.found {
-            Found::Missing => "is missing",
-            Found::OtherType => "has another type",
-            Found::OtherValue => "has another value",
+            Mismatch::Missing => "is missing",
+            Mismatch::OtherType => "has another type",
+            Mismatch::OtherValue => "has another value",
         };
         write!(f, "field `{}` {found}, expected {}", self.field, self.expected)
     }

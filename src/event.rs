@@ -66,7 +66,7 @@ pub struct Claim<'a> {
 
 /// A payload that breaks a rule: which, and what is known of it all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfit {
+pub struct InvalidPayload {
     /// The first rule that it breaks.
     pub reason: Reason,
     /// Which generation it is about.
@@ -83,7 +83,7 @@ pub struct Drift(Vec<&'static str>);
 ///
 /// # Errors
 /// [`Reason::GenerationIdInvalid`].
-pub fn check(claim: Claim<'_>) -> Result<Event, Unfit> {
+pub fn check(claim: Claim<'_>) -> Result<Event, InvalidPayload> {
     let Claim { generation_id, kind, failure, result_url, drift } = claim;
     let Some(generation_id) = GenerationId::parse(generation_id) else {
         return Err(Reason::GenerationIdInvalid.into());
@@ -100,9 +100,9 @@ impl Event {
     }
 }
 
-impl From<Reason> for Unfit {
+impl From<Reason> for InvalidPayload {
     fn from(reason: Reason) -> Self {
-        Unfit { reason, generation_id: None, event: None }
+        InvalidPayload { reason, generation_id: None, event: None }
     }
 }
 

@@ -9,7 +9,7 @@ mod metrics;
 mod response;
 
 pub use confirmation::MAX_RESPONSE_BYTES;
-pub use host::{Flow, Host, NotStarted, Outdated, Property, ProviderResponse, Shared};
+pub use host::{CallError, Flow, Host, Property, ProviderResponse, SharedCell, VersionConflict};
 pub use metrics::{Counter, info};
 
 use crate::config::Config;
@@ -17,7 +17,7 @@ use crate::confirm::{self, Outcome};
 use crate::contract::header;
 use crate::head::{Ending, Head, Hop};
 use crate::hook::{self, Hook, RequiredProperties};
-use crate::policy::{self, Admitted, Decision, Delivery, Disposition, Refusal};
+use crate::policy::{self, AdmittedHead, Decision, Delivery, Disposition, Refusal};
 use crate::{Reason, answer, forward, request, sanitize};
 use confirmation::{Calls, PendingConfirmation};
 use log::LogLimit;
@@ -48,7 +48,7 @@ enum State {
     /// The request headers have not come.
     Fresh,
     /// The head waits until the body is judged.
-    AwaitingBody(Admitted),
+    AwaitingBody(AdmittedHead),
     /// The head and the whole body wait for the status API.
     AwaitingProvider(PendingConfirmation),
     /// The request has gone on; its response is judged too.
@@ -150,7 +150,7 @@ impl Exchange {
         host: &mut impl Host,
         response: Option<ProviderResponse<'_>>,
     ) -> Flow {
-        let PendingConfirmation { question, body, slot } =
+        let PendingConfirmation { request, body, slot } =
             match std::mem::replace(&mut self.state, State::PassThrough) {
                 State::AwaitingProvider(pending) => pending,
                 other => {
@@ -162,15 +162,15 @@ impl Exchange {
         let outcome = match response {
             None => Outcome::NoAnswer,
             Some(ProviderResponse { status, body }) => {
-                confirm::read(question.hook().dialect, question.event(), status, body)
+                confirm::read(request.hook().dialect, request.event(), status, body)
             }
         };
         let now = host.uptime();
-        self.gate.calls.remember(question.event(), outcome, now);
-        self.conclude(host, question, body, outcome)
+        self.gate.calls.remember(request.event(), outcome, now);
+        self.conclude(host, request, body, outcome)
     }
 
-    fn take_admitted(&mut self) -> Option<Admitted> {
+    fn take_admitted(&mut self) -> Option<AdmittedHead> {
         match std::mem::replace(&mut self.state, State::PassThrough) {
             State::AwaitingBody(admitted) => Some(admitted),
             other => {
@@ -181,7 +181,7 @@ impl Exchange {
     }
 
     /// Judges the whole delivery. Its body is read once, here.
-    fn decide(&mut self, host: &mut impl Host, admitted: Admitted, size: usize) -> Flow {
+    fn decide(&mut self, host: &mut impl Host, admitted: AdmittedHead, size: usize) -> Flow {
         let body = if size == 0 { Vec::new() } else { host.request_body(size) };
         let decision = policy::decide(admitted, &body);
         self.settle(host, decision, Some(body))
@@ -192,14 +192,14 @@ impl Exchange {
         match decision {
             Decision::Forward(delivery) => self.forward(host, &delivery, body.as_deref()),
             Decision::Refuse(refusal) => self.refuse(host, &refusal),
-            Decision::Confirm(question) => {
+            Decision::Confirm(request) => {
                 let body = body.unwrap_or_default();
-                match self.gate.calls.start(host, &question) {
+                match self.gate.calls.start(host, &request) {
                     Ok(slot) => {
-                        self.state = State::AwaitingProvider(PendingConfirmation { question, body, slot });
+                        self.state = State::AwaitingProvider(PendingConfirmation { request, body, slot });
                         Flow::Pause
                     }
-                    Err(outcome) => self.conclude(host, question, body, outcome),
+                    Err(outcome) => self.conclude(host, request, body, outcome),
                 }
             }
         }
@@ -208,12 +208,12 @@ impl Exchange {
     fn conclude(
         &mut self,
         host: &mut impl Host,
-        question: policy::Question,
+        request: policy::ConfirmationRequest,
         body: Vec<u8>,
         outcome: Outcome,
     ) -> Flow {
-        host.count(Counter::confirmation(question.hook(), outcome));
-        match policy::conclude(question, outcome) {
+        host.count(Counter::confirmation(request.hook(), outcome));
+        match policy::conclude(request, outcome) {
             Ok(delivery) => self.forward(host, &delivery, Some(&body)),
             Err(refusal) => self.refuse(host, &refusal),
         }
@@ -262,8 +262,9 @@ impl Exchange {
         if *reason == Reason::MethodNotAllowed {
             headers.push(("allow", "POST"));
         }
+        let body = answer::problem(*reason, &self.gate.config.docs);
         // Envoy queues it, and the response callbacks of this exchange still run on it.
-        host.respond(reason.status(), &headers, answer::problem(*reason).as_bytes());
+        host.respond(reason.status(), &headers, body.as_bytes());
         Flow::Pause
     }
 }

@@ -6,7 +6,7 @@ pub struct Headers(Vec<(String, Vec<u8>)>);
 
 /// A header that decides something has more than one value, or one that is not text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotOne;
+pub struct InvalidHeader;
 
 impl Headers {
     /// Takes the host's list as it is.
@@ -17,11 +17,11 @@ impl Headers {
     /// The one value of `name`, or `None` where the header is absent.
     ///
     /// # Errors
-    /// [`NotOne`] for a repeated header and for a value outside visible ASCII and space. A comma counts as a
+    /// [`InvalidHeader`] for a repeated header and for a value outside visible ASCII and space. A comma counts as a
     /// repeat: Envoy joins some repeated headers (`content-encoding`, `x-forwarded-proto`) into `a,b`.
     ///
     /// ```
-    /// use blobgate::headers::{Headers, NotOne};
+    /// use blobgate::headers::{Headers, InvalidHeader};
     ///
     /// let headers = Headers::new(vec![
     ///     ("content-length".to_owned(), b"7".to_vec()),
@@ -29,18 +29,18 @@ impl Headers {
     /// ]);
     /// assert_eq!(headers.one("content-length"), Ok(Some("7")));
     /// assert_eq!(headers.one("content-encoding"), Ok(None));
-    /// assert_eq!(headers.one("x-forwarded-proto"), Err(NotOne));
+    /// assert_eq!(headers.one("x-forwarded-proto"), Err(InvalidHeader));
     /// ```
-    pub fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, NotOne> {
+    pub fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, InvalidHeader> {
         let mut values = self.all(name);
         let Some(value) = values.next() else {
             return Ok(None);
         };
         let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b',';
         if values.next().is_some() || !value.iter().all(is_plain) {
-            return Err(NotOne);
+            return Err(InvalidHeader);
         }
-        std::str::from_utf8(value).map(Some).map_err(|_| NotOne)
+        std::str::from_utf8(value).map(Some).map_err(|_| InvalidHeader)
     }
 
     /// The first value of `name`, raw, or nothing: for the pseudo-headers, of which HTTP allows one.
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn one(values: &[&[u8]], expected: Result<Option<&str>, NotOne>) {
+    fn one(values: &[&[u8]], expected: Result<Option<&str>, InvalidHeader>) {
         let headers = Headers::new(values.iter().map(|v| ("x".to_owned(), v.to_vec())).collect());
         assert_eq!(headers.one("x"), expected);
     }
@@ -79,10 +79,10 @@ mod tests {
         one(&[], Ok(None));
         one(&[b""], Ok(Some("")));
         one(&[b"https"], Ok(Some("https")));
-        one(&[b"a", b"a"], Err(NotOne));
-        one(&[b"a,b"], Err(NotOne));
-        one(&[b"\xff"], Err(NotOne));
-        one(&["ä".as_bytes()], Err(NotOne));
-        one(&[b"a\tb"], Err(NotOne));
+        one(&[b"a", b"a"], Err(InvalidHeader));
+        one(&[b"a,b"], Err(InvalidHeader));
+        one(&[b"\xff"], Err(InvalidHeader));
+        one(&["ä".as_bytes()], Err(InvalidHeader));
+        one(&[b"a\tb"], Err(InvalidHeader));
     }
 }

@@ -10,7 +10,7 @@ pub use crate::enforcement::{Check, Checks, Mode, Quarantine};
 use crate::result_url::ResultUrl;
 use crate::sign::Signer;
 use crate::source::Source;
-use crate::token::{Expected, Keys};
+use crate::token::{TokenKeys, TokenRequirement};
 use crate::transport::Transport;
 use crate::trust::Trust;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct Hook {
     /// Whose word counts.
     pub trust: Trust,
     /// What is asked of a token, the last segment of the path, where the hook takes one.
-    pub token: Option<Expected>,
+    pub token: Option<TokenRequirement>,
     /// How the provider is asked, where the trust rule names its word.
     pub confirm: Option<Arc<Provider>>,
     /// What becomes of proven deliveries that are wrong.
@@ -56,15 +56,15 @@ pub struct Hook {
 
 /// What all hooks of a configuration share: its name, and the sections beside `hooks`.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedSections {
     pub(crate) environment: String,
-    pub(crate) token: Option<Arc<Keys>>,
+    pub(crate) token: Option<Arc<TokenKeys>>,
     pub(crate) confirm: Option<Arc<Provider>>,
     pub(crate) sign: Option<Arc<Signer>>,
 }
 
 /// A hook, and the token in the path that led to it.
-pub type Found<'h, 'p> = (&'h Arc<Hook>, Option<&'p [u8]>);
+pub type HookMatch<'h, 'p> = (&'h Arc<Hook>, Option<&'p [u8]>);
 
 /// The hook of a path, and the token in it. Whatever follows `?` is ignored.
 ///
@@ -72,7 +72,7 @@ pub type Found<'h, 'p> = (&'h Arc<Hook>, Option<&'p [u8]>);
 ///
 /// # Errors
 /// [`Reason::UnknownHook`].
-pub fn find<'h, 'p>(hooks: &'h [Arc<Hook>], path: &'p [u8]) -> Result<Found<'h, 'p>, Reason> {
+pub fn find<'h, 'p>(hooks: &'h [Arc<Hook>], path: &'p [u8]) -> Result<HookMatch<'h, 'p>, Reason> {
     let path = path.split(|byte| *byte == b'?').next().unwrap_or(path);
     let under = |hook: &'h Arc<Hook>| {
         let rest = path.strip_prefix(hook.path.as_bytes())?;

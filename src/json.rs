@@ -24,11 +24,11 @@ pub enum Value<'a> {
 }
 
 /// Keys that a reader of the text knows, each with the object that is expected below it.
-pub type Known = &'static [(&'static str, Option<&'static KnownBelow>)];
+pub type KnownKeys = &'static [(&'static str, Option<&'static KnownObject>)];
 
-/// What [`Known`] says of a nested object.
+/// What [`KnownKeys`] says of a nested object.
 #[derive(Debug)]
-pub struct KnownBelow(pub Known);
+pub struct KnownObject(pub KnownKeys);
 
 /// Reads exactly one JSON value from `text`.
 ///
@@ -39,13 +39,13 @@ pub struct KnownBelow(pub Known);
 /// # Errors
 /// What comes first in the text: [`Reason::JsonInvalid`] (also for bytes that are not UTF-8, lone surrogates,
 /// numbers beyond a double, anything after the value), [`Reason::JsonTooDeep`], [`Reason::JsonDuplicateKey`].
-pub fn parse<'a>(text: &'a [u8], max_depth: usize, known: Known) -> Result<Value<'a>, Reason> {
+pub fn parse<'a>(text: &'a [u8], max_depth: usize, known: KnownKeys) -> Result<Value<'a>, Reason> {
     let failed = Cell::new(Reason::JsonInvalid);
     // The whole at once: of bytes, serde_json would look at every string by itself.
     let readable = readable(text);
     let mut deserializer = serde_json::Deserializer::from_str(readable);
     // serde_json's own limit of 128 is above every configurable depth.
-    let reader = Reader { depth_left: max_depth, known, failed: &failed };
+    let reader = ValueReader { depth_left: max_depth, known, failed: &failed };
     let value = reader.deserialize(&mut deserializer).map_err(|_| failed.get())?;
     deserializer.end().map_err(|_| Reason::JsonInvalid)?;
     if readable.len() == text.len() { Ok(value) } else { Err(Reason::JsonInvalid) }
@@ -79,13 +79,13 @@ impl<'a> Value<'a> {
 
 /// Reads one value, and tells through `failed` which rule of ours ended the reading.
 #[derive(Clone, Copy)]
-struct Reader<'f> {
+struct ValueReader<'f> {
     depth_left: usize,
-    known: Known,
+    known: KnownKeys,
     failed: &'f Cell<Reason>,
 }
 
-impl<'f> Reader<'f> {
+impl<'f> ValueReader<'f> {
     fn fail<E: Error>(self, reason: Reason) -> E {
         self.failed.set(reason);
         E::custom("")
@@ -99,7 +99,7 @@ impl<'f> Reader<'f> {
     }
 
     /// What is known below `key` where it is a known one, unless it is one of them in another case.
-    fn known_below<E: Error>(self, key: &str) -> Result<Option<Known>, E> {
+    fn known_below<E: Error>(self, key: &str) -> Result<Option<KnownKeys>, E> {
         if let Some((_, below)) = self.known.iter().find(|(name, _)| *name == key) {
             return Ok(Some(below.map_or(&[], |below| below.0)));
         }
@@ -111,7 +111,7 @@ impl<'f> Reader<'f> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
+impl<'de> DeserializeSeed<'de> for ValueReader<'_> {
     type Value = Value<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
@@ -119,7 +119,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
+impl<'de> Visitor<'de> for ValueReader<'_> {
     type Value = Value<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,10 +170,13 @@ impl<'de> Visitor<'de> for Reader<'_> {
         let mut fields: Vec<(Cow<'de, str>, Value<'de>)> = Vec::with_capacity(self.known.len());
         // Known keys, each of them once, are no repeats: of what is documented none is folded.
         let mut may_repeat = false;
-        while let Some(key) = object.next_key_seed(Key)? {
+        while let Some(key) = object.next_key_seed(ObjectKey)? {
             let known = self.known_below(&key)?;
             may_repeat = may_repeat || known.is_none() || fields.iter().any(|(other, _)| *other == key);
-            fields.push((key, object.next_value_seed(Reader { known: known.unwrap_or_default(), ..item })?));
+            fields.push((
+                key,
+                object.next_value_seed(ValueReader { known: known.unwrap_or_default(), ..item })?,
+            ));
         }
         if may_repeat && has_repeat(fields.iter().map(|(key, _)| fold(key)).collect()) {
             return Err(self.fail(Reason::JsonDuplicateKey));
@@ -183,9 +186,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
 }
 
 /// Reads a key, borrowed where it has no escape.
-struct Key;
+struct ObjectKey;
 
-impl<'de> DeserializeSeed<'de> for Key {
+impl<'de> DeserializeSeed<'de> for ObjectKey {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
@@ -193,7 +196,7 @@ impl<'de> DeserializeSeed<'de> for Key {
     }
 }
 
-impl<'de> Visitor<'de> for Key {
+impl<'de> Visitor<'de> for ObjectKey {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,8 +242,8 @@ fn fold(key: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    const BELOW: KnownBelow = KnownBelow(&[("message", None)]);
-    const KNOWN: Known = &[("status", None), ("kind", None), ("error", Some(&BELOW))];
+    const BELOW: KnownObject = KnownObject(&[("message", None)]);
+    const KNOWN: KnownKeys = &[("status", None), ("kind", None), ("error", Some(&BELOW))];
 
     #[track_caller]
     fn bad(text: impl AsRef<[u8]>, expected: Reason) {

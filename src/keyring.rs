@@ -12,11 +12,11 @@ use base64::{Engine, alphabet};
 /// tokens if they were made with the same one.
 pub(crate) struct Keyring<'e> {
     env: Environment<'e>,
-    held: Vec<Held>,
+    held: Vec<KeyUse>,
 }
 
 /// A key that a field has taken.
-struct Held {
+struct KeyUse {
     field: String,
     /// Where it is from, unless it stands in the configuration.
     variable: Option<String>,
@@ -58,7 +58,7 @@ impl<'e> Keyring<'e> {
             return Err(node.conflict(&format!("holds the key of {}", other.field), OWN));
         }
         let variable = Some(name.to_owned());
-        self.held.push(Held { field: node.path().to_owned(), variable, readings });
+        self.held.push(KeyUse { field: node.path().to_owned(), variable, readings });
         Ok(text)
     }
 
@@ -86,11 +86,11 @@ impl<'e> Keyring<'e> {
         if let Some(other) = self.find(&readings) {
             return Err(node.conflict(&format!("is the key of {}", other.field), "a key of its own"));
         }
-        self.held.push(Held { field: node.path().to_owned(), variable: None, readings });
+        self.held.push(KeyUse { field: node.path().to_owned(), variable: None, readings });
         Ok(())
     }
 
-    fn find(&self, readings: &[Vec<u8>]) -> Option<&Held> {
+    fn find(&self, readings: &[Vec<u8>]) -> Option<&KeyUse> {
         self.held.iter().find(|held| held.readings.iter().any(|reading| readings.contains(reading)))
     }
 }

@@ -3,9 +3,9 @@
 
 use crate::confirm::Outcome;
 use crate::enforcement::{Check, Mode};
-use crate::event::{self, Event, GenerationId, Unfit};
+use crate::event::{self, Event, GenerationId, InvalidPayload};
 use crate::head::Head;
-use crate::hook::{Found, Hook};
+use crate::hook::{Hook, HookMatch};
 use crate::request::ContentType;
 use crate::token::{self, Token};
 use crate::{Reason, json, request, result_url, source, transport};
@@ -18,7 +18,7 @@ mod trust_table;
 
 pub use crate::contract::{Proof, Verdict};
 pub use delivery::{Content, Delivery, Disposition, Refusal};
-pub use evaluation::Question;
+pub use evaluation::ConfirmationRequest;
 use evaluation::{Evaluation, Payload};
 pub use reevaluate::{OriginalFindings, OriginalToken, reevaluate};
 
@@ -27,13 +27,13 @@ pub use reevaluate::{OriginalFindings, OriginalToken, reevaluate};
 /// # Errors
 /// A [`Refusal`] with the first violation in stage order, unless the delivery may still go to quarantine. A hook in
 /// observe mode refuses nothing: there the violation goes with the delivery.
-pub fn admit(found: Result<Found<'_, '_>, Reason>, head: &Head<'_>) -> Result<Admitted, Refusal> {
+pub fn admit(found: Result<HookMatch<'_, '_>, Reason>, head: &Head<'_>) -> Result<AdmittedHead, Refusal> {
     let (hook, token) = found.map_err(Refusal::unknown_hook)?;
     let encrypted = transport::check(&hook.transport, head);
     if let (Err(reason), Mode::Enforce) = (encrypted, hook.mode) {
         return Err(Refusal::before_token(hook, reason));
     }
-    let mut admitted = Admitted {
+    let mut admitted = AdmittedHead {
         hook: Arc::clone(hook),
         violation: None,
         token: token::check(hook.token.as_ref(), token, head.now),
@@ -61,7 +61,7 @@ pub fn admit(found: Result<Found<'_, '_>, Reason>, head: &Head<'_>) -> Result<Ad
 }
 
 /// Judges the whole delivery once its last byte is there.
-pub fn decide(mut admitted: Admitted, body: &[u8]) -> Decision {
+pub fn decide(mut admitted: AdmittedHead, body: &[u8]) -> Decision {
     if admitted.check_size(body.len()).is_err() {
         return decide_oversized(admitted);
     }
@@ -76,7 +76,7 @@ pub fn decide(mut admitted: Admitted, body: &[u8]) -> Decision {
 }
 
 /// Decides on a delivery whose body is over the limit: the gate reads no further, and refuses every sender.
-pub fn decide_oversized(admitted: Admitted) -> Decision {
+pub fn decide_oversized(admitted: AdmittedHead) -> Decision {
     let reason = admitted.reported(Reason::BodyTooLarge);
     match admitted.hook.mode {
         Mode::Enforce => admitted.reject(reason, None),
@@ -89,12 +89,12 @@ pub fn decide_oversized(admitted: Admitted) -> Decision {
 ///
 /// # Errors
 /// A [`Refusal`] with the first violation in stage order.
-pub fn conclude(question: Question, outcome: Outcome) -> Result<Delivery, Refusal> {
-    trust_table::conclude(question, outcome)
+pub fn conclude(request: ConfirmationRequest, outcome: Outcome) -> Result<Delivery, Refusal> {
+    trust_table::conclude(request, outcome)
 }
 
-fn check_body(admitted: &mut Admitted, body: &[u8]) -> Result<Event, Unfit> {
-    let Admitted { hook, token, observed, content_type, .. } = admitted;
+fn check_body(admitted: &mut AdmittedHead, body: &[u8]) -> Result<Event, InvalidPayload> {
+    let AdmittedHead { hook, token, observed, content_type, .. } = admitted;
     if body.is_empty() {
         return Err(Reason::BodyMissing.into());
     }
@@ -103,13 +103,15 @@ fn check_body(admitted: &mut Admitted, body: &[u8]) -> Result<Event, Unfit> {
     claim.drift.expect("content-type", *content_type != ContentType::Other);
     let drifted = hook.schema.check(&claim.drift);
     let event = event::check(claim)
-        .map_err(|unfit| Unfit { reason: drifted.err().unwrap_or(unfit.reason), ..unfit })?;
+        .map_err(|unfit| InvalidPayload { reason: drifted.err().unwrap_or(unfit.reason), ..unfit })?;
     let prompt = hook.dialect.prompt(&payload);
     match drifted.and_then(|()| check_event(hook, &event, token, prompt, observed)) {
         Ok(()) => Ok(event),
-        Err(reason) => {
-            Err(Unfit { reason, generation_id: Some(event.generation_id), event: Some(event.into()) })
-        }
+        Err(reason) => Err(InvalidPayload {
+            reason,
+            generation_id: Some(event.generation_id),
+            event: Some(event.into()),
+        }),
     }
 }
 
@@ -148,7 +150,7 @@ pub enum Decision {
     /// The gate refuses it.
     Refuse(Refusal),
     /// The gate calls the provider's status API first.
-    Confirm(Question),
+    Confirm(ConfirmationRequest),
 }
 
 impl From<Result<Delivery, Refusal>> for Decision {
@@ -162,7 +164,7 @@ impl From<Result<Delivery, Refusal>> for Decision {
 
 /// A head that may be followed by a body: the only way to have a body judged.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct AdmittedHead {
     hook: Arc<Hook>,
     /// The first violation of the head, the token's aside.
     violation: Option<Reason>,
@@ -171,7 +173,7 @@ pub struct Admitted {
     content_type: ContentType,
 }
 
-impl Admitted {
+impl AdmittedHead {
     /// The hook that it came to.
     pub fn hook(&self) -> &Arc<Hook> {
         &self.hook

@@ -15,14 +15,14 @@ pub enum ResultUrl {
     /// Anywhere that the dialect takes, in words.
     Any,
     /// From these hosts, over https at its own port.
-    On(Hosts),
+    On(HostList),
 }
 
 impl ResultUrl {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         match node.as_text() {
             Some("any") => Ok(ResultUrl::Any),
-            _ => Hosts::parse(node).map(ResultUrl::On),
+            _ => HostList::parse(node).map(ResultUrl::On),
         }
     }
 }
@@ -96,17 +96,17 @@ fn ends_in_number(host: &str) -> bool {
 
 /// A set of hosts.
 #[derive(Clone, Debug)]
-pub struct Hosts(Vec<Host>);
+pub struct HostList(Vec<HostPattern>);
 
 #[derive(Clone, Debug)]
-enum Host {
+enum HostPattern {
     /// `runblob.io`: this one.
     Named(String),
     /// `*.runblob.io`, kept as `.runblob.io`: whatever is below, at any depth, and not the name itself.
     Below(String),
 }
 
-impl Hosts {
+impl HostList {
     fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         let items = node.list("a list of hosts such as [runblob.io, \"*.runblob.io\"], or any")?;
         if items.is_empty() {
@@ -116,28 +116,28 @@ impl Hosts {
         for item in items {
             const EXPECTED: &str = "a host such as runblob.io or \"*.runblob.io\", in lower case";
             let text = item.text(EXPECTED)?;
-            hosts.push(Host::parse(text).ok_or_else(|| item.invalid(EXPECTED))?);
+            hosts.push(HostPattern::parse(text).ok_or_else(|| item.invalid(EXPECTED))?);
         }
         Ok(Self(hosts))
     }
 
     fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|host| match host {
-            Host::Named(listed) => listed == name,
-            Host::Below(suffix) => name.ends_with(suffix),
+            HostPattern::Named(listed) => listed == name,
+            HostPattern::Below(suffix) => name.ends_with(suffix),
         })
     }
 }
 
-impl Host {
+impl HostPattern {
     /// One label alone is a machine nearby, such as `localhost`, or with a wildcard a whole top-level domain.
     fn parse(text: &str) -> Option<Self> {
         let is_listable = |name: &str| is_name(name) && name.contains('.');
         match text.strip_prefix('*') {
             Some(suffix) if suffix.strip_prefix('.').is_some_and(is_listable) => {
-                Some(Host::Below(suffix.to_owned()))
+                Some(HostPattern::Below(suffix.to_owned()))
             }
-            None if is_listable(text) => Some(Host::Named(text.to_owned())),
+            None if is_listable(text) => Some(HostPattern::Named(text.to_owned())),
             _ => None,
         }
     }
@@ -153,7 +153,7 @@ mod tests {
     const LISTED: [&str; 3] = ["runblob.io", "*.runblob.io", "xn--bcher-kva.example"];
 
     fn listed() -> ResultUrl {
-        ResultUrl::On(Hosts(LISTED.iter().map(|text| Host::parse(text).unwrap()).collect()))
+        ResultUrl::On(HostList(LISTED.iter().map(|text| HostPattern::parse(text).unwrap()).collect()))
     }
 
     #[track_caller]

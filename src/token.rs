@@ -5,7 +5,7 @@
 
 mod keys;
 
-pub(crate) use keys::Keys;
+pub(crate) use keys::TokenKeys;
 
 use crate::Reason;
 use crate::contract::token::{digest, is_digest, is_reference, is_token_id};
@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 /// What a hook asks of a token.
 #[derive(Clone, Debug)]
-pub struct Expected {
+pub struct TokenRequirement {
     /// The keys by `kid`, shared by all hooks.
-    pub(crate) keys: Arc<Keys>,
+    pub(crate) keys: Arc<TokenKeys>,
     /// `<environment>/<hook>`.
     pub(crate) audience: String,
 }
@@ -81,7 +81,7 @@ const MAX_DEPTH: usize = 4;
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
 /// Judges a token by the clock `now`, in seconds since the epoch.
-pub fn check(expected: Option<&Expected>, token: Option<&[u8]>, now: u64) -> Token {
+pub fn check(expected: Option<&TokenRequirement>, token: Option<&[u8]>, now: u64) -> Token {
     let (Some(expected), Some(token)) = (expected, token) else {
         return Token::Absent;
     };
@@ -154,16 +154,16 @@ impl TokenError {
 }
 
 /// An authentic token: only [`verify`] makes one.
-struct Verified {
+struct VerifiedToken {
     claims: Claims,
     audiences: Vec<String>,
     not_before: f64,
     expires: f64,
 }
 
-impl Verified {
+impl VerifiedToken {
     #[expect(clippy::as_conversions, reason = "a time in seconds is exact in a double")]
-    fn standing(&self, expected: &Expected, now: u64) -> Result<(), Reason> {
+    fn standing(&self, expected: &TokenRequirement, now: u64) -> Result<(), Reason> {
         let (now, leeway) = (now as f64, expected.keys.leeway.as_secs_f64());
         if !self.audiences.contains(&expected.audience) {
             return Err(Reason::TokenAudience);
@@ -175,7 +175,7 @@ impl Verified {
     }
 }
 
-fn verify(keys: &Keys, token: &[u8]) -> Result<Verified, TokenError> {
+fn verify(keys: &TokenKeys, token: &[u8]) -> Result<VerifiedToken, TokenError> {
     if token.len() > MAX_BYTES {
         return Err(TokenError::TooLong);
     }
@@ -205,7 +205,7 @@ fn verify(keys: &Keys, token: &[u8]) -> Result<Verified, TokenError> {
 }
 
 /// The claims of a payload whose signature holds.
-fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<Verified> {
+fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<VerifiedToken> {
     let time = |claim: &Value<'_>| match claim {
         Value::Number(seconds) if (0.0..=LAST_SECOND).contains(seconds) => Some(*seconds),
         _ => None,
@@ -224,7 +224,7 @@ fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<Verified> {
         }
         _ => return None,
     };
-    Some(Verified {
+    Some(VerifiedToken {
         claims: Claims {
             kid: Arc::clone(kid),
             id: optional("jti", is_token_id)?.unwrap_or_else(|| digest(token)),

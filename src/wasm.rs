@@ -5,8 +5,8 @@ mod crash_test;
 
 use crate::config::Config;
 use crate::exchange::{
-    Counter, Exchange, Flow, Gate, Host, MAX_RESPONSE_BYTES, NotStarted, Outdated, Property,
-    ProviderResponse, Shared, info,
+    CallError, Counter, Exchange, Flow, Gate, Host, MAX_RESPONSE_BYTES, Property, ProviderResponse,
+    SharedCell, VersionConflict, info,
 };
 use crate::head::Ending;
 use crate::headers::Headers;
@@ -26,15 +26,15 @@ proxy_wasm::main! {{
 
 /// The plugin on one worker.
 struct Root {
-    plugin: Option<(Arc<Gate>, Envoy)>,
+    plugin: Option<(Arc<Gate>, EnvoyHost)>,
 }
 
 /// One request and its response; `None` where no configuration has loaded.
-struct Stream(Option<(Exchange, Envoy)>);
+struct Stream(Option<(Exchange, EnvoyHost)>);
 
 /// Envoy's host calls. The SDK panics when Envoy refuses one: the module traps, and Envoy forwards nothing.
 #[derive(Clone)]
-struct Envoy(Rc<Worker>);
+struct EnvoyHost(Rc<Worker>);
 
 /// What the streams of one worker share.
 struct Worker {
@@ -57,7 +57,7 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let envoy = Envoy::new(&config.environment);
+        let envoy = EnvoyHost::new(&config.environment);
         #[cfg(feature = "crash-test")]
         if crash_test::fails_on_this_thread(&mut envoy.clone()) {
             return false;
@@ -75,7 +75,8 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
-        let exchange = |(gate, envoy): &(Arc<Gate>, Envoy)| (Exchange::new(Arc::clone(gate)), envoy.clone());
+        let exchange =
+            |(gate, envoy): &(Arc<Gate>, EnvoyHost)| (Exchange::new(Arc::clone(gate)), envoy.clone());
         Some(Box::new(Stream(self.plugin.as_ref().map(exchange))))
     }
 
@@ -86,7 +87,11 @@ impl RootContext for Root {
 
 impl Stream {
     /// `otherwise` without a configuration: a request waits, a response goes on.
-    fn drive(&mut self, otherwise: Action, event: impl FnOnce(&mut Exchange, &mut Envoy) -> Flow) -> Action {
+    fn drive(
+        &mut self,
+        otherwise: Action,
+        event: impl FnOnce(&mut Exchange, &mut EnvoyHost) -> Flow,
+    ) -> Action {
         match &mut self.0 {
             Some((exchange, envoy)) => match event(exchange, envoy) {
                 Flow::Continue => Action::Continue,
@@ -151,10 +156,10 @@ impl HttpContext for Stream {
     }
 }
 
-impl Context for Envoy {}
-impl HttpContext for Envoy {}
+impl Context for EnvoyHost {}
+impl HttpContext for EnvoyHost {}
 
-impl Envoy {
+impl EnvoyHost {
     /// Sets the gauge that shows the module's version.
     fn new(environment: &str) -> Self {
         if let Ok(id) = hostcalls::define_metric(MetricType::Gauge, &info(environment)) {
@@ -165,7 +170,7 @@ impl Envoy {
     }
 }
 
-impl Host for Envoy {
+impl Host for EnvoyHost {
     fn request_headers(&mut self) -> Headers {
         // The String form panics on a value that is not UTF-8.
         Headers::new(self.get_http_request_headers_bytes())
@@ -230,18 +235,18 @@ impl Host for Envoy {
         cluster: &str,
         headers: &[(&str, &str)],
         timeout: Duration,
-    ) -> Result<(), NotStarted> {
+    ) -> Result<(), CallError> {
         let call = self.dispatch_http_call(cluster, headers.to_vec(), None, Vec::new(), timeout);
-        call.map(|_| ()).map_err(|_| NotStarted)
+        call.map(|_| ()).map_err(|_| CallError)
     }
 
-    fn shared(&mut self, key: &str) -> Shared {
+    fn shared(&mut self, key: &str) -> SharedCell {
         let (value, version) = self.get_shared_data(key);
-        Shared { value: value.unwrap_or_default(), version: version.unwrap_or_default() }
+        SharedCell { value: value.unwrap_or_default(), version: version.unwrap_or_default() }
     }
 
-    fn replace_shared(&mut self, key: &str, value: &[u8], version: u32) -> Result<(), Outdated> {
-        self.set_shared_data(key, Some(value), Some(version)).map_err(|_| Outdated)
+    fn replace_shared(&mut self, key: &str, value: &[u8], version: u32) -> Result<(), VersionConflict> {
+        self.set_shared_data(key, Some(value), Some(version)).map_err(|_| VersionConflict)
     }
 
     fn count(&mut self, counter: Counter) {

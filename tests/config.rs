@@ -11,6 +11,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use blobgate::contract::DOCS;
 use blobgate::trust::Trust;
 use blobgate::{Config, hook};
 use prost::Message;
@@ -272,7 +273,7 @@ fn what_is_wrong_at_the_top() {
     );
     refused(
         &with("hook", json!([])),
-        "hook is not a key; the keys here are version, environment, hooks, token, confirm, sign",
+        "hook is not a key; the keys here are version, environment, docs, hooks, token, confirm, sign",
     );
     let hook = minimal()["hooks"][0].clone();
     let mut other = hook.clone();
@@ -287,6 +288,38 @@ fn what_is_wrong_at_the_top() {
         &with("hooks", json!([hook, other])),
         "hooks[1].path is \"/webhook\", as another hook's is; give each hook its own",
     );
+}
+
+#[test]
+fn reads_the_base_url_of_the_documentation() {
+    let with = |docs: Value| {
+        let mut config = minimal();
+        config["docs"] = docs;
+        config
+    };
+    assert_eq!(load(&minimal()).unwrap().docs, DOCS);
+    for (docs, expected) in [
+        ("https://docs.example", "https://docs.example"),
+        ("HTTPS://docs.example:8443/gate/v1/", "HTTPS://docs.example:8443/gate/v1"),
+    ] {
+        assert_eq!(load(&with(docs.into())).unwrap().docs, expected);
+    }
+    const EXPECTED: &str =
+        "an https URL without query and fragment, such as https://docs.example.com/blobgate";
+    for docs in [
+        "",
+        "docs.example",
+        "http://docs.example",
+        "https:///a",
+        "https://user@docs.example",
+        "https://docs.example/?a",
+        "https://docs.example/#a",
+        "https://docs.example/\"",
+        "https://docs.example/ä",
+    ] {
+        refused(&with(docs.into()), &format!("docs is {docs:?}; write {EXPECTED}"));
+    }
+    refused(&with(json!(7)), &format!("docs is 7; write {EXPECTED}"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 use blobgate::contract::signature::{KEY_PREFIX, TOLERANCE};
-use blobgate::contract::{EventSource, Kind, Proof, VERSION, Verdict};
+use blobgate::contract::{DOCS, EventSource, Kind, Proof, VERSION, Verdict};
 use blobgate::contract::{idempotency_key, quarantine_key};
 use blobgate::dialect::Dialect;
 use blobgate::event::Class;
@@ -121,7 +121,7 @@ fn answers() {
     assert_eq!((answer::RECEIPT, answer::RECEIPT_TYPE), (r#"{"status":"received"}"#, "application/json"));
     assert_eq!(answer::PROBLEM_TYPE, "application/problem+json");
     assert_eq!(
-        answer::problem(Reason::UnknownHook),
-        r#"{"type":"urn:blobgate:reason:unknown-hook","title":"No webhook is received at this path.","status":404,"code":"unknown-hook"}"#
+        answer::problem(Reason::UnknownHook, DOCS),
+        r#"{"type":"https://docs.blobgate.example/reference/reasons.html#unknown-hook","title":"No webhook is received at this path.","status":404,"code":"unknown-hook"}"#
     );
 }

@@ -14,8 +14,8 @@ mod corpus;
 mod ran;
 
 use blobgate_testkit as support;
-use corpus::{Case, Corpus, Gate as Kind, Listener, Outcome};
-use ran::{Answers, Ran, Service, USUAL_BODY};
+use corpus::{Case, CaseOutcome, Corpus, GateSetup as Kind, Listener};
+use ran::{AnswerMode, CaseRun, RoutedService, USUAL_BODY};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -41,7 +41,7 @@ fn runs_every_case_on_every_envoy() {
     on_every_envoy(|version| {
         let begun = Instant::now();
         let shipped = Bench::start(version, &corpus, Kind::Shipped);
-        let mut ran: Vec<Ran> = shipped.run();
+        let mut ran: Vec<CaseRun> = shipped.run();
         for kind in [Kind::NoFlag, Kind::Absent] {
             ran.extend(Bench::start(version, &corpus, kind).run());
         }
@@ -52,7 +52,7 @@ fn runs_every_case_on_every_envoy() {
             report(&format!("corpus: {count} cases on Envoy {} over {}", version.name, protocol.alpn()));
         }
         report(&format!("corpus: Envoy {} took {:.1} s", version.name, begun.elapsed().as_secs_f32()));
-        let failed: Vec<String> = ran.iter().filter_map(Ran::flaw).collect();
+        let failed: Vec<String> = ran.iter().filter_map(CaseRun::violation).collect();
         assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), ran.len(), failed.join("\n"));
     });
 }
@@ -66,28 +66,28 @@ fn detects_wrong_expectations() {
     on_every_envoy(|version| {
         let bench = Bench::start(version, &corpus, Kind::Shipped);
         let ran = bench.send_all(&[(accepted, H1), (refused, H2)]);
-        assert_eq!(ran.iter().find_map(Ran::flaw), None);
-        let against = |ran: &Ran, expected: &Outcome| ran.compare(expected).unwrap_err();
+        assert_eq!(ran.iter().find_map(CaseRun::violation), None);
+        let against = |ran: &CaseRun, expected: &CaseOutcome| ran.compare(expected).unwrap_err();
         let (forwarded, refused) = (&ran[0], &ran[1]);
         assert!(against(forwarded, &refused.case.expected).contains("reached a service"));
-        assert!(against(forwarded, &Outcome::Host { status: 200 }).contains("reached a service"));
+        assert!(against(forwarded, &CaseOutcome::Host { status: 200 }).contains("reached a service"));
         assert!(against(refused, &forwarded.case.expected).contains("reached no service"));
-        assert!(against(refused, &Outcome::Host { status: 400 }).contains("json-invalid"));
-        assert!(against(refused, &Outcome::Cut).contains("400"));
-        let Outcome::Forwarded { headers, answer } = forwarded.case.expected.clone() else { panic!() };
+        assert!(against(refused, &CaseOutcome::Host { status: 400 }).contains("json-invalid"));
+        assert!(against(refused, &CaseOutcome::Cut).contains("400"));
+        let CaseOutcome::Forwarded { headers, answer } = forwarded.case.expected.clone() else { panic!() };
         for name in headers.keys() {
             let mut other = headers.clone();
             other.remove(name);
-            let expected = Outcome::Forwarded { headers: other, answer: answer.clone() };
+            let expected = CaseOutcome::Forwarded { headers: other, answer: answer.clone() };
             assert!(against(forwarded, &expected).contains(name.as_str()), "{name} too much");
         }
-        let expected = Outcome::Forwarded { headers, answer: Some("upstream-error".to_owned()) };
+        let expected = CaseOutcome::Forwarded { headers, answer: Some("upstream-error".to_owned()) };
         assert!(against(forwarded, &expected).contains("upstream-error"));
-        let mut other = Ran { arrivals: forwarded.arrivals.clone(), ..ran[0].clone() };
+        let mut other = CaseRun { arrivals: forwarded.arrivals.clone(), ..ran[0].clone() };
         other.arrivals[0].1.body.pop();
-        assert!(other.flaw().unwrap().contains("another body"));
-        other.arrivals[0].0 = Service::Failure;
-        assert!(other.flaw().unwrap().contains("went to Failure"));
+        assert!(other.violation().unwrap().contains("another body"));
+        other.arrivals[0].0 = RoutedService::Failure;
+        assert!(other.violation().unwrap().contains("went to Failure"));
         assert_eq!(bench.forwarded(), 1);
         bench.send_all(&[(accepted, H2), (refused.case, H1)]);
         assert_eq!(bench.forwarded(), 2);
@@ -124,7 +124,7 @@ impl<'c> Bench<'c> {
     }
 
     /// Runs every case that is for this Envoy over both protocols.
-    fn run(&self) -> Vec<Ran<'c>> {
+    fn run(&self) -> Vec<CaseRun<'c>> {
         let own = self.corpus.cases.iter().filter(|case| case.gate == self.kind);
         let pairs = own.flat_map(|case| Protocol::BOTH.map(|protocol| (case, protocol)));
         let pairs = pairs.filter(|(case, protocol)| *protocol == H1 || !case.h1_only);
@@ -143,8 +143,9 @@ impl<'c> Bench<'c> {
             ran.extend(self.send_all(&[pair]));
             self.assert_status_call(pair.0);
         }
-        let forwarded = ran.iter().filter(|ran| matches!(ran.expected(), Outcome::Forwarded { .. })).count();
-        if ran.iter().all(|ran| ran.flaw().is_none()) {
+        let forwarded =
+            ran.iter().filter(|ran| matches!(ran.expected(), CaseOutcome::Forwarded { .. })).count();
+        if ran.iter().all(|ran| ran.violation().is_none()) {
             assert_eq!(self.forwarded(), forwarded, "only forwarded deliveries reach a service");
             self.assert_logged(&ran);
         }
@@ -170,7 +171,7 @@ impl<'c> Bench<'c> {
     }
 
     /// Sends the cases concurrently, one connection each, and collects the requests at services.
-    fn send_all(&self, pairs: &[(&'c Case, Protocol)]) -> Vec<Ran<'c>> {
+    fn send_all(&self, pairs: &[(&'c Case, Protocol)]) -> Vec<CaseRun<'c>> {
         const SENDERS: usize = 6;
         let next = AtomicUsize::new(0);
         let send = || {
@@ -180,20 +181,20 @@ impl<'c> Bench<'c> {
             }
             answers
         };
-        let ran: Vec<Ran> = thread::scope(|scope| {
+        let ran: Vec<CaseRun> = thread::scope(|scope| {
             let senders: Vec<_> = (0..SENDERS.min(pairs.len())).map(|_| scope.spawn(send)).collect();
             senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
         });
-        let mut arrivals: BTreeMap<String, Vec<(Service, ServiceRequest)>> = BTreeMap::new();
-        let services = [Service::Video, Service::Failure, Service::Quarantine];
+        let mut arrivals: BTreeMap<String, Vec<(RoutedService, ServiceRequest)>> = BTreeMap::new();
+        let services = [RoutedService::Video, RoutedService::Failure, RoutedService::Quarantine];
         for (service, upstream) in services.into_iter().zip(self.gate.services()) {
             for arrival in upstream.take() {
                 arrivals.entry(arrival.header(MARK).expect("a mark")).or_default().push((service, arrival));
             }
         }
-        let mut ran: Vec<Ran> = ran
+        let mut ran: Vec<CaseRun> = ran
             .into_iter()
-            .map(|ran| Ran {
+            .map(|ran| CaseRun {
                 arrivals: arrivals.remove(&mark(ran.case, ran.protocol)).unwrap_or_default(),
                 ..ran
             })
@@ -203,7 +204,7 @@ impl<'c> Bench<'c> {
         ran
     }
 
-    fn send(&self, case: &'c Case, protocol: Protocol) -> Ran<'c> {
+    fn send(&self, case: &'c Case, protocol: Protocol) -> CaseRun<'c> {
         let envoy = &self.gate.envoy;
         let connect = match case.listener {
             Listener::Edge => envoy.tls(protocol),
@@ -213,11 +214,11 @@ impl<'c> Bench<'c> {
         };
         let mut client = connect.from(case.from).open();
         let answers = match &*case.hook {
-            hook if hook.starts_with("observe") => Answers::Untouched,
-            "receipt" => Answers::Receipt,
-            _ => Answers::Status,
+            hook if hook.starts_with("observe") => AnswerMode::Untouched,
+            "receipt" => AnswerMode::Receipt,
+            _ => AnswerMode::Status,
         };
-        Ran {
+        CaseRun {
             corpus: self.corpus,
             case,
             protocol,
@@ -247,8 +248,8 @@ impl<'c> Bench<'c> {
     }
 
     /// Asserts the line of every delivery in the access log.
-    fn assert_logged(&self, ran: &[Ran]) {
-        let mut expected: Vec<Value> = ran.iter().filter_map(Ran::log_line).collect();
+    fn assert_logged(&self, ran: &[CaseRun]) {
+        let mut expected: Vec<Value> = ran.iter().filter_map(CaseRun::log_line).collect();
         let of_gate = |line: &Value| !line["hook"].is_null() || !line["reason"].is_null();
         let fields =
             ["hook", "event", "verdict", "reason", "marked_reason", "generation_id", "method", "status"];
@@ -272,7 +273,7 @@ fn delivery(case: &Case, protocol: Protocol) -> TestDelivery {
     headers.push((MARK.to_owned(), mark(case, protocol).into_bytes()));
     let ending = match (&case.body, case.length) {
         // The gate refuses it before its end.
-        (_, corpus::Length::Claimed(_)) => RequestEnding::Open,
+        (_, corpus::BodyLength::Claimed(_)) => RequestEnding::Open,
         (Some(body), _) if body.is_empty() => RequestEnding::EmptyFrame,
         _ => RequestEnding::Last,
     };
@@ -282,9 +283,9 @@ fn delivery(case: &Case, protocol: Protocol) -> TestDelivery {
         headers,
         pieces: case.body.iter().filter(|body| !body.is_empty()).cloned().collect(),
         length: match case.length {
-            corpus::Length::Declared => Length::Declared,
-            corpus::Length::Undeclared => Length::Undeclared,
-            corpus::Length::Claimed(length) => Length::Claimed(length),
+            corpus::BodyLength::Declared => Length::Declared,
+            corpus::BodyLength::Undeclared => Length::Undeclared,
+            corpus::BodyLength::Claimed(length) => Length::Claimed(length),
         },
         ending,
     }
@@ -301,7 +302,7 @@ fn usual_reply() -> Reply {
     Reply::status(200).header("content-type", "application/json").header("x-service", "own").body(USUAL_BODY)
 }
 
-fn reply(upstream: &corpus::Upstream) -> Reply {
+fn reply(upstream: &corpus::ServiceAnswer) -> Reply {
     let Some(status) = upstream.status else { return Reply::Reset };
     let mut reply = Reply::status(status);
     for (name, value) in &upstream.headers {

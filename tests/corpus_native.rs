@@ -16,10 +16,11 @@ mod laws;
 mod proof_laws;
 mod recording;
 
+use blobgate::contract::header;
 use blobgate::exchange::{Exchange, Flow, ProviderResponse};
 use blobgate::head::Ending;
 use blobgate::{Config, Reason, exchange};
-use corpus::{Case, Corpus, GENERATION, Gate, Length, Listener, Outcome};
+use corpus::{BodyLength, Case, CaseOutcome, Corpus, GENERATION, GateSetup, Listener};
 use recording::Recording;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -31,7 +32,8 @@ const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A gate of this configuration, with nothing remembered.
 fn gate(config: &Config) -> Arc<exchange::Gate> {
-    let config = Config { environment: config.environment.clone(), hooks: config.hooks.clone() };
+    let Config { environment, docs, hooks } = config;
+    let config = Config { environment: environment.clone(), docs: docs.clone(), hooks: hooks.clone() };
     Arc::new(exchange::Gate::new(config))
 }
 
@@ -45,9 +47,9 @@ fn host(case: &Case) -> Recording {
     ];
     request.extend(case.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
     let length = match case.length {
-        Length::Declared => Some(case.body.as_ref().map_or(0, Vec::len).to_string()),
-        Length::Claimed(length) => Some(length.to_string()),
-        Length::Undeclared => None,
+        BodyLength::Declared => Some(case.body.as_ref().map_or(0, Vec::len).to_string()),
+        BodyLength::Claimed(length) => Some(length.to_string()),
+        BodyLength::Undeclared => None,
     };
     request.extend(length.map(|length| ("content-length".to_owned(), length.into_bytes())));
     Recording {
@@ -91,7 +93,7 @@ fn respond(exchange: &mut Exchange, host: &mut Recording, case: &Case) {
     exchange.on_response_headers(host, ending);
 }
 
-fn judge(config: &Config, case: &Case) -> Outcome {
+fn judge(config: &Config, case: &Case) -> CaseOutcome {
     let (mut host, mut exchange) = (host(case), Exchange::new(gate(config)));
     let mut flow = send(&mut exchange, &mut host, case);
     assert_eq!(
@@ -106,15 +108,15 @@ fn judge(config: &Config, case: &Case) -> Outcome {
         flow = exchange.on_provider_response(&mut host, response(&status, &said.body));
     }
     if let Some(response) = &host.responded {
-        let reason = host.answer("blobgate-reason").1.expect("a reason");
+        let reason = host.answer(header::REASON).1.expect("a reason");
         let status = Reason::ALL.iter().find(|known| known.code() == reason).unwrap().status();
         assert_eq!((flow, response.status), (Flow::Pause, status), "{}", case.name);
-        return Outcome::Refused { reason, id: host.sent("blobgate-generation-id") };
+        return CaseOutcome::Refused { reason, id: host.sent(header::GENERATION_ID) };
     }
     assert_eq!(flow, Flow::Continue, "{}", case.name);
     let headers = forwarded(&host);
     respond(&mut exchange, &mut host, case);
-    Outcome::Forwarded { headers, answer: host.answer("blobgate-reason").1 }
+    CaseOutcome::Forwarded { headers, answer: host.answer(header::REASON).1 }
 }
 
 /// What a service would get of the gate's headers, and the content type.
@@ -145,7 +147,7 @@ fn every_case() {
     let corpus = Corpus::load();
     let config = config(&corpus);
     let (native, need_a_host): (Vec<&Case>, Vec<&Case>) =
-        corpus.cases.iter().partition(|case| case.gate == Gate::Shipped);
+        corpus.cases.iter().partition(|case| case.gate == GateSetup::Shipped);
     let mut failed = Vec::new();
     for case in &native {
         let outcome = judge(&config, case);
@@ -171,7 +173,7 @@ fn only_two_reasons_are_left_to_real_envoys() {
     let native: BTreeSet<&str> = corpus
         .cases
         .iter()
-        .filter(|case| case.gate == Gate::Shipped)
+        .filter(|case| case.gate == GateSetup::Shipped)
         .flat_map(|case| case.expected.reasons())
         .collect();
     let missing: Vec<&str> =
@@ -198,7 +200,7 @@ fn every_sample_is_sent_as_it_is() {
     let sent: BTreeSet<&str> = corpus
         .cases
         .iter()
-        .filter(|case| matches!(case.expected, Outcome::Forwarded { .. }))
+        .filter(|case| matches!(case.expected, CaseOutcome::Forwarded { .. }))
         .filter_map(|case| case.verbatim.as_deref())
         .collect();
     let samples = corpus::samples();
@@ -211,21 +213,21 @@ fn every_sample_is_sent_as_it_is() {
 fn the_headers_of_a_failure_in_full() {
     let corpus = Corpus::load();
     let case = corpus.cases.iter().find(|case| case.name == "samples: failed").unwrap();
-    let Outcome::Forwarded { headers, answer: None } = judge(&config(&corpus), case) else {
+    let CaseOutcome::Forwarded { headers, answer: None } = judge(&config(&corpus), case) else {
         panic!("not forwarded")
     };
     let written = [
-        ("blobgate-contract", "1"),
-        ("blobgate-dialect", "veo3"),
-        ("blobgate-error-class", "content"),
-        ("blobgate-error-code", "UNSAFE_CONTENT"),
-        ("blobgate-error-retryable", "false"),
-        ("blobgate-event", "failed"),
-        ("blobgate-generation-id", GENERATION),
-        ("blobgate-hook", "default"),
-        ("blobgate-verdict", "accepted"),
+        (header::CONTRACT, "1"),
+        (header::DIALECT, "veo3"),
+        (header::ERROR_CLASS, "content"),
+        (header::ERROR_CODE, "UNSAFE_CONTENT"),
+        (header::ERROR_RETRYABLE, "false"),
+        (header::EVENT, "failed"),
+        (header::GENERATION_ID, GENERATION),
+        (header::HOOK, "default"),
+        (header::VERDICT, "accepted"),
         ("content-type", "application/json"),
-        ("idempotency-key", "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:failed"),
+        (header::IDEMPOTENCY_KEY, "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:failed"),
     ];
     assert_eq!(headers, written.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
 }

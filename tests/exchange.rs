@@ -14,6 +14,7 @@ mod recording;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use blobgate::Config;
+use blobgate::contract::header;
 use blobgate::exchange::{Exchange, Flow, Gate, ProviderResponse};
 use blobgate::head::Ending;
 use hmac::{Hmac, KeyInit, Mac};
@@ -23,6 +24,7 @@ use sha2::Sha256;
 use std::sync::Arc;
 use std::time::Duration;
 
+const DOCS: &str = "https://docs.example/blobgate";
 const KEY: &str = "the key of the tests, of 32 bytes.";
 /// The clock of the host, in seconds since the epoch.
 const NOW: u64 = 1_800_000_000;
@@ -40,7 +42,7 @@ fn gate(changes: Value) -> Arc<Gate> {
         hook[key] = value.clone();
     }
     let config = json!({
-        "version": 1, "environment": "test", "hooks": [hook],
+        "version": 1, "environment": "test", "docs": DOCS, "hooks": [hook],
         "token": {"keys": {"hs": {"alg": "HS256", "env": "KEY"}}},
         "confirm": {"cluster": "runblob_api", "authority": "platform.runblob.io", "per_minute": 5, "timeout": "2s"},
     });
@@ -136,7 +138,7 @@ fn remembers(first: &str, answer: (&str, &str), second: &str, after: u64, calls:
     host.uptime = Duration::from_secs(after);
     send_and_answer(&gate, &mut host, answer);
     assert_eq!(host.calls.len(), calls, "{second} after {after} s");
-    assert_eq!(host.answer("blobgate-reason"), (403, Some(reason.to_owned())));
+    assert_eq!(host.answer(header::REASON), (403, Some(reason.to_owned())));
     assert_eq!(host.counted("outcome=remembered"), u64::from(calls == 0));
 }
 
@@ -165,7 +167,7 @@ fn forgets_answers_that_deny_nothing() {
         let mut host = unauthenticated(&body);
         send_and_answer(&gate, &mut host, ("200", &body));
         assert_eq!((host.calls.len(), outcome(&host)), (1, "confirmed"), "{answer:?}");
-        assert_eq!(host.sent("blobgate-verdict").as_deref(), Some("accepted"), "{answer:?}");
+        assert_eq!(host.sent(header::VERDICT).as_deref(), Some("accepted"), "{answer:?}");
     }
 }
 
@@ -210,7 +212,7 @@ fn leaves_half_of_the_budget_to_valid_deliveries() {
     // 5 a minute: 3 of them for unauthenticated senders of invalid deliveries.
     let (calls, host) = spend(&gate, &Recording::default(), &invalid);
     assert_eq!((calls, outcome(&host)), (3, "budget"));
-    assert_eq!(host.answer("blobgate-reason"), (503, Some("confirm-unavailable".to_owned())));
+    assert_eq!(host.answer(header::REASON), (503, Some("confirm-unavailable".to_owned())));
     let (calls, host) = spend(&gate, &host, &valid);
     assert_eq!((calls, outcome(&host)), (2, "budget"));
     // A minute and the longest call later.
@@ -260,7 +262,7 @@ fn a_call_that_does_not_start_is_unavailable() {
     let mut host = Recording { starts_no_call: true, ..unauthenticated(&completed(ID, &url("one"))) };
     let (_, flow) = send(&gate(json!({})), &mut host);
     assert_eq!((flow, outcome(&host)), (Flow::Pause, "not-started"));
-    assert_eq!(host.answer("blobgate-reason"), (503, Some("confirm-unavailable".to_owned())));
+    assert_eq!(host.answer(header::REASON), (503, Some("confirm-unavailable".to_owned())));
 }
 
 #[test]
@@ -317,7 +319,7 @@ fn envoy_answers(mut host: Recording, mode: &str, status: &str, expected: u16) {
     exchange.on_request_body(&mut host, 1, Ending::Later);
     host.response = vec![(":status".to_owned(), status.as_bytes().to_vec())];
     assert_eq!(exchange.on_response_headers(&mut host, Ending::Later), Flow::Continue);
-    assert_eq!(host.answer("blobgate-reason"), (expected, None), "{mode} {status}");
+    assert_eq!(host.answer(header::REASON), (expected, None), "{mode} {status}");
 }
 
 #[test]
@@ -344,11 +346,12 @@ fn timed_out(host: &mut Recording) {
 /// The whole response is the gate's.
 #[track_caller]
 fn is_problem(host: &Recording, reason: &str) {
-    assert_eq!(host.answer("blobgate-reason"), (503, Some(reason.to_owned())));
+    assert_eq!(host.answer(header::REASON), (503, Some(reason.to_owned())));
     assert_eq!(host.answer("content-type").1.as_deref(), Some("application/problem+json"));
     assert_eq!(host.answer("x-own").1, None);
     let body: Value = serde_json::from_slice(&host.response_body).unwrap();
     assert_eq!((&body["code"], &body["status"]), (&json!(reason), &json!(503)));
+    assert_eq!(body["type"], format!("{DOCS}/reference/reasons.html#{reason}"));
     assert_eq!(host.answer("content-length").1, Some(host.response_body.len().to_string()));
 }
 
@@ -368,7 +371,7 @@ fn a_timeout_before_any_body_shows_the_missing_host_flag() {
     exchange.on_response_body(&mut tail, rest);
     assert_eq!(tail.response_body, b"");
     is_problem(&host, "host-misconfigured");
-    assert_eq!(host.sent("blobgate-hook").as_deref(), Some("veo3"));
+    assert_eq!(host.sent(header::HOOK).as_deref(), Some("veo3"));
     assert_eq!(host.counted("reason=host-misconfigured"), 1);
 }
 
@@ -383,7 +386,7 @@ fn a_timeout_during_a_call_is_unavailable_and_a_late_result_changes_nothing() {
     exchange.on_response_body(&mut host, size);
     is_problem(&host, "confirm-unavailable");
     assert_eq!(outcome(&host), "no-answer");
-    assert_eq!(host.sent("blobgate-verdict"), None);
+    assert_eq!(host.sent(header::VERDICT), None);
     assert!(
         host.log[0].contains(&format!("reason=confirm-unavailable hook=veo3 source=203.0.113.9 id={ID}"))
     );
@@ -396,7 +399,7 @@ fn another_504_is_no_timeout_of_the_gate() {
     timed_out(&mut host);
     host.response_code_details = Some("upstream_per_try_timeout");
     exchange.on_response_headers(&mut host, Ending::Later);
-    assert_eq!(host.answer("blobgate-reason"), (504, None));
+    assert_eq!(host.answer(header::REASON), (504, None));
 }
 
 #[test]
@@ -405,14 +408,14 @@ fn a_plaintext_request_ends_before_its_token() {
         let mut host = Recording { is_tls: false, ..host(&path, "{}") };
         let mut exchange = Exchange::new(gate(json!({})));
         assert_eq!(exchange.on_request_headers(&mut host, Ending::Later), Flow::Pause);
-        assert_eq!(host.answer("blobgate-reason"), (403, Some("https-required".to_owned())), "{token}");
+        assert_eq!(host.answer(header::REASON), (403, Some("https-required".to_owned())), "{token}");
         assert_eq!(host.counted("blobgate_token_total"), 0, "{token}");
     }
     // An observed one is judged to its end.
     let mut host = Recording { is_tls: false, ..authenticated(&completed(ID, &url("one"))) };
     let (_, flow) = send(&gate(json!({"mode": "observe"})), &mut host);
     assert_eq!(flow, Flow::Continue);
-    assert_eq!(host.sent("blobgate-reason").as_deref(), Some("https-required"));
+    assert_eq!(host.sent(header::REASON).as_deref(), Some("https-required"));
     assert_eq!(host.counted("blobgate_token_total.environment=test.hook=veo3.kid=hs.outcome=good"), 1);
 }
 
@@ -424,6 +427,6 @@ fn trailers_end_a_body() {
     exchange.on_request_headers(&mut host, Ending::Later);
     assert_eq!(exchange.on_request_body(&mut host, body.len(), Ending::Later), Flow::Pause);
     assert_eq!(exchange.on_request_trailers(&mut host), Flow::Continue);
-    assert_eq!(host.sent("blobgate-verdict").as_deref(), Some("accepted"));
+    assert_eq!(host.sent(header::VERDICT).as_deref(), Some("accepted"));
     assert!(host.has_no_trailers);
 }

@@ -1,5 +1,5 @@
-//! What holds between the modules of a crate: no import circle, nothing below `config` imports it, and no name of the
-//! contract is written twice.
+//! Rules between the modules of a crate and between the crates: no import circle, no import of `config` from below, each
+//! header name written once, and no two types with one name.
 
 #![allow(
     missing_docs,
@@ -12,6 +12,8 @@
 
 #[path = "structure/source.rs"]
 mod source;
+#[path = "structure/types.rs"]
+mod types;
 
 use blobgate::contract::header::{IDEMPOTENCY_KEY, PREFIX, WEBHOOK_PREFIX};
 use source::{Crate, Literal};
@@ -21,12 +23,26 @@ use std::process::Command;
 
 /// Crates without an import circle.
 const WITHOUT_CIRCLES: [&str; 2] = ["src", "inbox/src"];
-/// Crates that take the names of the contract from `src/contract/header.rs`.
-const OF_THE_CONTRACT: [&str; 3] = ["src", "inbox/src", "cli/src"];
+/// Every folder with Rust.
+const FOLDERS: [&str; 8] = ["src", "examples", "fuzz/targets", "tests", "inbox", "cli", "testkit", "benches"];
+/// Files that the two rules on names do not cover yet, by the beginning of their paths.
+const PENDING: [&str; 9] = [
+    "inbox/",
+    "cli/",
+    "testkit/",
+    "benches/",
+    "tests/host/",
+    "tests/istio",
+    "tests/corpus_envoy.rs",
+    "tests/inbox/",
+    "tests/trust/",
+];
 /// What stands above `config`: the adapters, and the machine that they drive.
 const ABOVE_CONFIG: [&str; 2] = ["exchange", "wasm"];
-/// Where a name of the contract may stand.
-const MAY_WRITE: [&str; 1] = ["src/contract/header.rs"];
+/// The table of header names, and the test that pins them.
+const MAY_WRITE: [&str; 2] = ["src/contract/header.rs", "tests/contract.rs"];
+/// `Args` and `Command` are clap's words for each command's own.
+const SHARED_TYPES: [&str; 3] = ["Error", "Args", "Command"];
 /// Names of ours that are no headers: of a client and of a database's application.
 const NO_HEADERS: [&str; 2] = ["blobgate-inbox", "blobgate-sandbox/"];
 
@@ -49,17 +65,35 @@ fn nothing_below_config_imports_it() {
 }
 
 #[test]
-fn each_name_of_the_contract_is_written_once() {
+fn header_names_are_written_once() {
     let mut twice = Vec::new();
-    for folder in OF_THE_CONTRACT {
+    for folder in FOLDERS {
         for (path, literals) in Crate::read(folder).literals() {
-            if !MAY_WRITE.iter().any(|allowed| path.starts_with(allowed)) {
+            if !MAY_WRITE.contains(&path) && !is_pending(path) {
                 let written = literals.iter().filter(|literal| is_of_contract(literal));
                 twice.extend(written.map(|literal| format!("{path}: {:?}", literal.text)));
             }
         }
     }
     assert_eq!(twice, Vec::<String>::new(), "take it from blobgate::contract::header");
+}
+
+#[test]
+fn type_names_are_unique() {
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for folder in FOLDERS {
+        for (path, name) in Crate::read(folder).types() {
+            if !SHARED_TYPES.contains(&&*name) && !is_pending(path) {
+                files.entry(name).or_default().push(path.to_owned());
+            }
+        }
+    }
+    files.retain(|_, paths| paths.len() > 1);
+    assert!(files.is_empty(), "name each after the one thing that it is:\n{files:#?}");
+}
+
+fn is_pending(path: &str) -> bool {
+    PENDING.iter().any(|pending| path.starts_with(pending))
 }
 
 /// A header's name. A test may write a block of headers with their values.

@@ -32,17 +32,17 @@ static CONFIG: LazyLock<Config> =
     LazyLock::new(|| Config::load(CONFIGURATION.as_bytes(), &|_| Some(KEY.to_owned())).unwrap());
 
 fuzz_target!(|bytes: &[u8]| match bytes {
-    [b'!', rest @ ..] => judge(&signed(rest), Made::Here),
-    bytes => judge(bytes, Made::Elsewhere),
+    [b'!', rest @ ..] => judge(&signed(rest), TokenOrigin::Here),
+    bytes => judge(bytes, TokenOrigin::Elsewhere),
 });
 
 #[derive(PartialEq)]
-enum Made {
+enum TokenOrigin {
     Here,
     Elsewhere,
 }
 
-fn judge(text: &[u8], made: Made) {
+fn judge(text: &[u8], made: TokenOrigin) {
     let judged = token::check(CONFIG.hooks[0].token.as_ref(), Some(text), NOW);
     let (claims, good) = match &judged {
         Token::Good(claims) => (claims, true),
@@ -70,7 +70,7 @@ fn judge(text: &[u8], made: Made) {
         }
         Some("ed") => {
             assert_eq!(header["alg"], "EdDSA");
-            assert!(made == Made::Elsewhere && claims.id == "t-1");
+            assert!(made == TokenOrigin::Elsewhere && claims.id == "t-1");
         }
         kid => panic!("{kid:?}"),
     }

@@ -1,7 +1,7 @@
 //! How far the gate's clock is from this machine's, by the times of valid signatures.
 
 use crate::health::{Fault, Faults};
-use crate::key::{NotSigned, Signed};
+use crate::key::{SignatureError, SigningTime};
 use crate::metrics::Metrics;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,7 +34,7 @@ impl Clocks {
     }
 
     /// Learns from a signature, and from nothing else.
-    pub(crate) fn note(&self, verified: &Result<Signed, NotSigned>, now: Instant) {
+    pub(crate) fn note(&self, verified: &Result<SigningTime, SignatureError>, now: Instant) {
         match verified {
             Ok(signed) => {
                 self.metrics.clock_offset.set(signed.offset);
@@ -46,7 +46,7 @@ impl Clocks {
                     self.faults.clear(Fault::ClockOffset);
                 }
             }
-            Err(error @ NotSigned::OutOfTime(signed)) => {
+            Err(error @ SignatureError::OutOfTime(signed)) => {
                 self.metrics.clock_offset.set(signed.offset);
                 let mut seen = self.seen();
                 let is_new = seen.newest.is_none_or(|newest| signed.at > newest);
@@ -57,7 +57,7 @@ impl Clocks {
                     self.faults.raise(Fault::ClockOffset, error);
                 }
             }
-            Err(NotSigned::NoSignature) => {}
+            Err(SignatureError::NoSignature) => {}
         }
     }
 
@@ -95,9 +95,9 @@ mod tests {
 
         /// A signature of this time, while this machine's clock says `now`.
         fn signed(&self, at: i64, now: i64) {
-            let signed = Signed { at, offset: at - now };
+            let signed = SigningTime { at, offset: at - now };
             let is_good = signed.offset.abs() <= 300;
-            let verified = if is_good { Ok(signed) } else { Err(NotSigned::OutOfTime(signed)) };
+            let verified = if is_good { Ok(signed) } else { Err(SignatureError::OutOfTime(signed)) };
             self.clocks.note(&verified, self.at(now));
         }
 
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_fault_stands_until_a_signature_is_in_time() {
         let site = Site::new();
-        site.clocks.note(&Err(NotSigned::NoSignature), site.started);
+        site.clocks.note(&Err(SignatureError::NoSignature), site.started);
         site.is(None, 0);
         site.signed(1_000, 1_600);
         site.is(Some("clock-offset"), 1_600);

@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 use blobgate::contract::header::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 use blobgate::contract::signature::{KEY_PREFIX, Signature, SigningKey, SigningKeys};
-pub(crate) use blobgate::contract::signature::{NotSigned, Signed};
+pub(crate) use blobgate::contract::signature::{SignatureError, SigningTime};
 use thiserror::Error;
 use time::OffsetDateTime;
 
@@ -48,12 +48,12 @@ impl Keys {
     }
 
     /// Whether one of them signed this, within five minutes.
-    pub(crate) fn verify(&self, body: &[u8], headers: &HeaderMap) -> Result<Signed, NotSigned> {
+    pub(crate) fn verify(&self, body: &[u8], headers: &HeaderMap) -> Result<SigningTime, SignatureError> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let (Some(id), Some(timestamp), Some(signatures)) =
             (text(WEBHOOK_ID), text(WEBHOOK_TIMESTAMP), text(WEBHOOK_SIGNATURE))
         else {
-            return Err(NotSigned::NoSignature);
+            return Err(SignatureError::NoSignature);
         };
         self.0.verify(Signature { id, timestamp, signatures }, body, now())
     }

@@ -5,7 +5,7 @@ use crate::clocks::Clocks;
 use crate::commit::{Committer, NotStored};
 use crate::failpoint::die_at;
 use crate::health::Fault;
-use crate::key::{Keys, NotSigned};
+use crate::key::{Keys, SignatureError};
 use crate::listen::{REASON, is_local, split_port};
 use crate::log_limit::LogLimit;
 use crate::shared::Shared;
@@ -136,8 +136,8 @@ impl Receiver {
         self.clocks.note(&verified, Instant::now());
         verified.map(|_| ()).map_err(|error| {
             let code = match error {
-                NotSigned::NoSignature => "signature",
-                NotSigned::OutOfTime(_) => Fault::ClockOffset.code(),
+                SignatureError::NoSignature => "signature",
+                SignatureError::OutOfTime(_) => Fault::ClockOffset.code(),
             };
             Refused::new(code, error)
         })

@@ -8,7 +8,7 @@ use blobgate::dialect::Dialect;
 use blobgate::event::{GenerationId, Kind};
 use blobgate::json::{self, Value};
 use blobgate::policy::Verdict;
-use blobgate::{forward, json::Known};
+use blobgate::{forward, json::KnownKeys};
 use thiserror::Error;
 
 /// Why an entry cannot be released as an event.
@@ -94,6 +94,6 @@ pub(crate) fn arrival(
 }
 
 /// A body that is no JSON is read as null.
-fn parse(body: &[u8], known: Known) -> Value<'_> {
+fn parse(body: &[u8], known: KnownKeys) -> Value<'_> {
     json::parse(body, MAX_DEPTH, known).unwrap_or(Value::Null)
 }

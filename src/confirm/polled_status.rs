@@ -1,48 +1,42 @@
 //! What an answer of the status API says by itself, where no webhook came that it could confirm.
 
-use super::{MAX_DEPTH, Outcome, is_no_such_generation};
+use super::{MAX_DEPTH, Outcome, read_answer, read_event};
 use crate::dialect::Dialect;
 use crate::event::{Event, GenerationId};
 use crate::json;
 
-/// What the provider tells about a generation.
+/// The state of a generation, by the status API.
 #[derive(Debug)]
 pub enum PolledStatus {
-    /// It has ended: the event, and the webhook's body as the provider would have sent it.
+    /// The generation has ended: its event, and the body of the webhook that reports it.
     Ended(Box<Event>, Vec<u8>),
-    /// [`Outcome::StillWorking`], [`Outcome::Unknown`], or why the answer is none.
+    /// [`Outcome::StillWorking`], [`Outcome::Unknown`], or why the answer contains no event.
     Not(Outcome),
 }
 
 /// Reads the answer of the status API about a generation: its `:status`, and its whole body.
 pub fn parse_status(dialect: Dialect, id: GenerationId, status: u16, body: &[u8]) -> PolledStatus {
-    match status {
-        200 => ended(dialect, id, body).unwrap_or_else(PolledStatus::Not),
-        404 if is_no_such_generation(dialect, body) => PolledStatus::Not(Outcome::Unknown),
-        401 | 403 => PolledStatus::Not(Outcome::Unauthorized),
-        429 => PolledStatus::Not(Outcome::Limited),
-        504 => PolledStatus::Not(Outcome::NoAnswer),
-        _ => PolledStatus::Not(Outcome::Status),
+    match parse_ended(dialect, id, status, body) {
+        Ok((event, webhook)) => PolledStatus::Ended(Box::new(event), webhook),
+        Err(outcome) => PolledStatus::Not(outcome),
     }
 }
 
-fn ended(dialect: Dialect, id: GenerationId, body: &[u8]) -> Result<PolledStatus, Outcome> {
-    let unreadable = |_| Outcome::Unreadable;
-    let answer = json::parse(body, MAX_DEPTH, dialect.known()).map_err(unreadable)?;
-    if dialect.is_still_working(&answer) {
-        return Err(Outcome::StillWorking);
-    }
-    let claim = dialect.read(&answer).map_err(|_| Outcome::Unreadable)?;
-    let said = crate::event::check(claim).map_err(|_| Outcome::Unreadable)?;
-    if said.generation_id != id {
+fn parse_ended(
+    dialect: Dialect,
+    id: GenerationId,
+    status: u16,
+    body: &[u8],
+) -> Result<(Event, Vec<u8>), Outcome> {
+    let answered = read_answer(dialect, status.to_string().as_bytes(), body)?;
+    if answered.generation_id != id {
         return Err(Outcome::Contradicted);
     }
-    let webhook = dialect.webhook(&said, body).ok_or(Outcome::Unreadable)?;
-    // What the webhook says, which drifts no more than it is built.
-    let payload = json::parse(&webhook, MAX_DEPTH, dialect.known()).map_err(unreadable)?;
-    let claim = dialect.read(&payload).map_err(|_| Outcome::Unreadable)?;
-    let event = crate::event::check(claim).map_err(|_| Outcome::Unreadable)?;
-    Ok(PolledStatus::Ended(Box::new(event), webhook))
+    let webhook = dialect.webhook(&answered, body).ok_or(Outcome::Unreadable)?;
+    // The answer may have keys that are drift. The webhook has only documented ones, so its event is the one to return.
+    let payload = json::parse(&webhook, MAX_DEPTH, dialect.known()).map_err(|_| Outcome::Unreadable)?;
+    let event = read_event(dialect, &payload).ok_or(Outcome::Unreadable)?;
+    Ok((event, webhook))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub struct Signature<'a> {
 
 /// When a valid signature was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signed {
+pub struct SigningTime {
     /// In seconds since 1970, by the signer's clock.
     pub at: i64,
     /// In seconds: how far that is ahead of the verifier's clock.
@@ -47,11 +47,11 @@ pub struct Signed {
 
 /// Why a signature does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotSigned {
+pub enum SignatureError {
     /// There is none of these keys.
     NoSignature,
     /// It is valid, and was made more than [`TOLERANCE`] before or after now.
-    OutOfTime(Signed),
+    OutOfTime(SigningTime),
 }
 
 impl SigningKey {
@@ -118,16 +118,25 @@ impl SigningKeys {
     /// Whether one of the keys signed this body, within [`TOLERANCE`] of `now`, in seconds since 1970.
     ///
     /// # Errors
-    /// [`NotSigned`].
-    pub fn verify(&self, signature: Signature<'_>, body: &[u8], now: u64) -> Result<Signed, NotSigned> {
+    /// [`SignatureError`].
+    pub fn verify(
+        &self,
+        signature: Signature<'_>,
+        body: &[u8],
+        now: u64,
+    ) -> Result<SigningTime, SignatureError> {
         let of_version = signature.signatures.split(' ').filter_map(|one| one.split_once(','));
         let mut macs = of_version
             .filter(|(version, _)| *version == VERSION)
             .filter_map(|(_, encoded)| STANDARD.decode(encoded).ok());
         let is_signed = macs.any(|mac| self.0.iter().any(|key| key.verifies(&signature, body, &mac)));
-        let at = signature.timestamp.parse().ok().filter(|_| is_signed).ok_or(NotSigned::NoSignature)?;
-        let signed = Signed { at, offset: at.saturating_sub_unsigned(now) };
-        if signed.offset.unsigned_abs() <= TOLERANCE { Ok(signed) } else { Err(NotSigned::OutOfTime(signed)) }
+        let at = signature.timestamp.parse().ok().filter(|_| is_signed).ok_or(SignatureError::NoSignature)?;
+        let signed = SigningTime { at, offset: at.saturating_sub_unsigned(now) };
+        if signed.offset.unsigned_abs() <= TOLERANCE {
+            Ok(signed)
+        } else {
+            Err(SignatureError::OutOfTime(signed))
+        }
     }
 }
 
@@ -135,11 +144,11 @@ fn signed_parts<'a>(id: &'a str, timestamp: &'a str, body: &'a [u8]) -> [&'a [u8
     [id.as_bytes(), b".", timestamp.as_bytes(), b".", body]
 }
 
-impl fmt::Display for NotSigned {
+impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NotSigned::NoSignature => f.write_str("it has no signature of the gate's key"),
-            NotSigned::OutOfTime(Signed { offset, .. }) => write!(
+            SignatureError::NoSignature => f.write_str("it has no signature of the gate's key"),
+            SignatureError::OutOfTime(SigningTime { offset, .. }) => write!(
                 f,
                 "its signature is valid, and its time is {} s {} this machine's clock: set both clocks by NTP \
                  ({TOLERANCE} s are tolerated)",
@@ -150,7 +159,7 @@ impl fmt::Display for NotSigned {
     }
 }
 
-impl std::error::Error for NotSigned {}
+impl std::error::Error for SignatureError {}
 
 #[cfg(test)]
 mod tests {
@@ -164,27 +173,27 @@ mod tests {
     }
 
     #[track_caller]
-    fn verified(signers: &[u8], verifiers: &[u8], later: i64, expected: Result<Signed, NotSigned>) {
+    fn verified(signers: &[u8], verifiers: &[u8], later: i64, expected: Result<SigningTime, SignatureError>) {
         let keys = |bytes: &[u8]| SigningKeys::new(bytes.iter().map(|byte| key(*byte)).collect());
         let [id, timestamp, signatures] = keys(signers).headers("veo3:1:failed".to_owned(), NOW, BODY);
         let signature = Signature { id: &id.1, timestamp: &timestamp.1, signatures: &signatures.1 };
         let verifiers = keys(verifiers);
         assert_eq!(verifiers.verify(signature, BODY, NOW.checked_add_signed(later).unwrap()), expected);
         let other = verifiers.verify(signature, b"\xfe", NOW);
-        assert_eq!(other, Err(NotSigned::NoSignature));
+        assert_eq!(other, Err(SignatureError::NoSignature));
     }
 
     #[test]
     fn each_of_two_keys_counts_for_five_minutes() {
         let at = i64::try_from(NOW).unwrap();
-        let of = |offset| Signed { at, offset };
+        let of = |offset| SigningTime { at, offset };
         verified(&[1], &[1], 0, Ok(of(0)));
         verified(&[1, 2], &[2], 300, Ok(of(-300)));
         verified(&[2], &[1, 2], -300, Ok(of(300)));
-        verified(&[1], &[1], 301, Err(NotSigned::OutOfTime(of(-301))));
-        verified(&[1], &[1], -301, Err(NotSigned::OutOfTime(of(301))));
-        verified(&[1], &[2], 0, Err(NotSigned::NoSignature));
-        verified(&[1], &[2], 301, Err(NotSigned::NoSignature));
+        verified(&[1], &[1], 301, Err(SignatureError::OutOfTime(of(-301))));
+        verified(&[1], &[1], -301, Err(SignatureError::OutOfTime(of(301))));
+        verified(&[1], &[2], 0, Err(SignatureError::NoSignature));
+        verified(&[1], &[2], 301, Err(SignatureError::NoSignature));
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod violation;
 mod webhook;
 
 use crate::Reason;
-use crate::event::{Claim, Class, Drift, Failure, GenerationId, Kind, Unfit};
-use crate::json::{Known, KnownBelow, Value};
+use crate::event::{Claim, Class, Drift, Failure, GenerationId, Kind, InvalidPayload};
+use crate::json::{KnownKeys, KnownObject, Value};
 use iso8601::Instant;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use violation::{event_as, generation, result_url, violation};
@@ -18,7 +18,7 @@ pub(crate) use violation::{event_as, generation, result_url, violation};
 pub(crate) use webhook::webhook;
 
 /// The keys that are read: the documented ones, and the one in which other copies of the page show a failure's code.
-pub const KNOWN: Known = &[
+pub const KNOWN: KnownKeys = &[
     ("generation_id", None),
     ("status", None),
     ("prompt", None),
@@ -26,7 +26,7 @@ pub const KNOWN: Known = &[
     ("created_at", None),
     ("completed_at", None),
     ("seed", None),
-    ("error", Some(&KnownBelow(&[("message", None), ("details", None)]))),
+    ("error", Some(&KnownObject(&[("message", None), ("details", None)]))),
     (OLDER_MESSAGE, None),
 ];
 
@@ -64,10 +64,10 @@ const CODES: &[(&str, Class, bool)] = &[
 ///
 /// # Errors
 /// [`Reason::SchemaInvalid`] where it is no object, or a load-bearing field is missing or not as documented.
-pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
-    let fields = Fields::of(payload);
+pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, InvalidPayload> {
+    let fields = PayloadFields::of(payload);
     let generation_id = text(fields.generation_id);
-    let unfit = || Unfit {
+    let unfit = || InvalidPayload {
         reason: Reason::SchemaInvalid,
         generation_id: generation_id.and_then(GenerationId::parse),
         event: None,
@@ -93,7 +93,7 @@ pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, Unfit> {
 
 /// What a payload has under the keys of [`KNOWN`].
 #[derive(Default)]
-struct Fields<'a> {
+struct PayloadFields<'a> {
     generation_id: Option<&'a Value<'a>>,
     status: Option<&'a Value<'a>>,
     prompt: Option<&'a Value<'a>>,
@@ -107,7 +107,7 @@ struct Fields<'a> {
     has_unknown: bool,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> PayloadFields<'a> {
     /// In one pass, since every payload is asked for all of them.
     fn of(payload: &'a Value<'_>) -> Self {
         let mut found = Self::default();
@@ -168,7 +168,7 @@ fn is_https(url: &str) -> bool {
 
 /// The failure, wherever a copy of the provider's page puts its code: `error.message`, or else a plain string
 /// `error`, or else a top-level `message`.
-fn read_failure(payload: &Fields<'_>, drift: &mut Drift) -> Failure {
+fn read_failure(payload: &PayloadFields<'_>, drift: &mut Drift) -> Failure {
     let error = payload.error;
     let documented = text(error.and_then(|error| error.field("message")));
     match error {
@@ -205,7 +205,7 @@ fn is_code(text: &str) -> bool {
 }
 
 /// What the page shows on every payload.
-fn expect_common(payload: &Fields<'_>, drift: &mut Drift) {
+fn expect_common(payload: &PayloadFields<'_>, drift: &mut Drift) {
     let (created, completed) = (instant(payload.created_at), instant(payload.completed_at));
     drift.expect("prompt", matches!(payload.prompt, Some(Value::String(_))));
     drift.expect("created_at", created.is_some());
@@ -230,8 +230,8 @@ mod tests {
     fn every_known_key_has_its_field() {
         for (key, _) in KNOWN {
             let payload = Value::Object(vec![((*key).into(), Value::Null)]);
-            assert!(!Fields::of(&payload).has_unknown, "{key}");
+            assert!(!PayloadFields::of(&payload).has_unknown, "{key}");
         }
-        assert!(Fields::of(&Value::Object(vec![("model".into(), Value::Null)])).has_unknown);
+        assert!(PayloadFields::of(&Value::Object(vec![("model".into(), Value::Null)])).has_unknown);
     }
 }

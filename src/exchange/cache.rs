@@ -15,28 +15,28 @@ const MAX_ENTRIES: usize = 1024;
 const KEY_BYTES: usize = 16;
 /// What the cache takes at most on one worker: 1,024 entries of a key (16 bytes) and a time (16 bytes), 32 KiB. No text of a
 /// delivery outlives its request.
-pub(super) const MAX_BYTES: usize = MAX_ENTRIES * size_of::<Entry>();
+pub(super) const MAX_BYTES: usize = MAX_ENTRIES * size_of::<Denial>();
 /// The bound of everything on one worker that a client can add to and that outlives its request.
 const MAX_WORKER_BYTES: usize = 1 << 20;
 const _: () = assert!(MAX_BYTES <= MAX_WORKER_BYTES / 16);
 
 /// What the provider has denied.
 #[derive(Debug, Default)]
-pub(super) struct Denied {
+pub(super) struct DenialCache {
     /// In the order of their times.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Denial>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    key: Key,
+struct Denial {
+    key: DenialKey,
     /// Since when, by a clock that never goes back.
     since: Duration,
 }
 
-type Key = [u8; KEY_BYTES];
+type DenialKey = [u8; KEY_BYTES];
 
-impl Denied {
+impl DenialCache {
     /// Whether the provider has denied this event, or its generation, shortly before `now`.
     pub(super) fn contains(&self, event: &Event, now: Duration) -> bool {
         if self.entries.iter().all(|entry| entry.is_over(now)) {
@@ -59,31 +59,31 @@ impl Denied {
     /// How many bytes it has allocated.
     #[cfg(test)]
     fn allocated(&self) -> usize {
-        self.entries.capacity().saturating_mul(size_of::<Entry>())
+        self.entries.capacity().saturating_mul(size_of::<Denial>())
     }
 
-    fn add(&mut self, key: Key, now: Duration) {
+    fn add(&mut self, key: DenialKey, now: Duration) {
         while self.entries.front().is_some_and(|oldest| oldest.is_over(now)) {
             self.entries.pop_front();
         }
         if self.entries.len() >= MAX_ENTRIES {
             self.entries.pop_front();
         }
-        self.entries.push_back(Entry { key, since: now });
+        self.entries.push_back(Denial { key, since: now });
     }
 }
 
-impl Entry {
+impl Denial {
     fn is_over(&self, now: Duration) -> bool {
         now.saturating_sub(self.since) >= LIFETIME
     }
 }
 
-fn generation(event: &Event) -> Key {
+fn generation(event: &Event) -> DenialKey {
     key(&[event.generation_id.text().as_bytes()])
 }
 
-fn claim(event: &Event) -> Key {
+fn claim(event: &Event) -> DenialKey {
     let code = event.failure.as_ref().and_then(|Failure { code, .. }| code.as_deref());
     let (id, url) = (event.generation_id.text(), event.result_url.as_deref());
     key(&[
@@ -95,13 +95,13 @@ fn claim(event: &Event) -> Key {
 }
 
 /// Each part with its length before it: no two lists of parts are the same bytes.
-fn key(parts: &[&[u8]]) -> Key {
+fn key(parts: &[&[u8]]) -> DenialKey {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.len().to_le_bytes());
         hash.update(part);
     }
-    let mut key = Key::default();
+    let mut key = DenialKey::default();
     key.iter_mut().zip(hash.finalize()).for_each(|(byte, hashed)| *byte = hashed);
     key
 }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_denied_claim_is_denied_for_20_s_and_no_other() {
-        let mut denied = Denied::default();
+        let mut denied = DenialCache::default();
         let event = completed(ID, "https://a/1");
         denied.add_claim(&event, seconds(5));
         assert!(denied.contains(&event, seconds(5)) && denied.contains(&event, seconds(24)));
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn of_an_unknown_generation_every_claim_is_denied() {
-        let mut denied = Denied::default();
+        let mut denied = DenialCache::default();
         denied.add_generation(&completed(ID, "https://a/1"), seconds(1));
         assert!(denied.contains(&failed(ID, "TIMEOUT"), seconds(2)));
         assert!(!denied.contains(&failed(OTHER, "TIMEOUT"), seconds(2)));
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn no_text_of_a_client_sizes_it() {
-        let mut denied = Denied::default();
+        let mut denied = DenialCache::default();
         for number in 0..20_000_u64 {
             let url = format!("https://a/{}{number}", "x".repeat(1_000));
             denied.add_claim(&completed(ID, &url), seconds(number / 4_000));
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_over_makes_room_at_each_insert() {
-        let mut denied = Denied::default();
+        let mut denied = DenialCache::default();
         for number in 0..10_000 {
             denied.add_claim(&completed(ID, &number.to_string()), seconds(number));
         }

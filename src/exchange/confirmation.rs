@@ -1,12 +1,12 @@
 //! Calls to the provider's status API: how many at a time and a minute, and the negative answers of the last seconds.
 
 use super::budget;
-use super::cache::Denied;
-use super::host::{Host, NotStarted};
+use super::cache::DenialCache;
+use super::host::{CallError, Host};
 use super::locked;
 use crate::confirm::{Outcome, Provider};
 use crate::event::Event;
-use crate::policy::Question;
+use crate::policy::ConfirmationRequest;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,22 +23,22 @@ const MAX_TRIES: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     in_flight: Arc<AtomicUsize>,
-    denied: Mutex<Denied>,
+    denied: Mutex<DenialCache>,
 }
 
 /// A delivery that waits for the status API.
 #[derive(Debug)]
 pub(super) struct PendingConfirmation {
-    pub(super) question: Question,
+    pub(super) request: ConfirmationRequest,
     pub(super) body: Vec<u8>,
-    pub(super) slot: Slot,
+    pub(super) slot: CallSlot,
 }
 
 /// One of the calls in flight. Its drop ends that: a client that leaves takes its exchange with it, and no result comes.
 #[derive(Debug)]
-pub(super) struct Slot(Arc<AtomicUsize>);
+pub(super) struct CallSlot(Arc<AtomicUsize>);
 
-impl Drop for Slot {
+impl Drop for CallSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -49,17 +49,21 @@ impl Calls {
     ///
     /// # Errors
     /// The outcome where there is no call.
-    pub(super) fn start(&self, host: &mut impl Host, question: &Question) -> Result<Slot, Outcome> {
-        let hook = question.hook();
+    pub(super) fn start(
+        &self,
+        host: &mut impl Host,
+        request: &ConfirmationRequest,
+    ) -> Result<CallSlot, Outcome> {
+        let hook = request.hook();
         // A rule that names `confirmed` loads with a provider only.
         let provider = hook.confirm.as_deref().ok_or(Outcome::NotStarted)?;
         let now = host.uptime();
-        if locked(&self.denied).contains(question.event(), now) {
+        if locked(&self.denied).contains(request.event(), now) {
             return Err(Outcome::Remembered);
         }
         let slot = self.slot().ok_or(Outcome::InFlight)?;
-        take_from_budget(host, provider, allowed(provider, question))?;
-        let path = hook.dialect.status_path(question.event().generation_id);
+        take_from_budget(host, provider, allowed(provider, request))?;
+        let path = hook.dialect.status_path(request.event().generation_id);
         // The cluster adds the key: the gate never sees it.
         let headers = [
             (":method", "GET"),
@@ -69,7 +73,7 @@ impl Calls {
         ];
         match host.call_provider(&provider.cluster, &headers, provider.timeout) {
             Ok(()) => Ok(slot),
-            Err(NotStarted) => Err(Outcome::NotStarted),
+            Err(CallError) => Err(Outcome::NotStarted),
         }
     }
 
@@ -82,9 +86,9 @@ impl Calls {
         }
     }
 
-    fn slot(&self) -> Option<Slot> {
+    fn slot(&self) -> Option<CallSlot> {
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let slot = Slot(Arc::clone(&self.in_flight));
+        let slot = CallSlot(Arc::clone(&self.in_flight));
         (in_flight < MAX_IN_FLIGHT).then_some(slot)
     }
 }
@@ -96,8 +100,8 @@ pub(super) fn budget_key(provider: &Provider) -> String {
 
 /// How many calls of a minute this question may find taken: a question of low priority leaves the other half to
 /// deliveries that may be genuine.
-fn allowed(provider: &Provider, question: &Question) -> usize {
-    if question.is_low_priority() { provider.per_minute.div_ceil(2) } else { provider.per_minute }
+fn allowed(provider: &Provider, request: &ConfirmationRequest) -> usize {
+    if request.is_low_priority() { provider.per_minute.div_ceil(2) } else { provider.per_minute }
 }
 
 fn take_from_budget(host: &mut impl Host, provider: &Provider, allowed: usize) -> Result<(), Outcome> {

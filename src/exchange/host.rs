@@ -37,20 +37,20 @@ pub trait Host {
     /// Starts a call without a body. [`super::Exchange::on_provider_response`] takes its result.
     ///
     /// # Errors
-    /// [`NotStarted`], and then no result follows.
+    /// [`CallError`], and then no result follows.
     fn call_provider(
         &mut self,
         cluster: &str,
         headers: &[(&str, &str)],
         timeout: Duration,
-    ) -> Result<(), NotStarted>;
+    ) -> Result<(), CallError>;
     /// Reads a cell that all workers share.
-    fn shared(&mut self, key: &str) -> Shared;
+    fn shared(&mut self, key: &str) -> SharedCell;
     /// Writes a shared cell, unless it has another version by now.
     ///
     /// # Errors
-    /// [`Outdated`]
-    fn replace_shared(&mut self, key: &str, value: &[u8], version: u32) -> Result<(), Outdated>;
+    /// [`VersionConflict`]
+    fn replace_shared(&mut self, key: &str, value: &[u8], version: u32) -> Result<(), VersionConflict>;
 
     /// Adds one to a counter.
     fn count(&mut self, counter: Counter);
@@ -79,7 +79,7 @@ pub enum Property {
 
 /// A cell that all workers share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shared {
+pub struct SharedCell {
     /// Empty where there is none.
     pub value: Vec<u8>,
     /// Changes with each write.
@@ -97,11 +97,11 @@ pub struct ProviderResponse<'a> {
 
 /// The host could not start a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotStarted;
+pub struct CallError;
 
 /// Another worker has written the cell meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outdated;
+pub struct VersionConflict;
 
 /// What the host does next with the request or the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

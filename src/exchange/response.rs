@@ -73,12 +73,12 @@ impl Exchange {
             }
             // Envoy's request_timeout runs until the filter lets go: a slow sender leaves the provider less time.
             State::AwaitingProvider(pending) if is_request_timeout(host) => {
-                let (hook, id) = (pending.question.hook(), pending.question.event().generation_id);
+                let (hook, id) = (pending.request.hook(), pending.request.event().generation_id);
                 host.count(Counter::confirmation(hook, Outcome::NoAnswer));
                 self.refuse_late(host, hook, Reason::ConfirmUnavailable, Some(id), ending)
             }
             State::AwaitingBody(admitted) if admitted.must_retry() => ask_for_retry(host),
-            State::AwaitingProvider(pending) if pending.question.must_retry() => ask_for_retry(host),
+            State::AwaitingProvider(pending) if pending.request.must_retry() => ask_for_retry(host),
             _ => Flow::Continue,
         }
     }
@@ -103,7 +103,10 @@ impl Exchange {
     fn replace_answer(&mut self, host: &mut impl Host, judged: Result<(), Reason>, ending: Ending) -> Flow {
         let (status, media_type, body) = match judged {
             Ok(()) => (200, answer::RECEIPT_TYPE, answer::RECEIPT.to_owned()),
-            Err(reason) => (reason.status(), answer::PROBLEM_TYPE, answer::problem(reason)),
+            Err(reason) => {
+                let body = answer::problem(reason, &self.gate.config.docs);
+                (reason.status(), answer::PROBLEM_TYPE, body)
+            }
         };
         if ending == Ending::Here {
             self.state = State::PassThrough;

@@ -1,6 +1,6 @@
 //! A hook, read from its section of the configuration.
 
-use super::{Expected, Hook, Shared};
+use super::{Hook, SharedSections, TokenRequirement};
 use crate::answer::Answers;
 use crate::confirm::Provider;
 use crate::contract::token::audience;
@@ -44,7 +44,7 @@ const KEYS: &[&str] = &[
 ];
 
 impl Hook {
-    pub(crate) fn parse(node: &Node<'_>, shared: &Shared) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(node: &Node<'_>, shared: &SharedSections) -> Result<Self, ConfigError> {
         let fields =
             node.fields(KEYS, "a hook: an object with name, path, dialect, source, trust and more")?;
         let name: Arc<str> = fields.required("name", "a name such as veo3")?.name()?.into();
@@ -55,7 +55,7 @@ impl Hook {
         let trust_node = fields.required("trust", "open, {any_of: [...]} or {all_of: [...]}")?;
         let trust = Trust::parse(&trust_node)?;
         let token = match (trust.names_token(), takes_token) {
-            (true, true) => Some(Expected {
+            (true, true) => Some(TokenRequirement {
                 keys: shared.token.clone().ok_or_else(|| {
                     trust_node.conflict("names token, and there is no section token", "one with its keys")
                 })?,
@@ -109,7 +109,7 @@ impl Hook {
 fn parse_provider(
     trust: Trust,
     node: &Node<'_>,
-    shared: &Shared,
+    shared: &SharedSections,
 ) -> Result<Option<Arc<Provider>>, ConfigError> {
     match (trust.names_confirmed(), &shared.confirm) {
         (true, None) => {

@@ -1,11 +1,11 @@
 //! A delivery that was read to its end, with the violations of its head and its body.
 
 use super::delivery::{Content, Delivery, Disposition, Refusal};
-use super::{Admitted, Decision};
+use super::{AdmittedHead, Decision};
 use crate::Reason;
 use crate::contract::Proof;
 use crate::enforcement::{Check, Quarantine};
-use crate::event::{Event, GenerationId, Unfit};
+use crate::event::{Event, GenerationId, InvalidPayload};
 use crate::hook::Hook;
 use crate::token::Token;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// A delivery that was read to its end.
 #[derive(Debug)]
 pub(super) struct Evaluation {
-    pub(super) admitted: Admitted,
+    pub(super) admitted: AdmittedHead,
     /// What its body came to.
     pub(super) body: Payload,
 }
@@ -38,8 +38,8 @@ pub(super) enum Confirmed {
 
 /// A delivery that waits for the provider's status API.
 #[derive(Debug)]
-pub struct Question {
-    pub(super) admitted: Admitted,
+pub struct ConfirmationRequest {
+    pub(super) admitted: AdmittedHead,
     pub(super) event: Event,
     /// The first violation, the token's aside.
     pub(super) violation: Option<Reason>,
@@ -100,12 +100,14 @@ impl Payload {
     }
 }
 
-impl From<Result<Event, Unfit>> for Payload {
-    fn from(checked: Result<Event, Unfit>) -> Self {
+impl From<Result<Event, InvalidPayload>> for Payload {
+    fn from(checked: Result<Event, InvalidPayload>) -> Self {
         match checked {
             Ok(event) => Payload::Valid(event),
-            Err(Unfit { reason, event: Some(event), .. }) => Payload::Invalid(reason, *event),
-            Err(Unfit { reason, generation_id, event: None }) => Payload::Unreadable(reason, generation_id),
+            Err(InvalidPayload { reason, event: Some(event), .. }) => Payload::Invalid(reason, *event),
+            Err(InvalidPayload { reason, generation_id, event: None }) => {
+                Payload::Unreadable(reason, generation_id)
+            }
         }
     }
 }
@@ -120,7 +122,7 @@ impl From<Payload> for Content {
 }
 
 /// How a delivery ends. Each takes the head, so that it ends once.
-impl Admitted {
+impl AdmittedHead {
     pub(super) fn accept(self, event: Event) -> Decision {
         Decision::Forward(self.deliver(Disposition::Accepted(event), Confirmed::No))
     }
@@ -151,11 +153,11 @@ impl Admitted {
     }
 
     pub(super) fn confirm(self, event: Event, violation: Option<Reason>) -> Decision {
-        Decision::Confirm(Question { admitted: self, event, violation })
+        Decision::Confirm(ConfirmationRequest { admitted: self, event, violation })
     }
 
     pub(super) fn deliver(self, disposition: Disposition, confirmed: Confirmed) -> Delivery {
-        let Admitted { hook, token, observed, content_type, .. } = self;
+        let AdmittedHead { hook, token, observed, content_type, .. } = self;
         let by_token = matches!(token, Token::Good(_)).then_some(Proof::Token);
         let by_provider = (confirmed == Confirmed::Yes).then_some(Proof::Confirmed);
         let proofs = by_token.into_iter().chain(by_provider).collect();
@@ -169,7 +171,7 @@ impl Admitted {
     }
 }
 
-impl Question {
+impl ConfirmationRequest {
     /// The hook that it came to.
     pub fn hook(&self) -> &Arc<Hook> {
         &self.admitted.hook
@@ -180,7 +182,7 @@ impl Question {
         &self.event
     }
 
-    /// [`Admitted::must_retry`]
+    /// [`AdmittedHead::must_retry`]
     pub fn must_retry(&self) -> bool {
         self.admitted.must_retry()
     }

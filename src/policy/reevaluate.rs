@@ -1,6 +1,6 @@
 //! A quarantined delivery, judged again: its body by today's configuration, its head by the findings of its arrival.
 
-use super::{Admitted, Decision, conclude, decide};
+use super::{AdmittedHead, Decision, conclude, decide};
 use crate::Reason;
 use crate::confirm::Outcome;
 use crate::hook::Hook;
@@ -34,7 +34,7 @@ pub enum OriginalToken {
 
 /// Judges the body again. [`Decision::Confirm`] where the status API has not confirmed the delivery yet, and must.
 pub fn reevaluate(hook: &Arc<Hook>, findings: OriginalFindings, body: &[u8]) -> Decision {
-    let admitted = Admitted {
+    let admitted = AdmittedHead {
         hook: Arc::clone(hook),
         violation: findings.violation,
         token: findings.token.into(),
@@ -42,7 +42,7 @@ pub fn reevaluate(hook: &Arc<Hook>, findings: OriginalFindings, body: &[u8]) -> 
         content_type: findings.content_type,
     };
     match decide(admitted, body) {
-        Decision::Confirm(question) if findings.confirmed => conclude(question, Outcome::Confirmed).into(),
+        Decision::Confirm(request) if findings.confirmed => conclude(request, Outcome::Confirmed).into(),
         decision => decision,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Decision;
 use super::delivery::{Content, Delivery, Disposition, Refusal};
-use super::evaluation::{Confirmed, Evaluation, Payload, Question};
+use super::evaluation::{ConfirmationRequest, Confirmed, Evaluation, Payload};
 use crate::Reason;
 use crate::confirm::Outcome;
 use crate::enforcement::Quarantine;
@@ -66,8 +66,8 @@ pub(super) fn decide(evaluation: Evaluation) -> Decision {
 }
 
 /// Decides by the status API. Where the hook has no quarantine, an authenticated sender fares as an unauthenticated one.
-pub(super) fn conclude(question: Question, outcome: Outcome) -> Result<Delivery, Refusal> {
-    let Question { admitted, event, violation } = question;
+pub(super) fn conclude(request: ConfirmationRequest, outcome: Outcome) -> Result<Delivery, Refusal> {
+    let ConfirmationRequest { admitted, event, violation } = request;
     let (reason, refused_for) = match (outcome.answer(), violation) {
         (Answer::Confirmed, None) => {
             return Ok(admitted.deliver(Disposition::Accepted(event), Confirmed::Yes));
@@ -151,7 +151,7 @@ mod tests {
                         Payload::Invalid(VIOLATION, event()),
                         Payload::Unreadable(VIOLATION, None),
                     ] {
-                        let admitted = crate::policy::Admitted {
+                        let admitted = crate::policy::AdmittedHead {
                             hook: Arc::clone(hook),
                             violation,
                             token: token.clone(),

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 /// The keys by `kid`.
 #[derive(Debug)]
-pub(crate) struct Keys {
-    keys: Vec<(Arc<str>, Key)>,
+pub(crate) struct TokenKeys {
+    keys: Vec<(Arc<str>, VerificationKey)>,
     pub(super) leeway: Duration,
 }
 
 /// A key, which decides the algorithm.
 #[derive(Debug)]
-pub(super) enum Key {
+pub(super) enum VerificationKey {
     EdDsa(Box<VerifyingKey>),
     Hs256(Secret),
 }
@@ -28,8 +28,8 @@ pub(super) enum Key {
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
 const MAX_LEEWAY: Duration = Duration::from_secs(3600);
 
-impl Keys {
-    pub(super) fn find(&self, kid: &str) -> Option<(&Arc<str>, &Key)> {
+impl TokenKeys {
+    pub(super) fn find(&self, kid: &str) -> Option<(&Arc<str>, &VerificationKey)> {
         self.keys.iter().find(|(name, _)| **name == *kid).map(|(name, key)| (name, key))
     }
 
@@ -40,7 +40,7 @@ impl Keys {
         if entries.is_empty() {
             return Err(node.invalid("at least one key"));
         }
-        let mut keys: Vec<(Arc<str>, Key)> = Vec::with_capacity(entries.len());
+        let mut keys: Vec<(Arc<str>, VerificationKey)> = Vec::with_capacity(entries.len());
         for (kid, node) in entries {
             if !is_kid(kid) {
                 return Err(node.misnamed("a kid of 1 to 32 of A-Z a-z 0-9 _ -"));
@@ -49,7 +49,7 @@ impl Keys {
             if keys.iter().any(|(other, _)| other.eq_ignore_ascii_case(kid)) {
                 return Err(node.misnamed("a kid that differs from the others by more than case"));
             }
-            keys.push((kid.into(), Key::parse(&node, keyring)?));
+            keys.push((kid.into(), VerificationKey::parse(&node, keyring)?));
         }
         let leeway = match fields.optional("leeway") {
             Some(node) => node.duration(Duration::ZERO, MAX_LEEWAY)?,
@@ -59,11 +59,11 @@ impl Keys {
     }
 }
 
-impl Key {
+impl VerificationKey {
     pub(super) const fn algorithm(&self) -> &'static str {
         match self {
-            Key::EdDsa(_) => "EdDSA",
-            Key::Hs256(_) => "HS256",
+            VerificationKey::EdDsa(_) => "EdDSA",
+            VerificationKey::Hs256(_) => "HS256",
         }
     }
 
@@ -71,9 +71,9 @@ impl Key {
     pub(super) fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
         match self {
             // Strict: no second spelling of a signature, no key of small order.
-            Key::EdDsa(key) => Signature::from_slice(signature)
+            VerificationKey::EdDsa(key) => Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(signed, &signature).is_ok()),
-            Key::Hs256(secret) => secret.verifies(&[signed], signature),
+            VerificationKey::Hs256(secret) => secret.verifies(&[signed], signature),
         }
     }
 
@@ -88,12 +88,12 @@ impl Key {
                     fields.required("public", "the 32 bytes of a public key in unpadded base64url")?;
                 let key = parse_public(&public)?;
                 keyring.hold(&public, key.as_bytes())?;
-                Ok(Key::EdDsa(Box::new(key)))
+                Ok(VerificationKey::EdDsa(Box::new(key)))
             }
             false => {
                 fields.none_of(&["public"], "for EdDSA, and alg is HS256; write env instead")?;
                 let name = fields.required("env", "the name of an environment variable")?;
-                keyring.read_secret(&name, MIN_HS256_KEY).map(Key::Hs256)
+                keyring.read_secret(&name, MIN_HS256_KEY).map(VerificationKey::Hs256)
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Laws of the native core, tried on what nobody thought of.
 
-use crate::corpus::{Case, Corpus, Outcome, sample};
+use crate::corpus::{Case, CaseOutcome, Corpus, sample};
 use crate::{config, judge};
+use blobgate::contract::header;
 use blobgate::{Config, json};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::collection::vec;
@@ -18,7 +19,7 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| config(&Corpus::load()));
 
 /// A delivery of this body without any other flaw.
 fn delivery(body: Vec<u8>) -> Case {
-    Case::plain(String::new(), "default", "/webhook", body, Outcome::Cut)
+    Case::plain(String::new(), "default", "/webhook", body, CaseOutcome::Cut)
 }
 
 /// A change of a sample's text, in which each line but the outermost is a field.
@@ -88,25 +89,25 @@ fn edited(text: String, edit: &Edit) -> String {
 }
 
 /// An object as it stands there, repeated keys and all.
-struct Pairs(Vec<(String, Value)>);
+struct ObjectPairs(Vec<(String, Value)>);
 
-impl<'de> Deserialize<'de> for Pairs {
+impl<'de> Deserialize<'de> for ObjectPairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Pairs;
+        struct PairsVisitor;
+        impl<'de> Visitor<'de> for PairsVisitor {
+            type Value = ObjectPairs;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectPairs, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
                 }
-                Ok(Pairs(pairs))
+                Ok(ObjectPairs(pairs))
             }
         }
-        deserializer.deserialize_map(Reader)
+        deserializer.deserialize_map(PairsVisitor)
     }
 }
 
@@ -126,7 +127,7 @@ fn readings<'a>(pairs: &'a [(String, Value)], key: &str) -> Vec<Option<&'a Value
 
 /// Whether all readers agree on everything that decides something.
 fn is_unambiguous(body: &[u8]) -> bool {
-    let Ok(Pairs(pairs)) = serde_json::from_slice(body) else { return false };
+    let Ok(ObjectPairs(pairs)) = serde_json::from_slice(body) else { return false };
     ["generation_id", "status", "video_url", "error", "message"].iter().all(|key| {
         let readings = readings(&pairs, key);
         readings.iter().all(|reading| *reading == readings[0])
@@ -230,16 +231,16 @@ proptest! {
 
     #[test]
     fn what_is_accepted_says_one_thing_to_every_reader(body in near_a_sample()) {
-        let Outcome::Forwarded { headers, .. } = judge(&CONFIG, &delivery(body.clone())) else { return Ok(()) };
+        let CaseOutcome::Forwarded { headers, .. } = judge(&CONFIG, &delivery(body.clone())) else { return Ok(()) };
         prop_assert!(is_unambiguous(&body));
         let read: Value = serde_json::from_slice(&body).unwrap();
         let id = read["generation_id"].as_str().unwrap().to_ascii_lowercase();
-        let event = &headers["blobgate-event"];
-        prop_assert_eq!(&headers["blobgate-generation-id"], &id);
-        prop_assert_eq!(&headers["idempotency-key"], &format!("veo3:{id}:{event}"));
+        let event = &headers[header::EVENT];
+        prop_assert_eq!(&headers[header::GENERATION_ID], &id);
+        prop_assert_eq!(&headers[header::IDEMPOTENCY_KEY], &format!("veo3:{id}:{event}"));
         prop_assert_eq!(event == "completed", read["status"] == "completed");
         prop_assert_eq!(event != "completed", read["status"] == "failed");
-        if let Some(host) = headers.get("blobgate-result-host") {
+        if let Some(host) = headers.get(header::RESULT_HOST) {
             prop_assert_eq!(event, "completed");
             let url = url::Url::parse(read["video_url"].as_str().unwrap()).unwrap();
             prop_assert_eq!(Some(&**host), url.host_str());
@@ -249,7 +250,7 @@ proptest! {
     #[test]
     fn a_known_key_in_another_case_is_never_accepted(name in select(&SAMPLES[..]), flips in vec(prop::bool::weighted(0.05), 1..200)) {
         let Some(flipped) = with_flipped_keys(&sample(name), &flips) else { return Ok(()) };
-        let refused = Outcome::Refused { reason: "json-duplicate-key".to_owned(), id: None };
+        let refused = CaseOutcome::Refused { reason: "json-duplicate-key".to_owned(), id: None };
         prop_assert_eq!(judge(&CONFIG, &delivery(flipped.clone().into_bytes())), refused, "{}", flipped);
     }
 
@@ -284,8 +285,8 @@ proptest! {
         let address = address_near(nets[near.index(nets.len())], place, anywhere, mapped);
         let case = Case { source: SocketAddr::new(address, port).to_string(), ..delivery(sample("completed").into_bytes()) };
         let is_let_through = match judge(&config, &case) {
-            Outcome::Forwarded { .. } => true,
-            Outcome::Refused { reason, .. } => { prop_assert_eq!(reason, "source-denied"); false }
+            CaseOutcome::Forwarded { .. } => true,
+            CaseOutcome::Refused { reason, .. } => { prop_assert_eq!(reason, "source-denied"); false }
             other => panic!("{other:?}"),
         };
         prop_assert_eq!(is_let_through, naive(&nets, address), "{} in {:?}", address, nets);
@@ -304,7 +305,7 @@ fn the_laws_are_tried_on_both_sides() {
     let accepted = next(&|runner| {
         let body = near_a_sample().new_tree(runner).unwrap().current();
         !SAMPLES.iter().any(|name| sample(name).as_bytes() == body)
-            && matches!(judge(&CONFIG, &delivery(body)), Outcome::Forwarded { .. })
+            && matches!(judge(&CONFIG, &delivery(body)), CaseOutcome::Forwarded { .. })
     });
     assert!((100..900).contains(&accepted), "{accepted} of 1000 edited bodies are accepted");
     let ambiguous = next(&|runner| {

@@ -22,10 +22,11 @@ mod row;
 pub mod token;
 mod trust;
 
-pub use outcome::Outcome;
-pub use provider::Provider;
-pub use row::Upstream;
+pub use outcome::CaseOutcome;
+pub use provider::ProviderAnswer;
+pub use row::ServiceAnswer;
 
+use blobgate::contract::header;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -56,7 +57,7 @@ pub struct Case {
     pub headers: Vec<(String, Vec<u8>)>,
     /// `None` ends the request with its head.
     pub body: Option<Vec<u8>>,
-    pub length: Length,
+    pub length: BodyLength,
     /// The name of the sample, where it is sent as it is.
     pub verbatim: Option<String>,
     pub listener: Listener,
@@ -64,21 +65,21 @@ pub struct Case {
     pub from: Ipv4Addr,
     /// What the host says that the source is.
     pub source: String,
-    pub gate: Gate,
-    pub upstream: Option<Upstream>,
+    pub gate: GateSetup,
+    pub upstream: Option<ServiceAnswer>,
     /// What the provider answers. Without this it must not be asked.
-    pub provider: Option<Provider>,
+    pub provider: Option<ProviderAnswer>,
     /// What the core makes of it, and so does an Envoy, unless `hosts` says otherwise.
-    pub expected: Outcome,
+    pub expected: CaseOutcome,
     /// What Envoy makes of it instead, over HTTP/1.1 and over HTTP/2.
-    pub hosts: [Option<Outcome>; 2],
+    pub hosts: [Option<CaseOutcome>; 2],
     /// It cannot be sent over HTTP/2.
     pub h1_only: bool,
 }
 
 /// What the head says about the body's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
+pub enum BodyLength {
     Declared,
     Undeclared,
     Claimed(u64),
@@ -102,7 +103,7 @@ pub enum Listener {
 /// Which Envoy a case is sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Gate {
+pub enum GateSetup {
     /// The shipped configuration.
     #[default]
     Shipped,
@@ -123,7 +124,7 @@ impl Corpus {
         let mut cases: Vec<Case> = Vec::new();
         for file in case_files() {
             let section = file.file_stem().unwrap().to_str().unwrap().to_owned();
-            cases.extend(row::File::read(&file).cases(&section, &paths));
+            cases.extend(row::CaseFile::read(&file).cases(&section, &paths));
         }
         cases.extend(mutations::cases(&paths));
         cases.extend(trust::cases(&paths));
@@ -173,7 +174,7 @@ impl Corpus {
 
 impl Case {
     /// A POST of this body as the provider would send it, from loopback over TLS.
-    pub fn plain(name: String, hook: &str, path: &str, body: Vec<u8>, expected: Outcome) -> Self {
+    pub fn plain(name: String, hook: &str, path: &str, body: Vec<u8>, expected: CaseOutcome) -> Self {
         Self {
             name,
             hook: hook.to_owned(),
@@ -181,12 +182,12 @@ impl Case {
             path: path.to_owned(),
             headers: vec![("content-type".to_owned(), b"application/json".to_vec())],
             body: Some(body),
-            length: Length::Declared,
+            length: BodyLength::Declared,
             verbatim: None,
             listener: Listener::default(),
             from: Ipv4Addr::LOCALHOST,
             source: "127.0.0.1:4000".to_owned(),
-            gate: Gate::default(),
+            gate: GateSetup::default(),
             upstream: None,
             provider: None,
             expected,
@@ -216,12 +217,14 @@ pub fn samples() -> Vec<String> {
 /// Whether only the gate may set a header of this name, in any spelling.
 pub fn is_the_gates(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
-    name.starts_with("blobgate-") || name.starts_with("webhook-") || name == "idempotency-key"
+    name.starts_with(header::PREFIX)
+        || name.starts_with(header::WEBHOOK_PREFIX)
+        || name == header::IDEMPOTENCY_KEY
 }
 
 /// Lists are sets: `a,b` and `b,a` are one value.
 pub fn normal(name: &str, value: &str) -> String {
-    if !matches!(name, "blobgate-drift" | "blobgate-observed") {
+    if !matches!(name, header::DRIFT | header::OBSERVED) {
         return value.to_owned();
     }
     let mut items: Vec<&str> = value.split(',').collect();

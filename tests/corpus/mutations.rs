@@ -1,18 +1,18 @@
 //! Every single-field mutation of every sample, with its verdict from `mutations.toml`.
 
-use super::outcome::Expect;
+use super::outcome::ExpectedOutcome;
 use super::{Case, read, sample, samples};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Sample, field, verdict, mutations.
-type Table = BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<String>>>>;
+type MutationTable = BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<String>>>>;
 
 /// A case for each mutation at the hooks `default` and `strict`.
 ///
 /// Panics where the table has no verdict for a mutation, has two, or has one for a mutation that there is not.
 pub fn cases(paths: &BTreeMap<String, String>) -> Vec<Case> {
-    let mut table: Table = read("mutations.toml");
+    let mut table: MutationTable = read("mutations.toml");
     let mut cases = Vec::new();
     for sample_name in samples() {
         let document: Value = serde_json::from_str(&sample(&sample_name)).unwrap();
@@ -102,7 +102,7 @@ fn mutations(document: &Value, field: &str) -> Vec<(&'static str, Value)> {
 
 /// A verdict: `as documented`, `drift a,b`, or the code of a reason; after a semicolon event, code, class and
 /// retryable of a failure where the mutation changes them. The strict hook refuses drift.
-fn expect(sample: &str, field: &str, verdict: &str, hook: &str) -> Expect {
+fn expect(sample: &str, field: &str, verdict: &str, hook: &str) -> ExpectedOutcome {
     let own = match sample {
         "completed" => "completed",
         "failed" => "failed UNSAFE_CONTENT content false",
@@ -113,16 +113,16 @@ fn expect(sample: &str, field: &str, verdict: &str, hook: &str) -> Expect {
     let drift: Vec<String> = match verdict.split_once(' ') {
         Some(("drift", names)) => names.split(',').map(str::to_owned).collect(),
         _ if verdict == "as documented" => Vec::new(),
-        _ => return Expect::refused(verdict, field != "generation_id"),
+        _ => return ExpectedOutcome::refused(verdict, field != "generation_id"),
     };
     if hook == "strict" && !drift.is_empty() {
-        return Expect::refused("schema-invalid", true);
+        return ExpectedOutcome::refused("schema-invalid", true);
     }
     let words: Vec<String> = event.split(' ').map(str::to_owned).collect();
     match &words[..] {
-        [event] => Expect::forwarded(event, None, drift),
+        [event] => ExpectedOutcome::forwarded(event, None, drift),
         [event, code, class, retryable] => {
-            Expect::forwarded(event, Some([code.clone(), class.clone(), retryable.clone()]), drift)
+            ExpectedOutcome::forwarded(event, Some([code.clone(), class.clone(), retryable.clone()]), drift)
         }
         _ => panic!("mutations.toml: {event} is no event"),
     }

@@ -2,20 +2,21 @@
 
 use super::token;
 use super::{GENERATION, normal};
+use blobgate::contract::header;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The gate's headers and the content type, as a service gets them.
-pub type Headers = BTreeMap<String, String>;
+pub type GateHeaders = BTreeMap<String, String>;
 
 /// Where the sample `completed` has its video.
 const RESULT_HOST: &str = "cdn.runblob.io";
 
 /// What comes of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CaseOutcome {
     /// It reached a service with exactly these headers, and its sender heard 200, or 503 with this reason.
-    Forwarded { headers: Headers, answer: Option<String> },
+    Forwarded { headers: GateHeaders, answer: Option<String> },
     /// The gate refused it. The id goes to the access log.
     Refused { reason: String, id: Option<String> },
     /// Envoy answered by itself, before the gate or instead of it.
@@ -24,18 +25,17 @@ pub enum Outcome {
     Cut,
 }
 
-impl Outcome {
+impl CaseOutcome {
     /// The reasons that it names.
     pub fn reasons(&self) -> Vec<&str> {
         match self {
-            Outcome::Forwarded { headers, answer } => {
-                let observed =
-                    headers.get("blobgate-observed").into_iter().flat_map(|codes| codes.split(','));
-                let marked = headers.get("blobgate-reason").map(String::as_str);
+            CaseOutcome::Forwarded { headers, answer } => {
+                let observed = headers.get(header::OBSERVED).into_iter().flat_map(|codes| codes.split(','));
+                let marked = headers.get(header::REASON).map(String::as_str);
                 observed.chain(marked).chain(answer.as_deref()).collect()
             }
-            Outcome::Refused { reason, .. } => vec![reason],
-            Outcome::Host { .. } | Outcome::Cut => Vec::new(),
+            CaseOutcome::Refused { reason, .. } => vec![reason],
+            CaseOutcome::Host { .. } | CaseOutcome::Cut => Vec::new(),
         }
     }
 }
@@ -43,7 +43,7 @@ impl Outcome {
 /// How a row writes an outcome.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Expect {
+pub struct ExpectedOutcome {
     // Forwarded.
     event: Option<String>,
     verdict: Option<String>,
@@ -82,7 +82,7 @@ pub struct Expect {
     pub why: Option<String>,
 }
 
-impl Expect {
+impl ExpectedOutcome {
     pub fn forwarded(event: &str, error: Option<[String; 3]>, drift: Vec<String>) -> Self {
         Self { event: Some(event.to_owned()), error, drift, ..Self::default() }
     }
@@ -123,32 +123,34 @@ impl Expect {
     }
 
     /// The outcome at `hook`, where `content_type` was sent.
-    pub fn outcome(&self, hook: &str, content_type: Option<&str>) -> Result<Outcome, String> {
+    pub fn outcome(&self, hook: &str, content_type: Option<&str>) -> Result<CaseOutcome, String> {
         let fields_of_forwarded =
             [&self.event, &self.verdict, &self.id, &self.reason, &self.content_type, &self.answer];
         let is_forwarded = fields_of_forwarded.iter().any(|field| field.is_some());
         let is_other = [self.refused.is_some(), self.status.is_some(), self.cut];
         match (is_forwarded, &is_other[..]) {
             (true, [false, false, false]) if !self.id_known => self.as_forwarded(hook, content_type),
-            (false, [true, false, false]) => Ok(Outcome::Refused {
+            (false, [true, false, false]) => Ok(CaseOutcome::Refused {
                 reason: self.refused.clone().unwrap_or_default(),
                 id: self.known.clone().or(self.id_known.then(|| GENERATION.to_owned())),
             }),
-            (false, [false, true, false]) => Ok(Outcome::Host { status: self.status.unwrap_or_default() }),
-            (false, [false, false, true]) => Ok(Outcome::Cut),
+            (false, [false, true, false]) => {
+                Ok(CaseOutcome::Host { status: self.status.unwrap_or_default() })
+            }
+            (false, [false, false, true]) => Ok(CaseOutcome::Cut),
             _ => Err("expect names no outcome, or more than one".to_owned()),
         }
     }
 
-    fn as_forwarded(&self, hook: &str, content_type: Option<&str>) -> Result<Outcome, String> {
+    fn as_forwarded(&self, hook: &str, content_type: Option<&str>) -> Result<CaseOutcome, String> {
         let verdict = self.verdict.as_deref().unwrap_or("accepted");
-        let mut headers = Headers::new();
+        let mut headers = GateHeaders::new();
         let mut set = |name: &str, value: &str| headers.insert(name.to_owned(), normal(name, value));
-        set("blobgate-verdict", verdict);
-        set("blobgate-hook", hook);
+        set(header::VERDICT, verdict);
+        set(header::HOOK, hook);
         let dialect = self.dialect.as_deref().unwrap_or("veo3");
-        set("blobgate-dialect", dialect);
-        set("blobgate-contract", "1");
+        set(header::DIALECT, dialect);
+        set(header::CONTRACT, "1");
         let untouched = if verdict == "accepted" { Some("application/json") } else { content_type };
         if let Some(content_type) = self.content_type.as_deref().or(untouched) {
             set("content-type", content_type);
@@ -156,34 +158,34 @@ impl Expect {
         let said = self.event.as_deref().or(self.claimed.as_deref());
         if let Some(event) = said {
             let id = self.id.as_deref().unwrap_or(GENERATION);
-            set(if self.event.is_some() { "blobgate-event" } else { "blobgate-claimed-event" }, event);
-            set("blobgate-generation-id", id);
-            set("idempotency-key", &format!("{dialect}:{id}:{event}"));
+            set(if self.event.is_some() { header::EVENT } else { header::CLAIMED_EVENT }, event);
+            set(header::GENERATION_ID, id);
+            set(header::IDEMPOTENCY_KEY, &format!("{dialect}:{id}:{event}"));
         } else if let Some(id) = &self.id {
-            set("blobgate-generation-id", id);
+            set(header::GENERATION_ID, id);
         }
         if !self.proofs.is_empty() {
-            set("blobgate-proofs", &self.proofs.join(","));
+            set(header::PROOFS, &self.proofs.join(","));
         }
         let token = self.token_id.as_deref().or(self.token.then_some(token::ID));
         if let Some(id) = token {
-            set("blobgate-token-id", id);
+            set(header::TOKEN_ID, id);
             match self.job.as_deref().unwrap_or(token::JOB) {
                 "-" => None,
-                job => set("blobgate-job", job),
+                job => set(header::JOB, job),
             };
         }
         match (said, self.result_host.as_deref()) {
             (Some("completed"), Some("-")) => {}
             (Some("completed"), host) => {
-                set("blobgate-result-host", host.unwrap_or(RESULT_HOST));
+                set(header::RESULT_HOST, host.unwrap_or(RESULT_HOST));
             }
             (_, None) => {}
             _ => return Err("only a completion has a result_host".to_owned()),
         }
         match (said, &self.error) {
             (Some("failed" | "timeout"), Some([code, class, retryable])) => {
-                let names = ["blobgate-error-code", "blobgate-error-class", "blobgate-error-retryable"];
+                let names = [header::ERROR_CODE, header::ERROR_CLASS, header::ERROR_RETRYABLE];
                 for (name, value) in names.iter().zip([code, class, retryable]) {
                     if value != "-" {
                         set(name, value);
@@ -193,14 +195,14 @@ impl Expect {
             (Some("completed") | None, None) => {}
             _ => return Err("failures have an error, and nothing else has one".to_owned()),
         }
-        for (name, list) in [("blobgate-drift", &self.drift), ("blobgate-observed", &self.observed)] {
+        for (name, list) in [(header::DRIFT, &self.drift), (header::OBSERVED, &self.observed)] {
             if !list.is_empty() {
                 set(name, &list.join(","));
             }
         }
         if let Some(reason) = &self.reason {
-            set("blobgate-reason", reason);
+            set(header::REASON, reason);
         }
-        Ok(Outcome::Forwarded { headers, answer: self.answer.clone() })
+        Ok(CaseOutcome::Forwarded { headers, answer: self.answer.clone() })
     }
 }

@@ -1,15 +1,16 @@
 //! Laws of proofs: by a token, by the provider's status API, and onward by a signature.
 
 use crate::corpus::token::{self as tokens, HS_KEY};
-use crate::corpus::{Case, Corpus, GENERATION, Outcome, sample};
+use crate::corpus::{Case, CaseOutcome, Corpus, GENERATION, sample};
 use crate::recording::Recording;
 use crate::{config, gate, host, response, send};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use blobgate::confirm::{self, Outcome as Said};
+use blobgate::confirm::{self, Outcome};
+use blobgate::contract::header;
 use blobgate::dialect::Dialect;
 use blobgate::event::{self, Event, GenerationId};
-use blobgate::exchange::{Exchange, Shared};
+use blobgate::exchange::{Exchange, SharedCell};
 use blobgate::policy::{Proof, Verdict};
 use blobgate::token::{self, Token};
 use blobgate::{Config, json};
@@ -25,11 +26,11 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| config(&Corpus::load()));
 
 /// A token as `tests/cases` write it, for a hook.
 fn mint(token: Value, hook: &str) -> String {
-    serde_json::from_value::<tokens::Token>(token).unwrap().mint(hook)
+    serde_json::from_value::<tokens::TokenRow>(token).unwrap().mint(hook)
 }
 
 fn delivery(path: String, body: impl Into<Vec<u8>>) -> Case {
-    Case::plain(String::new(), "", &path, body.into(), Outcome::Cut)
+    Case::plain(String::new(), "", &path, body.into(), CaseOutcome::Cut)
 }
 
 fn flipped(bytes: &[u8], at: usize, bit: usize) -> Vec<u8> {
@@ -80,7 +81,7 @@ fn event_of(body: &[u8]) -> Event {
 fn no_flip_confirms(body: &str, text: &str) {
     let event = event_of(body.as_bytes());
     let read = |answer: &[u8]| confirm::read(Dialect::Veo3, &event, b"200", answer);
-    assert_eq!(read(body.as_bytes()), Said::Confirmed);
+    assert_eq!(read(body.as_bytes()), Outcome::Confirmed);
     let start = body.find(text).unwrap();
     assert_eq!(body.rfind(text), Some(start));
     for at in start..start + text.len() {
@@ -88,7 +89,7 @@ fn no_flip_confirms(body: &str, text: &str) {
             let answer = flipped(body.as_bytes(), at, bit);
             // The same id: hexadecimal digits have two cases.
             let same = text.len() == 36 && answer.eq_ignore_ascii_case(body.as_bytes());
-            assert_eq!(read(&answer) == Said::Confirmed, same, "{}", String::from_utf8_lossy(&answer));
+            assert_eq!(read(&answer) == Outcome::Confirmed, same, "{}", String::from_utf8_lossy(&answer));
         }
     }
 }
@@ -110,11 +111,11 @@ fn an_answer_with_a_flipped_bit_does_not_confirm() {
     }
 }
 
-/// Heads with flaws that a proof turns into "kept".
-fn spoil(mut case: Case, flaw: u8) -> Case {
+/// Heads with violations that a proof turns into "kept".
+fn spoil(mut case: Case, violation: u8) -> Case {
     let mut header =
         |name: &str, value: &str| case.headers.push((name.to_owned(), value.as_bytes().to_vec()));
-    match flaw {
+    match violation {
         1 => case.source = "198.51.100.7:1".to_owned(),
         2 => header("content-encoding", "gzip"),
         3 => (0..2).for_each(|_| header("content-encoding", "identity")),
@@ -136,34 +137,34 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What a call to the status API comes to, or why there is none.
-const SAID: [Said; 8] = [
-    Said::Confirmed,
-    Said::Contradicted,
-    Said::Unknown,
-    Said::StillWorking,
-    Said::Unreadable,
-    Said::NoAnswer,
-    Said::Budget,
-    Said::Remembered,
+const OUTCOMES: [Outcome; 8] = [
+    Outcome::Confirmed,
+    Outcome::Contradicted,
+    Outcome::Unknown,
+    Outcome::StillWorking,
+    Outcome::Unreadable,
+    Outcome::NoAnswer,
+    Outcome::Budget,
+    Outcome::Remembered,
 ];
 
 /// The verdict and the reason, or the reason of a refusal.
-type Fate = Result<(String, Option<String>), String>;
+type CaseResult = Result<(String, Option<String>), String>;
 
-fn fate(config: &Config, case: &Case, said: Said) -> Fate {
-    let host = exchanged(config, case, said);
+fn result(config: &Config, case: &Case, outcome: Outcome) -> CaseResult {
+    let host = exchanged(config, case, outcome);
     match host.responded {
-        Some(_) => Err(host.answer("blobgate-reason").1.unwrap()),
-        None => Ok((host.sent("blobgate-verdict").unwrap(), host.sent("blobgate-reason"))),
+        Some(_) => Err(host.answer(header::REASON).1.unwrap()),
+        None => Ok((host.sent(header::VERDICT).unwrap(), host.sent(header::REASON))),
     }
 }
 
 /// What an exchange has done with a case, where a call to the provider comes to this.
-fn exchanged(config: &Config, case: &Case, said: Said) -> Recording {
+fn exchanged(config: &Config, case: &Case, outcome: Outcome) -> Recording {
     let (gate, mut host) = (gate(config), host(case));
-    match said {
-        Said::Budget => spend_budget(&mut host),
-        Said::Remembered => {
+    match outcome {
+        Outcome::Budget => spend_budget(&mut host),
+        Outcome::Remembered => {
             let (mut host, mut exchange) = (host.clone(), Exchange::new(Arc::clone(&gate)));
             send(&mut exchange, &mut host, case);
             exchange.on_provider_response(&mut host, response("404", UNKNOWN));
@@ -177,17 +178,17 @@ fn exchanged(config: &Config, case: &Case, said: Said) -> Recording {
     }
     let other = sample("completed").replace(GENERATION, "00000000-0000-4000-8000-000000000001");
     let body = String::from_utf8_lossy(case.body.as_deref().unwrap_or_default());
-    let result = match said {
-        Said::Confirmed => response("200", &body),
-        Said::Contradicted => response("200", &other),
-        Said::Unknown => response("404", UNKNOWN),
-        Said::StillWorking => response("200", r#"{"status": "processing"}"#),
-        Said::Unreadable => response("200", "{"),
-        Said::NoAnswer => None,
+    let result = match outcome {
+        Outcome::Confirmed => response("200", &body),
+        Outcome::Contradicted => response("200", &other),
+        Outcome::Unknown => response("404", UNKNOWN),
+        Outcome::StillWorking => response("200", r#"{"status": "processing"}"#),
+        Outcome::Unreadable => response("200", "{"),
+        Outcome::NoAnswer => None,
         other => panic!("{other:?} comes without a call"),
     };
     exchange.on_provider_response(&mut host, result);
-    let outcome = format!("outcome={}", said.name());
+    let outcome = format!("outcome={}", outcome.name());
     assert_eq!(host.counted(&outcome), 1, "{outcome}: {:?}", host.counters);
     host
 }
@@ -203,7 +204,7 @@ const UNKNOWN: &str = r#"{"detail": "TASK_NOT_FOUND"}"#;
 fn spend_budget(host: &mut Recording) {
     let now = u64::try_from(host.now.as_millis()).unwrap();
     let value = now.to_le_bytes().repeat(6000);
-    host.shared.insert("blobgate.confirm.runblob_api".to_owned(), Shared { value, version: 1 });
+    host.shared.insert("blobgate.confirm.runblob_api".to_owned(), SharedCell { value, version: 1 });
 }
 
 proptest! {
@@ -214,8 +215,8 @@ proptest! {
         body in any_body(),
         hook in select(&["any-token", "any-both", "all-both", "prompt"][..]),
         late in 0_u8..4,
-        flaw in 0_u8..8,
-        said in select(&SAID[..]),
+        violation in 0_u8..8,
+        outcome in select(&OUTCOMES[..]),
     ) {
         let token = match late {
             0 => json!({"expires_in": -3600}),
@@ -223,14 +224,14 @@ proptest! {
             2 => json!({"claims": r#"{"ph": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"}"#}),
             _ => json!({}),
         };
-        let case = spoil(delivery(format!("/{hook}/{}", mint(token, hook)), body), flaw);
-        let fate = fate(&CONFIG, &case, said);
+        let case = spoil(delivery(format!("/{hook}/{}", mint(token, hook)), body), violation);
+        let result = result(&CONFIG, &case, outcome);
         prop_assert!(
-            matches!(&fate, Ok((verdict, reason)) if *verdict == verdict_of(reason.as_deref())),
-            "{fate:?} of {case:?}"
+            matches!(&result, Ok((verdict, reason)) if *verdict == verdict_of(reason.as_deref())),
+            "{result:?} of {case:?}"
         );
         if late < 2 && hook != "any-both" {
-            prop_assert!(matches!(&fate, Ok((_, Some(_)))), "{fate:?} of {case:?}");
+            prop_assert!(matches!(&result, Ok((_, Some(_)))), "{result:?} of {case:?}");
         }
     }
 
@@ -244,10 +245,10 @@ proptest! {
             Just(mint(json!({"kid": "ed", "key": "other-ed"}), "any-token")),
             "[A-Za-z0-9_-]{0,20}\\.[A-Za-z0-9_-]{0,20}\\.[A-Za-z0-9_-]{0,44}",
         ],
-        flaw in 0_u8..8,
+        violation in 0_u8..8,
     ) {
-        let fate = fate(&CONFIG, &spoil(delivery(format!("/{hook}/{token}"), body), flaw), Said::Confirmed);
-        prop_assert!(fate.is_err(), "{fate:?}");
+        let result = result(&CONFIG, &spoil(delivery(format!("/{hook}/{token}"), body), violation), Outcome::Confirmed);
+        prop_assert!(result.is_err(), "{result:?}");
     }
 
     #[test]
@@ -318,20 +319,20 @@ static SIGNING: LazyLock<Config> = LazyLock::new(|| {
     Config::load(config.to_string().as_bytes(), &env).unwrap()
 });
 
-/// What can be wrong, one flaw for each of `checks`.
+/// What can be wrong, one violation for each of `checks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flaw {
+enum CheckViolation {
     Source,
     ResultUrl,
     Trust,
     Prompt,
 }
 
-const FLAWS: [(Flaw, &str); 4] = [
-    (Flaw::Source, "source"),
-    (Flaw::ResultUrl, "result_url"),
-    (Flaw::Trust, "trust"),
-    (Flaw::Prompt, "prompt"),
+const CHECK_VIOLATIONS: [(CheckViolation, &str); 4] = [
+    (CheckViolation::Source, "source"),
+    (CheckViolation::ResultUrl, "result_url"),
+    (CheckViolation::Trust, "trust"),
+    (CheckViolation::Prompt, "prompt"),
 ];
 
 fn hook_with(trust: &Value, observed: Option<&str>) -> Config {
@@ -351,17 +352,17 @@ fn hook_with(trust: &Value, observed: Option<&str>) -> Config {
     Config::load(config.to_string().as_bytes(), &|_| Some(HS_KEY.to_owned())).unwrap()
 }
 
-fn with_flaws(flaws: &[Flaw], untrusted: &Value) -> Case {
-    let mut token = if flaws.contains(&Flaw::Trust) { untrusted.clone() } else { json!({}) };
-    if flaws.contains(&Flaw::Prompt) {
+fn with_violations(violations: &[CheckViolation], untrusted: &Value) -> Case {
+    let mut token = if violations.contains(&CheckViolation::Trust) { untrusted.clone() } else { json!({}) };
+    if violations.contains(&CheckViolation::Prompt) {
         token["claims"] = r#"{"ph": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"}"#.into();
     }
     let mut body = sample("completed");
-    if flaws.contains(&Flaw::ResultUrl) {
+    if violations.contains(&CheckViolation::ResultUrl) {
         body = body.replace("cdn.runblob.io", "evil.example");
     }
     let mut case = delivery(format!("/hook/{}", mint(token, "hook")), body);
-    if flaws.contains(&Flaw::Source) {
+    if violations.contains(&CheckViolation::Source) {
         case.source = "198.51.100.7:1".to_owned();
     }
     case
@@ -381,19 +382,24 @@ fn checks_are_independent() {
     ] {
         let all = hook_with(&trust, None);
         for (set, untrusted) in
-            (0..1 << FLAWS.len()).flat_map(|set| untrusted.iter().map(move |token| (set, token)))
+            (0..1 << CHECK_VIOLATIONS.len()).flat_map(|set| untrusted.iter().map(move |token| (set, token)))
         {
-            let flaws: Vec<Flaw> = (0..4).filter(|at| set & (1 << at) != 0).map(|at| FLAWS[at].0).collect();
-            let case = with_flaws(&flaws, untrusted);
-            for (other, check) in FLAWS.iter().filter(|(flaw, _)| !flaws.contains(flaw)) {
-                for said in SAID {
-                    let asks = trust["all_of"].is_array() && flaws.is_empty();
-                    if *other == Flaw::Trust && asks && said != Said::Confirmed {
+            let violations: Vec<CheckViolation> =
+                (0..4).filter(|at| set & (1 << at) != 0).map(|at| CHECK_VIOLATIONS[at].0).collect();
+            let case = with_violations(&violations, untrusted);
+            for (other, check) in
+                CHECK_VIOLATIONS.iter().filter(|(violation, _)| !violations.contains(violation))
+            {
+                for outcome in OUTCOMES {
+                    let asks = trust["all_of"].is_array() && violations.is_empty();
+                    if *other == CheckViolation::Trust && asks && outcome != Outcome::Confirmed {
                         continue;
                     }
-                    let (before, after) =
-                        (fate(&all, &case, said), fate(&hook_with(&trust, Some(check)), &case, said));
-                    assert_eq!(before, after, "{trust}, {flaws:?}, {check} observed, {said:?}");
+                    let (before, after) = (
+                        result(&all, &case, outcome),
+                        result(&hook_with(&trust, Some(check)), &case, outcome),
+                    );
+                    assert_eq!(before, after, "{trust}, {violations:?}, {check} observed, {outcome:?}");
                 }
             }
         }
@@ -403,19 +409,19 @@ fn checks_are_independent() {
 /// The proofs that are named are those that held.
 #[test]
 fn each_proof_is_named_where_it_held() {
-    for (hook, token, said, expected) in [
-        ("any-both", json!({}), Said::Confirmed, &[Proof::Token][..]),
-        ("any-both", json!({"expires_in": -3600}), Said::Confirmed, &[Proof::Confirmed]),
-        ("any-both", json!({"key": "other-hs"}), Said::Confirmed, &[Proof::Confirmed]),
-        ("all-both", json!({}), Said::Confirmed, &[Proof::Token, Proof::Confirmed]),
-        ("all-both", json!({}), Said::Contradicted, &[Proof::Token]),
-        ("all-both", json!({"expires_in": -3600}), Said::Confirmed, &[]),
+    for (hook, token, outcome, expected) in [
+        ("any-both", json!({}), Outcome::Confirmed, &[Proof::Token][..]),
+        ("any-both", json!({"expires_in": -3600}), Outcome::Confirmed, &[Proof::Confirmed]),
+        ("any-both", json!({"key": "other-hs"}), Outcome::Confirmed, &[Proof::Confirmed]),
+        ("all-both", json!({}), Outcome::Confirmed, &[Proof::Token, Proof::Confirmed]),
+        ("all-both", json!({}), Outcome::Contradicted, &[Proof::Token]),
+        ("all-both", json!({"expires_in": -3600}), Outcome::Confirmed, &[]),
     ] {
         let case = delivery(format!("/{hook}/{}", mint(token, hook)), sample("completed"));
-        let host = exchanged(&CONFIG, &case, said);
+        let host = exchanged(&CONFIG, &case, outcome);
         let proofs: Vec<&str> = expected.iter().map(|proof| proof.name()).collect();
         let expected = (!proofs.is_empty()).then(|| proofs.join(","));
-        assert_eq!(host.sent("blobgate-proofs"), expected, "{hook}, {said:?}");
-        assert_eq!(host.responded, None, "{hook}, {said:?}");
+        assert_eq!(host.sent(header::PROOFS), expected, "{hook}, {outcome:?}");
+        assert_eq!(host.responded, None, "{hook}, {outcome:?}");
     }
 }

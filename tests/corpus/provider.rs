@@ -6,12 +6,12 @@ use serde_json::Value;
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Provider {
+pub struct ProviderAnswer {
     pub status: u16,
     pub body: String,
 }
 
-impl Provider {
+impl ProviderAnswer {
     /// One of the table's: `y` confirms, `n` contradicts, `u` is still at work. `body` is the delivery's.
     pub fn named(name: &str, body: &[u8]) -> Self {
         let said: Value = serde_json::from_slice(body).unwrap_or(Value::Null);

@@ -1,7 +1,8 @@
 //! What was seen of a case on a real Envoy, against what is expected.
 
-use crate::corpus::{self, Case, Corpus, Outcome};
+use crate::corpus::{self, Case, CaseOutcome, Corpus};
 use crate::support::{ClientResponse, H1, H2, Protocol, ServiceRequest};
+use blobgate::contract::{DOCS, header, problem_type};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -13,18 +14,18 @@ pub(crate) const USUAL_BODY: &str = r#"{"from":"service"}"#;
 
 /// A case that ran, and what was seen of it.
 #[derive(Clone)]
-pub(crate) struct Ran<'c> {
+pub(crate) struct CaseRun<'c> {
     pub(crate) corpus: &'c Corpus,
     pub(crate) case: &'c Case,
     pub(crate) protocol: Protocol,
-    pub(crate) answers: Answers,
+    pub(crate) answers: AnswerMode,
     pub(crate) answer: Result<ClientResponse, String>,
-    pub(crate) arrivals: Vec<(Service, ServiceRequest)>,
+    pub(crate) arrivals: Vec<(RoutedService, ServiceRequest)>,
 }
 
 /// The hook's `answers` and `mode`, as far as its sender can tell.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answers {
+pub(crate) enum AnswerMode {
     Status,
     Receipt,
     Untouched,
@@ -32,7 +33,7 @@ pub(crate) enum Answers {
 
 /// Where the routes of `envoy.yaml` lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Service {
+pub(crate) enum RoutedService {
     /// What is completed.
     Video,
     /// What failed or timed out, and what is observed without a readable event.
@@ -41,8 +42,8 @@ pub(crate) enum Service {
     Quarantine,
 }
 
-impl Ran<'_> {
-    pub(crate) fn expected(&self) -> &Outcome {
+impl CaseRun<'_> {
+    pub(crate) fn expected(&self) -> &CaseOutcome {
         let host = match self.protocol {
             H1 => &self.case.hosts[0],
             H2 => &self.case.hosts[1],
@@ -51,34 +52,34 @@ impl Ran<'_> {
     }
 
     /// What is not as expected.
-    pub(crate) fn flaw(&self) -> Option<String> {
+    pub(crate) fn violation(&self) -> Option<String> {
         let error = self.compare(self.expected()).err()?;
         Some(format!("{}, {}: {error}", self.case.name, self.protocol.alpn()))
     }
 
-    pub(crate) fn compare(&self, expected: &Outcome) -> Result<(), String> {
+    pub(crate) fn compare(&self, expected: &CaseOutcome) -> Result<(), String> {
         let seen = || format!("{:?}\n{:?}", self.answer, self.arrivals);
         match (expected, &self.arrivals[..]) {
-            (Outcome::Forwarded { headers, answer }, [(service, arrival)]) => {
-                let expected = match headers.get("blobgate-event").map(String::as_str) {
-                    _ if headers.get("blobgate-verdict").is_some_and(|verdict| verdict == "quarantined") => {
-                        Service::Quarantine
+            (CaseOutcome::Forwarded { headers, answer }, [(service, arrival)]) => {
+                let expected = match headers.get(header::EVENT).map(String::as_str) {
+                    _ if headers.get(header::VERDICT).is_some_and(|verdict| verdict == "quarantined") => {
+                        RoutedService::Quarantine
                     }
-                    Some("completed") => Service::Video,
-                    _ => Service::Failure,
+                    Some("completed") => RoutedService::Video,
+                    _ => RoutedService::Failure,
                 };
                 ensure(*service == expected, || format!("went to {service:?}: {arrival:?}"))?;
                 self.compare_arrival(headers, arrival)?;
-                self.compare_answer(answer.as_deref(), headers["blobgate-verdict"] == "observed")
+                self.compare_answer(answer.as_deref(), headers[header::VERDICT] == "observed")
             }
-            (Outcome::Forwarded { .. }, []) => Err(format!("reached no service: {}", seen())),
+            (CaseOutcome::Forwarded { .. }, []) => Err(format!("reached no service: {}", seen())),
             (_, [_, ..]) => Err(format!("reached a service: {}", seen())),
-            (Outcome::Refused { reason, .. }, []) => self.compare_refusal(reason),
-            (Outcome::Host { status }, []) => match &self.answer {
+            (CaseOutcome::Refused { reason, .. }, []) => self.compare_refusal(reason),
+            (CaseOutcome::Host { status }, []) => match &self.answer {
                 Ok(answer) if answer.status == *status && answer.reason().is_none() => Ok(()),
                 _ => Err(format!("expected Envoy's own {status}: {}", seen())),
             },
-            (Outcome::Cut, []) => match &self.answer {
+            (CaseOutcome::Cut, []) => match &self.answer {
                 Err(_) => Ok(()),
                 Ok(_) => Err(format!("expected no answer: {}", seen())),
             },
@@ -129,8 +130,8 @@ impl Ran<'_> {
             Some(told) => told.body.clone(),
         };
         match (self.answers, reason) {
-            (Answers::Receipt, Some(reason)) => problem(answer, reason)?,
-            (Answers::Receipt, None) => {
+            (AnswerMode::Receipt, Some(reason)) => problem(answer, reason)?,
+            (AnswerMode::Receipt, None) => {
                 ensure(answer.body == br#"{"status":"received"}"#, || format!("no receipt: {answer:?}"))?;
                 ensure(answer.header("content-type").as_deref() == Some("application/json"), seen)?;
             }
@@ -141,10 +142,10 @@ impl Ran<'_> {
             }
             _ => {}
         }
-        if self.answers == Answers::Receipt {
+        if self.answers == AnswerMode::Receipt {
             ensure(!has(&"x-service"), || format!("the service shows: {answer:?}"))?;
         }
-        if self.answers == Answers::Untouched {
+        if self.answers == AnswerMode::Untouched {
             let kept = told.iter().flat_map(|told| &told.headers).all(|(name, _)| has(&name.as_str()));
             return ensure(kept, || format!("the service's headers are gone: {answer:?}"));
         }
@@ -176,18 +177,18 @@ impl Ran<'_> {
     pub(crate) fn log_line(&self) -> Option<Value> {
         let method = &self.case.method;
         match self.expected() {
-            Outcome::Forwarded { headers, answer } => {
+            CaseOutcome::Forwarded { headers, answer } => {
                 let status = self.answer.as_ref().map_or(0, |answer| answer.status);
-                let id = headers.get("blobgate-generation-id");
-                let (hook, event) = (&headers["blobgate-hook"], headers.get("blobgate-event"));
-                let (verdict, marked) = (&headers["blobgate-verdict"], headers.get("blobgate-reason"));
+                let id = headers.get(header::GENERATION_ID);
+                let (hook, event) = (&headers[header::HOOK], headers.get(header::EVENT));
+                let (verdict, marked) = (&headers[header::VERDICT], headers.get(header::REASON));
                 Some(json!([hook, event, verdict, answer, marked, id, method, status]))
             }
-            Outcome::Refused { reason, id } => {
+            CaseOutcome::Refused { reason, id } => {
                 let hook = (!matches!(&**reason, "unknown-hook" | "not-judged")).then_some(&self.case.hook);
                 Some(json!([hook, null, null, reason, null, id, method, self.corpus.status(reason)]))
             }
-            Outcome::Host { .. } | Outcome::Cut => None,
+            CaseOutcome::Host { .. } | CaseOutcome::Cut => None,
         }
     }
 }
@@ -204,7 +205,7 @@ fn problem(answer: &ClientResponse, reason: &str) -> Result<(), String> {
     let problem: Value = serde_json::from_slice(&answer.body).map_err(|_| error())?;
     let title = problem["title"].as_str().filter(|title| !title.is_empty()).ok_or_else(error)?;
     let expected = json!({
-        "type": format!("urn:blobgate:reason:{reason}"), "title": title, "status": answer.status, "code": reason,
+        "type": problem_type(DOCS, reason), "title": title, "status": answer.status, "code": reason,
     });
     ensure(problem == expected, error)
 }

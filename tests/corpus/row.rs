@@ -1,10 +1,10 @@
 //! The files of `tests/cases/` with `[[case]]` rows.
 
 use super::body::{Bytes, grown, patched, replaced};
-use super::outcome::Expect;
-use super::provider::Provider;
-use super::token::Token;
-use super::{Case, Gate, Length, Listener, Outcome, sample};
+use super::outcome::ExpectedOutcome;
+use super::provider::ProviderAnswer;
+use super::token::TokenRow;
+use super::{BodyLength, Case, CaseOutcome, GateSetup, Listener, sample};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,10 +13,10 @@ use std::path::Path;
 /// A file: its rows, and what they share.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct File {
+pub struct CaseFile {
     #[serde(default)]
     defaults: Defaults,
-    case: Vec<Row>,
+    case: Vec<CaseRow>,
 }
 
 #[derive(Default, Deserialize)]
@@ -29,7 +29,7 @@ struct Defaults {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct CaseRow {
     name: String,
     hook: Option<String>,
     // The request.
@@ -57,15 +57,15 @@ struct Row {
     from: Option<Ipv4Addr>,
     source: Option<String>,
     #[serde(default)]
-    gate: Gate,
-    upstream: Option<Upstream>,
-    token: Option<Token>,
-    provider: Option<Answer>,
+    gate: GateSetup,
+    upstream: Option<ServiceAnswer>,
+    token: Option<TokenRow>,
+    provider: Option<AnswerSpec>,
     // What comes of it.
-    expect: Expect,
-    envoy: Option<Expect>,
-    envoy_h1: Option<Expect>,
-    envoy_h2: Option<Expect>,
+    expect: ExpectedOutcome,
+    envoy: Option<ExpectedOutcome>,
+    envoy_h1: Option<ExpectedOutcome>,
+    envoy_h2: Option<ExpectedOutcome>,
     /// Why it cannot be sent over HTTP/2.
     h1_only: Option<String>,
 }
@@ -73,9 +73,9 @@ struct Row {
 /// What the provider answers: `y`, `n`, `u` or `unknown`, as in the table of trust, or this.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-enum Answer {
+enum AnswerSpec {
     Named(String),
-    Written(Provider),
+    Written(ProviderAnswer),
 }
 
 /// How the service answers.
@@ -83,13 +83,13 @@ enum Answer {
 /// Without a status its connection is reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Upstream {
+pub struct ServiceAnswer {
     pub status: Option<u16>,
     pub headers: Vec<(String, String)>,
     pub body: Option<String>,
 }
 
-impl File {
+impl CaseFile {
     #[track_caller]
     pub fn read(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap();
@@ -97,12 +97,12 @@ impl File {
     }
 
     pub fn cases(self, section: &str, paths: &BTreeMap<String, String>) -> Vec<Case> {
-        let File { defaults, case } = self;
+        let CaseFile { defaults, case } = self;
         case.into_iter().map(|row| row.case(section, &defaults, paths)).collect()
     }
 }
 
-impl Row {
+impl CaseRow {
     fn case(self, section: &str, defaults: &Defaults, paths: &BTreeMap<String, String>) -> Case {
         let name = format!("{section}: {}", self.name);
         let wrong = |what: &str| -> ! { panic!("{name}: {what}") };
@@ -111,10 +111,10 @@ impl Row {
         let headers = self.head();
         let content_type = headers.iter().find(|(name, _)| name == "content-type");
         let content_type = content_type.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
-        let outcome = |expect: &Expect| -> Outcome {
+        let outcome = |expect: &ExpectedOutcome| -> CaseOutcome {
             expect.outcome(&hook, content_type.as_deref()).unwrap_or_else(|error| wrong(&error))
         };
-        let host = |specific: &Option<Expect>| {
+        let host = |specific: &Option<ExpectedOutcome>| {
             let expect = specific.as_ref().or(self.envoy.as_ref())?;
             if expect.why.is_none() {
                 wrong("says not why Envoy differs");
@@ -126,8 +126,8 @@ impl Row {
         let hosts = [host(&self.envoy_h1), host(&self.envoy_h2)];
         let body = self.whole_body(defaults);
         let provider = self.provider.as_ref().map(|answer| match answer {
-            Answer::Named(name) => Provider::named(name, body.as_deref().unwrap_or_default()),
-            Answer::Written(answer) => answer.clone(),
+            AnswerSpec::Named(name) => ProviderAnswer::named(name, body.as_deref().unwrap_or_default()),
+            AnswerSpec::Written(answer) => answer.clone(),
         });
         let base = path.trim_end_matches("/{token}");
         let token = self.token.as_ref().map(|token| token.mint(&hook));
@@ -146,9 +146,9 @@ impl Row {
             body,
             provider,
             length: match (self.undeclared, self.claims) {
-                (false, None) => Length::Declared,
-                (true, None) => Length::Undeclared,
-                (false, Some(length)) => Length::Claimed(length),
+                (false, None) => BodyLength::Declared,
+                (true, None) => BodyLength::Undeclared,
+                (false, Some(length)) => BodyLength::Claimed(length),
                 (true, Some(_)) => wrong("is undeclared and claims a length"),
             },
             listener: self.listener.unwrap_or(defaults.listener),

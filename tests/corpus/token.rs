@@ -22,7 +22,7 @@ pub const JOB: &str = "order-17";
 /// A token.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Token {
+pub struct TokenRow {
     /// `hs`, `ed`, or one that the gate has not.
     kid: Option<String>,
     /// What signs: `hs`, `ed`, `other-hs`, `other-ed`, `none`, `ed-public-as-hs`. The kid's, unless written.
@@ -48,7 +48,7 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-impl Token {
+impl TokenRow {
     /// One of the table's: `good`, `late`, `bad`.
     pub fn named(name: &str) -> Self {
         match name {

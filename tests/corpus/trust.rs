@@ -1,8 +1,8 @@
 //! The truth table of trust: every cell of `trust.toml` is a case, and one for each answer of the provider.
 
-use super::outcome::Expect;
-use super::provider::Provider;
-use super::token::Token;
+use super::outcome::ExpectedOutcome;
+use super::provider::ProviderAnswer;
+use super::token::TokenRow;
 use super::{Case, read, sample};
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 /// The three columns.
 const PAYLOADS: [&str; 3] = ["fine", "flawed", "unreadable"];
 
-/// Token → cells, by hook.
-type Table = BTreeMap<String, BTreeMap<String, [Cell; 3]>>;
+/// TokenRow → cells, by hook.
+type TrustTable = BTreeMap<String, BTreeMap<String, [TrustCell; 3]>>;
 
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Cell(String);
+struct TrustCell(String);
 
 pub fn cases(paths: &BTreeMap<String, String>) -> Vec<Case> {
-    let table: Table = read("trust.toml");
+    let table: TrustTable = read("trust.toml");
     let mut cases = Vec::new();
     for (hook, rows) in &table {
         let path = paths.get(hook).unwrap_or_else(|| panic!("trust.toml: no hook {hook}"));
@@ -35,7 +35,7 @@ pub fn cases(paths: &BTreeMap<String, String>) -> Vec<Case> {
     cases
 }
 
-impl Cell {
+impl TrustCell {
     /// `accepted`, or `y accepted, n not-confirmed, u kept confirm-unavailable`.
     fn outcomes(&self) -> Vec<(Option<&str>, &str)> {
         let parts = self.0.split(", ").map(|part| match part.split_once(' ') {
@@ -62,8 +62,8 @@ fn case(hook: &str, path: &str, token: &str, payload: &str, answer: Option<&str>
         "unreadable" => format!("{json}x").into_bytes(),
         _ => json.to_string().into_bytes(),
     };
-    let token = (!matches!(token, "absent" | "none")).then(|| (token, Token::named(token)));
-    let provider = answer.map(|answer| Provider::named(answer, &body));
+    let token = (!matches!(token, "absent" | "none")).then(|| (token, TokenRow::named(token)));
+    let provider = answer.map(|answer| ProviderAnswer::named(answer, &body));
     let authentic = token.as_ref().is_some_and(|(name, _)| *name != "bad");
     let mut proofs = Vec::new();
     if token.as_ref().is_some_and(|(name, _)| *name == "good") {
@@ -78,9 +78,11 @@ fn case(hook: &str, path: &str, token: &str, payload: &str, answer: Option<&str>
     };
     let readable = payload != "unreadable";
     let expect = match outcome.split_once(' ') {
-        Some(("kept", reason)) => Expect::kept(reason, readable.then_some((&*id, host)), proofs, authentic),
-        None if outcome == "accepted" => Expect::accepted(&id, host, proofs, authentic),
-        _ => Expect::refused_of(outcome, readable.then_some(&*id).filter(|_| !early(outcome))),
+        Some(("kept", reason)) => {
+            ExpectedOutcome::kept(reason, readable.then_some((&*id, host)), proofs, authentic)
+        }
+        None if outcome == "accepted" => ExpectedOutcome::accepted(&id, host, proofs, authentic),
+        _ => ExpectedOutcome::refused_of(outcome, readable.then_some(&*id).filter(|_| !early(outcome))),
     };
     let path = path.trim_end_matches("/{token}");
     let path = match &token {

@@ -53,7 +53,7 @@ fn token(changes: &Value) -> String {
     for key in ["header", "claims"] {
         row[key] = row[key].to_string().into();
     }
-    serde_json::from_value::<token::Token>(row).unwrap().mint("veo3-token")
+    serde_json::from_value::<token::TokenRow>(row).unwrap().mint("veo3-token")
 }
 
 pub(crate) fn good() -> String {

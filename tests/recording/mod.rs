@@ -6,7 +6,7 @@
     unreachable_pub
 )]
 
-use blobgate::exchange::{Counter, Host, NotStarted, Outdated, Property, Shared};
+use blobgate::exchange::{CallError, Counter, Host, Property, SharedCell, VersionConflict};
 use blobgate::headers::Headers;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct Recording {
     pub calls: Vec<Call>,
     /// Whether the host can start calls.
     pub starts_no_call: bool,
-    pub shared: BTreeMap<String, Shared>,
+    pub shared: BTreeMap<String, SharedCell>,
     /// How many writes of a shared cell find another worker's write before them.
     pub races: usize,
     /// By their names with labels.
@@ -162,29 +162,29 @@ impl Host for Recording {
         cluster: &str,
         headers: &[(&str, &str)],
         timeout: Duration,
-    ) -> Result<(), NotStarted> {
+    ) -> Result<(), CallError> {
         if self.starts_no_call {
-            return Err(NotStarted);
+            return Err(CallError);
         }
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.calls.push(Call { cluster: cluster.to_owned(), headers, timeout });
         Ok(())
     }
 
-    fn shared(&mut self, key: &str) -> Shared {
+    fn shared(&mut self, key: &str) -> SharedCell {
         self.shared.get(key).cloned().unwrap_or_default()
     }
 
-    fn replace_shared(&mut self, key: &str, value: &[u8], version: u32) -> Result<(), Outdated> {
+    fn replace_shared(&mut self, key: &str, value: &[u8], version: u32) -> Result<(), VersionConflict> {
         let cell = self.shared.entry(key.to_owned()).or_default();
         if self.races > 0 {
             self.races -= 1;
             cell.version += 1;
         }
         if cell.version != version {
-            return Err(Outdated);
+            return Err(VersionConflict);
         }
-        *cell = Shared { value: value.to_vec(), version: version + 1 };
+        *cell = SharedCell { value: value.to_vec(), version: version + 1 };
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! The source of a crate as tokens: which module names which, and which texts stand in it.
 
+use crate::types::types;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub(crate) struct Crate {
-    files: Vec<File>,
+    files: Vec<SourceFile>,
 }
 
-struct File {
+struct SourceFile {
     /// From the repository on.
     path: String,
     /// The module, `[]` at the root.
@@ -75,7 +76,7 @@ impl Crate {
 
     /// The texts in each file.
     pub(crate) fn literals(&self) -> BTreeMap<&str, Vec<Literal>> {
-        let of = |file: &File| {
+        let of = |file: &SourceFile| {
             let mut literals = Vec::new();
             texts(&file.tokens, &mut |text| literals.push(Literal { text, is_in_test: true }));
             let mut outside = Vec::new();
@@ -89,26 +90,40 @@ impl Crate {
         };
         self.files.iter().map(|file| (file.path.as_str(), of(file))).collect()
     }
-}
 
-impl File {
-    fn is_test(&self) -> bool {
-        self.module.iter().any(|name| name == "tests")
+    /// The types that each file defines.
+    pub(crate) fn types(&self) -> Vec<(&str, String)> {
+        let of = |file: &SourceFile| types(&file.tokens);
+        self.files
+            .iter()
+            .flat_map(|file| of(file).into_iter().map(|name| (file.path.as_str(), name)))
+            .collect()
     }
 }
 
-fn add(repository: &Path, folder: &Path, module: &[String], files: &mut Vec<File>) {
+impl SourceFile {
+    fn is_test(&self) -> bool {
+        let is_of_tests =
+            |part: &str| matches!(part, "tests" | "tests.rs" | "testkit" | "benches" | "examples" | "fuzz");
+        self.path.split('/').any(is_of_tests)
+    }
+}
+
+fn add(repository: &Path, folder: &Path, module: &[String], files: &mut Vec<SourceFile>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let below = [module, std::slice::from_ref(&name)].concat();
         if path.is_dir() {
+            if name == "target" {
+                continue;
+            }
             add(repository, &path, &below, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let is_root = module.is_empty() && (name == "lib" || name == "main");
             let text = std::fs::read_to_string(&path).unwrap();
             let tokens: TokenStream = text.parse().unwrap();
-            files.push(File {
+            files.push(SourceFile {
                 path: path.strip_prefix(repository).unwrap().to_str().unwrap().to_owned(),
                 module: if is_root { Vec::new() } else { below },
                 tokens: tokens.into_iter().collect(),

@@ -1,7 +1,7 @@
 //! What keeps a payload from being an event, and the event that a person says it is.
 
-use super::{Fields, TIMEOUT, is_https, read_failure, text};
-use crate::dialect::{Found, Violation};
+use super::{PayloadFields, TIMEOUT, is_https, read_failure, text};
+use crate::dialect::{Mismatch, Violation};
 use crate::event::{Class, Drift, Event, Failure, GenerationId, Kind};
 use crate::json::Value;
 
@@ -12,47 +12,47 @@ pub(crate) fn violation(payload: &Value<'_>) -> Option<Violation> {
     const URL: &str = "a URL that begins with https://";
     let violation = |field, found, expected| Some(Violation { field, found, expected });
     if !matches!(payload, Value::Object(_)) {
-        return violation("body", Found::OtherType, "a JSON object");
+        return violation("body", Mismatch::OtherType, "a JSON object");
     }
-    let fields = Fields::of(payload);
+    let fields = PayloadFields::of(payload);
     let id = match fields.generation_id {
-        None => return violation("generation_id", Found::Missing, "a UUID"),
+        None => return violation("generation_id", Mismatch::Missing, "a UUID"),
         Some(Value::String(id)) => id,
-        Some(_) => return violation("generation_id", Found::OtherType, "a UUID"),
+        Some(_) => return violation("generation_id", Mismatch::OtherType, "a UUID"),
     };
     match (fields.status, text(fields.status)) {
-        (None, _) => return violation("status", Found::Missing, STATUS),
-        (_, None) => return violation("status", Found::OtherType, STATUS),
+        (None, _) => return violation("status", Mismatch::Missing, STATUS),
+        (_, None) => return violation("status", Mismatch::OtherType, STATUS),
         (_, Some("completed" | "failed")) => {}
-        (_, Some(_)) => return violation("status", Found::OtherValue, STATUS),
+        (_, Some(_)) => return violation("status", Mismatch::OtherValue, STATUS),
     }
     if text(fields.status) == Some("completed") {
         match (fields.video_url, text(fields.video_url)) {
-            (None, _) => return violation("video_url", Found::Missing, URL),
-            (_, None) => return violation("video_url", Found::OtherType, URL),
-            (_, Some(url)) if !is_https(url) => return violation("video_url", Found::OtherValue, URL),
+            (None, _) => return violation("video_url", Mismatch::Missing, URL),
+            (_, None) => return violation("video_url", Mismatch::OtherType, URL),
+            (_, Some(url)) if !is_https(url) => return violation("video_url", Mismatch::OtherValue, URL),
             _ => {}
         }
     }
     match GenerationId::parse(id) {
-        None => violation("generation_id", Found::OtherValue, "a UUID in its 8-4-4-4-12 form"),
+        None => violation("generation_id", Mismatch::OtherValue, "a UUID in its 8-4-4-4-12 form"),
         Some(_) => None,
     }
 }
 
 /// The generation that a payload names, in an envelope too.
 pub(crate) fn generation(payload: &Value<'_>) -> Option<GenerationId> {
-    text(Fields::of(unwrapped(payload)).generation_id).and_then(GenerationId::parse)
+    text(PayloadFields::of(unwrapped(payload)).generation_id).and_then(GenerationId::parse)
 }
 
 /// Where the video is, whatever the status is called, in an envelope too.
 pub(crate) fn result_url<'a>(payload: &'a Value<'_>) -> Option<&'a str> {
-    text(Fields::of(unwrapped(payload)).video_url)
+    text(PayloadFields::of(unwrapped(payload)).video_url)
 }
 
 /// The event that a person says a payload is. Nothing in it is checked.
 pub(crate) fn event_as(payload: &Value<'_>, kind: Kind, generation_id: GenerationId) -> Event {
-    let fields = Fields::of(unwrapped(payload));
+    let fields = PayloadFields::of(unwrapped(payload));
     let failure = || {
         let failure = read_failure(&fields, &mut Drift::default());
         match (kind, &failure.code) {
