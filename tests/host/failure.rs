@@ -45,7 +45,7 @@ fn accepts_a_configuration_as_json_text() {
 #[test]
 fn keeps_the_old_filter_after_a_bad_reload() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let folder = TempDir::with_prefix("gate-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", LOOPBACK));
         let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         assert_eq!(hook_now().as_deref(), Some("first"));
@@ -60,7 +60,7 @@ fn keeps_the_old_filter_after_a_bad_reload() {
 #[test]
 fn refuses_while_the_filter_has_not_loaded() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let folder = TempDir::with_prefix("gate-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", "all"));
         for protocol in Protocol::BOTH {
             let forged = TestDelivery::completed()
