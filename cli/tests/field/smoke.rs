@@ -1,13 +1,13 @@
-//! The parts work together: what an inbox has stored reaches a service.
+//! The smallest test of inbox and service together.
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, Upstream};
 
-on_each_store! { delivers_what_it_stored }
+on_each_store! { delivers_a_stored_event }
 
-fn delivers_what_it_stored(store: &str) {
+fn delivers_a_stored_event(store: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     let generation = fresh_generation();
