@@ -8,13 +8,11 @@ use blobgate::contract::{DOCS, EventSource, Kind, Proof, VERSION, Verdict};
 use blobgate::contract::{idempotency_key, quarantine_key};
 use blobgate::dialect::Dialect;
 use blobgate::event::Class;
-use blobgate::reason::Stage;
 use blobgate::{Reason, answer};
 use std::collections::BTreeMap;
 
 /// The source, so that a name that is missing here is found.
 const HEADERS: &str = include_str!("../src/contract/header.rs");
-const README: &str = include_str!("../README.md");
 
 #[test]
 fn headers() {
@@ -95,33 +93,12 @@ fn reasons() {
     assert_eq!(written, pinned);
 }
 
-/// The README's tables of stages and of answers: a stage, where a row has one, then the code and the status.
-#[test]
-fn the_readme_has_each_reason_at_its_stage() {
-    let mut stage = "";
-    let mut rows = Vec::new();
-    for line in README.lines().skip_while(|line| !line.starts_with("| stage |")) {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        if let [_, first, _, code, answer, _, _] = cells[..] {
-            stage = if first.is_empty() { stage } else { first };
-            let digits = answer.trim_start_matches('(').get(..3).and_then(|status| status.parse().ok());
-            rows.extend(digits.map(|status: u16| (stage, code.trim_matches('`'), status)));
-        } else {
-            break;
-        }
-    }
-    let judged = Reason::ALL.iter().filter(|reason| reason.stage() < Stage::Forward);
-    let written: Vec<_> =
-        judged.map(|reason| (reason.stage().name(), reason.code(), reason.status())).collect();
-    assert_eq!(rows, written);
-}
-
 #[test]
 fn answers() {
     assert_eq!((answer::RECEIPT, answer::RECEIPT_TYPE), (r#"{"status":"received"}"#, "application/json"));
     assert_eq!(answer::PROBLEM_TYPE, "application/problem+json");
     assert_eq!(
         answer::problem(Reason::UnknownHook, DOCS),
-        r#"{"type":"https://docs.blobgate.example/reference/reasons.html#unknown-hook","title":"No webhook is received at this path.","status":404,"code":"unknown-hook"}"#
+        r#"{"type":"https://docs.blobgate.example/reference/reasons.html#unknown-hook","title":"No webhook has this path.","status":404,"code":"unknown-hook"}"#
     );
 }

@@ -134,12 +134,13 @@ fn rejects_broken_manifests() {
     );
 }
 
-/// The README's command, the volume and the filter use the same names.
+/// The page's command, the volume and the filter use the same names.
 #[test]
 fn mounts_the_module_at_the_filters_path() {
     let command = "kubectl -n istio-system create configmap blobgate \
                    --from-file=blobgate.wasm=target/wasm32-wasip1/release/blobgate.wasm";
-    assert!(text("README.md").contains(command));
+    let page = std::fs::read_to_string(repository("docs/howto/istio.md")).unwrap();
+    assert!(page.contains(command));
     let spec: Value = serde_saphyr::from_str(&text("gateway-volume.yaml")).unwrap();
     let pod = &spec["spec"]["template"]["spec"];
     assert_eq!(pod["volumes"], json!([{"name": "blobgate", "configMap": {"name": "blobgate"}}]));
@@ -395,7 +396,7 @@ fn serves_neighbours_as_before() {
     });
 }
 
-/// The README's alternative: one patch for each route, last first, before the routes of a VirtualService.
+/// The page's alternative: one patch for each route, last first, before the routes of a VirtualService.
 #[test]
 fn shares_a_host_with_a_virtual_service() {
     let mut manifest = customized();

@@ -305,12 +305,12 @@ async fn verifies_the_gates_signature_and_signs_each_attempt() {
         ];
         inbox.post(&gate_headers(&signed)).await
     };
-    let sentence = "it has no signature of the gate's key";
+    let sentence = "it has no signature by the gate's key";
     inbox.post(&gate_headers(&[])).await.assert_refused("signature", sentence);
     send(OTHER_KEY, now).await.assert_refused("signature", sentence);
     let late = send(KEY, now - 600).await;
     assert_eq!((late.status, late.reason.as_deref()), (503, Some("clock-offset")), "{}", late.body);
-    assert!(late.body.starts_with("its signature is valid, and its time is 60"), "{}", late.body);
+    assert!(late.body.starts_with("the time of its signature is 60"), "{}", late.body);
     // The signature covers the id and not the gate headers, so the inbox compares them.
     let key = standardwebhooks::Webhook::new(KEY).unwrap();
     let signature = key.sign(id, now, completed().as_bytes()).unwrap();
@@ -349,7 +349,7 @@ async fn verifies_signatures_of_binary_bodies() {
     ]);
     inbox.send(Method::POST, &quarantined, body).await.assert_stored();
     let answer = inbox.send(Method::POST, &quarantined, [body, b" "].concat()).await;
-    answer.assert_refused("signature", "it has no signature of the gate's key");
+    answer.assert_refused("signature", "it has no signature by the gate's key");
 }
 
 #[tokio::test]

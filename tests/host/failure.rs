@@ -22,11 +22,11 @@ fn does_not_start_with_a_bad_configuration() {
                 "hooks[0].source[0] is \"10.0.0.1/8\"; write the range's first",
             ),
             (json!({"source": "all"}), "hooks[0].source is \"all\"; write a list"),
-            (json!({"mod": "observe"}), "hooks[0].mod is not a key"),
+            (json!({"mod": "observe"}), "hooks[0].mod is not a known key"),
         ] {
             let bootstrap = TestGate::bootstrap(&Upstream::off(), &Upstream::off()).hook(&changes);
             let log = EnvoyProcess::refuses(version, &bootstrap);
-            assert!(log.contains(&format!("blobgate does not load: {sentence}")), "{log}");
+            assert!(log.contains(&format!("blobgate: cannot load the configuration: {sentence}")), "{log}");
         }
     });
 }
@@ -45,12 +45,12 @@ fn accepts_a_configuration_as_json_text() {
 #[test]
 fn keeps_the_old_filter_after_a_bad_reload() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("gate-").unwrap();
+        let folder = TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", LOOPBACK));
         let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         assert_eq!(hook_now().as_deref(), Some("first"));
         file.write(&named("second", "all"));
-        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        log_line(&gate.envoy, "blobgate: cannot load the configuration: hooks[0].source is \"all\"");
         assert_eq!(hook_now().as_deref(), Some("first"));
         file.write(&named("third", LOOPBACK));
         eventually("new configuration", || hook_now().filter(|name| name == "third"));
@@ -60,7 +60,7 @@ fn keeps_the_old_filter_after_a_bad_reload() {
 #[test]
 fn refuses_while_the_filter_has_not_loaded() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("gate-").unwrap();
+        let folder = TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", "all"));
         for protocol in Protocol::BOTH {
             let forged = TestDelivery::completed()
@@ -88,7 +88,7 @@ fn keeps_the_old_listeners_after_a_bad_reload() {
         let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         assert_eq!(hook_now().as_deref(), Some("first"));
         replace(&named("second", "all"));
-        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        log_line(&gate.envoy, "blobgate: cannot load the configuration: hooks[0].source is \"all\"");
         let rejected = || gate.envoy.stat("listener_manager.lds.update_rejected");
         eventually("rejection", || (rejected() == Some(1)).then_some(()));
         assert_eq!(hook_now().as_deref(), Some("first"));

@@ -57,7 +57,7 @@ fn calls_only_a_provider_with_the_right_certificate() {
             let behind = Upstream::start();
             behind.reply(confirms(&tokenless()));
             let front = TlsFront::start(shown, behind.port);
-            let folder = tempfile::TempDir::with_prefix("gate-").unwrap();
+            let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
             trusted.write_to(folder.path());
             let ca = folder.path().join("edge.pem");
             let gate = TestGate::with(envoy, |shipped| shipped.provider_with_tls(front.port, &ca));
@@ -82,7 +82,7 @@ fn sends_no_key_without_tls() {
     on_every_envoy(|envoy| {
         let plaintext = Upstream::start();
         plaintext.reply(confirms(&tokenless()));
-        let folder = tempfile::TempDir::with_prefix("gate-").unwrap();
+        let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
         Certificate::named("localhost").write_to(folder.path());
         let ca = folder.path().join("edge.pem");
         let gate = TestGate::with(envoy, |shipped| shipped.provider_with_tls(plaintext.port, &ca));

@@ -83,7 +83,7 @@ fn finishes_waiting_deliveries_after_new_listeners() {
 #[test]
 fn finishes_waiting_deliveries_after_a_new_filter() {
     on_every_envoy(|envoy| {
-        let folder = tempfile::TempDir::with_prefix("gate-").unwrap();
+        let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(envoy, &folder, &named("first"));
         for (protocol, next) in [(H1, "second"), (H2, "third")] {
             let answer = act_while_waiting(&gate, protocol, Duration::from_secs(2), || {
