@@ -92,9 +92,9 @@ fn load(text: &str) -> String {
 #[test]
 fn the_reference_has_each_reason() {
     let mut page = "# Reasons\n\n\
-        The gate's stages run in the order of this table. The first violation is the reason. It stands in the header\n\
-        `blobgate-reason`, in logs and metrics, and as `code` in a refusal: a problem document of RFC 9457, whose `type` is the\n\
-        address of the reason's heading here. A refused delivery reaches no service.\n\n\
+        The gate's stages run in the order of this table. The first violation is the reason. The header `blobgate-reason`, logs\n\
+        and metrics contain its code. A refusal is a problem document of RFC 9457 with that `code`. Its `type` is the address of\n\
+        the reason's heading here. A refused delivery reaches no service.\n\n\
         An unauthenticated sender gets the status of the table. An authenticated sender gets 200 when the inbox has stored the\n\
         delivery as quarantined. With `quarantine: none` it gets the same status as an unauthenticated sender.\n\n"
         .to_owned();
