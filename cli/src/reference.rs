@@ -1,7 +1,7 @@
 //! The book's page of commands, as clap knows them. A stale page fails; `make reference` writes it.
 
 use crate::Cli;
-use blobgate_testkit_reference::{check_page, table};
+use blobgate_testkit_book::{check_page, table};
 use clap::builder::StyledStr;
 use clap::{Arg, Command, CommandFactory};
 
@@ -19,7 +19,8 @@ fn the_reference_has_each_command() {
 
 fn describe(command: &mut Command, page: &mut String) {
     let name = command.get_bin_name().unwrap_or("blobgate").to_owned();
-    let about = command.get_long_about().or(command.get_about()).map(StyledStr::to_string).unwrap_or_default();
+    let about =
+        command.get_long_about().or(command.get_about()).map(StyledStr::to_string).unwrap_or_default();
     page.push_str(&format!("\n## {name}\n\n{}\n", escape(&about)));
     let usage = command.render_usage().to_string();
     page.push_str(&format!("\n```text\n{}\n```\n", usage.trim_start_matches("Usage: ").trim()));
@@ -30,7 +31,10 @@ fn describe(command: &mut Command, page: &mut String) {
     if let Some(text) = command.get_after_help() {
         page.push_str(&format!("\n```text\n{}\n```\n", text.to_string().trim()));
     }
-    command.get_subcommands_mut().filter(|command| !command.is_hide_set()).for_each(|command| describe(command, page));
+    command
+        .get_subcommands_mut()
+        .filter(|command| !command.is_hide_set())
+        .for_each(|command| describe(command, page));
 }
 
 fn is_shown(arg: &Arg) -> bool {

@@ -1,5 +1,6 @@
 //! What envoy.yaml itself promises at the edge.
 
+use crate::support::block;
 use crate::support::client::Protocol;
 use crate::support::delivery::RequestEnding;
 use crate::support::{
@@ -127,18 +128,8 @@ fn an_address_off_the_list_and_an_address_that_is_a_headers_word() {
 #[test]
 fn behind_a_proxy_that_ends_tls() {
     on_every_envoy(|envoy| {
-        let filter = json!({
-            "name": "peer",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
-                "on_request_headers": [{
-                    "object_key": "blobgate.peer",
-                    "factory_key": "envoy.string",
-                    "format_string": {"text_format_source":
-                        {"inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}},
-                }],
-            },
-        });
+        let filters: Value = serde_saphyr::from_str(&block("peer-filter")).unwrap();
+        let filter = filters[0].clone();
         let behind = |bootstrap: Bootstrap, proxies: Value| {
             let changes = json!({"transport": {"behind_proxy": proxies}, "source": ["127.0.0.9"]});
             bootstrap

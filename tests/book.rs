@@ -1,10 +1,12 @@
-//! The pages of the reference that the core renders. A stale page fails; `make reference` writes it.
+//! The book and the core: the pages of the reference that the core renders (a stale page fails; `make reference` writes it),
+//! and the blocks of pages that are configurations of the gate.
 
 #![allow(missing_docs)]
 
 use blobgate::reason::Stage;
 use blobgate::{Config, Reason, config};
-use blobgate_testkit_reference::{check_page, documented, table};
+use blobgate_testkit_book::{blocks, check_page, documented, table};
+use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
 #[test]
@@ -167,4 +169,36 @@ fn the_reference_has_each_header() {
         table(["header", "value"], inbox),
     );
     check_page("headers", &page);
+}
+
+/// `config/NAME`: a whole configuration.
+#[test]
+fn configurations_of_the_book_load() {
+    for block in blocks("config/") {
+        let config: Value =
+            serde_saphyr::from_str(&block.text).unwrap_or_else(|error| panic!("{}: {error}", block.name));
+        load(&config.to_string());
+    }
+}
+
+/// `hook/NAME`: the keys of one hook, which replace those of a complete one.
+#[test]
+fn hooks_of_the_book_load() {
+    for block in blocks("hook/") {
+        let keys: Map<String, Value> =
+            serde_saphyr::from_str(&block.text).unwrap_or_else(|error| panic!("{}: {error}", block.name));
+        let takes_token = keys.get("path").is_none_or(|path| path.as_str().unwrap().ends_with("/{token}"));
+        let mut hook = json!({
+            "name": "veo3", "path": "/hooks/veo3/{token}", "dialect": "veo3", "source": "any",
+            "trust": if takes_token { json!({"any_of": ["token", "confirmed"]}) } else { json!("open") },
+            "result_url": ["runblob.io"], "quarantine": if takes_token { "route" } else { "none" },
+        });
+        hook.as_object_mut().unwrap().extend(keys);
+        let config = json!({
+            "version": 1, "environment": "production", "hooks": [hook],
+            "token": {"keys": {"k": {"alg": "HS256", "env": "KEY"}}},
+            "confirm": {"cluster": "runblob_api", "authority": "platform.runblob.io"},
+        });
+        load(&config.to_string());
+    }
 }
