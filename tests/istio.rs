@@ -19,6 +19,7 @@ mod patches;
 
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit as support;
+use blobgate_testkit::book::block;
 use ingress::{HOST, Ingress, NEIGHBOUR, Profile};
 use patches::Gateway;
 use rustls::pki_types::ServerName;

@@ -1,6 +1,6 @@
 //! What envoy.yaml itself promises at the edge.
 
-use crate::support::block;
+use crate::support::book::block;
 use crate::support::client::Protocol;
 use crate::support::delivery::RequestEnding;
 use crate::support::{

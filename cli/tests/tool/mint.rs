@@ -483,7 +483,7 @@ fn the_book_makes_a_key_and_a_url() {
     let place = TempDir::new().unwrap();
     let folder = Path::new(env!("CARGO_BIN_EXE_blobgate")).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let commands = blobgate_testkit::block("mint-shell");
+    let commands = blobgate_testkit::book::block("mint-shell");
     let end = std::process::Command::new("bash")
         .args(["-euo", "pipefail", "-c", &commands])
         .env("PATH", path)

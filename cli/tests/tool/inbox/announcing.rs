@@ -2,7 +2,8 @@
 
 use super::{Inbox, Place, generation};
 use crate::running::text;
-use blobgate_testkit::{block, needs};
+use blobgate_testkit::book::block;
+use blobgate_testkit::needs;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::process::{Command, Output, Stdio};

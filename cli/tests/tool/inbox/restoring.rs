@@ -7,7 +7,7 @@ use super::reconciling::{Provider, webhook};
 use super::{Delivery, Inbox, Place, until};
 use crate::running::text;
 use blobgate::contract::header;
-use blobgate_testkit::block;
+use blobgate_testkit::book::block;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;

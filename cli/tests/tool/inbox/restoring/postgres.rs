@@ -3,7 +3,8 @@
 use super::{Day, Desk, Loss};
 use crate::inbox::reconciling::Provider;
 use crate::inbox::{Inbox, Place};
-use blobgate_testkit::{Cluster, block, needs};
+use blobgate_testkit::book::block;
+use blobgate_testkit::{Cluster, needs};
 
 const BLOCKS: [&str; 4] = ["backup-4", "backup-5", "backup-6", "backup-7"];
 

@@ -3,7 +3,8 @@
 use super::{Day, Desk, Loss};
 use crate::inbox::reconciling::Provider;
 use crate::inbox::{Inbox, Place};
-use blobgate_testkit::{block, needs};
+use blobgate_testkit::book::block;
+use blobgate_testkit::needs;
 use std::fs;
 use std::process::Command;
 
