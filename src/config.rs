@@ -1,4 +1,4 @@
-//! The configuration: read from what the host hands over, and turned into domain types at load.
+//! The configuration: the bytes that the host passes, parsed into domain types.
 
 mod wire;
 
@@ -17,12 +17,12 @@ use crate::sign::Signer;
 use crate::token::TokenKeys;
 use std::sync::Arc;
 
-/// A configuration with which nothing can be wrong any more.
+/// A valid configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// In each log line and counter: `[a-z0-9-]{1,32}`.
+    /// The name in each log line and counter: `[a-z0-9-]{1,32}`.
     pub environment: String,
-    /// The base URL of the documentation, in the problem documents of refusals.
+    /// The base URL of the documentation, for problem documents.
     pub docs: String,
     /// At least one.
     pub hooks: Vec<Arc<Hook>>,
@@ -64,15 +64,15 @@ pub fn sections() -> Vec<Section> {
     ]
 }
 
-/// More than any sane file nests.
+/// A valid configuration is 5 deep.
 const MAX_DEPTH: usize = 32;
 
 impl Config {
-    /// Reads a configuration: a serialised `google.protobuf.Struct`, which is how Envoy hands over a Struct, or JSON
-    /// text, which is how it hands over a StringValue.
+    /// Reads a configuration. Envoy passes a Struct as a serialised `google.protobuf.Struct`, and a StringValue as
+    /// JSON text.
     ///
     /// # Errors
-    /// One sentence: the field, what is wrong with it, what would be right.
+    /// One sentence: the field, its fault, and a valid value.
     ///
     /// ```
     /// use blobgate::Config;
@@ -149,7 +149,7 @@ fn read_json(text: &[u8]) -> Result<Value<'_>, ConfigError> {
     json::parse(text, MAX_DEPTH, &[]).map_err(|reason| {
         ConfigError::of_file(match reason {
             crate::Reason::JsonDuplicateKey => "has a key twice in one object; write each once",
-            crate::Reason::JsonTooDeep => "is nested too deeply; write it as the README shows",
+            crate::Reason::JsonTooDeep => "is nested more than 32 deep; write only documented keys",
             _ => "is not JSON; write one JSON object",
         })
     })

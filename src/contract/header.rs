@@ -1,6 +1,6 @@
-//! The names of headers. The gate sets those of the first part, the inbox those of the second.
+//! The names of headers. The gate sets those of the first part, the inbox those of the last.
 
-/// Every header of ours that is not somebody's standard begins so. The gate removes what a sender sets under it.
+/// The prefix of the gate headers. The gate removes such headers from every request.
 pub const PREFIX: &str = "blobgate-";
 
 /// How the gate judged the delivery: `accepted`, `quarantined`, or `observed` in observe mode.
@@ -42,7 +42,7 @@ pub const ERROR_RETRYABLE: &str = "blobgate-error-retryable";
 /// defines the name, draft-ietf-httpapi-idempotency-key-header.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Every header of Standard Webhooks begins so. The gate removes what a sender sets under it.
+/// The prefix of the headers of Standard Webhooks. The gate removes such headers from every request.
 pub const WEBHOOK_PREFIX: &str = "webhook-";
 /// With `sign`: the message's id of [Standard Webhooks](https://www.standardwebhooks.com). It is the
 /// `idempotency-key`, or `veo3:SHA-256 OF THE BODY:quarantined`.

@@ -1,4 +1,4 @@
-//! Counters. Labels are part of a counter's name, `.key=value`, and `stats_tags` in `envoy.yaml` takes them out.
+//! Counters. A label is a part of a counter's name, `.key=value`. `stats_tags` in `envoy.yaml` turns labels into tags.
 
 use super::Host;
 use crate::Reason;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// A counter and its labels.
 ///
-/// No label is a client's text: a hook has some 300 counters at most, and three of its `kid`s each.
+/// No label contains a client's text. So a hook has at most some 300 counters, and three more for each `kid`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Counter(Labels);
 
@@ -32,7 +32,7 @@ enum Labels {
     Confirm { hook: Arc<str>, outcome: Outcome },
 }
 
-/// The name of the gauge that shows the version: 1 on each worker.
+/// The name of the gauge that shows the version. Its value is 1 on each worker.
 pub fn info(environment: &str) -> String {
     format!("blobgate_info.environment={environment}.version={}", env!("CARGO_PKG_VERSION"))
 }
@@ -54,8 +54,8 @@ pub(super) fn count_delivery(host: &mut impl Host, delivery: &Delivery) {
     }));
 }
 
-/// Counts what a token is worth, where the hook takes one. A `kid` is one of the configuration's: a client's would make
-/// counters without end.
+/// Counts the outcome of a token, where the hook takes one. The label `kid` comes from the configuration, because a client's
+/// `kid` could create any number of counters.
 pub(super) fn count_token(host: &mut impl Host, hook: &Hook, token: &Token) {
     if hook.token.is_some() {
         let kid = token.claims().map(|claims| Arc::clone(&claims.kid));
@@ -87,7 +87,7 @@ impl Counter {
             Labels::Drift { hook, field } => write!(
                 name,
                 "blobgate_drift_total.environment={environment}.hook={hook}.field={}",
-                // A dot would end the label.
+                // A dot ends a label.
                 field.replace('.', "/"),
             ),
             Labels::Observed { hook, reason } => write!(
@@ -121,9 +121,9 @@ mod tests {
         assert_eq!(Counter(labels).name("production"), expected);
     }
 
-    /// Alert rules and `stats_tags` in envoy.yaml read these names.
+    /// Alert rules and `stats_tags` in `envoy.yaml` match these names.
     #[test]
-    fn names_and_labels_are_these() {
+    fn pins_names_and_labels() {
         let hook: Arc<str> = "veo3".into();
         let delivery =
             |event, verdict, reason| Labels::Delivery { hook: Arc::clone(&hook), event, verdict, reason };

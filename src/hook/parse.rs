@@ -1,4 +1,4 @@
-//! A hook, read from its section of the configuration.
+//! Parses a hook from its section of the configuration.
 
 use super::{Hook, SharedSections, TokenRequirement};
 use crate::answer::Answers;
@@ -15,14 +15,13 @@ use crate::transport::Transport;
 use crate::trust::Trust;
 use std::sync::Arc;
 
-/// The largest `max_body_bytes`: below the 1 MiB that Envoy buffers of a request by default, past which it answers
-/// its own 413.
+/// The largest `max_body_bytes`. Envoy buffers 1 MiB of a request by default, and sends its own 413 for more.
 const MAX_BODY_BYTES: usize = 1_000_000;
-/// The smallest that still takes the documented samples.
+/// The smallest `max_body_bytes`. The documented samples fit.
 const MIN_BODY_BYTES: usize = 1_024;
-/// A 4,000-character prompt of emoji, escaped, is 48 KB.
+/// A prompt of 4,000 emoji, escaped, is 48 KB.
 const DEFAULT_BODY_BYTES: usize = 65_536;
-/// Below serde_json's own limit of 128.
+/// Below serde_json's limit of 128.
 const MAX_DEPTH: usize = 64;
 /// The depth of a documented failure, `error.details`.
 const MIN_DEPTH: usize = 3;
@@ -97,8 +96,8 @@ impl Hook {
         let confirm = parse_provider(trust, &trust_node, shared)?;
         let quarantine = parse_quarantine(trust, &fields.required("quarantine", "route or none")?)?;
         let result_url = ResultUrl::parse(&fields.required("result_url", "a list of hosts, or any")?)?;
-        let size = |key, least, most, default| match fields.optional(key) {
-            Some(node) => node.whole_number(least, most),
+        let size = |key, min, max, default| match fields.optional(key) {
+            Some(node) => node.whole_number(min, max),
             None => Ok(default),
         };
         let checks = match fields.optional("checks") {
@@ -146,14 +145,14 @@ fn parse_provider(
 fn parse_quarantine(trust: Trust, node: &Node<'_>) -> Result<Quarantine, ConfigError> {
     match (Quarantine::parse(node)?, trust) {
         (Quarantine::Route, Trust::Open) => {
-            Err(node.conflict("keeps what is proven, and trust is open", "none"))
+            Err(node.conflict("needs authenticated senders, and trust is open", "none"))
         }
         (quarantine, _) => Ok(quarantine),
     }
 }
 
-/// The path before a `{token}`, and whether there is one. Plain segments only: what Envoy's path normalisation, a proxy
-/// or a human could read in two ways does not load.
+/// The path before `{token}`, and whether it has one. Only plain segments load: Envoy's path normalisation, a proxy or a
+/// person could read others in two ways.
 fn parse_path(node: &Node<'_>) -> Result<(String, bool), ConfigError> {
     const EXPECTED: &str = "a path such as /webhook or /hooks/veo3/{token}: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
     let text = node.text(EXPECTED)?;

@@ -1,4 +1,4 @@
-//! What a trust rule, a token and a payload come to, as one table.
+//! The trust table: a trust rule, a token and a payload become a decision.
 
 use super::Decision;
 use super::delivery::{Content, Delivery, Disposition, Refusal};
@@ -9,7 +9,7 @@ use crate::enforcement::Quarantine;
 use crate::token::Token;
 use crate::trust::{Answer, Trust};
 
-/// Decides before any call to the status API.
+/// Decides without a call to the status API.
 pub(super) fn decide(evaluation: Evaluation) -> Decision {
     use Payload::{Invalid, Unreadable, Valid};
     use Token::{Absent, Good, OutOfScope};
@@ -55,7 +55,7 @@ pub(super) fn decide(evaluation: Evaluation) -> Decision {
             admitted.reject(reason, id)
         }
 
-        // `admit` refuses these at the head.
+        // `admit` has already refused these.
         (Trust::Token | Trust::TokenAndConfirmed, Absent, payload) => {
             admitted.reject(Reason::TokenMissing, Content::from(payload).generation_id())
         }
@@ -65,7 +65,7 @@ pub(super) fn decide(evaluation: Evaluation) -> Decision {
     }
 }
 
-/// Decides by the status API. Where the hook has no quarantine, an authenticated sender fares as an unauthenticated one.
+/// Decides by the outcome of a confirmation. A hook without quarantine treats an authenticated sender as an unauthenticated one.
 pub(super) fn conclude(request: ConfirmationRequest, outcome: Outcome) -> Result<Delivery, Refusal> {
     let ConfirmationRequest { admitted, event, violation } = request;
     let (reason, refused_for) = match (outcome.answer(), violation) {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_needs_a_token_refuses_without() {
+    fn refuses_without_a_token_where_the_rule_needs_one() {
         const VIOLATION: Reason = Reason::ResultUrlDenied;
         let tokens = ERRORS.into_iter().map(Token::Invalid).chain([Token::Absent]);
         let tokens: Vec<Token> = tokens.collect();

@@ -1,4 +1,4 @@
-//! The keys that tokens are made with (`token`).
+//! The keys of tokens (`token`).
 
 use crate::contract::token::{MIN_HS256_KEY, is_kid};
 use crate::keyring::Keyring;
@@ -17,14 +17,14 @@ pub(crate) struct TokenKeys {
     pub(super) leeway: Duration,
 }
 
-/// A key, which decides the algorithm.
+/// A key. It determines the algorithm.
 #[derive(Debug)]
 pub(super) enum VerificationKey {
     EdDsa(Box<VerifyingKey>),
     Hs256(Secret),
 }
 
-/// Clocks that are set at all differ by less.
+/// Synchronized clocks differ by less.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
 const MAX_LEEWAY: Duration = Duration::from_secs(3600);
 
@@ -68,7 +68,7 @@ impl TokenKeys {
             if !is_kid(kid) {
                 return Err(node.misnamed("a kid of 1 to 32 of A-Z a-z 0-9 _ -"));
             }
-            // As JSON it would not have been read: both forms of a configuration are the same configuration.
+            // The JSON reader refuses such keys too, so both forms of a configuration have the same rule.
             if keys.iter().any(|(other, _)| other.eq_ignore_ascii_case(kid)) {
                 return Err(node.misnamed("a kid that differs from the others by more than case"));
             }
@@ -90,10 +90,10 @@ impl VerificationKey {
         }
     }
 
-    /// Whether the signature is this key's, in constant time.
+    /// Whether the signature is by this key, in constant time.
     pub(super) fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
         match self {
-            // Strict: no second spelling of a signature, no key of small order.
+            // Strict: accepts only one form of a signature, and no key of small order.
             VerificationKey::EdDsa(key) => Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(signed, &signature).is_ok()),
             VerificationKey::Hs256(secret) => secret.verifies(&[signed], signature),
@@ -110,7 +110,7 @@ impl VerificationKey {
                 let public =
                     fields.required("public", "the 32 bytes of a public key in unpadded base64url")?;
                 let key = parse_public(&public)?;
-                keyring.hold(&public, key.as_bytes())?;
+                keyring.add(&public, key.as_bytes())?;
                 Ok(VerificationKey::EdDsa(Box::new(key)))
             }
             false => {
@@ -127,6 +127,6 @@ fn parse_public(node: &Node<'_>) -> Result<VerifyingKey, ConfigError> {
     let bytes = URL_SAFE_NO_PAD.decode(node.text(EXPECTED)?).map_err(|_| node.invalid(EXPECTED))?;
     let bytes: [u8; 32] = bytes.try_into().map_err(|_| node.invalid(EXPECTED))?;
     let key = VerifyingKey::from_bytes(&bytes).map_err(|_| node.invalid(EXPECTED))?;
-    // Under a key of small order signatures hold that nobody made.
+    // A key of small order verifies signatures that nobody made with the private key.
     if key.is_weak() { Err(node.invalid(EXPECTED)) } else { Ok(key) }
 }

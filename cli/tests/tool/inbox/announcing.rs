@@ -1,6 +1,6 @@
 //! The book's lines that announce a generation, run as they stand there but for the address.
 
-use super::{Inbox, Place, generation};
+use super::{RunningInbox, TestStore, generation};
 use crate::running::text;
 use blobgate_testkit::book::block;
 use blobgate_testkit::needs;
@@ -18,7 +18,7 @@ fn run(program: &str, args: &[&str]) -> Output {
     run.unwrap_or_else(|error| panic!("{program}: {error}"))
 }
 
-impl Inbox {
+impl RunningInbox {
     /// The job of which a generation is expected.
     async fn job(&self, id: &str) -> Value {
         let listed = self.ask(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
@@ -30,7 +30,7 @@ impl Inbox {
 
 /// `answer` is what the application has of the provider.
 async fn says_what_it_expects(lines: &str, program: &str, args: &[&str], answer: fn(&Value) -> String) {
-    let inbox = Inbox::start(Place::sqlite()).await;
+    let inbox = RunningInbox::start(TestStore::sqlite()).await;
     assert!(lines.contains(ADMIN), "{lines}");
     let say = |number| {
         let answer = answer(&json!({"generation_id": generation(number), "status": "pending"}));
@@ -68,7 +68,7 @@ async fn in_javascript() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_hand() {
-    let inbox = Inbox::start(Place::sqlite()).await;
+    let inbox = RunningInbox::start(TestStore::sqlite()).await;
     let lines = block("expect-shell");
     let curl = lines.split("\nblobgate ").next().unwrap();
     let command = format!("{} --fail", curl.replace(ADMIN, &inbox.admin));
