@@ -5,10 +5,14 @@ mod wire;
 use crate::answer::parse_docs;
 use crate::confirm::Provider;
 use crate::contract;
+#[cfg(not(target_family = "wasm"))]
+use crate::contract::token::MAX_NAME;
 use crate::hook::{Hook, SharedSections};
 use crate::json::{self, Value};
 use crate::keyring::Keyring;
-use crate::settings::{ConfigError, Environment, Node};
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::Section;
+use crate::settings::{ConfigError, Environment, Node, keys};
 use crate::sign::Signer;
 use crate::token::TokenKeys;
 use std::sync::Arc;
@@ -24,7 +28,42 @@ pub struct Config {
     pub hooks: Vec<Arc<Hook>>,
 }
 
-const SECTIONS: &[&str] = &["version", "environment", "docs", "hooks", "token", "confirm", "sign"];
+keys! {
+    /// The keys of the configuration itself.
+    "": SECTIONS, section {
+        /// The version of this format.
+        "version": "`1`";
+        /// Stands in each log line, counter and token audience.
+        "environment": format!("a name, `[a-z0-9-]{{1,{MAX_NAME}}}`");
+        /// The address where you publish this book. The `type` of a problem document begins with it.
+        "docs": "an https URL without query and fragment" => format!("`{}`", contract::DOCS);
+        /// Every guarded path. At least one.
+        "hooks": "a list of [hooks](#hook)";
+        /// The keys that verify callback tokens.
+        "token": "[`token`](#token)" => "none: no hook's `trust` may name `token`";
+        /// How to call the provider's status API.
+        "confirm": "[`confirm`](#confirm)" => "none: no hook's `trust` may name `confirmed`";
+        /// The keys that sign deliveries to services.
+        "sign": "[`sign`](#sign)" => "none: the gate signs nothing";
+    }
+}
+
+/// Every section of a configuration, in the order of the book.
+#[cfg(not(target_family = "wasm"))]
+pub fn sections() -> Vec<Section> {
+    vec![
+        section(),
+        crate::hook::section(),
+        crate::trust::section(),
+        crate::transport::section(),
+        crate::enforcement::section(),
+        crate::token::section(),
+        crate::token::key_section(),
+        crate::confirm::section(),
+        crate::sign::section(),
+    ]
+}
+
 /// A valid configuration is 5 deep.
 const MAX_DEPTH: usize = 32;
 

@@ -6,7 +6,7 @@ mod polled_status;
 use crate::dialect::Dialect;
 use crate::event::{Event, Failure, Kind};
 use crate::json;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 use crate::trust::Answer;
 #[cfg(not(target_family = "wasm"))]
 pub use polled_status::{PolledStatus, parse_status};
@@ -28,31 +28,31 @@ pub struct Provider {
 /// The outcome of a confirmation: the label `outcome` of `blobgate_confirm_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The response has the event's id, status, error code, and result URL without its query.
+    /// 200 with the same id, status, result URL up to its query, and error code.
     Confirmed,
-    /// The response differs from the event in one of these.
+    /// 200 with another status, result URL or error code.
     Contradicted,
-    /// The provider has no such generation.
+    /// 404 in the provider's own words, such as `TASK_NOT_FOUND`: there is no such generation.
     Unknown,
-    /// The generation is pending or processing.
+    /// 200 with `pending` or `processing`.
     StillWorking,
-    /// 401 or 403: the provider rejects the API key.
+    /// 401 or 403: the API key is not valid.
     Unauthorized,
     /// 429: the provider's rate limit.
     Limited,
-    /// Any other status.
+    /// Any other status. Envoy's own 503 included: it could not connect.
     Status,
-    /// The response has no documented form, or lacks a field to compare.
+    /// 200 in an undocumented form, or a failure without the error code that the event has.
     Unreadable,
-    /// No response came in time.
+    /// No answer within `timeout`, a broken answer, or 504.
     NoAnswer,
-    /// The budget of this minute is spent.
+    /// No call: the last 65 s have had `per_minute` calls.
     Budget,
-    /// The worker has its largest number of calls in flight.
+    /// No call: this worker has 16 calls in flight.
     InFlight,
-    /// The host could not start the call.
+    /// No call: Envoy could not start it, for example without such a cluster.
     NotStarted,
-    /// The provider denied the event in the last 20 s.
+    /// No call: the status API contradicted this event within the last 20 s.
     Remembered,
 }
 
@@ -65,6 +65,21 @@ pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(4);
 const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 /// A status has one nested object that may nest further: `error.details`.
 const MAX_DEPTH: usize = 16;
+
+keys! {
+    /// How the gate calls the provider's status API.
+    "confirm": KEYS, section {
+        /// The Envoy cluster of the status API. It adds the API key.
+        "cluster": "the name of a cluster";
+        /// The host of the status API.
+        "authority": "a host such as `platform.runblob.io`";
+        /// The most calls in any minute, of all workers of one Envoy.
+        "per_minute": format!("1 to {MAX_PER_MINUTE}") => format!("`{DEFAULT_PER_MINUTE}`");
+        /// How long the gate waits for an answer.
+        "timeout": format!("`{}s` to `{}s`", MIN_TIMEOUT.as_secs_f64(), MAX_TIMEOUT.as_secs_f64())
+            => format!("`{}s`", DEFAULT_TIMEOUT.as_secs_f64());
+    }
+}
 
 /// Compares `event` with a response of the status API: its `:status`, and its whole body.
 pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> Outcome {
@@ -149,7 +164,6 @@ impl Outcome {
 
 impl Provider {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        const KEYS: &[&str] = &["cluster", "authority", "per_minute", "timeout"];
         let fields = node.fields(KEYS, "an object with cluster and authority")?;
         let text = |key, expected: &str| {
             let node = fields.required(key, expected)?;

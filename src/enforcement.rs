@@ -1,6 +1,22 @@
 //! The effect of a violation: for a whole hook, for one check, and for an authenticated sender.
 
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
+
+keys! {
+    /// Single checks of a hook that only observe: the gate lets a violation through, and names its reason in
+    /// `blobgate-observed`.
+    "hooks[].checks": KEYS, section {
+        /// The client address.
+        "source": "`enforce` or `observe`" => "`enforce`";
+        /// The host of the result.
+        "result_url": "`enforce` or `observe`" => "`enforce`";
+        /// The trust rule. `observe` accepts every valid delivery, and never calls the status API. It quarantines an invalid
+        /// delivery from an authenticated sender, and refuses others.
+        "trust": "`enforce` or `observe`" => "`enforce`";
+        /// The prompt that a token is bound to by its claim `ph`. The provider may send another wording: observe first.
+        "prompt": "`enforce`, `observe` or `off`" => "`off`";
+    }
+}
 
 /// The effect of a hook's violations (`mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +81,7 @@ impl Checks {
     };
 
     pub(crate) fn parse(node: &Node<'_>, takes_token: bool) -> Result<Self, ConfigError> {
-        let fields = node.fields(
-            &["source", "result_url", "trust", "prompt"],
-            "an object with some of source, result_url, trust and prompt",
-        )?;
+        let fields = node.fields(KEYS, "an object with some of source, result_url, trust and prompt")?;
         let check = |key: &str| fields.optional(key).map_or(Ok(Check::Enforce), |node| Check::parse(&node));
         let prompt = match fields.optional("prompt") {
             // YAML reads an unquoted `off` as the boolean false.

@@ -2,6 +2,9 @@
 
 mod parse;
 
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use parse::section;
+
 use crate::Reason;
 use crate::answer::Answers;
 use crate::confirm::Provider;

@@ -1,5 +1,13 @@
 //! Readers of configuration values. Each value has its path, so that every error can name the field.
 
+mod keys;
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use keys::join_lines;
+pub(crate) use keys::keys;
+#[cfg(not(target_family = "wasm"))]
+pub use keys::{Section, SectionKey};
+
 use crate::contract::token::is_name;
 use crate::json::Value;
 use std::fmt;

@@ -5,7 +5,7 @@ use crate::contract::signature::{SigningKey, SigningKeys};
 use crate::dialect::Dialect;
 use crate::event::Event;
 use crate::keyring::Keyring;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 use sha2::{Digest, Sha256};
 
 /// The signer of forwarded deliveries (`sign`).
@@ -14,6 +14,15 @@ pub struct Signer(SigningKeys);
 
 /// The new key and the old one, during a rotation.
 const MAX_KEYS: usize = 2;
+
+keys! {
+    /// The keys that sign deliveries to services, by [Standard Webhooks](https://www.standardwebhooks.com).
+    "sign": KEYS, section {
+        /// The environment variables that contain the keys: `whsec_` and the base64 of 24 to 64 bytes. With two names each
+        /// delivery has two signatures, so that services can change to the new key.
+        "env": format!("a list of 1 to {MAX_KEYS} names of variables");
+    }
+}
 
 impl Signer {
     /// Signs a delivery at `now`, in seconds since the epoch, and returns the three headers.
@@ -33,7 +42,7 @@ impl Signer {
 
     pub(crate) fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
         const EXPECTED: &str = "a list of one environment variable, or of two during a key rotation";
-        let list = node.fields(&["env"], "an object with env")?.required("env", EXPECTED)?;
+        let list = node.fields(KEYS, "an object with env")?.required("env", EXPECTED)?;
         let names = list.list(EXPECTED)?;
         if names.is_empty() || names.len() > MAX_KEYS {
             return Err(list.invalid(EXPECTED));

@@ -6,6 +6,8 @@
 mod keys;
 
 pub(crate) use keys::TokenKeys;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use keys::{key_section, section};
 
 use crate::Reason;
 use crate::contract::token::{digest, is_digest, is_reference, is_token_id};
@@ -57,19 +59,19 @@ pub struct Claims {
 /// Why a token is not authentic: the label `outcome` of `blobgate_token_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TokenError {
-    /// The token is longer than [`MAX_BYTES`].
+    /// The token has more than 2,048 bytes.
     TooLong,
     /// The token is not three segments of canonical unpadded base64url.
     Form,
-    /// The header is not an object, has another `typ` than `JWT`, or has `crit`.
+    /// The header is not an object with the documented fields, or it has `crit`.
     Header,
-    /// The configuration has no key of this `kid`.
+    /// The configuration has no key with this `kid`.
     Kid,
-    /// The algorithm is not the key's.
+    /// The algorithm is not that of the key.
     Algorithm,
-    /// The signature is not by the key.
+    /// The signature is not valid.
     Signature,
-    /// A claim is missing or has an invalid form.
+    /// A claim is missing or does not have its form.
     Claims,
 }
 

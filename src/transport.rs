@@ -3,7 +3,17 @@
 use crate::Reason;
 use crate::head::{Head, Hop};
 use crate::ip_ranges::Ranges;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
+
+keys! {
+    /// A load balancer in front, as the value of a hook's `transport`. `x-forwarded-proto` and `x-forwarded-for` count from
+    /// these addresses alone.
+    "hooks[].transport": KEYS, section {
+        /// The addresses of your own proxies. A list that covers more than 2^28 IPv4 addresses, or as large a part of IPv6,
+        /// does not load: any client's `x-forwarded-for` would count.
+        "behind_proxy": "a list of addresses and ranges";
+    }
+}
 
 /// A hook's rule for the connection (`transport`).
 #[derive(Clone, Debug)]
@@ -29,7 +39,7 @@ impl Transport {
             Some("any") => Ok(Transport::Any),
             Some(_) => Err(node.invalid(EXPECTED)),
             None => {
-                let fields = node.fields(&["behind_proxy"], EXPECTED)?;
+                let fields = node.fields(KEYS, EXPECTED)?;
                 let ranges =
                     fields.required("behind_proxy", "a list of the proxies' addresses and ranges")?;
                 Ranges::parse_proxies(&ranges).map(Transport::BehindProxy)

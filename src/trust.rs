@@ -1,8 +1,21 @@
 //! The trust rule of a hook: which proofs authenticate a sender.
 
 use crate::enforcement::Check;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 use crate::token::Token;
+
+keys! {
+    /// A rule, as the value of a hook's `trust`. It has `any_of` or `all_of`. The [trust table](trust-table.md) shows what
+    /// each rule decides.
+    "hooks[].trust": KEYS, section {
+        /// One of these proofs authenticates a sender.
+        "any_of": "a list of `token` and `confirmed`" => "either this or `all_of`";
+        /// An accepted delivery needs all of these proofs.
+        "all_of": "a list of `token` and `confirmed`" => "either this or `any_of`";
+        /// Required with `{any_of: [confirmed]}`: clients without a proof can use up the calls to the status API.
+        "unprotected_budget": "`true`" => "absent";
+    }
+}
 
 /// The rule of a hook (`trust`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +76,7 @@ impl Trust {
             Some(_) => return Err(node.invalid(EXPECTED)),
             None => {}
         }
-        let fields = node.fields(&["any_of", "all_of", UNPROTECTED], EXPECTED)?;
+        let fields = node.fields(KEYS, EXPECTED)?;
         let (proofs, both) = match (fields.optional("any_of"), fields.optional("all_of")) {
             (Some(proofs), None) => (proofs, Trust::TokenOrConfirmed),
             (None, Some(proofs)) => (proofs, Trust::TokenAndConfirmed),

@@ -3,11 +3,13 @@
 use super::{Hook, SharedSections, TokenRequirement};
 use crate::answer::Answers;
 use crate::confirm::Provider;
+#[cfg(not(target_family = "wasm"))]
+use crate::contract::token::MAX_NAME;
 use crate::contract::token::audience;
 use crate::dialect::{Dialect, Schema};
 use crate::enforcement::{Checks, Mode, Quarantine};
 use crate::result_url::ResultUrl;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 use crate::source::Source;
 use crate::transport::Transport;
 use crate::trust::Trust;
@@ -25,22 +27,43 @@ const MAX_DEPTH: usize = 64;
 const MIN_DEPTH: usize = 3;
 const DEFAULT_DEPTH: usize = 16;
 
-const KEYS: &[&str] = &[
-    "name",
-    "path",
-    "dialect",
-    "mode",
-    "transport",
-    "source",
-    "trust",
-    "schema",
-    "result_url",
-    "quarantine",
-    "answers",
-    "max_body_bytes",
-    "max_depth",
-    "checks",
-];
+keys! {
+    /// A hook: one guarded path with its rules.
+    "hooks[]": KEYS, section {
+        /// The hook's name in logs, counters, headers and token audiences. No two hooks share one.
+        "name": format!("a name, `[a-z0-9-]{{1,{MAX_NAME}}}`");
+        /// The path, matched exactly. The gate ignores the query and removes it before the service. `/{token}` stands at the
+        /// end exactly when `trust` names `token`; services get the path without it. No path is below a path with a token.
+        "path": "segments of `A-Z a-z 0-9 . _ ~ -`, such as `/webhook` or `/hooks/veo3/{token}`";
+        /// The form of the provider's payloads.
+        "dialect": format!("`{}`", Dialect::names());
+        /// `enforce` refuses violations. `observe` judges and forwards every delivery, refuses `unknown-hook` alone, and
+        /// never calls the status API.
+        "mode": "`enforce` or `observe`" => "`enforce`";
+        /// How the delivery is encrypted. `tls_here`: this Envoy ends TLS. `any` also takes plain HTTP.
+        "transport": "`tls_here`, [`{behind_proxy: [...]}`](#transport) or `any`" => "`tls_here`";
+        /// The client addresses that may call. A list that covers all of IPv4 or IPv6 does not load.
+        "source": "a list of IPv4 and IPv6 addresses and ranges, or `any`";
+        /// How senders authenticate. `open` authenticates nobody.
+        "trust": "`open`, or a [rule](#trust)";
+        /// `strict` refuses drift as `schema-invalid`.
+        "schema": "`tolerant` or `strict`" => "`tolerant`";
+        /// The hosts of results. A wildcard takes every name below, and not the name itself. `any` takes every https URL.
+        "result_url": "a list of hosts such as `[runblob.io, \"*.runblob.io\"]`, or `any`";
+        /// The end of an invalid delivery from an authenticated sender. `route` forwards it as quarantined. `none` refuses
+        /// it, and is the only value for `trust: open`.
+        "quarantine": "`route` or `none`";
+        /// The response to the sender. `status`: 200 or 503 with the service's body; a plain 200 is unchanged, other
+        /// responses lose `retry-after`, `location` and `set-cookie`. `receipt`: a body of the gate, and no header of the service.
+        "answers": "`status` or `receipt`" => "`status`";
+        /// The most bytes of a body. A prompt of 4,000 emoji, escaped, takes 48 KB.
+        "max_body_bytes": format!("{MIN_BODY_BYTES} to {MAX_BODY_BYTES}") => format!("`{DEFAULT_BODY_BYTES}`");
+        /// The deepest nesting of a body. The outermost object is 1.
+        "max_depth": format!("{MIN_DEPTH} to {MAX_DEPTH}") => format!("`{DEFAULT_DEPTH}`");
+        /// Checks that only observe.
+        "checks": "[`checks`](#checks)" => "all enforced, `prompt` off";
+    }
+}
 
 impl Hook {
     pub(crate) fn parse(node: &Node<'_>, shared: &SharedSections) -> Result<Self, ConfigError> {

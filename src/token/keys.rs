@@ -3,7 +3,7 @@
 use crate::contract::token::{MIN_HS256_KEY, is_kid};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -28,13 +28,36 @@ pub(super) enum VerificationKey {
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
 const MAX_LEEWAY: Duration = Duration::from_secs(3600);
 
+keys! {
+    /// The keys that verify callback tokens.
+    "token": KEYS, section {
+        /// The keys by their `kid`, `[A-Za-z0-9_-]{1,32}`. Two kids differ by more than case.
+        "keys": "[keys](#key) by `kid`";
+        /// How far the clocks of the gate and of the program that makes tokens may differ.
+        "leeway": format!("`0s` to `{}s`", MAX_LEEWAY.as_secs())
+            => format!("`{}s`", DEFAULT_LEEWAY.as_secs());
+    }
+}
+
+keys! {
+    /// A key: `{alg: EdDSA, public: ...}` or `{alg: HS256, env: ...}`. `blobgate mint --new-key` prints one.
+    "token.keys.KID": KEY_KEYS, key_section {
+        /// The algorithm of the tokens. A token with another one is invalid.
+        "alg": "`EdDSA` or `HS256`";
+        /// The public key. The gate cannot make tokens with it.
+        "public": "32 bytes in unpadded base64url" => "required for `EdDSA`";
+        /// The environment variable that contains the key: its bytes, or `base64:` and their base64.
+        "env": format!("the name of a variable with {MIN_HS256_KEY} bytes or more") => "required for `HS256`";
+    }
+}
+
 impl TokenKeys {
     pub(super) fn find(&self, kid: &str) -> Option<(&Arc<str>, &VerificationKey)> {
         self.keys.iter().find(|(name, _)| **name == *kid).map(|(name, key)| (name, key))
     }
 
     pub(crate) fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
-        let fields = node.fields(&["keys", "leeway"], "an object with keys")?;
+        let fields = node.fields(KEYS, "an object with keys")?;
         let node = fields.required("keys", "an object of keys by their kid")?;
         let entries = node.entries("an object of keys by their kid")?;
         if entries.is_empty() {
@@ -79,7 +102,7 @@ impl VerificationKey {
 
     fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
         const EXPECTED: &str = "{alg: EdDSA, public: \"...\"} or {alg: HS256, env: NAME}";
-        let fields = node.fields(&["alg", "public", "env"], EXPECTED)?;
+        let fields = node.fields(KEY_KEYS, EXPECTED)?;
         let alg = fields.required("alg", "EdDSA or HS256")?;
         match alg.one_of(&[("EdDSA", true), ("HS256", false)])? {
             true => {

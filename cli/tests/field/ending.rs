@@ -12,7 +12,7 @@ on_each_store! { takes_events_until_its_deliveries_have_ended ends_at_once_witho
 
 const SERVICE: Duration = Duration::from_secs(15);
 const EVERY: Duration = Duration::from_millis(100);
-/// From the first signal on: the limit that the README promises.
+/// From the first signal on: the limit that the book promises.
 const ALL_OVER: Duration = Duration::from_secs(25);
 /// From the last 200 on.
 const EXIT: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
 //! The lines of the README that an application has, run as they stand there but for the address.
 
-use super::{Inbox, Place, generation};
+use super::{RunningInbox, TestStore, generation};
 use crate::running::text;
 use blobgate_testkit::needs;
 use reqwest::Method;
@@ -31,7 +31,7 @@ fn run(program: &str, args: &[&str]) -> Output {
     run.unwrap_or_else(|error| panic!("{program}: {error}"))
 }
 
-impl Inbox {
+impl RunningInbox {
     /// The job of which a generation is expected.
     async fn job(&self, id: &str) -> Value {
         let listed = self.ask(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
@@ -43,7 +43,7 @@ impl Inbox {
 
 /// `answer` is what the application has of the provider.
 async fn says_what_it_expects(language: &str, program: &str, args: &[&str], answer: fn(&Value) -> String) {
-    let inbox = Inbox::start(Place::sqlite()).await;
+    let inbox = RunningInbox::start(TestStore::sqlite()).await;
     let lines = block("README.md", language, "/expect");
     assert!(lines.contains(ADMIN), "{lines}");
     let say = |number| {
@@ -78,7 +78,7 @@ async fn in_javascript() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_hand() {
-    let inbox = Inbox::start(Place::sqlite()).await;
+    let inbox = RunningInbox::start(TestStore::sqlite()).await;
     let lines = block("docs/howto/announce-generations.md", "sh", "/expect");
     let curl = lines.split("\nblobgate ").next().unwrap();
     let command = format!("{} --fail", curl.replace(ADMIN, &inbox.admin));

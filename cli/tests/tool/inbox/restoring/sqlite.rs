@@ -1,8 +1,8 @@
 //! On SQLite, whose copies are files.
 
 use super::{Day, Desk, Loss, blocks};
-use crate::inbox::reconciling::Provider;
-use crate::inbox::{Inbox, Place};
+use crate::inbox::reconciling::ProviderStandIn;
+use crate::inbox::{RunningInbox, TestStore};
 use blobgate_testkit::needs;
 use std::fs;
 use std::process::Command;
@@ -21,14 +21,14 @@ async fn a_copy_comes_back_in_place_of_what_is_there() {
 async fn comes_back(loss: Loss) {
     const STORE: &str = "/var/lib/blobgate/inbox.db";
     let [backup, restore, drop_delivered] = blocks("SQLite");
-    let (desk, provider) = (Desk::new(), Provider::start().await);
+    let (desk, provider) = (Desk::new(), ProviderStandIn::start().await);
     let shell = || Command::new("bash");
     let store = desk.path().join("inbox.db");
     let store = store.to_str().unwrap();
     let url = format!("sqlite:{store}");
     let (away, here) = ("/backup/", format!("{}/", desk.path().display()));
     desk.ask_nobody();
-    let inbox = Inbox::start(Place::at(url.clone()).with_tables()).await;
+    let inbox = RunningInbox::start(TestStore::at(url.clone()).with_tables()).await;
     let day = Day::until_the_copy(&inbox, &provider).await;
     desk.run(shell(), backup, &[(STORE, store), (away, &here), ("$(date +%F)", "2026-01-31")]);
     let (lost, _) = day.after_the_copy(inbox, &provider).await;
@@ -42,10 +42,10 @@ async fn comes_back(loss: Loss) {
     let (commands, serve) = restore.trim_end().rsplit_once('\n').unwrap();
     assert_eq!(serve, format!("blobgate inbox serve --store sqlite:{STORE} ..."));
     let said = desk.run(shell(), commands, &instead);
-    assert!(said.contains("\nveo3 is paused: "), "{said}");
+    assert!(said.contains("\nhook veo3 is paused, "), "{said}");
 
-    let inbox = Inbox::reconciling(Place::at(url), &provider).await;
-    let aside = said.lines().find_map(|line| line.strip_prefix("what was there is now "));
+    let inbox = RunningInbox::reconciling(TestStore::at(url), &provider).await;
+    let aside = said.lines().find_map(|line| line.strip_prefix("the replaced store is now "));
     let before = aside.map(|path| path.rsplit_once('/').unwrap().1);
     let instead = before.map(|before| [("inbox.db.before-restore-TIME", before)]);
     let drop_delivered = match loss {
