@@ -139,7 +139,8 @@ fn a_spoiled_manifest_is_not_valid() {
 fn the_module_is_where_the_filter_looks() {
     let command = "kubectl -n istio-system create configmap blobgate \
                    --from-file=blobgate.wasm=target/wasm32-wasip1/release/blobgate.wasm";
-    assert!(text("README.md").contains(command));
+    let page = std::fs::read_to_string(repository("docs/howto/istio.md")).unwrap();
+    assert!(page.contains(command));
     let spec: Value = serde_saphyr::from_str(&text("gateway-volume.yaml")).unwrap();
     let pod = &spec["spec"]["template"]["spec"];
     assert_eq!(pod["volumes"], json!([{"name": "blobgate", "configMap": {"name": "blobgate"}}]));
@@ -397,7 +398,7 @@ fn its_neighbours_are_served_as_before() {
     });
 }
 
-/// The README's other way: the routes one by one, last first, in front of those of a VirtualService.
+/// The page's other way: the routes one by one, last first, in front of those of a VirtualService.
 #[test]
 fn it_can_share_a_host_with_a_virtual_service() {
     let mut manifest = changed_by_its_user();

@@ -244,7 +244,7 @@ async fn an_event_goes_on_as_it_came() {
     }
     assert_eq!(got["blobgate-of-tomorrow"].as_bytes(), "\u{e4}".as_bytes());
     assert_eq!(got[header::ATTEMPT], "1");
-    let names = got.keys().map(HeaderName::as_str).filter(|name| !name.starts_with("blobgate-"));
+    let names = got.keys().map(HeaderName::as_str).filter(|name| !name.starts_with(header::PREFIX));
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
     assert_eq!(names, ["content-length", "content-type", "host", header::IDEMPOTENCY_KEY]);
@@ -303,12 +303,12 @@ async fn an_attempt_is_signed_anew_and_only_the_gate_s_signature_counts() {
         ];
         inbox.post(&marked(&signed)).await
     };
-    let sentence = "it has no signature of the gate's key";
+    let sentence = "it has no signature by the gate's key";
     inbox.post(&marked(&[])).await.is_refused("signature", sentence);
     send(OTHER_KEY, now).await.is_refused("signature", sentence);
     let late = send(KEY, now - 600).await;
     assert_eq!((late.status, late.reason.as_deref()), (503, Some("clock-offset")), "{}", late.body);
-    assert!(late.body.starts_with("its signature is valid, and its time is 60"), "{}", late.body);
+    assert!(late.body.starts_with("the time of its signature is 60"), "{}", late.body);
     // Another event by the same signature: the marks are not signed, and the id is.
     let key = standardwebhooks::Webhook::new(KEY).unwrap();
     let signature = key.sign(id, now, completed().as_bytes()).unwrap();
@@ -347,7 +347,7 @@ async fn a_signature_is_of_bytes_and_not_of_text() {
     ]);
     inbox.send(Method::POST, &quarantined, body).await.is_stored();
     let answer = inbox.send(Method::POST, &quarantined, [body, b" "].concat()).await;
-    answer.is_refused("signature", "it has no signature of the gate's key");
+    answer.is_refused("signature", "it has no signature by the gate's key");
 }
 
 #[tokio::test]

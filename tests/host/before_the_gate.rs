@@ -1,4 +1,4 @@
-//! What Envoy accepts and refuses before the gate sees it: the README's table, row by row.
+//! What Envoy accepts and refuses before the gate sees it: the table of the book's page, row by row.
 
 use crate::support::delivery::GENERATION;
 use crate::support::{EnvoyProcess, H1, H2, TestDelivery, TestGate, on_every_envoy, repository};
@@ -112,15 +112,15 @@ fn harmless_forms_of_a_request_are_accepted() {
     });
 }
 
-/// A row of the README's table, and the requests that it means.
-type ReadmeRow = (&'static str, u16, Vec<RawRequest>);
+/// A row of the page's table, and the requests that it means.
+type PageRow = (&'static str, u16, Vec<RawRequest>);
 
-fn refused() -> Vec<ReadmeRow> {
+fn refused() -> Vec<PageRow> {
     const END: &str = "0\r\n\r\n";
     let coding = |coding| RawRequest { more: coding, ..chunked("{size}", END) };
     vec![
         (
-            "`transfer-encoding` is something else than `chunked`",
+            "`transfer-encoding` is not `chunked`",
             501,
             vec![
                 coding(b"transfer-encoding: gzip, chunked\r\n"),
@@ -128,12 +128,12 @@ fn refused() -> Vec<ReadmeRow> {
             ],
         ),
         (
-            "`transfer-encoding` and `content-length` stand together",
+            "both `transfer-encoding` and `content-length`",
             400,
             vec![more(b"transfer-encoding: chunked\r\n"), more(b"transfer-encoding: identity\r\n")],
         ),
         (
-            "`content-length` stands twice, or is no number",
+            "`content-length` twice, or not a number",
             400,
             vec![
                 more(b"content-length: 3\r\n"),
@@ -143,17 +143,17 @@ fn refused() -> Vec<ReadmeRow> {
             ],
         ),
         (
-            "the method is not in HTTP's registry, such as `post` or `FROB`",
+            "a method that is not in HTTP's registry, such as `post` or `FROB`",
             400,
             vec![line("post {path} HTTP/1.1"), line("FROB {path} HTTP/1.1")],
         ),
         (
-            "HTTP/1.1 without a `host`, or with one that is no host",
+            "HTTP/1.1 without a `host`, or with an invalid one",
             400,
             vec![host(b""), host(b"host: a\"b\r\n"), host(b"host: \xc3\xa9\r\n")],
         ),
         (
-            "the path has a `#`, `%00` or, on HTTP/1.1, a byte beyond ASCII; `#` and such a byte in its query too",
+            "`#`, `%00` or, on HTTP/1.1, a byte beyond ASCII in the path; `#` or such a byte in the query",
             400,
             vec![
                 line("POST {path}#x HTTP/1.1"),
@@ -162,12 +162,12 @@ fn refused() -> Vec<ReadmeRow> {
             ],
         ),
         (
-            "the target is no path: `*`, `host:port`",
+            "a target that is not a path: `*`, `host:port`",
             400,
             vec![line("POST * HTTP/1.1"), line("POST gate.test:443 HTTP/1.1")],
         ),
         (
-            "a header's name is no token, or a blank precedes its colon",
+            "a header name that is not a token, or a blank before its colon",
             400,
             vec![
                 more(b"x(a): b\r\n"),
@@ -178,12 +178,12 @@ fn refused() -> Vec<ReadmeRow> {
             ],
         ),
         (
-            "a header's value has a control character",
+            "a control character in a header's value",
             400,
             vec![more(b"x-a: a\0b\r\n"), more(b"x-a: a\x01b\r\n"), more(b"x-a: a\x7fb\r\n")],
         ),
         (
-            "the version in the request line is not `HTTP/` and two numbers",
+            "a version in the request line that is not `HTTP/` and two numbers",
             400,
             vec![line("POST {path} http/1.1")],
         ),
@@ -191,11 +191,11 @@ fn refused() -> Vec<ReadmeRow> {
 }
 
 #[test]
-fn envoy_refuses_what_the_readme_lists() {
-    let readme = std::fs::read_to_string(repository("README.md")).unwrap();
+fn envoy_refuses_what_the_page_lists() {
+    let page = std::fs::read_to_string(repository("docs/explanation/before-the-gate.md")).unwrap();
     let listed = |what: &str, status: u16| {
         let row = format!("| {what} | {status} |");
-        assert!(readme.contains(&row), "README.md has no row {row}");
+        assert!(page.contains(&row), "docs/explanation/before-the-gate.md has no row {row}");
     };
     listed("more than 100 headers, or more than 32 KiB of them", 431);
     listed("a head or a body that takes longer than 5 s", 408);

@@ -22,11 +22,11 @@ fn a_bad_configuration_does_not_start() {
                 "hooks[0].source[0] is \"10.0.0.1/8\"; write the range's first",
             ),
             (json!({"source": "all"}), "hooks[0].source is \"all\"; write a list"),
-            (json!({"mod": "observe"}), "hooks[0].mod is not a key"),
+            (json!({"mod": "observe"}), "hooks[0].mod is not a known key"),
         ] {
             let bootstrap = TestGate::bootstrap(&Upstream::off(), &Upstream::off()).hook(&changes);
             let log = EnvoyProcess::refuses(version, &bootstrap);
-            assert!(log.contains(&format!("blobgate does not load: {sentence}")), "{log}");
+            assert!(log.contains(&format!("blobgate: cannot load the configuration: {sentence}")), "{log}");
         }
     });
 }
@@ -45,12 +45,12 @@ fn json_text_configures_as_well() {
 #[test]
 fn a_bad_reload_of_the_filter_keeps_the_old_one() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let folder = TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", LOOPBACK));
         let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         assert_eq!(hook_now().as_deref(), Some("first"));
         file.write(&named("second", "all"));
-        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        log_line(&gate.envoy, "blobgate: cannot load the configuration: hooks[0].source is \"all\"");
         assert_eq!(hook_now().as_deref(), Some("first"));
         file.write(&named("third", LOOPBACK));
         eventually("new configuration", || hook_now().filter(|name| name == "third"));
@@ -60,7 +60,7 @@ fn a_bad_reload_of_the_filter_keeps_the_old_one() {
 #[test]
 fn a_filter_that_never_loaded_lets_nothing_through() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let folder = TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", "all"));
         for protocol in Protocol::BOTH {
             let forged = TestDelivery::completed()
@@ -88,7 +88,7 @@ fn a_bad_reload_of_the_listeners_keeps_the_old_ones() {
         let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         assert_eq!(hook_now().as_deref(), Some("first"));
         replace(&named("second", "all"));
-        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        log_line(&gate.envoy, "blobgate: cannot load the configuration: hooks[0].source is \"all\"");
         let rejected = || gate.envoy.stat("listener_manager.lds.update_rejected");
         eventually("rejection", || (rejected() == Some(1)).then_some(()));
         assert_eq!(hook_now().as_deref(), Some("first"));

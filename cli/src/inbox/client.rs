@@ -13,16 +13,15 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::time::Duration;
 
-/// The address of an inbox.
+/// The address of a running inbox.
 #[derive(clap::Args)]
 pub(super) struct AdminArgs {
-    /// The admin listener of the inbox
+    /// The URL of the inbox's admin listener
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085")]
     admin: Url,
-    /// The variable with the token of the admin listener
+    /// The environment variable with the admin listener's token
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
 }
@@ -34,32 +33,48 @@ pub(super) struct InboxClient {
     token: Option<String>,
 }
 
-/// The inbox does not understand the request: wrong usage.
-#[derive(Debug)]
+/// The inbox refuses the request as wrong usage (400).
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub(super) struct UsageError(String);
 
-/// No inbox answers: the next request would fail too.
-#[derive(Debug)]
-struct InboxUnreachable(String);
+/// No inbox answers, or it cannot work. The next request fails too.
+#[derive(Debug, thiserror::Error)]
+enum InboxUnreachable {
+    #[error(
+        "cannot connect to the inbox at {url}: {why}. Start it with `blobgate inbox serve`, or name its URL with --admin"
+    )]
+    NotConnected { url: Url, why: String },
+    #[error(
+        "the inbox at {url} refuses the request without its token. Name the variable that has it with --admin-token-env"
+    )]
+    Unauthorized { url: Url },
+    #[error(
+        "unexpected answer ({status}) from {url}: it is no admin listener, or has another version. Name the right one with --admin"
+    )]
+    UnexpectedAnswer { url: Url, status: u16 },
+    #[error("{0}")]
+    Unavailable(String),
+}
 
-pub(super) fn is_away(error: &anyhow::Error) -> bool {
+pub(super) fn is_unreachable(error: &anyhow::Error) -> bool {
     error.is::<InboxUnreachable>()
 }
 
-/// Longer than the inbox itself waits for its store.
-const ANSWER: Duration = Duration::from_secs(90);
-const CONNECTION: Duration = Duration::from_secs(5);
+/// It exceeds the inbox's own timeout for its store.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl AdminArgs {
     pub(super) fn connect(self) -> Result<InboxClient> {
         let token = self.admin_token_env.as_deref().map(read_env).transpose()?;
-        // The token is for this address and no other.
+        // A redirect would send the token to another address.
         let mut client = Client::builder().no_proxy().redirect(Policy::none());
         if self.admin.scheme() == "http" {
-            // A slim container has no public certificates, and none is needed.
+            // A slim container has no public certificates. Plain HTTP needs none.
             client = client.tls_certs_only([]);
         }
-        let client = client.timeout(ANSWER).connect_timeout(CONNECTION).build()?;
+        let client = client.timeout(ANSWER_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build()?;
         Ok(InboxClient { client, base: self.admin, token })
     }
 }
@@ -105,7 +120,7 @@ impl InboxClient {
         self.call(Method::POST, change.path(), request).await
     }
 
-    /// `request` is a dry run.
+    /// Takes a dry run.
     pub(super) async fn preview(&self, change: ChangeKind, request: &ChangeRequest) -> Result<ChangePreview> {
         self.call(Method::POST, change.path(), request).await
     }
@@ -145,9 +160,9 @@ impl InboxClient {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let response = request.send().await.map_err(|error| self.away(&error))?;
+        let response = request.send().await.map_err(|error| self.not_connected(&error))?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|error| self.away(&error))?;
+        let body = response.bytes().await.map_err(|error| self.not_connected(&error))?;
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| self.unexpected(status));
         }
@@ -156,32 +171,18 @@ impl InboxClient {
         };
         Err(match status {
             StatusCode::BAD_REQUEST => UsageError(error).into(),
-            StatusCode::UNAUTHORIZED => InboxUnreachable(format!(
-                "the inbox at {} wants its token: name the variable that has it with --admin-token-env",
-                self.base
-            ))
-            .into(),
-            StatusCode::SERVICE_UNAVAILABLE => InboxUnreachable(error).into(),
+            StatusCode::UNAUTHORIZED => InboxUnreachable::Unauthorized { url: self.base.clone() }.into(),
+            StatusCode::SERVICE_UNAVAILABLE => InboxUnreachable::Unavailable(error).into(),
             _ => anyhow!("{error}"),
         })
     }
 
-    fn away(&self, error: &reqwest::Error) -> anyhow::Error {
-        InboxUnreachable(format!(
-            "no inbox can be reached at {} ({}): `blobgate inbox serve` runs one, --admin names another address",
-            self.base,
-            cause(error)
-        ))
-        .into()
+    fn not_connected(&self, error: &reqwest::Error) -> anyhow::Error {
+        InboxUnreachable::NotConnected { url: self.base.clone(), why: cause(error) }.into()
     }
 
     fn unexpected(&self, status: StatusCode) -> anyhow::Error {
-        InboxUnreachable(format!(
-            "unexpected response ({}) from {}: not the admin listener of an inbox, or an incompatible version",
-            status.as_u16(),
-            self.base
-        ))
-        .into()
+        InboxUnreachable::UnexpectedAnswer { url: self.base.clone(), status: status.as_u16() }.into()
     }
 }
 
@@ -189,19 +190,3 @@ impl InboxClient {
 struct ErrorBody {
     error: String,
 }
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-impl fmt::Display for InboxUnreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for InboxUnreachable {}

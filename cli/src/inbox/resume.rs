@@ -1,4 +1,4 @@
-//! `blobgate inbox resume`.
+//! `blobgate inbox resume`: continues deliveries.
 
 use super::client::AdminArgs;
 use super::pause::{PauseArgs, name};
@@ -17,10 +17,10 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-A pause ends as it was set: one of a hook does not end by naming one of its events. `blobgate inbox stats` shows the
-pauses.
+Name the pause as it was set: `--hook veo3` and `--hook veo3 --event failed` are two pauses.
+`blobgate inbox stats` lists the pauses.
 
-Exit code: 0 when it is resumed, 1 when there is no such pause or the inbox cannot be reached, 2 for wrong usage.
+Exit code: 0 when it is resumed, 1 without the pause or the inbox, 2 for wrong usage.
 
 Examples:
   blobgate inbox resume --hook veo3

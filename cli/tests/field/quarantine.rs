@@ -92,7 +92,7 @@ fn one_stolen_url_harms_one_generation(store: &str) {
 
 /// `to` with the gate's headers of `from`.
 fn same_headers(from: &TestDelivery, to: TestDelivery) -> TestDelivery {
-    let ours = from.headers().iter().filter(|(name, _)| name.starts_with("blobgate-"));
+    let ours = from.headers().iter().filter(|(name, _)| name.starts_with(header::PREFIX));
     ours.fold(to, |to, (name, value)| to.header(name, value))
 }
 

@@ -66,7 +66,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
 
     let (code, shown, _) = said(&inbox.command(&["show", &id]));
     assert_eq!(code, Some(0));
-    assert!(shown.contains(&format!("  violated    {STATUS}\n")), "{shown}");
+    assert!(shown.contains(&format!("  violation   {STATUS}\n")), "{shown}");
     let (code, _, refused) = said(&inbox.command(&["release", &id]));
     assert_eq!(code, Some(1));
     assert!(
@@ -81,7 +81,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     // It says what nobody checks, and does nothing unless somebody agrees.
     let (code, out, warned) = said(&inbox.command(&["release", &id, "--as", "completed"]));
     assert_eq!((code, out.as_str()), (Some(2), ""), "{warned}");
-    assert!(warned.contains("its result URL is not checked"), "{warned}");
+    assert!(warned.contains("the inbox does not check its result URL"), "{warned}");
     assert!(warned.contains("say --yes"), "{warned}");
     let (code, out, _) = said(&inbox.command(&["release", &id, "--as", "completed", "--dry-run"]));
     assert_eq!(code, Some(0));
@@ -102,7 +102,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
             )
         )
     );
-    assert!(warned.contains("its result URL is not checked"), "{warned}");
+    assert!(warned.contains("the inbox does not check its result URL"), "{warned}");
     let arrival = service.take_one();
     assert_eq!(arrival.body, body.to_string().into_bytes(), "byte for byte");
     for (name, value) in [
@@ -143,7 +143,7 @@ fn decides_on_an_envelope_as_on_an_arrival(store_name: &str) {
     event["status"] = json!("completed");
     let id = store(&inbox, &quarantined(None, &json!({"type": "video.completed", "data": event})));
     let (_, shown, _) = said(&inbox.command(&["show", &id]));
-    assert!(shown.contains("  violated    field `generation_id` is missing, expected a UUID\n"), "{shown}");
+    assert!(shown.contains("  violation   field `generation_id` is missing, expected a UUID\n"), "{shown}");
     let released = inbox.post("/release", &json!({"id": id.parse::<i64>().unwrap(), "as": "completed"}));
     assert_eq!(released.status, 200, "{released:?}");
     let released = released.json();
@@ -154,7 +154,7 @@ fn decides_on_an_envelope_as_on_an_arrival(store_name: &str) {
     assert_eq!(service.take_one().header(header::EVENT).as_deref(), Some(Kind::Completed.name()));
     let entries = inbox.get(&format!("/entries?generation={generation}")).unwrap().json();
     let (_, shown, _) = said(&inbox.command(&["show", &entries["entries"][0]["id"].to_string()]));
-    assert!(shown.contains("of job order-17, arrived"), "{shown}");
+    assert!(shown.contains("job order-17, arrived"), "{shown}");
     assert!(shown.contains(&format!("  {}: schema-invalid\n", header::OVERRIDE)), "{shown}");
 
     // Nothing in it says which generation it is about; and the failure of one has no code.

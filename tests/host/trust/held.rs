@@ -78,7 +78,7 @@ fn new_listeners_let_what_was_held_end_well() {
 #[test]
 fn a_new_filter_lets_what_was_held_end_well() {
     on_every_envoy(|envoy| {
-        let folder = tempfile::TempDir::with_prefix("blobgate-").unwrap();
+        let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(envoy, &folder, &named("first"));
         for (protocol, next) in [(H1, "second"), (H2, "third")] {
             let answer = held(&gate, protocol, Duration::from_secs(2), || {

@@ -57,7 +57,7 @@ fn only_a_provider_with_the_right_certificate_gets_the_key() {
             let behind = Upstream::start();
             behind.reply(confirms(&stranger()));
             let front = TlsFront::start(shown, behind.port);
-            let folder = tempfile::TempDir::with_prefix("blobgate-").unwrap();
+            let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
             trusted.write_to(folder.path());
             let ca = folder.path().join("edge.pem");
             let gate = TestGate::with(envoy, |shipped| shipped.provider_with_tls(front.port, &ca));
@@ -82,7 +82,7 @@ fn a_provider_without_tls_gets_no_key() {
     on_every_envoy(|envoy| {
         let plaintext = Upstream::start();
         plaintext.reply(confirms(&stranger()));
-        let folder = tempfile::TempDir::with_prefix("blobgate-").unwrap();
+        let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
         Certificate::named("localhost").write_to(folder.path());
         let ca = folder.path().join("edge.pem");
         let gate = TestGate::with(envoy, |shipped| shipped.provider_with_tls(plaintext.port, &ca));

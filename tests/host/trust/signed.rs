@@ -33,7 +33,8 @@ fn verify(arrival: &ServiceRequest, id: &str, keys: &[&str]) {
     assert!(age <= 5, "{age} s");
     let all: Vec<String> = keys.iter().map(|key| signature(key, id, &time, &arrival.body)).collect();
     assert_eq!(header(header::WEBHOOK_SIGNATURE), all.join(" "));
-    let names = arrival.headers.iter().filter(|(name, _)| name.replace('_', "-").starts_with("webhook-"));
+    let names =
+        arrival.headers.iter().filter(|(name, _)| name.replace('_', "-").starts_with(header::WEBHOOK_PREFIX));
     assert_eq!(names.count(), 3, "{arrival:?}");
     assert!(!format!("{:?}", arrival.headers).contains("f0rged"), "{arrival:?}");
     // Another byte, another signature.

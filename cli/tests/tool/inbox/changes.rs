@@ -69,7 +69,7 @@ async fn refuses_to_replay_a_quarantined_entry(place: TestStore) {
     let sentence = "it is quarantined: `blobgate inbox release ID` delivers it";
     assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: {sentence} ({id})\n"));
     let said = inbox.refused(&["replay", "--state", "quarantined", "--yes"], 1);
-    assert_eq!(said, format!("1 entry cannot be replayed: {sentence}\nthere is nothing to replay\n"));
+    assert_eq!(said, format!("1 entry cannot be replayed: {sentence}\nno entry to replay\n"));
     let (_, said) = inbox.ask(reqwest::Method::POST, "/replay", &json!({"filter": {"hook": "veo3"}})).await;
     assert_eq!(said, json!({"changed": [], "refused": [], "next": null}), "a filter leaves it out");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
@@ -95,15 +95,15 @@ async fn refuses_to_release_other_entries(place: TestStore) {
     assert_eq!(said, "1 entry not released: there is no such entry (999999)\n");
     let id = dropped.to_string();
     for (args, sentence) in [
-        (&["--as", "completed"][..], "error: name one entry by its id, with --as\n"),
-        (&["--as", "completed", "1", "2"], "error: name one entry by its id, with --as\n"),
+        (&["--as", "completed"][..], "error: --as releases one entry. Name it by its id\n"),
+        (&["--as", "completed", "1", "2"], "error: --as releases one entry. Name it by its id\n"),
         (
             &["--as", "completed", &id, "--hook", "veo3"],
-            "error: name one entry by its id with --as, and not by filters\n",
+            "error: --as releases one entry. Name it by its id, without filters\n",
         ),
         (
             &[&id, "--generation", &generation(2)],
-            "error: name entries by their ids or by filters, and not by both\n",
+            "error: ids and filters exclude each other. Name entries by one of them\n",
         ),
     ] {
         let said = inbox.refused(&[&["release"], args].concat(), 2);
@@ -139,7 +139,7 @@ async fn counts_what_a_release_would_do(place: TestStore) {
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
     // By a filter it asks.
     let said = inbox.refused(&["release", "--reason", "token-expired"], 2);
-    let asks = "this would release 1 entry: 1 quarantined; there is no terminal to ask on: say --yes";
+    let asks = "this would release 1 entry: 1 quarantined. There is no terminal for the question: pass --yes";
     assert_eq!(said, format!("blobgate: {asks}\n"));
     assert_eq!(inbox.lines(&["release", "--reason", "token-expired", "--yes"]), ["1 entry released"]);
     assert_eq!(inbox.service.wait_for(1).await[0].header(header::OVERRIDE), Some("token-expired"));
@@ -207,7 +207,7 @@ async fn refuses_to_release_what_claims_no_event(place: TestStore) {
     assert!(
         said.contains("1 entry cannot be released: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
     );
-    assert!(said.ends_with("there is nothing to release\n"), "{said}");
+    assert!(said.ends_with("no entry to release\n"), "{said}");
     // With one among them that can be, they are refused one by one.
     inbox.store(&ForwardedDelivery::quarantined(3)).await;
     let said = inbox.refused(&["release", "--state", "quarantined", "--yes"], 1);
@@ -249,14 +249,14 @@ async fn replays_hundreds_by_filter(place: TestStore) {
     let filter = ["--state", "delivered", "--event", "completed"];
     let asks = inbox.refused(&[&["replay"], &filter[..]].concat(), 2);
     let sentence =
-        "this would replay 1200 entries: 1200 delivered; there is no terminal to ask on: say --yes";
+        "this would replay 1200 entries: 1200 delivered. There is no terminal for the question: pass --yes";
     assert_eq!(asks, format!("blobgate: {sentence}\n"));
     assert!(inbox.entries("state=waiting").await.is_empty());
     let output = on_a_terminal(&inbox, &[&["replay"], &filter[..]].concat(), "y\n");
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
     for expected in [
-        "This will replay 1200 entries: 1200 delivered. Go on? [y/N]",
+        "This will replay 1200 entries: 1200 delivered. Continue? [y/N]",
         "\r500 of 1200 replayed\r1000 of 1200 replayed\r1200 of 1200 replayed",
         "1200 entries replayed",
     ] {
@@ -264,10 +264,7 @@ async fn replays_hundreds_by_filter(place: TestStore) {
     }
     // A second time there are none.
     let output = inbox.command(&[&["replay", "--yes"], &filter[..]].concat());
-    assert_eq!(
-        (output.status.code(), text(&output.stderr).as_str()),
-        (Some(0), "there is nothing to replay\n")
-    );
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "no entry to replay\n"));
 
     inbox.lines(&["resume", "--event", "completed"]);
     let came = inbox.service.wait_for(2 * MANY).await;
@@ -290,14 +287,13 @@ async fn drops_waiting_and_quarantined_entries(place: TestStore) {
 
     // Without a terminal it asks nobody, and does nothing.
     let said = inbox.refused(&["drop", &waits, &kept, "999999"], 2);
-    let sentence =
-        "this would drop 2 entries: 1 waiting, 1 quarantined; there is no terminal to ask on: say --yes";
+    let sentence = "this would drop 2 entries: 1 waiting, 1 quarantined. There is no terminal for the question: pass --yes";
     assert_eq!(said, format!("1 entry cannot be dropped: there is no such entry\nblobgate: {sentence}\n"));
     // On one it does what it is told.
     let output = on_a_terminal(&inbox, &["drop", &waits, &kept], "n\n");
     let said = text(&output.stdout);
-    assert!(said.contains("This will drop 2 entries: 1 waiting, 1 quarantined. Go on? [y/N]"), "{said}");
-    assert!(said.contains("nothing is dropped"), "{said}");
+    assert!(said.contains("This will drop 2 entries: 1 waiting, 1 quarantined. Continue? [y/N]"), "{said}");
+    assert!(said.contains("no entry dropped"), "{said}");
     assert_eq!(output.status.code(), Some(1));
     assert!(inbox.entries("state=dropped").await.is_empty());
     let output = on_a_terminal(&inbox, &["drop", &waits], "y\n");
@@ -356,7 +352,7 @@ async fn does_not_drop_what_is_under_way_or_done(place: TestStore) {
         format!("1 entry not dropped: it is delivered ({number})\n")
     );
     let said = inbox.refused(&["drop", "--generation", &generation(1)], 1);
-    assert_eq!(said, "1 entry cannot be dropped: it is delivered\nthere is nothing to drop\n");
+    assert_eq!(said, "1 entry cannot be dropped: it is delivered\nno entry to drop\n");
     inbox.wait_for(id, "delivered").await;
 }
 

@@ -119,8 +119,8 @@ async fn asks_about_what_is_judged_again(place: TestStore) {
     assert_eq!(
         again,
         [
-            "1 entry quarantined until the provider confirms them: `inbox reconcile --dry-run` lists the calls",
-            "0 entries released, and waiting to be delivered"
+            "1 entry quarantined until the provider confirms them. `blobgate inbox reconcile --dry-run` lists the calls",
+            "0 entries released"
         ]
     );
     until("it was asked about once more", async || provider.calls(&forged).await > asked).await;

@@ -77,12 +77,15 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     assert!(_running.end_by("TERM").0.success());
 
     let asks = refused(&["restore", "--from", copy, "--store", &url], 2);
-    assert!(asks.ends_with("there is no terminal to ask on: say --yes\n"), "{asks}");
+    assert!(asks.ends_with("There is no terminal for the question: pass --yes\n"), "{asks}");
     let said = lines(&["restore", "--from", copy, "--store", &url, "--yes"]);
     assert!(said[0].starts_with(&format!("restored from {copy}: 3 entries (1 delivered, 1 ")), "{said:?}");
-    let aside = said[1].strip_prefix("what was there is now ").unwrap();
+    let aside = said[1].strip_prefix("the replaced store is now ").unwrap();
     assert!(aside.starts_with(&format!("{}.before-restore-2", path.display())), "{aside}");
-    assert!(said[2].starts_with("other is paused: what waits may have been delivered since; "), "{said:?}");
+    assert!(
+        said[2].starts_with("hook other is paused, because its service may have the waiting events. "),
+        "{said:?}"
+    );
     assert_eq!(said.len(), 3);
     assert!(!names(path.parent().unwrap()).iter().any(|name| name.ends_with(".restoring")));
 

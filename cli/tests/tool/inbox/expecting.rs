@@ -39,7 +39,7 @@ async fn is_said_once(place: TestStore) {
     let args = |command: &[String]| command.to_vec();
     let own = args(&command("order-1"));
     let own: Vec<_> = own.iter().map(String::as_str).collect();
-    assert_eq!(inbox.lines(&own), [format!("{id}: of job order-1, expected")]);
+    assert_eq!(inbox.lines(&own), [format!("{id}: job order-1, expected")]);
     let other = args(&command("order-2"));
     let other: Vec<_> = other.iter().map(String::as_str).collect();
     let sentence =
@@ -52,9 +52,9 @@ async fn is_said_once(place: TestStore) {
 
     let delivery =
         inbox.stored(&ForwardedDelivery { job: Some("order-1"), ..ForwardedDelivery::completed(1) }).await;
-    assert_eq!(inbox.lines(&own), [format!("{id}: of job order-1, arrived")]);
+    assert_eq!(inbox.lines(&own), [format!("{id}: job order-1, arrived")]);
     let shown = inbox.lines(&["show", &delivery.to_string()]);
-    assert!(shown.contains(&"  expected    of job order-1, arrived".to_owned()), "{shown:?}");
+    assert!(shown.contains(&"  expected    job order-1, arrived".to_owned()), "{shown:?}");
 }
 
 async fn is_refused_in_a_sentence(place: TestStore) {
@@ -134,7 +134,7 @@ async fn shows_a_mismatch(place: TestStore) {
     assert_eq!(inbox.expect(1, "order-1").await["job_mismatch"], said["job_mismatch"]);
     let shown = inbox.lines(&["show", &entry.to_string()]);
     let line = format!(
-        "  expected    of job order-1, arrived; job-mismatch: entry {entry} was accepted with job order-9"
+        "  expected    job order-1, arrived; job-mismatch: entry {entry} was accepted with job order-9"
     );
     assert!(shown.contains(&line), "{shown:?}");
     let metrics =
@@ -179,7 +179,7 @@ async fn comes_in_a_file(place: TestStore) {
     let said = inbox.refused(&["expect", "--csv", name], 1);
     assert_eq!(
         said,
-        format!("blobgate: {name}, line 2: \"veo3;7;order-3\" is not of the form hook,generation_id,job\n")
+        format!("blobgate: cannot read line 2 of {name}: \"veo3;7;order-3\". Write hook,generation_id,job\n")
     );
     let dry = inbox.ask(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
     assert_eq!(dry["questions"].as_array().unwrap().len(), 31);

@@ -109,7 +109,7 @@ async fn goes_on_from_a_place(place: TestStore) {
     );
     assert!(tail.next_line().contains(&generation(2)));
     let said = tail.interrupted();
-    assert!(said.starts_with("to go on from here: --after "), "{said}");
+    assert!(said.starts_with("continue with --after "), "{said}");
     // What it says can be gone on from: nothing is left there.
     let after = said.trim().rsplit(' ').next().unwrap();
     let page = inbox.get(&format!("/tail?after={after}")).await;
@@ -158,7 +158,7 @@ async fn copies_to_another_address(place: TestStore) {
     inbox.wait_for(id, "delivered").await;
     let own = &inbox.service.wait_for(1).await[0];
     assert_eq!((own.path.as_str(), own.header(header::SOURCE)), ("/hooks/veo3", None));
-    assert!(tail.interrupted().starts_with(&format!("1 copied to {url}\n")));
+    assert!(tail.interrupted().starts_with(&format!("copied 1 entry to {url}\n")));
 }
 
 async fn says_that_a_target_is_down_and_goes_on(place: TestStore) {
@@ -175,7 +175,7 @@ async fn says_that_a_target_is_down_and_goes_on(place: TestStore) {
     for id in [first, second] {
         let line = tail.next_line();
         assert!(line.contains(&format!("  {id}  ")), "{line}");
-        assert!(line.ends_with("  -> not forwarded: it answers 503"), "{line}");
+        assert!(line.ends_with("  -> not copied: it answers 503"), "{line}");
     }
     let tried = laptop.came().iter().filter(|came| came.body == ForwardedDelivery::completed(1).body).count();
     assert!(tried > 1, "tried again: {tried}");
@@ -190,11 +190,11 @@ async fn says_that_a_target_is_down_and_goes_on(place: TestStore) {
     let said = tail.interrupted();
     assert!(
         said.contains(&format!(
-            "{url}/ is down (it answers 503): until it answers, each event is tried once\n"
+            "{url}/ is down: it answers 503. Each entry is tried once until it answers\n"
         )),
         "{said}"
     );
-    assert!(said.contains(&format!("1 copied to {url}/, 3 refused or not taken\n")), "{said}");
+    assert!(said.contains(&format!("copied 1 entry to {url}/, 3 failed\n")), "{said}");
     until("all are delivered", async || inbox.get("/stats").await["states"]["delivered"] == 4).await;
     assert_eq!(inbox.service.came().len(), 4);
 }
@@ -203,7 +203,7 @@ async fn exports_what_is_there(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let output = inbox.command(&["export"]);
     assert!(output.stdout.is_empty());
-    assert!(text(&output.stderr).starts_with("0 entries exported; what has come since: --after "));
+    assert!(text(&output.stderr).starts_with("0 entries exported. Export later ones with --after "));
     let bytes = vec![0, 0xff, b'\n', b'{'];
     let delivery =
         ForwardedDelivery { body: bytes, reason: Some("json-invalid"), ..ForwardedDelivery::quarantined(1) };
@@ -240,7 +240,7 @@ async fn exports_what_is_there(place: TestStore) {
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let refused = inbox.refused(&["export", "--out", name], 1);
-    assert!(refused.starts_with(&format!("blobgate: --out {name}: File exists")), "{refused}");
+    assert!(refused.starts_with(&format!("blobgate: cannot create {name}: File exists")), "{refused}");
     // What has come since, and nothing twice.
     let after = said.trim().rsplit(' ').next().unwrap();
     let new = inbox.stored(&ForwardedDelivery::quarantined(7)).await;

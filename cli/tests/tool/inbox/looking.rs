@@ -21,7 +21,7 @@ fn ids(lines: &[String]) -> Vec<i64> {
 async fn lists_what_is_asked_for(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let output = inbox.command(&["ls"]);
-    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "there is no such entry\n"));
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "no entry matches\n"));
     assert!(output.stdout.is_empty());
 
     let completed =
@@ -92,7 +92,10 @@ async fn lists_in_pages(place: TestStore) {
     let lines: Vec<_> = text(&output.stdout).lines().map(str::to_owned).collect();
     assert_eq!(ids(&lines), stored[..2]);
     let before = stored[1].to_string();
-    assert_eq!(text(&output.stderr), format!("there are more: --before {before}, or a higher --limit\n"));
+    assert_eq!(
+        text(&output.stderr),
+        format!("more entries match. Pass --before {before}, or a higher --limit\n")
+    );
     let output = inbox.command(&["ls", "--limit", "3", "--before", &before, "--json"]);
     assert!(output.stderr.is_empty());
     let entries: Vec<Value> =

@@ -27,13 +27,13 @@ async fn takes_what_came_of_a_job_and_knows_its_repeats(place: TestStore) {
     let dry = inbox.lines(&["purge", "--job", "order-7", "--dry-run"]);
     assert_eq!(dry, ["would purge 2 entries: 1 delivered, 1 quarantined"]);
     let said = inbox.refused(&["purge", "--job", "order-7"], 2);
-    assert!(said.starts_with("Bodies, headers and services' answers go for good."), "{said}");
+    assert!(said.starts_with("This deletes bodies, headers and services' answers for good."), "{said}");
     assert!(
-        said.contains("Not reached: PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups"),
+        said.contains("It does not reach PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups"),
         "{said}"
     );
     assert!(said.ends_with(
-        "this would purge 2 entries: 1 delivered, 1 quarantined; there is no terminal to ask on: say --yes\n"
+        "this would purge 2 entries: 1 delivered, 1 quarantined. There is no terminal for the question: pass --yes\n"
     ));
     assert!(shown(done_id).await["body"].is_string(), "nothing is done yet");
 
@@ -63,7 +63,7 @@ async fn takes_what_came_of_a_job_and_knows_its_repeats(place: TestStore) {
     assert_eq!((&shown(done_id).await["seen"], &shown(kept_id).await["seen"]), (&json!(2), &json!(2)));
     assert_eq!(inbox.entries("").await.len(), 3);
     let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
-    assert_eq!(said, "2 entries cannot be purged: it is purged already\nthere is nothing to purge\n");
+    assert_eq!(said, "2 entries cannot be purged: it is purged already\nno entry to purge\n");
     let said = inbox.refused(&["replay", &done_id.to_string()], 1);
     assert_eq!(said, format!("1 entry not replayed: its body is purged ({done_id})\n"));
     assert_eq!(inbox.service.came().len(), 2);
@@ -83,7 +83,7 @@ async fn does_not_take_what_is_to_be_delivered(place: TestStore) {
     let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
     let busy = "1 entry cannot be purged: it is under way: wait for its end, or pause its route first\n";
     let waiting = "1 entry cannot be purged: it waits to be delivered: `drop` it first\n";
-    assert_eq!(said, format!("{busy}{waiting}there is nothing to purge\n"));
+    assert_eq!(said, format!("{busy}{waiting}no entry to purge\n"));
     // With one that can be purged, the others are named.
     inbox.lines(&["drop", &waits.to_string(), "--yes"]);
     let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);

@@ -79,7 +79,7 @@ async fn in_javascript() {
 #[tokio::test(flavor = "multi_thread")]
 async fn by_hand() {
     let inbox = RunningInbox::start(TestStore::sqlite()).await;
-    let lines = block("inbox/README.md", "sh", "/expect");
+    let lines = block("docs/howto/announce-generations.md", "sh", "/expect");
     let curl = lines.split("\nblobgate ").next().unwrap();
     let command = format!("{} --fail", curl.replace(ADMIN, &inbox.admin));
     let end = tokio::task::block_in_place(|| run("bash", &["-c", &command]));

@@ -212,14 +212,14 @@ async fn asks_again_later_what_has_not_ended(place: TestStore) {
     assert_eq!((&question["state"], &question["due"]), (&json!("expected"), &json!(true)));
     let lines = inbox.lines(&["reconcile", "--dry-run"]);
     assert!(
-        lines[0].starts_with("AGE  DUE  HOOK  GENERATION") && lines[0].ends_with("ASKED  WHY"),
+        lines[0].starts_with("AGE  DUE  HOOK  GENERATION") && lines[0].ends_with("CALLS  WHY"),
         "{lines:?}"
     );
     assert!(lines[1].contains(&format!("yes  veo3  {id}  order-17")), "{lines:?}");
     assert!(inbox.service.came().is_empty());
     let ended = json!({"status": "completed", "video_url": "https://cdn.runblob.io/a.mp4"});
     provider.sandbox.register(&id, ended).await;
-    assert_eq!(inbox.lines(&["reconcile"]), ["1 generation is asked about now, at most 1000 a minute"]);
+    assert_eq!(inbox.lines(&["reconcile"]), ["reconciling 1 generation now, at most 1000 a minute"]);
     is_reconciled(&inbox.service.wait_for(1).await[0], &id, "completed");
 }
 

@@ -95,7 +95,7 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: TestStore) {
     assert!(inbox.service.came().is_empty());
     let output = inbox.command(&judge(wider, &["--yes"]));
     assert_eq!(output.status.code(), Some(1), "one stays");
-    assert_eq!(crate::running::text(&output.stdout), "3 entries released, and waiting to be delivered\n");
+    assert_eq!(crate::running::text(&output.stdout), "3 entries released\n");
 
     let came = inbox.service.wait_for(3).await;
     for one in &came {
@@ -122,7 +122,7 @@ async fn what_only_the_head_shows_wants_a_waiver(place: TestStore) {
     let said = inbox.refused(&judge, 1);
     assert!(said.starts_with("1 entry still quarantined: source-denied (1)\n"), "{said}");
     let waived = [&judge[..], &["--waive", "source-denied"]].concat();
-    assert_eq!(inbox.lines(&waived), ["1 entry released, and waiting to be delivered"]);
+    assert_eq!(inbox.lines(&waived), ["1 entry released"]);
     let came = &inbox.service.wait_for(1).await[0];
     assert_eq!(came.header(header::OVERRIDE), Some("source-denied"));
     let said = inbox.refused(&[&judge[..], &["--waive", "json-invalid"]].concat(), 2);

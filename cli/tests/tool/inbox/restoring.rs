@@ -1,4 +1,4 @@
-//! `inbox/BACKUP.md`: its own commands, in its order, as they stand there.
+//! The page on backups: its own commands, in its order, as they stand there.
 
 mod postgres;
 mod sqlite;
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-const PAGE: &str = include_str!("../../../../inbox/BACKUP.md");
+const PAGE: &str = include_str!("../../../../docs/howto/backup.md");
 
 /// The commands in a section of the page, block by block.
 #[track_caller]
