@@ -2,7 +2,7 @@
 
 use super::generation::{GenerationError, GenerationStatus, SandboxGeneration};
 use super::ledger::{CallLog, GenerationRecord};
-use super::provider::Sandbox;
+use super::lifecycle::Sandbox;
 use super::script::Script;
 use super::status::parse_id;
 use super::{clock, detail, report};

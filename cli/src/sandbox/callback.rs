@@ -2,7 +2,7 @@
 
 use super::generation::SandboxGeneration;
 use super::ledger::CallbackAttempt;
-use super::provider::Sandbox;
+use super::lifecycle::Sandbox;
 use super::{clock, report};
 use crate::net_error::cause;
 use anyhow::{Context, Result};

@@ -3,7 +3,7 @@
 mod form;
 mod images;
 
-use super::provider::Sandbox;
+use super::lifecycle::Sandbox;
 use super::script::Script;
 use super::{detail, report};
 use axum::Json;

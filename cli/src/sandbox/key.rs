@@ -1,6 +1,6 @@
 //! The API key.
 
-use super::provider::Sandbox;
+use super::lifecycle::Sandbox;
 use super::report;
 use crate::receiver::sha256;
 use anyhow::{Context, Result, bail};

@@ -2,7 +2,7 @@
 
 use super::fault::StatusFault;
 use super::generation::SandboxGeneration;
-use super::provider::Sandbox;
+use super::lifecycle::Sandbox;
 use super::{detail, report};
 use axum::Json;
 use axum::body::Body;
