@@ -33,7 +33,7 @@ keys! {
     "": SECTIONS, section {
         /// The version of this format.
         "version": "`1`";
-        /// Stands in each log line, counter and token audience.
+        /// The name in each log line, counter and token audience.
         "environment": format!("a name, `[a-z0-9-]{{1,{MAX_NAME}}}`");
         /// The address where you publish this book. The `type` of a problem document begins with it.
         "docs": "an https URL without query and fragment" => format!("`{}`", contract::DOCS);
@@ -41,7 +41,7 @@ keys! {
         "hooks": "a list of [hooks](#hook)";
         /// The keys that verify callback tokens.
         "token": "[`token`](#token)" => "none: no hook's `trust` may name `token`";
-        /// How to call the provider's status API.
+        /// The provider's status API.
         "confirm": "[`confirm`](#confirm)" => "none: no hook's `trust` may name `confirmed`";
         /// The keys that sign deliveries to services.
         "sign": "[`sign`](#sign)" => "none: the gate signs nothing";

@@ -63,7 +63,7 @@ pub enum TokenError {
     TooLong,
     /// The token is not three segments of canonical unpadded base64url.
     Form,
-    /// The header is not an object with the documented fields, or it has `crit`.
+    /// The header is not an object, has another `typ` than `JWT`, or has `crit`.
     Header,
     /// The configuration has no key with this `kid`.
     Kid,
@@ -71,7 +71,7 @@ pub enum TokenError {
     Algorithm,
     /// The signature is not valid.
     Signature,
-    /// A claim is missing or does not have its form.
+    /// A claim is missing or invalid.
     Claims,
 }
 

@@ -1,4 +1,4 @@
-//! The corpus on real Envoys: what the client hears, and what reached a service.
+//! The corpus on real Envoys: the client's responses and the services' requests.
 
 #![allow(
     missing_docs,
@@ -128,12 +128,12 @@ impl<'c> Bench<'c> {
         let own = self.corpus.cases.iter().filter(|case| case.gate == self.kind);
         let pairs = own.flat_map(|case| Protocol::BOTH.map(|protocol| (case, protocol)));
         let pairs = pairs.filter(|(case, protocol)| *protocol == H1 || !case.h1_only);
-        // A service answers everybody alike.
-        let (told, usual): (Vec<_>, Vec<_>) =
+        // A service sends one response to all requests, so cases with another response run alone.
+        let (special, usual): (Vec<_>, Vec<_>) =
             pairs.partition(|(case, _)| case.upstream.is_some() || case.provider.is_some());
         let mut ran = self.send_all(&usual);
-        assert_eq!(self.gate.provider.heads(), 0, "nobody was to ask the provider");
-        for pair in told {
+        assert_eq!(self.gate.provider.heads(), 0, "the gate called the provider");
+        for pair in special {
             for service in self.gate.services() {
                 service.reply(pair.0.upstream.as_ref().map_or_else(usual_reply, reply));
             }

@@ -31,9 +31,9 @@ const MAX_LEEWAY: Duration = Duration::from_secs(3600);
 keys! {
     /// The keys that verify callback tokens.
     "token": KEYS, section {
-        /// The keys by their `kid`, `[A-Za-z0-9_-]{1,32}`. Two kids differ by more than case.
+        /// The keys by their `kid`, `[A-Za-z0-9_-]{1,32}`. Two kids must not differ only in case.
         "keys": "[keys](#key) by `kid`";
-        /// How far the clocks of the gate and of the program that makes tokens may differ.
+        /// The allowed difference between the clocks of the gate and of the program that makes tokens.
         "leeway": format!("`0s` to `{}s`", MAX_LEEWAY.as_secs())
             => format!("`{}s`", DEFAULT_LEEWAY.as_secs());
     }
