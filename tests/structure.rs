@@ -191,7 +191,27 @@ fn names_each_test_in_a_manifest() {
     assert_eq!(missing, Vec::<String>::new(), "add a [[test]] to a manifest");
 }
 
-/// The examples in CONTRIBUTING.md.
+/// In docs/contributing, as the end of a path.
+#[test]
+fn each_file_that_the_pages_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tracked = Command::new("git").arg("ls-files").current_dir(root).output().expect("git runs").stdout;
+    let tracked = String::from_utf8(tracked).unwrap();
+    let mut named = 0;
+    for page in ["code.md", "changes.md", "tests.md"] {
+        let text = std::fs::read_to_string(root.join("docs/contributing").join(page)).unwrap();
+        for name in
+            text.split('`').filter(|name| name.ends_with(".rs") && !name.contains(char::is_whitespace))
+        {
+            let exists = tracked.lines().any(|path| Path::new(path).ends_with(name));
+            assert!(exists, "{page} names {name}, and there is no such file");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "the pages name {named} files only: do they still write them as `policy.rs`?");
+}
+
+/// The examples in docs/contributing/changes.md.
 #[test]
 fn applies_each_example_of_a_change() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
