@@ -128,13 +128,13 @@ impl Config {
         for node in hooks.list("a list of hooks")? {
             let hook = Hook::parse(&node, &shared)?;
             if loaded.iter().any(|other| other.name == hook.name) {
-                return Err(node.clash("name", &hook.name));
+                return Err(node.duplicate("name", &hook.name));
             }
             if loaded.iter().any(|other| other.path == hook.path) {
-                return Err(node.clash("path", &hook.path));
+                return Err(node.duplicate("path", &hook.path));
             }
-            if let Some(other) = loaded.iter().find(|other| other.meets(&hook)) {
-                return Err(node.meeting(&hook.path, &other.path));
+            if let Some(other) = loaded.iter().find(|other| other.overlaps(&hook)) {
+                return Err(node.overlapping_path(&hook.path, &other.path));
             }
             loaded.push(Arc::new(hook));
         }

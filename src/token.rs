@@ -89,7 +89,7 @@ pub fn check(expected: Option<&TokenRequirement>, token: Option<&[u8]>, now: u64
     };
     match verify(&expected.keys, token) {
         Err(error) => Token::Invalid(error),
-        Ok(verified) => match verified.standing(expected, now) {
+        Ok(verified) => match verified.check_scope(expected, now) {
             Ok(()) => Token::Good(verified.claims.into()),
             Err(reason) => Token::OutOfScope { reason, claims: verified.claims.into() },
         },
@@ -165,7 +165,7 @@ struct VerifiedToken {
 
 impl VerifiedToken {
     #[expect(clippy::as_conversions, reason = "a time in seconds is exact in a double")]
-    fn standing(&self, expected: &TokenRequirement, now: u64) -> Result<(), Reason> {
+    fn check_scope(&self, expected: &TokenRequirement, now: u64) -> Result<(), Reason> {
         let (now, leeway) = (now as f64, expected.keys.leeway.as_secs_f64());
         if !self.audiences.contains(&expected.audience) {
             return Err(Reason::TokenAudience);

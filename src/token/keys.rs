@@ -66,11 +66,11 @@ impl TokenKeys {
         let mut keys: Vec<(Arc<str>, VerificationKey)> = Vec::with_capacity(entries.len());
         for (kid, node) in entries {
             if !is_kid(kid) {
-                return Err(node.misnamed("a kid of 1 to 32 of A-Z a-z 0-9 _ -"));
+                return Err(node.invalid_key("a kid of 1 to 32 of A-Z a-z 0-9 _ -"));
             }
             // The JSON reader refuses such keys too, so both forms of a configuration have the same rule.
             if keys.iter().any(|(other, _)| other.eq_ignore_ascii_case(kid)) {
-                return Err(node.misnamed("a kid that differs from the others by more than case"));
+                return Err(node.invalid_key("a kid that differs from the others by more than case"));
             }
             keys.push((kid.into(), VerificationKey::parse(&node, keyring)?));
         }
