@@ -15,7 +15,7 @@ use reqwest::Version;
 use std::io;
 
 const COLUMNS: [(&str, Side); 5] = [
-    ("", Side::Left),
+    ("MARK", Side::Left),
     ("SENT", Side::Left),
     ("ANSWER", Side::Left),
     ("CODE", Side::Left),
