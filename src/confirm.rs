@@ -32,7 +32,7 @@ pub enum Outcome {
     Confirmed,
     /// 200 with another status, result URL or error code.
     Contradicted,
-    /// 404 in the provider's own words, such as `TASK_NOT_FOUND`: there is no such generation.
+    /// 404 with the provider's own code, such as `TASK_NOT_FOUND`: there is no such generation.
     Unknown,
     /// 200 with `pending` or `processing`.
     StillWorking,

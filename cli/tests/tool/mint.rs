@@ -164,16 +164,20 @@ fn a_prompt_is_bound_byte_by_byte() {
     std::fs::write(&file, "abc\n").unwrap();
     let end = mint(RAW, &args);
     bound(&end, with);
-    let warning = "blobgate: warning: the prompt ends with a line end, and has to reach RunBlob with it\n";
+    let warning =
+        "blobgate: warning: the prompt ends with a line end. Send it to RunBlob with that line end\n";
     assert!(text(&end.stderr).starts_with(warning), "{}", text(&end.stderr));
 
     std::fs::write(&file, b"\xff").unwrap();
-    fails(&mint(RAW, &args), &format!("{} is not UTF-8", file.display()));
+    fails(
+        &mint(RAW, &args),
+        &format!("cannot use {} as a prompt: it is not UTF-8. Encode it in UTF-8", file.display()),
+    );
     let hyphen = mint(RAW, &usual(&["--prompt", "-5 degrees, and snow"]));
     bound(&hyphen, "p6oG5UK7bBDi9wqBCa16Vy55M5z7npUQVi0ea8YksSk");
     fails(
         &mint(RAW, &usual(&["--prompt", ""])),
-        "the prompt is empty: the gate would take no delivery for it",
+        "the prompt is empty, and the gate refuses empty prompts. Pass another one, or none",
     );
 }
 
@@ -200,7 +204,7 @@ fn plaintext_is_for_this_machine_with_a_warning() {
         let url = format!("http://{host}/hooks/veo3");
         let end = mint(RAW, &["--no-jti", "--aud", "a/b", "--kid", "k", "--url", &url]);
         assert!(text(&end.stdout).starts_with(&format!("{url}/ey")), "{}", text(&end.stderr));
-        let warning = "blobgate: warning: over http:// anybody on the way reads the token\n";
+        let warning = "blobgate: warning: http:// shows the token to the network. Use https:// elsewhere\n";
         assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), warning.to_owned()));
     }
 }
@@ -217,8 +221,8 @@ fn a_long_url_is_told_and_printed() {
 
     assert_eq!(line(&up_to(255)).len(), 255);
     let end = up_to(256);
-    let warning = "blobgate: warning: the URL has 256 characters, and what keeps it may cut it at 255: \
-                   HS256, --no-jti and a shorter --job or --kid make it shorter\n";
+    let warning = "blobgate: warning: the URL has 256 characters, and some databases cut it at 255. \
+                   Use HS256, --no-jti, or a shorter --job or --kid\n";
     assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), warning.to_owned()));
     assert_eq!(text(&end.stdout).trim_end().len(), 256);
 }
@@ -261,52 +265,58 @@ fn wrong_forms_are_one_sentence() {
         }
     }
     let long = "x".repeat(65);
-    let kid = "a kid is 1 to 32 letters, digits, `_` or `-`";
+    let kid = "a kid has 1 to 32 letters, digits, `_` or `-`";
     refuses("--kid", &["a.b", "a b", "é", &"x".repeat(33)], kid);
-    let aud = "an audience is environment/hook, each 1 to 32 lower-case letters, digits or `-`";
+    let aud = "an audience is environment/hook, each with 1 to 32 lower-case letters, digits or `-`";
     refuses(
         "--aud",
         &["veo3", "/veo3", "a/", "a/b/c", "A/b", "a_b/c", &format!("a/{}", "x".repeat(33))],
         aud,
     );
-    let reference = "it is 1 to 64 letters, digits, `.`, `_`, `~` or `-`";
+    let reference = "it needs 1 to 64 letters, digits, `.`, `_`, `~` or `-`";
     refuses("--job", &["a b", "a/b", "é", &long], reference);
     refuses("--jti", &["a b", &long], reference);
-    let https = "the URL has to be https://, and http:// only on this machine";
+    let https = "the URL has to begin with https://, or with http:// on this machine";
     refuses(
         "--url",
         &["http://hooks.example.com/x", "http://127.0.0.1.example.com", "ftp://a/b", "localhost:80/x"],
         https,
     );
-    let none = "this is no URL: https://hooks.example.com/hooks/veo3 is one";
+    let none = "it is no URL. Write one such as https://hooks.example.com/hooks/veo3";
     refuses("--url", &["hooks.example.com/x", "https://", "/hooks/veo3"], none);
     let whole = "{token} has to be the whole last segment";
     refuses("--url", &["https://a/{token}/b", "https://a/x{token}", "https://a/{token}/{token}"], whole);
-    let query = "the URL must have no query and no fragment: the token ends it";
+    let query = "the URL has a query or a fragment. Remove it: the token is the end of the URL";
     refuses("--url", &["https://a/b?c=d", "https://a/b#c"], query);
-    refuses("--url", &["https://u@a/b", "https://u:p@a/b"], "the URL must have no user and no password");
+    refuses("--url", &["https://u@a/b", "https://u:p@a/b"], "the URL has a user or a password. Remove them");
 }
 
 #[test]
 fn what_cannot_be_minted_is_one_sentence() {
     let without = run(None, &USUAL);
-    fails(&without, "BLOBGATE_MINT_KEY is not set: put the key there, or name a file with --key-file");
+    fails(&without, "no key: BLOBGATE_MINT_KEY is not set. Set it, or name a file with --key-file");
     fails(
         &run(None, &usual(&["--key-env", "NO_KEY"])),
-        "the environment variable that --key-env names is not set",
+        "no key: the environment variable of --key-env is not set. Set it, or name another",
     );
-    fails(&run(None, &usual(&["--key-file", "/no/key"])), "the file that --key-file names is not there");
+    fails(
+        &run(None, &usual(&["--key-file", "/no/key"])),
+        "no key: the file of --key-file does not exist. Name another, or make a key with --new-key",
+    );
     fails(
         &mint(RAW.strip_prefix('a').unwrap(), &USUAL),
-        "the key has 31 bytes, and HS256 wants 32 or more: `blobgate mint --new-key` makes one",
+        "the key has 31 bytes, and HS256 needs 32. Make one with `blobgate mint --new-key`",
     );
     fails(
         &mint("base64:c2hvcnQ=", &USUAL),
-        "the key has 5 bytes, and HS256 wants 32 or more: `blobgate mint --new-key` makes one",
+        "the key has 5 bytes, and HS256 needs 32. Make one with `blobgate mint --new-key`",
     );
     let url_safe = format!("base64:{}", BASE64URL.encode([255; 33]));
-    fails(&mint(&url_safe, &USUAL), "what the key has after base64: is not standard base64");
-    let pem = "the PEM holds no Ed25519 private key in PKCS#8 without a password, which EdDSA wants here";
+    fails(
+        &mint(&url_safe, &USUAL),
+        "cannot read the key: it has no standard base64 after base64:. Encode it again",
+    );
+    let pem = "cannot read the PEM: EdDSA needs an Ed25519 private key in PKCS#8 without a password. Make one with `blobgate mint --new-key`";
     fails(&mint(&PEM.replace("PRIVATE", "PUBLIC"), &USUAL), pem);
     let p256 = rcgen::KeyPair::generate().unwrap().serialize_pem();
     fails(&mint(&p256, &USUAL), pem);
@@ -317,10 +327,13 @@ fn what_cannot_be_minted_is_one_sentence() {
     let args = [&USUAL[..], &["--key-file", der.to_str().unwrap()]].concat();
     fails(
         &run(None, &args),
-        "the key is neither PEM nor text: binary bytes are written as base64: and base64",
+        "cannot read the key: it is neither PEM nor text. Write bytes as base64: and base64",
     );
-    fails(&mint(RAW, &usual(&["--ttl", "10ms"])), "--ttl is under a second: the token would never hold");
-    let long = "--ttl is too long: the token would outlive the year 9999";
+    fails(
+        &mint(RAW, &usual(&["--ttl", "10ms"])),
+        "--ttl is under a second, so the token would never be valid. Pass 24h, for example",
+    );
+    let long = "--ttl ends after the year 9999. Pass 24h, for example";
     fails(&mint(RAW, &usual(&["--ttl", "9000years"])), long);
     fails(&mint(RAW, &usual(&["--ttl", "500000000000years"])), long);
 }
@@ -443,7 +456,7 @@ fn a_new_key_goes_into_a_file_of_its_owner() {
         signs_from(&file, alg);
 
         let again = run(None, &args);
-        fails(&again, &format!("{} is there already, and a key is not written over", file.display()));
+        fails(&again, &format!("cannot create {}: it exists. Name a new file with --out", file.display()));
         assert_eq!(std::fs::read_to_string(&file).unwrap(), private);
     }
 }
@@ -475,4 +488,25 @@ fn a_new_key_is_json_for_machines() {
     assert_eq!(pair, expected);
     let shared = said(&["--alg", "hs256"]);
     assert_eq!(shared["gate"]["key"], json!({"alg": "HS256", "env": "BLOBGATE_TOKEN_KEY_K"}));
+}
+
+/// The book's commands for a key and a callback URL, as they stand there.
+#[test]
+fn the_book_makes_a_key_and_a_url() {
+    let place = TempDir::new().unwrap();
+    let folder = Path::new(env!("CARGO_BIN_EXE_blobgate")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let commands = blobgate_testkit::book::block("mint-shell");
+    let end = std::process::Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &commands])
+        .env("PATH", path)
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    assert!(end.status.success(), "{}", text(&end.stderr));
+    let said = text(&end.stdout);
+    let (_, public) = said.split_once("public: \"").unwrap();
+    let (public, _) = public.split_once('"').unwrap();
+    let (_, claims) = verified(token(said.lines().last().unwrap()), eddsa(public));
+    assert_eq!((&claims["aud"], &claims["job"]), (&json!("production/veo3"), &json!("order-17")));
 }

@@ -160,7 +160,7 @@ async fn what_cannot_be_kept_is_not_taken() {
     let receiver = RunningReceiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
     std::fs::remove_dir(&kept).unwrap(); // A mode would not stop root.
     assert_eq!(deliver(&receiver, "{}").await.status(), 503);
-    assert!(receiver.next_line().contains(", not kept: "));
+    assert!(receiver.next_line().contains(", 503: cannot write its file: "));
     assert!(deliveries(&receiver).await.is_empty());
     std::fs::create_dir(&kept).unwrap();
     assert_eq!(deliver(&receiver, "{}").await.status(), 200);
@@ -174,7 +174,7 @@ fn a_directory_that_cannot_be_made_is_one_sentence() {
     let end = output(&["receiver", "--keep", below.to_str().unwrap()]);
     let said = text(&end.stderr);
     assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{said}");
-    assert!(said.starts_with(&format!("blobgate: {} cannot be made: ", below.display())), "{said}");
+    assert!(said.starts_with(&format!("blobgate: cannot create {}: ", below.display())), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
@@ -195,7 +195,7 @@ fn a_taken_port_is_one_sentence() {
     let address = taken.local_addr().unwrap();
     let end = output(&["receiver", "--listen", &address.to_string()]);
     let expected = format!(
-        "blobgate: port {} of 127.0.0.1 is taken by another program: end it, or choose another with --listen\n",
+        "blobgate: port {} of 127.0.0.1 is taken by another program. End it, or name another with --listen\n",
         address.port()
     );
     assert_eq!((end.status.code(), text(&end.stdout), text(&end.stderr)), (Some(1), String::new(), expected));

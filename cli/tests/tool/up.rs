@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const PORTS: [u16; 9] = [8443, 8080, 8090, 9901, 9081, 9082, 9083, 9084, 9443];
 
 /// The last line of what it prints once everything runs.
-const READY: &str = "This terminal shows arrivals and refusals.";
+const READY: &str = "Ctrl-C ends everything.";
 
 const GATE: &str = "-c envoy.yaml";
 const SANDBOX: &str = "sandbox --listen";
@@ -215,7 +215,7 @@ fn ends_with_the_program_that_started_it() {
     let up = clone.up(ITS_CHILD, &[]);
     assert_eq!(clone.processes().len(), 8, "{:#?}", clone.processes());
     up.signal("KILL");
-    up.line("blobgate: the program that started this one has ended. Every part ends.");
+    up.line("blobgate: the parent process has ended. All parts end.");
     eventually("end of every part", || clone.processes().is_empty().then_some(()));
 }
 
@@ -229,7 +229,7 @@ fn names_a_part_that_dies() {
         clone.kill("KILL", part);
         let lines = up.fails();
         let sentence = format!(
-            "blobgate: {name} has ended by itself (signal: 9 (SIGKILL)), and the other parts with it"
+            "blobgate: {name} has ended (signal: 9 (SIGKILL)), so all parts end. See target/run/{name}.log"
         );
         let at = lines.iter().position(|line| *line == sentence);
         let at = at.unwrap_or_else(|| panic!("no {sentence:?} in {lines:#?}"));
@@ -260,7 +260,7 @@ fn names_a_part_that_does_not_start() {
     let stderr = text(&output.stderr);
     let mut lines = stderr.lines();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    let sentence = "blobgate: gate has ended by itself (exit status: 1), and the other parts with it";
+    let sentence = "blobgate: gate has ended (exit status: 1), so all parts end. See target/run/gate.log";
     assert_eq!(lines.next(), Some(sentence), "{stderr}");
     assert_eq!(lines.next(), Some("The last lines of target/run/gate.log:"), "{stderr}");
     assert!(lines.any(|line| line.contains("nonsense")), "{stderr}");
@@ -292,10 +292,10 @@ fn goes_on_without_an_inbox_that_a_person_has_ended() {
     up.signal("USR1");
     let line = up.line("blobgate: inbox starts again");
     up.line("inbox listens on");
-    assert_eq!(line, format!("blobgate: inbox starts again, pid {}.", clone.pid(INBOX).unwrap()));
+    assert_eq!(line, format!("blobgate: inbox starts again (pid {}).", clone.pid(INBOX).unwrap()));
     clone.inbox(&["ls", "--admin", &format!("http://{}", clone.admin)]);
     up.signal("USR1");
-    up.line("blobgate: every part runs.");
+    up.line("blobgate: all parts run.");
     up.ends_well_by("INT");
 }
 
@@ -304,8 +304,8 @@ fn starts_a_crashed_inbox_again() {
     let clone = CloneFolder::new();
     let up = clone.up(ITSELF, &[]);
     clone.kill("KILL", INBOX);
-    up.line("blobgate: inbox has ended (signal: 9 (SIGKILL)). Its store has every event.");
-    up.line("blobgate: inbox starts again, pid ");
+    up.line("blobgate: inbox has ended (signal: 9 (SIGKILL)). Its store has all events.");
+    up.line("blobgate: inbox starts again (pid ");
     up.line("inbox listens on");
     up.ends_well_by("INT");
 }
@@ -318,7 +318,7 @@ fn goes_on_without_a_service() {
     up.line("blobgate: video has ended (exit status: 0). Its events wait in the inbox.");
     assert_eq!(clone.pid(VIDEO), None);
     up.signal("USR1");
-    up.line("blobgate: video starts again, pid ");
+    up.line("blobgate: video starts again (pid ");
     up.line("video listens on");
     up.ends_well_by("INT");
 }
@@ -350,9 +350,9 @@ fn names_a_port_that_is_taken() {
 #[test]
 fn names_a_file_that_is_missing() {
     let rows = [
-        ("secrets/env", "secrets/env", "`dev/secrets` makes it"),
-        ("certs/edge-key.pem", "certs/edge-key.pem", "`dev/certificate` makes it"),
-        ("target/wasm32-wasip1", "target/wasm32-wasip1/release/blobgate.wasm", "`make build` makes it"),
+        ("secrets/env", "secrets/env", "Make it with `dev/secrets`"),
+        ("certs/edge-key.pem", "certs/edge-key.pem", "Make it with `dev/certificate`"),
+        ("target/wasm32-wasip1", "target/wasm32-wasip1/release/blobgate.wasm", "Make it with `make build`"),
         ("envoy.yaml", "./envoy.yaml", "Run this command in a clone of the repository"),
     ];
     let clone = CloneFolder::new();
@@ -367,7 +367,7 @@ fn names_a_file_that_is_missing() {
 fn names_an_envoy_that_is_missing() {
     let clone = CloneFolder::new();
     let output = blobgate(&["up", "--dev", "--envoy", "./none"]).current_dir(clone.path()).output().unwrap();
-    let expected = "blobgate: cannot run Envoy as ./none: there is no such program. `dev/envoy 1.40.0` installs one and prints its path for --envoy\n";
+    let expected = "blobgate: cannot run Envoy as ./none: the program does not exist. Install one with `dev/envoy 1.40.0`, which prints the path for --envoy\n";
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), expected.to_owned()));
     assert!(!Path::new(&clone.path().join("target/run")).exists());
 }

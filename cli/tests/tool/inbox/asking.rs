@@ -36,7 +36,7 @@ async fn wants_the_token() {
     }
     assert!(inbox.lines(&["ls", "--admin-token-env", "TOKEN"]).is_empty());
     let unset = inbox.refused(&["ls", "--admin-token-env", "NOT_THERE"], 1);
-    assert_eq!(unset, "blobgate: the environment variable NOT_THERE is unset or empty\n");
+    assert_eq!(unset, "blobgate: the environment variable NOT_THERE is unset or empty. Set it\n");
 
     for path in [
         "/entries",

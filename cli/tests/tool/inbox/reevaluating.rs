@@ -168,10 +168,10 @@ async fn a_file_without_a_gate_is_said() {
     let empty = NamedTempFile::new().unwrap();
     let name = empty.path().to_str().unwrap();
     let said = inbox.refused(&["reevaluate", "--config", name, "17"], 1);
-    let sentence = "has no filter with the gate's configuration (an object with hooks)";
+    let sentence = "has no configuration of the gate, an object with hooks. Name another with --config";
     assert_eq!(said, format!("blobgate: {name} {sentence}\n"));
     let said = inbox.refused(&["reevaluate", "--config", "/nowhere", "17"], 1);
-    assert!(said.starts_with("blobgate: /nowhere cannot be read: "), "{said}");
+    assert!(said.starts_with("blobgate: cannot read /nowhere: "), "{said}");
     let said = inbox.refused(&["reevaluate", "17"], 2);
     assert!(said.contains("--config <FILE>"), "{said}");
 }

@@ -35,7 +35,7 @@ async fn a_callback_is_repeated_until_a_200() {
 
     let lines = sandbox.lines_until("attempt 4 of 5: 200");
     let expected = [
-        format!("sandbox  generated  {id}  pending, ends in 40.0ms, calls back 127.0.0.1"),
+        format!("sandbox  generated  {id}  pending, ends in 40.0ms, callback to 127.0.0.1"),
         format!("sandbox  ended      {id}  completed"),
         format!("sandbox  callback   {id}  completed, attempt 1 of 5: 500"),
         format!("sandbox  callback   {id}  completed, attempt 2 of 5: 302"),
@@ -207,7 +207,7 @@ async fn what_takes_ten_minutes_is_a_timeout() {
     let sandbox = RunningSandbox::start(&["--generation-time", "10m", "--speed", "6000"]);
     assert_eq!(sandbox.order(&json!({"prompt": PROMPT})).await.status(), 201);
     let lines = sandbox.lines_until("TIMEOUT");
-    assert!(lines[0].ends_with("pending, ends in 100.0ms, calls back nobody"), "{lines:?}");
+    assert!(lines[0].ends_with("pending, ends in 100.0ms, callback to no URL"), "{lines:?}");
 }
 
 #[tokio::test]

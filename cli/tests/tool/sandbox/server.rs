@@ -128,47 +128,47 @@ fn what_keeps_it_from_starting_is_one_sentence() {
         (
             None,
             &[][..],
-            "there is no API key to ask for: set RUNBLOB_API_KEY, or name a file with --api-key-file"
+            "no API key: RUNBLOB_API_KEY is not set. Set it, or name a file with --api-key-file"
                 .to_owned(),
         ),
         (
             Some("two words"),
             &[],
-            "RUNBLOB_API_KEY holds no API key: a key is one word of visible ASCII".to_owned(),
+            "cannot use RUNBLOB_API_KEY as API key: it is not one word of visible ASCII. Write such a key".to_owned(),
         ),
         (
             None,
             &["--api-key-file", nothing],
-            format!("{nothing} holds no API key: a key is one word of visible ASCII"),
+            format!("cannot use {nothing} as API key: it is not one word of visible ASCII. Write such a key"),
         ),
         (
             None,
             &["--api-key-file", "/nowhere"],
-            "the API key cannot be read from /nowhere: No such file or directory (os error 2)".to_owned(),
+            "cannot read the API key from /nowhere: No such file or directory (os error 2). Name another file with --api-key-file".to_owned(),
         ),
         (
             Some(KEY),
             &["--callback-ca", "/nowhere"],
-            "the certificate /nowhere cannot be read: No such file or directory (os error 2)".to_owned(),
+            "cannot read the certificate /nowhere: No such file or directory (os error 2). Name another with --callback-ca".to_owned(),
         ),
-        (Some(KEY), &["--callback-ca", nothing], format!("{nothing} is no certificate in PEM")),
+        (Some(KEY), &["--callback-ca", nothing], format!("cannot trust {nothing}: it has no certificate in PEM. Name another with --callback-ca")),
         (
             Some(KEY),
             &["--tls-cert", shown, "--tls-key", nothing],
-            format!("no private key in PEM can be read from {nothing}: no items found"),
+            format!("cannot read a private key in PEM from {nothing}: no items found"),
         ),
         (
             Some(KEY),
             &["--tls-cert", shown, "--tls-key", another],
             format!(
-                "{shown} and {another} do not make a certificate with its key: keys may not be consistent: KeyMismatch"
+                "the key in {another} is not the key of the certificate in {shown}: keys may not be consistent: KeyMismatch"
             ),
         ),
         (
             Some(KEY),
             &["--listen", &address.to_string()],
             format!(
-                "port {} of 127.0.0.1 is taken by another program: end it, or choose another with --listen",
+                "port {} of 127.0.0.1 is taken by another program. End it, or name another with --listen",
                 address.port()
             ),
         ),
@@ -201,5 +201,5 @@ fn wrong_usage_ends_with_2() {
 fn help_does_not_show_the_key() {
     let end = ended(Some(KEY), &["--help"]);
     let said = text(&end.stdout);
-    assert!(said.contains("RUNBLOB_API_KEY of the environment") && !said.contains(KEY), "{said}");
+    assert!(said.contains("[default: RUNBLOB_API_KEY of the environment]") && !said.contains(KEY), "{said}");
 }
