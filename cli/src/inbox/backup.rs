@@ -3,7 +3,7 @@
 use super::entry::size;
 use crate::output::tell;
 use anyhow::Result;
-use blobgate_inbox::store::{Copied, Place};
+use blobgate_inbox::store::{CopySummary, Place};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// `3 entries (1 delivered, 2 waiting), 53.2 kB, checked`.
-pub(super) fn contents(copied: &Copied) -> String {
+pub(super) fn contents(copied: &CopySummary) -> String {
     let count = copied.states.values().fold(0_i64, |sum, count| sum.saturating_add(*count));
     let states: Vec<_> = copied.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let states = if states.is_empty() { String::new() } else { format!(" ({})", states.join(", ")) };

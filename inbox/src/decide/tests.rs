@@ -49,7 +49,7 @@ impl Arrival {
     }
 
     fn with_token(self, id: &str) -> Self {
-        Self { token: Some(crate::arrival::Token { id: id.to_owned(), binds: true }), ..self }
+        Self { token: Some(crate::arrival::ArrivalToken { id: id.to_owned(), binds: true }), ..self }
     }
 
     fn of_job(self, job: &str) -> Self {
@@ -57,7 +57,7 @@ impl Arrival {
     }
 
     fn with_static_token(self, id: &str) -> Self {
-        Self { token: Some(crate::arrival::Token { id: id.to_owned(), binds: false }), ..self }
+        Self { token: Some(crate::arrival::ArrivalToken { id: id.to_owned(), binds: false }), ..self }
     }
 
     fn judged(self, verdict: Verdict, reason: Option<&str>) -> Self {
@@ -65,23 +65,23 @@ impl Arrival {
     }
 }
 
-const NEW: Decision = Decision::Deliver { supersedes: None, retires: None };
+const NEW: ArrivalDecision = ArrivalDecision::Deliver { supersedes: None, retires: None };
 
-fn over(id: i64, what: Superseded) -> Decision {
-    Decision::Deliver { supersedes: Some(what), retires: Some(id) }
+fn over(id: i64, what: Superseded) -> ArrivalDecision {
+    ArrivalDecision::Deliver { supersedes: Some(what), retires: Some(id) }
 }
 
-fn repeat(of: i64) -> Decision {
-    Decision::Repeat { of }
+fn repeat(of: i64) -> ArrivalDecision {
+    ArrivalDecision::Repeat { of }
 }
 
-fn keep(reason: QuarantineReason) -> Decision {
-    Decision::Quarantine { reason }
+fn keep(reason: QuarantineReason) -> ArrivalDecision {
+    ArrivalDecision::Quarantine { reason }
 }
 
 /// What comes one after the other, each with the next number, and what becomes of it.
 #[track_caller]
-fn row(comes: &[(Arrival, Decision)]) {
+fn row(comes: &[(Arrival, ArrivalDecision)]) {
     let mut known = BatchState::default();
     for (id, (arrival, expected)) in (1..).zip(comes) {
         assert_eq!(known.decide(arrival, id), *expected, "entry {id}");
@@ -90,10 +90,12 @@ fn row(comes: &[(Arrival, Decision)]) {
 
 /// The same where the application has said of which job [`ONE`] is.
 #[track_caller]
-fn row_expecting(job: &str, comes: &[(Arrival, Decision)]) -> BatchState {
+fn row_expecting(job: &str, comes: &[(Arrival, ArrivalDecision)]) -> BatchState {
     let mut known = BatchState::default();
     let key = GenerationKey { hook: "veo3".to_owned(), generation: ONE.to_owned() };
-    known.generations.insert(key, Generation { expected: Some(job.to_owned()), ..Generation::default() });
+    known
+        .generations
+        .insert(key, GenerationState { expected: Some(job.to_owned()), ..GenerationState::default() });
     for (id, (arrival, expected)) in (1..).zip(comes) {
         assert_eq!(known.decide(arrival, id), *expected, "entry {id}");
     }
@@ -278,8 +280,8 @@ fn what_is_observed_or_quarantined_decides_nothing() {
     let observed = completed("a").judged(Verdict::Observed, None);
     let quarantined = completed("a").judged(Verdict::Quarantined, Some("token-expired")).with_token("t");
     row(&[
-        (observed.clone(), Decision::Observe),
-        (observed, Decision::Observe),
+        (observed.clone(), ArrivalDecision::Observe),
+        (observed, ArrivalDecision::Observe),
         (quarantined, keep(QuarantineReason::Gate(Reason::TokenExpired))),
         (completed("b"), NEW),
         (completed("c").of(TWO).with_token("t"), NEW),

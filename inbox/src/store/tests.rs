@@ -4,8 +4,8 @@ mod follow;
 mod scan;
 
 use super::*;
-use crate::arrival::Token;
-use crate::decide::Room;
+use crate::arrival::ArrivalToken;
+use crate::decide::QuarantineRoom;
 use crate::entry::{EntryState, ExpectationState, Fingerprint, Origin, QuarantineReason, Superseded};
 use blobgate::policy::Verdict;
 use blobgate_testkit::{Cluster, needs};
@@ -35,7 +35,7 @@ macro_rules! rows {
             }
             Place::Postgres(url) => {
                 let options = super::postgres::options(url).unwrap();
-                let mut own = super::postgres::connect(&options).await.unwrap();
+                let mut own = super::postgres::connect(&options, &super::postgres::SETTINGS).await.unwrap();
                 let $connection = &mut own;
                 let rows = $body;
                 own.close().await.unwrap();
@@ -46,14 +46,14 @@ macro_rules! rows {
 }
 
 /// A store of a test's own.
-struct Site {
+struct TestStore {
     place: Place,
     store: Option<StoreHandle>,
     /// What ends with the test.
     _beside: Box<dyn std::any::Any>,
 }
 
-impl Site {
+impl TestStore {
     async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::Sqlite(directory.path().join("inbox.db"));
@@ -93,30 +93,30 @@ impl Site {
         self.store = Some(self.place.open().await.unwrap());
     }
 
-    async fn store(&mut self, arrivals: &[Arrival]) -> Vec<Outcome> {
-        self.store_with(arrivals, Room::UNLIMITED).await
+    async fn store(&mut self, arrivals: &[Arrival]) -> Vec<ArrivalOutcome> {
+        self.store_with(arrivals, QuarantineRoom::UNLIMITED).await
     }
 
-    async fn store_with(&mut self, arrivals: &[Arrival], room: Room) -> Vec<Outcome> {
+    async fn store_with(&mut self, arrivals: &[Arrival], room: QuarantineRoom) -> Vec<ArrivalOutcome> {
         let arrivals: Vec<_> = arrivals.iter().collect();
         self.driver().store(&arrivals, room).await.unwrap().outcomes
     }
 
-    async fn claim(&mut self, route: &str) -> Vec<Claimed> {
-        self.driver().claim(route, Wanted::due(10), LEASE).await.unwrap().entries
+    async fn claim(&mut self, route: &str) -> Vec<ClaimedEntry> {
+        self.driver().claim(route, ClaimRequest::due(10), LEASE).await.unwrap().entries
     }
 
-    async fn claim_one(&mut self, route: &str) -> Claimed {
+    async fn claim_one(&mut self, route: &str) -> ClaimedEntry {
         let mut claimed = self.claim(route).await;
         assert_eq!(claimed.len(), 1, "{claimed:?}");
         claimed.remove(0)
     }
 
-    async fn finish(&mut self, entry: &Claimed, done: bool) -> Vec<i64> {
+    async fn finish(&mut self, entry: &ClaimedEntry, done: bool) -> Vec<i64> {
         self.finish_with(entry, done, true).await
     }
 
-    async fn finish_with(&mut self, entry: &Claimed, done: bool, may_die: bool) -> Vec<i64> {
+    async fn finish_with(&mut self, entry: &ClaimedEntry, done: bool, may_die: bool) -> Vec<i64> {
         let give_up_after = if may_die { GIVE_UP_AFTER } else { i64::MAX };
         self.driver().finish(&[ended(entry, done)], give_up_after).await.unwrap()
     }
@@ -149,7 +149,7 @@ impl Site {
     }
 
     async fn ids(&self) -> Vec<i64> {
-        self.driver().ids(&Filter::default(), Only::All, 0, i64::MAX, 1_000).await.unwrap()
+        self.driver().ids(&Filter::default(), Restriction::All, 0, i64::MAX, 1_000).await.unwrap()
     }
 
     /// Each entry with how often it was replayed.
@@ -166,11 +166,11 @@ impl Site {
 }
 
 /// A committer of a test's own.
-struct Committing {
+struct TestCommitter {
     committer: crate::commit::Committer,
 }
 
-impl Committing {
+impl TestCommitter {
     fn start(store: &StoreHandle) -> Self {
         let (space, metrics) =
             (crate::space::Space::new(1 << 40, None), Arc::new(crate::metrics::Metrics::new()));
@@ -180,13 +180,16 @@ impl Committing {
         Self { committer }
     }
 
-    async fn store(&self, arrival: Arrival) -> std::result::Result<Outcome, crate::commit::NotStored> {
+    async fn store(
+        &self,
+        arrival: Arrival,
+    ) -> std::result::Result<ArrivalOutcome, crate::commit::CommitError> {
         self.committer.store(arrival).await
     }
 }
 
-fn ended(entry: &Claimed, done: bool) -> Finished {
-    Finished {
+fn ended(entry: &ClaimedEntry, done: bool) -> FinishedAttempt {
+    FinishedAttempt {
         id: entry.id,
         lease: entry.lease,
         done,
@@ -236,36 +239,36 @@ fn failed(code: &str) -> Arrival {
 }
 
 fn quarantined(body: &str, token: &str) -> Arrival {
-    let token = Some(Token { id: token.to_owned(), binds: true });
+    let token = Some(ArrivalToken { id: token.to_owned(), binds: true });
     let reason = Some(QuarantineReason::parse("json-invalid"));
     Arrival { reason, token, generation: None, ..arrival(Verdict::Quarantined, at(body), body) }
 }
 
-fn waits(route: &str) -> Outcome {
-    Outcome::Waits(route.to_owned())
+fn waits(route: &str) -> ArrivalOutcome {
+    ArrivalOutcome::Waits(route.to_owned())
 }
 
-fn kept(reason: &str) -> Outcome {
-    Outcome::Quarantined(QuarantineReason::parse(reason))
+fn kept(reason: &str) -> ArrivalOutcome {
+    ArrivalOutcome::Quarantined(QuarantineReason::parse(reason))
 }
 
 /// A test of each store.
 macro_rules! in_both {
-    ($(async fn $name:ident($site:ident: &mut Site) $body:block)*) => {
+    ($(async fn $name:ident($site:ident: &mut TestStore) $body:block)*) => {
         $(mod $name {
             use super::*;
 
-            async fn holds($site: &mut Site) $body
+            async fn holds($site: &mut TestStore) $body
 
             #[tokio::test]
             async fn sqlite() {
-                holds(&mut Site::sqlite().await).await;
+                holds(&mut TestStore::sqlite().await).await;
             }
 
             #[needs(Postgres)]
             #[tokio::test]
             async fn postgres() {
-                holds(&mut Site::postgres().await).await;
+                holds(&mut TestStore::postgres().await).await;
             }
         })*
     };
@@ -276,17 +279,17 @@ mod expect;
 mod sums;
 
 in_both! {
-    async fn a_batch_is_decided_as_one_after_the_other(site: &mut Site) {
+    async fn a_batch_is_decided_as_one_after_the_other(site: &mut TestStore) {
         let batch = [completed("a"), completed("a"), failed("X"), completed("b"), completed("a")];
         let conflict = || kept("event-conflict");
-        let expected = [waits(COMPLETED), Outcome::Repeated, conflict(), conflict(), Outcome::Repeated];
+        let expected = [waits(COMPLETED), ArrivalOutcome::Repeated, conflict(), conflict(), ArrivalOutcome::Repeated];
         assert_eq!(site.store(&batch).await, expected);
         site.expect(&[("waiting", 3), ("quarantined", 1), ("quarantined", 1)]).await;
-        assert_eq!(site.store(&batch).await, [const { Outcome::Repeated }; 5]);
+        assert_eq!(site.store(&batch).await, [const { ArrivalOutcome::Repeated }; 5]);
         site.expect(&[("waiting", 6), ("quarantined", 2), ("quarantined", 2)]).await;
     }
 
-    async fn what_comes_out_is_what_went_in(site: &mut Site) {
+    async fn what_comes_out_is_what_went_in(site: &mut TestStore) {
         let sent = completed("a");
         site.store(std::slice::from_ref(&sent)).await;
         let entry = site.claim_one(COMPLETED).await;
@@ -295,7 +298,7 @@ in_both! {
         assert_eq!((entry.supersedes, entry.overrides), (None, None));
     }
 
-    async fn a_failure_that_waits_is_superseded(site: &mut Site) {
+    async fn a_failure_that_waits_is_superseded(site: &mut TestStore) {
         site.store(&[failed("X")]).await;
         site.store(&[completed("a")]).await;
         assert_eq!(site.claim(FAILED).await.len(), 0);
@@ -303,13 +306,13 @@ in_both! {
         site.expect(&[("superseded", 1), ("in_flight", 1)]).await;
     }
 
-    async fn a_failure_in_the_same_batch_is_superseded(site: &mut Site) {
+    async fn a_failure_in_the_same_batch_is_superseded(site: &mut TestStore) {
         site.store(&[failed("X"), completed("a")]).await;
         assert_eq!(site.claim(FAILED).await.len(), 0);
         assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
-    async fn a_completion_waits_for_a_failure_under_way(site: &mut Site) {
+    async fn a_completion_waits_for_a_failure_under_way(site: &mut TestStore) {
         site.store(&[failed("X")]).await;
         let failure = site.claim_one(FAILED).await;
         site.store(&[completed("a")]).await;
@@ -319,7 +322,7 @@ in_both! {
         assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
-    async fn a_delivered_failure_stays_so(site: &mut Site) {
+    async fn a_delivered_failure_stays_so(site: &mut TestStore) {
         site.store(&[failed("X")]).await;
         let failure = site.claim_one(FAILED).await;
         site.store(&[completed("a")]).await;
@@ -328,7 +331,7 @@ in_both! {
         assert_eq!(site.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
-    async fn what_failed_is_tried_again(site: &mut Site) {
+    async fn what_failed_is_tried_again(site: &mut TestStore) {
         site.store(&[completed("a")]).await;
         for attempt in 1..=3 {
             let entry = site.claim_one(COMPLETED).await;
@@ -341,7 +344,7 @@ in_both! {
         site.expect(&[("delivered", 1)]).await;
     }
 
-    async fn only_who_holds_it_may_say_that_it_failed(site: &mut Site) {
+    async fn only_who_holds_it_may_say_that_it_failed(site: &mut TestStore) {
         site.store(&[completed("a")]).await;
         let first = site.claim_one(COMPLETED).await;
         site.finish(&first, false).await;
@@ -357,7 +360,7 @@ in_both! {
         site.expect(&[("delivered", 1)]).await;
     }
 
-    async fn what_a_lost_holder_had_is_delivered_by_another(site: &mut Site) {
+    async fn what_a_lost_holder_had_is_delivered_by_another(site: &mut TestStore) {
         site.store(&[completed("a")]).await;
         let first = site.claim_one(COMPLETED).await;
         // Of SQLite's own claims; who else holds what in PostgreSQL, time tells and not a clock.
@@ -373,7 +376,7 @@ in_both! {
         assert_eq!((second.id, second.lease, second.attempts), (first.id, 2, 2));
     }
 
-    async fn a_restart_of_the_one_holder_voids_its_leases(site: &mut Site) {
+    async fn a_restart_of_the_one_holder_voids_its_leases(site: &mut TestStore) {
         site.store(&[completed("a")]).await;
         site.claim_one(COMPLETED).await;
         site.reopen().await;
@@ -382,21 +385,21 @@ in_both! {
         assert_eq!(site.claim(COMPLETED).await.len(), expected);
     }
 
-    async fn seventy_two_hours_of_its_own_and_ten_attempts_are_the_end(site: &mut Site) {
+    async fn seventy_two_hours_of_its_own_and_ten_attempts_are_the_end(site: &mut TestStore) {
         site.store(&[completed("a"), Arrival { generation: Some(TWO.to_owned()), ..completed("b") }]).await;
         site.sql("UPDATE entry SET tried = 259200000000, attempts = CASE WHEN id = (SELECT min(id) FROM entry) THEN 9 ELSE 8 END").await;
         let entries = site.claim(COMPLETED).await;
         assert_eq!(site.finish_with(&entries[0], false, false).await, NONE, "no room for the dead");
         site.expect(&[("waiting", 1), ("in_flight", 1)]).await;
         assert_eq!(site.finish(&entries[1], false).await, NONE, "nine attempts");
-        let entry = site.driver().claim(COMPLETED, Wanted::due(1), LEASE).await.unwrap().entries.remove(0);
+        let entry = site.driver().claim(COMPLETED, ClaimRequest::due(1), LEASE).await.unwrap().entries.remove(0);
         assert_eq!(site.finish(&entry, false).await, [entry.id]);
         site.expect(&[("dead", 1), ("waiting", 1)]).await;
         // A repeat of it is none the less a repeat.
-        assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated]);
+        assert_eq!(site.store(&[completed("a")]).await, [ArrivalOutcome::Repeated]);
     }
 
-    async fn each_of_a_thousand_replays_is_one_delivery(site: &mut Site) {
+    async fn each_of_a_thousand_replays_is_one_delivery(site: &mut TestStore) {
         const ROUNDS: usize = 1_000;
         let id = |number| format!("00000000-0000-4000-8000-{number:012x}");
         let batch: Vec<_> = (1..=ROUNDS).map(|number| completed("a").of(&id(number))).collect();
@@ -415,7 +418,7 @@ in_both! {
             let mut idle = 0_u32;
             while idle < 20 {
                 assert!(started.elapsed() < DEADLINE);
-                let claimed = session.claim(COMPLETED, Wanted::due(7), LEASE).await.unwrap().entries;
+                let claimed = session.claim(COMPLETED, ClaimRequest::due(7), LEASE).await.unwrap().entries;
                 idle = if claimed.is_empty() { idle.saturating_add(1) } else { 0 };
                 for entry in &claimed {
                     let count = claims.entry(entry.id).or_default();
@@ -439,30 +442,30 @@ in_both! {
         assert!(site.states().await.iter().all(|(state, _)| state == "delivered"));
     }
 
-    async fn a_token_keeps_twenty_bodies(site: &mut Site) {
+    async fn a_token_keeps_twenty_bodies(site: &mut TestStore) {
         let bodies: Vec<_> = (1..=20).map(|number| quarantined(&number.to_string(), "t")).collect();
         assert_eq!(site.store(&bodies).await, vec![kept("json-invalid"); 20]);
-        assert_eq!(site.store(&[quarantined("21", "t")]).await, [Outcome::TokenFull]);
-        assert_eq!(site.store(&[quarantined("20", "t")]).await, [Outcome::Repeated]);
+        assert_eq!(site.store(&[quarantined("21", "t")]).await, [ArrivalOutcome::TokenFull]);
+        assert_eq!(site.store(&[quarantined("20", "t")]).await, [ArrivalOutcome::Repeated]);
         assert_eq!(site.store(&[quarantined("21", "u")]).await, [kept("json-invalid")]);
         let both: Vec<_> = (1..=21).map(|number| quarantined(&number.to_string(), "v")).collect();
-        assert_eq!(site.store(&both).await[20], Outcome::TokenFull, "in one batch");
+        assert_eq!(site.store(&both).await[20], ArrivalOutcome::TokenFull, "in one batch");
     }
 
-    async fn what_was_decided_on_makes_room_for_a_token(site: &mut Site) {
+    async fn what_was_decided_on_makes_room_for_a_token(site: &mut TestStore) {
         let bodies: Vec<_> = (1..=20).map(|number| quarantined(&number.to_string(), "t")).collect();
         site.store(&bodies).await;
         site.sql("UPDATE entry SET state = 'dropped' WHERE id = (SELECT min(id) FROM entry)").await;
         assert_eq!(site.store(&[quarantined("21", "t")]).await, [kept("json-invalid")]);
-        assert_eq!(site.store(&[quarantined("22", "t")]).await, [Outcome::TokenFull]);
+        assert_eq!(site.store(&[quarantined("22", "t")]).await, [ArrivalOutcome::TokenFull]);
     }
 
-    async fn of_what_is_refused_nothing_stays(site: &mut Site) {
-        let token = Some(Token { id: "t".to_owned(), binds: true });
+    async fn of_what_is_refused_nothing_stays(site: &mut TestStore) {
+        let token = Some(ArrivalToken { id: "t".to_owned(), binds: true });
         let with = |arrival: Arrival| Arrival { token: token.clone(), ..arrival };
         site.store(&[with(completed("a"))]).await;
         let another = with(completed("b").of(TWO));
-        assert_eq!(site.store_with(std::slice::from_ref(&another), Room { is_full: true, ..Room::UNLIMITED }).await, [Outcome::QuarantineFull]);
+        assert_eq!(site.store_with(std::slice::from_ref(&another), QuarantineRoom { is_full: true, ..QuarantineRoom::UNLIMITED }).await, [ArrivalOutcome::QuarantineFull]);
         assert_eq!(site.count_rows("SELECT count(*) FROM generation").await, 1);
         assert_eq!(site.store(&[another]).await, [kept("token-reused")]);
         assert_eq!(site.count_rows("SELECT count(*) FROM generation").await, 1, "nor of what is only kept");
@@ -470,27 +473,27 @@ in_both! {
         assert_eq!(site.count_rows("SELECT count(*) FROM token").await, 1);
     }
 
-    async fn a_bad_row_of_a_batch_is_its_own(site: &mut Site) {
+    async fn a_bad_row_of_a_batch_is_its_own(site: &mut TestStore) {
         // As another generation's event it would be one, but its place is taken.
         site.store(&[completed("a").of(TWO)]).await;
         site.sql("UPDATE generation SET completed_id = NULL, completed_fingerprint = NULL").await;
-        let (queue, ending) = (Committing::start(site.store.as_ref().unwrap()), std::time::Instant::now());
+        let (queue, ending) = (TestCommitter::start(site.store.as_ref().unwrap()), std::time::Instant::now());
         let (bad, good) = tokio::join!(queue.store(completed("a").of(TWO)), queue.store(completed("b")));
-        assert_eq!((bad, good), (Err(crate::commit::NotStored::Store), Ok(waits(COMPLETED))));
+        assert_eq!((bad, good), (Err(crate::commit::CommitError::Store), Ok(waits(COMPLETED))));
         assert!(ending.elapsed() < std::time::Duration::from_secs(5), "nobody waits for what cannot be stored");
     }
 
-    async fn a_token_keeps_twenty_bodies_of_its_own_generation(site: &mut Site) {
-        let token = Some(Token { id: "t".to_owned(), binds: true });
+    async fn a_token_keeps_twenty_bodies_of_its_own_generation(site: &mut TestStore) {
+        let token = Some(ArrivalToken { id: "t".to_owned(), binds: true });
         let own = |arrival: Arrival| Arrival { token: token.clone(), ..arrival };
         site.store(&[own(completed("a"))]).await;
         let bodies: Vec<_> = (1..=25).map(|number| own(completed(&number.to_string()))).collect();
-        let expected = [vec![kept("event-conflict"); 20], vec![Outcome::TokenFull; 5]].concat();
+        let expected = [vec![kept("event-conflict"); 20], vec![ArrivalOutcome::TokenFull; 5]].concat();
         assert_eq!(site.store(&bodies).await, expected);
-        assert_eq!(site.store(&bodies[..1]).await, [Outcome::Repeated], "a repeat takes no room");
+        assert_eq!(site.store(&bodies[..1]).await, [ArrivalOutcome::Repeated], "a repeat takes no room");
         // For whatever reason: those that the gate quarantines are of it too.
         let flawed = Arrival { generation: Some(ONE.to_owned()), ..quarantined("x", "t") };
-        assert_eq!(site.store(&[flawed]).await, [Outcome::TokenFull]);
+        assert_eq!(site.store(&[flawed]).await, [ArrivalOutcome::TokenFull]);
         // What is about other generations is counted by itself, and so are other tokens.
         assert_eq!(site.store(&[quarantined("x", "t")]).await, [kept("json-invalid")]);
         let late = Arrival { generation: Some(TWO.to_owned()), ..quarantined("x", "u") };
@@ -499,51 +502,51 @@ in_both! {
         assert_eq!(site.store(&bodies[20..21]).await, [kept("event-conflict")], "a person has made room");
     }
 
-    async fn of_no_token_a_generation_keeps_twenty_bodies(site: &mut Site) {
+    async fn of_no_token_a_generation_keeps_twenty_bodies(site: &mut TestStore) {
         let flawed = |generation: &str, number: i64| {
             let body = format!("{generation} {number}");
             Arrival { token: None, generation: Some(generation.to_owned()), ..quarantined(&body, "") }
         };
         let bodies: Vec<_> = (1..=21).map(|number| flawed(ONE, number)).collect();
-        assert_eq!(site.store(&bodies).await[19..], [kept("json-invalid"), Outcome::TokenFull]);
+        assert_eq!(site.store(&bodies).await[19..], [kept("json-invalid"), ArrivalOutcome::TokenFull]);
         assert_eq!(site.store(&[flawed(TWO, 1)]).await, [kept("json-invalid")]);
     }
 
-    async fn a_static_url_keeps_twenty_bodies_of_each_generation(site: &mut Site) {
-        let token = Some(Token { id: "static".to_owned(), binds: false });
+    async fn a_static_url_keeps_twenty_bodies_of_each_generation(site: &mut TestStore) {
+        let token = Some(ArrivalToken { id: "static".to_owned(), binds: false });
         let of = |number: i64, generation: i64| Arrival {
             token: token.clone(),
             generation: Some(format!("ffd473d5-5bef-4e14-bf22-{generation:012x}")),
             ..quarantined(&format!("{generation} {number}"), "")
         };
         let bodies: Vec<_> = (1..=21).map(|number| of(number, 1)).collect();
-        assert_eq!(site.store(&bodies).await[19..], [kept("json-invalid"), Outcome::TokenFull]);
+        assert_eq!(site.store(&bodies).await[19..], [kept("json-invalid"), ArrivalOutcome::TokenFull]);
         let others: Vec<_> = (2..=60).map(|generation| of(1, generation)).collect();
         assert_eq!(site.store(&others).await, vec![kept("json-invalid"); 59], "it speaks of every generation");
     }
 
-    async fn a_token_keeps_no_more_bytes_than_one_may(site: &mut Site) {
+    async fn a_token_keeps_no_more_bytes_than_one_may(site: &mut TestStore) {
         let size = quarantined("1", "t").size();
-        let room = Room { is_full: false, max_bytes_of_token: size.saturating_mul(3) };
+        let room = QuarantineRoom { is_full: false, max_bytes_of_token: size.saturating_mul(3) };
         let bodies: Vec<_> = (1..=4).map(|number| quarantined(&number.to_string(), "t")).collect();
         let batch: Vec<_> = bodies.iter().collect();
         let outcomes = site.driver().store(&batch, room).await.unwrap().outcomes;
-        assert_eq!(outcomes[2..], [kept("json-invalid"), Outcome::TokenFull]);
+        assert_eq!(outcomes[2..], [kept("json-invalid"), ArrivalOutcome::TokenFull]);
         // The first body is taken however large it is.
-        let small = Room { is_full: false, max_bytes_of_token: 1 };
+        let small = QuarantineRoom { is_full: false, max_bytes_of_token: 1 };
         let (one, two) = (quarantined("1", "u"), quarantined("2", "u"));
         let outcomes = site.driver().store(&[&one, &two], small).await.unwrap().outcomes;
-        assert_eq!(outcomes, [kept("json-invalid"), Outcome::TokenFull]);
+        assert_eq!(outcomes, [kept("json-invalid"), ArrivalOutcome::TokenFull]);
     }
 
-    async fn a_full_quarantine_takes_nothing_new(site: &mut Site) {
+    async fn a_full_quarantine_takes_nothing_new(site: &mut TestStore) {
         site.store(&[quarantined("a", "t")]).await;
         let batch = [quarantined("a", "t"), quarantined("b", "t"), completed("c")];
-        let expected = [Outcome::Repeated, Outcome::QuarantineFull, waits(COMPLETED)];
-        assert_eq!(site.store_with(&batch, Room { is_full: true, ..Room::UNLIMITED }).await, expected);
+        let expected = [ArrivalOutcome::Repeated, ArrivalOutcome::QuarantineFull, waits(COMPLETED)];
+        assert_eq!(site.store_with(&batch, QuarantineRoom { is_full: true, ..QuarantineRoom::UNLIMITED }).await, expected);
     }
 
-    async fn what_is_observed_is_delivered_each_time(site: &mut Site) {
+    async fn what_is_observed_is_delivered_each_time(site: &mut TestStore) {
         let observed = observed("a");
         let route = "veo3/observed/completed";
         assert_eq!(site.store(&[observed.clone(), observed]).await, [waits(route), waits(route)]);
@@ -551,14 +554,14 @@ in_both! {
         assert_eq!(site.store(&[completed("b")]).await, [waits(COMPLETED)], "it binds nothing");
     }
 
-    async fn a_repeat_after_the_purge_is_still_a_repeat(site: &mut Site) {
+    async fn a_repeat_after_the_purge_is_still_a_repeat(site: &mut TestStore) {
         site.store(&[completed("a"), failed("X").of(TWO)]).await;
         let entry = site.claim_one(COMPLETED).await;
         site.finish(&entry, true).await;
         let size = completed("a").size();
         assert_eq!(site.driver().purge_bodies(crate::purge::BODIES, 10).await.unwrap(), (0, 0), "not yet");
         assert_eq!(site.driver().purge_bodies(0, 10).await.unwrap(), (1, size), "what waits stays");
-        assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated]);
+        assert_eq!(site.store(&[completed("a")]).await, [ArrivalOutcome::Repeated]);
         assert_eq!(site.claim(COMPLETED).await.len(), 0);
         assert_eq!(site.driver().purge_tombstones(crate::purge::TOMBSTONES, 10).await.unwrap(), 0);
         assert_eq!(site.driver().purge_tombstones(0, 10).await.unwrap(), 1);
@@ -566,7 +569,7 @@ in_both! {
         site.expect(&[("waiting", 1), ("waiting", 1)]).await;
     }
 
-    async fn what_is_purged_is_gone_and_a_repeat_of_it_a_repeat(site: &mut Site) {
+    async fn what_is_purged_is_gone_and_a_repeat_of_it_a_repeat(site: &mut TestStore) {
         let dead_one = failed("Y").of("00000000-0000-4000-8000-000000000003");
         site.store(&[completed("a"), quarantined("b", "t"), observed("c"), dead_one.clone()]).await;
         let entry = site.claim_one(COMPLETED).await;
@@ -584,13 +587,13 @@ in_both! {
             assert!(entry.ended_at.is_some(), "it goes after 400 days");
         }
         let again = [completed("a"), quarantined("b", "t"), dead_one];
-        assert_eq!(site.store(&again).await, [const { Outcome::Repeated }; 3]);
+        assert_eq!(site.store(&again).await, [const { ArrivalOutcome::Repeated }; 3]);
         assert_eq!(site.claim(COMPLETED).await.len(), 0);
         let changed = site.driver().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
         assert_eq!(changed.refused.values().copied().collect::<Vec<_>>(), ["it is purged already"; 4]);
     }
 
-    async fn what_is_to_be_delivered_is_not_purged(site: &mut Site) {
+    async fn what_is_to_be_delivered_is_not_purged(site: &mut TestStore) {
         site.store(&[completed("a"), failed("X").of(TWO)]).await;
         let entry = site.claim_one(COMPLETED).await;
         let ids = site.ids().await;
@@ -598,13 +601,13 @@ in_both! {
         assert_eq!(changed.changed.len(), 0);
         assert_eq!(
             changed.refused.values().copied().collect::<Vec<_>>(),
-            ["it is under way: wait for its end, or pause its route first", "it waits to be delivered: `drop` it first"]
+            ["it is in flight: wait for its end, or pause its route first", "it waits to be delivered: drop it first"]
         );
         assert_eq!(site.finish(&entry, true).await, NONE);
         site.expect(&[("delivered", 1), ("waiting", 1)]).await;
     }
 
-    async fn purge_and_delivery_do_not_meet(site: &mut Site) {
+    async fn purge_and_delivery_do_not_meet(site: &mut TestStore) {
         const EVENTS: usize = 1_000;
         let events: Vec<_> = (0..EVENTS).map(|number| completed("a").of(&format!("00000000-0000-4000-8000-{number:012x}"))).collect();
         for events in events.chunks(100) {
@@ -623,7 +626,7 @@ in_both! {
         let (mut delivered, started) = (0_usize, std::time::Instant::now());
         while delivered < EVENTS {
             assert!(started.elapsed() < DEADLINE, "{delivered} are delivered");
-            let claimed = site.driver().claim(COMPLETED, Wanted::due(10), LEASE).await.unwrap().entries;
+            let claimed = site.driver().claim(COMPLETED, ClaimRequest::due(10), LEASE).await.unwrap().entries;
             assert!(claimed.iter().all(|entry| !entry.body.is_empty()));
             let finished: Vec<_> = claimed.iter().map(|entry| ended(entry, true)).collect();
             assert_eq!(site.driver().finish(&finished, GIVE_UP_AFTER).await.unwrap(), NONE);
@@ -635,7 +638,7 @@ in_both! {
         assert_eq!(site.driver().usage().await.unwrap().total, 0);
     }
 
-    async fn usage_is_by_what_it_is(site: &mut Site) {
+    async fn usage_is_by_what_it_is(site: &mut TestStore) {
         site.store(&[completed("a"), quarantined("b", "t"), observed("c")]).await;
         let usage = site.driver().usage().await.unwrap();
         let one = completed("a").size();
@@ -644,7 +647,7 @@ in_both! {
         assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [(EntryState::Waiting, 2), (EntryState::Quarantined, 1)]);
     }
 
-    async fn serves_newer_tables_only_if_they_allow_it(site: &mut Site) {
+    async fn serves_newer_tables_only_if_they_allow_it(site: &mut TestStore) {
         // A migration of a newer program that only adds.
         site.sql("ALTER TABLE entry ADD COLUMN note TEXT").await;
         site.sql(NEXT_MIGRATION).await;
@@ -654,21 +657,29 @@ in_both! {
         // And one that declares otherwise.
         site.sql("UPDATE schema_version SET oldest_program = 2").await;
         site.close();
-        let expected = "the store has tables of version 2, which need a program that knows version 2, and this program knows 1: start the newer program";
+        let expected = "cannot open the store: its tables have version 2 and need a program that knows version 2, and this program knows 1. Start the program that made them, or name another store";
         assert_eq!(site.place.open().await.unwrap_err().to_string(), expected);
         assert_eq!(site.place.migrate().await.unwrap_err().to_string(), expected);
         site.sql("DELETE FROM schema_version").await;
         assert_eq!(site.place.open().await.unwrap_err().to_string(), expected, "nothing allows it");
     }
 
-    async fn older_tables_are_refused(site: &mut Site) {
+    async fn older_tables_are_refused(site: &mut TestStore) {
         site.sql("UPDATE _sqlx_migrations SET version = 0").await;
         site.close();
         let error = site.place.open().await.unwrap_err().to_string();
-        assert_eq!(error, "the store has tables of version 0, and this program needs 1: run `blobgate inbox migrate`");
+        assert_eq!(error, "cannot open the store: its tables have version 0, and this program needs 1. Run `blobgate inbox migrate`");
     }
 
-    async fn each_route_says_when_it_is_due(site: &mut Site) {
+    async fn tables_of_another_history_are_refused(site: &mut TestStore) {
+        let expected = |version| format!("cannot migrate the store: this program does not know the migration {version} of its tables. Start the program that made them, or name another store");
+        site.sql("UPDATE _sqlx_migrations SET version = 0").await;
+        site.sql("UPDATE schema_version SET oldest_program = 0").await;
+        site.close();
+        assert_eq!(site.place.migrate().await.unwrap_err().to_string(), expected(0), "a migration that is missing here");
+    }
+
+    async fn each_route_says_when_it_is_due(site: &mut TestStore) {
         assert_eq!(site.driver().waiting().await.unwrap(), []);
         site.store(&[completed("a"), failed("X").of(TWO)]).await;
         let waiting = site.driver().waiting().await.unwrap();
@@ -694,10 +705,13 @@ fn both_stores_have_tables_of_one_version() {
 
 #[tokio::test]
 async fn a_file_is_one_inbox_s() {
-    let site = Site::sqlite().await;
+    let site = TestStore::sqlite().await;
     let error = site.place.open().await.unwrap_err().to_string();
     let Place::Sqlite(path) = &site.place else { return };
-    let expected = format!("another inbox serves from {}: end it, or use a store of its own", path.display());
+    let expected = format!(
+        "cannot open {}: another inbox serves it. End that inbox, or name another store",
+        path.display()
+    );
     assert_eq!(error, expected);
 }
 
@@ -706,7 +720,7 @@ async fn a_store_without_tables_says_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let place = Place::Sqlite(directory.path().join("inbox.db"));
     let error = place.open().await.unwrap_err().to_string();
-    assert!(error.ends_with("inbox.db yet: run `blobgate inbox migrate`"), "{error}");
+    assert!(error.ends_with("inbox.db: it does not exist. Run `blobgate inbox migrate`"), "{error}");
 }
 
 #[needs(Postgres)]
@@ -716,13 +730,13 @@ async fn a_database_without_tables_says_what_to_do() {
     let cluster = Cluster::shared();
     let place: Place = cluster.database().parse().unwrap();
     let error = place.open().await.unwrap_err().to_string();
-    assert_eq!(error, "the store has no tables yet: run `blobgate inbox migrate`");
+    assert_eq!(error, "cannot open the store: it has no tables yet. Run `blobgate inbox migrate`");
 }
 
 /// With a control: it was in the file before.
 #[tokio::test]
 async fn what_is_purged_is_not_left_in_the_file() {
-    let mut site = Site::sqlite().await;
+    let mut site = TestStore::sqlite().await;
     let Place::Sqlite(path) = site.place.clone() else { return };
     site.store(&[completed("that nobody may find"), completed("another").of(TWO)]).await;
     for entry in site.claim(COMPLETED).await {

@@ -1,6 +1,6 @@
 use super::deliveries::claim;
 use super::*;
-use crate::store::{Class, Pick};
+use crate::store::{AttemptClass, Pick};
 use blobgate_testkit::{Cluster, needs};
 use sqlx::AssertSqlSafe;
 
@@ -18,16 +18,16 @@ async fn claims_find_entries_by_index() {
     let cluster = Cluster::shared();
     let url = cluster.database().parse().unwrap();
     migrate(&url).await.unwrap();
-    let mut connection = connect(&options(&url).unwrap()).await.unwrap();
+    let mut connection = connect(&options(&url).unwrap(), &SETTINGS).await.unwrap();
     sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut connection).await.unwrap();
     for stored in ["SELECT 1", BACKLOG, "ANALYZE entry"] {
         sqlx::raw_sql(stored).execute(&mut connection).await.unwrap();
         for (pick, index) in [
             (Pick::Due, "entry_waiting"),
-            (Pick::Oldest(Class::First), "entry_first"),
-            (Pick::Newest(Class::First), "entry_first"),
-            (Pick::Oldest(Class::Again), "entry_again"),
-            (Pick::Newest(Class::Again), "entry_again"),
+            (Pick::Oldest(AttemptClass::First), "entry_first"),
+            (Pick::Newest(AttemptClass::First), "entry_first"),
+            (Pick::Oldest(AttemptClass::Again), "entry_again"),
+            (Pick::Newest(AttemptClass::Again), "entry_again"),
         ] {
             for observed in [false, true] {
                 let claim = claim(pick, observed);

@@ -1,6 +1,6 @@
 use super::deliveries::due;
 use super::*;
-use crate::store::{Class, Pick};
+use crate::store::{AttemptClass, Pick};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 #[tokio::test]
@@ -11,10 +11,10 @@ async fn claims_find_entries_by_index_and_in_its_order() {
     let mut connection = options(&path).connect().await.unwrap();
     for (pick, index) in [
         (Pick::Due, "entry_waiting"),
-        (Pick::Oldest(Class::First), "entry_first"),
-        (Pick::Newest(Class::First), "entry_first"),
-        (Pick::Oldest(Class::Again), "entry_again"),
-        (Pick::Newest(Class::Again), "entry_again"),
+        (Pick::Oldest(AttemptClass::First), "entry_first"),
+        (Pick::Newest(AttemptClass::First), "entry_first"),
+        (Pick::Oldest(AttemptClass::Again), "entry_again"),
+        (Pick::Newest(AttemptClass::Again), "entry_again"),
     ] {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", due(pick)));
         let plan: Vec<(i64, i64, i64, String)> = query_as(explain)

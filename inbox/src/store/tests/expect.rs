@@ -6,19 +6,19 @@ use super::*;
 
 const AFTER: i64 = 780_000_000;
 const MINUTE: i64 = 60_000_000;
-const ALLOWED: Allowed = Allowed { per_minute: 1_000_000, again: MINUTE };
+const ALLOWED: CallBudget = CallBudget { per_minute: 1_000_000, retry_after: MINUTE };
 /// So many rounds of a race at a time.
 const WORKERS: usize = 8;
 
 /// Of each race.
 const ROUNDS: usize = 1_000;
 
-fn expected(generation: &str, job: &str) -> Expected {
-    Expected { hook: "veo3".to_owned(), generation: generation.to_owned(), job: job.to_owned() }
+fn expected(generation: &str, job: &str) -> Announcement {
+    Announcement { hook: "veo3".to_owned(), generation: generation.to_owned(), job: job.to_owned() }
 }
 
 fn of_job(token: &str, job: &str, arrival: Arrival) -> Arrival {
-    let token = Some(Token { id: token.to_owned(), binds: true });
+    let token = Some(ArrivalToken { id: token.to_owned(), binds: true });
     Arrival { token, job: Some(job.to_owned()), ..arrival }
 }
 
@@ -26,11 +26,11 @@ fn generation(number: usize) -> String {
     format!("00000000-0000-4000-9000-{number:012x}")
 }
 
-impl Site {
+impl TestStore {
     async fn expect_of(&mut self, generation: &str, job: &str) -> Expectation {
         match self.driver().expect(&expected(generation, job), AFTER).await.unwrap() {
-            Noted::Is { expectation, .. } => expectation,
-            other @ Noted::OtherJob(_) => panic!("{other:?}"),
+            AnnouncementOutcome::Recorded { expectation, .. } => expectation,
+            other @ AnnouncementOutcome::OtherJob(_) => panic!("{other:?}"),
         }
     }
 
@@ -39,20 +39,20 @@ impl Site {
         store.expectation("veo3", generation).await.unwrap().map(|expectation| expectation.state.name())
     }
 
-    async fn next(&mut self) -> Next {
-        self.driver().next_question(ALLOWED).await.unwrap()
+    async fn next(&mut self) -> NextCall {
+        self.driver().next_call(ALLOWED).await.unwrap()
     }
 
     /// The generation that is asked about next, if any.
-    async fn asks(&mut self) -> Option<Question> {
+    async fn asks(&mut self) -> Option<StatusCall> {
         match self.next().await {
-            Next::Ask(question) => Some(question),
-            Next::Nothing => None,
-            Next::Spent => panic!("there is no limit"),
+            NextCall::Call(question) => Some(question),
+            NextCall::Idle => None,
+            NextCall::Spent => panic!("there is no limit"),
         }
     }
 
-    async fn answered(&mut self, question: &Question, missing: i64, state: Option<ExpectationState>) {
+    async fn answered(&mut self, question: &StatusCall, missing: i64, state: Option<ExpectationState>) {
         let kept = self.driver().unconfirmed_of(&question.hook, &question.generation).await.unwrap();
         self.answered_about(question, missing, state, &kept).await;
     }
@@ -60,13 +60,13 @@ impl Site {
     /// What these are, and they stay.
     async fn answered_about(
         &mut self,
-        question: &Question,
+        question: &StatusCall,
         missing: i64,
         state: Option<ExpectationState>,
         left: &[i64],
     ) {
-        let answered = Answered { answer: "a-word", missing, state };
-        self.driver().answered(question, &answered, left).await.unwrap();
+        let answered = StatusAnswer { answer: "a-word", missing, state };
+        self.driver().record_answer(question, &answered, left).await.unwrap();
     }
 
     fn another(&self) -> StoreHandle {
@@ -107,14 +107,14 @@ impl Site {
 }
 
 in_both! {
-    async fn an_expectation_is_once(site: &mut Site) {
+    async fn an_expectation_is_once(site: &mut TestStore) {
         let first = site.expect_of(ONE, "j").await;
         assert_eq!((first.state.name(), first.job.as_deref(), first.asked), ("expected", Some("j"), 0));
         assert_eq!(first.ask_at - first.expected_at, AFTER);
         let again = site.expect_of(ONE, "j").await;
         assert_eq!((again.expected_at, again.state.name()), (first.expected_at, "expected"));
         let other = site.driver().expect(&expected(ONE, "k"), AFTER).await.unwrap();
-        assert!(matches!(other, Noted::OtherJob(job) if job == "j"));
+        assert!(matches!(other, AnnouncementOutcome::OtherJob(job) if job == "j"));
         site.reopen().await;
         assert_eq!(site.expect_of(ONE, "j").await.expected_at, first.expected_at);
         assert_eq!(site.driver().count_expected(AFTER).await.unwrap(), (1, 0));
@@ -124,18 +124,18 @@ in_both! {
         assert_eq!(site.driver().count_expected(-1).await.unwrap(), (0, 0));
     }
 
-    async fn an_expectation_beats_first_use(site: &mut Site) {
+    async fn an_expectation_beats_first_use(site: &mut TestStore) {
         site.expect_of(ONE, "j").await;
         let (own, wrong) = (of_job("t", "j", completed("a")), of_job("u", "k", completed("a")));
         let batch = [wrong.clone(), own.clone(), wrong.clone(), own.clone()];
-        let expected = [kept("token-conflict"), waits(COMPLETED), Outcome::Repeated, Outcome::Repeated];
+        let expected = [kept("token-conflict"), waits(COMPLETED), ArrivalOutcome::Repeated, ArrivalOutcome::Repeated];
         assert_eq!(site.store(&batch).await, expected);
         site.expect(&[("quarantined", 2), ("waiting", 2)]).await;
         assert_eq!(site.state(ONE).await, Some("arrived"));
         assert_eq!(site.store(&[wrong.of(TWO)]).await, [waits(COMPLETED)], "what was kept has bound nothing");
     }
 
-    async fn an_expectation_explains_what_was_kept(site: &mut Site) {
+    async fn an_expectation_explains_what_was_kept(site: &mut TestStore) {
         let early = of_job("t", "j", completed("a"));
         site.store(&[early.clone().of(TWO)]).await;
         assert_eq!(site.store(std::slice::from_ref(&early)).await, [kept("token-reused")]);
@@ -146,15 +146,15 @@ in_both! {
         assert_eq!((expectation.state.name(), expectation.mismatch_id), ("arrived", None));
         let explained = site.driver().explained(&super::expect::expected(ONE, "j")).await.unwrap();
         assert_eq!(explained.len(), 1, "and not the stranger's");
-        assert_eq!(site.driver().would_release(explained[0], &early).await.unwrap(), Some(waits(COMPLETED)));
+        assert_eq!(site.driver().preview_release(explained[0], &early).await.unwrap(), Some(waits(COMPLETED)));
         assert_eq!(site.driver().release(explained[0], &early, "released").await.unwrap(), Some(waits(COMPLETED)));
         assert_eq!(site.driver().release(explained[0], &early, "released").await.unwrap(), None);
         assert_eq!(site.driver().explained(&super::expect::expected(ONE, "j")).await.unwrap(), NONE);
-        assert_eq!(site.store(&[early]).await, [Outcome::Repeated]);
+        assert_eq!(site.store(&[early]).await, [ArrivalOutcome::Repeated]);
         site.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("quarantined", 1), ("waiting", 2)]).await;
     }
 
-    async fn a_token_keeps_twenty_bodies_of_each_generation_that_is_expected_of_its_job(site: &mut Site) {
+    async fn a_token_keeps_twenty_bodies_of_each_generation_that_is_expected_of_its_job(site: &mut TestStore) {
         site.store(&[completed("a"), completed("a").of(TWO)]).await;
         let of = |generation: &'static str, number: i64| {
             of_job("t", "j", completed(&format!("{generation} {number}")).of(generation))
@@ -162,13 +162,13 @@ in_both! {
         let stray: Vec<_> = (1..=20).map(|number| of(TWO, number)).collect();
         assert_eq!(site.store(&stray).await, vec![kept("event-conflict"); 20]);
         let bodies: Vec<_> = (1..=21).map(|number| of(ONE, number)).collect();
-        assert_eq!(site.store(&bodies[..1]).await, [Outcome::TokenFull]);
+        assert_eq!(site.store(&bodies[..1]).await, [ArrivalOutcome::TokenFull]);
         site.expect_of(ONE, "j").await;
-        let expected = [vec![kept("event-conflict"); 20], vec![Outcome::TokenFull]].concat();
+        let expected = [vec![kept("event-conflict"); 20], vec![ArrivalOutcome::TokenFull]].concat();
         assert_eq!(site.store(&bodies).await, expected);
     }
 
-    async fn another_job_than_it_was_accepted_with_is_a_mismatch(site: &mut Site) {
+    async fn another_job_than_it_was_accepted_with_is_a_mismatch(site: &mut TestStore) {
         site.store(&[of_job("u", "k", completed("a"))]).await;
         let expectation = site.expect_of(ONE, "j").await;
         assert_eq!((expectation.state.name(), expectation.mismatch_job.as_deref()), ("arrived", Some("k")));
@@ -178,7 +178,7 @@ in_both! {
         assert_eq!(site.expect_of(TWO, "j").await.mismatch_id, None);
     }
 
-    async fn the_oldest_is_asked_about_first_and_then_later_and_later(site: &mut Site) {
+    async fn the_oldest_is_asked_about_first_and_then_later_and_later(site: &mut TestStore) {
         site.expect_of(ONE, "j").await;
         site.expect_of(TWO, "k").await;
         assert!(site.asks().await.is_none(), "it has its time");
@@ -191,7 +191,7 @@ in_both! {
         assert!(site.asks().await.is_none(), "not again at once");
         let store = site.store.clone().unwrap();
         for asked in 1..=13 {
-            let before = store.open_questions(1).await.unwrap().remove(0);
+            let before = store.open_expectations(1).await.unwrap().remove(0);
             assert_eq!(before.asked, asked);
             let (wait, now) = (before.ask_at, store.now().await.unwrap());
             let expected = (MINUTE << (asked - 1)).min(24 * 60 * MINUTE);
@@ -199,7 +199,7 @@ in_both! {
             site.sql("UPDATE expectation SET ask_at = 0 WHERE job = 'j'").await;
             site.asks().await.unwrap();
         }
-        assert_eq!(site.driver().ask_now(AFTER).await.unwrap(), 2, "what was asked about before");
+        assert_eq!(site.driver().call_now(AFTER).await.unwrap(), 2, "what was asked about before");
         let question = site.asks().await.unwrap();
         site.answered(&question, 3, Some(ExpectationState::Unknown)).await;
         assert_eq!(site.state(ONE).await, Some("unknown"));
@@ -210,7 +210,7 @@ in_both! {
         assert_eq!(site.state(ONE).await, Some("arrived"));
     }
 
-    async fn an_answer_that_comes_late_changes_nothing(site: &mut Site) {
+    async fn an_answer_that_comes_late_changes_nothing(site: &mut TestStore) {
         site.expect_of(ONE, "j").await;
         site.sql("UPDATE expectation SET ask_at = 0").await;
         let question = site.asks().await.unwrap();
@@ -219,7 +219,7 @@ in_both! {
         assert_eq!(site.state(ONE).await, Some("arrived"));
     }
 
-    async fn what_is_kept_unconfirmed_is_asked_about(site: &mut Site) {
+    async fn what_is_kept_unconfirmed_is_asked_about(site: &mut TestStore) {
         let reason = Some(QuarantineReason::parse("confirm-unavailable"));
         let unconfirmed = Arrival { reason, ..arrival(Verdict::Quarantined, at("a"), "a") };
         site.store(&[unconfirmed.clone(), Arrival { generation: Some(TWO.to_owned()), ..unconfirmed.clone() }]).await;
@@ -231,7 +231,7 @@ in_both! {
         open.sort();
         assert_eq!(open.iter().map(|(_, generation)| generation.as_str()).collect::<Vec<_>>(), [ONE, TWO]);
         for (hook, generation) in &open {
-            site.driver().want(hook, generation).await.unwrap();
+            site.driver().request_call(hook, generation).await.unwrap();
         }
         assert!(site.driver().unconfirmed(10).await.unwrap().is_empty());
         let mut asked = Vec::new();
@@ -246,7 +246,7 @@ in_both! {
         assert_eq!(site.expect_of(ONE, "j").await.state, ExpectationState::Expected);
     }
 
-    async fn what_would_be_kept_again_stays_as_it_is(site: &mut Site) {
+    async fn what_would_be_kept_again_stays_as_it_is(site: &mut TestStore) {
         site.store(&[completed("a")]).await;
         assert_eq!(site.store(&[completed("b")]).await, [kept("event-conflict")]);
         let id = site.ids().await[1];
@@ -261,7 +261,7 @@ in_both! {
         site.expect(&[("waiting", 1), ("superseded", 1), ("waiting", 1)]).await;
     }
 
-    async fn what_comes_unconfirmed_while_it_is_asked_is_asked_about_too(site: &mut Site) {
+    async fn what_comes_unconfirmed_while_it_is_asked_is_asked_about_too(site: &mut TestStore) {
         let kept = |digest| Arrival {
             reason: Some(QuarantineReason::parse("confirm-unavailable")),
             digest: [digest; 32],
@@ -269,16 +269,16 @@ in_both! {
         };
         site.store(&[kept(1)]).await;
         let first = site.ids().await;
-        site.driver().want("veo3", ONE).await.unwrap();
+        site.driver().request_call("veo3", ONE).await.unwrap();
         let question = site.asks().await.unwrap();
         site.store(&[kept(2)]).await;
         site.answered_about(&question, 0, Some(ExpectationState::Contradicted), &first).await;
         assert_eq!(site.driver().unconfirmed(10).await.unwrap().len(), 1);
-        site.driver().want("veo3", ONE).await.unwrap();
+        site.driver().request_call("veo3", ONE).await.unwrap();
         assert!(site.driver().unconfirmed(10).await.unwrap().is_empty());
         let question = site.asks().await.unwrap();
         // Meanwhile one is judged again.
-        assert!(site.driver().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
+        assert!(site.driver().request_call_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
         site.answered(&question, 0, Some(ExpectationState::Contradicted)).await;
         let reevaluated = site.store.as_ref().unwrap().quarantined(first[0]).await.unwrap().unwrap().reevaluated;
         assert_eq!(reevaluated.as_deref(), Some(&b"a: b"[..]), "nobody has answered that yet");
@@ -288,12 +288,12 @@ in_both! {
         assert!(site.asks().await.is_none() && site.driver().unconfirmed(10).await.unwrap().is_empty());
         // What is gone is not wanted.
         site.driver().change(Change::Drop, &first.iter().copied().collect()).await.unwrap();
-        assert!(!site.driver().want_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
+        assert!(!site.driver().request_call_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
         assert!(site.asks().await.is_none());
     }
 
-    async fn an_answer_is_about_the_expectation_that_was_asked_about(site: &mut Site) {
-        site.driver().want("veo3", ONE).await.unwrap();
+    async fn an_answer_is_about_the_expectation_that_was_asked_about(site: &mut TestStore) {
+        site.driver().request_call("veo3", ONE).await.unwrap();
         for state in [ExpectationState::Contradicted, ExpectationState::Unknown] {
             let question = site.asks().await.unwrap();
             // During the call.
@@ -305,23 +305,23 @@ in_both! {
         }
     }
 
-    async fn a_call_under_way_is_no_answer_to_what_is_wanted_since(site: &mut Site) {
-        site.driver().want("veo3", ONE).await.unwrap();
+    async fn a_call_under_way_is_no_answer_to_what_is_wanted_since(site: &mut TestStore) {
+        site.driver().request_call("veo3", ONE).await.unwrap();
         site.store(&[arrival(Verdict::Quarantined, at("a"), "a")]).await;
         let id = site.ids().await[0];
         let question = site.asks().await.unwrap();
         // Its transaction began before the call, and ends after it.
         site.sql("UPDATE expectation SET asked_at = asked_at + 60000000").await;
-        let question = Question { asked_at: question.asked_at + 60_000_000, ..question };
-        assert!(site.driver().want_for(id, "veo3", ONE, b"a: b").await.unwrap());
+        let question = StatusCall { asked_at: question.asked_at + 60_000_000, ..question };
+        assert!(site.driver().request_call_for(id, "veo3", ONE, b"a: b").await.unwrap());
         site.answered(&question, 0, Some(ExpectationState::Contradicted)).await;
         assert!(site.asks().await.is_some());
     }
 
-    async fn what_has_arrived_stays_so_whatever_is_asked_about_it(site: &mut Site) {
+    async fn what_has_arrived_stays_so_whatever_is_asked_about_it(site: &mut TestStore) {
         site.expect_of(ONE, "j").await;
         site.store(&[completed("a")]).await;
-        site.driver().want("veo3", ONE).await.unwrap();
+        site.driver().request_call("veo3", ONE).await.unwrap();
         for missing in 1..=3 {
             site.sql("UPDATE expectation SET ask_at = 0").await;
             let question = site.asks().await.unwrap();
@@ -332,8 +332,8 @@ in_both! {
         assert!(site.asks().await.is_none());
     }
 
-    async fn what_was_asked_about_before_it_is_expected_has_its_time(site: &mut Site) {
-        site.driver().want("veo3", ONE).await.unwrap();
+    async fn what_was_asked_about_before_it_is_expected_has_its_time(site: &mut TestStore) {
+        site.driver().request_call("veo3", ONE).await.unwrap();
         let question = site.asks().await.unwrap();
         site.answered(&question, 3, Some(ExpectationState::Unknown)).await;
         let expectation = site.expect_of(ONE, "j").await;
@@ -342,21 +342,21 @@ in_both! {
         assert!(site.asks().await.is_none());
     }
 
-    async fn a_minute_has_so_many_calls_of_all(site: &mut Site) {
+    async fn a_minute_has_so_many_calls_of_all(site: &mut TestStore) {
         const PER_MINUTE: i64 = 10;
         for number in 0..60 {
             site.expect_of(&generation(number), "j").await;
         }
         site.sql("UPDATE expectation SET ask_at = 0").await;
-        let all = async |site: &Site| {
+        let all = async |site: &TestStore| {
             let sessions: Vec<_> = (0..8).map(|_| site.another()).collect();
             let asking: Vec<_> = sessions.into_iter().map(|session| tokio::spawn(async move {
                 let mut asked = Vec::new();
                 for _ in 0..20 {
-                    match session.next_question(Allowed { per_minute: PER_MINUTE, again: MINUTE }).await.unwrap() {
-                        Next::Ask(question) => asked.push(question.generation),
-                        Next::Nothing => panic!("there is enough to ask about"),
-                        Next::Spent => {}
+                    match session.next_call(CallBudget { per_minute: PER_MINUTE, retry_after: MINUTE }).await.unwrap() {
+                        NextCall::Call(question) => asked.push(question.generation),
+                        NextCall::Idle => panic!("there is enough to ask about"),
+                        NextCall::Spent => {}
                     }
                 }
                 asked
@@ -379,38 +379,38 @@ in_both! {
         assert_eq!(all(site).await.len(), 10, "a clock that was set back is not waited for");
     }
 
-    async fn old_expectations_go(site: &mut Site) {
+    async fn old_expectations_go(site: &mut TestStore) {
         site.expect_of(ONE, "j").await;
         site.expect_of(TWO, "j").await;
         site.store(&[completed("a")]).await;
         assert_eq!(site.driver().purge_expectations(MINUTE, 10).await.unwrap(), 0);
         assert_eq!(site.driver().purge_expectations(-1, 10).await.unwrap(), 2);
         assert_eq!(site.driver().purge_expectations(-1, 10).await.unwrap(), 0);
-        assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated], "a repeat is still one");
+        assert_eq!(site.store(&[completed("a")]).await, [ArrivalOutcome::Repeated], "a repeat is still one");
         assert_eq!(site.expect_of(TWO, "k").await.state, ExpectationState::Expected, "its generation went with it");
     }
 
-    async fn a_webhook_and_its_expectation_at_once(site: &mut Site) {
+    async fn a_webhook_and_its_expectation_at_once(site: &mut TestStore) {
         // Each token has been used for something else before.
         site.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             let (token, expected) = (generation.clone(), expected(&generation, "j"));
             let elsewhere = of_job(&token, "j", completed("e")).of(&generation.replace("-9000-", "-a000-"));
-            one.store(&[&elsewhere], Room::UNLIMITED).await.unwrap();
+            one.store(&[&elsewhere], QuarantineRoom::UNLIMITED).await.unwrap();
             let webhook = of_job(&token, "j", completed("a")).of(&generation);
             let batch = [&webhook];
-            let (noted, stored) = tokio::join!(one.expect(&expected, AFTER), other.store(&batch, Room::UNLIMITED));
-            assert!(matches!(noted.unwrap(), Noted::Is { is_new: true, .. }));
+            let (noted, stored) = tokio::join!(one.expect(&expected, AFTER), other.store(&batch, QuarantineRoom::UNLIMITED));
+            assert!(matches!(noted.unwrap(), AnnouncementOutcome::Recorded { is_new: true, .. }));
             let explained = one.explained(&expected).await.unwrap();
             match stored.unwrap().outcomes.remove(0) {
-                Outcome::Waits(_) => assert_eq!(explained, NONE),
-                Outcome::Quarantined(_) => {
+                ArrivalOutcome::Waits(_) => assert_eq!(explained, NONE),
+                ArrivalOutcome::Quarantined(_) => {
                     assert_eq!(explained.len(), 1);
                     let released = one.release(explained[0], &webhook, "released").await.unwrap();
                     assert_eq!(released, Some(waits(COMPLETED)));
                 }
                 outcome => panic!("{outcome:?}"),
             }
-            let Noted::Is { expectation, .. } = one.expect(&expected, AFTER).await.unwrap() else { panic!() };
+            let AnnouncementOutcome::Recorded { expectation, .. } = one.expect(&expected, AFTER).await.unwrap() else { panic!() };
             assert_eq!(expectation.state, ExpectationState::Arrived);
             (one, other)
         })
@@ -420,19 +420,19 @@ in_both! {
         assert_eq!((states.len(), states.iter().filter(|(state, _)| state == "waiting").count()), (2 * ROUNDS, 2 * ROUNDS));
     }
 
-    async fn a_release_and_a_replay_at_once(site: &mut Site) {
+    async fn a_release_and_a_replay_at_once(site: &mut TestStore) {
         site.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             let reason = Some(QuarantineReason::parse("confirm-unavailable"));
             let digest = Sha256::digest(&generation).into();
             let early = arrival(Verdict::Quarantined, at("a"), "a").of(&generation);
-            one.store(&[&Arrival { reason, digest, ..early }], Room::UNLIMITED).await.unwrap();
-            one.want("veo3", &generation).await.unwrap();
+            one.store(&[&Arrival { reason, digest, ..early }], QuarantineRoom::UNLIMITED).await.unwrap();
+            one.request_call("veo3", &generation).await.unwrap();
             let id = one.unconfirmed_of("veo3", &generation).await.unwrap()[0];
             let (webhook, ids) = (completed("a").of(&generation), [id].into_iter().collect());
             let (released, replayed) =
                 tokio::join!(one.release(id, &webhook, "released"), other.change(Change::Release, &ids));
             match (released.unwrap(), replayed.unwrap().refused.get(&id)) {
-                (Some(Outcome::Waits(_)), Some(why)) => assert!(why.starts_with("it was released"), "{why}"),
+                (Some(ArrivalOutcome::Waits(_)), Some(why)) => assert!(why.starts_with("it was released"), "{why}"),
                 (None, None) => {}
                 outcome => panic!("{outcome:?}"),
             }
@@ -442,18 +442,18 @@ in_both! {
         site.is_once_each().await;
     }
 
-    async fn a_reconcile_and_a_late_webhook_at_once(site: &mut Site) {
+    async fn a_reconcile_and_a_late_webhook_at_once(site: &mut TestStore) {
         site.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             one.expect(&expected(&generation, "j"), AFTER).await.unwrap();
             let reconciled = completed("https://cdn.runblob.io/a").of(&generation).reconciled();
             let webhook = of_job(&generation, "j", completed("https://cdn.runblob.io/b")).of(&generation);
             let (a, b) = ([&reconciled], [&webhook]);
-            let (reconciled, webhook) = tokio::join!(one.store(&a, Room::UNLIMITED), other.store(&b, Room::UNLIMITED));
+            let (reconciled, webhook) = tokio::join!(one.store(&a, QuarantineRoom::UNLIMITED), other.store(&b, QuarantineRoom::UNLIMITED));
             let (reconciled, webhook) = (reconciled.unwrap().outcomes.remove(0), webhook.unwrap().outcomes.remove(0));
-            let Noted::Is { expectation, .. } = one.expect(&expected(&generation, "j"), AFTER).await.unwrap() else { panic!() };
+            let AnnouncementOutcome::Recorded { expectation, .. } = one.expect(&expected(&generation, "j"), AFTER).await.unwrap() else { panic!() };
             match (reconciled, webhook) {
-                (Outcome::Waits(_), Outcome::Repeated) => assert_eq!(expectation.state, ExpectationState::Reconciled),
-                (Outcome::Repeated, Outcome::Waits(_)) => assert_eq!(expectation.state, ExpectationState::Arrived),
+                (ArrivalOutcome::Waits(_), ArrivalOutcome::Repeated) => assert_eq!(expectation.state, ExpectationState::Reconciled),
+                (ArrivalOutcome::Repeated, ArrivalOutcome::Waits(_)) => assert_eq!(expectation.state, ExpectationState::Arrived),
                 outcomes => panic!("{outcomes:?}"),
             }
             (one, other)
@@ -462,16 +462,16 @@ in_both! {
         site.is_once_each().await;
     }
 
-    async fn two_reconciles_at_once(site: &mut Site) {
+    async fn two_reconciles_at_once(site: &mut TestStore) {
         site.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             let overdue = -MINUTE;
             one.expect(&expected(&generation, "j"), overdue).await.unwrap();
             let (a, b) = (completed("a").of(&generation).reconciled(), completed("b").of(&generation).reconciled());
             let (a, b) = ([&a], [&b]);
-            let (first, second) = tokio::join!(one.store(&a, Room::UNLIMITED), other.store(&b, Room::UNLIMITED));
+            let (first, second) = tokio::join!(one.store(&a, QuarantineRoom::UNLIMITED), other.store(&b, QuarantineRoom::UNLIMITED));
             let mut outcomes = [first.unwrap().outcomes.remove(0), second.unwrap().outcomes.remove(0)];
-            outcomes.sort_by_key(|outcome| *outcome == Outcome::Repeated);
-            assert_eq!(outcomes, [waits(COMPLETED), Outcome::Repeated]);
+            outcomes.sort_by_key(|outcome| *outcome == ArrivalOutcome::Repeated);
+            assert_eq!(outcomes, [waits(COMPLETED), ArrivalOutcome::Repeated]);
             (one, other)
         })
         .await;

@@ -4,16 +4,16 @@ use super::*;
 
 #[tokio::test]
 async fn entries_follow_in_the_order_of_their_commits_in_sqlite() {
-    in_the_order_of_commits(Site::sqlite().await).await;
+    in_the_order_of_commits(TestStore::sqlite().await).await;
 }
 
 #[needs(Postgres)]
 #[tokio::test]
 async fn entries_follow_in_the_order_of_their_commits_in_postgres() {
-    in_the_order_of_commits(Site::postgres_alone().await).await;
+    in_the_order_of_commits(TestStore::postgres_alone().await).await;
 }
 
-async fn in_the_order_of_commits(mut site: Site) {
+async fn in_the_order_of_commits(mut site: TestStore) {
     let start = site.end().await;
     assert_eq!(site.follow(start, None, 10).await, (vec![], start));
     site.store(&[completed("a"), failed("X").of(TWO)]).await;
@@ -38,16 +38,16 @@ async fn in_the_order_of_commits(mut site: Site) {
 
 #[tokio::test]
 async fn a_place_moves_on_where_nothing_is_found_in_sqlite() {
-    where_nothing_is_found(Site::sqlite().await).await;
+    where_nothing_is_found(TestStore::sqlite().await).await;
 }
 
 #[needs(Postgres)]
 #[tokio::test]
 async fn a_place_moves_on_where_nothing_is_found_in_postgres() {
-    where_nothing_is_found(Site::postgres_alone().await).await;
+    where_nothing_is_found(TestStore::postgres_alone().await).await;
 }
 
-async fn where_nothing_is_found(mut site: Site) {
+async fn where_nothing_is_found(mut site: TestStore) {
     let start = site.end().await;
     site.store(&[completed("a")]).await;
     let other = Filter { hook: Some("other".to_owned()), ..Filter::default() };
@@ -60,11 +60,12 @@ async fn where_nothing_is_found(mut site: Site) {
 #[needs(Postgres)]
 #[tokio::test]
 async fn who_follows_misses_no_slow_writer() {
-    let mut site = Site::postgres_alone().await;
+    let mut site = TestStore::postgres_alone().await;
     let start = site.end().await;
     let Place::Postgres(url) = &site.place else { return };
     let options = crate::store::postgres::options(url).unwrap();
-    let mut slow = crate::store::postgres::connect(&options).await.unwrap();
+    let mut slow =
+        crate::store::postgres::connect(&options, &crate::store::postgres::SETTINGS).await.unwrap();
     sqlx::raw_sql(
         "BEGIN; INSERT INTO entry (id, lane, state, hook, authenticated, digest, size, received_at, seen, seen_at, due_at)
          VALUES (nextval('entry_id'), 'observed', 'waiting', 'slow', true, '', 1, 0, 1, 0, 0)",
@@ -89,7 +90,7 @@ async fn who_follows_misses_no_slow_writer() {
 async fn who_follows_many_writers_sees_each_entry_once() {
     const WRITERS: usize = 4;
     const EACH: usize = 50;
-    let site = Site::postgres_alone().await;
+    let site = TestStore::postgres_alone().await;
     let mut place = site.end().await;
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
@@ -97,7 +98,7 @@ async fn who_follows_many_writers_sees_each_entry_once() {
             tokio::spawn(async move {
                 for number in 0..EACH {
                     let one = observed(&format!("{writer} {number}"));
-                    session.store(&[&one], Room::UNLIMITED).await.unwrap();
+                    session.store(&[&one], QuarantineRoom::UNLIMITED).await.unwrap();
                 }
             })
         })
@@ -126,7 +127,7 @@ async fn who_follows_many_writers_sees_each_entry_once() {
 #[needs(Postgres)]
 #[tokio::test]
 async fn a_restored_dump_is_not_new_one_day() {
-    let mut site = Site::postgres_alone().await;
+    let mut site = TestStore::postgres_alone().await;
     site.store(&[completed("a")]).await;
     site.sql("UPDATE entry SET written = '999999999'").await;
     let before = site.end().await;

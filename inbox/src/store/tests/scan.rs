@@ -22,7 +22,7 @@ const ALLOWED: [(&str, &str); 6] = [
     ("CANDIDATES", "counts what an operator's filter names"),
     ("FORGET_FOREIGN_TRANSACTIONS", "`migrate`, after a restore"),
     ("COUNT", "the index of what is expected"),
-    ("ASK_NOW", "an operator's command, by the index of what is asked about"),
+    ("CALL_NOW", "an operator's command, by the index of what is asked about"),
 ];
 
 /// Constants with SQL in them: each text in a source that is a whole statement, with the constant's name.
@@ -108,7 +108,7 @@ fn is_allowed(name: &str) -> bool {
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table_in_sqlite() {
-    let site = Site::sqlite().await;
+    let site = TestStore::sqlite().await;
     let Place::Sqlite(path) = &site.place else { return };
     let mut connection = super::super::sqlite::options(path).connect().await.unwrap();
     let mut found = Vec::new();
@@ -156,12 +156,16 @@ fn reads_all(step: &str) -> bool {
 #[needs(Postgres)]
 #[tokio::test]
 async fn no_statement_reads_a_whole_table_in_postgres() {
-    let site = Site::postgres().await;
+    let site = TestStore::postgres().await;
     // As a store looks that has been there for a while.
     site.sql(MANY).await;
     let Place::Postgres(url) = &site.place else { return };
-    let mut connection =
-        super::super::postgres::connect(&super::super::postgres::options(url).unwrap()).await.unwrap();
+    let mut connection = super::super::postgres::connect(
+        &super::super::postgres::options(url).unwrap(),
+        &super::super::postgres::SETTINGS,
+    )
+    .await
+    .unwrap();
     sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut connection).await.unwrap();
     let mut found = Vec::new();
     let all = of_both().into_iter().chain(of_driver("postgres"));

@@ -10,7 +10,7 @@ const DIFFERENCES: &str = include_str!("../../../tests/kill/sums.sql");
 const STEPS: u64 = 250;
 const OBSERVED: &str = "veo3/observed/completed";
 
-impl Site {
+impl TestStore {
     async fn texts(&self, sql: &'static str) -> Vec<String> {
         rows!(self, |connection| sqlx::query_scalar(sql).fetch_all(connection).await.unwrap())
     }
@@ -56,19 +56,21 @@ impl Dice {
 }
 
 /// One operation on whatever there is. Returns its name.
-async fn step(site: &mut Site, dice: &mut Dice, held: &mut Vec<Claimed>) -> &'static str {
+async fn step(site: &mut TestStore, dice: &mut Dice, held: &mut Vec<ClaimedEntry>) -> &'static str {
     let route = [COMPLETED, FAILED, OBSERVED][dice.place(3)];
     match dice.below(20) {
         0..=5 => {
             let batch: Vec<_> = (0..=dice.below(8)).map(|_| dice.arrival()).collect();
             // One whose generation's row is purged while its entry is not: nothing of that batch stays.
             let batch: Vec<_> = batch.iter().collect();
-            let _stored =
-                site.driver().store(&batch, Room { is_full: dice.below(8) == 0, ..Room::UNLIMITED }).await;
+            let _stored = site
+                .driver()
+                .store(&batch, QuarantineRoom { is_full: dice.below(8) == 0, ..QuarantineRoom::UNLIMITED })
+                .await;
             "store"
         }
         6..=8 => {
-            held.extend(site.driver().claim(route, Wanted::due(5), LEASE).await.unwrap().entries);
+            held.extend(site.driver().claim(route, ClaimRequest::due(5), LEASE).await.unwrap().entries);
             "claim"
         }
         9 | 10 => {
@@ -126,17 +128,17 @@ async fn step(site: &mut Site, dice: &mut Dice, held: &mut Vec<Claimed>) -> &'st
     }
 }
 
-async fn release(site: &mut Site, dice: &mut Dice) {
+async fn release(site: &mut TestStore, dice: &mut Dice) {
     let arrival = dice.arrival();
     for id in site.some(dice).await {
         // Not where a purge has left the entry without its generation.
-        let _decided = site.driver().would_release(id, &arrival).await;
-        site.driver().want_for(id, "veo3", ONE, b"").await.unwrap();
+        let _decided = site.driver().preview_release(id, &arrival).await;
+        site.driver().request_call_for(id, "veo3", ONE, b"").await.unwrap();
         let _decided = site.driver().release(id, &arrival, "released").await;
     }
 }
 
-async fn by_hand(site: &mut Site, dice: &mut Dice) {
+async fn by_hand(site: &mut TestStore, dice: &mut Dice) {
     match dice.below(4) {
         // Another moment, another place, another lane.
         0 => {
@@ -152,7 +154,7 @@ async fn by_hand(site: &mut Site, dice: &mut Dice) {
 }
 
 in_both! {
-    async fn sums_are_a_full_count_after_any_operation(site: &mut Site) {
+    async fn sums_are_a_full_count_after_any_operation(site: &mut TestStore) {
         let mut dice = Dice(0x5eed_0006);
         let (mut held, mut done) = (Vec::new(), BTreeSet::new());
         for number in 0..STEPS {
@@ -170,11 +172,11 @@ in_both! {
         assert_eq!(site.driver().usage().await.unwrap().total, 0);
     }
 
-    async fn sums_are_folded_into_one_row_a_kind(site: &mut Site) {
+    async fn sums_are_folded_into_one_row_a_kind(site: &mut TestStore) {
         for number in 0..40 {
             site.store(&[completed("a").of(&format!("00000000-0000-4000-8000-{number:012x}"))]).await;
         }
-        for entry in site.driver().claim(COMPLETED, Wanted::due(40), LEASE).await.unwrap().entries {
+        for entry in site.driver().claim(COMPLETED, ClaimRequest::due(40), LEASE).await.unwrap().entries {
             site.finish(&entry, true).await;
         }
         let day = crate::purge::DELIVERED;
@@ -182,12 +184,12 @@ in_both! {
         site.check_sums("all were folded").await;
         assert_eq!(site.count_rows("SELECT count(*) FROM entry_sum WHERE since = -1").await, 3, "waiting, in_flight, delivered");
         assert_eq!(site.count_rows("SELECT CAST(sum(entries) AS bigint) FROM entry_sum WHERE since >= 0").await, 40);
-        site.driver().fold_sums(-SPAN, 7).await.unwrap();
+        site.driver().fold_sums(-SUM_SPAN, 7).await.unwrap();
         assert_eq!(site.count_rows("SELECT count(*) FROM entry_sum WHERE since >= 0").await, 0, "a day is over");
         assert_eq!(site.driver().usage().await.unwrap().states[&EntryState::Delivered], 40);
     }
 
-    async fn stats_say_what_was_delivered_in_the_last_day(site: &mut Site) {
+    async fn stats_say_what_was_delivered_in_the_last_day(site: &mut TestStore) {
         let ids = ["a", "b", "c"].map(|body| completed(body).of(&format!("00000000-0000-4000-8000-00000000000{body}")));
         site.store(&ids).await;
         for entry in site.claim(COMPLETED).await {
@@ -197,7 +199,7 @@ in_both! {
         site.sql("UPDATE entry SET ended_at = ended_at - 87600000000 WHERE id = (SELECT min(id) FROM entry)").await;
         let store = site.store.clone().unwrap();
         let day_ago = store.now().await.unwrap() - 86_400_000_000;
-        let alike = store.alike(day_ago).await.unwrap();
+        let alike = store.entry_groups(day_ago).await.unwrap();
         let seen: Vec<_> = alike.iter().map(|one| (one.route.as_deref(), one.state.name(), one.count, one.lately)).collect();
         assert_eq!(seen, [(Some(COMPLETED), "delivered", 3, 2), (Some(FAILED), "waiting", 1, 0)]);
         let oldest = store.oldest_waiting().await.unwrap().unwrap();
@@ -211,20 +213,24 @@ in_both! {
 #[needs(Postgres)]
 #[tokio::test]
 async fn writers_do_not_wait_for_each_others_sums() {
-    let mut site = Site::postgres().await;
+    let mut site = TestStore::postgres().await;
     let store = site.store.clone().unwrap();
     let Place::Postgres(url) = site.place.clone() else { return };
     site.store(&[completed("a").of(ONE)]).await;
     // Its sums are changed by a transaction that stays open.
-    let mut open =
-        super::super::postgres::connect(&super::super::postgres::options(&url).unwrap()).await.unwrap();
+    let mut open = super::super::postgres::connect(
+        &super::super::postgres::options(&url).unwrap(),
+        &super::super::postgres::SETTINGS,
+    )
+    .await
+    .unwrap();
     sqlx::raw_sql("BEGIN; UPDATE entry SET size = size + 5, state = 'dead'")
         .execute(&mut open)
         .await
         .unwrap();
     let session = &store;
     let late = std::time::Instant::now();
-    session.store(&[&completed("b").of(TWO)], Room::UNLIMITED).await.unwrap();
+    session.store(&[&completed("b").of(TWO)], QuarantineRoom::UNLIMITED).await.unwrap();
     assert_eq!(session.fold_sums(crate::purge::DELIVERED, 100).await.unwrap(), 2, "of what is committed");
     assert!(late.elapsed() < std::time::Duration::from_secs(5), "a lock is waited for: {:?}", late.elapsed());
     sqlx::raw_sql("COMMIT").execute(&mut open).await.unwrap();
