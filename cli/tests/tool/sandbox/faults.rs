@@ -59,14 +59,14 @@ async fn a_registration_may_leave_out_all_but_the_status_and_replaces_what_was()
     );
     assert_eq!(sandbox.status_text(ID).await, (200, expected));
     for (id, state, why) in [
-        ("ffd473d5", json!({"status": "failed"}), "the id in the path is no UUID"),
+        ("ffd473d5", json!({"status": "failed"}), "the id in the path is no UUID. Write it in the 8-4-4-4-12 form"),
         (ID, json!({}), "missing field `status` at line 1 column 2"),
         (
             ID,
             json!({"status": "lost"}),
             "unknown variant `lost`, expected one of `pending`, `processing`, `completed`, `failed` at line 1 column 16",
         ),
-        (ID, json!({"status": "failed", "generation_id": "x"}), "generation_id is not the id in the path"),
+        (ID, json!({"status": "failed", "generation_id": "x"}), "generation_id differs from the id in the path. Leave it out"),
     ] {
         let refused = sandbox.admin(Method::PUT, &format!("/sandbox/generations/{id}"), state).await;
         assert_eq!(refused, (422, json!({ "detail": why })));
@@ -197,8 +197,8 @@ async fn calls_back_never_twice_and_against_itself() {
     let webhook = Webhook::start(&[]).await;
     let sandbox = RunningSandbox::calling(&webhook, &FAST);
     let never = sandbox.generate(&webhook, json!({"faults": ["never"]})).await;
-    let lines = sandbox.lines_until("never, as chosen");
-    assert_eq!(lines[2], format!("sandbox  callback   {never}  never, as chosen"));
+    let lines = sandbox.lines_until("never (chosen fault)");
+    assert_eq!(lines[2], format!("sandbox  callback   {never}  never (chosen fault)"));
 
     sandbox.generate(&webhook, json!({"faults": ["twice"]})).await;
     sandbox.lines_until("attempt 1 of 5: 200");
