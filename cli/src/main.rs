@@ -13,6 +13,8 @@ mod net_error;
 mod output;
 mod progress;
 mod receiver;
+#[cfg(test)]
+mod reference;
 mod rfc3339;
 mod sandbox;
 mod table;

@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 const KEYWORDS: [&str; 4] = ["struct", "enum", "trait", "type"];
 
-/// Each type in these tokens, at any depth. Associated types are no types of their own.
+/// The types in these tokens, at any depth, without associated types.
 pub(crate) fn types(tokens: &[TokenTree]) -> Vec<String> {
     let mut found = Vec::new();
     let macros = defining_macros(tokens);
@@ -49,7 +49,7 @@ fn walk(tokens: &[TokenTree], place: Place, macros: &[String], found: &mut Vec<S
     }
 }
 
-/// Whether an `impl` begins a block, and is no `impl Trait` of a signature.
+/// Whether an `impl` begins a block. `impl Trait` in a signature does not.
 fn is_item(tokens: &[TokenTree], index: usize) -> bool {
     match index.checked_sub(1).map(|before| &tokens[before]) {
         None => true,
@@ -58,7 +58,7 @@ fn is_item(tokens: &[TokenTree], index: usize) -> bool {
     }
 }
 
-/// The macros of these tokens that define a type with a name from their input: `enum $name`.
+/// The macros in these tokens that define a type by a name in their input: `enum $name`.
 fn defining_macros(tokens: &[TokenTree]) -> Vec<String> {
     let mut macros = Vec::new();
     for window in tokens.windows(4) {

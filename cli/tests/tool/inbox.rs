@@ -1,5 +1,6 @@
 //! `blobgate inbox`, as an operator uses it: a running one, a gate that is played, and a service that does what it is told.
 
+mod announcing;
 mod api;
 mod asking;
 mod changes;
@@ -12,7 +13,6 @@ mod logging;
 mod looking;
 mod pausing;
 mod purging;
-mod readme;
 mod reconciling;
 mod reevaluating;
 mod restoring;

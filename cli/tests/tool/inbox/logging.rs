@@ -2,7 +2,7 @@
 
 use crate::running::closed_port;
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{InboxProcess, fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{InboxProcess, forwarded, fresh_generation, migrate};
 use blobgate_testkit::{TestDelivery, eventually};
 use serde_json::Value;
 use std::process::Command;
@@ -21,7 +21,7 @@ fn store() -> (TempDir, String) {
 }
 
 fn hostile() -> TestDelivery {
-    marked(&fresh_generation()).without_header(header::HOOK).header(header::HOOK, HOSTILE)
+    forwarded(&fresh_generation()).without_header(header::HOOK).header(header::HOOK, HOSTILE)
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `inbox/BACKUP.md`: its own commands, in its order, as they stand there.
+//! The page on backups: its own commands, in its order, as they stand there.
 
 mod postgres;
 mod sqlite;
@@ -7,21 +7,14 @@ use super::reconciling::{ProviderStandIn, webhook};
 use super::{ForwardedDelivery, RunningInbox, TestStore, until};
 use crate::running::text;
 use blobgate::contract::header;
+use blobgate_testkit::book::block;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-const PAGE: &str = include_str!("../../../../inbox/BACKUP.md");
-
-/// The commands in a section of the page, block by block.
-#[track_caller]
-fn blocks<const N: usize>(section: &str) -> [&'static str; N] {
-    let (_, rest) = PAGE.split_once(&format!("\n## {section}\n")).unwrap();
-    let section = rest.split("\n## ").next().unwrap();
-    let blocks = section.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0);
-    blocks.collect::<Vec<_>>().try_into().unwrap()
-}
+/// The commands for either store, after those of its own.
+const BLOCKS: [&str; 2] = ["backup-8", "backup-9"];
 
 /// Where an operator sits. Gone when dropped.
 struct Desk(TempDir);
@@ -148,7 +141,7 @@ impl Day {
         shell: impl Fn() -> Command,
         drop_delivered: Option<(&str, &[(&str, &str)])>,
     ) {
-        let [drop, go_on] = blocks("Go on, with either");
+        let [drop, go_on] = BLOCKS.map(block);
         desk.ask(inbox);
         // It has the id of one that was delivered before.
         let new = ForwardedDelivery::completed(5);
@@ -159,12 +152,12 @@ impl Day {
             assert_eq!(desk.run(shell(), commands, instead), "1 entry dropped\n");
         } else {
             let ids = format!("{} --yes", self.retried_id);
-            let said = desk.run(shell(), drop, &[("17 18", &ids)]);
+            let said = desk.run(shell(), &drop, &[("17 18", &ids)]);
             assert_eq!(said.lines().count(), 5, "a head, three that wait, and what was dropped: {said}");
             assert!(said.ends_with("1 entry dropped\n"), "{said}");
         }
         assert!(inbox.service.came().is_empty(), "nothing is delivered by itself");
-        let said = desk.run(shell(), go_on, &[]);
+        let said = desk.run(shell(), &go_on, &[]);
         assert!(said.contains(&self.late), "{said}");
         let came = inbox.service.wait_for(2).await;
         let mut came: Vec<_> =

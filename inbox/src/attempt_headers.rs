@@ -1,0 +1,40 @@
+//! What the inbox says of a delivery, beside what the gate has said.
+
+use crate::entry::Superseded;
+use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
+use blobgate::contract::{Verdict, header};
+
+pub(crate) struct AttemptHeaders {
+    /// From 1 on.
+    pub(crate) attempt: i64,
+    pub(crate) redelivery: i64,
+    pub(crate) supersedes: Option<Superseded>,
+    pub(crate) overrides: Option<String>,
+    pub(crate) event: Option<String>,
+}
+
+impl AttemptHeaders {
+    pub(crate) fn set(self, headers: &mut HeaderMap) {
+        set(headers, header::ATTEMPT, self.attempt.to_string());
+        if self.redelivery > 0 {
+            set(headers, header::REDELIVERY, self.redelivery.to_string());
+        }
+        if let Some(supersedes) = self.supersedes {
+            set(headers, header::SUPERSEDES, supersedes.to_string());
+        }
+        if let Some(reason) = self.overrides {
+            // A person has let it pass: it goes where its event would have gone.
+            set(headers, header::OVERRIDE, reason);
+            set(headers, header::VERDICT, Verdict::Accepted.name().to_owned());
+            set(headers, header::EVENT, self.event.unwrap_or_default());
+            headers.remove(header::CLAIMED_EVENT);
+            headers.remove(header::REASON);
+        }
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: &'static str, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
