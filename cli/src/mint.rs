@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// Sign a token into a callback URL, or make a key for that
+/// Make a callback URL with a signed token, or a key that signs tokens
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub(crate) struct Args {

@@ -1,4 +1,4 @@
-//! `blobgate inbox restore`: replaces an SQLite store by a copy.
+//! `blobgate inbox restore`: restores an SQLite store from a copy.
 
 use super::backup::contents;
 use super::prompt::confirm;
@@ -8,7 +8,7 @@ use blobgate_inbox::store::Place;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Replace an SQLite store by a copy
+/// Restore an SQLite store from a copy
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -1,4 +1,4 @@
-//! `blobgate mint`, its tokens verified by another implementation than the one that signs them.
+//! `blobgate mint`. Another implementation verifies its tokens.
 
 use crate::running::{blobgate, text};
 use base64::Engine;
@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 const URL: &str = "https://hooks.example.com/hooks/veo3";
 const RAW: &str = "a key of thirty-two bytes, or so";
-/// The key of RFC 8032, section 7.1, test 1, as `openssl genpkey` writes one.
+/// The key of RFC 8032, section 7.1, test 1, in the form of `openssl genpkey`.
 const PEM: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
 -----END PRIVATE KEY-----";
@@ -36,7 +36,7 @@ fn usual(more: &[&'static str]) -> Vec<&'static str> {
     [&USUAL, more].concat()
 }
 
-/// The one line on standard output, where nothing is on the other.
+/// The only line of a successful run.
 #[track_caller]
 fn line(end: &Output) -> String {
     assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), String::new()));
@@ -52,12 +52,15 @@ fn fails(end: &Output, sentence: &str) {
     assert_eq!(said, (Some(1), String::new(), format!("blobgate: {sentence}\n")));
 }
 
-/// Header and claims of a token, once its signature holds.
+/// Header and claims of a token. Verifies the signature.
 #[track_caller]
 fn verified(token: &str, holds: impl Fn(&[u8], &[u8]) -> bool) -> (Value, Value) {
     let (signed, mac) = token.rsplit_once('.').unwrap();
     assert!(holds(signed.as_bytes(), &BASE64URL.decode(mac).unwrap()), "{token}");
-    assert!(!holds(&signed.as_bytes()[1..], &BASE64URL.decode(mac).unwrap()), "anything holds");
+    assert!(
+        !holds(&signed.as_bytes()[1..], &BASE64URL.decode(mac).unwrap()),
+        "the verifier accepts anything"
+    );
     let (header, claims) = signed.split_once('.').unwrap();
     let json = |part| serde_json::from_slice(&BASE64URL.decode(part).unwrap()).unwrap();
     (json(header), json(claims))
@@ -82,7 +85,7 @@ fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 
-/// Takes `exp` out of the claims: it is `ttl` from now.
+/// Removes `exp` from the claims, which is `ttl` from now.
 #[track_caller]
 fn expires_in(claims: &mut Value, ttl: i64) {
     let exp = claims.as_object_mut().unwrap().remove("exp").unwrap().as_i64().unwrap();
@@ -91,7 +94,7 @@ fn expires_in(claims: &mut Value, ttl: i64) {
 }
 
 #[test]
-fn each_form_of_key_signs_with_its_algorithm() {
+fn signs_with_each_form_of_key() {
     #[track_caller]
     fn signs(key: &str, alg: &str, holds: impl Fn(&[u8], &[u8]) -> bool) {
         let args = usual(&["--job", "a.b_c~d-1", "--jti", "t1"]);
@@ -126,7 +129,7 @@ fn each_form_of_key_signs_with_its_algorithm() {
 }
 
 #[test]
-fn the_least_token_is_its_two_claims() {
+fn mints_a_token_of_two_claims() {
     let url = line(&mint(PEM, &usual(&["--no-jti", "--ttl", "90m"])));
     let (_, mut claims) = verified(token(&url), eddsa(PUBLIC));
     expires_in(&mut claims, 90 * 60);
@@ -134,7 +137,7 @@ fn the_least_token_is_its_two_claims() {
 }
 
 #[test]
-fn the_id_is_random() {
+fn mints_random_ids() {
     let id = || {
         let (_, claims) = verified(token(&line(&mint(RAW, &USUAL))), hs256(RAW.as_bytes()));
         claims["jti"].as_str().unwrap().to_owned()
@@ -145,13 +148,13 @@ fn the_id_is_random() {
 }
 
 #[test]
-fn a_prompt_is_bound_byte_by_byte() {
+fn binds_a_prompt_byte_by_byte() {
     #[track_caller]
     fn bound(end: &Output, hash: &str) {
         let (_, claims) = verified(token(text(&end.stdout).trim_end()), hs256(RAW.as_bytes()));
         assert_eq!(claims["ph"], hash);
     }
-    // As from `printf ... | openssl dgst -sha256 -binary | basenc --base64url`.
+    // From `printf ... | openssl dgst -sha256 -binary | basenc --base64url`.
     let (without, with) =
         ("ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0", "7eqv8_F3StKIhnN3DG1kCX45G8Ni19b7NJgt3w79GMs");
     let directory = tempfile::tempdir().unwrap();
@@ -182,7 +185,7 @@ fn a_prompt_is_bound_byte_by_byte() {
 }
 
 #[test]
-fn the_token_is_the_last_segment() {
+fn appends_the_token_as_last_segment() {
     #[track_caller]
     fn makes(url: &str, start: &str) {
         let url = line(&mint(RAW, &["--no-jti", "--aud", "a/b", "--kid", "k", "--url", url]));
@@ -199,7 +202,7 @@ fn the_token_is_the_last_segment() {
 }
 
 #[test]
-fn plaintext_is_for_this_machine_with_a_warning() {
+fn warns_about_plain_http() {
     for host in ["localhost", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080"] {
         let url = format!("http://{host}/hooks/veo3");
         let end = mint(RAW, &["--no-jti", "--aud", "a/b", "--kid", "k", "--url", &url]);
@@ -210,8 +213,8 @@ fn plaintext_is_for_this_machine_with_a_warning() {
 }
 
 #[test]
-fn a_long_url_is_told_and_printed() {
-    // What is before the path is chosen so that the whole has one length or the other.
+fn warns_about_a_long_url() {
+    // The host's length sets the URL's length.
     let minted = |host: usize| {
         let url = format!("https://{}.{}/x", "a".repeat(host), "b".repeat(60));
         mint(RAW, &["--no-jti", "--aud", "production/veo3", "--kid", "2026-02", "--url", &url])
@@ -228,7 +231,7 @@ fn a_long_url_is_told_and_printed() {
 }
 
 #[test]
-fn machines_get_json() {
+fn prints_json() {
     let end = mint(RAW, &usual(&["--json", "--no-jti", "--job", "order-17"]));
     let said: Value = serde_json::from_slice(&end.stdout).unwrap();
     let token = said["token"].as_str().unwrap();
@@ -247,7 +250,7 @@ fn machines_get_json() {
 }
 
 #[test]
-fn wrong_forms_are_one_sentence() {
+fn rejects_wrong_values() {
     #[track_caller]
     fn refuses(option: &str, values: &[&str], sentence: &str) {
         for value in values {
@@ -292,7 +295,7 @@ fn wrong_forms_are_one_sentence() {
 }
 
 #[test]
-fn what_cannot_be_minted_is_one_sentence() {
+fn reports_unusable_keys_and_options() {
     let without = run(None, &USUAL);
     fails(&without, "no key: BLOBGATE_MINT_KEY is not set. Set it, or name a file with --key-file");
     fails(
@@ -339,7 +342,7 @@ fn what_cannot_be_minted_is_one_sentence() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2() {
+fn exits_with_2_on_wrong_usage() {
     for args in [
         &[][..],
         &["--url", URL, "--aud", "a/b"],
@@ -362,7 +365,7 @@ fn wrong_usage_ends_with_2() {
     }
 }
 
-/// Whether an output holds a good part of a key.
+/// The output contains 12 bytes of the key.
 fn shows(output: &Output, key: &str) -> bool {
     let said = [&output.stdout[..], &output.stderr].concat();
     let key = key.replace("-----BEGIN PRIVATE KEY-----", "").replace("-----END PRIVATE KEY-----", "");
@@ -370,7 +373,7 @@ fn shows(output: &Output, key: &str) -> bool {
 }
 
 #[test]
-fn no_output_shows_a_key() {
+fn prints_no_key() {
     let coded = format!("base64:{}", BASE64_STANDARD.encode([77; 40]));
     for key in
         [RAW, PEM, &coded, coded.trim_end_matches('='), "too short for a key", &PEM.replace("MC4C", "MC4D")]
@@ -385,7 +388,7 @@ fn no_output_shows_a_key() {
         ] {
             assert!(!shows(&mint(key, &args), key), "{args:?}");
         }
-        // By mistake where a name belongs.
+        // A key in place of a name, by mistake.
         for option in ["--key-env", "--key-file"] {
             let args = [&USUAL[..], &[option, key]].concat();
             let end = run(None, &args);
@@ -400,7 +403,7 @@ fn no_output_shows_a_key() {
     }
 }
 
-/// What the gate's own reader would take from the line under `token.keys`: kid, and the one other value.
+/// Kid and value of the line for `token.keys`.
 #[track_caller]
 fn gate_line(said: &str, alg: &str, member: &str) -> (String, String) {
     let line = said.lines().find(|line| line.starts_with('"')).unwrap();
@@ -409,7 +412,7 @@ fn gate_line(said: &str, alg: &str, member: &str) -> (String, String) {
 }
 
 #[test]
-fn a_new_key_pair_makes_the_round() {
+fn signs_with_a_new_key_pair() {
     let end = run(None, &["--new-key"]);
     let said = text(&end.stdout);
     let (kid, public) = gate_line(&said, "EdDSA", "public");
@@ -427,7 +430,7 @@ fn a_new_key_pair_makes_the_round() {
 }
 
 #[test]
-fn a_new_shared_key_makes_the_round() {
+fn signs_with_a_new_shared_key() {
     let end = run(None, &["--new-key", "--alg", "HS256", "--kid", "2026-02b"]);
     let said = text(&end.stdout);
     let (kid, variable) = gate_line(&said, "HS256", "env");
@@ -442,7 +445,7 @@ fn a_new_shared_key_makes_the_round() {
 }
 
 #[test]
-fn a_new_key_goes_into_a_file_of_its_owner() {
+fn writes_a_new_key_to_a_private_file() {
     for (alg, more) in [("EdDSA", &[][..]), ("HS256", &[]), ("EdDSA", &["--json"]), ("HS256", &["--json"])] {
         let directory: TempDir = tempfile::tempdir().unwrap();
         let file = directory.path().join("key");
@@ -470,7 +473,7 @@ fn signs_from(file: &Path, alg: &str) {
 }
 
 #[test]
-fn a_new_key_is_json_for_machines() {
+fn prints_a_new_key_in_json() {
     let said = |args: &[&str]| -> Value {
         serde_json::from_slice(&run(None, &[&["--new-key", "--json", "--kid", "k"], args].concat()).stdout)
             .unwrap()
@@ -490,7 +493,7 @@ fn a_new_key_is_json_for_machines() {
     assert_eq!(shared["gate"]["key"], json!({"alg": "HS256", "env": "BLOBGATE_TOKEN_KEY_K"}));
 }
 
-/// The book's commands for a key and a callback URL, as they stand there.
+/// Runs the book's commands for a key and a callback URL.
 #[test]
 fn the_book_makes_a_key_and_a_url() {
     let place = TempDir::new().unwrap();

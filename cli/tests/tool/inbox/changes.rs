@@ -12,20 +12,20 @@ on_each_store! {
     releases_a_quarantined_event_in_two_commands
     refuses_to_replay_a_quarantined_entry
     refuses_to_release_other_entries
-    counts_what_a_release_would_do
+    previews_a_release
     replays_once
-    refuses_to_release_what_claims_no_event
-    what_is_superseded_is_not_lost
+    refuses_to_release_an_entry_without_an_event
+    replays_a_superseded_entry
     replays_hundreds_by_filter
     drops_waiting_and_quarantined_entries
-    does_not_drop_what_is_under_way_or_done
-    tells_what_was_done_in_json
+    refuses_to_drop_in_flight_and_delivered_entries
+    prints_changes_in_json
 }
 
 async fn releases_a_quarantined_event_in_two_commands(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
-    let kept = ForwardedDelivery::quarantined(1);
-    inbox.store(&kept).await;
+    let quarantined = ForwardedDelivery::quarantined(1);
+    inbox.store(&quarantined).await;
 
     let lines = inbox.lines(&["ls", "--state", "quarantined"]);
     let [_, line] = &lines[..] else { panic!("{lines:?}") };
@@ -34,19 +34,19 @@ async fn releases_a_quarantined_event_in_two_commands(place: TestStore) {
         panic!("{line}")
     };
     assert_eq!(its, generation(1));
-    assert!(inbox.service.came().is_empty());
+    assert!(inbox.service.deliveries().is_empty());
     assert_eq!(inbox.lines(&["release", id]), ["1 entry released"]);
 
     let came = &inbox.service.wait_for(1).await[0];
     assert_eq!(came.path, "/hooks/veo3");
-    assert_eq!(came.body, kept.body);
+    assert_eq!(came.body, quarantined.body);
     for (name, value) in [
         (header::OVERRIDE, Some("token-expired")),
         (header::REDELIVERY, Some("1")),
         (header::ATTEMPT, Some("1")),
         (header::VERDICT, Some(Verdict::Accepted.name())),
         (header::EVENT, Some(Kind::Completed.name())),
-        (header::IDEMPOTENCY_KEY, Some(kept.key().as_str())),
+        (header::IDEMPOTENCY_KEY, Some(quarantined.key().as_str())),
         (header::REASON, None),
         (header::CLAIMED_EVENT, None),
     ] {
@@ -54,8 +54,8 @@ async fn releases_a_quarantined_event_in_two_commands(place: TestStore) {
     }
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
 
-    // The same once more is a repeat of it, and the genuine event is still a new one.
-    inbox.store(&kept).await;
+    // The same delivery is a repeat. The accepted event is new.
+    inbox.store(&quarantined).await;
     let entries = inbox.entries("").await;
     assert_eq!((entries.len(), &entries[0]["seen"]), (1, &2.into()));
     inbox.store(&ForwardedDelivery::completed(1)).await;
@@ -70,10 +70,10 @@ async fn refuses_to_replay_a_quarantined_entry(place: TestStore) {
     assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: {sentence} ({id})\n"));
     let said = inbox.refused(&["replay", "--state", "quarantined", "--yes"], 1);
     assert_eq!(said, format!("1 entry cannot be replayed: {sentence}\nno entry to replay\n"));
-    let (_, said) = inbox.ask(reqwest::Method::POST, "/replay", &json!({"filter": {"hook": "veo3"}})).await;
-    assert_eq!(said, json!({"changed": [], "refused": [], "next": null}), "a filter leaves it out");
+    let (_, said) = inbox.call(reqwest::Method::POST, "/replay", &json!({"filter": {"hook": "veo3"}})).await;
+    assert_eq!(said, json!({"changed": [], "refused": [], "next": null}), "a filter skips it");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
-    // Given up by a person, it is like any dropped entry.
+    // Once dropped, it can be replayed.
     assert_eq!(inbox.lines(&["drop", &id, "--yes"]), ["1 entry dropped"]);
     assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
     let came = &inbox.service.wait_for(1).await[0];
@@ -109,10 +109,10 @@ async fn refuses_to_release_other_entries(place: TestStore) {
         let said = inbox.refused(&[&["release"], args].concat(), 2);
         assert!(said.starts_with(sentence), "{args:?}: {said}");
     }
-    assert_eq!(inbox.service.came().len(), 1);
+    assert_eq!(inbox.service.deliveries().len(), 1);
 }
 
-async fn counts_what_a_release_would_do(place: TestStore) {
+async fn previews_a_release(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await.to_string();
     let no_event = ForwardedDelivery {
@@ -137,7 +137,7 @@ async fn counts_what_a_release_would_do(place: TestStore) {
         })
     );
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
-    // By a filter it asks.
+    // With a filter, the command asks.
     let said = inbox.refused(&["release", "--reason", "token-expired"], 2);
     let asks = "this would release 1 entry: 1 quarantined. There is no terminal for the question: pass --yes";
     assert_eq!(said, format!("blobgate: {asks}\n"));
@@ -171,12 +171,12 @@ async fn replays_once(place: TestStore) {
     assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
     assert_eq!(inbox.service.wait_for(3).await[2].header(header::REDELIVERY), Some("2"));
     assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: it is under way ({id})\n"));
-    inbox.service.go_on();
+    inbox.service.unblock();
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
-    assert_eq!(inbox.service.came().len(), 3);
+    assert_eq!(inbox.service.deliveries().len(), 3);
 }
 
-async fn refuses_to_release_what_claims_no_event(place: TestStore) {
+async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let no_event = ForwardedDelivery {
         event: None,
@@ -202,26 +202,26 @@ async fn refuses_to_release_what_claims_no_event(place: TestStore) {
     assert!(both.contains("1 entry not released: there is no such entry (999999)\n"), "{both}");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
 
-    // By a filter they are counted before, and there is nothing left to ask about.
+    // A filter that matches only refused entries asks nothing.
     let said = inbox.refused(&["release", "--state", "quarantined"], 1);
     assert!(
         said.contains("1 entry cannot be released: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
     );
     assert!(said.ends_with("no entry to release\n"), "{said}");
-    // With one among them that can be, they are refused one by one.
+    // With one releasable entry, the report names each refused one.
     inbox.store(&ForwardedDelivery::quarantined(3)).await;
     let said = inbox.refused(&["release", "--state", "quarantined", "--yes"], 1);
     assert!(said.contains(&event), "{said}");
     assert_eq!(inbox.service.wait_for(1).await[0].header(header::REDELIVERY), Some("1"));
 }
 
-async fn what_is_superseded_is_not_lost(place: TestStore) {
+async fn replays_a_superseded_entry(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox.store(&ForwardedDelivery::completed(9)).await;
     inbox.service.wait_for(1).await;
     inbox.lines(&["pause", "--hook", "veo3"]);
     inbox.wait_for_pause("veo3/completed", true).await;
-    // The first of its route: that is paused from the start.
+    // The pause applies to a new route too.
     let failed = inbox.stored(&ForwardedDelivery::failed(1)).await;
     inbox.store(&ForwardedDelivery::completed(1)).await;
     inbox.wait_for(failed, "superseded").await;
@@ -238,7 +238,7 @@ async fn replays_hundreds_by_filter(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     for numbers in (0..MANY).collect::<Vec<_>>().chunks(100) {
         let deliveries: Vec<_> = numbers.iter().map(|number| ForwardedDelivery::completed(*number)).collect();
-        for stored in futures_util::future::join_all(deliveries.iter().map(|it| inbox.hand_over(it))).await {
+        for stored in futures_util::future::join_all(deliveries.iter().map(|it| inbox.forward(it))).await {
             assert_eq!(stored.status(), 200);
         }
     }
@@ -262,7 +262,7 @@ async fn replays_hundreds_by_filter(place: TestStore) {
     ] {
         assert!(said.contains(expected), "{said:?}");
     }
-    // A second time there are none.
+    // The second run matches none.
     let output = inbox.command(&[&["replay", "--yes"], &filter[..]].concat());
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "no entry to replay\n"));
 
@@ -283,14 +283,14 @@ async fn drops_waiting_and_quarantined_entries(place: TestStore) {
     inbox.lines(&["pause", "--hook", "veo3"]);
     inbox.wait_for_pause("veo3/completed", true).await;
     let waits = inbox.stored(&ForwardedDelivery::completed(1)).await.to_string();
-    let kept = inbox.stored(&ForwardedDelivery::quarantined(2)).await.to_string();
+    let quarantined = inbox.stored(&ForwardedDelivery::quarantined(2)).await.to_string();
 
-    // Without a terminal it asks nobody, and does nothing.
-    let said = inbox.refused(&["drop", &waits, &kept, "999999"], 2);
+    // Without a terminal it drops nothing.
+    let said = inbox.refused(&["drop", &waits, &quarantined, "999999"], 2);
     let sentence = "this would drop 2 entries: 1 waiting, 1 quarantined. There is no terminal for the question: pass --yes";
     assert_eq!(said, format!("1 entry cannot be dropped: there is no such entry\nblobgate: {sentence}\n"));
-    // On one it does what it is told.
-    let output = on_a_terminal(&inbox, &["drop", &waits, &kept], "n\n");
+    // On a terminal it follows the answer.
+    let output = on_a_terminal(&inbox, &["drop", &waits, &quarantined], "n\n");
     let said = text(&output.stdout);
     assert!(said.contains("This will drop 2 entries: 1 waiting, 1 quarantined. Continue? [y/N]"), "{said}");
     assert!(said.contains("no entry dropped"), "{said}");
@@ -302,28 +302,28 @@ async fn drops_waiting_and_quarantined_entries(place: TestStore) {
     assert_eq!(inbox.lines(&["drop", "--reason", "token-expired", "--yes"]), ["1 entry dropped"]);
     assert_eq!(inbox.entries("state=dropped").await.len(), 2);
     assert_eq!(
-        inbox.refused(&["drop", &kept, "--yes"], 1),
-        format!("1 entry not dropped: it is dropped already ({kept})\n")
+        inbox.refused(&["drop", &quarantined, "--yes"], 1),
+        format!("1 entry not dropped: it is dropped already ({quarantined})\n")
     );
 
-    // It is not delivered, nor when it comes once more; what waits beside it is.
+    // Neither the dropped entry nor its repeat is delivered. Another entry is.
     inbox.store(&ForwardedDelivery::completed(1)).await;
     let beside = inbox.stored(&ForwardedDelivery::completed(3)).await;
     inbox.lines(&["resume", "--hook", "veo3"]);
     inbox.wait_for(beside, "delivered").await;
     let keys: Vec<_> = inbox
         .service
-        .came()
+        .deliveries()
         .iter()
         .map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
         .collect();
     assert_eq!(keys, [ForwardedDelivery::completed(9).key(), ForwardedDelivery::completed(3).key()]);
-    // Until somebody changes their mind.
+    // A replay delivers it.
     assert_eq!(inbox.lines(&["replay", &waits]), ["1 entry replayed"]);
     inbox.wait_for(waits.parse().unwrap(), "delivered").await;
 }
 
-/// Runs it on a terminal of its own, on which somebody types.
+/// Runs a command on a terminal, with this input.
 fn on_a_terminal(inbox: &RunningInbox, args: &[&str], typed: &str) -> Output {
     let command = blobgate(&[]);
     let words = [&["inbox"], args, &["--admin", &inbox.admin]].concat().join(" ");
@@ -335,7 +335,7 @@ fn on_a_terminal(inbox: &RunningInbox, args: &[&str], typed: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-async fn does_not_drop_what_is_under_way_or_done(place: TestStore) {
+async fn refuses_to_drop_in_flight_and_delivered_entries(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox.service.hang();
     let id = inbox.stored(&ForwardedDelivery::completed(1)).await;
@@ -345,7 +345,7 @@ async fn does_not_drop_what_is_under_way_or_done(place: TestStore) {
         inbox.refused(&["drop", &number, "--yes"], 1),
         format!("1 entry not dropped: it is under way: pause its route first ({number})\n")
     );
-    inbox.service.go_on();
+    inbox.service.unblock();
     inbox.wait_for(id, "delivered").await;
     assert_eq!(
         inbox.refused(&["drop", &number, "--yes"], 1),
@@ -356,7 +356,7 @@ async fn does_not_drop_what_is_under_way_or_done(place: TestStore) {
     inbox.wait_for(id, "delivered").await;
 }
 
-async fn tells_what_was_done_in_json(place: TestStore) {
+async fn prints_changes_in_json(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await;
     let output = inbox.command(&["drop", &id.to_string(), "999999", "--yes", "--json"]);

@@ -6,7 +6,7 @@ use blobgate::contract::header;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// SQLite's file of a place.
+/// The file of an SQLite store.
 fn file(place: &TestStore) -> PathBuf {
     place.url.strip_prefix("sqlite:").unwrap().into()
 }
@@ -38,7 +38,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
+async fn restores_a_copy_without_redelivering() {
     let place = TestStore::sqlite();
     let (url, path) = (place.url.clone(), file(&place));
     let inbox = RunningInbox::start(place).await;
@@ -49,10 +49,10 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     let waits = ForwardedDelivery { hook: "other", ..ForwardedDelivery::completed(2) };
     let waits_id = inbox.stored(&waits).await;
     inbox.store(&ForwardedDelivery::quarantined(3)).await;
-    // It is tried again and again: how often by then is no matter.
-    until("it was tried", async || inbox.service.came().len() > 1).await;
+    // The number of attempts varies.
+    until("an attempt has failed", async || inbox.service.deliveries().len() > 1).await;
 
-    // While it runs, and with its newest events in the log.
+    // The inbox runs, with its newest events in the log.
     let away = tempfile::tempdir().unwrap();
     let copy = away.path().join("copy.db");
     let copy = copy.to_str().unwrap();
@@ -68,7 +68,7 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     let sentence = "end it, or use a store of its own";
     assert_eq!(busy, format!("blobgate: another inbox serves from {}: {sentence}\n", path.display()));
 
-    // Later that day: it is delivered, and another comes.
+    // After the copy, it is delivered, and another event comes.
     inbox.service.answer(200);
     inbox.wait_for(waits_id, "delivered").await;
     let later = inbox.stored(&ForwardedDelivery::completed(4)).await;
@@ -89,7 +89,7 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     assert_eq!(said.len(), 3);
     assert!(!names(path.parent().unwrap()).iter().any(|name| name.ends_with(".restoring")));
 
-    // What is known is a repeat; what waited is held; what is new goes on.
+    // Known events are repeats, waiting ones are paused, new ones are delivered.
     let inbox = RunningInbox::start(place).await;
     inbox.store(&known).await;
     inbox.store(&waits).await;
@@ -102,20 +102,20 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     inbox.lines(&["resume", "--hook", "other"]);
     let keys: Vec<_> = inbox
         .service
-        .came()
+        .deliveries()
         .iter()
         .map(|it| it.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
         .collect();
     assert_eq!(keys, [ForwardedDelivery::completed(5).key()]);
-    // What was replaced is whole.
-    let kept = format!("sqlite:{aside}");
+    // The replaced store is complete.
+    let replaced = format!("sqlite:{aside}");
     let inside = away.path().join("aside.db");
-    let said = lines(&["backup", "--store", &kept, "--to", inside.to_str().unwrap()]).join("\n");
+    let said = lines(&["backup", "--store", &replaced, "--to", inside.to_str().unwrap()]).join("\n");
     assert!(said.contains(": 4 entries (3 delivered, 1 quarantined), "), "{said}");
 }
 
 #[test]
-fn what_is_no_copy_is_not_restored() {
+fn refuses_files_that_are_no_copy() {
     let place = TestStore::sqlite();
     let (url, path) = (place.url.clone(), file(&place));
     let before = std::fs::read(&path).unwrap();
@@ -141,7 +141,7 @@ fn what_is_no_copy_is_not_restored() {
     assert!(itself.ends_with("is not restored: it is the store itself\n"), "{itself}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert_eq!(names(folder), there);
-    // A name that is free needs no question.
+    // A new store needs no question.
     let copy = away.path().join("copy.db");
     lines(&["backup", "--store", &url, "--to", copy.to_str().unwrap()]);
     let new = format!("sqlite:{}", folder.join("new.db").display());
@@ -149,7 +149,7 @@ fn what_is_no_copy_is_not_restored() {
 }
 
 #[test]
-fn says_what_it_does_not_do() {
+fn refuses_postgresql_and_missing_stores() {
     let postgres = "postgres://nobody@127.0.0.1/none";
     let sentence = "blobgate: PostgreSQL has its own tools for this: inbox/BACKUP.md says how to use them\n";
     assert_eq!(refused(&["backup", "--store", postgres, "--to", "x"], 1), sentence);

@@ -1,4 +1,4 @@
-//! `reevaluate`: a rule has changed, and quarantined entries are judged by it.
+//! `reevaluate`.
 
 use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store};
 use blobgate::contract::{Verdict, header};
@@ -7,18 +7,18 @@ use std::io::Write;
 use tempfile::NamedTempFile;
 
 on_each_store! {
-    a_widened_rule_lets_last_week_s_events_through
-    what_only_the_head_shows_wants_a_waiver
-    what_contradicts_stays
-    says_what_it_would_do_in_json
+    releases_entries_after_a_rule_change
+    requires_a_waiver_for_a_violation_in_the_head
+    leaves_a_contradiction_quarantined
+    previews_in_json
 }
 
-/// An envoy.yaml with one hook, which takes results from these hosts.
+/// An envoy.yaml with one hook, which allows results on these hosts.
 fn envoy_yaml(hosts: &str) -> NamedTempFile {
     with_trust("{any_of: [token]}", hosts)
 }
 
-/// The same, with this rule.
+/// An envoy.yaml with this trust rule.
 pub(super) fn with_trust(trust: &str, hosts: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     let text = format!(
@@ -46,8 +46,8 @@ pub(super) fn with_trust(trust: &str, hosts: &str) -> NamedTempFile {
     file
 }
 
-/// A completion whose video is there, kept for this reason.
-fn kept(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
+/// A completion with a video on this host, quarantined for this reason.
+fn quarantined(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
     let body = json!({
         "generation_id": generation(number),
         "status": "completed",
@@ -59,8 +59,8 @@ fn kept(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
 }
 
 impl RunningInbox {
-    /// Keeps it, with a good token of its own. Returns its id.
-    async fn keep(&self, number: usize, delivery: &ForwardedDelivery) -> i64 {
+    /// Forwards it with its own token id. Returns its id.
+    async fn quarantine(&self, number: usize, delivery: &ForwardedDelivery) -> i64 {
         let mut request = self.client.post(format!("{}/hooks/veo3", self.receive));
         for (name, value) in delivery.headers() {
             request = request.header(name, value);
@@ -72,12 +72,12 @@ impl RunningInbox {
     }
 }
 
-async fn a_widened_rule_lets_last_week_s_events_through(place: TestStore) {
+async fn releases_entries_after_a_rule_change(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     for number in 1..=3 {
-        inbox.keep(number, &kept(number, "cdn.new.example", "result-url-denied")).await;
+        inbox.quarantine(number, &quarantined(number, "cdn.new.example", "result-url-denied")).await;
     }
-    let elsewhere = inbox.keep(4, &kept(4, "cdn.evil.example", "result-url-denied")).await;
+    let elsewhere = inbox.quarantine(4, &quarantined(4, "cdn.evil.example", "result-url-denied")).await;
 
     let today = envoy_yaml("runblob.io");
     let today = today.path().to_str().unwrap();
@@ -92,7 +92,7 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: TestStore) {
     let wider = wider.path().to_str().unwrap();
     assert_eq!(inbox.lines(&judge(wider, &["--dry-run"])), ["3 entries would pass"]);
     assert_eq!(inbox.entries("state=quarantined").await.len(), 4, "a dry run changes nothing");
-    assert!(inbox.service.came().is_empty());
+    assert!(inbox.service.deliveries().is_empty());
     let output = inbox.command(&judge(wider, &["--yes"]));
     assert_eq!(output.status.code(), Some(1), "one stays");
     assert_eq!(crate::running::text(&output.stdout), "3 entries released\n");
@@ -105,18 +105,21 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: TestStore) {
     }
     let left = inbox.entries("state=quarantined").await;
     assert_eq!(left.iter().map(|entry| entry["id"].as_i64().unwrap()).collect::<Vec<_>>(), [elsewhere]);
-    // Twice is once, and the genuine event is a repeat by now.
+    // A second reevaluation releases none, and the accepted event is a repeat.
     inbox.refused(&judge(wider, &["--yes"]), 1);
-    let genuine =
-        ForwardedDelivery { verdict: Verdict::Accepted, reason: None, ..kept(1, "cdn.new.example", "") };
+    let genuine = ForwardedDelivery {
+        verdict: Verdict::Accepted,
+        reason: None,
+        ..quarantined(1, "cdn.new.example", "")
+    };
     inbox.store(&genuine).await;
     inbox.store(&ForwardedDelivery::completed(9)).await;
     assert_eq!(inbox.service.wait_for(4).await.len(), 4);
 }
 
-async fn what_only_the_head_shows_wants_a_waiver(place: TestStore) {
+async fn requires_a_waiver_for_a_violation_in_the_head(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
-    let id = inbox.keep(1, &kept(1, "cdn.runblob.io", "source-denied")).await.to_string();
+    let id = inbox.quarantine(1, &quarantined(1, "cdn.runblob.io", "source-denied")).await.to_string();
     let config = envoy_yaml("\"*.runblob.io\"");
     let judge = ["reevaluate", "--config", config.path().to_str().unwrap(), &id];
     let said = inbox.refused(&judge, 1);
@@ -129,28 +132,28 @@ async fn what_only_the_head_shows_wants_a_waiver(place: TestStore) {
     assert!(said.contains("invalid value 'json-invalid'"), "{said}");
 }
 
-async fn what_contradicts_stays(place: TestStore) {
+async fn leaves_a_contradiction_quarantined(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox
         .store(&ForwardedDelivery {
             verdict: Verdict::Accepted,
             reason: None,
-            ..kept(1, "cdn.runblob.io", "")
+            ..quarantined(1, "cdn.runblob.io", "")
         })
         .await;
     inbox.service.wait_for(1).await;
-    let other = kept(1, "other.runblob.io", "result-url-denied");
-    let id = inbox.keep(1, &other).await.to_string();
+    let other = quarantined(1, "other.runblob.io", "result-url-denied");
+    let id = inbox.quarantine(1, &other).await.to_string();
     let config = envoy_yaml("\"*.runblob.io\"");
     let said = inbox.refused(&["reevaluate", "--config", config.path().to_str().unwrap(), &id], 1);
     assert!(said.starts_with("1 entry still quarantined: event-conflict (2)\n"), "{said}");
-    assert_eq!(inbox.entries("state=quarantined").await.len(), 1, "and nothing more is kept for it");
+    assert_eq!(inbox.entries("state=quarantined").await.len(), 1, "no second quarantined entry");
 }
 
-async fn says_what_it_would_do_in_json(place: TestStore) {
+async fn previews_in_json(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
-    let passes = inbox.keep(1, &kept(1, "cdn.runblob.io", "result-url-denied")).await;
-    let stays = inbox.keep(2, &kept(2, "cdn.example.com", "result-url-denied")).await;
+    let passes = inbox.quarantine(1, &quarantined(1, "cdn.runblob.io", "result-url-denied")).await;
+    let stays = inbox.quarantine(2, &quarantined(2, "cdn.example.com", "result-url-denied")).await;
     let config = envoy_yaml("\"*.runblob.io\"");
     let judge =
         ["reevaluate", "--config", config.path().to_str().unwrap(), "--state", "quarantined", "--json"];
@@ -163,7 +166,7 @@ async fn says_what_it_would_do_in_json(place: TestStore) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_without_a_gate_is_said() {
+async fn reports_a_file_without_a_gate() {
     let inbox = RunningInbox::start(TestStore::sqlite()).await;
     let empty = NamedTempFile::new().unwrap();
     let name = empty.path().to_str().unwrap();

@@ -1,11 +1,11 @@
-//! How a command reaches its inbox, and what it says where it does not.
+//! The connection of a command to its inbox.
 
 use super::{RunningInbox, StandInService, TestStore, until};
 use crate::running::{blobgate, closed_port, text};
 use blobgate_testkit::{Cluster, needs};
 use serde_json::{Value, json};
 
-/// Each command, as it is used.
+/// Each command with its arguments.
 const COMMANDS: [&[&str]; 14] = [
     &["ls"],
     &["show", "1"],
@@ -24,7 +24,7 @@ const COMMANDS: [&[&str]; 14] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wants_the_token() {
+async fn requires_the_token() {
     let inbox = RunningInbox::with(TestStore::sqlite(), &["--admin-token-env", "TOKEN"]).await;
     let sentence = format!(
         "blobgate: the inbox at {}/ refuses the request without its token. Name the variable that has it with --admin-token-env\n",
@@ -79,7 +79,7 @@ async fn needs_no_public_certificates() {
 }
 
 #[tokio::test]
-async fn says_which_inbox_is_away() {
+async fn names_an_unreachable_inbox() {
     let nobody = closed_port();
     let url = format!("http://{}", nobody.address);
     for command in COMMANDS {
@@ -95,7 +95,7 @@ async fn says_which_inbox_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_an_unexpected_response() {
+async fn names_an_unexpected_answer() {
     let (service, url) = StandInService::start().await;
     for status in [200, 400, 404] {
         service.answer(status);
@@ -107,7 +107,7 @@ async fn names_an_unexpected_response() {
     }
 }
 
-/// A field is missing, or has a value that this tool does not know.
+/// A field is missing, or has an unknown value.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_an_incompatible_version() {
     for answer in [
@@ -136,7 +136,7 @@ async fn answers(body: &'static str) -> String {
 
 #[needs(Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn says_that_the_store_is_away() {
+async fn reports_an_unreachable_store() {
     let cluster = Cluster::alone();
     let inbox = RunningInbox::start(TestStore::of(&cluster)).await;
     assert!(inbox.lines(&["ls"]).is_empty());
@@ -146,7 +146,7 @@ async fn says_that_the_store_is_away() {
         assert!(said.starts_with("blobgate: the store failed: "), "{command:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
-    // Once the inbox has found the fault, it says so without the store.
+    // Stats report a known fault without the store.
     until("stats show the fault", async || {
         let output = inbox.command(&["stats"]);
         text(&output.stdout).contains("\nnot ready       store-failing since ")
@@ -155,7 +155,7 @@ async fn says_that_the_store_is_away() {
 }
 
 #[test]
-fn wants_to_know_which_entries() {
+fn requires_ids_or_filters() {
     for command in ["drop", "replay", "release"] {
         for (args, sentence) in [
             (&[][..], "error: no entry is named. Name entries by ids, or by a filter such as --state\n"),
@@ -175,12 +175,12 @@ fn wants_to_know_which_entries() {
 }
 
 #[test]
-fn every_help_teaches() {
+fn prints_help_with_examples_and_exit_codes() {
     for command in COMMANDS.iter().map(|command| command[0]).chain(["serve"]) {
         let output = blobgate(&["inbox", command, "--help"]).output().unwrap();
         let said = text(&output.stdout);
         let examples = format!("Examples:\n  blobgate inbox {command}");
-        // A release begins with a look.
+        // The examples of `release` begin with `show`.
         assert!(said.contains(&examples) || command == "release", "{said}");
         assert!(
             said.contains(&format!("  blobgate inbox {command} "))
