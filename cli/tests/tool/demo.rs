@@ -592,24 +592,27 @@ async fn reports_unreachable_parts_and_missing_files() {
     let run = |gate: SocketAddr, video: &str| demo(gate, video, &sandbox, &env);
 
     let closed = closed_port();
-    let nobody = closed.address;
+    let closed_address = closed.address;
     one_sentence(
-        &run(nobody, &video.url("")),
-        &format!("cannot connect to the gate at https://{nobody}/webhook: "),
+        &run(closed_address, &video.url("")),
+        &format!("cannot connect to the gate at https://{closed_address}/webhook: "),
     );
-    let end = run(nobody, &format!("http://{nobody}"));
-    one_sentence(&end, &format!("cannot list the requests of the service video at http://{nobody}/: "));
+    let end = run(closed_address, &format!("http://{closed_address}"));
+    one_sentence(
+        &end,
+        &format!("cannot list the requests of the service video at http://{closed_address}/: "),
+    );
 
-    let end = demo(nobody, &video.url(""), &format!("http://{nobody}"), &env);
-    one_sentence(&end, &format!("cannot connect to the sandbox at http://{nobody}/: "));
-    let end = demo(nobody, &video.url(""), &video.url(""), &env);
+    let end = demo(closed_address, &video.url(""), &format!("http://{closed_address}"), &env);
+    one_sentence(&end, &format!("cannot connect to the sandbox at http://{closed_address}/: "));
+    let end = demo(closed_address, &video.url(""), &video.url(""), &env);
     one_sentence(&end, &format!("the sandbox at {}/ answers 405", video.url("")));
-    let end = demo(nobody, &video.url(""), &sandbox, "secrets/env");
+    let end = demo(closed_address, &video.url(""), &sandbox, "secrets/env");
     one_sentence(
         &end,
         "cannot read the gate's environment secrets/env: No such file or directory (os error 2). `make run` makes it, --secrets names another",
     );
-    let end = demo(nobody, &video.url(""), &sandbox, &key);
+    let end = demo(closed_address, &video.url(""), &sandbox, &key);
     one_sentence(&end, &format!("cannot sign tokens: {key} has no line BLOBGATE_TOKEN_KEY=..."));
 
     let another = TlsServer::start().await;
@@ -642,9 +645,9 @@ fn exits_with_2_on_wrong_usage() {
 
 #[track_caller]
 fn one_sentence(end: &Output, start: &str) {
-    let said = text(&end.stderr);
-    assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{said}");
-    assert!(said.starts_with(&format!("blobgate: {start}")) && said.lines().count() == 1, "{said}");
+    let message = text(&end.stderr);
+    assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{message}");
+    assert!(message.starts_with(&format!("blobgate: {start}")) && message.lines().count() == 1, "{message}");
 }
 
 /// A certificate that no server here uses.

@@ -192,9 +192,9 @@ impl RunningInbox {
     #[track_caller]
     fn refused(&self, args: &[&str], code: i32) -> String {
         let output = self.command(args);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-        said
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+        message
     }
 }
 

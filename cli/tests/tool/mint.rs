@@ -40,16 +40,16 @@ fn usual(more: &[&'static str]) -> Vec<&'static str> {
 #[track_caller]
 fn line(end: &Output) -> String {
     assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), String::new()));
-    let said = text(&end.stdout);
-    let line = said.strip_suffix('\n').unwrap();
-    assert_eq!(line.lines().count(), 1, "{said}");
+    let message = text(&end.stdout);
+    let line = message.strip_suffix('\n').unwrap();
+    assert_eq!(line.lines().count(), 1, "{message}");
     line.to_owned()
 }
 
 #[track_caller]
 fn fails(end: &Output, sentence: &str) {
-    let said = (end.status.code(), text(&end.stdout), text(&end.stderr));
-    assert_eq!(said, (Some(1), String::new(), format!("blobgate: {sentence}\n")));
+    let message = (end.status.code(), text(&end.stdout), text(&end.stderr));
+    assert_eq!(message, (Some(1), String::new(), format!("blobgate: {sentence}\n")));
 }
 
 /// Header and claims of a token. Verifies the signature.
@@ -233,8 +233,8 @@ fn warns_about_a_long_url() {
 #[test]
 fn prints_json() {
     let end = mint(RAW, &usual(&["--json", "--no-jti", "--job", "order-17"]));
-    let said: Value = serde_json::from_slice(&end.stdout).unwrap();
-    let token = said["token"].as_str().unwrap();
+    let message: Value = serde_json::from_slice(&end.stdout).unwrap();
+    let token = message["token"].as_str().unwrap();
     let (_, claims) = verified(token, hs256(RAW.as_bytes()));
     let exp = OffsetDateTime::from_unix_timestamp(claims["exp"].as_i64().unwrap()).unwrap();
     let (hour, minute, second) = exp.to_hms();
@@ -246,7 +246,7 @@ fn prints_json() {
         "alg": "HS256",
         "expires": format!("{}T{hour:02}:{minute:02}:{second:02}Z", exp.date()),
     });
-    assert_eq!(said, expected);
+    assert_eq!(message, expected);
 }
 
 #[test]
@@ -260,11 +260,18 @@ fn rejects_wrong_values() {
                 None => args.extend([option, value]),
             }
             let end = mint(RAW, &args);
-            let said = text(&end.stderr);
-            assert_eq!((end.status.code(), text(&end.stdout)), (Some(2), String::new()), "{value}: {said}");
-            let first = said.lines().next().unwrap();
-            assert!(first.starts_with(&format!("error: invalid value '{value}' for '{option} <")), "{said}");
-            assert!(first.ends_with(&format!(">': {sentence}")), "{said}");
+            let message = text(&end.stderr);
+            assert_eq!(
+                (end.status.code(), text(&end.stdout)),
+                (Some(2), String::new()),
+                "{value}: {message}"
+            );
+            let first = message.lines().next().unwrap();
+            assert!(
+                first.starts_with(&format!("error: invalid value '{value}' for '{option} <")),
+                "{message}"
+            );
+            assert!(first.ends_with(&format!(">': {sentence}")), "{message}");
         }
     }
     let long = "x".repeat(65);
@@ -367,9 +374,9 @@ fn exits_with_2_on_wrong_usage() {
 
 /// The output contains 12 bytes of the key.
 fn shows(output: &Output, key: &str) -> bool {
-    let said = [&output.stdout[..], &output.stderr].concat();
+    let message = [&output.stdout[..], &output.stderr].concat();
     let key = key.replace("-----BEGIN PRIVATE KEY-----", "").replace("-----END PRIVATE KEY-----", "");
-    key.as_bytes().windows(12).any(|part| said.windows(12).any(|at| at == part))
+    key.as_bytes().windows(12).any(|part| message.windows(12).any(|at| at == part))
 }
 
 #[test]
@@ -398,15 +405,15 @@ fn prints_no_key() {
     }
     for alg in ["EdDSA", "HS256"] {
         let end = run(None, &["--new-key", "--alg", alg, "--json"]);
-        let said: Value = serde_json::from_slice(&end.stdout).unwrap();
-        assert!(shows(&end, said["minter"]["private"].as_str().unwrap()), "the search finds nothing");
+        let message: Value = serde_json::from_slice(&end.stdout).unwrap();
+        assert!(shows(&end, message["minter"]["private"].as_str().unwrap()), "the search finds nothing");
     }
 }
 
 /// Kid and value of the line for `token.keys`.
 #[track_caller]
-fn gate_line(said: &str, alg: &str, member: &str) -> (String, String) {
-    let line = said.lines().find(|line| line.starts_with('"')).unwrap();
+fn gate_line(message: &str, alg: &str, member: &str) -> (String, String) {
+    let line = message.lines().find(|line| line.starts_with('"')).unwrap();
     let (kid, key) = line.split_once(&format!(": {{alg: {alg}, {member}: ")).unwrap();
     (kid.trim_matches('"').to_owned(), key.strip_suffix('}').unwrap().trim_matches('"').to_owned())
 }
@@ -414,16 +421,16 @@ fn gate_line(said: &str, alg: &str, member: &str) -> (String, String) {
 #[test]
 fn signs_with_a_new_key_pair() {
     let end = run(None, &["--new-key"]);
-    let said = text(&end.stdout);
-    let (kid, public) = gate_line(&said, "EdDSA", "public");
+    let message = text(&end.stdout);
+    let (kid, public) = gate_line(&message, "EdDSA", "public");
     let today = OffsetDateTime::now_utc();
     assert_eq!(kid, format!("{}-{:02}", today.year(), u8::from(today.month())));
-    let (_, private) = said.split_once("BLOBGATE_MINT_KEY='").unwrap();
+    let (_, private) = message.split_once("BLOBGATE_MINT_KEY='").unwrap();
     let (private, _) = private.split_once('\'').unwrap();
 
     let (header, _) = verified(token(&line(&mint(private, &usual(&["--no-jti"])))), eddsa(&public));
     assert_eq!(header["alg"], "EdDSA");
-    let [_, der, _] = private.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    let [_, der, _] = private.lines().collect::<Vec<_>>()[..] else { panic!("{message}") };
     let der = BASE64_STANDARD.decode(der).unwrap();
     let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).unwrap();
     assert_eq!(BASE64URL.encode(pair.public_key()), public);
@@ -432,10 +439,10 @@ fn signs_with_a_new_key_pair() {
 #[test]
 fn signs_with_a_new_shared_key() {
     let end = run(None, &["--new-key", "--alg", "HS256", "--kid", "2026-02b"]);
-    let said = text(&end.stdout);
-    let (kid, variable) = gate_line(&said, "HS256", "env");
+    let message = text(&end.stdout);
+    let (kid, variable) = gate_line(&message, "HS256", "env");
     assert_eq!((&*kid, &*variable), ("2026-02b", "BLOBGATE_TOKEN_KEY_2026_02B"));
-    let value = |name: &str| said.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap();
+    let value = |name: &str| message.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap();
     let private = value("BLOBGATE_MINT_KEY");
     assert_eq!(value(&variable), private);
 
@@ -468,17 +475,17 @@ fn writes_a_new_key_to_a_private_file() {
 fn signs_from(file: &Path, alg: &str) {
     let args = usual(&["--json", "--key-file"]);
     let end = run(None, &[&args[..], &[file.to_str().unwrap()]].concat());
-    let said: Value = serde_json::from_slice(&end.stdout).unwrap();
-    assert_eq!(said["alg"], alg);
+    let message: Value = serde_json::from_slice(&end.stdout).unwrap();
+    assert_eq!(message["alg"], alg);
 }
 
 #[test]
 fn prints_a_new_key_in_json() {
-    let said = |args: &[&str]| -> Value {
+    let message = |args: &[&str]| -> Value {
         serde_json::from_slice(&run(None, &[&["--new-key", "--json", "--kid", "k"], args].concat()).stdout)
             .unwrap()
     };
-    let pair = said(&[]);
+    let pair = message(&[]);
     let public = pair["gate"]["key"]["public"].as_str().unwrap();
     let expected = json!({
         "kid": "k",
@@ -489,7 +496,7 @@ fn prints_a_new_key_in_json() {
         "minter": {"env": "BLOBGATE_MINT_KEY", "private": pair["minter"]["private"], "file": null},
     });
     assert_eq!(pair, expected);
-    let shared = said(&["--alg", "hs256"]);
+    let shared = message(&["--alg", "hs256"]);
     assert_eq!(shared["gate"]["key"], json!({"alg": "HS256", "env": "BLOBGATE_TOKEN_KEY_K"}));
 }
 
@@ -507,9 +514,9 @@ fn the_book_makes_a_key_and_a_url() {
         .output()
         .unwrap();
     assert!(end.status.success(), "{}", text(&end.stderr));
-    let said = text(&end.stdout);
-    let (_, public) = said.split_once("public: \"").unwrap();
+    let message = text(&end.stdout);
+    let (_, public) = message.split_once("public: \"").unwrap();
     let (public, _) = public.split_once('"').unwrap();
-    let (_, claims) = verified(token(said.lines().last().unwrap()), eddsa(public));
+    let (_, claims) = verified(token(message.lines().last().unwrap()), eddsa(public));
     assert_eq!((&claims["aud"], &claims["job"]), (&json!("production/veo3"), &json!("order-17")));
 }

@@ -26,7 +26,7 @@ async fn deliver(receiver: &RunningReceiver, body: &'static str) -> Response {
         .header(WEBHOOK_SIGNATURE, "v1,c2lnbmF0dXJl")
         .header(IDEMPOTENCY_KEY, format!("veo3:{ID}:completed"))
         .header("content-type", "application/json")
-        .header("authorization", "Bearer of something that is nobody's business");
+        .header("authorization", "Bearer secret");
     request.body(body).send().await.unwrap()
 }
 
@@ -172,10 +172,10 @@ fn reports_a_directory_that_it_cannot_create() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let below = file.path().join("quarantine");
     let end = output(&["receiver", "--keep", below.to_str().unwrap()]);
-    let said = text(&end.stderr);
-    assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{said}");
-    assert!(said.starts_with(&format!("blobgate: cannot create {}: ", below.display())), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let message = text(&end.stderr);
+    assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{message}");
+    assert!(message.starts_with(&format!("blobgate: cannot create {}: ", below.display())), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
 }
 
 #[tokio::test]

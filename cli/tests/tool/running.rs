@@ -85,9 +85,9 @@ impl RunningTool {
         let mut stderr = self.child.stderr.take().unwrap();
         let (status, _) = self.end_by("INT");
         assert!(status.success());
-        let mut said = String::new();
-        stderr.read_to_string(&mut said).unwrap();
-        said
+        let mut message = String::new();
+        stderr.read_to_string(&mut message).unwrap();
+        message
     }
 
     /// Sends a signal, and waits for the end. Returns the unread lines.

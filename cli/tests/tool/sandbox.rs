@@ -73,13 +73,13 @@ impl RunningSandbox {
     }
 
     pub(crate) async fn register(&self, id: &str, state: Value) {
-        let (status, said) = self.admin(Method::PUT, &format!("/sandbox/generations/{id}"), state).await;
-        assert_eq!(status, 200, "{said}");
+        let (status, message) = self.admin(Method::PUT, &format!("/sandbox/generations/{id}"), state).await;
+        assert_eq!(status, 200, "{message}");
     }
 
     pub(crate) async fn set_faults(&self, faults: &[&str]) {
-        let (status, said) = self.admin(Method::PUT, "/sandbox/faults", json!({ "faults": faults })).await;
-        assert_eq!((status, said), (200, json!({ "outcome": null, "faults": faults })));
+        let (status, message) = self.admin(Method::PUT, "/sandbox/faults", json!({ "faults": faults })).await;
+        assert_eq!((status, message), (200, json!({ "outcome": null, "faults": faults })));
     }
 
     pub(crate) async fn calls(&self) -> Value {

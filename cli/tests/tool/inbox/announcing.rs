@@ -70,7 +70,7 @@ async fn announces_in_shell() {
     let command = format!("{} --fail", curl.replace(ADMIN, &inbox.admin));
     let end = tokio::task::block_in_place(|| run("bash", &["-c", &command]));
     assert!(end.status.success(), "{command}: {}", text(&end.stderr));
-    let said: Value = serde_json::from_slice(&end.stdout).unwrap();
-    let id = said["generation_id"].as_str().unwrap();
-    assert_eq!((inbox.job(id).await, &said["state"]), (json!(["veo3", "order-17"]), &json!("expected")));
+    let message: Value = serde_json::from_slice(&end.stdout).unwrap();
+    let id = message["generation_id"].as_str().unwrap();
+    assert_eq!((inbox.job(id).await, &message["state"]), (json!(["veo3", "order-17"]), &json!("expected")));
 }

@@ -91,12 +91,12 @@ async fn refuses_wrong_requests(place: TestStore) {
             "invalid limit 501: use a number from 1 to 500",
         ),
     ] {
-        let (is, said) = inbox.call(method, path, &body).await;
-        assert_eq!((is, &said["detail"]), (status, &json!(sentence)), "{path} {body}");
+        let (is, message) = inbox.call(method, path, &body).await;
+        assert_eq!((is, &message["detail"]), (status, &json!(sentence)), "{path} {body}");
     }
-    let (status, said) = inbox.call(Method::POST, "/replay", &json!({"ids": ["1"]})).await;
+    let (status, message) = inbox.call(Method::POST, "/replay", &json!({"ids": ["1"]})).await;
     assert_eq!(status, 400);
-    assert!(said["detail"].as_str().unwrap().starts_with("invalid body: invalid type: string"));
+    assert!(message["detail"].as_str().unwrap().starts_with("invalid body: invalid type: string"));
 }
 
 async fn changes_in_chunks(place: TestStore) {
@@ -153,9 +153,9 @@ async fn changes_an_entry_once_for_parallel_requests(place: TestStore) {
     }
     let what = json!({"ids": ids});
     let answers = join_all((0..OPERATORS).map(|_| inbox.call(Method::POST, "/release", &what))).await;
-    let changed = answers.iter().flat_map(|(status, said)| {
-        assert_eq!(*status, 200, "{said}");
-        said["changed"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap())
+    let changed = answers.iter().flat_map(|(status, message)| {
+        assert_eq!(*status, 200, "{message}");
+        message["changed"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap())
     });
     let mut changed: Vec<_> = changed.collect();
     changed.sort_unstable();

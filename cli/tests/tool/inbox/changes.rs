@@ -37,9 +37,9 @@ async fn releases_a_quarantined_event_in_two_commands(place: TestStore) {
     assert!(inbox.service.deliveries().is_empty());
     assert_eq!(inbox.lines(&["release", id]), ["1 entry released"]);
 
-    let came = &inbox.service.wait_for(1).await[0];
-    assert_eq!(came.path, "/hooks/veo3");
-    assert_eq!(came.body, quarantined.body);
+    let request = &inbox.service.wait_for(1).await[0];
+    assert_eq!(request.path, "/hooks/veo3");
+    assert_eq!(request.body, quarantined.body);
     for (name, value) in [
         (header::OVERRIDE, Some("token-expired")),
         (header::REDELIVERY, Some("1")),
@@ -50,7 +50,7 @@ async fn releases_a_quarantined_event_in_two_commands(place: TestStore) {
         (header::REASON, None),
         (header::CLAIMED_EVENT, None),
     ] {
-        assert_eq!(came.header(name), value, "{name}");
+        assert_eq!(request.header(name), value, "{name}");
     }
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
 
@@ -59,8 +59,8 @@ async fn releases_a_quarantined_event_in_two_commands(place: TestStore) {
     let entries = inbox.entries("").await;
     assert_eq!((entries.len(), &entries[0]["seen"]), (1, &2.into()));
     inbox.store(&ForwardedDelivery::completed(1)).await;
-    let came = &inbox.service.wait_for(2).await[1];
-    assert_eq!((came.header(header::REDELIVERY), came.header(header::OVERRIDE)), (None, None));
+    let request = &inbox.service.wait_for(2).await[1];
+    assert_eq!((request.header(header::REDELIVERY), request.header(header::OVERRIDE)), (None, None));
 }
 
 async fn refuses_to_replay_a_quarantined_entry(place: TestStore) {
@@ -68,16 +68,17 @@ async fn refuses_to_replay_a_quarantined_entry(place: TestStore) {
     let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await.to_string();
     let sentence = "it is quarantined: `blobgate inbox release ID` delivers it";
     assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: {sentence} ({id})\n"));
-    let said = inbox.refused(&["replay", "--state", "quarantined", "--yes"], 1);
-    assert_eq!(said, format!("1 entry cannot be replayed: {sentence}\nno entry to replay\n"));
-    let (_, said) = inbox.call(reqwest::Method::POST, "/replay", &json!({"filter": {"hook": "veo3"}})).await;
-    assert_eq!(said, json!({"changed": [], "refused": [], "next": null}), "a filter skips it");
+    let message = inbox.refused(&["replay", "--state", "quarantined", "--yes"], 1);
+    assert_eq!(message, format!("1 entry cannot be replayed: {sentence}\nno entry to replay\n"));
+    let (_, message) =
+        inbox.call(reqwest::Method::POST, "/replay", &json!({"filter": {"hook": "veo3"}})).await;
+    assert_eq!(message, json!({"changed": [], "refused": [], "next": null}), "a filter skips it");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
     // Once dropped, it can be replayed.
     assert_eq!(inbox.lines(&["drop", &id, "--yes"]), ["1 entry dropped"]);
     assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
-    let came = &inbox.service.wait_for(1).await[0];
-    assert_eq!(came.header(header::OVERRIDE), Some("token-expired"));
+    let request = &inbox.service.wait_for(1).await[0];
+    assert_eq!(request.header(header::OVERRIDE), Some("token-expired"));
 }
 
 async fn refuses_to_release_other_entries(place: TestStore) {
@@ -88,11 +89,11 @@ async fn refuses_to_release_other_entries(place: TestStore) {
     inbox.lines(&["drop", &dropped.to_string(), "--yes"]);
     for id in [delivered, dropped] {
         let sentence = "it is not quarantined: `blobgate inbox replay ID` delivers it again";
-        let said = inbox.refused(&["release", &id.to_string()], 1);
-        assert_eq!(said, format!("1 entry not released: {sentence} ({id})\n"));
+        let message = inbox.refused(&["release", &id.to_string()], 1);
+        assert_eq!(message, format!("1 entry not released: {sentence} ({id})\n"));
     }
-    let said = inbox.refused(&["release", "999999"], 1);
-    assert_eq!(said, "1 entry not released: there is no such entry (999999)\n");
+    let message = inbox.refused(&["release", "999999"], 1);
+    assert_eq!(message, "1 entry not released: there is no such entry (999999)\n");
     let id = dropped.to_string();
     for (args, sentence) in [
         (&["--as", "completed"][..], "error: --as releases one entry. Name it by its id\n"),
@@ -106,8 +107,8 @@ async fn refuses_to_release_other_entries(place: TestStore) {
             "error: ids and filters exclude each other. Name entries by one of them\n",
         ),
     ] {
-        let said = inbox.refused(&[&["release"], args].concat(), 2);
-        assert!(said.starts_with(sentence), "{args:?}: {said}");
+        let message = inbox.refused(&[&["release"], args].concat(), 2);
+        assert!(message.starts_with(sentence), "{args:?}: {message}");
     }
     assert_eq!(inbox.service.deliveries().len(), 1);
 }
@@ -138,9 +139,9 @@ async fn previews_a_release(place: TestStore) {
     );
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
     // With a filter, the command asks.
-    let said = inbox.refused(&["release", "--reason", "token-expired"], 2);
+    let message = inbox.refused(&["release", "--reason", "token-expired"], 2);
     let asks = "this would release 1 entry: 1 quarantined. There is no terminal for the question: pass --yes";
-    assert_eq!(said, format!("blobgate: {asks}\n"));
+    assert_eq!(message, format!("blobgate: {asks}\n"));
     assert_eq!(inbox.lines(&["release", "--reason", "token-expired", "--yes"]), ["1 entry released"]);
     assert_eq!(inbox.service.wait_for(1).await[0].header(header::OVERRIDE), Some("token-expired"));
 }
@@ -160,11 +161,11 @@ async fn replays_once(place: TestStore) {
         format!("1 entry not replayed: it already waits ({id})\n")
     );
     inbox.lines(&["resume", "--hook", "veo3"]);
-    let came = inbox.service.wait_for(2).await;
-    assert_eq!(came[0].header(header::REDELIVERY), None);
-    assert_eq!(came[1].header(header::REDELIVERY), Some("1"));
-    assert_eq!(came[1].header(header::ATTEMPT), Some("1"));
-    assert_eq!(came[1].header(header::IDEMPOTENCY_KEY), Some(delivery.key().as_str()));
+    let requests = inbox.service.wait_for(2).await;
+    assert_eq!(requests[0].header(header::REDELIVERY), None);
+    assert_eq!(requests[1].header(header::REDELIVERY), Some("1"));
+    assert_eq!(requests[1].header(header::ATTEMPT), Some("1"));
+    assert_eq!(requests[1].header(header::IDEMPOTENCY_KEY), Some(delivery.key().as_str()));
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
 
     inbox.service.hang();
@@ -203,15 +204,15 @@ async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
 
     // A filter that matches only refused entries asks nothing.
-    let said = inbox.refused(&["release", "--state", "quarantined"], 1);
+    let message = inbox.refused(&["release", "--state", "quarantined"], 1);
     assert!(
-        said.contains("1 entry cannot be released: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
+        message.contains("1 entry cannot be released: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
     );
-    assert!(said.ends_with("no entry to release\n"), "{said}");
+    assert!(message.ends_with("no entry to release\n"), "{message}");
     // With one releasable entry, the report names each refused one.
     inbox.store(&ForwardedDelivery::quarantined(3)).await;
-    let said = inbox.refused(&["release", "--state", "quarantined", "--yes"], 1);
-    assert!(said.contains(&event), "{said}");
+    let message = inbox.refused(&["release", "--state", "quarantined", "--yes"], 1);
+    assert!(message.contains(&event), "{message}");
     assert_eq!(inbox.service.wait_for(1).await[0].header(header::REDELIVERY), Some("1"));
 }
 
@@ -229,7 +230,7 @@ async fn replays_a_superseded_entry(place: TestStore) {
     inbox.lines(&["resume", "--hook", "veo3"]);
     inbox.wait_for(failed, "delivered").await;
     let events: Vec<_> = inbox.service.wait_for(3).await;
-    let failures = events.iter().filter(|came| came.header(header::EVENT) == Some(Kind::Failed.name()));
+    let failures = events.iter().filter(|request| request.header(header::EVENT) == Some(Kind::Failed.name()));
     assert_eq!(failures.count(), 1);
 }
 
@@ -253,25 +254,25 @@ async fn replays_hundreds_by_filter(place: TestStore) {
     assert_eq!(asks, format!("blobgate: {sentence}\n"));
     assert!(inbox.entries("state=waiting").await.is_empty());
     let output = on_a_terminal(&inbox, &[&["replay"], &filter[..]].concat(), "y\n");
-    let said = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let message = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{message}");
     for expected in [
         "This will replay 1200 entries: 1200 delivered. Continue? [y/N]",
         "\r500 of 1200 replayed\r1000 of 1200 replayed\r1200 of 1200 replayed",
         "1200 entries replayed",
     ] {
-        assert!(said.contains(expected), "{said:?}");
+        assert!(message.contains(expected), "{message:?}");
     }
     // The second run matches none.
     let output = inbox.command(&[&["replay", "--yes"], &filter[..]].concat());
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "no entry to replay\n"));
 
     inbox.lines(&["resume", "--event", "completed"]);
-    let came = inbox.service.wait_for(2 * MANY).await;
-    let again: BTreeSet<_> = came
+    let requests = inbox.service.wait_for(2 * MANY).await;
+    let again: BTreeSet<_> = requests
         .iter()
-        .filter(|came| came.header(header::REDELIVERY) == Some("1"))
-        .map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
+        .filter(|request| request.header(header::REDELIVERY) == Some("1"))
+        .map(|request| request.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
         .collect();
     assert_eq!(again.len(), MANY);
 }
@@ -286,14 +287,17 @@ async fn drops_waiting_and_quarantined_entries(place: TestStore) {
     let quarantined = inbox.stored(&ForwardedDelivery::quarantined(2)).await.to_string();
 
     // Without a terminal it drops nothing.
-    let said = inbox.refused(&["drop", &waits, &quarantined, "999999"], 2);
+    let message = inbox.refused(&["drop", &waits, &quarantined, "999999"], 2);
     let sentence = "this would drop 2 entries: 1 waiting, 1 quarantined. There is no terminal for the question: pass --yes";
-    assert_eq!(said, format!("1 entry cannot be dropped: there is no such entry\nblobgate: {sentence}\n"));
+    assert_eq!(message, format!("1 entry cannot be dropped: there is no such entry\nblobgate: {sentence}\n"));
     // On a terminal it follows the answer.
     let output = on_a_terminal(&inbox, &["drop", &waits, &quarantined], "n\n");
-    let said = text(&output.stdout);
-    assert!(said.contains("This will drop 2 entries: 1 waiting, 1 quarantined. Continue? [y/N]"), "{said}");
-    assert!(said.contains("no entry dropped"), "{said}");
+    let message = text(&output.stdout);
+    assert!(
+        message.contains("This will drop 2 entries: 1 waiting, 1 quarantined. Continue? [y/N]"),
+        "{message}"
+    );
+    assert!(message.contains("no entry dropped"), "{message}");
     assert_eq!(output.status.code(), Some(1));
     assert!(inbox.entries("state=dropped").await.is_empty());
     let output = on_a_terminal(&inbox, &["drop", &waits], "y\n");
@@ -315,7 +319,7 @@ async fn drops_waiting_and_quarantined_entries(place: TestStore) {
         .service
         .deliveries()
         .iter()
-        .map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
+        .map(|request| request.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
         .collect();
     assert_eq!(keys, [ForwardedDelivery::completed(9).key(), ForwardedDelivery::completed(3).key()]);
     // A replay delivers it.
@@ -351,8 +355,8 @@ async fn refuses_to_drop_in_flight_and_delivered_entries(place: TestStore) {
         inbox.refused(&["drop", &number, "--yes"], 1),
         format!("1 entry not dropped: it is delivered ({number})\n")
     );
-    let said = inbox.refused(&["drop", "--generation", &generation(1)], 1);
-    assert_eq!(said, "1 entry cannot be dropped: it is delivered\nno entry to drop\n");
+    let message = inbox.refused(&["drop", "--generation", &generation(1)], 1);
+    assert_eq!(message, "1 entry cannot be dropped: it is delivered\nno entry to drop\n");
     inbox.wait_for(id, "delivered").await;
 }
 
@@ -360,8 +364,8 @@ async fn prints_changes_in_json(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await;
     let output = inbox.command(&["drop", &id.to_string(), "999999", "--yes", "--json"]);
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let message: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let refused = serde_json::json!([{"id": 999_999, "why": "there is no such entry"}]);
-    assert_eq!(said, serde_json::json!({"changed": [id], "refused": refused}));
+    assert_eq!(message, serde_json::json!({"changed": [id], "refused": refused}));
     assert_eq!(output.status.code(), Some(1));
 }

@@ -38,8 +38,8 @@ async fn confirms_quarantined_entries(place: TestStore) {
     assert!(inbox.service.deliveries().is_empty());
     provider.sandbox.set_faults(&[]).await;
     inbox.lines(&["reconcile"]);
-    let came = inbox.service.wait_for(1).await.remove(0);
-    assert_eq!(serde_json::from_slice::<Value>(&came.body).unwrap(), own_body, "the body is unchanged");
+    let request = inbox.service.wait_for(1).await.remove(0);
+    assert_eq!(serde_json::from_slice::<Value>(&request.body).unwrap(), own_body, "the body is unchanged");
     for (name, value) in [
         (header::VERDICT, Some(Verdict::Accepted.name())),
         (header::EVENT, Some(Kind::Completed.name())),
@@ -50,7 +50,7 @@ async fn confirms_quarantined_entries(place: TestStore) {
         (header::OVERRIDE, None),
         (header::SOURCE, None),
     ] {
-        assert_eq!(came.header(name), value, "{name}");
+        assert_eq!(request.header(name), value, "{name}");
     }
     inbox.wait_for(released, "superseded").await;
     until("the other has its status call", async || inbox.question(&forged).await.is_none()).await;
@@ -95,7 +95,7 @@ async fn confirms_reevaluated_entries(place: TestStore) {
     let why = json!([{"id": denied, "why": "result-url-denied"}]);
     assert_eq!(done, json!({"changed": [], "asked": [released, left], "refused": why}));
     assert_eq!(output.status.code(), Some(1), "one stays");
-    let came = inbox.service.wait_for(1).await.remove(0);
+    let request = inbox.service.wait_for(1).await.remove(0);
     for (name, value) in [
         (header::VERDICT, Some(Verdict::Accepted.name())),
         (header::EVENT, Some(Kind::Completed.name())),
@@ -106,7 +106,7 @@ async fn confirms_reevaluated_entries(place: TestStore) {
         (header::OVERRIDE, None),
         (header::SOURCE, None),
     ] {
-        assert_eq!(came.header(name), value, "{name}");
+        assert_eq!(request.header(name), value, "{name}");
     }
     inbox.wait_for(released, "superseded").await;
     inbox.until_metric("reconciliations_total{outcome=\"contradicted\"} 1").await;
@@ -129,8 +129,8 @@ async fn confirms_reevaluated_entries(place: TestStore) {
     // An inbox without a provider refuses.
     let alone = RunningInbox::start(TestStore::sqlite()).await;
     let id = alone.stored(&quarantined(&own, "not-confirmed", &provider_body(&own))).await.to_string();
-    let said = alone.refused(&["reevaluate", "--config", config, &id], 1);
-    assert!(said.contains("this inbox runs without a status API: start it with --provider"), "{said}");
+    let message = alone.refused(&["reevaluate", "--config", config, &id], 1);
+    assert!(message.contains("this inbox runs without a status API: start it with --provider"), "{message}");
 }
 
 /// The compared fields of the sandbox's callback.

@@ -80,16 +80,19 @@ async fn needs_no_public_certificates() {
 
 #[tokio::test]
 async fn names_an_unreachable_inbox() {
-    let nobody = closed_port();
-    let url = format!("http://{}", nobody.address);
+    let closed = closed_port();
+    let url = format!("http://{}", closed.address);
     for command in COMMANDS {
         let output = blobgate(&[&["inbox"], command, &["--admin", &url]].concat()).output().unwrap();
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
-        assert!(said.starts_with(&format!("blobgate: cannot connect to the inbox at {url}/: ")), "{said}");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {message}");
         assert!(
-            said.ends_with(". Start it with `blobgate inbox serve`, or name its URL with --admin\n"),
-            "{said}"
+            message.starts_with(&format!("blobgate: cannot connect to the inbox at {url}/: ")),
+            "{message}"
+        );
+        assert!(
+            message.ends_with(". Start it with `blobgate inbox serve`, or name its URL with --admin\n"),
+            "{message}"
         );
     }
 }
@@ -142,9 +145,9 @@ async fn reports_an_unreachable_store() {
     assert!(inbox.lines(&["ls"]).is_empty());
     drop(cluster);
     for command in COMMANDS.iter().filter(|command| command[0] != "stats") {
-        let said = inbox.refused(command, 1);
-        assert!(said.starts_with("blobgate: the store failed: "), "{command:?}: {said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
+        let message = inbox.refused(command, 1);
+        assert!(message.starts_with("blobgate: the store failed: "), "{command:?}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
     }
     // Stats report a known fault without the store.
     until("stats show the fault", async || {
@@ -167,9 +170,9 @@ fn requires_ids_or_filters() {
             (&["--state", "lost"], "error: invalid value 'lost' for '--state <STATE>'\n"),
         ] {
             let output = blobgate(&[&["inbox", command], args].concat()).output().unwrap();
-            let said = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(2), "{said}");
-            assert!(said.starts_with(sentence), "{said}");
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{message}");
+            assert!(message.starts_with(sentence), "{message}");
         }
     }
 }
@@ -178,19 +181,19 @@ fn requires_ids_or_filters() {
 fn prints_help_with_examples_and_exit_codes() {
     for command in COMMANDS.iter().map(|command| command[0]).chain(["serve"]) {
         let output = blobgate(&["inbox", command, "--help"]).output().unwrap();
-        let said = text(&output.stdout);
+        let message = text(&output.stdout);
         let examples = format!("Examples:\n  blobgate inbox {command}");
         // The examples of `release` begin with `show`.
-        assert!(said.contains(&examples) || command == "release", "{said}");
+        assert!(message.contains(&examples) || command == "release", "{message}");
         assert!(
-            said.contains(&format!("  blobgate inbox {command} "))
-                || said.contains(&format!("  blobgate inbox {command}\n")),
-            "{said}"
+            message.contains(&format!("  blobgate inbox {command} "))
+                || message.contains(&format!("  blobgate inbox {command}\n")),
+            "{message}"
         );
-        assert!(said.contains("Exit code: 0 when "), "{said}");
+        assert!(message.contains("Exit code: 0 when "), "{message}");
     }
-    let said = text(&blobgate(&["inbox", "--help"]).output().unwrap().stdout);
+    let message = text(&blobgate(&["inbox", "--help"]).output().unwrap().stdout);
     for command in COMMANDS.iter().map(|command| command[0]) {
-        assert!(said.contains(&format!("\n  {command} ")), "{command}: {said}");
+        assert!(message.contains(&format!("\n  {command} ")), "{command}: {message}");
     }
 }

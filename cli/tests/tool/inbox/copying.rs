@@ -25,9 +25,9 @@ fn lines(args: &[&str]) -> Vec<String> {
 #[track_caller]
 fn refused(args: &[&str], code: i32) -> String {
     let output = run(args);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-    said
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+    message
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -56,9 +56,9 @@ async fn restores_a_copy_without_redelivering() {
     let away = tempfile::tempdir().unwrap();
     let copy = away.path().join("copy.db");
     let copy = copy.to_str().unwrap();
-    let said = lines(&["backup", "--store", &url, "--to", copy]).join("\n");
-    assert!(said.starts_with(&format!("copied to {copy}: 3 entries (1 delivered, 1 ")), "{said}");
-    assert!(said.ends_with(", checked"), "{said}");
+    let message = lines(&["backup", "--store", &url, "--to", copy]).join("\n");
+    assert!(message.starts_with(&format!("copied to {copy}: 3 entries (1 delivered, 1 ")), "{message}");
+    assert!(message.ends_with(", checked"), "{message}");
     assert_eq!(names(away.path()), ["copy.db"]);
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(copy).unwrap().permissions().mode() & 0o777, 0o600);
@@ -78,15 +78,18 @@ async fn restores_a_copy_without_redelivering() {
 
     let asks = refused(&["restore", "--from", copy, "--store", &url], 2);
     assert!(asks.ends_with("There is no terminal for the question: pass --yes\n"), "{asks}");
-    let said = lines(&["restore", "--from", copy, "--store", &url, "--yes"]);
-    assert!(said[0].starts_with(&format!("restored from {copy}: 3 entries (1 delivered, 1 ")), "{said:?}");
-    let aside = said[1].strip_prefix("the replaced store is now ").unwrap();
+    let message = lines(&["restore", "--from", copy, "--store", &url, "--yes"]);
+    assert!(
+        message[0].starts_with(&format!("restored from {copy}: 3 entries (1 delivered, 1 ")),
+        "{message:?}"
+    );
+    let aside = message[1].strip_prefix("the replaced store is now ").unwrap();
     assert!(aside.starts_with(&format!("{}.before-restore-2", path.display())), "{aside}");
     assert!(
-        said[2].starts_with("hook other is paused, because its service may have the waiting events. "),
-        "{said:?}"
+        message[2].starts_with("hook other is paused, because its service may have the waiting events. "),
+        "{message:?}"
     );
-    assert_eq!(said.len(), 3);
+    assert_eq!(message.len(), 3);
     assert!(!names(path.parent().unwrap()).iter().any(|name| name.ends_with(".restoring")));
 
     // Known events are repeats, waiting ones are paused, new ones are delivered.
@@ -110,8 +113,8 @@ async fn restores_a_copy_without_redelivering() {
     // The replaced store is complete.
     let replaced = format!("sqlite:{aside}");
     let inside = away.path().join("aside.db");
-    let said = lines(&["backup", "--store", &replaced, "--to", inside.to_str().unwrap()]).join("\n");
-    assert!(said.contains(": 4 entries (3 delivered, 1 quarantined), "), "{said}");
+    let message = lines(&["backup", "--store", &replaced, "--to", inside.to_str().unwrap()]).join("\n");
+    assert!(message.contains(": 4 entries (3 delivered, 1 quarantined), "), "{message}");
 }
 
 #[test]
@@ -133,9 +136,9 @@ fn refuses_files_that_are_no_copy() {
         (&before[..before.len() / 2], "malformed"),
     ] {
         std::fs::write(&bad, content).unwrap();
-        let said = refused(&restore, 1);
-        assert!(said.starts_with(&format!("blobgate: {name} is not restored: ")), "{said}");
-        assert!(said.contains(sentence), "{said}");
+        let message = refused(&restore, 1);
+        assert!(message.starts_with(&format!("blobgate: {name} is not restored: ")), "{message}");
+        assert!(message.contains(sentence), "{message}");
     }
     let itself = refused(&["restore", "--from", path.to_str().unwrap(), "--store", &url, "--yes"], 1);
     assert!(itself.ends_with("is not restored: it is the store itself\n"), "{itself}");
@@ -157,8 +160,8 @@ fn refuses_postgresql_and_missing_stores() {
     let nothing = refused(&["backup", "--store", "sqlite:/nowhere/inbox.db", "--to", "x"], 1);
     assert_eq!(nothing, "blobgate: there is no store /nowhere/inbox.db yet: run `blobgate inbox migrate`\n");
     for command in ["backup", "restore"] {
-        let said = text(&run(&[command, "--help"]).stdout);
-        assert!(said.contains(&format!("Examples:\n  blobgate inbox {command} ")), "{said}");
-        assert!(said.contains("Exit code: 0 when "), "{said}");
+        let message = text(&run(&[command, "--help"]).stdout);
+        assert!(message.contains(&format!("Examples:\n  blobgate inbox {command} ")), "{message}");
+        assert!(message.contains("Exit code: 0 when "), "{message}");
     }
 }

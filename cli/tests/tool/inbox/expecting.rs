@@ -21,18 +21,18 @@ fn of(number: usize, job: &str) -> Value {
 
 impl RunningInbox {
     async fn expect(&self, number: usize, job: &str) -> Value {
-        let (status, said) = self.call(Method::POST, "/expect", &of(number, job)).await;
-        assert_eq!(status, 200, "{said}");
-        said
+        let (status, message) = self.call(Method::POST, "/expect", &of(number, job)).await;
+        assert_eq!(status, 200, "{message}");
+        message
     }
 }
 
 async fn announces_once(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
-    let said = inbox.expect(1, "order-1").await;
-    assert_eq!((&said["state"], &said["job"]), (&json!("expected"), &json!("order-1")));
-    assert_eq!((&said["job_mismatch"], &said["released"]), (&Value::Null, &json!([])));
-    assert_eq!(inbox.expect(1, "order-1").await, said);
+    let message = inbox.expect(1, "order-1").await;
+    assert_eq!((&message["state"], &message["job"]), (&json!("expected"), &json!("order-1")));
+    assert_eq!((&message["job_mismatch"], &message["released"]), (&Value::Null, &json!([])));
+    assert_eq!(inbox.expect(1, "order-1").await, message);
     let id = generation(1);
     let command =
         |job| ["expect", "--hook", "veo3", "--generation", &generation(1), "--job", job].map(str::to_owned);
@@ -84,11 +84,11 @@ async fn refuses_wrong_announcements(place: TestStore) {
             "invalid job \"\": use 1 to 64 of A-Z a-z 0-9 . _ ~ -",
         ),
     ] {
-        let (status, said) = inbox.call(Method::POST, "/expect", &body).await;
-        let said = said["detail"].as_str().unwrap().to_owned();
+        let (status, message) = inbox.call(Method::POST, "/expect", &body).await;
+        let message = message["detail"].as_str().unwrap().to_owned();
         let start = sentence.split(" at line").next().unwrap();
-        assert_eq!(status, 400, "{said}");
-        assert!(said.starts_with(start), "{said}");
+        assert_eq!(status, 400, "{message}");
+        assert!(message.starts_with(start), "{message}");
     }
     let sentence = json!("this inbox runs without a status API: start it with --provider");
     let (status, problem) = inbox.call(Method::POST, "/reconcile", &json!({})).await;
@@ -105,14 +105,14 @@ async fn releases_an_explained_entry(place: TestStore) {
     };
     inbox.store(&with_token(2)).await;
     inbox.service.wait_for(1).await;
-    let kept = inbox.stored(&with_token(1)).await;
+    let quarantined = inbox.stored(&with_token(1)).await;
     assert_eq!(inbox.entries("state=quarantined").await[0]["reason"], "token-reused");
-    let said = inbox.expect(1, "order-1").await;
-    assert_eq!((&said["state"], &said["released"]), (&json!("arrived"), &json!([kept])));
-    let came = inbox.service.wait_for(2).await;
-    assert_eq!(came[1].header(header::GENERATION_ID), Some(generation(1).as_str()));
-    assert_eq!(came[1].header(header::OVERRIDE), None);
-    let released = inbox.get(&format!("/entries/{kept}")).await;
+    let message = inbox.expect(1, "order-1").await;
+    assert_eq!((&message["state"], &message["released"]), (&json!("arrived"), &json!([quarantined])));
+    let requests = inbox.service.wait_for(2).await;
+    assert_eq!(requests[1].header(header::GENERATION_ID), Some(generation(1).as_str()));
+    assert_eq!(requests[1].header(header::OVERRIDE), None);
+    let released = inbox.get(&format!("/entries/{quarantined}")).await;
     assert_eq!((&released["state"], &released["lane"]), (&json!("superseded"), &json!("quarantine")));
     assert_eq!(released["answer"], "released: its generation is expected of its job");
     assert_eq!(inbox.expect(1, "order-1").await["released"], json!([]));
@@ -132,9 +132,9 @@ async fn shows_a_job_mismatch(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let entry =
         inbox.stored(&ForwardedDelivery { job: Some("order-9"), ..ForwardedDelivery::completed(1) }).await;
-    let said = inbox.expect(1, "order-1").await;
-    assert_eq!(said["job_mismatch"], json!({"entry": entry, "job": "order-9"}));
-    assert_eq!(inbox.expect(1, "order-1").await["job_mismatch"], said["job_mismatch"]);
+    let message = inbox.expect(1, "order-1").await;
+    assert_eq!(message["job_mismatch"], json!({"entry": entry, "job": "order-9"}));
+    assert_eq!(inbox.expect(1, "order-1").await["job_mismatch"], message["job_mismatch"]);
     let shown = inbox.lines(&["show", &entry.to_string()]);
     let line = format!(
         "  expected    job order-1, arrived; job-mismatch: entry {entry} was accepted with job order-9"
@@ -165,8 +165,8 @@ async fn announces_from_a_file(place: TestStore) {
     .unwrap();
     let output = inbox.command(&["expect", "--csv", name]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), "2 expected, 2 refused\n"));
-    let said = text(&output.stderr);
-    let lines: Vec<_> = said.lines().collect();
+    let message = text(&output.stderr);
+    let lines: Vec<_> = message.lines().collect();
     let other = format!(
         "line 2: generation {} of hook veo3 is expected of job \"order-1\", not of \"order-2\": check the job",
         generation(2)
@@ -179,9 +179,9 @@ async fn announces_from_a_file(place: TestStore) {
 
     // A malformed file announces nothing.
     fs::write(&file, format!("{}veo3;7;order-3\n", row(50, "order-5"))).unwrap();
-    let said = inbox.refused(&["expect", "--csv", name], 1);
+    let message = inbox.refused(&["expect", "--csv", name], 1);
     assert_eq!(
-        said,
+        message,
         format!("blobgate: cannot read line 2 of {name}: \"veo3;7;order-3\". Write hook,generation_id,job\n")
     );
     let dry = inbox.call(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;

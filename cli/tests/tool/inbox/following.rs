@@ -108,17 +108,17 @@ async fn continues_from_a_cursor(place: TestStore) {
         [&ids[1].to_string(), "quarantined", "completed", "veo3", &generation(1), "token-expired"]
     );
     assert!(tail.next_line().contains(&generation(2)));
-    let said = tail.interrupted();
-    assert!(said.starts_with("continue with --after "), "{said}");
+    let message = tail.interrupted();
+    assert!(message.starts_with("continue with --after "), "{message}");
     // No entry is behind the printed cursor.
-    let after = said.trim().rsplit(' ').next().unwrap();
+    let after = message.trim().rsplit(' ').next().unwrap();
     let page = inbox.get(&format!("/tail?after={after}")).await;
     assert_eq!(page["entries"], json!([]));
     let tail =
         RunningTool::start(blobgate(&["inbox", "tail", "--since", "1h", "--json", "--admin", &inbox.admin]));
     assert_eq!(next_of(&tail, "veo3")["id"], ids[0]);
-    let said = inbox.refused(&["tail", "--after", "here"], 2);
-    assert_eq!(said, "blobgate: invalid after \"here\": use a cursor from an answer, or 0.0\n");
+    let message = inbox.refused(&["tail", "--after", "here"], 2);
+    assert_eq!(message, "blobgate: invalid after \"here\": use a cursor from an answer, or 0.0\n");
 }
 
 async fn copies_to_a_target(place: TestStore) {
@@ -136,8 +136,8 @@ async fn copies_to_a_target(place: TestStore) {
     let mut command = blobgate(&[&args[..], &["--admin", &inbox.admin]].concat());
     command.env("KEY", KEY).stderr(Stdio::piped());
     let tail = RunningTool::start(command);
-    let came = &laptop.wait_for(1).await[0];
-    assert_eq!((came.path.as_str(), &came.body[..]), ("/copy/hooks/veo3", &delivery.body[..]));
+    let request = &laptop.wait_for(1).await[0];
+    assert_eq!((request.path.as_str(), &request.body[..]), ("/copy/hooks/veo3", &delivery.body[..]));
     for (name, value) in [
         (header::SOURCE, EventSource::Tail.name()),
         (header::ATTEMPT, "1"),
@@ -147,9 +147,9 @@ async fn copies_to_a_target(place: TestStore) {
         ("content-type", "application/json"),
         (header::IDEMPOTENCY_KEY, &delivery.key()),
     ] {
-        assert_eq!(came.header(name), Some(value), "{name}");
+        assert_eq!(request.header(name), Some(value), "{name}");
     }
-    Webhook::new(KEY).unwrap().verify(&came.body, &came.headers).unwrap();
+    Webhook::new(KEY).unwrap().verify(&request.body, &request.headers).unwrap();
     let lines = [next_of(&tail, "veo3"), next_of(&tail, "veo3")];
     assert_eq!((&lines[0]["id"], &lines[0]["forwarded"]), (&json!(id), &json!(true)));
     assert_eq!((&lines[1]["id"], &lines[1]["forwarded"]), (&json!(quarantined), &json!(false)));
@@ -177,8 +177,11 @@ async fn continues_without_its_target(place: TestStore) {
         assert!(line.contains(&format!("  {id}  ")), "{line}");
         assert!(line.ends_with("  -> not copied: it answers 503"), "{line}");
     }
-    let tried =
-        laptop.deliveries().iter().filter(|came| came.body == ForwardedDelivery::completed(1).body).count();
+    let tried = laptop
+        .deliveries()
+        .iter()
+        .filter(|request| request.body == ForwardedDelivery::completed(1).body)
+        .count();
     assert!(tried > 1, "retried: {tried}");
     assert_eq!(laptop.deliveries().len() - tried, 1, "then one try each");
     // A refusal is an answer: the target is up.
@@ -188,14 +191,14 @@ async fn continues_without_its_target(place: TestStore) {
     laptop.answer(200);
     inbox.store(&ForwardedDelivery::completed(4)).await;
     assert!(tail.next_line().ends_with("  -> 200"));
-    let said = tail.interrupted();
+    let message = tail.interrupted();
     assert!(
-        said.contains(&format!(
+        message.contains(&format!(
             "{url}/ is down: it answers 503. Each entry is tried once until it answers\n"
         )),
-        "{said}"
+        "{message}"
     );
-    assert!(said.contains(&format!("copied 1 entry to {url}/, 3 failed\n")), "{said}");
+    assert!(message.contains(&format!("copied 1 entry to {url}/, 3 failed\n")), "{message}");
     until("all are delivered", async || inbox.get("/stats").await["states"]["delivered"] == 4).await;
     assert_eq!(inbox.service.deliveries().len(), 4);
 }
@@ -236,20 +239,20 @@ async fn exports_stored_entries(place: TestStore) {
     let name = file.to_str().unwrap();
     let output = inbox.command(&["export", "--out", name]);
     assert!(output.status.success() && output.stdout.is_empty());
-    let said = text(&output.stderr);
+    let message = text(&output.stderr);
     assert_eq!(text(&std::fs::read(&file).unwrap()).lines().count(), 2);
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let refused = inbox.refused(&["export", "--out", name], 1);
     assert!(refused.starts_with(&format!("blobgate: cannot create {name}: File exists")), "{refused}");
     // The next export has later entries only.
-    let after = said.trim().rsplit(' ').next().unwrap();
+    let after = message.trim().rsplit(' ').next().unwrap();
     let new = inbox.stored(&ForwardedDelivery::quarantined(7)).await;
     inbox.until_followed(3).await;
     let since = exported(&["--after", after]);
     assert_eq!(since.iter().map(|it| it["id"].as_i64().unwrap()).collect::<Vec<_>>(), [new]);
-    let said = inbox.refused(&["export", "--after", "x"], 2);
-    assert_eq!(said, "blobgate: invalid after \"x\": use a cursor from an answer, or 0.0\n");
+    let message = inbox.refused(&["export", "--after", "x"], 2);
+    assert_eq!(message, "blobgate: invalid after \"x\": use a cursor from an answer, or 0.0\n");
 }
 
 async fn exports_in_pages(place: TestStore) {

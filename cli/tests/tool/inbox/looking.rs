@@ -76,8 +76,8 @@ async fn lists_by_filter(place: TestStore) {
         (&["--since", "today"], "invalid since \"today\": use RFC 3339, such as 2026-01-31T12:00:00Z\n"),
         (&["--colour"], "unexpected argument '--colour'"),
     ] {
-        let said = inbox.refused(&[&["ls"], args].concat(), 2);
-        assert!(said.contains(expected), "{args:?}: {said}");
+        let message = inbox.refused(&[&["ls"], args].concat(), 2);
+        assert!(message.contains(expected), "{args:?}: {message}");
     }
 }
 
@@ -196,9 +196,9 @@ async fn counts_by_route(place: TestStore) {
     assert_eq!((failed[0].as_str(), failed[3].as_str(), failed[5].as_str()), ("veo3/failed", "0", "down"));
     let numbers: Vec<i64> = failed[1..3].iter().map(|number| number.parse().unwrap()).collect();
     assert_eq!(numbers.iter().sum::<i64>(), 6);
-    let said = lines.join("\n");
-    assert!(said.contains("\nquarantined     2 token-expired\n"), "{said}");
-    assert!(said.contains("\npaused          completed of every hook since 20"), "{said}");
+    let message = lines.join("\n");
+    assert!(message.contains("\nquarantined     2 token-expired\n"), "{message}");
+    assert!(message.contains("\npaused          completed of every hook since 20"), "{message}");
     let json: Value = serde_json::from_slice(&inbox.command(&["stats", "--json"]).stdout).unwrap();
     assert_eq!(json["pauses"][0]["event"], "completed");
 }

@@ -61,9 +61,9 @@ async fn pauses_and_resumes_once(place: TestStore) {
     assert_eq!(inbox.refused(&["resume", "--event", "timeout"], 1), unknown("event timeout"));
 
     for command in ["pause", "resume"] {
-        let said = inbox.refused(&[command], 2);
-        assert!(said.contains("<--hook <HOOK>|--event <EVENT>>"), "{said}");
-        let said = inbox.refused(&[command, "--event", "begun"], 2);
-        assert!(said.contains("[possible values: completed, failed, timeout]"), "{said}");
+        let message = inbox.refused(&[command], 2);
+        assert!(message.contains("<--hook <HOOK>|--event <EVENT>>"), "{message}");
+        let message = inbox.refused(&[command, "--event", "begun"], 2);
+        assert!(message.contains("[possible values: completed, failed, timeout]"), "{message}");
     }
 }

@@ -26,13 +26,14 @@ async fn purges_a_job_and_recognises_its_repeats(place: TestStore) {
 
     let dry = inbox.lines(&["purge", "--job", "order-7", "--dry-run"]);
     assert_eq!(dry, ["would purge 2 entries: 1 delivered, 1 quarantined"]);
-    let said = inbox.refused(&["purge", "--job", "order-7"], 2);
-    assert!(said.starts_with("This deletes bodies, headers and services' answers for good."), "{said}");
+    let message = inbox.refused(&["purge", "--job", "order-7"], 2);
+    assert!(message.starts_with("This deletes bodies, headers and services' answers for good."), "{message}");
     assert!(
-        said.contains("It does not reach PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups"),
-        "{said}"
+        message
+            .contains("It does not reach PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups"),
+        "{message}"
     );
-    assert!(said.ends_with(
+    assert!(message.ends_with(
         "this would purge 2 entries: 1 delivered, 1 quarantined. There is no terminal for the question: pass --yes\n"
     ));
     assert!(shown(done_id).await["body"].is_string(), "no purge without a yes");
@@ -61,10 +62,10 @@ async fn purges_a_job_and_recognises_its_repeats(place: TestStore) {
     }
     assert_eq!((&shown(done_id).await["seen"], &shown(quarantined_id).await["seen"]), (&json!(2), &json!(2)));
     assert_eq!(inbox.entries("").await.len(), 3);
-    let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
-    assert_eq!(said, "2 entries cannot be purged: it is purged already\nno entry to purge\n");
-    let said = inbox.refused(&["replay", &done_id.to_string()], 1);
-    assert_eq!(said, format!("1 entry not replayed: its body is purged ({done_id})\n"));
+    let message = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
+    assert_eq!(message, "2 entries cannot be purged: it is purged already\nno entry to purge\n");
+    let message = inbox.refused(&["replay", &done_id.to_string()], 1);
+    assert_eq!(message, format!("1 entry not replayed: its body is purged ({done_id})\n"));
     assert_eq!(inbox.service.deliveries().len(), 2);
 }
 
@@ -79,16 +80,16 @@ async fn refuses_undelivered_entries(place: TestStore) {
     // The pause applies to a new route too.
     let waits = ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::failed(2) };
     let waits = inbox.stored(&waits).await;
-    let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
+    let message = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
     let busy = "1 entry cannot be purged: it is under way: wait for its end, or pause its route first\n";
     let waiting = "1 entry cannot be purged: it waits to be delivered: `drop` it first\n";
-    assert_eq!(said, format!("{busy}{waiting}no entry to purge\n"));
+    assert_eq!(message, format!("{busy}{waiting}no entry to purge\n"));
     // With one purgeable entry, the report names the others.
     inbox.lines(&["drop", &waits.to_string(), "--yes"]);
-    let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
+    let message = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
     assert!(
-        said.contains(busy) && said.contains(&format!(" or pause its route first ({under_way})\n")),
-        "{said}"
+        message.contains(busy) && message.contains(&format!(" or pause its route first ({under_way})\n")),
+        "{message}"
     );
     assert_eq!(inbox.get(&format!("/entries/{waits}")).await["size"], 0);
     assert!(inbox.get(&format!("/entries/{under_way}")).await["body"].is_string());
@@ -107,11 +108,11 @@ async fn requires_a_job_or_a_generation(place: TestStore) {
     let (status, problem) = inbox.call(reqwest::Method::POST, "/purge", &what).await;
     let sentence = json!("a purge needs a job or a generation: add one to the filter");
     assert_eq!((status, &problem["detail"]), (400, &sentence));
-    let said = inbox.refused(&["purge", "--generation", "7", "--yes"], 2);
-    assert_eq!(said, "blobgate: invalid generation \"7\": use a UUID in the 8-4-4-4-12 form\n");
+    let message = inbox.refused(&["purge", "--generation", "7", "--yes"], 2);
+    assert_eq!(message, "blobgate: invalid generation \"7\": use a UUID in the 8-4-4-4-12 form\n");
     let output = inbox.command(&["purge", "--generation", &generation(1), "--yes", "--json"]);
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(said["changed"].as_array().unwrap().len(), 1);
+    let message: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(message["changed"].as_array().unwrap().len(), 1);
     let waits = inbox.stored(&ForwardedDelivery::completed(2)).await;
     inbox.wait_for(waits, "delivered").await;
 }

@@ -43,8 +43,8 @@ impl ProviderStandIn {
     pub(super) async fn generated(&self, outcome: &str) -> String {
         let script = json!({"outcome": outcome, "faults": ["never"]});
         let order = json!({"prompt": "A cat playing with a ball", "callback_url": "https://127.0.0.1:1/", "sandbox": script});
-        let said: Value = self.sandbox.order(&order).await.json().await.unwrap();
-        let id = said["generation_id"].as_str().unwrap().to_owned();
+        let message: Value = self.sandbox.order(&order).await.json().await.unwrap();
+        let id = message["generation_id"].as_str().unwrap().to_owned();
         until("it has ended", async || !self.status(&id).await["completed_at"].is_null()).await;
         id
     }
@@ -79,8 +79,8 @@ impl RunningInbox {
 
     pub(super) async fn expects(&self, id: &str) {
         let what = json!({"hook": "veo3", "generation_id": id, "job": "order-17"});
-        let (status, said) = self.call(Method::POST, "/expect", &what).await;
-        assert_eq!((status, &said["state"]), (200, &json!("expected")), "{said}");
+        let (status, message) = self.call(Method::POST, "/expect", &what).await;
+        assert_eq!((status, &message["state"]), (200, &json!("expected")), "{message}");
     }
 
     pub(super) async fn until_metric(&self, line: &str) {
@@ -116,7 +116,7 @@ pub(super) fn webhook(id: &str, body: &Value) -> ForwardedDelivery {
 }
 
 #[track_caller]
-pub(super) fn is_reconciled(came: &ServiceDelivery, id: &str, event: &str) {
+pub(super) fn is_reconciled(request: &ServiceDelivery, id: &str, event: &str) {
     let key = format!("veo3:{id}:{event}");
     for (name, value) in [
         (header::SOURCE, EventSource::Reconcile.name()),
@@ -128,7 +128,7 @@ pub(super) fn is_reconciled(came: &ServiceDelivery, id: &str, event: &str) {
         (header::IDEMPOTENCY_KEY, &key),
         ("content-type", "application/json"),
     ] {
-        assert_eq!(came.header(name), Some(value), "{name}");
+        assert_eq!(request.header(name), Some(value), "{name}");
     }
 }
 
@@ -140,10 +140,10 @@ async fn delivers_a_missing_completion(place: TestStore) {
     inbox.service.wait_for(1).await;
     let id = provider.generated("completed").await;
     inbox.expects(&id).await;
-    let came = inbox.service.wait_for(2).await.remove(1);
-    is_reconciled(&came, &id, "completed");
+    let request = inbox.service.wait_for(2).await.remove(1);
+    is_reconciled(&request, &id, "completed");
     assert_eq!(
-        (came.path.as_str(), serde_json::from_slice::<Value>(&came.body).unwrap()),
+        (request.path.as_str(), serde_json::from_slice::<Value>(&request.body).unwrap()),
         ("/hooks/veo3", provider.status(&id).await)
     );
     inbox.until_metric("reconciliations_total{outcome=\"reconciled\"} 1").await;
@@ -169,12 +169,12 @@ async fn delivers_a_missing_failure(place: TestStore) {
     {
         let id = provider.generated(outcome).await;
         inbox.expects(&id).await;
-        let came = inbox.service.wait_for(place + 1).await.remove(place);
-        is_reconciled(&came, &id, event);
+        let request = inbox.service.wait_for(place + 1).await.remove(place);
+        is_reconciled(&request, &id, event);
         // The hook has had no webhook.
-        assert_eq!(came.path, "/hooks/veo3");
+        assert_eq!(request.path, "/hooks/veo3");
         let code = if outcome == "timeout" { "TIMEOUT" } else { outcome };
-        assert_eq!(came.header(header::ERROR_CODE), Some(code));
+        assert_eq!(request.header(header::ERROR_CODE), Some(code));
     }
 }
 
@@ -186,9 +186,9 @@ async fn stops_after_three_unknown_answers(place: TestStore) {
     inbox.until_metric("reconciliations_total{outcome=\"unknown\"} 3").await;
     until("it is unknown", async || inbox.question(&none).await.is_none()).await;
     let what = json!({"hook": "veo3", "generation_id": none, "job": "order-17"});
-    let said = inbox.call(Method::POST, "/expect", &what).await.1;
+    let message = inbox.call(Method::POST, "/expect", &what).await.1;
     assert_eq!(
-        (&said["state"], &said["asked"], &said["answer"]),
+        (&message["state"], &message["asked"], &message["answer"]),
         (&json!("unknown"), &json!(3), &json!("unknown"))
     );
     inbox.until_metric("expected_unknown_total 1").await;
@@ -249,7 +249,8 @@ async fn shares_the_call_limit_between_inboxes() {
     }
     assert_eq!((usize::try_from(total().await).unwrap(), delivered()), (PER_MINUTE, PER_MINUTE));
     let first: Vec<_> = [one.service.deliveries(), other.service.deliveries()].concat();
-    let mut first: Vec<_> = first.iter().map(|came| came.header(header::GENERATION_ID).unwrap()).collect();
+    let mut first: Vec<_> =
+        first.iter().map(|request| request.header(header::GENERATION_ID).unwrap()).collect();
     first.sort_by_key(|id| expected.iter().position(|expected| expected == id));
     assert_eq!(first, expected[..PER_MINUTE], "the oldest first, each once");
 }

@@ -85,8 +85,11 @@ async fn releases_entries_after_a_rule_change(place: TestStore) {
     let judge =
         |config, more: &[&'static str]| [&["reevaluate", "--config", config], &filter[..], more].concat();
     assert_eq!(inbox.lines(&judge(today, &["--dry-run"])), ["0 entries would pass"]);
-    let said = inbox.refused(&judge(today, &["--yes"]), 1);
-    assert!(said.starts_with("4 entries still quarantined: result-url-denied (1, 2, 3, 4)\n"), "{said}");
+    let message = inbox.refused(&judge(today, &["--yes"]), 1);
+    assert!(
+        message.starts_with("4 entries still quarantined: result-url-denied (1, 2, 3, 4)\n"),
+        "{message}"
+    );
 
     let wider = envoy_yaml("cdn.new.example");
     let wider = wider.path().to_str().unwrap();
@@ -97,8 +100,8 @@ async fn releases_entries_after_a_rule_change(place: TestStore) {
     assert_eq!(output.status.code(), Some(1), "one stays");
     assert_eq!(crate::running::text(&output.stdout), "3 entries released\n");
 
-    let came = inbox.service.wait_for(3).await;
-    for one in &came {
+    let requests = inbox.service.wait_for(3).await;
+    for one in &requests {
         assert_eq!(one.header(header::VERDICT), Some(Verdict::Accepted.name()));
         assert_eq!(one.header(header::RESULT_HOST), Some("cdn.new.example"));
         assert_eq!((one.header(header::REASON), one.header(header::OVERRIDE)), (None, None));
@@ -122,14 +125,14 @@ async fn requires_a_waiver_for_a_violation_in_the_head(place: TestStore) {
     let id = inbox.quarantine(1, &quarantined(1, "cdn.runblob.io", "source-denied")).await.to_string();
     let config = envoy_yaml("\"*.runblob.io\"");
     let judge = ["reevaluate", "--config", config.path().to_str().unwrap(), &id];
-    let said = inbox.refused(&judge, 1);
-    assert!(said.starts_with("1 entry still quarantined: source-denied (1)\n"), "{said}");
+    let message = inbox.refused(&judge, 1);
+    assert!(message.starts_with("1 entry still quarantined: source-denied (1)\n"), "{message}");
     let waived = [&judge[..], &["--waive", "source-denied"]].concat();
     assert_eq!(inbox.lines(&waived), ["1 entry released"]);
-    let came = &inbox.service.wait_for(1).await[0];
-    assert_eq!(came.header(header::OVERRIDE), Some("source-denied"));
-    let said = inbox.refused(&[&judge[..], &["--waive", "json-invalid"]].concat(), 2);
-    assert!(said.contains("invalid value 'json-invalid'"), "{said}");
+    let request = &inbox.service.wait_for(1).await[0];
+    assert_eq!(request.header(header::OVERRIDE), Some("source-denied"));
+    let message = inbox.refused(&[&judge[..], &["--waive", "json-invalid"]].concat(), 2);
+    assert!(message.contains("invalid value 'json-invalid'"), "{message}");
 }
 
 async fn leaves_a_contradiction_quarantined(place: TestStore) {
@@ -145,8 +148,8 @@ async fn leaves_a_contradiction_quarantined(place: TestStore) {
     let other = quarantined(1, "other.runblob.io", "result-url-denied");
     let id = inbox.quarantine(1, &other).await.to_string();
     let config = envoy_yaml("\"*.runblob.io\"");
-    let said = inbox.refused(&["reevaluate", "--config", config.path().to_str().unwrap(), &id], 1);
-    assert!(said.starts_with("1 entry still quarantined: event-conflict (2)\n"), "{said}");
+    let message = inbox.refused(&["reevaluate", "--config", config.path().to_str().unwrap(), &id], 1);
+    assert!(message.starts_with("1 entry still quarantined: event-conflict (2)\n"), "{message}");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1, "no second quarantined entry");
 }
 
@@ -170,11 +173,11 @@ async fn reports_a_file_without_a_gate() {
     let inbox = RunningInbox::start(TestStore::sqlite()).await;
     let empty = NamedTempFile::new().unwrap();
     let name = empty.path().to_str().unwrap();
-    let said = inbox.refused(&["reevaluate", "--config", name, "17"], 1);
+    let message = inbox.refused(&["reevaluate", "--config", name, "17"], 1);
     let sentence = "has no configuration of the gate, an object with hooks. Name another with --config";
-    assert_eq!(said, format!("blobgate: {name} {sentence}\n"));
-    let said = inbox.refused(&["reevaluate", "--config", "/nowhere", "17"], 1);
-    assert!(said.starts_with("blobgate: cannot read /nowhere: "), "{said}");
-    let said = inbox.refused(&["reevaluate", "17"], 2);
-    assert!(said.contains("--config <FILE>"), "{said}");
+    assert_eq!(message, format!("blobgate: {name} {sentence}\n"));
+    let message = inbox.refused(&["reevaluate", "--config", "/nowhere", "17"], 1);
+    assert!(message.starts_with("blobgate: cannot read /nowhere: "), "{message}");
+    let message = inbox.refused(&["reevaluate", "17"], 2);
+    assert!(message.contains("--config <FILE>"), "{message}");
 }

@@ -152,19 +152,28 @@ impl Day {
             assert_eq!(desk.run(shell(), commands, instead), "1 entry dropped\n");
         } else {
             let ids = format!("{} --yes", self.retried_id);
-            let said = desk.run(shell(), &drop, &[("17 18", &ids)]);
-            assert_eq!(said.lines().count(), 5, "a head, three that wait, and what was dropped: {said}");
-            assert!(said.ends_with("1 entry dropped\n"), "{said}");
+            let message = desk.run(shell(), &drop, &[("17 18", &ids)]);
+            assert_eq!(
+                message.lines().count(),
+                5,
+                "a head, three that wait, and what was dropped: {message}"
+            );
+            assert!(message.ends_with("1 entry dropped\n"), "{message}");
         }
         assert!(inbox.service.deliveries().is_empty(), "the restored inbox delivers nothing");
-        let said = desk.run(shell(), &go_on, &[]);
-        assert!(said.contains(&self.late), "{said}");
-        let came = inbox.service.wait_for(2).await;
-        let mut came: Vec<_> =
-            came.iter().map(|it| (it.header(header::SOURCE), it.header(header::IDEMPOTENCY_KEY))).collect();
-        came.sort();
+        let message = desk.run(shell(), &go_on, &[]);
+        assert!(message.contains(&self.late), "{message}");
+        let requests = inbox.service.wait_for(2).await;
+        let mut requests: Vec<_> = requests
+            .iter()
+            .map(|it| (it.header(header::SOURCE), it.header(header::IDEMPOTENCY_KEY)))
+            .collect();
+        requests.sort();
         let (reconciled, new_key) = (lost.webhook.key(), new.key());
-        assert_eq!(came, [(None, Some(new_key.as_str())), (Some("reconcile"), Some(reconciled.as_str()))]);
+        assert_eq!(
+            requests,
+            [(None, Some(new_key.as_str())), (Some("reconcile"), Some(reconciled.as_str()))]
+        );
         inbox.lines(&["resume", "--event", "failed"]);
         inbox.service.wait_for(3).await;
 
@@ -175,9 +184,9 @@ impl Day {
         let newer = ForwardedDelivery::completed(6);
         let id = inbox.stored(&newer).await;
         inbox.wait_for(id, "delivered").await;
-        let came = inbox.service.wait_for(4).await;
+        let requests = inbox.service.wait_for(4).await;
         let keys: Vec<_> =
-            came[2..].iter().map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap()).collect();
+            requests[2..].iter().map(|request| request.header(header::IDEMPOTENCY_KEY).unwrap()).collect();
         assert_eq!(keys, [self.waits.key(), newer.key()]);
         assert_eq!(inbox.get(&format!("/entries/{}", self.known_id)).await["seen"], 3);
         assert!(inbox.entries("state=waiting").await.is_empty());

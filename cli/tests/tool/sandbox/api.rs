@@ -121,8 +121,8 @@ async fn retries_a_failed_callback_after_30_s() {
     let calls = calls["callbacks"].as_array().unwrap();
     // The certificate has the trusted name and another key.
     let why = json!("invalid peer certificate: BadSignature");
-    let came: Vec<_> = calls.iter().map(|call| (&call["status"], &call["error"])).collect();
-    assert_eq!(came, [(&Value::Null, &why); 5]);
+    let results: Vec<_> = calls.iter().map(|call| (&call["status"], &call["error"])).collect();
+    assert_eq!(results, [(&Value::Null, &why); 5]);
     assert_eq!(webhook.bodies(), [""; 0]);
 
     let times: Vec<_> = calls.iter().map(|call| millis_of_day(text(call, "time"))).collect();
@@ -280,8 +280,8 @@ async fn refuses_undocumented_orders() {
     ] {
         let answer = sandbox.order(&order).await;
         assert_eq!(answer.status(), 422, "{order}");
-        let said: Value = answer.json().await.unwrap();
-        let list = said["detail"].as_array().unwrap();
+        let message: Value = answer.json().await.unwrap();
+        let list = message["detail"].as_array().unwrap();
         assert_eq!((list.len(), &list[0]["loc"], text(&list[0], "type")), (1, &json!(["body", field]), kind));
     }
     for (order, detail) in [

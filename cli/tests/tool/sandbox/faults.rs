@@ -125,8 +125,8 @@ async fn lies_about_a_failure_too() {
     assert_ne!(another, ID);
     assert_eq!(body.replace(&another, ID), failed("TIMEOUT"));
 
-    let (status, said) = sandbox.admin(Method::PUT, "/sandbox/faults", json!({"faults": ["lie"]})).await;
-    assert_eq!((status, said), (200, json!({"outcome": null, "faults": ["lie:status"]})));
+    let (status, message) = sandbox.admin(Method::PUT, "/sandbox/faults", json!({"faults": ["lie"]})).await;
+    assert_eq!((status, message), (200, json!({"outcome": null, "faults": ["lie:status"]})));
 }
 
 #[tokio::test]
@@ -252,7 +252,7 @@ async fn requires_the_key_and_never_prints_it() {
     }
     assert_eq!(sandbox.status_text(ID).await, (200, completed()));
     let lines = sandbox.lines_until("  completed").into_iter().chain(sandbox.lines_until("  completed"));
-    let said = lines.collect::<Vec<_>>().join("\n");
-    assert_eq!(said.matches("401 ").count(), 12, "{said}");
-    assert!(!said.contains(PART_OF_KEY), "{said}");
+    let message = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(message.matches("401 ").count(), 12, "{message}");
+    assert!(!message.contains(PART_OF_KEY), "{message}");
 }

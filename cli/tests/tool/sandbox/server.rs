@@ -200,6 +200,6 @@ fn exits_with_2_on_wrong_usage() {
 #[test]
 fn hides_the_key_in_help() {
     let end = ended(Some(KEY), &["--help"]);
-    let said = text(&end.stdout);
-    assert!(said.contains("[default: RUNBLOB_API_KEY of") && !said.contains(KEY), "{said}");
+    let message = text(&end.stdout);
+    assert!(message.contains("[default: RUNBLOB_API_KEY of") && !message.contains(KEY), "{message}");
 }

@@ -44,11 +44,11 @@ async fn restores(loss: Loss) {
     }
     let (commands, serve) = restore.trim_end().rsplit_once('\n').unwrap();
     assert_eq!(serve, format!("blobgate inbox serve --store sqlite:{STORE} ..."));
-    let said = desk.run(shell(), commands, &instead);
-    assert!(said.contains("\nhook veo3 is paused, "), "{said}");
+    let message = desk.run(shell(), commands, &instead);
+    assert!(message.contains("\nhook veo3 is paused, "), "{message}");
 
     let inbox = RunningInbox::reconciling(TestStore::at(url), &provider).await;
-    let aside = said.lines().find_map(|line| line.strip_prefix("the replaced store is now "));
+    let aside = message.lines().find_map(|line| line.strip_prefix("the replaced store is now "));
     let before = aside.map(|path| path.rsplit_once('/').unwrap().1);
     let instead = before.map(|before| [("inbox.db.before-restore-TIME", before)]);
     let drop_delivered = match loss {
