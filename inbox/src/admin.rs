@@ -1,43 +1,50 @@
 //! The admin listener: health, metrics, and the actions of an operator over HTTP.
 //!
-//! | request | what it does |
+//! | request | action |
 //! |---|---|
+//! | `GET /livez`, `GET /healthz`, `GET /readyz` | 200 while the process answers, the store takes events, the inbox is ready; else 503 and the reason |
+//! | `GET /metrics` | the metrics, in OpenMetrics' text format |
 //! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&since=&limit=&before=` | lists entries, the newest first; `next` is the `before` of the next page |
 //! | `GET /entries/{id}` | shows an entry with its payload |
-//! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | entries after a place, in the order of commits; `next` is the `after` of the next page; without `after`, the place of now. `with=came` adds the payload as it came, `with=delivery` as it is sent |
+//! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | lists entries after a cursor, in commit order; `next` is the `after` of the next page; without `after`: no entry, and the newest cursor. `with=came` adds the payload as received, `with=delivery` as delivered |
 //! | `GET /stats` | counts entries by route, state and reason |
-//! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, one of them at least |
-//! | `POST /expect` | notes the job of a generation: `{"hook", "generation_id", "job"}` |
-//! | `POST /reconcile` | makes the reconciler ask now; with `"dry_run": true` it lists |
+//! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, at least one of them |
+//! | `POST /expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
+//! | `POST /reconcile` | makes the reconciler call the status API now; with `"dry_run": true` it lists the generations |
 //! | `POST /replay`, `POST /release`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
-//! | `POST /release` with `{"id", "as", "generation_id"}` | releases an entry in quarantine as this event; with `"dry_run": true` it says what would happen |
-//! | `POST /reevaluate` | judges entries in quarantine by the gate's `"config"`, named as above, with reasons to `"waive"` |
+//! | `POST /release` with `{"id", "as", "generation_id"}` | releases a quarantined entry as this event; with `"dry_run": true` it shows the outcome |
+//! | `POST /reevaluate` | judges quarantined entries by the gate's `"config"`, selected as above, with reasons to `"waive"` |
 //!
-//! Answers are JSON; a problem is a status and `{"error": "one sentence"}`.
+//! Answers are JSON. A failure is a problem document of RFC 9457.
 
 mod endpoints;
 mod problem;
 
-use crate::health::Fault;
+use crate::handles::InboxHandles;
+use crate::health::{Fault, StandingFault};
 use crate::listen::is_local;
 use crate::service::Operations;
-use crate::shared::Shared;
+use crate::space::Full;
+use crate::watch::ProbeError;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use blobgate::policy::Verdict;
-use problem::Problem;
+use problem::{Problem, write_document};
 use std::sync::Arc;
+use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Admin {
     pub(crate) operations: Operations,
-    pub(crate) shared: Shared,
-    /// The token that a client has to show.
+    pub(crate) shared: InboxHandles,
+    /// The token that a client must send.
     pub(crate) token: Option<String>,
+    /// The base URL of the documentation.
+    pub(crate) docs: String,
     pub(crate) ending: CancellationToken,
 }
 
@@ -60,26 +67,29 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/drop", post(endpoints::discard))
         .route("/purge", post(endpoints::purge))
         .route("/tail", get(endpoints::tail))
-        .route_layer(from_fn_with_state(Arc::clone(&admin), check_caller));
-    open.merge(closed).fallback(async || Problem::NoSuchPath).with_state(admin)
+        .route_layer(from_fn_with_state(Arc::clone(&admin), check_client));
+    open.merge(closed)
+        .fallback(async || Problem::NoEndpoint)
+        .layer(map_response_with_state(Arc::clone(&admin), write_document))
+        .with_state(admin)
 }
 
-/// Lets clients in that show the token. Without a token: local clients, but no page of a browser. DNS rebinding has a name in
-/// Host, and a cross-site request without preflight has another content type than JSON.
-async fn check_caller(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+/// Requires the token. Without a token: refuses requests of web pages. DNS rebinding brings a name in Host, and a cross-site
+/// request without preflight cannot have the content type JSON.
+async fn check_client(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let Some(token) = &admin.token else {
         return match check_page(&request) {
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
         };
     };
-    let shown = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    // Digests have the same length, so that the time of the comparison does not depend on the token.
+    let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    // Digests have one length, so the time of the comparison does not depend on the token.
     let expected = digest(format!("Bearer {token}").as_bytes());
-    if shown.is_some_and(|shown| digest(shown) == expected) {
+    if sent.is_some_and(|sent| digest(sent) == expected) {
         next.run(request).await
     } else {
-        ([(header::WWW_AUTHENTICATE, "Bearer")], Problem::NoToken).into_response()
+        Problem::NoToken.into_response()
     }
 }
 
@@ -87,13 +97,13 @@ fn check_page(request: &Request) -> Result<(), Problem> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).or(request.uri().host()).unwrap_or_default();
     if !is_local(host) {
-        return Err(Problem::NoAddress);
+        return Err(Problem::HostName);
     }
     let is_json = text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
     if request.method() == Method::GET || is_json {
         return Ok(());
     }
-    Err(Problem::NoJson)
+    Err(Problem::ContentType)
 }
 
 fn digest(bytes: &[u8]) -> [u8; 32] {
@@ -101,46 +111,59 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// 200 while the process answers. It never looks at the store: a restart would not mend one.
+/// Why the inbox is not healthy or not ready.
+#[derive(Debug, Error)]
+enum NotReady {
+    #[error("ending: the inbox finishes its attempts, and stores events until then")]
+    Ending,
+    #[error("{}: {}", .0.reason, .0.detail)]
+    Fault(StandingFault),
+    #[error("full: {0}")]
+    Full(#[from] Full),
+    #[error(transparent)]
+    Store(#[from] ProbeError),
+}
+
+impl IntoResponse for NotReady {
+    fn into_response(self) -> Response {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{self}\n")).into_response()
+    }
+}
+
+/// 200 while the process answers. It does not probe the store: a restart would not repair one.
 async fn livez() -> &'static str {
     "ok\n"
 }
 
 /// 200 while the store takes events.
-async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
-    let looked = look(&admin).await;
+async fn healthz(State(admin): State<Arc<Admin>>) -> Result<&'static str, NotReady> {
+    let probed = probe(&admin).await;
     match admin.shared.faults.of_store() {
-        Some(fault) => not(format!("{}: {}\n", fault.reason, fault.detail)),
-        None => looked.map_or_else(|why| not(format!("{why}\n")), |()| "ok\n".into_response()),
+        Some(fault) => Err(NotReady::Fault(fault)),
+        None => probed.map(|()| "ok\n"),
     }
 }
 
-/// 200 while events are taken.
-async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+/// 200 while the inbox takes events.
+async fn readyz(State(admin): State<Arc<Admin>>) -> Result<&'static str, NotReady> {
     if admin.ending.is_cancelled() {
-        return not("ending: what is under way is finished, and events are stored until then\n".to_owned());
+        return Err(NotReady::Ending);
     }
-    let looked = look(&admin).await;
-    if let Some(fault) = admin.shared.faults.standing().first() {
-        return not(format!("{}: {}\n", fault.reason, fault.detail));
+    let probed = probe(&admin).await;
+    if let Some(fault) = admin.shared.faults.standing().into_iter().next() {
+        return Err(NotReady::Fault(fault));
     }
-    if let Err(full) = admin.shared.space.check(Verdict::Accepted) {
-        return not(format!("full: {full}\n"));
-    }
-    looked.map_or_else(|why| not(format!("{why}\n")), |()| "ok\n".into_response())
+    admin.shared.space.check(Verdict::Accepted)?;
+    probed.map(|()| "ok\n")
 }
 
-/// Whether the store takes events. The files are compared first, by system calls alone.
-async fn look(admin: &Arc<Admin>) -> Result<(), String> {
+/// Whether the store takes events. Compares the store's files first: that takes only system calls.
+async fn probe(admin: &Arc<Admin>) -> Result<(), NotReady> {
     let _raised = admin.shared.store.check_files();
     if let Some(fault) = admin.shared.faults.get(Fault::StoreReplaced) {
-        return Err(format!("{}: {}", fault.reason, fault.detail));
+        return Err(NotReady::Fault(fault));
     }
-    admin.shared.watch.look().await
-}
-
-fn not(why: String) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+    Ok(admin.shared.watch.probe().await?)
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {

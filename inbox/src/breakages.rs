@@ -237,8 +237,8 @@ impl ReadStore for Broken {
         self.0.expectation(hook, generation).await
     }
 
-    async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>> {
-        self.0.path(hook).await
+    async fn newest_payload(&self, hook: &str) -> Result<Option<Payload>> {
+        self.0.newest_payload(hook).await
     }
 
     async fn end(&self) -> Result<Cursor> {

@@ -15,11 +15,11 @@ const STANDS_FOR: Duration = Duration::from_secs(5 * 60);
 pub(crate) struct Clocks {
     faults: Arc<Faults>,
     metrics: Arc<Metrics>,
-    seen: Mutex<Seen>,
+    seen: Mutex<SignatureTimes>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct SignatureTimes {
     /// When the newest signature in time came.
     good: Option<Instant>,
     /// The newest time of a signature out of time. The same delivery again, or an older one, proves nothing.
@@ -62,7 +62,7 @@ impl Clocks {
     }
 
     /// Ends a fault that has no new evidence.
-    pub(crate) fn forget(&self, now: Instant) {
+    pub(crate) fn expire(&self, now: Instant) {
         let mut seen = self.seen();
         if seen.standing.is_some_and(|at| now.duration_since(at) >= STANDS_FOR) {
             seen.standing = None;
@@ -70,7 +70,7 @@ impl Clocks {
         }
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    fn seen(&self) -> std::sync::MutexGuard<'_, SignatureTimes> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,13 +80,13 @@ impl Clocks {
 mod tests {
     use super::*;
 
-    struct Site {
+    struct ClockTest {
         clocks: Clocks,
         faults: Arc<Faults>,
         started: Instant,
     }
 
-    impl Site {
+    impl ClockTest {
         fn new() -> Self {
             let faults = Arc::new(Faults::default());
             let clocks = Clocks::new(Arc::clone(&faults), Arc::new(Metrics::new()));
@@ -103,7 +103,7 @@ mod tests {
 
         #[track_caller]
         fn is(&self, reason: Option<&str>, now: i64) {
-            self.clocks.forget(self.at(now));
+            self.clocks.expire(self.at(now));
             assert_eq!(self.faults.standing().first().map(|standing| standing.reason), reason);
         }
 
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_fault_stands_until_a_signature_is_in_time() {
-        let site = Site::new();
+        let site = ClockTest::new();
         site.clocks.note(&Err(SignatureError::NoSignature), site.started);
         site.is(None, 0);
         site.signed(1_000, 1_600);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_replay_is_no_fault_while_others_are_in_time() {
-        let site = Site::new();
+        let site = ClockTest::new();
         site.signed(10_000, 10_000);
         site.signed(9_000, 10_059);
         site.is(None, 10_059);
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_ahead_hides_no_later_fault() {
-        let site = Site::new();
+        let site = ClockTest::new();
         site.signed(20_000, 10_000);
         site.is(Some("clock-offset"), 10_000);
         site.signed(10_010, 10_010);

@@ -4,8 +4,8 @@
 
 use crate::arrival::Arrival;
 use crate::failpoint::die_at;
+use crate::handles::InboxHandles;
 use crate::metrics::Metrics;
-use crate::shared::Shared;
 use crate::space::Space;
 use crate::store::{Outcome, StoreError, StoreHandle, Stored};
 use crate::wake::Wake;
@@ -68,8 +68,8 @@ struct Commits {
 
 impl Committer {
     /// Starts the committers. They end once every [`Committer`] is gone and what was handed over is stored.
-    pub(crate) fn start(shared: Shared, batch: usize, tasks: &TaskTracker) -> Self {
-        let Shared { store, space, metrics, watch, wake, .. } = shared;
+    pub(crate) fn start(shared: InboxHandles, batch: usize, tasks: &TaskTracker) -> Self {
+        let InboxHandles { store, space, metrics, watch, wake, .. } = shared;
         let (queue, waiting) = mpsc::channel(WAITING);
         let most = store.writers();
         let commits = Arc::new(Commits {

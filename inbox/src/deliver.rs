@@ -9,17 +9,17 @@ mod leases;
 mod pace;
 mod route;
 
+use crate::handles::InboxHandles;
 use crate::metrics::Metrics;
-use crate::shared::Shared;
 use crate::space::Space;
 use crate::store::Pause;
 use crate::store::{Finished, GIVE_UP_AFTER, StoreError, StoreHandle};
 use crate::wake::Wake;
 use crate::watch::Watch;
 pub(crate) use attempt::{AttemptOutcome, Target};
-use attempt::{Ended, Sender};
+use attempt::{AttemptReport, ServiceClient};
+pub(crate) use pace::DeliveryPace;
 pub(crate) use pace::LEASE;
-pub(crate) use pace::Pace;
 use pace::delay;
 use route::Flight;
 use route::Route;
@@ -41,22 +41,22 @@ pub(crate) struct Deliverer {
     metrics: Arc<Metrics>,
     space: Arc<Space>,
     watch: Arc<Watch>,
-    pace: Pace,
-    sender: Arc<Sender>,
+    pace: DeliveryPace,
+    sender: Arc<ServiceClient>,
     routes: BTreeMap<String, Route>,
     /// As last looked at: a route that is new may be paused from the start.
     pauses: Vec<Pause>,
     /// What is under way, or has ended and is not yet written.
-    held: BTreeMap<i64, Held>,
-    ended: mpsc::UnboundedReceiver<Ended>,
-    end: mpsc::UnboundedSender<Ended>,
+    held: BTreeMap<i64, LeasedEntry>,
+    ended: mpsc::UnboundedReceiver<AttemptReport>,
+    end: mpsc::UnboundedSender<AttemptReport>,
     unwritten: Vec<Finished>,
     look_at: Instant,
     has_looked: bool,
     renew_at: Instant,
 }
 
-struct Held {
+struct LeasedEntry {
     lease: i64,
     route: String,
     flight: Flight,
@@ -65,8 +65,8 @@ struct Held {
 }
 
 impl Deliverer {
-    pub(crate) fn new(shared: Shared, pace: Pace, target: Target) -> Self {
-        let Shared { store, space, metrics, watch, wake, .. } = shared;
+    pub(crate) fn new(shared: InboxHandles, pace: DeliveryPace, target: Target) -> Self {
+        let InboxHandles { store, space, metrics, watch, wake, .. } = shared;
         let (end, ended) = mpsc::unbounded_channel();
         let now = Instant::now();
         Self {
@@ -76,7 +76,7 @@ impl Deliverer {
             space,
             watch,
             pace,
-            sender: Arc::new(Sender::new(target)),
+            sender: Arc::new(ServiceClient::new(target)),
             routes: BTreeMap::new(),
             pauses: Vec::new(),
             held: BTreeMap::new(),
@@ -125,9 +125,9 @@ impl Deliverer {
     }
 
     /// Notes how an attempt ended, and what its route is worth after it.
-    fn note(&mut self, ended: Ended) {
+    fn note(&mut self, ended: AttemptReport) {
         // A 2xx ends the event whoever holds it by now.
-        let counts = |held: &&Held| held.lease == ended.lease || ended.outcome.is_done();
+        let counts = |held: &&LeasedEntry| held.lease == ended.lease || ended.outcome.is_done();
         let Some(held) = self.held.get(&ended.id).filter(counts) else { return };
         let Some(route) = self.routes.get_mut(&held.route) else { return };
         let now = Instant::now();

@@ -50,7 +50,7 @@ impl Fault {
 
 /// A fault that stands.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Standing {
+pub(crate) struct StandingFault {
     /// Its reason code.
     pub(crate) reason: &'static str,
     /// Since when, in microseconds since 1970.
@@ -61,7 +61,7 @@ pub(crate) struct Standing {
 
 /// The faults that stand now. All parts of the inbox share it.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<BTreeMap<Fault, Standing>>);
+pub(crate) struct Faults(Mutex<BTreeMap<Fault, StandingFault>>);
 
 impl Faults {
     /// A fault stands. Logs it once, when it begins. After a final fault of the store the others say nothing new.
@@ -82,7 +82,7 @@ impl Faults {
         tracing::error!(reason = fault.code(), "not ready reason={}: {detail}", fault.code());
         let since = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
         let since = i64::try_from(since).unwrap_or_default();
-        standing.insert(fault, Standing { reason: fault.code(), since, detail });
+        standing.insert(fault, StandingFault { reason: fault.code(), since, detail });
     }
 
     /// A fault is over. Logs it, if it stood.
@@ -93,17 +93,17 @@ impl Faults {
     }
 
     /// All faults that stand, the gravest first.
-    pub(crate) fn standing(&self) -> Vec<Standing> {
+    pub(crate) fn standing(&self) -> Vec<StandingFault> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// This fault, if it stands.
-    pub(crate) fn get(&self, fault: Fault) -> Option<Standing> {
+    pub(crate) fn get(&self, fault: Fault) -> Option<StandingFault> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&fault).cloned()
     }
 
     /// The gravest fault of the store.
-    pub(crate) fn of_store(&self) -> Option<Standing> {
+    pub(crate) fn of_store(&self) -> Option<StandingFault> {
         let standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         standing.iter().find(|(fault, _)| fault.is_of_store()).map(|(_, standing)| standing.clone())
     }

@@ -9,11 +9,11 @@ use time::OffsetDateTime;
 
 /// One key, or two while they rotate.
 #[derive(Debug)]
-pub struct Keys(SigningKeys);
+pub struct WebhookKeys(SigningKeys);
 
 /// Why keys cannot be used.
 #[derive(Debug, Error)]
-pub enum NotAKey {
+pub enum InvalidKey {
     /// The variable's text has another form.
     #[error("{0} holds no key of Standard Webhooks: set it to whsec_ and the base64 of 24 to 64 bytes")]
     Form(String),
@@ -24,17 +24,17 @@ pub enum NotAKey {
     Twice(String, String),
 }
 
-impl Keys {
+impl WebhookKeys {
     /// Reads the keys, each with the name of the variable that holds it.
     ///
     /// # Errors
-    /// [`NotAKey`] for the first that is none, or is one of those before it.
-    pub fn parse(keys: &[(String, String)]) -> Result<Self, NotAKey> {
+    /// [`InvalidKey`] for the first that is none, or is one of those before it.
+    pub fn parse(keys: &[(String, String)]) -> Result<Self, InvalidKey> {
         let mut parsed: Vec<SigningKey> = Vec::new();
         for (name, text) in keys {
-            let key = SigningKey::parse(text).ok_or_else(|| NotAKey::Form(name.clone()))?;
+            let key = SigningKey::parse(text).ok_or_else(|| InvalidKey::Form(name.clone()))?;
             if let Some((_, (other, _))) = parsed.iter().zip(keys).find(|(other, _)| other.is_same(&key)) {
-                return Err(NotAKey::Twice(name.clone(), other.clone()));
+                return Err(InvalidKey::Twice(name.clone(), other.clone()));
             }
             parsed.push(key);
         }

@@ -1,11 +1,21 @@
 //! The inbox behind the gate: stores an event before its sender gets 200, and delivers it to its service.
 //!
-//! `arrival` is a delivery that the gate forwards. `decide` decides on it, in the transaction that inserts it ([`store`]),
-//! for many at once (`commit`). `deliver` sends it to Envoy's service routes. `reconcile` fetches results whose webhook never
-//! came. [`service`] has the actions of an operator, and `admin` puts them on HTTP. [`serve()`] runs it all.
+//! | module | does |
+//! |---|---|
+//! | `receive`, `arrival` | read a delivery that the gate forwards |
+//! | `decide` | decides on an arrival, in the transaction that inserts it |
+//! | `commit` | stores many arrivals in one transaction |
+//! | [`store`] | the contract of a store, with a driver each for SQLite and PostgreSQL |
+//! | `deliver` | sends entries to Envoy's service routes |
+//! | `reconcile` | fetches results whose webhook never came |
+//! | `purge`, `space` | retention |
+//! | [`service`] | the operator's actions; `admin` puts them on HTTP |
+//!
+//! [`serve()`] runs all of them.
 
 mod admin;
 mod arrival;
+mod attempt_headers;
 #[cfg(feature = "failpoints")]
 mod breakages;
 mod client;
@@ -15,11 +25,11 @@ mod decide;
 mod deliver;
 mod entry;
 mod failpoint;
+mod handles;
 mod health;
 mod key;
+mod line_limit;
 mod listen;
-mod log_limit;
-mod marks;
 mod metrics;
 mod purge;
 mod receive;
@@ -28,13 +38,12 @@ mod reevaluate;
 mod release;
 mod serve;
 pub mod service;
-mod shared;
 mod space;
 pub mod store;
 mod violation;
 mod wake;
 mod watch;
 
-pub use key::{Keys, NotAKey};
+pub use key::{InvalidKey, WebhookKeys};
 pub use reconcile::Reconcile;
-pub use serve::{Ended, Settings, serve};
+pub use serve::{ServeError, Settings, serve};

@@ -1,19 +1,21 @@
 //! The inbox's listeners: an accept loop of its own below axum, so that connections have a bound, silent ones end, and a
 //! request that is no HTTP is counted and logged.
 
+mod connections;
 mod descriptors;
 mod host;
-mod open;
+
 mod tap;
 
-use crate::log_limit::LogLimit;
-use crate::metrics::Listeners;
+use crate::line_limit::LineLimit;
+use crate::metrics::ListenerMetrics;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
 use axum::http::{HeaderName, Request, Response, StatusCode, Version};
 use axum::response::IntoResponse;
 use blobgate::contract::header;
+use connections::{CloseReason, ConnectionSlot, ConnectionTable, GuardedBody, RequestGuard};
 pub(crate) use descriptors::{Descriptors, raise_limit};
 pub(crate) use host::{is_local, split_port};
 use hyper::body::Incoming;
@@ -21,14 +23,13 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use open::{Ending, Open, Opened, WithGuard};
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tap::Tap;
+use tap::ResetTap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -60,27 +61,27 @@ const NOT_HTTP: &str = "not-http";
 
 /// Which listener it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Name {
+pub(crate) enum ListenerName {
     Receive,
     Admin,
 }
 
-impl Name {
+impl ListenerName {
     pub(crate) const fn text(self) -> &'static str {
         match self {
-            Name::Receive => "receive",
-            Name::Admin => "admin",
+            ListenerName::Receive => "receive",
+            ListenerName::Admin => "admin",
         }
     }
 }
 
 /// One listener, and what it serves.
-pub(crate) struct Listen {
-    pub(crate) name: Name,
+pub(crate) struct HttpListener {
+    pub(crate) name: ListenerName,
     pub(crate) listener: TcpListener,
     pub(crate) routes: Router,
     pub(crate) descriptors: Arc<Descriptors>,
-    pub(crate) counters: Listeners,
+    pub(crate) counters: ListenerMetrics,
     /// The inbox is asked to end: an answer over HTTP/1.1 is the last on its connection.
     pub(crate) ending: CancellationToken,
     /// The listener is to close.
@@ -88,33 +89,33 @@ pub(crate) struct Listen {
 }
 
 /// What its connections share.
-struct Shared {
-    name: Name,
+struct ListenerState {
+    name: ListenerName,
     http: Builder<TokioExecutor>,
     service: TowerToHyperService<Router>,
     descriptors: Arc<Descriptors>,
-    counters: Listeners,
-    refused_log: LogLimit,
-    room_log: LogLimit,
-    accept_log: LogLimit,
+    counters: ListenerMetrics,
+    refused_log: LineLimit,
+    room_log: LineLimit,
+    accept_log: LineLimit,
     ending: CancellationToken,
     closing: CancellationToken,
-    open: Open,
+    open: ConnectionTable,
 }
 
-impl Listen {
+impl HttpListener {
     /// Serves until it is to close, then what has come by then.
     pub(crate) async fn serve(self) {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ListenerState {
             name: self.name,
             http: http(),
             service: TowerToHyperService::new(self.routes),
-            open: Open::new(self.descriptors.connections(self.name)),
+            open: ConnectionTable::new(self.descriptors.connections(self.name)),
             descriptors: self.descriptors,
             counters: self.counters,
-            refused_log: LogLimit::default(),
-            room_log: LogLimit::of_one(),
-            accept_log: LogLimit::of_one(),
+            refused_log: LineLimit::default(),
+            room_log: LineLimit::of_one(),
+            accept_log: LineLimit::of_one(),
             ending: self.ending,
             closing: self.closing,
         });
@@ -171,9 +172,9 @@ async fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-impl Shared {
+impl ListenerState {
     /// A place for another connection: the longest idle one makes room. None once the listener is to close.
-    async fn room(&self) -> Option<Opened> {
+    async fn room(&self) -> Option<ConnectionSlot> {
         loop {
             if let Some(opened) = self.open.enter() {
                 return Some(opened);
@@ -205,7 +206,7 @@ impl Shared {
         self: &Arc<Self>,
         error: &io::Error,
         listener: &TcpListener,
-    ) -> Option<(TcpStream, Opened)> {
+    ) -> Option<(TcpStream, ConnectionSlot)> {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
         if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
             return None;
@@ -221,7 +222,7 @@ impl Shared {
         }
         if exhausted {
             self.descriptors.exhausted();
-            if self.name == Name::Admin
+            if self.name == ListenerName::Admin
                 && let Some(reserve) = self.descriptors.reserve()
             {
                 reserve.free();
@@ -235,7 +236,7 @@ impl Shared {
         None
     }
 
-    async fn converse(self: Arc<Self>, stream: TcpStream, opened: Opened) {
+    async fn converse(self: Arc<Self>, stream: TcpStream, opened: ConnectionSlot) {
         let _nodelay = stream.set_nodelay(true);
         let refused = {
             let shared = Arc::clone(&self);
@@ -244,7 +245,7 @@ impl Shared {
         let (service, counted) = (Arc::clone(&self), opened.clone_handle());
         let service = service_fn(move |request| service.answer(request, counted.begin()));
         let mut connection =
-            pin!(self.http.serve_connection(TokioIo::new(Tap::new(stream, refused)), service));
+            pin!(self.http.serve_connection(TokioIo::new(ResetTap::new(stream, refused)), service));
         let why = tokio::select! {
             ended = &mut connection => return self.ended(ended),
             why = opened.is_over(&self.closing) => why,
@@ -253,14 +254,14 @@ impl Shared {
             self.counters.ended(self.name.text(), why, 1);
         }
         // A request that is on its way is answered.
-        let moment = if why == Ending::Closing { LAST_REQUESTS } else { MOMENT };
+        let moment = if why == CloseReason::Closing { LAST_REQUESTS } else { MOMENT };
         if let Ok(ended) = tokio::time::timeout(moment, &mut connection).await {
             return self.ended(ended);
         }
         connection.as_mut().graceful_shutdown();
         // What has begun is answered; what has not is cut.
         while let Err(_later) = tokio::time::timeout(LAST_REQUESTS, &mut connection).await {
-            if !opened.is_busy() || why == Ending::Stalled {
+            if !opened.is_busy() || why == CloseReason::Stalled {
                 return;
             }
         }
@@ -269,8 +270,8 @@ impl Shared {
     fn answer(
         &self,
         request: Request<Incoming>,
-        guard: open::Busy,
-    ) -> impl Future<Output = Result<Response<WithGuard>, Infallible>> + use<> {
+        guard: RequestGuard,
+    ) -> impl Future<Output = Result<Response<GuardedBody>, Infallible>> + use<> {
         let (is_ending, version) = (self.ending.clone(), request.version());
         let is_too_large = version == Version::HTTP_2 && size(&request) > MAX_HEAD;
         if is_too_large {
@@ -288,7 +289,7 @@ impl Shared {
             if version == Version::HTTP_11 && (is_ending.is_cancelled() || guard.is_last()) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok(response.map(|body| WithGuard::new(body, guard)))
+            Ok(response.map(|body| GuardedBody::new(body, guard)))
         }
     }
 

@@ -13,58 +13,58 @@ use std::fmt;
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct What {
+struct WhatLabel {
     what: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct ReasonLabel {
     reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CameTo {
+struct OutcomeLabel {
     outcome: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OnRoute {
+struct RouteLabel {
     route: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
+struct AttemptLabels {
     route: String,
     outcome: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OnListener {
+struct ListenerLabels {
     listener: &'static str,
     reason: &'static str,
 }
 
 /// What the listeners count.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Listeners {
-    refused: Family<Reason, Counter>,
-    ended: Family<OnListener, Counter>,
-    not_accepted: Family<OnListener, Counter>,
+pub(crate) struct ListenerMetrics {
+    refused: Family<ReasonLabel, Counter>,
+    ended: Family<ListenerLabels, Counter>,
+    not_accepted: Family<ListenerLabels, Counter>,
 }
 
-impl Listeners {
+impl ListenerMetrics {
     /// With every series at 0, so that its first step is seen.
-    fn register(registry: &mut Registry, refused: &Family<Reason, Counter>) -> Self {
+    fn register(registry: &mut Registry, refused: &Family<ReasonLabel, Counter>) -> Self {
         let this = Self { refused: refused.clone(), ..Self::default() };
         for listener in ["receive", "admin"] {
             for reason in ["idle", "room", "stalled"] {
-                drop(this.ended.get_or_create(&OnListener { listener, reason }));
+                drop(this.ended.get_or_create(&ListenerLabels { listener, reason }));
             }
             for reason in ["descriptors", "other"] {
-                drop(this.not_accepted.get_or_create(&OnListener { listener, reason }));
+                drop(this.not_accepted.get_or_create(&ListenerLabels { listener, reason }));
             }
         }
-        drop(this.refused.get_or_create(&Reason { reason: "not-http".to_owned() }));
+        drop(this.refused.get_or_create(&ReasonLabel { reason: "not-http".to_owned() }));
         registry.register(
             "connections_ended",
             "Connections that the inbox ended: idle, stalled, or to make room",
@@ -80,16 +80,16 @@ impl Listeners {
 
     /// A request that could not be read.
     pub(crate) fn refused(&self, reason: &str) {
-        self.refused.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+        self.refused.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
     }
 
     pub(crate) fn ended(&self, listener: &'static str, reason: &'static str, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
-        self.ended.get_or_create(&OnListener { listener, reason }).inc_by(count);
+        self.ended.get_or_create(&ListenerLabels { listener, reason }).inc_by(count);
     }
 
     pub(crate) fn not_accepted(&self, listener: &'static str, reason: &'static str) {
-        self.not_accepted.get_or_create(&OnListener { listener, reason }).inc();
+        self.not_accepted.get_or_create(&ListenerLabels { listener, reason }).inc();
     }
 }
 
@@ -104,29 +104,29 @@ pub(crate) struct RouteHealth {
 /// The inbox's counters and gauges.
 pub(crate) struct Metrics {
     registry: Registry,
-    received: Family<What, Counter>,
-    refused: Family<Reason, Counter>,
-    quarantined: Family<Reason, Counter>,
+    received: Family<WhatLabel, Counter>,
+    refused: Family<ReasonLabel, Counter>,
+    quarantined: Family<ReasonLabel, Counter>,
     batch: Histogram,
     commit: Histogram,
-    attempts: Family<Ended, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
     took: Histogram,
-    down: Family<OnRoute, Gauge>,
-    paused: Family<OnRoute, Gauge>,
-    in_flight: Family<OnRoute, Gauge>,
-    entries: Family<What, Gauge>,
-    bytes: Family<What, Gauge>,
+    down: Family<RouteLabel, Gauge>,
+    paused: Family<RouteLabel, Gauge>,
+    in_flight: Family<RouteLabel, Gauge>,
+    entries: Family<WhatLabel, Gauge>,
+    bytes: Family<WhatLabel, Gauge>,
     pub(crate) disk_free: Gauge,
     oldest_waiting: Gauge,
     pub(crate) purged: Counter,
     pub(crate) dead: Counter,
     pub(crate) store_errors: Counter,
-    reconciliations: Family<CameTo, Counter>,
+    reconciliations: Family<OutcomeLabel, Counter>,
     pub(crate) expected: Gauge,
     pub(crate) expected_overdue: Gauge,
     pub(crate) expected_unknown: Counter,
     pub(crate) job_mismatch: Counter,
-    pub(crate) listeners: Listeners,
+    pub(crate) listeners: ListenerMetrics,
     /// Of the newest valid signature, in seconds.
     pub(crate) clock_offset: Gauge,
 }
@@ -160,11 +160,11 @@ impl Metrics {
             expected_overdue: Gauge::default(),
             expected_unknown: Counter::default(),
             job_mismatch: Counter::default(),
-            listeners: Listeners::default(),
+            listeners: ListenerMetrics::default(),
             clock_offset: Gauge::default(),
         };
         let registry = &mut this.registry;
-        this.listeners = Listeners::register(registry, &this.refused);
+        this.listeners = ListenerMetrics::register(registry, &this.refused);
         registry.register(
             "received",
             "Deliveries answered 200: new, repeated or quarantined",
@@ -232,21 +232,21 @@ impl Metrics {
     }
 
     pub(crate) fn received(&self, what: &str) {
-        self.received.get_or_create(&What { what: what.to_owned() }).inc();
+        self.received.get_or_create(&WhatLabel { what: what.to_owned() }).inc();
     }
 
     pub(crate) fn refused(&self, reason: &str) {
-        self.refused.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+        self.refused.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
     }
 
     pub(crate) fn quarantined(&self, reason: &QuarantineReason) {
         // A header's text: a reason that this version does not know must not become a series of its own.
         let reason = reason.known().unwrap_or("other");
-        self.quarantined.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+        self.quarantined.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
     }
 
     pub(crate) fn reconciled(&self, outcome: &str) {
-        self.reconciliations.get_or_create(&CameTo { outcome: outcome.to_owned() }).inc();
+        self.reconciliations.get_or_create(&OutcomeLabel { outcome: outcome.to_owned() }).inc();
     }
 
     pub(crate) fn commit(&self, events: usize, took: Duration) {
@@ -255,13 +255,13 @@ impl Metrics {
     }
 
     pub(crate) fn attempted(&self, route: &str, outcome: &'static str, took: Duration) {
-        let ended = Ended { route: route.to_owned(), outcome: outcome.to_owned() };
+        let ended = AttemptLabels { route: route.to_owned(), outcome: outcome.to_owned() };
         self.attempts.get_or_create(&ended).inc();
         self.took.observe(took.as_secs_f64());
     }
 
     pub(crate) fn route(&self, name: &str, health: RouteHealth) {
-        let label = OnRoute { route: name.to_owned() };
+        let label = RouteLabel { route: name.to_owned() };
         self.down.get_or_create(&label).set(i64::from(health.is_down));
         self.paused.get_or_create(&label).set(i64::from(health.is_paused));
         let in_flight = i64::try_from(health.in_flight).unwrap_or(i64::MAX);
@@ -270,12 +270,12 @@ impl Metrics {
 
     /// Whether this process's deliveries have found no service on a route.
     pub(crate) fn is_down(&self, route: &str) -> bool {
-        self.down.get(&OnRoute { route: route.to_owned() }).is_some_and(|down| down.get() != 0)
+        self.down.get(&RouteLabel { route: route.to_owned() }).is_some_and(|down| down.get() != 0)
     }
 
     pub(crate) fn measured(&self, usage: &Usage) {
-        let set = |family: &Family<What, Gauge>, what: &str, value: i64| {
-            family.get_or_create(&What { what: what.to_owned() }).set(value);
+        let set = |family: &Family<WhatLabel, Gauge>, what: &str, value: i64| {
+            family.get_or_create(&WhatLabel { what: what.to_owned() }).set(value);
         };
         usage.states.iter().for_each(|(state, count)| set(&self.entries, state.name(), *count));
         set(&self.bytes, "all", usage.total);

@@ -1,7 +1,7 @@
 //! What has had its time goes: bodies after 14 days, tombstones after 400, and delivered bodies earlier where space is short.
 
+use crate::handles::InboxHandles;
 use crate::metrics::Metrics;
-use crate::shared::Shared;
 use crate::space::Space;
 use crate::store::{StoreError, StoreHandle};
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub(crate) struct Purger {
 }
 
 impl Purger {
-    pub(crate) fn new(shared: Shared) -> Self {
-        let Shared { store, space, metrics, .. } = shared;
+    pub(crate) fn new(shared: InboxHandles) -> Self {
+        let InboxHandles { store, space, metrics, .. } = shared;
         Self { store, space, metrics }
     }
 

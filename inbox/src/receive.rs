@@ -1,14 +1,15 @@
-//! The receive listener, for the gate only: 200 once it is stored, and 503 for everything else.
+//! The receive listener, for the gate only. It answers 200 once an event is stored, and 503 otherwise.
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, NotOurs};
 use crate::clocks::Clocks;
 use crate::commit::{Committer, NotStored};
 use crate::failpoint::die_at;
-use crate::health::Fault;
-use crate::key::{Keys, SignatureError};
+use crate::handles::InboxHandles;
+use crate::health::{Fault, StandingFault};
+use crate::key::{SignatureError, WebhookKeys};
+use crate::line_limit::LineLimit;
 use crate::listen::{REASON, is_local, split_port};
-use crate::log_limit::LogLimit;
-use crate::shared::Shared;
+use crate::space::Full;
 use crate::store::Outcome;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -20,24 +21,25 @@ use blobgate::contract::header::WEBHOOK_ID;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
-use std::fmt::Display;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use thiserror::Error;
 use tokio::time::Instant;
 
-/// The gate's own largest `max_body_bytes`.
-const LARGEST_BODY: usize = 1_000_000;
-/// The gate holds a body whole before it sends it.
-const WHOLE_WITHIN: Duration = Duration::from_secs(5);
+/// The largest `max_body_bytes` of the gate.
+const MAX_BODY: usize = 1_000_000;
+/// The gate buffers a whole body before it sends it, so a body takes no longer.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Receiver {
     pub(crate) committer: Committer,
-    pub(crate) shared: Shared,
-    /// Whose signature everything must have.
-    pub(crate) keys: Option<Keys>,
+    pub(crate) shared: InboxHandles,
+    /// Every request needs a signature of one of these keys.
+    pub(crate) keys: Option<WebhookKeys>,
     pub(crate) clocks: Arc<Clocks>,
-    pub(crate) log: LogLimit,
-    /// The listener's port, if only this machine reaches it.
+    pub(crate) log: LineLimit,
+    /// The listener's port, if its address is a loopback address.
     pub(crate) local_port: Option<u16>,
 }
 
@@ -47,62 +49,96 @@ pub(crate) fn routes(receiver: Arc<Receiver>) -> Router {
 
 async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
     match receiver.receive(request).await {
-        Ok(what) => {
+        Ok(received) => {
             die_at!("after-commit");
-            receiver.shared.metrics.received(what);
-            // As the provider's page has a receiver answer.
+            receiver.shared.metrics.received(received);
+            // The body of the example in the provider's documentation.
             Json(json!({"status": "received"})).into_response()
         }
-        Err(refused) => {
-            receiver.shared.metrics.refused(refused.code);
-            let Refused { code, why } = refused;
+        Err(refusal) => {
+            let code = refusal.code();
+            receiver.shared.metrics.refused(code);
             if receiver.log.passes() {
-                tracing::warn!(code, "refused code={code}: {why}");
+                tracing::warn!(code, "refused code={code}: {refusal}");
             }
             let headers = HeaderMap::from_iter([(REASON, HeaderValue::from_static(code))]);
-            (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{why}\n")).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{refusal}\n")).into_response()
         }
     }
 }
 
-struct Refused {
-    code: &'static str,
-    why: String,
+/// Why a request is answered 503.
+#[derive(Debug, Error)]
+enum ReceiveRefusal {
+    #[error("the method is not POST: the gate only sends POST")]
+    Method,
+    #[error(
+        "the Host header contains this listener's port and a name, as a web page's request does: use the address, or a signing key"
+    )]
+    Host,
+    #[error("the body did not end within {} s", BODY_TIMEOUT.as_secs())]
+    SlowBody,
+    #[error("cannot read the body: {0}")]
+    Body(Box<dyn Error + Send + Sync>),
+    #[error(transparent)]
+    NotSigned(#[from] SignatureError),
+    #[error("the webhook-id is of another event: the signature does not cover this one")]
+    OtherId,
+    #[error(transparent)]
+    NotOurs(#[from] NotOurs),
+    #[error("{}", .0.detail)]
+    Fault(StandingFault),
+    #[error(transparent)]
+    Full(#[from] Full),
+    #[error("the quarantine has no room for more entries of this token: `blobgate inbox ls` lists them")]
+    TokenFull,
+    #[error(transparent)]
+    NotStored(#[from] NotStored),
 }
 
-impl Refused {
-    fn new(code: &'static str, why: impl Display) -> Self {
-        Self { code, why: why.to_string() }
+impl ReceiveRefusal {
+    /// The reason code, in the log, the counter and [`REASON`].
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::Host => "host",
+            Self::SlowBody | Self::Body(_) => "body",
+            Self::NotSigned(SignatureError::OutOfTime(_)) => Fault::ClockOffset.code(),
+            Self::NotSigned(SignatureError::NoSignature) | Self::OtherId => "signature",
+            Self::NotOurs(_) => "not-ours",
+            Self::Fault(fault) => fault.reason,
+            Self::Full(_) => "full",
+            Self::TokenFull => "token-full",
+            Self::NotStored(_) => "not-stored",
+        }
     }
 }
 
 impl Receiver {
-    async fn receive(&self, request: Request) -> Result<&'static str, Refused> {
+    async fn receive(&self, request: Request) -> Result<&'static str, ReceiveRefusal> {
         if request.method() != Method::POST {
-            return Err(Refused::new("method", "only a POST is stored"));
+            return Err(ReceiveRefusal::Method);
         }
         let (head, body) = request.into_parts();
         if self.keys.is_none() && self.is_page(&head.headers, head.uri.authority()) {
-            return Err(Refused::new(
-                "host",
-                "its host names this listener's port by a name, as a browser does: use its address, or a signing key",
-            ));
+            return Err(ReceiveRefusal::Host);
         }
         let body = read(body).await?;
         if let Some(keys) = &self.keys {
-            self.check_signature(keys, &body, &head.headers)?;
+            let verified = keys.verify(&body, &head.headers);
+            self.clocks.note(&verified, Instant::now());
+            verified?;
         }
-        let arrival = Arrival::read(head.uri.path(), &head.headers, body)
-            .map_err(|not_ours| Refused::new("not-ours", not_ours))?;
-        // A signature covers its id, and not the marks: those must say the same.
+        let arrival = Arrival::read(head.uri.path(), &head.headers, body)?;
+        // The signature covers webhook-id, but not the gate headers: both must name one event.
         if self.keys.is_some() && !arrival.fits(head.headers.get(WEBHOOK_ID)) {
-            return Err(Refused::new("signature", "its webhook-id is another event's"));
+            return Err(ReceiveRefusal::OtherId);
         }
-        // Files that were replaced are found by the commit: its answer comes after the rescue.
+        // A commit finds out whether files were replaced, so that its answer comes after the rescue.
         if let Some(fault) = self.shared.faults.get(Fault::StoreDamaged) {
-            return Err(Refused::new(fault.reason, fault.detail));
+            return Err(ReceiveRefusal::Fault(fault));
         }
-        self.shared.space.check(arrival.verdict).map_err(|full| Refused::new("full", full))?;
+        self.shared.space.check(arrival.verdict)?;
         let outcome = self.committer.store(arrival).await;
         match outcome.map_err(|error| self.not_stored(error))? {
             Outcome::Waits(_) => Ok("new"),
@@ -111,49 +147,31 @@ impl Receiver {
                 self.shared.metrics.quarantined(&reason);
                 Ok("quarantined")
             }
-            Outcome::TokenFull => Err(Refused::new(
-                "token-full",
-                "its token has as much in quarantine as one may: see `blobgate inbox ls`",
-            )),
-            Outcome::QuarantineFull => {
-                Err(Refused::new("full", "the quarantine has reached its share of the store"))
-            }
+            Outcome::TokenFull => Err(ReceiveRefusal::TokenFull),
+            Outcome::QuarantineFull => Err(Full::Quarantine.into()),
         }
     }
-}
 
-impl Receiver {
-    /// Whether it can come from a page of a browser on this machine, whose name leads here: such a page may set any header.
-    /// One that comes by the address has to ask first (CORS), and is refused. The gate sends the edge's own name on.
+    /// Whether a web page in a browser on this machine can have sent the request: such a page may set any header. Under the
+    /// listener's address a browser sends a preflight first (CORS), which is refused. The gate forwards the Host header of the
+    /// edge, which has another port.
     fn is_page(&self, headers: &HeaderMap, authority: Option<&Authority>) -> bool {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or(authority.map(Authority::as_str)).unwrap_or_default();
         self.local_port.is_some() && split_port(host).1 == self.local_port && !is_local(host)
     }
 
-    fn check_signature(&self, keys: &Keys, body: &[u8], headers: &HeaderMap) -> Result<(), Refused> {
-        let verified = keys.verify(body, headers);
-        self.clocks.note(&verified, Instant::now());
-        verified.map(|_| ()).map_err(|error| {
-            let code = match error {
-                SignatureError::NoSignature => "signature",
-                SignatureError::OutOfTime(_) => Fault::ClockOffset.code(),
-            };
-            Refused::new(code, error)
-        })
-    }
-
-    /// The standing fault of the store is the reason, where there is one.
-    fn not_stored(&self, error: NotStored) -> Refused {
+    /// A standing fault of the store is a better reason than the error.
+    fn not_stored(&self, error: NotStored) -> ReceiveRefusal {
         match self.shared.faults.of_store() {
-            Some(fault) => Refused::new(fault.reason, fault.detail),
-            None => Refused::new("not-stored", error),
+            Some(fault) => ReceiveRefusal::Fault(fault),
+            None => error.into(),
         }
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Refused> {
-    let whole = tokio::time::timeout(WHOLE_WITHIN, Limited::new(body, LARGEST_BODY).collect()).await;
-    let whole = whole.map_err(|_| Refused::new("body", "it does not come to its end"))?;
-    whole.map(|whole| whole.to_bytes()).map_err(|error| Refused::new("body", error))
+async fn read(body: Body) -> Result<Bytes, ReceiveRefusal> {
+    let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+    let whole = whole.map_err(|_| ReceiveRefusal::SlowBody)?;
+    whole.map(|whole| whole.to_bytes()).map_err(ReceiveRefusal::Body)
 }

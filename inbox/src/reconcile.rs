@@ -1,33 +1,38 @@
 //! The reconciler fetches the result of each expected generation whose webhook never came. It also confirms events that are
 //! in quarantine because the status API did not answer the gate.
 //!
-//! Each call is counted and committed before it is made, and its outcome is written after it: no transaction is open meanwhile.
-//! An event that it fetches goes through the same transaction as any arrival, so that the first commit is first.
+//! It counts and commits each call before the call, and writes the outcome after it: no transaction is open meanwhile.
+//! A fetched event goes through the same transaction as an arrival, so that the first commit is first.
 
-mod ask;
 mod event;
+mod outcome;
 mod release;
+mod status_api;
 
+use crate::arrival::read_headers;
 use crate::entry::ExpectationState;
-use crate::metrics::Metrics;
-use crate::store::{Allowed, Answered, Next, Outcome, Question, StoreError, StoreHandle};
-use ask::Provider;
+use crate::handles::InboxHandles;
+use crate::store::{Allowed, Answered, Next, Outcome, Question, StoreError};
 use axum::http::Uri;
 use blobgate::confirm::{self, PolledStatus};
+use blobgate::contract::header;
 use blobgate::dialect::Dialect;
 use blobgate::event::{Event, GenerationId};
-pub(crate) use release::{NotReleased, Releaser, goes_on};
+use outcome::CallOutcome;
+pub(crate) use release::{ReleaseError, Releaser, check_released};
+use status_api::StatusApi;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How the reconciler calls the provider.
+/// How the reconciler calls the status API.
 #[derive(Clone, Debug)]
 pub struct Reconcile {
-    /// The address that leads to its status API, over plain HTTP: Envoy adds TLS and the key. Without it the reconciler is off.
+    /// The URL of Envoy's route to the status API. Envoy adds TLS and the API key. Without a URL the reconciler is off.
     pub provider: Option<Uri>,
     /// The time from an expectation to the first call: the product's limit and a margin.
     pub after: Duration,
@@ -37,31 +42,48 @@ pub struct Reconcile {
     pub again: Duration,
 }
 
-/// How often the reconciler looks for a generation to ask about.
+/// How often the reconciler looks for a due generation.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often it looks through the quarantine, and counts expectations.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// Generations that it takes up from the quarantine at once.
 const MAX_UNCONFIRMED: i64 = 100;
-/// The answers in a row that deny a generation before the reconciler believes them.
+/// The reconciler believes that a generation does not exist after this many answers in a row.
 const MAX_MISSING: i64 = 3;
-/// The only dialect so far.
-const DIALECT: Dialect = Dialect::Veo3;
 
 pub(crate) struct Reconciler {
-    store: StoreHandle,
     releaser: Releaser,
-    metrics: Arc<Metrics>,
     /// An operator makes it look now.
     nudge: Arc<Notify>,
-    provider: Option<Provider>,
+    status_api: Option<StatusApi>,
     after: i64,
     allowed: Allowed,
-    /// Whether deliveries are signed, as the gate signs them.
+    /// Whether attempts are signed.
     signs: bool,
-    /// The known path of each hook.
-    paths: BTreeMap<String, String>,
+    /// The hooks with an entry.
+    hooks: BTreeMap<String, HookProfile>,
     ending: CancellationToken,
+}
+
+/// What the events of a hook have in common.
+#[derive(Clone, Debug)]
+struct HookProfile {
+    path: String,
+    dialect: Dialect,
+}
+
+/// The outcome of a call, and what the expectation becomes.
+struct CallResult {
+    outcome: CallOutcome,
+    answered: Answered,
+}
+
+impl CallResult {
+    /// The status API did not answer with the end of the generation.
+    fn open(outcome: confirm::Outcome, missing: i64, state: Option<ExpectationState>) -> Self {
+        let outcome = CallOutcome::StatusApi(outcome);
+        Self { outcome, answered: Answered { answer: outcome.name(), missing, state } }
+    }
 }
 
 impl Reconciler {
@@ -73,15 +95,13 @@ impl Reconciler {
         ending: CancellationToken,
     ) -> Self {
         Self {
-            store: Arc::clone(&releaser.shared.store),
-            metrics: Arc::clone(&releaser.shared.metrics),
             releaser,
             nudge,
-            provider: reconcile.provider.clone().map(Provider::new),
+            status_api: reconcile.provider.clone().map(StatusApi::new),
             after: micros(reconcile.after),
             allowed: Allowed { per_minute: i64::from(reconcile.per_minute), again: micros(reconcile.again) },
             signs,
-            paths: BTreeMap::new(),
+            hooks: BTreeMap::new(),
             ending,
         }
     }
@@ -89,14 +109,14 @@ impl Reconciler {
     pub(crate) async fn run(mut self) {
         let mut counted: Option<Instant> = None;
         while !self.ending.is_cancelled() {
-            let is_time = counted.is_none_or(|counted| counted.elapsed() >= COUNT_EVERY);
-            match self.look(is_time).await {
-                Ok(()) if is_time => counted = Some(Instant::now()),
+            let count_due = counted.is_none_or(|counted| counted.elapsed() >= COUNT_EVERY);
+            match self.look(count_due).await {
+                Ok(()) if count_due => counted = Some(Instant::now()),
                 Ok(()) => {}
                 Err(error) if error.is_replaced() => {}
                 Err(error) => {
-                    self.metrics.store_errors.inc();
-                    tracing::error!("the reconciler does not ask now: {error}");
+                    self.shared().metrics.store_errors.inc();
+                    tracing::error!("the reconciler waits for the store: {error}");
                 }
             }
             tokio::select! {
@@ -107,171 +127,203 @@ impl Reconciler {
         }
     }
 
-    async fn look(&mut self, is_time: bool) -> Result<(), StoreError> {
-        if is_time {
+    fn shared(&self) -> &InboxHandles {
+        &self.releaser.shared
+    }
+
+    async fn look(&mut self, count_due: bool) -> Result<(), StoreError> {
+        if count_due {
             self.count().await?;
         }
-        self.ask_all().await
+        self.call_all().await
     }
 
     async fn count(&mut self) -> Result<(), StoreError> {
-        let (expected, overdue) = self.store.count_expected(self.after).await?;
-        self.metrics.expected.set(expected);
-        self.metrics.expected_overdue.set(overdue);
-        if self.provider.is_some() {
-            for (hook, generation) in self.store.unconfirmed(MAX_UNCONFIRMED).await? {
-                self.store.want(&hook, &generation).await?;
+        let InboxHandles { store, metrics, .. } = self.shared();
+        let (expected, overdue) = store.count_expected(self.after).await?;
+        metrics.expected.set(expected);
+        metrics.expected_overdue.set(overdue);
+        if self.status_api.is_some() {
+            for (hook, generation) in store.unconfirmed(MAX_UNCONFIRMED).await? {
+                store.want(&hook, &generation).await?;
             }
         }
         Ok(())
     }
 
-    /// Asks about what is due, within this minute's calls.
-    async fn ask_all(&mut self) -> Result<(), StoreError> {
-        if self.provider.is_none() {
+    /// Calls the status API about each due generation, within this minute's calls.
+    async fn call_all(&mut self) -> Result<(), StoreError> {
+        if self.status_api.is_none() {
             return Ok(());
         }
         while !self.ending.is_cancelled()
-            && let Next::Ask(question) = self.store.next_question(self.allowed).await?
+            && let Next::Ask(question) = self.shared().store.next_question(self.allowed).await?
         {
-            // An event that comes during the call takes another call.
-            let kept = self.store.unconfirmed_of(&question.hook, &question.generation).await?;
-            let Some((what, answered)) = self.ask(&question, &kept).await? else { return Ok(()) };
-            self.metrics.reconciled(what);
+            // An event that arrives during the call needs another call.
+            let quarantined =
+                self.shared().store.unconfirmed_of(&question.hook, &question.generation).await?;
+            let Some(result) = self.call(&question, &quarantined).await? else { return Ok(()) };
+            let CallResult { outcome, answered } = result;
+            self.shared().metrics.reconciled(outcome.name());
             if answered.state == Some(ExpectationState::Unknown)
                 && question.state == ExpectationState::Expected
             {
-                self.metrics.expected_unknown.inc();
+                self.shared().metrics.expected_unknown.inc();
                 tracing::error!(
                     hook = question.hook,
                     generation = question.generation,
-                    "expected-unknown hook={} generation={}: the provider has said {MAX_MISSING} times that there is none",
+                    "expected-unknown hook={} generation={}: the status API has denied it {MAX_MISSING} times",
                     question.hook,
                     question.generation
                 );
             }
-            self.store.answered(&question, &answered, &kept).await?;
+            self.shared().store.answered(&question, &answered, &quarantined).await?;
         }
         Ok(())
     }
 
-    /// Returns the result, as a counter has it; none where the inbox ends meanwhile.
-    async fn ask(
+    /// Calls the status API once. Returns nothing where the inbox ends meanwhile.
+    async fn call(
         &mut self,
         question: &Question,
-        kept: &[i64],
-    ) -> Result<Option<(&'static str, Answered)>, StoreError> {
+        quarantined: &[i64],
+    ) -> Result<Option<CallResult>, StoreError> {
         let missing = question.missing;
-        let not = |what: confirm::Outcome, missing, state| {
-            Some((what.name(), Answered { answer: what.name(), missing, state }))
-        };
-        if kept.is_empty() && !question.wants_an_event() {
-            let answer = "nothing-quarantined";
-            return Ok(Some((answer, Answered { answer, missing, state: Some(ExpectationState::Arrived) })));
+        if quarantined.is_empty() && !question.wants_an_event() {
+            let outcome = CallOutcome::NothingQuarantined;
+            let state = Some(ExpectationState::Arrived);
+            let answered = Answered { answer: outcome.name(), missing, state };
+            return Ok(Some(CallResult { outcome, answered }));
         }
-        let (Some(id), Some(provider)) = (GenerationId::parse(&question.generation), &self.provider) else {
-            return Ok(not(confirm::Outcome::NotStarted, missing, None));
+        let Some(profile) = self.profile(&question.hook).await? else {
+            let outcome = CallOutcome::UnknownDialect;
+            let answered = Answered { answer: outcome.name(), missing, state: None };
+            return Ok(Some(CallResult { outcome, answered }));
         };
-        let path = DIALECT.status_path(id);
+        let (Some(id), Some(status_api)) = (GenerationId::parse(&question.generation), &self.status_api)
+        else {
+            return Ok(Some(CallResult::open(confirm::Outcome::NotStarted, missing, None)));
+        };
+        let path = profile.dialect.status_path(id);
         let answer = tokio::select! {
-            // The next time is written already.
+            // The store already has the time of the next call.
             () = self.ending.cancelled() => return Ok(None),
-            answer = provider.ask(&path) => answer,
+            answer = status_api.get(&path) => answer,
         };
         let Some((status, body)) = answer else {
-            return Ok(not(confirm::Outcome::NoAnswer, missing, None));
+            return Ok(Some(CallResult::open(confirm::Outcome::NoAnswer, missing, None)));
         };
-        Ok(match confirm::parse_status(DIALECT, id, status, &body) {
+        Ok(Some(match confirm::parse_status(profile.dialect, id, status, &body) {
             PolledStatus::Ended(event, webhook) => {
-                let (what, state) = self.ended(question, kept, &event, webhook, &body).await?;
-                Some((what, Answered { answer: event.kind.name(), missing: 0, state }))
+                let answer = event.kind.name();
+                let (outcome, state) =
+                    self.ended(question, quarantined, &profile, &event, webhook, &body).await?;
+                CallResult { outcome, answered: Answered { answer, missing: 0, state } }
             }
             PolledStatus::Not(confirm::Outcome::Unknown) => {
                 let missing = missing.saturating_add(1);
-                let is_unknown = missing >= MAX_MISSING;
-                not(confirm::Outcome::Unknown, missing, is_unknown.then_some(ExpectationState::Unknown))
+                let state = (missing >= MAX_MISSING).then_some(ExpectationState::Unknown);
+                CallResult::open(confirm::Outcome::Unknown, missing, state)
             }
-            PolledStatus::Not(confirm::Outcome::StillWorking) => not(confirm::Outcome::StillWorking, 0, None),
-            // Says nothing about the generation.
-            PolledStatus::Not(other) => not(other, missing, None),
-        })
+            PolledStatus::Not(confirm::Outcome::StillWorking) => {
+                CallResult::open(confirm::Outcome::StillWorking, 0, None)
+            }
+            PolledStatus::Not(other) => CallResult::open(other, missing, None),
+        }))
     }
 
     /// Releases the quarantined entries that the answer confirms; without one, stores the fetched event.
     async fn ended(
         &mut self,
         question: &Question,
-        kept: &[i64],
+        quarantined: &[i64],
+        profile: &HookProfile,
         event: &Event,
         webhook: Vec<u8>,
         answer: &[u8],
-    ) -> Result<(&'static str, Option<ExpectationState>), StoreError> {
-        let (mut released, mut left) = (false, false);
-        for id in kept {
-            match self.releaser.confirmed(*id, DIALECT, answer).await {
+    ) -> Result<(CallOutcome, Option<ExpectationState>), StoreError> {
+        use ExpectationState::{Arrived, Contradicted, Reconciled};
+        let (mut released, mut remaining) = (false, false);
+        for id in quarantined {
+            match self.releaser.confirmed(*id, profile.dialect, answer).await {
                 Ok(()) => released = true,
-                Err(NotReleased::Store(error)) => return Err(error),
-                Err(why) if why.is_about_entry() => left = true,
-                Err(why) => return Ok(self.not_stored(&why)),
+                Err(ReleaseError::Store(error)) => return Err(error),
+                Err(why) if why.is_about_entry() => remaining = true,
+                Err(why) => return Ok((not_stored(&why), None)),
             }
         }
         if released {
-            return Ok(("released", Some(ExpectationState::Arrived)));
+            return Ok((CallOutcome::Released, Some(Arrived)));
         }
         if !question.wants_an_event() {
-            // The entries may have been released or dropped meanwhile.
-            return Ok(if left {
-                ("contradicted", Some(ExpectationState::Contradicted))
+            // A person may have released or dropped the entries meanwhile.
+            return Ok(if remaining {
+                (CallOutcome::Contradicted, Some(Contradicted))
             } else {
-                ("repeated", Some(ExpectationState::Arrived))
+                (CallOutcome::Repeated, Some(Arrived))
             });
         }
-        let path = self.path(&question.hook).await?;
-        let arrival = match event::arrival(question, DIALECT, event, webhook, &path, self.signs) {
-            Ok(arrival) => arrival,
-            Err(why) => return Ok(self.not_stored(&why)),
-        };
+        let arrival =
+            match event::arrival(question, profile.dialect, event, webhook, &profile.path, self.signs) {
+                Ok(arrival) => arrival,
+                Err(why) => return Ok((not_stored(&why), None)),
+            };
         Ok(match self.releaser.store(arrival).await {
             Ok(Outcome::Waits(_)) => {
                 tracing::info!(
                     hook = question.hook,
                     generation = question.generation,
                     event = event.kind.name(),
-                    "reconciled hook={} generation={} event={}: the status API had it, for no webhook came",
+                    "reconciled hook={} generation={} event={}: no webhook came, and the status API had the result",
                     question.hook,
                     question.generation,
                     event.kind.name()
                 );
-                ("reconciled", Some(ExpectationState::Reconciled))
+                (CallOutcome::Reconciled, Some(Reconciled))
             }
-            Ok(Outcome::Repeated) => ("repeated", Some(ExpectationState::Arrived)),
+            Ok(Outcome::Repeated) => (CallOutcome::Repeated, Some(Arrived)),
             // An earlier event contradicts it.
-            Ok(Outcome::Quarantined(_)) => ("quarantined", Some(ExpectationState::Arrived)),
-            Ok(Outcome::TokenFull | Outcome::QuarantineFull) => self.not_stored(&"the quarantine is full"),
-            Err(why) => self.not_stored(&why),
+            Ok(Outcome::Quarantined(_)) => (CallOutcome::Quarantined, Some(Arrived)),
+            Ok(Outcome::TokenFull | Outcome::QuarantineFull) => (not_stored(&"the quarantine is full"), None),
+            Err(why) => (not_stored(&why), None),
         })
     }
 
-    /// The reconciler asks again later.
-    fn not_stored(&self, why: &dyn std::fmt::Display) -> (&'static str, Option<ExpectationState>) {
-        tracing::error!("the provider's answer is not stored, and is asked for again later: {why}");
-        ("not-stored", None)
-    }
-
-    /// The path that a hook's events came to, or a likely one where none has come yet.
-    async fn path(&mut self, hook: &str) -> Result<String, StoreError> {
-        if let Some(path) = self.paths.get(hook) {
-            return Ok(path.clone());
+    /// The path and the dialect of a hook, by its newest entry. For a hook without an entry: a likely path, and the one dialect
+    /// that exists; nothing where several exist, for the store does not record the dialect of an expectation.
+    async fn profile(&mut self, hook: &str) -> Result<Option<HookProfile>, StoreError> {
+        if let Some(profile) = self.hooks.get(hook) {
+            return Ok(Some(profile.clone()));
         }
-        let found = self.store.path(hook).await?.and_then(|path| String::from_utf8(path).ok());
-        let Some(path) = found else { return Ok(format!("/hooks/{hook}")) };
-        self.paths.insert(hook.to_owned(), path.clone());
-        Ok(path)
+        let payload = self.shared().store.newest_payload(hook).await?;
+        let newest = payload.and_then(|payload| {
+            let headers = read_headers(&payload.headers);
+            let dialect = Dialect::by_name(headers.get(header::DIALECT)?.to_str().ok()?)?;
+            Some(HookProfile { path: String::from_utf8(payload.path).ok()?, dialect })
+        });
+        if let Some(profile) = newest {
+            self.hooks.insert(hook.to_owned(), profile.clone());
+            return Ok(Some(profile));
+        }
+        let [dialect] = Dialect::ALL else {
+            tracing::error!(
+                hook,
+                "hook={hook} has no entry yet, so its dialect is unknown: the reconciler waits for one"
+            );
+            return Ok(None);
+        };
+        Ok(Some(HookProfile { path: format!("/hooks/{hook}"), dialect: *dialect }))
     }
 }
 
+/// The reconciler calls again later.
+fn not_stored(why: &dyn Display) -> CallOutcome {
+    tracing::error!("the status API's answer is not stored, and the reconciler calls again later: {why}");
+    CallOutcome::NotStored
+}
+
 impl Question {
-    /// Whether its event is expected and has not come; else it is asked about for its quarantined events alone.
+    /// Whether an expected event is still missing. If not, the call is about quarantined entries only.
     fn wants_an_event(&self) -> bool {
         self.job.is_some() && ![ExpectationState::Arrived, ExpectationState::Reconciled].contains(&self.state)
     }

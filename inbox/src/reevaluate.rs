@@ -28,15 +28,15 @@ pub(crate) struct Judge {
 
 /// What an entry in quarantine is by today's configuration.
 #[derive(Debug)]
-pub(crate) enum Now {
+pub(crate) enum Reevaluation {
     Passes(Arrival),
     /// It passes once the provider confirms it.
-    WantsConfirmation(Arrival),
+    NeedsConfirmation(Arrival),
 }
 
 /// Why a gate's configuration judges nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum CannotJudge {
+pub(crate) enum ReevaluateError {
     #[error("{0}")]
     Config(String),
     #[error("{code:?} cannot be waived: only what the head shows can, {}", waivable().map(Reason::code).collect::<Vec<_>>().join(", "))]
@@ -45,7 +45,7 @@ pub(crate) enum CannotJudge {
 
 /// Why an entry does not pass.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum Fails {
+pub(crate) enum RuleFailure {
     #[error("no hook is called {0} in this configuration")]
     NoHook(String),
     #[error("{}", .0.code())]
@@ -75,32 +75,34 @@ fn no_key(variable: &str) -> String {
 
 impl Judge {
     /// Reads the gate's configuration, as JSON text, and reasons by their codes.
-    pub(crate) fn new(config: &[u8], waived: &[String]) -> Result<Self, CannotJudge> {
+    pub(crate) fn new(config: &[u8], waived: &[String]) -> Result<Self, ReevaluateError> {
         let config = Config::load(config, &|name| Some(no_key(name)))
-            .map_err(|error| CannotJudge::Config(error.to_string()))?;
+            .map_err(|error| ReevaluateError::Config(error.to_string()))?;
         let waived = waived.iter().map(|code| read_waivable(code)).collect::<Result<_, _>>()?;
         Ok(Self { config, waived })
     }
 
     /// What it is now, or why it stays.
-    pub(crate) fn judge(&self, kept: Quarantined) -> Result<Now, Fails> {
+    pub(crate) fn judge(&self, kept: Quarantined) -> Result<Reevaluation, RuleFailure> {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == kept.hook);
-        let hook = hook.ok_or_else(|| Fails::NoHook(kept.hook.clone()))?;
+        let hook = hook.ok_or_else(|| RuleFailure::NoHook(kept.hook.clone()))?;
         let headers = read_headers(&kept.headers);
         let reason = match &kept.reason {
             Some(QuarantineReason::Gate(reason)) => Some(*reason),
             _ => None,
         };
         let recorded = self.recorded(hook, &kept, &headers, reason)?;
-        let (decided, now): (_, fn(Arrival) -> Now) = match reevaluate(hook, recorded, &kept.body) {
-            Decision::Confirm(question) => (conclude(question, Outcome::Confirmed), Now::WantsConfirmation),
-            Decision::Forward(delivery) => (Ok(delivery), Now::Passes),
-            Decision::Refuse(refusal) => (Err(refusal), Now::Passes),
+        let (decided, now): (_, fn(Arrival) -> Reevaluation) = match reevaluate(hook, recorded, &kept.body) {
+            Decision::Confirm(question) => {
+                (conclude(question, Outcome::Confirmed), Reevaluation::NeedsConfirmation)
+            }
+            Decision::Forward(delivery) => (Ok(delivery), Reevaluation::Passes),
+            Decision::Refuse(refusal) => (Err(refusal), Reevaluation::Passes),
         };
         let delivery = match decided {
             Ok(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
-            Ok(delivery) => return Err(delivery.reason().map_or(Fails::Observed, Fails::Reason)),
-            Err(refusal) => return Err(Fails::Reason(refusal.reason)),
+            Ok(delivery) => return Err(delivery.reason().map_or(RuleFailure::Observed, RuleFailure::Reason)),
+            Err(refusal) => return Err(RuleFailure::Reason(refusal.reason)),
         };
         let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
         let headers = marked(headers, &forward::headers(&delivery), overridden);
@@ -114,12 +116,12 @@ impl Judge {
         kept: &Quarantined,
         headers: &HeaderMap,
         reason: Option<Reason>,
-    ) -> Result<OriginalFindings, Fails> {
+    ) -> Result<OriginalFindings, RuleFailure> {
         use Reason::{TokenAudience, TokenExpired, TokenMismatch};
         let waived = |reason: &Reason| self.waived.contains(reason);
         // The prompt that it was bound to is on no record: it is as it was found, where it still counts.
         if reason == Some(TokenMismatch) && hook.checks.prompt == Check::Enforce && !waived(&TokenMismatch) {
-            return Err(Fails::Reason(TokenMismatch));
+            return Err(RuleFailure::Reason(TokenMismatch));
         }
         let proofs = headers.get(header::PROOFS).and_then(|proofs| proofs.to_str().ok()).unwrap_or_default();
         let held = |proof: Proof| proofs.split(',').any(|found| found == proof.name());
@@ -143,9 +145,9 @@ impl Judge {
     }
 }
 
-fn read_waivable(code: &str) -> Result<Reason, CannotJudge> {
+fn read_waivable(code: &str) -> Result<Reason, ReevaluateError> {
     let reason = waivable().find(|reason| reason.code() == code);
-    reason.ok_or_else(|| CannotJudge::NotWaivable { code: code.to_owned() })
+    reason.ok_or_else(|| ReevaluateError::NotWaivable { code: code.to_owned() })
 }
 
 /// The headers as the gate sets them on what it accepts.

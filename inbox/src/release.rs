@@ -13,10 +13,10 @@ use thiserror::Error;
 
 /// Why an entry cannot be released as an event.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum CannotRelease {
-    #[error("entry {0} names no generation: name it with --generation")]
+pub(crate) enum ReleaseAsError {
+    #[error("entry {0} names no generation: pass --generation")]
     NoGeneration(i64),
-    #[error("entry {0} is about generation {1}, which a release does not change: leave --generation out")]
+    #[error("entry {0} is about generation {1}, and a release cannot change that: leave --generation out")]
     OtherGeneration(i64, String),
     #[error("entry {0} has no header blobgate-dialect that this version knows: release it with a newer one")]
     NoDialect(i64),
@@ -24,9 +24,9 @@ pub(crate) enum CannotRelease {
     NotOurs(i64, NotOurs),
     #[error("the body of entry {0} is purged: there is nothing to deliver")]
     Purged(i64),
-    #[error("entry {0} was released already: the event that it has become is another entry")]
+    #[error("entry {0} is already released: another entry has its event")]
     Released(i64),
-    #[error("entry {0} is dropped: a person has given it up")]
+    #[error("entry {0} is dropped")]
     Dropped(i64),
     #[error("entry {0} was released already, and is {1}")]
     LetOut(i64, String),
@@ -61,19 +61,19 @@ pub(crate) fn arrival(
     payload: Payload,
     kind: Kind,
     named: Option<GenerationId>,
-) -> Result<Arrival, CannotRelease> {
+) -> Result<Arrival, ReleaseAsError> {
     let headers = read_headers(&payload.headers);
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let dialect = text(header::DIALECT).as_deref().and_then(Dialect::by_name);
-    let dialect = dialect.ok_or(CannotRelease::NoDialect(entry.id))?;
+    let dialect = dialect.ok_or(ReleaseAsError::NoDialect(entry.id))?;
     let body = parse(&payload.body, dialect.known());
     let known =
         entry.generation.as_deref().and_then(GenerationId::parse).or_else(|| dialect.generation(&body));
     let generation_id = match (known, named) {
         (Some(known), Some(named)) if known != named => {
-            return Err(CannotRelease::OtherGeneration(entry.id, known.to_string()));
+            return Err(ReleaseAsError::OtherGeneration(entry.id, known.to_string()));
         }
-        (known, named) => known.or(named).ok_or(CannotRelease::NoGeneration(entry.id))?,
+        (known, named) => known.or(named).ok_or(ReleaseAsError::NoGeneration(entry.id))?,
     };
     let event = dialect.event_as(&body, kind, generation_id);
     let mut set = vec![
@@ -90,7 +90,7 @@ pub(crate) fn arrival(
     let headers = marked(headers, &set, entry.reason.as_ref().map(|reason| reason.as_str()));
     let path = String::from_utf8_lossy(&payload.path).into_owned();
     Arrival::read(&path, &headers, payload.body.into())
-        .map_err(|error| CannotRelease::NotOurs(entry.id, error))
+        .map_err(|error| ReleaseAsError::NotOurs(entry.id, error))
 }
 
 /// A body that is no JSON is read as null.

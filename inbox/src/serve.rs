@@ -1,20 +1,20 @@
-//! Runs the inbox: starts its parts, and ends them in their order.
+//! Runs the inbox: starts its parts, and ends them in order.
 
 use crate::admin::{self, Admin};
 use crate::clocks::Clocks;
 use crate::commit::Committer;
-use crate::deliver::{Deliverer, LEASE, Pace, Target};
+use crate::deliver::{Deliverer, DeliveryPace, LEASE, Target};
 use crate::failpoint::time_of;
+use crate::handles::InboxHandles;
 use crate::health::Faults;
-use crate::key::Keys;
-use crate::listen::{Descriptors, Listen, Name, raise_limit};
-use crate::log_limit::LogLimit;
+use crate::key::WebhookKeys;
+use crate::line_limit::LineLimit;
+use crate::listen::{Descriptors, HttpListener, ListenerName, raise_limit};
 use crate::metrics::Metrics;
 use crate::purge::Purger;
 use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::service::Operations;
-use crate::shared::Shared;
 use crate::space::Space;
 use crate::store::{CannotOpen, Place};
 use axum::http::Uri;
@@ -27,57 +27,58 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What the inbox needs to know.
+/// The settings of an inbox.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where it stores.
+    /// The store.
     pub store: Place,
-    /// Where the gate sends to.
+    /// The listener for the gate.
     pub receive: TcpListener,
-    /// Where operators ask.
+    /// The listener for operators.
     pub admin: TcpListener,
-    /// The listener with the service routes.
+    /// Envoy's listener with the service routes.
     pub deliver_to: Uri,
-    /// What signs each attempt anew.
-    pub sign: Option<Keys>,
-    /// Whose signature the gate's deliveries must have.
-    pub verify: Option<Keys>,
-    /// What the admin listener wants to see; without it, nothing.
+    /// The keys that sign each attempt.
+    pub sign: Option<WebhookKeys>,
+    /// The keys of the gate. Without them the inbox verifies no signature.
+    pub verify: Option<WebhookKeys>,
+    /// The token that a client of the admin listener must send. Without it the listener takes requests of anybody but web pages.
     pub admin_token: Option<String>,
-    /// A service may take so long.
+    /// How long a service may take to answer.
     pub timeout: Duration,
-    /// So many deliveries at a time on a route.
+    /// The attempts that run at once on a route.
     pub concurrency: usize,
-    /// So many a second at first, while a route that was down catches up; the rate doubles every 10 s.
+    /// The first rate, in attempts a second, at which a route catches up after its service was down. It doubles every 10 s.
     pub drain: NonZeroU32,
-    /// So many bytes of events may be stored.
+    /// The bytes of events that the store may contain.
     pub limit: i64,
-    /// So many events in a transaction at most, up to 512: to measure what the group commit is worth.
+    /// The events in one transaction, 512 at most.
     pub batch: usize,
-    /// How the provider is asked about what did not come.
+    /// How the reconciler calls the status API.
     pub reconcile: Reconcile,
+    /// The base URL of the documentation, without a slash at the end, for problem documents.
+    pub docs: String,
 }
 
-/// Why the inbox has ended by itself.
+/// Why the inbox does not serve.
 #[derive(Debug, Error)]
-pub enum Ended {
-    /// The store cannot be used.
+pub enum ServeError {
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] CannotOpen),
 }
 
-/// Deliveries end within 22 s, and are written within this time.
-const LAST_DELIVERIES: Duration = Duration::from_millis(22_500);
-/// What the last connections have handed over is stored within this time.
-const LAST_COMMITS: Duration = Duration::from_secs(1);
+/// Attempts end within 22 s, and the store has their outcomes within this time.
+const DELIVERIES_TIMEOUT: Duration = Duration::from_millis(22_500);
+/// How long the last commits may take after the listeners have closed.
+const COMMITS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves until `ending`, and then finishes what is under way: first the deliveries, within 22 s, while events are still
-/// stored and answered. Then the listeners close, and their connections have 1.5 s, and what those have handed over 1 s. Within
-/// 25 s all is over, and nobody takes events only from the moment at which the process is about to end.
+/// Serves until `ending`, and then ends within 25 s: attempts in flight have 22 s, in which the inbox still stores events.
+/// Then the listeners close; their connections have 1.5 s, and the last commits 1 s.
 ///
 /// # Errors
-/// [`Ended`].
-pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<(), Ended> {
+/// [`ServeError`].
+pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<(), ServeError> {
     #[cfg(feature = "failpoints")]
     crate::failpoint::read_env();
     let limit = raise_limit();
@@ -89,25 +90,30 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
     let files = Arc::clone(&store).watch_files(&faults);
     let space = Space::new(settings.limit, store.file().map(ToOwned::to_owned));
     let clocks = Arc::new(Clocks::new(Arc::clone(&faults), Arc::clone(&metrics)));
-    let shared = Shared::new(store, space, metrics, faults);
-    // Said before an event comes, and mended or not: a right may be granted while the inbox runs.
-    let _known = shared.watch.look().await;
+    let shared = InboxHandles::new(store, space, metrics, faults);
+    // Logs a fault before the first event. It does not prevent the start: a right can be granted while the inbox runs.
+    let _raised = shared.watch.probe().await;
 
     let tasks = Tasks::default();
     let (committer, operations) = start(&mut settings, &shared, &clocks, &tasks, &ending).await;
-    let admin =
-        Admin { operations, shared: shared.clone(), token: settings.admin_token, ending: ending.clone() };
+    let admin = Admin {
+        operations,
+        shared: shared.clone(),
+        token: settings.admin_token,
+        docs: settings.docs,
+        ending: ending.clone(),
+    };
     let local = settings.receive.local_addr().ok();
     let receiver = Receiver {
         committer,
         shared: shared.clone(),
         keys: settings.verify,
         clocks,
-        log: LogLimit::default(),
+        log: LineLimit::default(),
         local_port: local.filter(|address| address.ip().is_loopback()).map(|address| address.port()),
     };
     let closing = CancellationToken::new();
-    let listen = |name, listener, routes| Listen {
+    let listen = |name, listener, routes| HttpListener {
         name,
         listener,
         routes,
@@ -116,24 +122,25 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
         ending: ending.clone(),
         closing: closing.clone(),
     };
-    let receiving = listen(Name::Receive, settings.receive, receive::routes(Arc::new(receiver))).serve();
-    let asked = listen(Name::Admin, settings.admin, admin::routes(Arc::new(admin))).serve();
+    let receiving =
+        listen(ListenerName::Receive, settings.receive, receive::routes(Arc::new(receiver))).serve();
+    let administering = listen(ListenerName::Admin, settings.admin, admin::routes(Arc::new(admin))).serve();
     let finished = async {
         ending.cancelled().await;
-        tracing::info!("ending: what is under way is finished, and events are stored until then");
+        tracing::info!("ending: the inbox finishes its attempts, and stores events until then");
         tasks.delivering.close();
-        if tokio::time::timeout(LAST_DELIVERIES, tasks.delivering.wait()).await.is_err() {
-            tracing::warn!("how deliveries ended is not written in time: they are made again");
+        if tokio::time::timeout(DELIVERIES_TIMEOUT, tasks.delivering.wait()).await.is_err() {
+            tracing::warn!("the outcomes of attempts were not stored in time: the next start repeats them");
         }
         closing.cancel();
     };
     tokio::select! {
-        () = async { tokio::join!(receiving, asked, finished); } => (),
+        () = async { tokio::join!(receiving, administering, finished); } => (),
         () = descriptors.watch() => (),
     }
     tasks.storing.close();
-    if tokio::time::timeout(LAST_COMMITS, tasks.storing.wait()).await.is_err() {
-        tracing::warn!("events whose senders have no answer yet were not stored in time: they come again");
+    if tokio::time::timeout(COMMITS_TIMEOUT, tasks.storing.wait()).await.is_err() {
+        tracing::warn!("the last events were not stored in time: the provider sends them again");
     }
     if let Some(files) = files {
         files.end().await;
@@ -148,18 +155,18 @@ struct Tasks {
     delivering: TaskTracker,
 }
 
-/// Starts everything but the listeners.
+/// Starts everything except the listeners.
 async fn start(
     settings: &mut Settings,
-    shared: &Shared,
+    shared: &InboxHandles,
     clocks: &Arc<Clocks>,
     tasks: &Tasks,
     ending: &CancellationToken,
 ) -> (Committer, Operations) {
     let mut purger = Purger::new(shared.clone());
-    // A store that is too large to be measured in time can still store and deliver.
+    // A store too large to measure in time can still store and deliver.
     if let Err(error) = purger.measure().await {
-        tracing::error!("the store is not measured: {error}");
+        tracing::error!("cannot measure the store: {error}");
     }
     let committer = Committer::start(shared.clone(), settings.batch, &tasks.storing);
     let releaser = Releaser { shared: shared.clone(), committer: committer.clone() };
@@ -167,11 +174,14 @@ async fn start(
     let sign = settings.sign.take();
     let reconciler =
         Reconciler::new(releaser.clone(), Arc::clone(&nudge), reconcile, sign.is_some(), ending.clone());
-    // It stores, so it ends with what was received.
+    // It stores events, so it ends with the committers.
     tasks.storing.spawn(reconciler.run());
     let target = Target { base: settings.deliver_to.clone(), timeout: settings.timeout, keys: sign };
-    let pace =
-        Pace { concurrency: settings.concurrency, drain: settings.drain, lease: time_of!("lease", LEASE) };
+    let pace = DeliveryPace {
+        concurrency: settings.concurrency,
+        drain: settings.drain,
+        lease: time_of!("lease", LEASE),
+    };
     let deliverer = Deliverer::new(shared.clone(), pace, target);
     tasks.delivering.spawn(deliverer.run(ending.clone()));
     tasks.delivering.spawn(purger.run(ending.clone()));

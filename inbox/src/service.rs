@@ -9,14 +9,15 @@ mod expect;
 mod filter;
 mod names;
 mod pauses;
+mod problem;
 mod reconcile;
 mod reevaluate;
 mod release;
 mod stats;
 mod tail;
 
+use crate::handles::InboxHandles;
 use crate::reconcile::Releaser;
-use crate::shared::Shared;
 use crate::store::StoreError;
 use ::time::OffsetDateTime;
 use ::time::macros::format_description;
@@ -31,6 +32,7 @@ pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
 pub use filter::{EntryFilter, reasons};
 pub use names::{EntryState, EventKind, ExpectationState, Lane};
 pub use pauses::{ActivePause, PauseAnswer, PauseTarget};
+pub use problem::{ProblemCode, ProblemDocument};
 pub use reconcile::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion, ReconcileRequest};
 pub use reevaluate::{ReevaluateAnswer, ReevaluateRequest, waivable};
 pub use release::{ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
@@ -42,7 +44,7 @@ use tokio::sync::Notify;
 
 /// What the actions work on. Each action is a method, in the file of its subject.
 pub(crate) struct Operations {
-    pub(crate) shared: Shared,
+    pub(crate) shared: InboxHandles,
     pub(crate) releaser: Releaser,
     /// Makes the reconciler look now.
     pub(crate) nudge: Arc<Notify>,

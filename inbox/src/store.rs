@@ -168,8 +168,8 @@ pub(crate) trait ReadStore: Send + Sync {
     /// What is asked about, or would be: the oldest first.
     async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>>;
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>>;
-    /// The path of a hook: that of the newest of what came to it.
-    async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>>;
+    /// The newest payload of a hook.
+    async fn newest_payload(&self, hook: &str) -> Result<Option<Payload>>;
     /// The place after all that is committed and that nothing can come before any more.
     async fn end(&self) -> Result<Cursor>;
     /// Up to `limit` entries after a place, and up to another, in the order of their commits.

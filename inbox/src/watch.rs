@@ -1,5 +1,5 @@
-//! Watches whether the store takes events: by a commit now and then, by a rehearsal of an event's own statements, and by
-//! what became of the commits of events.
+//! Watches whether the store takes events. It has three signals: a small commit, a rehearsal of an event's statements, and
+//! the outcomes of real commits.
 
 use crate::clocks::Clocks;
 use crate::health::{Fault, Faults};
@@ -7,125 +7,139 @@ use crate::store::{StoreError, StoreHandle};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use thiserror::Error;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What is known of the store is good for so long.
-const KNOWN_FOR: Duration = Duration::from_secs(1);
-/// A store that does not answer in this time is away.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
-/// The watch looks by itself so often: a fault begins and ends without a probe.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A rehearsal leaves some ten dead rows in PostgreSQL.
+/// How long the result of a probe counts.
+const RESULT_VALID_FOR: Duration = Duration::from_secs(1);
+/// A store that takes longer to answer a probe counts as failing.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the watch probes without a request for health, so that a fault begins and ends without one.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How often it rehearses: a rehearsal leaves some ten dead rows in PostgreSQL.
 const REHEARSE_EVERY: Duration = Duration::from_secs(10);
-/// After a failed commit a rehearsal counts only so much later: it can miss what the commit met.
-const HOLD: Duration = Duration::from_secs(5);
-/// In bytes: what an event is like.
+/// How long a failed commit outweighs a rehearsal, which can miss the cause of the failure.
+const COMMIT_OUTWEIGHS: Duration = Duration::from_secs(5);
+/// The body of a rehearsal in bytes: the size of a usual event.
 const BODY: usize = 1_000;
-/// After a failed commit: the gate's largest body by default, so that tables have to grow as for a real one.
+/// The body of a rehearsal after a failed commit: the gate's largest by default, so that tables grow as for a real event.
 const LARGE_BODY: usize = 64 << 10;
 
 pub(crate) struct Watch {
     store: StoreHandle,
-    looking: tokio::sync::Mutex<Looking>,
+    probing: tokio::sync::Mutex<ProbeState>,
     faults: Arc<Faults>,
-    ill: Mutex<Ill>,
-    /// Whether the newest commit failed: read on each commit.
-    is_ill: AtomicBool,
-    /// Failed commits.
+    evidence: Mutex<FaultEvidence>,
+    /// Whether the newest commit failed. Each commit reads it.
+    commit_failed: AtomicBool,
+    /// The number of failed commits.
     failures: AtomicU64,
-    /// Whether the next look rehearses.
-    is_due: AtomicBool,
-    suspect: Notify,
+    /// Whether the next probe rehearses.
+    rehearsal_due: AtomicBool,
+    suspicion: Notify,
 }
 
-/// What the look at the store needs.
-struct Looking {
-    known: Option<Known>,
+/// Why the store takes no events.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum ProbeError {
+    #[error("the store does not answer within {} s", PROBE_TIMEOUT.as_secs())]
+    NoAnswer,
+    /// Deliveries lack a right.
+    #[error("the inbox stores events, but cannot deliver them: {0}")]
+    MissingRight(String),
+    #[error("{0}")]
+    Store(String),
+}
+
+/// What successive probes share.
+struct ProbeState {
+    newest: Option<ProbeResult>,
     rehearsed: Option<Instant>,
     rights: Rights,
 }
 
-/// What the store's rights were, when they were asked for.
+/// The store's rights, as last read.
 #[derive(Default)]
 struct Rights {
     are_known: bool,
-    /// What is missing beside what storing needs, and whether deliveries need it.
-    lacks: Option<(bool, String)>,
+    /// A right that is missing, though storing does not need it; and whether deliveries do.
+    missing: Option<(bool, String)>,
 }
 
-struct Known {
+struct ProbeResult {
     at: Instant,
+    /// The number of failed commits before it.
     failures: u64,
-    outcome: Result<(), String>,
+    outcome: Result<(), ProbeError>,
 }
 
-/// By whose evidence the store takes no events.
+/// The signals by which the store takes no events.
 #[derive(Default)]
-struct Ill {
+struct FaultEvidence {
     by_commit: Option<Instant>,
-    by_look: bool,
+    by_probe: bool,
 }
 
 impl Watch {
     pub(crate) fn new(store: &StoreHandle, faults: Arc<Faults>) -> Arc<Self> {
-        let looking = Looking { known: None, rehearsed: None, rights: Rights::default() };
+        let probing = ProbeState { newest: None, rehearsed: None, rights: Rights::default() };
         Arc::new(Self {
             store: Arc::clone(store),
-            looking: tokio::sync::Mutex::new(looking),
+            probing: tokio::sync::Mutex::new(probing),
             faults,
-            ill: Mutex::default(),
-            is_ill: AtomicBool::default(),
+            evidence: Mutex::default(),
+            commit_failed: AtomicBool::default(),
             failures: AtomicU64::default(),
-            is_due: AtomicBool::default(),
-            suspect: Notify::new(),
+            rehearsal_due: AtomicBool::default(),
+            suspicion: Notify::new(),
         })
     }
 
-    /// Looks at the store until the inbox ends, and forgets what is past of clocks.
+    /// Probes the store until the inbox ends, and expires the fault of the clocks.
     pub(crate) async fn run(self: Arc<Self>, clocks: Arc<Clocks>, ending: CancellationToken) {
         loop {
-            clocks.forget(Instant::now());
-            let _known = self.look().await;
+            clocks.expire(Instant::now());
+            let _raised = self.probe().await;
             tokio::select! {
                 () = ending.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => (),
-                () = self.suspect.notified() => (),
+                () = tokio::time::sleep(PROBE_EVERY) => (),
+                () = self.suspicion.notified() => (),
             }
         }
     }
 
-    /// Events were committed.
+    /// A commit of events succeeded.
     pub(crate) fn committed(&self) {
-        if self.is_ill.swap(false, Ordering::Relaxed) {
-            let mut ill = self.ill();
-            ill.by_commit = None;
-            if !ill.by_look {
+        if self.commit_failed.swap(false, Ordering::Relaxed) {
+            let mut evidence = self.evidence();
+            evidence.by_commit = None;
+            if !evidence.by_probe {
                 self.faults.clear(Fault::StoreFailing);
             }
         }
     }
 
-    /// Events were not committed.
+    /// A commit of events failed.
     pub(crate) async fn failed(&self, error: &StoreError) {
         let (fault, detail) = self.store.explain(error).await;
-        let mut ill = self.ill();
-        ill.by_commit = Some(Instant::now());
-        self.is_ill.store(true, Ordering::Relaxed);
+        let mut evidence = self.evidence();
+        evidence.by_commit = Some(Instant::now());
+        self.commit_failed.store(true, Ordering::Relaxed);
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.faults.raise(fault, detail);
-        drop(ill);
-        self.suspect.notify_one();
+        drop(evidence);
+        self.suspicion.notify_one();
     }
 
-    /// The store refused an event for what is in it. So it would where a person has changed the tables.
+    /// The store refused an event for its content. Changed tables would do the same, so a rehearsal follows at once.
     pub(crate) fn doubt(&self) {
-        self.is_due.store(true, Ordering::Relaxed);
-        self.suspect.notify_one();
+        self.rehearsal_due.store(true, Ordering::Relaxed);
+        self.suspicion.notify_one();
     }
 
-    /// Something else than storing failed: each statement is tried at once. A store that is not whole takes no more events.
+    /// A statement other than an event's failed: a rehearsal follows at once. A damaged store is a fault immediately.
     pub(crate) async fn suspect(&self, error: &StoreError) {
         if error.is_damaged() {
             let (fault, detail) = self.store.explain(error).await;
@@ -135,100 +149,101 @@ impl Watch {
         }
     }
 
-    /// Whether the store takes events. Looked at once a second at most, on one connection, however many ask.
-    pub(crate) async fn look(self: &Arc<Self>) -> Result<(), String> {
+    /// Whether the store takes events. All callers share one probe a second, on one connection.
+    pub(crate) async fn probe(self: &Arc<Self>) -> Result<(), ProbeError> {
         let this = Arc::clone(self);
-        // In a task of its own: whoever asks may leave.
-        let looked = tokio::spawn(async move {
+        // In its own task: a client that leaves must not cancel it.
+        let probed = tokio::spawn(async move {
             let failures = this.failures.load(Ordering::Relaxed);
-            let mut looking = this.looking.lock().await;
-            let is_doubted = this.is_due.load(Ordering::Relaxed);
-            let fresh =
-                |known: &&Known| known.at.elapsed() < KNOWN_FOR && known.failures == failures && !is_doubted;
-            if let Some(known) = looking.known.as_ref().filter(fresh) {
-                return known.outcome.clone();
+            let mut probing = this.probing.lock().await;
+            let is_doubted = this.rehearsal_due.load(Ordering::Relaxed);
+            let is_valid = |result: &&ProbeResult| {
+                result.at.elapsed() < RESULT_VALID_FOR && result.failures == failures && !is_doubted
+            };
+            if let Some(result) = probing.newest.as_ref().filter(is_valid) {
+                return result.outcome.clone();
             }
-            let outcome = this.look_now(&mut looking).await;
-            looking.known = Some(Known { at: Instant::now(), failures, outcome: outcome.clone() });
+            let outcome = this.probe_now(&mut probing).await;
+            probing.newest = Some(ProbeResult { at: Instant::now(), failures, outcome: outcome.clone() });
             outcome
         });
-        match tokio::time::timeout(ANSWERS_WITHIN, looked).await {
+        match tokio::time::timeout(PROBE_TIMEOUT, probed).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => {
-                let why = format!("the store does not answer within {} s", ANSWERS_WITHIN.as_secs());
-                self.is_out(Fault::StoreFailing, &why);
-                Err(why)
+                self.probe_failed(Fault::StoreFailing, &ProbeError::NoAnswer);
+                Err(ProbeError::NoAnswer)
             }
         }
     }
 
-    async fn look_now(&self, looking: &mut Looking) -> Result<(), String> {
+    async fn probe_now(&self, probing: &mut ProbeState) -> Result<(), ProbeError> {
         let failures = self.failures.load(Ordering::Relaxed);
-        match self.try_store(looking).await {
-            Ok(()) => {
-                if let Some((true, why)) = &looking.rights.lacks {
-                    let detail = format!("events are stored, and something else fails: {why}");
-                    self.is_out(Fault::StoreDenied, &detail);
-                    return Err(detail);
+        let (fault, error) = match self.try_store(probing).await {
+            Ok(()) => match &probing.rights.missing {
+                Some((true, why)) => (Fault::StoreDenied, ProbeError::MissingRight(why.clone())),
+                _ => {
+                    self.probe_succeeded(failures);
+                    return Ok(());
                 }
-                self.is_well(failures);
-                Ok(())
-            }
+            },
             Err(error) => {
-                // Once it is back, each statement is tried.
-                looking.rehearsed = None;
-                looking.rights.are_known = false;
+                // Once the store is back, each statement is rehearsed, and the rights are read again.
+                probing.rehearsed = None;
+                probing.rights.are_known = false;
                 let (fault, detail) = self.store.explain(&error).await;
-                self.is_out(fault, &detail);
-                Err(detail)
+                (fault, ProbeError::Store(detail))
             }
-        }
+        };
+        self.probe_failed(fault, &error);
+        Err(error)
     }
 
-    async fn try_store(&self, looking: &mut Looking) -> Result<(), StoreError> {
-        // A write that is taken back never reaches a full disk.
+    async fn try_store(&self, probing: &mut ProbeState) -> Result<(), StoreError> {
+        // A commit: a write that is rolled back never reaches a full disk.
         self.store.heartbeat().await?;
-        let has_failed = self.ill().by_commit.is_some();
-        let is_doubted = self.is_due.swap(false, Ordering::Relaxed);
-        let is_due = is_doubted || looking.rehearsed.is_none_or(|at| at.elapsed() >= REHEARSE_EVERY);
+        let has_failed = self.evidence().by_commit.is_some();
+        let is_doubted = self.rehearsal_due.swap(false, Ordering::Relaxed);
+        let is_due = is_doubted || probing.rehearsed.is_none_or(|at| at.elapsed() >= REHEARSE_EVERY);
         if has_failed || is_due {
             self.store.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
-            looking.rehearsed = Some(Instant::now());
+            probing.rehearsed = Some(Instant::now());
         }
-        // Asked for again where something failed: a right that is taken away makes its statement fail.
-        if is_doubted || has_failed || !looking.rights.are_known || looking.rights.lacks.is_some() {
-            let lacks = self.store.lacks().await;
-            if let Some((false, why)) = lacks.as_ref().filter(|_| lacks != looking.rights.lacks) {
-                tracing::error!("events are stored and delivered, and something else will fail: {why}");
+        // Read again only after a failure: without a right, its statement fails.
+        if is_doubted || has_failed || !probing.rights.are_known || probing.rights.missing.is_some() {
+            let missing = self.store.lacks().await;
+            if let Some((false, why)) = missing.as_ref().filter(|_| missing != probing.rights.missing) {
+                tracing::error!(
+                    "the inbox stores and delivers events, but another statement will fail: {why}"
+                );
             }
-            looking.rights = Rights { are_known: true, lacks };
+            probing.rights = Rights { are_known: true, missing };
         }
         Ok(())
     }
 
-    /// The store took what an event needs. `failures` are those before.
-    fn is_well(&self, failures: u64) {
-        let mut ill = self.ill();
-        ill.by_look = false;
-        let is_held = ill.by_commit.is_some_and(|at| at.elapsed() < HOLD);
-        if !is_held && self.failures.load(Ordering::Relaxed) == failures {
-            ill.by_commit = None;
-            self.is_ill.store(false, Ordering::Relaxed);
+    /// `failures` is the number of failed commits before the probe.
+    fn probe_succeeded(&self, failures: u64) {
+        let mut evidence = self.evidence();
+        evidence.by_probe = false;
+        let commit_outweighs = evidence.by_commit.is_some_and(|at| at.elapsed() < COMMIT_OUTWEIGHS);
+        if !commit_outweighs && self.failures.load(Ordering::Relaxed) == failures {
+            evidence.by_commit = None;
+            self.commit_failed.store(false, Ordering::Relaxed);
             self.faults.clear(Fault::StoreDenied);
             self.faults.clear(Fault::StoreFailing);
         }
     }
 
-    fn is_out(&self, fault: Fault, detail: &str) {
-        let mut ill = self.ill();
-        ill.by_look = true;
-        self.faults.raise(fault, detail);
-        if fault == Fault::StoreDenied && ill.by_commit.is_none() {
+    fn probe_failed(&self, fault: Fault, error: &ProbeError) {
+        let mut evidence = self.evidence();
+        evidence.by_probe = true;
+        self.faults.raise(fault, error);
+        if fault == Fault::StoreDenied && evidence.by_commit.is_none() {
             self.faults.clear(Fault::StoreFailing);
         }
     }
 
-    fn ill(&self) -> std::sync::MutexGuard<'_, Ill> {
-        self.ill.lock().unwrap_or_else(PoisonError::into_inner)
+    fn evidence(&self) -> std::sync::MutexGuard<'_, FaultEvidence> {
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use blobgate::contract::{self, Kind, Verdict, header};
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{Ended, Keys, Reconcile, Settings, serve};
+use blobgate_inbox::{Reconcile, ServeError, Settings, WebhookKeys, serve};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -87,7 +87,7 @@ struct ServedInbox {
     receive: SocketAddr,
     admin: SocketAddr,
     ending: CancellationToken,
-    served: JoinHandle<Result<(), Ended>>,
+    served: JoinHandle<Result<(), ServeError>>,
     service: RecordingService,
     _directory: TempDir,
 }
@@ -122,6 +122,7 @@ impl ServedInbox {
                 per_minute: 10,
                 again: Duration::from_secs(60),
             },
+            docs: "https://docs.example".to_owned(),
         };
         change(&mut settings);
         let (receive, admin) = (settings.receive.local_addr().unwrap(), settings.admin.local_addr().unwrap());
@@ -280,9 +281,12 @@ async fn refuses_requests_that_are_not_from_the_gate() {
     ] {
         inbox.post(&gate_headers(changes)).await.assert_refused("not-ours", sentence);
     }
-    inbox.send(Method::GET, &gate_headers(&[]), "").await.assert_refused("method", "only a POST is stored");
+    inbox
+        .send(Method::GET, &gate_headers(&[]), "")
+        .await
+        .assert_refused("method", "the method is not POST: the gate only sends POST");
     let too_large = inbox.send(Method::POST, &gate_headers(&[]), vec![b' '; 1_000_001]).await;
-    too_large.assert_refused("body", "length limit exceeded");
+    too_large.assert_refused("body", "cannot read the body: length limit exceeded");
     inbox.post(&gate_headers(&[(header::CONTRACT, "1.7")])).await.assert_stored();
     assert_eq!(inbox.service.got(1).await.len(), 1, "the others are not delivered");
     inbox.until_metric(r#"blobgate_inbox_refused_total{reason="not-ours"} 15"#).await;
@@ -290,7 +294,7 @@ async fn refuses_requests_that_are_not_from_the_gate() {
 
 #[tokio::test]
 async fn verifies_the_gates_signature_and_signs_each_attempt() {
-    let keys = || Some(Keys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
+    let keys = || Some(WebhookKeys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
     let inbox = ServedInbox::with(|settings| (settings.sign, settings.verify) = (keys(), keys())).await;
     let id = "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed";
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
@@ -322,7 +326,8 @@ async fn verifies_the_gates_signature_and_signs_each_attempt() {
     ];
     for other in [(header::GENERATION_ID, OTHER_ID), (header::EVENT, Kind::Failed.name())] {
         let answer = inbox.post(&gate_headers(&[&signed[..], &[other]].concat())).await;
-        answer.assert_refused("signature", &format!("its {} is another event's", header::WEBHOOK_ID));
+        let sentence = "the webhook-id is of another event: the signature does not cover this one";
+        answer.assert_refused("signature", sentence);
     }
     // A signature of two minutes ago: the attempt has its own time.
     send(KEY, now - 120).await.assert_stored();
@@ -334,7 +339,7 @@ async fn verifies_the_gates_signature_and_signs_each_attempt() {
 
 #[tokio::test]
 async fn verifies_signatures_of_binary_bodies() {
-    let keys = || Some(Keys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
+    let keys = || Some(WebhookKeys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
     let inbox = ServedInbox::with(|settings| settings.verify = keys()).await;
     let (body, id) = (b"{\xff\x00".as_slice(), "veo3:abc:quarantined");
     let [_, (_, time), (_, signature)] = keys().unwrap().headers(id, body);
@@ -460,7 +465,13 @@ async fn requires_the_admin_token() {
     let inbox = ServedInbox::with(|settings| settings.admin_token = Some("s3cret".to_owned())).await;
     assert_eq!(inbox.get("/healthz", &[]).await.unwrap(), (200, "ok\n".to_owned()));
     assert_eq!(inbox.get("/metrics", &[]).await.unwrap().0, 401);
-    assert_eq!(inbox.get("/metrics", &[("authorization", "Bearer s3cre")]).await.unwrap().0, 401);
+    let (status, body) = inbox.get("/entries", &[("authorization", "Bearer s3cre")]).await.unwrap();
+    let problem = serde_json::json!({
+        "type": "https://docs.example/reference/inbox-api.html#token-invalid",
+        "title": "The request does not contain the admin token.", "status": 401, "code": "token-invalid",
+        "detail": "the admin token is missing or wrong: send Authorization: Bearer TOKEN",
+    });
+    assert_eq!((status, serde_json::from_str(&body).ok()), (401, Some(problem)));
     assert_eq!(inbox.get("/metrics", &[("authorization", "Bearer s3cret")]).await.unwrap().0, 200);
 }
 

@@ -6,13 +6,14 @@ use crate::net_error::cause;
 use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{
     ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest,
-    InboxStats, ListRequest, PauseAnswer, PauseTarget, ReconcileAnswer, ReconcilePreview, ReconcileRequest,
-    ReevaluateAnswer, ReevaluateRequest, ReleaseAsAnswer, ReleaseAsRequest, TailPage, TailRequest,
+    InboxStats, ListRequest, PauseAnswer, PauseTarget, ProblemDocument, ReconcileAnswer, ReconcilePreview,
+    ReconcileRequest, ReevaluateAnswer, ReevaluateRequest, ReleaseAsAnswer, ReleaseAsRequest, TailPage,
+    TailRequest,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The address of a running inbox.
@@ -166,14 +167,14 @@ impl InboxClient {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| self.unexpected(status));
         }
-        let Ok(ErrorBody { error }) = serde_json::from_slice(&body) else {
+        let Ok(ProblemDocument { detail, .. }) = serde_json::from_slice(&body) else {
             return Err(self.unexpected(status));
         };
         Err(match status {
-            StatusCode::BAD_REQUEST => UsageError(error).into(),
+            StatusCode::BAD_REQUEST => UsageError(detail).into(),
             StatusCode::UNAUTHORIZED => InboxUnreachable::Unauthorized { url: self.base.clone() }.into(),
-            StatusCode::SERVICE_UNAVAILABLE => InboxUnreachable::Unavailable(error).into(),
-            _ => anyhow!("{error}"),
+            StatusCode::SERVICE_UNAVAILABLE => InboxUnreachable::Unavailable(detail).into(),
+            _ => anyhow!("{detail}"),
         })
     }
 
@@ -184,9 +185,4 @@ impl InboxClient {
     fn unexpected(&self, status: StatusCode) -> anyhow::Error {
         InboxUnreachable::UnexpectedAnswer { url: self.base.clone(), status: status.as_u16() }.into()
     }
-}
-
-#[derive(Deserialize)]
-struct ErrorBody {
-    error: String,
 }

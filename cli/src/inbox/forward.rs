@@ -7,7 +7,7 @@ use crate::output::say;
 use anyhow::{Context, Result, anyhow, bail};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use blobgate::contract::{EventSource, header};
-use blobgate_inbox::Keys;
+use blobgate_inbox::WebhookKeys;
 use blobgate_inbox::service::{EntryPayload, HeaderLine, TailEntry};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
@@ -34,7 +34,7 @@ pub(super) struct ForwardArgs {
 pub(super) struct Forwarder {
     client: Client,
     base: Url,
-    keys: Option<Keys>,
+    keys: Option<WebhookKeys>,
     retry: Duration,
     /// No answer for `retry`: each copy is tried once.
     is_down: bool,
@@ -66,7 +66,7 @@ impl ForwardArgs {
         }
         let keys = self.signing_key_env.iter().map(|name| Ok((name.clone(), read_env(name)?)));
         let keys = keys.collect::<Result<Vec<_>>>()?;
-        let keys = if keys.is_empty() { None } else { Some(Keys::parse(&keys)?) };
+        let keys = if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys)?) };
         let mut client = Client::builder().no_proxy().redirect(Policy::none());
         if base.scheme() == "http" {
             client = client.tls_certs_only([]);

@@ -6,9 +6,11 @@ use crate::output::tell;
 use crate::receiver::cannot_listen;
 use anyhow::{Context, Result, bail};
 use axum::http::Uri;
+use blobgate::contract::DOCS;
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{Keys, Reconcile, Settings};
+use blobgate_inbox::{Reconcile, Settings, WebhookKeys};
 use bytesize::ByteSize;
+use reqwest::Url;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
@@ -69,6 +71,9 @@ pub(crate) struct Args {
     /// The time to the second status call; it doubles with each call, up to a day
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
     reconcile_again: Duration,
+    /// The base URL of the documentation, in the `type` of problem documents
+    #[arg(long, value_name = "URL", default_value = DOCS, value_parser = parse_docs_url)]
+    docs_url: String,
     /// The format of log lines on standard error; RUST_LOG sets their levels
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, env = "BLOBGATE_LOG_FORMAT")]
     pub(super) log_format: Format,
@@ -124,13 +129,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if admin_token.is_none() && !args.admin.ip().is_loopback() {
         bail!("other machines reach {}. Name a token with --admin-token-env", args.admin);
     }
-    let keys = || -> Result<Option<Keys>> {
+    let keys = || -> Result<Option<WebhookKeys>> {
         let keys = args
             .signing_key_env
             .iter()
             .map(|name| Ok((name.clone(), read_env(name)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(if keys.is_empty() { None } else { Some(Keys::parse(&keys)?) })
+        Ok(if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys)?) })
     };
     let (sign, verify) = (keys()?, keys()?);
     if let (Some(keys), Some(token), Some(name)) = (&sign, &admin_token, &args.admin_token_env)
@@ -166,6 +171,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             per_minute: args.reconcile_per_minute.get(),
             again: args.reconcile_again,
         },
+        docs: args.docs_url,
     };
     let serving = blobgate_inbox::serve(settings, ending.clone());
     let end_requested = async {
@@ -199,9 +205,38 @@ fn parse_size(text: &str) -> Result<i64, InvalidSize> {
     bytes.filter(|bytes| *bytes > 0).ok_or_else(|| InvalidSize(text.to_owned()))
 }
 
+/// A text that is no address of a book.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no URL of a book. Write http(s)://HOST/PATH, without ? and #")]
+struct InvalidDocsUrl(String);
+
+/// Parses `https://docs.example`, without a query or a fragment, and removes a `/` at the end.
+fn parse_docs_url(text: &str) -> Result<String, InvalidDocsUrl> {
+    let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
+    let url = url.ok_or_else(|| InvalidDocsUrl(text.to_owned()))?;
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{InvalidSize, parse_size};
+    use super::{InvalidDocsUrl, InvalidSize, parse_docs_url, parse_size};
+
+    #[test]
+    fn reads_the_documentation_s_address() {
+        for (text, url) in [
+            ("https://docs.example", "https://docs.example"),
+            ("https://docs.example/", "https://docs.example"),
+            ("http://127.0.0.1:8000/book/", "http://127.0.0.1:8000/book"),
+        ] {
+            assert_eq!(parse_docs_url(text), Ok(url.to_owned()));
+        }
+        for text in
+            ["", "docs.example", "ftp://docs.example", "https://docs.example/?a", "https://docs.example/#a"]
+        {
+            assert_eq!(parse_docs_url(text), Err(InvalidDocsUrl(text.to_owned())));
+        }
+    }
 
     #[test]
     fn reads_sizes() {

@@ -147,8 +147,9 @@ fn escapes_control_characters_in_output() {
             assert!(text.contains("\\u{1b}[2J") || is_short, "{args:?}: {text}");
         }
     }
-    let wrong = json!({"error": HOSTILE});
     for status in [400, 404, 409, 503, 500] {
+        let wrong =
+            json!({"type": HOSTILE, "title": HOSTILE, "status": status, "code": HOSTILE, "detail": HOSTILE});
         for args in [&["stats"][..], &["show", "1"], &["pause", "--hook", "a"], &["tail"], &["drop", "1"]] {
             let output = output_for(status, &wrong, args);
             check_visible(&format!("{status} {args:?}"), &output);

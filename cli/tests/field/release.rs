@@ -123,7 +123,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     assert_eq!(inbox.receive(&genuine).unwrap().status, 200);
     let (code, _, refused) = read_output(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
     assert_eq!(code, Some(1));
-    let again = format!("entry {id} was released already: the event that it has become is another entry\n");
+    let again = format!("entry {id} is already released: another entry has its event\n");
     assert!(refused.ends_with(&again), "{refused}");
     eventually("delivery", || {
         let stats = inbox.get("/entries?state=delivered").unwrap().json();
@@ -163,10 +163,7 @@ fn decides_a_release_like_an_arrival(store_name: &str) {
     let id = store(&inbox, &delivery.header(header::TOKEN_ID, "t-2"));
     let (code, _, refused) = read_output(&inbox.command(&["release", &id, "--as", "timeout", "--yes"]));
     assert_eq!(code, Some(1));
-    assert!(
-        refused.ends_with(&format!("entry {id} names no generation: name it with --generation\n")),
-        "{refused}"
-    );
+    assert!(refused.ends_with(&format!("entry {id} names no generation: pass --generation\n")), "{refused}");
     let request = json!({"id": id.parse::<i64>().unwrap(), "as": "timeout", "generation_id": other});
     let released = inbox.post("/release", &request);
     assert_eq!(released.status, 200, "{released:?}");
@@ -228,25 +225,29 @@ fn refuses_other_entries_with_one_sentence(store_name: &str) {
     let number: i64 = id.parse().unwrap();
     let refused = |request: &Value, status: u16, sentence: &str| {
         let answer = inbox.post("/release", request);
-        let text = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+        let text = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
         assert_eq!((answer.status, text.as_str()), (status, sentence));
     };
-    refused(&json!({"id": 999_999, "as": "completed"}), 404, "there is no entry 999999");
+    refused(
+        &json!({"id": 999_999, "as": "completed"}),
+        404,
+        "no entry 999999: `blobgate inbox ls` lists the entries",
+    );
     refused(
         &json!({"id": number, "as": "succeeded"}),
         400,
-        "the body is not as it should be: \"succeeded\" is no event: use one of completed, failed, timeout at line 1 column 17",
+        "invalid body: unknown event \"succeeded\": use one of completed, failed, timeout at line 1 column 17",
     );
     refused(
         &json!({"id": number, "as": "completed", "generation_id": "7"}),
         400,
-        "\"7\" is no generation: write its UUID in the 8-4-4-4-12 form",
+        "invalid generation \"7\": use a UUID in the 8-4-4-4-12 form",
     );
     refused(
         &json!({"id": number, "as": "completed", "generation_id": fresh_generation()}),
         409,
         &format!(
-            "entry {id} is about generation {generation}, which a release does not change: leave --generation out"
+            "entry {id} is about generation {generation}, and a release cannot change that: leave --generation out"
         ),
     );
     assert_eq!(inbox.post("/release", &json!({"id": number, "as": "completed", "route": "x"})).status, 400);
@@ -267,9 +268,9 @@ fn refuses_other_entries_with_one_sentence(store_name: &str) {
         ),
     );
     assert_eq!(inbox.post("/drop", &json!({"ids": [number]})).status, 200);
-    refused(&request(&id), 409, &format!("entry {id} is dropped: a person has given it up"));
+    refused(&request(&id), 409, &format!("entry {id} is dropped"));
     let purged = store(&inbox, &quarantined(None, &json!({"purged": 1})));
     assert_eq!(inbox.post("/purge", &json!({"ids": [purged.parse::<i64>().unwrap()]})).status, 200);
-    refused(&request(&purged), 409, &format!("entry {purged} is dropped: a person has given it up"));
+    refused(&request(&purged), 409, &format!("entry {purged} is dropped"));
     assert_eq!(service.heads(), 1);
 }

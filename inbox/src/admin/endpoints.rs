@@ -16,43 +16,43 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use std::sync::Arc;
 
-type Shared = State<Arc<Admin>>;
-type Answer<T> = Result<Json<T>, Problem>;
-type Pairs = Query<Vec<(String, String)>>;
+type AdminState = State<Arc<Admin>>;
+type JsonAnswer<T> = Result<Json<T>, Problem>;
+type QueryPairs = Query<Vec<(String, String)>>;
 
-pub(super) async fn list(State(admin): Shared, Query(pairs): Pairs) -> Answer<EntryPage> {
+pub(super) async fn list(State(admin): AdminState, Query(pairs): QueryPairs) -> JsonAnswer<EntryPage> {
     Ok(Json(admin.operations.list(&ListRequest::read(&pairs)?).await?))
 }
 
-pub(super) async fn show(State(admin): Shared, Path(id): Path<String>) -> Answer<EntryDetail> {
+pub(super) async fn show(State(admin): AdminState, Path(id): Path<String>) -> JsonAnswer<EntryDetail> {
     Ok(Json(admin.operations.show(read_id(&id)?).await?))
 }
 
-pub(super) async fn tail(State(admin): Shared, Query(pairs): Pairs) -> Answer<TailPage> {
+pub(super) async fn tail(State(admin): AdminState, Query(pairs): QueryPairs) -> JsonAnswer<TailPage> {
     Ok(Json(admin.operations.tail(&TailRequest::read(&pairs)?).await?))
 }
 
-pub(super) async fn stats(State(admin): Shared) -> Answer<InboxStats> {
+pub(super) async fn stats(State(admin): AdminState) -> JsonAnswer<InboxStats> {
     Ok(Json(admin.operations.stats().await?))
 }
 
-pub(super) async fn pauses(State(admin): Shared) -> Answer<Vec<ActivePause>> {
+pub(super) async fn pauses(State(admin): AdminState) -> JsonAnswer<Vec<ActivePause>> {
     Ok(Json(admin.operations.pauses().await?))
 }
 
-pub(super) async fn pause(State(admin): Shared, body: Bytes) -> Answer<PauseAnswer> {
+pub(super) async fn pause(State(admin): AdminState, body: Bytes) -> JsonAnswer<PauseAnswer> {
     Ok(Json(admin.operations.pause(&read::<PauseTarget>(&body)?).await?))
 }
 
-pub(super) async fn resume(State(admin): Shared, body: Bytes) -> Answer<PauseAnswer> {
+pub(super) async fn resume(State(admin): AdminState, body: Bytes) -> JsonAnswer<PauseAnswer> {
     Ok(Json(admin.operations.resume(&read::<PauseTarget>(&body)?).await?))
 }
 
-pub(super) async fn expect(State(admin): Shared, body: Bytes) -> Answer<ExpectAnswer> {
+pub(super) async fn expect(State(admin): AdminState, body: Bytes) -> JsonAnswer<ExpectAnswer> {
     Ok(Json(admin.operations.expect(&read::<ExpectRequest>(&body)?).await?))
 }
 
-pub(super) async fn reconcile(State(admin): Shared, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn reconcile(State(admin): AdminState, body: Bytes) -> Result<Response, Problem> {
     let ReconcileRequest { dry_run } = read(&body)?;
     if dry_run {
         return Ok(Json(admin.operations.preview_reconcile().await?).into_response());
@@ -60,20 +60,20 @@ pub(super) async fn reconcile(State(admin): Shared, body: Bytes) -> Result<Respo
     Ok(Json(admin.operations.reconcile().await?).into_response())
 }
 
-pub(super) async fn replay(State(admin): Shared, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn replay(State(admin): AdminState, body: Bytes) -> Result<Response, Problem> {
     change(&admin, Change::Replay, &body).await
 }
 
-pub(super) async fn discard(State(admin): Shared, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn discard(State(admin): AdminState, body: Bytes) -> Result<Response, Problem> {
     change(&admin, Change::Drop, &body).await
 }
 
-pub(super) async fn purge(State(admin): Shared, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn purge(State(admin): AdminState, body: Bytes) -> Result<Response, Problem> {
     change(&admin, Change::Purge, &body).await
 }
 
 /// As the events that the entries claim; with `as`, one entry as that event.
-pub(super) async fn release(State(admin): Shared, body: Bytes) -> Result<Response, Problem> {
+pub(super) async fn release(State(admin): AdminState, body: Bytes) -> Result<Response, Problem> {
     #[derive(Deserialize)]
     struct Named {
         r#as: Option<IgnoredAny>,
@@ -84,7 +84,7 @@ pub(super) async fn release(State(admin): Shared, body: Bytes) -> Result<Respons
     Ok(Json(admin.operations.release_as(&read::<ReleaseAsRequest>(&body)?).await?).into_response())
 }
 
-pub(super) async fn reevaluate(State(admin): Shared, body: Bytes) -> Answer<ReevaluateAnswer> {
+pub(super) async fn reevaluate(State(admin): AdminState, body: Bytes) -> JsonAnswer<ReevaluateAnswer> {
     Ok(Json(admin.operations.reevaluate(read::<ReevaluateRequest>(&body)?).await?))
 }
 

@@ -1,53 +1,58 @@
-//! The HTTP answer to a request that fails: a status and one sentence.
+//! The answer to a request that fails: a status and a problem document.
 
-use crate::service;
-use axum::Json;
-use axum::http::{StatusCode, header};
+use super::Admin;
+use crate::service::{self, ProblemCode};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use std::sync::Arc;
 use thiserror::Error;
+
+/// The media type of a problem document: RFC 9457, section 6.1.
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Why a request fails.
 #[derive(Debug, Error)]
 pub(super) enum Problem {
-    #[error("there is nothing at this path")]
-    NoSuchPath,
-    #[error("show the admin token: Authorization: Bearer ...")]
+    #[error("no endpoint has this path: see the inbox API's page")]
+    NoEndpoint,
+    #[error("the admin token is missing or wrong: send Authorization: Bearer TOKEN")]
     NoToken,
-    #[error("ask by an address, or with a token")]
-    NoAddress,
-    #[error("a change is JSON, and says so: content-type: application/json")]
-    NoJson,
-    #[error("the body is not as it should be: {0}")]
+    #[error(
+        "the Host header is a name, as in a browser's request: use an IP address or localhost, or set an admin token"
+    )]
+    HostName,
+    #[error("a change without an admin token must be JSON: send content-type: application/json")]
+    ContentType,
+    #[error("the body is wrong: {0}")]
     Body(#[from] serde_json::Error),
     #[error(transparent)]
     Service(#[from] service::Error),
 }
 
-/// `{"error": "one sentence"}`.
-#[derive(Serialize)]
-struct Sentence {
-    error: String,
-}
-
 impl Problem {
-    fn status(&self) -> StatusCode {
+    fn code(&self) -> ProblemCode {
         use service::Error;
         match self {
-            Problem::Body(_) => StatusCode::BAD_REQUEST,
-            Problem::NoToken => StatusCode::UNAUTHORIZED,
-            Problem::NoAddress | Problem::NoJson => StatusCode::FORBIDDEN,
-            Problem::NoSuchPath => StatusCode::NOT_FOUND,
+            Problem::NoEndpoint => ProblemCode::EndpointUnknown,
+            Problem::NoToken => ProblemCode::TokenInvalid,
+            Problem::HostName => ProblemCode::HostDenied,
+            Problem::ContentType => ProblemCode::ContentTypeDenied,
+            Problem::Body(_) => ProblemCode::BodyInvalid,
             Problem::Service(error) => match error {
-                Error::BadRequest(_) | Error::CannotJudge(_) => StatusCode::BAD_REQUEST,
-                Error::NoEntry(_) | Error::NoPause(_) => StatusCode::NOT_FOUND,
-                Error::OtherJob { .. } | Error::CannotRelease(_) | Error::NoProvider => StatusCode::CONFLICT,
-                Error::NotReleased(_)
-                | Error::NotNow(_)
-                | Error::NewerEvent(_)
-                | Error::Late(_)
-                | Error::Replaced
-                | Error::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Error::BadRequest(_) => ProblemCode::RequestInvalid,
+                Error::Configuration(_) => ProblemCode::ConfigurationInvalid,
+                Error::NoEntry(_) => ProblemCode::EntryUnknown,
+                Error::NoPause(_) => ProblemCode::PauseUnknown,
+                Error::OtherJob { .. } => ProblemCode::JobConflict,
+                Error::ReleaseAs(_) => ProblemCode::ReleaseRefused,
+                Error::NoProvider => ProblemCode::ProviderMissing,
+                Error::NotReleased(_) | Error::NotNow(_) => ProblemCode::NotReleased,
+                Error::NewerEvent(_) => ProblemCode::VersionTooOld,
+                Error::Late(_) => ProblemCode::StoreTimeout,
+                Error::Replaced => ProblemCode::StoreReplaced,
+                Error::Store(_) => ProblemCode::StoreFailing,
             },
         }
     }
@@ -59,15 +64,34 @@ impl From<service::BadRequest> for Problem {
     }
 }
 
+/// What [`write_document`] turns into the body of a response.
+#[derive(Clone)]
+struct ProblemDetail {
+    code: ProblemCode,
+    detail: String,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         if let Problem::Service(service::Error::Store(error)) = &self {
             tracing::error!("an operator's request failed: {error}");
         }
-        let answer = (self.status(), Json(Sentence { error: self.to_string() }));
-        match self {
-            Problem::NoToken => ([(header::WWW_AUTHENTICATE, "Bearer")], answer).into_response(),
-            _ => answer.into_response(),
+        let code = self.code();
+        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        if code == ProblemCode::TokenInvalid {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        response.extensions_mut().insert(ProblemDetail { code, detail: self.to_string() });
+        response
     }
+}
+
+/// Writes the problem document of a response. Only the state has the documentation's address.
+pub(super) async fn write_document(State(admin): State<Arc<Admin>>, mut response: Response) -> Response {
+    let Some(ProblemDetail { code, detail }) = response.extensions_mut().remove() else { return response };
+    let Ok(body) = serde_json::to_vec(&code.document(&admin.docs, detail)) else { return response };
+    response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    *response.body_mut() = Body::from(body);
+    response
 }

@@ -1,10 +1,10 @@
 //! One attempt at a delivery: a POST to the service routes, which ends before its lease does.
 
 use crate::arrival::read_headers;
+use crate::attempt_headers::AttemptHeaders;
 use crate::client;
 use crate::failpoint::die_at;
-use crate::key::Keys;
-use crate::marks::Marks;
+use crate::key::WebhookKeys;
 use crate::store::Claimed;
 use axum::http::header::{HeaderMap, HeaderValue};
 use axum::http::{Method, Request, StatusCode, Uri};
@@ -30,17 +30,17 @@ pub(crate) struct Target {
     /// A service may take so long.
     pub(crate) timeout: Duration,
     /// What signs each attempt anew.
-    pub(crate) keys: Option<Keys>,
+    pub(crate) keys: Option<WebhookKeys>,
 }
 
-pub(super) struct Sender {
+pub(super) struct ServiceClient {
     target: Target,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
 /// An attempt that has ended.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct AttemptReport {
     pub(super) id: i64,
     pub(super) lease: i64,
     pub(super) attempt: i64,
@@ -104,7 +104,7 @@ impl fmt::Display for AttemptOutcome {
     }
 }
 
-impl Sender {
+impl ServiceClient {
     pub(super) fn new(target: Target) -> Self {
         // hyper-util makes a request again only where its pooled connection closed before a byte of it was sent: the service
         // gets it once. As a failure it would count towards a route that is down, and delay the event.
@@ -112,7 +112,7 @@ impl Sender {
         Self { target, client }
     }
 
-    pub(super) async fn attempt(&self, entry: Claimed, lease: watch::Receiver<Instant>) -> Ended {
+    pub(super) async fn attempt(&self, entry: Claimed, lease: watch::Receiver<Instant>) -> AttemptReport {
         let (id, number, attempt, started) = (entry.id, entry.lease, entry.attempts, Instant::now());
         die_at!("after-claim");
         let outcome = if *lease.borrow() <= started {
@@ -125,7 +125,7 @@ impl Sender {
                 () = ended(lease) => AttemptOutcome::LeaseLost,
             }
         };
-        Ended { id, lease: number, attempt, outcome, took: started.elapsed() }
+        AttemptReport { id, lease: number, attempt, outcome, took: started.elapsed() }
     }
 
     async fn post(&self, entry: Claimed) -> AttemptOutcome {
@@ -160,7 +160,7 @@ impl Sender {
     fn request(&self, entry: Claimed) -> Result<Request<Full<Bytes>>, axum::http::Error> {
         let mut headers = read_headers(&entry.headers);
         let body = Bytes::from(entry.body);
-        let marks = Marks {
+        let marks = AttemptHeaders {
             attempt: entry.attempts,
             redelivery: entry.redelivery,
             supersedes: entry.supersedes,

@@ -1,6 +1,6 @@
 //! What is started, and when.
 
-use super::{Deliverer, Held, LOOK_EVERY, Route, later, micros};
+use super::{Deliverer, LOOK_EVERY, LeasedEntry, Route, later, micros};
 use crate::metrics::RouteHealth;
 use crate::store::Claimed;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ impl Deliverer {
         let (until, lease_until) = watch::channel(later(granted, self.pace.counted_on()));
         let id = entry.id;
         let flight = self.route(route).begin(&entry, granted);
-        let held = Held { lease: entry.lease, route: route.to_owned(), flight, until };
+        let held = LeasedEntry { lease: entry.lease, route: route.to_owned(), flight, until };
         if let Some(lost) = self.held.insert(id, held) {
             // Our own, whose lease had ended unnoticed: what is left of it ends unheard, and its place is free.
             self.route(route).give_back(lost.flight);

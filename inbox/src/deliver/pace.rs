@@ -16,7 +16,7 @@ const LAST_DELAY: Duration = Duration::from_micros(MAX_DELAY.unsigned_abs() / 2)
 
 /// How deliveries are made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct DeliveryPace {
     /// So many at a time on a route.
     pub(crate) concurrency: usize,
     /// So many a second at first, while a route that was down catches up; the rate doubles every 10 s.
@@ -25,7 +25,7 @@ pub(crate) struct Pace {
     pub(crate) lease: Duration,
 }
 
-impl Pace {
+impl DeliveryPace {
     pub(super) fn renew_every(self) -> Duration {
         self.lease.checked_div(RENEWALS).unwrap_or_default()
     }

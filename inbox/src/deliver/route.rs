@@ -7,11 +7,11 @@
 mod drain;
 mod probe;
 
-use super::Pace;
+use super::DeliveryPace;
 use super::attempt::AttemptOutcome;
 use crate::store::{Claim, Claimed, Class, Pick, Wanted};
 use drain::Drain;
-use probe::{LAST_FIRST_PROBE, LAST_PROBE, Slot};
+use probe::{LAST_FIRST_PROBE, LAST_PROBE, ProbeSlot};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,7 +32,7 @@ const NOTE_SUCCESS_IN_TROUBLE_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Route {
-    pace: Pace,
+    pace: DeliveryPace,
     pub(super) paused: bool,
     health: Health,
     /// Counts the changes of health: an answer to an attempt from before the last one changes nothing.
@@ -68,13 +68,13 @@ enum Health {
     },
     /// One delivery of each class at a time finds out.
     Down {
-        first: Slot,
-        again: Slot,
+        first: ProbeSlot,
+        again: ProbeSlot,
     },
 }
 
 impl Route {
-    pub(super) fn new(pace: Pace, now: Instant) -> Self {
+    pub(super) fn new(pace: DeliveryPace, now: Instant) -> Self {
         Self {
             pace,
             paused: false,
@@ -281,14 +281,14 @@ impl Route {
 
 impl Health {
     fn down(now: Instant) -> Self {
-        Health::Down { first: Slot::new(now, LAST_FIRST_PROBE), again: Slot::new(now, LAST_PROBE) }
+        Health::Down { first: ProbeSlot::new(now, LAST_FIRST_PROBE), again: ProbeSlot::new(now, LAST_PROBE) }
     }
 
     fn up() -> Self {
         Health::Up { failures: 0, last: None, of_many: false }
     }
 
-    fn slot(&mut self, class: Class) -> Option<&mut Slot> {
+    fn slot(&mut self, class: Class) -> Option<&mut ProbeSlot> {
         match (self, class) {
             (Health::Up { .. }, _) => None,
             (Health::Down { first, .. }, Class::First) => Some(first),

@@ -1,6 +1,6 @@
 //! File descriptors: how many there are, who gets how many, and what happens without one.
 
-use super::Name;
+use super::ListenerName;
 use crate::health::{Fault, Faults};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
@@ -59,12 +59,12 @@ impl Descriptors {
 
     /// So many connections a listener may have: of what the inbox does not need itself, gates get half, operators an eighth,
     /// and deliveries the rest.
-    pub(super) fn connections(&self, name: Name) -> usize {
+    pub(super) fn connections(&self, name: ListenerName) -> usize {
         let all = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let rest = all.saturating_sub(OWN);
         match name {
-            Name::Receive => (rest / 2).clamp(FEWEST, MAX_RECEIVE),
-            Name::Admin => (rest / 8).clamp(FEWEST, MAX_ADMIN),
+            ListenerName::Receive => (rest / 2).clamp(FEWEST, MAX_RECEIVE),
+            ListenerName::Admin => (rest / 8).clamp(FEWEST, MAX_ADMIN),
         }
     }
 

@@ -7,15 +7,15 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection, whose refused streams are told.
-pub(super) struct Tap<S, F> {
+pub(super) struct ResetTap<S, F> {
     stream: S,
     refused: F,
-    written: Written,
+    written: FrameReader,
 }
 
 /// How far the written frames are read.
 #[derive(Debug, Default)]
-struct Written {
+struct FrameReader {
     is_h1: bool,
     /// The frame's head, and the four bytes after it.
     start: [u8; START],
@@ -32,9 +32,9 @@ const RST_STREAM: u8 = 3;
 /// PROTOCOL_ERROR: section 7.
 const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
 
-impl<S, F: Fn()> Tap<S, F> {
+impl<S, F: Fn()> ResetTap<S, F> {
     pub(super) fn new(stream: S, refused: F) -> Self {
-        Self { stream, refused, written: Written::default() }
+        Self { stream, refused, written: FrameReader::default() }
     }
 
     fn wrote(&mut self, bytes: &[u8]) {
@@ -44,7 +44,7 @@ impl<S, F: Fn()> Tap<S, F> {
     }
 }
 
-impl Written {
+impl FrameReader {
     /// How many streams these bytes reset for an error of the protocol.
     fn resets_in(&mut self, mut bytes: &[u8]) -> usize {
         let mut resets = 0_usize;
@@ -82,7 +82,7 @@ impl Written {
     }
 }
 
-impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for Tap<S, F> {
+impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for ResetTap<S, F> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -92,7 +92,7 @@ impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for Tap<S, F> {
     }
 }
 
-impl<S: AsyncWrite + Unpin, F: Fn() + Unpin> AsyncWrite for Tap<S, F> {
+impl<S: AsyncWrite + Unpin, F: Fn() + Unpin> AsyncWrite for ResetTap<S, F> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -152,11 +152,11 @@ mod tests {
         ]
         .concat();
         for size in [1, 2, 7, 13, 500] {
-            let mut written = Written::default();
+            let mut written = FrameReader::default();
             let resets: usize = frames.chunks(size).map(|piece| written.resets_in(piece)).sum();
             assert_eq!(resets, 2, "in pieces of {size}");
         }
         let answer = b"HTTP/1.1 200 OK\r\n\r\n\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x01";
-        assert_eq!(Written::default().resets_in(answer), 0);
+        assert_eq!(FrameReader::default().resets_in(answer), 0);
     }
 }

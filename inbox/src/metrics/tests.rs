@@ -6,16 +6,16 @@ use super::*;
 fn names_and_labels() {
     let metrics = Metrics::new();
     let x = || "x".to_owned();
-    metrics.received.get_or_create(&What { what: x() }).inc();
-    metrics.refused.get_or_create(&Reason { reason: x() }).inc();
-    metrics.quarantined.get_or_create(&Reason { reason: x() }).inc();
-    metrics.attempts.get_or_create(&Ended { route: x(), outcome: x() }).inc();
-    metrics.reconciliations.get_or_create(&CameTo { outcome: x() }).inc();
+    metrics.received.get_or_create(&WhatLabel { what: x() }).inc();
+    metrics.refused.get_or_create(&ReasonLabel { reason: x() }).inc();
+    metrics.quarantined.get_or_create(&ReasonLabel { reason: x() }).inc();
+    metrics.attempts.get_or_create(&AttemptLabels { route: x(), outcome: x() }).inc();
+    metrics.reconciliations.get_or_create(&OutcomeLabel { outcome: x() }).inc();
     for gauge in [&metrics.down, &metrics.paused, &metrics.in_flight] {
-        gauge.get_or_create(&OnRoute { route: x() }).set(1);
+        gauge.get_or_create(&RouteLabel { route: x() }).set(1);
     }
     for gauge in [&metrics.entries, &metrics.bytes] {
-        gauge.get_or_create(&What { what: x() }).set(1);
+        gauge.get_or_create(&WhatLabel { what: x() }).set(1);
     }
     let text = metrics.text().unwrap();
     // Without values, and of a histogram only the count.

@@ -3,7 +3,7 @@
 use crate::arrival::{Arrival, NotOurs, read_headers};
 use crate::commit::{Committer, NotStored};
 use crate::entry::QuarantineReason;
-use crate::shared::Shared;
+use crate::handles::InboxHandles;
 use crate::space::Full;
 use crate::store::{Outcome, Quarantined, StoreError};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -17,13 +17,13 @@ use blobgate::policy::{Proof, Verdict};
 /// Releases entries, by the same transaction as any arrival.
 #[derive(Clone)]
 pub(crate) struct Releaser {
-    pub(crate) shared: Shared,
+    pub(crate) shared: InboxHandles,
     pub(crate) committer: Committer,
 }
 
 /// Why an entry stays in quarantine.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotReleased {
+pub(crate) enum ReleaseError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -41,7 +41,7 @@ pub(crate) enum NotReleased {
     Contradicted,
 }
 
-impl NotReleased {
+impl ReleaseError {
     /// Whether the entry is the cause, and not the store or its space: the next one may be released.
     pub(crate) fn is_about_entry(&self) -> bool {
         match self {
@@ -53,7 +53,7 @@ impl NotReleased {
 
 /// Why a reconciled event is not stored.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotReconciled {
+pub(super) enum ReconcileError {
     #[error(transparent)]
     Full(#[from] Full),
     #[error(transparent)]
@@ -66,7 +66,7 @@ const CONFIRMED: &str = "released: the provider says the same";
 
 impl Releaser {
     /// Stores an event that the reconciler fetched, as the receive listener would.
-    pub(super) async fn store(&self, arrival: Arrival) -> Result<Outcome, NotReconciled> {
+    pub(super) async fn store(&self, arrival: Arrival) -> Result<Outcome, ReconcileError> {
         self.shared.space.check(arrival.verdict)?;
         let outcome = self.committer.store(arrival).await?;
         if let Outcome::Quarantined(reason) = &outcome {
@@ -76,8 +76,8 @@ impl Releaser {
     }
 
     /// Releases an entry that an expectation explains.
-    pub(crate) async fn explained(&self, id: i64) -> Result<(), NotReleased> {
-        let entry = self.shared.store.quarantined(id).await?.ok_or(NotReleased::Gone)?;
+    pub(crate) async fn explained(&self, id: i64) -> Result<(), ReleaseError> {
+        let entry = self.shared.store.quarantined(id).await?.ok_or(ReleaseError::Gone)?;
         let headers = read_headers(&entry.headers);
         self.release(id, &read(entry, &headers)?, EXPLAINED).await.map(|_| ())
     }
@@ -88,11 +88,11 @@ impl Releaser {
         id: i64,
         dialect: Dialect,
         answer: &[u8],
-    ) -> Result<(), NotReleased> {
-        let entry = self.shared.store.quarantined(id).await?.ok_or(NotReleased::Gone)?;
-        let event = event(dialect, &entry.body).ok_or(NotReleased::Contradicted)?;
+    ) -> Result<(), ReleaseError> {
+        let entry = self.shared.store.quarantined(id).await?.ok_or(ReleaseError::Gone)?;
+        let event = event(dialect, &entry.body).ok_or(ReleaseError::Contradicted)?;
         if confirm::read(dialect, &event, b"200", answer) != confirm::Outcome::Confirmed {
-            return Err(NotReleased::Contradicted);
+            return Err(ReleaseError::Contradicted);
         }
         let headers = match &entry.reevaluated {
             Some(headers) => read_headers(headers),
@@ -107,34 +107,34 @@ impl Releaser {
         id: i64,
         arrival: &Arrival,
         note: &str,
-    ) -> Result<Outcome, NotReleased> {
+    ) -> Result<Outcome, ReleaseError> {
         self.shared.space.check(arrival.verdict)?;
         let outcome = self.shared.store.release(id, arrival, note).await?;
         if let Some(outcome @ Outcome::Waits(route)) = &outcome {
             self.shared.space.add(arrival, outcome);
             self.shared.wake.up([route.clone()]);
         }
-        goes_on(outcome)
+        check_released(outcome)
     }
 }
 
 /// Whether an entry leaves quarantine by this outcome of a release.
-pub(crate) fn goes_on(outcome: Option<Outcome>) -> Result<Outcome, NotReleased> {
+pub(crate) fn check_released(outcome: Option<Outcome>) -> Result<Outcome, ReleaseError> {
     match outcome {
         Some(outcome @ (Outcome::Waits(_) | Outcome::Repeated)) => Ok(outcome),
-        Some(Outcome::Quarantined(reason)) => Err(NotReleased::Stays(reason)),
-        Some(Outcome::TokenFull | Outcome::QuarantineFull) => Err(NotReleased::QuarantineFull),
-        None => Err(NotReleased::Gone),
+        Some(Outcome::Quarantined(reason)) => Err(ReleaseError::Stays(reason)),
+        Some(Outcome::TokenFull | Outcome::QuarantineFull) => Err(ReleaseError::QuarantineFull),
+        None => Err(ReleaseError::Gone),
     }
 }
 
-fn read(entry: Quarantined, headers: &HeaderMap) -> Result<Arrival, NotReleased> {
+fn read(entry: Quarantined, headers: &HeaderMap) -> Result<Arrival, ReleaseError> {
     let path = String::from_utf8_lossy(&entry.path);
     Ok(Arrival::read(&path, headers, entry.body.into())?)
 }
 
 /// The headers of an entry that is in quarantine only because the status API did not answer.
-fn accepted(mut headers: HeaderMap, event: &Event) -> Result<HeaderMap, NotReleased> {
+fn accepted(mut headers: HeaderMap, event: &Event) -> Result<HeaderMap, ReleaseError> {
     headers.remove(header::REASON);
     headers.remove(header::CLAIMED_EVENT);
     let proofs = match headers.get(header::PROOFS).and_then(|proofs| proofs.to_str().ok()) {

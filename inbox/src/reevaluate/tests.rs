@@ -54,8 +54,8 @@ const ELSEWHERE: &str = "https://cdn.example.com/a.mp4";
 #[track_caller]
 fn holds(judge: &Judge, kept: Quarantined) -> Arrival {
     match judge.judge(kept).unwrap() {
-        Now::Passes(arrival) => arrival,
-        Now::WantsConfirmation(_) => panic!("the provider is not to be asked"),
+        Reevaluation::Passes(arrival) => arrival,
+        Reevaluation::NeedsConfirmation(_) => panic!("the provider is not to be asked"),
     }
 }
 
@@ -100,7 +100,7 @@ fn the_prompt_of_a_token_is_on_no_record() {
 fn the_provider_s_word_counts_where_it_is_on_record() {
     let both = r#""trust":{"all_of":["token","confirmed"]},"result_url":"any""#;
     let judge = Judge::new(config(both).as_bytes(), &[]).unwrap();
-    let Ok(Now::WantsConfirmation(arrival)) = judge.judge(kept("not-confirmed", &body(GOOD))) else {
+    let Ok(Reevaluation::NeedsConfirmation(arrival)) = judge.judge(kept("not-confirmed", &body(GOOD))) else {
         panic!("the provider has to be asked");
     };
     // As it is once the provider says the same.

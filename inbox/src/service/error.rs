@@ -1,89 +1,89 @@
-//! Why an action was not done.
+//! Why an action fails.
 
-use crate::reconcile::NotReleased;
-use crate::reevaluate::CannotJudge;
-use crate::release::CannotRelease;
+use crate::reconcile::ReleaseError;
+use crate::reevaluate::ReevaluateError;
+use crate::release::ReleaseAsError;
 use crate::store::StoreError;
 use std::time::Duration;
 use thiserror::Error;
 
-/// A request that cannot be understood.
+/// A value of a request is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadRequest {
-    /// A name out of a list is wrong.
-    #[error("{value:?} is no {what}: use one of {}", known.join(", "))]
+    /// An unknown name of a closed list.
+    #[error("unknown {what} {value:?}: use one of {}", known.join(", "))]
     NotOneOf {
-        /// What it should be.
+        /// The list.
         what: &'static str,
-        /// What it is.
+        /// The name.
         value: String,
-        /// What it could be.
+        /// All names of the list.
         known: Vec<&'static str>,
     },
-    /// A filter has no such name.
-    #[error("{0:?} is nothing to filter by: use state, lane, hook, event, reason, generation, job, since")]
+    /// An unknown filter.
+    #[error("unknown filter {0:?}: use state, lane, hook, event, reason, generation, job or since")]
     NoSuchFilter(String),
-    /// A value is given more than once.
-    #[error("{0} is given twice")]
+    /// A parameter that occurs more than once.
+    #[error("{0} occurs twice: pass it once")]
     Twice(&'static str),
-    /// Not the name of a hook.
-    #[error("{0:?} is no hook: write 1 to 32 of a-z 0-9 -")]
+    /// An invalid hook.
+    #[error("invalid hook {0:?}: use 1 to 32 of a-z 0-9 -")]
     NoHook(String),
-    /// Not the name of a job.
-    #[error("{0:?} is no job: write 1 to 64 of A-Z a-z 0-9 . _ ~ -")]
+    /// An invalid job.
+    #[error("invalid job {0:?}: use 1 to 64 of A-Z a-z 0-9 . _ ~ -")]
     NoJob(String),
-    /// Not the id of a generation.
-    #[error("{0:?} is no generation: write its UUID in the 8-4-4-4-12 form")]
+    /// An invalid generation.
+    #[error("invalid generation {0:?}: use a UUID in the 8-4-4-4-12 form")]
     NoGeneration(String),
-    /// Not a time.
-    #[error("{0:?} is no time for since: write 2026-01-31T12:00:00Z")]
+    /// An invalid time.
+    #[error("invalid since {0:?}: use RFC 3339, such as 2026-01-31T12:00:00Z")]
     NoTime(String),
-    /// Not a number, or out of its range.
-    #[error("{name} {value:?} is no number from 1{}", max.map(|max| format!(" to {max}")).unwrap_or_default())]
+    /// An invalid number, or one out of its range.
+    #[error("invalid {name} {value:?}: use a number {}", max.map_or("above 0".to_owned(), |max| format!("from 1 to {max}")))]
     NoNumber {
-        /// Whose value it is.
+        /// The parameter.
         name: &'static str,
-        /// What it is.
+        /// Its value.
         value: String,
-        /// The largest, where there is one.
+        /// The largest valid number.
         max: Option<i64>,
     },
-    /// Not a place in the order of commits.
-    #[error("{name} {value:?} is no cursor: take one from an answer, or 0.0")]
+    /// An invalid cursor.
+    #[error("invalid {name} {value:?}: use a cursor from an answer, or 0.0")]
     NoCursor {
-        /// Whose value it is.
+        /// The parameter.
         name: &'static str,
-        /// What it is.
+        /// Its value.
         value: String,
     },
-    /// Not a part of an entry that `tail` adds.
-    #[error("with {0:?} is neither came nor delivery")]
+    /// An unknown part of an entry.
+    #[error("invalid with {0:?}: use came or delivery")]
     NoPart(String),
     /// Ids and a filter, or neither.
-    #[error("name entries by their ids or by a filter, and not by both")]
+    #[error("the request needs ids or a filter: pass exactly one of them")]
     IdsOrFilter,
     /// No id, or too many.
-    #[error("name between 1 and {0} ids")]
+    #[error("the request needs 1 to {0} ids: split a longer list")]
     IdCount(i64),
-    /// A range of a filter, with ids.
-    #[error("after and until go with a filter, and not with ids")]
+    /// A range beside ids.
+    #[error("after and until need a filter: leave them out, or pass a filter instead of ids")]
     RangeOfIds,
     /// A filter that every entry matches.
-    #[error("an empty filter is every entry: say which are meant")]
+    #[error("an empty filter matches every entry: add a condition")]
     EmptyFilter,
     /// More or fewer entries than one transaction takes.
-    #[error("limit {limit} is not between 1 and {max}")]
+    #[error("invalid limit {limit}: use a number from 1 to {max}")]
     Limit {
-        /// What it is.
+        /// The requested number.
         limit: i64,
         /// The largest.
         max: i64,
     },
-    /// A purge of entries that no job or generation names.
-    #[error("name the job or the generation that is to be purged")]
+    /// A purge without a job and without a generation.
+    #[error("a purge needs a job or a generation: add one to the filter")]
     UnnamedPurge,
-    /// A pause of nothing.
-    #[error("name a hook, an event, or both")]
+    /// A pause without a hook and without an event.
+    #[error("a pause needs a hook or an event: pass at least one of them")]
     UnnamedPause,
 }
 
@@ -97,39 +97,44 @@ impl BadRequest {
     }
 }
 
-/// Why an action was not done.
+/// Why an action fails.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
-    #[error("the gate's configuration: {0}")]
-    CannotJudge(#[from] CannotJudge),
-    #[error("there is no entry {0}")]
+    #[error(transparent)]
+    Configuration(#[from] ReevaluateError),
+    #[error("no entry {0}: `blobgate inbox ls` lists the entries")]
     NoEntry(i64),
-    #[error("there is no pause of {0}: a pause ends as it was set, and GET /pauses lists them")]
+    #[error("no pause of {0}: pass the same hook and event as when it was set; GET /pauses lists the pauses")]
     NoPause(String),
-    #[error("generation {generation} of hook {hook} is expected of job {expected:?}, and not of {named:?}")]
+    #[error(
+        "generation {generation} of hook {hook} is expected of job {expected:?}, not of {named:?}: check the job"
+    )]
     OtherJob { hook: String, generation: String, expected: String, named: String },
     #[error(transparent)]
-    CannotRelease(#[from] CannotRelease),
-    #[error("this inbox asks nobody: start it with --provider")]
+    ReleaseAs(#[from] ReleaseAsError),
+    #[error("this inbox runs without a status API: start it with --provider")]
     NoProvider,
-    #[error("it is expected, and its quarantined events wait: {0}; say it again later")]
-    NotReleased(NotReleased),
+    #[error(
+        "the expectation is stored, but its quarantined entries are not released: {0}. Repeat the request later"
+    )]
+    NotReleased(ReleaseError),
     #[error("{0}")]
-    NotNow(NotReleased),
-    #[error("the store has event {0:?}, which this version does not know: use a newer one")]
+    NotNow(ReleaseError),
+    #[error("the store contains the unknown event {0:?}: use the newer version that stored it")]
     NewerEvent(String),
     #[error(
-        "the store does not answer within {} s: whether it was done is not known, and the same again does no harm",
+        "the store did not answer within {} s: the request may be done; repeating it is safe",
         .0.as_secs()
     )]
     Late(Duration),
     #[error(
-        "store-replaced: the inbox does not use the store any more; `blobgate inbox stats` and its log say why, and how to go on"
+        "store-replaced: the store's files were removed or replaced, and the inbox no longer uses them: \
+         `blobgate inbox stats` shows what to do"
     )]
     Replaced,
-    #[error("the store does not answer: {0}")]
+    #[error("the store failed: {0}. Repeat the request later")]
     Store(StoreError),
 }
 

@@ -4,7 +4,7 @@ use super::error::Error;
 use super::filter::{read_generation, read_hook, read_job};
 use super::names::ExpectationState;
 use super::{Operations, time, written};
-use crate::reconcile::{NotReleased, Releaser};
+use crate::reconcile::{ReleaseError, Releaser};
 use crate::store::{Expectation, Expected, Noted, StoreError, StoreHandle};
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,7 @@ async fn note(
     releaser: Releaser,
     expected: Expected,
     after: i64,
-) -> Result<(Noted, Result<Vec<i64>, NotReleased>), StoreError> {
+) -> Result<(Noted, Result<Vec<i64>, ReleaseError>), StoreError> {
     let mut noted = store.expect(&expected, after).await?;
     let mut released = Vec::new();
     if matches!(noted, Noted::OtherJob(_)) {

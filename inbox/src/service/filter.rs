@@ -213,27 +213,27 @@ mod tests {
         refused(
             "state",
             "lost",
-            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, quarantined, dropped",
+            "unknown state \"lost\": use one of waiting, in_flight, delivered, dead, superseded, quarantined, dropped",
         );
-        refused("lane", "left", "\"left\" is no lane: use one of deliver, quarantine, observed");
-        refused("event", "started", "\"started\" is no event: use one of completed, failed, timeout");
+        refused("lane", "left", "unknown lane \"left\": use one of deliver, quarantine, observed");
+        refused("event", "started", "unknown event \"started\": use one of completed, failed, timeout");
         let hook = "is no hook: write 1 to 32 of a-z 0-9 -";
         for (name, shown) in
             [("", ""), ("VEO3", "VEO3"), ("\u{1b}[2J", "\\u{1b}[2J"), ("veo\u{202e}3", "veo\\u{202e}3")]
         {
             refused("hook", name, &format!("\"{shown}\" {hook}"));
         }
-        refused("job", "a\0", "\"a\\0\" is no job: write 1 to 64 of A-Z a-z 0-9 . _ ~ -");
-        refused("generation", "7", "\"7\" is no generation: write its UUID in the 8-4-4-4-12 form");
-        refused("since", "today", "\"today\" is no time for since: write 2026-01-31T12:00:00Z");
+        refused("job", "a\0", "invalid job \"a\\0\": use 1 to 64 of A-Z a-z 0-9 . _ ~ -");
+        refused("generation", "7", "invalid generation \"7\": use a UUID in the 8-4-4-4-12 form");
+        refused("since", "today", "invalid since \"today\": use RFC 3339, such as 2026-01-31T12:00:00Z");
         refused(
             "colour",
             "red",
-            "\"colour\" is nothing to filter by: use state, lane, hook, event, reason, generation, job, since",
+            "unknown filter \"colour\": use state, lane, hook, event, reason, generation, job or since",
         );
         assert_eq!(read(&[("job", "1"), ("job", "2")]), Err(BadRequest::Twice("job")));
         let reason = read(&[("reason", "bad")]).unwrap_err().to_string();
-        assert!(reason.starts_with("\"bad\" is no reason: use one of unknown-hook, "), "{reason}");
+        assert!(reason.starts_with("unknown reason \"bad\": use one of unknown-hook, "), "{reason}");
         assert!(reason.ends_with(", token-reused, token-conflict, event-conflict"), "{reason}");
     }
 }

@@ -5,8 +5,8 @@ use super::error::Error;
 use super::filter::EntryFilter;
 use super::{Operations, written};
 use crate::arrival::Arrival;
-use crate::reconcile::{NotReleased, Releaser, goes_on};
-use crate::reevaluate::{self, Fails, Judge, Now};
+use crate::reconcile::{ReleaseError, Releaser, check_released};
+use crate::reevaluate::{self, Judge, Reevaluation, RuleFailure};
 use crate::store::{Only, StoreError, StoreHandle};
 use crate::violation;
 use blobgate::Reason;
@@ -63,23 +63,23 @@ pub fn waivable() -> impl Iterator<Item = &'static str> {
 
 /// Why an entry stays in quarantine.
 #[derive(Debug, thiserror::Error)]
-enum Stays {
+enum StayReason {
     #[error("no such entry is quarantined, or its body is purged")]
     NotQuarantined,
     #[error(transparent)]
-    Fails(#[from] Fails),
+    Rule(#[from] RuleFailure),
     #[error("{}: {violation}", reason.code())]
     Violates { reason: Reason, violation: String },
-    #[error("the provider has to be asked, and this inbox asks nobody: start it with --provider")]
+    #[error("it needs a confirmation, but this inbox runs without a status API: start it with --provider")]
     NoProvider,
     #[error("it names no generation")]
     NoGeneration,
     #[error(transparent)]
-    NotReleased(NotReleased),
+    NotReleased(ReleaseError),
 }
 
 /// What an entry becomes.
-enum Became {
+enum ReevaluationOutcome {
     Released,
     /// It is released once the provider confirms it.
     Asked,
@@ -99,8 +99,8 @@ impl Operations {
         for id in ids {
             let now = self.judge(&judge, id).await?;
             match self.apply(id, now, dry_run).await? {
-                Ok(Became::Released) => answer.changed.push(id),
-                Ok(Became::Asked) => answer.asked.push(id),
+                Ok(ReevaluationOutcome::Released) => answer.changed.push(id),
+                Ok(ReevaluationOutcome::Asked) => answer.asked.push(id),
                 Err(why) => answer.refused.push(EntryRefusal { id, why: why.to_string() }),
             }
         }
@@ -112,14 +112,16 @@ impl Operations {
         Ok(answer)
     }
 
-    async fn judge(&self, judge: &Judge, id: i64) -> Result<Result<Now, Stays>, Error> {
+    async fn judge(&self, judge: &Judge, id: i64) -> Result<Result<Reevaluation, StayReason>, Error> {
         let Some(entry) = self.shared.store.quarantined(id).await? else {
-            return Ok(Err(Stays::NotQuarantined));
+            return Ok(Err(StayReason::NotQuarantined));
         };
         let (headers, body) = (entry.headers.clone(), entry.body.clone());
         let now = judge.judge(entry).map_err(|why| with_field(why, &headers, &body));
         Ok(match now {
-            Ok(Now::WantsConfirmation(_)) if self.per_minute.is_none() => Err(Stays::NoProvider),
+            Ok(Reevaluation::NeedsConfirmation(_)) if self.per_minute.is_none() => {
+                Err(StayReason::NoProvider)
+            }
             now => now,
         })
     }
@@ -127,9 +129,9 @@ impl Operations {
     async fn apply(
         &self,
         id: i64,
-        now: Result<Now, Stays>,
+        now: Result<Reevaluation, StayReason>,
         dry_run: bool,
-    ) -> Result<Result<Became, Stays>, Error> {
+    ) -> Result<Result<ReevaluationOutcome, StayReason>, Error> {
         let (store, releaser) = (self.shared.store.clone(), self.releaser.clone());
         written(async move {
             if dry_run { would_settle(store, id, now).await } else { settle(store, releaser, id, now).await }
@@ -152,11 +154,11 @@ impl ReevaluateRequest {
 }
 
 /// A body that is no event by any configuration: names the field that keeps it from being one.
-fn with_field(why: Fails, headers: &[u8], body: &[u8]) -> Stays {
-    if let Fails::Reason(reason @ (Reason::SchemaInvalid | Reason::GenerationIdInvalid)) = why
+fn with_field(why: RuleFailure, headers: &[u8], body: &[u8]) -> StayReason {
+    if let RuleFailure::Reason(reason @ (Reason::SchemaInvalid | Reason::GenerationIdInvalid)) = why
         && let Some(violation) = violation::describe(reason.code(), headers, body)
     {
-        return Stays::Violates { reason, violation };
+        return StayReason::Violates { reason, violation };
     }
     why.into()
 }
@@ -164,15 +166,15 @@ fn with_field(why: Fails, headers: &[u8], body: &[u8]) -> Stays {
 async fn would_settle(
     store: StoreHandle,
     id: i64,
-    now: Result<Now, Stays>,
-) -> Result<Result<Became, Stays>, StoreError> {
+    now: Result<Reevaluation, StayReason>,
+) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
     let (arrival, became) = match now {
-        Ok(Now::Passes(arrival)) => (arrival, Became::Released),
-        Ok(Now::WantsConfirmation(arrival)) => (arrival, Became::Asked),
+        Ok(Reevaluation::Passes(arrival)) => (arrival, ReevaluationOutcome::Released),
+        Ok(Reevaluation::NeedsConfirmation(arrival)) => (arrival, ReevaluationOutcome::Asked),
         Err(why) => return Ok(Err(why)),
     };
-    let outcome = goes_on(store.would_release(id, &arrival).await?);
-    Ok(outcome.map(|_| became).map_err(Stays::NotReleased))
+    let outcome = check_released(store.would_release(id, &arrival).await?);
+    Ok(outcome.map(|_| became).map_err(StayReason::NotReleased))
 }
 
 /// Releases it, or has the reconciler do so once the provider confirms it. An earlier judgement is void.
@@ -180,26 +182,30 @@ async fn settle(
     store: StoreHandle,
     releaser: Releaser,
     id: i64,
-    now: Result<Now, Stays>,
-) -> Result<Result<Became, Stays>, StoreError> {
+    now: Result<Reevaluation, StayReason>,
+) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
     store.forget_judgement(id).await?;
     match now {
         Err(why) => Ok(Err(why)),
-        Ok(Now::Passes(arrival)) => match releaser.release(id, &arrival, NOTE).await {
-            Ok(_) => Ok(Ok(Became::Released)),
-            Err(NotReleased::Store(error)) => Err(error),
-            Err(why) => Ok(Err(Stays::NotReleased(why))),
+        Ok(Reevaluation::Passes(arrival)) => match releaser.release(id, &arrival, NOTE).await {
+            Ok(_) => Ok(Ok(ReevaluationOutcome::Released)),
+            Err(ReleaseError::Store(error)) => Err(error),
+            Err(why) => Ok(Err(StayReason::NotReleased(why))),
         },
-        Ok(Now::WantsConfirmation(arrival)) => want(store, id, &arrival).await,
+        Ok(Reevaluation::NeedsConfirmation(arrival)) => want(store, id, &arrival).await,
     }
 }
 
-async fn want(store: StoreHandle, id: i64, arrival: &Arrival) -> Result<Result<Became, Stays>, StoreError> {
-    if let Err(why) = goes_on(store.would_release(id, arrival).await?) {
-        return Ok(Err(Stays::NotReleased(why)));
+async fn want(
+    store: StoreHandle,
+    id: i64,
+    arrival: &Arrival,
+) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
+    if let Err(why) = check_released(store.would_release(id, arrival).await?) {
+        return Ok(Err(StayReason::NotReleased(why)));
     }
-    let Some(generation) = &arrival.generation else { return Ok(Err(Stays::NoGeneration)) };
+    let Some(generation) = &arrival.generation else { return Ok(Err(StayReason::NoGeneration)) };
     let is_quarantined = store.want_for(id, &arrival.hook, generation, &arrival.headers).await?;
-    let gone = Stays::NotReleased(NotReleased::Gone);
-    Ok(if is_quarantined { Ok(Became::Asked) } else { Err(gone) })
+    let gone = StayReason::NotReleased(ReleaseError::Gone);
+    Ok(if is_quarantined { Ok(ReevaluationOutcome::Asked) } else { Err(gone) })
 }

@@ -6,8 +6,8 @@ use super::names::{EntryState, EventKind, Lane};
 use super::{EntrySummary, Operations, written};
 use crate::arrival::Arrival;
 use crate::entry::QuarantineReason;
-use crate::reconcile::{NotReleased, goes_on};
-use crate::release::{self, CannotRelease};
+use crate::reconcile::{ReleaseError, check_released};
+use crate::release::{self, ReleaseAsError};
 use crate::store::{Outcome, Payload};
 use crate::violation;
 use blobgate::event::GenerationId;
@@ -94,10 +94,12 @@ impl Operations {
         let generation = arrival.generation.clone().unwrap_or_default();
         let outcome = match self.decide(id, arrival, request.dry_run).await? {
             Ok(outcome) => outcome,
-            Err(NotReleased::Stays(reason)) => {
+            Err(ReleaseError::Stays(reason)) => {
                 return Err(stays(&shown, request.r#as, generation, reason).into());
             }
-            Err(why) if why.is_about_entry() => return Err(CannotRelease::NotNow(id, why.to_string()).into()),
+            Err(why) if why.is_about_entry() => {
+                return Err(ReleaseAsError::NotNow(id, why.to_string()).into());
+            }
             Err(why) => return Err(Error::NotNow(why)),
         };
         let (outcome, route) = match outcome {
@@ -125,14 +127,14 @@ impl Operations {
         id: i64,
         arrival: Arrival,
         dry_run: bool,
-    ) -> Result<Result<Outcome, NotReleased>, Error> {
+    ) -> Result<Result<Outcome, ReleaseError>, Error> {
         let (store, releaser) = (self.shared.store.clone(), self.releaser.clone());
         let outcome = written(async move {
             if dry_run {
-                return store.would_release(id, &arrival).await.map(goes_on);
+                return store.would_release(id, &arrival).await.map(check_released);
             }
             match releaser.release(id, &arrival, NOTE).await {
-                Err(NotReleased::Store(error)) => Err(error),
+                Err(ReleaseError::Store(error)) => Err(error),
                 outcome => Ok(outcome),
             }
         });
@@ -146,31 +148,31 @@ fn stays(
     event: EventKind,
     generation: String,
     reason: QuarantineReason,
-) -> CannotRelease {
+) -> ReleaseAsError {
     let (id, event) = (entry.id, event.name());
     let is_explained = QuarantineReason::EXPLAINED.contains(&reason);
     let reason = reason.to_string();
     match &entry.job {
         Some(job) if is_explained => {
             let (hook, job) = (entry.hook.clone(), job.clone());
-            CannotRelease::Unexplained { id, event, reason, hook, generation, job }
+            ReleaseAsError::Unexplained { id, event, reason, hook, generation, job }
         }
-        _ => CannotRelease::Contradicts { id, event, reason, generation },
+        _ => ReleaseAsError::Contradicts { id, event, reason, generation },
     }
 }
 
 /// Whether it is in quarantine, and its payload is there.
-fn check(entry: &EntrySummary, payload: Option<Payload>) -> Result<Payload, CannotRelease> {
+fn check(entry: &EntrySummary, payload: Option<Payload>) -> Result<Payload, ReleaseAsError> {
     use EntryState::{Delivered, Dropped, InFlight, Quarantined, Superseded, Waiting};
     let (id, state) = (entry.id, entry.state.name().replace('_', " "));
     match (entry.lane, entry.state) {
-        (Lane::Quarantine, Quarantined) => payload.ok_or(CannotRelease::Purged(id)),
-        (Lane::Quarantine, Superseded) => Err(CannotRelease::Released(id)),
-        (Lane::Quarantine, Dropped) => Err(CannotRelease::Dropped(id)),
+        (Lane::Quarantine, Quarantined) => payload.ok_or(ReleaseAsError::Purged(id)),
+        (Lane::Quarantine, Superseded) => Err(ReleaseAsError::Released(id)),
+        (Lane::Quarantine, Dropped) => Err(ReleaseAsError::Dropped(id)),
         (Lane::Quarantine, Waiting | InFlight | Delivered | EntryState::Dead) => {
-            Err(CannotRelease::LetOut(id, state))
+            Err(ReleaseAsError::LetOut(id, state))
         }
-        (_, Waiting | InFlight) => Err(CannotRelease::UnderWay(id, state)),
-        _ => Err(CannotRelease::NotQuarantined(id, state)),
+        (_, Waiting | InFlight) => Err(ReleaseAsError::UnderWay(id, state)),
+        _ => Err(ReleaseAsError::NotQuarantined(id, state)),
     }
 }

@@ -5,7 +5,7 @@ use super::entries::{EntryPayload, EntrySummary, MAX_LIMIT, check_limit, read_nu
 use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
 use crate::arrival::read_headers;
-use crate::marks::Marks;
+use crate::attempt_headers::AttemptHeaders;
 use crate::store::{Cursor, Entry, Payload};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -138,7 +138,7 @@ impl TailWith {
 /// As its first attempt would be.
 fn delivery(entry: &Entry, payload: Payload) -> EntryPayload {
     let mut headers = read_headers(&payload.headers);
-    let marks = Marks {
+    let marks = AttemptHeaders {
         attempt: 1,
         redelivery: entry.redelivery,
         supersedes: entry.supersedes,

@@ -89,7 +89,7 @@ pub(super) trait Reading {
     async fn paused(&mut self) -> Result<Vec<PausedSince>, Error>;
     async fn open_questions(&mut self, limit: i64) -> Result<Vec<Expectation>, Error>;
     async fn expectation(&mut self, hook: &str, generation: &str) -> Result<Option<Expectation>, Error>;
-    async fn path(&mut self, hook: &str) -> Result<Option<Vec<u8>>, Error>;
+    async fn newest_payload(&mut self, hook: &str) -> Result<Option<Payload>, Error>;
     async fn end(&mut self) -> Result<Cursor, Error>;
     /// `end` was read in an earlier statement: what is below it then, is all in this one.
     async fn follow(
@@ -195,8 +195,8 @@ macro_rules! reading {
                 query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_optional(self).await
             }
 
-            async fn path(&mut self, hook: &str) -> Result<Option<Vec<u8>>, Error> {
-                query_scalar(expect::PATH).bind(hook).fetch_optional(self).await
+            async fn newest_payload(&mut self, hook: &str) -> Result<Option<Payload>, Error> {
+                query_as(expect::NEWEST_PAYLOAD).bind(hook).fetch_optional(self).await
             }
 
             async fn end(&mut self) -> Result<Cursor, Error> {

@@ -175,7 +175,7 @@ impl Committing {
         let (space, metrics) =
             (crate::space::Space::new(1 << 40, None), Arc::new(crate::metrics::Metrics::new()));
         let tasks = tokio_util::task::TaskTracker::new();
-        let shared = crate::shared::Shared::new(Arc::clone(store), space, metrics, Arc::default());
+        let shared = crate::handles::InboxHandles::new(Arc::clone(store), space, metrics, Arc::default());
         let committer = crate::commit::Committer::start(shared, 512, &tasks);
         Self { committer }
     }

@@ -20,77 +20,83 @@ async fn refuses_in_one_sentence(place: TestStore) {
         (
             get("/entries?colour=red"),
             400,
-            "\"colour\" is nothing to filter by: use state, lane, hook, event, reason, generation, job, since",
+            "unknown filter \"colour\": use state, lane, hook, event, reason, generation, job or since",
         ),
-        (get("/entries?lane=left"), 400, "\"left\" is no lane: use one of deliver, quarantine, observed"),
-        (get("/entries?hook="), 400, "\"\" is no hook: write 1 to 32 of a-z 0-9 -"),
-        (get("/entries?hook=a&hook=b"), 400, "hook is given twice"),
-        (get("/entries?limit=501"), 400, "limit \"501\" is no number from 1 to 500"),
-        (get("/entries?before=0"), 400, "before \"0\" is no number from 1"),
+        (get("/entries?lane=left"), 400, "unknown lane \"left\": use one of deliver, quarantine, observed"),
+        (get("/entries?hook="), 400, "invalid hook \"\": use 1 to 32 of a-z 0-9 -"),
+        (get("/entries?hook=a&hook=b"), 400, "hook occurs twice: pass it once"),
+        (get("/entries?limit=501"), 400, "invalid limit \"501\": use a number from 1 to 500"),
+        (get("/entries?before=0"), 400, "invalid before \"0\": use a number above 0"),
         (
             get("/entries?state=lost"),
             400,
-            "\"lost\" is no state: use one of waiting, in_flight, delivered, dead, superseded, quarantined, dropped",
+            "unknown state \"lost\": use one of waiting, in_flight, delivered, dead, superseded, quarantined, dropped",
         ),
-        (get("/entries/x"), 400, "id \"x\" is no number from 1"),
-        (get("/entries/77"), 404, "there is no entry 77"),
-        (get("/nothing"), 404, "there is nothing at this path"),
-        ((Method::PUT, "/pauses", json!({})), 400, "name a hook, an event, or both"),
-        ((Method::PUT, "/pauses", json!({"hook": ""})), 400, "\"\" is no hook: write 1 to 32 of a-z 0-9 -"),
+        (get("/entries/x"), 400, "invalid id \"x\": use a number above 0"),
+        (get("/entries/77"), 404, "no entry 77: `blobgate inbox ls` lists the entries"),
+        (get("/nothing"), 404, "no endpoint has this path: see the inbox API's page"),
+        (
+            (Method::PUT, "/pauses", json!({})),
+            400,
+            "a pause needs a hook or an event: pass at least one of them",
+        ),
+        ((Method::PUT, "/pauses", json!({"hook": ""})), 400, "invalid hook \"\": use 1 to 32 of a-z 0-9 -"),
         (
             (Method::PUT, "/pauses", json!({"event": "begun"})),
             400,
-            "the body is not as it should be: \"begun\" is no event: use one of completed, failed, timeout at line 1 column 17",
+            "invalid body: unknown event \"begun\": use one of completed, failed, timeout at line 1 column 17",
         ),
         (
             (Method::DELETE, "/pauses", json!({"route": "a"})),
             400,
-            "the body is not as it should be: unknown field `route`, expected `hook` or `event` at line 1 column 8",
+            "invalid body: unknown field `route`, expected `hook` or `event` at line 1 column 8",
         ),
         (
             post("/release", json!({"id": 1})),
             400,
-            "the body is not as it should be: unknown field `id`, expected one of `ids`, `filter`, `after`, `until`, `limit`, `dry_run` at line 1 column 5",
+            "invalid body: unknown field `id`, expected one of `ids`, `filter`, `after`, `until`, `limit`, `dry_run` at line 1 column 5",
         ),
         (
             post("/release", json!({"as": "completed", "ids": [1]})),
             400,
-            "the body is not as it should be: unknown field `ids`, expected one of `id`, `as`, `generation_id`, `dry_run` at line 1 column 23",
+            "invalid body: unknown field `ids`, expected one of `id`, `as`, `generation_id`, `dry_run` at line 1 column 23",
         ),
-        (post("/rejudge", json!({"ids": [1]})), 404, "there is nothing at this path"),
-        (post("/replay", json!({})), 400, "name entries by their ids or by a filter, and not by both"),
+        (post("/rejudge", json!({"ids": [1]})), 404, "no endpoint has this path: see the inbox API's page"),
+        (post("/replay", json!({})), 400, "the request needs ids or a filter: pass exactly one of them"),
         (
             post("/replay", json!({"ids": [1], "filter": {"state": "dead"}})),
             400,
-            "name entries by their ids or by a filter, and not by both",
+            "the request needs ids or a filter: pass exactly one of them",
         ),
-        (post("/drop", json!({"filter": {}})), 400, "an empty filter is every entry: say which are meant"),
+        (post("/drop", json!({"filter": {}})), 400, "an empty filter matches every entry: add a condition"),
         (
             post("/drop", json!({"filter": {"state": "lost"}})),
             400,
-            "the body is not as it should be: unknown variant `lost`, expected one of `waiting`, `in_flight`, `delivered`, `dead`, `superseded`, `quarantined`, `dropped` at line 1 column 25",
+            "invalid body: unknown variant `lost`, expected one of `waiting`, `in_flight`, `delivered`, `dead`, `superseded`, `quarantined`, `dropped` at line 1 column 25",
         ),
-        (post("/drop", json!({"ids": []})), 400, "name between 1 and 500 ids"),
-        (post("/drop", json!({"ids": (1..=501).collect::<Vec<_>>()})), 400, "name between 1 and 500 ids"),
+        (post("/drop", json!({"ids": []})), 400, "the request needs 1 to 500 ids: split a longer list"),
+        (
+            post("/drop", json!({"ids": (1..=501).collect::<Vec<_>>()})),
+            400,
+            "the request needs 1 to 500 ids: split a longer list",
+        ),
         (
             post("/drop", json!({"ids": [1], "after": 1})),
             400,
-            "after and until go with a filter, and not with ids",
+            "after and until need a filter: leave them out, or pass a filter instead of ids",
         ),
         (
             post("/drop", json!({"filter": {"state": "dead"}, "limit": 501})),
             400,
-            "limit 501 is not between 1 and 500",
+            "invalid limit 501: use a number from 1 to 500",
         ),
     ] {
         let (is, said) = inbox.ask(method, path, &body).await;
-        assert_eq!((is, said), (status, json!({"error": sentence})), "{path} {body}");
+        assert_eq!((is, &said["detail"]), (status, &json!(sentence)), "{path} {body}");
     }
     let (status, said) = inbox.ask(Method::POST, "/replay", &json!({"ids": ["1"]})).await;
     assert_eq!(status, 400);
-    assert!(
-        said["error"].as_str().unwrap().starts_with("the body is not as it should be: invalid type: string")
-    );
+    assert!(said["detail"].as_str().unwrap().starts_with("invalid body: invalid type: string"));
 }
 
 async fn changes_in_pieces(place: TestStore) {

@@ -3,6 +3,7 @@
 use super::{RunningInbox, StandInService, TestStore, until};
 use crate::running::{blobgate, closed_port, text};
 use blobgate_testkit::{Cluster, needs};
+use serde_json::{Value, json};
 
 /// Each command, as it is used.
 const COMMANDS: [&[&str]; 14] = [
@@ -57,8 +58,13 @@ async fn wants_the_token() {
             (answer.status().as_u16(), answer.headers()["www-authenticate"].as_bytes()),
             (401, &b"Bearer"[..])
         );
-        let said = answer.text().await.unwrap();
-        assert_eq!(said, r#"{"error":"show the admin token: Authorization: Bearer ..."}"#, "{path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+        let problem = json!({
+            "type": "https://docs.blobgate.example/reference/inbox-api.html#token-invalid",
+            "title": "The request does not contain the admin token.", "status": 401, "code": "token-invalid",
+            "detail": "the admin token is missing or wrong: send Authorization: Bearer TOKEN",
+        });
+        assert_eq!(answer.json::<Value>().await.unwrap(), problem, "{path}");
     }
     let health = inbox.client.get(format!("{}/healthz", inbox.admin)).send().await.unwrap();
     assert_eq!(health.status(), 200);
@@ -137,7 +143,7 @@ async fn says_that_the_store_is_away() {
     drop(cluster);
     for command in COMMANDS.iter().filter(|command| command[0] != "stats") {
         let said = inbox.refused(command, 1);
-        assert!(said.starts_with("blobgate: the store does not answer: "), "{command:?}: {said}");
+        assert!(said.starts_with("blobgate: the store failed: "), "{command:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
     // Once the inbox has found the fault, it says so without the store.

@@ -130,7 +130,7 @@ async fn asks_about_what_is_judged_again(place: TestStore) {
     let alone = RunningInbox::start(TestStore::sqlite()).await;
     let id = alone.stored(&kept(&own, "not-confirmed", &provider_body(&own))).await.to_string();
     let said = alone.refused(&["reevaluate", "--config", config, &id], 1);
-    assert!(said.contains("this inbox asks nobody: start it with --provider"), "{said}");
+    assert!(said.contains("this inbox runs without a status API: start it with --provider"), "{said}");
 }
 
 /// What the sandbox would have called back with, as far as it is compared.

@@ -42,12 +42,14 @@ async fn is_said_once(place: TestStore) {
     assert_eq!(inbox.lines(&own), [format!("{id}: job order-1, expected")]);
     let other = args(&command("order-2"));
     let other: Vec<_> = other.iter().map(String::as_str).collect();
-    let sentence =
-        format!("generation {id} of hook veo3 is expected of job \"order-1\", and not of \"order-2\"");
+    let sentence = format!(
+        "generation {id} of hook veo3 is expected of job \"order-1\", not of \"order-2\": check the job"
+    );
     assert_eq!(inbox.refused(&other, 1), format!("blobgate: {sentence}\n"));
+    let (status, problem) = inbox.ask(Method::POST, "/expect", &of(1, "order-2")).await;
     assert_eq!(
-        inbox.ask(Method::POST, "/expect", &of(1, "order-2")).await,
-        (409, json!({"error": sentence}))
+        (status, &problem["code"], &problem["detail"]),
+        (409, &json!("job-conflict"), &json!(sentence))
     );
 
     let delivery =
@@ -63,33 +65,34 @@ async fn is_refused_in_a_sentence(place: TestStore) {
     for (body, sentence) in [
         (
             json!({"hook": "veo3", "generation_id": id, "job": "a", "when": 1}),
-            "the body is not as it should be: unknown field `when`, expected one of `hook`, `generation_id`, `job` at line 1 column 75",
+            "invalid body: unknown field `when`, expected one of `hook`, `generation_id`, `job` at line 1 column 75",
         ),
         (
             json!({"hook": "veo3", "generation_id": "7", "job": "a"}),
-            "\"7\" is no generation: write its UUID in the 8-4-4-4-12 form",
+            "invalid generation \"7\": use a UUID in the 8-4-4-4-12 form",
         ),
         (
             json!({"hook": "Veo 3", "generation_id": id, "job": "a"}),
-            "\"Veo 3\" is no hook: write 1 to 32 of a-z 0-9 -",
+            "invalid hook \"Veo 3\": use 1 to 32 of a-z 0-9 -",
         ),
         (
             json!({"hook": "veo3", "generation_id": id, "job": "a\n"}),
-            "\"a\\n\" is no job: write 1 to 64 of A-Z a-z 0-9 . _ ~ -",
+            "invalid job \"a\\n\": use 1 to 64 of A-Z a-z 0-9 . _ ~ -",
         ),
         (
             json!({"hook": "veo3", "generation_id": id, "job": ""}),
-            "\"\" is no job: write 1 to 64 of A-Z a-z 0-9 . _ ~ -",
+            "invalid job \"\": use 1 to 64 of A-Z a-z 0-9 . _ ~ -",
         ),
     ] {
         let (status, said) = inbox.ask(Method::POST, "/expect", &body).await;
-        let said = said["error"].as_str().unwrap().to_owned();
+        let said = said["detail"].as_str().unwrap().to_owned();
         let start = sentence.split(" at line").next().unwrap();
         assert_eq!(status, 400, "{said}");
         assert!(said.starts_with(start), "{said}");
     }
-    let sentence = json!({"error": "this inbox asks nobody: start it with --provider"});
-    assert_eq!(inbox.ask(Method::POST, "/reconcile", &json!({})).await, (409, sentence));
+    let sentence = json!("this inbox runs without a status API: start it with --provider");
+    let (status, problem) = inbox.ask(Method::POST, "/reconcile", &json!({})).await;
+    assert_eq!((status, &problem["detail"]), (409, &sentence));
 }
 
 /// Its token has been used for something else first.
@@ -165,12 +168,12 @@ async fn comes_in_a_file(place: TestStore) {
     let said = text(&output.stderr);
     let lines: Vec<_> = said.lines().collect();
     let other = format!(
-        "line 2: generation {} of hook veo3 is expected of job \"order-1\", and not of \"order-2\"",
+        "line 2: generation {} of hook veo3 is expected of job \"order-1\", not of \"order-2\": check the job",
         generation(2)
     );
     assert_eq!(
         lines,
-        [other.as_str(), "line 3: \"7\" is no generation: write its UUID in the 8-4-4-4-12 form"]
+        [other.as_str(), "line 3: invalid generation \"7\": use a UUID in the 8-4-4-4-12 form"]
     );
     assert_eq!(inbox.expect(40, "order-4").await["state"], "expected");
 

@@ -118,7 +118,7 @@ async fn goes_on_from_a_place(place: TestStore) {
         RunningTool::start(blobgate(&["inbox", "tail", "--since", "1h", "--json", "--admin", &inbox.admin]));
     assert_eq!(next_of(&tail, "veo3")["id"], ids[0]);
     let said = inbox.refused(&["tail", "--after", "here"], 2);
-    assert_eq!(said, "blobgate: after \"here\" is no cursor: take one from an answer, or 0.0\n");
+    assert_eq!(said, "blobgate: invalid after \"here\": use a cursor from an answer, or 0.0\n");
 }
 
 async fn copies_to_another_address(place: TestStore) {
@@ -248,7 +248,7 @@ async fn exports_what_is_there(place: TestStore) {
     let since = exported(&["--after", after]);
     assert_eq!(since.iter().map(|it| it["id"].as_i64().unwrap()).collect::<Vec<_>>(), [new]);
     let said = inbox.refused(&["export", "--after", "x"], 2);
-    assert_eq!(said, "blobgate: after \"x\" is no cursor: take one from an answer, or 0.0\n");
+    assert_eq!(said, "blobgate: invalid after \"x\": use a cursor from an answer, or 0.0\n");
 }
 
 async fn exports_in_pages(place: TestStore) {

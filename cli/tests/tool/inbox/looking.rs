@@ -72,8 +72,8 @@ async fn lists_what_is_asked_for(place: TestStore) {
         (&["--event", "begun"], "[possible values: completed, failed, timeout]"),
         (&["--reason", "bad"], "token-reused, token-conflict, event-conflict]"),
         (&["--limit", "0"], "0 is not in 1.."),
-        (&["--generation", "7"], "\"7\" is no generation: write its UUID in the 8-4-4-4-12 form\n"),
-        (&["--since", "today"], "\"today\" is no time for since: write 2026-01-31T12:00:00Z\n"),
+        (&["--generation", "7"], "invalid generation \"7\": use a UUID in the 8-4-4-4-12 form\n"),
+        (&["--since", "today"], "invalid since \"today\": use RFC 3339, such as 2026-01-31T12:00:00Z\n"),
         (&["--colour"], "unexpected argument '--colour'"),
     ] {
         let said = inbox.refused(&[&["ls"], args].concat(), 2);
@@ -137,7 +137,10 @@ async fn shows_an_entry_and_its_body_only_where_asked(place: TestStore) {
     assert_eq!((&json["body_encoding"], &json["path"]), (&"text".into(), &"/hooks/veo3".into()));
     assert_eq!(json["body"].as_str().unwrap().as_bytes(), delivery.body);
 
-    assert_eq!(inbox.refused(&["show", "999999"], 1), "blobgate: there is no entry 999999\n");
+    assert_eq!(
+        inbox.refused(&["show", "999999"], 1),
+        "blobgate: no entry 999999: `blobgate inbox ls` lists the entries\n"
+    );
     assert!(inbox.refused(&["show", "first"], 2).contains("invalid value 'first'"));
     assert!(inbox.refused(&["show", "1", "--json", "--body"], 2).contains("cannot be used with"));
 }

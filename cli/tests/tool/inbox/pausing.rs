@@ -51,7 +51,7 @@ async fn pauses_and_resumes_once(place: TestStore) {
 
     let unknown = |name: &str| {
         format!(
-            "blobgate: there is no pause of {name}: a pause ends as it was set, and GET /pauses lists them\n"
+            "blobgate: no pause of {name}: pass the same hook and event as when it was set; GET /pauses lists the pauses\n"
         )
     };
     assert_eq!(inbox.refused(&["resume", "--hook", "veo3"], 1), unknown("hook veo3"));

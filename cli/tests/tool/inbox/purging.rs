@@ -105,10 +105,11 @@ async fn purges_by_name_only(place: TestStore) {
     inbox.store(&ForwardedDelivery::quarantined(1)).await;
     assert!(inbox.refused(&["purge", "--hook", "veo3"], 2).contains("--job <JOB>"));
     let what = json!({"filter": {"hook": "veo3"}});
-    let sentence = json!({"error": "name the job or the generation that is to be purged"});
-    assert_eq!(inbox.ask(reqwest::Method::POST, "/purge", &what).await, (400, sentence));
+    let (status, problem) = inbox.ask(reqwest::Method::POST, "/purge", &what).await;
+    let sentence = json!("a purge needs a job or a generation: add one to the filter");
+    assert_eq!((status, &problem["detail"]), (400, &sentence));
     let said = inbox.refused(&["purge", "--generation", "7", "--yes"], 2);
-    assert_eq!(said, "blobgate: \"7\" is no generation: write its UUID in the 8-4-4-4-12 form\n");
+    assert_eq!(said, "blobgate: invalid generation \"7\": use a UUID in the 8-4-4-4-12 form\n");
     let output = inbox.command(&["purge", "--generation", &generation(1), "--yes", "--json"]);
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said["changed"].as_array().unwrap().len(), 1);

@@ -19,7 +19,7 @@ pub(super) const LAST_FIRST_PROBE: Duration = Duration::from_secs(5);
 pub(super) const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct ProbeSlot {
     /// The entry that is tried, and when that began.
     probe: Option<(i64, Instant)>,
     at: Instant,
@@ -29,7 +29,7 @@ pub(super) struct Slot {
     newest: bool,
 }
 
-impl Slot {
+impl ProbeSlot {
     pub(super) fn new(now: Instant, longest: Duration) -> Self {
         Self { probe: None, at: later(now, FIRST_PROBE), pause: FIRST_PROBE, longest, newest: true }
     }

@@ -9,15 +9,18 @@ use std::num::NonZeroU32;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A route, a clock that stands, and attempts at its entries.
-struct Road {
+struct TestRoute {
     route: Route,
     now: Instant,
 }
 
-impl Road {
+impl TestRoute {
     fn new(concurrency: usize, drain: u32) -> Self {
-        let pace =
-            Pace { concurrency, drain: NonZeroU32::new(drain).unwrap(), lease: Duration::from_secs(30) };
+        let pace = DeliveryPace {
+            concurrency,
+            drain: NonZeroU32::new(drain).unwrap(),
+            lease: Duration::from_secs(30),
+        };
         let now = Instant::now();
         Self { route: Route::new(pace, now), now }
     }
@@ -110,7 +113,7 @@ fn nobody() -> AttemptOutcome {
 
 #[test]
 fn a_route_has_so_much_room() {
-    let mut road = Road::new(8, 3);
+    let mut road = TestRoute::new(8, 3);
     assert_eq!(road.room(), 8);
     let flights: Vec<_> = (1..=5).map(|id| road.begin(id)).collect();
     assert_eq!(road.room(), 3);
@@ -132,14 +135,14 @@ fn only_many_events_that_nobody_answers_take_a_route_down() {
         (9, answer(410), None),
         (9, AttemptOutcome::LeaseLost, None),
     ] {
-        assert_eq!(Road::new(8, 3).attempts(count, &outcome), expected, "{count} {outcome:?}");
+        assert_eq!(TestRoute::new(8, 3).attempts(count, &outcome), expected, "{count} {outcome:?}");
     }
-    let mut one_event = Road::new(8, 3);
+    let mut one_event = TestRoute::new(8, 3);
     for _ in 0..20 {
         let flight = one_event.begin(7);
         assert_eq!(one_event.end(7, flight, &nobody()), None);
     }
-    let mut between = Road::new(8, 3);
+    let mut between = TestRoute::new(8, 3);
     between.attempts(4, &nobody());
     between.attempts(1, &answer(200));
     assert_eq!(between.attempts(4, &nobody()), None);
@@ -147,7 +150,7 @@ fn only_many_events_that_nobody_answers_take_a_route_down() {
 
 #[test]
 fn what_fails_beside_a_success_takes_no_route_down() {
-    let mut road = Road::new(64, 3);
+    let mut road = TestRoute::new(64, 3);
     for id in 0..40 {
         let flight = road.begin_again(id, true);
         assert!(road.route.is_its_own(flight));
@@ -173,7 +176,7 @@ fn what_fails_beside_a_success_takes_no_route_down() {
 
 #[test]
 fn each_class_has_a_probe_of_its_own() {
-    let mut road = Road::new(8, 3);
+    let mut road = TestRoute::new(8, 3);
     road.go_down();
     assert_eq!(road.probes(), (false, false));
     road.pass(SECOND);
@@ -203,7 +206,7 @@ fn each_class_has_a_probe_of_its_own() {
 
 #[test]
 fn a_probe_without_an_answer_does_not_hold_its_slot() {
-    let mut road = Road::new(8, 3);
+    let mut road = TestRoute::new(8, 3);
     road.go_down();
     road.pass(SECOND);
     let hangs = road.begin(1);
@@ -219,7 +222,7 @@ fn a_probe_without_an_answer_does_not_hold_its_slot() {
 
 #[test]
 fn probes_are_frequent_while_the_last_success_is_recent() {
-    let mut road = Road::new(8, 3);
+    let mut road = TestRoute::new(8, 3);
     road.attempts(1, &answer(200));
     road.pass(SECOND);
     road.go_down();
@@ -240,7 +243,7 @@ fn probes_are_frequent_while_the_last_success_is_recent() {
 
 #[test]
 fn entries_that_always_fail_do_not_lengthen_the_pauses() {
-    let mut road = Road::new(8, 3);
+    let mut road = TestRoute::new(8, 3);
     road.go_down();
     for id in 0..40 {
         road.pass(SECOND);
@@ -252,7 +255,7 @@ fn entries_that_always_fail_do_not_lengthen_the_pauses() {
 
 #[test]
 fn probes_take_either_end_in_turn() {
-    let mut road = Road::new(8, 3);
+    let mut road = TestRoute::new(8, 3);
     road.go_down();
     let mut picks = Vec::new();
     for id in 0..4 {
@@ -267,7 +270,7 @@ fn probes_take_either_end_in_turn() {
 
 #[test]
 fn an_old_answer_ends_nothing() {
-    let mut road = Road::new(64, 100);
+    let mut road = TestRoute::new(64, 100);
     let old: Vec<_> = (10..30).map(|id| (id, road.begin(id))).collect();
     road.go_down();
     let (id, flight) = old[0];
@@ -287,7 +290,7 @@ fn an_old_answer_ends_nothing() {
 #[test]
 fn a_backlog_goes_out_at_a_bounded_rate() {
     for rate in [1_u32, 10, 100, 1_000] {
-        let mut road = Road::new(10_000, rate);
+        let mut road = TestRoute::new(10_000, rate);
         road.go_down();
         road.pass(SECOND * 60);
         let flight = road.begin(1);
@@ -307,7 +310,7 @@ fn a_backlog_goes_out_at_a_bounded_rate() {
 
 #[test]
 fn one_failure_in_a_hundred_does_not_stop_a_backlog() {
-    let mut road = Road::new(64, 100);
+    let mut road = TestRoute::new(64, 100);
     road.go_down();
     road.pass(SECOND);
     let flight = road.begin(1);
@@ -322,7 +325,7 @@ fn one_failure_in_a_hundred_does_not_stop_a_backlog() {
 
 #[test]
 fn a_service_that_comes_and_goes_gets_no_new_burst() {
-    let mut road = Road::new(64, 100);
+    let mut road = TestRoute::new(64, 100);
     let mut out = 0;
     for _ in 0..20 {
         road.go_down();
@@ -336,7 +339,7 @@ fn a_service_that_comes_and_goes_gets_no_new_burst() {
 
 #[test]
 fn a_route_that_has_caught_up_has_all_its_room() {
-    let mut road = Road::new(8, 30);
+    let mut road = TestRoute::new(8, 30);
     road.go_down();
     road.pass(SECOND);
     let flight = road.begin(1);
@@ -349,7 +352,7 @@ fn a_route_that_has_caught_up_has_all_its_room() {
 
 #[test]
 fn neither_class_takes_all_places() {
-    let mut road = Road::new(64, 100);
+    let mut road = TestRoute::new(64, 100);
     assert_eq!(road.route.wanted(road.now), Some(Wanted::due(64)), "nothing has failed");
     road.attempts(1, &answer(500));
     for id in 0..48 {
@@ -360,7 +363,7 @@ fn neither_class_takes_all_places() {
     road.pass(TROUBLED);
     assert_eq!(road.route.wanted(road.now), Some(Wanted::due(16)), "nothing has failed for a while");
     // One place is nobody's own, and each end has it in turn.
-    let mut single = Road::new(1, 100);
+    let mut single = TestRoute::new(1, 100);
     single.attempts(1, &answer(500));
     let mut firsts = Vec::new();
     for _ in 0..4 {

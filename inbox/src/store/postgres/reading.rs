@@ -64,8 +64,8 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.expectation(hook, generation).await?)
     }
 
-    async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>> {
-        reading!(self, |connection| connection.path(hook).await?)
+    async fn newest_payload(&self, hook: &str) -> Result<Option<Payload>> {
+        reading!(self, |connection| connection.newest_payload(hook).await?)
     }
 
     async fn end(&self) -> Result<Cursor> {

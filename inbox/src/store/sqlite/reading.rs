@@ -63,8 +63,8 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.expectation(hook, generation).await?)
     }
 
-    async fn path(&self, hook: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.reads.acquire().await?.path(hook).await?)
+    async fn newest_payload(&self, hook: &str) -> Result<Option<Payload>> {
+        Ok(self.reads.acquire().await?.newest_payload(hook).await?)
     }
 
     async fn end(&self) -> Result<Cursor> {

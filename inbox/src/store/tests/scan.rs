@@ -18,7 +18,7 @@ const FIRST: [(&str, &str); 2] =
 /// What reads more on purpose, and why.
 const ALLOWED: [(&str, &str); 6] = [
     ("COLUMNS", "a part of statements"),
-    ("PATH", "the newest entry of a hook that has one"),
+    ("NEWEST_PAYLOAD", "the newest entry of a hook that has one"),
     ("CANDIDATES", "counts what an operator's filter names"),
     ("FORGET_FOREIGN_TRANSACTIONS", "`migrate`, after a restore"),
     ("COUNT", "the index of what is expected"),

@@ -1,4 +1,4 @@
-//! What the parts of the inbox share.
+//! Handles that the parts of the inbox share.
 
 use crate::health::Faults;
 use crate::metrics::Metrics;
@@ -8,9 +8,9 @@ use crate::wake::Wake;
 use crate::watch::Watch;
 use std::sync::Arc;
 
-/// Handles that each part clones. A committer is none of them: the inbox ends once the last one is dropped.
+/// One clone for each part. It contains no committer: the inbox ends once the last committer is dropped.
 #[derive(Clone)]
-pub(crate) struct Shared {
+pub(crate) struct InboxHandles {
     pub(crate) store: StoreHandle,
     pub(crate) space: Arc<Space>,
     pub(crate) metrics: Arc<Metrics>,
@@ -19,7 +19,7 @@ pub(crate) struct Shared {
     pub(crate) wake: Arc<Wake>,
 }
 
-impl Shared {
+impl InboxHandles {
     pub(crate) fn new(store: StoreHandle, space: Space, metrics: Arc<Metrics>, faults: Arc<Faults>) -> Self {
         let watch = Watch::new(&store, Arc::clone(&faults));
         Self { store, space: Arc::new(space), metrics, faults, watch, wake: Arc::default() }

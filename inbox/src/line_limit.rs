@@ -7,9 +7,9 @@ use std::num::NonZeroU32;
 const LOGGED: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
 /// What keeps refusals from filling a log.
-pub(crate) struct LogLimit(DefaultDirectRateLimiter);
+pub(crate) struct LineLimit(DefaultDirectRateLimiter);
 
-impl LogLimit {
+impl LineLimit {
     /// One line a second, of what goes on for as long as its cause does.
     pub(crate) fn of_one() -> Self {
         Self(DefaultDirectRateLimiter::direct(Quota::per_second(NonZeroU32::MIN)))
@@ -21,7 +21,7 @@ impl LogLimit {
     }
 }
 
-impl Default for LogLimit {
+impl Default for LineLimit {
     fn default() -> Self {
         Self(DefaultDirectRateLimiter::direct(Quota::per_second(LOGGED)))
     }

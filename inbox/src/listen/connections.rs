@@ -27,18 +27,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const SHARE: usize = 2;
 
 /// All connections of a listener.
-pub(super) struct Open {
+pub(super) struct ConnectionTable {
     bound: usize,
     connections: Arc<Connections>,
 }
 
 #[derive(Default)]
 struct Connections {
-    by_number: Mutex<(u64, BTreeMap<u64, Arc<One>>)>,
+    by_number: Mutex<(u64, BTreeMap<u64, Arc<ConnectionState>>)>,
     left: Notify,
 }
 
-struct One {
+struct ConnectionState {
     now: Mutex<Activity>,
     /// Another needs its place.
     wanted: Notify,
@@ -56,16 +56,16 @@ struct Activity {
 }
 
 /// A connection's place. Dropped, it is free.
-pub(super) struct Opened {
+pub(super) struct ConnectionSlot {
     number: u64,
-    one: Arc<One>,
+    one: Arc<ConnectionState>,
     connections: Arc<Connections>,
     _reserve: Option<Reserve>,
 }
 
 /// Why a connection is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum CloseReason {
     /// The listener closes.
     Closing,
     /// Another needs its place.
@@ -75,18 +75,18 @@ pub(super) enum Ending {
     Stalled,
 }
 
-impl Ending {
+impl CloseReason {
     /// As the counter has it; that another needs its place is counted where that is found.
     pub(super) const fn counted(self) -> Option<&'static str> {
         match self {
-            Ending::Closing | Ending::Wanted => None,
-            Ending::Idle => Some("idle"),
-            Ending::Stalled => Some("stalled"),
+            CloseReason::Closing | CloseReason::Wanted => None,
+            CloseReason::Idle => Some("idle"),
+            CloseReason::Stalled => Some("stalled"),
         }
     }
 }
 
-impl Open {
+impl ConnectionTable {
     pub(super) fn new(bound: usize) -> Self {
         Self { bound, connections: Arc::default() }
     }
@@ -96,17 +96,17 @@ impl Open {
     }
 
     /// A place, if one is free.
-    pub(super) fn enter(&self) -> Option<Opened> {
+    pub(super) fn enter(&self) -> Option<ConnectionSlot> {
         let mut all = self.connections.lock();
         if all.1.len() >= self.bound {
             return None;
         }
         all.0 = all.0.wrapping_add(1);
         let now = Mutex::new(Activity { busy: 0, since: Instant::now(), told: false, patience: IDLE });
-        let one = Arc::new(One { now, wanted: Notify::new() });
+        let one = Arc::new(ConnectionState { now, wanted: Notify::new() });
         let number = all.0;
         all.1.insert(number, Arc::clone(&one));
-        Some(Opened { number, one, connections: Arc::clone(&self.connections), _reserve: None })
+        Some(ConnectionSlot { number, one, connections: Arc::clone(&self.connections), _reserve: None })
     }
 
     /// Has half of the connections end, those that were idle for the longest time, of those that were for `least`.
@@ -130,12 +130,12 @@ impl Open {
 }
 
 impl Connections {
-    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Arc<One>>)> {
+    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Arc<ConnectionState>>)> {
         self.by_number.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl One {
+impl ConnectionState {
     fn idle_since(&self, least: Duration) -> Option<Instant> {
         let now = self.now();
         (now.busy == 0 && !now.told && now.since.elapsed() >= least).then_some(now.since)
@@ -145,17 +145,17 @@ impl One {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_over(&self) -> Option<Ending> {
+    fn is_over(&self) -> Option<CloseReason> {
         let now = self.now();
         match (now.busy, now.since.elapsed()) {
-            (0, idle) if idle >= now.patience => Some(Ending::Idle),
-            (1.., busy) if busy >= STALLED => Some(Ending::Stalled),
+            (0, idle) if idle >= now.patience => Some(CloseReason::Idle),
+            (1.., busy) if busy >= STALLED => Some(CloseReason::Stalled),
             _ => None,
         }
     }
 }
 
-impl Opened {
+impl ConnectionSlot {
     /// Has the place of a descriptor of the reserve: for one request, soon.
     pub(super) fn with(mut self, reserve: Reserve) -> Self {
         self._reserve = Some(reserve);
@@ -165,8 +165,8 @@ impl Opened {
         self
     }
 
-    pub(super) fn clone_handle(&self) -> Handle {
-        Handle(Arc::clone(&self.one))
+    pub(super) fn clone_handle(&self) -> ConnectionHandle {
+        ConnectionHandle(Arc::clone(&self.one))
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -174,11 +174,11 @@ impl Opened {
     }
 
     /// Returns once it is to end.
-    pub(super) async fn is_over(&self, closing: &CancellationToken) -> Ending {
+    pub(super) async fn is_over(&self, closing: &CancellationToken) -> CloseReason {
         loop {
             tokio::select! {
-                () = closing.cancelled() => return Ending::Closing,
-                () = self.one.wanted.notified() => return Ending::Wanted,
+                () = closing.cancelled() => return CloseReason::Closing,
+                () = self.one.wanted.notified() => return CloseReason::Wanted,
                 () = tokio::time::sleep(LOOK_EVERY) => (),
             }
             if let Some(ending) = self.one.is_over() {
@@ -188,7 +188,7 @@ impl Opened {
     }
 }
 
-impl Drop for Opened {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.connections.lock().1.remove(&self.number);
         self.connections.left.notify_one();
@@ -197,18 +197,18 @@ impl Drop for Opened {
 
 /// Where a connection's requests are noted.
 #[derive(Clone)]
-pub(super) struct Handle(Arc<One>);
+pub(super) struct ConnectionHandle(Arc<ConnectionState>);
 
-impl Handle {
-    pub(super) fn begin(&self) -> Busy {
+impl ConnectionHandle {
+    pub(super) fn begin(&self) -> RequestGuard {
         let mut now = self.0.now();
         now.busy = now.busy.saturating_add(1);
         now.since = Instant::now();
-        Busy(Arc::clone(&self.0))
+        RequestGuard(Arc::clone(&self.0))
     }
 }
 
-impl Busy {
+impl RequestGuard {
     /// Whether its answer is the last on its connection.
     pub(super) fn is_last(&self) -> bool {
         self.0.now().told
@@ -216,9 +216,9 @@ impl Busy {
 }
 
 /// A request that is read or answered.
-pub(super) struct Busy(Arc<One>);
+pub(super) struct RequestGuard(Arc<ConnectionState>);
 
-impl Drop for Busy {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         let mut now = self.0.now();
         now.busy = now.busy.saturating_sub(1);
@@ -227,18 +227,18 @@ impl Drop for Busy {
 }
 
 /// A response's body: its connection is busy until it is written.
-pub(super) struct WithGuard {
+pub(super) struct GuardedBody {
     body: Body,
-    _busy: Busy,
+    _busy: RequestGuard,
 }
 
-impl WithGuard {
-    pub(super) fn new(body: Body, busy: Busy) -> Self {
+impl GuardedBody {
+    pub(super) fn new(body: Body, busy: RequestGuard) -> Self {
         Self { body, _busy: busy }
     }
 }
 
-impl HttpBody for WithGuard {
+impl HttpBody for GuardedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -264,28 +264,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ends_what_is_idle_or_stalled() {
-        let (open, closing) = (Open::new(1), CancellationToken::new());
+        let (open, closing) = (ConnectionTable::new(1), CancellationToken::new());
         let silent = open.enter().unwrap();
         let begun = Instant::now();
-        assert_eq!(silent.is_over(&closing).await, Ending::Idle);
+        assert_eq!(silent.is_over(&closing).await, CloseReason::Idle);
         assert!((IDLE..IDLE + LOOK_EVERY).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         // A request that ends makes it a used one.
         let handle = silent.clone_handle();
         drop(handle.begin());
         let begun = Instant::now();
-        assert_eq!(silent.is_over(&closing).await, Ending::Idle);
+        assert_eq!(silent.is_over(&closing).await, CloseReason::Idle);
         assert!(begun.elapsed() >= IDLE);
         let _request = handle.begin();
         let begun = Instant::now();
-        assert_eq!(silent.is_over(&closing).await, Ending::Stalled);
+        assert_eq!(silent.is_over(&closing).await, CloseReason::Stalled);
         assert!((STALLED..STALLED + LOOK_EVERY).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         closing.cancel();
-        assert_eq!(silent.is_over(&closing).await, Ending::Closing);
+        assert_eq!(silent.is_over(&closing).await, CloseReason::Closing);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_ones_make_room() {
-        let (open, closing) = (Open::new(4), CancellationToken::new());
+        let (open, closing) = (ConnectionTable::new(4), CancellationToken::new());
         let mut all = Vec::new();
         for _ in 0..4 {
             all.push(open.enter().unwrap());
@@ -295,8 +295,8 @@ mod tests {
         let _busy = all[0].clone_handle().begin();
         assert_eq!(open.end_idlest(Duration::from_secs(10)), 0);
         assert_eq!(open.end_idlest(Duration::ZERO), 2);
-        assert_eq!(all[1].is_over(&closing).await, Ending::Wanted);
-        assert_eq!(all[2].is_over(&closing).await, Ending::Wanted);
+        assert_eq!(all[1].is_over(&closing).await, CloseReason::Wanted);
+        assert_eq!(all[2].is_over(&closing).await, CloseReason::Wanted);
         assert!(all[1].clone_handle().begin().is_last() && !all[3].clone_handle().begin().is_last());
         all.remove(1);
         assert!(open.enter().is_some());

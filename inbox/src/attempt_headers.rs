@@ -4,7 +4,7 @@ use crate::entry::Superseded;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::contract::{Verdict, header};
 
-pub(crate) struct Marks {
+pub(crate) struct AttemptHeaders {
     /// From 1 on.
     pub(crate) attempt: i64,
     pub(crate) redelivery: i64,
@@ -13,7 +13,7 @@ pub(crate) struct Marks {
     pub(crate) event: Option<String>,
 }
 
-impl Marks {
+impl AttemptHeaders {
     pub(crate) fn set(self, headers: &mut HeaderMap) {
         set(headers, header::ATTEMPT, self.attempt.to_string());
         if self.redelivery > 0 {

@@ -1,0 +1,43 @@
+//! The outcome of a call to the status API.
+
+use blobgate::confirm;
+
+/// The outcome of a call, as `reconciliations_total` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallOutcome {
+    /// The call was not needed: its quarantined entries are gone.
+    NothingQuarantined,
+    /// The call was not made: no dialect is known for the hook.
+    UnknownDialect,
+    /// The status API has no result, or none that can be read.
+    StatusApi(confirm::Outcome),
+    /// The answer confirms a quarantined entry.
+    Released,
+    /// The answer contradicts the quarantined entries.
+    Contradicted,
+    /// The event was stored before.
+    Repeated,
+    /// The event is stored.
+    Reconciled,
+    /// The event is in quarantine: an earlier one contradicts it.
+    Quarantined,
+    /// The event could not be stored.
+    NotStored,
+}
+
+impl CallOutcome {
+    /// The value of the counter's label.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::NothingQuarantined => "nothing-quarantined",
+            Self::UnknownDialect => "unknown-dialect",
+            Self::StatusApi(outcome) => outcome.name(),
+            Self::Released => "released",
+            Self::Contradicted => "contradicted",
+            Self::Repeated => "repeated",
+            Self::Reconciled => "reconciled",
+            Self::Quarantined => "quarantined",
+            Self::NotStored => "not-stored",
+        }
+    }
+}
