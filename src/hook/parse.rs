@@ -21,7 +21,7 @@ const MAX_BODY_BYTES: usize = 1_000_000;
 const MIN_BODY_BYTES: usize = 1_024;
 /// A prompt of 4,000 emoji, escaped, is 48 KB.
 const DEFAULT_BODY_BYTES: usize = 65_536;
-/// Below serde_json's limit of 128.
+/// The largest `max_depth`, below the 128 of serde_json.
 const MAX_DEPTH: usize = 64;
 /// The depth of a documented failure, `error.details`.
 const MIN_DEPTH: usize = 3;
