@@ -81,8 +81,8 @@ async fn does_not_take_what_is_to_be_delivered(place: TestStore) {
     let waits = ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::failed(2) };
     let waits = inbox.stored(&waits).await;
     let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
-    let busy = "1 entry cannot be purged: it is under way: wait for its end, or pause its route first\n";
-    let waiting = "1 entry cannot be purged: it waits to be delivered: `drop` it first\n";
+    let busy = "1 entry cannot be purged: it is in flight: wait for its end, or pause its route first\n";
+    let waiting = "1 entry cannot be purged: it waits to be delivered: drop it first\n";
     assert_eq!(said, format!("{busy}{waiting}no entry to purge\n"));
     // With one that can be purged, the others are named.
     inbox.lines(&["drop", &waits.to_string(), "--yes"]);
