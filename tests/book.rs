@@ -1,7 +1,7 @@
 //! The book and the core: the pages of the reference that the core renders (a stale page fails; `make reference` writes it),
 //! and the blocks of pages that are configurations of the gate.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::panic)]
 
 use blobgate::reason::Stage;
 use blobgate::{Config, Reason, config};
