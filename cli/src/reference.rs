@@ -1,13 +1,13 @@
 //! The book's page of commands, as clap knows them. A stale page fails; `make reference` writes it.
 
 use crate::Cli;
-use blobgate_testkit_reference::{check_page, table};
+use blobgate_testkit_book::{check_page, table};
 use clap::builder::StyledStr;
 use clap::{Arg, Command, CommandFactory};
 
 #[test]
 fn the_reference_has_each_command() {
-    let mut command = Cli::command();
+    let mut command = Cli::command().name("blobgate").bin_name("blobgate");
     command.build();
     let mut page = "# Command line\n\n\
         `blobgate` is one program. `--help` of each command shows the same text as this page. An option with a variable can\n\
@@ -65,7 +65,9 @@ fn row(arg: &Arg) -> [String; 4] {
         false => format!("{}: {}", escape(&help), words.join(", ")),
     };
     let code = |text: String| if text.is_empty() { text } else { format!("`{text}`") };
-    let defaults: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    // A flag has one too: false.
+    let defaults = if arg.get_action().takes_values() { arg.get_default_values() } else { &[] };
+    let defaults: Vec<_> = defaults.iter().map(|value| value.to_string_lossy()).collect();
     let default = if arg.is_required_set() { "required".to_owned() } else { code(defaults.join(" ")) };
     let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     [code(option.trim().to_owned()), meaning, default, code(variable)]

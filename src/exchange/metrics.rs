@@ -114,7 +114,7 @@ impl Counter {
 mod tests {
     use super::*;
     use crate::token::TokenError;
-    use blobgate_testkit_reference::{check_part, documented, table};
+    use blobgate_testkit_book::{check_part, documented, table};
 
     #[track_caller]
     fn row(labels: Labels, expected: &str) {

@@ -102,7 +102,7 @@ mod tests {
     use crate::event::{Event, GenerationId, Kind};
     use crate::request::ContentType;
     use crate::token::{Claims, TokenError};
-    use blobgate_testkit_reference::{check_page, table};
+    use blobgate_testkit_book::{check_page, table};
     use std::sync::Arc;
 
     const ERRORS: [TokenError; 7] = [

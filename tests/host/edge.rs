@@ -1,5 +1,6 @@
 //! The settings of envoy.yaml at the edge.
 
+use crate::support::book::block;
 use crate::support::client::Protocol;
 use crate::support::delivery::RequestEnding;
 use crate::support::{
@@ -127,18 +128,8 @@ fn refuses_unlisted_and_forwarded_addresses() {
 #[test]
 fn works_behind_a_proxy_that_terminates_tls() {
     on_every_envoy(|envoy| {
-        let filter = json!({
-            "name": "peer",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
-                "on_request_headers": [{
-                    "object_key": "blobgate.peer",
-                    "factory_key": "envoy.string",
-                    "format_string": {"text_format_source":
-                        {"inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}},
-                }],
-            },
-        });
+        let filters: Value = serde_saphyr::from_str(&block("peer-filter")).unwrap();
+        let filter = filters[0].clone();
         let behind = |bootstrap: Bootstrap, proxies: Value| {
             let changes = json!({"transport": {"behind_proxy": proxies}, "source": ["127.0.0.9"]});
             bootstrap

@@ -1,10 +1,12 @@
-//! The pages of the reference that the core renders. A stale page fails; `make reference` writes it.
+//! The book and the core: the pages of the reference that the core renders (a stale page fails; `make reference` writes it),
+//! and the blocks of pages that are configurations of the gate.
 
 #![allow(missing_docs)]
 
 use blobgate::reason::Stage;
 use blobgate::{Config, Reason, config};
-use blobgate_testkit_reference::{check_page, documented, table};
+use blobgate_testkit_book::{blocks, check_page, documented, table};
+use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
 #[test]
@@ -92,9 +94,9 @@ fn load(text: &str) -> String {
 #[test]
 fn the_reference_has_each_reason() {
     let mut page = "# Reasons\n\n\
-        The gate's stages run in the order of this table. The first violation is the reason. It stands in the header\n\
-        `blobgate-reason`, in logs and metrics, and as `code` in a refusal: a problem document of RFC 9457, whose `type` is the\n\
-        address of the reason's heading here. A refused delivery reaches no service.\n\n\
+        The gate's stages run in the order of this table. The first violation is the reason. The header `blobgate-reason`, logs\n\
+        and metrics contain its code. A refusal is a problem document of RFC 9457 with that `code`. Its `type` is the address of\n\
+        the reason's heading here. A refused delivery reaches no service.\n\n\
         An unauthenticated sender gets the status of the table. An authenticated sender gets 200 when the inbox has stored the\n\
         delivery as quarantined. With `quarantine: none` it gets the same status as an unauthenticated sender.\n\n"
         .to_owned();
@@ -167,4 +169,36 @@ fn the_reference_has_each_header() {
         table(["header", "value"], inbox),
     );
     check_page("headers", &page);
+}
+
+/// `config/NAME`: a whole configuration.
+#[test]
+fn configurations_of_the_book_load() {
+    for block in blocks("config/") {
+        let config: Value =
+            serde_saphyr::from_str(&block.text).unwrap_or_else(|error| panic!("{}: {error}", block.name));
+        load(&config.to_string());
+    }
+}
+
+/// `hook/NAME`: the keys of one hook, which replace those of a complete one.
+#[test]
+fn hooks_of_the_book_load() {
+    for block in blocks("hook/") {
+        let keys: Map<String, Value> =
+            serde_saphyr::from_str(&block.text).unwrap_or_else(|error| panic!("{}: {error}", block.name));
+        let takes_token = keys.get("path").is_none_or(|path| path.as_str().unwrap().ends_with("/{token}"));
+        let mut hook = json!({
+            "name": "veo3", "path": "/hooks/veo3/{token}", "dialect": "veo3", "source": "any",
+            "trust": if takes_token { json!({"any_of": ["token", "confirmed"]}) } else { json!("open") },
+            "result_url": ["runblob.io"], "quarantine": if takes_token { "route" } else { "none" },
+        });
+        hook.as_object_mut().unwrap().extend(keys);
+        let config = json!({
+            "version": 1, "environment": "production", "hooks": [hook],
+            "token": {"keys": {"k": {"alg": "HS256", "env": "KEY"}}},
+            "confirm": {"cluster": "runblob_api", "authority": "platform.runblob.io"},
+        });
+        load(&config.to_string());
+    }
 }

@@ -1,5 +1,5 @@
-//! The reference pages of the book, `docs/reference/`. Tests render each from the code: a stale page fails, and
-//! `make reference` writes it.
+//! The book and the tests. Tests render the reference pages, `docs/reference/`, from the code: a stale page fails, and
+//! `make reference` writes it. And tests run the blocks that a page marks with `<!-- run: NAME -->`: see `dev/block`.
 
 #![allow(clippy::panic)]
 
@@ -65,6 +65,71 @@ fn difference(written: &str, text: &str) -> Option<String> {
 
 fn path(page: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/reference/{page}.md"))
+}
+
+/// A marked block of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its name.
+    pub name: String,
+    /// Its text, with a line break at the end.
+    pub text: String,
+}
+
+/// The block of this name, in README.md, docs/ or deploy/.
+///
+/// # Panics
+/// Where no page has it, or two have.
+#[track_caller]
+pub fn block(name: &str) -> String {
+    let mut found = all_blocks().into_iter().filter(|block| block.name == name);
+    match (found.next(), found.next()) {
+        (Some(block), None) => block.text,
+        (None, _) => panic!("no page has a block {name}"),
+        _ => panic!("two pages have a block {name}"),
+    }
+}
+
+/// Every block of a kind, such as `hook/`.
+///
+/// # Panics
+/// Where there is none: its test would pass without a run.
+#[track_caller]
+pub fn blocks(kind: &str) -> Vec<Block> {
+    let found: Vec<Block> = all_blocks().into_iter().filter(|block| block.name.starts_with(kind)).collect();
+    assert!(!found.is_empty(), "no page has a block {kind}...");
+    found
+}
+
+fn all_blocks() -> Vec<Block> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut pages = vec![root.join("README.md")];
+    let mut folders = vec![root.join("docs"), root.join("deploy")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages.iter().flat_map(|page| blocks_of(&fs::read_to_string(page).unwrap_or_default())).collect()
+}
+
+fn blocks_of(page: &str) -> Vec<Block> {
+    let lines: Vec<&str> = page.lines().collect();
+    let marked = lines.iter().enumerate().filter_map(|(number, line)| {
+        let name = line.trim().strip_prefix("<!-- run: ")?.strip_suffix(" -->")?;
+        let indent = line.len().saturating_sub(line.trim_start().len());
+        let mut below = lines.iter().skip(number.saturating_add(1));
+        below.next().filter(|fence| fence.trim().starts_with("```"))?;
+        let body =
+            below.take_while(|line| line.trim() != "```").map(|line| line.get(indent..).unwrap_or_default());
+        Some(Block { name: name.to_owned(), text: body.map(|line| format!("{line}\n")).collect() })
+    });
+    marked.collect()
 }
 
 /// A table in Markdown.
@@ -156,6 +221,13 @@ mod tests {
             item: "pub struct A;".to_owned(),
         };
         assert_eq!(documented(source), [expected]);
+    }
+
+    #[test]
+    fn finds_marked_blocks() {
+        let page = "text\n<!-- run: one -->\n```sh\na\n\nb\n```\n\n  <!-- run: kind/two -->\n  ```\n  c\n    d\n  ```\n```sh\nnot this\n```\n";
+        let block = |name: &str, text: &str| Block { name: name.to_owned(), text: text.to_owned() };
+        assert_eq!(blocks_of(page), [block("one", "a\n\nb\n"), block("kind/two", "c\n  d\n")]);
     }
 
     #[test]
