@@ -49,11 +49,12 @@ $(BOOK)/mdbook: .ci/requirements-docs.txt
 	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
 	@touch $@
 
-docs: $(BOOK)/mdbook ## build the book in target/book, and check its links and anchors
+docs: $(BOOK)/mdbook ## build the book in target/book; check its links, and that tests run its blocks
 	$(BOOK)/mdbook build docs
 	dev/check-book target/book
 	$(LYCHEE) --root-dir $(CURDIR) $$(git ls-files '*.md')
 	$(LYCHEE) --root-dir $(CURDIR)/target/book target/book
+	dev/block --check
 
 #: For contributors:
 
