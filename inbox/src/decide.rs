@@ -251,7 +251,7 @@ impl TerminalEvent {
     }
 
     /// Whether an arrival is the same event. A reconciled event matches a webhook of the same kind even if URL or code differ,
-    /// unless only the webhook's sender was unauthenticated.
+    /// unless an unauthenticated webhook came first.
     fn is_same(&self, arrival: &Arrival, fingerprint: &Fingerprint) -> bool {
         let is_reconciled = self.origin == Origin::Reconcile || arrival.origin == Origin::Reconcile;
         let same_kind = self.fingerprint.kind() == fingerprint.kind();

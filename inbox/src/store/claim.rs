@@ -49,7 +49,7 @@ impl ClaimRequest {
         Self { newest, ..self }
     }
 
-    /// The limit for this pick, of which the claim wants up to `max`.
+    /// The limit of the query for this pick, at most `max`.
     pub(super) fn limit(&self, pick: Pick, max: usize) -> i64 {
         let class = match pick {
             Pick::Due => self.room,

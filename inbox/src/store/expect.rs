@@ -71,7 +71,7 @@ pub(crate) enum NextCall {
 /// The result of a call.
 #[derive(Clone, Debug)]
 pub(crate) struct StatusAnswer {
-    /// A word for operators.
+    /// The answer in `inbox show` and `inbox reconcile`.
     pub(crate) answer: &'static str,
     pub(crate) missing: i64,
     /// The final state of the expectation. `None` if more calls follow.

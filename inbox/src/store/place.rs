@@ -91,7 +91,7 @@ impl Place {
     /// have delivered them after the copy was made.
     ///
     /// # Errors
-    /// [`CopyError`]; unless it says otherwise, the old file is unchanged.
+    /// [`CopyError`]; then the old file is unchanged or renamed.
     pub async fn restore(&self, from: &Path) -> Result<RestoreSummary, CopyError> {
         match self {
             Place::Sqlite(path) => sqlite::restore(path, from).await,

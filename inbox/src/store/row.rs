@@ -203,7 +203,7 @@ pub(crate) enum EntrySelection {
 pub(crate) struct Expectation {
     pub(crate) hook: String,
     pub(crate) generation: String,
-    /// `None` if the application announced nothing: the row is there for status calls about quarantined entries.
+    /// `None` if the application announced nothing: the row exists for status calls about quarantined entries.
     pub(crate) job: Option<String>,
     pub(crate) state: ExpectationState,
     pub(crate) expected_at: i64,

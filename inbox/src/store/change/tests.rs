@@ -1,4 +1,4 @@
-//! What takes days to happen: an entry that is given up, a body that is purged.
+//! Changes of entries in states that take days to reach.
 
 use super::*;
 use crate::arrival::Arrival;
@@ -51,7 +51,7 @@ impl TestInbox {
         self.store.list(&Default::default(), None, 1).await.unwrap()[0].id
     }
 
-    /// Makes one attempt that ends like this.
+    /// Runs one attempt with this result.
     async fn attempt(&mut self, done: bool, tried: i64) {
         let claimed = self.claim(ROUTE).await;
         self.finish(&claimed, done, tried).await;
@@ -96,7 +96,7 @@ fn changed(id: i64) -> ChangeResult {
 }
 
 #[tokio::test]
-async fn what_is_dead_has_its_time_again() {
+async fn a_replay_of_a_dead_entry_resets_its_attempts() {
     let mut inbox = TestInbox::new().await;
     let id = inbox.stored(GENERATION).await;
     for _ in 0..MIN_ATTEMPTS {
@@ -108,7 +108,7 @@ async fn what_is_dead_has_its_time_again() {
     assert_eq!(inbox.change(Change::Replay, id).await, changed(id));
     assert_eq!(inbox.change(Change::Replay, id).await, refused(id, "it already waits"));
     assert_eq!(inbox.store.show(id).await.unwrap().unwrap().0.ended_at, None);
-    // Not given up again by its first failure.
+    // The first failure after the replay does not make it dead.
     inbox.attempt(false, GIVE_UP_AFTER).await;
     let entry = inbox.store.show(id).await.unwrap().unwrap().0;
     assert_eq!((entry.state.name(), entry.attempts, entry.redelivery), ("waiting", 1, 1));
@@ -117,7 +117,7 @@ async fn what_is_dead_has_its_time_again() {
 }
 
 #[tokio::test]
-async fn what_is_purged_is_not_replayed() {
+async fn refuses_to_replay_a_purged_entry() {
     let mut inbox = TestInbox::new().await;
     let id = inbox.stored(GENERATION).await;
     inbox.attempt(true, 0).await;
@@ -133,7 +133,7 @@ async fn what_is_purged_is_not_replayed() {
 }
 
 #[tokio::test]
-async fn what_is_replayed_goes_behind_what_is_new() {
+async fn delivers_replayed_entries_after_new_ones() {
     let mut inbox = TestInbox::new().await;
     let old = inbox.stored(GENERATION).await;
     inbox.attempt(true, 0).await;
@@ -144,7 +144,7 @@ async fn what_is_replayed_goes_behind_what_is_new() {
 }
 
 #[tokio::test]
-async fn what_was_superseded_under_way_is_tried_again() {
+async fn replays_an_entry_that_was_superseded_in_flight() {
     const FAILURES: &str = "veo3/failed";
     let mut inbox = TestInbox::new().await;
     let failure = inbox.stored_as("failed", GENERATION).await;

@@ -20,7 +20,7 @@ pub enum OpenError {
     Taken(String),
     /// Another process serves it under another of its names.
     #[error(
-        "cannot open {0}: another inbox serves it by another name, and its log lies beside that name. Use that name, or end the inbox"
+        "cannot open {0}: another inbox serves it by another name, and its log is beside that name. Use that name, or end the inbox"
     )]
     OtherName(String),
     /// The disk is full.

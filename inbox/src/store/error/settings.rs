@@ -18,7 +18,7 @@ pub enum SettingsError {
     },
     /// The file has hard links. A copy by `cp` lacks the events in the log.
     #[error(
-        "cannot open {}: it has {names} names (hard links), and SQLite's log lies beside one of them. Remove the other names; for a copy, run `blobgate inbox backup`", .path.display()
+        "cannot open {}: it has {names} names (hard links), and SQLite's log is beside only one of them. Remove the other names; for a copy, run `blobgate inbox backup`", .path.display()
     )]
     HardLinks {
         /// The file.

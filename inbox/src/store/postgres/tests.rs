@@ -4,7 +4,7 @@ use crate::store::{AttemptClass, Pick};
 use blobgate_testkit::{Cluster, needs};
 use sqlx::AssertSqlSafe;
 
-/// A backlog of one route in which each class has its share, and a row for each generation.
+/// A backlog of one route with entries of both classes, and a row for each generation.
 const BACKLOG: &str = "
 INSERT INTO generation (hook, generation, seen_at) SELECT 'veo3', n::text, 1 FROM generate_series(1, 2000) AS n;
 INSERT INTO entry (id, lane, state, hook, generation, event, authenticated, digest, size, route, seen, received_at, seen_at, due_at,
@@ -14,7 +14,7 @@ FROM generate_series(1, 2000) AS n";
 
 #[needs(Postgres)]
 #[tokio::test]
-async fn claims_find_entries_by_index() {
+async fn claims_use_an_index() {
     let cluster = Cluster::shared();
     let url = cluster.database().parse().unwrap();
     migrate(&url).await.unwrap();

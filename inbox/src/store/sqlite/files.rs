@@ -68,7 +68,7 @@ pub(super) enum FileCheck {
 pub(super) struct StoreFiles {
     /// The path as configured. A symbolic link in it may change.
     given: PathBuf,
-    /// The path without symbolic links. SQLite's log lies beside it.
+    /// The path without symbolic links. SQLite's log is beside it.
     pub(super) path: PathBuf,
     wal: PathBuf,
     shm: PathBuf,

@@ -42,7 +42,7 @@ pub(super) struct FileLock {
 impl Drop for FileLock {
     fn drop(&mut self) {
         let mut descriptors = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
-        // A child process inherits the descriptor until its `exec`, and with it the lock: closing would release it too late.
+        // A child process inherits the lock with the descriptor until its `exec`. Closing would release it too late.
         let _released = self.file.unlock();
         if let Some(descriptor) = descriptors.get_mut(&self.id) {
             descriptor.is_locked = false;
@@ -112,8 +112,8 @@ fn open(path: &Path, descriptors: &mut BTreeMap<FileId, LockDescriptor>) -> io::
     Ok(id)
 }
 
-/// Allows a command beside the inbox that serves the file, unless that inbox uses another name of it. SQLite's log lies beside
-/// the name, so one file would have two logs.
+/// Allows a command beside the inbox that serves the file, unless that inbox uses another name of it. SQLite's log is beside the
+/// name, so one file would have two logs.
 pub(super) fn check_beside(path: &Path) -> Result<(), OpenError> {
     let failed = |error| OpenError::File(path.display().to_string(), error);
     check_names(path)?;
@@ -141,7 +141,7 @@ fn is_free(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The path of the log. It lies beside the file's real name, not beside a symbolic link.
+/// The path of the log. It is beside the file's real name, not beside a symbolic link.
 pub(super) fn log_of(path: &Path) -> PathBuf {
     beside(&std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()), "-wal")
 }
@@ -151,7 +151,7 @@ pub(super) fn is_locked(log: &Path) -> bool {
     File::open(log).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// Refuses hard links. SQLite's log lies beside one name, so the file under another name lacks its newest events.
+/// Refuses hard links. SQLite's log is beside one name, so the file under another name lacks its newest events.
 fn check_names(path: &Path) -> Result<(), SettingsError> {
     match metadata(path).map(|metadata| metadata.nlink()) {
         Ok(names) if names > 1 => Err(SettingsError::HardLinks { path: path.to_owned(), names }),

@@ -4,7 +4,7 @@ use crate::store::{AttemptClass, Pick};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 #[tokio::test]
-async fn claims_find_entries_by_index_and_in_its_order() {
+async fn claims_use_an_index_and_its_order() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("inbox.db");
     super::super::Place::Sqlite(path.clone()).migrate().await.unwrap();
