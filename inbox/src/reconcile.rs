@@ -223,15 +223,15 @@ impl Reconciler {
                     self.ended(question, quarantined, &profile, &event, webhook, &body).await?;
                 CallResult { outcome, answered: StatusAnswer { answer, missing: 0, state } }
             }
-            PolledStatus::Not(confirm::Outcome::Unknown) => {
+            PolledStatus::NoEvent(confirm::Outcome::Unknown) => {
                 let missing = missing.saturating_add(1);
                 let state = (missing >= MAX_MISSING).then_some(ExpectationState::Unknown);
                 CallResult::open(confirm::Outcome::Unknown, missing, state)
             }
-            PolledStatus::Not(confirm::Outcome::StillWorking) => {
+            PolledStatus::NoEvent(confirm::Outcome::StillWorking) => {
                 CallResult::open(confirm::Outcome::StillWorking, 0, None)
             }
-            PolledStatus::Not(other) => CallResult::open(other, missing, None),
+            PolledStatus::NoEvent(other) => CallResult::open(other, missing, None),
         }))
     }
 

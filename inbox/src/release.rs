@@ -86,7 +86,7 @@ pub(crate) fn arrival(
     for name in [header::PROOFS, header::TOKEN_ID, header::JOB, header::OBSERVED] {
         set.extend(text(name).map(|value| (name, value.into())));
     }
-    forward::about_event(Verdict::Accepted, dialect, &event, &mut set);
+    forward::add_event(Verdict::Accepted, dialect, &event, &mut set);
     let headers = marked(headers, &set, entry.reason.as_ref().map(|reason| reason.as_str()));
     let path = String::from_utf8_lossy(&payload.path).into_owned();
     Arrival::read(&path, &headers, payload.body.into())

@@ -26,7 +26,7 @@ disk. The inbox keeps running; its log grows during the copy. Do not use `cp`: i
 the log.
 
 `blobgate inbox restore --help` explains what a restore does with the copy.
-For PostgreSQL use its own tools: inbox/BACKUP.md has the commands.
+For PostgreSQL use its own tools: docs/howto/backup.md has the commands.
 
 Exit code: 0 when the copy is there, 1 when it is not, 2 for wrong usage.
 

@@ -31,7 +31,7 @@ pub(super) fn arrival(
         (header::GENERATION_ID, id.as_str().into()),
     ];
     set.extend(question.job.as_deref().map(|job| (header::JOB, job.into())));
-    forward::about_event(Verdict::Accepted, dialect, event, &mut set);
+    forward::add_event(Verdict::Accepted, dialect, event, &mut set);
     if signs {
         // Each attempt signs what has one.
         set.push((header::WEBHOOK_ID, event.idempotency_key(dialect.name()).into()));

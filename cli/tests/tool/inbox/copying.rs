@@ -153,7 +153,7 @@ fn what_is_no_copy_is_not_restored() {
 #[test]
 fn says_what_it_does_not_do() {
     let postgres = "postgres://nobody@127.0.0.1/none";
-    let sentence = "blobgate: cannot copy a PostgreSQL store: PostgreSQL has its own tools. inbox/BACKUP.md has the commands\n";
+    let sentence = "blobgate: cannot copy a PostgreSQL store: PostgreSQL has its own tools. docs/howto/backup.md has the commands\n";
     assert_eq!(refused(&["backup", "--store", postgres, "--to", "x"], 1), sentence);
     assert_eq!(refused(&["restore", "--store", postgres, "--from", "x"], 1), sentence);
     let nothing = refused(&["backup", "--store", "sqlite:/nowhere/inbox.db", "--to", "x"], 1);

@@ -9,7 +9,9 @@ use thiserror::Error as ThisError;
 #[derive(Debug, ThisError)]
 pub enum CopyError {
     /// The store is a PostgreSQL database.
-    #[error("cannot copy a PostgreSQL store: PostgreSQL has its own tools. inbox/BACKUP.md has the commands")]
+    #[error(
+        "cannot copy a PostgreSQL store: PostgreSQL has its own tools. docs/howto/backup.md has the commands"
+    )]
     Postgres,
     /// The new file exists.
     #[error("cannot write {0}: the file exists. Name a new file")]
