@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// Sign a token into a callback URL, or make a key for that
+/// Make a callback URL with a signed token, or a key that signs tokens
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub(crate) struct Args {
@@ -85,9 +85,9 @@ const OF_A_TOKEN: [&str; 10] =
     ["url", "aud", "job", "prompt", "prompt_file", "ttl", "jti", "no_jti", "key_env", "key_file"];
 
 const EXAMPLES: &str = "\
-RunBlob does not sign its webhooks. A token in the callback URL authenticates them: only RunBlob gets
-the URL. A token is valid for one hook, until its --ttl ends. Pass the printed URL to RunBlob as
-callback_url, one for each generation. The command needs no network and no gate.
+RunBlob does not sign its webhooks. A token in the callback URL authenticates them: only RunBlob
+gets the URL. A token is valid for one hook, until its --ttl ends. Pass the printed URL to RunBlob
+as callback_url, one for each generation. The command needs no network and no gate.
 
 The key comes from the environment or a file, never from the command line:
   EdDSA   -----BEGIN PRIVATE KEY-----   PKCS#8 in PEM; the gate has the public half, and cannot sign
@@ -100,7 +100,8 @@ Make a key once. It prints the lines for the gate and for the minter:
 Make a URL for each generation:
   blobgate mint --key-file mint.pem --kid 2026-02 --aud production/veo3 \\
     --url https://hooks.example.com/hooks/veo3 --job order-17
-  url=$(blobgate mint --url https://hooks.example.com/hooks/veo3 --aud production/veo3 --kid 2026-02)
+  url=$(blobgate mint --kid 2026-02 --aud production/veo3 \\
+    --url https://hooks.example.com/hooks/veo3)
 
 Replace a key without losing a delivery:
   1. Add the new kid to token.keys of every gate, beside the old one.

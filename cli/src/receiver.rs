@@ -46,8 +46,8 @@ It prints a line for each request: time (UTC), service, event, generation id, ve
 It remembers the last 1,000 requests until its end:
   GET /deliveries   the requests as JSON: headers of the gate, size and SHA-256 of the body
   GET /healthz      200
-With --keep it writes each request to a file, named by time and generation: the headers, an empty line,
-and the body unchanged. It answers 200 once the file is on the disk, and 503 without it.
+With --keep it writes each request to a file, named by time and generation: the headers, an empty
+line, and the body unchanged. It answers 200 once the file is on the disk, and 503 without it.
 
 Exit code: 0 when a signal ended it, 1 when it cannot start, 2 for wrong usage.
 

@@ -77,14 +77,14 @@ A field of the order chooses its outcome and faults; the provider does not have 
   \"sandbox\": {\"outcome\": \"UNSAFE_CONTENT\", \"faults\": [\"slow:1500\", \"twice\"]}
 Outcomes: completed (default), timeout (at 10 min), or an error code.
 Faults of the status: hang, slow:MS, lie (or lie:status, lie:url, lie:code, lie:id), huge, bad-json,
-  status:NNN, cut (ends after the headers), still-processing. slow combines with the first other fault.
-  An order's own faults come before the faults for all orders.
+  status:NNN, cut (ends after the headers), still-processing.
+  slow combines with the first other fault. An order's own faults come before the faults for all.
 Faults of the callback: never, twice, contradict (a second callback with the opposite outcome).
---speed changes generations and the time between callbacks. `slow` and the callback's timeouts (10 s to
-connect, 30 s in total) stay the same. The times in a status are this machine's, in UTC.
+--speed changes generations and the time between callbacks. It does not change `slow` and the
+timeouts of a callback (10 s to connect, 30 s in total). The times in a status are UTC.
 
 For tests, from this machine and without a key:
-  PUT    /sandbox/faults             sets outcome and faults of all orders; GET shows, DELETE ends them
+  PUT    /sandbox/faults             sets outcome and faults of all orders; GET, DELETE
   PUT    /sandbox/generations/{id}   adds a generation, in the form of a status
   GET    /sandbox/generations        lists the generations
   GET    /sandbox/calls              lists status calls and callbacks

@@ -53,12 +53,13 @@ module and makes the development certificate and secrets.
 When a part ends:
   a service                     the others continue; its events wait in the inbox
   the inbox, by SIGTERM         the others continue; providers get 503 and retry
-  the inbox, by a crash         it starts again; after four crashes in a row, each within 5 s, all end
+  the inbox, by a crash         it starts again; after four in a row, each within 5 s, all parts end
   Envoy or the sandbox          all parts end, and its last log lines are shown
   any part, with --no-inbox     all parts end, and its last log lines are shown
 `kill -USR1 PID`, with the id of this program, starts ended parts again. The program prints both.
 
-Ctrl-C, SIGTERM, SIGHUP and the end of the parent process end all parts. On Linux, `kill -9` does too.
+Ctrl-C, SIGTERM, SIGHUP and the end of the parent process end all parts. On Linux, `kill -9` does
+too.
 
 Exit code: 0 when a signal ended it, 1 when it cannot start or a part ended it, 2 for wrong usage.
 

@@ -20,10 +20,10 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-The copy is one file with the store's state at one moment. Only its owner can read it, because it has
-prompts and links to videos. The command checks the copy (PRAGMA integrity_check) and syncs it to the
-disk. The inbox keeps running; its log grows during the copy. Do not use `cp`: it misses the events in
-the log.
+The copy is one file with the store's state at one moment. Only its owner can read it, because it
+has prompts and links to videos. The command checks the copy (PRAGMA integrity_check) and syncs it
+to the disk. The inbox keeps running; its log grows during the copy. Do not use `cp`: it misses the
+events in the log.
 
 `blobgate inbox restore --help` explains what a restore does with the copy.
 For PostgreSQL use its own tools: docs/howto/backup.md has the commands.

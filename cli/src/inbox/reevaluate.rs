@@ -32,16 +32,16 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Use it after a change of a rule. The inbox judges each body by the configuration in --config, and each
-head (address, headers, token) by the gate's record of its arrival. An entry that passes becomes an
-ordinary event, unless it contradicts another one.
+Use it after a change of a rule. The inbox judges each body by the configuration in --config, and
+each head (address, headers, token) by the gate's record of its arrival. An entry that passes
+becomes an ordinary event, unless it contradicts another one.
 
---waive overrides a reason in the head; the service gets it as blobgate-override. If the configuration
-requires a confirmation (not-confirmed), the reconciler calls the provider, within its calls a minute,
-and the inbox delivers a confirmed entry.
+--waive overrides a reason in the head; the service gets it as blobgate-override. If the
+configuration requires a confirmation (not-confirmed), the reconciler calls the provider, within its
+calls a minute, and the inbox delivers a confirmed entry.
 
-Name entries by ids, or by filters. An entry has to match every filter. With filters the command asks;
-without a terminal it needs --yes.
+Name entries by ids, or by filters. An entry has to match every filter. With filters the command
+asks; without a terminal it needs --yes.
 
 Exit code: 0 when all pass, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 
