@@ -200,7 +200,7 @@ in_both! {
         let store = test.store.clone().unwrap();
         let day_ago = store.now().await.unwrap() - 86_400_000_000;
         let alike = store.entry_groups(day_ago).await.unwrap();
-        let seen: Vec<_> = alike.iter().map(|one| (one.route.as_deref(), one.state.name(), one.count, one.lately)).collect();
+        let seen: Vec<_> = alike.iter().map(|one| (one.route.as_deref(), one.state.name(), one.count, one.recently_delivered)).collect();
         assert_eq!(seen, [(Some(COMPLETED), "delivered", 3, 2), (Some(FAILED), "waiting", 1, 0)]);
         let oldest = store.oldest_waiting().await.unwrap().unwrap();
         assert_eq!(test.count_rows("SELECT received_at FROM entry WHERE state = 'waiting'").await, oldest);
