@@ -1,4 +1,4 @@
-//! The event that was asked for, marked as the gate would have marked its webhook.
+//! The arrival of a fetched event, with the headers that the gate would have set on its webhook.
 
 use crate::arrival::{Arrival, NotOurs};
 use crate::store::Question;
@@ -10,7 +10,7 @@ use blobgate::forward;
 use bytes::Bytes;
 
 /// # Errors
-/// Where it cannot be written in headers: [`NotOurs`].
+/// [`NotOurs`] if a value does not fit in a header.
 pub(super) fn arrival(
     question: &Question,
     dialect: Dialect,
@@ -33,7 +33,7 @@ pub(super) fn arrival(
     set.extend(question.job.as_deref().map(|job| (header::JOB, job.into())));
     forward::about_event(Verdict::Accepted, dialect, event, &mut set);
     if signs {
-        // Each attempt signs what has one.
+        // An attempt signs only with this header.
         set.push((header::WEBHOOK_ID, event.idempotency_key(dialect.name()).into()));
     }
     let mut headers = HeaderMap::new();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_marked_as_the_gate_marks() {
+    fn sets_the_gate_headers() {
         marked(
             "completed",
             r#""https://CDN.runblob.io/a.mp4?s=1""#,

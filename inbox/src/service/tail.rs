@@ -1,69 +1,69 @@
-//! Reads entries in the order in which they were committed, from a place on.
+//! Lists entries in commit order, after a cursor.
 
-use super::Operations;
-use super::entries::{EntryPayload, EntrySummary, MAX_LIMIT, check_limit, read_number};
+use super::entries::{EntrySummary, MAX_LIMIT, check_limit, read_number};
 use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
+use super::{EntryPayload, Operations};
 use crate::arrival::read_headers;
 use crate::attempt_headers::AttemptHeaders;
 use crate::store::{Cursor, Entry, Payload};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Entries of one answer, where the request names no number.
+/// The default number of entries in an answer.
 const DEFAULT_LIMIT: i64 = 100;
 
-/// Asks for the entries after a place.
+/// A request for the entries after a cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TailRequest {
-    /// Only these.
+    /// Only entries that match.
     pub filter: EntryFilter,
-    /// The place: a cursor. Without one the answer has no entry, and the place of now.
+    /// The cursor. Without one the answer has no entry, and the newest cursor.
     pub after: Option<String>,
-    /// Up to this place.
+    /// The last cursor.
     pub until: Option<String>,
-    /// So many at most, from 1 to 500; 100 without it.
+    /// The most entries, from 1 to 500; 100 by default.
     pub limit: Option<i64>,
-    /// What the answer has beside each entry.
+    /// The payload of each entry.
     pub with: TailWith,
 }
 
-/// What `tail` adds to an entry.
+/// The payload that `tail` adds to an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TailWith {
-    /// Nothing.
+    /// No payload.
     #[default]
     Nothing,
-    /// Its path, headers and body, as they came.
+    /// Path, headers and body as received.
     Came,
-    /// Its path, headers and body, as they are delivered, without a signature.
+    /// Path, headers and body as delivered, without a signature.
     Delivery,
 }
 
-/// The entries after a place.
+/// A page of the entries after a cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TailPage {
-    /// The entries, in the order of their commits.
+    /// The entries in commit order.
     pub entries: Vec<TailEntry>,
     /// The `after` of the next page.
     pub next: String,
 }
 
-/// An entry, and its place.
+/// An entry and its cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TailEntry {
-    /// Its place, as an `after`.
+    /// Its cursor, for `after`.
     pub cursor: String,
     /// The entry.
     #[serde(flatten)]
     pub entry: EntrySummary,
-    /// What the request wants beside it; none once it is purged.
+    /// The requested payload; nothing once it is purged.
     #[serde(flatten)]
     pub payload: Option<EntryPayload>,
 }
 
 impl Operations {
-    /// Reads the entries after a place.
+    /// Lists the entries after a cursor.
     pub(crate) async fn tail(&self, request: &TailRequest) -> Result<TailPage, Error> {
         let limit = check_limit(request.limit, DEFAULT_LIMIT)?;
         let after = request.after.as_deref().map(|after| read_cursor("after", after)).transpose()?;
@@ -135,7 +135,7 @@ impl TailWith {
     }
 }
 
-/// As its first attempt would be.
+/// The payload of its first attempt.
 fn delivery(entry: &Entry, payload: Payload) -> EntryPayload {
     let mut headers = read_headers(&payload.headers);
     let marks = AttemptHeaders {

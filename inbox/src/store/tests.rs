@@ -556,11 +556,11 @@ in_both! {
         let entry = site.claim_one(COMPLETED).await;
         site.finish(&entry, true).await;
         let size = completed("a").size();
-        assert_eq!(site.driver().purge_bodies(crate::purge::BODIES, 10).await.unwrap(), (0, 0), "not yet");
+        assert_eq!(site.driver().purge_bodies(crate::purge::BODY_AGE, 10).await.unwrap(), (0, 0), "not yet");
         assert_eq!(site.driver().purge_bodies(0, 10).await.unwrap(), (1, size), "what waits stays");
         assert_eq!(site.store(&[completed("a")]).await, [Outcome::Repeated]);
         assert_eq!(site.claim(COMPLETED).await.len(), 0);
-        assert_eq!(site.driver().purge_tombstones(crate::purge::TOMBSTONES, 10).await.unwrap(), 0);
+        assert_eq!(site.driver().purge_tombstones(crate::purge::TOMBSTONE_AGE, 10).await.unwrap(), 0);
         assert_eq!(site.driver().purge_tombstones(0, 10).await.unwrap(), 1);
         assert_eq!(site.store(&[completed("b")]).await, [waits(COMPLETED)], "nobody remembers");
         site.expect(&[("waiting", 1), ("waiting", 1)]).await;

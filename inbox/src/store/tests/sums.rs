@@ -114,7 +114,7 @@ async fn step(site: &mut Site, dice: &mut Dice, held: &mut Vec<Claimed>) -> &'st
         }
         18 => {
             site.driver()
-                .fold_sums(crate::purge::DELIVERED, 1 + i64::try_from(dice.below(40)).unwrap())
+                .fold_sums(crate::purge::DELIVERED_AGE, 1 + i64::try_from(dice.below(40)).unwrap())
                 .await
                 .unwrap();
             "fold"
@@ -177,7 +177,7 @@ in_both! {
         for entry in site.driver().claim(COMPLETED, Wanted::due(40), LEASE).await.unwrap().entries {
             site.finish(&entry, true).await;
         }
-        let day = crate::purge::DELIVERED;
+        let day = crate::purge::DELIVERED_AGE;
         while site.driver().fold_sums(day, 7).await.unwrap() == 7 {}
         site.check_sums("all were folded").await;
         assert_eq!(site.count_rows("SELECT count(*) FROM entry_sum WHERE since = -1").await, 3, "waiting, in_flight, delivered");
@@ -225,12 +225,12 @@ async fn writers_do_not_wait_for_each_others_sums() {
     let session = &store;
     let late = std::time::Instant::now();
     session.store(&[&completed("b").of(TWO)], Room::UNLIMITED).await.unwrap();
-    assert_eq!(session.fold_sums(crate::purge::DELIVERED, 100).await.unwrap(), 2, "of what is committed");
+    assert_eq!(session.fold_sums(crate::purge::DELIVERED_AGE, 100).await.unwrap(), 2, "of what is committed");
     assert!(late.elapsed() < std::time::Duration::from_secs(5), "a lock is waited for: {:?}", late.elapsed());
     sqlx::raw_sql("COMMIT").execute(&mut open).await.unwrap();
     site.check_sums("both").await;
     let before = site.count_rows("SELECT CAST(sum(entries) AS bigint) FROM entry_sum WHERE since = -1").await;
-    assert_eq!((before, session.fold_sums(crate::purge::DELIVERED, 100).await.unwrap()), (2, 2));
+    assert_eq!((before, session.fold_sums(crate::purge::DELIVERED_AGE, 100).await.unwrap()), (2, 2));
     sqlx::raw_sql("TRUNCATE entry").execute(&mut open).await.unwrap();
     site.check_sums("a truncation").await;
 }

@@ -127,7 +127,7 @@ fn by_another_program(
             format!("{answers:?}; the inbox says {said}")
         }),
     );
-    let unwritten = "how attempts ended is not written yet";
+    let unwritten = "the outcomes of attempts are not written yet";
     checks.row(
         "disk: filled to the last byte, what a service has answered cannot be written",
         unless(said.contains(unwritten), || format!("the inbox says {said}")),
