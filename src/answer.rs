@@ -1,16 +1,16 @@
-//! What the sender hears: refusals, and what becomes of the upstream's answer.
+//! Responses to the sender: refusals, and the service's response.
 
 use crate::Reason;
 use crate::contract::problem_type;
 use crate::settings::{ConfigError, Node};
 use fluent_uri::Uri;
 
-/// What the sender hears of the upstream's answer (`answers`).
+/// How much of the service's response the sender gets (`answers`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
-    /// 200 for any 2xx and 503 for the rest, with the upstream's body.
+    /// 200 for any 2xx and 503 for other statuses, with the service's body.
     Status,
-    /// The same statuses with a body of ours, so that nothing of the service leaks.
+    /// The same statuses with the gate's body. The sender sees no header and no body of the service.
     Receipt,
 }
 
@@ -20,7 +20,7 @@ impl Answers {
     }
 }
 
-/// The body of a 200 where the answer is a receipt. The provider's own samples answer so.
+/// The body of a 200 with [`Answers::Receipt`], as in the provider's sample receivers.
 pub const RECEIPT: &str = "{\"status\":\"received\"}";
 
 /// The media type of [`RECEIPT`].
@@ -29,14 +29,13 @@ pub const RECEIPT_TYPE: &str = "application/json";
 /// The media type of [`problem`]: RFC 9457.
 pub const PROBLEM_TYPE: &str = "application/problem+json";
 
-/// Headers of an upstream's answer that mean nothing to a webhook's sender, or the wrong thing: RunBlob's retries
-/// are its own, and a redirect is not followed.
+/// Headers that the gate removes from a service's response. RunBlob has its own retry times and follows no redirect.
 pub const REMOVED: &[&str] = &["retry-after", "location", "set-cookie"];
 
-/// Judges a released delivery by its upstream's `:status`.
+/// Judges the `:status` of a service's response.
 ///
 /// # Errors
-/// [`Reason::UpstreamError`] for anything but 2xx.
+/// [`Reason::UpstreamError`] for every status except 2xx.
 pub fn check(status: &[u8]) -> Result<(), Reason> {
     match status {
         [b'2', _, _] => Ok(()),
@@ -51,7 +50,7 @@ pub fn problem(reason: Reason, docs: &str) -> String {
     format!(r#"{{"type":"{problem_type}","title":"{title}","status":{status},"code":"{code}"}}"#)
 }
 
-/// The base URL of the documentation (`docs`), without a slash at the end. No character of a URI needs an escape in JSON.
+/// Reads the base URL of the documentation (`docs`), without the slash at its end. No URI character needs an escape in JSON.
 pub(crate) fn parse_docs(node: &Node<'_>) -> Result<String, ConfigError> {
     const EXPECTED: &str =
         "an https URL without query and fragment, such as https://docs.example.com/blobgate";
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn problems_have_the_values_of_the_table() {
+    fn problem_has_the_values_of_the_table() {
         for reason in Reason::ALL {
             let problem = problem(*reason, "https://docs.example");
             let problem: serde_json::Value = serde_json::from_str(&problem).unwrap();
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn only_2xx_is_handed_over() {
+    fn accepts_only_2xx() {
         for status in ["200", "201", "204", "299"] {
             assert_eq!(check(status.as_bytes()), Ok(()));
         }

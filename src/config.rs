@@ -1,39 +1,78 @@
-//! The configuration: read from what the host hands over, and turned into domain types at load.
+//! The configuration: the bytes that the host passes, parsed into domain types.
 
 mod wire;
 
 use crate::answer::parse_docs;
 use crate::confirm::Provider;
 use crate::contract;
+#[cfg(not(target_family = "wasm"))]
+use crate::contract::token::MAX_NAME;
 use crate::hook::{Hook, SharedSections};
 use crate::json::{self, Value};
 use crate::keyring::Keyring;
-use crate::settings::{ConfigError, Environment, Node};
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::Section;
+use crate::settings::{ConfigError, Environment, Node, keys};
 use crate::sign::Signer;
 use crate::token::TokenKeys;
 use std::sync::Arc;
 
-/// A configuration with which nothing can be wrong any more.
+/// A valid configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// In each log line and counter: `[a-z0-9-]{1,32}`.
+    /// The name in each log line and counter: `[a-z0-9-]{1,32}`.
     pub environment: String,
-    /// The base URL of the documentation, in the problem documents of refusals.
+    /// The base URL of the documentation, for problem documents.
     pub docs: String,
     /// At least one.
     pub hooks: Vec<Arc<Hook>>,
 }
 
-const SECTIONS: &[&str] = &["version", "environment", "docs", "hooks", "token", "confirm", "sign"];
-/// More than any sane file nests.
+keys! {
+    /// The keys of the configuration itself.
+    "": SECTIONS, section {
+        /// The version of this format.
+        "version": "`1`";
+        /// Stands in each log line, counter and token audience.
+        "environment": format!("a name, `[a-z0-9-]{{1,{MAX_NAME}}}`");
+        /// The address where you publish this book. The `type` of a problem document begins with it.
+        "docs": "an https URL without query and fragment" => format!("`{}`", contract::DOCS);
+        /// Every guarded path. At least one.
+        "hooks": "a list of [hooks](#hook)";
+        /// The keys that verify callback tokens.
+        "token": "[`token`](#token)" => "none: no hook's `trust` may name `token`";
+        /// How to call the provider's status API.
+        "confirm": "[`confirm`](#confirm)" => "none: no hook's `trust` may name `confirmed`";
+        /// The keys that sign deliveries to services.
+        "sign": "[`sign`](#sign)" => "none: the gate signs nothing";
+    }
+}
+
+/// Every section of a configuration, in the order of the book.
+#[cfg(not(target_family = "wasm"))]
+pub fn sections() -> Vec<Section> {
+    vec![
+        section(),
+        crate::hook::section(),
+        crate::trust::section(),
+        crate::transport::section(),
+        crate::enforcement::section(),
+        crate::token::section(),
+        crate::token::key_section(),
+        crate::confirm::section(),
+        crate::sign::section(),
+    ]
+}
+
+/// A valid configuration is 5 deep.
 const MAX_DEPTH: usize = 32;
 
 impl Config {
-    /// Reads a configuration: a serialised `google.protobuf.Struct`, which is how Envoy hands over a Struct, or JSON
-    /// text, which is how it hands over a StringValue.
+    /// Reads a configuration. Envoy passes a Struct as a serialised `google.protobuf.Struct`, and a StringValue as
+    /// JSON text.
     ///
     /// # Errors
-    /// One sentence: the field, what is wrong with it, what would be right.
+    /// One sentence: the field, its fault, and a valid value.
     ///
     /// ```
     /// use blobgate::Config;
@@ -110,7 +149,7 @@ fn read_json(text: &[u8]) -> Result<Value<'_>, ConfigError> {
     json::parse(text, MAX_DEPTH, &[]).map_err(|reason| {
         ConfigError::of_file(match reason {
             crate::Reason::JsonDuplicateKey => "has a key twice in one object; write each once",
-            crate::Reason::JsonTooDeep => "is nested too deeply; write it as the README shows",
+            crate::Reason::JsonTooDeep => "is nested more than 32 deep; write only documented keys",
             _ => "is not JSON; write one JSON object",
         })
     })

@@ -1,4 +1,4 @@
-//! Stage 10: the provider's status API says the same as the delivery.
+//! Stage 10: the provider's status API confirms the event.
 
 #[cfg(not(target_family = "wasm"))]
 mod polled_status;
@@ -6,67 +6,82 @@ mod polled_status;
 use crate::dialect::Dialect;
 use crate::event::{Event, Failure, Kind};
 use crate::json;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 use crate::trust::Answer;
 #[cfg(not(target_family = "wasm"))]
 pub use polled_status::{PolledStatus, parse_status};
 use std::time::Duration;
 
-/// How the provider is asked (`confirm`).
+/// How the gate calls the provider's status API (`confirm`).
 #[derive(Debug)]
 pub struct Provider {
-    /// The Envoy cluster, which adds the API key.
+    /// The Envoy cluster. It adds the API key.
     pub cluster: String,
     /// `:authority`.
     pub authority: String,
-    /// The most calls in any minute, of all workers of an Envoy.
+    /// The largest number of calls in any minute, for all workers of an Envoy together.
     pub per_minute: usize,
-    /// How long an answer is waited for.
+    /// The time limit of a call.
     pub timeout: Duration,
 }
 
-/// What an answer of the status API says, for a counter: the `outcome` of `blobgate_confirm_total`.
+/// The outcome of a confirmation: the label `outcome` of `blobgate_confirm_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The same id, status, result URL without its query, and error code.
+    /// 200 with the same id, status, result URL up to its query, and error code.
     Confirmed,
-    /// Something else of this generation.
+    /// 200 with another status, result URL or error code.
     Contradicted,
-    /// No such generation.
+    /// 404 with the provider's own code, such as `TASK_NOT_FOUND`: there is no such generation.
     Unknown,
-    /// The generation is pending or processing.
+    /// 200 with `pending` or `processing`.
     StillWorking,
-    /// The API key does not hold.
+    /// 401 or 403: the API key is not valid.
     Unauthorized,
-    /// 429.
+    /// 429: the provider's rate limit.
     Limited,
-    /// Any other status.
+    /// Any other status. Envoy's own 503 included: it could not connect.
     Status,
-    /// Not an answer of the documented form, or one without what would have to be compared.
+    /// 200 in an undocumented form, or a failure without the error code that the event has.
     Unreadable,
-    /// No answer in time, or none at all.
+    /// No answer within `timeout`, a broken answer, or 504.
     NoAnswer,
-    /// This minute's calls are spent.
+    /// No call: the last 65 s have had `per_minute` calls.
     Budget,
-    /// This worker has enough calls in flight.
+    /// No call: this worker has 16 calls in flight.
     InFlight,
-    /// The host could not start the call.
+    /// No call: Envoy could not start it, for example without such a cluster.
     NotStarted,
-    /// A negative answer of the last seconds.
+    /// No call: the status API contradicted this event within the last 20 s.
     Remembered,
 }
 
-/// The documented limit is 60 a minute and key; the rest is for the inbox.
+/// The provider documents a limit of 60 calls a minute for each key. The inbox uses the other 20.
 const DEFAULT_PER_MINUTE: usize = 40;
 const MAX_PER_MINUTE: usize = 6000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Below the `request_timeout` of `envoy.yaml`, 5 s, which runs until the question is answered.
+/// Below the `request_timeout` of `envoy.yaml`, 5 s, which also counts the time of the call.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(4);
 const MIN_TIMEOUT: Duration = Duration::from_millis(50);
-/// Flat, but for `error.details`.
+/// A status has one nested object that may nest further: `error.details`.
 const MAX_DEPTH: usize = 16;
 
-/// Reads the answer of the status API about `event`: its `:status`, and its whole body.
+keys! {
+    /// How the gate calls the provider's status API.
+    "confirm": KEYS, section {
+        /// The Envoy cluster of the status API. It adds the API key.
+        "cluster": "the name of a cluster";
+        /// The host of the status API.
+        "authority": "a host such as `platform.runblob.io`";
+        /// The most calls in any minute, of all workers of one Envoy.
+        "per_minute": format!("1 to {MAX_PER_MINUTE}") => format!("`{DEFAULT_PER_MINUTE}`");
+        /// How long the gate waits for an answer.
+        "timeout": format!("`{}s` to `{}s`", MIN_TIMEOUT.as_secs_f64(), MAX_TIMEOUT.as_secs_f64())
+            => format!("`{}s`", DEFAULT_TIMEOUT.as_secs_f64());
+    }
+}
+
+/// Compares `event` with a response of the status API: its `:status`, and its whole body.
 pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> Outcome {
     match read_answer(dialect, status, body) {
         Ok(answered) => compare(&answered, event),
@@ -74,7 +89,7 @@ pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> Outc
     }
 }
 
-/// The event in an answer of the status API, or why it contains none.
+/// The event in a response of the status API.
 fn read_answer(dialect: Dialect, status: &[u8], body: &[u8]) -> Result<Event, Outcome> {
     let parse = |known| json::parse(body, MAX_DEPTH, known);
     match status {
@@ -84,7 +99,7 @@ fn read_answer(dialect: Dialect, status: &[u8], body: &[u8]) -> Result<Event, Ou
         }
         b"401" | b"403" => return Err(Outcome::Unauthorized),
         b"429" => return Err(Outcome::Limited),
-        // Envoy's status for a call over its timeout.
+        // Envoy's status for a call that timed out.
         b"504" => return Err(Outcome::NoAnswer),
         _ => return Err(Outcome::Status),
     }
@@ -102,7 +117,7 @@ fn read_event(dialect: Dialect, answer: &json::Value<'_>) -> Option<Event> {
 fn compare(answered: &Event, event: &Event) -> Outcome {
     let code = |event: &Event| event.failure.as_ref().and_then(|Failure { code, .. }| code.clone());
     if answered.kind != Kind::Completed && code(answered).is_none() && code(event).is_some() {
-        // The answer has the failure without its code.
+        // A failure without its code cannot be compared.
         return Outcome::Unreadable;
     }
     let same = answered.generation_id == event.generation_id
@@ -112,13 +127,13 @@ fn compare(answered: &Event, event: &Event) -> Outcome {
     if same { Outcome::Confirmed } else { Outcome::Contradicted }
 }
 
-/// The result URL up to its query, which signs it for a while and so changes.
+/// The result URL before its query. The query is a signature that expires, so it changes.
 fn without_query(event: &Event) -> Option<&str> {
     event.result_url.as_deref().and_then(|url| url.split(['?', '#']).next())
 }
 
 impl Outcome {
-    /// What it means for the delivery.
+    /// The meaning for the trust rule.
     pub const fn answer(self) -> Answer {
         match self {
             Outcome::Confirmed => Answer::Confirmed,
@@ -149,7 +164,6 @@ impl Outcome {
 
 impl Provider {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        const KEYS: &[&str] = &["cluster", "authority", "per_minute", "timeout"];
         let fields = node.fields(KEYS, "an object with cluster and authority")?;
         let text = |key, expected: &str| {
             let node = fields.required(key, expected)?;

@@ -1,6 +1,6 @@
-//! The contract: every name that crosses a process, written once. The gate, the inbox, the tool and the tests use these.
+//! The contract: every name that crosses a process. The gate, the inbox, the tool and the tests take them from here.
 //!
-//! `tests/contract.rs` repeats each of them as a literal, so that a change here does not change the wire by accident.
+//! `tests/contract.rs` has each of them a second time as a literal, so that no edit changes the wire by accident.
 
 pub mod header;
 pub mod signature;
@@ -8,11 +8,11 @@ pub mod token;
 
 use std::fmt::Write;
 
-/// The base URL of the documentation, without a slash at the end. The book has no public address yet: this is the one place
-/// to change. The setting `docs` of the filter replaces it.
+/// The base URL of the documentation, without a slash at its end. The book has no public address yet: change it here when
+/// it has one. The setting `docs` of the filter replaces it.
 pub const DOCS: &str = "https://docs.blobgate.example";
 
-/// The `type` of a problem document (RFC 9457, section 3.1.1): the reason's place on the book's page of reasons.
+/// The `type` of a problem document (RFC 9457, section 3.1.1): the reason's anchor in the book's list of reasons.
 ///
 /// ```
 /// use blobgate::contract::problem_type;
@@ -27,7 +27,7 @@ pub fn problem_type(docs: &str, code: &str) -> String {
 /// The version of the gate's headers, in [`header::CONTRACT`].
 pub const VERSION: &str = "1";
 
-/// Whether a reader of [`VERSION`] understands the headers of this version. A minor version only adds headers.
+/// Whether a reader of [`VERSION`] can read the headers of `version`. A minor version only adds headers.
 ///
 /// ```
 /// use blobgate::contract::is_understood;
@@ -63,11 +63,11 @@ macro_rules! wire_values {
 }
 
 wire_values! {
-    /// How the gate judged a delivery that it forwards: the value of [`header::VERDICT`].
+    /// The verdict on a forwarded delivery: the value of [`header::VERDICT`].
     Verdict {
-        /// Authenticated, and valid.
+        /// The delivery breaks no rule.
         Accepted "accepted"
-        /// Authenticated, and invalid.
+        /// The sender is authenticated, and the delivery breaks a rule.
         Quarantined "quarantined"
         /// The hook only observes.
         Observed "observed"
@@ -75,9 +75,9 @@ wire_values! {
 }
 
 wire_values! {
-    /// What held: a value in the list of [`header::PROOFS`].
+    /// A proof that held: a value in the list of [`header::PROOFS`].
     Proof {
-        /// The callback token.
+        /// The callback token is valid and in time.
         Token "token"
         /// The provider's status API confirmed the event.
         Confirmed "confirmed"
@@ -85,19 +85,19 @@ wire_values! {
 }
 
 wire_values! {
-    /// What happened to a generation: the value of [`header::EVENT`].
+    /// How a generation ended: the value of [`header::EVENT`].
     Kind {
-        /// There is a video.
+        /// With a video.
         Completed "completed"
-        /// There will be none.
+        /// With a failure.
         Failed "failed"
-        /// There will be none, for it took too long.
+        /// With the failure code `TIMEOUT`.
         Timeout "timeout"
     }
 }
 
 wire_values! {
-    /// Who sends a delivery that no webhook caused: the value of [`header::SOURCE`].
+    /// The origin of a delivery without a webhook: the value of [`header::SOURCE`].
     EventSource {
         /// The inbox fetched the event from the provider's status API.
         Reconcile "reconcile"
@@ -106,7 +106,7 @@ wire_values! {
     }
 }
 
-/// The key under which a service knows a repeat: `dialect:generation:event`. The value of [`header::IDEMPOTENCY_KEY`].
+/// The key by which a service detects a repeat: `dialect:generation:event`. The value of [`header::IDEMPOTENCY_KEY`].
 ///
 /// ```
 /// use blobgate::contract::{Kind, idempotency_key};
@@ -120,7 +120,7 @@ pub fn idempotency_key(dialect: &str, generation: &str, kind: Kind) -> String {
     key
 }
 
-/// Whether an idempotency key names this event, whatever its dialect.
+/// Whether an idempotency key names this event, in any dialect.
 ///
 /// ```
 /// use blobgate::contract::{Kind, is_key_of};
@@ -133,7 +133,7 @@ pub fn is_key_of(key: &str, generation: &str, kind: Kind) -> bool {
     event == Some((generation, kind.name()))
 }
 
-/// The [`header::WEBHOOK_ID`] of a quarantined delivery that names no event: `dialect:SHA-256:quarantined`.
+/// The [`header::WEBHOOK_ID`] of a quarantined delivery without a readable event: `dialect:SHA-256:quarantined`.
 pub fn quarantine_key(dialect: &str, body_sha256: &[u8]) -> String {
     let mut key = format!("{dialect}:");
     for byte in body_sha256 {

@@ -1,4 +1,4 @@
-//! Stage 8: a payload becomes one event. A dialect is the shape of one product's webhook, a file each.
+//! Stage 8: reads a payload as one event. A dialect is the form of one product's webhook, and has a file.
 
 use crate::Reason;
 use crate::event::{Claim, Drift, GenerationId, InvalidPayload};
@@ -8,12 +8,12 @@ use crate::json::{KnownKeys, Value};
 use crate::settings::{ConfigError, Node};
 use std::fmt;
 
-/// A line for each dialect, and a module of that name with everything that [`Dialect`] takes from it.
+/// The table of dialects. Each names its module, which has the functions that [`Dialect`] calls.
 macro_rules! dialects {
     ($($(#[$doc:meta])* $variant:ident = $module:ident $name:literal,)*) => {
         $(pub mod $module;)*
 
-        /// The shape of a product's webhook.
+        /// The form of a product's webhook.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Dialect {
             $($(#[$doc])* $variant,)*
@@ -30,14 +30,17 @@ macro_rules! dialects {
                 }
             }
 
-            /// The keys that the dialect knows.
+            /// The keys of the dialect's payloads.
             pub const fn known(self) -> KnownKeys {
                 match self {
                     $(Dialect::$variant => $module::KNOWN,)*
                 }
             }
 
-            /// Reads a payload. `Err` where a load-bearing field is missing or of another type.
+            /// Reads a payload.
+            ///
+            /// # Errors
+            /// [`InvalidPayload`] where a required field is missing or has another type.
             ///
             /// ```
             /// use blobgate::contract::Kind;
@@ -57,29 +60,29 @@ macro_rules! dialects {
                 }
             }
 
-            /// The prompt of a payload, to which a token can be bound.
+            /// The prompt of a payload. A token can be bound to it.
             pub fn prompt<'a>(self, payload: &'a Value<'_>) -> Option<&'a str> {
                 match self {
                     $(Dialect::$variant => $module::prompt(payload),)*
                 }
             }
 
-            /// The path at which the provider's status API tells about a generation.
+            /// The path of a generation in the provider's status API.
             pub fn status_path(self, id: GenerationId) -> String {
                 match self {
                     $(Dialect::$variant => $module::status_path(id),)*
                 }
             }
 
-            /// Whether an answer of the status API says that the generation has not ended.
+            /// Whether a response of the status API shows a generation in progress.
             pub fn is_still_working(self, answer: &Value<'_>) -> bool {
                 match self {
                     $(Dialect::$variant => $module::is_still_working(answer),)*
                 }
             }
 
-            /// Whether the body of a 404 says that the provider knows no such generation. A path that the provider does not
-            /// serve, a proxy or a maintenance page says nothing about a generation.
+            /// Whether the body of a 404 means that the provider has no such generation. A 404 for an unknown path, from a proxy
+            /// or from a maintenance page does not.
             pub fn is_no_such_generation(self, answer: &Value<'_>) -> bool {
                 match self {
                     $(Dialect::$variant => $module::is_no_such_generation(answer),)*
@@ -87,7 +90,7 @@ macro_rules! dialects {
             }
         }
 
-        /// For the inbox, which reads what the gate could not.
+        /// For the inbox, which also handles payloads that the gate cannot read.
         #[cfg(not(target_family = "wasm"))]
         impl Dialect {
             /// A dialect by its name.
@@ -95,35 +98,35 @@ macro_rules! dialects {
                 Self::ALL.iter().copied().find(|dialect| dialect.name() == name)
             }
 
-            /// The webhook's body that the provider would have sent, by an answer of its status API and the event in it.
+            /// Makes the body of a webhook from a response of the status API and its event.
             pub(crate) fn webhook(self, event: &Event, answer: &[u8]) -> Option<Vec<u8>> {
                 match self {
                     $(Dialect::$variant => $module::webhook(event, answer),)*
                 }
             }
 
-            /// The first field that keeps a payload from being an event.
+            /// The first field that breaks a rule.
             pub fn violation(self, payload: &Value<'_>) -> Option<Violation> {
                 match self {
                     $(Dialect::$variant => $module::violation(payload),)*
                 }
             }
 
-            /// The generation that a payload names, of any form, in an envelope too.
+            /// The generation of a payload of any form, also inside an envelope.
             pub fn generation(self, payload: &Value<'_>) -> Option<GenerationId> {
                 match self {
                     $(Dialect::$variant => $module::generation(payload),)*
                 }
             }
 
-            /// Where the result of a payload is, of any form, in an envelope too. It is not checked.
+            /// The unchecked result URL of a payload of any form, also inside an envelope.
             pub fn result_url<'a>(self, payload: &'a Value<'_>) -> Option<&'a str> {
                 match self {
                     $(Dialect::$variant => $module::result_url(payload),)*
                 }
             }
 
-            /// The event that a person says a payload of any form is. Nothing in it is checked.
+            /// The event that a person makes of a payload of any form. Its fields are unchecked.
             pub fn event_as(self, payload: &Value<'_>, kind: Kind, generation_id: GenerationId) -> Event {
                 match self {
                     $(Dialect::$variant => $module::event_as(payload, kind, generation_id),)*
@@ -134,12 +137,12 @@ macro_rules! dialects {
 }
 
 dialects! {
-    /// RunBlob's Veo3, as docs.runblob.io shows it.
+    /// RunBlob's Veo3, as docs.runblob.io documents it.
     Veo3 = veo3 "veo3",
 }
 
 impl Dialect {
-    /// What a configuration may name.
+    /// The values of a hook's `dialect`.
     pub(crate) fn names() -> String {
         Self::ALL.iter().map(|dialect| dialect.name()).collect::<Vec<_>>().join(" or ")
     }
@@ -149,25 +152,25 @@ impl Dialect {
     }
 }
 
-/// A field that keeps a payload from being an event. It shows no value of the payload.
+/// A field of a payload that breaks a rule. It contains no value of the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The key, or `body`.
     pub field: &'static str,
-    /// What is there.
+    /// The difference.
     pub found: Mismatch,
-    /// What the provider documents.
+    /// The documented value.
     pub expected: &'static str,
 }
 
-/// What is in the place of a documented field.
+/// How a field differs from the documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch {
-    /// No such key.
+    /// The key is absent.
     Missing,
-    /// A number where a text belongs, say.
+    /// The value has another type.
     OtherType,
-    /// A text of another form, say.
+    /// The value has another form.
     OtherValue,
 }
 
@@ -182,12 +185,12 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What to do with a payload that is not quite as documented (`schema`).
+/// Whether drift refuses a payload (`schema`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
-    /// Let it through, and name what drifted.
+    /// The gate accepts the payload and reports its drift.
     Tolerant,
-    /// Refuse it.
+    /// The gate refuses the payload.
     Strict,
 }
 
@@ -195,7 +198,7 @@ impl Schema {
     /// Decides on drift.
     ///
     /// # Errors
-    /// [`Reason::SchemaInvalid`] for any drift where the schema is strict.
+    /// [`Reason::SchemaInvalid`] for any drift with a strict schema.
     pub fn check(self, drift: &Drift) -> Result<(), Reason> {
         match self {
             Schema::Strict if !drift.is_empty() => Err(Reason::SchemaInvalid),

@@ -1,37 +1,53 @@
-//! Whether a violation refuses: of a whole hook, of a single check, and of an authenticated sender.
+//! The effect of a violation: for a whole hook, for one check, and for an authenticated sender.
 
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 
-/// Whether a hook's flaws refuse (`mode`).
+keys! {
+    /// Single checks of a hook that only observe: the gate lets a violation through, and names its reason in
+    /// `blobgate-observed`.
+    "hooks[].checks": KEYS, section {
+        /// The client address.
+        "source": "`enforce` or `observe`" => "`enforce`";
+        /// The host of the result.
+        "result_url": "`enforce` or `observe`" => "`enforce`";
+        /// The trust rule. `observe` accepts every valid delivery, and never calls the status API. It quarantines an invalid
+        /// delivery from an authenticated sender, and refuses others.
+        "trust": "`enforce` or `observe`" => "`enforce`";
+        /// The prompt that a token is bound to by its claim `ph`. The provider may send another wording: observe first.
+        "prompt": "`enforce`, `observe` or `off`" => "`off`";
+    }
+}
+
+/// The effect of a hook's violations (`mode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// They refuse.
+    /// A violation refuses the delivery.
     Enforce,
-    /// Everything is judged, marked and forwarded.
+    /// The gate forwards every delivery, with its verdict in headers.
     Observe,
 }
 
-/// What becomes of a delivery that is proven, and wrong (`quarantine`).
+/// The effect of an authenticated sender's violation (`quarantine`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quarantine {
-    /// It is forwarded as quarantined, and answered 200 once it is kept.
+    /// The gate forwards the delivery as quarantined. The sender gets 200 once it is stored.
     Route,
-    /// It is refused as a stranger's is.
+    /// The gate refuses the delivery, as it does for an unauthenticated sender.
     None,
 }
 
-/// Whether one check refuses (`checks`).
+/// The effect of one check (`checks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// A flaw refuses.
+    /// A violation refuses the delivery.
     Enforce,
-    /// A flaw is named in `blobgate-observed`.
+    /// The gate names a violation in `blobgate-observed`.
     Observe,
-    /// Nothing is checked. Only the prompt's check can be off.
+    /// The check does not run. Only the prompt's check can be off.
     Off,
 }
 
-/// The checks that can be set one by one.
+/// The checks with a setting of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checks {
     /// The allowlist.
@@ -65,13 +81,10 @@ impl Checks {
     };
 
     pub(crate) fn parse(node: &Node<'_>, takes_token: bool) -> Result<Self, ConfigError> {
-        let fields = node.fields(
-            &["source", "result_url", "trust", "prompt"],
-            "an object with some of source, result_url, trust and prompt",
-        )?;
+        let fields = node.fields(KEYS, "an object with some of source, result_url, trust and prompt")?;
         let check = |key: &str| fields.optional(key).map_or(Ok(Check::Enforce), |node| Check::parse(&node));
         let prompt = match fields.optional("prompt") {
-            // Unquoted, YAML's `off` arrives as the boolean false.
+            // YAML reads an unquoted `off` as the boolean false.
             Some(node) if node.is_false() => Check::Off,
             Some(node) => {
                 const WORDS: &[(&str, Check)] =

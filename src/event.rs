@@ -1,4 +1,4 @@
-//! Stage 9: what the event itself must hold, and the event.
+//! Stage 9: the event, and the check of its id.
 
 use crate::Reason;
 use crate::contract;
@@ -6,42 +6,42 @@ pub use crate::contract::Kind;
 use std::fmt;
 use uuid::Uuid;
 
-/// What the provider says has happened to one generation.
+/// The end of one generation, as the provider reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Which generation.
+    /// The generation.
     pub generation_id: GenerationId,
-    /// What happened.
+    /// How it ended.
     pub kind: Kind,
-    /// Why, where it failed or timed out.
+    /// The failure, where it failed or timed out.
     pub failure: Option<Failure>,
-    /// Where the video is, where there is one.
+    /// The video's URL, where it completed.
     pub result_url: Option<String>,
-    /// What is not as documented.
+    /// The payload's drift.
     pub drift: Drift,
 }
 
 /// Why a generation has no video.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The provider's code, `[A-Z0-9_]{1,64}`; `None` where it names none of that form.
+    /// The provider's code, `[A-Z0-9_]{1,64}`; `None` where the payload has no code of that form.
     pub code: Option<String>,
-    /// Whose failure it is.
+    /// The cause's category.
     pub class: Class,
-    /// Whether generating again, unchanged, may work; `None` where nobody knows.
+    /// Whether an unchanged second generation may succeed; `None` for an undocumented code.
     pub retryable: Option<bool>,
 }
 
-/// Whose failure it is: the provider's categories.
+/// The provider's categories of failures, by their cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The request's.
+    /// The request.
     User,
-    /// The content's.
+    /// The content.
     Content,
-    /// The provider's.
+    /// The provider's system.
     System,
-    /// Not documented.
+    /// An undocumented code.
     Unknown,
 }
 
@@ -49,37 +49,38 @@ pub enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GenerationId(Uuid);
 
-/// What a payload says, with only what decides something checked for presence and type.
+/// A payload's content. Only required fields are checked for presence and type.
 #[derive(Debug)]
 pub struct Claim<'a> {
-    /// `generation_id`, of any form.
+    /// `generation_id`, in any form.
     pub generation_id: &'a str,
-    /// What happened.
+    /// How the generation ended.
     pub kind: Kind,
-    /// Why, where it failed or timed out.
+    /// The failure, where it failed or timed out.
     pub failure: Option<Failure>,
-    /// Where the video is, where there is one.
+    /// The video's URL, where it completed.
     pub result_url: Option<&'a str>,
-    /// What is not as documented.
+    /// The payload's drift.
     pub drift: Drift,
 }
 
-/// A payload that breaks a rule: which, and what is known of it all the same.
+/// A payload that breaks a rule, with its readable parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidPayload {
-    /// The first rule that it breaks.
+    /// The first violation.
     pub reason: Reason,
-    /// Which generation it is about.
+    /// The generation.
     pub generation_id: Option<GenerationId>,
-    /// What it says, where only a strict schema or a later stage minds.
+    /// The event, where only a strict schema or a later stage refuses it.
     pub event: Option<Box<Event>>,
 }
 
-/// Names of documented fields that are not as documented, each once. Bounded, as the names are the dialect's own.
+/// The names of fields that differ from the documentation, each once. The names are constants of the dialect, so their number
+/// is bounded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift(Vec<&'static str>);
 
-/// Decides on what a payload claims.
+/// Checks a claim.
 ///
 /// # Errors
 /// [`Reason::GenerationIdInvalid`].
@@ -92,7 +93,7 @@ pub fn check(claim: Claim<'_>) -> Result<Event, InvalidPayload> {
 }
 
 impl Event {
-    /// The key under which a receiver knows a repeat: `veo3:<generation id>:completed`.
+    /// The key by which a service detects a repeat: `veo3:<generation id>:completed`.
     pub fn idempotency_key(&self, dialect: &str) -> String {
         let mut buffer = Uuid::encode_buffer();
         let id = self.generation_id.0.hyphenated().encode_lower(&mut buffer);
@@ -114,19 +115,19 @@ impl Drift {
         }
     }
 
-    /// Notes a field unless it is as documented.
+    /// Notes a field, unless it is as documented.
     pub fn expect(&mut self, field: &'static str, as_documented: bool) {
         if !as_documented {
             self.note(field);
         }
     }
 
-    /// Whether all is as documented.
+    /// Whether the payload has no drift.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The names, in the order in which they were found.
+    /// The names, in the order of [`Self::note`].
     pub fn names(&self) -> &[&'static str] {
         &self.0
     }
@@ -145,7 +146,7 @@ impl Class {
 }
 
 impl GenerationId {
-    /// Reads the form 8-4-4-4-12 of RFC 9562 in either case, and no other: no braces, no `urn:uuid:`.
+    /// Reads only the form 8-4-4-4-12 of RFC 9562, in upper or lower case: no braces, no `urn:uuid:`.
     ///
     /// ```
     /// use blobgate::event::GenerationId;
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn one_form_of_id() {
+    fn reads_one_form_of_id() {
         let canonical = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
         id(canonical, Some(canonical));
         id("FFD473D5-5bef-4E14-BF22-8D559BE3C19F", Some(canonical));

@@ -1,4 +1,4 @@
-//! One request and its response, between a host and the policy: a state machine that drives any [`Host`].
+//! One request and its response: a state machine that calls the policy and any [`Host`].
 
 mod budget;
 mod cache;
@@ -23,7 +23,7 @@ use confirmation::{Calls, PendingConfirmation};
 use log::LogLimit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A configuration, and what its exchanges share.
+/// A configuration, and the state that its exchanges share.
 #[derive(Debug)]
 pub struct Gate {
     config: Config,
@@ -31,43 +31,43 @@ pub struct Gate {
     calls: Calls,
 }
 
-/// One request and its response. Its drop is the end of the stream: a call to the status API is then no longer in flight.
+/// One request and its response. A dropped exchange frees its slot for a call to the status API.
 #[derive(Debug)]
 pub struct Exchange {
     gate: Arc<Gate>,
     state: State,
-    /// Bytes of the body so far. Trailers do not say how many came before them.
+    /// The bytes of the body so far. The trailers callback has no size.
     body_seen: usize,
-    /// Envoy turns its own answers to such a request, and the gate's, into 200 with a `grpc-status`.
+    /// To a gRPC request Envoy sends its own responses and the gate's as 200 with a `grpc-status`.
     is_grpc: bool,
 }
 
-/// Where an exchange stands.
+/// The state of an exchange.
 #[derive(Debug)]
 enum State {
-    /// The request headers have not come.
+    /// No request headers yet.
     Fresh,
-    /// The head waits until the body is judged.
+    /// The request waits for the rest of its body.
     AwaitingBody(AdmittedHead),
-    /// The head and the whole body wait for the status API.
+    /// The request waits for the status API.
     AwaitingProvider(PendingConfirmation),
-    /// The request has gone on; its response is judged too.
+    /// The service has the request. The gate judges the response.
     Forwarded(Arc<Hook>),
     /// The response is the gate's refusal.
     Refused(Reason),
-    /// The response passes as it is: the hook only observes, or Envoy has answered.
+    /// The gate leaves the response unchanged: the hook only observes, or Envoy sent it.
     PassThrough,
-    /// The gate has replaced the response's head, and its body becomes this.
+    /// The gate has replaced the response's head. This text replaces its body.
     Replacing(String),
 }
 
 impl Gate {
-    /// A gate with nothing remembered.
+    /// A gate without past calls and log lines.
     pub fn new(config: Config) -> Self {
         Self { config, log: Mutex::default(), calls: Calls::default() }
     }
 
-    /// The keys of the shared cells that hold the recent calls to each provider.
+    /// The keys of the shared cells with the times of recent calls to each provider.
     pub fn budget_keys(&self) -> impl Iterator<Item = String> {
         self.config.hooks.iter().filter_map(|hook| hook.confirm.as_deref()).map(confirmation::budget_key)
     }
@@ -112,13 +112,13 @@ impl Exchange {
             (Ok(admitted), Ending::Here) => self.decide(host, admitted, 0),
             (Ok(admitted), Ending::Later) => {
                 self.state = State::AwaitingBody(admitted);
-                // With allow_on_headers_stop_iteration the body still comes; without it, it never does.
+                // Envoy passes the body of a paused request only with allow_on_headers_stop_iteration.
                 Flow::Pause
             }
         }
     }
 
-    /// Judges the body once it is whole, or too large. `size` counts all that the host holds.
+    /// Judges the body once it is complete or too large. `size` is the number of bytes so far.
     pub fn on_request_body(&mut self, host: &mut impl Host, size: usize, ending: Ending) -> Flow {
         self.body_seen = size;
         let Some(admitted) = self.take_admitted() else {
@@ -134,9 +134,9 @@ impl Exchange {
         }
     }
 
-    /// Judges the body that the trailers end: no body callback was the last one.
+    /// Judges a body that ends with trailers: no body callback had the end of the stream.
     pub fn on_request_trailers(&mut self, host: &mut impl Host) -> Flow {
-        // Nothing judges trailers, and over HTTP/2 a service may read them as headers: `blobgate-verdict`, `webhook-id`.
+        // The gate does not judge trailers, and an HTTP/2 service may read them as headers, such as `blobgate-verdict`.
         host.remove_request_trailers();
         match self.take_admitted() {
             Some(admitted) => self.decide(host, admitted, self.body_seen),
@@ -144,7 +144,7 @@ impl Exchange {
         }
     }
 
-    /// Takes the result of the call to the status API: `None` where no response came.
+    /// Concludes with the response of the status API; `None` where no response came.
     pub fn on_provider_response(
         &mut self,
         host: &mut impl Host,
@@ -180,14 +180,14 @@ impl Exchange {
         }
     }
 
-    /// Judges the whole delivery. Its body is read once, here.
+    /// Judges the whole delivery. Only this function reads the body.
     fn decide(&mut self, host: &mut impl Host, admitted: AdmittedHead, size: usize) -> Flow {
         let body = if size == 0 { Vec::new() } else { host.request_body(size) };
         let decision = policy::decide(admitted, &body);
         self.settle(host, decision, Some(body))
     }
 
-    /// `body` is there where all of it has come.
+    /// Carries out a decision. `body` is `None` where the gate did not read all of it.
     fn settle(&mut self, host: &mut impl Host, decision: Decision, body: Option<Vec<u8>>) -> Flow {
         match decision {
             Decision::Forward(delivery) => self.forward(host, &delivery, body.as_deref()),
@@ -219,7 +219,7 @@ impl Exchange {
         }
     }
 
-    /// Sets the headers, by which the host chooses the route again, and lets the request go on.
+    /// Sets the gate headers and lets the request continue. The host then selects the route again by these headers.
     fn forward(&mut self, host: &mut impl Host, delivery: &Delivery, body: Option<&[u8]>) -> Flow {
         for (name, value) in forward::headers(delivery) {
             host.set_request_header(name, &value);
@@ -245,7 +245,7 @@ impl Exchange {
 
     fn refuse(&mut self, host: &mut impl Host, refusal: &Refusal) -> Flow {
         let Refusal { hook, reason, generation_id, token } = refusal;
-        // For the access log alone: a refused request reaches no service.
+        // For the access log: a refused request reaches no service.
         if let Some(hook) = hook {
             host.set_request_header(header::HOOK, &hook.name);
         }
@@ -263,13 +263,13 @@ impl Exchange {
             headers.push(("allow", "POST"));
         }
         let body = answer::problem(*reason, &self.gate.config.docs);
-        // Envoy queues it, and the response callbacks of this exchange still run on it.
+        // Envoy queues this response and then runs the response callbacks of this exchange on it.
         host.respond(reason.status(), &headers, body.as_bytes());
         Flow::Pause
     }
 }
 
-/// A lock that a panic elsewhere has poisoned guards counts and digests, which are whole after each step.
+/// Locks, also after a panic of another holder: the guarded counts and digests are valid after each step.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

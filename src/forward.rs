@@ -1,4 +1,4 @@
-//! Stage 11: what a service is told, in headers.
+//! Stage 11: the gate headers, which tell a service the verdict and the event.
 
 use crate::contract::{self, Verdict, header};
 use crate::dialect::Dialect;
@@ -8,17 +8,17 @@ use crate::request::ContentType;
 use crate::result_url;
 use std::borrow::Cow;
 
-/// The headers to set on a delivery before it goes on. Every value is visible ASCII.
+/// The headers that the gate sets on a forwarded delivery. Every value is visible ASCII.
 pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
     let hook = delivery.hook();
-    // Ten at most of a completed delivery, and failures are not the rule.
+    // A completed delivery has at most ten. A failure has more and is rare.
     let mut set: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(10);
     set.push((header::VERDICT, delivery.verdict().name().into()));
     set.push((header::HOOK, Cow::Borrowed(&hook.name)));
     set.push((header::DIALECT, hook.dialect.name().into()));
     set.push((header::CONTRACT, contract::VERSION.into()));
     if delivery.verdict() == Verdict::Accepted && delivery.content_type() != ContentType::Json {
-        // What was accepted is JSON, whatever its sender called it.
+        // The body of an accepted delivery is JSON, also where the sender declares another type.
         set.push(("content-type", "application/json".into()));
     }
     if let Some(reason) = delivery.reason() {
@@ -37,7 +37,7 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
     set
 }
 
-/// The headers that say what has happened.
+/// Adds the headers about an event.
 pub fn about_event<'a>(
     verdict: Verdict,
     dialect: Dialect,
@@ -45,7 +45,7 @@ pub fn about_event<'a>(
     set: &mut Vec<(&'static str, Cow<'a, str>)>,
 ) {
     let name = match verdict {
-        // No route leads to a service by what is only claimed.
+        // The service routes match on `blobgate-event`. A quarantined delivery must not match.
         Verdict::Quarantined => header::CLAIMED_EVENT,
         Verdict::Accepted | Verdict::Observed => header::EVENT,
     };

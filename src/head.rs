@@ -1,47 +1,47 @@
-//! What the gate knows of a request before its body: facts of the host, and the head as it came.
+//! The head of a request: its method and headers, and the host's properties.
 
 use crate::headers::Headers;
 
-/// What the gate knows of a request before its body.
+/// The head of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
     /// `:method`.
     pub method: &'a [u8],
-    /// Every header, cleaned.
+    /// Every header, after [`crate::sanitize`].
     pub headers: &'a Headers,
-    /// Whether this hop is encrypted, where the hook needs it ([`crate::hook::RequiredProperties`]).
+    /// Whether this hop is encrypted, if the hook needs it ([`crate::hook::RequiredProperties`]).
     pub hop: Hop,
-    /// Envoy's `source.address`, with its port, where the hook needs it.
+    /// Envoy's `source.address`, with its port, if the hook needs it.
     pub source: Option<&'a [u8]>,
-    /// The direct peer's address, without a port, where the hook needs it.
+    /// The direct peer's address, without a port, if the hook needs it.
     pub peer: Option<&'a [u8]>,
     /// Whether a body follows.
     pub ending: Ending,
-    /// Seconds since the epoch, by the host's clock, where the hook needs them.
+    /// Seconds since the epoch by the host's clock, if the hook needs them.
     pub now: u64,
 }
 
-/// How the request reached this Envoy.
+/// The encryption of the last hop to this Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hop {
-    /// Over TLS.
+    /// TLS.
     Tls,
-    /// In plaintext.
+    /// None.
     Plaintext,
 }
 
-/// Where the request ends.
+/// Whether a part is the last one of its request or response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// With its head.
+    /// It is the last part.
     Here,
-    /// After a body or trailers.
+    /// More parts follow.
     Later,
 }
 
 #[cfg(test)]
 impl<'a> Head<'a> {
-    /// A head without a flaw, for tests to spoil.
+    /// A valid head, which a test changes.
     pub(crate) fn of(headers: &'a Headers) -> Self {
         Head {
             method: b"POST",

@@ -1,20 +1,20 @@
-//! Request headers as bytes, and the only way to one that decides something.
+//! Request headers as bytes, and the one reader of a decisive header. A header is decisive if the gate acts on its value.
 
-/// The headers of a request as the host lists them: names in lower case, values as raw bytes, repeats apart.
+/// The headers of a request as the host lists them: names in lower case, values as raw bytes, one item for each repeat.
 #[derive(Clone, Debug, Default)]
 pub struct Headers(Vec<(String, Vec<u8>)>);
 
-/// A header that decides something has more than one value, or one that is not text.
+/// A decisive header is repeated or is not text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidHeader;
 
 impl Headers {
-    /// Takes the host's list as it is.
+    /// Takes the host's list.
     pub fn new(list: Vec<(String, Vec<u8>)>) -> Self {
         Self(list)
     }
 
-    /// The one value of `name`, or `None` where the header is absent.
+    /// The only value of `name`; `None` if the header is absent.
     ///
     /// # Errors
     /// [`InvalidHeader`] for a repeated header and for a value outside visible ASCII and space. A comma counts as a
@@ -43,22 +43,22 @@ impl Headers {
         std::str::from_utf8(value).map(Some).map_err(|_| InvalidHeader)
     }
 
-    /// The first value of `name`, raw, or nothing: for the pseudo-headers, of which HTTP allows one.
+    /// The first raw value of `name`, or nothing. Use it for pseudo-headers, which HTTP does not allow to repeat.
     pub fn first(&self, name: &str) -> &[u8] {
         self.0.iter().find(|(key, _)| key == name).map_or(&[], |(_, value)| value.as_slice())
     }
 
-    /// Takes out what `keep` does not name.
+    /// Removes each header whose name `keep` rejects.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         self.0.retain(|(name, _)| keep(name));
     }
 
-    /// Every value of `name`, raw.
+    /// Every raw value of `name`.
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
     }
 
-    /// Every name, once for each time it stands there.
+    /// Every name, once for each repeat.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_present_repeated_and_not_text_differ() {
+    fn tells_absent_present_repeated_and_binary_apart() {
         one(&[], Ok(None));
         one(&[b""], Ok(Some("")));
         one(&[b"https"], Ok(Some("https")));

@@ -1,6 +1,9 @@
-//! Stage 1: which hook a path belongs to, and what a hook is.
+//! Stage 1: finds the hook of a path.
 
 mod parse;
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use parse::section;
 
 use crate::Reason;
 use crate::answer::Answers;
@@ -15,46 +18,46 @@ use crate::transport::Transport;
 use crate::trust::Trust;
 use std::sync::Arc;
 
-/// One guarded path, complete in itself.
+/// One guarded path with its rules.
 #[derive(Debug)]
 pub struct Hook {
-    /// Its name in headers, logs and counters: `[a-z0-9-]{1,32}`.
+    /// The name in headers, logs and counters: `[a-z0-9-]{1,32}`.
     pub name: Arc<str>,
     /// The path without a query, and without the token's segment.
     pub path: String,
-    /// The shape of the payload.
+    /// The form of the payload.
     pub dialect: Dialect,
-    /// Whether flaws refuse or are only marked.
+    /// The effect of violations.
     pub mode: Mode,
-    /// What is asked of the connection.
+    /// The rule for the connection.
     pub transport: Transport,
-    /// Who may call.
+    /// The allowlist of client addresses.
     pub source: Source,
-    /// Whose word counts.
+    /// The trust rule.
     pub trust: Trust,
-    /// What is asked of a token, the last segment of the path, where the hook takes one.
+    /// The rule for the token in the last segment of the path, if the hook takes one.
     pub token: Option<TokenRequirement>,
-    /// How the provider is asked, where the trust rule names its word.
+    /// The provider's status API, if the trust rule names `confirmed`.
     pub confirm: Option<Arc<Provider>>,
-    /// What becomes of proven deliveries that are wrong.
+    /// The effect of an authenticated sender's violation.
     pub quarantine: Quarantine,
-    /// Who signs what leaves.
+    /// The signer of forwarded deliveries.
     pub sign: Option<Arc<Signer>>,
-    /// Where results may be downloaded from.
+    /// The allowlist of result hosts.
     pub result_url: ResultUrl,
-    /// What drift does.
+    /// The effect of drift.
     pub schema: Schema,
-    /// What the sender hears of the upstream's answer.
+    /// How much of the service's response the sender gets.
     pub answers: Answers,
-    /// The largest body, in bytes.
+    /// The largest size of a body, in bytes.
     pub max_body_bytes: usize,
-    /// The deepest nesting of a body: its outermost object is 1.
+    /// The largest nesting of a body. The outermost object counts as 1.
     pub max_depth: usize,
-    /// Which single checks only mark.
+    /// The effect of single checks.
     pub checks: Checks,
 }
 
-/// What all hooks of a configuration share: its name, and the sections beside `hooks`.
+/// The environment's name and the sections that all hooks share.
 #[derive(Debug)]
 pub(crate) struct SharedSections {
     pub(crate) environment: String,
@@ -63,12 +66,12 @@ pub(crate) struct SharedSections {
     pub(crate) sign: Option<Arc<Signer>>,
 }
 
-/// A hook, and the token in the path that led to it.
+/// The hook of a path, and the token in the path.
 pub type HookMatch<'h, 'p> = (&'h Arc<Hook>, Option<&'p [u8]>);
 
-/// The hook of a path, and the token in it. Whatever follows `?` is ignored.
+/// Finds the hook of a path, and the token in the path. The query is ignored.
 ///
-/// A hook that takes a token is found without one as well: that is a missing token, not an unknown hook.
+/// A path without a token also matches a hook that takes one: the violation is then a missing token, not an unknown hook.
 ///
 /// # Errors
 /// [`Reason::UnknownHook`].
@@ -85,7 +88,7 @@ pub fn find<'h, 'p>(hooks: &'h [Arc<Hook>], path: &'p [u8]) -> Result<HookMatch<
     hooks.iter().find_map(under).ok_or(Reason::UnknownHook)
 }
 
-/// Host properties that a hook needs. Each is an expensive host call.
+/// The host properties that a hook needs. Each is an expensive host call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequiredProperties {
     /// Whether this hop used TLS.
@@ -98,7 +101,7 @@ pub struct RequiredProperties {
     pub time: bool,
 }
 
-/// The hook whose token `path` can hold, wherever in it.
+/// The hook that takes a token at or below `path`.
 pub fn taking_token<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h Arc<Hook>> {
     hooks.iter().find(|hook| hook.token.is_some() && is_at_or_under(path, &hook.path))
 }
@@ -108,7 +111,7 @@ fn is_at_or_under(path: &[u8], base: &str) -> bool {
 }
 
 impl Hook {
-    /// The host properties that it needs.
+    /// The host properties that the hook needs.
     pub fn required_properties(&self) -> RequiredProperties {
         RequiredProperties {
             hop: matches!(self.transport, Transport::TlsHere),
@@ -118,7 +121,7 @@ impl Hook {
         }
     }
 
-    /// Whether one path could belong to both.
+    /// Whether one path could match both hooks.
     pub(crate) fn meets(&self, other: &Hook) -> bool {
         let under =
             |path: &str, hook: &Hook| hook.token.is_some() && is_at_or_under(path.as_bytes(), &hook.path);

@@ -1,17 +1,17 @@
-//! Sets of IP addresses, as a configuration lists them.
+//! Sets of IP addresses from the configuration.
 
 use crate::settings::{ConfigError, Node};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
 
-/// The most IPv4 addresses of proxies: a /4, the size of 16 networks of 10.0.0.0/8.
+/// The largest number of IPv4 proxies: a /4, as many as 16 networks of 10.0.0.0/8.
 const MAX_PROXIES_V4: u128 = 1 << 28;
 /// The global IPv6 addresses, 2000::/3 (RFC 4291, section 2.4).
 const GLOBAL_V6: (u128, u128) = (0x2 << 124, (0x4 << 124) - 1);
-/// The most global IPv6 addresses of proxies: a /7, the same part of them.
+/// The largest number of global IPv6 proxies: a /7, a sixteenth as in IPv4.
 const MAX_PROXIES_V6: u128 = 1 << 121;
 
-/// A set of addresses. Looking one up takes the logarithm of the number of ranges.
+/// A set of addresses. A lookup takes logarithmic time.
 #[derive(Clone, Debug)]
 pub struct Ranges {
     v4: Intervals<u32>,
@@ -19,7 +19,7 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// Whether an address is in the set. A v4-mapped v6 address is its v4 address.
+    /// Whether an address is in the set. A v4-mapped v6 address counts as its v4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
             IpAddr::V4(v4) => self.v4.contains(v4.to_bits()),
@@ -40,21 +40,21 @@ impl Ranges {
         Ok(Self::of(&nets))
     }
 
-    /// The ranges of proxies, whose `x-forwarded-for` becomes the client address.
+    /// Parses the ranges of proxies. Their `x-forwarded-for` becomes the client address.
     pub(crate) fn parse_proxies(node: &Node<'_>) -> Result<Self, ConfigError> {
         let ranges = Self::parse(node)?;
         if ranges.v4.count_within(u32::MIN, u32::MAX) > MAX_PROXIES_V4
             || ranges.v6.count_within(GLOBAL_V6.0, GLOBAL_V6.1) > MAX_PROXIES_V6
         {
             return Err(node.conflict(
-                "covers so much of the internet that anybody's x-forwarded-for would count",
-                "the addresses and ranges of your own proxies",
+                "covers more than a sixteenth of the internet, so that strangers could set the client address",
+                "only the addresses and ranges of your proxies",
             ));
         }
         Ok(ranges)
     }
 
-    /// The family of which every address is in the set.
+    /// The address family that the set contains completely.
     pub(crate) fn whole_family(&self) -> Option<&'static str> {
         let v4 = self.v4.0 == [(u32::MIN, u32::MAX)];
         let v6 = self.v6.0 == [(u128::MIN, u128::MAX)] || self.v6.0.contains(&GLOBAL_V6);
@@ -95,14 +95,14 @@ fn parse_net(node: &Node<'_>) -> Result<IpNet, ConfigError> {
     Ok(canonical(net))
 }
 
-/// ipnet alone takes `010.0.0.0/8`, of which nobody knows whether it is octal.
+/// Parses a range without leading zeros. ipnet also accepts `010.0.0.0/8`, which other parsers read as octal.
 fn parse_range(text: &str) -> Option<IpNet> {
     let (address, _bits) = text.split_once('/')?;
     address.parse::<IpAddr>().ok()?;
     text.parse().ok()
 }
 
-/// A v4 range written in its v4-mapped v6 form is that v4 range.
+/// Turns a range in its v4-mapped v6 form into its v4 range.
 fn canonical(net: IpNet) -> IpNet {
     const MAPPED_BITS: u8 = 96;
     let IpNet::V6(v6) = net else { return net };
@@ -113,7 +113,7 @@ fn canonical(net: IpNet) -> IpNet {
     }
 }
 
-/// Sorted, disjoint, closed intervals, with a gap between each two.
+/// Sorted, closed intervals with gaps between them.
 #[derive(Clone, Debug)]
 struct Intervals<T>(Vec<(T, T)>);
 
@@ -132,7 +132,7 @@ impl<T: Ord + Copy + Into<u128>> Intervals<T> {
         Self(disjoint)
     }
 
-    /// How many addresses from `lowest` to `highest` are in the set.
+    /// The number of addresses from `lowest` to `highest` in the set.
     fn count_within(&self, lowest: T, highest: T) -> u128 {
         let count = |(first, last): &(T, T)| {
             let (first, last) = ((*first).max(lowest).into(), (*last).min(highest).into());
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mapped_range_is_its_v4_range() {
+    fn turns_a_mapped_range_into_its_v4_range() {
         assert_eq!(canonical("::ffff:10.0.0.0/104".parse().unwrap()), "10.0.0.0/8".parse::<IpNet>().unwrap());
         assert_eq!(canonical("::/0".parse().unwrap()), "::/0".parse::<IpNet>().unwrap());
     }

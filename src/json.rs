@@ -1,4 +1,4 @@
-//! Stage 7: strict JSON under limits.
+//! Stage 7: strict JSON within limits.
 
 use crate::Reason;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
-/// A JSON value. Strings borrow from the text where they contain no escape.
+/// A JSON value. A string without escapes borrows from the text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     /// `null`
@@ -19,39 +19,39 @@ pub enum Value<'a> {
     String(Cow<'a, str>),
     /// An array.
     Array(Vec<Value<'a>>),
-    /// An object, in the order of the text, without a repeated key.
+    /// An object in the order of the text, without repeated keys.
     Object(Vec<(Cow<'a, str>, Value<'a>)>),
 }
 
-/// Keys that a reader of the text knows, each with the object that is expected below it.
+/// The documented keys of an object, each with the documented object below it.
 pub type KnownKeys = &'static [(&'static str, Option<&'static KnownObject>)];
 
-/// What [`KnownKeys`] says of a nested object.
+/// The documented keys of a nested object.
 #[derive(Debug)]
 pub struct KnownObject(pub KnownKeys);
 
-/// Reads exactly one JSON value from `text`.
+/// Parses exactly one JSON value.
 ///
-/// `max_depth` counts nested arrays and objects, the outermost being 1. Two keys of one object are equal if they are
-/// after case folding, since some readers compare them so (Go's encoding/json, .NET's Newtonsoft); for the same
-/// reason a key may differ from a `known` one only by more than case.
+/// `max_depth` limits nested arrays and objects. The outermost counts as 1. Keys of one object that differ only in case are
+/// duplicates, because some readers ignore case (Go's encoding/json, .NET's Newtonsoft). For the same reason a key must not
+/// differ from a `known` key only in case.
 ///
 /// # Errors
-/// What comes first in the text: [`Reason::JsonInvalid`] (also for bytes that are not UTF-8, lone surrogates,
-/// numbers beyond a double, anything after the value), [`Reason::JsonTooDeep`], [`Reason::JsonDuplicateKey`].
+/// The first violation in the text: [`Reason::JsonInvalid`] (also for bytes that are not UTF-8, lone surrogates, numbers
+/// beyond a double, and anything after the value), [`Reason::JsonTooDeep`], [`Reason::JsonDuplicateKey`].
 pub fn parse<'a>(text: &'a [u8], max_depth: usize, known: KnownKeys) -> Result<Value<'a>, Reason> {
     let failed = Cell::new(Reason::JsonInvalid);
-    // The whole at once: of bytes, serde_json would look at every string by itself.
+    // One UTF-8 check of the whole text: for bytes, serde_json checks each string separately.
     let readable = readable(text);
     let mut deserializer = serde_json::Deserializer::from_str(readable);
-    // serde_json's own limit of 128 is above every configurable depth.
+    // serde_json's limit of 128 is above every valid max_depth.
     let reader = ValueReader { depth_left: max_depth, known, failed: &failed };
     let value = reader.deserialize(&mut deserializer).map_err(|_| failed.get())?;
     deserializer.end().map_err(|_| Reason::JsonInvalid)?;
     if readable.len() == text.len() { Ok(value) } else { Err(Reason::JsonInvalid) }
 }
 
-/// What stands before the first byte that is not UTF-8: another rule may be broken there already.
+/// The text before the first byte that is not UTF-8. It may have an earlier violation.
 fn readable(text: &[u8]) -> &str {
     std::str::from_utf8(text).unwrap_or_else(|error| {
         let readable = text.get(..error.valid_up_to()).unwrap_or_default();
@@ -77,7 +77,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Reads one value, and tells through `failed` which rule of ours ended the reading.
+/// Reads one value. It stores the violation in `failed`, because serde's error has no place for a [`Reason`].
 #[derive(Clone, Copy)]
 struct ValueReader<'f> {
     depth_left: usize,
@@ -98,7 +98,7 @@ impl<'f> ValueReader<'f> {
         }
     }
 
-    /// What is known below `key` where it is a known one, unless it is one of them in another case.
+    /// The known keys below `key`; `None` for an unknown key. A known key in another case is an error.
     fn known_below<E: Error>(self, key: &str) -> Result<Option<KnownKeys>, E> {
         if let Some((_, below)) = self.known.iter().find(|(name, _)| *name == key) {
             return Ok(Some(below.map_or(&[], |below| below.0)));
@@ -168,7 +168,7 @@ impl<'de> Visitor<'de> for ValueReader<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value<'de>, A::Error> {
         let item = self.below()?;
         let mut fields: Vec<(Cow<'de, str>, Value<'de>)> = Vec::with_capacity(self.known.len());
-        // Known keys, each of them once, are no repeats: of what is documented none is folded.
+        // An object of distinct known keys has no repeat, and skips the folding of its keys.
         let mut may_repeat = false;
         while let Some(key) = object.next_key_seed(ObjectKey)? {
             let known = self.known_below(&key)?;
@@ -185,7 +185,7 @@ impl<'de> Visitor<'de> for ValueReader<'_> {
     }
 }
 
-/// Reads a key, borrowed where it has no escape.
+/// Reads a key. A key without escapes borrows from the text.
 struct ObjectKey;
 
 impl<'de> DeserializeSeed<'de> for ObjectKey {
@@ -212,11 +212,11 @@ impl<'de> Visitor<'de> for ObjectKey {
     }
 }
 
-/// Whether two keys are the same.
+/// Whether a key is repeated.
 fn has_repeat(mut keys: Vec<Cow<'_, str>>) -> bool {
-    /// Below it, to sort takes longer than to compare each with each. What is documented has eight.
-    const FEW: usize = 16;
-    if keys.len() > FEW {
+    /// Up to this number, comparing each pair is faster than sorting. A documented payload has eight keys.
+    const MAX_PAIRWISE: usize = 16;
+    if keys.len() > MAX_PAIRWISE {
         keys.sort_unstable();
         return keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
     }
@@ -230,7 +230,7 @@ fn has_repeat(mut keys: Vec<Cow<'_, str>>) -> bool {
     false
 }
 
-/// The key as a reader sees it that ignores case: upper, then lower, so that `ſ` is `s` and the Kelvin sign is `k`.
+/// Folds case: first upper, then lower, so that `ſ` becomes `s` and the Kelvin sign becomes `k`.
 fn fold(key: &str) -> Cow<'_, str> {
     if key.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
         return Cow::Borrowed(key);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_and_nothing_else() {
+    fn accepts_exactly_one_value() {
         for text in [
             "",
             " ",
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_counts_arrays_and_objects() {
+    fn counts_arrays_and_objects_as_depth() {
         good("[[[1]]]");
         good("{\"a\":{\"b\":{}}}");
         bad("[[[[]]]]", Reason::JsonTooDeep);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_compared_without_case() {
+    fn rejects_keys_that_differ_only_in_case() {
         good("{\"a\":{\"x\":1},\"b\":{\"x\":1}}");
         for text in [
             "{\"a\":1,\"a\":1}",
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_first_in_the_text_is_the_reason() {
+    fn returns_the_first_violation_in_the_text() {
         bad("[[[[]]]", Reason::JsonTooDeep);
         bad("{\"a\":1,\"a\":2}x", Reason::JsonDuplicateKey);
         bad("{\"a\":x,\"a\":2}", Reason::JsonInvalid);

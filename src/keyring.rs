@@ -1,4 +1,4 @@
-//! The keys of a configuration: read from the environment, each for one use.
+//! The keys of a configuration, from environment variables. Each key has one use.
 
 use crate::contract::signature::KEY_PREFIX;
 use crate::contract::token::BASE64_PREFIX;
@@ -8,23 +8,23 @@ use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD};
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 use base64::{Engine, alphabet};
 
-/// The keys of a configuration. Each has one use: a service that verifies the gate's signature has its key, and could make
-/// tokens if they were made with the same one.
+/// The keys of a configuration. Each has one use: a service that verifies signatures has the signing key. If tokens had the same
+/// key, the service could make tokens.
 pub(crate) struct Keyring<'e> {
     env: Environment<'e>,
-    held: Vec<KeyUse>,
+    uses: Vec<KeyUse>,
 }
 
-/// A key that a field has taken.
+/// The use of a key in a field.
 struct KeyUse {
     field: String,
-    /// Where it is from, unless it stands in the configuration.
+    /// The environment variable; `None` for a key in the configuration itself.
     variable: Option<String>,
-    /// A MAC by each key that somebody could read in it.
+    /// A MAC by each possible reading of the key's text.
     readings: Vec<Vec<u8>>,
 }
 
-/// What two fields have in common must not be found in a text as short as this by chance.
+/// Shorter readings do not count, because two fields could have one in common by chance.
 const MIN_READING_BYTES: usize = 16;
 const LENIENT: GeneralPurposeConfig =
     NO_PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true);
@@ -33,10 +33,10 @@ const ALPHABETS: [GeneralPurpose; 2] =
 
 impl<'e> Keyring<'e> {
     pub(crate) fn new(env: Environment<'e>) -> Self {
-        Self { env, held: Vec::new() }
+        Self { env, uses: Vec::new() }
     }
 
-    /// The text of the environment variable that a field names, for this field alone.
+    /// Reads the environment variable that a field names. No other field may use its key.
     pub(crate) fn read_env(&mut self, node: &Node<'_>) -> Result<String, ConfigError> {
         const EXPECTED: &str = "the name of an environment variable, of A-Z a-z 0-9 and _";
         let name = node.text(EXPECTED)?;
@@ -45,57 +45,60 @@ impl<'e> Keyring<'e> {
         }
         let text = (self.env)(name).filter(|text| !text.is_empty()).ok_or_else(|| {
             node.conflict(
-                "is unset or empty, or Envoy does not hand it over",
-                "one that is set, and name it in vm_config.environment_variables.host_env_keys",
+                "is unset or empty, or Envoy does not pass it to the module",
+                "a variable that is set, and list it in vm_config.environment_variables.host_env_keys",
             )
         })?;
-        const OWN: &str = "a variable with a key of its own: a key has one use";
-        if let Some(other) = self.held.iter().find(|other| other.variable.as_deref() == Some(name)) {
+        const OWN: &str = "a variable with another key: each key has one use";
+        if let Some(other) = self.uses.iter().find(|other| other.variable.as_deref() == Some(name)) {
             return Err(node.conflict(&format!("{} names too", other.field), OWN));
         }
         let readings = readings(&text);
         if let Some(other) = self.find(&readings) {
-            return Err(node.conflict(&format!("holds the key of {}", other.field), OWN));
+            return Err(node.conflict(&format!("contains the key of {}", other.field), OWN));
         }
         let variable = Some(name.to_owned());
-        self.held.push(KeyUse { field: node.path().to_owned(), variable, readings });
+        self.uses.push(KeyUse { field: node.path().to_owned(), variable, readings });
         Ok(text)
     }
 
-    /// The secret in the variable that a field names: raw bytes, or standard base64 after `base64:`.
+    /// Reads the secret in the variable that a field names: its bytes, or the standard base64 after `base64:`.
     pub(crate) fn read_secret(&mut self, node: &Node<'_>, min_bytes: usize) -> Result<Secret, ConfigError> {
         let text = self.read_env(node)?;
         let bytes = match text.strip_prefix(BASE64_PREFIX) {
-            Some(encoded) => STANDARD
-                .decode(encoded)
-                .map_err(|_| node.conflict("holds no base64 after base64:", "one that does"))?,
+            Some(encoded) => STANDARD.decode(encoded).map_err(|_| {
+                node.conflict(
+                    "contains no valid base64 after base64:",
+                    "a variable with padded standard base64",
+                )
+            })?,
             None => text.into_bytes(),
         };
         if bytes.len() < min_bytes {
             return Err(node.conflict(
-                &format!("holds {} bytes", bytes.len()),
-                &format!("one with at least {min_bytes}"),
+                &format!("contains {} bytes", bytes.len()),
+                &format!("a variable with at least {min_bytes} bytes"),
             ));
         }
-        Secret::new(&bytes).ok_or_else(|| node.invalid("the name of a variable that holds a key"))
+        Secret::new(&bytes).ok_or_else(|| node.invalid("the name of a variable with a key"))
     }
 
-    /// Takes a key that stands in the configuration, for this field alone.
-    pub(crate) fn hold(&mut self, node: &Node<'_>, bytes: &[u8]) -> Result<(), ConfigError> {
+    /// Adds a key from the configuration itself. No other field may use it.
+    pub(crate) fn add(&mut self, node: &Node<'_>, bytes: &[u8]) -> Result<(), ConfigError> {
         let readings: Vec<_> = reading(bytes).into_iter().collect();
         if let Some(other) = self.find(&readings) {
-            return Err(node.conflict(&format!("is the key of {}", other.field), "a key of its own"));
+            return Err(node.conflict(&format!("is the key of {}", other.field), "another key"));
         }
-        self.held.push(KeyUse { field: node.path().to_owned(), variable: None, readings });
+        self.uses.push(KeyUse { field: node.path().to_owned(), variable: None, readings });
         Ok(())
     }
 
     fn find(&self, readings: &[Vec<u8>]) -> Option<&KeyUse> {
-        self.held.iter().find(|held| held.readings.iter().any(|reading| readings.contains(reading)))
+        self.uses.iter().find(|one| one.readings.iter().any(|reading| readings.contains(reading)))
     }
 }
 
-/// The text itself, what follows the prefix of a kind of key, and the bytes that this may be the base64 of.
+/// The possible readings of a key's text: the text, the text after a key's prefix, and the decoded base64 of the latter.
 fn readings(text: &str) -> Vec<Vec<u8>> {
     let rest =
         [BASE64_PREFIX, KEY_PREFIX].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
@@ -104,7 +107,7 @@ fn readings(text: &str) -> Vec<Vec<u8>> {
     texts.into_iter().chain(decoded).filter_map(|bytes| reading(&bytes)).collect()
 }
 
-/// Two keys that this MAC does not tell apart are the same to HMAC: one of more than 64 bytes and its hash, say.
+/// A MAC by the key. Two keys with the same MAC are equal to HMAC, such as a key over 64 bytes and its hash.
 fn reading(bytes: &[u8]) -> Option<Vec<u8>> {
     let secret = Secret::new(bytes).filter(|_| bytes.len() >= MIN_READING_BYTES)?;
     Some(secret.mac(&[b"blobgate: which key is this"]))

@@ -1,10 +1,11 @@
-//! Blobgate decides on one webhook delivery at a time: encrypted, from an allowed address, well-formed, authentic?
+//! Blobgate judges one webhook delivery at a time. It checks that the delivery is encrypted, comes from an allowed address,
+//! is well-formed, and is authentic.
 //!
 //! Each stage has a file, in this order: [`sanitize`], [`hook`], [`transport`], [`source`], [`request`], [`token`], [`json`],
-//! [`dialect`], [`event`], [`result_url`], [`confirm`], [`forward`]. [`policy`] decides by them, and [`trust`] has the trust
-//! rule. [`contract`] has the headers, their values, and the forms of tokens and signatures.
-//! Only [`exchange`] keeps state: it drives a host through one request and its response. Only `wasm`, compiled for
-//! WebAssembly, talks to Envoy.
+//! [`dialect`], [`event`], [`result_url`], [`confirm`], [`forward`]. [`policy`] runs the stages and decides. [`trust`] has the
+//! trust rule. [`contract`] has the headers, their values, and the forms of tokens and signatures.
+//! Only [`exchange`] has state: it drives a host through one request and its response. Only `wasm`, compiled for
+//! WebAssembly, calls Envoy.
 
 pub mod answer;
 pub mod config;

@@ -1,5 +1,5 @@
-//! The whole policy: [`admit`] judges the head, [`decide`] the whole delivery, and [`conclude`] a delivery by the
-//! provider's status API. Pure: everything is an argument.
+//! The policy: [`admit`] judges the head, [`decide`] judges the delivery, and [`conclude`] applies the outcome of a
+//! confirmation. It is pure: time, keys and outcomes are arguments.
 
 use crate::confirm::Outcome;
 use crate::enforcement::{Check, Mode};
@@ -22,11 +22,11 @@ pub use evaluation::ConfirmationRequest;
 use evaluation::{Evaluation, Payload};
 pub use reevaluate::{OriginalFindings, OriginalToken, reevaluate};
 
-/// Judges the head of a delivery, after [`crate::sanitize`], for the hook that [`crate::hook::find`] has found.
+/// Judges the head of a delivery. [`crate::sanitize`] runs before, and `found` is the result of [`crate::hook::find`].
 ///
 /// # Errors
-/// A [`Refusal`] with the first violation in stage order, unless the delivery may still go to quarantine. A hook in
-/// observe mode refuses nothing: there the violation goes with the delivery.
+/// A [`Refusal`] with the first violation in stage order, unless the delivery may still go to quarantine. A hook in observe
+/// mode refuses only an unknown path. It passes the violation on with the delivery.
 pub fn admit(found: Result<HookMatch<'_, '_>, Reason>, head: &Head<'_>) -> Result<AdmittedHead, Refusal> {
     let (hook, token) = found.map_err(Refusal::unknown_hook)?;
     let encrypted = transport::check(&hook.transport, head);
@@ -60,7 +60,7 @@ pub fn admit(found: Result<HookMatch<'_, '_>, Reason>, head: &Head<'_>) -> Resul
     }
 }
 
-/// Judges the whole delivery once its last byte is there.
+/// Judges a complete delivery.
 pub fn decide(mut admitted: AdmittedHead, body: &[u8]) -> Decision {
     if admitted.check_size(body.len()).is_err() {
         return decide_oversized(admitted);
@@ -75,7 +75,7 @@ pub fn decide(mut admitted: AdmittedHead, body: &[u8]) -> Decision {
     }
 }
 
-/// Decides on a delivery whose body is over the limit: the gate reads no further, and refuses every sender.
+/// Decides on a delivery with a body over the limit. The gate reads no further, and refuses every sender.
 pub fn decide_oversized(admitted: AdmittedHead) -> Decision {
     let reason = admitted.reported(Reason::BodyTooLarge);
     match admitted.hook.mode {
@@ -85,7 +85,7 @@ pub fn decide_oversized(admitted: AdmittedHead) -> Decision {
     }
 }
 
-/// Ends a delivery by what the call to the status API came to.
+/// Decides on a delivery by the outcome of its confirmation.
 ///
 /// # Errors
 /// A [`Refusal`] with the first violation in stage order.
@@ -131,7 +131,7 @@ fn check_event(
     }
 }
 
-/// Runs a check as it is set: in observe it only leaves its mark.
+/// Applies a check's setting: in observe mode a violation only goes to `observed`.
 fn apply(check: Check, judged: Result<(), Reason>, observed: &mut Vec<Reason>) -> Result<(), Reason> {
     match (check, judged) {
         (Check::Observe, Err(reason)) => {
@@ -142,7 +142,7 @@ fn apply(check: Check, judged: Result<(), Reason>, observed: &mut Vec<Reason>) -
     }
 }
 
-/// What becomes of a delivery.
+/// The decision on a delivery.
 #[derive(Debug)]
 pub enum Decision {
     /// The gate forwards it.
@@ -162,7 +162,7 @@ impl From<Result<Delivery, Refusal>> for Decision {
     }
 }
 
-/// A head that may be followed by a body: the only way to have a body judged.
+/// A head that [`admit`] has admitted. Only its body can be judged.
 #[derive(Debug)]
 pub struct AdmittedHead {
     hook: Arc<Hook>,
@@ -174,27 +174,27 @@ pub struct AdmittedHead {
 }
 
 impl AdmittedHead {
-    /// The hook that it came to.
+    /// The hook of the delivery.
     pub fn hook(&self) -> &Arc<Hook> {
         &self.hook
     }
 
-    /// What its token is worth.
+    /// The judged token.
     pub fn token(&self) -> &Token {
         &self.token
     }
 
-    /// Whether its sender is authenticated already.
+    /// Whether the token authenticates the sender.
     pub fn is_authenticated(&self) -> bool {
         self.token.claims().is_some()
     }
 
-    /// Whether its sender gets 503 where Envoy answers before the gate: it is authenticated, and the hook enforces.
+    /// Whether the sender gets 503 if Envoy responds before the gate: it is authenticated, and the hook enforces.
     pub fn must_retry(&self) -> bool {
         self.is_authenticated() && self.hook.mode == Mode::Enforce
     }
 
-    /// Judges the size of the part that has arrived, so that the gate never waits for too much.
+    /// Checks the size of the body so far, so that the gate never buffers more than the limit.
     ///
     /// # Errors
     /// [`Reason::BodyTooLarge`].
@@ -219,7 +219,7 @@ impl AdmittedHead {
         }
     }
 
-    /// The reason that the sender gets where `end` ends the delivery: an unauthenticated sender gets the first one.
+    /// The reason of a refusal for `end`. An unauthenticated sender gets the first violation instead.
     fn reported(&self, end: Reason) -> Reason {
         self.violation.filter(|_| !self.is_authenticated()).unwrap_or(end)
     }

@@ -1,4 +1,4 @@
-//! The one table of reasons: every way in which a delivery can end other than accepted.
+//! The table of reasons why a delivery is not accepted.
 
 /// A stage of the gate. They run in this order, and the first violation is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,11 +11,11 @@ pub enum Stage {
     Transport,
     /// Checks the client's address.
     Source,
-    /// Checks the method, and headers that decide something.
+    /// Checks the method and the decisive headers.
     Request,
     /// Verifies the callback token.
     Token,
-    /// Counts the body's bytes as they arrive, for the reasons of [`Stage::Request`].
+    /// Counts the body's bytes as they arrive. Its reasons belong to [`Stage::Request`].
     Size,
     /// Parses the body.
     Json,
@@ -25,7 +25,7 @@ pub enum Stage {
     Event,
     /// Compares the event with the provider's status API.
     Confirm,
-    /// Forwards the delivery, and judges the service's answer.
+    /// Forwards the delivery, and judges the service's response.
     Forward,
 }
 
@@ -51,7 +51,7 @@ impl Stage {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $stage:ident $name:ident $code:literal $status:literal $sentence:literal)*) => {
-        /// Why a delivery was not accepted. A row of the table in this file.
+        /// Why a delivery is not accepted: a row of the table in this file.
         ///
         /// ```
         /// use blobgate::Reason;
@@ -72,13 +72,13 @@ macro_rules! reasons {
                 Self::ALL.iter().copied().find(|reason| reason.code() == code)
             }
 
-            /// Whether it is final for every sender: it never goes to quarantine.
+            /// Whether the gate refuses every sender for this reason, and never quarantines the delivery.
             pub const fn is_final(self) -> bool {
                 use Reason::{BodyTooLarge, HttpsRequired, MethodNotAllowed, UnknownHook};
                 matches!(self, UnknownHook | HttpsRequired | MethodNotAllowed | BodyTooLarge)
             }
 
-            /// The stage that finds it.
+            /// The stage that finds the violation.
             pub const fn stage(self) -> Stage {
                 match self { $(Reason::$name => Stage::$stage,)* }
             }
@@ -93,7 +93,7 @@ macro_rules! reasons {
                 match self { $(Reason::$name => $status,)* }
             }
 
-            /// What is wrong, in one sentence for the sender's developer. Tells nothing about configuration.
+            /// The violation in one sentence, for the sender's developer. It discloses no configuration.
             pub const fn sentence(self) -> &'static str {
                 match self { $(Reason::$name => $sentence,)* }
             }
@@ -103,52 +103,109 @@ macro_rules! reasons {
 
 reasons! {
     /// No hook has this path.
-    Hook UnknownHook "unknown-hook" 404 "No webhook is received at this path."
+    ///
+    /// Compare the callback URL with the `path` of the hooks. A path matches exactly.
+    Hook UnknownHook "unknown-hook" 404 "No webhook has this path."
     /// The connection is not encrypted.
-    Transport HttpsRequired "https-required" 403 "This webhook is received over HTTPS only."
+    ///
+    /// Give the provider an https URL. Behind a load balancer set [`transport`](configuration.md#transport).
+    Transport HttpsRequired "https-required" 403 "This webhook accepts only HTTPS."
     /// The client's address is not in the allowlist.
+    ///
+    /// If the provider called, add its address to `source`. Behind a load balancer see [its
+    /// page](../howto/load-balancers.md).
     Source SourceDenied "source-denied" 403 "This address may not call this webhook."
     /// The method is not POST.
-    Request MethodNotAllowed "method-not-allowed" 405 "A webhook is delivered by POST."
-    /// A header that decides something is repeated or is not text.
-    Request HeaderInvalid "header-invalid" 400 "A header that decides something is repeated or is not text."
+    ///
+    /// Ignore it: the provider always sends POST.
+    Request MethodNotAllowed "method-not-allowed" 405 "This webhook accepts only POST."
+    /// A decisive header is repeated or is not text.
+    ///
+    /// Look for a proxy that repeats headers.
+    Request HeaderInvalid "header-invalid" 400 "A header that this webhook checks is repeated or is not text."
     /// The body has a content encoding.
-    Request UnsupportedEncoding "unsupported-encoding" 415 "A body is received without a content encoding."
-    /// The declared size is over the limit; without one, the size that has arrived.
-    Request BodyTooLarge "body-too-large" 413 "The body is larger than this webhook takes."
-    /// The request ends with its head, or its body is empty.
-    Request BodyMissing "body-missing" 400 "A delivery has a body."
-    /// There is no token, and the trust rule needs one.
-    Token TokenMissing "token-missing" 401 "This webhook is called with the token of its URL."
-    /// The token is invalid. The cause is not disclosed.
+    ///
+    /// Look for a proxy that compresses requests.
+    Request UnsupportedEncoding "unsupported-encoding" 415 "This webhook accepts no content encoding."
+    /// The declared size is over the limit, or more bytes than the limit have arrived.
+    ///
+    /// If the provider sends such bodies, raise `max_body_bytes` and [Envoy's
+    /// limits](../explanation/what-clients-can-take.md).
+    Request BodyTooLarge "body-too-large" 413 "The body is larger than this webhook accepts."
+    /// The request has no body, or an empty one.
+    ///
+    /// Look for a proxy that removes bodies.
+    Request BodyMissing "body-missing" 400 "The request has no body."
+    /// The path has no token, and the trust rule needs one.
+    ///
+    /// Pass a [callback URL with a token](../howto/tokens.md) with each generation.
+    Token TokenMissing "token-missing" 401 "The URL has no token, and this webhook requires one."
+    /// The token is invalid. The response does not disclose the cause.
+    ///
+    /// The metric [`blobgate_token_total`](metrics.md#gate) has the cause. Compare `kid` and key with those of the
+    /// program that makes tokens.
     Token TokenInvalid "token-invalid" 401 "The token in the URL is not valid."
-    /// The token's signature is valid, and it is for another hook or environment.
+    /// The token's signature is valid, but the token is for another hook or environment.
+    ///
+    /// Make tokens with the `aud` of this hook: its environment, a slash, its name.
     Token TokenAudience "token-audience" 401 "The token in the URL is for another webhook."
-    /// The token's signature is valid, and it has expired or is not valid yet.
+    /// The token's signature is valid, but the token has expired or is not valid yet.
+    ///
+    /// Compare the clocks. Give tokens a lifetime longer than generation plus retries. Release genuine entries.
     Token TokenExpired "token-expired" 401 "The token in the URL is not valid at this time."
     /// The body is not JSON in UTF-8.
+    ///
+    /// Read a quarantined body with `blobgate inbox show ID --body`, then release or drop it.
     Json JsonInvalid "json-invalid" 400 "The body is not JSON in UTF-8."
     /// The body is nested more deeply than `max_depth`.
-    Json JsonTooDeep "json-too-deep" 400 "The body is nested more deeply than this webhook takes."
-    /// An object has a key twice, or one that differs from a known key only in case.
-    Json JsonDuplicateKey "json-duplicate-key" 400 "A key stands twice in one object, or differs from a known key only in case."
-    /// A field that decides something is missing or not as documented; with `schema: strict`, any field.
-    Dialect SchemaInvalid "schema-invalid" 422 "A field that decides something is missing or not as documented."
-    /// The generation's id is no UUID.
+    ///
+    /// If the provider documents such a body, raise `max_depth` and
+    /// [reevaluate](../howto/replay-and-reevaluate.md).
+    Json JsonTooDeep "json-too-deep" 400 "The body is nested more deeply than this webhook accepts."
+    /// An object has a key twice, or a key that differs from another or a known key only in case.
+    ///
+    /// Read the body before you release it: two programs may read it differently.
+    Json JsonDuplicateKey "json-duplicate-key" 400 "An object has a key twice, or a key that differs from a known key only in case."
+    /// A required field is missing or not as documented; with `schema: strict`, any field.
+    ///
+    /// `blobgate inbox show ID` names the field. If the provider has changed its payload, [release the entry as its
+    /// event](../howto/replay-and-reevaluate.md).
+    Dialect SchemaInvalid "schema-invalid" 422 "A required field is missing or not as documented."
+    /// The generation's id is not a UUID.
+    ///
+    /// `blobgate inbox show ID` shows the delivery. Release it with the generation's id, or drop it.
     Event GenerationIdInvalid "generation-id-invalid" 422 "The generation id is not a UUID in its 8-4-4-4-12 form."
-    /// The result URL is not on a listed host.
-    Event ResultUrlDenied "result-url-denied" 422 "The result URL is not one to download from."
+    /// The result URL has no allowed host.
+    ///
+    /// If the provider uses this host, add it to `result_url`, then
+    /// [reevaluate](../howto/replay-and-reevaluate.md).
+    Event ResultUrlDenied "result-url-denied" 422 "The result URL has no allowed host."
     /// The token is bound to another prompt.
+    ///
+    /// If the provider sends another wording of prompts, set `checks: {prompt: observe}`. Else somebody has used
+    /// the URL twice.
     Event TokenMismatch "token-mismatch" 401 "The token in the URL is for another generation."
     /// The provider's status API contradicts the event, or has no such generation.
+    ///
+    /// Treat the event as forged, unless its generation belongs to another API key.
     Confirm NotConfirmed "not-confirmed" 403 "The provider does not confirm this event."
-    /// The provider's status API cannot be called now, or the generation is still in progress.
-    Confirm ConfirmUnavailable "confirm-unavailable" 503 "The provider could not be asked about this event."
-    /// No body callback came before Envoy's own timeout: `allow_on_headers_stop_iteration` is not set.
-    Forward HostMisconfigured "host-misconfigured" 503 "The gate was loaded without the host flag that it needs."
-    /// The service, or Envoy's router, answered anything but 2xx.
-    Forward UpstreamError "upstream-error" 503 "The event could not be handed over."
-    /// No gate judged the delivery. The hook's last route in `envoy.yaml` gives this answer.
+    /// The provider's status API gave no usable response, or the generation is still in progress.
+    ///
+    /// The metric [`blobgate_confirm_total`](metrics.md#gate) has the cause. The sender retries, and the reconciler
+    /// confirms quarantined entries.
+    Confirm ConfirmUnavailable "confirm-unavailable" 503 "The provider's status API could not confirm this event."
+    /// No body callback came before Envoy's timeout: `allow_on_headers_stop_iteration` is not set.
+    ///
+    /// Set `allow_on_headers_stop_iteration: true` in the filter's configuration, as `envoy.yaml` does.
+    Forward HostMisconfigured "host-misconfigured" 503 "The proxy loaded the gate without a flag that the gate requires."
+    /// The service, or Envoy's router, responded with another status than 2xx.
+    ///
+    /// Look at the [health of the inbox](../operate/health.md), or at the service where there is no inbox.
+    Forward UpstreamError "upstream-error" 503 "The service did not accept the event."
+    /// No gate judged the delivery. The hook's last route in `envoy.yaml` responds with it.
+    ///
+    /// Enable the filter on every route of the hook. Envoy's log names a configuration or module that does not
+    /// load.
     Forward NotJudged "not-judged" 503 "No gate judged this delivery."
 }
 
@@ -158,7 +215,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn codes_are_unique_words() {
+    fn has_unique_codes_of_lower_case_words() {
         let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
         for code in codes {
@@ -167,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_in_the_order_of_the_stages() {
+    fn lists_reasons_in_the_order_of_stages() {
         assert!(Reason::ALL.is_sorted_by_key(|reason| reason.stage()));
     }
 }

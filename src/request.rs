@@ -1,10 +1,10 @@
-//! Stage 4: method, encoding and declared size.
+//! Stage 4: the method, the content encoding and the declared size.
 
 use crate::Reason;
 use crate::head::{Ending, Head};
 use crate::headers::Headers;
 
-/// Decides on the request line and the headers that decide something.
+/// Checks the method and the decisive headers.
 ///
 /// # Errors
 /// In this order: [`Reason::MethodNotAllowed`], [`Reason::HeaderInvalid`], [`Reason::UnsupportedEncoding`],
@@ -20,7 +20,7 @@ pub fn check(max_body_bytes: usize, head: &Head<'_>) -> Result<(), Reason> {
     let length = head.headers.one("content-length").map_err(|_| Reason::HeaderInvalid)?;
     if let Some(length) = length {
         let length: u64 = length.parse().map_err(|_| Reason::HeaderInvalid)?;
-        // What really arrives is counted as well.
+        // The stage `size` also counts the bytes that arrive.
         if usize::try_from(length).map_or(true, |length| length > max_body_bytes) {
             return Err(Reason::BodyTooLarge);
         }
@@ -31,27 +31,27 @@ pub fn check(max_body_bytes: usize, head: &Head<'_>) -> Result<(), Reason> {
     }
 }
 
-/// What the head says that the body is.
+/// The declared type of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentType {
-    /// `application/json`, as it is forwarded.
+    /// Exactly `application/json`.
     Json,
-    /// The same in another spelling, or with parameters.
-    JsonInOtherWords,
-    /// Something else, or nothing.
+    /// `application/json` in other letters or with parameters.
+    JsonVariant,
+    /// Another type, or none.
     Other,
 }
 
-/// Reads `content-type`. The provider documents no header of its callback, so that anything else is drift, not a flaw.
+/// Reads `content-type`. The provider documents no header of its webhooks, so another type is drift and not a violation.
 pub fn content_type(head: &Head<'_>) -> ContentType {
     match head.headers.one("content-type") {
         Ok(Some("application/json")) => ContentType::Json,
-        Ok(Some(value)) if is_json(value) => ContentType::JsonInOtherWords,
+        Ok(Some(value)) if is_json(value) => ContentType::JsonVariant,
         _ => ContentType::Other,
     }
 }
 
-/// Whether Envoy may take the request for gRPC, whatever else it is.
+/// Whether Envoy may treat the request as gRPC.
 pub fn is_grpc(headers: &Headers) -> bool {
     headers.first("content-type").starts_with(b"application/grpc")
 }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_flaw_in_order_is_the_reason() {
+    fn returns_the_first_violation_in_order() {
         use Ending::{Here, Later};
         let (gzip, long) = (("content-encoding", "gzip"), ("content-length", "101"));
         request("POST", &[], Later, Ok(()));
@@ -98,10 +98,10 @@ mod tests {
     }
 
     #[test]
-    fn json_is_announced_with_or_without_parameters() {
+    fn reads_json_with_and_without_parameters() {
         read(&["application/json"], ContentType::Json);
-        read(&["Application/JSON; charset=utf-8"], ContentType::JsonInOtherWords);
-        read(&["application/json ;charset=utf-8"], ContentType::JsonInOtherWords);
+        read(&["Application/JSON; charset=utf-8"], ContentType::JsonVariant);
+        read(&["application/json ;charset=utf-8"], ContentType::JsonVariant);
         read(&[], ContentType::Other);
         read(&["text/plain"], ContentType::Other);
         read(&["application/jsonp"], ContentType::Other);

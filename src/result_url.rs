@@ -1,20 +1,20 @@
-//! Stage 9: the result URL is one that a worker may download.
+//! Stage 9: checks the host of the result URL.
 //!
-//! A forged completion has a worker fetch what its sender likes: the cloud's metadata, a neighbour's admin page, a
-//! file of gigabytes. So a listed host counts only in a URL that every reader reads alike. The parser knows RFC 3986
-//! and no forgiveness: control characters, blanks, backslashes, non-ASCII and a `%` that encodes nothing are no URL
-//! to it, where WHATWG's would strip or repair them. What is left and may still be read in two ways is refused here.
+//! A forged completion could make a worker download any URL: the cloud's metadata, an internal admin page, a file of
+//! gigabytes. So the gate accepts a listed host only in a URL that every parser reads alike. The parser follows RFC 3986
+//! strictly: control characters, spaces, backslashes, non-ASCII characters and an invalid `%` are errors. A WHATWG parser would
+//! strip or repair them. The checks here refuse the remaining ambiguous URLs.
 
 use crate::Reason;
 use crate::settings::{ConfigError, Node};
 use fluent_uri::Uri;
 
-/// Where results may be downloaded from (`result_url`).
+/// The allowlist of result hosts (`result_url`).
 #[derive(Clone, Debug)]
 pub enum ResultUrl {
-    /// Anywhere that the dialect takes, in words.
+    /// `any`: every URL that the dialect accepts.
     Any,
-    /// From these hosts, over https at its own port.
+    /// These hosts, over https at port 443.
     On(HostList),
 }
 
@@ -27,10 +27,10 @@ impl ResultUrl {
     }
 }
 
-/// Decides on a result URL. `Any` asks for nothing: what the dialect takes is as good as its sender's word.
+/// Checks a result URL.
 ///
 /// # Errors
-/// [`Reason::ResultUrlDenied`] for a URL without a [`host`] and for a host off the list.
+/// [`Reason::ResultUrlDenied`] for a URL without a [`host`], and for a host outside the allowlist.
 pub fn check(policy: &ResultUrl, url: &str) -> Result<(), Reason> {
     let ResultUrl::On(hosts) = policy else { return Ok(()) };
     match host(url) {
@@ -39,8 +39,8 @@ pub fn check(policy: &ResultUrl, url: &str) -> Result<(), Reason> {
     }
 }
 
-/// The host of a URL, in lower case, where every reader finds that same one: a name and no address, at https's own
-/// port, without userinfo, followed by a path. For the header `blobgate-result-host`, whatever the policy.
+/// The host of a URL in lower case; `None` where two parsers could find different hosts. The host is a name and not an address.
+/// The URL has port 443, no userinfo, and a path. The header `blobgate-result-host` has this value with every allowlist.
 ///
 /// ```
 /// use blobgate::result_url::host;
@@ -55,18 +55,18 @@ pub fn host(url: &str) -> Option<String> {
     }
     let url = Uri::parse(url).ok()?;
     let authority = url.authority()?;
-    // A colon without a port, `:0443` and an `@` after nothing are the same place, but not to everybody.
+    // Parsers differ on a colon without a port, on `:0443`, and on an `@` after an empty userinfo.
     let is_plain = url.scheme().as_str().eq_ignore_ascii_case("https")
         && !authority.has_userinfo()
         && authority.port().is_none_or(|port| port.as_str() == HTTPS_PORT)
-        // Older readers take `https://runblob.io?@evil.example` to be at evil.example, and the same with `#`. After
-        // a slash nobody does: a fragment is let through there, as it never leaves the client.
+        // Older parsers read `https://runblob.io?@evil.example`, and the same with `#`, as a URL on evil.example. With a slash
+        // before them no parser does. A fragment after a path is harmless: clients do not send it.
         && url.path().as_str().starts_with('/');
     let host = authority.host().to_ascii_lowercase();
     if is_plain && is_name(&host) { Some(host) } else { None }
 }
 
-/// A signed S3 URL with a session token has some 1,500 bytes; sitemaps.org, and many a database column, end here.
+/// In bytes, the limit of sitemaps.org. A signed S3 URL with a session token has some 1,500.
 const MAX_URL: usize = 2_048;
 const HTTPS_PORT: &str = "443";
 /// RFC 1035, section 2.3.4: 255 bytes on the wire are 253 as text.
@@ -74,8 +74,8 @@ const MAX_NAME: usize = 253;
 /// RFC 1035, section 2.3.4.
 const MAX_LABEL: usize = 63;
 
-/// Letters, digits and hyphens in lower case, and not what WHATWG or `inet_aton` takes for an IPv4 address. A label
-/// `xn--...` is such letters, too, and is never decoded; a trailing dot leaves an empty label, and `%` is no letter.
+/// Whether a host is a name: labels of lower-case letters, digits and hyphens, but not an IPv4 address of WHATWG's or
+/// `inet_aton`'s. A label `xn--...` is never decoded. A trailing dot leaves an empty label, which is refused.
 fn is_name(host: &str) -> bool {
     let is_label = |label: &[u8]| {
         (1..=MAX_LABEL).contains(&label.len())
@@ -100,9 +100,9 @@ pub struct HostList(Vec<HostPattern>);
 
 #[derive(Clone, Debug)]
 enum HostPattern {
-    /// `runblob.io`: this one.
-    Named(String),
-    /// `*.runblob.io`, kept as `.runblob.io`: whatever is below, at any depth, and not the name itself.
+    /// `runblob.io`: this host.
+    Exact(String),
+    /// `*.runblob.io`, as `.runblob.io`: every host below, at any depth, but not `runblob.io`.
     Below(String),
 }
 
@@ -123,21 +123,22 @@ impl HostList {
 
     fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|host| match host {
-            HostPattern::Named(listed) => listed == name,
+            HostPattern::Exact(listed) => listed == name,
             HostPattern::Below(suffix) => name.ends_with(suffix),
         })
     }
 }
 
 impl HostPattern {
-    /// One label alone is a machine nearby, such as `localhost`, or with a wildcard a whole top-level domain.
+    /// Parses a pattern with at least two labels. One label is a local machine such as `localhost`, or with a wildcard a whole
+    /// top-level domain.
     fn parse(text: &str) -> Option<Self> {
         let is_listable = |name: &str| is_name(name) && name.contains('.');
         match text.strip_prefix('*') {
             Some(suffix) if suffix.strip_prefix('.').is_some_and(is_listable) => {
                 Some(HostPattern::Below(suffix.to_owned()))
             }
-            None if is_listable(text) => Some(HostPattern::Named(text.to_owned())),
+            None if is_listable(text) => Some(HostPattern::Exact(text.to_owned())),
             _ => None,
         }
     }
@@ -162,7 +163,7 @@ mod tests {
         assert_eq!(host(url).as_deref(), Some(at), "{url}");
     }
 
-    /// Of a host off the list, or of none that is plain.
+    /// A URL on another host `at`, or an ambiguous URL.
     #[track_caller]
     fn denied(url: &str, at: Option<&str>) {
         assert_eq!(check(&listed(), url), Err(Reason::ResultUrlDenied), "{url}");
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_worker_may_download() {
+    fn accepts_urls_on_listed_hosts() {
         passes("https://cdn.runblob.io/videos/your-video.mp4", "cdn.runblob.io");
         passes("https://runblob.io/", "runblob.io");
         passes("HTTPS://CDN.RunBlob.IO/v", "cdn.runblob.io");
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn another_host() {
+    fn denies_other_hosts() {
         denied("https://evil.example/v", Some("evil.example"));
         denied("https://runblob.io.evil.example/v", Some("runblob.io.evil.example"));
         denied("https://evilrunblob.io/v", Some("evilrunblob.io"));
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn not_a_plain_host() {
+    fn denies_ambiguous_urls() {
         for url in [
             "",
             "https:runblob.io/",
@@ -277,7 +278,7 @@ mod tests {
         denied(&format!("https://a{longest_name}/"), None);
     }
 
-    /// URLs of pieces in which readers differ, each part mostly as it should be.
+    /// URLs of pieces that parsers read differently. Four of five pieces are usual ones.
     fn url_of_pieces() -> impl Strategy<Value = String> {
         const SCHEMES: [&str; 6] =
             ["HTTPS://", "http://", "https:/", "https:///", "https:\\\\", "\thttps://"];
@@ -319,8 +320,7 @@ mod tests {
             })
     }
 
-    /// What passes is, to a reader of WHATWG's, on a listed host too; of an `xn--` that decodes to nothing it makes
-    /// no URL.
+    /// A WHATWG parser finds the same listed host in an accepted URL, or refuses the URL for an invalid `xn--`.
     fn agrees(url: &str) -> Result<(), TestCaseError> {
         if check(&listed(), url).is_err() {
             return Ok(());
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pieces_are_on_both_sides() {
+    fn generates_accepted_and_denied_urls() {
         use proptest::strategy::ValueTree;
         use proptest::test_runner::TestRunner;
         let mut runner = TestRunner::deterministic();

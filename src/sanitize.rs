@@ -1,15 +1,14 @@
-//! Stage 0: what only the gate may say is taken out of the head, before anything reads it.
+//! Stage 0: removes headers that only the gate may set, before any other stage reads the head.
 
 use crate::contract::header;
 use crate::headers::Headers;
 use crate::hook::{self, Hook};
 use std::sync::Arc;
 
-/// Takes the headers out of the list that only the gate may set, and returns their names for the host to remove.
+/// Removes the reserved headers from the list, and returns their names, so that the host can remove them too.
 ///
-/// A name counts in every spelling that an upstream may merge with ours: WSGI and others turn `-` into `_`, so that
-/// `blobgate_event` would arrive beside `blobgate-event`. Copies of the path that a proxy has made go too: they may hold
-/// a token.
+/// Every spelling of a name counts. WSGI and others turn `-` into `_`, so that a service would read `blobgate_event` as
+/// `blobgate-event`. A proxy's copies of the path are reserved too, because they may contain a token.
 pub fn head(headers: &mut Headers) -> Vec<String> {
     let reserved: Vec<String> = headers.names().filter(|name| is_reserved(name)).map(str::to_owned).collect();
     if !reserved.is_empty() {
@@ -18,9 +17,9 @@ pub fn head(headers: &mut Headers) -> Vec<String> {
     reserved
 }
 
-/// The hook's own path, where another came: nothing behind the gate sees a token or a query.
+/// The hook's path without token and query; `None` if the path is already clean. No service sees a token or a query.
 ///
-/// Envoy lets bytes through in a query that the next reader refuses, such as `"` and raw UTF-8 (hyper 1.12: 400).
+/// Envoy accepts bytes in a query that the next server refuses, such as `"` and raw UTF-8 (hyper 1.12: 400).
 pub fn path<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h str> {
     if let Some(hook) = hook::taking_token(hooks, path) {
         return Some(hook.path.as_str()).filter(|clean| clean.as_bytes() != path);
@@ -30,7 +29,7 @@ pub fn path<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h str> {
     hooks.iter().map(|hook| hook.path.as_str()).find(|clean| clean.as_bytes() == before)
 }
 
-/// Set by Envoy, nginx, Traefik and IIS where they rewrite a path.
+/// Copies of the path that Envoy, nginx, Traefik and IIS make when they rewrite it.
 const COPIES_OF_PATH: &[&str] =
     &["x-envoy-original-path", "x-original-uri", "x-original-url", "x-rewrite-url", "x-forwarded-uri"];
 
@@ -43,7 +42,7 @@ const COPIES_OF_PATH: &[&str] =
 /// assert!(!is_reserved("content-type"));
 /// ```
 pub fn is_reserved(name: &str) -> bool {
-    // By the first letter, since every header of every request is asked for.
+    // The first letter decides quickly: this runs for every header of every request.
     match name.bytes().next().map(folded) {
         Some(b'b') => starts_with(name, header::PREFIX),
         Some(b'w') => starts_with(name, header::WEBHOOK_PREFIX),
@@ -73,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_ours_is_reserved() {
+    fn reserves_every_spelling() {
         for name in [
             header::EVENT,
             "blobgate_event",

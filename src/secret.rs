@@ -1,4 +1,4 @@
-//! A shared secret, for HMAC-SHA256 (RFC 2104). It is never shown, and compared by the MAC's own crate only.
+//! A shared secret for HMAC-SHA256 (RFC 2104). `Debug` redacts it, and only the crate `hmac` compares MACs.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -13,12 +13,12 @@ impl Secret {
         Hmac::new_from_slice(bytes).ok().map(Self)
     }
 
-    /// The MAC of these bytes, one after the other.
+    /// The MAC of the joined parts.
     pub(crate) fn mac(&self, parts: &[&[u8]]) -> Vec<u8> {
         self.over(parts).finalize().into_bytes().to_vec()
     }
 
-    /// Whether `mac` is the whole MAC of these bytes, in constant time.
+    /// Whether `mac` is the whole MAC of the joined parts, in constant time.
     pub(crate) fn verifies(&self, parts: &[&[u8]], mac: &[u8]) -> bool {
         self.over(parts).verify_slice(mac).is_ok()
     }

@@ -1,14 +1,22 @@
-//! The reader of configuration values: a value and where it stands, so that every error can say so.
+//! Readers of configuration values. Each value has its path, so that every error can name the field.
+
+mod keys;
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use keys::join_lines;
+pub(crate) use keys::keys;
+#[cfg(not(target_family = "wasm"))]
+pub use keys::{Section, SectionKey};
 
 use crate::contract::token::is_name;
 use crate::json::Value;
 use std::fmt;
 use std::time::Duration;
 
-/// The environment variables that the host hands over: keys are named in the configuration, not written there.
+/// The environment variables that the host passes. The configuration names keys by their variables.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-/// Why a configuration does not load, as one sentence.
+/// Why a configuration does not load, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
@@ -45,7 +53,7 @@ pub(crate) struct Fields<'v> {
     redaction: Redaction,
 }
 
-/// Whether somebody may have written a key where its name belongs: errors are logged, and must not show it.
+/// Whether a person could write a secret key into this value by mistake. Envoy logs errors, and they must not show a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Redaction {
     None,
@@ -57,12 +65,12 @@ impl<'v> Node<'v> {
         Self { path: String::new(), value, redaction: Redaction::None }
     }
 
-    /// The same, whose texts no error shows where they are long enough for a key.
+    /// The same node; its errors show no text of a key's length.
     pub(crate) fn redact_values(self) -> Self {
         Self { redaction: Redaction::LongTexts, ..self }
     }
 
-    /// The object, if it has no other keys than `known`.
+    /// The object. Keys outside `known` are an error.
     pub(crate) fn fields(&self, known: &[&str], expected: &str) -> Result<Fields<'v>, ConfigError> {
         let Value::Object(fields) = self.value else {
             return Err(self.invalid(expected));
@@ -72,7 +80,7 @@ impl<'v> Node<'v> {
                 let key = join(&self.path, &on_one_line(key));
                 Err(ConfigError::new(
                     &key,
-                    format_args!("is not a key; the keys here are {}", known.join(", ")),
+                    format_args!("is not a known key; write one of {}", known.join(", ")),
                 ))
             }
             None => Ok(Fields { path: self.path.clone(), fields, redaction: self.redaction }),
@@ -91,7 +99,7 @@ impl<'v> Node<'v> {
         Ok(items.iter().enumerate().map(node).collect())
     }
 
-    /// The entries of an object whose keys are names of the user's own.
+    /// The members of an object whose keys are the user's names.
     pub(crate) fn entries(&self, expected: &str) -> Result<Vec<(&'v str, Node<'v>)>, ConfigError> {
         let Value::Object(fields) = self.value else {
             return Err(self.invalid(expected));
@@ -105,7 +113,7 @@ impl<'v> Node<'v> {
         Ok(fields.iter().map(node).collect())
     }
 
-    /// Where it stands.
+    /// The path of the field.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
@@ -126,20 +134,20 @@ impl<'v> Node<'v> {
         matches!(self.value, Value::Bool(true))
     }
 
-    /// A length of time as Envoy writes it, `3s` or `0.25s`, within limits.
-    pub(crate) fn duration(&self, least: Duration, most: Duration) -> Result<Duration, ConfigError> {
+    /// A duration as Envoy writes it, `3s` or `0.25s`, within limits.
+    pub(crate) fn duration(&self, min: Duration, max: Duration) -> Result<Duration, ConfigError> {
         let invalid =
-            || self.invalid(&format!("a time from {}s to {}s", least.as_secs_f64(), most.as_secs_f64()));
+            || self.invalid(&format!("a time from {}s to {}s", min.as_secs_f64(), max.as_secs_f64()));
         let number = self.as_text().and_then(|text| text.strip_suffix('s')).ok_or_else(invalid)?;
         if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             return Err(invalid());
         }
         let seconds = number.parse().map_err(|_| invalid())?;
         let duration = Duration::try_from_secs_f64(seconds).map_err(|_| invalid())?;
-        if (least..=most).contains(&duration) { Ok(duration) } else { Err(invalid()) }
+        if (min..=max).contains(&duration) { Ok(duration) } else { Err(invalid()) }
     }
 
-    /// A word out of a list.
+    /// One word of a list.
     pub(crate) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, ConfigError> {
         let found = words.iter().find(|(word, _)| self.value.as_text() == Some(word));
         found.map(|(_, meaning)| *meaning).ok_or_else(|| {
@@ -148,42 +156,40 @@ impl<'v> Node<'v> {
         })
     }
 
-    /// A name for headers, logs and counters, whose labels end at a dot.
+    /// A name for headers, logs and counters, where a dot would end a label.
     pub(crate) fn name(&self) -> Result<String, ConfigError> {
         const EXPECTED: &str = "1 to 32 of a-z, 0-9 and -, such as veo3";
         let name = self.text(EXPECTED)?;
         if is_name(name) { Ok(name.to_owned()) } else { Err(self.invalid(EXPECTED)) }
     }
 
-    /// A whole number within limits. Every number of a Struct arrives as a double.
-    pub(crate) fn whole_number(&self, least: usize, most: usize) -> Result<usize, ConfigError> {
+    /// A whole number within limits. Every number of a Struct is a double.
+    pub(crate) fn whole_number(&self, min: usize, max: usize) -> Result<usize, ConfigError> {
         let invalid = || {
-            let range = format!("a whole number from {least} to {most}");
-            self.invalid(if least == most { "1" } else { &range })
+            let range = format!("a whole number from {min} to {max}");
+            self.invalid(if min == max { "1" } else { &range })
         };
         let Value::Number(number) = self.value else {
             return Err(invalid());
         };
-        // Written out in decimal, a double that is whole reads back as an integer, and no other does.
+        // The decimal text of a double parses as an integer only if the double is whole.
         match number.to_string().parse() {
-            Ok(whole) if (least..=most).contains(&whole) => Ok(whole),
+            Ok(whole) if (min..=max).contains(&whole) => Ok(whole),
             _ => Err(invalid()),
         }
     }
 
-    /// What is here is not what would be right.
+    /// The value is invalid by itself.
     pub(crate) fn invalid(&self, expected: &str) -> ConfigError {
         ConfigError::new(&self.name_of_field(), format_args!("is {}; write {expected}", self.show()))
     }
 
-    /// The key itself is not what would be right.
+    /// The key is invalid.
     pub(crate) fn misnamed(&self, expected: &str) -> ConfigError {
-        ConfigError::new(
-            &self.name_of_field(),
-            format_args!("is misnamed; write {expected} before the colon"),
-        )
+        ConfigError::new(&self.name_of_field(), format_args!("is no valid key; write {expected}"))
     }
 
+    /// The value is valid by itself, but conflicts with another part of the configuration.
     pub(crate) fn conflict(&self, why: &str, expected: &str) -> ConfigError {
         ConfigError::new(
             &self.name_of_field(),
@@ -194,23 +200,23 @@ impl<'v> Node<'v> {
     pub(crate) fn clash(&self, key: &str, value: &str) -> ConfigError {
         ConfigError::new(
             &join(&self.path, key),
-            format_args!("is {value:?}, as another hook's is; give each hook its own"),
+            format_args!("is {value:?}, which another hook has; write a different {key} for each hook"),
         )
     }
 
-    /// Two different paths of which one lies where the other takes its token.
+    /// One of two paths is below the other, which takes a token there.
     pub(crate) fn meeting(&self, path: &str, other: &str) -> ConfigError {
         ConfigError::new(
             &join(&self.path, "path"),
             format_args!(
-                "leads to {path}, and another hook's to {other}: below a hook with {{token}} there can be none; \
-                 write paths side by side"
+                "is at {path}, and another hook is at {other}: a hook with {{token}} can have no other hook below its \
+                 path; write paths that are not below each other"
             ),
         )
     }
 
     fn show(&self) -> String {
-        /// The shortest key that could load, 24 bytes of Standard Webhooks, has 32 characters.
+        /// The shortest valid key, 24 bytes of Standard Webhooks, has 32 characters in base64.
         const MAX_SHOWN: usize = 31;
         match self.value.as_text() {
             Some(text) if self.redaction == Redaction::LongTexts && text.len() > MAX_SHOWN => {
@@ -231,7 +237,7 @@ impl<'v> Fields<'v> {
         Some(Node { path: join(&self.path, key), value, redaction: self.redaction })
     }
 
-    /// Refuses keys that mean nothing here.
+    /// Refuses keys without a meaning in this object.
     pub(crate) fn none_of(&self, keys: &[&str], why: &str) -> Result<(), ConfigError> {
         match keys.iter().find_map(|key| self.optional(key)) {
             Some(node) => Err(ConfigError::new(&node.path, format_args!("is {why}"))),
@@ -250,7 +256,7 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// A value as an error shows it: short, and never a whole list.
+/// The value in an error: shortened, and without the items of a list.
 fn show(value: &Value<'_>) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -263,7 +269,7 @@ fn show(value: &Value<'_>) -> String {
     }
 }
 
-/// A key as an error shows it: a line break in it must not begin another line of the log.
+/// The key in an error. A line break in it must not start a new line of the log.
 fn on_one_line(key: &str) -> String {
     shorten(key).escape_debug().to_string()
 }

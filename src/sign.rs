@@ -1,22 +1,31 @@
-//! What leaves the gate is signed: Standard Webhooks (<https://www.standardwebhooks.com>), HMAC-SHA256.
+//! Signs forwarded deliveries: Standard Webhooks (<https://www.standardwebhooks.com>), HMAC-SHA256.
 
 use crate::contract::quarantine_key;
 use crate::contract::signature::{SigningKey, SigningKeys};
 use crate::dialect::Dialect;
 use crate::event::Event;
 use crate::keyring::Keyring;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 use sha2::{Digest, Sha256};
 
-/// The keys that sign (`sign`).
+/// The signer of forwarded deliveries (`sign`).
 #[derive(Debug)]
 pub struct Signer(SigningKeys);
 
-/// The new one and the old one, while they rotate.
+/// The new key and the old one, during a rotation.
 const MAX_KEYS: usize = 2;
 
+keys! {
+    /// The keys that sign deliveries to services, by [Standard Webhooks](https://www.standardwebhooks.com).
+    "sign": KEYS, section {
+        /// The environment variables that contain the keys: `whsec_` and the base64 of 24 to 64 bytes. With two names each
+        /// delivery has two signatures, so that services can change to the new key.
+        "env": format!("a list of 1 to {MAX_KEYS} names of variables");
+    }
+}
+
 impl Signer {
-    /// The three headers of a delivery that leaves at `now`, in seconds since the epoch.
+    /// Signs a delivery at `now`, in seconds since the epoch, and returns the three headers.
     pub fn headers(
         &self,
         dialect: Dialect,
@@ -32,8 +41,8 @@ impl Signer {
     }
 
     pub(crate) fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
-        const EXPECTED: &str = "one environment variable's name, or two while keys rotate";
-        let list = node.fields(&["env"], "an object with env")?.required("env", EXPECTED)?;
+        const EXPECTED: &str = "a list of one environment variable, or of two during a key rotation";
+        let list = node.fields(KEYS, "an object with env")?.required("env", EXPECTED)?;
         let names = list.list(EXPECTED)?;
         if names.is_empty() || names.len() > MAX_KEYS {
             return Err(list.invalid(EXPECTED));
@@ -46,8 +55,8 @@ impl Signer {
 fn parse_key(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<SigningKey, ConfigError> {
     SigningKey::parse(&keyring.read_env(node)?).ok_or_else(|| {
         node.conflict(
-            "holds no key of Standard Webhooks",
-            "one that holds whsec_ and the base64 of 24 to 64 bytes",
+            "contains no key of Standard Webhooks",
+            "a variable with whsec_ and the base64 of 24 to 64 bytes",
         )
     })
 }

@@ -1,4 +1,4 @@
-//! Stage 3: the client's address is in the allowlist.
+//! Stage 3: checks the client's address against the allowlist.
 
 use crate::Reason;
 use crate::head::Head;
@@ -7,12 +7,12 @@ use crate::settings::{ConfigError, Node};
 use crate::transport::Transport;
 use std::net::SocketAddr;
 
-/// Which addresses may call a hook (`source`).
+/// The allowlist of client addresses (`source`).
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// Every address, in words.
+    /// `any`: every address.
     Any,
-    /// These.
+    /// The addresses in these ranges.
     In(Ranges),
 }
 
@@ -24,7 +24,7 @@ impl Source {
                 let ranges = Ranges::parse(node)?;
                 match ranges.whole_family() {
                     Some(family) => {
-                        let why = format!("covers every {family} address and so checks nothing");
+                        let why = format!("covers every {family} address");
                         Err(node.conflict(&why, "any if that is meant"))
                     }
                     None => Ok(Source::In(ranges)),
@@ -34,11 +34,11 @@ impl Source {
     }
 }
 
-/// Decides on the client's address.
+/// Checks the client's address.
 ///
 /// # Errors
-/// [`Reason::SourceDenied`] for an address off the list or unreadable, and for port 0 where no proxy is configured:
-/// there the address is the word of an `x-forwarded-for` that anybody can send.
+/// [`Reason::SourceDenied`] for an address that is unreadable or outside the allowlist, and for port 0 without a configured
+/// proxy: Envoy then has the address from an `x-forwarded-for` that any client can send.
 pub fn check(source: &Source, transport: &Transport, head: &Head<'_>) -> Result<(), Reason> {
     let Source::In(ranges) = source else { return Ok(()) };
     let address = head.source.and_then(socket_address).ok_or(Reason::SourceDenied)?;
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn every_written_form_of_an_address() {
+    fn reads_every_form_of_an_address() {
         const DENIED: Result<(), Reason> = Err(Reason::SourceDenied);
         let ranges = ["203.0.113.0/24", "198.51.100.7/32", "2001:db8::/32"];
         for address in [
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn port_0_is_a_headers_word() {
+    fn accepts_port_0_only_behind_a_proxy() {
         let proxied = Transport::BehindProxy(Ranges::from_texts(&["10.0.0.0/8"]));
         source(&["203.0.113.0/24"], &Transport::TlsHere, "203.0.113.9:0", Err(Reason::SourceDenied));
         source(&["203.0.113.0/24"], &Transport::Any, "203.0.113.9:0", Err(Reason::SourceDenied));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_v6_range_says_nothing_about_v4() {
+    fn keeps_v6_ranges_and_v4_addresses_apart() {
         source(&["::/0"], &Transport::TlsHere, "203.0.113.9:1", Err(Reason::SourceDenied));
         source(&["::/0"], &Transport::TlsHere, "[2001:db8::1]:1", Ok(()));
         source(&["0.0.0.0/0"], &Transport::TlsHere, "[2001:db8::1]:1", Err(Reason::SourceDenied));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_and_overlapping_ranges_are_one() {
+    fn joins_nested_and_overlapping_ranges() {
         let ranges = ["10.0.0.0/8", "10.1.0.0/16", "10.255.255.255/32", "11.0.0.0/8", "10.0.0.0/8"];
         for (address, expected) in [
             ("9.255.255.255:1", Err(Reason::SourceDenied)),

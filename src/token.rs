@@ -1,11 +1,13 @@
-//! Stage 5: the callback token, a proof that the sender was given this URL by the team itself.
+//! Stage 5: verifies the callback token, which proves that the sender has its URL from the team.
 //!
-//! A compact JWT (RFC 7519, RFC 7515) in the last segment of the path, signed with `EdDSA` (RFC 8037) or `HS256`
-//! (RFC 7518). Signature first: no claim is believed before.
+//! The token is a compact JWT (RFC 7519, RFC 7515) in the last segment of the path, signed with `EdDSA` (RFC 8037) or `HS256`
+//! (RFC 7518). The gate verifies the signature before it reads a claim.
 
 mod keys;
 
 pub(crate) use keys::TokenKeys;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use keys::{key_section, section};
 
 use crate::Reason;
 use crate::contract::token::{digest, is_digest, is_reference, is_token_id};
@@ -14,7 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::Arc;
 
-/// What a hook asks of a token.
+/// A hook's rule for tokens.
 #[derive(Clone, Debug)]
 pub struct TokenRequirement {
     /// The keys by `kid`, shared by all hooks.
@@ -23,64 +25,64 @@ pub struct TokenRequirement {
     pub(crate) audience: String,
 }
 
-/// What the token of a delivery is worth.
+/// The judged token of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// There is none, or the hook takes none.
+    /// The path has no token, or the hook takes none.
     Absent,
-    /// It is not ours. The cause is for a counter only: nobody else is told.
+    /// The token is not authentic. Only a counter discloses the cause.
     Invalid(TokenError),
-    /// It is authentic, but expired or for another hook or environment.
+    /// The token is authentic, but out of time or for another hook or environment.
     OutOfScope {
-        /// Which of these.
+        /// [`Reason::TokenAudience`] or [`Reason::TokenExpired`].
         reason: Reason,
-        /// What it says.
+        /// The token's claims.
         claims: Box<Claims>,
     },
-    /// It is authentic, in time and for this hook.
+    /// The token is authentic, in time and for this hook.
     Good(Box<Claims>),
 }
 
-/// What an authentic token says.
+/// The claims of an authentic token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// The key that it was made with.
+    /// The name of the token's key.
     pub kid: Arc<str>,
-    /// `jti`, else the unpadded base64url SHA-256 of the token.
+    /// `jti`; without one, the unpadded base64url SHA-256 of the token.
     pub id: String,
-    /// The team's own reference, `[A-Za-z0-9._~-]{1,64}`.
+    /// The team's reference, `[A-Za-z0-9._~-]{1,64}`.
     pub job: Option<String>,
     /// Unpadded base64url SHA-256 of the exact prompt (`ph`).
     pub prompt_hash: Option<String>,
 }
 
-/// Why a token is not ours: the `outcome` of `blobgate_token_total`.
+/// Why a token is not authentic: the label `outcome` of `blobgate_token_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TokenError {
-    /// Over [`MAX_BYTES`].
+    /// The token has more than 2,048 bytes.
     TooLong,
-    /// Not three segments of canonical unpadded base64url.
+    /// The token is not three segments of canonical unpadded base64url.
     Form,
-    /// The header is no object of a form that we know, or has `crit`.
+    /// The header is not an object with the documented fields, or it has `crit`.
     Header,
-    /// No key of this `kid`.
+    /// The configuration has no key with this `kid`.
     Kid,
-    /// Another algorithm than its key's.
+    /// The algorithm is not that of the key.
     Algorithm,
-    /// The signature is not the key's.
+    /// The signature is not valid.
     Signature,
-    /// A claim is missing or not of its form.
+    /// A claim is missing or does not have its form.
     Claims,
 }
 
-/// The longest token: five times what `mint` makes, and well below what proxies take as a path.
+/// The longest token: five times as long as those of `mint`, and well below the path limits of proxies.
 pub const MAX_BYTES: usize = 2048;
-/// Header and claims are flat, but for `aud`, which may be a list.
+/// Only the claim `aud` nests: it may be a list.
 const MAX_DEPTH: usize = 4;
-/// The last second of the year 9999: what is later is no time, but a mistake.
+/// The last second of the year 9999. A later time is a mistake.
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
-/// Judges a token by the clock `now`, in seconds since the epoch.
+/// Judges a token at `now`, in seconds since the epoch.
 pub fn check(expected: Option<&TokenRequirement>, token: Option<&[u8]>, now: u64) -> Token {
     let (Some(expected), Some(token)) = (expected, token) else {
         return Token::Absent;
@@ -94,10 +96,10 @@ pub fn check(expected: Option<&TokenRequirement>, token: Option<&[u8]>, now: u64
     }
 }
 
-/// Decides on the prompt of a payload, where the token is bound to one.
+/// Compares the prompt of a payload with the one that the token is bound to, if any.
 ///
 /// # Errors
-/// [`Reason::TokenMismatch`], also where the payload has no prompt.
+/// [`Reason::TokenMismatch`], also if the payload has no prompt.
 pub fn check_prompt(token: &Token, prompt: Option<&str>) -> Result<(), Reason> {
     let bound = token.claims().and_then(|claims| claims.prompt_hash.as_ref());
     match bound {
@@ -109,7 +111,7 @@ pub fn check_prompt(token: &Token, prompt: Option<&str>) -> Result<(), Reason> {
 }
 
 impl Token {
-    /// What it says, where it is authentic.
+    /// The claims of an authentic token.
     pub fn claims(&self) -> Option<&Claims> {
         match self {
             Token::Good(claims) | Token::OutOfScope { claims, .. } => Some(claims),
@@ -117,7 +119,7 @@ impl Token {
         }
     }
 
-    /// The reason for which a rule that needs a token rejects it.
+    /// The violation, for a trust rule that needs a token.
     pub fn rejection(&self) -> Option<Reason> {
         match self {
             Token::Absent => Some(Reason::TokenMissing),
@@ -127,7 +129,7 @@ impl Token {
         }
     }
 
-    /// The `outcome` of `blobgate_token_total`.
+    /// The label `outcome` of `blobgate_token_total`.
     pub const fn outcome(&self) -> &'static str {
         match self {
             Token::Absent => "absent",
@@ -153,7 +155,7 @@ impl TokenError {
     }
 }
 
-/// An authentic token: only [`verify`] makes one.
+/// An authentic token. Only [`verify`] makes one.
 struct VerifiedToken {
     claims: Claims,
     audiences: Vec<String>,
@@ -182,7 +184,7 @@ fn verify(keys: &TokenKeys, token: &[u8]) -> Result<VerifiedToken, TokenError> {
     let text = std::str::from_utf8(token).map_err(|_| TokenError::Form)?;
     let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Form)?;
     let (header, payload) = signed.split_once('.').ok_or(TokenError::Form)?;
-    // The engine refuses padding, other alphabets and trailing bits, so that a token has one spelling.
+    // The decoder refuses padding, other alphabets and trailing bits, so that a token has only one form.
     let decode = |segment: &str| URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Form);
     let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
 
@@ -204,7 +206,7 @@ fn verify(keys: &TokenKeys, token: &[u8]) -> Result<VerifiedToken, TokenError> {
     read(&payload, kid, token).ok_or(TokenError::Claims)
 }
 
-/// The claims of a payload whose signature holds.
+/// Reads the claims of a payload with a valid signature.
 fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<VerifiedToken> {
     let time = |claim: &Value<'_>| match claim {
         Value::Number(seconds) if (0.0..=LAST_SECOND).contains(seconds) => Some(*seconds),
@@ -213,7 +215,7 @@ fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<VerifiedTok
     let text = |claim: &Value<'_>, fits: fn(&str) -> bool| {
         claim.as_text().filter(|text| fits(text)).map(str::to_owned)
     };
-    // An optional claim that is there has to be of its form.
+    // An optional claim must be valid if it is present.
     let optional = |key, fits: fn(&str) -> bool| {
         payload.field(key).map_or(Some(None), |claim| text(claim, fits).map(Some))
     };

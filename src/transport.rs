@@ -1,23 +1,33 @@
-//! Stage 2: the delivery came over TLS, on this hop or, as a trusted proxy says, on the client's.
+//! Stage 2: checks that the delivery came over TLS: on this hop or, by a trusted proxy's header, on the client's hop.
 
 use crate::Reason;
 use crate::head::{Head, Hop};
 use crate::ip_ranges::Ranges;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 
-/// What a hook asks of the connection (`transport`).
+keys! {
+    /// A load balancer in front, as the value of a hook's `transport`. `x-forwarded-proto` and `x-forwarded-for` count from
+    /// these addresses alone.
+    "hooks[].transport": KEYS, section {
+        /// The addresses of your own proxies. A list that covers more than 2^28 IPv4 addresses, or as large a part of IPv6,
+        /// does not load: any client's `x-forwarded-for` would count.
+        "behind_proxy": "a list of addresses and ranges";
+    }
+}
+
+/// A hook's rule for the connection (`transport`).
 #[derive(Clone, Debug)]
 pub enum Transport {
-    /// This hop used TLS.
+    /// `tls_here`: this hop uses TLS.
     TlsHere,
-    /// The direct peer is in these ranges, and its `x-forwarded-proto` says `https`.
+    /// `behind_proxy`: the direct peer is in these ranges, and its `x-forwarded-proto` is `https`.
     BehindProxy(Ranges),
-    /// Plaintext is fine, in words.
+    /// `any`: plaintext is allowed.
     Any,
 }
 
 impl Transport {
-    /// Whether client addresses come from a proxy's header, so that the source address has no port.
+    /// Whether a proxy's header has the client address. The source address then has no port.
     pub(crate) fn is_behind_proxy(&self) -> bool {
         matches!(self, Transport::BehindProxy(_))
     }
@@ -29,7 +39,7 @@ impl Transport {
             Some("any") => Ok(Transport::Any),
             Some(_) => Err(node.invalid(EXPECTED)),
             None => {
-                let fields = node.fields(&["behind_proxy"], EXPECTED)?;
+                let fields = node.fields(KEYS, EXPECTED)?;
                 let ranges =
                     fields.required("behind_proxy", "a list of the proxies' addresses and ranges")?;
                 Ranges::parse_proxies(&ranges).map(Transport::BehindProxy)
@@ -38,11 +48,11 @@ impl Transport {
     }
 }
 
-/// Decides on the connection.
+/// Checks the connection.
 ///
 /// # Errors
-/// [`Reason::HttpsRequired`]. Behind a proxy also where the direct peer is unknown or not on the list: its
-/// `x-forwarded-for` would become the client address, so that anybody could write himself into the allowlist.
+/// [`Reason::HttpsRequired`]. Behind a proxy also for a direct peer that is unknown or not a listed proxy: its
+/// `x-forwarded-for` becomes the client address, so it could pass the allowlist with any address.
 pub fn check(transport: &Transport, head: &Head<'_>) -> Result<(), Reason> {
     let encrypted = match transport {
         Transport::Any => true,
@@ -78,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_counts_only_from_its_own_address() {
+    fn trusts_headers_only_from_listed_proxies() {
         const REFUSED: Result<(), Reason> = Err(Reason::HttpsRequired);
         behind(Some("10.1.2.3"), &["https"], Ok(()));
         behind(Some("::ffff:10.1.2.3"), &["https"], Ok(()));

@@ -1,37 +1,50 @@
 //! The trust rule of a hook: which proofs authenticate a sender.
 
 use crate::enforcement::Check;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 use crate::token::Token;
+
+keys! {
+    /// A rule, as the value of a hook's `trust`. It has `any_of` or `all_of`. The [trust table](trust-table.md) shows what
+    /// each rule decides.
+    "hooks[].trust": KEYS, section {
+        /// One of these proofs authenticates a sender.
+        "any_of": "a list of `token` and `confirmed`" => "either this or `all_of`";
+        /// An accepted delivery needs all of these proofs.
+        "all_of": "a list of `token` and `confirmed`" => "either this or `any_of`";
+        /// Required with `{any_of: [confirmed]}`: clients without a proof can use up the calls to the status API.
+        "unprotected_budget": "`true`" => "absent";
+    }
+}
 
 /// The rule of a hook (`trust`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Nobody proves anything: whoever passes the other checks is believed.
+    /// No proof: the gate accepts every delivery that passes the other checks.
     Open,
-    /// A callback token of ours.
+    /// A valid callback token.
     Token,
-    /// The provider says the same.
+    /// A confirmation by the provider's status API.
     Confirmed,
-    /// A callback token of ours; or else the provider says the same.
+    /// A valid token, or else a confirmation.
     TokenOrConfirmed,
-    /// Both.
+    /// A valid token and a confirmation.
     TokenAndConfirmed,
 }
 
-/// What the provider says of an event.
+/// The result of a confirmation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The same.
+    /// The provider confirms the event.
     Confirmed,
-    /// Something else, or that there is no such generation.
+    /// The provider contradicts the event, or has no such generation.
     Contradicted,
-    /// Nothing, for now.
+    /// The provider gave no usable response.
     Unavailable,
 }
 
 impl Trust {
-    /// Whether a delivery can still prove itself once its token is known.
+    /// Whether the sender is authenticated by its token, or a confirmation may still authenticate it.
     pub fn can_prove(self, check: Check, token: &Token) -> bool {
         match self {
             Trust::Open => false,
@@ -40,7 +53,7 @@ impl Trust {
         }
     }
 
-    /// Whether nothing but a token helps.
+    /// Whether the rule requires a token.
     pub fn needs_token(self) -> bool {
         matches!(self, Trust::Token | Trust::TokenAndConfirmed)
     }
@@ -50,7 +63,7 @@ impl Trust {
         matches!(self, Trust::Token | Trust::TokenOrConfirmed | Trust::TokenAndConfirmed)
     }
 
-    /// Whether the rule names the provider's word.
+    /// Whether the rule names the confirmation.
     pub fn names_confirmed(self) -> bool {
         matches!(self, Trust::Confirmed | Trust::TokenOrConfirmed | Trust::TokenAndConfirmed)
     }
@@ -63,7 +76,7 @@ impl Trust {
             Some(_) => return Err(node.invalid(EXPECTED)),
             None => {}
         }
-        let fields = node.fields(&["any_of", "all_of", UNPROTECTED], EXPECTED)?;
+        let fields = node.fields(KEYS, EXPECTED)?;
         let (proofs, both) = match (fields.optional("any_of"), fields.optional("all_of")) {
             (Some(proofs), None) => (proofs, Trust::TokenOrConfirmed),
             (None, Some(proofs)) => (proofs, Trust::TokenAndConfirmed),
@@ -88,13 +101,13 @@ impl Trust {
         };
         match (trust, written_out) {
             (Trust::Confirmed, false) => Err(node.conflict(
-                "lets strangers spend the calls to the provider",
-                "{any_of: [confirmed], unprotected_budget: true} if that is meant",
+                "lets unauthenticated senders spend the budget of calls to the provider",
+                "{any_of: [confirmed], unprotected_budget: true} to allow that",
             )),
             (Trust::Confirmed, true) | (_, false) => Ok(trust),
             (_, true) => Err(node.conflict(
-                "names token, and unprotected_budget is for confirmed alone",
-                "it without unprotected_budget",
+                "names token, and unprotected_budget is only for confirmed alone",
+                "the rule without unprotected_budget",
             )),
         }
     }
@@ -105,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_rules_need_a_token() {
+    fn knows_the_rules_that_need_a_token() {
         for (trust, expected) in [
             (Trust::Open, false),
             (Trust::Token, true),

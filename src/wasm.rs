@@ -32,14 +32,14 @@ struct Root {
 /// One request and its response; `None` where no configuration has loaded.
 struct Stream(Option<(Exchange, EnvoyHost)>);
 
-/// Envoy's host calls. The SDK panics when Envoy refuses one: the module traps, and Envoy forwards nothing.
+/// Envoy's host calls. The SDK panics if Envoy refuses one. The module then traps, and Envoy forwards nothing.
 #[derive(Clone)]
 struct EnvoyHost(Rc<Worker>);
 
-/// What the streams of one worker share.
+/// The state that the streams of one worker share.
 struct Worker {
     environment: String,
-    /// A counter is defined on first use: a known name costs one host call.
+    /// The ids of defined counters. Counting a defined one costs one host call instead of two.
     counters: RefCell<BTreeMap<Counter, u32>>,
     started: Instant,
 }
@@ -47,13 +47,13 @@ struct Worker {
 impl Context for Root {}
 
 impl RootContext for Root {
-    /// Must come to the same on every thread: Envoy skips the filter without an error on a worker where only that worker fails.
+    /// The result must be the same on every thread. If only one worker fails, Envoy skips the filter there without an error.
     fn on_configure(&mut self, _size: usize) -> bool {
         let bytes = self.get_plugin_configuration().unwrap_or_default();
         let config = match Config::load(&bytes, &|name| std::env::var(name).ok()) {
             Ok(config) => config,
             Err(error) => {
-                log::error!("blobgate does not load: {error}");
+                log::error!("blobgate: cannot load the configuration: {error}");
                 return false;
             }
         };
@@ -86,7 +86,7 @@ impl RootContext for Root {
 }
 
 impl Stream {
-    /// `otherwise` without a configuration: a request waits, a response goes on.
+    /// Passes an event to the exchange. Without a configuration the result is `otherwise`: a request waits, a response continues.
     fn drive(
         &mut self,
         otherwise: Action,
@@ -104,7 +104,7 @@ impl Stream {
 
 impl Context for Stream {
     fn on_http_call_response(&mut self, _call: u32, headers: usize, body_size: usize, _trailers: usize) {
-        // A response that is cut, or larger than Envoy takes, comes without headers: to read one would trap.
+        // A response that is cut or over Envoy's limit has no headers. Reading one would trap.
         let response = (headers > 0).then(|| {
             let status = self.get_http_call_response_header_bytes(":status").unwrap_or_default();
             let size = body_size.min(MAX_RESPONSE_BYTES);
@@ -172,7 +172,7 @@ impl EnvoyHost {
 
 impl Host for EnvoyHost {
     fn request_headers(&mut self) -> Headers {
-        // The String form panics on a value that is not UTF-8.
+        // The variant that returns a String panics on a value that is not UTF-8.
         Headers::new(self.get_http_request_headers_bytes())
     }
 
@@ -195,7 +195,7 @@ impl Host for EnvoyHost {
     fn property(&mut self, property: Property) -> Option<Vec<u8>> {
         self.get_property(match property {
             Property::Source => vec!["source", "address"],
-            // The direct peer is no Wasm property; a set_filter_state filter before this one provides it.
+            // Wasm has no property of the direct peer. A set_filter_state filter before this one sets it.
             Property::Peer => vec!["filter_state", "blobgate.peer"],
             Property::TlsVersion => vec!["connection", "tls_version"],
             Property::ResponseCodeDetails => vec!["response", "code_details"],
@@ -270,7 +270,7 @@ impl Host for EnvoyHost {
     }
 
     fn set_tick_period(&mut self, period: Duration) {
-        // The SDK offers this call to the root context alone.
+        // The SDK has this method only on the root context.
         let _ = hostcalls::set_tick_period(period);
     }
 
@@ -287,8 +287,8 @@ fn ending(end_of_stream: bool) -> Ending {
     if end_of_stream { Ending::Here } else { Ending::Later }
 }
 
-/// Makes a shared cell where there is none. Envoy's main thread configures before the workers do: later, to compare with
-/// a key that is not there would succeed for every worker at once.
+/// Creates a shared cell if it does not exist. Envoy's main thread does so before the workers start. A compare-and-set on an
+/// absent key would succeed for several workers at once.
 fn open_cell(key: &str) {
     if !matches!(hostcalls::get_shared_data(key), Ok((_, Some(_)))) {
         let _ = hostcalls::set_shared_data(key, Some(&[]), None);

@@ -239,7 +239,7 @@ fn bytes_that_are_no_configuration() {
     );
     bytes_refused(
         format!("{{\"a\":{}", "[".repeat(40)).as_bytes(),
-        "the configuration is nested too deeply; write it as the README shows",
+        "the configuration is nested more than 32 deep; write only documented keys",
     );
     bytes_refused(b"{}", "version is missing; write 1");
 }
@@ -273,20 +273,20 @@ fn what_is_wrong_at_the_top() {
     );
     refused(
         &with("hook", json!([])),
-        "hook is not a key; the keys here are version, environment, docs, hooks, token, confirm, sign",
+        "hook is not a known key; write one of version, environment, docs, hooks, token, confirm, sign",
     );
     let hook = minimal()["hooks"][0].clone();
     let mut other = hook.clone();
     other["path"] = json!("/other");
     refused(
         &with("hooks", json!([hook, other])),
-        "hooks[1].name is \"veo3\", as another hook's is; give each hook its own",
+        "hooks[1].name is \"veo3\", which another hook has; write a different name for each hook",
     );
     other["name"] = json!("other");
     other["path"] = json!("/webhook");
     refused(
         &with("hooks", json!([hook, other])),
-        "hooks[1].path is \"/webhook\", as another hook's is; give each hook its own",
+        "hooks[1].path is \"/webhook\", which another hook has; write a different path for each hook",
     );
 }
 
@@ -367,7 +367,7 @@ fn what_is_wrong_in_a_hook() {
     hook_refused("mode: false", "hooks[0].mode is false; write enforce or observe");
     hook_refused("schema: lenient", "hooks[0].schema is \"lenient\"; write tolerant or strict");
     hook_refused("answers: body", "hooks[0].answers is \"body\"; write status or receipt");
-    hook_refused("paths: /a", &format!("hooks[0].paths is not a key; the keys here are {}", HOOK_KEYS));
+    hook_refused("paths: /a", &format!("hooks[0].paths is not a known key; write one of {}", HOOK_KEYS));
     hook_refused(
         "max_body_bytes: 64KiB",
         "hooks[0].max_body_bytes is \"64KiB\"; write a whole number from 1024 to 1000000",
@@ -428,7 +428,7 @@ fn what_is_wrong_with_addresses() {
     );
     hook_refused(
         "transport: {proxy: []}",
-        "hooks[0].transport.proxy is not a key; the keys here are behind_proxy",
+        "hooks[0].transport.proxy is not a known key; write one of behind_proxy",
     );
 }
 
@@ -491,7 +491,7 @@ fn what_is_wrong_with_checks() {
     );
     hook_refused(
         "checks: {schema: observe}",
-        "hooks[0].checks.schema is not a key; the keys here are source, result_url, trust, prompt",
+        "hooks[0].checks.schema is not a known key; write one of source, result_url, trust, prompt",
     );
     for check in ["source", "result_url", "trust"] {
         hook_refused(
@@ -530,13 +530,13 @@ fn what_is_wrong_with_checks() {
 fn a_sentence_is_one_line() {
     hook_refused(
         "\"mode\\nx\": enforce",
-        &format!("hooks[0].mode\\nx is not a key; the keys here are {HOOK_KEYS}"),
+        &format!("hooks[0].mode\\nx is not a known key; write one of {HOOK_KEYS}"),
     );
     hook_refused("\"mode\": \"x\\ny\"", "hooks[0].mode is \"x\\ny\"; write enforce or observe");
     proven_refused(
         "/token/keys",
         "{\"a\\r\\nb\": {alg: HS256, env: TOKEN}}",
-        "token.keys.a\\r\\nb is misnamed; write a kid of 1 to 32 of A-Z a-z 0-9 _ - before the colon",
+        "token.keys.a\\r\\nb is no valid key; write a kid of 1 to 32 of A-Z a-z 0-9 _ -",
     );
 }
 
@@ -616,10 +616,10 @@ fn of_one_proof_any_and_all_are_the_same() {
 #[test]
 fn what_is_wrong_with_trust() {
     const FORMS: &str = "write open, {any_of: [...]} or {all_of: [...]} with token and confirmed";
-    const NO_BUDGET: &str = "hooks[0].trust is an object, which lets strangers spend the calls to the provider; \
-                             write {any_of: [confirmed], unprotected_budget: true} if that is meant";
-    const BUDGET: &str = "hooks[0].trust is an object, which names token, and unprotected_budget is for confirmed alone; \
-                          write it without unprotected_budget";
+    const NO_BUDGET: &str = "hooks[0].trust is an object, which lets unauthenticated senders spend the budget of calls to the provider; \
+                             write {any_of: [confirmed], unprotected_budget: true} to allow that";
+    const BUDGET: &str = "hooks[0].trust is an object, which names token, and unprotected_budget is only for confirmed alone; \
+                          write the rule without unprotected_budget";
     let refused = |trust: &str, sentence: &str| proven_refused("/hooks/0/trust", trust, sentence);
     refused("closed", &format!("hooks[0].trust is \"closed\"; {FORMS}"));
     refused("token", &format!("hooks[0].trust is \"token\"; {FORMS}"));
@@ -636,7 +636,7 @@ fn what_is_wrong_with_trust() {
     );
     refused(
         "{one_of: [token]}",
-        "hooks[0].trust.one_of is not a key; the keys here are any_of, all_of, unprotected_budget",
+        "hooks[0].trust.one_of is not a known key; write one of any_of, all_of, unprotected_budget",
     );
     for key in ["any_of", "all_of"] {
         let at = format!("hooks[0].trust.{key}");
@@ -703,7 +703,7 @@ fn what_does_not_go_together() {
     }
     hook_refused(
         "quarantine: route",
-        "hooks[0].quarantine is \"route\", which keeps what is proven, and trust is open; write none",
+        "hooks[0].quarantine is \"route\", which needs authenticated senders, and trust is open; write none",
     );
     for (value, shown) in [("keep", "\"keep\""), ("true", "true")] {
         proven_refused(
@@ -732,14 +732,17 @@ fn paths_that_meet() {
         config
     };
     for (first, second) in [("/a/{token}", "/a"), ("/a", "/a/{token}"), ("/a/{token}", "/a/{token}")] {
-        refused(&two(first, second), "hooks[1].path is \"/a\", as another hook's is; give each hook its own");
+        refused(
+            &two(first, second),
+            "hooks[1].path is \"/a\", which another hook has; write a different path for each hook",
+        );
     }
     let meet = |first: &str, second: &str| {
         let clean = |path: &str| path.trim_end_matches("/{token}").to_owned();
         for (first, second) in [(first, second), (second, first)] {
             let sentence = format!(
-                "hooks[1].path leads to {}, and another hook's to {}: below a hook with {{token}} there can be none; \
-                 write paths side by side",
+                "hooks[1].path is at {}, and another hook is at {}: a hook with {{token}} can have no other hook below its \
+                 path; write paths that are not below each other",
                 clean(second),
                 clean(first)
             );
@@ -772,7 +775,7 @@ fn what_is_wrong_with_tokens() {
     const KEYS: &str = "write an object of keys by their kid";
     proven_refused("/token", "[]", "token is an empty list; write an object with keys");
     proven_refused("/token", "{}", "token.keys is missing; write an object of keys by their kid");
-    proven_refused("/token", "{key: {}}", "token.key is not a key; the keys here are keys, leeway");
+    proven_refused("/token", "{key: {}}", "token.key is not a known key; write one of keys, leeway");
     proven_refused("/token/keys", "[]", &format!("token.keys is an empty list; {KEYS}"));
     proven_refused("/token/keys", "{}", "token.keys is an object; write at least one key");
     proven_refused("/token/keys/hs", "TOKEN", &format!("token.keys.hs is \"TOKEN\"; {KEY}"));
@@ -780,7 +783,7 @@ fn what_is_wrong_with_tokens() {
     proven_refused(
         "/token/keys/hs",
         "{alg: HS256, secret: x}",
-        "token.keys.hs.secret is not a key; the keys here are alg, public, env",
+        "token.keys.hs.secret is not a known key; write one of alg, public, env",
     );
     for alg in ["none", "None", "HS512", "hs256", "RS256", "ES256", "Ed25519", ""] {
         proven_refused(
@@ -816,9 +819,7 @@ fn what_is_wrong_with_tokens() {
         proven_refused(
             "/token/keys",
             &format!("{{'{kid}': {{alg: HS256, env: TOKEN}}}}"),
-            &format!(
-                "token.keys.{kid} is misnamed; write a kid of 1 to 32 of A-Z a-z 0-9 _ - before the colon"
-            ),
+            &format!("token.keys.{kid} is no valid key; write a kid of 1 to 32 of A-Z a-z 0-9 _ -"),
         );
     }
     for (leeway, shown) in [
@@ -860,7 +861,7 @@ fn kids_that_differ_by_case_only() {
     assert_eq!(
         sentence,
         format!(
-            "token.keys.{kid} is misnamed; write a kid that differs from the others by more than case before the colon"
+            "token.keys.{kid} is no valid key; write a kid that differs from the others by more than case"
         )
     );
 }
@@ -880,15 +881,23 @@ fn what_is_wrong_with_variables() {
         refused(
             name,
             &format!(
-                "\"{name}\", which is unset or empty, or Envoy does not hand it over; write one that is set, \
-                      and name it in vm_config.environment_variables.host_env_keys"
+                "\"{name}\", which is unset or empty, or Envoy does not pass it to the module; write a variable that is set, \
+                      and list it in vm_config.environment_variables.host_env_keys"
             ),
         );
     }
-    refused("SHORT", "\"SHORT\", which holds 31 bytes; write one with at least 32");
-    refused("SHORT_BASE64", "\"SHORT_BASE64\", which holds 11 bytes; write one with at least 32");
+    refused("SHORT", "\"SHORT\", which contains 31 bytes; write a variable with at least 32 bytes");
+    refused(
+        "SHORT_BASE64",
+        "\"SHORT_BASE64\", which contains 11 bytes; write a variable with at least 32 bytes",
+    );
     for name in ["BAD_BASE64", "UNPADDED"] {
-        refused(name, &format!("\"{name}\", which holds no base64 after base64:; write one that does"));
+        refused(
+            name,
+            &format!(
+                "\"{name}\", which contains no valid base64 after base64:; write a variable with padded standard base64"
+            ),
+        );
     }
 }
 
@@ -957,7 +966,7 @@ fn what_is_wrong_with_the_provider() {
     proven_refused(
         "/confirm/key",
         "x",
-        "confirm.key is not a key; the keys here are cluster, authority, per_minute, timeout",
+        "confirm.key is not a known key; write one of cluster, authority, per_minute, timeout",
     );
     for (value, shown) in [("0", "0"), ("6001", "6001"), ("-1", "-1"), ("1.5", "1.5"), ("'40'", "\"40\"")] {
         proven_refused(
@@ -986,10 +995,10 @@ fn what_is_wrong_with_the_provider() {
 
 #[test]
 fn what_is_wrong_with_signing() {
-    const NAMES: &str = "write one environment variable's name, or two while keys rotate";
+    const NAMES: &str = "write a list of one environment variable, or of two during a key rotation";
     proven_refused("/sign", "SIGN", "sign is \"SIGN\"; write an object with env");
     proven_refused("/sign", "{}", &format!("sign.env is missing; {NAMES}"));
-    proven_refused("/sign", "{key: [SIGN]}", "sign.key is not a key; the keys here are env");
+    proven_refused("/sign", "{key: [SIGN]}", "sign.key is not a known key; write one of env");
     proven_refused("/sign/env", "SIGN", &format!("sign.env is \"SIGN\"; {NAMES}"));
     proven_refused("/sign/env", "[]", &format!("sign.env is an empty list; {NAMES}"));
     proven_refused("/sign/env", "[SIGN, SIGN_24, SIGN_64]", &format!("sign.env is a list; {NAMES}"));
@@ -998,22 +1007,22 @@ fn what_is_wrong_with_signing() {
             "/sign/env",
             &format!("[SIGN_24, {name}]"),
             &format!(
-                "sign.env[1] is \"{name}\", which holds no key of Standard Webhooks; \
-                      write one that holds whsec_ and the base64 of 24 to 64 bytes"
+                "sign.env[1] is \"{name}\", which contains no key of Standard Webhooks; \
+                      write a variable with whsec_ and the base64 of 24 to 64 bytes"
             ),
         );
     }
     proven_refused(
         "/sign/env",
         "[UNSET]",
-        "sign.env[0] is \"UNSET\", which is unset or empty, or Envoy does not hand it over; write one that is set, \
-         and name it in vm_config.environment_variables.host_env_keys",
+        "sign.env[0] is \"UNSET\", which is unset or empty, or Envoy does not pass it to the module; write a variable that is set, \
+         and list it in vm_config.environment_variables.host_env_keys",
     );
 }
 
 #[test]
 fn a_key_has_one_use() {
-    const OWN: &str = "write a variable with a key of its own: a key has one use";
+    const OWN: &str = "write a variable with another key: each key has one use";
     let refused = |keys: &str, sign: &str, sentence: &str| {
         let mut config = proven_with("/token/keys", Some(keys));
         config["sign"]["env"] = serde_saphyr::from_str(sign).unwrap();
@@ -1044,32 +1053,34 @@ fn a_key_has_one_use() {
         refused(
             &format!("{{hs: {{alg: HS256, env: {token}}}}}"),
             &format!("[{sign}]"),
-            &format!("sign.env[0] is \"{sign}\", which holds the key of token.keys.hs.env; {OWN}"),
+            &format!("sign.env[0] is \"{sign}\", which contains the key of token.keys.hs.env; {OWN}"),
         );
     }
     refused(
         HS,
         "[SIGN, SIGN_AGAIN]",
-        &format!("sign.env[1] is \"SIGN_AGAIN\", which holds the key of sign.env[0]; {OWN}"),
+        &format!("sign.env[1] is \"SIGN_AGAIN\", which contains the key of sign.env[0]; {OWN}"),
     );
     refused(
         "{a: {alg: HS256, env: TOKEN}, b: {alg: HS256, env: TOKEN_BASE64}}",
         "[SIGN]",
-        &format!("token.keys.b.env is \"TOKEN_BASE64\", which holds the key of token.keys.a.env; {OWN}"),
+        &format!("token.keys.b.env is \"TOKEN_BASE64\", which contains the key of token.keys.a.env; {OWN}"),
     );
     // What everybody may know would make tokens.
     for token in ["TOKEN_OF_PUBLIC", "TOKEN_BYTES_OF_PUBLIC"] {
         refused(
             &format!("{{ed: {{alg: EdDSA, public: {PUBLIC}}}, hs: {{alg: HS256, env: {token}}}}}"),
             "[SIGN]",
-            &format!("token.keys.hs.env is \"{token}\", which holds the key of token.keys.ed.public; {OWN}"),
+            &format!(
+                "token.keys.hs.env is \"{token}\", which contains the key of token.keys.ed.public; {OWN}"
+            ),
         );
     }
     let again = format!("{{a: {{alg: EdDSA, public: {PUBLIC}}}, b: {{alg: EdDSA, public: {PUBLIC}}}}}");
     refused(
         &again,
         "[SIGN]",
-        "token.keys.b.public is a text of 43 bytes, which is the key of token.keys.a.public; write a key of its own",
+        "token.keys.b.public is a text of 43 bytes, which is the key of token.keys.a.public; write another key",
     );
 }
 
@@ -1090,7 +1101,7 @@ fn ranges_that_leave_nobody_out() {
         hook_refused(
             &format!("source: {ranges}"),
             &format!(
-                "hooks[0].source is a list, which covers every {family} address and so checks nothing; \
+                "hooks[0].source is a list, which covers every {family} address; \
                  write any if that is meant"
             ),
         );
@@ -1109,8 +1120,8 @@ fn ranges_that_leave_nobody_out() {
     ] {
         hook_refused(
             &format!("transport: {{behind_proxy: {ranges}}}"),
-            "hooks[0].transport.behind_proxy is a list, which covers so much of the internet that anybody's \
-             x-forwarded-for would count; write the addresses and ranges of your own proxies",
+            "hooks[0].transport.behind_proxy is a list, which covers more than a sixteenth of the internet, so that \
+             strangers could set the client address; write only the addresses and ranges of your proxies",
         );
     }
 }

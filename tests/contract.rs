@@ -99,6 +99,6 @@ fn answers() {
     assert_eq!(answer::PROBLEM_TYPE, "application/problem+json");
     assert_eq!(
         answer::problem(Reason::UnknownHook, DOCS),
-        r#"{"type":"https://docs.blobgate.example/reference/reasons.html#unknown-hook","title":"No webhook is received at this path.","status":404,"code":"unknown-hook"}"#
+        r#"{"type":"https://docs.blobgate.example/reference/reasons.html#unknown-hook","title":"No webhook has this path.","status":404,"code":"unknown-hook"}"#
     );
 }

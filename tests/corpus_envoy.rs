@@ -1,4 +1,4 @@
-//! The corpus on real Envoys: what the client hears, and what reached a service.
+//! The corpus on real Envoys: the responses of clients and the requests at services.
 
 #![allow(
     missing_docs,
@@ -28,15 +28,15 @@ use support::{
     eventually, on_every_envoy,
 };
 
-/// For `corpus`, which is read by two packages.
+/// For the module `corpus`, which two packages include.
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Tells arrivals of concurrent deliveries apart.
 const MARK: &str = "x-case";
-/// Past the gate, to the video service.
+/// Reaches the video service without the gate.
 const SENTINEL: &str = "/app/sentinel";
 #[test]
-fn every_case_on_every_envoy() {
+fn runs_every_case_on_every_envoy() {
     let corpus = Corpus::load();
     on_every_envoy(|version| {
         let begun = Instant::now();
@@ -57,9 +57,9 @@ fn every_case_on_every_envoy() {
     });
 }
 
-/// The checks above see what they look for: the same real exchange fails against any other outcome.
+/// The control: a real exchange fails against any other expected outcome.
 #[test]
-fn a_wrong_expectation_is_seen() {
+fn detects_wrong_expectations() {
     let corpus = Corpus::load();
     let find = |name: &str| corpus.cases.iter().find(|case| case.name == name).unwrap();
     let (accepted, refused) = (find("samples: completed"), find("json: a trailing comma"));
@@ -128,37 +128,37 @@ impl<'c> Bench<'c> {
         let own = self.corpus.cases.iter().filter(|case| case.gate == self.kind);
         let pairs = own.flat_map(|case| Protocol::BOTH.map(|protocol| (case, protocol)));
         let pairs = pairs.filter(|(case, protocol)| *protocol == H1 || !case.h1_only);
-        // A service answers everybody alike.
-        let (told, usual): (Vec<_>, Vec<_>) =
+        // A service has one reply at a time, so cases with their own reply run alone.
+        let (alone, usual): (Vec<_>, Vec<_>) =
             pairs.partition(|(case, _)| case.upstream.is_some() || case.provider.is_some());
         let mut ran = self.send_all(&usual);
-        assert_eq!(self.gate.provider.heads(), 0, "nobody was to ask the provider");
-        for pair in told {
+        assert_eq!(self.gate.provider.heads(), 0, "no case needed the provider");
+        for pair in alone {
             for service in self.gate.services() {
                 service.reply(pair.0.upstream.as_ref().map_or_else(usual_reply, reply));
             }
-            if let Some(said) = &pair.0.provider {
-                self.gate.provider.reply(Reply::status(said.status).body(said.body.as_bytes()));
+            if let Some(reply) = &pair.0.provider {
+                self.gate.provider.reply(Reply::status(reply.status).body(reply.body.as_bytes()));
             }
             ran.extend(self.send_all(&[pair]));
-            self.assert_asked(pair.0);
+            self.assert_status_call(pair.0);
         }
         let forwarded =
             ran.iter().filter(|ran| matches!(ran.expected(), CaseOutcome::Forwarded { .. })).count();
         if ran.iter().all(|ran| ran.violation().is_none()) {
-            assert_eq!(self.forwarded(), forwarded, "what is forwarded, and nothing else, reaches a service");
+            assert_eq!(self.forwarded(), forwarded, "only forwarded deliveries reach a service");
             self.assert_logged(&ran);
         }
         ran
     }
 
-    /// Asserts that the provider was asked about the case's generation, with the key, and about nothing else.
-    fn assert_asked(&self, case: &Case) {
+    /// Asserts at most one status call, with the case's generation and the key.
+    fn assert_status_call(&self, case: &Case) {
         let calls = self.gate.provider.take();
         if case.provider.is_none() {
             return assert!(calls.is_empty(), "{}: {calls:?}", case.name);
         }
-        // A negative answer of the first protocol is remembered for the second.
+        // A negative answer for the first protocol is cached for the second.
         assert!(calls.len() <= 1, "{}: {calls:?}", case.name);
         let body: Value = serde_json::from_slice(case.body.as_ref().unwrap()).unwrap();
         for call in &calls {
@@ -170,7 +170,7 @@ impl<'c> Bench<'c> {
         }
     }
 
-    /// Sends concurrently, each over a connection of its own, and collects what arrived.
+    /// Sends the cases concurrently, one connection each, and collects the requests at services.
     fn send_all(&self, pairs: &[(&'c Case, Protocol)]) -> Vec<CaseRun<'c>> {
         const SENDERS: usize = 6;
         let next = AtomicUsize::new(0);
@@ -199,7 +199,7 @@ impl<'c> Bench<'c> {
                 ..ran
             })
             .collect();
-        assert!(arrivals.is_empty(), "nobody sent {arrivals:?}");
+        assert!(arrivals.is_empty(), "arrivals of no case: {arrivals:?}");
         ran.sort_by_key(|ran| pairs.iter().position(|(case, _)| case.name == ran.case.name));
         ran
     }
@@ -228,19 +228,18 @@ impl<'c> Bench<'c> {
         }
     }
 
-    /// How many requests Envoy has sent to the services, all of which they have seen.
+    /// The number of requests that Envoy has sent, all of which the services got.
     ///
-    /// Envoy counts a request before it writes its first byte, on the worker that has the client's; every client has
-    /// its answer by now. The sentinel goes the same way past the gate and comes back, so that there is nothing left
-    /// under way.
+    /// As in `TestGate::nothing_arrives`: every client has its response, and the response to a sentinel request shows that
+    /// Envoy has handled everything before it.
     #[track_caller]
     fn forwarded(&self) -> usize {
         let answer =
             self.gate.tls(H1).open().send(&TestDelivery::of("{}").path(SENTINEL).header(MARK, SENTINEL));
-        assert_eq!(answer.reason(), None, "the sentinel goes past the gate: {answer:?}");
+        assert_eq!(answer.reason(), None, "the sentinel bypasses the gate: {answer:?}");
         let sentinels = 1 + self.sentinels.fetch_add(1, Ordering::Relaxed);
         let (sent, seen) = (self.gate.sent(), self.gate.heads());
-        assert_eq!(usize::try_from(sent).unwrap(), seen, "(sent by Envoy, seen by the services)");
+        assert_eq!(usize::try_from(sent).unwrap(), seen, "(sent by Envoy, arrived)");
         let waiting = self.gate.envoy.stats(r"^cluster\..*\.upstream_rq_pending_active$");
         assert_eq!(waiting.values().sum::<u64>(), 0, "requests that wait for a connection");
         assert!(self.gate.video.arrivals().iter().any(|arrival| arrival.path == SENTINEL));
@@ -248,15 +247,15 @@ impl<'c> Bench<'c> {
         seen - sentinels
     }
 
-    /// Asserts that the access log says of all deliveries what their senders and the services saw.
+    /// Asserts the line of every delivery in the access log.
     fn assert_logged(&self, ran: &[CaseRun]) {
         let mut expected: Vec<Value> = ran.iter().filter_map(CaseRun::log_line).collect();
-        let told = |line: &Value| !line["hook"].is_null() || !line["reason"].is_null();
+        let of_gate = |line: &Value| !line["hook"].is_null() || !line["reason"].is_null();
         let fields =
             ["hook", "event", "verdict", "reason", "marked_reason", "generation_id", "method", "status"];
         let mut logged: Vec<Value> = eventually("the access log", || {
             let log = self.gate.envoy.access_log();
-            let lines: Vec<Value> = log.into_iter().filter(told).collect();
+            let lines: Vec<Value> = log.into_iter().filter(of_gate).collect();
             (lines.len() >= expected.len()).then(|| {
                 lines.iter().map(|line| fields.iter().map(|name| line[*name].clone()).collect()).collect()
             })
@@ -273,7 +272,7 @@ fn delivery(case: &Case, protocol: Protocol) -> TestDelivery {
     let mut headers = case.headers.clone();
     headers.push((MARK.to_owned(), mark(case, protocol).into_bytes()));
     let ending = match (&case.body, case.length) {
-        // It is judged before its end, which never comes.
+        // The gate refuses it before its end.
         (_, corpus::BodyLength::Claimed(_)) => RequestEnding::Open,
         (Some(body), _) if body.is_empty() => RequestEnding::EmptyFrame,
         _ => RequestEnding::Last,
@@ -294,7 +293,7 @@ fn delivery(case: &Case, protocol: Protocol) -> TestDelivery {
 
 fn mark(case: &Case, protocol: Protocol) -> String {
     let name: String = case.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    // Names may differ in nothing but their signs.
+    // Names may differ only in characters that become `-`.
     let sum = case.name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     format!("{name}-{sum:x}-{}", protocol.alpn())
 }
@@ -315,7 +314,7 @@ fn reply(upstream: &corpus::ServiceAnswer) -> Reply {
     }
 }
 
-/// Beside the shipped two: one behind a proxy that ends TLS, and one with Envoy's default of believing everybody.
+/// Adds two listeners: one behind a proxy that terminates TLS, and one with Envoy's default, which trusts x-forwarded-for.
 fn with_more_listeners(mut bootstrap: Bootstrap) -> Bootstrap {
     let listeners = bootstrap.json["static_resources"]["listeners"].as_array_mut().unwrap();
     let like = |name: &str, other: &str| {
@@ -354,12 +353,12 @@ fn without_flag(bootstrap: Bootstrap) -> Bootstrap {
     bootstrap.http(|http| http["request_timeout"] = "0.5s".into()).filter(|filter| {
         let plugin = &mut filter["typed_config"]["config"];
         plugin.as_object_mut().unwrap().remove("allow_on_headers_stop_iteration").expect("the flag");
-        // Up to 1.39 a change of the flag alone may meet a cached plugin.
+        // Up to 1.39 Envoy may reuse a cached plugin if only the flag changes.
         plugin["name"] = "blobgate-without-flag".into();
     })
 }
 
-/// Past the harness, which would keep it to itself.
+/// Writes to stderr directly, since the test harness captures `println!`.
 fn report(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }

@@ -1,5 +1,5 @@
-//! `deploy/istio`: the manifests against their definitions, and what they make of an ingress gateway in a real Envoy.
-//! There is no Istio here. Its gateway's listeners and its patching are rebuilt after its sources.
+//! `deploy/istio`: the manifests against their CRD, and the patched ingress gateway in a real Envoy. The tests run no
+//! Istio: they build its listeners and apply its patches after its sources.
 
 #![allow(
     missing_docs,
@@ -19,6 +19,7 @@ mod patches;
 
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit as support;
+use blobgate_testkit::book::block;
 use ingress::{HOST, Ingress, NEIGHBOUR, Profile};
 use patches::Gateway;
 use rustls::pki_types::ServerName;
@@ -42,8 +43,8 @@ fn envoy_filter() -> Value {
     serde_saphyr::from_str(&text("envoyfilter.yaml")).unwrap()
 }
 
-/// The manifest with what a user changes: the host, and the addresses of the sender.
-fn changed_by_its_user() -> Value {
+/// The manifest with a user's changes: the host and the sender's addresses.
+fn customized() -> Value {
     let mut manifest = text("envoyfilter.yaml");
     for (shipped, own) in [("hooks.example.com", HOST), ("203.0.113.0/24", "127.0.0.1")] {
         assert!(manifest.contains(shipped), "{shipped}");
@@ -71,7 +72,7 @@ fn patched(profile: Profile, manifest: &Value) -> Gateway {
     gateway
 }
 
-/// A route of the test's own, past the gate: see [`TestGate::nothing_arrives`].
+/// A route without the gate, for [`TestGate::nothing_arrives`].
 fn sentinel() -> Value {
     json!({
         "match": {"prefix": "/app"},
@@ -80,7 +81,7 @@ fn sentinel() -> Value {
 }
 
 #[test]
-fn every_manifest_is_valid() {
+fn manifests_are_valid() {
     let files =
         std::fs::read_dir(repository("deploy/istio")).unwrap().map(|entry| entry.unwrap().file_name());
     let mut manifests: Vec<String> =
@@ -91,11 +92,11 @@ fn every_manifest_is_valid() {
 }
 
 #[test]
-fn a_spoiled_manifest_is_not_valid() {
+fn rejects_broken_manifests() {
     #[track_caller]
-    fn row(spoil: impl Fn(&mut Value), place: &str, what: &str) {
+    fn row(break_it: impl Fn(&mut Value), place: &str, what: &str) {
         let mut manifest = envoy_filter();
-        spoil(&mut manifest);
+        break_it(&mut manifest);
         let faults = crd::faults(&manifest);
         assert!(
             faults.iter().any(|it| it.starts_with(&format!("{place}: ")) && it.contains(what)),
@@ -134,13 +135,12 @@ fn a_spoiled_manifest_is_not_valid() {
     );
 }
 
-/// The command, the volume and the filter name the same thing.
+/// The page's command, the volume and the filter use the same names.
 #[test]
-fn the_module_is_where_the_filter_looks() {
+fn mounts_the_module_at_the_filters_path() {
     let command = "kubectl -n istio-system create configmap blobgate \
                    --from-file=blobgate.wasm=target/wasm32-wasip1/release/blobgate.wasm";
-    let page = std::fs::read_to_string(repository("docs/howto/istio.md")).unwrap();
-    assert!(page.contains(command));
+    assert!(block("istio-install").contains(command));
     let spec: Value = serde_saphyr::from_str(&text("gateway-volume.yaml")).unwrap();
     let pod = &spec["spec"]["template"]["spec"];
     assert_eq!(pod["volumes"], json!([{"name": "blobgate", "configMap": {"name": "blobgate"}}]));
@@ -156,25 +156,25 @@ fn the_module_is_where_the_filter_looks() {
     assert_eq!(manifest["metadata"]["namespace"], "istio-system");
 }
 
-/// An API server takes 1 MiB of data in a ConfigMap; `kubectl` puts a file that is no UTF-8 into `binaryData`.
+/// A ConfigMap has at most 1 MiB of data. `kubectl` writes a file that is not UTF-8 into `binaryData`.
 #[test]
-fn the_module_fits_into_a_config_map() {
+fn module_fits_into_a_config_map() {
     let module = std::fs::read(module()).unwrap();
     assert!(module.len() < 1_048_576, "{} bytes", module.len());
     assert!(std::str::from_utf8(&module).is_err());
 }
 
-/// What a gateway loads and compiles at each start. A dependency that costs more is seen here.
+/// A gateway loads and compiles the module at each start. An expensive dependency fails this test.
 #[test]
-fn the_module_is_small() {
-    const MOST_BYTES: usize = 450 * 1024;
+fn module_is_at_most_450_kib() {
+    const MAX_BYTES: usize = 450 * 1024;
     let module = std::fs::read(module()).unwrap();
-    assert!(module.len() <= MOST_BYTES, "{} bytes", module.len());
+    assert!(module.len() <= MAX_BYTES, "{} bytes", module.len());
 }
 
-/// Two files say the same; a change of one has to reach the other.
+/// The manifest and envoy.yaml have the same gate: a change of one needs a change of the other.
 #[test]
-fn the_gate_is_that_of_envoy_yaml() {
+fn gate_is_the_same_as_in_envoy_yaml() {
     let shipped = Bootstrap::shipped().json;
     let there =
         &shipped["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
@@ -201,7 +201,7 @@ fn the_gate_is_that_of_envoy_yaml() {
     let mut here = patch(&mut manifest, "HTTP_FILTER")["patch"]["value"].clone();
     here["typed_config"] = plain(&here["typed_config"]);
     let mut comparable = there["http_filters"][0].clone();
-    // The gateway has the open hook: no keys, no provider, no signature.
+    // The manifest has one hook without proofs: no keys, no provider, no signature.
     let wasm = &mut comparable["typed_config"]["config"];
     wasm["vm_config"].as_object_mut().unwrap().remove("environment_variables").expect("the keys' variables");
     let gate = wasm["configuration"]["value"].as_object_mut().unwrap();
@@ -223,7 +223,7 @@ fn the_gate_is_that_of_envoy_yaml() {
             && !["inbox", "quarantined", "not-judged-veo3-token"].contains(&route["name"].as_str().unwrap())
     });
     for route in comparable_routes {
-        // What a host of its own shares among hooks, a shared one has for its hook alone.
+        // A dedicated host shares routes among hooks. A shared host has each route for one hook.
         let place = route["match"].as_object_mut().unwrap();
         if place.remove("prefix").is_some() {
             place.insert("path_separated_prefix".to_owned(), HOOK.into());
@@ -242,7 +242,7 @@ fn the_gate_is_that_of_envoy_yaml() {
     assert_eq!(here, comparable);
 }
 
-/// A TypedStruct as the message that it stands for.
+/// The message of a TypedStruct.
 fn plain(typed_struct: &Value) -> Value {
     assert_eq!(typed_struct["@type"], "type.googleapis.com/udpa.type.v1.TypedStruct");
     let mut message = typed_struct["value"].clone();
@@ -250,12 +250,12 @@ fn plain(typed_struct: &Value) -> Value {
     message
 }
 
-/// The other hosts and ports of the gateway, but for the listener's buffer.
+/// Other hosts and ports of the gateway stay, except for the listener's buffer.
 #[test]
-fn its_neighbours_are_not_touched() {
+fn leaves_neighbours_unchanged() {
     let before = ingress::gateway(Profile::Edge, &APP);
     let mut after = before.clone();
-    after.apply(&changed_by_its_user());
+    after.apply(&customized());
     assert_ne!(after.listeners[0]["filter_chains"][1], before.listeners[0]["filter_chains"][1]);
     after.listeners[0]["filter_chains"][1] = before.listeners[0]["filter_chains"][1].clone();
     assert_eq!(after.listeners[0]["per_connection_buffer_limit_bytes"], 1_048_576);
@@ -265,8 +265,8 @@ fn its_neighbours_are_not_touched() {
     assert_eq!(after, before);
 }
 
-/// What a hook on the gateway has to do, on whatever the gateway is set to.
-fn judges_and_routes(ingress: &Ingress) {
+/// Asserts that the hook judges and routes deliveries, for any profile of the gateway.
+fn assert_judges_and_routes(ingress: &Ingress) {
     let gate = &ingress.gate;
     for protocol in Protocol::BOTH {
         let events = [
@@ -275,7 +275,7 @@ fn judges_and_routes(ingress: &Ingress) {
             (TestDelivery::completed_of(65_536).undeclared().pieces_of(9_000), "completed"),
             (TestDelivery::failed(), "failed"),
             (TestDelivery::timeout(), "timeout"),
-            // Forged, and dropped, and rewritten without a redirect.
+            // Forged headers, and paths that Envoy rewrites without a redirect.
             (TestDelivery::failed().header(header::EVENT, Kind::Completed.name()), "failed"),
             (TestDelivery::completed().header("blobgate_event", "failed"), "completed"),
             (TestDelivery::completed().path("//webhook"), "completed"),
@@ -309,20 +309,20 @@ fn judges_and_routes(ingress: &Ingress) {
 }
 
 #[test]
-fn it_judges_and_routes() {
+fn judges_and_routes() {
     on_every_envoy(|version| {
-        let gateway = patched(Profile::Default, &changed_by_its_user());
-        judges_and_routes(&Ingress::start(version, Profile::Default, &gateway));
+        let gateway = patched(Profile::Default, &customized());
+        assert_judges_and_routes(&Ingress::start(version, Profile::Default, &gateway));
     });
 }
 
-/// Its buffers of 32 KiB, its redirect and its rejection of underscores would each cost deliveries.
+/// The profile's buffers of 32 KiB, its redirect and its rejection of underscores would each lose deliveries.
 #[test]
-fn it_judges_and_routes_under_the_edge_profile() {
+fn judges_and_routes_under_the_edge_profile() {
     on_every_envoy(|version| {
-        let manifest = changed_by_its_user();
-        judges_and_routes(&Ingress::start(version, Profile::Edge, &patched(Profile::Edge, &manifest)));
-        // What the patches are for: without them Envoy itself answers what is genuine.
+        let manifest = customized();
+        assert_judges_and_routes(&Ingress::start(version, Profile::Edge, &patched(Profile::Edge, &manifest)));
+        // The control: without the patches Envoy refuses these genuine deliveries.
         let gateway = patched(Profile::Edge, &without(without(manifest, "LISTENER"), "NETWORK_FILTER"));
         let ingress = Ingress::start(version, Profile::Edge, &gateway);
         let rows = [
@@ -336,7 +336,7 @@ fn it_judges_and_routes_under_the_edge_profile() {
     });
 }
 
-/// A delivery that says of itself that the gate has accepted it.
+/// A delivery with forged gate headers.
 fn forged() -> TestDelivery {
     TestDelivery::completed()
         .header(header::VERDICT, Verdict::Accepted.name())
@@ -344,9 +344,9 @@ fn forged() -> TestDelivery {
 }
 
 #[test]
-fn it_is_closed_without_the_filter() {
+fn refuses_without_the_filter() {
     on_every_envoy(|version| {
-        let gateway = patched(Profile::Default, &without(changed_by_its_user(), "HTTP_FILTER"));
+        let gateway = patched(Profile::Default, &without(customized(), "HTTP_FILTER"));
         let ingress = Ingress::start(version, Profile::Default, &gateway);
         for protocol in Protocol::BOTH {
             for delivery in [TestDelivery::completed(), forged()] {
@@ -354,11 +354,9 @@ fn it_is_closed_without_the_filter() {
                 assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("not-judged")));
             }
         }
-        // What closes it is that a client's own headers are gone before the first choice of a route.
-        let open = patched(
-            Profile::Default,
-            &without(without(changed_by_its_user(), "HTTP_FILTER"), "NETWORK_FILTER"),
-        );
+        // The control: without the early mutation, which removes gate headers before routing, a forgery passes.
+        let open =
+            patched(Profile::Default, &without(without(customized(), "HTTP_FILTER"), "NETWORK_FILTER"));
         let ingress = Ingress::start(version, Profile::Default, &open);
         assert_eq!(ingress.gate.send(H1, &forged()).status, 200);
         assert_eq!(ingress.gate.video.take_one().header(header::HOOK), None);
@@ -366,9 +364,9 @@ fn it_is_closed_without_the_filter() {
 }
 
 #[test]
-fn its_neighbours_are_served_as_before() {
+fn serves_neighbours_as_before() {
     on_every_envoy(|version| {
-        let gateway = patched(Profile::Default, &changed_by_its_user());
+        let gateway = patched(Profile::Default, &customized());
         let ingress = Ingress::start(version, Profile::Default, &gateway);
         let request =
             TestDelivery::of("{").header("host", NEIGHBOUR).header(header::EVENT, Kind::Completed.name());
@@ -391,17 +389,17 @@ fn its_neighbours_are_served_as_before() {
                 (&b"{"[..], Some("completed"))
             );
         }
-        // The hook's host is not to be had through its neighbours' names.
+        // The neighbour's name and the plaintext port do not reach the hook.
         let hook = TestDelivery::completed();
         assert_eq!(ingress.gate.envoy.plaintext(H1).open().send(&hook).status, 404);
         assert_eq!(ingress.gate.send(H1, &hook.header("host", NEIGHBOUR)).status, 404);
     });
 }
 
-/// The page's other way: the routes one by one, last first, in front of those of a VirtualService.
+/// The page's alternative: one patch for each route, last first, before the routes of a VirtualService.
 #[test]
-fn it_can_share_a_host_with_a_virtual_service() {
-    let mut manifest = changed_by_its_user();
+fn shares_a_host_with_a_virtual_service() {
+    let mut manifest = customized();
     let mut routes = patch(&mut manifest, "VIRTUAL_HOST")["patch"]["value"]["routes"].take();
     let mut manifest = without(manifest, "VIRTUAL_HOST");
     for route in routes.as_array_mut().unwrap().iter().rev() {
@@ -420,24 +418,24 @@ fn it_can_share_a_host_with_a_virtual_service() {
     gateway.route_configurations[1]["virtual_hosts"] =
         json!([{"name": format!("{HOST}:443"), "domains": [HOST], "routes": [everything]}]);
     gateway.apply(&manifest);
-    // The test's sentinel is in front, for `/` takes the rest.
+    // The sentinel's route comes first, since `/` matches everything.
     let routes = gateway.route_configurations[1]["virtual_hosts"][0]["routes"].as_array_mut().unwrap();
     assert_eq!(routes.len(), 6);
     routes.insert(0, sentinel());
     on_every_envoy(|version| {
         let ingress = Ingress::start(version, Profile::Default, &gateway);
-        judges_and_routes(&ingress);
+        assert_judges_and_routes(&ingress);
         assert_eq!(ingress.gate.send(H1, &TestDelivery::of("{").path("/shop")).status, 200);
         let arrivals = ingress.app.take();
         assert_eq!(arrivals.iter().map(|arrival| &*arrival.path).collect::<Vec<_>>(), ["/shop"]);
     });
 }
 
-/// Within one attempt, and with a body past the EDGE profile's 32 KiB on the upstream's side.
+/// Within one attempt, with a body over the EDGE profile's upstream buffer of 32 KiB.
 #[test]
-fn it_waits_for_a_service_that_restarts() {
+fn waits_for_a_restarting_service() {
     on_every_envoy(|version| {
-        let gateway = patched(Profile::Edge, &changed_by_its_user());
+        let gateway = patched(Profile::Edge, &customized());
         let mut ingress = Ingress::before(version, Profile::Edge, &gateway, Upstream::off());
         let connect = ingress.gate.tls(H2);
         let delivery = TestDelivery::completed_of(65_536);

@@ -1,4 +1,4 @@
-//! `blobgate inbox`: the durable inbox behind the gate, and its operator's commands.
+//! `blobgate inbox`: runs the durable inbox, and operates a running one.
 
 mod backup;
 mod change;
@@ -25,17 +25,16 @@ mod selection;
 mod serve;
 mod show;
 mod stats;
-mod table;
 mod tail;
 
 use crate::log::Format;
 use crate::output::say;
 use anyhow::Result;
 use clap::Subcommand;
-use client::Wrong;
+use client::UsageError;
 use std::process::ExitCode;
 
-/// Store events before their sender gets 200, and deliver them for days
+/// Store events durably and deliver them, or operate a running inbox
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(crate) struct Args {
@@ -66,31 +65,32 @@ enum Command {
 }
 
 const EXAMPLES: &str = "\
-Examples:
-  blobgate inbox migrate --store sqlite:inbox.db      makes the tables, or brings them to this version
-  blobgate inbox serve --store sqlite:inbox.db        takes from the gate, delivers to Envoy's service routes
-  blobgate inbox backup --store sqlite:inbox.db --to inbox-monday.db
-  blobgate inbox restore --from inbox-monday.db --store sqlite:inbox.db
+Run an inbox:
+  blobgate inbox migrate --store sqlite:inbox.db       # creates or upgrades the tables
+  blobgate inbox serve --store sqlite:inbox.db         # stores and delivers events
+  blobgate inbox backup --store sqlite:inbox.db --to monday.db
+  blobgate inbox restore --from monday.db --store sqlite:inbox.db
 
-The other commands call a running one, at http://127.0.0.1:9085 unless --admin names another:
-  blobgate inbox stats                                counts entries; shows pauses and faults
-  blobgate inbox ls --state quarantined               lists the entries that a person has to decide on
-  blobgate inbox show 17                              shows one of them
-  blobgate inbox release 17                           delivers it as the event that it claims
-  blobgate inbox release 18 --as completed            delivers it as the event that you name
-  blobgate inbox reevaluate --config envoy.yaml 17    judges it by today's rules
-  blobgate inbox replay 16                            delivers an entry again
-  blobgate inbox drop 17                              gives it up
-  blobgate inbox pause --hook veo3                    delivers nothing of a hook until `resume`
+Operate a running inbox, at http://127.0.0.1:9085 or at the URL of --admin:
+  blobgate inbox stats                                 # counts entries, lists pauses and faults
+  blobgate inbox ls --state quarantined                # lists quarantined entries
+  blobgate inbox show 17                               # shows one entry
+  blobgate inbox release 17                            # delivers it as the event that it claims
+  blobgate inbox release 18 --as completed             # delivers it as the event that you name
+  blobgate inbox reevaluate --config envoy.yaml 17     # judges it by today's configuration
+  blobgate inbox replay 16                             # delivers an entry again
+  blobgate inbox drop 17                               # drops an undelivered entry
+  blobgate inbox pause --hook veo3                     # stops the deliveries of a hook
+  blobgate inbox resume --hook veo3                    # continues them
   blobgate inbox expect --hook veo3 --generation ID --job order-17
-                                                      notes the job of a generation
-  blobgate inbox reconcile --dry-run                  lists the calls to the provider
-  blobgate inbox tail --forward http://127.0.0.1:3000 shows new events, and copies them to a laptop
-  blobgate inbox export --since 24h                   writes entries as lines of JSON
-  blobgate inbox purge --job order-7                  deletes the bodies of a job, for good";
+                                                       # announces a generation
+  blobgate inbox reconcile --dry-run                   # lists the due status calls
+  blobgate inbox tail --forward http://127.0.0.1:3000  # copies new events to a laptop
+  blobgate inbox export --since 24h                    # prints entries as JSON
+  blobgate inbox purge --job order-7                   # deletes the bodies of a job";
 
 impl Args {
-    /// How a running inbox logs; the other commands answer a person.
+    /// The log format of `serve`. The other commands log for a person.
     pub(crate) fn log_format(&self) -> Format {
         match &self.command {
             Command::Serve(args) => args.log_format,
@@ -121,7 +121,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Restore(args) => restore::run(args).await,
     };
     match ended {
-        Err(error) if error.is::<Wrong>() => {
+        Err(error) if error.is::<UsageError>() => {
             say(format_args!("blobgate: {error}"));
             Ok(ExitCode::from(2))
         }

@@ -58,22 +58,22 @@ fn subscriber(
     // A full disk behind standard error ends nothing: by default that is reported there, and by a panic.
     let lines = lines::layer().with_writer(writer).log_internal_errors(false);
     let lines = match format {
-        Format::Text => lines.event_format(Lines { has_colour }).boxed(),
+        Format::Text => lines.event_format(TextLines { has_colour }).boxed(),
         Format::Json => {
             let json = Formatter::default().json().flatten_event(true);
-            lines.event_format(Visible(json.with_current_span(false).with_span_list(false))).boxed()
+            lines.event_format(VisibleJson(json.with_current_span(false).with_span_list(false))).boxed()
         }
     };
     registry().with(lines).with(levels)
 }
 
 /// `[2026-01-31T12:00:00Z WARN  blobgate_inbox::deliver] route=veo3/completed is down: status 503`
-struct Lines {
+struct TextLines {
     has_colour: bool,
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N>
-    for Lines
+    for TextLines
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let normalized = event.normalized_metadata();
@@ -118,10 +118,10 @@ impl Visit for Text {
 }
 
 /// JSON without a character that a terminal obeys.
-struct Visible(Formatter<Json>);
+struct VisibleJson(Formatter<Json>);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N>
-    for Visible
+    for VisibleJson
 {
     fn format_event(
         &self,
@@ -147,15 +147,15 @@ mod tests {
         let levels = DEFAULT_LEVELS.parse().unwrap();
         let writer = {
             let out = Arc::clone(&out);
-            move || Shared(Arc::clone(&out))
+            move || SharedBuffer(Arc::clone(&out))
         };
         tracing::subscriber::with_default(subscriber(format, has_colour, levels, writer), log);
         String::from_utf8(std::mem::take(&mut *out.lock().unwrap())).unwrap()
     }
 
-    struct Shared(Arc<Mutex<Vec<u8>>>);
+    struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Shared {
+    impl io::Write for SharedBuffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }

@@ -1,6 +1,6 @@
-//! `blobgate`: the command line tool. A subcommand is a file.
+//! `blobgate`: the command line tool. Each command is a file.
 
-// A terminal would obey what a client or a service wrote: `output` alone prints.
+// A terminal obeys control characters from clients and services. Only `output` prints, and escapes them.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod demo;
@@ -13,8 +13,11 @@ mod net_error;
 mod output;
 mod progress;
 mod receiver;
+#[cfg(test)]
+mod reference;
 mod rfc3339;
 mod sandbox;
+mod table;
 mod up;
 
 use crate::log::Format;
@@ -22,7 +25,7 @@ use crate::output::say;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Tools around the gate that guards RunBlob's Veo3 webhook.
+/// Try, run and operate Blobgate, the gate for RunBlob webhooks
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Cli {
@@ -38,20 +41,19 @@ enum Command {
     Receiver(receiver::Args),
     Sandbox(sandbox::Args),
     Up(up::Args),
-    /// What `up` starts each part through.
     #[command(hide = true)]
     EndWith(up::end_with::Args),
 }
 
 const EXAMPLES: &str = "\
-Try it, in a clone of the repository:
-  make run                        starts the gate, three demo services and a sandbox
-  make demo                       in a second terminal: shows what the gate answers to what
-  blobgate up --help              what `make run` starts, and what ends it
-  blobgate receiver --help        one of the services by itself
+Start here, in a clone of the repository:
+  make run                 # starts a gate, an inbox, three services and a sandbox
+  make demo                # in a second terminal: sends deliveries to the gate
+  blobgate inbox ls        # lists the stored events
 
-Prove where deliveries come from:
-  blobgate mint --help            makes a key, and callback URLs with a token of it";
+Before production:
+  blobgate mint --help     # explains callback tokens and their keys
+  blobgate inbox --help    # explains the inbox and its commands";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -60,7 +62,7 @@ async fn main() -> ExitCode {
         Command::Inbox(args) => args.log_format(),
         _ => Format::Text,
     });
-    // reqwest takes the process's provider; a second one is there only if this ran twice.
+    // reqwest uses the process's provider. Only a second call in one process fails.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
         Command::Demo(args) => demo::run(*args).await,

@@ -10,11 +10,11 @@ use crate::output::say;
 use crate::rfc3339::rfc3339;
 use anyhow::{Result, anyhow, ensure};
 use blobgate::contract::token::digest;
-use callback::Callback;
+use callback::CallbackUrl;
 pub(crate) use claims::{Audience, Kid};
-use claims::{Claims, Reference};
+use claims::{MintedClaims, Reference};
 use clap::error::ErrorKind;
-use key::{Algorithm, Key};
+use key::{Algorithm, MintKey};
 pub(crate) use minter::Minter;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -29,7 +29,7 @@ use time::OffsetDateTime;
 pub(crate) struct Args {
     /// The hook, as the provider calls it; the token becomes its last segment
     #[arg(long)]
-    url: Option<Callback>,
+    url: Option<CallbackUrl>,
     /// Whom the token is for: the gate's `environment`, a slash, and the hook's name
     #[arg(long, value_name = "ENVIRONMENT/HOOK")]
     aud: Option<Audience>,
@@ -123,8 +123,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         command.error(ErrorKind::MissingRequiredArgument, message).exit();
     };
     let key = match args.key_file {
-        Some(file) => Key::from_file(&file)?,
-        None => Key::from_environment(&args.key_env)?,
+        Some(file) => MintKey::from_file(&file)?,
+        None => MintKey::from_environment(&args.key_env)?,
     };
 
     let expires = expiry(OffsetDateTime::now_utc(), args.ttl)?;
@@ -133,10 +133,16 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         named => named,
     };
     let ph = prompt.map(|prompt| digest(prompt.as_bytes()));
-    let claims = Claims { exp: expires.unix_timestamp(), aud, job: args.job, jti, ph };
+    let claims = MintedClaims { exp: expires.unix_timestamp(), aud, job: args.job, jti, ph };
     let token = claims.sign(&key, &kid)?;
-    let minted =
-        Minted { url: url.with(&token), token, claims, kid, alg: key.algorithm(), expires: rfc3339(expires) };
+    let minted = MintOutput {
+        url: url.with(&token),
+        token,
+        claims,
+        kid,
+        alg: key.algorithm(),
+        expires: rfc3339(expires),
+    };
 
     warn(&url, &minted);
     if args.json {
@@ -149,10 +155,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Minted {
+struct MintOutput {
     url: String,
     token: String,
-    claims: Claims,
+    claims: MintedClaims,
     kid: Kid,
     alg: Algorithm,
     expires: String,
@@ -183,7 +189,7 @@ fn expiry(now: OffsetDateTime, ttl: Duration) -> Result<OffsetDateTime> {
     end.ok_or_else(|| anyhow!("--ttl is too long: the token would outlive the year 9999"))
 }
 
-fn warn(url: &Callback, minted: &Minted) {
+fn warn(url: &CallbackUrl, minted: &MintOutput) {
     if url.is_plaintext() {
         say(format_args!("blobgate: warning: over http:// anybody on the way reads the token"));
     }

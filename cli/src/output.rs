@@ -21,6 +21,11 @@ pub(crate) fn tell_json(json: impl Display) {
     print(&escape_json(&json.to_string()));
 }
 
+/// Text that is escaped already, with styles, on standard output.
+pub(crate) fn print_styled(text: &str) {
+    print(text);
+}
+
 fn print(line: &str) {
     let mut out = io::stdout().lock();
     let _gone = writeln!(out, "{line}").and_then(|()| out.flush());

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use blobgate::contract::header;
-use keep::Keep;
+use keep::RequestFolder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
@@ -63,7 +63,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// One POST that came, as `GET /deliveries` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Arrival {
+pub(crate) struct ReceivedRequest {
     /// When, in UTC.
     pub(crate) time: String,
     /// The headers that count: [`counts`]. A repeated one has its values joined by `, `.
@@ -74,19 +74,19 @@ pub(crate) struct Arrival {
     pub(crate) sha256: String,
 }
 
-struct Service {
+struct ReceiverState {
     name: String,
-    keep: Option<Keep>,
-    arrivals: Mutex<VecDeque<Arrival>>,
+    keep: Option<RequestFolder>,
+    arrivals: Mutex<VecDeque<ReceivedRequest>>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let keep = args.keep.as_deref().map(Keep::open).transpose()?;
+    let keep = args.keep.as_deref().map(RequestFolder::open).transpose()?;
     let listener =
         TcpListener::bind(args.listen).await.map_err(|error| cannot_listen(args.listen, &error))?;
     tell(format_args!("{} listens on http://{}", args.name, listener.local_addr()?));
 
-    let service = Arc::new(Service { name: args.name, keep, arrivals: Mutex::default() });
+    let service = Arc::new(ReceiverState { name: args.name, keep, arrivals: Mutex::default() });
     let routes = Router::new()
         .route("/healthz", get(async || "ok\n").post(receive))
         .route("/deliveries", get(deliveries).post(receive))
@@ -112,11 +112,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 async fn receive(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<ReceiverState>>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Answer>, StatusCode> {
-    let arrival = Arrival::new(&headers, &body);
+) -> Result<Json<Receipt>, StatusCode> {
+    let arrival = ReceivedRequest::new(&headers, &body);
     // Disks are slow, and others are served meanwhile.
     let written = tokio::task::spawn_blocking({
         let (service, arrival) = (Arc::clone(&service), arrival.clone());
@@ -132,20 +132,20 @@ async fn receive(
         arrivals.pop_front();
     }
     arrivals.push_back(arrival);
-    Ok(Json(Answer { status: "received" }))
+    Ok(Json(Receipt { status: "received" }))
 }
 
-async fn deliveries(State(service): State<Arc<Service>>) -> Json<VecDeque<Arrival>> {
+async fn deliveries(State(service): State<Arc<ReceiverState>>) -> Json<VecDeque<ReceivedRequest>> {
     Json(service.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
 /// What the provider's page has a receiver answer.
 #[derive(Serialize)]
-struct Answer {
+struct Receipt {
     status: &'static str,
 }
 
-impl Arrival {
+impl ReceivedRequest {
     fn new(headers: &HeaderMap, body: &[u8]) -> Self {
         let mut kept = BTreeMap::<String, String>::new();
         for (name, value) in headers.iter().filter(|(name, _)| counts(name.as_str())) {

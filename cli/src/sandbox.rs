@@ -22,11 +22,11 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use callback::Caller;
-use clock::Clock;
-use door::{Door, Peer};
+use callback::CallbackClient;
+use clock::SandboxClock;
+use door::{ApiListener, Peer};
 use key::ApiKey;
-use provider::Provider;
+use provider::Sandbox;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -104,16 +104,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         (Some(certificate), Some(key)) => Some(door::tls(certificate, key)?),
         _ => None,
     };
-    let caller = Caller::new(args.callback_ca.as_deref())?;
-    let clock = Clock::new(args.generation_time, args.speed);
+    let caller = CallbackClient::new(args.callback_ca.as_deref())?;
+    let clock = SandboxClock::new(args.generation_time, args.speed);
     let listener =
         TcpListener::bind(args.listen).await.map_err(|error| cannot_listen(args.listen, &error))?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let door = Door::open(listener, tls)?;
+    let door = ApiListener::open(listener, tls)?;
     tell(format_args!("sandbox listens on {scheme}://{}", door.address));
 
-    let routes = routes(Arc::new(Provider::new(key, clock, caller)), args.open_admin);
+    let routes = routes(Arc::new(Sandbox::new(key, clock, caller)), args.open_admin);
     let served = axum::serve(door, routes.into_make_service_with_connect_info::<Peer>());
     tokio::select! {
         served = served => served?,
@@ -124,7 +124,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     std::process::exit(0)
 }
 
-fn routes(provider: Arc<Provider>, open_admin: bool) -> Router {
+fn routes(provider: Arc<Sandbox>, open_admin: bool) -> Router {
     let api = Router::new()
         .route("/v1/veo/generate", post(generate::generate))
         .route("/v1/veo/generations/{id}", get(status::status))
@@ -147,10 +147,10 @@ fn routes(provider: Arc<Provider>, open_admin: bool) -> Router {
 /// An error of the API, as the provider's page on errors has it: `{"detail":"TASK_NOT_FOUND"}`.
 fn detail(status: StatusCode, detail: impl Serialize) -> Response {
     #[derive(Serialize)]
-    struct Answer<T> {
+    struct ErrorDetail<T> {
         detail: T,
     }
-    (status, Json(Answer { detail })).into_response()
+    (status, Json(ErrorDetail { detail })).into_response()
 }
 
 /// A line on what happened, in columns.

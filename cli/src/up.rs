@@ -13,10 +13,10 @@ mod signals;
 use crate::output::{say, tell, tell_lines};
 use addresses::Addresses;
 use anyhow::{Result, bail};
-use next::{End, Next, QuickEnds};
+use next::{End, NextStep, QuickEnds};
 use part::{Part, Parts};
-use plan::{Layout, Plan, Role};
-use signals::{Asked, Signals};
+use plan::{Layout, Role, StartPlan};
+use signals::{SignalRequest, Signals};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ enum Error {
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let layout = if args.no_inbox { Layout::GateAlone } else { Layout::WithInbox };
-    let plan = Plan::new(layout, args.envoy, Addresses::read(args.admin)?)?;
+    let plan = StartPlan::new(layout, args.envoy, Addresses::read(args.admin)?)?;
     ports::check(&plan.listeners())?;
     prepare(&plan).await?;
     let mut signals = Signals::new().map_err(Error::Signals)?;
@@ -122,7 +122,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// Makes the folders for logs and for the socket of Envoy's admin page, and the inbox's tables.
-async fn prepare(plan: &Plan) -> Result<(), Error> {
+async fn prepare(plan: &StartPlan) -> Result<(), Error> {
     let unprepared = |place: &str, why| Error::Unprepared { place: place.to_owned(), why };
     for folder in [part::LOGS, "run"] {
         std::fs::create_dir_all(folder).map_err(|why| unprepared(folder, why.into()))?;
@@ -144,7 +144,7 @@ async fn prepare(plan: &Plan) -> Result<(), Error> {
 }
 
 /// In a process of its own, so that this one never has the store open.
-async fn migrate(plan: &Plan) -> Result<()> {
+async fn migrate(plan: &StartPlan) -> Result<()> {
     let migrated =
         Command::new(plan.tool()).args(["inbox", "migrate", "--store", plan::STORE]).output().await?;
     if !migrated.status.success() {
@@ -154,7 +154,7 @@ async fn migrate(plan: &Plan) -> Result<()> {
 }
 
 /// Returns when somebody has asked for the end.
-async fn supervise(plan: &Plan, parts: &mut Parts, signals: &mut Signals) -> Result<(), Error> {
+async fn supervise(plan: &StartPlan, parts: &mut Parts, signals: &mut Signals) -> Result<(), Error> {
     for role in plan.layout.roles() {
         parts.add(Part::start(*role, plan)?);
     }
@@ -164,8 +164,8 @@ async fn supervise(plan: &Plan, parts: &mut Parts, signals: &mut Signals) -> Res
         tokio::select! {
             ready = &mut ready => break ready?,
             asked = signals.next() => match asked {
-                Asked::End(why) => return told(why),
-                Asked::StartAgain => (),
+                SignalRequest::End(why) => return told(why),
+                SignalRequest::StartAgain => (),
             },
             (role, status) = parts.first_to_end() => return Err(Error::Ended { role, status }),
         }
@@ -176,17 +176,17 @@ async fn supervise(plan: &Plan, parts: &mut Parts, signals: &mut Signals) -> Res
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
-                Asked::End(why) => return told(why),
-                Asked::StartAgain => start_ended(plan, parts)?,
+                SignalRequest::End(why) => return told(why),
+                SignalRequest::StartAgain => start_ended(plan, parts)?,
             },
             (role, status) = parts.first_to_end() => {
                 let ran = parts.remove(role).await;
                 // A demo service that ends says nothing about the inbox.
                 let quick_ends = if role == Role::Inbox { quick_ends.count(ran) } else { 0 };
                 match next::next(plan.layout, role, End::of(status), quick_ends) {
-                    Next::EndAll => return Err(Error::Ended { role, status }),
-                    Next::GoOn => tell_of_end(role, status),
-                    Next::StartAgain => {
+                    NextStep::EndAll => return Err(Error::Ended { role, status }),
+                    NextStep::Continue => tell_of_end(role, status),
+                    NextStep::StartAgain => {
                         tell(format_args!("blobgate: {role} has ended ({status}). Its store has every event."));
                         start_again(role, plan, parts)?;
                     }
@@ -213,7 +213,7 @@ fn tell_of_end(role: Role, status: ExitStatus) {
 }
 
 /// Each part that has ended.
-fn start_ended(plan: &Plan, parts: &mut Parts) -> Result<(), Error> {
+fn start_ended(plan: &StartPlan, parts: &mut Parts) -> Result<(), Error> {
     let ended: Vec<Role> = plan.layout.roles().iter().copied().filter(|role| !parts.has(*role)).collect();
     if ended.is_empty() {
         tell(format_args!("blobgate: every part runs."));
@@ -224,7 +224,7 @@ fn start_ended(plan: &Plan, parts: &mut Parts) -> Result<(), Error> {
     Ok(())
 }
 
-fn start_again(role: Role, plan: &Plan, parts: &mut Parts) -> Result<(), Error> {
+fn start_again(role: Role, plan: &StartPlan, parts: &mut Parts) -> Result<(), Error> {
     parts.add(Part::start(role, plan)?);
     let pid = parts.pid(role).unwrap_or_default();
     tell(format_args!("blobgate: {role} starts again, pid {pid}."));

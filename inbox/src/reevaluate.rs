@@ -138,7 +138,7 @@ impl Judge {
             confirmed: held(Proof::Confirmed),
             content_type: match headers.get("content-type").map(HeaderValue::as_bytes) {
                 Some(b"application/json") => ContentType::Json,
-                Some(other) if other.starts_with(b"application/json") => ContentType::JsonInOtherWords,
+                Some(other) if other.starts_with(b"application/json") => ContentType::JsonVariant,
                 _ => ContentType::Other,
             },
         })

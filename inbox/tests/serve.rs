@@ -1,4 +1,4 @@
-//! The inbox as the gate, its services and its operators meet it: over HTTP, with a store in a file.
+//! The inbox over HTTP, with an SQLite store: deliveries of the gate, attempts, and the admin listener.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,11 +32,11 @@ const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 const OTHER_ID: &str = "00000000-0000-4000-8000-000000000001";
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// A service: what it got, what it says, and after how long.
+/// A service that records requests and replies with a chosen status after a chosen time.
 #[derive(Clone)]
 struct RecordingService {
     got: Arc<Mutex<Vec<(String, HeaderMap, Bytes)>>>,
-    says: Arc<Mutex<(StatusCode, Duration)>>,
+    reply: Arc<Mutex<(StatusCode, Duration)>>,
     answered: Arc<Mutex<usize>>,
     address: SocketAddr,
 }
@@ -46,7 +46,7 @@ impl RecordingService {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let service = Self {
             got: Arc::default(),
-            says: Arc::new(Mutex::new((StatusCode::OK, Duration::ZERO))),
+            reply: Arc::new(Mutex::new((StatusCode::OK, Duration::ZERO))),
             answered: Arc::default(),
             address: listener.local_addr().unwrap(),
         };
@@ -59,17 +59,17 @@ impl RecordingService {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         service.got.lock().unwrap().push((head.uri.to_string(), head.headers, body));
-        let (status, after) = *service.says.lock().unwrap();
+        let (status, after) = *service.reply.lock().unwrap();
         tokio::time::sleep(after).await;
         *service.answered.lock().unwrap() += 1;
-        (status, "as the service has it")
+        (status, "reply")
     }
 
-    fn say(&self, status: u16, after: Duration) {
-        *self.says.lock().unwrap() = (StatusCode::from_u16(status).unwrap(), after);
+    fn set_reply(&self, status: u16, after: Duration) {
+        *self.reply.lock().unwrap() = (StatusCode::from_u16(status).unwrap(), after);
     }
 
-    /// What it has, once that is so much.
+    /// Waits for this many requests, and returns all so far.
     async fn got(&self, count: usize) -> Vec<(String, HeaderMap, Bytes)> {
         let until = Instant::now() + MAX_WAIT;
         loop {
@@ -77,7 +77,7 @@ impl RecordingService {
             if got.len() >= count {
                 return got;
             }
-            assert!(Instant::now() < until, "{} of {count} have come", got.len());
+            assert!(Instant::now() < until, "{} of {count} requests", got.len());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -135,8 +135,8 @@ impl ServedInbox {
 
     async fn until_ready(&self) {
         let until = Instant::now() + MAX_WAIT;
-        while self.ask("/healthz", &[]).await.is_none_or(|(status, _)| status != 200) {
-            assert!(Instant::now() < until && !self.served.is_finished(), "the inbox does not become ready");
+        while self.get("/healthz", &[]).await.is_none_or(|(status, _)| status != 200) {
+            assert!(Instant::now() < until && !self.served.is_finished(), "the inbox is not ready");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -158,7 +158,7 @@ impl ServedInbox {
         self.send(Method::POST, headers, completed()).await
     }
 
-    async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Option<(u16, String)> {
+    async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Option<(u16, String)> {
         let mut request = axum::http::Request::builder().uri(format!("http://{}{path}", self.admin));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -169,11 +169,11 @@ impl ServedInbox {
         Some((status, String::from_utf8(body.to_vec()).unwrap()))
     }
 
-    /// Returns once the metrics have this line.
+    /// Waits until the metrics have this line.
     async fn until_metric(&self, line: &str) {
         let until = Instant::now() + MAX_WAIT;
         loop {
-            let (_, text) = self.ask("/metrics", &[]).await.unwrap();
+            let (_, text) = self.get("/metrics", &[]).await.unwrap();
             if text.lines().any(|found| found == line) {
                 return;
             }
@@ -192,12 +192,12 @@ struct InboxAnswer {
 
 impl InboxAnswer {
     #[track_caller]
-    fn is_stored(&self) {
+    fn assert_stored(&self) {
         assert_eq!((self.status, self.body.as_str()), (200, r#"{"status":"received"}"#), "{self:?}");
     }
 
     #[track_caller]
-    fn is_refused(&self, reason: &str, body: &str) {
+    fn assert_refused(&self, reason: &str, body: &str) {
         assert_eq!((self.status, self.reason.as_deref(), self.body.trim_end()), (503, Some(reason), body));
     }
 }
@@ -212,7 +212,7 @@ fn completed() -> String {
     )
 }
 
-const MARKED: [(&str, &str); 8] = [
+const GATE_HEADERS: [(&str, &str); 8] = [
     (header::VERDICT, Verdict::Accepted.name()),
     (header::HOOK, "veo3"),
     (header::DIALECT, "veo3"),
@@ -223,36 +223,38 @@ const MARKED: [(&str, &str); 8] = [
     ("content-type", "application/json"),
 ];
 
-/// What the gate sends, with these headers changed or added; an empty value takes one out.
-fn marked<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let mut headers: Vec<_> =
-        MARKED.into_iter().filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name)).collect();
+/// The gate's headers with these changes; an empty value removes a header.
+fn gate_headers<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut headers: Vec<_> = GATE_HEADERS
+        .into_iter()
+        .filter(|(name, _)| changes.iter().all(|(changed, _)| changed != name))
+        .collect();
     headers.extend(changes.iter().filter(|(_, value)| !value.is_empty()));
     headers
 }
 
 #[tokio::test]
-async fn an_event_goes_on_as_it_came() {
+async fn delivers_body_and_gate_headers_unchanged() {
     let inbox = ServedInbox::start().await;
-    let not_ours = [("x-forwarded-for", "203.0.113.9"), ("traceparent", "00-1-2-01"), ("cookie", "a=b")];
-    let mut headers = marked(&[("blobgate-of-tomorrow", "\u{e4}")]);
-    headers.extend(not_ours);
-    inbox.post(&headers).await.is_stored();
+    let other_headers = [("x-forwarded-for", "203.0.113.9"), ("traceparent", "00-1-2-01"), ("cookie", "a=b")];
+    let mut headers = gate_headers(&[("blobgate-of-tomorrow", "\u{e4}")]);
+    headers.extend(other_headers);
+    inbox.post(&headers).await.assert_stored();
     let (path, got, body) = inbox.service.got(1).await.remove(0);
     assert_eq!((path.as_str(), body), ("/hooks/veo3", Bytes::from(completed())));
-    for (name, value) in MARKED {
+    for (name, value) in GATE_HEADERS {
         assert_eq!(got[name], value);
     }
     assert_eq!(got["blobgate-of-tomorrow"].as_bytes(), "\u{e4}".as_bytes());
     assert_eq!(got[header::ATTEMPT], "1");
-    let names = got.keys().map(HeaderName::as_str).filter(|name| !name.starts_with("blobgate-"));
+    let names = got.keys().map(HeaderName::as_str).filter(|name| !name.starts_with(header::PREFIX));
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
     assert_eq!(names, ["content-length", "content-type", "host", header::IDEMPOTENCY_KEY]);
 }
 
 #[tokio::test]
-async fn what_is_not_the_gate_s_is_refused() {
+async fn refuses_requests_that_are_not_from_the_gate() {
     let inbox = ServedInbox::start().await;
     let unmarked = &*format!("it was not marked by a gate ({}, {})", header::VERDICT, header::HOOK);
     let contract = &*format!("its gate speaks another version of the headers ({})", header::CONTRACT);
@@ -277,21 +279,21 @@ async fn what_is_not_the_gate_s_is_refused() {
             "it is one of the inbox's own deliveries: its service routes lead back here",
         ),
     ] {
-        inbox.post(&marked(changes)).await.is_refused("not-ours", sentence);
+        inbox.post(&gate_headers(changes)).await.assert_refused("not-ours", sentence);
     }
     inbox
-        .send(Method::GET, &marked(&[]), "")
+        .send(Method::GET, &gate_headers(&[]), "")
         .await
-        .is_refused("method", "the method is not POST: the gate only sends POST");
-    let too_large = inbox.send(Method::POST, &marked(&[]), vec![b' '; 1_000_001]).await;
-    too_large.is_refused("body", "cannot read the body: length limit exceeded");
-    inbox.post(&marked(&[(header::CONTRACT, "1.7")])).await.is_stored();
-    assert_eq!(inbox.service.got(1).await.len(), 1, "and nothing of the others");
+        .assert_refused("method", "the method is not POST: the gate only sends POST");
+    let too_large = inbox.send(Method::POST, &gate_headers(&[]), vec![b' '; 1_000_001]).await;
+    too_large.assert_refused("body", "cannot read the body: length limit exceeded");
+    inbox.post(&gate_headers(&[(header::CONTRACT, "1.7")])).await.assert_stored();
+    assert_eq!(inbox.service.got(1).await.len(), 1, "the others are not delivered");
     inbox.until_metric(r#"blobgate_inbox_refused_total{reason="not-ours"} 15"#).await;
 }
 
 #[tokio::test]
-async fn an_attempt_is_signed_anew_and_only_the_gate_s_signature_counts() {
+async fn verifies_the_gates_signature_and_signs_each_attempt() {
     let keys = || Some(WebhookKeys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
     let inbox = ServedInbox::with(|settings| (settings.sign, settings.verify) = (keys(), keys())).await;
     let id = "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed";
@@ -305,15 +307,15 @@ async fn an_attempt_is_signed_anew_and_only_the_gate_s_signature_counts() {
             (header::WEBHOOK_TIMESTAMP, &*time),
             (header::WEBHOOK_SIGNATURE, &*signature),
         ];
-        inbox.post(&marked(&signed)).await
+        inbox.post(&gate_headers(&signed)).await
     };
-    let sentence = "it has no signature of the gate's key";
-    inbox.post(&marked(&[])).await.is_refused("signature", sentence);
-    send(OTHER_KEY, now).await.is_refused("signature", sentence);
+    let sentence = "it has no signature by the gate's key";
+    inbox.post(&gate_headers(&[])).await.assert_refused("signature", sentence);
+    send(OTHER_KEY, now).await.assert_refused("signature", sentence);
     let late = send(KEY, now - 600).await;
     assert_eq!((late.status, late.reason.as_deref()), (503, Some("clock-offset")), "{}", late.body);
-    assert!(late.body.starts_with("its signature is valid, and its time is 60"), "{}", late.body);
-    // Another event by the same signature: the marks are not signed, and the id is.
+    assert!(late.body.starts_with("the time of its signature is 60"), "{}", late.body);
+    // The signature covers the id and not the gate headers, so the inbox compares them.
     let key = standardwebhooks::Webhook::new(KEY).unwrap();
     let signature = key.sign(id, now, completed().as_bytes()).unwrap();
     let time = now.to_string();
@@ -323,12 +325,12 @@ async fn an_attempt_is_signed_anew_and_only_the_gate_s_signature_counts() {
         (header::WEBHOOK_SIGNATURE, &*signature),
     ];
     for other in [(header::GENERATION_ID, OTHER_ID), (header::EVENT, Kind::Failed.name())] {
-        let answer = inbox.post(&marked(&[&signed[..], &[other]].concat())).await;
+        let answer = inbox.post(&gate_headers(&[&signed[..], &[other]].concat())).await;
         let sentence = "the webhook-id is of another event: the signature does not cover this one";
-        answer.is_refused("signature", sentence);
+        answer.assert_refused("signature", sentence);
     }
-    // Two minutes old: what goes on has a time of its own.
-    send(KEY, now - 120).await.is_stored();
+    // A signature of two minutes ago: the attempt has its own time.
+    send(KEY, now - 120).await.assert_stored();
     let (_, got, body) = inbox.service.got(1).await.remove(0);
     standardwebhooks::Webhook::new(KEY).unwrap().verify(&body, &got).unwrap();
     assert_eq!(got[header::WEBHOOK_ID], id);
@@ -336,13 +338,13 @@ async fn an_attempt_is_signed_anew_and_only_the_gate_s_signature_counts() {
 }
 
 #[tokio::test]
-async fn a_signature_is_of_bytes_and_not_of_text() {
+async fn verifies_signatures_of_binary_bodies() {
     let keys = || Some(WebhookKeys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap());
     let inbox = ServedInbox::with(|settings| settings.verify = keys()).await;
     let (body, id) = (b"{\xff\x00".as_slice(), "veo3:abc:quarantined");
     let [_, (_, time), (_, signature)] = keys().unwrap().headers(id, body);
     let signature = format!("v1,bm9uZQ== {signature}");
-    let quarantined = marked(&[
+    let quarantined = gate_headers(&[
         (header::VERDICT, Verdict::Quarantined.name()),
         (header::REASON, "json-invalid"),
         (header::EVENT, ""),
@@ -350,18 +352,18 @@ async fn a_signature_is_of_bytes_and_not_of_text() {
         (header::WEBHOOK_TIMESTAMP, &time),
         (header::WEBHOOK_SIGNATURE, &signature),
     ]);
-    inbox.send(Method::POST, &quarantined, body).await.is_stored();
+    inbox.send(Method::POST, &quarantined, body).await.assert_stored();
     let answer = inbox.send(Method::POST, &quarantined, [body, b" "].concat()).await;
-    answer.is_refused("signature", "it has no signature of the gate's key");
+    answer.assert_refused("signature", "it has no signature by the gate's key");
 }
 
 #[tokio::test]
-async fn whatever_is_not_2xx_is_tried_again() {
+async fn retries_after_a_status_other_than_2xx() {
     let inbox = ServedInbox::start().await;
-    inbox.service.say(410, Duration::ZERO);
-    inbox.post(&marked(&[])).await.is_stored();
+    inbox.service.set_reply(410, Duration::ZERO);
+    inbox.post(&gate_headers(&[])).await.assert_stored();
     inbox.service.got(2).await;
-    inbox.service.say(204, Duration::ZERO);
+    inbox.service.set_reply(204, Duration::ZERO);
     let got = inbox.service.got(3).await;
     let attempts: Vec<_> =
         got.iter().map(|(_, headers, _)| headers[header::ATTEMPT].to_str().unwrap()).collect();
@@ -375,29 +377,29 @@ async fn whatever_is_not_2xx_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_service_that_takes_too_long_is_tried_again() {
+async fn retries_after_a_timeout() {
     let inbox = ServedInbox::with(|settings| settings.timeout = Duration::from_millis(200)).await;
-    inbox.service.say(200, Duration::from_millis(600));
-    inbox.post(&marked(&[])).await.is_stored();
+    inbox.service.set_reply(200, Duration::from_millis(600));
+    inbox.post(&gate_headers(&[])).await.assert_stored();
     inbox
         .until_metric(r#"blobgate_inbox_attempts_total{route="veo3/completed",outcome="unanswered"} 1"#)
         .await;
-    inbox.service.say(200, Duration::ZERO);
+    inbox.service.set_reply(200, Duration::ZERO);
     inbox
         .until_metric(r#"blobgate_inbox_attempts_total{route="veo3/completed",outcome="delivered"} 1"#)
         .await;
 }
 
 #[tokio::test]
-async fn a_repeat_is_answered_and_not_delivered() {
+async fn acknowledges_repeats_without_delivering_them() {
     let inbox = ServedInbox::start().await;
     for _ in 0..3 {
-        inbox.post(&marked(&[])).await.is_stored();
+        inbox.post(&gate_headers(&[])).await.assert_stored();
     }
-    // Another signature in the URL is the same video.
-    inbox.send(Method::POST, &marked(&[]), completed().replace("s=1", "s=2")).await.is_stored();
-    // And another generation comes after them.
-    inbox.post(&marked(&[(header::GENERATION_ID, OTHER_ID)])).await.is_stored();
+    // The same video with another signature in its URL.
+    inbox.send(Method::POST, &gate_headers(&[]), completed().replace("s=1", "s=2")).await.assert_stored();
+    // The control: another generation is delivered.
+    inbox.post(&gate_headers(&[(header::GENERATION_ID, OTHER_ID)])).await.assert_stored();
     let got = inbox.service.got(2).await;
     let ids: Vec<_> =
         got.iter().map(|(_, headers, _)| headers[header::GENERATION_ID].to_str().unwrap()).collect();
@@ -405,10 +407,10 @@ async fn a_repeat_is_answered_and_not_delivered() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_takes_nothing_with_it() {
+async fn stores_only_whole_requests_of_clients_that_leave() {
     let inbox = ServedInbox::start().await;
     let body = completed();
-    let head: String = marked(&[]).iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head: String = gate_headers(&[]).iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
     let whole =
         format!("POST /hooks/veo3 HTTP/1.1\r\nhost: inbox\r\n{head}content-length: {length}\r\n\r\n{body}");
@@ -416,7 +418,7 @@ async fn a_client_that_leaves_takes_nothing_with_it() {
         hang_up_after(inbox.receive, &whole.as_bytes()[..sent]).await;
     }
     assert_eq!(inbox.service.got(1).await.len(), 1);
-    inbox.post(&marked(&[])).await.is_stored();
+    inbox.post(&gate_headers(&[])).await.assert_stored();
     inbox.until_metric(r#"blobgate_inbox_received_total{what="repeated"} 1"#).await;
 }
 
@@ -428,55 +430,55 @@ async fn hang_up_after(address: SocketAddr, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn what_is_under_way_is_finished_when_it_ends() {
+async fn finishes_attempts_before_it_ends() {
     let inbox = ServedInbox::start().await;
-    inbox.service.say(200, Duration::from_millis(700));
-    inbox.post(&marked(&[])).await.is_stored();
+    inbox.service.set_reply(200, Duration::from_millis(700));
+    inbox.post(&gate_headers(&[])).await.assert_stored();
     inbox.service.got(1).await;
     inbox.ending.cancel();
     inbox.served.await.unwrap().unwrap();
-    assert_eq!(*inbox.service.answered.lock().unwrap(), 1, "it was waited for");
+    assert_eq!(*inbox.service.answered.lock().unwrap(), 1, "the attempt is finished");
 }
 
 #[tokio::test]
-async fn a_full_store_refuses() {
+async fn refuses_at_the_limit_and_accepts_after_retention() {
     let inbox = ServedInbox::with(|settings| settings.limit = 20).await;
-    inbox.service.say(500, Duration::ZERO);
-    inbox.post(&marked(&[])).await.is_stored();
-    let second = marked(&[(header::GENERATION_ID, OTHER_ID)]);
-    inbox.post(&second).await.is_refused("full", "the store has reached its limit");
+    inbox.service.set_reply(500, Duration::ZERO);
+    inbox.post(&gate_headers(&[])).await.assert_stored();
+    let second = gate_headers(&[(header::GENERATION_ID, OTHER_ID)]);
+    inbox.post(&second).await.assert_refused("full", "the store has reached its limit");
     assert_eq!(
-        inbox.ask("/readyz", &[]).await.unwrap(),
+        inbox.get("/readyz", &[]).await.unwrap(),
         (503, "full: the store has reached its limit\n".to_owned())
     );
-    // What is delivered goes, and then there is room.
-    inbox.service.say(200, Duration::ZERO);
+    // Once entries are delivered, retention deletes them.
+    inbox.service.set_reply(200, Duration::ZERO);
     let until = Instant::now() + MAX_WAIT;
     while inbox.post(&second).await.status != 200 {
-        assert!(Instant::now() < until, "nothing is purged");
+        assert!(Instant::now() < until, "retention deletes nothing");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test]
-async fn operators_show_their_token() {
+async fn requires_the_admin_token() {
     let inbox = ServedInbox::with(|settings| settings.admin_token = Some("s3cret".to_owned())).await;
-    assert_eq!(inbox.ask("/healthz", &[]).await.unwrap(), (200, "ok\n".to_owned()));
-    assert_eq!(inbox.ask("/metrics", &[]).await.unwrap().0, 401);
-    let (status, body) = inbox.ask("/entries", &[("authorization", "Bearer s3cre")]).await.unwrap();
+    assert_eq!(inbox.get("/healthz", &[]).await.unwrap(), (200, "ok\n".to_owned()));
+    assert_eq!(inbox.get("/metrics", &[]).await.unwrap().0, 401);
+    let (status, body) = inbox.get("/entries", &[("authorization", "Bearer s3cre")]).await.unwrap();
     let problem = serde_json::json!({
         "type": "https://docs.example/reference/inbox-api.html#token-invalid",
         "title": "The request does not contain the admin token.", "status": 401, "code": "token-invalid",
         "detail": "the admin token is missing or wrong: send Authorization: Bearer TOKEN",
     });
     assert_eq!((status, serde_json::from_str(&body).ok()), (401, Some(problem)));
-    assert_eq!(inbox.ask("/metrics", &[("authorization", "Bearer s3cret")]).await.unwrap().0, 200);
+    assert_eq!(inbox.get("/metrics", &[("authorization", "Bearer s3cret")]).await.unwrap().0, 200);
 }
 
 #[tokio::test]
-async fn a_page_of_a_browser_is_no_operator() {
+async fn refuses_web_pages_in_a_browser() {
     let inbox = ServedInbox::start().await;
-    let ask = async |method: Method, headers: &[(&str, &str)]| {
+    let call = async |method: Method, headers: &[(&str, &str)]| {
         let mut request =
             axum::http::Request::builder().method(method).uri(format!("http://{}/pauses", inbox.admin));
         for (name, value) in headers {
@@ -486,13 +488,13 @@ async fn a_page_of_a_browser_is_no_operator() {
         client().request(request).await.unwrap().status().as_u16()
     };
     let json = ("content-type", "application/json");
-    // By a name that leads here, as DNS can; and without a preflight.
-    assert_eq!(ask(Method::GET, &[("host", "evil.example:9085")]).await, 403);
-    assert_eq!(ask(Method::PUT, &[("host", "evil.example"), json]).await, 403);
-    assert_eq!(ask(Method::PUT, &[("content-type", "text/plain")]).await, 403);
-    assert_eq!(ask(Method::PUT, &[]).await, 403);
+    // DNS rebinding, and requests without a CORS preflight.
+    assert_eq!(call(Method::GET, &[("host", "evil.example:9085")]).await, 403);
+    assert_eq!(call(Method::PUT, &[("host", "evil.example"), json]).await, 403);
+    assert_eq!(call(Method::PUT, &[("content-type", "text/plain")]).await, 403);
+    assert_eq!(call(Method::PUT, &[]).await, 403);
     for host in ["localhost:9085", "127.0.0.1", "[::1]:9085"] {
-        assert_eq!(ask(Method::PUT, &[("host", host), json]).await, 200, "{host}");
-        assert_eq!(ask(Method::GET, &[("host", host)]).await, 200, "{host}");
+        assert_eq!(call(Method::PUT, &[("host", host), json]).await, 200, "{host}");
+        assert_eq!(call(Method::GET, &[("host", host)]).await, 200, "{host}");
     }
 }

@@ -1,18 +1,18 @@
-//! `google.protobuf.Struct` as serialised bytes: what a module gets for a Struct in `envoy.yaml`, although Envoy's
-//! own comment promises JSON.
+//! `google.protobuf.Struct` as serialised bytes. Envoy passes these to a module for a Struct in `envoy.yaml`, although
+//! its API reference promises JSON.
 
 use crate::json::Value;
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value as Wire};
 
-/// Whether the bytes can be a Struct. JSON text that starts with a line break begins like one: the newline is the
-/// tag of a Struct's fields, and `{` a length of 123.
+/// Whether the bytes are a Struct. JSON text that starts with a line break has the same first bytes: the line break is
+/// the tag of a Struct's fields, and `{` is a length of 123.
 pub(super) fn is_struct(bytes: &[u8]) -> bool {
     bytes.first() == Some(&b'\n') && Struct::decode(bytes).is_ok()
 }
 
-/// Reads a Struct, or `None` where the bytes are none. prost itself ends at a nesting of 100.
+/// Reads a Struct; `None` for other bytes. prost refuses a nesting over 100.
 pub(super) fn read_struct(bytes: &[u8]) -> Option<Value<'static>> {
     Some(object(Struct::decode(bytes).ok()?))
 }

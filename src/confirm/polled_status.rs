@@ -1,20 +1,20 @@
-//! What an answer of the status API says by itself, where no webhook came that it could confirm.
+//! A response of the status API without a webhook to confirm: the reconciler's case.
 
 use super::{MAX_DEPTH, Outcome, read_answer, read_event};
 use crate::dialect::Dialect;
 use crate::event::{Event, GenerationId};
 use crate::json;
 
-/// The state of a generation, by the status API.
+/// The status of a generation.
 #[derive(Debug)]
 pub enum PolledStatus {
-    /// The generation has ended: its event, and the body of the webhook that reports it.
+    /// The generation has ended: its event, and the body of its webhook.
     Ended(Box<Event>, Vec<u8>),
-    /// [`Outcome::StillWorking`], [`Outcome::Unknown`], or why the answer contains no event.
+    /// The response contains no event: [`Outcome::StillWorking`], [`Outcome::Unknown`], or a failure.
     Not(Outcome),
 }
 
-/// Reads the answer of the status API about a generation: its `:status`, and its whole body.
+/// Reads a response of the status API about a generation: its `:status`, and its whole body.
 pub fn parse_status(dialect: Dialect, id: GenerationId, status: u16, body: &[u8]) -> PolledStatus {
     match parse_ended(dialect, id, status, body) {
         Ok((event, webhook)) => PolledStatus::Ended(Box::new(event), webhook),
@@ -33,7 +33,7 @@ fn parse_ended(
         return Err(Outcome::Contradicted);
     }
     let webhook = dialect.webhook(&answered, body).ok_or(Outcome::Unreadable)?;
-    // The answer may have keys that are drift. The webhook has only documented ones, so its event is the one to return.
+    // The response may have drift. The webhook has only documented keys, so its event has none.
     let payload = json::parse(&webhook, MAX_DEPTH, dialect.known()).map_err(|_| Outcome::Unreadable)?;
     let event = read_event(dialect, &payload).ok_or(Outcome::Unreadable)?;
     Ok((event, webhook))
@@ -46,26 +46,26 @@ mod tests {
 
     const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
-    fn tell(status: u16, body: &str) -> PolledStatus {
+    fn poll(status: u16, body: &str) -> PolledStatus {
         parse_status(Dialect::Veo3, GenerationId::parse(ID).unwrap(), status, body.as_bytes())
     }
 
     #[track_caller]
     fn not(status: u16, body: &str, expected: Outcome) {
         assert!(
-            matches!(tell(status, body), PolledStatus::Not(outcome) if outcome == expected),
+            matches!(poll(status, body), PolledStatus::Not(outcome) if outcome == expected),
             "{status} {body}"
         );
     }
 
     #[track_caller]
     fn ended(answer: &str, kind: Kind, webhook: &str) {
-        let PolledStatus::Ended(event, body) = tell(200, answer) else { panic!("{answer}") };
+        let PolledStatus::Ended(event, body) = poll(200, answer) else { panic!("{answer}") };
         assert_eq!((event.kind, String::from_utf8(body).unwrap().as_str()), (kind, webhook));
         assert!(event.drift.is_empty(), "{:?}", event.drift);
     }
 
-    /// The samples of the provider's page on webhooks, in one line.
+    /// A sample of the provider's page on webhooks, on one line.
     fn sample(status: &str, url: &str, error: &str) -> String {
         format!(
             r#"{{"generation_id":"{ID}","status":"{status}","prompt":"A \"cat\" \u00e9","video_url":{url},"created_at":"2025-12-06T21:43:03.374000","completed_at":"2025-12-06T21:44:06.143000","seed":319790131,"error":{error}}}"#
@@ -74,14 +74,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_becomes_the_webhook_that_is_documented() {
+    fn makes_the_documented_webhook_of_an_ended_generation() {
         let completed = sample("completed", r#""https://cdn.runblob.io/videos/your-video.mp4?a=b""#, "null");
         ended(&completed, Kind::Completed, &completed);
         let failed = sample("failed", "null", r#"{"message":"UNSAFE_CONTENT","details":{}}"#);
         ended(&failed, Kind::Failed, &failed);
         let timeout = sample("failed", "null", r#"{"message":"TIMEOUT","details":{"after":600}}"#);
         ended(&timeout, Kind::Timeout, &timeout);
-        // What the status has beside it, or in another place, is not in a webhook.
+        // Keys that only a status has, or has in another place.
         let more = failed.replace("\"seed\"", "\"price\":\"0.2500\",\"seed\"");
         ended(&more, Kind::Failed, &failed);
         let older = sample("failed", "null", "null").replace('}', ",\"message\":\"UNSAFE_CONTENT\"}");
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_ended_says_why() {
+    fn returns_the_outcome_of_a_response_without_event() {
         let pending = sample("pending", "null", "null");
         not(200, &pending, Outcome::StillWorking);
         not(200, &pending.replace("pending", "processing"), Outcome::StillWorking);

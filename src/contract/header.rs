@@ -1,63 +1,68 @@
-//! The names of headers. The gate sets those of the first part, the inbox those of the second.
+//! The names of headers. The gate sets those of the first part, the inbox those of the last.
 
-/// Every header of ours that is not somebody's standard begins so. The gate removes what a sender sets under it.
+/// The prefix of the gate headers. The gate removes such headers from every request.
 pub const PREFIX: &str = "blobgate-";
 
-/// A [`Verdict`](super::Verdict).
+/// How the gate judged the delivery: `accepted`, `quarantined`, or `observed` in observe mode.
 pub const VERDICT: &str = "blobgate-verdict";
 /// The hook's name.
 pub const HOOK: &str = "blobgate-hook";
-/// The dialect's name.
+/// The dialect's name: `veo3`.
 pub const DIALECT: &str = "blobgate-dialect";
-/// The [`VERSION`](super::VERSION) of these headers.
+/// The version of the gate headers: `1`. A minor version only adds headers.
 pub const CONTRACT: &str = "blobgate-contract";
-/// The code of the [`Reason`](crate::Reason) for which a delivery is not accepted.
+/// The code of the [reason](reasons.md) why a delivery is quarantined. In observe mode the reason that `enforce`
+/// would have given. In a refusal the reason of the refusal.
 pub const REASON: &str = "blobgate-reason";
-/// The codes of checks in observe mode that did not hold, joined by commas.
+/// The [reasons](reasons.md) that checks in observe mode found, joined by commas.
 pub const OBSERVED: &str = "blobgate-observed";
-/// The generation's id, in its canonical form.
+/// The generation's id in lower case.
 pub const GENERATION_ID: &str = "blobgate-generation-id";
-/// The [`Kind`](super::Kind) of an accepted or observed event. Envoy's service routes match on it.
+/// What happened: `completed`, `failed` or `timeout`. Route on this. Absent on a quarantined delivery.
 pub const EVENT: &str = "blobgate-event";
-/// The [`Kind`](super::Kind) that a quarantined delivery claims. No route to a service matches on it.
+/// What a quarantined delivery claims, where it is readable. No route to a service matches on it.
 pub const CLAIMED_EVENT: &str = "blobgate-claimed-event";
-/// The host of the result URL.
+/// The host of `video_url` in lower case. Absent where readers of URLs may find another host, or an address.
 pub const RESULT_HOST: &str = "blobgate-result-host";
-/// The names of fields that are not as documented, joined by commas.
+/// The fields that are not as documented, and `unknown-keys`, joined by commas.
 pub const DRIFT: &str = "blobgate-drift";
-/// Each [`Proof`](super::Proof) that held, joined by commas.
+/// The proofs that held, joined by commas: `token`, `confirmed`. Absent without one. An expired token is no proof.
 pub const PROOFS: &str = "blobgate-proofs";
-/// The token's `jti`, else its digest.
+/// The token's `jti`, else the SHA-256 of the token in unpadded base64url.
 pub const TOKEN_ID: &str = "blobgate-token-id";
-/// The token's `job`: the team's own reference.
+/// The token's `job`: your own reference. Of every token with a valid signature, an expired one included.
 pub const JOB: &str = "blobgate-job";
-/// The provider's code of a failure.
+/// The provider's code of a failure, of the form `[A-Z0-9_]{1,64}`.
 pub const ERROR_CODE: &str = "blobgate-error-code";
-/// The name of a failure's [`Class`](crate::event::Class).
+/// Who caused a failure: `user`, `content`, `system` or `unknown`.
 pub const ERROR_CLASS: &str = "blobgate-error-class";
-/// `true` or `false`: whether generating again, unchanged, may work.
+/// Whether the same generation may succeed when you request it again: `true` or `false`. Absent where it is unknown.
 pub const ERROR_RETRYABLE: &str = "blobgate-error-retryable";
-/// [`idempotency_key`](super::idempotency_key). The name of an IETF draft, draft-ietf-httpapi-idempotency-key-header.
+/// The same for every repeat of an event: `veo3:GENERATION:EVENT`. Absent where no event is readable. An IETF draft
+/// defines the name, draft-ietf-httpapi-idempotency-key-header.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Every header of Standard Webhooks begins so. The gate removes what a sender sets under it.
+/// The prefix of the headers of Standard Webhooks. The gate removes such headers from every request.
 pub const WEBHOOK_PREFIX: &str = "webhook-";
-/// Standard Webhooks: the message's id.
+/// With `sign`: the message's id of [Standard Webhooks](https://www.standardwebhooks.com). It is the
+/// `idempotency-key`, or `veo3:SHA-256 OF THE BODY:quarantined`.
 pub const WEBHOOK_ID: &str = "webhook-id";
-/// Standard Webhooks: when the signature was made, in seconds since 1970.
+/// With `sign`: when the signature was made, in seconds since 1970.
 pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
-/// Standard Webhooks: one signature for each key, separated by spaces.
+/// With `sign`: one signature for each key, separated by spaces.
 pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
 
-/// The inbox: the number of the attempt, from 1 on. The inbox refuses a delivery with it, which is its own.
+/// The number of the attempt, from 1. The inbox refuses a delivery that has this header already.
 pub const ATTEMPT: &str = "blobgate-attempt";
-/// The inbox: how often a person has replayed the entry.
+/// How often a person has replayed or released the entry.
 pub const REDELIVERY: &str = "blobgate-redelivery";
-/// The inbox: which event of the generation this one supersedes.
+/// What the inbox delivered before about this generation, and this event replaces: `failed`, `timeout` or
+/// `unauthenticated`.
 pub const SUPERSEDES: &str = "blobgate-supersedes";
-/// The inbox: the code of the reason that a person has overridden.
+/// The code of the reason that a person has overridden.
 pub const OVERRIDE: &str = "blobgate-override";
-/// The inbox and `tail --forward`: an [`EventSource`](super::EventSource).
+/// What caused a delivery that is no webhook: `reconcile` for a fetched result, `tail` for a copy of `tail
+/// --forward`.
 pub const SOURCE: &str = "blobgate-source";
-/// The inbox's answer to the gate: why it did not store the delivery.
+/// Why the inbox did not store the delivery. In the inbox's response to Envoy.
 pub const INBOX_REASON: &str = "blobgate-inbox-reason";

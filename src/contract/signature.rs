@@ -1,5 +1,5 @@
-//! Standard Webhooks (<https://www.standardwebhooks.com>): HMAC-SHA256 over an id, a time and a body. The gate signs, the
-//! inbox verifies and signs again. The official crate takes text alone, and a quarantined body need not be any.
+//! Standard Webhooks (<https://www.standardwebhooks.com>): HMAC-SHA256 over an id, a time and a body. The gate signs. The
+//! inbox verifies and signs again. The official crate takes only UTF-8 text, and a quarantined body may be other bytes.
 
 use super::header;
 use crate::secret::Secret;
@@ -8,24 +8,24 @@ use base64::engine::general_purpose::STANDARD;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// A key's text is this and its base64.
+/// The prefix of a key's text. The key's base64 follows.
 pub const KEY_PREFIX: &str = "whsec_";
-/// In bytes: the specification.
+/// The length of a key in bytes, by the specification.
 pub const KEY_BYTES: RangeInclusive<usize> = 24..=64;
-/// In seconds, before and after: as in the official libraries.
+/// The largest age and the largest lead of a signature, in seconds, as in the official libraries.
 pub const TOLERANCE: u64 = 5 * 60;
-/// Of an HMAC-SHA256.
+/// The signature version of HMAC-SHA256.
 const VERSION: &str = "v1";
 
-/// A key that signs.
+/// A signing key.
 #[derive(Clone, Debug)]
 pub struct SigningKey(Secret);
 
-/// One key, or two while they rotate.
+/// One key, or two during a rotation.
 #[derive(Clone, Debug)]
 pub struct SigningKeys(Vec<SigningKey>);
 
-/// What a signature is about, as its headers have it.
+/// The three headers of a signature.
 #[derive(Clone, Copy, Debug)]
 pub struct Signature<'a> {
     /// [`header::WEBHOOK_ID`].
@@ -36,21 +36,21 @@ pub struct Signature<'a> {
     pub signatures: &'a str,
 }
 
-/// When a valid signature was made.
+/// The time of a valid signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SigningTime {
     /// In seconds since 1970, by the signer's clock.
     pub at: i64,
-    /// In seconds: how far that is ahead of the verifier's clock.
+    /// In seconds: its lead over the verifier's clock.
     pub offset: i64,
 }
 
-/// Why a signature does not count.
+/// Why a signature is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureError {
-    /// There is none of these keys.
+    /// No signature is by one of the keys.
     NoSignature,
-    /// It is valid, and was made more than [`TOLERANCE`] before or after now.
+    /// The signature is by one of the keys, but more than [`TOLERANCE`] before or after now.
     OutOfTime(SigningTime),
 }
 
@@ -76,19 +76,19 @@ impl SigningKey {
 }
 
 impl SigningKeys {
-    /// Takes the keys in the order in which they sign.
+    /// Makes a set of the keys. They sign in this order.
     pub fn new(keys: Vec<SigningKey>) -> Self {
         Self(keys)
     }
 
-    /// Whether it has this key.
+    /// Whether the set has this key.
     pub fn contains(&self, key: &SigningKey) -> bool {
         self.0.iter().any(|own| own.is_same(key))
     }
 
-    /// The three headers of a message that is signed at `now`, in seconds since 1970.
+    /// Signs a message at `now`, in seconds since 1970, and returns the three headers.
     ///
-    /// They cover the id, the time and the exact body, and nothing else: not the gate's other headers.
+    /// The signature covers the id, the time and the exact body, but no other header.
     ///
     /// ```
     /// use blobgate::contract::signature::{SigningKey, SigningKeys};
@@ -147,11 +147,11 @@ fn signed_parts<'a>(id: &'a str, timestamp: &'a str, body: &'a [u8]) -> [&'a [u8
 impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SignatureError::NoSignature => f.write_str("it has no signature of the gate's key"),
+            SignatureError::NoSignature => f.write_str("it has no signature by the gate's key"),
             SignatureError::OutOfTime(SigningTime { offset, .. }) => write!(
                 f,
-                "its signature is valid, and its time is {} s {} this machine's clock: set both clocks by NTP \
-                 ({TOLERANCE} s are tolerated)",
+                "the time of its signature is {} s {} this machine's clock, and the limit is {TOLERANCE} s: \
+                 synchronize both clocks by NTP",
                 offset.unsigned_abs(),
                 if *offset < 0 { "behind" } else { "ahead of" }
             ),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn each_of_two_keys_counts_for_five_minutes() {
+    fn accepts_each_of_two_keys_for_five_minutes() {
         let at = i64::try_from(NOW).unwrap();
         let of = |offset| SigningTime { at, offset };
         verified(&[1], &[1], 0, Ok(of(0)));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_24_to_64_bytes() {
+    fn accepts_keys_of_24_to_64_bytes() {
         for (bytes, expected) in [(23, false), (24, true), (64, true), (65, false)] {
             let text = format!("{KEY_PREFIX}{}", STANDARD.encode(vec![7; bytes]));
             assert_eq!(SigningKey::parse(&text).is_some(), expected, "{bytes}");

@@ -1,4 +1,4 @@
-//! The forms of a callback token's claims and names. `mint` writes them, the gate accepts them.
+//! The forms of a callback token's claims and names. `mint` writes them, and the gate reads them.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,17 +12,18 @@ pub const MAX_NAME: usize = 32;
 pub const MAX_REFERENCE: usize = 64;
 /// The longest `jti` that the gate accepts.
 pub const MAX_TOKEN_ID: usize = 128;
-/// RFC 7518, section 3.2: a key of HS256 has at least the size of the hash.
+/// In bytes. RFC 7518, section 3.2: a key of HS256 is at least as long as the hash.
 pub const MIN_HS256_KEY: usize = 32;
-/// A secret in an environment variable is its bytes, or this and its standard base64.
+/// The prefix of a secret in base64. A secret in an environment variable is its bytes, or this prefix and its standard
+/// base64.
 pub const BASE64_PREFIX: &str = "base64:";
 
-/// Whether a text can name a key (`kid`): 1 to 32 of `A-Z a-z 0-9 _ -`.
+/// Whether a text is a valid name of a key (`kid`): 1 to 32 of `A-Z a-z 0-9 _ -`.
 pub fn is_kid(text: &str) -> bool {
     has_form(text, MAX_KID, |byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
-/// Whether a text can name an environment or a hook: 1 to 32 of `a-z 0-9 -`. Labels of counters end at a dot.
+/// Whether a text is a valid name of an environment or a hook: 1 to 32 of `a-z 0-9 -`. A dot would end a counter's label.
 pub fn is_name(text: &str) -> bool {
     has_form(text, MAX_NAME, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
@@ -39,25 +40,25 @@ pub fn audience(environment: &str, hook: &str) -> String {
     format!("{environment}/{hook}")
 }
 
-/// Whether a text is the audience of some hook.
+/// Whether a text has the form of an audience.
 pub fn is_audience(text: &str) -> bool {
     text.split_once('/').is_some_and(|(environment, hook)| is_name(environment) && is_name(hook))
 }
 
-/// Whether a text is a `job`, or a `jti` that `mint` writes: 1 to 64 of `A-Z a-z 0-9 . _ ~ -`.
+/// Whether a text is a valid `job`, or a `jti` that `mint` writes: 1 to 64 of `A-Z a-z 0-9 . _ ~ -`.
 ///
-/// They stay as they are in a URL, a file name and a header. For a `jti` the gate accepts more: [`is_token_id`].
+/// These characters need no escape in a URL, a file name or a header. The gate accepts more as `jti`: [`is_token_id`].
 pub fn is_reference(text: &str) -> bool {
     has_form(text, MAX_REFERENCE, |byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
 }
 
-/// Whether the gate accepts a text as `jti`: 1 to 128 of visible ASCII. RFC 7519 has it be any text, and other programs
-/// that make tokens write more than [references](is_reference); a header takes this much.
+/// Whether the gate accepts a text as `jti`: 1 to 128 characters of visible ASCII, which fit in a header. RFC 7519 allows any
+/// text, and other programs write more than [references](is_reference).
 pub fn is_token_id(text: &str) -> bool {
     has_form(text, MAX_TOKEN_ID, |byte| byte.is_ascii_graphic())
 }
 
-/// Unpadded base64url SHA-256: of a prompt it is the claim `ph`, of a token without `jti` its id.
+/// Unpadded base64url SHA-256. The digest of a prompt is the claim `ph`; the digest of a token without `jti` is its id.
 ///
 /// ```
 /// use blobgate::contract::token::{digest, is_digest};
@@ -69,14 +70,15 @@ pub fn digest(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(bytes))
 }
 
-/// Whether a text is a [`digest`]: its last character has no bits of its own, so that three of four texts of this length are
-/// none.
+/// Whether a text is a [`digest`]. The last character has 4 bits of the hash and 2 zero bits, so three of four texts of this
+/// length are not.
 pub fn is_digest(text: &str) -> bool {
     const SHA256_BYTES: usize = 32;
     URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == SHA256_BYTES)
 }
 
-/// Whether a token's id looks like a digest: 43 characters of base64url. Such an id alone binds a token to no generation.
+/// Whether a token's id has the form of a digest: 43 characters of base64url. Without a `job`, such an id binds the token to no
+/// generation.
 pub fn is_like_digest(text: &str) -> bool {
     const CHARACTERS: usize = 43;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_like_a_digest_need_not_be_one() {
+    fn accepts_an_id_with_the_form_of_a_digest() {
         let id = "V1StGXR8_Z5jdHi6B-myTV1StGXR8_Z5jdHi6B-myTx";
         assert!(is_like_digest(id) && !is_digest(id));
         assert!(is_like_digest(&digest(b"A cat")) && is_digest(&digest(b"A cat")));
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_has_its_characters_and_length() {
+    fn accepts_only_the_characters_and_lengths_of_each_form() {
         const DIGITS: &str = "0123456789";
         const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
         const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_accepts_what_mint_writes() {
+    fn accepts_each_id_that_mint_writes() {
         for byte in 0..=u8::MAX {
             let text = char::from(byte).to_string();
             assert!(is_token_id(&text) || !is_reference(&text), "{text:?}");

@@ -1,6 +1,7 @@
 //! RunBlob's Veo3 webhook: <https://docs.runblob.io/api-reference/veo3/webhooks>.
 //!
-//! Load-bearing: `generation_id`, `status` and, on `completed`, an https `video_url`. Everything else is expected.
+//! Required fields: `generation_id`, `status` and, on `completed`, an https `video_url`. A wrong required field refuses the
+//! payload. Any other difference is drift.
 
 mod iso8601;
 #[cfg(not(target_family = "wasm"))]
@@ -17,7 +18,7 @@ pub(crate) use violation::{event_as, generation, result_url, violation};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use webhook::webhook;
 
-/// The keys that are read: the documented ones, and the one in which other copies of the page show a failure's code.
+/// The keys that the dialect reads: the documented ones, and [`OLDER_MESSAGE`].
 pub const KNOWN: KnownKeys = &[
     ("generation_id", None),
     ("status", None),
@@ -30,18 +31,18 @@ pub const KNOWN: KnownKeys = &[
     (OLDER_MESSAGE, None),
 ];
 
-/// Read, and drift all the same.
+/// Older copies of the provider's page have a failure's code here. It is drift.
 const OLDER_MESSAGE: &str = "message";
 
-/// The drift of keys that are not documented.
+/// The drift of undocumented keys.
 const UNKNOWN_KEYS: &str = "unknown-keys";
 
-/// The code that makes a failure a timeout.
+/// The code of a timeout.
 const TIMEOUT: &str = "TIMEOUT";
 
-/// The provider's table of codes: <https://docs.runblob.io/api-reference/veo3/errors>. The flag, whether generating
-/// again unchanged may work, is ours: `PHOTOREAL_UPLOAD` is refused "about 50 %" of the time at random, and what the
-/// system could not do it may do later, save `TASK_FAILED`, which the page says was stopped for its content.
+/// The provider's table of codes: <https://docs.runblob.io/api-reference/veo3/errors>. The provider does not document the
+/// flag: whether an unchanged second generation may succeed. The page says that `PHOTOREAL_UPLOAD` refuses "about 50 %" at
+/// random. A second try can help after a system failure, except `TASK_FAILED`: the page says that its content caused it.
 const CODES: &[(&str, Class, bool)] = &[
     ("INSUFFICIENT_CREDITS", Class::User, false),
     ("TASK_NOT_FOUND", Class::User, false),
@@ -63,7 +64,7 @@ const CODES: &[(&str, Class, bool)] = &[
 /// Reads a payload.
 ///
 /// # Errors
-/// [`Reason::SchemaInvalid`] where it is no object, or a load-bearing field is missing or not as documented.
+/// [`Reason::SchemaInvalid`] where it is not an object, or a required field is missing or not as documented.
 pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, InvalidPayload> {
     let fields = PayloadFields::of(payload);
     let generation_id = text(fields.generation_id);
@@ -91,7 +92,7 @@ pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, InvalidPayload> {
     Ok(Claim { generation_id: id, kind, failure, result_url, drift })
 }
 
-/// What a payload has under the keys of [`KNOWN`].
+/// A payload's values under the keys of [`KNOWN`].
 #[derive(Default)]
 struct PayloadFields<'a> {
     generation_id: Option<&'a Value<'a>>,
@@ -103,12 +104,12 @@ struct PayloadFields<'a> {
     seed: Option<&'a Value<'a>>,
     error: Option<&'a Value<'a>>,
     older_message: Option<&'a Value<'a>>,
-    /// Whether there is anything else.
+    /// Whether the payload has other keys.
     has_unknown: bool,
 }
 
 impl<'a> PayloadFields<'a> {
-    /// In one pass, since every payload is asked for all of them.
+    /// Reads all fields in one pass, because every payload needs all of them.
     fn of(payload: &'a Value<'_>) -> Self {
         let mut found = Self::default();
         let Value::Object(fields) = payload else { return found };
@@ -146,7 +147,7 @@ pub(super) fn is_still_working(answer: &Value<'_>) -> bool {
     matches!(answer.field("status").and_then(Value::as_text), Some("pending" | "processing"))
 }
 
-/// The provider's own 404 names what it did not find: `TASK_NOT_FOUND`, `Generation not found`.
+/// The provider's own 404 names the missing thing: `TASK_NOT_FOUND`, `Generation not found`.
 pub(super) fn is_no_such_generation(answer: &Value<'_>) -> bool {
     const NO_SUCH_PATH: &str = "Not Found";
     let found = ["detail", "message", "error"].iter().find_map(|key| answer.field(key)?.as_text());
@@ -158,7 +159,7 @@ pub fn status_path(id: GenerationId) -> String {
     format!("/v1/veo/generations/{id}")
 }
 
-/// A URL with the scheme `https` and something after it, whatever it is.
+/// A URL with the scheme `https` and any host.
 fn is_https(url: &str) -> bool {
     const SCHEME: &[u8] = b"https://";
     url.as_bytes().split_at_checked(SCHEME.len()).is_some_and(|(scheme, rest)| {
@@ -166,8 +167,8 @@ fn is_https(url: &str) -> bool {
     })
 }
 
-/// The failure, wherever a copy of the provider's page puts its code: `error.message`, or else a plain string
-/// `error`, or else a top-level `message`.
+/// Reads the failure. Copies of the provider's page have its code in three places: `error.message`, a plain string
+/// `error`, and a top-level `message`. The first of them counts.
 fn read_failure(payload: &PayloadFields<'_>, drift: &mut Drift) -> Failure {
     let error = payload.error;
     let documented = text(error.and_then(|error| error.field("message")));
@@ -204,7 +205,7 @@ fn is_code(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
-/// What the page shows on every payload.
+/// Notes drift in the fields that the page shows in every payload.
 fn expect_common(payload: &PayloadFields<'_>, drift: &mut Drift) {
     let (created, completed) = (instant(payload.created_at), instant(payload.completed_at));
     drift.expect("prompt", matches!(payload.prompt, Some(Value::String(_))));
@@ -225,9 +226,9 @@ fn instant(value: Option<&Value<'_>>) -> Option<Instant> {
 mod tests {
     use super::*;
 
-    /// Two lists say the same keys: one for reading JSON, one for what is read.
+    /// [`KNOWN`] and [`PayloadFields`] list the same keys.
     #[test]
-    fn every_known_key_has_its_field() {
+    fn reads_every_known_key() {
         for (key, _) in KNOWN {
             let payload = Value::Object(vec![((*key).into(), Value::Null)]);
             assert!(!PayloadFields::of(&payload).has_unknown, "{key}");

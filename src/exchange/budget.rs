@@ -1,16 +1,14 @@
-//! How many calls a minute: the times of the last ones, in a form that the workers of an Envoy share.
+//! The budget of calls a minute: the times of recent calls, in a form that the workers of an Envoy share.
 
-/// A minute and 5 s, in the milliseconds of the times. A call reaches the provider up to 4 s after it is counted, when it is
-/// given up at the latest: so much later than a minute after the first of a minute's calls the next may start, whichever of
-/// them was late.
+/// 65 s in milliseconds. The gate counts a call when it starts. The call reaches the provider up to 4 s later
+/// ([`crate::confirm::MAX_TIMEOUT`]). So a window of 60 s + 4 s, rounded up, keeps each minute at the provider within the limit.
 const WINDOW: u64 = 65_000;
 const TIME_BYTES: usize = 8;
 
-/// Takes one call at `now`, in milliseconds since the epoch, and returns what to share from now on; `None` where the
-/// calls of the last 65 s are `per_minute` already.
+/// Takes one call at `now`, in milliseconds since the epoch, and returns the new list of times; `None` after `per_minute` calls
+/// in the last 65 s.
 ///
-/// In no minute do more calls than that reach the provider, wherever it begins. A clock that was set back forgets what lies in
-/// its future.
+/// So at most `per_minute` calls reach the provider in any minute. After a clock is set back, times in the future do not count.
 pub(super) fn take(shared: &[u8], now: u64, per_minute: usize) -> Option<Vec<u8>> {
     let recent = |time: &u64| *time <= now && now.saturating_sub(*time) < WINDOW;
     let mut times: Vec<u64> = read(shared).filter(recent).collect();
@@ -31,7 +29,7 @@ mod tests {
     use crate::confirm::MAX_TIMEOUT;
 
     #[test]
-    fn no_minute_has_more_calls_than_allowed_however_late_each_is() {
+    fn allows_40_calls_in_any_minute_with_any_delay() {
         let late = u64::try_from(MAX_TIMEOUT.as_millis()).unwrap();
         let mut shared = Vec::new();
         let mut taken: Vec<u64> = Vec::new();
@@ -49,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_does_not_lock() {
+    fn allows_a_call_after_the_clock_is_set_back() {
         let spent = take(&[], 1_000_000, 1).unwrap();
         assert_eq!(take(&spent, 1_064_999, 1), None);
         assert!(take(&spent, 1_065_000, 1).is_some());
@@ -57,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_times_is_read_as_far_as_it_is_one() {
+    fn ignores_bytes_after_the_last_whole_time() {
         assert_eq!(take(b"1234567", 5, 1).unwrap(), 5_u64.to_le_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! Negative answers of the last seconds. The provider is not asked again for what it has just denied.
+//! The provider's recent denials. The gate does not call the status API again for a denied event.
 
 use crate::event::{Event, Failure};
 use sha2::{Digest, Sha256};
@@ -6,70 +6,70 @@ use std::collections::VecDeque;
 use std::mem::size_of;
 use std::time::Duration;
 
-/// Below the 30 s after which the provider sends an event again.
+/// Below 30 s: the provider's shortest time before a retry.
 const LIFETIME: Duration = Duration::from_secs(20);
-/// The cache has one entry for each call of [`LIFETIME`] at most. At the default of 40 calls a minute that is 14; more than
-/// this takes a `per_minute` above 3,000, and then the oldest entries go first.
-const MAX_ENTRIES: usize = 1024;
-/// Of SHA-256: to find a claim that has the key of somebody else's takes 2^128 attempts.
+/// Each call of the last 20 s adds at most one denial: 14 at the default of 40 calls a minute. A `per_minute` above 3,000 can
+/// exceed this limit. The cache then drops the oldest denials.
+const MAX_DENIALS: usize = 1024;
+/// The bytes of a SHA-256 in a key. A claim with the key of a given other claim takes 2^128 attempts.
 const KEY_BYTES: usize = 16;
-/// What the cache takes at most on one worker: 1,024 entries of a key (16 bytes) and a time (16 bytes), 32 KiB. No text of a
-/// delivery outlives its request.
-pub(super) const MAX_BYTES: usize = MAX_ENTRIES * size_of::<Denial>();
-/// The bound of everything on one worker that a client can add to and that outlives its request.
+/// The size of the cache on one worker: 1,024 denials of a key (16 bytes) and a time (16 bytes), 32 KiB. It contains no text
+/// of a delivery.
+pub(super) const MAX_BYTES: usize = MAX_DENIALS * size_of::<Denial>();
+/// The limit for everything on one worker that a client can add to and that outlives its request.
 const MAX_WORKER_BYTES: usize = 1 << 20;
 const _: () = assert!(MAX_BYTES <= MAX_WORKER_BYTES / 16);
 
-/// What the provider has denied.
+/// The provider's denials of the last 20 s.
 #[derive(Debug, Default)]
 pub(super) struct DenialCache {
-    /// In the order of their times.
-    entries: VecDeque<Denial>,
+    /// Ordered by time.
+    denials: VecDeque<Denial>,
 }
 
 #[derive(Debug)]
 struct Denial {
     key: DenialKey,
-    /// Since when, by a clock that never goes back.
+    /// The time by a monotonic clock.
     since: Duration,
 }
 
 type DenialKey = [u8; KEY_BYTES];
 
 impl DenialCache {
-    /// Whether the provider has denied this event, or its generation, shortly before `now`.
+    /// Whether the provider denied this event or its generation in the 20 s before `now`.
     pub(super) fn contains(&self, event: &Event, now: Duration) -> bool {
-        if self.entries.iter().all(|entry| entry.is_over(now)) {
+        if self.denials.iter().all(|denial| denial.is_over(now)) {
             return false;
         }
         let keys = [generation(event), claim(event)];
-        self.entries.iter().any(|entry| keys.contains(&entry.key) && !entry.is_over(now))
+        self.denials.iter().any(|denial| keys.contains(&denial.key) && !denial.is_over(now))
     }
 
-    /// The provider knows no generation of this id, whatever is said of it.
+    /// Denies every event of a generation that the provider does not have.
     pub(super) fn add_generation(&mut self, event: &Event, now: Duration) {
         self.add(generation(event), now);
     }
 
-    /// The provider says something else of the generation. Another claim may be true.
+    /// Denies one claim about a generation. Another claim may be true.
     pub(super) fn add_claim(&mut self, event: &Event, now: Duration) {
         self.add(claim(event), now);
     }
 
-    /// How many bytes it has allocated.
+    /// The allocated bytes.
     #[cfg(test)]
     fn allocated(&self) -> usize {
-        self.entries.capacity().saturating_mul(size_of::<Denial>())
+        self.denials.capacity().saturating_mul(size_of::<Denial>())
     }
 
     fn add(&mut self, key: DenialKey, now: Duration) {
-        while self.entries.front().is_some_and(|oldest| oldest.is_over(now)) {
-            self.entries.pop_front();
+        while self.denials.front().is_some_and(|oldest| oldest.is_over(now)) {
+            self.denials.pop_front();
         }
-        if self.entries.len() >= MAX_ENTRIES {
-            self.entries.pop_front();
+        if self.denials.len() >= MAX_DENIALS {
+            self.denials.pop_front();
         }
-        self.entries.push_back(Denial { key, since: now });
+        self.denials.push_back(Denial { key, since: now });
     }
 }
 
@@ -94,7 +94,7 @@ fn claim(event: &Event) -> DenialKey {
     ])
 }
 
-/// Each part with its length before it: no two lists of parts are the same bytes.
+/// Hashes each part after its length, so that no two lists of parts hash the same bytes.
 fn key(parts: &[&[u8]]) -> DenialKey {
     let mut hash = Sha256::new();
     for part in parts {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_claim_is_denied_for_20_s_and_no_other() {
+    fn denies_only_the_denied_claim_for_20_s() {
         let mut denied = DenialCache::default();
         let event = completed(ID, "https://a/1");
         denied.add_claim(&event, seconds(5));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_unknown_generation_every_claim_is_denied() {
+    fn denies_every_claim_about_an_unknown_generation() {
         let mut denied = DenialCache::default();
         denied.add_generation(&completed(ID, "https://a/1"), seconds(1));
         assert!(denied.contains(&failed(ID, "TIMEOUT"), seconds(2)));
@@ -159,24 +159,24 @@ mod tests {
     }
 
     #[test]
-    fn no_text_of_a_client_sizes_it() {
+    fn stays_within_its_size_for_any_text() {
         let mut denied = DenialCache::default();
         for number in 0..20_000_u64 {
             let url = format!("https://a/{}{number}", "x".repeat(1_000));
             denied.add_claim(&completed(ID, &url), seconds(number / 4_000));
             assert!(denied.allocated() <= MAX_BYTES, "{} after {number}", denied.allocated());
         }
-        // The newest are there.
+        // The newest denials remain.
         let last = completed(ID, &format!("https://a/{}19999", "x".repeat(1_000)));
         assert!(denied.contains(&last, seconds(5)));
     }
 
     #[test]
-    fn what_is_over_makes_room_at_each_insert() {
+    fn drops_expired_denials_at_each_insert() {
         let mut denied = DenialCache::default();
         for number in 0..10_000 {
             denied.add_claim(&completed(ID, &number.to_string()), seconds(number));
         }
-        assert_eq!(denied.entries.len(), 20);
+        assert_eq!(denied.denials.len(), 20);
     }
 }

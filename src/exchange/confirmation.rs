@@ -1,4 +1,4 @@
-//! Calls to the provider's status API: how many at a time and a minute, and the negative answers of the last seconds.
+//! Calls to the provider's status API, within their limits: in flight, a minute, and none for a recent denial.
 
 use super::budget;
 use super::cache::DenialCache;
@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Far more than the largest response, a status with a prompt of 4,000 characters.
+/// The largest status has a prompt of 4,000 characters, at most 48 KB as JSON.
 pub const MAX_RESPONSE_BYTES: usize = 262_144;
-/// Calls in flight: more than a provider that answers in 100 ms gets in a minute. Each holds its body and, of it, the
-/// event: 2 MB at the largest `max_body_bytes`, 32 MB in all, and 2 MB at the default.
+/// Calls in flight on a worker. A provider that responds in 100 ms serves 160 calls a second with these. Each call keeps its
+/// delivery's body and event in memory: 16 take 32 MB at the largest `max_body_bytes`, and 2 MB at the default.
 const MAX_IN_FLIGHT: usize = 16;
-/// Another worker seldom takes a call between reading and writing, and never so often in a row.
+/// Tries to write the budget. A try fails only if another worker writes between this worker's read and write.
 const MAX_TRIES: usize = 8;
 
-/// What the calls of all exchanges share.
+/// The state that the calls of all exchanges share.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     in_flight: Arc<AtomicUsize>,
@@ -34,7 +34,7 @@ pub(super) struct PendingConfirmation {
     pub(super) slot: CallSlot,
 }
 
-/// One of the calls in flight. Its drop ends that: a client that leaves takes its exchange with it, and no result comes.
+/// A slot for one call in flight. Drop frees it, also where the client leaves and no result comes.
 #[derive(Debug)]
 pub(super) struct CallSlot(Arc<AtomicUsize>);
 
@@ -45,17 +45,17 @@ impl Drop for CallSlot {
 }
 
 impl Calls {
-    /// Starts a call about the event of a question.
+    /// Starts the call of a request.
     ///
     /// # Errors
-    /// The outcome where there is no call.
+    /// The outcome, where no call starts.
     pub(super) fn start(
         &self,
         host: &mut impl Host,
         request: &ConfirmationRequest,
     ) -> Result<CallSlot, Outcome> {
         let hook = request.hook();
-        // A rule that names `confirmed` loads with a provider only.
+        // A configuration whose rule names `confirmed` always has a provider.
         let provider = hook.confirm.as_deref().ok_or(Outcome::NotStarted)?;
         let now = host.uptime();
         if locked(&self.denied).contains(request.event(), now) {
@@ -64,7 +64,7 @@ impl Calls {
         let slot = self.slot().ok_or(Outcome::InFlight)?;
         take_from_budget(host, provider, allowed(provider, request))?;
         let path = hook.dialect.status_path(request.event().generation_id);
-        // The cluster adds the key: the gate never sees it.
+        // The cluster adds the API key. The gate never has it.
         let headers = [
             (":method", "GET"),
             (":path", path.as_str()),
@@ -77,7 +77,7 @@ impl Calls {
         }
     }
 
-    /// Remembers a negative answer for a while.
+    /// Stores a denial.
     pub(super) fn remember(&self, event: &Event, outcome: Outcome, now: Duration) {
         match outcome {
             Outcome::Unknown => locked(&self.denied).add_generation(event, now),
@@ -93,13 +93,13 @@ impl Calls {
     }
 }
 
-/// The cell of a provider's recent calls, by its cluster: one API key is behind it.
+/// The key of the cell with a provider's recent calls. It names the cluster, because a cluster has one API key.
 pub(super) fn budget_key(provider: &Provider) -> String {
     format!("blobgate.confirm.{}", provider.cluster)
 }
 
-/// How many calls of a minute this question may find taken: a question of low priority leaves the other half to
-/// deliveries that may be genuine.
+/// The budget of this request. A request of low priority may use half of it, so that the other half remains for deliveries
+/// that may be genuine.
 fn allowed(provider: &Provider, request: &ConfirmationRequest) -> usize {
     if request.is_low_priority() { provider.per_minute.div_ceil(2) } else { provider.per_minute }
 }

@@ -1,27 +1,27 @@
-//! What a host does for the exchange: an adapter implements this, and so does the tests' recording host.
+//! The interface between the exchange and its host. The Envoy adapter and the tests' recording host implement it.
 
 use super::metrics::Counter;
 use crate::headers::Headers;
 use std::time::Duration;
 
-/// What a host does for one request and its response. Dispatched statically; each call acts at once.
+/// The host of one request and its response. Each call takes effect at once.
 pub trait Host {
-    /// Every request header: names in lower case, values as raw bytes, repeats apart.
+    /// Every request header: names in lower case, values as raw bytes, one item for each repeat.
     fn request_headers(&mut self) -> Headers;
-    /// Sets a request header to this one value. The host chooses the route again by it.
+    /// Sets a request header to this one value. The host then selects the route again.
     fn set_request_header(&mut self, name: &str, value: &str);
     /// Removes every value of a request header.
     fn remove_request_header(&mut self, name: &str);
     /// Removes all request trailers.
     fn remove_request_trailers(&mut self);
-    /// The first `size` bytes of the request body that the host holds.
+    /// The first `size` bytes of the buffered request body.
     fn request_body(&mut self, size: usize) -> Vec<u8>;
-    /// A fact about the request or its response; `None` where the host does not know it.
+    /// A property of the request or its response; `None` where the host does not have it.
     fn property(&mut self, property: Property) -> Option<Vec<u8>>;
 
     /// The first value of a response header.
     fn response_header(&mut self, name: &str) -> Option<Vec<u8>>;
-    /// The name of every response header.
+    /// The names of all response headers.
     fn response_header_names(&mut self) -> Vec<String>;
     /// Sets a response header to this one value.
     fn set_response_header(&mut self, name: &str, value: &str);
@@ -29,15 +29,15 @@ pub trait Host {
     fn remove_response_header(&mut self, name: &str);
     /// Removes all response trailers.
     fn remove_response_trailers(&mut self);
-    /// Puts `body` in the place of a part of the response body, which has `size` bytes.
+    /// Replaces the `size` buffered bytes of the response body with `body`.
     fn replace_response_body(&mut self, size: usize, body: &[u8]);
-    /// Answers the request, in the place of an upstream's response where there is one.
+    /// Responds to the request. This replaces the service's response, if there is one.
     fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]);
 
-    /// Starts a call without a body. [`super::Exchange::on_provider_response`] takes its result.
+    /// Starts a call without a body. Its result goes to [`super::Exchange::on_provider_response`].
     ///
     /// # Errors
-    /// [`CallError`], and then no result follows.
+    /// [`CallError`]. No result follows.
     fn call_provider(
         &mut self,
         cluster: &str,
@@ -46,7 +46,7 @@ pub trait Host {
     ) -> Result<(), CallError>;
     /// Reads a cell that all workers share.
     fn shared(&mut self, key: &str) -> SharedCell;
-    /// Writes a shared cell, unless it has another version by now.
+    /// Writes a shared cell, if it still has this version.
     ///
     /// # Errors
     /// [`VersionConflict`]
@@ -56,31 +56,31 @@ pub trait Host {
     fn count(&mut self, counter: Counter);
     /// Writes a line to the host's log.
     fn log(&mut self, line: &str);
-    /// Has [`super::Gate::on_tick`] called after each `period`; zero ends it.
+    /// Sets the period of calls to [`super::Gate::on_tick`]. Zero ends them.
     fn set_tick_period(&mut self, period: Duration);
     /// The time since the epoch.
     fn now(&mut self) -> Duration;
-    /// The time by a clock that never goes back.
+    /// The time by a monotonic clock.
     fn uptime(&mut self) -> Duration;
 }
 
-/// A fact that a host knows. Each is an expensive host call.
+/// A property that a host has. Each is an expensive host call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Property {
     /// The client's address with its port.
     Source,
-    /// The direct peer's address without a port. Envoy has it as filter state, which another filter sets.
+    /// The direct peer's address without a port. In Envoy, another filter sets it as filter state.
     Peer,
     /// The TLS version of this hop; absent in plaintext.
     TlsVersion,
-    /// Why the host itself has answered.
+    /// Envoy's reason for a response of its own.
     ResponseCodeDetails,
 }
 
 /// A cell that all workers share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SharedCell {
-    /// Empty where there is none.
+    /// Empty for an absent cell.
     pub value: Vec<u8>,
     /// Changes with each write.
     pub version: u32,
@@ -99,15 +99,15 @@ pub struct ProviderResponse<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallError;
 
-/// Another worker has written the cell meanwhile.
+/// Another worker has written the cell since it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionConflict;
 
-/// What the host does next with the request or the response.
+/// The host's next step with the request or the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// It goes on.
+    /// The host continues.
     Continue,
-    /// It waits.
+    /// The host waits.
     Pause,
 }

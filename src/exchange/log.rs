@@ -1,4 +1,4 @@
-//! One line per refused or quarantined delivery, a few a second, and a count of the rest.
+//! The log: a line for each refused or quarantined delivery, 10 a second at most, and a count of the omitted lines.
 
 use super::{Gate, Host, Property, locked};
 use crate::Reason;
@@ -7,48 +7,44 @@ use crate::hook::Hook;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Lines of one second: enough to see what goes on, too few to fill a disk.
-const LINES_PER_SECOND: u32 = 10;
-/// What [`LINES_PER_SECOND`] counts in.
+/// A line has some 150 bytes, so 10 a second are 130 MB a day.
+const MAX_LINES_PER_SECOND: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How many lines this second has had. Its times are of a clock that never goes back: a stepped wall clock neither opens
-/// nor closes the log.
+/// The limit of lines a second. It uses a monotonic clock, so that a change of the wall clock has no effect.
 #[derive(Debug, Default)]
 pub(super) struct LogLimit {
     second: Option<Duration>,
     written: u32,
-    left_out: u64,
+    omitted: u64,
 }
 
-/// What becomes of a line.
+/// The limit's decision on a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Share {
-    /// It is written.
-    Line,
-    /// It is the first that is left out, since the last count.
-    FirstLeftOut,
-    /// It is left out too.
-    LeftOut,
+enum LineDecision {
+    Write,
+    /// Omit the first line since the last count, and start the tick that reports the count.
+    OmitFirst,
+    Omit,
 }
 
 impl Gate {
-    /// Reports the lines that the log left out, once their second is over. Runs only while lines are left out.
+    /// Reports the number of omitted lines, once their second is over. The tick runs only while there are omitted lines.
     pub fn on_tick(&self, host: &mut impl Host) {
         let now = host.uptime();
-        let (left_out, is_complete) = {
+        let (omitted, is_complete) = {
             let mut log = locked(&self.log);
             (log.start_second(now), log.is_complete())
         };
-        if let Some(count) = left_out {
-            self.report_left_out(host, count);
+        if let Some(count) = omitted {
+            self.report_omitted(host, count);
         }
         if is_complete {
             host.set_tick_period(Duration::ZERO);
         }
     }
 
-    /// Writes the line of a refused or quarantined delivery, unless this second has had its share of lines.
+    /// Writes the line of a refused or quarantined delivery, within the limit of lines a second.
     pub(super) fn log(
         &self,
         host: &mut impl Host,
@@ -58,59 +54,59 @@ impl Gate {
         generation_id: Option<GenerationId>,
     ) {
         let now = host.uptime();
-        let (left_out, share) = {
+        let (omitted, decision) = {
             let mut log = locked(&self.log);
             (log.start_second(now), log.take())
         };
-        if let Some(count) = left_out {
-            self.report_left_out(host, count);
+        if let Some(count) = omitted {
+            self.report_omitted(host, count);
         }
-        match share {
-            Share::Line => {
+        match decision {
+            LineDecision::Write => {
                 let hook = hook.map(|hook| &*hook.name);
                 let source = host.property(Property::Source);
                 let environment = &self.config.environment;
                 host.log(&line(verdict, reason, hook, source.as_deref(), generation_id, environment));
             }
-            Share::FirstLeftOut => host.set_tick_period(SECOND),
-            Share::LeftOut => {}
+            LineDecision::OmitFirst => host.set_tick_period(SECOND),
+            LineDecision::Omit => {}
         }
     }
 
-    fn report_left_out(&self, host: &mut impl Host, count: u64) {
+    fn report_omitted(&self, host: &mut impl Host, count: u64) {
         host.log(&format!("blobgate lines-left-out={count} environment={}", self.config.environment));
     }
 }
 
 impl LogLimit {
-    /// Begins a second at `now` where the last one is over. Returns how many lines that one left out, if any.
+    /// Starts a new second at `now` if the last one is over. Returns the number of lines that the last one omitted.
     fn start_second(&mut self, now: Duration) -> Option<u64> {
         if self.second.is_some_and(|second| now.saturating_sub(second) < SECOND) {
             return None;
         }
-        let left_out = Some(self.left_out).filter(|count| *count > 0);
-        *self = Self { second: Some(now), written: 0, left_out: 0 };
-        left_out
+        let omitted = Some(self.omitted).filter(|count| *count > 0);
+        *self = Self { second: Some(now), written: 0, omitted: 0 };
+        omitted
     }
 
-    /// Takes a line of this second.
-    fn take(&mut self) -> Share {
-        if self.written < LINES_PER_SECOND {
+    /// Decides on one line of this second.
+    fn take(&mut self) -> LineDecision {
+        if self.written < MAX_LINES_PER_SECOND {
             self.written = self.written.saturating_add(1);
-            return Share::Line;
+            return LineDecision::Write;
         }
-        self.left_out = self.left_out.saturating_add(1);
-        if self.left_out == 1 { Share::FirstLeftOut } else { Share::LeftOut }
+        self.omitted = self.omitted.saturating_add(1);
+        if self.omitted == 1 { LineDecision::OmitFirst } else { LineDecision::Omit }
     }
 
-    /// Whether this second has left out no line so far.
+    /// Whether this second has omitted no line so far.
     fn is_complete(&self) -> bool {
-        self.left_out == 0
+        self.omitted == 0
     }
 }
 
 /// A line such as `blobgate verdict=refused reason=source-denied hook=veo3 source=203.0.113.9 id=- environment=production`.
-/// It contains no header value, path or body.
+/// It never contains a header value, a path or a body.
 fn line(
     verdict: &str,
     reason: Reason,
@@ -128,7 +124,7 @@ fn line(
     )
 }
 
-/// `203.0.113.9` of `203.0.113.9:4711`, `2001:db8::1` of `[2001:db8::1]:4711`.
+/// Returns `203.0.113.9` for `203.0.113.9:4711`, and `2001:db8::1` for `[2001:db8::1]:4711`.
 fn without_port(address: &[u8]) -> String {
     let address = String::from_utf8_lossy(address);
     match address.parse::<std::net::SocketAddr>() {

@@ -1,4 +1,4 @@
-//! Counters. Labels are part of a counter's name, `.key=value`, and `stats_tags` in `envoy.yaml` takes them out.
+//! Counters. A label is a part of a counter's name, `.key=value`. `stats_tags` in `envoy.yaml` turns labels into tags.
 
 use super::Host;
 use crate::Reason;
@@ -12,20 +12,27 @@ use std::sync::Arc;
 
 /// A counter and its labels.
 ///
-/// No label is a client's text: a hook has some 300 counters at most, and three of its `kid`s each.
+/// No label contains a client's text. So a hook has at most some 300 counters, and three more for each `kid`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Counter(Labels);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Labels {
+    /// Deliveries by their end. `verdict` is `accepted`, `quarantined`, `observed` or `refused`. `event` is the claimed one
+    /// of a quarantined delivery. `-` stands for no value.
     Delivery { hook: Arc<str>, event: Option<Kind>, verdict: Option<Verdict>, reason: Option<Reason> },
+    /// Fields that are not as documented.
     Drift { hook: Arc<str>, field: &'static str },
+    /// Violations that checks in observe mode let through.
     Observed { hook: Arc<str>, reason: Reason },
+    /// Tokens at hooks that take one, by [outcome](#token-outcomes). `kid` is `-` for an invalid token. A plain HTTP request
+    /// does not count.
     Token { hook: Arc<str>, kid: Option<Arc<str>>, outcome: &'static str },
+    /// Deliveries that needed a confirmation, by [outcome](#confirm-outcomes).
     Confirm { hook: Arc<str>, outcome: Outcome },
 }
 
-/// The name of the gauge that shows the version: 1 on each worker.
+/// The name of the gauge that shows the version. Its value is 1 on each worker.
 pub fn info(environment: &str) -> String {
     format!("blobgate_info.environment={environment}.version={}", env!("CARGO_PKG_VERSION"))
 }
@@ -47,8 +54,8 @@ pub(super) fn count_delivery(host: &mut impl Host, delivery: &Delivery) {
     }));
 }
 
-/// Counts what a token is worth, where the hook takes one. A `kid` is one of the configuration's: a client's would make
-/// counters without end.
+/// Counts the outcome of a token, where the hook takes one. The label `kid` comes from the configuration, because a client's
+/// `kid` could create any number of counters.
 pub(super) fn count_token(host: &mut impl Host, hook: &Hook, token: &Token) {
     if hook.token.is_some() {
         let kid = token.claims().map(|claims| Arc::clone(&claims.kid));
@@ -80,7 +87,7 @@ impl Counter {
             Labels::Drift { hook, field } => write!(
                 name,
                 "blobgate_drift_total.environment={environment}.hook={hook}.field={}",
-                // A dot would end the label.
+                // A dot ends a label.
                 field.replace('.', "/"),
             ),
             Labels::Observed { hook, reason } => write!(
@@ -106,15 +113,17 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::TokenError;
+    use blobgate_testkit_book::{check_part, documented, table};
 
     #[track_caller]
     fn row(labels: Labels, expected: &str) {
         assert_eq!(Counter(labels).name("production"), expected);
     }
 
-    /// Alert rules and `stats_tags` in envoy.yaml read these names.
+    /// Alert rules and `stats_tags` in `envoy.yaml` match these names.
     #[test]
-    fn names_and_labels_are_these() {
+    fn pins_names_and_labels() {
         let hook: Arc<str> = "veo3".into();
         let delivery =
             |event, verdict, reason| Labels::Delivery { hook: Arc::clone(&hook), event, verdict, reason };
@@ -143,5 +152,103 @@ mod tests {
             "blobgate_confirm_total.environment=production.hook=veo3.outcome=unauthorized",
         );
         assert_eq!(info("production"), "blobgate_info.environment=production.version=0.1.0");
+    }
+
+    /// Each variant of an enum in a source, by its name, with its doc comment.
+    fn variants(source: &str, declaration: &str) -> Vec<(String, String)> {
+        let (_, body) = source.split_once(declaration).unwrap();
+        let (body, _) = body.split_once("\n}").unwrap();
+        let name = |item: &str| item.split([' ', ',', '(']).next().unwrap().to_owned();
+        documented(body).iter().map(|found| (name(&found.item), found.paragraphs.join(" "))).collect()
+    }
+
+    #[test]
+    fn the_reference_has_each_metric() {
+        let hook: Arc<str> = "hook".into();
+        let reason = Reason::UnknownHook;
+        let samples = [
+            Labels::Delivery { hook: Arc::clone(&hook), event: None, verdict: None, reason: None },
+            Labels::Drift { hook: Arc::clone(&hook), field: "seed" },
+            Labels::Observed { hook: Arc::clone(&hook), reason },
+            Labels::Token { hook: Arc::clone(&hook), kid: None, outcome: "good" },
+            Labels::Confirm { hook, outcome: Outcome::Confirmed },
+        ];
+        let metrics = variants(include_str!("metrics.rs"), "enum Labels {\n");
+        assert_eq!(metrics.len(), samples.len());
+        let mut rows: Vec<[String; 3]> = Vec::new();
+        for (sample, (variant, docs)) in samples.into_iter().zip(metrics) {
+            assert!(format!("{sample:?}").starts_with(&variant), "{variant}");
+            rows.push(row_of(&Counter(sample).name("e"), docs));
+        }
+        let version = "A gauge, 1 on each worker. Its label has the version of the module.";
+        rows.push(row_of(&info("e"), version.to_owned()));
+
+        let outcomes = [
+            Outcome::Confirmed,
+            Outcome::Contradicted,
+            Outcome::Unknown,
+            Outcome::StillWorking,
+            Outcome::Unauthorized,
+            Outcome::Limited,
+            Outcome::Status,
+            Outcome::Unreadable,
+            Outcome::NoAnswer,
+            Outcome::Budget,
+            Outcome::InFlight,
+            Outcome::NotStarted,
+            Outcome::Remembered,
+        ];
+        let confirm = variants(include_str!("../confirm.rs"), "pub enum Outcome {\n");
+        assert_eq!(confirm.len(), outcomes.len());
+        let confirm = outcomes.into_iter().zip(confirm).map(|(outcome, (variant, docs))| {
+            assert_eq!(format!("{outcome:?}"), variant);
+            let answer = format!("{:?}", outcome.answer()).to_lowercase();
+            [format!("`{}`", outcome.name()), docs, answer]
+        });
+
+        let errors = [
+            TokenError::TooLong,
+            TokenError::Form,
+            TokenError::Header,
+            TokenError::Kid,
+            TokenError::Algorithm,
+            TokenError::Signature,
+            TokenError::Claims,
+        ];
+        let invalid = variants(include_str!("../token.rs"), "pub enum TokenError {\n");
+        assert_eq!(invalid.len(), errors.len());
+        let authentic = [
+            ("good", "The token is valid."),
+            ("expired", "The signature is valid. The token has expired, or is not valid yet."),
+            ("audience", "The signature is valid. The token is for another hook or environment."),
+            ("absent", "There is no token."),
+        ];
+        let authentic = authentic.map(|(outcome, docs)| [format!("`{outcome}`"), docs.to_owned()]);
+        let invalid = errors.into_iter().zip(invalid).map(|(error, (variant, docs))| {
+            assert_eq!(format!("{error:?}"), variant);
+            [format!("`{}`", Token::Invalid(error).outcome()), docs]
+        });
+
+        check_part(
+            "metrics",
+            "gate",
+            &format!(
+                "# Metrics\n\n## Gate\n\nEnvoy serves these counters, with its own, at `/stats/prometheus`. How to scrape them: \
+                 [Metrics](../operate/metrics.md).\n\n{}\n### Confirm outcomes\n\nThe label `outcome` of `blobgate_confirm_total`. \
+                 The [trust table](trust-table.md) uses the last column.\n\n{}\n### Token outcomes\n\nThe label `outcome` of \
+                 `blobgate_token_total`.\n\n{}",
+                table(["metric", "labels", "counts"], rows),
+                table(["outcome", "status API", "answer"], confirm),
+                table(["outcome", "token"], authentic.into_iter().chain(invalid)),
+            ),
+        );
+    }
+
+    fn row_of(name: &str, docs: String) -> [String; 3] {
+        let mut parts = name.split('.');
+        let metric = format!("`{}`", parts.next().unwrap());
+        let labels: Vec<String> =
+            parts.filter_map(|part| part.split_once('=')).map(|(label, _)| format!("`{label}`")).collect();
+        [metric, labels.join(", "), docs]
     }
 }

@@ -1,4 +1,4 @@
-//! The response's way back: the sender gets 200 or 503, whatever an upstream or Envoy itself has answered.
+//! The response: the sender gets 200 or 503 for any response of a service, and the gate's refusals from Envoy's timeouts.
 
 use super::{Counter, Exchange, Flow, Host, Property, State};
 use crate::Reason;
@@ -11,7 +11,7 @@ use crate::hook::Hook;
 use std::sync::Arc;
 
 impl Exchange {
-    /// Judges the response of an upstream, or of Envoy itself.
+    /// Judges a response of the service or of Envoy.
     pub fn on_response_headers(&mut self, host: &mut impl Host, ending: Ending) -> Flow {
         match &self.state {
             State::Forwarded(hook) => {
@@ -27,7 +27,7 @@ impl Exchange {
         }
     }
 
-    /// The first part of a replaced body becomes the whole body, every further one nothing.
+    /// Replaces the first part of a body with the gate's whole body, and each later part with nothing.
     pub fn on_response_body(&mut self, host: &mut impl Host, size: usize) -> Flow {
         if let State::Replacing(body) = &mut self.state {
             host.replace_response_body(size, std::mem::take(body).as_bytes());
@@ -35,7 +35,7 @@ impl Exchange {
         Flow::Continue
     }
 
-    /// A receipt contains nothing of the service.
+    /// Removes the service's trailers from a replaced response.
     pub fn on_response_trailers(&mut self, host: &mut impl Host) -> Flow {
         if let State::Replacing(_) = &self.state {
             host.remove_response_trailers();
@@ -59,19 +59,20 @@ impl Exchange {
             host.remove_response_header(name);
         }
         if ending == Ending::Here {
-            // A 304 may have the length of a body that it does not have: as a 503 that hangs the client.
+            // A 304 may have a content-length without a body. A client would wait for the body of a 503.
             host.remove_response_header("content-length");
         }
         Flow::Continue
     }
 
-    /// Envoy has answered by itself, before the delivery was judged. A response of the status API comes too late now.
+    /// Handles Envoy's own response to a delivery that the gate has not judged yet. A later response of the status API has
+    /// no effect.
     fn answered_by_host(&mut self, host: &mut impl Host, ending: Ending) -> Flow {
         match std::mem::replace(&mut self.state, State::PassThrough) {
             State::AwaitingBody(admitted) if self.body_seen == 0 && is_request_timeout(host) => {
                 self.refuse_late(host, admitted.hook(), Reason::HostMisconfigured, None, ending)
             }
-            // Envoy's request_timeout runs until the filter lets go: a slow sender leaves the provider less time.
+            // Envoy's request_timeout includes the call, so a slow sender leaves less time for the call.
             State::AwaitingProvider(pending) if is_request_timeout(host) => {
                 let (hook, id) = (pending.request.hook(), pending.request.event().generation_id);
                 host.count(Counter::confirmation(hook, Outcome::NoAnswer));
@@ -83,7 +84,7 @@ impl Exchange {
         }
     }
 
-    /// Refuses a request that Envoy's timeout has ended.
+    /// Refuses a request that Envoy's timeout ended.
     fn refuse_late(
         &mut self,
         host: &mut impl Host,
@@ -92,14 +93,14 @@ impl Exchange {
         generation_id: Option<GenerationId>,
         ending: Ending,
     ) -> Flow {
-        // The request is still held, so that its headers can still be set: for the access log.
+        // For the access log: Envoy still has the request, so its headers can change.
         host.set_request_header(header::HOOK, &hook.name);
         host.count(Counter::refusal(Some(hook), reason));
         self.gate.log(host, "refused", Some(hook), reason, generation_id);
         self.replace_answer(host, Err(reason), ending)
     }
 
-    /// Answers with a body of the gate's own.
+    /// Responds with the gate's body.
     fn replace_answer(&mut self, host: &mut impl Host, judged: Result<(), Reason>, ending: Ending) -> Flow {
         let (status, media_type, body) = match judged {
             Ok(()) => (200, answer::RECEIPT_TYPE, answer::RECEIPT.to_owned()),
@@ -110,8 +111,8 @@ impl Exchange {
         };
         if ending == Ending::Here {
             self.state = State::PassThrough;
-            // Only here may a new response replace the upstream's: one with a body would be reset, and its connection
-            // closed. And only so can a body be added: a 204's client would hang.
+            // A response without a body gets one only by a new response: the client of a 204 would wait for a body. Envoy
+            // resets the stream where a new response replaces one with a body.
             let mut headers = vec![("content-type", media_type)];
             headers.extend(judged.err().map(|reason| (header::REASON, reason.code())));
             host.respond(status, &headers, body.as_bytes());
@@ -119,7 +120,7 @@ impl Exchange {
         }
         set_status(host, judged);
         for name in host.response_header_names() {
-            // What the host itself needs and adds, and nothing of the service.
+            // Envoy's own headers stay. The service's headers go.
             if !matches!(name.as_str(), ":status" | "date" | header::REASON) {
                 host.remove_response_header(&name);
             }
@@ -131,7 +132,7 @@ impl Exchange {
     }
 }
 
-/// An authenticated sender retries, unless its body is too large, which no retry changes.
+/// Makes an authenticated sender retry, except after 413: a retry has the same size.
 fn ask_for_retry(host: &mut impl Host) -> Flow {
     const TOO_LARGE: &[u8] = b"413";
     if host.response_header(":status").as_deref() != Some(TOO_LARGE) {
@@ -140,13 +141,13 @@ fn ask_for_retry(host: &mut impl Host) -> Flow {
     Flow::Continue
 }
 
-/// Envoy's own answer to a request whose body it never showed to the filter. A client that stalls gets 408.
+/// Whether the response is Envoy's 504 for a request over `request_timeout`. A client that stalls gets 408 instead.
 fn is_request_timeout(host: &mut impl Host) -> bool {
     host.response_header(":status").as_deref() == Some(b"504")
         && host.property(Property::ResponseCodeDetails).as_deref() == Some(b"request_overall_timeout")
 }
 
-/// Says in HTTP what Envoy has said in gRPC.
+/// Replaces Envoy's gRPC status with an HTTP status.
 fn undo_grpc(host: &mut impl Host, reason: Reason) {
     set_status(host, Err(reason));
     for name in ["grpc-status", "grpc-message", "content-type"] {

@@ -1,47 +1,69 @@
-//! A hook, read from its section of the configuration.
+//! Parses a hook from its section of the configuration.
 
 use super::{Hook, SharedSections, TokenRequirement};
 use crate::answer::Answers;
 use crate::confirm::Provider;
+#[cfg(not(target_family = "wasm"))]
+use crate::contract::token::MAX_NAME;
 use crate::contract::token::audience;
 use crate::dialect::{Dialect, Schema};
 use crate::enforcement::{Checks, Mode, Quarantine};
 use crate::result_url::ResultUrl;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 use crate::source::Source;
 use crate::transport::Transport;
 use crate::trust::Trust;
 use std::sync::Arc;
 
-/// The largest `max_body_bytes`: below the 1 MiB that Envoy buffers of a request by default, past which it answers
-/// its own 413.
+/// The largest `max_body_bytes`. Envoy buffers 1 MiB of a request by default, and sends its own 413 for more.
 const MAX_BODY_BYTES: usize = 1_000_000;
-/// The smallest that still takes the documented samples.
+/// The smallest `max_body_bytes`. The documented samples fit.
 const MIN_BODY_BYTES: usize = 1_024;
-/// A 4,000-character prompt of emoji, escaped, is 48 KB.
+/// A prompt of 4,000 emoji, escaped, is 48 KB.
 const DEFAULT_BODY_BYTES: usize = 65_536;
-/// Below serde_json's own limit of 128.
+/// Below serde_json's limit of 128.
 const MAX_DEPTH: usize = 64;
 /// The depth of a documented failure, `error.details`.
 const MIN_DEPTH: usize = 3;
 const DEFAULT_DEPTH: usize = 16;
 
-const KEYS: &[&str] = &[
-    "name",
-    "path",
-    "dialect",
-    "mode",
-    "transport",
-    "source",
-    "trust",
-    "schema",
-    "result_url",
-    "quarantine",
-    "answers",
-    "max_body_bytes",
-    "max_depth",
-    "checks",
-];
+keys! {
+    /// A hook: one guarded path with its rules.
+    "hooks[]": KEYS, section {
+        /// The hook's name in logs, counters, headers and token audiences. No two hooks share one.
+        "name": format!("a name, `[a-z0-9-]{{1,{MAX_NAME}}}`");
+        /// The path, matched exactly. The gate ignores the query and removes it before the service. `/{token}` stands at the
+        /// end exactly when `trust` names `token`; services get the path without it. No path is below a path with a token.
+        "path": "segments of `A-Z a-z 0-9 . _ ~ -`, such as `/webhook` or `/hooks/veo3/{token}`";
+        /// The form of the provider's payloads.
+        "dialect": format!("`{}`", Dialect::names());
+        /// `enforce` refuses violations. `observe` judges and forwards every delivery, refuses `unknown-hook` alone, and
+        /// never calls the status API.
+        "mode": "`enforce` or `observe`" => "`enforce`";
+        /// How the delivery is encrypted. `tls_here`: this Envoy ends TLS. `any` also takes plain HTTP.
+        "transport": "`tls_here`, [`{behind_proxy: [...]}`](#transport) or `any`" => "`tls_here`";
+        /// The client addresses that may call. A list that covers all of IPv4 or IPv6 does not load.
+        "source": "a list of IPv4 and IPv6 addresses and ranges, or `any`";
+        /// How senders authenticate. `open` authenticates nobody.
+        "trust": "`open`, or a [rule](#trust)";
+        /// `strict` refuses drift as `schema-invalid`.
+        "schema": "`tolerant` or `strict`" => "`tolerant`";
+        /// The hosts of results. A wildcard takes every name below, and not the name itself. `any` takes every https URL.
+        "result_url": "a list of hosts such as `[runblob.io, \"*.runblob.io\"]`, or `any`";
+        /// The end of an invalid delivery from an authenticated sender. `route` forwards it as quarantined. `none` refuses
+        /// it, and is the only value for `trust: open`.
+        "quarantine": "`route` or `none`";
+        /// The response to the sender. `status`: 200 or 503 with the service's body; a plain 200 is unchanged, other
+        /// responses lose `retry-after`, `location` and `set-cookie`. `receipt`: a body of the gate, and no header of the service.
+        "answers": "`status` or `receipt`" => "`status`";
+        /// The most bytes of a body. A prompt of 4,000 emoji, escaped, takes 48 KB.
+        "max_body_bytes": format!("{MIN_BODY_BYTES} to {MAX_BODY_BYTES}") => format!("`{DEFAULT_BODY_BYTES}`");
+        /// The deepest nesting of a body. The outermost object is 1.
+        "max_depth": format!("{MIN_DEPTH} to {MAX_DEPTH}") => format!("`{DEFAULT_DEPTH}`");
+        /// Checks that only observe.
+        "checks": "[`checks`](#checks)" => "all enforced, `prompt` off";
+    }
+}
 
 impl Hook {
     pub(crate) fn parse(node: &Node<'_>, shared: &SharedSections) -> Result<Self, ConfigError> {
@@ -74,8 +96,8 @@ impl Hook {
         let confirm = parse_provider(trust, &trust_node, shared)?;
         let quarantine = parse_quarantine(trust, &fields.required("quarantine", "route or none")?)?;
         let result_url = ResultUrl::parse(&fields.required("result_url", "a list of hosts, or any")?)?;
-        let size = |key, least, most, default| match fields.optional(key) {
-            Some(node) => node.whole_number(least, most),
+        let size = |key, min, max, default| match fields.optional(key) {
+            Some(node) => node.whole_number(min, max),
             None => Ok(default),
         };
         let checks = match fields.optional("checks") {
@@ -123,14 +145,14 @@ fn parse_provider(
 fn parse_quarantine(trust: Trust, node: &Node<'_>) -> Result<Quarantine, ConfigError> {
     match (Quarantine::parse(node)?, trust) {
         (Quarantine::Route, Trust::Open) => {
-            Err(node.conflict("keeps what is proven, and trust is open", "none"))
+            Err(node.conflict("needs authenticated senders, and trust is open", "none"))
         }
         (quarantine, _) => Ok(quarantine),
     }
 }
 
-/// The path before a `{token}`, and whether there is one. Plain segments only: what Envoy's path normalisation, a proxy
-/// or a human could read in two ways does not load.
+/// The path before `{token}`, and whether it has one. Only plain segments load: Envoy's path normalisation, a proxy or a
+/// person could read others in two ways.
 fn parse_path(node: &Node<'_>) -> Result<(String, bool), ConfigError> {
     const EXPECTED: &str = "a path such as /webhook or /hooks/veo3/{token}: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
     let text = node.text(EXPECTED)?;

@@ -1,4 +1,4 @@
-//! A delivery to forward, or a refusal. Only the policy makes them.
+//! Forwarded deliveries and refusals. Only the policy makes them.
 
 use crate::Reason;
 use crate::contract::{Proof, Verdict};
@@ -8,7 +8,7 @@ use crate::request::ContentType;
 use crate::token::Token;
 use std::sync::Arc;
 
-/// A judged delivery: the only way to forward one.
+/// A judged delivery to forward.
 #[derive(Debug)]
 pub struct Delivery {
     pub(super) hook: Arc<Hook>,
@@ -20,12 +20,12 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The hook that it came to.
+    /// The hook of the delivery.
     pub fn hook(&self) -> &Arc<Hook> {
         &self.hook
     }
 
-    /// How it was judged.
+    /// The verdict.
     pub fn verdict(&self) -> Verdict {
         match self.disposition {
             Disposition::Accepted(_) => Verdict::Accepted,
@@ -34,12 +34,12 @@ impl Delivery {
         }
     }
 
-    /// How it was judged, with what belongs to that.
+    /// The verdict with its reason and the readable content.
     pub fn disposition(&self) -> &Disposition {
         &self.disposition
     }
 
-    /// Why it is not accepted.
+    /// The reason why the delivery is not accepted.
     pub fn reason(&self) -> Option<Reason> {
         match self.disposition {
             Disposition::Accepted(_) => None,
@@ -48,7 +48,7 @@ impl Delivery {
         }
     }
 
-    /// The event, where it is readable.
+    /// The event, if it is readable.
     pub fn event(&self) -> Option<&Event> {
         match &self.disposition {
             Disposition::Accepted(event) => Some(event),
@@ -58,7 +58,7 @@ impl Delivery {
         }
     }
 
-    /// The generation, where it is known.
+    /// The generation, if it is known.
     pub fn generation_id(&self) -> Option<GenerationId> {
         match &self.disposition {
             Disposition::Accepted(event) => Some(event.generation_id),
@@ -68,54 +68,54 @@ impl Delivery {
         }
     }
 
-    /// What its head says that the body is.
+    /// The declared content type.
     pub fn content_type(&self) -> ContentType {
         self.content_type
     }
 
-    /// Which checks in observe mode did not hold.
+    /// The reasons of failed checks in observe mode.
     pub fn observed(&self) -> &[Reason] {
         &self.observed
     }
 
-    /// What its token is worth.
+    /// The judged token.
     pub fn token(&self) -> &Token {
         &self.token
     }
 
-    /// What held.
+    /// The proofs that held.
     pub fn proofs(&self) -> &[Proof] {
         &self.proofs
     }
 }
 
-/// How a delivery goes on.
+/// The verdict on a delivery, with its reason and the readable content.
 #[derive(Debug)]
 pub enum Disposition {
-    /// It breaks no rule.
+    /// The delivery breaks no rule.
     Accepted(Event),
-    /// Its sender is authenticated, and it breaks a rule.
+    /// The sender is authenticated, and the delivery breaks a rule.
     Quarantined {
         /// The first violation.
         reason: Reason,
-        /// What is readable of it.
+        /// The readable content.
         content: Content,
     },
     /// The hook only observes.
     Observed {
-        /// The reason that `enforce` would have given.
+        /// The reason of a refusal or a quarantine in `enforce` mode.
         reason: Option<Reason>,
-        /// What is readable of it.
+        /// The readable content.
         content: Content,
     },
 }
 
-/// What is readable of a delivery that may break a rule.
+/// The readable content of a delivery that may break a rule.
 #[derive(Debug)]
 pub enum Content {
     /// The whole event.
     Event(Event),
-    /// Which generation it is about.
+    /// Only the generation.
     Generation(GenerationId),
     /// Nothing.
     Unreadable,
@@ -147,13 +147,13 @@ impl From<Option<GenerationId>> for Content {
 /// A delivery that the gate refuses.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The hook, unless its path belongs to none.
+    /// The hook; `None` for an unknown path.
     pub hook: Option<Arc<Hook>>,
     /// The first violation.
     pub reason: Reason,
-    /// The generation, once it is known.
+    /// The generation, if it is known.
     pub generation_id: Option<GenerationId>,
-    /// What its token is worth, for a counter; `None` where the delivery ended before the stage `token`.
+    /// The judged token, for a counter; `None` for a refusal before the stage `token`.
     pub token: Option<Token>,
 }
 

@@ -1,4 +1,4 @@
-//! A delivery that was read to its end, with the violations of its head and its body.
+//! A complete delivery, with the violations of its head and its body.
 
 use super::delivery::{Content, Delivery, Disposition, Refusal};
 use super::{AdmittedHead, Decision};
@@ -10,22 +10,22 @@ use crate::hook::Hook;
 use crate::token::Token;
 use std::sync::Arc;
 
-/// A delivery that was read to its end.
+/// A complete delivery.
 #[derive(Debug)]
 pub(super) struct Evaluation {
     pub(super) admitted: AdmittedHead,
-    /// What its body came to.
+    /// The judged body.
     pub(super) body: Payload,
 }
 
-/// What a delivery contains, and the first violation of it.
+/// A judged body, with its first violation.
 #[derive(Debug)]
 pub(super) enum Payload {
-    /// It breaks no rule.
+    /// The body breaks no rule.
     Valid(Event),
-    /// It breaks a rule, and its id, status and URL are readable.
+    /// The body breaks a rule. Its event is readable, so the status API can confirm it.
     Invalid(Reason, Event),
-    /// It breaks a rule, and holds no event that the status API could confirm.
+    /// The body breaks a rule, and contains no readable event.
     Unreadable(Reason, Option<GenerationId>),
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Confirmed {
     Yes,
 }
 
-/// A delivery that waits for the provider's status API.
+/// A delivery that needs a confirmation.
 #[derive(Debug)]
 pub struct ConfirmationRequest {
     pub(super) admitted: AdmittedHead,
@@ -46,7 +46,7 @@ pub struct ConfirmationRequest {
 }
 
 impl Evaluation {
-    /// The trust rule is in observe mode: what is wrong with the token is only marked. Other violations still count.
+    /// Decides with the trust rule in observe mode: the token's violation only goes to `observed`. Other violations count.
     pub(super) fn with_trust_observed(self) -> Decision {
         let Self { mut admitted, body } = self;
         admitted.observe_token();
@@ -59,8 +59,8 @@ impl Evaluation {
         }
     }
 
-    /// The hook is in observe mode: it forwards every delivery with the reason that `enforce` would have given. The
-    /// gate does not call the status API for it, so that no reason comes from there.
+    /// Decides with the hook in observe mode: the gate forwards the delivery, with the reason of a refusal in `enforce` mode.
+    /// The gate does not call the status API here, so no reason comes from it.
     pub(super) fn observe(self) -> Decision {
         let Self { mut admitted, body } = self;
         let hook = &admitted.hook;
@@ -81,7 +81,7 @@ impl Evaluation {
 }
 
 impl Payload {
-    /// The same where the head has this violation: it comes first.
+    /// The payload with the head's violation in place of its own, because the head comes first.
     pub(super) fn after(self, head: Option<Reason>) -> Self {
         match (head, self) {
             (None, payload) => payload,
@@ -121,13 +121,13 @@ impl From<Payload> for Content {
     }
 }
 
-/// How a delivery ends. Each takes the head, so that it ends once.
+/// The ends of a delivery. Each consumes the head, so that a delivery ends once.
 impl AdmittedHead {
     pub(super) fn accept(self, event: Event) -> Decision {
         Decision::Forward(self.deliver(Disposition::Accepted(event), Confirmed::No))
     }
 
-    /// Of a hook without quarantine, the gate refuses it.
+    /// Quarantines the delivery. A hook without quarantine refuses it.
     pub(super) fn quarantine(self, reason: Reason, content: Content) -> Decision {
         self.quarantine_as(reason, content, Confirmed::No).into()
     }
@@ -172,12 +172,12 @@ impl AdmittedHead {
 }
 
 impl ConfirmationRequest {
-    /// The hook that it came to.
+    /// The hook of the delivery.
     pub fn hook(&self) -> &Arc<Hook> {
         &self.admitted.hook
     }
 
-    /// The event that the status API is to confirm.
+    /// The event to confirm.
     pub fn event(&self) -> &Event {
         &self.event
     }
@@ -187,7 +187,7 @@ impl ConfirmationRequest {
         self.admitted.must_retry()
     }
 
-    /// Whether its sender is unauthenticated and it breaks a rule besides: no video depends on such a call.
+    /// Whether the sender is unauthenticated and the delivery breaks a rule. No video depends on the call for such a delivery.
     pub fn is_low_priority(&self) -> bool {
         self.violation.is_some() && !self.admitted.is_authenticated()
     }

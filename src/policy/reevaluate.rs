@@ -1,4 +1,4 @@
-//! A quarantined delivery, judged again: its body by today's configuration, its head by the findings of its arrival.
+//! Judges a quarantined delivery again: its body by today's configuration, its head by the findings at its arrival.
 
 use super::{AdmittedHead, Decision, conclude, decide};
 use crate::Reason;
@@ -8,31 +8,31 @@ use crate::request::ContentType;
 use crate::token::{Claims, Token};
 use std::sync::Arc;
 
-/// What the gate found when the delivery arrived.
+/// The gate's findings when the delivery arrived.
 #[derive(Clone, Debug)]
 pub struct OriginalFindings {
     /// The first violation of its head, the token's aside.
     pub violation: Option<Reason>,
     /// Its token.
     pub token: OriginalToken,
-    /// Whether the status API confirmed it.
+    /// Whether the status API confirmed the event.
     pub confirmed: bool,
-    /// The content type that its head named.
+    /// The declared content type.
     pub content_type: ContentType,
 }
 
-/// What the token of a delivery was worth when it arrived.
+/// The judged token of a delivery when it arrived.
 #[derive(Clone, Debug)]
 pub enum OriginalToken {
-    /// There was none, or an invalid one.
+    /// The delivery had no token, or an invalid one.
     Absent,
-    /// It was authentic, and not valid then or for this hook: why, its id, its job.
+    /// The token was authentic, but out of time or for another hook: the reason, its id, its job.
     OutOfScope(Reason, String, Option<String>),
-    /// It was valid: its id, its job.
+    /// The token was valid: its id, its job.
     Good(String, Option<String>),
 }
 
-/// Judges the body again. [`Decision::Confirm`] where the status API has not confirmed the delivery yet, and must.
+/// Judges the body again. [`Decision::Confirm`] means that the delivery still needs a confirmation.
 pub fn reevaluate(hook: &Arc<Hook>, findings: OriginalFindings, body: &[u8]) -> Decision {
     let admitted = AdmittedHead {
         hook: Arc::clone(hook),
@@ -49,7 +49,7 @@ pub fn reevaluate(hook: &Arc<Hook>, findings: OriginalFindings, body: &[u8]) -> 
 
 impl From<OriginalToken> for Token {
     fn from(original: OriginalToken) -> Self {
-        // The store has neither the key nor the prompt that the token was bound to.
+        // The store has neither the token's `kid` nor its prompt hash.
         let claims = |id, job| Box::new(Claims { kid: "".into(), id, job, prompt_hash: None });
         match original {
             OriginalToken::Absent => Token::Absent,

@@ -1,4 +1,4 @@
-//! What a trust rule, a token and a payload come to, as one table.
+//! The trust table: a trust rule, a token and a payload become a decision.
 
 use super::Decision;
 use super::delivery::{Content, Delivery, Disposition, Refusal};
@@ -9,7 +9,7 @@ use crate::enforcement::Quarantine;
 use crate::token::Token;
 use crate::trust::{Answer, Trust};
 
-/// Decides before any call to the status API.
+/// Decides without a call to the status API.
 pub(super) fn decide(evaluation: Evaluation) -> Decision {
     use Payload::{Invalid, Unreadable, Valid};
     use Token::{Absent, Good, OutOfScope};
@@ -55,7 +55,7 @@ pub(super) fn decide(evaluation: Evaluation) -> Decision {
             admitted.reject(reason, id)
         }
 
-        // `admit` refuses these at the head.
+        // `admit` has already refused these.
         (Trust::Token | Trust::TokenAndConfirmed, Absent, payload) => {
             admitted.reject(Reason::TokenMissing, Content::from(payload).generation_id())
         }
@@ -65,7 +65,7 @@ pub(super) fn decide(evaluation: Evaluation) -> Decision {
     }
 }
 
-/// Decides by the status API. Where the hook has no quarantine, an authenticated sender fares as an unauthenticated one.
+/// Decides by the outcome of a confirmation. A hook without quarantine treats an authenticated sender as an unauthenticated one.
 pub(super) fn conclude(request: ConfirmationRequest, outcome: Outcome) -> Result<Delivery, Refusal> {
     let ConfirmationRequest { admitted, event, violation } = request;
     let (reason, refused_for) = match (outcome.answer(), violation) {
@@ -101,7 +101,8 @@ mod tests {
     use crate::Config;
     use crate::event::{Event, GenerationId, Kind};
     use crate::request::ContentType;
-    use crate::token::TokenError;
+    use crate::token::{Claims, TokenError};
+    use blobgate_testkit_book::{check_page, table};
     use std::sync::Arc;
 
     const ERRORS: [TokenError; 7] = [
@@ -115,12 +116,14 @@ mod tests {
     ];
 
     fn config(trust: &str) -> Config {
+        let token = if trust.contains("token") { "/{token}" } else { "" };
+        let quarantine = if trust.contains("open") { "none" } else { "route" };
         let config = format!(
             r#"{{"version": 1, "environment": "test",
                 "token": {{"keys": {{"hs": {{"alg": "HS256", "env": "KEY"}}}}}},
                 "confirm": {{"cluster": "runblob_api", "authority": "platform.runblob.io"}},
-                "hooks": [{{"name": "hook", "path": "/hook/{{token}}", "dialect": "veo3", "source": "any",
-                    "trust": {trust}, "result_url": "any", "quarantine": "route"}}]}}"#
+                "hooks": [{{"name": "hook", "path": "/hook{token}", "dialect": "veo3", "source": "any",
+                    "trust": {trust}, "result_url": "any", "quarantine": "{quarantine}"}}]}}"#
         );
         Config::load(config.as_bytes(), &|_| Some("a key of the tests, of 32 bytes..".to_owned())).unwrap()
     }
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_needs_a_token_refuses_without() {
+    fn refuses_without_a_token_where_the_rule_needs_one() {
         const VIOLATION: Reason = Reason::ResultUrlDenied;
         let tokens = ERRORS.into_iter().map(Token::Invalid).chain([Token::Absent]);
         let tokens: Vec<Token> = tokens.collect();
@@ -165,6 +168,106 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_reference_has_each_cell() {
+        let claims =
+            || Box::new(Claims { kid: "k".into(), id: "t".to_owned(), job: None, prompt_hash: None });
+        let tokens = [
+            ("valid", Token::Good(claims())),
+            (
+                "expired, or of another hook",
+                Token::OutOfScope { reason: Reason::TokenExpired, claims: claims() },
+            ),
+            ("absent or invalid", Token::Absent),
+        ];
+        let rules = [
+            ("`open`", r#""open""#),
+            ("`{any_of: [token]}`", r#"{"any_of": ["token"]}"#),
+            (
+                "`{any_of: [confirmed], unprotected_budget: true}`",
+                r#"{"any_of": ["confirmed"], "unprotected_budget": true}"#,
+            ),
+            ("`{any_of: [token, confirmed]}`", r#"{"any_of": ["token", "confirmed"]}"#),
+            ("`{all_of: [token, confirmed]}`", r#"{"all_of": ["token", "confirmed"]}"#),
+        ];
+        let mut rows = Vec::new();
+        for (shown, rule) in rules {
+            let hook = Arc::clone(&config(rule).hooks[0]);
+            let takes_token = hook.trust.names_token();
+            for (name, token) in tokens.iter().filter(|(_, token)| takes_token || *token == Token::Absent) {
+                let payloads = [
+                    Payload::Valid(event()),
+                    Payload::Invalid(VIOLATION, event()),
+                    Payload::Unreadable(VIOLATION, None),
+                ];
+                let [valid, invalid, unreadable] = payloads.map(|body| cell(&hook, token, body));
+                let name = if takes_token { *name } else { "any" };
+                rows.push([shown.to_owned(), name.to_owned(), valid, invalid, unreadable]);
+            }
+        }
+        let page = format!(
+            "# Trust table\n\n\
+             A hook's rule, the token and the body decide. A body is valid; invalid, with a readable id, status and URL; or\n\
+             unreadable. A violation of the head, such as the address, counts like one of the body.\n\n\
+             \"The violation\" stands for its [reason](reasons.md) and status. `token-missing` stands for `token-invalid` too, and\n\
+             `token-expired` for `token-audience`. Where a cell has three ends, the gate calls the status API, and the\n\
+             [answer](metrics.md#confirm-outcomes) decides. The table is for `quarantine: route`. With `quarantine: none` the gate\n\
+             refuses each quarantined delivery.\n\n\
+             A rule that needs a token refuses a delivery without a valid signature at the head, unless an earlier violation\n\
+             comes first.\n\n{}",
+            table(["`trust`", "token", "valid body", "invalid body", "unreadable body"], rows),
+        );
+        check_page("trust-table", &page);
+    }
+
+    /// No other reason of these tests.
+    const VIOLATION: Reason = Reason::SchemaInvalid;
+
+    fn cell(hook: &Arc<crate::hook::Hook>, token: &Token, body: Payload) -> String {
+        let admitted = || crate::policy::AdmittedHead {
+            hook: Arc::clone(hook),
+            violation: None,
+            token: token.clone(),
+            observed: Vec::new(),
+            content_type: ContentType::Json,
+        };
+        match decide(Evaluation { admitted: admitted(), body }) {
+            Decision::Forward(delivery) => shown(Ok(delivery)),
+            Decision::Refuse(refusal) => shown(Err(refusal)),
+            Decision::Confirm(request) => {
+                let (event, violation) = (request.event, request.violation);
+                let by = |outcome: Outcome| {
+                    let (admitted, event) = (admitted(), event.clone());
+                    shown(conclude(ConfirmationRequest { admitted, event, violation }, outcome))
+                };
+                format!(
+                    "if confirmed {}; if contradicted {}; if unavailable {}",
+                    by(Outcome::Confirmed),
+                    by(Outcome::Contradicted),
+                    by(Outcome::Limited),
+                )
+            }
+        }
+    }
+
+    fn shown(ended: Result<Delivery, Refusal>) -> String {
+        let (verdict, reason) = match &ended {
+            Ok(delivery) => (Some(delivery.verdict()), delivery.reason()),
+            Err(refusal) => (None, Some(refusal.reason)),
+        };
+        let named = match reason {
+            Some(VIOLATION) => "the violation".to_owned(),
+            Some(reason) => format!("`{}`", reason.code()),
+            None => String::new(),
+        };
+        match (verdict, reason) {
+            (Some(crate::contract::Verdict::Accepted), _) => "accepted".to_owned(),
+            (Some(verdict), _) => format!("{}: {named}", verdict.name()),
+            (None, Some(VIOLATION)) => "refused for the violation".to_owned(),
+            (None, reason) => format!("{} {named}", reason.map_or(0, Reason::status)),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The keys that tokens are made with (`token`).
+//! The keys of tokens (`token`).
 
 use crate::contract::token::{MIN_HS256_KEY, is_kid};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
-use crate::settings::{ConfigError, Node};
+use crate::settings::{ConfigError, Node, keys};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -17,16 +17,39 @@ pub(crate) struct TokenKeys {
     pub(super) leeway: Duration,
 }
 
-/// A key, which decides the algorithm.
+/// A key. It determines the algorithm.
 #[derive(Debug)]
 pub(super) enum VerificationKey {
     EdDsa(Box<VerifyingKey>),
     Hs256(Secret),
 }
 
-/// Clocks that are set at all differ by less.
+/// Synchronized clocks differ by less.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
 const MAX_LEEWAY: Duration = Duration::from_secs(3600);
+
+keys! {
+    /// The keys that verify callback tokens.
+    "token": KEYS, section {
+        /// The keys by their `kid`, `[A-Za-z0-9_-]{1,32}`. Two kids differ by more than case.
+        "keys": "[keys](#key) by `kid`";
+        /// How far the clocks of the gate and of the program that makes tokens may differ.
+        "leeway": format!("`0s` to `{}s`", MAX_LEEWAY.as_secs())
+            => format!("`{}s`", DEFAULT_LEEWAY.as_secs());
+    }
+}
+
+keys! {
+    /// A key: `{alg: EdDSA, public: ...}` or `{alg: HS256, env: ...}`. `blobgate mint --new-key` prints one.
+    "token.keys.KID": KEY_KEYS, key_section {
+        /// The algorithm of the tokens. A token with another one is invalid.
+        "alg": "`EdDSA` or `HS256`";
+        /// The public key. The gate cannot make tokens with it.
+        "public": "32 bytes in unpadded base64url" => "required for `EdDSA`";
+        /// The environment variable that contains the key: its bytes, or `base64:` and their base64.
+        "env": format!("the name of a variable with {MIN_HS256_KEY} bytes or more") => "required for `HS256`";
+    }
+}
 
 impl TokenKeys {
     pub(super) fn find(&self, kid: &str) -> Option<(&Arc<str>, &VerificationKey)> {
@@ -34,7 +57,7 @@ impl TokenKeys {
     }
 
     pub(crate) fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
-        let fields = node.fields(&["keys", "leeway"], "an object with keys")?;
+        let fields = node.fields(KEYS, "an object with keys")?;
         let node = fields.required("keys", "an object of keys by their kid")?;
         let entries = node.entries("an object of keys by their kid")?;
         if entries.is_empty() {
@@ -45,7 +68,7 @@ impl TokenKeys {
             if !is_kid(kid) {
                 return Err(node.misnamed("a kid of 1 to 32 of A-Z a-z 0-9 _ -"));
             }
-            // As JSON it would not have been read: both forms of a configuration are the same configuration.
+            // The JSON reader refuses such keys too, so both forms of a configuration have the same rule.
             if keys.iter().any(|(other, _)| other.eq_ignore_ascii_case(kid)) {
                 return Err(node.misnamed("a kid that differs from the others by more than case"));
             }
@@ -67,10 +90,10 @@ impl VerificationKey {
         }
     }
 
-    /// Whether the signature is this key's, in constant time.
+    /// Whether the signature is by this key, in constant time.
     pub(super) fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
         match self {
-            // Strict: no second spelling of a signature, no key of small order.
+            // Strict: accepts only one form of a signature, and no key of small order.
             VerificationKey::EdDsa(key) => Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(signed, &signature).is_ok()),
             VerificationKey::Hs256(secret) => secret.verifies(&[signed], signature),
@@ -79,7 +102,7 @@ impl VerificationKey {
 
     fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
         const EXPECTED: &str = "{alg: EdDSA, public: \"...\"} or {alg: HS256, env: NAME}";
-        let fields = node.fields(&["alg", "public", "env"], EXPECTED)?;
+        let fields = node.fields(KEY_KEYS, EXPECTED)?;
         let alg = fields.required("alg", "EdDSA or HS256")?;
         match alg.one_of(&[("EdDSA", true), ("HS256", false)])? {
             true => {
@@ -87,7 +110,7 @@ impl VerificationKey {
                 let public =
                     fields.required("public", "the 32 bytes of a public key in unpadded base64url")?;
                 let key = parse_public(&public)?;
-                keyring.hold(&public, key.as_bytes())?;
+                keyring.add(&public, key.as_bytes())?;
                 Ok(VerificationKey::EdDsa(Box::new(key)))
             }
             false => {
@@ -104,6 +127,6 @@ fn parse_public(node: &Node<'_>) -> Result<VerifyingKey, ConfigError> {
     let bytes = URL_SAFE_NO_PAD.decode(node.text(EXPECTED)?).map_err(|_| node.invalid(EXPECTED))?;
     let bytes: [u8; 32] = bytes.try_into().map_err(|_| node.invalid(EXPECTED))?;
     let key = VerifyingKey::from_bytes(&bytes).map_err(|_| node.invalid(EXPECTED))?;
-    // Under a key of small order signatures hold that nobody made.
+    // A key of small order verifies signatures that nobody made with the private key.
     if key.is_weak() { Err(node.invalid(EXPECTED)) } else { Ok(key) }
 }

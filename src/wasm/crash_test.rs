@@ -1,9 +1,9 @@
-//! What the tests' own module does on request, and the shipped one never.
+//! Faults on request, only in the module for tests. The released module does not contain this code.
 
 use crate::exchange::Host;
 
-/// Whether as many configurations as `BLOBGATE_CONFIGURES` says have been read in this process. Envoy's main thread
-/// reads it twice, to try it and for itself, and each worker after that.
+/// Whether this process has already loaded `BLOBGATE_CONFIGURES` configurations. Envoy's main thread loads the configuration
+/// twice: once to validate it and once for itself. Each worker then loads it once.
 pub(super) fn fails_on_this_thread(host: &mut impl Host) -> bool {
     const READ: &str = "crash-test.read";
     let limit = std::env::var("BLOBGATE_CONFIGURES").ok().and_then(|number| number.parse().ok());
@@ -13,7 +13,7 @@ pub(super) fn fails_on_this_thread(host: &mut impl Host) -> bool {
     limit.is_some_and(|limit: usize| count >= limit)
 }
 
-#[expect(clippy::panic, reason = "the tests' own module, never the shipped one")]
+#[expect(clippy::panic, reason = "only in the module for tests")]
 pub(super) fn crash_if_asked(host: &mut impl Host, place: &[u8]) {
     if host.request_headers().first("x-crash-test") == place {
         panic!("asked to crash");

@@ -191,7 +191,7 @@ pub fn fresh_generation() -> String {
 }
 
 /// A delivery as the gate forwards it: `completed` of this generation, accepted, hook `veo3`, unsigned.
-pub fn marked(generation: &str) -> TestDelivery {
+pub fn forwarded(generation: &str) -> TestDelivery {
     let body = json!({
         "generation_id": generation,
         "status": "completed",

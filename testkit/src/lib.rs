@@ -31,6 +31,7 @@ pub mod upstream;
 pub mod versions;
 
 pub use answer::ClientResponse;
+pub use blobgate_testkit_book as book;
 pub use blobgate_testkit_needs::needs;
 pub use bootstrap::Bootstrap;
 pub use client::{Client, Connector, Protocol, Protocol::H1, Protocol::H2};

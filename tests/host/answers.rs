@@ -1,16 +1,19 @@
-//! What becomes of a service's answer.
+//! The response to the sender, by the service's response.
 
 use crate::hook_routes;
 use crate::support::client::Protocol;
 use crate::support::{ClientResponse, Reply, TestDelivery, TestGate, on_every_envoy};
 use serde_json::json;
 
-const LEAKS: [&str; 4] = ["retry-after", "location", "set-cookie", "x-service"];
+const PRIVATE_HEADERS: [&str; 4] = ["retry-after", "location", "set-cookie", "x-service"];
 
-/// Every answer a service may give, and whether the delivery counts as handed over.
+/// Replies of a service, each with whether the delivery counts as delivered.
 fn replies() -> Vec<(Reply, bool)> {
     let leaky = |status| {
-        LEAKS.iter().fold(Reply::status(status), |reply, name| reply.header(name, "1")).body("{\"own\":true}")
+        PRIVATE_HEADERS
+            .iter()
+            .fold(Reply::status(status), |reply, name| reply.header(name, "1"))
+            .body("{\"own\":true}")
     };
     let bare = Reply::status;
     vec![
@@ -20,7 +23,7 @@ fn replies() -> Vec<(Reply, bool)> {
         (bare(204), true),
         (leaky(301), false),
         (bare(301).header("location", "/elsewhere"), false),
-        // Turned into a 503, the length of a body that does not come hangs the client.
+        // The gate turns 304 into 503. A `content-length` without a body would hang the client.
         (bare(304).header("content-length", 12), false),
         (leaky(404), false),
         (leaky(429), false),
@@ -31,20 +34,20 @@ fn replies() -> Vec<(Reply, bool)> {
 }
 
 #[test]
-fn by_status() {
+fn maps_statuses_in_mode_status() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
             let mut client = gate.tls(protocol).open();
-            for (reply, handed_over) in replies() {
+            for (reply, delivered) in replies() {
                 gate.video.reply(reply.clone());
                 let answer = client.send(&TestDelivery::completed());
-                let expected = if handed_over { (200, None) } else { (503, Some("upstream-error")) };
+                let expected = if delivered { (200, None) } else { (503, Some("upstream-error")) };
                 assert_eq!((answer.status, answer.reason().as_deref()), expected, "{reply:?}");
-                if let (Reply::Answer { status, body: Some(body), .. }, true) = (&reply, handed_over) {
+                if let (Reply::Answer { status, body: Some(body), .. }, true) = (&reply, delivered) {
                     assert_eq!(&answer.body, body, "{status}");
                 }
-                if !handed_over {
+                if !delivered {
                     for name in ["retry-after", "location", "set-cookie"] {
                         assert_eq!(answer.header(name), None, "{name} of {reply:?}");
                     }
@@ -55,15 +58,15 @@ fn by_status() {
 }
 
 #[test]
-fn by_receipt() {
+fn sends_receipts_in_mode_receipt() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| shipped.hook(&json!({"answers": "receipt"})));
         for protocol in Protocol::BOTH {
             let mut client = gate.tls(protocol).open();
-            for (reply, handed_over) in replies() {
+            for (reply, delivered) in replies() {
                 gate.video.reply(reply.clone());
                 let answer = client.send(&TestDelivery::completed());
-                if handed_over {
+                if delivered {
                     assert_eq!((answer.status, answer.reason()), (200, None), "{reply:?}");
                     assert_eq!(answer.text(), "{\"status\":\"received\"}", "{reply:?}");
                 } else {
@@ -74,7 +77,7 @@ fn by_receipt() {
                     );
                     assert_eq!(answer.json()["code"], "upstream-error", "{reply:?}");
                 }
-                for name in LEAKS {
+                for name in PRIVATE_HEADERS {
                     assert_eq!(answer.header(name), None, "{name} of {reply:?}");
                 }
                 assert_eq!(answer.header("x-envoy-upstream-service-time"), None);
@@ -84,7 +87,7 @@ fn by_receipt() {
 }
 
 #[test]
-fn a_large_answer_is_replaced_whole() {
+fn replaces_a_large_response_with_the_receipt() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| shipped.hook(&json!({"answers": "receipt"})));
         gate.video.reply(Reply::status(200).body(vec![b'x'; 3_000_000]));
@@ -97,9 +100,9 @@ fn a_large_answer_is_replaced_whole() {
 
 const ANSWERS: [&str; 2] = ["status", "receipt"];
 
-/// Where Envoy answers for the service, its own words are left to `status` and replaced by `receipt`.
+/// Asserts a 503. `receipt` replaces Envoy's own body, `status` keeps it.
 #[track_caller]
-fn not_handed_over(answers: &str, answer: &ClientResponse) {
+fn assert_not_delivered(answers: &str, answer: &ClientResponse) {
     assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("upstream-error")), "{answer:?}");
     if answers == "receipt" {
         answer.assert_problem("upstream-error");
@@ -107,7 +110,7 @@ fn not_handed_over(answers: &str, answer: &ClientResponse) {
 }
 
 #[test]
-fn a_service_that_hangs_or_is_not_there() {
+fn answers_503_while_the_service_hangs_or_is_down() {
     on_every_envoy(|envoy| {
         for answers in ANSWERS {
             let mut gate = TestGate::with(envoy, |shipped| {
@@ -119,39 +122,39 @@ fn a_service_that_hangs_or_is_not_there() {
             });
             gate.video.reply(Reply::Hang);
             for protocol in Protocol::BOTH {
-                not_handed_over(answers, &gate.send(protocol, &TestDelivery::completed()));
+                assert_not_delivered(answers, &gate.send(protocol, &TestDelivery::completed()));
             }
-            assert_eq!(gate.video.take().len(), 2, "both reached the service that hangs");
+            assert_eq!(gate.video.take().len(), 2, "both requests reached the service");
             gate.video.stop();
             for protocol in Protocol::BOTH {
-                not_handed_over(answers, &gate.send(protocol, &TestDelivery::completed()));
+                assert_not_delivered(answers, &gate.send(protocol, &TestDelivery::completed()));
             }
         }
     });
 }
 
 #[test]
-fn an_accepted_delivery_without_a_route() {
+fn answers_503_without_a_route_for_an_accepted_delivery() {
     on_every_envoy(|envoy| {
         for answers in ANSWERS {
-            // Only the last route is left, which is not for what was judged.
+            // Only the last route is left, which serves requests without a verdict.
             let gate = TestGate::with(envoy, |shipped| {
                 hook_routes(shipped.hook(&json!({"answers": answers})), |route| {
                     if route["name"] == "completed" {
-                        route["match"]["headers"][0]["string_match"]["exact"] = "nobody".into();
+                        route["match"]["headers"][0]["string_match"]["exact"] = "no-event".into();
                     }
                 })
             });
             for protocol in Protocol::BOTH {
                 let answer = gate.nothing_arrives(|| gate.send(protocol, &TestDelivery::completed()));
-                not_handed_over(answers, &answer);
+                assert_not_delivered(answers, &answer);
             }
         }
     });
 }
 
 #[test]
-fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
+fn reuses_one_upstream_connection_for_100_deliveries() {
     on_every_envoy(|envoy| {
         for answers in ANSWERS {
             let gate = TestGate::with(envoy, |shipped| shipped.hook(&json!({"answers": answers})));
@@ -169,7 +172,7 @@ fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
                     let answer = client.send(&TestDelivery::completed());
                     assert_eq!(answer.status, if number % 5 == 2 || number % 5 == 4 { 503 } else { 200 });
                     if number % 5 == 0 {
-                        // After an early answer Envoy closes the sender's HTTP/1 connection, not the service's.
+                        // After an early response Envoy closes the sender's HTTP/1 connection, not the service's.
                         gate.send(protocol, &TestDelivery::of("{")).assert_refused(400, "json-invalid");
                     }
                 }
@@ -181,7 +184,7 @@ fn a_hundred_mixed_deliveries_over_one_upstream_connection() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_no_answer() {
+fn aborts_the_response_when_the_service_resets() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {

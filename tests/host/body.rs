@@ -1,4 +1,4 @@
-//! How a body arrives must not matter.
+//! Bodies in pieces, with trailers, too large, and unfinished.
 
 use crate::support::delivery::RequestEnding;
 use crate::support::{
@@ -8,7 +8,7 @@ use crate::support::{
 const BOTH: [Protocol; 2] = Protocol::BOTH;
 
 #[test]
-fn in_pieces_of_any_size() {
+fn accepts_pieces_of_any_size() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in BOTH {
@@ -24,10 +24,10 @@ fn in_pieces_of_any_size() {
 }
 
 #[test]
-fn ending_in_any_way() {
+fn accepts_each_way_to_end_a_request() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
-        // HTTP/2 trailers: the last body callback does not say that it is the last.
+        // With HTTP/2 trailers no body callback has end_of_stream.
         for protocol in BOTH {
             gate.accepts(protocol, &TestDelivery::completed().trailers());
             gate.accepts(protocol, &TestDelivery::failed().pieces_of(7).trailers());
@@ -44,15 +44,15 @@ fn ending_in_any_way() {
             gate.refuses(protocol, &TestDelivery::without_body(), 400, "body-missing");
         }
         gate.refuses(H1, &TestDelivery::of("").undeclared(), 400, "body-missing");
-        // Ended by neither its head nor a body callback.
+        // Neither the head nor a body callback has end_of_stream.
         gate.refuses(H2, &TestDelivery::without_body().trailers(), 400, "body-missing");
-        // Envoy answers 100 by itself, although the head is held.
+        // Envoy sends the 100 itself, while the gate still has the head.
         gate.accepts(H1, &TestDelivery::completed().header("expect", "100-continue"));
     });
 }
 
 #[test]
-fn over_the_limit_declared_or_not() {
+fn refuses_bodies_over_the_limit() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in BOTH {
@@ -61,18 +61,18 @@ fn over_the_limit_declared_or_not() {
             gate.refuses(protocol, &too_large, 413, "body-too-large");
             gate.refuses(protocol, &too_large.clone().undeclared(), 413, "body-too-large");
             gate.refuses(protocol, &too_large.clone().pieces_of(1_000).trailers(), 413, "body-too-large");
-            // More than Envoy would hold: the first chunk past our limit decides.
+            // More than Envoy buffers: the gate refuses at the first chunk past its own limit.
             let huge = TestDelivery::completed_of(3_000_000).pieces_of(100_000).undeclared();
             gate.refuses(protocol, &huge, 413, "body-too-large");
-            // Refused by what it says, before any of it comes.
-            let says = TestDelivery::of("{").length(Length::Claimed(65_537)).ending(RequestEnding::Open);
-            gate.refuses(protocol, &says, 413, "body-too-large");
+            // The gate refuses for the declared length, before the body comes.
+            let declared = TestDelivery::of("{").length(Length::Claimed(65_537)).ending(RequestEnding::Open);
+            gate.refuses(protocol, &declared, 413, "body-too-large");
         }
     });
 }
 
 #[test]
-fn a_client_that_leaves_half_way_leaves_nothing() {
+fn forwards_nothing_of_an_aborted_request() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in BOTH {
@@ -80,17 +80,17 @@ fn a_client_that_leaves_half_way_leaves_nothing() {
             let half = TestDelivery::of("{\"generation_id\":")
                 .length(Length::Claimed(300))
                 .ending(RequestEnding::Open);
-            let held = || gate.envoy.stat("http.edge.downstream_rq_active") == Some(1);
-            gate.tls(protocol).open().leave(&half, "held delivery", held);
+            let waiting = || gate.envoy.stat("http.edge.downstream_rq_active") == Some(1);
+            gate.tls(protocol).open().leave(&half, "unfinished delivery", waiting);
             let gone = || gate.envoy.stat("http.edge.downstream_rq_active") == Some(0);
-            eventually("end of the half delivery", || gone().then_some(()));
+            eventually("end of the unfinished delivery", || gone().then_some(()));
             gate.accepts(protocol, &TestDelivery::completed());
-            assert_eq!(gate.sent(), before + 1, "the half delivery went upstream");
-            // One whose sender is gone before the service answers leaves the gate as it was.
+            assert_eq!(gate.sent(), before + 1, "only the whole delivery went upstream");
+            // The same when the sender leaves before the service replies.
             gate.video.reply(Reply::Hang);
             let arrived = || gate.video.arrivals().len() == 1;
             gate.tls(protocol).open().leave(&TestDelivery::completed(), "arrival", arrived);
-            eventually("end of the left delivery", || gone().then_some(()));
+            eventually("end of the aborted delivery", || gone().then_some(()));
             gate.video.reply(Reply::status(200));
             gate.accepts(protocol, &TestDelivery::completed());
         }

@@ -1,5 +1,6 @@
-//! What envoy.yaml itself promises at the edge.
+//! The settings of envoy.yaml at the edge.
 
+use crate::support::book::block;
 use crate::support::client::Protocol;
 use crate::support::delivery::RequestEnding;
 use crate::support::{
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 #[test]
-fn plaintext_is_refused_and_never_redirected() {
+fn refuses_plaintext_without_a_redirect() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
@@ -25,14 +26,14 @@ fn plaintext_is_refused_and_never_redirected() {
 }
 
 #[test]
-fn tls_1_2_and_1_3_and_nothing_older() {
+fn accepts_only_tls_1_2_and_1_3() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             let connect = Connector::tls_of(gate.envoy.port("edge"), H2, &tls::FIRST, &[version]);
             assert_eq!(connect.open().send(&TestDelivery::completed()).status, 200);
         }
-        // rustls speaks nothing older, so these hellos are written by hand. The one of 1.2 shows that they are good.
+        // rustls has no TLS 1.1, so the test writes each ClientHello itself. The one for 1.2 is the control.
         let [one_0, one_1, one_2] = [1, 2, 3].map(|minor| tls::hello(gate.envoy.port("edge"), [3, minor]));
         const ALERT: u8 = 21;
         const HANDSHAKE: u8 = 22;
@@ -45,23 +46,23 @@ fn tls_1_2_and_1_3_and_nothing_older() {
 }
 
 #[test]
-fn a_renewed_certificate_needs_no_restart() {
+fn uses_a_renewed_certificate_without_a_restart() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         let port = gate.envoy.port("edge");
         let renewed = tls::Certificate::fresh();
         let new = Connector::tls_of(port, H2, &renewed, rustls::ALL_VERSIONS);
-        assert!(new.try_open().is_err(), "the new certificate is not used yet");
+        assert!(new.try_open().is_err(), "Envoy does not use the new certificate yet");
         assert_eq!(Connector::tls(port, H2).open().send(&TestDelivery::completed()).status, 200);
         renewed.write_to(gate.envoy.folder());
         let mut client = eventually("new certificate", || new.try_open().ok());
         assert_eq!(client.send(&TestDelivery::completed()).status, 200);
-        assert!(Connector::tls(port, H2).try_open().is_err(), "the old certificate is not used any more");
+        assert!(Connector::tls(port, H2).try_open().is_err(), "Envoy has dropped the old certificate");
     });
 }
 
 #[test]
-fn a_sender_that_stalls_hears_envoys_own_408() {
+fn answers_408_to_a_stalled_sender() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |bootstrap| {
             bootstrap.http(|manager| manager["request_timeout"] = "0.5s".into())
@@ -73,14 +74,14 @@ fn a_sender_that_stalls_hears_envoys_own_408() {
             let answer = gate.nothing_arrives(|| gate.send(protocol, &stalls));
             assert_eq!((answer.status, answer.reason()), (408, None), "{answer:?}");
         }
-        // Envoy's own refusals are in the access log as well.
+        // The access log has Envoy's own refusals too.
         let line = access_line(&gate.envoy, |line| line["status"] == 408);
         assert_eq!(line["details"], "request_overall_timeout", "{line}");
     });
 }
 
 #[test]
-fn without_the_host_flag_every_delivery_says_so() {
+fn refuses_as_misconfigured_without_the_host_flag() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |bootstrap| {
             bootstrap.http(|manager| manager["request_timeout"] = "0.5s".into()).filter(|filter| {
@@ -100,7 +101,7 @@ fn without_the_host_flag_every_delivery_says_so() {
 }
 
 #[test]
-fn an_address_off_the_list_and_an_address_that_is_a_headers_word() {
+fn refuses_unlisted_and_forwarded_addresses() {
     on_every_envoy(|envoy| {
         let listed = json!({"source": ["127.0.0.1", "203.0.113.0/24"]});
         let gate = TestGate::with(envoy, |shipped| shipped.hook(&listed.clone()));
@@ -111,12 +112,12 @@ fn an_address_off_the_list_and_an_address_that_is_a_headers_word() {
         });
         for protocol in Protocol::BOTH {
             gate.accepts(protocol, &TestDelivery::completed());
-            let stranger = gate.tls(protocol).from([127, 0, 0, 2].into());
-            gate.refuses_from(&stranger, &TestDelivery::completed(), 403, "source-denied");
+            let unlisted = gate.tls(protocol).from([127, 0, 0, 2].into());
+            gate.refuses_from(&unlisted, &TestDelivery::completed(), 403, "source-denied");
             let claims = TestDelivery::completed().header("x-forwarded-for", "203.0.113.9");
-            let stranger = gate.tls(protocol).from([127, 0, 0, 2].into());
-            gate.refuses_from(&stranger, &claims, 403, "source-denied");
-            // With Envoy's default, anybody's x-forwarded-for is the source address, with port 0.
+            let unlisted = gate.tls(protocol).from([127, 0, 0, 2].into());
+            gate.refuses_from(&unlisted, &claims, 403, "source-denied");
+            // With Envoy's default, any client's x-forwarded-for becomes the source address, with port 0.
             trusting.refuses(protocol, &claims, 403, "source-denied");
         }
         log_line(&gate.envoy, "reason=source-denied hook=veo3 source=127.0.0.2 id=-");
@@ -125,20 +126,10 @@ fn an_address_off_the_list_and_an_address_that_is_a_headers_word() {
 }
 
 #[test]
-fn behind_a_proxy_that_ends_tls() {
+fn works_behind_a_proxy_that_terminates_tls() {
     on_every_envoy(|envoy| {
-        let filter = json!({
-            "name": "peer",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
-                "on_request_headers": [{
-                    "object_key": "blobgate.peer",
-                    "factory_key": "envoy.string",
-                    "format_string": {"text_format_source":
-                        {"inline_string": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}},
-                }],
-            },
-        });
+        let filters: Value = serde_saphyr::from_str(&block("peer-filter")).unwrap();
+        let filter = filters[0].clone();
         let behind = |bootstrap: Bootstrap, proxies: Value| {
             let changes = json!({"transport": {"behind_proxy": proxies}, "source": ["127.0.0.9"]});
             bootstrap
@@ -152,7 +143,7 @@ fn behind_a_proxy_that_ends_tls() {
             behind(bootstrap, json!(["127.0.0.1"]))
                 .http(|manager| drop(manager["http_filters"].as_array_mut().unwrap().remove(0)))
         });
-        // The front is a second Envoy: the shipped listener, without the gate, in front of the gate's plaintext one.
+        // A second Envoy is the proxy: the shipped listener without the gate, before the gate's plaintext listener.
         let front = |gate: &TestGate| {
             let port = gate.envoy.port("plaintext");
             let bootstrap =
@@ -175,7 +166,7 @@ fn behind_a_proxy_that_ends_tls() {
         over_tls(&proxy, [127, 0, 0, 8]).assert_refused(403, "source-denied");
         let plain = Connector::plaintext(proxy.port("plaintext"), H1).from([127, 0, 0, 9].into());
         plain.open().send(&TestDelivery::completed()).assert_refused(403, "https-required");
-        // Past the proxy, from an address that is none: its headers count for nothing.
+        // From an address that is no proxy: the gate ignores the forwarding headers.
         let claims = || {
             TestDelivery::completed()
                 .header("x-forwarded-proto", "https")
@@ -189,36 +180,36 @@ fn behind_a_proxy_that_ends_tls() {
 }
 
 #[test]
-fn a_strangers_word_sets_no_timeout() {
+fn ignores_timeout_headers_of_external_clients() {
     on_every_envoy(|envoy| {
-        let patient = TestGate::start(envoy);
-        // From inside the same words are heard.
-        let gullible = TestGate::with(envoy, |bootstrap| {
+        let external = TestGate::start(envoy);
+        // Envoy obeys the same headers of an internal address.
+        let internal = TestGate::with(envoy, |bootstrap| {
             bootstrap.http(|manager| {
                 manager["internal_address_config"]["cidr_ranges"] =
                     json!([{"address_prefix": "127.0.0.0", "prefix_len": 8}]);
             })
         });
-        for (gate, status) in [(&patient, 200), (&gullible, 503)] {
+        for (gate, status) in [(&external, 200), (&internal, 503)] {
             gate.video.reply(Reply::After(Duration::from_millis(500), Box::new(Reply::status(200))));
             for protocol in Protocol::BOTH {
-                let impatient = TestDelivery::completed()
+                let with_short_timeout = TestDelivery::completed()
                     .header("x-envoy-upstream-rq-timeout-ms", "20")
                     .header("x-envoy-expected-rq-timeout-ms", "20");
-                assert_eq!(gate.send(protocol, &impatient).status, status);
+                assert_eq!(gate.send(protocol, &with_short_timeout).status, status);
             }
         }
     });
 }
 
 #[test]
-fn the_time_budget_fits_into_the_senders_30_seconds() {
+fn all_timeouts_fit_into_the_senders_30_seconds() {
     let seconds = |duration: &Value| -> f64 {
         duration.as_str().and_then(|text| text.strip_suffix('s')).unwrap().parse().unwrap()
     };
     let mut budgets = Vec::new();
     Bootstrap::shipped().http(|manager| {
-        // The provider's answer is waited for within it.
+        // This timeout includes the status call.
         let request = seconds(&manager["request_timeout"]);
         let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array().unwrap();
         let hooks = routes.iter().filter(|route| route["typed_per_filter_config"]["blobgate"].is_object());
@@ -232,7 +223,7 @@ fn the_time_budget_fits_into_the_senders_30_seconds() {
 }
 
 #[test]
-fn a_service_away_for_ten_seconds_costs_no_attempt() {
+fn waits_ten_seconds_for_a_service() {
     const SENDERS: usize = 24;
     on_every_envoy(|envoy| {
         let mut gate = TestGate::start(envoy);
@@ -247,7 +238,7 @@ fn a_service_away_for_ten_seconds_costs_no_attempt() {
                 .collect();
             let video: &mut Upstream = &mut gate.video;
             crate::support::pause(Duration::from_secs(10));
-            assert!(senders.iter().all(|sender| !sender.is_finished()), "all of them wait");
+            assert!(senders.iter().all(|sender| !sender.is_finished()), "every sender waits");
             video.on();
             for sender in senders {
                 assert_eq!(sender.join().unwrap(), 200);

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 #[test]
-fn a_bad_configuration_does_not_start() {
+fn does_not_start_with_a_bad_configuration() {
     on_every_envoy(|version| {
         for (changes, sentence) in [
             (
@@ -22,17 +22,17 @@ fn a_bad_configuration_does_not_start() {
                 "hooks[0].source[0] is \"10.0.0.1/8\"; write the range's first",
             ),
             (json!({"source": "all"}), "hooks[0].source is \"all\"; write a list"),
-            (json!({"mod": "observe"}), "hooks[0].mod is not a key"),
+            (json!({"mod": "observe"}), "hooks[0].mod is not a known key"),
         ] {
             let bootstrap = TestGate::bootstrap(&Upstream::off(), &Upstream::off()).hook(&changes);
             let log = EnvoyProcess::refuses(version, &bootstrap);
-            assert!(log.contains(&format!("blobgate does not load: {sentence}")), "{log}");
+            assert!(log.contains(&format!("blobgate: cannot load the configuration: {sentence}")), "{log}");
         }
     });
 }
 
 #[test]
-fn json_text_configures_as_well() {
+fn accepts_a_configuration_as_json_text() {
     on_every_envoy(|version| {
         let mut configuration = Bootstrap::shipped_gate();
         configuration["hooks"][0]["name"] = "by-text".into();
@@ -43,14 +43,14 @@ fn json_text_configures_as_well() {
 }
 
 #[test]
-fn a_bad_reload_of_the_filter_keeps_the_old_one() {
+fn keeps_the_old_filter_after_a_bad_reload() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let folder = TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", LOOPBACK));
         let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         assert_eq!(hook_now().as_deref(), Some("first"));
         file.write(&named("second", "all"));
-        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        log_line(&gate.envoy, "blobgate: cannot load the configuration: hooks[0].source is \"all\"");
         assert_eq!(hook_now().as_deref(), Some("first"));
         file.write(&named("third", LOOPBACK));
         eventually("new configuration", || hook_now().filter(|name| name == "third"));
@@ -58,9 +58,9 @@ fn a_bad_reload_of_the_filter_keeps_the_old_one() {
 }
 
 #[test]
-fn a_filter_that_never_loaded_lets_nothing_through() {
+fn refuses_while_the_filter_has_not_loaded() {
     on_every_envoy(|version| {
-        let folder = TempDir::with_prefix("blobgate-").unwrap();
+        let folder = TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(version, &folder, &named("first", "all"));
         for protocol in Protocol::BOTH {
             let forged = TestDelivery::completed()
@@ -70,14 +70,14 @@ fn a_filter_that_never_loaded_lets_nothing_through() {
             assert_eq!((answer.status, answer.reason()), (500, None), "{answer:?}");
         }
         file.write(&named("second", LOOPBACK));
-        let judges = || gate.nothing_arrives(|| gate.send(H1, &TestDelivery::of("{"))).status == 400;
-        eventually("the filter", || judges().then_some(()));
+        let works = || gate.nothing_arrives(|| gate.send(H1, &TestDelivery::of("{"))).status == 400;
+        eventually("the filter", || works().then_some(()));
         gate.accepts(H1, &TestDelivery::completed());
     });
 }
 
 #[test]
-fn a_bad_reload_of_the_listeners_keeps_the_old_ones() {
+fn keeps_the_old_listeners_after_a_bad_reload() {
     on_every_envoy(|version| {
         let options = Options { listeners_by_file: true, ..Options::default() };
         let gate = TestGate::started(version, options, |shipped| shipped.gate(&named("first", LOOPBACK)));
@@ -88,7 +88,7 @@ fn a_bad_reload_of_the_listeners_keeps_the_old_ones() {
         let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         assert_eq!(hook_now().as_deref(), Some("first"));
         replace(&named("second", "all"));
-        log_line(&gate.envoy, "blobgate does not load: hooks[0].source is \"all\"");
+        log_line(&gate.envoy, "blobgate: cannot load the configuration: hooks[0].source is \"all\"");
         let rejected = || gate.envoy.stat("listener_manager.lds.update_rejected");
         eventually("rejection", || (rejected() == Some(1)).then_some(()));
         assert_eq!(hook_now().as_deref(), Some("first"));
@@ -99,7 +99,7 @@ fn a_bad_reload_of_the_listeners_keeps_the_old_ones() {
 
 const LOOPBACK: &str = "127.0.0.0/8";
 
-/// The shipped configuration with another hook's name; a source of "all" makes it a bad one.
+/// The shipped configuration with another hook name. The source "all" makes it invalid.
 fn named(name: &str, source: &str) -> Value {
     let source = if source == "all" { json!("all") } else { json!([source]) };
     let mut configuration = Bootstrap::shipped_gate();
@@ -107,7 +107,7 @@ fn named(name: &str, source: &str) -> Value {
     configuration
 }
 
-/// The file that Envoy takes the filter from.
+/// The file from which Envoy reads the filter.
 pub(crate) struct FilterFile {
     path: PathBuf,
     filter: Value,
@@ -129,7 +129,7 @@ impl FilterFile {
 
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 
-/// A gate whose filter comes from a file in `folder`, which Envoy watches.
+/// A gate whose filter is in a file in `folder`, which Envoy watches.
 pub(crate) fn by_file(version: &Version, folder: &TempDir, configuration: &Value) -> (FilterFile, TestGate) {
     let path = folder.path().join("filter.json");
     let mut file = FilterFile { path: path.clone(), filter: Value::Null };
@@ -154,7 +154,7 @@ pub(crate) fn by_file(version: &Version, folder: &TempDir, configuration: &Value
 }
 
 #[test]
-fn a_trapped_module_comes_back_and_lets_nothing_through() {
+fn refuses_while_the_module_traps_and_recovers() {
     on_every_envoy(|version| {
         let gate = TestGate::with(version, |shipped| shipped.module(crashing_module()));
         for protocol in Protocol::BOTH {
@@ -163,7 +163,7 @@ fn a_trapped_module_comes_back_and_lets_nothing_through() {
                 let crash = TestDelivery::completed().header("x-crash-test", place);
                 let answer = gate.nothing_arrives(|| gate.send(protocol, &crash));
                 assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
-                is_back(&gate, protocol);
+                wait_until_working(&gate, protocol);
             }
         }
         assert_eq!(gate.envoy.stat("wasm.blobgate.vm_reload_success"), Some(4));
@@ -174,34 +174,34 @@ fn a_trapped_module_comes_back_and_lets_nothing_through() {
 }
 
 #[test]
-fn a_delivery_that_is_held_while_the_module_traps_is_not_let_go() {
+fn refuses_a_waiting_delivery_when_the_module_traps() {
     on_every_envoy(|version| {
         let gate = TestGate::with(version, |shipped| shipped.module(crashing_module()));
         for protocol in Protocol::BOTH {
             gate.nothing_arrives(|| {
                 std::thread::scope(|scope| {
                     let body = TestDelivery::completed().body();
-                    let held = TestDelivery::of(body.clone())
+                    let unfinished = TestDelivery::of(body.clone())
                         .length(Length::Claimed(u64::try_from(body.len()).unwrap() + 1))
                         .ending(RequestEnding::Open);
                     let connect = gate.tls(protocol);
-                    let held = scope.spawn(move || connect.open().send(&held));
+                    let waiting = scope.spawn(move || connect.open().send(&unfinished));
                     let active = || gate.envoy.stat("http.edge.downstream_rq_active");
-                    eventually("held delivery", || (active() == Some(1)).then_some(()));
+                    eventually("waiting delivery", || (active() == Some(1)).then_some(()));
                     gate.send(protocol, &TestDelivery::completed().header("x-crash-test", "headers"));
-                    let answer = held.join().unwrap();
+                    let answer = waiting.join().unwrap();
                     assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
                 });
             });
-            is_back(&gate, protocol);
+            wait_until_working(&gate, protocol);
         }
     });
 }
 
-/// Asks until the module judges again, and lets nothing through meanwhile.
+/// Waits until the module works again. Nothing may pass meanwhile.
 #[track_caller]
-pub(crate) fn is_back(gate: &TestGate, protocol: Protocol) {
-    let back = eventually("module again", || {
+pub(crate) fn wait_until_working(gate: &TestGate, protocol: Protocol) {
+    let back = eventually("working module", || {
         let answer = gate.nothing_arrives(|| gate.send(protocol, &TestDelivery::of("{")));
         assert!(answer.status == 400 || answer.status == 503, "{answer:?}");
         (answer.status == 400).then_some(answer)

@@ -1,4 +1,4 @@
-//! One client takes what it can: connections, time, memory. What the others notice of it, and for how long.
+//! One client uses up connections, time or memory; other clients still get service.
 
 use crate::support::delivery::RequestEnding;
 use crate::support::{
@@ -11,21 +11,21 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// The shipped limits are 1,000 each: so many sockets, three times, are too many for a test.
+/// The shipped limits are 1,000 each. A test with three times 1,000 sockets is too large.
 const LIMIT: usize = 40;
 const FLOOD: usize = LIMIT + 20;
 
-fn small(shipped: Bootstrap) -> Bootstrap {
+fn with_small_limits(shipped: Bootstrap) -> Bootstrap {
     let edge = "envoy.resource_limits.listener.edge.connection_limit";
-    let mut small = shipped;
-    let layer = &mut small.json["layered_runtime"]["layers"][0]["static_layer"];
+    let mut shipped = shipped;
+    let layer = &mut shipped.json["layered_runtime"]["layers"][0]["static_layer"];
     assert_eq!(layer[edge], 1000);
     layer[edge] = LIMIT.into();
-    let monitors = &mut small.json["overload_manager"]["resource_monitors"];
-    let most = &mut monitors[0]["typed_config"]["max_active_downstream_connections"];
-    assert_eq!(*most, 1000);
-    *most = LIMIT.into();
-    small
+    let monitors = &mut shipped.json["overload_manager"]["resource_monitors"];
+    let max = &mut monitors[0]["typed_config"]["max_active_downstream_connections"];
+    assert_eq!(*max, 1000);
+    *max = LIMIT.into();
+    shipped
 }
 
 fn sockets(port: u16, first: &[u8]) -> Vec<TcpStream> {
@@ -38,9 +38,9 @@ fn sockets(port: u16, first: &[u8]) -> Vec<TcpStream> {
     (0..FLOOD).map(open).collect()
 }
 
-/// Waits until Envoy has closed all of them.
+/// Waits until Envoy has closed every socket.
 #[track_caller]
-fn all_end(sockets: Vec<TcpStream>) {
+fn wait_until_closed(sockets: Vec<TcpStream>) {
     for mut socket in sockets {
         let mut buffer = [0; 1024];
         while let Ok(1..) = socket.read(&mut buffer).inspect_err(|error| {
@@ -57,7 +57,7 @@ fn event() -> TestDelivery {
 }
 
 #[track_caller]
-fn others_answer(envoy: &EnvoyProcess, others: &[&str]) {
+fn assert_others_answer(envoy: &EnvoyProcess, others: &[&str]) {
     for name in others {
         let port = envoy.port(name);
         let (connect, delivery, status) = match *name {
@@ -75,36 +75,36 @@ fn others_answer(envoy: &EnvoyProcess, others: &[&str]) {
 }
 
 #[test]
-fn a_flood_of_one_listener_leaves_the_others() {
+fn serves_other_listeners_while_one_is_full() {
     on_every_envoy(|envoy| {
-        let gate = TestGate::with(envoy, small);
+        let gate = TestGate::with(envoy, with_small_limits);
         let plaintext = gate.envoy.port("plaintext");
-        // Silent ones, and such as begin a request and never end it. Both fill the listener up.
+        // Silent connections, and connections with an unfinished request.
         let rejected = || gate.envoy.stats("downstream_global_cx_overflow$").values().sum::<u64>();
         for first in [&b""[..], b"POST /webhook HTTP/1.1\r\nhost: x\r\n"] {
             let before = rejected();
             let flood = sockets(plaintext, first);
             eventually("rejected connection", || (rejected() > before).then_some(()));
-            others_answer(&gate.envoy, &["edge", "services", "metrics"]);
-            all_end(flood);
-            eventually("answer in plaintext", || {
+            assert_others_answer(&gate.envoy, &["edge", "services", "metrics"]);
+            wait_until_closed(flood);
+            eventually("response in plaintext", || {
                 let mut client = Connector::plaintext(plaintext, H1).try_open().ok()?;
                 (client.try_send(&TestDelivery::completed()).ok()?.status == 403).then_some(())
             });
         }
-        // The edge itself is full, until the handshakes are overdue. Nothing else is.
+        // The edge is full until its handshakes time out. The other listeners are not.
         let flood = sockets(gate.envoy.port("edge"), b"");
         eventually("full listener", || gate.tls(H1).try_open().is_err().then_some(()));
-        others_answer(&gate.envoy, &["plaintext", "services", "metrics"]);
-        all_end(flood);
+        assert_others_answer(&gate.envoy, &["plaintext", "services", "metrics"]);
+        wait_until_closed(flood);
         let mut client = eventually("free place", || gate.tls(H2).try_open().ok());
         assert_eq!(client.send(&TestDelivery::completed()).status, 200);
     });
 }
 
 #[test]
-fn a_connection_without_a_request_ends() {
-    // What the shipped file says, and some for a busy machine.
+fn closes_connections_without_a_request() {
+    // The shipped timeouts, and slack for a busy machine.
     const SILENT: Duration = Duration::from_secs(2);
     const HANDSHAKE: Duration = Duration::from_secs(5);
     const HEAD: Duration = Duration::from_secs(5);
@@ -123,12 +123,12 @@ fn a_connection_without_a_request_ends() {
         const HEAD_BEGUN: &[u8] = b"POST /webhook HTTP/1.1\r\nhost: x\r\nx-slow:";
         const NO_STREAM: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
         const ANSWERED: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
-        // The same over TLS, with the handshake done.
+        // Idle connections over TLS.
         let mut idle = [H1, H2].map(|protocol| gate.tls(protocol).open());
         assert!(idle.iter_mut().all(|client| client.send(&TestDelivery::completed()).status == 200));
         let since = Instant::now();
         std::thread::scope(|scope| {
-            for (what, port, bytes, trickle, least, most) in [
+            for (what, port, bytes, trickle, min, max) in [
                 ("silent, in plaintext", plaintext, &b""[..], None, SILENT, SILENT),
                 ("a request line byte by byte, in plaintext", plaintext, b"P", Some(b"O"), SILENT, SILENT),
                 ("a head byte by byte, in plaintext", plaintext, HEAD_BEGUN, Some(b"a"), HEAD, HEAD),
@@ -147,13 +147,13 @@ fn a_connection_without_a_request_ends() {
                                 if let Some(byte) = trickle {
                                     let _ended = socket.write_all(byte);
                                 }
-                                assert!(since.elapsed() < most + SLACK, "{what} stays open");
+                                assert!(since.elapsed() < max + SLACK, "{what} stays open");
                             }
                             Ok(0) | Err(_) => break,
                         }
                     }
                     let after = since.elapsed();
-                    assert!(after + Duration::from_millis(500) > least, "{what} ended after {after:?}");
+                    assert!(after + Duration::from_millis(500) > min, "{what} ended after {after:?}");
                 });
             }
         });
@@ -166,9 +166,9 @@ fn a_connection_without_a_request_ends() {
     });
 }
 
-/// The last three figures of the arithmetic in envoy.yaml.
+/// The last three numbers of the memory sum in envoy.yaml.
 #[test]
-fn what_clients_can_hold_adds_up() {
+fn all_request_bodies_fit_into_memory() {
     let shipped = Bootstrap::as_shipped();
     let mut streams = Vec::new();
     shipped
@@ -179,21 +179,24 @@ fn what_clients_can_hold_adds_up() {
     let gate = Bootstrap::shipped_gate();
     assert!(
         gate["hooks"].as_array().unwrap().iter().all(|hook| hook["max_body_bytes"].is_null()),
-        "the default"
+        "the default limit"
     );
     let manager = &shipped.json["overload_manager"];
     let heap = manager["resource_monitors"][1]["typed_config"]["max_heap_size_bytes"].as_u64().unwrap();
     assert_eq!(heap, 1 << 30);
     let layer = &shipped.json["layered_runtime"]["layers"][0]["static_layer"];
     let connections = layer["envoy.resource_limits.listener.edge.connection_limit"].as_u64().unwrap();
-    assert!(connections * 10 * DEFAULT_BODY < heap / 10 * 9, "below what stops requests");
+    assert!(
+        connections * 10 * DEFAULT_BODY < heap / 10 * 9,
+        "below the heap at which Envoy refuses requests"
+    );
 }
 
 #[test]
-fn full_memory_is_503_until_it_is_free_again() {
+fn answers_503_while_memory_is_full() {
     const STREAMS: usize = 10;
     on_every_envoy(|envoy| {
-        // The heap of an idle Envoy, and room for some of the bodies below.
+        // The heap of an idle Envoy, plus space for some of the bodies below.
         let idle = heap(&TestGate::start(envoy).envoy);
         let gate = TestGate::with(envoy, |mut shipped| {
             let monitors = &mut shipped.json["overload_manager"]["resource_monitors"];
@@ -203,29 +206,29 @@ fn full_memory_is_503_until_it_is_free_again() {
         });
         gate.accepts(H2, &TestDelivery::completed());
         let body = TestDelivery::completed_of(60_000);
-        let held = body.clone().pieces_of(59_999);
-        let held = TestDelivery { pieces: vec![held.pieces[0].clone()], ..held }
+        let unfinished = body.clone().pieces_of(59_999);
+        let unfinished = TestDelivery { pieces: vec![unfinished.pieces[0].clone()], ..unfinished }
             .length(Length::Claimed(60_000))
             .ending(RequestEnding::Open);
-        let holds = |connection: &mut Client| {
+        let open_streams = |connection: &mut Client| {
             let Client::H2(connection) = connection else { panic!() };
             (0..STREAMS)
-                .filter_map(|_| crate::support::within("body", connection.write(&held)).ok())
+                .filter_map(|_| crate::support::within("body", connection.write(&unfinished)).ok())
                 .collect::<Vec<_>>()
         };
-        let mut holding = Vec::new();
+        let mut open = Vec::new();
         let refused = eventually("503", || {
             let mut connection = gate.tls(H2).open();
-            let streams = holds(&mut connection);
-            holding.push((connection, streams));
+            let streams = open_streams(&mut connection);
+            open.push((connection, streams));
             let answer = gate.send(H1, &TestDelivery::completed());
             (answer.status != 200).then_some(answer)
         });
         assert_eq!((refused.status, refused.reason()), (503, None), "{refused:?}");
         assert_eq!(refused.text(), "envoy overloaded");
-        // Those who look and those who deliver are not concerned.
-        others_answer(&gate.envoy, &["services", "metrics"]);
-        crate::support::block(async { drop(holding) });
+        // The listeners for metrics and services still answer.
+        assert_others_answer(&gate.envoy, &["services", "metrics"]);
+        crate::support::block(async { drop(open) });
         eventually("200", || (gate.send(H1, &TestDelivery::completed()).status == 200).then_some(()));
     });
 }

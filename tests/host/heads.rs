@@ -1,4 +1,4 @@
-//! What stands in a head, and what the gate makes of it.
+//! Headers, trailers and queries of deliveries.
 
 use crate::support::client::Protocol;
 use crate::support::delivery::{GENERATION, PROMPT, RequestEnding};
@@ -9,7 +9,7 @@ use blobgate::contract::{self, Kind, Verdict, header};
 use serde_json::json;
 
 #[test]
-fn a_service_gets_what_only_the_gate_may_say() {
+fn replaces_forged_gate_headers() {
     const FORGED: &[&str] = &[
         header::EVENT,
         header::VERDICT,
@@ -50,7 +50,7 @@ fn a_service_gets_what_only_the_gate_may_say() {
             assert_eq!(arrival.header(header::IDEMPOTENCY_KEY), Some(format!("veo3:{GENERATION}:failed")));
             let forged = arrival.headers.iter().find(|(_, value)| value == b"f0rged");
             assert_eq!(forged, None);
-            // A refused one shows its own headers in the access log alone, and not the client's.
+            // Of a refused delivery the access log has the gate's headers, not the client's.
             gate.refuses(
                 protocol,
                 &TestDelivery { pieces: vec![b"{".to_vec()], ..delivery },
@@ -60,13 +60,13 @@ fn a_service_gets_what_only_the_gate_may_say() {
         }
         let line = access_line(&gate.envoy, |line| line["reason"] == "json-invalid");
         assert_eq!((line["hook"].as_str(), line["event"].as_str()), (Some("veo3"), None), "{line}");
-        assert!(access_text(&gate.envoy).contains(GENERATION), "the search finds what is there");
+        assert!(access_text(&gate.envoy).contains(GENERATION), "the control: the search works");
         assert!(!access_text(&gate.envoy).contains("f0rged"));
     });
 }
 
 #[test]
-fn a_name_with_an_underscore_costs_no_delivery_and_reaches_no_service() {
+fn drops_headers_with_underscores() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
@@ -79,7 +79,7 @@ fn a_name_with_an_underscore_costs_no_delivery_and_reaches_no_service() {
 }
 
 #[test]
-fn without_the_early_mutation_the_filter_still_cleans() {
+fn removes_forged_headers_without_the_early_mutation() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |bootstrap| {
             bootstrap.http(|manager| {
@@ -101,7 +101,7 @@ fn without_the_early_mutation_the_filter_still_cleans() {
 }
 
 #[test]
-fn values_that_are_not_text() {
+fn reads_header_values_that_are_not_text() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
@@ -123,7 +123,7 @@ fn values_that_are_not_text() {
 }
 
 #[test]
-fn headers_that_stand_twice() {
+fn refuses_repeated_headers() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
@@ -134,7 +134,7 @@ fn headers_that_stand_twice() {
             let twice = TestDelivery::completed().header("content-type", "application/json");
             assert_eq!(gate.accepts(protocol, &twice).header(header::DRIFT).as_deref(), Some("content-type"));
         }
-        // Two lengths are Envoy's own refusal: no filter sees them.
+        // Envoy itself refuses two lengths, before any filter.
         const TWICE: &[u8] =
             b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\n{}";
         let answer = gate.nothing_arrives(|| gate.tls(H1).open().raw(TWICE)).expect("an answer");
@@ -143,7 +143,7 @@ fn headers_that_stand_twice() {
 }
 
 #[test]
-fn nothing_private_is_logged() {
+fn logs_nothing_private() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in [H1, H2] {
@@ -163,14 +163,14 @@ fn nothing_private_is_logged() {
         let written = gate.envoy.log()
             + &access_text(&gate.envoy)
             + &gate.envoy.admin("GET", "/stats/prometheus").text();
-        assert!(written.contains("json-invalid"), "the search finds what is there");
+        assert!(written.contains("json-invalid"), "the control: the search works");
         for private in ["s3cret", PROMPT, "/webhook?"] {
-            assert!(!written.contains(private), "{private} was written");
+            assert!(!written.contains(private), "{private} is in a log");
         }
     });
 }
 
-/// The services' readers of HTTP/2 get trailers where Envoy sends some.
+/// Connects to the services over HTTP/2, over which Envoy sends trailers.
 fn over_http2(bootstrap: Bootstrap) -> Bootstrap {
     let mut bootstrap = bootstrap;
     for cluster in bootstrap.json["static_resources"]["clusters"].as_array_mut().unwrap() {
@@ -184,7 +184,7 @@ fn over_http2(bootstrap: Bootstrap) -> Bootstrap {
 }
 
 #[test]
-fn no_trailer_of_a_delivery_reaches_a_service() {
+fn drops_trailers_of_deliveries() {
     const TRAILERS: [&str; 6] = [
         header::VERDICT,
         header::EVENT,
@@ -208,7 +208,7 @@ fn no_trailer_of_a_delivery_reaches_a_service() {
             let trailers = TRAILERS.iter().map(|name| ((*name).to_owned(), b"f0rged".to_vec()));
             delivery.undeclared().ending(RequestEnding::Trailers(trailers.collect()))
         };
-        // The control: beside the hooks they arrive.
+        // The control: at another path they arrive.
         assert_eq!(gate.send(H2, &with_trailers(TestDelivery::completed().path("/app"))).status, 200);
         assert_eq!(gate.video.take_one().trailers.len(), TRAILERS.len());
         gate.provider.reply(Reply::status(200).body(TestDelivery::completed().body()));
@@ -218,10 +218,10 @@ fn no_trailer_of_a_delivery_reaches_a_service() {
                 TestDelivery::failed().pieces_of(10),
                 with_token(TestDelivery::completed(), &good()),
                 with_token(TestDelivery::of("{"), &good()),
-                // Held until the provider has answered.
+                // Waits for the confirmation.
                 TestDelivery::completed().path("/hooks/veo3"),
                 TestDelivery::of("{").path("/observing"),
-                // Goes on before its trailers come.
+                // Forwarded before its trailers come.
                 TestDelivery::completed_of(2_000_000).pieces_of(50_000).path("/observing"),
             ] {
                 let delivery = with_trailers(delivery);
@@ -236,11 +236,11 @@ fn no_trailer_of_a_delivery_reaches_a_service() {
 }
 
 #[test]
-fn no_trailer_of_a_service_is_in_a_receipt() {
+fn drops_trailers_of_services_from_receipts() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| over_http2(shipped.hook(&json!({"answers": "receipt"}))));
         gate.video.reply(Reply::Trailer("x-service", "private"));
-        // The control: beside the hook it reaches the client.
+        // The control: at another path the client gets it.
         let own = gate.send(H2, &TestDelivery::completed().path("/app"));
         assert_eq!(own.trailers, [("x-service".to_owned(), b"private".to_vec())]);
         let receipt = gate.send(H2, &TestDelivery::completed());
@@ -250,16 +250,16 @@ fn no_trailer_of_a_service_is_in_a_receipt() {
 }
 
 #[test]
-fn a_query_reaches_no_service() {
+fn drops_queries() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
-            // Raw bytes in a path are Envoy's own 400 on HTTP/1.1.
+            // Over HTTP/1.1 Envoy itself answers 400 to bytes beyond ASCII in a path.
             for query in ["", "a=\"b\"", "a={}|^`<>\\", "a=%zz&b=%", "a=b?c=d", "a=/../x"] {
                 for delivery in [TestDelivery::completed(), with_token(TestDelivery::completed(), &good())] {
                     let (path, clean) = (delivery.path.clone(), delivery.path.starts_with("/webhook"));
                     let clean = if clean { "/webhook" } else { "/hooks/veo3" };
-                    // The client of HTTP/2 takes fewer bytes than a sender may write.
+                    // The HTTP/2 client cannot send these bytes.
                     if protocol == H2 && query.contains(['"', '{', '<', '\\', '^']) {
                         continue;
                     }

@@ -1,5 +1,5 @@
-//! The inbox in the path: what the gate marked goes there, and from there by the listener `services`. A recording
-//! upstream stands in for the inbox.
+//! Routes to and from the inbox: the gate forwards to it, and it delivers through the listener `services`. A recording
+//! upstream plays the inbox.
 
 use crate::support::client::Protocol;
 use crate::support::delivery::GENERATION;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const OBSERVING: &str = "/observed";
 
-/// The shipped hooks, and one that observes, before this inbox.
+/// A gate with the shipped hooks, an observing hook and this inbox.
 #[track_caller]
 fn gate(version: &Version, inbox: &Upstream, change: impl FnOnce(Bootstrap) -> Bootstrap) -> TestGate {
     TestGate::with(version, |shipped| change(shipped.gate(&configuration()).inbox(inbox.port)))
@@ -32,8 +32,8 @@ fn configuration() -> Value {
     configuration
 }
 
-/// Deliveries of every verdict, and the service that each is for.
-fn marked(gate: &TestGate) -> Vec<(TestDelivery, Verdict, &Upstream)> {
+/// Deliveries of every verdict, each with its service.
+fn deliveries_by_verdict(gate: &TestGate) -> Vec<(TestDelivery, Verdict, &Upstream)> {
     vec![
         (TestDelivery::completed(), Verdict::Accepted, &gate.video),
         (TestDelivery::completed_of(60_000).pieces_of(7_000).undeclared(), Verdict::Accepted, &gate.video),
@@ -46,52 +46,55 @@ fn marked(gate: &TestGate) -> Vec<(TestDelivery, Verdict, &Upstream)> {
     ]
 }
 
-/// Sets the runtime's `blobgate.inbox`, as an operator does.
+/// Sets the runtime key `blobgate.inbox`.
 #[track_caller]
-fn switch(gate: &TestGate, to: u8) {
+fn set_inbox_runtime(gate: &TestGate, to: u8) {
     let answer = gate.envoy.admin("POST", &format!("/runtime_modify?blobgate.inbox={to}"));
     assert_eq!((answer.status, answer.text().as_str()), (200, "OK\n"));
-    // The worker has been through its event loop, and so has heard of it.
+    // After this response the worker has the new value.
     assert_eq!(gate.send(H1, &TestDelivery::without_body().method("GET").path("/healthz")).status, 200);
 }
 
-/// What is the same of one delivery wherever it arrives.
-fn lasting(arrival: &ServiceRequest) -> Vec<(String, Vec<u8>)> {
-    const OF_THE_MOMENT: [&str; 4] =
-        ["host", "x-request-id", header::WEBHOOK_TIMESTAMP, header::WEBHOOK_SIGNATURE];
-    for name in OF_THE_MOMENT {
+/// The headers of a delivery that do not change between attempts.
+fn stable_headers(arrival: &ServiceRequest) -> Vec<(String, Vec<u8>)> {
+    const VARYING: [&str; 4] = ["host", "x-request-id", header::WEBHOOK_TIMESTAMP, header::WEBHOOK_SIGNATURE];
+    for name in VARYING {
         assert!(arrival.header(name).is_some(), "{name} of {arrival:?}");
     }
     let mut headers = arrival.headers.clone();
-    headers.retain(|(name, _)| !OF_THE_MOMENT.contains(&&**name));
+    headers.retain(|(name, _)| !VARYING.contains(&&**name));
     headers
 }
 
 #[test]
-fn every_mark_goes_to_the_inbox_and_with_the_runtime_at_0_to_its_service() {
+fn forwards_every_verdict_to_the_inbox_or_with_the_runtime_at_0_to_its_service() {
     on_every_envoy(|envoy| {
         let inbox = Upstream::start();
         let gate = gate(envoy, &inbox, |bootstrap| bootstrap);
         for protocol in Protocol::BOTH {
-            for (delivery, verdict, service) in marked(&gate) {
+            for (delivery, verdict, service) in deliveries_by_verdict(&gate) {
                 let (sent, heads) = (gate.sent(), gate.heads());
                 assert_eq!(gate.send(protocol, &delivery).status, 200);
-                let kept = inbox.take_one();
-                assert_eq!((gate.sent(), gate.heads()), (sent + 1, heads), "it goes nowhere else");
-                assert_eq!(kept.header(header::VERDICT).as_deref(), Some(verdict.name()));
-                assert_eq!(kept.body, delivery.body());
+                let stored = inbox.take_one();
+                assert_eq!((gate.sent(), gate.heads()), (sent + 1, heads), "one request");
+                assert_eq!(stored.header(header::VERDICT).as_deref(), Some(verdict.name()));
+                assert_eq!(stored.body, delivery.body());
 
-                switch(&gate, 0);
+                set_inbox_runtime(&gate, 0);
                 assert_eq!(gate.send(protocol, &delivery).status, 200);
                 let served = service.take_one();
-                assert_eq!(gate.sent(), sent + 2, "it goes nowhere else");
+                assert_eq!(gate.sent(), sent + 2, "one request");
                 assert_eq!(inbox.take().len(), 0);
                 assert_eq!(
-                    (&kept.method, &kept.path, &kept.body),
+                    (&stored.method, &stored.path, &stored.body),
                     (&served.method, &served.path, &served.body)
                 );
-                assert_eq!(lasting(&kept), lasting(&served), "the inbox gets what the service would");
-                switch(&gate, 100);
+                assert_eq!(
+                    stable_headers(&stored),
+                    stable_headers(&served),
+                    "the inbox and the service get the same headers"
+                );
+                set_inbox_runtime(&gate, 100);
             }
         }
         let line = access_line(&gate.envoy, |line| line["verdict"] == Verdict::Quarantined.name());
@@ -100,7 +103,7 @@ fn every_mark_goes_to_the_inbox_and_with_the_runtime_at_0_to_its_service() {
 }
 
 #[test]
-fn what_is_refused_reaches_no_inbox() {
+fn refused_deliveries_reach_no_inbox() {
     on_every_envoy(|envoy| {
         let inbox = Upstream::start();
         let gate = gate(envoy, &inbox, |bootstrap| bootstrap);
@@ -123,7 +126,7 @@ fn what_is_refused_reaches_no_inbox() {
                 403,
                 "https-required",
             );
-            // No hook's, and so no delivery, whatever it claims.
+            // Another path is no delivery, whatever its headers.
             let answer = gate
                 .nothing_arrives(|| gate.send(protocol, &claims(TestDelivery::completed().path("/else"))));
             assert_eq!(answer.status, 404);
@@ -138,7 +141,7 @@ fn what_is_refused_reaches_no_inbox() {
 }
 
 #[test]
-fn without_a_gate_nothing_reaches_the_inbox() {
+fn nothing_reaches_the_inbox_without_the_gate() {
     on_every_envoy(|envoy| {
         let inbox = Upstream::start();
         let gate = gate(envoy, &inbox, Bootstrap::without_gate);
@@ -152,7 +155,7 @@ fn without_a_gate_nothing_reaches_the_inbox() {
 }
 
 #[test]
-fn what_the_inbox_did_not_keep_comes_back() {
+fn answers_503_when_the_inbox_does_not_store() {
     on_every_envoy(|envoy| {
         let mut inbox = Upstream::start();
         let gate = gate(envoy, &inbox, |bootstrap| {
@@ -162,7 +165,7 @@ fn what_the_inbox_did_not_keep_comes_back() {
                 }
             })
         });
-        let not_kept = || {
+        let assert_not_stored = || {
             for protocol in Protocol::BOTH {
                 for delivery in [TestDelivery::completed(), with_token(TestDelivery::of("{"), &good())] {
                     let answer = gate.send(protocol, &delivery);
@@ -173,16 +176,16 @@ fn what_the_inbox_did_not_keep_comes_back() {
         };
         for reply in [Reply::status(503).body("full"), Reply::status(404), Reply::Hang, Reply::Reset] {
             inbox.reply(reply);
-            not_kept();
+            assert_not_stored();
         }
         inbox.stop();
-        not_kept();
-        assert_eq!(gate.heads(), 0, "no service is asked in its place");
+        assert_not_stored();
+        assert_eq!(gate.heads(), 0, "no service gets the delivery instead");
     });
 }
 
 #[test]
-fn an_inbox_away_for_seconds_costs_no_attempt() {
+fn waits_four_seconds_for_the_inbox() {
     const SENDERS: usize = 16;
     on_every_envoy(|envoy| {
         let mut inbox = Upstream::off();
@@ -195,7 +198,7 @@ fn an_inbox_away_for_seconds_costs_no_attempt() {
                 })
                 .collect();
             pause(Duration::from_secs(4));
-            assert!(senders.iter().all(|sender| !sender.is_finished()), "all of them wait");
+            assert!(senders.iter().all(|sender| !sender.is_finished()), "every sender waits");
             inbox.on();
             for sender in senders {
                 assert_eq!(sender.join().unwrap(), 200);
@@ -205,7 +208,7 @@ fn an_inbox_away_for_seconds_costs_no_attempt() {
     });
 }
 
-/// What an inbox delivers, with these marks.
+/// A delivery of the inbox with this verdict and event.
 fn delivered(verdict: Verdict, event: Option<&str>) -> TestDelivery {
     let delivery = TestDelivery::of(b"{\"\xff\0, byte for byte")
         .path("/hooks/veo3")
@@ -226,7 +229,7 @@ fn delivered(verdict: Verdict, event: Option<&str>) -> TestDelivery {
 }
 
 #[test]
-fn the_inbox_delivers_to_each_service_and_nothing_is_added() {
+fn routes_the_inboxs_deliveries_unchanged() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
@@ -245,7 +248,7 @@ fn the_inbox_delivers_to_each_service_and_nothing_is_added() {
                 let sent = gate.sent();
                 assert_eq!(inbox.send(&delivery).status, 200);
                 let mut arrival = service.take_one();
-                assert_eq!(gate.sent(), sent + 1, "it goes nowhere else");
+                assert_eq!(gate.sent(), sent + 1, "one request");
                 assert_eq!((&*arrival.method, &*arrival.path), ("POST", "/hooks/veo3"));
                 assert_eq!(arrival.body, delivery.body());
                 arrival.headers.retain(|(name, _)| !["host", "content-length"].contains(&&**name));
@@ -256,23 +259,24 @@ fn the_inbox_delivers_to_each_service_and_nothing_is_added() {
                 assert_eq!(arrival.headers, expected, "{arrival:?}");
             }
         }
-        // A delivery at the edge is the first that the gate has judged.
+        // The control: the gate counts only a delivery at the edge.
         gate.accepts(H2, &TestDelivery::completed());
         counts(&gate.envoy, "blobgate_deliveries_total", &[], 1.0);
     });
 }
 
-/// Without a mark of the gate.
+/// A request to the listener `services` without gate headers.
 fn to_services() -> TestDelivery {
     TestDelivery::completed().header("host", "127.0.0.1:8090")
 }
 
 #[test]
-fn what_has_no_service_is_404() {
+fn answers_404_without_a_matching_route() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
-        let of_no_verdict = delivered(Verdict::Accepted, Some("completed")).without_header(header::VERDICT);
-        let of_no_verdict = of_no_verdict.header(header::VERDICT, "refused");
+        let with_unknown_verdict =
+            delivered(Verdict::Accepted, Some("completed")).without_header(header::VERDICT);
+        let with_unknown_verdict = with_unknown_verdict.header(header::VERDICT, "refused");
         for protocol in Protocol::BOTH {
             for delivery in [
                 to_services(),
@@ -281,7 +285,7 @@ fn what_has_no_service_is_404() {
                 delivered(Verdict::Accepted, None),
                 delivered(Verdict::Accepted, Some("other")),
                 delivered(Verdict::Accepted, Some("")),
-                of_no_verdict.clone(),
+                with_unknown_verdict.clone(),
             ] {
                 let answer = gate.nothing_arrives(|| gate.envoy.services(protocol).open().send(&delivery));
                 let expected = (404, Some("no-route"));
@@ -292,7 +296,7 @@ fn what_has_no_service_is_404() {
 }
 
 #[test]
-fn the_inbox_hears_a_services_own_answer() {
+fn passes_the_services_response_to_the_inbox() {
     on_every_envoy(|envoy| {
         let mut gate = TestGate::start(envoy);
         for protocol in Protocol::BOTH {
@@ -309,7 +313,7 @@ fn the_inbox_hears_a_services_own_answer() {
                 gate.video.take_one();
             }
         }
-        // Nobody to ask is soon said: to try for long is the inbox's own part.
+        // A service that is down is an early 503: the inbox itself does the long retries.
         gate.video.stop();
         let open = "cluster.video_service.upstream_cx_active";
         eventually("end of the connections", || (gate.envoy.stat(open) == Some(0)).then_some(()));
@@ -324,7 +328,7 @@ fn the_inbox_hears_a_services_own_answer() {
 }
 
 #[test]
-fn each_attempt_is_a_line_in_the_access_log() {
+fn logs_each_attempt() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         gate.failure.reply(Reply::status(410));
@@ -346,6 +350,6 @@ fn each_attempt_is_a_line_in_the_access_log() {
             assert_eq!(line[key], value, "{key} of {line}");
         }
         let text = access_text(&gate.envoy);
-        assert!(text.contains("veo3-token") && !text.contains("/hooks"), "never a path: {text}");
+        assert!(text.contains("veo3-token") && !text.contains("/hooks"), "no path: {text}");
     });
 }

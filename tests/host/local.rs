@@ -1,4 +1,4 @@
-//! What a page in a browser of this machine, and whoever else reaches its ports, gets of Envoy's own ones.
+//! Envoy's own ports, as a web page in a browser on this machine can reach them.
 
 use crate::support::client::Protocol;
 use crate::support::delivery::GENERATION;
@@ -25,20 +25,20 @@ fn get(path: &str) -> TestDelivery {
 }
 
 #[test]
-fn the_admin_page_has_a_socket_for_its_user_alone() {
+fn admin_page_is_a_socket_with_mode_600() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         let socket = std::fs::metadata(gate.envoy.admin_socket()).unwrap();
         assert!(socket.file_type().is_socket());
         assert_eq!(socket.permissions().mode() & 0o777, 0o600);
-        // No listener of this process is the admin page: these are all that it has.
+        // The process has these ports and no port for the admin page.
         let known = ["edge", "plaintext", "services", "metrics"].map(|name| gate.envoy.port(name));
         assert_eq!(listening_ports(gate.envoy.pid()), known.into());
     });
 }
 
 #[test]
-fn the_metrics_listener_leads_to_two_pages() {
+fn metrics_listener_serves_two_pages() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         let metrics = Connector::plaintext(gate.envoy.port("metrics"), H1);
@@ -79,7 +79,7 @@ fn the_metrics_listener_leads_to_two_pages() {
         ] {
             assert_eq!(metrics.open().send(&get(path).method("POST")).status, 404, "POST {path}");
         }
-        // A page whose name leads here, by DNS.
+        // DNS rebinding: the name of a web page resolves to this machine.
         for host in
             ["page.example", "page.example:9901", "127.0.0.1.page.example", "localhost.page.example:9901", ""]
         {
@@ -87,12 +87,12 @@ fn the_metrics_listener_leads_to_two_pages() {
             assert!([400, 404].contains(&answer.status), "{host}: {answer:?}");
         }
         let inbox = gate.envoy.admin("GET", "/runtime?format=json").json();
-        assert_eq!(inbox["entries"]["blobgate.inbox"]["final_value"], "0", "nobody has switched it");
+        assert_eq!(inbox["entries"]["blobgate.inbox"]["final_value"], "0", "the runtime value is unchanged");
     });
 }
 
 #[test]
-fn the_service_routes_are_for_their_own_address() {
+fn service_routes_accept_only_local_hosts() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         let event = |host: &str| {
@@ -114,7 +114,7 @@ fn the_service_routes_are_for_their_own_address() {
                     assert_eq!((answer.status, answer.reason().as_deref()), (421, Some("unknown-host")));
                 }
             }
-            // A page may load it, and not read it. It would spend a call all the same.
+            // A web page could send this without reading the response. It would still cost a status call.
             let loaded = status("127.0.0.1:8090").header("sec-fetch-site", "cross-site");
             let answer = services.open().send(&loaded);
             assert_eq!((answer.status, answer.reason().as_deref()), (404, Some("no-route")));

@@ -1,4 +1,4 @@
-//! Observe: the whole hook, and a single check.
+//! Mode `observe` of a hook and of a single check.
 
 use crate::counts;
 use crate::support::client::Protocol;
@@ -7,7 +7,7 @@ use blobgate::contract::{Kind, Verdict, header};
 use serde_json::json;
 
 #[test]
-fn a_hook_that_observes_refuses_and_changes_nothing() {
+fn observing_hook_refuses_and_changes_nothing() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| {
             shipped.hook(&json!({"mode": "observe", "source": ["127.0.0.1"], "answers": "receipt"}))
@@ -29,7 +29,7 @@ fn a_hook_that_observes_refuses_and_changes_nothing() {
                     Some("unsupported-encoding"),
                     "video",
                 ),
-                // Released before its end is there.
+                // Forwarded before its end comes.
                 (large(), None, Some("body-too-large"), "failure"),
                 (large().undeclared(), None, Some("body-too-large"), "failure"),
                 (large().trailers(), None, Some("body-too-large"), "failure"),
@@ -49,9 +49,9 @@ fn a_hook_that_observes_refuses_and_changes_nothing() {
                 assert_eq!(arrival.header("content-type").as_deref(), Some("application/json"));
                 assert!(arrival.body == delivery.body(), "another body arrived for {reason:?}");
             }
-            let mut stranger = gate.tls(protocol).from([127, 0, 0, 2].into()).open();
+            let mut unlisted = gate.tls(protocol).from([127, 0, 0, 2].into()).open();
             assert_eq!(
-                stranger.send(&TestDelivery::completed().header(header::EVENT, Kind::Failed.name())).status,
+                unlisted.send(&TestDelivery::completed().header(header::EVENT, Kind::Failed.name())).status,
                 418
             );
             let arrival = gate.video.take_one();
@@ -68,7 +68,7 @@ fn a_hook_that_observes_refuses_and_changes_nothing() {
 }
 
 #[test]
-fn a_check_that_observes_only_marks() {
+fn observing_check_only_sets_a_header() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| {
             shipped.hook(&json!({"source": ["203.0.113.0/24"], "checks": {"source": "observe"}}))
@@ -77,7 +77,7 @@ fn a_check_that_observes_only_marks() {
             let arrival = gate.accepts(protocol, &TestDelivery::completed());
             assert_eq!(arrival.header(header::OBSERVED).as_deref(), Some("source-denied"));
             assert_eq!(arrival.header(header::REASON), None);
-            // The other checks go on.
+            // The other checks still refuse.
             gate.refuses(protocol, &TestDelivery::of("{"), 400, "json-invalid");
         }
         let labels = [("hook", "veo3"), ("reason", "source-denied"), ("environment", "development")];

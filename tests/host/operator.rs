@@ -38,7 +38,7 @@ fn counters_have_their_labels() {
 }
 
 #[test]
-fn two_workers_count_into_one() {
+fn workers_share_counters() {
     on_every_envoy(|envoy| {
         let gate =
             TestGate::started(envoy, Options { concurrency: 2, ..Options::default() }, |bootstrap| bootstrap);
@@ -53,7 +53,7 @@ fn two_workers_count_into_one() {
 }
 
 #[test]
-fn a_flood_of_refusals_is_ten_lines_and_a_count() {
+fn logs_ten_refusals_a_second_and_counts_the_rest() {
     const FLOOD: usize = 60;
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
@@ -61,7 +61,7 @@ fn a_flood_of_refusals_is_ten_lines_and_a_count() {
         for _ in 0..FLOOD {
             client.send(&TestDelivery::of("{")).assert_refused(400, "json-invalid");
         }
-        // Every refusal is a line or in a count of those left out, which comes by itself.
+        // Every refusal is a line, or part of a later count of left-out lines.
         let counts = || {
             let log = gate.envoy.log();
             let lines = log.lines().filter(|line| line.contains("blobgate verdict=refused")).count();
@@ -76,7 +76,7 @@ fn a_flood_of_refusals_is_ten_lines_and_a_count() {
         for line in log.lines().filter(|line| line.contains("blobgate verdict=refused")) {
             *seconds.entry(line.get(..20).unwrap().to_owned()).or_insert(0_usize) += 1;
         }
-        // A second of the log's clock meets at most two of the filter's.
+        // One second of the log's clock overlaps at most two seconds of the filter's.
         assert!(seconds.values().all(|lines| *lines <= 20), "{seconds:?}");
         let line = log_line(&gate.envoy, "blobgate verdict=refused");
         let tail = "blobgate verdict=refused reason=json-invalid hook=veo3 source=127.0.0.1 id=- environment=development";
@@ -85,7 +85,7 @@ fn a_flood_of_refusals_is_ten_lines_and_a_count() {
 }
 
 #[test]
-fn the_access_log_tells_what_became_of_each() {
+fn access_log_has_each_result() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| shipped.hook(&json!({"schema": "strict"})));
         gate.accepts(H2, &TestDelivery::completed());
@@ -102,7 +102,7 @@ fn the_access_log_tells_what_became_of_each() {
         ] {
             assert_eq!(line[key], value, "{key}");
         }
-        // Refused, and its generation known.
+        // Refused, with a known generation.
         gate.refuses(H2, &TestDelivery::completed().without_header("content-type"), 422, "schema-invalid");
         let line = access_line(&gate.envoy, |line| line["reason"] == "schema-invalid");
         assert_eq!((&line["generation_id"], &line["hook"]), (&json!(GENERATION), &json!("veo3")));

@@ -1,16 +1,16 @@
-//! A manifest against its definition, the way an API server takes it.
+//! Validates a manifest against its CRD, like an API server.
 
 use super::support::repository;
 use serde_json::{Value, json};
 
-/// What is wrong with an EnvoyFilter: `where: what`, each.
+/// The faults of an EnvoyFilter, each as `path: fault`.
 pub(crate) fn faults(manifest: &Value) -> Vec<String> {
     let validator = jsonschema::draft7::new(&schema()).expect("the definition is a schema");
     validator.iter_errors(manifest).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
-/// The definition's schema, closed. An API server prunes what an object's definition does not know, in silence or
-/// with a warning; here that is a fault. Not looked at: `x-kubernetes-validations`, which are CEL.
+/// The CRD's schema without unknown properties. An API server prunes unknown properties, with or without a warning; here
+/// they are faults. The tests skip `x-kubernetes-validations`, which are CEL.
 fn schema() -> Value {
     let text =
         std::fs::read_to_string(repository("tests/crds/envoyfilters.networking.istio.io.yaml")).unwrap();
@@ -20,7 +20,7 @@ fn schema() -> Value {
         format!("{}/{}", definition["spec"]["group"].as_str().unwrap(), version["name"].as_str().unwrap());
     let mut schema = version["schema"]["openAPIV3Schema"].clone();
     close(&mut schema);
-    // What every object has, and the definition leaves to the API server.
+    // The API server itself checks these properties of every object.
     schema["required"] = json!(["apiVersion", "kind", "metadata", "spec"]);
     schema["properties"]["apiVersion"] = json!({"const": group_version});
     schema["properties"]["kind"] = json!({"const": definition["spec"]["names"]["kind"]});

@@ -1,17 +1,17 @@
-//! An ingress gateway as Istio makes it, and the Envoy that it becomes.
+//! An ingress gateway as Istio configures it, in an Envoy.
 
 use super::patches::Gateway;
 use super::support::{Bootstrap, EnvoyProcess, Options, TestGate, Upstream, Version, envoy, tls};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// The hook's host: the name that the tests' clients send as SNI and authority.
+/// The hook's host: SNI and authority of the tests' clients.
 pub(crate) const HOST: &str = tls::NAME;
-/// Another team's host on the same gateway, with a certificate of its own.
+/// Another team's host on the same gateway, with another certificate.
 pub(crate) const NEIGHBOUR: &str = "app.example.com";
 const TYPE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 
-/// Istio's settings of connections.
+/// Istio's connection settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
     Default,
@@ -19,8 +19,8 @@ pub(crate) enum Profile {
     Edge,
 }
 
-/// A gateway of the Gateways `istio-system/blobgate` (the hook's) and `istio-system/app`, as istioctl installs it,
-/// before any patch.
+/// The unpatched gateway for the Gateways `istio-system/blobgate`, which has the hook, and `istio-system/app`, as istioctl
+/// installs it.
 pub(crate) fn gateway(profile: Profile, neighbour: &tls::Certificate) -> Gateway {
     let sds = json!({"tls_certificate_sds_secret_configs": [{"name": "edge", "sds_config": {}}]});
     let own = json!({"tls_certificates": [{
@@ -57,7 +57,7 @@ pub(crate) fn gateway(profile: Profile, neighbour: &tls::Certificate) -> Gateway
         listeners: vec![https, http],
         route_configurations: vec![
             routes("https.443.https-app.app.istio-system", &neighbour),
-            // What Istio puts where no VirtualService is bound.
+            // Istio writes this when no VirtualService is bound.
             routes(
                 "https.443.https-blobgate.blobgate.istio-system",
                 &json!({"name": "blackhole:443", "domains": ["*"], "routes": []}),
@@ -142,13 +142,13 @@ fn cluster_name(service: &str) -> String {
 }
 
 fn cluster(profile: Profile, service: &str) -> Value {
-    let most = u32::MAX;
+    let max = u32::MAX;
     let mut cluster = json!({
         "name": cluster_name(service),
-        "type": "STATIC", // Istio's are EDS: the endpoints come from elsewhere
+        "type": "STATIC", // Istio uses EDS
         "connect_timeout": "10s",
         "circuit_breakers": {"thresholds": [{
-            "max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": most,
+            "max_connections": max, "max_pending_requests": max, "max_requests": max, "max_retries": max,
         }]},
         "load_assignment": {"cluster_name": cluster_name(service)},
     });
@@ -158,7 +158,7 @@ fn cluster(profile: Profile, service: &str) -> Value {
     cluster
 }
 
-/// An Envoy with a gateway's listeners, its routes by file as Istio's come by RDS.
+/// An Envoy with a gateway's listeners. Its routes come from files instead of Istio's RDS.
 pub(crate) struct Ingress {
     /// Its listener `edge` is `0.0.0.0_8443`, and `plaintext` is `0.0.0.0_8080`.
     pub(crate) gate: TestGate,
@@ -201,7 +201,7 @@ impl Ingress {
             "static_resources": {"listeners": listeners, "clusters": clusters},
         });
         let envoy = EnvoyProcess::start(version, &bootstrap, Options::default());
-        // The hook here is open: nothing is kept, and nobody asked.
+        // The hook has no proofs, so it needs no quarantine service and no provider.
         let (quarantine, provider) = (Upstream::off(), Upstream::off());
         Self { gate: TestGate { envoy, video, failure, quarantine, provider }, app, _routes: folder }
     }

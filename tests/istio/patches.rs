@@ -1,11 +1,11 @@
-//! What Istio does with an EnvoyFilter on a gateway, as far as ours goes: a panic on everything else, so that nothing
-//! is skipped in silence. After `pilot/pkg/networking/core/envoyfilter` and `pkg/proto/merge` of istio/istio.
+//! Applies an EnvoyFilter like Istio, for the operations that `deploy/istio` uses. Any other operation panics.
+//! After `pilot/pkg/networking/core/envoyfilter` and `pkg/proto/merge` of istio/istio.
 
 use serde_json::{Map, Value};
 
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
-/// What Istio has made for a gateway.
+/// The configuration that Istio makes for a gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Gateway {
     pub(crate) listeners: Vec<Value>,
@@ -13,8 +13,8 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Applies the patches in Istio's order: by what they apply to, and in the order of the file within it. Every
-    /// patch has to find something; of those for a listener, which are for either of two ports, one.
+    /// Applies the patches in Istio's order: by `applyTo`, then by their order in the file. Panics if a patch matches
+    /// nothing. Of the two patches for a listener, one for each port, exactly one must match.
     #[track_caller]
     pub(crate) fn apply(&mut self, envoy_filter: &Value) {
         let patches: Vec<Patch<'_>> =
@@ -31,7 +31,7 @@ impl Gateway {
                         .iter_mut()
                         .for_each(|routes| *applied += patch.to_routes(routes));
                 }
-                other => panic!("applyTo {other} is not known here"),
+                other => panic!("applyTo {other} is not supported"),
             }
         }
         let listeners = patches.iter().zip(&applied).filter(|(patch, _)| patch.apply_to == "LISTENER");
@@ -43,7 +43,7 @@ impl Gateway {
         assert_eq!(
             idle.map(|(patch, _)| patch.apply_to).collect::<Vec<_>>(),
             Vec::<&str>::new(),
-            "found nothing"
+            "patches without a match"
         );
     }
 }
@@ -78,7 +78,7 @@ impl<'a> Patch<'a> {
         }
     }
 
-    /// How many objects of the listener it changed.
+    /// Patches a listener, and returns the number of changed objects.
     fn to_listener(&self, listener: &mut Value) -> usize {
         only(&self.listener, &["portNumber", "filterChain"]);
         let port = &listener["address"]["socket_address"]["port_value"];
@@ -112,7 +112,7 @@ impl<'a> Patch<'a> {
     fn to_network_filter(&self, filter: &mut Value) {
         match (self.apply_to, self.operation) {
             ("NETWORK_FILTER", "MERGE") => {
-                // Istio merges inside an Any only where the types are the same.
+                // Istio merges inside an Any only if the types are equal.
                 assert_eq!(filter["typed_config"]["@type"], self.value["typed_config"]["@type"]);
                 merge(filter, self.value);
             }
@@ -120,13 +120,13 @@ impl<'a> Patch<'a> {
                 assert_eq!(filter["name"], MANAGER);
                 filter["typed_config"]["http_filters"].as_array_mut().unwrap().insert(0, self.value.clone());
             }
-            other => panic!("{other:?} is not known here"),
+            other => panic!("{other:?} is not supported"),
         }
     }
 
     fn to_routes(&self, routes: &mut Value) -> usize {
         only(&self.routes, &["gateway", "portNumber", "vhost"]);
-        // https.PORT.PORT_NAME.GATEWAY.NAMESPACE; with plain HTTP http.PORT alone, which no gateway's name matches.
+        // https.PORT.PORT_NAME.GATEWAY.NAMESPACE; plain HTTP has only http.PORT, which no gateway name matches.
         let name: Vec<&str> = routes["name"].as_str().unwrap().split('.').collect();
         let ["https", port, _, gateway, namespace] = name[..] else { return 0 };
         let wanted_port = self.routes.get("portNumber").map(Value::to_string);
@@ -147,7 +147,7 @@ impl<'a> Patch<'a> {
                 let hosts = hosts.iter_mut().filter(|host| host["name"] == wanted["name"]);
                 hosts.map(|host| host["routes"].as_array_mut().unwrap().insert(0, self.value.clone())).count()
             }
-            other => panic!("{other:?} is not known here"),
+            other => panic!("{other:?} is not supported"),
         }
     }
 }
@@ -155,11 +155,11 @@ impl<'a> Patch<'a> {
 #[track_caller]
 fn only(object: &Map<String, Value>, known: &[&str]) {
     let unknown: Vec<&String> = object.keys().filter(|key| !known.contains(&key.as_str())).collect();
-    assert!(unknown.is_empty(), "not known here: {unknown:?}");
+    assert!(unknown.is_empty(), "not supported: {unknown:?}");
 }
 
-/// Protobuf's merge, on its JSON: messages field by field, lists appended, entries of maps and everything else
-/// replaced. It cannot set a scalar to its default: those are absent on the wire, and so they are refused here.
+/// Protobuf's merge on JSON: it merges messages by field, appends lists, and replaces map entries and everything else.
+/// It cannot set a scalar to its default, which is absent on the wire. Here a default panics.
 fn merge(into: &mut Value, from: &Value) {
     for (key, value) in from.as_object().unwrap() {
         assert!(![Value::from(0), Value::from(false), Value::from("")].contains(value), "{key} is a default");

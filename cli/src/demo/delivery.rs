@@ -1,116 +1,113 @@
-//! What the demo sends: payloads as on the provider's page, and what is wrong with them.
+//! The demo's deliveries: payloads of the provider's page, and changed ones.
 
 use reqwest::Method;
 use uuid::Uuid;
 
 /// One request to the gate.
-pub(super) struct Delivery {
-    /// The generation id in the payload, new for each delivery.
+pub(super) struct DemoDelivery {
+    /// The generation id in the payload. Each delivery has a new one.
     pub(super) id: Uuid,
-    /// What the generation is for: its token names it, and the application says it to the inbox.
+    /// The job that its token names, or that the demo announces to the inbox.
     pub(super) job: String,
-    pub(super) door: Door,
-    pub(super) hook: Hook,
+    pub(super) channel: Channel,
+    pub(super) hook: DemoHook,
     pub(super) method: Method,
-    /// What follows the hook's own path.
+    /// The path below the hook's own.
     pub(super) below: &'static str,
     pub(super) headers: Vec<(&'static str, &'static str)>,
     pub(super) body: String,
 }
 
-/// How a delivery comes in.
+/// The way by which a delivery comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
-    /// Over TLS.
-    Edge,
-    /// In plaintext.
-    Plain,
-    /// Over TLS, from an address of this machine that is not a loopback one.
-    Elsewhere,
-    /// From the sandbox, which has generated something.
-    Provider,
-    /// From the inbox, which has asked: the sandbox has generated something, and never calls back.
+pub(super) enum Channel {
+    Tls,
+    PlainHttp,
+    /// TLS, from an address of this machine other than the loopback ones.
+    OtherAddress,
+    /// A callback of the sandbox.
+    Callback,
+    /// The sandbox never calls back. The inbox reconciles the generation.
     Reconcile,
 }
 
-/// Which hook a delivery comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hook {
-    /// The one that believes what comes from the right place.
+pub(super) enum DemoHook {
+    /// It accepts deliveries from the allowlist without a proof.
     Open,
-    /// The one that wants proof, with such a token in its URL.
-    Proven(Token),
+    /// It authenticates. The URL contains this token.
+    Authenticating(TokenKind),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(super) enum TokenKind {
     None,
-    Good,
-    /// Signed with the gate's key, once.
+    Valid,
+    /// Expired, with a valid signature.
     Expired,
-    /// Signed with another key.
+    /// Signed with a key that no gate has.
     Foreign,
 }
 
 pub(super) mod payload {
-    use super::{Delivery, Door, Hook};
+    use super::{Channel, DemoDelivery, DemoHook};
     use reqwest::Method;
     use uuid::Uuid;
 
     /// "Completed" of the provider's page.
-    pub(in crate::demo) fn completed() -> Delivery {
+    pub(in crate::demo) fn completed() -> DemoDelivery {
         let url = r#""https://cdn.runblob.io/videos/your-video.mp4""#;
         with(|id| documented(id, "completed", url, "null"))
     }
 
     /// "Failed" and "Timeout" of the provider's page.
-    pub(in crate::demo) fn failed(code: &str) -> Delivery {
+    pub(in crate::demo) fn failed(code: &str) -> DemoDelivery {
         let error = format!("{{\n    \"message\": \"{code}\",\n    \"details\": {{}}\n  }}");
         with(|id| documented(id, "failed", "null", &error))
     }
 
-    /// Completed, with its `error` in so many arrays.
-    pub(in crate::demo) fn nested(depth: usize) -> Delivery {
+    /// A completion whose `error` is this many nested arrays.
+    pub(in crate::demo) fn nested(depth: usize) -> DemoDelivery {
         let arrays = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         with(|id| documented(id, "completed", r#""https://cdn.runblob.io/videos/your-video.mp4""#, &arrays))
     }
 
-    /// Completed, filled up with spaces.
-    pub(in crate::demo) fn of_size(bytes: usize) -> Delivery {
+    /// A completion, padded with spaces to this size.
+    pub(in crate::demo) fn of_size(bytes: usize) -> DemoDelivery {
         let mut delivery = completed();
         delivery.body.push_str(&" ".repeat(bytes.saturating_sub(delivery.body.len())));
         delivery
     }
 
-    /// Completed, with another id.
-    pub(in crate::demo) fn with_id(text: &str) -> Delivery {
+    /// A completion with this text as its generation id.
+    pub(in crate::demo) fn with_id(text: &str) -> DemoDelivery {
         let mut delivery = completed();
         delivery.body = delivery.body.replace(&delivery.id.to_string(), text);
         delivery
     }
 
-    /// What the sandbox makes of an order: its id and its body are known afterwards.
-    pub(in crate::demo) fn generated() -> Delivery {
-        none().through(Door::Provider)
+    /// A callback of the sandbox. The order's answer gives its id, the status its body.
+    pub(in crate::demo) fn generated() -> DemoDelivery {
+        none().through(Channel::Callback)
     }
 
-    /// The same, and no callback comes of it.
-    pub(in crate::demo) fn never_called_back() -> Delivery {
-        none().through(Door::Reconcile)
+    /// A generation of the sandbox without a callback.
+    pub(in crate::demo) fn generated_without_callback() -> DemoDelivery {
+        none().through(Channel::Reconcile)
     }
 
-    /// Nothing at all.
-    pub(in crate::demo) fn none() -> Delivery {
-        Delivery { headers: Vec::new(), ..with(|_| String::new()) }
+    /// No body and no headers.
+    pub(in crate::demo) fn none() -> DemoDelivery {
+        DemoDelivery { headers: Vec::new(), ..with(|_| String::new()) }
     }
 
-    fn with(body: impl FnOnce(Uuid) -> String) -> Delivery {
+    fn with(body: impl FnOnce(Uuid) -> String) -> DemoDelivery {
         let id = Uuid::new_v4();
-        Delivery {
+        DemoDelivery {
             id,
             job: format!("demo-{:08x}", id.as_fields().0),
-            door: Door::Edge,
-            hook: Hook::Open,
+            channel: Channel::Tls,
+            hook: DemoHook::Open,
             method: Method::POST,
             below: "",
             headers: vec![("content-type", "application/json")],
@@ -134,31 +131,30 @@ pub(super) mod payload {
     }
 }
 
-impl Door {
-    /// Whether a generation is ordered, of which an application says that it is expected.
+impl Channel {
+    /// The demo orders the generation from the sandbox and announces it to the inbox.
     pub(super) fn is_ordered(self) -> bool {
-        matches!(self, Door::Provider | Door::Reconcile)
+        matches!(self, Channel::Callback | Channel::Reconcile)
     }
 }
 
-impl Delivery {
-    /// The job that the gate or the inbox knows of it: from an authentic token, or from what is expected.
+impl DemoDelivery {
+    /// The job that the service gets: from an authentic token, or from an expectation.
     pub(super) fn known_job(&self) -> Option<&str> {
-        let is_known =
-            self.door == Door::Reconcile || matches!(self.hook, Hook::Proven(Token::Good | Token::Expired));
+        let is_known = self.channel == Channel::Reconcile
+            || matches!(self.hook, DemoHook::Authenticating(TokenKind::Valid | TokenKind::Expired));
         is_known.then_some(self.job.as_str())
     }
 
-    pub(super) fn through(self, door: Door) -> Self {
-        Self { door, ..self }
+    pub(super) fn through(self, channel: Channel) -> Self {
+        Self { channel, ..self }
     }
 
-    pub(super) fn with_token(self, token: Token) -> Self {
-        Self { hook: Hook::Proven(token), ..self }
+    pub(super) fn with_token(self, token: TokenKind) -> Self {
+        Self { hook: DemoHook::Authenticating(token), ..self }
     }
 
-    /// The result at another host.
-    pub(super) fn result_at(mut self, host: &str) -> Self {
+    pub(super) fn with_result_at(mut self, host: &str) -> Self {
         self.body = self.body.replace("cdn.runblob.io", host);
         self
     }

@@ -1,9 +1,9 @@
-//! The gate, from outside.
+//! Sends deliveries to the gate.
 
-use super::delivery::{Delivery, Door, Hook};
+use super::delivery::{Channel, DemoDelivery, DemoHook};
 use super::tokens::Tokens;
 use crate::net_error::cause;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use blobgate::contract::header;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Url, Version};
@@ -12,97 +12,108 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The provider's request timeout, from its page on webhooks.
-pub(super) const ANSWER: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The provider's connection timeout, from the same page.
-const CONNECTION: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) struct Gate {
-    pub(super) hooks: Hooks,
+pub(super) struct GateClient {
+    pub(super) hooks: HookUrls,
     certificate: PathBuf,
     client: Client,
-    elsewhere: Result<Client, String>,
+    /// Its connections come from another address of this machine.
+    other_address: Result<Client, NoOtherAddress>,
 }
 
-/// Where the gate's hooks are.
-pub(super) struct Hooks {
-    pub(super) edge: Url,
-    /// The same in plaintext.
+/// The URLs of the gate's hooks.
+pub(super) struct HookUrls {
+    pub(super) open: Url,
+    /// The open hook over plain HTTP.
     pub(super) plain: Url,
-    /// The one that takes a token, without it.
-    pub(super) token: Url,
+    /// The authenticating hook, without a token.
+    pub(super) authenticating: Url,
 }
 
-/// What came of a delivery.
-pub(super) enum Sent {
-    Answered(Answer),
-    /// The connection held, but no answer came; why.
+/// Why the demo cannot send from another address.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum NoOtherAddress {
+    #[error("the gate is not on this machine's loopback")]
+    RemoteGate,
+    #[error("this machine has loopback addresses only")]
+    LoopbackOnly,
+}
+
+/// The outcome of sending a delivery.
+pub(super) enum SendOutcome {
+    Answered(GateAnswer),
+    /// The gate accepted the connection and did not answer. The text says why.
     Unanswered(String),
-    /// The provider sends nothing: the inbox is to ask, from then on.
+    /// The sandbox does not call back. The inbox reconciles the generation from this time on.
     Uncalled(Instant),
-    /// The same, and the inbox has not brought it; why.
+    /// The inbox did not reconcile the generation. The text says why.
     NotReconciled(String),
-    /// It was not sent; why.
-    LeftOut(String),
+    /// The demo did not send it. The text says why.
+    Skipped(String),
 }
 
-pub(super) struct Answer {
+pub(super) struct GateAnswer {
     pub(super) status: u16,
     /// `blobgate-reason`.
     pub(super) code: Option<String>,
-    /// Unless somebody else has sent it.
+    /// `None` of a callback: the sandbox sent it.
     pub(super) version: Option<Version>,
 }
 
-impl Gate {
-    pub(super) fn new(hooks: Hooks, certificate: &Path) -> Result<Self> {
+impl GateClient {
+    pub(super) fn new(hooks: HookUrls, certificate: &Path) -> Result<Self> {
         let client = || {
             anyhow::Ok(
                 trusting(certificate)?
                     .no_proxy()
                     .redirect(Policy::none())
-                    .timeout(ANSWER)
-                    .connect_timeout(CONNECTION),
+                    .timeout(ANSWER_TIMEOUT)
+                    .connect_timeout(CONNECT_TIMEOUT),
             )
         };
-        let elsewhere = match address_elsewhere(&hooks.edge) {
+        let other_address = match find_other_address(&hooks.open) {
             Ok(address) => Ok(client()?.local_address(address).build()?),
-            Err(why) => Err(why.to_owned()),
+            Err(why) => Err(why),
         };
-        Ok(Self { client: client()?.build()?, elsewhere, certificate: certificate.to_owned(), hooks })
+        Ok(Self { client: client()?.build()?, other_address, certificate: certificate.to_owned(), hooks })
     }
 
-    /// Sends a delivery. `Err` where no connection came about: then there is nothing to show.
-    pub(super) async fn send(&self, url: Url, delivery: &Delivery) -> Result<Sent> {
+    /// Fails without a connection: the demo then has nothing to show.
+    pub(super) async fn send(&self, url: Url, delivery: &DemoDelivery) -> Result<SendOutcome> {
         match send(&self.client, url.clone(), delivery).await {
-            Ok(answer) => Ok(Sent::Answered(answer)),
+            Ok(answer) => Ok(SendOutcome::Answered(answer)),
             Err(error) if error.is_connect() => Err(self.not_connected(&url, &error)),
-            Err(error) => Ok(Sent::Unanswered(cause(&error))),
+            Err(error) => Ok(SendOutcome::Unanswered(cause(&error))),
         }
     }
 
-    /// Sends a delivery from an address that is not a loopback one, where this machine has one.
-    pub(super) async fn send_from_elsewhere(&self, url: Url, delivery: &Delivery) -> Sent {
-        let client = match &self.elsewhere {
+    pub(super) async fn send_from_other_address(&self, url: Url, delivery: &DemoDelivery) -> SendOutcome {
+        let client = match &self.other_address {
             Ok(client) => client,
-            Err(why) => return Sent::LeftOut(why.clone()),
+            Err(why) => return SendOutcome::Skipped(why.to_string()),
         };
         match send(client, url, delivery).await {
-            Ok(answer) => Sent::Answered(answer),
-            Err(error) if error.is_connect() => Sent::LeftOut(format!(
-                "this machine does not connect to its loopback from another address: {}",
+            Ok(answer) => SendOutcome::Answered(answer),
+            Err(error) if error.is_connect() => SendOutcome::Skipped(format!(
+                "this machine cannot connect to its loopback from another address: {}",
                 cause(&error)
             )),
-            Err(error) => Sent::Unanswered(cause(&error)),
+            Err(error) => SendOutcome::Unanswered(cause(&error)),
         }
     }
 
-    /// Where a delivery goes.
-    pub(super) fn url(&self, delivery: &Delivery, tokens: &Tokens) -> Result<Url> {
-        let Hooks { edge, plain, token: proven } = &self.hooks;
-        let mut url = match (delivery.hook, delivery.door) {
-            (Hook::Proven(token), _) => return tokens.callback(proven, token, &delivery.job),
-            (Hook::Open, Door::Plain) => plain.clone(),
-            (Hook::Open, Door::Edge | Door::Elsewhere | Door::Provider | Door::Reconcile) => edge.clone(),
+    /// The URL for a delivery, with its token.
+    pub(super) fn url(&self, delivery: &DemoDelivery, tokens: &Tokens) -> Result<Url> {
+        let HookUrls { open, plain, authenticating } = &self.hooks;
+        let mut url = match (delivery.hook, delivery.channel) {
+            (DemoHook::Authenticating(token), _) => {
+                return tokens.callback(authenticating, token, &delivery.job);
+            }
+            (DemoHook::Open, Channel::PlainHttp) => plain.clone(),
+            (DemoHook::Open, _) => open.clone(),
         };
         let path = format!("{}{}", url.path().trim_end_matches('/'), delivery.below);
         url.set_path(&path);
@@ -113,15 +124,15 @@ impl Gate {
         let cause = cause(error);
         if cause.contains("certificate") {
             return anyhow!(
-                "the gate at {url} shows another certificate than {} vouches for ({cause}): name the right one with --ca",
+                "cannot trust the gate at {url}: {} is not its certificate or issuer ({cause}). Name the right one with --ca",
                 self.certificate.display()
             );
         }
-        anyhow!("no gate can be reached at {url} ({cause}): `make run` starts one")
+        anyhow!("cannot connect to the gate at {url}: {cause}. `make run` starts one")
     }
 }
 
-async fn send(client: &Client, url: Url, delivery: &Delivery) -> reqwest::Result<Answer> {
+async fn send(client: &Client, url: Url, delivery: &DemoDelivery) -> reqwest::Result<GateAnswer> {
     let mut request = client.request(delivery.method.clone(), url);
     for (name, value) in &delivery.headers {
         request = request.header(*name, *value);
@@ -131,34 +142,34 @@ async fn send(client: &Client, url: Url, delivery: &Delivery) -> reqwest::Result
     }
     let answer = request.send().await?;
     let code = answer.headers().get(header::REASON).map(|code| code.as_bytes().escape_ascii().to_string());
-    Ok(Answer { status: answer.status().as_u16(), code, version: Some(answer.version()) })
+    Ok(GateAnswer { status: answer.status().as_u16(), code, version: Some(answer.version()) })
 }
 
-/// What trusts this certificate, and no other.
+/// A client that trusts this certificate and no other.
 pub(super) fn trusting(certificate: &Path) -> Result<ClientBuilder> {
     let name = certificate.display();
-    let pem = std::fs::read(certificate).with_context(|| {
-        format!("the gate's certificate {name} cannot be read: `make run` makes one, --ca names another")
+    let pem = std::fs::read(certificate).map_err(|why| {
+        anyhow!("cannot read the gate's certificate {name}: {why}. `make run` makes one, --ca names another")
     })?;
-    let certificates =
-        Certificate::from_pem_bundle(&pem).with_context(|| format!("{name} is no certificate in PEM"))?;
+    let certificates = Certificate::from_pem_bundle(&pem)
+        .map_err(|_| anyhow!("cannot trust {name}: it has no certificate in PEM. Name one with --ca"))?;
     Ok(Client::builder().tls_certs_only(certificates))
 }
 
-/// An address of this machine from which a gate on the loopback can be called, and which is not a loopback one itself.
-fn address_elsewhere(edge: &Url) -> Result<IpAddr, &'static str> {
-    let host = edge.host_str().unwrap_or_default();
+/// An address of this machine outside the loopback that can call a gate on the loopback.
+fn find_other_address(gate: &Url) -> Result<IpAddr, NoOtherAddress> {
+    let host = gate.host_str().unwrap_or_default();
     if !(host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback() && host.is_ipv4()))
     {
-        return Err("the gate is not on this machine's loopback");
+        return Err(NoOtherAddress::RemoteGate);
     }
-    // Tells which address would be used, and sends nothing. 192.0.2.0/24 is there for documentation (RFC 5737).
+    // `connect` on UDP picks the local address and sends nothing. RFC 5737 reserves 192.0.2.0/24 for documentation.
     let route = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
         socket.connect("192.0.2.1:9")?;
         socket.local_addr()
     });
     match route {
         Ok(address) if !address.ip().is_loopback() => Ok(address.ip()),
-        _ => Err("this machine has no address beside the loopback ones"),
+        _ => Err(NoOtherAddress::LoopbackOnly),
     }
 }

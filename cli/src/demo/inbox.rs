@@ -1,85 +1,104 @@
-//! The inbox behind the gate, where there is one: its entries, and their expectations.
+//! Reads the inbox behind the gate: entries and expectations.
 
-use super::gate::ANSWER;
+use super::gate::ANSWER_TIMEOUT;
 use super::rows::Row;
 use crate::net_error::cause;
 use crate::receiver::sha256;
-use anyhow::{Result, anyhow, ensure};
+use anyhow::Result;
 use blobgate_inbox::service::{
     EntryDetail, EntryPage, EntryState, EntrySummary, ExpectationStatus, ListRequest,
 };
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::str::FromStr;
 
-/// Where its admin listener may be.
+/// The admin listener that `--inbox` names, or none.
 #[derive(Clone)]
-pub(crate) struct At(Option<Url>);
+pub(crate) struct InboxAddress(Option<Url>);
 
-/// An inbox that answers.
-pub(super) struct Inbox {
+/// A running inbox.
+pub(super) struct DemoInbox {
     pub(super) url: Url,
-    /// The hook of which it is told what is expected there.
+    /// The hook of the demo's expectations.
     pub(super) hook: String,
     client: Client,
-    /// The newest entry before anything was sent.
+    /// The newest entry from before the demo.
     newest: i64,
 }
 
-/// An entry that the demo has sent.
+/// An entry of one of the demo's deliveries.
 #[derive(Clone)]
-pub(super) struct Stored {
+pub(super) struct DemoEntry {
     pub(super) entry: EntrySummary,
-    /// The expectation of its generation, once that is read.
+    /// The expectation of its generation.
     pub(super) expectation: Option<ExpectationStatus>,
 }
 
-/// A URL, or `none`.
-pub(super) fn parse(text: &str) -> Result<At, String> {
-    if text == "none" {
-        return Ok(At(None));
-    }
-    let url = Url::parse(text).map_err(|error| format!("{text} is no URL: {error}"))?;
-    Ok(At(Some(url)))
+/// A value of `--inbox` that is no URL.
+#[derive(Debug, thiserror::Error)]
+#[error("{text:?} is no URL: {why}. Write a URL, or none")]
+pub(super) struct InvalidInboxUrl {
+    text: String,
+    why: <Url as FromStr>::Err,
 }
 
-impl At {
-    /// Where it was looked for and nobody answers, there is none.
-    pub(super) async fn find(&self, hook: &str) -> Result<Option<Inbox>> {
+/// Parses a URL, or `none`.
+pub(super) fn parse(text: &str) -> Result<InboxAddress, InvalidInboxUrl> {
+    if text == "none" {
+        return Ok(InboxAddress(None));
+    }
+    let url = Url::parse(text).map_err(|why| InvalidInboxUrl { text: text.to_owned(), why })?;
+    Ok(InboxAddress(Some(url)))
+}
+
+impl InboxAddress {
+    /// Returns `None` when nothing listens there.
+    pub(super) async fn find(&self, hook: &str) -> Result<Option<DemoInbox>> {
         let Some(url) = self.0.clone() else { return Ok(None) };
-        let client = Client::builder().no_proxy().tls_certs_only([]).timeout(ANSWER).build()?;
-        let mut inbox = Inbox { url, hook: hook.to_owned(), client, newest: 0 };
+        let client = Client::builder().no_proxy().tls_certs_only([]).timeout(ANSWER_TIMEOUT).build()?;
+        let mut inbox = DemoInbox { url, hook: hook.to_owned(), client, newest: 0 };
         match inbox.page(1, None).await {
             Ok(page) => inbox.newest = page.entries.first().map_or(0, |entry| entry.id),
-            Err(Trouble::NobodyThere) => return Ok(None),
-            Err(Trouble::Other(error)) => return Err(error),
+            Err(InboxError::NotListening { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
         }
         Ok(Some(inbox))
     }
 
-    /// In words, where none was found.
-    pub(super) fn nobody(&self) -> String {
+    /// The text for the report when there is no inbox.
+    pub(super) fn absence(&self) -> String {
         self.0.as_ref().map_or_else(|| "none".to_owned(), |url| format!("none at {url}"))
     }
 }
 
-enum Trouble {
-    NobodyThere,
-    Other(anyhow::Error),
+/// A failed call to the admin listener.
+#[derive(Debug, thiserror::Error)]
+enum InboxError {
+    #[error("cannot connect to the inbox at {url}: it has ended. Start it, and run the demo again")]
+    NotListening { url: Url },
+    #[error("cannot call the inbox at {url}: {why}. See target/run/inbox.log")]
+    NoAnswer { url: Url, why: String },
+    #[error("the inbox at {url} requires a token. The demo has none: name an inbox without one with --inbox")]
+    Unauthorized { url: Url },
+    #[error("the inbox at {url} answers {status} to {path}. See target/run/inbox.log")]
+    Refused { url: Url, status: StatusCode, path: String },
+    #[error("the server at {url} is no inbox: {why}. Name the inbox's admin listener with --inbox")]
+    NoInbox { url: Url, why: String },
 }
 
-/// As many as the inbox shows at once.
-const PAGE: i64 = 500;
+/// The inbox lists at most this many entries at once.
+const MAX_PAGE: i64 = 500;
 
-impl Inbox {
-    /// What it got since it was found.
-    pub(super) async fn entries(&self) -> Result<Vec<Stored>> {
+impl DemoInbox {
+    /// The entries since the demo's start.
+    pub(super) async fn entries(&self) -> Result<Vec<DemoEntry>> {
         let (mut all, mut before) = (Vec::new(), None);
         loop {
-            let page = self.page(PAGE, before).await.map_err(|trouble| self.still_there(trouble))?;
+            let page = self.page(MAX_PAGE, before).await?;
             let is_last = page.entries.iter().any(|entry| entry.id <= self.newest);
             let new = page.entries.into_iter().filter(|entry| entry.id > self.newest);
-            all.extend(new.map(|entry| Stored { entry, expectation: None }));
+            all.extend(new.map(|entry| DemoEntry { entry, expectation: None }));
             before = page.next.filter(|_| !is_last);
             if before.is_none() {
                 return Ok(all);
@@ -87,39 +106,22 @@ impl Inbox {
         }
     }
 
-    async fn page(&self, limit: i64, before: Option<i64>) -> Result<EntryPage, Trouble> {
+    async fn page(&self, limit: i64, before: Option<i64>) -> Result<EntryPage, InboxError> {
         let mut url = self.at("/entries");
         let request = ListRequest { limit: Some(limit), before, ..ListRequest::default() };
         url.query_pairs_mut().extend_pairs(request.pairs());
-        self.ask(self.client.get(url), "list its entries").await
+        self.call(self.client.get(url)).await
     }
 
     /// The expectation of an entry's generation.
-    pub(super) async fn expectation(&self, stored: &Stored) -> Result<Option<ExpectationStatus>> {
+    pub(super) async fn expectation(&self, stored: &DemoEntry) -> Result<Option<ExpectationStatus>> {
         let request = self.client.get(self.at(&format!("/entries/{}", stored.entry.id)));
-        let detail: EntryDetail = self.say(request, "show an entry").await?;
+        let detail: EntryDetail = self.call(request).await?;
         Ok(detail.expectation)
     }
 
-    /// Posts to an inbox that was there before.
-    pub(super) async fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-        what: &str,
-    ) -> Result<T> {
-        self.say(self.client.post(self.at(path)).json(body), what).await
-    }
-
-    async fn say<T: DeserializeOwned>(&self, request: RequestBuilder, what: &str) -> Result<T> {
-        self.ask(request, what).await.map_err(|trouble| self.still_there(trouble))
-    }
-
-    fn still_there(&self, trouble: Trouble) -> anyhow::Error {
-        match trouble {
-            Trouble::NobodyThere => anyhow!("the inbox at {} has gone while it was looked at", self.url),
-            Trouble::Other(error) => error,
-        }
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        Ok(self.call(self.client.post(self.at(path)).json(body)).await?)
     }
 
     fn at(&self, path: &str) -> Url {
@@ -128,30 +130,25 @@ impl Inbox {
         url
     }
 
-    /// `what` is what it should do, for who reads that it does not.
-    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder, what: &str) -> Result<T, Trouble> {
-        let answer = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                return Trouble::NobodyThere;
+    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, InboxError> {
+        let url = self.url.clone();
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Err(InboxError::NotListening { url }),
+            Err(error) => return Err(InboxError::NoAnswer { url, why: cause(&error) }),
+        };
+        match answer.status() {
+            StatusCode::UNAUTHORIZED => Err(InboxError::Unauthorized { url }),
+            status if !status.is_success() => {
+                Err(InboxError::Refused { url, status, path: answer.url().path().to_owned() })
             }
-            Trouble::Other(anyhow!("the inbox at {} does not {what} ({})", self.url, cause(&error)))
-        })?;
-        self.read(answer, what).await.map_err(Trouble::Other)
-    }
-
-    async fn read<T: DeserializeOwned>(&self, answer: reqwest::Response, what: &str) -> Result<T> {
-        let (url, status) = (&self.url, answer.status());
-        ensure!(
-            status != StatusCode::UNAUTHORIZED,
-            "the inbox at {url} wants a token, and the demo has none"
-        );
-        ensure!(status.is_success(), "the inbox at {url} answers {status} where it should {what}");
-        answer.json().await.map_err(|error| anyhow!("what answers at {url} is no inbox ({})", cause(&error)))
+            _ => answer.json().await.map_err(|error| InboxError::NoInbox { url, why: cause(&error) }),
+        }
     }
 }
 
-impl Stored {
-    /// Whether it came of the delivery of this row.
+impl DemoEntry {
+    /// The inbox stored it for this row's delivery.
     pub(super) fn is_of(&self, row: &Row) -> bool {
         let delivery = &row.delivery;
         self.entry.generation.as_ref().is_some_and(|id| *id == delivery.id.to_string())

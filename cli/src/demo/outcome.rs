@@ -1,148 +1,145 @@
-//! What came of a row, and in what that is not what was expected.
+//! The outcome of a row, and its differences from the expected one.
 
-use super::delivery::{Delivery, Door};
-use super::gate::Sent;
-use super::inbox::Stored;
-use super::rows::{Expected, QUARANTINE, Row};
-use crate::receiver::{Arrival, sha256};
+use super::delivery::{Channel, DemoDelivery};
+use super::gate::SendOutcome;
+use super::inbox::DemoEntry;
+use super::rows::{QUARANTINE, Row, RowExpectation};
+use crate::receiver::{ReceivedRequest, sha256};
 use blobgate::contract::{header, idempotency_key};
 use blobgate::dialect::Dialect;
 use blobgate_inbox::service::{EntryState, EntrySummary, ExpectationState, ExpectationStatus};
 
-/// A row, what came of it, and in what that differs from what was expected.
-pub(super) struct Outcome {
+pub(super) struct RowOutcome {
     pub(super) row: Row,
-    pub(super) sent: Sent,
-    pub(super) arrived: Vec<(String, Arrival)>,
-    /// What the inbox has, and has not delivered.
+    pub(super) sent: SendOutcome,
+    /// Arrivals, each with the name of its service.
+    pub(super) arrived: Vec<(String, ReceivedRequest)>,
+    /// Undelivered entries.
     pub(super) in_inbox: Vec<EntrySummary>,
-    /// Whether the inbox had it, and whether it came past it.
-    pub(super) ways: [bool; 2],
-    /// What the inbox was told to expect, and has.
+    /// The inbox has an entry, or delivered one.
+    pub(super) by_inbox: bool,
+    /// It arrived at a service directly from the gate.
+    pub(super) by_gate: bool,
     pub(super) expectation: Option<ExpectationStatus>,
+    /// Each difference, as what was expected.
     pub(super) faults: Vec<String>,
 }
 
-/// Of [`Outcome::ways`].
-const BY_INBOX: [bool; 2] = [true, false];
-
-impl Outcome {
-    pub(super) fn new(row: Row, sent: Sent, arrivals: &[(&str, Arrival)], entries: &[Stored]) -> Self {
-        let arrived: Vec<_> = arrivals
+impl RowOutcome {
+    pub(super) fn new(
+        row: Row,
+        sent: SendOutcome,
+        requests: &[(&str, ReceivedRequest)],
+        entries: &[DemoEntry],
+    ) -> Self {
+        let arrived: Vec<_> = requests
             .iter()
-            .filter(|(_, arrival)| is_of(arrival, &row))
-            .map(|(service, arrival)| ((*service).to_owned(), arrival.clone()))
+            .filter(|(_, request)| is_of(request, &row))
+            .map(|(service, request)| ((*service).to_owned(), request.clone()))
             .collect();
         let expectation =
             entries.iter().filter(|entry| entry.is_of(&row)).find_map(|entry| entry.expectation.clone());
         let (delivered, in_inbox): (Vec<_>, Vec<_>) =
-            entries.iter().filter(|entry| entry.is_of(&row)).cloned().partition(Stored::is_delivered);
+            entries.iter().filter(|entry| entry.is_of(&row)).cloned().partition(DemoEntry::is_delivered);
         let in_inbox: Vec<_> = in_inbox.into_iter().map(|stored| stored.entry).collect();
-        let by_inbox = |(_, arrival): &(String, Arrival)| arrival.header(header::ATTEMPT).is_some();
-        let ways = [
-            !delivered.is_empty() || !in_inbox.is_empty() || arrived.iter().any(by_inbox),
-            !arrived.iter().all(by_inbox),
-        ];
+        let is_attempt = |(_, request): &(String, ReceivedRequest)| request.header(header::ATTEMPT).is_some();
+        let by_inbox = !delivered.is_empty() || !in_inbox.is_empty() || arrived.iter().any(is_attempt);
+        let by_gate = !arrived.iter().all(is_attempt);
         let mut faults = Vec::new();
-        faults.extend(about_answer(row.expected, &sent));
-        faults.extend(about_place(&row, &sent, &arrived, &in_inbox));
-        if ways == BY_INBOX {
-            faults.extend(about_expectation(&row, expectation.as_ref()));
+        faults.extend(answer_fault(row.expected, &sent));
+        faults.extend(place_faults(&row, &sent, &arrived, &in_inbox));
+        if by_inbox && !by_gate {
+            faults.extend(expectation_fault(&row, expectation.as_ref()));
         }
-        Self { row, sent, arrived, in_inbox, ways, expectation, faults }
+        Self { row, sent, arrived, in_inbox, by_inbox, by_gate, expectation, faults }
     }
 
-    pub(super) fn is_left_out(&self) -> bool {
-        matches!(self.sent, Sent::LeftOut(_))
+    pub(super) fn is_skipped(&self) -> bool {
+        matches!(self.sent, SendOutcome::Skipped(_))
     }
 }
 
-fn about_answer(expected: Expected, sent: &Sent) -> Option<String> {
-    let right = |status: u16, code: Option<&str>| match code {
-        Some(code) => format!("{status} {code}"),
-        None => status.to_string(),
-    };
+fn answer_fault(expected: RowExpectation, sent: &SendOutcome) -> Option<String> {
     match sent {
-        Sent::LeftOut(_) | Sent::Uncalled(_) => None,
-        Sent::NotReconciled(why) => Some(why.clone()),
-        Sent::Unanswered(why) => Some(format!("no answer: {why}")),
-        Sent::Answered(answer) => {
+        SendOutcome::Skipped(_) | SendOutcome::Uncalled(_) => None,
+        SendOutcome::NotReconciled(why) => Some(why.clone()),
+        SendOutcome::Unanswered(why) => Some(format!("no answer: {why}")),
+        SendOutcome::Answered(answer) => {
             let status = expected.status()?;
             let is_right = answer.status == status && answer.code.as_deref() == expected.code();
-            (!is_right).then(|| format!("the answer should be {}", right(status, expected.code())))
+            let code = expected.code().map(|code| format!(" {code}")).unwrap_or_default();
+            (!is_right).then(|| format!("expected the answer {status}{code}"))
         }
     }
 }
 
-/// By what the gate and the inbox pass on.
-fn is_of(arrival: &Arrival, row: &Row) -> bool {
+/// The gate and the inbox pass on the generation id, the idempotency key or the whole body.
+fn is_of(request: &ReceivedRequest, row: &Row) -> bool {
     let delivery = &row.delivery;
     let id = delivery.id.to_string();
-    arrival.header(header::GENERATION_ID) == Some(&id)
-        || arrival.header(header::IDEMPOTENCY_KEY).is_some_and(|key| key.contains(&id))
-        || arrival.sha256 == sha256(delivery.body.as_bytes())
+    request.header(header::GENERATION_ID) == Some(&id)
+        || request.header(header::IDEMPOTENCY_KEY).is_some_and(|key| key.contains(&id))
+        || request.sha256 == sha256(delivery.body.as_bytes())
 }
 
-fn about_place(
+fn place_faults(
     row: &Row,
-    sent: &Sent,
-    arrived: &[(String, Arrival)],
+    sent: &SendOutcome,
+    arrived: &[(String, ReceivedRequest)],
     in_inbox: &[EntrySummary],
 ) -> Vec<String> {
-    if matches!(sent, Sent::LeftOut(_) | Sent::NotReconciled(_)) {
+    if matches!(sent, SendOutcome::Skipped(_) | SendOutcome::NotReconciled(_)) {
         return Vec::new();
     }
-    let expected = row.expected;
-    match (expected.service(), arrived, in_inbox) {
+    match (row.expected.service(), arrived, in_inbox) {
         (None, [], []) => Vec::new(),
-        (None, ..) => vec!["it should arrive nowhere".to_owned()],
-        (Some(service), [(at, arrival)], []) => {
-            let elsewhere = (at != service).then(|| format!("it should arrive at {service}"));
-            elsewhere.into_iter().chain(about_arrival(row, arrival)).collect()
+        (None, ..) => vec!["expected no arrival".to_owned()],
+        (Some(service), [(at, request)], []) => {
+            let elsewhere = (at != service).then(|| format!("expected it at {service}"));
+            elsewhere.into_iter().chain(request_faults(row, request)).collect()
         }
-        (Some(QUARANTINE), [], [entry]) => about_entry(row, entry),
+        (Some(QUARANTINE), [], [entry]) => entry_faults(row, entry),
         (Some(service), [], [entry]) => {
-            let reason = entry.reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default();
-            vec![format!("it should arrive at {service}, and is {} in the inbox{reason}", entry.state)]
+            let reason = entry.reason.as_ref().map(|reason| format!(" for {reason}")).unwrap_or_default();
+            vec![format!("expected it at {service}, not {} in the inbox{reason}", entry.state)]
         }
-        (Some(service), ..) => vec![format!("it should arrive at {service}, once")],
+        (Some(service), ..) => vec![format!("expected it once at {service}")],
     }
 }
 
-/// Of what was ordered, and came by the inbox.
-fn about_expectation(row: &Row, expectation: Option<&ExpectationStatus>) -> Option<String> {
-    let Delivery { door, job, .. } = &row.delivery;
-    if !door.is_ordered() {
+/// An ordered generation that came through the inbox has an expectation.
+fn expectation_fault(row: &Row, expectation: Option<&ExpectationStatus>) -> Option<String> {
+    let DemoDelivery { channel, job, .. } = &row.delivery;
+    if !channel.is_ordered() {
         return None;
     }
     let state =
-        if *door == Door::Reconcile { ExpectationState::Reconciled } else { ExpectationState::Arrived };
+        if *channel == Channel::Reconcile { ExpectationState::Reconciled } else { ExpectationState::Arrived };
     let is_right = expectation
         .is_some_and(|expectation| expectation.job.as_ref() == Some(job) && expectation.state == state);
-    (!is_right).then(|| format!("the inbox should have it as expected of job {job}, and {state}"))
+    (!is_right).then(|| format!("expected an expectation of job {job} that is {state}"))
 }
 
-/// Of an entry that is not delivered.
-fn about_entry(row: &Row, entry: &EntrySummary) -> Vec<String> {
+fn entry_faults(row: &Row, entry: &EntrySummary) -> Vec<String> {
     let mut faults = Vec::new();
     if entry.state != EntryState::Quarantined {
-        faults.push(format!("it should be quarantined, and is {}", entry.state));
+        faults.push(format!("expected it quarantined, not {}", entry.state));
     }
     if let Some(reason) = row.expected.reason()
         && entry.reason.as_deref() != Some(reason.code())
     {
-        faults.push(format!("it should be quarantined for {}", reason.code()));
+        faults.push(format!("expected it quarantined for {}", reason.code()));
     }
     if entry.seen != 1 {
-        faults.push(format!("it should have come once, and came {} times", entry.seen));
+        faults.push(format!("expected one delivery to the inbox, not {}", entry.seen));
     }
     if entry.digest != sha256(row.delivery.body.as_bytes()) {
-        faults.push("the stored body should be the one that was sent, byte for byte".to_owned());
+        faults.push("expected the sent body in the inbox, byte for byte".to_owned());
     }
     faults
 }
 
-fn about_arrival(row: &Row, arrival: &Arrival) -> Vec<String> {
+fn request_faults(row: &Row, request: &ReceivedRequest) -> Vec<String> {
     let (expected, mut faults) = (row.expected, Vec::new());
     let id = row.delivery.id;
     let event = expected.event();
@@ -152,8 +149,8 @@ fn about_arrival(row: &Row, arrival: &Arrival) -> Vec<String> {
         (header::EVENT, event.map(|event| event.name().to_owned())),
         (header::SOURCE, expected.source().map(str::to_owned)),
     ];
+    // A quarantined body may be unreadable. The gate then sets none of these.
     if let Some(event) = event {
-        // A quarantined body may be unreadable, and then has none of these.
         headers.push((header::GENERATION_ID, Some(id.to_string())));
         headers.push((
             header::IDEMPOTENCY_KEY,
@@ -163,14 +160,16 @@ fn about_arrival(row: &Row, arrival: &Arrival) -> Vec<String> {
         headers.push((header::PROOFS, expected.proof().map(|proof| proof.name().to_owned())));
     }
     for (name, right) in headers {
-        match (arrival.header(name), right) {
-            (came, Some(right)) if came != Some(&right) => faults.push(format!("{name} should be {right}")),
-            (Some(_), None) => faults.push(format!("{name} should not be there")),
+        match (request.header(name), right) {
+            (actual, Some(right)) if actual != Some(&right) => {
+                faults.push(format!("expected {name}: {right}"))
+            }
+            (Some(_), None) => faults.push(format!("expected no {name}")),
             _ => (),
         }
     }
-    if arrival.sha256 != sha256(row.delivery.body.as_bytes()) {
-        faults.push("the body that arrived should be the one that was sent, byte for byte".to_owned());
+    if request.sha256 != sha256(row.delivery.body.as_bytes()) {
+        faults.push("expected the sent body, byte for byte".to_owned());
     }
     faults
 }

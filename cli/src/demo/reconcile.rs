@@ -1,106 +1,102 @@
-//! The generation that is never called back: the inbox has to ask for it.
+//! The generation without a callback: the inbox has to reconcile it.
 
-use super::delivery::Delivery;
-use super::expect::{answer, asked_after, has_come};
-use super::gate::Sent;
-use super::inbox::Inbox;
-use super::provider::Provider;
+use super::delivery::DemoDelivery;
+use super::expect::{answer, has_event, reconcile_delay};
+use super::gate::SendOutcome;
+use super::inbox::DemoInbox;
+use super::sandbox::SandboxClient;
 use crate::progress::Progress;
 use anyhow::Result;
 use blobgate_inbox::service::{ReconcilePreview, ReconcileQuestion, ReconcileRequest};
 use reqwest::Url;
 use std::time::{Duration, Instant};
 
-/// Nobody waits longer for a demo: `make run` has the inbox ask after 13 s, and its default is 13 minutes.
-const LONGEST: Duration = Duration::from_secs(60);
+/// The longest `--reconcile-after` that the demo waits for. `make run` sets 13 s; the default is 13 minutes.
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// So long after it is due. The calls of a minute may be spent, and the inbox makes the next one 66 s after the first of them.
-const ASKED_WITHIN: Duration = Duration::from_secs(75);
+/// The wait past the due time. With the minute's calls spent, the next call is 66 s after the first of them.
+const CALL_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How often it is looked: the inbox looks once a second.
-const LOOK: Duration = Duration::from_millis(250);
+/// The inbox looks for due generations once a second.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Orders it, and says that it is expected. The delivery gets the generation's id.
+/// Orders the generation and announces it to the inbox. Sets the delivery's id.
 pub(super) async fn order(
-    inbox: Option<&Inbox>,
-    provider: &Provider,
+    inbox: Option<&DemoInbox>,
+    sandbox: &SandboxClient,
     callback: &Url,
-    delivery: &mut Delivery,
-) -> Result<Sent> {
+    delivery: &mut DemoDelivery,
+) -> Result<SendOutcome> {
     let Some(inbox) = inbox else {
-        return Ok(Sent::LeftOut(
-            "no inbox is in the path, and only an inbox asks for what never came".into(),
-        ));
+        return Ok(SendOutcome::Skipped("without an inbox in the path, nothing reconciles it".into()));
     };
-    if would_ask(inbox).await?.per_minute.is_none() {
-        return Ok(Sent::LeftOut("the inbox asks nobody for what never came: it has no --provider".into()));
+    if preview(inbox).await?.per_minute.is_none() {
+        return Ok(SendOutcome::Skipped("the inbox has no --provider, and does not reconcile".into()));
     }
-    delivery.id = provider.order_uncalled(callback).await?;
-    let after = asked_after(&inbox.expect(delivery).await?);
-    let due = after.filter(|after| *after <= LONGEST).and_then(|after| Instant::now().checked_add(after));
-    Ok(match (due, after) {
-        (Some(due), _) => Sent::Uncalled(due),
-        (None, after) => Sent::LeftOut(format!(
-            "the inbox asks {} s after it is told (--reconcile-after), and the demo waits for {} s at most",
-            after.unwrap_or_default().as_secs(),
-            LONGEST.as_secs()
+    delivery.id = sandbox.order_uncalled(callback).await?;
+    let delay = reconcile_delay(&inbox.expect(delivery).await?);
+    let due = delay.filter(|delay| *delay <= MAX_DELAY).and_then(|delay| Instant::now().checked_add(delay));
+    Ok(match due {
+        Some(due) => SendOutcome::Uncalled(due),
+        None => SendOutcome::Skipped(format!(
+            "the inbox reconciles after {} s (--reconcile-after), the demo waits at most {} s",
+            delay.unwrap_or_default().as_secs(),
+            MAX_DELAY.as_secs()
         )),
     })
 }
 
-/// Waits until the inbox has it. The delivery gets the body that the provider tells.
+/// Waits until the inbox has the event. Sets the delivery's body to the provider's status.
 pub(super) async fn wait(
-    inbox: &Inbox,
-    provider: &Provider,
-    delivery: &mut Delivery,
+    inbox: &DemoInbox,
+    sandbox: &SandboxClient,
+    delivery: &mut DemoDelivery,
     due: Instant,
-) -> Result<Sent> {
-    let (started, until) = (Instant::now(), due.checked_add(ASKED_WITHIN));
+) -> Result<SendOutcome> {
+    let (started, until) = (Instant::now(), due.checked_add(CALL_TIMEOUT));
     let mut progress = None;
     loop {
-        let stands = inbox.expect(delivery).await?;
-        if has_come(&stands) {
-            delivery.body = provider.status(delivery.id).await?;
-            return Ok(Sent::Uncalled(due));
+        let expectation = inbox.expect(delivery).await?;
+        if has_event(&expectation) {
+            delivery.body = sandbox.status(delivery.id).await?;
+            return Ok(SendOutcome::Uncalled(due));
         }
-        if let Some(answer) = answer(&stands) {
-            return Ok(Sent::NotReconciled(format!(
-                "the inbox has asked for it, and the answer was {answer}"
-            )));
+        if let Some(answer) = answer(&expectation) {
+            return Ok(SendOutcome::NotReconciled(format!("the provider's answer to the inbox is {answer}")));
         }
         if until.is_none_or(|until| Instant::now() >= until) {
-            return Ok(Sent::NotReconciled(why_not(inbox, stands.asked > 0).await?));
+            return Ok(SendOutcome::NotReconciled(why_late(inbox, expectation.asked > 0).await?));
         }
         let seconds = usize::try_from(started.elapsed().as_secs()).unwrap_or(usize::MAX);
         progress.get_or_insert_with(|| Progress::uncounted(WAITED)).at(seconds);
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// After a number.
-const WAITED: &str = "s waited for the generation that is never called back";
+/// Follows a number.
+const WAITED: &str = "s waited for the generation without a callback";
 
-async fn why_not(inbox: &Inbox, was_asked: bool) -> Result<String> {
-    if was_asked {
-        return Ok("the inbox has asked for it, and has no answer".to_owned());
+async fn why_late(inbox: &DemoInbox, has_called: bool) -> Result<String> {
+    if has_called {
+        return Ok("the inbox has called the provider, and has no answer".to_owned());
     }
-    let ReconcilePreview { questions, per_minute, .. } = would_ask(inbox).await?;
+    let ReconcilePreview { questions, per_minute, .. } = preview(inbox).await?;
     let due = questions.iter().filter(|ReconcileQuestion { due, .. }| *due).count();
-    Ok(why_not_in_time(due, per_minute))
+    Ok(why_uncalled(due, per_minute))
 }
 
-/// Why the inbox has not asked in time, by the number of generations that are due.
-fn why_not_in_time(due: usize, per_minute: Option<u32>) -> String {
+/// Why the inbox has not called in time, by the number of generations that are due.
+fn why_uncalled(due: usize, per_minute: Option<u32>) -> String {
     match per_minute {
         Some(calls) if usize::try_from(calls).is_ok_and(|calls| due > calls) => format!(
-            "the inbox's calls of this minute are spent: {due} generations are due, and it makes {calls} a minute"
+            "the inbox has spent its calls of this minute: {due} generations are due, and it makes {calls} a minute"
         ),
-        _ => format!("the inbox has not asked for it, {} s after it was due", ASKED_WITHIN.as_secs()),
+        _ => format!("the inbox has not called the provider {} s after the due time", CALL_TIMEOUT.as_secs()),
     }
 }
 
-async fn would_ask(inbox: &Inbox) -> Result<ReconcilePreview> {
-    inbox.post("/reconcile", &ReconcileRequest { dry_run: true }, "list what it would ask about").await
+async fn preview(inbox: &DemoInbox) -> Result<ReconcilePreview> {
+    inbox.post("/reconcile", &ReconcileRequest { dry_run: true }).await
 }
 
 #[cfg(test)]
@@ -108,16 +104,16 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn row(due: usize, per_minute: u32, expected: &str) {
-        assert_eq!(why_not_in_time(due, Some(per_minute)), expected);
+    fn check(due: usize, per_minute: u32, expected: &str) {
+        assert_eq!(why_uncalled(due, Some(per_minute)), expected);
     }
 
     #[test]
-    fn tells_spent_calls_from_a_reconciler_that_stands_still() {
-        row(1, 10, "the inbox has not asked for it, 75 s after it was due");
-        row(10, 10, "the inbox has not asked for it, 75 s after it was due");
+    fn tells_spent_calls_from_a_stopped_reconciler() {
+        check(1, 10, "the inbox has not called the provider 75 s after the due time");
+        check(10, 10, "the inbox has not called the provider 75 s after the due time");
         let spent =
-            "the inbox's calls of this minute are spent: 11 generations are due, and it makes 10 a minute";
-        row(11, 10, spent);
+            "the inbox has spent its calls of this minute: 11 generations are due, and it makes 10 a minute";
+        check(11, 10, spent);
     }
 }

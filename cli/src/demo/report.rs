@@ -1,31 +1,30 @@
-//! What came of it all, for people and for machines.
+//! The demo's report, as a table or as JSON.
 
 mod json;
 mod table;
 
-use super::delivery::Hook;
-use super::gate::Gate;
-use super::outcome::Outcome;
-use super::service::Service;
+use super::delivery::DemoHook;
+use super::gate::GateClient;
+use super::outcome::RowOutcome;
+use super::service::DemoService;
 use reqwest::Url;
-use std::io::{self, Write};
 
 pub(super) struct Report<'a> {
-    pub(super) gate: &'a Gate,
+    pub(super) gate: &'a GateClient,
     pub(super) sandbox: &'a Url,
-    /// Where the inbox is, in words.
+    /// The inbox's URL, or its absence in words.
     pub(super) inbox: &'a str,
-    pub(super) mode: Mode,
-    pub(super) services: &'a [Service],
-    pub(super) outcomes: Vec<Outcome>,
+    pub(super) path: DeliveryPath,
+    pub(super) services: &'a [DemoService],
+    pub(super) outcomes: Vec<RowOutcome>,
 }
 
-/// Whether what was sent went by an inbox.
+/// The path of the deliveries from the gate to the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum DeliveryPath {
     Inbox,
-    Alone,
-    /// Some of it: the path changed meanwhile.
+    GateAlone,
+    /// The path changed during the demo.
     Mixed,
 }
 
@@ -34,45 +33,40 @@ impl Report<'_> {
         self.outcomes.iter().all(|outcome| outcome.faults.is_empty())
     }
 
-    /// The hook that a row was sent to.
-    fn path(&self, outcome: &Outcome) -> &str {
+    /// The path of a row's hook.
+    fn hook(&self, outcome: &RowOutcome) -> &str {
         match outcome.row.delivery.hook {
-            Hook::Open => self.gate.hooks.edge.path(),
-            Hook::Proven(_) => self.gate.hooks.token.path(),
+            DemoHook::Open => self.gate.hooks.open.path(),
+            DemoHook::Authenticating(_) => self.gate.hooks.authenticating.path(),
         }
     }
 }
 
-impl Mode {
-    pub(super) fn of(outcomes: &[Outcome]) -> Self {
-        let [by_inbox, past_it] =
-            [0, 1].map(|way| outcomes.iter().any(|outcome| outcome.ways.get(way) == Some(&true)));
-        match (by_inbox, past_it) {
-            (true, false) => Mode::Inbox,
-            (false, _) => Mode::Alone,
-            (true, true) => Mode::Mixed,
+impl DeliveryPath {
+    pub(super) fn of(outcomes: &[RowOutcome]) -> Self {
+        let by_inbox = outcomes.iter().any(|outcome| outcome.by_inbox);
+        let by_gate = outcomes.iter().any(|outcome| outcome.by_gate);
+        match (by_inbox, by_gate) {
+            (true, false) => Self::Inbox,
+            (false, _) => Self::GateAlone,
+            (true, true) => Self::Mixed,
         }
     }
 
+    /// Its name in JSON.
     fn name(self) -> &'static str {
         match self {
-            Mode::Inbox => "inbox",
-            Mode::Alone => "alone",
-            Mode::Mixed => "mixed",
+            Self::Inbox => "inbox",
+            Self::GateAlone => "alone",
+            Self::Mixed => "mixed",
         }
     }
 
-    fn words(self) -> &'static str {
+    fn sentence(self) -> &'static str {
         match self {
-            Mode::Inbox => "in the path, and delivers",
-            Mode::Alone => "not in the path, the gate alone",
-            Mode::Mixed => "in the path of some of it, which has changed meanwhile",
+            Self::Inbox => "stores and delivers",
+            Self::GateAlone => "not in the path; the gate delivers",
+            Self::Mixed => "in the path of some deliveries; the path changed during the demo",
         }
     }
-}
-
-/// A reader that has gone (`| head`) changes nothing about the verdict.
-fn write(text: &str) {
-    let mut out = io::stdout().lock();
-    let _gone = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -1,146 +1,140 @@
-//! The table: what the demo sends, and what has to come of it.
+//! The rows of the demo: deliveries and their expected outcomes.
 
-use super::delivery::{Delivery, Door, Token, payload};
+use super::delivery::{Channel, DemoDelivery, TokenKind, payload};
 use blobgate::Reason;
 use blobgate::contract::EventSource;
 use blobgate::event::Kind;
 use blobgate::policy::{Proof, Verdict};
 use reqwest::Method;
 
-/// The services of the repository's `envoy.yaml`, by the names in the table.
+/// The services of the repository's `envoy.yaml`.
 pub(super) const SERVICES: [&str; 3] = ["video", "failure", QUARANTINE];
 
-/// Where what is proven and wrong is kept.
 pub(super) const QUARANTINE: &str = "quarantine";
 
 pub(super) struct Row {
-    /// In words.
+    /// A description of the delivery.
     pub(super) sent: &'static str,
-    pub(super) delivery: Delivery,
-    pub(super) expected: Expected,
+    pub(super) delivery: DemoDelivery,
+    pub(super) expected: RowExpectation,
 }
 
-/// What the shipped gate has to make of a delivery.
+/// The outcome with the shipped configuration.
 #[derive(Clone, Copy)]
-pub(super) enum Expected {
-    /// 200, and it arrives at this service, as this event.
+pub(super) enum RowExpectation {
+    /// 200, and this event arrives at this service.
     Arrives(Kind, &'static str),
-    /// The same, by this proof.
-    Proven(Kind, &'static str, Proof),
-    /// No callback, and yet it arrives there: the inbox has asked for it.
+    /// The same, with this proof.
+    Authenticated(Kind, &'static str, Proof),
+    /// No callback. The inbox reconciles the event, and it arrives at this service.
     Reconciled(Kind, &'static str),
-    /// 200, and it is kept in quarantine for this reason.
-    Kept(Reason),
-    /// The reason's answer, and it arrives nowhere.
+    /// 200, and quarantine for this reason.
+    Quarantined(Reason),
+    /// The reason's status, and no arrival.
     Refused(Reason),
 }
 
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
-    use Expected::{Arrives, Kept, Proven, Refused, Reconciled};
+    use RowExpectation::{Arrives, Authenticated, Quarantined, Reconciled, Refused};
     let [video, failure, _] = SERVICES;
     vec![
         row("completed, as documented",           payload::completed(),                                     Arrives(Kind::Completed, video)),
         row("failed, as documented",              payload::failed("UNSAFE_CONTENT"),                        Arrives(Kind::Failed, failure)),
-        row("timed out, as documented",           payload::failed("TIMEOUT"),                               Arrives(Kind::Timeout, failure)),
-        row("to a path that is no hook",          payload::completed().below("/elsewhere"),                 Refused(Reason::UnknownHook)),
-        row("without TLS",                        payload::completed().through(Door::Plain),                Refused(Reason::HttpsRequired)),
-        row("from an address off the list",       payload::completed().through(Door::Elsewhere),            Refused(Reason::SourceDenied)),
+        row("timeout, as documented",             payload::failed("TIMEOUT"),                               Arrives(Kind::Timeout, failure)),
+        row("to a path without a hook",           payload::completed().below("/elsewhere"),                 Refused(Reason::UnknownHook)),
+        row("over plain HTTP",                    payload::completed().through(Channel::PlainHttp),         Refused(Reason::HttpsRequired)),
+        row("from an address off the allowlist",  payload::completed().through(Channel::OtherAddress),      Refused(Reason::SourceDenied)),
         row("by GET",                             payload::completed().method(Method::GET),                 Refused(Reason::MethodNotAllowed)),
         row("with content-encoding twice",        payload::completed().header("content-encoding", "identity")
                                                                       .header("content-encoding", "identity"), Refused(Reason::HeaderInvalid)),
-        row("as gzip",                            payload::completed().header("content-encoding", "gzip"),  Refused(Reason::UnsupportedEncoding)),
-        row("70,000 bytes, where 65,536 fit",     payload::of_size(70_000),                                 Refused(Reason::BodyTooLarge)),
+        row("with content-encoding: gzip",        payload::completed().header("content-encoding", "gzip"),  Refused(Reason::UnsupportedEncoding)),
+        row("70,000 bytes (limit 65,536)",        payload::of_size(70_000),                                 Refused(Reason::BodyTooLarge)),
         row("without a body",                     payload::none(),                                          Refused(Reason::BodyMissing)),
-        row("cut off half-way",                   payload::completed().cut_in_half(),                       Refused(Reason::JsonInvalid)),
-        row("nested 20 deep, where 16 are fine",  payload::nested(20),                                      Refused(Reason::JsonTooDeep)),
-        row("with a second status",               payload::completed().with_field(r#""status": "failed""#), Refused(Reason::JsonDuplicateKey)),
-        row("completed without a video_url",      payload::completed().without_line("video_url"),           Refused(Reason::SchemaInvalid)),
+        row("half of the JSON",                   payload::completed().cut_in_half(),                       Refused(Reason::JsonInvalid)),
+        row("20 levels deep (limit 16)",          payload::nested(20),                                      Refused(Reason::JsonTooDeep)),
+        row("with status twice",                  payload::completed().with_field(r#""status": "failed""#), Refused(Reason::JsonDuplicateKey)),
+        row("completed without video_url",        payload::completed().without_line("video_url"),           Refused(Reason::SchemaInvalid)),
         row("with an id that is no UUID",         payload::with_id("video-42"),                             Refused(Reason::GenerationIdInvalid)),
 
-        // It takes longest: ordered before the others, and looked for after them.
-        row("generated, never called back",       payload::never_called_back().with_token(Token::Good),     Reconciled(Kind::Completed, video)),
-        row("generated, with a token",            payload::generated().with_token(Token::Good),             Proven(Kind::Completed, video, Proof::Token)),
-        row("generated, without a token",         payload::generated().with_token(Token::None),             Proven(Kind::Completed, video, Proof::Confirmed)),
-        row("forged, without a token",            payload::completed().with_token(Token::None),             Refused(Reason::NotConfirmed)),
-        row("forged, with another key's token",   payload::completed().with_token(Token::Foreign),          Refused(Reason::NotConfirmed)),
-        row("with an expired token, cut off",     payload::completed().with_token(Token::Expired).cut_in_half(), Kept(Reason::TokenExpired)),
-        row("with a result elsewhere, a token",   payload::completed().with_token(Token::Good).result_at("cdn.example.com"), Kept(Reason::ResultUrlDenied)),
+        // It takes longest: the demo orders it first and waits for it last.
+        row("generated, without a callback",      payload::generated_without_callback().with_token(TokenKind::Valid), Reconciled(Kind::Completed, video)),
+        row("generated, with a token",            payload::generated().with_token(TokenKind::Valid),        Authenticated(Kind::Completed, video, Proof::Token)),
+        row("generated, without a token",         payload::generated().with_token(TokenKind::None),         Authenticated(Kind::Completed, video, Proof::Confirmed)),
+        row("forged, without a token",            payload::completed().with_token(TokenKind::None),         Refused(Reason::NotConfirmed)),
+        row("forged, with another key's token",   payload::completed().with_token(TokenKind::Foreign),      Refused(Reason::NotConfirmed)),
+        row("expired token, half of the JSON",    payload::completed().with_token(TokenKind::Expired).cut_in_half(), Quarantined(Reason::TokenExpired)),
+        row("valid token, result elsewhere",      payload::completed().with_token(TokenKind::Valid).with_result_at("cdn.example.com"), Quarantined(Reason::ResultUrlDenied)),
     ]
 }
 
-fn row(sent: &'static str, delivery: Delivery, expected: Expected) -> Row {
+fn row(sent: &'static str, delivery: DemoDelivery, expected: RowExpectation) -> Row {
     Row { sent, delivery, expected }
 }
 
-impl Expected {
-    /// None where nobody asks.
+impl RowExpectation {
+    /// `None` without a request to the gate.
     pub(super) fn status(self) -> Option<u16> {
         match self {
-            Expected::Arrives(..) | Expected::Proven(..) | Expected::Kept(_) => Some(200),
-            Expected::Reconciled(..) => None,
-            Expected::Refused(reason) => Some(reason.status()),
+            Self::Arrives(..) | Self::Authenticated(..) | Self::Quarantined(_) => Some(200),
+            Self::Reconciled(..) => None,
+            Self::Refused(reason) => Some(reason.status()),
         }
     }
 
+    /// `blobgate-reason` of the answer.
     pub(super) fn code(self) -> Option<&'static str> {
         match self {
-            Expected::Arrives(..) | Expected::Proven(..) | Expected::Reconciled(..) | Expected::Kept(_) => {
-                None
-            }
-            Expected::Refused(reason) => Some(reason.code()),
+            Self::Arrives(..) | Self::Authenticated(..) | Self::Reconciled(..) | Self::Quarantined(_) => None,
+            Self::Refused(reason) => Some(reason.code()),
         }
     }
 
     pub(super) fn service(self) -> Option<&'static str> {
         match self {
-            Expected::Arrives(_, service)
-            | Expected::Proven(_, service, _)
-            | Expected::Reconciled(_, service) => Some(service),
-            Expected::Kept(_) => Some(QUARANTINE),
-            Expected::Refused(_) => None,
+            Self::Arrives(_, service) | Self::Authenticated(_, service, _) | Self::Reconciled(_, service) => {
+                Some(service)
+            }
+            Self::Quarantined(_) => Some(QUARANTINE),
+            Self::Refused(_) => None,
         }
     }
 
-    /// How it is judged where it arrives.
+    /// `blobgate-verdict` at the service.
     pub(super) fn verdict(self) -> Option<Verdict> {
         match self {
-            Expected::Arrives(..) | Expected::Proven(..) | Expected::Reconciled(..) => {
-                Some(Verdict::Accepted)
-            }
-            Expected::Kept(_) => Some(Verdict::Quarantined),
-            Expected::Refused(_) => None,
+            Self::Arrives(..) | Self::Authenticated(..) | Self::Reconciled(..) => Some(Verdict::Accepted),
+            Self::Quarantined(_) => Some(Verdict::Quarantined),
+            Self::Refused(_) => None,
         }
     }
 
-    /// Why it is not accepted.
+    /// The violation.
     pub(super) fn reason(self) -> Option<Reason> {
         match self {
-            Expected::Arrives(..) | Expected::Proven(..) | Expected::Reconciled(..) => None,
-            Expected::Kept(reason) | Expected::Refused(reason) => Some(reason),
+            Self::Arrives(..) | Self::Authenticated(..) | Self::Reconciled(..) => None,
+            Self::Quarantined(reason) | Self::Refused(reason) => Some(reason),
         }
     }
 
     pub(super) fn event(self) -> Option<Kind> {
         match self {
-            Expected::Arrives(kind, _) | Expected::Proven(kind, ..) | Expected::Reconciled(kind, _) => {
-                Some(kind)
-            }
-            Expected::Kept(_) | Expected::Refused(_) => None,
+            Self::Arrives(kind, _) | Self::Authenticated(kind, ..) | Self::Reconciled(kind, _) => Some(kind),
+            Self::Quarantined(_) | Self::Refused(_) => None,
         }
     }
 
     pub(super) fn proof(self) -> Option<Proof> {
         match self {
-            Expected::Proven(_, _, proof) => Some(proof),
-            Expected::Reconciled(..) => Some(Proof::Confirmed),
-            Expected::Arrives(..) | Expected::Kept(_) | Expected::Refused(_) => None,
+            Self::Authenticated(_, _, proof) => Some(proof),
+            Self::Reconciled(..) => Some(Proof::Confirmed),
+            Self::Arrives(..) | Self::Quarantined(_) | Self::Refused(_) => None,
         }
     }
 
-    /// Who brings it, where that is not the provider.
+    /// `blobgate-source` at the service.
     pub(super) fn source(self) -> Option<&'static str> {
-        matches!(self, Expected::Reconciled(..)).then_some(EventSource::Reconcile.name())
+        matches!(self, Self::Reconciled(..)).then_some(EventSource::Reconcile.name())
     }
 }
 
@@ -149,25 +143,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_that_the_shipped_gate_can_give_has_a_row() {
+    fn has_a_row_for_each_refusal_of_the_shipped_gate() {
         let shown: Vec<_> = rows().iter().filter_map(|row| row.expected.reason()).collect();
-        // Those need a broken service, a broken set-up, no provider, or no gate at all.
+        // These need a broken service, a broken setup, an unreachable provider, or no gate.
         let not_refusals =
             [Reason::HostMisconfigured, Reason::UpstreamError, Reason::ConfirmUnavailable, Reason::NotJudged];
-        // Where the provider's word is as good as a token, it is asked in their place.
-        let not_heard = [Reason::TokenMissing, Reason::TokenInvalid, Reason::TokenAudience];
-        // Those need a token that is bound to a prompt.
-        let not_used = [Reason::TokenMismatch];
-        let left_out = [&not_refusals[..], &not_heard, &not_used].concat();
+        // The shipped hook also accepts a confirmation. It refuses with `not-confirmed` instead.
+        let replaced = [Reason::TokenMissing, Reason::TokenInvalid, Reason::TokenAudience];
+        // This one needs a token that is bound to a prompt.
+        let unshown = [Reason::TokenMismatch];
+        let left_out = [&not_refusals[..], &replaced, &unshown].concat();
         for reason in Reason::ALL.iter().filter(|reason| !left_out.contains(reason)) {
             assert!(shown.contains(reason), "{} has no row", reason.code());
         }
     }
 
     #[test]
-    fn every_event_has_a_row() {
+    fn has_a_row_for_each_event() {
         for kind in [Kind::Completed, Kind::Failed, Kind::Timeout] {
-            assert!(rows().iter().any(|row| matches!(row.expected, Expected::Arrives(k, _) if k == kind)));
+            let is_of_kind = |row: &Row| matches!(row.expected, RowExpectation::Arrives(k, _) if k == kind);
+            assert!(rows().iter().any(is_of_kind));
         }
     }
 }

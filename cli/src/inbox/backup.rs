@@ -1,4 +1,4 @@
-//! `blobgate inbox backup`: a copy of SQLite's file, while the inbox runs.
+//! `blobgate inbox backup`: copies an SQLite store.
 
 use super::entry::size;
 use crate::output::tell;
@@ -7,26 +7,28 @@ use blobgate_inbox::store::{Copied, Place};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Copy the store's SQLite file while the inbox runs
+/// Copy an SQLite store while the inbox runs
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The store: sqlite:PATH
     #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true)]
     store: Place,
-    /// The new file; nothing is overwritten
+    /// A new file for the copy
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
 }
 
 const EXAMPLES: &str = "\
-The copy is the store as it was at one moment, in one file without a log; only you can read it, for it holds prompts and links
-to videos. It is checked (PRAGMA integrity_check) and on the disk before the command says so. The inbox goes on meanwhile; its
-log grows for as long as the copy takes. A copy of the file by `cp` is none: half of the newest events are in the log.
-A copy is a state of the past: what `restore` does with it, and what it cannot know, is in `blobgate inbox restore --help`.
+The copy is one file with the store's state at one moment. Only its owner can read it, because it has
+prompts and links to videos. The command checks the copy (PRAGMA integrity_check) and syncs it to the
+disk. The inbox keeps running; its log grows during the copy. Do not use `cp`: it misses the events in
+the log.
+
+`blobgate inbox restore --help` explains what a restore does with the copy.
 For PostgreSQL use its own tools: inbox/BACKUP.md has the commands.
 
-Exit code: 0 when there is a copy, 1 when there is none, 2 for wrong usage.
+Exit code: 0 when the copy is there, 1 when it is not, 2 for wrong usage.
 
 Examples:
   blobgate inbox backup --store sqlite:/var/lib/blobgate/inbox.db --to /backup/inbox-$(date +%F).db";
@@ -42,7 +44,7 @@ pub(super) fn contents(copied: &Copied) -> String {
     let count = copied.states.values().fold(0_i64, |sum, count| sum.saturating_add(*count));
     let states: Vec<_> = copied.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let states = if states.is_empty() { String::new() } else { format!(" ({})", states.join(", ")) };
-    let word = if count == 1 { "entry" } else { "entries" };
+    let noun = if count == 1 { "entry" } else { "entries" };
     let bytes = size(i64::try_from(copied.bytes).unwrap_or(i64::MAX));
-    format!("{count} {word}{states}, {bytes}, checked")
+    format!("{count} {noun}{states}, {bytes}, checked")
 }

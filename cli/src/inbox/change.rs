@@ -1,9 +1,9 @@
-//! Replays, releases, drops or purges entries: says what it will do, asks, and goes through them in pieces.
+//! Replays, releases, drops or purges entries: previews the change, asks, and sends requests of 500 entries.
 
-use super::client::Inbox;
+use super::client::InboxClient;
 use super::prompt::confirm;
 use super::report::{Refusals, count, entries};
-use super::selection::Selected;
+use super::selection::EntrySelection;
 use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
 use anyhow::{Context, Result};
@@ -12,58 +12,58 @@ use serde_json::json;
 use std::process::ExitCode;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum ChangeKind {
     Drop,
     Replay,
     Release,
     Purge,
 }
 
-/// Whether it asks, and what it prints.
-pub(super) struct Manner {
+/// The options of a change.
+pub(super) struct ChangeOptions {
     pub(super) yes: bool,
     pub(super) json: bool,
-    /// Only count.
+    /// A preview only.
     pub(super) dry_run: bool,
 }
 
-/// Changes entries. Who names them by their ids is asked about a drop alone.
+/// Changes entries. Ids need a question before a drop only, filters before every change.
 pub(super) async fn change(
-    inbox: Inbox,
-    change: Change,
-    selected: &Selected,
-    manner: &Manner,
+    inbox: InboxClient,
+    change: ChangeKind,
+    selected: &EntrySelection,
+    options: &ChangeOptions,
 ) -> Result<ExitCode> {
-    let mut run = Run { inbox, change, changed: Vec::new(), refused: Refusals::default() };
+    let mut run = ChangeRun { inbox, change, changed: Vec::new(), refused: Refusals::default() };
     let (mut until, mut total) = (None, selected.count());
-    let asks = matches!(selected, Selected::Filter(_)) || (change == Change::Drop && !manner.yes);
-    if asks || manner.dry_run {
+    let asks = matches!(selected, EntrySelection::Filter(_)) || (change == ChangeKind::Drop && !options.yes);
+    if asks || options.dry_run {
         let preview = run.preview(selected).await?;
-        if manner.dry_run {
-            return Ok(run.tell_preview(&preview, manner.json));
+        if options.dry_run {
+            return Ok(run.tell_preview(&preview, options.json));
         }
-        if let Some(code) = run.confirm(&preview, manner.yes)? {
+        if let Some(code) = run.confirm(&preview, options.yes)? {
             return Ok(code);
         }
         (until, total) = (preview.until, sum(&preview.would_change));
     }
     run.apply(selected, until, total).await?;
-    Ok(run.report(manner.json))
+    Ok(run.report(options.json))
 }
 
-struct Run {
-    inbox: Inbox,
-    change: Change,
+struct ChangeRun {
+    inbox: InboxClient,
+    change: ChangeKind,
     changed: Vec<i64>,
     refused: Refusals,
 }
 
-impl Run {
-    async fn preview(&self, selected: &Selected) -> Result<ChangePreview> {
+impl ChangeRun {
+    async fn preview(&self, selected: &EntrySelection) -> Result<ChangePreview> {
         let mut all = ChangePreview::default();
-        let mut pieces = selected.pieces(None);
-        while let Some(piece) = pieces.pop() {
-            let request = ChangeRequest { dry_run: true, ..piece };
+        let mut requests = selected.requests(None);
+        while let Some(request) = requests.pop() {
+            let request = ChangeRequest { dry_run: true, ..request };
             let preview = self.inbox.preview(self.change, &request).await?;
             all.would_change.extend(preview.would_change);
             all.would_refuse.extend(preview.would_refuse);
@@ -72,15 +72,15 @@ impl Run {
         Ok(all)
     }
 
-    /// Says what it will do, and asks unless `yes`. Returns the exit code where it goes no further.
+    /// Prints the preview, and asks unless `yes`. Returns the exit code when the change ends here.
     fn confirm(&self, preview: &ChangePreview, yes: bool) -> Result<Option<ExitCode>> {
-        let (word, past) = (self.change.word(), self.change.past());
+        let (verb, past) = (self.change.verb(), self.change.past());
         for RefusalCount { why, count } in &preview.would_refuse {
             say(format_args!("{} cannot be {past}: {why}", entries(*count)));
         }
         let total = sum(&preview.would_change);
         if total == 0 {
-            say(format_args!("there is nothing to {word}"));
+            say(format_args!("no entry to {verb}"));
             let code = if preview.would_refuse.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             return Ok(Some(code));
         }
@@ -90,7 +90,7 @@ impl Run {
         if yes {
             return Ok(None);
         }
-        confirm(&format!("{word} {}: {}", entries(total), states(preview)), past)
+        confirm(&format!("{verb} {}: {}", entries(total), states(preview)), past)
     }
 
     fn tell_preview(&self, preview: &ChangePreview, json: bool) -> ExitCode {
@@ -101,27 +101,27 @@ impl Run {
         }
         let total = sum(&preview.would_change);
         let states = if total > 0 { format!(": {}", states(preview)) } else { String::new() };
-        tell(format_args!("would {} {}{states}", self.change.word(), entries(total)));
+        tell(format_args!("would {} {}{states}", self.change.verb(), entries(total)));
         for RefusalCount { why, count } in &preview.would_refuse {
             tell(format_args!("{} cannot be {}: {why}", entries(*count), self.change.past()));
         }
         ExitCode::SUCCESS
     }
 
-    async fn apply(&mut self, selected: &Selected, until: Option<i64>, total: u64) -> Result<()> {
+    async fn apply(&mut self, selected: &EntrySelection, until: Option<i64>, total: u64) -> Result<()> {
         let mut progress = Progress::new(self.change.past(), total);
-        let mut pieces = selected.pieces(until);
-        while let Some(piece) = pieces.pop() {
-            let answer = self.inbox.change(self.change, &piece).await;
+        let mut requests = selected.requests(until);
+        while let Some(request) = requests.pop() {
+            let answer = self.inbox.change(self.change, &request).await;
             let answer = if self.changed.is_empty() {
                 answer?
             } else {
-                answer.with_context(|| format!("after {} {}", self.changed.len(), self.change.past()))?
+                answer.with_context(|| format!("{} {} so far", count(&self.changed), self.change.past()))?
             };
             self.changed.extend(answer.changed);
             self.refused.add(answer.refused);
             progress.at(self.changed.len());
-            pieces.go_on(piece, answer.next);
+            requests.continue_after(request, answer.next);
         }
         Ok(())
     }
@@ -150,41 +150,41 @@ fn states(preview: &ChangePreview) -> String {
 }
 
 const PURGE_WARNING: &str = "\
-Bodies, headers and services' answers go for good. For 400 days these stay, to recognise a repeat: hook, generation, event, job,
-token id, SHA-256 of the body and, of a completed generation, of where the video is (without its query), times and status.
-Not reached: PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups, exports, and the service's own data.";
+This deletes bodies, headers and services' answers for good. To recognise repeats, the inbox keeps for 400 days: hook,
+generation, event, job, token id, times, status, SHA-256 of the body, and of a completion SHA-256 of the video's URL without query.
+It does not reach PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups, exports, and the service's own data.";
 
-impl Change {
+impl ChangeKind {
     /// The path of its endpoint.
     pub(super) fn path(self) -> &'static str {
         match self {
-            Change::Drop => "/drop",
-            Change::Replay => "/replay",
-            Change::Release => "/release",
-            Change::Purge => "/purge",
+            ChangeKind::Drop => "/drop",
+            ChangeKind::Replay => "/replay",
+            ChangeKind::Release => "/release",
+            ChangeKind::Purge => "/purge",
         }
     }
 
-    fn word(self) -> &'static str {
+    fn verb(self) -> &'static str {
         match self {
-            Change::Drop => "drop",
-            Change::Replay => "replay",
-            Change::Release => "release",
-            Change::Purge => "purge",
+            ChangeKind::Drop => "drop",
+            ChangeKind::Replay => "replay",
+            ChangeKind::Release => "release",
+            ChangeKind::Purge => "purge",
         }
     }
 
     fn past(self) -> &'static str {
         match self {
-            Change::Drop => "dropped",
-            Change::Replay => "replayed",
-            Change::Release => "released",
-            Change::Purge => "purged",
+            ChangeKind::Drop => "dropped",
+            ChangeKind::Replay => "replayed",
+            ChangeKind::Release => "released",
+            ChangeKind::Purge => "purged",
         }
     }
 
-    /// What cannot be taken back.
+    /// The warning before an irreversible change.
     fn warning(self) -> Option<&'static str> {
-        (self == Change::Purge).then_some(PURGE_WARNING)
+        (self == ChangeKind::Purge).then_some(PURGE_WARNING)
     }
 }

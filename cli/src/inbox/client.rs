@@ -1,6 +1,6 @@
 //! Calls the admin listener of a running inbox.
 
-use super::change::Change;
+use super::change::ChangeKind;
 use crate::env::read_env;
 use crate::net_error::cause;
 use anyhow::{Result, anyhow};
@@ -14,58 +14,73 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fmt;
 use std::time::Duration;
 
-/// The address of an inbox.
+/// The address of a running inbox.
 #[derive(clap::Args)]
-pub(super) struct Admin {
-    /// The admin listener of the inbox
+pub(super) struct AdminArgs {
+    /// The URL of the inbox's admin listener
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085")]
     admin: Url,
-    /// The variable with the token of the admin listener
+    /// The environment variable with the admin listener's token
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
 }
 
 /// A running inbox.
-pub(super) struct Inbox {
+pub(super) struct InboxClient {
     client: Client,
     base: Url,
     token: Option<String>,
 }
 
-/// The inbox does not understand the request: wrong usage.
-#[derive(Debug)]
-pub(super) struct Wrong(String);
+/// The inbox refuses the request as wrong usage (400).
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct UsageError(String);
 
-/// No inbox answers: the next request would fail too.
-#[derive(Debug)]
-struct Away(String);
-
-pub(super) fn is_away(error: &anyhow::Error) -> bool {
-    error.is::<Away>()
+/// No inbox answers, or it cannot work. The next request fails too.
+#[derive(Debug, thiserror::Error)]
+enum InboxUnreachable {
+    #[error(
+        "cannot connect to the inbox at {url}: {why}. Start it with `blobgate inbox serve`, or name its URL with --admin"
+    )]
+    NotConnected { url: Url, why: String },
+    #[error(
+        "the inbox at {url} refuses the request without its token. Name the variable that has it with --admin-token-env"
+    )]
+    Unauthorized { url: Url },
+    #[error(
+        "unexpected answer ({status}) from {url}: it is no admin listener, or has another version. Name the right one with --admin"
+    )]
+    UnexpectedAnswer { url: Url, status: u16 },
+    #[error("{0}")]
+    Unavailable(String),
 }
 
-/// Longer than the inbox itself waits for its store.
-const ANSWER: Duration = Duration::from_secs(90);
-const CONNECTION: Duration = Duration::from_secs(5);
+pub(super) fn is_unreachable(error: &anyhow::Error) -> bool {
+    error.is::<InboxUnreachable>()
+}
 
-impl Admin {
-    pub(super) fn connect(self) -> Result<Inbox> {
+/// It exceeds the inbox's own timeout for its store.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl AdminArgs {
+    pub(super) fn connect(self) -> Result<InboxClient> {
         let token = self.admin_token_env.as_deref().map(read_env).transpose()?;
-        // The token is for this address and no other.
+        // A redirect would send the token to another address.
         let mut client = Client::builder().no_proxy().redirect(Policy::none());
         if self.admin.scheme() == "http" {
-            // A slim container has no public certificates, and none is needed.
+            // A slim container has no public certificates. Plain HTTP needs none.
             client = client.tls_certs_only([]);
         }
-        let client = client.timeout(ANSWER).connect_timeout(CONNECTION).build()?;
-        Ok(Inbox { client, base: self.admin, token })
+        let client = client.timeout(ANSWER_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build()?;
+        Ok(InboxClient { client, base: self.admin, token })
     }
 }
 
-impl Inbox {
+impl InboxClient {
     pub(super) async fn list(&self, request: &ListRequest) -> Result<EntryPage> {
         self.get("/entries", &request.pairs()).await
     }
@@ -102,17 +117,17 @@ impl Inbox {
         self.call(Method::POST, "/reconcile", &ReconcileRequest { dry_run: true }).await
     }
 
-    pub(super) async fn change(&self, change: Change, request: &ChangeRequest) -> Result<ChangeAnswer> {
+    pub(super) async fn change(&self, change: ChangeKind, request: &ChangeRequest) -> Result<ChangeAnswer> {
         self.call(Method::POST, change.path(), request).await
     }
 
-    /// `request` is a dry run.
-    pub(super) async fn preview(&self, change: Change, request: &ChangeRequest) -> Result<ChangePreview> {
+    /// Takes a dry run.
+    pub(super) async fn preview(&self, change: ChangeKind, request: &ChangeRequest) -> Result<ChangePreview> {
         self.call(Method::POST, change.path(), request).await
     }
 
     pub(super) async fn release_as(&self, request: &ReleaseAsRequest) -> Result<ReleaseAsAnswer> {
-        self.call(Method::POST, Change::Release.path(), request).await
+        self.call(Method::POST, ChangeKind::Release.path(), request).await
     }
 
     pub(super) async fn reevaluate(&self, request: &ReevaluateRequest) -> Result<ReevaluateAnswer> {
@@ -146,9 +161,9 @@ impl Inbox {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let response = request.send().await.map_err(|error| self.away(&error))?;
+        let response = request.send().await.map_err(|error| self.not_connected(&error))?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|error| self.away(&error))?;
+        let body = response.bytes().await.map_err(|error| self.not_connected(&error))?;
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| self.unexpected(status));
         }
@@ -156,48 +171,18 @@ impl Inbox {
             return Err(self.unexpected(status));
         };
         Err(match status {
-            StatusCode::BAD_REQUEST => Wrong(detail).into(),
-            StatusCode::UNAUTHORIZED => Away(format!(
-                "the inbox at {} wants its token: name the variable that has it with --admin-token-env",
-                self.base
-            ))
-            .into(),
-            StatusCode::SERVICE_UNAVAILABLE => Away(detail).into(),
+            StatusCode::BAD_REQUEST => UsageError(detail).into(),
+            StatusCode::UNAUTHORIZED => InboxUnreachable::Unauthorized { url: self.base.clone() }.into(),
+            StatusCode::SERVICE_UNAVAILABLE => InboxUnreachable::Unavailable(detail).into(),
             _ => anyhow!("{detail}"),
         })
     }
 
-    fn away(&self, error: &reqwest::Error) -> anyhow::Error {
-        Away(format!(
-            "no inbox can be reached at {} ({}): `blobgate inbox serve` runs one, --admin names another address",
-            self.base,
-            cause(error)
-        ))
-        .into()
+    fn not_connected(&self, error: &reqwest::Error) -> anyhow::Error {
+        InboxUnreachable::NotConnected { url: self.base.clone(), why: cause(error) }.into()
     }
 
     fn unexpected(&self, status: StatusCode) -> anyhow::Error {
-        Away(format!(
-            "unexpected response ({}) from {}: not the admin listener of an inbox, or an incompatible version",
-            status.as_u16(),
-            self.base
-        ))
-        .into()
+        InboxUnreachable::UnexpectedAnswer { url: self.base.clone(), status: status.as_u16() }.into()
     }
 }
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Wrong {}
-
-impl fmt::Display for Away {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Away {}

@@ -1,25 +1,27 @@
-//! `blobgate inbox drop`.
+//! `blobgate inbox drop`: drops undelivered entries.
 
-use super::change::{Change, Manner, change};
-use super::selection::Selection;
+use super::change::{ChangeKind, ChangeOptions, change};
+use super::selection::SelectionArgs;
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Give up waiting, dead or quarantined entries: they are not delivered
+/// Drop waiting, dead or quarantined entries, so that they are not delivered
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    selection: SelectionArgs,
 }
 
 const EXAMPLES: &str = "\
-Name entries by their ids, or by filters; an entry has to match each filter. The command says how many entries it would drop,
-and asks. Without a terminal it wants --yes. It does not drop an entry in flight: pause its route first. A repeat of a dropped
-event is still a repeat: its sender gets 200, and it is not delivered.
-A dropped entry can be replayed while its body is there, for 14 days.
+The command refuses entries in flight: pause their route first. A repeat of a dropped event gets 200
+and is not delivered. `blobgate inbox replay` delivers a dropped entry while its body exists, for
+14 days.
 
-Exit code: 0 when all were dropped, 1 when some were not or the inbox cannot be reached, 2 for wrong usage.
+Name entries by ids, or by filters. An entry has to match every filter. The command shows the number
+of entries and asks; without a terminal it needs --yes.
+
+Exit code: 0 when it dropped all, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 
 Examples:
   blobgate inbox drop 17 18
@@ -28,6 +30,6 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let selected = args.selection.selected();
-    let manner = Manner { yes: args.selection.yes, json: args.selection.json, dry_run: false };
-    change(args.selection.admin.connect()?, Change::Drop, &selected, &manner).await
+    let options = ChangeOptions { yes: args.selection.yes, json: args.selection.json, dry_run: false };
+    change(args.selection.admin.connect()?, ChangeKind::Drop, &selected, &options).await
 }

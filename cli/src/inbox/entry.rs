@@ -1,24 +1,24 @@
-//! An entry, in words.
+//! Texts for an entry.
 
 use blobgate_inbox::service::EntrySummary;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// The service's last answer, or why there was none; none after a replay until the next attempt.
+/// The service's last status, or the cause of a missing answer. `None` before the first attempt and after a replay.
 pub(super) fn last_answer(entry: &EntrySummary) -> Option<String> {
     let answer = entry.status.map(|status| status.to_string()).or_else(|| entry.answer.clone());
     answer.filter(|_| entry.attempts > 0)
 }
 
-/// How long ago, in its largest unit: `5m`.
+/// The time since then, in its largest unit: `5m`.
 pub(super) fn age(time: &str) -> String {
     let Ok(time) = OffsetDateTime::parse(time, &Rfc3339) else { return "-".to_owned() };
-    // The inbox's clock, or its database's, may be ahead of this one.
+    // The clock of the inbox or of its database may be ahead of this machine's.
     let seconds = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(time.unix_timestamp()).max(0);
     in_units(seconds)
 }
 
-/// Bytes in the unit that leaves one to three digits before the point.
+/// Bytes in a decimal unit, with one to three digits before the point.
 pub(super) fn size(bytes: i64) -> String {
     const UNITS: [(i64, &str); 4] =
         [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_one_unit() {
+    fn formats_sizes_in_one_unit() {
         for (bytes, expected) in [
             (0, "0 bytes"),
             (999, "999 bytes"),
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_have_one_unit() {
+    fn formats_ages_in_one_unit() {
         for (seconds, expected) in [
             (0, "0s"),
             (59, "59s"),

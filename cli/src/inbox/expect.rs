@@ -1,8 +1,9 @@
-//! `blobgate inbox expect`.
+//! `blobgate inbox expect`: announces generations.
 
 mod csv;
 
-use super::client::{Admin, Inbox, is_away};
+use super::client::{AdminArgs, InboxClient, is_unreachable};
+use super::report::entries;
 use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
 use anyhow::{Result, bail};
@@ -10,39 +11,42 @@ use blobgate_inbox::service::{ExpectAnswer, ExpectRequest, ExpectationStatus, Jo
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Note that an event is to come, and its job
+/// Announce a generation and its job, so that the inbox expects its event
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The hook to which its webhook comes
+    /// The hook of its webhook
     #[arg(long, value_name = "HOOK", requires_all = ["generation", "job"])]
     hook: Option<String>,
-    /// The generation_id that RunBlob answered with
+    /// The generation_id from RunBlob's answer
     #[arg(long, value_name = "ID", requires_all = ["hook", "job"])]
     generation: Option<String>,
-    /// Your name for the work: the job of its callback token
+    /// Your own reference, as in the callback token
     #[arg(long, value_name = "JOB", requires_all = ["hook", "generation"])]
     job: Option<String>,
-    /// Many of them: a file with hook,generation_id,job on each line, with or without that head line
+    /// A file with a line hook,generation_id,job for each generation; the header line is optional
     #[arg(long, value_name = "FILE", conflicts_with = "hook", required_unless_present = "hook")]
     csv: Option<PathBuf>,
-    /// Print JSON: the inbox's answers, one object a line
+    /// JSON, one answer a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
-An application sends one request after RunBlob's answer. This command sends the same:
+An application sends the same request after RunBlob's answer:
   curl http://127.0.0.1:9085/expect -H 'content-type: application/json' \\
     -d '{\"hook\": \"veo3\", \"generation_id\": \"ID\", \"job\": \"order-17\"}'
-The same twice changes nothing; another job for the same generation is refused. It may come after the webhook: an entry whose token
-was bound to something else is released from quarantine if this explains it. A generation that was accepted with another job is
-a job-mismatch, which this command and `blobgate inbox show` print. From then on events with a token of another job go into
-quarantine, even the first. After 13 minutes without an event the reconciler asks RunBlob, where `inbox serve` has a --provider.
 
-Exit code: 0 when all is expected, 1 when a line was refused or the inbox cannot be reached, 2 for wrong usage.
+A repeated request changes nothing. The inbox refuses another job for the same generation. An
+expectation may come after the webhook: it releases a quarantined entry whose token was used for
+another generation before, if the jobs agree. If an accepted event had another job, this command and `blobgate inbox
+show` print a job-mismatch. From then on the inbox quarantines events with a token of another job.
+
+An inbox with a --provider reconciles a generation that has no event after 13 minutes.
+
+Exit code: 0 when the inbox expects all, 1 when it refused some or is unreachable, 2 for wrong usage.
 
 Examples:
   blobgate inbox expect --hook veo3 --generation ffd473d5-5bef-4e14-bf22-8d559be3c19f --job order-17
@@ -51,10 +55,10 @@ Examples:
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
     if let Some(file) = args.csv {
-        return many(&inbox, csv::read(&file)?, args.json).await;
+        return announce_all(&inbox, csv::read(&file)?, args.json).await;
     }
     let (Some(hook), Some(generation_id), Some(job)) = (args.hook, args.generation, args.job) else {
-        bail!("name --hook, --generation and --job, or a file with --csv");
+        bail!("no generation is named. Pass --hook, --generation and --job, or --csv");
     };
     let answer = inbox.expect(&ExpectRequest { hook, generation_id, job }).await?;
     show(&answer, args.json)?;
@@ -70,17 +74,17 @@ fn show(answer: &ExpectAnswer, json: bool) -> Result<()> {
     let released = if released.is_empty() {
         String::new()
     } else {
-        format!("; {} quarantined released", released.len())
+        format!("; released {} from quarantine", entries(released.len()))
     };
-    tell(format_args!("{}: {}{released}", expectation.generation_id, words(expectation)));
+    tell(format_args!("{}: {}{released}", expectation.generation_id, summary(expectation)));
     Ok(())
 }
 
-/// Goes on after a line that is refused.
-async fn many(inbox: &Inbox, lines: Vec<csv::Line>, json: bool) -> Result<ExitCode> {
+/// Continues after a refused line.
+async fn announce_all(inbox: &InboxClient, lines: Vec<csv::CsvLine>, json: bool) -> Result<ExitCode> {
     let mut progress = Progress::new("expected", u64::try_from(lines.len()).unwrap_or(u64::MAX));
     let (mut done, mut refused) = (0_usize, 0_usize);
-    for csv::Line { number, hook, generation, job } in lines {
+    for csv::CsvLine { number, hook, generation, job } in lines {
         match inbox.expect(&ExpectRequest { hook, generation_id: generation, job }).await {
             Ok(answer) => {
                 done = done.saturating_add(1);
@@ -88,7 +92,7 @@ async fn many(inbox: &Inbox, lines: Vec<csv::Line>, json: bool) -> Result<ExitCo
                     show(&answer, json)?;
                 }
             }
-            Err(error) if is_away(&error) => {
+            Err(error) if is_unreachable(&error) => {
                 return Err(error.context(format!("line {number}")));
             }
             Err(error) => {
@@ -106,20 +110,20 @@ async fn many(inbox: &Inbox, lines: Vec<csv::Line>, json: bool) -> Result<ExitCo
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// An expectation, in a line.
-pub(super) fn words(expectation: &ExpectationStatus) -> String {
-    let of = match &expectation.job {
-        Some(job) => format!("of job {job}"),
-        None => "asked about".to_owned(),
+/// An expectation on one line.
+pub(super) fn summary(expectation: &ExpectationStatus) -> String {
+    let subject = match &expectation.job {
+        Some(job) => format!("job {job}"),
+        None => "no job".to_owned(),
     };
     let answer = expectation.answer.as_deref().unwrap_or("-");
-    let asked = match expectation.asked {
+    let calls = match expectation.asked {
         0 => String::new(),
-        1 => format!(", asked for once: {answer}"),
-        times => format!(", asked for {times} times, last: {answer}"),
+        1 => format!(", one status call: {answer}"),
+        calls => format!(", {calls} status calls, the last: {answer}"),
     };
     let mismatch = expectation.job_mismatch.as_ref().map(|JobMismatch { entry, job }| {
         format!("; job-mismatch: entry {entry} was accepted with job {}", job.as_deref().unwrap_or("-"))
     });
-    format!("{of}, {}{asked}{}", expectation.state, mismatch.unwrap_or_default())
+    format!("{subject}, {}{calls}{}", expectation.state, mismatch.unwrap_or_default())
 }

@@ -1,11 +1,12 @@
-//! `blobgate inbox export`: entries as lines of JSON.
+//! `blobgate inbox export`: prints entries as JSON.
 
-use super::client::{Admin, Inbox};
-use super::filter::Filter;
+use super::client::{AdminArgs, InboxClient};
+use super::filter::FilterArgs;
+use super::report::entries;
 use super::tail::START;
 use crate::output::{escape_json, say};
 use crate::progress::Progress;
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{TailRequest, TailWith};
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -13,53 +14,54 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Write entries as lines of JSON, to a file or to standard output
+/// Write entries as JSON, one a line, to a file or to standard output
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    filter: Filter,
-    /// Add path, headers and body: `body_encoding` says whether `body` is text or base64
+    filter: FilterArgs,
+    /// Path, headers and body too; `body_encoding` is `text` or `base64`
     #[arg(long)]
     bodies: bool,
-    /// Only entries after this place, as an earlier export has named it
+    /// Only entries after this cursor of an earlier `export` or `tail`
     #[arg(long, value_name = "CURSOR", default_value = START, hide_default_value = true)]
     after: String,
-    /// The new file, which only you can read
+    /// A new file, readable by its owner only [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
-One object a line, the oldest first, in the order of commits. It has the entries that were stored when it began, each in its state
-when its page is read: pages are short reads of at most 500 entries. Later entries are for the next export: at the end it says the
-place to go on from, and `tail` takes the same. Bodies contain prompts and links to videos, so it writes them only with --bodies;
-a purged entry has none.
+It writes the entries that are stored at its start, the oldest first, each in its current state. It
+reads pages of at most 500 entries. At its end it prints the cursor for the next export, or for `tail`.
+Bodies contain prompts and links to videos, so only --bodies writes them. A purged entry has no body.
 
-Exit code: 0 when all was written, 1 when it was not or the inbox cannot be reached, 2 for wrong usage.
+Exit code: 0 when it wrote all, 1 when it did not or the inbox is unreachable, 2 for wrong usage.
 
 Examples:
   blobgate inbox export --since 24h | jq -r 'select(.attempts > 1) | .generation'
   blobgate inbox export --state quarantined --bodies --out quarantined.ndjson
   blobgate inbox export --after 0.1734 --out since-then.ndjson";
 
-/// The inbox exports so many at once.
-const PAGE: i64 = 500;
+/// The inbox returns at most this many entries at once.
+const MAX_PAGE: i64 = 500;
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
     let with = if args.bodies { TailWith::Came } else { TailWith::Nothing };
     let mut request =
-        TailRequest { filter: args.filter.read(), limit: Some(PAGE), with, ..TailRequest::default() };
+        TailRequest { filter: args.filter.read(), limit: Some(MAX_PAGE), with, ..TailRequest::default() };
     let until = inbox.tail(&request).await?.next;
     request.until = Some(until.clone());
-    let (mut out, line): (Box<dyn Write>, Line) = match &args.out {
+    let (mut out, line): (Box<dyn Write>, LineFormat) = match &args.out {
         Some(path) => {
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let made = made.with_context(|| format!("--out {}", path.display()))?;
-            (Box::new(BufWriter::new(made)), |json| json)
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            let file = file.map_err(|why| {
+                anyhow!("cannot create {}: {why}. Name a new file with --out", path.display())
+            })?;
+            (Box::new(BufWriter::new(file)), |json| json)
         }
         None => (Box::new(BufWriter::new(io::stdout())), |json| escape_json(&json).into_owned()),
     };
@@ -68,25 +70,22 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let (after, count) = (export.after.clone(), export.count);
     drop(export);
     match written {
-        // `head` has had enough.
+        // `head` closes the pipe.
         Err(error) if is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
         Err(error) if count > 0 => {
-            return Err(
-                error.context(format!("after {count} exported, to go on from there with --after {after}"))
-            );
+            return Err(error.context(format!("{} exported. Continue with --after {after}", entries(count))));
         }
         written => written?,
     }
-    let word = if count == 1 { "entry" } else { "entries" };
-    say(format_args!("{count} {word} exported; what has come since: --after {after}"));
+    say(format_args!("{} exported. Export later ones with --after {after}", entries(count)));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the JSON of an entry: as it is, or for a terminal.
-type Line = fn(String) -> String;
+/// The JSON of an entry, unchanged or escaped for a terminal.
+type LineFormat = fn(String) -> String;
 
 struct Export {
-    /// All up to here is written.
+    /// The cursor behind the last written entry.
     after: String,
     count: usize,
     progress: Progress,
@@ -95,11 +94,11 @@ struct Export {
 impl Export {
     async fn write(
         &mut self,
-        inbox: &Inbox,
+        inbox: &InboxClient,
         mut request: TailRequest,
         until: &str,
         out: &mut dyn Write,
-        line: Line,
+        line: LineFormat,
     ) -> Result<()> {
         loop {
             request.after = Some(self.after.clone());
@@ -110,7 +109,7 @@ impl Export {
             out.flush()?;
             self.count = self.count.saturating_add(page.entries.len());
             self.progress.at(self.count);
-            // Each page is either the last or goes on behind an entry.
+            // Every page but the last ends behind an entry.
             let is_last = page.next == until || page.next == self.after;
             self.after = page.next;
             if is_last {

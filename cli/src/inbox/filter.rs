@@ -1,13 +1,13 @@
-//! Which entries are meant: options of `ls`, `tail`, `export` and every change.
+//! The options that select entries, for `ls`, `tail`, `export` and every change.
 
 use crate::rfc3339::rfc3339;
 use blobgate_inbox::service::{EntryFilter, EntryState, EventKind, Lane, reasons};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use time::OffsetDateTime;
 
-/// Entries that match each option.
+/// A selected entry matches every option.
 #[derive(clap::Args)]
-pub(super) struct Filter {
+pub(super) struct FilterArgs {
     /// Only entries in this state
     #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(EntryState::ALL.iter().map(|it| it.name())).try_map(|it| it.parse::<EntryState>()))]
     state: Option<EntryState>,
@@ -17,10 +17,10 @@ pub(super) struct Filter {
     /// Only entries of this hook
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
-    /// Only entries of this event; in quarantine, those that claim it
+    /// Only entries of this event; a quarantined entry claims one
     #[arg(long, value_name = "EVENT", value_parser = event())]
     event: Option<EventKind>,
-    /// Only entries in quarantine for this reason: one of the gate's, or token-reused, token-conflict, event-conflict
+    /// Only entries quarantined for this reason: a code of the gate, token-reused, token-conflict or event-conflict
     #[arg(long, value_name = "REASON", value_parser = PossibleValuesParser::new(reasons()), hide_possible_values = true)]
     reason: Option<String>,
     /// Only entries of this generation
@@ -29,18 +29,18 @@ pub(super) struct Filter {
     /// Only entries of this job
     #[arg(long, value_name = "JOB")]
     job: Option<String>,
-    /// Only entries received since then: 90m for 90 minutes ago, or 2026-01-31T12:00:00Z
+    /// Only entries received since this time: 90m (ago), or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<String>,
 }
 
-/// Parses an event by its name.
+/// A parser of event names.
 pub(super) fn event() -> impl TypedValueParser<Value = EventKind> {
     PossibleValuesParser::new(EventKind::ALL.iter().map(|it| it.name())).try_map(|it| it.parse::<EventKind>())
 }
 
-impl Filter {
-    /// As the inbox takes it.
+impl FilterArgs {
+    /// The filter of a request to the inbox.
     pub(super) fn read(&self) -> EntryFilter {
         EntryFilter {
             state: self.state,
@@ -55,14 +55,17 @@ impl Filter {
     }
 }
 
-/// A time that has passed is taken from now. The inbox reads anything else.
-fn parse_since(text: &str) -> Result<String, String> {
-    let Ok(passed) = humantime::parse_duration(text) else {
+/// A duration too long for a date.
+#[derive(Debug, thiserror::Error)]
+#[error("the duration is too long. Write one such as 90m, or a time such as 2026-01-31T12:00:00Z")]
+struct DurationTooLong;
+
+/// Subtracts a duration from now. The inbox parses any other text.
+fn parse_since(text: &str) -> Result<String, DurationTooLong> {
+    let Ok(ago) = humantime::parse_duration(text) else {
         return Ok(text.to_owned());
     };
-    let since = time::Duration::try_from(passed)
-        .ok()
-        .and_then(|passed| OffsetDateTime::now_utc().checked_sub(passed));
-    let since = since.ok_or_else(|| "that is before all time".to_owned())?;
+    let ago = time::Duration::try_from(ago).map_err(|_| DurationTooLong)?;
+    let since = OffsetDateTime::now_utc().checked_sub(ago).ok_or(DurationTooLong)?;
     Ok(rfc3339(since))
 }

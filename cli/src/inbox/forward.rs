@@ -1,5 +1,6 @@
-//! Copies of events to a developer's machine.
+//! Copies entries to a developer's machine.
 
+use super::report::entries;
 use crate::env::read_env;
 use crate::net_error::cause;
 use crate::output::say;
@@ -15,53 +16,53 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Where to.
+/// The target of the copies.
 #[derive(clap::Args)]
-pub(super) struct Target {
-    /// Copy each event to this address too
+pub(super) struct ForwardArgs {
+    /// A URL that gets a copy of each entry
     #[arg(long, value_name = "URL")]
     forward: Option<Url>,
-    /// The variable with a key of Standard Webhooks that signs the copies; twice while keys rotate
+    /// The environment variable with the copies' signing key (Standard Webhooks); two during a rotation
     #[arg(long, value_name = "NAME", requires = "forward")]
     signing_key_env: Vec<String>,
-    /// So long a copy is tried again while nothing answers
+    /// The time for retries of a copy while the target is down
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration, requires = "forward")]
     retry: Duration,
 }
 
-/// A target, and how it went.
-pub(super) struct Forward {
+/// A target, with counters.
+pub(super) struct Forwarder {
     client: Client,
     base: Url,
     keys: Option<WebhookKeys>,
     retry: Duration,
-    /// Nothing has answered for `retry`: each is tried once.
+    /// No answer for `retry`: each copy is tried once.
     is_down: bool,
     copied: u64,
     failed: u64,
 }
 
-/// What became of a copy.
-pub(super) enum Copied {
+/// The outcome of a copy.
+pub(super) enum CopyOutcome {
     Answered(StatusCode),
-    /// With why.
+    /// No answer. The text says why.
     Failed(String),
-    /// It has no route, or its body is purged.
-    Left(&'static str),
+    /// The entry has no route, or its body is purged.
+    Skipped(&'static str),
 }
 
-/// What an attempt of the inbox's own may take.
-const ANSWER: Duration = Duration::from_secs(25);
-const CONNECTION: Duration = Duration::from_secs(5);
-/// Between attempts: doubled each time, up to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// The default of `inbox serve --timeout`.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Retries double the wait up to this.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+const MIN_WAIT: Duration = Duration::from_millis(200);
 
-impl Target {
-    pub(super) fn open(self) -> Result<Option<Forward>> {
+impl ForwardArgs {
+    pub(super) fn open(self) -> Result<Option<Forwarder>> {
         let Some(base) = self.forward else { return Ok(None) };
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-            bail!("--forward {base} is no URL of the form http://HOST:PORT or https://HOST");
+            bail!("--forward {base} is no http:// or https:// URL. Write http://HOST:PORT or https://HOST");
         }
         let keys = self.signing_key_env.iter().map(|name| Ok((name.clone(), read_env(name)?)));
         let keys = keys.collect::<Result<Vec<_>>>()?;
@@ -70,60 +71,62 @@ impl Target {
         if base.scheme() == "http" {
             client = client.tls_certs_only([]);
         }
-        let client = client.timeout(ANSWER).connect_timeout(CONNECTION).build()?;
+        let client = client.timeout(ANSWER_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build()?;
         let retry = self.retry;
-        Ok(Some(Forward { client, base, keys, retry, is_down: false, copied: 0, failed: 0 }))
+        Ok(Some(Forwarder { client, base, keys, retry, is_down: false, copied: 0, failed: 0 }))
     }
 }
 
-impl Forward {
-    pub(super) async fn copy(&mut self, entry: &TailEntry) -> Copied {
+impl Forwarder {
+    pub(super) async fn copy(&mut self, entry: &TailEntry) -> CopyOutcome {
         let copied =
-            self.try_to_copy(entry).await.unwrap_or_else(|error| Copied::Failed(format!("{error:#}")));
+            self.try_to_copy(entry).await.unwrap_or_else(|error| CopyOutcome::Failed(format!("{error:#}")));
         match &copied {
-            Copied::Answered(status) if status.is_success() => self.copied = self.copied.saturating_add(1),
-            Copied::Answered(_) | Copied::Failed(_) => self.failed = self.failed.saturating_add(1),
-            Copied::Left(_) => {}
+            CopyOutcome::Answered(status) if status.is_success() => {
+                self.copied = self.copied.saturating_add(1)
+            }
+            CopyOutcome::Answered(_) | CopyOutcome::Failed(_) => self.failed = self.failed.saturating_add(1),
+            CopyOutcome::Skipped(_) => {}
         }
         copied
     }
 
-    async fn try_to_copy(&mut self, entry: &TailEntry) -> Result<Copied> {
+    async fn try_to_copy(&mut self, entry: &TailEntry) -> Result<CopyOutcome> {
         if entry.entry.route.is_none() {
-            return Ok(Copied::Left("not forwarded: it is quarantined"));
+            return Ok(CopyOutcome::Skipped("not copied: it is quarantined"));
         }
         let Some(payload) = &entry.payload else {
-            return Ok(Copied::Left("not forwarded: its body is purged"));
+            return Ok(CopyOutcome::Skipped("not copied: its body is purged"));
         };
         let id = entry.entry.id;
-        let url = self.url(&unescape(&payload.path).context("its path is none")?)?;
+        let url = self.url(&unescape(&payload.path).context("its path is unreadable")?)?;
         let body = payload.bytes().context("its body is no base64")?;
         let headers = headers(payload)?;
-        let waits = ExponentialBuilder::new().with_min_delay(FIRST_WAIT).with_max_delay(LONGEST_WAIT);
+        let waits = ExponentialBuilder::new().with_min_delay(MIN_WAIT).with_max_delay(MAX_WAIT);
         let (started, mut waits) = (Instant::now(), waits.without_max_times().build());
         loop {
             let request = self.client.post(url.clone()).headers(self.sign(headers.clone(), id, &body));
             let why = match request.body(body.clone()).send().await {
-                // What a gateway before a service that is away answers.
+                // A gateway answers these for a service that is down.
                 Ok(response) if matches!(response.status().as_u16(), 502..=504) => {
                     format!("it answers {}", response.status().as_u16())
                 }
                 Ok(response) => {
                     self.is_down = false;
-                    return Ok(Copied::Answered(response.status()));
+                    return Ok(CopyOutcome::Answered(response.status()));
                 }
                 Err(error) => cause(&error),
             };
-            let wait = waits.next().unwrap_or(LONGEST_WAIT);
+            let wait = waits.next().unwrap_or(MAX_WAIT);
             if self.is_down || started.elapsed().saturating_add(wait) > self.retry {
                 if !self.is_down {
                     say(format_args!(
-                        "{} is down ({why}): until it answers, each event is tried once",
+                        "{} is down: {why}. Each entry is tried once until it answers",
                         self.base
                     ));
                 }
                 self.is_down = true;
-                return Ok(Copied::Failed(why));
+                return Ok(CopyOutcome::Failed(why));
             }
             tokio::time::sleep(wait).await;
         }
@@ -140,7 +143,7 @@ impl Forward {
 
     fn sign(&self, mut headers: HeaderMap, entry: i64, body: &[u8]) -> HeaderMap {
         let Some(keys) = &self.keys else { return headers };
-        // A gate that signs has set it.
+        // A gate that signs sets webhook-id.
         let id = headers.get(header::WEBHOOK_ID).or_else(|| headers.get(header::IDEMPOTENCY_KEY));
         let id = id.and_then(|id| id.to_str().ok()).map_or_else(|| entry.to_string(), str::to_owned);
         for (name, value) in keys.headers(&id, body) {
@@ -156,14 +159,16 @@ fn headers(payload: &EntryPayload) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for HeaderLine { name, value } in &payload.headers {
         let value = unescape(value).and_then(|value| HeaderValue::try_from(value).ok());
-        headers
-            .append(HeaderName::try_from(name)?, value.ok_or_else(|| anyhow!("its header {name} is none"))?);
+        headers.append(
+            HeaderName::try_from(name)?,
+            value.ok_or_else(|| anyhow!("its header {name} is unreadable"))?,
+        );
     }
     headers.insert(header::SOURCE, HeaderValue::from_static(EventSource::Tail.name()));
     Ok(headers)
 }
 
-/// How the inbox writes bytes in JSON, back again.
+/// Reverses the inbox's escapes of bytes in JSON.
 fn unescape(text: &str) -> Option<Vec<u8>> {
     let (mut bytes, mut out) = (text.bytes(), Vec::with_capacity(text.len()));
     while let Some(byte) = bytes.next() {
@@ -185,22 +190,22 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-impl fmt::Display for Copied {
+impl fmt::Display for CopyOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Copied::Answered(status) => write!(f, "{}", status.as_u16()),
-            Copied::Failed(why) => write!(f, "not forwarded: {why}"),
-            Copied::Left(why) => f.write_str(why),
+            CopyOutcome::Answered(status) => write!(f, "{}", status.as_u16()),
+            CopyOutcome::Failed(why) => write!(f, "not copied: {why}"),
+            CopyOutcome::Skipped(why) => f.write_str(why),
         }
     }
 }
 
-/// What was done.
-impl fmt::Display for Forward {
+/// The counts for the end.
+impl fmt::Display for Forwarder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} copied to {}", self.copied, self.base)?;
+        write!(f, "copied {} to {}", entries(self.copied), self.base)?;
         if self.failed > 0 {
-            write!(f, ", {} refused or not taken", self.failed)?;
+            write!(f, ", {} failed", self.failed)?;
         }
         Ok(())
     }
@@ -211,7 +216,7 @@ mod tests {
     use super::unescape;
 
     #[test]
-    fn what_was_escaped_comes_back() {
+    fn reverses_escapes() {
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(unescape(&all.escape_ascii().to_string()), Some(all));
         for cut in ["\\", "\\x", "\\x0", "\\xg0"] {

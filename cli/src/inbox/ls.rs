@@ -1,10 +1,10 @@
-//! `blobgate inbox ls`.
+//! `blobgate inbox ls`: lists entries.
 
-use super::client::Admin;
+use super::client::AdminArgs;
 use super::entry::{age, last_answer};
-use super::filter::Filter;
-use super::table::{Side, lines};
+use super::filter::FilterArgs;
 use crate::output::{say, tell, tell_json};
+use crate::table::{Side, lines};
 use anyhow::Result;
 use blobgate_inbox::service::{EntrySummary, ListRequest};
 use std::process::ExitCode;
@@ -14,32 +14,32 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    filter: Filter,
-    /// The number of entries, at most
+    filter: FilterArgs,
+    /// The largest number of entries
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Only entries before this one: the last of an earlier list
+    /// Only entries older than this one, such as the last of a list
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
     before: Option<i64>,
-    /// Print JSON: an object for each entry, on a line of its own
+    /// JSON, one object a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
 States:
-  waiting     to be delivered, now or at its next attempt
-  in_flight   with its service at this moment
-  delivered   its service answered 2xx; its body stays for 14 days
-  dead        given up after 72 hours of attempts; stays until a person decides
-  quarantined authentic but invalid, or in conflict with an accepted event; stays until a person decides
-  superseded  replaced by another event of its generation before it was delivered: a failure by a completion, for example
-  dropped     by a person; can be replayed while its body is there, 14 days
-ANSWER is the service's last status, or why there was none.
+  waiting      waits for its next attempt
+  in_flight    its attempt runs
+  delivered    its service answered 2xx; the body stays for 14 days
+  dead         72 hours of attempts failed; a person decides
+  quarantined  authentic, but invalid or in conflict with an accepted event; a person decides
+  superseded   another event of its generation replaced it before its delivery
+  dropped      a person dropped it; `replay` delivers it while its body exists, for 14 days
+ANSWER is the service's last status, or the cause of a missing answer.
 
-Exit code: 0 when it was listed, 1 when the inbox cannot be reached, 2 for wrong usage.
+Exit code: 0 when it lists, 1 when the inbox is unreachable, 2 for wrong usage.
 
 Examples:
   blobgate inbox ls
@@ -47,18 +47,18 @@ Examples:
   blobgate inbox ls --state dead --hook veo3 --json | jq -r .generation
   blobgate inbox ls --generation 5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01";
 
-/// The inbox lists so many at once.
+/// The inbox lists at most this many entries at once.
 const MAX_PAGE: u32 = 500;
-/// The characters of a service's answer in its cell, at most.
+/// A longer answer ends with an ellipsis.
 const MAX_ANSWER: usize = 28;
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
-    let (mut left, mut before, mut rows) = (args.limit, args.before, Vec::new());
-    while left > 0 {
-        let limit = Some(i64::from(left.min(MAX_PAGE)));
+    let (mut remaining, mut before, mut rows) = (args.limit, args.before, Vec::new());
+    while remaining > 0 {
+        let limit = Some(i64::from(remaining.min(MAX_PAGE)));
         let page = inbox.list(&ListRequest { filter: args.filter.read(), limit, before }).await?;
-        left = left.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
+        remaining = remaining.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
         for entry in page.entries {
             if args.json {
                 tell_json(serde_json::to_string(&entry)?);
@@ -75,14 +75,14 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
-        say(format_args!("there is no such entry"));
+        say(format_args!("no entry matches"));
         return Ok(ExitCode::SUCCESS);
     }
     for line in lines(COLUMNS, &rows) {
         tell(format_args!("{line}"));
     }
     if let Some(before) = before {
-        say(format_args!("there are more: --before {before}, or a higher --limit"));
+        say(format_args!("more entries match. Pass --before {before}, or a higher --limit"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,11 @@
-//! `blobgate inbox migrate`: the store's tables, as this version wants them.
+//! `blobgate inbox migrate`: creates or upgrades the tables of a store.
 
 use crate::output::tell;
 use anyhow::Result;
 use blobgate_inbox::store::Place;
 use std::process::ExitCode;
 
-/// Make the store's tables, or bring them to this version; a second time changes nothing
+/// Create the store's tables, or upgrade them to this version
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -15,9 +15,13 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Each version only adds to the tables: programs of the version before go on with them while they are replaced, one after the
-other. So: migrate first, then the programs. A program does not start on tables older or newer than it knows.
-In PostgreSQL the tables are in the schema blobgate_inbox, which is made too: the user has to be allowed to.
+Each version only adds to the tables, so inboxes of the version before work with the new tables.
+Migrate first, then replace the inboxes one by one. An inbox does not start on tables that are older
+or newer than it knows. A second migration changes nothing.
+
+In PostgreSQL the tables are in the schema blobgate_inbox. The user needs the right to create it.
+
+Exit code: 0 when the tables are there, 1 when they are not, 2 for wrong usage.
 
 Examples:
   blobgate inbox migrate --store sqlite:/var/lib/blobgate/inbox.db

@@ -1,40 +1,41 @@
-//! `blobgate inbox pause`.
+//! `blobgate inbox pause`: stops deliveries.
 
-use super::client::Admin;
+use super::client::AdminArgs;
 use super::filter::event;
 use crate::output::{say, tell};
 use anyhow::Result;
 use blobgate_inbox::service::{EventKind, PauseAnswer, PauseTarget};
 use std::process::ExitCode;
 
-/// Deliver nothing of a hook, an event, or an event of a hook, until it is resumed
+/// Stop the deliveries of a hook, an event, or an event of a hook
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    target: Target,
+    target: PauseArgs,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
-/// The deliveries to pause or to resume.
+/// The deliveries of a pause.
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
-pub(super) struct Target {
-    /// The hook: every event of it, or the one of --event
+pub(super) struct PauseArgs {
+    /// The hook; without --event, all its events
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
-    /// The event: of every hook, or of the one of --hook
+    /// The event; without --hook, in all hooks
     #[arg(long, value_name = "EVENT", value_parser = event())]
     event: Option<EventKind>,
 }
 
 const EXAMPLES: &str = "\
-It takes effect within a second. Attempts in flight go on to their end. The inbox stores new events, and their senders get 200.
-A pause is in the store: it survives a restart, and holds for every inbox on it. It stops the clock of an event's 72 hours.
-`blobgate inbox stats` shows the pauses. It pauses a hook that the store does not know too, and says so.
+It takes effect within a second. Running attempts finish. The inbox still stores new events, and
+their senders get 200. A pause is in the store: it survives a restart, applies to every inbox on the
+store, and stops the 72 hours of its entries. A hook without entries can be paused too; the command
+then warns. `blobgate inbox stats` lists the pauses.
 
-Exit code: 0 when it is paused, 1 when the inbox cannot be reached, 2 for wrong usage.
+Exit code: 0 when it is paused, 1 when the inbox is unreachable, 2 for wrong usage.
 
 Examples:
   blobgate inbox pause --hook veo3
@@ -52,13 +53,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-impl Target {
+impl PauseArgs {
     pub(super) fn read(self) -> PauseTarget {
         PauseTarget { hook: self.hook, event: self.event }
     }
 }
 
-/// A pause, in words.
+/// The name of a pause.
 pub(super) fn name(hook: Option<&str>, event: Option<EventKind>) -> String {
     match (hook, event) {
         (Some(hook), Some(event)) => format!("{event} of hook {hook}"),

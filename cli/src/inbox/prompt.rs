@@ -5,18 +5,18 @@ use anyhow::Result;
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
-/// Asks. Returns the exit code where nobody agrees.
-pub(super) fn confirm(what: &str, past: &str) -> Result<Option<ExitCode>> {
+/// Asks on the terminal. Returns the exit code without a yes.
+pub(super) fn confirm(action: &str, past: &str) -> Result<Option<ExitCode>> {
     if !io::stdin().is_terminal() {
-        say(format_args!("blobgate: this would {what}; there is no terminal to ask on: say --yes"));
+        say(format_args!("blobgate: this would {action}. There is no terminal for the question: pass --yes"));
         return Ok(Some(ExitCode::from(2)));
     }
-    ask(format_args!("This will {what}. Go on? [y/N] "));
+    ask(format_args!("This will {action}. Continue? [y/N] "));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(None);
     }
-    say(format_args!("nothing is {past}"));
+    say(format_args!("no entry {past}"));
     Ok(Some(ExitCode::FAILURE))
 }

@@ -1,13 +1,13 @@
-//! `blobgate inbox purge`.
+//! `blobgate inbox purge`: deletes bodies.
 
-use super::change::{Change, Manner, change};
-use super::client::Admin;
-use super::selection::Selected;
+use super::change::{ChangeKind, ChangeOptions, change};
+use super::client::AdminArgs;
+use super::selection::EntrySelection;
 use anyhow::Result;
 use blobgate_inbox::service::EntryFilter;
 use std::process::ExitCode;
 
-/// Delete bodies, headers and services' answers of a job or a generation, for good
+/// Delete the bodies, headers and services' answers of a job or a generation for good
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -20,32 +20,33 @@ pub(crate) struct Args {
     /// Only entries of this hook
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
-    /// Only count
+    /// A preview without a change
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
+    /// No question
     #[arg(long)]
     yes: bool,
-    /// Print JSON: one object, the ids of the purged entries and of the others, and why
+    /// JSON: the ids of the purged entries, and of the others with the reason
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
-It purges all entries of the job that are stored now: delivered, quarantined and dead ones. Nothing of a quarantined or dead entry
-is left to deliver, so it becomes dropped. It does not purge a waiting entry: `drop` it first. Nor an entry in flight: its attempt
-ends within seconds, or pause its route. A repeat of a purged event is still a repeat: its sender gets 200, and it is not
-delivered. A later event of the job is stored as usual.
+It purges all stored entries of the job: delivered, quarantined and dead ones. A quarantined or dead
+entry becomes dropped. The command refuses a waiting entry: drop it first. It refuses an entry in
+flight: wait for the attempt, or pause the route. A repeat of a purged event gets 200 and is not
+delivered. Later events of the job are stored as usual.
 
-For 400 days these stay, to recognise a repeat: hook, generation, event, job, token id, times, status, SHA-256 of the body, and
-of a completed generation SHA-256 of where the video is (scheme, host and path, without the query).
-A purge does not reach: in SQLite the log (PATH-wal) until it comes round or `serve` is restarted (deleted pages are
-overwritten); in PostgreSQL dead rows until VACUUM, and the log until it is recycled. Replicas, backups, archived logs and exports
-have their own copies: let them expire, or make them anew.
+To recognise repeats, the inbox keeps for 400 days: hook, generation, event, job, token id, times,
+status, SHA-256 of the body, and of a completion the SHA-256 of the video's URL without its query.
 
-Exit code: 0 when all of it was purged, 1 when some was not or the inbox cannot be reached, 2 for wrong usage.
+A purge does not reach copies: replicas, backups, archived logs and exports. Delete or recreate them.
+SQLite's log (PATH-wal) and PostgreSQL's dead rows and log lose the bodies later: SQLite's at the next
+restart of `serve` at the latest, PostgreSQL's with VACUUM and log recycling.
+
+Exit code: 0 when it purged all, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 
 Examples:
   blobgate inbox purge --job order-7 --dry-run
@@ -54,7 +55,7 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let (job, generation, hook) = (args.job, args.generation, args.hook);
-    let selected = Selected::Filter(EntryFilter { job, generation, hook, ..EntryFilter::default() });
-    let manner = Manner { yes: args.yes, json: args.json, dry_run: args.dry_run };
-    change(args.admin.connect()?, Change::Purge, &selected, &manner).await
+    let selected = EntrySelection::Filter(EntryFilter { job, generation, hook, ..EntryFilter::default() });
+    let options = ChangeOptions { yes: args.yes, json: args.json, dry_run: args.dry_run };
+    change(args.admin.connect()?, ChangeKind::Purge, &selected, &options).await
 }

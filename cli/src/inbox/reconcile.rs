@@ -1,34 +1,35 @@
-//! `blobgate inbox reconcile`.
+//! `blobgate inbox reconcile`: fetches due results now.
 
-use super::client::Admin;
+use super::client::AdminArgs;
 use super::entry::age;
-use super::table::{Side, lines};
 use crate::output::{say, tell, tell_json};
+use crate::table::{Side, lines};
 use anyhow::Result;
 use blobgate_inbox::service::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion};
 use std::process::ExitCode;
 
-/// Ask the provider now about the events that are due, or list them
+/// Fetch the results of expected generations from the provider now
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Only list the generations that the reconciler would ask about, and why
+    /// A list of the due status calls, without a call
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON: one object, the inbox's answer
+    /// JSON, one object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
-An inbox with a --provider asks by itself: 13 minutes after a generation was expected, and again after a minute, then twice as
-late each time, up to a day. `reconcile` makes it ask now about all that is due or was asked about before, the oldest first, within
---reconcile-per-minute. The inbox delivers the event of an ended generation as its webhook would have been. A generation that the
-provider has denied three times is `unknown`: the inbox logs and counts it, and does not ask again.
+An inbox with a --provider makes these calls without this command: 13 minutes after an expectation,
+again after a minute, then at doubling intervals of up to a day. `reconcile` makes the calls for due
+and already called generations now, the oldest first, at most --reconcile-per-minute. The inbox
+delivers the result like a webhook. After three answers that a generation does not exist, it is
+`unknown`: the inbox logs and counts it, and makes no more calls.
 
-Exit code: 0 when it is done, 1 when the inbox has no provider or cannot be reached, 2 for wrong usage.
+Exit code: 0 when it is done, 1 without a provider or the inbox, 2 for wrong usage.
 
 Examples:
   blobgate inbox reconcile --dry-run
@@ -49,8 +50,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         tell_json(serde_json::to_string(&answer)?);
     } else {
         let ReconcileAnswer { due, per_minute } = answer;
-        let word = if due == 1 { "generation is" } else { "generations are" };
-        tell(format_args!("{due} {word} asked about now, at most {per_minute} a minute"));
+        let noun = if due == 1 { "generation" } else { "generations" };
+        tell(format_args!("reconciling {due} {noun} now, at most {per_minute} a minute"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -61,13 +62,13 @@ const COLUMNS: [(&str, Side); 7] = [
     ("HOOK", Side::Left),
     ("GENERATION", Side::Left),
     ("JOB", Side::Left),
-    ("ASKED", Side::Right),
+    ("CALLS", Side::Right),
     ("WHY", Side::Left),
 ];
 
 fn show(preview: &ReconcilePreview) {
     if preview.questions.is_empty() {
-        say(format_args!("there is nothing to ask about"));
+        say(format_args!("no generation to reconcile"));
         return;
     }
     let rows: Vec<_> = preview.questions.iter().map(row).collect();
@@ -75,10 +76,10 @@ fn show(preview: &ReconcilePreview) {
         tell(format_args!("{line}"));
     }
     if preview.more {
-        say(format_args!("there are more"));
+        say(format_args!("the list has more generations"));
     }
     if preview.per_minute.is_none() {
-        say(format_args!("this inbox asks nobody: start it with --provider"));
+        say(format_args!("this inbox does not reconcile. Start it with --provider"));
     }
 }
 

@@ -1,9 +1,9 @@
-//! `blobgate inbox reevaluate`.
+//! `blobgate inbox reevaluate`: judges quarantined entries by today's configuration.
 
-use super::client::Inbox;
+use super::client::InboxClient;
 use super::prompt::confirm;
 use super::report::{Refusals, count};
-use super::selection::{Selected, Selection};
+use super::selection::{EntrySelection, SelectionArgs};
 use crate::envoy_yaml::gate_configuration;
 use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
@@ -14,65 +14,67 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Judge quarantined entries with today's configuration of the gate, and release those that pass
+/// Judge quarantined entries by today's configuration of the gate, and release those that pass
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    selection: SelectionArgs,
     /// The envoy.yaml with today's configuration of the gate
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// A reason to override that only the head shows; can be repeated
+    /// A reason to override, of a violation in the head; repeat it for more
     #[arg(long, value_name = "REASON", value_parser = PossibleValuesParser::new(waivable()))]
     waive: Vec<String>,
-    /// Only say how many entries would pass, and why the others would not
+    /// A preview without a change
     #[arg(long)]
     dry_run: bool,
 }
 
 const EXAMPLES: &str = "\
-A rule has changed, and last week's entries may pass now. The inbox judges their bodies by the configuration in --config, and
-their heads (address, headers, token) by the gate's record of their arrival. An entry that passes becomes an ordinary event, unless
-it contradicts another. A reason that only the head shows is overridden by --waive alone, and the service gets it as
-blobgate-override. Where the configuration wants a confirmation (not-confirmed), the reconciler asks the provider, within its
-calls a minute, and a confirmed entry is delivered.
+Use it after a change of a rule. The inbox judges each body by the configuration in --config, and each
+head (address, headers, token) by the gate's record of its arrival. An entry that passes becomes an
+ordinary event, unless it contradicts another one.
 
-Name entries by their ids, or by filters; an entry has to match each filter. With filters the command asks. Without a terminal
-it wants --yes.
+--waive overrides a reason in the head; the service gets it as blobgate-override. If the configuration
+requires a confirmation (not-confirmed), the reconciler calls the provider, within its calls a minute,
+and the inbox delivers a confirmed entry.
 
-Exit code: 0 when all pass, 1 when some stay or the inbox cannot be reached, 2 for wrong usage.
+Name entries by ids, or by filters. An entry has to match every filter. With filters the command asks;
+without a terminal it needs --yes.
+
+Exit code: 0 when all pass, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 
 Examples:
   blobgate inbox reevaluate --config envoy.yaml --reason result-url-denied --since 7d --dry-run
   blobgate inbox reevaluate --config envoy.yaml --reason result-url-denied --since 7d
   blobgate inbox reevaluate --config envoy.yaml --waive token-expired 17";
 
-/// What became of all entries.
+/// The outcome for all entries.
 #[derive(Default)]
-struct Reevaluated {
+struct Reevaluation {
     passed: Vec<i64>,
-    /// They pass once the provider confirms them.
+    /// Entries that pass once the provider confirms them.
     asked: Vec<i64>,
     stayed: Refusals,
-    /// The newest of them.
+    /// The newest entry.
     until: Option<i64>,
 }
 
-struct Run {
-    inbox: Inbox,
-    selected: Selected,
+struct ReevaluationRun {
+    inbox: InboxClient,
+    selected: EntrySelection,
     config: Value,
     waive: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let Selection { yes, json, .. } = args.selection;
+    let SelectionArgs { yes, json, .. } = args.selection;
     let selected = args.selection.selected();
     let config = gate_configuration(&args.config)?;
-    let by_filter = matches!(selected, Selected::Filter(_));
-    let run = Run { inbox: args.selection.admin.connect()?, selected, config, waive: args.waive };
-    // First without a change, so that the question says what would happen.
+    let by_filter = matches!(selected, EntrySelection::Filter(_));
+    let run = ReevaluationRun { inbox: args.selection.admin.connect()?, selected, config, waive: args.waive };
+    // The question names the outcome of a dry run.
     let would = run.reevaluate(None, true).await?;
     if args.dry_run {
         if json {
@@ -86,12 +88,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     if would.passed.is_empty() && would.asked.is_empty() {
         would.stayed.say("still quarantined");
-        say(format_args!("no entry passes: nothing was delivered"));
+        say(format_args!("no entry passes. All stay quarantined"));
         return Ok(if would.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if by_filter && !yes {
         would.stayed.say("would stay quarantined");
-        if let Some(code) = confirm(&would.what(), "delivered")? {
+        if let Some(code) = confirm(&would.action(), "released")? {
             return Ok(code);
         }
     }
@@ -101,22 +103,22 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     } else {
         done.stayed.say("still quarantined");
         done.tell_asked(
-            "quarantined until the provider confirms them: `inbox reconcile --dry-run` lists the calls",
+            "quarantined until the provider confirms them. `blobgate inbox reconcile --dry-run` lists the calls",
         );
-        tell(format_args!("{} released, and waiting to be delivered", count(&done.passed)));
+        tell(format_args!("{} released", count(&done.passed)));
     }
     Ok(if done.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-impl Run {
-    /// Judges the entries in pieces: those up to `until`, for later ones stay as they are.
-    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<Reevaluated> {
-        let mut all = Reevaluated::default();
-        let past = if dry_run { "looked at" } else { "reevaluated" };
+impl ReevaluationRun {
+    /// Judges the entries in chunks, up to the entry `until`.
+    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<Reevaluation> {
+        let mut all = Reevaluation::default();
+        let past = if dry_run { "judged" } else { "reevaluated" };
         let mut progress = Progress::new(past, self.selected.count());
-        let mut pieces = self.selected.pieces(until);
-        while let Some(piece) = pieces.pop() {
-            let request = ChangeRequest { dry_run, ..piece.clone() };
+        let mut requests = self.selected.requests(until);
+        while let Some(change) = requests.pop() {
+            let request = ChangeRequest { dry_run, ..change.clone() };
             let request = ReevaluateRequest::new(request, self.config.clone(), self.waive.clone());
             let answer = self.inbox.reevaluate(&request).await?;
             let seen = answer.changed.iter().chain(&answer.asked).copied();
@@ -126,24 +128,24 @@ impl Run {
             all.asked.extend(answer.asked);
             all.stayed.add(answer.refused);
             progress.at(all.len());
-            pieces.go_on(piece, answer.next);
+            requests.continue_after(change, answer.next);
         }
         Ok(all)
     }
 }
 
-impl Reevaluated {
+impl Reevaluation {
     fn len(&self) -> usize {
         self.passed.len().saturating_add(self.asked.len()).saturating_add(self.stayed.len())
     }
 
-    /// What the question is about.
-    fn what(&self) -> String {
-        let ask = format!("ask the provider about {}", count(&self.asked));
+    /// The action that the question names.
+    fn action(&self) -> String {
+        let ask = format!("confirm {} with the provider", count(&self.asked));
         match (self.passed.is_empty(), self.asked.is_empty()) {
             (true, _) => ask,
-            (false, true) => format!("deliver {} that pass now", count(&self.passed)),
-            (false, false) => format!("deliver {} that pass now, and {ask}", count(&self.passed)),
+            (false, true) => format!("release {}", count(&self.passed)),
+            (false, false) => format!("release {}, and {ask}", count(&self.passed)),
         }
     }
 

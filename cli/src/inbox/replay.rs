@@ -1,27 +1,28 @@
-//! `blobgate inbox replay`.
+//! `blobgate inbox replay`: delivers entries again.
 
-use super::change::{Change, Manner, change};
-use super::selection::Selection;
+use super::change::{ChangeKind, ChangeOptions, change};
+use super::selection::SelectionArgs;
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Deliver entries again: delivered, dead, superseded or dropped ones
+/// Deliver delivered, dead, superseded or dropped entries again
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    selection: SelectionArgs,
 }
 
 const EXAMPLES: &str = "\
-A replayed entry waits behind new ones. It has 72 hours of attempts from now on, the same idempotency-key, and
-blobgate-redelivery: 1, or 2 the second time. A waiting entry is not replayed again, so the same command twice does it once.
-A quarantined entry is not replayed: `blobgate inbox release ID` delivers it.
+A replayed entry waits behind new ones and has 72 hours of attempts again. Its service gets the same
+idempotency-key, and blobgate-redelivery: 1, or 2 the second time. The command refuses waiting
+entries, so it replays nothing twice. It refuses quarantined entries: `blobgate inbox release ID`
+delivers those.
 
-Name entries by their ids, or by filters; an entry has to match each filter. With filters the command says how many entries
-it would replay, and asks. Without a terminal it wants --yes.
+Name entries by ids, or by filters. An entry has to match every filter. With filters the command
+shows the number of entries and asks; without a terminal it needs --yes.
 
-Exit code: 0 when all were replayed, 1 when some were not or the inbox cannot be reached, 2 for wrong usage.
+Exit code: 0 when it replayed all, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 
 Examples:
   blobgate inbox replay 17
@@ -30,6 +31,6 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let selected = args.selection.selected();
-    let manner = Manner { yes: args.selection.yes, json: args.selection.json, dry_run: false };
-    change(args.selection.admin.connect()?, Change::Replay, &selected, &manner).await
+    let options = ChangeOptions { yes: args.selection.yes, json: args.selection.json, dry_run: false };
+    change(args.selection.admin.connect()?, ChangeKind::Replay, &selected, &options).await
 }

@@ -1,11 +1,11 @@
-//! Reports what a change did.
+//! Reports the outcome of a change.
 
 use crate::output::say;
 use blobgate_inbox::service::EntryRefusal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Entries that stay as they are, by why.
+/// Refused entries, by reason.
 #[derive(Default)]
 pub(super) struct Refusals(BTreeMap<String, Vec<i64>>);
 
@@ -33,18 +33,18 @@ impl Refusals {
     }
 
     /// A line for each reason.
-    pub(super) fn say(&self, how: &str) {
-        /// A line names so many ids.
+    pub(super) fn say(&self, outcome: &str) {
+        /// The ids on one line.
         const MAX_NAMED: usize = 10;
         for (why, ids) in &self.0 {
             let named: Vec<_> = ids.iter().take(MAX_NAMED).map(i64::to_string).collect();
             let more = if ids.len() > MAX_NAMED { ", …" } else { "" };
-            say(format_args!("{} {how}: {why} ({}{more})", count(ids), named.join(", ")));
+            say(format_args!("{} {outcome}: {why} ({}{more})", count(ids), named.join(", ")));
         }
     }
 }
 
-/// So many entries, in words.
+/// `1 entry` or `7 entries`.
 pub(super) fn entries(count: impl TryInto<u64>) -> String {
     match count.try_into().unwrap_or(u64::MAX) {
         1 => "1 entry".to_owned(),
@@ -52,7 +52,7 @@ pub(super) fn entries(count: impl TryInto<u64>) -> String {
     }
 }
 
-/// These entries, in words.
+/// `1 entry` or `7 entries`, for these ids.
 pub(super) fn count(ids: &[i64]) -> String {
     entries(ids.len())
 }

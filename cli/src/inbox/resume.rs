@@ -1,7 +1,7 @@
-//! `blobgate inbox resume`.
+//! `blobgate inbox resume`: continues deliveries.
 
-use super::client::Admin;
-use super::pause::{Target, name};
+use super::client::AdminArgs;
+use super::pause::{PauseArgs, name};
 use crate::output::tell;
 use anyhow::Result;
 use std::process::ExitCode;
@@ -11,16 +11,16 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    target: Target,
+    target: PauseArgs,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
-A pause ends as it was set: one of a hook does not end by naming one of its events. `blobgate inbox stats` shows the
-pauses.
+Name the pause as it was set: `--hook veo3` and `--hook veo3 --event failed` are two pauses.
+`blobgate inbox stats` lists the pauses.
 
-Exit code: 0 when it is resumed, 1 when there is no such pause or the inbox cannot be reached, 2 for wrong usage.
+Exit code: 0 when it is resumed, 1 without the pause or the inbox, 2 for wrong usage.
 
 Examples:
   blobgate inbox resume --hook veo3

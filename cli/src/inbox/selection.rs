@@ -1,102 +1,103 @@
-//! Names entries: by their ids, or by a filter.
+//! Selects entries, by ids or by a filter.
 
-use super::client::Admin;
-use super::filter::Filter;
+use super::client::AdminArgs;
+use super::filter::FilterArgs;
 use blobgate_inbox::service::{ChangeRequest, EntryFilter};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use std::collections::VecDeque;
 
-/// Which entries, and how the command goes.
+/// The arguments of a command that changes entries.
 #[derive(clap::Args)]
-pub(super) struct Selection {
-    /// These entries
+pub(super) struct SelectionArgs {
+    /// The ids of the entries
     #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
     pub(super) ids: Vec<i64>,
     #[command(flatten)]
-    pub(super) filter: Filter,
-    /// Do not ask
+    pub(super) filter: FilterArgs,
+    /// No question
     #[arg(long)]
     pub(super) yes: bool,
-    /// Print JSON: one object, the ids of the changed entries and of the others, and why
+    /// JSON: the ids of the changed entries, and of the others with the reason
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
-    pub(super) admin: Admin,
+    pub(super) admin: AdminArgs,
 }
 
-/// The entries that a command names.
+/// The selected entries.
 #[derive(Clone, Debug)]
-pub(super) enum Selected {
+pub(super) enum EntrySelection {
     Ids(Vec<i64>),
     Filter(EntryFilter),
 }
 
-/// Requests that together reach all selected entries: the inbox takes up to 500 at once.
-pub(super) struct Pieces(VecDeque<ChangeRequest>);
+/// The requests that together reach all selected entries. The inbox changes at most 500 a request.
+pub(super) struct ChangeRequests(VecDeque<ChangeRequest>);
 
-const MAX_PIECE: usize = 500;
+const MAX_IDS: usize = 500;
 
-impl Selection {
-    /// The entries. Ends the program where it names none, or both ways.
-    pub(super) fn selected(&self) -> Selected {
+impl SelectionArgs {
+    /// Exits with a usage error without entries, or with both ids and filters.
+    pub(super) fn selected(&self) -> EntrySelection {
         let filter = self.filter.read();
         match (self.ids.is_empty(), filter.is_empty()) {
-            (true, true) => wrong(
+            (true, true) => exit_with_usage(
                 ErrorKind::MissingRequiredArgument,
-                "name entries by their ids, or by a filter such as --state",
+                "no entry is named. Name entries by ids, or by a filter such as --state",
             ),
-            (false, false) => {
-                wrong(ErrorKind::ArgumentConflict, "name entries by their ids or by filters, and not by both")
-            }
-            (false, true) => Selected::Ids(self.ids.clone()),
-            (true, false) => Selected::Filter(filter),
+            (false, false) => exit_with_usage(
+                ErrorKind::ArgumentConflict,
+                "ids and filters exclude each other. Name entries by one of them",
+            ),
+            (false, true) => EntrySelection::Ids(self.ids.clone()),
+            (true, false) => EntrySelection::Filter(filter),
         }
     }
 }
 
-/// Ends the program with a sentence about its arguments.
-pub(super) fn wrong(kind: ErrorKind, sentence: &str) -> ! {
+/// Exits with a usage error.
+pub(super) fn exit_with_usage(kind: ErrorKind, sentence: &str) -> ! {
     crate::Cli::command().error(kind, sentence).exit()
 }
 
-impl Selected {
-    /// Of a filter, entries up to `until`: later ones stay as they are.
-    pub(super) fn pieces(&self, until: Option<i64>) -> Pieces {
+impl EntrySelection {
+    /// A filter reaches the entries up to `until`, so that the preview stays true.
+    pub(super) fn requests(&self, until: Option<i64>) -> ChangeRequests {
         match self {
-            Selected::Ids(ids) => Pieces(
-                ids.chunks(MAX_PIECE)
+            EntrySelection::Ids(ids) => ChangeRequests(
+                ids.chunks(MAX_IDS)
                     .map(|ids| ChangeRequest {
                         ids: Some(ids.iter().copied().collect()),
                         ..ChangeRequest::default()
                     })
                     .collect(),
             ),
-            Selected::Filter(filter) => Pieces(VecDeque::from([ChangeRequest {
+            EntrySelection::Filter(filter) => ChangeRequests(VecDeque::from([ChangeRequest {
                 filter: Some(filter.clone()),
                 until,
-                limit: i64::try_from(MAX_PIECE).ok(),
+                limit: i64::try_from(MAX_IDS).ok(),
                 ..ChangeRequest::default()
             }])),
         }
     }
 
-    /// How many entries there are; 0 of a filter.
+    /// The number of ids, or 0 for a filter.
     pub(super) fn count(&self) -> u64 {
         match self {
-            Selected::Ids(ids) => u64::try_from(ids.len()).unwrap_or(u64::MAX),
-            Selected::Filter(_) => 0,
+            EntrySelection::Ids(ids) => u64::try_from(ids.len()).unwrap_or(u64::MAX),
+            EntrySelection::Filter(_) => 0,
         }
     }
 }
 
-impl Pieces {
+impl ChangeRequests {
     pub(super) fn pop(&mut self) -> Option<ChangeRequest> {
         self.0.pop_front()
     }
 
-    /// Goes on after the answer to a request: `next` is the answer's.
-    pub(super) fn go_on(&mut self, request: ChangeRequest, next: Option<i64>) {
+    /// Continues a filter behind `next`, the last changed entry of an answer.
+    pub(super) fn continue_after(&mut self, request: ChangeRequest, next: Option<i64>) {
         if next.is_some() {
             self.0.push_front(ChangeRequest { after: next, ..request });
         }

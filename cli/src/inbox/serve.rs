@@ -1,4 +1,4 @@
-//! `blobgate inbox serve`.
+//! `blobgate inbox serve`: runs the inbox.
 
 use crate::env::read_env;
 use crate::log::Format;
@@ -19,57 +19,56 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Run the inbox: store what the gate sends, answer it, deliver it
+/// Run the inbox: store the gate's events, and deliver them to the services
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The store: sqlite:PATH, or postgres://USER@HOST/DATABASE
     #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true)]
     store: Place,
-    /// Where the gate sends to
+    /// The address for the gate
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9084")]
     listen: SocketAddr,
-    /// Where operators ask: health, metrics, the other commands
+    /// The address for operators: health, metrics and the other commands
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085")]
     admin: SocketAddr,
-    /// Envoy's listener with the service routes
+    /// The URL of Envoy's listener with the service routes
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090")]
     deliver_to: Uri,
-    /// The variable with a key of Standard Webhooks that signs each attempt and that the gate signs with; twice while keys rotate
+    /// The environment variable with the gate's signing key (Standard Webhooks), which signs attempts too; two during a rotation
     #[arg(long, value_name = "NAME")]
     signing_key_env: Vec<String>,
-    /// Take deliveries from other machines without the gate's signature: whoever reaches the port can forge events
+    /// Unsigned deliveries from other machines: any client of the port can then forge events
     #[arg(long)]
     insecure: bool,
-    /// The variable with the token that the admin listener wants as `Authorization: Bearer ...`
+    /// The environment variable with the admin listener's token, for `Authorization: Bearer TOKEN`
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
-    /// How long a delivery may take: the service routes end before that
+    /// The time limit of an attempt; Envoy's service routes need a shorter one
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// So many deliveries at a time on a route: a hook and an event
+    /// The number of parallel attempts on a route: a hook and an event
     #[arg(long, value_name = "N", default_value = "64")]
     concurrency: NonZeroU32,
-    /// Events a second on a route after its service was down; doubles every 10 s until the backlog is gone
+    /// The attempts a second on a route after an outage; the rate doubles every 10 s until the backlog is gone
     #[arg(long, value_name = "N", default_value = "100")]
     drain_rate: NonZeroU32,
-    /// So many bytes of events may be stored; near it, the oldest delivered bodies go
+    /// The limit of stored bytes; near it, the inbox deletes the oldest delivered bodies
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
     limit: i64,
-    /// So many events in a transaction at most, up to 512: 1 shows what the group commit is worth
+    /// The largest number of events in a transaction, up to 512; 1 turns the group commit off
     #[arg(long, value_name = "N", default_value = "512")]
     batch: usize,
-    /// Ask the provider about what is expected and does not come: a URL that leads to its status API, over plain HTTP, for TLS
-    /// and the API key are Envoy's part
+    /// The plain HTTP URL of Envoy's route to the provider's status API; it turns the reconciler on
     #[arg(long, value_name = "URL")]
     provider: Option<Uri>,
-    /// Ask about a generation so long after it was expected: the product's limit, 10m for Veo3, and a margin
+    /// The time from an expectation to its first status call: Veo3's limit of 10m, and a margin
     #[arg(long, value_name = "TIME", default_value = "13m", value_parser = humantime::parse_duration)]
     reconcile_after: Duration,
-    /// So many calls to the provider in any minute, of all inboxes on this store: with the gates' own below the key's 60
+    /// The status calls a minute of all inboxes on the store; with the gates' calls at most the key's 60
     #[arg(long, value_name = "N", default_value = "10")]
     reconcile_per_minute: NonZeroU32,
-    /// So long until a generation is asked about again, then twice as long each time, up to a day
+    /// The time to the second status call; it doubles with each call, up to a day
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
     reconcile_again: Duration,
     /// The base URL of the documentation, in the `type` of problem documents
@@ -81,19 +80,24 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-An event is stored before the gate hears 200; whatever is not known to be stored is 503, and its sender comes back. It is
-delivered until its service says 2xx: again after 1 s, and then twice as late each time, up to an hour, for 72 hours of trying.
-What is given up is dead, and stays until somebody decides. Deliveries go to Envoy's service routes, on their own path, with
-blobgate-attempt; where a signing key is named, each is signed anew.
-SIGTERM ends it within 25 s: deliveries under way are finished, and events are stored until then. kill -9 loses nothing.
+The gate gets 200 once an event is stored, and otherwise 503: the provider then retries.
 
-With --provider, a generation that the application has said to expect (`blobgate inbox expect --help`) and that has no event
-after --reconcile-after is asked about. What has ended goes on as its webhook would have, with blobgate-source: reconcile.
+The inbox attempts each delivery until the service answers 2xx: again after 1 s, then at doubling
+intervals of up to an hour, for 72 hours of attempts. Then the entry is dead, until a person decides.
+Attempts go to Envoy's service routes, on the hook's path, with blobgate-attempt. With
+--signing-key-env the inbox signs each one.
 
-The admin listener answers /livez (the process answers), /healthz (the store takes events), /readyz (the inbox does), /metrics,
-and the other commands: `blobgate inbox --help` lists them.
+With --provider, the inbox reconciles each announced generation (`blobgate inbox expect --help`) that
+has no event after --reconcile-after. It delivers the result like a webhook, with
+blobgate-source: reconcile.
 
-Exit code: 0 when it was asked to end, 1 when it cannot start or go on, 2 for wrong usage.
+SIGTERM ends the inbox within 25 s. Until then it finishes attempts and stores events. `kill -9`
+loses nothing.
+
+The admin listener answers /livez (the process runs), /healthz (the store accepts events), /readyz
+(the inbox accepts events), /metrics, and the other commands.
+
+Exit code: 0 when a signal ended it, 1 when it cannot start or continue, 2 for wrong usage.
 
 Examples:
   blobgate inbox serve --store sqlite:inbox.db
@@ -104,7 +108,7 @@ Examples:
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if args.deliver_to.scheme_str() != Some("http") || args.deliver_to.authority().is_none() {
         bail!(
-            "--deliver-to {} is no URL of the form http://ADDRESS:PORT: TLS to the services is Envoy's part",
+            "--deliver-to {} is no http://ADDRESS:PORT. Name Envoy's listener, which adds TLS to the services",
             args.deliver_to
         );
     }
@@ -112,18 +116,18 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         && (provider.scheme_str() != Some("http") || provider.authority().is_none())
     {
         bail!(
-            "--provider {provider} is no URL of the form http://ADDRESS:PORT: TLS and the API key are Envoy's part"
+            "--provider {provider} is no http://ADDRESS:PORT. Name Envoy's route, which adds TLS and the API key"
         );
     }
     if args.signing_key_env.is_empty() && !args.listen.ip().is_loopback() && !args.insecure {
         bail!(
-            "{} can be reached from other machines: name the gate's signing key with --signing-key-env, or say --insecure",
+            "other machines reach {}. Name the gate's signing key with --signing-key-env, or pass --insecure",
             args.listen
         );
     }
     let admin_token = args.admin_token_env.as_deref().map(read_env).transpose()?;
     if admin_token.is_none() && !args.admin.ip().is_loopback() {
-        bail!("{} can be reached from other machines: name a token with --admin-token-env", args.admin);
+        bail!("other machines reach {}. Name a token with --admin-token-env", args.admin);
     }
     let keys = || -> Result<Option<WebhookKeys>> {
         let keys = args
@@ -138,7 +142,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         && keys.are_in(token)
     {
         bail!(
-            "{name} holds a signing key, with which whoever shows it could forge events: set it to a token of its own"
+            "{name} has the signing key as admin token: operators could forge events. Set it to another value"
         );
     }
 
@@ -170,7 +174,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         docs: args.docs_url,
     };
     let serving = blobgate_inbox::serve(settings, ending.clone());
-    let asked = async {
+    let end_requested = async {
         tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
         ending.cancel();
         std::future::pending::<()>().await;
@@ -178,7 +182,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     tell(format_args!("{ready}"));
     tokio::select! {
         ended = serving => ended?,
-        () = asked => (),
+        () = end_requested => (),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -190,23 +194,33 @@ async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
         .with_context(|| option.to_owned())
 }
 
-/// `500MB`, `10GiB`, `1000000`.
-fn parse_size(text: &str) -> Result<i64, String> {
+/// A text that is no size.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no size. Write 500MB or 10GiB")]
+struct InvalidSize(String);
+
+/// Parses `500MB`, `10GiB` or `1000000`.
+fn parse_size(text: &str) -> Result<i64, InvalidSize> {
     let bytes = text.trim().parse::<ByteSize>().ok().and_then(|size| i64::try_from(size.as_u64()).ok());
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is no size: write 500MB or 10GiB"))
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| InvalidSize(text.to_owned()))
 }
 
-/// `https://docs.example`, without a query or a fragment; a `/` at the end is left out.
-fn parse_docs_url(text: &str) -> Result<String, String> {
+/// A text that is no address of a book.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no URL of a book. Write http(s)://HOST/PATH, without ? and #")]
+struct InvalidDocsUrl(String);
+
+/// Parses `https://docs.example`, without a query or a fragment, and removes a `/` at the end.
+fn parse_docs_url(text: &str) -> Result<String, InvalidDocsUrl> {
     let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
     let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
-    let url = url.ok_or_else(|| format!("invalid URL {text:?}: use http(s)://HOST/PATH, without ? and #"))?;
+    let url = url.ok_or_else(|| InvalidDocsUrl(text.to_owned()))?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_docs_url, parse_size};
+    use super::{InvalidDocsUrl, InvalidSize, parse_docs_url, parse_size};
 
     #[test]
     fn reads_the_documentation_s_address() {
@@ -220,8 +234,7 @@ mod tests {
         for text in
             ["", "docs.example", "ftp://docs.example", "https://docs.example/?a", "https://docs.example/#a"]
         {
-            let error = format!("invalid URL {text:?}: use http(s)://HOST/PATH, without ? and #");
-            assert_eq!(parse_docs_url(text), Err(error));
+            assert_eq!(parse_docs_url(text), Err(InvalidDocsUrl(text.to_owned())));
         }
     }
 
@@ -246,8 +259,7 @@ mod tests {
         for text in
             ["", "0", "-5", "GiB", "12 potatoes", "0MB", "9223372036854775808", "99999999TiB", "1e3", "NaN"]
         {
-            let error = format!("{text:?} is no size: write 500MB or 10GiB");
-            assert_eq!(parse_size(text), Err(error));
+            assert_eq!(parse_size(text), Err(InvalidSize(text.to_owned())));
         }
     }
 }

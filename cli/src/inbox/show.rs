@@ -1,36 +1,36 @@
-//! `blobgate inbox show`.
+//! `blobgate inbox show`: shows one entry.
 
-use super::client::Admin;
+use super::client::AdminArgs;
 use super::entry::{age, last_answer};
-use super::expect::words;
+use super::expect::summary;
 use crate::output::{escape_lines, say, tell, tell_json};
 use anyhow::{Context, Result, anyhow};
 use blobgate_inbox::service::{EntryDetail, EntryPayload, EntryState, HeaderLine, Lane};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// Show one entry: its payload, and how its delivery went
+/// Show one entry: its headers, its body and its attempts
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The entry
+    /// The id of the entry
     #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
     id: i64,
-    /// Print its body alone, byte for byte as it came; a terminal gets control characters escaped
+    /// The body alone, byte for byte; on a terminal with escaped control characters
     #[arg(long, conflicts_with = "json")]
     body: bool,
-    /// Print JSON: one object, the body in it
+    /// JSON, with the body
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
-The body holds the prompt and the link to the video, so it is shown only where --body or --json asks for it. In JSON,
-`body_encoding` says whether `body` is text or base64.
+A body contains the prompt and the link to the video, so only --body and --json print it. In JSON,
+`body_encoding` is `text` or `base64`.
 
-Exit code: 0 when it was shown, 1 when there is none or the inbox cannot be reached, 2 for wrong usage.
+Exit code: 0 when it shows the entry, 1 without the entry or the inbox, 2 for wrong usage.
 
 Examples:
   blobgate inbox show 17
@@ -47,13 +47,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if args.body {
         let (body, mut out) = (body(&detail)?, std::io::stdout().lock());
         if out.is_terminal() {
-            // A terminal would obey it.
+            // A terminal obeys control characters.
             let text = String::from_utf8_lossy(&body);
             let shown = escape_lines(&text);
             let _gone = writeln!(out, "{shown}").and_then(|()| out.flush());
             if *shown.as_bytes() != *body {
                 say(format_args!(
-                    "control characters are shown escaped: into a file or a pipe the body goes byte for byte"
+                    "control characters are escaped here. Redirect the output for the exact bytes"
                 ));
             }
         } else {
@@ -69,8 +69,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
 fn body(detail: &EntryDetail) -> Result<Vec<u8>> {
     let payload = detail.payload.as_ref();
-    let payload = payload.ok_or_else(|| anyhow!("the body of entry {} is purged", detail.entry.id))?;
-    payload.bytes().context("the inbox's answer has a body that is no base64")
+    let payload =
+        payload.ok_or_else(|| anyhow!("cannot print the body of entry {}: it is purged", detail.entry.id))?;
+    payload.bytes().context(
+        "cannot read the inbox's answer: the body is no base64. Use the inbox's own version of this tool",
+    )
 }
 
 fn lines(detail: &EntryDetail) -> Vec<String> {
@@ -85,15 +88,15 @@ fn lines(detail: &EntryDetail) -> Vec<String> {
     line("hook", Some(entry.hook.clone()));
     line("lane", Some(entry.lane.to_string()));
     line("reason", entry.reason.clone());
-    line("violated", detail.violation.clone());
+    line("violation", detail.violation.clone());
     line("sender", Some(if entry.authenticated { "authenticated" } else { "unauthenticated" }.to_owned()));
     line("token id", entry.token_id.clone());
     line("job", entry.job.clone());
-    line("expected", detail.expectation.as_ref().map(words));
+    line("expected", detail.expectation.as_ref().map(summary));
     line("received", Some(at(&entry.received_at)));
-    let seen = (entry.seen > 1).then(|| format!("{} times, last {}", entry.seen, at(&entry.seen_at)));
-    line("seen", seen);
-    lines.extend(delivery(detail));
+    let repeats = (entry.seen > 1).then(|| format!("{}, the last {}", entry.seen, at(&entry.seen_at)));
+    line("deliveries", repeats);
+    lines.extend(attempts(detail));
     lines.extend(payload(detail));
     lines
 }
@@ -102,19 +105,19 @@ fn at(time: &str) -> String {
     format!("{time} ({} ago)", age(time))
 }
 
-fn delivery(detail: &EntryDetail) -> Vec<String> {
+fn attempts(detail: &EntryDetail) -> Vec<String> {
     let entry = &detail.entry;
-    let mut lines = vec![String::new(), "delivery".to_owned()];
+    let mut lines = vec![String::new(), "attempts".to_owned()];
     let mut line = |name: &str, value: Option<String>| {
         lines.extend(value.map(|value| format!("  {name:<12}{value}")));
     };
-    line("route", Some(entry.route.clone().unwrap_or_else(|| "none: it is quarantined".to_owned())));
-    line("attempts", Some(entry.attempts.to_string()));
-    let words = entry.answer.as_deref().filter(|_| entry.status.is_some()).unwrap_or_default();
-    let answer = last_answer(entry).map(|answer| format!("{answer} {words}").trim_end().to_owned());
+    line("route", Some(entry.route.clone().unwrap_or_else(|| "none (quarantined)".to_owned())));
+    line("count", Some(entry.attempts.to_string()));
+    let phrase = entry.answer.as_deref().filter(|_| entry.status.is_some()).unwrap_or_default();
+    let answer = last_answer(entry).map(|answer| format!("{answer} {phrase}").trim_end().to_owned());
     line("last answer", answer);
     line("due", (entry.state == EntryState::Waiting).then(|| entry.due_at.clone()));
-    line("held until", entry.lease_until.clone());
+    line("lease until", entry.lease_until.clone());
     line("ended", entry.ended_at.as_deref().map(at));
     line("replayed", (entry.redelivery > 0).then(|| format!("{} times", entry.redelivery)));
     line("override", entry.r#override.clone());
@@ -124,7 +127,7 @@ fn delivery(detail: &EntryDetail) -> Vec<String> {
 
 fn payload(detail: &EntryDetail) -> Vec<String> {
     let entry = &detail.entry;
-    let mut lines = vec![String::new(), "what came".to_owned()];
+    let mut lines = vec![String::new(), "payload".to_owned()];
     if let Some(EntryPayload { path, headers, .. }) = &detail.payload {
         lines.push(format!("  POST {path}"));
         lines.extend(headers.iter().map(|HeaderLine { name, value }| format!("  {name}: {value}")));

@@ -1,31 +1,32 @@
-//! `blobgate inbox stats`.
+//! `blobgate inbox stats`: counts entries by route.
 
-use super::client::Admin;
+use super::client::AdminArgs;
 use super::entry::{in_units, size};
 use super::pause::name;
-use super::table::{Side, lines};
 use crate::output::{tell, tell_json};
+use crate::table::{Side, lines};
 use anyhow::Result;
 use blobgate_inbox::service::{InboxStats, RouteStats};
 use std::process::ExitCode;
 
-/// Count entries by route, and show pauses and faults
+/// Count entries by route, and list pauses and faults
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Print JSON: one object
+    /// JSON, one object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
-A route is a hook and an event: behind it is one service. It is down while its service does not answer; then one delivery at a
-time finds out whether it is back. The numbers are those of the store. Of several inboxes on one database, each says which
-routes are down for itself. DELIVERED is of the last 24 hours.
+A route is a hook and an event, with one service behind it. A route is down while its service does
+not answer: the inbox then attempts one delivery at a time. The counts are the store's. Of several
+inboxes on one store, each shows the routes that are down for itself. DELIVERED counts the last
+24 hours.
 
-Exit code: 0 when it was shown, 1 when the inbox cannot be reached, 2 for wrong usage.
+Exit code: 0 when it shows them, 1 when the inbox is unreachable, 2 for wrong usage.
 
 Examples:
   blobgate inbox stats
@@ -62,20 +63,20 @@ fn all_lines(stats: &InboxStats) -> Vec<String> {
         .iter()
         .map(|pause| format!("{} since {}", name(pause.hook.as_deref(), pause.event), pause.since))
         .collect();
-    let or_nothing = |list: Vec<String>| {
-        if list.is_empty() { "nothing".to_owned() } else { list.join(", ") }
+    let or_none = |list: Vec<String>| {
+        if list.is_empty() { "none".to_owned() } else { list.join(", ") }
     };
-    let waits = stats.oldest_waiting_seconds.map_or_else(|| "nothing".to_owned(), in_units);
+    let waits = stats.oldest_waiting_seconds.map_or_else(|| "none".to_owned(), in_units);
     all.extend([
         String::new(),
-        format!("quarantined     {}", or_nothing(quarantined)),
-        format!("paused          {}", or_nothing(paused)),
+        format!("quarantined     {}", or_none(quarantined)),
+        format!("paused          {}", or_none(paused)),
         format!("oldest waiting  {waits}"),
         format!("stored          {}", size(stats.bytes)),
         format!("tombstones      {}", stats.tombstones),
     ]);
     all.extend(
-        stats.rescued.iter().map(|path| format!("rescued         {path}: restore it, or move it away")),
+        stats.rescued.iter().map(|path| format!("rescued         {path}. Restore it, or move it away")),
     );
     all.extend(
         stats
@@ -87,7 +88,7 @@ fn all_lines(stats: &InboxStats) -> Vec<String> {
 }
 
 fn row(route: &RouteStats) -> [String; 6] {
-    let now = match (route.paused, route.down) {
+    let status = match (route.paused, route.down) {
         (true, true) => "paused, down",
         (true, false) => "paused",
         (false, true) => "down",
@@ -99,6 +100,6 @@ fn row(route: &RouteStats) -> [String; 6] {
         route.in_flight.to_string(),
         route.delivered_last_day.to_string(),
         route.dead.to_string(),
-        now.to_owned(),
+        status.to_owned(),
     ]
 }

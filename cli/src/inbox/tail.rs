@@ -1,8 +1,8 @@
-//! `blobgate inbox tail`: new events as they are committed.
+//! `blobgate inbox tail`: shows and copies new entries.
 
-use super::client::{Admin, Inbox, Wrong};
-use super::filter::Filter;
-use super::forward::{Copied, Forward, Target};
+use super::client::{AdminArgs, InboxClient, UsageError};
+use super::filter::FilterArgs;
+use super::forward::{CopyOutcome, ForwardArgs, Forwarder};
 use crate::output::{say, tell, tell_json};
 use anyhow::Result;
 use blobgate_inbox::service::{EntrySummary, TailEntry, TailPage, TailRequest, TailWith};
@@ -12,39 +12,40 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-/// Show new events as they come, and copy them to a developer's machine; their own delivery goes on
+/// Show new entries, and copy them to a developer's machine
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    filter: Filter,
-    /// The place to go on from, as an earlier `tail` or `export` has named it; without it and --since: now
+    filter: FilterArgs,
+    /// The cursor of an earlier `tail` or `export` to continue from [default: now]
     #[arg(long, value_name = "CURSOR", conflicts_with = "since")]
     after: Option<String>,
     #[command(flatten)]
-    forward: Target,
-    /// Print JSON: an object for each event, on a line of its own, with its `cursor` and, of a copy, whether it was `forwarded`
+    forward: ForwardArgs,
+    /// JSON, one entry a line, with its `cursor` and, with --forward, `forwarded`
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    admin: Admin,
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
-It shows each event once, in the order of commits, with its state at that moment; a repeat is no new event. With several inboxes
-on one PostgreSQL it shows the events of all. It shows an event once nothing can be committed before it any more: a transaction
-that stays open, in any database of that server, delays it, and skips nothing.
-After the inbox goes away, it asks again for ten minutes. Ctrl-C ends it, and it says where to go on.
+It shows each entry once, in the order of commits, in its state at that moment. A repeat is no new
+entry. Several inboxes on one store share their entries. An open transaction in any database of the
+PostgreSQL server delays entries and skips none.
+When the inbox is unreachable, it retries for ten minutes. Ctrl-C ends it, and it prints its cursor.
 
---forward POSTs each to a machine of yours: the path appended to the URL's own, body and headers as the inbox delivers them,
-with blobgate-attempt: 1, and blobgate-source: tail, which marks the copy. --signing-key-env signs it with that key: give the
-laptop one of its own, and not the services'. It shows a quarantined entry and does not forward it: it has no route. It tries a
-target that is down again for --retry, then says so and passes the event over; until the target answers again, it tries each
-event once. A copy changes nothing about the event's own delivery.
+--forward sends a POST for each entry to your machine, in addition to the entry's own delivery: to the
+hook's path below URL, with body and headers as at the service, blobgate-attempt: 1, and
+blobgate-source: tail. --signing-key-env signs the copies: give a laptop its own key, not the
+services'. Quarantined entries are shown and not copied. When the target is down, a copy is retried
+for --retry; after that each entry is tried once until the target answers.
 
-The inbox's admin listener is on the server: reach it through an SSH tunnel, or with --admin and --admin-token-env.
+The admin listener is on the inbox's machine. Reach it through an SSH tunnel, or with --admin and
+--admin-token-env.
 
-Exit code: 0 when it was ended, 1 when the inbox cannot be reached, 2 for wrong usage.
+Exit code: 0 when a signal ended it, 1 when the inbox is unreachable, 2 for wrong usage.
 
 Examples:
   blobgate inbox tail
@@ -53,14 +54,14 @@ Examples:
   blobgate inbox tail --forward http://127.0.0.1:3000 --hook veo3
   blobgate inbox tail --forward https://dev.example.com/copy --signing-key-env DEV_SIGNING_KEY --after 0.1734";
 
-/// The place before the first event.
+/// The cursor before the first entry.
 pub(super) const START: &str = "0.0";
-/// How often an inbox without anything new is asked.
-const EVERY: Duration = Duration::from_millis(500);
-/// An inbox that restarts, or a tunnel that is made anew, has so long.
-const AWAY: Duration = Duration::from_secs(600);
-/// And is asked so often.
-const AWAY_EVERY: Duration = Duration::from_secs(2);
+/// The pause after a page without entries.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// The time for a restart of the inbox, or for a new tunnel.
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(600);
+/// The pause between two tries during an outage.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let forward = args.forward.open()?;
@@ -70,39 +71,39 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let with = if forward.is_some() { TailWith::Delivery } else { TailWith::Nothing };
     let request = TailRequest { filter, with, ..TailRequest::default() };
     let mut tail = Tail { inbox, request, json: args.json, forward };
-    // The first failure ends it at once.
-    let first = tail.ask(after.as_deref()).await?;
+    // Without an inbox at the start, the command fails at once.
+    let first = tail.page(after.as_deref()).await?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let asked = async {
+    let end_requested = async {
         tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
     };
     let ended = tokio::select! {
         ended = tail.follow(first, &mut after) => ended,
-        () = asked => Ok(()),
+        () = end_requested => Ok(()),
     };
     if let Some(forward) = &tail.forward {
         say(format_args!("{forward}"));
     }
     if let Some(after) = after {
-        say(format_args!("to go on from here: --after {after}"));
+        say(format_args!("continue with --after {after}"));
     }
     ended.map(|()| ExitCode::SUCCESS)
 }
 
 struct Tail {
-    inbox: Inbox,
+    inbox: InboxClient,
     request: TailRequest,
     json: bool,
-    forward: Option<Forward>,
+    forward: Option<Forwarder>,
 }
 
 impl Tail {
-    async fn ask(&self, after: Option<&str>) -> Result<TailPage> {
+    async fn page(&self, after: Option<&str>) -> Result<TailPage> {
         let after = after.map(str::to_owned);
         self.inbox.tail(&TailRequest { after, ..self.request.clone() }).await
     }
 
-    /// `after` is always how far it has come.
+    /// `after` is the cursor behind the last shown entry.
     async fn follow(&mut self, mut page: TailPage, after: &mut Option<String>) -> Result<()> {
         loop {
             let is_idle = page.entries.is_empty();
@@ -112,57 +113,57 @@ impl Tail {
             }
             *after = Some(page.next);
             if is_idle {
-                tokio::time::sleep(EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
-            page = self.ask_again(after.as_deref()).await?;
+            page = self.page_after_outage(after.as_deref()).await?;
         }
     }
 
-    /// For as long as it may be away.
-    async fn ask_again(&self, after: Option<&str>) -> Result<TailPage> {
-        let mut away_since: Option<Instant> = None;
+    /// Retries during an outage.
+    async fn page_after_outage(&self, after: Option<&str>) -> Result<TailPage> {
+        let mut down_since: Option<Instant> = None;
         loop {
-            match self.ask(after).await {
+            match self.page(after).await {
                 Ok(page) => {
-                    if away_since.is_some() {
+                    if down_since.is_some() {
                         say(format_args!("the inbox answers again"));
                     }
                     return Ok(page);
                 }
-                Err(error) if error.is::<Wrong>() => return Err(error),
+                Err(error) if error.is::<UsageError>() => return Err(error),
                 Err(error) => {
-                    if away_since.is_none() {
-                        say(format_args!("{error}; it is asked again for {} minutes", AWAY.as_secs() / 60));
+                    if down_since.is_none() {
+                        say(format_args!("{error}. Retrying for {} minutes", OUTAGE_TIMEOUT.as_secs() / 60));
                     }
-                    if away_since.get_or_insert_with(Instant::now).elapsed() > AWAY {
+                    if down_since.get_or_insert_with(Instant::now).elapsed() > OUTAGE_TIMEOUT {
                         return Err(error);
                     }
-                    tokio::time::sleep(AWAY_EVERY).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
         }
     }
 
     async fn show(&mut self, entry: &TailEntry) -> Result<()> {
-        let copied = match &mut self.forward {
+        let copy = match &mut self.forward {
             Some(forward) => Some(forward.copy(entry).await),
             None => None,
         };
         if self.json {
             let mut json = serde_json::to_value(entry)?;
-            if let (Some(copied), Some(object)) = (&copied, json.as_object_mut()) {
-                let taken = matches!(copied, Copied::Answered(status) if status.is_success());
-                object.insert("forwarded".to_owned(), Value::Bool(taken));
+            if let (Some(copy), Some(object)) = (&copy, json.as_object_mut()) {
+                let is_taken = matches!(copy, CopyOutcome::Answered(status) if status.is_success());
+                object.insert("forwarded".to_owned(), Value::Bool(is_taken));
             }
             tell_json(&json);
         } else {
-            tell(format_args!("{}", line(&entry.entry, copied.as_ref())));
+            tell(format_args!("{}", line(&entry.entry, copy.as_ref())));
         }
         Ok(())
     }
 }
 
-fn line(entry: &EntrySummary, copied: Option<&Copied>) -> String {
+fn line(entry: &EntrySummary, copy: Option<&CopyOutcome>) -> String {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let mut line = format!(
         "{}  {:>6}  {:<9}  {:<9}  {}  {}",
@@ -176,8 +177,8 @@ fn line(entry: &EntrySummary, copied: Option<&Copied>) -> String {
     if let Some(reason) = &entry.reason {
         line.push_str(&format!("  {reason}"));
     }
-    if let Some(copied) = copied {
-        line.push_str(&format!("  -> {copied}"));
+    if let Some(copy) = copy {
+        line.push_str(&format!("  -> {copy}"));
     }
     line
 }

@@ -9,9 +9,9 @@ const PLACEHOLDER: &str = "{token}";
 
 /// A callback URL without its last segment, the token.
 #[derive(Clone, Debug)]
-pub(super) struct Callback(Url);
+pub(super) struct CallbackUrl(Url);
 
-impl Callback {
+impl CallbackUrl {
     pub(super) fn with(&self, token: &str) -> String {
         format!("{}/{token}", self.0.as_str().trim_end_matches('/'))
     }
@@ -21,7 +21,7 @@ impl Callback {
     }
 }
 
-impl FromStr for Callback {
+impl FromStr for CallbackUrl {
     type Err = &'static str;
 
     /// Takes `https://host/path`, with or without a slash or a slash and `{token}` at its end.

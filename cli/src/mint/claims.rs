@@ -1,6 +1,6 @@
 //! What a token says, and its compact form (RFC 7515, section 7.1).
 
-use super::key::{Algorithm, Key};
+use super::key::{Algorithm, MintKey};
 use anyhow::Result;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 /// The claims that the gate reads, in their order.
 #[derive(Serialize)]
-pub(super) struct Claims {
+pub(super) struct MintedClaims {
     /// Seconds since 1970.
     pub(super) exp: i64,
     pub(super) aud: Audience,
@@ -31,8 +31,8 @@ struct Header<'a> {
     kid: &'a Kid,
 }
 
-impl Claims {
-    pub(super) fn sign(&self, key: &Key, kid: &Kid) -> Result<String> {
+impl MintedClaims {
+    pub(super) fn sign(&self, key: &MintKey, kid: &Kid) -> Result<String> {
         let header = Header { alg: key.algorithm(), typ: "JWT", kid };
         let (header, claims) = (serde_json::to_vec(&header)?, serde_json::to_vec(self)?);
         let signed = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims));

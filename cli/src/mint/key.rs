@@ -29,27 +29,27 @@ pub(super) enum Algorithm {
 }
 
 /// A key that signs tokens.
-pub(super) enum Key {
+pub(super) enum MintKey {
     EdDsa(Box<SigningKey>),
     Hs256(Vec<u8>),
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for MintKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}([REDACTED])", self.algorithm())
     }
 }
 
 /// A key as it is written into a file or an environment.
-pub(super) struct Written(pub(super) String);
+pub(super) struct EncodedKey(pub(super) String);
 
-impl fmt::Debug for Written {
+impl fmt::Debug for EncodedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[REDACTED]")
     }
 }
 
-impl Key {
+impl MintKey {
     // What the option says is told in neither error: it may be the key itself, by mistake.
 
     pub(super) fn from_environment(variable: &str) -> Result<Self> {
@@ -133,8 +133,8 @@ impl Key {
 
     /// The form that [`Key::from_file`] reads. An EdDSA key goes without its public half (RFC 5208), which OpenSSL,
     /// and with it PyJWT and jose, does not take in every version.
-    pub(super) fn written(&self) -> Result<Written> {
-        Ok(Written(match self {
+    pub(super) fn written(&self) -> Result<EncodedKey> {
+        Ok(EncodedKey(match self {
             Self::EdDsa(key) => {
                 let bytes = KeypairBytes { secret_key: key.to_bytes(), public_key: None };
                 let pem = ed25519_dalek::pkcs8::EncodePrivateKey::to_pkcs8_pem(&bytes, LineEnding::LF);
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn debug_shows_no_key() {
         for algorithm in [Algorithm::EdDsa, Algorithm::Hs256] {
-            let key = Key::random(algorithm).unwrap();
+            let key = MintKey::random(algorithm).unwrap();
             assert_eq!(format!("{key:?}"), format!("{algorithm:?}([REDACTED])"));
             assert_eq!(format!("{:?}", key.written().unwrap()), "[REDACTED]");
         }

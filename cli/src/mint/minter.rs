@@ -1,31 +1,32 @@
-//! Tokens of one key for one hook, for who needs some of several kinds.
+//! Signs tokens with one key for one hook. The demo uses it.
 
-use super::claims::{Audience, Claims, Kid, Reference};
-use super::key::{Algorithm, Key};
+use super::claims::{Audience, Kid, MintedClaims, Reference};
+use super::key::{Algorithm, MintKey};
 use anyhow::{Result, anyhow};
 use time::OffsetDateTime;
 
 pub(crate) struct Minter {
-    key: Key,
+    key: MintKey,
     kid: Kid,
     aud: Audience,
 }
 
 impl Minter {
-    /// The key is written as in the gate's environment.
+    /// Takes the key in the form of the gate's environment.
     pub(crate) fn new(key: &str, kid: Kid, aud: Audience) -> Result<Self> {
-        Ok(Self { key: Key::parse(key.as_bytes().to_vec())?, kid, aud })
+        Ok(Self { key: MintKey::parse(key.as_bytes().to_vec())?, kid, aud })
     }
 
-    /// The same names, and a key that no gate has.
-    pub(crate) fn foreign(&self) -> Result<Self> {
-        Ok(Self { key: Key::random(Algorithm::Hs256)?, kid: self.kid.clone(), aud: self.aud.clone() })
+    /// A minter with the same kid and audience, and a random key.
+    pub(crate) fn with_random_key(&self) -> Result<Self> {
+        Ok(Self { key: MintKey::random(Algorithm::Hs256)?, kid: self.kid.clone(), aud: self.aud.clone() })
     }
 
     pub(crate) fn token(&self, expires: OffsetDateTime, job: &str) -> Result<String> {
         let job = Some(job.parse().map_err(|why| anyhow!("the job {job:?}: {why}"))?);
         let jti = Some(Reference::random()?);
-        let claims = Claims { exp: expires.unix_timestamp(), aud: self.aud.clone(), job, jti, ph: None };
+        let claims =
+            MintedClaims { exp: expires.unix_timestamp(), aud: self.aud.clone(), job, jti, ph: None };
         claims.sign(&self.key, &self.kid)
     }
 }

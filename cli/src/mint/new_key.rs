@@ -1,7 +1,7 @@
 //! `--new-key`: a key, and the lines that take it to the gate and to the minter.
 
 use super::claims::Kid;
-use super::key::{self, Algorithm, Key, Written};
+use super::key::{self, Algorithm, EncodedKey, MintKey};
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
@@ -15,7 +15,7 @@ pub(super) fn run(algorithm: Algorithm, kid: Option<Kid>, out: Option<&Path>, js
         Some(kid) => kid,
         None => this_month(OffsetDateTime::now_utc()).parse().map_err(|error| anyhow!("{error}"))?,
     };
-    let key = Key::random(algorithm)?;
+    let key = MintKey::random(algorithm)?;
     let new = NewKey { private: key.written()?, public: key.public(), kid };
     if let Some(file) = out {
         new.save(file)?;
@@ -26,7 +26,7 @@ pub(super) fn run(algorithm: Algorithm, kid: Option<Kid>, out: Option<&Path>, js
 
 struct NewKey {
     kid: Kid,
-    private: Written,
+    private: EncodedKey,
     /// None with HS256, whose one key both sides have.
     public: Option<String>,
 }

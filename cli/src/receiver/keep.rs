@@ -1,6 +1,6 @@
 //! `--keep`: one file for each arrival, on the disk before its sender hears of it.
 
-use super::Arrival;
+use super::ReceivedRequest;
 use anyhow::{Context, Result};
 use blobgate::contract::header;
 use std::fmt::Write as _;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// A directory of arrivals.
-pub(super) struct Keep(PathBuf);
+pub(super) struct RequestFolder(PathBuf);
 
 /// So much of a body's SHA-256 names it where no generation does.
 const DIGITS: usize = 16;
 
-impl Keep {
+impl RequestFolder {
     /// Makes the directory where it is missing. What is in it is for its owner: prompts, and links to results.
     pub(super) fn open(directory: &Path) -> Result<Self> {
         DirBuilder::new()
@@ -28,7 +28,7 @@ impl Keep {
     }
 
     /// Returns once the file and its name are on the disk. Under its name it is never half of one.
-    pub(super) fn write(&self, arrival: &Arrival, body: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&self, arrival: &ReceivedRequest, body: &[u8]) -> io::Result<()> {
         let name = name(arrival);
         let unfinished = self.0.join(format!(".{name}"));
         let written =
@@ -41,7 +41,7 @@ impl Keep {
 }
 
 /// Sorted by time, and unique. The id comes from outside: only a UUID becomes part of a name.
-fn name(arrival: &Arrival) -> String {
+fn name(arrival: &ReceivedRequest) -> String {
     let id = arrival.header(header::GENERATION_ID).and_then(|id| id.parse::<Uuid>().ok());
     let what = id.map_or_else(|| arrival.sha256.chars().take(DIGITS).collect(), |id| id.to_string());
     let time = arrival.time.replace([':', '-'], "");
@@ -50,7 +50,7 @@ fn name(arrival: &Arrival) -> String {
 }
 
 /// The time and the headers, an empty line, and the body as it came.
-fn write(path: &Path, arrival: &Arrival, body: &[u8]) -> io::Result<()> {
+fn write(path: &Path, arrival: &ReceivedRequest, body: &[u8]) -> io::Result<()> {
     let mut head = format!("time: {}\n", arrival.time);
     for (name, value) in &arrival.headers {
         let _to_a_string = writeln!(head, "{name}: {value}");

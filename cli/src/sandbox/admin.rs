@@ -1,8 +1,8 @@
 //! `/sandbox/*`: what the provider does not have, for tests.
 
-use super::generation::{Failure, Generation, Status};
-use super::ledger::{Calls, Known};
-use super::provider::Provider;
+use super::generation::{GenerationError, GenerationStatus, SandboxGeneration};
+use super::ledger::{CallLog, GenerationRecord};
+use super::provider::Sandbox;
 use super::script::Script;
 use super::status::parse_id;
 use super::{clock, detail, report};
@@ -15,47 +15,49 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-pub(super) async fn faults(State(provider): State<Arc<Provider>>) -> Json<Script> {
+pub(super) async fn faults(State(provider): State<Arc<Sandbox>>) -> Json<Script> {
     Json(provider.ledger().script.clone())
 }
 
 pub(super) async fn set_faults(
-    State(provider): State<Arc<Provider>>,
+    State(provider): State<Arc<Sandbox>>,
     body: Bytes,
-) -> Result<Json<Script>, Unusable> {
+) -> Result<Json<Script>, AdminError> {
     let script: Script = parse(&body)?;
-    report("faults", "-", format_args!("{}", script.words()));
+    report("faults", "-", format_args!("{}", script.summary()));
     provider.ledger().script = script.clone();
     Ok(Json(script))
 }
 
-pub(super) async fn end_faults(State(provider): State<Arc<Provider>>) -> StatusCode {
+pub(super) async fn end_faults(State(provider): State<Arc<Sandbox>>) -> StatusCode {
     report("faults", "-", format_args!("none"));
     provider.ledger().script = Script::default();
     StatusCode::NO_CONTENT
 }
 
-pub(super) async fn generations(State(provider): State<Arc<Provider>>) -> Json<Vec<Known>> {
+pub(super) async fn generations(State(provider): State<Arc<Sandbox>>) -> Json<Vec<GenerationRecord>> {
     Json(provider.ledger().all())
 }
 
-pub(super) async fn calls(State(provider): State<Arc<Provider>>) -> Json<Calls> {
+pub(super) async fn calls(State(provider): State<Arc<Sandbox>>) -> Json<CallLog> {
     Json(provider.ledger().calls())
 }
 
 pub(super) async fn register(
-    State(provider): State<Arc<Provider>>,
+    State(provider): State<Arc<Sandbox>>,
     Path(text): Path<String>,
     body: Bytes,
-) -> Result<Json<Generation>, Unusable> {
-    let id = parse_id(&text).ok_or_else(|| Unusable("the id in the path is no UUID".to_owned()))?;
+) -> Result<Json<SandboxGeneration>, AdminError> {
+    let id = parse_id(&text).ok_or_else(|| AdminError("the id in the path is no UUID".to_owned()))?;
     let registration: Registration = parse(&body)?;
     if registration.generation_id.as_ref().is_some_and(|same| *same != text) {
-        return Err(Unusable("generation_id is not the id in the path".to_owned()));
+        return Err(AdminError("generation_id is not the id in the path".to_owned()));
     }
     let (generation, sandbox) = registration.generation(text);
     report("registered", &generation.generation_id, format_args!("{}", generation.word()));
-    provider.ledger().add(id, Known { generation: generation.clone(), callback_url: None, sandbox });
+    provider
+        .ledger()
+        .add(id, GenerationRecord { generation: generation.clone(), callback_url: None, sandbox });
     Ok(Json(generation))
 }
 
@@ -64,14 +66,14 @@ pub(super) async fn register(
 #[serde(deny_unknown_fields)]
 struct Registration {
     generation_id: Option<String>,
-    status: Status,
+    status: GenerationStatus,
     prompt: Option<String>,
     video_url: Option<String>,
     created_at: Option<String>,
     completed_at: Option<String>,
     #[serde(default)]
     seed: u64,
-    error: Option<Failure>,
+    error: Option<GenerationError>,
     #[serde(default)]
     sandbox: Script,
 }
@@ -80,9 +82,9 @@ struct Registration {
 const PROMPT: &str = "A cat playing with a ball in a sunny room";
 
 impl Registration {
-    fn generation(self, generation_id: String) -> (Generation, Script) {
-        let ended = matches!(self.status, Status::Completed | Status::Failed);
-        let generation = Generation {
+    fn generation(self, generation_id: String) -> (SandboxGeneration, Script) {
+        let ended = matches!(self.status, GenerationStatus::Completed | GenerationStatus::Failed);
+        let generation = SandboxGeneration {
             generation_id,
             status: self.status,
             prompt: self.prompt.unwrap_or_else(|| PROMPT.to_owned()),
@@ -97,14 +99,14 @@ impl Registration {
 }
 
 /// From the bytes, whatever type they say they have: `curl -d` says that it sends a form.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unusable> {
-    serde_json::from_slice(body).map_err(|error| Unusable(error.to_string()))
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
+    serde_json::from_slice(body).map_err(|error| AdminError(error.to_string()))
 }
 
 /// Why a body or a path is of no use: a 422.
-pub(super) struct Unusable(String);
+pub(super) struct AdminError(String);
 
-impl IntoResponse for Unusable {
+impl IntoResponse for AdminError {
     fn into_response(self) -> Response {
         detail(StatusCode::UNPROCESSABLE_ENTITY, self.0)
     }

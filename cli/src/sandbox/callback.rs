@@ -1,8 +1,8 @@
 //! The callback: one POST of the final state, repeated until it is taken.
 
-use super::generation::Generation;
-use super::ledger::Attempt;
-use super::provider::Provider;
+use super::generation::SandboxGeneration;
+use super::ledger::CallbackAttempt;
+use super::provider::Sandbox;
 use super::{clock, report};
 use crate::net_error::cause;
 use anyhow::{Context, Result};
@@ -16,9 +16,9 @@ const ATTEMPTS: u32 = 5;
 const REQUEST: Duration = Duration::from_secs(30);
 const CONNECTION: Duration = Duration::from_secs(10);
 
-pub(super) struct Caller(Client);
+pub(super) struct CallbackClient(Client);
 
-impl Caller {
+impl CallbackClient {
     pub(super) fn new(certificate: Option<&Path>) -> Result<Self> {
         let mut builder = Client::builder()
             .no_proxy()
@@ -39,7 +39,7 @@ impl Caller {
         Ok(Self(client))
     }
 
-    async fn post(&self, url: Url, generation: &Generation) -> reqwest::Result<StatusCode> {
+    async fn post(&self, url: Url, generation: &SandboxGeneration) -> reqwest::Result<StatusCode> {
         Ok(self.0.post(url).json(generation).send().await?.status())
     }
 }
@@ -53,11 +53,11 @@ fn certificates(file: &Path) -> Result<Vec<Certificate>> {
         .with_context(|| format!("{name} is no certificate in PEM"))
 }
 
-impl Provider {
-    pub(super) async fn call_back(&self, url: &Url, generation: &Generation) {
+impl Sandbox {
+    pub(super) async fn call_back(&self, url: &Url, generation: &SandboxGeneration) {
         for attempt in 1..=ATTEMPTS {
             if attempt > 1 {
-                tokio::time::sleep(self.clock.between_attempts()).await;
+                tokio::time::sleep(self.clock.attempt_interval()).await;
             }
             let time = clock::now();
             let answer = self.caller.post(url.clone(), generation).await;
@@ -70,7 +70,7 @@ impl Provider {
             let came = status.map(|status| status.to_string()).or(error.clone()).unwrap_or_default();
             report("callback", id, format_args!("{event}, attempt {attempt} of {ATTEMPTS}: {came}"));
             let (generation_id, event) = (id.clone(), event.to_owned());
-            self.ledger().called_back(Attempt { generation_id, event, attempt, time, status, error });
+            self.ledger().called_back(CallbackAttempt { generation_id, event, attempt, time, status, error });
             if taken {
                 return;
             }

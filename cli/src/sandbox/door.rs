@@ -27,22 +27,22 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const RECOVERY: Duration = Duration::from_millis(100);
 
 /// Connections that are ready to be served. A handshake does not hold up those that come after it.
-pub(super) struct Door {
+pub(super) struct ApiListener {
     pub(super) address: SocketAddr,
     ready: Receiver<(Connection, SocketAddr)>,
 }
 
-type Connection = Box<dyn Stream>;
+type Connection = Box<dyn ConnectionStream>;
 
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait ConnectionStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ConnectionStream for S {}
 
 /// Whom a request came from.
 #[derive(Clone, Copy)]
 pub(super) struct Peer(SocketAddr);
 
-impl Door {
+impl ApiListener {
     pub(super) fn open(listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, ready) = channel(1);
@@ -100,7 +100,7 @@ pub(super) async fn check_loopback(
     detail(StatusCode::NOT_FOUND, "Not Found")
 }
 
-impl Listener for Door {
+impl Listener for ApiListener {
     type Io = Connection;
     type Addr = SocketAddr;
 
@@ -116,8 +116,8 @@ impl Listener for Door {
     }
 }
 
-impl Connected<IncomingStream<'_, Door>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+impl Connected<IncomingStream<'_, ApiListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, ApiListener>) -> Self {
         Self(*stream.remote_addr())
     }
 }

@@ -3,7 +3,7 @@
 mod form;
 mod images;
 
-use super::provider::Provider;
+use super::provider::Sandbox;
 use super::script::Script;
 use super::{detail, report};
 use axum::Json;
@@ -11,14 +11,14 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use form::{Complaint, Form};
+use form::{FieldError, Form};
 use reqwest::Url;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// What was ordered, as far as it decides something here.
-pub(super) struct Order {
+pub(super) struct GenerationOrder {
     pub(super) prompt: String,
     pub(super) seed: Option<u64>,
     pub(super) callback_url: Option<Url>,
@@ -26,9 +26,9 @@ pub(super) struct Order {
 }
 
 /// Why an order is not taken.
-enum Refusal {
+enum OrderRefusal {
     /// Fields that are not as documented: 422, and a list as the provider's pages show it.
-    Fields(Vec<Complaint>),
+    Fields(Vec<FieldError>),
     /// Fields that do not go together, or an image: 400.
     Order(&'static str),
 }
@@ -36,13 +36,13 @@ enum Refusal {
 /// The provider's samples.
 const PRICE: &str = "0.2500";
 
-pub(super) async fn generate(State(provider): State<Arc<Provider>>, body: Bytes) -> Response {
+pub(super) async fn generate(State(provider): State<Arc<Sandbox>>, body: Bytes) -> Response {
     let order = match parse(&body) {
         Ok(order) => order,
         Err(refusal) => return refusal.into_response(),
     };
     let generation = provider.take(order);
-    let accepted = Accepted {
+    let accepted = OrderAnswer {
         generation_id: generation.generation_id,
         status: "pending",
         seed: generation.seed,
@@ -52,7 +52,7 @@ pub(super) async fn generate(State(provider): State<Arc<Provider>>, body: Bytes)
 }
 
 #[derive(Serialize)]
-struct Accepted {
+struct OrderAnswer {
     generation_id: String,
     status: &'static str,
     seed: u64,
@@ -60,9 +60,9 @@ struct Accepted {
 }
 
 /// The documented fields. Others are left alone, as the provider's framework does.
-fn parse(body: &[u8]) -> Result<Order, Refusal> {
-    let fields: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|error| Refusal::Fields(vec![Complaint::of_body(&error)]))?;
+fn parse(body: &[u8]) -> Result<GenerationOrder, OrderRefusal> {
+    let fields: Map<String, Value> = serde_json::from_slice(body)
+        .map_err(|error| OrderRefusal::Fields(vec![FieldError::of_body(&error)]))?;
     let mut form = Form::new(&fields);
     let prompt = form.prompt();
     let seed = form.number("seed", 0..=1_000_000_000);
@@ -75,21 +75,21 @@ fn parse(body: &[u8]) -> Result<Order, Refusal> {
     let script = form.script();
     match (prompt, form.complaints) {
         (Some(prompt), complaints) if complaints.is_empty() => {
-            images::check(&fields, model.unwrap_or(FAST)).map_err(Refusal::Order)?;
-            Ok(Order { prompt, seed, callback_url, script })
+            images::check(&fields, model.unwrap_or(FAST)).map_err(OrderRefusal::Order)?;
+            Ok(GenerationOrder { prompt, seed, callback_url, script })
         }
-        (_, complaints) => Err(Refusal::Fields(complaints)),
+        (_, complaints) => Err(OrderRefusal::Fields(complaints)),
     }
 }
 
 const FAST: &str = "veo-3-fast";
 const MODELS: [&str; 2] = [FAST, "veo-3-quality"];
 
-impl IntoResponse for Refusal {
+impl IntoResponse for OrderRefusal {
     fn into_response(self) -> Response {
         match self {
             Self::Fields(complaints) => {
-                let first = complaints.first().map(Complaint::line).unwrap_or_default();
+                let first = complaints.first().map(FieldError::line).unwrap_or_default();
                 report("refused", "-", format_args!("422 {first}"));
                 detail(StatusCode::UNPROCESSABLE_ENTITY, complaints)
             }

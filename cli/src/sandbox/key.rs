@@ -1,6 +1,6 @@
 //! The API key.
 
-use super::provider::Provider;
+use super::provider::Sandbox;
 use super::report;
 use crate::receiver::sha256;
 use anyhow::{Context, Result, bail};
@@ -57,7 +57,7 @@ impl ApiKey {
     }
 }
 
-pub(super) async fn check(State(provider): State<Arc<Provider>>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(provider): State<Arc<Sandbox>>, request: Request, next: Next) -> Response {
     let Some(message) = provider.key.refusal(request.headers()) else {
         return next.run(request).await;
     };

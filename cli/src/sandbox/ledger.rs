@@ -1,8 +1,8 @@
 //! What the sandbox knows: generations, who asked for them, and whom it called back.
 
 use super::clock;
-use super::fault::{CallbackFault, Fault, StatusFault};
-use super::generation::Generation;
+use super::fault::{CallbackFault, SandboxFault, StatusFault};
+use super::generation::SandboxGeneration;
 use super::script::Script;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -13,7 +13,7 @@ const KEPT: usize = 10_000;
 
 #[derive(Default)]
 pub(super) struct Ledger {
-    known: HashMap<Uuid, Known>,
+    known: HashMap<Uuid, GenerationRecord>,
     /// In the order in which they became known.
     order: VecDeque<Uuid>,
     /// What is set for every generation.
@@ -21,21 +21,21 @@ pub(super) struct Ledger {
     total: u64,
     /// The id asked for, as it was written, and when.
     asked: VecDeque<(String, String)>,
-    attempts: VecDeque<Attempt>,
+    attempts: VecDeque<CallbackAttempt>,
 }
 
 /// A generation, and what was chosen for it.
 #[derive(Clone, Serialize)]
-pub(super) struct Known {
+pub(super) struct GenerationRecord {
     #[serde(flatten)]
-    pub(super) generation: Generation,
+    pub(super) generation: SandboxGeneration,
     pub(super) callback_url: Option<String>,
     pub(super) sandbox: Script,
 }
 
 /// One POST to a callback URL.
 #[derive(Clone, Serialize)]
-pub(super) struct Attempt {
+pub(super) struct CallbackAttempt {
     pub(super) generation_id: String,
     /// The status that was called back.
     pub(super) event: String,
@@ -50,26 +50,26 @@ pub(super) struct Attempt {
 
 /// `GET /sandbox/calls`.
 #[derive(Serialize)]
-pub(super) struct Calls {
+pub(super) struct CallLog {
     status_calls: StatusCalls,
-    callbacks: VecDeque<Attempt>,
+    callbacks: VecDeque<CallbackAttempt>,
 }
 
 #[derive(Serialize)]
 struct StatusCalls {
     total: u64,
-    by_id: BTreeMap<String, CallsOfOne>,
+    by_id: BTreeMap<String, GenerationCalls>,
 }
 
 #[derive(Default, Serialize)]
-struct CallsOfOne {
+struct GenerationCalls {
     count: usize,
     times: Vec<String>,
 }
 
 impl Ledger {
     /// Makes a generation known. What was known by its id is forgotten.
-    pub(super) fn add(&mut self, id: Uuid, known: Known) {
+    pub(super) fn add(&mut self, id: Uuid, known: GenerationRecord) {
         if self.known.insert(id, known).is_none() {
             self.order.push_back(id);
         }
@@ -80,11 +80,11 @@ impl Ledger {
         }
     }
 
-    pub(super) fn known(&self, id: Uuid) -> Option<&Known> {
+    pub(super) fn known(&self, id: Uuid) -> Option<&GenerationRecord> {
         self.known.get(&id)
     }
 
-    pub(super) fn change(&mut self, id: Uuid, change: impl FnOnce(Generation) -> Generation) {
+    pub(super) fn change(&mut self, id: Uuid, change: impl FnOnce(SandboxGeneration) -> SandboxGeneration) {
         if let Some(known) = self.known.get_mut(&id)
             && !known.generation.is_final()
         {
@@ -92,7 +92,7 @@ impl Ledger {
         }
     }
 
-    pub(super) fn all(&self) -> Vec<Known> {
+    pub(super) fn all(&self) -> Vec<GenerationRecord> {
         self.order.iter().filter_map(|id| self.known.get(id).cloned()).collect()
     }
 
@@ -100,8 +100,8 @@ impl Ledger {
     pub(super) fn status_faults(&self, id: Option<Uuid>) -> Vec<StatusFault> {
         self.faults(id)
             .filter_map(|fault| match fault {
-                Fault::OfStatus(fault) => Some(*fault),
-                Fault::OfCallback(_) => None,
+                SandboxFault::OfStatus(fault) => Some(*fault),
+                SandboxFault::OfCallback(_) => None,
             })
             .collect()
     }
@@ -109,13 +109,13 @@ impl Ledger {
     pub(super) fn callback_faults(&self, id: Uuid) -> Vec<CallbackFault> {
         self.faults(Some(id))
             .filter_map(|fault| match fault {
-                Fault::OfCallback(fault) => Some(*fault),
-                Fault::OfStatus(_) => None,
+                SandboxFault::OfCallback(fault) => Some(*fault),
+                SandboxFault::OfStatus(_) => None,
             })
             .collect()
     }
 
-    fn faults(&self, id: Option<Uuid>) -> impl Iterator<Item = &Fault> {
+    fn faults(&self, id: Option<Uuid>) -> impl Iterator<Item = &SandboxFault> {
         let own = id.and_then(|id| self.known.get(&id)).map(|known| &known.sandbox.faults);
         own.into_iter().flatten().chain(&self.script.faults)
     }
@@ -125,18 +125,18 @@ impl Ledger {
         push(&mut self.asked, (id.to_owned(), clock::now()));
     }
 
-    pub(super) fn called_back(&mut self, attempt: Attempt) {
+    pub(super) fn called_back(&mut self, attempt: CallbackAttempt) {
         push(&mut self.attempts, attempt);
     }
 
-    pub(super) fn calls(&self) -> Calls {
-        let mut by_id = BTreeMap::<String, CallsOfOne>::new();
+    pub(super) fn calls(&self) -> CallLog {
+        let mut by_id = BTreeMap::<String, GenerationCalls>::new();
         for (id, time) in &self.asked {
             let calls = by_id.entry(id.clone()).or_default();
             calls.times.push(time.clone());
             calls.count = calls.times.len();
         }
-        Calls { status_calls: StatusCalls { total: self.total, by_id }, callbacks: self.attempts.clone() }
+        CallLog { status_calls: StatusCalls { total: self.total, by_id }, callbacks: self.attempts.clone() }
     }
 }
 

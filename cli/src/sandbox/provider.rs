@@ -1,31 +1,31 @@
 //! What stands in for the provider: takes orders, lets time pass, and calls back.
 
-use super::callback::Caller;
-use super::clock::Clock;
+use super::callback::CallbackClient;
+use super::clock::SandboxClock;
 use super::fault::CallbackFault;
-use super::generate::Order;
-use super::generation::{Generation, Status};
+use super::generate::GenerationOrder;
+use super::generation::{GenerationStatus, SandboxGeneration};
 use super::key::ApiKey;
-use super::ledger::{Known, Ledger};
+use super::ledger::{GenerationRecord, Ledger};
 use super::report;
-use super::script::Outcome;
+use super::script::GenerationOutcome;
 use reqwest::Url;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
-pub(super) struct Provider {
+pub(super) struct Sandbox {
     pub(super) key: ApiKey,
-    pub(super) clock: Clock,
-    pub(super) caller: Caller,
+    pub(super) clock: SandboxClock,
+    pub(super) caller: CallbackClient,
     ledger: Mutex<Ledger>,
 }
 
 /// Until so much of its time has passed, a generation waits in line: a tenth.
 const PENDING: f64 = 0.1;
 
-impl Provider {
-    pub(super) fn new(key: ApiKey, clock: Clock, caller: Caller) -> Self {
+impl Sandbox {
+    pub(super) fn new(key: ApiKey, clock: SandboxClock, caller: CallbackClient) -> Self {
         Self { key, clock, caller, ledger: Mutex::default() }
     }
 
@@ -34,19 +34,21 @@ impl Provider {
     }
 
     /// Takes an order. The generation goes on by itself.
-    pub(super) fn take(self: Arc<Self>, order: Order) -> Generation {
+    pub(super) fn take(self: Arc<Self>, order: GenerationOrder) -> SandboxGeneration {
         let id = Uuid::new_v4();
-        let generation = Generation::new(id, order.prompt, order.seed.unwrap_or_else(random_seed));
+        let generation = SandboxGeneration::new(id, order.prompt, order.seed.unwrap_or_else(random_seed));
         let outcome = {
             let mut ledger = self.ledger();
             let chosen = order.script.outcome.clone().or_else(|| ledger.script.outcome.clone());
             let (generation, callback_url) =
                 (generation.clone(), order.callback_url.as_ref().map(Url::to_string));
-            ledger.add(id, Known { generation, callback_url, sandbox: order.script });
-            chosen.unwrap_or(Outcome::Completed)
+            ledger.add(id, GenerationRecord { generation, callback_url, sandbox: order.script });
+            chosen.unwrap_or(GenerationOutcome::Completed)
         };
         let (outcome, time) = match (outcome, self.clock.generation()) {
-            (Outcome::Timeout, _) | (_, None) => (Outcome::Timeout, self.clock.time_limit()),
+            (GenerationOutcome::Timeout, _) | (_, None) => {
+                (GenerationOutcome::Timeout, self.clock.time_limit())
+            }
             (outcome, Some(time)) => (outcome, time),
         };
         let to = order.callback_url.as_ref().and_then(Url::host_str).unwrap_or("nobody");
@@ -55,10 +57,19 @@ impl Provider {
         generation
     }
 
-    async fn pass(self: Arc<Self>, id: Uuid, outcome: Outcome, time: Duration, callback_url: Option<Url>) {
+    async fn pass(
+        self: Arc<Self>,
+        id: Uuid,
+        outcome: GenerationOutcome,
+        time: Duration,
+        callback_url: Option<Url>,
+    ) {
         let pending = time.mul_f64(PENDING);
         tokio::time::sleep(pending).await;
-        self.ledger().change(id, |generation| Generation { status: Status::Processing, ..generation });
+        self.ledger().change(id, |generation| SandboxGeneration {
+            status: GenerationStatus::Processing,
+            ..generation
+        });
         tokio::time::sleep(time.saturating_sub(pending)).await;
         self.ledger().change(id, |generation| generation.ended(&outcome));
 

@@ -1,8 +1,8 @@
 //! `GET /v1/veo/generations/{id}`.
 
 use super::fault::StatusFault;
-use super::generation::Generation;
-use super::provider::Provider;
+use super::generation::SandboxGeneration;
+use super::provider::Sandbox;
 use super::{detail, report};
 use axum::Json;
 use axum::body::Body;
@@ -20,7 +20,7 @@ const HUGE: usize = 32 << 20;
 /// The size that a `cut` answer says it has.
 const CUT: HeaderValue = HeaderValue::from_static("400");
 
-pub(super) async fn status(State(provider): State<Arc<Provider>>, Path(text): Path<String>) -> Response {
+pub(super) async fn status(State(provider): State<Arc<Sandbox>>, Path(text): Path<String>) -> Response {
     let id = parse_id(&text);
     let (generation, faults) = {
         let mut ledger = provider.ledger();
@@ -56,8 +56,8 @@ pub(super) fn parse_id(text: &str) -> Option<Uuid> {
     text.parse().ok().filter(|_| hyphenated)
 }
 
-fn tell(id: &str, generation: Option<&Generation>, faults: &[StatusFault]) {
-    let mut words = vec![generation.map_or("unknown", Generation::word).to_owned()];
+fn tell(id: &str, generation: Option<&SandboxGeneration>, faults: &[StatusFault]) {
+    let mut words = vec![generation.map_or("unknown", SandboxGeneration::word).to_owned()];
     words.extend(faults.iter().map(|fault| fault.name()));
     report("status", &id.escape_debug().to_string(), format_args!("{}", words.join(", ")));
 }
@@ -82,7 +82,7 @@ fn cut() -> Response {
 }
 
 /// The truth, with a field beside it that has no end.
-fn huge(generation: Option<&Generation>) -> Response {
+fn huge(generation: Option<&SandboxGeneration>) -> Response {
     let mut text = json(generation);
     text.truncate(text.len().saturating_sub(1));
     text.push_str(r#","padding":""#);
@@ -91,7 +91,7 @@ fn huge(generation: Option<&Generation>) -> Response {
     ([(header::CONTENT_TYPE, JSON)], text).into_response()
 }
 
-fn bad_json(generation: Option<&Generation>) -> Response {
+fn bad_json(generation: Option<&SandboxGeneration>) -> Response {
     let text = json(generation);
     let half: String = text.chars().take(text.chars().count().div_euclid(2)).collect();
     ([(header::CONTENT_TYPE, JSON)], half).into_response()
@@ -99,7 +99,7 @@ fn bad_json(generation: Option<&Generation>) -> Response {
 
 const JSON: &str = "application/json";
 
-fn json(generation: Option<&Generation>) -> String {
+fn json(generation: Option<&SandboxGeneration>) -> String {
     let known = generation.and_then(|generation| serde_json::to_string(generation).ok());
     known.unwrap_or_else(|| r#"{"detail":"TASK_NOT_FOUND"}"#.to_owned())
 }

@@ -1,11 +1,11 @@
 //! What a person needs to know once everything runs.
 
 use super::part::Parts;
-use super::plan::{Layout, Plan, Role};
+use super::plan::{Layout, Role, StartPlan};
 use crate::output::tell_lines;
 use uuid::Uuid;
 
-pub(super) fn show(plan: &Plan, parts: &Parts) {
+pub(super) fn show(plan: &StartPlan, parts: &Parts) {
     tell_lines(&text(plan, parts, &tool()));
 }
 
@@ -14,7 +14,7 @@ fn tool() -> String {
     std::env::args().next().unwrap_or_else(|| "blobgate".to_owned())
 }
 
-fn text(plan: &Plan, parts: &Parts, tool: &str) -> String {
+fn text(plan: &StartPlan, parts: &Parts, tool: &str) -> String {
     let at = &plan.addresses;
     let (edge, id) = (at.edge, Uuid::new_v4());
     let (listeners, again, more) = match plan.layout {

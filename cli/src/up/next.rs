@@ -10,15 +10,15 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// A person ended it: it ended well, or by a signal that asks for the end.
-    Asked,
+    Requested,
     Crashed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextStep {
     EndAll,
     /// The other parts go on, until a person asks for this one.
-    GoOn,
+    Continue,
     StartAgain,
 }
 
@@ -43,17 +43,17 @@ impl End {
     pub(super) fn of(status: ExitStatus) -> Self {
         let asks = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
         let asked = status.success() || status.signal().is_some_and(|signal| asks.contains(&signal));
-        if asked { Self::Asked } else { Self::Crashed }
+        if asked { Self::Requested } else { Self::Crashed }
     }
 }
 
-pub(super) fn next(layout: Layout, role: Role, end: End, quick_ends: u32) -> Next {
+pub(super) fn next(layout: Layout, role: Role, end: End, quick_ends: u32) -> NextStep {
     match (layout, role, end) {
-        (Layout::GateAlone, ..) | (_, Role::Sandbox | Role::Gate, _) => Next::EndAll,
-        (Layout::WithInbox, Role::Video | Role::Failure | Role::Quarantine, _) => Next::GoOn,
-        (Layout::WithInbox, Role::Inbox, End::Asked) => Next::GoOn,
-        (Layout::WithInbox, Role::Inbox, End::Crashed) if quick_ends > MAX_QUICK_ENDS => Next::EndAll,
-        (Layout::WithInbox, Role::Inbox, End::Crashed) => Next::StartAgain,
+        (Layout::GateAlone, ..) | (_, Role::Sandbox | Role::Gate, _) => NextStep::EndAll,
+        (Layout::WithInbox, Role::Video | Role::Failure | Role::Quarantine, _) => NextStep::Continue,
+        (Layout::WithInbox, Role::Inbox, End::Requested) => NextStep::Continue,
+        (Layout::WithInbox, Role::Inbox, End::Crashed) if quick_ends > MAX_QUICK_ENDS => NextStep::EndAll,
+        (Layout::WithInbox, Role::Inbox, End::Crashed) => NextStep::StartAgain,
     }
 }
 
@@ -64,16 +64,16 @@ mod tests {
     #[test]
     fn decides_by_part_and_end() {
         let rows = [
-            (Layout::GateAlone, Role::Video, End::Asked, 0, Next::EndAll),
-            (Layout::GateAlone, Role::Gate, End::Crashed, 0, Next::EndAll),
-            (Layout::WithInbox, Role::Gate, End::Asked, 0, Next::EndAll),
-            (Layout::WithInbox, Role::Sandbox, End::Asked, 0, Next::EndAll),
-            (Layout::WithInbox, Role::Video, End::Crashed, 9, Next::GoOn),
-            (Layout::WithInbox, Role::Failure, End::Asked, 0, Next::GoOn),
-            (Layout::WithInbox, Role::Quarantine, End::Asked, 0, Next::GoOn),
-            (Layout::WithInbox, Role::Inbox, End::Asked, 9, Next::GoOn),
-            (Layout::WithInbox, Role::Inbox, End::Crashed, 3, Next::StartAgain),
-            (Layout::WithInbox, Role::Inbox, End::Crashed, 4, Next::EndAll),
+            (Layout::GateAlone, Role::Video, End::Requested, 0, NextStep::EndAll),
+            (Layout::GateAlone, Role::Gate, End::Crashed, 0, NextStep::EndAll),
+            (Layout::WithInbox, Role::Gate, End::Requested, 0, NextStep::EndAll),
+            (Layout::WithInbox, Role::Sandbox, End::Requested, 0, NextStep::EndAll),
+            (Layout::WithInbox, Role::Video, End::Crashed, 9, NextStep::Continue),
+            (Layout::WithInbox, Role::Failure, End::Requested, 0, NextStep::Continue),
+            (Layout::WithInbox, Role::Quarantine, End::Requested, 0, NextStep::Continue),
+            (Layout::WithInbox, Role::Inbox, End::Requested, 9, NextStep::Continue),
+            (Layout::WithInbox, Role::Inbox, End::Crashed, 3, NextStep::StartAgain),
+            (Layout::WithInbox, Role::Inbox, End::Crashed, 4, NextStep::EndAll),
         ];
         for (layout, role, end, quick_ends, expected) in rows {
             assert_eq!(
@@ -87,8 +87,13 @@ mod tests {
     #[test]
     fn tells_a_request_from_a_crash() {
         // As wait(2) has them: a code in the second byte, a signal in the first.
-        let rows =
-            [(0, End::Asked), (15, End::Asked), (2, End::Asked), (9, End::Crashed), (1 << 8, End::Crashed)];
+        let rows = [
+            (0, End::Requested),
+            (15, End::Requested),
+            (2, End::Requested),
+            (9, End::Crashed),
+            (1 << 8, End::Crashed),
+        ];
         for (raw, expected) in rows {
             assert_eq!(End::of(ExitStatus::from_raw(raw)), expected, "{raw}");
         }

@@ -1,7 +1,7 @@
 //! A running part, and what it prints.
 
 use super::Error;
-use super::plan::{Plan, Role};
+use super::plan::{Role, StartPlan};
 use crate::output::tell;
 use futures_util::future::{join_all, select_all};
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,7 +47,7 @@ pub(super) fn log(role: Role) -> String {
 
 impl Part {
     /// Call this on the main thread: the kernel ends the part with the thread that has started it.
-    pub(super) fn start(role: Role, plan: &Plan) -> Result<Self, Error> {
+    pub(super) fn start(role: Role, plan: &StartPlan) -> Result<Self, Error> {
         let not_started = |why| Error::NotStarted { role, why };
         let (program, arguments, secrets) = plan.command(role);
         let (reader, writer) = io::pipe().map_err(not_started)?;

@@ -46,7 +46,7 @@ pub(super) enum Role {
     Gate,
 }
 
-pub(super) struct Plan {
+pub(super) struct StartPlan {
     pub(super) layout: Layout,
     pub(super) addresses: Addresses,
     /// As Envoy says it.
@@ -82,7 +82,7 @@ impl Display for Role {
     }
 }
 
-impl Plan {
+impl StartPlan {
     pub(super) fn new(layout: Layout, envoy: PathBuf, addresses: Addresses) -> Result<Self, Error> {
         for (file, remedy) in FILES {
             std::fs::File::open(file).map_err(|why| Error::Unreadable { file, why, remedy })?;

@@ -1,7 +1,7 @@
 //! Whether the parts answer.
 
 use super::Error;
-use super::plan::{CERTIFICATE, Plan};
+use super::plan::{CERTIFICATE, StartPlan};
 use reqwest::{Certificate, Client};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ pub(super) struct Probe {
     pub(super) url: String,
 }
 
-pub(super) async fn wait(plan: &Plan) -> Result<(), Error> {
+pub(super) async fn wait(plan: &StartPlan) -> Result<(), Error> {
     let client = client()
         .map_err(|why| Error::Unprepared { place: format!("{CERTIFICATE} as a certificate"), why })?;
     for Probe { what, url } in plan.probes() {

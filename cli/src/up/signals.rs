@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, interval};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum SignalRequest {
     /// And why.
     End(&'static str),
     /// Each part that has ended.
@@ -36,16 +36,16 @@ impl Signals {
     }
 
     /// The next one. A call that is dropped loses none.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> SignalRequest {
         loop {
             tokio::select! {
-                _ = self.interrupt.recv() => return Asked::End("Ctrl-C"),
-                _ = self.terminate.recv() => return Asked::End("SIGTERM"),
-                _ = self.hangup.recv() => return Asked::End("SIGHUP"),
-                _ = self.again.recv() => return Asked::StartAgain,
+                _ = self.interrupt.recv() => return SignalRequest::End("Ctrl-C"),
+                _ = self.terminate.recv() => return SignalRequest::End("SIGTERM"),
+                _ = self.hangup.recv() => return SignalRequest::End("SIGHUP"),
+                _ = self.again.recv() => return SignalRequest::StartAgain,
                 // A `make` that was killed sends no signal.
                 _ = self.look.tick() => if parent_id() != self.parent {
-                    return Asked::End("the program that started this one has ended");
+                    return SignalRequest::End("the program that started this one has ended");
                 },
             }
         }

@@ -1,20 +1,20 @@
-//! The clocks of gate and inbox are apart.
+//! The clocks of gate and inbox differ.
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
 use blobgate::contract::signature::{SigningKey, SigningKeys};
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, TestDelivery};
 use std::process::Command;
 
 const KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const VARIABLE: &str = "FIELD_SIGNING_KEY";
 
-on_each_store! { says_how_far_the_clocks_are_apart }
+on_each_store! { reports_the_clock_offset }
 
-/// As a gate signs it whose clock is so many seconds ahead.
+/// A delivery that a gate signs whose clock is ahead by this many seconds.
 fn signed(generation: &str, offset: i64, key: &str) -> TestDelivery {
-    let delivery = marked(generation);
+    let delivery = forwarded(generation);
     let keys = SigningKeys::new(vec![SigningKey::parse(key).unwrap()]);
     let time = u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp() + offset).unwrap();
     let headers = keys.headers(format!("veo3:{generation}:completed"), time, &delivery.body());
@@ -27,7 +27,7 @@ fn metric(inbox: &InboxProcess) -> i64 {
     line.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-fn says_how_far_the_clocks_are_apart(store: &str) {
+fn reports_the_clock_offset(store: &str) {
     let mut command = Command::new(PROGRAM);
     command.env(VARIABLE, KEY);
     let inbox = InboxProcess::spawn(command, PROGRAM, store, 9, &["--signing-key-env", VARIABLE]).ready();
@@ -38,11 +38,11 @@ fn says_how_far_the_clocks_are_apart(store: &str) {
     };
     let code = |code: &str| Some(code.to_owned());
 
-    // Whoever has no key tells nothing about the clocks.
+    // A sender without the key has no effect on the offset.
     let other = format!("whsec_{}", "A".repeat(32));
     let (status, reason, _) = send(&signed(&fresh_generation(), -600, &other));
     assert_eq!((status, reason), (503, code("signature")));
-    let (status, reason, _) = send(&marked(&fresh_generation()).header(header::WEBHOOK_TIMESTAMP, "1"));
+    let (status, reason, _) = send(&forwarded(&fresh_generation()).header(header::WEBHOOK_TIMESTAMP, "1"));
     assert_eq!((status, reason), (503, code("signature")));
     assert!(is_ready());
 
@@ -50,20 +50,16 @@ fn says_how_far_the_clocks_are_apart(store: &str) {
     let (status, reason, text) = send(&old);
     assert_eq!((status, reason), (503, code("clock-offset")));
     assert!(text.contains("600 s behind") || text.contains("601 s behind"), "{text}");
-    let not = inbox.get("/readyz").unwrap();
-    assert_eq!(not.status, 503);
-    assert!(
-        not.text().starts_with("clock-offset: its signature is valid, and its time is 60"),
-        "{}",
-        not.text()
-    );
+    let ready = inbox.get("/readyz").unwrap();
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().starts_with("clock-offset: the time of its signature is 60"), "{}", ready.text());
     assert!(inbox.log().contains("not ready reason=clock-offset: "), "{}", inbox.log());
     assert!((-605..=-600).contains(&metric(&inbox)));
     assert!(inbox.get("/stats").unwrap().text().contains("clock-offset"));
-    // The store is well.
+    // The store itself is healthy.
     assert_eq!(inbox.get("/healthz").unwrap().status, 200);
 
-    // A good one ends it, and a replay of the old one does not begin it again.
+    // A current signature ends the fault. Old signatures do not start it again.
     assert_eq!(send(&signed(&fresh_generation(), -2, KEY)).0, 200);
     assert!(is_ready() && (-5..=0).contains(&metric(&inbox)));
     assert_eq!(send(&old).1, code("clock-offset"));

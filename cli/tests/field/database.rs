@@ -1,17 +1,17 @@
-//! PostgreSQL behind other things than itself: poolers, few connections, other schemas, URLs that say something else.
+//! PostgreSQL behind poolers, with few connections, in other schemas, and by unusual URLs.
 
 use crate::PROGRAM;
-use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{blobgate, forwarded, fresh_generation, migrate};
 use blobgate_testkit::{Cluster, InboxProcess, Pgbouncer, Upstream, eventually, needs};
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The database's name in a URL of the cluster's.
+/// The name of the database in a cluster's URL.
 pub(crate) fn name_of(url: &str) -> &str {
     url.split("localhost/").nth(1).unwrap().split('?').next().unwrap()
 }
 
-/// A role that may do what serving needs, and nothing else. Returns its name, and the URL for it.
+/// Creates a role with only the rights that serving needs. Returns its name and its URL.
 pub(crate) fn app(cluster: &Cluster, url: &str, attributes: &str) -> (String, String) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let (name, role) = (name_of(url), format!("app_{}", NEXT.fetch_add(1, Ordering::Relaxed)));
@@ -24,15 +24,15 @@ pub(crate) fn app(cluster: &Cluster, url: &str, attributes: &str) -> (String, St
             GRANT USAGE ON ALL SEQUENCES IN SCHEMA blobgate_inbox TO {role}"
         ),
     );
-    let theirs = url.replace("postgres://postgres@", &format!("postgres://{role}@"));
-    (role, theirs)
+    let role_url = url.replace("postgres://postgres@", &format!("postgres://{role}@"));
+    (role, role_url)
 }
 
 #[track_caller]
 fn refused(done: &Output, sentence: &str) {
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(!done.status.success() && said.contains(sentence), "{sentence}: {said}");
-    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && stderr.contains(sentence), "{sentence}: {stderr}");
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
 }
 
 fn serve(store: &str) -> Output {
@@ -41,7 +41,7 @@ fn serve(store: &str) -> Output {
     blobgate(PROGRAM, &[&args[..], &["--deliver-to", deliver]].concat())
 }
 
-/// Asks by a URL.
+/// Runs SQL through a URL.
 fn sql_at(cluster: &Cluster, url: &str, sql: &str) -> String {
     let done =
         cluster.shell().args(["-c", "psql -XqAt -v ON_ERROR_STOP=1 -c \"$1\" \"$0\"", url, sql]).output();
@@ -50,11 +50,11 @@ fn sql_at(cluster: &Cluster, url: &str, sql: &str) -> String {
     String::from_utf8(done.stdout).unwrap().trim_end().to_owned()
 }
 
-/// Sends so many events at once. Returns the statuses.
+/// Sends this many events at the same time. Returns the statuses.
 fn burst(inbox: &InboxProcess, count: usize) -> Vec<u16> {
     std::thread::scope(|scope| {
         let sent: Vec<_> = (0..count)
-            .map(|_| scope.spawn(|| inbox.receive(&marked(&fresh_generation())).unwrap().status))
+            .map(|_| scope.spawn(|| inbox.receive(&forwarded(&fresh_generation())).unwrap().status))
             .collect();
         sent.into_iter().map(|sent| sent.join().unwrap()).collect()
     })
@@ -62,7 +62,7 @@ fn burst(inbox: &InboxProcess, count: usize) -> Vec<u16> {
 
 #[needs(Postgres, Pgbouncer)]
 #[test]
-fn serves_behind_a_pooler_by_session() {
+fn serves_behind_a_session_pooler() {
     let cluster = Cluster::shared();
     for settings in ["", "ignore_startup_parameters = extra_float_digits,options\nserver_round_robin = 1"] {
         let direct = cluster.database();
@@ -84,7 +84,7 @@ fn serves_behind_a_pooler_by_session() {
 
 #[needs(Postgres, Pgbouncer)]
 #[test]
-fn refuses_a_pooler_by_transaction() {
+fn refuses_a_transaction_pooler() {
     let cluster = Cluster::shared();
     let rows = [
         ("transaction", "default_pool_size = 1"),
@@ -109,7 +109,7 @@ fn refuses_a_pooler_by_transaction() {
                 assert_eq!(cluster.sql(name, tables), "0", "{mode} {settings}");
                 migrate(PROGRAM, &direct);
                 refused(&serve(&store), &sentence);
-                // What the inbox sets for itself is not left to others.
+                // The inbox's settings do not leak to other clients of the pooler.
                 let left = "SELECT current_setting('search_path') || current_setting('row_security')";
                 assert_eq!(sql_at(cluster, &store, left), "\"$user\", publicon", "{mode} {settings}");
             });
@@ -129,7 +129,7 @@ fn refuses_tables_in_another_schema() {
     refused(&blobgate(PROGRAM, &["inbox", "migrate", "--store", &store]), sentence);
     let made = "SELECT count(*) FROM pg_namespace WHERE nspname = 'blobgate_inbox'";
     assert_eq!(cluster.sql(name_of(&store), made), "0");
-    // A role's search_path decides nothing.
+    // The role's search_path has no effect.
     cluster.sql(name_of(&store), "ALTER SCHEMA public RENAME TO blobgate_inbox; CREATE SCHEMA public");
     let set = format!("ALTER DATABASE {} SET search_path = public", name_of(&store));
     cluster.sql(name_of(&store), &set);
@@ -140,7 +140,7 @@ fn refuses_tables_in_another_schema() {
 
 #[needs(Postgres)]
 #[test]
-fn stores_all_with_few_connections() {
+fn stores_all_events_with_few_connections() {
     let cluster = Cluster::shared();
     std::thread::scope(|scope| {
         for limit in [4, 10] {
@@ -151,7 +151,7 @@ fn stores_all_with_few_connections() {
                 let (role, store) = app(cluster, &direct, &format!("CONNECTION LIMIT {limit}"));
                 let service = Upstream::start();
                 let mut inbox = InboxProcess::start(PROGRAM, &store, service.port, &[]).ready();
-                // Two committers, two readers and the deliverer want a connection each while nobody gets on.
+                // Under the lock, two committers, two readers and the deliverer need a connection each.
                 let lock = "BEGIN; LOCK TABLE blobgate_inbox.entry; SELECT pg_sleep(3); COMMIT";
                 std::thread::scope(|scope| {
                     scope.spawn(|| cluster.sql(name_of(&direct), lock));
@@ -160,7 +160,7 @@ fn stores_all_with_few_connections() {
                     }
                     assert_eq!(burst(&inbox, 20), [200; 20]);
                 });
-                // The database ends all of them, and the inbox opens them anew.
+                // The database ends all connections, and the inbox opens new ones.
                 cluster.sql(
                     name_of(&direct),
                     &format!(
@@ -182,7 +182,7 @@ fn stores_all_with_few_connections() {
 
 #[needs(Postgres, Pgbouncer)]
 #[test]
-fn stores_all_behind_a_small_pool() {
+fn stores_all_events_behind_a_small_pool() {
     let cluster = Cluster::shared();
     for settings in ["max_client_conn = 4", "max_db_connections = 4", "default_pool_size = 4"] {
         let direct = cluster.database();
@@ -204,7 +204,7 @@ fn refuses_too_few_connections() {
 }
 
 #[test]
-fn refuses_a_url_that_has_another_effect() {
+fn refuses_misleading_urls() {
     for (query, why) in [
         ("sslmod=require", "the parameter \"sslmod\", which the inbox does not know"),
         ("target_session_attrs=read-write", "name the primary alone"),
@@ -212,7 +212,7 @@ fn refuses_a_url_that_has_another_effect() {
     ] {
         let store = format!("postgres://app:secret@localhost/inbox?{query}");
         let done = blobgate(PROGRAM, &["inbox", "migrate", "--store", &store]);
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(!done.status.success() && said.contains(why), "{query}: {said}");
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success() && stderr.contains(why), "{query}: {stderr}");
     }
 }

@@ -1,8 +1,8 @@
-//! File descriptors run out, and health still answers.
+//! File descriptors run out, and the health endpoints still answer.
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, Upstream, eventually, metrics};
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 on_each_store! {
     raises_its_soft_limit
     answers_health_without_a_descriptor
-    makes_room_among_idle_connections
+    closes_idle_connections_at_the_limit
 }
 
-/// A probe gives up after so long: Kubernetes' default is a second, Envoy's here 5.
-const PROBE: Duration = Duration::from_secs(5);
+/// Envoy's probe timeout here. Kubernetes' default is one second.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn limited(limit: &str) -> Command {
     let mut command = Command::new("prlimit");
@@ -37,14 +37,14 @@ fn raises_its_soft_limit(store: &str) {
 fn answers_health_without_a_descriptor(store: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
-    // As if everything else had taken them: no number below the limit is free.
+    // No descriptor below the limit is free.
     let folder = fs::read_dir(format!("/proc/{}/fd", inbox.pid())).unwrap();
     let open: BTreeSet<u64> =
         folder.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
     let free = (0..).find(|number| !open.contains(number)).unwrap();
     set_limit(&inbox, free);
     let waiting = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| inbox.receive(&marked(&fresh_generation())));
+        let waiting = scope.spawn(|| inbox.receive(&forwarded(&fresh_generation())));
         eventually("fault", || {
             let ready = answer_in_time(&inbox, "/readyz");
             (ready.0 == 503 && ready.1.starts_with("descriptors-exhausted: ")).then_some(())
@@ -61,7 +61,7 @@ fn answers_health_without_a_descriptor(store: &str) {
         set_limit(&inbox, 1_024);
         waiting.join().unwrap()
     });
-    assert_eq!(waiting.unwrap().status, 200, "who waited is answered once there is one");
+    assert_eq!(waiting.unwrap().status, 200, "the waiting delivery is answered once a descriptor is free");
     eventually("ready inbox", || (answer_in_time(&inbox, "/readyz").0 == 200).then_some(()));
     let log = inbox.log();
     assert_eq!(log.matches("not ready reason=descriptors-exhausted: ").count(), 1, "{log}");
@@ -70,14 +70,14 @@ fn answers_health_without_a_descriptor(store: &str) {
     assert!((1..200).contains(&lines), "{lines} lines");
 }
 
-fn makes_room_among_idle_connections(store: &str) {
+fn closes_idle_connections_at_the_limit(store: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::spawn(limited("128:128"), PROGRAM, store, service.port, &[]).ready();
     let flood = |port| (0..300).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect::<Vec<_>>();
     let idle = [flood(inbox.receive), flood(inbox.admin)];
     for _ in 0..5 {
         let generation = fresh_generation();
-        assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
+        assert_eq!(inbox.receive(&forwarded(&generation)).unwrap().status, 200);
         assert_eq!(service.take_one().header(header::GENERATION_ID), Some(generation));
         assert_eq!(answer_in_time(&inbox, "/readyz"), (200, "ok\n".to_owned()));
     }
@@ -99,9 +99,9 @@ fn set_limit(inbox: &InboxProcess, soft: u64) {
 
 #[track_caller]
 fn answer_in_time(inbox: &InboxProcess, path: &str) -> (u16, String) {
-    let asked = Instant::now();
+    let started = Instant::now();
     let answer = inbox.get(path).unwrap();
-    assert!(asked.elapsed() < PROBE, "{path} after {:?}", asked.elapsed());
+    assert!(started.elapsed() < PROBE_TIMEOUT, "{path} after {:?}", started.elapsed());
     (answer.status, String::from_utf8(answer.body).unwrap())
 }
 

@@ -1,5 +1,5 @@
-//! The shipped Envoy before a real inbox: what the one lets through, the other takes, and the end of one costs the
-//! sender no attempt.
+//! The shipped Envoy before a real inbox: the inbox stores whatever the gate accepts, and its restart costs the sender no
+//! attempt.
 
 use crate::PROGRAM;
 use blobgate::contract::header;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// An Envoy and an inbox that have each other's address, and the service behind both.
+/// An Envoy, an inbox behind it, and the service of both.
 struct Edge {
     envoy: EnvoyProcess,
     inbox: InboxProcess,
@@ -38,7 +38,7 @@ impl Edge {
         Self { envoy, inbox, service, store, _folder: folder }
     }
 
-    /// Ends the inbox as a supervisor does, and starts another on its port and store.
+    /// Ends the inbox with SIGTERM, and starts another on its port and store.
     fn restart(&mut self) {
         self.inbox.signal("TERM");
         eventually("end of the inbox", || self.inbox.exited());
@@ -59,17 +59,17 @@ fn event() -> TestDelivery {
     TestDelivery::json(&payload)
 }
 
-/// As many headers as Envoy takes, 100 with those of the request itself, and as long.
+/// Adds headers. Envoy allows 100 with those of the request itself.
 fn with_headers(delivery: TestDelivery, names: usize, bytes: usize) -> TestDelivery {
     (0..names).fold(delivery, |all, n| all.header(&format!("x-{n}"), "a".repeat(bytes)))
 }
 
 #[test]
-fn the_inbox_stores_whatever_the_edge_lets_through() {
+fn inbox_stores_whatever_the_gate_accepts() {
     on_every_envoy(|version| {
         let edge = Edge::start(version);
         for protocol in Protocol::BOTH {
-            let mut taken = vec![
+            let mut accepted = vec![
                 event().path("/webhook?a=b&c"),
                 event().path("/webhook?a=%zz%"),
                 event().header("x-bytes", b"\x80\xe9\xff\t\""),
@@ -82,11 +82,11 @@ fn the_inbox_stores_whatever_the_edge_lets_through() {
                 event().undeclared().pieces_of(7),
             ];
             match protocol {
-                H1 => taken.push(event().path("/webhook?a=\"b\"&c={}|^`<>\\")),
-                H2 => taken.push(event().path("/webhook?a=\u{e9}")),
+                H1 => accepted.push(event().path("/webhook?a=\"b\"&c={}|^`<>\\")),
+                H2 => accepted.push(event().path("/webhook?a=\u{e9}")),
             }
             let mut client = edge.envoy.tls(protocol).open();
-            for delivery in taken {
+            for delivery in accepted {
                 let answer = client.send(&delivery);
                 assert_eq!((answer.status, answer.reason()), (200, None), "{protocol:?} {delivery:?}");
             }
@@ -95,28 +95,28 @@ fn the_inbox_stores_whatever_the_edge_lets_through() {
     });
 }
 
-/// The gate adds some 20 headers to those of the client: the inbox takes more than the edge and the gate together.
+/// The gate adds some 20 headers. The inbox accepts more headers than edge and gate together send.
 #[test]
-fn the_inbox_takes_as_many_headers_as_the_edge() {
+fn inbox_accepts_as_many_headers_as_the_edge() {
     on_every_envoy(|version| {
         let edge = Edge::start(version);
         for protocol in Protocol::BOTH {
-            // The client's own and Envoy's are among the 100: the most is found by trying.
+            // The 100 include headers of the client and of Envoy, so the test tries each number.
             let statuses: Vec<(usize, u16)> = (80..=100)
                 .filter_map(|names| {
                     let answer = edge.envoy.tls(protocol).open().try_send(&with_headers(event(), names, 10));
                     Some((names, answer.ok()?.status))
                 })
                 .collect();
-            let taken: Vec<_> = statuses.iter().filter(|(_, status)| *status != 431).collect();
-            assert!(taken.len() > 10, "{statuses:?}");
-            assert!(taken.iter().all(|(_, status)| *status == 200), "{protocol:?}: {statuses:?}");
+            let accepted: Vec<_> = statuses.iter().filter(|(_, status)| *status != 431).collect();
+            assert!(accepted.len() > 10, "{statuses:?}");
+            assert!(accepted.iter().all(|(_, status)| *status == 200), "{protocol:?}: {statuses:?}");
         }
     });
 }
 
 #[test]
-fn a_restart_of_the_inbox_costs_no_attempt() {
+fn restarting_the_inbox_costs_no_attempt() {
     const RESTARTS: usize = 15;
     const SENDERS: usize = 10;
     const EACH: Duration = Duration::from_millis(100); // 100 a second, all together
@@ -143,7 +143,7 @@ fn a_restart_of_the_inbox_costs_no_attempt() {
             })
             .collect();
         for _ in 0..RESTARTS {
-            // Every sender is under way again when the next one ends.
+            // Every sender has sent again before the next restart.
             let before = answered.load(Ordering::Relaxed);
             eventually("answers", || {
                 (answered.load(Ordering::Relaxed) >= before + 3 * SENDERS).then_some(())
@@ -157,8 +157,8 @@ fn a_restart_of_the_inbox_costs_no_attempt() {
             bad.extend(answers.into_iter().filter(|answer| answer.status != 200));
         }
     });
-    assert!(bad.is_empty(), "{} of {sent} attempts failed, the first by {:?}", bad.len(), bad.first());
-    // Each reaches the service, and once: what Envoy repeated, the inbox has recognised.
+    assert!(bad.is_empty(), "{} of {sent} attempts failed, the first with {:?}", bad.len(), bad.first());
+    // Each event reaches the service once: the inbox has recognized Envoy's retries.
     let mut seen = std::collections::BTreeSet::new();
     eventually("all events", || {
         for arrival in edge.service.take() {

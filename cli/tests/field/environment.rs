@@ -1,26 +1,26 @@
-//! What an inbox meets in its environment: a full disk with small blocks, and a root that cannot be written to.
+//! A full disk with small blocks, and a read-only root file system.
 
 use crate::PROGRAM;
-use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{forwarded, fresh_generation, migrate};
 use blobgate_testkit::{Ext4Disk, InboxProcess, Upstream, eventually, needs};
 use std::process::{Command, ExitStatus};
 
 const KIB: u64 = 1 << 10;
 
-/// Either it says why it does not start, or it lives on: it never dies of a signal.
+/// The inbox starts, or logs why it does not. It never dies of a signal.
 #[needs(Root)]
 #[test]
-fn a_full_disk_with_small_blocks_ends_no_inbox() {
-    // With the index of the log in its place; and without one, and with room for a part of it.
+fn survives_a_full_disk_with_small_blocks() {
+    // With and without the log's index, and with space for none or a part of it.
     let cases = [(true, 0), (true, 40), (false, 0), (false, 9), (false, 24), (false, 48)];
     std::thread::scope(|scope| {
         for (has_index, left) in cases {
-            scope.spawn(move || starts_or_says_why(has_index, left * KIB));
+            scope.spawn(move || starts_or_logs_why(has_index, left * KIB));
         }
     });
 }
 
-fn starts_or_says_why(has_index: bool, left: u64) {
+fn starts_or_logs_why(has_index: bool, left: u64) {
     let case = format!("index: {has_index}, left: {left}");
     let down = Upstream::off();
     let disk = Ext4Disk::ext4(24 << 20, 1 << 10);
@@ -41,27 +41,27 @@ fn starts_or_says_why(has_index: bool, left: u64) {
         Ok(inbox) => inbox,
         Err((status, log)) => return refused(status, log),
     };
-    // Any answer of the admin listener: the store is open by then.
-    let ended = eventually("an answer, or an end", || match inbox.get("/metrics") {
+    // Once the admin listener answers, the store is open.
+    let ended = eventually("response or exit", || match inbox.get("/metrics") {
         Ok(_) => Some(None),
         Err(_) => inbox.exited().map(Some),
     });
     if let Some(status) = ended {
         return refused(status, inbox.log());
     }
-    // Another program takes what the index has not taken; the log has room for a frame, or has none.
+    // Another program takes the rest of the space. The log has space for one frame or none.
     for left in [0, 6 * KIB, 12 * KIB] {
         disk.empty();
         disk.fill_to(left);
         let _any = inbox.get("/healthz");
-        let _any = inbox.receive(&marked(&fresh_generation()));
+        let _any = inbox.receive(&forwarded(&fresh_generation()));
         assert_eq!(inbox.exited(), None, "{case}, then {left}: {}", inbox.log());
     }
     disk.empty();
     eventually("health again", || inbox.get("/healthz").ok().filter(|answer| answer.status == 200));
 }
 
-/// Nothing but the store's folder can be written to.
+/// Makes everything read-only except the store's folder.
 const READ_ONLY: &str = "
     mount --make-rprivate / && mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind / &&
     for folder in /tmp /var/tmp /usr/tmp; do [ ! -d $folder ] || mount -t tmpfs -o ro none $folder || exit; done &&
@@ -69,9 +69,9 @@ const READ_ONLY: &str = "
 
 #[needs(Root)]
 #[test]
-fn temporary_files_need_no_other_folder_than_the_store_s() {
+fn writes_temporary_files_only_into_the_stores_folder() {
     const EVENTS: usize = 3_000;
-    // Not under /tmp, which is covered.
+    // Not under /tmp, over which the script mounts.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
     migrate(PROGRAM, &store);
@@ -84,15 +84,15 @@ fn temporary_files_need_no_other_folder_than_the_store_s() {
         for _ in 0..20 {
             scope.spawn(|| {
                 for _ in 0..EVENTS / 20 {
-                    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+                    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
                 }
             });
         }
     });
     for args in [["drop", "--state", "waiting", "--yes"], ["replay", "--state", "dropped", "--yes"]] {
         let output = inbox.command(&args);
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert!(output.status.success() && said.contains("3000"), "{args:?}: {said}{}", inbox.log());
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && text.contains("3000"), "{args:?}: {text}{}", inbox.log());
     }
     assert!(!inbox.log().contains(" ERROR "), "{}", inbox.log());
 }

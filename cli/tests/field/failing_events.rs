@@ -1,9 +1,9 @@
-//! Some events of a route always fail. The others are delivered as if these were not there, and only beside others that
-//! succeed does an event use up its 72 h.
+//! Some events of a route always fail. They do not delay the others. The 72 h after which an event is dead count only
+//! while others of its route succeed.
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::{Kind, header};
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{
     Cluster, Connector, H1, InboxProcess, Reply, TestDelivery, Upstream, eventually, pause, sql,
 };
@@ -11,14 +11,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-on_each_store! { needs (Sqlite3): others_are_delivered_within_35_s only_beside_a_success_an_event_dies }
+on_each_store! { needs (Sqlite3): delivers_healthy_events_within_35_s events_die_only_if_others_succeed }
 
-/// A healthy event must not wait for longer.
-const BAR: Duration = Duration::from_secs(35);
-/// After the failing events, one healthy event each ten seconds.
+/// The maximum time until a healthy event is delivered.
+const MAX_DELIVERY_TIME: Duration = Duration::from_secs(35);
+/// Seconds after the failing events at which a healthy event comes.
 const HEALTHY_AT: [u64; 4] = [2, 12, 22, 32];
 
-/// How the failing events of a route fail: the name of the hook, the answer, and how many.
+/// Kinds of failures: a hook, the reply, and the number of events.
 fn failures() -> Vec<(&'static str, Reply, usize)> {
     let never = || Reply::Hang;
     let slow = || Reply::After(Duration::from_secs(20), Box::new(Reply::status(500)));
@@ -32,7 +32,7 @@ fn failures() -> Vec<(&'static str, Reply, usize)> {
         ("two-never", never(), 2),
         ("six-never", never(), 6),
         ("forty-never", never(), 40),
-        // More than have a place at a time.
+        // More than the inbox delivers at a time.
         ("many-never", never(), 100),
         ("many-slow-500", slow(), 100),
         ("many-503", Reply::status(503), 150),
@@ -41,8 +41,8 @@ fn failures() -> Vec<(&'static str, Reply, usize)> {
     ]
 }
 
-/// With four places at a time.
-fn failures_in_four_places() -> Vec<(&'static str, Reply, usize)> {
+/// Kinds of failures for an inbox with `--concurrency 4`.
+fn failures_with_concurrency_4() -> Vec<(&'static str, Reply, usize)> {
     vec![
         ("narrow-two-never", Reply::Hang, 2),
         ("narrow-six-never", Reply::Hang, 6),
@@ -51,7 +51,7 @@ fn failures_in_four_places() -> Vec<(&'static str, Reply, usize)> {
     ]
 }
 
-/// A service that answers each generation as the test says, and else 200.
+/// The replies of a service by generation. The default is 200.
 #[derive(Clone, Default)]
 struct ServiceAnswers(Arc<Mutex<HashMap<String, Reply>>>);
 
@@ -70,9 +70,9 @@ impl ServiceAnswers {
     }
 }
 
-/// What a gate forwards, of this hook.
+/// A delivery as the gate forwards it, for this hook and event.
 fn of_hook(hook: &str, event: &str, generation: &str) -> TestDelivery {
-    let mut delivery = marked(generation);
+    let mut delivery = forwarded(generation);
     for name in [header::HOOK, header::EVENT, header::IDEMPOTENCY_KEY] {
         delivery = delivery.without_header(name);
     }
@@ -98,17 +98,17 @@ fn store(inbox: &InboxProcess, deliveries: impl IntoIterator<Item = TestDelivery
     }
 }
 
-fn others_are_delivered_within_35_s(at: &str) {
+fn delivers_healthy_events_within_35_s(at: &str) {
     let beside = format!("{at}.narrow");
     let narrow_at = if at.starts_with("sqlite:") { beside } else { Cluster::shared().database() };
     blobgate_testkit::inbox::migrate(PROGRAM, &narrow_at);
     std::thread::scope(|scope| {
         scope.spawn(|| beside_failing(at, &[], &failures()));
-        scope.spawn(|| beside_failing(&narrow_at, &["--concurrency", "4"], &failures_in_four_places()));
+        scope.spawn(|| beside_failing(&narrow_at, &["--concurrency", "4"], &failures_with_concurrency_4()));
     });
 }
 
-/// An event that waited for the service, and when it was stored.
+/// A healthy event, and the time at which it was stored.
 struct WaitingEvent {
     hook: &'static str,
     what: &'static str,
@@ -132,20 +132,20 @@ fn beside_failing(at: &str, more: &[&str], failures: &[(&'static str, Reply, usi
         store(&inbox, [of_hook(hook, event, generation)]);
         sent.push(WaitingEvent { hook, what, generation: generation.to_owned(), at });
     };
-    // Its failure is never answered, and holds the generation meanwhile.
-    let held = fresh_generation();
-    answers.set(&held, Reply::Hang);
-    store(&inbox, [of_hook("held", "failed", &held)]);
-    eventually("attempt at the failure", || arrived(&service, &held).first().copied());
-    answers.set(&held, Reply::status(200));
-    send("held", "of a busy generation", "completed", &held);
+    // The failure is never answered, and blocks its generation meanwhile.
+    let busy = fresh_generation();
+    answers.set(&busy, Reply::Hang);
+    store(&inbox, [of_hook("busy", "failed", &busy)]);
+    eventually("attempt at the failure", || arrived(&service, &busy).first().copied());
+    answers.set(&busy, Reply::status(200));
+    send("busy", "of a busy generation", "completed", &busy);
     for second in HEALTHY_AT {
         pause((started + Duration::from_secs(second)).saturating_duration_since(Instant::now()));
         for (hook, ..) in failures {
             send(hook, "healthy", "completed", &fresh_generation());
         }
     }
-    // Once more, behind those that fail.
+    // Replay the delivered events behind the failing ones.
     for (hook, ..) in failures {
         let replayed = inbox.command(&["replay", "--hook", hook, "--state", "delivered", "--yes"]);
         assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
@@ -160,12 +160,12 @@ fn beside_failing(at: &str, more: &[&str], failures: &[(&'static str, Reply, usi
                     && arrival.header(header::REDELIVERY).is_some()
             })
         };
-        let again = until(replayed_at + BAR, again);
-        assert!(again.is_some_and(|again| again.at < replayed_at + BAR), "replayed on {hook}");
+        let again = until(replayed_at + MAX_DELIVERY_TIME, again);
+        assert!(again.is_some_and(|again| again.at < replayed_at + MAX_DELIVERY_TIME), "replayed on {hook}");
     }
 }
 
-/// What is wrong where it was not delivered in time.
+/// A description of an event that was not delivered in time.
 fn late(service: &Upstream, sent: &WaitingEvent) -> Option<String> {
     let completed = || {
         let arrivals = service.arrivals().into_iter();
@@ -175,14 +175,14 @@ fn late(service: &Upstream, sent: &WaitingEvent) -> Option<String> {
         });
         its.next()
     };
-    let took = until(sent.at + BAR, completed).map(|arrival| arrival.at - sent.at);
-    took.is_none_or(|took| took > BAR).then(|| format!("{} {}: {took:?}", sent.hook, sent.what))
+    let took = until(sent.at + MAX_DELIVERY_TIME, completed).map(|arrival| arrival.at - sent.at);
+    took.is_none_or(|took| took > MAX_DELIVERY_TIME).then(|| format!("{} {}: {took:?}", sent.hook, sent.what))
 }
 
-/// Asks until there is something, or this moment has come.
-fn until<T>(end: Instant, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+/// Calls `probe` until it returns a value or this time has come.
+fn until<T>(end: Instant, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     loop {
-        if let Some(found) = ask() {
+        if let Some(found) = probe() {
             return Some(found);
         }
         if Instant::now() > end {
@@ -192,46 +192,46 @@ fn until<T>(end: Instant, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// When the attempts at a generation arrived.
+/// The times of the attempts for a generation.
 fn arrived(service: &Upstream, generation: &str) -> Vec<Instant> {
     let arrivals = service.arrivals().into_iter();
     let its = arrivals.filter(|arrival| arrival.header(header::GENERATION_ID).as_deref() == Some(generation));
     its.map(|arrival| arrival.at).collect()
 }
 
-fn only_beside_a_success_an_event_dies(at: &str) {
+fn events_die_only_if_others_succeed(at: &str) {
     let service = Upstream::start();
     let answers = ServiceAnswers::of(&service);
     let inbox = InboxProcess::start(PROGRAM, at, service.port, &[]).ready();
-    // One alone, which takes no route down: it is tried as often as it is due.
+    // One failing event does not make the route down, so each due attempt is made.
     let failing = fresh_generation();
     let attempts = |count: usize| {
         eventually("attempts", || (arrived(&service, &failing).len() >= count).then_some(()));
-        // And are written.
+        // The results are stored too.
         let waiting = format!("SELECT count(*) FROM entry WHERE state = 'waiting' AND attempts >= {count}");
-        eventually("written attempts", || (sql(at, &waiting) == "1").then_some(()));
+        eventually("stored attempts", || (sql(at, &waiting) == "1").then_some(()));
     };
     answers.set(&failing, Reply::status(503));
     store(&inbox, [of_hook("veo3", "completed", &failing)]);
     attempts(1);
-    // Nothing has succeeded: after days of it nothing is given up, however often it is tried.
-    let (mut tries, given_up) = (1, "tried = (72 * 3600 - 1) * 1000000::bigint, attempts = attempts + 10");
-    let given_up = if at.starts_with("sqlite:") { given_up.replace("::bigint", "") } else { given_up.into() };
-    sql(at, &format!("UPDATE entry SET {given_up}, due_at = 0 WHERE state = 'waiting'"));
+    // Nothing has succeeded, so after 72 h and many attempts the event is not dead.
+    let (mut tries, worn_out) = (1, "tried = (72 * 3600 - 1) * 1000000::bigint, attempts = attempts + 10");
+    let worn_out = if at.starts_with("sqlite:") { worn_out.replace("::bigint", "") } else { worn_out.into() };
+    sql(at, &format!("UPDATE entry SET {worn_out}, due_at = 0 WHERE state = 'waiting'"));
     for _ in 0..2 {
         tries += 1;
         attempts(tries);
         sql(at, "UPDATE entry SET due_at = 0 WHERE state = 'waiting'");
     }
     attempts(tries + 1);
-    // An event of another route says nothing of this one.
+    // A success on another route does not count.
     let other = fresh_generation();
     store(&inbox, [of_hook("other", "completed", &other)]);
     eventually("the other route's event", || arrived(&service, &other).first().copied());
     sql(at, "UPDATE entry SET due_at = 0 WHERE state = 'waiting'");
     attempts(tries + 2);
     assert_eq!(sql(at, "SELECT count(*) FROM entry WHERE state = 'dead'"), "0");
-    // Now one succeeds beside them, and they fail again.
+    // After a success on this route the next failure makes the event dead.
     let healthy = fresh_generation();
     store(&inbox, [of_hook("veo3", "completed", &healthy)]);
     let delivered = "SELECT count(*) FROM entry WHERE state = 'delivered'";

@@ -1,8 +1,8 @@
-//! The store's files change under a running inbox: it refuses from then on, and nothing that it acknowledged is lost.
+//! The store's files change under a running inbox. It then refuses deliveries, and no acknowledged event is lost.
 
 use crate::PROGRAM;
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{blobgate, fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{blobgate, forwarded, fresh_generation, migrate};
 use blobgate_testkit::{InboxProcess, SqliteFile, Upstream, eventually, needs, sql};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -10,22 +10,22 @@ use std::path::{Path, PathBuf};
 
 const EVENTS: usize = 20;
 
-/// Where everything has to be afterwards.
+/// The place of the acknowledged events after the change.
 #[derive(Clone, Copy, PartialEq)]
 enum EventLocation {
     InPlace,
     InACopy,
-    /// What was overwritten is nobody's to save: the events that came since are refused.
+    /// Lost by overwriting. The inbox refuses all later deliveries.
     Refused,
 }
 
 use EventLocation::{InACopy, InPlace, Refused};
 
 macro_rules! rows {
-    ($($name:ident: $saved:expr, $change:expr;)*) => {
+    ($($name:ident: $location:expr, $change:expr;)*) => {
         $(#[test]
         fn $name() {
-            refuses_and_saves($saved, $change);
+            refuses_and_rescues($location, $change);
         })*
     };
 }
@@ -66,27 +66,27 @@ rows! {
     };
 }
 
-fn refuses_and_saves(saved: EventLocation, change: impl Fn(&Path)) {
+fn refuses_and_rescues(location: EventLocation, change: impl Fn(&Path)) {
     let file = SqliteFile::migrated(PROGRAM);
     let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
     let mut inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
     let acknowledged: BTreeSet<String> = (0..EVENTS).map(|_| fresh_generation()).collect();
     for generation in &acknowledged {
-        assert_eq!(inbox.receive(&marked(generation)).unwrap().status, 200);
+        assert_eq!(inbox.receive(&forwarded(generation)).unwrap().status, 200);
     }
     change(db);
-    let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
+    let answer = inbox.receive(&forwarded(&fresh_generation())).unwrap();
     assert_eq!(
         (answer.status, answer.header(header::INBOX_REASON).as_deref()),
         (503, Some("store-replaced"))
     );
-    // The answer comes after the rescue: nothing is lost by what comes then.
+    // The answer comes after the rescue, so the inbox may die now.
     inbox.kill();
     let log = inbox.log();
     assert_eq!(log.matches("not ready reason=store-replaced: ").count(), 1, "{log}");
 
-    match saved {
+    match location {
         Refused => return,
         InPlace => assert!(log.contains(&format!("every event is saved in {}", db.display())), "{log}"),
         InACopy => {
@@ -108,13 +108,13 @@ fn refuses_and_saves(saved: EventLocation, change: impl Fn(&Path)) {
     inbox.command(&["resume", "--hook", "veo3"]);
     eventually("every acknowledged event", || {
         let arrivals = service.arrivals();
-        let came = arrivals.iter().filter_map(|arrival| arrival.header(header::GENERATION_ID)).collect();
-        acknowledged.is_subset(&came).then_some(())
+        let arrived = arrivals.iter().filter_map(|arrival| arrival.header(header::GENERATION_ID)).collect();
+        acknowledged.is_subset(&arrived).then_some(())
     });
 }
 
 #[test]
-fn health_log_and_stats_name_the_reason() {
+fn health_log_and_stats_report_the_reason() {
     for suffix in ["", "-wal"] {
         let file = SqliteFile::migrated(PROGRAM);
         let (db, store) = (&file.path, &file.url);
@@ -122,7 +122,7 @@ fn health_log_and_stats_name_the_reason() {
         let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
         assert_eq!(inbox.get("/healthz").unwrap().status, 200);
         fs::remove_file(beside(db, suffix)).unwrap();
-        // At once: not after the age of what is known of the store.
+        // At once, not when the last check of the store expires.
         for path in ["/healthz", "/readyz"] {
             let answer = inbox.get(path).unwrap();
             let expected = format!("store-replaced: {} was removed", beside(db, suffix).display());
@@ -130,12 +130,12 @@ fn health_log_and_stats_name_the_reason() {
             assert!(answer.text().starts_with(&expected), "{path}: {}", answer.text());
         }
         let stats = inbox.command(&["stats"]);
-        let said = String::from_utf8_lossy(&stats.stdout);
-        assert!(said.contains("store-replaced since "), "{said}");
+        let text = String::from_utf8_lossy(&stats.stdout);
+        assert!(text.contains("store-replaced since "), "{text}");
         eventually("a rescue", || inbox.log().contains(" saved in ").then_some(()));
-        // It does not come back by itself, and neither delivers nor changes anything.
+        // Until a restart the inbox refuses, and neither delivers nor changes anything.
         for _ in 0..3 {
-            assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 503);
+            assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 503);
         }
         assert_eq!(inbox.get("/entries").unwrap().status, 503);
         assert_eq!(inbox.command(&["pause", "--hook", "veo3"]).status.code(), Some(1));
@@ -147,21 +147,21 @@ fn health_log_and_stats_name_the_reason() {
 
 #[needs(Sqlite3)]
 #[test]
-fn a_person_may_empty_the_log_and_vacuum() {
+fn tolerates_checkpoints_and_vacuum() {
     let file = SqliteFile::migrated(PROGRAM);
     let store = &file.url;
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     for statement in ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
-        assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+        assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
         service.take_one();
         sql(store, statement);
         assert_eq!(inbox.get("/readyz").unwrap().status, 200, "{}", inbox.log());
     }
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
 }
 
-/// Another store's file, beside this one's.
+/// Another store in the same folder.
 fn another(db: &Path) -> PathBuf {
     let other = db.with_extension("other");
     migrate(PROGRAM, &format!("sqlite:{}", other.display()));
@@ -192,12 +192,12 @@ fn find(folder: &Path, part: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn names_a_rescued_copy_until_it_is_moved_away() {
+fn reports_a_rescue_copy_until_it_is_moved() {
     let file = SqliteFile::migrated(PROGRAM);
     let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
     let inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
     fs::rename(another(db), db).unwrap();
     let rescued = || {
         let files = fs::read_dir(db.parent().unwrap()).unwrap();
@@ -208,7 +208,7 @@ fn names_a_rescued_copy_until_it_is_moved_away() {
     eventually("rescue", || inbox.log().contains("entries are saved in").then_some(()));
     let copy = rescued().unwrap();
     drop(inbox);
-    // As a supervisor does, before anybody has looked.
+    // A supervisor restarts the inbox.
     let inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
     assert!(inbox.log().contains(&copy), "{}", inbox.log());
     let stats = inbox.command(&["stats"]);
@@ -221,12 +221,12 @@ fn names_a_rescued_copy_until_it_is_moved_away() {
 
 #[needs(Sqlite3)]
 #[test]
-fn a_store_that_is_not_whole_takes_no_more_events() {
+fn refuses_with_a_damaged_store() {
     let file = SqliteFile::migrated(PROGRAM);
     let (db, store) = (&file.path, &file.url);
     let down = Upstream::off();
     let mut inbox = InboxProcess::start(PROGRAM, store, down.port, &[]).ready();
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
     inbox.signal("TERM");
     eventually("end", || inbox.exited());
     let page = "SELECT rootpage FROM sqlite_master WHERE name = 'payload'";
@@ -234,14 +234,14 @@ fn a_store_that_is_not_whole_takes_no_more_events() {
     let file = OpenOptions::new().write(true).open(db).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4096], (page - 1) * 4096).unwrap();
     drop(file);
-    // The claim of what waits meets it, and no event has come.
+    // The first claim of a waiting entry finds the damage, before any event comes.
     let inbox = InboxProcess::start(PROGRAM, store, down.port, &[]);
     let text = eventually("fault", || {
         let answer = inbox.get("/readyz").unwrap();
         (answer.status == 503 && answer.text().starts_with("store-damaged")).then(|| answer.text())
     });
     assert_eq!(inbox.get("/healthz").unwrap().text(), text);
-    let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
+    let answer = inbox.receive(&forwarded(&fresh_generation())).unwrap();
     assert_eq!((answer.status, answer.header(header::INBOX_REASON).as_deref()), (503, Some("store-damaged")));
     assert!(inbox.log().contains("not ready reason=store-damaged: "), "{}", inbox.log());
     let stats = String::from_utf8(inbox.command(&["stats"]).stdout).unwrap();

@@ -1,9 +1,9 @@
-//! Health that says well when it is not: each statement that an event needs is tried before an event comes.
+//! The inbox rehearses each statement that an event needs, so that health reports a fault before an event comes.
 
 use crate::database::{app, name_of};
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{forwarded, fresh_generation, migrate};
 use blobgate_testkit::{Cluster, InboxProcess, Upstream, eventually, needs, sql};
 use std::process::Command;
 use std::sync::Mutex;
@@ -20,19 +20,19 @@ fn not_ready(inbox: &InboxProcess, reason: &str, details: &[&str]) {
     }
     assert_eq!(inbox.get("/healthz").unwrap().text(), text);
     assert_eq!(inbox.get("/livez").unwrap().status, 200);
-    // An event that does not need what is missing is stored.
-    let answer = inbox.receive(&marked(&fresh_generation())).unwrap();
+    // An event that does not need the missing right is stored.
+    let answer = inbox.receive(&forwarded(&fresh_generation())).unwrap();
     let expected = if answer.status == 200 { None } else { Some(reason) };
     assert_eq!(answer.header(header::INBOX_REASON).as_deref(), expected, "{}", answer.text());
     assert!(inbox.log().contains(&format!("not ready reason={reason}: ")), "{}", inbox.log());
-    // Where the store can be read, what it counts comes with the fault.
+    // If the store is readable, stats contain the fault.
     let stats = inbox.get("/stats").unwrap();
     assert!(stats.status != 200 || stats.text().contains(reason), "{}", stats.text());
 }
 
 #[needs(Postgres)]
 #[test]
-fn names_the_right_and_the_object_that_a_role_lacks() {
+fn names_the_missing_right_and_its_object() {
     let rows = [
         ("USAGE ON SEQUENCE", "entry_id"),
         ("INSERT ON TABLE", "entry"),
@@ -47,7 +47,7 @@ fn names_the_right_and_the_object_that_a_role_lacks() {
     let cluster = Cluster::shared();
     let direct = cluster.database();
     migrate(PROGRAM, &direct);
-    // One after the other: PostgreSQL refuses two changes of one object's rights at a time.
+    // One at a time: PostgreSQL refuses concurrent changes of one object's rights.
     let sql = Mutex::new(|sql: &str| cluster.sql(name_of(&direct), sql));
     let rows = rows.map(|(right, object)| {
         let (role, store) = app(&cluster, &direct, "");
@@ -63,13 +63,13 @@ fn names_the_right_and_the_object_that_a_role_lacks() {
                 not_ready(&inbox, "store-denied", &["permission denied", object, &grant]);
                 (sql.lock().unwrap())(&grant);
                 let inbox = inbox.ready();
-                assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+                assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
             });
         }
     });
 }
 
-/// A migration made these tables after the role got its rights, and a program of before does not know them.
+/// A migration may add these tables after the role got its rights.
 #[needs(Postgres)]
 #[test]
 fn stores_and_delivers_without_rights_on_the_sums() {
@@ -81,18 +81,18 @@ fn stores_and_delivers_without_rights_on_the_sums() {
     cluster.sql(name_of(&direct), &format!("REVOKE ALL ON {sums} FROM {role}"));
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, &store, service.port, &[]);
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
     service.take_one();
     let counted =
         "SELECT sum(entries) FROM blobgate_inbox.entry_sum WHERE since = -1 AND state = 'delivered'";
     eventually("sum", || (cluster.sql(name_of(&direct), counted) == "1").then_some(()));
-    // Its own measurements fail: a person has to grant what the tables need.
+    // The measurements fail until somebody grants the rights.
     not_ready(&inbox, "store-denied", &[&format!("ON TABLE blobgate_inbox.entry_sum TO {role}")]);
 }
 
 #[needs(Postgres)]
 #[test]
-fn refuses_a_schema_without_its_right_by_its_name() {
+fn names_the_missing_right_on_the_schema() {
     let cluster = Cluster::shared();
     let direct = cluster.database();
     migrate(PROGRAM, &direct);
@@ -101,14 +101,14 @@ fn refuses_a_schema_without_its_right_by_its_name() {
     let args = ["inbox", "serve", "--store", &store, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
     let args = [&args[..], &["--deliver-to", "http://127.0.0.1:9"]].concat();
     let done = blobgate_testkit::inbox::blobgate(PROGRAM, &args);
-    let said = String::from_utf8_lossy(&done.stderr);
+    let stderr = String::from_utf8_lossy(&done.stderr);
     let grant = format!("GRANT USAGE ON SCHEMA blobgate_inbox TO {role}");
-    assert!(!done.status.success() && said.contains(&grant), "{said}");
+    assert!(!done.status.success() && stderr.contains(&grant), "{stderr}");
 }
 
 #[needs(Postgres)]
 #[test]
-fn finds_what_was_changed_while_it_runs() {
+fn detects_changes_while_it_runs() {
     let rows = [
         (
             "REVOKE INSERT ON payload FROM ROLE",
@@ -164,7 +164,7 @@ fn finds_what_was_changed_while_it_runs() {
 
 on_each_store! { needs (Sqlite3): is_not_ready_while_the_newest_commit_failed is_alive_without_its_store }
 
-/// The rehearsal passes: what fails concerns this hook alone.
+/// The rehearsal passes, since only this hook fails.
 fn is_not_ready_while_the_newest_commit_failed(store: &str) {
     let inbox = InboxProcess::start(PROGRAM, store, 9, &[]).ready();
     let (make, drop) = if store.starts_with("sqlite") {
@@ -181,7 +181,7 @@ fn is_not_ready_while_the_newest_commit_failed(store: &str) {
         )
     };
     sql(store, make);
-    let refused = inbox.receive(&marked(&fresh_generation())).unwrap();
+    let refused = inbox.receive(&forwarded(&fresh_generation())).unwrap();
     assert_eq!(
         (refused.status, refused.header(header::INBOX_REASON).as_deref()),
         (503, Some("store-failing"))
@@ -189,8 +189,8 @@ fn is_not_ready_while_the_newest_commit_failed(store: &str) {
     assert!(inbox.get("/readyz").unwrap().text().starts_with("store-failing: "));
     assert_eq!(inbox.get("/livez").unwrap().status, 200);
     sql(store, drop);
-    // The next commit ends it.
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    // The next commit ends the fault.
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
     assert_eq!(inbox.get("/readyz").unwrap().status, 200);
 }
 
@@ -200,7 +200,8 @@ fn is_alive_without_its_store(store: &str) {
         let lock = ".timeout 10000\nBEGIN IMMEDIATE;\n";
         let mut holder = Command::new("sqlite3");
         holder.arg(path).stdin(std::process::Stdio::piped());
-        let mut holder = holder.spawn().expect("There is no sqlite3: install the package sqlite3.");
+        let mut holder =
+            holder.spawn().expect("cannot run sqlite3: it is not installed. Install the package sqlite3.");
         std::io::Write::write_all(holder.stdin.as_mut().unwrap(), lock.as_bytes()).unwrap();
         eventually("fault", || (inbox.get("/readyz").unwrap().status == 503).then_some(()));
         assert_eq!(inbox.get("/livez").unwrap().status, 200);

@@ -1,7 +1,7 @@
-//! One file is one inbox's, by whatever name, and whatever is deleted beside it.
+//! Only one inbox serves from a file, by any name, and after other files in its folder are deleted.
 
 use crate::PROGRAM;
-use blobgate_testkit::inbox::{fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{forwarded, fresh_generation, migrate};
 use blobgate_testkit::{InboxProcess, Upstream, needs};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -20,7 +20,7 @@ fn refuses_a_second_inbox_and_a_second_log() {
     let inbox = InboxProcess::start(PROGRAM, &store, service.port, &[]).ready();
     let _none = fs::remove_file(at("inbox.db.lock"));
 
-    // By its own name, a symbolic link, and a file that is mounted elsewhere.
+    // By its name, a symbolic link and a bind mount.
     let taken = "another inbox serves from ";
     refuses(&serve(&db, None), taken);
     symlink(&db, at("link.db")).unwrap();
@@ -29,7 +29,7 @@ fn refuses_a_second_inbox_and_a_second_log() {
     fs::write(&bound, "").unwrap();
     refuses(&serve(&bound, Some(&db)), taken);
 
-    // Commands go on beside it by the name that has the log, and by no other.
+    // Commands work beside the inbox, but only by the name that has the log.
     assert!(command(&["migrate"], &db, None).status.success());
     let copy = |name: &str| ["backup".to_owned(), "--to".to_owned(), at(name).display().to_string()];
     let args = copy("copy.db");
@@ -48,15 +48,15 @@ fn refuses_a_second_inbox_and_a_second_log() {
     refuses(&command(&["migrate"], &at("hard.db"), None), "has 2 names");
     fs::remove_file(at("hard.db")).unwrap();
 
-    // The first one goes on, with all its locks.
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    // The first inbox still serves, with all its locks.
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
     service.take_one();
     let [posix, flock] = locks(&inbox, &db);
     assert!(posix > 0 && flock == 1, "{posix} POSIX locks, {flock} flock");
 }
 
 #[test]
-fn two_names_of_a_file_are_refused_at_the_start() {
+fn refuses_a_file_with_two_names() {
     let folder = tempfile::tempdir().unwrap();
     let db = folder.path().join("inbox.db");
     migrate(PROGRAM, &format!("sqlite:{}", db.display()));
@@ -64,7 +64,7 @@ fn two_names_of_a_file_are_refused_at_the_start() {
     refuses(&serve(&db, None), "has 2 names (hard links)");
 }
 
-/// `serve`, with the file mounted from another place where one is given.
+/// Runs `serve`. Mounts the file `mounted` at `db` first, if there is one.
 fn serve(db: &Path, mounted: Option<&Path>) -> Output {
     command(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], db, mounted)
 }
@@ -73,7 +73,7 @@ fn command(args: &[&str], db: &Path, mounted: Option<&Path>) -> Output {
     let store = format!("sqlite:{}", db.display());
     let (name, rest) = args.split_first().unwrap();
     let all: Vec<&str> = ["inbox", name, "--store", &store].into_iter().chain(rest.iter().copied()).collect();
-    // One that is not refused would go on.
+    // A command that is not refused would not end.
     let mut limited = Command::new("timeout");
     limited.arg("20");
     let Some(mounted) = mounted else { return limited.arg(PROGRAM).args(all).output().unwrap() };
@@ -84,12 +84,12 @@ fn command(args: &[&str], db: &Path, mounted: Option<&Path>) -> Output {
 
 #[track_caller]
 fn refuses(output: &Output, sentence: &str) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains(sentence), "{said}");
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains(sentence), "{stderr}");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
 }
 
-/// How many POSIX locks and flocks a process has on a file.
+/// The number of POSIX locks and of flocks of a process on a file.
 fn locks(inbox: &InboxProcess, db: &Path) -> [usize; 2] {
     let (pid, file) = (inbox.pid().to_string(), format!(":{}", fs::metadata(db).unwrap().ino()));
     let locks = fs::read_to_string("/proc/locks").unwrap();

@@ -1,4 +1,4 @@
-//! Cases from the field: inputs that once lost an event or a service in silence, each on real parts. A module is a kind.
+//! Cases from the field: inputs that once lost an event or an outage without a sign, on real parts. A module for each kind.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,8 +30,8 @@ mod whole;
 /// The tool under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");
 
-/// Runs tests on a new SQLite file, and on a new database of the shared PostgreSQL: `fn test(store: &str)`. With
-/// `needs (Sqlite3):` before them they call `blobgate_testkit::sql`.
+/// Runs each `fn test(store: &str)` on a new SQLite file and on a new database of the shared PostgreSQL. Tests that call
+/// `blobgate_testkit::sql` come after `needs (Sqlite3):`.
 macro_rules! on_each_store {
     (needs $need:tt: $($test:ident)*) => {
         mod on_sqlite {

@@ -1,4 +1,4 @@
-//! Names come from clients, and text from services: neither reaches a terminal as it is.
+//! Names from clients and texts from services: control characters never reach a terminal.
 
 use crate::{PROGRAM, on_each_store};
 use blobgate_testkit::inbox::blobgate;
@@ -6,12 +6,12 @@ use blobgate_testkit::{Connector, H1, InboxProcess, Reply, TestDelivery, Upstrea
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 
-on_each_store! { takes_no_name_that_a_terminal_obeys }
+on_each_store! { refuses_names_with_control_characters }
 
-/// Clears a screen, sets a title, turns text round, ends a line where no reader of bytes sees it, hides text.
+/// Clears the screen, sets a title, reverses text, ends lines with Unicode separators, hides text.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{7f}\r\n\u{85}\u{202e}\u{2066}\u{2028}\u{2029}\u{200b}\u{ad}\u{feff}\u{e0041}";
 
-fn takes_no_name_that_a_terminal_obeys(store: &str) {
+fn refuses_names_with_control_characters(store: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     let put = |body: &Value| {
@@ -28,7 +28,7 @@ fn takes_no_name_that_a_terminal_obeys(store: &str) {
         let expect = json!({"hook": name, "generation_id": generation, "job": "a"});
         assert_eq!(inbox.post("/expect", &expect).status, 400, "{name:?}");
         assert_eq!(inbox.post("/drop", &json!({"filter": {"hook": name}})).status, 400, "{name:?}");
-        // Its end may be of any name: older stores have such pauses.
+        // `resume` accepts any name, since older stores have such pauses.
         let by_tool = inbox.command(&["resume", &format!("--hook={name}")]);
         assert!(!by_tool.status.success());
         check_visible("resume", &by_tool);
@@ -39,7 +39,7 @@ fn takes_no_name_that_a_terminal_obeys(store: &str) {
     let list = inbox.get("/pauses").unwrap();
     assert_eq!(String::from_utf8(list.body).unwrap(), "[]");
 
-    // A wrong name that could be one is paused, and said.
+    // An unknown but valid name is paused, with a note.
     let (status, done) = put(&json!({"hook": "veo-three"}));
     assert_eq!((status, &done["changed"]), (200, &json!(true)));
     assert!(done["note"].as_str().unwrap().contains("has hook veo-three"), "{done}");
@@ -53,7 +53,7 @@ fn takes_no_name_that_a_terminal_obeys(store: &str) {
     assert_eq!(put(&json!({"hook": "veo3"})).1, json!({"changed": true}));
 }
 
-/// The fields of an entry that are text.
+/// The text fields of an entry.
 const TEXTS: [&str; 17] = [
     "hook",
     "generation",
@@ -75,7 +75,7 @@ const TEXTS: [&str; 17] = [
 ];
 
 #[test]
-fn shows_no_text_that_a_terminal_obeys() {
+fn escapes_control_characters_in_output() {
     let mut entry = json!({
         "id": 1, "authenticated": true, "size": 1, "redelivery": 1, "seen": 2, "attempts": 1, "status": 500, "cursor": "0.1",
         "headers": [{"name": HOSTILE, "value": HOSTILE}], "body_encoding": "text",
@@ -132,11 +132,11 @@ fn shows_no_text_that_a_terminal_obeys() {
         (&["release", "1", "--as", "completed", "--yes"], &released),
         (&["release", "1", "--as", "completed", "--yes", "--json"], &released),
     ] {
-        let said = asked(200, answer, args);
-        check_visible(&format!("{args:?}"), &said);
-        assert!(!said.stdout.is_empty(), "{args:?}: {said:?}");
-        let text = String::from_utf8(said.stdout).unwrap();
-        // Their answers have the text on standard error, or not at all.
+        let output = output_for(200, answer, args);
+        check_visible(&format!("{args:?}"), &output);
+        assert!(!output.stdout.is_empty(), "{args:?}: {output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        // These commands print the text on stderr or not at all.
         let is_short = ["drop", "replay", "purge"].contains(&args[0]);
         if args.contains(&"--json") || args[0] == "export" {
             let shown: Value =
@@ -151,17 +151,17 @@ fn shows_no_text_that_a_terminal_obeys() {
         let wrong =
             json!({"type": HOSTILE, "title": HOSTILE, "status": status, "code": HOSTILE, "detail": HOSTILE});
         for args in [&["stats"][..], &["show", "1"], &["pause", "--hook", "a"], &["tail"], &["drop", "1"]] {
-            let said = asked(status, &wrong, args);
-            check_visible(&format!("{status} {args:?}"), &said);
-            assert!(!said.status.success() && !said.stderr.is_empty(), "{status} {args:?}: {said:?}");
+            let output = output_for(status, &wrong, args);
+            check_visible(&format!("{status} {args:?}"), &output);
+            assert!(!output.status.success() && !output.stderr.is_empty(), "{status} {args:?}: {output:?}");
         }
     }
-    body_of(&entry);
+    check_body(&entry);
 }
 
-/// Into a pipe it goes byte for byte; a terminal gets it escaped.
-fn body_of(entry: &Value) {
-    let piped = asked(200, entry, &["show", "1", "--body"]);
+/// A pipe gets the body unchanged, a terminal gets it escaped.
+fn check_body(entry: &Value) {
+    let piped = output_for(200, entry, &["show", "1", "--body"]);
     assert_eq!(piped.stdout, HOSTILE.as_bytes());
     let admin = Upstream::start();
     admin.reply(Reply::status(200).header("content-type", "application/json").body(entry.to_string()));
@@ -172,8 +172,8 @@ fn body_of(entry: &Value) {
     assert_eq!(text.chars().find(|it| *it != '\n' && is_hidden(*it)), None, "{text:?}");
 }
 
-/// Runs a command against what answers everything with this.
-fn asked(status: u16, answer: &Value, args: &[&str]) -> Output {
+/// Runs a command against an admin listener with this answer.
+fn output_for(status: u16, answer: &Value, args: &[&str]) -> Output {
     let admin = Upstream::start();
     admin.reply(Reply::status(status).header("content-type", "application/json").body(answer.to_string()));
     let address = format!("http://127.0.0.1:{}", admin.port);
@@ -181,14 +181,14 @@ fn asked(status: u16, answer: &Value, args: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn check_visible(what: &str, said: &Output) {
-    for bytes in [&said.stdout, &said.stderr] {
+fn check_visible(what: &str, output: &Output) {
+    for bytes in [&output.stdout, &output.stderr] {
         let text = String::from_utf8(bytes.clone()).unwrap();
         assert_eq!(text.chars().find(|it| *it != '\n' && is_hidden(*it)), None, "{what}: {text:?}");
     }
 }
 
-/// The characters of this test, by their ranges.
+/// Whether a character is a control or format character.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(u32::from(character), 0xad | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x2069 | 0xfeff | 0xe0000..=0xe007f)

@@ -1,27 +1,27 @@
-//! A page in a browser on the inbox's machine reaches neither of its listeners.
+//! A web page in a browser on the inbox's machine can use neither listener.
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{Connector, H1, InboxProcess, Protocol, TestDelivery, Upstream};
 use serde_json::json;
 
-on_each_store! { takes_no_event_from_a_page shows_a_page_nothing }
+on_each_store! { refuses_events_from_a_page refuses_pages_on_the_admin_listener }
 
-fn takes_no_event_from_a_page(store: &str) {
+fn refuses_events_from_a_page(store: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     let port = inbox.receive;
     for protocol in Protocol::BOTH {
         let send = |delivery: &TestDelivery| Connector::plaintext(port, protocol).open().send(delivery);
-        // A name that leads here (DNS rebinding): the browser lets the page set every header.
+        // DNS rebinding: the browser lets the page set every header.
         for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example"] {
-            let forged = marked(&fresh_generation()).header("host", format!("{host}:{port}"));
+            let forged = forwarded(&fresh_generation()).header("host", format!("{host}:{port}"));
             let answer = send(&forged);
             let reason = answer.header(header::INBOX_REASON);
             assert_eq!((answer.status, reason.as_deref()), (503, Some("host")), "{protocol:?} {host}");
         }
-        // By the address it may send what a form sends, and for our headers it has to ask first.
+        // By address a page can send a form. Gate headers need a CORS preflight.
         let form = TestDelivery::of("{}").header("host", format!("127.0.0.1:{port}"));
         assert_eq!(send(&form.header("content-type", "text/plain")).status, 503);
         let first = TestDelivery::without_body()
@@ -34,16 +34,16 @@ fn takes_no_event_from_a_page(store: &str) {
         let answer = send(&first);
         assert_eq!(answer.status, 503);
         assert_eq!(answer.header("access-control-allow-origin"), None);
-        // The gate sends the edge's own name on, and a test or a sidecar the address.
+        // The gate keeps the edge's host name. A test or a sidecar sends the address.
         for host in ["hooks.example.com", "hooks.example.com:8443", "localhost", &format!("127.0.0.1:{port}")]
         {
-            let genuine = marked(&fresh_generation()).header("host", host);
+            let genuine = forwarded(&fresh_generation()).header("host", host);
             assert_eq!(send(&genuine).status, 200, "{protocol:?} {host}");
         }
     }
 }
 
-fn shows_a_page_nothing(store: &str) {
+fn refuses_pages_on_the_admin_listener(store: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     let send = |delivery: &TestDelivery| Connector::plaintext(inbox.admin, H1).open().send(delivery).status;

@@ -1,20 +1,20 @@
-//! An event that the gate cannot read is delivered once a person has said which one it is.
+//! Release of quarantined deliveries in which the gate read no event.
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::{self, Kind, Proof, Verdict, header};
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, TestDelivery, Upstream, eventually};
 use serde_json::{Value, json};
 use std::process::Output;
 
 on_each_store! {
     names_the_violated_field_and_delivers_the_event_once
-    decides_on_an_envelope_as_on_an_arrival
-    keeps_what_contradicts_a_delivered_event
-    refuses_what_cannot_be_released_in_one_sentence
+    decides_a_release_like_an_arrival
+    keeps_contradicting_entries_quarantined
+    refuses_other_entries_with_one_sentence
 }
 
-/// What a gate forwards of an authentic delivery in which it reads no event.
+/// A quarantined delivery of an authenticated sender without a readable event.
 fn quarantined(generation: Option<&str>, body: &Value) -> TestDelivery {
     let delivery = TestDelivery::json(body)
         .path("/hooks/veo3")
@@ -32,13 +32,13 @@ fn quarantined(generation: Option<&str>, body: &Value) -> TestDelivery {
     }
 }
 
-/// The provider has renamed a status.
+/// A body in which the provider has renamed the status.
 fn renamed(generation: &str) -> Value {
     let url = format!("https://cdn.runblob.io/{generation}.mp4?signed=1");
     json!({"generation_id": generation, "status": "succeeded", "prompt": "A cat", "video_url": url, "error": null})
 }
 
-/// Stores it and returns its entry.
+/// Stores a delivery and returns the id of its entry.
 fn store(inbox: &InboxProcess, delivery: &TestDelivery) -> String {
     assert_eq!(inbox.receive(delivery).unwrap().status, 200);
     let entries = inbox.get("/entries?limit=1").unwrap().json();
@@ -46,7 +46,7 @@ fn store(inbox: &InboxProcess, delivery: &TestDelivery) -> String {
 }
 
 /// Exit status, stdout and stderr.
-fn said(output: &Output) -> (Option<i32>, String, String) {
+fn read_output(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -64,10 +64,10 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     let body = renamed(&generation);
     let id = store(&inbox, &quarantined(Some(&generation), &body));
 
-    let (code, shown, _) = said(&inbox.command(&["show", &id]));
+    let (code, shown, _) = read_output(&inbox.command(&["show", &id]));
     assert_eq!(code, Some(0));
-    assert!(shown.contains(&format!("  violated    {STATUS}\n")), "{shown}");
-    let (code, _, refused) = said(&inbox.command(&["release", &id]));
+    assert!(shown.contains(&format!("  violation   {STATUS}\n")), "{shown}");
+    let (code, _, refused) = read_output(&inbox.command(&["release", &id]));
     assert_eq!(code, Some(1));
     assert!(
         refused.starts_with(&format!("1 entry not released: {STATUS}; it claims no event: ")),
@@ -78,12 +78,12 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
         assert!(!text.contains("succeeded"), "a value of the body is in {text}");
     }
 
-    // It says what nobody checks, and does nothing unless somebody agrees.
-    let (code, out, warned) = said(&inbox.command(&["release", &id, "--as", "completed"]));
+    // Without --yes the command warns and changes nothing.
+    let (code, out, warned) = read_output(&inbox.command(&["release", &id, "--as", "completed"]));
     assert_eq!((code, out.as_str()), (Some(2), ""), "{warned}");
-    assert!(warned.contains("its result URL is not checked"), "{warned}");
+    assert!(warned.contains("the inbox does not check its result URL"), "{warned}");
     assert!(warned.contains("say --yes"), "{warned}");
-    let (code, out, _) = said(&inbox.command(&["release", &id, "--as", "completed", "--dry-run"]));
+    let (code, out, _) = read_output(&inbox.command(&["release", &id, "--as", "completed", "--dry-run"]));
     assert_eq!(code, Some(0));
     assert!(
         out.starts_with(&format!("would deliver entry {id} as completed of generation {generation}")),
@@ -92,7 +92,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     assert_eq!(state(&inbox, &id), "quarantined");
     assert_eq!(service.heads(), 0);
 
-    let (code, out, warned) = said(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
+    let (code, out, warned) = read_output(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
     assert_eq!(
         (code, out),
         (
@@ -102,9 +102,9 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
             )
         )
     );
-    assert!(warned.contains("its result URL is not checked"), "{warned}");
+    assert!(warned.contains("the inbox does not check its result URL"), "{warned}");
     let arrival = service.take_one();
-    assert_eq!(arrival.body, body.to_string().into_bytes(), "byte for byte");
+    assert_eq!(arrival.body, body.to_string().into_bytes(), "the body is unchanged");
     for (name, value) in [
         (header::VERDICT, Verdict::Accepted.name()),
         (header::EVENT, Kind::Completed.name()),
@@ -118,10 +118,10 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     }
     assert_eq!(arrival.header(header::REASON), None);
 
-    // The same event as it should have come is a repeat, and so is a second release.
-    let genuine = marked(&generation).header(header::TOKEN_ID, "t-1").header(header::JOB, "order-17");
+    // The well-formed event is now a repeat, and a second release is refused.
+    let genuine = forwarded(&generation).header(header::TOKEN_ID, "t-1").header(header::JOB, "order-17");
     assert_eq!(inbox.receive(&genuine).unwrap().status, 200);
-    let (code, _, refused) = said(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
+    let (code, _, refused) = read_output(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
     assert_eq!(code, Some(1));
     let again = format!("entry {id} is already released: another entry has its event\n");
     assert!(refused.ends_with(&again), "{refused}");
@@ -132,18 +132,18 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     assert_eq!(service.heads(), 1, "one delivery");
 }
 
-fn decides_on_an_envelope_as_on_an_arrival(store_name: &str) {
+fn decides_a_release_like_an_arrival(store_name: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store_name, service.port, &[]).ready();
-    // It is expected of its job: the release meets that.
+    // The release meets an expectation.
     let generation = fresh_generation();
     let expect = json!({"hook": "veo3", "generation_id": generation, "job": "order-17"});
     assert_eq!(inbox.post("/expect", &expect).status, 200);
     let mut event = renamed(&generation);
     event["status"] = json!("completed");
     let id = store(&inbox, &quarantined(None, &json!({"type": "video.completed", "data": event})));
-    let (_, shown, _) = said(&inbox.command(&["show", &id]));
-    assert!(shown.contains("  violated    field `generation_id` is missing, expected a UUID\n"), "{shown}");
+    let (_, shown, _) = read_output(&inbox.command(&["show", &id]));
+    assert!(shown.contains("  violation   field `generation_id` is missing, expected a UUID\n"), "{shown}");
     let released = inbox.post("/release", &json!({"id": id.parse::<i64>().unwrap(), "as": "completed"}));
     assert_eq!(released.status, 200, "{released:?}");
     let released = released.json();
@@ -153,19 +153,19 @@ fn decides_on_an_envelope_as_on_an_arrival(store_name: &str) {
     );
     assert_eq!(service.take_one().header(header::EVENT).as_deref(), Some(Kind::Completed.name()));
     let entries = inbox.get(&format!("/entries?generation={generation}")).unwrap().json();
-    let (_, shown, _) = said(&inbox.command(&["show", &entries["entries"][0]["id"].to_string()]));
-    assert!(shown.contains("of job order-17, arrived"), "{shown}");
+    let (_, shown, _) = read_output(&inbox.command(&["show", &entries["entries"][0]["id"].to_string()]));
+    assert!(shown.contains("job order-17, arrived"), "{shown}");
     assert!(shown.contains(&format!("  {}: schema-invalid\n", header::OVERRIDE)), "{shown}");
 
-    // Nothing in it says which generation it is about; and the failure of one has no code.
+    // A body without a generation and without an error code.
     let other = fresh_generation();
     let delivery = quarantined(None, &json!({"result": "no video"})).without_header(header::TOKEN_ID);
     let id = store(&inbox, &delivery.header(header::TOKEN_ID, "t-2"));
-    let (code, _, refused) = said(&inbox.command(&["release", &id, "--as", "timeout", "--yes"]));
+    let (code, _, refused) = read_output(&inbox.command(&["release", &id, "--as", "timeout", "--yes"]));
     assert_eq!(code, Some(1));
     assert!(refused.ends_with(&format!("entry {id} names no generation: pass --generation\n")), "{refused}");
-    let ask = json!({"id": id.parse::<i64>().unwrap(), "as": "timeout", "generation_id": other});
-    let released = inbox.post("/release", &ask);
+    let request = json!({"id": id.parse::<i64>().unwrap(), "as": "timeout", "generation_id": other});
+    let released = inbox.post("/release", &request);
     assert_eq!(released.status, 200, "{released:?}");
     let arrival = service.take_one();
     assert_eq!(arrival.header(header::EVENT).as_deref(), Some(Kind::Timeout.name()));
@@ -173,41 +173,41 @@ fn decides_on_an_envelope_as_on_an_arrival(store_name: &str) {
     assert_eq!(arrival.header(header::GENERATION_ID), Some(other));
 }
 
-fn keeps_what_contradicts_a_delivered_event(store_name: &str) {
+fn keeps_contradicting_entries_quarantined(store_name: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store_name, service.port, &[]).ready();
     let generation = fresh_generation();
-    assert_eq!(inbox.receive(&marked(&generation)).unwrap().status, 200);
+    assert_eq!(inbox.receive(&forwarded(&generation)).unwrap().status, 200);
     let _completed = service.take_one();
     let mut other = renamed(&generation);
     other["video_url"] = json!("https://cdn.runblob.io/another.mp4");
     let id = store(&inbox, &quarantined(Some(&generation), &other));
     for event in ["completed", "failed"] {
-        let (code, _, refused) = said(&inbox.command(&["release", &id, "--as", event, "--yes"]));
+        let (code, _, refused) = read_output(&inbox.command(&["release", &id, "--as", event, "--yes"]));
         assert_eq!(code, Some(1));
         assert!(refused.contains("a case of event-conflict"), "{refused}");
         assert_eq!(state(&inbox, &id), "quarantined");
     }
-    // Nor does a token speak of two generations, unless the application says so.
+    // A token is for one generation, unless the application expects another.
     let second = fresh_generation();
     let mine = quarantined(Some(&second), &renamed(&second));
     let bound = fresh_generation();
-    let binds = marked(&bound).header(header::TOKEN_ID, "t-1").header(header::JOB, "order-17");
+    let binds = forwarded(&bound).header(header::TOKEN_ID, "t-1").header(header::JOB, "order-17");
     assert_eq!(inbox.receive(&binds).unwrap().status, 200);
     let _bound = service.take_one();
     let reused = store(&inbox, &mine);
-    let (code, _, refused) = said(&inbox.command(&["release", &reused, "--as", "completed", "--yes"]));
+    let (code, _, refused) = read_output(&inbox.command(&["release", &reused, "--as", "completed", "--yes"]));
     assert_eq!(code, Some(1));
     assert!(refused.contains("its reason is token-reused. `blobgate inbox expect"), "{refused}");
     let expect = json!({"hook": "veo3", "generation_id": second, "job": "order-17"});
     assert_eq!(inbox.post("/expect", &expect).status, 200);
-    let (code, _, refused) = said(&inbox.command(&["release", &reused, "--as", "completed", "--yes"]));
+    let (code, _, refused) = read_output(&inbox.command(&["release", &reused, "--as", "completed", "--yes"]));
     assert_eq!(code, Some(0), "{refused}");
     assert_eq!(service.take_one().header(header::GENERATION_ID), Some(second));
-    // The same event under another name is a repeat: it ends, and nothing is delivered twice.
+    // A release as an event that is delivered already is a repeat.
     let again = quarantined(Some(&generation), &renamed(&generation)).without_header(header::TOKEN_ID);
     let id = store(&inbox, &again);
-    let (code, out, refused) = said(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
+    let (code, out, refused) = read_output(&inbox.command(&["release", &id, "--as", "completed", "--yes"]));
     assert_eq!(code, Some(0), "{refused}");
     assert!(
         out.starts_with(&format!("entry {id} is a repeat of completed of generation {generation}")),
@@ -217,16 +217,16 @@ fn keeps_what_contradicts_a_delivered_event(store_name: &str) {
     assert_eq!(service.heads(), 3, "one delivery of each generation");
 }
 
-fn refuses_what_cannot_be_released_in_one_sentence(store_name: &str) {
+fn refuses_other_entries_with_one_sentence(store_name: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store_name, service.port, &[]).ready();
     let generation = fresh_generation();
     let id = store(&inbox, &quarantined(Some(&generation), &renamed(&generation)));
     let number: i64 = id.parse().unwrap();
-    let refused = |ask: &Value, status: u16, sentence: &str| {
-        let answer = inbox.post("/release", ask);
-        let said = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
-        assert_eq!((answer.status, said.as_str()), (status, sentence));
+    let refused = |request: &Value, status: u16, sentence: &str| {
+        let answer = inbox.post("/release", request);
+        let text = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((answer.status, text.as_str()), (status, sentence));
     };
     refused(
         &json!({"id": 999_999, "as": "completed"}),
@@ -251,16 +251,16 @@ fn refuses_what_cannot_be_released_in_one_sentence(store_name: &str) {
         ),
     );
     assert_eq!(inbox.post("/release", &json!({"id": number, "as": "completed", "route": "x"})).status, 400);
-    let (code, _, said) = said(&inbox.command(&["release", &id, "--as", "succeeded"]));
-    assert_eq!(code, Some(2), "{said}");
+    let (code, _, text) = read_output(&inbox.command(&["release", &id, "--as", "succeeded"]));
+    assert_eq!(code, Some(2), "{text}");
 
     let done = fresh_generation();
-    let delivered = store(&inbox, &marked(&done));
+    let delivered = store(&inbox, &forwarded(&done));
     let _arrival = service.take_one();
     eventually("delivery", || (state(&inbox, &delivered) == "delivered").then_some(()));
-    let ask = |id: &str| json!({"id": id.parse::<i64>().unwrap(), "as": "completed"});
+    let request = |id: &str| json!({"id": id.parse::<i64>().unwrap(), "as": "completed"});
     refused(
-        &ask(&delivered),
+        &request(&delivered),
         409,
         &format!(
             "entry {delivered} is not quarantined: it is delivered; \
@@ -268,9 +268,9 @@ fn refuses_what_cannot_be_released_in_one_sentence(store_name: &str) {
         ),
     );
     assert_eq!(inbox.post("/drop", &json!({"ids": [number]})).status, 200);
-    refused(&ask(&id), 409, &format!("entry {id} is dropped"));
+    refused(&request(&id), 409, &format!("entry {id} is dropped"));
     let purged = store(&inbox, &quarantined(None, &json!({"purged": 1})));
     assert_eq!(inbox.post("/purge", &json!({"ids": [purged.parse::<i64>().unwrap()]})).status, 200);
-    refused(&ask(&purged), 409, &format!("entry {purged} is dropped"));
+    refused(&request(&purged), 409, &format!("entry {purged} is dropped"));
     assert_eq!(service.heads(), 1);
 }

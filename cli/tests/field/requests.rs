@@ -1,42 +1,42 @@
-//! The inbox reads every head that the edge and the gate let through, and says so where it cannot read one.
+//! The inbox reads every head that edge and gate forward, and reports a head that it cannot read.
 
 use crate::{PROGRAM, on_each_store};
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{fresh_generation, marked};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{Connector, H1, InboxProcess, Protocol, Upstream, eventually, metrics};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-on_each_store! { reads_as_many_headers_as_can_come counts_and_logs_what_it_cannot_read }
+on_each_store! { reads_as_many_headers_as_the_edge_forwards counts_and_logs_unreadable_heads }
 
 /// The edge's `max_headers_count` and `max_request_headers_kb`.
 const EDGE_HEADERS: usize = 100;
 const EDGE_HEAD: usize = 32 << 10;
-/// A mark that must not be logged.
+/// A text that must not be logged.
 const SECRET: &str = "s3cret-of-a-client";
 
-fn reads_as_many_headers_as_can_come(store: &str) {
+fn reads_as_many_headers_as_the_edge_forwards(store: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
     for protocol in Protocol::BOTH {
         let generation = fresh_generation();
-        let mut many = marked(&generation);
+        let mut many = forwarded(&generation);
         for number in 0..EDGE_HEADERS {
             many = many.header(&format!("x-{number}"), "1");
         }
-        let large = marked(&fresh_generation()).header("x-large", "x".repeat(EDGE_HEAD));
-        for delivery in [many, large, marked(&fresh_generation()).path("/hooks/veo3?signed=%22")] {
+        let large = forwarded(&fresh_generation()).header("x-large", "x".repeat(EDGE_HEAD));
+        for delivery in [many, large, forwarded(&fresh_generation()).path("/hooks/veo3?signed=%22")] {
             let answer = Connector::plaintext(inbox.receive, protocol).open().send(&delivery);
             assert_eq!(answer.status, 200, "{protocol:?}: {answer:?}");
         }
     }
 }
 
-fn counts_and_logs_what_it_cannot_read(store: &str) {
+fn counts_and_logs_unreadable_heads(store: &str) {
     let service = Upstream::start();
     let inbox = InboxProcess::start(PROGRAM, store, service.port, &[]).ready();
-    assert_eq!(refused(&inbox), 0.0, "the counter exists before its first step");
+    assert_eq!(refused(&inbox), 0.0, "the counter exists from the start");
     let many: String = (0..300).map(|number| format!("x-{number}: {SECRET}\r\n")).collect();
     let heads = [
         format!("POST /hooks/{SECRET}?a=\"b\" HTTP/1.1\r\nhost: a\r\n\r\n"),
@@ -55,15 +55,15 @@ fn counts_and_logs_what_it_cannot_read(store: &str) {
         let count = eventually("count", || Some(refused(&inbox)).filter(|count| *count >= all));
         assert_eq!(count, all, "{head:.60}");
     }
-    // HTTP/2's reader resets the stream of a target that is none.
+    // The HTTP/2 library resets the stream of an invalid target.
     let mut stream = TcpStream::connect(("127.0.0.1", inbox.receive)).unwrap();
     stream.write_all(&h2_request(b"/hooks/veo3?a=\"\x01\"")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut read = [0; 64];
     assert!(stream.read(&mut read).unwrap() > 0);
     eventually("count of a reset", || (refused(&inbox) >= all + 1.0).then_some(()));
-    // And of a head that is too large for what the gate can send, the answer is the inbox's own.
-    let large = marked(&fresh_generation()).header("x-large", "x".repeat(200 << 10));
+    // The inbox itself answers a head larger than the gate can send.
+    let large = forwarded(&fresh_generation()).header("x-large", "x".repeat(200 << 10));
     let answer = Connector::plaintext(inbox.receive, Protocol::H2).open().send(&large);
     assert_eq!((answer.status, answer.header(header::INBOX_REASON).as_deref()), (503, Some("not-http")));
 
@@ -71,8 +71,8 @@ fn counts_and_logs_what_it_cannot_read(store: &str) {
     assert!(log.contains("refused code=not-http listener=receive: "), "{log}");
     assert!(!log.contains(SECRET), "{log}");
     assert!(log.lines().filter(|line| line.contains("code=not-http")).count() >= 9, "{log}");
-    // What cannot be read harms nobody else.
-    assert_eq!(inbox.receive(&marked(&fresh_generation())).unwrap().status, 200);
+    // Other deliveries still work.
+    assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
 }
 
 fn refused(inbox: &InboxProcess) -> f64 {
@@ -81,10 +81,10 @@ fn refused(inbox: &InboxProcess) -> f64 {
     metrics::sum(&metrics::parse(&text), "blobgate_inbox_refused_total", &[("reason", "not-http")])
 }
 
-/// A connection's start and one request with this target, as RFC 9113 and RFC 7541 write them.
+/// The start of an HTTP/2 connection and a request with this target (RFC 9113, RFC 7541).
 fn h2_request(path: &[u8]) -> Vec<u8> {
     let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
-    // POST, http, and a path that is not indexed.
+    // POST, http, and a path without indexing.
     let fields = [&[0x83, 0x86, 0x04, length(path)], path].concat();
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let headers = [0, 0, length(&fields), 1, 5, 0, 0, 0, 1];

@@ -3,7 +3,7 @@
 mod inbox;
 mod reconcile;
 
-use crate::running::{Receiver, Running, blobgate, client, nobody, output, text};
+use crate::running::{RunningReceiver, RunningTool, blobgate, client, closed_port, output, text};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path as UrlPath, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -13,7 +13,7 @@ use axum::{Json, RequestExt, Router};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use blobgate::contract::{Kind, Proof, Verdict, header};
-use inbox::{Entries, Inbox, Reconciles};
+use inbox::{InboxBehaviour, InboxStandIn, ReconcileBehaviour};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
@@ -26,20 +26,20 @@ use tokio_rustls::TlsAcceptor;
 
 /// What the stand-in does with one request.
 #[derive(Clone, Copy)]
-struct Does {
+struct GateBehaviour {
     status: u16,
     code: Option<&'static str>,
     /// Where it hands the delivery over, as which event, or, to quarantine, for which reason.
-    over: Option<(Service, &'static str)>,
+    over: Option<(ServiceName, &'static str)>,
     /// What proves it.
     proof: Option<&'static str>,
     body: Body,
     /// Where there is one.
-    inbox: Inbox,
+    inbox: InboxBehaviour,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Service {
+enum ServiceName {
     Video,
     Failure,
     Quarantine,
@@ -51,35 +51,42 @@ enum Body {
     WithSpaceAfterIt,
 }
 
-const fn accepts(service: Service, event: &'static str) -> Does {
-    Does {
+const fn accepts(service: ServiceName, event: &'static str) -> GateBehaviour {
+    GateBehaviour {
         status: 200,
         code: None,
         over: Some((service, event)),
         proof: None,
         body: Body::AsItCame,
-        inbox: Inbox::Right,
+        inbox: InboxBehaviour::Right,
     }
 }
 
-const fn believes(proof: &'static str) -> Does {
-    Does { proof: Some(proof), ..accepts(Service::Video, "completed") }
+const fn believes(proof: &'static str) -> GateBehaviour {
+    GateBehaviour { proof: Some(proof), ..accepts(ServiceName::Video, "completed") }
 }
 
-const fn keeps(reason: &'static str) -> Does {
-    accepts(Service::Quarantine, reason)
+const fn keeps(reason: &'static str) -> GateBehaviour {
+    accepts(ServiceName::Quarantine, reason)
 }
 
-const fn refuses(status: u16, code: &'static str) -> Does {
-    Does { status, code: Some(code), over: None, proof: None, body: Body::AsItCame, inbox: Inbox::Right }
+const fn refuses(status: u16, code: &'static str) -> GateBehaviour {
+    GateBehaviour {
+        status,
+        code: Some(code),
+        over: None,
+        proof: None,
+        body: Body::AsItCame,
+        inbox: InboxBehaviour::Right,
+    }
 }
 
 /// What the shipped gate does with the demo's deliveries in the order in which they come, but for the one from
 /// another address, which a machine may not be able to send.
-const SHIPPED: [Does; 21] = [
-    accepts(Service::Video, "completed"),
-    accepts(Service::Failure, "failed"),
-    accepts(Service::Failure, "timeout"),
+const SHIPPED: [GateBehaviour; 21] = [
+    accepts(ServiceName::Video, "completed"),
+    accepts(ServiceName::Failure, "failed"),
+    accepts(ServiceName::Failure, "timeout"),
     refuses(404, "unknown-hook"),
     refuses(403, "https-required"),
     refuses(405, "method-not-allowed"),
@@ -101,14 +108,14 @@ const SHIPPED: [Does; 21] = [
 ];
 /// The first row of the hook that wants proof.
 const PROVEN: usize = 15;
-const SOURCE_DENIED: Does = refuses(403, "source-denied");
+const SOURCE_DENIED: GateBehaviour = refuses(403, "source-denied");
 
-struct StandIn {
-    does: Mutex<std::vec::IntoIter<Does>>,
+struct GateStandIn {
+    does: Mutex<std::vec::IntoIter<GateBehaviour>>,
     video: String,
     failure: String,
     quarantine: String,
-    inbox: Option<Entries>,
+    inbox: Option<InboxStandIn>,
     /// What follows the hook's path, of each delivery to the hook that wants proof.
     tokens: Mutex<Vec<String>>,
     /// How many generations with a callback were ordered.
@@ -126,7 +133,7 @@ fn generation(id: &str) -> String {
 const UNCALLED: &str = "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c00";
 const GENERATED: [&str; 2] = ["5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01", "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c02"];
 
-impl StandIn {
+impl GateStandIn {
     async fn answer(self: &Arc<Self>, peer: SocketAddr, request: Request) -> Response {
         let next =
             if peer.ip().is_loopback() { self.does.lock().unwrap().next() } else { Some(SOURCE_DENIED) };
@@ -150,20 +157,20 @@ impl StandIn {
         }
     }
 
-    async fn hand_over(&self, headers: &[(&str, &str)], job: Option<&str>, body: Bytes, does: Does) {
+    async fn hand_over(&self, headers: &[(&str, &str)], job: Option<&str>, body: Bytes, does: GateBehaviour) {
         let Some((service, event)) = does.over else { return };
         let mut request = match service {
-            Service::Video | Service::Failure => {
+            ServiceName::Video | ServiceName::Failure => {
                 let payload: Value = serde_json::from_slice(&body).unwrap();
                 let id = payload["generation_id"].as_str().unwrap();
-                let url = if service == Service::Video { &self.video } else { &self.failure };
+                let url = if service == ServiceName::Video { &self.video } else { &self.failure };
                 let request = client().post(url).header(header::VERDICT, Verdict::Accepted.name());
                 request
                     .header(header::EVENT, event)
                     .header(header::GENERATION_ID, id)
                     .header(header::IDEMPOTENCY_KEY, format!("veo3:{id}:{event}"))
             }
-            Service::Quarantine => {
+            ServiceName::Quarantine => {
                 let request =
                     client().post(&self.quarantine).header(header::VERDICT, Verdict::Quarantined.name());
                 request.header(header::REASON, event)
@@ -189,7 +196,7 @@ fn claims(path: &str) -> Option<Value> {
 }
 
 /// `POST /v1/veo/generate`: calls back at once, or never, and tells of it afterwards.
-async fn generate(State(stand_in): State<Arc<StandIn>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn generate(State(stand_in): State<Arc<GateStandIn>>, headers: HeaderMap, body: Bytes) -> Response {
     assert_eq!(headers["authorization"], format!("Bearer {API_KEY}"));
     let order: Value = serde_json::from_slice(&body).unwrap();
     let answer = |id| (StatusCode::CREATED, Json(json!({"generation_id": id, "status": "pending"})));
@@ -214,22 +221,22 @@ fn secrets(directory: &Path) -> [String; 2] {
     [env, key].map(|path| path.to_str().unwrap().to_owned())
 }
 
-async fn demo(does: Vec<Does>, more: &[&str]) -> Output {
+async fn demo(does: Vec<GateBehaviour>, more: &[&str]) -> Output {
     demo_and_tokens(does, more).await.0
 }
 
-async fn demo_and_tokens(does: Vec<Does>, more: &[&str]) -> (Output, Vec<String>) {
-    let nobody = nobody();
+async fn demo_and_tokens(does: Vec<GateBehaviour>, more: &[&str]) -> (Output, Vec<String>) {
+    let nobody = closed_port();
     let inbox = format!("http://{}", nobody.address);
     run_demo(does, None, &[&["--inbox", &inbox], more].concat()).await
 }
 
 /// The same with an inbox in the path.
-async fn demo_by_inbox(does: Vec<Does>, more: &[&str]) -> Output {
-    demo_by(&Entries::default(), does, more).await.0
+async fn demo_by_inbox(does: Vec<GateBehaviour>, more: &[&str]) -> Output {
+    demo_by(&InboxStandIn::default(), does, more).await.0
 }
 
-async fn demo_by(entries: &Entries, does: Vec<Does>, more: &[&str]) -> (Output, Vec<String>) {
+async fn demo_by(entries: &InboxStandIn, does: Vec<GateBehaviour>, more: &[&str]) -> (Output, Vec<String>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let inbox = format!("http://{}", listener.local_addr().unwrap());
     let more = [&["--inbox", &inbox], more].concat();
@@ -239,13 +246,13 @@ async fn demo_by(entries: &Entries, does: Vec<Does>, more: &[&str]) -> (Output, 
 /// Runs the demo against a stand-in between it and three real receivers. Returns what followed the path of the hook that
 /// wants proof, too.
 async fn run_demo(
-    does: Vec<Does>,
-    inbox: Option<(Entries, tokio::net::TcpListener)>,
+    does: Vec<GateBehaviour>,
+    inbox: Option<(InboxStandIn, tokio::net::TcpListener)>,
     more: &[&str],
 ) -> (Output, Vec<String>) {
     let (entries, admin) = inbox.unzip();
-    let [video, failure, quarantine] = ["video", "failure", "quarantine"].map(Receiver::start);
-    let stand_in = Arc::new(StandIn {
+    let [video, failure, quarantine] = ["video", "failure", "quarantine"].map(RunningReceiver::start);
+    let stand_in = Arc::new(GateStandIn {
         does: Mutex::new(does.into_iter()),
         video: video.url("/"),
         failure: failure.url("/"),
@@ -263,12 +270,12 @@ async fn run_demo(
         .route("/v1/veo/generations/{id}", get(async |UrlPath(id): UrlPath<String>| generation(&id)))
         .route(
             "/sandbox/calls",
-            get(async |State(stand_in): State<Arc<StandIn>>| {
+            get(async |State(stand_in): State<Arc<GateStandIn>>| {
                 Json(json!({"callbacks": *stand_in.callbacks.lock().unwrap()}))
             }),
         )
         .fallback(
-            async |State(stand_in): State<Arc<StandIn>>,
+            async |State(stand_in): State<Arc<GateStandIn>>,
                    ConnectInfo(peer): ConnectInfo<SocketAddr>,
                    request: Request| { stand_in.answer(peer, request).await },
         )
@@ -307,7 +314,7 @@ async fn run_demo(
     (output, tokens)
 }
 
-async fn demo_but(row: usize, change: impl FnOnce(&mut Does)) -> String {
+async fn demo_but(row: usize, change: impl FnOnce(&mut GateBehaviour)) -> String {
     let mut does = SHIPPED.to_vec();
     change(&mut does[row]);
     let end = demo(does, &[]).await;
@@ -315,7 +322,7 @@ async fn demo_but(row: usize, change: impl FnOnce(&mut Does)) -> String {
     text(&end.stdout)
 }
 
-async fn demo_by_inbox_but(row: usize, change: impl FnOnce(&mut Does)) -> String {
+async fn demo_by_inbox_but(row: usize, change: impl FnOnce(&mut GateBehaviour)) -> String {
     let mut does = SHIPPED.to_vec();
     change(&mut does[row]);
     let end = demo_by_inbox(does, &[]).await;
@@ -327,14 +334,14 @@ async fn demo_by_inbox_but(row: usize, change: impl FnOnce(&mut Does)) -> String
 async fn a_right_gate_is_shown_row_by_row() {
     let end = demo(SHIPPED.to_vec(), &[]).await;
     let table = shows_every_row(&end, "quarantine");
-    assert!(table.contains(": not in the path, the gate alone\n"), "{table}");
+    assert!(table.contains(": not in the path; the gate delivers\n"), "{table}");
 }
 
 #[tokio::test]
 async fn so_is_one_with_an_inbox_behind_it() {
     let end = demo_by_inbox(SHIPPED.to_vec(), &[]).await;
     let table = shows_every_row(&end, "inbox");
-    assert!(table.contains(": in the path, and delivers\n"), "{table}");
+    assert!(table.contains(": stores and delivers\n"), "{table}");
     for reason in ["token-expired", "result-url-denied"] {
         let lines = format!(": quarantined\n        {}: {reason}\n", header::REASON);
         assert!(table.contains(&lines), "{table}");
@@ -346,14 +353,15 @@ fn shows_every_row(end: &Output, quarantine: &str) -> String {
     let table = text(&end.stdout);
     assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), String::new()), "{table}");
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("ok ")).collect();
-    let answered = rows.iter().filter(|row| !row.contains("source-denied") && !row.contains("never called"));
+    let answered =
+        rows.iter().filter(|row| !row.contains("source-denied") && !row.contains("without a callback"));
     for (row, does) in answered.zip(SHIPPED) {
         assert!(row.contains(&format!(" {} ", does.status)), "{row}");
         assert!(row.contains(does.code.unwrap_or("-")), "{row}");
         let place = match does.over {
-            Some((Service::Video, _)) => "video",
-            Some((Service::Failure, _)) => "failure",
-            Some((Service::Quarantine, _)) => quarantine,
+            Some((ServiceName::Video, _)) => "video",
+            Some((ServiceName::Failure, _)) => "failure",
+            Some((ServiceName::Quarantine, _)) => quarantine,
             None => "nowhere",
         };
         assert!(row.ends_with(place), "{row}");
@@ -423,7 +431,7 @@ async fn machines_are_told_of_the_inbox() {
     assert_eq!((end.status.code(), &report["mode"]), (Some(0), &"inbox".into()), "{report:#}");
     let rows = report["rows"].as_array().unwrap();
     assert_eq!((&rows[0]["arrived"][0]["service"], &rows[0]["in_inbox"]), (&"video".into(), &json!([])));
-    let kept = rows.iter().find(|row| row["sent"] == "with an expired token, cut off").unwrap();
+    let kept = rows.iter().find(|row| row["sent"] == "expired token, half of the JSON").unwrap();
     assert_eq!((&kept["arrived"], &kept["in_inbox"][0]["reason"]), (&json!([]), &"token-expired".into()));
 }
 
@@ -436,138 +444,133 @@ fn fails(table: &str, row: &str, fault: &str) {
     assert!(table.contains("\n1 of 2"), "{table}");
 }
 
-fn should_be(header: &str, value: &str) -> String {
-    format!("{header} should be {value}")
+fn expected(header: &str, value: &str) -> String {
+    format!("expected {header}: {value}")
 }
 
 #[tokio::test]
 async fn a_wrong_row_is_marked() {
-    let body = |does: &mut Does| does.body = Body::WithSpaceAfterIt;
-    fails(&demo_but(0, |does| does.status = 503).await, "completed, as", "the answer should be 200");
+    let body = |does: &mut GateBehaviour| does.body = Body::WithSpaceAfterIt;
+    fails(&demo_but(0, |does| does.status = 503).await, "completed, as", "expected the answer 200");
     fails(
         &demo_but(0, |does| does.code = Some("upstream-error")).await,
         "completed, as",
-        "the answer should be 200",
+        "expected the answer 200",
     );
-    fails(&demo_but(0, |does| does.over = None).await, "completed, as", "it should arrive at video, once");
-    fails(&demo_but(1, |does| *does = SHIPPED[0]).await, "failed, as", "it should arrive at failure");
+    fails(&demo_but(0, |does| does.over = None).await, "completed, as", "expected it once at video");
+    fails(&demo_but(1, |does| *does = SHIPPED[0]).await, "failed, as", "expected it at failure");
     fails(
         &demo_but(1, |does| *does = SHIPPED[2]).await,
         "failed, as",
-        &should_be(header::EVENT, Kind::Failed.name()),
+        &expected(header::EVENT, Kind::Failed.name()),
     );
+    fails(&demo_but(2, body).await, "timeout, as", "expected the sent body, byte for byte");
     fails(
-        &demo_but(2, body).await,
-        "timed out",
-        "the body that arrived should be the one that was sent, byte for byte",
+        &demo_but(3, |does| does.code = None).await,
+        "without a hook",
+        "expected the answer 404 unknown-hook",
     );
-    fails(&demo_but(3, |does| does.code = None).await, "no hook", "the answer should be 404 unknown-hook");
-    fails(&demo_but(6, |does| does.status = 422).await, "twice", "the answer should be 400 header-invalid");
+    fails(&demo_but(6, |does| does.status = 422).await, "twice", "expected the answer 400 header-invalid");
     let proven = |row: usize| PROVEN + row;
     fails(
         &demo_but(proven(0), |does| does.proof = Some("confirmed")).await,
         "generated, with a token",
-        &should_be(header::PROOFS, Proof::Token.name()),
+        &expected(header::PROOFS, Proof::Token.name()),
     );
     fails(
         &demo_but(proven(1), |does| does.proof = None).await,
         "generated, without a token",
-        &should_be(header::PROOFS, Proof::Confirmed.name()),
+        &expected(header::PROOFS, Proof::Confirmed.name()),
     );
-    fails(
-        &demo_but(proven(1), body).await,
-        "generated, without",
-        "the body that arrived should be the one that was sent, byte for byte",
-    );
+    fails(&demo_but(proven(1), body).await, "generated, without", "expected the sent body, byte for byte");
     fails(
         &demo_but(proven(1), |does| does.over = None).await,
         "generated, without",
-        "it should arrive at video, once",
+        "expected it once at video",
     );
     fails(
         &demo_but(proven(3), |does| *does = SHIPPED[0]).await,
         "another key's token",
-        "the answer should be 403 not-confirmed",
+        "expected the answer 403 not-confirmed",
     );
     fails(
         &demo_but(proven(4), |does| *does = keeps("json-invalid")).await,
         "expired",
-        &should_be(header::REASON, "token-expired"),
+        &expected(header::REASON, "token-expired"),
     );
     fails(
         &demo_but(proven(5), |does| *does = SHIPPED[0]).await,
-        "elsewhere, a token",
-        "it should arrive at quarantine",
+        "result elsewhere",
+        "expected it at quarantine",
     );
     fails(
         &demo_but(0, |does| does.proof = Some("token")).await,
         "completed, as",
-        &format!("{} should not be there", header::PROOFS),
+        &format!("expected no {}", header::PROOFS),
     );
     let over = SHIPPED[0].over;
-    fails(&demo_but(4, |does| does.over = over).await, "without TLS", "it should arrive nowhere");
+    fails(&demo_but(4, |does| does.over = over).await, "over plain HTTP", "expected no arrival");
 }
 
 #[tokio::test]
 async fn a_wrong_row_is_marked_with_an_inbox_too() {
     let by_inbox = |row, inbox| demo_by_inbox_but(row, move |does| does.inbox = inbox);
-    let (completed, expired) = ("completed, as", "with an expired token");
+    let (completed, expired) = ("completed, as", "expired token");
     let row = SHIPPED.len() - 2;
-    fails(&by_inbox(0, Inbox::DeliversTwice).await, completed, "it should arrive at video, once");
-    fails(&by_inbox(0, Inbox::Loses).await, completed, "it should arrive at video, once");
+    fails(&by_inbox(0, InboxBehaviour::DeliversTwice).await, completed, "expected it once at video");
+    fails(&by_inbox(0, InboxBehaviour::Loses).await, completed, "expected it once at video");
     fails(
-        &by_inbox(0, Inbox::Keeps("event-conflict")).await,
+        &by_inbox(0, InboxBehaviour::Keeps("event-conflict")).await,
         completed,
-        "it should arrive at video, and is quarantined in the inbox, event-conflict",
+        "expected it at video, not quarantined in the inbox for event-conflict",
     );
     fails(
         &demo_by_inbox_but(0, |does| does.body = Body::WithSpaceAfterIt).await,
         completed,
-        "the body that arrived should be the one that was sent, byte for byte",
+        "expected the sent body, byte for byte",
     );
+    fails(&demo_by_inbox_but(1, |does| *does = SHIPPED[0]).await, "failed, as", "expected it at failure");
     fails(
-        &demo_by_inbox_but(1, |does| *does = SHIPPED[0]).await,
-        "failed, as",
-        "it should arrive at failure",
-    );
-    fails(
-        &by_inbox(row, Inbox::Keeps("json-invalid")).await,
+        &by_inbox(row, InboxBehaviour::Keeps("json-invalid")).await,
         expired,
-        "it should be quarantined for token-expired",
+        "expected it quarantined for token-expired",
     );
-    fails(&by_inbox(row, Inbox::SeesTwice).await, expired, "it should have come once, and came 2 times");
-    fails(&by_inbox(row, Inbox::Drops).await, expired, "it should be quarantined, and is dropped");
     fails(
-        &demo_by_inbox_but(row, |does| does.over = None).await,
+        &by_inbox(row, InboxBehaviour::SeesTwice).await,
         expired,
-        "it should arrive at quarantine, once",
+        "expected one delivery to the inbox, not 2",
     );
+    fails(&by_inbox(row, InboxBehaviour::Drops).await, expired, "expected it quarantined, not dropped");
+    fails(&demo_by_inbox_but(row, |does| does.over = None).await, expired, "expected it once at quarantine");
     let over = SHIPPED[0].over;
     let late = demo_by_inbox_but(4, |does| does.over = over).await;
-    fails(&late, "without TLS", "it should arrive nowhere");
-    let kept = demo_by_inbox_but(4, |does| *does = Does { over: keeps("token-expired").over, ..*does }).await;
-    fails(&kept, "without TLS", "it should arrive nowhere");
+    fails(&late, "over plain HTTP", "expected no arrival");
+    let kept =
+        demo_by_inbox_but(4, |does| *does = GateBehaviour { over: keeps("token-expired").over, ..*does })
+            .await;
+    fails(&kept, "over plain HTTP", "expected no arrival");
 }
 
 #[tokio::test]
 async fn an_inbox_that_cannot_be_asked_is_one_sentence() {
-    let does = SHIPPED.map(|does| Does { inbox: Inbox::DeliversAtOnce, ..does });
+    let does = SHIPPED.map(|does| GateBehaviour { inbox: InboxBehaviour::DeliversAtOnce, ..does });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let inbox = Some((Entries::default(), listener));
+    let inbox = Some((InboxStandIn::default(), listener));
     let end = run_demo(does.to_vec(), inbox, &["--inbox", "none"]).await.0;
     one_sentence(
         &end,
-        "what arrives comes by an inbox, and there is none: name its admin listener with --inbox",
+        "cannot check the entries: an inbox delivers, and the demo knows none. Name its admin listener with --inbox",
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_shown_is_one_sentence() {
     let one = certificate();
-    let [video, failure, quarantine] = ["video", "failure", "quarantine"].map(Receiver::start);
+    let [video, failure, quarantine] = ["video", "failure", "quarantine"].map(RunningReceiver::start);
     let directory = tempfile::tempdir().unwrap();
     let [env, key] = secrets(directory.path());
-    let running = Running::start(blobgate(&["sandbox", "--listen", "127.0.0.1:0", "--api-key-file", &key]));
+    let running =
+        RunningTool::start(blobgate(&["sandbox", "--listen", "127.0.0.1:0", "--api-key-file", &key]));
     let sandbox = running.first_line_after("sandbox listens on ");
     let demo = |gate: SocketAddr, video: &str, sandbox: &str, env: &str| {
         let (gate, ca) = (format!("https://{gate}/webhook"), one.path().to_str().unwrap());
@@ -580,33 +583,36 @@ async fn what_cannot_be_shown_is_one_sentence() {
     };
     let run = |gate: SocketAddr, video: &str| demo(gate, video, &sandbox, &env);
 
-    let kept_free = nobody();
+    let kept_free = closed_port();
     let nobody = kept_free.address;
     one_sentence(
         &run(nobody, &video.url("")),
-        &format!("no gate can be reached at https://{nobody}/webhook ("),
+        &format!("cannot connect to the gate at https://{nobody}/webhook: "),
     );
     let end = run(nobody, &format!("http://{nobody}"));
-    one_sentence(&end, &format!("the service video at http://{nobody}/ cannot be asked what it got"));
+    one_sentence(&end, &format!("cannot list the requests of the service video at http://{nobody}/: "));
 
     let end = demo(nobody, &video.url(""), &format!("http://{nobody}"), &env);
-    one_sentence(&end, &format!("no sandbox can be reached at http://{nobody}/ ("));
+    one_sentence(&end, &format!("cannot connect to the sandbox at http://{nobody}/: "));
     let end = demo(nobody, &video.url(""), &video.url(""), &env);
     one_sentence(&end, &format!("the sandbox at {}/ answers 405", video.url("")));
     let end = demo(nobody, &video.url(""), &sandbox, "secrets/env");
-    one_sentence(&end, "the gate's environment secrets/env cannot be read: `make run` makes it");
+    one_sentence(
+        &end,
+        "cannot read the gate's environment secrets/env: No such file or directory (os error 2). `make run` makes it, --secrets names another",
+    );
     let end = demo(nobody, &video.url(""), &sandbox, &key);
-    one_sentence(&end, &format!("{key} has no line BLOBGATE_TOKEN_KEY=..."));
+    one_sentence(&end, &format!("cannot sign tokens: {key} has no line BLOBGATE_TOKEN_KEY=..."));
 
     let another = TlsServer::start().await;
     let end = tokio::task::block_in_place(|| run(another.address, &video.url("")));
-    one_sentence(
-        &end,
-        &format!("the gate at https://{}/webhook shows another certificate than", another.address),
-    );
+    one_sentence(&end, &format!("cannot trust the gate at https://{}/webhook: ", another.address));
 
     let end = output(&["demo"]);
-    one_sentence(&end, "the gate's certificate certs/edge.pem cannot be read: `make run` makes one");
+    one_sentence(
+        &end,
+        "cannot read the gate's certificate certs/edge.pem: No such file or directory (os error 2). `make run` makes one",
+    );
 }
 
 #[test]

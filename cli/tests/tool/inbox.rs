@@ -1,5 +1,6 @@
 //! `blobgate inbox`, as an operator uses it: a running one, a gate that is played, and a service that does what it is told.
 
+mod announcing;
 mod api;
 mod asking;
 mod changes;
@@ -12,12 +13,11 @@ mod logging;
 mod looking;
 mod pausing;
 mod purging;
-mod readme;
 mod reconciling;
 mod reevaluating;
 mod restoring;
 
-use crate::running::{Running, blobgate, client, text};
+use crate::running::{RunningTool, blobgate, client, text};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -42,14 +42,14 @@ macro_rules! on_each_store {
         mod on_sqlite {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                super::$test(crate::inbox::Place::sqlite()).await;
+                super::$test(crate::inbox::TestStore::sqlite()).await;
             })*
         }
         mod on_postgres {
             $(#[blobgate_testkit::needs(Postgres)]
             #[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                super::$test(crate::inbox::Place::postgres()).await;
+                super::$test(crate::inbox::TestStore::postgres()).await;
             })*
         }
     };
@@ -57,13 +57,13 @@ macro_rules! on_each_store {
 pub(crate) use on_each_store;
 
 /// A store with its tables. Gone when dropped.
-pub(crate) struct Place {
+pub(crate) struct TestStore {
     url: String,
     _directory: Option<TempDir>,
     _cluster: Option<Arc<Cluster>>,
 }
 
-impl Place {
+impl TestStore {
     pub(crate) fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("inbox.db").display());
@@ -93,28 +93,28 @@ impl Place {
 }
 
 /// A running inbox, before a service. Ends when dropped.
-struct Inbox {
-    _running: Running,
+struct RunningInbox {
+    _running: RunningTool,
     receive: String,
     admin: String,
-    service: Arc<Service>,
+    service: Arc<StandInService>,
     client: Client,
-    _place: Place,
+    _place: TestStore,
 }
 
-impl Inbox {
-    async fn start(place: Place) -> Self {
+impl RunningInbox {
+    async fn start(place: TestStore) -> Self {
         Self::with(place, &[]).await
     }
 
     /// `TOKEN` is `secret` in its environment.
-    async fn with(place: Place, more: &[&str]) -> Self {
-        let (service, deliver_to) = Service::start().await;
+    async fn with(place: TestStore, more: &[&str]) -> Self {
+        let (service, deliver_to) = StandInService::start().await;
         let args = ["inbox", "serve", "--store", &place.url, "--deliver-to", &deliver_to];
         let free = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-rate", "10000"];
         let mut command = blobgate(&[&args[..], &free, more].concat());
         command.env("TOKEN", "secret").env("RUST_LOG", "error");
-        let running = Running::start(command);
+        let running = RunningTool::start(command);
         let addresses = running.first_line_after("inbox listens on ");
         let (receive, admin) = addresses.split_once(", admin ").unwrap();
         let (receive, admin) = (receive.to_owned(), admin.to_owned());
@@ -122,7 +122,7 @@ impl Inbox {
     }
 
     /// Hands over what the gate would.
-    async fn hand_over(&self, delivery: &Delivery) -> Response {
+    async fn hand_over(&self, delivery: &ForwardedDelivery) -> Response {
         let mut request = self.client.post(format!("{}/hooks/{}", self.receive, delivery.hook));
         for (name, value) in delivery.headers() {
             request = request.header(name, value);
@@ -130,12 +130,12 @@ impl Inbox {
         request.body(delivery.body.clone()).send().await.unwrap()
     }
 
-    async fn store(&self, delivery: &Delivery) {
+    async fn store(&self, delivery: &ForwardedDelivery) {
         assert_eq!(self.hand_over(delivery).await.status(), 200);
     }
 
     /// Stores it. Returns its id.
-    async fn stored(&self, delivery: &Delivery) -> i64 {
+    async fn stored(&self, delivery: &ForwardedDelivery) -> i64 {
         self.store(delivery).await;
         self.entries("limit=1").await[0]["id"].as_i64().unwrap()
     }
@@ -208,7 +208,7 @@ async fn until(what: &str, is_met: impl AsyncFn() -> bool) {
 
 /// What the gate hands over.
 #[derive(Clone)]
-struct Delivery {
+struct ForwardedDelivery {
     hook: &'static str,
     verdict: Verdict,
     event: Option<&'static str>,
@@ -224,7 +224,7 @@ fn generation(number: usize) -> String {
     format!("5f1c8c1e-7c0c-4b0a-9a5e-{number:012x}")
 }
 
-impl Delivery {
+impl ForwardedDelivery {
     fn completed(number: usize) -> Self {
         let body = json!({
             "generation_id": generation(number),
@@ -248,7 +248,7 @@ impl Delivery {
         Self { event: Some("failed"), body: b"{\"status\":\"failed\"}".to_vec(), ..Self::completed(number) }
     }
 
-    fn kept(number: usize) -> Self {
+    fn quarantined(number: usize) -> Self {
         Self { verdict: Verdict::Quarantined, reason: Some("token-expired"), ..Self::completed(number) }
     }
 
@@ -281,28 +281,28 @@ impl Delivery {
 }
 
 /// Behind Envoy's service routes: remembers what came, and answers what it is told to.
-struct Service {
+struct StandInService {
     status: AtomicU16,
-    came: Mutex<Vec<Came>>,
+    came: Mutex<Vec<ServiceDelivery>>,
     /// Answers only while this is not set, or once it is told.
     hangs: Mutex<bool>,
     go_on: Notify,
 }
 
 #[derive(Clone, Debug)]
-struct Came {
+struct ServiceDelivery {
     path: String,
     headers: HeaderMap,
     body: Bytes,
 }
 
-impl Came {
+impl ServiceDelivery {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
-impl Service {
+impl StandInService {
     async fn start() -> (Arc<Self>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -330,12 +330,12 @@ impl Service {
         self.go_on.notify_waiters();
     }
 
-    fn came(&self) -> Vec<Came> {
+    fn came(&self) -> Vec<ServiceDelivery> {
         self.came.lock().unwrap().clone()
     }
 
     /// Waits for so many to have come.
-    async fn wait_for(&self, count: usize) -> Vec<Came> {
+    async fn wait_for(&self, count: usize) -> Vec<ServiceDelivery> {
         until(&format!("{count} deliveries"), async || self.came().len() >= count).await;
         let came = self.came();
         assert_eq!(came.len(), count);
@@ -344,13 +344,13 @@ impl Service {
 }
 
 async fn take(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<StandInService>>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, &'static str) {
     let told = service.go_on.notified();
-    service.came.lock().unwrap().push(Came { path: uri.to_string(), headers, body });
+    service.came.lock().unwrap().push(ServiceDelivery { path: uri.to_string(), headers, body });
     let hangs = *service.hangs.lock().unwrap();
     if hangs {
         told.await;

@@ -476,3 +476,24 @@ fn a_new_key_is_json_for_machines() {
     let shared = said(&["--alg", "hs256"]);
     assert_eq!(shared["gate"]["key"], json!({"alg": "HS256", "env": "BLOBGATE_TOKEN_KEY_K"}));
 }
+
+/// The book's commands for a key and a callback URL, as they stand there.
+#[test]
+fn the_book_makes_a_key_and_a_url() {
+    let place = TempDir::new().unwrap();
+    let folder = Path::new(env!("CARGO_BIN_EXE_blobgate")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let commands = blobgate_testkit::book::block("mint-shell");
+    let end = std::process::Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &commands])
+        .env("PATH", path)
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    assert!(end.status.success(), "{}", text(&end.stderr));
+    let said = text(&end.stdout);
+    let (_, public) = said.split_once("public: \"").unwrap();
+    let (public, _) = public.split_once('"').unwrap();
+    let (_, claims) = verified(token(said.lines().last().unwrap()), eddsa(public));
+    assert_eq!((&claims["aud"], &claims["job"]), (&json!("production/veo3"), &json!("order-17")));
+}

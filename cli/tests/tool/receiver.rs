@@ -1,6 +1,6 @@
 //! `blobgate receiver`, as a service behind the gate sees its day.
 
-use crate::running::{Receiver, client, output, text};
+use crate::running::{RunningReceiver, client, output, text};
 use blobgate::contract::header::{
     DRIFT, EVENT, GENERATION_ID, IDEMPOTENCY_KEY, VERDICT, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP,
 };
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
-async fn deliver(receiver: &Receiver, body: &'static str) -> Response {
+async fn deliver(receiver: &RunningReceiver, body: &'static str) -> Response {
     let request = client()
         .post(receiver.url("/webhook"))
         .header(EVENT, Kind::Completed.name())
@@ -30,13 +30,13 @@ async fn deliver(receiver: &Receiver, body: &'static str) -> Response {
     request.body(body).send().await.unwrap()
 }
 
-async fn deliveries(receiver: &Receiver) -> Vec<Value> {
+async fn deliveries(receiver: &RunningReceiver) -> Vec<Value> {
     client().get(receiver.url("/deliveries")).send().await.unwrap().json().await.unwrap()
 }
 
 #[tokio::test]
 async fn takes_a_delivery_and_tells_what_came() {
-    let receiver = Receiver::start("video");
+    let receiver = RunningReceiver::start("video");
     let answer = deliver(&receiver, "{}").await;
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "application/json");
@@ -68,7 +68,7 @@ async fn takes_a_delivery_and_tells_what_came() {
 
 #[tokio::test]
 async fn takes_a_post_at_any_path_and_nothing_else() {
-    let receiver = Receiver::start("video");
+    let receiver = RunningReceiver::start("video");
     for path in ["/", "/webhook", "/deliveries", "/healthz", "/a/b?c"] {
         let answer = client().post(receiver.url(path)).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
@@ -86,7 +86,7 @@ async fn takes_a_post_at_any_path_and_nothing_else() {
 
 #[tokio::test]
 async fn keeps_the_last_thousand() {
-    let receiver = Receiver::start("video");
+    let receiver = RunningReceiver::start("video");
     let (client, url) = (client(), receiver.url("/"));
     for n in 0..1001 {
         let key = format!("number {n}");
@@ -115,7 +115,7 @@ fn file_name(path: &Path) -> String {
 async fn writes_each_arrival_into_a_file_of_its_own_before_the_answer() {
     let directory = tempfile::tempdir().unwrap();
     let kept = directory.path().join("quarantine");
-    let receiver = Receiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
+    let receiver = RunningReceiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
     let body = "{\"prompt\":\"two\r\n\r\nlines\"}\n";
     assert_eq!(deliver(&receiver, body).await.status(), 200);
     let [file] = &files(&kept)[..] else { panic!("{:?}", files(&kept)) };
@@ -141,7 +141,7 @@ async fn writes_each_arrival_into_a_file_of_its_own_before_the_answer() {
 #[tokio::test]
 async fn names_a_file_by_the_body_where_no_generation_is_named() {
     let directory = tempfile::tempdir().unwrap();
-    let receiver = Receiver::with("quarantine", &["--keep", directory.path().to_str().unwrap()]);
+    let receiver = RunningReceiver::with("quarantine", &["--keep", directory.path().to_str().unwrap()]);
     for id in ["", "../../../etc/passwd", "video-42"] {
         let request = client().post(receiver.url("/")).header(GENERATION_ID, id);
         assert_eq!(request.body("{}").send().await.unwrap().status(), 200);
@@ -157,7 +157,7 @@ async fn names_a_file_by_the_body_where_no_generation_is_named() {
 async fn what_cannot_be_kept_is_not_taken() {
     let directory = tempfile::tempdir().unwrap();
     let kept = directory.path().join("quarantine");
-    let receiver = Receiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
+    let receiver = RunningReceiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
     std::fs::remove_dir(&kept).unwrap(); // A mode would not stop root.
     assert_eq!(deliver(&receiver, "{}").await.status(), 503);
     assert!(receiver.next_line().contains(", not kept: "));
@@ -181,7 +181,7 @@ fn a_directory_that_cannot_be_made_is_one_sentence() {
 #[tokio::test]
 async fn ends_when_told_to_even_with_a_connection_open() {
     for signal in ["TERM", "INT"] {
-        let receiver = Receiver::start("video");
+        let receiver = RunningReceiver::start("video");
         let client = client(); // Keeps its connection until it is dropped.
         assert_eq!(client.get(receiver.url("/healthz")).send().await.unwrap().status(), 200);
         let (status, rest) = receiver.end_by(signal);

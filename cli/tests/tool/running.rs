@@ -31,25 +31,25 @@ pub(crate) fn client() -> Client {
 }
 
 /// An address at which nobody listens for as long as this is there: a port that was only free a moment ago is somebody's soon.
-pub(crate) struct Nobody {
+pub(crate) struct ClosedPort {
     pub(crate) address: SocketAddr,
     _bound: TcpSocket,
 }
 
-pub(crate) fn nobody() -> Nobody {
+pub(crate) fn closed_port() -> ClosedPort {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    Nobody { address: socket.local_addr().unwrap(), _bound: socket }
+    ClosedPort { address: socket.local_addr().unwrap(), _bound: socket }
 }
 
 /// A running `blobgate`. Ends when dropped.
-pub(crate) struct Running {
+pub(crate) struct RunningTool {
     child: Child,
     /// Read all the time: a full pipe would hold it up.
     lines: Lines<String>,
 }
 
-impl Running {
+impl RunningTool {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -107,7 +107,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningTool {
     fn drop(&mut self) {
         let _ended = self.child.kill();
         self.child.wait().unwrap();
@@ -115,19 +115,19 @@ impl Drop for Running {
 }
 
 /// A running `blobgate receiver`. Ends when dropped.
-pub(crate) struct Receiver {
-    running: Running,
+pub(crate) struct RunningReceiver {
+    running: RunningTool,
     pub(crate) address: SocketAddr,
 }
 
-impl Receiver {
+impl RunningReceiver {
     pub(crate) fn start(name: &str) -> Self {
         Self::with(name, &[])
     }
 
     pub(crate) fn with(name: &str, more: &[&str]) -> Self {
         let args = [&["receiver", "--name", name, "--listen", "127.0.0.1:0"], more].concat();
-        let running = Running::start(blobgate(&args));
+        let running = RunningTool::start(blobgate(&args));
         let address = running.first_line_after(&format!("{name} listens on http://"));
         Self { running, address: address.parse().unwrap() }
     }

@@ -4,7 +4,7 @@ mod api;
 mod faults;
 mod server;
 
-use crate::running::{Running, blobgate, client};
+use crate::running::{RunningTool, blobgate, client};
 use crate::webhook::Webhook;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -18,17 +18,17 @@ const PROMPT: &str = "A cat playing with a ball in a sunny room";
 pub(crate) const FAST: [&str; 2] = ["--speed", "3000"];
 
 /// A running sandbox that has [`KEY`]. Ends when dropped.
-pub(crate) struct Sandbox {
-    running: Running,
+pub(crate) struct RunningSandbox {
+    running: RunningTool,
     client: Client,
     pub(crate) base: String,
 }
 
-impl Sandbox {
+impl RunningSandbox {
     pub(crate) fn start(args: &[&str]) -> Self {
         let mut command = on_a_free_port(args);
         command.env("RUNBLOB_API_KEY", KEY);
-        let running = Running::start(command);
+        let running = RunningTool::start(command);
         let base = running.first_line_after("sandbox listens on ");
         Self { running, client: client(), base }
     }

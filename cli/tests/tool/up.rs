@@ -1,6 +1,6 @@
 //! `blobgate up --dev`, with a real Envoy, in folders that look like a clone of the repository but for their ports.
 
-use crate::running::{Running, blobgate, text};
+use crate::running::{RunningTool, blobgate, text};
 use blobgate_testkit::{eventually, free_port, module, repository, versions};
 use std::fs;
 use std::net::TcpListener;
@@ -20,19 +20,19 @@ const SANDBOX: &str = "sandbox --listen";
 const INBOX: &str = "inbox serve";
 const VIDEO: &str = "receiver --name video";
 
-struct Clone {
+struct CloneFolder {
     folder: TempDir,
     edge: u16,
     admin: String,
 }
 
 /// A running `blobgate up --dev`, with standard error among its lines.
-struct Up<'a> {
-    clone: &'a Clone,
-    running: Running,
+struct RunningUp<'a> {
+    clone: &'a CloneFolder,
+    running: RunningTool,
 }
 
-impl Clone {
+impl CloneFolder {
     fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("blobgate-up-").tempdir().unwrap();
         let path = folder.path();
@@ -88,11 +88,11 @@ impl Clone {
 
     /// Starts it through a shell's script, and waits until everything runs.
     #[track_caller]
-    fn up(&self, script: &str, more: &[&str]) -> Up<'_> {
+    fn up(&self, script: &str, more: &[&str]) -> RunningUp<'_> {
         let mut command = Command::new("bash");
         command.args(["-c", script, env!("CARGO_BIN_EXE_blobgate")]).args(self.arguments(more));
         command.current_dir(self.path()).stdin(Stdio::null());
-        let up = Up { clone: self, running: Running::start(command) };
+        let up = RunningUp { clone: self, running: RunningTool::start(command) };
         up.line(READY);
         up
     }
@@ -137,7 +137,7 @@ impl Clone {
     }
 }
 
-impl Up<'_> {
+impl RunningUp<'_> {
     /// Waits for a line that has these words.
     #[track_caller]
     fn line(&self, words: &str) -> String {
@@ -192,7 +192,7 @@ const ITS_CHILD: &str = r#""$0" "$@" 2>&1; true"#;
 
 #[test]
 fn ends_everything_when_asked() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     for (signal, more, processes) in [("INT", &[][..], 7), ("TERM", &["--no-inbox"], 6), ("HUP", &[], 7)] {
         let up = clone.up(ITSELF, more);
         assert_eq!(clone.processes().len(), processes, "{:#?}", clone.processes());
@@ -202,7 +202,7 @@ fn ends_everything_when_asked() {
 
 #[test]
 fn leaves_nothing_after_kill_9() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     let up = clone.up(ITSELF, &[]);
     assert_eq!(clone.processes().len(), 7, "{:#?}", clone.processes());
     up.signal("KILL");
@@ -211,7 +211,7 @@ fn leaves_nothing_after_kill_9() {
 
 #[test]
 fn ends_with_the_program_that_started_it() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     let up = clone.up(ITS_CHILD, &[]);
     assert_eq!(clone.processes().len(), 8, "{:#?}", clone.processes());
     up.signal("KILL");
@@ -221,7 +221,7 @@ fn ends_with_the_program_that_started_it() {
 
 #[test]
 fn names_a_part_that_dies() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     for (part, name, more) in
         [(SANDBOX, "sandbox", &[][..]), (GATE, "gate", &[]), (VIDEO, "video", &["--no-inbox"])]
     {
@@ -242,7 +242,7 @@ fn names_a_part_that_dies() {
 
 #[test]
 fn names_a_store_that_cannot_be_made() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     fs::create_dir_all(clone.path().join("target/run/inbox.db")).unwrap();
     let output = clone.output();
     let stderr = text(&output.stderr);
@@ -253,7 +253,7 @@ fn names_a_store_that_cannot_be_made() {
 
 #[test]
 fn names_a_part_that_does_not_start() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     let config = clone.path().join("envoy.yaml");
     fs::write(&config, fs::read_to_string(&config).unwrap() + "\nnonsense: 1\n").unwrap();
     let output = clone.output();
@@ -269,7 +269,7 @@ fn names_a_part_that_does_not_start() {
 
 #[test]
 fn goes_on_without_an_inbox_that_a_person_has_ended() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     let up = clone.up(ITSELF, &[]);
     let store = "sqlite:target/run/inbox.db";
     clone.inbox(&["backup", "--store", store, "--to", "backup.db"]);
@@ -301,7 +301,7 @@ fn goes_on_without_an_inbox_that_a_person_has_ended() {
 
 #[test]
 fn starts_a_crashed_inbox_again() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     let up = clone.up(ITSELF, &[]);
     clone.kill("KILL", INBOX);
     up.line("blobgate: inbox has ended (signal: 9 (SIGKILL)). Its store has every event.");
@@ -312,7 +312,7 @@ fn starts_a_crashed_inbox_again() {
 
 #[test]
 fn goes_on_without_a_service() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     let up = clone.up(ITSELF, &[]);
     clone.kill("TERM", VIDEO);
     up.line("blobgate: video has ended (exit status: 0). Its events wait in the inbox.");
@@ -324,7 +324,7 @@ fn goes_on_without_a_service() {
 }
 
 #[track_caller]
-fn refuses(clone: &Clone, expected: &str) {
+fn refuses(clone: &CloneFolder, expected: &str) {
     let output = clone.output();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stderr), format!("{expected}\n"));
@@ -334,7 +334,7 @@ fn refuses(clone: &Clone, expected: &str) {
 
 #[test]
 fn names_a_port_that_is_taken() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     let port = clone.edge;
     let _taken = TcpListener::bind(("0.0.0.0", port)).unwrap();
     let (name, pid) = (fs::read_to_string("/proc/self/comm").unwrap(), std::process::id());
@@ -355,7 +355,7 @@ fn names_a_file_that_is_missing() {
         ("target/wasm32-wasip1", "target/wasm32-wasip1/release/blobgate.wasm", "`make build` makes it"),
         ("envoy.yaml", "./envoy.yaml", "Run this command in a clone of the repository"),
     ];
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     for (removed, file, remedy) in rows {
         fs::remove_file(clone.path().join(removed)).unwrap();
         let why = "No such file or directory (os error 2)";
@@ -365,7 +365,7 @@ fn names_a_file_that_is_missing() {
 
 #[test]
 fn names_an_envoy_that_is_missing() {
-    let clone = Clone::new();
+    let clone = CloneFolder::new();
     let output = blobgate(&["up", "--dev", "--envoy", "./none"]).current_dir(clone.path()).output().unwrap();
     let expected = "blobgate: cannot run Envoy as ./none: there is no such program. `dev/envoy 1.40.0` installs one and prints its path for --envoy\n";
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), expected.to_owned()));

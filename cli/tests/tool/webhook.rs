@@ -20,17 +20,17 @@ pub(crate) struct Webhook {
     pub(crate) url: String,
     /// What it shows, in PEM.
     pub(crate) certificate: NamedTempFile,
-    service: Arc<Service>,
+    service: Arc<WebhookState>,
 }
 
-struct Service {
+struct WebhookState {
     /// The statuses of the first answers; then 200.
     answers: Vec<u16>,
-    came: Mutex<Vec<Came>>,
+    came: Mutex<Vec<WebhookCall>>,
 }
 
 #[derive(Clone)]
-pub(crate) struct Came {
+pub(crate) struct WebhookCall {
     pub(crate) path: String,
     pub(crate) content_type: String,
     pub(crate) body: String,
@@ -48,14 +48,14 @@ impl Webhook {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}/webhook?token=1", listener.local_addr().unwrap());
-        let service = Arc::new(Service { answers: answers.to_vec(), came: Mutex::default() });
+        let service = Arc::new(WebhookState { answers: answers.to_vec(), came: Mutex::default() });
         let routes = Router::new().fallback(take).with_state(Arc::clone(&service));
-        let door = Tls { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        let door = TlsListener { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
         tokio::spawn(async { axum::serve(door, routes).await });
         Self { url, certificate, service }
     }
 
-    pub(crate) fn came(&self) -> Vec<Came> {
+    pub(crate) fn came(&self) -> Vec<WebhookCall> {
         self.service.came.lock().unwrap().clone()
     }
 
@@ -73,14 +73,14 @@ pub(crate) fn certificate() -> (NamedTempFile, CertifiedKey<KeyPair>) {
 }
 
 async fn take(
-    State(service): State<Arc<Service>>,
+    State(service): State<Arc<WebhookState>>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> impl IntoResponse {
     let mut came = service.came.lock().unwrap();
     let status = service.answers.get(came.len()).copied().unwrap_or(200);
-    came.push(Came {
+    came.push(WebhookCall {
         path: uri.to_string(),
         content_type: headers["content-type"].to_str().unwrap().to_owned(),
         body: String::from_utf8(body.to_vec()).unwrap(),
@@ -88,12 +88,12 @@ async fn take(
     (StatusCode::from_u16(status).unwrap(), [("location", "/elsewhere")])
 }
 
-struct Tls {
+struct TlsListener {
     listener: TcpListener,
     acceptor: TlsAcceptor,
 }
 
-impl Listener for Tls {
+impl Listener for TlsListener {
     type Io = TlsStream<TcpStream>;
     type Addr = SocketAddr;
 

@@ -1,4 +1,4 @@
-//! Done wrong on purpose, each has to fail the very run that the inbox passes. `break-synchronous-off` is the trace's.
+//! Deliberate breakages, each of which must fail the rounds. The part `trace` has `break-synchronous-off`.
 
 use crate::check::{CheckList, unless};
 use crate::judge::{MISSING, NEVER_DELIVERED, UNEXPLAINED};
@@ -18,7 +18,7 @@ pub(crate) fn run(program: &Path, kind: &str, rounds: usize, seed: u64, checks: 
         let name = breakage.failpoint.trim_end_matches("=return");
         checks.row(
             &format!("{kind}: {name} fails the run ({found} {} after {total} rounds)", breakage.figure),
-            unless(found > 0, || format!("{total} rounds passed all the same")),
+            unless(found > 0, || format!("{total} rounds passed")),
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Chance, from a seed that is printed.
+//! Random numbers from a printed seed.
 
 pub(crate) struct Chance(u64);
 

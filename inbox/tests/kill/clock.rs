@@ -1,4 +1,4 @@
-//! The machine's clock stepped by an hour, forward and back, while deliveries wait: none is late by it, none comes twice.
+//! Steps the clock by an hour, forward and back, while deliveries wait. None may come late or twice.
 
 use crate::chance::Chance;
 use crate::check::{CheckList, unless};
@@ -18,12 +18,12 @@ use std::time::Duration;
 
 const LIBRARY: &str = "libfaketimeMT.so.1";
 const HOUR: i64 = 3_600;
-const STEPS: [(&str, i64); 3] = [("forward", HOUR), ("back", 0), ("back once more", -HOUR)];
+const STEPS: [(&str, i64); 3] = [("forward", HOUR), ("back", 0), ("back again", -HOUR)];
 const EVENTS: usize = 20;
-/// After so many seconds the second back-off is over.
-const IN_TIME: Duration = Duration::from_secs(12);
+/// After this time the second back-off is over.
+const MAX_DELAY: Duration = Duration::from_secs(12);
 
-/// Where libfaketime is.
+/// The path of libfaketime.
 pub(crate) fn library() -> Option<PathBuf> {
     let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|folder| folder.path());
     libraries.map(|folder| folder.join("faketime").join(LIBRARY)).find(|library| library.exists())
@@ -40,16 +40,16 @@ pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut CheckList)
         let name = format!("{kind}: clock {name}");
         step(&name, &site, &inbox, &mut judge, &mut chance, checks, || {
             clock.set(offset);
-            sees(&inbox, offset)
+            logs_time(&inbox, offset)
         });
     }
-    // While no inbox runs, too: by less than the longest back-off, which alone would look as if it were one.
+    // Also while no inbox runs. A step of the longest back-off or more would look like a back-off.
     fail_once(&site, &inbox, &mut chance);
     site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
     inbox.kill();
     clock.set(-HOUR / 2);
     let inbox = starter.start(&store).ready();
-    let arrived = within(IN_TIME, || judge.outstanding() == 0);
+    let arrived = within(MAX_DELAY, || judge.outstanding() == 0);
     checks.row(
         &format!("{kind}: clock back between two runs: deliveries are not late"),
         unless(arrived, || format!("{} have not arrived", judge.outstanding())),
@@ -57,7 +57,7 @@ pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut CheckList)
     conclude(&store, &starter, judge, inbox, checks, kind);
 }
 
-/// PostgreSQL's clock is the clock of all inboxes: it is stepped, and theirs are not.
+/// Steps only PostgreSQL's clock, which all inboxes use.
 pub(crate) fn run_database(program: &Path, seed: u64, checks: &mut CheckList) {
     let site = KillSite::new(program);
     let mut clock = None;
@@ -77,14 +77,14 @@ pub(crate) fn run_database(program: &Path, seed: u64, checks: &mut CheckList) {
             let real = tool::run(std::process::Command::new("date").arg("+%s"));
             let real: i64 = String::from_utf8(real).unwrap().trim().parse().unwrap();
             unless((seen - real - offset).abs() < 10, || {
-                format!("it is {} s from the machine's", seen - real)
+                format!("it differs from the machine's by {} s", seen - real)
             })
         });
     }
     conclude(&store, &starter, judge, inbox, checks, "postgres: the database's");
 }
 
-/// A step while deliveries wait for their next attempt, and while some are under way.
+/// Steps the clock while some deliveries wait for their next attempt and others are in flight.
 fn step(
     name: &str,
     site: &KillSite,
@@ -97,17 +97,17 @@ fn step(
     fail_once(site, inbox, chance);
     site.receiver.behaviour.fails.store(0, Ordering::Relaxed);
     site.receiver.behaviour.waits.store(true, Ordering::Relaxed);
-    let under_way = send(site, inbox, chance);
-    tool::eventually("they are under way", IN_TIME, || {
+    let in_flight = send(site, inbox, chance);
+    tool::eventually("the deliveries are in flight", MAX_DELAY, || {
         judge.outstanding();
-        under_way.iter().all(|message| !judge.arrivals_of(&message.digest).is_empty())
+        in_flight.iter().all(|message| !judge.arrivals_of(&message.digest).is_empty())
     });
-    checks.row(&format!("{name}: it is seen"), step());
-    // Every lease is renewed once meanwhile.
+    checks.row(&format!("{name}: the clock has stepped"), step());
+    // Meanwhile every lease is renewed once.
     sleep(LEASE / 2);
     site.receiver.behaviour.waits.store(false, Ordering::Relaxed);
     send(site, inbox, chance);
-    let arrived = within(IN_TIME, || judge.outstanding() == 0);
+    let arrived = within(MAX_DELAY, || judge.outstanding() == 0);
     checks.row(
         &format!("{name}: {} deliveries are not late", 3 * EVENTS),
         unless(arrived, || format!("{} have not arrived", judge.outstanding())),
@@ -125,7 +125,7 @@ fn conclude<'a>(
     let rows = drain(store, starter, &mut judge, vec![inbox]);
     judge.check(rows, now());
     judge.conclude();
-    checks.row(&format!("{kind}: clock: nothing is lost and nothing comes twice"), judge.figures.problem());
+    checks.row(&format!("{kind}: clock: no event is lost or delivered twice"), judge.figures.problem());
 }
 
 struct FakeClock {
@@ -151,19 +151,19 @@ impl FakeClock {
     }
 
     fn set(&self, offset: i64) {
-        // Renamed into place: a half-written one would be another time.
+        // By renaming: half a file would be another time.
         let new = self.offset.with_extension("new");
         std::fs::write(&new, format!("{offset:+}\n")).unwrap();
         std::fs::rename(new, &self.offset).unwrap();
     }
 }
 
-/// Events whose first attempt has been answered 500 and whose next one waits.
+/// Sends events, and waits until their first attempts have failed with 500.
 fn fail_once(site: &KillSite, inbox: &KillableInbox<'_>, chance: &mut Chance) {
     site.receiver.behaviour.fails.store(100, Ordering::Relaxed);
     let sent = send(site, inbox, chance);
     let mut judge = site.judge();
-    tool::eventually("the first attempts fail", IN_TIME, || {
+    tool::eventually("the first attempts fail", MAX_DELAY, || {
         judge.outstanding();
         sent.iter().all(|message| judge.arrivals_of(&message.digest).iter().any(|one| one.end.is_some()))
     });
@@ -177,19 +177,19 @@ fn send(site: &KillSite, inbox: &KillableInbox<'_>, chance: &mut Chance) -> Vec<
     orders
 }
 
-/// Whether its log has that time, to the minute: else nothing was stepped.
-fn sees(inbox: &KillableInbox<'_>, offset: i64) -> Option<String> {
+/// Checks, to the minute, that the inbox logs the stepped time.
+fn logs_time(inbox: &KillableInbox<'_>, offset: i64) -> Option<String> {
     let minutes = [0, 60].map(|later| {
-        let date = format!("--date={} seconds", offset + later);
-        let said = tool::run(std::process::Command::new("date").args(["--utc", &date, "+%Y-%m-%dT%H:%M"]));
-        String::from_utf8(said).unwrap().trim().to_owned()
+        let option = format!("--date={} seconds", offset + later);
+        let date = tool::run(std::process::Command::new("date").args(["--utc", &option, "+%Y-%m-%dT%H:%M"]));
+        String::from_utf8(date).unwrap().trim().to_owned()
     });
-    let lines = inbox.said().lines().count();
-    // A request that it refuses, and says so.
+    let lines = inbox.log().lines().count();
+    // The inbox logs a refused request.
     let _answer = inbox.refused();
     sleep(Duration::from_millis(50));
-    let said = inbox.said();
-    let line = said.lines().nth(lines).unwrap_or_default().to_owned();
+    let log = inbox.log();
+    let line = log.lines().nth(lines).unwrap_or_default().to_owned();
     let is_then = minutes.iter().any(|minute| line.contains(minute.as_str()));
-    unless(is_then, || format!("it says {line:?}, and the clock {minutes:?}"))
+    unless(is_then, || format!("its log has {line:?}, and the clock has {minutes:?}"))
 }

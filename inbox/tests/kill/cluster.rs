@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster of our own, in a folder on a disk, that can be killed.
+//! A PostgreSQL cluster on a disk, whose processes the tests kill.
 
 use crate::pooler::Pooler;
 use crate::tool::{self, eventually, signal};
@@ -12,19 +12,19 @@ use tempfile::TempDir;
 
 pub(crate) struct KillableCluster {
     folder: TempDir,
-    /// For its log, wherever its disk is.
+    /// The folder of its log, which is not on its disk.
     beside: TempDir,
     programs: PathBuf,
     port: u16,
     postmaster: Option<Child>,
     env: Vec<(String, String)>,
-    /// What inboxes reach it by.
+    /// The pooler between it and the inboxes.
     pooler: Option<Pooler>,
 }
 
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Where Debian has the programs, the newest version first.
+/// Debian's folder of the newest version.
 pub(crate) fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<_> = versions
@@ -40,19 +40,19 @@ impl KillableCluster {
         Self::start_with(|_| Vec::new())
     }
 
-    /// With variables that may name the cluster's folder.
+    /// Starts one with variables that may contain the cluster's folder.
     pub(crate) fn start_with(env: impl FnOnce(&Path) -> Vec<(String, String)>) -> Self {
         Self::start_in(tool::folder("postgres"), env)
     }
 
-    /// Behind pgbouncer.
+    /// Starts one behind pgbouncer.
     pub(crate) fn start_pooled() -> Self {
         let mut this = Self::start();
         this.pooler = Some(Pooler::start(this.port));
         this
     }
 
-    /// With all of it on this disk.
+    /// Starts one on this disk.
     pub(crate) fn start_on(disk: &Path) -> Self {
         Self::start_in(tempfile::tempdir_in(disk).unwrap(), |_| Vec::new())
     }
@@ -87,7 +87,7 @@ impl KillableCluster {
         self.beside.path().join("log")
     }
 
-    /// PostgreSQL does not run as root.
+    /// PostgreSQL refuses to run as root.
     fn command(&self, program: &str) -> Command {
         let program = self.programs.join(program);
         let mut command = if is_root() {
@@ -97,9 +97,9 @@ impl KillableCluster {
         } else {
             Command::new("setpriv")
         };
-        // With this program it ends.
+        // PostgreSQL ends when this program does.
         command.args(["--pdeathsig", "QUIT", "env"]);
-        // For PostgreSQL alone: setpriv would leave libfaketime things of root's.
+        // Only for PostgreSQL: with setpriv, libfaketime would create files that belong to root.
         command.args(self.env.iter().map(|(name, value)| format!("{name}={value}"))).arg(program);
         command.current_dir(self.folder.path());
         command
@@ -111,64 +111,62 @@ impl KillableCluster {
         command.arg("-D").arg(self.data()).args(["-c", "listen_addresses=127.0.0.1"]);
         command.arg("-c").arg(format!("port={}", self.port));
         command.arg("-c").arg(format!("unix_socket_directories={}", self.folder.path().display()));
-        // The fsync of every commit is the point.
+        // The tests need the fsync of every commit.
         command.args(["-c", "fsync=on", "-c", "wal_sync_method=fdatasync", "-c", "max_connections=80"]);
         let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap()).spawn();
         self.postmaster = Some(started.unwrap());
-        eventually("PostgreSQL takes connections", MAX_WAIT, || self.try_query("SELECT 1").is_some());
+        eventually("PostgreSQL accepts connections", MAX_WAIT, || self.try_query("SELECT 1").is_some());
     }
 
     pub(crate) fn postmaster(&self) -> u32 {
         self.postmaster.as_ref().unwrap().id()
     }
 
-    /// `kill -9`, and waits until its orphans are gone: a new one does not start beside them.
+    /// `kill -9`, and waits for the end of its children: a new postmaster does not start beside them.
     pub(crate) fn kill_postmaster(&mut self) {
         let mut postmaster = self.postmaster.take().unwrap();
         let children = children(postmaster.id());
         postmaster.kill().unwrap();
         postmaster.wait().unwrap();
-        eventually("the orphans of the postmaster are gone", MAX_WAIT, || {
+        eventually("the children of the postmaster end", MAX_WAIT, || {
             children.iter().all(|child| !Path::new("/proc").join(child).exists())
         });
     }
 
-    /// `kill -9` of one backend that serves an inbox: the postmaster ends all others, and starts anew.
+    /// `kill -9` of one backend of an inbox. The postmaster then ends all others and restarts.
     pub(crate) fn kill_backend(&self, which: u64) {
         let pids = self.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'blobgate-inbox'");
         if !pids.is_empty() {
             let which = usize::try_from(which).unwrap() % pids.len();
             let pid = pids[which][0].parse().unwrap();
             signal("KILL", pid);
-            eventually("the backend is gone", MAX_WAIT, || {
-                !Path::new("/proc").join(pid.to_string()).exists()
-            });
+            eventually("the backend ends", MAX_WAIT, || !Path::new("/proc").join(pid.to_string()).exists());
         }
         eventually("PostgreSQL is back", MAX_WAIT, || self.try_query("SELECT 1").is_some());
     }
 
-    /// Writes to its log until there is no more place for it.
+    /// Writes to the write-ahead log until the disk has no space for it.
     pub(crate) fn fill_log(&self) {
         const MESSAGES: usize = 200;
-        // In the log alone: no table needs space for it. A file of it is 16 MiB.
+        // A message needs no space in a table. One file of the log is 16 MiB.
         let message = "SELECT pg_logical_emit_message(true, 'fills', repeat('x', 1000000))";
         let is_full = (0..MESSAGES).any(|_| self.try_query(message).is_none());
-        assert!(is_full, "the log still finds space");
+        assert!(is_full, "the log still has space");
     }
 
-    /// Waits until it is back, which it is by itself unless its recovery found no space either.
+    /// Waits until PostgreSQL has recovered. Starts it if the recovery itself ended for lack of space.
     pub(crate) fn revive(&mut self) {
-        let mut is_over = false;
-        eventually("PostgreSQL is back, or over", MAX_WAIT, || {
-            is_over = self.postmaster.as_mut().unwrap().try_wait().unwrap().is_some();
-            is_over || self.try_query("SELECT 1").is_some()
+        let mut has_ended = false;
+        eventually("PostgreSQL is back, or has ended", MAX_WAIT, || {
+            has_ended = self.postmaster.as_mut().unwrap().try_wait().unwrap().is_some();
+            has_ended || self.try_query("SELECT 1").is_some()
         });
-        if is_over {
+        if has_ended {
             self.start_postmaster();
         }
     }
 
-    pub(crate) fn said(&self) -> String {
+    pub(crate) fn log_text(&self) -> String {
         fs::read_to_string(self.log()).unwrap()
     }
 
@@ -201,7 +199,7 @@ impl KillableCluster {
 
 impl Drop for KillableCluster {
     fn drop(&mut self) {
-        // It does not end while it recovers, and its data is not wanted any more.
+        // `kill -9`: it does not end while it recovers, and nothing needs its data.
         if self.postmaster.is_some() {
             self.kill_postmaster();
         }

@@ -1,4 +1,4 @@
-//! A disk that fills up, by what is stored and by another program: an ext4 in a file, with the store on it.
+//! A store on an ext4 in a file, which the inbox and then another program fill up.
 
 mod postgres;
 mod sqlite;
@@ -54,7 +54,7 @@ impl FullDisk {
         let mount = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted).output().unwrap();
         if !mount.status.success() {
             return Err(format!(
-                "no file system can be mounted: {}",
+                "cannot mount a file system: {}",
                 String::from_utf8_lossy(&mount.stderr).trim()
             ));
         }
@@ -76,7 +76,7 @@ impl FullDisk {
         blocks.parse::<u64>().unwrap() * size.parse::<u64>().unwrap()
     }
 
-    /// Has a file take all but so much.
+    /// Fills the disk until this much is left.
     fn fill_to(&self, left: u64) {
         let _none = fs::remove_file(self.at("ballast"));
         let ballast = self.free().saturating_sub(left);

@@ -1,5 +1,5 @@
-//! The files of a running inbox's store are removed, moved or replaced under load. Judged by all that is there afterwards: the
-//! file, what was moved, and what the inbox has saved.
+//! Removes, moves or replaces the files of a running inbox's store under load. Every acknowledged event must then be in
+//! the file, in a moved file, or in the inbox's rescue copy.
 
 use crate::chance::Chance;
 use crate::check::{CheckList, unless};
@@ -42,14 +42,14 @@ const CHANGES: [FileChange; 8] = [
 
 const MOVED: &str = ".moved";
 const SENDERS: u64 = 8;
-/// An answer that was on its way when the inbox saw the change is logged by its sender within this time.
-const ON_ITS_WAY: u64 = 300_000;
-/// The senders go on for so long after it.
-const GO_ON: Duration = Duration::from_millis(600);
-const ENOUGH: usize = 40;
+/// Within this time a sender logs an answer that the inbox sent before it noticed the change.
+const MAX_ANSWER_DELAY: u64 = 300_000;
+/// The senders send for this long after the change.
+const AFTER_CHANGE: Duration = Duration::from_millis(600);
+const MIN_ACKNOWLEDGED: usize = 40;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Each change once, and again for each eighty rounds more.
+/// Makes each change once, and again for each further 80 rounds.
 pub(crate) fn run(program: &Path, rounds: usize, seed: u64, checks: &mut CheckList) {
     let mut chance = Chance::new(seed);
     for round in 0..CHANGES.len().max(rounds / 10) {
@@ -71,18 +71,18 @@ fn lose(program: &Path, change: fn(&Path, &Path), chance: &mut Chance) -> (usize
     let targets = Targets::default();
     targets.set(&[inbox.receive]);
     let senders = Senders::start(SENDERS, &site.sent, &targets, chance.next());
-    // Enough to lose, and then a moment by chance.
-    let enough = within(MAX_WAIT, || judge.last_acknowledged() > 0 && judge.counts().0 > ENOUGH);
+    // Wait until there is enough to lose, and then for a random time.
+    let enough = within(MAX_WAIT, || judge.last_acknowledged() > 0 && judge.counts().0 > MIN_ACKNOWLEDGED);
     sleep(Duration::from_millis(chance.between(0, 300)));
     change(&db, program);
-    let saved = within(MAX_WAIT, || inbox.said().contains(" saved in "));
+    let saved = within(MAX_WAIT, || inbox.log().contains(" saved in "));
     let seen = now();
-    sleep(GO_ON);
+    sleep(AFTER_CHANGE);
     senders.leave();
     inbox.kill();
-    let (said, last) = (said(&inbox), judge.last_acknowledged());
+    let (said, last) = (store_lines(&inbox), judge.last_acknowledged());
     if !saved {
-        return (0, Some(format!("nothing is saved: {said}")));
+        return (0, Some(format!("the inbox made no rescue copy: {said}")));
     }
 
     let mut rescued = None;
@@ -105,18 +105,19 @@ fn lose(program: &Path, change: fn(&Path, &Path), chance: &mut Chance) -> (usize
     let rows = drain(&store, &starter, &mut judge, vec![inbox]);
     judge.check(rows, now());
     judge.conclude();
-    // They left in the middle.
-    judge.figures.unheard.clear();
-    let late = unless(last <= seen + ON_ITS_WAY, || format!("200 after the change was seen: {said}"));
-    let few = unless(enough, || "too little was sent to lose".to_owned());
+    // The senders left before their events were acknowledged.
+    judge.figures.unacknowledged.clear();
+    let late =
+        unless(last <= seen + MAX_ANSWER_DELAY, || format!("200 after the inbox noticed the change: {said}"));
+    let few = unless(enough, || "too few events were acknowledged".to_owned());
     (judge.counts().0, judge.figures.problem().or(late).or(few))
 }
 
-fn said(inbox: &KillableInbox<'_>) -> String {
-    inbox.said().lines().filter(|line| line.contains("store")).take(3).collect::<Vec<_>>().join("\n")
+fn store_lines(inbox: &KillableInbox<'_>) -> String {
+    inbox.log().lines().filter(|line| line.contains("store")).take(3).collect::<Vec<_>>().join("\n")
 }
 
-/// All databases in a folder and below. What was saved comes last.
+/// All databases in a folder and below, rescue copies last.
 fn databases(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

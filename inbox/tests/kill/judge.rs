@@ -1,4 +1,4 @@
-//! Judges by the logs and by a copy of the store: what was acknowledged, what arrived, and what explains it.
+//! Compares the logs with a copy of the store: acknowledged events, arrivals, and explanations of second arrivals.
 
 mod explain;
 mod read;
@@ -10,8 +10,8 @@ use crate::store::EntryRow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(crate) use windows::{ANSWERED, ARRIVED, CLAIMED, SENT, STORED};
 
-/// Rows that were committed late have times a little older than those before them.
-const LATE: i64 = 60_000_000;
+/// In microseconds. A late commit has an older time than earlier commits, by at most this.
+const MAX_COMMIT_DELAY: i64 = 60_000_000;
 
 pub(crate) struct LogJudge {
     logs: [LogReader; 3],
@@ -25,10 +25,10 @@ pub(crate) struct LogJudge {
     outages: Vec<(u64, u64)>,
     rows: HashMap<i64, EntryRow>,
     rows_of: HashMap<String, BTreeSet<i64>>,
-    /// When the copy was there that first had it as delivered: PostgreSQL goes on while it answers.
-    marked: HashMap<i64, u64>,
-    /// Of each run, when the last of those was answered that it has marked.
-    marked_until: HashMap<u64, u64>,
+    /// The time of the first copy with the entry as delivered. PostgreSQL keeps working during a query.
+    finished: HashMap<i64, u64>,
+    /// For each run, the latest answer to an entry that it has stored as delivered.
+    finished_until: HashMap<u64, u64>,
     watermark: i64,
     pub(crate) figures: Figures,
     pub(crate) windows: BTreeMap<&'static str, u64>,
@@ -53,7 +53,7 @@ pub(crate) struct ServiceArrival {
     pub(crate) attempt: u64,
     pub(crate) supersedes: String,
     pub(crate) begin: u64,
-    /// When it was answered, and with what.
+    /// The time and the status of the answer.
     pub(crate) end: Option<(u64, u64)>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) const MISSING: &str = "acknowledged but missing";
 pub(crate) const NEVER_DELIVERED: &str = "never delivered";
 pub(crate) const UNEXPLAINED: &str = "second arrivals without an explanation";
 
-/// What has to be nothing, each with what it was found on; and what was counted beside it.
+/// Violations of the guarantees, each with its events; and the explained second arrivals.
 #[derive(Default)]
 pub(crate) struct Figures {
     pub(crate) missing: BTreeSet<String>,
@@ -75,7 +75,7 @@ pub(crate) struct Figures {
     pub(crate) unexplained: BTreeSet<String>,
     pub(crate) by_two: BTreeSet<String>,
     pub(crate) wrong: BTreeSet<String>,
-    pub(crate) unheard: BTreeSet<String>,
+    pub(crate) unacknowledged: BTreeSet<String>,
     pub(crate) sums: BTreeSet<String>,
     pub(crate) explained: BTreeSet<u64>,
 }
@@ -85,7 +85,7 @@ impl Figures {
         self.rows().iter().any(|(figure, found)| *figure == name && !found.is_empty())
     }
 
-    /// What was found, in words.
+    /// The violations as text.
     pub(crate) fn problem(&self) -> Option<String> {
         let found = self.rows().into_iter().filter(|(_, found)| !found.is_empty());
         let found: Vec<_> = found.map(|(name, found)| format!("{name}: {found:?}")).collect();
@@ -97,9 +97,9 @@ impl Figures {
             (MISSING, &self.missing),
             (NEVER_DELIVERED, &self.never_delivered),
             (UNEXPLAINED, &self.unexplained),
-            ("delivered by two live holders at once", &self.by_two),
+            ("delivered by two live inboxes at once", &self.by_two),
             ("decided wrongly", &self.wrong),
-            ("never acknowledged", &self.unheard),
+            ("never acknowledged", &self.unacknowledged),
             ("sums that differ from a full count", &self.sums),
         ]
     }
@@ -119,20 +119,20 @@ impl LogJudge {
             outages: Vec::new(),
             rows: HashMap::new(),
             rows_of: HashMap::new(),
-            marked: HashMap::new(),
-            marked_until: HashMap::new(),
+            finished: HashMap::new(),
+            finished_until: HashMap::new(),
             watermark: 0,
             figures: Figures::default(),
             windows: BTreeMap::new(),
         }
     }
 
-    /// Since when rows are wanted from the store.
+    /// The store time from which the judge needs rows.
     pub(crate) fn watermark(&self) -> i64 {
         self.watermark
     }
 
-    /// Notes what one of several files has, before all of them are judged.
+    /// Adds the rows of one of several files, before [`Self::check`].
     pub(crate) fn check_part(&mut self, rows: Vec<EntryRow>) {
         for row in rows {
             self.rows_of.entry(row.digest.clone()).or_default().insert(row.id);
@@ -140,17 +140,17 @@ impl LogJudge {
         }
     }
 
-    /// Judges what a copy taken from `at` on has, and what is logged by now.
+    /// Checks a copy of the store, taken after `at`, against the logs.
     pub(crate) fn check(&mut self, copy: Vec<EntryRow>, at: u64) {
-        // After the copy: whatever the store knows of is in the logs by now.
+        // Read the logs after the copy, so that they have everything that the store has.
         let copied = now();
         self.read();
         let mut newly = Vec::new();
         for row in copy {
-            self.watermark = self.watermark.max(row.touched - LATE);
+            self.watermark = self.watermark.max(row.touched - MAX_COMMIT_DELAY);
             self.rows_of.entry(row.digest.clone()).or_default().insert(row.id);
-            if row.state == "delivered" && !self.marked.contains_key(&row.id) {
-                self.marked.insert(row.id, copied);
+            if row.state == "delivered" && !self.finished.contains_key(&row.id) {
+                self.finished.insert(row.id, copied);
                 newly.push(row.digest.clone());
             }
             self.rows.insert(row.id, row);
@@ -161,16 +161,16 @@ impl LogJudge {
             if let Some((run, answered)) =
                 arrivals.filter_map(|one| one.answered().map(|answered| (one.run, answered))).next()
             {
-                let until = self.marked_until.entry(run).or_default();
+                let until = self.finished_until.entry(run).or_default();
                 *until = answered.max(*until);
             }
         }
         self.check_acknowledged(at);
-        self.check_marked();
+        self.check_finished();
         self.check_arrivals();
     }
 
-    /// Judges the sums that the store keeps of its entries.
+    /// Checks the store's sums of its entries.
     pub(crate) fn check_sums(&mut self, differences: Vec<String>) {
         self.figures.sums.extend(differences);
     }
@@ -189,12 +189,12 @@ impl LogJudge {
         }
     }
 
-    /// What the store has as delivered has arrived, and was answered 2xx.
-    fn check_marked(&mut self) {
-        for id in self.marked.keys() {
+    /// Checks that each entry that is stored as delivered has arrived and was answered 2xx.
+    fn check_finished(&mut self) {
+        for id in self.finished.keys() {
             let row = &self.rows[id];
             if !self.is_delivered(&row.digest) {
-                self.figures.never_delivered.insert(format!("{} (marked as delivered)", row.digest));
+                self.figures.never_delivered.insert(format!("{} (stored as delivered)", row.digest));
             }
         }
     }
@@ -221,20 +221,20 @@ impl LogJudge {
                 if self.is_explained(&self.arrivals[first], answered, arrival) {
                     self.figures.explained.insert(number);
                 } else {
-                    self.figures.unexplained.insert(self.tell(*first, number));
+                    self.figures.unexplained.insert(self.describe(*first, number));
                 }
             }
             for other in self.of_generation[&arrival.generation].iter().filter(before) {
                 let first = &self.arrivals[other];
                 let overlaps = first.end.is_none_or(|(end, _)| end > arrival.begin);
-                if overlaps && !self.had_let_go(first, arrival) {
-                    self.figures.by_two.insert(self.tell(*other, number));
+                if overlaps && !self.had_released(first, arrival) {
+                    self.figures.by_two.insert(self.describe(*other, number));
                 }
             }
         }
     }
 
-    fn tell(&self, first: u64, second: u64) -> String {
+    fn describe(&self, first: u64, second: u64) -> String {
         let show = |number| {
             let ServiceArrival { run, attempt, begin, end, .. } = &self.arrivals[&number];
             let died = self.runs.get(run).and_then(|run| run.died);
@@ -244,7 +244,7 @@ impl LogJudge {
         format!("{} ({}; then {})", second_arrival.digest, show(first), show(second))
     }
 
-    /// After the drain: where everything has to be.
+    /// After the drain: checks the final state of every event.
     pub(crate) fn conclude(&mut self) {
         let mut figures = std::mem::take(&mut self.figures);
         for (digest, sent) in &self.messages {
@@ -253,21 +253,21 @@ impl LogJudge {
             }
             let rows: Vec<_> = self.rows_of(&sent.stored_as).collect();
             let arrived = self.is_delivered(&sent.stored_as);
-            let kept = rows.iter().any(|row| row.lane == "quarantine" && row.state == "quarantined");
+            let quarantined = rows.iter().any(|row| row.lane == "quarantine" && row.state == "quarantined");
             let wrong = match sent.expect {
                 MessageOutcome::ByTheRace => continue,
-                MessageOutcome::Kept => !kept || self.of_event.contains_key(digest),
+                MessageOutcome::Quarantined => !quarantined || self.of_event.contains_key(digest),
                 MessageOutcome::Delivered | MessageOutcome::DeliveredOrSuperseded => {
                     rows.iter().any(|row| row.lane != "deliver")
                 }
             };
             if wrong {
                 let states: Vec<_> = rows.iter().map(|row| (&row.lane, &row.state, &row.reason)).collect();
-                figures.wrong.insert(format!("{digest} (to be {}): {states:?}", sent.expect.word()));
+                figures.wrong.insert(format!("{digest} (expected {}): {states:?}", sent.expect.word()));
             }
             let superseded = sent.expect == MessageOutcome::DeliveredOrSuperseded
                 && rows.iter().all(|row| row.state == "superseded" && self.is_superseded(row));
-            if sent.expect != MessageOutcome::Kept && !rows.is_empty() && !arrived && !superseded {
+            if sent.expect != MessageOutcome::Quarantined && !rows.is_empty() && !arrived && !superseded {
                 let states: Vec<_> = rows.iter().map(|row| &row.state).collect();
                 figures.never_delivered.insert(format!("{digest}: {states:?}"));
             }
@@ -280,7 +280,7 @@ impl LogJudge {
         self.figures = figures;
     }
 
-    /// By a completion that was delivered and said so.
+    /// Whether a delivered completion supersedes this failure.
     fn is_superseded(&self, failure: &EntryRow) -> bool {
         self.of_generation.get(&failure.generation).into_iter().flatten().any(|number| {
             let arrival = &self.arrivals[number];
@@ -288,7 +288,7 @@ impl LogJudge {
         })
     }
 
-    /// How many events are acknowledged and not yet delivered, by the logs.
+    /// The number of acknowledged events without a delivery, by the logs.
     pub(crate) fn outstanding(&mut self) -> usize {
         self.read();
         let due = self
@@ -314,7 +314,7 @@ impl LogJudge {
 }
 
 impl ServiceArrival {
-    /// When it was answered 2xx.
+    /// The time of a 2xx answer.
     pub(crate) fn answered(&self) -> Option<u64> {
         self.end.filter(|(_, status)| *status == 200).map(|(end, _)| end)
     }

@@ -1,4 +1,4 @@
-//! What is sent: mixed events, each with what has to become of it.
+//! The sent events, each with its expected outcome.
 
 use crate::chance::Chance;
 use blobgate::contract::Verdict;
@@ -9,28 +9,28 @@ use blobgate::contract::header::{
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// A delivery as the gate hands it over.
+/// A delivery as the gate forwards it.
 #[derive(Clone)]
 pub(crate) struct Message {
     pub(crate) generation: String,
     pub(crate) event: &'static str,
     pub(crate) expect: MessageOutcome,
-    /// SHA-256 of the body that it is stored with: another one's, where it repeats that with another body.
+    /// SHA-256 of the stored body. A repeat with another body has the digest of the first one's.
     pub(crate) stored_as: String,
     pub(crate) digest: String,
     pub(crate) headers: String,
     pub(crate) body: String,
 }
 
-/// What has to become of it.
+/// The expected outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageOutcome {
     Delivered,
-    /// Or superseded, by a completion that says so.
+    /// Delivered, or superseded by a delivered completion.
     DeliveredOrSuperseded,
-    /// In quarantine, and never delivered.
-    Kept,
-    /// Two of one generation come at the same instant: that decides.
+    /// Quarantined, and never delivered.
+    Quarantined,
+    /// Depends on which of two events of one generation comes first.
     ByTheRace,
 }
 
@@ -39,7 +39,7 @@ impl MessageOutcome {
         match self {
             MessageOutcome::Delivered => "delivered",
             MessageOutcome::DeliveredOrSuperseded => "either",
-            MessageOutcome::Kept => "quarantined",
+            MessageOutcome::Quarantined => "quarantined",
             MessageOutcome::ByTheRace => "race",
         }
     }
@@ -48,7 +48,7 @@ impl MessageOutcome {
         [
             MessageOutcome::Delivered,
             MessageOutcome::DeliveredOrSuperseded,
-            MessageOutcome::Kept,
+            MessageOutcome::Quarantined,
             MessageOutcome::ByTheRace,
         ]
         .into_iter()
@@ -57,17 +57,17 @@ impl MessageOutcome {
     }
 }
 
-/// One order of a customer, and whether anything proves what comes for it.
+/// One order of a customer, with or without a proof.
 pub(crate) struct CustomerOrder {
     pub(crate) generation: String,
     token: Option<String>,
-    proven: bool,
+    is_authenticated: bool,
 }
 
 impl CustomerOrder {
     pub(crate) fn new(chance: &mut Chance) -> Self {
         let token = chance.percent(30).then(|| format!("token-{:016x}", chance.next()));
-        Self { generation: chance.uuid(), proven: token.is_some() || chance.percent(50), token }
+        Self { generation: chance.uuid(), is_authenticated: token.is_some() || chance.percent(50), token }
     }
 
     pub(crate) fn completed(&self, video: &str, query: &str) -> Message {
@@ -84,7 +84,7 @@ impl CustomerOrder {
     pub(crate) fn quarantined(&self) -> Message {
         let more = format!("{REASON}: result-url-denied\r\n");
         let url = "\"https://elsewhere.example/a.mp4\"";
-        self.message(Verdict::Quarantined, "completed", url, "null", &more, MessageOutcome::Kept)
+        self.message(Verdict::Quarantined, "completed", url, "null", &more, MessageOutcome::Quarantined)
     }
 
     fn message(
@@ -112,7 +112,7 @@ impl CustomerOrder {
             self.generation,
             self.generation
         );
-        if self.proven {
+        if self.is_authenticated {
             write!(headers, "{PROOFS}: token\r\n").unwrap();
         }
         if let Some(token) = &self.token {
@@ -125,7 +125,7 @@ impl CustomerOrder {
 }
 
 impl Message {
-    /// With so many bytes more in its body.
+    /// Adds this many bytes to the body.
     pub(crate) fn padded(mut self, bytes: usize) -> Self {
         self.body.pop();
         write!(self.body, ",\"padding\":\"{}\"}}", "x".repeat(bytes)).unwrap();
@@ -139,7 +139,7 @@ impl Message {
     }
 }
 
-/// A few deliveries that belong together. Each is sent once the one before is acknowledged.
+/// Related deliveries. The sender sends each after the previous one is acknowledged.
 pub(crate) fn job(chance: &mut Chance) -> Vec<Message> {
     let order = CustomerOrder::new(chance);
     let failure = |chance: &mut Chance| match chance.between(0, 2) {
@@ -155,18 +155,18 @@ pub(crate) fn job(chance: &mut Chance) -> Vec<Message> {
         }
         65..72 => vec![order.completed("a", ""), order.completed("a", "")],
         72..77 => {
-            // The same video, under a link that is signed anew.
+            // The same video with another signature in its URL.
             let (first, again) = (order.completed("a", "?signature=1"), order.completed("a", "?signature=2"));
             let again = Message { stored_as: first.digest.clone(), ..again };
             vec![first, again]
         }
-        77..83 => vec![order.completed("a", ""), order.completed("b", "").but(MessageOutcome::Kept)],
-        83..88 => vec![order.completed("a", ""), failure(chance).but(MessageOutcome::Kept)],
+        77..83 => vec![order.completed("a", ""), order.completed("b", "").but(MessageOutcome::Quarantined)],
+        83..88 => vec![order.completed("a", ""), failure(chance).but(MessageOutcome::Quarantined)],
         88..94 => {
             let token = Some(format!("token-{:016x}", chance.next()));
-            let mine = CustomerOrder { token: token.clone(), proven: true, ..order };
-            let other = CustomerOrder { generation: chance.uuid(), token, proven: true };
-            vec![mine.completed("a", ""), other.completed("a", "").but(MessageOutcome::Kept)]
+            let mine = CustomerOrder { token: token.clone(), is_authenticated: true, ..order };
+            let other = CustomerOrder { generation: chance.uuid(), token, is_authenticated: true };
+            vec![mine.completed("a", ""), other.completed("a", "").but(MessageOutcome::Quarantined)]
         }
         _ => vec![order.quarantined(), order.quarantined()],
     }

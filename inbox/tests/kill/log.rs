@@ -1,4 +1,4 @@
-//! Logs of what happened, a line each, on the disk before anything follows from it.
+//! Event logs. Each line is on the disk before the next step.
 
 use std::fmt::Arguments;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
-/// Microseconds since this program's start, by a clock that nobody steps.
+/// Microseconds since this program's start, by the monotonic clock.
 pub(crate) fn now() -> u64 {
     static STARTED: OnceLock<Instant> = OnceLock::new();
     u64::try_from(STARTED.get_or_init(Instant::now).elapsed().as_micros()).unwrap()
@@ -55,7 +55,7 @@ impl LogLine {
 }
 
 impl LogReader {
-    /// The whole lines since the last time.
+    /// The whole lines since the last call.
     pub(crate) fn lines(&mut self) -> Vec<LogLine> {
         let mut file = File::open(&self.path).unwrap();
         file.seek(SeekFrom::Start(self.read)).unwrap();

@@ -1,6 +1,6 @@
-//! Proves that nothing is lost: kills the inbox, its database and its disk under load, and judges by logs and by the store.
+//! Proves that no event is lost: kills the inbox, its database and its disk under load, and compares logs and store.
 //!
-//! `ROUNDS` rounds on each store of `STORE`, then each check by itself. Arguments name the parts that are wanted.
+//! Runs `ROUNDS` rounds on each store of `STORE`, then the other parts. Arguments select parts.
 
 #![allow(
     missing_docs,
@@ -39,28 +39,28 @@ use std::process::ExitCode;
 use store::{POOLED, POSTGRES, SQLITE};
 
 const PARTS: [&str; 8] = ["rounds", "pooler", "breakages", "trace", "disk", "files", "clock", "race"];
-/// Rounds behind pgbouncer: each fault but an outage, and each window, once.
+/// Rounds behind pgbouncer: each fault except an outage, and each window, once.
 const POOLED_ROUNDS: usize = 10;
 
 fn main() -> ExitCode {
     let program = PathBuf::from(std::env::var_os("BLOBGATE").expect("BLOBGATE is the path of the tool"));
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = asked.iter().find(|part| !PARTS.contains(&part.as_str())) {
-        eprintln!("make kill: there is no part {unknown:?}: PARTS are {}", PARTS.join(", "));
+    let selected: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = selected.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        eprintln!("make kill: unknown part {unknown:?}. PARTS are {}", PARTS.join(", "));
         return ExitCode::from(2);
     }
     let rounds = usize::try_from(number("ROUNDS", 300)).unwrap();
     let seed = number("SEED", u64::from(std::process::id()));
     let store = std::env::var("STORE").unwrap_or_default();
     if !["", SQLITE, POSTGRES].contains(&store.as_str()) {
-        eprintln!(
-            "make kill: there is no store {store:?}: STORE is {SQLITE} or {POSTGRES}, or unset for both"
-        );
+        eprintln!("make kill: unknown store {store:?}. STORE is {SQLITE} or {POSTGRES}, or unset for both");
         return ExitCode::from(2);
     }
     println!("seed {seed}");
     let mut checks = CheckList::default();
-    for part in PARTS.into_iter().filter(|part| asked.is_empty() || asked.iter().any(|asked| asked == part)) {
+    for part in
+        PARTS.into_iter().filter(|part| selected.is_empty() || selected.iter().any(|name| name == part))
+    {
         for kind in [SQLITE, POSTGRES].into_iter().filter(|kind| store.is_empty() || store == *kind) {
             checks.part(&format!("{part}, {kind}"), |checks| run(part, &program, kind, rounds, seed, checks));
         }
@@ -83,13 +83,13 @@ fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks:
             report.print(kind);
             let never_hit = report.never_hit();
             checks.row(
-                &format!("{kind}: every window was hit"),
+                &format!("{kind}: kills hit every window"),
                 unless(never_hit.is_empty(), || format!("never hit: {}", never_hit.join(", "))),
             );
-            let problem = || "see the figures above".to_owned();
-            // Without load there is nothing to lose.
-            let is_proven = report.is_clean() && report.rounds >= rounds && report.acknowledged > 10 * rounds;
-            checks.row(&format!("{kind}: nothing is lost"), unless(is_proven, problem));
+            let problem = || "see the counts above".to_owned();
+            // Too little load proves nothing.
+            let is_ok = report.is_clean() && report.rounds >= rounds && report.acknowledged > 10 * rounds;
+            checks.row(&format!("{kind}: no event is lost"), unless(is_ok, problem));
         }
         ("pooler", POSTGRES) if !Path::new(pooler::PROGRAM).exists() => {
             checks.left_out("pooler", "pgbouncer is missing: install the package pgbouncer");
@@ -98,10 +98,10 @@ fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks:
             let rounds = rounds.min(POOLED_ROUNDS);
             let report = rounds::run(program, POOLED, rounds, seed, None);
             report.print(POOLED);
-            let is_proven = report.is_clean() && report.rounds >= rounds && report.acknowledged > 10 * rounds;
+            let is_ok = report.is_clean() && report.rounds >= rounds && report.acknowledged > 10 * rounds;
             checks.row(
-                &format!("{POOLED}: nothing is lost"),
-                unless(is_proven, || "see the figures above".to_owned()),
+                &format!("{POOLED}: no event is lost"),
+                unless(is_ok, || "see the counts above".to_owned()),
             );
         }
         ("breakages", _) => breakages::run(program, kind, rounds, seed, checks),
@@ -128,7 +128,7 @@ fn run(part: &str, program: &Path, kind: &str, rounds: usize, seed: u64, checks:
     }
 }
 
-/// What a store needs and is not here.
+/// The missing program for a store.
 fn missing(kind: &str) -> Option<&'static str> {
     if kind == SQLITE {
         return (!tool::is_there("sqlite3")).then_some("sqlite3 is missing: install the package sqlite3");

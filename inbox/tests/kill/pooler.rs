@@ -1,4 +1,4 @@
-//! pgbouncer before a cluster: each client keeps a backend for its session.
+//! pgbouncer before a cluster, in session mode.
 
 use crate::cluster::is_root;
 use crate::tool::{self, eventually};
@@ -21,14 +21,14 @@ impl Pooler {
         let folder = tool::folder("pgbouncer");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let settings = folder.path().join("pgbouncer.ini");
-        // After a killed backend its own 15 s would be an outage for all.
+        // The default of 15 s would be an outage for all clients after a killed backend.
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={cluster} user=blobgate\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nauth_type = any\nunix_socket_dir =\npool_mode = session\nserver_login_retry = 1\n\
              ignore_startup_parameters = extra_float_digits,options\ndefault_pool_size = 40\n"
         );
         fs::write(&settings, text).unwrap();
-        // It does not run as root either.
+        // pgbouncer refuses to run as root.
         let mut command = Command::new("setpriv");
         if is_root() {
             tool::run(Command::new("chown").args(["-R", "postgres"]).arg(folder.path()));
@@ -38,7 +38,7 @@ impl Pooler {
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(folder.path().join("log")).unwrap());
         let child = command.spawn().unwrap();
-        eventually("pgbouncer takes connections", Duration::from_secs(30), || {
+        eventually("pgbouncer accepts connections", Duration::from_secs(30), || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         Self { port, child, _folder: folder }

@@ -1,4 +1,4 @@
-//! `blobgate inbox serve` as a process, and what is done to it.
+//! `blobgate inbox serve` as a process that the tests kill, stop and end.
 
 use crate::log::Log;
 use crate::log::now;
@@ -13,18 +13,18 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What the tests use for the 30 s of a lease.
+/// The lease in tests, instead of 30 s.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How inboxes are started.
+/// Starts inboxes.
 pub(crate) struct Starter<'a> {
     pub(crate) program: &'a Path,
     pub(crate) folder: &'a Path,
     pub(crate) receiver: &'a LoggingReceiver,
     pub(crate) faults: &'a Log,
-    /// A deliberate breakage: `FAILPOINTS`.
+    /// A deliberate breakage, for `FAILPOINTS`.
     pub(crate) broken: Option<&'a str>,
     pub(crate) options: Vec<String>,
     pub(crate) env: Vec<(String, String)>,
@@ -44,13 +44,13 @@ impl<'a> Starter<'a> {
         self.start_failing(store, None)
     }
 
-    /// With a place where it dies, or does the wrong thing: `NAME=20*off->return`.
+    /// Starts one with a failpoint: `NAME=20*off->return`.
     pub(crate) fn start_failing(&self, store: &StoreUnderTest, failpoint: Option<&str>) -> KillableInbox<'a> {
         static RUNS: AtomicU64 = AtomicU64::new(1);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let services = self.receiver.listen(run);
         let log = self.folder.join(format!("inbox-{run}.log"));
-        // With this program it ends.
+        // The inbox ends when this program does.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(self.program).args(["inbox", "serve"]);
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-rate", "5000"]);
@@ -63,9 +63,9 @@ impl<'a> Starter<'a> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap());
         self.faults.line(format_args!("start\t{run}"));
         let mut child = command.spawn().unwrap();
-        let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        let mut addresses = said.split("http://").skip(1).map(|rest| {
+        let mut first_line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
+        let mut addresses = first_line.split("http://").skip(1).map(|rest| {
             rest.trim_end_matches(|c: char| !c.is_ascii_digit())
                 .split([',', ' '])
                 .next()
@@ -74,17 +74,17 @@ impl<'a> Starter<'a> {
                 .unwrap()
         });
         let (Some(receive), Some(admin)) = (addresses.next(), addresses.next()) else {
-            panic!("the inbox does not start: {said}{}", fs::read_to_string(&log).unwrap())
+            panic!("the inbox does not start: {first_line}{}", fs::read_to_string(&log).unwrap())
         };
         KillableInbox { run, child, receive, admin, log, faults: self.faults }
     }
 }
 
 impl KillableInbox<'_> {
-    /// Waits until it takes events, or has died at a failpoint.
+    /// Waits until the inbox is ready or has died at a failpoint.
     pub(crate) fn ready(mut self) -> Self {
         eventually("the inbox is ready", MAX_WAIT, || {
-            self.is_over() || self.ask("/readyz").starts_with("HTTP/1.1 200")
+            self.has_ended() || self.get("/readyz").starts_with("HTTP/1.1 200")
         });
         self
     }
@@ -93,15 +93,15 @@ impl KillableInbox<'_> {
         self.child.id()
     }
 
-    pub(crate) fn said(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    pub(crate) fn is_over(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// `kill -9`. Returns when.
+    /// `kill -9`. Returns the time.
     pub(crate) fn kill(&mut self) -> u64 {
         let before = now();
         self.child.kill().unwrap();
@@ -110,15 +110,15 @@ impl KillableInbox<'_> {
         before
     }
 
-    /// Waits until it dies at its failpoint; returns whether it did.
-    pub(crate) fn dies_at(&mut self, name: &str, patience: Duration) -> bool {
-        let died = within(patience, || self.is_over());
-        // When exactly is not known, but not before now by more than this loop takes.
+    /// Waits until the inbox dies at its failpoint. Returns whether it did.
+    pub(crate) fn dies_at(&mut self, name: &str, timeout: Duration) -> bool {
+        let died = within(timeout, || self.has_ended());
+        // It died at most one turn of the loop ago.
         self.kill();
-        died && self.said().contains(&format!("failpoint {name}"))
+        died && self.log().contains(&format!("failpoint {name}"))
     }
 
-    /// Stopped as if its machine slept.
+    /// Stops the process for a time, like a machine that sleeps.
     pub(crate) fn pause(&self, time: Duration) {
         let from = now();
         signal("STOP", self.pid());
@@ -127,16 +127,16 @@ impl KillableInbox<'_> {
         signal("CONT", self.pid());
     }
 
-    /// Asked to end: it finishes what is under way.
+    /// Sends SIGTERM, and waits until the inbox has finished its attempts and ended.
     pub(crate) fn end(mut self) {
         signal("TERM", self.pid());
-        eventually("the inbox ends", MAX_WAIT, || self.is_over());
+        eventually("the inbox ends", MAX_WAIT, || self.has_ended());
         self.faults.line(format_args!("ended\t{}", self.run));
     }
 
-    /// Sends what no gate has marked. Returns the answer.
+    /// Sends a request without gate headers, which the inbox refuses. Returns the response.
     pub(crate) fn refused(&self) -> String {
-        let ask = || {
+        let exchange = || {
             let mut stream = TcpStream::connect(self.receive)?;
             stream.write_all(
                 b"POST / HTTP/1.1\r\nhost: inbox\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
@@ -144,18 +144,18 @@ impl KillableInbox<'_> {
             let mut answer = String::new();
             stream.read_to_string(&mut answer).map(|_| answer)
         };
-        ask().unwrap_or_default()
+        exchange().unwrap_or_default()
     }
 
-    pub(crate) fn ask(&self, path: &str) -> String {
-        let ask = || {
+    pub(crate) fn get(&self, path: &str) -> String {
+        let exchange = || {
             let mut stream = TcpStream::connect(self.admin)?;
             stream.set_read_timeout(Some(MAX_WAIT))?;
             write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).map(|_| answer)
         };
-        ask().unwrap_or_default()
+        exchange().unwrap_or_default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! `completed` and `failed` of one generation at the same instant, through two inboxes on one PostgreSQL.
+//! `completed` and `failed` of one generation at the same time, through two inboxes on one PostgreSQL.
 
 use crate::chance::Chance;
 use crate::check::{CheckList, unless};
@@ -16,9 +16,9 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 const TIMES: usize = 1_000;
-const SIDE_BY_SIDE: usize = 20;
-/// A sender comes back this often before the test has failed.
-const ATTEMPTS: usize = 20;
+const LANES: usize = 20;
+/// The attempts of a sender before the test fails.
+const MAX_ATTEMPTS: usize = 20;
 
 pub(crate) fn run(program: &Path, seed: u64, checks: &mut CheckList) {
     let site = KillSite::new(program);
@@ -28,7 +28,7 @@ pub(crate) fn run(program: &Path, seed: u64, checks: &mut CheckList) {
     let inboxes = vec![starter.start(&store).ready(), starter.start(&store).ready()];
     let targets = [inboxes[0].receive, inboxes[1].receive];
     let pairs = thread::scope(|scope| {
-        let lanes: Vec<_> = (0..SIDE_BY_SIDE)
+        let lanes: Vec<_> = (0..LANES)
             .map(|lane| {
                 let site = &site;
                 scope.spawn(move || send_pairs(site, targets, seed + u64::try_from(lane).unwrap()))
@@ -40,7 +40,10 @@ pub(crate) fn run(program: &Path, seed: u64, checks: &mut CheckList) {
     let rows = drain(&store, &starter, &mut judge, inboxes);
     judge.check(rows.clone(), now());
     judge.conclude();
-    checks.row("race: nothing is missing, late, twice or by two at once", judge.figures.problem());
+    checks.row(
+        "race: no event is lost, delivered twice, or delivered by two inboxes at once",
+        judge.figures.problem(),
+    );
 
     let rows: HashMap<_, _> = rows.into_iter().map(|row| (row.digest.clone(), row)).collect();
     let (mut ends, mut wrong) = (HashMap::<&str, usize>::new(), Vec::new());
@@ -52,10 +55,12 @@ pub(crate) fn run(program: &Path, seed: u64, checks: &mut CheckList) {
     }
     println!("race: {} pairs: {ends:?}", pairs.len());
     let both = pairs.len() == TIMES && ends.len() >= 2;
-    checks.row("race: both orders were met", unless(both, || format!("{} pairs: {ends:?}", pairs.len())));
+    checks.row("race: both orders occurred", unless(both, || format!("{} pairs: {ends:?}", pairs.len())));
     let problem = || format!("{} of {}: {:?}", wrong.len(), pairs.len(), &wrong[..wrong.len().min(3)]);
-    checks
-        .row("race: what was stored, sent and said agrees with one order", unless(wrong.is_empty(), problem));
+    checks.row(
+        "race: entries, deliveries and gate headers agree on one order",
+        unless(wrong.is_empty(), problem),
+    );
 }
 
 fn send_pairs(site: &KillSite, targets: [SocketAddr; 2], seed: u64) -> Vec<[Message; 2]> {
@@ -64,7 +69,7 @@ fn send_pairs(site: &KillSite, targets: [SocketAddr; 2], seed: u64) -> Vec<[Mess
         let order = CustomerOrder::new(&mut chance);
         let pair = [order.completed("a", ""), order.failed("failed", "UNSAFE_CONTENT")]
             .map(|message| message.but(MessageOutcome::ByTheRace));
-        // Each inbox gets both kinds, and each kind is now and then the one that starts.
+        // Each inbox gets both kinds, and each kind is sometimes the first.
         let (first, second) = if turn.is_multiple_of(2) { (0, 1) } else { (1, 0) };
         let barrier = Barrier::new(2);
         thread::scope(|scope| {
@@ -72,19 +77,19 @@ fn send_pairs(site: &KillSite, targets: [SocketAddr; 2], seed: u64) -> Vec<[Mess
                 let barrier = &barrier;
                 scope.spawn(move || {
                     barrier.wait();
-                    let heard = (0..ATTEMPTS).any(|_| {
+                    let acknowledged = (0..MAX_ATTEMPTS).any(|_| {
                         attempt(&site.sent, target, message, HangUp::Never) == SendResult::Status(200)
                     });
-                    assert!(heard, "never acknowledged");
+                    assert!(acknowledged, "never acknowledged");
                 });
             }
         });
         pair
     };
-    (0..TIMES / SIDE_BY_SIDE).map(pair).collect()
+    (0..TIMES / LANES).map(pair).collect()
 }
 
-/// In which order the store took them, if everything agrees with it.
+/// The order in which the store took the two events. An error if something disagrees with it.
 fn end(
     judge: &LogJudge,
     rows: &HashMap<String, EntryRow>,
@@ -104,14 +109,14 @@ fn end(
             .iter()
             .all(|arrival| arrival.supersedes == c.supersedes && arrival.answered().is_some());
     if !ok {
-        return Err(format!("the completion did not arrive once as stored: {}", shown()));
+        return Err(format!("the completion did not arrive exactly once, as stored: {}", shown()));
     }
     let before = failures.iter().all(|failure| {
         failure.supersedes == "-" && failure.end.is_some_and(|(end, _)| end <= completions[0].begin)
     });
     match (c.supersedes.as_str(), f.lane.as_str(), f.state.as_str(), failures.len()) {
         ("-", "quarantine", "quarantined", 0) if f.reason == "event-conflict" => {
-            Ok("completed first, failed kept")
+            Ok("completed first, failed quarantined")
         }
         ("failed", "deliver", "superseded", 0) => Ok("failed first, superseded"),
         ("failed", "deliver", "delivered", 1) if before => Ok("failed first, delivered before"),

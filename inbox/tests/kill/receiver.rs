@@ -1,4 +1,4 @@
-//! The services: every arrival is on the disk before it is answered, and none is taken for another.
+//! The services. Each arrival is in the log, on the disk, before its answer.
 
 use crate::chance::Chance;
 use crate::log::Log;
@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-/// How it answers.
+/// The service's behaviour.
 pub(crate) struct Behaviour {
-    /// Milliseconds until the answer, at most.
-    pub(crate) holds: AtomicU64,
-    /// So many percent are answered 500.
+    /// The maximum time before the answer, in milliseconds.
+    pub(crate) max_delay: AtomicU64,
+    /// The percentage of 500 answers.
     pub(crate) fails: AtomicU64,
-    /// Nothing is answered before this is false.
+    /// While true, no request gets an answer.
     pub(crate) waits: AtomicBool,
 }
 
@@ -31,12 +31,15 @@ static ARRIVALS: AtomicU64 = AtomicU64::new(0);
 
 impl LoggingReceiver {
     pub(crate) fn new(log: Arc<Log>) -> Self {
-        let behaviour =
-            Behaviour { holds: AtomicU64::new(12), fails: AtomicU64::new(6), waits: AtomicBool::new(false) };
+        let behaviour = Behaviour {
+            max_delay: AtomicU64::new(12),
+            fails: AtomicU64::new(6),
+            waits: AtomicBool::new(false),
+        };
         Self { log, behaviour: Arc::new(behaviour) }
     }
 
-    /// A port for one run of an inbox: what arrives there is of that run.
+    /// Listens on a port for one run of an inbox, which identifies the run of each arrival.
     pub(crate) fn listen(&self, run: u64) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -50,7 +53,7 @@ impl LoggingReceiver {
         address
     }
 
-    /// Until the other side breaks off.
+    /// Serves until the peer closes.
     fn serve(&self, stream: TcpStream, run: u64) -> Option<()> {
         stream.set_nodelay(true).ok()?;
         let mut answers = stream.try_clone().ok()?;
@@ -73,8 +76,8 @@ impl LoggingReceiver {
                 value(header::IDEMPOTENCY_KEY),
             ));
             let mut chance = Chance::new(at ^ number << 32);
-            let holds = self.behaviour.holds.load(Ordering::Relaxed);
-            sleep(Duration::from_millis(chance.between(0, holds)));
+            let max_delay = self.behaviour.max_delay.load(Ordering::Relaxed);
+            sleep(Duration::from_millis(chance.between(0, max_delay)));
             while self.behaviour.waits.load(Ordering::Relaxed) {
                 sleep(Duration::from_millis(5));
             }
@@ -89,7 +92,7 @@ impl LoggingReceiver {
 
 type HeaderLines = Vec<(String, String)>;
 
-/// The headers and the body of one request; half a one is none.
+/// The headers and the body of one whole request.
 fn read(requests: &mut BufReader<TcpStream>) -> Option<(HeaderLines, Vec<u8>)> {
     let mut head = Vec::new();
     loop {

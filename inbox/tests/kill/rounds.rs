@@ -1,4 +1,4 @@
-//! Rounds: load, a fault in the middle of it, and what the store has after it.
+//! Rounds: a fault under load, then a check of the store.
 
 use crate::chance::Chance;
 use crate::judge::{ANSWERED, ARRIVED, CLAIMED, LogJudge, SENT, STORED};
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The places in the code where a failpoint has the inbox die, and what a random kill there looks like from outside.
+/// The failpoints at which the inbox dies.
 pub(crate) const WINDOWS: [&str; 7] = [
     "before-insert",
     "before-commit",
@@ -24,13 +24,13 @@ pub(crate) const WINDOWS: [&str; 7] = [
     "before-finish",
 ];
 
-/// So many rounds on one store: it is copied in each.
-const ON_ONE_STORE: usize = 30;
+/// Each round copies the store, so a store gets at most this many rounds.
+const MAX_ROUNDS_PER_STORE: usize = 30;
 const SENDERS: u64 = 8;
-/// Longer than a lease, and than it takes another inbox to notice.
+/// Longer than a lease plus the time until another inbox notices its end.
 const CUT_OFF: Duration = Duration::from_millis(4_500);
 
-/// What is done wrong on purpose, and the figure that has to show it.
+/// A deliberate breakage, and the count that must show it.
 pub(crate) struct Breakage {
     pub(crate) failpoint: &'static str,
     pub(crate) figure: &'static str,
@@ -41,16 +41,16 @@ enum InjectedFault {
     Kill,
     Failpoint(&'static str),
     Stop,
-    /// Of two inboxes, one.
+    /// Kills one of two inboxes.
     KillOne,
     StopOne,
     Backend,
     Postmaster,
-    /// The postmaster, and nobody starts it again before every lease is over.
+    /// Kills the postmaster, and restarts it after every lease has ended.
     Outage,
 }
 
-/// What came of all rounds on a kind of store.
+/// The result of all rounds on a kind of store.
 #[derive(Default)]
 pub(crate) struct RoundsReport {
     pub(crate) rounds: usize,
@@ -69,12 +69,12 @@ impl RoundsReport {
         self.figures.values().all(|count| *count == 0)
     }
 
-    /// Windows that no failpoint has met, and those that random kills can be told to meet and did not.
+    /// Windows that no failpoint has hit, and two windows that random kills should have hit.
     pub(crate) fn never_hit(&self) -> Vec<&'static str> {
         let failpoints = WINDOWS.into_iter().filter(|name| !self.failpoints.contains_key(name));
         let random = [SENT, ANSWERED].into_iter().filter(|name| {
-            // A few rounds may miss one by chance.
-            self.rounds >= ON_ONE_STORE && !self.random.contains_key(name)
+            // A few rounds may miss a window by chance.
+            self.rounds >= MAX_ROUNDS_PER_STORE && !self.random.contains_key(name)
         });
         failpoints.chain(random).collect()
     }
@@ -88,9 +88,9 @@ impl RoundsReport {
         println!("{kind}: windows hit by failpoints: {}", list(failpoints.collect()));
         let random = [SENT, STORED, CLAIMED, ARRIVED, ANSWERED]
             .map(|name| format!("{name} {}", self.random.get(name).unwrap_or(&0)));
-        println!("{kind}: deliveries that kills met: {}", list(random.to_vec()));
+        println!("{kind}: deliveries hit by kills: {}", list(random.to_vec()));
         println!(
-            "{kind}: {} events acknowledged, {} arrivals, {} of them second ones with an explanation",
+            "{kind}: {} events acknowledged, {} arrivals, {} explained second arrivals",
             self.acknowledged, self.arrivals, self.explained
         );
         let figures = self.figures.iter().map(|(name, count)| format!("{name} {count}")).collect();
@@ -99,7 +99,7 @@ impl RoundsReport {
     }
 }
 
-/// Runs `rounds` of chance, and each failpoint once for each thirty of them. A broken inbox is given up at the first finding.
+/// Runs `rounds` random rounds, and each failpoint once for every 30 rounds. A broken inbox stops at the first violation.
 pub(crate) fn run(
     program: &Path,
     kind: &str,
@@ -110,7 +110,8 @@ pub(crate) fn run(
     let (mut report, mut chance) = (RoundsReport::default(), Chance::new(seed));
     let mut left = rounds;
     while left > 0 && report.is_clean() {
-        let mut faults: Vec<_> = (0..left.min(ON_ONE_STORE)).map(|round| fault(kind, round)).collect();
+        let mut faults: Vec<_> =
+            (0..left.min(MAX_ROUNDS_PER_STORE)).map(|round| fault(kind, round)).collect();
         left -= faults.len();
         faults.extend(WINDOWS.map(InjectedFault::Failpoint));
         for at in (1..faults.len()).rev() {
@@ -161,7 +162,7 @@ impl<'a> Campaign<'a> {
                 format!("{fault:?}")
             };
             *report.faults.entry(name).or_default() += 1;
-            // A breakage that is found is found.
+            // The breakage has failed the run.
             if broken.is_some_and(|broken| self.judge.figures.has(broken.figure)) {
                 senders.leave();
                 self.add_to(report);
@@ -171,7 +172,7 @@ impl<'a> Campaign<'a> {
         if inboxes.is_empty() {
             inboxes.push(starter.start(&self.store).ready());
         }
-        set(&targets, &inboxes);
+        set_targets(&targets, &inboxes);
         senders.end();
         let rows = drain(&self.store, &starter, &mut self.judge, inboxes);
         self.judge.check(rows, now());
@@ -192,7 +193,7 @@ impl<'a> Campaign<'a> {
     ) {
         let wanted = if matches!(fault, InjectedFault::KillOne | InjectedFault::StopOne) { 2 } else { 1 };
         if let InjectedFault::Failpoint(name) = fault {
-            // Those that run have no failpoint.
+            // The running inboxes have no failpoint.
             for mut inbox in inboxes.drain(..) {
                 inbox.kill();
             }
@@ -204,9 +205,9 @@ impl<'a> Campaign<'a> {
         while inboxes.len() < wanted {
             inboxes.push(starter.start(&self.store).ready());
         }
-        set(targets, inboxes);
-        let longest = if self.chance.percent(10) { 1_500 } else { 400 };
-        let load = Duration::from_millis(self.chance.between(60, longest));
+        set_targets(targets, inboxes);
+        let max_load = if self.chance.percent(10) { 1_500 } else { 400 };
+        let load = Duration::from_millis(self.chance.between(60, max_load));
         if !matches!(fault, InjectedFault::Failpoint(_)) {
             sleep(load);
         }
@@ -237,13 +238,13 @@ impl<'a> Campaign<'a> {
                 starter.faults.line(format_args!("away\t{from}"));
             }
         }
-        set(targets, inboxes);
+        set_targets(targets, inboxes);
         if let StoreUnderTest::Sqlite { .. } = self.store
             && !inboxes.is_empty()
         {
-            // A file is copied while nobody has it.
+            // A file must not be in use while it is copied.
             let mut inbox = inboxes.remove(0);
-            set(targets, inboxes);
+            set_targets(targets, inboxes);
             victim = Some((inbox.run, inbox.kill()));
         }
         let at = now();
@@ -255,7 +256,7 @@ impl<'a> Campaign<'a> {
         }
         if !inboxes.is_empty() {
             let recovers = within(Duration::from_secs(20), || self.judge.last_acknowledged() > at);
-            assert!(recovers, "the inbox takes nothing more after {fault:?}: {}", inboxes[0].said());
+            assert!(recovers, "the inbox acknowledges nothing after {fault:?}: {}", inboxes[0].log());
         }
     }
 
@@ -274,6 +275,6 @@ impl<'a> Campaign<'a> {
     }
 }
 
-fn set(targets: &Targets, inboxes: &[KillableInbox<'_>]) {
+fn set_targets(targets: &Targets, inboxes: &[KillableInbox<'_>]) {
     targets.set(&inboxes.iter().map(|inbox| inbox.receive).collect::<Vec<_>>());
 }

@@ -1,4 +1,4 @@
-//! The provider: sends until it hears 200. A line is on the disk before each attempt and after each answer.
+//! The provider: sends until it gets 200. The log has a line before each attempt and after each answer.
 
 use crate::chance::Chance;
 use crate::load::{Message, job};
@@ -26,35 +26,35 @@ impl Targets {
     }
 }
 
-/// An inbox answers within 15 s, in every case.
-const ANSWER: Duration = Duration::from_secs(20);
-/// In the harness's own time the provider's 30 s are so many milliseconds.
+/// An inbox answers within 15 s in every case.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Milliseconds between attempts, instead of the provider's 30 s.
 const PAUSE: (u64, u64) = (20, 120);
-/// No sender goes on for longer without being heard.
-const GIVES_UP: Duration = Duration::from_secs(90);
+/// A sender gives up after this time without a 200.
+const SEND_TIMEOUT: Duration = Duration::from_secs(90);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendResult {
     Status(u16),
-    /// Sent, and the connection broke off.
+    /// The connection broke after the request.
     Lost,
-    /// Nothing listened.
+    /// Nothing listens.
     Refused,
-    /// This side hung up.
-    Hung,
+    /// The sender closed the connection.
+    Closed,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum HangUp {
     Never,
-    /// So many percent of the request are sent.
+    /// After this percentage of the request.
     Within(u64),
     AfterBody,
 }
 
 static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
 
-/// One attempt.
+/// Makes one attempt to send a message.
 pub(crate) fn attempt(log: &Log, target: SocketAddr, message: &Message, hang_up: HangUp) -> SendResult {
     let number = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
     let Message { digest, stored_as, generation, event, expect, .. } = message;
@@ -64,15 +64,17 @@ pub(crate) fn attempt(log: &Log, target: SocketAddr, message: &Message, hang_up:
         SendResult::Status(status) => status.to_string(),
         SendResult::Lost => "lost".to_owned(),
         SendResult::Refused => "refused".to_owned(),
-        SendResult::Hung => "hung".to_owned(),
+        SendResult::Closed => "closed".to_owned(),
     };
     log.line(format_args!("got\t{number}\t{word}"));
     got
 }
 
 fn send(target: SocketAddr, message: &Message, hang_up: HangUp) -> SendResult {
-    let Ok(mut stream) = TcpStream::connect_timeout(&target, ANSWER) else { return SendResult::Refused };
-    stream.set_read_timeout(Some(ANSWER)).unwrap();
+    let Ok(mut stream) = TcpStream::connect_timeout(&target, ANSWER_TIMEOUT) else {
+        return SendResult::Refused;
+    };
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
     let request = format!(
         "POST /webhook HTTP/1.1\r\nhost: inbox\r\nconnection: close\r\n{}content-length: {}\r\n\r\n{}",
         message.headers,
@@ -89,7 +91,7 @@ fn send(target: SocketAddr, message: &Message, hang_up: HangUp) -> SendResult {
     }
     if !matches!(hang_up, HangUp::Never) {
         let _gone = stream.shutdown(Shutdown::Both);
-        return SendResult::Hung;
+        return SendResult::Closed;
     }
     let mut answer = Vec::new();
     let mut part = [0; 1024];
@@ -103,8 +105,8 @@ fn send(target: SocketAddr, message: &Message, hang_up: HangUp) -> SendResult {
     head.split(' ').nth(1).and_then(|status| status.parse().ok()).map_or(SendResult::Lost, SendResult::Status)
 }
 
-/// Sends until 200. Returns whether that came.
-pub(crate) fn until_heard(
+/// Sends until a 200. Returns whether it came.
+pub(crate) fn until_acknowledged(
     log: &Log,
     targets: &Targets,
     message: &Message,
@@ -112,7 +114,7 @@ pub(crate) fn until_heard(
     left: &AtomicBool,
 ) -> bool {
     let started = Instant::now();
-    while started.elapsed() < GIVES_UP && !left.load(Ordering::Relaxed) {
+    while started.elapsed() < SEND_TIMEOUT && !left.load(Ordering::Relaxed) {
         let hang_up = match chance.between(0, 99) {
             0..3 => HangUp::Within(chance.between(1, 99)),
             3..6 => HangUp::AfterBody,
@@ -125,11 +127,11 @@ pub(crate) fn until_heard(
         }
         sleep(Duration::from_millis(chance.between(PAUSE.0, PAUSE.1)));
     }
-    log.line(format_args!("unheard\t{}", message.digest));
+    log.line(format_args!("unacknowledged\t{}", message.digest));
     false
 }
 
-/// So many senders side by side.
+/// Parallel senders.
 pub(crate) struct Senders {
     ending: Arc<AtomicBool>,
     left: Arc<AtomicBool>,
@@ -146,7 +148,7 @@ impl Senders {
             thread::spawn(move || {
                 while !ending.load(Ordering::Relaxed) {
                     for message in job(&mut chance) {
-                        if !until_heard(&log, &targets, &message, &mut chance, &left) {
+                        if !until_acknowledged(&log, &targets, &message, &mut chance, &left) {
                             return;
                         }
                         sleep(Duration::from_micros(chance.between(0, 6_000)));
@@ -157,13 +159,13 @@ impl Senders {
         Self { threads: threads.collect(), ending, left }
     }
 
-    /// Has each go, in the middle of what it sends.
+    /// Ends the senders in the middle of their jobs.
     pub(crate) fn leave(self) {
         self.left.store(true, Ordering::Relaxed);
         self.end();
     }
 
-    /// Has each finish its job.
+    /// Waits until each sender has finished its job.
     pub(crate) fn end(self) {
         self.ending.store(true, Ordering::Relaxed);
         for thread in self.threads {

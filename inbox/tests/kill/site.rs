@@ -1,4 +1,4 @@
-//! What every part has: logs, services, a store, and the judge of them.
+//! The logs and services of a part, and its store, starter and judge.
 
 use crate::judge::LogJudge;
 use crate::log::{Log, now};
@@ -38,7 +38,7 @@ impl KillSite {
         LogJudge::new(&self.sent, &self.arrived, &self.faults)
     }
 
-    /// Has the logs stay. Returns where they are.
+    /// Keeps the logs. Returns their folder.
     pub(crate) fn keep(&self) -> PathBuf {
         let kept = self.folder.path().with_extension("kept");
         std::fs::rename(self.folder.path(), &kept).unwrap();
@@ -58,17 +58,17 @@ impl KillSite {
     }
 }
 
-/// Waits until everything acknowledged has arrived and is marked, as long as something still happens, and ends the
-/// inboxes. Returns what the store has then.
+/// Waits until every acknowledged event is delivered and stored as delivered, and ends the inboxes. Gives up after 15 s
+/// without progress. Returns the rows of the store.
 pub(crate) fn drain<'a>(
     store: &StoreUnderTest,
     starter: &Starter<'a>,
     judge: &mut LogJudge,
     mut inboxes: Vec<KillableInbox<'a>>,
 ) -> Vec<EntryRow> {
-    const STANDSTILL: u64 = 15_000_000;
+    const MAX_STANDSTILL: u64 = 15_000_000;
     let (mut left, mut since) = (usize::MAX, now());
-    while now() - since < STANDSTILL {
+    while now() - since < MAX_STANDSTILL {
         let outstanding = judge.outstanding();
         if outstanding == 0 {
             break;
@@ -78,15 +78,16 @@ pub(crate) fn drain<'a>(
         }
         sleep(Duration::from_millis(50));
     }
-    // What was answered and not marked arrives again, once its lease is over or by its back-off: after five attempts that
-    // met a fault, a minute. A lease is over once one inbox has seen it unrenewed for as long: so each lives for longer.
-    const TRIES: usize = 15;
+    // An answered entry that is not stored as delivered arrives again after its lease or its back-off, which is a minute
+    // after five failed attempts. An inbox ends a lease after it has watched it for a whole lease, so each one runs longer.
+    const MAX_TRIES: usize = 15;
     let mut tries = 0;
     loop {
         inboxes.drain(..).for_each(KillableInbox::end);
         let rows = store.rows(0);
         tries += 1;
-        if tries == TRIES || rows.iter().all(|row| !matches!(row.state.as_str(), "waiting" | "in_flight")) {
+        if tries == MAX_TRIES || rows.iter().all(|row| !matches!(row.state.as_str(), "waiting" | "in_flight"))
+        {
             judge.check_sums(store.wrong_sums());
             return rows;
         }

@@ -1,4 +1,4 @@
-//! The stores, as `sqlite3` and `psql` see them: a copy of the files while no inbox runs, or the database.
+//! Reads the stores with `sqlite3`, from a copy of the files while no inbox runs, and with `psql`.
 
 use crate::cluster::KillableCluster;
 use crate::tool;
@@ -11,7 +11,7 @@ pub(crate) enum StoreUnderTest {
     Postgres(KillableCluster),
 }
 
-/// An entry.
+/// A row of the table `entry`.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryRow {
     pub(crate) id: i64,
@@ -23,7 +23,7 @@ pub(crate) struct EntryRow {
     pub(crate) reason: String,
     pub(crate) supersedes: String,
     pub(crate) attempts: u64,
-    /// When it last came or ended, by the store's clock.
+    /// The time of its last arrival or its end, by the store's clock.
     pub(crate) touched: i64,
 }
 
@@ -47,14 +47,14 @@ impl StoreUnderTest {
         this
     }
 
-    /// In a cluster of its own making.
+    /// A store in this cluster.
     pub(crate) fn postgres(cluster: KillableCluster, program: &Path) -> Self {
         let this = StoreUnderTest::Postgres(cluster);
         this.migrate(program);
         this
     }
 
-    /// With the file on a disk of its own.
+    /// A store in this file.
     pub(crate) fn sqlite_at(file: PathBuf, program: &Path) -> Self {
         let this = StoreUnderTest::Sqlite { folder: tool::folder("copies"), file };
         this.migrate(program);
@@ -79,7 +79,7 @@ impl StoreUnderTest {
         }
     }
 
-    /// Entries that came or ended since, or all. SQLite: only while no inbox runs.
+    /// Entries that arrived or ended since this time. SQLite: only while no inbox runs.
     pub(crate) fn rows(&self, since: i64) -> Vec<EntryRow> {
         let digest = match self {
             StoreUnderTest::Sqlite { .. } => "lower(hex(digest))",

@@ -1,6 +1,6 @@
-//! The system calls of single deliveries: the log is written, then on the disk, and only then the sender hears 200.
+//! The system calls of single deliveries: the inbox writes the log, syncs it, and only then answers 200.
 //!
-//! `kill -9` keeps the page cache, so that only this sees a store that does not wait for the disk.
+//! `kill -9` keeps the page cache, so no other part detects a store that does not sync.
 
 use crate::chance::Chance;
 use crate::check::{CheckList, unless};
@@ -21,7 +21,7 @@ const CALLS: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasyn
 
 pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut CheckList) {
     let durable = answers_after_sync(program, kind, seed, None);
-    let problem = || format!("of {DELIVERIES} answers {durable} came after it");
+    let problem = || format!("{durable} of {DELIVERIES} answers came after it");
     checks.row(
         &format!("{kind}: each 200 comes after the fsync of the log, by its system calls"),
         unless(durable == DELIVERIES, problem),
@@ -31,14 +31,14 @@ pub(crate) fn run(program: &Path, kind: &str, seed: u64, checks: &mut CheckList)
         &format!(
             "{kind}: break-synchronous-off fails the trace ({broken} of {DELIVERIES} answers came after it)"
         ),
-        unless(broken < DELIVERIES, || "it passed all the same".to_owned()),
+        unless(broken < DELIVERIES, || "the trace passed".to_owned()),
     );
 }
 
 fn answers_after_sync(program: &Path, kind: &str, seed: u64, broken: Option<&str>) -> usize {
     let site = KillSite::new(program);
     let mut store = site.store(kind);
-    // With nothing to deliver, each commit is an arrival's.
+    // Paused deliveries: each commit is then an arrival.
     pause_everything(&store);
     let starter = Starter { broken, ..site.starter() };
     let inbox = starter.start(&store).ready();
@@ -46,23 +46,23 @@ fn answers_after_sync(program: &Path, kind: &str, seed: u64, broken: Option<&str
     if let StoreUnderTest::Postgres(_) = store {
         let cluster = store.cluster();
         pids.push(cluster.postmaster());
-        // Connections that were open before: strace follows new processes alone.
+        // strace follows only new processes, so it needs the open backends.
         let backends =
             cluster.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'blobgate-inbox'");
         pids.extend(backends.iter().map(|row| row[0].parse::<u32>().unwrap()));
     }
-    let (calls, said) = (site.folder.path().join("calls"), site.folder.path().join("strace"));
+    let (calls, errors) = (site.folder.path().join("calls"), site.folder.path().join("strace"));
     let mut strace = Command::new("strace");
     strace.args(["-f", "-y", "-s", "32", "-e", CALLS, "-e", "signal=none", "-o"]).arg(&calls);
     pids.iter().for_each(|pid| {
         strace.args(["-p", &pid.to_string()]);
     });
-    let errors = std::fs::File::create(&said).unwrap();
-    let mut strace = strace.stdin(Stdio::null()).stderr(errors).spawn().unwrap();
+    let error_file = std::fs::File::create(&errors).unwrap();
+    let mut strace = strace.stdin(Stdio::null()).stderr(error_file).spawn().unwrap();
     eventually("strace is attached", MAX_WAIT, || {
-        let said = std::fs::read_to_string(&said).unwrap();
-        assert!(strace.try_wait().unwrap().is_none(), "strace has ended: {said}");
-        pids.iter().all(|pid| said.contains(&format!("Process {pid} attached")))
+        let text = std::fs::read_to_string(&errors).unwrap();
+        assert!(strace.try_wait().unwrap().is_none(), "strace has ended: {text}");
+        pids.iter().all(|pid| text.contains(&format!("Process {pid} attached")))
     });
     let mut chance = Chance::new(seed);
     for _ in 0..DELIVERIES {
@@ -86,15 +86,15 @@ fn pause_everything(store: &StoreUnderTest) {
     }
 }
 
-/// How many answers have, since the one before, a write to the log and a sync of it that began after that write's end and
-/// was over before the answer began.
+/// The number of durable answers: since the previous answer there is a write to the log and, after the write's end, a
+/// whole sync of it.
 fn count(calls: &str, log: &str) -> usize {
     let mut unfinished = HashMap::new();
     let (mut written, mut syncing, mut synced, mut durable) = (false, HashMap::new(), false, 0);
     for line in calls.lines() {
         let (pid, call) = line.split_once(' ').unwrap();
         let call = call.trim_start();
-        // A call is two lines where another thread's came in between.
+        // strace splits a call into two lines if another thread's call comes between.
         let begins = !call.starts_with("<...");
         let ends = !call.ends_with("<unfinished ...>");
         let whole = if begins {
@@ -122,7 +122,7 @@ fn count(calls: &str, log: &str) -> usize {
                 synced = true;
             }
         } else if ends {
-            // What is written after a sync wants another one.
+            // A write after a sync needs another sync.
             (written, synced) = (true, false);
             syncing.values_mut().for_each(|counts| *counts = false);
         }

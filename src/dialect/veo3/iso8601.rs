@@ -1,4 +1,4 @@
-//! The provider's times: ISO 8601, shown without a zone (`2025-12-06T21:43:03.374000`).
+//! The provider's times: ISO 8601, in its documentation without a zone (`2025-12-06T21:43:03.374000`).
 
 use time::format_description::well_known::Iso8601;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
@@ -15,10 +15,10 @@ impl Instant {
         documented(text).map(Instant::Local).or_else(|| Self::parse_any(text))
     }
 
-    /// All of ISO 8601 that names a date and a time.
+    /// Reads every form of ISO 8601 with a date and a time.
     fn parse_any(text: &str) -> Option<Self> {
         let (_date, time) = text.split_once('T')?;
-        // Looked at first: trying one form after the other would parse each of the provider's own times twice.
+        // Finding the zone first saves a second parse of each time without one.
         if time.contains(['Z', '+', '-']) {
             OffsetDateTime::parse(text, &Iso8601::PARSING).map(Instant::Zoned).ok()
         } else {
@@ -26,7 +26,7 @@ impl Instant {
         }
     }
 
-    /// Whether this is earlier. Two times of which only one has a zone cannot be compared.
+    /// Whether this time is earlier. `false` where only one of the two has a zone.
     pub(super) fn is_before(&self, other: &Self) -> bool {
         match (self, other) {
             (Instant::Zoned(a), Instant::Zoned(b)) => a < b,
@@ -36,8 +36,8 @@ impl Instant {
     }
 }
 
-/// The one form that the provider's page shows, to the microsecond. Nearly every time is of this form, and to read it as
-/// any of ISO 8601's takes four times the instructions and the code.
+/// Reads the one form of the provider's page, with microseconds. Nearly every time has this form. The general reader takes
+/// four times the instructions and the code.
 fn documented(text: &str) -> Option<PrimitiveDateTime> {
     let (date, time) = text.as_bytes().split_at_checked(10)?;
     let ([y @ .., b'-', m1, m2, b'-', d1, d2], [b'T', h1, h2, b':', n1, n2, b':', s1, s2, b'.', micros @ ..]) =
@@ -58,7 +58,7 @@ fn two(tens: u8, units: u8) -> Option<u8> {
     number(&[tens, units]).and_then(|number| number.try_into().ok())
 }
 
-/// Digits alone.
+/// Reads digits only: a sign is an error.
 fn number(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0_u32, |number, byte| {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
@@ -72,9 +72,9 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Where both read a time they read the same, and the short way reads nothing that the long way does not.
+        /// The short reader accepts only times that the long one accepts, and both read the same time.
         #[test]
-        fn the_short_way_is_a_part_of_the_long_way(
+        fn short_reader_agrees_with_the_long_one(
             text in "(19|20)[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{5,7})?[Z+]?"
         ) {
             let long = Instant::parse_any(&text);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_way_reads_what_is_documented() {
+    fn short_reader_reads_the_documented_form() {
         assert!(documented("2025-12-06T21:43:03.374000").is_some());
         for text in ["2025-12-06T21:43:03", "+025-12-06T21:43:03.374000", "2025-12-06T21:43:03.37400é", ""] {
             assert!(documented(text).is_none(), "{text}");
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn real_dates_with_or_without_a_zone() {
+    fn accepts_real_dates_with_or_without_a_zone() {
         for text in [
             "2025-12-06T21:43:03.374000",
             "2025-12-06T21:43:03",
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn like_is_compared_with_like() {
+    fn compares_only_two_times_of_the_same_kind() {
         before("2025-12-06T21:43:03", "2025-12-06T21:43:04", true);
         before("2025-12-06T21:43:03", "2025-12-06T21:43:03", false);
         before("2025-12-06T21:43:03+02:00", "2025-12-06T20:43:03Z", true);

@@ -1,12 +1,11 @@
-//! What keeps a payload from being an event, and the event that a person says it is.
+//! The first violation of a payload, and the event that a person makes of it.
 
 use super::{PayloadFields, TIMEOUT, is_https, read_failure, text};
 use crate::dialect::{Mismatch, Violation};
 use crate::event::{Class, Drift, Event, Failure, GenerationId, Kind};
 use crate::json::Value;
 
-/// The first load-bearing field that is not as documented, in the order in which [`super::read`] and then
-/// [`crate::event::check`] read them.
+/// The first required field that is not as documented, in the order of [`super::read`] and then [`crate::event::check`].
 pub(crate) fn violation(payload: &Value<'_>) -> Option<Violation> {
     const STATUS: &str = "\"completed\" or \"failed\"";
     const URL: &str = "a URL that begins with https://";
@@ -40,17 +39,17 @@ pub(crate) fn violation(payload: &Value<'_>) -> Option<Violation> {
     }
 }
 
-/// The generation that a payload names, in an envelope too.
+/// The generation of a payload, also inside an envelope.
 pub(crate) fn generation(payload: &Value<'_>) -> Option<GenerationId> {
     text(PayloadFields::of(unwrapped(payload)).generation_id).and_then(GenerationId::parse)
 }
 
-/// Where the video is, whatever the status is called, in an envelope too.
+/// The video's URL with any status, also inside an envelope.
 pub(crate) fn result_url<'a>(payload: &'a Value<'_>) -> Option<&'a str> {
     text(PayloadFields::of(unwrapped(payload)).video_url)
 }
 
-/// The event that a person says a payload is. Nothing in it is checked.
+/// The event that a person makes of a payload. Its fields are unchecked.
 pub(crate) fn event_as(payload: &Value<'_>, kind: Kind, generation_id: GenerationId) -> Event {
     let fields = PayloadFields::of(unwrapped(payload));
     let failure = || {
@@ -71,7 +70,7 @@ pub(crate) fn event_as(payload: &Value<'_>, kind: Kind, generation_id: Generatio
     }
 }
 
-/// The payload of an envelope: the one object in a list, or the one object below an object that has no documented key.
+/// The payload of an envelope: the only item of a list, or the only object inside an object without documented keys.
 fn unwrapped<'a, 'v>(payload: &'a Value<'v>) -> &'a Value<'v> {
     let inner = match payload {
         Value::Array(items) => match &items[..] {
@@ -101,9 +100,9 @@ mod tests {
     const GOOD: &str =
         r#"{"generation_id":"ID","status":"completed","video_url":"https://a.example/1.mp4","error":null}"#;
 
-    /// What is said of a body; and it is said of every body that is no event, and of no other.
+    /// Checks the violation of a body, and that exactly the bodies without an event have one.
     #[track_caller]
-    fn says(body: &str, expected: Option<&str>) {
+    fn violates(body: &str, expected: Option<&str>) {
         let body = body.replace("ID", ID);
         let payload = json::parse(body.as_bytes(), 16, Dialect::Veo3.known()).unwrap();
         let violation = violation(&payload);
@@ -113,32 +112,32 @@ mod tests {
     }
 
     #[test]
-    fn the_first_violated_field_is_named_and_no_value() {
+    fn names_the_first_wrong_field_without_its_value() {
         let status = |how| format!("field `status` {how}, expected \"completed\" or \"failed\"");
         let url = |how| format!("field `video_url` {how}, expected a URL that begins with https://");
-        says(GOOD, None);
-        says(&GOOD.replace("completed", "failed"), None);
-        says(&GOOD.replace("\"completed\"", "\"succeeded\""), Some(&status("has another value")));
-        says(&GOOD.replace("\"completed\"", "7"), Some(&status("has another type")));
-        says(&GOOD.replace("\"status\"", "\"state\""), Some(&status("is missing")));
-        says(&GOOD.replace("\"video_url\"", "\"url\""), Some(&url("is missing")));
-        says(&GOOD.replace("\"https://a.example/1.mp4\"", "null"), Some(&url("has another type")));
-        says(&GOOD.replace("https:", "http:"), Some(&url("has another value")));
-        says(&GOOD.replace("generation_id", "id"), Some("field `generation_id` is missing, expected a UUID"));
-        says(&GOOD.replace("\"ID\"", "7"), Some("field `generation_id` has another type, expected a UUID"));
-        says(
+        violates(GOOD, None);
+        violates(&GOOD.replace("completed", "failed"), None);
+        violates(&GOOD.replace("\"completed\"", "\"succeeded\""), Some(&status("has another value")));
+        violates(&GOOD.replace("\"completed\"", "7"), Some(&status("has another type")));
+        violates(&GOOD.replace("\"status\"", "\"state\""), Some(&status("is missing")));
+        violates(&GOOD.replace("\"video_url\"", "\"url\""), Some(&url("is missing")));
+        violates(&GOOD.replace("\"https://a.example/1.mp4\"", "null"), Some(&url("has another type")));
+        violates(&GOOD.replace("https:", "http:"), Some(&url("has another value")));
+        violates(&GOOD.replace("generation_id", "id"), Some("field `generation_id` is missing, expected a UUID"));
+        violates(&GOOD.replace("\"ID\"", "7"), Some("field `generation_id` has another type, expected a UUID"));
+        violates(
             &GOOD.replace("ID", "7"),
             Some("field `generation_id` has another value, expected a UUID in its 8-4-4-4-12 form"),
         );
         for body in [format!("[{GOOD}]"), "null".to_owned(), "\"completed\"".to_owned()] {
-            says(&body, Some("field `body` has another type, expected a JSON object"));
+            violates(&body, Some("field `body` has another type, expected a JSON object"));
         }
-        says(&format!(r#"{{"data":{GOOD}}}"#), Some("field `generation_id` is missing, expected a UUID"));
-        says("{}", Some("field `generation_id` is missing, expected a UUID"));
+        violates(&format!(r#"{{"data":{GOOD}}}"#), Some("field `generation_id` is missing, expected a UUID"));
+        violates("{}", Some("field `generation_id` is missing, expected a UUID"));
     }
 
     #[test]
-    fn an_envelope_is_looked_into() {
+    fn reads_the_payload_of_an_envelope() {
         let renamed = GOOD.replace("completed", "succeeded").replace("ID", ID);
         let id = GenerationId::parse(ID).unwrap();
         for body in [renamed.clone(), format!("[{renamed}]"), format!(r#"{{"type":"x","data":{renamed}}}"#)] {
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_has_the_code_that_is_found() {
+    fn reads_the_code_of_a_failure() {
         let code = |body: &str, kind| {
             let payload = json::parse(body.as_bytes(), 16, Dialect::Veo3.known()).unwrap();
             event_as(&payload, kind, GenerationId::parse(ID).unwrap()).failure.unwrap().code

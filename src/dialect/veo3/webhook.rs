@@ -1,9 +1,9 @@
-//! The webhook that did not come, from the status: <https://docs.runblob.io/api-reference/veo3/webhooks>.
+//! The body of a webhook, made from a status: <https://docs.runblob.io/api-reference/veo3/webhooks>.
 
 use crate::event::{Event, Failure, Kind};
 use serde_json::Value;
 
-/// The documented keys, in their order, and nothing that the status may have beside them.
+/// Makes a body with the documented keys in their order, without further keys of the status.
 pub(crate) fn webhook(event: &Event, answer: &[u8]) -> Option<Vec<u8>> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     let field = |key: &str| answer.get(key).unwrap_or(&Value::Null).to_string();
@@ -22,7 +22,7 @@ pub(crate) fn webhook(event: &Event, answer: &[u8]) -> Option<Vec<u8>> {
     Some(body.into_bytes())
 }
 
-/// The code where the page on webhooks has it, wherever the status has it.
+/// Makes the `error` object. The status may have the code in another place.
 fn error(event: &Event, answer: &Value) -> String {
     let error = answer.get("error").unwrap_or(&Value::Null);
     let Some(Failure { code: Some(code), .. }) = &event.failure else { return error.to_string() };

@@ -1,6 +1,6 @@
-//! What goes on when the provider confirms, and what the counters and the log tell of it.
+//! Confirmed deliveries, the status call, and the counters and log lines of both.
 
-use super::{HOOK, bad, confirms, contradicts, gate, good, late, stranger, with_token};
+use super::{HOOK, bad, confirms, contradicts, expired, gate, good, tokenless, with_token};
 use crate::log_line;
 use crate::support::client::Protocol;
 use crate::support::delivery::{GENERATION, RequestEnding};
@@ -10,7 +10,7 @@ use serde_json::json;
 use std::time::Duration;
 
 #[test]
-fn what_is_held_while_asking_goes_on_byte_for_byte() {
+fn forwards_the_body_unchanged_after_confirmation() {
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({"confirm": {"per_minute": 6000}}));
         let mut seen = 0;
@@ -33,30 +33,34 @@ fn what_is_held_while_asking_goes_on_byte_for_byte() {
                     seen += 1;
                     assert_eq!(arrival.path, HOOK);
                     assert_eq!(arrival.header(header::PROOFS).as_deref(), Some(Proof::Confirmed.name()));
-                    assert_eq!(*first.get_or_insert(arrival.connection), arrival.connection, "kept alive");
+                    assert_eq!(
+                        *first.get_or_insert(arrival.connection),
+                        arrival.connection,
+                        "one connection"
+                    );
                 }
             }
         }
-        assert_eq!(gate.provider.heads(), seen, "each was asked about");
+        assert_eq!(gate.provider.heads(), seen, "one call for each");
         assert_eq!(gate.video.connections(), 1);
     });
 }
 
 #[test]
-fn the_question_names_the_generation_and_nothing_of_the_delivery() {
+fn status_call_contains_only_the_generation() {
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({}));
-        gate.provider.reply(confirms(&stranger()));
-        let marked =
+        gate.provider.reply(confirms(&tokenless()));
+        let delivery =
             with_token(TestDelivery::completed(), &bad()).header("x-mark", "m4rk").header("cookie", "m4rk");
-        gate.accepts(H2, &marked);
+        gate.accepts(H2, &delivery);
         let call = gate.provider.take_one();
         assert_eq!((call.method.as_str(), call.body.len()), ("GET", 0));
         assert!(call.path.contains(GENERATION), "{call:?}");
         assert_eq!(call.header("host").as_deref(), Some("platform.runblob.io"));
         let mut names: Vec<&str> = call.headers.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
-        // What Envoy adds to a call of its own, and the key.
+        // The headers that Envoy adds, and the key.
         for name in &names {
             let known = [
                 "accept",
@@ -77,18 +81,18 @@ fn the_question_names_the_generation_and_nothing_of_the_delivery() {
 }
 
 #[test]
-fn counters_of_tokens_and_questions_have_their_labels() {
+fn counts_tokens_and_confirmations_with_labels() {
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({}));
-        gate.provider.reply(confirms(&stranger()));
+        gate.provider.reply(confirms(&tokenless()));
         gate.accepts(H2, &with_token(TestDelivery::completed(), &good()));
-        gate.accepts(H1, &with_token(TestDelivery::completed(), &late()));
+        gate.accepts(H1, &with_token(TestDelivery::completed(), &expired()));
         gate.accepts(H1, &with_token(TestDelivery::completed(), &bad()));
-        gate.provider.reply(contradicts(&stranger()));
-        gate.refuses(H2, &stranger(), 403, "not-confirmed");
+        gate.provider.reply(contradicts(&tokenless()));
+        gate.refuses(H2, &tokenless(), 403, "not-confirmed");
         gate.refuses(H2, &TestDelivery::of("{").path(HOOK), 400, "json-invalid");
-        let kept = gate.send(H1, &with_token(TestDelivery::of("{"), &good()));
-        assert_eq!(kept.status, 200, "{kept:?}");
+        let quarantined = gate.send(H1, &with_token(TestDelivery::of("{"), &good()));
+        assert_eq!(quarantined.status, 200, "{quarantined:?}");
         let text = gate.envoy.admin("GET", "/stats/prometheus").text();
         let labels = "environment=\"development\",hook=\"veo3-token\"";
         let token = |kid, outcome, count| {
@@ -114,7 +118,7 @@ fn counters_of_tokens_and_questions_have_their_labels() {
 }
 
 #[test]
-fn a_kept_delivery_is_a_line_in_the_log() {
+fn logs_a_quarantined_delivery() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         let answer = gate.send(H2, &with_token(TestDelivery::of("{"), &good()));

@@ -1,7 +1,7 @@
-//! The key of the provider's API: added by Envoy, known to nobody else; and keys of tokens, changed while it runs.
+//! The provider's API key, which Envoy adds to the status call; and the rotation of token keys.
 
-use super::secrecy::{found, heard, places};
-use super::{ED_KID, configuration, confirms, gate, stranger, stranger_of, token, with_token};
+use super::secrecy::{places, places_with, response_bytes};
+use super::{ED_KID, configuration, confirms, gate, token, tokenless, tokenless_of, with_token};
 use crate::support::client::Protocol;
 use crate::support::envoy::API_KEY;
 use crate::support::tls::{Certificate, TlsFront};
@@ -9,45 +9,45 @@ use crate::support::{H1, H2, Options, Reply, TestDelivery, TestGate, Upstream, e
 use serde_json::{Value, json};
 
 #[test]
-fn the_api_key_is_in_the_call_and_nowhere_else() {
+fn only_the_status_call_contains_the_api_key() {
     const NEXT: &str = "the-next-key-of-the-providers-api";
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({"confirm": {"per_minute": 6000}}));
-        let mut heard_by_senders = Vec::new();
-        let mut ask = |number: usize, reply: Reply| {
+        let mut responses = Vec::new();
+        let mut call = |number: usize, reply: Reply| {
             gate.provider.reply(reply);
-            let claims = stranger_of(number).header("authorization", "Bearer of-a-stranger");
-            heard_by_senders.push(gate.send(Protocol::BOTH[number % 2], &claims));
+            let claims = tokenless_of(number).header("authorization", "Bearer of-the-sender");
+            responses.push(gate.send(Protocol::BOTH[number % 2], &claims));
             let calls = gate.provider.arrivals();
-            assert_eq!(calls.len(), heard_by_senders.len(), "a call each");
+            assert_eq!(calls.len(), responses.len(), "one call for each delivery");
             calls.last().unwrap().header("authorization")
         };
-        let said = |key: &str| Some(format!("Bearer {key}"));
-        assert_eq!(ask(1, confirms(&stranger_of(1))), said(API_KEY));
-        assert_eq!(ask(2, Reply::status(401).body("{}")), said(API_KEY));
-        assert_eq!(ask(3, Reply::Reset), said(API_KEY));
+        let bearer = |key: &str| Some(format!("Bearer {key}"));
+        assert_eq!(call(1, confirms(&tokenless_of(1))), bearer(API_KEY));
+        assert_eq!(call(2, Reply::status(401).body("{}")), bearer(API_KEY));
+        assert_eq!(call(3, Reply::Reset), bearer(API_KEY));
         gate.envoy.replace_api_key(NEXT);
         let mut number = 3;
         eventually("call with the new key", || {
             number += 1;
-            let key = ask(number, confirms(&stranger_of(number)));
-            assert!(key == said(API_KEY) || key == said(NEXT), "{key:?}");
-            (key == said(NEXT)).then_some(())
+            let key = call(number, confirms(&tokenless_of(number)));
+            assert!(key == bearer(API_KEY) || key == bearer(NEXT), "{key:?}");
+            (key == bearer(NEXT)).then_some(())
         });
-        assert_eq!(ask(number + 1, confirms(&stranger_of(number + 1))), said(NEXT));
+        assert_eq!(call(number + 1, confirms(&tokenless_of(number + 1))), bearer(NEXT));
         let mut places = places(&gate);
-        places.extend(heard_by_senders.iter().map(|answer| ("an answer".to_owned(), heard(answer))));
+        places.extend(responses.iter().map(|answer| ("a response".to_owned(), response_bytes(answer))));
         for key in [API_KEY, NEXT] {
-            assert_eq!(found(&places, key), ["the provider"], "{key}");
+            assert_eq!(places_with(&places, key), ["the provider"], "{key}");
         }
-        assert_eq!(found(&places, "runblob_key").len(), 3, "its name is no secret");
-        // A stranger's own goes to the service as it came, and is not the provider's business.
-        assert_eq!(found(&places, "of-a-stranger"), ["a service"]);
+        assert_eq!(places_with(&places, "runblob_key").len(), 3, "the control: the name of the secret");
+        // The sender's own header reaches the service and not the provider.
+        assert_eq!(places_with(&places, "of-the-sender"), ["a service"]);
     });
 }
 
 #[test]
-fn only_a_provider_with_the_right_certificate_gets_the_key() {
+fn calls_only_a_provider_with_the_right_certificate() {
     on_every_envoy(|envoy| {
         let (right, other) = (Certificate::named("localhost"), Certificate::named("localhost"));
         let elsewhere = Certificate::named("elsewhere.test");
@@ -55,45 +55,45 @@ fn only_a_provider_with_the_right_certificate_gets_the_key() {
             [(&right, &right, true), (&other, &right, false), (&elsewhere, &elsewhere, false)]
         {
             let behind = Upstream::start();
-            behind.reply(confirms(&stranger()));
+            behind.reply(confirms(&tokenless()));
             let front = TlsFront::start(shown, behind.port);
-            let folder = tempfile::TempDir::with_prefix("blobgate-").unwrap();
+            let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
             trusted.write_to(folder.path());
             let ca = folder.path().join("edge.pem");
             let gate = TestGate::with(envoy, |shipped| shipped.provider_with_tls(front.port, &ca));
             for protocol in Protocol::BOTH {
                 if good {
-                    gate.accepts(protocol, &stranger());
+                    gate.accepts(protocol, &tokenless());
                     let key = behind.take_one().header("authorization");
                     assert_eq!(key, Some(format!("Bearer {API_KEY}")));
                 } else {
-                    gate.refuses(protocol, &stranger(), 503, "confirm-unavailable");
+                    gate.refuses(protocol, &tokenless(), 503, "confirm-unavailable");
                 }
             }
             let failed = gate.envoy.stats(r"^cluster\.runblob_api\.ssl\.fail_verify_(error|san)$");
             assert_eq!(failed.values().sum::<u64>() > 0, !good, "{failed:?}");
-            assert_eq!(behind.connections() > 0, good, "what came through TLS");
+            assert_eq!(behind.connections() > 0, good, "connections through TLS");
         }
     });
 }
 
 #[test]
-fn a_provider_without_tls_gets_no_key() {
+fn sends_no_key_without_tls() {
     on_every_envoy(|envoy| {
         let plaintext = Upstream::start();
-        plaintext.reply(confirms(&stranger()));
-        let folder = tempfile::TempDir::with_prefix("blobgate-").unwrap();
+        plaintext.reply(confirms(&tokenless()));
+        let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
         Certificate::named("localhost").write_to(folder.path());
         let ca = folder.path().join("edge.pem");
         let gate = TestGate::with(envoy, |shipped| shipped.provider_with_tls(plaintext.port, &ca));
-        gate.refuses(H1, &stranger(), 503, "confirm-unavailable");
-        assert!(plaintext.connections() > 0, "it was tried");
+        gate.refuses(H1, &tokenless(), 503, "confirm-unavailable");
+        assert!(plaintext.connections() > 0, "Envoy has connected");
         assert_eq!(plaintext.heads(), 0);
     });
 }
 
 #[test]
-fn keys_of_tokens_rotate_without_a_restart() {
+fn rotates_token_keys_without_a_restart() {
     on_every_envoy(|envoy| {
         let keys = |kids: &[&str]| {
             let mut keys: Value = json!({"dev": null});
@@ -124,7 +124,7 @@ fn keys_of_tokens_rotate_without_a_restart() {
             gate.accepts(protocol, &old);
             gate.accepts(protocol, &new);
         }
-        // The name of the one with the key of the other.
+        // One key id with the other key.
         invalid(&of("old", "other-ed"));
         invalid(&of("new", "ed"));
         replace(&["new"]);

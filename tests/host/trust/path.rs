@@ -1,15 +1,15 @@
-//! The hook's path: with a token, without one, and as a service is given it.
+//! The hook's path with and without a token, and the path that a service gets.
 
-use super::{HOOK, bad, confirms, gate, good, knows_nothing, stranger, with_token};
+use super::{HOOK, bad, confirms, gate, good, tokenless, unknown_generation, with_token};
 use crate::support::client::Protocol;
 use crate::support::{TestDelivery, on_every_envoy};
 use serde_json::json;
 
 #[test]
-fn a_service_is_given_the_path_without_its_token_in_every_spelling() {
+fn removes_the_token_from_every_spelling_of_the_path() {
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({"confirm": {"per_minute": 6000}}));
-        gate.provider.reply(confirms(&stranger()));
+        gate.provider.reply(confirms(&tokenless()));
         let token = good();
         for protocol in Protocol::BOTH {
             for path in [
@@ -35,11 +35,11 @@ fn a_service_is_given_the_path_without_its_token_in_every_spelling() {
 }
 
 #[test]
-fn the_hook_without_a_token_is_known() {
+fn matches_the_hook_without_a_token() {
     on_every_envoy(|envoy| {
         let either = gate(envoy, &json!({}));
         let only = gate(envoy, &json!({"hook": {"trust": {"any_of": ["token"], "all_of": null}}}));
-        either.provider.reply(knows_nothing());
+        either.provider.reply(unknown_generation());
         for protocol in Protocol::BOTH {
             for path in ["/hooks/veo3", "/hooks/veo3/", "/hooks/veo3?x", "//hooks/veo3"] {
                 let delivery = TestDelivery::completed().path(path);
@@ -51,6 +51,6 @@ fn the_hook_without_a_token_is_known() {
                 only.refuses(protocol, &TestDelivery::completed().path(path), 404, "unknown-hook");
             }
         }
-        assert_eq!(either.provider.heads(), 1, "asked once, and remembered");
+        assert_eq!(either.provider.heads(), 1, "one call, then the cache");
     });
 }

@@ -1,6 +1,6 @@
-//! A token is a secret: it is in nothing that anybody writes, keeps or hands on.
+//! A token is a secret: no log, statistic, response, service or provider contains it.
 
-use super::{HOOK, confirms, knows_nothing, stranger, token, with_token};
+use super::{HOOK, confirms, token, tokenless, unknown_generation, with_token};
 use crate::support::client::Protocol;
 use crate::support::delivery::{GENERATION, RequestEnding};
 use crate::support::{
@@ -10,10 +10,10 @@ use crate::support::{
 use serde_json::{Value, json};
 use std::cell::RefCell;
 
-/// Where a secret could be found, by the place's name.
+/// Bytes that could contain a secret, with the name of their place.
 pub(super) type SecretPlaces = Vec<(String, Vec<u8>)>;
 
-/// All that Envoy, the services and the provider wrote down so far.
+/// The logs, statistics and requests so far.
 #[track_caller]
 pub(super) fn places(gate: &TestGate) -> SecretPlaces {
     let mut places: SecretPlaces = vec![
@@ -44,13 +44,13 @@ fn bytes(arrival: &ServiceRequest) -> Vec<u8> {
     all
 }
 
-pub(super) fn heard(answer: &ClientResponse) -> Vec<u8> {
+pub(super) fn response_bytes(answer: &ClientResponse) -> Vec<u8> {
     let lines = answer.headers.iter().map(|(name, value)| [name.as_bytes(), b": ", value, b"\n"].concat());
     [lines.collect::<Vec<_>>().concat(), answer.body.clone()].concat()
 }
 
-/// The names of the places that have a text.
-pub(super) fn found(places: &SecretPlaces, text: &str) -> Vec<String> {
+/// The names of the places that contain a text.
+pub(super) fn places_with(places: &SecretPlaces, text: &str) -> Vec<String> {
     let has = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(text);
     let mut names: Vec<String> =
         places.iter().filter(|(_, bytes)| has(bytes)).map(|(name, _)| name.clone()).collect();
@@ -58,7 +58,7 @@ pub(super) fn found(places: &SecretPlaces, text: &str) -> Vec<String> {
     names
 }
 
-/// Tokens that went out, and the answers that came back.
+/// Sent tokens, and the responses.
 #[derive(Default)]
 struct TokenExchanges {
     tokens: RefCell<Vec<String>>,
@@ -66,7 +66,7 @@ struct TokenExchanges {
 }
 
 impl TokenExchanges {
-    /// A new token, which no other test row has.
+    /// A new token with its own `jti`.
     fn token(&self, changes: &Value) -> String {
         let mut changes = changes.clone();
         changes["claims"]["jti"] = format!("t-{}", self.tokens.borrow().len()).into();
@@ -79,7 +79,7 @@ impl TokenExchanges {
         self.token(&json!({}))
     }
 
-    /// All kinds of tokens.
+    /// A token of each kind.
     fn kinds(&self) -> Vec<String> {
         let changes = [
             json!({}),
@@ -96,30 +96,30 @@ impl TokenExchanges {
     }
 
     #[track_caller]
-    fn hears(&self, answer: ClientResponse, status: u16) {
+    fn record(&self, answer: ClientResponse, status: u16) {
         assert_eq!(answer.status, status, "{answer:?}");
         self.answers.borrow_mut().push(answer);
     }
 
-    /// Asserts that no token of them, and no signature of one, is anywhere.
+    /// Asserts that no place contains a sent token or its signature.
     #[track_caller]
-    fn nowhere(&self, gate: &TestGate) {
+    fn assert_absent(&self, gate: &TestGate) {
         let mut places = places(gate);
         for answer in self.answers.borrow().iter() {
-            places.push((format!("an answer {}", answer.status), heard(answer)));
+            places.push((format!("a response {}", answer.status), response_bytes(answer)));
         }
         for token in self.tokens.borrow().iter() {
             let signature = token.split('.').nth(2).unwrap();
             assert!(signature.len() > 40, "{token}");
             for text in [token.as_str(), signature, signature.trim_end_matches("%00")] {
-                assert_eq!(found(&places, text), [""; 0], "{text}");
+                assert_eq!(places_with(&places, text), [""; 0], "{text}");
             }
         }
     }
 }
 
 #[test]
-fn a_token_is_in_nothing_that_is_written_or_handed_on() {
+fn no_place_contains_a_token() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| {
             let mut configuration = Bootstrap::shipped_gate();
@@ -127,10 +127,10 @@ fn a_token_is_in_nothing_that_is_written_or_handed_on() {
             shipped.gate(&configuration)
         });
         let sent = TokenExchanges::default();
-        let mut marked = 0;
+        let mut deliveries = 0;
         for protocol in Protocol::BOTH {
-            let hear = |delivery: &TestDelivery| gate.send(protocol, delivery);
-            for provider in [confirms(&stranger()), knows_nothing(), Reply::status(500)] {
+            let send = |delivery: &TestDelivery| gate.send(protocol, delivery);
+            for provider in [confirms(&tokenless()), unknown_generation(), Reply::status(500)] {
                 gate.provider.reply(provider);
                 for token in sent.kinds() {
                     for delivery in [
@@ -142,10 +142,10 @@ fn a_token_is_in_nothing_that_is_written_or_handed_on() {
                         TestDelivery::completed().method("GET"),
                         TestDelivery::completed().trailers(),
                     ] {
-                        let answer = hear(&with_token(delivery, &token));
+                        let answer = send(&with_token(delivery, &token));
                         assert!([200, 400, 401, 403, 405, 413, 503].contains(&answer.status), "{answer:?}");
                         sent.answers.borrow_mut().push(answer);
-                        marked += 1;
+                        deliveries += 1;
                     }
                 }
             }
@@ -165,21 +165,21 @@ fn a_token_is_in_nothing_that_is_written_or_handed_on() {
                 (format!("{HOOK}/{one};a=b"), 403),
                 (format!("/Hooks/veo3/{one}"), 404),
             ] {
-                sent.hears(hear(&TestDelivery::completed().path(&path)), status);
+                sent.record(send(&TestDelivery::completed().path(&path)), status);
             }
             let plaintext =
                 gate.envoy.plaintext(protocol).open().send(&with_token(TestDelivery::completed(), &one));
-            sent.hears(plaintext, 403);
+            sent.record(plaintext, 403);
         }
         let lines = || gate.envoy.access_log().len();
-        eventually("line for each", || (lines() > marked).then_some(()));
-        sent.nowhere(&gate);
-        // The same search finds what has to be there.
+        eventually("line for each", || (lines() > deliveries).then_some(()));
+        sent.assert_absent(&gate);
+        // The control: the same search finds the generation and the hook.
         for place in ["the access log", "Envoy's log", "a service", "the provider"] {
-            let places = found(&places(&gate), GENERATION);
+            let places = places_with(&places(&gate), GENERATION);
             assert!(places.iter().any(|name| name == place), "{place} is not among {places:?}");
         }
-        let named = found(&places(&gate), "veo3-token");
+        let named = places_with(&places(&gate), "veo3-token");
         for place in ["/stats", "/stats/prometheus", "/config_dump?include_eds"] {
             assert!(named.iter().any(|name| name == place), "{place} is not among {named:?}");
         }
@@ -187,7 +187,7 @@ fn a_token_is_in_nothing_that_is_written_or_handed_on() {
 }
 
 #[test]
-fn a_token_is_in_nothing_that_envoy_itself_says_of_it() {
+fn no_error_of_envoy_contains_a_token() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| {
             shipped.module(crashing_module()).http(|manager| manager["request_timeout"] = "0.5s".into())
@@ -198,27 +198,27 @@ fn a_token_is_in_nothing_that_envoy_itself_says_of_it() {
             let stalls = TestDelivery::of("{\"generation_id\":")
                 .length(Length::Claimed(300))
                 .ending(RequestEnding::Open);
-            // Envoy's 408, which one with a good token hears as 503.
-            sent.hears(gate.send(protocol, &with_good(stalls)), 503);
+            // Envoy's 408, which the gate turns into 503 for a valid token.
+            sent.record(gate.send(protocol, &with_good(stalls)), 503);
             let large = TestDelivery::completed().header("x-large", "l".repeat(40_000));
             match gate.tls(protocol).open().try_send(&with_good(large)) {
-                Ok(answer) => sent.hears(answer, 431),
+                Ok(answer) => sent.record(answer, 431),
                 Err(error) => assert_eq!(protocol, H2, "{error}"),
             }
             let many =
                 (0..120).fold(TestDelivery::completed(), |many, n| many.header(&format!("x-{n}"), "1"));
             match gate.tls(protocol).open().try_send(&with_good(many)) {
-                Ok(answer) => sent.hears(answer, 431),
+                Ok(answer) => sent.record(answer, 431),
                 Err(error) => assert_eq!(protocol, H2, "{error}"),
             }
-            // While the module is trapped, and by what traps it.
+            // Deliveries that trap the module, and deliveries to a trapped module.
             for place in ["headers", "body"] {
                 let crash = with_good(TestDelivery::completed().header("x-crash-test", place));
-                sent.hears(gate.send(protocol, &crash), 503);
-                eventually("module again", || {
+                sent.record(gate.send(protocol, &crash), 503);
+                eventually("working module", || {
                     let answer = gate.send(protocol, &with_good(TestDelivery::completed()));
                     let back = answer.status == 200;
-                    sent.hears(answer, if back { 200 } else { 503 });
+                    sent.record(answer, if back { 200 } else { 503 });
                     back.then_some(())
                 });
             }
@@ -237,15 +237,15 @@ fn a_token_is_in_nothing_that_envoy_itself_says_of_it() {
         }
         for details in ["request_overall_timeout", "wasm_fail_stream", "http1.codec_error"] {
             crate::access_line(&gate.envoy, |line| {
-                line["details"].as_str().is_some_and(|said| said.contains(details))
+                line["details"].as_str().is_some_and(|text| text.contains(details))
             });
         }
-        sent.nowhere(&gate);
+        sent.assert_absent(&gate);
     });
 }
 
 #[test]
-fn the_search_would_find_a_token_and_what_is_judged_has_no_token_in_its_path() {
+fn the_search_finds_a_token_in_an_unguarded_path() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| {
             shipped.http(|manager| {
@@ -265,8 +265,8 @@ fn the_search_would_find_a_token_and_what_is_judged_has_no_token_in_its_path() {
         crate::access_line(&gate.envoy, |line| line["path"] == format!("/app/{open}"));
         let signature = open.rsplit('.').next().unwrap();
         for text in [open.as_str(), signature] {
-            assert_eq!(found(&places(&gate), text), ["the access log", "a service"]);
+            assert_eq!(places_with(&places(&gate), text), ["the access log", "a service"]);
         }
-        assert_eq!(found(&places(&gate), secret.rsplit('.').next().unwrap()), [""; 0]);
+        assert_eq!(places_with(&places(&gate), secret.rsplit('.').next().unwrap()), [""; 0]);
     });
 }

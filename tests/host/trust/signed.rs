@@ -1,6 +1,6 @@
-//! What leaves the gate is signed: the receiver's side, computed here.
+//! The gate's signatures, which the test computes on its own.
 
-use super::{HOOK, bad, confirms, gate, good, stranger, token, with_token};
+use super::{HOOK, bad, confirms, gate, good, token, tokenless, with_token};
 use crate::support::client::Protocol;
 use crate::support::delivery::{GENERATION, RequestEnding};
 use crate::support::envoy::SIGNING_KEY;
@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// A second key, for the time of a change.
+/// A second key, for a rotation.
 const OLD_KEY: (&str, &str) = ("BLOBGATE_OLD_KEY", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDC2FVsBQIhrs=");
 
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
@@ -23,7 +23,7 @@ fn signature(key: &str, id: &str, time: &str, body: &[u8]) -> String {
     format!("v1,{}", STANDARD.encode(mac))
 }
 
-/// Asserts the id, a time of now, and the signatures of these keys over the body that arrived.
+/// Asserts the id, a current time, and the signatures of these keys over the body.
 #[track_caller]
 fn verify(arrival: &ServiceRequest, id: &str, keys: &[&str]) {
     let header = |name: &str| arrival.header(name).unwrap_or_else(|| panic!("no {name}: {arrival:?}"));
@@ -33,10 +33,11 @@ fn verify(arrival: &ServiceRequest, id: &str, keys: &[&str]) {
     assert!(age <= 5, "{age} s");
     let all: Vec<String> = keys.iter().map(|key| signature(key, id, &time, &arrival.body)).collect();
     assert_eq!(header(header::WEBHOOK_SIGNATURE), all.join(" "));
-    let names = arrival.headers.iter().filter(|(name, _)| name.replace('_', "-").starts_with("webhook-"));
+    let names =
+        arrival.headers.iter().filter(|(name, _)| name.replace('_', "-").starts_with(header::WEBHOOK_PREFIX));
     assert_eq!(names.count(), 3, "{arrival:?}");
     assert!(!format!("{:?}", arrival.headers).contains("f0rged"), "{arrival:?}");
-    // Another byte, another signature.
+    // The signature covers the body.
     let flipped = [&arrival.body[..], b" "].concat();
     assert_ne!(header(header::WEBHOOK_SIGNATURE), signature(keys[0], id, &time, &flipped));
 }
@@ -45,8 +46,8 @@ fn idempotency_id(event: &str) -> String {
     format!("veo3:{GENERATION}:{event}")
 }
 
-/// What a client says that would like to be taken for the gate.
-fn claiming(delivery: TestDelivery) -> TestDelivery {
+/// Adds forged signature headers.
+fn with_forged_signature(delivery: TestDelivery) -> TestDelivery {
     let time = super::token::now().to_string();
     delivery
         .header(header::WEBHOOK_ID, "f0rged")
@@ -58,10 +59,10 @@ fn claiming(delivery: TestDelivery) -> TestDelivery {
 }
 
 #[test]
-fn every_accepted_delivery_verifies() {
+fn signs_accepted_deliveries() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
-        gate.provider.reply(confirms(&stranger()));
+        gate.provider.reply(confirms(&tokenless()));
         for protocol in Protocol::BOTH {
             for (delivery, event) in [
                 (TestDelivery::completed(), "completed"),
@@ -70,7 +71,7 @@ fn every_accepted_delivery_verifies() {
                 (with_token(TestDelivery::completed(), &good()), "completed"),
                 (with_token(TestDelivery::failed(), &good()), "failed"),
                 (with_token(TestDelivery::completed(), &bad()), "completed"),
-                (stranger(), "completed"),
+                (tokenless(), "completed"),
                 (
                     with_token(TestDelivery::completed_of(60_000).pieces_of(997).trailers(), &good()),
                     "completed",
@@ -81,7 +82,7 @@ fn every_accepted_delivery_verifies() {
                     "completed",
                 ),
             ] {
-                let arrival = gate.accepts(protocol, &claiming(delivery));
+                let arrival = gate.accepts(protocol, &with_forged_signature(delivery));
                 let id = arrival.header(header::IDEMPOTENCY_KEY).unwrap();
                 assert!(id.starts_with("veo3:") && id.contains(GENERATION) && id.ends_with(event), "{id}");
                 assert_eq!(id, idempotency_id(event));
@@ -92,7 +93,7 @@ fn every_accepted_delivery_verifies() {
 }
 
 #[test]
-fn every_kept_delivery_verifies() {
+fn signs_quarantined_deliveries() {
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({"hook": {"checks": {"prompt": "enforce"}}}));
         let hashed = |body: &[u8]| format!("veo3:{}:quarantined", hex::encode(Sha256::digest(body)));
@@ -119,7 +120,7 @@ fn every_kept_delivery_verifies() {
                 ),
             ] {
                 gate.forget();
-                let answer = gate.send(protocol, &claiming(delivery.clone()));
+                let answer = gate.send(protocol, &with_forged_signature(delivery.clone()));
                 assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
                 let arrival = gate.quarantine.take_one();
                 assert_eq!(arrival.body, delivery.body());
@@ -129,12 +130,12 @@ fn every_kept_delivery_verifies() {
                 verify(&arrival, &id, &[SIGNING_KEY.1]);
             }
         }
-        assert_eq!((gate.video.heads(), gate.failure.heads()), (0, 0), "nothing of it is a service's");
+        assert_eq!((gate.video.heads(), gate.failure.heads()), (0, 0), "no other service gets one");
     });
 }
 
 #[test]
-fn every_observed_delivery_verifies() {
+fn signs_observed_deliveries() {
     on_every_envoy(|envoy| {
         let gate = gate(envoy, &json!({"hook": {"mode": "observe"}}));
         for protocol in Protocol::BOTH {
@@ -144,7 +145,7 @@ fn every_observed_delivery_verifies() {
                 TestDelivery::completed().path(HOOK),
             ] {
                 gate.forget();
-                gate.send(protocol, &claiming(delivery.clone()));
+                gate.send(protocol, &with_forged_signature(delivery.clone()));
                 let arrival = gate.take_one();
                 assert_eq!(arrival.header(header::VERDICT).as_deref(), Some(Verdict::Observed.name()));
                 assert_eq!(arrival.body, delivery.body());
@@ -156,7 +157,7 @@ fn every_observed_delivery_verifies() {
 }
 
 #[test]
-fn while_keys_rotate_both_sign() {
+fn signs_with_both_keys_during_a_rotation() {
     on_every_envoy(|envoy| {
         let names = json!([SIGNING_KEY.0, OLD_KEY.0]);
         let gate = TestGate::with(envoy, |shipped| {
@@ -167,15 +168,16 @@ fn while_keys_rotate_both_sign() {
             })
         });
         for protocol in Protocol::BOTH {
-            let arrival = gate.accepts(protocol, &claiming(with_token(TestDelivery::completed(), &good())));
+            let arrival = gate
+                .accepts(protocol, &with_forged_signature(with_token(TestDelivery::completed(), &good())));
             verify(&arrival, &idempotency_id("completed"), &[SIGNING_KEY.1, OLD_KEY.1]);
         }
     });
 }
 
 #[test]
-fn the_keys_are_in_nothing_that_is_written_or_handed_on() {
-    use super::secrecy::{found, places};
+fn no_place_contains_a_key() {
+    use super::secrecy::{places, places_with};
     use crate::support::envoy::TOKEN_KEY;
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
@@ -183,12 +185,12 @@ fn the_keys_are_in_nothing_that_is_written_or_handed_on() {
         gate.send(H2, &with_token(TestDelivery::of("{"), &good()));
         let places = places(&gate);
         for (name, key) in [TOKEN_KEY, SIGNING_KEY] {
-            assert_eq!(found(&places, key), [""; 0], "{name}");
-            assert_eq!(found(&places, key.trim_start_matches("whsec_")), [""; 0], "{name}");
+            assert_eq!(places_with(&places, key), [""; 0], "{name}");
+            assert_eq!(places_with(&places, key.trim_start_matches("whsec_")), [""; 0], "{name}");
             assert_eq!(
-                found(&places, name),
+                places_with(&places, name),
                 ["/config_dump?include_eds"],
-                "the names of variables are there"
+                "the control: names of variables"
             );
         }
     });

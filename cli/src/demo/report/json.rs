@@ -1,8 +1,8 @@
-//! For machines.
+//! `--json`.
 
 use super::Report;
-use crate::demo::gate::Sent;
-use crate::demo::outcome::Outcome;
+use crate::demo::gate::SendOutcome;
+use crate::demo::outcome::RowOutcome;
 use crate::output::tell_json;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -10,36 +10,38 @@ use serde_json::{Value, json};
 impl Report<'_> {
     pub(in crate::demo) fn print_json(&self) -> Result<()> {
         let report = json!({
-            "gate": self.gate.hooks.edge.as_str(),
+            "gate": self.gate.hooks.open.as_str(),
             "plain": self.gate.hooks.plain.as_str(),
-            "token_gate": self.gate.hooks.token.as_str(),
+            "token_gate": self.gate.hooks.authenticating.as_str(),
             "sandbox": self.sandbox.as_str(),
             "inbox": self.inbox,
-            "mode": self.mode.name(),
+            "mode": self.path.name(),
             "as_expected": self.is_as_expected(),
-            "rows": self.outcomes.iter().map(|outcome| outcome.to_json(self.path(outcome))).collect::<Vec<_>>(),
+            "rows": self.outcomes.iter().map(|outcome| outcome.to_json(self.hook(outcome))).collect::<Vec<_>>(),
         });
         tell_json(serde_json::to_string_pretty(&report)?);
         Ok(())
     }
 }
 
-impl Outcome {
-    fn to_json(&self, path: &str) -> Value {
+impl RowOutcome {
+    fn to_json(&self, hook: &str) -> Value {
         let (answer, code, why) = match &self.sent {
-            Sent::Answered(answer) => (Some(answer.status), answer.code.as_deref(), None),
-            Sent::Unanswered(_) | Sent::Uncalled(_) | Sent::NotReconciled(_) => (None, None, None),
-            Sent::LeftOut(why) => (None, None, Some(why)),
+            SendOutcome::Answered(answer) => (Some(answer.status), answer.code.as_deref(), None),
+            SendOutcome::Unanswered(_) | SendOutcome::Uncalled(_) | SendOutcome::NotReconciled(_) => {
+                (None, None, None)
+            }
+            SendOutcome::Skipped(why) => (None, None, Some(why)),
         };
         let expected = self.row.expected;
         json!({
-            "hook": path,
+            "hook": hook,
             "sent": self.row.sent,
             "generation_id": self.row.delivery.id.to_string(),
             "answer": answer,
             "code": code,
-            "arrived": self.arrived.iter().map(|(service, arrival)| json!({
-                "service": service, "headers": arrival.headers, "bytes": arrival.bytes, "sha256": arrival.sha256,
+            "arrived": self.arrived.iter().map(|(service, request)| json!({
+                "service": service, "headers": request.headers, "bytes": request.bytes, "sha256": request.sha256,
             })).collect::<Vec<_>>(),
             "in_inbox": self.in_inbox.iter().map(|entry| json!({
                 "id": entry.id, "state": entry.state, "generation": entry.generation, "reason": entry.reason,
@@ -47,7 +49,7 @@ impl Outcome {
             })).collect::<Vec<_>>(),
             "expectation": self.expectation.as_ref().map(|it| json!({"job": it.job, "state": it.state})),
             "expected": {"answer": expected.status(), "code": expected.code(), "service": expected.service()},
-            "left_out": why,
+            "skipped": why,
             "faults": self.faults,
         })
     }

@@ -1,11 +1,12 @@
-//! For people.
+//! The table for a terminal.
 
-use super::{Report, write};
-use crate::demo::gate::Sent;
-use crate::demo::outcome::Outcome;
-use crate::demo::service::Service;
-use crate::output::{escape, escape_lines};
-use crate::receiver::Arrival;
+use super::Report;
+use crate::demo::gate::SendOutcome;
+use crate::demo::outcome::RowOutcome;
+use crate::demo::service::DemoService;
+use crate::output::{escape, print_styled};
+use crate::receiver::ReceivedRequest;
+use crate::table::{Side, lines};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use blobgate::contract::header;
@@ -13,9 +14,18 @@ use blobgate_inbox::service::{EntrySummary, ExpectationStatus};
 use reqwest::Version;
 use std::io;
 
-/// The inbox, as a place.
+const COLUMNS: [(&str, Side); 5] = [
+    ("", Side::Left),
+    ("SENT", Side::Left),
+    ("ANSWER", Side::Left),
+    ("CODE", Side::Left),
+    ("ARRIVED AT", Side::Left),
+];
+
+/// The place of an undelivered entry.
 const INBOX: &str = "inbox";
-/// What a receiver goes by, of all that it gets: shown under a row that arrived.
+
+/// The headers of an arrival under its row: a service decides by these.
 const SHOWN: [&str; 9] = [
     header::EVENT,
     header::SOURCE,
@@ -31,127 +41,137 @@ const SHOWN: [&str; 9] = [
 impl Report<'_> {
     pub(in crate::demo) fn print_table(&self) {
         let paint = Paint::on_stdout();
-        let mut lines = vec![escape_lines(&self.places()).into_owned(), String::new()];
-        lines.push(paint.bold(&cells("", "sent", "answer", "code", "arrived at")));
+        let rows: Vec<_> = self.outcomes.iter().map(RowOutcome::cells).collect();
+        let mut table = lines(COLUMNS, &rows).into_iter();
+
+        let mut shown: Vec<String> = self.places().iter().map(|line| escape(line).into_owned()).collect();
+        shown.push(String::new());
+        shown.extend(table.next().map(|names| paint.bold(&names)));
         let mut last = None;
-        for outcome in &self.outcomes {
-            let path = self.path(outcome);
-            if last.replace(path) != Some(path) {
-                lines.push(paint.bold(&format!("at {path}")));
+        for (outcome, line) in self.outcomes.iter().zip(table) {
+            let hook = self.hook(outcome);
+            if last.replace(hook) != Some(hook) {
+                shown.push(paint.bold(&format!("hook {hook}")));
             }
-            lines.extend(outcome.lines(&paint));
+            shown.push(paint.row(outcome.mark(), &line));
+            shown.extend(outcome.details(&paint));
         }
-        lines.push(String::new());
-        lines.push(self.verdict(&paint));
-        write(&format!("{}\n", lines.join("\n")));
+        shown.push(String::new());
+        shown.push(self.verdict(&paint));
+        print_styled(&shown.join("\n"));
     }
 
-    fn places(&self) -> String {
+    fn places(&self) -> Vec<String> {
         let version = self.outcomes.iter().find_map(|outcome| match &outcome.sent {
-            Sent::Answered(answer) => {
-                answer.version.map(|version| if version == Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" })
-            }
+            SendOutcome::Answered(answer) => answer.version,
             _ => None,
         });
-        let services: Vec<_> = self
-            .services
-            .iter()
-            .map(|Service { name, url }| format!("{name} {}", url.as_str().trim_end_matches('/')))
-            .collect();
-        format!(
-            "gate      {}, over {}\nproven    {}\nplaintext {}\nsandbox   {}\nservices  {}\ninbox     {}: {}",
-            self.gate.hooks.edge,
-            version.unwrap_or("nothing"),
-            self.gate.hooks.token,
-            self.gate.hooks.plain,
-            self.sandbox,
-            services.join(", "),
-            self.inbox,
-            self.mode.words()
-        )
+        let version = match version {
+            Some(Version::HTTP_2) => " (HTTP/2)",
+            Some(_) => " (HTTP/1.1)",
+            None => "",
+        };
+        let mut places = vec![
+            format!("gate           {}{version}", self.gate.hooks.open),
+            format!("authenticating {}", self.gate.hooks.authenticating),
+            format!("plain HTTP     {}", self.gate.hooks.plain),
+            format!("sandbox        {}", self.sandbox),
+        ];
+        places.extend(
+            self.services
+                .iter()
+                .map(|DemoService { name, url }| format!("{:<15}{url}", format!("service {name}"))),
+        );
+        places.push(format!("inbox          {}: {}", self.inbox, self.path.sentence()));
+        places
     }
 
     fn verdict(&self, paint: &Paint) -> String {
         let wrong = self.outcomes.iter().filter(|outcome| !outcome.faults.is_empty()).count();
-        let left_out = self.outcomes.iter().filter(|outcome| outcome.is_left_out()).count();
-        let shown = self.outcomes.len().saturating_sub(left_out);
+        let skipped = self.outcomes.iter().filter(|outcome| outcome.is_skipped()).count();
+        let shown = self.outcomes.len().saturating_sub(skipped);
         let verdict = match wrong {
             0 => paint.green(&format!("All {shown} rows are as expected.")),
             _ => paint.red(&format!("{wrong} of {shown} rows are not as expected.")),
         };
-        match left_out {
+        match skipped {
             0 => verdict,
-            _ => format!("{verdict} {left_out} left out."),
+            _ => format!("{verdict} {skipped} skipped."),
         }
     }
 }
 
-impl Outcome {
-    fn lines(&self, paint: &Paint) -> Vec<String> {
-        let (mark, answer, code) = match &self.sent {
-            Sent::LeftOut(_) => ("-", String::new(), ""),
-            Sent::Unanswered(_) => ("FAIL", "none".to_owned(), ""),
-            Sent::Uncalled(_) | Sent::NotReconciled(_) => (self.mark(), "-".to_owned(), "-"),
-            Sent::Answered(answer) => {
-                (self.mark(), answer.status.to_string(), answer.code.as_deref().unwrap_or("-"))
+impl RowOutcome {
+    fn mark(&self) -> &'static str {
+        match self.sent {
+            SendOutcome::Skipped(_) => "-",
+            _ if self.faults.is_empty() => "ok",
+            _ => "FAIL",
+        }
+    }
+
+    fn cells(&self) -> [String; 5] {
+        let (answer, code) = match &self.sent {
+            SendOutcome::Skipped(_) => (String::new(), String::new()),
+            SendOutcome::Unanswered(_) => ("none".to_owned(), String::new()),
+            SendOutcome::Uncalled(_) | SendOutcome::NotReconciled(_) => ("-".to_owned(), "-".to_owned()),
+            SendOutcome::Answered(answer) => {
+                (answer.status.to_string(), answer.code.clone().unwrap_or_else(|| "-".to_owned()))
             }
         };
+        [self.mark().to_owned(), self.row.sent.to_owned(), answer, code, self.place()]
+    }
+
+    fn place(&self) -> String {
         let services = self.arrived.iter().map(|(service, _)| service.as_str());
         let places: Vec<_> = services.chain(self.in_inbox.iter().map(|_| INBOX)).collect();
-        let arrived = match &self.sent {
-            Sent::LeftOut(_) => "left out".to_owned(),
+        match &self.sent {
+            SendOutcome::Skipped(_) => "skipped".to_owned(),
             _ if places.is_empty() => "nowhere".to_owned(),
             _ => places.join(", "),
-        };
-        let line = cells(mark, self.row.sent, &answer, code, &arrived);
-        let mut lines = vec![match mark {
-            "ok" => escape(&line).into_owned(),
-            "-" => paint.dim(&line),
-            _ => paint.red(&line),
-        }];
-        let shown = |arrival: &Arrival| {
-            let values = SHOWN
-                .iter()
-                .filter_map(|name| arrival.header(name).map(|value| format!("        {name}: {value}")));
-            values.collect::<Vec<_>>()
-        };
-        lines
-            .extend(self.arrived.iter().flat_map(|(_, arrival)| shown(arrival)).map(|line| paint.dim(&line)));
-        let in_inbox = |entry: &EntrySummary| {
-            let reason = entry.reason.as_deref().unwrap_or("-");
-            [
-                format!("        entry {}: {}", entry.id, entry.state),
-                format!("        blobgate-reason: {reason}"),
-            ]
-        };
-        lines.extend(self.in_inbox.iter().flat_map(in_inbox).map(|line| paint.dim(&line)));
-        lines.extend(self.expectation.iter().map(|ExpectationStatus { job, state, .. }| {
-            paint.dim(&format!("        expected of job {}: {state}", job.as_deref().unwrap_or("-")))
-        }));
-        lines.extend(self.faults.iter().map(|fault| paint.red(&format!("        ! {fault}"))));
-        if let Sent::LeftOut(why) = &self.sent {
-            lines.push(paint.dim(&format!("        {why}")));
         }
-        lines
     }
 
-    fn mark(&self) -> &'static str {
-        if self.faults.is_empty() { "ok" } else { "FAIL" }
+    /// The lines below a row.
+    fn details(&self, paint: &Paint) -> Vec<String> {
+        let mut details: Vec<String> =
+            self.arrived.iter().flat_map(|(_, request)| headers(request)).collect();
+        details.extend(self.in_inbox.iter().flat_map(|EntrySummary { id, state, reason, .. }| {
+            let reason = reason.as_ref().map(|reason| format!("{}: {reason}", header::REASON));
+            [Some(format!("entry {id}: {state}")), reason].into_iter().flatten()
+        }));
+        details.extend(self.expectation.iter().map(|ExpectationStatus { job, state, .. }| {
+            format!("expectation of job {}: {state}", job.as_deref().unwrap_or("-"))
+        }));
+        if let SendOutcome::Skipped(why) = &self.sent {
+            details.push(why.clone());
+        }
+        let details = details.iter().map(|line| paint.dim(&format!("        {line}")));
+        let faults = self.faults.iter().map(|fault| paint.red(&format!("        ! {fault}")));
+        details.chain(faults).collect()
     }
 }
 
-fn cells(mark: &str, sent: &str, answer: &str, code: &str, arrived: &str) -> String {
-    format!("{mark:<4}  {sent:<34} {answer:<6}  {code:<21}  {arrived}").trim_end().to_owned()
+fn headers(request: &ReceivedRequest) -> Vec<String> {
+    SHOWN.iter().filter_map(|name| request.header(name).map(|value| format!("{name}: {value}"))).collect()
 }
 
-/// Colours, where a terminal shows them.
+/// Colours, on a terminal that shows them.
 struct Paint {
-    on: bool,
+    is_on: bool,
 }
 
 impl Paint {
     fn on_stdout() -> Self {
-        Self { on: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
+        Self { is_on: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
+    }
+
+    fn row(&self, mark: &str, line: &str) -> String {
+        match (mark, line.strip_prefix(mark)) {
+            ("ok", Some(rest)) => format!("{}{}", self.green(mark), escape(rest)),
+            ("-", _) => self.dim(line),
+            _ => self.red(line),
+        }
     }
 
     fn bold(&self, text: &str) -> String {
@@ -171,7 +191,7 @@ impl Paint {
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
-        let style = if self.on { style } else { Style::new() };
+        let style = if self.is_on { style } else { Style::new() };
         format!("{style}{}{style:#}", escape(text))
     }
 }

@@ -1,41 +1,42 @@
-//! Expectations in a file, one a line (RFC 4180).
+//! Reads expectations from a CSV file, one a line (RFC 4180).
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use csv::{ReaderBuilder, StringRecord, Trim};
 use std::path::Path;
 
-pub(super) struct Line {
+pub(super) struct CsvLine {
     pub(super) number: usize,
     pub(super) hook: String,
     pub(super) generation: String,
     pub(super) job: String,
 }
 
-const HEAD: [&str; 3] = ["hook", "generation_id", "job"];
+const HEADER: [&str; 3] = ["hook", "generation_id", "job"];
 
-/// Reads all of it before anything is said to the inbox.
-pub(super) fn read(file: &Path) -> Result<Vec<Line>> {
+/// Reads the whole file, so that a wrong line stops the command before its first request.
+pub(super) fn read(file: &Path) -> Result<Vec<CsvLine>> {
     let name = file.display();
-    let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|why| anyhow!("cannot read {name}: {why}. Name a CSV file with --csv"))?;
     let mut lines = Vec::new();
     for (number, text) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
-        let fields = fields(text).with_context(|| format!("{name}, line {number} cannot be read"))?;
+        let fields = fields(text).with_context(|| format!("cannot read line {number} of {name}"))?;
         match fields.iter().collect::<Vec<_>>()[..] {
             [] | [""] => {}
-            [hook, generation, job] if number == 1 && [hook, generation, job] == HEAD => {}
-            [hook, generation, job] => lines.push(Line {
+            [hook, generation, job] if number == 1 && [hook, generation, job] == HEADER => {}
+            [hook, generation, job] => lines.push(CsvLine {
                 number,
                 hook: hook.to_owned(),
                 generation: generation.to_owned(),
                 job: job.to_owned(),
             }),
-            _ => bail!("{name}, line {number}: {text:?} is not of the form hook,generation_id,job"),
+            _ => bail!("cannot read line {number} of {name}: {text:?}. Write hook,generation_id,job"),
         }
     }
     Ok(lines)
 }
 
-/// No field has a line break, and a reader of the whole file counts neither empty lines nor those that end in CRLF.
+/// Parses one line at a time: fields have no line breaks, and `csv` alone miscounts empty lines and CRLF.
 fn fields(line: &str) -> csv::Result<StringRecord> {
     let mut reader = ReaderBuilder::new();
     let mut reader = reader.has_headers(false).trim(Trim::All).from_reader(line.as_bytes());
@@ -52,8 +53,8 @@ mod tests {
         let file = folder.path().join("a.csv");
         fs::write(&file, text).unwrap();
         let read =
-            read(&file).map_err(|error| format!("{error:#}").replace(&format!("{}, ", file.display()), ""));
-        let shown = |line: Line| (line.number, format!("{}|{}|{}", line.hook, line.generation, line.job));
+            read(&file).map_err(|error| format!("{error:#}").replace(&format!(" of {}", file.display()), ""));
+        let shown = |line: CsvLine| (line.number, format!("{}|{}|{}", line.hook, line.generation, line.job));
         read.map(|lines| lines.into_iter().map(shown).collect())
     }
 
@@ -80,7 +81,7 @@ mod tests {
             ("a,b,c,d", "line 1: \"a,b,c,d\""),
             ("\"a,b,c", r#"line 1: "\"a,b,c""#),
         ] {
-            let error = format!("{error} is not of the form hook,generation_id,job");
+            let error = format!("cannot read {error}. Write hook,generation_id,job");
             assert_eq!(read_text(text), Err(error), "{text:?}");
         }
     }

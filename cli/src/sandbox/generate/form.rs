@@ -8,12 +8,12 @@ use std::ops::RangeInclusive;
 
 pub(super) struct Form<'a> {
     fields: &'a Map<String, Value>,
-    pub(super) complaints: Vec<Complaint>,
+    pub(super) complaints: Vec<FieldError>,
 }
 
 /// An entry of the list in a 422, as the provider's pages show it.
 #[derive(Serialize)]
-pub(super) struct Complaint {
+pub(super) struct FieldError {
     #[serde(rename = "type")]
     kind: &'static str,
     loc: Vec<&'static str>,
@@ -89,12 +89,12 @@ impl<'a> Form<'a> {
 
     fn complain<T>(&mut self, kind: &'static str, name: &'static str, msg: String) -> Option<T> {
         let input = self.given(name).cloned();
-        self.complaints.push(Complaint { kind, loc: vec!["body", name], msg, input });
+        self.complaints.push(FieldError { kind, loc: vec!["body", name], msg, input });
         None
     }
 }
 
-impl Complaint {
+impl FieldError {
     pub(super) fn of_body(error: &serde_json::Error) -> Self {
         Self {
             kind: "json_invalid",

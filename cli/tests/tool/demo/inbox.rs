@@ -1,6 +1,6 @@
 //! An inbox between the stand-in for the gate and the receivers: it delivers a moment later, and tells what it has.
 
-use super::{Does, Service, StandIn, UNCALLED, believes, generation};
+use super::{GateBehaviour, GateStandIn, ServiceName, UNCALLED, believes, generation};
 use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::routing::{get, post};
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 /// What it does with what the gate hands over.
 #[derive(Clone, Copy)]
-pub(super) enum Inbox {
+pub(super) enum InboxBehaviour {
     /// Delivers what is accepted once, and keeps the rest.
     Right,
     DeliversTwice,
@@ -33,7 +33,7 @@ const LATE: Duration = Duration::from_millis(300);
 
 /// What it does about the generation of which no callback comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reconciles {
+pub(super) enum ReconcileBehaviour {
     /// Asks a moment later, and delivers it once.
     Right,
     /// It is there, and the gate goes past it.
@@ -51,16 +51,16 @@ pub(super) enum Reconciles {
 }
 
 #[derive(Clone)]
-pub(super) struct Entries {
+pub(super) struct InboxStandIn {
     entries: Arc<Mutex<Vec<Value>>>,
-    reconciles: Reconciles,
+    reconciles: ReconcileBehaviour,
     /// What it was told to expect, as often as it was told.
     told: Arc<Mutex<Vec<Value>>>,
 }
 
-impl Default for Entries {
+impl Default for InboxStandIn {
     fn default() -> Self {
-        Self::that(Reconciles::Right)
+        Self::that(ReconcileBehaviour::Right)
     }
 }
 
@@ -74,15 +74,15 @@ fn entry(id: usize, state: &str, generation: Option<&str>, reason: Option<&str>,
     })
 }
 
-impl Entries {
+impl InboxStandIn {
     /// With one that was there before.
-    pub(super) fn that(reconciles: Reconciles) -> Self {
+    pub(super) fn that(reconciles: ReconcileBehaviour) -> Self {
         let old = entry(1, "quarantined", None, Some("token-expired"), b"");
         Self { entries: Arc::new(Mutex::new(vec![old])), reconciles, told: Arc::default() }
     }
 
     pub(super) fn is_in_path(&self) -> bool {
-        self.reconciles != Reconciles::NotInPath
+        self.reconciles != ReconcileBehaviour::NotInPath
     }
 
     /// The first time that it was told of each generation.
@@ -106,7 +106,7 @@ impl Entries {
 
     /// `POST /reconcile`: what it would ask.
     fn would_ask(&self) -> Value {
-        let per_minute = (self.reconciles != Reconciles::AsksNobody).then_some(10);
+        let per_minute = (self.reconciles != ReconcileBehaviour::AsksNobody).then_some(10);
         json!({"questions": [], "more": false, "per_minute": per_minute})
     }
 
@@ -120,10 +120,11 @@ impl Entries {
             false => "expected",
         };
         let asked = match self.reconciles {
-            Reconciles::Hears(answer) if !has_event => Some(answer),
+            ReconcileBehaviour::Hears(answer) if !has_event => Some(answer),
             _ => None,
         };
-        let ask_at = if self.reconciles == Reconciles::AfterMinutes { "12:13:00.5Z" } else { "12:00:01.5Z" };
+        let ask_at =
+            if self.reconciles == ReconcileBehaviour::AfterMinutes { "12:13:00.5Z" } else { "12:00:01.5Z" };
         json!({
             "hook": told["hook"], "generation_id": told["generation_id"], "released": [],
             "job": told["job"], "state": state, "asked": i32::from(asked.is_some()), "answer": asked,
@@ -135,7 +136,7 @@ impl Entries {
     fn whole(&self, id: usize) -> Value {
         let mut entry = self.entries.lock().unwrap()[id - 1].clone();
         let told = self.told().into_iter().find(|told| told["generation_id"] == entry["generation"]);
-        let told = told.filter(|_| self.reconciles != Reconciles::Forgets);
+        let told = told.filter(|_| self.reconciles != ReconcileBehaviour::Forgets);
         entry["expectation"] = told.map_or(Value::Null, |told| self.stands(&told));
         entry
     }
@@ -151,7 +152,7 @@ impl Entries {
     }
 }
 
-impl StandIn {
+impl GateStandIn {
     /// Its admin listener.
     pub(super) fn listen_as_inbox(self: &Arc<Self>, listener: TcpListener) {
         let entries = self.inbox.clone().unwrap();
@@ -175,10 +176,11 @@ impl StandIn {
     }
 
     /// `POST /expect`. The first time of the one of which no callback comes, it is going to be asked for.
-    fn expect(self: &Arc<Self>, entries: &Entries, told: Value) -> Json<Value> {
+    fn expect(self: &Arc<Self>, entries: &InboxStandIn, told: Value) -> Json<Value> {
         let is_first = !entries.told().iter().any(|before| before["generation_id"] == told["generation_id"]);
         entries.told.lock().unwrap().push(told.clone());
-        let asks = !matches!(entries.reconciles, Reconciles::AfterMinutes | Reconciles::Hears(_));
+        let asks =
+            !matches!(entries.reconciles, ReconcileBehaviour::AfterMinutes | ReconcileBehaviour::Hears(_));
         if is_first && told["generation_id"] == UNCALLED && asks {
             let (stand_in, entries, told) = (Arc::clone(self), entries.clone(), told.clone());
             tokio::spawn(async move { stand_in.reconcile(&entries, &told).await });
@@ -186,14 +188,14 @@ impl StandIn {
         Json(entries.stands(&told))
     }
 
-    async fn reconcile(&self, entries: &Entries, told: &Value) {
+    async fn reconcile(&self, entries: &InboxStandIn, told: &Value) {
         tokio::time::sleep(LATE).await;
         let body = Bytes::from(generation(UNCALLED));
         let index = entries.add("waiting", Some(UNCALLED), None, &body);
         let (attempt, source) = ((header::ATTEMPT, "1"), (header::SOURCE, EventSource::Reconcile.name()));
         let (headers, times) = match entries.reconciles {
-            Reconciles::AsAWebhook => (vec![attempt], 1),
-            Reconciles::DeliversTwice => (vec![attempt, source], 2),
+            ReconcileBehaviour::AsAWebhook => (vec![attempt], 1),
+            ReconcileBehaviour::DeliversTwice => (vec![attempt, source], 2),
             _ => (vec![attempt, source], 1),
         };
         for _ in 0..times {
@@ -204,18 +206,18 @@ impl StandIn {
 
     pub(super) fn hand_to_inbox(
         self: &Arc<Self>,
-        entries: &Entries,
+        entries: &InboxStandIn,
         job: Option<&str>,
         body: Bytes,
-        does: Does,
+        does: GateBehaviour,
     ) {
         let Some((service, event)) = does.over else { return };
         let payload: Value = serde_json::from_slice(&body).unwrap_or_default();
         let generation = payload["generation_id"].as_str();
         let reason = match (service, does.inbox) {
-            (_, Inbox::Keeps(reason)) => reason,
-            (Service::Quarantine, _) => event,
-            (Service::Video | Service::Failure, _) => {
+            (_, InboxBehaviour::Keeps(reason)) => reason,
+            (ServiceName::Quarantine, _) => event,
+            (ServiceName::Video | ServiceName::Failure, _) => {
                 let index = entries.add("waiting", generation, None, &body);
                 let (stand_in, entries) = (Arc::clone(self), entries.clone());
                 let job = job.map(str::to_owned);
@@ -225,26 +227,26 @@ impl StandIn {
         };
         let index = entries.add("quarantined", generation, Some(reason), &body);
         match does.inbox {
-            Inbox::SeesTwice => entries.set(index, "seen", 2),
-            Inbox::Drops => entries.set(index, "state", "dropped"),
+            InboxBehaviour::SeesTwice => entries.set(index, "seen", 2),
+            InboxBehaviour::Drops => entries.set(index, "state", "dropped"),
             _ => {}
         }
     }
 
     async fn deliver_late(
         &self,
-        entries: &Entries,
+        entries: &InboxStandIn,
         index: usize,
         job: Option<String>,
         body: Bytes,
-        does: Does,
+        does: GateBehaviour,
     ) {
-        if !matches!(does.inbox, Inbox::DeliversAtOnce) {
+        if !matches!(does.inbox, InboxBehaviour::DeliversAtOnce) {
             tokio::time::sleep(LATE).await;
         }
         let times = match does.inbox {
-            Inbox::Loses => 0,
-            Inbox::DeliversTwice => 2,
+            InboxBehaviour::Loses => 0,
+            InboxBehaviour::DeliversTwice => 2,
             _ => 1,
         };
         for _ in 0..times {

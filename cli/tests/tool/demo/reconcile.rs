@@ -1,16 +1,17 @@
 //! What the demo orders it says to the inbox, and what is never called back the inbox has to bring.
 
 use super::{
-    Entries, GENERATED, Reconciles, SHIPPED, UNCALLED, claims, demo, demo_by, demo_by_inbox, fails, should_be,
+    GENERATED, InboxStandIn, ReconcileBehaviour, SHIPPED, UNCALLED, claims, demo, demo_by, demo_by_inbox,
+    expected, fails,
 };
 use crate::running::text;
 use blobgate::contract::{EventSource, Kind, Proof, header};
 use serde_json::{Value, json};
 
-const ROW: &str = "generated, never called back";
+const ROW: &str = "generated, without a callback";
 
-async fn demo_that(reconciles: Reconciles) -> (Option<i32>, String) {
-    let end = demo_by(&Entries::that(reconciles), SHIPPED.to_vec(), &[]).await.0;
+async fn demo_that(reconciles: ReconcileBehaviour) -> (Option<i32>, String) {
+    let end = demo_by(&InboxStandIn::that(reconciles), SHIPPED.to_vec(), &[]).await.0;
     assert_eq!(text(&end.stderr), "", "{}", text(&end.stdout));
     (end.status.code(), text(&end.stdout))
 }
@@ -25,7 +26,7 @@ fn row<'a>(table: &'a str, sent: &str) -> Vec<&'a str> {
 
 #[tokio::test]
 async fn what_is_ordered_is_told_to_the_inbox_with_its_job() {
-    let entries = Entries::default();
+    let entries = InboxStandIn::default();
     let (end, paths) = demo_by(&entries, SHIPPED.to_vec(), &[]).await;
     let (table, told) = (text(&end.stdout), entries.told());
     let ids: Vec<_> = told.iter().map(|told| told["generation_id"].as_str().unwrap()).collect();
@@ -40,13 +41,16 @@ async fn what_is_ordered_is_told_to_the_inbox_with_its_job() {
     ]) {
         let job = told["job"].as_str().unwrap();
         assert_eq!(told, &json!({"hook": "veo3-token", "generation_id": told["generation_id"], "job": job}));
-        assert!(row(&table, sent).contains(&&*format!("        expected of job {job}: {state}")), "{table}");
+        assert!(
+            row(&table, sent).contains(&&*format!("        expectation of job {job}: {state}")),
+            "{table}"
+        );
     }
 }
 
 #[tokio::test]
 async fn what_is_never_called_back_arrives_by_the_reconcile() {
-    let (code, table) = demo_that(Reconciles::Right).await;
+    let (code, table) = demo_that(ReconcileBehaviour::Right).await;
     assert_eq!(code, Some(0), "{table}");
     let lines = row(&table, ROW);
     assert!(
@@ -78,19 +82,18 @@ async fn machines_are_told_of_it() {
 #[tokio::test]
 async fn without_an_inbox_that_asks_in_time_it_is_left_out() {
     let alone = demo(SHIPPED.to_vec(), &[]).await;
-    let none = "no inbox is in the path, and only an inbox asks for what never came";
-    let nobody = "the inbox asks nobody for what never came: it has no --provider";
-    let late =
-        "the inbox asks 780 s after it is told (--reconcile-after), and the demo waits for 60 s at most";
+    let none = "without an inbox in the path, nothing reconciles it";
+    let nobody = "the inbox has no --provider, and does not reconcile";
+    let late = "the inbox reconciles after 780 s (--reconcile-after), the demo waits at most 60 s";
     for ((code, table), why) in [
         ((alone.status.code(), text(&alone.stdout)), none),
-        (demo_that(Reconciles::NotInPath).await, none),
-        (demo_that(Reconciles::AsksNobody).await, nobody),
-        (demo_that(Reconciles::AfterMinutes).await, late),
+        (demo_that(ReconcileBehaviour::NotInPath).await, none),
+        (demo_that(ReconcileBehaviour::AsksNobody).await, nobody),
+        (demo_that(ReconcileBehaviour::AfterMinutes).await, late),
     ] {
         let lines = row(&table, ROW);
         assert_eq!((code, lines[1].trim_start()), (Some(0), why), "{table}");
-        assert!(lines[0].starts_with("- ") && lines[0].ends_with(" left out"), "{table}");
+        assert!(lines[0].starts_with("- ") && lines[0].ends_with(" skipped"), "{table}");
     }
 }
 
@@ -101,18 +104,18 @@ async fn a_reconcile_that_is_wrong_is_marked() {
         assert_eq!(code, Some(1), "{table}");
         table
     };
-    let heard = "the inbox has asked for it, and the answer was unauthorized";
-    fails(&demo(Reconciles::Hears("unauthorized")).await, ROW, heard);
+    let heard = "the provider's answer to the inbox is unauthorized";
+    fails(&demo(ReconcileBehaviour::Hears("unauthorized")).await, ROW, heard);
     fails(
-        &demo(Reconciles::AsAWebhook).await,
+        &demo(ReconcileBehaviour::AsAWebhook).await,
         ROW,
-        &should_be(header::SOURCE, EventSource::Reconcile.name()),
+        &expected(header::SOURCE, EventSource::Reconcile.name()),
     );
-    fails(&demo(Reconciles::DeliversTwice).await, ROW, "it should arrive at video, once");
-    let table = demo(Reconciles::Forgets).await;
+    fails(&demo(ReconcileBehaviour::DeliversTwice).await, ROW, "expected it once at video");
+    let table = demo(ReconcileBehaviour::Forgets).await;
     let forgotten = |state: &str| {
-        let is_so = |line: &&str| line.contains("the inbox should have it as expected of job demo-");
-        table.lines().filter(is_so).filter(|line| line.ends_with(&format!(", and {state}"))).count()
+        let is_so = |line: &&str| line.contains("expected an expectation of job demo-");
+        table.lines().filter(is_so).filter(|line| line.ends_with(&format!(" that is {state}"))).count()
     };
     assert_eq!((forgotten("reconciled"), forgotten("arrived")), (1, 2), "{table}");
 }

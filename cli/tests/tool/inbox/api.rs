@@ -1,6 +1,6 @@
 //! The admin listener by itself.
 
-use super::{Delivery, Inbox, Place, generation, on_each_store};
+use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ on_each_store! {
     many_at_once_change_an_entry_once
 }
 
-async fn refuses_in_one_sentence(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn refuses_in_one_sentence(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let get = |path| (Method::GET, path, Value::Null);
     let post = |path, body| (Method::POST, path, body);
     for ((method, path, body), status, sentence) in [
@@ -99,11 +99,11 @@ async fn refuses_in_one_sentence(place: Place) {
     assert!(said["detail"].as_str().unwrap().starts_with("invalid body: invalid type: string"));
 }
 
-async fn changes_in_pieces(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn changes_in_pieces(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let mut stored = Vec::new();
     for number in 0..5 {
-        stored.push(inbox.stored(&Delivery::kept(number)).await);
+        stored.push(inbox.stored(&ForwardedDelivery::quarantined(number)).await);
     }
     let drop = async |after: Option<i64>, until: Option<i64>| {
         let what = json!({"filter": {"state": "quarantined"}, "after": after, "until": until, "limit": 2});
@@ -118,10 +118,14 @@ async fn changes_in_pieces(place: Place) {
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
 }
 
-async fn counts_without_changing(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let id = inbox.stored(&Delivery::kept(1)).await;
-    let no_event = Delivery { event: None, generation: Some(generation(2)), ..Delivery::kept(2) };
+async fn counts_without_changing(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await;
+    let no_event = ForwardedDelivery {
+        event: None,
+        generation: Some(generation(2)),
+        ..ForwardedDelivery::quarantined(2)
+    };
     let newest = inbox.stored(&no_event).await;
     let expected = json!({
         "would_change": [{"state": "quarantined", "count": 1}],
@@ -136,16 +140,16 @@ async fn counts_without_changing(place: Place) {
     assert!(inbox.service.came().is_empty());
 }
 
-async fn many_at_once_change_an_entry_once(place: Place) {
+async fn many_at_once_change_an_entry_once(place: TestStore) {
     const OPERATORS: usize = 20;
-    let inbox = Inbox::start(place).await;
-    inbox.store(&Delivery::completed(99)).await;
+    let inbox = RunningInbox::start(place).await;
+    inbox.store(&ForwardedDelivery::completed(99)).await;
     inbox.service.wait_for(1).await;
     inbox.lines(&["pause", "--hook", "veo3"]);
     inbox.wait_for_pause("veo3/completed", true).await;
     let mut ids = Vec::new();
     for number in 0..10 {
-        ids.push(inbox.stored(&Delivery::kept(number)).await);
+        ids.push(inbox.stored(&ForwardedDelivery::quarantined(number)).await);
     }
     let what = json!({"ids": ids});
     let answers = join_all((0..OPERATORS).map(|_| inbox.ask(Method::POST, "/release", &what))).await;

@@ -1,7 +1,7 @@
 //! How a command reaches its inbox, and what it says where it does not.
 
-use super::{Inbox, Place, Service, until};
-use crate::running::{blobgate, nobody, text};
+use super::{RunningInbox, StandInService, TestStore, until};
+use crate::running::{blobgate, closed_port, text};
 use blobgate_testkit::{Cluster, needs};
 use serde_json::{Value, json};
 
@@ -25,9 +25,9 @@ const COMMANDS: [&[&str]; 14] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wants_the_token() {
-    let inbox = Inbox::with(Place::sqlite(), &["--admin-token-env", "TOKEN"]).await;
+    let inbox = RunningInbox::with(TestStore::sqlite(), &["--admin-token-env", "TOKEN"]).await;
     let sentence = format!(
-        "blobgate: the inbox at {}/ wants its token: name the variable that has it with --admin-token-env\n",
+        "blobgate: the inbox at {}/ refuses the request without its token. Name the variable that has it with --admin-token-env\n",
         inbox.admin
     );
     for command in COMMANDS {
@@ -72,23 +72,23 @@ async fn wants_the_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn needs_no_public_certificates() {
-    let inbox = Inbox::start(Place::sqlite()).await;
+    let inbox = RunningInbox::start(TestStore::sqlite()).await;
     let mut command = blobgate(&["inbox", "ls", "--admin", &inbox.admin]);
     let output = command.env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere").output().unwrap();
-    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "there is no such entry\n"));
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "no entry matches\n"));
 }
 
 #[tokio::test]
 async fn says_which_inbox_is_away() {
-    let nobody = nobody();
+    let nobody = closed_port();
     let url = format!("http://{}", nobody.address);
     for command in COMMANDS {
         let output = blobgate(&[&["inbox"], command, &["--admin", &url]].concat()).output().unwrap();
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
-        assert!(said.starts_with(&format!("blobgate: no inbox can be reached at {url}/ (")), "{said}");
+        assert!(said.starts_with(&format!("blobgate: cannot connect to the inbox at {url}/: ")), "{said}");
         assert!(
-            said.ends_with("): `blobgate inbox serve` runs one, --admin names another address\n"),
+            said.ends_with(". Start it with `blobgate inbox serve`, or name its URL with --admin\n"),
             "{said}"
         );
     }
@@ -96,12 +96,12 @@ async fn says_which_inbox_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_an_unexpected_response() {
-    let (service, url) = Service::start().await;
+    let (service, url) = StandInService::start().await;
     for status in [200, 400, 404] {
         service.answer(status);
         let output = blobgate(&["inbox", "stats", "--admin", &url]).output().unwrap();
         let sentence = format!(
-            "blobgate: unexpected response ({status}) from {url}/: not the admin listener of an inbox, or an incompatible version\n"
+            "blobgate: unexpected answer ({status}) from {url}/: it is no admin listener, or has another version. Name the right one with --admin\n"
         );
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), sentence));
     }
@@ -118,7 +118,7 @@ async fn names_an_incompatible_version() {
         for command in [&["ls"][..], &["stats"], &["tail"], &["export"], &["show", "1"], &["release", "1"]] {
             let output = blobgate(&[&["inbox"], command, &["--admin", &address]].concat()).output().unwrap();
             let sentence = format!(
-                "blobgate: unexpected response (200) from {address}/: not the admin listener of an inbox, or an incompatible version\n"
+                "blobgate: unexpected answer (200) from {address}/: it is no admin listener, or has another version. Name the right one with --admin\n"
             );
             assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), sentence), "{command:?}");
         }
@@ -138,7 +138,7 @@ async fn answers(body: &'static str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn says_that_the_store_is_away() {
     let cluster = Cluster::alone();
-    let inbox = Inbox::start(Place::of(&cluster)).await;
+    let inbox = RunningInbox::start(TestStore::of(&cluster)).await;
     assert!(inbox.lines(&["ls"]).is_empty());
     drop(cluster);
     for command in COMMANDS.iter().filter(|command| command[0] != "stats") {
@@ -158,8 +158,11 @@ async fn says_that_the_store_is_away() {
 fn wants_to_know_which_entries() {
     for command in ["drop", "replay", "release"] {
         for (args, sentence) in [
-            (&[][..], "error: name entries by their ids, or by a filter such as --state\n"),
-            (&["1", "--state", "dead"], "error: name entries by their ids or by filters, and not by both\n"),
+            (&[][..], "error: no entry is named. Name entries by ids, or by a filter such as --state\n"),
+            (
+                &["1", "--state", "dead"],
+                "error: ids and filters exclude each other. Name entries by one of them\n",
+            ),
             (&["0"], "error: invalid value '0' for '[ID]...': 0 is not in 1.."),
             (&["--state", "lost"], "error: invalid value 'lost' for '--state <STATE>'\n"),
         ] {

@@ -1,6 +1,6 @@
 //! `replay`, `release` and `drop`.
 
-use super::{Delivery, Inbox, Place, generation, on_each_store, until};
+use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store, until};
 use crate::running::{blobgate, text};
 use blobgate::contract::{Kind, Verdict, header};
 use serde_json::json;
@@ -22,9 +22,9 @@ on_each_store! {
     tells_what_was_done_in_json
 }
 
-async fn releases_a_quarantined_event_in_two_commands(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let kept = Delivery::kept(1);
+async fn releases_a_quarantined_event_in_two_commands(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let kept = ForwardedDelivery::quarantined(1);
     inbox.store(&kept).await;
 
     let lines = inbox.lines(&["ls", "--state", "quarantined"]);
@@ -58,18 +58,18 @@ async fn releases_a_quarantined_event_in_two_commands(place: Place) {
     inbox.store(&kept).await;
     let entries = inbox.entries("").await;
     assert_eq!((entries.len(), &entries[0]["seen"]), (1, &2.into()));
-    inbox.store(&Delivery::completed(1)).await;
+    inbox.store(&ForwardedDelivery::completed(1)).await;
     let came = &inbox.service.wait_for(2).await[1];
     assert_eq!((came.header(header::REDELIVERY), came.header(header::OVERRIDE)), (None, None));
 }
 
-async fn refuses_to_replay_a_quarantined_entry(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let id = inbox.stored(&Delivery::kept(1)).await.to_string();
+async fn refuses_to_replay_a_quarantined_entry(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await.to_string();
     let sentence = "it is quarantined: `blobgate inbox release ID` delivers it";
     assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: {sentence} ({id})\n"));
     let said = inbox.refused(&["replay", "--state", "quarantined", "--yes"], 1);
-    assert_eq!(said, format!("1 entry cannot be replayed: {sentence}\nthere is nothing to replay\n"));
+    assert_eq!(said, format!("1 entry cannot be replayed: {sentence}\nno entry to replay\n"));
     let (_, said) = inbox.ask(reqwest::Method::POST, "/replay", &json!({"filter": {"hook": "veo3"}})).await;
     assert_eq!(said, json!({"changed": [], "refused": [], "next": null}), "a filter leaves it out");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
@@ -80,11 +80,11 @@ async fn refuses_to_replay_a_quarantined_entry(place: Place) {
     assert_eq!(came.header(header::OVERRIDE), Some("token-expired"));
 }
 
-async fn refuses_to_release_other_entries(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let delivered = inbox.stored(&Delivery::completed(1)).await;
+async fn refuses_to_release_other_entries(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let delivered = inbox.stored(&ForwardedDelivery::completed(1)).await;
     inbox.wait_for(delivered, "delivered").await;
-    let dropped = inbox.stored(&Delivery::kept(2)).await;
+    let dropped = inbox.stored(&ForwardedDelivery::quarantined(2)).await;
     inbox.lines(&["drop", &dropped.to_string(), "--yes"]);
     for id in [delivered, dropped] {
         let sentence = "it is not quarantined: `blobgate inbox replay ID` delivers it again";
@@ -95,15 +95,15 @@ async fn refuses_to_release_other_entries(place: Place) {
     assert_eq!(said, "1 entry not released: there is no such entry (999999)\n");
     let id = dropped.to_string();
     for (args, sentence) in [
-        (&["--as", "completed"][..], "error: name one entry by its id, with --as\n"),
-        (&["--as", "completed", "1", "2"], "error: name one entry by its id, with --as\n"),
+        (&["--as", "completed"][..], "error: --as releases one entry. Name it by its id\n"),
+        (&["--as", "completed", "1", "2"], "error: --as releases one entry. Name it by its id\n"),
         (
             &["--as", "completed", &id, "--hook", "veo3"],
-            "error: name one entry by its id with --as, and not by filters\n",
+            "error: --as releases one entry. Name it by its id, without filters\n",
         ),
         (
             &[&id, "--generation", &generation(2)],
-            "error: name entries by their ids or by filters, and not by both\n",
+            "error: ids and filters exclude each other. Name entries by one of them\n",
         ),
     ] {
         let said = inbox.refused(&[&["release"], args].concat(), 2);
@@ -112,10 +112,14 @@ async fn refuses_to_release_other_entries(place: Place) {
     assert_eq!(inbox.service.came().len(), 1);
 }
 
-async fn counts_what_a_release_would_do(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let id = inbox.stored(&Delivery::kept(1)).await.to_string();
-    let no_event = Delivery { event: None, reason: Some("schema-invalid"), ..Delivery::kept(2) };
+async fn counts_what_a_release_would_do(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await.to_string();
+    let no_event = ForwardedDelivery {
+        event: None,
+        reason: Some("schema-invalid"),
+        ..ForwardedDelivery::quarantined(2)
+    };
     let no_event = inbox.stored(&no_event).await.to_string();
     let sentence = "it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is";
     let expected = [
@@ -135,15 +139,15 @@ async fn counts_what_a_release_would_do(place: Place) {
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
     // By a filter it asks.
     let said = inbox.refused(&["release", "--reason", "token-expired"], 2);
-    let asks = "this would release 1 entry: 1 quarantined; there is no terminal to ask on: say --yes";
+    let asks = "this would release 1 entry: 1 quarantined. There is no terminal for the question: pass --yes";
     assert_eq!(said, format!("blobgate: {asks}\n"));
     assert_eq!(inbox.lines(&["release", "--reason", "token-expired", "--yes"]), ["1 entry released"]);
     assert_eq!(inbox.service.wait_for(1).await[0].header(header::OVERRIDE), Some("token-expired"));
 }
 
-async fn replays_once(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let delivery = Delivery::completed(1);
+async fn replays_once(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let delivery = ForwardedDelivery::completed(1);
     let id = inbox.stored(&delivery).await;
     inbox.wait_for(id, "delivered").await;
     inbox.lines(&["pause", "--hook", "veo3"]);
@@ -172,12 +176,19 @@ async fn replays_once(place: Place) {
     assert_eq!(inbox.service.came().len(), 3);
 }
 
-async fn refuses_to_release_what_claims_no_event(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let no_event = Delivery { event: None, reason: Some("schema-invalid"), ..Delivery::kept(1) };
+async fn refuses_to_release_what_claims_no_event(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let no_event = ForwardedDelivery {
+        event: None,
+        reason: Some("schema-invalid"),
+        ..ForwardedDelivery::quarantined(1)
+    };
     let no_event = inbox.stored(&no_event).await.to_string();
-    let no_generation =
-        Delivery { generation: None, reason: Some("generation-id-invalid"), ..Delivery::kept(2) };
+    let no_generation = ForwardedDelivery {
+        generation: None,
+        reason: Some("generation-id-invalid"),
+        ..ForwardedDelivery::quarantined(2)
+    };
     let no_generation = inbox.stored(&no_generation).await.to_string();
     let event = format!(
         "1 entry not released: field `video_url` is missing, expected a URL that begins with https://; it claims no event: \
@@ -196,23 +207,23 @@ async fn refuses_to_release_what_claims_no_event(place: Place) {
     assert!(
         said.contains("1 entry cannot be released: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
     );
-    assert!(said.ends_with("there is nothing to release\n"), "{said}");
+    assert!(said.ends_with("no entry to release\n"), "{said}");
     // With one among them that can be, they are refused one by one.
-    inbox.store(&Delivery::kept(3)).await;
+    inbox.store(&ForwardedDelivery::quarantined(3)).await;
     let said = inbox.refused(&["release", "--state", "quarantined", "--yes"], 1);
     assert!(said.contains(&event), "{said}");
     assert_eq!(inbox.service.wait_for(1).await[0].header(header::REDELIVERY), Some("1"));
 }
 
-async fn what_is_superseded_is_not_lost(place: Place) {
-    let inbox = Inbox::start(place).await;
-    inbox.store(&Delivery::completed(9)).await;
+async fn what_is_superseded_is_not_lost(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    inbox.store(&ForwardedDelivery::completed(9)).await;
     inbox.service.wait_for(1).await;
     inbox.lines(&["pause", "--hook", "veo3"]);
     inbox.wait_for_pause("veo3/completed", true).await;
     // The first of its route: that is paused from the start.
-    let failed = inbox.stored(&Delivery::failed(1)).await;
-    inbox.store(&Delivery::completed(1)).await;
+    let failed = inbox.stored(&ForwardedDelivery::failed(1)).await;
+    inbox.store(&ForwardedDelivery::completed(1)).await;
     inbox.wait_for(failed, "superseded").await;
     assert_eq!(inbox.lines(&["replay", &failed.to_string()]), ["1 entry replayed"]);
     inbox.lines(&["resume", "--hook", "veo3"]);
@@ -222,11 +233,11 @@ async fn what_is_superseded_is_not_lost(place: Place) {
     assert_eq!(failures.count(), 1);
 }
 
-async fn replays_hundreds_by_filter(place: Place) {
+async fn replays_hundreds_by_filter(place: TestStore) {
     const MANY: usize = 1_200;
-    let inbox = Inbox::start(place).await;
+    let inbox = RunningInbox::start(place).await;
     for numbers in (0..MANY).collect::<Vec<_>>().chunks(100) {
-        let deliveries: Vec<_> = numbers.iter().map(|number| Delivery::completed(*number)).collect();
+        let deliveries: Vec<_> = numbers.iter().map(|number| ForwardedDelivery::completed(*number)).collect();
         for stored in futures_util::future::join_all(deliveries.iter().map(|it| inbox.hand_over(it))).await {
             assert_eq!(stored.status(), 200);
         }
@@ -238,14 +249,14 @@ async fn replays_hundreds_by_filter(place: Place) {
     let filter = ["--state", "delivered", "--event", "completed"];
     let asks = inbox.refused(&[&["replay"], &filter[..]].concat(), 2);
     let sentence =
-        "this would replay 1200 entries: 1200 delivered; there is no terminal to ask on: say --yes";
+        "this would replay 1200 entries: 1200 delivered. There is no terminal for the question: pass --yes";
     assert_eq!(asks, format!("blobgate: {sentence}\n"));
     assert!(inbox.entries("state=waiting").await.is_empty());
     let output = on_a_terminal(&inbox, &[&["replay"], &filter[..]].concat(), "y\n");
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
     for expected in [
-        "This will replay 1200 entries: 1200 delivered. Go on? [y/N]",
+        "This will replay 1200 entries: 1200 delivered. Continue? [y/N]",
         "\r500 of 1200 replayed\r1000 of 1200 replayed\r1200 of 1200 replayed",
         "1200 entries replayed",
     ] {
@@ -253,10 +264,7 @@ async fn replays_hundreds_by_filter(place: Place) {
     }
     // A second time there are none.
     let output = inbox.command(&[&["replay", "--yes"], &filter[..]].concat());
-    assert_eq!(
-        (output.status.code(), text(&output.stderr).as_str()),
-        (Some(0), "there is nothing to replay\n")
-    );
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "no entry to replay\n"));
 
     inbox.lines(&["resume", "--event", "completed"]);
     let came = inbox.service.wait_for(2 * MANY).await;
@@ -268,25 +276,24 @@ async fn replays_hundreds_by_filter(place: Place) {
     assert_eq!(again.len(), MANY);
 }
 
-async fn drops_waiting_and_quarantined_entries(place: Place) {
-    let inbox = Inbox::start(place).await;
-    inbox.store(&Delivery::completed(9)).await;
+async fn drops_waiting_and_quarantined_entries(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    inbox.store(&ForwardedDelivery::completed(9)).await;
     inbox.service.wait_for(1).await;
     inbox.lines(&["pause", "--hook", "veo3"]);
     inbox.wait_for_pause("veo3/completed", true).await;
-    let waits = inbox.stored(&Delivery::completed(1)).await.to_string();
-    let kept = inbox.stored(&Delivery::kept(2)).await.to_string();
+    let waits = inbox.stored(&ForwardedDelivery::completed(1)).await.to_string();
+    let kept = inbox.stored(&ForwardedDelivery::quarantined(2)).await.to_string();
 
     // Without a terminal it asks nobody, and does nothing.
     let said = inbox.refused(&["drop", &waits, &kept, "999999"], 2);
-    let sentence =
-        "this would drop 2 entries: 1 waiting, 1 quarantined; there is no terminal to ask on: say --yes";
+    let sentence = "this would drop 2 entries: 1 waiting, 1 quarantined. There is no terminal for the question: pass --yes";
     assert_eq!(said, format!("1 entry cannot be dropped: there is no such entry\nblobgate: {sentence}\n"));
     // On one it does what it is told.
     let output = on_a_terminal(&inbox, &["drop", &waits, &kept], "n\n");
     let said = text(&output.stdout);
-    assert!(said.contains("This will drop 2 entries: 1 waiting, 1 quarantined. Go on? [y/N]"), "{said}");
-    assert!(said.contains("nothing is dropped"), "{said}");
+    assert!(said.contains("This will drop 2 entries: 1 waiting, 1 quarantined. Continue? [y/N]"), "{said}");
+    assert!(said.contains("no entry dropped"), "{said}");
     assert_eq!(output.status.code(), Some(1));
     assert!(inbox.entries("state=dropped").await.is_empty());
     let output = on_a_terminal(&inbox, &["drop", &waits], "y\n");
@@ -300,8 +307,8 @@ async fn drops_waiting_and_quarantined_entries(place: Place) {
     );
 
     // It is not delivered, nor when it comes once more; what waits beside it is.
-    inbox.store(&Delivery::completed(1)).await;
-    let beside = inbox.stored(&Delivery::completed(3)).await;
+    inbox.store(&ForwardedDelivery::completed(1)).await;
+    let beside = inbox.stored(&ForwardedDelivery::completed(3)).await;
     inbox.lines(&["resume", "--hook", "veo3"]);
     inbox.wait_for(beside, "delivered").await;
     let keys: Vec<_> = inbox
@@ -310,14 +317,14 @@ async fn drops_waiting_and_quarantined_entries(place: Place) {
         .iter()
         .map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
         .collect();
-    assert_eq!(keys, [Delivery::completed(9).key(), Delivery::completed(3).key()]);
+    assert_eq!(keys, [ForwardedDelivery::completed(9).key(), ForwardedDelivery::completed(3).key()]);
     // Until somebody changes their mind.
     assert_eq!(inbox.lines(&["replay", &waits]), ["1 entry replayed"]);
     inbox.wait_for(waits.parse().unwrap(), "delivered").await;
 }
 
 /// Runs it on a terminal of its own, on which somebody types.
-fn on_a_terminal(inbox: &Inbox, args: &[&str], typed: &str) -> Output {
+fn on_a_terminal(inbox: &RunningInbox, args: &[&str], typed: &str) -> Output {
     let command = blobgate(&[]);
     let words = [&["inbox"], args, &["--admin", &inbox.admin]].concat().join(" ");
     let line = format!("{} {words}", command.get_program().display());
@@ -328,10 +335,10 @@ fn on_a_terminal(inbox: &Inbox, args: &[&str], typed: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-async fn does_not_drop_what_is_under_way_or_done(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn does_not_drop_what_is_under_way_or_done(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     inbox.service.hang();
-    let id = inbox.stored(&Delivery::completed(1)).await;
+    let id = inbox.stored(&ForwardedDelivery::completed(1)).await;
     inbox.service.wait_for(1).await;
     let number = id.to_string();
     assert_eq!(
@@ -345,13 +352,13 @@ async fn does_not_drop_what_is_under_way_or_done(place: Place) {
         format!("1 entry not dropped: it is delivered ({number})\n")
     );
     let said = inbox.refused(&["drop", "--generation", &generation(1)], 1);
-    assert_eq!(said, "1 entry cannot be dropped: it is delivered\nthere is nothing to drop\n");
+    assert_eq!(said, "1 entry cannot be dropped: it is delivered\nno entry to drop\n");
     inbox.wait_for(id, "delivered").await;
 }
 
-async fn tells_what_was_done_in_json(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let id = inbox.stored(&Delivery::kept(1)).await;
+async fn tells_what_was_done_in_json(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await;
     let output = inbox.command(&["drop", &id.to_string(), "999999", "--yes", "--json"]);
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let refused = serde_json::json!([{"id": 999_999, "why": "there is no such entry"}]);

@@ -1,8 +1,8 @@
 //! What is kept for want of the provider's word is asked about, and goes on as soon as the provider says the same.
 
-use super::reconciling::{Provider, webhook};
+use super::reconciling::{ProviderStandIn, webhook};
 use super::reevaluating::with_trust;
-use super::{Delivery, Inbox, Place, on_each_store, until};
+use super::{ForwardedDelivery, RunningInbox, TestStore, on_each_store, until};
 use blobgate::contract::{Kind, Verdict, header};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,10 +12,10 @@ on_each_store! {
     asks_about_what_is_judged_again
 }
 
-async fn confirms_what_was_kept(place: Place) {
-    let provider = Provider::start().await;
-    let inbox = Inbox::reconciling(place, &provider).await;
-    let kept = |id: &str, body: &Value| Delivery {
+async fn confirms_what_was_kept(place: TestStore) {
+    let provider = ProviderStandIn::start().await;
+    let inbox = RunningInbox::reconciling(place, &provider).await;
+    let kept = |id: &str, body: &Value| ForwardedDelivery {
         verdict: Verdict::Quarantined,
         reason: Some("confirm-unavailable"),
         job: Some("order-17"),
@@ -60,10 +60,10 @@ async fn confirms_what_was_kept(place: Place) {
 }
 
 /// The provider said something else when it came, or knew nothing yet. Judged again, it is asked.
-async fn asks_about_what_is_judged_again(place: Place) {
-    let provider = Provider::start().await;
-    let inbox = Inbox::reconciling(place, &provider).await;
-    let kept = |id: &str, reason, body: &Value| Delivery {
+async fn asks_about_what_is_judged_again(place: TestStore) {
+    let provider = ProviderStandIn::start().await;
+    let inbox = RunningInbox::reconciling(place, &provider).await;
+    let kept = |id: &str, reason, body: &Value| ForwardedDelivery {
         verdict: Verdict::Quarantined,
         reason: Some(reason),
         job: Some("order-17"),
@@ -119,15 +119,15 @@ async fn asks_about_what_is_judged_again(place: Place) {
     assert_eq!(
         again,
         [
-            "1 entry quarantined until the provider confirms them: `inbox reconcile --dry-run` lists the calls",
-            "0 entries released, and waiting to be delivered"
+            "1 entry quarantined until the provider confirms them. `blobgate inbox reconcile --dry-run` lists the calls",
+            "0 entries released"
         ]
     );
     until("it was asked about once more", async || provider.calls(&forged).await > asked).await;
     inbox.until_metric("reconciliations_total{outcome=\"contradicted\"} 2").await;
 
     // Where nobody is asked, that is said.
-    let alone = Inbox::start(Place::sqlite()).await;
+    let alone = RunningInbox::start(TestStore::sqlite()).await;
     let id = alone.stored(&kept(&own, "not-confirmed", &provider_body(&own))).await.to_string();
     let said = alone.refused(&["reevaluate", "--config", config, &id], 1);
     assert!(said.contains("this inbox runs without a status API: start it with --provider"), "{said}");

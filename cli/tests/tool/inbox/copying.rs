@@ -1,13 +1,13 @@
 //! `backup` and `restore`.
 
-use super::{Delivery, Inbox, Place, until};
+use super::{ForwardedDelivery, RunningInbox, TestStore, until};
 use crate::running::{blobgate, text};
 use blobgate::contract::header;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 /// SQLite's file of a place.
-fn file(place: &Place) -> PathBuf {
+fn file(place: &TestStore) -> PathBuf {
     place.url.strip_prefix("sqlite:").unwrap().into()
 }
 
@@ -39,16 +39,16 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
-    let place = Place::sqlite();
+    let place = TestStore::sqlite();
     let (url, path) = (place.url.clone(), file(&place));
-    let inbox = Inbox::start(place).await;
-    let known = Delivery::completed(1);
+    let inbox = RunningInbox::start(place).await;
+    let known = ForwardedDelivery::completed(1);
     let done = inbox.stored(&known).await;
     inbox.wait_for(done, "delivered").await;
     inbox.service.answer(500);
-    let waits = Delivery { hook: "other", ..Delivery::completed(2) };
+    let waits = ForwardedDelivery { hook: "other", ..ForwardedDelivery::completed(2) };
     let waits_id = inbox.stored(&waits).await;
-    inbox.store(&Delivery::kept(3)).await;
+    inbox.store(&ForwardedDelivery::quarantined(3)).await;
     // It is tried again and again: how often by then is no matter.
     until("it was tried", async || inbox.service.came().len() > 1).await;
 
@@ -71,26 +71,29 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     // Later that day: it is delivered, and another comes.
     inbox.service.answer(200);
     inbox.wait_for(waits_id, "delivered").await;
-    let later = inbox.stored(&Delivery::completed(4)).await;
+    let later = inbox.stored(&ForwardedDelivery::completed(4)).await;
     inbox.wait_for(later, "delivered").await;
-    let Inbox { _running, _place: place, .. } = inbox;
+    let RunningInbox { _running, _place: place, .. } = inbox;
     assert!(_running.end_by("TERM").0.success());
 
     let asks = refused(&["restore", "--from", copy, "--store", &url], 2);
-    assert!(asks.ends_with("there is no terminal to ask on: say --yes\n"), "{asks}");
+    assert!(asks.ends_with("There is no terminal for the question: pass --yes\n"), "{asks}");
     let said = lines(&["restore", "--from", copy, "--store", &url, "--yes"]);
     assert!(said[0].starts_with(&format!("restored from {copy}: 3 entries (1 delivered, 1 ")), "{said:?}");
-    let aside = said[1].strip_prefix("what was there is now ").unwrap();
+    let aside = said[1].strip_prefix("the replaced store is now ").unwrap();
     assert!(aside.starts_with(&format!("{}.before-restore-2", path.display())), "{aside}");
-    assert!(said[2].starts_with("other is paused: what waits may have been delivered since; "), "{said:?}");
+    assert!(
+        said[2].starts_with("hook other is paused, because its service may have the waiting events. "),
+        "{said:?}"
+    );
     assert_eq!(said.len(), 3);
     assert!(!names(path.parent().unwrap()).iter().any(|name| name.ends_with(".restoring")));
 
     // What is known is a repeat; what waited is held; what is new goes on.
-    let inbox = Inbox::start(place).await;
+    let inbox = RunningInbox::start(place).await;
     inbox.store(&known).await;
     inbox.store(&waits).await;
-    let new = inbox.stored(&Delivery::completed(5)).await;
+    let new = inbox.stored(&ForwardedDelivery::completed(5)).await;
     inbox.wait_for(new, "delivered").await;
     let states: Vec<_> = inbox.entries("").await.iter().map(|it| it["state"].clone()).collect();
     assert_eq!(states, ["delivered", "quarantined", "waiting", "delivered"]);
@@ -103,7 +106,7 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
         .iter()
         .map(|it| it.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
         .collect();
-    assert_eq!(keys, [Delivery::completed(5).key()]);
+    assert_eq!(keys, [ForwardedDelivery::completed(5).key()]);
     // What was replaced is whole.
     let kept = format!("sqlite:{aside}");
     let inside = away.path().join("aside.db");
@@ -113,7 +116,7 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
 
 #[test]
 fn what_is_no_copy_is_not_restored() {
-    let place = Place::sqlite();
+    let place = TestStore::sqlite();
     let (url, path) = (place.url.clone(), file(&place));
     let before = std::fs::read(&path).unwrap();
     let folder = path.parent().unwrap();

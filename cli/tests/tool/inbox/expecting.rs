@@ -1,6 +1,6 @@
 //! What the application says of its generations.
 
-use super::{Delivery, Inbox, Place, generation, on_each_store};
+use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store};
 use crate::running::text;
 use blobgate::contract::header;
 use reqwest::Method;
@@ -19,7 +19,7 @@ fn of(number: usize, job: &str) -> Value {
     json!({"hook": "veo3", "generation_id": generation(number), "job": job})
 }
 
-impl Inbox {
+impl RunningInbox {
     async fn expect(&self, number: usize, job: &str) -> Value {
         let (status, said) = self.ask(Method::POST, "/expect", &of(number, job)).await;
         assert_eq!(status, 200, "{said}");
@@ -27,8 +27,8 @@ impl Inbox {
     }
 }
 
-async fn is_said_once(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn is_said_once(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let said = inbox.expect(1, "order-1").await;
     assert_eq!((&said["state"], &said["job"]), (&json!("expected"), &json!("order-1")));
     assert_eq!((&said["job_mismatch"], &said["released"]), (&Value::Null, &json!([])));
@@ -39,7 +39,7 @@ async fn is_said_once(place: Place) {
     let args = |command: &[String]| command.to_vec();
     let own = args(&command("order-1"));
     let own: Vec<_> = own.iter().map(String::as_str).collect();
-    assert_eq!(inbox.lines(&own), [format!("{id}: of job order-1, expected")]);
+    assert_eq!(inbox.lines(&own), [format!("{id}: job order-1, expected")]);
     let other = args(&command("order-2"));
     let other: Vec<_> = other.iter().map(String::as_str).collect();
     let sentence = format!(
@@ -52,14 +52,15 @@ async fn is_said_once(place: Place) {
         (409, &json!("job-conflict"), &json!(sentence))
     );
 
-    let delivery = inbox.stored(&Delivery { job: Some("order-1"), ..Delivery::completed(1) }).await;
-    assert_eq!(inbox.lines(&own), [format!("{id}: of job order-1, arrived")]);
+    let delivery =
+        inbox.stored(&ForwardedDelivery { job: Some("order-1"), ..ForwardedDelivery::completed(1) }).await;
+    assert_eq!(inbox.lines(&own), [format!("{id}: job order-1, arrived")]);
     let shown = inbox.lines(&["show", &delivery.to_string()]);
-    assert!(shown.contains(&"  expected    of job order-1, arrived".to_owned()), "{shown:?}");
+    assert!(shown.contains(&"  expected    job order-1, arrived".to_owned()), "{shown:?}");
 }
 
-async fn is_refused_in_a_sentence(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn is_refused_in_a_sentence(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let id = generation(1);
     for (body, sentence) in [
         (
@@ -95,10 +96,13 @@ async fn is_refused_in_a_sentence(place: Place) {
 }
 
 /// Its token has been used for something else first.
-async fn releases_what_it_explains(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let with_token =
-        |number| Delivery { job: Some("order-1"), token: Some("token-1"), ..Delivery::completed(number) };
+async fn releases_what_it_explains(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let with_token = |number| ForwardedDelivery {
+        job: Some("order-1"),
+        token: Some("token-1"),
+        ..ForwardedDelivery::completed(number)
+    };
     inbox.store(&with_token(2)).await;
     inbox.service.wait_for(1).await;
     let kept = inbox.stored(&with_token(1)).await;
@@ -113,20 +117,27 @@ async fn releases_what_it_explains(place: Place) {
     assert_eq!(released["answer"], "released: its generation is expected of its job");
     assert_eq!(inbox.expect(1, "order-1").await["released"], json!([]));
     // A stranger's token for it is kept, and no expectation explains that.
-    inbox.store(&Delivery { job: Some("order-9"), token: Some("token-9"), ..Delivery::completed(1) }).await;
+    inbox
+        .store(&ForwardedDelivery {
+            job: Some("order-9"),
+            token: Some("token-9"),
+            ..ForwardedDelivery::completed(1)
+        })
+        .await;
     assert_eq!(inbox.expect(1, "order-1").await["released"], json!([]));
     assert_eq!(inbox.entries("state=quarantined").await[0]["reason"], "token-conflict");
 }
 
-async fn shows_a_mismatch(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let entry = inbox.stored(&Delivery { job: Some("order-9"), ..Delivery::completed(1) }).await;
+async fn shows_a_mismatch(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let entry =
+        inbox.stored(&ForwardedDelivery { job: Some("order-9"), ..ForwardedDelivery::completed(1) }).await;
     let said = inbox.expect(1, "order-1").await;
     assert_eq!(said["job_mismatch"], json!({"entry": entry, "job": "order-9"}));
     assert_eq!(inbox.expect(1, "order-1").await["job_mismatch"], said["job_mismatch"]);
     let shown = inbox.lines(&["show", &entry.to_string()]);
     let line = format!(
-        "  expected    of job order-1, arrived; job-mismatch: entry {entry} was accepted with job order-9"
+        "  expected    job order-1, arrived; job-mismatch: entry {entry} was accepted with job order-9"
     );
     assert!(shown.contains(&line), "{shown:?}");
     let metrics =
@@ -134,8 +145,8 @@ async fn shows_a_mismatch(place: Place) {
     assert!(metrics.contains("blobgate_inbox_job_mismatch_total 1\n"), "{metrics}");
 }
 
-async fn comes_in_a_file(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn comes_in_a_file(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("generations.csv");
     let name = file.to_str().unwrap();
@@ -171,7 +182,7 @@ async fn comes_in_a_file(place: Place) {
     let said = inbox.refused(&["expect", "--csv", name], 1);
     assert_eq!(
         said,
-        format!("blobgate: {name}, line 2: \"veo3;7;order-3\" is not of the form hook,generation_id,job\n")
+        format!("blobgate: cannot read line 2 of {name}: \"veo3;7;order-3\". Write hook,generation_id,job\n")
     );
     let dry = inbox.ask(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
     assert_eq!(dry["questions"].as_array().unwrap().len(), 31);

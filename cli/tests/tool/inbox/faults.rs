@@ -1,7 +1,7 @@
 //! What goes wrong with the provider while it is asked for what never came.
 
-use super::reconciling::{Provider, is_reconciled, webhook};
-use super::{Delivery, Inbox, Place, on_each_store, until};
+use super::reconciling::{ProviderStandIn, is_reconciled, webhook};
+use super::{ForwardedDelivery, RunningInbox, TestStore, on_each_store, until};
 use blobgate::contract::header;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ on_each_store! {
 }
 
 /// An outage says nothing about a generation, nor does a path that is not served, nor what is about another one.
-async fn brings_what_the_provider_says_and_no_fault_of_it(place: Place) {
-    let provider = Provider::start().await;
-    let inbox = Inbox::reconciling(place, &provider).await;
+async fn brings_what_the_provider_says_and_no_fault_of_it(place: TestStore) {
+    let provider = ProviderStandIn::start().await;
+    let inbox = RunningInbox::reconciling(place, &provider).await;
     let id = provider.generated("completed").await;
     let faults = [
         ("status:503", "status"),
@@ -50,9 +50,9 @@ async fn brings_what_the_provider_says_and_no_fault_of_it(place: Place) {
 
 /// There is nobody else to ask. A webhook that says otherwise afterwards is judged as any is: a completion takes the place of a
 /// failure, and where a video is was said already.
-async fn takes_the_provider_at_its_word(place: Place) {
-    let provider = Provider::start().await;
-    let inbox = Inbox::reconciling(place, &provider).await;
+async fn takes_the_provider_at_its_word(place: TestStore) {
+    let provider = ProviderStandIn::start().await;
+    let inbox = RunningInbox::reconciling(place, &provider).await;
     let mut came = 0;
     let mut reconcile = async |id: &str, fault: &str| {
         provider.sandbox.set_faults(&[fault]).await;
@@ -79,7 +79,7 @@ async fn takes_the_provider_at_its_word(place: Place) {
         (Some("completed"), Some("failed"))
     );
     inbox.store(&webhook(&url, &provider.status(&url).await)).await;
-    let failure = Delivery { event: Some("failed"), ..webhook(&url, &provider.status(&code).await) };
+    let failure = ForwardedDelivery { event: Some("failed"), ..webhook(&url, &provider.status(&code).await) };
     inbox.store(&failure).await;
     let kept = inbox.entries("state=quarantined").await;
     assert_eq!(
@@ -87,13 +87,13 @@ async fn takes_the_provider_at_its_word(place: Place) {
         (1, &json!("event-conflict"), &json!(url))
     );
     assert_eq!(inbox.entries(&format!("generation={url}&lane=deliver")).await[0]["seen"], 2);
-    inbox.store(&Delivery::completed(9)).await;
+    inbox.store(&ForwardedDelivery::completed(9)).await;
     assert_eq!(inbox.service.wait_for(5).await.len(), 5, "and nothing else");
 }
 
-async fn gives_a_call_up_when_it_ends(place: Place) {
-    let provider = Provider::start().await;
-    let inbox = Inbox::reconciling(place, &provider).await;
+async fn gives_a_call_up_when_it_ends(place: TestStore) {
+    let provider = ProviderStandIn::start().await;
+    let inbox = RunningInbox::reconciling(place, &provider).await;
     let id = provider.generated("completed").await;
     provider.sandbox.set_faults(&["hang"]).await;
     let before = provider.calls(&id).await;
@@ -104,7 +104,7 @@ async fn gives_a_call_up_when_it_ends(place: Place) {
     assert!(status.success());
     assert!(ending.elapsed() < CALL, "{:?}", ending.elapsed());
     provider.sandbox.set_faults(&[]).await;
-    let again = Inbox::reconciling(inbox._place, &provider).await;
+    let again = RunningInbox::reconciling(inbox._place, &provider).await;
     is_reconciled(&again.service.wait_for(1).await[0], &id, "completed");
 }
 

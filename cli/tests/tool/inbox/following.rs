@@ -1,7 +1,7 @@
 //! `tail` and `export`.
 
-use super::{Delivery, Inbox, Place, Service, generation, on_each_store, until};
-use crate::running::{Running, blobgate, text};
+use super::{ForwardedDelivery, RunningInbox, StandInService, TestStore, generation, on_each_store, until};
+use crate::running::{RunningTool, blobgate, text};
 use blobgate::contract::{EventSource, Kind, Verdict, header};
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
@@ -18,18 +18,18 @@ on_each_store! {
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-impl Inbox {
+impl RunningInbox {
     /// A `tail` that has begun: an event that it has seen is behind it.
-    async fn tail(&self, args: &[&str]) -> Running {
+    async fn tail(&self, args: &[&str]) -> RunningTool {
         let args = [&["inbox", "tail"], args, &["--admin", &self.admin]].concat();
         let mut command = blobgate(&args);
         command.env("KEY", KEY).stderr(Stdio::piped());
-        let running = Running::start(command);
+        let running = RunningTool::start(command);
         // It is there once its first question was answered: an event after that is new to it.
-        let first = Delivery { hook: "first", ..Delivery::completed(900) };
+        let first = ForwardedDelivery { hook: "first", ..ForwardedDelivery::completed(900) };
         let mut number = 900;
         loop {
-            self.store(&Delivery { generation: Some(generation(number)), ..first.clone() }).await;
+            self.store(&ForwardedDelivery { generation: Some(generation(number)), ..first.clone() }).await;
             number += 1;
             assert!(number < 1_500, "it shows nothing");
             if running.has_line() {
@@ -40,7 +40,7 @@ impl Inbox {
     }
 }
 
-impl Inbox {
+impl RunningInbox {
     /// Waits for so many to be shown to whoever follows: other tests' transactions on the same server may hold them up.
     pub(super) async fn until_followed(&self, count: usize) {
         until(&format!("{count} can be followed"), async || {
@@ -53,7 +53,7 @@ impl Inbox {
 
 /// The next line that is about this hook.
 #[track_caller]
-fn next_of(running: &Running, hook: &str) -> Value {
+fn next_of(running: &RunningTool, hook: &str) -> Value {
     for _ in 0..1_000 {
         let line: Value = serde_json::from_str(&running.next_line()).unwrap();
         if line["hook"] == hook {
@@ -63,14 +63,14 @@ fn next_of(running: &Running, hook: &str) -> Value {
     panic!("nothing of {hook}")
 }
 
-async fn shows_what_comes_and_takes_it_from_nobody(place: Place) {
-    let inbox = Inbox::start(place).await;
-    inbox.store(&Delivery { hook: "before", ..Delivery::completed(99) }).await;
+async fn shows_what_comes_and_takes_it_from_nobody(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    inbox.store(&ForwardedDelivery { hook: "before", ..ForwardedDelivery::completed(99) }).await;
     let tail = inbox.tail(&["--json"]).await;
-    let first = inbox.stored(&Delivery::completed(1)).await;
-    let kept = inbox.stored(&Delivery::kept(2)).await;
-    inbox.store(&Delivery::completed(1)).await;
-    let third = inbox.stored(&Delivery::failed(3)).await;
+    let first = inbox.stored(&ForwardedDelivery::completed(1)).await;
+    let kept = inbox.stored(&ForwardedDelivery::quarantined(2)).await;
+    inbox.store(&ForwardedDelivery::completed(1)).await;
+    let third = inbox.stored(&ForwardedDelivery::failed(3)).await;
     for id in [first, kept, third] {
         let line = next_of(&tail, "veo3");
         assert_eq!(line["id"], id);
@@ -83,21 +83,21 @@ async fn shows_what_comes_and_takes_it_from_nobody(place: Place) {
     assert!(!rest.iter().any(|line| line.contains("before")), "only what is new: {rest:?}");
 }
 
-async fn goes_on_from_a_place(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn goes_on_from_a_place(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let mut ids = Vec::new();
     for number in 0..3 {
-        ids.push(inbox.stored(&Delivery::kept(number)).await);
+        ids.push(inbox.stored(&ForwardedDelivery::quarantined(number)).await);
     }
     let tail =
-        Running::start(blobgate(&["inbox", "tail", "--after", "0.0", "--json", "--admin", &inbox.admin]));
+        RunningTool::start(blobgate(&["inbox", "tail", "--after", "0.0", "--json", "--admin", &inbox.admin]));
     let lines: Vec<_> = ids.iter().map(|_| next_of(&tail, "veo3")).collect();
     assert_eq!(lines.iter().map(|line| line["id"].as_i64().unwrap()).collect::<Vec<_>>(), ids);
     drop(tail);
     let after = lines[0]["cursor"].as_str().unwrap();
     let args = ["inbox", "tail", "--after", after, "--reason", "token-expired", "--admin", &inbox.admin];
     let mut command = blobgate(&args);
-    let tail = Running::start({
+    let tail = RunningTool::start({
         command.stderr(Stdio::piped());
         command
     });
@@ -109,30 +109,33 @@ async fn goes_on_from_a_place(place: Place) {
     );
     assert!(tail.next_line().contains(&generation(2)));
     let said = tail.interrupted();
-    assert!(said.starts_with("to go on from here: --after "), "{said}");
+    assert!(said.starts_with("continue with --after "), "{said}");
     // What it says can be gone on from: nothing is left there.
     let after = said.trim().rsplit(' ').next().unwrap();
     let page = inbox.get(&format!("/tail?after={after}")).await;
     assert_eq!(page["entries"], json!([]));
     let tail =
-        Running::start(blobgate(&["inbox", "tail", "--since", "1h", "--json", "--admin", &inbox.admin]));
+        RunningTool::start(blobgate(&["inbox", "tail", "--since", "1h", "--json", "--admin", &inbox.admin]));
     assert_eq!(next_of(&tail, "veo3")["id"], ids[0]);
     let said = inbox.refused(&["tail", "--after", "here"], 2);
     assert_eq!(said, "blobgate: invalid after \"here\": use a cursor from an answer, or 0.0\n");
 }
 
-async fn copies_to_another_address(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let (laptop, url) = Service::start().await;
+async fn copies_to_another_address(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let (laptop, url) = StandInService::start().await;
     let url = format!("{url}/copy");
-    let delivery =
-        Delivery { job: Some("order-7"), body: "{\"a\":  \"\u{e9}\"}\r\n".into(), ..Delivery::completed(1) };
+    let delivery = ForwardedDelivery {
+        job: Some("order-7"),
+        body: "{\"a\":  \"\u{e9}\"}\r\n".into(),
+        ..ForwardedDelivery::completed(1)
+    };
     let id = inbox.stored(&delivery).await;
-    let kept = inbox.stored(&Delivery::kept(2)).await;
+    let kept = inbox.stored(&ForwardedDelivery::quarantined(2)).await;
     let args = ["inbox", "tail", "--after", "0.0", "--json", "--forward", &url, "--signing-key-env", "KEY"];
     let mut command = blobgate(&[&args[..], &["--admin", &inbox.admin]].concat());
     command.env("KEY", KEY).stderr(Stdio::piped());
-    let tail = Running::start(command);
+    let tail = RunningTool::start(command);
     let came = &laptop.wait_for(1).await[0];
     assert_eq!((came.path.as_str(), &came.body[..]), ("/copy/hooks/veo3", &delivery.body[..]));
     for (name, value) in [
@@ -155,56 +158,57 @@ async fn copies_to_another_address(place: Place) {
     inbox.wait_for(id, "delivered").await;
     let own = &inbox.service.wait_for(1).await[0];
     assert_eq!((own.path.as_str(), own.header(header::SOURCE)), ("/hooks/veo3", None));
-    assert!(tail.interrupted().starts_with(&format!("1 copied to {url}\n")));
+    assert!(tail.interrupted().starts_with(&format!("copied 1 entry to {url}\n")));
 }
 
-async fn says_that_a_target_is_down_and_goes_on(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let (laptop, url) = Service::start().await;
+async fn says_that_a_target_is_down_and_goes_on(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let (laptop, url) = StandInService::start().await;
     laptop.answer(503);
-    let first = inbox.stored(&Delivery::completed(1)).await;
-    let second = inbox.stored(&Delivery::completed(2)).await;
+    let first = inbox.stored(&ForwardedDelivery::completed(1)).await;
+    let second = inbox.stored(&ForwardedDelivery::completed(2)).await;
     let args =
         ["inbox", "tail", "--after", "0.0", "--forward", &url, "--retry", "1s", "--admin", &inbox.admin];
     let mut command = blobgate(&args);
     command.stderr(Stdio::piped());
-    let tail = Running::start(command);
+    let tail = RunningTool::start(command);
     for id in [first, second] {
         let line = tail.next_line();
         assert!(line.contains(&format!("  {id}  ")), "{line}");
-        assert!(line.ends_with("  -> not forwarded: it answers 503"), "{line}");
+        assert!(line.ends_with("  -> not copied: it answers 503"), "{line}");
     }
-    let tried = laptop.came().iter().filter(|came| came.body == Delivery::completed(1).body).count();
+    let tried = laptop.came().iter().filter(|came| came.body == ForwardedDelivery::completed(1).body).count();
     assert!(tried > 1, "tried again: {tried}");
     assert_eq!(laptop.came().len() - tried, 1, "and then once each");
     // It is there again, and refuses: that is an answer.
     laptop.answer(418);
-    inbox.store(&Delivery::completed(3)).await;
+    inbox.store(&ForwardedDelivery::completed(3)).await;
     assert!(tail.next_line().ends_with("  -> 418"));
     laptop.answer(200);
-    inbox.store(&Delivery::completed(4)).await;
+    inbox.store(&ForwardedDelivery::completed(4)).await;
     assert!(tail.next_line().ends_with("  -> 200"));
     let said = tail.interrupted();
     assert!(
         said.contains(&format!(
-            "{url}/ is down (it answers 503): until it answers, each event is tried once\n"
+            "{url}/ is down: it answers 503. Each entry is tried once until it answers\n"
         )),
         "{said}"
     );
-    assert!(said.contains(&format!("1 copied to {url}/, 3 refused or not taken\n")), "{said}");
+    assert!(said.contains(&format!("copied 1 entry to {url}/, 3 failed\n")), "{said}");
     until("all are delivered", async || inbox.get("/stats").await["states"]["delivered"] == 4).await;
     assert_eq!(inbox.service.came().len(), 4);
 }
 
-async fn exports_what_is_there(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn exports_what_is_there(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let output = inbox.command(&["export"]);
     assert!(output.stdout.is_empty());
-    assert!(text(&output.stderr).starts_with("0 entries exported; what has come since: --after "));
+    assert!(text(&output.stderr).starts_with("0 entries exported. Export later ones with --after "));
     let bytes = vec![0, 0xff, b'\n', b'{'];
-    let delivery = Delivery { body: bytes, reason: Some("json-invalid"), ..Delivery::kept(1) };
+    let delivery =
+        ForwardedDelivery { body: bytes, reason: Some("json-invalid"), ..ForwardedDelivery::quarantined(1) };
     inbox.store(&delivery).await;
-    let completed = inbox.stored(&Delivery::completed(2)).await;
+    let completed = inbox.stored(&ForwardedDelivery::completed(2)).await;
     inbox.wait_for(completed, "delivered").await;
     inbox.until_followed(2).await;
     let exported = |args: &[&str]| -> Vec<Value> {
@@ -220,7 +224,7 @@ async fn exports_what_is_there(place: Place) {
     let bodies = exported(&["--bodies"]);
     assert_eq!((&bodies[0]["body_encoding"], &bodies[0]["body"]), (&json!("base64"), &json!("AP8Kew==")));
     assert_eq!(bodies[1]["body_encoding"], "text");
-    assert_eq!(bodies[1]["body"].as_str().unwrap().as_bytes(), Delivery::completed(2).body);
+    assert_eq!(bodies[1]["body"].as_str().unwrap().as_bytes(), ForwardedDelivery::completed(2).body);
     // As it came, and not as it was delivered.
     let names: Vec<_> =
         bodies[1]["headers"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect();
@@ -236,10 +240,10 @@ async fn exports_what_is_there(place: Place) {
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let refused = inbox.refused(&["export", "--out", name], 1);
-    assert!(refused.starts_with(&format!("blobgate: --out {name}: File exists")), "{refused}");
+    assert!(refused.starts_with(&format!("blobgate: cannot create {name}: File exists")), "{refused}");
     // What has come since, and nothing twice.
     let after = said.trim().rsplit(' ').next().unwrap();
-    let new = inbox.stored(&Delivery::kept(7)).await;
+    let new = inbox.stored(&ForwardedDelivery::quarantined(7)).await;
     inbox.until_followed(3).await;
     let since = exported(&["--after", after]);
     assert_eq!(since.iter().map(|it| it["id"].as_i64().unwrap()).collect::<Vec<_>>(), [new]);
@@ -247,16 +251,16 @@ async fn exports_what_is_there(place: Place) {
     assert_eq!(said, "blobgate: invalid after \"x\": use a cursor from an answer, or 0.0\n");
 }
 
-async fn exports_in_pages(place: Place) {
+async fn exports_in_pages(place: TestStore) {
     const MANY: usize = 1_100;
-    let inbox = Inbox::start(place).await;
+    let inbox = RunningInbox::start(place).await;
     for numbers in (0..MANY).collect::<Vec<_>>().chunks(100) {
-        let deliveries: Vec<_> = numbers.iter().map(|number| Delivery::completed(*number)).collect();
+        let deliveries: Vec<_> = numbers.iter().map(|number| ForwardedDelivery::completed(*number)).collect();
         for stored in futures_util::future::join_all(deliveries.iter().map(|it| inbox.hand_over(it))).await {
             assert_eq!(stored.status(), 200);
         }
     }
-    let last = inbox.stored(&Delivery::kept(MANY)).await;
+    let last = inbox.stored(&ForwardedDelivery::quarantined(MANY)).await;
     until("the last can be followed", async || {
         let page = inbox.get("/tail?after=0.0&state=quarantined").await;
         page["entries"][0]["id"] == last

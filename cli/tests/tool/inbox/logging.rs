@@ -1,8 +1,8 @@
 //! What a running inbox logs.
 
-use crate::running::nobody;
+use crate::running::closed_port;
 use blobgate::contract::header;
-use blobgate_testkit::inbox::{InboxProcess, fresh_generation, marked, migrate};
+use blobgate_testkit::inbox::{InboxProcess, forwarded, fresh_generation, migrate};
 use blobgate_testkit::{TestDelivery, eventually};
 use serde_json::Value;
 use std::process::Command;
@@ -21,13 +21,13 @@ fn store() -> (TempDir, String) {
 }
 
 fn hostile() -> TestDelivery {
-    marked(&fresh_generation()).without_header(header::HOOK).header(header::HOOK, HOSTILE)
+    forwarded(&fresh_generation()).without_header(header::HOOK).header(header::HOOK, HOSTILE)
 }
 
 #[test]
 fn logs_json_with_fields() {
     let (_folder, store) = store();
-    let service = nobody();
+    let service = closed_port();
     let inbox = InboxProcess::start(PROGRAM, &store, service.address.port(), &["--log-format", "json"]);
     // Five events without an answer: the route is down.
     for _ in 0..6 {
@@ -61,7 +61,7 @@ fn logs_json_with_fields() {
 #[test]
 fn serves_when_its_log_cannot_be_written() {
     let (_folder, store) = store();
-    let service = nobody();
+    let service = closed_port();
     for format in ["text", "json"] {
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full", PROGRAM]).env("BLOBGATE_LOG_FORMAT", format);

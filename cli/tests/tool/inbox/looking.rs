@@ -1,6 +1,6 @@
 //! `ls`, `show` and `stats`.
 
-use super::{Delivery, Inbox, Place, generation, on_each_store, until};
+use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store, until};
 use crate::running::text;
 use blobgate::contract::{Verdict, header};
 use serde_json::Value;
@@ -18,16 +18,19 @@ fn ids(lines: &[String]) -> Vec<i64> {
     lines[1..].iter().map(|line| line.split_whitespace().next().unwrap().parse().unwrap()).collect()
 }
 
-async fn lists_what_is_asked_for(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn lists_what_is_asked_for(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let output = inbox.command(&["ls"]);
-    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "there is no such entry\n"));
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "no entry matches\n"));
     assert!(output.stdout.is_empty());
 
-    let completed = inbox.stored(&Delivery { job: Some("order-7"), ..Delivery::completed(1) }).await;
-    let failed = inbox.stored(&Delivery { hook: "other", ..Delivery::failed(2) }).await;
-    let kept = inbox.stored(&Delivery::kept(3)).await;
-    let observed = inbox.stored(&Delivery { verdict: Verdict::Observed, ..Delivery::completed(4) }).await;
+    let completed =
+        inbox.stored(&ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::completed(1) }).await;
+    let failed = inbox.stored(&ForwardedDelivery { hook: "other", ..ForwardedDelivery::failed(2) }).await;
+    let kept = inbox.stored(&ForwardedDelivery::quarantined(3)).await;
+    let observed = inbox
+        .stored(&ForwardedDelivery { verdict: Verdict::Observed, ..ForwardedDelivery::completed(4) })
+        .await;
     inbox.wait_for(completed, "delivered").await;
     inbox.wait_for(failed, "delivered").await;
     inbox.wait_for(observed, "delivered").await;
@@ -78,18 +81,21 @@ async fn lists_what_is_asked_for(place: Place) {
     }
 }
 
-async fn lists_in_pages(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn lists_in_pages(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let mut stored = Vec::new();
     for number in 0..5 {
-        stored.push(inbox.stored(&Delivery::kept(number)).await);
+        stored.push(inbox.stored(&ForwardedDelivery::quarantined(number)).await);
     }
     stored.reverse();
     let output = inbox.command(&["ls", "--limit", "2"]);
     let lines: Vec<_> = text(&output.stdout).lines().map(str::to_owned).collect();
     assert_eq!(ids(&lines), stored[..2]);
     let before = stored[1].to_string();
-    assert_eq!(text(&output.stderr), format!("there are more: --before {before}, or a higher --limit\n"));
+    assert_eq!(
+        text(&output.stderr),
+        format!("more entries match. Pass --before {before}, or a higher --limit\n")
+    );
     let output = inbox.command(&["ls", "--limit", "3", "--before", &before, "--json"]);
     assert!(output.stderr.is_empty());
     let entries: Vec<Value> =
@@ -100,10 +106,10 @@ async fn lists_in_pages(place: Place) {
     assert_eq!(entries[0]["lane"], "quarantine");
 }
 
-async fn shows_an_entry_and_its_body_only_where_asked(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn shows_an_entry_and_its_body_only_where_asked(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     inbox.service.answer(500);
-    let delivery = Delivery { job: Some("order-7"), ..Delivery::completed(1) };
+    let delivery = ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::completed(1) };
     let id = inbox.stored(&delivery).await;
     until("its first attempt is written", async || {
         inbox.get(&format!("/entries/{id}")).await["status"] == 500
@@ -139,11 +145,15 @@ async fn shows_an_entry_and_its_body_only_where_asked(place: Place) {
     assert!(inbox.refused(&["show", "1", "--json", "--body"], 2).contains("cannot be used with"));
 }
 
-async fn shows_bytes_as_they_came(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn shows_bytes_as_they_came(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let body = vec![0, 0xff, b'\n', b'{', 0xc3];
     let id = inbox
-        .stored(&Delivery { body: body.clone(), reason: Some("json-invalid"), ..Delivery::kept(1) })
+        .stored(&ForwardedDelivery {
+            body: body.clone(),
+            reason: Some("json-invalid"),
+            ..ForwardedDelivery::quarantined(1)
+        })
         .await;
     assert_eq!(inbox.command(&["show", &id.to_string(), "--body"]).stdout, body);
     let shown = inbox.get(&format!("/entries/{id}")).await;
@@ -156,16 +166,16 @@ fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-async fn counts_by_route(place: Place) {
-    let inbox = Inbox::start(place).await;
-    inbox.store(&Delivery::completed(1)).await;
+async fn counts_by_route(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    inbox.store(&ForwardedDelivery::completed(1)).await;
     inbox.service.wait_for(1).await;
-    inbox.store(&Delivery::kept(2)).await;
-    inbox.store(&Delivery::kept(3)).await;
+    inbox.store(&ForwardedDelivery::quarantined(2)).await;
+    inbox.store(&ForwardedDelivery::quarantined(3)).await;
     inbox.lines(&["pause", "--event", "completed"]);
     inbox.service.answer(503);
     for number in 10..16 {
-        inbox.store(&Delivery::failed(number)).await;
+        inbox.store(&ForwardedDelivery::failed(number)).await;
     }
     until("the failures' service is down", async || {
         let stats = inbox.get("/stats").await;

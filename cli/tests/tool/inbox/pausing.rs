@@ -1,6 +1,6 @@
 //! `pause` and `resume`.
 
-use super::{Delivery, Inbox, Place, on_each_store};
+use super::{ForwardedDelivery, RunningInbox, TestStore, on_each_store};
 
 on_each_store! {
     a_pause_holds_its_hook_until_it_is_resumed
@@ -8,15 +8,15 @@ on_each_store! {
     pauses_and_resumes_once
 }
 
-async fn a_pause_holds_its_hook_until_it_is_resumed(place: Place) {
-    let inbox = Inbox::start(place).await;
-    inbox.store(&Delivery::completed(1)).await;
+async fn a_pause_holds_its_hook_until_it_is_resumed(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    inbox.store(&ForwardedDelivery::completed(1)).await;
     inbox.service.wait_for(1).await;
     assert_eq!(inbox.lines(&["pause", "--hook", "veo3"]), ["hook veo3 is paused"]);
     inbox.wait_for_pause("veo3/completed", true).await;
 
-    let held = inbox.stored(&Delivery::completed(2)).await;
-    let other = inbox.stored(&Delivery { hook: "other", ..Delivery::completed(3) }).await;
+    let held = inbox.stored(&ForwardedDelivery::completed(2)).await;
+    let other = inbox.stored(&ForwardedDelivery { hook: "other", ..ForwardedDelivery::completed(3) }).await;
     inbox.wait_for(other, "delivered").await;
     assert_eq!(inbox.get(&format!("/entries/{held}")).await["state"], "waiting");
     assert_eq!(inbox.service.came().len(), 2);
@@ -26,23 +26,23 @@ async fn a_pause_holds_its_hook_until_it_is_resumed(place: Place) {
     assert_eq!(inbox.service.came().len(), 3);
 }
 
-async fn a_pause_of_an_event_holds_that_event(place: Place) {
-    let inbox = Inbox::start(place).await;
-    inbox.store(&Delivery::failed(1)).await;
+async fn a_pause_of_an_event_holds_that_event(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    inbox.store(&ForwardedDelivery::failed(1)).await;
     inbox.service.wait_for(1).await;
     let pause = ["--hook", "veo3", "--event", "failed"];
     assert_eq!(inbox.lines(&[&["pause"], &pause[..]].concat()), ["failed of hook veo3 is paused"]);
     inbox.wait_for_pause("veo3/failed", true).await;
-    let held = inbox.stored(&Delivery::failed(2)).await;
-    let other = inbox.stored(&Delivery::completed(3)).await;
+    let held = inbox.stored(&ForwardedDelivery::failed(2)).await;
+    let other = inbox.stored(&ForwardedDelivery::completed(3)).await;
     inbox.wait_for(other, "delivered").await;
     assert_eq!(inbox.get(&format!("/entries/{held}")).await["state"], "waiting");
     assert_eq!(inbox.lines(&[&["resume"], &pause[..]].concat()), ["failed of hook veo3 is resumed"]);
     inbox.wait_for(held, "delivered").await;
 }
 
-async fn pauses_and_resumes_once(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn pauses_and_resumes_once(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     assert_eq!(inbox.lines(&["pause", "--event", "timeout"]), ["timeout of every hook is paused"]);
     assert_eq!(inbox.lines(&["pause", "--event", "timeout"]), ["timeout of every hook is already paused"]);
     let pauses = inbox.get("/pauses").await;

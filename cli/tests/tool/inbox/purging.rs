@@ -1,6 +1,6 @@
 //! `purge`.
 
-use super::{Delivery, Inbox, Place, generation, on_each_store};
+use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store};
 use crate::running::text;
 use serde_json::{Value, json};
 
@@ -10,11 +10,12 @@ on_each_store! {
     purges_by_name_only
 }
 
-async fn takes_what_came_of_a_job_and_knows_its_repeats(place: Place) {
-    let inbox = Inbox::start(place).await;
-    let job = |delivery: Delivery| Delivery { job: Some("order-7"), ..delivery };
-    let (done, kept) = (job(Delivery::completed(1)), job(Delivery::kept(2)));
-    let other = inbox.stored(&Delivery { job: Some("order-8"), ..Delivery::completed(3) }).await;
+async fn takes_what_came_of_a_job_and_knows_its_repeats(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let job = |delivery: ForwardedDelivery| ForwardedDelivery { job: Some("order-7"), ..delivery };
+    let (done, kept) = (job(ForwardedDelivery::completed(1)), job(ForwardedDelivery::quarantined(2)));
+    let other =
+        inbox.stored(&ForwardedDelivery { job: Some("order-8"), ..ForwardedDelivery::completed(3) }).await;
     let done_id = inbox.stored(&done).await;
     let kept_id = inbox.stored(&kept).await;
     for id in [other, done_id] {
@@ -26,13 +27,13 @@ async fn takes_what_came_of_a_job_and_knows_its_repeats(place: Place) {
     let dry = inbox.lines(&["purge", "--job", "order-7", "--dry-run"]);
     assert_eq!(dry, ["would purge 2 entries: 1 delivered, 1 quarantined"]);
     let said = inbox.refused(&["purge", "--job", "order-7"], 2);
-    assert!(said.starts_with("Bodies, headers and services' answers go for good."), "{said}");
+    assert!(said.starts_with("This deletes bodies, headers and services' answers for good."), "{said}");
     assert!(
-        said.contains("Not reached: PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups"),
+        said.contains("It does not reach PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups"),
         "{said}"
     );
     assert!(said.ends_with(
-        "this would purge 2 entries: 1 delivered, 1 quarantined; there is no terminal to ask on: say --yes\n"
+        "this would purge 2 entries: 1 delivered, 1 quarantined. There is no terminal for the question: pass --yes\n"
     ));
     assert!(shown(done_id).await["body"].is_string(), "nothing is done yet");
 
@@ -62,26 +63,27 @@ async fn takes_what_came_of_a_job_and_knows_its_repeats(place: Place) {
     assert_eq!((&shown(done_id).await["seen"], &shown(kept_id).await["seen"]), (&json!(2), &json!(2)));
     assert_eq!(inbox.entries("").await.len(), 3);
     let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
-    assert_eq!(said, "2 entries cannot be purged: it is purged already\nthere is nothing to purge\n");
+    assert_eq!(said, "2 entries cannot be purged: it is purged already\nno entry to purge\n");
     let said = inbox.refused(&["replay", &done_id.to_string()], 1);
     assert_eq!(said, format!("1 entry not replayed: its body is purged ({done_id})\n"));
     assert_eq!(inbox.service.came().len(), 2);
 }
 
-async fn does_not_take_what_is_to_be_delivered(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn does_not_take_what_is_to_be_delivered(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     inbox.service.hang();
-    let under_way = inbox.stored(&Delivery { job: Some("order-7"), ..Delivery::completed(1) }).await;
+    let under_way =
+        inbox.stored(&ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::completed(1) }).await;
     inbox.service.wait_for(1).await;
     inbox.lines(&["pause", "--hook", "veo3"]);
     inbox.wait_for_pause("veo3/completed", true).await;
     // The first of its route: that is paused from the start.
-    let waits = Delivery { job: Some("order-7"), ..Delivery::failed(2) };
+    let waits = ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::failed(2) };
     let waits = inbox.stored(&waits).await;
     let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
     let busy = "1 entry cannot be purged: it is under way: wait for its end, or pause its route first\n";
     let waiting = "1 entry cannot be purged: it waits to be delivered: `drop` it first\n";
-    assert_eq!(said, format!("{busy}{waiting}there is nothing to purge\n"));
+    assert_eq!(said, format!("{busy}{waiting}no entry to purge\n"));
     // With one that can be purged, the others are named.
     inbox.lines(&["drop", &waits.to_string(), "--yes"]);
     let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
@@ -98,9 +100,9 @@ async fn does_not_take_what_is_to_be_delivered(place: Place) {
     assert_eq!(lines, ["1 entry purged"]);
 }
 
-async fn purges_by_name_only(place: Place) {
-    let inbox = Inbox::start(place).await;
-    inbox.store(&Delivery::kept(1)).await;
+async fn purges_by_name_only(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    inbox.store(&ForwardedDelivery::quarantined(1)).await;
     assert!(inbox.refused(&["purge", "--hook", "veo3"], 2).contains("--job <JOB>"));
     let what = json!({"filter": {"hook": "veo3"}});
     let (status, problem) = inbox.ask(reqwest::Method::POST, "/purge", &what).await;
@@ -111,6 +113,6 @@ async fn purges_by_name_only(place: Place) {
     let output = inbox.command(&["purge", "--generation", &generation(1), "--yes", "--json"]);
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said["changed"].as_array().unwrap().len(), 1);
-    let waits = inbox.stored(&Delivery::completed(2)).await;
+    let waits = inbox.stored(&ForwardedDelivery::completed(2)).await;
     inbox.wait_for(waits, "delivered").await;
 }

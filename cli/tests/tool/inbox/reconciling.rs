@@ -1,8 +1,8 @@
 //! What never comes is asked for: the provider is the sandbox, behind something that has its key.
 
-use super::{Came, Delivery, Inbox, Place, on_each_store, until};
+use super::{ForwardedDelivery, RunningInbox, ServiceDelivery, TestStore, on_each_store, until};
 use crate::running::client;
-use crate::sandbox::{FAST, KEY, Sandbox};
+use crate::sandbox::{FAST, KEY, RunningSandbox};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -24,14 +24,14 @@ on_each_store! {
 }
 
 /// The sandbox, and in Envoy's place what adds the key.
-pub(super) struct Provider {
-    pub(super) sandbox: Sandbox,
+pub(super) struct ProviderStandIn {
+    pub(super) sandbox: RunningSandbox,
     url: String,
 }
 
-impl Provider {
+impl ProviderStandIn {
     pub(super) async fn start() -> Self {
-        let sandbox = Sandbox::start(&FAST);
+        let sandbox = RunningSandbox::start(&FAST);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let routes = Router::new().fallback(forward).with_state((client(), sandbox.base.clone()));
@@ -69,9 +69,9 @@ async fn forward(State((client, base)): State<(reqwest::Client, String)>, uri: U
     (status, Body::from_stream(parts)).into_response()
 }
 
-impl Inbox {
+impl RunningInbox {
     /// Asks at once, and again after 0.2 s.
-    pub(super) async fn reconciling(place: Place, provider: &Provider) -> Self {
+    pub(super) async fn reconciling(place: TestStore, provider: &ProviderStandIn) -> Self {
         let again =
             ["--reconcile-after", "1ms", "--reconcile-again", "200ms", "--reconcile-per-minute", "1000"];
         Self::with(place, &[&["--provider", &provider.url], &again[..]].concat()).await
@@ -107,16 +107,16 @@ impl Inbox {
     }
 }
 
-pub(super) fn webhook(id: &str, body: &Value) -> Delivery {
-    Delivery {
+pub(super) fn webhook(id: &str, body: &Value) -> ForwardedDelivery {
+    ForwardedDelivery {
         generation: Some(id.to_owned()),
         body: body.to_string().into_bytes(),
-        ..Delivery::completed(0)
+        ..ForwardedDelivery::completed(0)
     }
 }
 
 #[track_caller]
-pub(super) fn is_reconciled(came: &Came, id: &str, event: &str) {
+pub(super) fn is_reconciled(came: &ServiceDelivery, id: &str, event: &str) {
     let key = format!("veo3:{id}:{event}");
     for (name, value) in [
         (header::SOURCE, EventSource::Reconcile.name()),
@@ -132,11 +132,11 @@ pub(super) fn is_reconciled(came: &Came, id: &str, event: &str) {
     }
 }
 
-async fn brings_what_never_came(place: Place) {
-    let provider = Provider::start().await;
-    let inbox = Inbox::reconciling(place, &provider).await;
+async fn brings_what_never_came(place: TestStore) {
+    let provider = ProviderStandIn::start().await;
+    let inbox = RunningInbox::reconciling(place, &provider).await;
     // One that came tells where the hook's events are delivered.
-    inbox.store(&Delivery::completed(1)).await;
+    inbox.store(&ForwardedDelivery::completed(1)).await;
     inbox.service.wait_for(1).await;
     let id = provider.generated("completed").await;
     inbox.expects(&id).await;
@@ -156,14 +156,14 @@ async fn brings_what_never_came(place: Place) {
     let entries = inbox.entries(&format!("generation={id}")).await;
     assert_eq!((entries.len(), &entries[0]["seen"], &entries[0]["job"]), (1, &json!(3), &json!("order-17")));
     // What comes after it is delivered: so it would have been.
-    inbox.store(&Delivery::completed(3)).await;
+    inbox.store(&ForwardedDelivery::completed(3)).await;
     inbox.service.wait_for(3).await;
     assert!(inbox.question(&id).await.is_none());
 }
 
-async fn brings_a_failure(place: Place) {
-    let provider = Provider::start().await;
-    let inbox = Inbox::reconciling(place, &provider).await;
+async fn brings_a_failure(place: TestStore) {
+    let provider = ProviderStandIn::start().await;
+    let inbox = RunningInbox::reconciling(place, &provider).await;
     for (place, (outcome, event)) in
         [("timeout", "timeout"), ("UNSAFE_CONTENT", "failed")].into_iter().enumerate()
     {
@@ -178,9 +178,9 @@ async fn brings_a_failure(place: Place) {
     }
 }
 
-async fn believes_that_there_is_none_the_third_time(place: Place) {
-    let provider = Provider::start().await;
-    let inbox = Inbox::reconciling(place, &provider).await;
+async fn believes_that_there_is_none_the_third_time(place: TestStore) {
+    let provider = ProviderStandIn::start().await;
+    let inbox = RunningInbox::reconciling(place, &provider).await;
     let none = Uuid::new_v4().to_string();
     inbox.expects(&none).await;
     inbox.until_metric("reconciliations_total{outcome=\"unknown\"} 3").await;
@@ -199,9 +199,9 @@ async fn believes_that_there_is_none_the_third_time(place: Place) {
     assert_eq!(provider.calls(&none).await, 3);
 }
 
-async fn asks_again_later_what_has_not_ended(place: Place) {
-    let provider = Provider::start().await;
-    let inbox = Inbox::reconciling(place, &provider).await;
+async fn asks_again_later_what_has_not_ended(place: TestStore) {
+    let provider = ProviderStandIn::start().await;
+    let inbox = RunningInbox::reconciling(place, &provider).await;
     let id = Uuid::new_v4().to_string();
     provider.sandbox.register(&id, json!({"status": "processing"})).await;
     inbox.expects(&id).await;
@@ -212,14 +212,14 @@ async fn asks_again_later_what_has_not_ended(place: Place) {
     assert_eq!((&question["state"], &question["due"]), (&json!("expected"), &json!(true)));
     let lines = inbox.lines(&["reconcile", "--dry-run"]);
     assert!(
-        lines[0].starts_with("AGE  DUE  HOOK  GENERATION") && lines[0].ends_with("ASKED  WHY"),
+        lines[0].starts_with("AGE  DUE  HOOK  GENERATION") && lines[0].ends_with("CALLS  WHY"),
         "{lines:?}"
     );
     assert!(lines[1].contains(&format!("yes  veo3  {id}  order-17")), "{lines:?}");
     assert!(inbox.service.came().is_empty());
     let ended = json!({"status": "completed", "video_url": "https://cdn.runblob.io/a.mp4"});
     provider.sandbox.register(&id, ended).await;
-    assert_eq!(inbox.lines(&["reconcile"]), ["1 generation is asked about now, at most 1000 a minute"]);
+    assert_eq!(inbox.lines(&["reconcile"]), ["reconciling 1 generation now, at most 1000 a minute"]);
     is_reconciled(&inbox.service.wait_for(1).await[0], &id, "completed");
 }
 
@@ -228,10 +228,10 @@ async fn asks_again_later_what_has_not_ended(place: Place) {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_inboxes_are_as_fast_as_one() {
     const PER_MINUTE: usize = 7;
-    let (place, provider) = (Place::postgres(), Provider::start().await);
-    let (same, mut expected) = (Place::at(place.url.clone()), Vec::new());
+    let (place, provider) = (TestStore::postgres(), ProviderStandIn::start().await);
+    let (same, mut expected) = (TestStore::at(place.url.clone()), Vec::new());
     let args = ["--provider", &provider.url, "--reconcile-after", "1s", "--reconcile-per-minute", "7"];
-    let (one, other) = (Inbox::with(place, &args).await, Inbox::with(same, &args).await);
+    let (one, other) = (RunningInbox::with(place, &args).await, RunningInbox::with(same, &args).await);
     for _ in 0..PER_MINUTE * 3 {
         let id = Uuid::new_v4().to_string();
         let ended = json!({"status": "completed", "video_url": format!("https://cdn.runblob.io/{id}.mp4")});

@@ -1,6 +1,6 @@
 //! `reevaluate`: a rule has changed, and quarantined entries are judged by it.
 
-use super::{Delivery, Inbox, Place, generation, on_each_store};
+use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store};
 use blobgate::contract::{Verdict, header};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -47,7 +47,7 @@ pub(super) fn with_trust(trust: &str, hosts: &str) -> NamedTempFile {
 }
 
 /// A completion whose video is there, kept for this reason.
-fn kept(number: usize, host: &str, reason: &'static str) -> Delivery {
+fn kept(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
     let body = json!({
         "generation_id": generation(number),
         "status": "completed",
@@ -55,12 +55,12 @@ fn kept(number: usize, host: &str, reason: &'static str) -> Delivery {
         "video_url": format!("https://{host}/{number}.mp4"),
     });
     let body = body.to_string().into_bytes();
-    Delivery { reason: Some(reason), body, ..Delivery::kept(number) }
+    ForwardedDelivery { reason: Some(reason), body, ..ForwardedDelivery::quarantined(number) }
 }
 
-impl Inbox {
+impl RunningInbox {
     /// Keeps it, with a good token of its own. Returns its id.
-    async fn keep(&self, number: usize, delivery: &Delivery) -> i64 {
+    async fn keep(&self, number: usize, delivery: &ForwardedDelivery) -> i64 {
         let mut request = self.client.post(format!("{}/hooks/veo3", self.receive));
         for (name, value) in delivery.headers() {
             request = request.header(name, value);
@@ -72,8 +72,8 @@ impl Inbox {
     }
 }
 
-async fn a_widened_rule_lets_last_week_s_events_through(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn a_widened_rule_lets_last_week_s_events_through(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     for number in 1..=3 {
         inbox.keep(number, &kept(number, "cdn.new.example", "result-url-denied")).await;
     }
@@ -95,7 +95,7 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: Place) {
     assert!(inbox.service.came().is_empty());
     let output = inbox.command(&judge(wider, &["--yes"]));
     assert_eq!(output.status.code(), Some(1), "one stays");
-    assert_eq!(crate::running::text(&output.stdout), "3 entries released, and waiting to be delivered\n");
+    assert_eq!(crate::running::text(&output.stdout), "3 entries released\n");
 
     let came = inbox.service.wait_for(3).await;
     for one in &came {
@@ -107,31 +107,36 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: Place) {
     assert_eq!(left.iter().map(|entry| entry["id"].as_i64().unwrap()).collect::<Vec<_>>(), [elsewhere]);
     // Twice is once, and the genuine event is a repeat by now.
     inbox.refused(&judge(wider, &["--yes"]), 1);
-    let genuine = Delivery { verdict: Verdict::Accepted, reason: None, ..kept(1, "cdn.new.example", "") };
+    let genuine =
+        ForwardedDelivery { verdict: Verdict::Accepted, reason: None, ..kept(1, "cdn.new.example", "") };
     inbox.store(&genuine).await;
-    inbox.store(&Delivery::completed(9)).await;
+    inbox.store(&ForwardedDelivery::completed(9)).await;
     assert_eq!(inbox.service.wait_for(4).await.len(), 4);
 }
 
-async fn what_only_the_head_shows_wants_a_waiver(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn what_only_the_head_shows_wants_a_waiver(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let id = inbox.keep(1, &kept(1, "cdn.runblob.io", "source-denied")).await.to_string();
     let config = envoy_yaml("\"*.runblob.io\"");
     let judge = ["reevaluate", "--config", config.path().to_str().unwrap(), &id];
     let said = inbox.refused(&judge, 1);
     assert!(said.starts_with("1 entry still quarantined: source-denied (1)\n"), "{said}");
     let waived = [&judge[..], &["--waive", "source-denied"]].concat();
-    assert_eq!(inbox.lines(&waived), ["1 entry released, and waiting to be delivered"]);
+    assert_eq!(inbox.lines(&waived), ["1 entry released"]);
     let came = &inbox.service.wait_for(1).await[0];
     assert_eq!(came.header(header::OVERRIDE), Some("source-denied"));
     let said = inbox.refused(&[&judge[..], &["--waive", "json-invalid"]].concat(), 2);
     assert!(said.contains("invalid value 'json-invalid'"), "{said}");
 }
 
-async fn what_contradicts_stays(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn what_contradicts_stays(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     inbox
-        .store(&Delivery { verdict: Verdict::Accepted, reason: None, ..kept(1, "cdn.runblob.io", "") })
+        .store(&ForwardedDelivery {
+            verdict: Verdict::Accepted,
+            reason: None,
+            ..kept(1, "cdn.runblob.io", "")
+        })
         .await;
     inbox.service.wait_for(1).await;
     let other = kept(1, "other.runblob.io", "result-url-denied");
@@ -142,8 +147,8 @@ async fn what_contradicts_stays(place: Place) {
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1, "and nothing more is kept for it");
 }
 
-async fn says_what_it_would_do_in_json(place: Place) {
-    let inbox = Inbox::start(place).await;
+async fn says_what_it_would_do_in_json(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
     let passes = inbox.keep(1, &kept(1, "cdn.runblob.io", "result-url-denied")).await;
     let stays = inbox.keep(2, &kept(2, "cdn.example.com", "result-url-denied")).await;
     let config = envoy_yaml("\"*.runblob.io\"");
@@ -159,7 +164,7 @@ async fn says_what_it_would_do_in_json(place: Place) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_without_a_gate_is_said() {
-    let inbox = Inbox::start(Place::sqlite()).await;
+    let inbox = RunningInbox::start(TestStore::sqlite()).await;
     let empty = NamedTempFile::new().unwrap();
     let name = empty.path().to_str().unwrap();
     let said = inbox.refused(&["reevaluate", "--config", name, "17"], 1);

@@ -3,25 +3,18 @@
 mod postgres;
 mod sqlite;
 
-use super::reconciling::{Provider, webhook};
-use super::{Delivery, Inbox, Place, until};
+use super::reconciling::{ProviderStandIn, webhook};
+use super::{ForwardedDelivery, RunningInbox, TestStore, until};
 use crate::running::text;
 use blobgate::contract::header;
+use blobgate_testkit::book::block;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-const PAGE: &str = include_str!("../../../../docs/howto/backup.md");
-
-/// The commands in a section of the page, block by block.
-#[track_caller]
-fn blocks<const N: usize>(section: &str) -> [&'static str; N] {
-    let (_, rest) = PAGE.split_once(&format!("\n## {section}\n")).unwrap();
-    let section = rest.split("\n## ").next().unwrap();
-    let blocks = section.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0);
-    blocks.collect::<Vec<_>>().try_into().unwrap()
-}
+/// The commands for either store, after those of its own.
+const BLOCKS: [&str; 2] = ["backup-8", "backup-9"];
 
 /// Where an operator sits. Gone when dropped.
 struct Desk(TempDir);
@@ -36,7 +29,7 @@ impl Desk {
     }
 
     /// Has `blobgate` ask this inbox.
-    fn ask(&self, inbox: &Inbox) {
+    fn ask(&self, inbox: &RunningInbox) {
         self.install(&format!("--admin {}", inbox.admin));
     }
 
@@ -80,74 +73,78 @@ enum Loss {
 /// A day of which a copy is made in the middle.
 struct Day {
     /// Delivered before the copy was made.
-    known: Delivery,
+    known: ForwardedDelivery,
     known_id: i64,
     /// The same, and of that only what a repeat is known by is left.
-    purged: Delivery,
+    purged: ForwardedDelivery,
     /// Expected, and its webhook does not come.
     late: String,
     /// Tried again and again until the service takes it.
-    retried: Delivery,
+    retried: ForwardedDelivery,
     retried_id: i64,
     /// Waits for a person.
-    waits: Delivery,
+    waits: ForwardedDelivery,
 }
 
 /// What came after the copy was made.
-struct Lost {
-    webhook: Delivery,
+struct LostDelivery {
+    webhook: ForwardedDelivery,
     id: i64,
 }
 
 impl Day {
-    async fn until_the_copy(inbox: &Inbox, provider: &Provider) -> Self {
-        let known = Delivery::failed(1);
+    async fn until_the_copy(inbox: &RunningInbox, provider: &ProviderStandIn) -> Self {
+        let known = ForwardedDelivery::failed(1);
         let known_id = inbox.stored(&known).await;
         inbox.wait_for(known_id, "delivered").await;
-        let purged = Delivery { job: Some("order-7"), ..Delivery::completed(2) };
+        let purged = ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::completed(2) };
         let purged_id = inbox.stored(&purged).await;
         inbox.wait_for(purged_id, "delivered").await;
         assert_eq!(inbox.lines(&["purge", "--job", "order-7", "--yes"]), ["1 entry purged"]);
         let late = provider.generated("completed").await;
         inbox.expects(&late).await;
         inbox.service.answer(500);
-        let retried = Delivery::completed(3);
+        let retried = ForwardedDelivery::completed(3);
         let retried_id = inbox.stored(&retried).await;
         // How often by the time that somebody looks is no matter.
         until("it was tried", async || inbox.service.came().len() > 2).await;
         inbox.lines(&["pause", "--event", "failed"]);
         inbox.wait_for_pause("veo3/failed", true).await;
-        let waits = Delivery::failed(4);
+        let waits = ForwardedDelivery::failed(4);
         inbox.store(&waits).await;
         Self { known, known_id, purged, late, retried, retried_id, waits }
     }
 
     /// Two are delivered, and one of them is not in the copy. Ends the inbox.
-    async fn after_the_copy(&self, inbox: Inbox, provider: &Provider) -> (Lost, Place) {
+    async fn after_the_copy(
+        &self,
+        inbox: RunningInbox,
+        provider: &ProviderStandIn,
+    ) -> (LostDelivery, TestStore) {
         inbox.service.answer(200);
         inbox.wait_for(self.retried_id, "delivered").await;
         let webhook = webhook(&self.late, &provider.status(&self.late).await);
         let id = inbox.stored(&webhook).await;
         inbox.wait_for(id, "delivered").await;
         assert_eq!(inbox.entries("state=waiting").await.len(), 1);
-        let Inbox { _running, _place: place, .. } = inbox;
+        let RunningInbox { _running, _place: place, .. } = inbox;
         assert!(_running.end_by("TERM").0.success());
-        (Lost { webhook, id }, place)
+        (LostDelivery { webhook, id }, place)
     }
 
     /// With a service that has nothing yet, so that what it gets, it gets after the restore. `drop_delivered` are the commands
     /// for what was there before, where that can be read.
     async fn after_the_restore(
         &self,
-        lost: &Lost,
-        (inbox, desk): (&Inbox, &Desk),
+        lost: &LostDelivery,
+        (inbox, desk): (&RunningInbox, &Desk),
         shell: impl Fn() -> Command,
         drop_delivered: Option<(&str, &[(&str, &str)])>,
     ) {
-        let [drop, go_on] = blocks("Go on, with either");
+        let [drop, go_on] = BLOCKS.map(block);
         desk.ask(inbox);
         // It has the id of one that was delivered before.
-        let new = Delivery::completed(5);
+        let new = ForwardedDelivery::completed(5);
         assert_eq!(inbox.stored(&new).await, lost.id);
         inbox.store(&self.known).await;
         inbox.wait_for(self.retried_id, "waiting").await;
@@ -155,12 +152,12 @@ impl Day {
             assert_eq!(desk.run(shell(), commands, instead), "1 entry dropped\n");
         } else {
             let ids = format!("{} --yes", self.retried_id);
-            let said = desk.run(shell(), drop, &[("17 18", &ids)]);
+            let said = desk.run(shell(), &drop, &[("17 18", &ids)]);
             assert_eq!(said.lines().count(), 5, "a head, three that wait, and what was dropped: {said}");
             assert!(said.ends_with("1 entry dropped\n"), "{said}");
         }
         assert!(inbox.service.came().is_empty(), "nothing is delivered by itself");
-        let said = desk.run(shell(), go_on, &[]);
+        let said = desk.run(shell(), &go_on, &[]);
         assert!(said.contains(&self.late), "{said}");
         let came = inbox.service.wait_for(2).await;
         let mut came: Vec<_> =
@@ -175,7 +172,7 @@ impl Day {
         for repeat in [&self.known, &self.purged, &self.retried, &self.waits, &lost.webhook, &new] {
             inbox.store(repeat).await;
         }
-        let newer = Delivery::completed(6);
+        let newer = ForwardedDelivery::completed(6);
         let id = inbox.stored(&newer).await;
         inbox.wait_for(id, "delivered").await;
         let came = inbox.service.wait_for(4).await;

@@ -1,6 +1,6 @@
 //! The provider's own API.
 
-use super::{FAST, ID, PROMPT, Sandbox, documented};
+use super::{FAST, ID, PROMPT, RunningSandbox, documented};
 use crate::webhook::Webhook;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn assert_time(text: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callback_is_repeated_until_a_200() {
     let webhook = Webhook::start(&[500, 302, 204]).await;
-    let sandbox = Sandbox::calling(&webhook, &FAST);
+    let sandbox = RunningSandbox::calling(&webhook, &FAST);
     let answer = sandbox.order(&json!({"prompt": PROMPT, "seed": 7, "callback_url": webhook.url})).await;
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["content-type"]),
@@ -61,7 +61,7 @@ async fn a_callback_is_repeated_until_a_200() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callback_is_given_up_after_five_attempts() {
     let webhook = Webhook::start(&[500, 200, 503, 503, 503, 503, 503]).await;
-    let sandbox = Sandbox::calling(&webhook, &FAST);
+    let sandbox = RunningSandbox::calling(&webhook, &FAST);
     let first = sandbox.generate(&webhook, json!({})).await;
     sandbox.lines_until("attempt 2 of 5: 200");
     let second = sandbox.generate(&webhook, json!({"outcome": "UNSAFE_CONTENT"})).await;
@@ -114,7 +114,7 @@ async fn a_callback_is_given_up_after_five_attempts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_come_through_is_told_and_tried_again_after_30_s() {
     let (webhook, another) = (Webhook::start(&[]).await, Webhook::start(&[]).await);
-    let sandbox = Sandbox::calling(&another, &["--speed", "300"]);
+    let sandbox = RunningSandbox::calling(&another, &["--speed", "300"]);
     sandbox.generate(&webhook, json!({})).await;
     sandbox.lines_until("given up");
     let calls = sandbox.calls().await;
@@ -136,7 +136,7 @@ async fn what_does_not_come_through_is_told_and_tried_again_after_30_s() {
 async fn ten_seconds_to_connect_are_ten_at_any_speed() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // Connections wait for ever to be accepted.
     let url = format!("https://{}/webhook", silent.local_addr().unwrap());
-    let sandbox = Sandbox::start(&FAST);
+    let sandbox = RunningSandbox::start(&FAST);
     assert_eq!(sandbox.order(&json!({"prompt": PROMPT, "callback_url": url})).await.status(), 201);
     sandbox.lines_until("  completed");
     let start = Instant::now();
@@ -156,7 +156,7 @@ fn millis_of_day(time: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn ends_as_chosen() {
     let webhook = Webhook::start(&[]).await;
-    let sandbox = Sandbox::calling(&webhook, &FAST);
+    let sandbox = RunningSandbox::calling(&webhook, &FAST);
     for (outcome, code) in
         [("UNSAFE_CONTENT", "UNSAFE_CONTENT"), ("timeout", "TIMEOUT"), ("TIMEOUT", "TIMEOUT")]
     {
@@ -184,7 +184,7 @@ async fn ends_as_chosen() {
 
 #[tokio::test]
 async fn goes_from_pending_to_processing_to_its_end() {
-    let sandbox = Sandbox::start(&["--generation-time", "599s", "--speed", "120"]);
+    let sandbox = RunningSandbox::start(&["--generation-time", "599s", "--speed", "120"]);
     let accepted: Value = sandbox.order(&json!({"prompt": PROMPT, "seed": 7})).await.json().await.unwrap();
     let id = text(&accepted, "generation_id");
     let mut seen: Vec<String> = Vec::new();
@@ -204,7 +204,7 @@ async fn goes_from_pending_to_processing_to_its_end() {
 
 #[tokio::test]
 async fn what_takes_ten_minutes_is_a_timeout() {
-    let sandbox = Sandbox::start(&["--generation-time", "10m", "--speed", "6000"]);
+    let sandbox = RunningSandbox::start(&["--generation-time", "10m", "--speed", "6000"]);
     assert_eq!(sandbox.order(&json!({"prompt": PROMPT})).await.status(), 201);
     let lines = sandbox.lines_until("TIMEOUT");
     assert!(lines[0].ends_with("pending, ends in 100.0ms, calls back nobody"), "{lines:?}");
@@ -212,7 +212,7 @@ async fn what_takes_ten_minutes_is_a_timeout() {
 
 #[tokio::test]
 async fn says_what_it_does_not_know() {
-    let sandbox = Sandbox::start(&[]);
+    let sandbox = RunningSandbox::start(&[]);
     for (id, status, detail) in [
         (ID, 404, "TASK_NOT_FOUND"),
         ("ffd473d5", 400, "INVALID_TASK_ID"),
@@ -237,7 +237,7 @@ async fn says_what_it_does_not_know() {
 
 #[tokio::test]
 async fn takes_what_is_documented() {
-    let sandbox = Sandbox::start(&[]);
+    let sandbox = RunningSandbox::start(&[]);
     let (jpeg, png) = ("/9j/4AAQ", "iVBORw0KGgoAAAA=");
     for fields in [
         json!({"prompt": "p".repeat(10), "model": "veo-3-quality", "aspect_ratio": "9:16", "seed": 1_000_000_000}),
@@ -257,7 +257,7 @@ async fn takes_what_is_documented() {
 
 #[tokio::test]
 async fn refuses_what_is_not() {
-    let sandbox = Sandbox::start(&[]);
+    let sandbox = RunningSandbox::start(&[]);
     let with = |field: &str, value: Value| json!({"prompt": PROMPT, field: value});
     for (order, field, kind) in [
         (json!({}), "prompt", "missing"),

@@ -1,6 +1,6 @@
 //! What goes wrong on demand, and what a test is told about it.
 
-use super::{FAST, ID, KEY, PROMPT, Sandbox, documented};
+use super::{FAST, ID, KEY, PROMPT, RunningSandbox, documented};
 use crate::webhook::Webhook;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -24,8 +24,8 @@ fn error(code: &str) -> String {
 }
 
 /// Knows one generation, as registered.
-async fn knowing(state: &str) -> Sandbox {
-    let sandbox = Sandbox::start(&[]);
+async fn knowing(state: &str) -> RunningSandbox {
+    let sandbox = RunningSandbox::start(&[]);
     sandbox.register(ID, serde_json::from_str(state).unwrap()).await;
     sandbox
 }
@@ -195,7 +195,7 @@ async fn counts_who_asks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_back_never_twice_and_against_itself() {
     let webhook = Webhook::start(&[]).await;
-    let sandbox = Sandbox::calling(&webhook, &FAST);
+    let sandbox = RunningSandbox::calling(&webhook, &FAST);
     let never = sandbox.generate(&webhook, json!({"faults": ["never"]})).await;
     let lines = sandbox.lines_until("never, as chosen");
     assert_eq!(lines[2], format!("sandbox  callback   {never}  never, as chosen"));

@@ -1,6 +1,6 @@
 //! How it starts, listens and ends.
 
-use super::{ID, KEY, Sandbox, on_a_free_port};
+use super::{ID, KEY, RunningSandbox, on_a_free_port};
 use crate::running::{client, text};
 use crate::webhook::certificate;
 use reqwest::{Certificate, Client, Method, Version};
@@ -24,7 +24,7 @@ fn path(file: &NamedTempFile) -> &str {
 async fn speaks_tls() {
     let (shown, made) = certificate();
     let key = file(&made.signing_key.serialize_pem());
-    let sandbox = Sandbox::start(&["--tls-cert", path(&shown), "--tls-key", path(&key)]);
+    let sandbox = RunningSandbox::start(&["--tls-cert", path(&shown), "--tls-key", path(&key)]);
     assert!(sandbox.base.starts_with("https://127.0.0.1:"), "{}", sandbox.base);
     let unknown = sandbox.request(Method::GET, "/sandbox/calls").send().await.unwrap_err();
     assert!(unknown.is_connect(), "{unknown:?}");
@@ -43,7 +43,7 @@ async fn speaks_tls() {
 async fn a_handshake_that_hangs_holds_nobody_up() {
     let (shown, made) = certificate();
     let key = file(&made.signing_key.serialize_pem());
-    let sandbox = Sandbox::start(&["--tls-cert", path(&shown), "--tls-key", path(&key)]);
+    let sandbox = RunningSandbox::start(&["--tls-cert", path(&shown), "--tls-key", path(&key)]);
     let address: SocketAddr = sandbox.base.strip_prefix("https://").unwrap().parse().unwrap();
     let _silent: Vec<_> = (0..5).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
     let root = Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
@@ -62,7 +62,7 @@ fn elsewhere() -> IpAddr {
 #[tokio::test]
 async fn other_machines_see_the_api_only() {
     for (flags, status) in [(&[][..], 404), (&["--open-admin"], 200)] {
-        let sandbox = Sandbox::start(&[&["--listen", "0.0.0.0:0"], flags].concat());
+        let sandbox = RunningSandbox::start(&[&["--listen", "0.0.0.0:0"], flags].concat());
         let port = sandbox.base.strip_prefix("http://0.0.0.0:").unwrap();
         let get = |host: String, path: &str| {
             client().get(format!("http://{host}:{port}{path}")).bearer_auth(KEY).send()
@@ -80,7 +80,7 @@ async fn other_machines_see_the_api_only() {
 #[tokio::test]
 async fn takes_its_key_from_a_file_before_the_environment() {
     let key = file("rb-of-a-file\n");
-    let sandbox = Sandbox::start(&["--api-key-file", path(&key)]);
+    let sandbox = RunningSandbox::start(&["--api-key-file", path(&key)]);
     for (key, status) in [("rb-of-a-file", 404), (KEY, 401)] {
         let request = sandbox.request(Method::GET, &format!("/v1/veo/generations/{ID}"));
         assert_eq!(request.bearer_auth(key).send().await.unwrap().status(), status, "{key}");
@@ -90,13 +90,13 @@ async fn takes_its_key_from_a_file_before_the_environment() {
 #[tokio::test]
 async fn ends_at_once_even_with_an_answer_that_hangs() {
     for signal in ["TERM", "INT"] {
-        let sandbox = Sandbox::start(&[]);
+        let sandbox = RunningSandbox::start(&[]);
         sandbox.set_faults(&["hang"]).await;
         let waiting = tokio::spawn(sandbox.status(ID).send());
         while sandbox.calls().await["status_calls"]["total"] != 1 {
             tokio::task::yield_now().await;
         }
-        let Sandbox { running, .. } = sandbox;
+        let RunningSandbox { running, .. } = sandbox;
         let start = Instant::now();
         let (status, _) = running.end_by(signal);
         assert_eq!(status.code(), Some(0), "{signal}");

@@ -1,4 +1,4 @@
-//! PostgreSQL: another program takes all of its disk, the log's too. It ends itself then, and is back once there is space.
+//! PostgreSQL on a full disk: it ends without space for its log, and recovers once there is space.
 
 use super::{FullDisk, SIZE, padded, send};
 use crate::chance::Chance;
@@ -27,19 +27,19 @@ pub(super) fn run(disk: &FullDisk, program: &Path, seed: u64, checks: &mut Check
     let mut judge = site.judge();
     let starter = site.starter();
     let inbox = starter.start(&store).ready();
-    let taken = (0..BEFORE)
+    let stored = (0..BEFORE)
         .filter(|_| {
             send(&site, &inbox, &CustomerOrder::new(&mut chance).completed("a", ""))
                 == SendResult::Status(200)
         })
         .count();
     checks.row(
-        "disk: with space, PostgreSQL takes events",
-        unless(taken == BEFORE, || format!("{taken} of {BEFORE}")),
+        "disk: with space, PostgreSQL stores events",
+        unless(stored == BEFORE, || format!("{stored} of {BEFORE}")),
     );
 
-    // Nothing is under way: whoever is cut off from the store for longer than a lease delivers again.
-    eventually("they are marked", MAX_WAIT, || {
+    // No attempt may be in flight: an inbox without its store for longer than a lease delivers again.
+    eventually("all entries are delivered", MAX_WAIT, || {
         store.query("SELECT count(*) FROM entry WHERE state <> 'delivered'")[0][0] == "0"
     });
     disk.fill_up();
@@ -51,34 +51,34 @@ pub(super) fn run(disk: &FullDisk, program: &Path, seed: u64, checks: &mut Check
     });
     let refused = answers.iter().filter(|answer| **answer == SendResult::Status(503)).count();
     checks.row(
-        &format!("disk: with none left for its tables, {refused} of {EVENTS} events are answered 503"),
+        &format!("disk: without space for tables, {refused} of {EVENTS} events get 503"),
         unless(refused > 0 && answers.len() == EVENTS, || {
-            format!("{answers:?}; the inbox says {}", inbox.said())
+            format!("{answers:?}; the inbox's log: {}", inbox.log())
         }),
     );
 
-    // Its log wants another file, and there is no place for one.
+    // The log needs another file, and the disk has no space.
     store.cluster().fill_log();
     let small = CustomerOrder::new(&mut chance).completed("a", "");
     let answer = send(&site, &inbox, &small);
-    let said = store.cluster().said();
+    let log = store.cluster().log_text();
     checks.row(
-        "disk: with none left for its log, PostgreSQL ends itself, and an event is answered 503",
+        "disk: without space for its log, PostgreSQL ends, and an event gets 503",
         unless(
-            answer == SendResult::Status(503) && said.contains("PANIC") && said.contains("No space left"),
-            || format!("{answer:?}; PostgreSQL says {said}"),
+            answer == SendResult::Status(503) && log.contains("PANIC") && log.contains("No space left"),
+            || format!("{answer:?}; PostgreSQL's log: {log}"),
         ),
     );
 
     disk.fill_to(SIZE);
     store.cluster().revive();
-    // The senders come back, as they do.
+    // The senders retry.
     let mut again = events.iter().chain([&small]);
-    let heard =
+    let acknowledged =
         again.all(|message| within(MAX_WAIT, || send(&site, &inbox, message) == SendResult::Status(200)));
-    checks.row("disk: with space again, they are taken when they come again", unless(heard, || inbox.said()));
+    checks.row("disk: with space again, retries are stored", unless(acknowledged, || inbox.log()));
     let rows = drain(&store, &starter, &mut judge, vec![inbox]);
     judge.check(rows, now());
     judge.conclude();
-    checks.row("disk: PostgreSQL lost nothing, and nothing comes twice", judge.figures.problem());
+    checks.row("disk: on PostgreSQL no event is lost or delivered twice", judge.figures.problem());
 }

@@ -1,4 +1,4 @@
-//! SQLite: what is stored reaches the reserve, and then another program takes all of it.
+//! SQLite on a full disk: the store reaches the reserve, and then another program takes the rest.
 
 use super::{FullDisk, SIZE, padded, send};
 use crate::chance::Chance;
@@ -16,12 +16,12 @@ use std::sync::atomic::Ordering;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-/// Of which the inbox keeps so much free: its least.
+/// The inbox's smallest reserve of free space.
 const RESERVE: u64 = 64 << 20;
-/// What is left above it for this test to fill.
+/// The space above the reserve, which this test fills.
 const HEADROOM: u64 = 12 << 20;
 /// Of 60 MB that are sent.
-const SCRAPS: u64 = 2 << 20;
+const MAX_GROWTH: u64 = 2 << 20;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) fn run(disk: &FullDisk, program: &Path, seed: u64, checks: &mut CheckList) {
@@ -32,7 +32,7 @@ pub(super) fn run(disk: &FullDisk, program: &Path, seed: u64, checks: &mut Check
     let mut judge = site.judge();
     let starter = site.starter();
 
-    // What is stored reaches the reserve, while deliveries are under way.
+    // Fill the disk down to the reserve while attempts are in flight.
     disk.fill_to(RESERVE + HEADROOM);
     let inbox = starter.start(&store).ready();
     site.receiver.behaviour.waits.store(true, Ordering::Relaxed);
@@ -41,62 +41,61 @@ pub(super) fn run(disk: &FullDisk, program: &Path, seed: u64, checks: &mut Check
         send(&site, &inbox, &padded(&mut chance)) == SendResult::Status(503)
     });
     let free = disk.free();
-    let said = inbox.said();
-    let in_time = refused && free > RESERVE / 2 && said.contains("the disk has too little free space");
+    let log = inbox.log();
+    let in_time = refused && free > RESERVE / 2 && log.contains("the disk has too little free space");
     checks.row(
-        &format!("disk: 503 before it is full ({} MiB are left)", free >> 20),
-        unless(in_time, || format!("{} MiB are left; the inbox says {said}", free >> 20)),
+        &format!("disk: 503 before the disk is full ({} MiB are left)", free >> 20),
+        unless(in_time, || format!("{} MiB are left; the inbox's log: {log}", free >> 20)),
     );
     site.receiver.behaviour.waits.store(false, Ordering::Relaxed);
-    eventually("what was under way arrives", MAX_WAIT, || judge.outstanding() == 0);
+    eventually("the attempts in flight arrive", MAX_WAIT, || judge.outstanding() == 0);
     inbox.end();
     judge.check(store.rows(0), now());
     let rows = store.query("SELECT count(*) FROM entry WHERE state <> 'delivered'");
     checks.row(
-        "disk: in the reserve, what was under way is marked",
+        "disk: in the reserve, attempts in flight are stored as delivered",
         unless(rows[0][0] == "0", || format!("{} are not", rows[0][0])),
     );
 
-    // What is delivered gives its place to what comes: the file has room in itself, and grows by scraps at the most.
+    // Retention reuses the space of delivered bodies, so the file grows by at most 2 MB.
     let size = fs::metadata(disk.at("inbox.db")).unwrap().len();
     let inbox = starter.start(&store);
-    // More than its log holds before it is written into the file by itself: 40 MB.
-    let taken = (0..300)
+    // More than the log's 40 MB, after which SQLite writes it into the file.
+    let stored = (0..300)
         .all(|_| within(MAX_WAIT, || send(&site, &inbox, &padded(&mut chance)) == SendResult::Status(200)));
-    eventually("they arrive", MAX_WAIT, || judge.outstanding() == 0);
+    eventually("the events arrive", MAX_WAIT, || judge.outstanding() == 0);
     inbox.end();
     let grown = fs::metadata(disk.at("inbox.db")).unwrap().len().saturating_sub(size);
     let purged = store.query("SELECT count(*) FROM entry WHERE size = 0");
     checks.row(
-        &format!("disk: in the reserve, {} bodies are purged for what comes", purged[0][0]),
-        unless(taken && purged[0][0] != "0" && grown < SCRAPS, || {
-            format!("taken: {taken}, purged: {}, and the file has grown by {grown} bytes", purged[0][0])
+        &format!("disk: in the reserve, {} bodies are deleted for new events", purged[0][0]),
+        unless(stored && purged[0][0] != "0" && grown < MAX_GROWTH, || {
+            format!("stored: {stored}, purged: {}, and the file has grown by {grown} bytes", purged[0][0])
         }),
     );
 
-    // With space again, everything goes on.
     disk.fill_to(SIZE);
     let inbox = starter.start(&store).ready();
-    let taken = send(&site, &inbox, &padded(&mut chance));
+    let answer = send(&site, &inbox, &padded(&mut chance));
     checks.row(
-        "disk: with space again, events are taken",
-        unless(taken == SendResult::Status(200), || format!("{taken:?}")),
+        "disk: with space again, events are stored",
+        unless(answer == SendResult::Status(200), || format!("{answer:?}")),
     );
     inbox.end();
-    // One second is between two looks at the disk: this inbox looks no more, so that none falls into what follows.
+    // The inbox checks the disk every second. This failpoint stops that, so that no check interferes.
     let inbox = starter.start_failing(&store, Some("disk-unseen=return")).ready();
     by_another_program(disk, &site, &inbox, &mut chance, checks);
     let back = within(MAX_WAIT, || {
         send(&site, &inbox, &CustomerOrder::new(&mut chance).completed("a", "")) == SendResult::Status(200)
     });
-    checks.row("disk: with space again, after none at all, events are taken", unless(back, || inbox.said()));
+    checks.row("disk: with space again after none, events are stored", unless(back, || inbox.log()));
     let rows = drain(&store, &starter, &mut judge, vec![inbox]);
     judge.check(rows, now());
     judge.conclude();
-    checks.row("disk: no 200 without storing, nothing is lost or comes twice", judge.figures.problem());
+    checks.row("disk: on SQLite no event is lost or delivered twice", judge.figures.problem());
 }
 
-/// Nothing is left, not even the reserve, while events come and deliveries are under way.
+/// Another program takes all space with the reserve, while events come and attempts are in flight.
 fn by_another_program(
     disk: &FullDisk,
     site: &KillSite,
@@ -114,28 +113,28 @@ fn by_another_program(
     let answers = scope(|scope| {
         let sent: Vec<_> =
             events.iter().map(|message| scope.spawn(move || send(site, inbox, message))).collect();
-        // Their answers come while they cannot be written down.
+        // The services answer while the inbox cannot store results.
         sleep(Duration::from_millis(300));
         site.receiver.behaviour.waits.store(false, Ordering::Relaxed);
         sent.into_iter().map(|sent| sent.join().unwrap()).collect::<Vec<_>>()
     });
     let refused = answers.iter().filter(|answer| **answer == SendResult::Status(503)).count();
-    let said = inbox.said();
+    let log = inbox.log();
     checks.row(
-        &format!("disk: filled to the last byte, {refused} of {EVENTS} events are answered 503"),
-        unless(refused == EVENTS && said.contains("is full"), || {
-            format!("{answers:?}; the inbox says {said}")
+        &format!("disk: full to the last byte, {refused} of {EVENTS} events get 503"),
+        unless(refused == EVENTS && log.contains("is full"), || {
+            format!("{answers:?}; the inbox's log: {log}")
         }),
     );
     let unwritten = "the outcomes of attempts are not written yet";
     checks.row(
-        "disk: filled to the last byte, what a service has answered cannot be written",
-        unless(said.contains(unwritten), || format!("the inbox says {said}")),
+        "disk: full to the last byte, results of attempts are not stored",
+        unless(log.contains(unwritten), || format!("the inbox's log: {log}")),
     );
     disk.fill_to(SIZE);
-    // The senders come back, as they do.
-    let heard = events
+    // The senders retry.
+    let acknowledged = events
         .iter()
         .all(|message| within(MAX_WAIT, || send(site, inbox, message) == SendResult::Status(200)));
-    checks.row("disk: they are taken when they come again", unless(heard, || inbox.said()));
+    checks.row("disk: retries are stored", unless(acknowledged, || inbox.log()));
 }

@@ -1,15 +1,16 @@
-//! What explains a second arrival: a kill, or a holder that was cut off from the store for longer than its lease.
+//! Explanations of a second arrival: a kill, or an inbox without its store for longer than its lease.
 
 use super::{LogJudge, ServiceArrival};
 use crate::program::LEASE;
 
-/// How the service's answer and the death of who waited for it may lie apart: marking takes a few milliseconds, on a busy
-/// machine more.
-const MARKING: u64 = 2_000_000;
-/// Answers are marked in the order in which they come, but for this.
-const OVERTAKES: u64 = 200_000;
+/// In microseconds. The maximum time from a service's answer to the commit of the result: a few milliseconds, more on a
+/// busy machine.
+const MAX_COMMIT_TIME: u64 = 2_000_000;
+/// In microseconds. Results are stored in the order of their answers, except within this time.
+const MAX_OVERTAKING: u64 = 200_000;
+
 impl LogJudge {
-    /// A kill between the answer and its mark, or a holder cut off for longer than its lease.
+    /// Whether a kill between answer and commit, or a lost lease, explains the second arrival.
     pub(super) fn is_explained(
         &self,
         first: &ServiceArrival,
@@ -17,43 +18,45 @@ impl LogJudge {
         second: &ServiceArrival,
     ) -> bool {
         let rows = self.rows_of.get(&first.digest).into_iter().flatten();
-        let was_marked = rows.filter_map(|id| self.marked.get(id)).any(|marked| *marked < second.begin);
+        let was_finished =
+            rows.filter_map(|id| self.finished.get(id)).any(|finished| *finished < second.begin);
         let cut_off_until = self.cut_off_until(first, answered);
-        let died_before_marking = self.died(first).is_some_and(|died| {
-            // What was answered well after it is marked: so this one was forgotten, and not cut off.
+        let died_before_commit = self.died(first).is_some_and(|died| {
+            // A later answer is stored, so the inbox forgot this one.
             let overtaken =
-                self.marked_until.get(&first.run).is_some_and(|until| *until > answered + OVERTAKES);
-            let in_time = died <= second.begin && died.saturating_sub(cut_off_until) <= MARKING;
+                self.finished_until.get(&first.run).is_some_and(|until| *until > answered + MAX_OVERTAKING);
+            let in_time = died <= second.begin && died.saturating_sub(cut_off_until) <= MAX_COMMIT_TIME;
             first.run != second.run && in_time && !overtaken
         });
-        !was_marked && (died_before_marking || self.lost_its_lease(first, answered, second))
+        !was_finished && (died_before_commit || self.lost_its_lease(first, answered, second))
             || self.woke_too_late(first, second)
     }
 
-    /// It was stopped while it sent, and an attempt after its own had come by when it went on.
+    /// The second inbox was stopped while it sent, and a later attempt arrived before it continued.
     fn woke_too_late(&self, first: &ServiceArrival, second: &ServiceArrival) -> bool {
         let stops = self.runs.get(&second.run).into_iter().flat_map(|run| &run.stopped);
         second.attempt < first.attempt
-            && stops
-                .into_iter()
-                .any(|(from, to)| to - from >= lease() && (*from..=*to + MARKING).contains(&second.begin))
+            && stops.into_iter().any(|(from, to)| {
+                to - from >= lease() && (*from..=*to + MAX_COMMIT_TIME).contains(&second.begin)
+            })
     }
 
-    pub(super) fn had_let_go(&self, first: &ServiceArrival, second: &ServiceArrival) -> bool {
+    pub(super) fn had_released(&self, first: &ServiceArrival, second: &ServiceArrival) -> bool {
         self.died(first).is_some_and(|died| first.run != second.run && died <= second.begin)
             || self.lost_its_lease(first, first.begin, second)
             || self.woke_too_late(first, second)
     }
 
-    /// Until when the holder could not write what it knew at `from`: it was stopped, or the store was away, or both in turn.
+    /// The time until which the inbox could not store a result of `from`: it was stopped, or the store was down.
     fn cut_off_until(&self, first: &ServiceArrival, from: u64) -> u64 {
-        // Another one that is stopped in the middle of a transaction holds rows that this one has to write.
+        // An inbox that is stopped inside a transaction locks rows that this one must write.
         let stops = self.runs.values().flat_map(|run| &run.stopped);
         let mut faults: Vec<_> = stops.chain(&self.outages).filter(|(_, to)| *to >= first.begin).collect();
         faults.sort();
-        faults
-            .into_iter()
-            .fold(from, |until, (from, to)| if *from <= until + MARKING { until.max(*to) } else { until })
+        faults.into_iter().fold(
+            from,
+            |until, (from, to)| if *from <= until + MAX_COMMIT_TIME { until.max(*to) } else { until },
+        )
     }
 
     fn lost_its_lease(&self, first: &ServiceArrival, from: u64, second: &ServiceArrival) -> bool {
@@ -65,7 +68,7 @@ impl LogJudge {
     }
 }
 
-/// What a holder counts on.
+/// The part of a lease on which an inbox relies, in microseconds.
 fn lease() -> u64 {
     u64::try_from(LEASE.as_micros()).unwrap() * 9 / 10
 }

@@ -31,7 +31,7 @@ impl LogJudge {
                 }
             }
             _ => {
-                self.figures.unheard.insert(text(1));
+                self.figures.unacknowledged.insert(text(1));
             }
         }
     }
@@ -45,7 +45,7 @@ impl LogJudge {
         let text = |field: usize| line.fields[field].clone();
         let (digest, generation) = (text(3), text(4));
         if !self.messages.contains_key(&digest) || text(9) != format!("veo3:{generation}:{}", text(5)) {
-            self.figures.wrong.insert(format!("{digest} arrived, and not as it was sent"));
+            self.figures.wrong.insert(format!("{digest} arrived with another body, key or event"));
         }
         self.of_event.entry(digest.clone()).or_default().push(number);
         self.of_generation.entry(generation.clone()).or_default().push(number);

@@ -1,4 +1,4 @@
-//! What a kill at random has met.
+//! The windows that a random kill has hit.
 
 use super::LogJudge;
 
@@ -6,16 +6,16 @@ pub(crate) const SENT: &str = "sent, not stored";
 pub(crate) const STORED: &str = "stored, not answered";
 pub(crate) const CLAIMED: &str = "claimed, not arrived";
 pub(crate) const ARRIVED: &str = "arrived, not answered";
-pub(crate) const ANSWERED: &str = "answered, not marked";
+pub(crate) const ANSWERED: &str = "answered, result not stored";
 
 impl LogJudge {
-    /// What a kill at `at` of this run has met, by the copy taken after it.
+    /// Counts the windows that a kill of this run at `at` has hit, by a later copy of the store.
     pub(crate) fn note_windows(&mut self, run: u64, at: u64) {
         let (tries, rows) = (std::mem::take(&mut self.tries), std::mem::take(&mut self.rows));
-        let broken_off = tries.values().filter(|one| {
+        let broken = tries.values().filter(|one| {
             one.at < at && one.got.as_ref().is_some_and(|(got, how)| how == "lost" && *got + 50_000 > at)
         });
-        for one in broken_off {
+        for one in broken {
             let window = if self.rows_of.contains_key(&one.digest) { STORED } else { SENT };
             *self.windows.entry(window).or_default() += 1;
         }

@@ -1,9 +1,12 @@
 //! On PostgreSQL, with its own tools.
 
-use super::{Day, Desk, Loss, blocks};
-use crate::inbox::reconciling::Provider;
-use crate::inbox::{Inbox, Place};
+use super::{Day, Desk, Loss};
+use crate::inbox::reconciling::ProviderStandIn;
+use crate::inbox::{RunningInbox, TestStore};
+use blobgate_testkit::book::block;
 use blobgate_testkit::{Cluster, needs};
+
+const BLOCKS: [&str; 4] = ["backup-4", "backup-5", "backup-6", "backup-7"];
 
 #[needs(Postgres)]
 #[tokio::test(flavor = "multi_thread")]
@@ -18,15 +21,15 @@ async fn a_dump_comes_back_in_place_of_what_is_there() {
 }
 
 async fn comes_back(loss: Loss) {
-    let [dump, restore, pause, drop_delivered] = blocks("PostgreSQL");
-    let (desk, provider) = (Desk::new(), Provider::start().await);
+    let [dump, restore, pause, drop_delivered] = BLOCKS.map(block);
+    let (desk, provider) = (Desk::new(), ProviderStandIn::start().await);
     let mut cluster = Cluster::alone();
-    let inbox = Inbox::start(Place::at(cluster.named("inbox")).with_tables()).await;
+    let inbox = RunningInbox::start(TestStore::at(cluster.named("inbox")).with_tables()).await;
     let day = Day::until_the_copy(&inbox, &provider).await;
-    desk.run(cluster.shell(), dump, &[("$(date +%F)", "2026-01-31")]);
+    desk.run(cluster.shell(), &dump, &[("$(date +%F)", "2026-01-31")]);
     let (lost, place) = day.after_the_copy(inbox, &provider).await;
 
-    let mut restore = restore.to_owned();
+    let mut restore = restore;
     let url = match loss {
         Loss::Machine => {
             drop(cluster);
@@ -40,12 +43,12 @@ async fn comes_back(loss: Loss) {
     };
     desk.ask_nobody();
     desk.run(cluster.shell(), &restore, &[("postgres://USER@HOST/inbox", &format!("'{url}'"))]);
-    desk.run(cluster.shell(), pause, &[]);
+    desk.run(cluster.shell(), &pause, &[]);
 
-    let inbox = Inbox::reconciling(Place::at(url), &provider).await;
+    let inbox = RunningInbox::reconciling(TestStore::at(url), &provider).await;
     let drop_delivered = match loss {
         Loss::Machine => None,
-        Loss::Trust => Some((drop_delivered, &[][..])),
+        Loss::Trust => Some((&*drop_delivered, &[][..])),
     };
     day.after_the_restore(&lost, (&inbox, &desk), || cluster.shell(), drop_delivered).await;
 }

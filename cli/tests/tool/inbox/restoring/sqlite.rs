@@ -1,11 +1,14 @@
 //! On SQLite, whose copies are files.
 
-use super::{Day, Desk, Loss, blocks};
-use crate::inbox::reconciling::Provider;
-use crate::inbox::{Inbox, Place};
+use super::{Day, Desk, Loss};
+use crate::inbox::reconciling::ProviderStandIn;
+use crate::inbox::{RunningInbox, TestStore};
+use blobgate_testkit::book::block;
 use blobgate_testkit::needs;
 use std::fs;
 use std::process::Command;
+
+const BLOCKS: [&str; 3] = ["backup-1", "backup-2", "backup-3"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_comes_back_on_a_new_machine() {
@@ -20,17 +23,17 @@ async fn a_copy_comes_back_in_place_of_what_is_there() {
 
 async fn comes_back(loss: Loss) {
     const STORE: &str = "/var/lib/blobgate/inbox.db";
-    let [backup, restore, drop_delivered] = blocks("SQLite");
-    let (desk, provider) = (Desk::new(), Provider::start().await);
+    let [backup, restore, drop_delivered] = BLOCKS.map(block);
+    let (desk, provider) = (Desk::new(), ProviderStandIn::start().await);
     let shell = || Command::new("bash");
     let store = desk.path().join("inbox.db");
     let store = store.to_str().unwrap();
     let url = format!("sqlite:{store}");
     let (away, here) = ("/backup/", format!("{}/", desk.path().display()));
     desk.ask_nobody();
-    let inbox = Inbox::start(Place::at(url.clone()).with_tables()).await;
+    let inbox = RunningInbox::start(TestStore::at(url.clone()).with_tables()).await;
     let day = Day::until_the_copy(&inbox, &provider).await;
-    desk.run(shell(), backup, &[(STORE, store), (away, &here), ("$(date +%F)", "2026-01-31")]);
+    desk.run(shell(), &backup, &[(STORE, store), (away, &here), ("$(date +%F)", "2026-01-31")]);
     let (lost, _) = day.after_the_copy(inbox, &provider).await;
 
     // Nobody sits there to be asked, and the inbox that is started is the test's own.
@@ -42,15 +45,15 @@ async fn comes_back(loss: Loss) {
     let (commands, serve) = restore.trim_end().rsplit_once('\n').unwrap();
     assert_eq!(serve, format!("blobgate inbox serve --store sqlite:{STORE} ..."));
     let said = desk.run(shell(), commands, &instead);
-    assert!(said.contains("\nveo3 is paused: "), "{said}");
+    assert!(said.contains("\nhook veo3 is paused, "), "{said}");
 
-    let inbox = Inbox::reconciling(Place::at(url), &provider).await;
-    let aside = said.lines().find_map(|line| line.strip_prefix("what was there is now "));
+    let inbox = RunningInbox::reconciling(TestStore::at(url), &provider).await;
+    let aside = said.lines().find_map(|line| line.strip_prefix("the replaced store is now "));
     let before = aside.map(|path| path.rsplit_once('/').unwrap().1);
     let instead = before.map(|before| [("inbox.db.before-restore-TIME", before)]);
     let drop_delivered = match loss {
         Loss::Machine => None,
-        Loss::Trust => Some((drop_delivered, &instead.as_ref().unwrap()[..])),
+        Loss::Trust => Some((&*drop_delivered, &instead.as_ref().unwrap()[..])),
     };
     day.after_the_restore(&lost, (&inbox, &desk), shell, drop_delivered).await;
 }

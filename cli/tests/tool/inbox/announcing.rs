@@ -1,28 +1,15 @@
-//! The lines of the README that an application has, run as they stand there but for the address.
+//! The book's lines that announce a generation, run as they stand there but for the address.
 
-use super::{Inbox, Place, generation};
+use super::{RunningInbox, TestStore, generation};
 use crate::running::text;
+use blobgate_testkit::book::block;
 use blobgate_testkit::needs;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::fs;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The address of the admin listener in them.
 const ADMIN: &str = "http://127.0.0.1:9085";
-
-/// What stands in a Markdown file as a block of this language, and says this.
-fn block(file: &str, language: &str, words: &str) -> String {
-    let markdown = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap();
-    let start = format!("\n```{language}\n");
-    let blocks = markdown.split(&start).skip(1);
-    let mut blocks =
-        blocks.map(|rest| rest.split("\n```").next().unwrap()).filter(|text| text.contains(words));
-    let block = blocks.next().unwrap_or_else(|| panic!("{file} has no block of {language} with {words}"));
-    assert!(blocks.next().is_none(), "{file} has two blocks of {language} with {words}");
-    block.to_owned()
-}
 
 #[track_caller]
 fn run(program: &str, args: &[&str]) -> Output {
@@ -31,7 +18,7 @@ fn run(program: &str, args: &[&str]) -> Output {
     run.unwrap_or_else(|error| panic!("{program}: {error}"))
 }
 
-impl Inbox {
+impl RunningInbox {
     /// The job of which a generation is expected.
     async fn job(&self, id: &str) -> Value {
         let listed = self.ask(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
@@ -42,9 +29,8 @@ impl Inbox {
 }
 
 /// `answer` is what the application has of the provider.
-async fn says_what_it_expects(language: &str, program: &str, args: &[&str], answer: fn(&Value) -> String) {
-    let inbox = Inbox::start(Place::sqlite()).await;
-    let lines = block("README.md", language, "/expect");
+async fn says_what_it_expects(lines: &str, program: &str, args: &[&str], answer: fn(&Value) -> String) {
+    let inbox = RunningInbox::start(TestStore::sqlite()).await;
     assert!(lines.contains(ADMIN), "{lines}");
     let say = |number| {
         let answer = answer(&json!({"generation_id": generation(number), "status": "pending"}));
@@ -66,20 +52,24 @@ async fn says_what_it_expects(language: &str, program: &str, args: &[&str], answ
 #[needs(Python3)]
 #[tokio::test(flavor = "multi_thread")]
 async fn in_python() {
-    says_what_it_expects("python", "python3", &["-B", "-c"], |answer| format!("answer = {answer}")).await;
+    says_what_it_expects(&block("expect-python"), "python3", &["-B", "-c"], |answer| {
+        format!("answer = {answer}")
+    })
+    .await;
 }
 
 #[needs(Node)]
 #[tokio::test(flavor = "multi_thread")]
 async fn in_javascript() {
     let args = ["--input-type=module", "--eval"];
-    says_what_it_expects("js", "node", &args, |answer| format!("const answer = {answer};")).await;
+    says_what_it_expects(&block("expect-js"), "node", &args, |answer| format!("const answer = {answer};"))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_hand() {
-    let inbox = Inbox::start(Place::sqlite()).await;
-    let lines = block("docs/howto/announce-generations.md", "sh", "/expect");
+    let inbox = RunningInbox::start(TestStore::sqlite()).await;
+    let lines = block("expect-shell");
     let curl = lines.split("\nblobgate ").next().unwrap();
     let command = format!("{} --fail", curl.replace(ADMIN, &inbox.admin));
     let end = tokio::task::block_in_place(|| run("bash", &["-c", &command]));

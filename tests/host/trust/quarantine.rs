@@ -1,4 +1,4 @@
-//! Quarantine: what is proven and wrong is answered well only once it is kept.
+//! Quarantine: the sender gets 200 only after the quarantine service has stored the delivery.
 
 use super::{configuration, good, with_token};
 use crate::hook_routes;
@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 const ANSWERS: [&str; 2] = ["status", "receipt"];
 
-/// A gate whose keeper is waited for half a second.
+/// A gate that waits half a second for the quarantine service.
 #[track_caller]
-fn impatient(version: &Version, answers: &str, change: impl Fn(&mut Value)) -> TestGate {
+fn gate_with_short_timeout(version: &Version, answers: &str, change: impl Fn(&mut Value)) -> TestGate {
     TestGate::with(version, |shipped| {
         let shipped = shipped.gate(&configuration(&json!({"hook": {"answers": answers}})));
         hook_routes(shipped, |route| {
@@ -22,12 +22,12 @@ fn impatient(version: &Version, answers: &str, change: impl Fn(&mut Value)) -> T
     })
 }
 
-fn flawed() -> TestDelivery {
+fn invalid_with_token() -> TestDelivery {
     with_token(TestDelivery::of("{"), &good())
 }
 
 #[track_caller]
-fn not_kept(answers: &str, answer: &ClientResponse) {
+fn assert_not_stored(answers: &str, answer: &ClientResponse) {
     assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("upstream-error")), "{answer:?}");
     if answers == "receipt" {
         answer.assert_problem("upstream-error");
@@ -35,14 +35,14 @@ fn not_kept(answers: &str, answer: &ClientResponse) {
 }
 
 #[test]
-fn a_keeper_that_keeps() {
+fn answers_200_once_stored() {
     on_every_envoy(|envoy| {
         for answers in ANSWERS {
-            let gate = impatient(envoy, answers, |_| {});
+            let gate = gate_with_short_timeout(envoy, answers, |_| {});
             for protocol in Protocol::BOTH {
                 for status in [200, 201, 202, 204] {
-                    gate.quarantine.reply(Reply::status(status).header("x-keeper", "k"));
-                    let answer = gate.send(protocol, &flawed());
+                    gate.quarantine.reply(Reply::status(status).header("x-service", "q"));
+                    let answer = gate.send(protocol, &invalid_with_token());
                     assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
                     assert_eq!(gate.quarantine.take_one().body, b"{");
                 }
@@ -53,10 +53,10 @@ fn a_keeper_that_keeps() {
 }
 
 #[test]
-fn a_keeper_that_fails_hangs_or_is_away() {
+fn answers_503_when_not_stored() {
     on_every_envoy(|envoy| {
         for answers in ANSWERS {
-            let mut gate = impatient(envoy, answers, |_| {});
+            let mut gate = gate_with_short_timeout(envoy, answers, |_| {});
             for reply in [
                 Reply::status(500),
                 Reply::status(500).body("oops"),
@@ -67,33 +67,33 @@ fn a_keeper_that_fails_hangs_or_is_away() {
             ] {
                 gate.quarantine.reply(reply);
                 for protocol in Protocol::BOTH {
-                    not_kept(answers, &gate.send(protocol, &flawed()));
+                    assert_not_stored(answers, &gate.send(protocol, &invalid_with_token()));
                     gate.quarantine.take_one();
                 }
             }
             gate.quarantine.stop();
             for protocol in Protocol::BOTH {
-                not_kept(answers, &gate.send(protocol, &flawed()));
+                assert_not_stored(answers, &gate.send(protocol, &invalid_with_token()));
             }
-            // The services go on.
+            // The other services still get deliveries.
             gate.accepts(H2, &with_token(TestDelivery::completed(), &good()));
             gate.quarantine.reply(Reply::status(201));
             gate.quarantine.on();
-            assert_eq!(gate.send(H2, &flawed()).status, 200);
+            assert_eq!(gate.send(H2, &invalid_with_token()).status, 200);
         }
     });
 }
 
 #[test]
-fn a_keeper_without_a_route() {
+fn answers_503_without_a_route_for_quarantine() {
     on_every_envoy(|envoy| {
         for answers in ANSWERS {
-            let gate = impatient(envoy, answers, |route| {
-                route["match"]["headers"][0]["string_match"]["exact"] = "nobody".into();
+            let gate = gate_with_short_timeout(envoy, answers, |route| {
+                route["match"]["headers"][0]["string_match"]["exact"] = "no-verdict".into();
             });
             for protocol in Protocol::BOTH {
-                let answer = gate.nothing_arrives(|| gate.send(protocol, &flawed()));
-                not_kept(answers, &answer);
+                let answer = gate.nothing_arrives(|| gate.send(protocol, &invalid_with_token()));
+                assert_not_stored(answers, &answer);
             }
         }
     });

@@ -1,7 +1,7 @@
-//! What happens to Envoy and to the module while a delivery is held for the provider's answer.
+//! Traps, reloads and timeouts while a delivery waits for its confirmation.
 
-use super::{HOOK, configuration, confirms, gate, good, stranger, with_token};
-use crate::failure::{by_file, is_back};
+use super::{HOOK, configuration, confirms, gate, good, tokenless, with_token};
+use crate::failure::{by_file, wait_until_working};
 use crate::support::client::Protocol;
 use crate::support::delivery::GENERATION;
 use crate::support::{
@@ -14,31 +14,36 @@ use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;
 
-/// Sends a delivery to a provider that confirms it after `time`, and acts while it is held.
+/// Sends a delivery that the provider confirms after `time`, and runs `act` while the delivery waits.
 #[track_caller]
-fn held(gate: &TestGate, protocol: Protocol, time: Duration, act: impl FnOnce()) -> ClientResponse {
-    gate.provider.reply(Reply::After(time, Box::new(confirms(&stranger()))));
+fn act_while_waiting(
+    gate: &TestGate,
+    protocol: Protocol,
+    time: Duration,
+    act: impl FnOnce(),
+) -> ClientResponse {
+    gate.provider.reply(Reply::After(time, Box::new(confirms(&tokenless()))));
     let (before, mut client) = (gate.provider.heads(), gate.tls(protocol).open());
     thread::scope(|scope| {
-        let held = scope.spawn(move || client.send(&stranger()));
-        eventually("question", || (gate.provider.heads() > before).then_some(()));
+        let waiting = scope.spawn(move || client.send(&tokenless()));
+        eventually("status call", || (gate.provider.heads() > before).then_some(()));
         act();
-        held.join().unwrap()
+        waiting.join().unwrap()
     })
 }
 
 #[test]
-fn a_module_that_traps_lets_nothing_go_that_was_held() {
+fn forwards_no_waiting_delivery_after_a_trap() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| shipped.module(crashing_module()));
         for protocol in Protocol::BOTH {
-            let reply = Reply::After(Duration::from_millis(500), Box::new(confirms(&stranger())));
+            let reply = Reply::After(Duration::from_millis(500), Box::new(confirms(&tokenless())));
             gate.provider.reply(reply);
             let before = gate.provider.heads();
             gate.nothing_arrives(|| {
                 let mut crashed = false;
-                // Some Envoys answer what is held at once, and some not at all.
-                gate.tls(protocol).open().leave(&stranger(), "end of the call", || {
+                // Some versions of Envoy answer the waiting delivery at once, others never.
+                gate.tls(protocol).open().leave(&tokenless(), "end of the call", || {
                     if gate.provider.heads() > before && !crashed {
                         let crash = with_token(TestDelivery::completed(), &good());
                         let answer = gate.send(H1, &crash.header("x-crash-test", "headers"));
@@ -48,53 +53,53 @@ fn a_module_that_traps_lets_nothing_go_that_was_held() {
                     crashed && gate.envoy.stat("cluster.runblob_api.upstream_rq_active") == Some(0)
                 });
             });
-            is_back(&gate, protocol);
-            gate.provider.reply(confirms(&stranger()));
-            gate.accepts(protocol, &stranger());
+            wait_until_working(&gate, protocol);
+            gate.provider.reply(confirms(&tokenless()));
+            gate.accepts(protocol, &tokenless());
         }
     });
 }
 
 #[test]
-fn new_listeners_let_what_was_held_end_well() {
+fn finishes_waiting_deliveries_after_new_listeners() {
     on_every_envoy(|envoy| {
         let options = Options { listeners_by_file: true, ..Options::default() };
         let gate = TestGate::started(envoy, options, |shipped| shipped.gate(&named("first")));
         for (protocol, next) in [(H1, "second"), (H2, "third")] {
             gate.forget();
-            let answer = held(&gate, protocol, Duration::from_secs(2), || {
+            let answer = act_while_waiting(&gate, protocol, Duration::from_secs(2), || {
                 let bootstrap = TestGate::bootstrap(&gate.video, &gate.failure).gate(&named(next));
                 gate.envoy.replace_listeners(&bootstrap);
-                is_named(&gate, next);
+                wait_for_name(&gate, next);
                 gate.forget();
             });
             assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
             let arrival = gate.take_one();
-            assert_eq!((arrival.path.as_str(), arrival.body), (HOOK, stranger().body()));
+            assert_eq!((arrival.path.as_str(), arrival.body), (HOOK, tokenless().body()));
         }
     });
 }
 
 #[test]
-fn a_new_filter_lets_what_was_held_end_well() {
+fn finishes_waiting_deliveries_after_a_new_filter() {
     on_every_envoy(|envoy| {
-        let folder = tempfile::TempDir::with_prefix("blobgate-").unwrap();
+        let folder = tempfile::TempDir::with_prefix("blobgate-test-").unwrap();
         let (file, gate) = by_file(envoy, &folder, &named("first"));
         for (protocol, next) in [(H1, "second"), (H2, "third")] {
-            let answer = held(&gate, protocol, Duration::from_secs(2), || {
+            let answer = act_while_waiting(&gate, protocol, Duration::from_secs(2), || {
                 file.write(&named(next));
-                is_named(&gate, next);
+                wait_for_name(&gate, next);
                 gate.forget();
             });
             assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
-            assert_eq!(gate.take_one().body, stranger().body());
-            gate.provider.reply(confirms(&stranger()));
-            gate.accepts(protocol, &stranger());
+            assert_eq!(gate.take_one().body, tokenless().body());
+            gate.provider.reply(confirms(&tokenless()));
+            gate.accepts(protocol, &tokenless());
         }
     });
 }
 
-/// The shipped configuration, with another name for the open hook.
+/// The shipped configuration with another name for the first hook.
 fn named(name: &str) -> Value {
     let mut configuration = configuration(&json!({}));
     configuration["hooks"][0]["name"] = name.into();
@@ -102,22 +107,22 @@ fn named(name: &str) -> Value {
 }
 
 #[track_caller]
-fn is_named(gate: &TestGate, name: &str) {
+fn wait_for_name(gate: &TestGate, name: &str) {
     eventually("new configuration", || {
         gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK).filter(|now| now == name)
     });
 }
 
 #[test]
-fn what_the_time_for_the_request_leaves_is_all_the_provider_has() {
+fn request_timeout_limits_the_status_call() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| {
             shipped.http(|manager| manager["request_timeout"] = "0.5s".into())
         });
         gate.provider.reply(Reply::Hang);
         for protocol in Protocol::BOTH {
-            gate.refuses(protocol, &stranger(), 503, "confirm-unavailable");
-            gate.refuses(protocol, &stranger().pieces_of(50).trailers(), 503, "confirm-unavailable");
+            gate.refuses(protocol, &tokenless(), 503, "confirm-unavailable");
+            gate.refuses(protocol, &tokenless().pieces_of(50).trailers(), 503, "confirm-unavailable");
         }
         let labels = [("hook", "veo3-token"), ("outcome", "no-answer")];
         counts(&gate.envoy, "blobgate_confirm_total", &labels, 4.0);
@@ -127,22 +132,22 @@ fn what_the_time_for_the_request_leaves_is_all_the_provider_has() {
             &gate.envoy,
             &format!("reason=confirm-unavailable hook=veo3-token source=127.0.0.1 id={GENERATION}"),
         );
-        // Nor do they keep their slots.
-        gate.provider.reply(confirms(&stranger()));
+        // The timed-out deliveries have freed their slots.
+        gate.provider.reply(confirms(&tokenless()));
         for _ in 0..17 {
-            gate.accepts(H2, &stranger());
+            gate.accepts(H2, &tokenless());
         }
     });
 }
 
 #[test]
-fn the_largest_body_is_held() {
-    const MOST_BODY_BYTES: usize = 1_000_000;
+fn confirms_the_largest_body() {
+    const MAX_BODY_BYTES: usize = 1_000_000;
     on_every_envoy(|envoy| {
-        let gate = gate(envoy, &json!({"hook": {"max_body_bytes": MOST_BODY_BYTES}}));
-        gate.provider.reply(Reply::After(Duration::from_millis(300), Box::new(confirms(&stranger()))));
+        let gate = gate(envoy, &json!({"hook": {"max_body_bytes": MAX_BODY_BYTES}}));
+        gate.provider.reply(Reply::After(Duration::from_millis(300), Box::new(confirms(&tokenless()))));
         for protocol in Protocol::BOTH {
-            let largest = || TestDelivery::completed_of(MOST_BODY_BYTES).path(HOOK);
+            let largest = || TestDelivery::completed_of(MAX_BODY_BYTES).path(HOOK);
             gate.accepts(protocol, &largest());
             gate.accepts(protocol, &largest().pieces_of(50_000).trailers());
         }

@@ -1,4 +1,4 @@
-//! Without the gate nothing gets through, and beside it nothing is touched.
+//! Without a running gate no delivery passes. Requests to other paths stay unchanged.
 
 use crate::hook_routes;
 use crate::support::client::Protocol;
@@ -16,16 +16,17 @@ fn forged(event: &str) -> TestDelivery {
 }
 
 #[track_caller]
-fn lets_nothing_through(gate: &TestGate) {
+fn assert_nothing_passes(gate: &TestGate) {
     for protocol in Protocol::BOTH {
-        let proven = TestDelivery::completed().path("/hooks/veo3/any.to.ken");
+        let with_token = TestDelivery::completed().path("/hooks/veo3/any.to.ken");
         let forgeries = ["completed", "failed", "timeout"].map(forged);
         let elsewhere = forgeries.clone().map(|forgery| forgery.path("/hooks/veo3"));
-        for delivery in [TestDelivery::completed(), proven].into_iter().chain(forgeries).chain(elsewhere) {
+        for delivery in [TestDelivery::completed(), with_token].into_iter().chain(forgeries).chain(elsewhere)
+        {
             let answer = gate.nothing_arrives(|| gate.send(protocol, &delivery));
             assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("not-judged")), "{answer:?}");
         }
-        // The look would have seen it: the same services are reached beside the hook.
+        // The control: another path reaches the same services.
         let before = gate.sent();
         assert_eq!(gate.send(protocol, &TestDelivery::completed().path("/app")).status, 200);
         assert_eq!(gate.sent(), before + 1);
@@ -34,16 +35,16 @@ fn lets_nothing_through(gate: &TestGate) {
 }
 
 #[test]
-fn the_filter_taken_out() {
+fn refuses_without_the_filter() {
     on_every_envoy(|envoy| {
-        lets_nothing_through(&TestGate::with(envoy, |bootstrap| bootstrap.without_gate()))
+        assert_nothing_passes(&TestGate::with(envoy, |bootstrap| bootstrap.without_gate()))
     });
 }
 
 #[test]
-fn the_filter_disabled_on_the_hook() {
+fn refuses_with_the_filter_disabled() {
     on_every_envoy(|envoy| {
-        lets_nothing_through(&TestGate::with(envoy, |bootstrap| {
+        assert_nothing_passes(&TestGate::with(envoy, |bootstrap| {
             hook_routes(bootstrap, |route| {
                 route.as_object_mut().unwrap().remove("typed_per_filter_config");
             })
@@ -52,9 +53,9 @@ fn the_filter_disabled_on_the_hook() {
 }
 
 #[test]
-fn a_worker_whose_configuration_fails() {
+fn refuses_when_a_workers_configuration_fails() {
     on_every_envoy(|envoy| {
-        // The main thread's runs pass and each worker's fails: Envoy skips the filter in silence, and is LIVE.
+        // Configuration succeeds on the main thread and fails on each worker. Envoy then skips the filter and reports LIVE.
         let gate =
             TestGate::started(envoy, Options { concurrency: 2, ..Options::default() }, |mut shipped| {
                 let listeners = shipped.json["static_resources"]["listeners"].as_array_mut().unwrap();
@@ -65,13 +66,13 @@ fn a_worker_whose_configuration_fails() {
                         serde_json::json!({"BLOBGATE_CONFIGURES": "2"});
                 })
             });
-        lets_nothing_through(&gate);
+        assert_nothing_passes(&gate);
     });
 }
 
 #[test]
-fn the_shipped_routes_lead_past_the_gate_to_no_service() {
-    // What a proxy or a service might read as the hook's path, and what is none.
+fn no_path_reaches_a_service_without_the_gate() {
+    // Other spellings of the hook's path, and other paths.
     const PATHS: &[&str] = &[
         "//webhook",
         "/%77ebhook",
@@ -97,12 +98,12 @@ fn the_shipped_routes_lead_past_the_gate_to_no_service() {
         "/favicon.ico",
     ];
     on_every_envoy(|envoy| {
-        for takes_gate in [true, false] {
+        for has_gate in [true, false] {
             let service = Upstream::start();
             let clusters = ["video_service", "failure_service", "quarantine_service"];
             let shipped =
                 clusters.iter().fold(Bootstrap::as_shipped(), |all, name| all.endpoint(name, service.port));
-            let shipped = if takes_gate { shipped } else { shipped.without_gate() };
+            let shipped = if has_gate { shipped } else { shipped.without_gate() };
             let envoy = EnvoyProcess::start(envoy, &shipped.inbox(service.port), Options::default());
             for path in PATHS {
                 for delivery in [
@@ -113,19 +114,19 @@ fn the_shipped_routes_lead_past_the_gate_to_no_service() {
                     for connect in [envoy.tls(H1), envoy.plaintext(H1)] {
                         let before = service.arrivals().len();
                         let answer = connect.open().send(&delivery.clone().path(path));
-                        let judged = answer.status == 200;
-                        assert!(!judged || takes_gate, "{path}: {answer:?}");
+                        let accepted = answer.status == 200;
+                        assert!(!accepted || has_gate, "{path}: {answer:?}");
                         assert_eq!(
                             service.arrivals().len(),
-                            before + usize::from(judged),
+                            before + usize::from(accepted),
                             "{path}: {answer:?}"
                         );
                     }
                 }
             }
             let arrivals = service.arrivals();
-            // The control: some are the hook's path in another spelling.
-            assert_eq!(takes_gate, arrivals.len() > 10, "{}", arrivals.len());
+            // The control: Envoy normalizes some of them to the hook's path.
+            assert_eq!(has_gate, arrivals.len() > 10, "{}", arrivals.len());
             for arrival in arrivals {
                 assert_eq!(arrival.path, "/webhook");
                 assert_eq!(
@@ -140,7 +141,7 @@ fn the_shipped_routes_lead_past_the_gate_to_no_service() {
 }
 
 #[test]
-fn what_is_beside_the_hook_is_not_touched() {
+fn leaves_other_paths_unchanged() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         gate.video.reply(Reply::status(404).header("location", "/x").header("retry-after", 7).body("own"));
@@ -162,7 +163,7 @@ fn what_is_beside_the_hook_is_not_touched() {
             assert_eq!(arrival.header(header::WEBHOOK_ID).as_deref(), Some("own"));
             assert_eq!(arrival.header(header::VERDICT), None);
             assert!(arrival.body == app.body());
-            // Only what no client may claim on this listener is gone.
+            // Envoy removes only the gate headers, which no client may set on this listener.
             let claims = [header::EVENT, "blobgate_event", "idempotency_key"];
             let claiming = claims.iter().fold(app, |app, name| app.header(name, "f0rged"));
             gate.send(protocol, &claiming);

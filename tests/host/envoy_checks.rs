@@ -1,4 +1,4 @@
-//! What Envoy accepts and refuses before the gate sees it: the table of the book's page, row by row.
+//! Requests that Envoy accepts or refuses before the gate: each row of the book's table.
 
 use crate::support::delivery::GENERATION;
 use crate::support::{EnvoyProcess, H1, H2, TestDelivery, TestGate, on_every_envoy, repository};
@@ -7,13 +7,13 @@ use blobgate::contract::{Verdict, header};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 
-/// A delivery with a good token, byte by byte, and what of it differs.
+/// The bytes of a delivery with a valid token.
 #[derive(Clone, Copy)]
 struct RawRequest {
     line: &'static str,
     host: &'static [u8],
     more: &'static [u8],
-    /// What stands before and behind the body. With a chunk's size there is no `content-length`.
+    /// The text before and after the body of a chunked request, which has no `content-length`.
     chunk: Option<(&'static str, &'static str)>,
 }
 
@@ -38,7 +38,7 @@ const fn chunked(before: &'static str, behind: &'static str) -> RawRequest {
 
 impl RawRequest {
     fn bytes(self, path: &str, number: usize) -> Vec<u8> {
-        // A generation for each: nothing is a repeat.
+        // Each request has its own generation, so that none is a repeat.
         let body = String::from_utf8(TestDelivery::completed().body()).unwrap();
         let body = body.replace(GENERATION, &format!("5f1c8c1e-7c0c-4b0a-9a5e-{number:012x}"));
         let length = format!("content-length: {}\r\n", body.len());
@@ -56,7 +56,7 @@ impl RawRequest {
 }
 
 #[test]
-fn harmless_forms_of_a_request_are_accepted() {
+fn accepts_unusual_valid_requests() {
     const END: &str = "0\r\n\r\n";
     let rows = [
         PLAIN,
@@ -112,7 +112,7 @@ fn harmless_forms_of_a_request_are_accepted() {
     });
 }
 
-/// A row of the page's table, and the requests that it means.
+/// A row of the page's table, and requests of its kind.
 type PageRow = (&'static str, u16, Vec<RawRequest>);
 
 fn refused() -> Vec<PageRow> {
@@ -191,7 +191,7 @@ fn refused() -> Vec<PageRow> {
 }
 
 #[test]
-fn envoy_refuses_what_the_page_lists() {
+fn refuses_each_row_of_the_page() {
     let page = std::fs::read_to_string(repository("docs/explanation/before-the-gate.md")).unwrap();
     let listed = |what: &str, status: u16| {
         let row = format!("| {what} | {status} |");
@@ -218,7 +218,7 @@ fn envoy_refuses_what_the_page_lists() {
             let delivery = with(with_token(TestDelivery::completed(), &good()), names, bytes);
             let answer = gate.nothing_arrives(|| gate.send(H1, &delivery));
             assert_eq!((answer.status, answer.reason()), (431, None), "{answer:?}");
-            // On HTTP/2 the stream is reset, and the connection goes on.
+            // Over HTTP/2 Envoy resets the stream and keeps the connection.
             let mut client = gate.tls(H2).open();
             client.try_send(&delivery).expect_err("a stream that is reset");
             assert_eq!(client.send(&TestDelivery::completed()).status, 200);
@@ -228,18 +228,18 @@ fn envoy_refuses_what_the_page_lists() {
 }
 
 #[test]
-fn a_refused_head_leaves_the_other_streams_of_its_connection() {
+fn keeps_other_streams_after_a_refused_head() {
     on_every_envoy(|envoy| {
         let gate = TestGate::start(envoy);
         for bad in [&[("connection", "close")][..], &[("te", "gzip")], &[("x-A", "b")], &[("x-a", "\u{1}")]] {
-            assert_eq!(answers_after(&gate.envoy, bad), Ok(()), "{bad:?}");
+            assert_eq!(second_stream_is_answered(&gate.envoy, bad), Ok(()), "{bad:?}");
         }
     });
 }
 
-/// Sends a head with these headers, then a good one on the same connection, in plaintext: whether the second gets the
-/// gate's answer. The client of the other tests sends no such head.
-fn answers_after(envoy: &EnvoyProcess, headers: &[(&str, &str)]) -> Result<(), String> {
+/// Sends a head with these headers, then a valid one, on one plaintext connection. An error if the second gets no
+/// response. The client of the other tests cannot send such a head.
+fn second_stream_is_answered(envoy: &EnvoyProcess, headers: &[(&str, &str)]) -> Result<(), String> {
     const HEADERS: u8 = 1;
     const RST_STREAM: u8 = 3;
     const WHOLE: u8 = 5; // END_STREAM and END_HEADERS
@@ -250,7 +250,7 @@ fn answers_after(envoy: &EnvoyProcess, headers: &[(&str, &str)]) -> Result<(), S
     fn head(more: &[(&str, &str)]) -> Vec<u8> {
         let first =
             [(":method", "POST"), (":scheme", "http"), (":authority", "gate.test"), (":path", "/webhook")];
-        // Literals without indexing, not compressed.
+        // HPACK literals without indexing or compression.
         let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
         first
             .iter()
@@ -272,7 +272,9 @@ fn answers_after(envoy: &EnvoyProcess, headers: &[(&str, &str)]) -> Result<(), S
         stream.read_exact(&mut payload).map_err(|error| error.to_string())?;
         match (start[3], start[8]) {
             (RST_STREAM, 1) => reset = true,
-            (HEADERS, 3) => return if reset { Ok(()) } else { Err("the bad one was not reset".to_owned()) },
+            (HEADERS, 3) => {
+                return if reset { Ok(()) } else { Err("the first stream was not reset".to_owned()) };
+            }
             _ => {}
         }
     }
