@@ -28,7 +28,7 @@ pub(crate) struct Judge {
 
 /// The outcome of a reevaluation.
 #[derive(Debug)]
-pub(crate) enum Reevaluation {
+pub(crate) enum ReevaluatedEntry {
     Passes(Arrival),
     /// It passes once the status API confirms it.
     NeedsConfirmation(Arrival),
@@ -83,7 +83,7 @@ impl Judge {
     }
 
     /// Judges an entry.
-    pub(crate) fn judge(&self, entry: Quarantined) -> Result<Reevaluation, RuleFailure> {
+    pub(crate) fn judge(&self, entry: Quarantined) -> Result<ReevaluatedEntry, RuleFailure> {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == entry.hook);
         let hook = hook.ok_or_else(|| RuleFailure::NoHook(entry.hook.clone()))?;
         let headers = read_headers(&entry.headers);
@@ -92,12 +92,12 @@ impl Judge {
             _ => None,
         };
         let findings = self.findings(hook, &entry, &headers, reason)?;
-        let (decided, now): (_, fn(Arrival) -> Reevaluation) = match reevaluate(hook, findings, &entry.body) {
+        let (decided, now): (_, fn(Arrival) -> ReevaluatedEntry) = match reevaluate(hook, findings, &entry.body) {
             Decision::Confirm(question) => {
-                (conclude(question, Outcome::Confirmed), Reevaluation::NeedsConfirmation)
+                (conclude(question, Outcome::Confirmed), ReevaluatedEntry::NeedsConfirmation)
             }
-            Decision::Forward(delivery) => (Ok(delivery), Reevaluation::Passes),
-            Decision::Refuse(refusal) => (Err(refusal), Reevaluation::Passes),
+            Decision::Forward(delivery) => (Ok(delivery), ReevaluatedEntry::Passes),
+            Decision::Refuse(refusal) => (Err(refusal), ReevaluatedEntry::Passes),
         };
         let delivery = match decided {
             Ok(delivery) if delivery.verdict() == Verdict::Accepted => delivery,

@@ -55,8 +55,8 @@ const ELSEWHERE: &str = "https://cdn.example.com/a.mp4";
 #[track_caller]
 fn passes(judge: &Judge, entry: Quarantined) -> Arrival {
     match judge.judge(entry).unwrap() {
-        Reevaluation::Passes(arrival) => arrival,
-        Reevaluation::NeedsConfirmation(_) => panic!("it needs a confirmation"),
+        ReevaluatedEntry::Passes(arrival) => arrival,
+        ReevaluatedEntry::NeedsConfirmation(_) => panic!("it needs a confirmation"),
     }
 }
 
@@ -101,7 +101,7 @@ fn keeps_a_prompt_mismatch_unless_waived() {
 fn needs_a_confirmation_unless_the_entry_has_one() {
     let both = r#""trust":{"all_of":["token","confirmed"]},"result_url":"any""#;
     let judge = Judge::new(config(both).as_bytes(), &[]).unwrap();
-    let Ok(Reevaluation::NeedsConfirmation(arrival)) = judge.judge(quarantined("not-confirmed", &body(GOOD)))
+    let Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) = judge.judge(quarantined("not-confirmed", &body(GOOD)))
     else {
         panic!("it needs no confirmation");
     };

@@ -6,7 +6,7 @@ use super::filter::EntryFilter;
 use super::{Operations, written};
 use crate::arrival::Arrival;
 use crate::reconcile::{ReleaseError, Releaser, check_released};
-use crate::reevaluate::{self, Judge, Reevaluation, RuleFailure};
+use crate::reevaluate::{self, Judge, ReevaluatedEntry, RuleFailure};
 use crate::store::{Only, StoreError, StoreHandle};
 use crate::violation;
 use blobgate::Reason;
@@ -112,14 +112,14 @@ impl Operations {
         Ok(answer)
     }
 
-    async fn judge(&self, judge: &Judge, id: i64) -> Result<Result<Reevaluation, StayReason>, Error> {
+    async fn judge(&self, judge: &Judge, id: i64) -> Result<Result<ReevaluatedEntry, StayReason>, Error> {
         let Some(entry) = self.shared.store.quarantined(id).await? else {
             return Ok(Err(StayReason::NotQuarantined));
         };
         let (headers, body) = (entry.headers.clone(), entry.body.clone());
         let now = judge.judge(entry).map_err(|why| with_field(why, &headers, &body));
         Ok(match now {
-            Ok(Reevaluation::NeedsConfirmation(_)) if self.per_minute.is_none() => {
+            Ok(ReevaluatedEntry::NeedsConfirmation(_)) if self.per_minute.is_none() => {
                 Err(StayReason::NoProvider)
             }
             now => now,
@@ -129,7 +129,7 @@ impl Operations {
     async fn apply(
         &self,
         id: i64,
-        now: Result<Reevaluation, StayReason>,
+        now: Result<ReevaluatedEntry, StayReason>,
         dry_run: bool,
     ) -> Result<Result<ReevaluationOutcome, StayReason>, Error> {
         let (store, releaser) = (self.shared.store.clone(), self.releaser.clone());
@@ -166,11 +166,11 @@ fn with_field(why: RuleFailure, headers: &[u8], body: &[u8]) -> StayReason {
 async fn would_settle(
     store: StoreHandle,
     id: i64,
-    now: Result<Reevaluation, StayReason>,
+    now: Result<ReevaluatedEntry, StayReason>,
 ) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
     let (arrival, became) = match now {
-        Ok(Reevaluation::Passes(arrival)) => (arrival, ReevaluationOutcome::Released),
-        Ok(Reevaluation::NeedsConfirmation(arrival)) => (arrival, ReevaluationOutcome::Asked),
+        Ok(ReevaluatedEntry::Passes(arrival)) => (arrival, ReevaluationOutcome::Released),
+        Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) => (arrival, ReevaluationOutcome::Asked),
         Err(why) => return Ok(Err(why)),
     };
     let outcome = check_released(store.would_release(id, &arrival).await?);
@@ -182,17 +182,17 @@ async fn settle(
     store: StoreHandle,
     releaser: Releaser,
     id: i64,
-    now: Result<Reevaluation, StayReason>,
+    now: Result<ReevaluatedEntry, StayReason>,
 ) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
     store.forget_judgement(id).await?;
     match now {
         Err(why) => Ok(Err(why)),
-        Ok(Reevaluation::Passes(arrival)) => match releaser.release(id, &arrival, NOTE).await {
+        Ok(ReevaluatedEntry::Passes(arrival)) => match releaser.release(id, &arrival, NOTE).await {
             Ok(_) => Ok(Ok(ReevaluationOutcome::Released)),
             Err(ReleaseError::Store(error)) => Err(error),
             Err(why) => Ok(Err(StayReason::NotReleased(why))),
         },
-        Ok(Reevaluation::NeedsConfirmation(arrival)) => want(store, id, &arrival).await,
+        Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) => want(store, id, &arrival).await,
     }
 }
 
