@@ -20,11 +20,11 @@ pub(crate) struct Clocks {
 
 #[derive(Default)]
 struct SignatureTimes {
-    /// When the newest signature in time came.
+    /// The arrival of the newest signature in time.
     in_time: Option<Instant>,
     /// The newest time of a signature out of time. The same or an older one is no new evidence.
     newest: Option<i64>,
-    /// When the newest evidence came, while the fault stands.
+    /// The arrival of the newest evidence, while the fault stands.
     raised: Option<Instant>,
 }
 

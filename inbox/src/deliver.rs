@@ -1,7 +1,7 @@
 //! Delivers entries to their services, through Envoy's service routes.
 //!
 //! One task owns the leases: it claims due entries, renews leases and writes the outcomes of attempts, one after the other
-//! on its own connection. Each attempt is a task of its own, which reports its outcome.
+//! on its own connection. Each attempt is a task, which reports its outcome.
 
 mod attempt;
 mod claiming;

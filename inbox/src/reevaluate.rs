@@ -92,13 +92,14 @@ impl Judge {
             _ => None,
         };
         let findings = self.findings(hook, &entry, &headers, reason)?;
-        let (decided, now): (_, fn(Arrival) -> ReevaluatedEntry) = match reevaluate(hook, findings, &entry.body) {
-            Decision::Confirm(question) => {
-                (conclude(question, Outcome::Confirmed), ReevaluatedEntry::NeedsConfirmation)
-            }
-            Decision::Forward(delivery) => (Ok(delivery), ReevaluatedEntry::Passes),
-            Decision::Refuse(refusal) => (Err(refusal), ReevaluatedEntry::Passes),
-        };
+        let (decided, outcome): (_, fn(Arrival) -> ReevaluatedEntry) =
+            match reevaluate(hook, findings, &entry.body) {
+                Decision::Confirm(question) => {
+                    (conclude(question, Outcome::Confirmed), ReevaluatedEntry::NeedsConfirmation)
+                }
+                Decision::Forward(delivery) => (Ok(delivery), ReevaluatedEntry::Passes),
+                Decision::Refuse(refusal) => (Err(refusal), ReevaluatedEntry::Passes),
+            };
         let delivery = match decided {
             Ok(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
             Ok(delivery) => return Err(delivery.reason().map_or(RuleFailure::Observed, RuleFailure::Reason)),
@@ -107,7 +108,7 @@ impl Judge {
         let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
         let headers = with_gate_headers(headers, &forward::headers(&delivery), overridden);
         let path = String::from_utf8_lossy(&entry.path).into_owned();
-        Ok(now(Arrival::read(&path, &headers, entry.body.into())?))
+        Ok(outcome(Arrival::read(&path, &headers, entry.body.into())?))
     }
 
     fn findings(
@@ -124,18 +125,18 @@ impl Judge {
             return Err(RuleFailure::Reason(TokenMismatch));
         }
         let proofs = headers.get(header::PROOFS).and_then(|proofs| proofs.to_str().ok()).unwrap_or_default();
-        let held = |proof: Proof| proofs.split(',').any(|found| found == proof.name());
-        let late =
+        let has = |proof: Proof| proofs.split(',').any(|found| found == proof.name());
+        let scope_violation =
             reason.filter(|reason| matches!(reason, TokenExpired | TokenAudience)).unwrap_or(TokenExpired);
         let token = match (entry.token_id.clone(), entry.job.clone()) {
             (None, _) => OriginalToken::Absent,
-            (Some(id), job) if held(Proof::Token) || waived(&late) => OriginalToken::Good(id, job),
-            (Some(id), job) => OriginalToken::OutOfScope(late, id, job),
+            (Some(id), job) if has(Proof::Token) || waived(&scope_violation) => OriginalToken::Good(id, job),
+            (Some(id), job) => OriginalToken::OutOfScope(scope_violation, id, job),
         };
         Ok(OriginalFindings {
             violation: reason.filter(is_of_head).filter(|reason| !waived(reason)),
             token,
-            confirmed: held(Proof::Confirmed),
+            confirmed: has(Proof::Confirmed),
             content_type: match headers.get("content-type").map(HeaderValue::as_bytes) {
                 Some(b"application/json") => ContentType::Json,
                 Some(other) if other.starts_with(b"application/json") => ContentType::JsonVariant,

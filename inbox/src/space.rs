@@ -110,7 +110,7 @@ impl Space {
         self.total.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Takes over what was measured.
+    /// Records a measurement of the store.
     pub(crate) fn set(&self, usage: &Usage) {
         self.total.store(usage.total, Ordering::Relaxed);
         self.quarantine.store(usage.quarantine, Ordering::Relaxed);
@@ -118,7 +118,7 @@ impl Space {
         self.observed.store(usage.observed, Ordering::Relaxed);
     }
 
-    /// How much is to be purged for the store to have room again, in bytes: near the limit, down to nine tenths of it.
+    /// The bytes that retention must free: near the limit, down to nine tenths of it.
     pub(crate) fn excess(&self) -> i64 {
         let (near, aim) = (
             self.limit.saturating_sub(self.share.checked_div(2).unwrap_or_default()),

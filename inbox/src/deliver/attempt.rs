@@ -161,14 +161,14 @@ impl ServiceClient {
     fn request(&self, entry: Claimed) -> Result<Request<Full<Bytes>>, axum::http::Error> {
         let mut headers = read_headers(&entry.headers);
         let body = Bytes::from(entry.body);
-        let marks = AttemptHeaders {
+        let added = AttemptHeaders {
             attempt: entry.attempts,
             redelivery: entry.redelivery,
             supersedes: entry.supersedes,
             overrides: entry.overrides,
             event: entry.event,
         };
-        marks.set(&mut headers);
+        added.set(&mut headers);
         self.sign(&mut headers, &body);
         let base = self.target.base.clone().into_parts();
         let path = axum::http::uri::PathAndQuery::try_from(entry.path)?;

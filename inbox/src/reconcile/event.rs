@@ -53,7 +53,7 @@ mod tests {
     const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
     #[track_caller]
-    fn marked(status: &str, url: &str, error: &str, signs: bool, expected: &str) {
+    fn row(status: &str, url: &str, error: &str, signs: bool, expected: &str) {
         let answer = format!(
             r#"{{"generation_id":"{ID}","status":"{status}","prompt":"A cat","video_url":{url},"created_at":"2025-12-06T21:43:03.374000","completed_at":"2025-12-06T21:44:06.143000","seed":7,"error":{error}}}"#
         );
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn sets_the_gate_headers() {
-        marked(
+        row(
             "completed",
             r#""https://CDN.runblob.io/a.mp4?s=1""#,
             "null",
@@ -103,7 +103,7 @@ blobgate-result-host: cdn.runblob.io
 webhook-id: veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed
 ",
         );
-        marked(
+        row(
             "failed",
             "null",
             r#"{"message":"TIMEOUT","details":{}}"#,

@@ -101,7 +101,8 @@ fn keeps_a_prompt_mismatch_unless_waived() {
 fn needs_a_confirmation_unless_the_entry_has_one() {
     let both = r#""trust":{"all_of":["token","confirmed"]},"result_url":"any""#;
     let judge = Judge::new(config(both).as_bytes(), &[]).unwrap();
-    let Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) = judge.judge(quarantined("not-confirmed", &body(GOOD)))
+    let Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) =
+        judge.judge(quarantined("not-confirmed", &body(GOOD)))
     else {
         panic!("it needs no confirmation");
     };

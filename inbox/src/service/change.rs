@@ -97,13 +97,13 @@ impl Operations {
             self.shared.wake.up(changed.changed.values().flatten().cloned().collect::<BTreeSet<_>>());
         }
         if !changed.changed.is_empty() {
-            let word = match change {
+            let verb = match change {
                 Change::Replay => "replayed",
                 Change::Release => "released",
                 Change::Drop => "dropped",
                 Change::Purge => "purged",
             };
-            tracing::info!("{word}={} by an operator", changed.changed.len());
+            tracing::info!("{verb}={} by an operator", changed.changed.len());
         }
         let refused = self.explain(changed.refused).await?;
         Ok(ChangeAnswer { changed: changed.changed.into_keys().collect(), refused, next })

@@ -43,7 +43,7 @@ pub struct ExpectationStatus {
     pub job_mismatch: Option<JobMismatch>,
 }
 
-/// An accepted entry that came with another job.
+/// An accepted entry with another job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobMismatch {
     /// The entry.

@@ -82,7 +82,7 @@ enum StayReason {
 enum ReevaluationOutcome {
     Released,
     /// The reconciler releases it once the status API confirms it.
-    Asked,
+    ToConfirm,
 }
 
 /// The answer of a released entry.
@@ -97,10 +97,10 @@ impl Operations {
         let (ids, next) = self.piece(selection.selected()?, Only::Reevaluable, &selection).await?;
         let mut answer = ReevaluateAnswer { next, ..ReevaluateAnswer::default() };
         for id in ids {
-            let now = self.judge(&judge, id).await?;
-            match self.apply(id, now, dry_run).await? {
+            let judged = self.judge(&judge, id).await?;
+            match self.apply(id, judged, dry_run).await? {
                 Ok(ReevaluationOutcome::Released) => answer.changed.push(id),
-                Ok(ReevaluationOutcome::Asked) => answer.asked.push(id),
+                Ok(ReevaluationOutcome::ToConfirm) => answer.asked.push(id),
                 Err(why) => answer.refused.push(EntryRefusal { id, why: why.to_string() }),
             }
         }
@@ -117,24 +117,28 @@ impl Operations {
             return Ok(Err(StayReason::NotQuarantined));
         };
         let (headers, body) = (entry.headers.clone(), entry.body.clone());
-        let now = judge.judge(entry).map_err(|why| with_field(why, &headers, &body));
-        Ok(match now {
+        let judged = judge.judge(entry).map_err(|why| with_violation(why, &headers, &body));
+        Ok(match judged {
             Ok(ReevaluatedEntry::NeedsConfirmation(_)) if self.per_minute.is_none() => {
                 Err(StayReason::NoProvider)
             }
-            now => now,
+            judged => judged,
         })
     }
 
     async fn apply(
         &self,
         id: i64,
-        now: Result<ReevaluatedEntry, StayReason>,
+        judged: Result<ReevaluatedEntry, StayReason>,
         dry_run: bool,
     ) -> Result<Result<ReevaluationOutcome, StayReason>, Error> {
         let (store, releaser) = (self.shared.store.clone(), self.releaser.clone());
         written(async move {
-            if dry_run { would_settle(store, id, now).await } else { settle(store, releaser, id, now).await }
+            if dry_run {
+                preview_release(store, id, judged).await
+            } else {
+                release_or_confirm(store, releaser, id, judged).await
+            }
         })
         .await
     }
@@ -154,7 +158,7 @@ impl ReevaluateRequest {
 }
 
 /// Adds the violation to a body that is not an event by any configuration.
-fn with_field(why: RuleFailure, headers: &[u8], body: &[u8]) -> StayReason {
+fn with_violation(why: RuleFailure, headers: &[u8], body: &[u8]) -> StayReason {
     if let RuleFailure::Reason(reason @ (Reason::SchemaInvalid | Reason::GenerationIdInvalid)) = why
         && let Some(violation) = violation::describe(reason.code(), headers, body)
     {
@@ -163,14 +167,14 @@ fn with_field(why: RuleFailure, headers: &[u8], body: &[u8]) -> StayReason {
     why.into()
 }
 
-async fn would_settle(
+async fn preview_release(
     store: StoreHandle,
     id: i64,
-    now: Result<ReevaluatedEntry, StayReason>,
+    judged: Result<ReevaluatedEntry, StayReason>,
 ) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
-    let (arrival, became) = match now {
+    let (arrival, became) = match judged {
         Ok(ReevaluatedEntry::Passes(arrival)) => (arrival, ReevaluationOutcome::Released),
-        Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) => (arrival, ReevaluationOutcome::Asked),
+        Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) => (arrival, ReevaluationOutcome::ToConfirm),
         Err(why) => return Ok(Err(why)),
     };
     let outcome = check_released(store.would_release(id, &arrival).await?);
@@ -178,25 +182,25 @@ async fn would_settle(
 }
 
 /// Releases the entry, or requests a confirmation for it. An earlier reevaluation no longer counts.
-async fn settle(
+async fn release_or_confirm(
     store: StoreHandle,
     releaser: Releaser,
     id: i64,
-    now: Result<ReevaluatedEntry, StayReason>,
+    judged: Result<ReevaluatedEntry, StayReason>,
 ) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
     store.forget_judgement(id).await?;
-    match now {
+    match judged {
         Err(why) => Ok(Err(why)),
         Ok(ReevaluatedEntry::Passes(arrival)) => match releaser.release(id, &arrival, NOTE).await {
             Ok(_) => Ok(Ok(ReevaluationOutcome::Released)),
             Err(ReleaseError::Store(error)) => Err(error),
             Err(why) => Ok(Err(StayReason::NotReleased(why))),
         },
-        Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) => want(store, id, &arrival).await,
+        Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) => request_confirmation(store, id, &arrival).await,
     }
 }
 
-async fn want(
+async fn request_confirmation(
     store: StoreHandle,
     id: i64,
     arrival: &Arrival,
@@ -207,5 +211,5 @@ async fn want(
     let Some(generation) = &arrival.generation else { return Ok(Err(StayReason::NoGeneration)) };
     let is_quarantined = store.want_for(id, &arrival.hook, generation, &arrival.headers).await?;
     let gone = StayReason::NotReleased(ReleaseError::Gone);
-    Ok(if is_quarantined { Ok(ReevaluationOutcome::Asked) } else { Err(gone) })
+    Ok(if is_quarantined { Ok(ReevaluationOutcome::ToConfirm) } else { Err(gone) })
 }

@@ -35,7 +35,7 @@ pub enum TailWith {
     #[default]
     Nothing,
     /// Path, headers and body as received.
-    Came,
+    Received,
     /// Path, headers and body as delivered, without a signature.
     Delivery,
 }
@@ -81,7 +81,7 @@ impl Operations {
         let entries = followed.entries.into_iter().map(|(cursor, entry)| {
             let payload = payloads.remove(&entry.id).map(|payload| match request.with {
                 TailWith::Delivery => delivery(&entry, payload),
-                TailWith::Nothing | TailWith::Came => payload.into(),
+                TailWith::Nothing | TailWith::Received => payload.into(),
             });
             Ok(TailEntry { cursor: cursor.to_string(), payload, entry: entry.try_into()? })
         });
@@ -113,7 +113,7 @@ impl TailRequest {
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let with = match self.with {
             TailWith::Nothing => None,
-            TailWith::Came => Some("came"),
+            TailWith::Received => Some("came"),
             TailWith::Delivery => Some("delivery"),
         };
         let mut pairs = self.filter.pairs();
@@ -128,7 +128,7 @@ impl TailRequest {
 impl TailWith {
     fn parse(value: &str) -> Result<Self, BadRequest> {
         match value {
-            "came" => Ok(Self::Came),
+            "came" => Ok(Self::Received),
             "delivery" => Ok(Self::Delivery),
             _ => Err(BadRequest::NoPart(value.to_owned())),
         }
@@ -138,14 +138,14 @@ impl TailWith {
 /// The payload of its first attempt.
 fn delivery(entry: &Entry, payload: Payload) -> EntryPayload {
     let mut headers = read_headers(&payload.headers);
-    let marks = AttemptHeaders {
+    let added = AttemptHeaders {
         attempt: 1,
         redelivery: entry.redelivery,
         supersedes: entry.supersedes,
         overrides: entry.overrides.clone(),
         event: entry.event.clone(),
     };
-    marks.set(&mut headers);
+    added.set(&mut headers);
     EntryPayload::with(payload, &headers)
 }
 

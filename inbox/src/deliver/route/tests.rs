@@ -379,16 +379,16 @@ fn reserves_slots_for_each_class() {
 #[test]
 fn a_pause_covers_a_hook_an_event_or_both() {
     #[track_caller]
-    fn holds(hook: &str, event: &str, route: &str, expected: bool) {
+    fn covers(hook: &str, event: &str, route: &str, expected: bool) {
         let pause = Pause { hook: hook.to_owned(), event: event.to_owned() };
         assert_eq!(pause.holds(route), expected, "{pause:?} {route}");
     }
-    holds("veo3", "", "veo3/completed", true);
-    holds("veo3", "", "veo3/observed/failed", true);
-    holds("veo3", "", "veo3-token/completed", false);
-    holds("", "completed", "veo3/completed", true);
-    holds("", "completed", "veo3/observed/completed", true);
-    holds("", "completed", "veo3/failed", false);
-    holds("veo3", "failed", "veo3/failed", true);
-    holds("veo3", "failed", "veo3/completed", false);
+    covers("veo3", "", "veo3/completed", true);
+    covers("veo3", "", "veo3/observed/failed", true);
+    covers("veo3", "", "veo3-token/completed", false);
+    covers("", "completed", "veo3/completed", true);
+    covers("", "completed", "veo3/observed/completed", true);
+    covers("", "completed", "veo3/failed", false);
+    covers("veo3", "failed", "veo3/failed", true);
+    covers("veo3", "failed", "veo3/completed", false);
 }
