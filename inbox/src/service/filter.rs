@@ -217,11 +217,11 @@ mod tests {
         );
         refused("lane", "left", "unknown lane \"left\": use one of deliver, quarantine, observed");
         refused("event", "started", "unknown event \"started\": use one of completed, failed, timeout");
-        let hook = "is no hook: write 1 to 32 of a-z 0-9 -";
+        let hook = "use 1 to 32 of a-z 0-9 -";
         for (name, shown) in
             [("", ""), ("VEO3", "VEO3"), ("\u{1b}[2J", "\\u{1b}[2J"), ("veo\u{202e}3", "veo\\u{202e}3")]
         {
-            refused("hook", name, &format!("\"{shown}\" {hook}"));
+            refused("hook", name, &format!("invalid hook \"{shown}\": {hook}"));
         }
         refused("job", "a\0", "invalid job \"a\\0\": use 1 to 64 of A-Z a-z 0-9 . _ ~ -");
         refused("generation", "7", "invalid generation \"7\": use a UUID in the 8-4-4-4-12 form");
