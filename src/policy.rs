@@ -49,7 +49,7 @@ pub fn admit(found: Result<HookMatch<'_, '_>, Reason>, head: &Head<'_>) -> Resul
     if let Err(reason) = checked {
         return Err(admitted.refuse(reason, None));
     }
-    if hook.trust.can_prove(hook.checks.trust, &admitted.token) {
+    if hook.trust.may_authenticate(hook.checks.trust, &admitted.token) {
         return Ok(admitted);
     }
     let needs_token = hook.trust.needs_token() && hook.checks.trust == Check::Enforce;

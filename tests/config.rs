@@ -1123,8 +1123,8 @@ fn rejects_ranges_of_whole_families() {
     ] {
         hook_refused(
             &format!("transport: {{behind_proxy: {ranges}}}"),
-            "hooks[0].transport.behind_proxy is a list, which covers more than a sixteenth of the internet, so that \
-             strangers could set the client address; write only the addresses and ranges of your proxies",
+            "hooks[0].transport.behind_proxy is a list, which covers more than a sixteenth of the internet: any \
+             host there could set the client address; write only the addresses and ranges of your proxies",
         );
     }
 }

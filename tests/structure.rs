@@ -26,7 +26,13 @@ const WITHOUT_CIRCLES: [&str; 2] = ["src", "inbox/src"];
 /// Every folder with Rust.
 const FOLDERS: [&str; 8] = ["src", "examples", "fuzz/targets", "tests", "inbox", "cli", "testkit", "benches"];
 /// Files that the two rules on names do not cover yet, by the beginning of their paths.
-const PENDING: [&str; 3] = ["inbox/src/", "cli/src/", "cli/tests/tool"];
+const PENDING: [&str; 5] = [
+    "inbox/src/store",
+    "inbox/src/decide",
+    "inbox/src/arrival.rs",
+    "inbox/src/breakages.rs",
+    "inbox/src/reevaluate",
+];
 /// The modules above `config`: the adapters and the exchange.
 const ABOVE_CONFIG: [&str; 2] = ["exchange", "wasm"];
 /// The table of header names, and the test that pins them.

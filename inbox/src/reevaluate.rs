@@ -1,8 +1,8 @@
 //! Judges an entry in quarantine with today's configuration of the gate.
 
-use crate::arrival::{Arrival, NotOurs, read_headers};
+use crate::arrival::{Arrival, ArrivalError, read_headers};
 use crate::entry::QuarantineReason;
-use crate::store::Quarantined;
+use crate::store::QuarantinedEntry;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -53,7 +53,7 @@ pub(crate) enum RuleFailure {
     #[error("observed")]
     Observed,
     #[error(transparent)]
-    NotOurs(#[from] NotOurs),
+    NotOurs(#[from] ArrivalError),
 }
 
 /// Reasons that only the head shows, which the inbox does not store: an operator can override them.
@@ -83,7 +83,7 @@ impl Judge {
     }
 
     /// What it is now, or why it stays.
-    pub(crate) fn judge(&self, kept: Quarantined) -> Result<Reevaluation, RuleFailure> {
+    pub(crate) fn judge(&self, kept: QuarantinedEntry) -> Result<Reevaluation, RuleFailure> {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == kept.hook);
         let hook = hook.ok_or_else(|| RuleFailure::NoHook(kept.hook.clone()))?;
         let headers = read_headers(&kept.headers);
@@ -113,7 +113,7 @@ impl Judge {
     fn recorded(
         &self,
         hook: &Arc<Hook>,
-        kept: &Quarantined,
+        kept: &QuarantinedEntry,
         headers: &HeaderMap,
         reason: Option<Reason>,
     ) -> Result<OriginalFindings, RuleFailure> {

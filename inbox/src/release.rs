@@ -1,8 +1,8 @@
 //! Makes an arrival of an entry in quarantine, as the event that a person names.
 
-use crate::arrival::{Arrival, MAX_DEPTH, NotOurs, read_headers};
+use crate::arrival::{Arrival, ArrivalError, MAX_DEPTH, read_headers};
 use crate::reevaluate::marked;
-use crate::store::{Entry, Payload};
+use crate::store::{EntryRow, StoredPayload};
 use blobgate::contract::{self, header};
 use blobgate::dialect::Dialect;
 use blobgate::event::{GenerationId, Kind};
@@ -21,7 +21,7 @@ pub(crate) enum ReleaseAsError {
     #[error("entry {0} has no header blobgate-dialect that this version knows: release it with a newer one")]
     NoDialect(i64),
     #[error("entry {0} cannot be read as a delivery: {1}")]
-    NotOurs(i64, NotOurs),
+    NotOurs(i64, ArrivalError),
     #[error("the body of entry {0} is purged: there is nothing to deliver")]
     Purged(i64),
     #[error("entry {0} is already released: another entry has its event")]
@@ -57,8 +57,8 @@ pub(crate) enum ReleaseAsError {
 
 /// The arrival that the entry would have been, had it been this event. Its result URL is not checked.
 pub(crate) fn arrival(
-    entry: &Entry,
-    payload: Payload,
+    entry: &EntryRow,
+    payload: StoredPayload,
     kind: Kind,
     named: Option<GenerationId>,
 ) -> Result<Arrival, ReleaseAsError> {
@@ -86,7 +86,7 @@ pub(crate) fn arrival(
     for name in [header::PROOFS, header::TOKEN_ID, header::JOB, header::OBSERVED] {
         set.extend(text(name).map(|value| (name, value.into())));
     }
-    forward::about_event(Verdict::Accepted, dialect, &event, &mut set);
+    forward::add_event(Verdict::Accepted, dialect, &event, &mut set);
     let headers = marked(headers, &set, entry.reason.as_ref().map(|reason| reason.as_str()));
     let path = String::from_utf8_lossy(&payload.path).into_owned();
     Arrival::read(&path, &headers, payload.body.into())

@@ -157,8 +157,7 @@ impl CaseRun<'_> {
         let answer =
             self.answer.as_ref().map_err(|error| format!("expected {reason}, but no answer: {error}"))?;
         let status = self.corpus.status(reason);
-        let heard = (answer.status, answer.reason());
-        ensure(heard == (status, Some(reason.to_owned())), || {
+        ensure((answer.status, answer.reason()) == (status, Some(reason.to_owned())), || {
             format!("expected {status} {reason}: {answer:?}")
         })?;
         let allow = (reason == "method-not-allowed").then(|| "POST".to_owned());

@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
     }
     let restored = args.store.restore(&args.from).await?;
-    tell(format_args!("restored from {}: {}", args.from.display(), contents(&restored.copied)));
+    tell(format_args!("restored from {}: {}", args.from.display(), contents(&restored.copy)));
     if let Some(replaced) = restored.replaced {
         tell(format_args!("the replaced store is now {}", replaced.display()));
     }

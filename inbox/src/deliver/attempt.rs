@@ -5,7 +5,7 @@ use crate::attempt_headers::AttemptHeaders;
 use crate::client;
 use crate::failpoint::die_at;
 use crate::key::WebhookKeys;
-use crate::store::Claimed;
+use crate::store::ClaimedEntry;
 use axum::http::header::{HeaderMap, HeaderValue};
 use axum::http::{Method, Request, StatusCode, Uri};
 use blobgate::contract::header::WEBHOOK_ID;
@@ -112,7 +112,11 @@ impl ServiceClient {
         Self { target, client }
     }
 
-    pub(super) async fn attempt(&self, entry: Claimed, lease: watch::Receiver<Instant>) -> AttemptReport {
+    pub(super) async fn attempt(
+        &self,
+        entry: ClaimedEntry,
+        lease: watch::Receiver<Instant>,
+    ) -> AttemptReport {
         let (id, number, attempt, started) = (entry.id, entry.lease, entry.attempts, Instant::now());
         die_at!("after-claim");
         let outcome = if *lease.borrow() <= started {
@@ -128,7 +132,7 @@ impl ServiceClient {
         AttemptReport { id, lease: number, attempt, outcome, took: started.elapsed() }
     }
 
-    async fn post(&self, entry: Claimed) -> AttemptOutcome {
+    async fn post(&self, entry: ClaimedEntry) -> AttemptOutcome {
         let request = match self.request(entry) {
             Ok(request) => request,
             Err(error) => return AttemptOutcome::Unanswered(format!("it cannot be sent: {error}")),
@@ -157,7 +161,7 @@ impl ServiceClient {
         }
     }
 
-    fn request(&self, entry: Claimed) -> Result<Request<Full<Bytes>>, axum::http::Error> {
+    fn request(&self, entry: ClaimedEntry) -> Result<Request<Full<Bytes>>, axum::http::Error> {
         let mut headers = read_headers(&entry.headers);
         let body = Bytes::from(entry.body);
         let marks = AttemptHeaders {

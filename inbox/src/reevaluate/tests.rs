@@ -20,8 +20,8 @@ fn body(url: &str) -> String {
 }
 
 /// An entry that came with a good token.
-fn kept(reason: &str, body: &str) -> Quarantined {
-    Quarantined {
+fn kept(reason: &str, body: &str) -> QuarantinedEntry {
+    QuarantinedEntry {
         hook: "veo3".to_owned(),
         reason: Some(QuarantineReason::parse(reason)),
         token_id: Some("t".to_owned()),
@@ -35,12 +35,12 @@ fn kept(reason: &str, body: &str) -> Quarantined {
     }
 }
 
-fn late(reason: &str, body: &str) -> Quarantined {
-    Quarantined { headers: b"content-type: application/json\r\n".to_vec(), ..kept(reason, body) }
+fn late(reason: &str, body: &str) -> QuarantinedEntry {
+    QuarantinedEntry { headers: b"content-type: application/json\r\n".to_vec(), ..kept(reason, body) }
 }
 
 #[track_caller]
-fn row(hook: &str, waived: &[&str], kept: Quarantined, expected: Result<(), &str>) {
+fn row(hook: &str, waived: &[&str], kept: QuarantinedEntry, expected: Result<(), &str>) {
     let waived: Vec<_> = waived.iter().map(|code| (*code).to_owned()).collect();
     let judge = Judge::new(config(hook).as_bytes(), &waived).unwrap();
     let judged = judge.judge(kept).map(|_| ()).map_err(|why| why.to_string());
@@ -52,7 +52,7 @@ const ELSEWHERE: &str = "https://cdn.example.com/a.mp4";
 
 /// What holds now, without anybody's word.
 #[track_caller]
-fn holds(judge: &Judge, kept: Quarantined) -> Arrival {
+fn holds(judge: &Judge, kept: QuarantinedEntry) -> Arrival {
     match judge.judge(kept).unwrap() {
         Reevaluation::Passes(arrival) => arrival,
         Reevaluation::NeedsConfirmation(_) => panic!("the provider is not to be asked"),
@@ -123,7 +123,7 @@ fn the_provider_s_word_counts_where_it_is_on_record() {
 
 #[test]
 fn a_hook_that_is_gone_judges_nothing() {
-    let other = Quarantined { hook: "gone".to_owned(), ..kept("json-invalid", &body(GOOD)) };
+    let other = QuarantinedEntry { hook: "gone".to_owned(), ..kept("json-invalid", &body(GOOD)) };
     row(TOKEN, &[], other, Err("no hook is called gone in this configuration"));
 }
 

@@ -5,7 +5,7 @@ use super::filter::EntryFilter;
 use super::names::{EntryState, EventKind, Lane};
 use super::{ExpectationStatus, Operations, time};
 use crate::arrival::read_headers;
-use crate::store::{Entry, Payload};
+use crate::store::{EntryRow, StoredPayload};
 use crate::violation;
 use axum::http::HeaderMap;
 use base64::Engine;
@@ -227,10 +227,10 @@ pub(super) fn event(name: &str) -> Result<EventKind, Error> {
     name.parse().map_err(|_| Error::NewerEvent(name.to_owned()))
 }
 
-impl TryFrom<Entry> for EntrySummary {
+impl TryFrom<EntryRow> for EntrySummary {
     type Error = Error;
 
-    fn try_from(entry: Entry) -> Result<Self, Error> {
+    fn try_from(entry: EntryRow) -> Result<Self, Error> {
         Ok(Self {
             id: entry.id,
             lane: entry.lane,
@@ -261,8 +261,8 @@ impl TryFrom<Entry> for EntrySummary {
     }
 }
 
-impl From<Payload> for EntryPayload {
-    fn from(payload: Payload) -> Self {
+impl From<StoredPayload> for EntryPayload {
+    fn from(payload: StoredPayload) -> Self {
         let headers = read_headers(&payload.headers);
         Self::with(payload, &headers)
     }
@@ -270,7 +270,7 @@ impl From<Payload> for EntryPayload {
 
 impl EntryPayload {
     /// With other headers than came.
-    pub(super) fn with(payload: Payload, headers: &HeaderMap) -> Self {
+    pub(super) fn with(payload: StoredPayload, headers: &HeaderMap) -> Self {
         let headers = headers.iter().map(|(name, value)| HeaderLine {
             name: name.to_string(),
             value: value.as_bytes().escape_ascii().to_string(),
@@ -320,7 +320,8 @@ mod tests {
     fn an_answer_is_read_back_as_it_was_written() {
         row(None, &Value::Null);
         for (bytes, body) in [(&b"{}"[..], "{}"), (&[0xff, 0xfe], "//4=")] {
-            let payload = Payload { path: b"/webhook".to_vec(), headers: Vec::new(), body: bytes.to_vec() };
+            let payload =
+                StoredPayload { path: b"/webhook".to_vec(), headers: Vec::new(), body: bytes.to_vec() };
             let payload = EntryPayload::from(payload);
             assert_eq!(payload.bytes().as_deref(), Some(bytes));
             row(Some(payload), &json!(body));

@@ -129,7 +129,7 @@ async fn previews_without_a_change(place: TestStore) {
     let newest = inbox.stored(&no_event).await;
     let expected = json!({
         "would_change": [{"state": "quarantined", "count": 1}],
-        "would_refuse": [{"why": "it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is", "count": 1}],
+        "would_refuse": [{"why": "it claims no event: name it with `blobgate inbox release ID --as completed`, or failed or timeout", "count": 1}],
         "until": newest,
     });
     let what = json!({"filter": {"hook": "veo3"}, "dry_run": true});

@@ -122,7 +122,8 @@ async fn previews_a_release(place: TestStore) {
         ..ForwardedDelivery::quarantined(2)
     };
     let no_event = inbox.stored(&no_event).await.to_string();
-    let sentence = "it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is";
+    let sentence =
+        "it claims no event: name it with `blobgate inbox release ID --as completed`, or failed or timeout";
     let expected = [
         "would release 1 entry: 1 quarantined".to_owned(),
         format!("1 entry cannot be released: {sentence}"),
@@ -171,7 +172,7 @@ async fn replays_once(place: TestStore) {
     inbox.service.hang();
     assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
     assert_eq!(inbox.service.wait_for(3).await[2].header(header::REDELIVERY), Some("2"));
-    assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: it is under way ({id})\n"));
+    assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: it is in flight ({id})\n"));
     inbox.service.unblock();
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
     assert_eq!(inbox.service.deliveries().len(), 3);
@@ -193,12 +194,13 @@ async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {
     let no_generation = inbox.stored(&no_generation).await.to_string();
     let event = format!(
         "1 entry not released: field `video_url` is missing, expected a URL that begins with https://; it claims no event: \
-         `blobgate inbox release ID --as completed`, or failed or timeout, says which it is ({no_event})\n"
+         name it with `blobgate inbox release ID --as completed`, or failed or timeout ({no_event})\n"
     );
     assert_eq!(inbox.refused(&["release", &no_event], 1), event);
     let both = inbox.refused(&["release", &no_event, &no_generation, "999999"], 1);
     assert!(both.contains(&event), "{both}");
-    let sentence = "; it names no generation: `blobgate inbox release ID --as EVENT --generation UUID` says which it is about";
+    let sentence =
+        "; it names no generation: name it with `blobgate inbox release ID --as EVENT --generation UUID`";
     assert!(both.contains(&format!("{sentence} ({no_generation})\n")), "{both}");
     assert!(both.contains("1 entry not released: there is no such entry (999999)\n"), "{both}");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
@@ -206,7 +208,7 @@ async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {
     // A filter that matches only refused entries asks nothing.
     let message = inbox.refused(&["release", "--state", "quarantined"], 1);
     assert!(
-        message.contains("1 entry cannot be released: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
+        message.contains("1 entry cannot be released: it claims no event: name it with `blobgate inbox release ID --as completed`, or failed or timeout\n")
     );
     assert!(message.ends_with("no entry to release\n"), "{message}");
     // With one releasable entry, the report names each refused one.
@@ -347,7 +349,7 @@ async fn refuses_to_drop_in_flight_and_delivered_entries(place: TestStore) {
     let number = id.to_string();
     assert_eq!(
         inbox.refused(&["drop", &number, "--yes"], 1),
-        format!("1 entry not dropped: it is under way: pause its route first ({number})\n")
+        format!("1 entry not dropped: it is in flight: pause its route first ({number})\n")
     );
     inbox.service.unblock();
     inbox.wait_for(id, "delivered").await;

@@ -63,10 +63,10 @@ async fn restores_a_copy_without_redelivering() {
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(copy).unwrap().permissions().mode() & 0o777, 0o600);
     let again = refused(&["backup", "--store", &url, "--to", copy], 1);
-    assert_eq!(again, format!("blobgate: {copy} exists already: name a new file\n"));
+    assert_eq!(again, format!("blobgate: cannot write {copy}: the file exists. Name a new file\n"));
     let busy = refused(&["restore", "--from", copy, "--store", &url, "--yes"], 1);
-    let sentence = "end it, or use a store of its own";
-    assert_eq!(busy, format!("blobgate: another inbox serves from {}: {sentence}\n", path.display()));
+    let sentence = "another inbox serves it. End that inbox, or name another store";
+    assert_eq!(busy, format!("blobgate: cannot open {}: {sentence}\n", path.display()));
 
     // After the copy, it is delivered, and another event comes.
     inbox.service.answer(200);
@@ -129,19 +129,21 @@ fn refuses_files_that_are_no_copy() {
     let name = bad.to_str().unwrap();
     let restore = ["restore", "--from", name, "--store", &url, "--yes"];
     let missing = refused(&restore, 1);
-    assert_eq!(missing, format!("blobgate: {name}: No such file or directory (os error 2)\n"));
+    let sentence =
+        "No such file or directory (os error 2). Check the path, its permissions and the free space";
+    assert_eq!(missing, format!("blobgate: cannot use {name}: {sentence}\n"));
     for (content, sentence) in [
         (&b"not at all"[..], "file is not a database"),
-        (b"", "it is no inbox's store"),
+        (b"", "it is not an inbox's store"),
         (&before[..before.len() / 2], "malformed"),
     ] {
         std::fs::write(&bad, content).unwrap();
         let message = refused(&restore, 1);
-        assert!(message.starts_with(&format!("blobgate: {name} is not restored: ")), "{message}");
+        assert!(message.starts_with(&format!("blobgate: cannot restore {name}: ")), "{message}");
         assert!(message.contains(sentence), "{message}");
     }
     let itself = refused(&["restore", "--from", path.to_str().unwrap(), "--store", &url, "--yes"], 1);
-    assert!(itself.ends_with("is not restored: it is the store itself\n"), "{itself}");
+    assert!(itself.contains(": it is the store itself. Name a copy"), "{itself}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert_eq!(names(folder), there);
     // A new store needs no question.
@@ -154,11 +156,14 @@ fn refuses_files_that_are_no_copy() {
 #[test]
 fn refuses_postgresql_and_missing_stores() {
     let postgres = "postgres://nobody@127.0.0.1/none";
-    let sentence = "blobgate: PostgreSQL has its own tools for this: inbox/BACKUP.md says how to use them\n";
+    let sentence = "blobgate: cannot copy a PostgreSQL store: PostgreSQL has its own tools. docs/howto/backup.md has the commands\n";
     assert_eq!(refused(&["backup", "--store", postgres, "--to", "x"], 1), sentence);
     assert_eq!(refused(&["restore", "--store", postgres, "--from", "x"], 1), sentence);
     let nothing = refused(&["backup", "--store", "sqlite:/nowhere/inbox.db", "--to", "x"], 1);
-    assert_eq!(nothing, "blobgate: there is no store /nowhere/inbox.db yet: run `blobgate inbox migrate`\n");
+    assert_eq!(
+        nothing,
+        "blobgate: cannot open /nowhere/inbox.db: it does not exist. Run `blobgate inbox migrate`\n"
+    );
     for command in ["backup", "restore"] {
         let message = text(&run(&[command, "--help"]).stdout);
         assert!(message.contains(&format!("Examples:\n  blobgate inbox {command} ")), "{message}");

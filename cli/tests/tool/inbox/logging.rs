@@ -52,7 +52,7 @@ fn logs_json_with_fields() {
     assert!(message.starts_with(&format!("route={route} is down: ")), "{message}");
     assert_eq!((&refused["level"], &refused["code"]), (&"WARN".into(), &"not-ours".into()));
     let sentence = format!(
-        "refused code=not-ours: its gate speaks another version of the headers ({})",
+        "refused code=not-ours: the gate writes another version of the gate headers ({}). Upgrade the older of both",
         header::CONTRACT
     );
     assert_eq!(refused["message"], sentence);

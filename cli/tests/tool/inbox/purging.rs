@@ -81,8 +81,8 @@ async fn refuses_undelivered_entries(place: TestStore) {
     let waits = ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::failed(2) };
     let waits = inbox.stored(&waits).await;
     let message = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
-    let busy = "1 entry cannot be purged: it is under way: wait for its end, or pause its route first\n";
-    let waiting = "1 entry cannot be purged: it waits to be delivered: `drop` it first\n";
+    let busy = "1 entry cannot be purged: it is in flight: wait for its end, or pause its route first\n";
+    let waiting = "1 entry cannot be purged: it waits to be delivered: drop it first\n";
     assert_eq!(message, format!("{busy}{waiting}no entry to purge\n"));
     // With one purgeable entry, the report names the others.
     inbox.lines(&["drop", &waits.to_string(), "--yes"]);

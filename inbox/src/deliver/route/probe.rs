@@ -2,7 +2,7 @@
 //! that entries which always fail put off no entry that was never tried.
 
 use crate::deliver::later;
-use crate::store::{Class, Pick};
+use crate::store::{AttemptClass, Pick};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -39,7 +39,7 @@ impl ProbeSlot {
     }
 
     /// From either end in turn: entries that always fail can hold one of them.
-    pub(super) fn pick(&self, class: Class) -> Pick {
+    pub(super) fn pick(&self, class: AttemptClass) -> Pick {
         if self.newest { Pick::Newest(class) } else { Pick::Oldest(class) }
     }
 

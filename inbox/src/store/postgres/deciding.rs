@@ -1,19 +1,20 @@
-//! The deciding transaction: each step with its statements.
+//! The statements that store arrivals.
 
-use super::super::batch::{self, Deciding, GenerationRow, Ids};
+use super::super::batch::{self, ArrivalStatements, GenerationRow, IdSource};
 use crate::decide::{
-    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, Token, TokenKey, TokenUsage,
+    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TokenKey, TokenState,
+    TokenUsage,
 };
 use sqlx::Error;
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) struct Tx<'a>(pub(super) &'a mut PgConnection, pub(super) Ids);
+pub(super) struct PostgresTransaction<'a>(pub(super) &'a mut PgConnection, pub(super) IdSource);
 
-impl Deciding for Tx<'_> {
+impl ArrivalStatements for PostgresTransaction<'_> {
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
-        /// Fails as taking one would, and takes none.
+        /// Fails as `nextval` does without its right, and takes no id.
         const MAY_TAKE_IDS: &str =
             "SELECT nextval('entry_id') WHERE NOT has_sequence_privilege('entry_id', 'USAGE')";
         const IDS: &str = "SELECT nextval('entry_id') FROM generate_series(1, $1)";
@@ -190,7 +191,7 @@ impl Deciding for Tx<'_> {
                 AS k (hook, generation, token_id, completed_id, completed_fingerprint, completed_origin, completed_authenticated, failure_id,
                 failure_fingerprint, failure_origin, failure_authenticated)
             WHERE g.hook = k.hook AND g.generation = k.generation";
-        /// Expectations are changed under the lock of their generation.
+        /// Runs under the lock of the generation.
         const MEET: &str = "
             UPDATE expectation x SET state = k.state FROM unnest($1::text[], $2::text[], $3::text[]) AS k (hook, generation, state)
             WHERE x.hook = k.hook AND x.generation = k.generation AND x.state NOT IN ('arrived', 'reconciled')";
@@ -241,11 +242,12 @@ impl Deciding for Tx<'_> {
         Ok(())
     }
 
-    async fn hold_quarantined(&mut self, id: i64) -> Result<bool, Error> {
-        const HOLD_QUARANTINED: &str = "
+    async fn lock_quarantined(&mut self, id: i64) -> Result<bool, Error> {
+        const LOCK_QUARANTINED: &str = "
             SELECT id FROM entry WHERE id = $1 AND lane = 'quarantine' AND state = 'quarantined' FOR UPDATE";
-        let held: Option<i64> = query_scalar(HOLD_QUARANTINED).bind(id).fetch_optional(&mut *self.0).await?;
-        Ok(held.is_some())
+        let locked: Option<i64> =
+            query_scalar(LOCK_QUARANTINED).bind(id).fetch_optional(&mut *self.0).await?;
+        Ok(locked.is_some())
     }
 
     async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error> {
@@ -255,7 +257,7 @@ impl Deciding for Tx<'_> {
     }
 
     async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
-        /// A quarantined entry that was released holds its generation's row: that is busy, or an entry waits for it.
+        /// Keeps the row of a released entry: it is busy, or an entry of the generation waits.
         const TIDY_GENERATIONS: &str = "
             DELETE FROM generation g USING unnest($1::text[], $2::text[]) AS k (hook, generation)
             WHERE g.hook = k.hook AND g.generation = k.generation AND g.busy IS NULL
@@ -280,6 +282,6 @@ impl Deciding for Tx<'_> {
     }
 }
 
-fn read_token((hook, token_id, generation): (String, String, Option<String>)) -> (TokenKey, Token) {
-    (TokenKey { hook, token_id }, Token { generation, changed: false })
+fn read_token((hook, token_id, generation): (String, String, Option<String>)) -> (TokenKey, TokenState) {
+    (TokenKey { hook, token_id }, TokenState { generation, changed: false })
 }

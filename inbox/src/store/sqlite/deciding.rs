@@ -1,10 +1,10 @@
-//! The deciding transaction: each step with its statements.
+//! The statements that store arrivals.
 
-use super::super::batch::{Deciding, GenerationRow, Ids, all_inserted};
+use super::super::batch::{ArrivalStatements, GenerationRow, IdSource, all_inserted};
 use super::{Sqlite, json};
 use crate::decide::{
-    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TerminalEvent, Token,
-    TokenKey, TokenUsage,
+    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TerminalEvent, TokenKey,
+    TokenState, TokenUsage,
 };
 use sqlx::Error;
 use sqlx::sqlite::SqliteConnection;
@@ -12,16 +12,16 @@ use sqlx::{QueryBuilder, query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-/// Of so many rows a statement stays prepared: to prepare one, with its triggers, takes as long as a few rows do.
-const CACHED_ROWS: usize = 32;
+/// Statements of up to this many rows stay prepared. Preparing one with its triggers takes as long as inserting a few rows.
+const MAX_CACHED_ROWS: usize = 32;
 
-pub(super) struct Tx<'a> {
+pub(super) struct SqliteTransaction<'a> {
     pub(super) connection: &'a mut SqliteConnection,
     pub(super) sqlite: &'a Sqlite,
-    pub(super) ids: Ids,
+    pub(super) ids: IdSource,
 }
 
-impl Deciding for Tx<'_> {
+impl ArrivalStatements for SqliteTransaction<'_> {
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
         let count = i64::try_from(count).unwrap_or_default();
         if let Some(ids) = self.ids.take(count) {
@@ -64,7 +64,7 @@ impl Deciding for Tx<'_> {
             state.tokens = rows
                 .into_iter()
                 .map(|(hook, token_id, generation)| {
-                    (TokenKey { hook, token_id }, Token { generation, changed: false })
+                    (TokenKey { hook, token_id }, TokenState { generation, changed: false })
                 })
                 .collect();
         }
@@ -78,7 +78,7 @@ impl Deciding for Tx<'_> {
         const FIND_QUARANTINED: &str = "
             SELECT id FROM entry
             WHERE lane = 'quarantine' AND hook = ?1 AND reason = ?2 AND coalesce(token_id, '') = ?3 AND digest = ?4";
-        let mut kept = BTreeMap::new();
+        let mut found = BTreeMap::new();
         for key in keys {
             let id: Option<i64> = query_scalar(FIND_QUARANTINED)
                 .bind(&key.hook)
@@ -87,9 +87,9 @@ impl Deciding for Tx<'_> {
                 .bind(key.digest.as_slice())
                 .fetch_optional(&mut *self.connection)
                 .await?;
-            kept.extend(id.map(|id| (key.clone(), id)));
+            found.extend(id.map(|id| (key.clone(), id)));
         }
-        Ok(kept)
+        Ok(found)
     }
 
     async fn usage_of_tokens(
@@ -139,7 +139,7 @@ impl Deciding for Tx<'_> {
                 seen, received_at, seen_at, due_at) ";
         const INSERT_PAYLOAD: &str = "INSERT INTO payload (entry_id, path, headers, body) ";
         let now = self.sqlite.clock.now();
-        let is_cached = entries.len() <= CACHED_ROWS;
+        let is_cached = entries.len() <= MAX_CACHED_ROWS;
         let mut insert = QueryBuilder::new(INSERT);
         insert.push_values(entries, |mut row, entry| {
             let arrival = entry.arrival;
@@ -237,12 +237,12 @@ impl Deciding for Tx<'_> {
         Ok(())
     }
 
-    async fn hold_quarantined(&mut self, id: i64) -> Result<bool, Error> {
-        const HOLD_QUARANTINED: &str =
+    async fn lock_quarantined(&mut self, id: i64) -> Result<bool, Error> {
+        const LOCK_QUARANTINED: &str =
             "SELECT id FROM entry WHERE id = ?1 AND lane = 'quarantine' AND state = 'quarantined'";
-        let held: Option<i64> =
-            query_scalar(HOLD_QUARANTINED).bind(id).fetch_optional(&mut *self.connection).await?;
-        Ok(held.is_some())
+        let locked: Option<i64> =
+            query_scalar(LOCK_QUARANTINED).bind(id).fetch_optional(&mut *self.connection).await?;
+        Ok(locked.is_some())
     }
 
     async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error> {
@@ -253,7 +253,7 @@ impl Deciding for Tx<'_> {
     }
 
     async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
-        /// A quarantined entry that was released holds its generation's row: that is busy, or an entry waits for it.
+        /// Keeps the row of a released entry: it is busy, or an entry of the generation waits.
         const TIDY_GENERATIONS: &str = "
             DELETE FROM generation
             WHERE (hook, generation) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1)) AND busy IS NULL
