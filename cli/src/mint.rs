@@ -71,7 +71,7 @@ pub(crate) struct Args {
     /// A new file for the private key, with mode 600 [default: standard output]
     #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_TOKEN)]
     out: Option<PathBuf>,
-    /// JSON
+    /// JSON output
     #[arg(long)]
     json: bool,
 }

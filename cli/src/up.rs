@@ -56,7 +56,7 @@ When a part ends:
   the inbox, by a crash         it starts again; after four in a row, each within 5 s, all parts end
   Envoy or the sandbox          all parts end, and its last log lines are shown
   any part, with --no-inbox     all parts end, and its last log lines are shown
-`kill -USR1 PID`, with the id of this program, starts ended parts again. The program prints both.
+`kill -USR1 PID`, with the id of this program, starts ended parts again. It prints its id.
 
 Ctrl-C, SIGTERM, SIGHUP and the end of the parent process end all parts. On Linux, `kill -9` does
 too.

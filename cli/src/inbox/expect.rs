@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// A file with a line hook,generation_id,job for each generation; the header line is optional
     #[arg(long, value_name = "FILE", conflicts_with = "hook", required_unless_present = "hook")]
     csv: Option<PathBuf>,
-    /// JSON, one answer a line
+    /// JSON output: one answer a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]

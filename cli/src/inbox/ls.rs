@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Only entries older than this one, such as the last of a list
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
     before: Option<i64>,
-    /// JSON, one object a line
+    /// JSON output: one entry a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// A list of the due status calls, without a call
     #[arg(long)]
     dry_run: bool,
-    /// JSON, one object
+    /// JSON output: one object
     #[arg(long)]
     json: bool,
     #[command(flatten)]

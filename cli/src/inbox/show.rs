@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// The body alone, byte for byte; on a terminal with escaped control characters
     #[arg(long, conflicts_with = "json")]
     body: bool,
-    /// JSON, with the body
+    /// JSON output, with the body
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// JSON, one object
+    /// JSON output: one object
     #[arg(long)]
     json: bool,
     #[command(flatten)]

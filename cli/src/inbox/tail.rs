@@ -23,7 +23,7 @@ pub(crate) struct Args {
     after: Option<String>,
     #[command(flatten)]
     forward: ForwardArgs,
-    /// JSON, one entry a line, with its `cursor` and, with --forward, `forwarded`
+    /// JSON output: one entry a line, with its `cursor` and, with --forward, `forwarded`
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -61,7 +61,7 @@ async fn refuses_wrong_requests(place: TestStore) {
             400,
             "invalid body: unknown field `ids`, expected one of `id`, `as`, `generation_id`, `dry_run` at line 1 column 23",
         ),
-        (post("/rejudge", json!({"ids": [1]})), 404, "no endpoint has this path: see the inbox API's page"),
+        (post("/unknown", json!({"ids": [1]})), 404, "no endpoint has this path: see the inbox API's page"),
         (post("/replay", json!({})), 400, "the request needs ids or a filter: pass exactly one of them"),
         (
             post("/replay", json!({"ids": [1], "filter": {"state": "dead"}})),
