@@ -2,11 +2,11 @@
 
 use super::part::Parts;
 use super::plan::{Layout, Role, StartPlan};
-use crate::output::tell_lines;
+use crate::output::print_lines;
 use uuid::Uuid;
 
 pub(super) fn show(plan: &StartPlan, parts: &Parts) {
-    tell_lines(&text(plan, parts, &tool()));
+    print_lines(&text(plan, parts, &tool()));
 }
 
 /// The path of this program on the user's command line, for commands to copy.
