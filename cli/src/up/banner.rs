@@ -44,7 +44,7 @@ fn text(plan: &StartPlan, parts: &Parts, tool: &str) -> String {
     let at = &plan.addresses;
     let (edge, id) = (at.edge, Uuid::new_v4());
     let (repeat, inbox) = match plan.layout {
-        Layout::WithInbox => (". A repeat gets 200, and is not delivered again", with_inbox(parts, tool)),
+        Layout::WithInbox => (" (a repeat is not delivered again)", with_inbox(parts, tool)),
         Layout::GateAlone => ("", String::new()),
     };
     format!(
@@ -94,7 +94,7 @@ Operate the inbox. Each command has --help:
   {tool} inbox release ID   # delivers a quarantined entry
   {tool} inbox replay ID    # delivers an entry again
 
-Try an outage: end the service video, send a delivery, list it as waiting, and start the service again:
+Try an outage: end the service video, send a delivery, list it, and start the service again:
 
   kill {video}
   {tool} inbox ls
