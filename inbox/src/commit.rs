@@ -134,7 +134,7 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
                 return answer(batch, outcomes, commits);
             }
             // Halves until the bad or too large part is alone, so that the other arrivals are stored.
-            Err(error) if batch.len() > 1 && (error.is_of_data() || error.is_too_much()) => {
+            Err(error) if batch.len() > 1 && (error.is_row_refused() || error.is_too_large()) => {
                 tracing::error!("a batch of {} is halved and stored again: {error}", batch.len());
                 let rest = batch.split_off(batch.len().div_ceil(2));
                 Box::pin(store(batch, commits)).await;
@@ -146,7 +146,7 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
                 batch.into_iter().for_each(|pending| pending.answer(Err(CommitError::Store)));
                 return;
             }
-            Err(error) if error.is_of_data() => {
+            Err(error) if error.is_row_refused() => {
                 commits.metrics.store_errors.inc();
                 tracing::error!("an event is not stored, because the store refuses its values: {error}");
                 commits.watch.doubt();

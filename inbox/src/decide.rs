@@ -102,7 +102,7 @@ impl BatchState {
     }
 
     /// The hook, generation and new state of each met expectation.
-    pub(crate) fn met(&self) -> impl Iterator<Item = (&str, &str, &'static str)> {
+    pub(crate) fn met_expectations(&self) -> impl Iterator<Item = (&str, &str, &'static str)> {
         self.generations
             .iter()
             .filter_map(|(key, row)| Some((&*key.hook, &*key.generation, row.expectation_state?.name())))

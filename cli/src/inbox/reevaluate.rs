@@ -3,7 +3,7 @@
 use super::client::InboxClient;
 use super::prompt::confirm;
 use super::report::{Refusals, count};
-use super::selection::{EntrySelection, SelectionArgs};
+use super::selection::{CommandSelection, SelectionArgs};
 use crate::envoy_yaml::gate_configuration;
 use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
@@ -52,7 +52,7 @@ Examples:
 
 /// The outcome for all entries.
 #[derive(Default)]
-struct Reevaluation {
+struct ReevaluationReport {
     passed: Vec<i64>,
     /// Entries that pass once the provider confirms them.
     asked: Vec<i64>,
@@ -63,7 +63,7 @@ struct Reevaluation {
 
 struct ReevaluationRun {
     inbox: InboxClient,
-    selected: EntrySelection,
+    selected: CommandSelection,
     config: Value,
     waive: Vec<String>,
 }
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let SelectionArgs { yes, json, .. } = args.selection;
     let selected = args.selection.selected();
     let config = gate_configuration(&args.config)?;
-    let by_filter = matches!(selected, EntrySelection::Filter(_));
+    let by_filter = matches!(selected, CommandSelection::Filter(_));
     let run = ReevaluationRun { inbox: args.selection.admin.connect()?, selected, config, waive: args.waive };
     // The question names the outcome of a dry run.
     let would = run.reevaluate(None, true).await?;
@@ -112,8 +112,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
 impl ReevaluationRun {
     /// Judges the entries in chunks, up to the entry `until`.
-    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<Reevaluation> {
-        let mut all = Reevaluation::default();
+    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<ReevaluationReport> {
+        let mut all = ReevaluationReport::default();
         let past = if dry_run { "judged" } else { "reevaluated" };
         let mut progress = Progress::new(past, self.selected.count());
         let mut requests = self.selected.requests(until);
@@ -134,7 +134,7 @@ impl ReevaluationRun {
     }
 }
 
-impl Reevaluation {
+impl ReevaluationReport {
     fn len(&self) -> usize {
         self.passed.len().saturating_add(self.asked.len()).saturating_add(self.stayed.len())
     }

@@ -215,7 +215,7 @@ fn entry(arrival: &Arrival, id: i64, lane: Lane) -> NewEntry<'_> {
 
 impl BatchState {
     /// The rows without a state, which exist only for their lock.
-    pub(crate) fn empty(&self) -> (Vec<GenerationKey>, Vec<TokenKey>) {
+    pub(crate) fn empty_rows(&self) -> (Vec<GenerationKey>, Vec<TokenKey>) {
         let generations = self.generations.iter().filter(|(_, row)| row.is_empty());
         let tokens = self.tokens.iter().filter(|(_, row)| row.is_empty());
         (generations.map(|(key, _)| key.clone()).collect(), tokens.map(|(key, _)| key.clone()).collect())

@@ -141,7 +141,7 @@ impl RouteStats {
         match alike.state {
             EntryState::Waiting => add(&mut self.waiting, alike.count),
             EntryState::InFlight => add(&mut self.in_flight, alike.count),
-            EntryState::Delivered => add(&mut self.delivered_last_day, alike.lately),
+            EntryState::Delivered => add(&mut self.delivered_last_day, alike.recently_delivered),
             EntryState::Dead => add(&mut self.dead, alike.count),
             EntryState::Superseded | EntryState::Quarantined | EntryState::Dropped => {}
         }

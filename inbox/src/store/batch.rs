@@ -76,7 +76,8 @@ pub(super) trait ArrivalStatements {
     /// Ends a quarantined entry, and stores the reason.
     async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error>;
     /// Deletes rows that `lock` created and the decision left empty: a refused arrival leaves nothing.
-    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error>;
+    async fn delete_empty(&mut self, generations: &[GenerationKey], tokens: &[TokenKey])
+    -> Result<(), Error>;
 }
 
 /// Stores a batch. Returns the outcome of each arrival.
@@ -139,8 +140,12 @@ async fn write(tx: &mut impl ArrivalStatements, plan: Plan<'_>, state: &BatchSta
         tx.retire(&plan.retired).await?;
     }
     tx.save(state).await?;
-    let (generations, tokens) = state.empty();
-    if generations.is_empty() && tokens.is_empty() { Ok(()) } else { tx.tidy(&generations, &tokens).await }
+    let (generations, tokens) = state.empty_rows();
+    if generations.is_empty() && tokens.is_empty() {
+        Ok(())
+    } else {
+        tx.delete_empty(&generations, &tokens).await
+    }
 }
 
 /// A row of `generation`.
@@ -204,7 +209,7 @@ struct DroppedRows {
 }
 
 /// Checks that an insert stored all rows.
-pub(super) fn all_inserted(table: &'static str, wanted: usize, inserted: u64) -> Result<(), Error> {
+pub(super) fn check_inserted(table: &'static str, wanted: usize, inserted: u64) -> Result<(), Error> {
     if u64::try_from(wanted).is_ok_and(|wanted| wanted == inserted) {
         return Ok(());
     }
@@ -212,7 +217,7 @@ pub(super) fn all_inserted(table: &'static str, wanted: usize, inserted: u64) ->
 }
 
 /// Pairs each value with the key at its place. Places start at 1.
-pub(super) fn by_place<K: Clone + Ord, V>(
+pub(super) fn pair_by_place<K: Clone + Ord, V>(
     rows: impl IntoIterator<Item = (V, i64)>,
     keys: &[K],
 ) -> BTreeMap<K, V> {

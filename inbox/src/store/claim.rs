@@ -62,7 +62,7 @@ impl ClaimRequest {
     }
 
     /// Notes that a query for `limit` entries returned `count`.
-    pub(super) fn took(&mut self, pick: Pick, limit: i64, count: usize) {
+    pub(super) fn note_taken(&mut self, pick: Pick, limit: i64, count: usize) {
         self.room = self.room.saturating_sub(count);
         let drained = i64::try_from(count).is_ok_and(|count| count < limit);
         let (first, again) = &mut self.drained;

@@ -76,12 +76,12 @@ impl StoreError {
     }
 
     /// Whether the cause is a row, and not the store.
-    pub(crate) fn is_of_data(&self) -> bool {
+    pub(crate) fn is_row_refused(&self) -> bool {
         matches!(self, Self::RejectedRow(_))
     }
 
     /// Whether a smaller batch may succeed.
-    pub(crate) fn is_too_much(&self) -> bool {
+    pub(crate) fn is_too_large(&self) -> bool {
         matches!(self, Self::TooSlow(_) | Self::TooLarge(_))
     }
 

@@ -29,7 +29,7 @@ FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = '
 const ENTRY_GROUPS: &str = "
 SELECT nullif(route, '') AS route, state, CASE WHEN state = 'quarantined' THEN reason END AS reason,
     CAST(sum(CASE since WHEN -1 THEN entries ELSE 0 END) AS bigint) AS count, CAST(sum(bytes) AS bigint) AS bytes,
-    CAST(sum(CASE WHEN since > $1 THEN entries ELSE 0 END) AS bigint) AS lately,
+    CAST(sum(CASE WHEN since > $1 THEN entries ELSE 0 END) AS bigint) AS recently_delivered,
     CAST(sum(tombstones) AS bigint) AS tombstones
 FROM entry_sum GROUP BY 1, 2, 3 HAVING sum(CASE since WHEN -1 THEN entries ELSE 0 END) <> 0 ORDER BY 1, 2, 3";
 

@@ -178,7 +178,7 @@ pub(crate) struct EntryGroup {
     pub(crate) count: i64,
     pub(crate) bytes: i64,
     /// Entries that were delivered since the requested time, or up to ten minutes before it.
-    pub(crate) lately: i64,
+    pub(crate) recently_delivered: i64,
     /// Entries without a body.
     pub(crate) tombstones: i64,
 }

@@ -40,7 +40,7 @@ pub(in crate::store) async fn rehearse(tx: &mut impl ArrivalStatements, body: us
         tokens: BTreeMap::from([(token.clone(), TokenState { changed: true, ..TokenState::default() })]),
     };
     tx.save(&state).await?;
-    tx.tidy(&[generation], &[token]).await
+    tx.delete_empty(&[generation], &[token]).await
 }
 
 /// A UUID that no concurrent rehearsal uses: two rehearsals must not wait for each other's rows.

@@ -76,7 +76,7 @@ impl ArrivalStatements for PostgresTransaction<'_> {
             .bind(keys.iter().map(|key| key.digest.as_slice()).collect::<Vec<_>>())
             .fetch_all(&mut *self.0)
             .await?;
-        Ok(batch::by_place(rows, keys))
+        Ok(batch::pair_by_place(rows, keys))
     }
 
     async fn usage_of_tokens(
@@ -98,7 +98,7 @@ impl ArrivalStatements for PostgresTransaction<'_> {
         let keys: Vec<_> = tokens.iter().map(|(key, _)| key.clone()).collect();
         let rows =
             rows.into_iter().map(|(count, bytes, stray, place)| (TokenUsage { count, bytes, stray }, place));
-        Ok(batch::by_place(rows, &keys))
+        Ok(batch::pair_by_place(rows, &keys))
     }
 
     async fn usage_of_generations(
@@ -118,7 +118,7 @@ impl ArrivalStatements for PostgresTransaction<'_> {
             .fetch_all(&mut *self.0)
             .await?;
         let rows = rows.into_iter().map(|(count, bytes, place)| (GenerationUsage { count, bytes }, place));
-        Ok(batch::by_place(rows, accounts))
+        Ok(batch::pair_by_place(rows, accounts))
     }
 
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
@@ -154,7 +154,7 @@ impl ArrivalStatements for PostgresTransaction<'_> {
             .bind(column!(|entry| entry.seen))
             .execute(&mut *self.0)
             .await?;
-        batch::all_inserted("entry", entries.len(), inserted.rows_affected())?;
+        batch::check_inserted("entry", entries.len(), inserted.rows_affected())?;
         let inserted = query(INSERT_PAYLOAD)
             .bind(column!(|entry| entry.id))
             .bind(column!(|entry| entry.arrival.path.as_bytes()))
@@ -162,7 +162,7 @@ impl ArrivalStatements for PostgresTransaction<'_> {
             .bind(column!(|entry| entry.arrival.body.as_ref()))
             .execute(&mut *self.0)
             .await?;
-        batch::all_inserted("payload", entries.len(), inserted.rows_affected())
+        batch::check_inserted("payload", entries.len(), inserted.rows_affected())
     }
 
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {
@@ -192,7 +192,7 @@ impl ArrivalStatements for PostgresTransaction<'_> {
                 failure_fingerprint, failure_origin, failure_authenticated)
             WHERE g.hook = k.hook AND g.generation = k.generation";
         /// Runs under the lock of the generation.
-        const MEET: &str = "
+        const MEET_EXPECTATIONS: &str = "
             UPDATE expectation x SET state = k.state FROM unnest($1::text[], $2::text[], $3::text[]) AS k (hook, generation, state)
             WHERE x.hook = k.hook AND x.generation = k.generation AND x.state NOT IN ('arrived', 'reconciled')";
         const SAVE_TOKENS: &str = "
@@ -221,9 +221,9 @@ impl ArrivalStatements for PostgresTransaction<'_> {
                 .execute(&mut *self.0)
                 .await?;
         }
-        let met: Vec<_> = state.met().collect();
+        let met: Vec<_> = state.met_expectations().collect();
         if !met.is_empty() {
-            query(MEET)
+            query(MEET_EXPECTATIONS)
                 .bind(met.iter().map(|(hook, ..)| *hook).collect::<Vec<_>>())
                 .bind(met.iter().map(|(_, generation, _)| *generation).collect::<Vec<_>>())
                 .bind(met.iter().map(|(.., state)| *state).collect::<Vec<_>>())
@@ -256,24 +256,28 @@ impl ArrivalStatements for PostgresTransaction<'_> {
         query(END_QUARANTINED).bind(id).bind(why).execute(&mut *self.0).await.map(|_| ())
     }
 
-    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
+    async fn delete_empty(
+        &mut self,
+        generations: &[GenerationKey],
+        tokens: &[TokenKey],
+    ) -> Result<(), Error> {
         /// Keeps the row of a released entry: it is busy, or an entry of the generation waits.
-        const TIDY_GENERATIONS: &str = "
+        const DELETE_EMPTY_GENERATIONS: &str = "
             DELETE FROM generation g USING unnest($1::text[], $2::text[]) AS k (hook, generation)
             WHERE g.hook = k.hook AND g.generation = k.generation AND g.busy IS NULL
                 AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = g.hook AND e.generation = g.generation
                     AND e.lane = 'deliver' AND e.state IN ('waiting', 'in_flight'))
                 AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = g.hook AND e.generation = g.generation
                     AND e.lane = 'quarantine' AND e.state IN ('waiting', 'in_flight'))";
-        const TIDY_TOKENS: &str = "
+        const DELETE_EMPTY_TOKENS: &str = "
             DELETE FROM token t USING unnest($1::text[], $2::text[]) AS k (hook, token_id)
             WHERE t.hook = k.hook AND t.token_id = k.token_id";
-        query(TIDY_GENERATIONS)
+        query(DELETE_EMPTY_GENERATIONS)
             .bind(generations.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
             .bind(generations.iter().map(|key| key.generation.as_str()).collect::<Vec<_>>())
             .execute(&mut *self.0)
             .await?;
-        query(TIDY_TOKENS)
+        query(DELETE_EMPTY_TOKENS)
             .bind(tokens.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
             .bind(tokens.iter().map(|key| key.token_id.as_str()).collect::<Vec<_>>())
             .execute(&mut *self.0)

@@ -57,7 +57,7 @@ impl DeliveryStore for Postgres {
                     .bind(lease)
                     .fetch_all(&mut *connection)
                     .await?;
-                request.took(pick, limit, ids.len());
+                request.note_taken(pick, limit, ids.len());
                 claimed.extend(ids);
             }
             if claimed.is_empty() {

@@ -57,7 +57,7 @@ pub(in crate::store) async fn restore(path: &Path, from: &Path) -> Result<Restor
         copy(from, &part).await?;
         let paused = pause_waiting(&part).await?;
         let copy = check(&part).await?;
-        let replaced = put_aside(path).await?;
+        let replaced = rename_replaced(path).await?;
         publish(&part, path)?;
         Ok(RestoreSummary { copy, replaced, paused })
     };
@@ -189,7 +189,7 @@ async fn pause_waiting(path: &Path) -> Result<Vec<String>, CopyError> {
 }
 
 /// Renames the file, its log and its index. SQLite can open the file under its new name.
-async fn put_aside(path: &Path) -> Result<Option<PathBuf>, CopyError> {
+async fn rename_replaced(path: &Path) -> Result<Option<PathBuf>, CopyError> {
     if !path.exists() {
         // SQLite would read a log without its file into the restored one.
         for log in ["-wal", "-shm"].map(|log| beside(path, log)).iter().filter(|log| log.exists()) {

@@ -1,6 +1,6 @@
 //! The statements that store arrivals.
 
-use super::super::batch::{ArrivalStatements, GenerationRow, IdSource, all_inserted};
+use super::super::batch::{ArrivalStatements, GenerationRow, IdSource, check_inserted};
 use super::{Sqlite, json};
 use crate::decide::{
     Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TerminalEvent, TokenKey,
@@ -163,7 +163,7 @@ impl ArrivalStatements for SqliteTransaction<'_> {
                 .push_bind(now);
         });
         let inserted = insert.build().persistent(is_cached).execute(&mut *self.connection).await?;
-        all_inserted("entry", entries.len(), inserted.rows_affected())?;
+        check_inserted("entry", entries.len(), inserted.rows_affected())?;
         let mut insert = QueryBuilder::new(INSERT_PAYLOAD);
         insert.push_values(entries, |mut row, entry| {
             row.push_bind(entry.id)
@@ -172,7 +172,7 @@ impl ArrivalStatements for SqliteTransaction<'_> {
                 .push_bind(entry.arrival.body.as_ref());
         });
         let inserted = insert.build().persistent(is_cached).execute(&mut *self.connection).await?;
-        all_inserted("payload", entries.len(), inserted.rows_affected())
+        check_inserted("payload", entries.len(), inserted.rows_affected())
     }
 
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {
@@ -200,7 +200,7 @@ impl ArrivalStatements for SqliteTransaction<'_> {
                 failure_fingerprint = k.v ->> '$[4][1]', failure_origin = k.v ->> '$[4][2]', failure_authenticated = k.v ->> '$[4][3]'
             FROM (SELECT value AS v FROM json_each(?1)) AS k
             WHERE generation.hook = k.v ->> 0 AND generation.generation = k.v ->> 1";
-        const MEET: &str = "
+        const MEET_EXPECTATIONS: &str = "
             UPDATE expectation SET state = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k
             WHERE expectation.hook = k.v ->> 0 AND expectation.generation = k.v ->> 1 AND state NOT IN ('arrived', 'reconciled')";
         const SAVE_TOKENS: &str = "
@@ -221,9 +221,9 @@ impl ArrivalStatements for SqliteTransaction<'_> {
         if !changed.is_empty() {
             query(SAVE_GENERATIONS).bind(json(&changed)?).execute(&mut *self.connection).await?;
         }
-        let met: Vec<_> = state.met().collect();
+        let met: Vec<_> = state.met_expectations().collect();
         if !met.is_empty() {
-            query(MEET).bind(json(&met)?).execute(&mut *self.connection).await?;
+            query(MEET_EXPECTATIONS).bind(json(&met)?).execute(&mut *self.connection).await?;
         }
         let changed: Vec<_> = state
             .tokens
@@ -252,20 +252,24 @@ impl ArrivalStatements for SqliteTransaction<'_> {
         end.execute(&mut *self.connection).await.map(|_| ())
     }
 
-    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
+    async fn delete_empty(
+        &mut self,
+        generations: &[GenerationKey],
+        tokens: &[TokenKey],
+    ) -> Result<(), Error> {
         /// Keeps the row of a released entry: it is busy, or an entry of the generation waits.
-        const TIDY_GENERATIONS: &str = "
+        const DELETE_EMPTY_GENERATIONS: &str = "
             DELETE FROM generation
             WHERE (hook, generation) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1)) AND busy IS NULL
                 AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
                     AND e.lane = 'deliver' AND e.state IN ('waiting', 'in_flight'))
                 AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
                     AND e.lane = 'quarantine' AND e.state IN ('waiting', 'in_flight'))";
-        const TIDY_TOKENS: &str = "
+        const DELETE_EMPTY_TOKENS: &str = "
             DELETE FROM token WHERE (hook, token_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
         let generations: Vec<_> = generations.iter().map(|key| (&key.hook, &key.generation)).collect();
         let tokens: Vec<_> = tokens.iter().map(|key| (&key.hook, &key.token_id)).collect();
-        query(TIDY_GENERATIONS).bind(json(&generations)?).execute(&mut *self.connection).await?;
-        query(TIDY_TOKENS).bind(json(&tokens)?).execute(&mut *self.connection).await.map(|_| ())
+        query(DELETE_EMPTY_GENERATIONS).bind(json(&generations)?).execute(&mut *self.connection).await?;
+        query(DELETE_EMPTY_TOKENS).bind(json(&tokens)?).execute(&mut *self.connection).await.map(|_| ())
     }
 }

@@ -68,7 +68,7 @@ impl DeliveryStore for Sqlite {
                     .bind(now)
                     .fetch_all(&mut *connection)
                     .await?;
-                request.took(pick, limit, due.len());
+                request.note_taken(pick, limit, due.len());
                 if due.is_empty() {
                     continue;
                 }
