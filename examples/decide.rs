@@ -1,4 +1,4 @@
-//! Decides on one delivery without a host: the core is a library.
+//! Judges one delivery without a host, with the core as a library.
 //!
 //! ```sh
 //! cargo run --example decide -- tests/cases/samples/completed.json
@@ -27,7 +27,7 @@ const CONFIG: &str = r#"{
 }"#;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let file = std::env::args().nth(1).ok_or("name a file with the body of a delivery")?;
+    let file = std::env::args().nth(1).ok_or("no file: pass one with the body of a delivery")?;
     let body = std::fs::read(&file).map_err(|error| format!("cannot read {file}: {error}"))?;
     let config = Config::load(CONFIG.as_bytes(), &|_| None)?;
 
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         Ok(Decision::Refuse(refusal)) | Err(refusal) => refused(refusal.reason),
-        Ok(Decision::Confirm(_)) => println!("the provider's status API decides"),
+        Ok(Decision::Confirm(_)) => println!("needs a confirmation by the provider's status API"),
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ keys! {
     "": SECTIONS, section {
         /// The version of this format.
         "version": "`1`";
-        /// Stands in each log line, counter and token audience.
+        /// The name in each log line, counter and token audience.
         "environment": format!("a name, `[a-z0-9-]{{1,{MAX_NAME}}}`");
         /// The address where you publish this book. The `type` of a problem document begins with it.
         "docs": "an https URL without query and fragment" => format!("`{}`", contract::DOCS);
@@ -41,7 +41,7 @@ keys! {
         "hooks": "a list of [hooks](#hook)";
         /// The keys that verify callback tokens.
         "token": "[`token`](#token)" => "none: no hook's `trust` may name `token`";
-        /// How to call the provider's status API.
+        /// The provider's status API.
         "confirm": "[`confirm`](#confirm)" => "none: no hook's `trust` may name `confirmed`";
         /// The keys that sign deliveries to services.
         "sign": "[`sign`](#sign)" => "none: the gate signs nothing";
@@ -128,13 +128,13 @@ impl Config {
         for node in hooks.list("a list of hooks")? {
             let hook = Hook::parse(&node, &shared)?;
             if loaded.iter().any(|other| other.name == hook.name) {
-                return Err(node.clash("name", &hook.name));
+                return Err(node.duplicate("name", &hook.name));
             }
             if loaded.iter().any(|other| other.path == hook.path) {
-                return Err(node.clash("path", &hook.path));
+                return Err(node.duplicate("path", &hook.path));
             }
-            if let Some(other) = loaded.iter().find(|other| other.meets(&hook)) {
-                return Err(node.meeting(&hook.path, &other.path));
+            if let Some(other) = loaded.iter().find(|other| other.overlaps(&hook)) {
+                return Err(node.overlapping_path(&hook.path, &other.path));
             }
             loaded.push(Arc::new(hook));
         }

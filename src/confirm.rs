@@ -32,7 +32,7 @@ pub enum Outcome {
     Confirmed,
     /// 200 with another status, result URL or error code.
     Contradicted,
-    /// 404 with the provider's own code, such as `TASK_NOT_FOUND`: there is no such generation.
+    /// 404 with a message of the provider, such as `TASK_NOT_FOUND`: it has no such generation.
     Unknown,
     /// 200 with `pending` or `processing`.
     StillWorking,
@@ -40,17 +40,17 @@ pub enum Outcome {
     Unauthorized,
     /// 429: the provider's rate limit.
     Limited,
-    /// Any other status. Envoy's own 503 included: it could not connect.
+    /// Any other status, also Envoy's own 503 when it cannot connect.
     Status,
-    /// 200 in an undocumented form, or a failure without the error code that the event has.
+    /// 200 in an undocumented form, or without the error code that the event has.
     Unreadable,
-    /// No answer within `timeout`, a broken answer, or 504.
+    /// No response within `timeout`, a broken response, or 504.
     NoAnswer,
-    /// No call: the last 65 s have had `per_minute` calls.
+    /// No call: the gate made `per_minute` calls in the last 65 s.
     Budget,
     /// No call: this worker has 16 calls in flight.
     InFlight,
-    /// No call: Envoy could not start it, for example without such a cluster.
+    /// No call: Envoy could not start it, for example because it has no such cluster.
     NotStarted,
     /// No call: the status API contradicted this event within the last 20 s.
     Remembered,

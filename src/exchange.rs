@@ -37,7 +37,7 @@ pub struct Exchange {
     gate: Arc<Gate>,
     state: State,
     /// The bytes of the body so far. The trailers callback has no size.
-    body_seen: usize,
+    body_size: usize,
     /// To a gRPC request Envoy sends its own responses and the gate's as 200 with a `grpc-status`.
     is_grpc: bool,
 }
@@ -76,7 +76,7 @@ impl Gate {
 impl Exchange {
     /// An exchange before its request headers.
     pub fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, state: State::Fresh, body_seen: 0, is_grpc: false }
+        Self { gate, state: State::Fresh, body_size: 0, is_grpc: false }
     }
 
     /// Judges the head.
@@ -120,7 +120,7 @@ impl Exchange {
 
     /// Judges the body once it is complete or too large. `size` is the number of bytes so far.
     pub fn on_request_body(&mut self, host: &mut impl Host, size: usize, ending: Ending) -> Flow {
-        self.body_seen = size;
+        self.body_size = size;
         let Some(admitted) = self.take_admitted() else {
             return Flow::Continue;
         };
@@ -139,7 +139,7 @@ impl Exchange {
         // The gate does not judge trailers, and an HTTP/2 service may read them as headers, such as `blobgate-verdict`.
         host.remove_request_trailers();
         match self.take_admitted() {
-            Some(admitted) => self.decide(host, admitted, self.body_seen),
+            Some(admitted) => self.decide(host, admitted, self.body_size),
             None => Flow::Continue,
         }
     }

@@ -27,18 +27,18 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
     if !delivery.observed().is_empty() {
         set.push((header::OBSERVED, join(delivery.observed().iter().map(|reason| reason.code()))));
     }
-    about_proof(delivery, &mut set);
+    add_proof(delivery, &mut set);
     if let Some(id) = delivery.generation_id() {
         set.push((header::GENERATION_ID, id.text().into()));
     }
     if let Some(event) = delivery.event() {
-        about_event(delivery.verdict(), hook.dialect, event, &mut set);
+        add_event(delivery.verdict(), hook.dialect, event, &mut set);
     }
     set
 }
 
 /// Adds the headers about an event.
-pub fn about_event<'a>(
+pub fn add_event<'a>(
     verdict: Verdict,
     dialect: Dialect,
     event: &'a Event,
@@ -54,13 +54,13 @@ pub fn about_event<'a>(
     if let Some(host) = event.result_url.as_deref().and_then(result_url::host) {
         set.push((header::RESULT_HOST, host.into()));
     }
-    about_failure(event, set);
+    add_failure(event, set);
     if !event.drift.is_empty() {
         set.push((header::DRIFT, join(event.drift.names().iter().copied())));
     }
 }
 
-fn about_proof<'a>(delivery: &'a Delivery, set: &mut Vec<(&'static str, Cow<'a, str>)>) {
+fn add_proof<'a>(delivery: &'a Delivery, set: &mut Vec<(&'static str, Cow<'a, str>)>) {
     if !delivery.proofs().is_empty() {
         set.push((header::PROOFS, join(delivery.proofs().iter().map(|proof| proof.name()))));
     }
@@ -70,7 +70,7 @@ fn about_proof<'a>(delivery: &'a Delivery, set: &mut Vec<(&'static str, Cow<'a, 
     }
 }
 
-fn about_failure<'a>(event: &'a Event, set: &mut Vec<(&'static str, Cow<'a, str>)>) {
+fn add_failure<'a>(event: &'a Event, set: &mut Vec<(&'static str, Cow<'a, str>)>) {
     let Some(Failure { code, class, retryable }) = &event.failure else {
         return;
     };

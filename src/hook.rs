@@ -101,8 +101,8 @@ pub struct RequiredProperties {
     pub time: bool,
 }
 
-/// The hook that takes a token at or below `path`.
-pub fn taking_token<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h Arc<Hook>> {
+/// The hook that takes a token and whose path is `path` or above it.
+pub fn find_token_hook<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h Arc<Hook>> {
     hooks.iter().find(|hook| hook.token.is_some() && is_at_or_under(path, &hook.path))
 }
 
@@ -122,7 +122,7 @@ impl Hook {
     }
 
     /// Whether one path could match both hooks.
-    pub(crate) fn meets(&self, other: &Hook) -> bool {
+    pub(crate) fn overlaps(&self, other: &Hook) -> bool {
         let under =
             |path: &str, hook: &Hook| hook.token.is_some() && is_at_or_under(path.as_bytes(), &hook.path);
         self.path == other.path || under(&self.path, other) || under(&other.path, self)

@@ -47,7 +47,7 @@ impl Ranges {
             || ranges.v6.count_within(GLOBAL_V6.0, GLOBAL_V6.1) > MAX_PROXIES_V6
         {
             return Err(node.conflict(
-                "covers more than a sixteenth of the internet, so that strangers could set the client address",
+                "covers more than a sixteenth of the internet: any host there could set the client address",
                 "only the addresses and ranges of your proxies",
             ));
         }

@@ -49,7 +49,7 @@ pub fn admit(found: Result<HookMatch<'_, '_>, Reason>, head: &Head<'_>) -> Resul
     if let Err(reason) = checked {
         return Err(admitted.refuse(reason, None));
     }
-    if hook.trust.can_prove(hook.checks.trust, &admitted.token) {
+    if hook.trust.may_authenticate(hook.checks.trust, &admitted.token) {
         return Ok(admitted);
     }
     let needs_token = hook.trust.needs_token() && hook.checks.trust == Check::Enforce;
@@ -162,11 +162,11 @@ impl From<Result<Delivery, Refusal>> for Decision {
     }
 }
 
-/// A head that [`admit`] has admitted. Only its body can be judged.
+/// A head that [`admit`] has accepted. [`decide`] judges a body only with one.
 #[derive(Debug)]
 pub struct AdmittedHead {
     hook: Arc<Hook>,
-    /// The first violation of the head, the token's aside.
+    /// The first violation of the head, without the token's.
     violation: Option<Reason>,
     token: Token,
     observed: Vec<Reason>,

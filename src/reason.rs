@@ -11,7 +11,7 @@ pub enum Stage {
     Transport,
     /// Checks the client's address.
     Source,
-    /// Checks the method and the decisive headers.
+    /// Checks the method, the content encoding, the declared size, and that a body follows.
     Request,
     /// Verifies the callback token.
     Token,
@@ -119,10 +119,10 @@ reasons! {
     ///
     /// Ignore it: the provider always sends POST.
     Request MethodNotAllowed "method-not-allowed" 405 "This webhook accepts only POST."
-    /// A decisive header is repeated or is not text.
+    /// `content-length` or `content-encoding` is repeated or invalid.
     ///
     /// Look for a proxy that repeats headers.
-    Request HeaderInvalid "header-invalid" 400 "A header that this webhook checks is repeated or is not text."
+    Request HeaderInvalid "header-invalid" 400 "The content-length or content-encoding header is repeated or invalid."
     /// The body has a content encoding.
     ///
     /// Look for a proxy that compresses requests.
@@ -182,8 +182,8 @@ reasons! {
     Event ResultUrlDenied "result-url-denied" 422 "The result URL has no allowed host."
     /// The token is bound to another prompt.
     ///
-    /// If the provider sends another wording of prompts, set `checks: {prompt: observe}`. Else somebody has used
-    /// the URL twice.
+    /// If the provider sends another wording of prompts, set `checks: {prompt: observe}`. Otherwise a client used the URL for
+    /// another generation.
     Event TokenMismatch "token-mismatch" 401 "The token in the URL is for another generation."
     /// The provider's status API contradicts the event, or has no such generation.
     ///
@@ -200,7 +200,7 @@ reasons! {
     Forward HostMisconfigured "host-misconfigured" 503 "The proxy loaded the gate without a flag that the gate requires."
     /// The service, or Envoy's router, responded with another status than 2xx.
     ///
-    /// Look at the [health of the inbox](../operate/health.md), or at the service where there is no inbox.
+    /// Look at the [health of the inbox](../operate/health.md). Without an inbox, look at the service.
     Forward UpstreamError "upstream-error" 503 "The service did not accept the event."
     /// No gate judged the delivery. The hook's last route in `envoy.yaml` responds with it.
     ///

@@ -4,7 +4,7 @@ use crate::Reason;
 use crate::head::{Ending, Head};
 use crate::headers::Headers;
 
-/// Checks the method and the decisive headers.
+/// Checks the method, `content-encoding`, `content-length`, and that a body follows.
 ///
 /// # Errors
 /// In this order: [`Reason::MethodNotAllowed`], [`Reason::HeaderInvalid`], [`Reason::UnsupportedEncoding`],

@@ -21,7 +21,7 @@ pub fn head(headers: &mut Headers) -> Vec<String> {
 ///
 /// Envoy accepts bytes in a query that the next server refuses, such as `"` and raw UTF-8 (hyper 1.12: 400).
 pub fn path<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h str> {
-    if let Some(hook) = hook::taking_token(hooks, path) {
+    if let Some(hook) = hook::find_token_hook(hooks, path) {
         return Some(hook.path.as_str()).filter(|clean| clean.as_bytes() != path);
     }
     let query = path.iter().position(|byte| *byte == b'?')?;

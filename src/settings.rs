@@ -113,7 +113,6 @@ impl<'v> Node<'v> {
         Ok(fields.iter().map(node).collect())
     }
 
-    /// The path of the field.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
@@ -185,8 +184,8 @@ impl<'v> Node<'v> {
     }
 
     /// The key is invalid.
-    pub(crate) fn misnamed(&self, expected: &str) -> ConfigError {
-        ConfigError::new(&self.name_of_field(), format_args!("is no valid key; write {expected}"))
+    pub(crate) fn invalid_key(&self, expected: &str) -> ConfigError {
+        ConfigError::new(&self.name_of_field(), format_args!("is not a valid key; write {expected}"))
     }
 
     /// The value is valid by itself, but conflicts with another part of the configuration.
@@ -197,7 +196,7 @@ impl<'v> Node<'v> {
         )
     }
 
-    pub(crate) fn clash(&self, key: &str, value: &str) -> ConfigError {
+    pub(crate) fn duplicate(&self, key: &str, value: &str) -> ConfigError {
         ConfigError::new(
             &join(&self.path, key),
             format_args!("is {value:?}, which another hook has; write a different {key} for each hook"),
@@ -205,7 +204,7 @@ impl<'v> Node<'v> {
     }
 
     /// One of two paths is below the other, which takes a token there.
-    pub(crate) fn meeting(&self, path: &str, other: &str) -> ConfigError {
+    pub(crate) fn overlapping_path(&self, path: &str, other: &str) -> ConfigError {
         ConfigError::new(
             &join(&self.path, "path"),
             format_args!(

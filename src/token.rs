@@ -63,7 +63,7 @@ pub enum TokenError {
     TooLong,
     /// The token is not three segments of canonical unpadded base64url.
     Form,
-    /// The header is not an object with the documented fields, or it has `crit`.
+    /// The header is not an object, has another `typ` than `JWT`, or has `crit`.
     Header,
     /// The configuration has no key with this `kid`.
     Kid,
@@ -71,7 +71,7 @@ pub enum TokenError {
     Algorithm,
     /// The signature is not valid.
     Signature,
-    /// A claim is missing or does not have its form.
+    /// A claim is missing or invalid.
     Claims,
 }
 
@@ -89,7 +89,7 @@ pub fn check(expected: Option<&TokenRequirement>, token: Option<&[u8]>, now: u64
     };
     match verify(&expected.keys, token) {
         Err(error) => Token::Invalid(error),
-        Ok(verified) => match verified.standing(expected, now) {
+        Ok(verified) => match verified.check_scope(expected, now) {
             Ok(()) => Token::Good(verified.claims.into()),
             Err(reason) => Token::OutOfScope { reason, claims: verified.claims.into() },
         },
@@ -165,7 +165,7 @@ struct VerifiedToken {
 
 impl VerifiedToken {
     #[expect(clippy::as_conversions, reason = "a time in seconds is exact in a double")]
-    fn standing(&self, expected: &TokenRequirement, now: u64) -> Result<(), Reason> {
+    fn check_scope(&self, expected: &TokenRequirement, now: u64) -> Result<(), Reason> {
         let (now, leeway) = (now as f64, expected.keys.leeway.as_secs_f64());
         if !self.audiences.contains(&expected.audience) {
             return Err(Reason::TokenAudience);

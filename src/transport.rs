@@ -6,11 +6,11 @@ use crate::ip_ranges::Ranges;
 use crate::settings::{ConfigError, Node, keys};
 
 keys! {
-    /// A load balancer in front, as the value of a hook's `transport`. `x-forwarded-proto` and `x-forwarded-for` count from
-    /// these addresses alone.
+    /// A load balancer in front of Envoy, as the value of a hook's `transport`. The gate trusts `x-forwarded-proto` and
+    /// `x-forwarded-for` only from these addresses.
     "hooks[].transport": KEYS, section {
-        /// The addresses of your own proxies. A list that covers more than 2^28 IPv4 addresses, or as large a part of IPv6,
-        /// does not load: any client's `x-forwarded-for` would count.
+        /// The addresses of your proxies. A list with more than 2^28 IPv4 addresses, or with as large a part of IPv6, does not
+        /// load: any host there could set the client address.
         "behind_proxy": "a list of addresses and ranges";
     }
 }

@@ -45,7 +45,7 @@ pub enum Answer {
 
 impl Trust {
     /// Whether the sender is authenticated by its token, or a confirmation may still authenticate it.
-    pub fn can_prove(self, check: Check, token: &Token) -> bool {
+    pub fn may_authenticate(self, check: Check, token: &Token) -> bool {
         match self {
             Trust::Open => false,
             Trust::Token | Trust::TokenAndConfirmed => token.claims().is_some(),

@@ -1,4 +1,4 @@
-//! Configurations that load and that do not, as Envoy hands them over: a serialised Struct and JSON text.
+//! Valid and invalid configurations, in both of Envoy's forms: a serialised Struct and JSON text.
 
 #![allow(
     missing_docs,
@@ -19,7 +19,7 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as Wire};
 use serde_json::{Value, json};
 
-/// A configuration with every key that must be written.
+/// A configuration with only the required keys.
 fn minimal() -> Value {
     json!({
         "version": 1,
@@ -31,7 +31,7 @@ fn minimal() -> Value {
     })
 }
 
-/// A key of each kind that is as it should be.
+/// A valid key of each kind.
 const TOKEN_KEY: &str = "a token's key, of thirty-two bytes";
 const SIGNING_KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// RFC 8032, section 7.1, test 1: the public half, and the private one.
@@ -70,8 +70,8 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
-/// A configuration with every section, whose hook asks for both proofs.
-fn proven() -> Value {
+/// A configuration with every section, whose hook takes both proofs.
+fn complete() -> Value {
     let mut config =
         with_hook("{path: '/hooks/veo3/{token}', trust: {any_of: [token, confirmed]}, quarantine: route}");
     config["token"] = json!({"keys": {"hs": {"alg": "HS256", "env": "TOKEN"}}});
@@ -80,9 +80,9 @@ fn proven() -> Value {
     config
 }
 
-/// `proven()` with another value at a JSON pointer; `None` takes it away.
-fn proven_with(pointer: &str, value: Option<&str>) -> Value {
-    let mut config = proven();
+/// `complete()` with another value at a JSON pointer. `None` removes the value.
+fn complete_with(pointer: &str, value: Option<&str>) -> Value {
+    let mut config = complete();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     let parent = config.pointer_mut(parent).unwrap().as_object_mut().unwrap();
     match value {
@@ -93,13 +93,13 @@ fn proven_with(pointer: &str, value: Option<&str>) -> Value {
 }
 
 #[track_caller]
-fn proven_loads(pointer: &str, value: &str) {
-    load(&proven_with(pointer, Some(value))).unwrap();
+fn complete_loads(pointer: &str, value: &str) {
+    load(&complete_with(pointer, Some(value))).unwrap();
 }
 
 #[track_caller]
-fn proven_refused(pointer: &str, value: &str, sentence: &str) {
-    assert_eq!(load(&proven_with(pointer, Some(value))).unwrap_err(), sentence, "{pointer}: {value}");
+fn complete_refused(pointer: &str, value: &str, sentence: &str) {
+    assert_eq!(load(&complete_with(pointer, Some(value))).unwrap_err(), sentence, "{pointer}: {value}");
 }
 
 fn on_the_wire(value: &Value) -> Wire {
@@ -128,7 +128,7 @@ fn load(config: &Value) -> Result<Config, String> {
     wire
 }
 
-/// `minimal()` with `patch` laid over its hook; a null takes the key away.
+/// `minimal()` with changes of its hook. A null removes the key.
 fn with_hook(patch: &str) -> Value {
     let patch: Value = serde_saphyr::from_str(patch).unwrap();
     let mut config = minimal();
@@ -163,7 +163,7 @@ fn bytes_refused(bytes: &[u8], sentence: &str) {
 }
 
 #[test]
-fn what_loads() {
+fn loads_valid_hooks() {
     load(&minimal()).unwrap();
     for patch in [
         "source: any",
@@ -192,7 +192,7 @@ fn what_loads() {
 }
 
 #[test]
-fn the_shipped_configuration_loads() {
+fn loads_the_shipped_configuration() {
     let envoy: Value = serde_saphyr::from_str(include_str!("../envoy.yaml")).unwrap();
     let filters = &envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"];
     let gate = &filters[0]["typed_config"]["http_filters"][0]["typed_config"]["config"];
@@ -202,8 +202,8 @@ fn the_shipped_configuration_loads() {
 }
 
 #[test]
-fn json_text_may_start_with_a_line_break() {
-    // `\n{` are also the first two bytes of a Struct whose first field takes 123 bytes.
+fn loads_json_after_a_line_break() {
+    // `\n{` are also the first two bytes of a Struct whose first field has 123 bytes.
     Config::load(format!("\n{}\n", minimal()).as_bytes(), &env).unwrap();
     let mut config = minimal();
     for length in 1..=32 {
@@ -213,7 +213,7 @@ fn json_text_may_start_with_a_line_break() {
 }
 
 #[test]
-fn a_number_of_a_struct_is_a_double() {
+fn loads_only_whole_doubles_as_whole_numbers() {
     for (written, right) in
         [("65536.0", true), ("65536.5", false), ("6.5536e4", true), ("-1.0", false), ("1e300", false)]
     {
@@ -224,7 +224,7 @@ fn a_number_of_a_struct_is_a_double() {
 }
 
 #[test]
-fn bytes_that_are_no_configuration() {
+fn rejects_bytes_without_a_configuration() {
     bytes_refused(b"", "the configuration is empty; write version, environment and hooks");
     const NEITHER: &str =
         "the configuration is neither a google.protobuf.Struct nor a JSON object; write it as one of them";
@@ -245,7 +245,7 @@ fn bytes_that_are_no_configuration() {
 }
 
 #[test]
-fn what_is_wrong_at_the_top() {
+fn rejects_invalid_top_level_keys() {
     let with = |key: &str, value: Value| {
         let mut config = minimal();
         config[key] = value;
@@ -323,7 +323,7 @@ fn reads_the_base_url_of_the_documentation() {
 }
 
 #[test]
-fn what_must_be_written() {
+fn rejects_missing_keys() {
     hook_refused("name:", "hooks[0].name is missing; write a name such as veo3");
     hook_refused("path:", "hooks[0].path is missing; write a path such as /webhook");
     hook_refused("dialect:", &format!("hooks[0].dialect is missing; write {}", dialects()));
@@ -334,7 +334,7 @@ fn what_must_be_written() {
 }
 
 #[test]
-fn what_is_wrong_in_a_hook() {
+fn rejects_invalid_hooks() {
     const PATH: &str = "write a path such as /webhook or /hooks/veo3/{token}: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
     for path in [
         "webhook",
@@ -390,7 +390,7 @@ const HOOK_KEYS: &str = "name, path, dialect, mode, transport, source, trust, sc
                          max_body_bytes, max_depth, checks";
 
 #[test]
-fn what_is_wrong_with_addresses() {
+fn rejects_invalid_addresses() {
     const ONE: &str = "an address or range such as 203.0.113.7, 203.0.113.0/24 or \"2001:db8::/32\"";
     const LIST: &str = "a list of addresses and ranges such as [203.0.113.0/24, \"2001:db8::/32\"], or any";
     hook_refused("source: all", &format!("hooks[0].source is \"all\"; write {LIST}"));
@@ -433,7 +433,7 @@ fn what_is_wrong_with_addresses() {
 }
 
 #[test]
-fn what_is_wrong_with_result_hosts() {
+fn rejects_invalid_result_hosts() {
     const ONE: &str = "a host such as runblob.io or \"*.runblob.io\", in lower case";
     const LIST: &str = "a list of hosts such as [runblob.io, \"*.runblob.io\"], or any";
     hook_refused("result_url: runblob.io", &format!("hooks[0].result_url is \"runblob.io\"; write {LIST}"));
@@ -484,7 +484,7 @@ fn what_is_wrong_with_result_hosts() {
 }
 
 #[test]
-fn what_is_wrong_with_checks() {
+fn rejects_invalid_checks() {
     hook_refused(
         "checks: [source]",
         "hooks[0].checks is a list; write an object with some of source, result_url, trust and prompt",
@@ -516,7 +516,7 @@ fn what_is_wrong_with_checks() {
         hook_refused(
             &format!("checks: {{prompt: {check}}}"),
             &format!(
-                "hooks[0].checks.prompt is \"{check}\", which is about a token, and the path takes none; write off"
+                "hooks[0].checks.prompt is \"{check}\", which needs a token, and the path takes none; write off"
             ),
         );
     }
@@ -527,27 +527,27 @@ fn what_is_wrong_with_checks() {
 }
 
 #[test]
-fn a_sentence_is_one_line() {
+fn writes_an_error_on_one_line() {
     hook_refused(
         "\"mode\\nx\": enforce",
         &format!("hooks[0].mode\\nx is not a known key; write one of {HOOK_KEYS}"),
     );
     hook_refused("\"mode\": \"x\\ny\"", "hooks[0].mode is \"x\\ny\"; write enforce or observe");
-    proven_refused(
+    complete_refused(
         "/token/keys",
         "{\"a\\r\\nb\": {alg: HS256, env: TOKEN}}",
-        "token.keys.a\\r\\nb is no valid key; write a kid of 1 to 32 of A-Z a-z 0-9 _ -",
+        "token.keys.a\\r\\nb is not a valid key; write a kid of 1 to 32 of A-Z a-z 0-9 _ -",
     );
 }
 
-/// As the registry has them.
+/// The valid dialects in an error.
 fn dialects() -> String {
     let names: Vec<_> = blobgate::dialect::Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
     names.join(" or ")
 }
 
 #[test]
-fn long_values_are_shortened() {
+fn shortens_long_values() {
     let long = "x".repeat(200);
     hook_refused(
         &format!("dialect: {long}"),
@@ -556,8 +556,8 @@ fn long_values_are_shortened() {
 }
 
 #[test]
-fn proofs_that_load() {
-    load(&proven()).unwrap();
+fn loads_valid_proofs() {
+    load(&complete()).unwrap();
     for (pointer, value) in [
         ("/token/leeway", "0s"),
         ("/token/leeway", "3600s"),
@@ -578,31 +578,31 @@ fn proofs_that_load() {
         ("/hooks/0/mode", "observe"),
         ("/hooks/0/quarantine", "none"),
     ] {
-        proven_loads(pointer, value);
+        complete_loads(pointer, value);
     }
-    proven_loads(
+    complete_loads(
         "/token/keys",
         &format!("{{ed: {{alg: EdDSA, public: {PUBLIC}}}, hs: {{alg: HS256, env: TOKEN}}}}"),
     );
-    // Sections that no hook uses are no mistake.
+    // Unused sections are valid.
     let mut unused = minimal();
     for section in ["token", "confirm", "sign"] {
-        unused[section] = proven()[section].clone();
+        unused[section] = complete()[section].clone();
     }
     load(&unused).unwrap();
-    load(&proven_with("/sign", None)).unwrap();
+    load(&complete_with("/sign", None)).unwrap();
 }
 
 #[track_caller]
 fn rule(trust: &str, path: &str, expected: Trust) {
-    let mut config = proven_with("/hooks/0/trust", Some(trust));
+    let mut config = complete_with("/hooks/0/trust", Some(trust));
     config["hooks"][0]["path"] = path.into();
     let config = load(&config).unwrap();
     assert_eq!(config.hooks[0].trust, expected, "{trust}");
 }
 
 #[test]
-fn of_one_proof_any_and_all_are_the_same() {
+fn reads_any_and_all_of_one_proof_alike() {
     rule("{any_of: [token]}", "/a/{token}", Trust::Token);
     rule("{all_of: [token]}", "/a/{token}", Trust::Token);
     rule("{any_of: [confirmed], unprotected_budget: true}", "/a", Trust::Confirmed);
@@ -614,13 +614,13 @@ fn of_one_proof_any_and_all_are_the_same() {
 }
 
 #[test]
-fn what_is_wrong_with_trust() {
+fn rejects_invalid_trust_rules() {
     const FORMS: &str = "write open, {any_of: [...]} or {all_of: [...]} with token and confirmed";
     const NO_BUDGET: &str = "hooks[0].trust is an object, which lets unauthenticated senders spend the budget of calls to the provider; \
                              write {any_of: [confirmed], unprotected_budget: true} to allow that";
     const BUDGET: &str = "hooks[0].trust is an object, which names token, and unprotected_budget is only for confirmed alone; \
                           write the rule without unprotected_budget";
-    let refused = |trust: &str, sentence: &str| proven_refused("/hooks/0/trust", trust, sentence);
+    let refused = |trust: &str, sentence: &str| complete_refused("/hooks/0/trust", trust, sentence);
     refused("closed", &format!("hooks[0].trust is \"closed\"; {FORMS}"));
     refused("token", &format!("hooks[0].trust is \"token\"; {FORMS}"));
     refused(
@@ -679,26 +679,26 @@ fn what_is_wrong_with_trust() {
 }
 
 #[test]
-fn what_does_not_go_together() {
-    let without = |key: &str, sentence: &str| refused(&proven_with(key, None), sentence);
+fn rejects_conflicting_sections() {
+    let without = |key: &str, sentence: &str| refused(&complete_with(key, None), sentence);
     without(
         "/token",
-        "hooks[0].trust is an object, which names token, and there is no section token; write one with its keys",
+        "hooks[0].trust is an object, which names token, and the section token is missing; write a section token with keys",
     );
     without(
         "/confirm",
-        "hooks[0].trust is an object, which names confirmed, and there is no section confirm; write one with a cluster",
+        "hooks[0].trust is an object, which names confirmed, and the section confirm is missing; write a section confirm with cluster and authority",
     );
-    proven_refused(
+    complete_refused(
         "/hooks/0/path",
         "/hooks/veo3",
-        "hooks[0].path is \"/hooks/veo3\", which takes no token, and trust names one; write it with /{token} at the end",
+        "hooks[0].path is \"/hooks/veo3\", which takes no token, and trust names one; write the path with /{token} at its end",
     );
     for trust in ["open", "{any_of: [confirmed], unprotected_budget: true}"] {
-        proven_refused(
+        complete_refused(
             "/hooks/0/trust",
             trust,
-            "hooks[0].path is \"/hooks/veo3/{token}\", which takes a token, and trust names none; write it without {token}",
+            "hooks[0].path is \"/hooks/veo3/{token}\", which takes a token, and trust names none; write the path without {token}",
         );
     }
     hook_refused(
@@ -706,7 +706,7 @@ fn what_does_not_go_together() {
         "hooks[0].quarantine is \"route\", which needs authenticated senders, and trust is open; write none",
     );
     for (value, shown) in [("keep", "\"keep\""), ("true", "true")] {
-        proven_refused(
+        complete_refused(
             "/hooks/0/quarantine",
             value,
             &format!("hooks[0].quarantine is {shown}; write route or none"),
@@ -715,9 +715,9 @@ fn what_does_not_go_together() {
 }
 
 #[test]
-fn paths_that_meet() {
+fn rejects_paths_below_a_token() {
     let two = |first: &str, second: &str| {
-        let mut config = proven();
+        let mut config = complete();
         let hooks = [("one", first), ("two", second)].map(|(name, path)| {
             let mut hook = config["hooks"][0].clone();
             hook["name"] = name.into();
@@ -770,56 +770,56 @@ fn paths_that_meet() {
 }
 
 #[test]
-fn what_is_wrong_with_tokens() {
+fn rejects_invalid_token_sections() {
     const KEY: &str = "write {alg: EdDSA, public: \"...\"} or {alg: HS256, env: NAME}";
     const KEYS: &str = "write an object of keys by their kid";
-    proven_refused("/token", "[]", "token is an empty list; write an object with keys");
-    proven_refused("/token", "{}", "token.keys is missing; write an object of keys by their kid");
-    proven_refused("/token", "{key: {}}", "token.key is not a known key; write one of keys, leeway");
-    proven_refused("/token/keys", "[]", &format!("token.keys is an empty list; {KEYS}"));
-    proven_refused("/token/keys", "{}", "token.keys is an object; write at least one key");
-    proven_refused("/token/keys/hs", "TOKEN", &format!("token.keys.hs is \"TOKEN\"; {KEY}"));
-    proven_refused("/token/keys/hs", "{env: TOKEN}", "token.keys.hs.alg is missing; write EdDSA or HS256");
-    proven_refused(
+    complete_refused("/token", "[]", "token is an empty list; write an object with keys");
+    complete_refused("/token", "{}", "token.keys is missing; write an object of keys by their kid");
+    complete_refused("/token", "{key: {}}", "token.key is not a known key; write one of keys, leeway");
+    complete_refused("/token/keys", "[]", &format!("token.keys is an empty list; {KEYS}"));
+    complete_refused("/token/keys", "{}", "token.keys is an object; write at least one key");
+    complete_refused("/token/keys/hs", "TOKEN", &format!("token.keys.hs is \"TOKEN\"; {KEY}"));
+    complete_refused("/token/keys/hs", "{env: TOKEN}", "token.keys.hs.alg is missing; write EdDSA or HS256");
+    complete_refused(
         "/token/keys/hs",
         "{alg: HS256, secret: x}",
         "token.keys.hs.secret is not a known key; write one of alg, public, env",
     );
     for alg in ["none", "None", "HS512", "hs256", "RS256", "ES256", "Ed25519", ""] {
-        proven_refused(
+        complete_refused(
             "/token/keys/hs/alg",
             &format!("'{alg}'"),
             &format!("token.keys.hs.alg is {alg:?}; write EdDSA or HS256"),
         );
     }
-    proven_refused("/token/keys/hs/alg", "256", "token.keys.hs.alg is 256; write EdDSA or HS256");
+    complete_refused("/token/keys/hs/alg", "256", "token.keys.hs.alg is 256; write EdDSA or HS256");
     for public in ["", ", public: x"] {
-        proven_refused(
+        complete_refused(
             "/token/keys",
             &format!("{{k: {{alg: EdDSA, env: TOKEN{public}}}}}"),
             "token.keys.k.env is for HS256, and alg is EdDSA; write public instead",
         );
-        proven_refused(
+        complete_refused(
             "/token/keys",
             &format!("{{k: {{alg: HS256, env: TOKEN, public: '{PUBLIC}{public}'}}}}"),
             "token.keys.k.public is for EdDSA, and alg is HS256; write env instead",
         );
     }
-    proven_refused(
+    complete_refused(
         "/token/keys",
         "{k: {alg: EdDSA}}",
         "token.keys.k.public is missing; write the 32 bytes of a public key in unpadded base64url",
     );
-    proven_refused(
+    complete_refused(
         "/token/keys",
         "{k: {alg: HS256}}",
         "token.keys.k.env is missing; write the name of an environment variable",
     );
     for kid in ["", "a b", "a.b", "ä", "k/1", "k23456789012345678901234567890123"] {
-        proven_refused(
+        complete_refused(
             "/token/keys",
             &format!("{{'{kid}': {{alg: HS256, env: TOKEN}}}}"),
-            &format!("token.keys.{kid} is no valid key; write a kid of 1 to 32 of A-Z a-z 0-9 _ -"),
+            &format!("token.keys.{kid} is not a valid key; write a kid of 1 to 32 of A-Z a-z 0-9 _ -"),
         );
     }
     for (leeway, shown) in [
@@ -839,7 +839,7 @@ fn what_is_wrong_with_tokens() {
         ("3600.1s", "\"3600.1s\""),
         ("99999999999999999999s", "\"99999999999999999999s\""),
     ] {
-        proven_refused(
+        complete_refused(
             "/token/leeway",
             leeway,
             &format!("token.leeway is {shown}; write a time from 0s to 3600s"),
@@ -848,29 +848,29 @@ fn what_is_wrong_with_tokens() {
 }
 
 #[test]
-fn kids_that_differ_by_case_only() {
+fn rejects_kids_that_differ_only_in_case() {
     let key = "{alg: HS256, env: TOKEN}";
-    let config = proven_with("/token/keys", Some(&format!("{{new: {key}, NEW: {key}}}")));
+    let config = complete_with("/token/keys", Some(&format!("{{new: {key}, NEW: {key}}}")));
     bytes_refused(
         config.to_string().as_bytes(),
         "the configuration has a key twice in one object; write each once",
     );
     let sentence = Config::load(&a_struct(&config).encode_to_vec(), &env).unwrap_err().to_string();
-    // The keys of a Struct have no order.
+    // The keys of a Struct have no order, so either can be the second.
     let kid = if sentence.starts_with("token.keys.NEW") { "NEW" } else { "new" };
     assert_eq!(
         sentence,
         format!(
-            "token.keys.{kid} is no valid key; write a kid that differs from the others by more than case"
+            "token.keys.{kid} is not a valid key; write a kid that differs from the others by more than case"
         )
     );
 }
 
 #[test]
-fn what_is_wrong_with_variables() {
+fn rejects_invalid_variables() {
     const NAME: &str = "write the name of an environment variable, of A-Z a-z 0-9 and _";
     let refused = |value: &str, rest: &str| {
-        proven_refused("/token/keys/hs/env", value, &format!("token.keys.hs.env is {rest}"))
+        complete_refused("/token/keys/hs/env", value, &format!("token.keys.hs.env is {rest}"))
     };
     for name in ["", "A-B", "A B", "$A", "A=B", "Ä"] {
         refused(&format!("'{name}'"), &format!("{name:?}; {NAME}"));
@@ -902,13 +902,13 @@ fn what_is_wrong_with_variables() {
 }
 
 #[test]
-fn what_is_wrong_with_public_keys() {
+fn rejects_invalid_public_keys() {
     let refused = |public: &str| {
         let shown = match public.len() {
             0..=31 => format!("{public:?}"),
             length => format!("a text of {length} bytes"),
         };
-        proven_refused(
+        complete_refused(
             "/token/keys",
             &format!("{{ed: {{alg: EdDSA, public: '{public}'}}}}"),
             &format!(
@@ -930,7 +930,7 @@ fn what_is_wrong_with_public_keys() {
         (bytes[0], bytes[31]) = (first, last);
         bytes
     };
-    // y = 2 is on no point of the curve.
+    // y = 2 is not on the curve.
     refused(&URL_SAFE_NO_PAD.encode(key(2, 0, 0)));
     // Of small order, each with either sign: y = 0, 1, -1, p, p + 1, and the two y of order 8.
     for sign in [0, 0x80] {
@@ -950,26 +950,29 @@ fn what_is_wrong_with_public_keys() {
 }
 
 #[test]
-fn what_is_wrong_with_the_provider() {
+fn rejects_invalid_providers() {
     const CLUSTER: &str = "write the name of an Envoy cluster, such as runblob_api";
     const AUTHORITY: &str = "write a host such as platform.runblob.io";
-    proven_refused(
+    complete_refused(
         "/confirm",
         "runblob_api",
         "confirm is \"runblob_api\"; write an object with cluster and authority",
     );
-    refused(&proven_with("/confirm/cluster", None), &format!("confirm.cluster is missing; {CLUSTER}"));
-    refused(&proven_with("/confirm/authority", None), &format!("confirm.authority is missing; {AUTHORITY}"));
-    proven_refused("/confirm/cluster", "''", &format!("confirm.cluster is \"\"; {CLUSTER}"));
-    proven_refused("/confirm/cluster", "[a]", &format!("confirm.cluster is a list; {CLUSTER}"));
-    proven_refused("/confirm/authority", "'a b'", &format!("confirm.authority is \"a b\"; {AUTHORITY}"));
-    proven_refused(
+    refused(&complete_with("/confirm/cluster", None), &format!("confirm.cluster is missing; {CLUSTER}"));
+    refused(
+        &complete_with("/confirm/authority", None),
+        &format!("confirm.authority is missing; {AUTHORITY}"),
+    );
+    complete_refused("/confirm/cluster", "''", &format!("confirm.cluster is \"\"; {CLUSTER}"));
+    complete_refused("/confirm/cluster", "[a]", &format!("confirm.cluster is a list; {CLUSTER}"));
+    complete_refused("/confirm/authority", "'a b'", &format!("confirm.authority is \"a b\"; {AUTHORITY}"));
+    complete_refused(
         "/confirm/key",
         "x",
         "confirm.key is not a known key; write one of cluster, authority, per_minute, timeout",
     );
     for (value, shown) in [("0", "0"), ("6001", "6001"), ("-1", "-1"), ("1.5", "1.5"), ("'40'", "\"40\"")] {
-        proven_refused(
+        complete_refused(
             "/confirm/per_minute",
             value,
             &format!("confirm.per_minute is {shown}; write a whole number from 1 to 6000"),
@@ -985,7 +988,7 @@ fn what_is_wrong_with_the_provider() {
         ("0.049s", "\"0.049s\""),
         ("0s", "\"0s\""),
     ] {
-        proven_refused(
+        complete_refused(
             "/confirm/timeout",
             value,
             &format!("confirm.timeout is {shown}; write a time from 0.05s to 4s"),
@@ -994,16 +997,16 @@ fn what_is_wrong_with_the_provider() {
 }
 
 #[test]
-fn what_is_wrong_with_signing() {
+fn rejects_invalid_signing_keys() {
     const NAMES: &str = "write a list of one environment variable, or of two during a key rotation";
-    proven_refused("/sign", "SIGN", "sign is \"SIGN\"; write an object with env");
-    proven_refused("/sign", "{}", &format!("sign.env is missing; {NAMES}"));
-    proven_refused("/sign", "{key: [SIGN]}", "sign.key is not a known key; write one of env");
-    proven_refused("/sign/env", "SIGN", &format!("sign.env is \"SIGN\"; {NAMES}"));
-    proven_refused("/sign/env", "[]", &format!("sign.env is an empty list; {NAMES}"));
-    proven_refused("/sign/env", "[SIGN, SIGN_24, SIGN_64]", &format!("sign.env is a list; {NAMES}"));
+    complete_refused("/sign", "SIGN", "sign is \"SIGN\"; write an object with env");
+    complete_refused("/sign", "{}", &format!("sign.env is missing; {NAMES}"));
+    complete_refused("/sign", "{key: [SIGN]}", "sign.key is not a known key; write one of env");
+    complete_refused("/sign/env", "SIGN", &format!("sign.env is \"SIGN\"; {NAMES}"));
+    complete_refused("/sign/env", "[]", &format!("sign.env is an empty list; {NAMES}"));
+    complete_refused("/sign/env", "[SIGN, SIGN_24, SIGN_64]", &format!("sign.env is a list; {NAMES}"));
     for name in ["SIGN_23", "SIGN_65", "SIGN_NO_PREFIX", "SIGN_BAD_BASE64", "TOKEN_32"] {
-        proven_refused(
+        complete_refused(
             "/sign/env",
             &format!("[SIGN_24, {name}]"),
             &format!(
@@ -1012,7 +1015,7 @@ fn what_is_wrong_with_signing() {
             ),
         );
     }
-    proven_refused(
+    complete_refused(
         "/sign/env",
         "[UNSET]",
         "sign.env[0] is \"UNSET\", which is unset or empty, or Envoy does not pass it to the module; write a variable that is set, \
@@ -1021,10 +1024,10 @@ fn what_is_wrong_with_signing() {
 }
 
 #[test]
-fn a_key_has_one_use() {
+fn rejects_a_key_with_two_uses() {
     const OWN: &str = "write a variable with another key: each key has one use";
     let refused = |keys: &str, sign: &str, sentence: &str| {
-        let mut config = proven_with("/token/keys", Some(keys));
+        let mut config = complete_with("/token/keys", Some(keys));
         config["sign"]["env"] = serde_saphyr::from_str(sign).unwrap();
         assert_eq!(load(&config).unwrap_err(), sentence, "{keys} {sign}");
     };
@@ -1041,7 +1044,7 @@ fn a_key_has_one_use() {
         "[SIGN]",
         &format!("token.keys.b.env is \"TOKEN\", which token.keys.a.env names too; {OWN}"),
     );
-    // One key in two variables, however it is written there.
+    // One key in two variables, in any two forms.
     for (token, sign) in [
         ("SIGN", "SIGN_AGAIN"),
         ("TOKEN_TEXT_OF_SIGN", "SIGN"),
@@ -1066,7 +1069,7 @@ fn a_key_has_one_use() {
         "[SIGN]",
         &format!("token.keys.b.env is \"TOKEN_BASE64\", which contains the key of token.keys.a.env; {OWN}"),
     );
-    // What everybody may know would make tokens.
+    // A public key must not be a secret for tokens.
     for token in ["TOKEN_OF_PUBLIC", "TOKEN_BYTES_OF_PUBLIC"] {
         refused(
             &format!("{{ed: {{alg: EdDSA, public: {PUBLIC}}}, hs: {{alg: HS256, env: {token}}}}}"),
@@ -1085,7 +1088,7 @@ fn a_key_has_one_use() {
 }
 
 #[test]
-fn ranges_that_leave_nobody_out() {
+fn rejects_ranges_of_whole_families() {
     for ranges in [
         "[0.0.0.0/0]",
         "['::/0']",
@@ -1120,13 +1123,13 @@ fn ranges_that_leave_nobody_out() {
     ] {
         hook_refused(
             &format!("transport: {{behind_proxy: {ranges}}}"),
-            "hooks[0].transport.behind_proxy is a list, which covers more than a sixteenth of the internet, so that \
-             strangers could set the client address; write only the addresses and ranges of your proxies",
+            "hooks[0].transport.behind_proxy is a list, which covers more than a sixteenth of the internet: any \
+             host there could set the client address; write only the addresses and ranges of your proxies",
         );
     }
 }
 
-/// What came of loading it, all of it.
+/// The debug text of the loaded configuration, or the error.
 fn shown(config: &Value) -> String {
     match load(config) {
         Ok(config) => format!("{config:?}"),
@@ -1135,8 +1138,8 @@ fn shown(config: &Value) -> String {
 }
 
 #[test]
-fn no_key_is_ever_shown() {
-    let debug = shown(&proven());
+fn never_shows_a_key() {
+    let debug = shown(&complete());
     assert!(debug.matches("[REDACTED]").count() >= 2, "{debug}");
     let bytes = |key: &str| STANDARD.decode(key).unwrap();
     for secret in [TOKEN_KEY.as_bytes(), SIGNING_KEY.as_bytes(), &bytes(&SIGNING_KEY[6..])] {
@@ -1144,7 +1147,7 @@ fn no_key_is_ever_shown() {
         let list = format!("{secret:?}");
         assert!(!debug.contains(list.trim_matches(['[', ']'])), "{debug}");
     }
-    // The value of a variable that holds no good key.
+    // The value of a variable without a valid key.
     for name in [
         "SHORT",
         "SHORT_BASE64",
@@ -1158,14 +1161,14 @@ fn no_key_is_ever_shown() {
         let value = env(name).unwrap();
         let value = value.trim_start_matches("base64:").trim_start_matches("whsec_");
         for config in [
-            proven_with("/token/keys/hs/env", Some(name)),
-            proven_with("/sign/env", Some(&format!("[{name}]"))),
+            complete_with("/token/keys/hs/env", Some(name)),
+            complete_with("/sign/env", Some(&format!("[{name}]"))),
         ] {
             let text = shown(&config);
             assert!(!text.contains(value) && !text.contains("shortsecret"), "{text}");
         }
     }
-    // A key where its name, or a public one, belongs: whoever does that must not find it in Envoy's log.
+    // A secret key in the place of a variable's name or of a public key. Envoy's log must not contain it.
     for key in [SIGNING_KEY, TOKEN_KEY, PRIVATE, &"f0".repeat(32)] {
         for (pointer, value) in [
             ("/token", key.to_owned()),
@@ -1179,7 +1182,7 @@ fn no_key_is_ever_shown() {
             ("/sign/env", format!("[\"{key}\"]")),
         ] {
             let value = if value.starts_with(['{', '[']) { value } else { format!("\"{value}\"") };
-            let sentence = load(&proven_with(pointer, Some(&value))).unwrap_err();
+            let sentence = load(&complete_with(pointer, Some(&value))).unwrap_err();
             assert!(!sentence.contains(&key[..12]), "{sentence}");
             assert!(sentence.contains(" is a text of ") || sentence.contains(" is a list; "), "{sentence}");
         }

@@ -1,5 +1,4 @@
-//! Every name and value that crosses a process, as a literal: the one place where a change of the wire has to be written a
-//! second time.
+//! Pins every name and value that crosses a process as a literal, so that a change of the wire needs a second edit.
 
 #![allow(missing_docs)]
 
@@ -11,11 +10,11 @@ use blobgate::event::Class;
 use blobgate::{Reason, answer};
 use std::collections::BTreeMap;
 
-/// The source, so that a name that is missing here is found.
+/// The source, so that the test finds names that are missing here.
 const HEADERS: &str = include_str!("../src/contract/header.rs");
 
 #[test]
-fn headers() {
+fn pins_header_names() {
     let written: Vec<(&str, &str)> = HEADERS
         .lines()
         .filter_map(|line| line.strip_prefix("pub const ")?.strip_suffix("\";")?.split_once(": &str = \""))
@@ -54,7 +53,7 @@ fn headers() {
     assert_eq!(written, pinned);
 }
 
-/// Each value of an enum, by its name, and that the name is read again as that value.
+/// Checks the names of an enum's values, and that each name parses as its value.
 macro_rules! pinned {
     ($type:ident: $($name:literal)*) => {
         assert_eq!($type::ALL.iter().map(|value| value.name()).collect::<Vec<_>>(), [$($name),*]);
@@ -64,7 +63,7 @@ macro_rules! pinned {
 }
 
 #[test]
-fn values() {
+fn pins_header_values() {
     pinned!(Verdict: "accepted" "quarantined" "observed");
     pinned!(Proof: "token" "confirmed");
     pinned!(Kind: "completed" "failed" "timeout");
@@ -76,7 +75,7 @@ fn values() {
 }
 
 #[test]
-fn keys() {
+fn pins_keys() {
     let id = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
     let key = "veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed";
     assert_eq!(idempotency_key("veo3", id, Kind::Completed), key);
@@ -84,9 +83,9 @@ fn keys() {
     assert_eq!((KEY_PREFIX, TOLERANCE), ("whsec_", 300));
 }
 
-/// The corpus' own table has the literals.
+/// The corpus has the literals.
 #[test]
-fn reasons() {
+fn pins_reasons() {
     let pinned: BTreeMap<String, u16> = toml::from_str(include_str!("cases/reasons.toml")).unwrap();
     let written: BTreeMap<_, _> =
         Reason::ALL.iter().map(|reason| (reason.code().to_owned(), reason.status())).collect();
@@ -94,7 +93,7 @@ fn reasons() {
 }
 
 #[test]
-fn answers() {
+fn pins_responses() {
     assert_eq!((answer::RECEIPT, answer::RECEIPT_TYPE), (r#"{"status":"received"}"#, "application/json"));
     assert_eq!(answer::PROBLEM_TYPE, "application/problem+json");
     assert_eq!(

@@ -52,7 +52,7 @@ fn runs_every_case_on_every_envoy() {
             report(&format!("corpus: {count} cases on Envoy {} over {}", version.name, protocol.alpn()));
         }
         report(&format!("corpus: Envoy {} took {:.1} s", version.name, begun.elapsed().as_secs_f32()));
-        let failed: Vec<String> = ran.iter().filter_map(CaseRun::violation).collect();
+        let failed: Vec<String> = ran.iter().filter_map(CaseRun::difference).collect();
         assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), ran.len(), failed.join("\n"));
     });
 }
@@ -66,7 +66,7 @@ fn detects_wrong_expectations() {
     on_every_envoy(|version| {
         let bench = Bench::start(version, &corpus, Kind::Shipped);
         let ran = bench.send_all(&[(accepted, H1), (refused, H2)]);
-        assert_eq!(ran.iter().find_map(CaseRun::violation), None);
+        assert_eq!(ran.iter().find_map(CaseRun::difference), None);
         let against = |ran: &CaseRun, expected: &CaseOutcome| ran.compare(expected).unwrap_err();
         let (forwarded, refused) = (&ran[0], &ran[1]);
         assert!(against(forwarded, &refused.case.expected).contains("reached a service"));
@@ -85,9 +85,9 @@ fn detects_wrong_expectations() {
         assert!(against(forwarded, &expected).contains("upstream-error"));
         let mut other = CaseRun { arrivals: forwarded.arrivals.clone(), ..ran[0].clone() };
         other.arrivals[0].1.body.pop();
-        assert!(other.violation().unwrap().contains("another body"));
+        assert!(other.difference().unwrap().contains("another body"));
         other.arrivals[0].0 = RoutedService::Failure;
-        assert!(other.violation().unwrap().contains("went to Failure"));
+        assert!(other.difference().unwrap().contains("went to Failure"));
         assert_eq!(bench.forwarded(), 1);
         bench.send_all(&[(accepted, H2), (refused.case, H1)]);
         assert_eq!(bench.forwarded(), 2);
@@ -145,7 +145,7 @@ impl<'c> Bench<'c> {
         }
         let forwarded =
             ran.iter().filter(|ran| matches!(ran.expected(), CaseOutcome::Forwarded { .. })).count();
-        if ran.iter().all(|ran| ran.violation().is_none()) {
+        if ran.iter().all(|ran| ran.difference().is_none()) {
             assert_eq!(self.forwarded(), forwarded, "only forwarded deliveries reach a service");
             self.assert_logged(&ran);
         }

@@ -1,4 +1,4 @@
-//! The corpus on the native exchange, and the laws that no list of cases can show.
+//! The corpus on the native exchange, and laws of the core with generated inputs.
 
 #![allow(
     missing_docs,
@@ -27,17 +27,17 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For `corpus`, which is read by two packages.
+/// For the module `corpus`, which two packages include.
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A gate of this configuration, with nothing remembered.
+/// A new gate with this configuration.
 fn gate(config: &Config) -> Arc<exchange::Gate> {
     let Config { environment, docs, hooks } = config;
     let config = Config { environment: environment.clone(), docs: docs.clone(), hooks: hooks.clone() };
     Arc::new(exchange::Gate::new(config))
 }
 
-/// A host with the request of a case.
+/// A host with a case's request.
 fn host(case: &Case) -> Recording {
     let mut request: recording::List = vec![
         (":authority".to_owned(), b"gate.test".to_vec()),
@@ -63,7 +63,7 @@ fn host(case: &Case) -> Recording {
     }
 }
 
-/// Sends the whole request of a case. The exchange answers it, lets it go on, or waits for a call.
+/// Sends the whole request of a case. The exchange responds, forwards it, or waits for a call.
 fn send(exchange: &mut Exchange, host: &mut Recording, case: &Case) -> Flow {
     let ending = if case.body.is_none() { Ending::Here } else { Ending::Later };
     let flow = exchange.on_request_headers(host, ending);
@@ -79,12 +79,12 @@ fn response<'a>(status: &'a str, body: &'a str) -> Option<ProviderResponse<'a>> 
     Some(ProviderResponse { status: status.as_bytes(), body: body.as_bytes() })
 }
 
-/// The response of the service, which is 200 unless the row says otherwise.
+/// Sends the service's response, 200 by default.
 fn respond(exchange: &mut Exchange, host: &mut Recording, case: &Case) {
     let upstream = case.upstream.clone().unwrap_or_default();
     let status = match &case.upstream {
         None => 200,
-        // Envoy's own answer for a reset connection.
+        // Envoy's response after a reset connection.
         Some(upstream) => upstream.status.unwrap_or(503),
     };
     host.response = vec![(":status".to_owned(), status.to_string().into_bytes())];
@@ -119,7 +119,7 @@ fn judge(config: &Config, case: &Case) -> CaseOutcome {
     CaseOutcome::Forwarded { headers, answer: host.answer(header::REASON).1 }
 }
 
-/// What a service would get of the gate's headers, and the content type.
+/// The gate headers and the content type, as a service gets them.
 fn forwarded(host: &Recording) -> BTreeMap<String, String> {
     let path = host.sent(":path").unwrap();
     assert!(!path.contains('?') && !path.contains("eyJ"), "{path}");
@@ -143,7 +143,7 @@ fn config(corpus: &Corpus) -> Config {
 }
 
 #[test]
-fn every_case() {
+fn returns_the_outcome_of_every_case() {
     let corpus = Corpus::load();
     let config = config(&corpus);
     let (native, need_a_host): (Vec<&Case>, Vec<&Case>) =
@@ -156,7 +156,7 @@ fn every_case() {
         }
     }
     let skipped: Vec<&str> = need_a_host.iter().map(|case| &*case.name).collect();
-    // Past the harness, which would keep it to itself.
+    // The test harness captures the output of `eprintln!`, but not this write.
     let report = format!(
         "corpus: {} cases on the native core; left to real Envoys: {}\n",
         native.len(),
@@ -166,9 +166,9 @@ fn every_case() {
     assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), native.len(), failed.join("\n"));
 }
 
-/// What needs an Envoy whose gate cannot judge is left out above, and nothing else is.
+/// Only the cases of a gate that cannot judge need an Envoy.
 #[test]
-fn only_two_reasons_are_left_to_real_envoys() {
+fn covers_all_reasons_but_two() {
     let corpus = Corpus::load();
     let native: BTreeSet<&str> = corpus
         .cases
@@ -182,7 +182,7 @@ fn only_two_reasons_are_left_to_real_envoys() {
 }
 
 #[test]
-fn every_reason_has_a_case_and_its_status() {
+fn has_a_case_and_a_status_for_every_reason() {
     let corpus = Corpus::load();
     let told: BTreeSet<&str> = corpus.cases.iter().flat_map(|case| case.expected.reasons()).collect();
     let known: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
@@ -195,7 +195,7 @@ fn every_reason_has_a_case_and_its_status() {
 }
 
 #[test]
-fn every_sample_is_sent_as_it_is() {
+fn sends_every_sample_unchanged() {
     let corpus = Corpus::load();
     let sent: BTreeSet<&str> = corpus
         .cases
@@ -208,9 +208,9 @@ fn every_sample_is_sent_as_it_is() {
     assert_eq!(samples, ["completed", "failed", "timeout"]);
 }
 
-/// The rows write what differs; here, once, stands all that a service gets.
+/// Rows have only differences from the defaults. This test has all headers once.
 #[test]
-fn the_headers_of_a_failure_in_full() {
+fn forwards_all_headers_of_a_failure() {
     let corpus = Corpus::load();
     let case = corpus.cases.iter().find(|case| case.name == "samples: failed").unwrap();
     let CaseOutcome::Forwarded { headers, answer: None } = judge(&config(&corpus), case) else {

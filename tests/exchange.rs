@@ -1,4 +1,4 @@
-//! What the exchange decides beside the policy: calls to the provider, the log's limit, and Envoy's own responses.
+//! The exchange's decisions outside of the policy: calls to the provider, the log's limit, and Envoy's own responses.
 
 #![allow(
     missing_docs,
@@ -32,7 +32,7 @@ const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 const OTHER_ID: &str = "00000000-0000-4000-8000-000000000001";
 const UNKNOWN: (&str, &str) = ("404", r#"{"detail": "TASK_NOT_FOUND"}"#);
 
-/// A hook that takes a token or a confirmation, with some of its fields changed.
+/// A gate with one hook that takes a token or a confirmation, with changes of the hook.
 fn gate(changes: Value) -> Arc<Gate> {
     let mut hook = json!({
         "name": "veo3", "path": "/hook/{token}", "dialect": "veo3", "source": "any",
@@ -96,7 +96,7 @@ fn authenticated(body: &str) -> Recording {
     host(&format!("/hook/{}", token()), body)
 }
 
-/// Sends a request to its end.
+/// Sends a whole request.
 fn send(gate: &Arc<Gate>, host: &mut Recording) -> (Exchange, Flow) {
     let mut exchange = Exchange::new(Arc::clone(gate));
     assert_eq!(exchange.on_request_headers(host, Ending::Later), Flow::Pause);
@@ -109,15 +109,15 @@ fn response<'a>(status: &'a str, body: &'a str) -> Option<ProviderResponse<'a>> 
     Some(ProviderResponse { status: status.as_bytes(), body: body.as_bytes() })
 }
 
-/// Sends a request, and lets a call come to this status and body.
-fn send_and_answer(gate: &Arc<Gate>, host: &mut Recording, (status, body): (&str, &str)) {
+/// Sends a request, and responds to a call with this status and body.
+fn send_and_respond(gate: &Arc<Gate>, host: &mut Recording, (status, body): (&str, &str)) {
     let (mut exchange, _) = send(gate, host);
     if !host.calls.is_empty() {
         exchange.on_provider_response(host, response(status, body));
     }
 }
 
-/// The outcome of the one confirmation that was counted.
+/// The outcome of the only counted confirmation.
 #[track_caller]
 fn outcome(host: &Recording) -> &str {
     let mut names = host
@@ -129,21 +129,21 @@ fn outcome(host: &Recording) -> &str {
     outcome
 }
 
-/// Remembers one answer, and sends another claim some seconds later.
+/// Sends a claim with this response, and another claim some seconds later.
 #[track_caller]
 fn remembers(first: &str, answer: (&str, &str), second: &str, after: u64, calls: usize, reason: &str) {
     let gate = gate(json!({}));
-    send_and_answer(&gate, &mut unauthenticated(first), answer);
+    send_and_respond(&gate, &mut unauthenticated(first), answer);
     let mut host = unauthenticated(second);
     host.uptime = Duration::from_secs(after);
-    send_and_answer(&gate, &mut host, answer);
+    send_and_respond(&gate, &mut host, answer);
     assert_eq!(host.calls.len(), calls, "{second} after {after} s");
     assert_eq!(host.answer(header::REASON), (403, Some(reason.to_owned())));
     assert_eq!(host.counted("outcome=remembered"), u64::from(calls == 0));
 }
 
 #[test]
-fn remembers_a_negative_answer_for_20_s() {
+fn remembers_a_denial_for_20_s() {
     let (one, other) = (completed(ID, &url("one")), completed(ID, &url("other")));
     let another = completed(OTHER_ID, &url("one"));
     let third = completed(ID, &url("third"));
@@ -158,14 +158,14 @@ fn remembers_a_negative_answer_for_20_s() {
 }
 
 #[test]
-fn forgets_answers_that_deny_nothing() {
+fn forgets_responses_without_a_denial() {
     let body = completed(ID, &url("one"));
     for answer in [("200", r#"{"status": "processing"}"#), ("503", ""), ("429", ""), ("401", ""), ("404", "")]
     {
         let gate = gate(json!({}));
-        send_and_answer(&gate, &mut unauthenticated(&body), answer);
+        send_and_respond(&gate, &mut unauthenticated(&body), answer);
         let mut host = unauthenticated(&body);
-        send_and_answer(&gate, &mut host, ("200", &body));
+        send_and_respond(&gate, &mut host, ("200", &body));
         assert_eq!((host.calls.len(), outcome(&host)), (1, "confirmed"), "{answer:?}");
         assert_eq!(host.sent(header::VERDICT).as_deref(), Some("accepted"), "{answer:?}");
     }
@@ -190,12 +190,12 @@ fn calls_the_status_api_as_configured() {
     assert_eq!((call.cluster.as_str(), call.timeout), ("runblob_api", Duration::from_secs(2)));
 }
 
-/// Sends deliveries one after the other, and returns the outcome of the first that finds no call left.
+/// Sends deliveries until the budget is spent. Returns the number of calls, and the host of the first delivery without one.
 fn spend(gate: &Arc<Gate>, shared: &Recording, body: &dyn Fn(usize) -> String) -> (usize, Recording) {
     let (mut calls, mut cells) = (0, shared.shared.clone());
     loop {
         let mut host = Recording { shared: cells, ..unauthenticated(&body(calls)) };
-        send_and_answer(gate, &mut host, ("503", ""));
+        send_and_respond(gate, &mut host, ("503", ""));
         if host.calls.is_empty() {
             return (calls, host);
         }
@@ -215,7 +215,7 @@ fn leaves_half_of_the_budget_to_valid_deliveries() {
     assert_eq!(host.answer(header::REASON), (503, Some("confirm-unavailable".to_owned())));
     let (calls, host) = spend(&gate, &host, &valid);
     assert_eq!((calls, outcome(&host)), (2, "budget"));
-    // A minute and the longest call later.
+    // After a minute and the longest call.
     let mut later = unauthenticated(&valid(9));
     (later.shared, later.now) = (host.shared, host.now + Duration::from_secs(65));
     send(&gate, &mut later);
@@ -223,7 +223,7 @@ fn leaves_half_of_the_budget_to_valid_deliveries() {
 }
 
 #[test]
-fn takes_a_call_again_when_another_worker_was_faster() {
+fn retries_the_budget_after_another_workers_write() {
     let body = completed(ID, &url("one"));
     for (races, calls) in [(0, 1), (7, 1), (8, 0)] {
         let mut host = Recording { races, ..unauthenticated(&body) };
@@ -234,7 +234,7 @@ fn takes_a_call_again_when_another_worker_was_faster() {
 }
 
 #[test]
-fn an_exchange_holds_its_call_until_it_ends() {
+fn frees_the_slot_of_a_call_at_its_end() {
     let gate = gate(json!({}));
     let start = |number: usize| {
         let mut host = unauthenticated(&completed(ID, &url(&number.to_string())));
@@ -244,13 +244,13 @@ fn an_exchange_holds_its_call_until_it_ends() {
     let mut waiting: Vec<(Exchange, Recording)> = (0..16).map(start).collect();
     assert!(waiting.iter().all(|(_, host)| host.calls.len() == 1));
     assert_eq!(outcome(&start(16).1), "in-flight");
-    // A client that leaves.
+    // A client leaves.
     waiting.pop();
     let (exchange, host) = start(17);
     assert_eq!(host.calls.len(), 1);
     waiting.push((exchange, host));
     assert_eq!(outcome(&start(18).1), "in-flight");
-    // A response.
+    // A response comes.
     let (exchange, host) = &mut waiting[0];
     exchange.on_provider_response(host, None);
     assert_eq!(outcome(host), "no-answer");
@@ -258,7 +258,7 @@ fn an_exchange_holds_its_call_until_it_ends() {
 }
 
 #[test]
-fn a_call_that_does_not_start_is_unavailable() {
+fn refuses_as_unavailable_where_no_call_starts() {
     let mut host = Recording { starts_no_call: true, ..unauthenticated(&completed(ID, &url("one"))) };
     let (_, flow) = send(&gate(json!({})), &mut host);
     assert_eq!((flow, outcome(&host)), (Flow::Pause, "not-started"));
@@ -266,7 +266,7 @@ fn a_call_that_does_not_start_is_unavailable() {
 }
 
 #[test]
-fn the_log_has_10_lines_a_second_and_counts_the_rest() {
+fn logs_10_lines_a_second_and_counts_the_rest() {
     let gate = gate(json!({}));
     let send_at = |milliseconds: u64| {
         let mut host = unauthenticated("{");
@@ -294,14 +294,14 @@ fn the_log_has_10_lines_a_second_and_counts_the_rest() {
     assert_eq!(tick(5_999), (vec![], second));
     assert_eq!(tick(6_000), (vec!["blobgate lines-left-out=3 environment=test".to_owned()], Duration::ZERO));
     assert_eq!(tick(6_500), (vec![], Duration::ZERO));
-    // Without a tick in between, the next line comes after the count.
+    // Without a tick in between, the count comes before the next line.
     (0..11).for_each(|_| drop(send_at(7_500)));
     let log = send_at(8_500).log;
     assert_eq!(log, ["blobgate lines-left-out=1 environment=test", line]);
 }
 
 #[test]
-fn the_log_shows_a_quarantined_generation() {
+fn logs_a_quarantined_generation() {
     let mut host = authenticated(&completed(ID, "https://evil.example/video.mp4"));
     let (_, flow) = send(&gate(json!({})), &mut host);
     assert_eq!(flow, Flow::Continue);
@@ -311,9 +311,9 @@ fn the_log_shows_a_quarantined_generation() {
     assert_eq!(host.log, [line]);
 }
 
-/// Envoy answers by itself while the body is still awaited.
+/// Envoy responds itself while the exchange waits for the body.
 #[track_caller]
-fn envoy_answers(mut host: Recording, mode: &str, status: &str, expected: u16) {
+fn envoy_responds(mut host: Recording, mode: &str, status: &str, expected: u16) {
     let mut exchange = Exchange::new(gate(json!({"mode": mode})));
     exchange.on_request_headers(&mut host, Ending::Later);
     exchange.on_request_body(&mut host, 1, Ending::Later);
@@ -323,13 +323,13 @@ fn envoy_answers(mut host: Recording, mode: &str, status: &str, expected: u16) {
 }
 
 #[test]
-fn an_authenticated_sender_retries_what_envoy_refuses_but_413() {
+fn authenticated_senders_retry_after_envoys_refusals_except_413() {
     for (status, expected) in [("408", 503), ("400", 503), ("504", 503), ("503", 503), ("413", 413)] {
-        envoy_answers(authenticated("{}"), "enforce", status, expected);
+        envoy_responds(authenticated("{}"), "enforce", status, expected);
     }
     for (status, expected) in [("408", 408), ("413", 413), ("503", 503)] {
-        envoy_answers(unauthenticated("{}"), "enforce", status, expected);
-        envoy_answers(authenticated("{}"), "observe", status, expected);
+        envoy_responds(unauthenticated("{}"), "enforce", status, expected);
+        envoy_responds(authenticated("{}"), "observe", status, expected);
     }
 }
 
@@ -343,7 +343,7 @@ fn timed_out(host: &mut Recording) {
     host.response_code_details = Some("request_overall_timeout");
 }
 
-/// The whole response is the gate's.
+/// Checks that the whole response is the gate's problem document.
 #[track_caller]
 fn is_problem(host: &Recording, reason: &str) {
     assert_eq!(host.answer(header::REASON), (503, Some(reason.to_owned())));
@@ -356,7 +356,7 @@ fn is_problem(host: &Recording, reason: &str) {
 }
 
 #[test]
-fn a_timeout_before_any_body_shows_the_missing_host_flag() {
+fn refuses_a_timeout_before_any_body_as_a_missing_host_flag() {
     let mut host = unauthenticated("");
     let mut exchange = Exchange::new(gate(json!({})));
     exchange.on_request_headers(&mut host, Ending::Later);
@@ -364,7 +364,7 @@ fn a_timeout_before_any_body_shows_the_missing_host_flag() {
     assert_eq!(exchange.on_response_headers(&mut host, Ending::Later), Flow::Continue);
     let (first, size) = (10, host.response_body.len());
     exchange.on_response_body(&mut host, first);
-    // The rest of Envoy's body comes after the gate's.
+    // Envoy's body comes in two parts.
     let rest = size - first;
     let at = host.response_body.len() - rest;
     let mut tail = Recording { response_body: host.response_body.split_off(at), ..Recording::default() };
@@ -376,7 +376,7 @@ fn a_timeout_before_any_body_shows_the_missing_host_flag() {
 }
 
 #[test]
-fn a_timeout_during_a_call_is_unavailable_and_a_late_result_changes_nothing() {
+fn refuses_a_timeout_during_a_call_and_ignores_a_late_result() {
     let mut host = unauthenticated(&completed(ID, &url("one")));
     let (mut exchange, _) = send(&gate(json!({})), &mut host);
     timed_out(&mut host);
@@ -393,7 +393,7 @@ fn a_timeout_during_a_call_is_unavailable_and_a_late_result_changes_nothing() {
 }
 
 #[test]
-fn another_504_is_no_timeout_of_the_gate() {
+fn passes_another_504_on() {
     let mut host = unauthenticated(&completed(ID, &url("one")));
     let (mut exchange, _) = send(&gate(json!({})), &mut host);
     timed_out(&mut host);
@@ -403,7 +403,7 @@ fn another_504_is_no_timeout_of_the_gate() {
 }
 
 #[test]
-fn a_plaintext_request_ends_before_its_token() {
+fn refuses_plaintext_before_reading_the_token() {
     for (token, path) in [("absent", "/hook".to_owned()), ("good", format!("/hook/{}", token()))] {
         let mut host = Recording { is_tls: false, ..host(&path, "{}") };
         let mut exchange = Exchange::new(gate(json!({})));
@@ -411,7 +411,7 @@ fn a_plaintext_request_ends_before_its_token() {
         assert_eq!(host.answer(header::REASON), (403, Some("https-required".to_owned())), "{token}");
         assert_eq!(host.counted("blobgate_token_total"), 0, "{token}");
     }
-    // An observed one is judged to its end.
+    // In observe mode the gate judges all stages.
     let mut host = Recording { is_tls: false, ..authenticated(&completed(ID, &url("one"))) };
     let (_, flow) = send(&gate(json!({"mode": "observe"})), &mut host);
     assert_eq!(flow, Flow::Continue);
@@ -420,7 +420,7 @@ fn a_plaintext_request_ends_before_its_token() {
 }
 
 #[test]
-fn trailers_end_a_body() {
+fn judges_a_body_that_ends_with_trailers() {
     let body = completed(ID, &url("one"));
     let mut host = authenticated(&body);
     let mut exchange = Exchange::new(gate(json!({})));

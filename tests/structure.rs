@@ -25,19 +25,17 @@ use std::process::Command;
 const WITHOUT_CIRCLES: [&str; 2] = ["src", "inbox/src"];
 /// Every folder with Rust.
 const FOLDERS: [&str; 8] = ["src", "examples", "fuzz/targets", "tests", "inbox", "cli", "testkit", "benches"];
-/// Files that the two rules on names do not cover yet, by the beginning of their paths.
-const PENDING: [&str; 3] = ["inbox/src/", "cli/src/", "cli/tests/tool"];
-/// What stands above `config`: the adapters, and the machine that they drive.
+/// The modules above `config`: the adapters and the exchange.
 const ABOVE_CONFIG: [&str; 2] = ["exchange", "wasm"];
 /// The table of header names, and the test that pins them.
 const MAY_WRITE: [&str; 2] = ["src/contract/header.rs", "tests/contract.rs"];
 /// `Args` and `Command` are clap's words for each command's own.
 const SHARED_TYPES: [&str; 3] = ["Error", "Args", "Command"];
-/// Names of ours that are no headers: of a client and of a database's application.
+/// Names with the prefix that are not headers: of a database's application and of a client.
 const NO_HEADERS: [&str; 2] = ["blobgate-inbox", "blobgate-sandbox/"];
 
 #[test]
-fn no_modules_import_in_a_circle() {
+fn imports_have_no_circle() {
     for folder in WITHOUT_CIRCLES {
         assert_eq!(circles(&Crate::read(folder)), Vec::<String>::new(), "in {folder}");
     }
@@ -59,7 +57,7 @@ fn header_names_are_written_once() {
     let mut twice = Vec::new();
     for folder in FOLDERS {
         for (path, literals) in Crate::read(folder).literals() {
-            if !MAY_WRITE.contains(&path) && !is_pending(path) {
+            if !MAY_WRITE.contains(&path) {
                 let written = literals.iter().filter(|literal| is_of_contract(literal));
                 twice.extend(written.map(|literal| format!("{path}: {:?}", literal.text)));
             }
@@ -73,17 +71,13 @@ fn type_names_are_unique() {
     let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for folder in FOLDERS {
         for (path, name) in Crate::read(folder).types() {
-            if !SHARED_TYPES.contains(&&*name) && !is_pending(path) {
+            if !SHARED_TYPES.contains(&&*name) {
                 files.entry(name).or_default().push(path.to_owned());
             }
         }
     }
     files.retain(|_, paths| paths.len() > 1);
-    assert!(files.is_empty(), "name each after the one thing that it is:\n{files:#?}");
-}
-
-fn is_pending(path: &str) -> bool {
-    PENDING.iter().any(|pending| path.starts_with(pending))
+    assert!(files.is_empty(), "several types have one name; rename all but one:\n{files:#?}");
 }
 
 /// A header's name. A test may write a block of headers with their values.
@@ -96,8 +90,8 @@ fn is_whole_name(text: &str) -> bool {
     include_str!("../src/contract/header.rs").contains(&format!("= \"{text}\";"))
 }
 
-/// One circle for each set of sibling modules that has any, as `a -> b -> a`. A module and those below it are one to the
-/// modules beside it; a parent and its child may import each other.
+/// A circle of each set of sibling modules that has one, as `a -> b -> a`. Modules below a sibling count as the sibling. A parent
+/// and its child may import each other.
 fn circles(of: &Crate) -> Vec<String> {
     let mut levels: BTreeMap<Vec<String>, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     for (from, to) in of.imports() {
@@ -133,7 +127,7 @@ fn walk<'g>(
     found
 }
 
-/// The circle that is found in these files, if any.
+/// Checks the circles in these files.
 #[track_caller]
 fn seeded(files: &[(&str, &str)], expected: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
@@ -146,7 +140,7 @@ fn seeded(files: &[(&str, &str)], expected: &[&str]) {
 }
 
 #[test]
-fn a_seeded_circle_is_found() {
+fn finds_a_seeded_circle() {
     let lib = ("lib.rs", "mod a; mod b; mod c; pub use c::Thing;");
     let a = ("a.rs", "use crate::b::B;");
     seeded(&[lib, a, ("b.rs", "// crate::a\n/// crate::a\nconst B: &str = \"crate::a\";")], &[]);
@@ -156,20 +150,20 @@ fn a_seeded_circle_is_found() {
     seeded(&[lib, a, ("b.rs", "use super::a::A;")], &["a -> b -> a"]);
     seeded(&[lib, a, ("b.rs", "#[cfg(test)] mod tests { use crate::a; }")], &[]);
     seeded(&[lib, a, ("b.rs", "#[cfg(test)] mod tests;"), ("b/tests.rs", "use crate::a;")], &[]);
-    // What imports nothing is in no circle.
+    // No circle without an import back.
     seeded(&[lib, ("a.rs", "use crate::b; use crate::c;"), ("b.rs", ""), ("c.rs", "use crate::b;")], &[]);
-    // By way of a third, and of a name at the root.
+    // Through a third module, and through a name at the root.
     seeded(&[lib, a, ("b.rs", "use crate::Thing;"), ("c.rs", "use crate::a;")], &["a -> b -> c -> a"]);
-    // What is below a module is the module to the others, and siblings below it are siblings.
+    // A module below a sibling counts as the sibling, and siblings below it are siblings.
     seeded(&[lib, a, ("b.rs", "mod d;"), ("b/d.rs", "use crate::a;")], &["a -> b -> a"]);
     let (d, e) = (("b/d.rs", "use super::e; use super::B;"), ("b/e.rs", "use crate::b::d;"));
     seeded(&[lib, ("b.rs", "mod d; mod e; use d::D;"), d, e], &["d -> e -> d"]);
     seeded(&[lib, ("b.rs", "mod d; use d::D;"), ("b/d.rs", "use super::B;")], &[]);
 }
 
-/// `autotests` is off: a file that no manifest names would never run.
+/// `autotests` is off, so Cargo runs only files that a manifest names.
 #[test]
-fn each_test_is_a_target() {
+fn names_each_test_in_a_manifest() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifests =
         ["Cargo.toml", "testkit/Cargo.toml"].map(|path| std::fs::read_to_string(root.join(path)).unwrap());
@@ -185,9 +179,29 @@ fn each_test_is_a_target() {
     assert_eq!(missing, Vec::<String>::new(), "add a [[test]] to a manifest");
 }
 
-/// The examples in CONTRIBUTING.md.
+/// In docs/contributing, as the end of a path.
 #[test]
-fn each_example_of_a_change_applies() {
+fn each_file_that_the_pages_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tracked = Command::new("git").arg("ls-files").current_dir(root).output().expect("git runs").stdout;
+    let tracked = String::from_utf8(tracked).unwrap();
+    let mut named = 0;
+    for page in ["code.md", "changes.md", "tests.md"] {
+        let text = std::fs::read_to_string(root.join("docs/contributing").join(page)).unwrap();
+        for name in
+            text.split('`').filter(|name| name.ends_with(".rs") && !name.contains(char::is_whitespace))
+        {
+            let exists = tracked.lines().any(|path| Path::new(path).ends_with(name));
+            assert!(exists, "{page} names {name}, and there is no such file");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "the pages name {named} files only: do they still write them as `policy.rs`?");
+}
+
+/// The examples in docs/contributing/changes.md.
+#[test]
+fn applies_each_example_of_a_change() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for name in ["reason", "check", "dialect", "store-operation"] {
         let diff = root.join("docs/contributing").join(name).with_extension("diff");
@@ -195,6 +209,6 @@ fn each_example_of_a_change_applies() {
             Command::new("git").args(["apply", "--check", "-C1"]).arg(&diff).current_dir(root).output();
         let output = output.expect("git runs");
         let why = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "make the change of {} anew: {why}", diff.display());
+        assert!(output.status.success(), "{} does not apply; make it again: {why}", diff.display());
     }
 }

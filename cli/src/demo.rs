@@ -76,17 +76,19 @@ const SERVICES: [&str; 3] =
     ["video=http://127.0.0.1:9081", "failure=http://127.0.0.1:9082", "quarantine=http://127.0.0.1:9083"];
 
 const EXAMPLES: &str = "\
-The defaults fit `make run`. Each row of the table is one delivery: its kind, the gate's answer and code, and the
-service where it arrived. A row is `ok` if its outcome is the one that the repository's envoy.yaml configures.
+The defaults fit `make run`. Each row of the table is one delivery: its kind, the gate's answer and
+code, and the service where it arrived. A row is `ok` if its outcome is the one that the
+repository's envoy.yaml configures.
 
-Completions go to the service `video`, failures and timeouts to `failure`, and quarantined events to `quarantine`.
-With an inbox in the path, quarantined events stay in the inbox, and the demo waits up to 30 s for the others.
+Completions go to the service `video`, failures and timeouts to `failure`, and quarantined events to
+`quarantine`. With an inbox in the path, quarantined events stay in the inbox, and the demo waits up
+to 30 s for the others.
 
-The authenticating hook accepts a token in the URL, or a confirmation by the status API, here the sandbox's.
-The sandbox never calls back one generation. The demo announces it with POST /expect, and the inbox reconciles it:
-with `make run` after 13 s.
+The authenticating hook accepts a token in the URL, or a confirmation by the status API, here the
+sandbox's. The sandbox never calls back one generation. The demo announces it with POST /expect, and
+the inbox reconciles it: with `make run` after 13 s.
 
-Exit code: 0 if every row is as expected, 1 if one is not or the gate is unreachable, 2 for wrong usage.
+Exit code: 0 when every row is as expected, 1 when one is not or without a gate, 2 for wrong usage.
 
 Examples:
   blobgate demo

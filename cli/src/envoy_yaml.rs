@@ -1,22 +1,29 @@
 //! Finds the gate's configuration in an envoy.yaml.
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 use std::path::Path;
 
-/// The gate's configuration in an envoy.yaml: a Struct, or JSON text, wherever it stands.
+/// The gate's configuration in an envoy.yaml, as a Struct or as JSON text in any filter.
 pub(crate) fn gate_configuration(file: &Path) -> Result<Value> {
     let name = file.display();
-    let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
-    let yaml: Value = serde_saphyr::from_str(&text)
-        .map_err(|error| anyhow!("{name} is no YAML that Envoy would take: {}", error.without_snippet()))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|why| anyhow!("cannot read {name}: {why}. Name an envoy.yaml with --config"))?;
+    let yaml: Value = serde_saphyr::from_str(&text).map_err(|error| {
+        anyhow!(
+            "cannot read {name} as YAML: {}. Correct it, or name another with --config",
+            error.without_snippet()
+        )
+    })?;
     let mut found = Vec::new();
     collect(&yaml, &mut found);
     found.dedup();
     match &mut found[..] {
-        [] => bail!("{name} has no filter with the gate's configuration (an object with hooks)"),
+        [] => {
+            bail!("{name} has no configuration of the gate, an object with hooks. Name another with --config")
+        }
         [one] => Ok(one.take()),
-        _ => bail!("{name} has more than one configuration of the gate: name a file with one"),
+        _ => bail!("{name} has several configurations of the gate. Name a file with one with --config"),
     }
 }
 

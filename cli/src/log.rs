@@ -1,4 +1,4 @@
-//! What the inbox and its libraries log, on standard error: lines for a person, or JSON for a collector.
+//! Logs on standard error: lines for a person, or JSON for a collector.
 
 use crate::output::{escape, escape_json, say};
 use crate::rfc3339::rfc3339;
@@ -20,19 +20,19 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// A line for a person
+    /// Lines for a person
     Text,
-    /// An object a line, with fields such as entry, hook and route
+    /// One object a line, with fields such as entry, hook and route
     Json,
 }
 
-/// Of the libraries, only the store's warnings.
+/// The inbox's information, and the warnings of the database library.
 const DEFAULT_LEVELS: &str = "blobgate_inbox=info,sqlx=warn";
 
-/// Sends log lines to standard error, from the levels that `RUST_LOG` has.
+/// Starts the log on standard error, with the levels of `RUST_LOG`.
 pub(crate) fn start(format: Format) {
     let has_colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
-    // Only the first call in a process has an effect.
+    // A second call in a process has no effect.
     let _first = subscriber(format, has_colour, levels(), io::stderr).try_init();
 }
 
@@ -42,7 +42,7 @@ fn levels() -> Targets {
         match wanted.parse() {
             Ok(levels) => return levels,
             Err(error) => say(format_args!(
-                "blobgate: RUST_LOG={wanted} is ignored: {error}. Write it like {DEFAULT_LEVELS}"
+                "blobgate: cannot use RUST_LOG={wanted}: {error}. Write levels such as {DEFAULT_LEVELS}"
             )),
         }
     }
@@ -55,7 +55,7 @@ fn subscriber(
     levels: Targets,
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
-    // A full disk behind standard error ends nothing: by default that is reported there, and by a panic.
+    // By default, a failed write (a full disk) is reported on the same standard error, by a panic.
     let lines = lines::layer().with_writer(writer).log_internal_errors(false);
     let lines = match format {
         Format::Text => lines.event_format(TextLines { has_colour }).boxed(),
@@ -78,7 +78,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'stat
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let normalized = event.normalized_metadata();
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
-        // The inbox's sentences name their fields.
+        // The inbox's messages name their fields.
         let mut text = Text { text: String::new(), has_fields: !metadata.target().starts_with("blobgate") };
         event.record(&mut text);
         let style = if self.has_colour { style(*metadata.level()) } else { Style::new() };
@@ -108,7 +108,7 @@ impl Visit for Text {
         let space = if self.text.is_empty() { "" } else { " " };
         let _infallible = match field.name() {
             "message" => write!(self.text, "{space}{value:?}"),
-            // What `tracing_log` adds is the target.
+            // `tracing_log` adds fields log.*, which repeat the target.
             name if self.has_fields && !name.starts_with("log.") => {
                 write!(self.text, "{space}{name}={value:?}")
             }
@@ -117,7 +117,7 @@ impl Visit for Text {
     }
 }
 
-/// JSON without a character that a terminal obeys.
+/// JSON in visible characters.
 struct VisibleJson(Formatter<Json>);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N>
@@ -141,7 +141,7 @@ mod tests {
     use serde_json::{Value, json};
     use std::sync::{Arc, Mutex};
 
-    /// What a subscriber of this format writes while this runs.
+    /// The output of a subscriber of this format during `log`.
     fn written(format: Format, has_colour: bool, log: impl FnOnce()) -> String {
         let out = Arc::new(Mutex::new(Vec::new()));
         let levels = DEFAULT_LEVELS.parse().unwrap();
@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    /// What ends a line, a string or an object, and what a terminal obeys.
+    /// Ends of lines, strings and objects, and characters that a terminal obeys.
     const HOSTILE: &str = "a\"}\r\n{\"level\":\"INFO\" \\ \u{1b}[2J\u{202e}\u{2028}\u{9b}";
 
     fn log_all() {

@@ -1,4 +1,4 @@
-//! `blobgate mint`: the callback URL with its token, and the keys that sign tokens.
+//! `blobgate mint`: signs callback URLs, and makes keys.
 
 mod callback;
 mod claims;
@@ -23,55 +23,55 @@ use std::process::ExitCode;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// Make a callback URL whose token the gate believes, or a key that signs such tokens
+/// Make a callback URL with a signed token, or a key that signs tokens
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub(crate) struct Args {
-    /// The hook, as the provider calls it; the token becomes its last segment
+    /// The URL of the hook; the token becomes its last segment
     #[arg(long)]
     url: Option<CallbackUrl>,
-    /// Whom the token is for: the gate's `environment`, a slash, and the hook's name
+    /// The audience of the token: the gate's `environment`, a slash, and the hook's name
     #[arg(long, value_name = "ENVIRONMENT/HOOK")]
     aud: Option<Audience>,
-    /// The key's name in the gate's token.keys [with --new-key: this month, as 2026-02]
+    /// The key's name in the gate's token.keys [default with --new-key: this month, such as 2026-02]
     #[arg(long)]
     kid: Option<Kid>,
-    /// Your own reference; the service behind the gate gets it as Blobgate-Job
+    /// Your own reference; the service gets it as blobgate-job
     #[arg(long)]
     job: Option<Reference>,
-    /// Bind the token to this prompt, exactly as RunBlob gets it
+    /// The prompt that the token is bound to, exactly as RunBlob gets it
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", allow_hyphen_values = true)]
     prompt: Option<String>,
-    /// The same, from a file: each of its bytes counts, the last line end too
+    /// A file with the prompt; every byte counts, including a last line end
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
-    /// How long the token holds: 90m, 24h, 3days
+    /// The lifetime of the token: 90m, 24h, 3days
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
     ttl: Duration,
-    /// The token's own id [default: a random one]
+    /// The id of the token [default: random]
     #[arg(long, value_name = "ID", conflicts_with = "no_jti")]
     jti: Option<Reference>,
-    /// Leave the token's id out: the URL is shorter
+    /// No id in the token, for a shorter URL
     #[arg(long)]
     no_jti: bool,
-    // A key in PEM begins with hyphens, and clap would show one that is given to these two by mistake.
-    /// The environment variable that holds the key
+    // A PEM key begins with hyphens. Without allow_hyphen_values, clap's error would show a key passed here by mistake.
+    /// The environment variable with the key
     #[arg(long, value_name = "NAME", default_value = key::VARIABLE)]
     #[arg(conflicts_with = "key_file", allow_hyphen_values = true)]
     key_env: String,
-    /// The file that holds the key, instead; a line end after it is not part of the key
+    /// A file with the key; a last line end is no part of it
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     key_file: Option<PathBuf>,
-    /// Make a new key, and print what goes where
+    /// A new key instead of a token, with its lines for the gate and the minter
     #[arg(long, conflicts_with_all = OF_A_TOKEN)]
     new_key: bool,
-    /// What the new key signs with [default: EdDSA]
+    /// The algorithm of the new key [default: EdDSA]
     #[arg(long, value_enum, ignore_case = true, conflicts_with_all = OF_A_TOKEN)]
     alg: Option<Algorithm>,
-    /// Write the new private key to this new file, with mode 600, instead of printing it
+    /// A new file for the private key, with mode 600 [default: standard output]
     #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_TOKEN)]
     out: Option<PathBuf>,
-    /// Print JSON
+    /// JSON
     #[arg(long)]
     json: bool,
 }
@@ -80,35 +80,37 @@ const USAGE: &str = "\
 blobgate mint --url <URL> --aud <ENVIRONMENT/HOOK> --kid <KID> [OPTIONS]
        blobgate mint --new-key [--alg <ALG>] [--kid <KID>] [--out <FILE>]";
 
-/// What says something of a token, and nothing of a new key.
+/// The options of a token, which --new-key excludes.
 const OF_A_TOKEN: [&str; 10] =
     ["url", "aud", "job", "prompt", "prompt_file", "ttl", "jti", "no_jti", "key_env", "key_file"];
 
 const EXAMPLES: &str = "\
-RunBlob signs nothing. What proves that a delivery answers your own request is a secret in the callback URL that
-only RunBlob was given: a signed token, for one hook, for a day. The URL goes to RunBlob as callback_url with each
-generation; it is all that is printed, so that a script can take it. A token is made without asking anybody.
+RunBlob does not sign its webhooks. A token in the callback URL authenticates them: only RunBlob
+gets the URL. A token is valid for one hook, until its --ttl ends. Pass the printed URL to RunBlob
+as callback_url, one for each generation. The command needs no network and no gate.
 
-The key comes from the environment or a file, never from the command line. Its form decides the algorithm:
-  EdDSA   -----BEGIN PRIVATE KEY-----  PKCS#8 in PEM; the gate has the public half, and cannot make tokens
-  HS256   base64:...  or the bytes themselves, 32 or more: the same value as in the gate's environment
+The key comes from the environment or a file, never from the command line:
+  EdDSA   -----BEGIN PRIVATE KEY-----   PKCS#8 in PEM; the gate has the public half, and cannot sign
+  HS256   base64:..., or 32 or more     the same value as in the gate's environment
+          bytes of text
 
-Once, a key; it prints the line for the gate and the one for the minter:
+Make a key once. It prints the lines for the gate and for the minter:
   blobgate mint --new-key --kid 2026-02 --out mint.pem
 
-For each generation, a URL:
+Make a URL for each generation:
   blobgate mint --key-file mint.pem --kid 2026-02 --aud production/veo3 \\
     --url https://hooks.example.com/hooks/veo3 --job order-17
-  url=$(blobgate mint --url https://hooks.example.com/hooks/veo3 --aud production/veo3 --kid 2026-02)
+  url=$(blobgate mint --kid 2026-02 --aud production/veo3 \\
+    --url https://hooks.example.com/hooks/veo3)
 
-A new key in place of an old one, without a delivery lost:
-  1. gates first: the new kid goes under token.keys beside the old one
-  2. then minters: they sign with the new key and its kid
-  3. the old kid stays until its longest token has expired (--ttl after the last one was made)
+Replace a key without losing a delivery:
+  1. Add the new kid to token.keys of every gate, beside the old one.
+  2. Let the minters sign with the new key and its kid.
+  3. Remove the old kid once its last token has expired.
 
-Exit code: 0 when it is made, 1 when it cannot be, 2 for wrong usage.";
+Exit code: 0 when it prints a URL or a key, 1 when it cannot, 2 for wrong usage.";
 
-/// Where a callback URL is kept in a column of the usual width, a longer one is cut or refused.
+/// A database column of the usual width cuts or refuses a longer URL.
 const USUAL_WIDTH: usize = 255;
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
@@ -118,7 +120,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     let prompt = prompt(&args)?;
     let (Some(url), Some(aud), Some(kid)) = (args.url, args.aud, args.kid) else {
-        let message = "a token wants --url, --aud and --kid, and a new key --new-key";
+        let message = "an option is missing. Pass --url, --aud and --kid for a token, or --new-key";
         let mut command = <Args as clap::Args>::augment_args(clap::Command::new("blobgate mint"));
         command.error(ErrorKind::MissingRequiredArgument, message).exit();
     };
@@ -153,7 +155,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct MintOutput {
     url: String,
@@ -169,35 +171,48 @@ fn prompt(args: &Args) -> Result<Option<String>> {
         None => args.prompt.clone(),
         Some(file) => {
             let name = file.display();
-            let bytes = std::fs::read(file).map_err(|error| anyhow!("{name} cannot be read: {error}"))?;
-            Some(String::from_utf8(bytes).map_err(|_| anyhow!("{name} is not UTF-8"))?)
+            let bytes = std::fs::read(file)
+                .map_err(|error| anyhow!("cannot read {name}: {error}. Name a file with --prompt-file"))?;
+            Some(
+                String::from_utf8(bytes).map_err(|_| {
+                    anyhow!("cannot use {name} as a prompt: it is not UTF-8. Encode it in UTF-8")
+                })?,
+            )
         }
     };
-    ensure!(prompt.as_deref() != Some(""), "the prompt is empty: the gate would take no delivery for it");
+    ensure!(
+        prompt.as_deref() != Some(""),
+        "the prompt is empty, and the gate refuses empty prompts. Pass another one, or none"
+    );
     if prompt.as_ref().is_some_and(|prompt| prompt.ends_with('\n')) {
         say(format_args!(
-            "blobgate: warning: the prompt ends with a line end, and has to reach RunBlob with it"
+            "blobgate: warning: the prompt ends with a line end. Send it to RunBlob with that line end"
         ));
     }
     Ok(prompt)
 }
 
-/// Whole seconds, as `exp` has them.
+/// `exp` has whole seconds.
 fn expiry(now: OffsetDateTime, ttl: Duration) -> Result<OffsetDateTime> {
-    ensure!(ttl >= Duration::from_secs(1), "--ttl is under a second: the token would never hold");
+    ensure!(
+        ttl >= Duration::from_secs(1),
+        "--ttl is under a second, so the token would never be valid. Pass 24h, for example"
+    );
     let end = time::Duration::try_from(ttl).ok().and_then(|ttl| now.checked_add(ttl));
-    end.ok_or_else(|| anyhow!("--ttl is too long: the token would outlive the year 9999"))
+    end.ok_or_else(|| anyhow!("--ttl ends after the year 9999. Pass 24h, for example"))
 }
 
 fn warn(url: &CallbackUrl, minted: &MintOutput) {
     if url.is_plaintext() {
-        say(format_args!("blobgate: warning: over http:// anybody on the way reads the token"));
+        say(format_args!(
+            "blobgate: warning: http:// shows the token to the network. Use https:// elsewhere"
+        ));
     }
     let length = minted.url.len();
     if length > USUAL_WIDTH {
         say(format_args!(
-            "blobgate: warning: the URL has {length} characters, and what keeps it may cut it at {USUAL_WIDTH}: \
-             HS256, --no-jti and a shorter --job or --kid make it shorter"
+            "blobgate: warning: the URL has {length} characters, and some databases cut it at {USUAL_WIDTH}. \
+             Use HS256, --no-jti, or a shorter --job or --kid"
         ));
     }
 }

@@ -1,8 +1,8 @@
-//! Why a request failed, in the words of its last cause.
+//! The cause of a failed request.
 
 use std::error::Error;
 
-/// The cause at the bottom of an error. The errors above it name the URL, which every sentence of the tool has already.
+/// The last source of an error. The errors above it repeat the URL, which the tool's messages name.
 pub(crate) fn cause(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.last().map_or_else(|| error.to_string(), ToString::to_string)

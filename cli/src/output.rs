@@ -1,12 +1,12 @@
-//! All that the tool shows to a person. Names, answers and reasons come from clients, services and files: a terminal would
-//! obey their control characters, and show their text in another order than it has.
+//! Prints for a person. Names, answers and reasons come from clients, services and files: their control characters could
+//! command the terminal, or reorder the text.
 
 use std::borrow::Cow;
 use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// A line on standard output. A reader that has gone is no reason to end.
+/// A line on standard output. A closed pipe ends nothing.
 pub(crate) fn tell(line: Arguments<'_>) {
     print(&escape(&line.to_string()));
 }
@@ -16,7 +16,7 @@ pub(crate) fn tell_lines(text: &str) {
     print(&escape_lines(text));
 }
 
-/// JSON on standard output: the same value, in visible characters.
+/// JSON on standard output: the same value in visible characters.
 pub(crate) fn tell_json(json: impl Display) {
     print(&escape_json(&json.to_string()));
 }
@@ -42,26 +42,26 @@ pub(crate) fn ask(question: Arguments<'_>) {
     let _gone = write!(out, "{}", escape(&question.to_string())).and_then(|()| out.flush());
 }
 
-/// Whether a terminal obeys a character, or shows nothing of it: controls (Cc), formats (Cf: directions, joiners, tags), and
-/// the separators of lines and paragraphs (Zl, Zp).
+/// Controls (Cc), formats (Cf: directions, joiners, tags), and separators of lines and paragraphs (Zl, Zp): a terminal
+/// obeys them or shows nothing.
 fn is_hidden(character: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
     !matches!(character, ' '..='~')
         && matches!(character.general_category(), Control | Format | LineSeparator | ParagraphSeparator)
 }
 
-/// One line: what is hidden as `\u{1b}`, and a line break as `\n`.
+/// One line, with hidden characters as `\u{1b}` and line breaks as `\n`.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     escape_where(text, is_hidden, |character, out| out.extend(character.escape_debug()))
 }
 
-/// Lines: as [`escape`], with line breaks and tabs as they are.
+/// Lines: as [`escape`], with unchanged line breaks and tabs.
 pub(crate) fn escape_lines(text: &str) -> Cow<'_, str> {
     let hidden = |character| is_hidden(character) && !matches!(character, '\n' | '\t');
     escape_where(text, hidden, |character, out| out.extend(character.escape_debug()))
 }
 
-/// JSON text: outside of its strings only line breaks are hidden, and inside there are none (RFC 8259, section 7).
+/// JSON text. Its only hidden characters outside strings are line breaks, which strings cannot contain (RFC 8259, section 7).
 pub(crate) fn escape_json(text: &str) -> Cow<'_, str> {
     let hidden = |character| is_hidden(character) && character != '\n';
     escape_where(text, hidden, |character, out| {
@@ -96,7 +96,7 @@ mod tests {
         \u{2028}\u{2029}\u{2060}\u{2066}\u{2069}\u{feff}\u{fff9}\u{110bd}\u{1d173}\u{e0001}\u{e0041}";
 
     #[test]
-    fn shows_every_hidden_character() {
+    fn escapes_every_hidden_character() {
         for character in HIDDEN.chars() {
             let shown = escape(&format!("a{character}b")).into_owned();
             assert!(shown.len() > 3 && shown.chars().all(|it| !is_hidden(it)), "{shown:?}");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_text_as_it_is() {
+    fn leaves_visible_text_unchanged() {
         let text = "veo3 — é e\u{301} Жанна 東京 हिन्दी \\ \"quoted\" …";
         assert!(matches!(escape(text), Cow::Borrowed(same) if same == text));
         assert!(matches!(escape_json(text), Cow::Borrowed(same) if same == text));

@@ -1,33 +1,30 @@
-//! How far a long command is, on standard error.
+//! The progress of a long command, on standard error.
 
-#![expect(
-    clippy::print_stderr,
-    reason = "numbers and fixed words, with the control characters that are wanted"
-)]
+#![expect(clippy::print_stderr, reason = "it prints numbers, fixed words and its own carriage return")]
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 pub(crate) struct Progress {
-    /// What is done with each.
+    /// The past participle after the count.
     past: &'static str,
-    /// How many there will be, where that is known.
+    /// `None`: total unknown.
     total: Option<u64>,
     on_terminal: bool,
-    said: Instant,
+    printed: Instant,
 }
 
-/// Where nobody looks on, a line so often.
-const EVERY: Duration = Duration::from_secs(3);
+/// The time between two lines without a terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(3);
 
 impl Progress {
     pub(crate) fn new(past: &'static str, total: u64) -> Self {
         Self { total: Some(total), ..Self::uncounted(past) }
     }
 
-    /// Of nobody knows how many.
+    /// Total unknown.
     pub(crate) fn uncounted(past: &'static str) -> Self {
-        Self { past, total: None, on_terminal: io::stderr().is_terminal(), said: Instant::now() }
+        Self { past, total: None, on_terminal: io::stderr().is_terminal(), printed: Instant::now() }
     }
 
     pub(crate) fn at(&mut self, done: usize) {
@@ -35,14 +32,14 @@ impl Progress {
         if self.on_terminal {
             eprint!("\r{done}{of} {}", self.past);
             let _gone = io::stderr().flush();
-        } else if self.said.elapsed() >= EVERY {
-            self.said = Instant::now();
+        } else if self.printed.elapsed() >= LINE_INTERVAL {
+            self.printed = Instant::now();
             eprintln!("{done}{of} {}", self.past);
         }
     }
 }
 
-/// Ends the line that was written over.
+/// Ends the line that `at` overwrites.
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.on_terminal {

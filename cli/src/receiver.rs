@@ -1,6 +1,6 @@
-//! `blobgate receiver`: a service behind the gate, for trying things out.
+//! `blobgate receiver`: a demo service behind the gate.
 
-mod keep;
+mod folder;
 
 use crate::output::tell;
 use crate::rfc3339::rfc3339;
@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use blobgate::contract::header;
-use keep::RequestFolder;
+use folder::RequestFolder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
@@ -26,28 +26,30 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-/// Run a demo service: takes any POST, answers 200, and tells what came
+/// Run a demo service that answers 200 to every POST and prints it
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// What the service is called in what it prints
+    /// The name of the service in its output
     #[arg(long, default_value = "receiver")]
     name: String,
-    /// Where it listens; port 0 takes a free one
+    /// The address; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9081")]
     listen: SocketAddr,
-    /// Write each arrival into a file of its own in this directory before the answer: for quarantine
+    /// A directory for a file of each request, such as for quarantine
     #[arg(long, value_name = "DIRECTORY")]
     keep: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
-It prints one line for each arrival: time (UTC), service, event, generation id, verdict, size.
-It keeps the last 1,000 arrivals in memory, and forgets them when it ends:
-  GET /deliveries   what came, as JSON: the headers that count, size and SHA-256 of the body
+It prints a line for each request: time (UTC), service, event, generation id, verdict, size.
+It remembers the last 1,000 requests until its end:
+  GET /deliveries   the requests as JSON: headers of the gate, size and SHA-256 of the body
   GET /healthz      200
-With --keep each has a file too, named by time and generation: the headers that count, an empty line, the body as it
-came. It is on the disk before the answer is 200; where it cannot be, the answer is 503.
+With --keep it writes each request to a file, named by time and generation: the headers, an empty
+line, and the body unchanged. It answers 200 once the file is on the disk, and 503 without it.
+
+Exit code: 0 when a signal ended it, 1 when it cannot start, 2 for wrong usage.
 
 Examples:
   blobgate receiver --name video --listen 127.0.0.1:9081
@@ -55,18 +57,18 @@ Examples:
   curl -d '{\"status\":\"completed\"}' http://127.0.0.1:9081/webhook
   curl http://127.0.0.1:9081/deliveries";
 
-/// So many arrivals are kept: a demo's worth, in a few MiB.
-const KEPT: usize = 1000;
+/// A few MiB, enough for a demo.
+const MAX_REQUESTS: usize = 1000;
 
-/// A connection that is still busy when the service ends is waited for so long.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// The wait for open connections at the end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// One POST that came, as `GET /deliveries` shows it.
+/// A POST, as `GET /deliveries` lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReceivedRequest {
-    /// When, in UTC.
+    /// The time in UTC.
     pub(crate) time: String,
-    /// The headers that count: [`counts`]. A repeated one has its values joined by `, `.
+    /// The headers of [`is_recorded`]. The values of a repeated one are joined by `, `.
     pub(crate) headers: BTreeMap<String, String>,
     /// The body's size in bytes.
     pub(crate) bytes: usize,
@@ -76,17 +78,17 @@ pub(crate) struct ReceivedRequest {
 
 struct ReceiverState {
     name: String,
-    keep: Option<RequestFolder>,
-    arrivals: Mutex<VecDeque<ReceivedRequest>>,
+    folder: Option<RequestFolder>,
+    requests: Mutex<VecDeque<ReceivedRequest>>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let keep = args.keep.as_deref().map(RequestFolder::open).transpose()?;
+    let folder = args.keep.as_deref().map(RequestFolder::open).transpose()?;
     let listener =
         TcpListener::bind(args.listen).await.map_err(|error| cannot_listen(args.listen, &error))?;
     tell(format_args!("{} listens on http://{}", args.name, listener.local_addr()?));
 
-    let service = Arc::new(ReceiverState { name: args.name, keep, arrivals: Mutex::default() });
+    let service = Arc::new(ReceiverState { name: args.name, folder, requests: Mutex::default() });
     let routes = Router::new()
         .route("/healthz", get(async || "ok\n").post(receive))
         .route("/deliveries", get(deliveries).post(receive))
@@ -94,18 +96,18 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         .with_state(service);
 
     let ending = Arc::new(Notify::new());
-    let told = Arc::clone(&ending);
+    let notifier = Arc::clone(&ending);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let asked_to_end = async move {
+    let end_requested = async move {
         tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () };
-        told.notify_one();
+        notifier.notify_one();
     };
     let late = async {
         ending.notified().await;
-        tokio::time::sleep(LAST_ANSWERS).await;
+        tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
     };
     tokio::select! {
-        served = axum::serve(listener, routes).with_graceful_shutdown(asked_to_end) => served?,
+        served = axum::serve(listener, routes).with_graceful_shutdown(end_requested) => served?,
         () = late => (),
     }
     Ok(ExitCode::SUCCESS)
@@ -116,30 +118,30 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Receipt>, StatusCode> {
-    let arrival = ReceivedRequest::new(&headers, &body);
-    // Disks are slow, and others are served meanwhile.
+    let request = ReceivedRequest::new(&headers, &body);
+    // A slow disk does not block other requests.
     let written = tokio::task::spawn_blocking({
-        let (service, arrival) = (Arc::clone(&service), arrival.clone());
-        move || service.keep.as_ref().map_or(Ok(()), |keep| keep.write(&arrival, &body))
+        let (service, request) = (Arc::clone(&service), request.clone());
+        move || service.folder.as_ref().map_or(Ok(()), |folder| folder.write(&request, &body))
     });
     if let Err(error) = written.await.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
-        tell(format_args!("{}, not kept: {error}", arrival.line(&service.name)));
+        tell(format_args!("{}, 503: cannot write its file: {error}", request.line(&service.name)));
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
-    tell(format_args!("{}", arrival.line(&service.name)));
-    let mut arrivals = service.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-    if arrivals.len() == KEPT {
-        arrivals.pop_front();
+    tell(format_args!("{}", request.line(&service.name)));
+    let mut requests = service.requests.lock().unwrap_or_else(PoisonError::into_inner);
+    if requests.len() == MAX_REQUESTS {
+        requests.pop_front();
     }
-    arrivals.push_back(arrival);
+    requests.push_back(request);
     Ok(Json(Receipt { status: "received" }))
 }
 
 async fn deliveries(State(service): State<Arc<ReceiverState>>) -> Json<VecDeque<ReceivedRequest>> {
-    Json(service.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    Json(service.requests.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
-/// What the provider's page has a receiver answer.
+/// The answer of a receiver on the provider's page.
 #[derive(Serialize)]
 struct Receipt {
     status: &'static str,
@@ -147,26 +149,27 @@ struct Receipt {
 
 impl ReceivedRequest {
     fn new(headers: &HeaderMap, body: &[u8]) -> Self {
-        let mut kept = BTreeMap::<String, String>::new();
-        for (name, value) in headers.iter().filter(|(name, _)| counts(name.as_str())) {
+        let mut recorded = BTreeMap::<String, String>::new();
+        for (name, value) in headers.iter().filter(|(name, _)| is_recorded(name.as_str())) {
             let value = value.as_bytes().escape_ascii().to_string();
-            kept.entry(name.as_str().to_owned())
+            recorded
+                .entry(name.as_str().to_owned())
                 .and_modify(|first| *first = format!("{first}, {value}"))
                 .or_insert(value);
         }
         Self {
             time: rfc3339(OffsetDateTime::now_utc()),
-            headers: kept,
+            headers: recorded,
             bytes: body.len(),
             sha256: sha256(body),
         }
     }
 
-    /// For a person: columns that stay in place from line to line.
+    /// A line with fixed columns.
     fn line(&self, service: &str) -> String {
         let header = |name| self.headers.get(name).map_or("-", String::as_str);
         let time = self.time.get(11..19).unwrap_or("-");
-        // What is quarantined has only claimed its event.
+        // A quarantined delivery claims its event.
         let claimed = self.header(header::EVENT).or(self.header(header::CLAIMED_EVENT));
         let (event, id) = (claimed.unwrap_or("-"), header(header::GENERATION_ID));
         let verdict = header(header::VERDICT);
@@ -178,11 +181,11 @@ impl ReceivedRequest {
     }
 }
 
-/// What Standard Webhooks signs and where it says so.
+/// The headers of Standard Webhooks.
 const SIGNATURE: [&str; 3] = [header::WEBHOOK_ID, header::WEBHOOK_TIMESTAMP, header::WEBHOOK_SIGNATURE];
 
-/// What the gate and the inbox set, and what a receiver goes by.
-fn counts(header: &str) -> bool {
+/// A header of the gate or the inbox, or one that a service reads.
+fn is_recorded(header: &str) -> bool {
     header.starts_with(header::PREFIX)
         || SIGNATURE.contains(&header)
         || matches!(header, header::IDEMPOTENCY_KEY | "content-type")
@@ -196,11 +199,11 @@ pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::E
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             anyhow!(
-                "port {} of {} is taken by another program: end it, or choose another with --listen",
+                "port {} of {} is taken by another program. End it, or name another with --listen",
                 address.port(),
                 address.ip()
             )
         }
-        _ => anyhow!("cannot listen on {address}: {error}"),
+        _ => anyhow!("cannot listen on {address}: {error}. Name another with --listen"),
     }
 }

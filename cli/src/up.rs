@@ -1,4 +1,4 @@
-//! `blobgate up --dev`: a gate, an inbox, three services and a sandbox on this machine, as one program.
+//! `blobgate up --dev`: runs a gate, an inbox, three services and a sandbox on this machine.
 
 mod addresses;
 mod banner;
@@ -23,64 +23,62 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use tokio::process::Command;
 
-/// Run the gate, its inbox, three demo services and a sandbox together, in a clone of the repository
+/// Run a gate, an inbox, three demo services and a sandbox, in a clone of the repository
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The development setup, which is the only one so far
+    /// The development setup, the only one so far
     #[arg(long, required = true)]
     dev: bool,
-    /// No inbox: the gate sends straight to the services
+    /// No inbox: the gate delivers to the services
     #[arg(long)]
     no_inbox: bool,
-    /// Envoy's program; a name without a slash is looked up in PATH
+    /// The program of Envoy, by path or by its name in PATH
     #[arg(long, value_name = "FILE", env = "ENVOY", default_value = "envoy")]
     envoy: PathBuf,
-    /// The inbox's listener for operators
+    /// The address of the inbox's admin listener
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085")]
     admin: SocketAddr,
 }
 
 const EXAMPLES: &str = "\
-It reads ./envoy.yaml and starts each part at the address that stands there:
-  video, failure, quarantine   three `blobgate receiver`s
-  sandbox                      `blobgate sandbox` as RunBlob's API: a generation takes two seconds
+It reads ./envoy.yaml, and starts each part at its address there:
+  video, failure, quarantine   `blobgate receiver`, once each
+  sandbox                      `blobgate sandbox` as RunBlob's API; a generation takes two seconds
   inbox                        `blobgate inbox serve`, with the store target/run/inbox.db
   gate                         Envoy with ./envoy.yaml
-It prints what the parts print, and writes all of it to target/run/NAME.log. `make run` builds the module and makes the
-development certificate and secrets, then runs this command.
+It prints the output of all parts, and writes it to target/run/NAME.log. `make run` also builds the
+module and makes the development certificate and secrets.
 
 When a part ends:
-  A service ends                    The other parts go on. Its events wait in the inbox.
-  The inbox ends by SIGTERM         The other parts go on. Providers get 503 and retry. Restore or move the store now.
-  The inbox crashes                 It starts again at once. Four crashes in a row, each within 5 s, end everything.
-  Envoy or the sandbox ends         Everything ends. The last lines of that part are shown.
-  Any part ends, with --no-inbox    The same.
-`kill -USR1 PID`, with the id of this program, starts again each part that has ended. Both are printed.
+  a service                     the others continue; its events wait in the inbox
+  the inbox, by SIGTERM         the others continue; providers get 503 and retry
+  the inbox, by a crash         it starts again; after four in a row, each within 5 s, all parts end
+  Envoy or the sandbox          all parts end, and its last log lines are shown
+  any part, with --no-inbox     all parts end, and its last log lines are shown
+`kill -USR1 PID`, with the id of this program, starts ended parts again. The program prints both.
 
-Ctrl-C, SIGTERM and SIGHUP end everything, and so does the end of the program that started this one. On Linux the kernel
-ends the parts after a `kill -9` too.
+Ctrl-C, SIGTERM, SIGHUP and the end of the parent process end all parts. On Linux, `kill -9` does
+too.
 
-Exit code: 0 when it was asked to end, 1 when it cannot start or a part has ended it, 2 for wrong usage.
+Exit code: 0 when a signal ended it, 1 when it cannot start or a part ended it, 2 for wrong usage.
 
 Examples:
-  make run                                    # with all that it needs
+  make run                                      # builds everything first
   blobgate up --dev --envoy \"$(dev/envoy 1.40.0)\"
-  blobgate up --dev --no-inbox                # with the envoy in PATH";
+  blobgate up --dev --no-inbox                  # uses the Envoy in PATH";
 
-/// Why it does not start, or ends.
+/// A failed start, or an unexpected end.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("cannot read {file}: {why}. {remedy}")]
     Unreadable { file: &'static str, why: io::Error, remedy: &'static str },
-    #[error("cannot read ./envoy.yaml as YAML: {0}")]
+    #[error("cannot read ./envoy.yaml as YAML: {0}. Correct it")]
     NotYaml(String),
-    #[error(
-        "./envoy.yaml has no {0} with an IP address and a port. Give it one, as in the repository's file"
-    )]
+    #[error("./envoy.yaml has no {0} with an IP address and a port. Add it, as in the repository's file")]
     NoAddress(String),
     #[error(
-        "cannot run Envoy as {program}: {why}. `dev/envoy 1.40.0` installs one and prints its path for --envoy"
+        "cannot run Envoy as {program}: {why}. Install one with `dev/envoy 1.40.0`, which prints the path for --envoy"
     )]
     NoEnvoy { program: String, why: String },
     #[error("port {} of {} is taken{owner}. End that program, or the `make run` in another terminal, and try again",
@@ -88,15 +86,15 @@ enum Error {
     PortTaken { address: SocketAddr, owner: String },
     #[error("cannot listen on {address}: {why}. Change the address in ./envoy.yaml or --admin")]
     NoPort { address: SocketAddr, why: io::Error },
-    #[error("cannot prepare {place}: {why}")]
+    #[error("cannot prepare {place}: {why}. Correct that, and try again")]
     Unprepared { place: String, why: anyhow::Error },
-    #[error("cannot start {role}: {why}")]
+    #[error("cannot start {role}: {why}. See target/run/{role}.log")]
     NotStarted { role: Role, why: io::Error },
     #[error("{what} does not answer at {url} after {} s. See target/run/*.log", ready::TIMEOUT.as_secs())]
     NotReady { what: String, url: String },
-    #[error("cannot watch for signals: {0}")]
+    #[error("cannot watch for signals: {0}. Start it in another shell")]
     Signals(io::Error),
-    #[error("{role} has ended by itself ({status}), and the other parts with it")]
+    #[error("{role} has ended ({status}), so all parts end. See target/run/{role}.log")]
     Ended { role: Role, status: ExitStatus },
 }
 
@@ -121,13 +119,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
-/// Makes the folders for logs and for the socket of Envoy's admin page, and the inbox's tables.
+/// Creates the folders for logs and for the socket of Envoy's admin page, and the inbox's tables.
 async fn prepare(plan: &StartPlan) -> Result<(), Error> {
     let unprepared = |place: &str, why| Error::Unprepared { place: place.to_owned(), why };
     for folder in [part::LOGS, "run"] {
         std::fs::create_dir_all(folder).map_err(|why| unprepared(folder, why.into()))?;
     }
-    // Those of the run before, with or without an inbox.
+    // Removes the logs of the run before, with or without an inbox.
     for role in Layout::WithInbox.roles() {
         let log = part::log(*role);
         match std::fs::remove_file(&log) {
@@ -143,7 +141,7 @@ async fn prepare(plan: &StartPlan) -> Result<(), Error> {
     Ok(())
 }
 
-/// In a process of its own, so that this one never has the store open.
+/// Runs in another process, so that this one never opens the store.
 async fn migrate(plan: &StartPlan) -> Result<()> {
     let migrated =
         Command::new(plan.tool()).args(["inbox", "migrate", "--store", plan::STORE]).output().await?;
@@ -153,7 +151,7 @@ async fn migrate(plan: &StartPlan) -> Result<()> {
     Ok(())
 }
 
-/// Returns when somebody has asked for the end.
+/// Returns after a signal for the end.
 async fn supervise(plan: &StartPlan, parts: &mut Parts, signals: &mut Signals) -> Result<(), Error> {
     for role in plan.layout.roles() {
         parts.add(Part::start(*role, plan)?);
@@ -163,8 +161,8 @@ async fn supervise(plan: &StartPlan, parts: &mut Parts, signals: &mut Signals) -
     loop {
         tokio::select! {
             ready = &mut ready => break ready?,
-            asked = signals.next() => match asked {
-                SignalRequest::End(why) => return told(why),
+            request = signals.next() => match request {
+                SignalRequest::End(why) => return end_all(why),
                 SignalRequest::StartAgain => (),
             },
             (role, status) = parts.first_to_end() => return Err(Error::Ended { role, status }),
@@ -175,19 +173,19 @@ async fn supervise(plan: &StartPlan, parts: &mut Parts, signals: &mut Signals) -
     let mut quick_ends = QuickEnds::default();
     loop {
         tokio::select! {
-            asked = signals.next() => match asked {
-                SignalRequest::End(why) => return told(why),
+            request = signals.next() => match request {
+                SignalRequest::End(why) => return end_all(why),
                 SignalRequest::StartAgain => start_ended(plan, parts)?,
             },
             (role, status) = parts.first_to_end() => {
                 let ran = parts.remove(role).await;
-                // A demo service that ends says nothing about the inbox.
+                // Only the inbox starts again.
                 let quick_ends = if role == Role::Inbox { quick_ends.count(ran) } else { 0 };
                 match next::next(plan.layout, role, End::of(status), quick_ends) {
                     NextStep::EndAll => return Err(Error::Ended { role, status }),
                     NextStep::Continue => tell_of_end(role, status),
                     NextStep::StartAgain => {
-                        tell(format_args!("blobgate: {role} has ended ({status}). Its store has every event."));
+                        tell(format_args!("blobgate: {role} has ended ({status}). Its store has all events."));
                         start_again(role, plan, parts)?;
                     }
                 }
@@ -196,8 +194,8 @@ async fn supervise(plan: &StartPlan, parts: &mut Parts, signals: &mut Signals) -
     }
 }
 
-fn told(why: &str) -> Result<(), Error> {
-    tell_lines(&format!("\nblobgate: {why}. Every part ends."));
+fn end_all(why: &str) -> Result<(), Error> {
+    tell_lines(&format!("\nblobgate: {why}. All parts end."));
     Ok(())
 }
 
@@ -212,11 +210,11 @@ fn tell_of_end(role: Role, status: ExitStatus) {
     ));
 }
 
-/// Each part that has ended.
+/// Starts all ended parts.
 fn start_ended(plan: &StartPlan, parts: &mut Parts) -> Result<(), Error> {
     let ended: Vec<Role> = plan.layout.roles().iter().copied().filter(|role| !parts.has(*role)).collect();
     if ended.is_empty() {
-        tell(format_args!("blobgate: every part runs."));
+        tell(format_args!("blobgate: all parts run."));
     }
     for role in ended {
         start_again(role, plan, parts)?;
@@ -227,7 +225,7 @@ fn start_ended(plan: &StartPlan, parts: &mut Parts) -> Result<(), Error> {
 fn start_again(role: Role, plan: &StartPlan, parts: &mut Parts) -> Result<(), Error> {
     parts.add(Part::start(role, plan)?);
     let pid = parts.pid(role).unwrap_or_default();
-    tell(format_args!("blobgate: {role} starts again, pid {pid}."));
+    tell(format_args!("blobgate: {role} starts again (pid {pid})."));
     Ok(())
 }
 

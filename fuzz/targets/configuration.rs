@@ -1,11 +1,11 @@
-//! Any bytes load or are refused with a sentence, and neither shows a key.
+//! Any bytes load or fail with a sentence. Neither contains a key.
 
 #![no_main]
 
 use blobgate::{Config, hook};
 use libfuzzer_sys::fuzz_target;
 
-/// A key of each kind, as long as they have to be.
+/// A valid key of each kind.
 const TOKEN_KEY: &str = "0123456789abcdef0123456789abcdef";
 const SIGNING_KEY: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 

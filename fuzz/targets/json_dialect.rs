@@ -1,4 +1,4 @@
-//! What is read as an event says the same to a second reader, and is confirmed by itself.
+//! A second parser reads the same event from a body, and the event confirms itself.
 
 #![no_main]
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 fuzz_target!(|body: &[u8]| {
     let dialect = Dialect::Veo3;
     let Ok(payload) = json::parse(body, 16, dialect.known()) else { return };
-    let second: Value = serde_json::from_slice(body).expect("a second reader reads it");
+    let second: Value = serde_json::from_slice(body).expect("a second parser accepts it");
     let _ = dialect.prompt(&payload);
     let Ok(claim) = dialect.read(&payload) else { return };
     let Ok(event) = event::check(claim) else { return };

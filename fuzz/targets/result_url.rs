@@ -1,4 +1,4 @@
-//! A URL that passes is, to a reader of WHATWG's, on a listed host too.
+//! A WHATWG parser finds the same listed host in an accepted URL.
 
 #![no_main]
 
@@ -23,7 +23,7 @@ fuzz_target!(|text: &str| {
         host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b)),
         "{host}"
     );
-    // Of an `xn--` that decodes to nothing it makes no URL.
+    // A WHATWG parser refuses an invalid `xn--`.
     let Ok(whatwg) = url::Url::parse(text) else {
         assert!(host.contains("xn--"), "{host}");
         return;

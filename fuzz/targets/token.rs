@@ -1,6 +1,6 @@
-//! A token is good only if it was made with the key, and for this hook.
+//! A token is valid only with the key's signature, and for this hook.
 //!
-//! After a first byte `!`, the rest is `header LF claims`, which is signed here: so the reader of claims is reached.
+//! After a first byte `!`, the target signs the rest, `header LF claims`, so that the fuzzer reaches the reader of claims.
 
 #![no_main]
 
@@ -48,7 +48,7 @@ fn judge(text: &[u8], made: TokenOrigin) {
         Token::Good(claims) => (claims, true),
         Token::OutOfScope { claims, .. } => (claims, false),
         Token::Invalid(_) => return,
-        Token::Absent => panic!("there is one"),
+        Token::Absent => panic!("the token is absent"),
     };
     let text = std::str::from_utf8(text).unwrap();
     let [header, payload, signature] = text.split('.').collect::<Vec<_>>()[..] else {
@@ -56,12 +56,12 @@ fn judge(text: &[u8], made: TokenOrigin) {
     };
     let decode = |segment: &str| {
         let bytes = URL_SAFE_NO_PAD.decode(segment).unwrap();
-        assert_eq!(URL_SAFE_NO_PAD.encode(&bytes), segment, "one spelling");
+        assert_eq!(URL_SAFE_NO_PAD.encode(&bytes), segment, "one form");
         bytes
     };
     let read = |segment| -> Value { serde_json::from_slice(&decode(segment)).unwrap() };
     let (header, payload, signature) = (read(header), read(payload), decode(signature));
-    // Of EdDSA's private key nothing is known here: the only such tokens are seeds, whose claims are these.
+    // The target has no private key of EdDSA. The only such tokens are seeds with these claims.
     match header["kid"].as_str() {
         Some("hs") => {
             assert_eq!(header["alg"], "HS256");

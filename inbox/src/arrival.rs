@@ -1,4 +1,4 @@
-//! What the gate hands over: one delivery, with what it marked it with.
+//! Reads a delivery that the gate forwards, with its gate headers.
 
 use crate::entry::{Fingerprint, Origin, QuarantineReason};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -13,71 +13,81 @@ use fluent_uri::Uri;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-/// A delivery that the gate let through.
+/// A delivery that the gate forwarded.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) verdict: Verdict,
     pub(crate) hook: String,
-    /// In its canonical form.
+    /// A UUID in canonical form.
     pub(crate) generation: Option<String>,
-    /// What happened; of what is quarantined, what it claims.
+    /// The reported event. In quarantine it is only claimed.
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) origin: Origin,
-    /// Why it is quarantined.
+    /// The reason of a quarantined delivery.
     pub(crate) reason: Option<QuarantineReason>,
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<ArrivalToken>,
     pub(crate) job: Option<String>,
-    /// Whether its sender was authenticated.
+    /// Whether the sender is authenticated.
     pub(crate) authenticated: bool,
     /// SHA-256 of the body.
     pub(crate) digest: [u8; 32],
-    /// The path that it came to, without its token.
+    /// The path of the request, without the token.
     pub(crate) path: String,
-    /// Those that go on, as lines `name: value`.
+    /// The headers for the service, as lines `name: value`.
     pub(crate) headers: Vec<u8>,
     pub(crate) body: Bytes,
 }
 
-/// A callback token, by its id.
+/// The callback token of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Token {
+pub(crate) struct ArrivalToken {
     pub(crate) id: String,
-    /// Whether it is one generation's alone. One without `jti` and `job` is a static callback URL.
+    /// Whether it serves one generation only. A token without `jti` and `job` is a static callback URL's.
     pub(crate) binds: bool,
 }
 
-/// Why a request is not stored. All of them are 503: the sender has done nothing wrong.
+/// Why the inbox refuses a request. Each is answered with 503: the sender is not the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum NotOurs {
-    #[error("it was not marked by a gate (blobgate-verdict, blobgate-hook)")]
+pub(crate) enum ArrivalError {
+    #[error(
+        "the request has no gate headers ({}, {}). Send it through the gate",
+        header::VERDICT,
+        header::HOOK
+    )]
     NotMarked,
-    #[error("its gate speaks another version of the headers (blobgate-contract)")]
+    #[error(
+        "the gate writes another version of the gate headers ({}). Upgrade the older of both",
+        header::CONTRACT
+    )]
     Contract,
-    #[error("it is one of the inbox's own deliveries: its service routes lead back here")]
+    #[error(
+        "the request is one of the inbox's own deliveries. Correct the service routes, which lead back to the inbox"
+    )]
     Loop,
-    #[error("a header that decides something is repeated or not as the gate writes it")]
+    #[error("a gate header is repeated or invalid. Send the request through the gate")]
     Header,
 }
 
-/// Deeper than any hook may allow.
+/// A depth above the limit of any hook.
 pub(crate) const MAX_DEPTH: usize = 128;
 
 impl Arrival {
-    /// Reads what the gate sent.
-    pub(crate) fn read(path: &str, headers: &HeaderMap, body: Bytes) -> Result<Self, NotOurs> {
+    /// Reads a request from the gate.
+    pub(crate) fn read(path: &str, headers: &HeaderMap, body: Bytes) -> Result<Self, ArrivalError> {
         if headers.contains_key(header::ATTEMPT) {
-            return Err(NotOurs::Loop);
+            return Err(ArrivalError::Loop);
         }
-        let verdict = one(headers, header::VERDICT)?.ok_or(NotOurs::NotMarked)?;
-        let verdict = Verdict::parse(verdict).ok_or(NotOurs::Header)?;
+        let verdict = one(headers, header::VERDICT)?.ok_or(ArrivalError::NotMarked)?;
+        let verdict = Verdict::parse(verdict).ok_or(ArrivalError::Header)?;
         if !one(headers, header::CONTRACT)?.is_some_and(is_understood) {
-            return Err(NotOurs::Contract);
+            return Err(ArrivalError::Contract);
         }
         let text = |name| one(headers, name).map(|value| value.map(str::to_owned));
-        let hook = text(header::HOOK)?.ok_or(NotOurs::NotMarked)?;
-        let dialect = one(headers, header::DIALECT)?.and_then(Dialect::by_name).ok_or(NotOurs::Header)?;
+        let hook = text(header::HOOK)?.ok_or(ArrivalError::NotMarked)?;
+        let dialect =
+            one(headers, header::DIALECT)?.and_then(Dialect::by_name).ok_or(ArrivalError::Header)?;
         let generation = match one(headers, header::GENERATION_ID)? {
-            Some(id) => Some(GenerationId::parse(id).ok_or(NotOurs::Header)?.to_string()),
+            Some(id) => Some(GenerationId::parse(id).ok_or(ArrivalError::Header)?.to_string()),
             None => None,
         };
         let event = one(
@@ -87,7 +97,7 @@ impl Arrival {
                 Verdict::Accepted | Verdict::Observed => header::EVENT,
             },
         )?;
-        let event = event.map(|event| Kind::parse(event).ok_or(NotOurs::Header)).transpose()?;
+        let event = event.map(|event| Kind::parse(event).ok_or(ArrivalError::Header)).transpose()?;
         let reason = one(headers, header::REASON)?.map(QuarantineReason::parse);
         let job = text(header::JOB)?;
         let complete = match verdict {
@@ -96,10 +106,10 @@ impl Arrival {
             Verdict::Observed => true,
         };
         if !complete {
-            return Err(NotOurs::NotMarked);
+            return Err(ArrivalError::NotMarked);
         }
-        let token =
-            text(header::TOKEN_ID)?.map(|id| Token { binds: job.is_some() || !is_like_digest(&id), id });
+        let token = text(header::TOKEN_ID)?
+            .map(|id| ArrivalToken { binds: job.is_some() || !is_like_digest(&id), id });
         let digest = Sha256::digest(&body).into();
         let code = one(headers, header::ERROR_CODE)?;
         Ok(Self {
@@ -114,22 +124,22 @@ impl Arrival {
             authenticated: headers.contains_key(header::PROOFS),
             digest,
             path: path.to_owned(),
-            headers: kept_headers(headers),
+            headers: service_headers(headers),
             body,
         })
     }
 
-    /// What happened; of what is quarantined, what it claims.
+    /// The reported event. In quarantine it is only claimed.
     pub(crate) fn event(&self) -> Option<Kind> {
         self.fingerprint.as_ref().map(Fingerprint::kind)
     }
 
-    /// The same, not sent but fetched.
+    /// Marks the arrival as fetched by the reconciler.
     pub(crate) fn reconciled(self) -> Self {
         Self { origin: Origin::Reconcile, ..self }
     }
 
-    /// Whether it is what this `webhook-id` names. Of what is not accepted it decides nothing.
+    /// Whether `webhook-id` names this event. True for an arrival that is not accepted.
     pub(crate) fn fits(&self, id: Option<&HeaderValue>) -> bool {
         let (Verdict::Accepted, Some(generation), Some(event)) =
             (self.verdict, &self.generation, self.event())
@@ -139,30 +149,31 @@ impl Arrival {
         id.and_then(|id| id.to_str().ok()).is_some_and(|id| is_key_of(id, generation, event))
     }
 
-    /// What it takes in the store, in bytes.
+    /// Its size in the store, in bytes.
     pub(crate) fn size(&self) -> i64 {
         let bytes = self.path.len().saturating_add(self.headers.len()).saturating_add(self.body.len());
         i64::try_from(bytes).unwrap_or(i64::MAX)
     }
 }
 
-/// The one value of a header that decides something, in visible ASCII.
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, NotOurs> {
+/// The only value of a gate header, in visible ASCII.
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ArrivalError> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     match (values.next(), value.to_str()) {
         (None, Ok(value)) => Ok(Some(value)),
-        _ => Err(NotOurs::Header),
+        _ => Err(ArrivalError::Header),
     }
 }
 
-/// Where a video is stays for as long as a repeat is to be recognised, and so only as a digest: it is somebody's.
+/// The fingerprint of an event. It is stored as long as repeats must be recognised, so it contains only a digest of the video's URL,
+/// which is personal data.
 fn fingerprint(dialect: Dialect, event: Kind, code: Option<&str>, body: &[u8]) -> Fingerprint {
     let code = || code.unwrap_or_default().to_owned();
     match event {
-        // Without a place it is what was released as completed: then the body tells it from another.
-        Kind::Completed => Fingerprint::Completed(match result_place(dialect, body) {
-            Some(place) => hex::encode(Sha256::digest(place)),
+        // A body without a URL was released as completed. Its digest distinguishes it from another.
+        Kind::Completed => Fingerprint::Completed(match result_url_key(dialect, body) {
+            Some(key) => hex::encode(Sha256::digest(key)),
             None => hex::encode(Sha256::digest(body)),
         }),
         Kind::Failed => Fingerprint::Failed(code()),
@@ -170,8 +181,8 @@ fn fingerprint(dialect: Dialect, event: Kind, code: Option<&str>, body: &[u8]) -
     }
 }
 
-/// Queries are left out: a signed URL has another one each time.
-fn result_place(dialect: Dialect, body: &[u8]) -> Option<String> {
+/// The URL of the video without its query, which differs in each signed URL.
+fn result_url_key(dialect: Dialect, body: &[u8]) -> Option<String> {
     let payload = json::parse(body, MAX_DEPTH, dialect.known()).ok()?;
     let url = dialect.result_url(&payload)?.to_owned();
     let Ok(parsed) = Uri::parse(url.as_str()) else { return Some(url) };
@@ -180,15 +191,15 @@ fn result_place(dialect: Dialect, body: &[u8]) -> Option<String> {
     Some(format!("{scheme}://{}{path}", authority.unwrap_or_default()))
 }
 
-/// What goes on to a service. The signature's time and value are made anew for each attempt.
-fn goes_on(name: &HeaderName) -> bool {
+/// Whether a service gets this header. Each attempt creates the signature's time and value anew.
+fn is_for_service(name: &HeaderName) -> bool {
     let known = ["content-type", header::IDEMPOTENCY_KEY, header::WEBHOOK_ID];
     name.as_str().starts_with(header::PREFIX) || known.contains(&name.as_str())
 }
 
-fn kept_headers(headers: &HeaderMap) -> Vec<u8> {
+fn service_headers(headers: &HeaderMap) -> Vec<u8> {
     let mut lines = Vec::new();
-    for (name, value) in headers.iter().filter(|(name, _)| goes_on(name)) {
+    for (name, value) in headers.iter().filter(|(name, _)| is_for_service(name)) {
         lines.extend_from_slice(name.as_str().as_bytes());
         lines.extend_from_slice(b": ");
         lines.extend_from_slice(value.as_bytes());
@@ -197,10 +208,10 @@ fn kept_headers(headers: &HeaderMap) -> Vec<u8> {
     lines
 }
 
-/// The headers of an entry, as they came.
+/// Reads the stored headers of an entry.
 pub(crate) fn read_headers(lines: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    // A value of HTTP has no line break in it.
+    // An HTTP header value contains no line break (RFC 9110, section 5.5).
     for line in lines.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
@@ -230,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_completion_is_told_by_where_its_video_is() {
+    fn identifies_a_completion_by_its_url_without_query() {
         let one = of("https://cdn.runblob.io/a.mp4?signed=1");
         assert_eq!(one, of("HTTPS://CDN.runblob.io/a.mp4?signed=2"));
         for other in
@@ -238,7 +249,7 @@ mod tests {
         {
             assert_ne!(one, of(other), "{other}");
         }
-        // Of which nothing can be read.
+        // A digest, which does not reveal the URL.
         assert!(one.len() == 64 && one.bytes().all(|byte| byte.is_ascii_hexdigit()), "{one}");
     }
 }

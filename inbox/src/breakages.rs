@@ -1,15 +1,17 @@
-//! What a test has the inbox do wrong on purpose: `inbox/tests/kill` has to find each of these. They stand around the store, so
-//! that the code that serves has none of them.
+//! Wrong behaviours that a test switches on by `FAILPOINTS`. `make kill` must detect each of them. They decorate the store, so the
+//! production modules contain none of them.
 
 use crate::arrival::Arrival;
-use crate::decide::Room;
+use crate::decide::QuarantineRoom;
 use crate::failpoint::broken_by;
 use crate::health::{Fault, Faults};
+use crate::store::place::OpenSettings;
 use crate::store::{
-    Alike, Allowed, Answered, ArrivalStore, Candidates, Change, ChangeStore, Changed, Claim, Claimed, Cursor,
-    DeliveryStore, Entry, Expectation, ExpectationStore, Expected, FileWatch, Filter, Finished, Followed,
-    Next, Noted, Only, Outcome, Pause, PausedSince, Payload, Quarantined, Question, ReadStore,
-    RetentionStore, Store, StoreError, StoreHandle, Stored, Usage, Wanted, Which,
+    Announcement, AnnouncementOutcome, ArrivalOutcome, ArrivalStore, CallBudget, CandidateGroup, Change,
+    ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry, CommittedBatch, Cursor, DatedPause,
+    DeliveryStore, EntryGroup, EntryRow, EntrySelection, Expectation, ExpectationStore, FileWatch, Filter,
+    FinishedAttempt, FollowPage, NextCall, OpenError, Pause, Place, QuarantinedEntry, ReadStore, Restriction,
+    Result, RetentionStore, StatusAnswer, StatusCall, Store, StoreError, StoreHandle, StoredPayload, Usage,
 };
 use async_trait::async_trait;
 use blobgate::policy::Verdict;
@@ -18,19 +20,27 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-type Result<T> = std::result::Result<T, StoreError>;
-
-/// A store that breaks as `FAILPOINTS` says.
+/// A store with the wrong behaviours of `FAILPOINTS`.
 #[derive(Debug)]
-struct Broken(StoreHandle);
+struct BreakableStore(StoreHandle);
 
-pub(crate) fn around(store: StoreHandle) -> StoreHandle {
-    Arc::new(Broken(store))
+/// Opens a store. `break-synchronous-off` has commits return before they are on the disk.
+pub(crate) async fn open(place: &Place) -> std::result::Result<StoreHandle, OpenError> {
+    let mut settings = OpenSettings::default();
+    if broken_by!("break-synchronous-off") {
+        settings.synchronous = 0;
+        for (name, value) in &mut settings.session {
+            if *name == "synchronous_commit" {
+                *value = "off";
+            }
+        }
+    }
+    Ok(Arc::new(BreakableStore(place.open_with(settings).await?)))
 }
 
-/// As if its service had answered.
-fn done(entry: &Claimed) -> Finished {
-    Finished {
+/// An attempt that pretends that its service answered.
+fn done(entry: &ClaimedEntry) -> FinishedAttempt {
+    FinishedAttempt {
         id: entry.id,
         lease: entry.lease,
         done: true,
@@ -43,16 +53,16 @@ fn done(entry: &Claimed) -> Finished {
 }
 
 #[async_trait]
-impl ArrivalStore for Broken {
-    async fn store(&self, arrivals: &[&Arrival], room: Room) -> Result<Stored> {
+impl ArrivalStore for BreakableStore {
+    async fn store(&self, arrivals: &[&Arrival], room: QuarantineRoom) -> Result<CommittedBatch> {
         if broken_by!("break-answer-before-commit") {
             let (inner, owned) = (Arc::clone(&self.0), arrivals.iter().copied().cloned().collect::<Vec<_>>());
             tokio::spawn(async move { inner.store(&owned.iter().collect::<Vec<_>>(), room).await });
-            let outcomes = arrivals.iter().map(|_| Outcome::Repeated).collect();
-            return Ok(Stored { outcomes, worked: Duration::ZERO, synced: Duration::ZERO });
+            let outcomes = arrivals.iter().map(|_| ArrivalOutcome::Repeated).collect();
+            return Ok(CommittedBatch { outcomes, worked: Duration::ZERO, synced: Duration::ZERO });
         }
         if broken_by!("break-no-unique-key") {
-            // What is observed is delivered each time.
+            // Observed deliveries have no unique key.
             let observed = |arrival: &&Arrival| Arrival { verdict: Verdict::Observed, ..(*arrival).clone() };
             let observed: Vec<_> = arrivals.iter().map(observed).collect();
             return self.0.store(&observed.iter().collect::<Vec<_>>(), room).await;
@@ -60,17 +70,17 @@ impl ArrivalStore for Broken {
         self.0.store(arrivals, room).await
     }
 
-    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<Outcome>> {
+    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<ArrivalOutcome>> {
         self.0.release(id, arrival, why).await
     }
 
-    async fn would_release(&self, id: i64, arrival: &Arrival) -> Result<Option<Outcome>> {
-        self.0.would_release(id, arrival).await
+    async fn preview_release(&self, id: i64, arrival: &Arrival) -> Result<Option<ArrivalOutcome>> {
+        self.0.preview_release(id, arrival).await
     }
 }
 
 #[async_trait]
-impl DeliveryStore for Broken {
+impl DeliveryStore for BreakableStore {
     async fn waiting(&self) -> Result<Vec<(String, i64)>> {
         self.0.waiting().await
     }
@@ -79,10 +89,10 @@ impl DeliveryStore for Broken {
         self.0.pauses().await
     }
 
-    async fn claim(&self, route: &str, wanted: Wanted, lease: i64) -> Result<Claim> {
+    async fn claim(&self, route: &str, wanted: ClaimRequest, lease: i64) -> Result<ClaimedBatch> {
         let mut claim = self.0.claim(route, wanted, lease).await?;
         if broken_by!("break-done-before-sent") {
-            // Nor are they sent, as by a process that dies in between.
+            // No delivery follows, as if the process died in between.
             let done: Vec<_> = claim.entries.drain(..).map(|entry| done(&entry)).collect();
             self.0.finish(&done, i64::MAX).await?;
         }
@@ -93,7 +103,7 @@ impl DeliveryStore for Broken {
         self.0.renew(leases, lease).await
     }
 
-    async fn finish(&self, finished: &[Finished], give_up_after: i64) -> Result<Vec<i64>> {
+    async fn finish(&self, finished: &[FinishedAttempt], give_up_after: i64) -> Result<Vec<i64>> {
         self.0.finish(finished, give_up_after).await
     }
 
@@ -103,8 +113,8 @@ impl DeliveryStore for Broken {
 }
 
 #[async_trait]
-impl ChangeStore for Broken {
-    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed> {
+impl ChangeStore for BreakableStore {
+    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<ChangeResult> {
         self.0.change(change, ids).await
     }
 
@@ -118,12 +128,12 @@ impl ChangeStore for Broken {
 }
 
 #[async_trait]
-impl ExpectationStore for Broken {
-    async fn expect(&self, expected: &Expected, after: i64) -> Result<Noted> {
+impl ExpectationStore for BreakableStore {
+    async fn expect(&self, expected: &Announcement, after: i64) -> Result<AnnouncementOutcome> {
         self.0.expect(expected, after).await
     }
 
-    async fn explained(&self, expected: &Expected) -> Result<Vec<i64>> {
+    async fn explained(&self, expected: &Announcement) -> Result<Vec<i64>> {
         self.0.explained(expected).await
     }
 
@@ -135,28 +145,33 @@ impl ExpectationStore for Broken {
         self.0.unconfirmed_of(hook, generation).await
     }
 
-    async fn want(&self, hook: &str, generation: &str) -> Result<()> {
-        self.0.want(hook, generation).await
+    async fn request_call(&self, hook: &str, generation: &str) -> Result<()> {
+        self.0.request_call(hook, generation).await
     }
 
-    async fn want_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool> {
-        self.0.want_for(id, hook, generation, headers).await
+    async fn request_call_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool> {
+        self.0.request_call_for(id, hook, generation, headers).await
     }
 
-    async fn forget_judgement(&self, id: i64) -> Result<()> {
-        self.0.forget_judgement(id).await
+    async fn forget_reevaluation(&self, id: i64) -> Result<()> {
+        self.0.forget_reevaluation(id).await
     }
 
-    async fn next_question(&self, allowed: Allowed) -> Result<Next> {
-        self.0.next_question(allowed).await
+    async fn next_call(&self, allowed: CallBudget) -> Result<NextCall> {
+        self.0.next_call(allowed).await
     }
 
-    async fn answered(&self, question: &Question, answered: &Answered, about: &[i64]) -> Result<()> {
-        self.0.answered(question, answered, about).await
+    async fn record_answer(
+        &self,
+        question: &StatusCall,
+        answered: &StatusAnswer,
+        about: &[i64],
+    ) -> Result<()> {
+        self.0.record_answer(question, answered, about).await
     }
 
-    async fn ask_now(&self, after: i64) -> Result<u64> {
-        self.0.ask_now(after).await
+    async fn call_now(&self, after: i64) -> Result<u64> {
+        self.0.call_now(after).await
     }
 
     async fn count_expected(&self, after: i64) -> Result<(i64, i64)> {
@@ -165,7 +180,7 @@ impl ExpectationStore for Broken {
 }
 
 #[async_trait]
-impl RetentionStore for Broken {
+impl RetentionStore for BreakableStore {
     async fn purge_bodies(&self, age: i64, limit: i64) -> Result<(i64, i64)> {
         self.0.purge_bodies(age, limit).await
     }
@@ -184,36 +199,43 @@ impl RetentionStore for Broken {
 }
 
 #[async_trait]
-impl ReadStore for Broken {
+impl ReadStore for BreakableStore {
     async fn now(&self) -> Result<i64> {
         self.0.now().await
     }
 
-    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>> {
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EntryRow>> {
         self.0.list(filter, before, limit).await
     }
 
-    async fn show(&self, id: i64) -> Result<Option<(Entry, Option<Payload>)>> {
+    async fn show(&self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>> {
         self.0.show(id).await
     }
 
-    async fn quarantined(&self, id: i64) -> Result<Option<Quarantined>> {
+    async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>> {
         self.0.quarantined(id).await
     }
 
-    async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>> {
+    async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>> {
         self.0.payloads(ids).await
     }
 
-    async fn alike(&self, since: i64) -> Result<Vec<Alike>> {
-        self.0.alike(since).await
+    async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>> {
+        self.0.entry_groups(since).await
     }
 
-    async fn count(&self, which: &Which) -> Result<Vec<Candidates>> {
+    async fn count(&self, which: &EntrySelection) -> Result<Vec<CandidateGroup>> {
         self.0.count(which).await
     }
 
-    async fn ids(&self, filter: &Filter, only: Only, after: i64, until: i64, limit: i64) -> Result<Vec<i64>> {
+    async fn ids(
+        &self,
+        filter: &Filter,
+        only: Restriction,
+        after: i64,
+        until: i64,
+        limit: i64,
+    ) -> Result<Vec<i64>> {
         self.0.ids(filter, only, after, until, limit).await
     }
 
@@ -225,19 +247,19 @@ impl ReadStore for Broken {
         self.0.oldest_waiting().await
     }
 
-    async fn paused(&self) -> Result<Vec<PausedSince>> {
+    async fn paused(&self) -> Result<Vec<DatedPause>> {
         self.0.paused().await
     }
 
-    async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>> {
-        self.0.open_questions(limit).await
+    async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>> {
+        self.0.open_expectations(limit).await
     }
 
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
         self.0.expectation(hook, generation).await
     }
 
-    async fn newest_payload(&self, hook: &str) -> Result<Option<Payload>> {
+    async fn newest_payload(&self, hook: &str) -> Result<Option<StoredPayload>> {
         self.0.newest_payload(hook).await
     }
 
@@ -251,13 +273,13 @@ impl ReadStore for Broken {
         after: Cursor,
         until: Option<Cursor>,
         limit: i64,
-    ) -> Result<Followed> {
+    ) -> Result<FollowPage> {
         self.0.follow(filter, after, until, limit).await
     }
 }
 
 #[async_trait]
-impl Store for Broken {
+impl Store for BreakableStore {
     async fn usage(&self) -> Result<Usage> {
         self.0.usage().await
     }
@@ -278,8 +300,8 @@ impl Store for Broken {
         self.0.explain(error).await
     }
 
-    async fn lacks(&self) -> Option<(bool, String)> {
-        self.0.lacks().await
+    async fn missing_rights(&self) -> Option<(bool, String)> {
+        self.0.missing_rights().await
     }
 
     fn writers(&self) -> u32 {
@@ -287,7 +309,7 @@ impl Store for Broken {
     }
 
     fn file(&self) -> Option<&Path> {
-        // Another program can take all of a disk between two looks: so it is for a test that has nobody look.
+        // Another program can fill the disk between two checks. This failpoint switches the checks off.
         if broken_by!("disk-unseen") { None } else { self.0.file() }
     }
 
@@ -299,7 +321,7 @@ impl Store for Broken {
         Arc::clone(&self.0).watch_files(faults)
     }
 
-    fn rescued(&self) -> Vec<String> {
-        self.0.rescued()
+    fn rescued_copies(&self) -> Vec<String> {
+        self.0.rescued_copies()
     }
 }

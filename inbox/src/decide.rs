@@ -1,6 +1,6 @@
-//! What becomes of an arrival, given what is known of its generation and its token.
+//! Decides on an arrival by the stored state of its generation and token.
 //!
-//! Pure: the store reads what is known under the generation's lock, and writes what is decided before it lets go.
+//! Pure: the store reads the state under the generation's lock, and writes the decision before it releases the lock.
 
 mod plan;
 mod quota;
@@ -10,16 +10,16 @@ use crate::entry::{ExpectationState, Fingerprint, Origin, QuarantineReason, Supe
 use blobgate::event::Kind;
 use blobgate::policy::Verdict;
 pub(crate) use plan::{
-    Batch, NewEntry, Outcome, Plan, QuarantineAnswers, QuarantineKey, QuarantineQuestions,
+    ArrivalOutcome, Batch, NewEntry, Plan, QuarantineKey, QuarantineQuery, QuarantineRows,
 };
-pub(crate) use quota::{Account, GenerationUsage, Room, TokenUsage};
+pub(crate) use quota::{Account, GenerationUsage, QuarantineRoom, TokenUsage};
 use std::collections::BTreeMap;
 
-/// What the store knows of the generations and tokens of a batch, and learns while the batch is decided on.
+/// The state of a batch's generations and tokens. Each decision changes it.
 #[derive(Debug, Default)]
 pub(crate) struct BatchState {
-    pub(crate) generations: BTreeMap<GenerationKey, Generation>,
-    pub(crate) tokens: BTreeMap<TokenKey, Token>,
+    pub(crate) generations: BTreeMap<GenerationKey, GenerationState>,
+    pub(crate) tokens: BTreeMap<TokenKey, TokenState>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,64 +34,64 @@ pub(crate) struct TokenKey {
     pub(crate) token_id: String,
 }
 
-/// A generation's row.
+/// The state of a generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Generation {
-    /// The token that it is bound to.
+pub(crate) struct GenerationState {
+    /// The token that is bound to it.
     pub(crate) token_id: Option<String>,
-    /// The job that the application says it is of.
+    /// The job of the application's announcement.
     pub(crate) expected: Option<String>,
     pub(crate) completed: Option<TerminalEvent>,
     pub(crate) failure: Option<TerminalEvent>,
-    /// What becomes of its expectation, if this batch decides that.
+    /// The new state of its expectation, if this batch meets it.
     pub(crate) expectation_state: Option<ExpectationState>,
-    /// Whether it differs from what is stored.
+    /// Whether it differs from the stored row.
     pub(crate) changed: bool,
 }
 
-/// How a generation ended, by one accepted delivery.
+/// The end of a generation, as one accepted delivery reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TerminalEvent {
-    /// Its entry.
+    /// The id of its entry.
     pub(crate) id: i64,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) origin: Origin,
     pub(crate) authenticated: bool,
 }
 
-/// A token's row.
+/// The state of a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Token {
-    /// The generation that it is bound to.
+pub(crate) struct TokenState {
+    /// The generation that is bound to it.
     pub(crate) generation: Option<String>,
-    /// Whether it differs from what is stored.
+    /// Whether it differs from the stored row.
     pub(crate) changed: bool,
 }
 
-/// What becomes of an arrival.
+/// The decision on an arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// A new event, to be delivered. It supersedes what `supersedes` says, and `retires` that entry if it still waits.
+pub(crate) enum ArrivalDecision {
+    /// Deliver a new event. It may supersede another event, and `retires` that entry unless it was delivered.
     Deliver { supersedes: Option<Superseded>, retires: Option<i64> },
-    /// The event of this entry once more.
+    /// A repeat of the event of this entry.
     Repeat { of: i64 },
-    /// Into quarantine, for the gate's reason or for ours.
+    /// Quarantine the arrival, for the gate's reason or the inbox's.
     Quarantine { reason: QuarantineReason },
-    /// Delivered each time, and bound to nothing.
+    /// Deliver the arrival, and bind nothing.
     Observe,
 }
 
 impl BatchState {
-    /// Decides on one arrival, whose entry would be `id`, and learns from it.
-    pub(crate) fn decide(&mut self, arrival: &Arrival, id: i64) -> Decision {
+    /// Decides on one arrival, and updates the state. `id` is the id of a new entry.
+    pub(crate) fn decide(&mut self, arrival: &Arrival, id: i64) -> ArrivalDecision {
         match (arrival.verdict, arrival.generation_key(), &arrival.fingerprint) {
-            (Verdict::Observed, ..) => Decision::Observe,
+            (Verdict::Observed, ..) => ArrivalDecision::Observe,
             (Verdict::Accepted, Some(key), Some(fingerprint)) => {
                 self.decide_event(arrival, key, fingerprint, id)
             }
             _ => {
                 let none = || QuarantineReason::Other(String::new());
-                Decision::Quarantine { reason: arrival.reason.clone().unwrap_or_else(none) }
+                ArrivalDecision::Quarantine { reason: arrival.reason.clone().unwrap_or_else(none) }
             }
         }
     }
@@ -101,8 +101,8 @@ impl BatchState {
         self.tokens.get(token)?.generation.as_ref()
     }
 
-    /// The expectations that are met: hook, generation, and the new state.
-    pub(crate) fn met(&self) -> impl Iterator<Item = (&str, &str, &'static str)> {
+    /// The hook, generation and new state of each met expectation.
+    pub(crate) fn met_expectations(&self) -> impl Iterator<Item = (&str, &str, &'static str)> {
         self.generations
             .iter()
             .filter_map(|(key, row)| Some((&*key.hook, &*key.generation, row.expectation_state?.name())))
@@ -114,29 +114,29 @@ impl BatchState {
         key: GenerationKey,
         fingerprint: &Fingerprint,
         id: i64,
-    ) -> Decision {
+    ) -> ArrivalDecision {
         let generation = self.generations.entry(key).or_default();
         let token = arrival.binding_key().map(|key| self.tokens.entry(key).or_default());
         if let Err(reason) = check_binding(arrival, generation, token.as_deref()) {
-            return Decision::Quarantine { reason };
+            return ArrivalDecision::Quarantine { reason };
         }
         let decision = generation.end(arrival, fingerprint, id);
-        if !matches!(decision, Decision::Quarantine { .. }) {
+        if !matches!(decision, ArrivalDecision::Quarantine { .. }) {
             bind(arrival, generation, token);
         }
         decision
     }
 }
 
-/// A bound token speaks of its own generation only, and a bound generation is spoken of by its own token only.
+/// A bound token must name its own generation, and a bound generation must come with its own token.
 ///
-/// Who came first is a guess, and an expectation is not one: where the application has said of which job a generation is, a
-/// token of that job may speak of it whatever either is bound to, and a token of another job may not, not even as the first.
-/// A token that names no job is guessed about as before.
+/// The first use binds, which is a guess. An expectation is none: if the application announced the job of a generation, a token
+/// of that job is accepted whatever both are bound to, and a token of another job is refused even as the first. A token without a
+/// job is bound by first use.
 fn check_binding(
     arrival: &Arrival,
-    generation: &Generation,
-    token: Option<&Token>,
+    generation: &GenerationState,
+    token: Option<&TokenState>,
 ) -> Result<(), QuarantineReason> {
     let Some((token, id)) = token.zip(arrival.token.as_ref().map(|token| &token.id)) else { return Ok(()) };
     match generation.explains(arrival) {
@@ -153,28 +153,28 @@ fn check_binding(
     }
 }
 
-fn bind(arrival: &Arrival, generation: &mut Generation, token: Option<&mut Token>) {
+fn bind(arrival: &Arrival, generation: &mut GenerationState, token: Option<&mut TokenState>) {
     let Some(token) = token else { return };
-    let beats = generation.explains(arrival) == Some(true);
-    if token.generation.is_none() || (beats && token.generation != arrival.generation) {
-        *token = Token { generation: arrival.generation.clone(), changed: true };
+    let is_explained = generation.explains(arrival) == Some(true);
+    if token.generation.is_none() || (is_explained && token.generation != arrival.generation) {
+        *token = TokenState { generation: arrival.generation.clone(), changed: true };
     }
     let id = arrival.token.as_ref().map(|token| &token.id);
-    if generation.token_id.is_none() || (beats && generation.token_id.as_ref() != id) {
+    if generation.token_id.is_none() || (is_explained && generation.token_id.as_ref() != id) {
         generation.token_id = id.cloned();
         generation.changed = true;
     }
 }
 
-impl Token {
-    /// Whether it is bound to nothing, and there for its lock alone.
+impl TokenState {
+    /// Whether it is not bound. The row then exists only for its lock.
     pub(crate) fn is_empty(&self) -> bool {
         self.generation.is_none()
     }
 }
 
-impl Generation {
-    /// Whether nothing is known of it, and it is there for its lock alone.
+impl GenerationState {
+    /// Whether it has no state. The row then exists only for its lock.
     pub(crate) fn is_empty(&self) -> bool {
         self.token_id.is_none()
             && self.expected.is_none()
@@ -182,45 +182,47 @@ impl Generation {
             && self.failure.is_none()
     }
 
-    /// Whether it is expected of the job that an arrival names; none where nothing is expected, or no job is named.
+    /// Whether the arrival names the expected job. `None` if there is no expectation, or the arrival names no job.
     pub(crate) fn explains(&self, arrival: &Arrival) -> Option<bool> {
         Some(self.expected.as_ref()? == arrival.job.as_ref()?)
     }
 
-    /// How an event fits to how the generation has ended so far.
-    fn end(&mut self, arrival: &Arrival, fingerprint: &Fingerprint, id: i64) -> Decision {
+    /// Decides on an event by the earlier events of its generation.
+    fn end(&mut self, arrival: &Arrival, fingerprint: &Fingerprint, id: i64) -> ArrivalDecision {
         let kind = fingerprint.kind();
         let own = if kind == Kind::Completed { &mut self.completed } else { &mut self.failure };
         if let Some(own) = own
             && own.is_same(arrival, fingerprint)
         {
             if own.origin == Origin::Reconcile && arrival.authenticated {
-                // From here on others are compared with the provider's own webhook.
+                // Later events are compared with the provider's webhook instead of the reconciled event.
                 own.fingerprint.clone_from(fingerprint);
                 own.origin = arrival.origin;
                 self.changed = true;
             }
-            return Decision::Repeat { of: own.id };
+            return ArrivalDecision::Repeat { of: own.id };
         }
         let (completed, failure) = (self.completed.as_ref(), self.failure.as_ref());
         let own = if kind == Kind::Completed { completed } else { failure };
-        // The event of an unauthenticated sender never blocks that of an authenticated one.
-        let gives_way =
+        // An unauthenticated event never blocks an authenticated one.
+        let supersedes_unauthenticated =
             arrival.authenticated && [completed, failure].into_iter().flatten().all(|end| !end.authenticated);
         let decision = match (own, own.or(completed).or(failure)) {
-            (_, None) => Decision::Deliver { supersedes: None, retires: None },
-            (_, Some(before)) if gives_way => before.give_way(Superseded::Unauthenticated),
-            // Of a completion, so that what is there is a failure.
+            (_, None) => ArrivalDecision::Deliver { supersedes: None, retires: None },
+            (_, Some(before)) if supersedes_unauthenticated => {
+                before.superseded_as(Superseded::Unauthenticated)
+            }
+            // A completion supersedes a failure.
             (None, Some(failure))
                 if kind == Kind::Completed && (arrival.authenticated || !failure.authenticated) =>
             {
-                failure.give_way(failure.as_superseded())
+                failure.superseded_as(failure.as_superseded())
             }
             (_, Some(_)) => conflict(),
         };
-        if matches!(decision, Decision::Deliver { .. }) {
+        if matches!(decision, ArrivalDecision::Deliver { .. }) {
             if kind != Kind::Completed {
-                // There was none, or one of an unauthenticated sender: the failure is what a later completion supersedes.
+                // Removes an unauthenticated completion: a later completion must supersede this failure.
                 self.completed = None;
             }
             let this = TerminalEvent {
@@ -244,12 +246,12 @@ impl Generation {
 }
 
 impl TerminalEvent {
-    fn give_way(&self, superseded: Superseded) -> Decision {
-        Decision::Deliver { supersedes: Some(superseded), retires: Some(self.id) }
+    fn superseded_as(&self, superseded: Superseded) -> ArrivalDecision {
+        ArrivalDecision::Deliver { supersedes: Some(superseded), retires: Some(self.id) }
     }
 
-    /// Whether an arrival is the same event. A fetched event matches a webhook of the same kind even if URL or code differ,
-    /// unless the webhook's sender was not authenticated.
+    /// Whether an arrival is the same event. A reconciled event matches a webhook of the same kind even if URL or code differ,
+    /// unless an unauthenticated webhook came first.
     fn is_same(&self, arrival: &Arrival, fingerprint: &Fingerprint) -> bool {
         let is_reconciled = self.origin == Origin::Reconcile || arrival.origin == Origin::Reconcile;
         let same_kind = self.fingerprint.kind() == fingerprint.kind();
@@ -257,7 +259,7 @@ impl TerminalEvent {
             || (is_reconciled && same_kind && (self.authenticated || !arrival.authenticated))
     }
 
-    /// What takes its place says this of it.
+    /// The value of `blobgate-supersedes` for this event.
     fn as_superseded(&self) -> Superseded {
         match self.fingerprint {
             Fingerprint::Timeout(_) => Superseded::Timeout,
@@ -266,23 +268,23 @@ impl TerminalEvent {
     }
 }
 
-fn conflict() -> Decision {
-    Decision::Quarantine { reason: QuarantineReason::EventConflict }
+fn conflict() -> ArrivalDecision {
+    ArrivalDecision::Quarantine { reason: QuarantineReason::EventConflict }
 }
 
 impl Arrival {
-    /// The generation whose row decides; none for what binds nothing.
+    /// The generation that decides on an accepted arrival.
     pub(crate) fn generation_key(&self) -> Option<GenerationKey> {
         let generation = self.generation.clone().filter(|_| self.verdict == Verdict::Accepted)?;
         Some(GenerationKey { hook: self.hook.clone(), generation })
     }
 
-    /// The token that it binds, or would.
+    /// The token, unless it is a static callback URL's.
     fn binding_key(&self) -> Option<TokenKey> {
         self.any_token().filter(|_| self.token.as_ref().is_some_and(|token| token.binds))
     }
 
-    /// Where it is delivered: what is paused, limited and probed as one.
+    /// The route of its delivery. A route is paused, limited and probed as a whole.
     pub(crate) fn route(&self) -> String {
         let event = self.event().map_or("none", |event| event.name());
         match self.verdict {
@@ -291,13 +293,13 @@ impl Arrival {
         }
     }
 
-    /// The token that it came with, whatever it binds.
+    /// The token, also of a static callback URL.
     pub(crate) fn any_token(&self) -> Option<TokenKey> {
         let token_id = self.token.as_ref()?.id.clone();
         Some(TokenKey { hook: self.hook.clone(), token_id })
     }
 
-    /// The token whose row is locked: one that it binds, and of what is quarantined any, for it is counted.
+    /// The token whose row the store locks. A quarantined arrival locks any token, because its entries are counted.
     pub(crate) fn locked_token(&self) -> Option<TokenKey> {
         match self.verdict {
             Verdict::Accepted => self.binding_key(),

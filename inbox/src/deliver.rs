@@ -13,7 +13,7 @@ use crate::handles::InboxHandles;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::Pause;
-use crate::store::{Finished, GIVE_UP_AFTER, StoreError, StoreHandle};
+use crate::store::{FinishedAttempt, GIVE_UP_AFTER, StoreError, StoreHandle};
 use crate::wake::Wake;
 use crate::watch::Watch;
 pub(crate) use attempt::{AttemptOutcome, Target};
@@ -50,7 +50,7 @@ pub(crate) struct Deliverer {
     leased: BTreeMap<i64, LeasedEntry>,
     reports: mpsc::UnboundedReceiver<AttemptReport>,
     reporter: mpsc::UnboundedSender<AttemptReport>,
-    unwritten: Vec<Finished>,
+    unwritten: Vec<FinishedAttempt>,
     look_at: Instant,
     has_looked: bool,
     renew_at: Instant,
@@ -149,7 +149,7 @@ impl Deliverer {
         } else {
             0
         };
-        self.unwritten.push(Finished {
+        self.unwritten.push(FinishedAttempt {
             id,
             lease,
             done,

@@ -1,11 +1,11 @@
-//! The words of an entry: each is one enum, stored and shown as its text.
+//! The enums of an entry. Each is stored and shown as its text.
 
 use blobgate::Reason;
 use blobgate::event::Kind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// An enum with its texts. The texts are stored and stand in JSON: they do not change.
+/// Defines an enum with its texts. The texts are in the store and in JSON, so they must not change.
 macro_rules! words {
     ($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
@@ -16,11 +16,11 @@ macro_rules! words {
         }
 
         impl $name {
-            /// All of them.
+            /// All variants.
             #[allow(dead_code, reason = "only some are listed for a person")]
             $vis const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// Its text.
+            /// The text.
             $vis const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*
@@ -46,31 +46,31 @@ macro_rules! words {
 words! {
     /// The state of an entry.
     pub EntryState {
-        /// To be delivered, now or at its next attempt.
+        /// To be delivered, now or at the next attempt.
         Waiting = "waiting",
-        /// With its service.
+        /// An attempt is running.
         InFlight = "in_flight",
-        /// Its service answered 2xx.
+        /// The service answered 2xx.
         Delivered = "delivered",
         /// Given up after 72 hours of attempts.
         Dead = "dead",
-        /// Another event of its generation took its place; of quarantine: released as another entry.
+        /// Another event of the generation replaced it. A quarantined entry was released as another entry.
         Superseded = "superseded",
         /// Stored for a person to decide on.
         Quarantined = "quarantined",
-        /// Given up by a person.
+        /// Given up by an operator.
         Dropped = "dropped",
     }
 }
 
 words! {
-    /// The way that an entry takes.
+    /// The destination of an entry.
     pub Lane {
-        /// To its service.
+        /// The service.
         Deliver = "deliver",
-        /// To a person.
+        /// A person, who decides.
         Quarantine = "quarantine",
-        /// To its service, from a hook that only observes: each time, and bound to nothing.
+        /// The service, from a hook that only observes: every delivery, without a binding.
         Observed = "observed",
     }
 }
@@ -78,7 +78,7 @@ words! {
 words! {
     /// The state of an expectation.
     pub ExpectationState {
-        /// No event is there yet.
+        /// No event has come yet.
         Expected = "expected",
         /// The application does not expect it: the status API is called for its quarantined entries alone.
         Quarantined = "quarantined",
@@ -94,17 +94,17 @@ words! {
 }
 
 words! {
-    /// What brought an event.
+    /// The origin of an event.
     pub(crate) Origin {
-        /// The provider's own call.
+        /// The provider's webhook.
         Webhook = "webhook",
-        /// The reconciler's call of the status API.
+        /// A call of the status API by the reconciler.
         Reconcile = "reconcile",
     }
 }
 
 words! {
-    /// What an event takes the place of, as `blobgate-supersedes` says it.
+    /// The superseded event, as in `blobgate-supersedes`.
     pub(crate) Superseded {
         /// A failure.
         Failed = "failed",
@@ -120,23 +120,23 @@ words! {
 pub(crate) enum QuarantineReason {
     /// The violation that the gate found.
     Gate(Reason),
-    /// Another generation came with this token.
+    /// The token came with another generation before.
     TokenReused,
-    /// This generation came with another token.
+    /// The generation came with another token before.
     TokenConflict,
-    /// This generation ended otherwise.
+    /// The generation has another event already.
     EventConflict,
-    /// A reason of a newer gate.
+    /// A reason that this version does not know.
     Other(String),
 }
 
 impl QuarantineReason {
-    /// The inbox's own.
+    /// The reasons of the inbox itself.
     pub(crate) const OWN: [Self; 3] = [Self::TokenReused, Self::TokenConflict, Self::EventConflict];
-    /// Those that an expectation can explain, once it is there.
+    /// The reasons that a later expectation can explain.
     pub(crate) const EXPLAINED: [Self; 2] = [Self::TokenReused, Self::TokenConflict];
 
-    /// Each that this version knows.
+    /// All reasons that this version knows.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         Reason::ALL.iter().copied().map(Self::Gate).chain(Self::OWN)
     }
@@ -148,7 +148,7 @@ impl QuarantineReason {
         })
     }
 
-    /// Its text, unless it is of a newer gate.
+    /// The text of a known reason.
     pub(crate) fn known(&self) -> Option<&'static str> {
         match self {
             Self::Gate(reason) => Some(reason.code()),
@@ -172,12 +172,12 @@ impl fmt::Display for QuarantineReason {
     }
 }
 
-/// What two deliveries of one event have in common.
+/// The value that is equal in two deliveries of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fingerprint {
-    /// A digest, in hexadecimal, of where the video is.
+    /// The hexadecimal digest of the video's URL.
     Completed(String),
-    /// An error code; empty where there is none.
+    /// The error code. Empty without one.
     Failed(String),
     Timeout(String),
 }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_the_same_in_json_and_in_the_store() {
+    fn json_and_store_have_the_same_texts() {
         let states = ["waiting", "in_flight", "delivered", "dead", "superseded", "quarantined", "dropped"];
         row(EntryState::ALL, EntryState::parse, &states);
         row(Lane::ALL, Lane::parse, &["deliver", "quarantine", "observed"]);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_the_gate_s_or_ours_or_of_tomorrow() {
+    fn parses_reasons_of_gate_inbox_and_newer_versions() {
         for (text, expected) in [
             ("json-invalid", QuarantineReason::Gate(Reason::JsonInvalid)),
             ("token-reused", QuarantineReason::TokenReused),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_reads_back() {
+    fn fingerprints_parse_their_own_text() {
         for (text, expected) in [
             ("completed 00ff", Fingerprint::Completed("00ff".to_owned())),
             ("failed NSFW", Fingerprint::Failed("NSFW".to_owned())),

@@ -53,20 +53,12 @@ macro_rules! broken_by {
 }
 
 #[cfg(not(feature = "failpoints"))]
-macro_rules! broken_by {
-    ($name:literal) => {{
-        const fn set() -> bool {
-            false
-        }
-        set()
-    }};
-}
-
-#[cfg(not(feature = "failpoints"))]
 macro_rules! time_of {
     ($name:literal, $usual:expr) => {
         $usual
     };
 }
 
-pub(crate) use {broken_by, die_at, time_of};
+#[cfg(feature = "failpoints")]
+pub(crate) use broken_by;
+pub(crate) use {die_at, time_of};

@@ -293,4 +293,6 @@ impl Metrics {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! The receive listener, for the gate only. It answers 200 once an event is stored, and 503 otherwise.
 
-use crate::arrival::{Arrival, NotOurs};
+use crate::arrival::{Arrival, ArrivalError};
 use crate::clocks::Clocks;
-use crate::commit::{Committer, NotStored};
+use crate::commit::{CommitError, Committer};
 use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
 use crate::health::{Fault, StandingFault};
@@ -10,7 +10,7 @@ use crate::key::{SignatureError, WebhookKeys};
 use crate::line_limit::LineLimit;
 use crate::listen::{REASON, is_local, split_port};
 use crate::space::Full;
-use crate::store::Outcome;
+use crate::store::ArrivalOutcome;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -85,7 +85,7 @@ enum ReceiveRefusal {
     #[error("the webhook-id is of another event: the signature does not cover this one")]
     OtherId,
     #[error(transparent)]
-    NotOurs(#[from] NotOurs),
+    NotOurs(#[from] ArrivalError),
     #[error("{}", .0.detail)]
     Fault(StandingFault),
     #[error(transparent)]
@@ -93,7 +93,7 @@ enum ReceiveRefusal {
     #[error("the quarantine has no room for more entries of this token: `blobgate inbox ls` lists them")]
     TokenFull,
     #[error(transparent)]
-    NotStored(#[from] NotStored),
+    NotStored(#[from] CommitError),
 }
 
 impl ReceiveRefusal {
@@ -141,14 +141,14 @@ impl Receiver {
         self.shared.space.check(arrival.verdict)?;
         let outcome = self.committer.store(arrival).await;
         match outcome.map_err(|error| self.not_stored(error))? {
-            Outcome::Waits(_) => Ok("new"),
-            Outcome::Repeated => Ok("repeated"),
-            Outcome::Quarantined(reason) => {
+            ArrivalOutcome::Waits(_) => Ok("new"),
+            ArrivalOutcome::Repeated => Ok("repeated"),
+            ArrivalOutcome::Quarantined(reason) => {
                 self.shared.metrics.quarantined(&reason);
                 Ok("quarantined")
             }
-            Outcome::TokenFull => Err(ReceiveRefusal::TokenFull),
-            Outcome::QuarantineFull => Err(Full::Quarantine.into()),
+            ArrivalOutcome::TokenFull => Err(ReceiveRefusal::TokenFull),
+            ArrivalOutcome::QuarantineFull => Err(Full::Quarantine.into()),
         }
     }
 
@@ -162,7 +162,7 @@ impl Receiver {
     }
 
     /// A standing fault of the store is a better reason than the error.
-    fn not_stored(&self, error: NotStored) -> ReceiveRefusal {
+    fn not_stored(&self, error: CommitError) -> ReceiveRefusal {
         match self.shared.faults.of_store() {
             Some(fault) => ReceiveRefusal::Fault(fault),
             None => error.into(),

@@ -12,7 +12,7 @@ mod status_api;
 use crate::arrival::read_headers;
 use crate::entry::ExpectationState;
 use crate::handles::InboxHandles;
-use crate::store::{Allowed, Answered, Next, Outcome, Question, StoreError};
+use crate::store::{ArrivalOutcome, CallBudget, NextCall, StatusAnswer, StatusCall, StoreError};
 use axum::http::Uri;
 use blobgate::confirm::{self, PolledStatus};
 use blobgate::contract::header;
@@ -57,7 +57,7 @@ pub(crate) struct Reconciler {
     nudge: Arc<Notify>,
     status_api: Option<StatusApi>,
     after: i64,
-    allowed: Allowed,
+    allowed: CallBudget,
     /// Whether attempts are signed.
     signs: bool,
     /// The hooks with an entry.
@@ -75,14 +75,14 @@ struct HookProfile {
 /// The outcome of a call, and what the expectation becomes.
 struct CallResult {
     outcome: CallOutcome,
-    answered: Answered,
+    answered: StatusAnswer,
 }
 
 impl CallResult {
     /// The status API did not answer with the end of the generation.
     fn open(outcome: confirm::Outcome, missing: i64, state: Option<ExpectationState>) -> Self {
         let outcome = CallOutcome::StatusApi(outcome);
-        Self { outcome, answered: Answered { answer: outcome.name(), missing, state } }
+        Self { outcome, answered: StatusAnswer { answer: outcome.name(), missing, state } }
     }
 }
 
@@ -99,7 +99,10 @@ impl Reconciler {
             nudge,
             status_api: reconcile.provider.clone().map(StatusApi::new),
             after: micros(reconcile.after),
-            allowed: Allowed { per_minute: i64::from(reconcile.per_minute), again: micros(reconcile.again) },
+            allowed: CallBudget {
+                per_minute: i64::from(reconcile.per_minute),
+                retry_after: micros(reconcile.again),
+            },
             signs,
             hooks: BTreeMap::new(),
             ending,
@@ -145,7 +148,7 @@ impl Reconciler {
         metrics.expected_overdue.set(overdue);
         if self.status_api.is_some() {
             for (hook, generation) in store.unconfirmed(MAX_UNCONFIRMED).await? {
-                store.want(&hook, &generation).await?;
+                store.request_call(&hook, &generation).await?;
             }
         }
         Ok(())
@@ -157,7 +160,7 @@ impl Reconciler {
             return Ok(());
         }
         while !self.ending.is_cancelled()
-            && let Next::Ask(question) = self.shared().store.next_question(self.allowed).await?
+            && let NextCall::Call(question) = self.shared().store.next_call(self.allowed).await?
         {
             // An event that arrives during the call needs another call.
             let quarantined =
@@ -177,7 +180,7 @@ impl Reconciler {
                     question.generation
                 );
             }
-            self.shared().store.answered(&question, &answered, &quarantined).await?;
+            self.shared().store.record_answer(&question, &answered, &quarantined).await?;
         }
         Ok(())
     }
@@ -185,19 +188,19 @@ impl Reconciler {
     /// Calls the status API once. Returns nothing where the inbox ends meanwhile.
     async fn call(
         &mut self,
-        question: &Question,
+        question: &StatusCall,
         quarantined: &[i64],
     ) -> Result<Option<CallResult>, StoreError> {
         let missing = question.missing;
         if quarantined.is_empty() && !question.wants_an_event() {
             let outcome = CallOutcome::NothingQuarantined;
             let state = Some(ExpectationState::Arrived);
-            let answered = Answered { answer: outcome.name(), missing, state };
+            let answered = StatusAnswer { answer: outcome.name(), missing, state };
             return Ok(Some(CallResult { outcome, answered }));
         }
         let Some(profile) = self.profile(&question.hook).await? else {
             let outcome = CallOutcome::UnknownDialect;
-            let answered = Answered { answer: outcome.name(), missing, state: None };
+            let answered = StatusAnswer { answer: outcome.name(), missing, state: None };
             return Ok(Some(CallResult { outcome, answered }));
         };
         let (Some(id), Some(status_api)) = (GenerationId::parse(&question.generation), &self.status_api)
@@ -218,24 +221,24 @@ impl Reconciler {
                 let answer = event.kind.name();
                 let (outcome, state) =
                     self.ended(question, quarantined, &profile, &event, webhook, &body).await?;
-                CallResult { outcome, answered: Answered { answer, missing: 0, state } }
+                CallResult { outcome, answered: StatusAnswer { answer, missing: 0, state } }
             }
-            PolledStatus::Not(confirm::Outcome::Unknown) => {
+            PolledStatus::NoEvent(confirm::Outcome::Unknown) => {
                 let missing = missing.saturating_add(1);
                 let state = (missing >= MAX_MISSING).then_some(ExpectationState::Unknown);
                 CallResult::open(confirm::Outcome::Unknown, missing, state)
             }
-            PolledStatus::Not(confirm::Outcome::StillWorking) => {
+            PolledStatus::NoEvent(confirm::Outcome::StillWorking) => {
                 CallResult::open(confirm::Outcome::StillWorking, 0, None)
             }
-            PolledStatus::Not(other) => CallResult::open(other, missing, None),
+            PolledStatus::NoEvent(other) => CallResult::open(other, missing, None),
         }))
     }
 
     /// Releases the quarantined entries that the answer confirms; without one, stores the fetched event.
     async fn ended(
         &mut self,
-        question: &Question,
+        question: &StatusCall,
         quarantined: &[i64],
         profile: &HookProfile,
         event: &Event,
@@ -269,7 +272,7 @@ impl Reconciler {
                 Err(why) => return Ok((not_stored(&why), None)),
             };
         Ok(match self.releaser.store(arrival).await {
-            Ok(Outcome::Waits(_)) => {
+            Ok(ArrivalOutcome::Waits(_)) => {
                 tracing::info!(
                     hook = question.hook,
                     generation = question.generation,
@@ -281,10 +284,12 @@ impl Reconciler {
                 );
                 (CallOutcome::Reconciled, Some(Reconciled))
             }
-            Ok(Outcome::Repeated) => (CallOutcome::Repeated, Some(Arrived)),
+            Ok(ArrivalOutcome::Repeated) => (CallOutcome::Repeated, Some(Arrived)),
             // An earlier event contradicts it.
-            Ok(Outcome::Quarantined(_)) => (CallOutcome::Quarantined, Some(Arrived)),
-            Ok(Outcome::TokenFull | Outcome::QuarantineFull) => (not_stored(&"the quarantine is full"), None),
+            Ok(ArrivalOutcome::Quarantined(_)) => (CallOutcome::Quarantined, Some(Arrived)),
+            Ok(ArrivalOutcome::TokenFull | ArrivalOutcome::QuarantineFull) => {
+                (not_stored(&"the quarantine is full"), None)
+            }
             Err(why) => (not_stored(&why), None),
         })
     }
@@ -322,7 +327,7 @@ fn not_stored(why: &dyn Display) -> CallOutcome {
     CallOutcome::NotStored
 }
 
-impl Question {
+impl StatusCall {
     /// Whether an expected event is still missing. If not, the call is about quarantined entries only.
     fn wants_an_event(&self) -> bool {
         self.job.is_some() && ![ExpectationState::Arrived, ExpectationState::Reconciled].contains(&self.state)

@@ -1,8 +1,8 @@
 //! Reevaluates a quarantined entry with today's configuration of the gate.
 
-use crate::arrival::{Arrival, NotOurs, read_headers};
+use crate::arrival::{Arrival, ArrivalError, read_headers};
 use crate::entry::QuarantineReason;
-use crate::store::Quarantined;
+use crate::store::QuarantinedEntry;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -53,7 +53,7 @@ pub(crate) enum RuleFailure {
     #[error("observed")]
     Observed,
     #[error(transparent)]
-    NotOurs(#[from] NotOurs),
+    NotOurs(#[from] ArrivalError),
 }
 
 /// The reasons that depend on the head alone. The store does not contain the head, so only an operator can waive them.
@@ -83,7 +83,7 @@ impl Judge {
     }
 
     /// Judges an entry.
-    pub(crate) fn judge(&self, entry: Quarantined) -> Result<ReevaluatedEntry, RuleFailure> {
+    pub(crate) fn judge(&self, entry: QuarantinedEntry) -> Result<ReevaluatedEntry, RuleFailure> {
         let hook = self.config.hooks.iter().find(|hook| *hook.name == entry.hook);
         let hook = hook.ok_or_else(|| RuleFailure::NoHook(entry.hook.clone()))?;
         let headers = read_headers(&entry.headers);
@@ -114,7 +114,7 @@ impl Judge {
     fn findings(
         &self,
         hook: &Arc<Hook>,
-        entry: &Quarantined,
+        entry: &QuarantinedEntry,
         headers: &HeaderMap,
         reason: Option<Reason>,
     ) -> Result<OriginalFindings, RuleFailure> {

@@ -1,8 +1,8 @@
 //! Turns a quarantined entry into an arrival of the event that a person names.
 
-use crate::arrival::{Arrival, MAX_DEPTH, NotOurs, read_headers};
+use crate::arrival::{Arrival, ArrivalError, MAX_DEPTH, read_headers};
 use crate::reevaluate::with_gate_headers;
-use crate::store::{Entry, Payload};
+use crate::store::{EntryRow, StoredPayload};
 use blobgate::contract::{self, header};
 use blobgate::dialect::Dialect;
 use blobgate::event::{GenerationId, Kind};
@@ -21,7 +21,7 @@ pub(crate) enum ReleaseAsError {
     #[error("the dialect of entry {0} is missing or unknown: use a newer version")]
     NoDialect(i64),
     #[error("entry {0} is not a valid delivery: {1}")]
-    NotOurs(i64, NotOurs),
+    NotOurs(i64, ArrivalError),
     #[error("the body of entry {0} is purged, so it cannot be released")]
     Purged(i64),
     #[error("entry {0} is already released: another entry has its event")]
@@ -57,8 +57,8 @@ pub(crate) enum ReleaseAsError {
 
 /// The arrival of the entry as this event. It does not check the result URL.
 pub(crate) fn arrival(
-    entry: &Entry,
-    payload: Payload,
+    entry: &EntryRow,
+    payload: StoredPayload,
     kind: Kind,
     named: Option<GenerationId>,
 ) -> Result<Arrival, ReleaseAsError> {
@@ -86,7 +86,7 @@ pub(crate) fn arrival(
     for name in [header::PROOFS, header::TOKEN_ID, header::JOB, header::OBSERVED] {
         set.extend(text(name).map(|value| (name, value.into())));
     }
-    forward::about_event(Verdict::Accepted, dialect, &event, &mut set);
+    forward::add_event(Verdict::Accepted, dialect, &event, &mut set);
     let headers = with_gate_headers(headers, &set, entry.reason.as_ref().map(|reason| reason.as_str()));
     let path = String::from_utf8_lossy(&payload.path).into_owned();
     Arrival::read(&path, &headers, payload.body.into())

@@ -16,7 +16,7 @@ use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::service::Operations;
 use crate::space::Space;
-use crate::store::{CannotOpen, Place};
+use crate::store::{OpenError, Place};
 use axum::http::Uri;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub struct Settings {
 pub enum ServeError {
     /// The store cannot be opened.
     #[error(transparent)]
-    Store(#[from] CannotOpen),
+    Store(#[from] OpenError),
 }
 
 /// Attempts end within 22 s, and the store has their outcomes within this time.
@@ -82,9 +82,10 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
     #[cfg(feature = "failpoints")]
     crate::failpoint::read_env();
     let limit = raise_limit();
+    #[cfg(not(feature = "failpoints"))]
     let store = settings.store.open().await?;
     #[cfg(feature = "failpoints")]
-    let store = crate::breakages::around(store);
+    let store = crate::breakages::open(&settings.store).await?;
     let (metrics, faults) = (Arc::new(Metrics::new()), Arc::new(Faults::default()));
     let descriptors = Arc::new(Descriptors::new(limit, Arc::clone(&faults)));
     let files = Arc::clone(&store).watch_files(&faults);

@@ -2,7 +2,7 @@
 //! free disk for outcomes and retention.
 
 use crate::arrival::Arrival;
-use crate::decide::{Outcome, Room};
+use crate::decide::{ArrivalOutcome, QuarantineRoom};
 use crate::store::Usage;
 use blobgate::policy::Verdict;
 use std::path::PathBuf;
@@ -77,8 +77,8 @@ impl Space {
         }
     }
 
-    pub(crate) fn room_in_quarantine(&self) -> Room {
-        Room {
+    pub(crate) fn room_in_quarantine(&self) -> QuarantineRoom {
+        QuarantineRoom {
             is_full: self.quarantine.load(Ordering::Relaxed) >= self.share,
             max_bytes_of_token: self.share.checked_div(TOKENS).unwrap_or_default(),
         }
@@ -90,17 +90,17 @@ impl Space {
     }
 
     /// Adds an arrival to the estimate.
-    pub(crate) fn add(&self, arrival: &Arrival, outcome: &Outcome) {
+    pub(crate) fn add(&self, arrival: &Arrival, outcome: &ArrivalOutcome) {
         let size = arrival.size();
         match outcome {
-            Outcome::Waits(_) if arrival.verdict == Verdict::Observed => {
+            ArrivalOutcome::Waits(_) if arrival.verdict == Verdict::Observed => {
                 self.observed.fetch_add(size, Ordering::Relaxed);
             }
-            Outcome::Waits(_) => {}
-            Outcome::Quarantined(_) => {
+            ArrivalOutcome::Waits(_) => {}
+            ArrivalOutcome::Quarantined(_) => {
                 self.quarantine.fetch_add(size, Ordering::Relaxed);
             }
-            Outcome::Repeated | Outcome::TokenFull | Outcome::QuarantineFull => return,
+            ArrivalOutcome::Repeated | ArrivalOutcome::TokenFull | ArrivalOutcome::QuarantineFull => return,
         }
         self.total.fetch_add(size, Ordering::Relaxed);
     }

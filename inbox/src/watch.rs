@@ -204,13 +204,14 @@ impl Watch {
         let has_failed = self.evidence().by_commit.is_some();
         let is_doubted = self.rehearsal_due.swap(false, Ordering::Relaxed);
         let is_due = is_doubted || probing.rehearsed.is_none_or(|at| at.elapsed() >= REHEARSE_EVERY);
-        if has_failed || is_due {
-            self.store.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
-            probing.rehearsed = Some(Instant::now());
+        if !(has_failed || is_due) {
+            return Ok(());
         }
-        // Read again only after a failure: without a right, its statement fails.
+        self.store.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
+        probing.rehearsed = Some(Instant::now());
+        // At the start, after a failure, and while a right is missing: without a right, its statement fails.
         if is_doubted || has_failed || !probing.rights.are_known || probing.rights.missing.is_some() {
-            let missing = self.store.lacks().await;
+            let missing = self.store.missing_rights().await;
             if let Some((false, why)) = missing.as_ref().filter(|_| missing != probing.rights.missing) {
                 tracing::error!(
                     "the inbox stores and delivers events, but another statement will fail: {why}"

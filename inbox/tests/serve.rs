@@ -256,9 +256,16 @@ async fn delivers_body_and_gate_headers_unchanged() {
 #[tokio::test]
 async fn refuses_requests_that_are_not_from_the_gate() {
     let inbox = ServedInbox::start().await;
-    let unmarked = &*format!("it was not marked by a gate ({}, {})", header::VERDICT, header::HOOK);
-    let contract = &*format!("its gate speaks another version of the headers ({})", header::CONTRACT);
-    let repeated = "a header that decides something is repeated or not as the gate writes it";
+    let unmarked = &*format!(
+        "the request has no gate headers ({}, {}). Send it through the gate",
+        header::VERDICT,
+        header::HOOK
+    );
+    let contract = &*format!(
+        "the gate writes another version of the gate headers ({}). Upgrade the older of both",
+        header::CONTRACT
+    );
+    let repeated = "a gate header is repeated or invalid. Send the request through the gate";
     for (changes, sentence) in [
         (&[(header::VERDICT, "")][..], unmarked),
         (&[(header::HOOK, "")], unmarked),
@@ -276,7 +283,7 @@ async fn refuses_requests_that_are_not_from_the_gate() {
         (&[(header::JOB, "\u{e4}")], repeated),
         (
             &[(header::ATTEMPT, "1")],
-            "it is one of the inbox's own deliveries: its service routes lead back here",
+            "the request is one of the inbox's own deliveries. Correct the service routes, which lead back to the inbox",
         ),
     ] {
         inbox.post(&gate_headers(changes)).await.assert_refused("not-ours", sentence);

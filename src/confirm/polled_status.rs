@@ -11,14 +11,14 @@ pub enum PolledStatus {
     /// The generation has ended: its event, and the body of its webhook.
     Ended(Box<Event>, Vec<u8>),
     /// The response contains no event: [`Outcome::StillWorking`], [`Outcome::Unknown`], or a failure.
-    Not(Outcome),
+    NoEvent(Outcome),
 }
 
 /// Reads a response of the status API about a generation: its `:status`, and its whole body.
 pub fn parse_status(dialect: Dialect, id: GenerationId, status: u16, body: &[u8]) -> PolledStatus {
     match parse_ended(dialect, id, status, body) {
         Ok((event, webhook)) => PolledStatus::Ended(Box::new(event), webhook),
-        Err(outcome) => PolledStatus::Not(outcome),
+        Err(outcome) => PolledStatus::NoEvent(outcome),
     }
 }
 
@@ -51,9 +51,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn not(status: u16, body: &str, expected: Outcome) {
+    fn has_no_event(status: u16, body: &str, expected: Outcome) {
         assert!(
-            matches!(poll(status, body), PolledStatus::Not(outcome) if outcome == expected),
+            matches!(poll(status, body), PolledStatus::NoEvent(outcome) if outcome == expected),
             "{status} {body}"
         );
     }
@@ -91,21 +91,21 @@ mod tests {
     #[test]
     fn returns_the_outcome_of_a_response_without_event() {
         let pending = sample("pending", "null", "null");
-        not(200, &pending, Outcome::StillWorking);
-        not(200, &pending.replace("pending", "processing"), Outcome::StillWorking);
-        not(200, &pending.replace("pending", "begun"), Outcome::Unreadable);
-        not(200, "{", Outcome::Unreadable);
+        has_no_event(200, &pending, Outcome::StillWorking);
+        has_no_event(200, &pending.replace("pending", "processing"), Outcome::StillWorking);
+        has_no_event(200, &pending.replace("pending", "begun"), Outcome::Unreadable);
+        has_no_event(200, "{", Outcome::Unreadable);
         let other = sample("failed", "null", "null").replace(ID, "00000000-0000-4000-8000-000000000001");
-        not(200, &other, Outcome::Contradicted);
-        not(404, r#"{"detail":"TASK_NOT_FOUND"}"#, Outcome::Unknown);
+        has_no_event(200, &other, Outcome::Contradicted);
+        has_no_event(404, r#"{"detail":"TASK_NOT_FOUND"}"#, Outcome::Unknown);
         for body in [r#"{"detail":"Not Found"}"#, "", "<html>"] {
-            not(404, body, Outcome::Status);
+            has_no_event(404, body, Outcome::Status);
         }
-        not(401, "", Outcome::Unauthorized);
-        not(403, "", Outcome::Unauthorized);
-        not(429, "", Outcome::Limited);
-        not(504, "", Outcome::NoAnswer);
-        not(503, "", Outcome::Status);
-        not(302, "", Outcome::Status);
+        has_no_event(401, "", Outcome::Unauthorized);
+        has_no_event(403, "", Outcome::Unauthorized);
+        has_no_event(429, "", Outcome::Limited);
+        has_no_event(504, "", Outcome::NoAnswer);
+        has_no_event(503, "", Outcome::Status);
+        has_no_event(302, "", Outcome::Status);
     }
 }

@@ -1,4 +1,4 @@
-//! The response: the sender gets 200 or 503 for any response of a service, and the gate's refusals from Envoy's timeouts.
+//! Judges responses. The sender gets 200 or 503 for a service's response, and the gate's refusal for Envoy's timeout.
 
 use super::{Counter, Exchange, Flow, Host, Property, State};
 use crate::Reason;
@@ -18,9 +18,9 @@ impl Exchange {
                 let answers = hook.answers;
                 self.answer(host, answers, ending)
             }
-            State::AwaitingBody(_) | State::AwaitingProvider(_) => self.answered_by_host(host, ending),
+            State::AwaitingBody(_) | State::AwaitingProvider(_) => self.on_host_response(host, ending),
             State::Refused(reason) if self.is_grpc => {
-                undo_grpc(host, *reason);
+                replace_grpc_status(host, *reason);
                 Flow::Continue
             }
             _ => Flow::Continue,
@@ -46,7 +46,7 @@ impl Exchange {
     fn answer(&mut self, host: &mut impl Host, answers: Answers, ending: Ending) -> Flow {
         let status = host.response_header(":status").unwrap_or_default();
         if self.is_grpc && host.response_header("grpc-status").is_some() {
-            undo_grpc(host, Reason::UpstreamError);
+            replace_grpc_status(host, Reason::UpstreamError);
             return Flow::Continue;
         }
         let judged = answer::check(&status);
@@ -67,9 +67,9 @@ impl Exchange {
 
     /// Handles Envoy's own response to a delivery that the gate has not judged yet. A later response of the status API has
     /// no effect.
-    fn answered_by_host(&mut self, host: &mut impl Host, ending: Ending) -> Flow {
+    fn on_host_response(&mut self, host: &mut impl Host, ending: Ending) -> Flow {
         match std::mem::replace(&mut self.state, State::PassThrough) {
-            State::AwaitingBody(admitted) if self.body_seen == 0 && is_request_timeout(host) => {
+            State::AwaitingBody(admitted) if self.body_size == 0 && is_request_timeout(host) => {
                 self.refuse_late(host, admitted.hook(), Reason::HostMisconfigured, None, ending)
             }
             // Envoy's request_timeout includes the call, so a slow sender leaves less time for the call.
@@ -78,8 +78,8 @@ impl Exchange {
                 host.count(Counter::confirmation(hook, Outcome::NoAnswer));
                 self.refuse_late(host, hook, Reason::ConfirmUnavailable, Some(id), ending)
             }
-            State::AwaitingBody(admitted) if admitted.must_retry() => ask_for_retry(host),
-            State::AwaitingProvider(pending) if pending.request.must_retry() => ask_for_retry(host),
+            State::AwaitingBody(admitted) if admitted.must_retry() => force_retry(host),
+            State::AwaitingProvider(pending) if pending.request.must_retry() => force_retry(host),
             _ => Flow::Continue,
         }
     }
@@ -133,7 +133,7 @@ impl Exchange {
 }
 
 /// Makes an authenticated sender retry, except after 413: a retry has the same size.
-fn ask_for_retry(host: &mut impl Host) -> Flow {
+fn force_retry(host: &mut impl Host) -> Flow {
     const TOO_LARGE: &[u8] = b"413";
     if host.response_header(":status").as_deref() != Some(TOO_LARGE) {
         host.set_response_header(":status", "503");
@@ -148,7 +148,7 @@ fn is_request_timeout(host: &mut impl Host) -> bool {
 }
 
 /// Replaces Envoy's gRPC status with an HTTP status.
-fn undo_grpc(host: &mut impl Host, reason: Reason) {
+fn replace_grpc_status(host: &mut impl Host, reason: Reason) {
     set_status(host, Err(reason));
     for name in ["grpc-status", "grpc-message", "content-type"] {
         host.remove_response_header(name);

@@ -21,7 +21,7 @@ const MAX_BODY_BYTES: usize = 1_000_000;
 const MIN_BODY_BYTES: usize = 1_024;
 /// A prompt of 4,000 emoji, escaped, is 48 KB.
 const DEFAULT_BODY_BYTES: usize = 65_536;
-/// Below serde_json's limit of 128.
+/// The largest `max_depth`, below the 128 of serde_json.
 const MAX_DEPTH: usize = 64;
 /// The depth of a documented failure, `error.details`.
 const MIN_DEPTH: usize = 3;
@@ -37,28 +37,28 @@ keys! {
         "path": "segments of `A-Z a-z 0-9 . _ ~ -`, such as `/webhook` or `/hooks/veo3/{token}`";
         /// The form of the provider's payloads.
         "dialect": format!("`{}`", Dialect::names());
-        /// `enforce` refuses violations. `observe` judges and forwards every delivery, refuses `unknown-hook` alone, and
+        /// `enforce` refuses violations. `observe` forwards every delivery with its verdict, refuses only `unknown-hook`, and
         /// never calls the status API.
         "mode": "`enforce` or `observe`" => "`enforce`";
-        /// How the delivery is encrypted. `tls_here`: this Envoy ends TLS. `any` also takes plain HTTP.
+        /// The encryption. `tls_here`: this Envoy ends TLS. `any` also accepts plain HTTP.
         "transport": "`tls_here`, [`{behind_proxy: [...]}`](#transport) or `any`" => "`tls_here`";
         /// The client addresses that may call. A list that covers all of IPv4 or IPv6 does not load.
         "source": "a list of IPv4 and IPv6 addresses and ranges, or `any`";
-        /// How senders authenticate. `open` authenticates nobody.
+        /// The proofs that authenticate senders. `open` authenticates nobody.
         "trust": "`open`, or a [rule](#trust)";
         /// `strict` refuses drift as `schema-invalid`.
         "schema": "`tolerant` or `strict`" => "`tolerant`";
-        /// The hosts of results. A wildcard takes every name below, and not the name itself. `any` takes every https URL.
+        /// The hosts of results. A wildcard matches every name below, but not the name itself. `any` matches every https URL.
         "result_url": "a list of hosts such as `[runblob.io, \"*.runblob.io\"]`, or `any`";
-        /// The end of an invalid delivery from an authenticated sender. `route` forwards it as quarantined. `none` refuses
-        /// it, and is the only value for `trust: open`.
+        /// The effect of an authenticated sender's violation. `route` forwards the delivery as quarantined. `none` refuses it, and
+        /// is the only value for `trust: open`.
         "quarantine": "`route` or `none`";
         /// The response to the sender. `status`: 200 or 503 with the service's body; a plain 200 is unchanged, other
         /// responses lose `retry-after`, `location` and `set-cookie`. `receipt`: a body of the gate, and no header of the service.
         "answers": "`status` or `receipt`" => "`status`";
-        /// The most bytes of a body. A prompt of 4,000 emoji, escaped, takes 48 KB.
+        /// The largest size of a body, in bytes. A prompt of 4,000 emoji, escaped, has 48 KB.
         "max_body_bytes": format!("{MIN_BODY_BYTES} to {MAX_BODY_BYTES}") => format!("`{DEFAULT_BODY_BYTES}`");
-        /// The deepest nesting of a body. The outermost object is 1.
+        /// The largest nesting of a body. The outermost object counts as 1.
         "max_depth": format!("{MIN_DEPTH} to {MAX_DEPTH}") => format!("`{DEFAULT_DEPTH}`");
         /// Checks that only observe.
         "checks": "[`checks`](#checks)" => "all enforced, `prompt` off";
@@ -79,18 +79,22 @@ impl Hook {
         let token = match (trust.names_token(), takes_token) {
             (true, true) => Some(TokenRequirement {
                 keys: shared.token.clone().ok_or_else(|| {
-                    trust_node.conflict("names token, and there is no section token", "one with its keys")
+                    trust_node.conflict(
+                        "names token, and the section token is missing",
+                        "a section token with keys",
+                    )
                 })?,
                 audience: audience(&shared.environment, &name),
             }),
             (false, false) => None,
             (true, false) => {
-                return Err(
-                    path_node.conflict("takes no token, and trust names one", "it with /{token} at the end")
-                );
+                return Err(path_node
+                    .conflict("takes no token, and trust names one", "the path with /{token} at its end"));
             }
             (false, true) => {
-                return Err(path_node.conflict("takes a token, and trust names none", "it without {token}"));
+                return Err(
+                    path_node.conflict("takes a token, and trust names none", "the path without {token}")
+                );
             }
         };
         let confirm = parse_provider(trust, &trust_node, shared)?;
@@ -134,9 +138,10 @@ fn parse_provider(
     shared: &SharedSections,
 ) -> Result<Option<Arc<Provider>>, ConfigError> {
     match (trust.names_confirmed(), &shared.confirm) {
-        (true, None) => {
-            Err(node.conflict("names confirmed, and there is no section confirm", "one with a cluster"))
-        }
+        (true, None) => Err(node.conflict(
+            "names confirmed, and the section confirm is missing",
+            "a section confirm with cluster and authority",
+        )),
         (true, Some(provider)) => Ok(Some(Arc::clone(provider))),
         (false, _) => Ok(None),
     }

@@ -4,9 +4,9 @@
 #[cfg(not(target_family = "wasm"))]
 #[derive(Debug)]
 pub struct Section {
-    /// Where it stands, such as `hooks[]`.
+    /// Its place in the configuration, such as `hooks[]`.
     pub path: &'static str,
-    /// What it is, in Markdown.
+    /// Its description in Markdown.
     pub docs: String,
     /// Its keys.
     pub keys: Vec<SectionKey>,
@@ -18,16 +18,16 @@ pub struct Section {
 pub struct SectionKey {
     /// The key.
     pub key: &'static str,
-    /// What it takes.
+    /// Its valid values.
     pub value: String,
-    /// What holds without it. A key without a default is required.
+    /// Its default. A key without a default is required.
     pub default: Option<String>,
-    /// What it does.
+    /// Its effect.
     pub docs: String,
 }
 
-/// The keys that a section takes, as the constant for [`Node::fields`](super::Node::fields). Natively also a function
-/// that makes the [`Section`]: no text of it is in the module.
+/// Defines the keys of a section as the constant for [`Node::fields`](super::Node::fields), and natively a function that makes
+/// the [`Section`]. The module has none of its texts.
 macro_rules! keys {
     ($(#[doc = $docs:literal])+ $path:literal: $known:ident, $section:ident {
         $($(#[doc = $doc:literal])+ $key:literal: $value:expr $(=> $default:expr)?;)+

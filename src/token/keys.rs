@@ -31,9 +31,9 @@ const MAX_LEEWAY: Duration = Duration::from_secs(3600);
 keys! {
     /// The keys that verify callback tokens.
     "token": KEYS, section {
-        /// The keys by their `kid`, `[A-Za-z0-9_-]{1,32}`. Two kids differ by more than case.
+        /// The keys by their `kid`, `[A-Za-z0-9_-]{1,32}`. Two kids must not differ only in case.
         "keys": "[keys](#key) by `kid`";
-        /// How far the clocks of the gate and of the program that makes tokens may differ.
+        /// The allowed difference between the clocks of the gate and of the program that makes tokens.
         "leeway": format!("`0s` to `{}s`", MAX_LEEWAY.as_secs())
             => format!("`{}s`", DEFAULT_LEEWAY.as_secs());
     }
@@ -66,11 +66,11 @@ impl TokenKeys {
         let mut keys: Vec<(Arc<str>, VerificationKey)> = Vec::with_capacity(entries.len());
         for (kid, node) in entries {
             if !is_kid(kid) {
-                return Err(node.misnamed("a kid of 1 to 32 of A-Z a-z 0-9 _ -"));
+                return Err(node.invalid_key("a kid of 1 to 32 of A-Z a-z 0-9 _ -"));
             }
             // The JSON reader refuses such keys too, so both forms of a configuration have the same rule.
             if keys.iter().any(|(other, _)| other.eq_ignore_ascii_case(kid)) {
-                return Err(node.misnamed("a kid that differs from the others by more than case"));
+                return Err(node.invalid_key("a kid that differs from the others by more than case"));
             }
             keys.push((kid.into(), VerificationKey::parse(&node, keyring)?));
         }

@@ -1,4 +1,4 @@
-//! How a row writes bytes, and a body as a change of a sample.
+//! The bytes of a row, and bodies made of samples.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,7 +35,7 @@ fn unhex(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
-/// Lays the fields of `patch` over those of an object, takes `without` away, and writes it on one line.
+/// Removes the fields `without` from an object, sets those of `patch`, and writes the object on one line.
 #[track_caller]
 pub fn patched(sample: &str, patch: Option<&str>, without: &[String]) -> String {
     let mut object: Value = serde_json::from_str(sample).unwrap();
@@ -50,7 +50,7 @@ pub fn patched(sample: &str, patch: Option<&str>, without: &[String]) -> String 
     object.to_string()
 }
 
-/// Replaces each key, which must stand there exactly once, by its value.
+/// Replaces each key by its value. A key must occur exactly once.
 #[track_caller]
 pub fn replaced(mut body: Vec<u8>, replace: &BTreeMap<String, Bytes>) -> Vec<u8> {
     for (from, to) in replace {
@@ -62,7 +62,7 @@ pub fn replaced(mut body: Vec<u8>, replace: &BTreeMap<String, Bytes>) -> Vec<u8>
     body
 }
 
-/// Makes the prompt as long as it takes for the whole body to have `size` bytes.
+/// Lengthens the prompt until the body has `size` bytes.
 #[track_caller]
 pub fn grown(body: Vec<u8>, size: usize) -> Vec<u8> {
     let room = size + PROMPT.len() - body.len();

@@ -1,4 +1,4 @@
-//! Laws of the native core, tried on what nobody thought of.
+//! Laws of the native core, tested with generated inputs.
 
 use crate::corpus::{Case, CaseOutcome, Corpus, sample};
 use crate::{config, judge};
@@ -17,23 +17,23 @@ const SAMPLES: [&str; 3] = ["completed", "failed", "timeout"];
 
 static CONFIG: LazyLock<Config> = LazyLock::new(|| config(&Corpus::load()));
 
-/// A delivery of this body without any other flaw.
+/// A delivery of this body without a violation of its head.
 fn delivery(body: Vec<u8>) -> Case {
     Case::plain(String::new(), "default", "/webhook", body, CaseOutcome::Cut)
 }
 
-/// A change of a sample's text, in which each line but the outermost is a field.
+/// An edit of a sample's text. Each line of a sample is a field, except the first and the last.
 #[derive(Clone, Debug)]
 enum Edit {
-    /// A field before a line.
+    /// Inserts a field before a line.
     Field(Index, &'static str),
-    /// A line less.
+    /// Removes a line.
     Line(Index),
-    /// Bytes anywhere, for some others.
+    /// Replaces characters.
     Bytes(Index, usize, &'static str),
 }
 
-/// A sample, edited here and there with what may mean something.
+/// A sample with one to three edits that may change its meaning.
 pub(crate) fn near_a_sample() -> impl Strategy<Value = Vec<u8>> {
     const FIELDS: [&str; 14] = [
         r#""status": "failed","#,
@@ -88,7 +88,7 @@ fn edited(text: String, edit: &Edit) -> String {
     lines.join("\n")
 }
 
-/// An object as it stands there, repeated keys and all.
+/// An object with its repeated keys.
 struct ObjectPairs(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for ObjectPairs {
@@ -111,7 +111,7 @@ impl<'de> Deserialize<'de> for ObjectPairs {
     }
 }
 
-/// What every kind of reader finds under `key`: exact or without case, the first of equals or the last.
+/// The values of `key` for each kind of parser: exact or ignoring case, the first of repeats or the last.
 fn readings<'a>(pairs: &'a [(String, Value)], key: &str) -> Vec<Option<&'a Value>> {
     let folded = |key: &str| key.to_uppercase().to_lowercase();
     let exact = || pairs.iter().filter(move |(other, _)| other == key);
@@ -125,7 +125,7 @@ fn readings<'a>(pairs: &'a [(String, Value)], key: &str) -> Vec<Option<&'a Value
     ]
 }
 
-/// Whether all readers agree on everything that decides something.
+/// Whether all kinds of parsers read the same values of the fields that the gate reads.
 fn is_unambiguous(body: &[u8]) -> bool {
     let Ok(ObjectPairs(pairs)) = serde_json::from_slice(body) else { return false };
     ["generation_id", "status", "video_url", "error", "message"].iter().all(|key| {
@@ -134,7 +134,7 @@ fn is_unambiguous(body: &[u8]) -> bool {
     })
 }
 
-/// The text with the case of some letters of its keys flipped; `None` where no letter was.
+/// The text with flipped case in some letters of its keys; `None` if no letter changed.
 fn with_flipped_keys(text: &str, flips: &[bool]) -> Option<String> {
     let mut flips = flips.iter().cycle();
     let mut flipped = String::new();
@@ -154,7 +154,7 @@ fn with_flipped_keys(text: &str, flips: &[bool]) -> Option<String> {
     (flipped != text).then_some(flipped)
 }
 
-/// Few enough bits that ranges meet, nest and touch.
+/// A range. Most have few variable bits, so that ranges meet, nest and touch.
 fn range() -> impl Strategy<Value = IpNet> {
     let crowded_v4 = (any::<u16>(), 16_u8..=32).prop_map(|(low, bits)| {
         Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0a00_0000 | u32::from(low & 0x3ff)), bits)
@@ -180,7 +180,7 @@ fn range() -> impl Strategy<Value = IpNet> {
     .prop_map(|net| net.trunc())
 }
 
-/// An address in a range, at its ends, right beside it, or anywhere; a v4 one sometimes in its mapped form.
+/// An address at an end of a range, next to it, or anywhere. A v4 address may be in its mapped form.
 fn address_near(net: IpNet, place: u8, anywhere: u128, mapped: bool) -> IpAddr {
     let step = |address: IpAddr, by: i8| match address {
         IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits().wrapping_add_signed(by.into()))),
@@ -200,7 +200,8 @@ fn address_near(net: IpNet, place: u8, anywhere: u128, mapped: bool) -> IpAddr {
     }
 }
 
-/// Range by range, as the words say it: v4-mapped is v4, and a v6 range holds v4 only where all of it is mapped.
+/// Whether a range contains the address, by comparing one range after the other. A v4-mapped address is v4. A v6 range contains a
+/// v4 address only if the whole range is mapped.
 fn naive(nets: &[IpNet], address: IpAddr) -> bool {
     const MAPPED_BITS: u8 = 96;
     let address = address.to_canonical();
@@ -230,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_says_one_thing_to_every_reader(body in near_a_sample()) {
+    fn accepts_only_bodies_that_parsers_read_alike(body in near_a_sample()) {
         let CaseOutcome::Forwarded { headers, .. } = judge(&CONFIG, &delivery(body.clone())) else { return Ok(()) };
         prop_assert!(is_unambiguous(&body));
         let read: Value = serde_json::from_slice(&body).unwrap();
@@ -248,14 +249,14 @@ proptest! {
     }
 
     #[test]
-    fn a_known_key_in_another_case_is_never_accepted(name in select(&SAMPLES[..]), flips in vec(prop::bool::weighted(0.05), 1..200)) {
+    fn rejects_known_keys_in_another_case(name in select(&SAMPLES[..]), flips in vec(prop::bool::weighted(0.05), 1..200)) {
         let Some(flipped) = with_flipped_keys(&sample(name), &flips) else { return Ok(()) };
         let refused = CaseOutcome::Refused { reason: "json-duplicate-key".to_owned(), id: None };
         prop_assert_eq!(judge(&CONFIG, &delivery(flipped.clone().into_bytes())), refused, "{}", flipped);
     }
 
     #[test]
-    fn a_range_is_found_as_by_going_through_all(
+    fn finds_the_same_ranges_as_a_naive_search(
         nets in vec(range(), 1..40),
         near in any::<Index>(),
         place in any::<u8>(),
@@ -271,7 +272,7 @@ proptest! {
         let config = json!({"version": 1, "environment": "test", "hooks": [hook]});
         let config = match Config::load(config.to_string().as_bytes(), &|_| None) {
             Ok(config) => config,
-            // Of a family that is refused as a whole, every address is in some range.
+            // A list that covers a whole family does not load. Every address of that family is in a range.
             Err(error) => {
                 let v4 = error.to_string().contains("covers every IPv4 address");
                 prop_assert!(v4 || error.to_string().contains("covers every IPv6 address"), "{}", error);
@@ -293,10 +294,9 @@ proptest! {
     }
 }
 
-/// The generators reach what the laws speak of: enough bodies are accepted and enough refused, enough addresses
-/// are in and enough out.
+/// The generators make enough accepted and refused bodies, and enough addresses inside and outside of ranges.
 #[test]
-fn the_laws_are_tried_on_both_sides() {
+fn generates_inputs_on_both_sides_of_each_law() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();

@@ -1,7 +1,6 @@
-//! The corpus of `tests/cases/`, read for its two drivers: the native core and real Envoys.
+//! Reads the corpus of `tests/cases/` for its two drivers: the native core and real Envoys.
 //!
-//! A case is a row: what is sent, and exactly what comes of it. The format is in
-//! `tests/cases/README.md`.
+//! A case is a row with a request and its exact result. `tests/cases/README.md` describes the format.
 
 #![allow(
     dead_code, // each driver uses its part
@@ -36,48 +35,48 @@ use std::path::{Path, PathBuf};
 /// The generation of all samples.
 pub const GENERATION: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
-/// All cases and the hooks that they are sent to.
+/// All cases and their hooks.
 pub struct Corpus {
     pub cases: Vec<Case>,
-    /// As the filter's configuration has them.
+    /// In the form of the filter's configuration.
     pub hooks: Vec<Value>,
     /// The status of each reason.
     pub statuses: BTreeMap<String, u16>,
 }
 
-/// What is sent, and what comes of it.
+/// A request and its result.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// The file that it stands in, and its name there.
+    /// The file's name and the row's name.
     pub name: String,
     pub hook: String,
     pub method: String,
     pub path: String,
-    /// In the order in which they are sent; names may repeat. Without the content-length.
+    /// In the order of sending, without content-length. Names may repeat.
     pub headers: Vec<(String, Vec<u8>)>,
     /// `None` ends the request with its head.
     pub body: Option<Vec<u8>>,
     pub length: BodyLength,
-    /// The name of the sample, where it is sent as it is.
+    /// The name of the sample, if the body is an unchanged sample.
     pub verbatim: Option<String>,
     pub listener: Listener,
-    /// The client's own address.
+    /// The client's address.
     pub from: Ipv4Addr,
-    /// What the host says that the source is.
+    /// The source address that the host reports.
     pub source: String,
     pub gate: GateSetup,
     pub upstream: Option<ServiceAnswer>,
-    /// What the provider answers. Without this it must not be asked.
+    /// The status API's response. Without it the gate must not call.
     pub provider: Option<ProviderAnswer>,
-    /// What the core makes of it, and so does an Envoy, unless `hosts` says otherwise.
+    /// The outcome in the core, and in Envoy unless `hosts` has another.
     pub expected: CaseOutcome,
-    /// What Envoy makes of it instead, over HTTP/1.1 and over HTTP/2.
+    /// The outcomes in Envoy, over HTTP/1.1 and over HTTP/2, if they differ.
     pub hosts: [Option<CaseOutcome>; 2],
-    /// It cannot be sent over HTTP/2.
+    /// Whether the request cannot use HTTP/2.
     pub h1_only: bool,
 }
 
-/// What the head says about the body's size.
+/// The declared size of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
     Declared,
@@ -85,22 +84,22 @@ pub enum BodyLength {
     Claimed(u64),
 }
 
-/// Where a case knocks.
+/// The listener of a case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Listener {
     /// The shipped one, with TLS.
     #[default]
     Edge,
-    /// The shipped one without.
+    /// The shipped one, without TLS.
     Plaintext,
-    /// Behind a proxy that ends TLS: the client plays the proxy.
+    /// Behind a proxy that ends TLS. The client plays the proxy.
     Proxied,
-    /// With TLS and Envoy's default of believing anybody's `x-forwarded-for`.
+    /// With TLS and Envoy's default of trusting every client's `x-forwarded-for`.
     Trusting,
 }
 
-/// Which Envoy a case is sent to.
+/// The gate in the case's Envoy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GateSetup {
@@ -114,7 +113,7 @@ pub enum GateSetup {
 }
 
 impl Corpus {
-    /// Reads every file. Panics with the place of whatever is not as the format wants it.
+    /// Reads every file. Panics with the place of a format error.
     pub fn load() -> Self {
         let hooks: BTreeMap<String, Map<String, Value>> = read("hooks.toml");
         let hooks: Vec<Value> = hooks.into_iter().map(|(name, hook)| complete(&name, hook)).collect();
@@ -133,7 +132,7 @@ impl Corpus {
         corpus
     }
 
-    /// Exactly the filter's configuration with every hook.
+    /// The filter's configuration with every hook.
     pub fn configuration(&self) -> Value {
         json!({
             "version": 1,
@@ -173,7 +172,7 @@ impl Corpus {
 }
 
 impl Case {
-    /// A POST of this body as the provider would send it, from loopback over TLS.
+    /// A POST of this body as the provider sends it, from loopback over TLS.
     pub fn plain(name: String, hook: &str, path: &str, body: Vec<u8>, expected: CaseOutcome) -> Self {
         Self {
             name,
@@ -222,7 +221,7 @@ pub fn is_the_gates(name: &str) -> bool {
         || name == header::IDEMPOTENCY_KEY
 }
 
-/// Lists are sets: `a,b` and `b,a` are one value.
+/// Sorts the items of a list header, so that `a,b` and `b,a` are equal.
 pub fn normal(name: &str, value: &str) -> String {
     if !matches!(name, header::DRIFT | header::OBSERVED) {
         return value.to_owned();
@@ -258,7 +257,7 @@ fn read<T: serde::de::DeserializeOwned>(name: &str) -> T {
     toml::from_str(&text).unwrap_or_else(|error| panic!("tests/cases/{name}: {error}"))
 }
 
-/// A hook with what is the same for all, and open unless it says otherwise.
+/// A hook with the defaults of all hooks.
 fn complete(name: &str, mut hook: Map<String, Value>) -> Value {
     for (key, open) in [("dialect", "veo3"), ("result_url", "any"), ("trust", "open"), ("quarantine", "none")]
     {

@@ -1,4 +1,4 @@
-//! Every single-field mutation of every sample, with its verdict from `mutations.toml`.
+//! Every mutation of one field of every sample, with its verdict from `mutations.toml`.
 
 use super::outcome::ExpectedOutcome;
 use super::{Case, read, sample, samples};
@@ -10,7 +10,7 @@ type MutationTable = BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<Stri
 
 /// A case for each mutation at the hooks `default` and `strict`.
 ///
-/// Panics where the table has no verdict for a mutation, has two, or has one for a mutation that there is not.
+/// Panics if the table has no verdict or two verdicts for a mutation, or a verdict for an unknown mutation.
 pub fn cases(paths: &BTreeMap<String, String>) -> Vec<Case> {
     let mut table: MutationTable = read("mutations.toml");
     let mut cases = Vec::new();
@@ -46,7 +46,7 @@ pub fn cases(paths: &BTreeMap<String, String>) -> Vec<Case> {
             of_field.retain(|_, list| !list.is_empty());
             assert!(
                 of_field.is_empty(),
-                "mutations.toml has verdicts for no mutation: {sample_name}, {field}: {of_field:?}"
+                "mutations.toml has verdicts for unknown mutations: {sample_name}, {field}: {of_field:?}"
             );
         }
         assert!(
@@ -54,11 +54,11 @@ pub fn cases(paths: &BTreeMap<String, String>) -> Vec<Case> {
             "mutations.toml has fields that are not in {sample_name}: {of_sample:?}"
         );
     }
-    assert!(table.is_empty(), "mutations.toml has samples that are not there: {table:?}");
+    assert!(table.is_empty(), "mutations.toml has unknown samples: {table:?}");
     cases
 }
 
-/// The fields of an object and of the objects in it, `error` and `error.message`.
+/// The fields of an object and of its nested objects, such as `error` and `error.message`.
 fn fields(document: &Value) -> Vec<String> {
     let mut all = Vec::new();
     for (name, value) in document.as_object().unwrap() {
@@ -69,7 +69,7 @@ fn fields(document: &Value) -> Vec<String> {
     all
 }
 
-/// The document without the field, with null there, and with a value of every other type; a text can be empty, too.
+/// The document without the field, with null, with a value of every other type, and with an empty text.
 fn mutations(document: &Value, field: &str) -> Vec<(&'static str, Value)> {
     let values = [
         ("null", json!(null)),
@@ -100,14 +100,14 @@ fn mutations(document: &Value, field: &str) -> Vec<(&'static str, Value)> {
     mutated
 }
 
-/// A verdict: `as documented`, `drift a,b`, or the code of a reason; after a semicolon event, code, class and
-/// retryable of a failure where the mutation changes them. The strict hook refuses drift.
+/// Reads a verdict: `as documented`, `drift a,b`, or the code of a reason. After a semicolon it has the event, code, class and
+/// retryable that a mutation changes. The strict hook refuses drift.
 fn expect(sample: &str, field: &str, verdict: &str, hook: &str) -> ExpectedOutcome {
     let own = match sample {
         "completed" => "completed",
         "failed" => "failed UNSAFE_CONTENT content false",
         "timeout" => "timeout TIMEOUT system true",
-        _ => panic!("{sample}: say here what it is without a mutation"),
+        _ => panic!("{sample}: add its unchanged event here"),
     };
     let (verdict, event) = verdict.split_once("; ").unwrap_or((verdict, own));
     let drift: Vec<String> = match verdict.split_once(' ') {

@@ -1,4 +1,4 @@
-//! What comes of a delivery.
+//! The outcome of a case, and its form in a row.
 
 use super::token;
 use super::{GENERATION, normal};
@@ -9,24 +9,24 @@ use std::collections::BTreeMap;
 /// The gate's headers and the content type, as a service gets them.
 pub type GateHeaders = BTreeMap<String, String>;
 
-/// Where the sample `completed` has its video.
+/// The result host of the sample `completed`.
 const RESULT_HOST: &str = "cdn.runblob.io";
 
-/// What comes of a delivery.
+/// The outcome of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaseOutcome {
-    /// It reached a service with exactly these headers, and its sender heard 200, or 503 with this reason.
+    /// A service got exactly these headers. The sender got 200, or 503 with this reason.
     Forwarded { headers: GateHeaders, answer: Option<String> },
-    /// The gate refused it. The id goes to the access log.
+    /// The gate refused. The access log has the id.
     Refused { reason: String, id: Option<String> },
-    /// Envoy answered by itself, before the gate or instead of it.
+    /// Envoy responded itself.
     Host { status: u16 },
-    /// Envoy ended the stream or the connection without an answer.
+    /// Envoy ended the stream or the connection without a response.
     Cut,
 }
 
 impl CaseOutcome {
-    /// The reasons that it names.
+    /// Its reasons.
     pub fn reasons(&self) -> Vec<&str> {
         match self {
             CaseOutcome::Forwarded { headers, answer } => {
@@ -40,7 +40,7 @@ impl CaseOutcome {
     }
 }
 
-/// How a row writes an outcome.
+/// An outcome in a row.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectedOutcome {
@@ -51,34 +51,34 @@ pub struct ExpectedOutcome {
     /// Code, class, retryable; `-` for a header that is absent.
     error: Option<[String; 3]>,
     drift: Vec<String>,
-    /// The hook's, where it is another than `veo3`.
+    /// The hook's dialect, if it is not `veo3`.
     dialect: Option<String>,
-    /// Of a completion: the sample's, unless written; `-` for a header that is absent.
+    /// The result host of a completion, if it is not the sample's; `-` for an absent header.
     result_host: Option<String>,
-    /// The reason of a kept or an observed delivery.
+    /// The reason of a quarantined or an observed delivery.
     reason: Option<String>,
-    /// What a kept delivery claims.
+    /// The claimed event of a quarantined delivery.
     claimed: Option<String>,
     proofs: Vec<String>,
-    /// It has the id and the job of the rows' token.
+    /// The headers have the id and the job of the rows' token.
     token: bool,
-    /// The token's id, or its job, where it is another; `-` for no job.
+    /// The token's id or its job, if it differs; `-` for no job.
     token_id: Option<String>,
     job: Option<String>,
     observed: Vec<String>,
     content_type: Option<String>,
-    /// What the sender hears although the delivery was forwarded.
+    /// The reason of a 503 to the sender of a forwarded delivery.
     answer: Option<String>,
     // Refused by the gate.
     refused: Option<String>,
-    /// A refusal that knows the sample's generation.
+    /// The access log has the sample's generation.
     id_known: bool,
-    /// The same, of this generation.
+    /// The access log has this generation.
     known: Option<String>,
     // Ended by Envoy.
     status: Option<u16>,
     cut: bool,
-    /// Why Envoy does something else than the core.
+    /// Why Envoy's outcome differs from the core's.
     pub why: Option<String>,
 }
 
@@ -91,7 +91,7 @@ impl ExpectedOutcome {
         Self { refused: Some(reason.to_owned()), id_known, ..Self::default() }
     }
 
-    /// With the result at `host`. An authentic token is one of the rows'.
+    /// An accepted completion with its result at `host`. `authentic`: with the id and the job of the rows' token.
     pub fn accepted(id: &str, host: &str, proofs: Vec<String>, authentic: bool) -> Self {
         let (id, result_host) = (Some(id.to_owned()), Some(host.to_owned()));
         Self {
@@ -104,8 +104,13 @@ impl ExpectedOutcome {
         }
     }
 
-    /// In quarantine, where what it claims is readable or not.
-    pub fn kept(reason: &str, claim: Option<(&str, &str)>, proofs: Vec<String>, authentic: bool) -> Self {
+    /// A quarantined delivery. `claim` is the generation and the result host, if they are readable.
+    pub fn quarantined(
+        reason: &str,
+        claim: Option<(&str, &str)>,
+        proofs: Vec<String>,
+        authentic: bool,
+    ) -> Self {
         Self {
             verdict: Some("quarantined".to_owned()),
             claimed: claim.map(|_| "completed".to_owned()),
@@ -122,7 +127,7 @@ impl ExpectedOutcome {
         Self { refused: Some(reason.to_owned()), known: id.map(str::to_owned), ..Self::default() }
     }
 
-    /// The outcome at `hook`, where `content_type` was sent.
+    /// The outcome at `hook` for a request with this content type.
     pub fn outcome(&self, hook: &str, content_type: Option<&str>) -> Result<CaseOutcome, String> {
         let fields_of_forwarded =
             [&self.event, &self.verdict, &self.id, &self.reason, &self.content_type, &self.answer];

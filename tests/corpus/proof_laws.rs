@@ -24,7 +24,7 @@ use std::sync::{Arc, LazyLock};
 
 static CONFIG: LazyLock<Config> = LazyLock::new(|| config(&Corpus::load()));
 
-/// A token as `tests/cases` write it, for a hook.
+/// Mints a token from its form in `tests/cases`, for a hook.
 fn mint(token: Value, hook: &str) -> String {
     serde_json::from_value::<tokens::TokenRow>(token).unwrap().mint(hook)
 }
@@ -39,9 +39,9 @@ fn flipped(bytes: &[u8], at: usize, bit: usize) -> Vec<u8> {
     bytes
 }
 
-/// Under a token with one bit flipped, anywhere in its text, nothing is believed.
+/// Checks that a token with any one bit flipped is invalid.
 #[track_caller]
-fn no_flip_is_believed(token: &Value, bits: impl Fn(usize) -> std::ops::Range<usize>) {
+fn rejects_each_flipped_bit(token: &Value, bits: impl Fn(usize) -> std::ops::Range<usize>) {
     let hook = CONFIG.hooks.iter().find(|hook| &*hook.name == "any-token").unwrap();
     let text = mint(token.clone(), "any-token");
     let check = |text: &[u8]| token::check(hook.token.as_ref(), Some(text), tokens::now());
@@ -55,7 +55,7 @@ fn no_flip_is_believed(token: &Value, bits: impl Fn(usize) -> std::ops::Range<us
 }
 
 #[test]
-fn a_token_with_a_flipped_bit_is_bad() {
+fn rejects_a_token_with_a_flipped_bit() {
     let bound = r#"{"ph": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"}"#;
     for token in [
         json!({}),
@@ -63,11 +63,11 @@ fn a_token_with_a_flipped_bit_is_bad() {
         json!({"claims": bound}),
         json!({"header": r#"{"typ": null}"#}),
     ] {
-        no_flip_is_believed(&token, |_| 0..8);
+        rejects_each_flipped_bit(&token, |_| 0..8);
     }
-    // Its mathematics is slow without optimisation: one bit of each byte.
+    // EdDSA is slow without optimisation, so only two bits of each byte.
     for shift in 0..2 {
-        no_flip_is_believed(&json!({"kid": "ed"}), |at| (at + shift) % 8..(at + shift) % 8 + 1);
+        rejects_each_flipped_bit(&json!({"kid": "ed"}), |at| (at + shift) % 8..(at + shift) % 8 + 1);
     }
 }
 
@@ -76,7 +76,7 @@ fn event_of(body: &[u8]) -> Event {
     event::check(Dialect::Veo3.read(&payload).unwrap()).unwrap()
 }
 
-/// The provider's answer with a bit of `text` flipped, which it contains once, does not confirm.
+/// Checks that a response with one bit of `text` flipped does not confirm. The response contains `text` once.
 #[track_caller]
 fn no_flip_confirms(body: &str, text: &str) {
     let event = event_of(body.as_bytes());
@@ -87,7 +87,7 @@ fn no_flip_confirms(body: &str, text: &str) {
     for at in start..start + text.len() {
         for bit in 0..8 {
             let answer = flipped(body.as_bytes(), at, bit);
-            // The same id: hexadecimal digits have two cases.
+            // Hexadecimal digits in another case are the same id.
             let same = text.len() == 36 && answer.eq_ignore_ascii_case(body.as_bytes());
             assert_eq!(read(&answer) == Outcome::Confirmed, same, "{}", String::from_utf8_lossy(&answer));
         }
@@ -95,7 +95,7 @@ fn no_flip_confirms(body: &str, text: &str) {
 }
 
 #[test]
-fn an_answer_with_a_flipped_bit_does_not_confirm() {
+fn denies_a_response_with_a_flipped_bit() {
     for name in ["completed", "failed", "timeout"] {
         let body = sample(name);
         let said: Value = serde_json::from_str(&body).unwrap();
@@ -111,7 +111,7 @@ fn an_answer_with_a_flipped_bit_does_not_confirm() {
     }
 }
 
-/// Heads with violations that a proof turns into "kept".
+/// Adds a violation of the head for which an authenticated sender's delivery goes to quarantine.
 fn spoil(mut case: Case, violation: u8) -> Case {
     let mut header =
         |name: &str, value: &str| case.headers.push((name.to_owned(), value.as_bytes().to_vec()));
@@ -127,7 +127,7 @@ fn spoil(mut case: Case, violation: u8) -> Case {
     case
 }
 
-/// Anything, or something that looks like a delivery.
+/// Any bytes, any text, or a body near a sample.
 fn any_body() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         1 => vec(any::<u8>(), 0..400),
@@ -136,7 +136,7 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What a call to the status API comes to, or why there is none.
+/// The outcomes of a confirmation, with and without a call.
 const OUTCOMES: [Outcome; 8] = [
     Outcome::Confirmed,
     Outcome::Contradicted,
@@ -159,7 +159,7 @@ fn result(config: &Config, case: &Case, outcome: Outcome) -> CaseResult {
     }
 }
 
-/// What an exchange has done with a case, where a call to the provider comes to this.
+/// Runs an exchange of a case whose confirmation has this outcome.
 fn exchanged(config: &Config, case: &Case, outcome: Outcome) -> Recording {
     let (gate, mut host) = (gate(config), host(case));
     match outcome {
@@ -193,14 +193,14 @@ fn exchanged(config: &Config, case: &Case, outcome: Outcome) -> Recording {
     host
 }
 
-/// A reason quarantines.
+/// The verdict of an authenticated sender's delivery.
 fn verdict_of(reason: Option<&str>) -> &'static str {
     reason.map_or(Verdict::Accepted, |_| Verdict::Quarantined).name()
 }
 
 const UNKNOWN: &str = r#"{"detail": "TASK_NOT_FOUND"}"#;
 
-/// The recent calls are as many as any configuration allows.
+/// Records the largest possible number of recent calls.
 fn spend_budget(host: &mut Recording) {
     let now = u64::try_from(host.now.as_millis()).unwrap();
     let value = now.to_le_bytes().repeat(6000);
@@ -211,7 +211,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_proven_is_never_lost(
+    fn forwards_every_delivery_of_an_authenticated_sender(
         body in any_body(),
         hook in select(&["any-token", "any-both", "all-both", "prompt"][..]),
         late in 0_u8..4,
@@ -236,9 +236,9 @@ proptest! {
     }
 
     #[test]
-    fn what_needs_a_token_is_lost_without(
+    fn refuses_without_a_token_where_the_rule_needs_one(
         body in any_body(),
-        hook in select(&["any-token", "all-both", "all-both-unkept", "prompt"][..]),
+        hook in select(&["any-token", "all-both", "all-both-no-quarantine", "prompt"][..]),
         token in prop_oneof![
             Just(String::new()),
             Just(mint(json!({"key": "other-hs"}), "any-token")),
@@ -252,7 +252,7 @@ proptest! {
     }
 
     #[test]
-    fn each_bit_that_is_signed_counts(
+    fn signs_each_bit_of_id_time_and_body(
         body in vec(any::<u8>(), 1..300),
         now in 0_u64..100_000_000_000,
         id in any::<u128>().prop_filter("no id", |id| *id != 0 && *id != u128::MAX),
@@ -319,7 +319,7 @@ static SIGNING: LazyLock<Config> = LazyLock::new(|| {
     Config::load(config.to_string().as_bytes(), &env).unwrap()
 });
 
-/// What can be wrong, one violation for each of `checks`.
+/// A violation of each check in `checks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CheckViolation {
     Source,
@@ -368,12 +368,12 @@ fn with_violations(violations: &[CheckViolation], untrusted: &Value) -> Case {
     case
 }
 
-/// A check in observe changes nothing for deliveries that pass it, whatever else is wrong with them.
+/// A check in observe mode changes nothing for deliveries that pass it, with any other violations.
 ///
-/// The provider's word is not asked for where the trust rule only observes: of a rule with it, only the verdicts of
-/// the other checks are compared.
+/// The gate does not call the status API if the trust rule only observes. So for a rule with `confirmed` the test compares only
+/// deliveries that the status API confirms.
 #[test]
-fn checks_are_independent() {
+fn observing_one_check_changes_no_other() {
     let untrusted = [json!({"key": "other-hs"}), json!({"expires_in": -3600})];
     for trust in [
         json!({"any_of": ["token"]}),
@@ -391,8 +391,8 @@ fn checks_are_independent() {
                 CHECK_VIOLATIONS.iter().filter(|(violation, _)| !violations.contains(violation))
             {
                 for outcome in OUTCOMES {
-                    let asks = trust["all_of"].is_array() && violations.is_empty();
-                    if *other == CheckViolation::Trust && asks && outcome != Outcome::Confirmed {
+                    let calls = trust["all_of"].is_array() && violations.is_empty();
+                    if *other == CheckViolation::Trust && calls && outcome != Outcome::Confirmed {
                         continue;
                     }
                     let (before, after) = (
@@ -406,9 +406,8 @@ fn checks_are_independent() {
     }
 }
 
-/// The proofs that are named are those that held.
 #[test]
-fn each_proof_is_named_where_it_held() {
+fn names_each_proof_that_held() {
     for (hook, token, outcome, expected) in [
         ("any-both", json!({}), Outcome::Confirmed, &[Proof::Token][..]),
         ("any-both", json!({"expires_in": -3600}), Outcome::Confirmed, &[Proof::Confirmed]),

@@ -1,9 +1,9 @@
-//! What the provider's status API says of the event of a case.
+//! The status API's response to a case.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderAnswer {
@@ -12,7 +12,7 @@ pub struct ProviderAnswer {
 }
 
 impl ProviderAnswer {
-    /// One of the table's: `y` confirms, `n` contradicts, `u` is still at work. `body` is the delivery's.
+    /// A named response: `y` confirms, `n` contradicts, `u` is in progress. `body` is the delivery's.
     pub fn named(name: &str, body: &[u8]) -> Self {
         let said: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let mut said = said.clone();
@@ -25,7 +25,7 @@ impl ProviderAnswer {
                 said["status"] = "processing".into();
                 said["video_url"] = Value::Null;
             }
-            _ => panic!("the provider says nothing that is called {name}"),
+            _ => panic!("no response has the name {name}"),
         }
         Self { status, body: said.to_string() }
     }

@@ -1,4 +1,4 @@
-//! What was seen of a case on a real Envoy, against what is expected.
+//! Compares the outcome of a case on a real Envoy with the expected one.
 
 use crate::corpus::{self, Case, CaseOutcome, Corpus};
 use crate::support::{ClientResponse, H1, H2, Protocol, ServiceRequest};
@@ -6,13 +6,13 @@ use blobgate::contract::{DOCS, header, problem_type};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Headers of a service's answer that must not reach the sender.
+/// Headers of a service's response that must not reach the sender.
 const REMOVED: [&str; 3] = ["retry-after", "location", "set-cookie"];
 
-/// What a service answers unless a case says otherwise: nothing that the gate could have said.
+/// The default body of a service. It differs from every body of the gate.
 pub(crate) const USUAL_BODY: &str = r#"{"from":"service"}"#;
 
-/// A case that ran, and what was seen of it.
+/// A case that ran: the sender's response and the services' requests.
 #[derive(Clone)]
 pub(crate) struct CaseRun<'c> {
     pub(crate) corpus: &'c Corpus,
@@ -23,7 +23,7 @@ pub(crate) struct CaseRun<'c> {
     pub(crate) arrivals: Vec<(RoutedService, ServiceRequest)>,
 }
 
-/// The hook's `answers` and `mode`, as far as its sender can tell.
+/// The effect of the hook's `answers` and `mode` on the sender's response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AnswerMode {
     Status,
@@ -31,14 +31,14 @@ pub(crate) enum AnswerMode {
     Untouched,
 }
 
-/// Where the routes of `envoy.yaml` lead.
+/// The services behind the routes of `envoy.yaml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RoutedService {
-    /// What is completed.
+    /// Gets completed events.
     Video,
-    /// What failed or timed out, and what is observed without a readable event.
+    /// Gets failures and timeouts, and observed deliveries without a readable event.
     Failure,
-    /// What is proven, and wrong.
+    /// Gets quarantined deliveries.
     Quarantine,
 }
 
@@ -51,8 +51,8 @@ impl CaseRun<'_> {
         host.as_ref().unwrap_or(&self.case.expected)
     }
 
-    /// What is not as expected.
-    pub(crate) fn violation(&self) -> Option<String> {
+    /// The difference from the expected outcome.
+    pub(crate) fn difference(&self) -> Option<String> {
         let error = self.compare(self.expected()).err()?;
         Some(format!("{}, {}: {error}", self.case.name, self.protocol.alpn()))
     }
@@ -111,7 +111,7 @@ impl CaseRun<'_> {
         })
     }
 
-    /// What the sender hears of what was forwarded.
+    /// Compares the sender's response to a forwarded delivery.
     fn compare_answer(&self, reason: Option<&str>, observed: bool) -> Result<(), String> {
         let answer = self.answer.as_ref().map_err(|error| format!("no answer: {error}"))?;
         let told = self.case.upstream.as_ref();
@@ -157,8 +157,7 @@ impl CaseRun<'_> {
         let answer =
             self.answer.as_ref().map_err(|error| format!("expected {reason}, but no answer: {error}"))?;
         let status = self.corpus.status(reason);
-        let heard = (answer.status, answer.reason());
-        ensure(heard == (status, Some(reason.to_owned())), || {
+        ensure((answer.status, answer.reason()) == (status, Some(reason.to_owned())), || {
             format!("expected {status} {reason}: {answer:?}")
         })?;
         let allow = (reason == "method-not-allowed").then(|| "POST".to_owned());
@@ -166,14 +165,14 @@ impl CaseRun<'_> {
         let bad = REMOVED.iter().find(|name| answer.header(name).is_some());
         ensure(bad.is_none(), || format!("{bad:?} is there: {answer:?}"))?;
         let is_grpc = self.case.headers.iter().any(|(_, value)| value.starts_with(b"application/grpc"));
-        // The one answer that is Envoy's, by the last route; a HEAD has no body; and of a gRPC answer only the head is left.
+        // The last route's response has no problem document, a response to HEAD has no body, and gRPC leaves only the head.
         if reason == "not-judged" || self.case.method == "HEAD" || is_grpc {
             return Ok(());
         }
         problem(answer, reason)
     }
 
-    /// What the access log says of it, where the gate or the last route says anything.
+    /// The line in the access log, if the gate or the last route handled the case.
     pub(crate) fn log_line(&self) -> Option<Value> {
         let method = &self.case.method;
         match self.expected() {
@@ -197,7 +196,7 @@ fn ensure(holds: bool, error: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(error()) }
 }
 
-/// The problem document of RFC 9457 that says this.
+/// Checks that the response is the problem document of this reason.
 fn problem(answer: &ClientResponse, reason: &str) -> Result<(), String> {
     let error = || format!("no problem document of {reason}: {answer:?}");
     ensure(answer.header("content-type").as_deref() == Some("application/problem+json"), error)?;

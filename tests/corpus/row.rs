@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-/// A file: its rows, and what they share.
+/// A file with its rows and their defaults.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseFile {
@@ -52,7 +52,7 @@ struct CaseRow {
     #[serde(default)]
     undeclared: bool,
     claims: Option<u64>,
-    // The facts.
+    // The Envoy and the other parties.
     listener: Option<Listener>,
     from: Option<Ipv4Addr>,
     source: Option<String>,
@@ -61,16 +61,16 @@ struct CaseRow {
     upstream: Option<ServiceAnswer>,
     token: Option<TokenRow>,
     provider: Option<AnswerSpec>,
-    // What comes of it.
+    // The result.
     expect: ExpectedOutcome,
     envoy: Option<ExpectedOutcome>,
     envoy_h1: Option<ExpectedOutcome>,
     envoy_h2: Option<ExpectedOutcome>,
-    /// Why it cannot be sent over HTTP/2.
+    /// Why the request cannot use HTTP/2.
     h1_only: Option<String>,
 }
 
-/// What the provider answers: `y`, `n`, `u` or `unknown`, as in the table of trust, or this.
+/// The status API's response: `y`, `n`, `u` or `unknown`, or a whole response.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum AnswerSpec {
@@ -78,9 +78,7 @@ enum AnswerSpec {
     Written(ProviderAnswer),
 }
 
-/// How the service answers.
-///
-/// Without a status its connection is reset.
+/// The service's response. Without a status the service resets the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServiceAnswer {
@@ -117,11 +115,11 @@ impl CaseRow {
         let host = |specific: &Option<ExpectedOutcome>| {
             let expect = specific.as_ref().or(self.envoy.as_ref())?;
             if expect.why.is_none() {
-                wrong("says not why Envoy differs");
+                wrong("has no why for Envoy's outcome");
             }
             Some(outcome(expect))
                 .filter(|other| *other != outcome(&self.expect))
-                .or_else(|| wrong("Envoy does not differ"))
+                .or_else(|| wrong("has the same outcome for Envoy"))
         };
         let hosts = [host(&self.envoy_h1), host(&self.envoy_h2)];
         let body = self.whole_body(defaults);
@@ -149,7 +147,7 @@ impl CaseRow {
                 (false, None) => BodyLength::Declared,
                 (true, None) => BodyLength::Undeclared,
                 (false, Some(length)) => BodyLength::Claimed(length),
-                (true, Some(_)) => wrong("is undeclared and claims a length"),
+                (true, Some(_)) => wrong("has both undeclared and claims"),
             },
             listener: self.listener.unwrap_or(defaults.listener),
             from,
@@ -170,7 +168,7 @@ impl CaseRow {
         let mut left_out = self.without_headers.clone();
         let mut headers = Vec::new();
         for (name, value) in all {
-            // Takes away what is there by itself, so that a row can give it anew.
+            // Removes a default header, so that a row can set it.
             match left_out.iter().position(|other| *other == name) {
                 Some(at) => drop(left_out.remove(at)),
                 None => headers.push((name, value)),

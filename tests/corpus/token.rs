@@ -1,4 +1,4 @@
-//! Callback tokens as a row describes them: made well, and then spoiled.
+//! Callback tokens from rows: valid ones, and edited ones.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The HS256 key of the tests' gate, which it reads from the shipped variable.
+/// The HS256 key of the tests' gate, in the variable of the shipped configuration.
 pub const HS_KEY: &str = "the key of the tests, of 32 bytes.";
 /// The EdDSA key: RFC 8037, appendix A, and RFC 8032, section 7.1, test 1.
 const ED_SECRET: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
 pub const ED_PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 
-/// What a token says unless a row says otherwise.
+/// The default claims.
 pub const ID: &str = "t-1";
 pub const JOB: &str = "order-17";
 
@@ -23,22 +23,22 @@ pub const JOB: &str = "order-17";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenRow {
-    /// `hs`, `ed`, or one that the gate has not.
+    /// `hs`, `ed`, or a name that the gate does not have.
     kid: Option<String>,
-    /// What signs: `hs`, `ed`, `other-hs`, `other-ed`, `none`, `ed-public-as-hs`. The kid's, unless written.
+    /// The signing key: `hs`, `ed`, `other-hs`, `other-ed`, `none`, `ed-public-as-hs`. The default is the key of `kid`.
     key: Option<String>,
-    /// Laid over the header; null takes a key out.
+    /// Changes to the header. Null removes a key.
     header: Option<String>,
-    /// Laid over the claims; null takes a key out.
+    /// Changes to the claims. Null removes a key.
     claims: Option<String>,
-    /// The whole header or payload, instead.
+    /// The whole header or payload.
     raw_header: Option<String>,
     raw_claims: Option<String>,
     /// Seconds from now.
     expires_in: Option<i64>,
-    /// What is done to it after it was signed.
+    /// The name of an edit after signing.
     edit: Option<String>,
-    /// The whole token, instead.
+    /// The whole token.
     raw: Option<String>,
 }
 
@@ -49,13 +49,13 @@ pub fn now() -> u64 {
 }
 
 impl TokenRow {
-    /// One of the table's: `good`, `late`, `bad`.
+    /// A named token: `good`, `late`, `bad`.
     pub fn named(name: &str) -> Self {
         match name {
             "good" => Self::default(),
             "late" => Self { expires_in: Some(-3600), ..Self::default() },
             "bad" => Self { key: Some("other-hs".to_owned()), ..Self::default() },
-            _ => panic!("no token is called {name}"),
+            _ => panic!("no token has the name {name}"),
         }
     }
 
@@ -102,7 +102,7 @@ fn sign(key: &str, bytes: &[u8]) -> Vec<u8> {
         "ed" => SigningKey::from_bytes(&seed(ED_SECRET)).sign(bytes).to_bytes().to_vec(),
         "other-ed" => SigningKey::from_bytes(&[7; 32]).sign(bytes).to_bytes().to_vec(),
         "other-hs" => hmac(b"another key of the tests, 32 bytes"),
-        // The oldest confusion of algorithms: what is public becomes the secret.
+        // The classic algorithm confusion: the public key as an HMAC secret.
         "ed-public-as-hs" => hmac(&seed(ED_PUBLIC)),
         "ed-public-text-as-hs" => hmac(ED_PUBLIC.as_bytes()),
         "empty-hs" => hmac(b""),
@@ -128,7 +128,7 @@ fn edited(signed: &str, signature: &[u8], edit: Option<&str>) -> String {
             plain(&signature)
         }
         Some("zero-signature") => plain(&vec![0; signature.len()]),
-        // s + L: the same equation, another spelling (RFC 8032, section 8.4).
+        // s + L satisfies the same equation (RFC 8032, section 8.4).
         Some("malleable-signature") => plain(&plus_order(signature)),
         Some("padded") => format!("{signed}.{}", URL_SAFE.encode(signature)),
         Some("standard-alphabet") => format!("{signed}.{}", STANDARD.encode(signature).trim_end_matches('=')),
@@ -149,7 +149,7 @@ fn edited(signed: &str, signature: &[u8], edit: Option<&str>) -> String {
             let other = URL_SAFE_NO_PAD.encode(r#"{"exp":9999999999,"aud":"test/any-token"}"#);
             format!("{header}.{other}.{}", URL_SAFE_NO_PAD.encode(signature))
         }
-        Some(other) => panic!("no edit is called {other}"),
+        Some(other) => panic!("no edit has the name {other}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The truth table of trust: every cell of `trust.toml` is a case, and one for each answer of the provider.
+//! The trust table: every cell of `trust.toml` is a case for each response of the status API.
 
 use super::outcome::ExpectedOutcome;
 use super::provider::ProviderAnswer;
@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The three columns.
-const PAYLOADS: [&str; 3] = ["fine", "flawed", "unreadable"];
+/// The columns of the table.
+const PAYLOADS: [&str; 3] = ["valid", "invalid", "unreadable"];
 
-/// TokenRow → cells, by hook.
+/// The cells by hook and token.
 type TrustTable = BTreeMap<String, BTreeMap<String, [TrustCell; 3]>>;
 
 #[derive(Deserialize)]
@@ -31,12 +31,12 @@ pub fn cases(paths: &BTreeMap<String, String>) -> Vec<Case> {
             }
         }
     }
-    assert!(cases.len() > 50, "trust.toml has the design's table");
+    assert!(cases.len() > 50, "trust.toml has only {} cases", cases.len());
     cases
 }
 
 impl TrustCell {
-    /// `accepted`, or `y accepted, n not-confirmed, u kept confirm-unavailable`.
+    /// Reads `accepted`, or `y accepted, n not-confirmed, u quarantined confirm-unavailable`.
     fn outcomes(&self) -> Vec<(Option<&str>, &str)> {
         let parts = self.0.split(", ").map(|part| match part.split_once(' ') {
             Some((answer @ ("y" | "n" | "u"), outcome)) => (Some(answer), outcome),
@@ -47,15 +47,15 @@ impl TrustCell {
 }
 
 fn case(hook: &str, path: &str, token: &str, payload: &str, answer: Option<&str>, outcome: &str) -> Case {
-    let name = format!("trust: {hook}, token {token}, {payload}, {}", answer.unwrap_or("not asked"));
-    // A generation of its own: negative answers are remembered for a while.
+    let name = format!("trust: {hook}, token {token}, {payload}, {}", answer.unwrap_or("no call"));
+    // Each case has its own generation, because the gate stores denials.
     let sum = name
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let id = format!("{:08x}-5bef-4e14-bf22-{:012x}", sum >> 32, sum & 0xffff_ffff_ffff);
     let mut json: Value = serde_json::from_str(&sample("completed")).unwrap();
     json["generation_id"] = id.clone().into();
-    if payload == "flawed" {
+    if payload == "invalid" {
         json["video_url"] = "https://evil.example/video.mp4".into();
     }
     let body = match payload {
@@ -73,13 +73,13 @@ fn case(hook: &str, path: &str, token: &str, payload: &str, answer: Option<&str>
         proofs.push("confirmed".to_owned());
     }
     let host = match payload {
-        "flawed" => "evil.example",
+        "invalid" => "evil.example",
         _ => "cdn.runblob.io",
     };
     let readable = payload != "unreadable";
     let expect = match outcome.split_once(' ') {
-        Some(("kept", reason)) => {
-            ExpectedOutcome::kept(reason, readable.then_some((&*id, host)), proofs, authentic)
+        Some(("quarantined", reason)) => {
+            ExpectedOutcome::quarantined(reason, readable.then_some((&*id, host)), proofs, authentic)
         }
         None if outcome == "accepted" => ExpectedOutcome::accepted(&id, host, proofs, authentic),
         _ => ExpectedOutcome::refused_of(outcome, readable.then_some(&*id).filter(|_| !early(outcome))),
@@ -94,7 +94,7 @@ fn case(hook: &str, path: &str, token: &str, payload: &str, answer: Option<&str>
     Case { provider, ..Case::plain(name, hook, &path, body, outcome) }
 }
 
-/// Said at the head, before the generation is known.
+/// Whether the gate refuses at the head, before it knows the generation.
 fn early(reason: &str) -> bool {
     matches!(reason, "token-missing" | "token-invalid")
 }

@@ -1,4 +1,4 @@
-//! A host that holds one request and its response, and records what an exchange does with them.
+//! A host with one request and its response. It records the calls of an exchange.
 
 #![allow(
     dead_code, // each driver uses its part
@@ -13,30 +13,30 @@ use std::time::Duration;
 
 pub type List = Vec<(String, Vec<u8>)>;
 
-/// What a host knows, and what was done with it.
+/// A recording host.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
-    /// The request as it stands: changes are applied.
+    /// The request, with the changes so far.
     pub request: List,
     pub body: Vec<u8>,
-    /// Whether its trailers were removed.
+    /// Whether the exchange removed the trailers.
     pub has_no_trailers: bool,
     pub source: Option<String>,
     pub peer: Option<String>,
     pub is_tls: bool,
     pub response_code_details: Option<&'static str>,
-    /// The response of an upstream, or of Envoy itself, as it stands.
+    /// The response of the service or of Envoy, with the changes so far.
     pub response: List,
     pub response_body: Vec<u8>,
-    /// The exchange's own response.
+    /// The exchange's response.
     pub responded: Option<Response>,
     pub calls: Vec<Call>,
-    /// Whether the host can start calls.
+    /// Whether the host refuses to start calls.
     pub starts_no_call: bool,
     pub shared: BTreeMap<String, SharedCell>,
-    /// How many writes of a shared cell find another worker's write before them.
+    /// The number of writes to a shared cell that come after another worker's write.
     pub races: usize,
-    /// By their names with labels.
+    /// By name with labels.
     pub counters: BTreeMap<String, u64>,
     pub log: Vec<String>,
     pub tick_period: Duration,
@@ -59,13 +59,13 @@ pub struct Call {
 }
 
 impl Recording {
-    /// The one value of a header of the request.
+    /// The only value of a request header.
     #[track_caller]
     pub fn sent(&self, name: &str) -> Option<String> {
         one(&self.request, name)
     }
 
-    /// What the client gets: a status, and a header.
+    /// The client's response: its status, and a header.
     #[track_caller]
     pub fn answer(&self, name: &str) -> (u16, Option<String>) {
         match &self.responded {
@@ -74,7 +74,7 @@ impl Recording {
         }
     }
 
-    /// How often a counter with this text in its name was counted.
+    /// The sum of the counters with this text in their names.
     pub fn counted(&self, part: &str) -> u64 {
         self.counters.iter().filter(|(name, _)| name.contains(part)).map(|(_, count)| count).sum()
     }
@@ -89,7 +89,7 @@ fn one(list: &List, name: &str) -> Option<String> {
 }
 
 fn set(list: &mut List, name: &str, value: &str) {
-    // As Envoy does: the first place, and no other.
+    // Envoy replaces the first value and removes the others.
     let at = list.iter().position(|(other, _)| other == name);
     list.retain(|(other, _)| other != name);
     list.insert(at.unwrap_or(list.len()).min(list.len()), (name.to_owned(), value.as_bytes().to_vec()));

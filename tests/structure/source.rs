@@ -1,4 +1,4 @@
-//! The source of a crate as tokens: which module names which, and which texts stand in it.
+//! The source of a crate as tokens: the imports between its modules, its texts and its types.
 
 use crate::types::types;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
@@ -10,9 +10,9 @@ pub(crate) struct Crate {
 }
 
 struct SourceFile {
-    /// From the repository on.
+    /// The path in the repository.
     path: String,
-    /// The module, `[]` at the root.
+    /// The module; `[]` for the root.
     module: Vec<String>,
     tokens: Vec<TokenTree>,
 }
@@ -35,7 +35,7 @@ impl Crate {
         Self { files }
     }
 
-    /// Each module that names another, tests aside.
+    /// Each import of one module by another, without tests.
     pub(crate) fn imports(&self) -> BTreeSet<(Vec<String>, Vec<String>)> {
         let modules: BTreeSet<&[String]> = self.files.iter().map(|file| &file.module[..]).collect();
         let root = self.names_at_root();
@@ -58,7 +58,7 @@ impl Crate {
         imports
     }
 
-    /// What `pub use a::B;` at the root makes `crate::B`.
+    /// The names at the root, with their modules: `pub use a::B;` makes `crate::B`.
     fn names_at_root(&self) -> BTreeMap<String, Vec<String>> {
         let root = self.files.iter().filter(|file| file.module.is_empty());
         let mut names = BTreeMap::new();
@@ -74,7 +74,7 @@ impl Crate {
         names
     }
 
-    /// The texts in each file.
+    /// The string literals of each file.
     pub(crate) fn literals(&self) -> BTreeMap<&str, Vec<Literal>> {
         let of = |file: &SourceFile| {
             let mut literals = Vec::new();
@@ -132,7 +132,7 @@ fn add(repository: &Path, folder: &Path, module: &[String], files: &mut Vec<Sour
     }
 }
 
-/// Leaves out each item after `#[cfg(test)]`.
+/// The tokens without the items after `#[cfg(test)]`.
 fn without_tests(tokens: &[TokenTree]) -> Vec<TokenTree> {
     let mut kept = Vec::new();
     let mut rest = tokens;
@@ -199,7 +199,7 @@ fn read_path(tokens: &[TokenTree], base: &[String], paths: &mut Vec<Vec<String>>
     }
 }
 
-/// What follows `::`, else nothing.
+/// The tokens after `::`; none if there is no `::`.
 fn after_colons(tokens: &[TokenTree]) -> &[TokenTree] {
     match tokens {
         [one, two, rest @ ..] if one.to_string() == ":" && two.to_string() == ":" => rest,

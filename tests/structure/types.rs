@@ -4,32 +4,32 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 const KEYWORDS: [&str; 4] = ["struct", "enum", "trait", "type"];
 
-/// Each type in these tokens, at any depth. Associated types are no types of their own.
+/// The types in these tokens, at any depth, without associated types.
 pub(crate) fn types(tokens: &[TokenTree]) -> Vec<String> {
     let mut found = Vec::new();
     let macros = defining_macros(tokens);
-    walk(tokens, Place::Items, &macros, &mut found);
+    walk(tokens, Scope::Items, &macros, &mut found);
     found
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum Scope {
     Items,
     /// The block of an `impl` or a trait, where `type` names an associated type.
     Associated,
 }
 
-fn walk(tokens: &[TokenTree], place: Place, macros: &[String], found: &mut Vec<String>) {
-    let mut next_block = Place::Items;
+fn walk(tokens: &[TokenTree], scope: Scope, macros: &[String], found: &mut Vec<String>) {
+    let mut next_block = Scope::Items;
     for (index, token) in tokens.iter().enumerate() {
         match token {
             TokenTree::Ident(keyword) => {
                 let keyword = keyword.to_string();
-                if KEYWORDS.contains(&&*keyword) && (place == Place::Items || keyword != "type") {
+                if KEYWORDS.contains(&&*keyword) && (scope == Scope::Items || keyword != "type") {
                     found.extend(ident(tokens.get(index + 1)));
                 }
                 if keyword == "trait" || keyword == "impl" && is_item(tokens, index) {
-                    next_block = Place::Associated;
+                    next_block = Scope::Associated;
                 }
                 if let [bang, TokenTree::Group(input), ..] = &tokens[index + 1..]
                     && bang.to_string() == "!"
@@ -41,7 +41,7 @@ fn walk(tokens: &[TokenTree], place: Place, macros: &[String], found: &mut Vec<S
             TokenTree::Group(group) => {
                 let is_block = group.delimiter() == Delimiter::Brace;
                 let inside =
-                    if is_block { std::mem::replace(&mut next_block, Place::Items) } else { Place::Items };
+                    if is_block { std::mem::replace(&mut next_block, Scope::Items) } else { Scope::Items };
                 walk(&list(group.stream()), inside, macros, found);
             }
             _ => {}
@@ -49,7 +49,7 @@ fn walk(tokens: &[TokenTree], place: Place, macros: &[String], found: &mut Vec<S
     }
 }
 
-/// Whether an `impl` begins a block, and is no `impl Trait` of a signature.
+/// Whether an `impl` begins a block. `impl Trait` in a signature does not.
 fn is_item(tokens: &[TokenTree], index: usize) -> bool {
     match index.checked_sub(1).map(|before| &tokens[before]) {
         None => true,
@@ -58,7 +58,7 @@ fn is_item(tokens: &[TokenTree], index: usize) -> bool {
     }
 }
 
-/// The macros of these tokens that define a type with a name from their input: `enum $name`.
+/// The macros in these tokens that define a type by a name in their input: `enum $name`.
 fn defining_macros(tokens: &[TokenTree]) -> Vec<String> {
     let mut macros = Vec::new();
     for window in tokens.windows(4) {

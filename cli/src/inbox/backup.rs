@@ -3,7 +3,7 @@
 use super::entry::size;
 use crate::output::tell;
 use anyhow::Result;
-use blobgate_inbox::store::{Copied, Place};
+use blobgate_inbox::store::{CopySummary, Place};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,13 +20,13 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-The copy is one file with the store's state at one moment. Only its owner can read it, because it has
-prompts and links to videos. The command checks the copy (PRAGMA integrity_check) and syncs it to the
-disk. The inbox keeps running; its log grows during the copy. Do not use `cp`: it misses the events in
-the log.
+The copy is one file with the store's state at one moment. Only its owner can read it, because it
+has prompts and links to videos. The command checks the copy (PRAGMA integrity_check) and syncs it
+to the disk. The inbox keeps running; its log grows during the copy. Do not use `cp`: it misses the
+events in the log.
 
 `blobgate inbox restore --help` explains what a restore does with the copy.
-For PostgreSQL use its own tools: inbox/BACKUP.md has the commands.
+For PostgreSQL use its own tools: docs/howto/backup.md has the commands.
 
 Exit code: 0 when the copy is there, 1 when it is not, 2 for wrong usage.
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// `3 entries (1 delivered, 2 waiting), 53.2 kB, checked`.
-pub(super) fn contents(copied: &Copied) -> String {
+pub(super) fn contents(copied: &CopySummary) -> String {
     let count = copied.states.values().fold(0_i64, |sum, count| sum.saturating_add(*count));
     let states: Vec<_> = copied.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let states = if states.is_empty() { String::new() } else { format!(" ({})", states.join(", ")) };

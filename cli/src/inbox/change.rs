@@ -3,7 +3,7 @@
 use super::client::InboxClient;
 use super::prompt::confirm;
 use super::report::{Refusals, count, entries};
-use super::selection::EntrySelection;
+use super::selection::CommandSelection;
 use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
 use anyhow::{Context, Result};
@@ -31,12 +31,13 @@ pub(super) struct ChangeOptions {
 pub(super) async fn change(
     inbox: InboxClient,
     change: ChangeKind,
-    selected: &EntrySelection,
+    selected: &CommandSelection,
     options: &ChangeOptions,
 ) -> Result<ExitCode> {
     let mut run = ChangeRun { inbox, change, changed: Vec::new(), refused: Refusals::default() };
     let (mut until, mut total) = (None, selected.count());
-    let asks = matches!(selected, EntrySelection::Filter(_)) || (change == ChangeKind::Drop && !options.yes);
+    let asks =
+        matches!(selected, CommandSelection::Filter(_)) || (change == ChangeKind::Drop && !options.yes);
     if asks || options.dry_run {
         let preview = run.preview(selected).await?;
         if options.dry_run {
@@ -59,7 +60,7 @@ struct ChangeRun {
 }
 
 impl ChangeRun {
-    async fn preview(&self, selected: &EntrySelection) -> Result<ChangePreview> {
+    async fn preview(&self, selected: &CommandSelection) -> Result<ChangePreview> {
         let mut all = ChangePreview::default();
         let mut requests = selected.requests(None);
         while let Some(request) = requests.pop() {
@@ -108,7 +109,7 @@ impl ChangeRun {
         ExitCode::SUCCESS
     }
 
-    async fn apply(&mut self, selected: &EntrySelection, until: Option<i64>, total: u64) -> Result<()> {
+    async fn apply(&mut self, selected: &CommandSelection, until: Option<i64>, total: u64) -> Result<()> {
         let mut progress = Progress::new(self.change.past(), total);
         let mut requests = selected.requests(until);
         while let Some(request) = requests.pop() {

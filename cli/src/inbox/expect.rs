@@ -41,12 +41,13 @@ An application sends the same request after RunBlob's answer:
 
 A repeated request changes nothing. The inbox refuses another job for the same generation. An
 expectation may come after the webhook: it releases a quarantined entry whose token was used for
-another generation before, if the jobs agree. If an accepted event had another job, this command and `blobgate inbox
-show` print a job-mismatch. From then on the inbox quarantines events with a token of another job.
+another generation before, if the jobs agree. If an accepted event had another job, this command and
+`blobgate inbox show` print a job-mismatch. From then on the inbox quarantines events with a token
+of another job.
 
 An inbox with a --provider reconciles a generation that has no event after 13 minutes.
 
-Exit code: 0 when the inbox expects all, 1 when it refused some or is unreachable, 2 for wrong usage.
+Exit code: 0 when all are expected, 1 when some are refused or without the inbox, 2 for wrong usage.
 
 Examples:
   blobgate inbox expect --hook veo3 --generation ffd473d5-5bef-4e14-bf22-8d559be3c19f --job order-17

@@ -35,8 +35,9 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 It writes the entries that are stored at its start, the oldest first, each in its current state. It
-reads pages of at most 500 entries. At its end it prints the cursor for the next export, or for `tail`.
-Bodies contain prompts and links to videos, so only --bodies writes them. A purged entry has no body.
+reads pages of at most 500 entries. At its end it prints the cursor for the next export, or for
+`tail`. Bodies contain prompts and links to videos, so only --bodies writes them. A purged entry has
+no body.
 
 Exit code: 0 when it wrote all, 1 when it did not or the inbox is unreachable, 2 for wrong usage.
 

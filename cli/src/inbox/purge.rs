@@ -2,7 +2,7 @@
 
 use super::change::{ChangeKind, ChangeOptions, change};
 use super::client::AdminArgs;
-use super::selection::EntrySelection;
+use super::selection::CommandSelection;
 use anyhow::Result;
 use blobgate_inbox::service::EntryFilter;
 use std::process::ExitCode;
@@ -42,9 +42,9 @@ delivered. Later events of the job are stored as usual.
 To recognise repeats, the inbox keeps for 400 days: hook, generation, event, job, token id, times,
 status, SHA-256 of the body, and of a completion the SHA-256 of the video's URL without its query.
 
-A purge does not reach copies: replicas, backups, archived logs and exports. Delete or recreate them.
-SQLite's log (PATH-wal) and PostgreSQL's dead rows and log lose the bodies later: SQLite's at the next
-restart of `serve` at the latest, PostgreSQL's with VACUUM and log recycling.
+A purge does not reach copies: replicas, backups, archived logs and exports. Delete or recreate
+them. SQLite's log (PATH-wal) and PostgreSQL's dead rows and log lose the bodies later: SQLite's at
+the next restart of `serve` at the latest, PostgreSQL's with VACUUM and log recycling.
 
 Exit code: 0 when it purged all, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 
@@ -55,7 +55,7 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let (job, generation, hook) = (args.job, args.generation, args.hook);
-    let selected = EntrySelection::Filter(EntryFilter { job, generation, hook, ..EntryFilter::default() });
+    let selected = CommandSelection::Filter(EntryFilter { job, generation, hook, ..EntryFilter::default() });
     let options = ChangeOptions { yes: args.yes, json: args.json, dry_run: args.dry_run };
     change(args.admin.connect()?, ChangeKind::Purge, &selected, &options).await
 }

@@ -3,7 +3,7 @@
 use super::client::InboxClient;
 use super::prompt::confirm;
 use super::report::{Refusals, count};
-use super::selection::{EntrySelection, SelectionArgs};
+use super::selection::{CommandSelection, SelectionArgs};
 use crate::envoy_yaml::gate_configuration;
 use crate::output::{say, tell, tell_json};
 use crate::progress::Progress;
@@ -32,16 +32,16 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Use it after a change of a rule. The inbox judges each body by the configuration in --config, and each
-head (address, headers, token) by the gate's record of its arrival. An entry that passes becomes an
-ordinary event, unless it contradicts another one.
+Use it after a change of a rule. The inbox judges each body by the configuration in --config, and
+each head (address, headers, token) by the gate's record of its arrival. An entry that passes
+becomes an ordinary event, unless it contradicts another one.
 
---waive overrides a reason in the head; the service gets it as blobgate-override. If the configuration
-requires a confirmation (not-confirmed), the reconciler calls the provider, within its calls a minute,
-and the inbox delivers a confirmed entry.
+--waive overrides a reason in the head; the service gets it as blobgate-override. If the
+configuration requires a confirmation (not-confirmed), the reconciler calls the provider, within its
+calls a minute, and the inbox delivers a confirmed entry.
 
-Name entries by ids, or by filters. An entry has to match every filter. With filters the command asks;
-without a terminal it needs --yes.
+Name entries by ids, or by filters. An entry has to match every filter. With filters the command
+asks; without a terminal it needs --yes.
 
 Exit code: 0 when all pass, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 
@@ -52,7 +52,7 @@ Examples:
 
 /// The outcome for all entries.
 #[derive(Default)]
-struct Reevaluation {
+struct ReevaluationReport {
     passed: Vec<i64>,
     /// Entries that pass once the provider confirms them.
     asked: Vec<i64>,
@@ -63,7 +63,7 @@ struct Reevaluation {
 
 struct ReevaluationRun {
     inbox: InboxClient,
-    selected: EntrySelection,
+    selected: CommandSelection,
     config: Value,
     waive: Vec<String>,
 }
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let SelectionArgs { yes, json, .. } = args.selection;
     let selected = args.selection.selected();
     let config = gate_configuration(&args.config)?;
-    let by_filter = matches!(selected, EntrySelection::Filter(_));
+    let by_filter = matches!(selected, CommandSelection::Filter(_));
     let run = ReevaluationRun { inbox: args.selection.admin.connect()?, selected, config, waive: args.waive };
     // The question names the outcome of a dry run.
     let would = run.reevaluate(None, true).await?;
@@ -112,8 +112,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
 impl ReevaluationRun {
     /// Judges the entries in chunks, up to the entry `until`.
-    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<Reevaluation> {
-        let mut all = Reevaluation::default();
+    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<ReevaluationReport> {
+        let mut all = ReevaluationReport::default();
         let past = if dry_run { "judged" } else { "reevaluated" };
         let mut progress = Progress::new(past, self.selected.count());
         let mut requests = self.selected.requests(until);
@@ -134,7 +134,7 @@ impl ReevaluationRun {
     }
 }
 
-impl Reevaluation {
+impl ReevaluationReport {
     fn len(&self) -> usize {
         self.passed.len().saturating_add(self.asked.len()).saturating_add(self.stayed.len())
     }

@@ -33,10 +33,10 @@ Name entries by ids, or by filters. An entry has to match every filter. With fil
 shows the number of entries and asks; without a terminal it needs --yes.
 
 --as names the event of an entry that claims none, for example because RunBlob has renamed a field.
-`blobgate inbox show ID` names the field. The inbox treats the entry as a new arrival: it delivers no
-repeat twice, and quarantines a contradiction. The service gets the body unchanged. The inbox does not
-check the result URL of such an entry: read it in the body. The command asks; without a terminal it
-needs --yes.
+`blobgate inbox show ID` names the field. The inbox treats the entry as a new arrival: it delivers
+no repeat twice, and quarantines a contradiction. The service gets the body unchanged. The inbox
+does not check the result URL of such an entry: read it in the body. The command asks; without a
+terminal it needs --yes.
 
 Exit code: 0 when it released all, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 

@@ -1,4 +1,4 @@
-//! `blobgate inbox restore`: replaces an SQLite store by a copy.
+//! `blobgate inbox restore`: restores an SQLite store from a copy.
 
 use super::backup::contents;
 use super::prompt::confirm;
@@ -8,7 +8,7 @@ use blobgate_inbox::store::Place;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Replace an SQLite store by a copy
+/// Restore an SQLite store from a copy
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -29,19 +29,19 @@ PATH.before-restore-TIME.
 
 A copy is a state of the past:
   - The inbox recognises repeats of the events in the copy, and does not deliver those again.
-  - Entries that were waiting may have been delivered since. So the command pauses their hooks; senders
-    still get 200. List them with `ls --state waiting`, drop those that the service has (it knows the
-    idempotency-key), and then `resume --hook HOOK`. Without a drop the service gets them twice.
-  - Later events are missing, and the provider does not send them again. `reconcile` fetches those that
-    the application announced with `expect`. The service gets the delivered ones twice, with the same
-    idempotency-key.
+  - Its waiting entries may have been delivered since, so the command pauses their hooks. Senders
+    still get 200. List the entries with `ls --state waiting`, drop those that the service has (it
+    knows the idempotency-key), and then `resume --hook HOOK`. Without a drop it gets them twice.
+  - Later events are missing, and the provider does not send them again. `reconcile` fetches those
+    that the application announced with `expect`. The service gets the delivered ones twice, with
+    the same idempotency-key.
   - Later changes (drop, purge, pause) are undone. Purge again.
 
 Exit code: 0 when it restored, 1 when it did not, 2 for wrong usage or without a terminal to ask.
 
 Examples:
-  blobgate inbox restore --from /backup/inbox-2026-01-31.db --store sqlite:/var/lib/blobgate/inbox.db
-  blobgate inbox migrate --store sqlite:/var/lib/blobgate/inbox.db    # upgrades an older copy";
+  blobgate inbox restore --from /backup/inbox-2026-01-31.db --store sqlite:/var/lib/inbox.db
+  blobgate inbox migrate --store sqlite:/var/lib/inbox.db    # upgrades an older copy";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if let Place::Sqlite(path) = &args.store
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
     }
     let restored = args.store.restore(&args.from).await?;
-    tell(format_args!("restored from {}: {}", args.from.display(), contents(&restored.copied)));
+    tell(format_args!("restored from {}: {}", args.from.display(), contents(&restored.copy)));
     if let Some(replaced) = restored.replaced {
         tell(format_args!("the replaced store is now {}", replaced.display()));
     }

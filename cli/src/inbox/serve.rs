@@ -83,12 +83,12 @@ const EXAMPLES: &str = "\
 The gate gets 200 once an event is stored, and otherwise 503: the provider then retries.
 
 The inbox attempts each delivery until the service answers 2xx: again after 1 s, then at doubling
-intervals of up to an hour, for 72 hours of attempts. Then the entry is dead, until a person decides.
-Attempts go to Envoy's service routes, on the hook's path, with blobgate-attempt. With
+intervals of up to an hour, for 72 hours of attempts. Then the entry is dead, until a person
+decides. Attempts go to Envoy's service routes, on the hook's path, with blobgate-attempt. With
 --signing-key-env the inbox signs each one.
 
-With --provider, the inbox reconciles each announced generation (`blobgate inbox expect --help`) that
-has no event after --reconcile-after. It delivers the result like a webhook, with
+With --provider, the inbox reconciles each announced generation (`blobgate inbox expect --help`)
+that has no event after --reconcile-after. It delivers the result like a webhook, with
 blobgate-source: reconcile.
 
 SIGTERM ends the inbox within 25 s. Until then it finishes attempts and stores events. `kill -9`
@@ -101,7 +101,8 @@ Exit code: 0 when a signal ended it, 1 when it cannot start or continue, 2 for w
 
 Examples:
   blobgate inbox serve --store sqlite:inbox.db
-  blobgate inbox serve --store postgres://blobgate@db.internal/blobgate --signing-key-env BLOBGATE_SIGNING_KEY
+  blobgate inbox serve --store postgres://blobgate@db.internal/blobgate \\
+    --signing-key-env BLOBGATE_SIGNING_KEY
   blobgate inbox serve --store sqlite:inbox.db --provider http://127.0.0.1:8090
   curl http://127.0.0.1:9085/metrics";
 

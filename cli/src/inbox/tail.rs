@@ -36,8 +36,8 @@ entry. Several inboxes on one store share their entries. An open transaction in 
 PostgreSQL server delays entries and skips none.
 When the inbox is unreachable, it retries for ten minutes. Ctrl-C ends it, and it prints its cursor.
 
---forward sends a POST for each entry to your machine, in addition to the entry's own delivery: to the
-hook's path below URL, with body and headers as at the service, blobgate-attempt: 1, and
+--forward sends a POST for each entry to your machine, in addition to the entry's own delivery: to
+the hook's path below URL, with body and headers as at the service, blobgate-attempt: 1, and
 blobgate-source: tail. --signing-key-env signs the copies: give a laptop its own key, not the
 services'. Quarantined entries are shown and not copied. When the target is down, a copy is retried
 for --retry; after that each entry is tried once until the target answers.
@@ -52,7 +52,7 @@ Examples:
   blobgate inbox tail --since 2h --event failed --json
   ssh -N -L 9085:127.0.0.1:9085 inbox.internal &
   blobgate inbox tail --forward http://127.0.0.1:3000 --hook veo3
-  blobgate inbox tail --forward https://dev.example.com/copy --signing-key-env DEV_SIGNING_KEY --after 0.1734";
+  blobgate inbox tail --forward https://dev.example.com/copy --signing-key-env DEV_SIGNING_KEY";
 
 /// The cursor before the first entry.
 pub(super) const START: &str = "0.0";

@@ -1,10 +1,10 @@
-//! Where RunBlob delivers to, but for the token.
+//! The URL of a hook, without its token.
 
 use reqwest::Url;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The token's place in a hook's path, as the gate's configuration writes it.
+/// The token's place in a hook's path, as in the gate's configuration.
 const PLACEHOLDER: &str = "{token}";
 
 /// A callback URL without its last segment, the token.
@@ -21,31 +21,45 @@ impl CallbackUrl {
     }
 }
 
-impl FromStr for CallbackUrl {
-    type Err = &'static str;
+/// A value of `--url` that no token can follow.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallbackUrlError {
+    #[error("it is no URL. Write one such as https://hooks.example.com/hooks/veo3")]
+    NoUrl,
+    #[error("{{token}} has to be the whole last segment")]
+    Placeholder,
+    #[error("the URL has to begin with https://, or with http:// on this machine")]
+    Scheme,
+    #[error("the URL has a query or a fragment. Remove it: the token is the end of the URL")]
+    Query,
+    #[error("the URL has a user or a password. Remove them")]
+    Credentials,
+}
 
-    /// Takes `https://host/path`, with or without a slash or a slash and `{token}` at its end.
+impl FromStr for CallbackUrl {
+    type Err = CallbackUrlError;
+
+    /// Parses `https://host/path`, with an optional `/` or `/{token}` at its end.
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         let url = url.strip_suffix('/').unwrap_or(url);
         let base = match url.strip_suffix(PLACEHOLDER) {
-            Some(base) => base.strip_suffix('/').ok_or("{token} has to be the whole last segment")?,
+            Some(base) => base.strip_suffix('/').ok_or(CallbackUrlError::Placeholder)?,
             None => url,
         };
         if base.contains(PLACEHOLDER) {
-            return Err("{token} has to be the whole last segment");
+            return Err(CallbackUrlError::Placeholder);
         }
-        let url =
-            Url::parse(base).map_err(|_| "this is no URL: https://hooks.example.com/hooks/veo3 is one")?;
+        let url = Url::parse(base).map_err(|_| CallbackUrlError::NoUrl)?;
         match url.scheme() {
             "https" => (),
             "http" if is_this_machine(&url) => (),
-            _ => return Err("the URL has to be https://, and http:// only on this machine"),
+            _ => return Err(CallbackUrlError::Scheme),
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err("the URL must have no query and no fragment: the token ends it");
+            return Err(CallbackUrlError::Query);
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("the URL must have no user and no password");
+            return Err(CallbackUrlError::Credentials);
         }
         Ok(Self(url))
     }

@@ -1,4 +1,4 @@
-//! What a token says, and its compact form (RFC 7515, section 7.1).
+//! The claims of a token, and its compact form (RFC 7515, section 7.1).
 
 use super::key::{Algorithm, MintKey};
 use anyhow::Result;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 
-/// The claims that the gate reads, in their order.
+/// The claims that the gate reads.
 #[derive(Serialize)]
 pub(super) struct MintedClaims {
     /// Seconds since 1970.
@@ -41,26 +41,33 @@ impl MintedClaims {
     }
 }
 
+/// A text that is no claim of its kind.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClaimError {
+    #[error("a kid has 1 to 32 letters, digits, `_` or `-`")]
+    Kid,
+    #[error("an audience is environment/hook, each with 1 to 32 lower-case letters, digits or `-`")]
+    Audience,
+    #[error("it needs 1 to 64 letters, digits, `.`, `_`, `~` or `-`")]
+    Reference,
+}
+
 /// The name of a key: 1 to 32 of `A-Z a-z 0-9 _ -`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Kid(String);
 
 impl Kid {
-    /// The environment variable from which the gate takes the HS256 key of this name.
+    /// The gate's environment variable for the HS256 key of this name.
     pub(super) fn variable(&self) -> String {
         format!("BLOBGATE_TOKEN_KEY_{}", self.0.to_ascii_uppercase().replace('-', "_"))
     }
 }
 
 impl FromStr for Kid {
-    type Err = &'static str;
+    type Err = ClaimError;
 
     fn from_str(kid: &str) -> Result<Self, Self::Err> {
-        if is_kid(kid) {
-            Ok(Self(kid.to_owned()))
-        } else {
-            Err("a kid is 1 to 32 letters, digits, `_` or `-`")
-        }
+        if is_kid(kid) { Ok(Self(kid.to_owned())) } else { Err(ClaimError::Kid) }
     }
 }
 
@@ -70,35 +77,31 @@ impl fmt::Display for Kid {
     }
 }
 
-/// Whom a token is for: `environment/hook`, each 1 to 32 of `a-z 0-9 -`.
+/// The audience of a token: `environment/hook`, each 1 to 32 of `a-z 0-9 -`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Audience(String);
 
 impl Audience {
-    /// The name of the hook that a token is for.
+    /// The name of the hook.
     pub(crate) fn hook(&self) -> &str {
         self.0.split_once('/').map_or("", |(_, hook)| hook)
     }
 }
 
 impl FromStr for Audience {
-    type Err = &'static str;
+    type Err = ClaimError;
 
     fn from_str(aud: &str) -> Result<Self, Self::Err> {
-        if is_audience(aud) {
-            Ok(Self(aud.to_owned()))
-        } else {
-            Err("an audience is environment/hook, each 1 to 32 lower-case letters, digits or `-`")
-        }
+        if is_audience(aud) { Ok(Self(aud.to_owned())) } else { Err(ClaimError::Audience) }
     }
 }
 
-/// What a service behind the gate gets in a header, `job` or `jti`: 1 to 64 of `A-Z a-z 0-9 . _ ~ -`.
+/// A `job` or `jti`, which the service gets in a header: 1 to 64 of `A-Z a-z 0-9 . _ ~ -`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Reference(String);
 
 impl Reference {
-    /// 96 random bits: no two alike in a trillion tokens, in 16 characters, as each of them makes the URL longer.
+    /// 96 random bits are unique among a trillion tokens, and have 16 characters of the URL.
     pub(super) fn random() -> Result<Self> {
         let mut bytes = [0; 12];
         getrandom::fill(&mut bytes)?;
@@ -107,13 +110,9 @@ impl Reference {
 }
 
 impl FromStr for Reference {
-    type Err = &'static str;
+    type Err = ClaimError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if is_reference(text) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("it is 1 to 64 letters, digits, `.`, `_`, `~` or `-`")
-        }
+        if is_reference(text) { Ok(Self(text.to_owned())) } else { Err(ClaimError::Reference) }
     }
 }

@@ -1,4 +1,4 @@
-//! The minter's key: where it comes from, what its form says, and how it signs.
+//! The key of a minter: sources, forms and signatures.
 
 use anyhow::{Result, anyhow, bail, ensure};
 use base64::Engine;
@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-/// The environment variable with the key, where `--key-env` names no other.
+/// The default of `--key-env`.
 pub(super) const VARIABLE: &str = "BLOBGATE_MINT_KEY";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -40,7 +40,7 @@ impl fmt::Debug for MintKey {
     }
 }
 
-/// A key as it is written into a file or an environment.
+/// A key in its form for a file or an environment variable.
 pub(super) struct EncodedKey(pub(super) String);
 
 impl fmt::Debug for EncodedKey {
@@ -50,57 +50,65 @@ impl fmt::Debug for EncodedKey {
 }
 
 impl MintKey {
-    // What the option says is told in neither error: it may be the key itself, by mistake.
+    // Errors do not show the option's value: it may be the key itself, by mistake.
 
     pub(super) fn from_environment(variable: &str) -> Result<Self> {
         match std::env::var_os(variable).filter(|value| !value.is_empty()) {
             Some(value) => Self::parse(value.into_vec()),
             None if variable == VARIABLE => {
-                bail!("{VARIABLE} is not set: put the key there, or name a file with --key-file")
+                bail!("no key: {VARIABLE} is not set. Set it, or name a file with --key-file")
             }
-            None => bail!("the environment variable that --key-env names is not set"),
+            None => {
+                bail!("no key: the environment variable of --key-env is not set. Set it, or name another")
+            }
         }
     }
 
     pub(super) fn from_file(file: &Path) -> Result<Self> {
         let mut value = std::fs::read(file).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => anyhow!("the file that --key-file names is not there"),
-            _ => anyhow!("the file that --key-file names cannot be read: {error}"),
+            io::ErrorKind::NotFound => anyhow!(
+                "no key: the file of --key-file does not exist. Name another, or make a key with --new-key"
+            ),
+            _ => anyhow!("cannot read the file of --key-file: {error}. Check its permissions"),
         })?;
         value.pop_if(|byte| *byte == b'\n');
         value.pop_if(|byte| *byte == b'\r');
         Self::parse(value)
     }
 
-    /// Errors say nothing of what the value holds.
+    /// Errors contain no part of the value.
     pub(super) fn parse(value: Vec<u8>) -> Result<Self> {
         let text = String::from_utf8(value).ok().filter(|text| !text.contains('\0'));
         let text = text.ok_or_else(|| {
-            anyhow!("the key is neither PEM nor text: binary bytes are written as {BASE64_PREFIX} and base64")
+            anyhow!(
+                "cannot read the key: it is neither PEM nor text. Write bytes as {BASE64_PREFIX} and base64"
+            )
         })?;
         if text.trim_start().starts_with("-----BEGIN ") {
             return Self::from_pem(&text);
         }
         let bytes = match text.strip_prefix(BASE64_PREFIX) {
-            Some(coded) => BASE64_STANDARD
-                .decode(coded)
-                .map_err(|_| anyhow!("what the key has after {BASE64_PREFIX} is not standard base64"))?,
+            Some(coded) => BASE64_STANDARD.decode(coded).map_err(|_| {
+                anyhow!(
+                    "cannot read the key: it has no standard base64 after {BASE64_PREFIX}. Encode it again"
+                )
+            })?,
             None => text.into_bytes(),
         };
         let length = bytes.len();
         ensure!(
             length >= MIN_HS256_KEY,
-            "the key has {length} bytes, and HS256 wants {MIN_HS256_KEY} or more: `blobgate mint --new-key` makes one"
+            "the key has {length} bytes, and HS256 needs {MIN_HS256_KEY}. Make one with `blobgate mint --new-key`"
         );
         Ok(Self::Hs256(bytes))
     }
 
-    /// Line breaks may be written as `\n`: not every file of environment variables can hold them.
+    /// Accepts `\n` for a line break: some environment files have no multi-line values.
     fn from_pem(text: &str) -> Result<Self> {
         let pem = text.replace("\\n", "\n");
         let key = SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| {
             anyhow!(
-                "the PEM holds no Ed25519 private key in PKCS#8 without a password, which EdDSA wants here"
+                "cannot read the PEM: EdDSA needs an Ed25519 private key in PKCS#8 without a password. Make one with `blobgate mint --new-key`"
             )
         })?;
         Ok(Self::EdDsa(Box::new(key)))
@@ -131,14 +139,14 @@ impl MintKey {
         })
     }
 
-    /// The form that [`Key::from_file`] reads. An EdDSA key goes without its public half (RFC 5208), which OpenSSL,
-    /// and with it PyJWT and jose, does not take in every version.
-    pub(super) fn written(&self) -> Result<EncodedKey> {
+    /// The form that [`MintKey::from_file`] reads: PKCS#8 without the public half (RFC 5208). Some versions of OpenSSL, and
+    /// so of PyJWT and jose, refuse it.
+    pub(super) fn encode(&self) -> Result<EncodedKey> {
         Ok(EncodedKey(match self {
             Self::EdDsa(key) => {
                 let bytes = KeypairBytes { secret_key: key.to_bytes(), public_key: None };
                 let pem = ed25519_dalek::pkcs8::EncodePrivateKey::to_pkcs8_pem(&bytes, LineEnding::LF);
-                pem.map_err(|error| anyhow!("the key cannot be written: {error}"))?.trim_end().to_owned()
+                pem.map_err(|error| anyhow!("cannot encode the key: {error}"))?.trim_end().to_owned()
             }
             Self::Hs256(key) => format!("{BASE64_PREFIX}{}", BASE64_STANDARD.encode(key)),
         }))
@@ -162,7 +170,7 @@ mod tests {
         for algorithm in [Algorithm::EdDsa, Algorithm::Hs256] {
             let key = MintKey::random(algorithm).unwrap();
             assert_eq!(format!("{key:?}"), format!("{algorithm:?}([REDACTED])"));
-            assert_eq!(format!("{:?}", key.written().unwrap()), "[REDACTED]");
+            assert_eq!(format!("{:?}", key.encode().unwrap()), "[REDACTED]");
         }
     }
 }

@@ -23,7 +23,7 @@ impl Minter {
     }
 
     pub(crate) fn token(&self, expires: OffsetDateTime, job: &str) -> Result<String> {
-        let job = Some(job.parse().map_err(|why| anyhow!("the job {job:?}: {why}"))?);
+        let job = Some(job.parse().map_err(|why| anyhow!("the job {job:?} is invalid: {why}"))?);
         let jti = Some(Reference::random()?);
         let claims =
             MintedClaims { exp: expires.unix_timestamp(), aud: self.aud.clone(), job, jti, ph: None };

@@ -1,4 +1,4 @@
-//! `--new-key`: a key, and the lines that take it to the gate and to the minter.
+//! `--new-key`: makes a key, and prints its lines for the gate and the minter.
 
 use super::claims::Kid;
 use super::key::{self, Algorithm, EncodedKey, MintKey};
@@ -16,18 +16,18 @@ pub(super) fn run(algorithm: Algorithm, kid: Option<Kid>, out: Option<&Path>, js
         None => this_month(OffsetDateTime::now_utc()).parse().map_err(|error| anyhow!("{error}"))?,
     };
     let key = MintKey::random(algorithm)?;
-    let new = NewKey { private: key.written()?, public: key.public(), kid };
+    let new = NewKey { private: key.encode()?, public: key.public(), kid };
     if let Some(file) = out {
         new.save(file)?;
     }
-    let said = if json { serde_json::to_string_pretty(&new.json(out))? } else { new.text(out) };
-    Ok(super::print(&said)?)
+    let text = if json { serde_json::to_string_pretty(&new.json(out))? } else { new.text(out) };
+    Ok(super::print(&text)?)
 }
 
 struct NewKey {
     kid: Kid,
     private: EncodedKey,
-    /// None with HS256, whose one key both sides have.
+    /// `None` with HS256: gate and minter share the key.
     public: Option<String>,
 }
 
@@ -37,9 +37,9 @@ impl NewKey {
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(|error| {
                 match error.kind() {
                     io::ErrorKind::AlreadyExists => {
-                        anyhow!("{} is there already, and a key is not written over", file.display())
+                        anyhow!("cannot create {}: it exists. Name a new file with --out", file.display())
                     }
-                    _ => anyhow!("{} cannot be written: {error}", file.display()),
+                    _ => anyhow!("cannot create {}: {error}. Name another file with --out", file.display()),
                 }
             })?;
         writeln!(to, "{}", self.private.0)?;
@@ -63,28 +63,30 @@ impl NewKey {
             (None, _) => String::new(),
             (Some(variable), None) => {
                 format!(
-                    "\nand in the environment of its Envoy, a secret, named under host_env_keys:\n{variable}={private}\n"
+                    "\nAnd, as a secret, in Envoy's environment and in host_env_keys:\n{variable}={private}\n"
                 )
             }
             (Some(variable), Some(file)) => format!(
-                "\nand in the environment of its Envoy, a secret, named under host_env_keys:\n{variable}, with what is in {}\n",
+                "\nAnd, as a secret, in Envoy's environment and in host_env_keys:\n{variable} with the content of {}\n",
                 file.display()
             ),
         };
         let minter = match out {
             Some(file) => format!(
-                "For the minter, the private key is in {}, a secret:\nblobgate mint --kid {kid} --key-file {}\n",
+                "For the minter, as a secret, the file {}:\nblobgate mint --kid {kid} --key-file {}\n",
                 file.display(),
                 file.display()
             ),
             None if shared.is_some() => {
-                format!("For the minter, in its environment, a secret:\n{}={private}\n", key::VARIABLE)
+                format!("For the minter, as a secret, in its environment:\n{}={private}\n", key::VARIABLE)
             }
-            None => format!("For the minter, in its environment, a secret:\n{}='{private}'\n", key::VARIABLE),
+            None => {
+                format!("For the minter, as a secret, in its environment:\n{}='{private}'\n", key::VARIABLE)
+            }
         };
         let order = format!(
-            "Give it to every gate before the first token is minted with --kid {kid}. A key that this one follows\n\
-             stays with the gates until its longest token has expired."
+            "Add it to every gate before you mint with --kid {kid}. Keep an older key in the gates until its last token\n\
+             has expired."
         );
         format!("{gate}{environment}\n{minter}\n{order}")
     }
@@ -104,7 +106,7 @@ impl NewKey {
     }
 }
 
-/// The usual name of a key: the month in which it was made.
+/// The usual name of a key: its month.
 fn this_month(now: OffsetDateTime) -> String {
     format!("{:04}-{:02}", now.year(), u8::from(now.month()))
 }

@@ -1,8 +1,8 @@
-//! `/sandbox/*`: what the provider does not have, for tests.
+//! `/sandbox/*`: for tests. The provider does not have it.
 
 use super::generation::{GenerationError, GenerationStatus, SandboxGeneration};
 use super::ledger::{CallLog, GenerationRecord};
-use super::provider::Sandbox;
+use super::lifecycle::Sandbox;
 use super::script::Script;
 use super::status::parse_id;
 use super::{clock, detail, report};
@@ -48,20 +48,22 @@ pub(super) async fn register(
     Path(text): Path<String>,
     body: Bytes,
 ) -> Result<Json<SandboxGeneration>, AdminError> {
-    let id = parse_id(&text).ok_or_else(|| AdminError("the id in the path is no UUID".to_owned()))?;
+    let id = parse_id(&text).ok_or_else(|| {
+        AdminError("the id in the path is no UUID. Write it in the 8-4-4-4-12 form".to_owned())
+    })?;
     let registration: Registration = parse(&body)?;
     if registration.generation_id.as_ref().is_some_and(|same| *same != text) {
-        return Err(AdminError("generation_id is not the id in the path".to_owned()));
+        return Err(AdminError("generation_id differs from the id in the path. Leave it out".to_owned()));
     }
     let (generation, sandbox) = registration.generation(text);
-    report("registered", &generation.generation_id, format_args!("{}", generation.word()));
+    report("registered", &generation.generation_id, format_args!("{}", generation.summary()));
     provider
         .ledger()
         .add(id, GenerationRecord { generation: generation.clone(), callback_url: None, sandbox });
     Ok(Json(generation))
 }
 
-/// A status object. All but the status may be left out.
+/// A status object. Only `status` is required.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Registration {
@@ -78,7 +80,7 @@ struct Registration {
     sandbox: Script,
 }
 
-/// The provider's sample.
+/// The prompt of the provider's page.
 const PROMPT: &str = "A cat playing with a ball in a sunny room";
 
 impl Registration {
@@ -98,12 +100,12 @@ impl Registration {
     }
 }
 
-/// From the bytes, whatever type they say they have: `curl -d` says that it sends a form.
+/// Ignores content-type: `curl -d` sends the type of a form.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
     serde_json::from_slice(body).map_err(|error| AdminError(error.to_string()))
 }
 
-/// Why a body or a path is of no use: a 422.
+/// An unusable body or path: 422.
 pub(super) struct AdminError(String);
 
 impl IntoResponse for AdminError {

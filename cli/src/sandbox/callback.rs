@@ -1,20 +1,20 @@
-//! The callback: one POST of the final state, repeated until it is taken.
+//! The callback: a POST of the final status, repeated until 200.
 
 use super::generation::SandboxGeneration;
 use super::ledger::CallbackAttempt;
-use super::provider::Sandbox;
+use super::lifecycle::Sandbox;
 use super::{clock, report};
 use crate::net_error::cause;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, StatusCode, Url, retry};
 use std::path::Path;
 use std::time::Duration;
 
-/// The page on webhooks, as the other two: "Up to 5 attempts".
-const ATTEMPTS: u32 = 5;
-const REQUEST: Duration = Duration::from_secs(30);
-const CONNECTION: Duration = Duration::from_secs(10);
+/// "Up to 5 attempts" of the page on webhooks, which has the two timeouts too.
+const MAX_ATTEMPTS: u32 = 5;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct CallbackClient(Client);
 
@@ -24,17 +24,17 @@ impl CallbackClient {
             .no_proxy()
             .https_only(true)
             .redirect(Policy::none())
-            // Each attempt is one connection and one request, however it ends.
+            // An attempt is one connection and one request.
             .retry(retry::never())
             .pool_max_idle_per_host(0)
-            .timeout(REQUEST)
-            .connect_timeout(CONNECTION)
+            .timeout(REQUEST_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("blobgate-sandbox/", env!("CARGO_PKG_VERSION")));
         if let Some(file) = certificate {
             builder = builder.tls_certs_merge(certificates(file)?);
         }
         let client = builder.build().context(
-            "no callback can be made, for want of public certificates on this machine: install them, or name one with --callback-ca",
+            "cannot call back: this machine has no public certificates. Install them, or name one with --callback-ca",
         )?;
         Ok(Self(client))
     }
@@ -46,35 +46,43 @@ impl CallbackClient {
 
 fn certificates(file: &Path) -> Result<Vec<Certificate>> {
     let name = file.display();
-    let pem = std::fs::read(file).with_context(|| format!("the certificate {name} cannot be read"))?;
-    Certificate::from_pem_bundle(&pem)
-        .ok()
-        .filter(|certificates| !certificates.is_empty())
-        .with_context(|| format!("{name} is no certificate in PEM"))
+    let pem = std::fs::read(file).map_err(|why| {
+        anyhow!("cannot read the certificate {name}: {why}. Name another with --callback-ca")
+    })?;
+    Certificate::from_pem_bundle(&pem).ok().filter(|certificates| !certificates.is_empty()).ok_or_else(|| {
+        anyhow!("cannot trust {name}: it has no certificate in PEM. Name another with --callback-ca")
+    })
 }
 
 impl Sandbox {
     pub(super) async fn call_back(&self, url: &Url, generation: &SandboxGeneration) {
-        for attempt in 1..=ATTEMPTS {
+        for attempt in 1..=MAX_ATTEMPTS {
             if attempt > 1 {
                 tokio::time::sleep(self.clock.attempt_interval()).await;
             }
             let time = clock::now();
             let answer = self.caller.post(url.clone(), generation).await;
-            let taken = matches!(answer, Ok(StatusCode::OK));
+            let is_taken = matches!(answer, Ok(StatusCode::OK));
             let (status, error) = match answer {
                 Ok(status) => (Some(status.as_u16()), None),
                 Err(error) => (None, Some(cause(&error))),
             };
-            let (id, event) = (&generation.generation_id, generation.word());
-            let came = status.map(|status| status.to_string()).or(error.clone()).unwrap_or_default();
-            report("callback", id, format_args!("{event}, attempt {attempt} of {ATTEMPTS}: {came}"));
+            let (id, event) = (&generation.generation_id, generation.summary());
+            let result = status.map(|status| status.to_string()).or(error.clone()).unwrap_or_default();
+            report("callback", id, format_args!("{event}, attempt {attempt} of {MAX_ATTEMPTS}: {result}"));
             let (generation_id, event) = (id.clone(), event.to_owned());
-            self.ledger().called_back(CallbackAttempt { generation_id, event, attempt, time, status, error });
-            if taken {
+            self.ledger().add_callback(CallbackAttempt {
+                generation_id,
+                event,
+                attempt,
+                time,
+                status,
+                error,
+            });
+            if is_taken {
                 return;
             }
         }
-        report("callback", &generation.generation_id, format_args!("{}, given up", generation.word()));
+        report("callback", &generation.generation_id, format_args!("{}, given up", generation.summary()));
     }
 }

@@ -3,7 +3,7 @@
 mod form;
 mod images;
 
-use super::provider::Sandbox;
+use super::lifecycle::Sandbox;
 use super::script::Script;
 use super::{detail, report};
 use axum::Json;
@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// What was ordered, as far as it decides something here.
+/// The fields of an order that change something here.
 pub(super) struct GenerationOrder {
     pub(super) prompt: String,
     pub(super) seed: Option<u64>,
@@ -25,15 +25,15 @@ pub(super) struct GenerationOrder {
     pub(super) script: Script,
 }
 
-/// Why an order is not taken.
+/// The reason of a refused order.
 enum OrderRefusal {
-    /// Fields that are not as documented: 422, and a list as the provider's pages show it.
+    /// Undocumented values: 422, with a list as on the provider's pages.
     Fields(Vec<FieldError>),
-    /// Fields that do not go together, or an image: 400.
+    /// Fields that exclude each other, or a wrong image: 400.
     Order(&'static str),
 }
 
-/// The provider's samples.
+/// The price on the provider's page.
 const PRICE: &str = "0.2500";
 
 pub(super) async fn generate(State(provider): State<Arc<Sandbox>>, body: Bytes) -> Response {
@@ -41,7 +41,7 @@ pub(super) async fn generate(State(provider): State<Arc<Sandbox>>, body: Bytes) 
         Ok(order) => order,
         Err(refusal) => return refusal.into_response(),
     };
-    let generation = provider.take(order);
+    let generation = provider.start(order);
     let accepted = OrderAnswer {
         generation_id: generation.generation_id,
         status: "pending",
@@ -59,26 +59,26 @@ struct OrderAnswer {
     price: &'static str,
 }
 
-/// The documented fields. Others are left alone, as the provider's framework does.
+/// Parses the documented fields, and ignores others, as the provider's framework does.
 fn parse(body: &[u8]) -> Result<GenerationOrder, OrderRefusal> {
     let fields: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|error| OrderRefusal::Fields(vec![FieldError::of_body(&error)]))?;
     let mut form = Form::new(&fields);
     let prompt = form.prompt();
     let seed = form.number("seed", 0..=1_000_000_000);
-    // Two versions of the provider's page name the model differently, and say different things about texts.
+    // Two versions of the provider's page have different names for the model and different rules for texts.
     let model = form.choice("model", &MODELS).or(form.choice("model_type", &MODELS));
     form.choice("aspect_ratio", &["16:9", "9:16"]);
     form.choice("filter_text", &["moderate", "translate", "moderate_translate"]);
     form.text("watermark_text", 3..=14);
     let callback_url = form.callback_url();
     let script = form.script();
-    match (prompt, form.complaints) {
-        (Some(prompt), complaints) if complaints.is_empty() => {
+    match (prompt, form.errors) {
+        (Some(prompt), errors) if errors.is_empty() => {
             images::check(&fields, model.unwrap_or(FAST)).map_err(OrderRefusal::Order)?;
             Ok(GenerationOrder { prompt, seed, callback_url, script })
         }
-        (_, complaints) => Err(OrderRefusal::Fields(complaints)),
+        (_, errors) => Err(OrderRefusal::Fields(errors)),
     }
 }
 
@@ -88,10 +88,10 @@ const MODELS: [&str; 2] = [FAST, "veo-3-quality"];
 impl IntoResponse for OrderRefusal {
     fn into_response(self) -> Response {
         match self {
-            Self::Fields(complaints) => {
-                let first = complaints.first().map(FieldError::line).unwrap_or_default();
+            Self::Fields(errors) => {
+                let first = errors.first().map(FieldError::line).unwrap_or_default();
                 report("refused", "-", format_args!("422 {first}"));
-                detail(StatusCode::UNPROCESSABLE_ENTITY, complaints)
+                detail(StatusCode::UNPROCESSABLE_ENTITY, errors)
             }
             Self::Order(why) => {
                 report("refused", "-", format_args!("400 {why}"));

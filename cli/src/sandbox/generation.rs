@@ -1,4 +1,4 @@
-//! A generation, as the status and the webhook show it.
+//! A generation, in the form of status and webhook.
 
 use super::clock;
 use super::fault::StatusLie;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// Fields and their order are those of the provider's pages on the status and on webhooks, which are the same.
+/// The fields in the order of the provider's pages on the status and on webhooks, which are equal.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct SandboxGeneration {
     pub(super) generation_id: String,
@@ -29,7 +29,7 @@ pub(super) enum GenerationStatus {
     Failed,
 }
 
-/// Why a generation failed: the code is the message, and the details are empty wherever the provider shows them.
+/// The error of a failed generation. Its message is the code. All samples of the provider have empty details.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GenerationError {
@@ -56,7 +56,7 @@ impl SandboxGeneration {
         matches!(self.status, GenerationStatus::Completed | GenerationStatus::Failed)
     }
 
-    /// The same at its end.
+    /// The generation at its end.
     pub(super) fn ended(self, outcome: &GenerationOutcome) -> Self {
         let ended = Self { completed_at: Some(clock::now()), ..self };
         match outcome {
@@ -66,7 +66,7 @@ impl SandboxGeneration {
         }
     }
 
-    /// The same with the opposite end.
+    /// The generation with the opposite outcome.
     pub(super) fn contradicted(self) -> Self {
         let time = self.completed_at.clone().unwrap_or_else(clock::now);
         let ended = Self { completed_at: Some(time), ..self };
@@ -87,8 +87,8 @@ impl SandboxGeneration {
         }
     }
 
-    /// The same, but for one thing that is not so.
-    pub(super) fn told_as(self, lie: StatusLie) -> Self {
+    /// The generation with one false field.
+    pub(super) fn with_lie(self, lie: StatusLie) -> Self {
         match lie {
             StatusLie::Status => self.contradicted(),
             StatusLie::Url => Self { video_url: Some(video_url("another")), ..self },
@@ -100,8 +100,8 @@ impl SandboxGeneration {
         }
     }
 
-    /// The status in a word, or why it failed.
-    pub(super) fn word(&self) -> &str {
+    /// The status, or the error code.
+    pub(super) fn summary(&self) -> &str {
         match self.status {
             GenerationStatus::Pending => "pending",
             GenerationStatus::Processing => "processing",
@@ -128,7 +128,7 @@ impl SandboxGeneration {
     }
 }
 
-/// Where the provider's samples have their videos. There is none.
+/// A URL in the form of the provider's samples, without a video.
 fn video_url(name: &str) -> String {
     format!("https://cdn.runblob.io/videos/{name}.mp4")
 }

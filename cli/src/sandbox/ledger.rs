@@ -1,4 +1,4 @@
-//! What the sandbox knows: generations, who asked for them, and whom it called back.
+//! The memory of the sandbox: generations, status calls and callbacks.
 
 use super::clock;
 use super::fault::{CallbackFault, SandboxFault, StatusFault};
@@ -8,23 +8,23 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use uuid::Uuid;
 
-/// So many generations, status calls and callbacks are kept, the last ones: a day's worth, in tens of MiB.
-const KEPT: usize = 10_000;
+/// The limit of generations, of status calls and of callbacks: tens of MiB, enough for a day.
+const MAX_RECORDS: usize = 10_000;
 
 #[derive(Default)]
 pub(super) struct Ledger {
-    known: HashMap<Uuid, GenerationRecord>,
-    /// In the order in which they became known.
+    records: HashMap<Uuid, GenerationRecord>,
+    /// The oldest first.
     order: VecDeque<Uuid>,
-    /// What is set for every generation.
+    /// Outcome and faults for all generations.
     pub(super) script: Script,
     total: u64,
-    /// The id asked for, as it was written, and when.
-    asked: VecDeque<(String, String)>,
+    /// The id of each status call, unchanged, and its time.
+    status_calls: VecDeque<(String, String)>,
     attempts: VecDeque<CallbackAttempt>,
 }
 
-/// A generation, and what was chosen for it.
+/// A generation with its chosen outcome and faults.
 #[derive(Clone, Serialize)]
 pub(super) struct GenerationRecord {
     #[serde(flatten)]
@@ -37,14 +37,14 @@ pub(super) struct GenerationRecord {
 #[derive(Clone, Serialize)]
 pub(super) struct CallbackAttempt {
     pub(super) generation_id: String,
-    /// The status that was called back.
+    /// The status in the callback.
     pub(super) event: String,
     /// 1 to 5.
     pub(super) attempt: u32,
     pub(super) time: String,
-    /// The answer's HTTP status, where one came.
+    /// The HTTP status of the answer.
     pub(super) status: Option<u16>,
-    /// Why none came.
+    /// The cause of a missing answer.
     pub(super) error: Option<String>,
 }
 
@@ -68,35 +68,35 @@ struct GenerationCalls {
 }
 
 impl Ledger {
-    /// Makes a generation known. What was known by its id is forgotten.
-    pub(super) fn add(&mut self, id: Uuid, known: GenerationRecord) {
-        if self.known.insert(id, known).is_none() {
+    /// Adds a generation, and replaces one with the same id.
+    pub(super) fn add(&mut self, id: Uuid, record: GenerationRecord) {
+        if self.records.insert(id, record).is_none() {
             self.order.push_back(id);
         }
-        if self.order.len() > KEPT
+        if self.order.len() > MAX_RECORDS
             && let Some(oldest) = self.order.pop_front()
         {
-            self.known.remove(&oldest);
+            self.records.remove(&oldest);
         }
     }
 
-    pub(super) fn known(&self, id: Uuid) -> Option<&GenerationRecord> {
-        self.known.get(&id)
+    pub(super) fn record(&self, id: Uuid) -> Option<&GenerationRecord> {
+        self.records.get(&id)
     }
 
     pub(super) fn change(&mut self, id: Uuid, change: impl FnOnce(SandboxGeneration) -> SandboxGeneration) {
-        if let Some(known) = self.known.get_mut(&id)
-            && !known.generation.is_final()
+        if let Some(record) = self.records.get_mut(&id)
+            && !record.generation.is_final()
         {
-            known.generation = change(known.generation.clone());
+            record.generation = change(record.generation.clone());
         }
     }
 
     pub(super) fn all(&self) -> Vec<GenerationRecord> {
-        self.order.iter().filter_map(|id| self.known.get(id).cloned()).collect()
+        self.order.iter().filter_map(|id| self.records.get(id).cloned()).collect()
     }
 
-    /// The generation's own faults, and then those that are set for all.
+    /// The faults of the generation, then those for all.
     pub(super) fn status_faults(&self, id: Option<Uuid>) -> Vec<StatusFault> {
         self.faults(id)
             .filter_map(|fault| match fault {
@@ -116,22 +116,22 @@ impl Ledger {
     }
 
     fn faults(&self, id: Option<Uuid>) -> impl Iterator<Item = &SandboxFault> {
-        let own = id.and_then(|id| self.known.get(&id)).map(|known| &known.sandbox.faults);
+        let own = id.and_then(|id| self.records.get(&id)).map(|record| &record.sandbox.faults);
         own.into_iter().flatten().chain(&self.script.faults)
     }
 
-    pub(super) fn asked_for(&mut self, id: &str) {
+    pub(super) fn count_status_call(&mut self, id: &str) {
         self.total = self.total.saturating_add(1);
-        push(&mut self.asked, (id.to_owned(), clock::now()));
+        push(&mut self.status_calls, (id.to_owned(), clock::now()));
     }
 
-    pub(super) fn called_back(&mut self, attempt: CallbackAttempt) {
+    pub(super) fn add_callback(&mut self, attempt: CallbackAttempt) {
         push(&mut self.attempts, attempt);
     }
 
     pub(super) fn calls(&self) -> CallLog {
         let mut by_id = BTreeMap::<String, GenerationCalls>::new();
-        for (id, time) in &self.asked {
+        for (id, time) in &self.status_calls {
             let calls = by_id.entry(id.clone()).or_default();
             calls.times.push(time.clone());
             calls.count = calls.times.len();
@@ -140,9 +140,9 @@ impl Ledger {
     }
 }
 
-fn push<T>(kept: &mut VecDeque<T>, new: T) {
-    if kept.len() == KEPT {
-        kept.pop_front();
+fn push<T>(records: &mut VecDeque<T>, new: T) {
+    if records.len() == MAX_RECORDS {
+        records.pop_front();
     }
-    kept.push_back(new);
+    records.push_back(new);
 }

@@ -2,7 +2,7 @@
 
 use super::fault::StatusFault;
 use super::generation::SandboxGeneration;
-use super::provider::Sandbox;
+use super::lifecycle::Sandbox;
 use super::{detail, report};
 use axum::Json;
 use axum::body::Body;
@@ -15,20 +15,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The size of a `huge` answer: more than any reader of a status has to hold.
+/// The size of a `huge` answer. A status has under 1 KiB.
 const HUGE: usize = 32 << 20;
-/// The size that a `cut` answer says it has.
+/// The content-length of a `cut` answer.
 const CUT: HeaderValue = HeaderValue::from_static("400");
 
 pub(super) async fn status(State(provider): State<Arc<Sandbox>>, Path(text): Path<String>) -> Response {
     let id = parse_id(&text);
     let (generation, faults) = {
         let mut ledger = provider.ledger();
-        ledger.asked_for(&text);
-        let known = id.and_then(|id| ledger.known(id));
-        (known.map(|known| known.generation.clone()), ledger.status_faults(id))
+        ledger.count_status_call(&text);
+        let record = id.and_then(|id| ledger.record(id));
+        (record.map(|record| record.generation.clone()), ledger.status_faults(id))
     };
-    tell(&text, generation.as_ref(), &faults);
+    report_call(&text, generation.as_ref(), &faults);
 
     let delay =
         faults.iter().map(|fault| if let StatusFault::Slow(time) = fault { *time } else { Duration::ZERO });
@@ -40,7 +40,7 @@ pub(super) async fn status(State(provider): State<Arc<Sandbox>>, Path(text): Pat
         (Some(StatusFault::Cut), _) => cut(),
         (Some(StatusFault::Huge), generation) => huge(generation.as_ref()),
         (Some(StatusFault::BadJson), generation) => bad_json(generation.as_ref()),
-        (Some(StatusFault::Lie(lie)), Some(generation)) => Json(generation.told_as(lie)).into_response(),
+        (Some(StatusFault::Lie(lie)), Some(generation)) => Json(generation.with_lie(lie)).into_response(),
         (Some(StatusFault::StillProcessing), Some(generation)) => {
             Json(generation.still_processing()).into_response()
         }
@@ -50,14 +50,14 @@ pub(super) async fn status(State(provider): State<Arc<Sandbox>>, Path(text): Pat
     }
 }
 
-/// A UUID as the provider writes them: `uuid` takes other forms too.
+/// The provider uses the hyphenated form. `uuid` parses other forms too.
 pub(super) fn parse_id(text: &str) -> Option<Uuid> {
     let hyphenated = text.len() == uuid::fmt::Hyphenated::LENGTH;
     text.parse().ok().filter(|_| hyphenated)
 }
 
-fn tell(id: &str, generation: Option<&SandboxGeneration>, faults: &[StatusFault]) {
-    let mut words = vec![generation.map_or("unknown", SandboxGeneration::word).to_owned()];
+fn report_call(id: &str, generation: Option<&SandboxGeneration>, faults: &[StatusFault]) {
+    let mut words = vec![generation.map_or("unknown", SandboxGeneration::summary).to_owned()];
     words.extend(faults.iter().map(|fault| fault.name()));
     report("status", &id.escape_debug().to_string(), format_args!("{}", words.join(", ")));
 }
@@ -65,23 +65,23 @@ fn tell(id: &str, generation: Option<&SandboxGeneration>, faults: &[StatusFault]
 fn http(code: u16) -> Response {
     let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match code {
-        // Without a body by definition: one would be read as the next answer.
+        // These have no body: clients would read one as the next answer.
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => code.into_response(),
         _ => detail(code, code.canonical_reason().unwrap_or("Unknown")),
     }
 }
 
-/// Headers, and then an error where the body should come.
+/// Headers, and a broken connection in place of the body.
 fn cut() -> Response {
     let broken = async {
-        tokio::task::yield_now().await; // The headers go out while the body is waited for.
+        tokio::task::yield_now().await; // The server sends the headers meanwhile.
         Err::<&[u8], _>(io::Error::from(io::ErrorKind::ConnectionAborted))
     };
     let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(JSON)), (header::CONTENT_LENGTH, CUT)];
     (headers, Body::from_stream(stream::once(broken))).into_response()
 }
 
-/// The truth, with a field beside it that has no end.
+/// The true status, with a huge field.
 fn huge(generation: Option<&SandboxGeneration>) -> Response {
     let mut text = json(generation);
     text.truncate(text.len().saturating_sub(1));

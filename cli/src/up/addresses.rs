@@ -1,17 +1,17 @@
-//! Where each part listens: Envoy's listeners and the clusters behind it, as `./envoy.yaml` has them.
+//! The addresses of all parts: Envoy's listeners and clusters in `./envoy.yaml`.
 
 use super::Error;
 use serde_json::Value;
 use std::net::SocketAddr;
 
-/// The file, which Envoy reads in the same folder.
+/// Envoy reads it in the same folder.
 pub(super) const CONFIG: &str = "envoy.yaml";
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Addresses {
     pub(super) edge: SocketAddr,
     pub(super) plaintext: SocketAddr,
-    /// Where the inbox delivers, and calls the status API.
+    /// The listener for the inbox's attempts and status calls.
     pub(super) services: SocketAddr,
     pub(super) metrics: SocketAddr,
     pub(super) video: SocketAddr,
@@ -19,7 +19,7 @@ pub(super) struct Addresses {
     pub(super) quarantine: SocketAddr,
     pub(super) sandbox: SocketAddr,
     pub(super) inbox: SocketAddr,
-    /// The inbox's listener for operators, which Envoy does not know.
+    /// The inbox's admin listener. Envoy does not use it.
     pub(super) admin: SocketAddr,
 }
 
@@ -102,8 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_missing() {
-        let end = "with an IP address and a port. Give it one, as in the repository's file";
+    fn names_a_missing_address() {
+        let end = "with an IP address and a port. Add it, as in the repository's file";
         refuses("name: plaintext", "name: other", &format!("./envoy.yaml has no listener `plaintext` {end}"));
         refuses(
             "port_value: 9084",

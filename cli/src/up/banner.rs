@@ -1,4 +1,4 @@
-//! What a person needs to know once everything runs.
+//! The text once all parts run.
 
 use super::part::Parts;
 use super::plan::{Layout, Role, StartPlan};
@@ -9,58 +9,50 @@ pub(super) fn show(plan: &StartPlan, parts: &Parts) {
     tell_lines(&text(plan, parts, &tool()));
 }
 
-/// This program as the user has called it, for commands to copy.
+/// The path of this program on the user's command line, for commands to copy.
 fn tool() -> String {
     std::env::args().next().unwrap_or_else(|| "blobgate".to_owned())
+}
+
+/// Each line has an address and a purpose.
+fn addresses(plan: &StartPlan) -> String {
+    let at = &plan.addresses;
+    let mut lines = vec![
+        (format!("https://{}/webhook", at.edge), "open hook"),
+        (format!("https://{}/hooks/veo3", at.edge), "authenticating hook: token in the URL, or status API"),
+        (format!("http://{}", at.plaintext), "both hooks over plain HTTP, which the gate refuses"),
+        (format!("http://{}/stats/prometheus", at.metrics), "the gate's metrics"),
+    ];
+    if plan.layout == Layout::WithInbox {
+        lines.push((format!("http://{}", at.inbox), "inbox: stores events in target/run/inbox.db"));
+        lines.push((format!("http://{}", at.admin), "inbox for operators: /metrics, and `blobgate inbox`"));
+    }
+    lines.push((format!("http://{}", at.video), "service video: gets completions"));
+    lines.push((format!("http://{}", at.failure), "service failure: gets failures and timeouts"));
+    lines.push((
+        format!("http://{}", at.quarantine),
+        match plan.layout {
+            Layout::WithInbox => "service quarantine: gets nothing, the inbox quarantines",
+            Layout::GateAlone => "service quarantine: writes events to target/run/quarantine",
+        },
+    ));
+    lines.push((format!("https://{}", at.sandbox), "sandbox: RunBlob's API, a generation takes two seconds"));
+    lines.iter().map(|(address, purpose)| format!("  {address:<40}{purpose}\n")).collect()
 }
 
 fn text(plan: &StartPlan, parts: &Parts, tool: &str) -> String {
     let at = &plan.addresses;
     let (edge, id) = (at.edge, Uuid::new_v4());
-    let (listeners, again, more) = match plan.layout {
-        Layout::WithInbox => (
-            format!(
-                "  {:<35} the inbox: stores events in target/run/inbox.db, delivers them through
-                                      {} until a service answers 2xx; metrics: http://{}/metrics
-  {:<35} the services: video gets completions
-  {:<35} failure gets failures and timeouts
-  {:<35} quarantine gets nothing: the inbox quarantines by itself",
-                at.inbox.to_string(),
-                at.services,
-                at.admin,
-                at.video.to_string(),
-                at.failure.to_string(),
-                at.quarantine.to_string(),
-            ),
-            "; a repeat gets 200 too and is not delivered",
-            with_inbox(parts, tool),
-        ),
-        Layout::GateAlone => (
-            format!(
-                "  {:<35} the services: video gets completions
-  {:<35} failure gets failures and timeouts
-  {:<35} quarantine gets quarantined events, into target/run/quarantine",
-                at.video.to_string(),
-                at.failure.to_string(),
-                at.quarantine.to_string(),
-            ),
-            "",
-            String::new(),
-        ),
+    let (repeat, inbox) = match plan.layout {
+        Layout::WithInbox => (". A repeat gets 200, and is not delivered again", with_inbox(parts, tool)),
+        Layout::GateAlone => ("", String::new()),
     };
     format!(
         r#"
-The gate runs (Envoy {version}).
+Blobgate runs, on Envoy {version}.
 
-  {webhook:<35} the open hook, where RunBlob would deliver
-  {veo3:<35} the hook that authenticates: a token in the URL, or the status API
-  {plaintext:<35} the same hooks over plain HTTP, where the gate refuses
-  {sandbox:<35} the sandbox as RunBlob's API: a generation takes two seconds
-{listeners}
-  {metrics:<35} Envoy's /ready and /stats/prometheus; its admin page has a socket:
-                                      curl --unix-socket run/admin.sock http://localhost/stats
-
-Try `make demo` in another terminal, or send one delivery{again}:
+{addresses}
+Try `make demo` in another terminal, or send one delivery{repeat}:
 
   curl -i --cacert certs/edge.pem https://{edge}/webhook -H 'content-type: application/json' -d '{{
     "generation_id": "{id}",
@@ -73,23 +65,21 @@ Try `make demo` in another terminal, or send one delivery{again}:
     "error": null
   }}'
 
-Or order a generation from the sandbox, which calls back with a token of its own:
+Order a generation from the sandbox. It calls back with a token in the URL:
 
   url=$(dev/with-secrets {tool} mint --key-env BLOBGATE_TOKEN_KEY --kid dev \
     --aud development/veo3-token --url https://{edge}/hooks/veo3 --job order-17)
-  curl -i --cacert certs/edge.pem https://{at_sandbox}/v1/veo/generate \
+  curl -i --cacert certs/edge.pem https://{sandbox}/v1/veo/generate \
     -H "authorization: Bearer $(cat secrets/runblob-key)" -H 'content-type: application/json' \
     -d '{{"prompt": "A cat playing with a ball in a sunny room", "callback_url": "'"$url"'"}}'
-{more}
-This terminal shows arrivals and refusals. Envoy's access log is target/run/gate.log. Ctrl-C ends everything.
+{inbox}
+Requests and refusals follow here. Logs, with Envoy's access log: target/run/*.log
+Envoy's admin page: curl --unix-socket run/admin.sock http://localhost/stats
+Ctrl-C ends everything.
 "#,
         version = plan.envoy_version,
-        webhook = format!("https://{edge}/webhook"),
-        veo3 = format!("https://{edge}/hooks/veo3"),
-        plaintext = format!("http://{}", at.plaintext),
-        sandbox = format!("https://{}", at.sandbox),
-        at_sandbox = at.sandbox,
-        metrics = format!("http://{}", at.metrics),
+        addresses = addresses(plan),
+        sandbox = at.sandbox,
     )
 }
 
@@ -97,20 +87,20 @@ fn with_inbox(parts: &Parts, tool: &str) -> String {
     let pid = |role| parts.pid(role).unwrap_or_default();
     format!(
         "
-Operate the inbox with these commands. Each has --help:
+Operate the inbox. Each command has --help:
 
-  {tool} inbox ls           lists entries, the newest first
-  {tool} inbox show ID      shows one entry with its body
-  {tool} inbox release ID   delivers a quarantined entry
-  {tool} inbox replay ID    delivers an entry again
+  {tool} inbox ls           # lists entries, the newest first
+  {tool} inbox show ID      # shows one entry
+  {tool} inbox release ID   # delivers a quarantined entry
+  {tool} inbox replay ID    # delivers an entry again
 
-Or end the service video, send a delivery, see it wait, and start the service again:
+Try an outage: end the service video, send a delivery, list it as waiting, and start the service again:
 
   kill {video}
   {tool} inbox ls
   kill -USR1 {up}
 
-End the inbox to restore its store with `kill {inbox}`, and start it again with `kill -USR1 {up}`.
+End the inbox with `kill {inbox}`, for example to restore its store. `kill -USR1 {up}` starts it again.
 ",
         video = pid(Role::Video),
         inbox = pid(Role::Inbox),

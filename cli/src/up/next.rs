@@ -1,4 +1,4 @@
-//! What follows when a part has ended.
+//! The next step after the end of a part.
 
 use super::plan::{Layout, Role};
 use rustix::process::Signal;
@@ -6,10 +6,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// How a part has ended.
+/// The kind of a part's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// A person ended it: it ended well, or by a signal that asks for the end.
+    /// Exit status 0, or a signal that requests the end.
     Requested,
     Crashed,
 }
@@ -17,18 +17,18 @@ pub(super) enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextStep {
     EndAll,
-    /// The other parts go on, until a person asks for this one.
+    /// The other parts continue. SIGUSR1 starts this one again.
     Continue,
     StartAgain,
 }
 
-/// An inbox that ends sooner has not recovered: its start takes under a second.
+/// An inbox starts in under a second. One that ends sooner than this has not recovered.
 const QUICK: Duration = Duration::from_secs(5);
 
-/// So many quick ends in a row are tried again. The next one would be no other.
+/// After this many quick ends in a row, another start would end the same way.
 const MAX_QUICK_ENDS: u32 = 3;
 
-/// How often in a row a part has ended soon after its start.
+/// The number of quick ends in a row.
 #[derive(Default)]
 pub(super) struct QuickEnds(u32);
 
@@ -41,9 +41,10 @@ impl QuickEnds {
 
 impl End {
     pub(super) fn of(status: ExitStatus) -> Self {
-        let asks = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
-        let asked = status.success() || status.signal().is_some_and(|signal| asks.contains(&signal));
-        if asked { Self::Requested } else { Self::Crashed }
+        let requests = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
+        let is_requested =
+            status.success() || status.signal().is_some_and(|signal| requests.contains(&signal));
+        if is_requested { Self::Requested } else { Self::Crashed }
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn tells_a_request_from_a_crash() {
-        // As wait(2) has them: a code in the second byte, a signal in the first.
+        // The form of wait(2): the exit status in the second byte, the signal in the first.
         let rows = [
             (0, End::Requested),
             (15, End::Requested),

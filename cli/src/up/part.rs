@@ -1,4 +1,4 @@
-//! A running part, and what it prints.
+//! A running part and its output.
 
 use super::Error;
 use super::plan::{Role, StartPlan};
@@ -16,28 +16,28 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Where each part's log stands.
+/// The folder of the logs.
 pub(super) const LOGS: &str = "target/run";
 
-/// How long the parts may take to end before the kernel ends them: the inbox finishes its attempts.
+/// The inbox finishes its attempts. After this, the kernel kills the parts.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A longer line is shown in pieces. Envoy's access log has the longest: a few header values of at most 32 KiB.
+/// A longer line is split. Envoy's access log has the longest: a few header values of at most 32 KiB.
 const MAX_LINE: u64 = 64 * 1024;
 
-/// How much of a log is read for its last lines.
+/// The bytes of a log that can have its last lines.
 const TAIL: i64 = 8 * 1024;
 const LAST_LINES: usize = 10;
 
 pub(super) struct Part {
     role: Role,
     child: Child,
-    /// Ends once all that the part has printed is shown.
-    shown: JoinHandle<()>,
+    /// Ends with the part's output.
+    output: JoinHandle<()>,
     since: Instant,
 }
 
-/// Those that run.
+/// The running parts.
 #[derive(Default)]
 pub(super) struct Parts(Vec<Part>);
 
@@ -46,7 +46,7 @@ pub(super) fn log(role: Role) -> String {
 }
 
 impl Part {
-    /// Call this on the main thread: the kernel ends the part with the thread that has started it.
+    /// Call this on the main thread: the kernel ends the part with the thread that starts it.
     pub(super) fn start(role: Role, plan: &StartPlan) -> Result<Self, Error> {
         let not_started = |why| Error::NotStarted { role, why };
         let (program, arguments, secrets) = plan.command(role);
@@ -58,23 +58,23 @@ impl Part {
             .arg(program)
             .args(arguments)
             .envs(secrets.iter().map(|(name, value)| (name, value)))
-            // Envoy's log has the local time, and the other lines have UTC.
+            // Envoy logs the local time, the other parts UTC.
             .env("TZ", "UTC")
             .stdin(std::process::Stdio::null())
             .stdout(writer.try_clone().map_err(not_started)?)
             .stderr(writer)
-            // Ctrl-C in the terminal is for this program alone, which then ends the parts.
+            // Ctrl-C reaches this program only, which then ends the parts.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(not_started)?;
         let reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(not_started)?;
-        let shown = tokio::spawn(show(role, reader, log));
-        Ok(Self { role, child, shown, since: Instant::now() })
+        let output = tokio::spawn(show(role, reader, log));
+        Ok(Self { role, child, output, since: Instant::now() })
     }
 
     fn terminate(&self) {
-        // None once it has ended and its id may be another's.
+        // `None` after its end: the id may belong to another process.
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             let _ended_meanwhile = kill_process(pid, Signal::TERM);
@@ -84,7 +84,7 @@ impl Part {
     async fn ended(&mut self) -> (Role, ExitStatus) {
         match self.child.wait().await {
             Ok(status) => (self.role, status),
-            // Nobody else waits for it, so that this does not happen.
+            // Only a second wait for the child could fail.
             Err(_) => std::future::pending().await,
         }
     }
@@ -111,16 +111,16 @@ impl Parts {
         select_all(self.0.iter_mut().map(|part| Box::pin(part.ended()))).await.0
     }
 
-    /// Returns how long it ran, once all that it has printed is shown.
+    /// Shows the rest of its output. Returns the time that it ran.
     pub(super) async fn remove(&mut self, role: Role) -> Duration {
         let Some(at) = self.0.iter().position(|part| part.role == role) else { return Duration::ZERO };
         let part = self.0.remove(at);
         let ran = part.since.elapsed();
-        let _still_open = timeout(END_TIMEOUT, part.shown).await;
+        let _still_open = timeout(END_TIMEOUT, part.output).await;
         ran
     }
 
-    /// Asks all parts to end, waits, and kills what is left. All that they have printed is shown then.
+    /// Terminates all parts, kills them after a timeout, and shows the rest of their output.
     pub(super) async fn stop(&mut self) {
         self.0.iter().for_each(Part::terminate);
         let all = join_all(self.0.iter_mut().map(Part::ended));
@@ -129,12 +129,12 @@ impl Parts {
                 let _ended_meanwhile = part.child.kill().await;
             }
         }
-        let shown = join_all(self.0.drain(..).map(|part| part.shown));
-        let _still_open = timeout(END_TIMEOUT, shown).await;
+        let output = join_all(self.0.drain(..).map(|part| part.output));
+        let _still_open = timeout(END_TIMEOUT, output).await;
     }
 }
 
-/// To the terminal what a person reads, to the log everything.
+/// Writes every line to the log, and readable lines to the terminal.
 async fn show(role: Role, reader: pipe::Receiver, mut log: File) {
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
@@ -144,7 +144,7 @@ async fn show(role: Role, reader: pipe::Receiver, mut log: File) {
             Ok(0) | Err(_) => return,
             Ok(_) => (),
         }
-        // A full disk is no reason to show nothing.
+        // A full disk stops the log only.
         let _written = log.write_all(&line);
         if let Some(line) = readable(role, String::from_utf8_lossy(&line).trim_end()) {
             tell(format_args!("{line}"));
@@ -152,7 +152,7 @@ async fn show(role: Role, reader: pipe::Receiver, mut log: File) {
     }
 }
 
-/// A line without what is only for the log: Envoy's access log, and its words around the module's lines.
+/// The line for a person: without Envoy's access log, and without Envoy's prefix of the module's lines.
 fn readable(role: Role, line: &str) -> Option<String> {
     if role != Role::Gate {
         return Some(line.to_owned());
@@ -160,18 +160,18 @@ fn readable(role: Role, line: &str) -> Option<String> {
     if line.starts_with('{') || line.contains(" caught ENVOY_SIG") {
         return None;
     }
-    Some(of_module(line).unwrap_or_else(|| line.to_owned()))
+    Some(module_line(line).unwrap_or_else(|| line.to_owned()))
 }
 
 /// `10:00:00  gate     warning: wasm log blobgate edge: blobgate refused` is `10:00:00  gate     refused`.
-fn of_module(line: &str) -> Option<String> {
+fn module_line(line: &str) -> Option<String> {
     let (before, rest) = line.split_once(": wasm log blobgate")?;
     let (filter, text) = rest.split_once(": blobgate ")?;
     let is_name = filter.chars().all(|it| it == ' ' || it.is_ascii_lowercase());
     is_name.then(|| format!("{}{text}", before.trim_end_matches(|it: char| it.is_ascii_lowercase())))
 }
 
-/// Of a log that cannot be read, none.
+/// Returns none for an unreadable log.
 pub(super) fn last_lines(role: Role, log: &Path) -> Vec<String> {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_what_a_person_reads() {
+    fn shows_readable_lines() {
         let access = r#"{"time":"2025-12-06T21:43:03Z","status":200}"#;
         shows(Role::Gate, access, None);
         shows(Role::Video, access, Some(access));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_last_lines() {
+    fn returns_the_last_lines() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("gate.log");
         let lines: Vec<String> = (0..2000).map(|number| format!("line {number}\n{{}}\n")).collect();

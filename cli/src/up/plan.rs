@@ -1,4 +1,4 @@
-//! What runs, with which arguments, and where it answers.
+//! The parts: programs, arguments and probes.
 
 use super::Error;
 use super::addresses::{Addresses, CONFIG};
@@ -17,12 +17,12 @@ const API_KEY: &str = "secrets/runblob-key";
 const SECRETS: &str = "secrets/env";
 const MODULE: &str = "target/wasm32-wasip1/release/blobgate.wasm";
 
-const MADE_BY_CERTIFICATE: &str = "`dev/certificate` makes it";
-const MADE_BY_SECRETS: &str = "`dev/secrets` makes it";
+const MADE_BY_CERTIFICATE: &str = "Make it with `dev/certificate`";
+const MADE_BY_SECRETS: &str = "Make it with `dev/secrets`";
 
-/// What the parts read, and what makes it.
+/// The files that the parts read, with the command that makes each.
 const FILES: [(&str, &str); 6] = [
-    (MODULE, "`make build` makes it"),
+    (MODULE, "Make it with `make build`"),
     (CERTIFICATE, MADE_BY_CERTIFICATE),
     (CERTIFICATE_KEY, MADE_BY_CERTIFICATE),
     (API_KEY, MADE_BY_SECRETS),
@@ -49,17 +49,17 @@ pub(super) enum Role {
 pub(super) struct StartPlan {
     pub(super) layout: Layout,
     pub(super) addresses: Addresses,
-    /// As Envoy says it.
+    /// From `envoy --version`.
     pub(super) envoy_version: String,
     envoy: PathBuf,
     /// This program.
     tool: PathBuf,
-    /// `secrets/env`: for the gate and the inbox alone.
+    /// `secrets/env`, for the gate and the inbox only.
     secrets: Vec<(String, String)>,
 }
 
 impl Layout {
-    /// In the order of their start.
+    /// The roles in the order of their start.
     pub(super) fn roles(self) -> &'static [Role] {
         use Role::{Failure, Gate, Inbox, Quarantine, Sandbox, Video};
         match self {
@@ -99,7 +99,7 @@ impl StartPlan {
         &self.tool
     }
 
-    /// Every address at which a part will listen.
+    /// The addresses of all listeners.
     pub(super) fn listeners(&self) -> Vec<SocketAddr> {
         let at = &self.addresses;
         let mut all = vec![
@@ -118,7 +118,7 @@ impl StartPlan {
         all
     }
 
-    /// In the order of waiting.
+    /// The probes in the order of waiting.
     pub(super) fn probes(&self) -> Vec<Probe> {
         let at = &self.addresses;
         let probe =
@@ -132,13 +132,13 @@ impl StartPlan {
         if self.layout == Layout::WithInbox {
             probes.push(probe("the inbox", "http", at.admin, "/readyz"));
         }
-        // By the socket of the admin page, to which this listener leads.
+        // This listener leads to the socket of the admin page.
         probes.push(probe("Envoy", "http", at.metrics, "/ready"));
         probes.push(probe("the gate", "https", at.edge, "/healthz"));
         probes
     }
 
-    /// A part's program, arguments and environment.
+    /// The program, arguments and environment of a part.
     pub(super) fn command(&self, role: Role) -> (&Path, Vec<OsString>, &[(String, String)]) {
         let at = &self.addresses;
         let receiver = |address| words(&format!("receiver --name {role} --listen {address}"));
@@ -146,10 +146,10 @@ impl StartPlan {
             Role::Video => (&self.tool, receiver(at.video), &[]),
             Role::Failure => (&self.tool, receiver(at.failure), &[]),
             Role::Quarantine => {
-                let kept = words("--keep target/run/quarantine");
-                (&self.tool, [receiver(at.quarantine), kept].concat(), &[])
+                let folder = words("--keep target/run/quarantine");
+                (&self.tool, [receiver(at.quarantine), folder].concat(), &[])
             }
-            // A generation of two minutes takes two seconds.
+            // At this speed, a generation of two minutes takes two seconds.
             Role::Sandbox => (
                 &self.tool,
                 words(&format!(
@@ -159,7 +159,7 @@ impl StartPlan {
                 )),
                 &[],
             ),
-            // At the sandbox's speed, the thirteen minutes of the default go by in as many seconds.
+            // The default of 13 minutes, at the sandbox's speed.
             Role::Inbox => (
                 &self.tool,
                 words(&format!(
@@ -175,7 +175,7 @@ impl StartPlan {
     }
 
     fn envoy_arguments(&self) -> Vec<OsString> {
-        // Without hot restart, a second Envoy on the machine is no matter.
+        // Hot restart would conflict with a second Envoy on the machine.
         let mut arguments =
             words(&format!("-c {CONFIG} --disable-hot-restart --log-level warn --log-format"));
         arguments.push("%T  gate     %l: %v".into());
@@ -191,25 +191,25 @@ fn words(text: &str) -> Vec<OsString> {
     text.split(' ').map(OsString::from).collect()
 }
 
-/// `1.40.0` of `envoy  version: 4cd9a9a/1.40.0/Clean/RELEASE/BoringSSL`; and Envoy runs here.
+/// `1.40.0` of `envoy  version: 4cd9a9a/1.40.0/Clean/RELEASE/BoringSSL`. Fails if Envoy does not run here.
 fn version(envoy: &Path) -> Result<String, Error> {
     let error = |why: String| Error::NoEnvoy { program: envoy.display().to_string(), why };
-    let ran = Command::new(envoy).arg("--version").output().map_err(|why| {
+    let run = Command::new(envoy).arg("--version").output().map_err(|why| {
         error(if why.kind() == ErrorKind::NotFound {
-            "there is no such program".to_owned()
+            "the program does not exist".to_owned()
         } else {
             why.to_string()
         })
     })?;
-    let said = String::from_utf8_lossy(&ran.stdout);
-    let version = said.split_once("version:").and_then(|(_, version)| version.split('/').nth(1));
+    let output = String::from_utf8_lossy(&run.stdout);
+    let version = output.split_once("version:").and_then(|(_, version)| version.split('/').nth(1));
     Ok(version
-        .filter(|_| ran.status.success())
-        .ok_or_else(|| error(format!("it ends with {} at --version", ran.status)))?
+        .filter(|_| run.status.success())
+        .ok_or_else(|| error(format!("`--version` ends with {}", run.status)))?
         .to_owned())
 }
 
-/// Lines `NAME=value`, each value as it stands. Errors contain no value.
+/// Parses lines `NAME=value`, with unchanged values. Errors contain no value.
 fn secrets() -> Result<Vec<(String, String)>, Error> {
     let text = std::fs::read_to_string(SECRETS).map_err(|why| Error::Unreadable {
         file: SECRETS,

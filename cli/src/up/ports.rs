@@ -1,13 +1,13 @@
-//! Whether the ports are free, before anything starts.
+//! Checks that all ports are free, before a part starts.
 
 use super::Error;
 use listeners::Protocol;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 
-/// Fails at the first one that is taken.
+/// Fails at the first taken port.
 ///
-/// By listening there: two Envoys can share a port (`SO_REUSEPORT`), and a port can be taken on all addresses.
+/// It listens on each: two Envoys could share a port (`SO_REUSEPORT`), and another program may have it on all addresses.
 pub(super) fn check(addresses: &[SocketAddr]) -> Result<(), Error> {
     for address in addresses.iter().copied() {
         match TcpListener::bind(address) {
@@ -21,7 +21,7 @@ pub(super) fn check(addresses: &[SocketAddr]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Another user's program has no name here.
+/// Empty for the program of another user.
 fn owner(port: u16) -> String {
     listeners::get_process_by_port(port, Protocol::TCP)
         .map(|process| format!(" by {}, pid {}", process.name, process.pid))

@@ -1,20 +1,20 @@
-//! Whether the parts answer.
+//! Waits until the parts answer.
 
 use super::Error;
 use super::plan::{CERTIFICATE, StartPlan};
 use reqwest::{Certificate, Client};
 use std::time::{Duration, Instant};
 
-/// How long a part may take. It takes one or two seconds, and a busy machine several.
+/// A part starts within two seconds, on a busy machine within several.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often it is looked.
-const LOOK: Duration = Duration::from_millis(50);
+/// The pause between two probes.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long one answer may take.
+/// The timeout of a probe.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A part, and where it answers 2xx once it is ready.
+/// A part, and a URL that answers 2xx once the part is ready.
 pub(super) struct Probe {
     pub(super) what: &'static str,
     pub(super) url: String,
@@ -29,7 +29,7 @@ pub(super) async fn wait(plan: &StartPlan) -> Result<(), Error> {
             if start.elapsed() > TIMEOUT {
                 return Err(Error::NotReady { what: what.to_owned(), url });
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What this program is asked from outside.
+//! Requests from outside: signals, and the end of the parent process.
 
 use std::io;
 use std::os::unix::process::parent_id;
@@ -8,9 +8,9 @@ use tokio::time::{Interval, interval};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignalRequest {
-    /// And why.
+    /// End all parts. The text is the cause.
     End(&'static str),
-    /// Each part that has ended.
+    /// Start all ended parts.
     StartAgain,
 }
 
@@ -35,7 +35,7 @@ impl Signals {
         })
     }
 
-    /// The next one. A call that is dropped loses none.
+    /// Returns the next request. A dropped call loses none.
     pub(super) async fn next(&mut self) -> SignalRequest {
         loop {
             tokio::select! {
@@ -43,9 +43,9 @@ impl Signals {
                 _ = self.terminate.recv() => return SignalRequest::End("SIGTERM"),
                 _ = self.hangup.recv() => return SignalRequest::End("SIGHUP"),
                 _ = self.again.recv() => return SignalRequest::StartAgain,
-                // A `make` that was killed sends no signal.
+                // A killed `make` sends no signal.
                 _ = self.look.tick() => if parent_id() != self.parent {
-                    return SignalRequest::End("the program that started this one has ended");
+                    return SignalRequest::End("the parent process has ended");
                 },
             }
         }

@@ -200,14 +200,14 @@ fn refuses_too_few_connections() {
     let direct = cluster.database();
     migrate(PROGRAM, &direct);
     let (_, store) = app(&cluster, &direct, "CONNECTION LIMIT 3");
-    refused(&serve(&store), "the database gives 3 connections of 4");
+    refused(&serve(&store), "the database accepts 3 connections of 4");
 }
 
 #[test]
 fn refuses_misleading_urls() {
     for (query, why) in [
         ("sslmod=require", "the parameter \"sslmod\", which the inbox does not know"),
-        ("target_session_attrs=read-write", "name the primary alone"),
+        ("target_session_attrs=read-write", "which leads to the primary"),
         ("host=one,two", "the store's URL names several hosts"),
     ] {
         let store = format!("postgres://app:secret@localhost/inbox?{query}");

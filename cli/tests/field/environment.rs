@@ -35,7 +35,7 @@ fn starts_or_logs_why(has_index: bool, left: u64) {
     disk.fill_to(left);
     let refused = |status: ExitStatus, log: String| {
         assert_eq!(status.code(), Some(1), "{case}: {status}, {log}");
-        assert!(log.contains("cannot be opened: "), "{case}: {log}");
+        assert!(log.contains("cannot open "), "{case}: {log}");
     };
     let mut inbox = match InboxProcess::try_spawn(0, Command::new(PROGRAM), PROGRAM, &store, down.port, &[]) {
         Ok(inbox) => inbox,

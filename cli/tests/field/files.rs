@@ -93,7 +93,7 @@ fn refuses_and_rescues(location: EventLocation, change: impl Fn(&Path)) {
             let copies = find(file.above(), ".rescued-");
             let [copy] = &copies[..] else { panic!("{copies:?}: {log}") };
             assert!(
-                log.contains(&format!("{EVENTS} entries are saved in ")) && log.contains(", checked: "),
+                log.contains(&format!("{EVENTS} entries are saved in ")) && log.contains(", checked. "),
                 "{log}"
             );
             fs::create_dir_all(db.parent().unwrap()).unwrap();

@@ -21,7 +21,7 @@ fn refuses_a_second_inbox_and_a_second_log() {
     let _none = fs::remove_file(at("inbox.db.lock"));
 
     // By its name, a symbolic link and a bind mount.
-    let taken = "another inbox serves from ";
+    let taken = "another inbox serves it. ";
     refuses(&serve(&db, None), taken);
     symlink(&db, at("link.db")).unwrap();
     refuses(&serve(&at("link.db"), None), taken);
@@ -38,10 +38,10 @@ fn refuses_a_second_inbox_and_a_second_log() {
     let from = at("copy.db").display().to_string();
     refuses(&command(&["restore", "--yes", "--from", &from], &db, None), taken);
     refuses(&command(&["restore", "--yes", "--from", &from], &at("link.db"), None), taken);
-    refuses(&command(&["migrate"], &bound, Some(&db)), "serves from ");
+    refuses(&command(&["migrate"], &bound, Some(&db)), "another inbox serves it");
     let args = copy("second.db");
     let second: Vec<_> = args.iter().map(String::as_str).collect();
-    refuses(&command(&second, &bound, Some(&db)), "serves from ");
+    refuses(&command(&second, &bound, Some(&db)), "another inbox serves it");
 
     fs::hard_link(&db, at("hard.db")).unwrap();
     refuses(&serve(&at("hard.db"), None), taken);

@@ -1,4 +1,4 @@
-//! `blobgate demo`, against a stand-in that does what it is told: the right thing, or the wrong one in one place.
+//! `blobgate demo`, against a scripted gate: with the right behaviour, or with one difference.
 
 mod inbox;
 mod reconcile;
@@ -24,17 +24,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio_rustls::TlsAcceptor;
 
-/// What the stand-in does with one request.
+/// The behaviour for one request.
 #[derive(Clone, Copy)]
 struct GateBehaviour {
     status: u16,
     code: Option<&'static str>,
-    /// Where it hands the delivery over, as which event, or, to quarantine, for which reason.
+    /// The service, with the event, or for quarantine with the reason.
     over: Option<(ServiceName, &'static str)>,
-    /// What proves it.
+    /// `blobgate-proofs`.
     proof: Option<&'static str>,
     body: Body,
-    /// Where there is one.
+    /// The behaviour of an inbox in the path.
     inbox: InboxBehaviour,
 }
 
@@ -47,7 +47,7 @@ enum ServiceName {
 
 #[derive(Clone, Copy)]
 enum Body {
-    AsItCame,
+    Unchanged,
     WithSpaceAfterIt,
 }
 
@@ -57,16 +57,16 @@ const fn accepts(service: ServiceName, event: &'static str) -> GateBehaviour {
         code: None,
         over: Some((service, event)),
         proof: None,
-        body: Body::AsItCame,
+        body: Body::Unchanged,
         inbox: InboxBehaviour::Right,
     }
 }
 
-const fn believes(proof: &'static str) -> GateBehaviour {
+const fn authenticates(proof: &'static str) -> GateBehaviour {
     GateBehaviour { proof: Some(proof), ..accepts(ServiceName::Video, "completed") }
 }
 
-const fn keeps(reason: &'static str) -> GateBehaviour {
+const fn quarantines(reason: &'static str) -> GateBehaviour {
     accepts(ServiceName::Quarantine, reason)
 }
 
@@ -76,13 +76,13 @@ const fn refuses(status: u16, code: &'static str) -> GateBehaviour {
         code: Some(code),
         over: None,
         proof: None,
-        body: Body::AsItCame,
+        body: Body::Unchanged,
         inbox: InboxBehaviour::Right,
     }
 }
 
-/// What the shipped gate does with the demo's deliveries in the order in which they come, but for the one from
-/// another address, which a machine may not be able to send.
+/// The shipped gate's behaviour for the demo's deliveries in their order. A machine may be unable to send the one from
+/// another address, which is not here.
 const SHIPPED: [GateBehaviour; 21] = [
     accepts(ServiceName::Video, "completed"),
     accepts(ServiceName::Failure, "failed"),
@@ -99,15 +99,15 @@ const SHIPPED: [GateBehaviour; 21] = [
     refuses(400, "json-duplicate-key"),
     refuses(422, "schema-invalid"),
     refuses(422, "generation-id-invalid"),
-    believes("token"),
-    believes("confirmed"),
+    authenticates("token"),
+    authenticates("confirmed"),
     refuses(403, "not-confirmed"),
     refuses(403, "not-confirmed"),
-    keeps("token-expired"),
-    keeps("result-url-denied"),
+    quarantines("token-expired"),
+    quarantines("result-url-denied"),
 ];
-/// The first row of the hook that wants proof.
-const PROVEN: usize = 15;
+/// The first row of the authenticating hook.
+const AUTHENTICATING: usize = 15;
 const SOURCE_DENIED: GateBehaviour = refuses(403, "source-denied");
 
 struct GateStandIn {
@@ -116,20 +116,20 @@ struct GateStandIn {
     failure: String,
     quarantine: String,
     inbox: Option<InboxStandIn>,
-    /// What follows the hook's path, of each delivery to the hook that wants proof.
+    /// The rest of the path of each delivery to the authenticating hook.
     tokens: Mutex<Vec<String>>,
-    /// How many generations with a callback were ordered.
+    /// The number of ordered generations with a callback.
     ordered: AtomicUsize,
-    /// The sandbox's side of it: the callbacks that it has made.
+    /// The callbacks of the scripted sandbox.
     callbacks: Mutex<Vec<Value>>,
 }
 
-/// The body of what the sandbox generates.
+/// The body of a generation.
 fn generation(id: &str) -> String {
     json!({"generation_id": id, "status": "completed"}).to_string()
 }
 
-/// Of which no callback comes.
+/// The generation without a callback.
 const UNCALLED: &str = "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c00";
 const GENERATED: [&str; 2] = ["5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01", "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c02"];
 
@@ -137,18 +137,18 @@ impl GateStandIn {
     async fn answer(self: &Arc<Self>, peer: SocketAddr, request: Request) -> Response {
         let next =
             if peer.ip().is_loopback() { self.does.lock().unwrap().next() } else { Some(SOURCE_DENIED) };
-        let does = next.unwrap_or_else(|| panic!("one request more than the table has"));
+        let does = next.unwrap_or_else(|| panic!("the demo sent an unexpected request"));
         let mut job = None;
         if let Some(rest) = request.uri().path().strip_prefix("/hooks/veo3") {
             job = claims(rest).filter(|_| does.proof == Some("token")).map(|claims| claims["job"].clone());
             self.tokens.lock().unwrap().push(rest.to_owned());
         }
         let job = job.as_ref().and_then(Value::as_str);
-        // Read in any case: a body left behind would cost the connection.
+        // An unread body would close the connection.
         let body = request.extract::<Bytes, _>().await.unwrap();
         match &self.inbox {
-            Some(entries) if entries.is_in_path() => self.hand_to_inbox(entries, job, body, does),
-            _ => self.hand_over(&[], job, body, does).await,
+            Some(entries) if entries.is_in_path() => self.forward_to_inbox(entries, job, body, does),
+            _ => self.deliver(&[], job, body, does).await,
         }
         let status = StatusCode::from_u16(does.status).unwrap();
         match does.code {
@@ -157,7 +157,7 @@ impl GateStandIn {
         }
     }
 
-    async fn hand_over(&self, headers: &[(&str, &str)], job: Option<&str>, body: Bytes, does: GateBehaviour) {
+    async fn deliver(&self, headers: &[(&str, &str)], job: Option<&str>, body: Bytes, does: GateBehaviour) {
         let Some((service, event)) = does.over else { return };
         let mut request = match service {
             ServiceName::Video | ServiceName::Failure => {
@@ -182,20 +182,20 @@ impl GateStandIn {
             request = request.header(name, value);
         }
         let body = match does.body {
-            Body::AsItCame => body,
+            Body::Unchanged => body,
             Body::WithSpaceAfterIt => [&*body, b" "].concat().into(),
         };
         assert_eq!(request.body(body).send().await.unwrap().status(), 200);
     }
 }
 
-/// What a token says, which follows the hook's path.
+/// The claims of the token at the end of a path.
 fn claims(path: &str) -> Option<Value> {
     let claims = path.strip_prefix('/')?.split('.').nth(1)?;
     Some(serde_json::from_slice(&BASE64URL.decode(claims).unwrap()).unwrap())
 }
 
-/// `POST /v1/veo/generate`: calls back at once, or never, and tells of it afterwards.
+/// `POST /v1/veo/generate`: calls back before the answer, or never.
 async fn generate(State(stand_in): State<Arc<GateStandIn>>, headers: HeaderMap, body: Bytes) -> Response {
     assert_eq!(headers["authorization"], format!("Bearer {API_KEY}"));
     let order: Value = serde_json::from_slice(&body).unwrap();
@@ -213,7 +213,7 @@ async fn generate(State(stand_in): State<Arc<GateStandIn>>, headers: HeaderMap, 
 const API_KEY: &str = "rb-a-key-of-a-test";
 const TOKEN_KEY: &str = "a token key of a test, 32 bytes and more";
 
-/// What `dev/secrets` makes: the file with the gate's environment, and the one with the API key.
+/// The files of `dev/secrets`: the gate's environment and the API key.
 fn secrets(directory: &Path) -> [String; 2] {
     let [env, key] = ["env", "key"].map(|name| directory.join(name));
     std::fs::write(&env, format!("BLOBGATE_SIGNING_KEY=whsec_x\nBLOBGATE_TOKEN_KEY={TOKEN_KEY}\n")).unwrap();
@@ -226,12 +226,12 @@ async fn demo(does: Vec<GateBehaviour>, more: &[&str]) -> Output {
 }
 
 async fn demo_and_tokens(does: Vec<GateBehaviour>, more: &[&str]) -> (Output, Vec<String>) {
-    let nobody = closed_port();
-    let inbox = format!("http://{}", nobody.address);
+    let closed = closed_port();
+    let inbox = format!("http://{}", closed.address);
     run_demo(does, None, &[&["--inbox", &inbox], more].concat()).await
 }
 
-/// The same with an inbox in the path.
+/// Runs the demo with an inbox in the path.
 async fn demo_by_inbox(does: Vec<GateBehaviour>, more: &[&str]) -> Output {
     demo_by(&InboxStandIn::default(), does, more).await.0
 }
@@ -243,8 +243,8 @@ async fn demo_by(entries: &InboxStandIn, does: Vec<GateBehaviour>, more: &[&str]
     run_demo(does, Some((entries.clone(), listener)), &more).await
 }
 
-/// Runs the demo against a stand-in between it and three real receivers. Returns what followed the path of the hook that
-/// wants proof, too.
+/// Runs the demo against a scripted gate before three real receivers. Also returns the rest of each path at the
+/// authenticating hook.
 async fn run_demo(
     does: Vec<GateBehaviour>,
     inbox: Option<(InboxStandIn, tokio::net::TcpListener)>,
@@ -331,14 +331,14 @@ async fn demo_by_inbox_but(row: usize, change: impl FnOnce(&mut GateBehaviour)) 
 }
 
 #[tokio::test]
-async fn a_right_gate_is_shown_row_by_row() {
+async fn shows_a_right_gate_row_by_row() {
     let end = demo(SHIPPED.to_vec(), &[]).await;
     let table = shows_every_row(&end, "quarantine");
     assert!(table.contains(": not in the path; the gate delivers\n"), "{table}");
 }
 
 #[tokio::test]
-async fn so_is_one_with_an_inbox_behind_it() {
+async fn shows_a_right_gate_with_an_inbox() {
     let end = demo_by_inbox(SHIPPED.to_vec(), &[]).await;
     let table = shows_every_row(&end, "inbox");
     assert!(table.contains(": stores and delivers\n"), "{table}");
@@ -367,7 +367,7 @@ fn shows_every_row(end: &Output, quarantine: &str) -> String {
         assert!(row.ends_with(place), "{row}");
     }
     let (shown, left_out) = (rows.len(), table.lines().filter(|line| line.starts_with("- ")).count());
-    // The one from another address, and the one of which no callback comes.
+    // Two rows are not in SHIPPED: from another address, and without a callback.
     assert_eq!(shown + left_out, SHIPPED.len() + 2, "{table}");
     assert!(table.contains(&format!("All {shown} rows are as expected.")), "{table}");
     for event in Kind::ALL {
@@ -379,7 +379,7 @@ fn shows_every_row(end: &Output, quarantine: &str) -> String {
 }
 
 #[tokio::test]
-async fn each_row_has_the_token_that_it_says() {
+async fn sends_the_token_of_each_row() {
     let (end, paths) = demo_and_tokens(SHIPPED.to_vec(), &[]).await;
     assert_eq!(end.status.code(), Some(0));
     let hmac = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, TOKEN_KEY.as_bytes());
@@ -406,7 +406,7 @@ async fn each_row_has_the_token_that_it_says() {
 }
 
 #[tokio::test]
-async fn machines_get_json() {
+async fn prints_json() {
     let end = demo(SHIPPED.to_vec(), &["--json"]).await;
     let report: Value = serde_json::from_slice(&end.stdout).unwrap();
     assert_eq!((end.status.code(), &report["as_expected"]), (Some(0), &Value::Bool(true)));
@@ -425,14 +425,17 @@ async fn machines_get_json() {
 }
 
 #[tokio::test]
-async fn machines_are_told_of_the_inbox() {
+async fn prints_the_inbox_in_json() {
     let end = demo_by_inbox(SHIPPED.to_vec(), &["--json"]).await;
     let report: Value = serde_json::from_slice(&end.stdout).unwrap();
     assert_eq!((end.status.code(), &report["mode"]), (Some(0), &"inbox".into()), "{report:#}");
     let rows = report["rows"].as_array().unwrap();
     assert_eq!((&rows[0]["arrived"][0]["service"], &rows[0]["in_inbox"]), (&"video".into(), &json!([])));
-    let kept = rows.iter().find(|row| row["sent"] == "expired token, half of the JSON").unwrap();
-    assert_eq!((&kept["arrived"], &kept["in_inbox"][0]["reason"]), (&json!([]), &"token-expired".into()));
+    let quarantined = rows.iter().find(|row| row["sent"] == "expired token, half of the JSON").unwrap();
+    assert_eq!(
+        (&quarantined["arrived"], &quarantined["in_inbox"][0]["reason"]),
+        (&json!([]), &"token-expired".into())
+    );
 }
 
 #[track_caller]
@@ -449,7 +452,7 @@ fn expected(header: &str, value: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_wrong_row_is_marked() {
+async fn marks_a_wrong_row() {
     let body = |does: &mut GateBehaviour| does.body = Body::WithSpaceAfterIt;
     fails(&demo_but(0, |does| does.status = 503).await, "completed, as", "expected the answer 200");
     fails(
@@ -471,35 +474,39 @@ async fn a_wrong_row_is_marked() {
         "expected the answer 404 unknown-hook",
     );
     fails(&demo_but(6, |does| does.status = 422).await, "twice", "expected the answer 400 header-invalid");
-    let proven = |row: usize| PROVEN + row;
+    let authenticating = |row: usize| AUTHENTICATING + row;
     fails(
-        &demo_but(proven(0), |does| does.proof = Some("confirmed")).await,
+        &demo_but(authenticating(0), |does| does.proof = Some("confirmed")).await,
         "generated, with a token",
         &expected(header::PROOFS, Proof::Token.name()),
     );
     fails(
-        &demo_but(proven(1), |does| does.proof = None).await,
+        &demo_but(authenticating(1), |does| does.proof = None).await,
         "generated, without a token",
         &expected(header::PROOFS, Proof::Confirmed.name()),
     );
-    fails(&demo_but(proven(1), body).await, "generated, without", "expected the sent body, byte for byte");
     fails(
-        &demo_but(proven(1), |does| does.over = None).await,
+        &demo_but(authenticating(1), body).await,
+        "generated, without",
+        "expected the sent body, byte for byte",
+    );
+    fails(
+        &demo_but(authenticating(1), |does| does.over = None).await,
         "generated, without",
         "expected it once at video",
     );
     fails(
-        &demo_but(proven(3), |does| *does = SHIPPED[0]).await,
+        &demo_but(authenticating(3), |does| *does = SHIPPED[0]).await,
         "another key's token",
         "expected the answer 403 not-confirmed",
     );
     fails(
-        &demo_but(proven(4), |does| *does = keeps("json-invalid")).await,
+        &demo_but(authenticating(4), |does| *does = quarantines("json-invalid")).await,
         "expired",
         &expected(header::REASON, "token-expired"),
     );
     fails(
-        &demo_but(proven(5), |does| *does = SHIPPED[0]).await,
+        &demo_but(authenticating(5), |does| *does = SHIPPED[0]).await,
         "result elsewhere",
         "expected it at quarantine",
     );
@@ -513,14 +520,14 @@ async fn a_wrong_row_is_marked() {
 }
 
 #[tokio::test]
-async fn a_wrong_row_is_marked_with_an_inbox_too() {
+async fn marks_a_wrong_row_with_an_inbox() {
     let by_inbox = |row, inbox| demo_by_inbox_but(row, move |does| does.inbox = inbox);
     let (completed, expired) = ("completed, as", "expired token");
     let row = SHIPPED.len() - 2;
     fails(&by_inbox(0, InboxBehaviour::DeliversTwice).await, completed, "expected it once at video");
     fails(&by_inbox(0, InboxBehaviour::Loses).await, completed, "expected it once at video");
     fails(
-        &by_inbox(0, InboxBehaviour::Keeps("event-conflict")).await,
+        &by_inbox(0, InboxBehaviour::Quarantines("event-conflict")).await,
         completed,
         "expected it at video, not quarantined in the inbox for event-conflict",
     );
@@ -531,7 +538,7 @@ async fn a_wrong_row_is_marked_with_an_inbox_too() {
     );
     fails(&demo_by_inbox_but(1, |does| *does = SHIPPED[0]).await, "failed, as", "expected it at failure");
     fails(
-        &by_inbox(row, InboxBehaviour::Keeps("json-invalid")).await,
+        &by_inbox(row, InboxBehaviour::Quarantines("json-invalid")).await,
         expired,
         "expected it quarantined for token-expired",
     );
@@ -545,14 +552,15 @@ async fn a_wrong_row_is_marked_with_an_inbox_too() {
     let over = SHIPPED[0].over;
     let late = demo_by_inbox_but(4, |does| does.over = over).await;
     fails(&late, "over plain HTTP", "expected no arrival");
-    let kept =
-        demo_by_inbox_but(4, |does| *does = GateBehaviour { over: keeps("token-expired").over, ..*does })
-            .await;
-    fails(&kept, "over plain HTTP", "expected no arrival");
+    let quarantined = demo_by_inbox_but(4, |does| {
+        *does = GateBehaviour { over: quarantines("token-expired").over, ..*does }
+    })
+    .await;
+    fails(&quarantined, "over plain HTTP", "expected no arrival");
 }
 
 #[tokio::test]
-async fn an_inbox_that_cannot_be_asked_is_one_sentence() {
+async fn reports_an_unknown_inbox() {
     let does = SHIPPED.map(|does| GateBehaviour { inbox: InboxBehaviour::DeliversAtOnce, ..does });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let inbox = Some((InboxStandIn::default(), listener));
@@ -564,7 +572,7 @@ async fn an_inbox_that_cannot_be_asked_is_one_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_shown_is_one_sentence() {
+async fn reports_unreachable_parts_and_missing_files() {
     let one = certificate();
     let [video, failure, quarantine] = ["video", "failure", "quarantine"].map(RunningReceiver::start);
     let directory = tempfile::tempdir().unwrap();
@@ -583,25 +591,28 @@ async fn what_cannot_be_shown_is_one_sentence() {
     };
     let run = |gate: SocketAddr, video: &str| demo(gate, video, &sandbox, &env);
 
-    let kept_free = closed_port();
-    let nobody = kept_free.address;
+    let closed = closed_port();
+    let closed_address = closed.address;
     one_sentence(
-        &run(nobody, &video.url("")),
-        &format!("cannot connect to the gate at https://{nobody}/webhook: "),
+        &run(closed_address, &video.url("")),
+        &format!("cannot connect to the gate at https://{closed_address}/webhook: "),
     );
-    let end = run(nobody, &format!("http://{nobody}"));
-    one_sentence(&end, &format!("cannot list the requests of the service video at http://{nobody}/: "));
+    let end = run(closed_address, &format!("http://{closed_address}"));
+    one_sentence(
+        &end,
+        &format!("cannot list the requests of the service video at http://{closed_address}/: "),
+    );
 
-    let end = demo(nobody, &video.url(""), &format!("http://{nobody}"), &env);
-    one_sentence(&end, &format!("cannot connect to the sandbox at http://{nobody}/: "));
-    let end = demo(nobody, &video.url(""), &video.url(""), &env);
+    let end = demo(closed_address, &video.url(""), &format!("http://{closed_address}"), &env);
+    one_sentence(&end, &format!("cannot connect to the sandbox at http://{closed_address}/: "));
+    let end = demo(closed_address, &video.url(""), &video.url(""), &env);
     one_sentence(&end, &format!("the sandbox at {}/ answers 405", video.url("")));
-    let end = demo(nobody, &video.url(""), &sandbox, "secrets/env");
+    let end = demo(closed_address, &video.url(""), &sandbox, "secrets/env");
     one_sentence(
         &end,
         "cannot read the gate's environment secrets/env: No such file or directory (os error 2). `make run` makes it, --secrets names another",
     );
-    let end = demo(nobody, &video.url(""), &sandbox, &key);
+    let end = demo(closed_address, &video.url(""), &sandbox, &key);
     one_sentence(&end, &format!("cannot sign tokens: {key} has no line BLOBGATE_TOKEN_KEY=..."));
 
     let another = TlsServer::start().await;
@@ -616,7 +627,7 @@ async fn what_cannot_be_shown_is_one_sentence() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2() {
+fn exits_with_2_on_wrong_usage() {
     for args in [
         &["demo", "--service", "video"][..],
         &["demo", "--service", "video=http://127.0.0.1:1"],
@@ -634,12 +645,12 @@ fn wrong_usage_ends_with_2() {
 
 #[track_caller]
 fn one_sentence(end: &Output, start: &str) {
-    let said = text(&end.stderr);
-    assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{said}");
-    assert!(said.starts_with(&format!("blobgate: {start}")) && said.lines().count() == 1, "{said}");
+    let message = text(&end.stderr);
+    assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{message}");
+    assert!(message.starts_with(&format!("blobgate: {start}")) && message.lines().count() == 1, "{message}");
 }
 
-/// A certificate that no server here shows.
+/// A certificate that no server here uses.
 fn certificate() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
@@ -647,7 +658,7 @@ fn certificate() -> tempfile::NamedTempFile {
     file
 }
 
-/// A server with a certificate of its own.
+/// A server with another certificate.
 struct TlsServer {
     address: SocketAddr,
 }
@@ -668,7 +679,10 @@ impl TlsServer {
         tokio::spawn(async move {
             loop {
                 let (connection, _) = listener.accept().await.unwrap();
-                assert!(acceptor.accept(connection).await.is_err(), "the demo took any certificate");
+                assert!(
+                    acceptor.accept(connection).await.is_err(),
+                    "the demo accepted an untrusted certificate"
+                );
             }
         });
         Self { address }

@@ -1,10 +1,11 @@
-//! `blobgate inbox`, as an operator uses it: a running one, a gate that is played, and a service that does what it is told.
+//! `blobgate inbox`: a running inbox between a scripted gate and a scripted service.
 
 mod announcing;
 mod api;
-mod asking;
+
 mod changes;
 mod confirming;
+mod connecting;
 mod copying;
 mod expecting;
 mod faults;
@@ -70,12 +71,12 @@ impl TestStore {
         Self { url, _directory: Some(directory), _cluster: None }.with_tables()
     }
 
-    /// One that does not keep its cluster.
+    /// A store in a cluster of the caller.
     pub(crate) fn of(cluster: &Cluster) -> Self {
         Self::at(cluster.database()).with_tables()
     }
 
-    /// A store that somebody else has made, or makes.
+    /// A store that already exists, or whose tables come later.
     fn at(url: String) -> Self {
         Self { url, _directory: None, _cluster: None }
     }
@@ -92,7 +93,7 @@ impl TestStore {
     }
 }
 
-/// A running inbox, before a service. Ends when dropped.
+/// A running inbox with its service. Ends when dropped.
 struct RunningInbox {
     _running: RunningTool,
     receive: String,
@@ -107,7 +108,7 @@ impl RunningInbox {
         Self::with(place, &[]).await
     }
 
-    /// `TOKEN` is `secret` in its environment.
+    /// Starts it with TOKEN=secret in its environment.
     async fn with(place: TestStore, more: &[&str]) -> Self {
         let (service, deliver_to) = StandInService::start().await;
         let args = ["inbox", "serve", "--store", &place.url, "--deliver-to", &deliver_to];
@@ -121,8 +122,8 @@ impl RunningInbox {
         Self { _running: running, receive, admin, service, client: client(), _place: place }
     }
 
-    /// Hands over what the gate would.
-    async fn hand_over(&self, delivery: &ForwardedDelivery) -> Response {
+    /// Forwards a delivery, as the gate does.
+    async fn forward(&self, delivery: &ForwardedDelivery) -> Response {
         let mut request = self.client.post(format!("{}/hooks/{}", self.receive, delivery.hook));
         for (name, value) in delivery.headers() {
             request = request.header(name, value);
@@ -131,7 +132,7 @@ impl RunningInbox {
     }
 
     async fn store(&self, delivery: &ForwardedDelivery) {
-        assert_eq!(self.hand_over(delivery).await.status(), 200);
+        assert_eq!(self.forward(delivery).await.status(), 200);
     }
 
     /// Stores it. Returns its id.
@@ -149,7 +150,7 @@ impl RunningInbox {
         self.client.get(format!("{}{path}", self.admin)).send().await.unwrap().json().await.unwrap()
     }
 
-    async fn ask(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+    async fn call(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
         let request = self.client.request(method, format!("{}{path}", self.admin)).json(body);
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
@@ -163,7 +164,7 @@ impl RunningInbox {
         .await;
     }
 
-    /// Waits for the deliverer to have taken note of a pause, or of its end.
+    /// Waits until the deliverer applies a pause, or its end.
     async fn wait_for_pause(&self, route: &str, paused: bool) {
         let line = format!("route_paused{{route=\"{route}\"}} {}", i32::from(paused));
         until(&line, async || {
@@ -173,13 +174,13 @@ impl RunningInbox {
         .await;
     }
 
-    /// Runs a command that asks this inbox.
+    /// Runs a command against this inbox.
     fn command(&self, args: &[&str]) -> Output {
         let args = [&["inbox"], args, &["--admin", &self.admin]].concat();
         blobgate(&args).env("TOKEN", "secret").env("WRONG", "guess").output().unwrap()
     }
 
-    /// Its lines on standard output, of a command that ends well.
+    /// The standard output of a successful command.
     #[track_caller]
     fn lines(&self, args: &[&str]) -> Vec<String> {
         let output = self.command(args);
@@ -187,13 +188,13 @@ impl RunningInbox {
         text(&output.stdout).lines().map(str::to_owned).collect()
     }
 
-    /// What it says on standard error, of a command that ends with this code.
+    /// The standard error of a command with this exit code.
     #[track_caller]
     fn refused(&self, args: &[&str], code: i32) -> String {
         let output = self.command(args);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-        said
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+        message
     }
 }
 
@@ -206,7 +207,7 @@ async fn until(what: &str, is_met: impl AsyncFn() -> bool) {
     }
 }
 
-/// What the gate hands over.
+/// A delivery from the gate.
 #[derive(Clone)]
 struct ForwardedDelivery {
     hook: &'static str,
@@ -229,7 +230,7 @@ impl ForwardedDelivery {
         let body = json!({
             "generation_id": generation(number),
             "status": "completed",
-            "prompt": "a cat that nobody else may know of",
+            "prompt": "a cat that stays private",
             "result_url": format!("https://cdn.example.com/{number}.mp4"),
         });
         Self {
@@ -280,13 +281,13 @@ impl ForwardedDelivery {
     }
 }
 
-/// Behind Envoy's service routes: remembers what came, and answers what it is told to.
+/// A scripted service, which records its deliveries.
 struct StandInService {
     status: AtomicU16,
-    came: Mutex<Vec<ServiceDelivery>>,
-    /// Answers only while this is not set, or once it is told.
+    deliveries: Mutex<Vec<ServiceDelivery>>,
+    /// It does not answer while this is set.
     hangs: Mutex<bool>,
-    go_on: Notify,
+    unblocked: Notify,
 }
 
 #[derive(Clone, Debug)]
@@ -308,9 +309,9 @@ impl StandInService {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let service = Arc::new(Self {
             status: AtomicU16::new(200),
-            came: Mutex::default(),
+            deliveries: Mutex::default(),
             hangs: Mutex::new(false),
-            go_on: Notify::new(),
+            unblocked: Notify::new(),
         });
         let routes = Router::new().fallback(take).with_state(Arc::clone(&service));
         tokio::spawn(async { axum::serve(listener, routes).await });
@@ -325,21 +326,21 @@ impl StandInService {
         *self.hangs.lock().unwrap() = true;
     }
 
-    fn go_on(&self) {
+    fn unblock(&self) {
         *self.hangs.lock().unwrap() = false;
-        self.go_on.notify_waiters();
+        self.unblocked.notify_waiters();
     }
 
-    fn came(&self) -> Vec<ServiceDelivery> {
-        self.came.lock().unwrap().clone()
+    fn deliveries(&self) -> Vec<ServiceDelivery> {
+        self.deliveries.lock().unwrap().clone()
     }
 
-    /// Waits for so many to have come.
+    /// Waits for this many deliveries.
     async fn wait_for(&self, count: usize) -> Vec<ServiceDelivery> {
-        until(&format!("{count} deliveries"), async || self.came().len() >= count).await;
-        let came = self.came();
-        assert_eq!(came.len(), count);
-        came
+        until(&format!("{count} deliveries"), async || self.deliveries().len() >= count).await;
+        let deliveries = self.deliveries();
+        assert_eq!(deliveries.len(), count);
+        deliveries
     }
 }
 
@@ -349,11 +350,11 @@ async fn take(
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, &'static str) {
-    let told = service.go_on.notified();
-    service.came.lock().unwrap().push(ServiceDelivery { path: uri.to_string(), headers, body });
+    let unblocked = service.unblocked.notified();
+    service.deliveries.lock().unwrap().push(ServiceDelivery { path: uri.to_string(), headers, body });
     let hangs = *service.hangs.lock().unwrap();
     if hangs {
-        told.await;
+        unblocked.await;
     }
-    (StatusCode::from_u16(service.status.load(Ordering::SeqCst)).unwrap(), "as told")
+    (StatusCode::from_u16(service.status.load(Ordering::SeqCst)).unwrap(), "scripted")
 }

@@ -1,4 +1,4 @@
-//! The real binary, run as a user runs it.
+//! Tests of the built program.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! `blobgate mint`, its tokens verified by another implementation than the one that signs them.
+//! `blobgate mint`. Another implementation verifies its tokens.
 
 use crate::running::{blobgate, text};
 use base64::Engine;
@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 const URL: &str = "https://hooks.example.com/hooks/veo3";
 const RAW: &str = "a key of thirty-two bytes, or so";
-/// The key of RFC 8032, section 7.1, test 1, as `openssl genpkey` writes one.
+/// The key of RFC 8032, section 7.1, test 1, in the form of `openssl genpkey`.
 const PEM: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
 -----END PRIVATE KEY-----";
@@ -36,28 +36,31 @@ fn usual(more: &[&'static str]) -> Vec<&'static str> {
     [&USUAL, more].concat()
 }
 
-/// The one line on standard output, where nothing is on the other.
+/// The only line of a successful run.
 #[track_caller]
 fn line(end: &Output) -> String {
     assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), String::new()));
-    let said = text(&end.stdout);
-    let line = said.strip_suffix('\n').unwrap();
-    assert_eq!(line.lines().count(), 1, "{said}");
+    let message = text(&end.stdout);
+    let line = message.strip_suffix('\n').unwrap();
+    assert_eq!(line.lines().count(), 1, "{message}");
     line.to_owned()
 }
 
 #[track_caller]
 fn fails(end: &Output, sentence: &str) {
-    let said = (end.status.code(), text(&end.stdout), text(&end.stderr));
-    assert_eq!(said, (Some(1), String::new(), format!("blobgate: {sentence}\n")));
+    let message = (end.status.code(), text(&end.stdout), text(&end.stderr));
+    assert_eq!(message, (Some(1), String::new(), format!("blobgate: {sentence}\n")));
 }
 
-/// Header and claims of a token, once its signature holds.
+/// Header and claims of a token. Verifies the signature.
 #[track_caller]
 fn verified(token: &str, holds: impl Fn(&[u8], &[u8]) -> bool) -> (Value, Value) {
     let (signed, mac) = token.rsplit_once('.').unwrap();
     assert!(holds(signed.as_bytes(), &BASE64URL.decode(mac).unwrap()), "{token}");
-    assert!(!holds(&signed.as_bytes()[1..], &BASE64URL.decode(mac).unwrap()), "anything holds");
+    assert!(
+        !holds(&signed.as_bytes()[1..], &BASE64URL.decode(mac).unwrap()),
+        "the verifier accepts anything"
+    );
     let (header, claims) = signed.split_once('.').unwrap();
     let json = |part| serde_json::from_slice(&BASE64URL.decode(part).unwrap()).unwrap();
     (json(header), json(claims))
@@ -82,7 +85,7 @@ fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 
-/// Takes `exp` out of the claims: it is `ttl` from now.
+/// Removes `exp` from the claims, which is `ttl` from now.
 #[track_caller]
 fn expires_in(claims: &mut Value, ttl: i64) {
     let exp = claims.as_object_mut().unwrap().remove("exp").unwrap().as_i64().unwrap();
@@ -91,7 +94,7 @@ fn expires_in(claims: &mut Value, ttl: i64) {
 }
 
 #[test]
-fn each_form_of_key_signs_with_its_algorithm() {
+fn signs_with_each_form_of_key() {
     #[track_caller]
     fn signs(key: &str, alg: &str, holds: impl Fn(&[u8], &[u8]) -> bool) {
         let args = usual(&["--job", "a.b_c~d-1", "--jti", "t1"]);
@@ -126,7 +129,7 @@ fn each_form_of_key_signs_with_its_algorithm() {
 }
 
 #[test]
-fn the_least_token_is_its_two_claims() {
+fn mints_a_token_of_two_claims() {
     let url = line(&mint(PEM, &usual(&["--no-jti", "--ttl", "90m"])));
     let (_, mut claims) = verified(token(&url), eddsa(PUBLIC));
     expires_in(&mut claims, 90 * 60);
@@ -134,7 +137,7 @@ fn the_least_token_is_its_two_claims() {
 }
 
 #[test]
-fn the_id_is_random() {
+fn mints_random_ids() {
     let id = || {
         let (_, claims) = verified(token(&line(&mint(RAW, &USUAL))), hs256(RAW.as_bytes()));
         claims["jti"].as_str().unwrap().to_owned()
@@ -145,13 +148,13 @@ fn the_id_is_random() {
 }
 
 #[test]
-fn a_prompt_is_bound_byte_by_byte() {
+fn binds_a_prompt_byte_by_byte() {
     #[track_caller]
     fn bound(end: &Output, hash: &str) {
         let (_, claims) = verified(token(text(&end.stdout).trim_end()), hs256(RAW.as_bytes()));
         assert_eq!(claims["ph"], hash);
     }
-    // As from `printf ... | openssl dgst -sha256 -binary | basenc --base64url`.
+    // From `printf ... | openssl dgst -sha256 -binary | basenc --base64url`.
     let (without, with) =
         ("ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0", "7eqv8_F3StKIhnN3DG1kCX45G8Ni19b7NJgt3w79GMs");
     let directory = tempfile::tempdir().unwrap();
@@ -164,21 +167,25 @@ fn a_prompt_is_bound_byte_by_byte() {
     std::fs::write(&file, "abc\n").unwrap();
     let end = mint(RAW, &args);
     bound(&end, with);
-    let warning = "blobgate: warning: the prompt ends with a line end, and has to reach RunBlob with it\n";
+    let warning =
+        "blobgate: warning: the prompt ends with a line end. Send it to RunBlob with that line end\n";
     assert!(text(&end.stderr).starts_with(warning), "{}", text(&end.stderr));
 
     std::fs::write(&file, b"\xff").unwrap();
-    fails(&mint(RAW, &args), &format!("{} is not UTF-8", file.display()));
+    fails(
+        &mint(RAW, &args),
+        &format!("cannot use {} as a prompt: it is not UTF-8. Encode it in UTF-8", file.display()),
+    );
     let hyphen = mint(RAW, &usual(&["--prompt", "-5 degrees, and snow"]));
     bound(&hyphen, "p6oG5UK7bBDi9wqBCa16Vy55M5z7npUQVi0ea8YksSk");
     fails(
         &mint(RAW, &usual(&["--prompt", ""])),
-        "the prompt is empty: the gate would take no delivery for it",
+        "the prompt is empty, and the gate refuses empty prompts. Pass another one, or none",
     );
 }
 
 #[test]
-fn the_token_is_the_last_segment() {
+fn appends_the_token_as_last_segment() {
     #[track_caller]
     fn makes(url: &str, start: &str) {
         let url = line(&mint(RAW, &["--no-jti", "--aud", "a/b", "--kid", "k", "--url", url]));
@@ -195,19 +202,19 @@ fn the_token_is_the_last_segment() {
 }
 
 #[test]
-fn plaintext_is_for_this_machine_with_a_warning() {
+fn warns_about_plain_http() {
     for host in ["localhost", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080"] {
         let url = format!("http://{host}/hooks/veo3");
         let end = mint(RAW, &["--no-jti", "--aud", "a/b", "--kid", "k", "--url", &url]);
         assert!(text(&end.stdout).starts_with(&format!("{url}/ey")), "{}", text(&end.stderr));
-        let warning = "blobgate: warning: over http:// anybody on the way reads the token\n";
+        let warning = "blobgate: warning: http:// shows the token to the network. Use https:// elsewhere\n";
         assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), warning.to_owned()));
     }
 }
 
 #[test]
-fn a_long_url_is_told_and_printed() {
-    // What is before the path is chosen so that the whole has one length or the other.
+fn warns_about_a_long_url() {
+    // The host's length sets the URL's length.
     let minted = |host: usize| {
         let url = format!("https://{}.{}/x", "a".repeat(host), "b".repeat(60));
         mint(RAW, &["--no-jti", "--aud", "production/veo3", "--kid", "2026-02", "--url", &url])
@@ -217,17 +224,17 @@ fn a_long_url_is_told_and_printed() {
 
     assert_eq!(line(&up_to(255)).len(), 255);
     let end = up_to(256);
-    let warning = "blobgate: warning: the URL has 256 characters, and what keeps it may cut it at 255: \
-                   HS256, --no-jti and a shorter --job or --kid make it shorter\n";
+    let warning = "blobgate: warning: the URL has 256 characters, and some databases cut it at 255. \
+                   Use HS256, --no-jti, or a shorter --job or --kid\n";
     assert_eq!((end.status.code(), text(&end.stderr)), (Some(0), warning.to_owned()));
     assert_eq!(text(&end.stdout).trim_end().len(), 256);
 }
 
 #[test]
-fn machines_get_json() {
+fn prints_json() {
     let end = mint(RAW, &usual(&["--json", "--no-jti", "--job", "order-17"]));
-    let said: Value = serde_json::from_slice(&end.stdout).unwrap();
-    let token = said["token"].as_str().unwrap();
+    let message: Value = serde_json::from_slice(&end.stdout).unwrap();
+    let token = message["token"].as_str().unwrap();
     let (_, claims) = verified(token, hs256(RAW.as_bytes()));
     let exp = OffsetDateTime::from_unix_timestamp(claims["exp"].as_i64().unwrap()).unwrap();
     let (hour, minute, second) = exp.to_hms();
@@ -239,11 +246,11 @@ fn machines_get_json() {
         "alg": "HS256",
         "expires": format!("{}T{hour:02}:{minute:02}:{second:02}Z", exp.date()),
     });
-    assert_eq!(said, expected);
+    assert_eq!(message, expected);
 }
 
 #[test]
-fn wrong_forms_are_one_sentence() {
+fn rejects_wrong_values() {
     #[track_caller]
     fn refuses(option: &str, values: &[&str], sentence: &str) {
         for value in values {
@@ -253,60 +260,73 @@ fn wrong_forms_are_one_sentence() {
                 None => args.extend([option, value]),
             }
             let end = mint(RAW, &args);
-            let said = text(&end.stderr);
-            assert_eq!((end.status.code(), text(&end.stdout)), (Some(2), String::new()), "{value}: {said}");
-            let first = said.lines().next().unwrap();
-            assert!(first.starts_with(&format!("error: invalid value '{value}' for '{option} <")), "{said}");
-            assert!(first.ends_with(&format!(">': {sentence}")), "{said}");
+            let message = text(&end.stderr);
+            assert_eq!(
+                (end.status.code(), text(&end.stdout)),
+                (Some(2), String::new()),
+                "{value}: {message}"
+            );
+            let first = message.lines().next().unwrap();
+            assert!(
+                first.starts_with(&format!("error: invalid value '{value}' for '{option} <")),
+                "{message}"
+            );
+            assert!(first.ends_with(&format!(">': {sentence}")), "{message}");
         }
     }
     let long = "x".repeat(65);
-    let kid = "a kid is 1 to 32 letters, digits, `_` or `-`";
+    let kid = "a kid has 1 to 32 letters, digits, `_` or `-`";
     refuses("--kid", &["a.b", "a b", "é", &"x".repeat(33)], kid);
-    let aud = "an audience is environment/hook, each 1 to 32 lower-case letters, digits or `-`";
+    let aud = "an audience is environment/hook, each with 1 to 32 lower-case letters, digits or `-`";
     refuses(
         "--aud",
         &["veo3", "/veo3", "a/", "a/b/c", "A/b", "a_b/c", &format!("a/{}", "x".repeat(33))],
         aud,
     );
-    let reference = "it is 1 to 64 letters, digits, `.`, `_`, `~` or `-`";
+    let reference = "it needs 1 to 64 letters, digits, `.`, `_`, `~` or `-`";
     refuses("--job", &["a b", "a/b", "é", &long], reference);
     refuses("--jti", &["a b", &long], reference);
-    let https = "the URL has to be https://, and http:// only on this machine";
+    let https = "the URL has to begin with https://, or with http:// on this machine";
     refuses(
         "--url",
         &["http://hooks.example.com/x", "http://127.0.0.1.example.com", "ftp://a/b", "localhost:80/x"],
         https,
     );
-    let none = "this is no URL: https://hooks.example.com/hooks/veo3 is one";
+    let none = "it is no URL. Write one such as https://hooks.example.com/hooks/veo3";
     refuses("--url", &["hooks.example.com/x", "https://", "/hooks/veo3"], none);
     let whole = "{token} has to be the whole last segment";
     refuses("--url", &["https://a/{token}/b", "https://a/x{token}", "https://a/{token}/{token}"], whole);
-    let query = "the URL must have no query and no fragment: the token ends it";
+    let query = "the URL has a query or a fragment. Remove it: the token is the end of the URL";
     refuses("--url", &["https://a/b?c=d", "https://a/b#c"], query);
-    refuses("--url", &["https://u@a/b", "https://u:p@a/b"], "the URL must have no user and no password");
+    refuses("--url", &["https://u@a/b", "https://u:p@a/b"], "the URL has a user or a password. Remove them");
 }
 
 #[test]
-fn what_cannot_be_minted_is_one_sentence() {
+fn reports_unusable_keys_and_options() {
     let without = run(None, &USUAL);
-    fails(&without, "BLOBGATE_MINT_KEY is not set: put the key there, or name a file with --key-file");
+    fails(&without, "no key: BLOBGATE_MINT_KEY is not set. Set it, or name a file with --key-file");
     fails(
         &run(None, &usual(&["--key-env", "NO_KEY"])),
-        "the environment variable that --key-env names is not set",
+        "no key: the environment variable of --key-env is not set. Set it, or name another",
     );
-    fails(&run(None, &usual(&["--key-file", "/no/key"])), "the file that --key-file names is not there");
+    fails(
+        &run(None, &usual(&["--key-file", "/no/key"])),
+        "no key: the file of --key-file does not exist. Name another, or make a key with --new-key",
+    );
     fails(
         &mint(RAW.strip_prefix('a').unwrap(), &USUAL),
-        "the key has 31 bytes, and HS256 wants 32 or more: `blobgate mint --new-key` makes one",
+        "the key has 31 bytes, and HS256 needs 32. Make one with `blobgate mint --new-key`",
     );
     fails(
         &mint("base64:c2hvcnQ=", &USUAL),
-        "the key has 5 bytes, and HS256 wants 32 or more: `blobgate mint --new-key` makes one",
+        "the key has 5 bytes, and HS256 needs 32. Make one with `blobgate mint --new-key`",
     );
     let url_safe = format!("base64:{}", BASE64URL.encode([255; 33]));
-    fails(&mint(&url_safe, &USUAL), "what the key has after base64: is not standard base64");
-    let pem = "the PEM holds no Ed25519 private key in PKCS#8 without a password, which EdDSA wants here";
+    fails(
+        &mint(&url_safe, &USUAL),
+        "cannot read the key: it has no standard base64 after base64:. Encode it again",
+    );
+    let pem = "cannot read the PEM: EdDSA needs an Ed25519 private key in PKCS#8 without a password. Make one with `blobgate mint --new-key`";
     fails(&mint(&PEM.replace("PRIVATE", "PUBLIC"), &USUAL), pem);
     let p256 = rcgen::KeyPair::generate().unwrap().serialize_pem();
     fails(&mint(&p256, &USUAL), pem);
@@ -317,16 +337,19 @@ fn what_cannot_be_minted_is_one_sentence() {
     let args = [&USUAL[..], &["--key-file", der.to_str().unwrap()]].concat();
     fails(
         &run(None, &args),
-        "the key is neither PEM nor text: binary bytes are written as base64: and base64",
+        "cannot read the key: it is neither PEM nor text. Write bytes as base64: and base64",
     );
-    fails(&mint(RAW, &usual(&["--ttl", "10ms"])), "--ttl is under a second: the token would never hold");
-    let long = "--ttl is too long: the token would outlive the year 9999";
+    fails(
+        &mint(RAW, &usual(&["--ttl", "10ms"])),
+        "--ttl is under a second, so the token would never be valid. Pass 24h, for example",
+    );
+    let long = "--ttl ends after the year 9999. Pass 24h, for example";
     fails(&mint(RAW, &usual(&["--ttl", "9000years"])), long);
     fails(&mint(RAW, &usual(&["--ttl", "500000000000years"])), long);
 }
 
 #[test]
-fn wrong_usage_ends_with_2() {
+fn exits_with_2_on_wrong_usage() {
     for args in [
         &[][..],
         &["--url", URL, "--aud", "a/b"],
@@ -349,15 +372,15 @@ fn wrong_usage_ends_with_2() {
     }
 }
 
-/// Whether an output holds a good part of a key.
+/// The output contains 12 bytes of the key.
 fn shows(output: &Output, key: &str) -> bool {
-    let said = [&output.stdout[..], &output.stderr].concat();
+    let message = [&output.stdout[..], &output.stderr].concat();
     let key = key.replace("-----BEGIN PRIVATE KEY-----", "").replace("-----END PRIVATE KEY-----", "");
-    key.as_bytes().windows(12).any(|part| said.windows(12).any(|at| at == part))
+    key.as_bytes().windows(12).any(|part| message.windows(12).any(|at| at == part))
 }
 
 #[test]
-fn no_output_shows_a_key() {
+fn prints_no_key() {
     let coded = format!("base64:{}", BASE64_STANDARD.encode([77; 40]));
     for key in
         [RAW, PEM, &coded, coded.trim_end_matches('='), "too short for a key", &PEM.replace("MC4C", "MC4D")]
@@ -372,7 +395,7 @@ fn no_output_shows_a_key() {
         ] {
             assert!(!shows(&mint(key, &args), key), "{args:?}");
         }
-        // By mistake where a name belongs.
+        // A key in place of a name, by mistake.
         for option in ["--key-env", "--key-file"] {
             let args = [&USUAL[..], &[option, key]].concat();
             let end = run(None, &args);
@@ -382,44 +405,44 @@ fn no_output_shows_a_key() {
     }
     for alg in ["EdDSA", "HS256"] {
         let end = run(None, &["--new-key", "--alg", alg, "--json"]);
-        let said: Value = serde_json::from_slice(&end.stdout).unwrap();
-        assert!(shows(&end, said["minter"]["private"].as_str().unwrap()), "the search finds nothing");
+        let message: Value = serde_json::from_slice(&end.stdout).unwrap();
+        assert!(shows(&end, message["minter"]["private"].as_str().unwrap()), "the search finds nothing");
     }
 }
 
-/// What the gate's own reader would take from the line under `token.keys`: kid, and the one other value.
+/// Kid and value of the line for `token.keys`.
 #[track_caller]
-fn gate_line(said: &str, alg: &str, member: &str) -> (String, String) {
-    let line = said.lines().find(|line| line.starts_with('"')).unwrap();
+fn gate_line(message: &str, alg: &str, member: &str) -> (String, String) {
+    let line = message.lines().find(|line| line.starts_with('"')).unwrap();
     let (kid, key) = line.split_once(&format!(": {{alg: {alg}, {member}: ")).unwrap();
     (kid.trim_matches('"').to_owned(), key.strip_suffix('}').unwrap().trim_matches('"').to_owned())
 }
 
 #[test]
-fn a_new_key_pair_makes_the_round() {
+fn signs_with_a_new_key_pair() {
     let end = run(None, &["--new-key"]);
-    let said = text(&end.stdout);
-    let (kid, public) = gate_line(&said, "EdDSA", "public");
+    let message = text(&end.stdout);
+    let (kid, public) = gate_line(&message, "EdDSA", "public");
     let today = OffsetDateTime::now_utc();
     assert_eq!(kid, format!("{}-{:02}", today.year(), u8::from(today.month())));
-    let (_, private) = said.split_once("BLOBGATE_MINT_KEY='").unwrap();
+    let (_, private) = message.split_once("BLOBGATE_MINT_KEY='").unwrap();
     let (private, _) = private.split_once('\'').unwrap();
 
     let (header, _) = verified(token(&line(&mint(private, &usual(&["--no-jti"])))), eddsa(&public));
     assert_eq!(header["alg"], "EdDSA");
-    let [_, der, _] = private.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    let [_, der, _] = private.lines().collect::<Vec<_>>()[..] else { panic!("{message}") };
     let der = BASE64_STANDARD.decode(der).unwrap();
     let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).unwrap();
     assert_eq!(BASE64URL.encode(pair.public_key()), public);
 }
 
 #[test]
-fn a_new_shared_key_makes_the_round() {
+fn signs_with_a_new_shared_key() {
     let end = run(None, &["--new-key", "--alg", "HS256", "--kid", "2026-02b"]);
-    let said = text(&end.stdout);
-    let (kid, variable) = gate_line(&said, "HS256", "env");
+    let message = text(&end.stdout);
+    let (kid, variable) = gate_line(&message, "HS256", "env");
     assert_eq!((&*kid, &*variable), ("2026-02b", "BLOBGATE_TOKEN_KEY_2026_02B"));
-    let value = |name: &str| said.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap();
+    let value = |name: &str| message.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap();
     let private = value("BLOBGATE_MINT_KEY");
     assert_eq!(value(&variable), private);
 
@@ -429,7 +452,7 @@ fn a_new_shared_key_makes_the_round() {
 }
 
 #[test]
-fn a_new_key_goes_into_a_file_of_its_owner() {
+fn writes_a_new_key_to_a_private_file() {
     for (alg, more) in [("EdDSA", &[][..]), ("HS256", &[]), ("EdDSA", &["--json"]), ("HS256", &["--json"])] {
         let directory: TempDir = tempfile::tempdir().unwrap();
         let file = directory.path().join("key");
@@ -443,7 +466,7 @@ fn a_new_key_goes_into_a_file_of_its_owner() {
         signs_from(&file, alg);
 
         let again = run(None, &args);
-        fails(&again, &format!("{} is there already, and a key is not written over", file.display()));
+        fails(&again, &format!("cannot create {}: it exists. Name a new file with --out", file.display()));
         assert_eq!(std::fs::read_to_string(&file).unwrap(), private);
     }
 }
@@ -452,17 +475,17 @@ fn a_new_key_goes_into_a_file_of_its_owner() {
 fn signs_from(file: &Path, alg: &str) {
     let args = usual(&["--json", "--key-file"]);
     let end = run(None, &[&args[..], &[file.to_str().unwrap()]].concat());
-    let said: Value = serde_json::from_slice(&end.stdout).unwrap();
-    assert_eq!(said["alg"], alg);
+    let message: Value = serde_json::from_slice(&end.stdout).unwrap();
+    assert_eq!(message["alg"], alg);
 }
 
 #[test]
-fn a_new_key_is_json_for_machines() {
-    let said = |args: &[&str]| -> Value {
+fn prints_a_new_key_in_json() {
+    let message = |args: &[&str]| -> Value {
         serde_json::from_slice(&run(None, &[&["--new-key", "--json", "--kid", "k"], args].concat()).stdout)
             .unwrap()
     };
-    let pair = said(&[]);
+    let pair = message(&[]);
     let public = pair["gate"]["key"]["public"].as_str().unwrap();
     let expected = json!({
         "kid": "k",
@@ -473,11 +496,11 @@ fn a_new_key_is_json_for_machines() {
         "minter": {"env": "BLOBGATE_MINT_KEY", "private": pair["minter"]["private"], "file": null},
     });
     assert_eq!(pair, expected);
-    let shared = said(&["--alg", "hs256"]);
+    let shared = message(&["--alg", "hs256"]);
     assert_eq!(shared["gate"]["key"], json!({"alg": "HS256", "env": "BLOBGATE_TOKEN_KEY_K"}));
 }
 
-/// The book's commands for a key and a callback URL, as they stand there.
+/// Runs the book's commands for a key and a callback URL.
 #[test]
 fn the_book_makes_a_key_and_a_url() {
     let place = TempDir::new().unwrap();
@@ -491,9 +514,9 @@ fn the_book_makes_a_key_and_a_url() {
         .output()
         .unwrap();
     assert!(end.status.success(), "{}", text(&end.stderr));
-    let said = text(&end.stdout);
-    let (_, public) = said.split_once("public: \"").unwrap();
+    let message = text(&end.stdout);
+    let (_, public) = message.split_once("public: \"").unwrap();
     let (public, _) = public.split_once('"').unwrap();
-    let (_, claims) = verified(token(said.lines().last().unwrap()), eddsa(public));
+    let (_, claims) = verified(token(message.lines().last().unwrap()), eddsa(public));
     assert_eq!((&claims["aud"], &claims["job"]), (&json!("production/veo3"), &json!("order-17")));
 }

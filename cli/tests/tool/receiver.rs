@@ -1,4 +1,4 @@
-//! `blobgate receiver`, as a service behind the gate sees its day.
+//! `blobgate receiver`.
 
 use crate::running::{RunningReceiver, client, output, text};
 use blobgate::contract::header::{
@@ -26,7 +26,7 @@ async fn deliver(receiver: &RunningReceiver, body: &'static str) -> Response {
         .header(WEBHOOK_SIGNATURE, "v1,c2lnbmF0dXJl")
         .header(IDEMPOTENCY_KEY, format!("veo3:{ID}:completed"))
         .header("content-type", "application/json")
-        .header("authorization", "Bearer of something that is nobody's business");
+        .header("authorization", "Bearer secret");
     request.body(body).send().await.unwrap()
 }
 
@@ -35,7 +35,7 @@ async fn deliveries(receiver: &RunningReceiver) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn takes_a_delivery_and_tells_what_came() {
+async fn prints_and_lists_a_delivery() {
     let receiver = RunningReceiver::start("video");
     let answer = deliver(&receiver, "{}").await;
     assert_eq!(answer.status(), 200);
@@ -48,7 +48,7 @@ async fn takes_a_delivery_and_tells_what_came() {
     assert_eq!(time.len(), "21:43:03".len(), "{line}");
     assert_eq!(words, ["video", "completed", ID, "accepted", "2", "bytes"]);
 
-    let came = deliveries(&receiver).await;
+    let recorded = deliveries(&receiver).await;
     let expected = json!({
         (EVENT): "completed",
         (GENERATION_ID): ID,
@@ -60,14 +60,14 @@ async fn takes_a_delivery_and_tells_what_came() {
         (IDEMPOTENCY_KEY): format!("veo3:{ID}:completed"),
         "content-type": "application/json",
     });
-    assert_eq!(came.len(), 1);
-    assert_eq!(came[0]["headers"], expected);
-    assert_eq!(came[0]["bytes"], 2);
-    assert_eq!(came[0]["sha256"], "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
+    assert_eq!(recorded.len(), 1);
+    assert_eq!(recorded[0]["headers"], expected);
+    assert_eq!(recorded[0]["bytes"], 2);
+    assert_eq!(recorded[0]["sha256"], "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
 }
 
 #[tokio::test]
-async fn takes_a_post_at_any_path_and_nothing_else() {
+async fn accepts_posts_at_any_path_only() {
     let receiver = RunningReceiver::start("video");
     for path in ["/", "/webhook", "/deliveries", "/healthz", "/a/b?c"] {
         let answer = client().post(receiver.url(path)).send().await.unwrap();
@@ -85,7 +85,7 @@ async fn takes_a_post_at_any_path_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn keeps_the_last_thousand() {
+async fn remembers_the_last_thousand() {
     let receiver = RunningReceiver::start("video");
     let (client, url) = (client(), receiver.url("/"));
     for n in 0..1001 {
@@ -93,10 +93,10 @@ async fn keeps_the_last_thousand() {
         let answer = client.post(&url).header(IDEMPOTENCY_KEY, key).send().await.unwrap();
         assert_eq!(answer.status(), 200);
     }
-    let came = deliveries(&receiver).await;
-    assert_eq!(came.len(), 1000);
-    assert_eq!(came[0]["headers"][IDEMPOTENCY_KEY], "number 1");
-    assert_eq!(came[999]["headers"][IDEMPOTENCY_KEY], "number 1000");
+    let recorded = deliveries(&receiver).await;
+    assert_eq!(recorded.len(), 1000);
+    assert_eq!(recorded[0]["headers"][IDEMPOTENCY_KEY], "number 1");
+    assert_eq!(recorded[999]["headers"][IDEMPOTENCY_KEY], "number 1000");
 }
 
 /// The files in a directory, in the order of their names.
@@ -112,34 +112,34 @@ fn file_name(path: &Path) -> String {
 }
 
 #[tokio::test]
-async fn writes_each_arrival_into_a_file_of_its_own_before_the_answer() {
+async fn writes_a_file_for_each_request_before_the_answer() {
     let directory = tempfile::tempdir().unwrap();
-    let kept = directory.path().join("quarantine");
-    let receiver = RunningReceiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
+    let folder = directory.path().join("quarantine");
+    let receiver = RunningReceiver::with("quarantine", &["--keep", folder.to_str().unwrap()]);
     let body = "{\"prompt\":\"two\r\n\r\nlines\"}\n";
     assert_eq!(deliver(&receiver, body).await.status(), 200);
-    let [file] = &files(&kept)[..] else { panic!("{:?}", files(&kept)) };
+    let [file] = &files(&folder)[..] else { panic!("{:?}", files(&folder)) };
     assert!(file_name(file).contains(&format!("Z-{ID}-")), "{file:?}");
-    let came = deliveries(&receiver).await;
-    let time = came[0]["time"].as_str().unwrap();
+    let recorded = deliveries(&receiver).await;
+    let time = recorded[0]["time"].as_str().unwrap();
     let expected = format!(
         "time: {time}\n{DRIFT}: seed, error\n{EVENT}: completed\n{GENERATION_ID}: {ID}\n{VERDICT}: accepted\n\
          content-type: application/json\n{IDEMPOTENCY_KEY}: veo3:{ID}:completed\n{WEBHOOK_ID}: msg_1\n\
          {WEBHOOK_SIGNATURE}: v1,c2lnbmF0dXJl\n{WEBHOOK_TIMESTAMP}: 1765057446\n\n{body}"
     );
     assert_eq!(std::fs::read_to_string(file).unwrap(), expected);
-    for (path, mode) in [(file, 0o600), (&kept, 0o700)] {
+    for (path, mode) in [(file, 0o600), (&folder, 0o700)] {
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, mode, "{path:?}");
     }
 
-    // The same again is another arrival, even within a second.
+    // Equal requests get one file each, even within a second.
     let again = tokio::join!(deliver(&receiver, body), deliver(&receiver, body), deliver(&receiver, body));
     assert_eq!([again.0.status(), again.1.status(), again.2.status()], [200, 200, 200]);
-    assert_eq!(files(&kept).len(), 4);
+    assert_eq!(files(&folder).len(), 4);
 }
 
 #[tokio::test]
-async fn names_a_file_by_the_body_where_no_generation_is_named() {
+async fn names_a_file_by_the_body_without_a_generation() {
     let directory = tempfile::tempdir().unwrap();
     let receiver = RunningReceiver::with("quarantine", &["--keep", directory.path().to_str().unwrap()]);
     for id in ["", "../../../etc/passwd", "video-42"] {
@@ -154,32 +154,32 @@ async fn names_a_file_by_the_body_where_no_generation_is_named() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_kept_is_not_taken() {
+async fn answers_503_without_a_file() {
     let directory = tempfile::tempdir().unwrap();
-    let kept = directory.path().join("quarantine");
-    let receiver = RunningReceiver::with("quarantine", &["--keep", kept.to_str().unwrap()]);
-    std::fs::remove_dir(&kept).unwrap(); // A mode would not stop root.
+    let folder = directory.path().join("quarantine");
+    let receiver = RunningReceiver::with("quarantine", &["--keep", folder.to_str().unwrap()]);
+    std::fs::remove_dir(&folder).unwrap(); // Root ignores a mode.
     assert_eq!(deliver(&receiver, "{}").await.status(), 503);
-    assert!(receiver.next_line().contains(", not kept: "));
+    assert!(receiver.next_line().contains(", 503: cannot write its file: "));
     assert!(deliveries(&receiver).await.is_empty());
-    std::fs::create_dir(&kept).unwrap();
+    std::fs::create_dir(&folder).unwrap();
     assert_eq!(deliver(&receiver, "{}").await.status(), 200);
-    assert_eq!(files(&kept).len(), 1);
+    assert_eq!(files(&folder).len(), 1);
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_one_sentence() {
+fn reports_a_directory_that_it_cannot_create() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let below = file.path().join("quarantine");
     let end = output(&["receiver", "--keep", below.to_str().unwrap()]);
-    let said = text(&end.stderr);
-    assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{said}");
-    assert!(said.starts_with(&format!("blobgate: {} cannot be made: ", below.display())), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let message = text(&end.stderr);
+    assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()), "{message}");
+    assert!(message.starts_with(&format!("blobgate: cannot create {}: ", below.display())), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
 }
 
 #[tokio::test]
-async fn ends_when_told_to_even_with_a_connection_open() {
+async fn ends_by_signal_with_an_open_connection() {
     for signal in ["TERM", "INT"] {
         let receiver = RunningReceiver::start("video");
         let client = client(); // Keeps its connection until it is dropped.
@@ -190,12 +190,12 @@ async fn ends_when_told_to_even_with_a_connection_open() {
 }
 
 #[test]
-fn a_taken_port_is_one_sentence() {
+fn reports_a_taken_port() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let end = output(&["receiver", "--listen", &address.to_string()]);
     let expected = format!(
-        "blobgate: port {} of 127.0.0.1 is taken by another program: end it, or choose another with --listen\n",
+        "blobgate: port {} of 127.0.0.1 is taken by another program. End it, or name another with --listen\n",
         address.port()
     );
     assert_eq!((end.status.code(), text(&end.stdout), text(&end.stderr)), (Some(1), String::new(), expected));

@@ -1,4 +1,4 @@
-//! A running `blobgate`, and what talks to it.
+//! Starts `blobgate`, and clients for it.
 
 use reqwest::Client;
 use std::io::{BufRead, BufReader, Read};
@@ -16,7 +16,7 @@ pub(crate) fn blobgate(args: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end, in a directory without `certs`.
+/// The output of a run, in a directory without `certs`.
 pub(crate) fn output(args: &[&str]) -> Output {
     blobgate(args).current_dir(env!("CARGO_TARGET_TMPDIR")).output().unwrap()
 }
@@ -30,7 +30,7 @@ pub(crate) fn client() -> Client {
     Client::builder().no_proxy().tls_certs_only([]).timeout(DEADLINE).build().unwrap()
 }
 
-/// An address at which nobody listens for as long as this is there: a port that was only free a moment ago is somebody's soon.
+/// An address without a listener. It holds the port, because another program soon takes a free one.
 pub(crate) struct ClosedPort {
     pub(crate) address: SocketAddr,
     _bound: TcpSocket,
@@ -45,7 +45,7 @@ pub(crate) fn closed_port() -> ClosedPort {
 /// A running `blobgate`. Ends when dropped.
 pub(crate) struct RunningTool {
     child: Child,
-    /// Read all the time: a full pipe would hold it up.
+    /// A thread reads standard output, because a full pipe would block the program.
     lines: Lines<String>,
 }
 
@@ -58,11 +58,11 @@ impl RunningTool {
         Self { child, lines }
     }
 
-    /// What the first line says after these words.
+    /// The rest of the first line after this prefix.
     #[track_caller]
-    pub(crate) fn first_line_after(&self, words: &str) -> String {
+    pub(crate) fn first_line_after(&self, prefix: &str) -> String {
         let line = self.next_line();
-        line.strip_prefix(words).unwrap_or_else(|| panic!("the first line is {line:?}")).to_owned()
+        line.strip_prefix(prefix).unwrap_or_else(|| panic!("the first line is {line:?}")).to_owned()
     }
 
     #[track_caller]
@@ -74,23 +74,23 @@ impl RunningTool {
         self.child.id()
     }
 
-    /// Whether it has said something; that line is gone.
+    /// Takes a line, if there is one.
     pub(crate) fn has_line(&self) -> bool {
         self.lines.try_recv().is_ok()
     }
 
-    /// Interrupts it. Returns what it has said on standard error, where that is a pipe.
+    /// Ends it by SIGINT. Returns its standard error, which has to be a pipe.
     #[track_caller]
     pub(crate) fn interrupted(mut self) -> String {
         let mut stderr = self.child.stderr.take().unwrap();
         let (status, _) = self.end_by("INT");
         assert!(status.success());
-        let mut said = String::new();
-        stderr.read_to_string(&mut said).unwrap();
-        said
+        let mut message = String::new();
+        stderr.read_to_string(&mut message).unwrap();
+        message
     }
 
-    /// Sends a signal, and waits for the end. Returns what it had left to say.
+    /// Sends a signal, and waits for the end. Returns the unread lines.
     #[track_caller]
     pub(crate) fn end_by(mut self, signal: &str) -> (ExitStatus, Vec<String>) {
         let kill = format!("kill -{signal} {}", self.child.id());

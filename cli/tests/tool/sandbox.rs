@@ -1,4 +1,4 @@
-//! `blobgate sandbox`, as a team and a test of the gate use it.
+//! `blobgate sandbox`.
 
 mod api;
 mod faults;
@@ -33,8 +33,8 @@ impl RunningSandbox {
         Self { running, client: client(), base }
     }
 
-    /// Trusts the webhook.
-    fn calling(webhook: &Webhook, args: &[&str]) -> Self {
+    /// A sandbox that trusts the webhook.
+    fn trusting(webhook: &Webhook, args: &[&str]) -> Self {
         let trust = ["--callback-ca", webhook.certificate.path().to_str().unwrap()];
         Self::start(&[&trust, args].concat())
     }
@@ -60,7 +60,7 @@ impl RunningSandbox {
         self.request(Method::GET, &format!("/v1/veo/generations/{id}")).bearer_auth(KEY)
     }
 
-    /// The status and the body of an answer about the status.
+    /// The HTTP status and body of a status call.
     pub(crate) async fn status_text(&self, id: &str) -> (u16, String) {
         let answer = self.status(id).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
@@ -73,20 +73,20 @@ impl RunningSandbox {
     }
 
     pub(crate) async fn register(&self, id: &str, state: Value) {
-        let (status, said) = self.admin(Method::PUT, &format!("/sandbox/generations/{id}"), state).await;
-        assert_eq!(status, 200, "{said}");
+        let (status, message) = self.admin(Method::PUT, &format!("/sandbox/generations/{id}"), state).await;
+        assert_eq!(status, 200, "{message}");
     }
 
     pub(crate) async fn set_faults(&self, faults: &[&str]) {
-        let (status, said) = self.admin(Method::PUT, "/sandbox/faults", json!({ "faults": faults })).await;
-        assert_eq!((status, said), (200, json!({ "outcome": null, "faults": faults })));
+        let (status, message) = self.admin(Method::PUT, "/sandbox/faults", json!({ "faults": faults })).await;
+        assert_eq!((status, message), (200, json!({ "outcome": null, "faults": faults })));
     }
 
     pub(crate) async fn calls(&self) -> Value {
         self.admin(Method::GET, "/sandbox/calls", Value::Null).await.1
     }
 
-    /// Waits for a line that ends so, and returns the lines up to it without their times.
+    /// Waits for a line with this end. Returns the lines up to it, without their times.
     #[track_caller]
     fn lines_until(&self, end: &str) -> Vec<String> {
         let mut lines = Vec::new();
@@ -103,7 +103,7 @@ impl RunningSandbox {
     }
 }
 
-/// Where the arguments do not say where.
+/// Picks a free port, unless the arguments have one.
 fn on_a_free_port(args: &[&str]) -> Command {
     let mut command = blobgate(&["sandbox"]);
     command.args(args);
@@ -113,7 +113,7 @@ fn on_a_free_port(args: &[&str]) -> Command {
     command
 }
 
-/// The documented object, as it has to be to the byte.
+/// The exact documented object.
 fn documented(id: &str, status: &str, url: &str, times: (&str, &str), error: &str) -> String {
     let (created, completed) = times;
     format!(

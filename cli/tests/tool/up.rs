@@ -1,4 +1,4 @@
-//! `blobgate up --dev`, with a real Envoy, in folders that look like a clone of the repository but for their ports.
+//! `blobgate up --dev`, with a real Envoy, in folders like a clone of the repository with other ports.
 
 use crate::running::{RunningTool, blobgate, text};
 use blobgate_testkit::{eventually, free_port, module, repository, versions};
@@ -12,8 +12,8 @@ use tempfile::TempDir;
 /// The ports of the shipped `envoy.yaml`.
 const PORTS: [u16; 9] = [8443, 8080, 8090, 9901, 9081, 9082, 9083, 9084, 9443];
 
-/// The last line of what it prints once everything runs.
-const READY: &str = "This terminal shows arrivals and refusals.";
+/// The last line of its text once all parts run.
+const READY: &str = "Ctrl-C ends everything.";
 
 const GATE: &str = "-c envoy.yaml";
 const SANDBOX: &str = "sandbox --listen";
@@ -26,7 +26,7 @@ struct CloneFolder {
     admin: String,
 }
 
-/// A running `blobgate up --dev`, with standard error among its lines.
+/// A running `blobgate up --dev`. Its lines include standard error.
 struct RunningUp<'a> {
     clone: &'a CloneFolder,
     running: RunningTool,
@@ -77,7 +77,7 @@ impl CloneFolder {
         all
     }
 
-    /// Runs it to its end.
+    /// The output of a run.
     fn output(&self) -> Output {
         let arguments = self.arguments(&[]);
         blobgate(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
@@ -86,7 +86,7 @@ impl CloneFolder {
             .unwrap()
     }
 
-    /// Starts it through a shell's script, and waits until everything runs.
+    /// Starts it by a shell script, and waits for all parts.
     #[track_caller]
     fn up(&self, script: &str, more: &[&str]) -> RunningUp<'_> {
         let mut command = Command::new("bash");
@@ -103,7 +103,7 @@ impl CloneFolder {
         let entries = fs::read_dir("/proc").unwrap().filter_map(|entry| {
             let entry = entry.unwrap();
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            // A process that has ended has none.
+            // An ended process has no such link.
             let folder = fs::read_link(entry.path().join("cwd")).ok()?;
             let line = fs::read(entry.path().join("cmdline")).ok()?;
             (folder == path).then(|| (pid, text(&line).replace('\0', " ")))
@@ -112,7 +112,7 @@ impl CloneFolder {
     }
 
     fn pid(&self, part: &str) -> Option<u32> {
-        // Not the moment before it becomes the part.
+        // `end-with` becomes the part a moment later.
         let is_part = |line: &str| line.contains(part) && !line.contains("end-with");
         self.processes().into_iter().find(|(_, line)| is_part(line)).map(|(pid, _)| pid)
     }
@@ -128,7 +128,7 @@ impl CloneFolder {
         kill(signal, eventually(part, || self.pid(part)));
     }
 
-    /// Runs `blobgate inbox` to its good end.
+    /// The output of a successful `blobgate inbox`.
     #[track_caller]
     fn inbox(&self, arguments: &[&str]) -> String {
         let done = blobgate(&[&["inbox"], arguments].concat()).current_dir(self.path()).output().unwrap();
@@ -138,7 +138,7 @@ impl CloneFolder {
 }
 
 impl RunningUp<'_> {
-    /// Waits for a line that has these words.
+    /// Waits for a line with this text.
     #[track_caller]
     fn line(&self, words: &str) -> String {
         let mut before = Vec::new();
@@ -158,7 +158,7 @@ impl RunningUp<'_> {
         kill(signal, self.running.pid());
     }
 
-    /// Ends it; nothing may be left the moment that it has ended.
+    /// Ends it. No process may outlive it.
     #[track_caller]
     fn ends_well_by(self, signal: &str) {
         let clone = self.clone;
@@ -167,11 +167,11 @@ impl RunningUp<'_> {
         assert_eq!(clone.processes(), [], "{signal}");
     }
 
-    /// Waits for its end by itself. Returns what it had left to say.
+    /// Waits for its end. Returns the unread lines.
     #[track_caller]
     fn fails(self) -> Vec<String> {
         let clone = self.clone;
-        // A signal that changes nothing.
+        // Signal 0 changes nothing.
         let (status, lines) = self.running.end_by("0");
         assert_eq!(status.code(), Some(1), "{lines:#?}");
         assert_eq!(clone.processes(), []);
@@ -191,7 +191,7 @@ const ITSELF: &str = r#"exec "$0" "$@" 2>&1"#;
 const ITS_CHILD: &str = r#""$0" "$@" 2>&1; true"#;
 
 #[test]
-fn ends_everything_when_asked() {
+fn ends_all_parts_by_signal() {
     let clone = CloneFolder::new();
     for (signal, more, processes) in [("INT", &[][..], 7), ("TERM", &["--no-inbox"], 6), ("HUP", &[], 7)] {
         let up = clone.up(ITSELF, more);
@@ -210,17 +210,17 @@ fn leaves_nothing_after_kill_9() {
 }
 
 #[test]
-fn ends_with_the_program_that_started_it() {
+fn ends_with_its_parent_process() {
     let clone = CloneFolder::new();
     let up = clone.up(ITS_CHILD, &[]);
     assert_eq!(clone.processes().len(), 8, "{:#?}", clone.processes());
     up.signal("KILL");
-    up.line("blobgate: the program that started this one has ended. Every part ends.");
+    up.line("blobgate: the parent process has ended. All parts end.");
     eventually("end of every part", || clone.processes().is_empty().then_some(()));
 }
 
 #[test]
-fn names_a_part_that_dies() {
+fn names_a_dead_part() {
     let clone = CloneFolder::new();
     for (part, name, more) in
         [(SANDBOX, "sandbox", &[][..]), (GATE, "gate", &[]), (VIDEO, "video", &["--no-inbox"])]
@@ -229,7 +229,7 @@ fn names_a_part_that_dies() {
         clone.kill("KILL", part);
         let lines = up.fails();
         let sentence = format!(
-            "blobgate: {name} has ended by itself (signal: 9 (SIGKILL)), and the other parts with it"
+            "blobgate: {name} has ended (signal: 9 (SIGKILL)), so all parts end. See target/run/{name}.log"
         );
         let at = lines.iter().position(|line| *line == sentence);
         let at = at.unwrap_or_else(|| panic!("no {sentence:?} in {lines:#?}"));
@@ -241,7 +241,7 @@ fn names_a_part_that_dies() {
 }
 
 #[test]
-fn names_a_store_that_cannot_be_made() {
+fn names_an_unusable_store() {
     let clone = CloneFolder::new();
     fs::create_dir_all(clone.path().join("target/run/inbox.db")).unwrap();
     let output = clone.output();
@@ -260,7 +260,7 @@ fn names_a_part_that_does_not_start() {
     let stderr = text(&output.stderr);
     let mut lines = stderr.lines();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    let sentence = "blobgate: gate has ended by itself (exit status: 1), and the other parts with it";
+    let sentence = "blobgate: gate has ended (exit status: 1), so all parts end. See target/run/gate.log";
     assert_eq!(lines.next(), Some(sentence), "{stderr}");
     assert_eq!(lines.next(), Some("The last lines of target/run/gate.log:"), "{stderr}");
     assert!(lines.any(|line| line.contains("nonsense")), "{stderr}");
@@ -268,7 +268,7 @@ fn names_a_part_that_does_not_start() {
 }
 
 #[test]
-fn goes_on_without_an_inbox_that_a_person_has_ended() {
+fn continues_without_a_terminated_inbox() {
     let clone = CloneFolder::new();
     let up = clone.up(ITSELF, &[]);
     let store = "sqlite:target/run/inbox.db";
@@ -292,10 +292,10 @@ fn goes_on_without_an_inbox_that_a_person_has_ended() {
     up.signal("USR1");
     let line = up.line("blobgate: inbox starts again");
     up.line("inbox listens on");
-    assert_eq!(line, format!("blobgate: inbox starts again, pid {}.", clone.pid(INBOX).unwrap()));
+    assert_eq!(line, format!("blobgate: inbox starts again (pid {}).", clone.pid(INBOX).unwrap()));
     clone.inbox(&["ls", "--admin", &format!("http://{}", clone.admin)]);
     up.signal("USR1");
-    up.line("blobgate: every part runs.");
+    up.line("blobgate: all parts run.");
     up.ends_well_by("INT");
 }
 
@@ -304,21 +304,21 @@ fn starts_a_crashed_inbox_again() {
     let clone = CloneFolder::new();
     let up = clone.up(ITSELF, &[]);
     clone.kill("KILL", INBOX);
-    up.line("blobgate: inbox has ended (signal: 9 (SIGKILL)). Its store has every event.");
-    up.line("blobgate: inbox starts again, pid ");
+    up.line("blobgate: inbox has ended (signal: 9 (SIGKILL)). Its store has all events.");
+    up.line("blobgate: inbox starts again (pid ");
     up.line("inbox listens on");
     up.ends_well_by("INT");
 }
 
 #[test]
-fn goes_on_without_a_service() {
+fn continues_without_a_service() {
     let clone = CloneFolder::new();
     let up = clone.up(ITSELF, &[]);
     clone.kill("TERM", VIDEO);
     up.line("blobgate: video has ended (exit status: 0). Its events wait in the inbox.");
     assert_eq!(clone.pid(VIDEO), None);
     up.signal("USR1");
-    up.line("blobgate: video starts again, pid ");
+    up.line("blobgate: video starts again (pid ");
     up.line("video listens on");
     up.ends_well_by("INT");
 }
@@ -329,11 +329,11 @@ fn refuses(clone: &CloneFolder, expected: &str) {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stderr), format!("{expected}\n"));
     assert_eq!(text(&output.stdout), "");
-    assert!(!clone.path().join("target/run").exists(), "something has started");
+    assert!(!clone.path().join("target/run").exists(), "a part has started");
 }
 
 #[test]
-fn names_a_port_that_is_taken() {
+fn names_a_taken_port() {
     let clone = CloneFolder::new();
     let port = clone.edge;
     let _taken = TcpListener::bind(("0.0.0.0", port)).unwrap();
@@ -348,11 +348,11 @@ fn names_a_port_that_is_taken() {
 }
 
 #[test]
-fn names_a_file_that_is_missing() {
+fn names_a_missing_file() {
     let rows = [
-        ("secrets/env", "secrets/env", "`dev/secrets` makes it"),
-        ("certs/edge-key.pem", "certs/edge-key.pem", "`dev/certificate` makes it"),
-        ("target/wasm32-wasip1", "target/wasm32-wasip1/release/blobgate.wasm", "`make build` makes it"),
+        ("secrets/env", "secrets/env", "Make it with `dev/secrets`"),
+        ("certs/edge-key.pem", "certs/edge-key.pem", "Make it with `dev/certificate`"),
+        ("target/wasm32-wasip1", "target/wasm32-wasip1/release/blobgate.wasm", "Make it with `make build`"),
         ("envoy.yaml", "./envoy.yaml", "Run this command in a clone of the repository"),
     ];
     let clone = CloneFolder::new();
@@ -364,10 +364,10 @@ fn names_a_file_that_is_missing() {
 }
 
 #[test]
-fn names_an_envoy_that_is_missing() {
+fn names_a_missing_envoy() {
     let clone = CloneFolder::new();
     let output = blobgate(&["up", "--dev", "--envoy", "./none"]).current_dir(clone.path()).output().unwrap();
-    let expected = "blobgate: cannot run Envoy as ./none: there is no such program. `dev/envoy 1.40.0` installs one and prints its path for --envoy\n";
+    let expected = "blobgate: cannot run Envoy as ./none: the program does not exist. Install one with `dev/envoy 1.40.0`, which prints the path for --envoy\n";
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), expected.to_owned()));
     assert!(!Path::new(&clone.path().join("target/run")).exists());
 }

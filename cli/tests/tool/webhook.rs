@@ -1,4 +1,4 @@
-//! A webhook over TLS that answers what it is told to, and remembers what came.
+//! A scripted webhook over TLS, which records its calls.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 pub(crate) struct Webhook {
     pub(crate) url: String,
-    /// What it shows, in PEM.
+    /// Its certificate, in PEM.
     pub(crate) certificate: NamedTempFile,
     service: Arc<WebhookState>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Webhook {
 struct WebhookState {
     /// The statuses of the first answers; then 200.
     answers: Vec<u16>,
-    came: Mutex<Vec<WebhookCall>>,
+    calls: Mutex<Vec<WebhookCall>>,
 }
 
 #[derive(Clone)]
@@ -48,19 +48,19 @@ impl Webhook {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}/webhook?token=1", listener.local_addr().unwrap());
-        let service = Arc::new(WebhookState { answers: answers.to_vec(), came: Mutex::default() });
+        let service = Arc::new(WebhookState { answers: answers.to_vec(), calls: Mutex::default() });
         let routes = Router::new().fallback(take).with_state(Arc::clone(&service));
         let door = TlsListener { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
         tokio::spawn(async { axum::serve(door, routes).await });
         Self { url, certificate, service }
     }
 
-    pub(crate) fn came(&self) -> Vec<WebhookCall> {
-        self.service.came.lock().unwrap().clone()
+    pub(crate) fn calls(&self) -> Vec<WebhookCall> {
+        self.service.calls.lock().unwrap().clone()
     }
 
     pub(crate) fn bodies(&self) -> Vec<String> {
-        self.came().into_iter().map(|came| came.body).collect()
+        self.calls().into_iter().map(|call| call.body).collect()
     }
 }
 
@@ -78,9 +78,9 @@ async fn take(
     headers: HeaderMap,
     body: Bytes,
 ) -> impl IntoResponse {
-    let mut came = service.came.lock().unwrap();
-    let status = service.answers.get(came.len()).copied().unwrap_or(200);
-    came.push(WebhookCall {
+    let mut calls = service.calls.lock().unwrap();
+    let status = service.answers.get(calls.len()).copied().unwrap_or(200);
+    calls.push(WebhookCall {
         path: uri.to_string(),
         content_type: headers["content-type"].to_str().unwrap().to_owned(),
         body: String::from_utf8(body.to_vec()).unwrap(),

@@ -1,29 +1,29 @@
--- Times are microseconds since 1970, of this database's clock. Bodies and header values are bytes: text refuses NUL.
+-- Times are microseconds since 1970, by the database's clock. Bodies and header values are bytea, because text refuses NUL.
 CREATE FUNCTION inbox_now() RETURNS bigint LANGUAGE sql STABLE AS
 $$ SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint $$;
 
--- One row: the version of the oldest program that may serve these tables. A migration that only adds to them leaves it.
+-- One row: the oldest program that may serve these tables. A migration that only adds does not change it.
 CREATE TABLE schema_version (one bigint PRIMARY KEY, oldest_program bigint NOT NULL);
 INSERT INTO schema_version (one, oldest_program) VALUES (1, 1);
 
 CREATE SEQUENCE entry_id;
 
--- What came, once: in the lane `deliver`, `quarantine` or `observed`.
+-- Entries. The lane is `deliver`, `quarantine` or `observed`.
 CREATE TABLE entry (
     id bigint PRIMARY KEY,
     lane text NOT NULL,
     state text NOT NULL, -- waiting, in_flight, delivered, dead, superseded, quarantined, dropped
     hook text COLLATE "C" NOT NULL,
     generation text COLLATE "C",
-    event text COLLATE "C", -- in quarantine only claimed
+    event text COLLATE "C", -- in quarantine it is only claimed
     reason text,
     token_id text COLLATE "C",
     job text,
     authenticated boolean NOT NULL,
     digest bytea NOT NULL, -- SHA-256 of the body
-    size bigint NOT NULL, -- of what is in payload; 0 once that is purged
-    route text COLLATE "C", -- where it is delivered; none while it is quarantined
-    behind boolean NOT NULL DEFAULT false, -- replayed: behind new ones
+    size bigint NOT NULL, -- bytes in payload; 0 after a purge
+    route text COLLATE "C", -- NULL while the entry is quarantined
+    behind boolean NOT NULL DEFAULT false, -- a replayed entry comes after new ones
     supersedes text,
     override text,
     redelivery bigint NOT NULL DEFAULT 0,
@@ -32,31 +32,30 @@ CREATE TABLE entry (
     seen_at bigint NOT NULL,
     due_at bigint NOT NULL,
     attempts bigint NOT NULL DEFAULT 0,
-    tried bigint NOT NULL DEFAULT 0, -- microseconds of its own trying
-    tried_at bigint, -- when the last failed attempt was written
+    tried bigint NOT NULL DEFAULT 0, -- microseconds that count toward the 72 hours
+    tried_at bigint, -- the time of the last failed attempt
     lease bigint NOT NULL DEFAULT 0,
     lease_until bigint,
-    retired boolean NOT NULL DEFAULT false, -- superseded while it was in flight: not tried again
-    answered boolean NOT NULL DEFAULT false, -- the status API was called about it, and did not confirm it
-    status bigint, -- of the last answer
-    answer text, -- its beginning, escaped, or why there was none
+    retired boolean NOT NULL DEFAULT false, -- superseded while in flight: no attempt follows
+    answered boolean NOT NULL DEFAULT false, -- a status call did not confirm the entry
+    status bigint, -- the HTTP status of the last answer
+    answer text, -- its start, escaped, or the error
     ended_at bigint,
-    -- Entries in the order in which they were committed: of two writers, a lower id may appear later.
+    -- The order of commits: with two writers, a lower id may appear later.
     written xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 CREATE UNIQUE INDEX entry_event ON entry (hook, generation, event, authenticated) WHERE lane = 'deliver';
 CREATE UNIQUE INDEX entry_quarantined ON entry (hook, reason, (coalesce(token_id, '')), digest) WHERE lane = 'quarantine';
 CREATE INDEX entry_quarantined_generation ON entry (hook, generation) WHERE lane = 'quarantine';
--- What a token, and a token's generation, has in quarantine: each arrival there is counted against both.
+-- The quotas of a token and of a token's generation. Each quarantined arrival counts against both.
 CREATE INDEX entry_quarantined_quota ON entry (hook, coalesce(token_id, ''), coalesce(generation, ''), size)
     WHERE lane = 'quarantine' AND state = 'quarantined';
 CREATE INDEX entry_unanswered ON entry (id) WHERE state = 'quarantined' AND reason = 'confirm-unavailable' AND NOT answered;
 CREATE INDEX entry_waiting ON entry (route, behind, due_at, id) WHERE state = 'waiting';
--- Entries that were never tried, or not since they were replayed, and entries that were: neither waits behind the other.
+-- First attempts and retries have separate indexes, so that neither waits for the other.
 CREATE INDEX entry_first ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts = 0;
 CREATE INDEX entry_again ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts > 0;
--- The age of the oldest entry that waits, however many wait. The expression keeps the planner from this index where a statement
--- takes what is due on a route: that has an index of its own.
+-- The age of the oldest waiting entry. The expression keeps the planner from using this index for the due entries of a route.
 CREATE INDEX entry_oldest ON entry ((CASE state WHEN 'waiting' THEN received_at END))
 WHERE (CASE state WHEN 'waiting' THEN received_at END) IS NOT NULL;
 CREATE INDEX entry_in_flight ON entry (lease_until) WHERE state = 'in_flight';
@@ -70,15 +69,15 @@ CREATE TABLE payload (
     path bytea NOT NULL,
     headers bytea NOT NULL, -- lines `name: value`
     body bytea NOT NULL,
-    reevaluated bytea -- headers with which the entry is released once the status API confirms it
+    reevaluated bytea -- the headers of the release after a confirmation
 );
 
--- The one row under whose lock a generation is decided on.
+-- A decision on an event locks the row of its generation.
 CREATE TABLE generation (
     hook text COLLATE "C" NOT NULL,
     generation text COLLATE "C" NOT NULL,
     token_id text,
-    expected_job text, -- the job that the application says it is of: what decides before first use does
+    expected_job text, -- the announced job; it has precedence over the first use of a token
     completed_id bigint,
     completed_fingerprint text,
     completed_origin text, -- webhook, reconcile
@@ -87,7 +86,7 @@ CREATE TABLE generation (
     failure_fingerprint text,
     failure_origin text, -- webhook, reconcile
     failure_authenticated boolean,
-    busy bigint, -- the one entry that is in flight
+    busy bigint, -- the entry in flight
     seen_at bigint NOT NULL,
     PRIMARY KEY (hook, generation)
 );
@@ -100,33 +99,33 @@ CREATE TABLE token (
     PRIMARY KEY (hook, token_id)
 );
 
--- Which generations are expected, and about which the status API is called for quarantined entries.
+-- Expected generations, and generations with status calls for quarantined entries.
 CREATE TABLE expectation (
     hook text COLLATE "C" NOT NULL,
     generation text COLLATE "C" NOT NULL,
-    job text, -- none where it is there for quarantined entries alone
+    job text, -- NULL without an announcement
     state text NOT NULL, -- expected, quarantined; then arrived, reconciled, unknown, contradicted
     expected_at bigint NOT NULL,
     ask_at bigint NOT NULL,
     asked bigint NOT NULL DEFAULT 0,
     asked_at bigint,
-    missing bigint NOT NULL DEFAULT 0, -- so many times in a row the provider knew of no such generation
-    answer text, -- the last one, in a word
-    mismatch_id bigint, -- the accepted entry that came with another job
-    wanted bigint, -- since when a call is wanted for quarantined entries of the generation; none where it is not
+    missing bigint NOT NULL DEFAULT 0, -- the last answers in a row that know no such generation
+    answer text, -- the last answer, as a word
+    mismatch_id bigint, -- the accepted entry with another job
+    wanted bigint, -- the time of the request for a status call about quarantined entries
     PRIMARY KEY (hook, generation)
 );
 CREATE INDEX expectation_open ON expectation (expected_at) WHERE state IN ('expected', 'quarantined');
 CREATE INDEX expectation_old ON expectation (expected_at);
 CREATE INDEX expectation_asked ON expectation (ask_at) WHERE state = 'expected' OR wanted IS NOT NULL;
 
--- Calls to the provider, of all inboxes: those of the last minute.
+-- The status calls of all inboxes in the last minute.
 CREATE TABLE provider_call (at bigint NOT NULL);
 
--- When a service last answered 2xx on a route. A failed attempt counts as an entry's own only beside such an answer.
+-- The time of the last 2xx on a route. A failed attempt counts toward the 72 hours of its entry only beside such an answer.
 CREATE TABLE route_success (route text COLLATE "C" PRIMARY KEY, at bigint NOT NULL);
 
--- Not delivered while it stands here; '' is every hook, or every event.
+-- Paused deliveries. '' matches every hook, or every event.
 CREATE TABLE pause (
     hook text NOT NULL,
     event text NOT NULL,
@@ -134,29 +133,28 @@ CREATE TABLE pause (
     PRIMARY KEY (hook, event)
 );
 
--- One row, written to find out whether the store can be.
+-- One row. A write of it tests whether the store accepts writes.
 CREATE TABLE heartbeat (one bigint PRIMARY KEY, at bigint NOT NULL);
 
--- How many entries there are and how large they are, so that nobody counts them: `stats`, and the limit's measurement each 30 s.
+-- The number and size of entries. `inbox stats`, and the measurement of the limit every 30 s, read these sums instead of all entries.
 --
--- Triggers keep these sums, for a trigger sees every statement: those of any program, and those that somebody types. Each
--- statement adds differences, a row a kind of entry, and changes nobody else's row: two that write at once would wait for each
--- other at a sum, and two statements that take sums in another order would lock each other out. An inbox folds the differences
--- into `entry_sum_folded` each 30 s. A statement fires one trigger, whatever it changes: that takes 50 us for one event, and
--- 90 us for 30, of the 1.2 ms that the database works on a batch of 30.
+-- Triggers keep these sums, because a trigger sees every statement of every program. Each statement inserts differences, one row for
+-- each kind of entry, and updates no sum: two writers would wait for each other, and two statements that update sums in another order
+-- would deadlock. An inbox adds the differences to `entry_sum_folded` every 30 s. A statement fires one trigger. This takes 50 us
+-- for one event and 90 us for 30, of the 1.2 ms for a batch of 30.
 CREATE TABLE entry_sum_folded (
-    since bigint NOT NULL, -- -1: all entries; else those delivered in the ten minutes from then on, kept for a day
+    since bigint NOT NULL, -- -1: all entries; otherwise the entries delivered in these ten minutes, for a day
     lane text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL,
-    route text COLLATE "C" NOT NULL, -- '' where there is none
-    reason text COLLATE "C" NOT NULL, -- in the lane `quarantine`; else ''
+    route text COLLATE "C" NOT NULL, -- '' without a route
+    reason text COLLATE "C" NOT NULL, -- '' outside the lane `quarantine`
     entries bigint NOT NULL,
     bytes bigint NOT NULL,
     tombstones bigint NOT NULL, -- entries without a body
     PRIMARY KEY (since, lane, state, route, reason)
 );
 
--- Differences that are not folded yet.
+-- Differences that no inbox has added to the sums yet.
 CREATE TABLE entry_sum_change (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     since bigint NOT NULL,
@@ -169,14 +167,14 @@ CREATE TABLE entry_sum_change (
     tombstones bigint NOT NULL
 );
 
--- The sums: add them up by what is wanted.
+-- The sums with the differences. A reader adds up the rows that it needs.
 CREATE VIEW entry_sum AS
 SELECT since, lane, state, route, reason, entries, bytes, tombstones FROM entry_sum_folded
 UNION ALL
 SELECT since, lane, state, route, reason, entries, bytes, tombstones FROM entry_sum_change;
 
--- By the owner's rights: a role that may write entries goes on after this migration without a GRANT. `pg_temp` comes last, so that
--- no temporary table takes the place of one of these.
+-- SECURITY DEFINER: a role that may write entries needs no GRANT on the sums. `pg_temp` comes last, so that no temporary table
+-- replaces one of these tables.
 CREATE FUNCTION entry_sum_insert() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = blobgate_inbox, pg_temp AS $$
 BEGIN
     INSERT INTO entry_sum_change (since, lane, state, route, reason, entries, bytes, tombstones)

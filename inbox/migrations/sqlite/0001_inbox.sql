@@ -1,25 +1,25 @@
--- Times are microseconds since 1970. Bodies and header values are bytes, as they came.
+-- Times are microseconds since 1970. Bodies and header values are unchanged bytes.
 
--- One row: the version of the oldest program that may serve these tables. A migration that only adds to them leaves it.
+-- One row: the oldest program that may serve these tables. A migration that only adds does not change it.
 CREATE TABLE schema_version (one INTEGER PRIMARY KEY, oldest_program INTEGER NOT NULL);
 INSERT INTO schema_version (one, oldest_program) VALUES (1, 1);
 
--- What came, once: in the lane `deliver`, `quarantine` or `observed`.
+-- Entries. The lane is `deliver`, `quarantine` or `observed`.
 CREATE TABLE entry (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, -- which only notes the highest that ever was
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- AUTOINCREMENT notes the highest id so far
     lane TEXT NOT NULL,
     state TEXT NOT NULL, -- waiting, in_flight, delivered, dead, superseded, quarantined, dropped
     hook TEXT NOT NULL,
     generation TEXT,
-    event TEXT, -- in quarantine only claimed
+    event TEXT, -- in quarantine it is only claimed
     reason TEXT,
     token_id TEXT,
     job TEXT,
     authenticated BOOLEAN NOT NULL,
     digest BLOB NOT NULL, -- SHA-256 of the body
-    size INTEGER NOT NULL, -- of what is in payload; 0 once that is purged
-    route TEXT, -- where it is delivered; none while it is quarantined
-    behind BOOLEAN NOT NULL DEFAULT false, -- replayed: behind new ones
+    size INTEGER NOT NULL, -- bytes in payload; 0 after a purge
+    route TEXT, -- NULL while the entry is quarantined
+    behind BOOLEAN NOT NULL DEFAULT false, -- a replayed entry comes after new ones
     supersedes TEXT,
     override TEXT,
     redelivery INTEGER NOT NULL DEFAULT 0,
@@ -28,29 +28,28 @@ CREATE TABLE entry (
     seen_at INTEGER NOT NULL,
     due_at INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
-    tried INTEGER NOT NULL DEFAULT 0, -- microseconds of its own trying
-    tried_at INTEGER, -- when the last failed attempt was written
+    tried INTEGER NOT NULL DEFAULT 0, -- microseconds that count toward the 72 hours
+    tried_at INTEGER, -- the time of the last failed attempt
     lease INTEGER NOT NULL DEFAULT 0,
     lease_until INTEGER,
-    retired BOOLEAN NOT NULL DEFAULT false, -- superseded while it was in flight: not tried again
-    answered BOOLEAN NOT NULL DEFAULT false, -- the status API was called about it, and did not confirm it
-    status INTEGER, -- of the last answer
-    answer TEXT, -- its beginning, escaped, or why there was none
+    retired BOOLEAN NOT NULL DEFAULT false, -- superseded while in flight: no attempt follows
+    answered BOOLEAN NOT NULL DEFAULT false, -- a status call did not confirm the entry
+    status INTEGER, -- the HTTP status of the last answer
+    answer TEXT, -- its start, escaped, or the error
     ended_at INTEGER
 );
 CREATE UNIQUE INDEX entry_event ON entry (hook, generation, event, authenticated) WHERE lane = 'deliver';
 CREATE UNIQUE INDEX entry_quarantined ON entry (hook, reason, coalesce(token_id, ''), digest) WHERE lane = 'quarantine';
 CREATE INDEX entry_quarantined_generation ON entry (hook, generation) WHERE lane = 'quarantine';
--- What a token, and a token's generation, has in quarantine: each arrival there is counted against both.
+-- The quotas of a token and of a token's generation. Each quarantined arrival counts against both.
 CREATE INDEX entry_quarantined_quota ON entry (hook, coalesce(token_id, ''), coalesce(generation, ''), size)
     WHERE lane = 'quarantine' AND state = 'quarantined';
 CREATE INDEX entry_unanswered ON entry (id) WHERE state = 'quarantined' AND reason = 'confirm-unavailable' AND NOT answered;
 CREATE INDEX entry_waiting ON entry (route, behind, due_at, id) WHERE state = 'waiting';
--- Entries that were never tried, or not since they were replayed, and entries that were: neither waits behind the other.
+-- First attempts and retries have separate indexes, so that neither waits for the other.
 CREATE INDEX entry_first ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts = 0;
 CREATE INDEX entry_again ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts > 0;
--- The age of the oldest entry that waits, however many wait. The expression keeps the planner from this index where a statement
--- takes what is due on a route: that has an index of its own.
+-- The age of the oldest waiting entry. The expression keeps the planner from using this index for the due entries of a route.
 CREATE INDEX entry_oldest ON entry ((CASE state WHEN 'waiting' THEN received_at END))
 WHERE (CASE state WHEN 'waiting' THEN received_at END) IS NOT NULL;
 CREATE INDEX entry_in_flight ON entry (lease_until) WHERE state = 'in_flight';
@@ -63,15 +62,15 @@ CREATE TABLE payload (
     path BLOB NOT NULL,
     headers BLOB NOT NULL, -- lines `name: value`
     body BLOB NOT NULL,
-    reevaluated BLOB -- headers with which the entry is released once the status API confirms it
+    reevaluated BLOB -- the headers of the release after a confirmation
 );
 
--- The one row under whose lock a generation is decided on.
+-- A decision on an event locks the row of its generation.
 CREATE TABLE generation (
     hook TEXT NOT NULL,
     generation TEXT NOT NULL,
     token_id TEXT,
-    expected_job TEXT, -- the job that the application says it is of: what decides before first use does
+    expected_job TEXT, -- the announced job; it has precedence over the first use of a token
     completed_id INTEGER,
     completed_fingerprint TEXT,
     completed_origin TEXT, -- webhook, reconcile
@@ -80,11 +79,11 @@ CREATE TABLE generation (
     failure_fingerprint TEXT,
     failure_origin TEXT, -- webhook, reconcile
     failure_authenticated BOOLEAN,
-    busy INTEGER, -- the one entry that is in flight
+    busy INTEGER, -- the entry in flight
     seen_at INTEGER NOT NULL,
     PRIMARY KEY (hook, generation)
 );
--- At a start: which generations a process has left busy.
+-- The generations that a previous process left busy, for a start.
 CREATE INDEX generation_busy ON generation (busy) WHERE busy IS NOT NULL;
 
 CREATE TABLE token (
@@ -95,33 +94,33 @@ CREATE TABLE token (
     PRIMARY KEY (hook, token_id)
 );
 
--- Which generations are expected, and about which the status API is called for quarantined entries.
+-- Expected generations, and generations with status calls for quarantined entries.
 CREATE TABLE expectation (
     hook TEXT NOT NULL,
     generation TEXT NOT NULL,
-    job TEXT, -- none where it is there for quarantined entries alone
+    job TEXT, -- NULL without an announcement
     state TEXT NOT NULL, -- expected, quarantined; then arrived, reconciled, unknown, contradicted
     expected_at INTEGER NOT NULL,
     ask_at INTEGER NOT NULL,
     asked INTEGER NOT NULL DEFAULT 0,
     asked_at INTEGER,
-    missing INTEGER NOT NULL DEFAULT 0, -- so many times in a row the provider knew of no such generation
-    answer TEXT, -- the last one, in a word
-    mismatch_id INTEGER, -- the accepted entry that came with another job
-    wanted INTEGER, -- since when a call is wanted for quarantined entries of the generation; none where it is not
+    missing INTEGER NOT NULL DEFAULT 0, -- the last answers in a row that know no such generation
+    answer TEXT, -- the last answer, as a word
+    mismatch_id INTEGER, -- the accepted entry with another job
+    wanted INTEGER, -- the time of the request for a status call about quarantined entries
     PRIMARY KEY (hook, generation)
 );
 CREATE INDEX expectation_open ON expectation (expected_at) WHERE state IN ('expected', 'quarantined');
 CREATE INDEX expectation_old ON expectation (expected_at);
 CREATE INDEX expectation_asked ON expectation (ask_at) WHERE state = 'expected' OR wanted IS NOT NULL;
 
--- Calls to the provider, of all inboxes: those of the last minute.
+-- The status calls of all inboxes in the last minute.
 CREATE TABLE provider_call (at INTEGER NOT NULL);
 
--- When a service last answered 2xx on a route. A failed attempt counts as an entry's own only beside such an answer.
+-- The time of the last 2xx on a route. A failed attempt counts toward the 72 hours of its entry only beside such an answer.
 CREATE TABLE route_success (route TEXT PRIMARY KEY, at INTEGER NOT NULL);
 
--- Not delivered while it stands here; '' is every hook, or every event.
+-- Paused deliveries. '' matches every hook, or every event.
 CREATE TABLE pause (
     hook TEXT NOT NULL,
     event TEXT NOT NULL,
@@ -129,19 +128,19 @@ CREATE TABLE pause (
     PRIMARY KEY (hook, event)
 );
 
--- One row, written to find out whether the store can be.
+-- One row. A write of it tests whether the store accepts writes.
 CREATE TABLE heartbeat (one INTEGER PRIMARY KEY, at INTEGER NOT NULL);
 
--- How many entries there are and how large they are, so that nobody counts them: `stats`, and the limit's measurement each 30 s.
+-- The number and size of entries. `inbox stats`, and the measurement of the limit every 30 s, read these sums instead of all entries.
 --
--- Triggers keep these sums, for a trigger sees every statement: those of any program, and those that somebody types. One
--- transaction writes at a time, so each row changes in place.
+-- Triggers keep these sums, because a trigger sees every statement of every program. One transaction writes at a time, so triggers
+-- update the rows in place.
 CREATE TABLE entry_sum (
-    since INTEGER NOT NULL, -- -1: all entries; else those delivered in the ten minutes from then on, kept for a day
+    since INTEGER NOT NULL, -- -1: all entries; otherwise the entries delivered in these ten minutes, for a day
     lane TEXT NOT NULL,
     state TEXT NOT NULL,
-    route TEXT NOT NULL, -- '' where there is none
-    reason TEXT NOT NULL, -- in the lane `quarantine`; else ''
+    route TEXT NOT NULL, -- '' without a route
+    reason TEXT NOT NULL, -- '' outside the lane `quarantine`
     entries INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
     tombstones INTEGER NOT NULL, -- entries without a body
@@ -173,7 +172,7 @@ BEGIN
     ON CONFLICT DO UPDATE SET entries = entries + 1, bytes = bytes + excluded.bytes, tombstones = tombstones + excluded.tombstones;
 END;
 
--- Those delivered in the last day, by ten minutes. What was forgotten of a day before stays forgotten.
+-- The entries delivered in the last day, by ten minutes. Updates do not restore older rows, which retention has deleted.
 CREATE TRIGGER entry_sum_delivered_insert AFTER INSERT ON entry WHEN NEW.state = 'delivered' AND NEW.ended_at IS NOT NULL BEGIN
     INSERT INTO entry_sum (since, lane, state, route, reason, entries, bytes, tombstones)
     VALUES (NEW.ended_at / 600000000 * 600000000, '', 'delivered', coalesce(NEW.route, ''), '', 1, 0, 0)

@@ -1,37 +1,37 @@
-//! What a transaction writes for a batch.
+//! The writes of a batch.
 
-use super::quota::{Account, GenerationUsage, Quota, Room, TokenUsage};
-use super::{BatchState, Decision, GenerationKey, TokenKey};
+use super::quota::{Account, GenerationUsage, QuarantineRoom, Quota, TokenUsage};
+use super::{ArrivalDecision, BatchState, GenerationKey, TokenKey};
 use crate::arrival::Arrival;
 use crate::entry::{EntryState, Lane, QuarantineReason, Superseded};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What became of one arrival.
+/// The outcome of one arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It is a new event and waits on this route.
+pub(crate) enum ArrivalOutcome {
+    /// A new event. It waits on this route.
     Waits(String),
-    /// It was there already.
+    /// A repeat of a stored event.
     Repeated,
-    /// It is in quarantine, for this reason.
+    /// Quarantined for this reason.
     Quarantined(QuarantineReason),
-    /// It is not stored: its token, or its generation, has as much in quarantine as one may.
+    /// Not stored: its token or its generation has used up its share of the quarantine.
     TokenFull,
-    /// It is not stored: the quarantine has its share of the store.
+    /// Not stored: the quarantine has used up its share of the store.
     QuarantineFull,
 }
 
-/// What is written.
+/// The writes of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Plan<'a> {
     pub(crate) new: BTreeMap<i64, NewEntry<'a>>,
-    /// How often each of these entries came again.
+    /// The number of repeats of each stored entry.
     pub(crate) repeats: BTreeMap<i64, i64>,
-    /// These are not delivered any more.
+    /// Stored entries that are superseded.
     pub(crate) retired: Vec<i64>,
 }
 
-/// An entry that is to be inserted.
+/// An entry to insert.
 #[derive(Debug)]
 pub(crate) struct NewEntry<'a> {
     pub(crate) id: i64,
@@ -41,77 +41,77 @@ pub(crate) struct NewEntry<'a> {
     pub(crate) reason: Option<QuarantineReason>,
     pub(crate) route: Option<String>,
     pub(crate) supersedes: Option<Superseded>,
-    /// How often it came.
+    /// The number of its deliveries in the batch.
     pub(crate) seen: i64,
 }
 
-/// What makes an entry of quarantine one.
+/// The unique key of an entry in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct QuarantineKey {
     pub(crate) hook: String,
     pub(crate) reason: String,
-    /// Empty where there is no token.
+    /// Empty without a token.
     pub(crate) token_id: String,
     pub(crate) digest: [u8; 32],
 }
 
-/// A batch while it is decided on.
+/// A batch in the middle of its decisions.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
     pub(crate) state: BatchState,
     plan: Plan<'a>,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<ArrivalOutcome>,
     candidates: Vec<Candidate<'a>>,
 }
 
-/// An arrival that is to go into quarantine.
+/// An arrival for quarantine. Its quota is not checked yet.
 #[derive(Debug)]
 struct Candidate<'a> {
-    /// In the batch.
+    /// The index in the batch.
     place: usize,
     id: i64,
     arrival: &'a Arrival,
     reason: QuarantineReason,
 }
 
-/// What has to be read of the quarantine before a batch is decided.
+/// The rows of the quarantine that a batch needs.
 #[derive(Debug)]
-pub(crate) struct QuarantineQuestions {
+pub(crate) struct QuarantineQuery {
     pub(crate) keys: Vec<QuarantineKey>,
-    /// Beside each token the generation that is its own.
+    /// Each token with its own generation.
     pub(crate) tokens: Vec<(TokenKey, Option<String>)>,
     pub(crate) accounts: Vec<Account>,
 }
 
-/// And what was read.
+/// The rows for a [`QuarantineQuery`].
 #[derive(Debug)]
-pub(crate) struct QuarantineAnswers {
-    /// Which are there already, as which entry.
+pub(crate) struct QuarantineRows {
+    /// The entries with these keys.
     pub(crate) found: BTreeMap<QuarantineKey, i64>,
     pub(crate) by_token: BTreeMap<TokenKey, TokenUsage>,
     pub(crate) by_generation: BTreeMap<Account, GenerationUsage>,
 }
 
 impl<'a> Batch<'a> {
-    /// Decides on these arrivals, each with the id of its entry, but for what goes into quarantine.
+    /// Decides on arrivals, each with the id of its new entry. [`Batch::quarantine`] then decides on those for quarantine.
     pub(crate) fn decide(state: BatchState, arrivals: impl IntoIterator<Item = (&'a Arrival, i64)>) -> Self {
         let mut batch = Self { state, plan: Plan::default(), outcomes: Vec::new(), candidates: Vec::new() };
         for (place, (arrival, id)) in arrivals.into_iter().enumerate() {
             let outcome = match batch.state.decide(arrival, id) {
-                Decision::Quarantine { reason } => {
+                ArrivalDecision::Quarantine { reason } => {
                     batch.candidates.push(Candidate { place, id, arrival, reason: reason.clone() });
-                    Outcome::Quarantined(reason)
+                    ArrivalOutcome::Quarantined(reason)
                 }
-                Decision::Deliver { supersedes, retires } => {
+                ArrivalDecision::Deliver { supersedes, retires } => {
                     if let Some(retired) = retires {
                         batch.plan.retire(retired);
                     }
                     batch.plan.deliver(NewEntry { supersedes, ..entry(arrival, id, Lane::Deliver) })
                 }
-                Decision::Observe => batch.plan.deliver(entry(arrival, id, Lane::Observed)),
-                Decision::Repeat { of } => {
+                ArrivalDecision::Observe => batch.plan.deliver(entry(arrival, id, Lane::Observed)),
+                ArrivalDecision::Repeat { of } => {
                     batch.plan.repeat(of);
-                    Outcome::Repeated
+                    ArrivalOutcome::Repeated
                 }
             };
             batch.outcomes.push(outcome);
@@ -119,8 +119,8 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// What has to be read first; nothing where nothing goes into quarantine.
-    pub(crate) fn questions(&self) -> Option<QuarantineQuestions> {
+    /// The rows that [`Batch::quarantine`] needs. `None` if no arrival is for quarantine.
+    pub(crate) fn query(&self) -> Option<QuarantineQuery> {
         if self.candidates.is_empty() {
             return None;
         }
@@ -134,33 +134,33 @@ impl<'a> Batch<'a> {
             })
             .collect();
         let accounts: BTreeSet<_> = arrivals().map(Account::of).collect();
-        Some(QuarantineQuestions {
+        Some(QuarantineQuery {
             keys: keys.into_iter().collect(),
             tokens: tokens.into_iter().collect(),
             accounts: accounts.into_iter().collect(),
         })
     }
 
-    /// Puts into quarantine: each body once, and no more of a token than it may.
-    pub(crate) fn quarantine(&mut self, answers: QuarantineAnswers, room: Room) {
-        let QuarantineAnswers { mut found, by_token, by_generation } = answers;
+    /// Quarantines arrivals: each body once, and within the quotas.
+    pub(crate) fn quarantine(&mut self, rows: QuarantineRows, room: QuarantineRoom) {
+        let QuarantineRows { mut found, by_token, by_generation } = rows;
         let max_bytes = room.max_bytes_of_token;
         let mut quota = Quota { state: &self.state, by_token, by_generation, max_bytes };
         for candidate in std::mem::take(&mut self.candidates) {
             let (key, Candidate { place, id, arrival, reason }) = (candidate.key(), candidate);
             let outcome = if let Some(first) = found.get(&key) {
                 self.plan.repeat(*first);
-                Outcome::Repeated
+                ArrivalOutcome::Repeated
             } else if room.is_full {
-                Outcome::QuarantineFull
-            } else if !quota.takes(arrival) {
-                Outcome::TokenFull
+                ArrivalOutcome::QuarantineFull
+            } else if !quota.accept(arrival) {
+                ArrivalOutcome::TokenFull
             } else {
                 found.insert(key, id);
                 let new = entry(arrival, id, Lane::Quarantine);
                 let state = EntryState::Quarantined;
                 self.plan.new.insert(id, NewEntry { reason: Some(reason.clone()), state, ..new });
-                Outcome::Quarantined(reason)
+                ArrivalOutcome::Quarantined(reason)
             };
             if let Some(slot) = self.outcomes.get_mut(place) {
                 *slot = outcome;
@@ -168,7 +168,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    pub(crate) fn finish(self) -> (Plan<'a>, BatchState, Vec<Outcome>) {
+    pub(crate) fn finish(self) -> (Plan<'a>, BatchState, Vec<ArrivalOutcome>) {
         (self.plan, self.state, self.outcomes)
     }
 }
@@ -185,10 +185,10 @@ impl Candidate<'_> {
 }
 
 impl<'a> Plan<'a> {
-    fn deliver(&mut self, entry: NewEntry<'a>) -> Outcome {
+    fn deliver(&mut self, entry: NewEntry<'a>) -> ArrivalOutcome {
         let route = entry.arrival.route();
         self.new.insert(entry.id, NewEntry { route: Some(route.clone()), ..entry });
-        Outcome::Waits(route)
+        ArrivalOutcome::Waits(route)
     }
 
     fn retire(&mut self, id: i64) {
@@ -214,8 +214,8 @@ fn entry(arrival: &Arrival, id: i64, lane: Lane) -> NewEntry<'_> {
 }
 
 impl BatchState {
-    /// The rows that are there for their lock alone.
-    pub(crate) fn empty(&self) -> (Vec<GenerationKey>, Vec<TokenKey>) {
+    /// The rows without a state, which exist only for their lock.
+    pub(crate) fn empty_rows(&self) -> (Vec<GenerationKey>, Vec<TokenKey>) {
         let generations = self.generations.iter().filter(|(_, row)| row.is_empty());
         let tokens = self.tokens.iter().filter(|(_, row)| row.is_empty());
         (generations.map(|(key, _)| key.clone()).collect(), tokens.map(|(key, _)| key.clone()).collect())

@@ -1,49 +1,49 @@
-//! How much of the quarantine one sender may take: a URL in wrong hands harms the generation that it was made for, and nobody
-//! else. What was decided on by a person counts no more.
+//! Limits one sender's share of the quarantine. A leaked callback URL harms only its own generation. Entries that a person has
+//! decided on do not count.
 
 use super::{BatchState, TokenKey};
 use crate::arrival::Arrival;
 use std::collections::BTreeMap;
 
-/// How much the quarantine may take.
+/// The room in quarantine.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
-    /// Whether it has its share of the store.
+pub(crate) struct QuarantineRoom {
+    /// Whether the quarantine has used up its share of the store.
     pub(crate) is_full: bool,
-    /// How much of it one token may have, in bytes.
+    /// The most bytes of one token.
     pub(crate) max_bytes_of_token: i64,
 }
 
-impl Room {
+impl QuarantineRoom {
     pub(crate) const UNLIMITED: Self = Self { is_full: false, max_bytes_of_token: i64::MAX };
 }
 
-/// The most distinct bodies of one generation with one token, or with none. A genuine provider sends a failure and a completion
-/// five times each, and a signed URL in them may differ each time.
+/// The most distinct bodies of one generation with one token, or without a token. The provider sends a failure and a completion
+/// five times each, and a signed URL may differ each time.
 const MAX_OF_GENERATION: i64 = 20;
-/// The most distinct bodies of one token about generations that are neither its own nor expected of its job. A static callback URL
-/// speaks of every generation: this does not bind it.
+/// The most distinct bodies of one token about generations that are neither its own nor expected of its job. Does not apply to a
+/// static callback URL, which serves every generation.
 const MAX_STRAY: i64 = 20;
-/// The most distinct bodies of one token altogether, a static callback URL's too: they are counted at each arrival, in 3 ms.
+/// The most distinct bodies of one token, static callback URLs included. Each arrival counts them, in 3 ms.
 const MAX_OF_TOKEN: i64 = 10_000;
 
-/// What one token has in quarantine.
+/// The entries of one token in quarantine.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TokenUsage {
     pub(crate) count: i64,
     pub(crate) bytes: i64,
-    /// Of other generations than its own.
+    /// The entries of generations other than its own.
     pub(crate) stray: i64,
 }
 
-/// What one generation has in quarantine, with one token or with none.
+/// The entries of one generation in quarantine, with one token or without a token.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct GenerationUsage {
     pub(crate) count: i64,
     pub(crate) bytes: i64,
 }
 
-/// A generation of a token. Either is empty where there is none.
+/// A generation with a token. An empty field means none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Account {
     pub(crate) hook: String,
@@ -51,7 +51,7 @@ pub(crate) struct Account {
     pub(crate) generation: String,
 }
 
-/// What the senders of a batch have in quarantine, counted on while it is decided on.
+/// The entries of a batch's senders in quarantine. Each accepted arrival is added.
 pub(super) struct Quota<'k> {
     pub(super) state: &'k BatchState,
     pub(super) by_token: BTreeMap<TokenKey, TokenUsage>,
@@ -60,12 +60,12 @@ pub(super) struct Quota<'k> {
 }
 
 impl Quota<'_> {
-    /// Whether there is room for one more; then it is counted.
-    pub(super) fn takes(&mut self, arrival: &Arrival) -> bool {
+    /// Whether there is room for the arrival. If so, counts it.
+    pub(super) fn accept(&mut self, arrival: &Arrival) -> bool {
         let size = arrival.size();
         let is_stray = self.is_stray(arrival);
         let of_generation = self.by_generation.entry(Account::of(arrival)).or_default();
-        // The first is taken however small the store is.
+        // Even the smallest store accepts the first one.
         let has_bytes = |bytes: i64| bytes == 0 || bytes.saturating_add(size) <= self.max_bytes;
         let has_room = if is_stray { true } else { of_generation.count < MAX_OF_GENERATION };
         if !has_room || !has_bytes(of_generation.bytes) {
@@ -86,7 +86,7 @@ impl Quota<'_> {
         true
     }
 
-    /// Whether its token speaks of a generation that is neither its own nor expected of its job.
+    /// Whether its generation is neither its token's own nor expected of its job.
     fn is_stray(&self, arrival: &Arrival) -> bool {
         let Some(key) = arrival.any_token() else { return false };
         let binds = arrival.token.as_ref().is_some_and(|token| token.binds);

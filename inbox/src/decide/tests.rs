@@ -1,4 +1,4 @@
-//! Rows: what is known, what comes, what becomes of it.
+//! Tables of arrivals and decisions.
 
 use super::*;
 use QuarantineReason::{EventConflict, TokenConflict, TokenReused};
@@ -49,7 +49,7 @@ impl Arrival {
     }
 
     fn with_token(self, id: &str) -> Self {
-        Self { token: Some(crate::arrival::Token { id: id.to_owned(), binds: true }), ..self }
+        Self { token: Some(crate::arrival::ArrivalToken { id: id.to_owned(), binds: true }), ..self }
     }
 
     fn of_job(self, job: &str) -> Self {
@@ -57,134 +57,139 @@ impl Arrival {
     }
 
     fn with_static_token(self, id: &str) -> Self {
-        Self { token: Some(crate::arrival::Token { id: id.to_owned(), binds: false }), ..self }
+        Self { token: Some(crate::arrival::ArrivalToken { id: id.to_owned(), binds: false }), ..self }
     }
 
-    fn judged(self, verdict: Verdict, reason: Option<&str>) -> Self {
+    fn with_verdict(self, verdict: Verdict, reason: Option<&str>) -> Self {
         Self { verdict, reason: reason.map(QuarantineReason::parse), ..self }
     }
 }
 
-const NEW: Decision = Decision::Deliver { supersedes: None, retires: None };
+const NEW: ArrivalDecision = ArrivalDecision::Deliver { supersedes: None, retires: None };
 
-fn over(id: i64, what: Superseded) -> Decision {
-    Decision::Deliver { supersedes: Some(what), retires: Some(id) }
+fn supersede(id: i64, what: Superseded) -> ArrivalDecision {
+    ArrivalDecision::Deliver { supersedes: Some(what), retires: Some(id) }
 }
 
-fn repeat(of: i64) -> Decision {
-    Decision::Repeat { of }
+fn repeat(of: i64) -> ArrivalDecision {
+    ArrivalDecision::Repeat { of }
 }
 
-fn keep(reason: QuarantineReason) -> Decision {
-    Decision::Quarantine { reason }
+fn quarantine(reason: QuarantineReason) -> ArrivalDecision {
+    ArrivalDecision::Quarantine { reason }
 }
 
-/// What comes one after the other, each with the next number, and what becomes of it.
+/// Checks the decision on each arrival in turn. Ids count from 1.
 #[track_caller]
-fn row(comes: &[(Arrival, Decision)]) {
-    let mut known = BatchState::default();
-    for (id, (arrival, expected)) in (1..).zip(comes) {
-        assert_eq!(known.decide(arrival, id), *expected, "entry {id}");
+fn row(arrivals: &[(Arrival, ArrivalDecision)]) {
+    let mut state = BatchState::default();
+    for (id, (arrival, expected)) in (1..).zip(arrivals) {
+        assert_eq!(state.decide(arrival, id), *expected, "entry {id}");
     }
 }
 
-/// The same where the application has said of which job [`ONE`] is.
+/// Like [`row`], after an announcement of the job of [`ONE`].
 #[track_caller]
-fn row_expecting(job: &str, comes: &[(Arrival, Decision)]) -> BatchState {
-    let mut known = BatchState::default();
+fn row_expecting(job: &str, arrivals: &[(Arrival, ArrivalDecision)]) -> BatchState {
+    let mut state = BatchState::default();
     let key = GenerationKey { hook: "veo3".to_owned(), generation: ONE.to_owned() };
-    known.generations.insert(key, Generation { expected: Some(job.to_owned()), ..Generation::default() });
-    for (id, (arrival, expected)) in (1..).zip(comes) {
-        assert_eq!(known.decide(arrival, id), *expected, "entry {id}");
+    state
+        .generations
+        .insert(key, GenerationState { expected: Some(job.to_owned()), ..GenerationState::default() });
+    for (id, (arrival, expected)) in (1..).zip(arrivals) {
+        assert_eq!(state.decide(arrival, id), *expected, "entry {id}");
     }
-    known
+    state
 }
 
 #[track_caller]
-fn met(known: &BatchState, expected: Option<ExpectationState>) {
-    assert_eq!(known.generations.values().find_map(|generation| generation.expectation_state), expected);
+fn met(state: &BatchState, expected: Option<ExpectationState>) {
+    assert_eq!(state.generations.values().find_map(|generation| generation.expectation_state), expected);
 }
 
 #[test]
-fn an_expectation_beats_first_use() {
+fn an_expectation_has_precedence_over_first_use() {
     let with = |generation: &str, token: &str, job: &str| {
         completed("a").of(generation).with_token(token).of_job(job)
     };
-    // A token of another job is not bound, not even as the first, and so is free for its own.
-    let known = row_expecting(
+    // A token of another job binds nothing, even as the first. It stays free for its own generation.
+    let state = row_expecting(
         "j",
         &[
-            (with(ONE, "u", "k"), keep(TokenConflict)),
+            (with(ONE, "u", "k"), quarantine(TokenConflict)),
             (with(ONE, "t", "j"), NEW),
-            (with(ONE, "u", "k"), keep(TokenConflict)),
+            (with(ONE, "u", "k"), quarantine(TokenConflict)),
             (with(TWO, "u", "k"), NEW),
         ],
     );
-    met(&known, Some(ExpectationState::Arrived));
-    // Of two tokens of the job both may speak of it, and the last one is bound.
+    met(&state, Some(ExpectationState::Arrived));
+    // Both tokens of the job are accepted, and the last one is bound.
     row_expecting("j", &[(with(ONE, "t", "j"), NEW), (with(ONE, "u", "j"), repeat(1))]);
-    // A token that was used for something else first is here for its own.
+    // A token of the job is accepted even after its use for another generation.
     row_expecting(
         "j",
         &[
             (with(TWO, "t", "j"), NEW),
             (with(ONE, "t", "j"), NEW),
-            (with(TWO, "t", "j"), keep(TokenReused)),
+            (with(TWO, "t", "j"), quarantine(TokenReused)),
             (with(ONE, "t", "j"), repeat(2)),
         ],
     );
-    // What names no job is bound by first use, until one of the job comes.
+    // First use binds a token without a job, until a token of the job comes.
     let nameless = completed("a").with_token("n");
     row_expecting(
         "j",
-        &[(nameless.clone(), NEW), (with(ONE, "t", "j"), repeat(1)), (nameless, keep(TokenConflict))],
+        &[(nameless.clone(), NEW), (with(ONE, "t", "j"), repeat(1)), (nameless, quarantine(TokenConflict))],
     );
-    // What has no token is not asked for one, and what it contradicts is kept as ever.
+    // An arrival without a token is accepted, and a contradicting one is quarantined.
     row_expecting(
         "j",
-        &[(completed("a"), NEW), (failed("X").with_token("t").of_job("j"), keep(EventConflict))],
+        &[(completed("a"), NEW), (failed("X").with_token("t").of_job("j"), quarantine(EventConflict))],
     );
-    // What is kept meets nothing.
-    let known = row_expecting("j", &[(with(ONE, "u", "k"), keep(TokenConflict))]);
-    met(&known, None);
+    // A quarantined arrival does not meet the expectation.
+    let state = row_expecting("j", &[(with(ONE, "u", "k"), quarantine(TokenConflict))]);
+    met(&state, None);
 }
 
 #[test]
-fn what_was_asked_for_stands_in_nobody_s_way() {
+fn a_reconciled_event_never_blocks_a_webhook() {
     let reconciled = |place: &str| completed(place).reconciled();
     met(
         &row_expecting("j", &[(reconciled("a"), NEW), (reconciled("b"), repeat(1))]),
         Some(ExpectationState::Reconciled),
     );
-    // The webhook comes in the end, with whatever URL: from then on it is what others are compared with.
+    // The webhook comes later with any URL. Later events are compared with it.
     row(&[
         (reconciled("a"), NEW),
         (completed("a"), repeat(1)),
         (completed("a"), repeat(1)),
-        (completed("b"), keep(EventConflict)),
+        (completed("b"), quarantine(EventConflict)),
     ]);
     row(&[
         (reconciled("a"), NEW),
         (completed("b"), repeat(1)),
         (reconciled("a"), repeat(1)),
         (completed("b"), repeat(1)),
-        (completed("a"), keep(EventConflict)),
+        (completed("a"), quarantine(EventConflict)),
     ]);
     row(&[
         (reconciled("a"), NEW),
         (completed("x").unauthenticated(), repeat(1)),
         (completed("b"), repeat(1)),
     ]);
-    row(&[(completed("a"), NEW), (reconciled("b"), repeat(1)), (completed("b"), keep(EventConflict))]);
-    row(&[(failed("X").reconciled(), NEW), (failed("Y"), repeat(1)), (timeout(), keep(EventConflict))]);
+    row(&[(completed("a"), NEW), (reconciled("b"), repeat(1)), (completed("b"), quarantine(EventConflict))]);
+    row(&[(failed("X").reconciled(), NEW), (failed("Y"), repeat(1)), (timeout(), quarantine(EventConflict))]);
     row(&[(failed("X"), NEW), (failed("Y").reconciled(), repeat(1))]);
     row(&[(timeout(), NEW), (timeout().reconciled(), repeat(1))]);
-    // But the provider's word counts for more than one who has proven nothing.
-    row(&[(completed("x").unauthenticated(), NEW), (reconciled("a"), over(1, Superseded::Unauthenticated))]);
-    row(&[(failed("X").reconciled(), NEW), (completed("a"), over(1, Superseded::Failed))]);
-    row(&[(timeout().reconciled(), NEW), (completed("a"), over(1, Superseded::Timeout))]);
-    row(&[(failed("X"), NEW), (reconciled("a"), over(1, Superseded::Failed))]);
-    row(&[(completed("a"), NEW), (failed("X").reconciled(), keep(EventConflict))]);
+    // A reconciled event supersedes an unauthenticated one.
+    row(&[
+        (completed("x").unauthenticated(), NEW),
+        (reconciled("a"), supersede(1, Superseded::Unauthenticated)),
+    ]);
+    row(&[(failed("X").reconciled(), NEW), (completed("a"), supersede(1, Superseded::Failed))]);
+    row(&[(timeout().reconciled(), NEW), (completed("a"), supersede(1, Superseded::Timeout))]);
+    row(&[(failed("X"), NEW), (reconciled("a"), supersede(1, Superseded::Failed))]);
+    row(&[(completed("a"), NEW), (failed("X").reconciled(), quarantine(EventConflict))]);
 }
 
 #[test]
@@ -197,18 +202,30 @@ fn an_event_is_new_once() {
 
 #[test]
 fn a_completion_supersedes_a_failure() {
-    row(&[(failed("X"), NEW), (completed("a"), over(1, Superseded::Failed)), (completed("a"), repeat(2))]);
-    row(&[(timeout(), NEW), (completed("a"), over(1, Superseded::Timeout)), (timeout(), repeat(1))]);
+    row(&[
+        (failed("X"), NEW),
+        (completed("a"), supersede(1, Superseded::Failed)),
+        (completed("a"), repeat(2)),
+    ]);
+    row(&[(timeout(), NEW), (completed("a"), supersede(1, Superseded::Timeout)), (timeout(), repeat(1))]);
 }
 
 #[test]
-fn what_contradicts_is_kept() {
-    row(&[(completed("a"), NEW), (failed("X"), keep(EventConflict)), (completed("b"), keep(EventConflict))]);
-    row(&[(failed("X"), NEW), (failed("Y"), keep(EventConflict)), (timeout(), keep(EventConflict))]);
+fn quarantines_a_contradicting_event() {
+    row(&[
+        (completed("a"), NEW),
+        (failed("X"), quarantine(EventConflict)),
+        (completed("b"), quarantine(EventConflict)),
+    ]);
     row(&[
         (failed("X"), NEW),
-        (completed("a"), over(1, Superseded::Failed)),
-        (failed("Y"), keep(EventConflict)),
+        (failed("Y"), quarantine(EventConflict)),
+        (timeout(), quarantine(EventConflict)),
+    ]);
+    row(&[
+        (failed("X"), NEW),
+        (completed("a"), supersede(1, Superseded::Failed)),
+        (failed("Y"), quarantine(EventConflict)),
         (failed("X"), repeat(1)),
     ]);
 }
@@ -217,86 +234,87 @@ fn what_contradicts_is_kept() {
 fn an_unauthenticated_sender_never_blocks_an_authenticated_one() {
     row(&[
         (completed("a").unauthenticated(), NEW),
-        (completed("b"), over(1, Superseded::Unauthenticated)),
+        (completed("b"), supersede(1, Superseded::Unauthenticated)),
         (completed("b"), repeat(2)),
     ]);
-    row(&[(completed("a").unauthenticated(), NEW), (failed("X"), over(1, Superseded::Unauthenticated))]);
+    row(&[(completed("a").unauthenticated(), NEW), (failed("X"), supersede(1, Superseded::Unauthenticated))]);
     row(&[
         (failed("X").unauthenticated(), NEW),
-        (failed("Y"), over(1, Superseded::Unauthenticated)),
-        (completed("a"), over(2, Superseded::Failed)),
+        (failed("Y"), supersede(1, Superseded::Unauthenticated)),
+        (completed("a"), supersede(2, Superseded::Failed)),
     ]);
-    row(&[(failed("X").unauthenticated(), NEW), (completed("a"), over(1, Superseded::Unauthenticated))]);
+    row(&[(failed("X").unauthenticated(), NEW), (completed("a"), supersede(1, Superseded::Unauthenticated))]);
     row(&[
         (completed("a").unauthenticated(), NEW),
-        (failed("X"), over(1, Superseded::Unauthenticated)),
-        (completed("b"), over(2, Superseded::Failed)),
-        (completed("a").unauthenticated(), keep(EventConflict)),
+        (failed("X"), supersede(1, Superseded::Unauthenticated)),
+        (completed("b"), supersede(2, Superseded::Failed)),
+        (completed("a").unauthenticated(), quarantine(EventConflict)),
     ]);
-    // Not even where it is the other kind that has proven nothing.
+    // An unauthenticated event of the other kind does not block either.
     row(&[
         (failed("X").unauthenticated(), NEW),
-        (completed("a"), over(1, Superseded::Unauthenticated)),
-        (failed("Y"), keep(EventConflict)),
+        (completed("a"), supersede(1, Superseded::Unauthenticated)),
+        (failed("Y"), quarantine(EventConflict)),
         (completed("a"), repeat(2)),
         (failed("X").unauthenticated(), repeat(1)),
     ]);
-    // And the other way round it does not count.
-    row(&[(completed("a"), NEW), (completed("b").unauthenticated(), keep(EventConflict))]);
-    row(&[(failed("X"), NEW), (completed("a").unauthenticated(), keep(EventConflict))]);
-    // The same said once more is a repeat, whoever says it.
+    // An unauthenticated event contradicts an authenticated one.
+    row(&[(completed("a"), NEW), (completed("b").unauthenticated(), quarantine(EventConflict))]);
+    row(&[(failed("X"), NEW), (completed("a").unauthenticated(), quarantine(EventConflict))]);
+    // The same event is a repeat from any sender.
     row(&[(completed("a").unauthenticated(), NEW), (completed("a"), repeat(1))]);
     row(&[(completed("a"), NEW), (completed("a").unauthenticated(), repeat(1))]);
 }
 
 #[test]
-fn a_token_speaks_of_one_generation_and_a_generation_has_one_token() {
+fn binds_a_token_and_a_generation_to_each_other() {
     let with = |generation: &str, token: &str| completed("a").of(generation).with_token(token);
-    row(&[(with(ONE, "t"), NEW), (with(TWO, "t"), keep(TokenReused)), (with(ONE, "t"), repeat(1))]);
-    row(&[(with(ONE, "t"), NEW), (with(ONE, "u"), keep(TokenConflict)), (with(TWO, "u"), NEW)]);
-    // A repeat that is the first to have a token binds it.
-    row(&[(completed("a"), NEW), (with(ONE, "t"), repeat(1)), (with(TWO, "t"), keep(TokenReused))]);
-    // What is kept binds nothing.
+    row(&[(with(ONE, "t"), NEW), (with(TWO, "t"), quarantine(TokenReused)), (with(ONE, "t"), repeat(1))]);
+    row(&[(with(ONE, "t"), NEW), (with(ONE, "u"), quarantine(TokenConflict)), (with(TWO, "u"), NEW)]);
+    // The first repeat with a token binds it.
+    row(&[(completed("a"), NEW), (with(ONE, "t"), repeat(1)), (with(TWO, "t"), quarantine(TokenReused))]);
+    // A quarantined arrival binds nothing.
     row(&[
         (completed("a"), NEW),
-        (completed("b").with_token("t"), keep(EventConflict)),
+        (completed("b").with_token("t"), quarantine(EventConflict)),
         (with(TWO, "t"), NEW),
     ]);
-    // Another hook's tokens are others.
+    // Tokens of another hook are separate.
     let elsewhere = Arrival { hook: "other".to_owned(), ..with(TWO, "t") };
     row(&[(with(ONE, "t"), NEW), (elsewhere, NEW)]);
 }
 
 #[test]
-fn one_static_url_is_bound_to_nothing() {
+fn a_static_url_binds_nothing() {
     let with = |generation: &str| completed("a").of(generation).with_static_token("s");
     row(&[(with(ONE), NEW), (with(TWO), NEW), (completed("a").with_token("t"), repeat(1))]);
 }
 
 #[test]
-fn what_is_observed_or_quarantined_decides_nothing() {
-    let observed = completed("a").judged(Verdict::Observed, None);
-    let quarantined = completed("a").judged(Verdict::Quarantined, Some("token-expired")).with_token("t");
+fn observed_and_quarantined_arrivals_decide_nothing() {
+    let observed = completed("a").with_verdict(Verdict::Observed, None);
+    let quarantined =
+        completed("a").with_verdict(Verdict::Quarantined, Some("token-expired")).with_token("t");
     row(&[
-        (observed.clone(), Decision::Observe),
-        (observed, Decision::Observe),
-        (quarantined, keep(QuarantineReason::Gate(Reason::TokenExpired))),
+        (observed.clone(), ArrivalDecision::Observe),
+        (observed, ArrivalDecision::Observe),
+        (quarantined, quarantine(QuarantineReason::Gate(Reason::TokenExpired))),
         (completed("b"), NEW),
         (completed("c").of(TWO).with_token("t"), NEW),
     ]);
 }
 
 #[test]
-fn only_what_has_changed_is_written() {
-    let mut known = BatchState::default();
-    known.decide(&completed("a").with_token("t"), 1);
-    let changed = |known: &BatchState| {
-        (known.generations.values().any(|row| row.changed), known.tokens.values().any(|row| row.changed))
+fn marks_only_changed_state() {
+    let mut state = BatchState::default();
+    state.decide(&completed("a").with_token("t"), 1);
+    let changed = |state: &BatchState| {
+        (state.generations.values().any(|row| row.changed), state.tokens.values().any(|row| row.changed))
     };
-    assert_eq!(changed(&known), (true, true));
-    known.generations.values_mut().for_each(|row| row.changed = false);
-    known.tokens.values_mut().for_each(|row| row.changed = false);
-    known.decide(&completed("a").with_token("t"), 2);
-    known.decide(&completed("b").with_token("t"), 3);
-    assert_eq!(changed(&known), (false, false));
+    assert_eq!(changed(&state), (true, true));
+    state.generations.values_mut().for_each(|row| row.changed = false);
+    state.tokens.values_mut().for_each(|row| row.changed = false);
+    state.decide(&completed("a").with_token("t"), 2);
+    state.decide(&completed("b").with_token("t"), 3);
+    assert_eq!(changed(&state), (false, false));
 }

@@ -5,7 +5,7 @@ use crate::attempt_headers::AttemptHeaders;
 use crate::client;
 use crate::failpoint::die_at;
 use crate::key::WebhookKeys;
-use crate::store::Claimed;
+use crate::store::ClaimedEntry;
 use axum::http::header::{HeaderMap, HeaderValue};
 use axum::http::{Method, Request, StatusCode, Uri};
 use blobgate::contract::header::WEBHOOK_ID;
@@ -113,7 +113,11 @@ impl ServiceClient {
         Self { target, client }
     }
 
-    pub(super) async fn attempt(&self, entry: Claimed, lease: watch::Receiver<Instant>) -> AttemptReport {
+    pub(super) async fn attempt(
+        &self,
+        entry: ClaimedEntry,
+        lease: watch::Receiver<Instant>,
+    ) -> AttemptReport {
         let (id, number, attempt, started) = (entry.id, entry.lease, entry.attempts, Instant::now());
         die_at!("after-claim");
         let outcome = if *lease.borrow() <= started {
@@ -129,7 +133,7 @@ impl ServiceClient {
         AttemptReport { id, lease: number, attempt, outcome, took: started.elapsed() }
     }
 
-    async fn post(&self, entry: Claimed) -> AttemptOutcome {
+    async fn post(&self, entry: ClaimedEntry) -> AttemptOutcome {
         let request = match self.request(entry) {
             Ok(request) => request,
             Err(error) => return AttemptOutcome::Unanswered(format!("cannot send it: {error}")),
@@ -158,7 +162,7 @@ impl ServiceClient {
         }
     }
 
-    fn request(&self, entry: Claimed) -> Result<Request<Full<Bytes>>, axum::http::Error> {
+    fn request(&self, entry: ClaimedEntry) -> Result<Request<Full<Bytes>>, axum::http::Error> {
         let mut headers = read_headers(&entry.headers);
         let body = Bytes::from(entry.body);
         let added = AttemptHeaders {

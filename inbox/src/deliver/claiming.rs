@@ -2,7 +2,7 @@
 
 use super::{Deliverer, LOOK_EVERY, LeasedEntry, Route, later, micros};
 use crate::metrics::RouteHealth;
-use crate::store::Claimed;
+use crate::store::ClaimedEntry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -81,7 +81,7 @@ impl Deliverer {
         })
     }
 
-    fn start(&mut self, entry: Claimed, route: &str, granted: Instant) {
+    fn start(&mut self, entry: ClaimedEntry, route: &str, granted: Instant) {
         let (until, lease_until) = watch::channel(later(granted, self.pace.usable_lease()));
         let id = entry.id;
         let flight = self.route(route).begin(&entry, granted);

@@ -9,7 +9,7 @@ mod probe;
 
 use super::DeliveryPace;
 use super::attempt::AttemptOutcome;
-use crate::store::{Claim, Claimed, Class, Pick, Wanted};
+use crate::store::{AttemptClass, ClaimRequest, ClaimedBatch, ClaimedEntry, Pick};
 use drain::Drain;
 use probe::{MAX_FIRST_PAUSE, MAX_PAUSE, ProbeSlot};
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(super) struct Route {
 /// An attempt in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flight {
-    class: Class,
+    class: AttemptClass,
     began: Instant,
     epoch: u64,
     /// Whether the service answered another entry with 2xx between the last attempt and this one.
@@ -106,7 +106,7 @@ impl Route {
     }
 
     /// The entries to claim now.
-    pub(super) fn wanted(&mut self, now: Instant) -> Option<Wanted> {
+    pub(super) fn wanted(&mut self, now: Instant) -> Option<ClaimRequest> {
         let free = self.pace.concurrency.saturating_sub(self.in_flight());
         let room = match &self.health {
             _ if self.paused => 0,
@@ -119,41 +119,41 @@ impl Route {
         self.claimed_at = Some(now);
         match &self.health {
             Health::Down { first, again } => {
-                let due = [(first, Class::First), (again, Class::Again)]
+                let due = [(first, AttemptClass::First), (again, AttemptClass::Again)]
                     .map(|(slot, class)| (slot.pick(class), usize::from(slot.is_due(now))));
                 let [(_, first), (_, again)] = due;
                 (first.saturating_add(again) > 0)
-                    .then(|| Wanted::of(due.to_vec(), room.min(due.len()), first, again))
+                    .then(|| ClaimRequest::of(due.to_vec(), room.min(due.len()), first, again))
             }
             Health::Up { .. } if self.drain.is_on() || self.is_troubled(now) => Some(self.shares(room)),
-            Health::Up { .. } => Some(Wanted::due(room)),
+            Health::Up { .. } => Some(ClaimRequest::due(room)),
         }
     }
 
     /// Half of the room goes to each pick in turn, and the rest to the newest entries.
-    fn shares(&mut self, room: usize) -> Wanted {
+    fn shares(&mut self, room: usize) -> ClaimRequest {
         self.turn = self.turn.wrapping_add(1);
         let concurrency = self.pace.concurrency;
         let reserved = concurrency.checked_div(RESERVED).unwrap_or_default().max(1);
         let max = concurrency.saturating_sub(reserved).max(1);
         const TURNS: [Pick; 4] = [
-            Pick::Newest(Class::First),
-            Pick::Oldest(Class::Again),
-            Pick::Oldest(Class::First),
-            Pick::Newest(Class::Again),
+            Pick::Newest(AttemptClass::First),
+            Pick::Oldest(AttemptClass::Again),
+            Pick::Oldest(AttemptClass::First),
+            Pick::Newest(AttemptClass::Again),
         ];
         let half = room.checked_div(2).unwrap_or_default().max(1);
         let pick = self.turn.checked_rem(TURNS.len()).and_then(|turn| TURNS.get(turn));
         let mut picks: Vec<_> = pick.map(|pick| (*pick, half)).into_iter().collect();
         // Old entries without an answer would occupy each slot for a whole timeout: the rest and the last slot are for the
         // newest.
-        picks.extend([(Pick::Newest(Class::First), room), (Pick::Newest(Class::Again), room)]);
-        Wanted::of(picks, room, max.saturating_sub(self.first), max.saturating_sub(self.again))
-            .keep_for_newest(usize::from(concurrency > 1))
+        picks.extend([(Pick::Newest(AttemptClass::First), room), (Pick::Newest(AttemptClass::Again), room)]);
+        ClaimRequest::of(picks, room, max.saturating_sub(self.first), max.saturating_sub(self.again))
+            .reserve_for_newest(usize::from(concurrency > 1))
     }
 
     /// Notes a claim.
-    pub(super) fn claimed(&mut self, claim: &Claim, now: Instant) {
+    pub(super) fn claimed(&mut self, claim: &ClaimedBatch, now: Instant) {
         if self.drain.is_on() || self.is_down() {
             self.drain.take(claim.entries.len(), now);
         }
@@ -163,8 +163,8 @@ impl Route {
     }
 
     /// Notes the start of an attempt.
-    pub(super) fn begin(&mut self, entry: &Claimed, now: Instant) -> Flight {
-        let class = if entry.attempts <= 1 { Class::First } else { Class::Again };
+    pub(super) fn begin(&mut self, entry: &ClaimedEntry, now: Instant) -> Flight {
+        let class = if entry.attempts <= 1 { AttemptClass::First } else { AttemptClass::Again };
         let count = self.count(class);
         *count = count.saturating_add(1);
         if let Some(slot) = self.health.slot(class) {
@@ -272,10 +272,10 @@ impl Route {
         self.failed_at.is_some_and(|at| now.saturating_duration_since(at) < TROUBLED)
     }
 
-    fn count(&mut self, class: Class) -> &mut usize {
+    fn count(&mut self, class: AttemptClass) -> &mut usize {
         match class {
-            Class::First => &mut self.first,
-            Class::Again => &mut self.again,
+            AttemptClass::First => &mut self.first,
+            AttemptClass::Again => &mut self.again,
         }
     }
 }
@@ -289,11 +289,11 @@ impl Health {
         Health::Up { failures: 0, last: None, of_many: false }
     }
 
-    fn slot(&mut self, class: Class) -> Option<&mut ProbeSlot> {
+    fn slot(&mut self, class: AttemptClass) -> Option<&mut ProbeSlot> {
         match (self, class) {
             (Health::Up { .. }, _) => None,
-            (Health::Down { first, .. }, Class::First) => Some(first),
-            (Health::Down { again, .. }, Class::Again) => Some(again),
+            (Health::Down { first, .. }, AttemptClass::First) => Some(first),
+            (Health::Down { again, .. }, AttemptClass::Again) => Some(again),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The arrival of a fetched event, with the headers that the gate would have set on its webhook.
 
-use crate::arrival::{Arrival, NotOurs};
-use crate::store::Question;
+use crate::arrival::{Arrival, ArrivalError};
+use crate::store::StatusCall;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::contract::{self, EventSource, Proof, Verdict, header};
 use blobgate::dialect::Dialect;
@@ -10,15 +10,15 @@ use blobgate::forward;
 use bytes::Bytes;
 
 /// # Errors
-/// [`NotOurs`] if a value does not fit in a header.
+/// [`ArrivalError`] if a value does not fit in a header.
 pub(super) fn arrival(
-    question: &Question,
+    question: &StatusCall,
     dialect: Dialect,
     event: &Event,
     webhook: Vec<u8>,
     path: &str,
     signs: bool,
-) -> Result<Arrival, NotOurs> {
+) -> Result<Arrival, ArrivalError> {
     let id = event.generation_id.to_string();
     let mut set = vec![
         (header::VERDICT, Verdict::Accepted.name().into()),
@@ -31,14 +31,14 @@ pub(super) fn arrival(
         (header::GENERATION_ID, id.as_str().into()),
     ];
     set.extend(question.job.as_deref().map(|job| (header::JOB, job.into())));
-    forward::about_event(Verdict::Accepted, dialect, event, &mut set);
+    forward::add_event(Verdict::Accepted, dialect, event, &mut set);
     if signs {
         // An attempt signs only with this header.
         set.push((header::WEBHOOK_ID, event.idempotency_key(dialect.name()).into()));
     }
     let mut headers = HeaderMap::new();
     for (name, value) in set {
-        let value = HeaderValue::try_from(value.as_ref()).map_err(|_| NotOurs::Header)?;
+        let value = HeaderValue::try_from(value.as_ref()).map_err(|_| ArrivalError::Header)?;
         headers.append(HeaderName::from_static(name), value);
     }
     Arrival::read(path, &headers, Bytes::from(webhook)).map(Arrival::reconciled)
@@ -62,7 +62,7 @@ mod tests {
         else {
             panic!("{answer}")
         };
-        let question = Question {
+        let question = StatusCall {
             hook: "veo3".to_owned(),
             state: crate::entry::ExpectationState::Expected,
             generation: ID.to_owned(),

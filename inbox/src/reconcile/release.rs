@@ -1,11 +1,11 @@
 //! Releases a quarantined entry: one transaction decides on it as on a new arrival, and ends the old entry.
 
-use crate::arrival::{Arrival, NotOurs, read_headers};
-use crate::commit::{Committer, NotStored};
+use crate::arrival::{Arrival, ArrivalError, read_headers};
+use crate::commit::{CommitError, Committer};
 use crate::entry::QuarantineReason;
 use crate::handles::InboxHandles;
 use crate::space::Full;
-use crate::store::{Outcome, Quarantined, StoreError};
+use crate::store::{ArrivalOutcome, QuarantinedEntry, StoreError};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
 use blobgate::contract::header;
@@ -29,7 +29,7 @@ pub(crate) enum ReleaseError {
     #[error(transparent)]
     Full(#[from] Full),
     #[error("it is not a valid delivery: {0}")]
-    NotOurs(#[from] NotOurs),
+    NotOurs(#[from] ArrivalError),
     /// It would go into quarantine again for this reason.
     #[error("{0}")]
     Stays(QuarantineReason),
@@ -57,7 +57,7 @@ pub(super) enum ReconcileError {
     #[error(transparent)]
     Full(#[from] Full),
     #[error(transparent)]
-    NotStored(#[from] NotStored),
+    NotStored(#[from] CommitError),
 }
 
 /// The answer of an entry that an expectation explains.
@@ -67,10 +67,10 @@ const CONFIRMED: &str = "released: the status API confirms it";
 
 impl Releaser {
     /// Stores a fetched event, like the receive listener.
-    pub(super) async fn store(&self, arrival: Arrival) -> Result<Outcome, ReconcileError> {
+    pub(super) async fn store(&self, arrival: Arrival) -> Result<ArrivalOutcome, ReconcileError> {
         self.shared.space.check(arrival.verdict)?;
         let outcome = self.committer.store(arrival).await?;
-        if let Outcome::Quarantined(reason) = &outcome {
+        if let ArrivalOutcome::Quarantined(reason) = &outcome {
             self.shared.metrics.quarantined(reason);
         }
         Ok(outcome)
@@ -108,10 +108,10 @@ impl Releaser {
         id: i64,
         arrival: &Arrival,
         note: &str,
-    ) -> Result<Outcome, ReleaseError> {
+    ) -> Result<ArrivalOutcome, ReleaseError> {
         self.shared.space.check(arrival.verdict)?;
         let outcome = self.shared.store.release(id, arrival, note).await?;
-        if let Some(outcome @ Outcome::Waits(route)) = &outcome {
+        if let Some(outcome @ ArrivalOutcome::Waits(route)) = &outcome {
             self.shared.space.add(arrival, outcome);
             self.shared.wake.up([route.clone()]);
         }
@@ -120,16 +120,16 @@ impl Releaser {
 }
 
 /// Checks that the entry leaves quarantine by this outcome.
-pub(crate) fn check_released(outcome: Option<Outcome>) -> Result<Outcome, ReleaseError> {
+pub(crate) fn check_released(outcome: Option<ArrivalOutcome>) -> Result<ArrivalOutcome, ReleaseError> {
     match outcome {
-        Some(outcome @ (Outcome::Waits(_) | Outcome::Repeated)) => Ok(outcome),
-        Some(Outcome::Quarantined(reason)) => Err(ReleaseError::Stays(reason)),
-        Some(Outcome::TokenFull | Outcome::QuarantineFull) => Err(ReleaseError::QuarantineFull),
+        Some(outcome @ (ArrivalOutcome::Waits(_) | ArrivalOutcome::Repeated)) => Ok(outcome),
+        Some(ArrivalOutcome::Quarantined(reason)) => Err(ReleaseError::Stays(reason)),
+        Some(ArrivalOutcome::TokenFull | ArrivalOutcome::QuarantineFull) => Err(ReleaseError::QuarantineFull),
         None => Err(ReleaseError::Gone),
     }
 }
 
-fn read(entry: Quarantined, headers: &HeaderMap) -> Result<Arrival, ReleaseError> {
+fn read(entry: QuarantinedEntry, headers: &HeaderMap) -> Result<Arrival, ReleaseError> {
     let path = String::from_utf8_lossy(&entry.path);
     Ok(Arrival::read(&path, headers, entry.body.into())?)
 }
@@ -147,7 +147,7 @@ fn accepted(mut headers: HeaderMap, event: &Event) -> Result<HeaderMap, ReleaseE
         (header::EVENT, event.kind.name()),
         (header::PROOFS, &proofs),
     ] {
-        let value = HeaderValue::try_from(value).map_err(|_| NotOurs::Header)?;
+        let value = HeaderValue::try_from(value).map_err(|_| ArrivalError::Header)?;
         headers.insert(HeaderName::from_static(name), value);
     }
     Ok(headers)

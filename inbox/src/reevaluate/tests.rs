@@ -20,8 +20,8 @@ fn body(url: &str) -> String {
 }
 
 /// An entry with a valid token.
-fn quarantined(reason: &str, body: &str) -> Quarantined {
-    Quarantined {
+fn quarantined(reason: &str, body: &str) -> QuarantinedEntry {
+    QuarantinedEntry {
         hook: "veo3".to_owned(),
         reason: Some(QuarantineReason::parse(reason)),
         token_id: Some("t".to_owned()),
@@ -36,12 +36,12 @@ fn quarantined(reason: &str, body: &str) -> Quarantined {
 }
 
 /// An entry with an expired token.
-fn expired(reason: &str, body: &str) -> Quarantined {
-    Quarantined { headers: b"content-type: application/json\r\n".to_vec(), ..quarantined(reason, body) }
+fn expired(reason: &str, body: &str) -> QuarantinedEntry {
+    QuarantinedEntry { headers: b"content-type: application/json\r\n".to_vec(), ..quarantined(reason, body) }
 }
 
 #[track_caller]
-fn row(hook: &str, waived: &[&str], entry: Quarantined, expected: Result<(), &str>) {
+fn row(hook: &str, waived: &[&str], entry: QuarantinedEntry, expected: Result<(), &str>) {
     let waived: Vec<_> = waived.iter().map(|code| (*code).to_owned()).collect();
     let judge = Judge::new(config(hook).as_bytes(), &waived).unwrap();
     let judged = judge.judge(entry).map(|_| ()).map_err(|why| why.to_string());
@@ -53,7 +53,7 @@ const ELSEWHERE: &str = "https://cdn.example.com/a.mp4";
 
 /// The arrival of an entry that passes without a confirmation.
 #[track_caller]
-fn passes(judge: &Judge, entry: Quarantined) -> Arrival {
+fn passes(judge: &Judge, entry: QuarantinedEntry) -> Arrival {
     match judge.judge(entry).unwrap() {
         ReevaluatedEntry::Passes(arrival) => arrival,
         ReevaluatedEntry::NeedsConfirmation(_) => panic!("it needs a confirmation"),
@@ -126,7 +126,7 @@ fn needs_a_confirmation_unless_the_entry_has_one() {
 
 #[test]
 fn refuses_an_entry_of_an_unknown_hook() {
-    let other = Quarantined { hook: "gone".to_owned(), ..quarantined("json-invalid", &body(GOOD)) };
+    let other = QuarantinedEntry { hook: "gone".to_owned(), ..quarantined("json-invalid", &body(GOOD)) };
     row(TOKEN, &[], other, Err("this configuration has no hook gone"));
 }
 

@@ -5,7 +5,7 @@ use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
 use super::names::EntryState;
 use super::written;
-use crate::store::{Change, NO_EVENT, NO_GENERATION, Only, UNKNOWN, Which};
+use crate::store::{Change, EntrySelection, NO_EVENT, NO_GENERATION, Restriction, UNKNOWN};
 use crate::violation;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +90,7 @@ impl Operations {
     /// Changes entries.
     pub(crate) async fn change(&self, change: Change, request: ChangeRequest) -> Result<ChangeAnswer, Error> {
         let which = request.which(change)?;
-        let (ids, next) = self.piece(which, Only::For(change), &request).await?;
+        let (ids, next) = self.piece(which, Restriction::Applicable(change), &request).await?;
         let store = self.shared.store.clone();
         let changed = written(async move { store.change(change, &ids).await }).await?;
         if matches!(change, Change::Replay | Change::Release) {
@@ -128,7 +128,7 @@ impl Operations {
             known = known.saturating_add(candidates.count);
             until = until.max(Some(candidates.id));
         }
-        if let Which::Ids(ids) = which {
+        if let EntrySelection::Ids(ids) = which {
             let unknown = i64::try_from(ids.len()).unwrap_or(i64::MAX).saturating_sub(known);
             if unknown > 0 {
                 refuses.insert(UNKNOWN, unknown);
@@ -166,13 +166,13 @@ impl Operations {
     /// The ids of one piece, and the `after` of the next. `only` restricts a filter.
     pub(super) async fn piece(
         &self,
-        which: Which,
-        only: Only,
+        which: EntrySelection,
+        only: Restriction,
         request: &ChangeRequest,
     ) -> Result<(BTreeSet<i64>, Option<i64>), Error> {
         let filter = match which {
-            Which::Ids(ids) => return Ok((ids, None)),
-            Which::All(filter) => filter,
+            EntrySelection::Ids(ids) => return Ok((ids, None)),
+            EntrySelection::All(filter) => filter,
         };
         let (after, until) = (request.after.unwrap_or(0), request.until.unwrap_or(i64::MAX));
         let limit = request.limit.unwrap_or(MAX_ENTRIES);
@@ -184,10 +184,10 @@ impl Operations {
 }
 
 impl ChangeRequest {
-    fn which(&self, change: Change) -> Result<Which, BadRequest> {
+    fn which(&self, change: Change) -> Result<EntrySelection, BadRequest> {
         let which = self.selected()?;
         // A purge is final, so a state or a day is not enough.
-        if let (Change::Purge, Which::All(filter)) = (change, &which)
+        if let (Change::Purge, EntrySelection::All(filter)) = (change, &which)
             && filter.job.is_none()
             && filter.generation.is_none()
         {
@@ -197,7 +197,7 @@ impl ChangeRequest {
     }
 
     /// The selected entries.
-    pub(super) fn selected(&self) -> Result<Which, BadRequest> {
+    pub(super) fn selected(&self) -> Result<EntrySelection, BadRequest> {
         if let Some(limit) = self.limit.filter(|limit| !(1..=MAX_ENTRIES).contains(limit)) {
             return Err(BadRequest::Limit { limit, max: MAX_ENTRIES });
         }
@@ -209,10 +209,10 @@ impl ChangeRequest {
                 if ids.is_empty() || i64::try_from(ids.len()).is_ok_and(|count| count > MAX_ENTRIES) {
                     return Err(BadRequest::IdCount(MAX_ENTRIES));
                 }
-                Ok(Which::Ids(ids.clone()))
+                Ok(EntrySelection::Ids(ids.clone()))
             }
             (None, Some(filter)) if filter.is_empty() => Err(BadRequest::EmptyFilter),
-            (None, Some(filter)) => Ok(Which::All(filter.check()?)),
+            (None, Some(filter)) => Ok(EntrySelection::All(filter.check()?)),
             _ => Err(BadRequest::IdsOrFilter),
         }
     }

@@ -4,7 +4,7 @@ use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
 use super::names::{EntryState, EventKind, Lane};
 use super::{EntryPayload, ExpectationStatus, Operations, time};
-use crate::store::Entry;
+use crate::store::EntryRow;
 use crate::violation;
 use serde::{Deserialize, Serialize};
 
@@ -191,10 +191,10 @@ pub(super) fn event(name: &str) -> Result<EventKind, Error> {
     name.parse().map_err(|_| Error::NewerEvent(name.to_owned()))
 }
 
-impl TryFrom<Entry> for EntrySummary {
+impl TryFrom<EntryRow> for EntrySummary {
     type Error = Error;
 
-    fn try_from(entry: Entry) -> Result<Self, Error> {
+    fn try_from(entry: EntryRow) -> Result<Self, Error> {
         Ok(Self {
             id: entry.id,
             lane: entry.lane,
@@ -228,7 +228,7 @@ impl TryFrom<Entry> for EntrySummary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Payload;
+    use crate::store::StoredPayload;
     use serde_json::{Value, json};
 
     fn detail(payload: Option<EntryPayload>) -> EntryDetail {
@@ -254,7 +254,8 @@ mod tests {
     fn answers_read_back() {
         row(None, &Value::Null);
         for (bytes, body) in [(&b"{}"[..], "{}"), (&[0xff, 0xfe], "//4=")] {
-            let payload = Payload { path: b"/webhook".to_vec(), headers: Vec::new(), body: bytes.to_vec() };
+            let payload =
+                StoredPayload { path: b"/webhook".to_vec(), headers: Vec::new(), body: bytes.to_vec() };
             let payload = EntryPayload::from(payload);
             assert_eq!(payload.bytes().as_deref(), Some(bytes));
             row(Some(payload), &json!(body));

@@ -5,7 +5,7 @@ use super::filter::{read_generation, read_hook, read_job};
 use super::names::ExpectationState;
 use super::{Operations, time, written};
 use crate::reconcile::{ReleaseError, Releaser};
-use crate::store::{Expectation, Expected, Noted, StoreError, StoreHandle};
+use crate::store::{Announcement, AnnouncementOutcome, Expectation, StoreError, StoreHandle};
 use serde::{Deserialize, Serialize};
 
 /// Announces a generation and its job.
@@ -65,7 +65,7 @@ pub struct ExpectAnswer {
 impl Operations {
     /// Stores an expectation, and releases the entries that it explains.
     pub(crate) async fn expect(&self, request: &ExpectRequest) -> Result<ExpectAnswer, Error> {
-        let expected = Expected {
+        let expected = Announcement {
             hook: read_hook(&request.hook)?,
             job: read_job(&request.job)?,
             generation: read_generation(&request.generation_id)?,
@@ -73,10 +73,10 @@ impl Operations {
         let (store, releaser, after) =
             (self.shared.store.clone(), self.releaser.clone(), self.reconcile_after);
         let (noted, released) = written(note(store, releaser, expected.clone(), after)).await?;
-        let Expected { hook, generation, job } = expected;
+        let Announcement { hook, generation, job } = expected;
         let (expectation, is_new) = match noted {
-            Noted::Is { expectation, is_new } => (expectation, is_new),
-            Noted::OtherJob(other) => {
+            AnnouncementOutcome::Recorded { expectation, is_new } => (expectation, is_new),
+            AnnouncementOutcome::OtherJob(other) => {
                 return Err(Error::OtherJob { hook, generation, expected: other, named: job });
             }
         };
@@ -97,12 +97,12 @@ impl Operations {
 async fn note(
     store: StoreHandle,
     releaser: Releaser,
-    expected: Expected,
+    expected: Announcement,
     after: i64,
-) -> Result<(Noted, Result<Vec<i64>, ReleaseError>), StoreError> {
+) -> Result<(AnnouncementOutcome, Result<Vec<i64>, ReleaseError>), StoreError> {
     let mut noted = store.expect(&expected, after).await?;
     let mut released = Vec::new();
-    if matches!(noted, Noted::OtherJob(_)) {
+    if matches!(noted, AnnouncementOutcome::OtherJob(_)) {
         return Ok((noted, Ok(released)));
     }
     for id in store.explained(&expected).await? {
@@ -113,11 +113,13 @@ async fn note(
         }
     }
     if !released.is_empty()
-        && let Noted::Is { is_new, .. } = noted
+        && let AnnouncementOutcome::Recorded { is_new, .. } = noted
     {
         // The release may have changed its state.
         noted = match store.expect(&expected, after).await? {
-            Noted::Is { expectation, .. } => Noted::Is { expectation, is_new },
+            AnnouncementOutcome::Recorded { expectation, .. } => {
+                AnnouncementOutcome::Recorded { expectation, is_new }
+            }
             other => other,
         };
     }

@@ -4,7 +4,7 @@ use super::error::{BadRequest, Error};
 use super::filter::read_hook;
 use super::names::EventKind;
 use super::{Operations, time, written};
-use crate::store::PausedSince;
+use crate::store::DatedPause;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -110,10 +110,10 @@ impl fmt::Display for PauseName {
     }
 }
 
-impl TryFrom<PausedSince> for ActivePause {
+impl TryFrom<DatedPause> for ActivePause {
     type Error = Error;
 
-    fn try_from(pause: PausedSince) -> Result<Self, Error> {
+    fn try_from(pause: DatedPause) -> Result<Self, Error> {
         let event = match pause.event.as_str() {
             "" => None,
             event => Some(super::entries::event(event)?),

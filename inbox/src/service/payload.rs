@@ -1,7 +1,7 @@
 //! The payload of an entry, in JSON.
 
 use crate::arrival::read_headers;
-use crate::store::Payload;
+use crate::store::StoredPayload;
 use axum::http::HeaderMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -39,8 +39,8 @@ pub struct HeaderLine {
     pub value: String,
 }
 
-impl From<Payload> for EntryPayload {
-    fn from(payload: Payload) -> Self {
+impl From<StoredPayload> for EntryPayload {
+    fn from(payload: StoredPayload) -> Self {
         let headers = read_headers(&payload.headers);
         Self::with(payload, &headers)
     }
@@ -48,7 +48,7 @@ impl From<Payload> for EntryPayload {
 
 impl EntryPayload {
     /// The payload with other headers.
-    pub(super) fn with(payload: Payload, headers: &HeaderMap) -> Self {
+    pub(super) fn with(payload: StoredPayload, headers: &HeaderMap) -> Self {
         let headers = headers.iter().map(|(name, value)| HeaderLine {
             name: name.to_string(),
             value: value.as_bytes().escape_ascii().to_string(),

@@ -55,7 +55,7 @@ impl Operations {
         let per_minute = self.per_minute.ok_or(Error::NoProvider)?;
         let store = self.shared.store.clone();
         let after = self.reconcile_after;
-        let due = written(async move { store.ask_now(after).await }).await?;
+        let due = written(async move { store.call_now(after).await }).await?;
         self.nudge.notify_one();
         tracing::info!("reconcile due={due} by an operator");
         Ok(ReconcileAnswer { due, per_minute })
@@ -65,7 +65,7 @@ impl Operations {
     pub(crate) async fn preview_reconcile(&self) -> Result<ReconcilePreview, Error> {
         let now = self.shared.store.now().await?;
         let limit = i64::try_from(MAX_QUESTIONS).unwrap_or(i64::MAX);
-        let mut open = self.shared.store.open_questions(limit.saturating_add(1)).await?;
+        let mut open = self.shared.store.open_expectations(limit.saturating_add(1)).await?;
         let more = open.len() > MAX_QUESTIONS;
         open.truncate(MAX_QUESTIONS);
         let overdue_since = now.saturating_sub(self.reconcile_after);

@@ -7,7 +7,7 @@ use super::{Operations, written};
 use crate::arrival::Arrival;
 use crate::reconcile::{ReleaseError, Releaser, check_released};
 use crate::reevaluate::{self, Judge, ReevaluatedEntry, RuleFailure};
-use crate::store::{Only, StoreError, StoreHandle};
+use crate::store::{Restriction, StoreError, StoreHandle};
 use crate::violation;
 use blobgate::Reason;
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,7 @@ impl Operations {
         let judge = Judge::new(request.config.to_string().as_bytes(), &request.waive)?;
         let dry_run = request.dry_run;
         let selection = request.selection();
-        let (ids, next) = self.piece(selection.selected()?, Only::Reevaluable, &selection).await?;
+        let (ids, next) = self.piece(selection.selected()?, Restriction::Reevaluable, &selection).await?;
         let mut answer = ReevaluateAnswer { next, ..ReevaluateAnswer::default() };
         for id in ids {
             let judged = self.judge(&judge, id).await?;
@@ -177,7 +177,7 @@ async fn preview_release(
         Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) => (arrival, ReevaluationOutcome::ToConfirm),
         Err(why) => return Ok(Err(why)),
     };
-    let outcome = check_released(store.would_release(id, &arrival).await?);
+    let outcome = check_released(store.preview_release(id, &arrival).await?);
     Ok(outcome.map(|_| became).map_err(StayReason::NotReleased))
 }
 
@@ -188,7 +188,7 @@ async fn release_or_confirm(
     id: i64,
     judged: Result<ReevaluatedEntry, StayReason>,
 ) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
-    store.forget_judgement(id).await?;
+    store.forget_reevaluation(id).await?;
     match judged {
         Err(why) => Ok(Err(why)),
         Ok(ReevaluatedEntry::Passes(arrival)) => match releaser.release(id, &arrival, NOTE).await {
@@ -205,11 +205,11 @@ async fn request_confirmation(
     id: i64,
     arrival: &Arrival,
 ) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
-    if let Err(why) = check_released(store.would_release(id, arrival).await?) {
+    if let Err(why) = check_released(store.preview_release(id, arrival).await?) {
         return Ok(Err(StayReason::NotReleased(why)));
     }
     let Some(generation) = &arrival.generation else { return Ok(Err(StayReason::NoGeneration)) };
-    let is_quarantined = store.want_for(id, &arrival.hook, generation, &arrival.headers).await?;
+    let is_quarantined = store.request_call_for(id, &arrival.hook, generation, &arrival.headers).await?;
     let gone = StayReason::NotReleased(ReleaseError::Gone);
     Ok(if is_quarantined { Ok(ReevaluationOutcome::ToConfirm) } else { Err(gone) })
 }

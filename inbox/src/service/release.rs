@@ -8,7 +8,7 @@ use crate::arrival::Arrival;
 use crate::entry::QuarantineReason;
 use crate::reconcile::{ReleaseError, check_released};
 use crate::release::{self, ReleaseAsError};
-use crate::store::{Outcome, Payload};
+use crate::store::{ArrivalOutcome, StoredPayload};
 use crate::violation;
 use blobgate::event::GenerationId;
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,7 @@ impl Operations {
             Err(why) => return Err(Error::NotNow(why)),
         };
         let (outcome, route) = match outcome {
-            Outcome::Waits(route) => (ReleaseOutcome::Waiting, Some(route)),
+            ArrivalOutcome::Waits(route) => (ReleaseOutcome::Waiting, Some(route)),
             _ => (ReleaseOutcome::Repeated, None),
         };
         if !request.dry_run {
@@ -127,11 +127,11 @@ impl Operations {
         id: i64,
         arrival: Arrival,
         dry_run: bool,
-    ) -> Result<Result<Outcome, ReleaseError>, Error> {
+    ) -> Result<Result<ArrivalOutcome, ReleaseError>, Error> {
         let (store, releaser) = (self.shared.store.clone(), self.releaser.clone());
         let outcome = written(async move {
             if dry_run {
-                return store.would_release(id, &arrival).await.map(check_released);
+                return store.preview_release(id, &arrival).await.map(check_released);
             }
             match releaser.release(id, &arrival, NOTE).await {
                 Err(ReleaseError::Store(error)) => Err(error),
@@ -162,7 +162,7 @@ fn still_quarantined(
 }
 
 /// Checks that the entry is quarantined, and still has its payload.
-fn check(entry: &EntrySummary, payload: Option<Payload>) -> Result<Payload, ReleaseAsError> {
+fn check(entry: &EntrySummary, payload: Option<StoredPayload>) -> Result<StoredPayload, ReleaseAsError> {
     use EntryState::{Delivered, Dropped, InFlight, Quarantined, Superseded, Waiting};
     let (id, state) = (entry.id, entry.state.name().replace('_', " "));
     match (entry.lane, entry.state) {

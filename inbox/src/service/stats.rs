@@ -4,7 +4,7 @@ use super::error::Error;
 use super::names::EntryState;
 use super::pauses::ActivePause;
 use super::{Operations, time};
-use crate::store::Alike;
+use crate::store::EntryGroup;
 use crate::store::Pause;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -86,7 +86,7 @@ impl Operations {
                 detail: standing.detail,
             })
             .collect();
-        let rescued = self.shared.store.rescued();
+        let rescued = self.shared.store.rescued_copies();
         match counted {
             Ok(stats) => Ok(InboxStats { faults, rescued, ..stats }),
             // The fault has the reason.
@@ -98,7 +98,7 @@ impl Operations {
     async fn count(&self) -> Result<InboxStats, Error> {
         let now = self.shared.store.now().await?;
         let pauses = self.shared.store.paused().await?;
-        let counted = self.shared.store.alike(now.saturating_sub(LAST_DAY)).await?;
+        let counted = self.shared.store.entry_groups(now.saturating_sub(LAST_DAY)).await?;
         let mut stats = InboxStats::default();
         let oldest = self.shared.store.oldest_waiting().await?;
         let mut routes = BTreeMap::new();
@@ -126,7 +126,7 @@ impl Operations {
 }
 
 impl InboxStats {
-    fn add(&mut self, alike: &Alike) {
+    fn add(&mut self, alike: &EntryGroup) {
         add(self.states.entry(alike.state).or_default(), alike.count);
         add(&mut self.bytes, alike.bytes);
         add(&mut self.tombstones, alike.tombstones);
@@ -137,11 +137,11 @@ impl InboxStats {
 }
 
 impl RouteStats {
-    fn add(&mut self, alike: &Alike) {
+    fn add(&mut self, alike: &EntryGroup) {
         match alike.state {
             EntryState::Waiting => add(&mut self.waiting, alike.count),
             EntryState::InFlight => add(&mut self.in_flight, alike.count),
-            EntryState::Delivered => add(&mut self.delivered_last_day, alike.lately),
+            EntryState::Delivered => add(&mut self.delivered_last_day, alike.recently_delivered),
             EntryState::Dead => add(&mut self.dead, alike.count),
             EntryState::Superseded | EntryState::Quarantined | EntryState::Dropped => {}
         }

@@ -6,7 +6,7 @@ use super::filter::EntryFilter;
 use super::{EntryPayload, Operations};
 use crate::arrival::read_headers;
 use crate::attempt_headers::AttemptHeaders;
-use crate::store::{Cursor, Entry, Payload};
+use crate::store::{Cursor, EntryRow, StoredPayload};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -136,7 +136,7 @@ impl TailWith {
 }
 
 /// The payload of its first attempt.
-fn delivery(entry: &Entry, payload: Payload) -> EntryPayload {
+fn delivery(entry: &EntryRow, payload: StoredPayload) -> EntryPayload {
     let mut headers = read_headers(&payload.headers);
     let added = AttemptHeaders {
         attempt: 1,

@@ -1,124 +1,126 @@
-//! A batch of arrivals in one transaction: everything about them is read under their locks, decided, and written.
+//! Stores a batch of arrivals in one transaction: locks and reads their state, decides, and writes.
 
 mod rehearsal;
 
 use crate::arrival::Arrival;
 use crate::decide::{
-    Account, Batch, BatchState, Generation, GenerationKey, GenerationUsage, NewEntry, Outcome, Plan,
-    QuarantineAnswers, QuarantineKey, QuarantineQuestions, Room, TerminalEvent, TokenKey, TokenUsage,
+    Account, ArrivalOutcome, Batch, BatchState, GenerationKey, GenerationState, GenerationUsage, NewEntry,
+    Plan, QuarantineKey, QuarantineQuery, QuarantineRoom, QuarantineRows, TerminalEvent, TokenKey,
+    TokenUsage,
 };
 use crate::entry::{Fingerprint, Origin};
 pub(super) use rehearsal::rehearse;
 use sqlx::Error;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where a transaction has the ids of new entries from.
+/// The source of the ids of new entries.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ids {
-    /// The next ones.
+pub(super) enum IdSource {
+    /// The store's next ids.
     Next,
-    /// From this negative one down, of entries that are taken back: a person sees no gaps.
+    /// Negative ids from this one down, for a rehearsal: rolled-back entries leave no gaps in the ids.
     Rehearsed(i64),
 }
 
-impl Ids {
-    /// Such that two inboxes do not wait for each other's rows.
+impl IdSource {
+    /// Random ids, so that two inboxes do not wait for each other's rows.
     pub(super) fn rehearsed() -> Self {
         let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
         let random = i64::try_from(now & i128::from(i64::MAX >> 2)).unwrap_or_default();
-        Ids::Rehearsed(random.saturating_neg().saturating_sub(1))
+        IdSource::Rehearsed(random.saturating_neg().saturating_sub(1))
     }
 
-    /// So many, if they are rehearsed.
+    /// Takes `count` ids of a rehearsal.
     pub(super) fn take(&mut self, count: i64) -> Option<Vec<i64>> {
-        let Ids::Rehearsed(next) = self else { return None };
+        let IdSource::Rehearsed(next) = self else { return None };
         let first = *next;
         *next = next.saturating_sub(count);
         Some((0..count).map(|number| first.saturating_sub(number)).collect())
     }
 }
 
-/// The statements of the deciding transaction.
-pub(super) trait Deciding {
-    /// So many ids for new entries.
+/// The statements that store arrivals.
+pub(super) trait ArrivalStatements {
+    /// Takes `count` ids for new entries.
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error>;
-    /// Locks these rows in their order, making those that are missing, and reads them.
+    /// Creates missing rows, and locks and reads all of them in order.
     async fn lock(
         &mut self,
         generations: &BTreeSet<GenerationKey>,
         tokens: &BTreeSet<TokenKey>,
     ) -> Result<BatchState, Error>;
-    /// Which of these are in quarantine already, and as which entry.
+    /// The entries with these keys in quarantine.
     async fn find_quarantined(
         &mut self,
         keys: &[QuarantineKey],
     ) -> Result<BTreeMap<QuarantineKey, i64>, Error>;
-    /// What each of these tokens has in quarantine; beside each, the generation that is its own.
+    /// The use of quarantine by each token. The second value is the token's own generation.
     async fn usage_of_tokens(
         &mut self,
         tokens: &[(TokenKey, Option<String>)],
     ) -> Result<BTreeMap<TokenKey, TokenUsage>, Error>;
-    /// What each of these generations has in quarantine.
+    /// The use of quarantine by each generation.
     async fn usage_of_generations(
         &mut self,
         accounts: &[Account],
     ) -> Result<BTreeMap<Account, GenerationUsage>, Error>;
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error>;
-    /// Counts so many repeats of each of these entries.
+    /// Adds the repeats to each entry.
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error>;
-    /// Ends these entries where they wait, and marks them where they are in flight.
+    /// Supersedes waiting entries, and marks entries in flight so that no attempt follows.
     async fn retire(&mut self, ids: &[i64]) -> Result<(), Error>;
-    /// Writes what has changed.
+    /// Writes changed generations and tokens.
     async fn save(&mut self, state: &BatchState) -> Result<(), Error>;
-    /// Locks a quarantined entry. Returns whether it is one still.
-    async fn hold_quarantined(&mut self, id: i64) -> Result<bool, Error>;
-    /// Ends a quarantined entry, and says why.
+    /// Locks an entry. Returns whether it is quarantined.
+    async fn lock_quarantined(&mut self, id: i64) -> Result<bool, Error>;
+    /// Ends a quarantined entry, and stores the reason.
     async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error>;
-    /// Takes out the rows that were only locked: of a refused arrival nothing stays.
-    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error>;
+    /// Deletes rows that `lock` created and the decision left empty: a refused arrival leaves nothing.
+    async fn delete_empty(&mut self, generations: &[GenerationKey], tokens: &[TokenKey])
+    -> Result<(), Error>;
 }
 
-/// Stores a batch: locks and reads what it is about, decides, and writes.
+/// Stores a batch. Returns the outcome of each arrival.
 pub(super) async fn store(
-    tx: &mut impl Deciding,
+    tx: &mut impl ArrivalStatements,
     arrivals: &[&Arrival],
-    room: Room,
-) -> Result<Vec<Outcome>, Error> {
+    room: QuarantineRoom,
+) -> Result<Vec<ArrivalOutcome>, Error> {
     let generations = arrivals.iter().filter_map(|arrival| arrival.generation_key()).collect();
     let tokens = arrivals.iter().filter_map(|arrival| arrival.locked_token()).collect();
     let ids = tx.ids(arrivals.len()).await?;
     let state = tx.lock(&generations, &tokens).await?;
     let mut batch = Batch::decide(state, arrivals.iter().copied().zip(ids));
-    if let Some(QuarantineQuestions { keys, tokens, accounts }) = batch.questions() {
-        let answers = QuarantineAnswers {
+    if let Some(QuarantineQuery { keys, tokens, accounts }) = batch.query() {
+        let rows = QuarantineRows {
             found: tx.find_quarantined(&keys).await?,
             by_token: tx.usage_of_tokens(&tokens).await?,
             by_generation: tx.usage_of_generations(&accounts).await?,
         };
-        batch.quarantine(answers, room);
+        batch.quarantine(rows, room);
     }
     let (plan, state, outcomes) = batch.finish();
     write(tx, plan, &state).await?;
     Ok(outcomes)
 }
 
-/// Decides on a quarantined entry as on an arrival of now, and ends it as a quarantined one. What would be quarantined again,
-/// for whatever reason, stays as it is. Returns nothing where it is not quarantined any more.
+/// Decides on a quarantined entry as on a new arrival, and ends it. An entry whose arrival would be quarantined again stays
+/// unchanged. Returns `None` if the entry is not quarantined.
 pub(super) async fn release(
-    tx: &mut impl Deciding,
+    tx: &mut impl ArrivalStatements,
     quarantined: i64,
     arrival: &Arrival,
     why: &str,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Option<ArrivalOutcome>, Error> {
     let generations = arrival.generation_key().into_iter().collect();
     let mut state = tx.lock(&generations, &arrival.locked_token().into_iter().collect()).await?;
     let (mut plan, mut outcome) = (Plan::default(), None);
-    if tx.hold_quarantined(quarantined).await? {
+    if tx.lock_quarantined(quarantined).await? {
         let ids = tx.ids(1).await?;
         let mut outcomes;
         (plan, state, outcomes) = Batch::decide(state, ids.into_iter().map(|id| (arrival, id))).finish();
         outcome = outcomes.pop();
-        if !matches!(outcome, None | Some(Outcome::Quarantined(_))) {
+        if !matches!(outcome, None | Some(ArrivalOutcome::Quarantined(_))) {
             tx.end_quarantined(quarantined, why).await?;
         }
     }
@@ -126,7 +128,7 @@ pub(super) async fn release(
     Ok(outcome)
 }
 
-async fn write(tx: &mut impl Deciding, plan: Plan<'_>, state: &BatchState) -> Result<(), Error> {
+async fn write(tx: &mut impl ArrivalStatements, plan: Plan<'_>, state: &BatchState) -> Result<(), Error> {
     let new: Vec<_> = plan.new.into_values().collect();
     if !new.is_empty() {
         tx.insert(&new).await?;
@@ -138,11 +140,15 @@ async fn write(tx: &mut impl Deciding, plan: Plan<'_>, state: &BatchState) -> Re
         tx.retire(&plan.retired).await?;
     }
     tx.save(state).await?;
-    let (generations, tokens) = state.empty();
-    if generations.is_empty() && tokens.is_empty() { Ok(()) } else { tx.tidy(&generations, &tokens).await }
+    let (generations, tokens) = state.empty_rows();
+    if generations.is_empty() && tokens.is_empty() {
+        Ok(())
+    } else {
+        tx.delete_empty(&generations, &tokens).await
+    }
 }
 
-/// A row of `generation`, as either store reads it.
+/// A row of `generation`.
 #[derive(sqlx::FromRow)]
 pub(super) struct GenerationRow {
     hook: String,
@@ -160,7 +166,7 @@ pub(super) struct GenerationRow {
 }
 
 impl GenerationRow {
-    pub(super) fn read(self) -> (GenerationKey, Generation) {
+    pub(super) fn read(self) -> (GenerationKey, GenerationState) {
         let end = |id: Option<i64>, fingerprint, origin: Option<_>, authenticated: Option<bool>| {
             Some(TerminalEvent {
                 id: id?,
@@ -169,7 +175,7 @@ impl GenerationRow {
                 authenticated: authenticated?,
             })
         };
-        let generation = Generation {
+        let generation = GenerationState {
             token_id: self.token_id,
             expected: self.expected_job,
             completed: end(
@@ -191,19 +197,27 @@ impl GenerationRow {
     }
 }
 
-/// A trigger, a rule or a policy can take a row out of an insert that succeeds.
-pub(super) fn all_inserted(table: &str, wanted: usize, inserted: u64) -> Result<(), Error> {
+/// Rows that a trigger, a rule or a policy took out of an insert.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the store took {inserted} of {wanted} rows into {table}. Remove the trigger, rule or policy on {table} that drops them"
+)]
+struct DroppedRows {
+    table: &'static str,
+    wanted: usize,
+    inserted: u64,
+}
+
+/// Checks that an insert stored all rows.
+pub(super) fn check_inserted(table: &'static str, wanted: usize, inserted: u64) -> Result<(), Error> {
     if u64::try_from(wanted).is_ok_and(|wanted| wanted == inserted) {
         return Ok(());
     }
-    let why = format!(
-        "the store took {inserted} of {wanted} rows into {table}: remove the trigger, rule or policy on {table} that drops them"
-    );
-    Err(Error::Configuration(why.into()))
+    Err(Error::Configuration(DroppedRows { table, wanted, inserted }.into()))
 }
 
-/// Takes values that come with a place, from 1 on, to the keys at these places.
-pub(super) fn by_place<K: Clone + Ord, V>(
+/// Pairs each value with the key at its place. Places start at 1.
+pub(super) fn pair_by_place<K: Clone + Ord, V>(
     rows: impl IntoIterator<Item = (V, i64)>,
     keys: &[K],
 ) -> BTreeMap<K, V> {

@@ -1,4 +1,4 @@
-//! What operators change: the same statements on either store, in a transaction of their own.
+//! Operators' changes of entries. Both stores run the same statements, each change in one transaction.
 
 use crate::entry::{EntryState, Lane};
 use sqlx::postgres::PgConnection;
@@ -6,30 +6,31 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is done with entries. Each is one change of state, so twice is once.
+/// A change of entries. It sets a state, so a second run changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Delivered again, behind what is new.
+    /// Delivers entries again, after new ones.
     Replay,
-    /// Delivered out of quarantine, as the event that it claims.
+    /// Delivers quarantined entries as the events that they claim.
     Release,
-    /// Not delivered, and gone after 14 days.
+    /// Never delivers the entries, and deletes their bodies after 14 days.
     Drop,
-    /// What came and what a service answered is gone; what a repeat is known by stays.
+    /// Deletes payloads and service answers. The rows stay, so that a repeat is recognised.
     Purge,
 }
 
-/// What became of the entries.
+/// The result of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changed {
-    /// The changed ones, with where each is delivered.
+pub(crate) struct ChangeResult {
+    /// The changed entries, each with its route.
     pub(crate) changed: BTreeMap<i64, Option<String>>,
+    /// The other entries, each with the reason.
     pub(crate) refused: BTreeMap<i64, &'static str>,
 }
 
-/// Entries that are alike in all that decides on whether they can be changed.
+/// Entries with the same facts, which decide whether a change applies.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Candidates {
+pub(crate) struct CandidateGroup {
     pub(crate) state: EntryState,
     lane: Lane,
     has_event: bool,
@@ -37,7 +38,7 @@ pub(crate) struct Candidates {
     has_body: bool,
     has_answer: bool,
     pub(crate) count: i64,
-    /// The newest of them.
+    /// The newest entry of the group.
     pub(crate) id: i64,
 }
 
@@ -46,36 +47,36 @@ SELECT state, lane, event IS NOT NULL AS has_event, generation IS NOT NULL AS ha
     answer IS NOT NULL AS has_answer, count(*) AS count, max(id) AS id
 FROM entry";
 
-/// Of an entry in quarantine whose body the gate could not read as an event.
+/// The gate could not read an event from the body.
 pub(crate) const NO_EVENT: &str =
-    "it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is";
-/// Of one that the gate could read but for its generation.
+    "it claims no event: name it with `blobgate inbox release ID --as completed`, or failed or timeout";
+/// The gate could not read a generation from the body.
 pub(crate) const NO_GENERATION: &str =
-    "it names no generation: `blobgate inbox release ID --as EVENT --generation UUID` says which it is about";
-/// Of an entry that was dropped from quarantine and cannot be delivered.
-const NO_ROUTE: &str = "it is dropped, and claims no event of a generation: it has no route";
-/// Of a quarantined entry.
+    "it names no generation: name it with `blobgate inbox release ID --as EVENT --generation UUID`";
+/// The entry was dropped from quarantine, and has no route.
+const NO_ROUTE: &str = "it is dropped, and has no route because it claims no event of a generation";
+/// A replay of a quarantined entry.
 const WANTS_RELEASE: &str = "it is quarantined: `blobgate inbox release ID` delivers it";
-/// Of an entry that is not quarantined.
+/// A release of an entry that is not quarantined.
 const WANTS_REPLAY: &str = "it is not quarantined: `blobgate inbox replay ID` delivers it again";
-/// Of an entry that an expectation, the provider or a person has released as another entry.
-const RELEASED: &str = "it was released: what it has become is another entry";
-/// Of an id that no entry has.
+/// An expectation, a confirmation or an operator has released the entry.
+const RELEASED: &str = "it was released as another entry";
+/// No entry has the id.
 pub(crate) const UNKNOWN: &str = "there is no such entry";
 
 impl Change {
-    /// What a filter leaves out: of what cannot be changed, a million would be refused one by one.
+    /// The condition for a filter: a change must not refuse a million entries one by one.
     pub(super) fn applies_to(self) -> &'static str {
         match self {
             Change::Replay => "state IN ('delivered', 'dead', 'superseded', 'dropped') AND size > 0",
             Change::Release => "state = 'quarantined' AND size > 0",
             Change::Drop => "state IN ('waiting', 'dead', 'quarantined')",
-            // Who purges wants to hear of each that is left.
+            // `inbox purge` reports each entry that it leaves.
             Change::Purge => "(size > 0 OR answer IS NOT NULL)",
         }
     }
 
-    /// Of what is delivered, or will be.
+    /// The condition for an entry that is or will be delivered.
     fn has_route(self) -> &'static str {
         match self {
             Change::Replay | Change::Release => "(route IS NOT NULL OR event IS NOT NULL)",
@@ -83,8 +84,8 @@ impl Change {
         }
     }
 
-    /// Decides on one of these.
-    pub(crate) fn check(self, candidate: &Candidates) -> Result<(), &'static str> {
+    /// Whether the change applies to these entries.
+    pub(crate) fn check(self, candidate: &CandidateGroup) -> Result<(), &'static str> {
         match self {
             Change::Replay => check_replay(candidate),
             Change::Release => check_release(candidate),
@@ -94,11 +95,11 @@ impl Change {
     }
 }
 
-fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
+fn check_replay(candidate: &CandidateGroup) -> Result<(), &'static str> {
     let is_of_quarantine = candidate.lane == Lane::Quarantine;
     match candidate.state {
         EntryState::Waiting => Err("it already waits"),
-        EntryState::InFlight => Err("it is under way"),
+        EntryState::InFlight => Err("it is in flight"),
         EntryState::Quarantined => Err(WANTS_RELEASE),
         EntryState::Superseded if is_of_quarantine => Err(RELEASED),
         _ if !candidate.has_body => Err("its body is purged"),
@@ -107,14 +108,14 @@ fn check_replay(candidate: &Candidates) -> Result<(), &'static str> {
     }
 }
 
-fn check_release(candidate: &Candidates) -> Result<(), &'static str> {
+fn check_release(candidate: &CandidateGroup) -> Result<(), &'static str> {
     match candidate.state {
         EntryState::Quarantined if !candidate.has_body => Err("its body is purged"),
         EntryState::Quarantined if !candidate.has_event => Err(NO_EVENT),
         EntryState::Quarantined if !candidate.has_generation => Err(NO_GENERATION),
         EntryState::Quarantined => Ok(()),
         EntryState::Waiting => Err("it already waits"),
-        EntryState::InFlight => Err("it is under way"),
+        EntryState::InFlight => Err("it is in flight"),
         EntryState::Superseded if candidate.lane == Lane::Quarantine => Err(RELEASED),
         _ => Err(WANTS_REPLAY),
     }
@@ -123,28 +124,28 @@ fn check_release(candidate: &Candidates) -> Result<(), &'static str> {
 fn check_drop(state: EntryState) -> Result<(), &'static str> {
     match state {
         EntryState::Waiting | EntryState::Dead | EntryState::Quarantined => Ok(()),
-        EntryState::InFlight => Err("it is under way: pause its route first"),
+        EntryState::InFlight => Err("it is in flight: pause its route first"),
         EntryState::Delivered => Err("it is delivered"),
-        EntryState::Superseded => Err("it is superseded, and not delivered anyway"),
+        EntryState::Superseded => Err("it is superseded: it is not delivered"),
         EntryState::Dropped => Err("it is dropped already"),
     }
 }
 
-fn check_purge(candidate: &Candidates) -> Result<(), &'static str> {
+fn check_purge(candidate: &CandidateGroup) -> Result<(), &'static str> {
     match candidate.state {
-        EntryState::Waiting => Err("it waits to be delivered: `drop` it first"),
-        EntryState::InFlight => Err("it is under way: wait for its end, or pause its route first"),
+        EntryState::Waiting => Err("it waits to be delivered: drop it first"),
+        EntryState::InFlight => Err("it is in flight: wait for its end, or pause its route first"),
         _ if !candidate.has_body && !candidate.has_answer => Err("it is purged already"),
         _ => Ok(()),
     }
 }
 
-/// The statements of a changing transaction.
-pub(super) trait Changing {
-    /// Locks the generations in their order, before any entry. What is kept has none until it is released.
+/// The statements of a change.
+pub(super) trait ChangeStatements {
+    /// Locks the generations in order, before any entry. A quarantined entry has none until its release.
     async fn lock_generations(&mut self, change: Change, ids: &str, now: i64) -> Result<(), Error>;
     /// Locks the entries, and reads them.
-    async fn candidates(&mut self, ids: &str) -> Result<Vec<Candidates>, Error>;
+    async fn candidates(&mut self, ids: &str) -> Result<Vec<CandidateGroup>, Error>;
     async fn replay(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
     async fn discard(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
     async fn purge(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
@@ -153,13 +154,13 @@ pub(super) trait Changing {
 }
 
 pub(super) async fn change(
-    tx: &mut impl Changing,
+    tx: &mut impl ChangeStatements,
     now: i64,
     change: Change,
     ids: &BTreeSet<i64>,
-) -> Result<Changed, Error> {
+) -> Result<ChangeResult, Error> {
     tx.lock_generations(change, &list(ids), now).await?;
-    let mut changed = Changed::default();
+    let mut changed = ChangeResult::default();
     let mut allowed = BTreeSet::new();
     for candidate in tx.candidates(&list(ids)).await? {
         match change.check(&candidate) {
@@ -179,14 +180,14 @@ pub(super) async fn change(
     Ok(changed)
 }
 
-/// Numbers, to be written into a statement: lists are bound in one way here and in another there.
+/// Writes ids into a statement. The two databases bind lists in different ways.
 pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a i64>) -> String {
     let ids: Vec<_> = ids.into_iter().map(i64::to_string).collect();
-    // In no store an empty list is one; and no entry has this id.
+    // `IN ()` is invalid in PostgreSQL. No entry has the id -1.
     if ids.is_empty() { "-1".to_owned() } else { ids.join(", ") }
 }
 
-/// A generation is seen again, so that its row is there for as long as the entry.
+/// Updates `seen_at`, so that retention keeps the generation as long as the entry.
 const LOCK_GENERATIONS: &str = "
 INSERT INTO generation (hook, generation, seen_at)
 SELECT DISTINCT hook, generation, CAST($1 AS bigint) FROM entry
@@ -209,7 +210,7 @@ WHERE id IN ({ids}) RETURNING id, route";
 const DISCARD: &str =
     "UPDATE entry SET state = 'dropped', ended_at = $1 WHERE id IN ({ids}) RETURNING id, route";
 
-/// What waits for a person has had its decision: nothing of it is left to decide on.
+/// A purge of dead and quarantined entries drops them: no payload is left for a decision.
 const PURGE: &str = "
 UPDATE entry SET size = 0, answer = NULL,
     ended_at = CASE WHEN state IN ('dead', 'quarantined') THEN $1 ELSE ended_at END,
@@ -227,16 +228,16 @@ fn with(statement: &str, ids: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(statement.replace("{ids}", ids))
 }
 
-/// `$lock` is how a row that was read is held: SQLite's transactions hold everything.
+/// `$lock` locks the rows of a SELECT. A transaction of SQLite locks the whole file.
 macro_rules! changing {
     ($connection:ty, $lock:literal) => {
-        impl Changing for $connection {
+        impl ChangeStatements for $connection {
             async fn lock_generations(&mut self, change: Change, ids: &str, now: i64) -> Result<(), Error> {
                 let sql = LOCK_GENERATIONS.replace("{has_route}", change.has_route());
                 query(with(&sql, ids)).bind(now).persistent(false).execute(self).await.map(|_| ())
             }
 
-            async fn candidates(&mut self, ids: &str) -> Result<Vec<Candidates>, Error> {
+            async fn candidates(&mut self, ids: &str) -> Result<Vec<CandidateGroup>, Error> {
                 let sql = format!("{READ}{}", $lock);
                 query_as(with(&sql, ids)).persistent(false).fetch_all(self).await
             }

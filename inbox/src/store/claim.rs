@@ -1,41 +1,41 @@
-//! Which entries a claim takes. Entries that were never tried and entries that failed have places of their own, and either
-//! are taken from both ends: what always fails can hold all of one end, and new entries are at the other.
+//! The choice of entries for a claim. First attempts and retries have separate shares, and a claim takes both from the oldest and
+//! the newest end. Entries that always fail can fill one end, and then the other one still makes progress.
 
-use super::Claimed;
+use super::ClaimedEntry;
 
-/// Whether an entry was tried before.
+/// Whether the next attempt of an entry is its first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// Never, or not since it was replayed.
+pub(crate) enum AttemptClass {
+    /// The first one, or the first one after a replay.
     First,
     Again,
 }
 
-/// An end of the due entries of a route.
+/// An end of a route's due entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pick {
-    /// All of them, the oldest first and replayed ones last.
+    /// All due entries: the oldest first, and replayed ones last.
     Due,
-    Oldest(Class),
-    Newest(Class),
+    Oldest(AttemptClass),
+    Newest(AttemptClass),
 }
 
-/// What a claim is to take, in this order.
+/// The entries that a claim takes, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct ClaimRequest {
     pub(crate) picks: Vec<(Pick, usize)>,
-    /// How many in all.
+    /// The most entries.
     pub(crate) room: usize,
-    /// How many of each class.
+    /// The most entries of each class.
     pub(crate) first: usize,
     pub(crate) again: usize,
-    /// How many of those that are left are for the newest alone.
+    /// The part of `room` that only the newest entries get.
     pub(crate) newest: usize,
-    /// Of which class all that is due was taken.
+    /// Whether the claim took all due entries of each class.
     drained: (bool, bool),
 }
 
-impl Wanted {
+impl ClaimRequest {
     pub(crate) fn due(room: usize) -> Self {
         Self::of(vec![(Pick::Due, room)], room, room, room)
     }
@@ -44,50 +44,50 @@ impl Wanted {
         Self { picks, room, first, again, newest: 0, drained: (false, false) }
     }
 
-    /// Keeps the last ones for the newest.
-    pub(crate) fn keep_for_newest(self, newest: usize) -> Self {
+    /// Reserves a part of the room for the newest entries.
+    pub(crate) fn reserve_for_newest(self, newest: usize) -> Self {
         Self { newest, ..self }
     }
 
-    /// How many to take of this pick, of which `most` are wanted.
-    pub(super) fn limit(&self, pick: Pick, most: usize) -> i64 {
+    /// The limit of the query for this pick, at most `max`.
+    pub(super) fn limit(&self, pick: Pick, max: usize) -> i64 {
         let class = match pick {
             Pick::Due => self.room,
-            Pick::Oldest(Class::First) | Pick::Newest(Class::First) => self.first,
-            Pick::Oldest(Class::Again) | Pick::Newest(Class::Again) => self.again,
+            Pick::Oldest(AttemptClass::First) | Pick::Newest(AttemptClass::First) => self.first,
+            Pick::Oldest(AttemptClass::Again) | Pick::Newest(AttemptClass::Again) => self.again,
         };
-        let kept = if matches!(pick, Pick::Oldest(_)) { self.newest } else { 0 };
-        let left = class.min(self.room).saturating_sub(kept);
-        i64::try_from(most.min(left)).unwrap_or(i64::MAX)
+        let reserved = if matches!(pick, Pick::Oldest(_)) { self.newest } else { 0 };
+        let left = class.min(self.room).saturating_sub(reserved);
+        i64::try_from(max.min(left)).unwrap_or(i64::MAX)
     }
 
-    /// So many were there, of so many asked for.
-    pub(super) fn took(&mut self, pick: Pick, limit: i64, count: usize) {
+    /// Notes that a query for `limit` entries returned `count`.
+    pub(super) fn note_taken(&mut self, pick: Pick, limit: i64, count: usize) {
         self.room = self.room.saturating_sub(count);
         let drained = i64::try_from(count).is_ok_and(|count| count < limit);
         let (first, again) = &mut self.drained;
         match pick {
             Pick::Due => (*first, *again) = (drained, drained),
-            Pick::Oldest(Class::First) | Pick::Newest(Class::First) => {
+            Pick::Oldest(AttemptClass::First) | Pick::Newest(AttemptClass::First) => {
                 self.first = self.first.saturating_sub(count);
                 *first |= drained;
             }
-            Pick::Oldest(Class::Again) | Pick::Newest(Class::Again) => {
+            Pick::Oldest(AttemptClass::Again) | Pick::Newest(AttemptClass::Again) => {
                 self.again = self.again.saturating_sub(count);
                 *again |= drained;
             }
         }
     }
 
-    pub(super) fn claim(&self, entries: Vec<Claimed>) -> Claim {
-        Claim { entries, all: self.drained == (true, true) }
+    pub(super) fn claim(&self, entries: Vec<ClaimedEntry>) -> ClaimedBatch {
+        ClaimedBatch { entries, all: self.drained == (true, true) }
     }
 }
 
-/// What a claim has taken.
+/// The entries that a claim took.
 #[derive(Debug)]
-pub(crate) struct Claim {
-    pub(crate) entries: Vec<Claimed>,
-    /// Whether nothing else was due on the route.
+pub(crate) struct ClaimedBatch {
+    pub(crate) entries: Vec<ClaimedEntry>,
+    /// Whether no other entry of the route was due.
     pub(crate) all: bool,
 }

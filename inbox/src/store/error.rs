@@ -1,84 +1,91 @@
-//! Why a store did not do what it was asked for.
+//! The errors of a store.
 
+mod copy;
+mod open;
 pub(super) mod postgres;
+pub(super) mod settings;
 pub(super) mod sqlite;
+
+pub use copy::{CopyError, IntegrityError, SourceError};
+pub use open::OpenError;
+pub use settings::SettingsError;
 
 use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
-/// By what a caller can do about it. Each says the database's own words.
+/// An error of a store, by what a caller can do about it. Most contain the message of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no way to it.
+    /// The database cannot be reached.
     #[error("{0}")]
     Unreachable(String),
-    /// Something else failed that may pass.
+    /// Another error, which may pass.
     #[error("{0}")]
     Unavailable(String),
-    /// It ends, starts, or has ended the connection.
+    /// The database is starting or stopping, or has closed the connection.
     #[error("{0}")]
     Stopped(String),
-    /// Nothing came back in time.
+    /// The database did not answer in time.
     #[error("the database does not answer")]
     Silent,
-    /// A statement was cancelled for its time.
+    /// The database cancelled a statement after its timeout.
     #[error("{0}")]
     TooSlow(String),
-    /// A statement passes a limit of the database.
+    /// A statement exceeds a limit of the database.
     #[error("{0}")]
     TooLarge(String),
-    /// It does not take a row for what is in it.
+    /// The database refuses the values of a row.
     #[error("{0}")]
     RejectedRow(String),
-    /// Its disk is full.
+    /// The disk is full.
     #[error("{0}")]
     Full(String),
-    /// It has no more of something else than disk.
+    /// Another resource than the disk is exhausted.
     #[error("{0}")]
     Exhausted(String),
-    /// A right is missing, or the disk is for reading only.
+    /// A right is missing, or the file system is read-only.
     #[error("{0}")]
     Denied(String),
-    /// A name was not found: it is not there, or its schema may not be used.
+    /// The database does not find a name: the object is missing, or the role cannot use its schema.
     #[error("{0}")]
     Misplaced(String),
-    /// The tables are not those of this program.
+    /// The tables differ from those of this program.
     #[error("{0}")]
     WrongSchema(String),
-    /// There is no database of this name.
+    /// The database does not exist.
     #[error("{0}")]
     NoDatabase(String),
-    /// A setting is not as it was set, or something drops rows.
+    /// The session lost a setting, or a trigger, rule or policy drops rows.
     #[error("{0}")]
     WrongSetting(String),
-    /// Two transactions waited for each other, and this one was ended.
+    /// The database ended this transaction because of a deadlock.
     #[error("{0}")]
     Deadlock(String),
-    /// The store itself is not whole.
+    /// The store is damaged.
     #[error("{0}")]
     Damaged(String),
-    /// The store's files are not the ones that are open: nothing is read or written any more.
+    /// The files at the store's path are not the open ones. The inbox no longer reads or writes.
     #[error("{0} while the inbox used it")]
     Replaced(String),
 }
 
 impl StoreError {
-    /// Whether only a person can end it.
+    /// Whether the error lasts until a person acts.
     pub(crate) fn is_lasting(&self) -> bool {
         matches!(self, Self::Denied(_) | Self::Damaged(_))
     }
 
-    /// Whether a row is to blame, and not the store.
-    pub(crate) fn is_of_data(&self) -> bool {
+    /// Whether the cause is a row, and not the store.
+    pub(crate) fn is_row_refused(&self) -> bool {
         matches!(self, Self::RejectedRow(_))
     }
 
-    /// Whether a smaller batch may do.
-    pub(crate) fn is_too_much(&self) -> bool {
+    /// Whether a smaller batch may succeed.
+    pub(crate) fn is_too_large(&self) -> bool {
         matches!(self, Self::TooSlow(_) | Self::TooLarge(_))
     }
 
-    /// Whether the store is not used any more, which a fault says already.
+    /// Whether the inbox no longer uses the store. The fault is raised already.
     pub(crate) fn is_replaced(&self) -> bool {
         matches!(self, Self::Replaced(_))
     }
@@ -114,7 +121,7 @@ impl From<sqlx::Error> for StoreError {
             error @ (sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::Decode(_)) => Self::WrongSchema(error.to_string()),
-            // Its pools are closed once its files are replaced, and at no other time.
+            // The inbox closes its pools only when the files are replaced.
             sqlx::Error::PoolClosed => Self::Replaced("its files were replaced".to_owned()),
             sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Self::Silent,
             error => Self::Unreachable(error.to_string()),
@@ -122,6 +129,6 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// What to do about a store that is not whole.
+/// The remedy for a damaged store.
 pub(super) const DAMAGED: &str =
-    "end the inbox, and restore a backup: the store is not whole, and what it takes may be lost";
+    "End the inbox, and restore a backup: the store is damaged, and new events in it may be lost";

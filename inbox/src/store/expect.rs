@@ -1,8 +1,7 @@
-//! What is expected, and what the provider is asked: the same statements on either store, each transaction short. None is open
-//! while somebody is asked.
+//! Expectations, and the calls of the status API. Both stores run the same statements, in short transactions. No transaction is open
+//! during a call.
 //!
-//! Who changes more than one expectation at a time holds the lock of their generations, or takes only what nobody holds: so
-//! nobody waits in a circle.
+//! A transaction that changes several expectations locks their generations first, or skips locked rows. This prevents deadlocks.
 
 mod sql;
 
@@ -16,82 +15,88 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as, query_scalar};
 use std::time::Duration;
 
-/// What the application says: this generation is of this job.
+/// The application's announcement that a generation belongs to a job.
 #[derive(Clone, Debug)]
-pub(crate) struct Expected {
+pub(crate) struct Announcement {
     pub(crate) hook: String,
-    /// In its canonical form.
+    /// A UUID in canonical form.
     pub(crate) generation: String,
     pub(crate) job: String,
 }
 
-/// What became of it.
+/// The result of an announcement.
 #[derive(Clone, Debug)]
-pub(crate) enum Noted {
-    /// It is so now, or was before.
-    Is { expectation: Expectation, is_new: bool },
-    /// It is expected of this job.
+pub(crate) enum AnnouncementOutcome {
+    /// The store has the expectation, since now or before.
+    Recorded { expectation: Expectation, is_new: bool },
+    /// The generation is expected of another job.
     OtherJob(String),
 }
 
-/// One call to the provider, which is counted already.
+/// A call of the status API. It is counted before it is made.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Question {
+pub(crate) struct StatusCall {
     pub(crate) hook: String,
     pub(crate) generation: String,
     pub(crate) job: Option<String>,
-    /// Of its expectation.
+    /// The state of the expectation.
     pub(crate) state: ExpectationState,
-    /// How often it was asked before.
+    /// The number of earlier calls.
     pub(crate) asked: i64,
-    /// How often in a row the provider knew of no such generation.
+    /// The number of last calls in a row for which the provider knew no such generation.
     pub(crate) missing: i64,
-    /// When it is asked, by the store's clock.
+    /// The time of the call, by the store's clock.
     #[sqlx(default)]
     pub(crate) asked_at: i64,
 }
 
-/// How fast the provider is asked.
+/// The rate of calls.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowed {
+pub(crate) struct CallBudget {
     pub(crate) per_minute: i64,
-    /// After the first call about a generation so long until the next, then twice as long each time; in microseconds.
-    pub(crate) again: i64,
+    /// The time between the first two calls about a generation, in microseconds. It doubles with each call.
+    pub(crate) retry_after: i64,
 }
 
-/// Whether there is anything to ask.
+/// The next call of the status API.
 #[derive(Clone, Debug)]
-pub(crate) enum Next {
-    Ask(Question),
-    Nothing,
-    /// This minute's calls are spent.
+pub(crate) enum NextCall {
+    Call(StatusCall),
+    /// No call is due.
+    Idle,
+    /// The calls of this minute are used up.
     Spent,
 }
 
-/// What a call has brought.
+/// The result of a call.
 #[derive(Clone, Debug)]
-pub(crate) struct Answered {
-    /// In a word.
+pub(crate) struct StatusAnswer {
+    /// The answer in `inbox show` and `inbox reconcile`.
     pub(crate) answer: &'static str,
     pub(crate) missing: i64,
-    /// What an expectation ends as, where nothing more is to be asked.
+    /// The final state of the expectation. `None` if more calls follow.
     pub(crate) state: Option<ExpectationState>,
 }
 
-/// A call reaches the provider up to 5 s after it is counted, when it is given up: so much later than a minute after the first
-/// of a minute's calls the next may start, whichever of them was late.
-const WINDOW: i64 = 66 * 1_000_000;
-/// Between two calls about one generation, at most: a day.
-const LONGEST: i64 = 24 * 3_600 * 1_000_000;
+/// A minute and 6 s: a call reaches the provider up to 5 s after it is counted, so the provider never sees more calls in a minute
+/// than allowed.
+const CALL_WINDOW: i64 = 66 * 1_000_000;
+/// The longest time between two calls about one generation: a day.
+const MAX_RETRY_DELAY: i64 = 24 * 3_600 * 1_000_000;
 
-/// The statements, on a connection of either store.
-pub(super) trait Expectations {
-    async fn expect(&mut self, now: i64, expected: &Expected, after: i64) -> Result<Noted, Error>;
-    async fn explained(&mut self, expected: &Expected) -> Result<Vec<i64>, Error>;
+/// The statements of expectations and calls.
+pub(super) trait ExpectationStatements {
+    async fn expect(
+        &mut self,
+        now: i64,
+        announcement: &Announcement,
+        after: i64,
+    ) -> Result<AnnouncementOutcome, Error>;
+    async fn explained(&mut self, announcement: &Announcement) -> Result<Vec<i64>, Error>;
     async fn unconfirmed(&mut self, limit: i64) -> Result<Vec<(String, String)>, Error>;
     async fn unconfirmed_of(&mut self, hook: &str, generation: &str) -> Result<Vec<i64>, Error>;
-    async fn want(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error>;
-    async fn want_for(
+    async fn request_call(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error>;
+    async fn request_call_for(
         &mut self,
         now: i64,
         id: i64,
@@ -99,31 +104,36 @@ pub(super) trait Expectations {
         generation: &str,
         headers: &[u8],
     ) -> Result<bool, Error>;
-    async fn forget_judgement(&mut self, id: i64) -> Result<(), Error>;
-    async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error>;
-    async fn answered(
+    async fn forget_reevaluation(&mut self, id: i64) -> Result<(), Error>;
+    async fn next_call(&mut self, now: i64, budget: CallBudget) -> Result<NextCall, Error>;
+    async fn record_answer(
         &mut self,
-        question: &Question,
-        answered: &Answered,
+        call: &StatusCall,
+        answer: &StatusAnswer,
         about: &[i64],
     ) -> Result<(), Error>;
-    async fn ask_now(&mut self, now: i64, after: i64) -> Result<u64, Error>;
+    async fn call_now(&mut self, now: i64, after: i64) -> Result<u64, Error>;
     async fn count_expected(&mut self, now: i64, after: i64) -> Result<(i64, i64), Error>;
     async fn purge_expectations(&mut self, now: i64, age: i64, limit: i64) -> Result<usize, Error>;
 }
 
-/// `$free` takes only rows that nobody holds, and holds them; `$alone` has calls chosen and counted by one at a time, and tells
-/// the time then. SQLite's transactions hold everything.
+/// `$free` locks rows, and skips rows that another transaction has locked. `$alone` lets one inbox at a time choose and count a
+/// call, and returns the time. A transaction of SQLite locks the whole file.
 macro_rules! expectations {
     ($connection:ty, $free:literal, $alone:expr) => {
-        impl Expectations for $connection {
-            async fn expect(&mut self, now: i64, expected: &Expected, after: i64) -> Result<Noted, Error> {
-                let Expected { hook, generation, job } = expected;
+        impl ExpectationStatements for $connection {
+            async fn expect(
+                &mut self,
+                now: i64,
+                announcement: &Announcement,
+                after: i64,
+            ) -> Result<AnnouncementOutcome, Error> {
+                let Announcement { hook, generation, job } = announcement;
                 let (before, has_ended): (Option<String>, bool) =
                     query_as(sql::LOCK).bind(hook).bind(generation).bind(now).fetch_one(&mut *self).await?;
                 let is_new = before.is_none();
                 match before {
-                    Some(before) if before != *job => return Ok(Noted::OtherJob(before)),
+                    Some(before) if before != *job => return Ok(AnnouncementOutcome::OtherJob(before)),
                     Some(_) => {}
                     None => {
                         let state =
@@ -150,11 +160,11 @@ macro_rules! expectations {
                 let sql = format!("{} WHERE x.hook = $1 AND x.generation = $2", sql::COLUMNS);
                 let expectation =
                     query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_one(&mut *self).await?;
-                Ok(Noted::Is { expectation, is_new })
+                Ok(AnnouncementOutcome::Recorded { expectation, is_new })
             }
 
-            async fn explained(&mut self, expected: &Expected) -> Result<Vec<i64>, Error> {
-                let Expected { hook, generation, job } = expected;
+            async fn explained(&mut self, announcement: &Announcement) -> Result<Vec<i64>, Error> {
+                let Announcement { hook, generation, job } = announcement;
                 let [one, other] = QuarantineReason::EXPLAINED;
                 query_scalar(sql::EXPLAINED_BY)
                     .bind(hook)
@@ -174,12 +184,12 @@ macro_rules! expectations {
                 query_scalar(sql::UNCONFIRMED_OF).bind(hook).bind(generation).fetch_all(&mut *self).await
             }
 
-            async fn want(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
+            async fn request_call(&mut self, now: i64, hook: &str, generation: &str) -> Result<(), Error> {
                 let sql = AssertSqlSafe(format!("{}{}", sql::WANT, sql::UNLESS_WANTED));
                 query(sql).bind(hook).bind(generation).bind(now).execute(&mut *self).await.map(|_| ())
             }
 
-            async fn want_for(
+            async fn request_call_for(
                 &mut self,
                 now: i64,
                 id: i64,
@@ -187,74 +197,74 @@ macro_rules! expectations {
                 generation: &str,
                 headers: &[u8],
             ) -> Result<bool, Error> {
-                let kept = query(sql::NAME_GENERATION).bind(id).bind(generation).execute(&mut *self).await?;
-                if kept.rows_affected() == 0 {
+                let named = query(sql::NAME_GENERATION).bind(id).bind(generation).execute(&mut *self).await?;
+                if named.rows_affected() == 0 {
                     return Ok(false);
                 }
                 query(sql::WANT).bind(hook).bind(generation).bind(now).execute(&mut *self).await?;
-                query(sql::JUDGED).bind(id).bind(headers).execute(&mut *self).await?;
+                query(sql::STORE_REEVALUATION).bind(id).bind(headers).execute(&mut *self).await?;
                 Ok(true)
             }
 
-            async fn forget_judgement(&mut self, id: i64) -> Result<(), Error> {
-                query(sql::FORGET_JUDGEMENT).bind(id).execute(&mut *self).await.map(|_| ())
+            async fn forget_reevaluation(&mut self, id: i64) -> Result<(), Error> {
+                query(sql::FORGET_REEVALUATION).bind(id).execute(&mut *self).await.map(|_| ())
             }
 
-            async fn next_question(&mut self, now: i64, allowed: Allowed) -> Result<Next, Error> {
-                // Before anything is chosen: who then finds the minute spent would else hold one of the oldest meanwhile, and
-                // another would ask about what follows.
+            async fn next_call(&mut self, now: i64, budget: CallBudget) -> Result<NextCall, Error> {
+                // Before the choice. Otherwise an inbox that finds the minute used up locks one of the oldest rows meanwhile, and
+                // another inbox calls about the next one.
                 let now = $alone(&mut *self, now).await?;
-                let due: Option<Question> =
-                    query_as(concat_free(sql::DUE, $free)).bind(now).fetch_optional(&mut *self).await?;
-                let Some(due) = due else { return Ok(Next::Nothing) };
+                let due: Option<StatusCall> =
+                    query_as(lock_free(sql::DUE, $free)).bind(now).fetch_optional(&mut *self).await?;
+                let Some(due) = due else { return Ok(NextCall::Idle) };
                 query(sql::FORGET_CALLS)
-                    .bind(now.saturating_sub(WINDOW))
-                    .bind(now.saturating_add(WINDOW))
+                    .bind(now.saturating_sub(CALL_WINDOW))
+                    .bind(now.saturating_add(CALL_WINDOW))
                     .execute(&mut *self)
                     .await?;
-                let counted = query(sql::CALL).bind(now).bind(allowed.per_minute).execute(&mut *self).await?;
+                let counted = query(sql::CALL).bind(now).bind(budget.per_minute).execute(&mut *self).await?;
                 if counted.rows_affected() == 0 {
-                    return Ok(Next::Spent);
+                    return Ok(NextCall::Spent);
                 }
-                query(sql::ASK)
+                query(sql::MARK_CALLED)
                     .bind(&due.hook)
                     .bind(&due.generation)
                     .bind(now)
-                    .bind(now.saturating_add(delay(allowed.again, due.asked)))
+                    .bind(now.saturating_add(delay(budget.retry_after, due.asked)))
                     .execute(&mut *self)
                     .await?;
-                Ok(Next::Ask(Question { asked_at: now, ..due }))
+                Ok(NextCall::Call(StatusCall { asked_at: now, ..due }))
             }
 
-            async fn answered(
+            async fn record_answer(
                 &mut self,
-                question: &Question,
-                answered: &Answered,
+                call: &StatusCall,
+                answer: &StatusAnswer,
                 about: &[i64],
             ) -> Result<(), Error> {
                 query(sql::ANSWERED)
-                    .bind(&question.hook)
-                    .bind(&question.generation)
-                    .bind(answered.answer)
-                    .bind(answered.missing)
-                    .bind(answered.state.map(ExpectationState::name))
-                    .bind(question.state.name())
-                    .bind(question.job.as_deref().unwrap_or_default())
-                    .bind(question.asked_at)
+                    .bind(&call.hook)
+                    .bind(&call.generation)
+                    .bind(answer.answer)
+                    .bind(answer.missing)
+                    .bind(answer.state.map(ExpectationState::name))
+                    .bind(call.state.name())
+                    .bind(call.job.as_deref().unwrap_or_default())
+                    .bind(call.asked_at)
                     .execute(&mut *self)
                     .await?;
-                if answered.state.is_some() && !about.is_empty() {
+                if answer.state.is_some() && !about.is_empty() {
                     let ids = list(about);
                     let [entries, payloads] = sql::LEAVE.map(|sql| AssertSqlSafe(sql.replace("{ids}", &ids)));
                     query(entries).persistent(false).execute(&mut *self).await?;
-                    let payloads = query(payloads).bind(&question.hook).bind(&question.generation);
+                    let payloads = query(payloads).bind(&call.hook).bind(&call.generation);
                     payloads.persistent(false).execute(&mut *self).await?;
                 }
                 Ok(())
             }
 
-            async fn ask_now(&mut self, now: i64, after: i64) -> Result<u64, Error> {
-                let sql = sql::ASK_NOW.replace("{free}", $free);
+            async fn call_now(&mut self, now: i64, after: i64) -> Result<u64, Error> {
+                let sql = sql::CALL_NOW.replace("{free}", $free);
                 let due = query(AssertSqlSafe(sql)).bind(now).bind(now.saturating_sub(after));
                 Ok(due.execute(&mut *self).await?.rows_affected())
             }
@@ -284,16 +294,17 @@ expectations!(PgConnection, " FOR UPDATE SKIP LOCKED", async |connection: &mut P
     query_scalar::<_, i64>("SELECT inbox_now()").fetch_one(&mut *connection).await
 });
 
-fn concat_free(statement: &str, free: &str) -> AssertSqlSafe<String> {
+fn lock_free(statement: &str, free: &str) -> AssertSqlSafe<String> {
     AssertSqlSafe(format!("{statement}{free}"))
 }
 
-/// Until the next call about a generation that was asked about so often before this one.
-fn delay(again: i64, asked: i64) -> i64 {
+/// The time until the next call about a generation with `asked` earlier calls.
+fn delay(retry_after: i64, asked: i64) -> i64 {
     let micros = |micros: i64| Duration::from_micros(micros.unsigned_abs());
-    let delays = ExponentialBuilder::new().with_min_delay(micros(again)).with_max_delay(micros(LONGEST));
-    // A microsecond is doubled to a day within so many.
+    let delays =
+        ExponentialBuilder::new().with_min_delay(micros(retry_after)).with_max_delay(micros(MAX_RETRY_DELAY));
+    // 64 doublings of a microsecond exceed a day.
     let asked = usize::try_from(asked).unwrap_or_default().min(64);
     let delay = delays.without_max_times().build().nth(asked).map(|delay| i64::try_from(delay.as_micros()));
-    delay.and_then(Result::ok).map_or(LONGEST, |delay| delay.min(LONGEST))
+    delay.and_then(Result::ok).map_or(MAX_RETRY_DELAY, |delay| delay.min(MAX_RETRY_DELAY))
 }

@@ -1,10 +1,10 @@
-//! Which entries are meant.
+//! Conditions on entries.
 
 use super::Change;
 use crate::entry::{EntryState, Lane, QuarantineReason};
 use blobgate::event::Kind;
 
-/// Those that are all of it.
+/// The entries that fulfil all of these conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) state: Option<EntryState>,
@@ -12,29 +12,29 @@ pub(crate) struct Filter {
     pub(crate) event: Option<Kind>,
     pub(crate) reason: Option<QuarantineReason>,
     pub(crate) hook: Option<String>,
-    /// In its canonical form.
+    /// A UUID in canonical form.
     pub(crate) generation: Option<String>,
     pub(crate) job: Option<String>,
-    /// Received at this time or later, in microseconds since 1970.
+    /// The earliest time of receipt, in microseconds since 1970.
     pub(crate) since: Option<i64>,
 }
 
-/// Of entries that a filter means, those with which something can be done.
+/// A restriction of a filter to entries that an operation applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Only {
-    /// That a change applies to.
-    For(Change),
-    /// That can be reevaluated.
+pub(crate) enum Restriction {
+    /// A change applies to them.
+    Applicable(Change),
+    /// They can be reevaluated.
     Reevaluable,
     #[cfg(test)]
     All,
 }
 
-impl Only {
-    /// As a condition on entries.
+impl Restriction {
+    /// The condition in SQL.
     pub(super) fn condition(self) -> &'static str {
         match self {
-            Self::For(change) => change.applies_to(),
+            Self::Applicable(change) => change.applies_to(),
             Self::Reevaluable => "state = 'quarantined' AND size > 0",
             #[cfg(test)]
             Self::All => "true",

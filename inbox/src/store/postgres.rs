@@ -1,28 +1,30 @@
-//! PostgreSQL: any number of gates and inboxes side by side. Its clock says what is due; no clock ends a lease.
+//! The PostgreSQL driver. Several inboxes can serve one database. The database's clock decides when an entry is due; no clock
+//! decides when a lease ends.
 //!
-//! A transaction locks rows of `generation` first and in their order, rows of `entry` after them: that prevents deadlocks.
+//! A transaction locks rows of `generation` first, in order, and then rows of `entry`. This prevents deadlocks.
 
 mod connect;
+mod connections;
 mod deciding;
-mod links;
 mod open;
 mod pooling;
 mod rights;
 
-use super::batch::{self, Ids};
+use super::batch::{self, IdSource};
 use super::error::{DAMAGED, postgres::remedy};
 use super::read::{OLDEST_WAITING, USAGE};
 use super::row::seconds;
-use super::{ArrivalStore, FileWatch, Outcome, Result, Store, StoreError, Stored, Usage};
+use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, FileWatch, Result, Store, StoreError, Usage};
 use crate::arrival::Arrival;
-use crate::decide::Room;
+use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
 use async_trait::async_trait;
+pub(super) use connect::SETTINGS;
 #[cfg(test)]
 pub(super) use connect::{connect, options};
-use deciding::Tx;
+use connections::ConnectionPool;
+use deciding::PostgresTransaction;
 use leases::Leases;
-use links::Links;
 pub(super) use open::migrate;
 use sqlx::migrate::Migrator;
 use sqlx::{query, query_as, query_scalar};
@@ -35,67 +37,67 @@ pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// The schema of the tables.
 const SCHEMA: &str = "blobgate_inbox";
-/// A database that is away is found out in this time.
-const CONNECT: Duration = Duration::from_secs(5);
-/// A network that swallows everything is found out in this time, longer than the database's own limit: a sender waits for
-/// 15 s, and a lease is 30 s.
-const SILENT: Duration = Duration::from_secs(8);
-/// On a fast disk two committers take turns; while a slow one writes, more can work.
-const WRITERS: u32 = 8;
+/// The time for opening a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time for a transaction: a network can drop all packets. It is longer than `statement_timeout`, and shorter than the 15 s of
+/// a sender and the 30 s of a lease.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(8);
+/// On a fast disk two committers alternate. On a slow disk more can work while one of them waits.
+const MAX_WRITERS: u32 = 8;
 const NOW: &str = "SELECT inbox_now()";
 
-/// A database.
+/// A store in a PostgreSQL database.
 #[derive(Debug)]
 pub(crate) struct Postgres {
-    links: Arc<Links>,
+    connections: Arc<ConnectionPool>,
     leases: Mutex<Leases>,
 }
 
-/// Runs a transaction; the connection of one that has failed is closed.
+/// Runs a transaction. Closes the connection if the transaction fails.
 macro_rules! transaction {
     ($session:expr, |$connection:ident| $body:expr) => {
         transaction!($session, "COMMIT", |$connection| $body)
     };
     ($session:expr, $end:literal, |$connection:ident| $body:expr) => {
-        transaction!($session, $session.links.begin(), $end, |$connection| $body)
+        transaction!($session, $session.connections.begin(), $end, |$connection| $body)
     };
     ($session:expr, $begin:expr, $end:literal, |$connection:ident| $body:expr) => {{
-        let mut link = $begin.await?;
+        let mut pooled = $begin.await?;
         let run = async {
-            let $connection = link.connection();
+            let $connection = pooled.connection();
             let result = $body;
             $crate::failpoint::die_at!("before-commit");
             sqlx::query($end).execute(&mut *$connection).await?;
             Ok::<_, $crate::store::StoreError>(result)
         };
-        // Given up halfway it is closed, and its transaction ends with it.
-        let result = tokio::time::timeout($crate::store::postgres::SILENT, run)
+        // After a timeout the connection closes, which ends the transaction.
+        let result = tokio::time::timeout($crate::store::postgres::SILENCE_TIMEOUT, run)
             .await
             .unwrap_or_else(|_| Err($crate::store::StoreError::Silent));
         if result.is_ok() {
-            link.give_back();
+            pooled.give_back();
         }
         result
     }};
 }
 
-/// Reads, whole tables too.
+/// Runs a read-only transaction, which may scan tables.
 macro_rules! reading {
     ($postgres:expr, |$connection:ident| $body:expr) => {{
-        let mut link = $postgres.links.begin_reading().await?;
+        let mut pooled = $postgres.connections.begin_reading().await?;
         let run = async {
-            let $connection = link.connection();
+            let $connection = pooled.connection();
             Ok::<_, $crate::store::StoreError>($body)
         };
         let result = run.await;
         if result.is_ok() {
-            link.done().await;
+            pooled.done().await;
         }
         result
     }};
 }
 
-// Below the macros that they use.
+// These modules use the macros above.
 mod changes;
 mod deliveries;
 mod expectations;
@@ -105,24 +107,31 @@ mod retention;
 
 #[async_trait]
 impl ArrivalStore for Postgres {
-    async fn store(&self, arrivals: &[&Arrival], room: Room) -> Result<Stored> {
+    async fn store(&self, arrivals: &[&Arrival], room: QuarantineRoom) -> Result<CommittedBatch> {
         let (outcomes, begun, worked) =
-            transaction!(self, self.links.begin_storing(), "COMMIT", |connection| {
+            transaction!(self, self.connections.begin_storing(), "COMMIT", |connection| {
                 let begun = Instant::now();
-                let outcomes = batch::store(&mut Tx(connection, Ids::Next), arrivals, room).await?;
+                let outcomes =
+                    batch::store(&mut PostgresTransaction(connection, IdSource::Next), arrivals, room)
+                        .await?;
                 (outcomes, begun, begun.elapsed())
             })?;
-        Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
+        Ok(CommittedBatch { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
     }
 
-    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<Outcome>> {
-        transaction!(self, |connection| batch::release(&mut Tx(connection, Ids::Next), id, arrival, why)
-            .await?)
+    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<ArrivalOutcome>> {
+        transaction!(self, |connection| batch::release(
+            &mut PostgresTransaction(connection, IdSource::Next),
+            id,
+            arrival,
+            why
+        )
+        .await?)
     }
 
-    async fn would_release(&self, id: i64, arrival: &Arrival) -> Result<Option<Outcome>> {
+    async fn preview_release(&self, id: i64, arrival: &Arrival) -> Result<Option<ArrivalOutcome>> {
         transaction!(self, "ROLLBACK", |connection| batch::release(
-            &mut Tx(connection, Ids::Next),
+            &mut PostgresTransaction(connection, IdSource::Next),
             id,
             arrival,
             ""
@@ -138,11 +147,10 @@ impl Store for Postgres {
         transaction!(self, |connection| query(HEARTBEAT).execute(&mut *connection).await.map(|_| ())?)
     }
 
-    /// Runs each statement that stores an event, and takes it back.
     async fn rehearse(&self, body: usize) -> Result<()> {
         transaction!(self, "ROLLBACK", |connection| {
-            connect::check(connection).await?;
-            batch::rehearse(&mut Tx(connection, Ids::rehearsed()), body).await?;
+            connect::check(connection, self.connections.settings()).await?;
+            batch::rehearse(&mut PostgresTransaction(connection, IdSource::rehearsed()), body).await?;
         })
     }
 
@@ -155,23 +163,24 @@ impl Store for Postgres {
         Ok(Usage::of(rows, oldest.map_or(0, |oldest| seconds(now, oldest))))
     }
 
-    /// Nobody looks at a database's disk.
+    /// The inbox does not watch the disk of a database.
     async fn reusable(&self) -> Result<u64> {
         Ok(0)
     }
 
     async fn explain(&self, error: &StoreError) -> (Fault, String) {
-        let failing = || (Fault::StoreFailing, format!("{error}: {}", remedy(error)));
+        let failing = || (Fault::StoreFailing, format!("{error}. {}", remedy(error)));
         let is_denied = matches!(error, StoreError::Denied(_));
         match error {
-            StoreError::Damaged(why) => (Fault::StoreDamaged, format!("{why}: {DAMAGED}")),
+            StoreError::Damaged(why) => (Fault::StoreDamaged, format!("{why}. {DAMAGED}")),
             StoreError::Denied(why) | StoreError::Misplaced(why) => {
-                // A connection keeps the role's settings of when it was opened.
-                self.links.close_idle();
-                let missing = match self.missing_rights().await {
-                    Ok(missing) if is_denied || !missing.is_nothing() => missing.to_string(),
-                    // Without a connection nothing more is found out.
-                    Err(_) if is_denied => "look at the role and its rights".to_owned(),
+                // An open connection has the role's old settings.
+                self.connections.close_idle();
+                let missing = match self.read_missing_rights().await {
+                    Ok(missing) if is_denied || !missing.is_empty() => missing.to_string(),
+                    Err(_) if is_denied => {
+                        "the missing right is unknown. Check the role and its rights".to_owned()
+                    }
                     Ok(_) | Err(_) => return failing(),
                 };
                 (Fault::StoreDenied, format!("{why}: {missing}"))
@@ -180,13 +189,13 @@ impl Store for Postgres {
         }
     }
 
-    async fn lacks(&self) -> Option<(bool, String)> {
-        let missing = self.missing_rights().await.ok()?;
-        (!missing.is_nothing()).then(|| (missing.holds_up_deliveries(), missing.to_string()))
+    async fn missing_rights(&self) -> Option<(bool, String)> {
+        let missing = self.read_missing_rights().await.ok()?;
+        (!missing.is_empty()).then(|| (missing.affects_deliveries(), missing.to_string()))
     }
 
     fn writers(&self) -> u32 {
-        WRITERS
+        MAX_WRITERS
     }
 
     fn file(&self) -> Option<&Path> {
@@ -201,14 +210,13 @@ impl Store for Postgres {
         None
     }
 
-    fn rescued(&self) -> Vec<String> {
+    fn rescued_copies(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
 impl Postgres {
-    /// The rights that serving needs and this role lacks.
-    async fn missing_rights(&self) -> Result<rights::Missing> {
+    async fn read_missing_rights(&self) -> Result<rights::MissingRights> {
         transaction!(self, |connection| rights::missing(connection).await?)
     }
 }

@@ -1,14 +1,16 @@
-//! What operators read: the same statements on either store.
+//! Operators' reads. Both stores run the same statements.
 
 mod follow;
 
-use super::change::{CANDIDATES, Candidates, list};
-use super::row::{Alike, Entry, Expectation, PausedSince, Payload, Quarantined, Which};
-use super::{Filter, Only, expect};
+use super::change::{CANDIDATES, CandidateGroup, list};
+use super::row::{
+    DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, QuarantinedEntry, StoredPayload,
+};
+use super::{Filter, Restriction, expect};
 use crate::entry::{Lane, QuarantineReason};
 use blobgate::event::Kind;
-use follow::{Came, Order, Placed, piece};
-pub(crate) use follow::{Cursor, Followed};
+use follow::{CommitOrder, PayloadRow, PlacedEntry, page};
+pub(crate) use follow::{Cursor, FollowPage};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, query_as, query_scalar};
@@ -23,15 +25,15 @@ const QUARANTINED: &str = "
 SELECT e.hook, e.reason, e.token_id, e.job, p.path, p.headers, p.body, p.reevaluated
 FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'quarantined' AND e.lane = 'quarantine'";
 
-/// Sums of all entries, and those of the ten minutes in which they were delivered.
-const ALIKE: &str = "
+/// Adds up the sums of all entries, and the sums of delivered entries by ten minutes.
+const ENTRY_GROUPS: &str = "
 SELECT nullif(route, '') AS route, state, CASE WHEN state = 'quarantined' THEN reason END AS reason,
     CAST(sum(CASE since WHEN -1 THEN entries ELSE 0 END) AS bigint) AS count, CAST(sum(bytes) AS bigint) AS bytes,
-    CAST(sum(CASE WHEN since > $1 THEN entries ELSE 0 END) AS bigint) AS lately,
+    CAST(sum(CASE WHEN since > $1 THEN entries ELSE 0 END) AS bigint) AS recently_delivered,
     CAST(sum(tombstones) AS bigint) AS tombstones
 FROM entry_sum GROUP BY 1, 2, 3 HAVING sum(CASE since WHEN -1 THEN entries ELSE 0 END) <> 0 ORDER BY 1, 2, 3";
 
-/// By indexes alone: what is only observed has none by its hook.
+/// Uses indexes alone. Observed entries have no index on their hook.
 const KNOWS_HOOK: &str = "
 SELECT EXISTS (SELECT 1 FROM entry WHERE hook = $1 AND lane = 'deliver')
     OR EXISTS (SELECT 1 FROM entry WHERE hook = $1 AND lane = 'quarantine')
@@ -42,110 +44,116 @@ const PAUSES: &str = "SELECT hook, event, since FROM pause ORDER BY hook, event"
 const OPEN: &str =
     "WHERE x.state = 'expected' OR x.wanted IS NOT NULL ORDER BY x.expected_at + 0, x.hook, x.generation";
 
-/// Of a sum for each kind of entry, which triggers keep: the migration says how.
+/// Reads the sums that triggers keep for each kind of entry (see the migration).
 pub(super) const USAGE: &str = "
 SELECT lane, state, CAST(sum(entries) AS bigint), CAST(sum(bytes) AS bigint) FROM entry_sum WHERE since = -1 GROUP BY lane, state";
 
-/// As `entry_oldest` has it: by an index that no other statement can use.
+/// Matches the expression of the index `entry_oldest`. No other statement can use that index.
 pub(super) const OLDEST_WAITING: &str = "
 SELECT CASE state WHEN 'waiting' THEN received_at END FROM entry
 WHERE (CASE state WHEN 'waiting' THEN received_at END) IS NOT NULL ORDER BY 1 LIMIT 1";
 
-/// What holds back deliveries.
-pub(super) const HOLDING: &str = "SELECT hook, event FROM pause";
+/// The pauses, for deliveries.
+pub(super) const ACTIVE_PAUSES: &str = "SELECT hook, event FROM pause";
 
-/// Binds the values of [`Conditions`] to a query on either store.
+/// Binds the values of [`Conditions`] to a query.
 macro_rules! bind {
     ($query:expr, $conditions:expr) => {{
         let mut query = $query;
         for value in $conditions.values {
             query = match value {
-                Value::Text(text) => query.bind(text),
-                Value::Number(number) => query.bind(number),
+                BoundValue::Text(text) => query.bind(text),
+                BoundValue::Number(number) => query.bind(number),
             };
         }
         query
     }};
 }
 
-/// The statements, on a connection of either store.
-pub(super) trait Reading {
-    async fn list(&mut self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>, Error>;
-    async fn show(&mut self, id: i64) -> Result<Option<(Entry, Option<Payload>)>, Error>;
-    async fn quarantined(&mut self, id: i64) -> Result<Option<Quarantined>, Error>;
-    async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>, Error>;
-    async fn alike(&mut self, since: i64) -> Result<Vec<Alike>, Error>;
-    async fn count(&mut self, which: &Which) -> Result<Vec<Candidates>, Error>;
+/// The statements of reads.
+pub(super) trait ReadStatements {
+    async fn list(
+        &mut self,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<EntryRow>, Error>;
+    async fn show(&mut self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>, Error>;
+    async fn quarantined(&mut self, id: i64) -> Result<Option<QuarantinedEntry>, Error>;
+    async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>, Error>;
+    async fn entry_groups(&mut self, since: i64) -> Result<Vec<EntryGroup>, Error>;
+    async fn count(&mut self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>, Error>;
     async fn ids(
         &mut self,
         filter: &Filter,
-        only: Only,
+        restriction: Restriction,
         after: i64,
         until: i64,
         limit: i64,
     ) -> Result<Vec<i64>, Error>;
     async fn knows_hook(&mut self, hook: &str) -> Result<bool, Error>;
     async fn oldest_waiting(&mut self) -> Result<Option<i64>, Error>;
-    async fn paused(&mut self) -> Result<Vec<PausedSince>, Error>;
-    async fn open_questions(&mut self, limit: i64) -> Result<Vec<Expectation>, Error>;
+    async fn paused(&mut self) -> Result<Vec<DatedPause>, Error>;
+    async fn open_expectations(&mut self, limit: i64) -> Result<Vec<Expectation>, Error>;
     async fn expectation(&mut self, hook: &str, generation: &str) -> Result<Option<Expectation>, Error>;
-    async fn newest_payload(&mut self, hook: &str) -> Result<Option<Payload>, Error>;
+    async fn newest_payload(&mut self, hook: &str) -> Result<Option<StoredPayload>, Error>;
     async fn end(&mut self) -> Result<Cursor, Error>;
-    /// `end` was read in an earlier statement: what is below it then, is all in this one.
+    /// An earlier statement must have read `end`: this one then sees every entry below it.
     async fn follow(
         &mut self,
         filter: &Filter,
         after: Cursor,
         end: Cursor,
         limit: i64,
-    ) -> Result<Followed, Error>;
+    ) -> Result<FollowPage, Error>;
 }
 
 macro_rules! reading {
     ($connection:ty, $order:expr) => {
-        impl Reading for $connection {
+        impl ReadStatements for $connection {
             async fn list(
                 &mut self,
                 filter: &Filter,
                 before: Option<i64>,
                 limit: i64,
-            ) -> Result<Vec<Entry>, Error> {
+            ) -> Result<Vec<EntryRow>, Error> {
                 let mut conditions = Conditions::of(filter);
                 if let Some(before) = before {
-                    conditions.add("id <", Value::Number(before));
+                    conditions.add("id <", BoundValue::Number(before));
                 }
-                let limit = conditions.place(Value::Number(limit));
+                let limit = conditions.placeholder(BoundValue::Number(limit));
                 let text = &conditions.text;
                 let sql = format!("SELECT {COLUMNS} FROM entry WHERE {text} ORDER BY id DESC LIMIT {limit}");
                 bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(self).await
             }
 
-            async fn show(&mut self, id: i64) -> Result<Option<(Entry, Option<Payload>)>, Error> {
+            async fn show(&mut self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>, Error> {
                 let sql = format!("SELECT {COLUMNS} FROM entry WHERE id = $1");
                 let entry = query_as(AssertSqlSafe(sql)).bind(id).fetch_optional(&mut *self).await?;
                 let Some(entry) = entry else { return Ok(None) };
                 Ok(Some((entry, query_as(PAYLOAD).bind(id).fetch_optional(self).await?)))
             }
 
-            async fn quarantined(&mut self, id: i64) -> Result<Option<Quarantined>, Error> {
+            async fn quarantined(&mut self, id: i64) -> Result<Option<QuarantinedEntry>, Error> {
                 query_as(QUARANTINED).bind(id).fetch_optional(self).await
             }
 
-            async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>, Error> {
+            async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>, Error> {
                 let sql = format!(
                     "SELECT entry_id, path, headers, body FROM payload WHERE entry_id IN ({})",
                     list(ids)
                 );
-                let rows: Vec<Came> = query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(self).await?;
-                Ok(rows.into_iter().map(|came| (came.entry_id, came.payload)).collect())
+                let rows: Vec<PayloadRow> =
+                    query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(self).await?;
+                Ok(rows.into_iter().map(|row| (row.entry_id, row.payload)).collect())
             }
 
-            async fn alike(&mut self, since: i64) -> Result<Vec<Alike>, Error> {
-                query_as(ALIKE).bind(since.saturating_sub(super::SPAN)).fetch_all(self).await
+            async fn entry_groups(&mut self, since: i64) -> Result<Vec<EntryGroup>, Error> {
+                query_as(ENTRY_GROUPS).bind(since.saturating_sub(super::SUM_SPAN)).fetch_all(self).await
             }
 
-            async fn count(&mut self, which: &Which) -> Result<Vec<Candidates>, Error> {
-                let conditions = Conditions::which(which);
+            async fn count(&mut self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>, Error> {
+                let conditions = Conditions::selected(selection);
                 let sql = format!("{CANDIDATES} WHERE {} GROUP BY 1, 2, 3, 4, 5, 6", conditions.text);
                 bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(self).await
             }
@@ -153,17 +161,18 @@ macro_rules! reading {
             async fn ids(
                 &mut self,
                 filter: &Filter,
-                only: Only,
+                restriction: Restriction,
                 after: i64,
                 until: i64,
                 limit: i64,
             ) -> Result<Vec<i64>, Error> {
                 let mut conditions = Conditions::of(filter);
-                conditions.add("id >", Value::Number(after));
-                conditions.add("id <=", Value::Number(until));
-                let limit = conditions.place(Value::Number(limit));
-                let (text, only) = (&conditions.text, only.condition());
-                let sql = format!("SELECT id FROM entry WHERE {text} AND {only} ORDER BY id LIMIT {limit}");
+                conditions.add("id >", BoundValue::Number(after));
+                conditions.add("id <=", BoundValue::Number(until));
+                let limit = conditions.placeholder(BoundValue::Number(limit));
+                let (text, restriction) = (&conditions.text, restriction.condition());
+                let sql =
+                    format!("SELECT id FROM entry WHERE {text} AND {restriction} ORDER BY id LIMIT {limit}");
                 let rows: Vec<(i64,)> =
                     bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(self).await?;
                 Ok(rows.into_iter().map(|(id,)| id).collect())
@@ -177,11 +186,11 @@ macro_rules! reading {
                 query_scalar(OLDEST_WAITING).fetch_optional(self).await
             }
 
-            async fn paused(&mut self) -> Result<Vec<PausedSince>, Error> {
+            async fn paused(&mut self) -> Result<Vec<DatedPause>, Error> {
                 query_as(PAUSES).fetch_all(self).await
             }
 
-            async fn open_questions(&mut self, limit: i64) -> Result<Vec<Expectation>, Error> {
+            async fn open_expectations(&mut self, limit: i64) -> Result<Vec<Expectation>, Error> {
                 let sql = format!("{} {OPEN} LIMIT $1", expect::COLUMNS);
                 query_as(AssertSqlSafe(sql)).bind(limit).fetch_all(self).await
             }
@@ -195,7 +204,7 @@ macro_rules! reading {
                 query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_optional(self).await
             }
 
-            async fn newest_payload(&mut self, hook: &str) -> Result<Option<Payload>, Error> {
+            async fn newest_payload(&mut self, hook: &str) -> Result<Option<StoredPayload>, Error> {
                 query_as(expect::NEWEST_PAYLOAD).bind(hook).fetch_optional(self).await
             }
 
@@ -209,42 +218,42 @@ macro_rules! reading {
                 after: Cursor,
                 end: Cursor,
                 limit: i64,
-            ) -> Result<Followed, Error> {
+            ) -> Result<FollowPage, Error> {
                 let mut conditions = Conditions::of(filter);
                 let sql = $order.follow(&mut conditions, after, end, limit);
-                let rows: Vec<Placed> =
+                let rows: Vec<PlacedEntry> =
                     bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(self).await?;
-                Ok(piece(rows, limit, after.max(end)))
+                Ok(page(rows, limit, after.max(end)))
             }
         }
     };
 }
 
-reading!(SqliteConnection, Order::Ids);
-reading!(PgConnection, Order::Transactions);
+reading!(SqliteConnection, CommitOrder::Ids);
+reading!(PgConnection, CommitOrder::Transactions);
 
-/// What follows WHERE, and the values of its places. No text of a caller's is ever part of a statement.
+/// A condition with placeholders, and their values. No text of a client becomes part of a statement.
 struct Conditions {
     text: String,
-    values: Vec<Value>,
+    values: Vec<BoundValue>,
 }
 
-enum Value {
+enum BoundValue {
     Text(String),
     Number(i64),
 }
 
 impl Conditions {
-    fn which(which: &Which) -> Self {
-        match which {
-            Which::Ids(ids) => Self { text: format!("id IN ({})", list(ids)), values: Vec::new() },
-            Which::All(filter) => Self::of(filter),
+    fn selected(selection: &EntrySelection) -> Self {
+        match selection {
+            EntrySelection::Ids(ids) => Self { text: format!("id IN ({})", list(ids)), values: Vec::new() },
+            EntrySelection::All(filter) => Self::of(filter),
         }
     }
 
     fn of(filter: &Filter) -> Self {
         let mut conditions = Self { text: "true".to_owned(), values: Vec::new() };
-        // Written out, for an index is made for some of them: these are words of ours.
+        // A literal, because partial indexes exist for some states. The texts are constants.
         if let Some(state) = filter.state {
             conditions.text.push_str(&format!(" AND state = '{state}'"));
         }
@@ -257,22 +266,22 @@ impl Conditions {
             ("job =", filter.job.as_deref()),
         ] {
             if let Some(value) = value {
-                conditions.add(column, Value::Text(value.to_owned()));
+                conditions.add(column, BoundValue::Text(value.to_owned()));
             }
         }
         if let Some(since) = filter.since {
-            conditions.add("received_at >=", Value::Number(since));
+            conditions.add("received_at >=", BoundValue::Number(since));
         }
         conditions
     }
 
-    fn add(&mut self, comparison: &'static str, value: Value) {
-        let place = self.place(value);
-        self.text.push_str(&format!(" AND {comparison} {place}"));
+    fn add(&mut self, comparison: &'static str, value: BoundValue) {
+        let placeholder = self.placeholder(value);
+        self.text.push_str(&format!(" AND {comparison} {placeholder}"));
     }
 
-    /// The value's place in the statement.
-    fn place(&mut self, value: Value) -> String {
+    /// Adds a value. Returns its placeholder.
+    fn placeholder(&mut self, value: BoundValue) -> String {
         self.values.push(value);
         format!("${}", self.values.len())
     }

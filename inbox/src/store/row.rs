@@ -1,26 +1,26 @@
-//! What a store takes and gives.
+//! The rows that a store writes and reads.
 
 use super::Filter;
-use crate::decide::Outcome;
+use crate::decide::ArrivalOutcome;
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason, Superseded};
 use serde::Serialize;
 use sqlx::FromRow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A batch that is committed.
+/// A committed batch of arrivals.
 #[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) outcomes: Vec<Outcome>,
-    /// How long the statements took.
+pub(crate) struct CommittedBatch {
+    pub(crate) outcomes: Vec<ArrivalOutcome>,
+    /// The time of the statements.
     pub(crate) worked: Duration,
-    /// How long the commit took: for the most part, the disk's time.
+    /// The time of the commit. Most of it is the disk's.
     pub(crate) synced: Duration,
 }
 
-/// An entry that is to be delivered, under a lease.
+/// An entry to deliver, under a lease.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Claimed {
+pub(crate) struct ClaimedEntry {
     pub(crate) id: i64,
     pub(crate) event: Option<String>,
     pub(crate) supersedes: Option<Superseded>,
@@ -29,55 +29,56 @@ pub(crate) struct Claimed {
     pub(crate) redelivery: i64,
     pub(crate) attempts: i64,
     pub(crate) lease: i64,
-    /// Whether another entry of its route was answered 2xx since its last attempt.
+    /// Whether the service answered 2xx to another entry of the route after the last attempt.
     pub(crate) beside_success: bool,
     pub(crate) path: Vec<u8>,
     pub(crate) headers: Vec<u8>,
     pub(crate) body: Vec<u8>,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Finished {
+pub(crate) struct FinishedAttempt {
     pub(crate) id: i64,
     pub(crate) lease: i64,
-    /// Whether the service said 2xx.
+    /// Whether the service answered 2xx.
     pub(crate) done: bool,
     pub(crate) status: Option<i64>,
-    /// The beginning of its answer, escaped, or why there was none.
+    /// The start of the service's answer, escaped, or the error.
     pub(crate) answer: String,
-    /// Until the next attempt, in microseconds.
+    /// The time until the next attempt, in microseconds.
     pub(crate) delay: i64,
-    /// What counts as its own trying, in microseconds.
+    /// The time that counts toward [`super::GIVE_UP_AFTER`], in microseconds.
     pub(crate) tried: i64,
-    /// The route whose success is to be noted.
+    /// The route on which the service answered 2xx.
     #[serde(skip)]
     pub(crate) succeeded_on: Option<String>,
 }
 
-impl Finished {
-    /// The routes on which a success is to be noted, each once.
+impl FinishedAttempt {
+    /// The routes on which a service answered 2xx, each once.
     pub(super) fn succeeded_on(finished: &[Self]) -> Vec<&str> {
-        let routes: BTreeSet<_> = finished.iter().filter_map(|one| one.succeeded_on.as_deref()).collect();
+        let routes: BTreeSet<_> =
+            finished.iter().filter_map(|attempt| attempt.succeeded_on.as_deref()).collect();
         routes.into_iter().collect()
     }
 }
 
-/// How full the store is, in bytes of what can still be delivered or shown.
+/// The size of the store, in bytes of entries that have a payload.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) total: i64,
     pub(crate) quarantine: i64,
     pub(crate) dead: i64,
     pub(crate) observed: i64,
-    /// Entries by state.
+    /// The number of entries in each state.
     pub(crate) states: BTreeMap<EntryState, i64>,
-    /// The age of the oldest entry that waits, in seconds.
+    /// The age of the oldest waiting entry, in seconds.
     pub(crate) oldest_waiting: i64,
 }
 
 impl Usage {
-    /// From the sums of entries, by lane and state.
+    /// Adds up the sums of each lane and state.
     pub(super) fn of(rows: Vec<(Lane, EntryState, i64, i64)>, oldest_waiting: i64) -> Self {
         let mut usage = Self { oldest_waiting, ..Self::default() };
         for (lane, state, count, bytes) in rows {
@@ -98,7 +99,7 @@ impl Usage {
     }
 }
 
-/// A pause, as an operator set it: of a hook, an event, or both; empty is any.
+/// An operator's pause of a hook, an event, or both. An empty field matches every value.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Pause {
     pub(crate) hook: String,
@@ -106,7 +107,7 @@ pub(crate) struct Pause {
 }
 
 impl Pause {
-    /// Whether it holds a route, `HOOK/EVENT` or `HOOK/observed/EVENT`.
+    /// Whether the pause covers a route: `HOOK/EVENT` or `HOOK/observed/EVENT`.
     pub(crate) fn holds(&self, route: &str) -> bool {
         let (hook, rest) = route.split_once('/').unwrap_or((route, ""));
         let event = rest.rsplit('/').next().unwrap_or(rest);
@@ -114,9 +115,9 @@ impl Pause {
     }
 }
 
-/// An entry, without what came.
+/// An entry without its payload.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Entry {
+pub(crate) struct EntryRow {
     pub(crate) id: i64,
     pub(crate) lane: Lane,
     pub(crate) state: EntryState,
@@ -145,17 +146,17 @@ pub(crate) struct Entry {
     pub(crate) ended_at: Option<i64>,
 }
 
-/// What came, as it came.
+/// The path, headers and body of a delivery, unchanged.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Payload {
+pub(crate) struct StoredPayload {
     pub(crate) path: Vec<u8>,
     pub(crate) headers: Vec<u8>,
     pub(crate) body: Vec<u8>,
 }
 
-/// A quarantined entry, with what came.
+/// A quarantined entry with its payload.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Quarantined {
+pub(crate) struct QuarantinedEntry {
     pub(crate) hook: String,
     pub(crate) reason: Option<QuarantineReason>,
     pub(crate) token_id: Option<String>,
@@ -163,46 +164,46 @@ pub(crate) struct Quarantined {
     pub(crate) path: Vec<u8>,
     pub(crate) headers: Vec<u8>,
     pub(crate) body: Vec<u8>,
-    /// Headers with which it is released once the status API confirms it, where it was reevaluated.
+    /// After a reevaluation, the headers of the release that follows a confirmation.
     pub(crate) reevaluated: Option<Vec<u8>>,
 }
 
-/// Entries that are alike.
+/// The sums of entries with one route, state and reason.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct Alike {
+pub(crate) struct EntryGroup {
     pub(crate) route: Option<String>,
     pub(crate) state: EntryState,
-    /// Why, of what is kept.
+    /// The reason of quarantined entries.
     pub(crate) reason: Option<QuarantineReason>,
     pub(crate) count: i64,
     pub(crate) bytes: i64,
-    /// Those that were delivered since, or up to ten minutes before.
-    pub(crate) lately: i64,
-    /// Those whose body is purged.
+    /// Entries that were delivered since the requested time, or up to ten minutes before it.
+    pub(crate) recently_delivered: i64,
+    /// Entries without a body.
     pub(crate) tombstones: i64,
 }
 
-/// What an operator has paused, and when.
+/// A pause and its start.
 #[derive(Clone, Debug, FromRow)]
-pub(crate) struct PausedSince {
+pub(crate) struct DatedPause {
     pub(crate) hook: String,
     pub(crate) event: String,
     pub(crate) since: i64,
 }
 
-/// Entries, as somebody names them.
+/// The entries that an operator selects.
 #[derive(Clone, Debug)]
-pub(crate) enum Which {
+pub(crate) enum EntrySelection {
     Ids(BTreeSet<i64>),
     All(Filter),
 }
 
-/// An expectation as it stands.
+/// An expectation, and the status calls for it.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct Expectation {
     pub(crate) hook: String,
     pub(crate) generation: String,
-    /// None where it is only asked about for what is kept.
+    /// `None` if the application announced nothing: the row exists for status calls about quarantined entries.
     pub(crate) job: Option<String>,
     pub(crate) state: ExpectationState,
     pub(crate) expected_at: i64,
@@ -210,14 +211,14 @@ pub(crate) struct Expectation {
     pub(crate) asked: i64,
     pub(crate) missing: i64,
     pub(crate) answer: Option<String>,
-    /// Since when the provider's word is wanted for what is kept of it.
+    /// The time of the request for a status call about quarantined entries.
     pub(crate) wanted: Option<i64>,
-    /// The accepted entry that came with another job, and that job.
+    /// The accepted entry with another job, and that job.
     pub(crate) mismatch_id: Option<i64>,
     pub(crate) mismatch_job: Option<String>,
 }
 
-/// From one moment to another, in seconds.
+/// The seconds between two times.
 pub(super) fn seconds(now: i64, then: i64) -> i64 {
     now.saturating_sub(then).checked_div(1_000_000).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! SQLite: one file, of which one `serve` has the use. Every write goes through one connection, one transaction after the
-//! other; the group commit makes up for that.
+//! The SQLite driver. One inbox serves a file. One connection writes, one transaction after the other: the group commit makes up
+//! for that.
 //!
-//! Statements get lists as JSON; what is long or bytes is bound as it is.
+//! Statements get lists as JSON, and long texts and bytes as bound values.
 
 mod clock;
 mod copy;
@@ -13,25 +13,26 @@ mod open;
 mod rescue;
 mod rescued;
 
-use super::batch::{self, Ids};
+use super::batch::{self, IdSource};
 use super::error::{DAMAGED, sqlite::remedy};
 use super::read::{OLDEST_WAITING, USAGE};
 use super::row::seconds;
-use super::{ArrivalStore, Outcome, Result, Store, StoreError, Stored, Usage};
+use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, Result, Store, StoreError, Usage};
 use crate::arrival::Arrival;
-use crate::decide::Room;
+use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
 use async_trait::async_trait;
 use clock::Clock;
 pub(super) use copy::{backup, restore};
-use deciding::Tx;
-use files::Files;
+use deciding::SqliteTransaction;
+use files::StoreFiles;
 pub(super) use migrate::migrate;
+pub(super) use open::FULL;
 use open::busy_timeout;
 #[cfg(test)]
 pub(super) use open::options;
 pub(crate) use rescue::FileWatch;
-use rescue::{Anchor, Fate};
+use rescue::{Anchor, RescueState};
 use rescued::rescued_beside;
 use serde::Serialize;
 use sqlx::migrate::Migrator;
@@ -45,29 +46,28 @@ use tokio::sync::Mutex;
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// Its owner's.
-const OWN: u32 = 0o600;
-/// A command of another process may write in between.
-const BUSY: Duration = Duration::from_secs(10);
+/// The mode of a new file.
+const OWNER_ONLY: u32 = 0o600;
+/// A command of another process may be writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
-/// A file.
+/// A store in a SQLite file.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
-    /// The only one that writes. `None` after a failure, until the next transaction opens another.
+    /// The only connection that writes. `None` after a failure, until the next transaction opens another.
     writer: Mutex<Option<SqliteConnection>>,
     options: SqliteConnectOptions,
-    /// For reading only.
+    /// The read-only connections for operators.
     pub(crate) reads: SqlitePool,
-    /// The same for deliveries: what operators read must not hold them up.
-    pub(crate) looks: SqlitePool,
+    /// The read-only connection for deliveries: an operator's long read must not delay them.
+    pub(crate) delivery_reads: SqlitePool,
     path: PathBuf,
     next_id: AtomicI64,
     clock: Clock,
-    /// Keeps the files open, whatever becomes of the writer, and of their names.
     anchor: Anchor,
-    files: Files,
-    fate: Arc<Fate>,
+    files: StoreFiles,
+    rescue: Arc<RescueState>,
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -76,7 +76,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Runs a transaction on the one connection that writes; one that has failed is closed.
+/// Runs a transaction on the writing connection. Closes the connection if the transaction fails.
 macro_rules! transaction {
     ($sqlite:expr, |$connection:ident| $body:expr) => {
         transaction!($sqlite, "COMMIT", |$connection| $body)
@@ -91,7 +91,7 @@ macro_rules! transaction {
         let run = async {
             let $connection = &mut owned;
             sqlx::query("BEGIN IMMEDIATE").execute(&mut *$connection).await?;
-            // A connection that was just opened has opened what lies at the path.
+            // A new connection has opened the file at the path, which may be another one by now.
             $sqlite.compare_files()?;
             let result = $body;
             $crate::failpoint::die_at!("before-commit");
@@ -104,13 +104,13 @@ macro_rules! transaction {
         } else {
             let _closed = sqlx::Connection::close_hard(owned).await;
         }
-        // What was written into other files than those at the path is not stored: nobody may get an answer to it.
+        // A commit into files that are gone from the path is lost at the next start: no client may get 200 for it.
         $sqlite.check(&mut writer).await?;
         result
     }};
 }
 
-// Below the macro that they use.
+// These modules use the macro above.
 mod changes;
 mod deliveries;
 mod expectations;
@@ -119,19 +119,23 @@ mod retention;
 
 #[async_trait]
 impl ArrivalStore for Sqlite {
-    async fn store(&self, arrivals: &[&Arrival], room: Room) -> Result<Stored> {
+    async fn store(&self, arrivals: &[&Arrival], room: QuarantineRoom) -> Result<CommittedBatch> {
         let (outcomes, begun, worked) = transaction!(self, |connection| {
             let begun = Instant::now();
-            let outcomes =
-                batch::store(&mut Tx { connection, sqlite: self, ids: Ids::Next }, arrivals, room).await?;
+            let outcomes = batch::store(
+                &mut SqliteTransaction { connection, sqlite: self, ids: IdSource::Next },
+                arrivals,
+                room,
+            )
+            .await?;
             (outcomes, begun, begun.elapsed())
         })?;
-        Ok(Stored { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
+        Ok(CommittedBatch { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
     }
 
-    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<Outcome>> {
+    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<ArrivalOutcome>> {
         transaction!(self, |connection| batch::release(
-            &mut Tx { connection, sqlite: self, ids: Ids::Next },
+            &mut SqliteTransaction { connection, sqlite: self, ids: IdSource::Next },
             id,
             arrival,
             why
@@ -139,19 +143,28 @@ impl ArrivalStore for Sqlite {
         .await?)
     }
 
-    async fn would_release(&self, id: i64, arrival: &Arrival) -> Result<Option<Outcome>> {
+    async fn preview_release(&self, id: i64, arrival: &Arrival) -> Result<Option<ArrivalOutcome>> {
         transaction!(self, "ROLLBACK", |connection| {
-            batch::release(&mut Tx { connection, sqlite: self, ids: Ids::Next }, id, arrival, "").await?
+            batch::release(
+                &mut SqliteTransaction { connection, sqlite: self, ids: IdSource::Next },
+                id,
+                arrival,
+                "",
+            )
+            .await?
         })
     }
 }
 
 #[async_trait]
 impl Store for Sqlite {
-    /// Runs each statement that stores an event, and takes it back.
     async fn rehearse(&self, body: usize) -> Result<()> {
         transaction!(self, "ROLLBACK", |connection| {
-            batch::rehearse(&mut Tx { connection, sqlite: self, ids: Ids::rehearsed() }, body).await?;
+            batch::rehearse(
+                &mut SqliteTransaction { connection, sqlite: self, ids: IdSource::rehearsed() },
+                body,
+            )
+            .await?;
         })
     }
 
@@ -166,7 +179,7 @@ impl Store for Sqlite {
             .map(|_| ())?)
     }
 
-    /// Bytes in the file that hold nothing, and are written to before it grows; its log takes none of the disk then.
+    /// Counts the free pages of the file, and empties its log. SQLite fills free pages before the file grows.
     async fn reusable(&self) -> Result<u64> {
         const REUSABLE: &str =
             "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
@@ -174,15 +187,15 @@ impl Store for Sqlite {
         self.check(&mut writer).await?;
         if let Some(mut owned) = writer.take() {
             let empty = async {
-                // A reader that is in its way is not waited for.
+                // Does not wait for a reader of the log.
                 busy_timeout(&mut owned, Duration::ZERO).await?;
                 query(EMPTY_LOG).execute(&mut owned).await?;
-                busy_timeout(&mut owned, BUSY).await
+                busy_timeout(&mut owned, BUSY_TIMEOUT).await
             };
             match empty.await {
                 Ok(()) => *writer = Some(owned),
                 Err(error) => {
-                    tracing::error!("the store's log cannot be emptied on a full disk: {error}");
+                    tracing::error!("cannot empty the store's log on a full disk: {error}. Free some space");
                     let _closed = owned.close_hard().await;
                 }
             }
@@ -200,19 +213,19 @@ impl Store for Sqlite {
 
     async fn explain(&self, error: &StoreError) -> (Fault, String) {
         match error {
-            StoreError::Damaged(why) => (Fault::StoreDamaged, format!("{why}: {DAMAGED}")),
+            StoreError::Damaged(why) => (Fault::StoreDamaged, format!("{why}. {DAMAGED}")),
             StoreError::Denied(why) => {
                 let path = self.path.display();
                 let sentence = format!(
-                    "{why}: the inbox cannot write to {path} or beside it, so give its user the file and its folder, on a file system that is mounted for writing"
+                    "{why}: the inbox cannot write to {path} or beside it. Give its user the file and its folder, on a file system that is mounted for writing"
                 );
                 (Fault::StoreDenied, sentence)
             }
-            error => (Fault::StoreFailing, format!("{error}: {}", remedy(error))),
+            error => (Fault::StoreFailing, format!("{error}. {}", remedy(error))),
         }
     }
 
-    async fn lacks(&self) -> Option<(bool, String)> {
+    async fn missing_rights(&self) -> Option<(bool, String)> {
         None
     }
 
@@ -232,7 +245,7 @@ impl Store for Sqlite {
         Some(self.watch(Arc::clone(faults)))
     }
 
-    fn rescued(&self) -> Vec<String> {
+    fn rescued_copies(&self) -> Vec<String> {
         rescued_beside(&self.files.path).iter().map(|path| path.display().to_string()).collect()
     }
 }

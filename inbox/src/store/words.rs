@@ -1,10 +1,10 @@
-//! How the words of an entry are stored: as their text.
+//! Reads the enums of an entry from their stored texts.
 
 use crate::entry::{EntryState, ExpectationState, Fingerprint, Lane, Origin, QuarantineReason, Superseded};
 use sqlx::error::BoxDynError;
 use sqlx::{Database, Decode, Type};
 
-/// `$parse` reads a text, or returns nothing where it is none of them.
+/// `$parse` reads a text, and returns `None` for an unknown one.
 macro_rules! stored_as_text {
     ($name:ident, $parse:expr) => {
         impl<DB: Database> Type<DB> for $name
@@ -29,7 +29,7 @@ macro_rules! stored_as_text {
                 let parse: fn(&str) -> Option<Self> = $parse;
                 parse(text).ok_or_else(|| {
                     format!(
-                        "the store has {text:?} as {}, which this program does not know",
+                        "the store has the unknown {} {text:?}. Start the program that wrote it",
                         stringify!($name)
                     )
                     .into()

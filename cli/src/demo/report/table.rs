@@ -15,7 +15,7 @@ use reqwest::Version;
 use std::io;
 
 const COLUMNS: [(&str, Side); 5] = [
-    ("", Side::Left),
+    ("MARK", Side::Left),
     ("SENT", Side::Left),
     ("ANSWER", Side::Left),
     ("CODE", Side::Left),
@@ -72,17 +72,17 @@ impl Report<'_> {
             None => "",
         };
         let mut places = vec![
-            format!("gate           {}{version}", self.gate.hooks.open),
-            format!("authenticating {}", self.gate.hooks.authenticating),
-            format!("plain HTTP     {}", self.gate.hooks.plain),
-            format!("sandbox        {}", self.sandbox),
+            format!("gate                {}{version}", self.gate.hooks.open),
+            format!("authenticating      {}", self.gate.hooks.authenticating),
+            format!("plain HTTP          {}", self.gate.hooks.plain),
+            format!("sandbox             {}", self.sandbox),
         ];
         places.extend(
             self.services
                 .iter()
-                .map(|DemoService { name, url }| format!("{:<15}{url}", format!("service {name}"))),
+                .map(|DemoService { name, url }| format!("{:<20}{url}", format!("service {name}"))),
         );
-        places.push(format!("inbox          {}: {}", self.inbox, self.path.sentence()));
+        places.push(format!("inbox               {}: {}", self.inbox, self.path.sentence()));
         places
     }
 

@@ -1,4 +1,4 @@
-//! The fields of an order, and what is wrong with them.
+//! The fields of an order, and their errors.
 
 use crate::sandbox::script::Script;
 use reqwest::Url;
@@ -8,10 +8,10 @@ use std::ops::RangeInclusive;
 
 pub(super) struct Form<'a> {
     fields: &'a Map<String, Value>,
-    pub(super) complaints: Vec<FieldError>,
+    pub(super) errors: Vec<FieldError>,
 }
 
-/// An entry of the list in a 422, as the provider's pages show it.
+/// An entry of the list in a 422, as on the provider's pages.
 #[derive(Serialize)]
 pub(super) struct FieldError {
     #[serde(rename = "type")]
@@ -22,33 +22,33 @@ pub(super) struct FieldError {
     input: Option<Value>,
 }
 
-/// Characters of a prompt: the page on generating.
+/// The characters of a prompt, from the page on generating.
 const PROMPT: RangeInclusive<usize> = 10..=4000;
 
 impl<'a> Form<'a> {
     pub(super) const fn new(fields: &'a Map<String, Value>) -> Self {
-        Self { fields, complaints: Vec::new() }
+        Self { fields, errors: Vec::new() }
     }
 
     pub(super) fn prompt(&mut self) -> Option<String> {
         if self.given("prompt").is_none() {
-            return self.complain("missing", "prompt", "Field required".to_owned());
+            return self.reject("missing", "prompt", "Field required".to_owned());
         }
         self.text("prompt", PROMPT).map(str::to_owned)
     }
 
     pub(super) fn text(&mut self, name: &'static str, size: RangeInclusive<usize>) -> Option<&'a str> {
         let Some(text) = self.given(name)?.as_str() else {
-            return self.complain("string_type", name, "Input should be a valid string".to_owned());
+            return self.reject("string_type", name, "Input should be a valid string".to_owned());
         };
         let (count, least, most) = (text.chars().count(), size.start(), size.end());
         if count < *least {
             let msg = format!("String should have at least {least} characters");
-            return self.complain("string_too_short", name, msg);
+            return self.reject("string_too_short", name, msg);
         }
         if count > *most {
             let msg = format!("String should have at most {most} characters");
-            return self.complain("string_too_long", name, msg);
+            return self.reject("string_too_long", name, msg);
         }
         Some(text)
     }
@@ -56,14 +56,14 @@ impl<'a> Form<'a> {
     pub(super) fn number(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         let number = self.given(name)?.as_u64().filter(|number| range.contains(number));
         let msg = format!("Input should be a number from {} to {}", range.start(), range.end());
-        number.or_else(|| self.complain("int_range", name, msg))
+        number.or_else(|| self.reject("int_range", name, msg))
     }
 
     pub(super) fn choice(&mut self, name: &'static str, choices: &[&'static str]) -> Option<&'static str> {
         let given = self.given(name)?.as_str();
         let chosen = choices.iter().copied().find(|choice| given == Some(choice));
         let msg = format!("Input should be one of {}", choices.join(", "));
-        chosen.or_else(|| self.complain("enum", name, msg))
+        chosen.or_else(|| self.reject("enum", name, msg))
     }
 
     /// "HTTPS Required: All webhook URLs must use HTTPS" of the page on webhooks.
@@ -71,25 +71,25 @@ impl<'a> Form<'a> {
         let given = self.given("callback_url")?.as_str();
         let url = given.and_then(|text| Url::parse(text).ok()).filter(|url| url.scheme() == "https");
         let msg = "Input should be a valid HTTPS URL".to_owned();
-        url.or_else(|| self.complain("url_parsing", "callback_url", msg))
+        url.or_else(|| self.reject("url_parsing", "callback_url", msg))
     }
 
     pub(super) fn script(&mut self) -> Script {
         let Some(given) = self.given("sandbox") else { return Script::default() };
         match Script::deserialize(given) {
             Ok(script) => script,
-            Err(error) => self.complain("value_error", "sandbox", error.to_string()).unwrap_or_default(),
+            Err(error) => self.reject("value_error", "sandbox", error.to_string()).unwrap_or_default(),
         }
     }
 
-    /// `null` is as good as absent.
+    /// `null` means absent.
     fn given(&self, name: &str) -> Option<&'a Value> {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
-    fn complain<T>(&mut self, kind: &'static str, name: &'static str, msg: String) -> Option<T> {
+    fn reject<T>(&mut self, kind: &'static str, name: &'static str, msg: String) -> Option<T> {
         let input = self.given(name).cloned();
-        self.complaints.push(FieldError { kind, loc: vec!["body", name], msg, input });
+        self.errors.push(FieldError { kind, loc: vec!["body", name], msg, input });
         None
     }
 }

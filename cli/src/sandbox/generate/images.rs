@@ -1,11 +1,11 @@
-//! The images of an order. They are looked at, and not kept.
+//! Checks the images of an order.
 
 use super::FAST;
 use serde_json::{Map, Value};
 
 /// "max 20 MB" of the page on generating, in base64: 4 bytes for 3.
-const LARGEST: usize = (20 << 20) / 3 * 4;
-/// How JPEG, PNG and WEBP begin, in base64.
+const MAX_IMAGE: usize = (20 << 20) / 3 * 4;
+/// The first bytes of JPEG, PNG and WEBP, in base64.
 const FORMATS: [&str; 3] = ["/9j/", "iVBORw0KGgo", "UklGR"];
 
 /// The four modes of the page on generating exclude each other: text, image, frame to frame, references.
@@ -35,7 +35,7 @@ pub(super) fn check(fields: &Map<String, Value>, model: &str) -> Result<(), &'st
 fn check_image(image: &Value) -> Result<(), &'static str> {
     let is_base64 = |letter: u8| letter.is_ascii_alphanumeric() || matches!(letter, b'+' | b'/' | b'=');
     match image.as_str() {
-        Some(text) if text.len() > LARGEST => Err("IMAGE_TOO_LARGE"),
+        Some(text) if text.len() > MAX_IMAGE => Err("IMAGE_TOO_LARGE"),
         Some(text) if text.is_empty() || !text.bytes().all(is_base64) => Err("INVALID_IMAGE"),
         Some(text) if !FORMATS.iter().any(|format| text.starts_with(format)) => {
             Err("UNSUPPORTED_IMAGE_FORMAT")

@@ -1,6 +1,6 @@
-//! An inbox between the stand-in for the gate and the receivers: it delivers a moment later, and tells what it has.
+//! A scripted inbox between the scripted gate and the receivers. It delivers after a delay, and lists its entries.
 
-use super::{GateBehaviour, GateStandIn, ServiceName, UNCALLED, believes, generation};
+use super::{GateBehaviour, GateStandIn, ServiceName, UNCALLED, authenticates, generation};
 use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::routing::{get, post};
@@ -12,41 +12,41 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// What it does with what the gate hands over.
+/// The behaviour for a forwarded delivery.
 #[derive(Clone, Copy)]
 pub(super) enum InboxBehaviour {
-    /// Delivers what is accepted once, and keeps the rest.
+    /// Delivers an accepted event once, and quarantines the others.
     Right,
     DeliversTwice,
     DeliversAtOnce,
-    /// Says that it has delivered.
+    /// Marks an entry as delivered without a delivery.
     Loses,
-    /// Whatever the gate has said.
-    Keeps(&'static str),
-    /// What it keeps it has seen again.
+    /// Quarantines accepted events too.
+    Quarantines(&'static str),
+    /// Counts two deliveries of a quarantined entry.
     SeesTwice,
     Drops,
 }
 
-/// Long enough that a demo which does not wait finds nothing.
-const LATE: Duration = Duration::from_millis(300);
+/// A demo that does not wait finds no entry.
+const DELAY: Duration = Duration::from_millis(300);
 
-/// What it does about the generation of which no callback comes.
+/// The behaviour for the generation without a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReconcileBehaviour {
-    /// Asks a moment later, and delivers it once.
+    /// Reconciles it after a delay, and delivers it once.
     Right,
-    /// It is there, and the gate goes past it.
+    /// The gate delivers without the inbox.
     NotInPath,
-    /// It has nobody to ask.
-    AsksNobody,
+    /// It has no provider.
+    NoProvider,
     AfterMinutes,
-    /// It asks, and this is the answer.
-    Hears(&'static str),
-    /// What it delivers looks like a webhook.
+    /// The provider answers this.
+    Gets(&'static str),
+    /// It delivers without blobgate-source.
     AsAWebhook,
     DeliversTwice,
-    /// What it was told is gone once there is an event.
+    /// It loses the expectation once the event is there.
     Forgets,
 }
 
@@ -54,13 +54,13 @@ pub(super) enum ReconcileBehaviour {
 pub(super) struct InboxStandIn {
     entries: Arc<Mutex<Vec<Value>>>,
     reconciles: ReconcileBehaviour,
-    /// What it was told to expect, as often as it was told.
-    told: Arc<Mutex<Vec<Value>>>,
+    /// All requests to POST /expect.
+    announced: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Default for InboxStandIn {
     fn default() -> Self {
-        Self::that(ReconcileBehaviour::Right)
+        Self::with(ReconcileBehaviour::Right)
     }
 }
 
@@ -75,19 +75,19 @@ fn entry(id: usize, state: &str, generation: Option<&str>, reason: Option<&str>,
 }
 
 impl InboxStandIn {
-    /// With one that was there before.
-    pub(super) fn that(reconciles: ReconcileBehaviour) -> Self {
+    /// It has an entry from before the demo.
+    pub(super) fn with(reconciles: ReconcileBehaviour) -> Self {
         let old = entry(1, "quarantined", None, Some("token-expired"), b"");
-        Self { entries: Arc::new(Mutex::new(vec![old])), reconciles, told: Arc::default() }
+        Self { entries: Arc::new(Mutex::new(vec![old])), reconciles, announced: Arc::default() }
     }
 
     pub(super) fn is_in_path(&self) -> bool {
         self.reconciles != ReconcileBehaviour::NotInPath
     }
 
-    /// The first time that it was told of each generation.
-    pub(super) fn told(&self) -> Vec<Value> {
-        let mut told = self.told.lock().unwrap().clone();
+    /// The first announcement of each generation.
+    pub(super) fn announced(&self) -> Vec<Value> {
+        let mut told = self.announced.lock().unwrap().clone();
         let mut known = HashSet::new();
         told.retain(|what| known.insert(what["generation_id"].clone()));
         told
@@ -104,14 +104,14 @@ impl InboxStandIn {
         self.entries.lock().unwrap()[index][name] = value.into();
     }
 
-    /// `POST /reconcile`: what it would ask.
-    fn would_ask(&self) -> Value {
-        let per_minute = (self.reconciles != ReconcileBehaviour::AsksNobody).then_some(10);
+    /// `POST /reconcile` as a dry run.
+    fn preview(&self) -> Value {
+        let per_minute = (self.reconciles != ReconcileBehaviour::NoProvider).then_some(10);
         json!({"questions": [], "more": false, "per_minute": per_minute})
     }
 
-    /// An expectation as it stands.
-    fn stands(&self, told: &Value) -> Value {
+    /// The status of an expectation.
+    fn status(&self, told: &Value) -> Value {
         let has_event =
             self.entries.lock().unwrap().iter().any(|entry| entry["generation"] == told["generation_id"]);
         let state = match has_event {
@@ -120,7 +120,7 @@ impl InboxStandIn {
             false => "expected",
         };
         let asked = match self.reconciles {
-            ReconcileBehaviour::Hears(answer) if !has_event => Some(answer),
+            ReconcileBehaviour::Gets(answer) if !has_event => Some(answer),
             _ => None,
         };
         let ask_at =
@@ -133,15 +133,15 @@ impl InboxStandIn {
     }
 
     /// `GET /entries/{id}`.
-    fn whole(&self, id: usize) -> Value {
+    fn detail(&self, id: usize) -> Value {
         let mut entry = self.entries.lock().unwrap()[id - 1].clone();
-        let told = self.told().into_iter().find(|told| told["generation_id"] == entry["generation"]);
+        let told = self.announced().into_iter().find(|told| told["generation_id"] == entry["generation"]);
         let told = told.filter(|_| self.reconciles != ReconcileBehaviour::Forgets);
-        entry["expectation"] = told.map_or(Value::Null, |told| self.stands(&told));
+        entry["expectation"] = told.map_or(Value::Null, |told| self.status(&told));
         entry
     }
 
-    /// The newest first, and never more than three, so that there are pages.
+    /// The newest first, at most three a page.
     fn page(&self, asked: &HashMap<String, usize>) -> Json<Value> {
         let entries = self.entries.lock().unwrap();
         let before = asked.get("before").map_or(entries.len(), |before| before - 1);
@@ -156,40 +156,41 @@ impl GateStandIn {
     /// Its admin listener.
     pub(super) fn listen_as_inbox(self: &Arc<Self>, listener: TcpListener) {
         let entries = self.inbox.clone().unwrap();
-        let (list, whole, would_ask) = (entries.clone(), entries.clone(), entries.clone());
+        let (list, details, preview) = (entries.clone(), entries.clone(), entries.clone());
         let stand_in = Arc::clone(self);
         let routes = Router::new()
             .route(
                 "/entries",
                 get(async move |Query(asked): Query<HashMap<String, usize>>| list.page(&asked)),
             )
-            .route("/entries/{id}", get(async move |Path(id): Path<usize>| Json(whole.whole(id))))
+            .route("/entries/{id}", get(async move |Path(id): Path<usize>| Json(details.detail(id))))
             .route(
                 "/reconcile",
                 post(async move |Json(asked): Json<Value>| {
                     assert_eq!(asked, json!({"dry_run": true}));
-                    Json(would_ask.would_ask())
+                    Json(preview.preview())
                 }),
             )
             .route("/expect", post(async move |Json(told): Json<Value>| stand_in.expect(&entries, told)));
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
     }
 
-    /// `POST /expect`. The first time of the one of which no callback comes, it is going to be asked for.
+    /// `POST /expect`. The first one of the generation without a callback starts its reconciliation.
     fn expect(self: &Arc<Self>, entries: &InboxStandIn, told: Value) -> Json<Value> {
-        let is_first = !entries.told().iter().any(|before| before["generation_id"] == told["generation_id"]);
-        entries.told.lock().unwrap().push(told.clone());
+        let is_first =
+            !entries.announced().iter().any(|before| before["generation_id"] == told["generation_id"]);
+        entries.announced.lock().unwrap().push(told.clone());
         let asks =
-            !matches!(entries.reconciles, ReconcileBehaviour::AfterMinutes | ReconcileBehaviour::Hears(_));
+            !matches!(entries.reconciles, ReconcileBehaviour::AfterMinutes | ReconcileBehaviour::Gets(_));
         if is_first && told["generation_id"] == UNCALLED && asks {
             let (stand_in, entries, told) = (Arc::clone(self), entries.clone(), told.clone());
             tokio::spawn(async move { stand_in.reconcile(&entries, &told).await });
         }
-        Json(entries.stands(&told))
+        Json(entries.status(&told))
     }
 
     async fn reconcile(&self, entries: &InboxStandIn, told: &Value) {
-        tokio::time::sleep(LATE).await;
+        tokio::time::sleep(DELAY).await;
         let body = Bytes::from(generation(UNCALLED));
         let index = entries.add("waiting", Some(UNCALLED), None, &body);
         let (attempt, source) = ((header::ATTEMPT, "1"), (header::SOURCE, EventSource::Reconcile.name()));
@@ -199,12 +200,12 @@ impl GateStandIn {
             _ => (vec![attempt, source], 1),
         };
         for _ in 0..times {
-            self.hand_over(&headers, told["job"].as_str(), body.clone(), believes("confirmed")).await;
+            self.deliver(&headers, told["job"].as_str(), body.clone(), authenticates("confirmed")).await;
         }
         entries.set(index, "state", "delivered");
     }
 
-    pub(super) fn hand_to_inbox(
+    pub(super) fn forward_to_inbox(
         self: &Arc<Self>,
         entries: &InboxStandIn,
         job: Option<&str>,
@@ -215,7 +216,7 @@ impl GateStandIn {
         let payload: Value = serde_json::from_slice(&body).unwrap_or_default();
         let generation = payload["generation_id"].as_str();
         let reason = match (service, does.inbox) {
-            (_, InboxBehaviour::Keeps(reason)) => reason,
+            (_, InboxBehaviour::Quarantines(reason)) => reason,
             (ServiceName::Quarantine, _) => event,
             (ServiceName::Video | ServiceName::Failure, _) => {
                 let index = entries.add("waiting", generation, None, &body);
@@ -242,7 +243,7 @@ impl GateStandIn {
         does: GateBehaviour,
     ) {
         if !matches!(does.inbox, InboxBehaviour::DeliversAtOnce) {
-            tokio::time::sleep(LATE).await;
+            tokio::time::sleep(DELAY).await;
         }
         let times = match does.inbox {
             InboxBehaviour::Loses => 0,
@@ -250,7 +251,7 @@ impl GateStandIn {
             _ => 1,
         };
         for _ in 0..times {
-            self.hand_over(&[(header::ATTEMPT, "1")], job.as_deref(), body.clone(), does).await;
+            self.deliver(&[(header::ATTEMPT, "1")], job.as_deref(), body.clone(), does).await;
         }
         entries.set(index, "state", "delivered");
     }

@@ -1,4 +1,4 @@
-//! What the demo orders it says to the inbox, and what is never called back the inbox has to bring.
+//! The demo announces its generations to the inbox, and the inbox reconciles the one without a callback.
 
 use super::{
     GENERATED, InboxStandIn, ReconcileBehaviour, SHIPPED, UNCALLED, claims, demo, demo_by, demo_by_inbox,
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 const ROW: &str = "generated, without a callback";
 
-async fn demo_that(reconciles: ReconcileBehaviour) -> (Option<i32>, String) {
-    let end = demo_by(&InboxStandIn::that(reconciles), SHIPPED.to_vec(), &[]).await.0;
+async fn demo_with(reconciles: ReconcileBehaviour) -> (Option<i32>, String) {
+    let end = demo_by(&InboxStandIn::with(reconciles), SHIPPED.to_vec(), &[]).await.0;
     assert_eq!(text(&end.stderr), "", "{}", text(&end.stdout));
     (end.status.code(), text(&end.stdout))
 }
@@ -25,15 +25,15 @@ fn row<'a>(table: &'a str, sent: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn what_is_ordered_is_told_to_the_inbox_with_its_job() {
+async fn announces_ordered_generations_with_their_jobs() {
     let entries = InboxStandIn::default();
     let (end, paths) = demo_by(&entries, SHIPPED.to_vec(), &[]).await;
-    let (table, told) = (text(&end.stdout), entries.told());
+    let (table, told) = (text(&end.stdout), entries.announced());
     let ids: Vec<_> = told.iter().map(|told| told["generation_id"].as_str().unwrap()).collect();
     assert_eq!(ids, [UNCALLED, GENERATED[0], GENERATED[1]], "{table}");
     let jobs: Vec<_> = told.iter().map(|told| told["job"].as_str().unwrap()).collect();
     assert!(jobs[0] != jobs[1] && jobs[1] != jobs[2] && jobs[0] != jobs[2], "{jobs:?}");
-    assert_eq!(claims(&paths[0]).unwrap()["job"], jobs[1], "the job is that of the token");
+    assert_eq!(claims(&paths[0]).unwrap()["job"], jobs[1], "the job of the token");
     for (told, (sent, state)) in told.iter().zip([
         (ROW, "reconciled"),
         ("generated, with a token", "arrived"),
@@ -49,8 +49,8 @@ async fn what_is_ordered_is_told_to_the_inbox_with_its_job() {
 }
 
 #[tokio::test]
-async fn what_is_never_called_back_arrives_by_the_reconcile() {
-    let (code, table) = demo_that(ReconcileBehaviour::Right).await;
+async fn shows_the_reconciled_generation() {
+    let (code, table) = demo_with(ReconcileBehaviour::Right).await;
     assert_eq!(code, Some(0), "{table}");
     let lines = row(&table, ROW);
     assert!(
@@ -67,7 +67,7 @@ async fn what_is_never_called_back_arrives_by_the_reconcile() {
 }
 
 #[tokio::test]
-async fn machines_are_told_of_it() {
+async fn prints_the_reconciliation_in_json() {
     let end = demo_by_inbox(SHIPPED.to_vec(), &["--json"]).await;
     let report: Value = serde_json::from_slice(&end.stdout).unwrap();
     let rows = report["rows"].as_array().unwrap();
@@ -80,16 +80,16 @@ async fn machines_are_told_of_it() {
 }
 
 #[tokio::test]
-async fn without_an_inbox_that_asks_in_time_it_is_left_out() {
+async fn skips_the_row_without_a_timely_inbox() {
     let alone = demo(SHIPPED.to_vec(), &[]).await;
     let none = "without an inbox in the path, nothing reconciles it";
-    let nobody = "the inbox has no --provider, and does not reconcile";
+    let no_provider = "the inbox has no --provider, and does not reconcile";
     let late = "the inbox reconciles after 780 s (--reconcile-after), the demo waits at most 60 s";
     for ((code, table), why) in [
         ((alone.status.code(), text(&alone.stdout)), none),
-        (demo_that(ReconcileBehaviour::NotInPath).await, none),
-        (demo_that(ReconcileBehaviour::AsksNobody).await, nobody),
-        (demo_that(ReconcileBehaviour::AfterMinutes).await, late),
+        (demo_with(ReconcileBehaviour::NotInPath).await, none),
+        (demo_with(ReconcileBehaviour::NoProvider).await, no_provider),
+        (demo_with(ReconcileBehaviour::AfterMinutes).await, late),
     ] {
         let lines = row(&table, ROW);
         assert_eq!((code, lines[1].trim_start()), (Some(0), why), "{table}");
@@ -98,14 +98,14 @@ async fn without_an_inbox_that_asks_in_time_it_is_left_out() {
 }
 
 #[tokio::test]
-async fn a_reconcile_that_is_wrong_is_marked() {
+async fn marks_a_wrong_reconciliation() {
     let demo = async |reconciles| {
-        let (code, table) = demo_that(reconciles).await;
+        let (code, table) = demo_with(reconciles).await;
         assert_eq!(code, Some(1), "{table}");
         table
     };
-    let heard = "the provider's answer to the inbox is unauthorized";
-    fails(&demo(ReconcileBehaviour::Hears("unauthorized")).await, ROW, heard);
+    let refused = "the provider's answer to the inbox is unauthorized";
+    fails(&demo(ReconcileBehaviour::Gets("unauthorized")).await, ROW, refused);
     fails(
         &demo(ReconcileBehaviour::AsAWebhook).await,
         ROW,
@@ -113,9 +113,9 @@ async fn a_reconcile_that_is_wrong_is_marked() {
     );
     fails(&demo(ReconcileBehaviour::DeliversTwice).await, ROW, "expected it once at video");
     let table = demo(ReconcileBehaviour::Forgets).await;
-    let forgotten = |state: &str| {
-        let is_so = |line: &&str| line.contains("expected an expectation of job demo-");
-        table.lines().filter(is_so).filter(|line| line.ends_with(&format!(" that is {state}"))).count()
+    let missing = |state: &str| {
+        let is_missing = |line: &&str| line.contains("expected an expectation of job demo-");
+        table.lines().filter(is_missing).filter(|line| line.ends_with(&format!(" that is {state}"))).count()
     };
-    assert_eq!((forgotten("reconciled"), forgotten("arrived")), (1, 2), "{table}");
+    assert_eq!((missing("reconciled"), missing("arrived")), (1, 2), "{table}");
 }

@@ -1,4 +1,4 @@
-//! The admin listener by itself.
+//! The admin listener over HTTP.
 
 use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store};
 use futures_util::future::join_all;
@@ -6,13 +6,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 on_each_store! {
-    refuses_in_one_sentence
-    changes_in_pieces
-    counts_without_changing
-    many_at_once_change_an_entry_once
+    refuses_wrong_requests
+    changes_in_chunks
+    previews_without_a_change
+    changes_an_entry_once_for_parallel_requests
 }
 
-async fn refuses_in_one_sentence(place: TestStore) {
+async fn refuses_wrong_requests(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let get = |path| (Method::GET, path, Value::Null);
     let post = |path, body| (Method::POST, path, body);
@@ -91,15 +91,15 @@ async fn refuses_in_one_sentence(place: TestStore) {
             "invalid limit 501: use a number from 1 to 500",
         ),
     ] {
-        let (is, said) = inbox.ask(method, path, &body).await;
-        assert_eq!((is, &said["detail"]), (status, &json!(sentence)), "{path} {body}");
+        let (is, message) = inbox.call(method, path, &body).await;
+        assert_eq!((is, &message["detail"]), (status, &json!(sentence)), "{path} {body}");
     }
-    let (status, said) = inbox.ask(Method::POST, "/replay", &json!({"ids": ["1"]})).await;
+    let (status, message) = inbox.call(Method::POST, "/replay", &json!({"ids": ["1"]})).await;
     assert_eq!(status, 400);
-    assert!(said["detail"].as_str().unwrap().starts_with("invalid body: invalid type: string"));
+    assert!(message["detail"].as_str().unwrap().starts_with("invalid body: invalid type: string"));
 }
 
-async fn changes_in_pieces(place: TestStore) {
+async fn changes_in_chunks(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let mut stored = Vec::new();
     for number in 0..5 {
@@ -107,7 +107,7 @@ async fn changes_in_pieces(place: TestStore) {
     }
     let drop = async |after: Option<i64>, until: Option<i64>| {
         let what = json!({"filter": {"state": "quarantined"}, "after": after, "until": until, "limit": 2});
-        inbox.ask(Method::POST, "/drop", &what).await.1
+        inbox.call(Method::POST, "/drop", &what).await.1
     };
     let first = drop(None, Some(stored[3])).await;
     assert_eq!(first, json!({"changed": stored[..2], "refused": [], "next": stored[1]}));
@@ -118,7 +118,7 @@ async fn changes_in_pieces(place: TestStore) {
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
 }
 
-async fn counts_without_changing(place: TestStore) {
+async fn previews_without_a_change(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await;
     let no_event = ForwardedDelivery {
@@ -129,18 +129,18 @@ async fn counts_without_changing(place: TestStore) {
     let newest = inbox.stored(&no_event).await;
     let expected = json!({
         "would_change": [{"state": "quarantined", "count": 1}],
-        "would_refuse": [{"why": "it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is", "count": 1}],
+        "would_refuse": [{"why": "it claims no event: name it with `blobgate inbox release ID --as completed`, or failed or timeout", "count": 1}],
         "until": newest,
     });
     let what = json!({"filter": {"hook": "veo3"}, "dry_run": true});
-    assert_eq!(inbox.ask(Method::POST, "/release", &what).await, (200, expected.clone()));
+    assert_eq!(inbox.call(Method::POST, "/release", &what).await, (200, expected.clone()));
     let what = json!({"ids": [id, newest], "dry_run": true});
-    assert_eq!(inbox.ask(Method::POST, "/release", &what).await, (200, expected));
+    assert_eq!(inbox.call(Method::POST, "/release", &what).await, (200, expected));
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
-    assert!(inbox.service.came().is_empty());
+    assert!(inbox.service.deliveries().is_empty());
 }
 
-async fn many_at_once_change_an_entry_once(place: TestStore) {
+async fn changes_an_entry_once_for_parallel_requests(place: TestStore) {
     const OPERATORS: usize = 20;
     let inbox = RunningInbox::start(place).await;
     inbox.store(&ForwardedDelivery::completed(99)).await;
@@ -152,10 +152,10 @@ async fn many_at_once_change_an_entry_once(place: TestStore) {
         ids.push(inbox.stored(&ForwardedDelivery::quarantined(number)).await);
     }
     let what = json!({"ids": ids});
-    let answers = join_all((0..OPERATORS).map(|_| inbox.ask(Method::POST, "/release", &what))).await;
-    let changed = answers.iter().flat_map(|(status, said)| {
-        assert_eq!(*status, 200, "{said}");
-        said["changed"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap())
+    let answers = join_all((0..OPERATORS).map(|_| inbox.call(Method::POST, "/release", &what))).await;
+    let changed = answers.iter().flat_map(|(status, message)| {
+        assert_eq!(*status, 200, "{message}");
+        message["changed"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap())
     });
     let mut changed: Vec<_> = changed.collect();
     changed.sort_unstable();
@@ -164,5 +164,5 @@ async fn many_at_once_change_an_entry_once(place: TestStore) {
     for id in &ids {
         inbox.wait_for(*id, "delivered").await;
     }
-    assert_eq!(inbox.service.came().len(), 1 + ids.len());
+    assert_eq!(inbox.service.deliveries().len(), 1 + ids.len());
 }

@@ -12,20 +12,20 @@ on_each_store! {
     releases_a_quarantined_event_in_two_commands
     refuses_to_replay_a_quarantined_entry
     refuses_to_release_other_entries
-    counts_what_a_release_would_do
+    previews_a_release
     replays_once
-    refuses_to_release_what_claims_no_event
-    what_is_superseded_is_not_lost
+    refuses_to_release_an_entry_without_an_event
+    replays_a_superseded_entry
     replays_hundreds_by_filter
     drops_waiting_and_quarantined_entries
-    does_not_drop_what_is_under_way_or_done
-    tells_what_was_done_in_json
+    refuses_to_drop_in_flight_and_delivered_entries
+    prints_changes_in_json
 }
 
 async fn releases_a_quarantined_event_in_two_commands(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
-    let kept = ForwardedDelivery::quarantined(1);
-    inbox.store(&kept).await;
+    let quarantined = ForwardedDelivery::quarantined(1);
+    inbox.store(&quarantined).await;
 
     let lines = inbox.lines(&["ls", "--state", "quarantined"]);
     let [_, line] = &lines[..] else { panic!("{lines:?}") };
@@ -34,33 +34,33 @@ async fn releases_a_quarantined_event_in_two_commands(place: TestStore) {
         panic!("{line}")
     };
     assert_eq!(its, generation(1));
-    assert!(inbox.service.came().is_empty());
+    assert!(inbox.service.deliveries().is_empty());
     assert_eq!(inbox.lines(&["release", id]), ["1 entry released"]);
 
-    let came = &inbox.service.wait_for(1).await[0];
-    assert_eq!(came.path, "/hooks/veo3");
-    assert_eq!(came.body, kept.body);
+    let request = &inbox.service.wait_for(1).await[0];
+    assert_eq!(request.path, "/hooks/veo3");
+    assert_eq!(request.body, quarantined.body);
     for (name, value) in [
         (header::OVERRIDE, Some("token-expired")),
         (header::REDELIVERY, Some("1")),
         (header::ATTEMPT, Some("1")),
         (header::VERDICT, Some(Verdict::Accepted.name())),
         (header::EVENT, Some(Kind::Completed.name())),
-        (header::IDEMPOTENCY_KEY, Some(kept.key().as_str())),
+        (header::IDEMPOTENCY_KEY, Some(quarantined.key().as_str())),
         (header::REASON, None),
         (header::CLAIMED_EVENT, None),
     ] {
-        assert_eq!(came.header(name), value, "{name}");
+        assert_eq!(request.header(name), value, "{name}");
     }
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
 
-    // The same once more is a repeat of it, and the genuine event is still a new one.
-    inbox.store(&kept).await;
+    // The same delivery is a repeat. The accepted event is new.
+    inbox.store(&quarantined).await;
     let entries = inbox.entries("").await;
     assert_eq!((entries.len(), &entries[0]["seen"]), (1, &2.into()));
     inbox.store(&ForwardedDelivery::completed(1)).await;
-    let came = &inbox.service.wait_for(2).await[1];
-    assert_eq!((came.header(header::REDELIVERY), came.header(header::OVERRIDE)), (None, None));
+    let request = &inbox.service.wait_for(2).await[1];
+    assert_eq!((request.header(header::REDELIVERY), request.header(header::OVERRIDE)), (None, None));
 }
 
 async fn refuses_to_replay_a_quarantined_entry(place: TestStore) {
@@ -68,16 +68,17 @@ async fn refuses_to_replay_a_quarantined_entry(place: TestStore) {
     let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await.to_string();
     let sentence = "it is quarantined: `blobgate inbox release ID` delivers it";
     assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: {sentence} ({id})\n"));
-    let said = inbox.refused(&["replay", "--state", "quarantined", "--yes"], 1);
-    assert_eq!(said, format!("1 entry cannot be replayed: {sentence}\nno entry to replay\n"));
-    let (_, said) = inbox.ask(reqwest::Method::POST, "/replay", &json!({"filter": {"hook": "veo3"}})).await;
-    assert_eq!(said, json!({"changed": [], "refused": [], "next": null}), "a filter leaves it out");
+    let message = inbox.refused(&["replay", "--state", "quarantined", "--yes"], 1);
+    assert_eq!(message, format!("1 entry cannot be replayed: {sentence}\nno entry to replay\n"));
+    let (_, message) =
+        inbox.call(reqwest::Method::POST, "/replay", &json!({"filter": {"hook": "veo3"}})).await;
+    assert_eq!(message, json!({"changed": [], "refused": [], "next": null}), "a filter skips it");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
-    // Given up by a person, it is like any dropped entry.
+    // Once dropped, it can be replayed.
     assert_eq!(inbox.lines(&["drop", &id, "--yes"]), ["1 entry dropped"]);
     assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
-    let came = &inbox.service.wait_for(1).await[0];
-    assert_eq!(came.header(header::OVERRIDE), Some("token-expired"));
+    let request = &inbox.service.wait_for(1).await[0];
+    assert_eq!(request.header(header::OVERRIDE), Some("token-expired"));
 }
 
 async fn refuses_to_release_other_entries(place: TestStore) {
@@ -88,11 +89,11 @@ async fn refuses_to_release_other_entries(place: TestStore) {
     inbox.lines(&["drop", &dropped.to_string(), "--yes"]);
     for id in [delivered, dropped] {
         let sentence = "it is not quarantined: `blobgate inbox replay ID` delivers it again";
-        let said = inbox.refused(&["release", &id.to_string()], 1);
-        assert_eq!(said, format!("1 entry not released: {sentence} ({id})\n"));
+        let message = inbox.refused(&["release", &id.to_string()], 1);
+        assert_eq!(message, format!("1 entry not released: {sentence} ({id})\n"));
     }
-    let said = inbox.refused(&["release", "999999"], 1);
-    assert_eq!(said, "1 entry not released: there is no such entry (999999)\n");
+    let message = inbox.refused(&["release", "999999"], 1);
+    assert_eq!(message, "1 entry not released: there is no such entry (999999)\n");
     let id = dropped.to_string();
     for (args, sentence) in [
         (&["--as", "completed"][..], "error: --as releases one entry. Name it by its id\n"),
@@ -106,13 +107,13 @@ async fn refuses_to_release_other_entries(place: TestStore) {
             "error: ids and filters exclude each other. Name entries by one of them\n",
         ),
     ] {
-        let said = inbox.refused(&[&["release"], args].concat(), 2);
-        assert!(said.starts_with(sentence), "{args:?}: {said}");
+        let message = inbox.refused(&[&["release"], args].concat(), 2);
+        assert!(message.starts_with(sentence), "{args:?}: {message}");
     }
-    assert_eq!(inbox.service.came().len(), 1);
+    assert_eq!(inbox.service.deliveries().len(), 1);
 }
 
-async fn counts_what_a_release_would_do(place: TestStore) {
+async fn previews_a_release(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await.to_string();
     let no_event = ForwardedDelivery {
@@ -121,7 +122,8 @@ async fn counts_what_a_release_would_do(place: TestStore) {
         ..ForwardedDelivery::quarantined(2)
     };
     let no_event = inbox.stored(&no_event).await.to_string();
-    let sentence = "it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is";
+    let sentence =
+        "it claims no event: name it with `blobgate inbox release ID --as completed`, or failed or timeout";
     let expected = [
         "would release 1 entry: 1 quarantined".to_owned(),
         format!("1 entry cannot be released: {sentence}"),
@@ -137,10 +139,10 @@ async fn counts_what_a_release_would_do(place: TestStore) {
         })
     );
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
-    // By a filter it asks.
-    let said = inbox.refused(&["release", "--reason", "token-expired"], 2);
+    // With a filter, the command asks.
+    let message = inbox.refused(&["release", "--reason", "token-expired"], 2);
     let asks = "this would release 1 entry: 1 quarantined. There is no terminal for the question: pass --yes";
-    assert_eq!(said, format!("blobgate: {asks}\n"));
+    assert_eq!(message, format!("blobgate: {asks}\n"));
     assert_eq!(inbox.lines(&["release", "--reason", "token-expired", "--yes"]), ["1 entry released"]);
     assert_eq!(inbox.service.wait_for(1).await[0].header(header::OVERRIDE), Some("token-expired"));
 }
@@ -160,23 +162,23 @@ async fn replays_once(place: TestStore) {
         format!("1 entry not replayed: it already waits ({id})\n")
     );
     inbox.lines(&["resume", "--hook", "veo3"]);
-    let came = inbox.service.wait_for(2).await;
-    assert_eq!(came[0].header(header::REDELIVERY), None);
-    assert_eq!(came[1].header(header::REDELIVERY), Some("1"));
-    assert_eq!(came[1].header(header::ATTEMPT), Some("1"));
-    assert_eq!(came[1].header(header::IDEMPOTENCY_KEY), Some(delivery.key().as_str()));
+    let requests = inbox.service.wait_for(2).await;
+    assert_eq!(requests[0].header(header::REDELIVERY), None);
+    assert_eq!(requests[1].header(header::REDELIVERY), Some("1"));
+    assert_eq!(requests[1].header(header::ATTEMPT), Some("1"));
+    assert_eq!(requests[1].header(header::IDEMPOTENCY_KEY), Some(delivery.key().as_str()));
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
 
     inbox.service.hang();
     assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
     assert_eq!(inbox.service.wait_for(3).await[2].header(header::REDELIVERY), Some("2"));
-    assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: it is under way ({id})\n"));
-    inbox.service.go_on();
+    assert_eq!(inbox.refused(&["replay", &id], 1), format!("1 entry not replayed: it is in flight ({id})\n"));
+    inbox.service.unblock();
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
-    assert_eq!(inbox.service.came().len(), 3);
+    assert_eq!(inbox.service.deliveries().len(), 3);
 }
 
-async fn refuses_to_release_what_claims_no_event(place: TestStore) {
+async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let no_event = ForwardedDelivery {
         event: None,
@@ -192,36 +194,37 @@ async fn refuses_to_release_what_claims_no_event(place: TestStore) {
     let no_generation = inbox.stored(&no_generation).await.to_string();
     let event = format!(
         "1 entry not released: field `video_url` is missing, expected a URL that begins with https://; it claims no event: \
-         `blobgate inbox release ID --as completed`, or failed or timeout, says which it is ({no_event})\n"
+         name it with `blobgate inbox release ID --as completed`, or failed or timeout ({no_event})\n"
     );
     assert_eq!(inbox.refused(&["release", &no_event], 1), event);
     let both = inbox.refused(&["release", &no_event, &no_generation, "999999"], 1);
     assert!(both.contains(&event), "{both}");
-    let sentence = "; it names no generation: `blobgate inbox release ID --as EVENT --generation UUID` says which it is about";
+    let sentence =
+        "; it names no generation: name it with `blobgate inbox release ID --as EVENT --generation UUID`";
     assert!(both.contains(&format!("{sentence} ({no_generation})\n")), "{both}");
     assert!(both.contains("1 entry not released: there is no such entry (999999)\n"), "{both}");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 2);
 
-    // By a filter they are counted before, and there is nothing left to ask about.
-    let said = inbox.refused(&["release", "--state", "quarantined"], 1);
+    // A filter that matches only refused entries asks nothing.
+    let message = inbox.refused(&["release", "--state", "quarantined"], 1);
     assert!(
-        said.contains("1 entry cannot be released: it claims no event: `blobgate inbox release ID --as completed`, or failed or timeout, says which it is\n")
+        message.contains("1 entry cannot be released: it claims no event: name it with `blobgate inbox release ID --as completed`, or failed or timeout\n")
     );
-    assert!(said.ends_with("no entry to release\n"), "{said}");
-    // With one among them that can be, they are refused one by one.
+    assert!(message.ends_with("no entry to release\n"), "{message}");
+    // With one releasable entry, the report names each refused one.
     inbox.store(&ForwardedDelivery::quarantined(3)).await;
-    let said = inbox.refused(&["release", "--state", "quarantined", "--yes"], 1);
-    assert!(said.contains(&event), "{said}");
+    let message = inbox.refused(&["release", "--state", "quarantined", "--yes"], 1);
+    assert!(message.contains(&event), "{message}");
     assert_eq!(inbox.service.wait_for(1).await[0].header(header::REDELIVERY), Some("1"));
 }
 
-async fn what_is_superseded_is_not_lost(place: TestStore) {
+async fn replays_a_superseded_entry(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox.store(&ForwardedDelivery::completed(9)).await;
     inbox.service.wait_for(1).await;
     inbox.lines(&["pause", "--hook", "veo3"]);
     inbox.wait_for_pause("veo3/completed", true).await;
-    // The first of its route: that is paused from the start.
+    // The pause applies to a new route too.
     let failed = inbox.stored(&ForwardedDelivery::failed(1)).await;
     inbox.store(&ForwardedDelivery::completed(1)).await;
     inbox.wait_for(failed, "superseded").await;
@@ -229,7 +232,7 @@ async fn what_is_superseded_is_not_lost(place: TestStore) {
     inbox.lines(&["resume", "--hook", "veo3"]);
     inbox.wait_for(failed, "delivered").await;
     let events: Vec<_> = inbox.service.wait_for(3).await;
-    let failures = events.iter().filter(|came| came.header(header::EVENT) == Some(Kind::Failed.name()));
+    let failures = events.iter().filter(|request| request.header(header::EVENT) == Some(Kind::Failed.name()));
     assert_eq!(failures.count(), 1);
 }
 
@@ -238,7 +241,7 @@ async fn replays_hundreds_by_filter(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     for numbers in (0..MANY).collect::<Vec<_>>().chunks(100) {
         let deliveries: Vec<_> = numbers.iter().map(|number| ForwardedDelivery::completed(*number)).collect();
-        for stored in futures_util::future::join_all(deliveries.iter().map(|it| inbox.hand_over(it))).await {
+        for stored in futures_util::future::join_all(deliveries.iter().map(|it| inbox.forward(it))).await {
             assert_eq!(stored.status(), 200);
         }
     }
@@ -253,25 +256,25 @@ async fn replays_hundreds_by_filter(place: TestStore) {
     assert_eq!(asks, format!("blobgate: {sentence}\n"));
     assert!(inbox.entries("state=waiting").await.is_empty());
     let output = on_a_terminal(&inbox, &[&["replay"], &filter[..]].concat(), "y\n");
-    let said = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let message = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{message}");
     for expected in [
         "This will replay 1200 entries: 1200 delivered. Continue? [y/N]",
         "\r500 of 1200 replayed\r1000 of 1200 replayed\r1200 of 1200 replayed",
         "1200 entries replayed",
     ] {
-        assert!(said.contains(expected), "{said:?}");
+        assert!(message.contains(expected), "{message:?}");
     }
-    // A second time there are none.
+    // The second run matches none.
     let output = inbox.command(&[&["replay", "--yes"], &filter[..]].concat());
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "no entry to replay\n"));
 
     inbox.lines(&["resume", "--event", "completed"]);
-    let came = inbox.service.wait_for(2 * MANY).await;
-    let again: BTreeSet<_> = came
+    let requests = inbox.service.wait_for(2 * MANY).await;
+    let again: BTreeSet<_> = requests
         .iter()
-        .filter(|came| came.header(header::REDELIVERY) == Some("1"))
-        .map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
+        .filter(|request| request.header(header::REDELIVERY) == Some("1"))
+        .map(|request| request.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
         .collect();
     assert_eq!(again.len(), MANY);
 }
@@ -283,17 +286,20 @@ async fn drops_waiting_and_quarantined_entries(place: TestStore) {
     inbox.lines(&["pause", "--hook", "veo3"]);
     inbox.wait_for_pause("veo3/completed", true).await;
     let waits = inbox.stored(&ForwardedDelivery::completed(1)).await.to_string();
-    let kept = inbox.stored(&ForwardedDelivery::quarantined(2)).await.to_string();
+    let quarantined = inbox.stored(&ForwardedDelivery::quarantined(2)).await.to_string();
 
-    // Without a terminal it asks nobody, and does nothing.
-    let said = inbox.refused(&["drop", &waits, &kept, "999999"], 2);
+    // Without a terminal it drops nothing.
+    let message = inbox.refused(&["drop", &waits, &quarantined, "999999"], 2);
     let sentence = "this would drop 2 entries: 1 waiting, 1 quarantined. There is no terminal for the question: pass --yes";
-    assert_eq!(said, format!("1 entry cannot be dropped: there is no such entry\nblobgate: {sentence}\n"));
-    // On one it does what it is told.
-    let output = on_a_terminal(&inbox, &["drop", &waits, &kept], "n\n");
-    let said = text(&output.stdout);
-    assert!(said.contains("This will drop 2 entries: 1 waiting, 1 quarantined. Continue? [y/N]"), "{said}");
-    assert!(said.contains("no entry dropped"), "{said}");
+    assert_eq!(message, format!("1 entry cannot be dropped: there is no such entry\nblobgate: {sentence}\n"));
+    // On a terminal it follows the answer.
+    let output = on_a_terminal(&inbox, &["drop", &waits, &quarantined], "n\n");
+    let message = text(&output.stdout);
+    assert!(
+        message.contains("This will drop 2 entries: 1 waiting, 1 quarantined. Continue? [y/N]"),
+        "{message}"
+    );
+    assert!(message.contains("no entry dropped"), "{message}");
     assert_eq!(output.status.code(), Some(1));
     assert!(inbox.entries("state=dropped").await.is_empty());
     let output = on_a_terminal(&inbox, &["drop", &waits], "y\n");
@@ -302,28 +308,28 @@ async fn drops_waiting_and_quarantined_entries(place: TestStore) {
     assert_eq!(inbox.lines(&["drop", "--reason", "token-expired", "--yes"]), ["1 entry dropped"]);
     assert_eq!(inbox.entries("state=dropped").await.len(), 2);
     assert_eq!(
-        inbox.refused(&["drop", &kept, "--yes"], 1),
-        format!("1 entry not dropped: it is dropped already ({kept})\n")
+        inbox.refused(&["drop", &quarantined, "--yes"], 1),
+        format!("1 entry not dropped: it is dropped already ({quarantined})\n")
     );
 
-    // It is not delivered, nor when it comes once more; what waits beside it is.
+    // Neither the dropped entry nor its repeat is delivered. Another entry is.
     inbox.store(&ForwardedDelivery::completed(1)).await;
     let beside = inbox.stored(&ForwardedDelivery::completed(3)).await;
     inbox.lines(&["resume", "--hook", "veo3"]);
     inbox.wait_for(beside, "delivered").await;
     let keys: Vec<_> = inbox
         .service
-        .came()
+        .deliveries()
         .iter()
-        .map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
+        .map(|request| request.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
         .collect();
     assert_eq!(keys, [ForwardedDelivery::completed(9).key(), ForwardedDelivery::completed(3).key()]);
-    // Until somebody changes their mind.
+    // A replay delivers it.
     assert_eq!(inbox.lines(&["replay", &waits]), ["1 entry replayed"]);
     inbox.wait_for(waits.parse().unwrap(), "delivered").await;
 }
 
-/// Runs it on a terminal of its own, on which somebody types.
+/// Runs a command on a terminal, with this input.
 fn on_a_terminal(inbox: &RunningInbox, args: &[&str], typed: &str) -> Output {
     let command = blobgate(&[]);
     let words = [&["inbox"], args, &["--admin", &inbox.admin]].concat().join(" ");
@@ -335,7 +341,7 @@ fn on_a_terminal(inbox: &RunningInbox, args: &[&str], typed: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-async fn does_not_drop_what_is_under_way_or_done(place: TestStore) {
+async fn refuses_to_drop_in_flight_and_delivered_entries(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox.service.hang();
     let id = inbox.stored(&ForwardedDelivery::completed(1)).await;
@@ -343,25 +349,25 @@ async fn does_not_drop_what_is_under_way_or_done(place: TestStore) {
     let number = id.to_string();
     assert_eq!(
         inbox.refused(&["drop", &number, "--yes"], 1),
-        format!("1 entry not dropped: it is under way: pause its route first ({number})\n")
+        format!("1 entry not dropped: it is in flight: pause its route first ({number})\n")
     );
-    inbox.service.go_on();
+    inbox.service.unblock();
     inbox.wait_for(id, "delivered").await;
     assert_eq!(
         inbox.refused(&["drop", &number, "--yes"], 1),
         format!("1 entry not dropped: it is delivered ({number})\n")
     );
-    let said = inbox.refused(&["drop", "--generation", &generation(1)], 1);
-    assert_eq!(said, "1 entry cannot be dropped: it is delivered\nno entry to drop\n");
+    let message = inbox.refused(&["drop", "--generation", &generation(1)], 1);
+    assert_eq!(message, "1 entry cannot be dropped: it is delivered\nno entry to drop\n");
     inbox.wait_for(id, "delivered").await;
 }
 
-async fn tells_what_was_done_in_json(place: TestStore) {
+async fn prints_changes_in_json(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await;
     let output = inbox.command(&["drop", &id.to_string(), "999999", "--yes", "--json"]);
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let message: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let refused = serde_json::json!([{"id": 999_999, "why": "there is no such entry"}]);
-    assert_eq!(said, serde_json::json!({"changed": [id], "refused": refused}));
+    assert_eq!(message, serde_json::json!({"changed": [id], "refused": refused}));
     assert_eq!(output.status.code(), Some(1));
 }

@@ -6,7 +6,7 @@ use blobgate::contract::header;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// SQLite's file of a place.
+/// The file of an SQLite store.
 fn file(place: &TestStore) -> PathBuf {
     place.url.strip_prefix("sqlite:").unwrap().into()
 }
@@ -25,9 +25,9 @@ fn lines(args: &[&str]) -> Vec<String> {
 #[track_caller]
 fn refused(args: &[&str], code: i32) -> String {
     let output = run(args);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-    said
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+    message
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -38,7 +38,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
+async fn restores_a_copy_without_redelivering() {
     let place = TestStore::sqlite();
     let (url, path) = (place.url.clone(), file(&place));
     let inbox = RunningInbox::start(place).await;
@@ -49,26 +49,26 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     let waits = ForwardedDelivery { hook: "other", ..ForwardedDelivery::completed(2) };
     let waits_id = inbox.stored(&waits).await;
     inbox.store(&ForwardedDelivery::quarantined(3)).await;
-    // It is tried again and again: how often by then is no matter.
-    until("it was tried", async || inbox.service.came().len() > 1).await;
+    // The number of attempts varies.
+    until("an attempt has failed", async || inbox.service.deliveries().len() > 1).await;
 
-    // While it runs, and with its newest events in the log.
+    // The inbox runs, with its newest events in the log.
     let away = tempfile::tempdir().unwrap();
     let copy = away.path().join("copy.db");
     let copy = copy.to_str().unwrap();
-    let said = lines(&["backup", "--store", &url, "--to", copy]).join("\n");
-    assert!(said.starts_with(&format!("copied to {copy}: 3 entries (1 delivered, 1 ")), "{said}");
-    assert!(said.ends_with(", checked"), "{said}");
+    let message = lines(&["backup", "--store", &url, "--to", copy]).join("\n");
+    assert!(message.starts_with(&format!("copied to {copy}: 3 entries (1 delivered, 1 ")), "{message}");
+    assert!(message.ends_with(", checked"), "{message}");
     assert_eq!(names(away.path()), ["copy.db"]);
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(copy).unwrap().permissions().mode() & 0o777, 0o600);
     let again = refused(&["backup", "--store", &url, "--to", copy], 1);
-    assert_eq!(again, format!("blobgate: {copy} exists already: name a new file\n"));
+    assert_eq!(again, format!("blobgate: cannot write {copy}: the file exists. Name a new file\n"));
     let busy = refused(&["restore", "--from", copy, "--store", &url, "--yes"], 1);
-    let sentence = "end it, or use a store of its own";
-    assert_eq!(busy, format!("blobgate: another inbox serves from {}: {sentence}\n", path.display()));
+    let sentence = "another inbox serves it. End that inbox, or name another store";
+    assert_eq!(busy, format!("blobgate: cannot open {}: {sentence}\n", path.display()));
 
-    // Later that day: it is delivered, and another comes.
+    // After the copy, it is delivered, and another event comes.
     inbox.service.answer(200);
     inbox.wait_for(waits_id, "delivered").await;
     let later = inbox.stored(&ForwardedDelivery::completed(4)).await;
@@ -78,18 +78,21 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
 
     let asks = refused(&["restore", "--from", copy, "--store", &url], 2);
     assert!(asks.ends_with("There is no terminal for the question: pass --yes\n"), "{asks}");
-    let said = lines(&["restore", "--from", copy, "--store", &url, "--yes"]);
-    assert!(said[0].starts_with(&format!("restored from {copy}: 3 entries (1 delivered, 1 ")), "{said:?}");
-    let aside = said[1].strip_prefix("the replaced store is now ").unwrap();
+    let message = lines(&["restore", "--from", copy, "--store", &url, "--yes"]);
+    assert!(
+        message[0].starts_with(&format!("restored from {copy}: 3 entries (1 delivered, 1 ")),
+        "{message:?}"
+    );
+    let aside = message[1].strip_prefix("the replaced store is now ").unwrap();
     assert!(aside.starts_with(&format!("{}.before-restore-2", path.display())), "{aside}");
     assert!(
-        said[2].starts_with("hook other is paused, because its service may have the waiting events. "),
-        "{said:?}"
+        message[2].starts_with("hook other is paused, because its service may have the waiting events. "),
+        "{message:?}"
     );
-    assert_eq!(said.len(), 3);
+    assert_eq!(message.len(), 3);
     assert!(!names(path.parent().unwrap()).iter().any(|name| name.ends_with(".restoring")));
 
-    // What is known is a repeat; what waited is held; what is new goes on.
+    // Known events are repeats, waiting ones are paused, new ones are delivered.
     let inbox = RunningInbox::start(place).await;
     inbox.store(&known).await;
     inbox.store(&waits).await;
@@ -102,20 +105,20 @@ async fn a_copy_of_a_running_inbox_comes_back_and_delivers_nothing_by_itself() {
     inbox.lines(&["resume", "--hook", "other"]);
     let keys: Vec<_> = inbox
         .service
-        .came()
+        .deliveries()
         .iter()
         .map(|it| it.header(header::IDEMPOTENCY_KEY).unwrap().to_owned())
         .collect();
     assert_eq!(keys, [ForwardedDelivery::completed(5).key()]);
-    // What was replaced is whole.
-    let kept = format!("sqlite:{aside}");
+    // The replaced store is complete.
+    let replaced = format!("sqlite:{aside}");
     let inside = away.path().join("aside.db");
-    let said = lines(&["backup", "--store", &kept, "--to", inside.to_str().unwrap()]).join("\n");
-    assert!(said.contains(": 4 entries (3 delivered, 1 quarantined), "), "{said}");
+    let message = lines(&["backup", "--store", &replaced, "--to", inside.to_str().unwrap()]).join("\n");
+    assert!(message.contains(": 4 entries (3 delivered, 1 quarantined), "), "{message}");
 }
 
 #[test]
-fn what_is_no_copy_is_not_restored() {
+fn refuses_files_that_are_no_copy() {
     let place = TestStore::sqlite();
     let (url, path) = (place.url.clone(), file(&place));
     let before = std::fs::read(&path).unwrap();
@@ -126,22 +129,24 @@ fn what_is_no_copy_is_not_restored() {
     let name = bad.to_str().unwrap();
     let restore = ["restore", "--from", name, "--store", &url, "--yes"];
     let missing = refused(&restore, 1);
-    assert_eq!(missing, format!("blobgate: {name}: No such file or directory (os error 2)\n"));
+    let sentence =
+        "No such file or directory (os error 2). Check the path, its permissions and the free space";
+    assert_eq!(missing, format!("blobgate: cannot use {name}: {sentence}\n"));
     for (content, sentence) in [
         (&b"not at all"[..], "file is not a database"),
-        (b"", "it is no inbox's store"),
+        (b"", "it is not an inbox's store"),
         (&before[..before.len() / 2], "malformed"),
     ] {
         std::fs::write(&bad, content).unwrap();
-        let said = refused(&restore, 1);
-        assert!(said.starts_with(&format!("blobgate: {name} is not restored: ")), "{said}");
-        assert!(said.contains(sentence), "{said}");
+        let message = refused(&restore, 1);
+        assert!(message.starts_with(&format!("blobgate: cannot restore {name}: ")), "{message}");
+        assert!(message.contains(sentence), "{message}");
     }
     let itself = refused(&["restore", "--from", path.to_str().unwrap(), "--store", &url, "--yes"], 1);
-    assert!(itself.ends_with("is not restored: it is the store itself\n"), "{itself}");
+    assert!(itself.contains(": it is the store itself. Name a copy"), "{itself}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert_eq!(names(folder), there);
-    // A name that is free needs no question.
+    // A new store needs no question.
     let copy = away.path().join("copy.db");
     lines(&["backup", "--store", &url, "--to", copy.to_str().unwrap()]);
     let new = format!("sqlite:{}", folder.join("new.db").display());
@@ -149,16 +154,19 @@ fn what_is_no_copy_is_not_restored() {
 }
 
 #[test]
-fn says_what_it_does_not_do() {
+fn refuses_postgresql_and_missing_stores() {
     let postgres = "postgres://nobody@127.0.0.1/none";
-    let sentence = "blobgate: PostgreSQL has its own tools for this: inbox/BACKUP.md says how to use them\n";
+    let sentence = "blobgate: cannot copy a PostgreSQL store: PostgreSQL has its own tools. docs/howto/backup.md has the commands\n";
     assert_eq!(refused(&["backup", "--store", postgres, "--to", "x"], 1), sentence);
     assert_eq!(refused(&["restore", "--store", postgres, "--from", "x"], 1), sentence);
     let nothing = refused(&["backup", "--store", "sqlite:/nowhere/inbox.db", "--to", "x"], 1);
-    assert_eq!(nothing, "blobgate: there is no store /nowhere/inbox.db yet: run `blobgate inbox migrate`\n");
+    assert_eq!(
+        nothing,
+        "blobgate: cannot open /nowhere/inbox.db: it does not exist. Run `blobgate inbox migrate`\n"
+    );
     for command in ["backup", "restore"] {
-        let said = text(&run(&[command, "--help"]).stdout);
-        assert!(said.contains(&format!("Examples:\n  blobgate inbox {command} ")), "{said}");
-        assert!(said.contains("Exit code: 0 when "), "{said}");
+        let message = text(&run(&[command, "--help"]).stdout);
+        assert!(message.contains(&format!("Examples:\n  blobgate inbox {command} ")), "{message}");
+        assert!(message.contains("Exit code: 0 when "), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the application says of its generations.
+//! Announced generations.
 
 use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store};
 use crate::running::text;
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use std::fs;
 
 on_each_store! {
-    is_said_once
-    is_refused_in_a_sentence
-    releases_what_it_explains
-    shows_a_mismatch
-    comes_in_a_file
+    announces_once
+    refuses_wrong_announcements
+    releases_an_explained_entry
+    shows_a_job_mismatch
+    announces_from_a_file
 }
 
 fn of(number: usize, job: &str) -> Value {
@@ -21,18 +21,18 @@ fn of(number: usize, job: &str) -> Value {
 
 impl RunningInbox {
     async fn expect(&self, number: usize, job: &str) -> Value {
-        let (status, said) = self.ask(Method::POST, "/expect", &of(number, job)).await;
-        assert_eq!(status, 200, "{said}");
-        said
+        let (status, message) = self.call(Method::POST, "/expect", &of(number, job)).await;
+        assert_eq!(status, 200, "{message}");
+        message
     }
 }
 
-async fn is_said_once(place: TestStore) {
+async fn announces_once(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
-    let said = inbox.expect(1, "order-1").await;
-    assert_eq!((&said["state"], &said["job"]), (&json!("expected"), &json!("order-1")));
-    assert_eq!((&said["job_mismatch"], &said["released"]), (&Value::Null, &json!([])));
-    assert_eq!(inbox.expect(1, "order-1").await, said);
+    let message = inbox.expect(1, "order-1").await;
+    assert_eq!((&message["state"], &message["job"]), (&json!("expected"), &json!("order-1")));
+    assert_eq!((&message["job_mismatch"], &message["released"]), (&Value::Null, &json!([])));
+    assert_eq!(inbox.expect(1, "order-1").await, message);
     let id = generation(1);
     let command =
         |job| ["expect", "--hook", "veo3", "--generation", &generation(1), "--job", job].map(str::to_owned);
@@ -46,7 +46,7 @@ async fn is_said_once(place: TestStore) {
         "generation {id} of hook veo3 is expected of job \"order-1\", not of \"order-2\": check the job"
     );
     assert_eq!(inbox.refused(&other, 1), format!("blobgate: {sentence}\n"));
-    let (status, problem) = inbox.ask(Method::POST, "/expect", &of(1, "order-2")).await;
+    let (status, problem) = inbox.call(Method::POST, "/expect", &of(1, "order-2")).await;
     assert_eq!(
         (status, &problem["code"], &problem["detail"]),
         (409, &json!("job-conflict"), &json!(sentence))
@@ -59,7 +59,7 @@ async fn is_said_once(place: TestStore) {
     assert!(shown.contains(&"  expected    job order-1, arrived".to_owned()), "{shown:?}");
 }
 
-async fn is_refused_in_a_sentence(place: TestStore) {
+async fn refuses_wrong_announcements(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let id = generation(1);
     for (body, sentence) in [
@@ -84,19 +84,19 @@ async fn is_refused_in_a_sentence(place: TestStore) {
             "invalid job \"\": use 1 to 64 of A-Z a-z 0-9 . _ ~ -",
         ),
     ] {
-        let (status, said) = inbox.ask(Method::POST, "/expect", &body).await;
-        let said = said["detail"].as_str().unwrap().to_owned();
+        let (status, message) = inbox.call(Method::POST, "/expect", &body).await;
+        let message = message["detail"].as_str().unwrap().to_owned();
         let start = sentence.split(" at line").next().unwrap();
-        assert_eq!(status, 400, "{said}");
-        assert!(said.starts_with(start), "{said}");
+        assert_eq!(status, 400, "{message}");
+        assert!(message.starts_with(start), "{message}");
     }
     let sentence = json!("this inbox runs without a status API: start it with --provider");
-    let (status, problem) = inbox.ask(Method::POST, "/reconcile", &json!({})).await;
+    let (status, problem) = inbox.call(Method::POST, "/reconcile", &json!({})).await;
     assert_eq!((status, &problem["detail"]), (409, &sentence));
 }
 
-/// Its token has been used for something else first.
-async fn releases_what_it_explains(place: TestStore) {
+/// Its token was used for another generation before.
+async fn releases_an_explained_entry(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let with_token = |number| ForwardedDelivery {
         job: Some("order-1"),
@@ -105,18 +105,18 @@ async fn releases_what_it_explains(place: TestStore) {
     };
     inbox.store(&with_token(2)).await;
     inbox.service.wait_for(1).await;
-    let kept = inbox.stored(&with_token(1)).await;
+    let quarantined = inbox.stored(&with_token(1)).await;
     assert_eq!(inbox.entries("state=quarantined").await[0]["reason"], "token-reused");
-    let said = inbox.expect(1, "order-1").await;
-    assert_eq!((&said["state"], &said["released"]), (&json!("arrived"), &json!([kept])));
-    let came = inbox.service.wait_for(2).await;
-    assert_eq!(came[1].header(header::GENERATION_ID), Some(generation(1).as_str()));
-    assert_eq!(came[1].header(header::OVERRIDE), None);
-    let released = inbox.get(&format!("/entries/{kept}")).await;
+    let message = inbox.expect(1, "order-1").await;
+    assert_eq!((&message["state"], &message["released"]), (&json!("arrived"), &json!([quarantined])));
+    let requests = inbox.service.wait_for(2).await;
+    assert_eq!(requests[1].header(header::GENERATION_ID), Some(generation(1).as_str()));
+    assert_eq!(requests[1].header(header::OVERRIDE), None);
+    let released = inbox.get(&format!("/entries/{quarantined}")).await;
     assert_eq!((&released["state"], &released["lane"]), (&json!("superseded"), &json!("quarantine")));
     assert_eq!(released["answer"], "released: its generation is expected of its job");
     assert_eq!(inbox.expect(1, "order-1").await["released"], json!([]));
-    // A stranger's token for it is kept, and no expectation explains that.
+    // An expectation does not explain another job's token, which stays quarantined.
     inbox
         .store(&ForwardedDelivery {
             job: Some("order-9"),
@@ -128,13 +128,13 @@ async fn releases_what_it_explains(place: TestStore) {
     assert_eq!(inbox.entries("state=quarantined").await[0]["reason"], "token-conflict");
 }
 
-async fn shows_a_mismatch(place: TestStore) {
+async fn shows_a_job_mismatch(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let entry =
         inbox.stored(&ForwardedDelivery { job: Some("order-9"), ..ForwardedDelivery::completed(1) }).await;
-    let said = inbox.expect(1, "order-1").await;
-    assert_eq!(said["job_mismatch"], json!({"entry": entry, "job": "order-9"}));
-    assert_eq!(inbox.expect(1, "order-1").await["job_mismatch"], said["job_mismatch"]);
+    let message = inbox.expect(1, "order-1").await;
+    assert_eq!(message["job_mismatch"], json!({"entry": entry, "job": "order-9"}));
+    assert_eq!(inbox.expect(1, "order-1").await["job_mismatch"], message["job_mismatch"]);
     let shown = inbox.lines(&["show", &entry.to_string()]);
     let line = format!(
         "  expected    job order-1, arrived; job-mismatch: entry {entry} was accepted with job order-9"
@@ -145,7 +145,7 @@ async fn shows_a_mismatch(place: TestStore) {
     assert!(metrics.contains("blobgate_inbox_job_mismatch_total 1\n"), "{metrics}");
 }
 
-async fn comes_in_a_file(place: TestStore) {
+async fn announces_from_a_file(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("generations.csv");
@@ -157,7 +157,7 @@ async fn comes_in_a_file(place: TestStore) {
     assert_eq!(inbox.lines(&["expect", "--csv", name]), ["30 expected"]);
     assert_eq!(inbox.lines(&["expect", "--csv", name, "--json"]).len(), 30);
 
-    // Some lines are refused, and the others are said all the same.
+    // A refused line does not stop the others.
     fs::write(
         &file,
         [row(1, "order-1"), row(2, "order-2"), "veo3,7,order-3\n".to_owned(), row(40, "order-4")].concat(),
@@ -165,8 +165,8 @@ async fn comes_in_a_file(place: TestStore) {
     .unwrap();
     let output = inbox.command(&["expect", "--csv", name]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), "2 expected, 2 refused\n"));
-    let said = text(&output.stderr);
-    let lines: Vec<_> = said.lines().collect();
+    let message = text(&output.stderr);
+    let lines: Vec<_> = message.lines().collect();
     let other = format!(
         "line 2: generation {} of hook veo3 is expected of job \"order-1\", not of \"order-2\": check the job",
         generation(2)
@@ -177,14 +177,14 @@ async fn comes_in_a_file(place: TestStore) {
     );
     assert_eq!(inbox.expect(40, "order-4").await["state"], "expected");
 
-    // A file that is none is not begun.
+    // A malformed file announces nothing.
     fs::write(&file, format!("{}veo3;7;order-3\n", row(50, "order-5"))).unwrap();
-    let said = inbox.refused(&["expect", "--csv", name], 1);
+    let message = inbox.refused(&["expect", "--csv", name], 1);
     assert_eq!(
-        said,
+        message,
         format!("blobgate: cannot read line 2 of {name}: \"veo3;7;order-3\". Write hook,generation_id,job\n")
     );
-    let dry = inbox.ask(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
+    let dry = inbox.call(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
     assert_eq!(dry["questions"].as_array().unwrap().len(), 31);
     assert_eq!(dry["per_minute"], Value::Null);
 }

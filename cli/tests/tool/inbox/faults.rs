@@ -1,4 +1,4 @@
-//! What goes wrong with the provider while it is asked for what never came.
+//! Faults of the provider during reconciliation.
 
 use super::reconciling::{ProviderStandIn, is_reconciled, webhook};
 use super::{ForwardedDelivery, RunningInbox, TestStore, on_each_store, until};
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 on_each_store! {
-    brings_what_the_provider_says_and_no_fault_of_it
-    takes_the_provider_at_its_word
-    gives_a_call_up_when_it_ends
+    retries_after_each_fault
+    delivers_the_provider_s_answer
+    aborts_a_call_at_its_end
 }
 
-/// An outage says nothing about a generation, nor does a path that is not served, nor what is about another one.
-async fn brings_what_the_provider_says_and_no_fault_of_it(place: TestStore) {
+/// An outage, a wrong path or an answer about another generation decides nothing.
+async fn retries_after_each_fault(place: TestStore) {
     let provider = ProviderStandIn::start().await;
     let inbox = RunningInbox::reconciling(place, &provider).await;
     let id = provider.generated("completed").await;
@@ -41,24 +41,24 @@ async fn brings_what_the_provider_says_and_no_fault_of_it(place: TestStore) {
         .await;
         until(answer, async || inbox.question(&id).await.unwrap()["answer"] == answer).await;
     }
-    assert!(inbox.service.came().is_empty());
-    // Late, and in time.
+    assert!(inbox.service.deliveries().is_empty());
+    // A slow answer is in time.
     provider.sandbox.set_faults(&["slow:300"]).await;
     inbox.lines(&["reconcile"]);
     is_reconciled(&inbox.service.wait_for(1).await[0], &id, "completed");
 }
 
-/// There is nobody else to ask. A webhook that says otherwise afterwards is judged as any is: a completion takes the place of a
-/// failure, and where a video is was said already.
-async fn takes_the_provider_at_its_word(place: TestStore) {
+/// The provider is the only source. A later webhook follows the usual rules: a completion replaces a failure, and another
+/// video URL is a conflict.
+async fn delivers_the_provider_s_answer(place: TestStore) {
     let provider = ProviderStandIn::start().await;
     let inbox = RunningInbox::reconciling(place, &provider).await;
-    let mut came = 0;
+    let mut count = 0;
     let mut reconcile = async |id: &str, fault: &str| {
         provider.sandbox.set_faults(&[fault]).await;
         inbox.expects(id).await;
-        came += 1;
-        let reconciled = inbox.service.wait_for(came).await.remove(came - 1);
+        count += 1;
+        let reconciled = inbox.service.wait_for(count).await.remove(count - 1);
         provider.sandbox.set_faults(&[]).await;
         reconciled
     };
@@ -81,32 +81,32 @@ async fn takes_the_provider_at_its_word(place: TestStore) {
     inbox.store(&webhook(&url, &provider.status(&url).await)).await;
     let failure = ForwardedDelivery { event: Some("failed"), ..webhook(&url, &provider.status(&code).await) };
     inbox.store(&failure).await;
-    let kept = inbox.entries("state=quarantined").await;
+    let quarantined = inbox.entries("state=quarantined").await;
     assert_eq!(
-        (kept.len(), &kept[0]["reason"], &kept[0]["generation"]),
+        (quarantined.len(), &quarantined[0]["reason"], &quarantined[0]["generation"]),
         (1, &json!("event-conflict"), &json!(url))
     );
     assert_eq!(inbox.entries(&format!("generation={url}&lane=deliver")).await[0]["seen"], 2);
     inbox.store(&ForwardedDelivery::completed(9)).await;
-    assert_eq!(inbox.service.wait_for(5).await.len(), 5, "and nothing else");
+    assert_eq!(inbox.service.wait_for(5).await.len(), 5, "no other delivery");
 }
 
-async fn gives_a_call_up_when_it_ends(place: TestStore) {
+async fn aborts_a_call_at_its_end(place: TestStore) {
     let provider = ProviderStandIn::start().await;
     let inbox = RunningInbox::reconciling(place, &provider).await;
     let id = provider.generated("completed").await;
     provider.sandbox.set_faults(&["hang"]).await;
     let before = provider.calls(&id).await;
     inbox.expects(&id).await;
-    until("it is asked about", async || provider.calls(&id).await > before).await;
+    until("its status call runs", async || provider.calls(&id).await > before).await;
     let ending = Instant::now();
     let (status, _) = inbox._running.end_by("TERM");
     assert!(status.success());
-    assert!(ending.elapsed() < CALL, "{:?}", ending.elapsed());
+    assert!(ending.elapsed() < CALL_TIMEOUT, "{:?}", ending.elapsed());
     provider.sandbox.set_faults(&[]).await;
     let again = RunningInbox::reconciling(inbox._place, &provider).await;
     is_reconciled(&again.service.wait_for(1).await[0], &id, "completed");
 }
 
-/// A call that has no answer takes so long.
-const CALL: Duration = Duration::from_secs(5);
+/// The timeout of a status call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);

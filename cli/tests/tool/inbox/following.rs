@@ -8,30 +8,30 @@ use standardwebhooks::Webhook;
 use std::process::Stdio;
 
 on_each_store! {
-    shows_what_comes_and_takes_it_from_nobody
-    goes_on_from_a_place
-    copies_to_another_address
-    says_that_a_target_is_down_and_goes_on
-    exports_what_is_there
+    shows_new_entries_beside_their_delivery
+    continues_from_a_cursor
+    copies_to_a_target
+    continues_without_its_target
+    exports_stored_entries
     exports_in_pages
 }
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 impl RunningInbox {
-    /// A `tail` that has begun: an event that it has seen is behind it.
+    /// A `tail` that has shown an entry.
     async fn tail(&self, args: &[&str]) -> RunningTool {
         let args = [&["inbox", "tail"], args, &["--admin", &self.admin]].concat();
         let mut command = blobgate(&args);
         command.env("KEY", KEY).stderr(Stdio::piped());
         let running = RunningTool::start(command);
-        // It is there once its first question was answered: an event after that is new to it.
+        // `tail` shows entries from after its first request.
         let first = ForwardedDelivery { hook: "first", ..ForwardedDelivery::completed(900) };
         let mut number = 900;
         loop {
             self.store(&ForwardedDelivery { generation: Some(generation(number)), ..first.clone() }).await;
             number += 1;
-            assert!(number < 1_500, "it shows nothing");
+            assert!(number < 1_500, "tail shows no entry");
             if running.has_line() {
                 return running;
             }
@@ -41,9 +41,9 @@ impl RunningInbox {
 }
 
 impl RunningInbox {
-    /// Waits for so many to be shown to whoever follows: other tests' transactions on the same server may hold them up.
+    /// Waits until a tail shows this many. Transactions of other tests on the same server delay entries.
     pub(super) async fn until_followed(&self, count: usize) {
-        until(&format!("{count} can be followed"), async || {
+        until(&format!("a tail shows {count}"), async || {
             let page = self.get("/tail?after=0.0&limit=500").await;
             page["entries"].as_array().unwrap().len() >= count.min(500)
         })
@@ -51,7 +51,7 @@ impl RunningInbox {
     }
 }
 
-/// The next line that is about this hook.
+/// The next line of this hook.
 #[track_caller]
 fn next_of(running: &RunningTool, hook: &str) -> Value {
     for _ in 0..1_000 {
@@ -60,18 +60,18 @@ fn next_of(running: &RunningTool, hook: &str) -> Value {
             return line;
         }
     }
-    panic!("nothing of {hook}")
+    panic!("no line of {hook}")
 }
 
-async fn shows_what_comes_and_takes_it_from_nobody(place: TestStore) {
+async fn shows_new_entries_beside_their_delivery(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox.store(&ForwardedDelivery { hook: "before", ..ForwardedDelivery::completed(99) }).await;
     let tail = inbox.tail(&["--json"]).await;
     let first = inbox.stored(&ForwardedDelivery::completed(1)).await;
-    let kept = inbox.stored(&ForwardedDelivery::quarantined(2)).await;
+    let quarantined = inbox.stored(&ForwardedDelivery::quarantined(2)).await;
     inbox.store(&ForwardedDelivery::completed(1)).await;
     let third = inbox.stored(&ForwardedDelivery::failed(3)).await;
-    for id in [first, kept, third] {
+    for id in [first, quarantined, third] {
         let line = next_of(&tail, "veo3");
         assert_eq!(line["id"], id);
         assert!(line["cursor"].is_string() && line["body"].is_null(), "{line}");
@@ -80,10 +80,10 @@ async fn shows_what_comes_and_takes_it_from_nobody(place: TestStore) {
     inbox.wait_for(third, "delivered").await;
     let (status, rest) = tail.end_by("INT");
     assert!(status.success());
-    assert!(!rest.iter().any(|line| line.contains("before")), "only what is new: {rest:?}");
+    assert!(!rest.iter().any(|line| line.contains("before")), "an old entry: {rest:?}");
 }
 
-async fn goes_on_from_a_place(place: TestStore) {
+async fn continues_from_a_cursor(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let mut ids = Vec::new();
     for number in 0..3 {
@@ -108,20 +108,20 @@ async fn goes_on_from_a_place(place: TestStore) {
         [&ids[1].to_string(), "quarantined", "completed", "veo3", &generation(1), "token-expired"]
     );
     assert!(tail.next_line().contains(&generation(2)));
-    let said = tail.interrupted();
-    assert!(said.starts_with("continue with --after "), "{said}");
-    // What it says can be gone on from: nothing is left there.
-    let after = said.trim().rsplit(' ').next().unwrap();
+    let message = tail.interrupted();
+    assert!(message.starts_with("continue with --after "), "{message}");
+    // No entry is behind the printed cursor.
+    let after = message.trim().rsplit(' ').next().unwrap();
     let page = inbox.get(&format!("/tail?after={after}")).await;
     assert_eq!(page["entries"], json!([]));
     let tail =
         RunningTool::start(blobgate(&["inbox", "tail", "--since", "1h", "--json", "--admin", &inbox.admin]));
     assert_eq!(next_of(&tail, "veo3")["id"], ids[0]);
-    let said = inbox.refused(&["tail", "--after", "here"], 2);
-    assert_eq!(said, "blobgate: invalid after \"here\": use a cursor from an answer, or 0.0\n");
+    let message = inbox.refused(&["tail", "--after", "here"], 2);
+    assert_eq!(message, "blobgate: invalid after \"here\": use a cursor from an answer, or 0.0\n");
 }
 
-async fn copies_to_another_address(place: TestStore) {
+async fn copies_to_a_target(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let (laptop, url) = StandInService::start().await;
     let url = format!("{url}/copy");
@@ -131,13 +131,13 @@ async fn copies_to_another_address(place: TestStore) {
         ..ForwardedDelivery::completed(1)
     };
     let id = inbox.stored(&delivery).await;
-    let kept = inbox.stored(&ForwardedDelivery::quarantined(2)).await;
+    let quarantined = inbox.stored(&ForwardedDelivery::quarantined(2)).await;
     let args = ["inbox", "tail", "--after", "0.0", "--json", "--forward", &url, "--signing-key-env", "KEY"];
     let mut command = blobgate(&[&args[..], &["--admin", &inbox.admin]].concat());
     command.env("KEY", KEY).stderr(Stdio::piped());
     let tail = RunningTool::start(command);
-    let came = &laptop.wait_for(1).await[0];
-    assert_eq!((came.path.as_str(), &came.body[..]), ("/copy/hooks/veo3", &delivery.body[..]));
+    let request = &laptop.wait_for(1).await[0];
+    assert_eq!((request.path.as_str(), &request.body[..]), ("/copy/hooks/veo3", &delivery.body[..]));
     for (name, value) in [
         (header::SOURCE, EventSource::Tail.name()),
         (header::ATTEMPT, "1"),
@@ -147,21 +147,21 @@ async fn copies_to_another_address(place: TestStore) {
         ("content-type", "application/json"),
         (header::IDEMPOTENCY_KEY, &delivery.key()),
     ] {
-        assert_eq!(came.header(name), Some(value), "{name}");
+        assert_eq!(request.header(name), Some(value), "{name}");
     }
-    Webhook::new(KEY).unwrap().verify(&came.body, &came.headers).unwrap();
+    Webhook::new(KEY).unwrap().verify(&request.body, &request.headers).unwrap();
     let lines = [next_of(&tail, "veo3"), next_of(&tail, "veo3")];
     assert_eq!((&lines[0]["id"], &lines[0]["forwarded"]), (&json!(id), &json!(true)));
-    assert_eq!((&lines[1]["id"], &lines[1]["forwarded"]), (&json!(kept), &json!(false)));
-    assert_eq!(laptop.came().len(), 1, "what is kept has no route");
-    // The service has its own, once, and not as a copy.
+    assert_eq!((&lines[1]["id"], &lines[1]["forwarded"]), (&json!(quarantined), &json!(false)));
+    assert_eq!(laptop.deliveries().len(), 1, "a quarantined entry has no route");
+    // The service gets the entry once, without blobgate-source.
     inbox.wait_for(id, "delivered").await;
     let own = &inbox.service.wait_for(1).await[0];
     assert_eq!((own.path.as_str(), own.header(header::SOURCE)), ("/hooks/veo3", None));
     assert!(tail.interrupted().starts_with(&format!("copied 1 entry to {url}\n")));
 }
 
-async fn says_that_a_target_is_down_and_goes_on(place: TestStore) {
+async fn continues_without_its_target(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let (laptop, url) = StandInService::start().await;
     laptop.answer(503);
@@ -177,29 +177,33 @@ async fn says_that_a_target_is_down_and_goes_on(place: TestStore) {
         assert!(line.contains(&format!("  {id}  ")), "{line}");
         assert!(line.ends_with("  -> not copied: it answers 503"), "{line}");
     }
-    let tried = laptop.came().iter().filter(|came| came.body == ForwardedDelivery::completed(1).body).count();
-    assert!(tried > 1, "tried again: {tried}");
-    assert_eq!(laptop.came().len() - tried, 1, "and then once each");
-    // It is there again, and refuses: that is an answer.
+    let tried = laptop
+        .deliveries()
+        .iter()
+        .filter(|request| request.body == ForwardedDelivery::completed(1).body)
+        .count();
+    assert!(tried > 1, "retried: {tried}");
+    assert_eq!(laptop.deliveries().len() - tried, 1, "then one try each");
+    // A refusal is an answer: the target is up.
     laptop.answer(418);
     inbox.store(&ForwardedDelivery::completed(3)).await;
     assert!(tail.next_line().ends_with("  -> 418"));
     laptop.answer(200);
     inbox.store(&ForwardedDelivery::completed(4)).await;
     assert!(tail.next_line().ends_with("  -> 200"));
-    let said = tail.interrupted();
+    let message = tail.interrupted();
     assert!(
-        said.contains(&format!(
+        message.contains(&format!(
             "{url}/ is down: it answers 503. Each entry is tried once until it answers\n"
         )),
-        "{said}"
+        "{message}"
     );
-    assert!(said.contains(&format!("copied 1 entry to {url}/, 3 failed\n")), "{said}");
+    assert!(message.contains(&format!("copied 1 entry to {url}/, 3 failed\n")), "{message}");
     until("all are delivered", async || inbox.get("/stats").await["states"]["delivered"] == 4).await;
-    assert_eq!(inbox.service.came().len(), 4);
+    assert_eq!(inbox.service.deliveries().len(), 4);
 }
 
-async fn exports_what_is_there(place: TestStore) {
+async fn exports_stored_entries(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let output = inbox.command(&["export"]);
     assert!(output.stdout.is_empty());
@@ -225,7 +229,7 @@ async fn exports_what_is_there(place: TestStore) {
     assert_eq!((&bodies[0]["body_encoding"], &bodies[0]["body"]), (&json!("base64"), &json!("AP8Kew==")));
     assert_eq!(bodies[1]["body_encoding"], "text");
     assert_eq!(bodies[1]["body"].as_str().unwrap().as_bytes(), ForwardedDelivery::completed(2).body);
-    // As it came, and not as it was delivered.
+    // The headers are the gate's, not those of an attempt.
     let names: Vec<_> =
         bodies[1]["headers"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect();
     assert!(names.contains(&json!(header::HOOK)) && !names.contains(&json!(header::ATTEMPT)), "{names:?}");
@@ -235,20 +239,20 @@ async fn exports_what_is_there(place: TestStore) {
     let name = file.to_str().unwrap();
     let output = inbox.command(&["export", "--out", name]);
     assert!(output.status.success() && output.stdout.is_empty());
-    let said = text(&output.stderr);
+    let message = text(&output.stderr);
     assert_eq!(text(&std::fs::read(&file).unwrap()).lines().count(), 2);
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let refused = inbox.refused(&["export", "--out", name], 1);
     assert!(refused.starts_with(&format!("blobgate: cannot create {name}: File exists")), "{refused}");
-    // What has come since, and nothing twice.
-    let after = said.trim().rsplit(' ').next().unwrap();
+    // The next export has later entries only.
+    let after = message.trim().rsplit(' ').next().unwrap();
     let new = inbox.stored(&ForwardedDelivery::quarantined(7)).await;
     inbox.until_followed(3).await;
     let since = exported(&["--after", after]);
     assert_eq!(since.iter().map(|it| it["id"].as_i64().unwrap()).collect::<Vec<_>>(), [new]);
-    let said = inbox.refused(&["export", "--after", "x"], 2);
-    assert_eq!(said, "blobgate: invalid after \"x\": use a cursor from an answer, or 0.0\n");
+    let message = inbox.refused(&["export", "--after", "x"], 2);
+    assert_eq!(message, "blobgate: invalid after \"x\": use a cursor from an answer, or 0.0\n");
 }
 
 async fn exports_in_pages(place: TestStore) {
@@ -256,12 +260,12 @@ async fn exports_in_pages(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     for numbers in (0..MANY).collect::<Vec<_>>().chunks(100) {
         let deliveries: Vec<_> = numbers.iter().map(|number| ForwardedDelivery::completed(*number)).collect();
-        for stored in futures_util::future::join_all(deliveries.iter().map(|it| inbox.hand_over(it))).await {
+        for stored in futures_util::future::join_all(deliveries.iter().map(|it| inbox.forward(it))).await {
             assert_eq!(stored.status(), 200);
         }
     }
     let last = inbox.stored(&ForwardedDelivery::quarantined(MANY)).await;
-    until("the last can be followed", async || {
+    until("a tail shows the last", async || {
         let page = inbox.get("/tail?after=0.0&state=quarantined").await;
         page["entries"][0]["id"] == last
     })

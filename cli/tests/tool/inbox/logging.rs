@@ -1,4 +1,4 @@
-//! What a running inbox logs.
+//! The log of a running inbox.
 
 use crate::running::closed_port;
 use blobgate::contract::header;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");
 
-/// A header may have each visible character; none of these ends a string or a line of JSON.
+/// Visible characters, which a header may have, and which could end a string or a line of JSON.
 const HOSTILE: &str = r#"veo"}{"level":"INFO"\u0022\"#;
 
 fn store() -> (TempDir, String) {
@@ -29,7 +29,7 @@ fn logs_json_with_fields() {
     let (_folder, store) = store();
     let service = closed_port();
     let inbox = InboxProcess::start(PROGRAM, &store, service.address.port(), &["--log-format", "json"]);
-    // Five events without an answer: the route is down.
+    // Five failed attempts take the route down.
     for _ in 0..6 {
         assert_eq!(inbox.receive(&hostile()).unwrap().status, 200);
     }
@@ -52,14 +52,14 @@ fn logs_json_with_fields() {
     assert!(message.starts_with(&format!("route={route} is down: ")), "{message}");
     assert_eq!((&refused["level"], &refused["code"]), (&"WARN".into(), &"not-ours".into()));
     let sentence = format!(
-        "refused code=not-ours: its gate speaks another version of the headers ({})",
+        "refused code=not-ours: the gate writes another version of the gate headers ({}). Upgrade the older of both",
         header::CONTRACT
     );
     assert_eq!(refused["message"], sentence);
 }
 
 #[test]
-fn serves_when_its_log_cannot_be_written() {
+fn serves_without_a_writable_log() {
     let (_folder, store) = store();
     let service = closed_port();
     for format in ["text", "json"] {

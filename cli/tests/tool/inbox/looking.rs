@@ -6,19 +6,19 @@ use blobgate::contract::{Verdict, header};
 use serde_json::Value;
 
 on_each_store! {
-    lists_what_is_asked_for
+    lists_by_filter
     lists_in_pages
-    shows_an_entry_and_its_body_only_where_asked
-    shows_bytes_as_they_came
+    shows_an_entry_without_its_body
+    shows_unchanged_bytes
     counts_by_route
 }
 
-/// The ids that a list shows.
+/// The ids in a list.
 fn ids(lines: &[String]) -> Vec<i64> {
     lines[1..].iter().map(|line| line.split_whitespace().next().unwrap().parse().unwrap()).collect()
 }
 
-async fn lists_what_is_asked_for(place: TestStore) {
+async fn lists_by_filter(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let output = inbox.command(&["ls"]);
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), "no entry matches\n"));
@@ -27,7 +27,7 @@ async fn lists_what_is_asked_for(place: TestStore) {
     let completed =
         inbox.stored(&ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::completed(1) }).await;
     let failed = inbox.stored(&ForwardedDelivery { hook: "other", ..ForwardedDelivery::failed(2) }).await;
-    let kept = inbox.stored(&ForwardedDelivery::quarantined(3)).await;
+    let quarantined = inbox.stored(&ForwardedDelivery::quarantined(3)).await;
     let observed = inbox
         .stored(&ForwardedDelivery { verdict: Verdict::Observed, ..ForwardedDelivery::completed(4) })
         .await;
@@ -38,22 +38,22 @@ async fn lists_what_is_asked_for(place: TestStore) {
     let lines = inbox.lines(&["ls"]);
     let head: Vec<_> = lines[0].split_whitespace().collect();
     assert_eq!(head, ["ID", "AGE", "STATE", "EVENT", "HOOK", "GENERATION", "ATTEMPTS", "ANSWER", "REASON"]);
-    assert_eq!(ids(&lines), [observed, kept, failed, completed]);
+    assert_eq!(ids(&lines), [observed, quarantined, failed, completed]);
     let cells: Vec<_> = lines[3].split_whitespace().skip(2).collect();
     assert_eq!(cells, ["delivered", "failed", "other", &generation(2), "1", "200", "-"]);
 
     let upper = generation(2).to_uppercase();
     for (args, expected) in [
-        (&["--state", "quarantined"][..], &[kept][..]),
+        (&["--state", "quarantined"][..], &[quarantined][..]),
         (&["--state", "delivered", "--event", "completed"], &[observed, completed]),
         (&["--lane", "observed"], &[observed]),
         (&["--hook", "other"], &[failed]),
         (&["--event", "failed"], &[failed]),
-        (&["--reason", "token-expired"], &[kept]),
+        (&["--reason", "token-expired"], &[quarantined]),
         (&["--generation", &upper], &[failed]),
         (&["--job", "order-7"], &[completed]),
-        (&["--since", "1h", "--state", "quarantined"], &[kept]),
-        (&["--since", "2020-01-31T12:00:00Z", "--state", "quarantined"], &[kept]),
+        (&["--since", "1h", "--state", "quarantined"], &[quarantined]),
+        (&["--since", "2020-01-31T12:00:00Z", "--state", "quarantined"], &[quarantined]),
     ] {
         assert_eq!(ids(&inbox.lines(&[&["ls"], args].concat())), expected, "{args:?}");
     }
@@ -76,8 +76,8 @@ async fn lists_what_is_asked_for(place: TestStore) {
         (&["--since", "today"], "invalid since \"today\": use RFC 3339, such as 2026-01-31T12:00:00Z\n"),
         (&["--colour"], "unexpected argument '--colour'"),
     ] {
-        let said = inbox.refused(&[&["ls"], args].concat(), 2);
-        assert!(said.contains(expected), "{args:?}: {said}");
+        let message = inbox.refused(&[&["ls"], args].concat(), 2);
+        assert!(message.contains(expected), "{args:?}: {message}");
     }
 }
 
@@ -106,7 +106,7 @@ async fn lists_in_pages(place: TestStore) {
     assert_eq!(entries[0]["lane"], "quarantine");
 }
 
-async fn shows_an_entry_and_its_body_only_where_asked(place: TestStore) {
+async fn shows_an_entry_without_its_body(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox.service.answer(500);
     let delivery = ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::completed(1) };
@@ -124,14 +124,14 @@ async fn shows_an_entry_and_its_body_only_where_asked(place: TestStore) {
         "  job         order-7",
         "  sender      authenticated",
         "  route       veo3/completed",
-        "  last answer 500 as told",
+        "  last answer 500 scripted",
         "  POST /hooks/veo3",
         &format!("  {}: {}", header::IDEMPOTENCY_KEY, delivery.key()),
         &format!("body: `blobgate inbox show {number} --body` prints it"),
     ] {
         assert!(shown.contains(expected), "{expected:?} is not in:\n{shown}");
     }
-    assert!(!shown.contains("a cat that nobody"), "{shown}");
+    assert!(!shown.contains("a cat that stays"), "{shown}");
     assert_eq!(inbox.command(&["show", &number, "--body"]).stdout, delivery.body);
     let json: Value = serde_json::from_slice(&inbox.command(&["show", &number, "--json"]).stdout).unwrap();
     assert_eq!((&json["body_encoding"], &json["path"]), (&"text".into(), &"/hooks/veo3".into()));
@@ -145,7 +145,7 @@ async fn shows_an_entry_and_its_body_only_where_asked(place: TestStore) {
     assert!(inbox.refused(&["show", "1", "--json", "--body"], 2).contains("cannot be used with"));
 }
 
-async fn shows_bytes_as_they_came(place: TestStore) {
+async fn shows_unchanged_bytes(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let body = vec![0, 0xff, b'\n', b'{', 0xc3];
     let id = inbox
@@ -196,9 +196,9 @@ async fn counts_by_route(place: TestStore) {
     assert_eq!((failed[0].as_str(), failed[3].as_str(), failed[5].as_str()), ("veo3/failed", "0", "down"));
     let numbers: Vec<i64> = failed[1..3].iter().map(|number| number.parse().unwrap()).collect();
     assert_eq!(numbers.iter().sum::<i64>(), 6);
-    let said = lines.join("\n");
-    assert!(said.contains("\nquarantined     2 token-expired\n"), "{said}");
-    assert!(said.contains("\npaused          completed of every hook since 20"), "{said}");
+    let message = lines.join("\n");
+    assert!(message.contains("\nquarantined     2 token-expired\n"), "{message}");
+    assert!(message.contains("\npaused          completed of every hook since 20"), "{message}");
     let json: Value = serde_json::from_slice(&inbox.command(&["stats", "--json"]).stdout).unwrap();
     assert_eq!(json["pauses"][0]["event"], "completed");
 }

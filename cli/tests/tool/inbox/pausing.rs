@@ -3,42 +3,42 @@
 use super::{ForwardedDelivery, RunningInbox, TestStore, on_each_store};
 
 on_each_store! {
-    a_pause_holds_its_hook_until_it_is_resumed
-    a_pause_of_an_event_holds_that_event
+    stops_a_hook_until_it_is_resumed
+    stops_an_event_of_a_hook
     pauses_and_resumes_once
 }
 
-async fn a_pause_holds_its_hook_until_it_is_resumed(place: TestStore) {
+async fn stops_a_hook_until_it_is_resumed(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox.store(&ForwardedDelivery::completed(1)).await;
     inbox.service.wait_for(1).await;
     assert_eq!(inbox.lines(&["pause", "--hook", "veo3"]), ["hook veo3 is paused"]);
     inbox.wait_for_pause("veo3/completed", true).await;
 
-    let held = inbox.stored(&ForwardedDelivery::completed(2)).await;
+    let paused = inbox.stored(&ForwardedDelivery::completed(2)).await;
     let other = inbox.stored(&ForwardedDelivery { hook: "other", ..ForwardedDelivery::completed(3) }).await;
     inbox.wait_for(other, "delivered").await;
-    assert_eq!(inbox.get(&format!("/entries/{held}")).await["state"], "waiting");
-    assert_eq!(inbox.service.came().len(), 2);
+    assert_eq!(inbox.get(&format!("/entries/{paused}")).await["state"], "waiting");
+    assert_eq!(inbox.service.deliveries().len(), 2);
 
     assert_eq!(inbox.lines(&["resume", "--hook", "veo3"]), ["hook veo3 is resumed"]);
-    inbox.wait_for(held, "delivered").await;
-    assert_eq!(inbox.service.came().len(), 3);
+    inbox.wait_for(paused, "delivered").await;
+    assert_eq!(inbox.service.deliveries().len(), 3);
 }
 
-async fn a_pause_of_an_event_holds_that_event(place: TestStore) {
+async fn stops_an_event_of_a_hook(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox.store(&ForwardedDelivery::failed(1)).await;
     inbox.service.wait_for(1).await;
     let pause = ["--hook", "veo3", "--event", "failed"];
     assert_eq!(inbox.lines(&[&["pause"], &pause[..]].concat()), ["failed of hook veo3 is paused"]);
     inbox.wait_for_pause("veo3/failed", true).await;
-    let held = inbox.stored(&ForwardedDelivery::failed(2)).await;
+    let paused = inbox.stored(&ForwardedDelivery::failed(2)).await;
     let other = inbox.stored(&ForwardedDelivery::completed(3)).await;
     inbox.wait_for(other, "delivered").await;
-    assert_eq!(inbox.get(&format!("/entries/{held}")).await["state"], "waiting");
+    assert_eq!(inbox.get(&format!("/entries/{paused}")).await["state"], "waiting");
     assert_eq!(inbox.lines(&[&["resume"], &pause[..]].concat()), ["failed of hook veo3 is resumed"]);
-    inbox.wait_for(held, "delivered").await;
+    inbox.wait_for(paused, "delivered").await;
 }
 
 async fn pauses_and_resumes_once(place: TestStore) {
@@ -61,9 +61,9 @@ async fn pauses_and_resumes_once(place: TestStore) {
     assert_eq!(inbox.refused(&["resume", "--event", "timeout"], 1), unknown("event timeout"));
 
     for command in ["pause", "resume"] {
-        let said = inbox.refused(&[command], 2);
-        assert!(said.contains("<--hook <HOOK>|--event <EVENT>>"), "{said}");
-        let said = inbox.refused(&[command, "--event", "begun"], 2);
-        assert!(said.contains("[possible values: completed, failed, timeout]"), "{said}");
+        let message = inbox.refused(&[command], 2);
+        assert!(message.contains("<--hook <HOOK>|--event <EVENT>>"), "{message}");
+        let message = inbox.refused(&[command, "--event", "begun"], 2);
+        assert!(message.contains("[possible values: completed, failed, timeout]"), "{message}");
     }
 }

@@ -5,40 +5,41 @@ use crate::running::text;
 use serde_json::{Value, json};
 
 on_each_store! {
-    takes_what_came_of_a_job_and_knows_its_repeats
-    does_not_take_what_is_to_be_delivered
-    purges_by_name_only
+    purges_a_job_and_recognises_its_repeats
+    refuses_undelivered_entries
+    requires_a_job_or_a_generation
 }
 
-async fn takes_what_came_of_a_job_and_knows_its_repeats(place: TestStore) {
+async fn purges_a_job_and_recognises_its_repeats(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let job = |delivery: ForwardedDelivery| ForwardedDelivery { job: Some("order-7"), ..delivery };
-    let (done, kept) = (job(ForwardedDelivery::completed(1)), job(ForwardedDelivery::quarantined(2)));
+    let (done, quarantined) = (job(ForwardedDelivery::completed(1)), job(ForwardedDelivery::quarantined(2)));
     let other =
         inbox.stored(&ForwardedDelivery { job: Some("order-8"), ..ForwardedDelivery::completed(3) }).await;
     let done_id = inbox.stored(&done).await;
-    let kept_id = inbox.stored(&kept).await;
+    let quarantined_id = inbox.stored(&quarantined).await;
     for id in [other, done_id] {
         inbox.wait_for(id, "delivered").await;
     }
     let shown = async |id: i64| inbox.get(&format!("/entries/{id}")).await;
-    assert_eq!(shown(done_id).await["answer"], "as told");
+    assert_eq!(shown(done_id).await["answer"], "scripted");
 
     let dry = inbox.lines(&["purge", "--job", "order-7", "--dry-run"]);
     assert_eq!(dry, ["would purge 2 entries: 1 delivered, 1 quarantined"]);
-    let said = inbox.refused(&["purge", "--job", "order-7"], 2);
-    assert!(said.starts_with("This deletes bodies, headers and services' answers for good."), "{said}");
+    let message = inbox.refused(&["purge", "--job", "order-7"], 2);
+    assert!(message.starts_with("This deletes bodies, headers and services' answers for good."), "{message}");
     assert!(
-        said.contains("It does not reach PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups"),
-        "{said}"
+        message
+            .contains("It does not reach PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups"),
+        "{message}"
     );
-    assert!(said.ends_with(
+    assert!(message.ends_with(
         "this would purge 2 entries: 1 delivered, 1 quarantined. There is no terminal for the question: pass --yes\n"
     ));
-    assert!(shown(done_id).await["body"].is_string(), "nothing is done yet");
+    assert!(shown(done_id).await["body"].is_string(), "no purge without a yes");
 
     assert_eq!(inbox.lines(&["purge", "--job", "order-7", "--yes"]), ["2 entries purged"]);
-    for (id, state) in [(done_id, "delivered"), (kept_id, "dropped")] {
+    for (id, state) in [(done_id, "delivered"), (quarantined_id, "dropped")] {
         let entry = shown(id).await;
         assert_eq!((&entry["state"], &entry["size"]), (&json!(state), &json!(0)));
         assert_eq!(
@@ -47,29 +48,28 @@ async fn takes_what_came_of_a_job_and_knows_its_repeats(place: TestStore) {
         );
         assert!(entry["digest"].as_str().unwrap().len() == 64 && entry["ended_at"].is_string(), "{entry}");
     }
-    assert!(shown(other).await["body"].is_string(), "another job's");
+    assert!(shown(other).await["body"].is_string(), "the other job");
     inbox.until_followed(3).await;
     let exported = inbox.command(&["export", "--bodies", "--job", "order-7"]).stdout;
-    assert!(!text(&exported).contains("a cat that nobody"));
+    assert!(!text(&exported).contains("a cat that stays"));
     assert!(
-        text(&inbox.command(&["export", "--bodies", "--job", "order-8"]).stdout)
-            .contains("a cat that nobody")
+        text(&inbox.command(&["export", "--bodies", "--job", "order-8"]).stdout).contains("a cat that stays")
     );
 
-    // A repeat is one, and not delivered.
-    for delivery in [&done, &kept] {
+    // Repeats are recognised, and not delivered.
+    for delivery in [&done, &quarantined] {
         inbox.store(delivery).await;
     }
-    assert_eq!((&shown(done_id).await["seen"], &shown(kept_id).await["seen"]), (&json!(2), &json!(2)));
+    assert_eq!((&shown(done_id).await["seen"], &shown(quarantined_id).await["seen"]), (&json!(2), &json!(2)));
     assert_eq!(inbox.entries("").await.len(), 3);
-    let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
-    assert_eq!(said, "2 entries cannot be purged: it is purged already\nno entry to purge\n");
-    let said = inbox.refused(&["replay", &done_id.to_string()], 1);
-    assert_eq!(said, format!("1 entry not replayed: its body is purged ({done_id})\n"));
-    assert_eq!(inbox.service.came().len(), 2);
+    let message = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
+    assert_eq!(message, "2 entries cannot be purged: it is purged already\nno entry to purge\n");
+    let message = inbox.refused(&["replay", &done_id.to_string()], 1);
+    assert_eq!(message, format!("1 entry not replayed: its body is purged ({done_id})\n"));
+    assert_eq!(inbox.service.deliveries().len(), 2);
 }
 
-async fn does_not_take_what_is_to_be_delivered(place: TestStore) {
+async fn refuses_undelivered_entries(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox.service.hang();
     let under_way =
@@ -77,42 +77,42 @@ async fn does_not_take_what_is_to_be_delivered(place: TestStore) {
     inbox.service.wait_for(1).await;
     inbox.lines(&["pause", "--hook", "veo3"]);
     inbox.wait_for_pause("veo3/completed", true).await;
-    // The first of its route: that is paused from the start.
+    // The pause applies to a new route too.
     let waits = ForwardedDelivery { job: Some("order-7"), ..ForwardedDelivery::failed(2) };
     let waits = inbox.stored(&waits).await;
-    let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
-    let busy = "1 entry cannot be purged: it is under way: wait for its end, or pause its route first\n";
-    let waiting = "1 entry cannot be purged: it waits to be delivered: `drop` it first\n";
-    assert_eq!(said, format!("{busy}{waiting}no entry to purge\n"));
-    // With one that can be purged, the others are named.
+    let message = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
+    let busy = "1 entry cannot be purged: it is in flight: wait for its end, or pause its route first\n";
+    let waiting = "1 entry cannot be purged: it waits to be delivered: drop it first\n";
+    assert_eq!(message, format!("{busy}{waiting}no entry to purge\n"));
+    // With one purgeable entry, the report names the others.
     inbox.lines(&["drop", &waits.to_string(), "--yes"]);
-    let said = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
+    let message = inbox.refused(&["purge", "--job", "order-7", "--yes"], 1);
     assert!(
-        said.contains(busy) && said.contains(&format!(" or pause its route first ({under_way})\n")),
-        "{said}"
+        message.contains(busy) && message.contains(&format!(" or pause its route first ({under_way})\n")),
+        "{message}"
     );
     assert_eq!(inbox.get(&format!("/entries/{waits}")).await["size"], 0);
     assert!(inbox.get(&format!("/entries/{under_way}")).await["body"].is_string());
-    inbox.service.go_on();
+    inbox.service.unblock();
     inbox.wait_for(under_way, "delivered").await;
     let lines =
         inbox.lines(&["purge", "--generation", &generation(1).to_uppercase(), "--hook", "veo3", "--yes"]);
     assert_eq!(lines, ["1 entry purged"]);
 }
 
-async fn purges_by_name_only(place: TestStore) {
+async fn requires_a_job_or_a_generation(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox.store(&ForwardedDelivery::quarantined(1)).await;
     assert!(inbox.refused(&["purge", "--hook", "veo3"], 2).contains("--job <JOB>"));
     let what = json!({"filter": {"hook": "veo3"}});
-    let (status, problem) = inbox.ask(reqwest::Method::POST, "/purge", &what).await;
+    let (status, problem) = inbox.call(reqwest::Method::POST, "/purge", &what).await;
     let sentence = json!("a purge needs a job or a generation: add one to the filter");
     assert_eq!((status, &problem["detail"]), (400, &sentence));
-    let said = inbox.refused(&["purge", "--generation", "7", "--yes"], 2);
-    assert_eq!(said, "blobgate: invalid generation \"7\": use a UUID in the 8-4-4-4-12 form\n");
+    let message = inbox.refused(&["purge", "--generation", "7", "--yes"], 2);
+    assert_eq!(message, "blobgate: invalid generation \"7\": use a UUID in the 8-4-4-4-12 form\n");
     let output = inbox.command(&["purge", "--generation", &generation(1), "--yes", "--json"]);
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(said["changed"].as_array().unwrap().len(), 1);
+    let message: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(message["changed"].as_array().unwrap().len(), 1);
     let waits = inbox.stored(&ForwardedDelivery::completed(2)).await;
     inbox.wait_for(waits, "delivered").await;
 }

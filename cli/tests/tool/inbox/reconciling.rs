@@ -1,4 +1,4 @@
-//! What never comes is asked for: the provider is the sandbox, behind something that has its key.
+//! `reconcile`, with the sandbox as provider behind a proxy that adds its key.
 
 use super::{ForwardedDelivery, RunningInbox, ServiceDelivery, TestStore, on_each_store, until};
 use crate::running::client;
@@ -17,13 +17,13 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 on_each_store! {
-    brings_what_never_came
-    brings_a_failure
-    believes_that_there_is_none_the_third_time
-    asks_again_later_what_has_not_ended
+    delivers_a_missing_completion
+    delivers_a_missing_failure
+    stops_after_three_unknown_answers
+    calls_again_until_the_end
 }
 
-/// The sandbox, and in Envoy's place what adds the key.
+/// The sandbox, behind a proxy that adds the key, as Envoy does.
 pub(super) struct ProviderStandIn {
     pub(super) sandbox: RunningSandbox,
     url: String,
@@ -39,12 +39,12 @@ impl ProviderStandIn {
         Self { sandbox, url }
     }
 
-    /// Orders one whose webhook never comes. Returns its id, once it has ended.
+    /// Orders a generation without a callback, and waits for its end. Returns its id.
     pub(super) async fn generated(&self, outcome: &str) -> String {
         let script = json!({"outcome": outcome, "faults": ["never"]});
         let order = json!({"prompt": "A cat playing with a ball", "callback_url": "https://127.0.0.1:1/", "sandbox": script});
-        let said: Value = self.sandbox.order(&order).await.json().await.unwrap();
-        let id = said["generation_id"].as_str().unwrap().to_owned();
+        let message: Value = self.sandbox.order(&order).await.json().await.unwrap();
+        let id = message["generation_id"].as_str().unwrap().to_owned();
         until("it has ended", async || !self.status(&id).await["completed_at"].is_null()).await;
         id
     }
@@ -53,7 +53,7 @@ impl ProviderStandIn {
         serde_json::from_str(&self.sandbox.status_text(id).await.1).unwrap()
     }
 
-    /// How often the inbox has asked, of all that was asked.
+    /// The number of status calls for a generation.
     pub(super) async fn calls(&self, id: &str) -> u64 {
         self.sandbox.calls().await["status_calls"]["by_id"][id]["count"].as_u64().unwrap_or(0)
     }
@@ -62,7 +62,7 @@ impl ProviderStandIn {
 async fn forward(State((client, base)): State<(reqwest::Client, String)>, uri: Uri) -> Response {
     let answer = client.get(format!("{base}{}", uri.path())).bearer_auth(KEY).send().await.unwrap();
     let status = answer.status();
-    // What breaks off breaks off here too.
+    // A broken answer stays broken.
     let parts = try_unfold(answer, async |mut answer| {
         Ok::<_, reqwest::Error>(answer.chunk().await?.map(|part| (part, answer)))
     });
@@ -70,7 +70,7 @@ async fn forward(State((client, base)): State<(reqwest::Client, String)>, uri: U
 }
 
 impl RunningInbox {
-    /// Asks at once, and again after 0.2 s.
+    /// An inbox that calls at once, and again after 0.2 s.
     pub(super) async fn reconciling(place: TestStore, provider: &ProviderStandIn) -> Self {
         let again =
             ["--reconcile-after", "1ms", "--reconcile-again", "200ms", "--reconcile-per-minute", "1000"];
@@ -79,8 +79,8 @@ impl RunningInbox {
 
     pub(super) async fn expects(&self, id: &str) {
         let what = json!({"hook": "veo3", "generation_id": id, "job": "order-17"});
-        let (status, said) = self.ask(Method::POST, "/expect", &what).await;
-        assert_eq!((status, &said["state"]), (200, &json!("expected")), "{said}");
+        let (status, message) = self.call(Method::POST, "/expect", &what).await;
+        assert_eq!((status, &message["state"]), (200, &json!("expected")), "{message}");
     }
 
     pub(super) async fn until_metric(&self, line: &str) {
@@ -97,7 +97,7 @@ impl RunningInbox {
     }
 
     pub(super) async fn question(&self, id: &str) -> Option<Value> {
-        let listed = self.ask(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
+        let listed = self.call(Method::POST, "/reconcile", &json!({"dry_run": true})).await.1;
         listed["questions"]
             .as_array()
             .unwrap()
@@ -116,7 +116,7 @@ pub(super) fn webhook(id: &str, body: &Value) -> ForwardedDelivery {
 }
 
 #[track_caller]
-pub(super) fn is_reconciled(came: &ServiceDelivery, id: &str, event: &str) {
+pub(super) fn is_reconciled(request: &ServiceDelivery, id: &str, event: &str) {
     let key = format!("veo3:{id}:{event}");
     for (name, value) in [
         (header::SOURCE, EventSource::Reconcile.name()),
@@ -128,40 +128,40 @@ pub(super) fn is_reconciled(came: &ServiceDelivery, id: &str, event: &str) {
         (header::IDEMPOTENCY_KEY, &key),
         ("content-type", "application/json"),
     ] {
-        assert_eq!(came.header(name), Some(value), "{name}");
+        assert_eq!(request.header(name), Some(value), "{name}");
     }
 }
 
-async fn brings_what_never_came(place: TestStore) {
+async fn delivers_a_missing_completion(place: TestStore) {
     let provider = ProviderStandIn::start().await;
     let inbox = RunningInbox::reconciling(place, &provider).await;
-    // One that came tells where the hook's events are delivered.
+    // An earlier webhook sets the path of the hook's events.
     inbox.store(&ForwardedDelivery::completed(1)).await;
     inbox.service.wait_for(1).await;
     let id = provider.generated("completed").await;
     inbox.expects(&id).await;
-    let came = inbox.service.wait_for(2).await.remove(1);
-    is_reconciled(&came, &id, "completed");
+    let request = inbox.service.wait_for(2).await.remove(1);
+    is_reconciled(&request, &id, "completed");
     assert_eq!(
-        (came.path.as_str(), serde_json::from_slice::<Value>(&came.body).unwrap()),
+        (request.path.as_str(), serde_json::from_slice::<Value>(&request.body).unwrap()),
         ("/hooks/veo3", provider.status(&id).await)
     );
     inbox.until_metric("reconciliations_total{outcome=\"reconciled\"} 1").await;
 
-    // It comes in the end, twice, and says that the video is elsewhere.
+    // The late webhook comes twice, with another video URL.
     let mut late = provider.status(&id).await;
     late["video_url"] = json!("https://cdn.runblob.io/elsewhere.mp4?signed=1");
     inbox.store(&webhook(&id, &late)).await;
     inbox.store(&webhook(&id, &late)).await;
     let entries = inbox.entries(&format!("generation={id}")).await;
     assert_eq!((entries.len(), &entries[0]["seen"], &entries[0]["job"]), (1, &json!(3), &json!("order-17")));
-    // What comes after it is delivered: so it would have been.
+    // A delivery of the late webhook would come before this one.
     inbox.store(&ForwardedDelivery::completed(3)).await;
     inbox.service.wait_for(3).await;
     assert!(inbox.question(&id).await.is_none());
 }
 
-async fn brings_a_failure(place: TestStore) {
+async fn delivers_a_missing_failure(place: TestStore) {
     let provider = ProviderStandIn::start().await;
     let inbox = RunningInbox::reconciling(place, &provider).await;
     for (place, (outcome, event)) in
@@ -169,16 +169,16 @@ async fn brings_a_failure(place: TestStore) {
     {
         let id = provider.generated(outcome).await;
         inbox.expects(&id).await;
-        let came = inbox.service.wait_for(place + 1).await.remove(place);
-        is_reconciled(&came, &id, event);
-        // None has come to this hook.
-        assert_eq!(came.path, "/hooks/veo3");
+        let request = inbox.service.wait_for(place + 1).await.remove(place);
+        is_reconciled(&request, &id, event);
+        // The hook has had no webhook.
+        assert_eq!(request.path, "/hooks/veo3");
         let code = if outcome == "timeout" { "TIMEOUT" } else { outcome };
-        assert_eq!(came.header(header::ERROR_CODE), Some(code));
+        assert_eq!(request.header(header::ERROR_CODE), Some(code));
     }
 }
 
-async fn believes_that_there_is_none_the_third_time(place: TestStore) {
+async fn stops_after_three_unknown_answers(place: TestStore) {
     let provider = ProviderStandIn::start().await;
     let inbox = RunningInbox::reconciling(place, &provider).await;
     let none = Uuid::new_v4().to_string();
@@ -186,27 +186,27 @@ async fn believes_that_there_is_none_the_third_time(place: TestStore) {
     inbox.until_metric("reconciliations_total{outcome=\"unknown\"} 3").await;
     until("it is unknown", async || inbox.question(&none).await.is_none()).await;
     let what = json!({"hook": "veo3", "generation_id": none, "job": "order-17"});
-    let said = inbox.ask(Method::POST, "/expect", &what).await.1;
+    let message = inbox.call(Method::POST, "/expect", &what).await.1;
     assert_eq!(
-        (&said["state"], &said["asked"], &said["answer"]),
+        (&message["state"], &message["asked"], &message["answer"]),
         (&json!("unknown"), &json!(3), &json!("unknown"))
     );
     inbox.until_metric("expected_unknown_total 1").await;
-    // Others are still asked about, and it is not.
+    // The inbox calls for others, and not for this one.
     let id = provider.generated("completed").await;
     inbox.expects(&id).await;
     inbox.service.wait_for(1).await;
     assert_eq!(provider.calls(&none).await, 3);
 }
 
-async fn asks_again_later_what_has_not_ended(place: TestStore) {
+async fn calls_again_until_the_end(place: TestStore) {
     let provider = ProviderStandIn::start().await;
     let inbox = RunningInbox::reconciling(place, &provider).await;
     let id = Uuid::new_v4().to_string();
     provider.sandbox.register(&id, json!({"status": "processing"})).await;
     inbox.expects(&id).await;
-    until("it was asked about twice", async || provider.calls(&id).await >= 2).await;
-    until("and that is written", async || inbox.question(&id).await.unwrap()["answer"] == "still-working")
+    until("two status calls", async || provider.calls(&id).await >= 2).await;
+    until("their answer is stored", async || inbox.question(&id).await.unwrap()["answer"] == "still-working")
         .await;
     let question = inbox.question(&id).await.unwrap();
     assert_eq!((&question["state"], &question["due"]), (&json!("expected"), &json!(true)));
@@ -216,17 +216,17 @@ async fn asks_again_later_what_has_not_ended(place: TestStore) {
         "{lines:?}"
     );
     assert!(lines[1].contains(&format!("yes  veo3  {id}  order-17")), "{lines:?}");
-    assert!(inbox.service.came().is_empty());
+    assert!(inbox.service.deliveries().is_empty());
     let ended = json!({"status": "completed", "video_url": "https://cdn.runblob.io/a.mp4"});
     provider.sandbox.register(&id, ended).await;
     assert_eq!(inbox.lines(&["reconcile"]), ["reconciling 1 generation now, at most 1000 a minute"]);
     is_reconciled(&inbox.service.wait_for(1).await[0], &id, "completed");
 }
 
-/// Two inboxes on one database share their calls, and neither brings what the other has brought.
+/// Two inboxes on one database share the limit of calls, and deliver each result once.
 #[needs(Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn two_inboxes_are_as_fast_as_one() {
+async fn shares_the_call_limit_between_inboxes() {
     const PER_MINUTE: usize = 7;
     let (place, provider) = (TestStore::postgres(), ProviderStandIn::start().await);
     let (same, mut expected) = (TestStore::at(place.url.clone()), Vec::new());
@@ -240,16 +240,17 @@ async fn two_inboxes_are_as_fast_as_one() {
         expected.push(id);
     }
     let total = async || provider.sandbox.calls().await["status_calls"]["total"].as_u64().unwrap();
-    let delivered = || one.service.came().len() + other.service.came().len();
+    let delivered = || one.service.deliveries().len() + other.service.deliveries().len();
     until("the minute's calls are spent", async || delivered() == PER_MINUTE).await;
     for _ in 0..20 {
-        // Each looks at once.
+        // Each command triggers a look.
         one.lines(&["reconcile"]);
         other.lines(&["reconcile"]);
     }
     assert_eq!((usize::try_from(total().await).unwrap(), delivered()), (PER_MINUTE, PER_MINUTE));
-    let first: Vec<_> = [one.service.came(), other.service.came()].concat();
-    let mut first: Vec<_> = first.iter().map(|came| came.header(header::GENERATION_ID).unwrap()).collect();
+    let first: Vec<_> = [one.service.deliveries(), other.service.deliveries()].concat();
+    let mut first: Vec<_> =
+        first.iter().map(|request| request.header(header::GENERATION_ID).unwrap()).collect();
     first.sort_by_key(|id| expected.iter().position(|expected| expected == id));
     assert_eq!(first, expected[..PER_MINUTE], "the oldest first, each once");
 }

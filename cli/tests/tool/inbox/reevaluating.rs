@@ -1,4 +1,4 @@
-//! `reevaluate`: a rule has changed, and quarantined entries are judged by it.
+//! `reevaluate`.
 
 use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store};
 use blobgate::contract::{Verdict, header};
@@ -7,18 +7,18 @@ use std::io::Write;
 use tempfile::NamedTempFile;
 
 on_each_store! {
-    a_widened_rule_lets_last_week_s_events_through
-    what_only_the_head_shows_wants_a_waiver
-    what_contradicts_stays
-    says_what_it_would_do_in_json
+    releases_entries_after_a_rule_change
+    requires_a_waiver_for_a_violation_in_the_head
+    leaves_a_contradiction_quarantined
+    previews_in_json
 }
 
-/// An envoy.yaml with one hook, which takes results from these hosts.
+/// An envoy.yaml with one hook, which allows results on these hosts.
 fn envoy_yaml(hosts: &str) -> NamedTempFile {
     with_trust("{any_of: [token]}", hosts)
 }
 
-/// The same, with this rule.
+/// An envoy.yaml with this trust rule.
 pub(super) fn with_trust(trust: &str, hosts: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     let text = format!(
@@ -46,8 +46,8 @@ pub(super) fn with_trust(trust: &str, hosts: &str) -> NamedTempFile {
     file
 }
 
-/// A completion whose video is there, kept for this reason.
-fn kept(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
+/// A completion with a video on this host, quarantined for this reason.
+fn quarantined(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
     let body = json!({
         "generation_id": generation(number),
         "status": "completed",
@@ -59,8 +59,8 @@ fn kept(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
 }
 
 impl RunningInbox {
-    /// Keeps it, with a good token of its own. Returns its id.
-    async fn keep(&self, number: usize, delivery: &ForwardedDelivery) -> i64 {
+    /// Forwards it with its own token id. Returns its id.
+    async fn quarantine(&self, number: usize, delivery: &ForwardedDelivery) -> i64 {
         let mut request = self.client.post(format!("{}/hooks/veo3", self.receive));
         for (name, value) in delivery.headers() {
             request = request.header(name, value);
@@ -72,12 +72,12 @@ impl RunningInbox {
     }
 }
 
-async fn a_widened_rule_lets_last_week_s_events_through(place: TestStore) {
+async fn releases_entries_after_a_rule_change(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     for number in 1..=3 {
-        inbox.keep(number, &kept(number, "cdn.new.example", "result-url-denied")).await;
+        inbox.quarantine(number, &quarantined(number, "cdn.new.example", "result-url-denied")).await;
     }
-    let elsewhere = inbox.keep(4, &kept(4, "cdn.evil.example", "result-url-denied")).await;
+    let elsewhere = inbox.quarantine(4, &quarantined(4, "cdn.evil.example", "result-url-denied")).await;
 
     let today = envoy_yaml("runblob.io");
     let today = today.path().to_str().unwrap();
@@ -85,72 +85,78 @@ async fn a_widened_rule_lets_last_week_s_events_through(place: TestStore) {
     let judge =
         |config, more: &[&'static str]| [&["reevaluate", "--config", config], &filter[..], more].concat();
     assert_eq!(inbox.lines(&judge(today, &["--dry-run"])), ["0 entries would pass"]);
-    let said = inbox.refused(&judge(today, &["--yes"]), 1);
-    assert!(said.starts_with("4 entries still quarantined: result-url-denied (1, 2, 3, 4)\n"), "{said}");
+    let message = inbox.refused(&judge(today, &["--yes"]), 1);
+    assert!(
+        message.starts_with("4 entries still quarantined: result-url-denied (1, 2, 3, 4)\n"),
+        "{message}"
+    );
 
     let wider = envoy_yaml("cdn.new.example");
     let wider = wider.path().to_str().unwrap();
     assert_eq!(inbox.lines(&judge(wider, &["--dry-run"])), ["3 entries would pass"]);
     assert_eq!(inbox.entries("state=quarantined").await.len(), 4, "a dry run changes nothing");
-    assert!(inbox.service.came().is_empty());
+    assert!(inbox.service.deliveries().is_empty());
     let output = inbox.command(&judge(wider, &["--yes"]));
     assert_eq!(output.status.code(), Some(1), "one stays");
     assert_eq!(crate::running::text(&output.stdout), "3 entries released\n");
 
-    let came = inbox.service.wait_for(3).await;
-    for one in &came {
+    let requests = inbox.service.wait_for(3).await;
+    for one in &requests {
         assert_eq!(one.header(header::VERDICT), Some(Verdict::Accepted.name()));
         assert_eq!(one.header(header::RESULT_HOST), Some("cdn.new.example"));
         assert_eq!((one.header(header::REASON), one.header(header::OVERRIDE)), (None, None));
     }
     let left = inbox.entries("state=quarantined").await;
     assert_eq!(left.iter().map(|entry| entry["id"].as_i64().unwrap()).collect::<Vec<_>>(), [elsewhere]);
-    // Twice is once, and the genuine event is a repeat by now.
+    // A second reevaluation releases none, and the accepted event is a repeat.
     inbox.refused(&judge(wider, &["--yes"]), 1);
-    let genuine =
-        ForwardedDelivery { verdict: Verdict::Accepted, reason: None, ..kept(1, "cdn.new.example", "") };
+    let genuine = ForwardedDelivery {
+        verdict: Verdict::Accepted,
+        reason: None,
+        ..quarantined(1, "cdn.new.example", "")
+    };
     inbox.store(&genuine).await;
     inbox.store(&ForwardedDelivery::completed(9)).await;
     assert_eq!(inbox.service.wait_for(4).await.len(), 4);
 }
 
-async fn what_only_the_head_shows_wants_a_waiver(place: TestStore) {
+async fn requires_a_waiver_for_a_violation_in_the_head(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
-    let id = inbox.keep(1, &kept(1, "cdn.runblob.io", "source-denied")).await.to_string();
+    let id = inbox.quarantine(1, &quarantined(1, "cdn.runblob.io", "source-denied")).await.to_string();
     let config = envoy_yaml("\"*.runblob.io\"");
     let judge = ["reevaluate", "--config", config.path().to_str().unwrap(), &id];
-    let said = inbox.refused(&judge, 1);
-    assert!(said.starts_with("1 entry still quarantined: source-denied (1)\n"), "{said}");
+    let message = inbox.refused(&judge, 1);
+    assert!(message.starts_with("1 entry still quarantined: source-denied (1)\n"), "{message}");
     let waived = [&judge[..], &["--waive", "source-denied"]].concat();
     assert_eq!(inbox.lines(&waived), ["1 entry released"]);
-    let came = &inbox.service.wait_for(1).await[0];
-    assert_eq!(came.header(header::OVERRIDE), Some("source-denied"));
-    let said = inbox.refused(&[&judge[..], &["--waive", "json-invalid"]].concat(), 2);
-    assert!(said.contains("invalid value 'json-invalid'"), "{said}");
+    let request = &inbox.service.wait_for(1).await[0];
+    assert_eq!(request.header(header::OVERRIDE), Some("source-denied"));
+    let message = inbox.refused(&[&judge[..], &["--waive", "json-invalid"]].concat(), 2);
+    assert!(message.contains("invalid value 'json-invalid'"), "{message}");
 }
 
-async fn what_contradicts_stays(place: TestStore) {
+async fn leaves_a_contradiction_quarantined(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     inbox
         .store(&ForwardedDelivery {
             verdict: Verdict::Accepted,
             reason: None,
-            ..kept(1, "cdn.runblob.io", "")
+            ..quarantined(1, "cdn.runblob.io", "")
         })
         .await;
     inbox.service.wait_for(1).await;
-    let other = kept(1, "other.runblob.io", "result-url-denied");
-    let id = inbox.keep(1, &other).await.to_string();
+    let other = quarantined(1, "other.runblob.io", "result-url-denied");
+    let id = inbox.quarantine(1, &other).await.to_string();
     let config = envoy_yaml("\"*.runblob.io\"");
-    let said = inbox.refused(&["reevaluate", "--config", config.path().to_str().unwrap(), &id], 1);
-    assert!(said.starts_with("1 entry still quarantined: event-conflict (2)\n"), "{said}");
-    assert_eq!(inbox.entries("state=quarantined").await.len(), 1, "and nothing more is kept for it");
+    let message = inbox.refused(&["reevaluate", "--config", config.path().to_str().unwrap(), &id], 1);
+    assert!(message.starts_with("1 entry still quarantined: event-conflict (2)\n"), "{message}");
+    assert_eq!(inbox.entries("state=quarantined").await.len(), 1, "no second quarantined entry");
 }
 
-async fn says_what_it_would_do_in_json(place: TestStore) {
+async fn previews_in_json(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
-    let passes = inbox.keep(1, &kept(1, "cdn.runblob.io", "result-url-denied")).await;
-    let stays = inbox.keep(2, &kept(2, "cdn.example.com", "result-url-denied")).await;
+    let passes = inbox.quarantine(1, &quarantined(1, "cdn.runblob.io", "result-url-denied")).await;
+    let stays = inbox.quarantine(2, &quarantined(2, "cdn.example.com", "result-url-denied")).await;
     let config = envoy_yaml("\"*.runblob.io\"");
     let judge =
         ["reevaluate", "--config", config.path().to_str().unwrap(), "--state", "quarantined", "--json"];
@@ -163,15 +169,15 @@ async fn says_what_it_would_do_in_json(place: TestStore) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_without_a_gate_is_said() {
+async fn reports_a_file_without_a_gate() {
     let inbox = RunningInbox::start(TestStore::sqlite()).await;
     let empty = NamedTempFile::new().unwrap();
     let name = empty.path().to_str().unwrap();
-    let said = inbox.refused(&["reevaluate", "--config", name, "17"], 1);
-    let sentence = "has no filter with the gate's configuration (an object with hooks)";
-    assert_eq!(said, format!("blobgate: {name} {sentence}\n"));
-    let said = inbox.refused(&["reevaluate", "--config", "/nowhere", "17"], 1);
-    assert!(said.starts_with("blobgate: /nowhere cannot be read: "), "{said}");
-    let said = inbox.refused(&["reevaluate", "17"], 2);
-    assert!(said.contains("--config <FILE>"), "{said}");
+    let message = inbox.refused(&["reevaluate", "--config", name, "17"], 1);
+    let sentence = "has no configuration of the gate, an object with hooks. Name another with --config";
+    assert_eq!(message, format!("blobgate: {name} {sentence}\n"));
+    let message = inbox.refused(&["reevaluate", "--config", "/nowhere", "17"], 1);
+    assert!(message.starts_with("blobgate: cannot read /nowhere: "), "{message}");
+    let message = inbox.refused(&["reevaluate", "17"], 2);
+    assert!(message.contains("--config <FILE>"), "{message}");
 }

@@ -1,4 +1,4 @@
-//! The page on backups: its own commands, in its order, as they stand there.
+//! Runs the commands of the page on backups, in their order.
 
 mod postgres;
 mod sqlite;
@@ -13,10 +13,10 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// The commands for either store, after those of its own.
+/// The commands for both stores, after those of one.
 const BLOCKS: [&str; 2] = ["backup-8", "backup-9"];
 
-/// Where an operator sits. Gone when dropped.
+/// A folder with a `blobgate` for the page's commands.
 struct Desk(TempDir);
 
 impl Desk {
@@ -28,13 +28,13 @@ impl Desk {
         self.0.path()
     }
 
-    /// Has `blobgate` ask this inbox.
-    fn ask(&self, inbox: &RunningInbox) {
+    /// Makes `blobgate` call this inbox.
+    fn use_inbox(&self, inbox: &RunningInbox) {
         self.install(&format!("--admin {}", inbox.admin));
     }
 
-    /// Has `blobgate` be itself.
-    fn ask_nobody(&self) {
+    /// Makes `blobgate` the plain program.
+    fn use_program(&self) {
         self.install("");
     }
 
@@ -45,7 +45,7 @@ impl Desk {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Runs commands of the page, with what stands for something replaced by that. Returns what they say.
+    /// Runs commands of the page, with replaced texts. Returns their output.
     #[track_caller]
     fn run(&self, mut shell: Command, commands: &str, instead: &[(&str, &str)]) -> String {
         let mut commands = commands.to_owned();
@@ -61,32 +61,32 @@ impl Desk {
     }
 }
 
-/// How a store comes to need its copy.
+/// The reason of a restore.
 #[derive(Clone, Copy)]
 enum Loss {
-    /// The machine is gone, and there is a new one.
+    /// A new machine without the store.
     Machine,
-    /// What is there is not believed any more.
+    /// The store exists, and is not trusted any more.
     Trust,
 }
 
-/// A day of which a copy is made in the middle.
+/// A day with a copy in its middle.
 struct Day {
-    /// Delivered before the copy was made.
+    /// Delivered before the copy.
     known: ForwardedDelivery,
     known_id: i64,
-    /// The same, and of that only what a repeat is known by is left.
+    /// Delivered and purged before the copy.
     purged: ForwardedDelivery,
-    /// Expected, and its webhook does not come.
+    /// Expected, without a webhook so far.
     late: String,
-    /// Tried again and again until the service takes it.
+    /// Retried until the service accepts it.
     retried: ForwardedDelivery,
     retried_id: i64,
-    /// Waits for a person.
+    /// Paused.
     waits: ForwardedDelivery,
 }
 
-/// What came after the copy was made.
+/// A delivery after the copy.
 struct LostDelivery {
     webhook: ForwardedDelivery,
     id: i64,
@@ -106,8 +106,8 @@ impl Day {
         inbox.service.answer(500);
         let retried = ForwardedDelivery::completed(3);
         let retried_id = inbox.stored(&retried).await;
-        // How often by the time that somebody looks is no matter.
-        until("it was tried", async || inbox.service.came().len() > 2).await;
+        // The number of attempts varies.
+        until("attempts have failed", async || inbox.service.deliveries().len() > 2).await;
         inbox.lines(&["pause", "--event", "failed"]);
         inbox.wait_for_pause("veo3/failed", true).await;
         let waits = ForwardedDelivery::failed(4);
@@ -115,7 +115,7 @@ impl Day {
         Self { known, known_id, purged, late, retried, retried_id, waits }
     }
 
-    /// Two are delivered, and one of them is not in the copy. Ends the inbox.
+    /// The inbox delivers two entries, of which one is not in the copy, and ends.
     async fn after_the_copy(
         &self,
         inbox: RunningInbox,
@@ -132,8 +132,8 @@ impl Day {
         (LostDelivery { webhook, id }, place)
     }
 
-    /// With a service that has nothing yet, so that what it gets, it gets after the restore. `drop_delivered` are the commands
-    /// for what was there before, where that can be read.
+    /// Takes a new service, which gets deliveries from after the restore only. `drop_delivered` has the commands that compare
+    /// with the replaced store.
     async fn after_the_restore(
         &self,
         lost: &LostDelivery,
@@ -142,8 +142,8 @@ impl Day {
         drop_delivered: Option<(&str, &[(&str, &str)])>,
     ) {
         let [drop, go_on] = BLOCKS.map(block);
-        desk.ask(inbox);
-        // It has the id of one that was delivered before.
+        desk.use_inbox(inbox);
+        // It gets the id of the lost entry.
         let new = ForwardedDelivery::completed(5);
         assert_eq!(inbox.stored(&new).await, lost.id);
         inbox.store(&self.known).await;
@@ -152,32 +152,41 @@ impl Day {
             assert_eq!(desk.run(shell(), commands, instead), "1 entry dropped\n");
         } else {
             let ids = format!("{} --yes", self.retried_id);
-            let said = desk.run(shell(), &drop, &[("17 18", &ids)]);
-            assert_eq!(said.lines().count(), 5, "a head, three that wait, and what was dropped: {said}");
-            assert!(said.ends_with("1 entry dropped\n"), "{said}");
+            let message = desk.run(shell(), &drop, &[("17 18", &ids)]);
+            assert_eq!(
+                message.lines().count(),
+                5,
+                "a head, three that wait, and what was dropped: {message}"
+            );
+            assert!(message.ends_with("1 entry dropped\n"), "{message}");
         }
-        assert!(inbox.service.came().is_empty(), "nothing is delivered by itself");
-        let said = desk.run(shell(), &go_on, &[]);
-        assert!(said.contains(&self.late), "{said}");
-        let came = inbox.service.wait_for(2).await;
-        let mut came: Vec<_> =
-            came.iter().map(|it| (it.header(header::SOURCE), it.header(header::IDEMPOTENCY_KEY))).collect();
-        came.sort();
+        assert!(inbox.service.deliveries().is_empty(), "the restored inbox delivers nothing");
+        let message = desk.run(shell(), &go_on, &[]);
+        assert!(message.contains(&self.late), "{message}");
+        let requests = inbox.service.wait_for(2).await;
+        let mut requests: Vec<_> = requests
+            .iter()
+            .map(|it| (it.header(header::SOURCE), it.header(header::IDEMPOTENCY_KEY)))
+            .collect();
+        requests.sort();
         let (reconciled, new_key) = (lost.webhook.key(), new.key());
-        assert_eq!(came, [(None, Some(new_key.as_str())), (Some("reconcile"), Some(reconciled.as_str()))]);
+        assert_eq!(
+            requests,
+            [(None, Some(new_key.as_str())), (Some("reconcile"), Some(reconciled.as_str()))]
+        );
         inbox.lines(&["resume", "--event", "failed"]);
         inbox.service.wait_for(3).await;
 
-        // Repeats of all that there is, and then what is new: behind it nothing else is on its way.
+        // Repeats of all events, then a new one. Its delivery shows that no repeat is delivered.
         for repeat in [&self.known, &self.purged, &self.retried, &self.waits, &lost.webhook, &new] {
             inbox.store(repeat).await;
         }
         let newer = ForwardedDelivery::completed(6);
         let id = inbox.stored(&newer).await;
         inbox.wait_for(id, "delivered").await;
-        let came = inbox.service.wait_for(4).await;
+        let requests = inbox.service.wait_for(4).await;
         let keys: Vec<_> =
-            came[2..].iter().map(|came| came.header(header::IDEMPOTENCY_KEY).unwrap()).collect();
+            requests[2..].iter().map(|request| request.header(header::IDEMPOTENCY_KEY).unwrap()).collect();
         assert_eq!(keys, [self.waits.key(), newer.key()]);
         assert_eq!(inbox.get(&format!("/entries/{}", self.known_id)).await["seen"], 3);
         assert!(inbox.entries("state=waiting").await.is_empty());

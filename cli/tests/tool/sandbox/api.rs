@@ -12,7 +12,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}"))
 }
 
-/// `2025-12-06T21:43:03.374000`.
+/// Asserts the form `2025-12-06T21:43:03.374000`.
 #[track_caller]
 fn assert_time(text: &str) {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
@@ -20,9 +20,9 @@ fn assert_time(text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_is_repeated_until_a_200() {
+async fn repeats_a_callback_until_200() {
     let webhook = Webhook::start(&[500, 302, 204]).await;
-    let sandbox = RunningSandbox::calling(&webhook, &FAST);
+    let sandbox = RunningSandbox::trusting(&webhook, &FAST);
     let answer = sandbox.order(&json!({"prompt": PROMPT, "seed": 7, "callback_url": webhook.url})).await;
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["content-type"]),
@@ -35,7 +35,7 @@ async fn a_callback_is_repeated_until_a_200() {
 
     let lines = sandbox.lines_until("attempt 4 of 5: 200");
     let expected = [
-        format!("sandbox  generated  {id}  pending, ends in 40.0ms, calls back 127.0.0.1"),
+        format!("sandbox  generated  {id}  pending, ends in 40.0ms, callback to 127.0.0.1"),
         format!("sandbox  ended      {id}  completed"),
         format!("sandbox  callback   {id}  completed, attempt 1 of 5: 500"),
         format!("sandbox  callback   {id}  completed, attempt 2 of 5: 302"),
@@ -52,16 +52,16 @@ async fn a_callback_is_repeated_until_a_200() {
     let url = format!(r#""https://cdn.runblob.io/videos/{id}.mp4""#);
     let expected = documented(&id, "completed", &url, (created, &format!("{completed:?}")), "null");
     assert_eq!((status, &known), (200, &expected));
-    let came = webhook.came();
+    let calls = webhook.calls();
     assert_eq!(webhook.bodies(), vec![expected; 4]);
-    assert!(came.iter().all(|came| came.path == "/webhook?token=1"), "a redirect was followed");
-    assert!(came.iter().all(|came| came.content_type == "application/json"));
+    assert!(calls.iter().all(|call| call.path == "/webhook?token=1"), "a redirect was followed");
+    assert!(calls.iter().all(|call| call.content_type == "application/json"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_is_given_up_after_five_attempts() {
+async fn gives_a_callback_up_after_five_attempts() {
     let webhook = Webhook::start(&[500, 200, 503, 503, 503, 503, 503]).await;
-    let sandbox = RunningSandbox::calling(&webhook, &FAST);
+    let sandbox = RunningSandbox::trusting(&webhook, &FAST);
     let first = sandbox.generate(&webhook, json!({})).await;
     sandbox.lines_until("attempt 2 of 5: 200");
     let second = sandbox.generate(&webhook, json!({"outcome": "UNSAFE_CONTENT"})).await;
@@ -73,7 +73,7 @@ async fn a_callback_is_given_up_after_five_attempts() {
             format!("sandbox  callback   {second}  UNSAFE_CONTENT, given up"),
         ]
     );
-    // As long as five attempts take, nothing more came of either.
+    // During a third generation, no more attempts of the first two come.
     let third = sandbox.generate(&webhook, json!({"faults": ["twice"]})).await;
     sandbox.lines_until("attempt 1 of 5: 200");
     sandbox.lines_until("attempt 1 of 5: 200");
@@ -112,17 +112,17 @@ async fn a_callback_is_given_up_after_five_attempts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_come_through_is_told_and_tried_again_after_30_s() {
+async fn retries_a_failed_callback_after_30_s() {
     let (webhook, another) = (Webhook::start(&[]).await, Webhook::start(&[]).await);
-    let sandbox = RunningSandbox::calling(&another, &["--speed", "300"]);
+    let sandbox = RunningSandbox::trusting(&another, &["--speed", "300"]);
     sandbox.generate(&webhook, json!({})).await;
     sandbox.lines_until("given up");
     let calls = sandbox.calls().await;
     let calls = calls["callbacks"].as_array().unwrap();
-    // Of the same name as the one that it trusts, and signed with another key.
+    // The certificate has the trusted name and another key.
     let why = json!("invalid peer certificate: BadSignature");
-    let came: Vec<_> = calls.iter().map(|call| (&call["status"], &call["error"])).collect();
-    assert_eq!(came, [(&Value::Null, &why); 5]);
+    let results: Vec<_> = calls.iter().map(|call| (&call["status"], &call["error"])).collect();
+    assert_eq!(results, [(&Value::Null, &why); 5]);
     assert_eq!(webhook.bodies(), [""; 0]);
 
     let times: Vec<_> = calls.iter().map(|call| millis_of_day(text(call, "time"))).collect();
@@ -133,8 +133,8 @@ async fn what_does_not_come_through_is_told_and_tried_again_after_30_s() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_seconds_to_connect_are_ten_at_any_speed() {
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // Connections wait for ever to be accepted.
+async fn keeps_the_connect_timeout_at_any_speed() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // It never accepts.
     let url = format!("https://{}/webhook", silent.local_addr().unwrap());
     let sandbox = RunningSandbox::start(&FAST);
     assert_eq!(sandbox.order(&json!({"prompt": PROMPT, "callback_url": url})).await.status(), 201);
@@ -147,16 +147,16 @@ async fn ten_seconds_to_connect_are_ten_at_any_speed() {
 
 const DAY: u64 = 86_400_000;
 
-/// Of `2025-12-06T21:43:03.374000`.
+/// Parses `2025-12-06T21:43:03.374000`.
 fn millis_of_day(time: &str) -> u64 {
     let part = |range: Range<usize>| time.get(range).unwrap().parse::<u64>().unwrap();
     ((part(11..13) * 60 + part(14..16)) * 60 + part(17..19)) * 1000 + part(20..23)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ends_as_chosen() {
+async fn ends_with_the_chosen_outcome() {
     let webhook = Webhook::start(&[]).await;
-    let sandbox = RunningSandbox::calling(&webhook, &FAST);
+    let sandbox = RunningSandbox::trusting(&webhook, &FAST);
     for (outcome, code) in
         [("UNSAFE_CONTENT", "UNSAFE_CONTENT"), ("timeout", "TIMEOUT"), ("TIMEOUT", "TIMEOUT")]
     {
@@ -171,7 +171,7 @@ async fn ends_as_chosen() {
         assert_eq!(webhook.bodies()[before..], [known]);
     }
 
-    // What is set for every order is what an order does not say otherwise.
+    // An order overrides the outcome for all orders.
     let (status, _) =
         sandbox.admin(Method::PUT, "/sandbox/faults", json!({"outcome": "GOOGLE_DECLINED"})).await;
     assert_eq!(status, 200);
@@ -183,7 +183,7 @@ async fn ends_as_chosen() {
 }
 
 #[tokio::test]
-async fn goes_from_pending_to_processing_to_its_end() {
+async fn passes_through_pending_and_processing() {
     let sandbox = RunningSandbox::start(&["--generation-time", "599s", "--speed", "120"]);
     let accepted: Value = sandbox.order(&json!({"prompt": PROMPT, "seed": 7})).await.json().await.unwrap();
     let id = text(&accepted, "generation_id");
@@ -203,15 +203,15 @@ async fn goes_from_pending_to_processing_to_its_end() {
 }
 
 #[tokio::test]
-async fn what_takes_ten_minutes_is_a_timeout() {
+async fn times_out_after_ten_minutes() {
     let sandbox = RunningSandbox::start(&["--generation-time", "10m", "--speed", "6000"]);
     assert_eq!(sandbox.order(&json!({"prompt": PROMPT})).await.status(), 201);
     let lines = sandbox.lines_until("TIMEOUT");
-    assert!(lines[0].ends_with("pending, ends in 100.0ms, calls back nobody"), "{lines:?}");
+    assert!(lines[0].ends_with("pending, ends in 100.0ms, callback to no URL"), "{lines:?}");
 }
 
 #[tokio::test]
-async fn says_what_it_does_not_know() {
+async fn answers_404_and_400_for_unknown_ids() {
     let sandbox = RunningSandbox::start(&[]);
     for (id, status, detail) in [
         (ID, 404, "TASK_NOT_FOUND"),
@@ -236,7 +236,7 @@ async fn says_what_it_does_not_know() {
 }
 
 #[tokio::test]
-async fn takes_what_is_documented() {
+async fn accepts_documented_orders() {
     let sandbox = RunningSandbox::start(&[]);
     let (jpeg, png) = ("/9j/4AAQ", "iVBORw0KGgoAAAA=");
     for fields in [
@@ -256,7 +256,7 @@ async fn takes_what_is_documented() {
 }
 
 #[tokio::test]
-async fn refuses_what_is_not() {
+async fn refuses_undocumented_orders() {
     let sandbox = RunningSandbox::start(&[]);
     let with = |field: &str, value: Value| json!({"prompt": PROMPT, field: value});
     for (order, field, kind) in [
@@ -280,8 +280,8 @@ async fn refuses_what_is_not() {
     ] {
         let answer = sandbox.order(&order).await;
         assert_eq!(answer.status(), 422, "{order}");
-        let said: Value = answer.json().await.unwrap();
-        let list = said["detail"].as_array().unwrap();
+        let message: Value = answer.json().await.unwrap();
+        let list = message["detail"].as_array().unwrap();
         assert_eq!((list.len(), &list[0]["loc"], text(&list[0], "type")), (1, &json!(["body", field]), kind));
     }
     for (order, detail) in [

@@ -1,4 +1,4 @@
-//! What goes wrong on demand, and what a test is told about it.
+//! Injected faults, and the endpoints for tests.
 
 use super::{FAST, ID, KEY, PROMPT, RunningSandbox, documented};
 use crate::webhook::Webhook;
@@ -23,21 +23,21 @@ fn error(code: &str) -> String {
     format!(r#"{{"message":"{code}","details":{{}}}}"#)
 }
 
-/// Knows one generation, as registered.
-async fn knowing(state: &str) -> RunningSandbox {
+/// A sandbox with one registered generation.
+async fn with_generation(state: &str) -> RunningSandbox {
     let sandbox = RunningSandbox::start(&[]);
     sandbox.register(ID, serde_json::from_str(state).unwrap()).await;
     sandbox
 }
 
 #[tokio::test]
-async fn knows_what_is_registered_to_the_byte() {
+async fn returns_a_registered_generation_exactly() {
     for state in [
         completed(),
         failed("UNSAFE_CONTENT"),
         documented(ID, "processing", "null", (TIMES.0, "null"), "null"),
     ] {
-        let sandbox = knowing(&state).await;
+        let sandbox = with_generation(&state).await;
         assert_eq!(sandbox.status_text(ID).await, (200, state.clone()));
         assert_eq!(sandbox.status_text(&ID.to_uppercase()).await, (200, state.clone()));
         let mut known: Value = serde_json::from_str(&state).unwrap();
@@ -49,8 +49,8 @@ async fn knows_what_is_registered_to_the_byte() {
 }
 
 #[tokio::test]
-async fn a_registration_may_leave_out_all_but_the_status_and_replaces_what_was() {
-    let sandbox = knowing(&completed()).await;
+async fn requires_a_status_only_and_replaces_a_generation() {
+    let sandbox = with_generation(&completed()).await;
     sandbox.register(ID, json!({"status": "failed", "error": {"message": "TIMEOUT"}, "created_at": TIMES.0, "completed_at": "x"})).await;
     let expected = format!(
         r#"{{"generation_id":"{ID}","status":"failed","prompt":"{PROMPT}","video_url":null,"created_at":"{}","completed_at":"x","seed":0,"error":{}}}"#,
@@ -59,14 +59,22 @@ async fn a_registration_may_leave_out_all_but_the_status_and_replaces_what_was()
     );
     assert_eq!(sandbox.status_text(ID).await, (200, expected));
     for (id, state, why) in [
-        ("ffd473d5", json!({"status": "failed"}), "the id in the path is no UUID"),
+        (
+            "ffd473d5",
+            json!({"status": "failed"}),
+            "the id in the path is no UUID. Write it in the 8-4-4-4-12 form",
+        ),
         (ID, json!({}), "missing field `status` at line 1 column 2"),
         (
             ID,
             json!({"status": "lost"}),
             "unknown variant `lost`, expected one of `pending`, `processing`, `completed`, `failed` at line 1 column 16",
         ),
-        (ID, json!({"status": "failed", "generation_id": "x"}), "generation_id is not the id in the path"),
+        (
+            ID,
+            json!({"status": "failed", "generation_id": "x"}),
+            "generation_id differs from the id in the path. Leave it out",
+        ),
     ] {
         let refused = sandbox.admin(Method::PUT, &format!("/sandbox/generations/{id}"), state).await;
         assert_eq!(refused, (422, json!({ "detail": why })));
@@ -74,8 +82,8 @@ async fn a_registration_may_leave_out_all_but_the_status_and_replaces_what_was()
 }
 
 #[tokio::test]
-async fn answers_otherwise_and_then_the_truth_again() {
-    let sandbox = knowing(&completed()).await;
+async fn applies_a_fault_until_it_is_removed() {
+    let sandbox = with_generation(&completed()).await;
     let half = completed();
     let (half, _) = half.split_at(half.len() / 2);
     let ours = r#""https://cdn.runblob.io/videos/another.mp4""#;
@@ -100,7 +108,7 @@ async fn answers_otherwise_and_then_the_truth_again() {
 
 #[tokio::test]
 async fn lies_about_a_failure_too() {
-    let sandbox = knowing(&failed("UNSAFE_CONTENT")).await;
+    let sandbox = with_generation(&failed("UNSAFE_CONTENT")).await;
     let url = format!(r#""https://cdn.runblob.io/videos/{ID}.mp4""#);
     for (fault, body) in
         [("lie:status", documented(ID, "completed", &url, TIMES, "null")), ("lie:code", failed("TIMEOUT"))]
@@ -117,13 +125,13 @@ async fn lies_about_a_failure_too() {
     assert_ne!(another, ID);
     assert_eq!(body.replace(&another, ID), failed("TIMEOUT"));
 
-    let (status, said) = sandbox.admin(Method::PUT, "/sandbox/faults", json!({"faults": ["lie"]})).await;
-    assert_eq!((status, said), (200, json!({"outcome": null, "faults": ["lie:status"]})));
+    let (status, message) = sandbox.admin(Method::PUT, "/sandbox/faults", json!({"faults": ["lie"]})).await;
+    assert_eq!((status, message), (200, json!({"outcome": null, "faults": ["lie:status"]})));
 }
 
 #[tokio::test]
-async fn hangs_and_is_slow() {
-    let sandbox = knowing(&completed()).await;
+async fn hangs_and_delays() {
+    let sandbox = with_generation(&completed()).await;
     let answer = |patience| sandbox.status(ID).timeout(Duration::from_millis(patience)).send();
     assert_eq!(answer(20_000).await.unwrap().status(), 200);
     sandbox.set_faults(&["hang"]).await;
@@ -136,8 +144,8 @@ async fn hangs_and_is_slow() {
 }
 
 #[tokio::test]
-async fn is_huge() {
-    let sandbox = knowing(&completed()).await;
+async fn sends_a_huge_answer() {
+    let sandbox = with_generation(&completed()).await;
     sandbox.set_faults(&["huge"]).await;
     let (status, text) = sandbox.status_text(ID).await;
     let truth = completed();
@@ -147,8 +155,8 @@ async fn is_huge() {
 }
 
 #[tokio::test]
-async fn breaks_off_after_the_headers() {
-    let sandbox = knowing(&completed()).await;
+async fn cuts_the_answer_after_its_headers() {
+    let sandbox = with_generation(&completed()).await;
     sandbox.set_faults(&["cut"]).await;
     let answer = sandbox.status(ID).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.content_length()), (200, Some(400)));
@@ -157,8 +165,8 @@ async fn breaks_off_after_the_headers() {
 }
 
 #[tokio::test]
-async fn a_fault_of_one_generation_is_not_of_another() {
-    let sandbox = knowing(&completed()).await;
+async fn limits_a_fault_to_its_generation() {
+    let sandbox = with_generation(&completed()).await;
     let another = "00000000-0000-4000-8000-000000000001";
     sandbox.register(another, json!({"status": "failed", "sandbox": {"faults": ["status:500"]}})).await;
     assert_eq!(sandbox.status_text(another).await.0, 500);
@@ -169,8 +177,8 @@ async fn a_fault_of_one_generation_is_not_of_another() {
 }
 
 #[tokio::test]
-async fn counts_who_asks() {
-    let sandbox = knowing(&completed()).await;
+async fn counts_status_calls() {
+    let sandbox = with_generation(&completed()).await;
     let unknown = "00000000-0000-4000-8000-000000000002";
     for id in [ID, unknown, ID, "x", ID] {
         sandbox.status(id).send().await.unwrap();
@@ -193,12 +201,12 @@ async fn counts_who_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_back_never_twice_and_against_itself() {
+async fn calls_back_never_twice_or_contradicting() {
     let webhook = Webhook::start(&[]).await;
-    let sandbox = RunningSandbox::calling(&webhook, &FAST);
+    let sandbox = RunningSandbox::trusting(&webhook, &FAST);
     let never = sandbox.generate(&webhook, json!({"faults": ["never"]})).await;
-    let lines = sandbox.lines_until("never, as chosen");
-    assert_eq!(lines[2], format!("sandbox  callback   {never}  never, as chosen"));
+    let lines = sandbox.lines_until("never (chosen fault)");
+    assert_eq!(lines[2], format!("sandbox  callback   {never}  never (chosen fault)"));
 
     sandbox.generate(&webhook, json!({"faults": ["twice"]})).await;
     sandbox.lines_until("attempt 1 of 5: 200");
@@ -206,7 +214,7 @@ async fn calls_back_never_twice_and_against_itself() {
     let bodies = webhook.bodies();
     assert_eq!((bodies.len(), &bodies[0]), (2, &bodies[1]));
 
-    // For every order, too.
+    // A fault for all orders works the same.
     sandbox.set_faults(&["contradict"]).await;
     let id = sandbox.generate(&webhook, json!({})).await;
     sandbox.lines_until("completed, attempt 1 of 5: 200");
@@ -221,8 +229,8 @@ async fn calls_back_never_twice_and_against_itself() {
 }
 
 #[tokio::test]
-async fn the_key_is_asked_for_and_never_shown() {
-    let sandbox = knowing(&completed()).await;
+async fn requires_the_key_and_never_prints_it() {
+    let sandbox = with_generation(&completed()).await;
     assert!(KEY.ends_with(PART_OF_KEY));
     let path = format!("/v1/veo/generations/{ID}");
     for (header, message) in [
@@ -244,7 +252,7 @@ async fn the_key_is_asked_for_and_never_shown() {
     }
     assert_eq!(sandbox.status_text(ID).await, (200, completed()));
     let lines = sandbox.lines_until("  completed").into_iter().chain(sandbox.lines_until("  completed"));
-    let said = lines.collect::<Vec<_>>().join("\n");
-    assert_eq!(said.matches("401 ").count(), 12, "{said}");
-    assert!(!said.contains(PART_OF_KEY), "{said}");
+    let message = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(message.matches("401 ").count(), 12, "{message}");
+    assert!(!message.contains(PART_OF_KEY), "{message}");
 }

@@ -1,4 +1,4 @@
-//! How it starts, listens and ends.
+//! Start, listener and end.
 
 use super::{ID, KEY, RunningSandbox, on_a_free_port};
 use crate::running::{client, text};
@@ -21,7 +21,7 @@ fn path(file: &NamedTempFile) -> &str {
 }
 
 #[tokio::test]
-async fn speaks_tls() {
+async fn serves_tls() {
     let (shown, made) = certificate();
     let key = file(&made.signing_key.serialize_pem());
     let sandbox = RunningSandbox::start(&["--tls-cert", path(&shown), "--tls-key", path(&key)]);
@@ -40,7 +40,7 @@ async fn speaks_tls() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_hangs_holds_nobody_up() {
+async fn accepts_during_a_hanging_handshake() {
     let (shown, made) = certificate();
     let key = file(&made.signing_key.serialize_pem());
     let sandbox = RunningSandbox::start(&["--tls-cert", path(&shown), "--tls-key", path(&key)]);
@@ -52,15 +52,15 @@ async fn a_handshake_that_hangs_holds_nobody_up() {
     assert_eq!(answer.status(), 200);
 }
 
-/// An address of this machine that is not a loopback one. Nothing is sent.
-fn elsewhere() -> IpAddr {
+/// An address of this machine outside the loopback. `connect` sends nothing.
+fn other_address() -> IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect("192.0.2.1:9").expect("a machine with a network");
     socket.local_addr().unwrap().ip()
 }
 
 #[tokio::test]
-async fn other_machines_see_the_api_only() {
+async fn serves_the_test_endpoints_to_this_machine_only() {
     for (flags, status) in [(&[][..], 404), (&["--open-admin"], 200)] {
         let sandbox = RunningSandbox::start(&[&["--listen", "0.0.0.0:0"], flags].concat());
         let port = sandbox.base.strip_prefix("http://0.0.0.0:").unwrap();
@@ -68,17 +68,17 @@ async fn other_machines_see_the_api_only() {
             client().get(format!("http://{host}:{port}{path}")).bearer_auth(KEY).send()
         };
         let api = format!("/v1/veo/generations/{ID}");
-        let known = get(elsewhere().to_string(), &api).await.unwrap();
+        let known = get(other_address().to_string(), &api).await.unwrap();
         assert_eq!(known.json::<Value>().await.unwrap(), json!({"detail": "TASK_NOT_FOUND"}));
         for path in ["/sandbox/calls", "/sandbox/faults", "/sandbox/generations"] {
-            assert_eq!(get(elsewhere().to_string(), path).await.unwrap().status(), status, "{path}");
+            assert_eq!(get(other_address().to_string(), path).await.unwrap().status(), status, "{path}");
             assert_eq!(get("127.0.0.1".to_owned(), path).await.unwrap().status(), 200, "{path}");
         }
     }
 }
 
 #[tokio::test]
-async fn takes_its_key_from_a_file_before_the_environment() {
+async fn prefers_the_key_file_to_the_environment() {
     let key = file("rb-of-a-file\n");
     let sandbox = RunningSandbox::start(&["--api-key-file", path(&key)]);
     for (key, status) in [("rb-of-a-file", 404), (KEY, 401)] {
@@ -88,7 +88,7 @@ async fn takes_its_key_from_a_file_before_the_environment() {
 }
 
 #[tokio::test]
-async fn ends_at_once_even_with_an_answer_that_hangs() {
+async fn ends_at_once_with_a_hanging_answer() {
     for signal in ["TERM", "INT"] {
         let sandbox = RunningSandbox::start(&[]);
         sandbox.set_faults(&["hang"]).await;
@@ -106,7 +106,7 @@ async fn ends_at_once_even_with_an_answer_that_hangs() {
     }
 }
 
-/// Runs it to its end, with a key in the environment or without.
+/// The output of a run with this key in the environment.
 fn ended(key: Option<&str>, args: &[&str]) -> Output {
     let mut command = on_a_free_port(args);
     command.env_remove("RUNBLOB_API_KEY");
@@ -117,7 +117,7 @@ fn ended(key: Option<&str>, args: &[&str]) -> Output {
 }
 
 #[test]
-fn what_keeps_it_from_starting_is_one_sentence() {
+fn reports_a_failed_start() {
     let (shown, made) = certificate();
     let (another, nothing) = (file(&rcgen::KeyPair::generate().unwrap().serialize_pem()), file("\n"));
     drop(made);
@@ -128,47 +128,47 @@ fn what_keeps_it_from_starting_is_one_sentence() {
         (
             None,
             &[][..],
-            "there is no API key to ask for: set RUNBLOB_API_KEY, or name a file with --api-key-file"
+            "no API key: RUNBLOB_API_KEY is not set. Set it, or name a file with --api-key-file"
                 .to_owned(),
         ),
         (
             Some("two words"),
             &[],
-            "RUNBLOB_API_KEY holds no API key: a key is one word of visible ASCII".to_owned(),
+            "cannot use RUNBLOB_API_KEY as API key: it is not one word of visible ASCII. Write such a key".to_owned(),
         ),
         (
             None,
             &["--api-key-file", nothing],
-            format!("{nothing} holds no API key: a key is one word of visible ASCII"),
+            format!("cannot use {nothing} as API key: it is not one word of visible ASCII. Write such a key"),
         ),
         (
             None,
             &["--api-key-file", "/nowhere"],
-            "the API key cannot be read from /nowhere: No such file or directory (os error 2)".to_owned(),
+            "cannot read the API key from /nowhere: No such file or directory (os error 2). Name another file with --api-key-file".to_owned(),
         ),
         (
             Some(KEY),
             &["--callback-ca", "/nowhere"],
-            "the certificate /nowhere cannot be read: No such file or directory (os error 2)".to_owned(),
+            "cannot read the certificate /nowhere: No such file or directory (os error 2). Name another with --callback-ca".to_owned(),
         ),
-        (Some(KEY), &["--callback-ca", nothing], format!("{nothing} is no certificate in PEM")),
+        (Some(KEY), &["--callback-ca", nothing], format!("cannot trust {nothing}: it has no certificate in PEM. Name another with --callback-ca")),
         (
             Some(KEY),
             &["--tls-cert", shown, "--tls-key", nothing],
-            format!("no private key in PEM can be read from {nothing}: no items found"),
+            format!("cannot read a private key in PEM from {nothing}: no items found"),
         ),
         (
             Some(KEY),
             &["--tls-cert", shown, "--tls-key", another],
             format!(
-                "{shown} and {another} do not make a certificate with its key: keys may not be consistent: KeyMismatch"
+                "the key in {another} is not the key of the certificate in {shown}: keys may not be consistent: KeyMismatch"
             ),
         ),
         (
             Some(KEY),
             &["--listen", &address.to_string()],
             format!(
-                "port {} of 127.0.0.1 is taken by another program: end it, or choose another with --listen",
+                "port {} of 127.0.0.1 is taken by another program. End it, or name another with --listen",
                 address.port()
             ),
         ),
@@ -182,7 +182,7 @@ fn what_keeps_it_from_starting_is_one_sentence() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2() {
+fn exits_with_2_on_wrong_usage() {
     for args in [
         &["--speed", "0"][..],
         &["--speed", "NaN"],
@@ -198,8 +198,8 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
-fn help_does_not_show_the_key() {
+fn hides_the_key_in_help() {
     let end = ended(Some(KEY), &["--help"]);
-    let said = text(&end.stdout);
-    assert!(said.contains("RUNBLOB_API_KEY of the environment") && !said.contains(KEY), "{said}");
+    let message = text(&end.stdout);
+    assert!(message.contains("[default: RUNBLOB_API_KEY of") && !message.contains(KEY), "{message}");
 }

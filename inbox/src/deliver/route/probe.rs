@@ -2,7 +2,7 @@
 //! fail do not delay first attempts.
 
 use crate::deliver::later;
-use crate::store::{Class, Pick};
+use crate::store::{AttemptClass, Pick};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -39,7 +39,7 @@ impl ProbeSlot {
     }
 
     /// The newest and the oldest entry in turn: one of them may always fail.
-    pub(super) fn pick(&self, class: Class) -> Pick {
+    pub(super) fn pick(&self, class: AttemptClass) -> Pick {
         if self.newest { Pick::Newest(class) } else { Pick::Oldest(class) }
     }
 

@@ -75,7 +75,7 @@ impl TestRoute {
         while self.now < until {
             let room = self.room();
             let entries: Vec<_> = (0..room).map(|_| entry(count, 1, false)).collect();
-            self.route.claimed(&Claim { entries, all: false }, self.now);
+            self.route.claimed(&ClaimedBatch { entries, all: false }, self.now);
             for _ in 0..room {
                 let flight = self.begin(count);
                 self.end(count, flight, &answer(count));
@@ -87,8 +87,8 @@ impl TestRoute {
     }
 }
 
-fn entry(id: i64, attempts: i64, beside_success: bool) -> Claimed {
-    Claimed {
+fn entry(id: i64, attempts: i64, beside_success: bool) -> ClaimedEntry {
+    ClaimedEntry {
         id,
         event: None,
         supersedes: None,
@@ -264,7 +264,7 @@ fn probes_the_newest_and_the_oldest_in_turn() {
         let flight = test.begin(id);
         test.end(id, flight, &refused());
     }
-    let (newest, oldest) = (Pick::Newest(Class::First), Pick::Oldest(Class::First));
+    let (newest, oldest) = (Pick::Newest(AttemptClass::First), Pick::Oldest(AttemptClass::First));
     assert_eq!(picks, [newest, oldest, newest, oldest]);
 }
 
@@ -345,7 +345,7 @@ fn has_all_its_room_once_caught_up() {
     let flight = test.begin(1);
     test.end(1, flight, &answer(200));
     assert_eq!(test.room(), 3, "the burst");
-    test.route.claimed(&Claim { entries: vec![entry(7, 1, false)], all: true }, test.now);
+    test.route.claimed(&ClaimedBatch { entries: vec![entry(7, 1, false)], all: true }, test.now);
     assert_eq!(test.room(), 8);
     assert_eq!(test.route.claims_again_at(test.now), None);
 }
@@ -353,7 +353,7 @@ fn has_all_its_room_once_caught_up() {
 #[test]
 fn reserves_slots_for_each_class() {
     let mut test = TestRoute::new(64, 100);
-    assert_eq!(test.route.wanted(test.now), Some(Wanted::due(64)), "nothing has failed");
+    assert_eq!(test.route.wanted(test.now), Some(ClaimRequest::due(64)), "nothing has failed");
     test.attempts(1, &answer(500));
     for id in 0..48 {
         test.begin_again(id, true);
@@ -361,7 +361,7 @@ fn reserves_slots_for_each_class() {
     let wanted = test.route.wanted(test.now).unwrap();
     assert_eq!((wanted.room, wanted.first, wanted.again), (16, 48, 0));
     test.pass(TROUBLED);
-    assert_eq!(test.route.wanted(test.now), Some(Wanted::due(16)), "nothing has failed for a while");
+    assert_eq!(test.route.wanted(test.now), Some(ClaimRequest::due(16)), "nothing has failed for a while");
     // A single slot belongs to no class, and each pick gets it in turn.
     let mut single = TestRoute::new(1, 100);
     single.attempts(1, &answer(500));
@@ -369,7 +369,7 @@ fn reserves_slots_for_each_class() {
     for _ in 0..4 {
         firsts.push(single.route.wanted(single.now).unwrap().picks[0].0);
     }
-    for class in [Class::First, Class::Again] {
+    for class in [AttemptClass::First, AttemptClass::Again] {
         for pick in [Pick::Newest(class), Pick::Oldest(class)] {
             assert!(firsts.contains(&pick), "{pick:?} in {firsts:?}");
         }

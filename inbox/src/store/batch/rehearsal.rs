@@ -1,8 +1,8 @@
-//! Every statement that stores an event, run without one. Its transaction is taken back.
+//! Runs every statement that stores an event. The caller rolls the transaction back.
 
-use super::{Deciding, store};
-use crate::arrival::{Arrival, NotOurs};
-use crate::decide::{BatchState, Generation, GenerationKey, Room, Token, TokenKey};
+use super::{ArrivalStatements, store};
+use crate::arrival::{Arrival, ArrivalError};
+use crate::decide::{BatchState, GenerationKey, GenerationState, QuarantineRoom, TokenKey, TokenState};
 use crate::entry::ExpectationState;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::contract::header::PREFIX;
@@ -12,38 +12,38 @@ use sqlx::Error;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// No gate has a hook of this name: a hook is named by letters, digits, `-` and `_`.
+/// No hook has this name: hook names contain letters, digits, `-` and `_`.
 const HOOK: &str = "(rehearsal)";
 
-/// Stores two events with bodies of so many bytes, and runs what other events would cause.
-pub(in crate::store) async fn rehearse(tx: &mut impl Deciding, body: usize) -> Result<(), Error> {
+/// Stores two events with bodies of `body` bytes, and runs the statements of other cases.
+pub(in crate::store) async fn rehearse(tx: &mut impl ArrivalStatements, body: usize) -> Result<(), Error> {
     let generation = generation();
     let arrivals = [
         arrival(&generation, [("verdict", "accepted"), ("event", "completed")], body)?,
         arrival(&generation, [("verdict", "quarantined"), ("reason", "json-invalid")], body)?,
     ];
-    store(tx, &arrivals.each_ref(), Room::UNLIMITED).await?;
+    store(tx, &arrivals.each_ref(), QuarantineRoom::UNLIMITED).await?;
     let ids = tx.ids(1).await?;
-    // Whatever these rows are, each statement needs its rights, columns and indexes.
+    // A statement that changes no row still needs its rights, columns and indexes.
     tx.repeat(&ids.iter().map(|id| (*id, 1)).collect::<BTreeMap<_, _>>()).await?;
     tx.retire(&ids).await?;
     for id in ids {
-        tx.hold_quarantined(id).await?;
+        tx.lock_quarantined(id).await?;
         tx.end_quarantined(id, "").await?;
     }
     let generation = GenerationKey { hook: HOOK.to_owned(), generation };
     let token = TokenKey { hook: HOOK.to_owned(), token_id: generation.generation.clone() };
     let arrived = Some(ExpectationState::Arrived);
-    let met = Generation { expectation_state: arrived, changed: true, ..Generation::default() };
+    let met = GenerationState { expectation_state: arrived, changed: true, ..GenerationState::default() };
     let state = BatchState {
         generations: BTreeMap::from([(generation.clone(), met)]),
-        tokens: BTreeMap::from([(token.clone(), Token { changed: true, ..Token::default() })]),
+        tokens: BTreeMap::from([(token.clone(), TokenState { changed: true, ..TokenState::default() })]),
     };
     tx.save(&state).await?;
-    tx.tidy(&[generation], &[token]).await
+    tx.delete_empty(&[generation], &[token]).await
 }
 
-/// One that no other rehearsal has at the same time: nobody waits for its row.
+/// A UUID that no concurrent rehearsal uses: two rehearsals must not wait for each other's rows.
 fn generation() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
@@ -59,7 +59,7 @@ fn generation() -> String {
     parts.by_ref().collect::<Vec<_>>().join("-")
 }
 
-fn arrival(generation: &str, marks: [(&str, &str); 2], body: usize) -> Result<Arrival, Error> {
+fn arrival(generation: &str, gate_headers: [(&str, &str); 2], body: usize) -> Result<Arrival, Error> {
     let all = [
         ("contract", "1"),
         ("hook", HOOK),
@@ -71,17 +71,17 @@ fn arrival(generation: &str, marks: [(&str, &str); 2], body: usize) -> Result<Ar
     ];
     let headers: HeaderMap = all
         .into_iter()
-        .chain(marks)
+        .chain(gate_headers)
         .filter_map(|(name, value)| {
             let name = HeaderName::try_from(format!("{PREFIX}{name}")).ok()?;
             Some((name, HeaderValue::from_str(value).ok()?))
         })
         .collect();
     let read = Arrival::read("/hooks/rehearsal", &headers, noise(generation, body));
-    read.map_err(|why: NotOurs| Error::Encode(why.into()))
+    read.map_err(|why: ArrivalError| Error::Encode(why.into()))
 }
 
-/// Bytes that no store compresses.
+/// Bytes that a database cannot compress.
 fn noise(seed: &str, length: usize) -> Bytes {
     let mut bytes = Vec::with_capacity(length);
     let mut block: [u8; 32] = Sha256::digest(seed).into();

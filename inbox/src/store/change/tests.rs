@@ -1,9 +1,12 @@
-//! What takes days to happen: an entry that is given up, a body that is purged.
+//! Changes of entries in states that take days to reach.
 
 use super::*;
 use crate::arrival::Arrival;
-use crate::decide::Room;
-use crate::store::{Claimed, Finished, GIVE_UP_AFTER, MIN_ATTEMPTS, Only, Place, StoreHandle, Wanted, Which};
+use crate::decide::QuarantineRoom;
+use crate::store::{
+    ClaimRequest, ClaimedEntry, EntrySelection, FinishedAttempt, GIVE_UP_AFTER, MIN_ATTEMPTS, Place,
+    Restriction, StoreHandle,
+};
 use axum::http::HeaderMap;
 use blobgate::contract::header;
 use bytes::Bytes;
@@ -12,12 +15,12 @@ const GENERATION: &str = "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c01";
 const ANOTHER: &str = "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c02";
 const ROUTE: &str = "veo3/completed";
 
-struct Opened {
+struct TestInbox {
     store: StoreHandle,
     _directory: tempfile::TempDir,
 }
 
-impl Opened {
+impl TestInbox {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::Sqlite(directory.path().join("inbox.db"));
@@ -44,24 +47,24 @@ impl Opened {
             headers.insert(name, value.parse().unwrap());
         }
         let arrival = Arrival::read("/webhook", &headers, Bytes::from_static(b"{}")).unwrap();
-        self.store.store(&[&arrival], Room::UNLIMITED).await.unwrap();
+        self.store.store(&[&arrival], QuarantineRoom::UNLIMITED).await.unwrap();
         self.store.list(&Default::default(), None, 1).await.unwrap()[0].id
     }
 
-    /// Makes one attempt that ends like this.
+    /// Runs one attempt with this result.
     async fn attempt(&mut self, done: bool, tried: i64) {
         let claimed = self.claim(ROUTE).await;
         self.finish(&claimed, done, tried).await;
     }
 
-    async fn claim(&mut self, route: &str) -> Claimed {
-        let mut claimed = self.store.claim(route, Wanted::due(1), 30_000_000).await.unwrap().entries;
+    async fn claim(&mut self, route: &str) -> ClaimedEntry {
+        let mut claimed = self.store.claim(route, ClaimRequest::due(1), 30_000_000).await.unwrap().entries;
         assert_eq!(claimed.len(), 1);
         claimed.remove(0)
     }
 
-    async fn finish(&mut self, claimed: &Claimed, done: bool, tried: i64) {
-        let finished = Finished {
+    async fn finish(&mut self, claimed: &ClaimedEntry, done: bool, tried: i64) {
+        let finished = FinishedAttempt {
             id: claimed.id,
             lease: claimed.lease,
             done,
@@ -74,7 +77,7 @@ impl Opened {
         self.store.finish(&[finished], GIVE_UP_AFTER).await.unwrap();
     }
 
-    async fn change(&mut self, change: Change, id: i64) -> Changed {
+    async fn change(&mut self, change: Change, id: i64) -> ChangeResult {
         self.store.change(change, &BTreeSet::from([id])).await.unwrap()
     }
 
@@ -83,18 +86,18 @@ impl Opened {
     }
 }
 
-fn refused(id: i64, why: &'static str) -> Changed {
-    Changed { changed: BTreeMap::new(), refused: BTreeMap::from([(id, why)]) }
+fn refused(id: i64, why: &'static str) -> ChangeResult {
+    ChangeResult { changed: BTreeMap::new(), refused: BTreeMap::from([(id, why)]) }
 }
 
-fn changed(id: i64) -> Changed {
+fn changed(id: i64) -> ChangeResult {
     let changed = BTreeMap::from([(id, Some(ROUTE.to_owned()))]);
-    Changed { changed, refused: BTreeMap::new() }
+    ChangeResult { changed, refused: BTreeMap::new() }
 }
 
 #[tokio::test]
-async fn what_is_dead_has_its_time_again() {
-    let mut inbox = Opened::new().await;
+async fn a_replay_of_a_dead_entry_resets_its_attempts() {
+    let mut inbox = TestInbox::new().await;
     let id = inbox.stored(GENERATION).await;
     for _ in 0..MIN_ATTEMPTS {
         inbox.attempt(false, GIVE_UP_AFTER).await;
@@ -105,7 +108,7 @@ async fn what_is_dead_has_its_time_again() {
     assert_eq!(inbox.change(Change::Replay, id).await, changed(id));
     assert_eq!(inbox.change(Change::Replay, id).await, refused(id, "it already waits"));
     assert_eq!(inbox.store.show(id).await.unwrap().unwrap().0.ended_at, None);
-    // Not given up again by its first failure.
+    // The first failure after the replay does not make it dead.
     inbox.attempt(false, GIVE_UP_AFTER).await;
     let entry = inbox.store.show(id).await.unwrap().unwrap().0;
     assert_eq!((entry.state.name(), entry.attempts, entry.redelivery), ("waiting", 1, 1));
@@ -114,24 +117,24 @@ async fn what_is_dead_has_its_time_again() {
 }
 
 #[tokio::test]
-async fn what_is_purged_is_not_replayed() {
-    let mut inbox = Opened::new().await;
+async fn refuses_to_replay_a_purged_entry() {
+    let mut inbox = TestInbox::new().await;
     let id = inbox.stored(GENERATION).await;
     inbox.attempt(true, 0).await;
     assert_eq!(inbox.store.purge_bodies(0, 10).await.unwrap().0, 1);
     assert_eq!(inbox.change(Change::Replay, id).await, refused(id, "its body is purged"));
     let all = Default::default();
-    let ids = inbox.store.ids(&all, Only::For(Change::Replay), 0, i64::MAX, 10);
+    let ids = inbox.store.ids(&all, Restriction::Applicable(Change::Replay), 0, i64::MAX, 10);
     assert!(ids.await.unwrap().is_empty());
-    let counted = inbox.store.count(&Which::All(Default::default())).await.unwrap();
+    let counted = inbox.store.count(&EntrySelection::All(Default::default())).await.unwrap();
     assert_eq!(Change::Replay.check(&counted[0]), Err("its body is purged"));
     let (entry, payload) = inbox.store.show(id).await.unwrap().unwrap();
     assert_eq!((entry.size, payload.is_none()), (0, true));
 }
 
 #[tokio::test]
-async fn what_is_replayed_goes_behind_what_is_new() {
-    let mut inbox = Opened::new().await;
+async fn delivers_replayed_entries_after_new_ones() {
+    let mut inbox = TestInbox::new().await;
     let old = inbox.stored(GENERATION).await;
     inbox.attempt(true, 0).await;
     inbox.change(Change::Replay, old).await;
@@ -141,9 +144,9 @@ async fn what_is_replayed_goes_behind_what_is_new() {
 }
 
 #[tokio::test]
-async fn what_was_superseded_under_way_is_tried_again() {
+async fn replays_an_entry_that_was_superseded_in_flight() {
     const FAILURES: &str = "veo3/failed";
-    let mut inbox = Opened::new().await;
+    let mut inbox = TestInbox::new().await;
     let failure = inbox.stored_as("failed", GENERATION).await;
     let claimed = inbox.claim(FAILURES).await;
     inbox.stored(GENERATION).await;

@@ -1,22 +1,22 @@
-//! What PostgreSQL's SQLSTATEs mean: postgresql.org/docs/current/errcodes-appendix.html.
+//! Classifies SQLSTATEs: postgresql.org/docs/current/errcodes-appendix.html.
 
 use super::StoreError;
 
 pub(super) fn classify(code: &str, message: String) -> StoreError {
     match code {
-        // A right, a transaction that may only read.
+        // A missing right, a read-only transaction.
         "42501" | "25006" => StoreError::Denied(message),
-        // A table, a function, a schema that is not found. So it is too without USAGE on its schema.
+        // An unknown table, function or schema. PostgreSQL reports the same for a missing USAGE on the schema.
         "42P01" | "42883" | "3F000" => StoreError::Misplaced(message),
         "57014" => StoreError::TooSlow(message),
         "40P01" => StoreError::Deadlock(message),
         "53100" => StoreError::Full(message),
-        // Data, or an index, is corrupted.
+        // Corrupted data, a corrupted index.
         "XX001" | "XX002" => StoreError::Damaged(message),
         _ => match code.get(..2).unwrap_or_default() {
-            // Data that the database does not take.
+            // Invalid data.
             "22" => StoreError::RejectedRow(message),
-            // Who may log in.
+            // A refused login.
             "28" => StoreError::Denied(message),
             "3D" => StoreError::NoDatabase(message),
             "42" => StoreError::WrongSchema(message),
@@ -28,16 +28,16 @@ pub(super) fn classify(code: &str, message: String) -> StoreError {
     }
 }
 
-/// What to do.
+/// The remedy.
 pub(in crate::store) fn remedy(error: &StoreError) -> &'static str {
     match error {
         StoreError::WrongSchema(_) | StoreError::Misplaced(_) => {
-            "the tables differ from what `blobgate inbox migrate` makes, so take back what was changed by hand"
+            "The tables differ from those of `blobgate inbox migrate`: revert the changes that were made by hand"
         }
-        StoreError::Full(_) => "give the database's tablespace more space",
-        StoreError::Exhausted(_) => "give the database more of what it names",
-        StoreError::Stopped(_) | StoreError::TooSlow(_) => "wait for the database, or start it",
-        _ => "look at the database and the way to it",
+        StoreError::Full(_) => "Give the database's tablespace more space",
+        StoreError::Exhausted(_) => "Raise the limit that the database names",
+        StoreError::Stopped(_) | StoreError::TooSlow(_) => "Wait for the database, or start it",
+        _ => "Check the database and the connection to it",
     }
 }
 
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_code_is_what_a_caller_can_do_about_it() {
+    fn classifies_each_sqlstate() {
         for (code, expected) in [
             ("42501", "Denied"),
             ("25006", "Denied"),

@@ -1,4 +1,4 @@
-//! What SQLite's result codes mean, without their extensions: sqlite.org/rescode.html.
+//! Classifies SQLite's primary result codes: sqlite.org/rescode.html.
 
 use super::StoreError;
 
@@ -19,11 +19,11 @@ pub(super) fn classify(code: Option<&str>, message: String) -> StoreError {
     }
 }
 
-/// What to do.
+/// The remedy.
 pub(in crate::store) fn remedy(error: &StoreError) -> &'static str {
     match error {
-        StoreError::Full(_) => "give the store's disk more space",
-        _ => "look at the database and the way to it",
+        StoreError::Full(_) => "Give the store's disk more space",
+        _ => "Check the file and its disk",
     }
 }
 
@@ -32,8 +32,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_code_is_what_a_caller_can_do_about_it() {
-        // With an extension, of those that have one.
+    fn classifies_each_result_code() {
+        // 1032 and 267 are extended codes.
         for (code, expected) in [
             ("8", "Denied"),
             ("1032", "Denied"),

@@ -1,10 +1,10 @@
-//! The URL of a database: what it says has to have its effect. sqlx logs a parameter that it does not know, and goes on.
+//! Checks the URL of a database. sqlx ignores an unknown parameter with a log line, so the inbox refuses it.
 
 use std::collections::BTreeSet;
 use url::Url;
 
-/// What sqlx knows, by the names of libpq and by its own.
-const KNOWN: [&str; 18] = [
+/// The parameters that sqlx knows: libpq's names and its own.
+const PARAMETERS: [&str; 18] = [
     "sslmode",
     "ssl-mode",
     "sslrootcert",
@@ -24,144 +24,143 @@ const KNOWN: [&str; 18] = [
     "application_name",
     "options",
 ];
-/// The same parameter by another name.
-const SAME: [(&str, &str); 5] = [
+/// Other names of a parameter.
+const ALIASES: [(&str, &str); 5] = [
     ("ssl-mode", "sslmode"),
     ("ssl-root-cert", "sslrootcert"),
     ("ssl-ca", "sslrootcert"),
     ("ssl-cert", "sslcert"),
     ("ssl-key", "sslkey"),
 ];
-const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
-const VERIFYING: [&str; 2] = ["verify-ca", "verify-full"];
+const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+const VERIFYING_MODES: [&str; 2] = ["verify-ca", "verify-full"];
 
-/// What is wrong with the URL of a database. It is not shown itself: a password may be in it.
+/// Why a database URL is refused. The messages never show the URL: it may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadUrl {
-    /// RFC 3986 has no such URL.
+pub enum DatabaseUrlError {
+    /// The URL does not parse.
     #[error(
-        "the store's URL is not valid ({0}): write postgres://USER@HOST/DATABASE, with special characters of the password percent-encoded"
+        "the store's URL is not valid ({0}): write postgres://USER@HOST/DATABASE, and percent-encode special characters of the password"
     )]
     Syntax(#[from] url::ParseError),
-    /// libpq would try one after the other.
-    #[error("the store's URL names several hosts: name the primary alone, by an address that follows it")]
+    /// The URL names several hosts. libpq would try one after the other.
+    #[error("the store's URL names several hosts: write one address, which leads to the primary")]
     SeveralHosts,
-    /// A fragment.
-    #[error("the store's URL has a `#`, which begins no part of it: write it as %23")]
+    /// The URL has a fragment.
+    #[error("the store's URL has a `#`, which begins a fragment: write it as %23")]
     Fragment,
-    /// A parameter twice.
-    #[error("the store's URL has {0} twice: leave one out")]
+    /// A parameter is repeated.
+    #[error("the store's URL has {0} twice: remove one")]
     Twice(String),
-    /// Two ways to one server.
-    #[error("the store's URL has both host and hostaddr: leave one out")]
+    /// The URL names the server twice.
+    #[error("the store's URL has both host and hostaddr: remove one")]
     TwoAddresses,
-    /// A parameter that chooses among servers.
+    /// A parameter chooses among servers.
     #[error(
-        "the store's URL has {0}, which the inbox does not know: name the primary alone, by an address that follows it"
+        "the store's URL has {0}, which the inbox does not support: write one address, which leads to the primary"
     )]
     ChoosesServer(String),
-    /// Settings of a session.
-    #[error(
-        "the store's URL has options, which a pooler refuses or ignores: use ALTER ROLE ... SET for settings of the role"
-    )]
+    /// The URL sets session options.
+    #[error("the store's URL has options, which a pooler refuses or ignores: use ALTER ROLE ... SET instead")]
     Options,
-    /// Another parameter.
+    /// A parameter is unknown.
     #[error(
-        "the store's URL has the parameter {0:?}, which the inbox does not know: correct it or leave it out (known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, statement-cache-capacity)"
+        "the store's URL has the parameter {0:?}, which the inbox does not know: correct or remove it (known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, statement-cache-capacity)"
     )]
     Unknown(String),
-    /// A parameter without a value.
-    #[error("the store's URL has {0} without a value: give it one or leave it out")]
+    /// A parameter has no value.
+    #[error("the store's URL has {0} without a value: add one, or remove the parameter")]
     Empty(String),
-    /// A value of another form.
+    /// A value is invalid.
     #[error("the store's URL has {name}={value}: {expected}")]
     Value {
         /// The parameter.
         name: String,
         /// Its value.
         value: String,
-        /// What to do.
+        /// The remedy.
         expected: String,
     },
-    /// A root that nothing is compared with.
+    /// TLS does not check the given root.
     #[error(
-        "the store's URL has sslrootcert, which sslmode={0} does not check: use sslmode=verify-full, or verify-ca"
+        "the store's URL has sslrootcert, which sslmode={0} does not check: use sslmode=verify-full or verify-ca"
     )]
     UnusedRoot(String),
-    /// Half of a client's certificate.
-    #[error("the store's URL has one of sslcert and sslkey: give both, or leave both out")]
+    /// The certificate or the key of the client is missing.
+    #[error("the store's URL has only one of sslcert and sslkey: give both, or remove both")]
     HalfCertificate,
-    /// A client's certificate without TLS.
+    /// The client has a certificate, and the connection may have no TLS.
     #[error("the store's URL has sslcert, which sslmode={0} does not use: use sslmode=verify-full")]
     UnusedCertificate(String),
-    /// Settings of a session, from the environment.
+    /// The environment sets session options.
     #[error(
-        "PGOPTIONS is set, which a pooler refuses or ignores: unset it, and use ALTER ROLE ... SET for settings of the role"
+        "PGOPTIONS is set, which a pooler refuses or ignores: unset it, and use ALTER ROLE ... SET instead"
     )]
     EnvironmentOptions,
-    /// A mode from the environment.
-    #[error("PGSSLMODE is {0:?}: set it to one of {modes}", modes = MODES.join(", "))]
+    /// The environment sets an unknown TLS mode.
+    #[error("PGSSLMODE has the unknown value {0:?}: set it to one of {modes}", modes = SSL_MODES.join(", "))]
     EnvironmentMode(String),
 }
 
-/// Reads the URL of a database.
-pub(super) fn parse(text: &str) -> Result<Url, BadUrl> {
+/// Reads the URL of a database, and checks it.
+pub(super) fn parse(text: &str) -> Result<Url, DatabaseUrlError> {
     let (_scheme, rest) = text.split_once("://").unwrap_or_default();
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let hosts = authority.rsplit_once('@').map_or(authority, |(_user, hosts)| hosts);
     if hosts.contains(',') {
-        return Err(BadUrl::SeveralHosts);
+        return Err(DatabaseUrlError::SeveralHosts);
     }
     let url = Url::parse(text)?;
     check(&url)?;
     Ok(url)
 }
 
-fn check(url: &Url) -> Result<(), BadUrl> {
+fn check(url: &Url) -> Result<(), DatabaseUrlError> {
     if url.fragment().is_some() {
-        return Err(BadUrl::Fragment);
+        return Err(DatabaseUrlError::Fragment);
     }
     let mut seen = BTreeSet::new();
-    let mut value = Values::default();
+    let mut tls = TlsParameters::default();
     for (name, text) in url.query_pairs() {
-        let name = SAME.iter().find(|(other, _)| *other == name).map_or(&*name, |(_, name)| *name);
+        let name = ALIASES.iter().find(|(other, _)| *other == name).map_or(&*name, |(_, name)| *name);
         check_parameter(name, &text)?;
         if !seen.insert(name.to_owned()) {
-            return Err(BadUrl::Twice(name.to_owned()));
+            return Err(DatabaseUrlError::Twice(name.to_owned()));
         }
         match name {
-            "sslmode" => value.mode = Some(text.into_owned()),
-            "sslrootcert" => value.root = true,
-            "sslcert" => value.cert = true,
-            "sslkey" => value.key = true,
+            "sslmode" => tls.mode = Some(text.into_owned()),
+            "sslrootcert" => tls.root = true,
+            "sslcert" => tls.cert = true,
+            "sslkey" => tls.key = true,
             _ => {}
         }
     }
     if ["host", "hostaddr"].iter().all(|name| seen.contains(*name)) {
-        return Err(BadUrl::TwoAddresses);
+        return Err(DatabaseUrlError::TwoAddresses);
     }
     check_environment(&seen)?;
-    value.check()
+    tls.check()
 }
 
-fn check_parameter(name: &str, text: &str) -> Result<(), BadUrl> {
+fn check_parameter(name: &str, text: &str) -> Result<(), DatabaseUrlError> {
     if name == "target_session_attrs" || name == "load_balance_hosts" {
-        return Err(BadUrl::ChoosesServer(name.to_owned()));
+        return Err(DatabaseUrlError::ChoosesServer(name.to_owned()));
     }
     if name == "options" || name.starts_with("options[") {
-        return Err(BadUrl::Options);
+        return Err(DatabaseUrlError::Options);
     }
-    if !KNOWN.contains(&name) {
-        return Err(BadUrl::Unknown(name.to_owned()));
+    if !PARAMETERS.contains(&name) {
+        return Err(DatabaseUrlError::Unknown(name.to_owned()));
     }
     if text.is_empty() {
-        return Err(BadUrl::Empty(name.to_owned()));
+        return Err(DatabaseUrlError::Empty(name.to_owned()));
     }
-    let wrong =
-        |expected: String| Err(BadUrl::Value { name: name.to_owned(), value: text.to_owned(), expected });
+    let wrong = |expected: String| {
+        Err(DatabaseUrlError::Value { name: name.to_owned(), value: text.to_owned(), expected })
+    };
     match name {
-        "host" | "hostaddr" | "port" if text.contains(',') => Err(BadUrl::SeveralHosts),
-        "sslmode" if !MODES.contains(&text) => wrong(format!("write one of {}", MODES.join(", "))),
+        "host" | "hostaddr" | "port" if text.contains(',') => Err(DatabaseUrlError::SeveralHosts),
+        "sslmode" if !SSL_MODES.contains(&text) => wrong(format!("write one of {}", SSL_MODES.join(", "))),
         "port" if text.parse::<u16>().is_err() => wrong("write a number from 1 to 65535".to_owned()),
         "hostaddr" if text.parse::<std::net::IpAddr>().is_err() => {
             wrong("write an IP address, or use host".to_owned())
@@ -171,40 +170,40 @@ fn check_parameter(name: &str, text: &str) -> Result<(), BadUrl> {
     }
 }
 
-/// sqlx takes from the environment what the URL does not say, and passes over what it cannot read.
-fn check_environment(seen: &BTreeSet<String>) -> Result<(), BadUrl> {
+/// Checks the environment. sqlx reads missing parameters from it, and ignores invalid ones.
+fn check_environment(seen: &BTreeSet<String>) -> Result<(), DatabaseUrlError> {
     let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
     if set("PGOPTIONS").is_some() {
-        return Err(BadUrl::EnvironmentOptions);
+        return Err(DatabaseUrlError::EnvironmentOptions);
     }
     match set("PGSSLMODE") {
-        Some(mode) if !seen.contains("sslmode") && !MODES.contains(&mode.as_str()) => {
-            Err(BadUrl::EnvironmentMode(mode))
+        Some(mode) if !seen.contains("sslmode") && !SSL_MODES.contains(&mode.as_str()) => {
+            Err(DatabaseUrlError::EnvironmentMode(mode))
         }
         _ => Ok(()),
     }
 }
 
-/// What is said about TLS.
+/// The TLS parameters of a URL.
 #[derive(Default)]
-struct Values {
+struct TlsParameters {
     mode: Option<String>,
     root: bool,
     cert: bool,
     key: bool,
 }
 
-impl Values {
-    fn check(&self) -> Result<(), BadUrl> {
+impl TlsParameters {
+    fn check(&self) -> Result<(), DatabaseUrlError> {
         let mode = self.mode.as_deref().unwrap_or("prefer");
-        if self.root && !VERIFYING.contains(&mode) {
-            return Err(BadUrl::UnusedRoot(mode.to_owned()));
+        if self.root && !VERIFYING_MODES.contains(&mode) {
+            return Err(DatabaseUrlError::UnusedRoot(mode.to_owned()));
         }
         if self.cert != self.key {
-            return Err(BadUrl::HalfCertificate);
+            return Err(DatabaseUrlError::HalfCertificate);
         }
         if self.cert && ["disable", "allow"].contains(&mode) {
-            return Err(BadUrl::UnusedCertificate(mode.to_owned()));
+            return Err(DatabaseUrlError::UnusedCertificate(mode.to_owned()));
         }
         Ok(())
     }
@@ -215,7 +214,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn takes(text: &str) {
+    fn accepts(text: &str) {
         assert_eq!(parse(text).map(|_| ()), Ok(()), "{text}");
     }
 
@@ -227,17 +226,17 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_has_its_effect() {
-        takes("postgres://app@db/inbox");
-        takes("postgres://app:a%2Cb@db:5432/inbox?sslmode=verify-full&sslrootcert=/ca.pem");
-        takes("postgresql://app@localhost/inbox?host=/run/postgresql&application_name=inbox-2");
-        takes("postgres:///inbox");
-        takes("postgres://app@[::1]/inbox?sslmode=require&sslcert=/a&sslkey=/b");
-        takes("postgres://app:a,b@db/inbox");
+    fn accepts_known_parameters() {
+        accepts("postgres://app@db/inbox");
+        accepts("postgres://app:a%2Cb@db:5432/inbox?sslmode=verify-full&sslrootcert=/ca.pem");
+        accepts("postgresql://app@localhost/inbox?host=/run/postgresql&application_name=inbox-2");
+        accepts("postgres:///inbox");
+        accepts("postgres://app@[::1]/inbox?sslmode=require&sslcert=/a&sslkey=/b");
+        accepts("postgres://app:a,b@db/inbox");
     }
 
     #[test]
-    fn refuses_what_would_have_none() {
+    fn refuses_unknown_and_useless_parameters() {
         let unknown =
             |name: &str| format!("the store's URL has the parameter {name:?}, which the inbox does not");
         for name in
@@ -252,7 +251,7 @@ mod tests {
             "the store's URL has sslmode twice",
         );
         refuses("postgres://a@db/inbox?sslmode=require&sslrootcert=/ca", "the store's URL has sslrootcert,");
-        refuses("postgres://a@db/inbox?sslcert=/c", "the store's URL has one of sslcert and sslkey");
+        refuses("postgres://a@db/inbox?sslcert=/c", "the store's URL has only one of sslcert and sslkey");
         refuses("postgres://a@db/inbox?options=-csearch_path%3Dx", "the store's URL has options");
         refuses("postgres://a@db/inbox?options[search_path]=x", "the store's URL has options");
         refuses(

@@ -1,19 +1,20 @@
-//! The deciding transaction: each step with its statements.
+//! The statements that store arrivals.
 
-use super::super::batch::{self, Deciding, GenerationRow, Ids};
+use super::super::batch::{self, ArrivalStatements, GenerationRow, IdSource};
 use crate::decide::{
-    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, Token, TokenKey, TokenUsage,
+    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TokenKey, TokenState,
+    TokenUsage,
 };
 use sqlx::Error;
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) struct Tx<'a>(pub(super) &'a mut PgConnection, pub(super) Ids);
+pub(super) struct PostgresTransaction<'a>(pub(super) &'a mut PgConnection, pub(super) IdSource);
 
-impl Deciding for Tx<'_> {
+impl ArrivalStatements for PostgresTransaction<'_> {
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
-        /// Fails as taking one would, and takes none.
+        /// Fails as `nextval` does without its right, and takes no id.
         const MAY_TAKE_IDS: &str =
             "SELECT nextval('entry_id') WHERE NOT has_sequence_privilege('entry_id', 'USAGE')";
         const IDS: &str = "SELECT nextval('entry_id') FROM generate_series(1, $1)";
@@ -75,7 +76,7 @@ impl Deciding for Tx<'_> {
             .bind(keys.iter().map(|key| key.digest.as_slice()).collect::<Vec<_>>())
             .fetch_all(&mut *self.0)
             .await?;
-        Ok(batch::by_place(rows, keys))
+        Ok(batch::pair_by_place(rows, keys))
     }
 
     async fn usage_of_tokens(
@@ -97,7 +98,7 @@ impl Deciding for Tx<'_> {
         let keys: Vec<_> = tokens.iter().map(|(key, _)| key.clone()).collect();
         let rows =
             rows.into_iter().map(|(count, bytes, stray, place)| (TokenUsage { count, bytes, stray }, place));
-        Ok(batch::by_place(rows, &keys))
+        Ok(batch::pair_by_place(rows, &keys))
     }
 
     async fn usage_of_generations(
@@ -117,7 +118,7 @@ impl Deciding for Tx<'_> {
             .fetch_all(&mut *self.0)
             .await?;
         let rows = rows.into_iter().map(|(count, bytes, place)| (GenerationUsage { count, bytes }, place));
-        Ok(batch::by_place(rows, accounts))
+        Ok(batch::pair_by_place(rows, accounts))
     }
 
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
@@ -153,7 +154,7 @@ impl Deciding for Tx<'_> {
             .bind(column!(|entry| entry.seen))
             .execute(&mut *self.0)
             .await?;
-        batch::all_inserted("entry", entries.len(), inserted.rows_affected())?;
+        batch::check_inserted("entry", entries.len(), inserted.rows_affected())?;
         let inserted = query(INSERT_PAYLOAD)
             .bind(column!(|entry| entry.id))
             .bind(column!(|entry| entry.arrival.path.as_bytes()))
@@ -161,7 +162,7 @@ impl Deciding for Tx<'_> {
             .bind(column!(|entry| entry.arrival.body.as_ref()))
             .execute(&mut *self.0)
             .await?;
-        batch::all_inserted("payload", entries.len(), inserted.rows_affected())
+        batch::check_inserted("payload", entries.len(), inserted.rows_affected())
     }
 
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {
@@ -190,8 +191,8 @@ impl Deciding for Tx<'_> {
                 AS k (hook, generation, token_id, completed_id, completed_fingerprint, completed_origin, completed_authenticated, failure_id,
                 failure_fingerprint, failure_origin, failure_authenticated)
             WHERE g.hook = k.hook AND g.generation = k.generation";
-        /// Expectations are changed under the lock of their generation.
-        const MEET: &str = "
+        /// Runs under the lock of the generation.
+        const MEET_EXPECTATIONS: &str = "
             UPDATE expectation x SET state = k.state FROM unnest($1::text[], $2::text[], $3::text[]) AS k (hook, generation, state)
             WHERE x.hook = k.hook AND x.generation = k.generation AND x.state NOT IN ('arrived', 'reconciled')";
         const SAVE_TOKENS: &str = "
@@ -220,9 +221,9 @@ impl Deciding for Tx<'_> {
                 .execute(&mut *self.0)
                 .await?;
         }
-        let met: Vec<_> = state.met().collect();
+        let met: Vec<_> = state.met_expectations().collect();
         if !met.is_empty() {
-            query(MEET)
+            query(MEET_EXPECTATIONS)
                 .bind(met.iter().map(|(hook, ..)| *hook).collect::<Vec<_>>())
                 .bind(met.iter().map(|(_, generation, _)| *generation).collect::<Vec<_>>())
                 .bind(met.iter().map(|(.., state)| *state).collect::<Vec<_>>())
@@ -241,11 +242,12 @@ impl Deciding for Tx<'_> {
         Ok(())
     }
 
-    async fn hold_quarantined(&mut self, id: i64) -> Result<bool, Error> {
-        const HOLD_QUARANTINED: &str = "
+    async fn lock_quarantined(&mut self, id: i64) -> Result<bool, Error> {
+        const LOCK_QUARANTINED: &str = "
             SELECT id FROM entry WHERE id = $1 AND lane = 'quarantine' AND state = 'quarantined' FOR UPDATE";
-        let held: Option<i64> = query_scalar(HOLD_QUARANTINED).bind(id).fetch_optional(&mut *self.0).await?;
-        Ok(held.is_some())
+        let locked: Option<i64> =
+            query_scalar(LOCK_QUARANTINED).bind(id).fetch_optional(&mut *self.0).await?;
+        Ok(locked.is_some())
     }
 
     async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error> {
@@ -254,24 +256,28 @@ impl Deciding for Tx<'_> {
         query(END_QUARANTINED).bind(id).bind(why).execute(&mut *self.0).await.map(|_| ())
     }
 
-    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
-        /// A quarantined entry that was released holds its generation's row: that is busy, or an entry waits for it.
-        const TIDY_GENERATIONS: &str = "
+    async fn delete_empty(
+        &mut self,
+        generations: &[GenerationKey],
+        tokens: &[TokenKey],
+    ) -> Result<(), Error> {
+        /// Keeps the row of a released entry: it is busy, or an entry of the generation waits.
+        const DELETE_EMPTY_GENERATIONS: &str = "
             DELETE FROM generation g USING unnest($1::text[], $2::text[]) AS k (hook, generation)
             WHERE g.hook = k.hook AND g.generation = k.generation AND g.busy IS NULL
                 AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = g.hook AND e.generation = g.generation
                     AND e.lane = 'deliver' AND e.state IN ('waiting', 'in_flight'))
                 AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = g.hook AND e.generation = g.generation
                     AND e.lane = 'quarantine' AND e.state IN ('waiting', 'in_flight'))";
-        const TIDY_TOKENS: &str = "
+        const DELETE_EMPTY_TOKENS: &str = "
             DELETE FROM token t USING unnest($1::text[], $2::text[]) AS k (hook, token_id)
             WHERE t.hook = k.hook AND t.token_id = k.token_id";
-        query(TIDY_GENERATIONS)
+        query(DELETE_EMPTY_GENERATIONS)
             .bind(generations.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
             .bind(generations.iter().map(|key| key.generation.as_str()).collect::<Vec<_>>())
             .execute(&mut *self.0)
             .await?;
-        query(TIDY_TOKENS)
+        query(DELETE_EMPTY_TOKENS)
             .bind(tokens.iter().map(|key| key.hook.as_str()).collect::<Vec<_>>())
             .bind(tokens.iter().map(|key| key.token_id.as_str()).collect::<Vec<_>>())
             .execute(&mut *self.0)
@@ -280,6 +286,6 @@ impl Deciding for Tx<'_> {
     }
 }
 
-fn read_token((hook, token_id, generation): (String, String, Option<String>)) -> (TokenKey, Token) {
-    (TokenKey { hook, token_id }, Token { generation, changed: false })
+fn read_token((hook, token_id, generation): (String, String, Option<String>)) -> (TokenKey, TokenState) {
+    (TokenKey { hook, token_id }, TokenState { generation, changed: false })
 }

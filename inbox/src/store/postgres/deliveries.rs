@@ -1,22 +1,23 @@
-//! Deliveries: claims, leases and how attempts ended.
+//! Claims, leases and the results of attempts.
 
 use super::Postgres;
-use crate::store::read::HOLDING;
+use crate::store::read::ACTIVE_PAUSES;
 use crate::store::{
-    Claim, Class, DeliveryStore, Finished, MIN_ATTEMPTS, Pause, Pick, Result, StoreError, Wanted,
+    AttemptClass, ClaimRequest, ClaimedBatch, DeliveryStore, FinishedAttempt, MIN_ATTEMPTS, Pause, Pick,
+    Result, StoreError,
 };
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 use sqlx::{query, query_as, query_scalar};
 
-pub(super) const LET_GO: &str = "
+pub(super) const RELEASE_GENERATIONS: &str = "
 UPDATE generation g SET busy = NULL FROM entry e
 WHERE e.id = ANY($1) AND g.hook = e.hook AND g.generation = e.generation AND g.busy = e.id AND e.state <> 'in_flight'";
 
 #[async_trait]
 impl DeliveryStore for Postgres {
     async fn waiting(&self) -> Result<Vec<(String, i64)>> {
-        /// A step through the index for each route, however much waits.
+        /// Takes one index step for each route.
         const WAITING: &str = "
             WITH RECURSIVE routes (route) AS (
                 SELECT min(route) FROM entry WHERE state = 'waiting'
@@ -33,10 +34,10 @@ impl DeliveryStore for Postgres {
     }
 
     async fn pauses(&self) -> Result<Vec<Pause>> {
-        transaction!(self, |connection| query_as(HOLDING).fetch_all(&mut *connection).await?)
+        transaction!(self, |connection| query_as(ACTIVE_PAUSES).fetch_all(&mut *connection).await?)
     }
 
-    async fn claim(&self, route: &str, mut wanted: Wanted, lease: i64) -> Result<Claim> {
+    async fn claim(&self, route: &str, mut request: ClaimRequest, lease: i64) -> Result<ClaimedBatch> {
         const READ_CLAIMED: &str = "
             SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease,
                 coalesce((SELECT s.at > e.tried_at FROM route_success s WHERE s.route = e.route), false) AS beside_success,
@@ -45,8 +46,8 @@ impl DeliveryStore for Postgres {
         let observed = route.contains("/observed/");
         transaction!(self, |connection| {
             let mut claimed: Vec<i64> = Vec::new();
-            for (pick, most) in wanted.picks.clone() {
-                let limit = wanted.limit(pick, most);
+            for (pick, max) in request.picks.clone() {
+                let limit = request.limit(pick, max);
                 if limit == 0 {
                     continue;
                 }
@@ -56,19 +57,19 @@ impl DeliveryStore for Postgres {
                     .bind(lease)
                     .fetch_all(&mut *connection)
                     .await?;
-                wanted.took(pick, limit, ids.len());
+                request.note_taken(pick, limit, ids.len());
                 claimed.extend(ids);
             }
             if claimed.is_empty() {
-                wanted.claim(Vec::new())
+                request.claim(Vec::new())
             } else {
-                wanted.claim(query_as(READ_CLAIMED).bind(claimed).fetch_all(&mut *connection).await?)
+                request.claim(query_as(READ_CLAIMED).bind(claimed).fetch_all(&mut *connection).await?)
             }
         })
     }
 
     async fn renew(&self, leases: &[(i64, i64)], lease: i64) -> Result<Vec<i64>> {
-        /// Also where it has ended: as long as nobody has taken it, the number is still its holder's. The clock may have been
+        /// Also renews a lease whose time is over: the entry belongs to the inbox with its lease number. The clock may have been
         /// stepped.
         const RENEW: &str = "
             UPDATE entry e SET lease_until = inbox_now() + $3
@@ -80,13 +81,13 @@ impl DeliveryStore for Postgres {
         })
     }
 
-    async fn finish(&self, finished: &[Finished], give_up_after: i64) -> Result<Vec<i64>> {
-        /// The service said 2xx: that ends the event, whoever holds it by now.
+    async fn finish(&self, finished: &[FinishedAttempt], give_up_after: i64) -> Result<Vec<i64>> {
+        /// A 2xx ends the event, even if another inbox has the lease.
         const FINISH_DONE: &str = "
             UPDATE entry e SET state = 'delivered', ended_at = inbox_now(), status = k.status, answer = k.answer, lease_until = NULL
             FROM json_to_recordset($1::json) AS k (id bigint, done boolean, status bigint, answer text)
             WHERE e.id = k.id AND k.done AND e.state IN ('waiting', 'in_flight', 'dead', 'superseded')";
-        /// Anything else counts only of who holds it. Returns what is given up.
+        /// A failure counts only from the inbox with the lease. Returns the dead entries.
         const FINISH_FAILED: &str = "
             WITH failed AS (
                 UPDATE entry e SET
@@ -101,14 +102,14 @@ impl DeliveryStore for Postgres {
                 RETURNING e.id, e.state
             )
             SELECT id FROM failed WHERE state = 'dead'";
-        /// In their order, after all other rows. The clock may have been stepped back: the newest time is not the highest.
+        /// Locks in order, after all other rows. After a step back of the clock, the newest time is not the highest.
         const NOTE_SUCCESS: &str = "
             INSERT INTO route_success (route, at) SELECT k.route, inbox_now() FROM unnest($1::text[]) AS k (route) ORDER BY k.route
             ON CONFLICT (route) DO UPDATE SET at = excluded.at";
         let ids: Vec<i64> = finished.iter().map(|finished| finished.id).collect();
         let (any_done, any_failed) =
             (finished.iter().any(|finished| finished.done), finished.iter().any(|finished| !finished.done));
-        let succeeded = Finished::succeeded_on(finished);
+        let succeeded = FinishedAttempt::succeeded_on(finished);
         let json =
             serde_json::to_string(finished).map_err(|error| StoreError::RejectedRow(error.to_string()))?;
         transaction!(self, |connection| {
@@ -126,7 +127,7 @@ impl DeliveryStore for Postgres {
             } else {
                 Vec::new()
             };
-            query(LET_GO).bind(&ids).execute(&mut *connection).await?;
+            query(RELEASE_GENERATIONS).bind(&ids).execute(&mut *connection).await?;
             if !succeeded.is_empty() {
                 query(NOTE_SUCCESS).bind(&succeeded).execute(&mut *connection).await?;
             }
@@ -141,7 +142,8 @@ impl DeliveryStore for Postgres {
     }
 }
 
-/// Of one generation one entry at most is in flight: its row is locked, and read again where another held it.
+/// Takes at most one entry of a generation. It locks the row of the generation, and PostgreSQL reads a row again after a wait for
+/// its lock.
 macro_rules! claim {
     ($which:literal, $order:literal) => {
         concat!(
@@ -183,16 +185,16 @@ FROM free WHERE e.id = free.id RETURNING e.id"
     };
 }
 
-/// PostgreSQL cannot be told which index to take: these orders no other index has, and by `id` alone it would walk the
-/// primary key past all that was ever delivered.
+/// PostgreSQL has no index hints, so each order matches exactly one index. By `id` alone it would read the primary key past all
+/// delivered entries.
 macro_rules! by_pick {
     ($pick:expr, $claim:ident) => {
         match $pick {
             Pick::Due => $claim!("true", "e.behind, e.due_at, e.id"),
-            Pick::Oldest(Class::First) => $claim!("e.attempts = 0", "e.due_at, e.id"),
-            Pick::Newest(Class::First) => $claim!("e.attempts = 0", "e.due_at DESC, e.id DESC"),
-            Pick::Oldest(Class::Again) => $claim!("e.attempts > 0", "e.due_at, e.id"),
-            Pick::Newest(Class::Again) => $claim!("e.attempts > 0", "e.due_at DESC, e.id DESC"),
+            Pick::Oldest(AttemptClass::First) => $claim!("e.attempts = 0", "e.due_at, e.id"),
+            Pick::Newest(AttemptClass::First) => $claim!("e.attempts = 0", "e.due_at DESC, e.id DESC"),
+            Pick::Oldest(AttemptClass::Again) => $claim!("e.attempts > 0", "e.due_at, e.id"),
+            Pick::Newest(AttemptClass::Again) => $claim!("e.attempts > 0", "e.due_at DESC, e.id DESC"),
         }
     };
 }
@@ -201,7 +203,7 @@ pub(super) fn claim(pick: Pick, observed: bool) -> &'static str {
     if observed { by_pick!(pick, claim_observed) } else { by_pick!(pick, claim) }
 }
 
-/// In the order in which everybody locks them.
+/// Locks the generations of these entries in order.
 pub(super) async fn lock_generations_of(
     connection: &mut PgConnection,
     ids: &[i64],

@@ -1,22 +1,25 @@
-//! Expectations, and what the provider is asked.
+//! Expectations, and the calls of the status API.
 
 use super::{NOW, Postgres};
-use crate::store::expect::Expectations;
-use crate::store::{Allowed, Answered, ExpectationStore, Expected, Next, Noted, Question, Result};
+use crate::store::expect::ExpectationStatements;
+use crate::store::{
+    Announcement, AnnouncementOutcome, CallBudget, ExpectationStore, NextCall, Result, StatusAnswer,
+    StatusCall,
+};
 use async_trait::async_trait;
 use sqlx::query_scalar;
 
 #[async_trait]
 impl ExpectationStore for Postgres {
-    async fn expect(&self, expected: &Expected, after: i64) -> Result<Noted> {
+    async fn expect(&self, announcement: &Announcement, after: i64) -> Result<AnnouncementOutcome> {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
-            connection.expect(now, expected, after).await?
+            connection.expect(now, announcement, after).await?
         })
     }
 
-    async fn explained(&self, expected: &Expected) -> Result<Vec<i64>> {
-        transaction!(self, |connection| connection.explained(expected).await?)
+    async fn explained(&self, announcement: &Announcement) -> Result<Vec<i64>> {
+        transaction!(self, |connection| connection.explained(announcement).await?)
     }
 
     async fn unconfirmed(&self, limit: i64) -> Result<Vec<(String, String)>> {
@@ -27,39 +30,39 @@ impl ExpectationStore for Postgres {
         transaction!(self, |connection| connection.unconfirmed_of(hook, generation).await?)
     }
 
-    async fn want(&self, hook: &str, generation: &str) -> Result<()> {
+    async fn request_call(&self, hook: &str, generation: &str) -> Result<()> {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
-            connection.want(now, hook, generation).await?
+            connection.request_call(now, hook, generation).await?
         })
     }
 
-    async fn want_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool> {
+    async fn request_call_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool> {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
-            connection.want_for(now, id, hook, generation, headers).await?
+            connection.request_call_for(now, id, hook, generation, headers).await?
         })
     }
 
-    async fn forget_judgement(&self, id: i64) -> Result<()> {
-        transaction!(self, |connection| connection.forget_judgement(id).await?)
+    async fn forget_reevaluation(&self, id: i64) -> Result<()> {
+        transaction!(self, |connection| connection.forget_reevaluation(id).await?)
     }
 
-    async fn next_question(&self, allowed: Allowed) -> Result<Next> {
+    async fn next_call(&self, budget: CallBudget) -> Result<NextCall> {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
-            connection.next_question(now, allowed).await?
+            connection.next_call(now, budget).await?
         })
     }
 
-    async fn answered(&self, question: &Question, answered: &Answered, about: &[i64]) -> Result<()> {
-        transaction!(self, |connection| connection.answered(question, answered, about).await?)
+    async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()> {
+        transaction!(self, |connection| connection.record_answer(call, answer, about).await?)
     }
 
-    async fn ask_now(&self, after: i64) -> Result<u64> {
+    async fn call_now(&self, after: i64) -> Result<u64> {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
-            connection.ask_now(now, after).await?
+            connection.call_now(now, after).await?
         })
     }
 

@@ -1,40 +1,40 @@
-//! Which leases have ended.
+//! Finds leases that have ended.
 
-use super::deliveries::{LET_GO, lock_generations_of};
+use super::deliveries::{RELEASE_GENERATIONS, lock_generations_of};
 use super::{NOW, Postgres};
 use crate::store::{MAX_DELAY, Result};
 use sqlx::{query, query_as, query_scalar};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What is known of time.
+/// Observations of the database's clock and of other inboxes' leases.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    /// The database's clock, and when it was looked at.
+    /// The time of the database's clock, and the moment of its reading.
     pub(super) clock: Option<(Instant, i64)>,
-    /// What others hold.
-    pub(super) watched: BTreeMap<i64, Watched>,
+    /// The leases of other inboxes, by entry.
+    pub(super) watched: BTreeMap<i64, WatchedLease>,
 }
 
-/// Another's lease, unchanged since this moment.
+/// A lease of another inbox, unchanged since `since`.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct WatchedLease {
     number: i64,
     until: i64,
     since: Instant,
 }
 
-/// A clock that goes slower than this one by less was not stepped back.
-const STEPPED: i64 = 5_000_000;
+/// A clock that falls behind by less was not stepped back.
+const MIN_STEP: i64 = 5_000_000;
 impl Postgres {
-    /// Nobody's clock decides: a lease has ended once its holder was not seen to renew it for as long as it is.
+    /// Releases leases that their inbox did not renew for the time of a lease. No clock decides: this inbox measures the time.
     pub(super) async fn release_unrenewed(
         &self,
-        watched: &mut BTreeMap<i64, Watched>,
+        watched: &mut BTreeMap<i64, WatchedLease>,
         held: &[i64],
         lease: i64,
     ) -> Result<usize> {
-        const HELD_BY_OTHERS: &str = "
+        const LEASES_OF_OTHERS: &str = "
             SELECT id, lease, lease_until FROM entry WHERE state = 'in_flight' AND lease_until IS NOT NULL AND id <> ALL($1)
             ORDER BY lease_until, id LIMIT 10000";
         const RELEASE_EXPIRED: &str = "
@@ -43,7 +43,7 @@ impl Postgres {
             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (id, lease, lease_until)
             WHERE e.id = k.id AND e.state = 'in_flight' AND e.lease = k.lease AND e.lease_until = k.lease_until";
         let rows: Vec<(i64, i64, i64)> = transaction!(self, |connection| {
-            query_as(HELD_BY_OTHERS).bind(held).fetch_all(&mut *connection).await?
+            query_as(LEASES_OF_OTHERS).bind(held).fetch_all(&mut *connection).await?
         })?;
         let now = Instant::now();
         let before = std::mem::take(watched);
@@ -51,7 +51,7 @@ impl Postgres {
             .into_iter()
             .map(|(id, number, until)| {
                 let same = before.get(&id).filter(|before| (before.number, before.until) == (number, until));
-                (id, Watched { number, until, since: same.map_or(now, |before| before.since) })
+                (id, WatchedLease { number, until, since: same.map_or(now, |before| before.since) })
             })
             .collect();
         let lease = Duration::from_micros(u64::try_from(lease).unwrap_or_default());
@@ -65,29 +65,29 @@ impl Postgres {
         transaction!(self, |connection| {
             lock_generations_of(connection, &ids).await?;
             query(RELEASE_EXPIRED).bind(&ids).bind(numbers).bind(untils).execute(&mut *connection).await?;
-            query(LET_GO).bind(&ids).execute(&mut *connection).await?;
+            query(RELEASE_GENERATIONS).bind(&ids).execute(&mut *connection).await?;
         })?;
         Ok(ids.len())
     }
 
-    /// Where the database's clock was stepped back, takes what was due by it along.
+    /// Moves due times back after the database's clock was stepped back.
     pub(super) async fn follow_clock(&self, clock: &mut Option<(Instant, i64)>) {
         let before = *clock;
         let Ok(now) = self.clock_now().await else { return };
         let seen = (Instant::now(), now);
-        // Once, also where it takes longer than a statement may: leases must not wait for it.
+        // One try, even if the update exceeds the statement timeout: leases must not wait for it.
         *clock = Some(seen);
         if !was_stepped_back(before, seen) {
             return;
         }
-        if let Err(error) = self.bring_due_along().await {
-            tracing::error!("what was due by a clock that was stepped back stays so: {error}");
+        if let Err(error) = self.move_due_times().await {
+            tracing::error!("the database's clock was stepped back, and due entries wait longer: {error}");
         }
     }
 
-    async fn bring_due_along(&self) -> Result<()> {
-        /// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay. Route by route, from what
-        /// is due in more than a second on: what is due now is not read, however much of it waits.
+    async fn move_due_times(&self) -> Result<()> {
+        /// After n attempts an entry is due within 2^n seconds and within the longest delay. Goes route by route, and reads only
+        /// entries that are due in more than a second.
         const DUE_IN_TIME: &str = "
             UPDATE entry SET due_at = inbox_now() WHERE id IN (
                 WITH RECURSIVE routes (route) AS (
@@ -109,9 +109,9 @@ impl Postgres {
     }
 }
 
-/// Whether the clock has gone back since it was looked at; before the first look it may have.
+/// Whether the clock was stepped back since its last reading. Assumes so at the first reading.
 fn was_stepped_back(before: Option<(Instant, i64)>, (looked, now): (Instant, i64)) -> bool {
     let Some((then, at)) = before else { return true };
     let elapsed = i64::try_from(looked.duration_since(then).as_micros()).unwrap_or(i64::MAX);
-    now.saturating_add(STEPPED) < at.saturating_add(elapsed)
+    now.saturating_add(MIN_STEP) < at.saturating_add(elapsed)
 }

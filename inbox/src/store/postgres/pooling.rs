@@ -1,71 +1,67 @@
-//! Finds a pooler that gives a connection another backend for each transaction. Settings and locks of a session are lost
-//! behind one.
+//! Detects a pooler that gives each transaction of a connection another backend. Behind one, the settings and locks of a session
+//! are lost.
 
-use super::super::{CannotOpen, Result, StoreError};
-use super::CONNECT;
-use super::connect::SESSION_REMEDY;
+use super::super::SettingsError;
+use super::super::{Result, StoreError};
+use super::CONNECT_TIMEOUT;
 use sqlx::postgres::PgConnection;
 use sqlx::raw_sql;
 
-/// Once is enough behind an idle pooler. Another client can hide it by taking the backend at the right moment.
+/// One round detects an idle pooler. A client that takes the backend at the right moment can hide it for a round.
 const ROUNDS: usize = 5;
 
-/// Checks that each connection has its own backend, and keeps it: while the others are each inside a transaction, the first
-/// one's backend is none of theirs and the same as before. A pooler by transaction gives the first one's idle backend to
-/// another, or the first another idle one.
-pub(super) async fn check(connections: &mut [PgConnection]) -> std::result::Result<(), CannotOpen> {
-    let count = connections.len();
+/// Checks that each connection has a backend of its own, and keeps it.
+///
+/// While each other connection is in a transaction, the first connection must have the same backend as before, and none of theirs.
+/// A pooler by transaction gives the idle backend of the first connection to another one, or gives it a different idle backend.
+pub(super) async fn check(connections: &mut [PgConnection]) -> std::result::Result<(), SettingsError> {
+    let needed = connections.len();
     let Some((first, others)) = connections.split_first_mut() else { return Ok(()) };
-    let own = backend(first).await.map_err(|error| refused(error, count))?;
+    let own = backend(first).await.map_err(|error| failed(error, needed))?;
     for _ in 0..ROUNDS {
         let mut taken = vec![own.clone()];
         for other in &mut *others {
-            run(other, "BEGIN").await.map_err(|error| refused(error, count))?;
-            let backend = backend(other).await.map_err(|error| refused(error, count))?;
+            run(other, "BEGIN").await.map_err(|error| failed(error, needed))?;
+            let backend = backend(other).await.map_err(|error| failed(error, needed))?;
             if taken.contains(&backend) {
-                return Err(pooled("two connections share one backend"));
+                return Err(pooled("two connections share a backend"));
             }
             taken.push(backend);
         }
-        // With no backend left for it, it waits.
+        // A pooler without a free backend lets this query wait until its timeout.
         match backend(first).await {
             Ok(now) if now == own => {}
             Ok(_) => return Err(pooled("a connection changes its backend")),
             Err(error) => return Err(pooled(&error.to_string())),
         }
         for other in &mut *others {
-            run(other, "ROLLBACK").await.map_err(|error| refused(error, count))?;
+            run(other, "ROLLBACK").await.map_err(|error| failed(error, needed))?;
         }
     }
     Ok(())
 }
 
-fn pooled(why: &str) -> CannotOpen {
-    CannotOpen::Settings(format!("the database is behind a pooler by transaction ({why}): {SESSION_REMEDY}"))
+fn pooled(evidence: &str) -> SettingsError {
+    SettingsError::TransactionPooler { evidence: evidence.to_owned() }
 }
 
-fn refused(error: StoreError, count: usize) -> CannotOpen {
-    // By pgbouncer, in its mode `statement`.
+fn failed(error: StoreError, needed: usize) -> SettingsError {
+    // pgbouncer's message in its mode `statement`.
     if error.to_string().contains("statement pooling") {
-        return CannotOpen::Settings(format!(
-            "the database is behind a pooler by statement: {SESSION_REMEDY}"
-        ));
+        return SettingsError::StatementPooler;
     }
-    CannotOpen::Settings(format!(
-        "the database does not serve {count} connections at once ({error}): {}",
-        super::links::REMEDY
-    ))
+    SettingsError::BusyConnections { needed, error }
 }
 
-/// By the simple protocol: a prepared statement may be gone behind a pooler.
+/// Uses the simple protocol: behind a pooler a prepared statement may be gone.
 async fn backend(connection: &mut PgConnection) -> Result<String> {
     use sqlx::Row;
-    let asked = raw_sql("SELECT pg_backend_pid()::text").fetch_one(connection);
-    Ok(tokio::time::timeout(CONNECT, asked).await.map_err(|_| StoreError::Silent)??.try_get(0)?)
+    let query = raw_sql("SELECT pg_backend_pid()::text").fetch_one(connection);
+    Ok(tokio::time::timeout(CONNECT_TIMEOUT, query).await.map_err(|_| StoreError::Silent)??.try_get(0)?)
 }
 
 async fn run(connection: &mut PgConnection, sql: &'static str) -> Result<()> {
     let run = raw_sql(sql).execute(connection);
-    tokio::time::timeout(CONNECT, run).await.map_err(|_| StoreError::Silent)??;
+    tokio::time::timeout(CONNECT_TIMEOUT, run).await.map_err(|_| StoreError::Silent)??;
     Ok(())
 }

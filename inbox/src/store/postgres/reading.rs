@@ -1,10 +1,10 @@
-//! What operators read.
+//! Operators' reads.
 
 use super::{NOW, Postgres};
-use crate::store::read::Reading;
+use crate::store::read::ReadStatements;
 use crate::store::{
-    Alike, Candidates, Cursor, Entry, Expectation, Filter, Followed, Only, PausedSince, Payload, Quarantined,
-    ReadStore, Result, Which,
+    CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, Filter,
+    FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, StoredPayload,
 };
 use async_trait::async_trait;
 use sqlx::query_scalar;
@@ -16,32 +16,39 @@ impl ReadStore for Postgres {
         reading!(self, |connection| query_scalar(NOW).fetch_one(&mut *connection).await?)
     }
 
-    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>> {
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EntryRow>> {
         reading!(self, |connection| connection.list(filter, before, limit).await?)
     }
 
-    async fn show(&self, id: i64) -> Result<Option<(Entry, Option<Payload>)>> {
+    async fn show(&self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>> {
         reading!(self, |connection| connection.show(id).await?)
     }
 
-    async fn quarantined(&self, id: i64) -> Result<Option<Quarantined>> {
+    async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>> {
         reading!(self, |connection| connection.quarantined(id).await?)
     }
 
-    async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>> {
+    async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>> {
         reading!(self, |connection| connection.payloads(ids).await?)
     }
 
-    async fn alike(&self, since: i64) -> Result<Vec<Alike>> {
-        reading!(self, |connection| connection.alike(since).await?)
+    async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>> {
+        reading!(self, |connection| connection.entry_groups(since).await?)
     }
 
-    async fn count(&self, which: &Which) -> Result<Vec<Candidates>> {
-        reading!(self, |connection| connection.count(which).await?)
+    async fn count(&self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>> {
+        reading!(self, |connection| connection.count(selection).await?)
     }
 
-    async fn ids(&self, filter: &Filter, only: Only, after: i64, until: i64, limit: i64) -> Result<Vec<i64>> {
-        reading!(self, |connection| connection.ids(filter, only, after, until, limit).await?)
+    async fn ids(
+        &self,
+        filter: &Filter,
+        restriction: Restriction,
+        after: i64,
+        until: i64,
+        limit: i64,
+    ) -> Result<Vec<i64>> {
+        reading!(self, |connection| connection.ids(filter, restriction, after, until, limit).await?)
     }
 
     async fn knows_hook(&self, hook: &str) -> Result<bool> {
@@ -52,19 +59,19 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.oldest_waiting().await?)
     }
 
-    async fn paused(&self) -> Result<Vec<PausedSince>> {
+    async fn paused(&self) -> Result<Vec<DatedPause>> {
         reading!(self, |connection| connection.paused().await?)
     }
 
-    async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>> {
-        reading!(self, |connection| connection.open_questions(limit).await?)
+    async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>> {
+        reading!(self, |connection| connection.open_expectations(limit).await?)
     }
 
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
         reading!(self, |connection| connection.expectation(hook, generation).await?)
     }
 
-    async fn newest_payload(&self, hook: &str) -> Result<Option<Payload>> {
+    async fn newest_payload(&self, hook: &str) -> Result<Option<StoredPayload>> {
         reading!(self, |connection| connection.newest_payload(hook).await?)
     }
 
@@ -78,7 +85,7 @@ impl ReadStore for Postgres {
         after: Cursor,
         until: Option<Cursor>,
         limit: i64,
-    ) -> Result<Followed> {
+    ) -> Result<FollowPage> {
         let end = self.end().await?;
         let end = until.map_or(end, |until| until.min(end));
         reading!(self, |connection| connection.follow(filter, after, end, limit).await?)

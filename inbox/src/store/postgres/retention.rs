@@ -1,7 +1,7 @@
-//! Retention.
+//! Deletes old rows.
 
 use super::{NOW, Postgres};
-use crate::store::expect::Expectations;
+use crate::store::expect::ExpectationStatements;
 use crate::store::{Result, RetentionStore};
 use async_trait::async_trait;
 use sqlx::{query, query_as, query_scalar};
@@ -26,7 +26,7 @@ impl RetentionStore for Postgres {
     }
 
     async fn purge_tombstones(&self, age: i64, limit: i64) -> Result<u64> {
-        /// With the generation and the token, unless they came again since.
+        /// Deletes entries with their generation and token, unless a later delivery named those.
         const PURGE_TOMBSTONES: &str = "
             WITH old AS (
                 SELECT id, hook, generation, token_id FROM entry WHERE size = 0 AND ended_at <= inbox_now() - $1
@@ -52,8 +52,7 @@ impl RetentionStore for Postgres {
     }
 
     async fn fold_sums(&self, age: i64, limit: i64) -> Result<u64> {
-        /// Adds up to `$1` differences to the sums, in the order of the sums, so that two inboxes that do it at once do not lock each
-        /// other out.
+        /// Adds up to `$1` differences to the sums. The order of the sums prevents deadlocks between two inboxes.
         const FOLD: &str = "
             WITH due AS (
                 SELECT id FROM entry_sum_change ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -68,7 +67,7 @@ impl RetentionStore for Postgres {
                     bytes = f.bytes + excluded.bytes, tombstones = f.tombstones + excluded.tombstones
             )
             SELECT count(*) FROM taken";
-        /// A row that another inbox holds is left to it.
+        /// Skips rows that another inbox has locked.
         const FORGET_DELIVERED: &str = "
             DELETE FROM entry_sum_folded f USING (
                 SELECT since, lane, state, route, reason FROM entry_sum_folded WHERE since >= 0 AND since < inbox_now() - $1
@@ -76,7 +75,7 @@ impl RetentionStore for Postgres {
             ) AS old
             WHERE f.since = old.since AND f.lane = old.lane AND f.state = old.state AND f.route = old.route AND f.reason = old.reason";
         let folded: i64 = transaction!(self, |connection| {
-            // In this order: what waits for a sum holds none that comes before it.
+            // In this order: a transaction that waits for a sum has locked no earlier one.
             let folded = query_scalar(FOLD).bind(limit).fetch_one(&mut *connection).await?;
             query(FORGET_DELIVERED).bind(age).execute(&mut *connection).await?;
             folded

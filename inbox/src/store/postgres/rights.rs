@@ -1,24 +1,24 @@
-//! The rights that serving needs, and which of them a role lacks.
+//! The rights that serving needs, and the missing ones of a role.
 
 use super::SCHEMA;
 use sqlx::postgres::PgConnection;
 use sqlx::{Error, query_as, query_scalar};
 use std::fmt;
 
-/// What a role lacks.
+/// The missing rights of a role.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Missing {
-    /// As in SQL.
+pub(crate) struct MissingRights {
+    /// The role, quoted for SQL.
     role: String,
-    /// Right, kind and name of each.
+    /// The right, kind and name of each object.
     rights: Vec<(String, String, String)>,
-    /// A standby takes no writes.
+    /// Whether the database is a standby, which accepts no writes.
     is_standby: bool,
-    /// Transactions begin as read-only ones.
+    /// Whether the role's transactions are read-only by default.
     is_read_only: bool,
 }
 
-/// Of all tables that are there, whatever migration made them. By oid: without USAGE on the schema a name finds nothing.
+/// Covers all tables, also those of a newer migration. Uses oids: without USAGE on the schema, names do not resolve.
 const MISSING: &str = "
 WITH relation AS (
     SELECT c.oid, c.relkind, c.relname::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -39,45 +39,45 @@ UNION ALL
 SELECT 'EXECUTE', 'FUNCTION', f.oid::regprocedure::text FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
 WHERE n.nspname = $1 AND f.prorettype <> 'trigger'::regtype AND NOT has_function_privilege(f.oid, 'EXECUTE')";
 
-pub(super) async fn missing(connection: &mut PgConnection) -> Result<Missing, Error> {
+pub(super) async fn missing(connection: &mut PgConnection) -> Result<MissingRights, Error> {
     const ROLE: &str = "SELECT quote_ident(current_user)";
     const READ_ONLY: &str =
         "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'";
     let role: String = query_scalar(ROLE).fetch_one(&mut *connection).await?;
     let (is_standby, is_read_only) = query_as(READ_ONLY).fetch_one(&mut *connection).await?;
     let rights = query_as(MISSING).bind(SCHEMA).fetch_all(connection).await?;
-    Ok(Missing { role, rights, is_standby, is_read_only })
+    Ok(MissingRights { role, rights, is_standby, is_read_only })
 }
 
-impl Missing {
-    /// Whether something beside deletion is missing: without that, rows stay longer, and nothing else.
-    pub(crate) fn holds_up_deliveries(&self) -> bool {
+impl MissingRights {
+    /// Whether deliveries need a missing right. A missing DELETE only delays retention.
+    pub(crate) fn affects_deliveries(&self) -> bool {
         self.is_standby || self.is_read_only || self.rights.iter().any(|(right, ..)| right != "DELETE")
     }
 
-    /// Whether nothing is.
-    pub(crate) fn is_nothing(&self) -> bool {
+    /// Whether no right is missing.
+    pub(crate) fn is_empty(&self) -> bool {
         self.rights.is_empty() && !self.is_standby && !self.is_read_only
     }
 }
 
-/// What is missing, and the statements that grant it.
-impl fmt::Display for Missing {
+/// The missing rights, and the statements that grant them.
+impl fmt::Display for MissingRights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_standby {
-            return f.write_str("the database is a standby, so name the primary with --store");
+            return f.write_str("the database is a standby. Name the primary with --store");
         }
         if self.is_read_only {
             let role = &self.role;
             return write!(
                 f,
-                "default_transaction_read_only is on for the role {role}, so run as a superuser ALTER ROLE {role} SET default_transaction_read_only = off, and restart the inbox"
+                "default_transaction_read_only is on for the role {role}. As a superuser, run ALTER ROLE {role} SET default_transaction_read_only = off, and restart the inbox"
             );
         }
         if self.rights.is_empty() {
             return write!(
                 f,
-                "the role {} has every right that inbox/README.md names, so look at the server's log",
+                "the role {} has every right that the inbox needs. Read the server's log",
                 self.role
             );
         }
@@ -98,6 +98,6 @@ impl fmt::Display for Missing {
                 format!("GRANT {right} ON {kind} {name} TO {}", self.role)
             })
             .collect();
-        write!(f, "the role {} lacks {}, so run {}", self.role, lacks.join(", "), grants.join("; "))
+        write!(f, "the role {} lacks {}. Run {}", self.role, lacks.join(", "), grants.join("; "))
     }
 }

@@ -1,10 +1,10 @@
 use super::deliveries::claim;
 use super::*;
-use crate::store::{Class, Pick};
+use crate::store::{AttemptClass, Pick};
 use blobgate_testkit::{Cluster, needs};
 use sqlx::AssertSqlSafe;
 
-/// A backlog of one route in which each class has its share, and a row for each generation.
+/// A backlog of one route with entries of both classes, and a row for each generation.
 const BACKLOG: &str = "
 INSERT INTO generation (hook, generation, seen_at) SELECT 'veo3', n::text, 1 FROM generate_series(1, 2000) AS n;
 INSERT INTO entry (id, lane, state, hook, generation, event, authenticated, digest, size, route, seen, received_at, seen_at, due_at,
@@ -14,20 +14,20 @@ FROM generate_series(1, 2000) AS n";
 
 #[needs(Postgres)]
 #[tokio::test]
-async fn claims_find_entries_by_index() {
+async fn claims_use_an_index() {
     let cluster = Cluster::shared();
     let url = cluster.database().parse().unwrap();
     migrate(&url).await.unwrap();
-    let mut connection = connect(&options(&url).unwrap()).await.unwrap();
+    let mut connection = connect(&options(&url).unwrap(), &SETTINGS).await.unwrap();
     sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut connection).await.unwrap();
     for stored in ["SELECT 1", BACKLOG, "ANALYZE entry"] {
         sqlx::raw_sql(stored).execute(&mut connection).await.unwrap();
         for (pick, index) in [
             (Pick::Due, "entry_waiting"),
-            (Pick::Oldest(Class::First), "entry_first"),
-            (Pick::Newest(Class::First), "entry_first"),
-            (Pick::Oldest(Class::Again), "entry_again"),
-            (Pick::Newest(Class::Again), "entry_again"),
+            (Pick::Oldest(AttemptClass::First), "entry_first"),
+            (Pick::Newest(AttemptClass::First), "entry_first"),
+            (Pick::Oldest(AttemptClass::Again), "entry_again"),
+            (Pick::Newest(AttemptClass::Again), "entry_again"),
         ] {
             for observed in [false, true] {
                 let claim = claim(pick, observed);

@@ -1,18 +1,18 @@
-//! Entries in the order in which they were committed, so that whoever reads on from a place misses none.
+//! Reads entries in the order of their commits, so that a reader with a cursor misses none.
 //!
-//! In SQLite that is the order of their ids: a transaction takes its ids while it alone writes. In PostgreSQL one with
-//! lower ids may be committed later. There an entry has the number of its transaction, and only those are read that are
-//! lower than that of any transaction under way: nothing can come before them any more.
+//! In SQLite this is the order of the ids: only one transaction writes at a time. In PostgreSQL a transaction with lower ids can
+//! commit later. There each entry stores the number of its transaction, and a read stops below the lowest number that is still
+//! running: no later commit can come before its cursor.
 
-use super::{COLUMNS, Conditions, Entry, Payload, Value};
+use super::{BoundValue, COLUMNS, Conditions, EntryRow, StoredPayload};
 use sqlx::FromRow;
 use std::fmt;
 use std::str::FromStr;
 
-/// A place in that order: what is up to it was read.
+/// A position in the order of commits. All entries up to it were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromRow)]
 pub(crate) struct Cursor {
-    /// The transaction's number; 0 in SQLite.
+    /// The number of the transaction. 0 in SQLite.
     written: i64,
     id: i64,
 }
@@ -37,45 +37,45 @@ impl FromStr for Cursor {
     }
 }
 
-/// What follows a place.
+/// The entries after a cursor.
 #[derive(Debug)]
-pub(crate) struct Followed {
-    pub(crate) entries: Vec<(Cursor, Entry)>,
-    /// How far it was read, also where nothing was found.
+pub(crate) struct FollowPage {
+    pub(crate) entries: Vec<(Cursor, EntryRow)>,
+    /// The cursor of the next page. It advances even if no entry matches.
     pub(crate) next: Cursor,
 }
 
 #[derive(FromRow)]
-pub(super) struct Placed {
+pub(super) struct PlacedEntry {
     written: i64,
     #[sqlx(flatten)]
-    entry: Entry,
+    entry: EntryRow,
 }
 
 #[derive(FromRow)]
-pub(super) struct Came {
+pub(super) struct PayloadRow {
     pub(super) entry_id: i64,
     #[sqlx(flatten)]
-    pub(super) payload: Payload,
+    pub(super) payload: StoredPayload,
 }
 
-/// So many bytes of what came, at most, in one piece; but one entry in any case.
-const BYTES: i64 = 8 << 20;
+/// The most payload bytes of a page. A page has at least one entry.
+const MAX_PAGE_BYTES: i64 = 8 << 20;
 
 const END_IN_SQLITE: &str = "SELECT 0 AS written, coalesce(max(id), 0) AS id FROM entry";
 const END_IN_POSTGRES: &str =
     "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS written, 0::bigint AS id";
 
-/// In what order entries were committed.
+/// The order of commits.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Order {
-    /// That of their ids, in SQLite.
+pub(super) enum CommitOrder {
+    /// By id, in SQLite.
     Ids,
-    /// That of their transactions, in PostgreSQL.
+    /// By transaction, in PostgreSQL.
     Transactions,
 }
 
-impl Order {
+impl CommitOrder {
     pub(super) fn end(self) -> &'static str {
         match self {
             Self::Ids => END_IN_SQLITE,
@@ -83,7 +83,7 @@ impl Order {
         }
     }
 
-    /// The statement, and its values.
+    /// Returns the statement, and adds its values to `conditions`.
     pub(super) fn follow(
         self,
         conditions: &mut Conditions,
@@ -91,19 +91,19 @@ impl Order {
         end: Cursor,
         limit: i64,
     ) -> String {
-        let mut number = |number| conditions.place(Value::Number(number));
+        let mut number = |number| conditions.placeholder(BoundValue::Number(number));
         let (from, to) = ((number(after.written), number(after.id)), (number(end.written), number(end.id)));
         let limit = number(limit);
         let (written, place, between) = match self {
             Self::Ids => {
-                // Every number is bound, so each has its place in the statement.
+                // Every bound number must stand in the statement.
                 let same = format!("{} <= 0 AND {} >= 0", from.0, to.0);
                 ("0", "id", format!("{same} AND id > {} AND id <= {}", from.1, to.1))
             }
             Self::Transactions => {
                 let at = |(written, id)| format!("({written}::bigint::text::xid8, {id}::bigint)");
                 let between = format!("(written, id) > {} AND (written, id) <= {}", at(from), at(to));
-                // Not the column that is shown, which has the same name.
+                // `entry.written`, because the result column `written` has the same name.
                 ("written::text::bigint", "entry.written, id", between)
             }
         };
@@ -114,22 +114,22 @@ impl Order {
     }
 }
 
-/// As many of them as a piece may have.
-pub(super) fn piece(rows: Vec<Placed>, limit: i64, end: Cursor) -> Followed {
+/// Cuts rows into a page.
+pub(super) fn page(rows: Vec<PlacedEntry>, limit: i64, end: Cursor) -> FollowPage {
     let is_full = i64::try_from(rows.len()).is_ok_and(|count| count >= limit);
-    let mut followed = Followed { entries: Vec::new(), next: end };
+    let mut page = FollowPage { entries: Vec::new(), next: end };
     let mut bytes = 0_i64;
-    for Placed { written, entry } in rows {
+    for PlacedEntry { written, entry } in rows {
         bytes = bytes.saturating_add(entry.size);
-        let last = followed.entries.last().map(|(cursor, _)| *cursor);
-        if let Some(last) = last.filter(|_| bytes > BYTES) {
-            followed.next = last;
-            return followed;
+        let last = page.entries.last().map(|(cursor, _)| *cursor);
+        if let Some(last) = last.filter(|_| bytes > MAX_PAGE_BYTES) {
+            page.next = last;
+            return page;
         }
-        followed.entries.push((Cursor { written, id: entry.id }, entry));
+        page.entries.push((Cursor { written, id: entry.id }, entry));
     }
-    if let Some((last, _)) = followed.entries.last().filter(|_| is_full) {
-        followed.next = *last;
+    if let Some((last, _)) = page.entries.last().filter(|_| is_full) {
+        page.next = *last;
     }
-    followed
+    page
 }

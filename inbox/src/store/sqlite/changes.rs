@@ -1,16 +1,16 @@
-//! Operators' changes.
+//! Operators' changes of entries and pauses.
 
 use super::Sqlite;
-use crate::store::change::{self, Changing};
-use crate::store::{Change, ChangeStore, Changed, Result};
+use crate::store::change::{self, ChangeStatements};
+use crate::store::{Change, ChangeResult, ChangeStore, Result};
 use async_trait::async_trait;
 use sqlx::query;
 use std::collections::BTreeSet;
 
 #[async_trait]
 impl ChangeStore for Sqlite {
-    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<Changed> {
-        /// What is deleted is overwritten with zeros; else it would stay in the file until its page is used again.
+    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<ChangeResult> {
+        /// Overwrites deleted payloads with zeros. Otherwise they stay in the file until SQLite reuses the page.
         const OVERWRITE: &str = "PRAGMA secure_delete = ON";
         const DO_NOT_OVERWRITE: &str = "PRAGMA secure_delete = OFF";
         let now = self.clock.now();

@@ -1,12 +1,11 @@
-//! Copies of the file: made while it is served from, and put back in its place.
+//! Copies a SQLite file while an inbox serves it, and restores such a copy.
 
-use super::super::{CannotCopy, Copied, Restored, version};
+use super::super::version::{self, VersionError};
+use super::super::{CopyError, CopySummary, IntegrityError, RestoreSummary, SourceError};
 use super::files::check_room;
-use super::lock::no_file;
-use super::lock::{Held, Id, check_beside, lock, log_of};
-
+use super::lock::{FileId, FileLock, check_beside, lock, log_of, no_file};
 use super::open::{options, tables, temporary_files};
-use super::{BUSY, MIGRATOR, OWN, beside};
+use super::{BUSY_TIMEOUT, MIGRATOR, OWNER_ONLY, beside};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, query, query_as, query_scalar};
 use std::fs::{self, File, OpenOptions};
@@ -16,77 +15,77 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-pub(in crate::store) async fn backup(path: &Path, to: &Path) -> Result<Copied, CannotCopy> {
+pub(in crate::store) async fn backup(path: &Path, to: &Path) -> Result<CopySummary, CopyError> {
     if !path.exists() {
-        return Err(no_file(path).into());
+        return Err(CopyError::Open(no_file(path)));
     }
     check_beside(path)?;
-    // The name is taken before the copy is there, so that nothing else is overwritten in the end.
-    let taken = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
-    taken.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => CannotCopy::Exists(to.display().to_string()),
-        _ => at(to)(error),
+    // Reserves the name before the copy, so that the rename at the end replaces no other file.
+    let reserved = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(to);
+    reserved.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => CopyError::Exists(to.display().to_string()),
+        _ => failed(to)(error),
     })?;
     let part = beside(to, ".part");
-    let made = async {
+    let copying = async {
         copy(path, &part).await?;
-        let copied = check(&part).await?;
-        settle(&part, to)?;
-        Ok(copied)
+        let summary = check(&part).await?;
+        publish(&part, to)?;
+        Ok(summary)
     };
-    let made = made.await;
-    if made.is_err() {
-        let _gone = (fs::remove_file(&part), fs::remove_file(to));
+    let result = copying.await;
+    if result.is_err() {
+        let _removed = (fs::remove_file(&part), fs::remove_file(to));
     }
-    made
+    result
 }
 
-pub(in crate::store) async fn restore(path: &Path, from: &Path) -> Result<Restored, CannotCopy> {
-    let not = |why: String| CannotCopy::NotAStore(from.display().to_string(), why);
-    let from_id = Id::of(&fs::metadata(from).map_err(at(from))?);
-    if fs::metadata(path).is_ok_and(|there| Id::of(&there) == from_id) {
-        return Err(not("it is the store itself".to_owned()));
+pub(in crate::store) async fn restore(path: &Path, from: &Path) -> Result<RestoreSummary, CopyError> {
+    let refused = |error| CopyError::Source(from.display().to_string(), error);
+    let from_id = FileId::of(&fs::metadata(from).map_err(failed(from))?);
+    if fs::metadata(path).is_ok_and(|there| FileId::of(&there) == from_id) {
+        return Err(refused(SourceError::SameFile));
     }
-    // What replaces the file takes the place of it, and not of a link to it.
+    // The copy replaces the file itself, not a symbolic link to it.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let held = if path.exists() { Some(lock(path)?) } else { None };
-    check_version(from).await.map_err(not)?;
+    let replaced_lock = if path.exists() { Some(lock(path)?) } else { None };
+    check_source(from).await.map_err(refused)?;
     let part = beside(path, ".restoring");
-    // The file is locked before it has its name, so that no inbox starts on it too early.
-    let next = hold_part(&part)?;
-    let made = async {
+    // Locks the new file before it has its name, so that no inbox opens it too early.
+    let part_lock = lock_part(&part)?;
+    let restoring = async {
         copy(from, &part).await?;
-        let paused = pause_what_waits(&part).await?;
-        let copied = check(&part).await?;
-        let replaced = put_aside(path).await?;
-        settle(&part, path)?;
-        Ok(Restored { copied, replaced, paused })
+        let paused = pause_waiting(&part).await?;
+        let copy = check(&part).await?;
+        let replaced = rename_replaced(path).await?;
+        publish(&part, path)?;
+        Ok(RestoreSummary { copy, replaced, paused })
     };
-    let made = made.await;
-    if made.is_err() {
-        let _gone = fs::remove_file(&part);
+    let result = restoring.await;
+    if result.is_err() {
+        let _removed = fs::remove_file(&part);
     }
-    drop((held, next));
-    made
+    drop((replaced_lock, part_lock));
+    result
 }
 
-/// One `restore` at a time.
-fn hold_part(part: &Path) -> Result<Held, CannotCopy> {
-    let made = OpenOptions::new().append(true).create(true).mode(OWN).open(part);
-    made.map_err(at(part))?;
+/// Creates and locks the new file: one restore runs at a time.
+fn lock_part(part: &Path) -> Result<FileLock, CopyError> {
+    let created = OpenOptions::new().append(true).create(true).mode(OWNER_ONLY).open(part);
+    created.map_err(failed(part))?;
     Ok(lock(part)?)
 }
 
-/// As it is, without a change of its journal.
+/// Options that leave the journal mode of a file as it is.
 fn plain(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging()
+    SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).disable_statement_logging()
 }
 
-/// One read, however long it takes: whoever writes goes on, and the log grows meanwhile.
-async fn copy(from: &Path, to: &Path) -> Result<(), CannotCopy> {
-    // A copy has no log, and its folder may be full.
+/// Copies a file in one read. Writers continue meanwhile, and the log grows.
+async fn copy(from: &Path, to: &Path) -> Result<(), CopyError> {
+    // A file without a log needs no index, and its folder may be full.
     if log_of(from).exists() {
-        check_room(from).map_err(at(from))?;
+        check_room(from).map_err(failed(from))?;
     }
     let mut connection = temporary_files(plain(from), to).read_only(true).connect().await?;
     vacuum_into(&mut connection, to).await?;
@@ -94,83 +93,83 @@ async fn copy(from: &Path, to: &Path) -> Result<(), CannotCopy> {
     Ok(())
 }
 
-async fn vacuum_into(connection: &mut SqliteConnection, to: &Path) -> Result<(), CannotCopy> {
-    // An empty file with this mode is taken by VACUUM INTO as if there were none.
-    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(OWN).open(to);
-    made.map_err(at(to))?;
-    let name = to.to_str().ok_or_else(|| at(to)(ErrorKind::InvalidFilename.into()))?;
+async fn vacuum_into(connection: &mut SqliteConnection, to: &Path) -> Result<(), CopyError> {
+    // VACUUM INTO accepts an empty file. Creating it here gives it its mode.
+    let created = OpenOptions::new().write(true).create(true).truncate(true).mode(OWNER_ONLY).open(to);
+    created.map_err(failed(to))?;
+    let name = to.to_str().ok_or_else(|| failed(to)(ErrorKind::InvalidFilename.into()))?;
     query("VACUUM INTO ?1").bind(name).execute(&mut *connection).await?;
-    // It is not the file that an inbox has marked as its own.
-    let mut copied = plain(to).connect().await?;
-    query("PRAGMA user_version = 0").execute(&mut copied).await?;
-    copied.close().await?;
+    // Removes the mark of the inbox that serves the original.
+    let mut copy = plain(to).connect().await?;
+    query("PRAGMA user_version = 0").execute(&mut copy).await?;
+    copy.close().await?;
     Ok(())
 }
 
-/// Copies what a connection has, whatever became of its files. Returns how many entries that are, and whether the copy is whole.
+/// Copies the contents of an open connection, whose files may be gone. Returns the number of entries, and the result of the
+/// integrity check.
 pub(super) async fn rescue_into(
     connection: &mut SqliteConnection,
     to: &Path,
-) -> Result<(i64, Result<(), String>), CannotCopy> {
+) -> Result<(i64, Result<(), IntegrityError>), CopyError> {
     if to.exists() {
-        return Err(CannotCopy::Exists(to.display().to_string()));
+        return Err(CopyError::Exists(to.display().to_string()));
     }
     let part = beside(to, ".part");
-    let made = async {
+    let copying = async {
         vacuum_into(connection, &part).await?;
-        let mut copied = plain(&part).read_only(true).connect().await?;
-        let is_whole = check_integrity(&mut copied).await;
-        let entries = query_scalar("SELECT count(*) FROM entry").fetch_one(&mut copied).await?;
-        copied.close().await?;
-        settle(&part, to)?;
-        Ok((entries, is_whole))
+        let mut copy = plain(&part).read_only(true).connect().await?;
+        let integrity = check_integrity(&mut copy).await;
+        let entries = query_scalar("SELECT count(*) FROM entry").fetch_one(&mut copy).await?;
+        copy.close().await?;
+        publish(&part, to)?;
+        Ok((entries, integrity))
     };
-    let made = made.await;
-    if made.is_err() {
-        let _gone = fs::remove_file(&part);
+    let result = copying.await;
+    if result.is_err() {
+        let _removed = fs::remove_file(&part);
     }
-    made
+    result
 }
 
-/// Has SQLite look at every page and every index, and counts.
-async fn check(path: &Path) -> Result<Copied, CannotCopy> {
+/// Checks a copy, and counts its entries.
+async fn check(path: &Path) -> Result<CopySummary, CopyError> {
     let mut connection = plain(path).read_only(true).connect().await?;
-    check_integrity(&mut connection).await.map_err(CannotCopy::NotWhole)?;
+    check_integrity(&mut connection).await.map_err(CopyError::Integrity)?;
     let states: Vec<(String, i64)> =
         query_as("SELECT state, count(*) FROM entry GROUP BY state").fetch_all(&mut connection).await?;
     connection.close().await?;
-    let bytes = fs::metadata(path).map_err(at(path))?.len();
-    Ok(Copied { states: states.into_iter().collect(), bytes })
+    let bytes = fs::metadata(path).map_err(failed(path))?.len();
+    Ok(CopySummary { states: states.into_iter().collect(), bytes })
 }
 
-async fn check_integrity(connection: &mut SqliteConnection) -> Result<(), String> {
-    let said: Result<String, _> = query_scalar("PRAGMA integrity_check(1)").fetch_one(connection).await;
-    match said {
-        Ok(said) if said == "ok" => Ok(()),
-        Ok(said) => Err(said),
-        Err(error) => Err(error.to_string()),
+/// Has SQLite check every page and every index.
+async fn check_integrity(connection: &mut SqliteConnection) -> Result<(), IntegrityError> {
+    let finding: Result<String, _> = query_scalar("PRAGMA integrity_check(1)").fetch_one(connection).await;
+    match finding {
+        Ok(finding) if finding == "ok" => Ok(()),
+        Ok(finding) => Err(IntegrityError::Damage(finding)),
+        Err(error) => Err(IntegrityError::Check(error.into())),
     }
 }
 
-/// Refuses what is broken, no inbox's, or of a version that this program does not know.
-async fn check_version(from: &Path) -> Result<(), String> {
-    let no_inbox = |error: sqlx::Error| format!("it is no inbox's store ({error})");
-    let mut connection = plain(from).read_only(true).connect().await.map_err(no_inbox)?;
-    check_integrity(&mut connection).await?;
-    let tables = tables(&mut connection).await.map_err(no_inbox)?;
+/// Refuses a file that is damaged, is no inbox's store, or has tables that this program cannot serve.
+async fn check_source(from: &Path) -> Result<(), SourceError> {
+    let unreadable = |error: sqlx::Error| SourceError::Unreadable(error.into());
+    let mut connection = plain(from).read_only(true).connect().await.map_err(unreadable)?;
+    check_integrity(&mut connection).await.map_err(SourceError::Integrity)?;
+    let tables = tables(&mut connection).await.map_err(unreadable)?;
     let _closed = connection.close().await;
-    match tables {
-        None => Err("it is no inbox's store (it has no tables)".to_owned()),
-        Some(_) if version::is_newer(&MIGRATOR, tables) => {
-            version::check(&MIGRATOR, tables).map_err(|error| error.to_string())
-        }
-        // `migrate` brings it to this version.
-        Some(_) => Ok(()),
+    match version::check(&MIGRATOR, tables) {
+        Err(VersionError::NoTables) => Err(SourceError::NoTables),
+        // `blobgate inbox migrate` brings older tables to this version.
+        Ok(()) | Err(VersionError::Older { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// What waits in the copy may have been delivered since.
-async fn pause_what_waits(path: &Path) -> Result<Vec<String>, CannotCopy> {
+/// Pauses each hook with waiting entries: the inbox may have delivered them after the copy was made.
+async fn pause_waiting(path: &Path) -> Result<Vec<String>, CopyError> {
     let now = i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000).unwrap_or_default();
     let mut connection = plain(path).connect().await?;
     query(
@@ -189,52 +188,52 @@ async fn pause_what_waits(path: &Path) -> Result<Vec<String>, CannotCopy> {
     Ok(paused)
 }
 
-/// With its log, so that it can be opened under its new name.
-async fn put_aside(path: &Path) -> Result<Option<PathBuf>, CannotCopy> {
+/// Renames the file, its log and its index. SQLite can open the file under its new name.
+async fn rename_replaced(path: &Path) -> Result<Option<PathBuf>, CopyError> {
     if !path.exists() {
-        // A log without its file would be read into the next one.
+        // SQLite would read a log without its file into the restored one.
         for log in ["-wal", "-shm"].map(|log| beside(path, log)).iter().filter(|log| log.exists()) {
-            fs::rename(log, beside(log, ".before-restore")).map_err(at(log))?;
+            fs::rename(log, beside(log, ".before-restore")).map_err(failed(log))?;
         }
         return Ok(None);
     }
-    // What is broken cannot be brought together, and is kept in its pieces.
+    // Writes the log into the file. SQLite cannot do that with a damaged file, whose log then stays beside it.
     if let Ok(mut connection) = options(path).connect().await {
-        let _log = query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
+        let _emptied = query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
         let _closed = connection.close().await;
     }
     let aside = beside(path, &format!(".before-restore-{}", stamp()));
     if aside.exists() {
-        return Err(CannotCopy::Exists(aside.display().to_string()));
+        return Err(CopyError::Exists(aside.display().to_string()));
     }
-    // The log first: a file that has lost it would be taken for whole.
+    // The log first: SQLite would accept a file without its log as complete.
     for suffix in ["-wal", "-shm", ""] {
         let piece = beside(path, suffix);
         if piece.exists() {
-            fs::rename(&piece, beside(&aside, suffix)).map_err(at(&piece))?;
+            fs::rename(&piece, beside(&aside, suffix)).map_err(failed(&piece))?;
         }
     }
     Ok(Some(aside))
 }
 
-/// The time, as a part of a file's name.
+/// The time, for the name of a file.
 pub(super) fn stamp() -> String {
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
     OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 
-/// On the disk, and then under its name.
-fn settle(part: &Path, name: &Path) -> Result<(), CannotCopy> {
-    File::open(part).and_then(|file| file.sync_all()).map_err(at(part))?;
-    fs::rename(part, name).map_err(at(name))?;
+/// Writes a file to the disk, and then gives it its name.
+fn publish(part: &Path, name: &Path) -> Result<(), CopyError> {
+    File::open(part).and_then(|file| file.sync_all()).map_err(failed(part))?;
+    fs::rename(part, name).map_err(failed(name))?;
     let folder = match name.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))
 }
 
-fn at(path: &Path) -> impl Fn(std::io::Error) -> CannotCopy {
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> CopyError {
     let name = path.display().to_string();
-    move |error| CannotCopy::File(name.clone(), error)
+    move |error| CopyError::File(name.clone(), error)
 }

@@ -1,10 +1,10 @@
-//! The deciding transaction: each step with its statements.
+//! The statements that store arrivals.
 
-use super::super::batch::{Deciding, GenerationRow, Ids, all_inserted};
+use super::super::batch::{ArrivalStatements, GenerationRow, IdSource, check_inserted};
 use super::{Sqlite, json};
 use crate::decide::{
-    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TerminalEvent, Token,
-    TokenKey, TokenUsage,
+    Account, BatchState, GenerationKey, GenerationUsage, NewEntry, QuarantineKey, TerminalEvent, TokenKey,
+    TokenState, TokenUsage,
 };
 use sqlx::Error;
 use sqlx::sqlite::SqliteConnection;
@@ -12,16 +12,16 @@ use sqlx::{QueryBuilder, query, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-/// Of so many rows a statement stays prepared: to prepare one, with its triggers, takes as long as a few rows do.
-const CACHED_ROWS: usize = 32;
+/// Statements of up to this many rows stay prepared. Preparing one with its triggers takes as long as inserting a few rows.
+const MAX_CACHED_ROWS: usize = 32;
 
-pub(super) struct Tx<'a> {
+pub(super) struct SqliteTransaction<'a> {
     pub(super) connection: &'a mut SqliteConnection,
     pub(super) sqlite: &'a Sqlite,
-    pub(super) ids: Ids,
+    pub(super) ids: IdSource,
 }
 
-impl Deciding for Tx<'_> {
+impl ArrivalStatements for SqliteTransaction<'_> {
     async fn ids(&mut self, count: usize) -> Result<Vec<i64>, Error> {
         let count = i64::try_from(count).unwrap_or_default();
         if let Some(ids) = self.ids.take(count) {
@@ -64,7 +64,7 @@ impl Deciding for Tx<'_> {
             state.tokens = rows
                 .into_iter()
                 .map(|(hook, token_id, generation)| {
-                    (TokenKey { hook, token_id }, Token { generation, changed: false })
+                    (TokenKey { hook, token_id }, TokenState { generation, changed: false })
                 })
                 .collect();
         }
@@ -78,7 +78,7 @@ impl Deciding for Tx<'_> {
         const FIND_QUARANTINED: &str = "
             SELECT id FROM entry
             WHERE lane = 'quarantine' AND hook = ?1 AND reason = ?2 AND coalesce(token_id, '') = ?3 AND digest = ?4";
-        let mut kept = BTreeMap::new();
+        let mut found = BTreeMap::new();
         for key in keys {
             let id: Option<i64> = query_scalar(FIND_QUARANTINED)
                 .bind(&key.hook)
@@ -87,9 +87,9 @@ impl Deciding for Tx<'_> {
                 .bind(key.digest.as_slice())
                 .fetch_optional(&mut *self.connection)
                 .await?;
-            kept.extend(id.map(|id| (key.clone(), id)));
+            found.extend(id.map(|id| (key.clone(), id)));
         }
-        Ok(kept)
+        Ok(found)
     }
 
     async fn usage_of_tokens(
@@ -139,7 +139,7 @@ impl Deciding for Tx<'_> {
                 seen, received_at, seen_at, due_at) ";
         const INSERT_PAYLOAD: &str = "INSERT INTO payload (entry_id, path, headers, body) ";
         let now = self.sqlite.clock.now();
-        let is_cached = entries.len() <= CACHED_ROWS;
+        let is_cached = entries.len() <= MAX_CACHED_ROWS;
         let mut insert = QueryBuilder::new(INSERT);
         insert.push_values(entries, |mut row, entry| {
             let arrival = entry.arrival;
@@ -163,7 +163,7 @@ impl Deciding for Tx<'_> {
                 .push_bind(now);
         });
         let inserted = insert.build().persistent(is_cached).execute(&mut *self.connection).await?;
-        all_inserted("entry", entries.len(), inserted.rows_affected())?;
+        check_inserted("entry", entries.len(), inserted.rows_affected())?;
         let mut insert = QueryBuilder::new(INSERT_PAYLOAD);
         insert.push_values(entries, |mut row, entry| {
             row.push_bind(entry.id)
@@ -172,7 +172,7 @@ impl Deciding for Tx<'_> {
                 .push_bind(entry.arrival.body.as_ref());
         });
         let inserted = insert.build().persistent(is_cached).execute(&mut *self.connection).await?;
-        all_inserted("payload", entries.len(), inserted.rows_affected())
+        check_inserted("payload", entries.len(), inserted.rows_affected())
     }
 
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error> {
@@ -200,7 +200,7 @@ impl Deciding for Tx<'_> {
                 failure_fingerprint = k.v ->> '$[4][1]', failure_origin = k.v ->> '$[4][2]', failure_authenticated = k.v ->> '$[4][3]'
             FROM (SELECT value AS v FROM json_each(?1)) AS k
             WHERE generation.hook = k.v ->> 0 AND generation.generation = k.v ->> 1";
-        const MEET: &str = "
+        const MEET_EXPECTATIONS: &str = "
             UPDATE expectation SET state = k.v ->> 2 FROM (SELECT value AS v FROM json_each(?1)) AS k
             WHERE expectation.hook = k.v ->> 0 AND expectation.generation = k.v ->> 1 AND state NOT IN ('arrived', 'reconciled')";
         const SAVE_TOKENS: &str = "
@@ -221,9 +221,9 @@ impl Deciding for Tx<'_> {
         if !changed.is_empty() {
             query(SAVE_GENERATIONS).bind(json(&changed)?).execute(&mut *self.connection).await?;
         }
-        let met: Vec<_> = state.met().collect();
+        let met: Vec<_> = state.met_expectations().collect();
         if !met.is_empty() {
-            query(MEET).bind(json(&met)?).execute(&mut *self.connection).await?;
+            query(MEET_EXPECTATIONS).bind(json(&met)?).execute(&mut *self.connection).await?;
         }
         let changed: Vec<_> = state
             .tokens
@@ -237,12 +237,12 @@ impl Deciding for Tx<'_> {
         Ok(())
     }
 
-    async fn hold_quarantined(&mut self, id: i64) -> Result<bool, Error> {
-        const HOLD_QUARANTINED: &str =
+    async fn lock_quarantined(&mut self, id: i64) -> Result<bool, Error> {
+        const LOCK_QUARANTINED: &str =
             "SELECT id FROM entry WHERE id = ?1 AND lane = 'quarantine' AND state = 'quarantined'";
-        let held: Option<i64> =
-            query_scalar(HOLD_QUARANTINED).bind(id).fetch_optional(&mut *self.connection).await?;
-        Ok(held.is_some())
+        let locked: Option<i64> =
+            query_scalar(LOCK_QUARANTINED).bind(id).fetch_optional(&mut *self.connection).await?;
+        Ok(locked.is_some())
     }
 
     async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error> {
@@ -252,20 +252,24 @@ impl Deciding for Tx<'_> {
         end.execute(&mut *self.connection).await.map(|_| ())
     }
 
-    async fn tidy(&mut self, generations: &[GenerationKey], tokens: &[TokenKey]) -> Result<(), Error> {
-        /// A quarantined entry that was released holds its generation's row: that is busy, or an entry waits for it.
-        const TIDY_GENERATIONS: &str = "
+    async fn delete_empty(
+        &mut self,
+        generations: &[GenerationKey],
+        tokens: &[TokenKey],
+    ) -> Result<(), Error> {
+        /// Keeps the row of a released entry: it is busy, or an entry of the generation waits.
+        const DELETE_EMPTY_GENERATIONS: &str = "
             DELETE FROM generation
             WHERE (hook, generation) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1)) AND busy IS NULL
                 AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
                     AND e.lane = 'deliver' AND e.state IN ('waiting', 'in_flight'))
                 AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.hook = generation.hook AND e.generation = generation.generation
                     AND e.lane = 'quarantine' AND e.state IN ('waiting', 'in_flight'))";
-        const TIDY_TOKENS: &str = "
+        const DELETE_EMPTY_TOKENS: &str = "
             DELETE FROM token WHERE (hook, token_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
         let generations: Vec<_> = generations.iter().map(|key| (&key.hook, &key.generation)).collect();
         let tokens: Vec<_> = tokens.iter().map(|key| (&key.hook, &key.token_id)).collect();
-        query(TIDY_GENERATIONS).bind(json(&generations)?).execute(&mut *self.connection).await?;
-        query(TIDY_TOKENS).bind(json(&tokens)?).execute(&mut *self.connection).await.map(|_| ())
+        query(DELETE_EMPTY_GENERATIONS).bind(json(&generations)?).execute(&mut *self.connection).await?;
+        query(DELETE_EMPTY_TOKENS).bind(json(&tokens)?).execute(&mut *self.connection).await.map(|_| ())
     }
 }

@@ -1,13 +1,16 @@
-//! Deliveries: claims, leases and how attempts ended.
+//! Claims, leases and the results of attempts.
 
 use super::{Sqlite, json};
 use crate::entry::EntryState;
-use crate::store::read::HOLDING;
-use crate::store::{Claim, Class, DeliveryStore, Finished, MIN_ATTEMPTS, Pause, Pick, Result, Wanted};
+use crate::store::read::ACTIVE_PAUSES;
+use crate::store::{
+    AttemptClass, ClaimRequest, ClaimedBatch, DeliveryStore, FinishedAttempt, MIN_ATTEMPTS, Pause, Pick,
+    Result,
+};
 use async_trait::async_trait;
 use sqlx::{query, query_as, query_scalar};
 
-const LET_GO: &str = "
+const RELEASE_GENERATIONS: &str = "
 UPDATE generation SET busy = NULL FROM entry e
 WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
     AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
@@ -15,7 +18,7 @@ WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
 #[async_trait]
 impl DeliveryStore for Sqlite {
     async fn waiting(&self) -> Result<Vec<(String, i64)>> {
-        /// A step through the index for each route, however much waits.
+        /// Takes one index step for each route.
         const WAITING: &str = "
             WITH RECURSIVE routes (route) AS (
                 SELECT min(route) FROM entry WHERE state = 'waiting'
@@ -28,19 +31,19 @@ impl DeliveryStore for Sqlite {
                 coalesce((SELECT min(due_at) FROM entry e WHERE e.state = 'waiting' AND e.route = routes.route AND behind = 1), 1 << 62)
             ) - ?1
             FROM routes WHERE route IS NOT NULL";
-        Ok(query_as(WAITING).bind(self.clock.now()).fetch_all(&self.looks).await?)
+        Ok(query_as(WAITING).bind(self.clock.now()).fetch_all(&self.delivery_reads).await?)
     }
 
     async fn pauses(&self) -> Result<Vec<Pause>> {
-        Ok(query_as(HOLDING).fetch_all(&self.looks).await?)
+        Ok(query_as(ACTIVE_PAUSES).fetch_all(&self.delivery_reads).await?)
     }
 
-    async fn claim(&self, route: &str, mut wanted: Wanted, lease: i64) -> Result<Claim> {
+    async fn claim(&self, route: &str, mut request: ClaimRequest, lease: i64) -> Result<ClaimedBatch> {
         const HOLD: &str = "
             UPDATE generation SET busy = e.id FROM entry e
             WHERE e.id IN (SELECT value FROM json_each(?1)) AND e.lane <> 'observed'
                 AND generation.hook = e.hook AND generation.generation = e.generation";
-        /// Of two of one generation in one claim, the one that holds it.
+        /// Of two entries of one generation, takes the one in `busy`.
         const CLAIM: &str = "
             UPDATE entry SET state = 'in_flight', attempts = attempts + 1, lease = lease + 1, lease_until = ?2
             WHERE id IN (SELECT value FROM json_each(?1)) AND (lane = 'observed' OR EXISTS (
@@ -54,8 +57,8 @@ impl DeliveryStore for Sqlite {
         let now = self.clock.now();
         transaction!(self, |connection| {
             let mut claimed = Vec::new();
-            for (pick, most) in wanted.picks.clone() {
-                let limit = wanted.limit(pick, most);
+            for (pick, max) in request.picks.clone() {
+                let limit = request.limit(pick, max);
                 if limit == 0 {
                     continue;
                 }
@@ -65,7 +68,7 @@ impl DeliveryStore for Sqlite {
                     .bind(now)
                     .fetch_all(&mut *connection)
                     .await?;
-                wanted.took(pick, limit, due.len());
+                request.note_taken(pick, limit, due.len());
                 if due.is_empty() {
                     continue;
                 }
@@ -75,10 +78,10 @@ impl DeliveryStore for Sqlite {
                 claimed.extend(due);
             }
             if claimed.is_empty() {
-                wanted.claim(Vec::new())
+                request.claim(Vec::new())
             } else {
                 let ids = json(&claimed)?;
-                wanted.claim(query_as(READ_CLAIMED).bind(&ids).fetch_all(&mut *connection).await?)
+                request.claim(query_as(READ_CLAIMED).bind(&ids).fetch_all(&mut *connection).await?)
             }
         })
     }
@@ -87,15 +90,15 @@ impl DeliveryStore for Sqlite {
         const RENEW: &str = "
             UPDATE entry SET lease_until = ?2 FROM (SELECT value ->> 0 AS id, value ->> 1 AS lease FROM json_each(?1)) AS k
             WHERE entry.id = k.id AND entry.lease = k.lease AND state = 'in_flight' RETURNING entry.id";
-        // Nobody else can take them: what is renewed is only shown.
+        // No other process claims entries. Operators see the time.
         let until = self.clock.now().saturating_add(lease);
         transaction!(self, |connection| {
             query_scalar(RENEW).bind(json(leases)?).bind(until).fetch_all(&mut *connection).await?
         })
     }
 
-    async fn finish(&self, finished: &[Finished], give_up_after: i64) -> Result<Vec<i64>> {
-        /// The service said 2xx: that ends the event.
+    async fn finish(&self, finished: &[FinishedAttempt], give_up_after: i64) -> Result<Vec<i64>> {
+        /// A 2xx ends the event.
         const FINISH_DONE: &str = "
             UPDATE entry SET state = 'delivered', ended_at = ?2, status = k.v ->> 'status', answer = k.v ->> 'answer', lease_until = NULL
             FROM (SELECT value AS v FROM json_each(?1)) AS k
@@ -110,12 +113,12 @@ impl DeliveryStore for Sqlite {
             FROM (SELECT value AS v FROM json_each(?1)) AS k
             WHERE entry.id = k.v ->> 'id' AND NOT (k.v ->> 'done') AND state = 'in_flight' AND lease = k.v ->> 'lease'
             RETURNING entry.id, entry.state";
-        /// The clock may have been stepped back: the newest time is not the highest.
+        /// After a step back of the clock, the newest time is not the highest.
         const NOTE_SUCCESS: &str = "
             INSERT INTO route_success (route, at) SELECT value, ?2 FROM json_each(?1) WHERE true
             ON CONFLICT (route) DO UPDATE SET at = excluded.at";
         let ids = json(&finished.iter().map(|finished| finished.id).collect::<Vec<_>>())?;
-        let succeeded = json(&Finished::succeeded_on(finished))?;
+        let succeeded = json(&FinishedAttempt::succeeded_on(finished))?;
         let (now, json) = (self.clock.now(), json(finished)?);
         transaction!(self, |connection| {
             query(FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
@@ -126,7 +129,7 @@ impl DeliveryStore for Sqlite {
                 .bind(MIN_ATTEMPTS)
                 .fetch_all(&mut *connection)
                 .await?;
-            query(LET_GO).bind(&ids).execute(&mut *connection).await?;
+            query(RELEASE_GENERATIONS).bind(&ids).execute(&mut *connection).await?;
             if succeeded != "[]" {
                 query(NOTE_SUCCESS).bind(&succeeded).bind(now).execute(&mut *connection).await?;
             }
@@ -134,7 +137,7 @@ impl DeliveryStore for Sqlite {
         })
     }
 
-    /// One process, whose deliveries end with it: what it holds without knowing is a claim that failed after its commit.
+    /// Releases claims that failed after their commit. Other leases end with their process, at the next start.
     async fn release_expired(&self, held: &[i64], _lease: i64) -> Result<usize> {
         const EXPIRED: &str = "
             SELECT id FROM entry WHERE state = 'in_flight' AND lease_until < ?2 AND id NOT IN (SELECT value FROM json_each(?1)) LIMIT 1000";
@@ -143,19 +146,20 @@ impl DeliveryStore for Sqlite {
                 ended_at = CASE WHEN retired THEN ?2 END, due_at = ?2, lease_until = NULL
             WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2";
         let (now, held) = (self.clock.now(), json(held)?);
-        let ids: Vec<i64> = query_scalar(EXPIRED).bind(&held).bind(now).fetch_all(&self.looks).await?;
+        let ids: Vec<i64> =
+            query_scalar(EXPIRED).bind(&held).bind(now).fetch_all(&self.delivery_reads).await?;
         if !ids.is_empty() {
             let ids = json(&ids)?;
             transaction!(self, |connection| {
                 query(RELEASE_EXPIRED).bind(&ids).bind(now).execute(&mut *connection).await?;
-                query(LET_GO).bind(&ids).execute(&mut *connection).await?;
+                query(RELEASE_GENERATIONS).bind(&ids).execute(&mut *connection).await?;
             })?;
         }
         Ok(ids.len())
     }
 }
 
-/// Of one generation one entry at most is in flight; what was only observed is of none.
+/// Leaves out generations with an entry in flight. Observed entries belong to no generation.
 macro_rules! due {
     ($index:literal, $which:literal, $order:literal) => {
         concat!(
@@ -176,10 +180,10 @@ ORDER BY ",
 pub(super) fn due(pick: Pick) -> &'static str {
     match pick {
         Pick::Due => due!("entry_waiting", "true", "behind, due_at, id"),
-        Pick::Oldest(Class::First) => due!("entry_first", "attempts = 0", "due_at, id"),
-        Pick::Newest(Class::First) => due!("entry_first", "attempts = 0", "due_at DESC, id DESC"),
-        Pick::Oldest(Class::Again) => due!("entry_again", "attempts > 0", "due_at, id"),
-        Pick::Newest(Class::Again) => {
+        Pick::Oldest(AttemptClass::First) => due!("entry_first", "attempts = 0", "due_at, id"),
+        Pick::Newest(AttemptClass::First) => due!("entry_first", "attempts = 0", "due_at DESC, id DESC"),
+        Pick::Oldest(AttemptClass::Again) => due!("entry_again", "attempts > 0", "due_at, id"),
+        Pick::Newest(AttemptClass::Again) => {
             due!("entry_again", "attempts > 0", "due_at DESC, id DESC")
         }
     }

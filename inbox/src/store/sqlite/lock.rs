@@ -1,161 +1,164 @@
-//! The lock that leaves a database file to one inbox, by any of its names.
+//! The lock that reserves a database file for one inbox, under any of its names.
 //!
-//! It is a `flock` on the file's own inode. SQLite locks the same inode with POSIX locks, and a process loses those as soon as
-//! it closes any descriptor of the inode (fcntl(2)). So a descriptor that was opened here stays open until the process ends.
+//! It is a `flock` on the inode of the file. SQLite locks the same inode with POSIX locks, and a process loses those when it
+//! closes any descriptor of the inode (fcntl(2)). So a descriptor that this module opens stays open until the process ends.
 
-use super::super::CannotOpen;
+use super::super::SettingsError;
+use super::super::{OpenError, VersionError};
 use super::beside;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, TryLockError, metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// A file, by whatever name: device and inode.
+/// The device and inode of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Id(u64, u64);
+pub(super) struct FileId(u64, u64);
 
-impl Id {
+impl FileId {
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self(metadata.dev(), metadata.ino())
     }
 }
 
-struct Opened {
+struct LockDescriptor {
     file: &'static File,
-    /// This process has the lock: a second `flock` through the same descriptor would succeed.
-    held: bool,
+    /// Whether this process has the lock: a second `flock` through the same descriptor would succeed.
+    is_locked: bool,
 }
 
-static OPENED: Mutex<BTreeMap<Id, Opened>> = Mutex::new(BTreeMap::new());
+static DESCRIPTORS: Mutex<BTreeMap<FileId, LockDescriptor>> = Mutex::new(BTreeMap::new());
 
-/// A lock that this process has.
+/// A lock of this process.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct FileLock {
     pub(super) file: &'static File,
-    pub(super) id: Id,
+    pub(super) id: FileId,
 }
 
-impl Drop for Held {
+impl Drop for FileLock {
     fn drop(&mut self) {
-        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-        // With its descriptor alone it would live on for a moment in a process that is just being started.
+        let mut descriptors = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
+        // A child process inherits the lock with the descriptor until its `exec`. Closing would release it too late.
         let _released = self.file.unlock();
-        if let Some(opened) = opened.get_mut(&self.id) {
-            opened.held = false;
+        if let Some(descriptor) = descriptors.get_mut(&self.id) {
+            descriptor.is_locked = false;
         }
     }
 }
 
-/// A command that looks at the lock has it for an instant: so often is tried again before the file counts as taken.
+/// A command that checks the lock has it for an instant, so the inbox tries this many times.
 const TRIES: u32 = 5;
-const AGAIN: Duration = Duration::from_millis(20);
-/// An inbox that starts has its log within so many of these.
-const STARTS: u32 = 50;
+const RETRY_DELAY: Duration = Duration::from_millis(20);
+/// An inbox that starts locks its log within this many retry delays.
+const START_TRIES: u32 = 50;
 
 /// Takes the lock of an existing file.
-pub(super) fn lock(path: &Path) -> Result<Held, CannotOpen> {
+pub(super) fn lock(path: &Path) -> Result<FileLock, OpenError> {
     let name = || path.display().to_string();
     let mut tries = TRIES;
     loop {
         let failed = |error: io::Error| match error.kind() {
             ErrorKind::NotFound => no_file(path),
-            _ => CannotOpen::File(name(), error),
+            _ => OpenError::File(name(), error),
         };
         match try_lock(path).map_err(failed)? {
-            Some(held) => {
+            Some(lock) => {
                 check_names(path)?;
-                return Ok(held);
+                return Ok(lock);
             }
-            None if tries == 0 => return Err(CannotOpen::Taken(name())),
+            None if tries == 0 => return Err(OpenError::Taken(name())),
             None => {
                 tries = tries.saturating_sub(1);
-                std::thread::sleep(AGAIN);
+                std::thread::sleep(RETRY_DELAY);
             }
         }
     }
 }
 
-/// Nothing where it is taken.
-fn try_lock(path: &Path) -> io::Result<Option<Held>> {
-    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    let id = open(path, &mut opened)?;
-    let Some(known) = opened.get_mut(&id).filter(|known| !known.held) else { return Ok(None) };
-    match known.file.try_lock() {
+/// `None` if another inbox has the lock.
+fn try_lock(path: &Path) -> io::Result<Option<FileLock>> {
+    let mut descriptors = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let id = open(path, &mut descriptors)?;
+    let Some(descriptor) = descriptors.get_mut(&id).filter(|descriptor| !descriptor.is_locked) else {
+        return Ok(None);
+    };
+    match descriptor.file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    // Between opening and locking, `restore` may have put another file under the name.
-    if metadata(path).is_ok_and(|now| Id::of(&now) == id) {
-        known.held = true;
-        return Ok(Some(Held { file: known.file, id }));
+    // Between `open` and `try_lock`, a restore may have put another file at the path.
+    if metadata(path).is_ok_and(|now| FileId::of(&now) == id) {
+        descriptor.is_locked = true;
+        return Ok(Some(FileLock { file: descriptor.file, id }));
     }
-    let _released = known.file.unlock();
+    let _released = descriptor.file.unlock();
     Ok(None)
 }
 
-/// Opens a file that is not open yet.
-fn open(path: &Path, opened: &mut BTreeMap<Id, Opened>) -> io::Result<Id> {
-    let id = Id::of(&metadata(path)?);
-    if opened.contains_key(&id) {
+/// Opens a file unless this process has it open.
+fn open(path: &Path, descriptors: &mut BTreeMap<FileId, LockDescriptor>) -> io::Result<FileId> {
+    let id = FileId::of(&metadata(path)?);
+    if descriptors.contains_key(&id) {
         return Ok(id);
     }
     let file: &'static File = Box::leak(Box::new(File::open(path)?));
-    let id = Id::of(&file.metadata()?);
-    opened.entry(id).or_insert(Opened { file, held: false });
+    let id = FileId::of(&file.metadata()?);
+    descriptors.entry(id).or_insert(LockDescriptor { file, is_locked: false });
     Ok(id)
 }
 
-/// Lets a command go on beside the inbox that serves the file, unless that has it by another name: SQLite's log lies beside the
-/// name, so there would be two logs of one file.
-pub(super) fn check_beside(path: &Path) -> Result<(), CannotOpen> {
-    let failed = |error| CannotOpen::File(path.display().to_string(), error);
+/// Allows a command beside the inbox that serves the file, unless that inbox uses another name of it. SQLite's log is beside the
+/// name, so one file would have two logs.
+pub(super) fn check_beside(path: &Path) -> Result<(), OpenError> {
+    let failed = |error| OpenError::File(path.display().to_string(), error);
     check_names(path)?;
-    for _ in 0..STARTS {
+    for _ in 0..START_TRIES {
         if is_free(path).map_err(failed)? || is_locked(&log_of(path)) {
             return Ok(());
         }
-        // An inbox that starts locks the file first, and then its log.
-        std::thread::sleep(AGAIN);
+        // An inbox that starts locks the file before its log.
+        std::thread::sleep(RETRY_DELAY);
     }
-    Err(CannotOpen::OtherName(path.display().to_string()))
+    Err(OpenError::OtherName(path.display().to_string()))
 }
 
 /// Whether no other process has the lock.
 fn is_free(path: &Path) -> io::Result<bool> {
-    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    let id = open(path, &mut opened)?;
-    let Some(known) = opened.get(&id).filter(|known| !known.held) else { return Ok(true) };
-    match known.file.try_lock_shared() {
-        Ok(()) => known.file.unlock().map(|()| true),
+    let mut descriptors = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let id = open(path, &mut descriptors)?;
+    let Some(descriptor) = descriptors.get(&id).filter(|descriptor| !descriptor.is_locked) else {
+        return Ok(true);
+    };
+    match descriptor.file.try_lock_shared() {
+        Ok(()) => descriptor.file.unlock().map(|()| true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// The log lies beside the file's real name, not beside a symbolic link.
-pub(super) fn log_of(path: &Path) -> std::path::PathBuf {
+/// The path of the log. It is beside the file's real name, not beside a symbolic link.
+pub(super) fn log_of(path: &Path) -> PathBuf {
     beside(&std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()), "-wal")
 }
 
-/// Whether an inbox has this log. SQLite sets no lock on it, so a descriptor of it may be closed.
+/// Whether an inbox has locked this log. SQLite does not lock the log, so closing its descriptor is safe.
 pub(super) fn is_locked(log: &Path) -> bool {
     File::open(log).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// SQLite's log lies beside one of a file's names: opened by another one, the file would lack its newest events.
-fn check_names(path: &Path) -> Result<(), CannotOpen> {
+/// Refuses hard links. SQLite's log is beside one name, so the file under another name lacks its newest events.
+fn check_names(path: &Path) -> Result<(), SettingsError> {
     match metadata(path).map(|metadata| metadata.nlink()) {
-        Ok(names) if names > 1 => Err(CannotOpen::Settings(format!(
-            "{} has {names} names (hard links), and SQLite's log lies beside one of them: remove the other names. A copy by `cp` would lack the events in the log: use `blobgate inbox backup`",
-            path.display()
-        ))),
+        Ok(names) if names > 1 => Err(SettingsError::HardLinks { path: path.to_owned(), names }),
         _ => Ok(()),
     }
 }
-pub(super) fn no_file(path: &Path) -> CannotOpen {
-    CannotOpen::Version(format!("there is no store {} yet: run `blobgate inbox migrate`", path.display()))
+
+pub(super) fn no_file(path: &Path) -> OpenError {
+    VersionError::NoFile(path.to_owned()).into()
 }

@@ -1,21 +1,20 @@
-//! The tables of this version.
+//! Migrates the tables of a SQLite file.
 
-use super::super::CannotOpen;
+use super::super::OpenError;
 use super::super::version;
 use super::files::check_room;
 use super::lock::check_beside;
 use super::open::{options, tables};
-use super::{MIGRATOR, OWN};
+use super::{MIGRATOR, OWNER_ONLY};
 use sqlx::{ConnectOptions, Connection};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-pub(in crate::store) async fn migrate(path: &Path) -> Result<(), CannotOpen> {
-    // Prompts, and links to results: for its owner. The log beside it gets the same mode.
-    private(path)?;
+pub(in crate::store) async fn migrate(path: &Path) -> Result<(), OpenError> {
+    create_private(path)?;
     check_beside(path)?;
-    check_room(path).map_err(|error| CannotOpen::no_room(path, &error))?;
+    check_room(path).map_err(|error| OpenError::no_room(path, error))?;
     let mut connection = options(path).connect().await?;
     let tables = tables(&mut connection).await?;
     if version::is_newer(&MIGRATOR, tables) {
@@ -27,11 +26,12 @@ pub(in crate::store) async fn migrate(path: &Path) -> Result<(), CannotOpen> {
     Ok(())
 }
 
-fn private(path: &Path) -> Result<(), CannotOpen> {
+/// Creates the file for its owner alone: it contains prompts and links to results. SQLite gives its log the same mode.
+fn create_private(path: &Path) -> Result<(), OpenError> {
     if path.exists() {
-        // Closing a descriptor of it would end the locks of an inbox in this process.
+        // Closing a descriptor of the file would release the POSIX locks of an inbox in this process.
         return Ok(());
     }
-    let made = OpenOptions::new().create(true).append(true).mode(OWN).open(path);
-    made.map(|_| ()).map_err(|error| CannotOpen::File(path.display().to_string(), error))
+    let created = OpenOptions::new().create(true).append(true).mode(OWNER_ONLY).open(path);
+    created.map(|_| ()).map_err(|error| OpenError::File(path.display().to_string(), error))
 }

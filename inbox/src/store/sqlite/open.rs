@@ -1,16 +1,14 @@
-//! What it takes to open a file.
+//! Opens a SQLite file.
 
+use super::super::SettingsError;
 use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
-use super::super::{CannotOpen, MAX_DELAY};
+use super::super::{MAX_DELAY, OpenError};
 use super::clock::Clock;
-use super::files::{Files, allocate_index, check_room, open_index};
-use super::lock::{Held, is_locked, lock, log_of, no_file};
+use super::files::{StoreFiles, allocate_index, check_room, open_index};
+use super::lock::{FileLock, is_locked, lock, log_of, no_file};
 use super::rescued::rescued_beside;
-use super::{BUSY, EMPTY_LOG, MIGRATOR, Sqlite};
-use crate::failpoint::broken_by;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use super::{BUSY_TIMEOUT, EMPTY_LOG, MIGRATOR, Sqlite};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Error, query, query_scalar};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,32 +16,33 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// 128 MiB of cache, in KiB as SQLite counts them: with its own 2 MiB a million rows are slower by a third.
-const CACHE: &str = "-131072";
-/// 40 MB of log between checkpoints; after SQLite's own 4 MB it would checkpoint several times a second under load.
+/// `PRAGMA synchronous = FULL`: a commit returns once it is on the disk.
+pub(in crate::store) const FULL: i64 = 2;
+/// 128 MiB of cache, in KiB as SQLite counts them: with SQLite's default of 2 MiB a million rows are slower by a third.
+const CACHE_SIZE: &str = "-131072";
+/// 40 MB of log between checkpoints. With SQLite's default of 4 MB a load test had several checkpoints a second.
 const CHECKPOINT_PAGES: &str = "10000";
-/// Prepared statements of a connection: 60 of the inbox's, and two for each number of rows up to 32.
-const STATEMENTS: usize = 160;
+/// Prepared statements of a connection: 60 of the inbox, and two for each number of rows up to 32.
+const MAX_STATEMENTS: usize = 160;
+
 pub(in crate::store) fn options(path: &Path) -> SqliteConnectOptions {
-    let synchronous =
-        if broken_by!("break-synchronous-off") { SqliteSynchronous::Off } else { SqliteSynchronous::Full };
     let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(synchronous)
-        .pragma("cache_size", CACHE)
-        .statement_cache_capacity(STATEMENTS)
+        .pragma("synchronous", FULL.to_string())
+        .pragma("cache_size", CACHE_SIZE)
+        .statement_cache_capacity(MAX_STATEMENTS)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        .busy_timeout(BUSY)
+        .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
     temporary_files(options, path)
 }
 
-/// Has temporary files lie beside this one, for all connections of the process: nowhere else has to be writable.
+/// Puts the temporary files of all connections of this process beside the store: no other folder must be writable.
 pub(super) fn temporary_files(options: SqliteConnectOptions, path: &Path) -> SqliteConnectOptions {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // SQLite fails where it cannot write there, and then this is not what is missing.
+    // With a read-only folder SQLite would report the temporary file, which hides the actual problem.
     match folder.to_str().filter(|_| is_writable(folder)) {
         Some(name) => options.pragma("temp_store_directory", format!("'{}'", name.replace('\'', "''"))),
         None => options,
@@ -55,29 +54,29 @@ fn is_writable(folder: &Path) -> bool {
 }
 
 impl Sqlite {
-    pub(in crate::store) async fn open(path: &Path) -> Result<Self, CannotOpen> {
-        /// Of any entry that ever was: a purged one's id is nobody else's.
+    pub(in crate::store) async fn open(path: &Path, synchronous: i64) -> Result<Self, OpenError> {
+        /// The highest id of all entries so far, purged ones included: no id is used twice.
         const LAST_ID: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'entry'";
-        let held = lock(path)?;
+        let lock = lock(path)?;
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if is_locked(&log_of(path)) {
-            return Err(CannotOpen::Taken(format!("{}-wal", real.display())));
+            return Err(OpenError::Taken(format!("{}-wal", real.display())));
         }
         for rescued in rescued_beside(&real) {
             tracing::warn!(
-                "{} lies beside the store, and may have events that the store has not: restore it as `blobgate inbox restore --help` says, or move it away",
+                "the rescue copy {} may contain events that the store lacks. Restore it (`blobgate inbox restore --help`), or move it away",
                 rescued.display()
             );
         }
-        check_room(path).map_err(|error| CannotOpen::no_room(path, &error))?;
-        let options = options(path);
+        check_room(path).map_err(|error| OpenError::no_room(path, error))?;
+        let options = options(path).pragma("synchronous", synchronous.to_string());
         let mut writer = options
             .connect()
             .await
             .map_err(|error| if path.exists() { error.into() } else { no_file(path) })?;
         version::check(&MIGRATOR, tables(&mut writer).await?)?;
-        check_settings(&mut writer).await?;
-        let (anchor, files) = keep_open(path, real, held, &options, &mut writer).await?;
+        check_settings(&mut writer, synchronous).await?;
+        let (anchor, files) = keep_open(path, real, lock, &options, &mut writer).await?;
         let last: Option<i64> = query_scalar(LAST_ID).fetch_optional(&mut writer).await?;
         let clock = Clock::start();
         take_over(&mut writer, clock.now()).await?;
@@ -85,32 +84,33 @@ impl Sqlite {
             let options = options.clone().read_only(true);
             SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(options)
         };
-        let (reads, looks) = (reading(2), reading(1));
+        let (reads, delivery_reads) = (reading(2), reading(1));
         Ok(Self {
             writer: Mutex::new(Some(writer)),
             options,
             reads,
-            looks,
+            delivery_reads,
             path: path.to_owned(),
             next_id: AtomicI64::new(last.unwrap_or_default().saturating_add(1)),
             clock,
             anchor: Mutex::new(Some(anchor)),
             files,
-            fate: Arc::default(),
+            rescue: Arc::default(),
         })
     }
 }
 
-/// Ends the leases of the run before: there is one process at a time. The clock may have been stepped back meanwhile.
+/// Ends the leases of the previous process: one process serves a file at a time. Moves due times that a clock stepped back has
+/// put too far ahead.
 async fn take_over(writer: &mut SqliteConnection, now: i64) -> Result<(), Error> {
     const VOID_LEASES: &str = "
         UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END, lease_until = NULL,
             ended_at = CASE WHEN retired THEN ?1 END
         WHERE state = 'in_flight'";
-    /// By an index of its own: a start must not read every generation.
+    /// Uses the index on `busy`: a start must not read every generation.
     const VOID_HOLDS: &str = "UPDATE generation SET busy = NULL WHERE busy IS NOT NULL";
-    /// After n attempts nothing is due later than in 2^n seconds, nor than in the longest delay. Route by route, from what is
-    /// due in more than a second on: what is due now is not read, however much of it waits.
+    /// After n attempts an entry is due within 2^n seconds and within the longest delay. Goes route by route, and reads only
+    /// entries that are due in more than a second.
     const DUE_IN_TIME: &str = "
         UPDATE entry SET due_at = ?1 WHERE id IN (
             WITH RECURSIVE routes (route) AS (
@@ -127,34 +127,35 @@ async fn take_over(writer: &mut SqliteConnection, now: i64) -> Result<(), Error>
     query(DUE_IN_TIME).bind(now).bind(MAX_DELAY).execute(writer).await.map(|_| ())
 }
 
-/// Opens once more what SQLite has opened, so that it stays open, and can be compared with what lies at the path.
+/// Opens SQLite's files a second time: they stay open, and the inbox can compare them with the files at the path.
 async fn keep_open(
     path: &Path,
     real: PathBuf,
-    held: Held,
+    lock: FileLock,
     options: &SqliteConnectOptions,
     writer: &mut SqliteConnection,
-) -> Result<(SqliteConnection, Files), CannotOpen> {
-    let cannot = |error| CannotOpen::File(path.display().to_string(), error);
-    let no_room = |error| CannotOpen::no_room(path, &error);
-    let index = open_index(&real).map_err(cannot)?;
-    allocate_index(index, &real).map_err(no_room)?;
+) -> Result<(SqliteConnection, StoreFiles), OpenError> {
+    let failed = |error| OpenError::File(path.display().to_string(), error);
+    let index = open_index(&real).map_err(failed)?;
+    allocate_index(index, &real).map_err(|error| OpenError::no_room(path, error))?;
     let mark = mark(writer).await;
     let mut anchor = options.connect().await?;
+    // SQLite opens the log and its index at the first read.
     let _read: i64 = query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut anchor).await?;
-    let files = Files::open(path, real, held, index, mark).map_err(cannot)?;
+    let files = StoreFiles::open(path, real, lock, index, mark).map_err(failed)?;
     Ok((anchor, files))
 }
 
-/// Marks the file, so that another one in its place is told from it. `None` where nothing can be written.
+/// Marks the file with a random number, so that the inbox can tell it from another file in its place. `None` if the file is
+/// read-only.
 async fn mark(writer: &mut SqliteConnection) -> Option<u32> {
     let random = std::hash::RandomState::new();
     let mark = u32::try_from(std::hash::BuildHasher::hash_one(&random, std::process::id()) >> 33).ok()?;
     query(AssertSqlSafe(format!("PRAGMA user_version = {mark}"))).execute(&mut *writer).await.ok()?;
-    // The log of a run before gives its place back. Another program that reads it is not waited for.
+    // Frees the disk space of the previous process's log. Does not wait for another program that reads it.
     busy_timeout(writer, Duration::ZERO).await.ok()?;
     let _emptied = query(EMPTY_LOG).execute(&mut *writer).await;
-    busy_timeout(writer, BUSY).await.ok()?;
+    busy_timeout(writer, BUSY_TIMEOUT).await.ok()?;
     Some(mark)
 }
 
@@ -163,7 +164,7 @@ pub(super) async fn busy_timeout(connection: &mut SqliteConnection, time: Durati
     query(sql).execute(connection).await.map(|_| ())
 }
 
-/// What the file records of its tables; nothing where it has none.
+/// The versions of the file's tables. `None` if it has none.
 pub(super) async fn tables(connection: &mut SqliteConnection) -> Result<Option<Tables>, Error> {
     const HAS: &str = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1";
     let count: i64 = query_scalar(HAS).bind("_sqlx_migrations").fetch_one(&mut *connection).await?;
@@ -180,15 +181,12 @@ pub(super) async fn tables(connection: &mut SqliteConnection) -> Result<Option<T
     Ok(Some(Tables { version, oldest_program: oldest_program.unwrap_or(version) }))
 }
 
-async fn check_settings(connection: &mut SqliteConnection) -> Result<(), CannotOpen> {
-    let mode: String = query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await?;
+/// Reads the settings back: a network file system can refuse them.
+async fn check_settings(connection: &mut SqliteConnection, expected: i64) -> Result<(), OpenError> {
+    let journal_mode: String = query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await?;
     let synchronous: i64 = query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await?;
-    const FULL: i64 = 2;
-    if mode != "wal" || (synchronous != FULL && !broken_by!("break-synchronous-off")) {
-        let sentence = format!(
-            "the file takes neither WAL nor synchronous=FULL (journal_mode {mode}, synchronous {synchronous}): put it on a local disk"
-        );
-        return Err(CannotOpen::Settings(sentence));
+    if journal_mode != "wal" || synchronous != expected {
+        return Err(SettingsError::Journal { journal_mode, synchronous }.into());
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! What operators read.
+//! Operators' reads.
 
 use super::Sqlite;
-use crate::store::read::Reading;
+use crate::store::read::ReadStatements;
 use crate::store::{
-    Alike, Candidates, Cursor, Entry, Expectation, Filter, Followed, Only, PausedSince, Payload, Quarantined,
-    ReadStore, Result, Which,
+    CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, Filter,
+    FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, StoredPayload,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,32 +15,39 @@ impl ReadStore for Sqlite {
         Ok(self.clock.now())
     }
 
-    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<Entry>> {
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EntryRow>> {
         Ok(self.reads.acquire().await?.list(filter, before, limit).await?)
     }
 
-    async fn show(&self, id: i64) -> Result<Option<(Entry, Option<Payload>)>> {
+    async fn show(&self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>> {
         Ok(self.reads.acquire().await?.show(id).await?)
     }
 
-    async fn quarantined(&self, id: i64) -> Result<Option<Quarantined>> {
+    async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>> {
         Ok(self.reads.acquire().await?.quarantined(id).await?)
     }
 
-    async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Payload>> {
+    async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>> {
         Ok(self.reads.acquire().await?.payloads(ids).await?)
     }
 
-    async fn alike(&self, since: i64) -> Result<Vec<Alike>> {
-        Ok(self.reads.acquire().await?.alike(since).await?)
+    async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>> {
+        Ok(self.reads.acquire().await?.entry_groups(since).await?)
     }
 
-    async fn count(&self, which: &Which) -> Result<Vec<Candidates>> {
-        Ok(self.reads.acquire().await?.count(which).await?)
+    async fn count(&self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>> {
+        Ok(self.reads.acquire().await?.count(selection).await?)
     }
 
-    async fn ids(&self, filter: &Filter, only: Only, after: i64, until: i64, limit: i64) -> Result<Vec<i64>> {
-        Ok(self.reads.acquire().await?.ids(filter, only, after, until, limit).await?)
+    async fn ids(
+        &self,
+        filter: &Filter,
+        restriction: Restriction,
+        after: i64,
+        until: i64,
+        limit: i64,
+    ) -> Result<Vec<i64>> {
+        Ok(self.reads.acquire().await?.ids(filter, restriction, after, until, limit).await?)
     }
 
     async fn knows_hook(&self, hook: &str) -> Result<bool> {
@@ -51,19 +58,19 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.oldest_waiting().await?)
     }
 
-    async fn paused(&self) -> Result<Vec<PausedSince>> {
+    async fn paused(&self) -> Result<Vec<DatedPause>> {
         Ok(self.reads.acquire().await?.paused().await?)
     }
 
-    async fn open_questions(&self, limit: i64) -> Result<Vec<Expectation>> {
-        Ok(self.reads.acquire().await?.open_questions(limit).await?)
+    async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>> {
+        Ok(self.reads.acquire().await?.open_expectations(limit).await?)
     }
 
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
         Ok(self.reads.acquire().await?.expectation(hook, generation).await?)
     }
 
-    async fn newest_payload(&self, hook: &str) -> Result<Option<Payload>> {
+    async fn newest_payload(&self, hook: &str) -> Result<Option<StoredPayload>> {
         Ok(self.reads.acquire().await?.newest_payload(hook).await?)
     }
 
@@ -77,7 +84,7 @@ impl ReadStore for Sqlite {
         after: Cursor,
         until: Option<Cursor>,
         limit: i64,
-    ) -> Result<Followed> {
+    ) -> Result<FollowPage> {
         let end = self.end().await?;
         let end = until.map_or(end, |until| until.min(end));
         Ok(self.reads.acquire().await?.follow(filter, after, end, limit).await?)

@@ -1,12 +1,12 @@
-//! The copies that rescues leave beside a store.
+//! Rescue copies beside a store.
 
 use super::beside;
 use std::path::{Path, PathBuf};
 
-/// After the store's name, and before a time.
+/// Stands between the store's name and a time in the name of a rescue copy.
 pub(super) const RESCUED: &str = ".rescued-";
 
-/// Copies of rescues that still lie beside a store: what it has lost may be in them.
+/// The rescue copies beside a store. They may contain events that the store lacks.
 pub(super) fn rescued_beside(path: &Path) -> Vec<PathBuf> {
     let Some(name) = path.file_name() else { return Vec::new() };
     let start = beside(name.as_ref(), RESCUED);
@@ -14,7 +14,7 @@ pub(super) fn rescued_beside(path: &Path) -> Vec<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
-        // Not one that is still being written, nor SQLite's files beside it.
+        // Leaves out an unfinished copy (`.part`), and SQLite's files beside a copy.
         .filter(|entry| {
             let name = entry.file_name();
             let stamp = name.as_encoded_bytes().strip_prefix(start);

@@ -1,7 +1,7 @@
-//! Retention.
+//! Deletes old rows.
 
 use super::{Sqlite, json};
-use crate::store::expect::Expectations;
+use crate::store::expect::ExpectationStatements;
 use crate::store::{Result, RetentionStore};
 use async_trait::async_trait;
 use sqlx::{query, query_as};
@@ -31,7 +31,7 @@ impl RetentionStore for Sqlite {
     async fn purge_tombstones(&self, age: i64, limit: i64) -> Result<u64> {
         const OLD_TOMBSTONES: &str = "
             SELECT id, hook, generation, token_id FROM entry WHERE size = 0 AND ended_at <= ?1 ORDER BY ended_at LIMIT ?2";
-        /// Entries, and with them the generation and the token, unless they came again since.
+        /// Deletes entries with their generation and token, unless a later delivery named those.
         const PURGE_TOMBSTONES: [&str; 3] = [
             "DELETE FROM generation WHERE seen_at <= ?2 AND (hook, generation) IN (
                 SELECT value ->> 1, value ->> 2 FROM json_each(?1))",
@@ -56,7 +56,7 @@ impl RetentionStore for Sqlite {
         transaction!(self, |connection| connection.purge_expectations(now, age, limit).await?)
     }
 
-    /// Nothing is to be added up: each sum is one row.
+    /// Only deletes old sums. In SQLite each sum is one row, without differences.
     async fn fold_sums(&self, age: i64, _limit: i64) -> Result<u64> {
         const FORGET_DELIVERED: &str = "DELETE FROM entry_sum WHERE since >= 0 AND since < ?1";
         let before = self.clock.now().saturating_sub(age);

@@ -1,20 +1,20 @@
 use super::deliveries::due;
 use super::*;
-use crate::store::{Class, Pick};
+use crate::store::{AttemptClass, Pick};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 #[tokio::test]
-async fn claims_find_entries_by_index_and_in_its_order() {
+async fn claims_use_an_index_and_its_order() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("inbox.db");
     super::super::Place::Sqlite(path.clone()).migrate().await.unwrap();
     let mut connection = options(&path).connect().await.unwrap();
     for (pick, index) in [
         (Pick::Due, "entry_waiting"),
-        (Pick::Oldest(Class::First), "entry_first"),
-        (Pick::Newest(Class::First), "entry_first"),
-        (Pick::Oldest(Class::Again), "entry_again"),
-        (Pick::Newest(Class::Again), "entry_again"),
+        (Pick::Oldest(AttemptClass::First), "entry_first"),
+        (Pick::Newest(AttemptClass::First), "entry_first"),
+        (Pick::Oldest(AttemptClass::Again), "entry_again"),
+        (Pick::Newest(AttemptClass::Again), "entry_again"),
     ] {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", due(pick)));
         let plan: Vec<(i64, i64, i64, String)> = query_as(explain)

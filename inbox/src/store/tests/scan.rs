@@ -1,6 +1,6 @@
-//! No statement that runs at a start, regularly, or for an event reads a whole table: each store's own plan of it says so.
+//! No statement that runs at a start, regularly, or for an event scans a large table. The test reads the plan of each database.
 //!
-//! The statements are read from the sources, so that one that is added is looked at too.
+//! It reads the statements from the sources, so it covers new ones.
 
 #![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
 
@@ -10,24 +10,24 @@ use sqlx::AssertSqlSafe;
 
 /// The tables that grow with the events.
 const LARGE: [&str; 5] = ["entry", "generation", "token", "payload", "expectation"];
-/// Indexes of few rows, which a statement may read as a whole: those of what is under way.
-const FEW: [&str; 3] = ["entry_in_flight", "generation_busy", "entry_unanswered"];
-/// Of SQLite's plans, those that read in an order and stop at the limit: nothing is filtered on the way.
-const FIRST: [(&str, &str); 2] =
+/// Small indexes, which a statement may scan.
+const SMALL_INDEXES: [&str; 3] = ["entry_in_flight", "generation_busy", "entry_unanswered"];
+/// SQLite's plans that scan in order and stop at a limit, without a filter.
+const LIMITED: [(&str, &str); 2] =
     [("list", "SCAN entry"), ("OLDEST_WAITING", "SCAN entry USING COVERING INDEX entry_oldest")];
-/// What reads more on purpose, and why.
+/// Statements that may scan, with the reason.
 const ALLOWED: [(&str, &str); 6] = [
     ("COLUMNS", "a part of statements"),
-    ("NEWEST_PAYLOAD", "the newest entry of a hook that has one"),
-    ("CANDIDATES", "counts what an operator's filter names"),
+    ("NEWEST_PAYLOAD", "stops at the newest entry of the hook"),
+    ("CANDIDATES", "counts the entries of an operator's filter"),
     ("FORGET_FOREIGN_TRANSACTIONS", "`migrate`, after a restore"),
-    ("COUNT", "the index of what is expected"),
-    ("ASK_NOW", "an operator's command, by the index of what is asked about"),
+    ("COUNT", "the index of open expectations"),
+    ("CALL_NOW", "an operator's command, with an index"),
 ];
 
-/// Constants with SQL in them: each text in a source that is a whole statement, with the constant's name.
+/// The SQL statements in a source, each with the name of its constant.
 fn statements(source: &str) -> Vec<(String, String)> {
-    // Statements stand in functions too.
+    // Removes the indentation of constants in functions.
     let source = source.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
     let mut found = Vec::new();
     for item in source.split("\nconst ").chain(source.split("\npub(super) const ")).skip(1) {
@@ -36,7 +36,7 @@ fn statements(source: &str) -> Vec<(String, String)> {
             continue;
         };
         let Some((_, value)) = rest.split_once('=') else { continue };
-        // Up to the end of the item: none of these texts has a `;` before a line's end.
+        // Reads to the end of the constant. No statement has a `;` at the end of a line.
         let value = value.split(";\n").next().unwrap();
         for (number, text) in value.split('"').enumerate() {
             let text = text.trim();
@@ -73,7 +73,7 @@ fn of_both() -> Vec<(String, String)> {
     all
 }
 
-/// The statements of a driver, from each of its files.
+/// The statements of a driver.
 fn of_driver(name: &str) -> Vec<(String, String)> {
     let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
     let files = std::fs::read_dir(store.join(name)).unwrap().map(|file| file.unwrap().path());
@@ -89,7 +89,7 @@ fn complete(sql: &str) -> String {
     if sql.ends_with("seen, received_at, seen_at, due_at)")
         || sql.ends_with("(entry_id, path, headers, body)")
     {
-        // Their rows are added when it is run.
+        // The driver appends the rows.
         return sql.split('(').next().unwrap().to_owned() + "SELECT * FROM heartbeat WHERE false";
     }
     sql
@@ -108,8 +108,8 @@ fn is_allowed(name: &str) -> bool {
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table_in_sqlite() {
-    let site = Site::sqlite().await;
-    let Place::Sqlite(path) = &site.place else { return };
+    let test = DriverStore::sqlite().await;
+    let Place::Sqlite(path) = &test.place else { return };
     let mut connection = super::super::sqlite::options(path).connect().await.unwrap();
     let mut found = Vec::new();
     let all = of_both().into_iter().chain(of_driver("sqlite"));
@@ -125,15 +125,14 @@ async fn no_statement_reads_a_whole_table_in_sqlite() {
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let scans = plan.into_iter().map(|(.., step)| step).filter(|step| reads_all(step));
         let scans = scans.collect::<Vec<_>>().join("; ");
-        // From the newest on, as many as are wanted.
-        let is_first = FIRST.contains(&(name.as_str(), scans.as_str()));
+        let is_first = LIMITED.contains(&(name.as_str(), scans.as_str()));
         found.push((name, if is_first { String::new() } else { scans }));
     }
     check(found, 60);
 }
 
-/// Of SQLite's plan a step that reads a table, or an index, from its beginning to its end. Short names stand for tables: what
-/// else is read so is a list that was bound, or a part of the statement itself.
+/// Whether a step of SQLite's plan scans a large table or index. The listed names are small tables, bound lists and parts of a
+/// statement.
 fn reads_all(step: &str) -> bool {
     let Some(what) = step.strip_prefix("SCAN ") else { return false };
     let name = what.split(' ').next().unwrap_or_default();
@@ -149,19 +148,23 @@ fn reads_all(step: &str) -> bool {
         "sqlite_master",
         "sqlite_sequence",
     ];
-    let few = FEW.iter().any(|index| what.ends_with(&format!("INDEX {index}")));
+    let few = SMALL_INDEXES.iter().any(|index| what.ends_with(&format!("INDEX {index}")));
     !(others.contains(&name) || few || what.contains("VIRTUAL TABLE"))
 }
 
 #[needs(Postgres)]
 #[tokio::test]
 async fn no_statement_reads_a_whole_table_in_postgres() {
-    let site = Site::postgres().await;
-    // As a store looks that has been there for a while.
-    site.sql(MANY).await;
-    let Place::Postgres(url) = &site.place else { return };
-    let mut connection =
-        super::super::postgres::connect(&super::super::postgres::options(url).unwrap()).await.unwrap();
+    let test = DriverStore::postgres().await;
+    // Statistics like those of an old store.
+    test.sql(MANY).await;
+    let Place::Postgres(url) = &test.place else { return };
+    let mut connection = super::super::postgres::connect(
+        &super::super::postgres::options(url).unwrap(),
+        &super::super::postgres::SETTINGS,
+    )
+    .await
+    .unwrap();
     sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut connection).await.unwrap();
     let mut found = Vec::new();
     let all = of_both().into_iter().chain(of_driver("postgres"));
@@ -203,7 +206,7 @@ INSERT INTO expectation (hook, generation, job, state, expected_at, ask_at, aske
 SELECT hook, generation, 'j', CASE WHEN id % 30 = 0 THEN 'expected' ELSE 'arrived' END, id, id, id FROM entry;
 ANALYZE";
 
-/// Notes each scan of a large table that no condition on an index bounds, nor a limit right above it.
+/// Collects each scan of a large table without an index condition and without a limit directly above.
 fn walk(plan: &Value, is_limited: bool, scans: &mut Vec<String>) {
     let text = |key: &str| plan[key].as_str().unwrap_or_default();
     let (node, table, index) = (text("Node Type"), text("Relation Name"), text("Index Name"));
@@ -213,7 +216,7 @@ fn walk(plan: &Value, is_limited: bool, scans: &mut Vec<String>) {
             "Index Scan" | "Index Only Scan" => {
                 is_limited && plan["Filter"].is_null()
                     || !plan["Index Cond"].is_null()
-                    || FEW.contains(&index)
+                    || SMALL_INDEXES.contains(&index)
             }
             _ => true,
         };

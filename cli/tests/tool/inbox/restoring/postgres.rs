@@ -10,17 +10,17 @@ const BLOCKS: [&str; 4] = ["backup-4", "backup-5", "backup-6", "backup-7"];
 
 #[needs(Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dump_comes_back_on_a_new_server() {
-    comes_back(Loss::Machine).await;
+async fn restores_a_dump_on_a_new_server() {
+    restores(Loss::Machine).await;
 }
 
 #[needs(Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dump_comes_back_in_place_of_what_is_there() {
-    comes_back(Loss::Trust).await;
+async fn restores_a_dump_over_a_database() {
+    restores(Loss::Trust).await;
 }
 
-async fn comes_back(loss: Loss) {
+async fn restores(loss: Loss) {
     let [dump, restore, pause, drop_delivered] = BLOCKS.map(block);
     let (desk, provider) = (Desk::new(), ProviderStandIn::start().await);
     let mut cluster = Cluster::alone();
@@ -41,7 +41,7 @@ async fn comes_back(loss: Loss) {
         }
         Loss::Trust => place.url,
     };
-    desk.ask_nobody();
+    desk.use_program();
     desk.run(cluster.shell(), &restore, &[("postgres://USER@HOST/inbox", &format!("'{url}'"))]);
     desk.run(cluster.shell(), &pause, &[]);
 

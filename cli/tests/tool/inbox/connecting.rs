@@ -1,11 +1,11 @@
-//! How a command reaches its inbox, and what it says where it does not.
+//! The connection of a command to its inbox.
 
 use super::{RunningInbox, StandInService, TestStore, until};
 use crate::running::{blobgate, closed_port, text};
 use blobgate_testkit::{Cluster, needs};
 use serde_json::{Value, json};
 
-/// Each command, as it is used.
+/// Each command with its arguments.
 const COMMANDS: [&[&str]; 14] = [
     &["ls"],
     &["show", "1"],
@@ -24,7 +24,7 @@ const COMMANDS: [&[&str]; 14] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wants_the_token() {
+async fn requires_the_token() {
     let inbox = RunningInbox::with(TestStore::sqlite(), &["--admin-token-env", "TOKEN"]).await;
     let sentence = format!(
         "blobgate: the inbox at {}/ refuses the request without its token. Name the variable that has it with --admin-token-env\n",
@@ -36,7 +36,7 @@ async fn wants_the_token() {
     }
     assert!(inbox.lines(&["ls", "--admin-token-env", "TOKEN"]).is_empty());
     let unset = inbox.refused(&["ls", "--admin-token-env", "NOT_THERE"], 1);
-    assert_eq!(unset, "blobgate: the environment variable NOT_THERE is unset or empty\n");
+    assert_eq!(unset, "blobgate: the environment variable NOT_THERE is unset or empty. Set it\n");
 
     for path in [
         "/entries",
@@ -79,23 +79,26 @@ async fn needs_no_public_certificates() {
 }
 
 #[tokio::test]
-async fn says_which_inbox_is_away() {
-    let nobody = closed_port();
-    let url = format!("http://{}", nobody.address);
+async fn names_an_unreachable_inbox() {
+    let closed = closed_port();
+    let url = format!("http://{}", closed.address);
     for command in COMMANDS {
         let output = blobgate(&[&["inbox"], command, &["--admin", &url]].concat()).output().unwrap();
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
-        assert!(said.starts_with(&format!("blobgate: cannot connect to the inbox at {url}/: ")), "{said}");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {message}");
         assert!(
-            said.ends_with(". Start it with `blobgate inbox serve`, or name its URL with --admin\n"),
-            "{said}"
+            message.starts_with(&format!("blobgate: cannot connect to the inbox at {url}/: ")),
+            "{message}"
+        );
+        assert!(
+            message.ends_with(". Start it with `blobgate inbox serve`, or name its URL with --admin\n"),
+            "{message}"
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_an_unexpected_response() {
+async fn names_an_unexpected_answer() {
     let (service, url) = StandInService::start().await;
     for status in [200, 400, 404] {
         service.answer(status);
@@ -107,7 +110,7 @@ async fn names_an_unexpected_response() {
     }
 }
 
-/// A field is missing, or has a value that this tool does not know.
+/// A field is missing, or has an unknown value.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_an_incompatible_version() {
     for answer in [
@@ -136,17 +139,17 @@ async fn answers(body: &'static str) -> String {
 
 #[needs(Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn says_that_the_store_is_away() {
+async fn reports_an_unreachable_store() {
     let cluster = Cluster::alone();
     let inbox = RunningInbox::start(TestStore::of(&cluster)).await;
     assert!(inbox.lines(&["ls"]).is_empty());
     drop(cluster);
     for command in COMMANDS.iter().filter(|command| command[0] != "stats") {
-        let said = inbox.refused(command, 1);
-        assert!(said.starts_with("blobgate: the store failed: "), "{command:?}: {said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
+        let message = inbox.refused(command, 1);
+        assert!(message.starts_with("blobgate: the store failed: "), "{command:?}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
     }
-    // Once the inbox has found the fault, it says so without the store.
+    // Stats report a known fault without the store.
     until("stats show the fault", async || {
         let output = inbox.command(&["stats"]);
         text(&output.stdout).contains("\nnot ready       store-failing since ")
@@ -155,7 +158,7 @@ async fn says_that_the_store_is_away() {
 }
 
 #[test]
-fn wants_to_know_which_entries() {
+fn requires_ids_or_filters() {
     for command in ["drop", "replay", "release"] {
         for (args, sentence) in [
             (&[][..], "error: no entry is named. Name entries by ids, or by a filter such as --state\n"),
@@ -167,30 +170,30 @@ fn wants_to_know_which_entries() {
             (&["--state", "lost"], "error: invalid value 'lost' for '--state <STATE>'\n"),
         ] {
             let output = blobgate(&[&["inbox", command], args].concat()).output().unwrap();
-            let said = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(2), "{said}");
-            assert!(said.starts_with(sentence), "{said}");
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{message}");
+            assert!(message.starts_with(sentence), "{message}");
         }
     }
 }
 
 #[test]
-fn every_help_teaches() {
+fn prints_help_with_examples_and_exit_codes() {
     for command in COMMANDS.iter().map(|command| command[0]).chain(["serve"]) {
         let output = blobgate(&["inbox", command, "--help"]).output().unwrap();
-        let said = text(&output.stdout);
+        let message = text(&output.stdout);
         let examples = format!("Examples:\n  blobgate inbox {command}");
-        // A release begins with a look.
-        assert!(said.contains(&examples) || command == "release", "{said}");
+        // The examples of `release` begin with `show`.
+        assert!(message.contains(&examples) || command == "release", "{message}");
         assert!(
-            said.contains(&format!("  blobgate inbox {command} "))
-                || said.contains(&format!("  blobgate inbox {command}\n")),
-            "{said}"
+            message.contains(&format!("  blobgate inbox {command} "))
+                || message.contains(&format!("  blobgate inbox {command}\n")),
+            "{message}"
         );
-        assert!(said.contains("Exit code: 0 when "), "{said}");
+        assert!(message.contains("Exit code: 0 when "), "{message}");
     }
-    let said = text(&blobgate(&["inbox", "--help"]).output().unwrap().stdout);
+    let message = text(&blobgate(&["inbox", "--help"]).output().unwrap().stdout);
     for command in COMMANDS.iter().map(|command| command[0]) {
-        assert!(said.contains(&format!("\n  {command} ")), "{command}: {said}");
+        assert!(message.contains(&format!("\n  {command} ")), "{command}: {message}");
     }
 }

@@ -1,4 +1,4 @@
-//! Where callers come in: plain or over TLS.
+//! The listener of the API, with or without TLS.
 
 use super::detail;
 use anyhow::{Context, Result};
@@ -22,11 +22,11 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_rustls::TlsAcceptor;
 
 /// A handshake takes a few round trips.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// After an accept that failed for want of descriptors, until the next.
-const RECOVERY: Duration = Duration::from_millis(100);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after an accept that failed without free descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that are ready to be served. A handshake does not hold up those that come after it.
+/// Accepts connections. A slow handshake does not delay others.
 pub(super) struct ApiListener {
     pub(super) address: SocketAddr,
     ready: Receiver<(Connection, SocketAddr)>,
@@ -38,7 +38,7 @@ pub(super) trait ConnectionStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ConnectionStream for S {}
 
-/// Whom a request came from.
+/// The address of a client.
 #[derive(Clone, Copy)]
 pub(super) struct Peer(SocketAddr);
 
@@ -54,22 +54,22 @@ impl ApiListener {
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: Sender<(Connection, SocketAddr)>) {
     loop {
         let Ok((connection, peer)) = listener.accept().await else {
-            tokio::time::sleep(RECOVERY).await;
+            tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let (tls, ready) = (tls.clone(), ready.clone());
         tokio::spawn(async move {
-            if let Some(connection) = shaken(connection, tls).await {
+            if let Some(connection) = handshake(connection, tls).await {
                 let _ended = ready.send((connection, peer)).await;
             }
         });
     }
 }
 
-async fn shaken(connection: TcpStream, tls: Option<TlsAcceptor>) -> Option<Connection> {
+async fn handshake(connection: TcpStream, tls: Option<TlsAcceptor>) -> Option<Connection> {
     let _as_it_is = connection.set_nodelay(true);
     let Some(tls) = tls else { return Some(Box::new(connection)) };
-    let connection = tokio::time::timeout(HANDSHAKE, tls.accept(connection)).await.ok()?.ok()?;
+    let connection = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(connection)).await.ok()?.ok()?;
     Some(Box::new(connection))
 }
 
@@ -77,18 +77,18 @@ pub(super) fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
     let (certificate_name, key_name) = (certificate.display(), key.display());
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("no certificate in PEM can be read from {certificate_name}"))?;
+        .with_context(|| format!("cannot read a certificate in PEM from {certificate_name}"))?;
     let private = PrivateKeyDer::from_pem_file(key)
-        .with_context(|| format!("no private key in PEM can be read from {key_name}"))?;
+        .with_context(|| format!("cannot read a private key in PEM from {key_name}"))?;
     let mut config =
         ServerConfig::builder().with_no_client_auth().with_single_cert(chain, private).with_context(
-            || format!("{certificate_name} and {key_name} do not make a certificate with its key"),
+            || format!("the key in {key_name} is not the key of the certificate in {certificate_name}"),
         )?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// To other machines, what this guards does not exist.
+/// Other machines get 404.
 pub(super) async fn check_loopback(
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     request: Request,

@@ -1,4 +1,4 @@
-//! What stands in for the provider: takes orders, lets time pass, and calls back.
+//! The life of a generation: order, processing, end and callback.
 
 use super::callback::CallbackClient;
 use super::clock::SandboxClock;
@@ -21,8 +21,8 @@ pub(super) struct Sandbox {
     ledger: Mutex<Ledger>,
 }
 
-/// Until so much of its time has passed, a generation waits in line: a tenth.
-const PENDING: f64 = 0.1;
+/// The share of its time that a generation is pending.
+const PENDING_SHARE: f64 = 0.1;
 
 impl Sandbox {
     pub(super) fn new(key: ApiKey, clock: SandboxClock, caller: CallbackClient) -> Self {
@@ -33,8 +33,8 @@ impl Sandbox {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an order. The generation goes on by itself.
-    pub(super) fn take(self: Arc<Self>, order: GenerationOrder) -> SandboxGeneration {
+    /// Starts a generation in the background.
+    pub(super) fn start(self: Arc<Self>, order: GenerationOrder) -> SandboxGeneration {
         let id = Uuid::new_v4();
         let generation = SandboxGeneration::new(id, order.prompt, order.seed.unwrap_or_else(random_seed));
         let outcome = {
@@ -51,20 +51,20 @@ impl Sandbox {
             }
             (outcome, Some(time)) => (outcome, time),
         };
-        let to = order.callback_url.as_ref().and_then(Url::host_str).unwrap_or("nobody");
-        report("generated", &id.to_string(), format_args!("pending, ends in {time:.1?}, calls back {to}"));
-        tokio::spawn(self.pass(id, outcome, time, order.callback_url));
+        let to = order.callback_url.as_ref().and_then(Url::host_str).unwrap_or("no URL");
+        report("generated", &id.to_string(), format_args!("pending, ends in {time:.1?}, callback to {to}"));
+        tokio::spawn(self.run(id, outcome, time, order.callback_url));
         generation
     }
 
-    async fn pass(
+    async fn run(
         self: Arc<Self>,
         id: Uuid,
         outcome: GenerationOutcome,
         time: Duration,
         callback_url: Option<Url>,
     ) {
-        let pending = time.mul_f64(PENDING);
+        let pending = time.mul_f64(PENDING_SHARE);
         tokio::time::sleep(pending).await;
         self.ledger().change(id, |generation| SandboxGeneration {
             status: GenerationStatus::Processing,
@@ -73,14 +73,16 @@ impl Sandbox {
         tokio::time::sleep(time.saturating_sub(pending)).await;
         self.ledger().change(id, |generation| generation.ended(&outcome));
 
-        // Forgotten where ten thousand came after it.
-        let Some(generation) = self.ledger().known(id).map(|known| known.generation.clone()) else { return };
+        // After 10,000 later generations the record is gone.
+        let Some(generation) = self.ledger().record(id).map(|record| record.generation.clone()) else {
+            return;
+        };
         let text = id.to_string();
-        report("ended", &text, format_args!("{}", generation.word()));
+        report("ended", &text, format_args!("{}", generation.summary()));
         let Some(url) = callback_url else { return };
         let faults = self.ledger().callback_faults(id);
         if faults.contains(&CallbackFault::Never) {
-            return report("callback", &text, format_args!("never, as chosen"));
+            return report("callback", &text, format_args!("never (chosen fault)"));
         }
         self.call_back(&url, &generation).await;
         if faults.contains(&CallbackFault::Twice) {
@@ -92,7 +94,7 @@ impl Sandbox {
     }
 }
 
-/// Of the documented range, which is 0 to 1,000,000,000.
+/// The documented range is 0 to 1,000,000,000.
 fn random_seed() -> u64 {
     u64::try_from(Uuid::new_v4().as_u128() % 1_000_000_001).unwrap_or_default()
 }

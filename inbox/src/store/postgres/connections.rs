@@ -1,8 +1,9 @@
-//! The connections of one inbox: as many as it wishes for, or as the database gives.
+//! The connections of one inbox to a database: up to 12, or as many as the database accepts.
 
 use super::super::StoreError;
-use super::SILENT;
-use super::connect::{close, connect};
+use super::super::error::settings::CONNECTIONS_REMEDY;
+use super::SILENCE_TIMEOUT;
+use super::connect::{SessionSettings, close, connect};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::raw_sql;
 use std::collections::VecDeque;
@@ -12,81 +13,87 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// Eight committers, and deliverer, purger, reconciler and health.
-const WISH: usize = 12;
-/// Two readers, a committer, and one for deliveries.
-pub(super) const FEWEST: usize = 4;
-/// Reads of whole tables take up to a minute each.
-const READERS: usize = 2;
-/// What committers leave to the others.
+/// Eight committers, the deliverer, the purger, the reconciler and health.
+const MAX_CONNECTIONS: usize = 12;
+/// Two readers, a committer and the deliverer.
+pub(super) const MIN_CONNECTIONS: usize = 4;
+/// A read of a whole table takes up to a minute.
+const MAX_READING: usize = 2;
+/// Connections that committers leave to the other tasks.
 const NOT_STORING: usize = 3;
-const STORING: usize = 8;
-/// A refused connection is not asked for again for so long.
-const LOWERED_FOR: Duration = Duration::from_secs(60);
-/// An unused connection is closed after so long: another inbox may need it.
-const IDLE: Duration = Duration::from_secs(5);
-/// A further connection that takes longer is as good as refused, once another connection is free. pgbouncer lets a client
-/// wait where `max_db_connections` is reached.
-const SLOW: Duration = Duration::from_secs(1);
-/// After a refusal, for one that becomes free: fewer than [`FEWEST`] may be open, and a permit is no connection.
-const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// What to do about too few connections.
-pub(super) const REMEDY: &str = "the inbox needs 4 and uses up to 12, so raise the role's or the database's `connection limit`, max_connections, or the pooler's pool size";
+const MAX_STORING: usize = 8;
+/// After a refusal the inbox does not open a further connection for this time.
+const LOWERED_TIME: Duration = Duration::from_secs(60);
+/// The inbox closes a connection that is unused for this time: another inbox may need it.
+const IDLE_TIME: Duration = Duration::from_secs(5);
+/// If a further connection takes longer than this, the next free connection replaces it. At `max_db_connections` pgbouncer lets
+/// clients wait.
+const SLOW_CONNECT: Duration = Duration::from_secs(1);
+/// The wait for a free connection after a refusal. Fewer than [`MIN_CONNECTIONS`] may be open: a permit is no connection.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// All connections to one database. Whoever runs a transaction takes one, and gives it back.
+/// All connections to one database. A transaction takes one, and gives it back.
 #[derive(Debug)]
-pub(super) struct Links {
+pub(super) struct ConnectionPool {
     options: PgConnectOptions,
-    /// One for each connection that may be there.
-    all: Allowance,
-    storing: Allowance,
+    /// The settings of each session.
+    settings: Vec<(&'static str, &'static str)>,
+    /// A permit for each connection that may be open.
+    all: AdjustablePermits,
+    storing: AdjustablePermits,
     reading: Arc<Semaphore>,
-    /// The most recently used last.
-    idle: Mutex<VecDeque<(PgConnection, Counted, Instant)>>,
-    /// Since when the wish is lowered.
+    /// The unused connections, the most recently used last.
+    idle: Mutex<VecDeque<(PgConnection, ConnectionCount, Instant)>>,
+    /// The time of the refusal that lowered the permits.
     lowered: Mutex<Option<Instant>>,
     open: Arc<AtomicUsize>,
     returned: Notify,
 }
 
-/// Permits whose number changes.
+/// Permits with a changing total.
 #[derive(Debug)]
-struct Allowance {
+struct AdjustablePermits {
     permits: Arc<Semaphore>,
-    wish: usize,
+    max: usize,
     total: Mutex<usize>,
 }
 
-/// Counts an open connection for as long as it lives.
+/// Counts an open connection until it is dropped.
 #[derive(Debug)]
-struct Counted(Arc<AtomicUsize>);
+struct ConnectionCount(Arc<AtomicUsize>);
 
-/// A connection inside a transaction. Dropped, it is closed, and its transaction ends with it.
+/// A connection in a transaction. Dropping it closes the connection, which ends the transaction.
 #[derive(Debug)]
-pub(crate) struct Link {
-    links: Arc<Links>,
+pub(crate) struct PooledConnection {
+    connections: Arc<ConnectionPool>,
     connection: PgConnection,
-    counted: Counted,
+    counted: ConnectionCount,
     permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
 
-/// It takes its time, and reads tables as they lie.
+/// Begins a transaction with a long timeout and plans that may scan tables.
 const BEGIN_READING: &str =
     "BEGIN READ ONLY; SET LOCAL statement_timeout = '60s'; SET LOCAL enable_seqscan = on;
     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on;
     SET LOCAL enable_bitmapscan = on; SET LOCAL enable_material = on";
 
-impl Links {
-    /// With connections that are open already.
-    pub(super) fn new(options: PgConnectOptions, opened: Vec<PgConnection>) -> Arc<Self> {
+impl ConnectionPool {
+    /// Starts with these open connections.
+    pub(super) fn new(
+        options: PgConnectOptions,
+        settings: Vec<(&'static str, &'static str)>,
+        opened: Vec<PgConnection>,
+    ) -> Arc<Self> {
         let open = Arc::new(AtomicUsize::new(0));
         let now = Instant::now();
-        let idle = opened.into_iter().map(|connection| (connection, Counted::new(&open), now)).collect();
+        let idle =
+            opened.into_iter().map(|connection| (connection, ConnectionCount::new(&open), now)).collect();
         Arc::new(Self {
             options,
-            all: Allowance::new(WISH),
-            storing: Allowance::new(STORING),
-            reading: Arc::new(Semaphore::new(READERS)),
+            settings,
+            all: AdjustablePermits::new(MAX_CONNECTIONS),
+            storing: AdjustablePermits::new(MAX_STORING),
+            reading: Arc::new(Semaphore::new(MAX_READING)),
             idle: Mutex::new(idle),
             lowered: Mutex::new(None),
             open,
@@ -94,20 +101,25 @@ impl Links {
         })
     }
 
+    /// The settings of each session.
+    pub(super) fn settings(&self) -> SessionSettings<'_> {
+        &self.settings
+    }
+
     /// Begins a transaction.
-    pub(super) async fn begin(self: &Arc<Self>) -> Result<Link, StoreError> {
+    pub(super) async fn begin(self: &Arc<Self>) -> Result<PooledConnection, StoreError> {
         self.take("BEGIN", None).await
     }
 
     /// Begins a transaction that stores events.
-    pub(super) async fn begin_storing(self: &Arc<Self>) -> Result<Link, StoreError> {
+    pub(super) async fn begin_storing(self: &Arc<Self>) -> Result<PooledConnection, StoreError> {
         self.restore();
         let permit = within(Arc::clone(&self.storing.permits).acquire_owned()).await?;
         self.take("BEGIN", Some(permit.map_err(|_| StoreError::Silent)?)).await
     }
 
     /// Begins a transaction that reads whole tables.
-    pub(super) async fn begin_reading(self: &Arc<Self>) -> Result<Link, StoreError> {
+    pub(super) async fn begin_reading(self: &Arc<Self>) -> Result<PooledConnection, StoreError> {
         let permit = within(Arc::clone(&self.reading).acquire_owned()).await?;
         self.take(BEGIN_READING, Some(permit.map_err(|_| StoreError::Silent)?)).await
     }
@@ -116,28 +128,28 @@ impl Links {
         self: &Arc<Self>,
         begin: &'static str,
         beside: Option<OwnedSemaphorePermit>,
-    ) -> Result<Link, StoreError> {
+    ) -> Result<PooledConnection, StoreError> {
         within(async {
             loop {
                 self.restore();
                 let permit =
                     Arc::clone(&self.all.permits).acquire_owned().await.map_err(|_| StoreError::Silent)?;
                 while let Some((mut connection, counted)) = self.pop() {
-                    // Closed while nobody used it: by a pooler, a firewall, a restart. Nothing is lost with it.
+                    // A pooler, a firewall or a restart may have closed an idle connection. It had no transaction.
                     if raw_sql(begin).execute(&mut connection).await.is_ok() {
-                        return Ok(self.link(connection, counted, (permit, beside)));
+                        return Ok(self.pooled(connection, counted, (permit, beside)));
                     }
                 }
                 match self.open().await {
                     Ok((mut connection, counted)) => {
                         raw_sql(begin).execute(&mut connection).await?;
-                        return Ok(self.link(connection, counted, (permit, beside)));
+                        return Ok(self.pooled(connection, counted, (permit, beside)));
                     }
-                    // Of those that are open, one becomes free.
+                    // Waits for one of the open connections.
                     Err(error) if self.count() > 0 && is_refused(&error) => {
                         drop(permit);
                         self.lower(&error);
-                        let _late = tokio::time::timeout(ASK_AGAIN, self.returned.notified()).await;
+                        let _late = tokio::time::timeout(RETRY_DELAY, self.returned.notified()).await;
                     }
                     Err(error) => return Err(error),
                 }
@@ -146,35 +158,35 @@ impl Links {
         .await?
     }
 
-    fn link(
+    fn pooled(
         self: &Arc<Self>,
         connection: PgConnection,
-        counted: Counted,
+        counted: ConnectionCount,
         permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
-    ) -> Link {
-        Link { links: Arc::clone(self), connection, counted, permits }
+    ) -> PooledConnection {
+        PooledConnection { connections: Arc::clone(self), connection, counted, permits }
     }
 
-    /// Opens a further connection, or takes another that becomes free while this one is slow.
-    async fn open(self: &Arc<Self>) -> Result<(PgConnection, Counted), StoreError> {
-        let connecting = connect(&self.options);
+    /// Opens a further connection. While that is slow, takes the next free one instead.
+    async fn open(self: &Arc<Self>) -> Result<(PgConnection, ConnectionCount), StoreError> {
+        let connecting = connect(&self.options, &self.settings);
         tokio::pin!(connecting);
-        let counted = |connection| (connection, Counted::new(&self.open));
-        if let Ok(connected) = tokio::time::timeout(SLOW, &mut connecting).await {
+        let counted = |connection| (connection, ConnectionCount::new(&self.open));
+        if let Ok(connected) = tokio::time::timeout(SLOW_CONNECT, &mut connecting).await {
             return connected.map(counted);
         }
         loop {
             tokio::select! {
                 connected = &mut connecting => return connected.map(counted),
                 () = self.returned.notified() => if let Some(free) = self.pop() {
-                    self.lower(&"it takes too long");
+                    self.lower(&"it is slow");
                     return Ok(free);
                 },
             }
         }
     }
 
-    fn pop(&self) -> Option<(PgConnection, Counted)> {
+    fn pop(&self) -> Option<(PgConnection, ConnectionCount)> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.pop_back().map(|(connection, counted, _)| (connection, counted))
     }
@@ -183,16 +195,16 @@ impl Links {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Wishes for no more than there are, for a while.
+    /// Lowers the permits to the number of open connections for a while.
     fn lower(&self, why: &dyn Display) {
         let open = self.count();
-        self.all.lower_to(open.max(FEWEST));
+        self.all.lower_to(open.max(MIN_CONNECTIONS));
         self.storing.lower_to(open.saturating_sub(NOT_STORING).max(1));
         let mut lowered = self.lowered.lock().unwrap_or_else(PoisonError::into_inner);
         if lowered.is_none() {
             tracing::warn!(
-                "the database refuses a connection beside {open} others ({why}): the inbox goes on with them and asks again in {} s; {REMEDY}",
-                LOWERED_FOR.as_secs()
+                "the database refuses a connection beside {open} others ({why}). The inbox continues with these, and retries in {} s. {CONNECTIONS_REMEDY}",
+                LOWERED_TIME.as_secs()
             );
         }
         lowered.get_or_insert_with(Instant::now);
@@ -200,24 +212,24 @@ impl Links {
 
     fn restore(&self) {
         let mut lowered = self.lowered.lock().unwrap_or_else(PoisonError::into_inner);
-        if lowered.is_some_and(|since| since.elapsed() >= LOWERED_FOR) {
+        if lowered.is_some_and(|since| since.elapsed() >= LOWERED_TIME) {
             *lowered = None;
             self.all.restore();
             self.storing.restore();
         }
     }
 
-    /// Closes the connections that nobody uses.
+    /// Closes the unused connections.
     pub(super) fn close_idle(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn give_back(&self, connection: PgConnection, counted: Counted) {
+    fn give_back(&self, connection: PgConnection, counted: ConnectionCount) {
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push_back((connection, counted, now));
-        let is_spare = self.count() > FEWEST;
-        let unused = idle.pop_front_if(|(.., since)| is_spare && now.duration_since(*since) >= IDLE);
+        let is_spare = self.count() > MIN_CONNECTIONS;
+        let unused = idle.pop_front_if(|(.., since)| is_spare && now.duration_since(*since) >= IDLE_TIME);
         drop(idle);
         if let Some((connection, counted, _)) = unused {
             tokio::spawn(async move {
@@ -229,19 +241,19 @@ impl Links {
     }
 }
 
-/// Whether the database is there and gives no further connection.
+/// Whether the database runs and refuses a further connection.
 pub(super) fn is_refused(error: &StoreError) -> bool {
     !matches!(error, StoreError::Stopped(_) | StoreError::Unreachable(_) | StoreError::WrongSetting(_))
 }
 
-/// One that is not free in time is as one that does not answer.
+/// Waits for a connection as long as for an answer.
 async fn within<T>(future: impl Future<Output = T>) -> Result<T, StoreError> {
-    tokio::time::timeout(SILENT, future).await.map_err(|_| StoreError::Silent)
+    tokio::time::timeout(SILENCE_TIMEOUT, future).await.map_err(|_| StoreError::Silent)
 }
 
-impl Allowance {
-    fn new(wish: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(wish)), wish, total: Mutex::new(wish) }
+impl AdjustablePermits {
+    fn new(max: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max)), max, total: Mutex::new(max) }
     }
 
     fn lower_to(&self, count: usize) {
@@ -252,21 +264,21 @@ impl Allowance {
 
     fn restore(&self) {
         let mut total = self.total.lock().unwrap_or_else(PoisonError::into_inner);
-        self.permits.add_permits(self.wish.saturating_sub(*total));
-        *total = self.wish;
+        self.permits.add_permits(self.max.saturating_sub(*total));
+        *total = self.max;
     }
 }
 
-impl Link {
+impl PooledConnection {
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
 
-    /// Its transaction is over: the next may use it.
+    /// Gives the connection back after its transaction.
     pub(super) fn give_back(self) {
-        let Self { links, connection, counted, permits } = self;
-        links.give_back(connection, counted);
-        // The connection is there before somebody is let in to look for it.
+        let Self { connections, connection, counted, permits } = self;
+        connections.give_back(connection, counted);
+        // The next task must find the connection once it has the permit.
         drop(permits);
     }
 
@@ -278,14 +290,14 @@ impl Link {
     }
 }
 
-impl Counted {
+impl ConnectionCount {
     fn new(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(open))
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
