@@ -26,13 +26,13 @@ pub(crate) struct Space {
 /// Why the store takes no more events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Full {
-    #[error("the store has reached its limit")]
+    #[error("the store has reached its limit: raise --limit")]
     Limit,
-    #[error("the disk has too little free space")]
+    #[error("the disk has too little free space: free some, or use a larger disk")]
     Disk,
-    #[error("observed entries have reached their share of the store")]
+    #[error("observed entries have reached their share of the store: raise --limit")]
     Observed,
-    #[error("quarantined entries have reached their share of the store")]
+    #[error("quarantined entries have reached their share of the store: release or drop some")]
     Quarantine,
 }
 
