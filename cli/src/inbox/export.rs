@@ -4,7 +4,7 @@ use super::client::{AdminArgs, InboxClient};
 use super::filter::FilterArgs;
 use super::report::entries;
 use super::tail::START;
-use crate::output::{escape_json, say};
+use crate::output::{eprint_line, escape_json};
 use crate::progress::Progress;
 use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{TailRequest, TailWith};
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
         written => written?,
     }
-    say(format_args!("{} exported. Export later ones with --after {after}", entries(count)));
+    eprint_line(format_args!("{} exported. Export later ones with --after {after}", entries(count)));
     Ok(ExitCode::SUCCESS)
 }
 
