@@ -1,4 +1,4 @@
--- The load: RunBlob's documented Completed payload with a generation id of its own in every request.
+-- The load: RunBlob's documented Completed payload with a new generation in every request.
 
 local payload = [[{
   "generation_id": "%s",
@@ -16,7 +16,7 @@ local head = "POST /webhook HTTP/1.1\r\nHost: localhost\r\ncontent-type: applica
 local before, after = payload:match("^(.*)%%s(.*)$")
 local start = head .. (#before + 36 + #after) .. "\r\n\r\n" .. before
 
--- wrk itself calls request() once, to look at it, and sends nothing of that.
+-- wrk calls request() once at the start without sending it.
 sent = -1
 
 local threads = {}

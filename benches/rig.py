@@ -1,4 +1,4 @@
-"""What benches/run and benches/count share: Envoys with and without a filter, what they forward to, and a checked load."""
+"""Shared parts of benches/run and benches/count: Envoys with and without a filter, their service, and a checked load."""
 
 import argparse
 import contextlib
@@ -24,7 +24,7 @@ ENVOY_VERSION = "1.40.0"
 
 UNJUDGED = ("no filter", "empty filter")
 CONNECTIONS = 16
-# The kernel ends what was started here, even if this script cannot.
+# The kernel kills the children when this script dies.
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 
@@ -34,18 +34,18 @@ class Failed(Exception):
 
 
 class Options(argparse.ArgumentParser):
-    """The options that both have."""
+    """The common options."""
 
     def __init__(self, prog, description):
         super().__init__(prog=prog, description=description)
         self.add_argument("--json", action="store_true", help="print the result as JSON")
-        self.add_argument("--smoke", action="store_true", help="for a moment, to see that it runs: no figure is judged")
+        self.add_argument("--smoke", action="store_true", help="only a short run; checks no numbers")
         self.add_argument(
             "--also",
             action="append",
             default=[],
             metavar="NAME=MODULE",
-            help="another build of the gate, measured in the same run; can be repeated",
+            help="another build of the gate for the same run; can be repeated",
         )
 
     def read(self):
@@ -56,29 +56,29 @@ class Options(argparse.ArgumentParser):
 
 
 class Rig:
-    """One core for Envoy, the other for all else, and what is needed to start Envoys on it."""
+    """Starts Envoys on one core, and everything else on another."""
 
     def __init__(self, stack):
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
-            raise Failed("two cores are needed, one for Envoy and one for what calls it and what it calls.")
+            raise Failed("this needs two cores, one for Envoy and one for its client and service.")
         need("wrk", "wrk")
         need("nginx", "nginx")
-        self.envoy = output([ROOT / "dev/envoy", ENVOY_VERSION], "Envoy could not be installed").strip()
-        output([ROOT / "dev/certificate"], "the certificate could not be made")
-        output([ROOT / "dev/secrets"], "the development secrets could not be made")
+        self.envoy = output([ROOT / "dev/envoy", ENVOY_VERSION], "cannot install Envoy").strip()
+        output([ROOT / "dev/certificate"], "cannot create the certificate")
+        output([ROOT / "dev/secrets"], "cannot create the development secrets")
         build_empty_filter()
         if not GATE.exists():
             raise Failed("the module is missing: run `make build`.")
         self.stack, self.cores = stack, cores[:2]
         self.work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blobgate-bench-")))
-        # This script too stays out of Envoy's way.
+        # This script runs on the other core too.
         os.sched_setaffinity(0, {cores[1]})
         self.upstream = Upstream(stack, self.work, cores[1])
         self.machine = Machine(self.cores)
 
     def start(self, number, text, under=()):
-        """An Envoy with this configuration; `under` is a program, and its arguments, that runs it."""
+        """An Envoy with this configuration. `under` is a command that runs it."""
         text = on_ports(text, self.upstream.port)
         return Gate(self.stack, self.work, [*under, self.envoy], self.cores[0], f"envoy-{number}", text)
 
@@ -88,7 +88,7 @@ class Rig:
 
 
 def begin(name, measure):
-    """Runs `measure` with a stack that ends all that was started. Returns what it returns."""
+    """Runs `measure` with a stack that ends all started programs. Returns its result."""
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, lambda *_: sys.exit(1))
     try:
@@ -101,9 +101,9 @@ def begin(name, measure):
 
 
 def need(tool, package):
-    # Debian has nginx in a directory that only root has in PATH.
+    # Debian installs nginx in /usr/sbin, which a user's PATH lacks.
     if not find(tool):
-        raise Failed(f"{tool} is missing: install the package {package}.")
+        raise Failed(f"{tool} is missing. Install the package {package}.")
 
 
 def find(tool):
@@ -111,7 +111,7 @@ def find(tool):
 
 
 def output(command, sentence):
-    """What a command prints; what it says of a failure goes to the user."""
+    """The stdout of a command. Its stderr goes to the user."""
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise Failed(f"{sentence}.")
@@ -122,14 +122,14 @@ def build_empty_filter():
     done = subprocess.run(
         ["cargo", "build", "--quiet", "--locked", "--release", "--target", "wasm32-wasip1"]
         + ["--target-dir", ROOT / "target/bench"],
-        # Its own .cargo/config.toml counts here.
+        # For its own .cargo/config.toml.
         cwd=BENCHES / "empty-filter",
         check=False,
     )
     if done.returncode != 0:
-        raise Failed("the empty filter could not be built: the reason stands above.")
+        raise Failed("cannot build the empty filter: see above.")
     if b"proxy_on_log" not in EMPTY.read_bytes():
-        raise Failed("the empty filter was not linked as the SDK has it: see benches/empty-filter/.cargo/config.toml.")
+        raise Failed("the empty filter was not linked like the SDK does: see benches/empty-filter/.cargo/config.toml.")
 
 
 def progress(text):
@@ -137,7 +137,7 @@ def progress(text):
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-# The variants: envoy.yaml with as little changed as possible.
+# The variants: envoy.yaml with minimal changes.
 
 
 def variants(also):
@@ -164,7 +164,7 @@ def without_filter(template):
 
 
 def without_signature(template):
-    """Signing is a choice, and the bar is for what everybody has."""
+    """Signing is optional, and the limit is for the required parts."""
     return change(template, r" *sign: \{env: .*\n", "", 1)
 
 
@@ -177,7 +177,7 @@ def with_module(template, module):
 
 
 def unjudged(text):
-    """Where nobody judges, the route that an unjudged request matches leads to the service."""
+    """Without the gate, the route for requests without a verdict leads to the service."""
     return change(
         text,
         r"(- name: not-judged\n(?: +.*\n)*?)( +)direct_response: .*\n +response_headers_to_add: .*\n",
@@ -189,7 +189,7 @@ def unjudged(text):
 def on_ports(text, upstream):
     for port in (8443, 8080, 8090, 9901):
         text = change(text, rf"port_value: {port}\b", "port_value: 0", 1)
-    # Here the admin page has a port, and --admin-address-path names it.
+    # The admin page gets a port, which --admin-address-path writes to a file.
     text = change(text, r"pipe: {path: \./run/admin\.sock, mode: 384}", "socket_address: {address: 127.0.0.1, port_value: 0}", 1)
     return change(text, r"port_value: 9081\b", f"port_value: {upstream}", 1)
 
@@ -197,15 +197,15 @@ def on_ports(text, upstream):
 def change(text, pattern, replacement, times):
     text, found = re.subn(pattern, replacement, text)
     if found != times:
-        raise Failed(f"envoy.yaml has changed: `{pattern}` is there {found} times, and benches/rig.py expects {times}.")
+        raise Failed(f"envoy.yaml has `{pattern}` {found} times, and benches/rig.py expects {times}: adapt benches/rig.py.")
     return text
 
 
-# What is started.
+# Programs.
 
 
 class Process:
-    """A program on one core that does not outlive this script."""
+    """A program on one core. It does not outlive this script."""
 
     def __init__(self, stack, name, command, core, log):
         self.name, self.log = name, log
@@ -222,7 +222,7 @@ class Process:
                 stdout=subprocess.DEVNULL,
                 stderr=sink,
                 preexec_fn=in_child,
-                # Ctrl-C reaches this script, and this script ends the others.
+                # Only this script gets Ctrl-C, and it ends the others.
                 start_new_session=True,
             )
         stack.callback(self.stop)
@@ -239,34 +239,34 @@ class Process:
         deadline = time.monotonic() + 60
         while True:
             if self.process.poll() is not None:
-                raise Failed(f"{self.name} has ended by itself. It said last:\n{self.last_words()}")
+                raise Failed(f"{self.name} has ended. Its last lines:\n{self.last_lines()}")
             value = condition()
             if value:
                 return value
             if time.monotonic() > deadline:
-                raise Failed(f"{self.name}: {what} did not come about in 60 s. It said last:\n{self.last_words()}")
+                raise Failed(f"{self.name}: no {what} within 60 s. Its last lines:\n{self.last_lines()}")
             time.sleep(0.02)
 
     def cpu(self):
-        """Nanoseconds that all threads of it have run."""
+        """The CPU time of all its threads, in nanoseconds."""
         total = 0
         for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
             total += int((task / "schedstat").read_text().split()[0])
         return total
 
-    def last_words(self):
+    def last_lines(self):
         lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(f"    {line}" for line in lines[-10:]) or "    nothing"
+        return "\n".join(f"    {line}" for line in lines[-10:]) or "    none"
 
 
 class Machine:
-    """The two cores: one for Envoy, one for all else."""
+    """The two cores: one for Envoy, one for everything else."""
 
     def __init__(self, cores):
         self.cores = cores
 
     def busy(self):
-        """Nanoseconds that they were not idle, stolen time included."""
+        """The busy time of the cores in nanoseconds, with stolen time."""
         total = 0
         for line in pathlib.Path("/proc/stat").read_text().splitlines():
             name, *fields = line.split()
@@ -277,12 +277,12 @@ class Machine:
 
 
 class Upstream(Process):
-    """The service: nginx, one process, that answers 200 at once and counts."""
+    """The service: one nginx process that answers 200 and counts."""
 
     def __init__(self, stack, work, core):
         self.port = free_port()
         config = work / "nginx.conf"
-        # Its connections live as long as Envoy wants them to.
+        # nginx never closes a connection first.
         config.write_text(
             f"""
             daemon off; master_process off; worker_processes 1; pid {work}/nginx.pid; error_log stderr;
@@ -303,14 +303,14 @@ class Upstream(Process):
             """
         )
         super().__init__(stack, "nginx", [find("nginx"), "-p", work, "-c", config], core, work / "nginx.log")
-        self.asked = 0
-        self.wait_until(lambda: fetch(self.port, "/count"), "its answer")
-        self.asked = self.total()
+        self.probes = 0
+        self.wait_until(lambda: fetch(self.port, "/count"), "response")
+        self.probes = self.total()
 
     def count(self):
-        """Requests so far, but for those that ask for the count."""
-        self.asked += 1
-        return self.total() - self.asked
+        """Requests so far, without those for the count."""
+        self.probes += 1
+        return self.total() - self.probes
 
     def total(self):
         page = fetch(self.port, "/count")
@@ -325,14 +325,14 @@ class Gate(Process):
     def __init__(self, stack, work, program, core, name, text):
         config, admin = work / f"{name}.yaml", work / f"{name}.admin"
         config.write_text(text)
-        # It becomes Envoy: what is measured is one process.
+        # dev/with-secrets becomes Envoy, so there is one process to measure.
         command = [ROOT / "dev/with-secrets", *program, "-c", config, "--admin-address-path", admin]
         command += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
         super().__init__(stack, "Envoy", command, core, work / f"{name}.log")
-        address = self.wait_until(lambda: admin.exists() and admin.read_text().strip(), "its admin address")
+        address = self.wait_until(lambda: admin.exists() and admin.read_text().strip(), "admin address")
         self.admin = int(address.rsplit(":", 1)[1])
-        self.wait_until(lambda: fetch(self.admin, "/ready"), "LIVE")
-        self.port = self.wait_until(self.edge_port, "its TLS listener")
+        self.wait_until(lambda: fetch(self.admin, "/ready"), "readiness")
+        self.port = self.wait_until(self.edge_port, "TLS listener")
 
     def edge_port(self):
         listeners = json.loads(fetch(self.admin, "/listeners?format=json") or "{}")
@@ -344,19 +344,19 @@ class Gate(Process):
     def stats(self):
         text = fetch(self.admin, "/stats?usedonly&type=All")
         if text is None:
-            raise Failed("Envoy's admin does not answer.")
+            raise Failed("Envoy's admin page does not answer.")
         pairs = (line.rsplit(": ", 1) for line in text.splitlines())
         return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
     def idle_stats(self):
-        """The counters once nothing is in flight."""
+        """Waits until nothing is in flight, and returns the counters."""
 
         def idle():
             stats = self.stats()
             busy = ("http.edge.downstream_cx_active", "cluster.video_service.upstream_rq_active")
             return stats if not any(stats.get(name) for name in busy) else None
 
-        return self.wait_until(idle, "the end of all requests")
+        return self.wait_until(idle, "end of all requests")
 
 
 def free_port():
@@ -378,7 +378,7 @@ def fetch(port, path):
 
 
 def load(machine, gate, upstream, seconds, judged):
-    """Drives one Envoy for some seconds. Returns its CPU per request; fails unless every answer is a true 200."""
+    """Drives one Envoy for some seconds. Returns its CPU per request. Fails unless the service has answered each request 200."""
     stats, arrived = gate.idle_stats(), upstream.count()
     started, busy, ours, cpu = time.monotonic(), machine.busy(), own_cpu() + upstream.cpu(), gate.cpu()
     wrk = subprocess.run(
@@ -412,25 +412,25 @@ def load(machine, gate, upstream, seconds, judged):
 
 
 def own_cpu():
-    """Nanoseconds that this script and what it waited for, wrk, have run."""
+    """The CPU time of this script and of wrk, in nanoseconds."""
     times = os.times()
     return int(sum(times[:4]) * 1e9)
 
 
 def check(seen, arrived, moved, judged):
-    """A request that was not really judged and served would make the variant look cheap."""
+    """Fails unless each request was judged and served. Otherwise a variant would look too cheap."""
     errors = {kind: seen[kind] for kind in ("connect", "read", "write", "timeout", "status") if seen[kind]}
     if errors:
-        raise Failed(f"not every request was answered 200: {errors}.")
+        raise Failed(f"some requests did not get 200: {errors}.")
     answered, sent = seen["answered"], seen["sent"]
-    # wrk hangs up while each connection has a request in flight.
+    # wrk stops while each connection has a request in flight.
     if not (0 < answered <= sent <= answered + CONNECTIONS):
-        raise Failed(f"{sent} requests were sent, and {answered} answered.")
+        raise Failed(f"wrk sent {sent} requests and got {answered} responses.")
     if not answered <= arrived <= sent:
-        raise Failed(f"{sent} requests were sent, {answered} answered, and {arrived} reached the service.")
+        raise Failed(f"wrk sent {sent} requests and got {answered} responses, and {arrived} reached the service.")
     for kind in ("1xx", "3xx", "4xx", "5xx"):
         if moved(f"http.edge.downstream_rq_{kind}"):
-            raise Failed(f"Envoy has answered {moved(f'http.edge.downstream_rq_{kind}')} requests {kind}.")
+            raise Failed(f"Envoy answered {kind} to {moved(f'http.edge.downstream_rq_{kind}')} requests.")
     if not answered <= moved("cluster.video_service.upstream_rq_200") <= sent:
         raise Failed("the service did not answer every request 200.")
     accepted = moved(
@@ -438,6 +438,6 @@ def check(seen, arrived, moved, judged):
         ".environment=development.hook=veo3.event=completed.verdict=accepted.reason=-"
     )
     if judged and not answered <= accepted <= sent:
-        raise Failed(f"{answered} requests were answered, and the gate has accepted {accepted}.")
+        raise Failed(f"{answered} requests got a response, and the gate accepted {accepted}.")
     if not judged and accepted:
-        raise Failed("there is a gate where none should be.")
+        raise Failed("a variant without the gate has a gate.")

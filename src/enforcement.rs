@@ -91,7 +91,7 @@ impl Checks {
                     &[("enforce", Check::Enforce), ("observe", Check::Observe), ("off", Check::Off)];
                 match (node.one_of(WORDS)?, takes_token) {
                     (Check::Enforce | Check::Observe, false) => {
-                        return Err(node.conflict("is about a token, and the path takes none", "off"));
+                        return Err(node.conflict("needs a token, and the path takes none", "off"));
                     }
                     (check, _) => check,
                 }

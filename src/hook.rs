@@ -101,7 +101,7 @@ pub struct RequiredProperties {
     pub time: bool,
 }
 
-/// The hook that takes a token at or below `path`.
+/// The hook that takes a token and whose path is `path` or above it.
 pub fn find_token_hook<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h Arc<Hook>> {
     hooks.iter().find(|hook| hook.token.is_some() && is_at_or_under(path, &hook.path))
 }

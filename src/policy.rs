@@ -162,11 +162,11 @@ impl From<Result<Delivery, Refusal>> for Decision {
     }
 }
 
-/// A head that [`admit`] has admitted. Only its body can be judged.
+/// A head that [`admit`] has accepted. [`decide`] judges a body only with one.
 #[derive(Debug)]
 pub struct AdmittedHead {
     hook: Arc<Hook>,
-    /// The first violation of the head, the token's aside.
+    /// The first violation of the head, without the token's.
     violation: Option<Reason>,
     token: Token,
     observed: Vec<Reason>,

@@ -113,7 +113,6 @@ impl<'v> Node<'v> {
         Ok(fields.iter().map(node).collect())
     }
 
-    /// The path of the field.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
@@ -186,7 +185,7 @@ impl<'v> Node<'v> {
 
     /// The key is invalid.
     pub(crate) fn invalid_key(&self, expected: &str) -> ConfigError {
-        ConfigError::new(&self.name_of_field(), format_args!("is no valid key; write {expected}"))
+        ConfigError::new(&self.name_of_field(), format_args!("is not a valid key; write {expected}"))
     }
 
     /// The value is valid by itself, but conflicts with another part of the configuration.

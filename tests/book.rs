@@ -1,11 +1,11 @@
 //! The book and the core: the pages of the reference that the core renders (a stale page fails; `make reference` writes it),
 //! and the blocks of pages that are configurations of the gate.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::panic)]
 
 use blobgate::reason::Stage;
 use blobgate::{Config, Reason, config};
-use blobgate_testkit_book::{blocks, check_page, documented, table};
+use blobgate_testkit_book::{blocks, check_page, check_part, constants, documented, table};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -169,6 +169,41 @@ fn the_reference_has_each_header() {
         table(["header", "value"], inbox),
     );
     check_page("headers", &page);
+}
+
+#[test]
+fn the_reference_has_the_limits() {
+    let mut rows = Vec::new();
+    for (source, names) in [
+        (include_str!("../src/hook/parse.rs"), &[("MAX_BODY_BYTES", "bytes"), ("MAX_DEPTH", "levels")][..]),
+        (include_str!("../src/token.rs"), &[("MAX_BYTES", "bytes")]),
+        (
+            include_str!("../src/contract/token.rs"),
+            &[
+                ("MAX_KID", "characters"),
+                ("MAX_NAME", "characters"),
+                ("MAX_REFERENCE", "characters"),
+                ("MAX_TOKEN_ID", "characters"),
+                ("MIN_HS256_KEY", "bytes"),
+            ],
+        ),
+        (include_str!("../src/result_url.rs"), &[("MAX_URL", "bytes")]),
+        (
+            include_str!("../src/exchange/confirmation.rs"),
+            &[("MAX_IN_FLIGHT", "calls"), ("MAX_RESPONSE_BYTES", "bytes")],
+        ),
+        (include_str!("../src/exchange/log.rs"), &[("MAX_LINES_PER_SECOND", "lines")]),
+    ] {
+        rows.extend(constants(source, names));
+    }
+    let page = format!(
+        "# Limits\n\n\
+         Limits that are constants of the code, and why each has its value. Those that you can set are on the pages\n\
+         [Configuration](configuration.md) and [Command line](command-line.md). Envoy's limits:\n\
+         [What clients can take](../explanation/what-clients-can-take.md).\n\n## Gate\n\n{}",
+        table(["constant", "value", "why"], rows),
+    );
+    check_part("limits", "gate", &page);
 }
 
 /// `config/NAME`: a whole configuration.

@@ -516,7 +516,7 @@ fn rejects_invalid_checks() {
         hook_refused(
             &format!("checks: {{prompt: {check}}}"),
             &format!(
-                "hooks[0].checks.prompt is \"{check}\", which is about a token, and the path takes none; write off"
+                "hooks[0].checks.prompt is \"{check}\", which needs a token, and the path takes none; write off"
             ),
         );
     }
@@ -536,7 +536,7 @@ fn writes_an_error_on_one_line() {
     complete_refused(
         "/token/keys",
         "{\"a\\r\\nb\": {alg: HS256, env: TOKEN}}",
-        "token.keys.a\\r\\nb is no valid key; write a kid of 1 to 32 of A-Z a-z 0-9 _ -",
+        "token.keys.a\\r\\nb is not a valid key; write a kid of 1 to 32 of A-Z a-z 0-9 _ -",
     );
 }
 
@@ -683,22 +683,22 @@ fn rejects_conflicting_sections() {
     let without = |key: &str, sentence: &str| refused(&complete_with(key, None), sentence);
     without(
         "/token",
-        "hooks[0].trust is an object, which names token, and there is no section token; write one with its keys",
+        "hooks[0].trust is an object, which names token, and the section token is missing; write a section token with keys",
     );
     without(
         "/confirm",
-        "hooks[0].trust is an object, which names confirmed, and there is no section confirm; write one with a cluster",
+        "hooks[0].trust is an object, which names confirmed, and the section confirm is missing; write a section confirm with cluster and authority",
     );
     complete_refused(
         "/hooks/0/path",
         "/hooks/veo3",
-        "hooks[0].path is \"/hooks/veo3\", which takes no token, and trust names one; write it with /{token} at the end",
+        "hooks[0].path is \"/hooks/veo3\", which takes no token, and trust names one; write the path with /{token} at its end",
     );
     for trust in ["open", "{any_of: [confirmed], unprotected_budget: true}"] {
         complete_refused(
             "/hooks/0/trust",
             trust,
-            "hooks[0].path is \"/hooks/veo3/{token}\", which takes a token, and trust names none; write it without {token}",
+            "hooks[0].path is \"/hooks/veo3/{token}\", which takes a token, and trust names none; write the path without {token}",
         );
     }
     hook_refused(
@@ -819,7 +819,7 @@ fn rejects_invalid_token_sections() {
         complete_refused(
             "/token/keys",
             &format!("{{'{kid}': {{alg: HS256, env: TOKEN}}}}"),
-            &format!("token.keys.{kid} is no valid key; write a kid of 1 to 32 of A-Z a-z 0-9 _ -"),
+            &format!("token.keys.{kid} is not a valid key; write a kid of 1 to 32 of A-Z a-z 0-9 _ -"),
         );
     }
     for (leeway, shown) in [
@@ -861,7 +861,7 @@ fn rejects_kids_that_differ_only_in_case() {
     assert_eq!(
         sentence,
         format!(
-            "token.keys.{kid} is no valid key; write a kid that differs from the others by more than case"
+            "token.keys.{kid} is not a valid key; write a kid that differs from the others by more than case"
         )
     );
 }

@@ -1,4 +1,4 @@
--- The load: what the gate sends for RunBlob's documented Completed payload, with a generation of its own in every request.
+-- The load: RunBlob's documented Completed payload with gate headers, and a new generation in every request.
 
 local payload = [[{
   "generation_id": "%s",
@@ -33,7 +33,7 @@ local head = table.concat({
 
 local id = "%08x-5bef-4e14-%04x-%012x"
 
--- wrk itself calls request() once, to look at it, and sends nothing of that.
+-- wrk calls request() once at the start without sending it.
 sent = -1
 
 local threads = {}

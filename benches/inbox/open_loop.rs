@@ -1,5 +1,5 @@
-//! Deliveries at a fixed rate, whether or not those before have been answered: what a sender sees of an inbox, its stalls too.
-//! The time of each runs from when it was due, not from when it was sent.
+//! Sends deliveries at a fixed rate without waiting for responses, so that the times include an inbox's stalls. A
+//! delivery's time starts when it is due.
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -14,14 +14,14 @@ use uuid::Uuid;
 #[derive(Parser)]
 struct Args {
     url: Url,
-    /// A certificate to trust, in PEM
+    /// Trusted certificate, in PEM
     #[arg(long)]
     ca: Option<PathBuf>,
     #[arg(long)]
     per_second: u32,
     #[arg(long)]
     seconds: u32,
-    /// NAME:VALUE, in which `{id}` is the generation's id
+    /// NAME:VALUE, where `{id}` is the generation's id
     #[arg(long = "header")]
     headers: Vec<String>,
 }
@@ -70,7 +70,7 @@ async fn client_status(request: reqwest::RequestBuilder) -> u16 {
     request.send().await.map_or(0, |answer| answer.status().as_u16())
 }
 
-/// RunBlob's documented Completed payload, of a generation of its own.
+/// RunBlob's documented Completed payload, with a new generation.
 fn request(client: &Client, args: &Args) -> Result<reqwest::RequestBuilder> {
     let id = Uuid::new_v4().to_string();
     let body = format!(

@@ -1,12 +1,11 @@
-"""The inbox's own statements for one new event, as a script of pgbench: read from the inbox's source, so that they stay the
-same."""
+"""The inbox's statements for one new event, as a script for pgbench. It reads them from the inbox's source."""
 
 import pathlib
 import re
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2] / "inbox/src/store/postgres/deciding.rs"
 
-# As the load has it: a completed event with a token of its own.
+# The same event as in load.lua: completed, with a new token.
 BODY = """{
   "generation_id": "00000000-5bef-4e14-8000-000000000000",
   "status": "completed",
@@ -83,7 +82,7 @@ def statement(source, name, values):
     found = re.search(rf'const {name}: &str =\s*"(.*?)";', source, re.DOTALL)
     sql = " ".join(found[1].split())
     for number in range(len(values), 0, -1):
-        # What is an array already stays one.
+        # A parameter that is an array already stays one.
         sql = re.sub(rf"\${number}(::\w+\[\])?(?!\d)", lambda _: values[number - 1], sql)
     assert "$" not in sql, sql
     return sql

@@ -60,9 +60,15 @@ fn row(arg: &Arg) -> [String; 4] {
         .filter(|value| arg.get_action().takes_values() && !value.is_hide_set())
         .map(|value| format!("`{}`", value.get_name()))
         .collect();
-    let meaning = match words.is_empty() {
-        true => escape(&help),
-        false => format!("{}: {}", escape(&help), words.join(", ")),
+    // More are the reasons, which have pages of their own.
+    const MAX_SHOWN: usize = 12;
+    let meaning = match words.len() {
+        0 => escape(&help),
+        MAX_SHOWN.. => format!(
+            "{}: a [reason of the gate](reasons.md) or [of the inbox](store.md#reasons-for-quarantine)",
+            escape(&help)
+        ),
+        _ => format!("{}: {}", escape(&help), words.join(", ")),
     };
     let code = |text: String| if text.is_empty() { text } else { format!("`{text}`") };
     // A flag has one too: false.

@@ -35,6 +35,8 @@ mod purge;
 mod receive;
 mod reconcile;
 mod reevaluate;
+#[cfg(test)]
+mod reference;
 mod release;
 mod serve;
 pub mod service;

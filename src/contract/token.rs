@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 pub const MAX_KID: usize = 32;
 /// The longest name of an environment or a hook.
 pub const MAX_NAME: usize = 32;
-/// The longest [reference](is_reference).
+/// The longest `job`, and the longest `jti` that `mint` writes.
 pub const MAX_REFERENCE: usize = 64;
 /// The longest `jti` that the gate accepts.
 pub const MAX_TOKEN_ID: usize = 128;

@@ -1,4 +1,4 @@
-//! The response: the sender gets 200 or 503 for any response of a service, and the gate's refusals from Envoy's timeouts.
+//! Judges responses. The sender gets 200 or 503 for a service's response, and the gate's refusal for Envoy's timeout.
 
 use super::{Counter, Exchange, Flow, Host, Property, State};
 use crate::Reason;

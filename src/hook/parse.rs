@@ -21,7 +21,7 @@ const MAX_BODY_BYTES: usize = 1_000_000;
 const MIN_BODY_BYTES: usize = 1_024;
 /// A prompt of 4,000 emoji, escaped, is 48 KB.
 const DEFAULT_BODY_BYTES: usize = 65_536;
-/// Below serde_json's limit of 128.
+/// The largest `max_depth`, below the 128 of serde_json.
 const MAX_DEPTH: usize = 64;
 /// The depth of a documented failure, `error.details`.
 const MIN_DEPTH: usize = 3;
@@ -79,18 +79,22 @@ impl Hook {
         let token = match (trust.names_token(), takes_token) {
             (true, true) => Some(TokenRequirement {
                 keys: shared.token.clone().ok_or_else(|| {
-                    trust_node.conflict("names token, and there is no section token", "one with its keys")
+                    trust_node.conflict(
+                        "names token, and the section token is missing",
+                        "a section token with keys",
+                    )
                 })?,
                 audience: audience(&shared.environment, &name),
             }),
             (false, false) => None,
             (true, false) => {
-                return Err(
-                    path_node.conflict("takes no token, and trust names one", "it with /{token} at the end")
-                );
+                return Err(path_node
+                    .conflict("takes no token, and trust names one", "the path with /{token} at its end"));
             }
             (false, true) => {
-                return Err(path_node.conflict("takes a token, and trust names none", "it without {token}"));
+                return Err(
+                    path_node.conflict("takes a token, and trust names none", "the path without {token}")
+                );
             }
         };
         let confirm = parse_provider(trust, &trust_node, shared)?;
@@ -134,9 +138,10 @@ fn parse_provider(
     shared: &SharedSections,
 ) -> Result<Option<Arc<Provider>>, ConfigError> {
     match (trust.names_confirmed(), &shared.confirm) {
-        (true, None) => {
-            Err(node.conflict("names confirmed, and there is no section confirm", "one with a cluster"))
-        }
+        (true, None) => Err(node.conflict(
+            "names confirmed, and the section confirm is missing",
+            "a section confirm with cluster and authority",
+        )),
         (true, Some(provider)) => Ok(Some(Arc::clone(provider))),
         (false, _) => Ok(None),
     }

@@ -41,7 +41,7 @@ pub(super) enum Confirmed {
 pub struct ConfirmationRequest {
     pub(super) admitted: AdmittedHead,
     pub(super) event: Event,
-    /// The first violation, the token's aside.
+    /// The first violation, without the token's.
     pub(super) violation: Option<Reason>,
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The gate's findings when the delivery arrived.
 #[derive(Clone, Debug)]
 pub struct OriginalFindings {
-    /// The first violation of its head, the token's aside.
+    /// The first violation of its head, without the token's.
     pub violation: Option<Reason>,
     /// Its token.
     pub token: OriginalToken,

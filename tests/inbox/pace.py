@@ -1,4 +1,4 @@
-"""Something that is done at a steady rate, however long each takes."""
+"""Runs a function at a steady rate, however long each call takes."""
 
 import concurrent.futures
 import http.client
@@ -9,10 +9,10 @@ from gate import PATIENCE, Broken  # found by stack
 
 
 class Pace:
-    """Does `once(number)`, so many times a second, until it is ended."""
+    """Calls `once(number)` `rate` times a second until `end`."""
 
     def __init__(self, rate, at_once, once):
-        self.rate, self.at_once, self.once, self.problem = rate, at_once, once, None  # the first one
+        self.rate, self.at_once, self.once, self.problem = rate, at_once, once, None  # the first problem
         self.ending = threading.Event()
         self.pacing = threading.Thread(target=self.pace, daemon=True)
         self.pacing.start()
@@ -34,4 +34,4 @@ class Pace:
         self.ending.set()
         self.pacing.join(PATIENCE)
         if self.pacing.is_alive() or self.problem:
-            raise Broken(f"the stream did not go as it should: {self.problem or 'its requests are not answered'}")
+            raise Broken(f"the stream failed: {self.problem or 'requests without an answer'}")

@@ -1,4 +1,4 @@
-"""A gate, an inbox behind it, its services and a sandbox, all of them real, on free ports; and the stores of an inbox."""
+"""A real gate, inbox, services and sandbox on free ports; and the stores of an inbox."""
 
 import collections
 import contextlib
@@ -20,13 +20,13 @@ from gate import API_KEY, PATIENCE, ROOT, Broken, Program, envoy, last_line, run
 BLOBGATE = ROOT / "target/debug/blobgate"
 
 
-HELD = 20  # seconds, of the route to a service in envoy.yaml
+HELD = 20  # seconds: the timeout of envoy.yaml's routes to services
 
 
 class Stack:
-    """Everything, with what it says in `folder`. Without a store there is no inbox. The sandbox is `speed` times as fast as
-    the provider, and Envoy waits that much less for a service. `changes` are to envoy.yaml, `reconciles` has the inbox
-    ask about what is overdue after a second, and a stack that is `beside` another one asks the sandbox of that."""
+    """All parts, with their output in `folder`. Without a store there is no inbox. `speed` is the speed of the sandbox; Envoy's
+    timeout for services shrinks by it. `changes` are for envoy.yaml. With `reconciles` the inbox reconciles after a second.
+    A stack `beside` another one uses the other one's sandbox."""
 
     def __init__(self, running, folder, store, speed, changes=None, reconciles=False, beside=None):
         self.folder, self.store, self.speed, self.reconciles = folder, store, speed, reconciles
@@ -83,7 +83,7 @@ class Stack:
         key.write_text(API_KEY)
         command = ["sandbox", "--listen", f"127.0.0.1:{port}", "--api-key-file", key, "--callback-ca", certificate]
         command += ["--tls-cert", certificate, "--tls-key", self.folder / "gate/edge-key.pem"]
-        # A generation takes a second.
+        # A generation takes one second.
         command += ["--speed", f"{self.speed:f}", "--generation-time", f"{self.speed * 1000:.0f}ms"]
         self.start("sandbox", command, self.of_sandbox("/sandbox/calls"))
 
@@ -99,16 +99,16 @@ class Stack:
         process.wait()
 
     def arrived(self):
-        """How often each event has arrived so far."""
+        """The number of arrivals of each event so far."""
         return collections.Counter(arrival.name.split("-", 1)[1].rsplit("-", 1)[0] for arrival in self.kept())
 
     def kept(self):
-        """A file for each arrival; its name is its time, the generation, and something random."""
+        """A file for each arrival. Its name has the time, the generation and a random part."""
         return [file for file in (self.folder / "kept").glob("*/*") if not file.name.startswith(".")]
 
 
 def fetch(url, trusts=None, method="GET", body=None):
-    """What is answered; a `body` is sent as JSON."""
+    """The body of the response. Sends `body` as JSON."""
     handlers = [urllib.request.ProxyHandler({})] + ([urllib.request.HTTPSHandler(context=trusts)] if trusts else [])
     headers = {"authorization": f"Bearer {API_KEY}", "content-type": "application/json"}
     sent = None if body is None else json.dumps(body).encode()
@@ -126,7 +126,7 @@ def answered(url, trusts):
 
 
 def free_ports(count):
-    """Below those that the kernel gives to clients: a service has to find its own again."""
+    """Ports below the range that the kernel gives to clients, so that a restarted service gets its port again."""
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     ports = set()
     for port in random.sample(range(lowest // 2, lowest), 1000):
@@ -138,7 +138,7 @@ def free_ports(count):
     raise Broken("there are no free ports.")
 
 
-# The stores: each makes one that is empty, and says where it is.
+# The stores: each function creates an empty store and returns its URL.
 
 
 def sqlite(_, folder):
@@ -147,7 +147,7 @@ def sqlite(_, folder):
 
 def postgres(running, folder):
     port = free_ports(1)[0]
-    # As root it does not run.
+    # PostgreSQL refuses to run as root.
     user, owner = [], None
     if os.geteuid() == 0:
         user, owner = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"], pwd.getpwnam("postgres")

@@ -1,11 +1,11 @@
-// Prints a token for a day, the last segment of a callback URL: https://hooks.example.com/hooks/veo3/{token}
+// Prints a token that is valid for a day, the last segment of a callback URL: https://hooks.example.com/hooks/veo3/{token}
 
 import { randomBytes } from "node:crypto";
 import { SignJWT, importPKCS8 } from "jose";
 
 const { BLOBGATE_MINT_KEY, MINT_KID, MINT_AUD, MINT_JOB } = process.env;
 
-// EdDSA with a private key in PEM, else HS256 with the very value that the gate has.
+// EdDSA with a private key in PEM, else HS256 with the same value as the gate.
 async function signingKey(value) {
   if (value.startsWith("-----BEGIN ")) return ["EdDSA", await importPKCS8(value.replaceAll("\\n", "\n"), "EdDSA")];
   if (value.startsWith("base64:")) return ["HS256", Buffer.from(value.slice("base64:".length), "base64")];

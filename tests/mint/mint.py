@@ -1,4 +1,4 @@
-"""Prints a token for a day, the last segment of a callback URL: https://hooks.example.com/hooks/veo3/{token}"""
+"""Prints a token that is valid for a day, the last segment of a callback URL: https://hooks.example.com/hooks/veo3/{token}"""
 
 import base64
 import os
@@ -9,7 +9,7 @@ import jwt
 
 
 def signing_key(value):
-    """EdDSA with a private key in PEM, else HS256 with the very value that the gate has."""
+    """EdDSA with a private key in PEM, else HS256 with the same value as the gate."""
     if value.startswith("-----BEGIN "):
         return "EdDSA", value.replace("\\n", "\n")
     if value.startswith("base64:"):

@@ -1,4 +1,4 @@
-"""One line a check, and a count at the end."""
+"""Prints a line for each check, and a count at the end."""
 
 import os
 import signal
@@ -21,18 +21,18 @@ class Count:
             self.passed += 1
             print(f"ok    {subject}: {name}", flush=True)
 
-    def left_out(self, subject, checks, reason):
+    def skip(self, subject, checks, reason):
         if self.leave_nothing_out:
             self.failed += checks
         else:
             self.skipped += checks
-        self.notes.append(f"left out: {subject} ({reason})")
+        self.notes.append(f"skipped: {subject} ({reason})")
 
     def conclude(self, runner):
         for note in self.notes:
             print(note)
         if self.notes and self.leave_nothing_out:
-            say(f"{runner}: nothing may be left out here, for BLOBGATE_LEAVE_NOTHING_OUT is 1.")
+            say(f"{runner}: checks were skipped, and BLOBGATE_LEAVE_NOTHING_OUT is 1. Install what they need.")
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         print(f"{self.passed} passed, {self.failed} failed{skipped}")
         sys.exit(1 if self.failed else 0)

@@ -1,4 +1,4 @@
-"""The repository's own envoy.yaml, running on free ports before services of a test, with keys of its own."""
+"""An Envoy with the shipped envoy.yaml on free ports, before the services of a test, with fresh keys."""
 
 import base64
 import contextlib
@@ -16,16 +16,16 @@ MODULE = ROOT / "target/wasm32-wasip1/release/blobgate.wasm"
 ENVOY_VERSION = "1.40.0"  # as `make run`
 PATIENCE = 30  # seconds
 SERVICES = {"video_service": 9081, "failure_service": 9082, "quarantine_service": 9083, "runblob_api": 9443}
-INBOX = {"inbox": 9084}  # in the path where a test has one
+INBOX = {"inbox": 9084}  # in the path if a test has an inbox
 
 
 class Broken(Exception):
-    """Nothing can be said about the gate: one sentence."""
+    """The test cannot run, for the reason in this sentence."""
 
 
 @contextlib.contextmanager
 def gate(folder, services, changes=None, env=None):
-    """A connection to its edge; the arguments are those of `envoy`."""
+    """A connection to the edge of an Envoy. The arguments are those of `envoy`."""
     with envoy(folder, services, changes, env) as (ports, trusts):
         edge = http.client.HTTPSConnection("127.0.0.1", ports["edge"], timeout=PATIENCE, context=trusts)
         with contextlib.closing(edge):
@@ -34,11 +34,11 @@ def gate(folder, services, changes=None, env=None):
 
 @contextlib.contextmanager
 def envoy(folder, services, changes=None, env=None, provider=None):
-    """The ports of its listeners by name, and what trusts its certificate. `folder` is new; `services` has the port of each
-    cluster, `changes` what else stands differently in envoy.yaml, `env` what Envoy finds in its environment beside keys
-    that nobody knows, and `provider` the certificate that the provider shows, where it is not the gate's own."""
+    """Starts an Envoy. Returns the ports of its listeners by name, and an SSL context that trusts its certificate. Creates
+    `folder`. `services` has the port of each cluster, `changes` replaces text in envoy.yaml, and `env` adds variables to
+    random keys. `provider` is the provider's certificate, by default the gate's."""
     if not MODULE.is_file():
-        raise Broken(f"there is no {MODULE.relative_to(ROOT)}: run `make build`.")
+        raise Broken(f"{MODULE.relative_to(ROOT)} is missing: run `make build`.")
     folder.mkdir()
     trusts = certificate(folder)
     (folder / "runblob-key.yaml").write_text(RUNBLOB_KEY)
@@ -68,7 +68,7 @@ def signing_key():
 
 
 class Program:
-    """Something that runs, with what it says in a file."""
+    """A running program with its output in a file."""
 
     def __init__(self, name, command, log, env=None):
         self.name, self.log = name, log
@@ -95,17 +95,17 @@ class Program:
             self.process.kill()
             self.process.wait()
 
-    def eventually(self, what, ask):
+    def eventually(self, what, probe):
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            found = ask()
+            found = probe()
             if found is not None:
                 return found
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
-        said = self.log.with_suffix(".err").read_text(errors="replace").strip().splitlines()[-5:]
-        raise Broken("\n  ".join([f"{self.name} came up without a {what}, and said last:", *(said or ["nothing"])]))
+        lines = self.log.with_suffix(".err").read_text(errors="replace").strip().splitlines()[-5:]
+        raise Broken("\n  ".join([f"{self.name} has no {what}. Its last lines:", *(lines or ["none"])]))
 
     def lines(self):
         text = self.log.read_text(errors="replace")
@@ -113,14 +113,14 @@ class Program:
 
 
 def envoy_yaml(folder, services, changes, provider):
-    """The repository's own, with `changes` that each hit one place: on free ports, and with its files in `folder`."""
+    """The shipped envoy.yaml on free ports, with its files in `folder`. Each of `changes` must match exactly once."""
     text = (ROOT / "envoy.yaml").read_text()
     changes = changes | {
         "port_value: 8443": "port_value: 0",
         "port_value: 8080": "port_value: 0",
         "port_value: 8090": "port_value: 0",
         "port_value: 9901": "port_value: 0",
-        # Here the admin page has a port, and --admin-address-path names it.
+        # The admin page gets a port, which --admin-address-path writes to a file.
         "pipe: {path: ./run/admin.sock, mode: 384}": "socket_address: {address: 127.0.0.1, port_value: 0}",
         "blobgate.inbox: 100": f"blobgate.inbox: {100 if 'inbox' in services else 0}",
         "path: ./certs/sds.yaml": f"path: {folder}/sds.yaml",
@@ -132,7 +132,7 @@ def envoy_yaml(folder, services, changes, provider):
     changes |= {f"port_value: {(SERVICES | INBOX)[name]}": f"port_value: {port}" for name, port in services.items()}
     for there, here in changes.items():
         if text.count(there) != 1:
-            raise Broken(f"envoy.yaml has '{there}' {text.count(there)} times, and this test rewrites the one that it had.")
+            raise Broken(f"envoy.yaml has '{there}' {text.count(there)} times, not once: adapt this test.")
         text = text.replace(there, here)
     return text
 
@@ -141,18 +141,18 @@ def certificate(folder):
     made = run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
         + ["-subj", "/CN=gate", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-        + ["-addext", "basicConstraints=critical,CA:FALSE"]  # what the sandbox wants of a server's
+        + ["-addext", "basicConstraints=critical,CA:FALSE"]  # the sandbox requires it of a server certificate
         + ["-keyout", folder / "edge-key.pem", "-out", folder / "edge.pem"]
     )
     if made.returncode:
-        raise Broken(f"openssl could not make a certificate: {last_line(made)}")
+        raise Broken(f"openssl cannot create a certificate: {last_line(made)}")
     secret = (ROOT / "certs/sds.yaml").read_text().replace("./certs", str(folder))
     (folder / "sds.yaml").write_text(secret)
     return ssl.create_default_context(cafile=folder / "edge.pem")
 
 
 def ports(envoy, folder):
-    """Envoy's listeners, once all are there."""
+    """Waits for Envoy's listeners, and returns their ports."""
     address = folder / "admin"
 
     def listening():
@@ -166,7 +166,7 @@ def ports(envoy, folder):
             admin.request("GET", "/listeners?format=json")
             listeners = json.load(admin.getresponse())
         except (OSError, http.client.HTTPException):
-            return None  # it is about to end, and says why
+            return None  # Envoy is about to end, and logs why
         finally:
             admin.close()
         if ready.status != 200:
@@ -179,7 +179,7 @@ def ports(envoy, folder):
 def envoy_binary():
     found = subprocess.run([ROOT / "dev/envoy", ENVOY_VERSION], stdout=subprocess.PIPE, text=True, check=False)
     if found.returncode:
-        raise Broken("there is no Envoy to test with: the reason stands above.")
+        raise Broken("cannot get Envoy: see above.")
     return found.stdout.strip()
 
 
@@ -188,7 +188,7 @@ def run(command, cwd=ROOT, env=None):
     try:
         return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise Broken(f"{command[0]} is not installed.") from error
+        raise Broken(f"cannot run {command[0]}: it is not installed.") from error
 
 
 def last_line(done):

@@ -1,4 +1,4 @@
-"""What a team uses, from the indexes of Python and Node, installed into .tools/ by pins."""
+"""Installs pinned Python and Node packages into .tools/."""
 
 import contextlib
 import hashlib
@@ -14,48 +14,48 @@ HERE = Path(__file__).resolve().parent
 TOOLS = ROOT / ".tools"
 
 
-class LeftOut(Exception):
-    """A tool that a user may lack is not here."""
+class Missing(Exception):
+    """A tool that a user may lack is not installed."""
 
 
 def flask():
-    """A Python that has Flask and standardwebhooks."""
+    """A Python with Flask and standardwebhooks."""
     return python("receiver-flask", "Flask", HERE)
 
 
 def express():
-    """A folder of packages with Express and standardwebhooks."""
+    """A folder node_modules with Express and standardwebhooks."""
     return node("receiver-express", "Express", HERE)
 
 
 def python(name, what, source):
-    """A Python that has what the requirements.txt in `source` says."""
-    # A virtual environment is of one version of Python.
+    """A Python with the packages of requirements.txt in `source`."""
+    # A virtual environment works with one version of Python.
     home = TOOLS / f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{pin(source / 'requirements.txt')}"
     with fresh(home) as work:
         if work:
             made = run([sys.executable, "-m", "venv", work])
             if made.returncode:
                 if "ensurepip" in made.stdout + made.stderr:
-                    raise LeftOut("python3-venv is not installed")
+                    raise Missing("python3-venv is not installed")
                 raise Broken(f"python3 -m venv failed: {last_line(made)}")
             say(f"Installing {what} into .tools/ ...")
             command = [work / "bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
             installed = run([*command, "--only-binary=:all:", "-r", source / "requirements.txt"])
             if installed.returncode:
-                raise Broken(f"{what} could not be installed: {why(installed)}")
+                raise Broken(f"cannot install {what}: {why(installed)}")
     return home / "bin/python"
 
 
 def node(name, what, source):
-    """A folder node_modules that has what the package-lock.json in `source` says."""
+    """A folder node_modules with the packages of package-lock.json in `source`."""
     missing = [tool for tool in ("node", "npm") if not shutil.which(tool)]
     if missing:
-        raise LeftOut(f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed")
+        raise Missing(f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed")
     version = run(["node", "--version"]).stdout.strip()
     major = re.match(r"v(\d+)\.", version)
     if not major or int(major[1]) < 18:
-        raise LeftOut(f"node is {version or 'broken'}, and {what} needs 18 or newer")
+        raise Missing(f"node is {version or 'broken'}, and {what} needs 18 or newer")
     files = [source / "package.json", source / "package-lock.json"]
     home = TOOLS / f"{name}-{pin(*files)}"
     with fresh(home) as work:
@@ -66,7 +66,7 @@ def node(name, what, source):
             say(f"Installing {what} into .tools/ ...")
             installed = run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"], cwd=work)
             if installed.returncode:
-                raise Broken(f"{what} could not be installed: {why(installed)}")
+                raise Broken(f"cannot install {what}: {why(installed)}")
     return home / "node_modules"
 
 
@@ -76,8 +76,8 @@ def pin(*files):
 
 @contextlib.contextmanager
 def fresh(home):
-    """A place to install into, where `home` is not there yet; it becomes `home` in the end. A virtual environment names
-    its own place only in scripts that are not used here."""
+    """A temporary folder that is renamed to `home` at the end, or None if `home` exists. A virtual environment contains its
+    own path only in scripts that no test uses."""
     if home.is_dir():
         yield None
         return
@@ -87,7 +87,7 @@ def fresh(home):
         with contextlib.suppress(OSError):  # another run was faster
             (Path(folder) / "new").rename(home)
     if not home.is_dir():
-        raise Broken(f"{home} could not be made.")
+        raise Broken(f"cannot create {home}.")
 
 
 def why(installed):

@@ -1,5 +1,5 @@
-// A receiver as the provider's page shows one for Express: one route, which tells success from failure by `status`.
-// Writes its port and what its handler sees as lines of JSON on standard output.
+// The Express receiver of the provider's page: one route, which tells success from failure by `status`.
+// Prints its port and its handler's records as lines of JSON.
 
 const fs = require('node:fs');
 const express = require('express');

@@ -1,6 +1,6 @@
-"""A receiver as the provider's page shows one for Flask: one route, which tells success from failure by `status`.
+"""The Flask receiver of the provider's page: one route, which tells success from failure by `status`.
 
-Writes its port and what its handler sees as lines of JSON on standard output.
+Prints its port and its handler's records as lines of JSON.
 """
 
 import json
@@ -19,7 +19,7 @@ def webhook():
         if data["status"] == "completed":
             video_ready(data["generation_id"], data["video_url"])
         else:
-            # As on the page: the default does not help where the key is there and its value is null.
+            # As on the page: the default does not apply to a null value.
             code = data.get("error", {}).get("message", "Unknown error")
             generation_failed(data["generation_id"], code)
         return jsonify({"status": "received"}), 200

@@ -1,5 +1,5 @@
-// A receiver in Express that believes what verifies with `standardwebhooks`, under the key in `WEBHOOK_KEY`.
-// Writes its port and what it gets as lines of JSON on standard output.
+// A receiver in Express that verifies with `standardwebhooks` and the key in `WEBHOOK_KEY`.
+// Prints its port and its requests as lines of JSON.
 
 const fs = require('node:fs');
 const express = require('express');
@@ -8,7 +8,7 @@ const { Webhook, WebhookVerificationError } = require('standardwebhooks');
 const app = express();
 const webhook = new Webhook(process.env.WEBHOOK_KEY);
 
-// The raw body: what express.json() parsed cannot be verified any more.
+// The raw body, since the signature does not cover what express.json() returns.
 app.post('/{*path}', express.raw({ type: () => true }), (request, response) => {
   const verified = verifies(request.body, request.headers);
   write({ verified, headers: request.headers, body: request.body.toString('base64') });

@@ -1,6 +1,6 @@
-"""A receiver in Flask that believes what verifies with `standardwebhooks`, under the key in `WEBHOOK_KEY`.
+"""A receiver in Flask that verifies with `standardwebhooks` and the key in `WEBHOOK_KEY`.
 
-Writes its port and what it gets as lines of JSON on standard output.
+Prints its port and its requests as lines of JSON.
 """
 
 import base64

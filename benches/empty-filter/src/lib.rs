@@ -1,4 +1,4 @@
-//! A Proxy-Wasm filter that does nothing: what the SDK and the host cost by themselves.
+//! A Proxy-Wasm filter that does nothing. It shows the cost of the SDK and the host.
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;

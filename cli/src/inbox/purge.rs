@@ -2,7 +2,7 @@
 
 use super::change::{ChangeKind, ChangeOptions, change};
 use super::client::AdminArgs;
-use super::selection::EntrySelection;
+use super::selection::CommandSelection;
 use anyhow::Result;
 use blobgate_inbox::service::EntryFilter;
 use std::process::ExitCode;
@@ -23,10 +23,10 @@ pub(crate) struct Args {
     /// A preview without a change
     #[arg(long)]
     dry_run: bool,
-    /// No question
+    /// No question before the change
     #[arg(long)]
     yes: bool,
-    /// JSON: the ids of the purged entries, and of the others with the reason
+    /// JSON output: the ids of the purged entries, and of the others with the reason
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -55,7 +55,7 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let (job, generation, hook) = (args.job, args.generation, args.hook);
-    let selected = EntrySelection::Filter(EntryFilter { job, generation, hook, ..EntryFilter::default() });
+    let selected = CommandSelection::Filter(EntryFilter { job, generation, hook, ..EntryFilter::default() });
     let options = ChangeOptions { yes: args.yes, json: args.json, dry_run: args.dry_run };
     change(args.admin.connect()?, ChangeKind::Purge, &selected, &options).await
 }

@@ -3,9 +3,9 @@
 use super::client::InboxClient;
 use super::prompt::confirm;
 use super::report::{Refusals, count};
-use super::selection::{EntrySelection, SelectionArgs};
+use super::selection::{CommandSelection, SelectionArgs};
 use crate::envoy_yaml::gate_configuration;
-use crate::output::{say, tell, tell_json};
+use crate::output::{eprint_line, print_json, print_line};
 use crate::progress::Progress;
 use anyhow::Result;
 use blobgate_inbox::service::{ChangeRequest, ReevaluateRequest, waivable};
@@ -52,7 +52,7 @@ Examples:
 
 /// The outcome for all entries.
 #[derive(Default)]
-struct Reevaluation {
+struct ReevaluationReport {
     passed: Vec<i64>,
     /// Entries that pass once the provider confirms them.
     asked: Vec<i64>,
@@ -63,7 +63,7 @@ struct Reevaluation {
 
 struct ReevaluationRun {
     inbox: InboxClient,
-    selected: EntrySelection,
+    selected: CommandSelection,
     config: Value,
     waive: Vec<String>,
 }
@@ -72,48 +72,48 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let SelectionArgs { yes, json, .. } = args.selection;
     let selected = args.selection.selected();
     let config = gate_configuration(&args.config)?;
-    let by_filter = matches!(selected, EntrySelection::Filter(_));
+    let by_filter = matches!(selected, CommandSelection::Filter(_));
     let run = ReevaluationRun { inbox: args.selection.admin.connect()?, selected, config, waive: args.waive };
     // The question names the outcome of a dry run.
     let would = run.reevaluate(None, true).await?;
     if args.dry_run {
         if json {
-            tell_json(would.json("would_pass", "would_ask", "would_stay"));
+            print_json(would.json("would_pass", "would_ask", "would_stay"));
         } else {
-            would.stayed.say("would stay quarantined");
-            would.tell_asked("would pass once the provider confirms them");
-            tell(format_args!("{} would pass", count(&would.passed)));
+            would.stayed.eprint("would stay quarantined");
+            would.print_asked("would pass once the provider confirms them");
+            print_line(format_args!("{} would pass", count(&would.passed)));
         }
         return Ok(ExitCode::SUCCESS);
     }
     if would.passed.is_empty() && would.asked.is_empty() {
-        would.stayed.say("still quarantined");
-        say(format_args!("no entry passes. All stay quarantined"));
+        would.stayed.eprint("still quarantined");
+        eprint_line(format_args!("no entry passes. All stay quarantined"));
         return Ok(if would.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if by_filter && !yes {
-        would.stayed.say("would stay quarantined");
+        would.stayed.eprint("would stay quarantined");
         if let Some(code) = confirm(&would.action(), "released")? {
             return Ok(code);
         }
     }
     let done = run.reevaluate(would.until, false).await?;
     if json {
-        tell_json(done.json("changed", "asked", "refused"));
+        print_json(done.json("changed", "asked", "refused"));
     } else {
-        done.stayed.say("still quarantined");
-        done.tell_asked(
+        done.stayed.eprint("still quarantined");
+        done.print_asked(
             "quarantined until the provider confirms them. `blobgate inbox reconcile --dry-run` lists the calls",
         );
-        tell(format_args!("{} released", count(&done.passed)));
+        print_line(format_args!("{} released", count(&done.passed)));
     }
     Ok(if done.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl ReevaluationRun {
     /// Judges the entries in chunks, up to the entry `until`.
-    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<Reevaluation> {
-        let mut all = Reevaluation::default();
+    async fn reevaluate(&self, until: Option<i64>, dry_run: bool) -> Result<ReevaluationReport> {
+        let mut all = ReevaluationReport::default();
         let past = if dry_run { "judged" } else { "reevaluated" };
         let mut progress = Progress::new(past, self.selected.count());
         let mut requests = self.selected.requests(until);
@@ -134,7 +134,7 @@ impl ReevaluationRun {
     }
 }
 
-impl Reevaluation {
+impl ReevaluationReport {
     fn len(&self) -> usize {
         self.passed.len().saturating_add(self.asked.len()).saturating_add(self.stayed.len())
     }
@@ -149,9 +149,9 @@ impl Reevaluation {
         }
     }
 
-    fn tell_asked(&self, how: &str) {
+    fn print_asked(&self, how: &str) {
         if !self.asked.is_empty() {
-            tell(format_args!("{} {how}", count(&self.asked)));
+            print_line(format_args!("{} {how}", count(&self.asked)));
         }
     }
 

@@ -15,10 +15,10 @@ pub(super) struct SelectionArgs {
     pub(super) ids: Vec<i64>,
     #[command(flatten)]
     pub(super) filter: FilterArgs,
-    /// No question
+    /// No question before the change
     #[arg(long)]
     pub(super) yes: bool,
-    /// JSON: the ids of the changed entries, and of the others with the reason
+    /// JSON output: the ids of the changed entries, and of the others with the reason
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub(super) struct SelectionArgs {
 
 /// The selected entries.
 #[derive(Clone, Debug)]
-pub(super) enum EntrySelection {
+pub(super) enum CommandSelection {
     Ids(Vec<i64>),
     Filter(EntryFilter),
 }
@@ -39,7 +39,7 @@ const MAX_IDS: usize = 500;
 
 impl SelectionArgs {
     /// Exits with a usage error without entries, or with both ids and filters.
-    pub(super) fn selected(&self) -> EntrySelection {
+    pub(super) fn selected(&self) -> CommandSelection {
         let filter = self.filter.read();
         match (self.ids.is_empty(), filter.is_empty()) {
             (true, true) => exit_with_usage(
@@ -50,8 +50,8 @@ impl SelectionArgs {
                 ErrorKind::ArgumentConflict,
                 "ids and filters exclude each other. Name entries by one of them",
             ),
-            (false, true) => EntrySelection::Ids(self.ids.clone()),
-            (true, false) => EntrySelection::Filter(filter),
+            (false, true) => CommandSelection::Ids(self.ids.clone()),
+            (true, false) => CommandSelection::Filter(filter),
         }
     }
 }
@@ -61,11 +61,11 @@ pub(super) fn exit_with_usage(kind: ErrorKind, sentence: &str) -> ! {
     crate::Cli::command().error(kind, sentence).exit()
 }
 
-impl EntrySelection {
+impl CommandSelection {
     /// A filter reaches the entries up to `until`, so that the preview stays true.
     pub(super) fn requests(&self, until: Option<i64>) -> ChangeRequests {
         match self {
-            EntrySelection::Ids(ids) => ChangeRequests(
+            CommandSelection::Ids(ids) => ChangeRequests(
                 ids.chunks(MAX_IDS)
                     .map(|ids| ChangeRequest {
                         ids: Some(ids.iter().copied().collect()),
@@ -73,7 +73,7 @@ impl EntrySelection {
                     })
                     .collect(),
             ),
-            EntrySelection::Filter(filter) => ChangeRequests(VecDeque::from([ChangeRequest {
+            CommandSelection::Filter(filter) => ChangeRequests(VecDeque::from([ChangeRequest {
                 filter: Some(filter.clone()),
                 until,
                 limit: i64::try_from(MAX_IDS).ok(),
@@ -85,8 +85,8 @@ impl EntrySelection {
     /// The number of ids, or 0 for a filter.
     pub(super) fn count(&self) -> u64 {
         match self {
-            EntrySelection::Ids(ids) => u64::try_from(ids.len()).unwrap_or(u64::MAX),
-            EntrySelection::Filter(_) => 0,
+            CommandSelection::Ids(ids) => u64::try_from(ids.len()).unwrap_or(u64::MAX),
+            CommandSelection::Filter(_) => 0,
         }
     }
 }

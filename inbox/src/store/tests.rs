@@ -46,14 +46,14 @@ macro_rules! rows {
 }
 
 /// A store for one test.
-struct TestStore {
+struct DriverStore {
     place: Place,
     store: Option<StoreHandle>,
     /// The folder or cluster, which ends with the test.
     _beside: Box<dyn std::any::Any>,
 }
 
-impl TestStore {
+impl DriverStore {
     async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::Sqlite(directory.path().join("inbox.db"));
@@ -253,21 +253,21 @@ fn in_quarantine(reason: &str) -> ArrivalOutcome {
 
 /// Defines a test that runs on each store.
 macro_rules! in_both {
-    ($(async fn $name:ident($test:ident: &mut TestStore) $body:block)*) => {
+    ($(async fn $name:ident($test:ident: &mut DriverStore) $body:block)*) => {
         $(mod $name {
             use super::*;
 
-            async fn run($test: &mut TestStore) $body
+            async fn run($test: &mut DriverStore) $body
 
             #[tokio::test]
             async fn sqlite() {
-                run(&mut TestStore::sqlite().await).await;
+                run(&mut DriverStore::sqlite().await).await;
             }
 
             #[needs(Postgres)]
             #[tokio::test]
             async fn postgres() {
-                run(&mut TestStore::postgres().await).await;
+                run(&mut DriverStore::postgres().await).await;
             }
         })*
     };
@@ -278,7 +278,7 @@ mod expect;
 mod sums;
 
 in_both! {
-    async fn decides_a_batch_like_single_arrivals(test: &mut TestStore) {
+    async fn decides_a_batch_like_single_arrivals(test: &mut DriverStore) {
         let batch = [completed("a"), completed("a"), failed("X"), completed("b"), completed("a")];
         let conflict = || in_quarantine("event-conflict");
         let expected = [waits(COMPLETED), ArrivalOutcome::Repeated, conflict(), conflict(), ArrivalOutcome::Repeated];
@@ -288,7 +288,7 @@ in_both! {
         test.expect(&[("waiting", 6), ("quarantined", 2), ("quarantined", 2)]).await;
     }
 
-    async fn claims_return_the_stored_bytes(test: &mut TestStore) {
+    async fn claims_return_the_stored_bytes(test: &mut DriverStore) {
         let sent = completed("a");
         test.store(std::slice::from_ref(&sent)).await;
         let entry = test.claim_one(COMPLETED).await;
@@ -297,7 +297,7 @@ in_both! {
         assert_eq!((entry.supersedes, entry.overrides), (None, None));
     }
 
-    async fn a_completion_supersedes_a_waiting_failure(test: &mut TestStore) {
+    async fn a_completion_supersedes_a_waiting_failure(test: &mut DriverStore) {
         test.store(&[failed("X")]).await;
         test.store(&[completed("a")]).await;
         assert_eq!(test.claim(FAILED).await.len(), 0);
@@ -305,13 +305,13 @@ in_both! {
         test.expect(&[("superseded", 1), ("in_flight", 1)]).await;
     }
 
-    async fn a_completion_supersedes_a_failure_of_its_batch(test: &mut TestStore) {
+    async fn a_completion_supersedes_a_failure_of_its_batch(test: &mut DriverStore) {
         test.store(&[failed("X"), completed("a")]).await;
         assert_eq!(test.claim(FAILED).await.len(), 0);
         assert_eq!(test.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
-    async fn a_completion_waits_for_a_failure_in_flight(test: &mut TestStore) {
+    async fn a_completion_waits_for_a_failure_in_flight(test: &mut DriverStore) {
         test.store(&[failed("X")]).await;
         let failure = test.claim_one(FAILED).await;
         test.store(&[completed("a")]).await;
@@ -321,7 +321,7 @@ in_both! {
         assert_eq!(test.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
-    async fn a_delivered_failure_stays_delivered(test: &mut TestStore) {
+    async fn a_delivered_failure_stays_delivered(test: &mut DriverStore) {
         test.store(&[failed("X")]).await;
         let failure = test.claim_one(FAILED).await;
         test.store(&[completed("a")]).await;
@@ -330,7 +330,7 @@ in_both! {
         assert_eq!(test.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
     }
 
-    async fn retries_a_failed_attempt(test: &mut TestStore) {
+    async fn retries_a_failed_attempt(test: &mut DriverStore) {
         test.store(&[completed("a")]).await;
         for attempt in 1..=3 {
             let entry = test.claim_one(COMPLETED).await;
@@ -343,7 +343,7 @@ in_both! {
         test.expect(&[("delivered", 1)]).await;
     }
 
-    async fn a_failure_counts_only_with_the_current_lease(test: &mut TestStore) {
+    async fn a_failure_counts_only_with_the_current_lease(test: &mut DriverStore) {
         test.store(&[completed("a")]).await;
         let first = test.claim_one(COMPLETED).await;
         test.finish(&first, false).await;
@@ -359,7 +359,7 @@ in_both! {
         test.expect(&[("delivered", 1)]).await;
     }
 
-    async fn releases_expired_leases(test: &mut TestStore) {
+    async fn releases_expired_leases(test: &mut DriverStore) {
         test.store(&[completed("a")]).await;
         let first = test.claim_one(COMPLETED).await;
         // SQLite compares `lease_until` with its clock. PostgreSQL measures the time without a renewal.
@@ -375,7 +375,7 @@ in_both! {
         assert_eq!((second.id, second.lease, second.attempts), (first.id, 2, 2));
     }
 
-    async fn a_restart_ends_the_leases_of_sqlite(test: &mut TestStore) {
+    async fn a_restart_ends_the_leases_of_sqlite(test: &mut DriverStore) {
         test.store(&[completed("a")]).await;
         test.claim_one(COMPLETED).await;
         test.reopen().await;
@@ -384,7 +384,7 @@ in_both! {
         assert_eq!(test.claim(COMPLETED).await.len(), expected);
     }
 
-    async fn gives_up_after_72_hours_and_ten_attempts(test: &mut TestStore) {
+    async fn gives_up_after_72_hours_and_ten_attempts(test: &mut DriverStore) {
         test.store(&[completed("a"), Arrival { generation: Some(TWO.to_owned()), ..completed("b") }]).await;
         test.sql("UPDATE entry SET tried = 259200000000, attempts = CASE WHEN id = (SELECT min(id) FROM entry) THEN 9 ELSE 8 END").await;
         let entries = test.claim(COMPLETED).await;
@@ -397,7 +397,7 @@ in_both! {
         assert_eq!(test.store(&[completed("a")]).await, [ArrivalOutcome::Repeated]);
     }
 
-    async fn delivers_each_of_a_thousand_replays_once(test: &mut TestStore) {
+    async fn delivers_each_of_a_thousand_replays_once(test: &mut DriverStore) {
         const ROUNDS: usize = 1_000;
         let id = |number| format!("00000000-0000-4000-8000-{number:012x}");
         let batch: Vec<_> = (1..=ROUNDS).map(|number| completed("a").of(&id(number))).collect();
@@ -440,7 +440,7 @@ in_both! {
         assert!(test.states().await.iter().all(|(state, _)| state == "delivered"));
     }
 
-    async fn quarantines_twenty_bodies_of_a_token(test: &mut TestStore) {
+    async fn quarantines_twenty_bodies_of_a_token(test: &mut DriverStore) {
         let bodies: Vec<_> = (1..=20).map(|number| quarantined(&number.to_string(), "t")).collect();
         assert_eq!(test.store(&bodies).await, vec![in_quarantine("json-invalid"); 20]);
         assert_eq!(test.store(&[quarantined("21", "t")]).await, [ArrivalOutcome::TokenFull]);
@@ -450,7 +450,7 @@ in_both! {
         assert_eq!(test.store(&both).await[20], ArrivalOutcome::TokenFull, "in one batch");
     }
 
-    async fn dropped_entries_free_the_quota_of_a_token(test: &mut TestStore) {
+    async fn dropped_entries_free_the_quota_of_a_token(test: &mut DriverStore) {
         let bodies: Vec<_> = (1..=20).map(|number| quarantined(&number.to_string(), "t")).collect();
         test.store(&bodies).await;
         test.sql("UPDATE entry SET state = 'dropped' WHERE id = (SELECT min(id) FROM entry)").await;
@@ -458,7 +458,7 @@ in_both! {
         assert_eq!(test.store(&[quarantined("22", "t")]).await, [ArrivalOutcome::TokenFull]);
     }
 
-    async fn a_refused_arrival_leaves_no_rows(test: &mut TestStore) {
+    async fn a_refused_arrival_leaves_no_rows(test: &mut DriverStore) {
         let token = Some(ArrivalToken { id: "t".to_owned(), binds: true });
         let with = |arrival: Arrival| Arrival { token: token.clone(), ..arrival };
         test.store(&[with(completed("a"))]).await;
@@ -471,7 +471,7 @@ in_both! {
         assert_eq!(test.count_rows("SELECT count(*) FROM token").await, 1);
     }
 
-    async fn a_bad_row_does_not_fail_its_batch(test: &mut TestStore) {
+    async fn a_bad_row_does_not_fail_its_batch(test: &mut DriverStore) {
         // The unique index refuses the event: its entry exists, and its generation's row lacks it.
         test.store(&[completed("a").of(TWO)]).await;
         test.sql("UPDATE generation SET completed_id = NULL, completed_fingerprint = NULL").await;
@@ -481,7 +481,7 @@ in_both! {
         assert!(ending.elapsed() < std::time::Duration::from_secs(5), "a bad row must not delay others");
     }
 
-    async fn quarantines_twenty_bodies_of_a_tokens_generation(test: &mut TestStore) {
+    async fn quarantines_twenty_bodies_of_a_tokens_generation(test: &mut DriverStore) {
         let token = Some(ArrivalToken { id: "t".to_owned(), binds: true });
         let own = |arrival: Arrival| Arrival { token: token.clone(), ..arrival };
         test.store(&[own(completed("a"))]).await;
@@ -500,7 +500,7 @@ in_both! {
         assert_eq!(test.store(&bodies[20..21]).await, [in_quarantine("event-conflict")], "dropped entries do not count");
     }
 
-    async fn quarantines_twenty_bodies_of_a_generation_without_token(test: &mut TestStore) {
+    async fn quarantines_twenty_bodies_of_a_generation_without_token(test: &mut DriverStore) {
         let violating = |generation: &str, number: i64| {
             let body = format!("{generation} {number}");
             Arrival { token: None, generation: Some(generation.to_owned()), ..quarantined(&body, "") }
@@ -510,7 +510,7 @@ in_both! {
         assert_eq!(test.store(&[violating(TWO, 1)]).await, [in_quarantine("json-invalid")]);
     }
 
-    async fn quarantines_twenty_bodies_of_each_generation_of_a_static_url(test: &mut TestStore) {
+    async fn quarantines_twenty_bodies_of_each_generation_of_a_static_url(test: &mut DriverStore) {
         let token = Some(ArrivalToken { id: "static".to_owned(), binds: false });
         let of = |number: i64, generation: i64| Arrival {
             token: token.clone(),
@@ -523,7 +523,7 @@ in_both! {
         assert_eq!(test.store(&others).await, vec![in_quarantine("json-invalid"); 59], "it serves every generation");
     }
 
-    async fn limits_the_quarantined_bytes_of_a_token(test: &mut TestStore) {
+    async fn limits_the_quarantined_bytes_of_a_token(test: &mut DriverStore) {
         let size = quarantined("1", "t").size();
         let room = QuarantineRoom { is_full: false, max_bytes_of_token: size.saturating_mul(3) };
         let bodies: Vec<_> = (1..=4).map(|number| quarantined(&number.to_string(), "t")).collect();
@@ -537,14 +537,14 @@ in_both! {
         assert_eq!(outcomes, [in_quarantine("json-invalid"), ArrivalOutcome::TokenFull]);
     }
 
-    async fn a_full_quarantine_refuses_new_entries(test: &mut TestStore) {
+    async fn a_full_quarantine_refuses_new_entries(test: &mut DriverStore) {
         test.store(&[quarantined("a", "t")]).await;
         let batch = [quarantined("a", "t"), quarantined("b", "t"), completed("c")];
         let expected = [ArrivalOutcome::Repeated, ArrivalOutcome::QuarantineFull, waits(COMPLETED)];
         assert_eq!(test.store_with(&batch, QuarantineRoom { is_full: true, ..QuarantineRoom::UNLIMITED }).await, expected);
     }
 
-    async fn delivers_each_observed_arrival(test: &mut TestStore) {
+    async fn delivers_each_observed_arrival(test: &mut DriverStore) {
         let observed = observed("a");
         let route = "veo3/observed/completed";
         assert_eq!(test.store(&[observed.clone(), observed]).await, [waits(route), waits(route)]);
@@ -552,22 +552,22 @@ in_both! {
         assert_eq!(test.store(&[completed("b")]).await, [waits(COMPLETED)], "it binds nothing");
     }
 
-    async fn recognises_a_repeat_after_the_body_is_purged(test: &mut TestStore) {
+    async fn recognises_a_repeat_after_the_body_is_purged(test: &mut DriverStore) {
         test.store(&[completed("a"), failed("X").of(TWO)]).await;
         let entry = test.claim_one(COMPLETED).await;
         test.finish(&entry, true).await;
         let size = completed("a").size();
-        assert_eq!(test.driver().purge_bodies(crate::purge::BODIES, 10).await.unwrap(), (0, 0), "not yet");
+        assert_eq!(test.driver().purge_bodies(crate::purge::BODY_AGE, 10).await.unwrap(), (0, 0), "not yet");
         assert_eq!(test.driver().purge_bodies(0, 10).await.unwrap(), (1, size), "waiting entries keep their bodies");
         assert_eq!(test.store(&[completed("a")]).await, [ArrivalOutcome::Repeated]);
         assert_eq!(test.claim(COMPLETED).await.len(), 0);
-        assert_eq!(test.driver().purge_tombstones(crate::purge::TOMBSTONES, 10).await.unwrap(), 0);
+        assert_eq!(test.driver().purge_tombstones(crate::purge::TOMBSTONE_AGE, 10).await.unwrap(), 0);
         assert_eq!(test.driver().purge_tombstones(0, 10).await.unwrap(), 1);
         assert_eq!(test.store(&[completed("b")]).await, [waits(COMPLETED)], "the generation is forgotten");
         test.expect(&[("waiting", 1), ("waiting", 1)]).await;
     }
 
-    async fn a_purge_deletes_payloads_and_keeps_rows(test: &mut TestStore) {
+    async fn a_purge_deletes_payloads_and_keeps_rows(test: &mut DriverStore) {
         let dead_one = failed("Y").of("00000000-0000-4000-8000-000000000003");
         test.store(&[completed("a"), quarantined("b", "t"), observed("c"), dead_one.clone()]).await;
         let entry = test.claim_one(COMPLETED).await;
@@ -591,7 +591,7 @@ in_both! {
         assert_eq!(changed.refused.values().copied().collect::<Vec<_>>(), [ChangeRefusal::Purged; 4]);
     }
 
-    async fn a_purge_refuses_waiting_entries(test: &mut TestStore) {
+    async fn a_purge_refuses_waiting_entries(test: &mut DriverStore) {
         test.store(&[completed("a"), failed("X").of(TWO)]).await;
         let entry = test.claim_one(COMPLETED).await;
         let ids = test.ids().await;
@@ -605,7 +605,7 @@ in_both! {
         test.expect(&[("delivered", 1), ("waiting", 1)]).await;
     }
 
-    async fn a_purge_during_deliveries_loses_none(test: &mut TestStore) {
+    async fn a_purge_during_deliveries_loses_none(test: &mut DriverStore) {
         const EVENTS: usize = 1_000;
         let events: Vec<_> = (0..EVENTS).map(|number| completed("a").of(&format!("00000000-0000-4000-8000-{number:012x}"))).collect();
         for events in events.chunks(100) {
@@ -636,7 +636,7 @@ in_both! {
         assert_eq!(test.driver().usage().await.unwrap().total, 0);
     }
 
-    async fn measures_usage_by_lane(test: &mut TestStore) {
+    async fn measures_usage_by_lane(test: &mut DriverStore) {
         test.store(&[completed("a"), quarantined("b", "t"), observed("c")]).await;
         let usage = test.driver().usage().await.unwrap();
         let one = completed("a").size();
@@ -645,7 +645,7 @@ in_both! {
         assert_eq!(usage.states.into_iter().collect::<Vec<_>>(), [(EntryState::Waiting, 2), (EntryState::Quarantined, 1)]);
     }
 
-    async fn serves_newer_tables_only_if_they_allow_it(test: &mut TestStore) {
+    async fn serves_newer_tables_only_if_they_allow_it(test: &mut DriverStore) {
         // A newer migration that only adds.
         test.sql("ALTER TABLE entry ADD COLUMN note TEXT").await;
         test.sql(NEXT_MIGRATION).await;
@@ -662,14 +662,14 @@ in_both! {
         assert_eq!(test.place.open().await.unwrap_err().to_string(), expected, "no row allows it");
     }
 
-    async fn refuses_older_tables(test: &mut TestStore) {
+    async fn refuses_older_tables(test: &mut DriverStore) {
         test.sql("UPDATE _sqlx_migrations SET version = 0").await;
         test.close();
         let error = test.place.open().await.unwrap_err().to_string();
         assert_eq!(error, "cannot open the store: its tables have version 0, and this program needs 1. Run `blobgate inbox migrate`");
     }
 
-    async fn refuses_tables_of_another_history(test: &mut TestStore) {
+    async fn refuses_tables_of_another_history(test: &mut DriverStore) {
         let expected = |version| format!("cannot migrate the store: this program does not know the migration {version} of its tables. Start the program that made them, or name another store");
         test.sql("UPDATE _sqlx_migrations SET version = 0").await;
         test.sql("UPDATE schema_version SET oldest_program = 0").await;
@@ -677,7 +677,7 @@ in_both! {
         assert_eq!(test.place.migrate().await.unwrap_err().to_string(), expected(0), "this program lacks the migration");
     }
 
-    async fn reads_the_next_due_time_of_each_route(test: &mut TestStore) {
+    async fn reads_the_next_due_time_of_each_route(test: &mut DriverStore) {
         assert_eq!(test.driver().waiting().await.unwrap(), []);
         test.store(&[completed("a"), failed("X").of(TWO)]).await;
         let waiting = test.driver().waiting().await.unwrap();
@@ -703,7 +703,7 @@ fn both_stores_have_the_same_version() {
 
 #[tokio::test]
 async fn refuses_a_second_inbox_on_a_file() {
-    let test = TestStore::sqlite().await;
+    let test = DriverStore::sqlite().await;
     let error = test.place.open().await.unwrap_err().to_string();
     let Place::Sqlite(path) = &test.place else { return };
     let expected = format!(
@@ -734,7 +734,7 @@ async fn names_the_remedy_for_missing_tables() {
 /// Checks first that the body is in the file.
 #[tokio::test]
 async fn a_purge_overwrites_the_body_in_the_file() {
-    let mut test = TestStore::sqlite().await;
+    let mut test = DriverStore::sqlite().await;
     let Place::Sqlite(path) = test.place.clone() else { return };
     test.store(&[completed("a secret body"), completed("another").of(TWO)]).await;
     for entry in test.claim(COMPLETED).await {

@@ -15,9 +15,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-type FileChange = (&'static str, fn(&Path, &Path));
+type NamedFileChange = (&'static str, fn(&Path, &Path));
 
-const CHANGES: [FileChange; 8] = [
+const CHANGES: [NamedFileChange; 8] = [
     ("the log is removed", |db, _| fs::remove_file(beside(db, "-wal")).unwrap()),
     ("the log is moved", |db, _| fs::rename(beside(db, "-wal"), beside(db, "-wal.away")).unwrap()),
     ("the log is replaced by a copy", |db, _| {

@@ -6,7 +6,7 @@ mod windows;
 
 use crate::load::MessageOutcome;
 use crate::log::{Log, LogReader, now};
-use crate::store::EntryRow;
+use crate::store::CopyRow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(crate) use windows::{ANSWERED, ARRIVED, CLAIMED, SENT, STORED};
 
@@ -23,7 +23,7 @@ pub(crate) struct LogJudge {
     fresh: BTreeSet<u64>,
     runs: HashMap<u64, InboxRun>,
     outages: Vec<(u64, u64)>,
-    rows: HashMap<i64, EntryRow>,
+    rows: HashMap<i64, CopyRow>,
     rows_of: HashMap<String, BTreeSet<i64>>,
     /// The time of the first copy with the entry as delivered. PostgreSQL keeps working during a query.
     finished: HashMap<i64, u64>,
@@ -133,7 +133,7 @@ impl LogJudge {
     }
 
     /// Adds the rows of one of several files, before [`Self::check`].
-    pub(crate) fn check_part(&mut self, rows: Vec<EntryRow>) {
+    pub(crate) fn check_part(&mut self, rows: Vec<CopyRow>) {
         for row in rows {
             self.rows_of.entry(row.digest.clone()).or_default().insert(row.id);
             self.rows.insert(row.id, row);
@@ -141,7 +141,7 @@ impl LogJudge {
     }
 
     /// Checks a copy of the store, taken after `at`, against the logs.
-    pub(crate) fn check(&mut self, copy: Vec<EntryRow>, at: u64) {
+    pub(crate) fn check(&mut self, copy: Vec<CopyRow>, at: u64) {
         // Read the logs after the copy, so that they have everything that the store has.
         let copied = now();
         self.read();
@@ -175,7 +175,7 @@ impl LogJudge {
         self.figures.sums.extend(differences);
     }
 
-    fn rows_of(&self, digest: &str) -> impl Iterator<Item = &EntryRow> {
+    fn rows_of(&self, digest: &str) -> impl Iterator<Item = &CopyRow> {
         self.rows_of.get(digest).into_iter().flatten().filter_map(|id| self.rows.get(id))
     }
 
@@ -281,7 +281,7 @@ impl LogJudge {
     }
 
     /// Whether a delivered completion supersedes this failure.
-    fn is_superseded(&self, failure: &EntryRow) -> bool {
+    fn is_superseded(&self, failure: &CopyRow) -> bool {
         self.of_generation.get(&failure.generation).into_iter().flatten().any(|number| {
             let arrival = &self.arrivals[number];
             arrival.supersedes == failure.event && arrival.answered().is_some()

@@ -7,7 +7,7 @@ use crate::load::{CustomerOrder, Message, MessageOutcome};
 use crate::log::now;
 use crate::sender::{HangUp, SendResult, attempt};
 use crate::site::{KillSite, drain};
-use crate::store::{EntryRow, POSTGRES};
+use crate::store::{CopyRow, POSTGRES};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -92,14 +92,14 @@ fn send_pairs(site: &KillSite, targets: [SocketAddr; 2], seed: u64) -> Vec<[Mess
 /// The order in which the store took the two events. An error if something disagrees with it.
 fn end(
     judge: &LogJudge,
-    rows: &HashMap<String, EntryRow>,
+    rows: &HashMap<String, CopyRow>,
     completed: &Message,
     failed: &Message,
 ) -> Result<&'static str, String> {
     let (c, f) = (&rows[&completed.digest], &rows[&failed.digest]);
     let (completions, failures) = (judge.arrivals_of(&completed.digest), judge.arrivals_of(&failed.digest));
     let shown = || {
-        let show = |row: &EntryRow| format!("{} {} {} {}", row.lane, row.state, row.reason, row.supersedes);
+        let show = |row: &CopyRow| format!("{} {} {} {}", row.lane, row.state, row.reason, row.supersedes);
         format!("completed {}, failed {}", show(c), show(f))
     };
     let ok = c.lane == "deliver"

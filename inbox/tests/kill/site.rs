@@ -4,7 +4,7 @@ use crate::judge::LogJudge;
 use crate::log::{Log, now};
 use crate::program::{KillableInbox, LEASE, Starter};
 use crate::receiver::LoggingReceiver;
-use crate::store::{EntryRow, StoreUnderTest};
+use crate::store::{CopyRow, StoreUnderTest};
 use crate::tool;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub(crate) fn drain<'a>(
     starter: &Starter<'a>,
     judge: &mut LogJudge,
     mut inboxes: Vec<KillableInbox<'a>>,
-) -> Vec<EntryRow> {
+) -> Vec<CopyRow> {
     const MAX_STANDSTILL: u64 = 15_000_000;
     let (mut left, mut since) = (usize::MAX, now());
     while now() - since < MAX_STANDSTILL {

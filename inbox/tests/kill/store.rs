@@ -13,7 +13,7 @@ pub(crate) enum StoreUnderTest {
 
 /// A row of the table `entry`.
 #[derive(Clone, Debug)]
-pub(crate) struct EntryRow {
+pub(crate) struct CopyRow {
     pub(crate) id: i64,
     pub(crate) digest: String,
     pub(crate) lane: String,
@@ -80,7 +80,7 @@ impl StoreUnderTest {
     }
 
     /// Entries that arrived or ended since this time. SQLite: only while no inbox runs.
-    pub(crate) fn rows(&self, since: i64) -> Vec<EntryRow> {
+    pub(crate) fn rows(&self, since: i64) -> Vec<CopyRow> {
         let digest = match self {
             StoreUnderTest::Sqlite { .. } => "lower(hex(digest))",
             StoreUnderTest::Postgres(_) => "encode(digest, 'hex')",
@@ -90,7 +90,7 @@ impl StoreUnderTest {
                 coalesce(supersedes, '-'), attempts, seen_at, coalesce(ended_at, 0)
             FROM entry WHERE seen_at >= {since} OR ended_at >= {since} OR state IN ('waiting', 'in_flight')"
         );
-        self.query(&sql).iter().map(|fields| EntryRow::read(fields)).collect()
+        self.query(&sql).iter().map(|fields| CopyRow::read(fields)).collect()
     }
 
     /// Sums of entries that differ from a full count. SQLite: only while no inbox runs.
@@ -125,7 +125,7 @@ pub(crate) fn beside(file: &Path, part: &str) -> PathBuf {
     name.into()
 }
 
-impl EntryRow {
+impl CopyRow {
     fn read(fields: &[String]) -> Self {
         let number = |field: usize| fields[field].parse::<i64>().unwrap();
         Self {

@@ -173,6 +173,61 @@ pub fn documented(source: &str) -> Vec<Documented> {
     found
 }
 
+/// Rows of the constants of these names in a source, each with its unit: the name, the value, and its doc comment.
+///
+/// # Panics
+/// Where the source has no such constant with a doc comment.
+#[track_caller]
+pub fn constants(source: &str, names: &[(&str, &str)]) -> Vec<[String; 3]> {
+    let found = documented(source);
+    let row = |(name, unit): &(&str, &str)| {
+        let start = format!("const {name}: ");
+        let constant = found.iter().find(|found| found.item.contains(&start));
+        let constant = constant.unwrap_or_else(|| panic!("no constant {name} with a doc comment"));
+        let value = constant.item.split_once(" = ").map_or("", |(_, value)| value.trim_end_matches(';'));
+        let value = shown(value, unit).unwrap_or_else(|| panic!("{name}: a value of another form: {value}"));
+        [format!("`{name}`"), value, constant.paragraphs.join(" ")]
+    };
+    names.iter().map(row).collect()
+}
+
+/// `2 * 3_600` as `7,200 UNIT`, and a `Duration` in seconds.
+fn shown(value: &str, unit: &str) -> Option<String> {
+    let argument = |function: &str| value.strip_prefix(function)?.strip_suffix(')');
+    if let Some(seconds) = argument("Duration::from_secs(") {
+        return Some(format!("{} s", evaluate(seconds)?));
+    }
+    if let Some(milliseconds) = argument("Duration::from_millis(") {
+        return Some(format!("{} ms", evaluate(milliseconds)?));
+    }
+    let number = evaluate(value)?;
+    if unit == "microseconds" {
+        return Some(format!("{} h", number.checked_div(3_600_000_000)?));
+    }
+    Some(format!("{} {unit}", with_separators(number)).trim_end().to_owned())
+}
+
+/// Products, sums and shifts of numbers, with parentheses around sums.
+fn evaluate(text: &str) -> Option<u128> {
+    let text = text.trim();
+    if let Some((left, right)) = text.split_once("<<") {
+        return evaluate(left)?.checked_shl(u32::try_from(evaluate(right)?).ok()?);
+    }
+    if let Some((left, right)) = text.split_once('*') {
+        return evaluate(left)?.checked_mul(evaluate(right)?);
+    }
+    let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).unwrap_or(text);
+    inner
+        .split('+')
+        .try_fold(0_u128, |sum, part| sum.checked_add(part.trim().replace('_', "").parse::<u128>().ok()?))
+}
+
+fn with_separators(number: u128) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok());
+    groups.collect::<Vec<_>>().join(",")
+}
+
 fn paragraphs(lines: &[&str]) -> Vec<String> {
     let paragraphs = lines.split(|line| line.is_empty()).filter(|lines| !lines.is_empty());
     paragraphs.map(|lines| unlink(&lines.join(" "))).collect()
@@ -221,6 +276,16 @@ mod tests {
             item: "pub struct A;".to_owned(),
         };
         assert_eq!(documented(source), [expected]);
+    }
+
+    #[test]
+    fn shows_values_of_constants() {
+        let source = "/// Why.\npub(crate) const MAX: usize = 2 * (100 + 21);\n/// Long.\nconst TIME: Duration = Duration::from_secs(2 * 60);\n";
+        let rows = constants(source, &[("MAX", "headers"), ("TIME", "")]);
+        assert_eq!(rows, [["`MAX`", "242 headers", "Why."], ["`TIME`", "120 s", "Long."]]);
+        assert_eq!(shown("128 << 10", "bytes").unwrap(), "131,072 bytes");
+        assert_eq!(shown("72 * 3_600 * 1_000_000", "microseconds").unwrap(), "72 h");
+        assert_eq!(shown("size_of::<u8>()", "bytes"), None);
     }
 
     #[test]

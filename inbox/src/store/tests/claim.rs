@@ -5,7 +5,7 @@ const FIRST: AttemptClass = AttemptClass::First;
 const AGAIN: AttemptClass = AttemptClass::Again;
 
 /// Stores events of one route and of different generations.
-async fn store_events(test: &mut TestStore, count: usize) {
+async fn store_events(test: &mut DriverStore, count: usize) {
     let ids: Vec<_> = (1..=count).map(|n| format!("00000000-0000-4000-8000-{n:012}")).collect();
     test.store(&ids.iter().map(|id| completed("a").of(id)).collect::<Vec<_>>()).await;
 }
@@ -17,7 +17,7 @@ fn ids(claim: &ClaimedBatch) -> Vec<i64> {
 }
 
 in_both! {
-    async fn claims_each_class_from_each_end(test: &mut TestStore) {
+    async fn claims_each_class_from_each_end(test: &mut DriverStore) {
         store_events(test, 7).await;
         let tried = test.driver().claim(COMPLETED, ClaimRequest::due(3), LEASE).await.unwrap();
         assert_eq!((ids(&tried), tried.all), (vec![1, 2, 3], false));
@@ -39,7 +39,7 @@ in_both! {
         assert_eq!((ids(&claim), claim.all), (vec![2], true));
     }
 
-    async fn a_replay_is_a_first_attempt_again(test: &mut TestStore) {
+    async fn a_replay_is_a_first_attempt_again(test: &mut DriverStore) {
         store_events(test, 1).await;
         let entry = test.claim_one(COMPLETED).await;
         test.finish(&entry, true).await;
@@ -48,7 +48,7 @@ in_both! {
         assert_eq!(test.driver().claim(COMPLETED, first, LEASE).await.unwrap().entries.len(), 1);
     }
 
-    async fn notes_successes_beside_a_failed_entry(test: &mut TestStore) {
+    async fn notes_successes_beside_a_failed_entry(test: &mut DriverStore) {
         let other = completed("a").of("00000000-0000-4000-8000-000000000009");
         store_events(test, 2).await;
         let claimed = test.claim(COMPLETED).await;

@@ -26,7 +26,7 @@ fn generation(number: usize) -> String {
     format!("00000000-0000-4000-9000-{number:012x}")
 }
 
-impl TestStore {
+impl DriverStore {
     async fn expect_of(&mut self, generation: &str, job: &str) -> Expectation {
         match self.driver().expect(&expected(generation, job), AFTER).await.unwrap() {
             AnnouncementOutcome::Recorded { expectation, .. } => expectation,
@@ -107,7 +107,7 @@ impl TestStore {
 }
 
 in_both! {
-    async fn stores_an_expectation_once(test: &mut TestStore) {
+    async fn stores_an_expectation_once(test: &mut DriverStore) {
         let first = test.expect_of(ONE, "j").await;
         assert_eq!((first.state.name(), first.job.as_deref(), first.asked), ("expected", Some("j"), 0));
         assert_eq!(first.ask_at - first.expected_at, AFTER);
@@ -124,7 +124,7 @@ in_both! {
         assert_eq!(test.driver().count_expected(-1).await.unwrap(), (0, 0));
     }
 
-    async fn an_expectation_has_precedence_over_first_use(test: &mut TestStore) {
+    async fn an_expectation_has_precedence_over_first_use(test: &mut DriverStore) {
         test.expect_of(ONE, "j").await;
         let (own, wrong) = (of_job("t", "j", completed("a")), of_job("u", "k", completed("a")));
         let batch = [wrong.clone(), own.clone(), wrong.clone(), own.clone()];
@@ -135,7 +135,7 @@ in_both! {
         assert_eq!(test.store(&[wrong.of(TWO)]).await, [waits(COMPLETED)], "a quarantined event binds nothing");
     }
 
-    async fn an_expectation_explains_quarantined_entries(test: &mut TestStore) {
+    async fn an_expectation_explains_quarantined_entries(test: &mut DriverStore) {
         let early = of_job("t", "j", completed("a"));
         test.store(&[early.clone().of(TWO)]).await;
         assert_eq!(test.store(std::slice::from_ref(&early)).await, [in_quarantine("token-reused")]);
@@ -154,7 +154,7 @@ in_both! {
         test.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("quarantined", 1), ("waiting", 2)]).await;
     }
 
-    async fn quarantines_twenty_bodies_of_each_generation_of_the_job(test: &mut TestStore) {
+    async fn quarantines_twenty_bodies_of_each_generation_of_the_job(test: &mut DriverStore) {
         test.store(&[completed("a"), completed("a").of(TWO)]).await;
         let of = |generation: &'static str, number: i64| {
             of_job("t", "j", completed(&format!("{generation} {number}")).of(generation))
@@ -168,7 +168,7 @@ in_both! {
         assert_eq!(test.store(&bodies).await, expected);
     }
 
-    async fn notes_an_accepted_entry_of_another_job(test: &mut TestStore) {
+    async fn notes_an_accepted_entry_of_another_job(test: &mut DriverStore) {
         test.store(&[of_job("u", "k", completed("a"))]).await;
         let expectation = test.expect_of(ONE, "j").await;
         assert_eq!((expectation.state.name(), expectation.mismatch_job.as_deref()), ("arrived", Some("k")));
@@ -178,7 +178,7 @@ in_both! {
         assert_eq!(test.expect_of(TWO, "j").await.mismatch_id, None);
     }
 
-    async fn calls_for_the_oldest_first_and_backs_off(test: &mut TestStore) {
+    async fn calls_for_the_oldest_first_and_backs_off(test: &mut DriverStore) {
         test.expect_of(ONE, "j").await;
         test.expect_of(TWO, "k").await;
         assert!(test.next_call().await.is_none(), "not due yet");
@@ -210,7 +210,7 @@ in_both! {
         assert_eq!(test.state(ONE).await, Some("arrived"));
     }
 
-    async fn a_late_answer_changes_nothing(test: &mut TestStore) {
+    async fn a_late_answer_changes_nothing(test: &mut DriverStore) {
         test.expect_of(ONE, "j").await;
         test.sql("UPDATE expectation SET ask_at = 0").await;
         let call = test.next_call().await.unwrap();
@@ -219,7 +219,7 @@ in_both! {
         assert_eq!(test.state(ONE).await, Some("arrived"));
     }
 
-    async fn calls_for_unconfirmed_entries(test: &mut TestStore) {
+    async fn calls_for_unconfirmed_entries(test: &mut DriverStore) {
         let reason = Some(QuarantineReason::parse("confirm-unavailable"));
         let unconfirmed = Arrival { reason, ..arrival(Verdict::Quarantined, at("a"), "a") };
         test.store(&[unconfirmed.clone(), Arrival { generation: Some(TWO.to_owned()), ..unconfirmed.clone() }]).await;
@@ -246,7 +246,7 @@ in_both! {
         assert_eq!(test.expect_of(ONE, "j").await.state, ExpectationState::Expected);
     }
 
-    async fn a_release_that_would_be_quarantined_changes_nothing(test: &mut TestStore) {
+    async fn a_release_that_would_be_quarantined_changes_nothing(test: &mut DriverStore) {
         test.store(&[completed("a")]).await;
         assert_eq!(test.store(&[completed("b")]).await, [in_quarantine("event-conflict")]);
         let id = test.ids().await[1];
@@ -261,7 +261,7 @@ in_both! {
         test.expect(&[("waiting", 1), ("superseded", 1), ("waiting", 1)]).await;
     }
 
-    async fn calls_again_for_entries_that_arrive_during_a_call(test: &mut TestStore) {
+    async fn calls_again_for_entries_that_arrive_during_a_call(test: &mut DriverStore) {
         let unconfirmed = |digest| Arrival {
             reason: Some(QuarantineReason::parse("confirm-unavailable")),
             digest: [digest; 32],
@@ -292,7 +292,7 @@ in_both! {
         assert!(test.next_call().await.is_none());
     }
 
-    async fn an_answer_applies_only_to_the_expectation_of_its_call(test: &mut TestStore) {
+    async fn an_answer_applies_only_to_the_expectation_of_its_call(test: &mut DriverStore) {
         test.driver().request_call("veo3", ONE).await.unwrap();
         for state in [ExpectationState::Contradicted, ExpectationState::Unknown] {
             let call = test.next_call().await.unwrap();
@@ -305,7 +305,7 @@ in_both! {
         }
     }
 
-    async fn a_running_call_does_not_answer_a_later_request(test: &mut TestStore) {
+    async fn a_running_call_does_not_answer_a_later_request(test: &mut DriverStore) {
         test.driver().request_call("veo3", ONE).await.unwrap();
         test.store(&[arrival(Verdict::Quarantined, at("a"), "a")]).await;
         let id = test.ids().await[0];
@@ -318,7 +318,7 @@ in_both! {
         assert!(test.next_call().await.is_some());
     }
 
-    async fn an_arrived_expectation_stays_arrived(test: &mut TestStore) {
+    async fn an_arrived_expectation_stays_arrived(test: &mut DriverStore) {
         test.expect_of(ONE, "j").await;
         test.store(&[completed("a")]).await;
         test.driver().request_call("veo3", ONE).await.unwrap();
@@ -332,7 +332,7 @@ in_both! {
         assert!(test.next_call().await.is_none());
     }
 
-    async fn an_announcement_resets_earlier_calls(test: &mut TestStore) {
+    async fn an_announcement_resets_earlier_calls(test: &mut DriverStore) {
         test.driver().request_call("veo3", ONE).await.unwrap();
         let call = test.next_call().await.unwrap();
         test.answered(&call, 3, Some(ExpectationState::Unknown)).await;
@@ -342,13 +342,13 @@ in_both! {
         assert!(test.next_call().await.is_none());
     }
 
-    async fn limits_the_calls_of_all_inboxes_in_a_minute(test: &mut TestStore) {
+    async fn limits_the_calls_of_all_inboxes_in_a_minute(test: &mut DriverStore) {
         const PER_MINUTE: i64 = 10;
         for number in 0..60 {
             test.expect_of(&generation(number), "j").await;
         }
         test.sql("UPDATE expectation SET ask_at = 0").await;
-        let all = async |test: &TestStore| {
+        let all = async |test: &DriverStore| {
             let sessions: Vec<_> = (0..8).map(|_| test.another()).collect();
             let asking: Vec<_> = sessions.into_iter().map(|session| tokio::spawn(async move {
                 let mut asked = Vec::new();
@@ -379,7 +379,7 @@ in_both! {
         assert_eq!(all(test).await.len(), 10, "calls of the future do not count");
     }
 
-    async fn purges_old_expectations(test: &mut TestStore) {
+    async fn purges_old_expectations(test: &mut DriverStore) {
         test.expect_of(ONE, "j").await;
         test.expect_of(TWO, "j").await;
         test.store(&[completed("a")]).await;
@@ -390,7 +390,7 @@ in_both! {
         assert_eq!(test.expect_of(TWO, "k").await.state, ExpectationState::Expected, "its generation is deleted");
     }
 
-    async fn a_concurrent_webhook_meets_its_expectation(test: &mut TestStore) {
+    async fn a_concurrent_webhook_meets_its_expectation(test: &mut DriverStore) {
         // Each token was used for another generation before.
         test.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             let (token, expected) = (generation.clone(), expected(&generation, "j"));
@@ -420,7 +420,7 @@ in_both! {
         assert_eq!((states.len(), states.iter().filter(|(state, _)| state == "waiting").count()), (2 * ROUNDS, 2 * ROUNDS));
     }
 
-    async fn a_concurrent_release_and_change_deliver_once(test: &mut TestStore) {
+    async fn a_concurrent_release_and_change_deliver_once(test: &mut DriverStore) {
         test.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             let reason = Some(QuarantineReason::parse("confirm-unavailable"));
             let digest = Sha256::digest(&generation).into();
@@ -442,7 +442,7 @@ in_both! {
         test.expect_one_each().await;
     }
 
-    async fn a_concurrent_reconciliation_and_webhook_deliver_once(test: &mut TestStore) {
+    async fn a_concurrent_reconciliation_and_webhook_deliver_once(test: &mut DriverStore) {
         test.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             one.expect(&expected(&generation, "j"), AFTER).await.unwrap();
             let reconciled = completed("https://cdn.runblob.io/a").of(&generation).reconciled();
@@ -462,7 +462,7 @@ in_both! {
         test.expect_one_each().await;
     }
 
-    async fn two_concurrent_reconciliations_deliver_once(test: &mut TestStore) {
+    async fn two_concurrent_reconciliations_deliver_once(test: &mut DriverStore) {
         test.race(async |one: StoreHandle, other: StoreHandle, generation: String| {
             let overdue = -MINUTE;
             one.expect(&expected(&generation, "j"), overdue).await.unwrap();

@@ -4,16 +4,16 @@ use super::*;
 
 #[tokio::test]
 async fn follows_the_order_of_commits_in_sqlite() {
-    follow_in_commit_order(TestStore::sqlite().await).await;
+    follow_in_commit_order(DriverStore::sqlite().await).await;
 }
 
 #[needs(Postgres)]
 #[tokio::test]
 async fn follows_the_order_of_commits_in_postgres() {
-    follow_in_commit_order(TestStore::postgres_alone().await).await;
+    follow_in_commit_order(DriverStore::postgres_alone().await).await;
 }
 
-async fn follow_in_commit_order(mut test: TestStore) {
+async fn follow_in_commit_order(mut test: DriverStore) {
     let start = test.end().await;
     assert_eq!(test.follow(start, None, 10).await, (vec![], start));
     test.store(&[completed("a"), failed("X").of(TWO)]).await;
@@ -38,16 +38,16 @@ async fn follow_in_commit_order(mut test: TestStore) {
 
 #[tokio::test]
 async fn advances_the_cursor_without_matches_in_sqlite() {
-    advance_without_matches(TestStore::sqlite().await).await;
+    advance_without_matches(DriverStore::sqlite().await).await;
 }
 
 #[needs(Postgres)]
 #[tokio::test]
 async fn advances_the_cursor_without_matches_in_postgres() {
-    advance_without_matches(TestStore::postgres_alone().await).await;
+    advance_without_matches(DriverStore::postgres_alone().await).await;
 }
 
-async fn advance_without_matches(mut test: TestStore) {
+async fn advance_without_matches(mut test: DriverStore) {
     let start = test.end().await;
     test.store(&[completed("a")]).await;
     let other = Filter { hook: Some("other".to_owned()), ..Filter::default() };
@@ -60,7 +60,7 @@ async fn advance_without_matches(mut test: TestStore) {
 #[needs(Postgres)]
 #[tokio::test]
 async fn follows_a_slow_writer_without_a_gap() {
-    let mut test = TestStore::postgres_alone().await;
+    let mut test = DriverStore::postgres_alone().await;
     let start = test.end().await;
     let Place::Postgres(url) = &test.place else { return };
     let options = crate::store::postgres::options(url).unwrap();
@@ -89,7 +89,7 @@ async fn follows_a_slow_writer_without_a_gap() {
 async fn follows_many_writers_and_reads_each_entry_once() {
     const WRITERS: usize = 4;
     const EACH: usize = 50;
-    let test = TestStore::postgres_alone().await;
+    let test = DriverStore::postgres_alone().await;
     let mut place = test.end().await;
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
@@ -126,7 +126,7 @@ async fn follows_many_writers_and_reads_each_entry_once() {
 #[needs(Postgres)]
 #[tokio::test]
 async fn a_restored_dump_is_not_followed_as_new() {
-    let mut test = TestStore::postgres_alone().await;
+    let mut test = DriverStore::postgres_alone().await;
     test.store(&[completed("a")]).await;
     test.sql("UPDATE entry SET written = '999999999'").await;
     let before = test.end().await;

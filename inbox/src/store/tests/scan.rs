@@ -108,7 +108,7 @@ fn is_allowed(name: &str) -> bool {
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table_in_sqlite() {
-    let test = TestStore::sqlite().await;
+    let test = DriverStore::sqlite().await;
     let Place::Sqlite(path) = &test.place else { return };
     let mut connection = super::super::sqlite::options(path).connect().await.unwrap();
     let mut found = Vec::new();
@@ -155,7 +155,7 @@ fn reads_all(step: &str) -> bool {
 #[needs(Postgres)]
 #[tokio::test]
 async fn no_statement_reads_a_whole_table_in_postgres() {
-    let test = TestStore::postgres().await;
+    let test = DriverStore::postgres().await;
     // Statistics like those of an old store.
     test.sql(MANY).await;
     let Place::Postgres(url) = &test.place else { return };

@@ -10,7 +10,7 @@ const DIFFERENCES: &str = include_str!("../../../tests/kill/sums.sql");
 const STEPS: u64 = 250;
 const OBSERVED: &str = "veo3/observed/completed";
 
-impl TestStore {
+impl DriverStore {
     async fn texts(&self, sql: &'static str) -> Vec<String> {
         rows!(self, |connection| sqlx::query_scalar(sql).fetch_all(connection).await.unwrap())
     }
@@ -56,7 +56,7 @@ impl Dice {
 }
 
 /// Runs a random operation. Returns its name.
-async fn step(test: &mut TestStore, dice: &mut Dice, held: &mut Vec<ClaimedEntry>) -> &'static str {
+async fn step(test: &mut DriverStore, dice: &mut Dice, held: &mut Vec<ClaimedEntry>) -> &'static str {
     let route = [COMPLETED, FAILED, OBSERVED][dice.place(3)];
     match dice.below(20) {
         0..=5 => {
@@ -116,7 +116,7 @@ async fn step(test: &mut TestStore, dice: &mut Dice, held: &mut Vec<ClaimedEntry
         }
         18 => {
             test.driver()
-                .fold_sums(crate::purge::DELIVERED, 1 + i64::try_from(dice.below(40)).unwrap())
+                .fold_sums(crate::purge::DELIVERED_AGE, 1 + i64::try_from(dice.below(40)).unwrap())
                 .await
                 .unwrap();
             "fold"
@@ -128,7 +128,7 @@ async fn step(test: &mut TestStore, dice: &mut Dice, held: &mut Vec<ClaimedEntry
     }
 }
 
-async fn release(test: &mut TestStore, dice: &mut Dice) {
+async fn release(test: &mut DriverStore, dice: &mut Dice) {
     let arrival = dice.arrival();
     for id in test.random_ids(dice).await {
         // Fails if a purge has deleted the generation of the entry.
@@ -138,7 +138,7 @@ async fn release(test: &mut TestStore, dice: &mut Dice) {
     }
 }
 
-async fn by_hand(test: &mut TestStore, dice: &mut Dice) {
+async fn by_hand(test: &mut DriverStore, dice: &mut Dice) {
     match dice.below(4) {
         // Changes the time, the route or the reason, or deletes rows.
         0 => {
@@ -154,7 +154,7 @@ async fn by_hand(test: &mut TestStore, dice: &mut Dice) {
 }
 
 in_both! {
-    async fn sums_equal_a_full_count_after_any_operation(test: &mut TestStore) {
+    async fn sums_equal_a_full_count_after_any_operation(test: &mut DriverStore) {
         let mut dice = Dice(0x5eed_0006);
         let (mut held, mut done) = (Vec::new(), BTreeSet::new());
         for number in 0..STEPS {
@@ -172,14 +172,14 @@ in_both! {
         assert_eq!(test.driver().usage().await.unwrap().total, 0);
     }
 
-    async fn folds_sums_into_one_row_for_each_kind(test: &mut TestStore) {
+    async fn folds_sums_into_one_row_for_each_kind(test: &mut DriverStore) {
         for number in 0..40 {
             test.store(&[completed("a").of(&format!("00000000-0000-4000-8000-{number:012x}"))]).await;
         }
         for entry in test.driver().claim(COMPLETED, ClaimRequest::due(40), LEASE).await.unwrap().entries {
             test.finish(&entry, true).await;
         }
-        let day = crate::purge::DELIVERED;
+        let day = crate::purge::DELIVERED_AGE;
         while test.driver().fold_sums(day, 7).await.unwrap() == 7 {}
         test.check_sums("all were folded").await;
         assert_eq!(test.count_rows("SELECT count(*) FROM entry_sum WHERE since = -1").await, 3, "waiting, in_flight, delivered");
@@ -189,7 +189,7 @@ in_both! {
         assert_eq!(test.driver().usage().await.unwrap().states[&EntryState::Delivered], 40);
     }
 
-    async fn sums_entries_delivered_in_the_last_day(test: &mut TestStore) {
+    async fn sums_entries_delivered_in_the_last_day(test: &mut DriverStore) {
         let ids = ["a", "b", "c"].map(|body| completed(body).of(&format!("00000000-0000-4000-8000-00000000000{body}")));
         test.store(&ids).await;
         for entry in test.claim(COMPLETED).await {
@@ -213,7 +213,7 @@ in_both! {
 #[needs(Postgres)]
 #[tokio::test]
 async fn writers_do_not_wait_for_sums() {
-    let mut test = TestStore::postgres().await;
+    let mut test = DriverStore::postgres().await;
     let store = test.store.clone().unwrap();
     let Place::Postgres(url) = test.place.clone() else { return };
     test.store(&[completed("a").of(ONE)]).await;
@@ -232,7 +232,7 @@ async fn writers_do_not_wait_for_sums() {
     let late = std::time::Instant::now();
     session.store(&[&completed("b").of(TWO)], QuarantineRoom::UNLIMITED).await.unwrap();
     assert_eq!(
-        session.fold_sums(crate::purge::DELIVERED, 100).await.unwrap(),
+        session.fold_sums(crate::purge::DELIVERED_AGE, 100).await.unwrap(),
         2,
         "the committed differences"
     );
@@ -244,7 +244,7 @@ async fn writers_do_not_wait_for_sums() {
     sqlx::raw_sql("COMMIT").execute(&mut open).await.unwrap();
     test.check_sums("both").await;
     let before = test.count_rows("SELECT CAST(sum(entries) AS bigint) FROM entry_sum WHERE since = -1").await;
-    assert_eq!((before, session.fold_sums(crate::purge::DELIVERED, 100).await.unwrap()), (2, 2));
+    assert_eq!((before, session.fold_sums(crate::purge::DELIVERED_AGE, 100).await.unwrap()), (2, 2));
     sqlx::raw_sql("TRUNCATE entry").execute(&mut open).await.unwrap();
     test.check_sums("a truncation").await;
 }
