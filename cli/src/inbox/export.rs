@@ -51,7 +51,7 @@ const MAX_PAGE: i64 = 500;
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
-    let with = if args.bodies { TailWith::Came } else { TailWith::Nothing };
+    let with = if args.bodies { TailWith::Received } else { TailWith::Nothing };
     let mut request =
         TailRequest { filter: args.filter.read(), limit: Some(MAX_PAGE), with, ..TailRequest::default() };
     let until = inbox.tail(&request).await?.next;
