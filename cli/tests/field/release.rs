@@ -98,7 +98,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
         (
             Some(0),
             format!(
-                "entry {id} is released as completed of generation {generation} on hook veo3, and waits to be delivered\n"
+                "entry {id} is released as completed of generation {generation} on hook veo3, and waits for its delivery\n"
             )
         )
     );
