@@ -150,6 +150,8 @@ fn finds_a_seeded_circle() {
     seeded(&[lib, a, ("b.rs", "use super::a::A;")], &["a -> b -> a"]);
     seeded(&[lib, a, ("b.rs", "#[cfg(test)] mod tests { use crate::a; }")], &[]);
     seeded(&[lib, a, ("b.rs", "#[cfg(test)] mod tests;"), ("b/tests.rs", "use crate::a;")], &[]);
+    seeded(&[lib, a, ("b.rs", "#[cfg(test)] mod check;"), ("b/check.rs", "use crate::a;")], &[]);
+    seeded(&[lib, a, ("b.rs", "mod check;"), ("b/check.rs", "use crate::a;")], &["a -> b -> a"]);
     // No circle without an import back.
     seeded(&[lib, ("a.rs", "use crate::b; use crate::c;"), ("b.rs", ""), ("c.rs", "use crate::b;")], &[]);
     // Through a third module, and through a name at the root.

@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// A `blobgate receiver` behind the gate; repeat it for each service
     #[arg(long = "service", value_name = "NAME=URL", default_values = SERVICES, value_parser = service::parse)]
     services: Vec<DemoService>,
-    /// JSON instead of a table
+    /// JSON output instead of a table
     #[arg(long)]
     json: bool,
 }

@@ -28,7 +28,7 @@ mod stats;
 mod tail;
 
 use crate::log::Format;
-use crate::output::say;
+use crate::output::eprint_line;
 use anyhow::Result;
 use clap::Subcommand;
 use client::UsageError;
@@ -122,7 +122,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     };
     match ended {
         Err(error) if error.is::<UsageError>() => {
-            say(format_args!("blobgate: {error}"));
+            eprint_line(format_args!("blobgate: {error}"));
             Ok(ExitCode::from(2))
         }
         ended => ended,

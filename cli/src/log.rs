@@ -1,6 +1,6 @@
 //! Logs on standard error: lines for a person, or JSON for a collector.
 
-use crate::output::{escape, escape_json, say};
+use crate::output::{eprint_line, escape, escape_json};
 use crate::rfc3339::rfc3339;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
@@ -41,7 +41,7 @@ fn levels() -> Targets {
     if let Some(wanted) = wanted {
         match wanted.parse() {
             Ok(levels) => return levels,
-            Err(error) => say(format_args!(
+            Err(error) => eprint_line(format_args!(
                 "blobgate: cannot use RUST_LOG={wanted}: {error}. Write levels such as {DEFAULT_LEVELS}"
             )),
         }

@@ -21,7 +21,7 @@ mod table;
 mod up;
 
 use crate::log::Format;
-use crate::output::say;
+use crate::output::eprint_line;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -74,7 +74,7 @@ async fn main() -> ExitCode {
         Command::EndWith(args) => up::end_with::run(args).map(|never| match never {}),
     };
     ended.unwrap_or_else(|error| {
-        say(format_args!("blobgate: {error:#}"));
+        eprint_line(format_args!("blobgate: {error:#}"));
         ExitCode::FAILURE
     })
 }

@@ -6,7 +6,7 @@ mod key;
 mod minter;
 mod new_key;
 
-use crate::output::say;
+use crate::output::eprint_line;
 use crate::rfc3339::rfc3339;
 use anyhow::{Result, anyhow, ensure};
 use blobgate::contract::token::digest;
@@ -71,7 +71,7 @@ pub(crate) struct Args {
     /// A new file for the private key, with mode 600 [default: standard output]
     #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_TOKEN)]
     out: Option<PathBuf>,
-    /// JSON
+    /// JSON output
     #[arg(long)]
     json: bool,
 }
@@ -185,7 +185,7 @@ fn prompt(args: &Args) -> Result<Option<String>> {
         "the prompt is empty, and the gate refuses empty prompts. Pass another one, or none"
     );
     if prompt.as_ref().is_some_and(|prompt| prompt.ends_with('\n')) {
-        say(format_args!(
+        eprint_line(format_args!(
             "blobgate: warning: the prompt ends with a line end. Send it to RunBlob with that line end"
         ));
     }
@@ -204,13 +204,13 @@ fn expiry(now: OffsetDateTime, ttl: Duration) -> Result<OffsetDateTime> {
 
 fn warn(url: &CallbackUrl, minted: &MintOutput) {
     if url.is_plaintext() {
-        say(format_args!(
+        eprint_line(format_args!(
             "blobgate: warning: http:// shows the token to the network. Use https:// elsewhere"
         ));
     }
     let length = minted.url.len();
     if length > USUAL_WIDTH {
-        say(format_args!(
+        eprint_line(format_args!(
             "blobgate: warning: the URL has {length} characters, and some databases cut it at {USUAL_WIDTH}. \
              Use HS256, --no-jti, or a shorter --job or --kid"
         ));

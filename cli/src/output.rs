@@ -7,17 +7,17 @@ use std::io::{self, Write};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 /// A line on standard output. A closed pipe ends nothing.
-pub(crate) fn tell(line: Arguments<'_>) {
+pub(crate) fn print_line(line: Arguments<'_>) {
     print(&escape(&line.to_string()));
 }
 
 /// Lines on standard output.
-pub(crate) fn tell_lines(text: &str) {
+pub(crate) fn print_lines(text: &str) {
     print(&escape_lines(text));
 }
 
 /// JSON on standard output: the same value in visible characters.
-pub(crate) fn tell_json(json: impl Display) {
+pub(crate) fn print_json(json: impl Display) {
     print(&escape_json(&json.to_string()));
 }
 
@@ -32,12 +32,12 @@ fn print(line: &str) {
 }
 
 /// A line on standard error.
-pub(crate) fn say(line: Arguments<'_>) {
+pub(crate) fn eprint_line(line: Arguments<'_>) {
     let _gone = writeln!(io::stderr(), "{}", escape(&line.to_string()));
 }
 
 /// The start of a line on standard error.
-pub(crate) fn ask(question: Arguments<'_>) {
+pub(crate) fn eprint_prompt(question: Arguments<'_>) {
     let mut out = io::stderr();
     let _gone = write!(out, "{}", escape(&question.to_string())).and_then(|()| out.flush());
 }

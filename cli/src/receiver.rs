@@ -2,7 +2,7 @@
 
 mod folder;
 
-use crate::output::tell;
+use crate::output::print_line;
 use crate::rfc3339::rfc3339;
 use anyhow::{Result, anyhow};
 use axum::body::Bytes;
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let folder = args.keep.as_deref().map(RequestFolder::open).transpose()?;
     let listener =
         TcpListener::bind(args.listen).await.map_err(|error| cannot_listen(args.listen, &error))?;
-    tell(format_args!("{} listens on http://{}", args.name, listener.local_addr()?));
+    print_line(format_args!("{} listens on http://{}", args.name, listener.local_addr()?));
 
     let service = Arc::new(ReceiverState { name: args.name, folder, requests: Mutex::default() });
     let routes = Router::new()
@@ -125,10 +125,10 @@ async fn receive(
         move || service.folder.as_ref().map_or(Ok(()), |folder| folder.write(&request, &body))
     });
     if let Err(error) = written.await.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
-        tell(format_args!("{}, 503: cannot write its file: {error}", request.line(&service.name)));
+        print_line(format_args!("{}, 503: cannot write its file: {error}", request.line(&service.name)));
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
-    tell(format_args!("{}", request.line(&service.name)));
+    print_line(format_args!("{}", request.line(&service.name)));
     let mut requests = service.requests.lock().unwrap_or_else(PoisonError::into_inner);
     if requests.len() == MAX_REQUESTS {
         requests.pop_front();

@@ -13,7 +13,7 @@ mod listener;
 mod script;
 mod status;
 
-use crate::output::tell;
+use crate::output::print_line;
 use crate::receiver::cannot_listen;
 use anyhow::Result;
 use axum::extract::DefaultBodyLimit;
@@ -114,7 +114,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let api = ApiListener::open(listener, tls)?;
-    tell(format_args!("sandbox listens on {scheme}://{}", api.address));
+    print_line(format_args!("sandbox listens on {scheme}://{}", api.address));
 
     let routes = routes(Arc::new(Sandbox::new(key, clock, caller)), args.open_admin);
     let served = axum::serve(api, routes.into_make_service_with_connect_info::<Peer>());
@@ -160,5 +160,5 @@ fn detail(status: StatusCode, detail: impl Serialize) -> Response {
 fn report(action: &str, id: &str, details: std::fmt::Arguments<'_>) {
     let time = clock::now();
     let time = time.get(11..19).unwrap_or("-");
-    tell(format_args!("{time}  sandbox  {action:<10} {id:<36}  {details}"));
+    print_line(format_args!("{time}  sandbox  {action:<10} {id:<36}  {details}"));
 }

@@ -10,7 +10,7 @@ mod ports;
 mod ready;
 mod signals;
 
-use crate::output::{say, tell, tell_lines};
+use crate::output::{eprint_line, print_line, print_lines};
 use addresses::Addresses;
 use anyhow::{Result, bail};
 use next::{End, NextStep, QuickEnds};
@@ -56,7 +56,7 @@ When a part ends:
   the inbox, by a crash         it starts again; after four in a row, each within 5 s, all parts end
   Envoy or the sandbox          all parts end, and its last log lines are shown
   any part, with --no-inbox     all parts end, and its last log lines are shown
-`kill -USR1 PID`, with the id of this program, starts ended parts again. The program prints both.
+`kill -USR1 PID`, with the id of this program, starts ended parts again. It prints its id.
 
 Ctrl-C, SIGTERM, SIGHUP and the end of the parent process end all parts. On Linux, `kill -9` does
 too.
@@ -110,7 +110,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     match ended {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            say(format_args!("blobgate: {error}"));
+            eprint_line(format_args!("blobgate: {error}"));
             if let Error::Ended { role, .. } = error {
                 show_last_lines(role);
             }
@@ -183,9 +183,9 @@ async fn supervise(plan: &StartPlan, parts: &mut Parts, signals: &mut Signals) -
                 let quick_ends = if role == Role::Inbox { quick_ends.count(ran) } else { 0 };
                 match next::next(plan.layout, role, End::of(status), quick_ends) {
                     NextStep::EndAll => return Err(Error::Ended { role, status }),
-                    NextStep::Continue => tell_of_end(role, status),
+                    NextStep::Continue => report_end(role, status),
                     NextStep::StartAgain => {
-                        tell(format_args!("blobgate: {role} has ended ({status}). Its store has all events."));
+                        print_line(format_args!("blobgate: {role} has ended ({status}). Its store has all events."));
                         start_again(role, plan, parts)?;
                     }
                 }
@@ -195,17 +195,17 @@ async fn supervise(plan: &StartPlan, parts: &mut Parts, signals: &mut Signals) -
 }
 
 fn end_all(why: &str) -> Result<(), Error> {
-    tell_lines(&format!("\nblobgate: {why}. All parts end."));
+    print_lines(&format!("\nblobgate: {why}. All parts end."));
     Ok(())
 }
 
-fn tell_of_end(role: Role, status: ExitStatus) {
+fn report_end(role: Role, status: ExitStatus) {
     let meanwhile = match role {
         Role::Inbox => "Providers get 503 and retry until it runs again.",
         _ => "Its events wait in the inbox.",
     };
     let pid = std::process::id();
-    tell(format_args!(
+    print_line(format_args!(
         "blobgate: {role} has ended ({status}). {meanwhile} `kill -USR1 {pid}` starts it again."
     ));
 }
@@ -214,7 +214,7 @@ fn tell_of_end(role: Role, status: ExitStatus) {
 fn start_ended(plan: &StartPlan, parts: &mut Parts) -> Result<(), Error> {
     let ended: Vec<Role> = plan.layout.roles().iter().copied().filter(|role| !parts.has(*role)).collect();
     if ended.is_empty() {
-        tell(format_args!("blobgate: all parts run."));
+        print_line(format_args!("blobgate: all parts run."));
     }
     for role in ended {
         start_again(role, plan, parts)?;
@@ -225,15 +225,15 @@ fn start_ended(plan: &StartPlan, parts: &mut Parts) -> Result<(), Error> {
 fn start_again(role: Role, plan: &StartPlan, parts: &mut Parts) -> Result<(), Error> {
     parts.add(Part::start(role, plan)?);
     let pid = parts.pid(role).unwrap_or_default();
-    tell(format_args!("blobgate: {role} starts again (pid {pid})."));
+    print_line(format_args!("blobgate: {role} starts again (pid {pid})."));
     Ok(())
 }
 
 fn show_last_lines(role: Role) {
     let log = part::log(role);
     let lines = part::last_lines(role, Path::new(&log));
-    say(format_args!("The last lines of {log}:"));
+    eprint_line(format_args!("The last lines of {log}:"));
     for line in lines {
-        say(format_args!("  {line}"));
+        eprint_line(format_args!("  {line}"));
     }
 }

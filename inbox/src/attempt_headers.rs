@@ -1,11 +1,11 @@
-//! What the inbox says of a delivery, beside what the gate has said.
+//! The headers that the inbox adds to each attempt, beside the gate headers.
 
 use crate::entry::Superseded;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::contract::{Verdict, header};
 
 pub(crate) struct AttemptHeaders {
-    /// From 1 on.
+    /// The first attempt is 1.
     pub(crate) attempt: i64,
     pub(crate) redelivery: i64,
     pub(crate) supersedes: Option<Superseded>,
@@ -23,7 +23,7 @@ impl AttemptHeaders {
             set(headers, header::SUPERSEDES, supersedes.to_string());
         }
         if let Some(reason) = self.overrides {
-            // A person has let it pass: it goes where its event would have gone.
+            // A person released the entry: the service gets it like an accepted event.
             set(headers, header::OVERRIDE, reason);
             set(headers, header::VERDICT, Verdict::Accepted.name().to_owned());
             set(headers, header::EVENT, self.event.unwrap_or_default());

@@ -1,14 +1,14 @@
-//! The HTTP client of deliveries and of calls to the provider. Both go to Envoy.
+//! The HTTP client of attempts and of calls to the status API. Both go to Envoy.
 
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::time::Duration;
 
 /// Below the 60 s after which Envoy closes an idle connection.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) fn builder() -> Builder {
     let mut builder = Client::builder(TokioExecutor::new());
-    builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
+    builder.pool_idle_timeout(IDLE_TIMEOUT).pool_timer(TokioTimer::new());
     builder
 }

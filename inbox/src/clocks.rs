@@ -1,4 +1,4 @@
-//! How far the gate's clock is from this machine's, by the times of valid signatures.
+//! Compares the gate's clock with this machine's, by the times of valid signatures.
 
 use crate::health::{Fault, Faults};
 use crate::key::{SignatureError, SigningTime};
@@ -7,53 +7,53 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// So long after a signature in time, one out of time is no fault: it is a replay, or of one gate among several.
-const GOOD_FOR: Duration = Duration::from_secs(60);
-/// The fault ends so long after its newest evidence: while the inbox is not ready, nothing may come that could end it.
-const STANDS_FOR: Duration = Duration::from_secs(5 * 60);
+/// How long after a signature in time another out of time raises no fault: it is a replay, or one of several gates is wrong.
+const VALID_FOR: Duration = Duration::from_secs(60);
+/// How long after its newest evidence the fault expires: while the inbox is not ready, no signature may arrive to clear it.
+const EXPIRES_AFTER: Duration = Duration::from_secs(5 * 60);
 
 pub(crate) struct Clocks {
     faults: Arc<Faults>,
     metrics: Arc<Metrics>,
-    seen: Mutex<SignatureTimes>,
+    times: Mutex<SignatureTimes>,
 }
 
 #[derive(Default)]
 struct SignatureTimes {
-    /// When the newest signature in time came.
-    good: Option<Instant>,
-    /// The newest time of a signature out of time. The same delivery again, or an older one, proves nothing.
+    /// The arrival of the newest signature in time.
+    in_time: Option<Instant>,
+    /// The newest time of a signature out of time. The same or an older one is no new evidence.
     newest: Option<i64>,
-    /// When that came, while the fault stands.
-    standing: Option<Instant>,
+    /// The arrival of the newest evidence, while the fault stands.
+    raised: Option<Instant>,
 }
 
 impl Clocks {
     pub(crate) fn new(faults: Arc<Faults>, metrics: Arc<Metrics>) -> Self {
-        Self { faults, metrics, seen: Mutex::default() }
+        Self { faults, metrics, times: Mutex::default() }
     }
 
-    /// Learns from a signature, and from nothing else.
+    /// Notes the time of a valid signature.
     pub(crate) fn note(&self, verified: &Result<SigningTime, SignatureError>, now: Instant) {
         match verified {
             Ok(signed) => {
                 self.metrics.clock_offset.set(signed.offset);
-                let mut seen = self.seen();
-                seen.good = Some(now);
-                // A time from a clock that was ahead would hide all that follow.
-                seen.newest = seen.newest.min(Some(signed.at));
-                if seen.standing.take().is_some() {
+                let mut times = self.times();
+                times.in_time = Some(now);
+                // A clock that was ahead must not hide later faults.
+                times.newest = times.newest.min(Some(signed.at));
+                if times.raised.take().is_some() {
                     self.faults.clear(Fault::ClockOffset);
                 }
             }
             Err(error @ SignatureError::OutOfTime(signed)) => {
                 self.metrics.clock_offset.set(signed.offset);
-                let mut seen = self.seen();
-                let is_new = seen.newest.is_none_or(|newest| signed.at > newest);
-                seen.newest = seen.newest.max(Some(signed.at));
-                let is_good = seen.good.is_some_and(|at| now.duration_since(at) < GOOD_FOR);
-                if is_new && !is_good {
-                    seen.standing = Some(now);
+                let mut times = self.times();
+                let is_new = times.newest.is_none_or(|newest| signed.at > newest);
+                times.newest = times.newest.max(Some(signed.at));
+                let recently_in_time = times.in_time.is_some_and(|at| now.duration_since(at) < VALID_FOR);
+                if is_new && !recently_in_time {
+                    times.raised = Some(now);
                     self.faults.raise(Fault::ClockOffset, error);
                 }
             }
@@ -61,17 +61,17 @@ impl Clocks {
         }
     }
 
-    /// Ends a fault that has no new evidence.
+    /// Clears a fault without new evidence.
     pub(crate) fn expire(&self, now: Instant) {
-        let mut seen = self.seen();
-        if seen.standing.is_some_and(|at| now.duration_since(at) >= STANDS_FOR) {
-            seen.standing = None;
+        let mut times = self.times();
+        if times.raised.is_some_and(|at| now.duration_since(at) >= EXPIRES_AFTER) {
+            times.raised = None;
             self.faults.clear(Fault::ClockOffset);
         }
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, SignatureTimes> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn times(&self) -> std::sync::MutexGuard<'_, SignatureTimes> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,11 +93,11 @@ mod tests {
             Self { clocks, faults, started: Instant::now() }
         }
 
-        /// A signature of this time, while this machine's clock says `now`.
+        /// A signature of time `at`, by this machine's clock at `now`.
         fn signed(&self, at: i64, now: i64) {
             let signed = SigningTime { at, offset: at - now };
-            let is_good = signed.offset.abs() <= 300;
-            let verified = if is_good { Ok(signed) } else { Err(SignatureError::OutOfTime(signed)) };
+            let in_time = signed.offset.abs() <= 300;
+            let verified = if in_time { Ok(signed) } else { Err(SignatureError::OutOfTime(signed)) };
             self.clocks.note(&verified, self.at(now));
         }
 
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_stands_until_a_signature_is_in_time() {
+    fn clears_the_fault_by_a_signature_in_time() {
         let site = ClockTest::new();
         site.clocks.note(&Err(SignatureError::NoSignature), site.started);
         site.is(None, 0);
@@ -121,18 +121,18 @@ mod tests {
         site.is(Some("clock-offset"), 1_600);
         site.signed(1_610, 1_610);
         site.is(None, 1_610);
-        // It is ahead.
+        // The gate's clock is ahead.
         site.signed(2_601, 2_000);
         site.is(Some("clock-offset"), 2_000);
     }
 
     #[test]
-    fn a_replay_is_no_fault_while_others_are_in_time() {
+    fn ignores_a_replay_while_others_are_in_time() {
         let site = ClockTest::new();
         site.signed(10_000, 10_000);
         site.signed(9_000, 10_059);
         site.is(None, 10_059);
-        // For an inbox that has nothing to do, one replay is a fault for five minutes, and once.
+        // Without other deliveries, a replay raises the fault once, for five minutes.
         site.signed(9_001, 10_060);
         site.is(Some("clock-offset"), 10_359);
         site.is(None, 10_360);

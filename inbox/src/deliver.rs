@@ -1,7 +1,7 @@
-//! Brings events to their services, through Envoy's service routes.
+//! Delivers entries to their services, through Envoy's service routes.
 //!
-//! One task owns the leases: it claims what is due, renews what is under way and writes how attempts ended, one after the
-//! other on a connection of its own. The attempts themselves are tasks beside it, which only report.
+//! One task owns the leases: it claims due entries, renews leases and writes the outcomes of attempts, one after the other
+//! on its own connection. Each attempt is a task, which reports its outcome.
 
 mod attempt;
 mod claiming;
@@ -30,10 +30,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How often the store is asked what waits: others may have put it there.
+/// How often the deliverer looks for due entries: other inboxes store entries too.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Deliveries that are under way have so long when the inbox is to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(22);
+/// How long attempts in flight may take once the inbox ends.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(22);
 
 pub(crate) struct Deliverer {
     store: StoreHandle,
@@ -42,14 +42,14 @@ pub(crate) struct Deliverer {
     space: Arc<Space>,
     watch: Arc<Watch>,
     pace: DeliveryPace,
-    sender: Arc<ServiceClient>,
+    client: Arc<ServiceClient>,
     routes: BTreeMap<String, Route>,
-    /// As last looked at: a route that is new may be paused from the start.
+    /// As last read: a new route can be paused from the start.
     pauses: Vec<Pause>,
-    /// What is under way, or has ended and is not yet written.
-    held: BTreeMap<i64, LeasedEntry>,
-    ended: mpsc::UnboundedReceiver<AttemptReport>,
-    end: mpsc::UnboundedSender<AttemptReport>,
+    /// The entries in flight, and those whose outcome is not written yet.
+    leased: BTreeMap<i64, LeasedEntry>,
+    reports: mpsc::UnboundedReceiver<AttemptReport>,
+    reporter: mpsc::UnboundedSender<AttemptReport>,
     unwritten: Vec<FinishedAttempt>,
     look_at: Instant,
     has_looked: bool,
@@ -60,14 +60,14 @@ struct LeasedEntry {
     lease: i64,
     route: String,
     flight: Flight,
-    /// Until when the delivery may go on.
+    /// When the attempt must end.
     until: watch::Sender<Instant>,
 }
 
 impl Deliverer {
     pub(crate) fn new(shared: InboxHandles, pace: DeliveryPace, target: Target) -> Self {
         let InboxHandles { store, space, metrics, watch, wake, .. } = shared;
-        let (end, ended) = mpsc::unbounded_channel();
+        let (reporter, reports) = mpsc::unbounded_channel();
         let now = Instant::now();
         Self {
             store,
@@ -76,12 +76,12 @@ impl Deliverer {
             space,
             watch,
             pace,
-            sender: Arc::new(ServiceClient::new(target)),
+            client: Arc::new(ServiceClient::new(target)),
             routes: BTreeMap::new(),
             pauses: Vec::new(),
-            held: BTreeMap::new(),
-            ended,
-            end,
+            leased: BTreeMap::new(),
+            reports,
+            reporter,
             unwritten: Vec::new(),
             look_at: now,
             has_looked: false,
@@ -89,7 +89,7 @@ impl Deliverer {
         }
     }
 
-    /// Delivers until it is to end, and then what is under way.
+    /// Delivers until `ending`, and then finishes the attempts in flight.
     pub(crate) async fn run(mut self, ending: CancellationToken) {
         while !ending.is_cancelled() {
             let next = self.look_at.min(self.renew_at);
@@ -98,7 +98,7 @@ impl Deliverer {
             tokio::select! {
                 () = ending.cancelled() => break,
                 () = wake.woken() => (),
-                Some(ended) = self.ended.recv() => self.note(ended),
+                Some(report) = self.reports.recv() => self.note(report),
                 () = tokio::time::sleep_until(next) => (),
             }
             self.write().await;
@@ -109,62 +109,62 @@ impl Deliverer {
     }
 
     async fn finish(&mut self) {
-        let until = later(Instant::now(), LAST_ANSWERS);
-        while !self.held.is_empty() && Instant::now() < until {
+        let until = later(Instant::now(), ENDING_TIMEOUT);
+        while !self.leased.is_empty() && Instant::now() < until {
             let next = self.renew_at.min(until).min(later(Instant::now(), LOOK_EVERY));
             tokio::select! {
-                Some(ended) = self.ended.recv() => self.note(ended),
+                Some(report) = self.reports.recv() => self.note(report),
                 () = tokio::time::sleep_until(next) => (),
             }
             self.write().await;
             self.renew().await;
         }
-        if !self.held.is_empty() {
-            tracing::warn!("{} deliveries did not end in time: they are made again", self.held.len());
+        if !self.leased.is_empty() {
+            tracing::warn!("{} attempts did not end in time: the next start repeats them", self.leased.len());
         }
     }
 
-    /// Notes how an attempt ended, and what its route is worth after it.
-    fn note(&mut self, ended: AttemptReport) {
-        // A 2xx ends the event whoever holds it by now.
-        let counts = |held: &&LeasedEntry| held.lease == ended.lease || ended.outcome.is_done();
-        let Some(held) = self.held.get(&ended.id).filter(counts) else { return };
-        let Some(route) = self.routes.get_mut(&held.route) else { return };
+    /// Notes the outcome of an attempt, for its entry and its route.
+    fn note(&mut self, report: AttemptReport) {
+        let AttemptReport { id, lease, attempt, outcome, took } = report;
+        let done = outcome.is_done();
+        // A 2xx ends the event, even if another inbox has its lease by now.
+        let Some(entry) = self.leased.get(&id).filter(|entry| entry.lease == lease || done) else { return };
+        let Some(route) = self.routes.get_mut(&entry.route) else { return };
         let now = Instant::now();
-        let its_own = route.is_its_own(held.flight);
-        if let Some(change) = route.note(ended.id, held.flight, &ended.outcome, now) {
-            tracing::warn!(route = held.route, "route={} is {change}: {}", held.route, ended.outcome);
+        let is_own_failure = route.is_own_failure(entry.flight);
+        if let Some(change) = route.note(id, entry.flight, &outcome, now) {
+            tracing::warn!(route = entry.route, "route={} is {change}: {outcome}", entry.route);
         }
-        let done = ended.outcome.is_done();
-        let succeeded_on = (done && route.notes_success(now)).then(|| held.route.clone());
-        self.metrics.attempted(&held.route, ended.outcome.word(), ended.took);
-        let Some(delay) = delay(ended.attempt) else { return };
-        if !done && ended.took > LOOK_EVERY {
+        let succeeded_on = (done && route.writes_success(now)).then(|| entry.route.clone());
+        self.metrics.attempted(&entry.route, outcome.label(), took);
+        let Some(delay) = delay(attempt) else { return };
+        if !done && took > LOOK_EVERY {
             // Another entry of its generation may have waited for as long, on any route.
             self.look_at = now;
         }
-        // Without a success beside it, a failure may be the service's.
-        let tried = if its_own && !matches!(ended.outcome, AttemptOutcome::LeaseLost) {
-            micros(ended.took.saturating_add(delay))
+        // Without a success beside it, the failure may be the service's.
+        let tried = if is_own_failure && !matches!(outcome, AttemptOutcome::LeaseLost) {
+            micros(took.saturating_add(delay))
         } else {
             0
         };
         self.unwritten.push(FinishedAttempt {
-            id: ended.id,
-            lease: ended.lease,
+            id,
+            lease,
             done,
-            status: ended.outcome.status(),
-            answer: ended.outcome.to_string(),
+            status: outcome.status(),
+            answer: outcome.to_string(),
             delay: micros(delay),
             tried,
             succeeded_on,
         });
     }
 
-    /// Writes how attempts ended. What cannot be written is written again, and not delivered again.
+    /// Writes the outcomes of attempts. After a failure it writes them again, and delivers nothing again.
     async fn write(&mut self) {
-        while let Ok(ended) = self.ended.try_recv() {
-            self.note(ended);
+        while let Ok(report) = self.reports.try_recv() {
+            self.note(report);
         }
         if self.unwritten.is_empty() {
             return;
@@ -177,49 +177,49 @@ impl Deliverer {
                     self.metrics.dead.inc();
                     tracing::error!(
                         entry = id,
-                        "entry={id} is dead: 72 h of trying; see `blobgate inbox show {id}`"
+                        "entry={id} is dead after 72 h of attempts: `blobgate inbox show {id}` shows the last answer"
                     );
                 }
                 for finished in std::mem::take(&mut self.unwritten) {
-                    self.let_go(finished.id, finished.lease);
+                    self.forget(finished.id, finished.lease);
                 }
             }
             Err(error) if error.is_replaced() => self.give_up_writing(),
-            Err(error) => self.store_is_away("how attempts ended is not written yet", &error).await,
+            Err(error) => self.store_failed("the outcomes of attempts are not written yet", &error).await,
         }
     }
 
-    /// The store's files are gone, and its copy has these entries as under way: they are delivered again.
+    /// The store's files are gone. In the rescued copy these entries are in flight, so the next start delivers them again.
     fn give_up_writing(&mut self) {
-        let ended = std::mem::take(&mut self.unwritten);
-        let ids: Vec<_> = ended.iter().filter(|it| it.done).map(|it| it.id.to_string()).collect();
+        let finished = std::mem::take(&mut self.unwritten);
+        let ids: Vec<_> = finished.iter().filter(|it| it.done).map(|it| it.id.to_string()).collect();
         if !ids.is_empty() {
             tracing::warn!(
-                "delivered, and not written down, for the store's files were replaced: entries {}: they are delivered again after the next start, unless you `drop` them",
+                "entries {} are delivered, but the store's files were replaced before that was written: the next start delivers them again, unless you drop them first",
                 ids.join(", ")
             );
         }
-        ended.iter().for_each(|it| self.let_go(it.id, it.lease));
+        finished.iter().for_each(|it| self.forget(it.id, it.lease));
     }
 
-    fn let_go(&mut self, id: i64, lease: i64) {
-        if self.held.get(&id).is_none_or(|held| held.lease != lease) {
+    fn forget(&mut self, id: i64, lease: i64) {
+        if self.leased.get(&id).is_none_or(|entry| entry.lease != lease) {
             return;
         }
-        let Some(held) = self.held.remove(&id) else { return };
-        if let Some(route) = self.routes.get_mut(&held.route) {
-            route.let_go(id, held.flight);
-            // Its place is free, and another may be due.
-            self.wake.up([held.route]);
+        let Some(entry) = self.leased.remove(&id) else { return };
+        if let Some(route) = self.routes.get_mut(&entry.route) {
+            route.finish(id, entry.flight);
+            // Its slot is free, and another entry may be due.
+            self.wake.up([entry.route]);
         }
     }
 
-    async fn store_is_away(&mut self, what: &str, error: &StoreError) {
+    async fn store_failed(&mut self, effect: &str, error: &StoreError) {
         const PAUSE: Duration = Duration::from_millis(500);
         self.metrics.store_errors.inc();
-        // That is said once, by its fault.
+        // A replaced store has logged its fault once.
         if !error.is_replaced() {
-            tracing::error!("{what}: {error}");
+            tracing::error!("{effect}: {error}");
             self.watch.suspect(error).await;
         }
         tokio::time::sleep(PAUSE).await;

@@ -1,29 +1,30 @@
-//! Places where a test has the process die, wait or do the wrong thing. Without the feature `failpoints` they are nothing.
+//! Failpoints, at which a test makes the process die, wait or do the wrong thing. Without the feature `failpoints` they expand to
+//! nothing.
 
-/// Has `FAILPOINTS` read, once: without it the variable does nothing.
+/// Reads `FAILPOINTS` once.
 #[cfg(feature = "failpoints")]
 pub(crate) fn read_env() {
     static READ: std::sync::Once = std::sync::Once::new();
-    // Its end would take the failpoints away again.
+    // Dropping the scenario would remove the failpoints.
     READ.call_once(|| std::mem::forget(fail::FailScenario::setup()));
 }
 
-/// Where `FAILPOINTS` says `NAME=return(SECONDS)`, those instead of the usual time.
+/// A duration that `FAILPOINTS` can replace, with `NAME=return(SECONDS)`.
 #[cfg(feature = "failpoints")]
 macro_rules! time_of {
     ($name:literal, $usual:expr) => {{
-        fn asked(usual: std::time::Duration) -> std::time::Duration {
+        fn set(usual: std::time::Duration) -> std::time::Duration {
             fail::fail_point!($name, |seconds| {
                 let seconds = seconds.and_then(|seconds| seconds.parse().ok());
                 seconds.map_or(usual, std::time::Duration::from_secs)
             });
             usual
         }
-        asked($usual)
+        set($usual)
     }};
 }
 
-/// Dies here, as by `kill -9`, where `FAILPOINTS` says `NAME=return`, after the arguments of the crate `fail`.
+/// Aborts the process here, like `kill -9`, if `FAILPOINTS` contains `NAME=return`, with the options of the crate `fail`.
 #[cfg(feature = "failpoints")]
 macro_rules! die_at {
     ($name:literal) => {
@@ -39,15 +40,15 @@ macro_rules! die_at {
     ($name:literal) => {};
 }
 
-/// Whether a test has asked for this wrong behaviour.
+/// Whether `FAILPOINTS` contains this wrong behaviour.
 #[cfg(feature = "failpoints")]
 macro_rules! broken_by {
     ($name:literal) => {{
-        fn asked() -> bool {
+        fn set() -> bool {
             fail::fail_point!($name, |_| true);
             false
         }
-        asked()
+        set()
     }};
 }
 

@@ -1,5 +1,5 @@
-//! What keeps the inbox from its work, each with a reason code. The answer to a delivery, the log, `/readyz` and
-//! `inbox stats` name the same code.
+//! Faults of the inbox, each with a reason code. The answer to a delivery, the log, `/readyz` and `inbox stats` contain the
+//! same code.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -7,20 +7,20 @@ use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use time::OffsetDateTime;
 
-/// A fault that lasts. While one stands, the inbox is not ready.
+/// A lasting fault. While one stands, the inbox is not ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// The store's files are not the ones that are open.
+    /// The store's files were removed or replaced.
     StoreReplaced,
-    /// The store is not whole. What it would acknowledge may never come out again.
+    /// The store is damaged. It could lose events that it acknowledges.
     StoreDamaged,
-    /// The store denies a right that storing an event needs.
+    /// The store denies a right that the inbox needs.
     StoreDenied,
-    /// The newest commit, or the newest trial of one, failed.
+    /// The newest commit or probe failed.
     StoreFailing,
-    /// The clocks of gate and inbox are too far apart for a signature to hold.
+    /// The clocks of gate and inbox differ by more than a signature tolerates.
     ClockOffset,
-    /// The process has no file descriptor left for another connection.
+    /// The process has no free file descriptor.
     DescriptorsExhausted,
 }
 
@@ -37,34 +37,34 @@ impl Fault {
         }
     }
 
-    /// Whether it is a fault of the store, so that no event can be stored.
+    /// Whether it is a fault of the store: then the inbox stores no event.
     pub(crate) const fn is_of_store(self) -> bool {
         matches!(self, Fault::StoreReplaced | Fault::StoreDamaged | Fault::StoreDenied | Fault::StoreFailing)
     }
 
-    /// Whether this fault of the store stands until the process ends, and explains those of the store that follow it.
+    /// Whether it stands until the process ends, and causes the store's other faults.
     const fn is_final(self) -> bool {
         matches!(self, Fault::StoreReplaced | Fault::StoreDamaged)
     }
 }
 
-/// A fault that stands.
+/// A fault that stands now.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct StandingFault {
     /// Its reason code.
     pub(crate) reason: &'static str,
-    /// Since when, in microseconds since 1970.
+    /// When it began, in microseconds since 1970.
     pub(crate) since: i64,
     /// What is wrong, and what to do.
     pub(crate) detail: String,
 }
 
-/// The faults that stand now. All parts of the inbox share it.
+/// The faults that stand now. All parts of the inbox share them.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Mutex<BTreeMap<Fault, StandingFault>>);
 
 impl Faults {
-    /// A fault stands. Logs it once, when it begins. After a final fault of the store the others say nothing new.
+    /// Raises a fault, and logs it when it begins. A final fault of the store hides the store's other faults.
     pub(crate) fn raise(&self, fault: Fault, detail: impl Display) {
         let mut standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if fault.is_of_store()
@@ -85,14 +85,14 @@ impl Faults {
         standing.insert(fault, StandingFault { reason: fault.code(), since, detail });
     }
 
-    /// A fault is over. Logs it, if it stood.
+    /// Clears a fault, and logs that if it stood.
     pub(crate) fn clear(&self, fault: Fault) {
         if self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&fault).is_some() {
             tracing::warn!(reason = fault.code(), "over reason={}", fault.code());
         }
     }
 
-    /// All faults that stand, the gravest first.
+    /// All faults, the gravest first.
     pub(crate) fn standing(&self) -> Vec<StandingFault> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_gravest_fault_comes_first_and_a_cleared_one_is_gone() {
+    fn lists_the_gravest_fault_first_and_hides_consequences() {
         let faults = Faults::default();
         assert!(faults.standing().is_empty() && faults.of_store().is_none());
         faults.raise(Fault::ClockOffset, "600 s");
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(faults.standing().len(), 1);
         assert!(faults.get(Fault::StoreReplaced).is_none());
         faults.raise(Fault::StoreReplaced, "inbox.db was removed");
-        // It would be the newest line of the log, and point elsewhere.
+        // As the newest line of the log it would mislead.
         faults.raise(Fault::StoreFailing, "disk I/O error");
         let reasons: Vec<_> = faults.standing().iter().map(|standing| standing.reason).collect();
         assert_eq!(reasons, ["store-replaced", "clock-offset"]);

@@ -1,4 +1,4 @@
-//! The keys with which the inbox verifies the gate's signature and makes its own.
+//! The keys that verify the gate's signatures and sign attempts.
 
 use axum::http::HeaderMap;
 use blobgate::contract::header::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
@@ -7,28 +7,26 @@ pub(crate) use blobgate::contract::signature::{SignatureError, SigningTime};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-/// One key, or two while they rotate.
+/// Signing keys of Standard Webhooks: one, or two during a rotation.
 #[derive(Debug)]
 pub struct WebhookKeys(SigningKeys);
 
-/// Why keys cannot be used.
+/// Why a key is invalid.
 #[derive(Debug, Error)]
 pub enum InvalidKey {
-    /// The variable's text has another form.
-    #[error("{0} holds no key of Standard Webhooks: set it to whsec_ and the base64 of 24 to 64 bytes")]
+    /// The variable's text is not a key.
+    #[error("{0} is not a key of Standard Webhooks: set it to whsec_ and the base64 of 24 to 64 bytes")]
     Form(String),
-    /// Two variables, or one twice.
-    #[error(
-        "{0} holds the same key as {1}: name each key once, and a new one beside the old one while they rotate"
-    )]
+    /// Two variables contain the same key.
+    #[error("{0} and {1} contain the same key: pass each key once")]
     Twice(String, String),
 }
 
 impl WebhookKeys {
-    /// Reads the keys, each with the name of the variable that holds it.
+    /// Reads the keys, each with the name of its variable.
     ///
     /// # Errors
-    /// [`InvalidKey`] for the first that is none, or is one of those before it.
+    /// [`InvalidKey`] for the first invalid or repeated key.
     pub fn parse(keys: &[(String, String)]) -> Result<Self, InvalidKey> {
         let mut parsed: Vec<SigningKey> = Vec::new();
         for (name, text) in keys {
@@ -41,13 +39,13 @@ impl WebhookKeys {
         Ok(Self(SigningKeys::new(parsed)))
     }
 
-    /// Whether a text that is meant for something else holds one of these keys.
+    /// Whether another secret is one of these keys.
     pub fn are_in(&self, text: &str) -> bool {
         let key = SigningKey::parse(text).or_else(|| SigningKey::parse(&format!("{KEY_PREFIX}{text}")));
         key.is_some_and(|key| self.0.contains(&key))
     }
 
-    /// Whether one of them signed this, within five minutes.
+    /// Verifies a signature. Its time may differ by five minutes.
     pub(crate) fn verify(&self, body: &[u8], headers: &HeaderMap) -> Result<SigningTime, SignatureError> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let (Some(id), Some(timestamp), Some(signatures)) =
@@ -58,13 +56,13 @@ impl WebhookKeys {
         self.0.verify(Signature { id, timestamp, signatures }, body, now())
     }
 
-    /// The three headers of Standard Webhooks for a message of this id, signed now.
+    /// The three headers of Standard Webhooks for a message with this id, signed now.
     pub fn headers(&self, id: &str, body: &[u8]) -> [(&'static str, String); 3] {
         self.0.headers(id.to_owned(), now(), body)
     }
 }
 
-/// In seconds since 1970, before which no clock is set.
+/// Seconds since 1970.
 fn now() -> u64 {
     OffsetDateTime::now_utc().unix_timestamp().unsigned_abs()
 }

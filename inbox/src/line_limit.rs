@@ -1,21 +1,21 @@
-//! How many lines a cause may log.
+//! Limits the log lines of one cause.
 
 use governor::{DefaultDirectRateLimiter, Quota};
 use std::num::NonZeroU32;
 
-/// So many refusals a second are logged; the counter has them all.
-const LOGGED: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+/// Logged refusals a second. The counter has all of them.
+const MAX_LINES: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
-/// What keeps refusals from filling a log.
+/// A limit of log lines a second.
 pub(crate) struct LineLimit(DefaultDirectRateLimiter);
 
 impl LineLimit {
-    /// One line a second, of what goes on for as long as its cause does.
+    /// One line a second, for a condition that lasts.
     pub(crate) fn of_one() -> Self {
         Self(DefaultDirectRateLimiter::direct(Quota::per_second(NonZeroU32::MIN)))
     }
 
-    /// Whether another line may be logged now.
+    /// Whether the limit permits another line now.
     pub(crate) fn passes(&self) -> bool {
         self.0.check().is_ok()
     }
@@ -23,6 +23,6 @@ impl LineLimit {
 
 impl Default for LineLimit {
     fn default() -> Self {
-        Self(DefaultDirectRateLimiter::direct(Quota::per_second(LOGGED)))
+        Self(DefaultDirectRateLimiter::direct(Quota::per_second(MAX_LINES)))
     }
 }

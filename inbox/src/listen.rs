@@ -1,65 +1,43 @@
-//! The inbox's listeners: an accept loop of its own below axum, so that connections have a bound, silent ones end, and a
-//! request that is no HTTP is counted and logged.
+//! The inbox's listeners. They have their own accept loop below axum: it bounds the connections, ends silent ones, and counts
+//! and logs requests that are not HTTP.
 
 mod connections;
+mod conversation;
 mod descriptors;
 mod host;
-
 mod tap;
 
 use crate::line_limit::LineLimit;
 use crate::metrics::ListenerMetrics;
 use axum::Router;
-use axum::body::Body;
-use axum::http::header::{CONNECTION, HeaderValue};
-use axum::http::{HeaderName, Request, Response, StatusCode, Version};
-use axum::response::IntoResponse;
+use axum::http::HeaderName;
 use blobgate::contract::header;
-use connections::{CloseReason, ConnectionSlot, ConnectionTable, GuardedBody, RequestGuard};
+use connections::{ConnectionSlot, ConnectionTable};
 pub(crate) use descriptors::{Descriptors, raise_limit};
 pub(crate) use host::{is_local, split_port};
-use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use std::convert::Infallible;
-use std::error::Error;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tap::ResetTap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Twice the headers that can come: the edge's `max_headers_count` of 100, the gate's own 21 (`blobgate-*`, Standard Webhooks'
-/// three and `idempotency-key`), and about 10 of Envoy's.
-const MAX_HEADERS: usize = 2 * (100 + 21 + 10);
-/// The edge takes 32 KiB of headers (`max_request_headers_kb`), Envoy's default is 60; the gate's own take up to 8.
-const MAX_HEAD: usize = 128 << 10;
-/// What HTTP/2's reader takes before the answer is its own, a 431. The limit that counts is [`MAX_HEAD`], and its answer 503.
-const MAX_HEAD_READ: u32 = 1 << 20;
-/// HTTP/2 counts each header with so many bytes on top: RFC 9113, section 6.5.2.
-const HEADER_OVERHEAD: usize = 32;
-/// Once the listener is closed, a request that is on its way on an open connection has so long.
-const LAST_REQUESTS: Duration = Duration::from_millis(100);
-/// And on one that has to make room, so long.
-const MOMENT: Duration = Duration::from_millis(20);
-/// Where no descriptor is left, connections make room that were idle for so long.
+/// Without a free descriptor, connections make room that were idle for this time.
 const IDLE: Duration = Duration::from_secs(1);
-/// A connection that is still busy after the listener has closed has so long.
-const LAST_CONNECTIONS: Duration = Duration::from_millis(1_500);
-/// Before the next `accept` after one that failed.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long busy connections may last after the listener has closed.
+const CONNECTIONS_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// The time from a failed `accept` to the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The time from a request for room to the next, while no connection has ended.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
-/// The reason code of an answer that is not 200.
+/// The header with the reason code of an answer that is not 200.
 pub(crate) const REASON: HeaderName = HeaderName::from_static(header::INBOX_REASON);
-/// The reason code of a request that cannot be read.
-const NOT_HTTP: &str = "not-http";
 
-/// Which listener it is.
+/// The name of a listener, in metrics and log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ListenerName {
     Receive,
@@ -75,20 +53,20 @@ impl ListenerName {
     }
 }
 
-/// One listener, and what it serves.
+/// One listener and its routes.
 pub(crate) struct HttpListener {
     pub(crate) name: ListenerName,
     pub(crate) listener: TcpListener,
     pub(crate) routes: Router,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) counters: ListenerMetrics,
-    /// The inbox is asked to end: an answer over HTTP/1.1 is the last on its connection.
+    /// The inbox ends: each answer over HTTP/1.1 closes its connection.
     pub(crate) ending: CancellationToken,
-    /// The listener is to close.
+    /// The listener closes.
     pub(crate) closing: CancellationToken,
 }
 
-/// What its connections share.
+/// The state that the connections of a listener share.
 struct ListenerState {
     name: ListenerName,
     http: Builder<TokioExecutor>,
@@ -100,17 +78,17 @@ struct ListenerState {
     accept_log: LineLimit,
     ending: CancellationToken,
     closing: CancellationToken,
-    open: ConnectionTable,
+    connections: ConnectionTable,
 }
 
 impl HttpListener {
-    /// Serves until it is to close, then what has come by then.
+    /// Serves until the listener closes, and then the requests that have arrived by then.
     pub(crate) async fn serve(self) {
-        let shared = Arc::new(ListenerState {
+        let state = Arc::new(ListenerState {
             name: self.name,
-            http: http(),
+            http: conversation::http(),
             service: TowerToHyperService::new(self.routes),
-            open: ConnectionTable::new(self.descriptors.connections(self.name)),
+            connections: ConnectionTable::new(self.descriptors.max_connections(self.name)),
             descriptors: self.descriptors,
             counters: self.counters,
             refused_log: LineLimit::default(),
@@ -123,47 +101,40 @@ impl HttpListener {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = shared.closing.cancelled() => break,
+                () = state.closing.cancelled() => break,
                 Some(_ended) = connections.join_next() => continue,
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let Some(opened) = shared.room().await else { break };
-                    connections.spawn(Arc::clone(&shared).converse(stream, opened));
+                    let Some(slot) = state.room().await else { break };
+                    connections.spawn(Arc::clone(&state).converse(stream, slot));
                 }
                 Err(error) => {
-                    if let Some((stream, opened)) = shared.not_accepted(&error, &self.listener).await {
-                        connections.spawn(Arc::clone(&shared).converse(stream, opened));
+                    if let Some((stream, slot)) = state.not_accepted(&error, &self.listener).await {
+                        connections.spawn(Arc::clone(&state).converse(stream, slot));
                     }
                 }
             }
         }
-        // What the kernel has accepted for it would be reset.
+        // The kernel has accepted these already, and would reset them.
         while let Some(Ok((stream, _))) = ready(self.listener.accept()).await {
-            let Some(opened) = shared.open.enter() else { break };
-            connections.spawn(Arc::clone(&shared).converse(stream, opened));
+            let Some(slot) = state.connections.enter() else { break };
+            connections.spawn(Arc::clone(&state).converse(stream, slot));
         }
         drop(self.listener);
         let last = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(LAST_CONNECTIONS, last).await.is_err() {
+        if tokio::time::timeout(CONNECTIONS_TIMEOUT, last).await.is_err() {
             tracing::warn!(
-                listener = shared.name.text(),
-                "listener={}: connections that did not end in time are cut",
-                shared.name.text()
+                listener = state.name.text(),
+                "listener={} cuts the connections that are still busy",
+                state.name.text()
             );
         }
     }
 }
 
-fn http() -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
-    http.http1().max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
-    http.http2().max_header_list_size(MAX_HEAD_READ);
-    http
-}
-
-/// What is there at once, or nothing.
+/// The result of a future that is ready at once.
 async fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
@@ -173,35 +144,35 @@ async fn ready<T>(future: impl Future<Output = T>) -> Option<T> {
 }
 
 impl ListenerState {
-    /// A place for another connection: the longest idle one makes room. None once the listener is to close.
+    /// A slot for another connection. The longest idle connections make room. Nothing once the listener closes.
     async fn room(&self) -> Option<ConnectionSlot> {
         loop {
-            if let Some(opened) = self.open.enter() {
-                return Some(opened);
+            if let Some(slot) = self.connections.enter() {
+                return Some(slot);
             }
-            let ended = self.open.end_idlest(Duration::ZERO);
+            let ended = self.connections.end_idlest(Duration::ZERO);
             self.counters.ended(self.name.text(), "room", ended);
-            let what = match ended {
-                0 => "all are busy or about to end, and new ones wait",
-                _ => "the longest idle ones are closed for new ones",
+            let action = match ended {
+                0 => "all are busy, and new ones wait",
+                _ => "it closes the longest idle ones",
             };
             if self.room_log.passes() {
                 tracing::warn!(
                     listener = self.name.text(),
-                    "listener={} has {} connections, its bound: {what}; a higher limit of file descriptors raises it",
+                    "listener={} has {} connections, the most that the limit of file descriptors allows: {action}; raise the limit for more",
                     self.name.text(),
-                    self.open.bound()
+                    self.connections.max()
                 );
             }
             tokio::select! {
                 () = self.closing.cancelled() => return None,
-                () = self.open.left() => (),
-                () = tokio::time::sleep(MOMENT) => (),
+                () = self.connections.left() => (),
+                () = tokio::time::sleep(ROOM_PAUSE) => (),
             }
         }
     }
 
-    /// Says why nothing was accepted, and waits. Without a descriptor, the admin listener takes one of its reserve.
+    /// Logs a failed `accept`, and waits. Without a free descriptor, the admin listener uses one of its reserve.
     async fn not_accepted(
         self: &Arc<Self>,
         error: &io::Error,
@@ -227,115 +198,12 @@ impl ListenerState {
             {
                 reserve.free();
                 if let Some(Ok((stream, _))) = ready(listener.accept()).await {
-                    return self.open.enter().map(|opened| (stream, opened.with(reserve)));
+                    return self.connections.enter().map(|slot| (stream, slot.with(reserve)));
                 }
             }
-            self.counters.ended(self.name.text(), "room", self.open.end_idlest(IDLE));
+            self.counters.ended(self.name.text(), "room", self.connections.end_idlest(IDLE));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(ACCEPT_PAUSE).await;
         None
     }
-
-    async fn converse(self: Arc<Self>, stream: TcpStream, opened: ConnectionSlot) {
-        let _nodelay = stream.set_nodelay(true);
-        let refused = {
-            let shared = Arc::clone(&self);
-            move || shared.refused("a target or a header that HTTP/2 does not allow")
-        };
-        let (service, counted) = (Arc::clone(&self), opened.clone_handle());
-        let service = service_fn(move |request| service.answer(request, counted.begin()));
-        let mut connection =
-            pin!(self.http.serve_connection(TokioIo::new(ResetTap::new(stream, refused)), service));
-        let why = tokio::select! {
-            ended = &mut connection => return self.ended(ended),
-            why = opened.is_over(&self.closing) => why,
-        };
-        if let Some(why) = why.counted() {
-            self.counters.ended(self.name.text(), why, 1);
-        }
-        // A request that is on its way is answered.
-        let moment = if why == CloseReason::Closing { LAST_REQUESTS } else { MOMENT };
-        if let Ok(ended) = tokio::time::timeout(moment, &mut connection).await {
-            return self.ended(ended);
-        }
-        connection.as_mut().graceful_shutdown();
-        // What has begun is answered; what has not is cut.
-        while let Err(_later) = tokio::time::timeout(LAST_REQUESTS, &mut connection).await {
-            if !opened.is_busy() || why == CloseReason::Stalled {
-                return;
-            }
-        }
-    }
-
-    fn answer(
-        &self,
-        request: Request<Incoming>,
-        guard: RequestGuard,
-    ) -> impl Future<Output = Result<Response<GuardedBody>, Infallible>> + use<> {
-        let (is_ending, version) = (self.ending.clone(), request.version());
-        let is_too_large = version == Version::HTTP_2 && size(&request) > MAX_HEAD;
-        if is_too_large {
-            self.refused(&too_large());
-        }
-        let answer = self.service.call(request.map(Body::new));
-        async move {
-            let mut response = if is_too_large {
-                (StatusCode::SERVICE_UNAVAILABLE, [(REASON, HeaderValue::from_static(NOT_HTTP))])
-                    .into_response()
-            } else {
-                answer.await?
-            };
-            // HTTP/2 has its own way to say it.
-            if version == Version::HTTP_11 && (is_ending.is_cancelled() || guard.is_last()) {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok(response.map(|body| GuardedBody::new(body, guard)))
-        }
-    }
-
-    /// Counts a connection that ended with a request that could not be read.
-    fn ended(&self, ended: Result<(), Box<dyn Error + Send + Sync>>) {
-        let Err(error) = ended else { return };
-        let Some(error) = error.downcast_ref::<hyper::Error>() else { return };
-        if error.is_parse_too_large() {
-            self.refused(&too_large());
-        } else if error.is_parse() || is_of_frames(error) {
-            self.refused("a target or a header that HTTP does not allow");
-        }
-    }
-
-    fn refused(&self, what: &str) {
-        self.counters.refused(NOT_HTTP);
-        if self.refused_log.passes() {
-            tracing::warn!(
-                code = NOT_HTTP,
-                listener = self.name.text(),
-                "refused code={NOT_HTTP} listener={}: it cannot be read: {what}",
-                self.name.text()
-            );
-        }
-    }
-}
-
-fn too_large() -> String {
-    format!("a head over {} KiB, or more than {MAX_HEADERS} headers", MAX_HEAD / 1024)
-}
-
-/// Whether frames of HTTP/2 were wrong, and nothing else: a client that leaves is no error.
-fn is_of_frames(error: &hyper::Error) -> bool {
-    let is_of_connection = error.is_incomplete_message()
-        || error.is_closed()
-        || error.is_canceled()
-        || error.is_timeout()
-        || error.is_user()
-        || error.is_body_write_aborted();
-    !is_of_connection && error.source().is_some_and(|source| source.downcast_ref::<io::Error>().is_none())
-}
-
-/// Names and values, as HTTP/2 counts them.
-fn size<T>(request: &Request<T>) -> usize {
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    request.headers().iter().fold(target, |size, (name, value)| {
-        size.saturating_add(name.as_str().len()).saturating_add(value.len()).saturating_add(HEADER_OVERHEAD)
-    })
 }

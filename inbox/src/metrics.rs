@@ -1,4 +1,4 @@
-//! What `/metrics` shows, in OpenMetrics' text format.
+//! The metrics of `/metrics`, in OpenMetrics' text format.
 
 use crate::entry::QuarantineReason;
 use crate::store::Usage;
@@ -44,7 +44,7 @@ struct ListenerLabels {
     reason: &'static str,
 }
 
-/// What the listeners count.
+/// The counters of the listeners.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ListenerMetrics {
     refused: Family<ReasonLabel, Counter>,
@@ -53,7 +53,7 @@ pub(crate) struct ListenerMetrics {
 }
 
 impl ListenerMetrics {
-    /// With every series at 0, so that its first step is seen.
+    /// Creates every series at 0: a rate needs the value before the first event.
     fn register(registry: &mut Registry, refused: &Family<ReasonLabel, Counter>) -> Self {
         let this = Self { refused: refused.clone(), ..Self::default() };
         for listener in ["receive", "admin"] {
@@ -72,13 +72,13 @@ impl ListenerMetrics {
         );
         registry.register(
             "accept_errors",
-            "Connections that could not be accepted: no file descriptor, or another reason",
+            "Connections that the inbox could not accept: no file descriptor, or another reason",
             this.not_accepted.clone(),
         );
         this
     }
 
-    /// A request that could not be read.
+    /// Counts a request that cannot be read.
     pub(crate) fn refused(&self, reason: &str) {
         self.refused.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
     }
@@ -93,7 +93,7 @@ impl ListenerMetrics {
     }
 }
 
-/// How a route is.
+/// The health of a route.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RouteHealth {
     pub(crate) is_down: bool,
@@ -127,7 +127,7 @@ pub(crate) struct Metrics {
     pub(crate) expected_unknown: Counter,
     pub(crate) job_mismatch: Counter,
     pub(crate) listeners: ListenerMetrics,
-    /// Of the newest valid signature, in seconds.
+    /// By the newest valid signature, in seconds.
     pub(crate) clock_offset: Gauge,
 }
 
@@ -171,61 +171,61 @@ impl Metrics {
             this.received.clone(),
         );
         registry.register("refused", "Deliveries answered 503, by reason", this.refused.clone());
-        registry.register(
-            "quarantined",
-            "Deliveries put into quarantine, by reason",
-            this.quarantined.clone(),
-        );
+        registry.register("quarantined", "Quarantined deliveries, by reason", this.quarantined.clone());
         registry.register("batch_events", "Events in one commit", this.batch.clone());
-        registry.register("commit_seconds", "How long a commit took", this.commit.clone());
-        registry.register("attempts", "Attempts at a delivery, by how they ended", this.attempts.clone());
-        registry.register("attempt_seconds", "How long an attempt took", this.took.clone());
-        registry.register("route_down", "1 while no service answers on this route", this.down.clone());
+        registry.register("commit_seconds", "Duration of a commit", this.commit.clone());
+        registry.register("attempts", "Attempts, by outcome", this.attempts.clone());
+        registry.register("attempt_seconds", "Duration of an attempt", this.took.clone());
+        registry.register(
+            "route_down",
+            "1 while the service of this route does not answer",
+            this.down.clone(),
+        );
         registry.register("route_paused", "1 while an operator has paused this route", this.paused.clone());
-        registry.register("route_in_flight", "Deliveries under way", this.in_flight.clone());
+        registry.register("route_in_flight", "Attempts in flight", this.in_flight.clone());
         registry.register("entries", "Entries by state, as last measured", this.entries.clone());
-        registry.register("bytes", "Live bytes by what they are, as last measured", this.bytes.clone());
+        registry.register(
+            "bytes",
+            "Bytes of events in the store, by kind, as last measured",
+            this.bytes.clone(),
+        );
         registry.register(
             "clock_offset_seconds",
-            "How far the time of the newest valid signature is ahead of this machine's clock",
+            "Time of the newest valid signature minus this machine's time",
             this.clock_offset.clone(),
         );
         registry.register(
             "disk_free_bytes",
-            "Free bytes of the disk with the store's file",
+            "Free bytes on the disk of the store's file",
             this.disk_free.clone(),
         );
         registry.register(
             "oldest_waiting_seconds",
-            "Age of the oldest entry that waits",
+            "Age of the oldest waiting entry",
             this.oldest_waiting.clone(),
         );
-        registry.register("purged", "Entries whose body was purged", this.purged.clone());
-        registry.register("dead", "Entries given up after 72 h of trying", this.dead.clone());
-        registry.register(
-            "store_errors",
-            "Statements that the store did not take",
-            this.store_errors.clone(),
-        );
+        registry.register("purged", "Entries whose body is purged", this.purged.clone());
+        registry.register("dead", "Entries that died after 72 h of attempts", this.dead.clone());
+        registry.register("store_errors", "Failed statements of the store", this.store_errors.clone());
         registry.register(
             "reconciliations",
-            "Calls to the provider, by what they came to",
+            "Calls to the status API, by outcome",
             this.reconciliations.clone(),
         );
-        registry.register("expected", "Generations that are expected", this.expected.clone());
+        registry.register("expected", "Expected generations without an event", this.expected.clone());
         registry.register(
             "expected_overdue",
-            "Generations that are expected, and have had their time",
+            "Expected generations without an event after --reconcile-after",
             this.expected_overdue.clone(),
         );
         registry.register(
             "expected_unknown",
-            "Generations that the provider has not known three times",
+            "Expected generations that the status API denied three times",
             this.expected_unknown.clone(),
         );
         registry.register(
             "job_mismatch",
-            "Generations that were expected of another job than they were accepted with",
+            "Expectations of another job than the accepted entry has",
             this.job_mismatch.clone(),
         );
         this
@@ -240,7 +240,7 @@ impl Metrics {
     }
 
     pub(crate) fn quarantined(&self, reason: &QuarantineReason) {
-        // A header's text: a reason that this version does not know must not become a series of its own.
+        // The reason is a header's text: an unknown one must not create a series.
         let reason = reason.known().unwrap_or("other");
         self.quarantined.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
     }
@@ -268,7 +268,7 @@ impl Metrics {
         self.in_flight.get_or_create(&label).set(in_flight);
     }
 
-    /// Whether this process's deliveries have found no service on a route.
+    /// Whether this process finds the service of a route down.
     pub(crate) fn is_down(&self, route: &str) -> bool {
         self.down.get(&RouteLabel { route: route.to_owned() }).is_some_and(|down| down.get() != 0)
     }

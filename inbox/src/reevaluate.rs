@@ -1,4 +1,4 @@
-//! Judges an entry in quarantine with today's configuration of the gate.
+//! Reevaluates a quarantined entry with today's configuration of the gate.
 
 use crate::arrival::{Arrival, ArrivalError, read_headers};
 use crate::entry::QuarantineReason;
@@ -19,34 +19,34 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Today's configuration, and the reasons of the head that an operator overrides.
+/// Today's configuration, and the waived reasons.
 #[derive(Debug)]
 pub(crate) struct Judge {
     config: Config,
     waived: BTreeSet<Reason>,
 }
 
-/// What an entry in quarantine is by today's configuration.
+/// The outcome of a reevaluation.
 #[derive(Debug)]
-pub(crate) enum Reevaluation {
+pub(crate) enum ReevaluatedEntry {
     Passes(Arrival),
-    /// It passes once the provider confirms it.
+    /// It passes once the status API confirms it.
     NeedsConfirmation(Arrival),
 }
 
-/// Why a gate's configuration judges nothing.
+/// Why a request to reevaluate is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum ReevaluateError {
-    #[error("{0}")]
+    #[error("cannot load the gate's configuration: {0}")]
     Config(String),
-    #[error("{code:?} cannot be waived: only what the head shows can, {}", waivable().map(Reason::code).collect::<Vec<_>>().join(", "))]
+    #[error("cannot waive {code:?}: use one of {}", waivable().map(Reason::code).collect::<Vec<_>>().join(", "))]
     NotWaivable { code: String },
 }
 
-/// Why an entry does not pass.
+/// Why an entry stays in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum RuleFailure {
-    #[error("no hook is called {0} in this configuration")]
+    #[error("this configuration has no hook {0}")]
     NoHook(String),
     #[error("{}", .0.code())]
     Reason(Reason),
@@ -56,19 +56,19 @@ pub(crate) enum RuleFailure {
     NotOurs(#[from] ArrivalError),
 }
 
-/// Reasons that only the head shows, which the inbox does not store: an operator can override them.
+/// The reasons that depend on the head alone. The store does not contain the head, so only an operator can waive them.
 pub(crate) fn waivable() -> impl Iterator<Item = Reason> {
     let of_head = Reason::ALL.iter().copied().filter(is_of_head);
     of_head.chain([Reason::TokenExpired, Reason::TokenAudience, Reason::TokenMismatch])
 }
 
-/// Whether the head breaks a rule, the token's aside. A body that is missing shows again.
+/// Whether the head alone has the violation, the token's aside. A missing body shows in the entry.
 fn is_of_head(reason: &Reason) -> bool {
     let is_of_stage = matches!(reason.stage(), Stage::Source | Stage::Request);
     is_of_stage && !reason.is_final() && *reason != Reason::BodyMissing
 }
 
-/// A key of either kind that nobody has, another for each variable: reevaluation verifies and signs nothing.
+/// A valid but useless key for each variable: reevaluation verifies and signs nothing.
 fn no_key(variable: &str) -> String {
     format!("{KEY_PREFIX}{}", STANDARD.encode(Sha256::digest(variable)))
 }
@@ -82,60 +82,61 @@ impl Judge {
         Ok(Self { config, waived })
     }
 
-    /// What it is now, or why it stays.
-    pub(crate) fn judge(&self, kept: QuarantinedEntry) -> Result<Reevaluation, RuleFailure> {
-        let hook = self.config.hooks.iter().find(|hook| *hook.name == kept.hook);
-        let hook = hook.ok_or_else(|| RuleFailure::NoHook(kept.hook.clone()))?;
-        let headers = read_headers(&kept.headers);
-        let reason = match &kept.reason {
+    /// Judges an entry.
+    pub(crate) fn judge(&self, entry: QuarantinedEntry) -> Result<ReevaluatedEntry, RuleFailure> {
+        let hook = self.config.hooks.iter().find(|hook| *hook.name == entry.hook);
+        let hook = hook.ok_or_else(|| RuleFailure::NoHook(entry.hook.clone()))?;
+        let headers = read_headers(&entry.headers);
+        let reason = match &entry.reason {
             Some(QuarantineReason::Gate(reason)) => Some(*reason),
             _ => None,
         };
-        let recorded = self.recorded(hook, &kept, &headers, reason)?;
-        let (decided, now): (_, fn(Arrival) -> Reevaluation) = match reevaluate(hook, recorded, &kept.body) {
-            Decision::Confirm(question) => {
-                (conclude(question, Outcome::Confirmed), Reevaluation::NeedsConfirmation)
-            }
-            Decision::Forward(delivery) => (Ok(delivery), Reevaluation::Passes),
-            Decision::Refuse(refusal) => (Err(refusal), Reevaluation::Passes),
-        };
+        let findings = self.findings(hook, &entry, &headers, reason)?;
+        let (decided, outcome): (_, fn(Arrival) -> ReevaluatedEntry) =
+            match reevaluate(hook, findings, &entry.body) {
+                Decision::Confirm(question) => {
+                    (conclude(question, Outcome::Confirmed), ReevaluatedEntry::NeedsConfirmation)
+                }
+                Decision::Forward(delivery) => (Ok(delivery), ReevaluatedEntry::Passes),
+                Decision::Refuse(refusal) => (Err(refusal), ReevaluatedEntry::Passes),
+            };
         let delivery = match decided {
             Ok(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
             Ok(delivery) => return Err(delivery.reason().map_or(RuleFailure::Observed, RuleFailure::Reason)),
             Err(refusal) => return Err(RuleFailure::Reason(refusal.reason)),
         };
         let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
-        let headers = marked(headers, &forward::headers(&delivery), overridden);
-        let path = String::from_utf8_lossy(&kept.path).into_owned();
-        Ok(now(Arrival::read(&path, &headers, kept.body.into())?))
+        let headers = with_gate_headers(headers, &forward::headers(&delivery), overridden);
+        let path = String::from_utf8_lossy(&entry.path).into_owned();
+        Ok(outcome(Arrival::read(&path, &headers, entry.body.into())?))
     }
 
-    fn recorded(
+    fn findings(
         &self,
         hook: &Arc<Hook>,
-        kept: &QuarantinedEntry,
+        entry: &QuarantinedEntry,
         headers: &HeaderMap,
         reason: Option<Reason>,
     ) -> Result<OriginalFindings, RuleFailure> {
         use Reason::{TokenAudience, TokenExpired, TokenMismatch};
         let waived = |reason: &Reason| self.waived.contains(reason);
-        // The prompt that it was bound to is on no record: it is as it was found, where it still counts.
+        // The store does not contain the prompt that the token is bound to, so the old violation stands.
         if reason == Some(TokenMismatch) && hook.checks.prompt == Check::Enforce && !waived(&TokenMismatch) {
             return Err(RuleFailure::Reason(TokenMismatch));
         }
         let proofs = headers.get(header::PROOFS).and_then(|proofs| proofs.to_str().ok()).unwrap_or_default();
-        let held = |proof: Proof| proofs.split(',').any(|found| found == proof.name());
-        let late =
+        let has = |proof: Proof| proofs.split(',').any(|found| found == proof.name());
+        let scope_violation =
             reason.filter(|reason| matches!(reason, TokenExpired | TokenAudience)).unwrap_or(TokenExpired);
-        let token = match (kept.token_id.clone(), kept.job.clone()) {
+        let token = match (entry.token_id.clone(), entry.job.clone()) {
             (None, _) => OriginalToken::Absent,
-            (Some(id), job) if held(Proof::Token) || waived(&late) => OriginalToken::Good(id, job),
-            (Some(id), job) => OriginalToken::OutOfScope(late, id, job),
+            (Some(id), job) if has(Proof::Token) || waived(&scope_violation) => OriginalToken::Good(id, job),
+            (Some(id), job) => OriginalToken::OutOfScope(scope_violation, id, job),
         };
         Ok(OriginalFindings {
             violation: reason.filter(is_of_head).filter(|reason| !waived(reason)),
             token,
-            confirmed: held(Proof::Confirmed),
+            confirmed: has(Proof::Confirmed),
             content_type: match headers.get("content-type").map(HeaderValue::as_bytes) {
                 Some(b"application/json") => ContentType::Json,
                 Some(other) if other.starts_with(b"application/json") => ContentType::JsonVariant,
@@ -150,15 +151,15 @@ fn read_waivable(code: &str) -> Result<Reason, ReevaluateError> {
     reason.ok_or_else(|| ReevaluateError::NotWaivable { code: code.to_owned() })
 }
 
-/// The headers as the gate sets them on what it accepts.
-pub(crate) fn marked(
+/// Replaces the gate headers by those of an accepted event.
+pub(crate) fn with_gate_headers(
     mut headers: HeaderMap,
     set: &[(&'static str, std::borrow::Cow<'_, str>)],
     overridden: Option<&str>,
 ) -> HeaderMap {
-    let ours: Vec<HeaderName> =
+    let old: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with(header::PREFIX)).cloned().collect();
-    for name in ours {
+    for name in old {
         headers.remove(name);
     }
     let overridden = overridden.map(|code| (header::OVERRIDE, code.into()));
@@ -167,7 +168,7 @@ pub(crate) fn marked(
             headers.insert(name, value);
         }
     }
-    // A signature's id is the event's, once there is one.
+    // The id of a signature is the event's idempotency key.
     if let Some(key) = headers.get(header::IDEMPOTENCY_KEY).cloned()
         && headers.contains_key(header::WEBHOOK_ID)
     {

@@ -1,7 +1,7 @@
-//! Makes an arrival of an entry in quarantine, as the event that a person names.
+//! Turns a quarantined entry into an arrival of the event that a person names.
 
 use crate::arrival::{Arrival, ArrivalError, MAX_DEPTH, read_headers};
-use crate::reevaluate::marked;
+use crate::reevaluate::with_gate_headers;
 use crate::store::{EntryRow, StoredPayload};
 use blobgate::contract::{self, header};
 use blobgate::dialect::Dialect;
@@ -18,30 +18,30 @@ pub(crate) enum ReleaseAsError {
     NoGeneration(i64),
     #[error("entry {0} is about generation {1}, and a release cannot change that: leave --generation out")]
     OtherGeneration(i64, String),
-    #[error("entry {0} has no header blobgate-dialect that this version knows: release it with a newer one")]
+    #[error("the dialect of entry {0} is missing or unknown: use a newer version")]
     NoDialect(i64),
-    #[error("entry {0} cannot be read as a delivery: {1}")]
+    #[error("entry {0} is not a valid delivery: {1}")]
     NotOurs(i64, ArrivalError),
-    #[error("the body of entry {0} is purged: there is nothing to deliver")]
+    #[error("the body of entry {0} is purged, so it cannot be released")]
     Purged(i64),
     #[error("entry {0} is already released: another entry has its event")]
     Released(i64),
     #[error("entry {0} is dropped")]
     Dropped(i64),
-    #[error("entry {0} was released already, and is {1}")]
-    LetOut(i64, String),
-    #[error("entry {0} is not in quarantine: it is {1}, and is delivered without this")]
-    UnderWay(i64, String),
-    #[error("entry {0} is not in quarantine: it is {1}; `blobgate inbox replay {0}` delivers it again")]
+    #[error("entry {0} is already released, and is {1}")]
+    AlreadyReleased(i64, String),
+    #[error("entry {0} is not quarantined: it is {1}, and needs no release")]
+    NotFinished(i64, String),
+    #[error("entry {0} is not quarantined: it is {1}; `blobgate inbox replay {0}` delivers it again")]
     NotQuarantined(i64, String),
     #[error(
-        "entry {id} stays in quarantine, for as {event} it is a case of {reason}: \
-         `blobgate inbox ls --generation {generation}` shows the others of its generation"
+        "entry {id} stays in quarantine: as {event}, its reason is {reason}. \
+         `blobgate inbox ls --generation {generation}` lists the entries that it contradicts"
     )]
     Contradicts { id: i64, event: &'static str, reason: String, generation: String },
     #[error(
-        "entry {id} stays in quarantine, for as {event} it is a case of {reason}: \
-         `blobgate inbox expect --hook {hook} --generation {generation} --job {job}` lets its token speak of it"
+        "entry {id} stays in quarantine: as {event}, its reason is {reason}. \
+         `blobgate inbox expect --hook {hook} --generation {generation} --job {job}` permits its token"
     )]
     Unexplained {
         id: i64,
@@ -55,7 +55,7 @@ pub(crate) enum ReleaseAsError {
     NotNow(i64, String),
 }
 
-/// The arrival that the entry would have been, had it been this event. Its result URL is not checked.
+/// The arrival of the entry as this event. It does not check the result URL.
 pub(crate) fn arrival(
     entry: &EntryRow,
     payload: StoredPayload,
@@ -87,13 +87,13 @@ pub(crate) fn arrival(
         set.extend(text(name).map(|value| (name, value.into())));
     }
     forward::add_event(Verdict::Accepted, dialect, &event, &mut set);
-    let headers = marked(headers, &set, entry.reason.as_ref().map(|reason| reason.as_str()));
+    let headers = with_gate_headers(headers, &set, entry.reason.as_ref().map(|reason| reason.as_str()));
     let path = String::from_utf8_lossy(&payload.path).into_owned();
     Arrival::read(&path, &headers, payload.body.into())
         .map_err(|error| ReleaseAsError::NotOurs(entry.id, error))
 }
 
-/// A body that is no JSON is read as null.
+/// Parses a body. A body that is not JSON is null.
 fn parse(body: &[u8], known: KnownKeys) -> Value<'_> {
     json::parse(body, MAX_DEPTH, known).unwrap_or(Value::Null)
 }

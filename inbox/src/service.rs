@@ -1,4 +1,4 @@
-//! The actions of an operator, without HTTP. The admin listener, the tool and the demo share their requests and answers.
+//! The operator's actions, without HTTP. The admin listener, the tool and the demo share their requests and answers.
 //!
 //! Times are RFC 3339 in UTC.
 
@@ -9,6 +9,7 @@ mod expect;
 mod filter;
 mod names;
 mod pauses;
+mod payload;
 mod problem;
 mod reconcile;
 mod reevaluate;
@@ -23,15 +24,14 @@ use ::time::OffsetDateTime;
 use ::time::macros::format_description;
 pub use change::{ChangeAnswer, ChangePreview, ChangeRequest, EntryRefusal, RefusalCount, StateCount};
 pub(crate) use entries::read_id;
-pub use entries::{
-    BodyEncoding, EntryDetail, EntryPage, EntryPayload, EntrySummary, HeaderLine, ListRequest,
-};
+pub use entries::{EntryDetail, EntryPage, EntrySummary, ListRequest};
 pub use error::BadRequest;
 pub(crate) use error::Error;
 pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
 pub use filter::{EntryFilter, reasons};
 pub use names::{EntryState, EventKind, ExpectationState, Lane};
 pub use pauses::{ActivePause, PauseAnswer, PauseTarget};
+pub use payload::{BodyEncoding, EntryPayload, HeaderLine};
 pub use problem::{ProblemCode, ProblemDocument};
 pub use reconcile::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion, ReconcileRequest};
 pub use reevaluate::{ReevaluateAnswer, ReevaluateRequest, waivable};
@@ -42,22 +42,22 @@ use std::time::Duration;
 pub use tail::{TailEntry, TailPage, TailRequest, TailWith};
 use tokio::sync::Notify;
 
-/// What the actions work on. Each action is a method, in the file of its subject.
+/// The operator's actions. Each is a method, in the file of its subject.
 pub(crate) struct Operations {
     pub(crate) shared: InboxHandles,
     pub(crate) releaser: Releaser,
-    /// Makes the reconciler look now.
+    /// Wakes the reconciler.
     pub(crate) nudge: Arc<Notify>,
-    /// The calls that the reconciler may make in a minute; none without a provider.
+    /// The calls of the reconciler in a minute; nothing without a status API.
     pub(crate) per_minute: Option<u32>,
-    /// In microseconds.
+    /// The time from an expectation to the first call, in microseconds.
     pub(crate) reconcile_after: i64,
 }
 
-/// A change waits behind others, for as long as a statement may take, and then for its own.
+/// A change waits for others, as long as a statement may take, and then for its own.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Writes in a task of its own, to its end, even when the client leaves.
+/// Writes in its own task, which ends even when the client leaves.
 async fn written<T: Send + 'static>(
     write: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, Error> {
@@ -71,7 +71,7 @@ async fn written<T: Send + 'static>(
 fn time(micros: i64) -> String {
     let at = i128::from(micros).saturating_mul(1_000);
     let at = OffsetDateTime::from_unix_timestamp_nanos(at).ok();
-    // `Rfc3339` leaves out zeros at the end, and times of one length sort as text.
+    // `Rfc3339` omits trailing zeros, but times of one length sort as text.
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     at.and_then(|at| at.format(format).ok()).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! What the store may take: live bytes up to a limit, of which quarantine, dead and observed have a share each, and a
-//! reserve of free disk in which marking and purging still work.
+//! The space of the store: a limit of bytes, a share of it each for quarantined, dead and observed entries, and a reserve of
+//! free disk for outcomes and retention.
 
 use crate::arrival::Arrival;
 use crate::decide::{ArrivalOutcome, QuarantineRoom};
@@ -8,43 +8,44 @@ use blobgate::policy::Verdict;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-/// How full the store is: measured now and then, and estimated in between.
+/// The used space, measured regularly and estimated in between.
 #[derive(Debug)]
 pub(crate) struct Space {
     limit: i64,
-    /// Quarantined, dead and observed entries may each take so much.
+    /// The limit each for quarantined, dead and observed entries.
     share: i64,
     total: AtomicI64,
     quarantine: AtomicI64,
     dead: AtomicI64,
     observed: AtomicI64,
     disk_is_full: AtomicBool,
-    /// Whose disk is looked at: a file's only, for a database's is elsewhere.
+    /// SQLite's file. The disk of a PostgreSQL server is not visible here.
     file: Option<PathBuf>,
 }
 
-/// Why nothing more is taken.
+/// Why the store takes no more events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Full {
     #[error("the store has reached its limit")]
     Limit,
     #[error("the disk has too little free space")]
     Disk,
-    #[error("what is only observed has reached its share of the store")]
+    #[error("observed entries have reached their share of the store")]
     Observed,
-    #[error("the quarantine has reached its share of the store")]
+    #[error("quarantined entries have reached their share of the store")]
     Quarantine,
 }
 
-/// One part in ten.
+/// A share is one part in this many of the limit.
 const SHARE: i64 = 10;
-/// So many tokens at least fill the quarantine: one part in ten is 107 MB of the usual 10 GiB, some 40,000 events.
+/// The fewest tokens that can fill the quarantine. One has at most 107 MB of the default 10 GiB, some 40,000 events.
 const TOKENS: i64 = 10;
-/// So much of the disk stays free, in percent, and at least so many bytes.
+/// The reserve of free disk in percent.
 const RESERVE_PERCENT: u64 = 5;
-const RESERVE_LEAST: u64 = 64 << 20;
-/// What a file has to have room for in itself, so that it is not purged for each event.
-const AHEAD: u64 = 16 << 20;
+/// The smallest reserve in bytes.
+const MIN_RESERVE: u64 = 64 << 20;
+/// Bytes that retention frees inside the file beyond the need, so that it does not run for each event.
+const HEADROOM: u64 = 16 << 20;
 
 impl Space {
     pub(crate) fn new(limit: i64, file: Option<PathBuf>) -> Self {
@@ -60,7 +61,7 @@ impl Space {
         }
     }
 
-    /// Decides on one more arrival.
+    /// Checks whether there is room for another event.
     pub(crate) fn check(&self, verdict: Verdict) -> Result<(), Full> {
         let is_over = |bytes: &AtomicI64, limit| bytes.load(Ordering::Relaxed) >= limit;
         if self.disk_is_full.load(Ordering::Relaxed) {
@@ -83,12 +84,12 @@ impl Space {
         }
     }
 
-    /// Whether more may be given up. Where not, it goes on being tried: what is dead must not take the place of what comes.
+    /// Whether another entry may die. If not, its attempts continue: dead entries must not take the space of new events.
     pub(crate) fn dead_has_room(&self) -> bool {
         self.dead.load(Ordering::Relaxed) < self.share
     }
 
-    /// Counts what has come since the last measurement.
+    /// Adds an arrival to the estimate.
     pub(crate) fn add(&self, arrival: &Arrival, outcome: &ArrivalOutcome) {
         let size = arrival.size();
         match outcome {
@@ -104,12 +105,12 @@ impl Space {
         self.total.fetch_add(size, Ordering::Relaxed);
     }
 
-    /// Counts what was purged since the last measurement.
+    /// Subtracts purged bytes from the estimate.
     pub(crate) fn freed(&self, bytes: i64) {
         self.total.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Takes over what was measured.
+    /// Records a measurement of the store.
     pub(crate) fn set(&self, usage: &Usage) {
         self.total.store(usage.total, Ordering::Relaxed);
         self.quarantine.store(usage.quarantine, Ordering::Relaxed);
@@ -117,7 +118,7 @@ impl Space {
         self.observed.store(usage.observed, Ordering::Relaxed);
     }
 
-    /// How much is to be purged for the store to have room again, in bytes: near the limit, down to nine tenths of it.
+    /// The bytes that retention must free: near the limit, down to nine tenths of it.
     pub(crate) fn excess(&self) -> i64 {
         let (near, aim) = (
             self.limit.saturating_sub(self.share.checked_div(2).unwrap_or_default()),
@@ -127,7 +128,7 @@ impl Space {
         if total > near { total.saturating_sub(aim) } else { 0 }
     }
 
-    /// Looks at the disk, where there is one to look at.
+    /// Measures the disk of SQLite's file.
     pub(crate) fn disk(&self) -> Option<Disk> {
         let folder = self.file.as_ref()?.parent()?;
         let folder = if folder.as_os_str().is_empty() { std::path::Path::new(".") } else { folder };
@@ -135,10 +136,10 @@ impl Space {
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let percent =
             disk.f_blocks.saturating_mul(disk.f_frsize).saturating_mul(RESERVE_PERCENT).checked_div(100)?;
-        Some(Disk { free, reserve: percent.max(RESERVE_LEAST) })
+        Some(Disk { free, reserve: percent.max(MIN_RESERVE) })
     }
 
-    /// Takes over what was seen of the disk: nothing more is taken where it is full.
+    /// Records a measurement: on a full disk the store takes no more events.
     pub(crate) fn set_disk(&self, disk: Disk, reusable: u64) {
         self.disk_is_full.store(disk.is_full(reusable), Ordering::Relaxed);
     }
@@ -148,29 +149,29 @@ impl Space {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Disk {
     pub(crate) free: u64,
-    /// So much stays free.
+    /// The bytes that must stay free.
     reserve: u64,
 }
 
 impl Disk {
-    /// Whether the store may still grow.
+    /// Whether the file must not grow any more.
     pub(crate) fn is_short(self) -> bool {
         self.free < self.reserve
     }
 
-    /// Whether what comes would take from the reserve. It does not while the file has room in itself, `reusable` bytes of
-    /// it: as long as half of the reserve is there, for the log of what is written is beside the file.
+    /// Whether an event would use the reserve. It does not while the file itself has `reusable` bytes, and half of the reserve is
+    /// free for the write-ahead log.
     fn is_full(self, reusable: u64) -> bool {
         self.is_short() && (self.is_out() || self.free.saturating_add(reusable) < self.reserve)
     }
 
-    /// How much is to be purged for the file to have room in itself. More where another program has taken the disk would not
+    /// The bytes that retention must free inside the file. 0 when another program has filled the disk: purging would not
     /// help.
     pub(crate) fn excess(self, reusable: u64) -> i64 {
         if !self.is_short() || self.is_out() {
             return 0;
         }
-        let lack = self.reserve.saturating_add(AHEAD).saturating_sub(self.free.saturating_add(reusable));
+        let lack = self.reserve.saturating_add(HEADROOM).saturating_sub(self.free.saturating_add(reusable));
         i64::try_from(lack).unwrap_or(i64::MAX)
     }
 
@@ -190,17 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn the_reserve_stays_free() {
+    fn keeps_the_reserve_free() {
         const MIB: u64 = 1 << 20;
         row(100 * MIB, 0, false, 0);
-        // Of what is delivered so much goes.
+        // Retention frees the need and the headroom.
         row(99 * MIB, 0, true, 17 << 20);
         row(99 * MIB, MIB - 1, true, (16 << 20) + 1);
-        // The file has room in itself.
+        // The file has reusable bytes.
         row(99 * MIB, MIB, false, 16 << 20);
         row(99 * MIB, 17 * MIB, false, 0);
         row(50 * MIB, 50 * MIB, false, 16 << 20);
-        // Another program has taken it.
+        // Another program has filled the disk.
         row(50 * MIB - 1, 500 * MIB, true, 0);
         row(0, 0, true, 0);
     }

@@ -1,11 +1,11 @@
-//! Which rule an entry in quarantine breaks, and where. It shows no value of the body.
+//! Describes the violation of a quarantined entry, without a value of its body.
 
 use crate::arrival::{MAX_DEPTH, read_headers};
 use blobgate::contract::header;
 use blobgate::dialect::Dialect;
 use blobgate::{Reason, json};
 
-/// What breaks the rule of this reason, where more is known of it than its code.
+/// The violation behind a reason code, where the entry shows more than the code.
 pub(crate) fn describe(code: &str, headers: &[u8], body: &[u8]) -> Option<String> {
     let reason = Reason::parse(code)?;
     let headers = read_headers(headers);
@@ -17,7 +17,9 @@ pub(crate) fn describe(code: &str, headers: &[u8], body: &[u8]) -> Option<String
             let violation = dialect.violation(&payload).map(|violation| violation.to_string());
             violation.or_else(|| {
                 let drift = text(header::DRIFT)?;
-                Some(format!("not as documented, and the hook's schema is strict: {drift}"))
+                Some(format!(
+                    "the hook's schema is strict, and these fields differ from the documentation: {drift}"
+                ))
             })
         }
         Reason::ResultUrlDenied => Some(
@@ -47,13 +49,13 @@ mod tests {
     }
 
     #[test]
-    fn names_the_field_and_no_value() {
+    fn names_the_field_without_its_value() {
         const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
         let body = format!(r#"{{"generation_id":"{ID}","status":"succeeded"}}"#);
         let status = "field `status` has another value, expected \"completed\" or \"failed\"";
         row("schema-invalid", "", &body, Some(status));
         let good = body.replace("succeeded", "failed");
-        let drift = "not as documented, and the hook's schema is strict: seed,error";
+        let drift = "the hook's schema is strict, and these fields differ from the documentation: seed,error";
         row("schema-invalid", "blobgate-drift: seed,error\r\n", &good, Some(drift));
         row("schema-invalid", "", &good, None);
         row("json-invalid", "", "{", Some("The body is not JSON in UTF-8"));

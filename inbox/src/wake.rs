@@ -12,7 +12,7 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    /// Entries wait on these routes.
+    /// Wakes the deliverer for these routes.
     pub(crate) fn up(&self, routes: impl IntoIterator<Item = String>) {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner).extend(routes);
         self.notify.notify_one();

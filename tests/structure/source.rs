@@ -15,6 +15,7 @@ struct SourceFile {
     /// The module; `[]` for the root.
     module: Vec<String>,
     tokens: Vec<TokenTree>,
+    is_test: bool,
 }
 
 pub(crate) struct Literal {
@@ -32,6 +33,10 @@ impl Crate {
         let mut files = Vec::new();
         add(repository, folder, &[], &mut files);
         assert!(!files.is_empty(), "{} has no source", folder.display());
+        let test_modules: Vec<Vec<String>> = files.iter().flat_map(SourceFile::test_modules).collect();
+        for file in &mut files {
+            file.is_test |= test_modules.iter().any(|module| file.module.starts_with(module));
+        }
         Self { files }
     }
 
@@ -40,7 +45,7 @@ impl Crate {
         let modules: BTreeSet<&[String]> = self.files.iter().map(|file| &file.module[..]).collect();
         let root = self.names_at_root();
         let mut imports = BTreeSet::new();
-        for file in self.files.iter().filter(|file| !file.module.is_empty() && !file.is_test()) {
+        for file in self.files.iter().filter(|file| !file.module.is_empty() && !file.is_test) {
             let mut paths = Vec::new();
             collect(&without_tests(&file.tokens), &file.module, &mut paths);
             for mut path in paths {
@@ -80,7 +85,7 @@ impl Crate {
             let mut literals = Vec::new();
             texts(&file.tokens, &mut |text| literals.push(Literal { text, is_in_test: true }));
             let mut outside = Vec::new();
-            if !file.is_test() {
+            if !file.is_test {
                 texts(&without_tests(&file.tokens), &mut |text| outside.push(text));
             }
             for literal in &mut literals {
@@ -102,10 +107,15 @@ impl Crate {
 }
 
 impl SourceFile {
-    fn is_test(&self) -> bool {
-        let is_of_tests =
-            |part: &str| matches!(part, "tests" | "tests.rs" | "testkit" | "benches" | "examples" | "fuzz");
-        self.path.split('/').any(is_of_tests)
+    /// The modules that this file declares for tests: `#[cfg(test)] mod name;`.
+    fn test_modules(&self) -> Vec<Vec<String>> {
+        let mut modules = Vec::new();
+        for window in self.tokens.windows(5) {
+            let text = |index: usize| window[index].to_string();
+            let is_declared = text(0) == "#" && is_cfg_test(&window[1]) && text(2) == "mod" && text(4) == ";";
+            modules.extend(is_declared.then(|| [&self.module[..], &[text(3)]].concat()));
+        }
+        modules
     }
 }
 
@@ -123,13 +133,23 @@ fn add(repository: &Path, folder: &Path, module: &[String], files: &mut Vec<Sour
             let is_root = module.is_empty() && (name == "lib" || name == "main");
             let text = std::fs::read_to_string(&path).unwrap();
             let tokens: TokenStream = text.parse().unwrap();
+            let path = path.strip_prefix(repository).unwrap().to_str().unwrap().to_owned();
             files.push(SourceFile {
-                path: path.strip_prefix(repository).unwrap().to_str().unwrap().to_owned(),
+                is_test: path.split('/').any(is_of_tests),
+                path,
                 module: if is_root { Vec::new() } else { below },
                 tokens: tokens.into_iter().collect(),
             });
         }
     }
+}
+
+fn is_of_tests(part: &str) -> bool {
+    matches!(part, "tests" | "tests.rs" | "testkit" | "benches" | "examples" | "fuzz")
+}
+
+fn is_cfg_test(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Group(group) if group.stream().to_string() == "cfg (test)")
 }
 
 /// The tokens without the items after `#[cfg(test)]`.
@@ -139,9 +159,7 @@ fn without_tests(tokens: &[TokenTree]) -> Vec<TokenTree> {
     while let Some((token, after)) = rest.split_first() {
         rest = after;
         match after.first() {
-            Some(TokenTree::Group(group))
-                if token.to_string() == "#" && group.stream().to_string() == "cfg (test)" =>
-            {
+            Some(group) if token.to_string() == "#" && is_cfg_test(group) => {
                 let is_end = |token: &TokenTree| match token {
                     TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
                     token => token.to_string() == ";",

@@ -1,7 +1,7 @@
 //! `blobgate inbox backup`: copies an SQLite store.
 
 use super::entry::size;
-use crate::output::tell;
+use crate::output::print_line;
 use anyhow::Result;
 use blobgate_inbox::store::{CopySummary, Place};
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let copied = args.store.backup(&args.to).await?;
-    tell(format_args!("copied to {}: {}", args.to.display(), contents(&copied)));
+    print_line(format_args!("copied to {}: {}", args.to.display(), contents(&copied)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,7 +4,7 @@ use super::client::InboxClient;
 use super::prompt::confirm;
 use super::report::{Refusals, count, entries};
 use super::selection::CommandSelection;
-use crate::output::{say, tell, tell_json};
+use crate::output::{eprint_line, print_json, print_line};
 use crate::progress::Progress;
 use anyhow::{Context, Result};
 use blobgate_inbox::service::{ChangePreview, ChangeRequest, RefusalCount, StateCount};
@@ -41,7 +41,7 @@ pub(super) async fn change(
     if asks || options.dry_run {
         let preview = run.preview(selected).await?;
         if options.dry_run {
-            return Ok(run.tell_preview(&preview, options.json));
+            return Ok(run.print_preview(&preview, options.json));
         }
         if let Some(code) = run.confirm(&preview, options.yes)? {
             return Ok(code);
@@ -77,16 +77,16 @@ impl ChangeRun {
     fn confirm(&self, preview: &ChangePreview, yes: bool) -> Result<Option<ExitCode>> {
         let (verb, past) = (self.change.verb(), self.change.past());
         for RefusalCount { why, count } in &preview.would_refuse {
-            say(format_args!("{} cannot be {past}: {why}", entries(*count)));
+            eprint_line(format_args!("{} cannot be {past}: {why}", entries(*count)));
         }
         let total = sum(&preview.would_change);
         if total == 0 {
-            say(format_args!("no entry to {verb}"));
+            eprint_line(format_args!("no entry to {verb}"));
             let code = if preview.would_refuse.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             return Ok(Some(code));
         }
         if let Some(warning) = self.change.warning() {
-            say(format_args!("{warning}"));
+            eprint_line(format_args!("{warning}"));
         }
         if yes {
             return Ok(None);
@@ -94,17 +94,17 @@ impl ChangeRun {
         confirm(&format!("{verb} {}: {}", entries(total), states(preview)), past)
     }
 
-    fn tell_preview(&self, preview: &ChangePreview, json: bool) -> ExitCode {
+    fn print_preview(&self, preview: &ChangePreview, json: bool) -> ExitCode {
         if json {
             let ChangePreview { would_change, would_refuse, .. } = preview;
-            tell_json(json!({"would_change": would_change, "would_refuse": would_refuse}));
+            print_json(json!({"would_change": would_change, "would_refuse": would_refuse}));
             return ExitCode::SUCCESS;
         }
         let total = sum(&preview.would_change);
         let states = if total > 0 { format!(": {}", states(preview)) } else { String::new() };
-        tell(format_args!("would {} {}{states}", self.change.verb(), entries(total)));
+        print_line(format_args!("would {} {}{states}", self.change.verb(), entries(total)));
         for RefusalCount { why, count } in &preview.would_refuse {
-            tell(format_args!("{} cannot be {}: {why}", entries(*count), self.change.past()));
+            print_line(format_args!("{} cannot be {}: {why}", entries(*count), self.change.past()));
         }
         ExitCode::SUCCESS
     }
@@ -130,10 +130,10 @@ impl ChangeRun {
     fn report(&self, json: bool) -> ExitCode {
         let past = self.change.past();
         if json {
-            tell_json(json!({"changed": self.changed, "refused": self.refused.json()}));
+            print_json(json!({"changed": self.changed, "refused": self.refused.json()}));
         } else {
-            self.refused.say(&format!("not {past}"));
-            tell(format_args!("{} {past}", count(&self.changed)));
+            self.refused.eprint(&format!("not {past}"));
+            print_line(format_args!("{} {past}", count(&self.changed)));
         }
         if self.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

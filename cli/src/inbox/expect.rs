@@ -4,7 +4,7 @@ mod csv;
 
 use super::client::{AdminArgs, InboxClient, is_unreachable};
 use super::report::entries;
-use crate::output::{say, tell, tell_json};
+use crate::output::{eprint_line, print_json, print_line};
 use crate::progress::Progress;
 use anyhow::{Result, bail};
 use blobgate_inbox::service::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// A file with a line hook,generation_id,job for each generation; the header line is optional
     #[arg(long, value_name = "FILE", conflicts_with = "hook", required_unless_present = "hook")]
     csv: Option<PathBuf>,
-    /// JSON, one answer a line
+    /// JSON output: one answer a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
 fn show(answer: &ExpectAnswer, json: bool) -> Result<()> {
     if json {
-        tell_json(serde_json::to_string(answer)?);
+        print_json(serde_json::to_string(answer)?);
         return Ok(());
     }
     let ExpectAnswer { expectation, released } = answer;
@@ -77,7 +77,7 @@ fn show(answer: &ExpectAnswer, json: bool) -> Result<()> {
     } else {
         format!("; released {} from quarantine", entries(released.len()))
     };
-    tell(format_args!("{}: {}{released}", expectation.generation_id, summary(expectation)));
+    print_line(format_args!("{}: {}{released}", expectation.generation_id, summary(expectation)));
     Ok(())
 }
 
@@ -98,7 +98,7 @@ async fn announce_all(inbox: &InboxClient, lines: Vec<csv::CsvLine>, json: bool)
             }
             Err(error) => {
                 refused = refused.saturating_add(1);
-                say(format_args!("line {number}: {error}"));
+                eprint_line(format_args!("line {number}: {error}"));
             }
         }
         progress.at(done);
@@ -106,7 +106,7 @@ async fn announce_all(inbox: &InboxClient, lines: Vec<csv::CsvLine>, json: bool)
     drop(progress);
     if !json {
         let more = if refused > 0 { format!(", {refused} refused") } else { String::new() };
-        tell(format_args!("{done} expected{more}"));
+        print_line(format_args!("{done} expected{more}"));
     }
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,7 +4,7 @@ use super::client::{AdminArgs, InboxClient};
 use super::filter::FilterArgs;
 use super::report::entries;
 use super::tail::START;
-use crate::output::{escape_json, say};
+use crate::output::{eprint_line, escape_json};
 use crate::progress::Progress;
 use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{TailRequest, TailWith};
@@ -51,7 +51,7 @@ const MAX_PAGE: i64 = 500;
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
-    let with = if args.bodies { TailWith::Came } else { TailWith::Nothing };
+    let with = if args.bodies { TailWith::Received } else { TailWith::Nothing };
     let mut request =
         TailRequest { filter: args.filter.read(), limit: Some(MAX_PAGE), with, ..TailRequest::default() };
     let until = inbox.tail(&request).await?.next;
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
         written => written?,
     }
-    say(format_args!("{} exported. Export later ones with --after {after}", entries(count)));
+    eprint_line(format_args!("{} exported. Export later ones with --after {after}", entries(count)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -20,7 +20,7 @@ pub(super) struct FilterArgs {
     /// Only entries of this event; a quarantined entry claims one
     #[arg(long, value_name = "EVENT", value_parser = event())]
     event: Option<EventKind>,
-    /// Only entries quarantined for this reason: a code of the gate, token-reused, token-conflict or event-conflict
+    /// Only entries quarantined for this reason, such as token-expired
     #[arg(long, value_name = "REASON", value_parser = PossibleValuesParser::new(reasons()), hide_possible_values = true)]
     reason: Option<String>,
     /// Only entries of this generation

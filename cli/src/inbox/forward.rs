@@ -3,7 +3,7 @@
 use super::report::entries;
 use crate::env::read_env;
 use crate::net_error::cause;
-use crate::output::say;
+use crate::output::eprint_line;
 use anyhow::{Context, Result, anyhow, bail};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use blobgate::contract::{EventSource, header};
@@ -120,7 +120,7 @@ impl Forwarder {
             let wait = waits.next().unwrap_or(MAX_WAIT);
             if self.is_down || started.elapsed().saturating_add(wait) > self.retry {
                 if !self.is_down {
-                    say(format_args!(
+                    eprint_line(format_args!(
                         "{} is down: {why}. Each entry is tried once until it answers",
                         self.base
                     ));

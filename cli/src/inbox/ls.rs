@@ -3,7 +3,7 @@
 use super::client::AdminArgs;
 use super::entry::{age, last_answer};
 use super::filter::FilterArgs;
-use crate::output::{say, tell, tell_json};
+use crate::output::{eprint_line, print_json, print_line};
 use crate::table::{Side, lines};
 use anyhow::Result;
 use blobgate_inbox::service::{EntrySummary, ListRequest};
@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Only entries older than this one, such as the last of a list
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
     before: Option<i64>,
-    /// JSON, one object a line
+    /// JSON output: one entry a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         remaining = remaining.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
         for entry in page.entries {
             if args.json {
-                tell_json(serde_json::to_string(&entry)?);
+                print_json(serde_json::to_string(&entry)?);
             } else {
                 rows.push(row(&entry));
             }
@@ -75,14 +75,14 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
-        say(format_args!("no entry matches"));
+        eprint_line(format_args!("no entry matches"));
         return Ok(ExitCode::SUCCESS);
     }
     for line in lines(COLUMNS, &rows) {
-        tell(format_args!("{line}"));
+        print_line(format_args!("{line}"));
     }
     if let Some(before) = before {
-        say(format_args!("more entries match. Pass --before {before}, or a higher --limit"));
+        eprint_line(format_args!("more entries match. Pass --before {before}, or a higher --limit"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! `blobgate inbox migrate`: creates or upgrades the tables of a store.
 
-use crate::output::tell;
+use crate::output::print_line;
 use anyhow::Result;
 use blobgate_inbox::store::Place;
 use std::process::ExitCode;
@@ -29,6 +29,6 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     args.store.migrate().await?;
-    tell(format_args!("the store has the tables of this version"));
+    print_line(format_args!("the store has the tables of this version"));
     Ok(ExitCode::SUCCESS)
 }

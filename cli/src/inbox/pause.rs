@@ -2,7 +2,7 @@
 
 use super::client::AdminArgs;
 use super::filter::event;
-use crate::output::{say, tell};
+use crate::output::{eprint_line, print_line};
 use anyhow::Result;
 use blobgate_inbox::service::{EventKind, PauseAnswer, PauseTarget};
 use std::process::ExitCode;
@@ -46,9 +46,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let target = args.target.read();
     let PauseAnswer { changed, note } = args.admin.connect()?.pause(&target).await?;
     let already = if changed { "" } else { " already" };
-    tell(format_args!("{} is{already} paused", name(target.hook.as_deref(), target.event)));
+    print_line(format_args!("{} is{already} paused", name(target.hook.as_deref(), target.event)));
     if let Some(note) = note {
-        say(format_args!("{note}"));
+        eprint_line(format_args!("{note}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -23,10 +23,10 @@ pub(crate) struct Args {
     /// A preview without a change
     #[arg(long)]
     dry_run: bool,
-    /// No question
+    /// No question before the change
     #[arg(long)]
     yes: bool,
-    /// JSON: the ids of the purged entries, and of the others with the reason
+    /// JSON output: the ids of the purged entries, and of the others with the reason
     #[arg(long)]
     json: bool,
     #[command(flatten)]

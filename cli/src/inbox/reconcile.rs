@@ -2,7 +2,7 @@
 
 use super::client::AdminArgs;
 use super::entry::age;
-use crate::output::{say, tell, tell_json};
+use crate::output::{eprint_line, print_json, print_line};
 use crate::table::{Side, lines};
 use anyhow::Result;
 use blobgate_inbox::service::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion};
@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// A list of the due status calls, without a call
     #[arg(long)]
     dry_run: bool,
-    /// JSON, one object
+    /// JSON output: one object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -40,18 +40,18 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if args.dry_run {
         let preview = inbox.preview_reconcile().await?;
         match args.json {
-            true => tell_json(serde_json::to_string(&preview)?),
+            true => print_json(serde_json::to_string(&preview)?),
             false => show(&preview),
         }
         return Ok(ExitCode::SUCCESS);
     }
     let answer = inbox.reconcile().await?;
     if args.json {
-        tell_json(serde_json::to_string(&answer)?);
+        print_json(serde_json::to_string(&answer)?);
     } else {
         let ReconcileAnswer { due, per_minute } = answer;
         let noun = if due == 1 { "generation" } else { "generations" };
-        tell(format_args!("reconciling {due} {noun} now, at most {per_minute} a minute"));
+        print_line(format_args!("reconciling {due} {noun} now, at most {per_minute} a minute"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -68,18 +68,18 @@ const COLUMNS: [(&str, Side); 7] = [
 
 fn show(preview: &ReconcilePreview) {
     if preview.questions.is_empty() {
-        say(format_args!("no generation to reconcile"));
+        eprint_line(format_args!("no generation to reconcile"));
         return;
     }
     let rows: Vec<_> = preview.questions.iter().map(row).collect();
     for line in lines(COLUMNS, &rows) {
-        tell(format_args!("{line}"));
+        print_line(format_args!("{line}"));
     }
     if preview.more {
-        say(format_args!("the list has more generations"));
+        eprint_line(format_args!("the list has more generations"));
     }
     if preview.per_minute.is_none() {
-        say(format_args!("this inbox does not reconcile. Start it with --provider"));
+        eprint_line(format_args!("this inbox does not reconcile. Start it with --provider"));
     }
 }
 

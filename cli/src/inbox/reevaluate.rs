@@ -5,7 +5,7 @@ use super::prompt::confirm;
 use super::report::{Refusals, count};
 use super::selection::{CommandSelection, SelectionArgs};
 use crate::envoy_yaml::gate_configuration;
-use crate::output::{say, tell, tell_json};
+use crate::output::{eprint_line, print_json, print_line};
 use crate::progress::Progress;
 use anyhow::Result;
 use blobgate_inbox::service::{ChangeRequest, ReevaluateRequest, waivable};
@@ -78,34 +78,34 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let would = run.reevaluate(None, true).await?;
     if args.dry_run {
         if json {
-            tell_json(would.json("would_pass", "would_ask", "would_stay"));
+            print_json(would.json("would_pass", "would_ask", "would_stay"));
         } else {
-            would.stayed.say("would stay quarantined");
-            would.tell_asked("would pass once the provider confirms them");
-            tell(format_args!("{} would pass", count(&would.passed)));
+            would.stayed.eprint("would stay quarantined");
+            would.print_asked("would pass once the provider confirms them");
+            print_line(format_args!("{} would pass", count(&would.passed)));
         }
         return Ok(ExitCode::SUCCESS);
     }
     if would.passed.is_empty() && would.asked.is_empty() {
-        would.stayed.say("still quarantined");
-        say(format_args!("no entry passes. All stay quarantined"));
+        would.stayed.eprint("still quarantined");
+        eprint_line(format_args!("no entry passes. All stay quarantined"));
         return Ok(if would.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if by_filter && !yes {
-        would.stayed.say("would stay quarantined");
+        would.stayed.eprint("would stay quarantined");
         if let Some(code) = confirm(&would.action(), "released")? {
             return Ok(code);
         }
     }
     let done = run.reevaluate(would.until, false).await?;
     if json {
-        tell_json(done.json("changed", "asked", "refused"));
+        print_json(done.json("changed", "asked", "refused"));
     } else {
-        done.stayed.say("still quarantined");
-        done.tell_asked(
+        done.stayed.eprint("still quarantined");
+        done.print_asked(
             "quarantined until the provider confirms them. `blobgate inbox reconcile --dry-run` lists the calls",
         );
-        tell(format_args!("{} released", count(&done.passed)));
+        print_line(format_args!("{} released", count(&done.passed)));
     }
     Ok(if done.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -149,9 +149,9 @@ impl ReevaluationReport {
         }
     }
 
-    fn tell_asked(&self, how: &str) {
+    fn print_asked(&self, how: &str) {
         if !self.asked.is_empty() {
-            tell(format_args!("{} {how}", count(&self.asked)));
+            print_line(format_args!("{} {how}", count(&self.asked)));
         }
     }
 

@@ -4,7 +4,7 @@ use super::change::{self, ChangeKind, ChangeOptions};
 use super::filter::event;
 use super::prompt::confirm;
 use super::selection::{SelectionArgs, exit_with_usage};
-use crate::output::{say, tell, tell_json};
+use crate::output::{eprint_line, print_json, print_line};
 use anyhow::Result;
 use blobgate_inbox::service::{EventKind, ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
 use clap::error::ErrorKind;
@@ -78,10 +78,11 @@ async fn release_as(selection: SelectionArgs, event: EventKind, options: &Change
     let would = inbox.release_as(&request).await?;
     if options.dry_run {
         match options.json {
-            true => tell_json(serde_json::to_string(&would)?),
-            false => {
-                tell(format_args!("would {}. The inbox does not check its result URL", action(&would, id)))
-            }
+            true => print_json(serde_json::to_string(&would)?),
+            false => print_line(format_args!(
+                "would {}. The inbox does not check its result URL",
+                action(&would, id)
+            )),
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -94,8 +95,8 @@ async fn release_as(selection: SelectionArgs, event: EventKind, options: &Change
     request.dry_run = false;
     let released = inbox.release_as(&request).await?;
     match options.json {
-        true => tell_json(serde_json::to_string(&released)?),
-        false => tell(format_args!("{}", done(&released, id))),
+        true => print_json(serde_json::to_string(&released)?),
+        false => print_line(format_args!("{}", done(&released, id))),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -108,10 +109,10 @@ fn name(answer: &ReleaseAsAnswer) -> String {
 fn warn(would: &ReleaseAsAnswer, id: i64) {
     let reason = would.r#override.as_deref().unwrap_or("-");
     match &would.violation {
-        Some(violation) => say(format_args!("entry {id} is quarantined for {reason}: {violation}")),
-        None => say(format_args!("entry {id} is quarantined for {reason}")),
+        Some(violation) => eprint_line(format_args!("entry {id} is quarantined for {reason}: {violation}")),
+        None => eprint_line(format_args!("entry {id} is quarantined for {reason}")),
     }
-    say(format_args!(
+    eprint_line(format_args!(
         "the inbox does not check its result URL. Read the body with `blobgate inbox show {id} --body`"
     ));
 }

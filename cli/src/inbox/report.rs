@@ -1,6 +1,6 @@
 //! Reports the outcome of a change.
 
-use crate::output::say;
+use crate::output::eprint_line;
 use blobgate_inbox::service::EntryRefusal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -33,13 +33,13 @@ impl Refusals {
     }
 
     /// A line for each reason.
-    pub(super) fn say(&self, outcome: &str) {
+    pub(super) fn eprint(&self, outcome: &str) {
         /// The ids on one line.
         const MAX_NAMED: usize = 10;
         for (why, ids) in &self.0 {
             let named: Vec<_> = ids.iter().take(MAX_NAMED).map(i64::to_string).collect();
             let more = if ids.len() > MAX_NAMED { ", …" } else { "" };
-            say(format_args!("{} {outcome}: {why} ({}{more})", count(ids), named.join(", ")));
+            eprint_line(format_args!("{} {outcome}: {why} ({}{more})", count(ids), named.join(", ")));
         }
     }
 }

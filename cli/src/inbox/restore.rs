@@ -2,7 +2,7 @@
 
 use super::backup::contents;
 use super::prompt::confirm;
-use crate::output::tell;
+use crate::output::print_line;
 use anyhow::Result;
 use blobgate_inbox::store::Place;
 use std::path::PathBuf;
@@ -58,12 +58,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
     }
     let restored = args.store.restore(&args.from).await?;
-    tell(format_args!("restored from {}: {}", args.from.display(), contents(&restored.copy)));
+    print_line(format_args!("restored from {}: {}", args.from.display(), contents(&restored.copy)));
     if let Some(replaced) = restored.replaced {
-        tell(format_args!("the replaced store is now {}", replaced.display()));
+        print_line(format_args!("the replaced store is now {}", replaced.display()));
     }
     for hook in restored.paused {
-        tell(format_args!(
+        print_line(format_args!(
             "hook {hook} is paused, because its service may have the waiting events. Drop those, then run `blobgate inbox resume --hook {hook}`"
         ));
     }

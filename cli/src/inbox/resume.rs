@@ -2,7 +2,7 @@
 
 use super::client::AdminArgs;
 use super::pause::{PauseArgs, name};
-use crate::output::tell;
+use crate::output::print_line;
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -29,6 +29,6 @@ Examples:
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let target = args.target.read();
     args.admin.connect()?.resume(&target).await?;
-    tell(format_args!("{} is resumed", name(target.hook.as_deref(), target.event)));
+    print_line(format_args!("{} is resumed", name(target.hook.as_deref(), target.event)));
     Ok(ExitCode::SUCCESS)
 }

@@ -15,10 +15,10 @@ pub(super) struct SelectionArgs {
     pub(super) ids: Vec<i64>,
     #[command(flatten)]
     pub(super) filter: FilterArgs,
-    /// No question
+    /// No question before the change
     #[arg(long)]
     pub(super) yes: bool,
-    /// JSON: the ids of the changed entries, and of the others with the reason
+    /// JSON output: the ids of the changed entries, and of the others with the reason
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use crate::env::read_env;
 use crate::log::Format;
-use crate::output::tell;
+use crate::output::print_line;
 use crate::receiver::cannot_listen;
 use anyhow::{Context, Result, bail};
 use axum::http::Uri;
@@ -180,7 +180,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         ending.cancel();
         std::future::pending::<()>().await;
     };
-    tell(format_args!("{ready}"));
+    print_line(format_args!("{ready}"));
     tokio::select! {
         ended = serving => ended?,
         () = end_requested => (),

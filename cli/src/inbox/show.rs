@@ -3,7 +3,7 @@
 use super::client::AdminArgs;
 use super::entry::{age, last_answer};
 use super::expect::summary;
-use crate::output::{escape_lines, say, tell, tell_json};
+use crate::output::{eprint_line, escape_lines, print_json, print_line};
 use anyhow::{Context, Result, anyhow};
 use blobgate_inbox::service::{EntryDetail, EntryPayload, EntryState, HeaderLine, Lane};
 use std::io::{IsTerminal, Write};
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// The body alone, byte for byte; on a terminal with escaped control characters
     #[arg(long, conflicts_with = "json")]
     body: bool,
-    /// JSON, with the body
+    /// JSON output, with the body
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
     let detail = inbox.show(args.id).await?;
     if args.json {
-        tell_json(serde_json::to_string_pretty(&detail)?);
+        print_json(serde_json::to_string_pretty(&detail)?);
         return Ok(ExitCode::SUCCESS);
     }
     if args.body {
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             let shown = escape_lines(&text);
             let _gone = writeln!(out, "{shown}").and_then(|()| out.flush());
             if *shown.as_bytes() != *body {
-                say(format_args!(
+                eprint_line(format_args!(
                     "control characters are escaped here. Redirect the output for the exact bytes"
                 ));
             }
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for line in lines(&detail) {
-        tell(format_args!("{line}"));
+        print_line(format_args!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
 }

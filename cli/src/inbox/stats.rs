@@ -3,7 +3,7 @@
 use super::client::AdminArgs;
 use super::entry::{in_units, size};
 use super::pause::name;
-use crate::output::{tell, tell_json};
+use crate::output::{print_json, print_line};
 use crate::table::{Side, lines};
 use anyhow::Result;
 use blobgate_inbox::service::{InboxStats, RouteStats};
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// JSON, one object
+    /// JSON output: one object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -36,11 +36,11 @@ Examples:
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let stats = args.admin.connect()?.stats().await?;
     if args.json {
-        tell_json(serde_json::to_string_pretty(&stats)?);
+        print_json(serde_json::to_string_pretty(&stats)?);
         return Ok(ExitCode::SUCCESS);
     }
     for line in all_lines(&stats) {
-        tell(format_args!("{line}"));
+        print_line(format_args!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use super::client::{AdminArgs, InboxClient, UsageError};
 use super::filter::FilterArgs;
 use super::forward::{CopyOutcome, ForwardArgs, Forwarder};
-use crate::output::{say, tell, tell_json};
+use crate::output::{eprint_line, print_json, print_line};
 use anyhow::Result;
 use blobgate_inbox::service::{EntrySummary, TailEntry, TailPage, TailRequest, TailWith};
 use serde_json::Value;
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     after: Option<String>,
     #[command(flatten)]
     forward: ForwardArgs,
-    /// JSON, one entry a line, with its `cursor` and, with --forward, `forwarded`
+    /// JSON output: one entry a line, with its `cursor` and, with --forward, `forwarded`
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -82,10 +82,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         () = end_requested => Ok(()),
     };
     if let Some(forward) = &tail.forward {
-        say(format_args!("{forward}"));
+        eprint_line(format_args!("{forward}"));
     }
     if let Some(after) = after {
-        say(format_args!("continue with --after {after}"));
+        eprint_line(format_args!("continue with --after {after}"));
     }
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -126,14 +126,17 @@ impl Tail {
             match self.page(after).await {
                 Ok(page) => {
                     if down_since.is_some() {
-                        say(format_args!("the inbox answers again"));
+                        eprint_line(format_args!("the inbox answers again"));
                     }
                     return Ok(page);
                 }
                 Err(error) if error.is::<UsageError>() => return Err(error),
                 Err(error) => {
                     if down_since.is_none() {
-                        say(format_args!("{error}. Retrying for {} minutes", OUTAGE_TIMEOUT.as_secs() / 60));
+                        eprint_line(format_args!(
+                            "{error}. Retrying for {} minutes",
+                            OUTAGE_TIMEOUT.as_secs() / 60
+                        ));
                     }
                     if down_since.get_or_insert_with(Instant::now).elapsed() > OUTAGE_TIMEOUT {
                         return Err(error);
@@ -155,9 +158,9 @@ impl Tail {
                 let is_taken = matches!(copy, CopyOutcome::Answered(status) if status.is_success());
                 object.insert("forwarded".to_owned(), Value::Bool(is_taken));
             }
-            tell_json(&json);
+            print_json(&json);
         } else {
-            tell(format_args!("{}", line(&entry.entry, copy.as_ref())));
+            print_line(format_args!("{}", line(&entry.entry, copy.as_ref())));
         }
         Ok(())
     }

@@ -139,8 +139,8 @@ impl MintKey {
         })
     }
 
-    /// The form that [`MintKey::from_file`] reads: PKCS#8 without the public half (RFC 5208). Some versions of OpenSSL, and
-    /// so of PyJWT and jose, refuse it.
+    /// The form that [`MintKey::from_file`] reads. PKCS#8 without the public half (RFC 5208), which some versions of OpenSSL,
+    /// PyJWT and jose refuse.
     pub(super) fn encode(&self) -> Result<EncodedKey> {
         Ok(EncodedKey(match self {
             Self::EdDsa(key) => {

@@ -51,7 +51,7 @@ impl ApiKey {
         };
         match value.as_bytes().strip_prefix(b"Bearer ") {
             None => Some("Invalid authorization format. Use: Bearer YOUR_API_KEY"),
-            // A comparison of digests takes no time that depends on the key.
+            // The duration of a comparison of digests reveals nothing about the key.
             Some(key) if sha256(key) != self.0 => Some("Invalid API key"),
             Some(_) => None,
         }

@@ -1,7 +1,7 @@
 //! The listener of the API, with or without TLS.
 
 use super::detail;
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
@@ -77,13 +77,17 @@ pub(super) fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor> {
     let (certificate_name, key_name) = (certificate.display(), key.display());
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("cannot read a certificate in PEM from {certificate_name}"))?;
-    let private = PrivateKeyDer::from_pem_file(key)
-        .with_context(|| format!("cannot read a private key in PEM from {key_name}"))?;
-    let mut config =
-        ServerConfig::builder().with_no_client_auth().with_single_cert(chain, private).with_context(
-            || format!("the key in {key_name} is not the key of the certificate in {certificate_name}"),
-        )?;
+        .map_err(|why| {
+        anyhow!(
+            "cannot read a certificate in PEM from {certificate_name}: {why}. Name another with --tls-cert"
+        )
+    })?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|why| {
+        anyhow!("cannot read a private key in PEM from {key_name}: {why}. Name another with --tls-key")
+    })?;
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, private).map_err(|why| {
+        anyhow!("the key in {key_name} does not fit the certificate in {certificate_name}: {why}. Name a matching pair")
+    })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -2,11 +2,11 @@
 
 use super::part::Parts;
 use super::plan::{Layout, Role, StartPlan};
-use crate::output::tell_lines;
+use crate::output::print_lines;
 use uuid::Uuid;
 
 pub(super) fn show(plan: &StartPlan, parts: &Parts) {
-    tell_lines(&text(plan, parts, &tool()));
+    print_lines(&text(plan, parts, &tool()));
 }
 
 /// The path of this program on the user's command line, for commands to copy.
@@ -44,7 +44,7 @@ fn text(plan: &StartPlan, parts: &Parts, tool: &str) -> String {
     let at = &plan.addresses;
     let (edge, id) = (at.edge, Uuid::new_v4());
     let (repeat, inbox) = match plan.layout {
-        Layout::WithInbox => (". A repeat gets 200, and is not delivered again", with_inbox(parts, tool)),
+        Layout::WithInbox => (" (a repeat is not delivered again)", with_inbox(parts, tool)),
         Layout::GateAlone => ("", String::new()),
     };
     format!(
@@ -94,7 +94,7 @@ Operate the inbox. Each command has --help:
   {tool} inbox release ID   # delivers a quarantined entry
   {tool} inbox replay ID    # delivers an entry again
 
-Try an outage: end the service video, send a delivery, list it as waiting, and start the service again:
+Try an outage: end the service video, send a delivery, list it, and start the service again:
 
   kill {video}
   {tool} inbox ls

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::plan::{Role, StartPlan};
-use crate::output::tell;
+use crate::output::print_line;
 use futures_util::future::{join_all, select_all};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{File, OpenOptions};
@@ -147,7 +147,7 @@ async fn show(role: Role, reader: pipe::Receiver, mut log: File) {
         // A full disk stops the log only.
         let _written = log.write_all(&line);
         if let Some(line) = readable(role, String::from_utf8_lossy(&line).trim_end()) {
-            tell(format_args!("{line}"));
+            print_line(format_args!("{line}"));
         }
     }
 }

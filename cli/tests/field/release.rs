@@ -198,7 +198,7 @@ fn keeps_contradicting_entries_quarantined(store_name: &str) {
     let reused = store(&inbox, &mine);
     let (code, _, refused) = read_output(&inbox.command(&["release", &reused, "--as", "completed", "--yes"]));
     assert_eq!(code, Some(1));
-    assert!(refused.contains("a case of token-reused: `blobgate inbox expect"), "{refused}");
+    assert!(refused.contains("its reason is token-reused. `blobgate inbox expect"), "{refused}");
     let expect = json!({"hook": "veo3", "generation_id": second, "job": "order-17"});
     assert_eq!(inbox.post("/expect", &expect).status, 200);
     let (code, _, refused) = read_output(&inbox.command(&["release", &reused, "--as", "completed", "--yes"]));
@@ -236,7 +236,7 @@ fn refuses_other_entries_with_one_sentence(store_name: &str) {
     refused(
         &json!({"id": number, "as": "succeeded"}),
         400,
-        "invalid body: unknown event \"succeeded\": use one of completed, failed, timeout at line 1 column 17",
+        "the body is wrong: unknown event \"succeeded\": use one of completed, failed, timeout at line 1 column 17",
     );
     refused(
         &json!({"id": number, "as": "completed", "generation_id": "7"}),
@@ -263,7 +263,7 @@ fn refuses_other_entries_with_one_sentence(store_name: &str) {
         &request(&delivered),
         409,
         &format!(
-            "entry {delivered} is not in quarantine: it is delivered; \
+            "entry {delivered} is not quarantined: it is delivered; \
              `blobgate inbox replay {delivered}` delivers it again"
         ),
     );

@@ -1,4 +1,4 @@
-//! An endpoint for each action of an operator: reads the request, and writes the answer as JSON.
+//! The endpoints of the operator's actions. Each reads the request, and writes the answer as JSON.
 
 use super::Admin;
 use super::problem::Problem;
@@ -72,13 +72,13 @@ pub(super) async fn purge(State(admin): AdminState, body: Bytes) -> Result<Respo
     change(&admin, Change::Purge, &body).await
 }
 
-/// As the events that the entries claim; with `as`, one entry as that event.
+/// Releases entries as the events that they claim; with `as`, one entry as that event.
 pub(super) async fn release(State(admin): AdminState, body: Bytes) -> Result<Response, Problem> {
     #[derive(Deserialize)]
-    struct Named {
+    struct AsField {
         r#as: Option<IgnoredAny>,
     }
-    if read::<Named>(&body)?.r#as.is_none() {
+    if read::<AsField>(&body)?.r#as.is_none() {
         return change(&admin, Change::Release, &body).await;
     }
     Ok(Json(admin.operations.release_as(&read::<ReleaseAsRequest>(&body)?).await?).into_response())

@@ -1,4 +1,4 @@
-//! One attempt at a delivery: a POST to the service routes, which ends before its lease does.
+//! One attempt: a POST to the service routes, which ends before its lease does.
 
 use crate::arrival::read_headers;
 use crate::attempt_headers::AttemptHeaders;
@@ -17,28 +17,29 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// So much of a service's answer is kept.
-const ANSWER: usize = 200;
-/// More of an answer than this is not waited for: its connection is not used again.
-const LONGEST_ANSWER: usize = 64 << 10;
+/// The bytes of a service's answer that the store records.
+const RECORDED_ANSWER: usize = 200;
+/// After these bytes of an answer the inbox closes the connection.
+const MAX_ANSWER: usize = 64 << 10;
 
-/// Where events are delivered, and how.
+/// The target of all attempts.
 #[derive(Debug)]
 pub(crate) struct Target {
     /// The listener with the service routes.
     pub(crate) base: Uri,
-    /// A service may take so long.
+    /// How long a service may take to answer.
     pub(crate) timeout: Duration,
-    /// What signs each attempt anew.
+    /// The keys that sign each attempt.
     pub(crate) keys: Option<WebhookKeys>,
 }
 
+/// Sends attempts to services.
 pub(super) struct ServiceClient {
     target: Target,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-/// An attempt that has ended.
+/// The report of an attempt that has ended.
 #[derive(Debug)]
 pub(super) struct AttemptReport {
     pub(super) id: i64,
@@ -48,14 +49,14 @@ pub(super) struct AttemptReport {
     pub(super) took: Duration,
 }
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Clone, Debug)]
 pub(crate) enum AttemptOutcome {
-    /// With an answer, of which the beginning is kept.
+    /// The status and the beginning of an answer.
     Answered(StatusCode, String),
-    /// Without one.
+    /// No answer, and why.
     Unanswered(String),
-    /// The store could not be asked for a longer lease in time.
+    /// The inbox could not renew the lease in time.
     LeaseLost,
 }
 
@@ -64,7 +65,7 @@ impl AttemptOutcome {
         matches!(self, AttemptOutcome::Answered(status, _) if status.is_success())
     }
 
-    /// Whether no service seems to be there. A lost lease says nothing about it.
+    /// Whether the service seems to be down. A lost lease does not tell.
     pub(super) fn is_down(&self) -> bool {
         match self {
             AttemptOutcome::Answered(status, _) => matches!(status.as_u16(), 502..=504),
@@ -80,8 +81,8 @@ impl AttemptOutcome {
         }
     }
 
-    /// A word for it, for a counter.
-    pub(crate) fn word(&self) -> &'static str {
+    /// The value of the counter's label.
+    pub(crate) fn label(&self) -> &'static str {
         match self {
             AttemptOutcome::Answered(status, _) if status.is_success() => "delivered",
             AttemptOutcome::Answered(status, _) if status.is_client_error() => "4xx",
@@ -93,21 +94,21 @@ impl AttemptOutcome {
     }
 }
 
-/// The beginning of the answer, or why there is none.
+/// The beginning of the answer, or why there is no answer.
 impl fmt::Display for AttemptOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AttemptOutcome::Answered(_, body) => f.write_str(body),
             AttemptOutcome::Unanswered(why) => f.write_str(why),
-            AttemptOutcome::LeaseLost => f.write_str("the store was away, and the lease ended"),
+            AttemptOutcome::LeaseLost => f.write_str("the store failed, and the lease ended"),
         }
     }
 }
 
 impl ServiceClient {
     pub(super) fn new(target: Target) -> Self {
-        // hyper-util makes a request again only where its pooled connection closed before a byte of it was sent: the service
-        // gets it once. As a failure it would count towards a route that is down, and delay the event.
+        // hyper-util retries only when a pooled connection closed before a byte of the request was sent: the service gets
+        // it once. As a failure it would count against the route, and delay the event.
         let client = client::builder().retry_canceled_requests(true).build_http();
         Self { target, client }
     }
@@ -120,7 +121,7 @@ impl ServiceClient {
         let (id, number, attempt, started) = (entry.id, entry.lease, entry.attempts, Instant::now());
         die_at!("after-claim");
         let outcome = if *lease.borrow() <= started {
-            // This process was stopped for longer than its lease.
+            // The process was suspended for longer than its lease.
             AttemptOutcome::LeaseLost
         } else {
             tokio::select! {
@@ -135,20 +136,20 @@ impl ServiceClient {
     async fn post(&self, entry: ClaimedEntry) -> AttemptOutcome {
         let request = match self.request(entry) {
             Ok(request) => request,
-            Err(error) => return AttemptOutcome::Unanswered(format!("it cannot be sent: {error}")),
+            Err(error) => return AttemptOutcome::Unanswered(format!("cannot send it: {error}")),
         };
         match tokio::time::timeout(self.target.timeout, self.client.request(request)).await {
             Ok(Ok(response)) => {
                 die_at!("after-service-answer");
                 let status = response.status();
-                let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect();
+                let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
                 let body = tokio::time::timeout(self.target.timeout, body).await;
                 let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
-                let start = body.get(..body.len().min(ANSWER)).unwrap_or_default();
+                let start = body.get(..body.len().min(RECORDED_ANSWER)).unwrap_or_default();
                 AttemptOutcome::Answered(status, printable(start))
             }
             Ok(Err(error)) => {
-                // The first ones only say that it failed.
+                // The outer errors only say that the request failed.
                 let mut cause: &dyn std::error::Error = &error;
                 while let Some(deeper) = cause.source() {
                     cause = deeper;
@@ -164,14 +165,14 @@ impl ServiceClient {
     fn request(&self, entry: ClaimedEntry) -> Result<Request<Full<Bytes>>, axum::http::Error> {
         let mut headers = read_headers(&entry.headers);
         let body = Bytes::from(entry.body);
-        let marks = AttemptHeaders {
+        let added = AttemptHeaders {
             attempt: entry.attempts,
             redelivery: entry.redelivery,
             supersedes: entry.supersedes,
             overrides: entry.overrides,
             event: entry.event,
         };
-        marks.set(&mut headers);
+        added.set(&mut headers);
         self.sign(&mut headers, &body);
         let base = self.target.base.clone().into_parts();
         let path = axum::http::uri::PathAndQuery::try_from(entry.path)?;
@@ -184,7 +185,7 @@ impl ServiceClient {
         Ok(request)
     }
 
-    /// Signs it anew.
+    /// Replaces the gate's signature.
     fn sign(&self, headers: &mut HeaderMap, body: &Bytes) {
         let (Some(keys), Some(id)) =
             (&self.target.keys, headers.get(WEBHOOK_ID).and_then(|id| id.to_str().ok()))
@@ -199,7 +200,7 @@ impl ServiceClient {
     }
 }
 
-/// What is no visible ASCII as `\xNN`: a store's text takes no NUL, and a terminal no control character.
+/// Escapes everything except visible ASCII: PostgreSQL's text takes no NUL, and a terminal no control character.
 fn printable(bytes: &[u8]) -> String {
     let one = |byte: &u8| match byte {
         b' '..=b'~' => char::from(*byte).to_string(),
@@ -208,7 +209,7 @@ fn printable(bytes: &[u8]) -> String {
     bytes.iter().map(one).collect()
 }
 
-/// Returns once the lease has ended and was not renewed.
+/// Returns once the lease has ended without a renewal.
 async fn ended(mut lease: watch::Receiver<Instant>) {
     loop {
         let until = *lease.borrow_and_update();

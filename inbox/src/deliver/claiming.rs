@@ -1,4 +1,4 @@
-//! What is started, and when.
+//! Claims due entries, and starts their attempts.
 
 use super::{Deliverer, LOOK_EVERY, LeasedEntry, Route, later, micros};
 use crate::metrics::RouteHealth;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What has been due for so long when the inbox starts has waited for its service, and goes out at the bounded rate.
-const WAITED_LONG: i64 = -30_000_000;
+/// An entry that has been due for 30 s when the inbox starts has waited for its service. Its route catches up at a bounded rate.
+const OVERDUE: i64 = -30_000_000;
 
 impl Deliverer {
-    /// When a route has room again that bounds its backlog.
+    /// When a route that catches up has room again.
     pub(super) fn claims_again_at(&self) -> Option<Instant> {
         let now = Instant::now();
         self.routes.values().filter_map(|route| route.claims_again_at(now)).min()
@@ -25,7 +25,7 @@ impl Deliverer {
             self.look_at = later(now, LOOK_EVERY);
             match self.look().await {
                 Ok(due) => routes.extend(due),
-                Err(error) => return self.store_is_away("what waits is not known", &error).await,
+                Err(error) => return self.store_failed("cannot look for due entries", &error).await,
             }
         }
         let has_room = |route: &Route| route.claims_again_at(now).is_some_and(|at| at <= now);
@@ -38,12 +38,12 @@ impl Deliverer {
                     self.route(&name).claimed(&claim, now);
                     claim.entries.into_iter().for_each(|entry| self.start(entry, &name, granted));
                 }
-                Err(error) => return self.store_is_away("nothing is claimed", &error).await,
+                Err(error) => return self.store_failed("cannot claim entries", &error).await,
             }
         }
     }
 
-    /// The routes on which something is due; the next look is when the next is.
+    /// The routes with a due entry. Sets the next look to the time of the next due entry.
     async fn look(&mut self) -> Result<Vec<String>, crate::store::StoreError> {
         self.pauses = self.store.pauses().await?;
         for (name, route) in &mut self.routes {
@@ -54,7 +54,7 @@ impl Deliverer {
         let mut due = Vec::new();
         for (name, due_in) in waiting {
             let route = self.route(&name);
-            if first_look && due_in < WAITED_LONG {
+            if first_look && due_in < OVERDUE {
                 route.catch_up(Instant::now());
             }
             match u64::try_from(due_in) {
@@ -82,17 +82,17 @@ impl Deliverer {
     }
 
     fn start(&mut self, entry: ClaimedEntry, route: &str, granted: Instant) {
-        let (until, lease_until) = watch::channel(later(granted, self.pace.counted_on()));
+        let (until, lease_until) = watch::channel(later(granted, self.pace.usable_lease()));
         let id = entry.id;
         let flight = self.route(route).begin(&entry, granted);
-        let held = LeasedEntry { lease: entry.lease, route: route.to_owned(), flight, until };
-        if let Some(lost) = self.held.insert(id, held) {
-            // Our own, whose lease had ended unnoticed: what is left of it ends unheard, and its place is free.
-            self.route(route).give_back(lost.flight);
+        let leased = LeasedEntry { lease: entry.lease, route: route.to_owned(), flight, until };
+        if let Some(lost) = self.leased.insert(id, leased) {
+            // An attempt of this inbox whose lease ended unnoticed: its report no longer counts, and its slot is free.
+            self.route(route).free(lost.flight);
         }
-        let (sender, end) = (Arc::clone(&self.sender), self.end.clone());
+        let (client, reporter) = (Arc::clone(&self.client), self.reporter.clone());
         tokio::spawn(async move {
-            let _gone = end.send(sender.attempt(entry, lease_until).await);
+            let _gone = reporter.send(client.attempt(entry, lease_until).await);
         });
     }
 }

@@ -1,8 +1,8 @@
-//! A route: what is limited, paused and probed as one, for behind it is one service.
+//! A route: the entries of one service, which are limited, paused and probed together.
 //!
-//! A route on which some entries always fail is not a service that is away. An entry that fails although the service
-//! answered another with 2xx since its last attempt fails by itself: that counts as its own trying, and not as a sign that
-//! the service is down. Without such an answer nobody can tell, and the failure counts as the service's.
+//! A service is not down because some of its entries always fail. If the service answered another entry with 2xx since the
+//! entry's last attempt, the failure is the entry's own and counts towards its 72 h. Otherwise the failure counts as the
+//! service's.
 
 mod drain;
 mod probe;
@@ -11,51 +11,52 @@ use super::DeliveryPace;
 use super::attempt::AttemptOutcome;
 use crate::store::{AttemptClass, ClaimRequest, ClaimedBatch, ClaimedEntry, Pick};
 use drain::Drain;
-use probe::{LAST_FIRST_PROBE, LAST_PROBE, ProbeSlot};
+use probe::{MAX_FIRST_PAUSE, MAX_PAUSE, ProbeSlot};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// So many deliveries in a row, of more than one event, that no service answered: then it is down.
+/// The service is down after this many unanswered attempts in a row, of more than one entry.
 const DOWN_AFTER: u32 = 5;
-/// A route is troubled for so long after a failed attempt: then entries that were never tried have places of their own.
+/// How long after a failed attempt first attempts have reserved slots.
 const TROUBLED: Duration = Duration::from_secs(60);
-/// For so long after a success, a route that is down is more likely one on which some entries fail: probes are frequent.
+/// How long after a success probes are frequent: the route is more likely one on which some entries always fail.
 const RECENTLY: Duration = Duration::from_secs(5 * 60);
-/// One part in so many of a route's places is never taken by one class alone, so that neither waits for the other's
-/// timeouts.
+/// One part in this many of a route's slots is reserved for each class, so that neither waits for the other's timeouts.
 const RESERVED: usize = 4;
-/// A claim that found no room for a class is not repeated at once.
+/// The shortest time between claims while a route catches up.
 const CLAIM_EVERY: Duration = Duration::from_millis(50);
-/// A success is written so often, for other inboxes and the next start, and more often while something fails beside it.
-const NOTE_SUCCESS_EVERY: Duration = Duration::from_secs(10);
-const NOTE_SUCCESS_IN_TROUBLE_EVERY: Duration = Duration::from_secs(1);
+/// How often a success is written, for other inboxes and the next start.
+const WRITE_SUCCESS_EVERY: Duration = Duration::from_secs(10);
+/// The same while other entries of the route fail.
+const WRITE_SUCCESS_IN_TROUBLE_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Route {
     pace: DeliveryPace,
     pub(super) paused: bool,
     health: Health,
-    /// Counts the changes of health: an answer to an attempt from before the last one changes nothing.
+    /// Counts the changes of health: the outcome of an attempt from an earlier epoch changes nothing.
     epoch: u64,
     drain: Drain,
-    /// How many attempts are under way, at entries never tried and at others.
+    /// First attempts in flight.
     first: usize,
+    /// Later attempts in flight.
     again: usize,
-    /// Which end comes first in the next claim.
+    /// The pick that comes first in the next claim.
     turn: usize,
     claimed_at: Option<Instant>,
     failed_at: Option<Instant>,
     succeeded_at: Option<Instant>,
-    noted_at: Option<Instant>,
+    success_written_at: Option<Instant>,
 }
 
-/// An attempt that is under way.
+/// An attempt in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flight {
     class: AttemptClass,
     began: Instant,
     epoch: u64,
-    /// Whether another entry was answered 2xx between the last attempt and this one.
+    /// Whether the service answered another entry with 2xx between the last attempt and this one.
     beside_success: bool,
 }
 
@@ -66,7 +67,7 @@ enum Health {
         last: Option<i64>,
         of_many: bool,
     },
-    /// One delivery of each class at a time finds out.
+    /// One attempt of each class at a time probes the service.
     Down {
         first: ProbeSlot,
         again: ProbeSlot,
@@ -87,11 +88,11 @@ impl Route {
             claimed_at: None,
             failed_at: None,
             succeeded_at: None,
-            noted_at: None,
+            success_written_at: None,
         }
     }
 
-    /// What waits is bounded, as after a service was down.
+    /// Catches up at a bounded rate, as after a service was down.
     pub(super) fn catch_up(&mut self, now: Instant) {
         self.drain.begin(now);
     }
@@ -104,7 +105,7 @@ impl Route {
         self.first.saturating_add(self.again)
     }
 
-    /// What may start now.
+    /// The entries to claim now.
     pub(super) fn wanted(&mut self, now: Instant) -> Option<ClaimRequest> {
         let free = self.pace.concurrency.saturating_sub(self.in_flight());
         let room = match &self.health {
@@ -129,29 +130,29 @@ impl Route {
         }
     }
 
-    /// One end after the other gets a half, and the rest is for what is newest.
+    /// Half of the room goes to each pick in turn, and the rest to the newest entries.
     fn shares(&mut self, room: usize) -> ClaimRequest {
         self.turn = self.turn.wrapping_add(1);
         let concurrency = self.pace.concurrency;
         let reserved = concurrency.checked_div(RESERVED).unwrap_or_default().max(1);
-        let most = concurrency.saturating_sub(reserved).max(1);
-        const ENDS: [Pick; 4] = [
+        let max = concurrency.saturating_sub(reserved).max(1);
+        const TURNS: [Pick; 4] = [
             Pick::Newest(AttemptClass::First),
             Pick::Oldest(AttemptClass::Again),
             Pick::Oldest(AttemptClass::First),
             Pick::Newest(AttemptClass::Again),
         ];
         let half = room.checked_div(2).unwrap_or_default().max(1);
-        let end = self.turn.checked_rem(ENDS.len()).and_then(|turn| ENDS.get(turn));
-        let mut picks: Vec<_> = end.map(|end| (*end, half)).into_iter().collect();
-        // What is never answered would hold all that an oldest end is given, for as long as an attempt may take: what is
-        // left, and the last place, are for the newest.
+        let pick = self.turn.checked_rem(TURNS.len()).and_then(|turn| TURNS.get(turn));
+        let mut picks: Vec<_> = pick.map(|pick| (*pick, half)).into_iter().collect();
+        // Old entries without an answer would occupy each slot for a whole timeout: the rest and the last slot are for the
+        // newest.
         picks.extend([(Pick::Newest(AttemptClass::First), room), (Pick::Newest(AttemptClass::Again), room)]);
-        ClaimRequest::of(picks, room, most.saturating_sub(self.first), most.saturating_sub(self.again))
+        ClaimRequest::of(picks, room, max.saturating_sub(self.first), max.saturating_sub(self.again))
             .reserve_for_newest(usize::from(concurrency > 1))
     }
 
-    /// What a claim has found.
+    /// Notes a claim.
     pub(super) fn claimed(&mut self, claim: &ClaimedBatch, now: Instant) {
         if self.drain.is_on() || self.is_down() {
             self.drain.take(claim.entries.len(), now);
@@ -161,7 +162,7 @@ impl Route {
         }
     }
 
-    /// An attempt at this entry starts.
+    /// Notes the start of an attempt.
     pub(super) fn begin(&mut self, entry: &ClaimedEntry, now: Instant) -> Flight {
         let class = if entry.attempts <= 1 { AttemptClass::First } else { AttemptClass::Again };
         let count = self.count(class);
@@ -172,21 +173,21 @@ impl Route {
         Flight { class, began: now, epoch: self.epoch, beside_success: entry.beside_success }
     }
 
-    /// The delivery of this entry is over, however it ended.
-    pub(super) fn let_go(&mut self, id: i64, flight: Flight) {
-        self.give_back(flight);
+    /// Notes the end of an attempt, whatever its outcome.
+    pub(super) fn finish(&mut self, id: i64, flight: Flight) {
+        self.free(flight);
         if let Some(slot) = self.health.slot(flight.class) {
-            slot.let_go(id);
+            slot.finish(id);
         }
     }
 
-    /// Its place is free.
-    pub(super) fn give_back(&mut self, flight: Flight) {
+    /// Frees the slot of an attempt.
+    pub(super) fn free(&mut self, flight: Flight) {
         let count = self.count(flight.class);
         *count = count.saturating_sub(1);
     }
 
-    /// When more may start although nothing else happens, while a backlog is bounded.
+    /// While the route catches up: when it has room for the next claim.
     pub(super) fn claims_again_at(&self, now: Instant) -> Option<Instant> {
         if self.paused || self.is_down() || self.in_flight() >= self.pace.concurrency {
             return None;
@@ -196,21 +197,21 @@ impl Route {
     }
 
     /// Whether a failure of this attempt is the entry's own, and not the service's.
-    pub(super) fn is_its_own(&self, flight: Flight) -> bool {
+    pub(super) fn is_own_failure(&self, flight: Flight) -> bool {
         flight.beside_success || self.succeeded_at.is_some_and(|at| at > flight.began)
     }
 
-    /// Whether a success is to be written that just came.
-    pub(super) fn notes_success(&mut self, now: Instant) -> bool {
-        let every = if self.is_troubled(now) { NOTE_SUCCESS_IN_TROUBLE_EVERY } else { NOTE_SUCCESS_EVERY };
-        let due = self.noted_at.is_none_or(|noted| now.saturating_duration_since(noted) >= every);
+    /// Whether the success of now must be written.
+    pub(super) fn writes_success(&mut self, now: Instant) -> bool {
+        let every = if self.is_troubled(now) { WRITE_SUCCESS_IN_TROUBLE_EVERY } else { WRITE_SUCCESS_EVERY };
+        let due = self.success_written_at.is_none_or(|at| now.saturating_duration_since(at) >= every);
         if due {
-            self.noted_at = Some(now);
+            self.success_written_at = Some(now);
         }
         due
     }
 
-    /// Learns from how an attempt at entry `id` ended. Returns what the route has become, where that is news.
+    /// Notes the outcome of an attempt of entry `id`. Returns the route's new health, if it changes.
     pub(super) fn note(
         &mut self,
         id: i64,
@@ -219,9 +220,9 @@ impl Route {
         now: Instant,
     ) -> Option<&'static str> {
         if matches!(outcome, AttemptOutcome::LeaseLost) {
-            return None; // says nothing of the service
+            return None;
         }
-        let its_own = self.is_its_own(flight);
+        let is_own = self.is_own_failure(flight);
         let recently = self.succeeded_at.is_some_and(|at| now.saturating_duration_since(at) < RECENTLY);
         let noted = if outcome.is_done() { &mut self.succeeded_at } else { &mut self.failed_at };
         *noted = Some(now);
@@ -229,7 +230,7 @@ impl Route {
             return None;
         }
         match (&mut self.health, outcome.is_down()) {
-            (Health::Up { .. }, true) if its_own => None,
+            (Health::Up { .. }, true) if is_own => None,
             (Health::Up { failures, last, of_many }, true) => {
                 *failures = failures.saturating_add(1);
                 *of_many |= last.is_some_and(|last| last != id);
@@ -251,8 +252,8 @@ impl Route {
             }
             (health @ Health::Down { .. }, true) => {
                 if let Some(slot) = health.slot(flight.class) {
-                    if its_own {
-                        slot.said_nothing(id, now);
+                    if is_own {
+                        slot.inconclusive(id, now);
                     } else {
                         slot.failed(id, recently, now);
                     }
@@ -281,7 +282,7 @@ impl Route {
 
 impl Health {
     fn down(now: Instant) -> Self {
-        Health::Down { first: ProbeSlot::new(now, LAST_FIRST_PROBE), again: ProbeSlot::new(now, LAST_PROBE) }
+        Health::Down { first: ProbeSlot::new(now, MAX_FIRST_PAUSE), again: ProbeSlot::new(now, MAX_PAUSE) }
     }
 
     fn up() -> Self {

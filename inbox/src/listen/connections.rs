@@ -1,4 +1,4 @@
-//! The connections of a listener: how many, and which of them does nothing.
+//! The connections of a listener: their number, and which of them are idle or stalled.
 
 use super::descriptors::Reserve;
 use axum::body::{Body, Bytes, HttpBody};
@@ -12,23 +12,23 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A connection without a request ends after so long, as nginx's `keepalive_timeout`. It is also the time for a whole head.
-/// Envoy closes its own after 4 s (`idle_timeout`).
-const IDLE: Duration = Duration::from_secs(75);
-/// A request and its answer take no longer: an operator's may wait 30 s for others and then for itself. A peer that does
-/// not read, or a body that does not come, ends here.
-const STALLED: Duration = Duration::from_secs(120);
-/// The same for a connection that has a descriptor of the reserve.
-const SOON: Duration = Duration::from_secs(5);
-/// How often a connection is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A connection ends after this time without a request, like nginx's `keepalive_timeout`. A whole head has as long.
+/// Envoy closes its own connections after 4 s (`idle_timeout`).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A connection ends when a request and its answer take longer: its peer sends no body, or does not read. An operator's
+/// request may wait 30 s for others and 30 s for itself.
+const STALLED_TIMEOUT: Duration = Duration::from_secs(120);
+/// The idle timeout of a connection with a descriptor of the reserve.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a connection compares its times.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// One part in so many of the connections makes room at a time: each takes a moment to end.
-const SHARE: usize = 2;
+/// The share of connections that makes room at once, one part in this many: each takes some time to end.
+const ROOM_SHARE: usize = 2;
 
 /// All connections of a listener.
 pub(super) struct ConnectionTable {
-    bound: usize,
+    max: usize,
     connections: Arc<Connections>,
 }
 
@@ -40,43 +40,42 @@ struct Connections {
 
 struct ConnectionState {
     now: Mutex<Activity>,
-    /// Another needs its place.
+    /// Another connection needs its slot.
     wanted: Notify,
 }
 
 struct Activity {
-    /// So many requests are read or answered.
-    busy: usize,
-    /// When the last of them began or ended, or the connection.
+    /// The requests that are read or answered.
+    requests: usize,
+    /// When the newest request began or ended; before the first, when the connection began.
     since: Instant,
-    /// It is told to end: its next answer is its last.
-    told: bool,
-    /// It ends after so long without a request.
-    patience: Duration,
+    /// Whether its next answer is its last.
+    is_last: bool,
+    idle_timeout: Duration,
 }
 
-/// A connection's place. Dropped, it is free.
+/// The slot of one connection. Dropped, it is free.
 pub(super) struct ConnectionSlot {
     number: u64,
-    one: Arc<ConnectionState>,
+    state: Arc<ConnectionState>,
     connections: Arc<Connections>,
     _reserve: Option<Reserve>,
 }
 
-/// Why a connection is to end.
+/// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
     /// The listener closes.
     Closing,
-    /// Another needs its place.
+    /// Another connection needs its slot.
     Wanted,
     Idle,
-    /// A request or an answer does not come to its end.
+    /// A request or an answer takes too long.
     Stalled,
 }
 
 impl CloseReason {
-    /// As the counter has it; that another needs its place is counted where that is found.
+    /// The value of the counter's label. [`ConnectionTable::end_idlest`] counts those that make room.
     pub(super) const fn counted(self) -> Option<&'static str> {
         match self {
             CloseReason::Closing | CloseReason::Wanted => None,
@@ -87,43 +86,44 @@ impl CloseReason {
 }
 
 impl ConnectionTable {
-    pub(super) fn new(bound: usize) -> Self {
-        Self { bound, connections: Arc::default() }
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, connections: Arc::default() }
     }
 
-    pub(super) fn bound(&self) -> usize {
-        self.bound
+    pub(super) fn max(&self) -> usize {
+        self.max
     }
 
-    /// A place, if one is free.
+    /// A free slot.
     pub(super) fn enter(&self) -> Option<ConnectionSlot> {
         let mut all = self.connections.lock();
-        if all.1.len() >= self.bound {
+        if all.1.len() >= self.max {
             return None;
         }
         all.0 = all.0.wrapping_add(1);
-        let now = Mutex::new(Activity { busy: 0, since: Instant::now(), told: false, patience: IDLE });
-        let one = Arc::new(ConnectionState { now, wanted: Notify::new() });
+        let activity =
+            Activity { requests: 0, since: Instant::now(), is_last: false, idle_timeout: IDLE_TIMEOUT };
+        let state = Arc::new(ConnectionState { now: Mutex::new(activity), wanted: Notify::new() });
         let number = all.0;
-        all.1.insert(number, Arc::clone(&one));
-        Some(ConnectionSlot { number, one, connections: Arc::clone(&self.connections), _reserve: None })
+        all.1.insert(number, Arc::clone(&state));
+        Some(ConnectionSlot { number, state, connections: Arc::clone(&self.connections), _reserve: None })
     }
 
-    /// Has half of the connections end, those that were idle for the longest time, of those that were for `least`.
-    /// Returns how many.
-    pub(super) fn end_idlest(&self, least: Duration) -> usize {
+    /// Ends up to half of the connections: the longest idle of those that were idle for `min`. Returns their number.
+    pub(super) fn end_idlest(&self, min: Duration) -> usize {
         let all = self.connections.lock();
-        let mut idle: Vec<_> = all.1.values().filter_map(|one| Some((one.idle_since(least)?, one))).collect();
+        let mut idle: Vec<_> =
+            all.1.values().filter_map(|state| Some((state.idle_since(min)?, state))).collect();
         idle.sort_unstable_by_key(|(since, _)| *since);
-        idle.truncate(self.bound.div_ceil(SHARE));
-        for (_, one) in &idle {
-            one.now().told = true;
-            one.wanted.notify_one();
+        idle.truncate(self.max.div_ceil(ROOM_SHARE));
+        for (_, state) in &idle {
+            state.now().is_last = true;
+            state.wanted.notify_one();
         }
         idle.len()
     }
 
-    /// Returns once one has left.
+    /// Returns once a connection has ended.
     pub(super) async fn left(&self) {
         self.connections.left.notified().await;
     }
@@ -136,9 +136,9 @@ impl Connections {
 }
 
 impl ConnectionState {
-    fn idle_since(&self, least: Duration) -> Option<Instant> {
+    fn idle_since(&self, min: Duration) -> Option<Instant> {
         let now = self.now();
-        (now.busy == 0 && !now.told && now.since.elapsed() >= least).then_some(now.since)
+        (now.requests == 0 && !now.is_last && now.since.elapsed() >= min).then_some(now.since)
     }
 
     fn now(&self) -> MutexGuard<'_, Activity> {
@@ -147,41 +147,41 @@ impl ConnectionState {
 
     fn is_over(&self) -> Option<CloseReason> {
         let now = self.now();
-        match (now.busy, now.since.elapsed()) {
-            (0, idle) if idle >= now.patience => Some(CloseReason::Idle),
-            (1.., busy) if busy >= STALLED => Some(CloseReason::Stalled),
+        match (now.requests, now.since.elapsed()) {
+            (0, idle) if idle >= now.idle_timeout => Some(CloseReason::Idle),
+            (1.., busy) if busy >= STALLED_TIMEOUT => Some(CloseReason::Stalled),
             _ => None,
         }
     }
 }
 
 impl ConnectionSlot {
-    /// Has the place of a descriptor of the reserve: for one request, soon.
+    /// The slot of a connection that uses a descriptor of the reserve: it has one request, and a short idle timeout.
     pub(super) fn with(mut self, reserve: Reserve) -> Self {
         self._reserve = Some(reserve);
-        let mut now = self.one.now();
-        (now.told, now.patience) = (true, SOON);
+        let mut now = self.state.now();
+        (now.is_last, now.idle_timeout) = (true, RESERVE_TIMEOUT);
         drop(now);
         self
     }
 
-    pub(super) fn clone_handle(&self) -> ConnectionHandle {
-        ConnectionHandle(Arc::clone(&self.one))
+    pub(super) fn handle(&self) -> ConnectionHandle {
+        ConnectionHandle(Arc::clone(&self.state))
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.one.now().busy > 0
+        self.state.now().requests > 0
     }
 
-    /// Returns once it is to end.
+    /// Returns once the connection must end.
     pub(super) async fn is_over(&self, closing: &CancellationToken) -> CloseReason {
         loop {
             tokio::select! {
                 () = closing.cancelled() => return CloseReason::Closing,
-                () = self.one.wanted.notified() => return CloseReason::Wanted,
-                () = tokio::time::sleep(LOOK_EVERY) => (),
+                () = self.state.wanted.notified() => return CloseReason::Wanted,
+                () = tokio::time::sleep(CHECK_EVERY) => (),
             }
-            if let Some(ending) = self.one.is_over() {
+            if let Some(ending) = self.state.is_over() {
                 return ending;
             }
         }
@@ -195,14 +195,14 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Where a connection's requests are noted.
+/// Counts the requests of a connection.
 #[derive(Clone)]
 pub(super) struct ConnectionHandle(Arc<ConnectionState>);
 
 impl ConnectionHandle {
     pub(super) fn begin(&self) -> RequestGuard {
         let mut now = self.0.now();
-        now.busy = now.busy.saturating_add(1);
+        now.requests = now.requests.saturating_add(1);
         now.since = Instant::now();
         RequestGuard(Arc::clone(&self.0))
     }
@@ -211,22 +211,22 @@ impl ConnectionHandle {
 impl RequestGuard {
     /// Whether its answer is the last on its connection.
     pub(super) fn is_last(&self) -> bool {
-        self.0.now().told
+        self.0.now().is_last
     }
 }
 
-/// A request that is read or answered.
+/// A request, from its first byte to the last of its answer.
 pub(super) struct RequestGuard(Arc<ConnectionState>);
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
         let mut now = self.0.now();
-        now.busy = now.busy.saturating_sub(1);
+        now.requests = now.requests.saturating_sub(1);
         now.since = Instant::now();
     }
 }
 
-/// A response's body: its connection is busy until it is written.
+/// The body of an answer. Its request ends once it is written.
 pub(super) struct GuardedBody {
     body: Body,
     _busy: RequestGuard,
@@ -263,28 +263,36 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn ends_what_is_idle_or_stalled() {
+    async fn ends_idle_and_stalled_connections() {
         let (open, closing) = (ConnectionTable::new(1), CancellationToken::new());
         let silent = open.enter().unwrap();
         let begun = Instant::now();
         assert_eq!(silent.is_over(&closing).await, CloseReason::Idle);
-        assert!((IDLE..IDLE + LOOK_EVERY).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-        // A request that ends makes it a used one.
-        let handle = silent.clone_handle();
+        assert!(
+            (IDLE_TIMEOUT..IDLE_TIMEOUT + CHECK_EVERY).contains(&begun.elapsed()),
+            "{:?}",
+            begun.elapsed()
+        );
+        // The end of a request restarts the idle time.
+        let handle = silent.handle();
         drop(handle.begin());
         let begun = Instant::now();
         assert_eq!(silent.is_over(&closing).await, CloseReason::Idle);
-        assert!(begun.elapsed() >= IDLE);
+        assert!(begun.elapsed() >= IDLE_TIMEOUT);
         let _request = handle.begin();
         let begun = Instant::now();
         assert_eq!(silent.is_over(&closing).await, CloseReason::Stalled);
-        assert!((STALLED..STALLED + LOOK_EVERY).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        assert!(
+            (STALLED_TIMEOUT..STALLED_TIMEOUT + CHECK_EVERY).contains(&begun.elapsed()),
+            "{:?}",
+            begun.elapsed()
+        );
         closing.cancel();
         assert_eq!(silent.is_over(&closing).await, CloseReason::Closing);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_idle_ones_make_room() {
+    async fn the_longest_idle_connections_make_room() {
         let (open, closing) = (ConnectionTable::new(4), CancellationToken::new());
         let mut all = Vec::new();
         for _ in 0..4 {
@@ -292,12 +300,12 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert!(open.enter().is_none());
-        let _busy = all[0].clone_handle().begin();
+        let _busy = all[0].handle().begin();
         assert_eq!(open.end_idlest(Duration::from_secs(10)), 0);
         assert_eq!(open.end_idlest(Duration::ZERO), 2);
         assert_eq!(all[1].is_over(&closing).await, CloseReason::Wanted);
         assert_eq!(all[2].is_over(&closing).await, CloseReason::Wanted);
-        assert!(all[1].clone_handle().begin().is_last() && !all[3].clone_handle().begin().is_last());
+        assert!(all[1].handle().begin().is_last() && !all[3].handle().begin().is_last());
         all.remove(1);
         assert!(open.enter().is_some());
     }

@@ -1,4 +1,4 @@
-//! File descriptors: how many there are, who gets how many, and what happens without one.
+//! File descriptors: their limit, their shares, and the reserve for health checks.
 
 use super::ListenerName;
 use crate::health::{Fault, Faults};
@@ -9,34 +9,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// So many connections of gates at most: four gates with 1,024 each, Envoy's `max_connections` of the shipped cluster.
+/// The most connections of gates: four gates with 1,024 each, the `max_connections` of the cluster in `envoy.yaml`.
 const MAX_RECEIVE: usize = 4_096;
-/// And of operators, probes and scrapers.
+/// The most connections of operators, probes and scrapers.
 const MAX_ADMIN: usize = 256;
-/// What the inbox needs beside connections that come in: its store, its deliveries, the runtime's own.
+/// Descriptors that the inbox needs itself: for its store, its attempts and the runtime.
 const OWN: usize = 64;
-/// Fewer connections would be no use.
-const FEWEST: usize = 8;
-/// So many connections can ask for health where no descriptor is left.
+/// The fewest connections of a listener, however low the limit is.
+const MIN_CONNECTIONS: usize = 8;
+/// Connections for health checks while no other descriptor is free.
 const RESERVE: usize = 4;
-/// With fewer free descriptors than this none is left: more than the reserve, which comes and goes.
-const FREE: usize = 2 * RESERVE;
-/// How often that is tried.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Some are left for good after so long, and not only between two connections.
-const OVER_AFTER: Duration = Duration::from_secs(5);
+/// Fewer free descriptors than this count as none: the number is above the reserve, which varies.
+const MIN_FREE: usize = 2 * RESERVE;
+/// How often the free descriptors are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// The fault ends after this time with free descriptors, so that it does not flap between two connections.
+const CLEAR_AFTER: Duration = Duration::from_secs(5);
 
 /// The process's descriptors.
 pub(crate) struct Descriptors {
     limit: Option<u64>,
     faults: Arc<Faults>,
     reserve: Arc<Mutex<Vec<File>>>,
-    /// When none was left.
+    /// When no descriptor was free last.
     last: Mutex<Option<Instant>>,
 }
 
-/// Raises the soft limit of descriptors to the hard one: the usual 1,024 is made for `select`, which nothing here calls.
-/// Returns the limit, or nothing without one.
+/// Raises the soft limit of descriptors to the hard one. The usual 1,024 exists for `select`, which nothing here calls.
+/// Returns the limit, if there is one.
 pub(crate) fn raise_limit() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -45,7 +45,7 @@ pub(crate) fn raise_limit() -> Option<u64> {
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => maximum,
         Err(error) => {
-            tracing::warn!("the limit of file descriptors cannot be raised: {error}");
+            tracing::warn!("cannot raise the limit of file descriptors: {error}");
             current
         }
     }
@@ -57,56 +57,56 @@ impl Descriptors {
         Self { limit, faults, reserve: Arc::new(Mutex::new(reserve)), last: Mutex::default() }
     }
 
-    /// So many connections a listener may have: of what the inbox does not need itself, gates get half, operators an eighth,
-    /// and deliveries the rest.
-    pub(super) fn connections(&self, name: ListenerName) -> usize {
+    /// The most connections of a listener. Of the descriptors that the inbox does not need itself, gates get half, operators an
+    /// eighth, and attempts the rest.
+    pub(super) fn max_connections(&self, name: ListenerName) -> usize {
         let all = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let rest = all.saturating_sub(OWN);
         match name {
-            ListenerName::Receive => (rest / 2).clamp(FEWEST, MAX_RECEIVE),
-            ListenerName::Admin => (rest / 8).clamp(FEWEST, MAX_ADMIN),
+            ListenerName::Receive => (rest / 2).clamp(MIN_CONNECTIONS, MAX_RECEIVE),
+            ListenerName::Admin => (rest / 8).clamp(MIN_CONNECTIONS, MAX_ADMIN),
         }
     }
 
-    /// Whether an error is that none is left, of the process's or of the machine's.
+    /// Whether an error means that the process or the machine has no free descriptor.
     pub(super) fn are_exhausted(error: &io::Error) -> bool {
         use rustix::io::Errno;
         let code = error.raw_os_error();
         [Errno::MFILE, Errno::NFILE].into_iter().any(|errno| code == Some(errno.raw_os_error()))
     }
 
-    /// None is left.
+    /// Raises the fault: no descriptor is free.
     pub(super) fn exhausted(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let limit = self.limit.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {limit}"));
         self.faults.raise(
             Fault::DescriptorsExhausted,
             format!(
-                "no file descriptor is left ({limit}): raise the hard limit, by LimitNOFILE= or ulimit -Hn"
+                "no file descriptor is free ({limit}): raise the hard limit, by LimitNOFILE= or ulimit -Hn"
             ),
         );
     }
 
-    /// Looks each second whether some are left, for ever.
+    /// Counts the free descriptors each second, and never returns.
     pub(crate) async fn watch(&self) {
         loop {
-            let free: io::Result<Vec<_>> = (0..FREE).map(|_| spare()).collect();
+            let free: io::Result<Vec<_>> = (0..MIN_FREE).map(|_| spare()).collect();
             match free {
                 Ok(_) => {
                     self.refill();
                     let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-                    if last.is_some_and(|last| last.elapsed() >= OVER_AFTER) {
+                    if last.is_some_and(|last| last.elapsed() >= CLEAR_AFTER) {
                         self.faults.clear(Fault::DescriptorsExhausted);
                     }
                 }
                 Err(error) if Self::are_exhausted(&error) => self.exhausted(),
                 Err(_) => {}
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(COUNT_EVERY).await;
         }
     }
 
-    /// Another task may have taken a descriptor that was freed for health.
+    /// Another task may have taken a descriptor of the reserve.
     fn refill(&self) {
         let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
         while reserve.len() < RESERVE {
@@ -115,23 +115,23 @@ impl Descriptors {
         }
     }
 
-    /// One of the reserve.
+    /// A descriptor of the reserve.
     pub(super) fn reserve(&self) -> Option<Reserve> {
         let file = self.reserve.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        Some(Reserve { held: Mutex::new(Some(file)), home: Arc::clone(&self.reserve) })
+        Some(Reserve { file: Mutex::new(Some(file)), home: Arc::clone(&self.reserve) })
     }
 }
 
-/// A descriptor that is held so that it can be freed. Dropped, it is held again.
+/// A descriptor that stays open until a connection needs it. Dropped, it opens again.
 pub(super) struct Reserve {
-    held: Mutex<Option<File>>,
+    file: Mutex<Option<File>>,
     home: Arc<Mutex<Vec<File>>>,
 }
 
 impl Reserve {
-    /// Frees it, for the next that needs one.
+    /// Frees the descriptor for the next connection.
     pub(super) fn free(&self) {
-        drop(self.held.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.file.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

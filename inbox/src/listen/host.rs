@@ -1,13 +1,13 @@
-//! Under which name a request comes.
+//! The Host header of a request.
 
-/// Whether a `host` names an address or `localhost`, with or without a port. A page of a browser that reaches this machine by
-/// another name brings that name.
+/// Whether a Host header is an IP address or `localhost`, with or without a port. A web page that reaches this machine by
+/// another name has that name in the header.
 pub(crate) fn is_local(host: &str) -> bool {
     let (name, _port) = split_port(host);
     name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
 }
 
-/// Name and port of a `host`.
+/// The name and the port of a Host header.
 pub(crate) fn split_port(host: &str) -> (&str, Option<u16>) {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, port.parse().ok()),
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_addresses_from_names() {
+    fn accepts_addresses_and_localhost_only() {
         for host in ["127.0.0.1", "127.0.0.1:9084", "[::1]:9084", "[::1]", "localhost", "localhost:9084"] {
             assert!(is_local(host), "{host}");
         }

@@ -1,32 +1,33 @@
-//! What HTTP/2's reader refuses, it refuses alone: it resets the stream, and no service gets the request. So the frames that
-//! are written are looked at.
+//! Finds requests that HTTP/2's reader refuses. The reader resets their streams and calls no service, so the tap reads the
+//! frames that the connection writes.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection, whose refused streams are told.
+/// A connection that calls `refused` for each refused stream.
 pub(super) struct ResetTap<S, F> {
     stream: S,
     refused: F,
-    written: FrameReader,
+    frames: FrameReader,
 }
 
-/// How far the written frames are read.
+/// Reads the written frames, however their bytes are split.
 #[derive(Debug, Default)]
 struct FrameReader {
     is_h1: bool,
     /// The frame's head, and the four bytes after it.
     start: [u8; START],
+    /// The bytes of `start` so far.
     have: usize,
-    /// So much of its payload comes.
+    /// The bytes of the payload that follow.
     left: usize,
 }
 
-/// RFC 9113, section 4.1.
+/// The bytes of a frame's head: RFC 9113, section 4.1.
 const HEAD: usize = 9;
-/// With the error code of RST_STREAM: section 6.4.
+/// A head with the error code of RST_STREAM: section 6.4.
 const START: usize = HEAD + 4;
 const RST_STREAM: u8 = 3;
 /// PROTOCOL_ERROR: section 7.
@@ -34,18 +35,18 @@ const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
 
 impl<S, F: Fn()> ResetTap<S, F> {
     pub(super) fn new(stream: S, refused: F) -> Self {
-        Self { stream, refused, written: FrameReader::default() }
+        Self { stream, refused, frames: FrameReader::default() }
     }
 
     fn wrote(&mut self, bytes: &[u8]) {
-        for _ in 0..self.written.resets_in(bytes) {
+        for _ in 0..self.frames.resets_in(bytes) {
             (self.refused)();
         }
     }
 }
 
 impl FrameReader {
-    /// How many streams these bytes reset for an error of the protocol.
+    /// The number of streams that these bytes reset for a protocol error.
     fn resets_in(&mut self, mut bytes: &[u8]) -> usize {
         let mut resets = 0_usize;
         while !self.is_h1 && !bytes.is_empty() {
@@ -53,7 +54,7 @@ impl FrameReader {
                 let (head, rest) = bytes.split_at(bytes.len().min(HEAD.saturating_sub(self.have)));
                 self.keep(head);
                 bytes = rest;
-                // A server's first frame is no longer than 16 MiB; an answer of HTTP/1 begins with `H`.
+                // HTTP/1 begins with `H`, which as the length of a frame is over 4 MiB: no server begins with such a frame.
                 self.is_h1 = self.start.starts_with(b"HTTP/1");
                 if self.have == HEAD {
                     let [high, middle, low, ..] = self.start;
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_resets_however_they_are_cut() {
+    fn counts_resets_in_pieces_of_any_size() {
         let frames = [
             frame(4, &[0; 12]),
             frame(4, &[]),

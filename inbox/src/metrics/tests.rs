@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn names_and_labels() {
+fn exposes_these_names_and_labels() {
     let metrics = Metrics::new();
     let x = || "x".to_owned();
     metrics.received.get_or_create(&WhatLabel { what: x() }).inc();
@@ -18,7 +18,7 @@ fn names_and_labels() {
         gauge.get_or_create(&WhatLabel { what: x() }).set(1);
     }
     let text = metrics.text().unwrap();
-    // Without values, and of a histogram only the count.
+    // Without values, and only the count of a histogram.
     let mut samples: Vec<&str> = text
         .lines()
         .filter(|line| !line.starts_with('#') && !line.contains("_bucket{") && !line.contains("_sum "))

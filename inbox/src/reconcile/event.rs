@@ -1,4 +1,4 @@
-//! The event that was asked for, marked as the gate would have marked its webhook.
+//! The arrival of a fetched event, with the headers that the gate would have set on its webhook.
 
 use crate::arrival::{Arrival, ArrivalError};
 use crate::store::StatusCall;
@@ -10,7 +10,7 @@ use blobgate::forward;
 use bytes::Bytes;
 
 /// # Errors
-/// Where it cannot be written in headers: [`ArrivalError`].
+/// [`ArrivalError`] if a value does not fit in a header.
 pub(super) fn arrival(
     question: &StatusCall,
     dialect: Dialect,
@@ -33,7 +33,7 @@ pub(super) fn arrival(
     set.extend(question.job.as_deref().map(|job| (header::JOB, job.into())));
     forward::add_event(Verdict::Accepted, dialect, event, &mut set);
     if signs {
-        // Each attempt signs what has one.
+        // An attempt signs only with this header.
         set.push((header::WEBHOOK_ID, event.idempotency_key(dialect.name()).into()));
     }
     let mut headers = HeaderMap::new();
@@ -53,7 +53,7 @@ mod tests {
     const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
     #[track_caller]
-    fn marked(status: &str, url: &str, error: &str, signs: bool, expected: &str) {
+    fn row(status: &str, url: &str, error: &str, signs: bool, expected: &str) {
         let answer = format!(
             r#"{{"generation_id":"{ID}","status":"{status}","prompt":"A cat","video_url":{url},"created_at":"2025-12-06T21:43:03.374000","completed_at":"2025-12-06T21:44:06.143000","seed":7,"error":{error}}}"#
         );
@@ -81,8 +81,8 @@ mod tests {
     }
 
     #[test]
-    fn it_is_marked_as_the_gate_marks() {
-        marked(
+    fn sets_the_gate_headers() {
+        row(
             "completed",
             r#""https://CDN.runblob.io/a.mp4?s=1""#,
             "null",
@@ -103,7 +103,7 @@ blobgate-result-host: cdn.runblob.io
 webhook-id: veo3:ffd473d5-5bef-4e14-bf22-8d559be3c19f:completed
 ",
         );
-        marked(
+        row(
             "failed",
             "null",
             r#"{"message":"TIMEOUT","details":{}}"#,

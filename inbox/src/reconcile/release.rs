@@ -1,4 +1,4 @@
-//! Releases an entry in quarantine: one transaction decides on it as on an arrival of now, and ends the old entry.
+//! Releases a quarantined entry: one transaction decides on it as on a new arrival, and ends the old entry.
 
 use crate::arrival::{Arrival, ArrivalError, read_headers};
 use crate::commit::{CommitError, Committer};
@@ -28,21 +28,21 @@ pub(crate) enum ReleaseError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Full(#[from] Full),
-    #[error("it cannot be read as a delivery: {0}")]
+    #[error("it is not a valid delivery: {0}")]
     NotOurs(#[from] ArrivalError),
-    /// It would go into quarantine again, for this reason.
+    /// It would go into quarantine again for this reason.
     #[error("{0}")]
     Stays(QuarantineReason),
     #[error("the quarantine is full")]
     QuarantineFull,
-    #[error("it is not quarantined any more")]
+    #[error("it is no longer quarantined")]
     Gone,
-    #[error("the provider contradicts it")]
+    #[error("the status API contradicts it")]
     Contradicted,
 }
 
 impl ReleaseError {
-    /// Whether the entry is the cause, and not the store or its space: the next one may be released.
+    /// Whether the cause is the entry, and not the store or its space: the next entry may succeed.
     pub(crate) fn is_about_entry(&self) -> bool {
         match self {
             Self::Store(_) | Self::Full(_) | Self::NotOurs(_) => false,
@@ -60,12 +60,13 @@ pub(super) enum ReconcileError {
     NotStored(#[from] CommitError),
 }
 
-/// The answer that a released entry has.
+/// The answer of an entry that an expectation explains.
 const EXPLAINED: &str = "released: its generation is expected of its job";
-const CONFIRMED: &str = "released: the provider says the same";
+/// The answer of a confirmed entry.
+const CONFIRMED: &str = "released: the status API confirms it";
 
 impl Releaser {
-    /// Stores an event that the reconciler fetched, as the receive listener would.
+    /// Stores a fetched event, like the receive listener.
     pub(super) async fn store(&self, arrival: Arrival) -> Result<ArrivalOutcome, ReconcileError> {
         self.shared.space.check(arrival.verdict)?;
         let outcome = self.committer.store(arrival).await?;
@@ -82,7 +83,7 @@ impl Releaser {
         self.release(id, &read(entry, &headers)?, EXPLAINED).await.map(|_| ())
     }
 
-    /// Releases an entry that the provider's answer confirms.
+    /// Releases an entry that the status API's answer confirms.
     pub(super) async fn confirmed(
         &self,
         id: i64,
@@ -101,7 +102,7 @@ impl Releaser {
         self.release(id, &read(entry, &headers)?, CONFIRMED).await.map(|_| ())
     }
 
-    /// Releases an entry as this arrival. `note` becomes the entry's answer.
+    /// Releases an entry as this arrival. `note` becomes the answer of the old entry.
     pub(crate) async fn release(
         &self,
         id: i64,
@@ -118,7 +119,7 @@ impl Releaser {
     }
 }
 
-/// Whether an entry leaves quarantine by this outcome of a release.
+/// Checks that the entry leaves quarantine by this outcome.
 pub(crate) fn check_released(outcome: Option<ArrivalOutcome>) -> Result<ArrivalOutcome, ReleaseError> {
     match outcome {
         Some(outcome @ (ArrivalOutcome::Waits(_) | ArrivalOutcome::Repeated)) => Ok(outcome),
@@ -133,7 +134,7 @@ fn read(entry: QuarantinedEntry, headers: &HeaderMap) -> Result<Arrival, Release
     Ok(Arrival::read(&path, headers, entry.body.into())?)
 }
 
-/// The headers of an entry that is in quarantine only because the status API did not answer.
+/// The headers of an accepted event, for an entry that is in quarantine only because the status API did not answer.
 fn accepted(mut headers: HeaderMap, event: &Event) -> Result<HeaderMap, ReleaseError> {
     headers.remove(header::REASON);
     headers.remove(header::CLAIMED_EVENT);

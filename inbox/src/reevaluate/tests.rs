@@ -1,4 +1,4 @@
-//! Rows: why it was kept, what came, what it is by today's configuration.
+//! Rows: the reason, the body, and the outcome by today's configuration.
 
 use super::*;
 
@@ -19,8 +19,8 @@ fn body(url: &str) -> String {
     format!(r#"{{"generation_id":"{ID}","status":"completed","prompt":"p","video_url":"{url}"}}"#)
 }
 
-/// An entry that came with a good token.
-fn kept(reason: &str, body: &str) -> QuarantinedEntry {
+/// An entry with a valid token.
+fn quarantined(reason: &str, body: &str) -> QuarantinedEntry {
     QuarantinedEntry {
         hook: "veo3".to_owned(),
         reason: Some(QuarantineReason::parse(reason)),
@@ -35,75 +35,78 @@ fn kept(reason: &str, body: &str) -> QuarantinedEntry {
     }
 }
 
-fn late(reason: &str, body: &str) -> QuarantinedEntry {
-    QuarantinedEntry { headers: b"content-type: application/json\r\n".to_vec(), ..kept(reason, body) }
+/// An entry with an expired token.
+fn expired(reason: &str, body: &str) -> QuarantinedEntry {
+    QuarantinedEntry { headers: b"content-type: application/json\r\n".to_vec(), ..quarantined(reason, body) }
 }
 
 #[track_caller]
-fn row(hook: &str, waived: &[&str], kept: QuarantinedEntry, expected: Result<(), &str>) {
+fn row(hook: &str, waived: &[&str], entry: QuarantinedEntry, expected: Result<(), &str>) {
     let waived: Vec<_> = waived.iter().map(|code| (*code).to_owned()).collect();
     let judge = Judge::new(config(hook).as_bytes(), &waived).unwrap();
-    let judged = judge.judge(kept).map(|_| ()).map_err(|why| why.to_string());
+    let judged = judge.judge(entry).map(|_| ()).map_err(|why| why.to_string());
     assert_eq!(judged, expected.map_err(str::to_owned));
 }
 
 const GOOD: &str = "https://cdn.runblob.io/a.mp4";
 const ELSEWHERE: &str = "https://cdn.example.com/a.mp4";
 
-/// What holds now, without anybody's word.
+/// The arrival of an entry that passes without a confirmation.
 #[track_caller]
-fn holds(judge: &Judge, kept: QuarantinedEntry) -> Arrival {
-    match judge.judge(kept).unwrap() {
-        Reevaluation::Passes(arrival) => arrival,
-        Reevaluation::NeedsConfirmation(_) => panic!("the provider is not to be asked"),
+fn passes(judge: &Judge, entry: QuarantinedEntry) -> Arrival {
+    match judge.judge(entry).unwrap() {
+        ReevaluatedEntry::Passes(arrival) => arrival,
+        ReevaluatedEntry::NeedsConfirmation(_) => panic!("it needs a confirmation"),
     }
 }
 
 #[test]
-fn the_body_is_judged_by_todays_rules() {
-    row(TOKEN, &[], kept("result-url-denied", &body(ELSEWHERE)), Err("result-url-denied"));
+fn judges_the_body_by_todays_rules() {
+    row(TOKEN, &[], quarantined("result-url-denied", &body(ELSEWHERE)), Err("result-url-denied"));
     let wider = r#""trust":{"any_of":["token"]},"result_url":["*.example.com"]"#;
-    row(wider, &[], kept("result-url-denied", &body(ELSEWHERE)), Ok(()));
-    row(TOKEN, &[], kept("json-invalid", "{"), Err("json-invalid"));
-    row(TOKEN, &[], kept("body-missing", ""), Err("body-missing"));
+    row(wider, &[], quarantined("result-url-denied", &body(ELSEWHERE)), Ok(()));
+    row(TOKEN, &[], quarantined("json-invalid", "{"), Err("json-invalid"));
+    row(TOKEN, &[], quarantined("body-missing", ""), Err("body-missing"));
     let strict = format!(r#"{TOKEN},"schema":"strict""#);
-    row(&strict, &[], kept("schema-invalid", &body(GOOD)), Err("schema-invalid"));
-    row(TOKEN, &[], kept("schema-invalid", &body(GOOD)), Ok(()));
+    row(&strict, &[], quarantined("schema-invalid", &body(GOOD)), Err("schema-invalid"));
+    row(TOKEN, &[], quarantined("schema-invalid", &body(GOOD)), Ok(()));
 }
 
 #[test]
-fn what_only_the_head_shows_is_as_it_was() {
+fn keeps_violations_of_the_head_unless_waived() {
     for reason in ["source-denied", "header-invalid", "unsupported-encoding"] {
-        row(TOKEN, &[], kept(reason, &body(GOOD)), Err(reason));
-        row(TOKEN, &[reason], kept(reason, &body(GOOD)), Ok(()));
-        // A waived head does not mend a body.
-        row(TOKEN, &[reason], kept(reason, &body(ELSEWHERE)), Err("result-url-denied"));
+        row(TOKEN, &[], quarantined(reason, &body(GOOD)), Err(reason));
+        row(TOKEN, &[reason], quarantined(reason, &body(GOOD)), Ok(()));
+        // A waived reason of the head does not excuse the body.
+        row(TOKEN, &[reason], quarantined(reason, &body(ELSEWHERE)), Err("result-url-denied"));
     }
     for reason in ["token-expired", "token-audience"] {
-        row(TOKEN, &[], late(reason, &body(GOOD)), Err(reason));
-        row(TOKEN, &[reason], late(reason, &body(GOOD)), Ok(()));
-        row(TOKEN, &["source-denied"], late(reason, &body(GOOD)), Err(reason));
+        row(TOKEN, &[], expired(reason, &body(GOOD)), Err(reason));
+        row(TOKEN, &[reason], expired(reason, &body(GOOD)), Ok(()));
+        row(TOKEN, &["source-denied"], expired(reason, &body(GOOD)), Err(reason));
     }
-    // Kept for its body, with a token that was late besides.
-    row(TOKEN, &[], late("json-invalid", &body(GOOD)), Err("token-expired"));
+    // Quarantined for its body, with an expired token.
+    row(TOKEN, &[], expired("json-invalid", &body(GOOD)), Err("token-expired"));
 }
 
 #[test]
-fn the_prompt_of_a_token_is_on_no_record() {
+fn keeps_a_prompt_mismatch_unless_waived() {
     let prompt = format!(r#"{TOKEN},"checks":{{"prompt":"enforce"}}"#);
-    row(&prompt, &[], kept("token-mismatch", &body(GOOD)), Err("token-mismatch"));
-    row(&prompt, &["token-mismatch"], kept("token-mismatch", &body(GOOD)), Ok(()));
-    row(TOKEN, &[], kept("token-mismatch", &body(GOOD)), Ok(()));
+    row(&prompt, &[], quarantined("token-mismatch", &body(GOOD)), Err("token-mismatch"));
+    row(&prompt, &["token-mismatch"], quarantined("token-mismatch", &body(GOOD)), Ok(()));
+    row(TOKEN, &[], quarantined("token-mismatch", &body(GOOD)), Ok(()));
 }
 
 #[test]
-fn the_provider_s_word_counts_where_it_is_on_record() {
+fn needs_a_confirmation_unless_the_entry_has_one() {
     let both = r#""trust":{"all_of":["token","confirmed"]},"result_url":"any""#;
     let judge = Judge::new(config(both).as_bytes(), &[]).unwrap();
-    let Ok(Reevaluation::NeedsConfirmation(arrival)) = judge.judge(kept("not-confirmed", &body(GOOD))) else {
-        panic!("the provider has to be asked");
+    let Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) =
+        judge.judge(quarantined("not-confirmed", &body(GOOD)))
+    else {
+        panic!("it needs no confirmation");
     };
-    // As it is once the provider says the same.
+    // The headers of the confirmed event.
     let headers = read_headers(&arrival.headers);
     for (name, value) in [
         (header::VERDICT, Some("accepted")),
@@ -113,24 +116,24 @@ fn the_provider_s_word_counts_where_it_is_on_record() {
     ] {
         assert_eq!(headers.get(name).map(HeaderValue::as_bytes), value.map(str::as_bytes), "{name}");
     }
-    // Nobody is asked about what would stay whatever is said.
-    row(both, &[], kept("json-invalid", "{"), Err("json-invalid"));
-    let mut confirmed = kept("result-url-denied", &body(GOOD));
+    // Without a confirmation where the entry stays in any case.
+    row(both, &[], quarantined("json-invalid", "{"), Err("json-invalid"));
+    let mut confirmed = quarantined("result-url-denied", &body(GOOD));
     confirmed.headers.extend_from_slice(b"blobgate-proofs: token,confirmed\r\n");
     confirmed.headers = b"blobgate-proofs: token,confirmed\r\n".to_vec();
     row(both, &[], confirmed, Ok(()));
 }
 
 #[test]
-fn a_hook_that_is_gone_judges_nothing() {
-    let other = QuarantinedEntry { hook: "gone".to_owned(), ..kept("json-invalid", &body(GOOD)) };
-    row(TOKEN, &[], other, Err("no hook is called gone in this configuration"));
+fn refuses_an_entry_of_an_unknown_hook() {
+    let other = QuarantinedEntry { hook: "gone".to_owned(), ..quarantined("json-invalid", &body(GOOD)) };
+    row(TOKEN, &[], other, Err("this configuration has no hook gone"));
 }
 
 #[test]
-fn what_passes_is_marked_as_the_gate_does() {
+fn sets_the_gate_headers_of_an_accepted_event() {
     let judge = Judge::new(config(TOKEN).as_bytes(), &["source-denied".to_owned()]).unwrap();
-    let arrival = holds(&judge, kept("source-denied", &body(GOOD)));
+    let arrival = passes(&judge, quarantined("source-denied", &body(GOOD)));
     let headers = read_headers(&arrival.headers);
     let key = format!("veo3:{ID}:completed");
     for (name, value) in [
@@ -153,18 +156,18 @@ fn what_passes_is_marked_as_the_gate_does() {
         (arrival.verdict, arrival.authenticated, &*arrival.path),
         (Verdict::Accepted, true, "/hooks/veo3")
     );
-    let not_waived = holds(&judge, kept("json-invalid", &body(GOOD)));
+    let not_waived = passes(&judge, quarantined("json-invalid", &body(GOOD)));
     assert!(!read_headers(&not_waived.headers).contains_key(header::OVERRIDE));
 }
 
 #[test]
-fn what_cannot_be_waived_is_said() {
+fn lists_the_reasons_that_can_be_waived() {
     let error = Judge::new(config(TOKEN).as_bytes(), &["json-invalid".to_owned()]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "\"json-invalid\" cannot be waived: only what the head shows can, source-denied, header-invalid, \
+        "cannot waive \"json-invalid\": use one of source-denied, header-invalid, \
          unsupported-encoding, token-expired, token-audience, token-mismatch"
     );
     let error = Judge::new(b"{\"version\":2}", &[]).unwrap_err();
-    assert!(error.to_string().starts_with("version"), "{error}");
+    assert!(error.to_string().starts_with("cannot load the gate's configuration: version"), "{error}");
 }

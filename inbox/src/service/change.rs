@@ -1,4 +1,4 @@
-//! Replays, releases, drops and purges entries. Each is one change of an entry's state, so twice is once.
+//! Replays, releases, drops and purges entries. Each is one change of an entry's state, so repeating it is safe.
 
 use super::Operations;
 use super::error::{BadRequest, Error};
@@ -13,76 +13,76 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Entries in one transaction, so that no arrival waits for long.
 const MAX_ENTRIES: i64 = 500;
 
-/// Names entries by their ids, or by a filter in pieces.
+/// Selects entries by ids, or by a filter in pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeRequest {
-    /// These, up to 500.
+    /// The entries, up to 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<BTreeSet<i64>>,
-    /// Those that match.
+    /// Entries that match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<EntryFilter>,
-    /// Of a filter, those with a higher id: the `next` of the answer before.
+    /// With a filter: only entries with a higher id, the `next` of the previous answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
-    /// Of a filter, up to this id. Later entries stay as they are.
+    /// With a filter: only entries up to this id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
-    /// Of a filter, so many at once: up to 500.
+    /// With a filter: the most entries of one piece, up to 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
-    /// Only count.
+    /// Count the entries, and change nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
 }
 
-/// What a change did.
+/// The outcome of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeAnswer {
     /// The changed entries.
     pub changed: Vec<i64>,
-    /// The others.
+    /// The entries that did not change.
     pub refused: Vec<EntryRefusal>,
-    /// The `after` of the next piece; none at the end.
+    /// The `after` of the next piece; nothing after the last.
     pub next: Option<i64>,
 }
 
-/// An entry that stays as it is.
+/// An entry that did not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryRefusal {
     /// The entry.
     pub id: i64,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// What a change would do.
+/// The outcome that a change would have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangePreview {
     /// The entries that would change, by their state.
     pub would_change: Vec<StateCount>,
-    /// The entries that would stay, by why.
+    /// The entries that would not change, by reason.
     pub would_refuse: Vec<RefusalCount>,
-    /// The newest of them all, for `until`.
+    /// The newest selected entry, for `until`.
     pub until: Option<i64>,
 }
 
-/// Entries in a state.
+/// The number of entries in a state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateCount {
     /// The state.
     pub state: EntryState,
-    /// So many.
+    /// The number.
     pub count: i64,
 }
 
-/// Entries that would stay.
+/// The number of entries that would not change for a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusalCount {
-    /// Why.
+    /// The reason.
     pub why: String,
-    /// So many.
+    /// The number.
     pub count: i64,
 }
 
@@ -97,13 +97,13 @@ impl Operations {
             self.shared.wake.up(changed.changed.values().flatten().cloned().collect::<BTreeSet<_>>());
         }
         if !changed.changed.is_empty() {
-            let word = match change {
+            let verb = match change {
                 Change::Replay => "replayed",
                 Change::Release => "released",
                 Change::Drop => "dropped",
                 Change::Purge => "purged",
             };
-            tracing::info!("{word}={} by an operator", changed.changed.len());
+            tracing::info!("{verb}={} by an operator", changed.changed.len());
         }
         let refused = self.explain(changed.refused).await?;
         Ok(ChangeAnswer { changed: changed.changed.into_keys().collect(), refused, next })
@@ -140,9 +140,9 @@ impl Operations {
         Ok(ChangePreview { would_change, would_refuse, until })
     }
 
-    /// Adds the field that keeps an entry from being an event.
+    /// Adds the violation of entries that are not events.
     async fn explain(&self, refused: BTreeMap<i64, &'static str>) -> Result<Vec<EntryRefusal>, Error> {
-        /// Each is read with its body.
+        /// Each of them needs its body from the store.
         const MAX_EXPLAINED: usize = 20;
         let mut explained = 0_usize;
         let mut all = Vec::with_capacity(refused.len());
@@ -163,7 +163,7 @@ impl Operations {
         Ok(all)
     }
 
-    /// The ids of one piece, and the `after` of the next. `only` narrows a filter.
+    /// The ids of one piece, and the `after` of the next. `only` restricts a filter.
     pub(super) async fn piece(
         &self,
         which: EntrySelection,
@@ -186,7 +186,7 @@ impl Operations {
 impl ChangeRequest {
     fn which(&self, change: Change) -> Result<EntrySelection, BadRequest> {
         let which = self.selected()?;
-        // It cannot be taken back: not of a state, or of a day.
+        // A purge is final, so a state or a day is not enough.
         if let (Change::Purge, EntrySelection::All(filter)) = (change, &which)
             && filter.job.is_none()
             && filter.generation.is_none()
@@ -196,7 +196,7 @@ impl ChangeRequest {
         Ok(which)
     }
 
-    /// Which entries are meant.
+    /// The selected entries.
     pub(super) fn selected(&self) -> Result<EntrySelection, BadRequest> {
         if let Some(limit) = self.limit.filter(|limit| !(1..=MAX_ENTRIES).contains(limit)) {
             return Err(BadRequest::Limit { limit, max: MAX_ENTRIES });

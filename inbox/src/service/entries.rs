@@ -3,37 +3,33 @@
 use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
 use super::names::{EntryState, EventKind, Lane};
-use super::{ExpectationStatus, Operations, time};
-use crate::arrival::read_headers;
-use crate::store::{EntryRow, StoredPayload};
+use super::{EntryPayload, ExpectationStatus, Operations, time};
+use crate::store::EntryRow;
 use crate::violation;
-use axum::http::HeaderMap;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// Entries of one answer, where the request names no number.
+/// The default number of entries in an answer.
 const DEFAULT_LIMIT: i64 = 100;
-/// So an answer stays below a megabyte.
+/// Keeps an answer below a megabyte.
 pub(super) const MAX_LIMIT: i64 = 500;
 
-/// Asks for entries, the newest first.
+/// A request for entries, the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListRequest {
-    /// Only these.
+    /// Only entries that match.
     pub filter: EntryFilter,
-    /// So many at most, from 1 to 500; 100 without it.
+    /// The most entries, from 1 to 500; 100 by default.
     pub limit: Option<i64>,
-    /// Only those with a lower id.
+    /// Only entries with a lower id.
     pub before: Option<i64>,
 }
 
-/// Entries, the newest first.
+/// A page of entries, the newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryPage {
     /// The entries.
     pub entries: Vec<EntrySummary>,
-    /// The `before` of the next page; none on the last one.
+    /// The `before` of the next page; nothing on the last.
     pub next: Option<i64>,
 }
 
@@ -48,11 +44,11 @@ pub struct EntrySummary {
     pub state: EntryState,
     /// Its hook.
     pub hook: String,
-    /// Its generation, where the gate could read one.
+    /// Its generation, if the gate could read one.
     pub generation: Option<String>,
-    /// Its event. In quarantine: the event that it claims.
+    /// Its event. In quarantine, the event that it claims.
     pub event: Option<EventKind>,
-    /// Why it is in quarantine.
+    /// The reason of its quarantine.
     pub reason: Option<String>,
     /// The id of its token.
     pub token_id: Option<String>,
@@ -60,33 +56,33 @@ pub struct EntrySummary {
     pub job: Option<String>,
     /// Whether its sender is authenticated.
     pub authenticated: bool,
-    /// The bytes that can still be shown; 0 once they are purged.
+    /// The bytes of its payload; 0 once it is purged.
     pub size: i64,
-    /// The route that it is delivered on: hook and event.
+    /// The route of its attempts: hook and event.
     pub route: Option<String>,
-    /// What it replaces: the value of `blobgate-supersedes`.
+    /// The event that it supersedes: the value of `blobgate-supersedes`.
     pub supersedes: Option<String>,
-    /// The reason that a person has overridden: the value of `blobgate-override`.
+    /// The reason that a person overrode: the value of `blobgate-override`.
     pub r#override: Option<String>,
-    /// How often it was replayed or released.
+    /// The number of replays and releases.
     pub redelivery: i64,
-    /// When it came.
+    /// The time of its first delivery.
     pub received_at: String,
-    /// How often it came.
+    /// The number of its deliveries.
     pub seen: i64,
-    /// When it came last.
+    /// The time of its last delivery.
     pub seen_at: String,
-    /// When it is due.
+    /// The time of its next attempt.
     pub due_at: String,
-    /// When its state became final.
+    /// The time at which its state became final.
     pub ended_at: Option<String>,
-    /// The attempts to deliver it.
+    /// The number of attempts.
     pub attempts: i64,
     /// The status of the last answer.
     pub status: Option<i64>,
-    /// The beginning of the last answer, or why there was none.
+    /// The beginning of the last answer, or why there is no answer.
     pub answer: Option<String>,
-    /// Until when an inbox holds it for an attempt.
+    /// The end of the lease of its attempt.
     pub lease_until: Option<String>,
     /// SHA-256 of the body, in hexadecimal.
     pub digest: String,
@@ -98,46 +94,14 @@ pub struct EntryDetail {
     /// The entry.
     #[serde(flatten)]
     pub entry: EntrySummary,
-    /// What came; none once it is purged.
+    /// Its payload; nothing once it is purged.
     #[serde(flatten)]
     pub payload: Option<EntryPayload>,
     /// The expectation of its generation.
     pub expectation: Option<ExpectationStatus>,
-    /// What breaks the rule of its reason: a field and what is documented, without a value of the body.
+    /// Its violation: a field and the documented form, without a value of the body.
     #[serde(default)]
     pub violation: Option<String>,
-}
-
-/// What came.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryPayload {
-    /// The path, with what is not visible ASCII escaped.
-    pub path: String,
-    /// The headers.
-    pub headers: Vec<HeaderLine>,
-    /// How `body` is written.
-    pub body_encoding: BodyEncoding,
-    /// The body.
-    pub body: String,
-}
-
-/// How a body is written in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BodyEncoding {
-    /// As it is.
-    Text,
-    /// In base64, for it is not UTF-8.
-    Base64,
-}
-
-/// A header.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeaderLine {
-    /// Its name.
-    pub name: String,
-    /// Its value, with what is not visible ASCII escaped.
-    pub value: String,
 }
 
 impl Operations {
@@ -199,7 +163,7 @@ impl ListRequest {
     }
 }
 
-/// How many entries one answer has.
+/// Checks the number of entries in an answer.
 pub(super) fn check_limit(limit: Option<i64>, default: i64) -> Result<i64, BadRequest> {
     let limit = limit.unwrap_or(default);
     if (1..=MAX_LIMIT).contains(&limit) {
@@ -216,13 +180,13 @@ pub(crate) fn read_id(value: &str) -> Result<i64, BadRequest> {
     read_number("id", value, None)
 }
 
-/// A number from 1 on.
+/// Reads a number above 0.
 pub(super) fn read_number(name: &'static str, value: &str, max: Option<i64>) -> Result<i64, BadRequest> {
     let number = value.parse().ok().filter(|number| (1..=max.unwrap_or(i64::MAX)).contains(number));
     number.ok_or_else(|| BadRequest::NoNumber { name, value: value.to_owned(), max })
 }
 
-/// The event of a row. A newer inbox may know more of them.
+/// The event of a row. A newer version may have stored one that this version does not know.
 pub(super) fn event(name: &str) -> Result<EventKind, Error> {
     name.parse().map_err(|_| Error::NewerEvent(name.to_owned()))
 }
@@ -261,40 +225,10 @@ impl TryFrom<EntryRow> for EntrySummary {
     }
 }
 
-impl From<StoredPayload> for EntryPayload {
-    fn from(payload: StoredPayload) -> Self {
-        let headers = read_headers(&payload.headers);
-        Self::with(payload, &headers)
-    }
-}
-
-impl EntryPayload {
-    /// With other headers than came.
-    pub(super) fn with(payload: StoredPayload, headers: &HeaderMap) -> Self {
-        let headers = headers.iter().map(|(name, value)| HeaderLine {
-            name: name.to_string(),
-            value: value.as_bytes().escape_ascii().to_string(),
-        });
-        let headers = headers.collect();
-        let (body_encoding, body) = match String::from_utf8(payload.body) {
-            Ok(text) => (BodyEncoding::Text, text),
-            Err(bytes) => (BodyEncoding::Base64, BASE64_STANDARD.encode(bytes.into_bytes())),
-        };
-        Self { path: payload.path.escape_ascii().to_string(), headers, body_encoding, body }
-    }
-
-    /// The body's bytes; none where they are not as `body_encoding` says.
-    pub fn bytes(&self) -> Option<Vec<u8>> {
-        match self.body_encoding {
-            BodyEncoding::Text => Some(self.body.clone().into_bytes()),
-            BodyEncoding::Base64 => BASE64_STANDARD.decode(&self.body).ok(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoredPayload;
     use serde_json::{Value, json};
 
     fn detail(payload: Option<EntryPayload>) -> EntryDetail {
@@ -317,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_back_as_it_was_written() {
+    fn answers_read_back() {
         row(None, &Value::Null);
         for (bytes, body) in [(&b"{}"[..], "{}"), (&[0xff, 0xfe], "//4=")] {
             let payload =

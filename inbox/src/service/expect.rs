@@ -1,4 +1,4 @@
-//! Notes which generations the application expects, and of which job.
+//! Stores the generations that the application expects, with their jobs.
 
 use super::error::Error;
 use super::filter::{read_generation, read_hook, read_job};
@@ -8,7 +8,7 @@ use crate::reconcile::{ReleaseError, Releaser};
 use crate::store::{Announcement, AnnouncementOutcome, Expectation, StoreError, StoreHandle};
 use serde::{Deserialize, Serialize};
 
-/// Says of which job a generation is.
+/// Announces a generation and its job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectRequest {
@@ -27,23 +27,23 @@ pub struct ExpectationStatus {
     pub hook: String,
     /// The generation.
     pub generation_id: String,
-    /// The job; none where only a quarantined event is to be confirmed.
+    /// The job; nothing if the call only confirms a quarantined event.
     pub job: Option<String>,
-    /// How it stands.
+    /// Its state.
     pub state: ExpectationState,
-    /// Since when.
+    /// The time of the announcement.
     pub expected_at: String,
-    /// The calls to the status API so far.
+    /// The number of calls to the status API.
     pub asked: i64,
     /// The result of the last call.
     pub answer: Option<String>,
-    /// When the next call is due.
+    /// The time of the next call.
     pub ask_at: Option<String>,
-    /// An accepted entry that came with another job.
+    /// An accepted entry with another job.
     pub job_mismatch: Option<JobMismatch>,
 }
 
-/// An accepted entry that came with another job.
+/// An accepted entry with another job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobMismatch {
     /// The entry.
@@ -52,18 +52,18 @@ pub struct JobMismatch {
     pub job: Option<String>,
 }
 
-/// An expectation, and what it released.
+/// An expectation, and the entries that it released.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectAnswer {
     /// The expectation.
     #[serde(flatten)]
     pub expectation: ExpectationStatus,
-    /// The quarantined entries that it explains, and that were released.
+    /// The quarantined entries that it explained, which are now released.
     pub released: Vec<i64>,
 }
 
 impl Operations {
-    /// Notes an expectation, and releases the entries that it explains.
+    /// Stores an expectation, and releases the entries that it explains.
     pub(crate) async fn expect(&self, request: &ExpectRequest) -> Result<ExpectAnswer, Error> {
         let expected = Announcement {
             hook: read_hook(&request.hook)?,
@@ -83,11 +83,11 @@ impl Operations {
         if is_new && let Some(entry) = expectation.mismatch_id {
             self.shared.metrics.job_mismatch.inc();
             tracing::error!(
-                "job-mismatch hook={hook} generation={generation} entry={entry}: it was accepted with another job"
+                "job-mismatch hook={hook} generation={generation} entry={entry}: the accepted entry has another job"
             );
         }
         let released = released.map_err(|why| {
-            tracing::error!("an entry that an expectation explains is not released: {why}");
+            tracing::error!("cannot release an entry that an expectation explains: {why}");
             Error::NotReleased(why)
         })?;
         Ok(ExpectAnswer { expectation: expectation.into(), released })
@@ -115,7 +115,7 @@ async fn note(
     if !released.is_empty()
         && let AnnouncementOutcome::Recorded { is_new, .. } = noted
     {
-        // By now it may have arrived.
+        // The release may have changed its state.
         noted = match store.expect(&expected, after).await? {
             AnnouncementOutcome::Recorded { expectation, .. } => {
                 AnnouncementOutcome::Recorded { expectation, is_new }

@@ -1,4 +1,4 @@
-//! Which entries are meant.
+//! The filter of entries.
 
 use super::error::BadRequest;
 use super::names::{EntryState, EventKind, Lane};
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Every reason of an entry in quarantine: the gate's, and the inbox's own.
+/// Every reason of a quarantined entry: the gate's, and the inbox's own.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     QuarantineReason::all().filter_map(|reason| reason.known())
 }
 
-/// Which entries are meant: those that match each value.
+/// Selects the entries that match all of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntryFilter {
@@ -27,7 +27,7 @@ pub struct EntryFilter {
     /// Of this hook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<String>,
-    /// Of this event, or claimed to be.
+    /// Of this event, or claiming it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventKind>,
     /// In quarantine for this reason: one of [`reasons`].
@@ -45,10 +45,10 @@ pub struct EntryFilter {
 }
 
 impl EntryFilter {
-    /// Takes a pair of a query.
+    /// Reads a pair of a query.
     ///
     /// # Errors
-    /// [`BadRequest`], where no filter has this name, or it is given twice.
+    /// [`BadRequest`] for an unknown name, a wrong value, or a second value.
     pub(crate) fn read(&mut self, name: &str, value: &str) -> Result<(), BadRequest> {
         match name {
             "state" => once("state", &mut self.state, value.parse()?),
@@ -63,7 +63,7 @@ impl EntryFilter {
         }
     }
 
-    /// The pairs of a query, as the admin listener takes them.
+    /// The pairs of a query.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         [
             ("state", self.state.map(|state| state.name().to_owned())),
@@ -111,9 +111,9 @@ fn read_reason(value: &str) -> Result<QuarantineReason, BadRequest> {
     }
 }
 
-/// The name of a hook, as the gate's configuration has it.
+/// The longest name of a hook, as in the gate's configuration.
 const MAX_HOOK: usize = 32;
-/// The name of a job, as a token has it.
+/// The longest name of a job, as in a token.
 const MAX_JOB: usize = 64;
 
 pub(super) fn read_hook(value: &str) -> Result<String, BadRequest> {
@@ -134,13 +134,13 @@ fn is_word(text: &str, max: usize, fits: impl Fn(u8) -> bool) -> bool {
     (1..=max).contains(&text.len()) && text.bytes().all(fits)
 }
 
-/// In its canonical form.
+/// Reads a generation into its canonical form.
 pub(super) fn read_generation(value: &str) -> Result<String, BadRequest> {
     let id = GenerationId::parse(value).ok_or_else(|| BadRequest::NoGeneration(value.to_owned()))?;
     Ok(id.to_string())
 }
 
-/// In microseconds since 1970.
+/// Reads a time into microseconds since 1970.
 fn read_time(value: &str) -> Result<i64, BadRequest> {
     let wrong = || BadRequest::NoTime(value.to_owned());
     let time = OffsetDateTime::parse(value, &Rfc3339).map_err(|_| wrong())?;
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_knows() {
+    fn reads_and_writes_each_filter() {
         let id = "FFD473D5-5bef-4e14-bf22-8d559be3c19f";
         let pairs = [
             ("state", "quarantined"),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_by_name() {
+    fn names_a_wrong_value() {
         refused(
             "state",
             "lost",
@@ -217,11 +217,11 @@ mod tests {
         );
         refused("lane", "left", "unknown lane \"left\": use one of deliver, quarantine, observed");
         refused("event", "started", "unknown event \"started\": use one of completed, failed, timeout");
-        let hook = "is no hook: write 1 to 32 of a-z 0-9 -";
+        let hook = "use 1 to 32 of a-z 0-9 -";
         for (name, shown) in
             [("", ""), ("VEO3", "VEO3"), ("\u{1b}[2J", "\\u{1b}[2J"), ("veo\u{202e}3", "veo\\u{202e}3")]
         {
-            refused("hook", name, &format!("\"{shown}\" {hook}"));
+            refused("hook", name, &format!("invalid hook \"{shown}\": {hook}"));
         }
         refused("job", "a\0", "invalid job \"a\\0\": use 1 to 64 of A-Z a-z 0-9 . _ ~ -");
         refused("generation", "7", "invalid generation \"7\": use a UUID in the 8-4-4-4-12 form");

@@ -1,4 +1,4 @@
-//! The names of states, lanes and events, as the store and JSON have them.
+//! The names of states, lanes and events, in the store and in JSON.
 
 use super::BadRequest;
 pub use crate::entry::{EntryState, ExpectationState, Lane};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Reads a name, or lists all of them.
+/// Parses a name. An error lists all names.
 macro_rules! from_str {
     ($($type:ident: $what:literal,)*) => {$(
         impl FromStr for $type {
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_these_and_read_back() {
+    fn event_names_read_back() {
         assert_eq!(EventKind::ALL.map(EventKind::name), ["completed", "failed", "timeout"]);
         for event in EventKind::ALL {
             let json = format!("\"{event}\"");

@@ -12,34 +12,34 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PauseTarget {
-    /// None is every hook.
+    /// The hook; every hook without one.
     pub hook: Option<String>,
-    /// None is every event.
+    /// The event; every event without one.
     pub event: Option<EventKind>,
 }
 
 /// A pause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActivePause {
-    /// None is every hook.
+    /// The hook; every hook without one.
     pub hook: Option<String>,
-    /// None is every event.
+    /// The event; every event without one.
     pub event: Option<EventKind>,
-    /// Since when.
+    /// The time at which it was set.
     pub since: String,
 }
 
-/// What a pause or its end did.
+/// The outcome of a pause or its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseAnswer {
-    /// False where it was so already.
+    /// False if the pause existed already.
     pub changed: bool,
-    /// What may be wrong with the name.
+    /// A doubt about the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// Hook and event, as the store has them: empty is any.
+/// Hook and event in the store: an empty one stands for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PauseName {
     hook: String,
@@ -52,13 +52,13 @@ impl Operations {
         self.shared.store.paused().await?.into_iter().map(ActivePause::try_from).collect()
     }
 
-    /// Delivers nothing of the target from now on.
+    /// Pauses the target: no new attempt of it starts.
     pub(crate) async fn pause(&self, target: &PauseTarget) -> Result<PauseAnswer, Error> {
         let name = PauseName::read(target, read_hook)?;
-        // A hook may be paused before its first event, and a wrong name pauses nothing.
+        // A pause may precede the first event, so an unknown hook is a note and not an error.
         let is_known = name.hook.is_empty() || self.shared.store.knows_hook(&name.hook).await?;
         let note = (!is_known).then(|| {
-            format!("no accepted or quarantined entry and no expectation has hook {}: look whether that is its name in the gate's configuration", name.hook)
+            format!("no accepted or quarantined entry and no expectation has hook {}: check the name in the gate's configuration", name.hook)
         });
         tracing::info!("an operator pauses {name}");
         let store = self.shared.store.clone();
@@ -68,7 +68,7 @@ impl Operations {
 
     /// Ends a pause.
     pub(crate) async fn resume(&self, target: &PauseTarget) -> Result<PauseAnswer, Error> {
-        // A pause ends by its name, even by one that no hook can have.
+        // The name of a pause may be one that no hook can have.
         let name = PauseName::read(target, read_any)?;
         let (hook, event) = (name.hook.clone(), name.event.clone());
         let store = self.shared.store.clone();
@@ -94,7 +94,7 @@ impl PauseName {
 }
 
 fn read_any(value: &str) -> Result<String, BadRequest> {
-    // PostgreSQL's text has no NUL.
+    // PostgreSQL's text takes no NUL.
     let is_text = !value.is_empty() && !value.contains('\0');
     if is_text { Ok(value.to_owned()) } else { Err(BadRequest::NoHook(value.to_owned())) }
 }

@@ -1,67 +1,67 @@
-//! Makes the reconciler call the provider now, or lists what it would ask about.
+//! Makes the reconciler call the status API now, or lists the generations of its next calls.
 
 use super::error::Error;
 use super::{ExpectationStatus, Operations, written};
 use crate::store::Expectation;
 use serde::{Deserialize, Serialize};
 
-/// Makes the reconciler call the provider now.
+/// Makes the reconciler call the status API now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReconcileRequest {
-    /// Only list.
+    /// List the generations, and call nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// What the reconciler would ask about.
+/// The generations that the reconciler would call about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcilePreview {
     /// The oldest first, up to 500.
     pub questions: Vec<ReconcileQuestion>,
     /// Whether there are more.
     pub more: bool,
-    /// The calls that it may make in a minute; none without a provider.
+    /// The calls in a minute; nothing without a status API.
     pub per_minute: Option<u32>,
 }
 
-/// A generation that the reconciler would ask about.
+/// A generation that the reconciler would call about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcileQuestion {
     /// Its expectation.
     #[serde(flatten)]
     pub expectation: ExpectationStatus,
-    /// Whether the reconciler would ask now.
+    /// Whether the call is due now.
     pub due: bool,
-    /// Why.
+    /// The reason of the call.
     pub why: String,
 }
 
-/// What the reconciler asks about now.
+/// The calls that are due now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconcileAnswer {
-    /// So many generations.
+    /// The number of generations.
     pub due: u64,
-    /// The calls that it may make in a minute.
+    /// The calls in a minute.
     pub per_minute: u32,
 }
 
-/// So an answer stays below a megabyte.
+/// Keeps an answer below a megabyte.
 const MAX_QUESTIONS: usize = 500;
 
 impl Operations {
-    /// Makes the reconciler ask about all that is due, or was asked about before.
+    /// Makes all calls due that are overdue, or were made before.
     pub(crate) async fn reconcile(&self) -> Result<ReconcileAnswer, Error> {
         let per_minute = self.per_minute.ok_or(Error::NoProvider)?;
         let store = self.shared.store.clone();
         let after = self.reconcile_after;
         let due = written(async move { store.call_now(after).await }).await?;
         self.nudge.notify_one();
-        tracing::info!("due={due} to be asked about now, by an operator");
+        tracing::info!("reconcile due={due} by an operator");
         Ok(ReconcileAnswer { due, per_minute })
     }
 
-    /// Lists what the reconciler would ask about.
+    /// Lists the generations that the reconciler would call about.
     pub(crate) async fn preview_reconcile(&self) -> Result<ReconcilePreview, Error> {
         let now = self.shared.store.now().await?;
         let limit = i64::try_from(MAX_QUESTIONS).unwrap_or(i64::MAX);
@@ -78,11 +78,11 @@ fn question(open: Expectation, overdue_since: i64) -> ReconcileQuestion {
     let is_late = open.expected_at <= overdue_since;
     let is_wanted = open.wanted.is_some();
     let why = match (open.missing > 0, open.asked > 0, is_wanted) {
-        (true, ..) => "the provider knows of no such generation, as yet",
-        (_, true, _) => "it had not ended, or the provider gave no answer: see answer",
-        (_, _, true) => "its quarantined event is not confirmed yet",
-        _ if is_late => "no event has come in time",
-        _ => "it still has time",
+        (true, ..) => "the status API denies the generation so far",
+        (_, true, _) => "the last call brought no result: see answer",
+        (_, _, true) => "its quarantined event needs a confirmation",
+        _ if is_late => "its event is overdue",
+        _ => "its event is not due yet",
     };
     let due = is_late || open.asked > 0 || is_wanted;
     ReconcileQuestion { due, why: why.to_owned(), expectation: open.into() }

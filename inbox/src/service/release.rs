@@ -1,4 +1,4 @@
-//! Releases an entry in quarantine as the event that a person names. The inbox decides on it as on an arrival of now.
+//! Releases a quarantined entry as the event that a person names. The inbox decides on it as on a new arrival.
 
 use super::error::{BadRequest, Error};
 use super::filter::read_generation;
@@ -21,18 +21,18 @@ pub struct ReleaseAsRequest {
     pub id: i64,
     /// The event.
     pub r#as: EventKind,
-    /// Its generation, where the entry names none.
+    /// Its generation, if the entry names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation_id: Option<String>,
-    /// Only say what would happen.
+    /// Change nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
 }
 
-/// What a release does. With `dry_run`: what it would do.
+/// The outcome of a release. With `dry_run`, nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseAsAnswer {
-    /// The entry that was in quarantine.
+    /// The released entry.
     pub id: i64,
     /// Its hook.
     pub hook: String,
@@ -40,25 +40,25 @@ pub struct ReleaseAsAnswer {
     pub generation: String,
     /// Its event.
     pub event: EventKind,
-    /// What the inbox decides.
+    /// The inbox's decision.
     pub outcome: ReleaseOutcome,
-    /// The route that it is delivered on.
+    /// The route of its attempts.
     pub route: Option<String>,
     /// Why it was in quarantine: the value of `blobgate-override`.
     pub r#override: Option<String>,
-    /// What breaks that rule.
+    /// The violation in its body.
     pub violation: Option<String>,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: i64,
 }
 
-/// What the inbox decides on a released entry.
+/// The inbox's decision on a released entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReleaseOutcome {
-    /// A new event, which waits to be delivered.
+    /// A new event. It waits for its first attempt.
     Waiting,
-    /// The event is stored already.
+    /// The store already has the event.
     Repeated,
 }
 
@@ -71,8 +71,8 @@ impl ReleaseOutcome {
     }
 }
 
-/// The answer that a released entry has.
-const NOTE: &str = "released: a person has said which event it is";
+/// The answer of a released entry.
+const NOTE: &str = "released: a person named its event";
 
 impl Operations {
     /// Releases an entry as an event.
@@ -95,7 +95,7 @@ impl Operations {
         let outcome = match self.decide(id, arrival, request.dry_run).await? {
             Ok(outcome) => outcome,
             Err(ReleaseError::Stays(reason)) => {
-                return Err(stays(&shown, request.r#as, generation, reason).into());
+                return Err(still_quarantined(&shown, request.r#as, generation, reason).into());
             }
             Err(why) if why.is_about_entry() => {
                 return Err(ReleaseAsError::NotNow(id, why.to_string()).into());
@@ -142,8 +142,8 @@ impl Operations {
     }
 }
 
-/// It would go into quarantine again.
-fn stays(
+/// Why the entry would go into quarantine again.
+fn still_quarantined(
     entry: &EntrySummary,
     event: EventKind,
     generation: String,
@@ -161,7 +161,7 @@ fn stays(
     }
 }
 
-/// Whether it is in quarantine, and its payload is there.
+/// Checks that the entry is quarantined, and still has its payload.
 fn check(entry: &EntrySummary, payload: Option<StoredPayload>) -> Result<StoredPayload, ReleaseAsError> {
     use EntryState::{Delivered, Dropped, InFlight, Quarantined, Superseded, Waiting};
     let (id, state) = (entry.id, entry.state.name().replace('_', " "));
@@ -170,9 +170,9 @@ fn check(entry: &EntrySummary, payload: Option<StoredPayload>) -> Result<StoredP
         (Lane::Quarantine, Superseded) => Err(ReleaseAsError::Released(id)),
         (Lane::Quarantine, Dropped) => Err(ReleaseAsError::Dropped(id)),
         (Lane::Quarantine, Waiting | InFlight | Delivered | EntryState::Dead) => {
-            Err(ReleaseAsError::LetOut(id, state))
+            Err(ReleaseAsError::AlreadyReleased(id, state))
         }
-        (_, Waiting | InFlight) => Err(ReleaseAsError::UnderWay(id, state)),
+        (_, Waiting | InFlight) => Err(ReleaseAsError::NotFinished(id, state)),
         _ => Err(ReleaseAsError::NotQuarantined(id, state)),
     }
 }

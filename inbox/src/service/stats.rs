@@ -9,46 +9,46 @@ use crate::store::Pause;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How long a delivery counts as one of the last day, in microseconds.
+/// 24 hours in microseconds.
 const LAST_DAY: i64 = 24 * 3_600 * 1_000_000;
 
-/// How the inbox stands.
+/// The state of the inbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboxStats {
     /// Entries by route.
     pub routes: Vec<RouteStats>,
-    /// Entries in quarantine, by reason.
+    /// Quarantined entries by reason.
     pub quarantined: BTreeMap<String, i64>,
     /// Entries by state.
     pub states: BTreeMap<EntryState, i64>,
-    /// When the oldest waiting entry came.
+    /// The time at which the oldest waiting entry arrived.
     pub oldest_waiting_at: Option<String>,
-    /// How many seconds ago.
+    /// Its age in seconds.
     pub oldest_waiting_seconds: Option<i64>,
-    /// The bytes that can still be delivered or shown.
+    /// The bytes of all payloads.
     pub bytes: i64,
-    /// Entries whose body is purged. They only recognise a repeat.
+    /// Entries whose body is purged. They only recognise repeats.
     pub tombstones: i64,
     /// The pauses.
     pub pauses: Vec<ActivePause>,
-    /// The faults that keep the inbox from its work.
+    /// The faults that stand.
     pub faults: Vec<FaultStatus>,
-    /// The files of rescues that still lie beside the store.
+    /// The rescued files beside the store.
     pub rescued: Vec<String>,
 }
 
-/// A fault that lasts.
+/// A lasting fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultStatus {
-    /// Its code.
+    /// Its reason code.
     pub reason: String,
-    /// Since when.
+    /// The time at which it began.
     pub since: String,
-    /// What is wrong.
+    /// What failed, and what to do.
     pub detail: String,
 }
 
-/// The entries of a route: a hook and an event, behind which is one service.
+/// The entries of a route, which is a hook and an event with one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteStats {
     /// The route.
@@ -57,13 +57,13 @@ pub struct RouteStats {
     pub waiting: i64,
     /// Entries in flight.
     pub in_flight: i64,
-    /// Entries that were delivered in the last 24 hours.
+    /// Entries delivered in the last 24 hours.
     pub delivered_last_day: i64,
     /// Dead entries.
     pub dead: i64,
-    /// Whether a pause holds it.
+    /// Whether it is paused.
     pub paused: bool,
-    /// Whether its service does not answer this process.
+    /// Whether this process finds its service down.
     pub down: bool,
 }
 
@@ -89,7 +89,7 @@ impl Operations {
         let rescued = self.shared.store.rescued_copies();
         match counted {
             Ok(stats) => Ok(InboxStats { faults, rescued, ..stats }),
-            // The fault says why the store cannot be read.
+            // The fault has the reason.
             Err(_) if !faults.is_empty() => Ok(InboxStats { faults, rescued, ..InboxStats::default() }),
             Err(error) => Err(error),
         }

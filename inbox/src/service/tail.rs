@@ -1,69 +1,69 @@
-//! Reads entries in the order in which they were committed, from a place on.
+//! Lists entries in commit order, after a cursor.
 
-use super::Operations;
-use super::entries::{EntryPayload, EntrySummary, MAX_LIMIT, check_limit, read_number};
+use super::entries::{EntrySummary, MAX_LIMIT, check_limit, read_number};
 use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
+use super::{EntryPayload, Operations};
 use crate::arrival::read_headers;
 use crate::attempt_headers::AttemptHeaders;
 use crate::store::{Cursor, EntryRow, StoredPayload};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Entries of one answer, where the request names no number.
+/// The default number of entries in an answer.
 const DEFAULT_LIMIT: i64 = 100;
 
-/// Asks for the entries after a place.
+/// A request for the entries after a cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TailRequest {
-    /// Only these.
+    /// Only entries that match.
     pub filter: EntryFilter,
-    /// The place: a cursor. Without one the answer has no entry, and the place of now.
+    /// The cursor. Without one the answer has no entry, and the newest cursor.
     pub after: Option<String>,
-    /// Up to this place.
+    /// The last cursor.
     pub until: Option<String>,
-    /// So many at most, from 1 to 500; 100 without it.
+    /// The most entries, from 1 to 500; 100 by default.
     pub limit: Option<i64>,
-    /// What the answer has beside each entry.
+    /// The payload of each entry.
     pub with: TailWith,
 }
 
-/// What `tail` adds to an entry.
+/// The payload that `tail` adds to an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TailWith {
-    /// Nothing.
+    /// No payload.
     #[default]
     Nothing,
-    /// Its path, headers and body, as they came.
-    Came,
-    /// Its path, headers and body, as they are delivered, without a signature.
+    /// Path, headers and body as received.
+    Received,
+    /// Path, headers and body as delivered, without a signature.
     Delivery,
 }
 
-/// The entries after a place.
+/// A page of the entries after a cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TailPage {
-    /// The entries, in the order of their commits.
+    /// The entries in commit order.
     pub entries: Vec<TailEntry>,
     /// The `after` of the next page.
     pub next: String,
 }
 
-/// An entry, and its place.
+/// An entry and its cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TailEntry {
-    /// Its place, as an `after`.
+    /// Its cursor, for `after`.
     pub cursor: String,
     /// The entry.
     #[serde(flatten)]
     pub entry: EntrySummary,
-    /// What the request wants beside it; none once it is purged.
+    /// The requested payload; nothing once it is purged.
     #[serde(flatten)]
     pub payload: Option<EntryPayload>,
 }
 
 impl Operations {
-    /// Reads the entries after a place.
+    /// Lists the entries after a cursor.
     pub(crate) async fn tail(&self, request: &TailRequest) -> Result<TailPage, Error> {
         let limit = check_limit(request.limit, DEFAULT_LIMIT)?;
         let after = request.after.as_deref().map(|after| read_cursor("after", after)).transpose()?;
@@ -81,7 +81,7 @@ impl Operations {
         let entries = followed.entries.into_iter().map(|(cursor, entry)| {
             let payload = payloads.remove(&entry.id).map(|payload| match request.with {
                 TailWith::Delivery => delivery(&entry, payload),
-                TailWith::Nothing | TailWith::Came => payload.into(),
+                TailWith::Nothing | TailWith::Received => payload.into(),
             });
             Ok(TailEntry { cursor: cursor.to_string(), payload, entry: entry.try_into()? })
         });
@@ -113,7 +113,7 @@ impl TailRequest {
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let with = match self.with {
             TailWith::Nothing => None,
-            TailWith::Came => Some("came"),
+            TailWith::Received => Some("came"),
             TailWith::Delivery => Some("delivery"),
         };
         let mut pairs = self.filter.pairs();
@@ -128,24 +128,24 @@ impl TailRequest {
 impl TailWith {
     fn parse(value: &str) -> Result<Self, BadRequest> {
         match value {
-            "came" => Ok(Self::Came),
+            "came" => Ok(Self::Received),
             "delivery" => Ok(Self::Delivery),
             _ => Err(BadRequest::NoPart(value.to_owned())),
         }
     }
 }
 
-/// As its first attempt would be.
+/// The payload of its first attempt.
 fn delivery(entry: &EntryRow, payload: StoredPayload) -> EntryPayload {
     let mut headers = read_headers(&payload.headers);
-    let marks = AttemptHeaders {
+    let added = AttemptHeaders {
         attempt: 1,
         redelivery: entry.redelivery,
         supersedes: entry.supersedes,
         overrides: entry.overrides.clone(),
         event: entry.event.clone(),
     };
-    marks.set(&mut headers);
+    added.set(&mut headers);
     EntryPayload::with(payload, &headers)
 }
 

@@ -557,11 +557,11 @@ in_both! {
         let entry = test.claim_one(COMPLETED).await;
         test.finish(&entry, true).await;
         let size = completed("a").size();
-        assert_eq!(test.driver().purge_bodies(crate::purge::BODIES, 10).await.unwrap(), (0, 0), "not yet");
+        assert_eq!(test.driver().purge_bodies(crate::purge::BODY_AGE, 10).await.unwrap(), (0, 0), "not yet");
         assert_eq!(test.driver().purge_bodies(0, 10).await.unwrap(), (1, size), "waiting entries keep their bodies");
         assert_eq!(test.store(&[completed("a")]).await, [ArrivalOutcome::Repeated]);
         assert_eq!(test.claim(COMPLETED).await.len(), 0);
-        assert_eq!(test.driver().purge_tombstones(crate::purge::TOMBSTONES, 10).await.unwrap(), 0);
+        assert_eq!(test.driver().purge_tombstones(crate::purge::TOMBSTONE_AGE, 10).await.unwrap(), 0);
         assert_eq!(test.driver().purge_tombstones(0, 10).await.unwrap(), 1);
         assert_eq!(test.store(&[completed("b")]).await, [waits(COMPLETED)], "the generation is forgotten");
         test.expect(&[("waiting", 1), ("waiting", 1)]).await;

@@ -14,4 +14,4 @@ WHERE since = -1 OR since > (SELECT coalesce(max(ended_at), 0) - 86400000000 FRO
 GROUP BY since, lane, state, route, reason
 HAVING sum(entries) <> 0 OR sum(bytes) <> 0 OR sum(tombstones) <> 0
 ORDER BY 1
--- Sums that differ from a full count, a line each: none. Of what was delivered, those of the last day before the newest.
+-- Prints a line for each sum that differs from a full count. Of delivered entries, those of the last day before the newest.

@@ -3,7 +3,7 @@
 use super::Report;
 use crate::demo::gate::SendOutcome;
 use crate::demo::outcome::RowOutcome;
-use crate::output::tell_json;
+use crate::output::print_json;
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ impl Report<'_> {
             "as_expected": self.is_as_expected(),
             "rows": self.outcomes.iter().map(|outcome| outcome.to_json(self.hook(outcome))).collect::<Vec<_>>(),
         });
-        tell_json(serde_json::to_string_pretty(&report)?);
+        print_json(serde_json::to_string_pretty(&report)?);
         Ok(())
     }
 }

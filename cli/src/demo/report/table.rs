@@ -50,7 +50,9 @@ impl Report<'_> {
         let mut last = None;
         for (outcome, line) in self.outcomes.iter().zip(table) {
             let hook = self.hook(outcome);
-            if last.replace(hook) != Some(hook) {
+            let previous = last.replace(hook);
+            if previous != Some(hook) {
+                shown.extend(previous.map(|_| String::new()));
                 shown.push(paint.bold(&format!("hook {hook}")));
             }
             shown.push(paint.row(outcome.mark(), &line));

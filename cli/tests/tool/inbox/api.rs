@@ -44,24 +44,24 @@ async fn refuses_wrong_requests(place: TestStore) {
         (
             (Method::PUT, "/pauses", json!({"event": "begun"})),
             400,
-            "invalid body: unknown event \"begun\": use one of completed, failed, timeout at line 1 column 17",
+            "the body is wrong: unknown event \"begun\": use one of completed, failed, timeout at line 1 column 17",
         ),
         (
             (Method::DELETE, "/pauses", json!({"route": "a"})),
             400,
-            "invalid body: unknown field `route`, expected `hook` or `event` at line 1 column 8",
+            "the body is wrong: unknown field `route`, expected `hook` or `event` at line 1 column 8",
         ),
         (
             post("/release", json!({"id": 1})),
             400,
-            "invalid body: unknown field `id`, expected one of `ids`, `filter`, `after`, `until`, `limit`, `dry_run` at line 1 column 5",
+            "the body is wrong: unknown field `id`, expected one of `ids`, `filter`, `after`, `until`, `limit`, `dry_run` at line 1 column 5",
         ),
         (
             post("/release", json!({"as": "completed", "ids": [1]})),
             400,
-            "invalid body: unknown field `ids`, expected one of `id`, `as`, `generation_id`, `dry_run` at line 1 column 23",
+            "the body is wrong: unknown field `ids`, expected one of `id`, `as`, `generation_id`, `dry_run` at line 1 column 23",
         ),
-        (post("/rejudge", json!({"ids": [1]})), 404, "no endpoint has this path: see the inbox API's page"),
+        (post("/unknown", json!({"ids": [1]})), 404, "no endpoint has this path: see the inbox API's page"),
         (post("/replay", json!({})), 400, "the request needs ids or a filter: pass exactly one of them"),
         (
             post("/replay", json!({"ids": [1], "filter": {"state": "dead"}})),
@@ -72,7 +72,7 @@ async fn refuses_wrong_requests(place: TestStore) {
         (
             post("/drop", json!({"filter": {"state": "lost"}})),
             400,
-            "invalid body: unknown variant `lost`, expected one of `waiting`, `in_flight`, `delivered`, `dead`, `superseded`, `quarantined`, `dropped` at line 1 column 25",
+            "the body is wrong: unknown variant `lost`, expected one of `waiting`, `in_flight`, `delivered`, `dead`, `superseded`, `quarantined`, `dropped` at line 1 column 25",
         ),
         (post("/drop", json!({"ids": []})), 400, "the request needs 1 to 500 ids: split a longer list"),
         (
@@ -96,7 +96,7 @@ async fn refuses_wrong_requests(place: TestStore) {
     }
     let (status, message) = inbox.call(Method::POST, "/replay", &json!({"ids": ["1"]})).await;
     assert_eq!(status, 400);
-    assert!(message["detail"].as_str().unwrap().starts_with("invalid body: invalid type: string"));
+    assert!(message["detail"].as_str().unwrap().starts_with("the body is wrong: invalid type: string"));
 }
 
 async fn changes_in_chunks(place: TestStore) {

@@ -65,7 +65,7 @@ async fn refuses_wrong_announcements(place: TestStore) {
     for (body, sentence) in [
         (
             json!({"hook": "veo3", "generation_id": id, "job": "a", "when": 1}),
-            "invalid body: unknown field `when`, expected one of `hook`, `generation_id`, `job` at line 1 column 75",
+            "the body is wrong: unknown field `when`, expected one of `hook`, `generation_id`, `job` at line 1 column 75",
         ),
         (
             json!({"hook": "veo3", "generation_id": "7", "job": "a"}),

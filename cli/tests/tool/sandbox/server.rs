@@ -155,13 +155,13 @@ fn reports_a_failed_start() {
         (
             Some(KEY),
             &["--tls-cert", shown, "--tls-key", nothing],
-            format!("cannot read a private key in PEM from {nothing}: no items found"),
+            format!("cannot read a private key in PEM from {nothing}: no items found. Name another with --tls-key"),
         ),
         (
             Some(KEY),
             &["--tls-cert", shown, "--tls-key", another],
             format!(
-                "the key in {another} is not the key of the certificate in {shown}: keys may not be consistent: KeyMismatch"
+                "the key in {another} does not fit the certificate in {shown}: keys may not be consistent: KeyMismatch. Name a matching pair"
             ),
         ),
         (

@@ -1,24 +1,24 @@
-//! How fast a route catches up: a bucket of tokens, the same for the route's whole life, so that a service that comes and
-//! goes does not get a new burst each time.
+//! The rate at which a route catches up: a token bucket. It lasts as long as the route, so that a flapping service does not get
+//! a new burst each time.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The rate doubles so often: with a fixed one, arrivals above it would never be caught up with.
+/// How often the rate doubles. Under a fixed rate a route would never catch up with more arrivals than that.
 const DOUBLE_EVERY: Duration = Duration::from_secs(10);
-/// After 20 doublings it bounds nothing that one process delivers.
+/// After 20 doublings the rate is above what one process can deliver.
 const MAX_DOUBLINGS: u32 = 20;
-/// A bucket holds a tenth of a second's tokens, and at least one: the first second of a service that is back has no more
-/// than 1.1 times the rate.
+/// In the first second the bucket has the tokens of a tenth of a second, and at least one: the service gets at most 1.1 times
+/// the rate.
 const BURSTS_A_SECOND: i64 = 10;
-/// Later it holds half a second's: on a busy machine a claim and its commit take longer than a tenth, and tokens that do not
-/// fit are lost.
+/// Later it has those of half a second: on a busy machine a claim and its commit take longer than a tenth, and a full bucket
+/// loses tokens.
 const LATER_BURSTS_A_SECOND: i64 = 2;
 const FIRST_SECOND: Duration = Duration::from_secs(1);
-/// Probes are started without a token, and are paid for later: both slots'.
+/// The debt of two probes: they start without a token.
 const MAX_DEBT: i64 = 2 * TOKEN;
-/// A token in its unit, so that a microsecond at a rate of 1 is one.
+/// The units of a token: a rate of 1 a second adds one unit in a microsecond.
 const TOKEN: i64 = 1_000_000;
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Drain {
     rate: i64,
     tokens: i64,
     filled_at: Instant,
-    /// Since when the route catches up; none while it need not.
+    /// When the route began to catch up; nothing if it does not.
     since: Option<Instant>,
 }
 
@@ -41,7 +41,7 @@ impl Drain {
         self.since.is_some()
     }
 
-    /// The service answers: what has waited goes out, slowly at first.
+    /// Starts to catch up, slowly at first.
     pub(super) fn begin(&mut self, now: Instant) {
         self.since = None;
         self.fill(now);
@@ -52,7 +52,7 @@ impl Drain {
         self.since = None;
     }
 
-    /// How many may start now: none before they are worth a transaction.
+    /// The attempts that may start now. 0 until there are enough for a transaction.
     pub(super) fn room(&mut self, now: Instant) -> usize {
         if !self.is_on() {
             return usize::MAX;
@@ -64,18 +64,18 @@ impl Drain {
         usize::try_from(self.tokens.checked_div(TOKEN).unwrap_or_default()).unwrap_or_default()
     }
 
-    /// So many have started.
+    /// Takes the tokens of attempts that have started.
     pub(super) fn take(&mut self, count: usize, now: Instant) {
         self.fill(now);
         let taken = i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(TOKEN);
         self.tokens = self.tokens.saturating_sub(taken).max(MAX_DEBT.saturating_neg());
     }
 
-    /// When there is room again. None while nothing is bounded.
+    /// When there is room again; nothing while the rate is unbounded.
     pub(super) fn has_room_at(&self, now: Instant) -> Option<Instant> {
         self.since?;
         let missing = self.worth_a_claim(now).saturating_sub(self.tokens).max(0);
-        // Rounded up: a microsecond too early would find no token.
+        // Rounded up: one microsecond too early there is no token.
         let wait = missing.checked_div(self.rate(now)).unwrap_or_default().saturating_add(1);
         self.filled_at.checked_add(Duration::from_micros(u64::try_from(wait).unwrap_or_default()))
     }
@@ -88,7 +88,7 @@ impl Drain {
         self.filled_at = self.filled_at.max(now);
     }
 
-    /// Half of the first bucket: at any rate twenty claims a second take all of it.
+    /// The fewest tokens of a claim: half of the first bucket, so that at any rate twenty claims a second take all.
     fn worth_a_claim(&self, now: Instant) -> i64 {
         self.bucket(BURSTS_A_SECOND, now).checked_div(2).unwrap_or_default().max(TOKEN)
     }

@@ -1,44 +1,44 @@
-//! Finding out whether a service that was down answers: a slot is for one class of entries, and each has its own pauses, so
-//! that entries which always fail put off no entry that was never tried.
+//! Probes of a service that is down. Each class of entries has its own slot and its own pauses, so that entries that always
+//! fail do not delay first attempts.
 
 use crate::deliver::later;
 use crate::store::{AttemptClass, Pick};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A service that is down is asked again after a second, and then twice as late each time.
+/// The first probe follows after a second. Each failure doubles the pause.
 pub(super) const FIRST_PROBE: Duration = Duration::from_secs(1);
-/// And no later than this, as long as the last success is recent.
-pub(super) const LAST_PROBE_AT_FIRST: Duration = Duration::from_secs(2);
-/// With an entry that was tried before.
-pub(super) const LAST_PROBE: Duration = Duration::from_secs(30);
-/// With one that was never tried. It may be the one that the service answers: it must not wait behind others for long.
-pub(super) const LAST_FIRST_PROBE: Duration = Duration::from_secs(5);
-/// A probe without an answer is not waited for longer: it goes on, and the next starts beside it. An attempt may take 25 s,
-/// and two of them in a row would be more than a new entry should wait.
-pub(super) const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// The longest pause after a recent success.
+pub(super) const MAX_PAUSE_AFTER_SUCCESS: Duration = Duration::from_secs(2);
+/// The longest pause of the slot for later attempts.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// The longest pause of the slot for first attempts: the service may answer exactly this entry.
+pub(super) const MAX_FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// After this time without an answer the next probe starts beside the first. An attempt may take 25 s, and a new entry should
+/// not wait for two in a row.
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct ProbeSlot {
-    /// The entry that is tried, and when that began.
+    /// The probing entry, and when its attempt began.
     probe: Option<(i64, Instant)>,
     at: Instant,
     pause: Duration,
-    longest: Duration,
-    /// Which end the next probe is from.
+    max_pause: Duration,
+    /// Whether the next probe is the newest entry, and not the oldest.
     newest: bool,
 }
 
 impl ProbeSlot {
-    pub(super) fn new(now: Instant, longest: Duration) -> Self {
-        Self { probe: None, at: later(now, FIRST_PROBE), pause: FIRST_PROBE, longest, newest: true }
+    pub(super) fn new(now: Instant, max_pause: Duration) -> Self {
+        Self { probe: None, at: later(now, FIRST_PROBE), pause: FIRST_PROBE, max_pause, newest: true }
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
         now >= self.at
     }
 
-    /// From either end in turn: entries that always fail can hold one of them.
+    /// The newest and the oldest entry in turn: one of them may always fail.
     pub(super) fn pick(&self, class: AttemptClass) -> Pick {
         if self.newest { Pick::Newest(class) } else { Pick::Oldest(class) }
     }
@@ -49,29 +49,29 @@ impl ProbeSlot {
         }
         self.probe = Some((id, now));
         self.newest = !self.newest;
-        self.at = later(now, self.pause.max(PROBE_PATIENCE));
+        self.at = later(now, self.pause.max(PROBE_TIMEOUT));
     }
 
-    /// The service did not answer the entry, as it did not answer others; `recently` it did.
+    /// The service did not answer. `recently`: the last success is recent.
     pub(super) fn failed(&mut self, id: i64, recently: bool, now: Instant) {
         if self.ends(id) {
             self.wait_longer();
             if recently {
-                self.pause = self.pause.min(LAST_PROBE_AT_FIRST);
+                self.pause = self.pause.min(MAX_PAUSE_AFTER_SUCCESS);
             }
             self.at = later(now, self.pause);
         }
     }
 
-    /// The entry failed as it does beside others that succeed: that says nothing of the service.
-    pub(super) fn said_nothing(&mut self, id: i64, now: Instant) {
+    /// The failure is the entry's own, and tells nothing about the service.
+    pub(super) fn inconclusive(&mut self, id: i64, now: Instant) {
         if self.ends(id) {
             self.at = later(now, FIRST_PROBE);
         }
     }
 
-    /// The attempt is over without an outcome, and the next may start.
-    pub(super) fn let_go(&mut self, id: i64) {
+    /// The attempt ended. Without an outcome, the next probe may start at once.
+    pub(super) fn finish(&mut self, id: i64) {
         if let Some((probe, began)) = self.probe
             && probe == id
         {
@@ -85,6 +85,6 @@ impl ProbeSlot {
     }
 
     fn wait_longer(&mut self) {
-        self.pause = self.pause.saturating_mul(2).min(self.longest);
+        self.pause = self.pause.saturating_mul(2).min(self.max_pause);
     }
 }

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A route, a clock that stands, and attempts at its entries.
+/// A route with a clock that the test moves.
 struct TestRoute {
     route: Route,
     now: Instant,
@@ -33,42 +33,42 @@ impl TestRoute {
         self.route.begin(&entry(id, 1, false), self.now)
     }
 
-    /// An entry that failed before; `beside` another that succeeded since.
+    /// An entry that failed before. `beside`: another succeeded since.
     fn begin_again(&mut self, id: i64, beside: bool) -> Flight {
         self.route.begin(&entry(id, 2, beside), self.now)
     }
 
     fn end(&mut self, id: i64, flight: Flight, outcome: &AttemptOutcome) -> Option<&'static str> {
         let change = self.route.note(id, flight, outcome, self.now);
-        self.route.let_go(id, flight);
+        self.route.finish(id, flight);
         change
     }
 
-    /// So many attempts one after the other, each at an entry never tried. Returns the last news.
+    /// First attempts, one after the other. Returns the last change of health.
     fn attempts(&mut self, count: i64, outcome: &AttemptOutcome) -> Option<&'static str> {
-        let mut news = None;
+        let mut change = None;
         for id in 0..count {
             let flight = self.begin(id);
-            news = self.end(id, flight, outcome).or(news);
+            change = self.end(id, flight, outcome).or(change);
         }
-        news
+        change
     }
 
     fn go_down(&mut self) {
-        assert_eq!(self.attempts(5, &nobody()), Some("down"));
+        assert_eq!(self.attempts(5, &refused()), Some("down"));
     }
 
-    /// How many may start, whatever their class.
+    /// The attempts of any class that may start.
     fn room(&mut self) -> usize {
         self.route.wanted(self.now).map_or(0, |wanted| wanted.room)
     }
 
-    /// Whether each slot would start a probe.
+    /// Whether each slot may start a probe.
     fn probes(&mut self) -> (bool, bool) {
         self.route.wanted(self.now).map_or((false, false), |wanted| (wanted.first > 0, wanted.again > 0))
     }
 
-    /// Starts all that may start at entries never tried, as often as there is room, for so long. Returns how many.
+    /// Makes first attempts for a time, as many as there is room for. Returns their number.
     fn drain(&mut self, time: Duration, mut answer: impl FnMut(i64) -> AttemptOutcome) -> i64 {
         let until = self.now + time;
         let mut count = 0;
@@ -107,27 +107,27 @@ fn answer(status: u16) -> AttemptOutcome {
     AttemptOutcome::Answered(StatusCode::from_u16(status).unwrap(), String::new())
 }
 
-fn nobody() -> AttemptOutcome {
+fn refused() -> AttemptOutcome {
     AttemptOutcome::Unanswered("connection refused".to_owned())
 }
 
 #[test]
-fn a_route_has_so_much_room() {
-    let mut road = TestRoute::new(8, 3);
-    assert_eq!(road.room(), 8);
-    let flights: Vec<_> = (1..=5).map(|id| road.begin(id)).collect();
-    assert_eq!(road.room(), 3);
-    road.route.let_go(1, flights[0]);
-    assert_eq!(road.room(), 4);
-    road.route.paused = true;
-    assert_eq!(road.room(), 0);
+fn bounds_attempts_in_flight() {
+    let mut test = TestRoute::new(8, 3);
+    assert_eq!(test.room(), 8);
+    let flights: Vec<_> = (1..=5).map(|id| test.begin(id)).collect();
+    assert_eq!(test.room(), 3);
+    test.route.finish(1, flights[0]);
+    assert_eq!(test.room(), 4);
+    test.route.paused = true;
+    assert_eq!(test.room(), 0);
 }
 
 #[test]
-fn only_many_events_that_nobody_answers_take_a_route_down() {
+fn goes_down_only_after_unanswered_attempts_of_several_entries() {
     for (count, outcome, expected) in [
-        (4, nobody(), None),
-        (5, nobody(), Some("down")),
+        (4, refused(), None),
+        (5, refused(), Some("down")),
         (5, answer(503), Some("down")),
         (5, answer(502), Some("down")),
         (5, answer(504), Some("down")),
@@ -140,229 +140,229 @@ fn only_many_events_that_nobody_answers_take_a_route_down() {
     let mut one_event = TestRoute::new(8, 3);
     for _ in 0..20 {
         let flight = one_event.begin(7);
-        assert_eq!(one_event.end(7, flight, &nobody()), None);
+        assert_eq!(one_event.end(7, flight, &refused()), None);
     }
     let mut between = TestRoute::new(8, 3);
-    between.attempts(4, &nobody());
+    between.attempts(4, &refused());
     between.attempts(1, &answer(200));
-    assert_eq!(between.attempts(4, &nobody()), None);
+    assert_eq!(between.attempts(4, &refused()), None);
 }
 
 #[test]
-fn what_fails_beside_a_success_takes_no_route_down() {
-    let mut road = TestRoute::new(64, 3);
+fn stays_up_when_entries_fail_beside_a_success() {
+    let mut test = TestRoute::new(64, 3);
     for id in 0..40 {
-        let flight = road.begin_again(id, true);
-        assert!(road.route.is_its_own(flight));
-        assert_eq!(road.end(id, flight, &answer(503)), None);
+        let flight = test.begin_again(id, true);
+        assert!(test.route.is_own_failure(flight));
+        assert_eq!(test.end(id, flight, &answer(503)), None);
     }
-    // A success while they were under way tells as much.
-    let flights: Vec<_> = (0..40).map(|id| road.begin(id)).collect();
-    road.pass(SECOND);
-    road.attempts(1, &answer(200));
-    road.pass(SECOND);
+    // A success while they are in flight counts too.
+    let flights: Vec<_> = (0..40).map(|id| test.begin(id)).collect();
+    test.pass(SECOND);
+    test.attempts(1, &answer(200));
+    test.pass(SECOND);
     for (id, flight) in (0..).zip(flights) {
-        assert!(road.route.is_its_own(flight));
-        assert_eq!(road.end(id, flight, &nobody()), None);
+        assert!(test.route.is_own_failure(flight));
+        assert_eq!(test.end(id, flight, &refused()), None);
     }
-    // And a success before they were tried tells nothing.
+    // A success before their attempts does not count.
     for id in 0..5 {
-        let flight = road.begin_again(id, false);
-        assert!(!road.route.is_its_own(flight));
-        road.end(id, flight, &nobody());
+        let flight = test.begin_again(id, false);
+        assert!(!test.route.is_own_failure(flight));
+        test.end(id, flight, &refused());
     }
-    assert!(road.route.is_down());
+    assert!(test.route.is_down());
 }
 
 #[test]
-fn each_class_has_a_probe_of_its_own() {
-    let mut road = TestRoute::new(8, 3);
-    road.go_down();
-    assert_eq!(road.probes(), (false, false));
-    road.pass(SECOND);
+fn probes_each_class_separately() {
+    let mut test = TestRoute::new(8, 3);
+    test.go_down();
+    assert_eq!(test.probes(), (false, false));
+    test.pass(SECOND);
     for pause in [2, 4, 8, 16, 30, 30].map(Duration::from_secs) {
-        assert_eq!(road.probes(), (true, true));
-        let flight = road.begin_again(9, false);
-        assert_eq!(road.probes(), (true, false), "one at a time");
-        road.end(9, flight, &nobody());
-        road.pass(pause - Duration::from_millis(1));
-        assert_eq!(road.probes(), (true, false), "{pause:?}");
-        road.pass(Duration::from_millis(1));
+        assert_eq!(test.probes(), (true, true));
+        let flight = test.begin_again(9, false);
+        assert_eq!(test.probes(), (true, false), "one at a time");
+        test.end(9, flight, &refused());
+        test.pass(pause - Duration::from_millis(1));
+        assert_eq!(test.probes(), (true, false), "{pause:?}");
+        test.pass(Duration::from_millis(1));
     }
-    // With an entry never tried it asks more often.
+    // First attempts probe more often.
     for pause in [2, 4, 5, 5].map(Duration::from_secs) {
-        assert_eq!(road.probes(), (true, true));
-        let flight = road.begin(9);
-        road.end(9, flight, &nobody());
-        road.pass(pause - Duration::from_millis(1));
-        assert_eq!(road.probes(), (false, true), "{pause:?}");
-        road.pass(Duration::from_millis(1));
+        assert_eq!(test.probes(), (true, true));
+        let flight = test.begin(9);
+        test.end(9, flight, &refused());
+        test.pass(pause - Duration::from_millis(1));
+        assert_eq!(test.probes(), (false, true), "{pause:?}");
+        test.pass(Duration::from_millis(1));
     }
-    // One whose lease was lost says nothing, and the next may try.
-    let flight = road.begin(9);
-    assert_eq!(road.end(9, flight, &AttemptOutcome::LeaseLost), None);
-    assert_eq!((road.route.is_down(), road.probes()), (true, (true, true)));
+    // After a lost lease the next probe may start.
+    let flight = test.begin(9);
+    assert_eq!(test.end(9, flight, &AttemptOutcome::LeaseLost), None);
+    assert_eq!((test.route.is_down(), test.probes()), (true, (true, true)));
 }
 
 #[test]
-fn a_probe_without_an_answer_does_not_hold_its_slot() {
-    let mut road = TestRoute::new(8, 3);
-    road.go_down();
-    road.pass(SECOND);
-    let hangs = road.begin(1);
-    road.pass(Duration::from_secs(5) - Duration::from_millis(1));
-    assert_eq!(road.probes(), (false, true));
-    road.pass(Duration::from_millis(1));
-    assert_eq!(road.probes(), (true, true));
-    road.begin(2);
-    assert_eq!(road.probes(), (false, true));
-    // Late, and an answer all the same.
-    assert_eq!(road.end(1, hangs, &answer(200)), Some("up again"));
+fn starts_the_next_probe_beside_one_without_an_answer() {
+    let mut test = TestRoute::new(8, 3);
+    test.go_down();
+    test.pass(SECOND);
+    let silent = test.begin(1);
+    test.pass(Duration::from_secs(5) - Duration::from_millis(1));
+    assert_eq!(test.probes(), (false, true));
+    test.pass(Duration::from_millis(1));
+    assert_eq!(test.probes(), (true, true));
+    test.begin(2);
+    assert_eq!(test.probes(), (false, true));
+    // A late answer counts.
+    assert_eq!(test.end(1, silent, &answer(200)), Some("up again"));
 }
 
 #[test]
-fn probes_are_frequent_while_the_last_success_is_recent() {
-    let mut road = TestRoute::new(8, 3);
-    road.attempts(1, &answer(200));
-    road.pass(SECOND);
-    road.go_down();
-    road.pass(SECOND);
+fn probes_often_after_a_recent_success() {
+    let mut test = TestRoute::new(8, 3);
+    test.attempts(1, &answer(200));
+    test.pass(SECOND);
+    test.go_down();
+    test.pass(SECOND);
     for _ in 0..100 {
-        assert_eq!(road.probes(), (true, true));
-        let (first, again) = (road.begin(9), road.begin_again(8, false));
-        road.end(9, first, &nobody());
-        road.end(8, again, &nobody());
-        road.pass(SECOND * 2);
+        assert_eq!(test.probes(), (true, true));
+        let (first, again) = (test.begin(9), test.begin_again(8, false));
+        test.end(9, first, &refused());
+        test.end(8, again, &refused());
+        test.pass(SECOND * 2);
     }
-    road.pass(RECENTLY);
-    let again = road.begin_again(8, false);
-    road.end(8, again, &nobody());
-    road.pass(SECOND * 3);
-    assert_eq!(road.probes(), (true, false));
+    test.pass(RECENTLY);
+    let again = test.begin_again(8, false);
+    test.end(8, again, &refused());
+    test.pass(SECOND * 3);
+    assert_eq!(test.probes(), (true, false));
 }
 
 #[test]
-fn entries_that_always_fail_do_not_lengthen_the_pauses() {
-    let mut road = TestRoute::new(8, 3);
-    road.go_down();
+fn own_failures_do_not_lengthen_pauses() {
+    let mut test = TestRoute::new(8, 3);
+    test.go_down();
     for id in 0..40 {
-        road.pass(SECOND);
-        assert_eq!(road.probes(), (true, true), "{id}");
-        let flight = road.begin_again(id, true);
-        road.end(id, flight, &answer(503));
+        test.pass(SECOND);
+        assert_eq!(test.probes(), (true, true), "{id}");
+        let flight = test.begin_again(id, true);
+        test.end(id, flight, &answer(503));
     }
 }
 
 #[test]
-fn probes_take_either_end_in_turn() {
-    let mut road = TestRoute::new(8, 3);
-    road.go_down();
+fn probes_the_newest_and_the_oldest_in_turn() {
+    let mut test = TestRoute::new(8, 3);
+    test.go_down();
     let mut picks = Vec::new();
     for id in 0..4 {
-        road.pass(LAST_PROBE);
-        picks.push(road.route.wanted(road.now).unwrap().picks[0].0);
-        let flight = road.begin(id);
-        road.end(id, flight, &nobody());
+        test.pass(MAX_PAUSE);
+        picks.push(test.route.wanted(test.now).unwrap().picks[0].0);
+        let flight = test.begin(id);
+        test.end(id, flight, &refused());
     }
     let (newest, oldest) = (Pick::Newest(AttemptClass::First), Pick::Oldest(AttemptClass::First));
     assert_eq!(picks, [newest, oldest, newest, oldest]);
 }
 
 #[test]
-fn an_old_answer_ends_nothing() {
-    let mut road = TestRoute::new(64, 100);
-    let old: Vec<_> = (10..30).map(|id| (id, road.begin(id))).collect();
-    road.go_down();
+fn ignores_answers_of_an_earlier_epoch() {
+    let mut test = TestRoute::new(64, 100);
+    let old: Vec<_> = (10..30).map(|id| (id, test.begin(id))).collect();
+    test.go_down();
     let (id, flight) = old[0];
-    assert_eq!(road.end(id, flight, &answer(200)), None, "sent before the service went away");
-    assert!(road.route.is_down());
-    road.pass(SECOND);
-    let (one, other) = (road.begin(40), road.begin_again(41, false));
-    assert_eq!(road.end(40, one, &answer(200)), Some("up again"));
-    // Neither the other probe nor what was under way before takes it down again.
-    assert_eq!(road.end(41, other, &nobody()), None);
+    assert_eq!(test.end(id, flight, &answer(200)), None, "sent before the service went down");
+    assert!(test.route.is_down());
+    test.pass(SECOND);
+    let (one, other) = (test.begin(40), test.begin_again(41, false));
+    assert_eq!(test.end(40, one, &answer(200)), Some("up again"));
+    // Neither the other probe nor earlier attempts take it down again.
+    assert_eq!(test.end(41, other, &refused()), None);
     for (id, flight) in old.into_iter().skip(1) {
-        assert_eq!(road.end(id, flight, &nobody()), None);
+        assert_eq!(test.end(id, flight, &refused()), None);
     }
-    assert!(!road.route.is_down());
+    assert!(!test.route.is_down());
 }
 
 #[test]
-fn a_backlog_goes_out_at_a_bounded_rate() {
+fn catches_up_at_a_bounded_rate() {
     for rate in [1_u32, 10, 100, 1_000] {
-        let mut road = TestRoute::new(10_000, rate);
-        road.go_down();
-        road.pass(SECOND * 60);
-        let flight = road.begin(1);
-        assert_eq!(road.end(1, flight, &answer(200)), Some("up again"));
+        let mut test = TestRoute::new(10_000, rate);
+        test.go_down();
+        test.pass(SECOND * 60);
+        let flight = test.begin(1);
+        assert_eq!(test.end(1, flight, &answer(200)), Some("up again"));
         let most = i64::from(rate) * 12 / 10 + 1;
-        let first = road.drain(SECOND, |_| answer(200));
+        let first = test.drain(SECOND, |_| answer(200));
         assert!((i64::from(rate)..=most).contains(&first), "{rate}: {first}");
-        let next = road.drain(SECOND * 8, |_| answer(200));
+        let next = test.drain(SECOND * 8, |_| answer(200));
         assert!((i64::from(rate) * 7..=i64::from(rate) * 9).contains(&next), "{rate}: {next}");
-        // And doubles.
-        road.pass(SECOND);
-        road.drain(SECOND, |_| answer(200));
-        let doubled = road.drain(SECOND * 8, |_| answer(200));
+        // The rate doubles.
+        test.pass(SECOND);
+        test.drain(SECOND, |_| answer(200));
+        let doubled = test.drain(SECOND * 8, |_| answer(200));
         assert!((i64::from(rate) * 15..=i64::from(rate) * 17).contains(&doubled), "{rate}: {doubled}");
     }
 }
 
 #[test]
-fn one_failure_in_a_hundred_does_not_stop_a_backlog() {
-    let mut road = TestRoute::new(64, 100);
-    road.go_down();
-    road.pass(SECOND);
-    let flight = road.begin(1);
-    road.end(1, flight, &answer(200));
-    let out = road.drain(SECOND * 9, |id| answer(if id % 100 == 0 { 503 } else { 200 }));
+fn catches_up_despite_one_failure_in_a_hundred() {
+    let mut test = TestRoute::new(64, 100);
+    test.go_down();
+    test.pass(SECOND);
+    let flight = test.begin(1);
+    test.end(1, flight, &answer(200));
+    let out = test.drain(SECOND * 9, |id| answer(if id % 100 == 0 { 503 } else { 200 }));
     assert!((720..=1_200).contains(&out), "{out}");
-    // As many in a row as ever take it down.
-    road.pass(SECOND);
-    assert_eq!(road.attempts(4, &nobody()), None);
-    assert_eq!(road.attempts(5, &nobody()), Some("down"));
+    // Five in a row still take it down.
+    test.pass(SECOND);
+    assert_eq!(test.attempts(4, &refused()), None);
+    assert_eq!(test.attempts(5, &refused()), Some("down"));
 }
 
 #[test]
-fn a_service_that_comes_and_goes_gets_no_new_burst() {
-    let mut road = TestRoute::new(64, 100);
+fn a_flapping_service_gets_no_new_burst() {
+    let mut test = TestRoute::new(64, 100);
     let mut out = 0;
     for _ in 0..20 {
-        road.go_down();
-        road.pass(SECOND);
-        let flight = road.begin(1);
-        road.end(1, flight, &answer(200));
-        out += road.drain(Duration::from_millis(10), |_| answer(200));
+        test.go_down();
+        test.pass(SECOND);
+        let flight = test.begin(1);
+        test.end(1, flight, &answer(200));
+        out += test.drain(Duration::from_millis(10), |_| answer(200));
     }
     assert!(out <= 20 * 10, "a burst of a tenth of a second each: {out}");
 }
 
 #[test]
-fn a_route_that_has_caught_up_has_all_its_room() {
-    let mut road = TestRoute::new(8, 30);
-    road.go_down();
-    road.pass(SECOND);
-    let flight = road.begin(1);
-    road.end(1, flight, &answer(200));
-    assert_eq!(road.room(), 3, "the burst");
-    road.route.claimed(&ClaimedBatch { entries: vec![entry(7, 1, false)], all: true }, road.now);
-    assert_eq!(road.room(), 8);
-    assert_eq!(road.route.claims_again_at(road.now), None);
+fn has_all_its_room_once_caught_up() {
+    let mut test = TestRoute::new(8, 30);
+    test.go_down();
+    test.pass(SECOND);
+    let flight = test.begin(1);
+    test.end(1, flight, &answer(200));
+    assert_eq!(test.room(), 3, "the burst");
+    test.route.claimed(&ClaimedBatch { entries: vec![entry(7, 1, false)], all: true }, test.now);
+    assert_eq!(test.room(), 8);
+    assert_eq!(test.route.claims_again_at(test.now), None);
 }
 
 #[test]
-fn neither_class_takes_all_places() {
-    let mut road = TestRoute::new(64, 100);
-    assert_eq!(road.route.wanted(road.now), Some(ClaimRequest::due(64)), "nothing has failed");
-    road.attempts(1, &answer(500));
+fn reserves_slots_for_each_class() {
+    let mut test = TestRoute::new(64, 100);
+    assert_eq!(test.route.wanted(test.now), Some(ClaimRequest::due(64)), "nothing has failed");
+    test.attempts(1, &answer(500));
     for id in 0..48 {
-        road.begin_again(id, true);
+        test.begin_again(id, true);
     }
-    let wanted = road.route.wanted(road.now).unwrap();
+    let wanted = test.route.wanted(test.now).unwrap();
     assert_eq!((wanted.room, wanted.first, wanted.again), (16, 48, 0));
-    road.pass(TROUBLED);
-    assert_eq!(road.route.wanted(road.now), Some(ClaimRequest::due(16)), "nothing has failed for a while");
-    // One place is nobody's own, and each end has it in turn.
+    test.pass(TROUBLED);
+    assert_eq!(test.route.wanted(test.now), Some(ClaimRequest::due(16)), "nothing has failed for a while");
+    // A single slot belongs to no class, and each pick gets it in turn.
     let mut single = TestRoute::new(1, 100);
     single.attempts(1, &answer(500));
     let mut firsts = Vec::new();
@@ -377,18 +377,18 @@ fn neither_class_takes_all_places() {
 }
 
 #[test]
-fn a_pause_is_of_a_hook_an_event_or_both() {
+fn a_pause_covers_a_hook_an_event_or_both() {
     #[track_caller]
-    fn holds(hook: &str, event: &str, route: &str, expected: bool) {
+    fn covers(hook: &str, event: &str, route: &str, expected: bool) {
         let pause = Pause { hook: hook.to_owned(), event: event.to_owned() };
         assert_eq!(pause.holds(route), expected, "{pause:?} {route}");
     }
-    holds("veo3", "", "veo3/completed", true);
-    holds("veo3", "", "veo3/observed/failed", true);
-    holds("veo3", "", "veo3-token/completed", false);
-    holds("", "completed", "veo3/completed", true);
-    holds("", "completed", "veo3/observed/completed", true);
-    holds("", "completed", "veo3/failed", false);
-    holds("veo3", "failed", "veo3/failed", true);
-    holds("veo3", "failed", "veo3/completed", false);
+    covers("veo3", "", "veo3/completed", true);
+    covers("veo3", "", "veo3/observed/failed", true);
+    covers("veo3", "", "veo3-token/completed", false);
+    covers("", "completed", "veo3/completed", true);
+    covers("", "completed", "veo3/observed/completed", true);
+    covers("", "completed", "veo3/failed", false);
+    covers("veo3", "failed", "veo3/failed", true);
+    covers("veo3", "failed", "veo3/completed", false);
 }

@@ -126,7 +126,7 @@ fn by_another_program(
             format!("{answers:?}; the inbox's log: {log}")
         }),
     );
-    let unwritten = "how attempts ended is not written yet";
+    let unwritten = "the outcomes of attempts are not written yet";
     checks.row(
         "disk: full to the last byte, results of attempts are not stored",
         unless(log.contains(unwritten), || format!("the inbox's log: {log}")),
