@@ -18,7 +18,7 @@ pub(crate) use violation::{event_as, generation, result_url, violation};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use webhook::webhook;
 
-/// The keys that the dialect reads: the documented ones, and [`OLDER_MESSAGE`].
+/// The keys that the dialect reads: the documented ones, and the top-level `message` of older copies of the page.
 pub const KNOWN: KnownKeys = &[
     ("generation_id", None),
     ("status", None),
