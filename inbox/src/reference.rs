@@ -3,25 +3,13 @@
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
 use crate::health::Fault;
 use crate::service::ProblemCode;
-use blobgate_testkit_book::{check_page, check_part, constants, documented, table};
-
-/// Doc comments of a source between two of its lines, by the word after which each item is named.
-pub(crate) fn docs_between(source: &str, begin: &str, end: &str) -> Vec<(String, String)> {
-    let (_, body) = source.split_once(begin).unwrap_or_else(|| panic!("{begin} is not in the source"));
-    let (body, _) = body.split_once(end).unwrap();
-    let name = |item: &str| item.split([' ', ',', '(']).next().unwrap().to_owned();
-    documented(body).iter().map(|found| (name(&found.item), found.paragraphs.join(" "))).collect()
-}
+use blobgate_testkit_book::{check_page, check_part, code, constants, items_between, table};
 
 /// The texts in quotation marks of a part of a source.
 fn texts_between<'s>(source: &'s str, begin: &str, end: &str) -> Vec<&'s str> {
     let (_, body) = source.split_once(begin).unwrap_or_else(|| panic!("{begin} is not in the source"));
     let (body, _) = body.split_once(end).unwrap();
     body.split('"').skip(1).step_by(2).collect()
-}
-
-pub(crate) fn code(text: &str) -> String {
-    format!("`{text}`")
 }
 
 #[test]
@@ -44,7 +32,7 @@ fn the_reference_has_each_endpoint_and_code() {
         Fault::ClockOffset,
         Fault::DescriptorsExhausted,
     ];
-    let docs = docs_between(include_str!("health.rs"), "pub(crate) enum Fault {\n", "\n}");
+    let docs = items_between(include_str!("health.rs"), "pub(crate) enum Fault {\n", "\n}");
     assert_eq!(docs.len(), faults.len());
     let faults = faults.into_iter().zip(docs).map(|(fault, (variant, docs))| {
         assert_eq!(format!("{fault:?}"), variant);
@@ -103,7 +91,7 @@ fn the_reference_has_each_endpoint_and_code() {
 fn the_reference_has_the_store() {
     const ENTRY: &str = include_str!("entry.rs");
     let words = |declaration: &str, names: Vec<&str>| {
-        let docs = docs_between(ENTRY, declaration, "\n    }");
+        let docs = items_between(ENTRY, declaration, "\n    }");
         assert_eq!(docs.len(), names.len(), "{declaration}");
         table(["word", "meaning"], names.into_iter().zip(docs).map(|(name, (_, docs))| [code(name), docs]))
     };
@@ -111,7 +99,7 @@ fn the_reference_has_the_store() {
     let lanes = words("pub Lane {\n", Lane::ALL.iter().map(|lane| lane.name()).collect());
     let expectations =
         words("pub ExpectationState {\n", ExpectationState::ALL.iter().map(|state| state.name()).collect());
-    let docs = docs_between(ENTRY, "enum QuarantineReason {\n", "\n}");
+    let docs = items_between(ENTRY, "enum QuarantineReason {\n", "\n}");
     let own = QuarantineReason::OWN.iter().map(|own| {
         let (_, docs) = docs.iter().find(|(variant, _)| *variant == format!("{own:?}")).unwrap();
         [code(own.as_str()), docs.clone()]

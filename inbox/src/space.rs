@@ -1,5 +1,5 @@
-//! The space of the store: a limit of bytes, a share of it each for quarantined, dead and observed entries, and a reserve of
-//! free disk for outcomes and retention.
+//! The space of the store: a limit of bytes, and a reserve of free disk for outcomes and retention. Quarantined, dead and
+//! observed entries each have a share of the limit.
 
 use crate::arrival::Arrival;
 use crate::decide::{ArrivalOutcome, QuarantineRoom};

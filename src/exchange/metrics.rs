@@ -114,7 +114,7 @@ impl Counter {
 mod tests {
     use super::*;
     use crate::token::TokenError;
-    use blobgate_testkit_book::{check_part, documented, table};
+    use blobgate_testkit_book::{check_part, items_between, table};
 
     #[track_caller]
     fn row(labels: Labels, expected: &str) {
@@ -154,14 +154,6 @@ mod tests {
         assert_eq!(info("production"), "blobgate_info.environment=production.version=0.1.0");
     }
 
-    /// Each variant of an enum in a source, by its name, with its doc comment.
-    fn variants(source: &str, declaration: &str) -> Vec<(String, String)> {
-        let (_, body) = source.split_once(declaration).unwrap();
-        let (body, _) = body.split_once("\n}").unwrap();
-        let name = |item: &str| item.split([' ', ',', '(']).next().unwrap().to_owned();
-        documented(body).iter().map(|found| (name(&found.item), found.paragraphs.join(" "))).collect()
-    }
-
     #[test]
     fn the_reference_has_each_metric() {
         let hook: Arc<str> = "hook".into();
@@ -173,7 +165,7 @@ mod tests {
             Labels::Token { hook: Arc::clone(&hook), kid: None, outcome: "good" },
             Labels::Confirm { hook, outcome: Outcome::Confirmed },
         ];
-        let metrics = variants(include_str!("metrics.rs"), "enum Labels {\n");
+        let metrics = items_between(include_str!("metrics.rs"), "enum Labels {\n", "\n}");
         assert_eq!(metrics.len(), samples.len());
         let mut rows: Vec<[String; 3]> = Vec::new();
         for (sample, (variant, docs)) in samples.into_iter().zip(metrics) {
@@ -198,7 +190,7 @@ mod tests {
             Outcome::NotStarted,
             Outcome::Remembered,
         ];
-        let confirm = variants(include_str!("../confirm.rs"), "pub enum Outcome {\n");
+        let confirm = items_between(include_str!("../confirm.rs"), "pub enum Outcome {\n", "\n}");
         assert_eq!(confirm.len(), outcomes.len());
         let confirm = outcomes.into_iter().zip(confirm).map(|(outcome, (variant, docs))| {
             assert_eq!(format!("{outcome:?}"), variant);
@@ -215,7 +207,7 @@ mod tests {
             TokenError::Signature,
             TokenError::Claims,
         ];
-        let invalid = variants(include_str!("../token.rs"), "pub enum TokenError {\n");
+        let invalid = items_between(include_str!("../token.rs"), "pub enum TokenError {\n", "\n}");
         assert_eq!(invalid.len(), errors.len());
         let authentic = [
             ("good", "The token is valid."),

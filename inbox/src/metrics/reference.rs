@@ -1,8 +1,7 @@
 //! The part of the book's page of metrics that the inbox renders.
 
 use super::*;
-use crate::reference::{code, docs_between};
-use blobgate_testkit_book::{check_part, table};
+use blobgate_testkit_book::{check_part, code, items_between, table};
 
 /// What `/metrics` shows once each metric has a sample.
 fn with_a_sample_of_each() -> String {
@@ -43,7 +42,7 @@ fn the_reference_has_each_metric() {
     assert!(rows.len() > 20 && rows.iter().all(|[.., help]| !help.is_empty()), "{rows:?}");
 
     const OUTCOME: &str = include_str!("../reconcile/outcome.rs");
-    let docs = docs_between(OUTCOME, "pub(super) enum CallOutcome {\n", "\n}");
+    let docs = items_between(OUTCOME, "pub(super) enum CallOutcome {\n", "\n}");
     let outcomes = docs.iter().filter_map(|(variant, docs)| {
         let (_, rest) = OUTCOME.split_once(&format!("Self::{variant} => \""))?;
         Some([code(rest.split_once('"')?.0), docs.clone()])

@@ -588,7 +588,7 @@ in_both! {
         assert_eq!(test.store(&again).await, [const { ArrivalOutcome::Repeated }; 3]);
         assert_eq!(test.claim(COMPLETED).await.len(), 0);
         let changed = test.driver().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
-        assert_eq!(changed.refused.values().copied().collect::<Vec<_>>(), ["it is purged already"; 4]);
+        assert_eq!(changed.refused.values().copied().collect::<Vec<_>>(), [ChangeRefusal::Purged; 4]);
     }
 
     async fn a_purge_refuses_waiting_entries(test: &mut DriverStore) {
@@ -599,7 +599,7 @@ in_both! {
         assert_eq!(changed.changed.len(), 0);
         assert_eq!(
             changed.refused.values().copied().collect::<Vec<_>>(),
-            ["it is in flight: wait for its end, or pause its route first", "it waits to be delivered: drop it first"]
+            [ChangeRefusal::PurgeInFlight, ChangeRefusal::ToBeDelivered]
         );
         assert_eq!(test.finish(&entry, true).await, NONE);
         test.expect(&[("delivered", 1), ("waiting", 1)]).await;

@@ -173,6 +173,23 @@ pub fn documented(source: &str) -> Vec<Documented> {
     found
 }
 
+/// The items of a source between two of its texts, each by its name, with its doc comment.
+///
+/// # Panics
+/// Where the source does not have the texts.
+#[track_caller]
+pub fn items_between(source: &str, begin: &str, end: &str) -> Vec<(String, String)> {
+    let Some((_, body)) = source.split_once(begin) else { panic!("{begin} is not in the source") };
+    let Some((body, _)) = body.split_once(end) else { panic!("{begin} has no {end} after it") };
+    let name = |item: &str| item.split([' ', ',', '(']).next().unwrap_or_default().to_owned();
+    documented(body).iter().map(|found| (name(&found.item), found.paragraphs.join(" "))).collect()
+}
+
+/// A text as code in Markdown.
+pub fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
 /// Rows of the constants of these names in a source, each with its unit: the name, the value, and its doc comment.
 ///
 /// # Panics
