@@ -185,7 +185,7 @@ fn keeps_contradicting_entries_quarantined(store_name: &str) {
     for event in ["completed", "failed"] {
         let (code, _, refused) = read_output(&inbox.command(&["release", &id, "--as", event, "--yes"]));
         assert_eq!(code, Some(1));
-        assert!(refused.contains("a case of event-conflict"), "{refused}");
+        assert!(refused.contains("its reason is event-conflict"), "{refused}");
         assert_eq!(state(&inbox, &id), "quarantined");
     }
     // A token is for one generation, unless the application expects another.
@@ -236,7 +236,7 @@ fn refuses_other_entries_with_one_sentence(store_name: &str) {
     refused(
         &json!({"id": number, "as": "succeeded"}),
         400,
-        "the body is wrong: unknown event \"succeeded\": use one of completed, failed, timeout at line 1 column 17",
+        "invalid body: unknown event \"succeeded\": use one of completed, failed, timeout at line 1 column 17",
     );
     refused(
         &json!({"id": number, "as": "completed", "generation_id": "7"}),
