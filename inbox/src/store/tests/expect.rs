@@ -69,6 +69,15 @@ impl DriverStore {
         self.driver().record_answer(call, &answer, left).await.unwrap();
     }
 
+    /// Sets the age of all counted calls, in seconds.
+    async fn set_age_of_calls(&self, seconds: i64) {
+        let at = self.driver().now().await.unwrap() - seconds * 1_000_000;
+        let sql = format!("UPDATE provider_call SET at = {at}");
+        rows!(self, |connection| {
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(connection).await.map(|_| ()).unwrap()
+        });
+    }
+
     fn another(&self) -> StoreHandle {
         self.store.clone().unwrap()
     }
@@ -371,9 +380,10 @@ in_both! {
         first.sort();
         assert_eq!(first, (0..10).map(generation).collect::<Vec<_>>(), "the oldest, each once");
         assert_eq!(all(test).await.len(), 0);
-        test.sql("UPDATE provider_call SET at = at - 60000000").await;
-        assert_eq!(all(test).await.len(), 0, "a call may take 5 s");
-        test.sql("UPDATE provider_call SET at = at - 6000000").await;
+        test.set_age_of_calls(61).await;
+        let next = test.driver().next_call(CallBudget { per_minute: PER_MINUTE, retry_after: MINUTE }).await;
+        assert!(matches!(next.unwrap(), NextCall::Spent), "a call may take 5 s");
+        test.set_age_of_calls(67).await;
         assert_eq!(all(test).await.len(), 10);
         test.sql("UPDATE provider_call SET at = at + 600000000").await;
         assert_eq!(all(test).await.len(), 10, "calls of the future do not count");
