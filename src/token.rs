@@ -1,7 +1,7 @@
 //! Stage 5: verifies the callback token, which proves that the sender has its URL from the team.
 //!
-//! The token is a compact JWT (RFC 7519, RFC 7515) in the last segment of the path, signed with `EdDSA` (RFC 8037) or `HS256`
-//! (RFC 7518). The gate verifies the signature before it reads a claim.
+//! The token is a compact JWT (RFC 7519, RFC 7515) in the last segment of the path. Its signature is `EdDSA` (RFC 8037) or
+//! `HS256` (RFC 7518). The gate verifies the signature before it reads a claim.
 
 mod keys;
 

@@ -9,13 +9,13 @@
     clippy::arithmetic_side_effects
 )]
 
+#[path = "corpus/case_run.rs"]
+mod case_run;
 mod corpus;
-#[path = "corpus/ran.rs"]
-mod ran;
 
 use blobgate_testkit as support;
+use case_run::{AnswerMode, CaseRun, RoutedService, USUAL_BODY};
 use corpus::{Case, CaseOutcome, Corpus, GateSetup as Kind, Listener};
-use ran::{AnswerMode, CaseRun, RoutedService, USUAL_BODY};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -41,19 +41,19 @@ fn runs_every_case_on_every_envoy() {
     on_every_envoy(|version| {
         let begun = Instant::now();
         let shipped = Bench::start(version, &corpus, Kind::Shipped);
-        let mut ran: Vec<CaseRun> = shipped.run();
+        let mut runs: Vec<CaseRun> = shipped.run();
         for kind in [Kind::NoFlag, Kind::Absent] {
-            ran.extend(Bench::start(version, &corpus, kind).run());
+            runs.extend(Bench::start(version, &corpus, kind).run());
         }
         for protocol in Protocol::BOTH {
-            let count = ran.iter().filter(|ran| ran.protocol == protocol).count();
+            let count = runs.iter().filter(|run| run.protocol == protocol).count();
             let expected = corpus.cases.iter().filter(|case| protocol == H1 || !case.h1_only).count();
             assert_eq!(count, expected, "every case runs over {}", protocol.alpn());
             report(&format!("corpus: {count} cases on Envoy {} over {}", version.name, protocol.alpn()));
         }
         report(&format!("corpus: Envoy {} took {:.1} s", version.name, begun.elapsed().as_secs_f32()));
-        let failed: Vec<String> = ran.iter().filter_map(CaseRun::difference).collect();
-        assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), ran.len(), failed.join("\n"));
+        let failed: Vec<String> = runs.iter().filter_map(CaseRun::difference).collect();
+        assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), runs.len(), failed.join("\n"));
     });
 }
 
@@ -65,10 +65,10 @@ fn detects_wrong_expectations() {
     let (accepted, refused) = (find("samples: completed"), find("json: a trailing comma"));
     on_every_envoy(|version| {
         let bench = Bench::start(version, &corpus, Kind::Shipped);
-        let ran = bench.send_all(&[(accepted, H1), (refused, H2)]);
-        assert_eq!(ran.iter().find_map(CaseRun::difference), None);
-        let against = |ran: &CaseRun, expected: &CaseOutcome| ran.compare(expected).unwrap_err();
-        let (forwarded, refused) = (&ran[0], &ran[1]);
+        let runs = bench.send_all(&[(accepted, H1), (refused, H2)]);
+        assert_eq!(runs.iter().find_map(CaseRun::difference), None);
+        let against = |run: &CaseRun, expected: &CaseOutcome| run.compare(expected).unwrap_err();
+        let (forwarded, refused) = (&runs[0], &runs[1]);
         assert!(against(forwarded, &refused.case.expected).contains("reached a service"));
         assert!(against(forwarded, &CaseOutcome::Host { status: 200 }).contains("reached a service"));
         assert!(against(refused, &forwarded.case.expected).contains("reached no service"));
@@ -83,7 +83,7 @@ fn detects_wrong_expectations() {
         }
         let expected = CaseOutcome::Forwarded { headers, answer: Some("upstream-error".to_owned()) };
         assert!(against(forwarded, &expected).contains("upstream-error"));
-        let mut other = CaseRun { arrivals: forwarded.arrivals.clone(), ..ran[0].clone() };
+        let mut other = CaseRun { arrivals: forwarded.arrivals.clone(), ..runs[0].clone() };
         other.arrivals[0].1.body.pop();
         assert!(other.difference().unwrap().contains("another body"));
         other.arrivals[0].0 = RoutedService::Failure;
@@ -131,7 +131,7 @@ impl<'c> Bench<'c> {
         // A service has one reply at a time, so cases with their own reply run alone.
         let (alone, usual): (Vec<_>, Vec<_>) =
             pairs.partition(|(case, _)| case.upstream.is_some() || case.provider.is_some());
-        let mut ran = self.send_all(&usual);
+        let mut runs = self.send_all(&usual);
         assert_eq!(self.gate.provider.heads(), 0, "no case needed the provider");
         for pair in alone {
             for service in self.gate.services() {
@@ -140,16 +140,16 @@ impl<'c> Bench<'c> {
             if let Some(reply) = &pair.0.provider {
                 self.gate.provider.reply(Reply::status(reply.status).body(reply.body.as_bytes()));
             }
-            ran.extend(self.send_all(&[pair]));
+            runs.extend(self.send_all(&[pair]));
             self.assert_status_call(pair.0);
         }
         let forwarded =
-            ran.iter().filter(|ran| matches!(ran.expected(), CaseOutcome::Forwarded { .. })).count();
-        if ran.iter().all(|ran| ran.difference().is_none()) {
+            runs.iter().filter(|run| matches!(run.expected(), CaseOutcome::Forwarded { .. })).count();
+        if runs.iter().all(|run| run.difference().is_none()) {
             assert_eq!(self.forwarded(), forwarded, "only forwarded deliveries reach a service");
-            self.assert_logged(&ran);
+            self.assert_logged(&runs);
         }
-        ran
+        runs
     }
 
     /// Asserts at most one status call, with the case's generation and the key.
@@ -181,7 +181,7 @@ impl<'c> Bench<'c> {
             }
             answers
         };
-        let ran: Vec<CaseRun> = thread::scope(|scope| {
+        let runs: Vec<CaseRun> = thread::scope(|scope| {
             let senders: Vec<_> = (0..SENDERS.min(pairs.len())).map(|_| scope.spawn(send)).collect();
             senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
         });
@@ -192,16 +192,16 @@ impl<'c> Bench<'c> {
                 arrivals.entry(arrival.header(MARK).expect("a mark")).or_default().push((service, arrival));
             }
         }
-        let mut ran: Vec<CaseRun> = ran
+        let mut runs: Vec<CaseRun> = runs
             .into_iter()
-            .map(|ran| CaseRun {
-                arrivals: arrivals.remove(&mark(ran.case, ran.protocol)).unwrap_or_default(),
-                ..ran
+            .map(|run| CaseRun {
+                arrivals: arrivals.remove(&mark(run.case, run.protocol)).unwrap_or_default(),
+                ..run
             })
             .collect();
         assert!(arrivals.is_empty(), "arrivals of no case: {arrivals:?}");
-        ran.sort_by_key(|ran| pairs.iter().position(|(case, _)| case.name == ran.case.name));
-        ran
+        runs.sort_by_key(|run| pairs.iter().position(|(case, _)| case.name == run.case.name));
+        runs
     }
 
     fn send(&self, case: &'c Case, protocol: Protocol) -> CaseRun<'c> {
@@ -248,8 +248,8 @@ impl<'c> Bench<'c> {
     }
 
     /// Asserts the line of every delivery in the access log.
-    fn assert_logged(&self, ran: &[CaseRun]) {
-        let mut expected: Vec<Value> = ran.iter().filter_map(CaseRun::log_line).collect();
+    fn assert_logged(&self, runs: &[CaseRun]) {
+        let mut expected: Vec<Value> = runs.iter().filter_map(CaseRun::log_line).collect();
         let of_gate = |line: &Value| !line["hook"].is_null() || !line["reason"].is_null();
         let fields =
             ["hook", "event", "verdict", "reason", "marked_reason", "generation_id", "method", "status"];

@@ -26,13 +26,13 @@ struct BreakableStore(StoreHandle);
 
 /// Opens a store. `break-synchronous-off` has commits return before they are on the disk.
 pub(crate) async fn open(place: &Place) -> std::result::Result<StoreHandle, OpenError> {
-    let mut settings = OpenSettings::default();
-    if broken_by!("break-synchronous-off") {
-        settings.synchronous = 0;
-        for (name, value) in &mut settings.session {
-            if *name == "synchronous_commit" {
-                *value = "off";
-            }
+    if !broken_by!("break-synchronous-off") {
+        return Ok(Arc::new(BreakableStore(place.open().await?)));
+    }
+    let mut settings = OpenSettings { synchronous: 0, ..OpenSettings::default() };
+    for (name, value) in &mut settings.session {
+        if *name == "synchronous_commit" {
+            *value = "off";
         }
     }
     Ok(Arc::new(BreakableStore(place.open_with(settings).await?)))

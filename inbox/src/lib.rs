@@ -8,7 +8,7 @@
 //! | [`store`] | the contract of a store, with a driver each for SQLite and PostgreSQL |
 //! | `deliver` | sends entries to Envoy's service routes |
 //! | `reconcile` | fetches results whose webhook never came |
-//! | `purge`, `space` | retention |
+//! | `retention`, `space` | delete old bodies, and limit the space |
 //! | [`service`] | the operator's actions; `admin` puts them on HTTP |
 //!
 //! [`serve()`] runs all of them.
@@ -31,13 +31,13 @@ mod key;
 mod line_limit;
 mod listen;
 mod metrics;
-mod purge;
 mod receive;
 mod reconcile;
 mod reevaluate;
 #[cfg(test)]
 mod reference;
 mod release;
+mod retention;
 mod serve;
 pub mod service;
 mod space;

@@ -294,8 +294,8 @@ impl Reconciler {
         })
     }
 
-    /// The path and the dialect of a hook, by its newest entry. For a hook without an entry: a likely path, and the one dialect
-    /// that exists; nothing where several exist, for the store does not record the dialect of an expectation.
+    /// The path and the dialect of a hook, by its newest entry. A hook without an entry has a likely path, and the only dialect.
+    /// With several dialects it has none: the store does not record the dialect of an expectation.
     async fn profile(&mut self, hook: &str) -> Result<Option<HookProfile>, StoreError> {
         if let Some(profile) = self.hooks.get(hook) {
             return Ok(Some(profile.clone()));

@@ -11,9 +11,9 @@ use crate::key::WebhookKeys;
 use crate::line_limit::LineLimit;
 use crate::listen::{Descriptors, HttpListener, ListenerName, raise_limit};
 use crate::metrics::Metrics;
-use crate::purge::Purger;
 use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
+use crate::retention::Retention;
 use crate::service::Operations;
 use crate::space::Space;
 use crate::store::{OpenError, Place};
@@ -164,9 +164,9 @@ async fn start(
     tasks: &Tasks,
     ending: &CancellationToken,
 ) -> (Committer, Operations) {
-    let mut purger = Purger::new(shared.clone());
+    let mut retention = Retention::new(shared.clone());
     // A store too large to measure in time can still store and deliver.
-    if let Err(error) = purger.measure().await {
+    if let Err(error) = retention.measure().await {
         tracing::error!("cannot measure the store: {error}");
     }
     let committer = Committer::start(shared.clone(), settings.batch, &tasks.storing);
@@ -185,7 +185,7 @@ async fn start(
     };
     let deliverer = Deliverer::new(shared.clone(), pace, target);
     tasks.delivering.spawn(deliverer.run(ending.clone()));
-    tasks.delivering.spawn(purger.run(ending.clone()));
+    tasks.delivering.spawn(retention.run(ending.clone()));
     tasks.delivering.spawn(Arc::clone(&shared.watch).run(Arc::clone(clocks), ending.clone()));
     let operations = Operations {
         shared: shared.clone(),

@@ -1,5 +1,5 @@
-//! The space of the store: a limit of bytes, a share of it each for quarantined, dead and observed entries, and a reserve of
-//! free disk for outcomes and retention.
+//! The space of the store: a limit of bytes, and a reserve of free disk for outcomes and retention. Quarantined, dead and
+//! observed entries each have a share of the limit.
 
 use crate::arrival::Arrival;
 use crate::decide::{ArrivalOutcome, QuarantineRoom};
@@ -26,13 +26,13 @@ pub(crate) struct Space {
 /// Why the store takes no more events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Full {
-    #[error("the store has reached its limit")]
+    #[error("the store has reached its limit: raise --limit")]
     Limit,
-    #[error("the disk has too little free space")]
+    #[error("the disk has too little free space: free some, or use a larger disk")]
     Disk,
-    #[error("observed entries have reached their share of the store")]
+    #[error("observed entries have reached their share of the store: raise --limit")]
     Observed,
-    #[error("quarantined entries have reached their share of the store")]
+    #[error("quarantined entries have reached their share of the store: release or drop some")]
     Quarantine,
 }
 

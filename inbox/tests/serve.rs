@@ -453,10 +453,10 @@ async fn refuses_at_the_limit_and_accepts_after_retention() {
     inbox.service.set_reply(500, Duration::ZERO);
     inbox.post(&gate_headers(&[])).await.assert_stored();
     let second = gate_headers(&[(header::GENERATION_ID, OTHER_ID)]);
-    inbox.post(&second).await.assert_refused("full", "the store has reached its limit");
+    inbox.post(&second).await.assert_refused("full", "the store has reached its limit: raise --limit");
     assert_eq!(
         inbox.get("/readyz", &[]).await.unwrap(),
-        (503, "full: the store has reached its limit\n".to_owned())
+        (503, "full: the store has reached its limit: raise --limit\n".to_owned())
     );
     // Once entries are delivered, retention deletes them.
     inbox.service.set_reply(200, Duration::ZERO);

@@ -11,7 +11,7 @@ const LIFETIME: Duration = Duration::from_secs(20);
 /// Each call of the last 20 s adds at most one denial: 14 at the default of 40 calls a minute. A `per_minute` above 3,000 can
 /// exceed this limit. The cache then drops the oldest denials.
 const MAX_DENIALS: usize = 1024;
-/// The bytes of a SHA-256 in a key. A claim with the key of a given other claim takes 2^128 attempts.
+/// The bytes of a SHA-256 in a key. To find a second claim with the same key takes 2^128 attempts.
 const KEY_BYTES: usize = 16;
 /// The size of the cache on one worker: 1,024 denials of a key (16 bytes) and a time (16 bytes), 32 KiB. It contains no text
 /// of a delivery.

@@ -223,7 +223,7 @@ mod tests {
         check_page("trust-table", &page);
     }
 
-    /// No other reason of these tests.
+    /// A reason that neither a token nor a confirmation gives.
     const VIOLATION: Reason = Reason::SchemaInvalid;
 
     fn cell(hook: &Arc<crate::hook::Hook>, token: &Token, body: Payload) -> String {

@@ -213,7 +213,7 @@ fn reports_a_rescue_copy_until_it_is_moved() {
     assert!(inbox.log().contains(&copy), "{}", inbox.log());
     let stats = inbox.command(&["stats"]);
     let text = String::from_utf8(stats.stdout).unwrap();
-    assert!(text.contains(&format!("rescued         {copy}: ")), "{text}");
+    assert!(text.contains(&format!("rescued         {copy}. ")), "{text}");
     fs::rename(&copy, file.beside("looked-at.db")).unwrap();
     let text = String::from_utf8(inbox.command(&["stats"]).stdout).unwrap();
     assert!(!text.contains("rescued"), "{text}");

@@ -82,7 +82,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     let (code, out, warned) = read_output(&inbox.command(&["release", &id, "--as", "completed"]));
     assert_eq!((code, out.as_str()), (Some(2), ""), "{warned}");
     assert!(warned.contains("the inbox does not check its result URL"), "{warned}");
-    assert!(warned.contains("say --yes"), "{warned}");
+    assert!(warned.contains("pass --yes"), "{warned}");
     let (code, out, _) = read_output(&inbox.command(&["release", &id, "--as", "completed", "--dry-run"]));
     assert_eq!(code, Some(0));
     assert!(
@@ -98,7 +98,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
         (
             Some(0),
             format!(
-                "entry {id} is released as completed of generation {generation} on hook veo3, and waits to be delivered\n"
+                "entry {id} is released as completed of generation {generation} on hook veo3, and waits for its delivery\n"
             )
         )
     );

@@ -25,7 +25,7 @@ pub(super) enum Problem {
     HostName,
     #[error("a change without an admin token must be JSON: send content-type: application/json")]
     ContentType,
-    #[error("the body is wrong: {0}")]
+    #[error("invalid body: {0}")]
     Body(#[from] serde_json::Error),
     #[error(transparent)]
     Service(#[from] service::Error),

@@ -5,7 +5,7 @@ use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
 use super::names::EntryState;
 use super::written;
-use crate::store::{Change, EntrySelection, NO_EVENT, NO_GENERATION, Restriction, UNKNOWN};
+use crate::store::{Change, ChangeRefusal, EntrySelection, Restriction};
 use crate::violation;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,11 +118,11 @@ impl Operations {
         let which = request.which(change)?;
         let mut known = 0_i64;
         let mut until = None;
-        let (mut changes, mut refuses) = (BTreeMap::<EntryState, i64>::new(), BTreeMap::<&str, i64>::new());
+        let (mut changes, mut refuses) = (BTreeMap::<EntryState, i64>::new(), BTreeMap::<String, i64>::new());
         for candidates in self.shared.store.count(&which).await? {
             let sum = match change.check(&candidates) {
                 Ok(()) => changes.entry(candidates.state).or_default(),
-                Err(why) => refuses.entry(why).or_default(),
+                Err(why) => refuses.entry(why.to_string()).or_default(),
             };
             *sum = sum.saturating_add(candidates.count);
             known = known.saturating_add(candidates.count);
@@ -131,24 +131,25 @@ impl Operations {
         if let EntrySelection::Ids(ids) = which {
             let unknown = i64::try_from(ids.len()).unwrap_or(i64::MAX).saturating_sub(known);
             if unknown > 0 {
-                refuses.insert(UNKNOWN, unknown);
+                refuses.insert(ChangeRefusal::NoEntry.to_string(), unknown);
             }
         }
         let would_change = changes.into_iter().map(|(state, count)| StateCount { state, count }).collect();
-        let would_refuse =
-            refuses.into_iter().map(|(why, count)| RefusalCount { why: why.to_owned(), count }).collect();
+        let would_refuse = refuses.into_iter().map(|(why, count)| RefusalCount { why, count }).collect();
         Ok(ChangePreview { would_change, would_refuse, until })
     }
 
     /// Adds the violation of entries that are not events.
-    async fn explain(&self, refused: BTreeMap<i64, &'static str>) -> Result<Vec<EntryRefusal>, Error> {
+    async fn explain(&self, refused: BTreeMap<i64, ChangeRefusal>) -> Result<Vec<EntryRefusal>, Error> {
         /// Each of them needs its body from the store.
         const MAX_EXPLAINED: usize = 20;
         let mut explained = 0_usize;
         let mut all = Vec::with_capacity(refused.len());
-        for (id, why) in refused {
-            let mut why = why.to_owned();
-            if [NO_EVENT, NO_GENERATION].contains(&&*why) && explained < MAX_EXPLAINED {
+        for (id, refusal) in refused {
+            let mut why = refusal.to_string();
+            if matches!(refusal, ChangeRefusal::NoEvent | ChangeRefusal::NoGeneration)
+                && explained < MAX_EXPLAINED
+            {
                 explained = explained.saturating_add(1);
                 let entry = self.shared.store.quarantined(id).await?;
                 let violation = entry.and_then(|entry| {

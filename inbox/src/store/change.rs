@@ -25,7 +25,7 @@ pub(crate) struct ChangeResult {
     /// The changed entries, each with its route.
     pub(crate) changed: BTreeMap<i64, Option<String>>,
     /// The other entries, each with the reason.
-    pub(crate) refused: BTreeMap<i64, &'static str>,
+    pub(crate) refused: BTreeMap<i64, ChangeRefusal>,
 }
 
 /// Entries with the same facts, which decide whether a change applies.
@@ -47,22 +47,50 @@ SELECT state, lane, event IS NOT NULL AS has_event, generation IS NOT NULL AS ha
     answer IS NOT NULL AS has_answer, count(*) AS count, max(id) AS id
 FROM entry";
 
-/// The gate could not read an event from the body.
-pub(crate) const NO_EVENT: &str =
-    "it claims no event: name it with `blobgate inbox release ID --as completed`, or failed or timeout";
-/// The gate could not read a generation from the body.
-pub(crate) const NO_GENERATION: &str =
-    "it names no generation: name it with `blobgate inbox release ID --as EVENT --generation UUID`";
-/// The entry was dropped from quarantine, and has no route.
-const NO_ROUTE: &str = "it is dropped, and has no route because it claims no event of a generation";
-/// A replay of a quarantined entry.
-const WANTS_RELEASE: &str = "it is quarantined: `blobgate inbox release ID` delivers it";
-/// A release of an entry that is not quarantined.
-const WANTS_REPLAY: &str = "it is not quarantined: `blobgate inbox replay ID` delivers it again";
-/// An expectation, a confirmation or an operator has released the entry.
-const RELEASED: &str = "it was released as another entry";
-/// No entry has the id.
-pub(crate) const UNKNOWN: &str = "there is no such entry";
+/// Why a change does not apply to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub(crate) enum ChangeRefusal {
+    #[error("there is no such entry")]
+    NoEntry,
+    /// The gate could not read an event from the body.
+    #[error(
+        "it claims no event: name it with `blobgate inbox release ID --as completed`, or failed or timeout"
+    )]
+    NoEvent,
+    /// The gate could not read a generation from the body.
+    #[error("it names no generation: name it with `blobgate inbox release ID --as EVENT --generation UUID`")]
+    NoGeneration,
+    /// The entry was dropped from quarantine.
+    #[error("it is dropped, and has no route because it claims no event of a generation")]
+    NoRoute,
+    #[error("it is quarantined: `blobgate inbox release ID` delivers it")]
+    Quarantined,
+    #[error("it is not quarantined: `blobgate inbox replay ID` delivers it again")]
+    NotQuarantined,
+    /// An expectation, a confirmation or an operator has released the entry.
+    #[error("it was released as another entry")]
+    Released,
+    #[error("it already waits")]
+    Waiting,
+    #[error("it waits to be delivered: drop it first")]
+    ToBeDelivered,
+    #[error("it is in flight")]
+    InFlight,
+    #[error("it is in flight: pause its route first")]
+    DropInFlight,
+    #[error("it is in flight: wait for its end, or pause its route first")]
+    PurgeInFlight,
+    #[error("it is delivered")]
+    Delivered,
+    #[error("it is superseded: it is not delivered")]
+    Superseded,
+    #[error("it is dropped already")]
+    Dropped,
+    #[error("its body is purged")]
+    BodyPurged,
+    #[error("it is purged already")]
+    Purged,
+}
 
 impl Change {
     /// The condition for a filter: a change must not refuse a million entries one by one.
@@ -85,7 +113,7 @@ impl Change {
     }
 
     /// Whether the change applies to these entries.
-    pub(crate) fn check(self, candidate: &CandidateGroup) -> Result<(), &'static str> {
+    pub(crate) fn check(self, candidate: &CandidateGroup) -> Result<(), ChangeRefusal> {
         match self {
             Change::Replay => check_replay(candidate),
             Change::Release => check_release(candidate),
@@ -95,47 +123,49 @@ impl Change {
     }
 }
 
-fn check_replay(candidate: &CandidateGroup) -> Result<(), &'static str> {
+fn check_replay(candidate: &CandidateGroup) -> Result<(), ChangeRefusal> {
     let is_of_quarantine = candidate.lane == Lane::Quarantine;
     match candidate.state {
-        EntryState::Waiting => Err("it already waits"),
-        EntryState::InFlight => Err("it is in flight"),
-        EntryState::Quarantined => Err(WANTS_RELEASE),
-        EntryState::Superseded if is_of_quarantine => Err(RELEASED),
-        _ if !candidate.has_body => Err("its body is purged"),
-        _ if is_of_quarantine && !(candidate.has_event && candidate.has_generation) => Err(NO_ROUTE),
+        EntryState::Waiting => Err(ChangeRefusal::Waiting),
+        EntryState::InFlight => Err(ChangeRefusal::InFlight),
+        EntryState::Quarantined => Err(ChangeRefusal::Quarantined),
+        EntryState::Superseded if is_of_quarantine => Err(ChangeRefusal::Released),
+        _ if !candidate.has_body => Err(ChangeRefusal::BodyPurged),
+        _ if is_of_quarantine && !(candidate.has_event && candidate.has_generation) => {
+            Err(ChangeRefusal::NoRoute)
+        }
         _ => Ok(()),
     }
 }
 
-fn check_release(candidate: &CandidateGroup) -> Result<(), &'static str> {
+fn check_release(candidate: &CandidateGroup) -> Result<(), ChangeRefusal> {
     match candidate.state {
-        EntryState::Quarantined if !candidate.has_body => Err("its body is purged"),
-        EntryState::Quarantined if !candidate.has_event => Err(NO_EVENT),
-        EntryState::Quarantined if !candidate.has_generation => Err(NO_GENERATION),
+        EntryState::Quarantined if !candidate.has_body => Err(ChangeRefusal::BodyPurged),
+        EntryState::Quarantined if !candidate.has_event => Err(ChangeRefusal::NoEvent),
+        EntryState::Quarantined if !candidate.has_generation => Err(ChangeRefusal::NoGeneration),
         EntryState::Quarantined => Ok(()),
-        EntryState::Waiting => Err("it already waits"),
-        EntryState::InFlight => Err("it is in flight"),
-        EntryState::Superseded if candidate.lane == Lane::Quarantine => Err(RELEASED),
-        _ => Err(WANTS_REPLAY),
+        EntryState::Waiting => Err(ChangeRefusal::Waiting),
+        EntryState::InFlight => Err(ChangeRefusal::InFlight),
+        EntryState::Superseded if candidate.lane == Lane::Quarantine => Err(ChangeRefusal::Released),
+        _ => Err(ChangeRefusal::NotQuarantined),
     }
 }
 
-fn check_drop(state: EntryState) -> Result<(), &'static str> {
+fn check_drop(state: EntryState) -> Result<(), ChangeRefusal> {
     match state {
         EntryState::Waiting | EntryState::Dead | EntryState::Quarantined => Ok(()),
-        EntryState::InFlight => Err("it is in flight: pause its route first"),
-        EntryState::Delivered => Err("it is delivered"),
-        EntryState::Superseded => Err("it is superseded: it is not delivered"),
-        EntryState::Dropped => Err("it is dropped already"),
+        EntryState::InFlight => Err(ChangeRefusal::DropInFlight),
+        EntryState::Delivered => Err(ChangeRefusal::Delivered),
+        EntryState::Superseded => Err(ChangeRefusal::Superseded),
+        EntryState::Dropped => Err(ChangeRefusal::Dropped),
     }
 }
 
-fn check_purge(candidate: &CandidateGroup) -> Result<(), &'static str> {
+fn check_purge(candidate: &CandidateGroup) -> Result<(), ChangeRefusal> {
     match candidate.state {
-        EntryState::Waiting => Err("it waits to be delivered: drop it first"),
-        EntryState::InFlight => Err("it is in flight: wait for its end, or pause its route first"),
-        _ if !candidate.has_body && !candidate.has_answer => Err("it is purged already"),
+        EntryState::Waiting => Err(ChangeRefusal::ToBeDelivered),
+        EntryState::InFlight => Err(ChangeRefusal::PurgeInFlight),
+        _ if !candidate.has_body && !candidate.has_answer => Err(ChangeRefusal::Purged),
         _ => Ok(()),
     }
 }
@@ -169,7 +199,7 @@ pub(super) async fn change(
         }
     }
     for unknown in ids.iter().filter(|id| !allowed.contains(id)) {
-        changed.refused.entry(*unknown).or_insert(UNKNOWN);
+        changed.refused.entry(*unknown).or_insert(ChangeRefusal::NoEntry);
     }
     let rows = match change {
         Change::Replay | Change::Release => tx.replay(&list(&allowed), now).await?,

@@ -557,11 +557,11 @@ in_both! {
         let entry = test.claim_one(COMPLETED).await;
         test.finish(&entry, true).await;
         let size = completed("a").size();
-        assert_eq!(test.driver().purge_bodies(crate::purge::BODY_AGE, 10).await.unwrap(), (0, 0), "not yet");
+        assert_eq!(test.driver().purge_bodies(crate::retention::BODY_AGE, 10).await.unwrap(), (0, 0), "not yet");
         assert_eq!(test.driver().purge_bodies(0, 10).await.unwrap(), (1, size), "waiting entries keep their bodies");
         assert_eq!(test.store(&[completed("a")]).await, [ArrivalOutcome::Repeated]);
         assert_eq!(test.claim(COMPLETED).await.len(), 0);
-        assert_eq!(test.driver().purge_tombstones(crate::purge::TOMBSTONE_AGE, 10).await.unwrap(), 0);
+        assert_eq!(test.driver().purge_tombstones(crate::retention::TOMBSTONE_AGE, 10).await.unwrap(), 0);
         assert_eq!(test.driver().purge_tombstones(0, 10).await.unwrap(), 1);
         assert_eq!(test.store(&[completed("b")]).await, [waits(COMPLETED)], "the generation is forgotten");
         test.expect(&[("waiting", 1), ("waiting", 1)]).await;
@@ -588,7 +588,7 @@ in_both! {
         assert_eq!(test.store(&again).await, [const { ArrivalOutcome::Repeated }; 3]);
         assert_eq!(test.claim(COMPLETED).await.len(), 0);
         let changed = test.driver().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
-        assert_eq!(changed.refused.values().copied().collect::<Vec<_>>(), ["it is purged already"; 4]);
+        assert_eq!(changed.refused.values().copied().collect::<Vec<_>>(), [ChangeRefusal::Purged; 4]);
     }
 
     async fn a_purge_refuses_waiting_entries(test: &mut DriverStore) {
@@ -599,7 +599,7 @@ in_both! {
         assert_eq!(changed.changed.len(), 0);
         assert_eq!(
             changed.refused.values().copied().collect::<Vec<_>>(),
-            ["it is in flight: wait for its end, or pause its route first", "it waits to be delivered: drop it first"]
+            [ChangeRefusal::PurgeInFlight, ChangeRefusal::ToBeDelivered]
         );
         assert_eq!(test.finish(&entry, true).await, NONE);
         test.expect(&[("delivered", 1), ("waiting", 1)]).await;

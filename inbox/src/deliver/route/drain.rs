@@ -9,10 +9,10 @@ use tokio::time::Instant;
 const DOUBLE_EVERY: Duration = Duration::from_secs(10);
 /// After 20 doublings the rate is above what one process can deliver.
 const MAX_DOUBLINGS: u32 = 20;
-/// In the first second the bucket has the tokens of a tenth of a second, and at least one: the service gets at most 1.1 times
-/// the rate.
+/// In the first second the bucket has the tokens of a tenth of a second, and at least one. So the service gets at most 1.1
+/// times the rate.
 const BURSTS_A_SECOND: i64 = 10;
-/// Later it has those of half a second: on a busy machine a claim and its commit take longer than a tenth, and a full bucket
+/// Later it has those of half a second. On a busy machine a claim and its commit take longer than a tenth, and a full bucket
 /// loses tokens.
 const LATER_BURSTS_A_SECOND: i64 = 2;
 const FIRST_SECOND: Duration = Duration::from_secs(1);

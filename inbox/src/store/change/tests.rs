@@ -86,8 +86,8 @@ impl TestInbox {
     }
 }
 
-fn refused(id: i64, why: &'static str) -> ChangeResult {
-    ChangeResult { changed: BTreeMap::new(), refused: BTreeMap::from([(id, why)]) }
+fn refused(id: i64, refusal: ChangeRefusal) -> ChangeResult {
+    ChangeResult { changed: BTreeMap::new(), refused: BTreeMap::from([(id, refusal)]) }
 }
 
 fn changed(id: i64) -> ChangeResult {
@@ -106,7 +106,7 @@ async fn a_replay_of_a_dead_entry_resets_its_attempts() {
     assert_eq!(inbox.change(Change::Drop, id).await, changed(id));
     assert_eq!(inbox.state(id).await, "dropped");
     assert_eq!(inbox.change(Change::Replay, id).await, changed(id));
-    assert_eq!(inbox.change(Change::Replay, id).await, refused(id, "it already waits"));
+    assert_eq!(inbox.change(Change::Replay, id).await, refused(id, ChangeRefusal::Waiting));
     assert_eq!(inbox.store.show(id).await.unwrap().unwrap().0.ended_at, None);
     // The first failure after the replay does not make it dead.
     inbox.attempt(false, GIVE_UP_AFTER).await;
@@ -122,12 +122,12 @@ async fn refuses_to_replay_a_purged_entry() {
     let id = inbox.stored(GENERATION).await;
     inbox.attempt(true, 0).await;
     assert_eq!(inbox.store.purge_bodies(0, 10).await.unwrap().0, 1);
-    assert_eq!(inbox.change(Change::Replay, id).await, refused(id, "its body is purged"));
+    assert_eq!(inbox.change(Change::Replay, id).await, refused(id, ChangeRefusal::BodyPurged));
     let all = Default::default();
     let ids = inbox.store.ids(&all, Restriction::Applicable(Change::Replay), 0, i64::MAX, 10);
     assert!(ids.await.unwrap().is_empty());
     let counted = inbox.store.count(&EntrySelection::All(Default::default())).await.unwrap();
-    assert_eq!(Change::Replay.check(&counted[0]), Err("its body is purged"));
+    assert_eq!(Change::Replay.check(&counted[0]), Err(ChangeRefusal::BodyPurged));
     let (entry, payload) = inbox.store.show(id).await.unwrap().unwrap();
     assert_eq!((entry.size, payload.is_none()), (0, true));
 }

@@ -116,7 +116,7 @@ async fn step(test: &mut DriverStore, dice: &mut Dice, held: &mut Vec<ClaimedEnt
         }
         18 => {
             test.driver()
-                .fold_sums(crate::purge::DELIVERED_AGE, 1 + i64::try_from(dice.below(40)).unwrap())
+                .fold_sums(crate::retention::DELIVERED_AGE, 1 + i64::try_from(dice.below(40)).unwrap())
                 .await
                 .unwrap();
             "fold"
@@ -179,7 +179,7 @@ in_both! {
         for entry in test.driver().claim(COMPLETED, ClaimRequest::due(40), LEASE).await.unwrap().entries {
             test.finish(&entry, true).await;
         }
-        let day = crate::purge::DELIVERED_AGE;
+        let day = crate::retention::DELIVERED_AGE;
         while test.driver().fold_sums(day, 7).await.unwrap() == 7 {}
         test.check_sums("all were folded").await;
         assert_eq!(test.count_rows("SELECT count(*) FROM entry_sum WHERE since = -1").await, 3, "waiting, in_flight, delivered");
@@ -232,7 +232,7 @@ async fn writers_do_not_wait_for_sums() {
     let late = std::time::Instant::now();
     session.store(&[&completed("b").of(TWO)], QuarantineRoom::UNLIMITED).await.unwrap();
     assert_eq!(
-        session.fold_sums(crate::purge::DELIVERED_AGE, 100).await.unwrap(),
+        session.fold_sums(crate::retention::DELIVERED_AGE, 100).await.unwrap(),
         2,
         "the committed differences"
     );
@@ -244,7 +244,7 @@ async fn writers_do_not_wait_for_sums() {
     sqlx::raw_sql("COMMIT").execute(&mut open).await.unwrap();
     test.check_sums("both").await;
     let before = test.count_rows("SELECT CAST(sum(entries) AS bigint) FROM entry_sum WHERE since = -1").await;
-    assert_eq!((before, session.fold_sums(crate::purge::DELIVERED_AGE, 100).await.unwrap()), (2, 2));
+    assert_eq!((before, session.fold_sums(crate::retention::DELIVERED_AGE, 100).await.unwrap()), (2, 2));
     sqlx::raw_sql("TRUNCATE entry").execute(&mut open).await.unwrap();
     test.check_sums("a truncation").await;
 }

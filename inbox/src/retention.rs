@@ -24,13 +24,13 @@ pub(crate) const BODY_AGE: i64 = 14 * 24 * 3_600 * 1_000_000;
 /// The age of tombstones, which recognise repeats: 400 days.
 pub(crate) const TOMBSTONE_AGE: i64 = 400 * 24 * 3_600 * 1_000_000;
 
-pub(crate) struct Purger {
+pub(crate) struct Retention {
     store: StoreHandle,
     space: Arc<Space>,
     metrics: Arc<Metrics>,
 }
 
-impl Purger {
+impl Retention {
     pub(crate) fn new(shared: InboxHandles) -> Self {
         let InboxHandles { store, space, metrics, .. } = shared;
         Self { store, space, metrics }

@@ -114,8 +114,8 @@ impl CaseRun<'_> {
     /// Compares the sender's response to a forwarded delivery.
     fn compare_answer(&self, reason: Option<&str>, observed: bool) -> Result<(), String> {
         let answer = self.answer.as_ref().map_err(|error| format!("no answer: {error}"))?;
-        let told = self.case.upstream.as_ref();
-        let untouched = told.map_or(200, |told| told.status.unwrap_or(503));
+        let upstream = self.case.upstream.as_ref();
+        let untouched = upstream.map_or(200, |upstream| upstream.status.unwrap_or(503));
         let status = match reason {
             _ if observed => untouched,
             Some(_) => 503,
@@ -124,10 +124,10 @@ impl CaseRun<'_> {
         let seen = || format!("expected {status} {reason:?}: {answer:?}");
         ensure((answer.status, answer.reason().as_deref()) == (status, reason), seen)?;
         let has = |name: &&str| answer.headers.iter().any(|(other, _)| other == name);
-        let of_service = told.is_none_or(|told| told.status.is_some());
-        let body = match told {
+        let of_service = upstream.is_none_or(|upstream| upstream.status.is_some());
+        let body = match upstream {
             None => Some(USUAL_BODY.to_owned()),
-            Some(told) => told.body.clone(),
+            Some(upstream) => upstream.body.clone(),
         };
         match (self.answers, reason) {
             (AnswerMode::Receipt, Some(reason)) => problem(answer, reason)?,
@@ -143,14 +143,15 @@ impl CaseRun<'_> {
             _ => {}
         }
         if self.answers == AnswerMode::Receipt {
-            ensure(!has(&"x-service"), || format!("the service shows: {answer:?}"))?;
+            ensure(!has(&"x-service"), || format!("has a header of the service: {answer:?}"))?;
         }
         if self.answers == AnswerMode::Untouched {
-            let kept = told.iter().flat_map(|told| &told.headers).all(|(name, _)| has(&name.as_str()));
-            return ensure(kept, || format!("the service's headers are gone: {answer:?}"));
+            let passed =
+                upstream.iter().flat_map(|upstream| &upstream.headers).all(|(name, _)| has(&name.as_str()));
+            return ensure(passed, || format!("the service's headers are gone: {answer:?}"));
         }
         let bad = REMOVED.iter().find(|name| has(name));
-        ensure(bad.is_none(), || format!("{bad:?} is there: {answer:?}"))
+        ensure(bad.is_none(), || format!("{bad:?} reached the sender: {answer:?}"))
     }
 
     fn compare_refusal(&self, reason: &str) -> Result<(), String> {
@@ -163,7 +164,7 @@ impl CaseRun<'_> {
         let allow = (reason == "method-not-allowed").then(|| "POST".to_owned());
         ensure(answer.header("allow") == allow, || format!("allow: {answer:?}"))?;
         let bad = REMOVED.iter().find(|name| answer.header(name).is_some());
-        ensure(bad.is_none(), || format!("{bad:?} is there: {answer:?}"))?;
+        ensure(bad.is_none(), || format!("{bad:?} reached the sender: {answer:?}"))?;
         let is_grpc = self.case.headers.iter().any(|(_, value)| value.starts_with(b"application/grpc"));
         // The last route's response has no problem document, a response to HEAD has no body, and gRPC leaves only the head.
         if reason == "not-judged" || self.case.method == "HEAD" || is_grpc {
