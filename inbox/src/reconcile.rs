@@ -6,22 +6,20 @@
 
 mod event;
 mod outcome;
+mod profile;
 mod release;
 mod status_api;
 
-use crate::arrival::read_headers;
 use crate::entry::ExpectationState;
 use crate::handles::InboxHandles;
 use crate::store::{ArrivalOutcome, CallBudget, NextCall, StatusAnswer, StatusCall, StoreError};
 use axum::http::Uri;
 use blobgate::confirm::{self, PolledStatus};
-use blobgate::contract::header;
-use blobgate::dialect::Dialect;
 use blobgate::event::{Event, GenerationId};
 use outcome::CallOutcome;
+use profile::{HookProfile, HookProfiles};
 pub(crate) use release::{ReleaseError, Releaser, check_released};
 use status_api::StatusApi;
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,16 +58,8 @@ pub(crate) struct Reconciler {
     allowed: CallBudget,
     /// Whether attempts are signed.
     signs: bool,
-    /// The hooks with an entry.
-    hooks: BTreeMap<String, HookProfile>,
+    profiles: HookProfiles,
     ending: CancellationToken,
-}
-
-/// What the events of a hook have in common.
-#[derive(Clone, Debug)]
-struct HookProfile {
-    path: String,
-    dialect: Dialect,
 }
 
 /// The outcome of a call, and what the expectation becomes.
@@ -104,7 +94,7 @@ impl Reconciler {
                 retry_after: micros(reconcile.again),
             },
             signs,
-            hooks: BTreeMap::new(),
+            profiles: HookProfiles::default(),
             ending,
         }
     }
@@ -198,7 +188,7 @@ impl Reconciler {
             let answered = StatusAnswer { answer: outcome.name(), missing, state };
             return Ok(Some(CallResult { outcome, answered }));
         }
-        let Some(profile) = self.profile(&question.hook).await? else {
+        let Some(profile) = self.profiles.find(&self.releaser.shared.store, &question.hook).await? else {
             let outcome = CallOutcome::UnknownDialect;
             let answered = StatusAnswer { answer: outcome.name(), missing, state: None };
             return Ok(Some(CallResult { outcome, answered }));
@@ -292,32 +282,6 @@ impl Reconciler {
             }
             Err(why) => (not_stored(&why), None),
         })
-    }
-
-    /// The path and the dialect of a hook, by its newest entry. A hook without an entry has a likely path, and the only dialect.
-    /// With several dialects it has none: the store does not record the dialect of an expectation.
-    async fn profile(&mut self, hook: &str) -> Result<Option<HookProfile>, StoreError> {
-        if let Some(profile) = self.hooks.get(hook) {
-            return Ok(Some(profile.clone()));
-        }
-        let payload = self.shared().store.newest_payload(hook).await?;
-        let newest = payload.and_then(|payload| {
-            let headers = read_headers(&payload.headers);
-            let dialect = Dialect::by_name(headers.get(header::DIALECT)?.to_str().ok()?)?;
-            Some(HookProfile { path: String::from_utf8(payload.path).ok()?, dialect })
-        });
-        if let Some(profile) = newest {
-            self.hooks.insert(hook.to_owned(), profile.clone());
-            return Ok(Some(profile));
-        }
-        let [dialect] = Dialect::ALL else {
-            tracing::error!(
-                hook,
-                "hook={hook} has no entry yet, so its dialect is unknown: the reconciler waits for one"
-            );
-            return Ok(None);
-        };
-        Ok(Some(HookProfile { path: format!("/hooks/{hook}"), dialect: *dialect }))
     }
 }
 

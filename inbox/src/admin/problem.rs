@@ -25,7 +25,7 @@ pub(super) enum Problem {
     HostName,
     #[error("a change without an admin token must be JSON: send content-type: application/json")]
     ContentType,
-    #[error("invalid body: {0}")]
+    #[error("the body is wrong: {0}")]
     Body(#[from] serde_json::Error),
     #[error(transparent)]
     Service(#[from] service::Error),
