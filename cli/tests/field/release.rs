@@ -185,7 +185,7 @@ fn keeps_contradicting_entries_quarantined(store_name: &str) {
     for event in ["completed", "failed"] {
         let (code, _, refused) = read_output(&inbox.command(&["release", &id, "--as", event, "--yes"]));
         assert_eq!(code, Some(1));
-        assert!(refused.contains("a case of event-conflict"), "{refused}");
+        assert!(refused.contains("its reason is event-conflict"), "{refused}");
         assert_eq!(state(&inbox, &id), "quarantined");
     }
     // A token is for one generation, unless the application expects another.
