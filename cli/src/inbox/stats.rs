@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 A route is a hook and an event, with one service behind it. A route is down while its service does
-not answer: the inbox then attempts one delivery at a time. The counts are the store's. Of several
+not answer: the inbox then probes it with single attempts. The counts are the store's. Of several
 inboxes on one store, each shows the routes that are down for itself. DELIVERED counts the last
 24 hours.
 
