@@ -24,7 +24,8 @@ impl DemoInbox {
 /// The time from an expectation to the next call to the provider, in whole seconds.
 pub(super) fn reconcile_delay(expectation: &ExpectationStatus) -> Option<Duration> {
     let seconds = |text: &str| Some(OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp());
-    let delay = seconds(expectation.ask_at.as_deref()?)?.checked_sub(seconds(&expectation.expected_at)?)?;
+    let delay =
+        seconds(expectation.next_call_at.as_deref()?)?.checked_sub(seconds(&expectation.expected_at)?)?;
     u64::try_from(delay).ok().map(Duration::from_secs)
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn wait(
             return Ok(SendOutcome::NotReconciled(format!("the provider's answer to the inbox is {answer}")));
         }
         if until.is_none_or(|until| Instant::now() >= until) {
-            return Ok(SendOutcome::NotReconciled(why_late(inbox, expectation.asked > 0).await?));
+            return Ok(SendOutcome::NotReconciled(why_late(inbox, expectation.calls > 0).await?));
         }
         let seconds = usize::try_from(started.elapsed().as_secs()).unwrap_or(usize::MAX);
         progress.get_or_insert_with(|| Progress::uncounted(WAITED)).at(seconds);

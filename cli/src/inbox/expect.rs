@@ -118,7 +118,7 @@ pub(super) fn summary(expectation: &ExpectationStatus) -> String {
         None => "no job".to_owned(),
     };
     let answer = expectation.answer.as_deref().unwrap_or("-");
-    let calls = match expectation.asked {
+    let calls = match expectation.calls {
         0 => String::new(),
         1 => format!(", one status call: {answer}"),
         calls => format!(", {calls} status calls, the last: {answer}"),

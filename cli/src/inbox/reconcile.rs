@@ -92,7 +92,7 @@ fn row(question: &ReconcileQuestion) -> [String; 7] {
         expectation.hook.clone(),
         expectation.generation_id.clone(),
         expectation.job.clone().unwrap_or_else(|| "-".to_owned()),
-        expectation.asked.to_string(),
+        expectation.calls.to_string(),
         format!("{}{answer}", question.why),
     ]
 }

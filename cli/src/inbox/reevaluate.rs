@@ -55,7 +55,7 @@ Examples:
 struct ReevaluationReport {
     passed: Vec<i64>,
     /// Entries that pass once the provider confirms them.
-    asked: Vec<i64>,
+    to_confirm: Vec<i64>,
     stayed: Refusals,
     /// The newest entry.
     until: Option<i64>,
@@ -81,12 +81,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             print_json(would.json("would_pass", "would_ask", "would_stay"));
         } else {
             would.stayed.eprint("would stay quarantined");
-            would.print_asked("would pass once the provider confirms them");
+            would.print_to_confirm("would pass once the provider confirms them");
             print_line(format_args!("{} would pass", count(&would.passed)));
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if would.passed.is_empty() && would.asked.is_empty() {
+    if would.passed.is_empty() && would.to_confirm.is_empty() {
         would.stayed.eprint("still quarantined");
         eprint_line(format_args!("no entry passes. All stay quarantined"));
         return Ok(if would.stayed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -99,10 +99,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     let done = run.reevaluate(would.until, false).await?;
     if json {
-        print_json(done.json("changed", "asked", "refused"));
+        print_json(done.json("changed", "to_confirm", "refused"));
     } else {
         done.stayed.eprint("still quarantined");
-        done.print_asked(
+        done.print_to_confirm(
             "quarantined until the provider confirms them. `blobgate inbox reconcile --dry-run` lists the calls",
         );
         print_line(format_args!("{} released", count(&done.passed)));
@@ -121,11 +121,11 @@ impl ReevaluationRun {
             let request = ChangeRequest { dry_run, ..change.clone() };
             let request = ReevaluateRequest::new(request, self.config.clone(), self.waive.clone());
             let answer = self.inbox.reevaluate(&request).await?;
-            let seen = answer.changed.iter().chain(&answer.asked).copied();
+            let seen = answer.changed.iter().chain(&answer.to_confirm).copied();
             let seen = seen.chain(answer.refused.iter().map(|refused| refused.id));
             all.until = all.until.max(seen.max());
             all.passed.extend(answer.changed);
-            all.asked.extend(answer.asked);
+            all.to_confirm.extend(answer.to_confirm);
             all.stayed.add(answer.refused);
             progress.at(all.len());
             requests.continue_after(change, answer.next);
@@ -136,26 +136,26 @@ impl ReevaluationRun {
 
 impl ReevaluationReport {
     fn len(&self) -> usize {
-        self.passed.len().saturating_add(self.asked.len()).saturating_add(self.stayed.len())
+        self.passed.len().saturating_add(self.to_confirm.len()).saturating_add(self.stayed.len())
     }
 
     /// The action that the question names.
     fn action(&self) -> String {
-        let ask = format!("confirm {} with the provider", count(&self.asked));
-        match (self.passed.is_empty(), self.asked.is_empty()) {
+        let ask = format!("confirm {} with the provider", count(&self.to_confirm));
+        match (self.passed.is_empty(), self.to_confirm.is_empty()) {
             (true, _) => ask,
             (false, true) => format!("release {}", count(&self.passed)),
             (false, false) => format!("release {}, and {ask}", count(&self.passed)),
         }
     }
 
-    fn print_asked(&self, how: &str) {
-        if !self.asked.is_empty() {
-            print_line(format_args!("{} {how}", count(&self.asked)));
+    fn print_to_confirm(&self, how: &str) {
+        if !self.to_confirm.is_empty() {
+            print_line(format_args!("{} {how}", count(&self.to_confirm)));
         }
     }
 
-    fn json(&self, passed: &str, asked: &str, stayed: &str) -> Value {
-        json!({passed: self.passed, asked: self.asked, stayed: self.stayed.json()})
+    fn json(&self, passed: &str, to_confirm: &str, stayed: &str) -> Value {
+        json!({passed: self.passed, to_confirm: self.to_confirm, stayed: self.stayed.json()})
     }
 }

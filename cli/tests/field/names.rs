@@ -86,7 +86,7 @@ fn escapes_control_characters_in_output() {
     }
     entry["expectation"] = json!({
         "hook": HOSTILE, "generation_id": HOSTILE, "job": HOSTILE, "state": "expected", "expected_at": HOSTILE,
-        "asked": 1, "answer": HOSTILE, "job_mismatch": {"entry": 1, "job": HOSTILE}, "released": [],
+        "calls": 1, "answer": HOSTILE, "job_mismatch": {"entry": 1, "job": HOSTILE}, "released": [],
     });
     let stats = json!({
         "routes": [{
@@ -102,7 +102,7 @@ fn escapes_control_characters_in_output() {
     let page = json!({"entries": [entry], "next": "0.1"});
     let expect = entry["expectation"].clone();
     let reconciled = json!({"questions": [{"due": true, "why": HOSTILE, "hook": HOSTILE, "generation_id": HOSTILE,
-        "job": HOSTILE, "state": "expected", "expected_at": HOSTILE, "asked": 1, "answer": HOSTILE}],
+        "job": HOSTILE, "state": "expected", "expected_at": HOSTILE, "calls": 1, "answer": HOSTILE}],
         "more": true, "per_minute": null});
     let change = json!({"changed": [], "refused": [{"id": 1, "why": HOSTILE}], "next": null, "until": 1,
         "would_change": [{"state": "waiting", "count": 1}], "would_refuse": [{"why": HOSTILE, "count": 1}]});

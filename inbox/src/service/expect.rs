@@ -34,11 +34,11 @@ pub struct ExpectationStatus {
     /// The time of the announcement.
     pub expected_at: String,
     /// The number of calls to the status API.
-    pub asked: i64,
+    pub calls: i64,
     /// The result of the last call.
     pub answer: Option<String>,
     /// The time of the next call.
-    pub ask_at: Option<String>,
+    pub next_call_at: Option<String>,
     /// An accepted entry with another job.
     pub job_mismatch: Option<JobMismatch>,
 }
@@ -136,9 +136,9 @@ impl From<Expectation> for ExpectationStatus {
             job: expectation.job,
             state,
             expected_at: time(expectation.expected_at),
-            asked: expectation.asked,
+            calls: expectation.asked,
             answer: expectation.answer,
-            ask_at: is_open.then(|| time(expectation.ask_at)),
+            next_call_at: is_open.then(|| time(expectation.ask_at)),
             job_mismatch: expectation
                 .mismatch_id
                 .map(|entry| JobMismatch { entry, job: expectation.mismatch_job }),

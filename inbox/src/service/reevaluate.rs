@@ -49,7 +49,7 @@ pub struct ReevaluateAnswer {
     /// The released entries.
     pub changed: Vec<i64>,
     /// The entries that the reconciler releases once the status API confirms them.
-    pub asked: Vec<i64>,
+    pub to_confirm: Vec<i64>,
     /// The entries that stay in quarantine.
     pub refused: Vec<EntryRefusal>,
     /// The `after` of the next piece; nothing after the last.
@@ -100,14 +100,14 @@ impl Operations {
             let judged = self.judge(&judge, id).await?;
             match self.apply(id, judged, dry_run).await? {
                 Ok(ReevaluationOutcome::Released) => answer.changed.push(id),
-                Ok(ReevaluationOutcome::ToConfirm) => answer.asked.push(id),
+                Ok(ReevaluationOutcome::ToConfirm) => answer.to_confirm.push(id),
                 Err(why) => answer.refused.push(EntryRefusal { id, why: why.to_string() }),
             }
         }
-        let (released, asked) = (answer.changed.len(), answer.asked.len());
-        if !dry_run && (released > 0 || asked > 0) {
+        let (released, to_confirm) = (answer.changed.len(), answer.to_confirm.len());
+        if !dry_run && (released > 0 || to_confirm > 0) {
             self.nudge.notify_one();
-            tracing::info!("reevaluated={released} to-be-confirmed={asked} by an operator");
+            tracing::info!("reevaluated={released} to-be-confirmed={to_confirm} by an operator");
         }
         Ok(answer)
     }

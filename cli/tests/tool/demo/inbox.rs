@@ -123,12 +123,12 @@ impl InboxStandIn {
             ReconcileBehaviour::Gets(answer) if !has_event => Some(answer),
             _ => None,
         };
-        let ask_at =
+        let next_call_at =
             if self.reconciles == ReconcileBehaviour::AfterMinutes { "12:13:00.5Z" } else { "12:00:01.5Z" };
         json!({
             "hook": told["hook"], "generation_id": told["generation_id"], "released": [],
-            "job": told["job"], "state": state, "asked": i32::from(asked.is_some()), "answer": asked,
-            "expected_at": "2026-02-01T12:00:00.5Z", "ask_at": format!("2026-02-01T{ask_at}"),
+            "job": told["job"], "state": state, "calls": i32::from(asked.is_some()), "answer": asked,
+            "expected_at": "2026-02-01T12:00:00.5Z", "next_call_at": format!("2026-02-01T{next_call_at}"),
         })
     }
 

@@ -188,7 +188,7 @@ async fn stops_after_three_unknown_answers(place: TestStore) {
     let what = json!({"hook": "veo3", "generation_id": none, "job": "order-17"});
     let message = inbox.call(Method::POST, "/expect", &what).await.1;
     assert_eq!(
-        (&message["state"], &message["asked"], &message["answer"]),
+        (&message["state"], &message["calls"], &message["answer"]),
         (&json!("unknown"), &json!(3), &json!("unknown"))
     );
     inbox.until_metric("expected_unknown_total 1").await;

@@ -165,7 +165,7 @@ async fn previews_in_json(place: TestStore) {
     assert_eq!(would, json!({"would_pass": [passes], "would_ask": [], "would_stay": why}));
     let done = inbox.command(&[&judge[..], &["--yes"]].concat());
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!(done, json!({"changed": [passes], "asked": [], "refused": why}));
+    assert_eq!(done, json!({"changed": [passes], "to_confirm": [], "refused": why}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
