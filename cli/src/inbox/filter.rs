@@ -17,7 +17,7 @@ pub(super) struct FilterArgs {
     /// Only entries of this hook
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
-    /// Only entries of this event; a quarantined entry claims one
+    /// Only entries of this event, and quarantined entries that claim it
     #[arg(long, value_name = "EVENT", value_parser = event())]
     event: Option<EventKind>,
     /// Only entries quarantined for this reason, such as token-expired

@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Each version only adds to the tables, so inboxes of the version before work with the new tables.
+Each version only adds to the tables, so inboxes of the previous version work with the new tables.
 Migrate first, then replace the inboxes one by one. An inbox does not start on tables that are older
 or newer than it knows. A second migration changes nothing.
 
