@@ -135,7 +135,10 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
             }
             // Halves until the bad or too large part is alone, so that the other arrivals are stored.
             Err(error) if batch.len() > 1 && (error.is_row_refused() || error.is_too_large()) => {
-                tracing::error!("a batch of {} is halved and stored again: {error}", batch.len());
+                tracing::error!(
+                    "cannot store {} events at once, so the inbox halves the batch: {error}",
+                    batch.len()
+                );
                 let rest = batch.split_off(batch.len().div_ceil(2));
                 Box::pin(store(batch, commits)).await;
                 batch = rest;
@@ -148,14 +151,14 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
             }
             Err(error) if error.is_row_refused() => {
                 commits.metrics.store_errors.inc();
-                tracing::error!("an event is not stored, because the store refuses its values: {error}");
+                tracing::error!("cannot store an event: the store refuses its values: {error}");
                 commits.watch.doubt();
                 batch.into_iter().for_each(|pending| pending.answer(Err(CommitError::Store)));
                 return;
             }
             Err(error) => {
                 commits.metrics.store_errors.inc();
-                tracing::error!("a batch of {} is not stored: {error}", batch.len());
+                tracing::error!("cannot store a batch of {}: {error}", batch.len());
                 commits.watch.failed(&error).await;
                 // Nobody grants a right within seconds, so the sender gets 503.
                 let Some(delay) = delays.next().filter(|_| !error.is_lasting()) else {

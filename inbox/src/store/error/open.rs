@@ -27,7 +27,7 @@ pub enum OpenError {
     #[error("cannot open {0}: the disk has no room for the index of its log ({1}). Free some space")]
     NoRoom(String, std::io::Error),
     /// SQLite's or PostgreSQL's error.
-    #[error("cannot open the store: {0}. Check that it exists, and that this user may use it")]
+    #[error("cannot open the store: {0}. {remedy}", remedy = remedy(.0))]
     Store(StoreError),
     /// The error of a migration.
     #[error("cannot migrate the store: {0}. Check that its user may create tables")]
@@ -57,6 +57,17 @@ impl From<sqlx::migrate::MigrateError> for OpenError {
             VersionMismatch(version) | VersionMissing(version) => VersionError::Foreign(version).into(),
             error => Self::Migrate(error.to_string()),
         }
+    }
+}
+
+fn remedy(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Unreachable(_) | StoreError::Silent | StoreError::Stopped(_) => {
+            "Check that the database runs, and its address in --store"
+        }
+        StoreError::Damaged(_) => "Name another file with --store, or restore a backup",
+        StoreError::NoDatabase(_) => "Create the database, or name another with --store",
+        _ => "Check that it exists, and that this user may use it",
     }
 }
 
