@@ -130,9 +130,9 @@ impl BatchState {
 
 /// A bound token must name its own generation, and a bound generation must come with its own token.
 ///
-/// The first use binds, which is a guess. An expectation is none: if the application announced the job of a generation, a token
-/// of that job is accepted whatever both are bound to, and a token of another job is refused even as the first. A token without a
-/// job is bound by first use.
+/// The first use binds, which is a guess. An announcement is certain: a token of the announced job is accepted, even if it or the
+/// generation is already bound. A token of another job is quarantined, even at its first use. A token without a job is bound by
+/// its first use.
 fn check_binding(
     arrival: &Arrival,
     generation: &GenerationState,

@@ -53,9 +53,9 @@ impl Fault {
 pub(crate) struct StandingFault {
     /// Its reason code.
     pub(crate) reason: &'static str,
-    /// When it began, in microseconds since 1970.
+    /// Its start, in microseconds since 1970.
     pub(crate) since: i64,
-    /// What is wrong, and what to do.
+    /// The problem and the remedy.
     pub(crate) detail: String,
 }
 

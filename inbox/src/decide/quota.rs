@@ -86,7 +86,7 @@ impl Quota<'_> {
         true
     }
 
-    /// Whether its generation is neither its token's own nor expected of its job.
+    /// Whether the token neither belongs to the arrival's generation, nor has the job that is announced for it.
     fn is_stray(&self, arrival: &Arrival) -> bool {
         let Some(key) = arrival.any_token() else { return false };
         let binds = arrival.token.as_ref().is_some_and(|token| token.binds);

@@ -13,7 +13,7 @@ pub struct ProblemDocument {
     pub status: u16,
     /// The code.
     pub code: String,
-    /// What failed in this request, why, and what to do.
+    /// The failure of this request, its cause and the remedy.
     pub detail: String,
 }
 
@@ -94,7 +94,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn each_code_stands_once_and_has_a_sentence() {
+    fn each_code_is_unique_and_has_a_sentence() {
         let codes: BTreeSet<_> = ProblemCode::ALL.iter().map(|code| code.code()).collect();
         assert_eq!(codes.len(), ProblemCode::ALL.len());
         for code in ProblemCode::ALL {

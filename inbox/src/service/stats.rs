@@ -44,7 +44,7 @@ pub struct FaultStatus {
     pub reason: String,
     /// The time at which it began.
     pub since: String,
-    /// What failed, and what to do.
+    /// The problem and the remedy.
     pub detail: String,
 }
 

@@ -1,4 +1,4 @@
-//! The first violation of a payload, and the event that a person makes of it.
+//! The first violation of a payload, and its event once a person has named it.
 
 use super::{PayloadFields, TIMEOUT, is_https, read_failure, text};
 use crate::dialect::{Mismatch, Violation};
