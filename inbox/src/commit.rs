@@ -30,7 +30,7 @@ const MAX_WAITING_BYTES: usize = 64 << 20;
 /// On a fast disk two committers alternate. On a slow disk more can work while one of them waits.
 const MIN_COMMITTERS: u32 = 2;
 
-/// Why an arrival may not be stored. If it is stored, the inbox recognises its repeat.
+/// Why the inbox answers 503 to an arrival. The store may have it nevertheless. The inbox then recognises its repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CommitError {
     #[error("the store cannot be written to")]

@@ -71,7 +71,7 @@ pub(crate) struct TokenState {
 /// The decision on an arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ArrivalDecision {
-    /// Deliver a new event. It may supersede another event, and `retires` that entry unless it was delivered.
+    /// Deliver a new event. It may supersede another event. `retires` is the entry of that event, unless it was delivered.
     Deliver { supersedes: Option<Superseded>, retires: Option<i64> },
     /// A repeat of the event of this entry.
     Repeat { of: i64 },
@@ -167,7 +167,7 @@ fn bind(arrival: &Arrival, generation: &mut GenerationState, token: Option<&mut 
 }
 
 impl TokenState {
-    /// Whether it is not bound. The row then exists only for its lock.
+    /// Whether the token has no generation. Its row then exists only for the lock.
     pub(crate) fn is_empty(&self) -> bool {
         self.generation.is_none()
     }

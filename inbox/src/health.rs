@@ -48,7 +48,7 @@ impl Fault {
     }
 }
 
-/// A fault that stands now.
+/// A present fault.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct StandingFault {
     /// Its reason code.
@@ -59,7 +59,7 @@ pub(crate) struct StandingFault {
     pub(crate) detail: String,
 }
 
-/// The faults that stand now. All parts of the inbox share them.
+/// The present faults. All parts of the inbox share them.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Mutex<BTreeMap<Fault, StandingFault>>);
 

@@ -62,7 +62,7 @@ pub(crate) struct Reconciler {
     ending: CancellationToken,
 }
 
-/// The outcome of a call, and what the expectation becomes.
+/// The outcome of a call, and the new state of the expectation.
 struct CallResult {
     outcome: CallOutcome,
     answered: StatusAnswer,

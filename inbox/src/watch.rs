@@ -139,7 +139,7 @@ impl Watch {
         self.suspicion.notify_one();
     }
 
-    /// A statement other than an event's failed: a rehearsal follows at once. A damaged store is a fault immediately.
+    /// Reports the failure of a statement that stores no event. A rehearsal follows at once. A damaged store is a fault immediately.
     pub(crate) async fn suspect(&self, error: &StoreError) {
         if error.is_damaged() {
             let (fault, detail) = self.store.explain(error).await;

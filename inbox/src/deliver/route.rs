@@ -187,7 +187,7 @@ impl Route {
         *count = count.saturating_sub(1);
     }
 
-    /// While the route catches up: when it has room for the next claim.
+    /// The time at which a route that catches up has room for the next claim.
     pub(super) fn claims_again_at(&self, now: Instant) -> Option<Instant> {
         if self.paused || self.is_down() || self.in_flight() >= self.pace.concurrency {
             return None;

@@ -19,7 +19,7 @@ pub struct ProblemDocument {
 
 macro_rules! problem_codes {
     ($($name:ident $code:literal $status:literal $title:literal)*) => {
-        /// Why the admin listener does not do what a request wants. A row of the table in this file.
+        /// Why the admin listener refuses a request, or fails. A row of the table in this file.
         ///
         /// ```
         /// use blobgate_inbox::service::ProblemCode;

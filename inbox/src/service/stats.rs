@@ -31,7 +31,7 @@ pub struct InboxStats {
     pub tombstones: i64,
     /// The pauses.
     pub pauses: Vec<ActivePause>,
-    /// The faults that stand.
+    /// The present faults.
     pub faults: Vec<FaultStatus>,
     /// The rescued files beside the store.
     pub rescued: Vec<String>,

@@ -88,7 +88,7 @@ impl Drain {
         self.filled_at = self.filled_at.max(now);
     }
 
-    /// The fewest tokens of a claim: half of the first bucket, so that at any rate twenty claims a second take all.
+    /// The fewest tokens of a claim: half of the first bucket. At any rate, twenty claims a second then take all tokens.
     fn worth_a_claim(&self, now: Instant) -> i64 {
         self.bucket(BURSTS_A_SECOND, now).checked_div(2).unwrap_or_default().max(TOKEN)
     }
