@@ -131,8 +131,8 @@ impl BatchState {
 /// A bound token must name its own generation, and a bound generation must come with its own token.
 ///
 /// The first use binds, which is a guess. An announcement is certain: a token of the announced job is accepted, even if it or the
-/// generation is already bound. A token of another job is quarantined, even at its first use. A token without a job is bound by
-/// its first use.
+/// generation is already bound. A delivery with a token of another job is quarantined, even at the first use of the token. A
+/// token without a job is bound by its first use.
 fn check_binding(
     arrival: &Arrival,
     generation: &GenerationState,

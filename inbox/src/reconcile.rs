@@ -221,6 +221,7 @@ impl Reconciler {
             PolledStatus::NoEvent(confirm::Outcome::StillWorking) => {
                 CallResult::open(confirm::Outcome::StillWorking, 0, None)
             }
+            // Tells nothing about the generation, so the count of denials stays.
             PolledStatus::NoEvent(other) => CallResult::open(other, missing, None),
         }))
     }

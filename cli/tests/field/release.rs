@@ -236,7 +236,7 @@ fn refuses_other_entries_with_one_sentence(store_name: &str) {
     refused(
         &json!({"id": number, "as": "succeeded"}),
         400,
-        "invalid body: unknown event \"succeeded\": use one of completed, failed, timeout at line 1 column 17",
+        "the body is wrong: unknown event \"succeeded\": use one of completed, failed, timeout at line 1 column 17",
     );
     refused(
         &json!({"id": number, "as": "completed", "generation_id": "7"}),

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// Eight committers, the deliverer, the purger, the reconciler and health.
+/// Eight committers, the deliverer, retention, the reconciler and health.
 const MAX_CONNECTIONS: usize = 12;
 /// Two readers, a committer and the deliverer.
 pub(super) const MIN_CONNECTIONS: usize = 4;

@@ -300,7 +300,7 @@ pub(super) fn open_index(path: &Path) -> io::Result<&'static File> {
     Ok(Box::leak(Box::new(index)))
 }
 
-/// Allocates the index ahead of the log, or one part of it if the disk has no room for more.
+/// Allocates the index ahead of the log by [`PARTS_AHEAD`], or by one part if the disk has no room for more.
 pub(super) fn allocate_index(index: &File, path: &Path) -> io::Result<()> {
     let log_size = metadata(beside(path, "-wal")).map_or(0, |metadata| metadata.len());
     allocate(index, index_size(log_size, PARTS_AHEAD)).or_else(|_| allocate(index, index_size(log_size, 1)))
