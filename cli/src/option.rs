@@ -11,7 +11,7 @@ use std::time::Duration;
 /// A value that an option does not accept.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidOption {
-    #[error("it is no http:// or https:// URL. Write one such as http://127.0.0.1:9085")]
+    #[error("it is no http:// or https:// URL. Write http://HOST:PORT or https://HOST")]
     Url,
     #[error("it is no http://ADDRESS:PORT of Envoy, which adds TLS. Write one such as http://127.0.0.1:8090")]
     EnvoyUrl,

@@ -32,6 +32,12 @@ pub enum OpenError {
     /// The error of a migration.
     #[error("cannot migrate the store: {0}. Check that its user may create tables")]
     Migrate(String),
+    /// The directory of the file does not exist.
+    #[error("cannot open {0}: the directory does not exist. Create it, or name another path with --store")]
+    NoDirectory(String),
+    /// The path leads to a directory.
+    #[error("cannot open {0}: it is a directory. Name a file with --store")]
+    Directory(String),
     /// The error of the file system.
     #[error("cannot open {0}: {1}. Check the path and its permissions")]
     File(String, std::io::Error),

@@ -154,9 +154,7 @@ pub(super) fn is_locked(log: &Path) -> bool {
 /// Refuses a directory and hard links. SQLite's log is beside one name, so the file under another name lacks its newest events.
 fn check_names(path: &Path) -> Result<(), OpenError> {
     match metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {
-            Err(OpenError::File(path.display().to_string(), io::Error::other("it is a directory")))
-        }
+        Ok(metadata) if metadata.is_dir() => Err(OpenError::Directory(path.display().to_string())),
         Ok(metadata) if metadata.nlink() > 1 => {
             Err(SettingsError::HardLinks { path: path.to_owned(), names: metadata.nlink() }.into())
         }
