@@ -33,7 +33,7 @@ const MIN_COMMITTERS: u32 = 2;
 /// Why the inbox answers 503 to an arrival. The store may have it nevertheless. The inbox then recognises its repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CommitError {
-    #[error("the store cannot be written to")]
+    #[error("cannot write to the store")]
     Store,
     #[error("more events arrive than the store can take")]
     Overload,

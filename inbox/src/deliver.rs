@@ -195,7 +195,7 @@ impl Deliverer {
         let ids: Vec<_> = finished.iter().filter(|it| it.done).map(|it| it.id.to_string()).collect();
         if !ids.is_empty() {
             tracing::warn!(
-                "entries {} are delivered, but the store's files were replaced before that was written: the next start delivers them again, unless you drop them first",
+                "entries {} are delivered, but the store's files were replaced before the inbox wrote that: the next start delivers them again, unless you drop them first",
                 ids.join(", ")
             );
         }

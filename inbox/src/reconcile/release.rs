@@ -61,7 +61,7 @@ pub(super) enum ReconcileError {
 }
 
 /// The answer of an entry that an expectation releases.
-const EXPLAINED: &str = "released: its generation is expected of its job";
+const EXPLAINED: &str = "released: its generation is announced with its job";
 /// The answer of a confirmed entry.
 const CONFIRMED: &str = "released: the status API confirms it";
 
