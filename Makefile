@@ -29,7 +29,7 @@ help: ## list the verbs
 
 run: build ## start the gate, the inbox, demo services and a sandbox until Ctrl-C; INBOX=0: no inbox
 	@dev/need openssl && dev/certificate && dev/secrets
-	cargo build --locked --quiet --bin blobgate
+	cargo build --locked --bin blobgate
 	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
 
 demo: rust ## send sample deliveries to the running gate and show the results

@@ -46,7 +46,8 @@ pub enum Outcome {
     Unreadable,
     /// No response within `timeout`, a broken response, or 504.
     NoAnswer,
-    /// No call: the gate made `per_minute` calls in the last 65 s.
+    /// No call: the gate made `per_minute` calls in the last 65 s. The limit is half of that for an invalid delivery
+    /// from an unauthenticated sender.
     Budget,
     /// No call: this worker has 16 calls in flight.
     InFlight,

@@ -204,11 +204,10 @@ impl Watch {
         let has_failed = self.evidence().by_commit.is_some();
         let is_doubted = self.rehearsal_due.swap(false, Ordering::Relaxed);
         let is_due = is_doubted || probing.rehearsed.is_none_or(|at| at.elapsed() >= REHEARSE_EVERY);
-        if !(has_failed || is_due) {
-            return Ok(());
+        if has_failed || is_due {
+            self.store.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
+            probing.rehearsed = Some(Instant::now());
         }
-        self.store.rehearse(if has_failed { LARGE_BODY } else { BODY }).await?;
-        probing.rehearsed = Some(Instant::now());
         // At the start, after a failure, and while a right is missing: without a right, its statement fails.
         if is_doubted || has_failed || !probing.rights.are_known || probing.rights.missing.is_some() {
             let missing = self.store.missing_rights().await;

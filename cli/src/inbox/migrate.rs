@@ -16,8 +16,8 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Each version only adds to the tables, so inboxes of the previous version work with the new tables.
-Migrate first, then replace the inboxes one by one. An inbox does not start on tables that are older
-or newer than it knows. A second migration changes nothing.
+Migrate first, then replace the inboxes one by one. An inbox starts on tables of its own version,
+and on newer ones that allow it. A second migration changes nothing.
 
 In PostgreSQL the tables are in the schema blobgate_inbox. The user needs the right to create it.
 

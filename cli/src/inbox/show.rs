@@ -120,7 +120,7 @@ fn attempts(detail: &EntryDetail) -> Vec<String> {
     line("due", (entry.state == EntryState::Waiting).then(|| entry.due_at.clone()));
     line("lease until", entry.lease_until.clone());
     line("ended", entry.ended_at.as_deref().map(at));
-    line("replayed", (entry.redelivery > 0).then(|| format!("{} times", entry.redelivery)));
+    line("redelivery", (entry.redelivery > 0).then(|| entry.redelivery.to_string()));
     line("override", entry.r#override.clone());
     line("supersedes", entry.supersedes.clone());
     lines

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 A route is a hook and an event, with one service behind it. A route is down while its service does
-not answer: the inbox then attempts one delivery at a time. The counts are of the whole store. If
+not answer: the inbox then probes it with single attempts. The counts are of the whole store. If
 several inboxes share the store, each shows the routes that it found down itself. DELIVERED counts
 the last 24 hours.
 

@@ -4,6 +4,7 @@ use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
 use super::names::{EntryState, EventKind, Lane};
 use super::{EntryPayload, ExpectationStatus, Operations, time};
+use crate::entry::QuarantineReason;
 use crate::store::EntryRow;
 use crate::violation;
 use serde::{Deserialize, Serialize};
@@ -191,6 +192,11 @@ pub(super) fn event(name: &str) -> Result<EventKind, Error> {
     name.parse().map_err(|_| Error::NewerEvent(name.to_owned()))
 }
 
+/// Whether the gate quarantined the delivery. Its sender is authenticated then, also by an expired token, which is no proof.
+fn is_quarantined_by_gate(lane: Lane, reason: Option<&QuarantineReason>) -> bool {
+    lane == Lane::Quarantine && matches!(reason, Some(QuarantineReason::Gate(_)))
+}
+
 impl TryFrom<EntryRow> for EntrySummary {
     type Error = Error;
 
@@ -202,10 +208,10 @@ impl TryFrom<EntryRow> for EntrySummary {
             hook: entry.hook,
             generation: entry.generation,
             event: entry.event.as_deref().map(event).transpose()?,
+            authenticated: entry.authenticated || is_quarantined_by_gate(entry.lane, entry.reason.as_ref()),
             reason: entry.reason.map(|reason| reason.to_string()),
             token_id: entry.token_id,
             job: entry.job,
-            authenticated: entry.authenticated,
             size: entry.size,
             route: entry.route,
             supersedes: entry.supersedes.map(|superseded| superseded.to_string()),
@@ -248,6 +254,15 @@ mod tests {
         let json = serde_json::to_value(&detail).unwrap();
         assert_eq!((&json["event"], json.get("body").unwrap_or(&Value::Null)), (&json!("failed"), body));
         assert_eq!(serde_json::from_value::<EntryDetail>(json).unwrap(), detail);
+    }
+
+    #[test]
+    fn the_gate_quarantines_authenticated_senders_only() {
+        let by_gate =
+            |lane, reason: &str| is_quarantined_by_gate(lane, Some(&QuarantineReason::parse(reason)));
+        assert!(by_gate(Lane::Quarantine, "token-expired"));
+        assert!(!by_gate(Lane::Quarantine, "event-conflict"));
+        assert!(!by_gate(Lane::Observed, "token-expired"));
     }
 
     #[test]
