@@ -5,7 +5,7 @@ use crate::contract::problem_type;
 use crate::settings::{ConfigError, Node};
 use fluent_uri::Uri;
 
-/// How much of the service's response the sender gets (`answers`).
+/// The part of the service's response that the sender gets (`answers`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
     /// 200 for any 2xx and 503 for other statuses, with the service's body.

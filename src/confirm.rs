@@ -12,7 +12,7 @@ use crate::trust::Answer;
 pub use polled_status::{PolledStatus, parse_status};
 use std::time::Duration;
 
-/// How the gate calls the provider's status API (`confirm`).
+/// The settings of calls to the provider's status API (`confirm`).
 #[derive(Debug)]
 pub struct Provider {
     /// The Envoy cluster. It adds the API key.
@@ -68,7 +68,7 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 const MAX_DEPTH: usize = 16;
 
 keys! {
-    /// How the gate calls the provider's status API.
+    /// The settings of calls to the provider's status API.
     "confirm": KEYS, section {
         /// The Envoy cluster of the status API. It adds the API key.
         "cluster": "the name of a cluster";
@@ -76,7 +76,7 @@ keys! {
         "authority": "a host such as `platform.runblob.io`";
         /// The most calls in any minute, of all workers of one Envoy.
         "per_minute": format!("1 to {MAX_PER_MINUTE}") => format!("`{DEFAULT_PER_MINUTE}`");
-        /// How long the gate waits for an answer.
+        /// The time limit for an answer.
         "timeout": format!("`{}s` to `{}s`", MIN_TIMEOUT.as_secs_f64(), MAX_TIMEOUT.as_secs_f64())
             => format!("`{}s`", DEFAULT_TIMEOUT.as_secs_f64());
     }

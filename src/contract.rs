@@ -85,7 +85,7 @@ wire_values! {
 }
 
 wire_values! {
-    /// How a generation ended: the value of [`header::EVENT`].
+    /// The end of a generation: the value of [`header::EVENT`].
     Kind {
         /// With a video.
         Completed "completed"

@@ -163,7 +163,7 @@ pub struct Violation {
     pub expected: &'static str,
 }
 
-/// How a field differs from the documentation.
+/// The difference of a field from the documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch {
     /// The key is absent.

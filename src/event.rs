@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub struct Event {
     /// The generation.
     pub generation_id: GenerationId,
-    /// How it ended.
+    /// The end of the generation.
     pub kind: Kind,
     /// The failure, where it failed or timed out.
     pub failure: Option<Failure>,
@@ -54,7 +54,7 @@ pub struct GenerationId(Uuid);
 pub struct Claim<'a> {
     /// `generation_id`, in any form.
     pub generation_id: &'a str,
-    /// How the generation ended.
+    /// The end of the generation.
     pub kind: Kind,
     /// The failure, where it failed or timed out.
     pub failure: Option<Failure>,

@@ -47,7 +47,7 @@ pub struct Hook {
     pub result_url: ResultUrl,
     /// The effect of drift.
     pub schema: Schema,
-    /// How much of the service's response the sender gets.
+    /// The part of the service's response that the sender gets.
     pub answers: Answers,
     /// The largest size of a body, in bytes.
     pub max_body_bytes: usize,

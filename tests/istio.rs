@@ -250,7 +250,7 @@ fn plain(typed_struct: &Value) -> Value {
     message
 }
 
-/// Other hosts and ports of the gateway stay, except for the listener's buffer.
+/// Other hosts and ports of the gateway stay unchanged, except for the listener's buffer.
 #[test]
 fn leaves_neighbours_unchanged() {
     let before = ingress::gateway(Profile::Edge, &APP);

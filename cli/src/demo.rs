@@ -13,8 +13,8 @@ mod service;
 mod tokens;
 
 use crate::mint::{Audience, Kid};
+use crate::option::{exit_with_usage, parse_url};
 use anyhow::{Result, bail};
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 use delivery::{Channel, DemoHook};
 use gate::{GateClient, SendOutcome};
@@ -35,13 +35,13 @@ use tokens::Tokens;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The URL of the open hook
-    #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:8443/webhook")]
+    #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:8443/webhook", value_parser = parse_url)]
     gate: Url,
     /// The URL of the open hook over plain HTTP, which the gate refuses
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/webhook")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/webhook", value_parser = parse_url)]
     plain: Url,
     /// The URL of the authenticating hook, without a token
-    #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:8443/hooks/veo3")]
+    #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:8443/hooks/veo3", value_parser = parse_url)]
     token_gate: Url,
     /// The audience of the tokens: the gate's `environment`, a slash, and the hook's name
     #[arg(long, value_name = "ENVIRONMENT/HOOK", default_value = "development/veo3-token")]
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", default_value = "secrets/env")]
     secrets: PathBuf,
     /// The URL of the sandbox, which stands in for RunBlob
-    #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:9443")]
+    #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:9443", value_parser = parse_url)]
     sandbox: Url,
     /// The file with the sandbox's API key
     #[arg(long, value_name = "FILE", default_value = "secrets/runblob-key")]
@@ -85,8 +85,8 @@ Completions go to the service `video`, failures and timeouts to `failure`, and q
 to 30 s for the others.
 
 The authenticating hook accepts a token in the URL, or a confirmation by the status API, here the
-sandbox's. The sandbox never calls back one generation. The demo announces it with POST /expect, and
-the inbox reconciles it: with `make run` after 13 s.
+sandbox's. One generation gets no callback from the sandbox. The demo announces it with POST
+/expect, and the inbox reconciles it: with `make run` after 13 s.
 
 Exit code: 0 when every row is as expected, 1 when one is not or without a gate, 2 for wrong usage.
 
@@ -100,7 +100,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     for name in rows::SERVICES {
         if !args.services.iter().any(|service| service.name == name) {
             let message = format!("the service `{name}` is missing. Name it with --service {name}=URL");
-            crate::Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit();
+            exit_with_usage(ErrorKind::MissingRequiredArgument, &message);
         }
     }
     let hooks = gate::HookUrls { open: args.gate, plain: args.plain, authenticating: args.token_gate };
@@ -151,7 +151,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let path = DeliveryPath::of(&outcomes);
     if inbox.is_none() && path != DeliveryPath::GateAlone {
         bail!(
-            "cannot check the entries: an inbox delivers, and the demo knows {}. Name its admin listener with --inbox",
+            "cannot check the entries: an inbox delivered the events, and the demo knows {}. Name its admin listener with --inbox",
             args.inbox.absence()
         );
     }

@@ -10,6 +10,7 @@ mod inbox;
 mod log;
 mod mint;
 mod net_error;
+mod option;
 mod output;
 mod progress;
 mod receiver;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 
 /// Try, run and operate Blobgate, the gate for RunBlob webhooks
 #[derive(Parser)]
-#[command(version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "blobgate", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -2,6 +2,7 @@
 
 mod folder;
 
+use crate::option::parse_address;
 use crate::output::print_line;
 use crate::rfc3339::rfc3339;
 use anyhow::{Result, anyhow};
@@ -34,9 +35,9 @@ pub(crate) struct Args {
     #[arg(long, default_value = "receiver")]
     name: String,
     /// The address; port 0 picks a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9081")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9081", value_parser = parse_address)]
     listen: SocketAddr,
-    /// A directory for a file of each request, such as for quarantine
+    /// A directory for the requests, a file each; for a quarantine service
     #[arg(long, value_name = "DIRECTORY")]
     keep: Option<PathBuf>,
 }
@@ -47,7 +48,7 @@ It remembers the last 1,000 requests until its end:
   GET /deliveries   the requests as JSON: headers of the gate, size and SHA-256 of the body
   GET /healthz      200
 With --keep it writes each request to a file, named by time and generation: the headers, an empty
-line, and the body unchanged. It answers 200 once the file is on the disk, and 503 without it.
+line, and the body unchanged. It answers 200 once the file is on the disk, and otherwise 503.
 
 Exit code: 0 when a signal ended it, 1 when it cannot start, 2 for wrong usage.
 
@@ -84,8 +85,9 @@ struct ReceiverState {
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let folder = args.keep.as_deref().map(RequestFolder::open).transpose()?;
-    let listener =
-        TcpListener::bind(args.listen).await.map_err(|error| cannot_listen(args.listen, &error))?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| cannot_listen(args.listen, "--listen", &error))?;
     print_line(format_args!("{} listens on http://{}", args.name, listener.local_addr()?));
 
     let service = Arc::new(ReceiverState { name: args.name, folder, requests: Mutex::default() });
@@ -195,15 +197,15 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-pub(crate) fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+pub(crate) fn cannot_listen(address: SocketAddr, option: &str, error: &io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             anyhow!(
-                "port {} of {} is taken by another program. End it, or name another with --listen",
+                "port {} of {} is taken by another program. End it, or name another with {option}",
                 address.port(),
                 address.ip()
             )
         }
-        _ => anyhow!("cannot listen on {address}: {error}. Name another with --listen"),
+        _ => anyhow!("cannot listen on {address}: {error}. Name another with {option}"),
     }
 }

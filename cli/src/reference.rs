@@ -7,7 +7,7 @@ use clap::{Arg, Command, CommandFactory};
 
 #[test]
 fn the_reference_has_each_command() {
-    let mut command = Cli::command().name("blobgate").bin_name("blobgate");
+    let mut command = Cli::command();
     command.build();
     let mut page = "# Command line\n\n\
         `blobgate` is one program. `--help` of each command shows the same text as this page. An option with a variable can\n\

@@ -13,6 +13,7 @@ mod listener;
 mod script;
 mod status;
 
+use crate::option::parse_address;
 use crate::output::print_line;
 use crate::receiver::cannot_listen;
 use anyhow::Result;
@@ -41,7 +42,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The address; port 0 picks a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9443")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9443", value_parser = parse_address)]
     listen: SocketAddr,
     /// The certificate with its chain, in PEM [default: plain HTTP]
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -78,7 +79,8 @@ A field of the order chooses its outcome and faults; the provider does not have 
 Outcomes: completed (default), timeout (at 10 min), or an error code.
 Faults of the status: hang, slow:MS, lie (or lie:status, lie:url, lie:code, lie:id), huge, bad-json,
   status:NNN, cut (ends after the headers), still-processing.
-  slow combines with the first other fault. An order's own faults come before the faults for all.
+  An order has its own faults first, then the faults of all orders. The first one applies, and
+  `slow` in addition to it.
 Faults of the callback: never, twice, contradict (a second callback with the opposite outcome).
 --speed changes generations and the time between callbacks. It does not change `slow` and the
 timeouts of a callback (10 s to connect, 30 s in total). The times in a status are UTC.
@@ -109,8 +111,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     };
     let caller = CallbackClient::new(args.callback_ca.as_deref())?;
     let clock = SandboxClock::new(args.generation_time, args.speed);
-    let listener =
-        TcpListener::bind(args.listen).await.map_err(|error| cannot_listen(args.listen, &error))?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| cannot_listen(args.listen, "--listen", &error))?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let api = ApiListener::open(listener, tls)?;

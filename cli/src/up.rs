@@ -10,6 +10,7 @@ mod ports;
 mod ready;
 mod signals;
 
+use crate::option::parse_address;
 use crate::output::{eprint_line, print_line, print_lines};
 use addresses::Addresses;
 use anyhow::{Result, bail};
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", env = "ENVOY", default_value = "envoy")]
     envoy: PathBuf,
     /// The address of the inbox's admin listener
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085", value_parser = parse_address)]
     admin: SocketAddr,
 }
 
@@ -53,10 +54,10 @@ module and makes the development certificate and secrets.
 When a part ends:
   a service                     the others continue; its events wait in the inbox
   the inbox, by SIGTERM         the others continue; providers get 503 and retry
-  the inbox, by a crash         it starts again; after four in a row, each within 5 s, all parts end
+  the inbox, by a crash         it starts again; after four crashes, each within 5 s, all parts end
   Envoy or the sandbox          all parts end, and its last log lines are shown
   any part, with --no-inbox     all parts end, and its last log lines are shown
-`kill -USR1 PID`, with the id of this program, starts ended parts again. It prints its id.
+`kill -USR1 PID` starts ended parts again. PID is the process id of this program; it prints the id.
 
 Ctrl-C, SIGTERM, SIGHUP and the end of the parent process end all parts. On Linux, `kill -9` does
 too.

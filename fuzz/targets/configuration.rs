@@ -1,4 +1,4 @@
-//! Any bytes load or fail with a sentence. Neither contains a key.
+//! Any bytes load as a configuration, or fail with an error. Neither shows a key.
 
 #![no_main]
 

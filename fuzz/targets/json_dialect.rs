@@ -1,4 +1,4 @@
-//! A second parser reads the same event from a body, and the event confirms itself.
+//! A second parser reads the same event from a body. The body as a status confirms the event.
 
 #![no_main]
 

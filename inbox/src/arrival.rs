@@ -42,7 +42,7 @@ pub(crate) struct Arrival {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ArrivalToken {
     pub(crate) id: String,
-    /// Whether it serves one generation only. A token without `jti` and `job` is a static callback URL's.
+    /// Whether it belongs to one generation. A token without `jti` and `job` is part of a callback URL that serves many.
     pub(crate) binds: bool,
 }
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long after a signature in time another out of time raises no fault: it is a replay, or one of several gates is wrong.
+/// For this time after a signature in time, one out of time raises no fault: it is a replay, or one of several gates is wrong.
 const VALID_FOR: Duration = Duration::from_secs(60);
-/// How long after its newest evidence the fault expires: while the inbox is not ready, no signature may arrive to clear it.
+/// The fault ends after this time without new evidence. While the inbox is not ready, perhaps no signature arrives to end it.
 const EXPIRES_AFTER: Duration = Duration::from_secs(5 * 60);
 
 pub(crate) struct Clocks {

@@ -30,10 +30,10 @@ const MAX_WAITING_BYTES: usize = 64 << 20;
 /// On a fast disk two committers alternate. On a slow disk more can work while one of them waits.
 const MIN_COMMITTERS: u32 = 2;
 
-/// Why an arrival may not be stored. If it is stored, the inbox recognises its repeat.
+/// Why the inbox answers 503 to an arrival. The store may have it nevertheless. The inbox then recognises its repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CommitError {
-    #[error("the store cannot be written to")]
+    #[error("cannot write to the store")]
     Store,
     #[error("more events arrive than the store can take")]
     Overload,
@@ -135,7 +135,10 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
             }
             // Halves until the bad or too large part is alone, so that the other arrivals are stored.
             Err(error) if batch.len() > 1 && (error.is_row_refused() || error.is_too_large()) => {
-                tracing::error!("a batch of {} is halved and stored again: {error}", batch.len());
+                tracing::error!(
+                    "cannot store {} events at once, so the inbox halves the batch: {error}",
+                    batch.len()
+                );
                 let rest = batch.split_off(batch.len().div_ceil(2));
                 Box::pin(store(batch, commits)).await;
                 batch = rest;
@@ -148,14 +151,14 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
             }
             Err(error) if error.is_row_refused() => {
                 commits.metrics.store_errors.inc();
-                tracing::error!("an event is not stored, because the store refuses its values: {error}");
+                tracing::error!("cannot store an event: the store refuses its values: {error}");
                 commits.watch.doubt();
                 batch.into_iter().for_each(|pending| pending.answer(Err(CommitError::Store)));
                 return;
             }
             Err(error) => {
                 commits.metrics.store_errors.inc();
-                tracing::error!("a batch of {} is not stored: {error}", batch.len());
+                tracing::error!("cannot store a batch of {}: {error}", batch.len());
                 commits.watch.failed(&error).await;
                 // Nobody grants a right within seconds, so the sender gets 503.
                 let Some(delay) = delays.next().filter(|_| !error.is_lasting()) else {

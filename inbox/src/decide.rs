@@ -71,7 +71,7 @@ pub(crate) struct TokenState {
 /// The decision on an arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ArrivalDecision {
-    /// Deliver a new event. It may supersede another event, and `retires` that entry unless it was delivered.
+    /// Deliver a new event. It may supersede another event. `retires` is the entry of that event, unless it was delivered.
     Deliver { supersedes: Option<Superseded>, retires: Option<i64> },
     /// A repeat of the event of this entry.
     Repeat { of: i64 },
@@ -130,9 +130,9 @@ impl BatchState {
 
 /// A bound token must name its own generation, and a bound generation must come with its own token.
 ///
-/// The first use binds, which is a guess. An expectation is none: if the application announced the job of a generation, a token
-/// of that job is accepted whatever both are bound to, and a delivery with a token of another job is quarantined even as the
-/// first. A token without a job is bound by first use.
+/// The first use binds, which is a guess. An announcement is certain: a token of the announced job is accepted, even if it or the
+/// generation is already bound. A delivery with a token of another job is quarantined, even at the first use of the token. A
+/// token without a job is bound by its first use.
 fn check_binding(
     arrival: &Arrival,
     generation: &GenerationState,
@@ -167,7 +167,7 @@ fn bind(arrival: &Arrival, generation: &mut GenerationState, token: Option<&mut 
 }
 
 impl TokenState {
-    /// Whether it is not bound. The row then exists only for its lock.
+    /// Whether the token has no generation. Its row then exists only for the lock.
     pub(crate) fn is_empty(&self) -> bool {
         self.generation.is_none()
     }

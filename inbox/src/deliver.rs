@@ -30,9 +30,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How often the deliverer looks for due entries: other inboxes store entries too.
+/// The time between looks for due entries: other inboxes store entries too.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long attempts in flight may take once the inbox ends.
+/// The time for attempts in flight once the inbox ends.
 const ENDING_TIMEOUT: Duration = Duration::from_secs(22);
 
 pub(crate) struct Deliverer {
@@ -60,7 +60,7 @@ struct LeasedEntry {
     lease: i64,
     route: String,
     flight: Flight,
-    /// When the attempt must end.
+    /// The latest end of the attempt.
     until: watch::Sender<Instant>,
 }
 
@@ -195,7 +195,7 @@ impl Deliverer {
         let ids: Vec<_> = finished.iter().filter(|it| it.done).map(|it| it.id.to_string()).collect();
         if !ids.is_empty() {
             tracing::warn!(
-                "entries {} are delivered, but the store's files were replaced before that was written: the next start delivers them again, unless you drop them first",
+                "entries {} are delivered, but the store's files were replaced before the inbox wrote that: the next start delivers them again, unless you drop them first",
                 ids.join(", ")
             );
         }

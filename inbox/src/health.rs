@@ -48,18 +48,18 @@ impl Fault {
     }
 }
 
-/// A fault that stands now.
+/// A present fault.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct StandingFault {
     /// Its reason code.
     pub(crate) reason: &'static str,
-    /// When it began, in microseconds since 1970.
+    /// Its start, in microseconds since 1970.
     pub(crate) since: i64,
-    /// What is wrong, and what to do.
+    /// The problem and the remedy.
     pub(crate) detail: String,
 }
 
-/// The faults that stand now. All parts of the inbox share them.
+/// The present faults. All parts of the inbox share them.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Mutex<BTreeMap<Fault, StandingFault>>);
 

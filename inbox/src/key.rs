@@ -15,10 +15,12 @@ pub struct WebhookKeys(SigningKeys);
 #[derive(Debug, Error)]
 pub enum InvalidKey {
     /// The variable's text is not a key.
-    #[error("{0} is not a key of Standard Webhooks: set it to whsec_ and the base64 of 24 to 64 bytes")]
+    #[error(
+        "the variable {0} has no key of Standard Webhooks: set it to whsec_ and the base64 of 24 to 64 bytes"
+    )]
     Form(String),
     /// Two variables contain the same key.
-    #[error("{0} and {1} contain the same key: pass each key once")]
+    #[error("the variables {0} and {1} contain the same key: pass each key once")]
     Twice(String, String),
 }
 

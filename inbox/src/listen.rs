@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Without a free descriptor, connections make room that were idle for this time.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long busy connections may last after the listener has closed.
+/// The time for busy connections after the listener has closed.
 const CONNECTIONS_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// The time from a failed `accept` to the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -225,7 +225,7 @@ impl Metrics {
         );
         registry.register(
             "job_mismatch",
-            "Expectations of another job than the accepted entry has",
+            "Expectations whose job differs from the job of the accepted entry",
             this.job_mismatch.clone(),
         );
         this

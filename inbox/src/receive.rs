@@ -73,7 +73,7 @@ enum ReceiveRefusal {
     #[error("the method is not POST: the gate only sends POST")]
     Method,
     #[error(
-        "the Host header contains this listener's port and a name, as a web page's request does: use the address, or a signing key"
+        "the Host header is a name with this listener's port, as in a request from a web page: use the IP address, or set a signing key"
     )]
     Host,
     #[error("the body did not end within {} s", BODY_TIMEOUT.as_secs())]
@@ -82,7 +82,7 @@ enum ReceiveRefusal {
     Body(Box<dyn Error + Send + Sync>),
     #[error(transparent)]
     NotSigned(#[from] SignatureError),
-    #[error("the webhook-id is of another event: the signature does not cover this one")]
+    #[error("the webhook-id belongs to another event, so the signature does not cover this one")]
     OtherId,
     #[error(transparent)]
     NotOurs(#[from] ArrivalError),

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How the reconciler calls the status API.
+/// The settings of the reconciler.
 #[derive(Clone, Debug)]
 pub struct Reconcile {
     /// The URL of Envoy's route to the status API. Envoy adds TLS and the API key. Without a URL the reconciler is off.
@@ -40,9 +40,9 @@ pub struct Reconcile {
     pub again: Duration,
 }
 
-/// How often the reconciler looks for a due generation.
+/// The time between looks for a due generation.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often it looks through the quarantine, and counts expectations.
+/// The time between looks through the quarantine, and counts of expectations.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// Generations that it takes up from the quarantine at once.
 const MAX_UNCONFIRMED: i64 = 100;
@@ -62,7 +62,7 @@ pub(crate) struct Reconciler {
     ending: CancellationToken,
 }
 
-/// The outcome of a call, and what the expectation becomes.
+/// The outcome of a call, and the new state of the expectation.
 struct CallResult {
     outcome: CallOutcome,
     answered: StatusAnswer,
@@ -288,7 +288,7 @@ impl Reconciler {
 
 /// The reconciler calls again later.
 fn not_stored(why: &dyn Display) -> CallOutcome {
-    tracing::error!("the status API's answer is not stored, and the reconciler calls again later: {why}");
+    tracing::error!("cannot store the status API's answer, so the reconciler calls again later: {why}");
     CallOutcome::NotStored
 }
 

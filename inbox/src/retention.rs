@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How often retention compares the space with its limits: at full speed some 20 MB arrive in that time.
+/// The time between comparisons of the space with its limits: at full speed some 20 MB arrive in that time.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How often it measures the store, and deletes by age.
+/// The time between measurements of the store, and deletions by age.
 const MEASURE_EVERY: Duration = Duration::from_secs(30);
 /// Entries in one transaction, so that no arrival waits for long.
 const MAX_ENTRIES: i64 = 500;
@@ -60,7 +60,7 @@ impl Retention {
                 && !error.is_replaced()
             {
                 self.metrics.store_errors.inc();
-                tracing::error!("retention failed, and is repeated: {error}");
+                tracing::error!("retention failed, and runs again later: {error}");
             }
         }
     }

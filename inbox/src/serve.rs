@@ -44,7 +44,7 @@ pub struct Settings {
     pub verify: Option<WebhookKeys>,
     /// The token that a client of the admin listener must send. Without it the listener takes requests of anybody but web pages.
     pub admin_token: Option<String>,
-    /// How long a service may take to answer.
+    /// The time limit for the answer of a service.
     pub timeout: Duration,
     /// The attempts that run at once on a route.
     pub concurrency: usize,
@@ -54,7 +54,7 @@ pub struct Settings {
     pub limit: i64,
     /// The events in one transaction, 512 at most. 1 turns the group commit off, to measure its gain.
     pub batch: usize,
-    /// How the reconciler calls the status API.
+    /// The settings of the reconciler.
     pub reconcile: Reconcile,
     /// The base URL of the documentation, without a slash at the end, for problem documents.
     pub docs: String,
@@ -70,7 +70,7 @@ pub enum ServeError {
 
 /// Attempts end within 22 s, and the store has their outcomes within this time.
 const DELIVERIES_TIMEOUT: Duration = Duration::from_millis(22_500);
-/// How long the last commits may take after the listeners have closed.
+/// The time for the last commits after the listeners have closed.
 const COMMITS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `ending`, and then ends within 25 s: attempts in flight have 22 s, in which the inbox still stores events.

@@ -36,7 +36,7 @@ pub(crate) enum Full {
     Quarantine,
 }
 
-/// A share is one part in this many of the limit.
+/// A share is a tenth of the limit.
 const SHARE: i64 = 10;
 /// The fewest tokens that can fill the quarantine. One has at most 107 MB of the default 10 GiB, some 40,000 events.
 const TOKENS: i64 = 10;

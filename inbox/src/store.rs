@@ -116,7 +116,7 @@ pub(crate) trait ChangeStore: Send + Sync {
 pub(crate) trait ExpectationStore: Send + Sync {
     /// Stores an announcement. Its first status call is due in `after`.
     async fn expect(&self, announcement: &Announcement, after: i64) -> Result<AnnouncementOutcome>;
-    /// Quarantined entries that an expectation explains.
+    /// Quarantined entries of the announced generation and job, whose token another generation used before.
     async fn explained(&self, announcement: &Announcement) -> Result<Vec<i64>>;
     /// Hooks and generations of entries that are quarantined because the gate could not call the status API.
     async fn unconfirmed(&self, limit: i64) -> Result<Vec<(String, String)>>;

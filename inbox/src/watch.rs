@@ -12,15 +12,15 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long the result of a probe counts.
+/// The time for which the result of a probe counts.
 const RESULT_VALID_FOR: Duration = Duration::from_secs(1);
 /// A store that takes longer to answer a probe counts as failing.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often the watch probes without a request for health, so that a fault begins and ends without one.
+/// The time between probes if nothing requests the health, so that faults begin and end without requests.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// How often it rehearses: a rehearsal leaves some ten dead rows in PostgreSQL.
+/// The time between rehearsals: a rehearsal leaves some ten dead rows in PostgreSQL.
 const REHEARSE_EVERY: Duration = Duration::from_secs(10);
-/// How long a failed commit outweighs a rehearsal, which can miss the cause of the failure.
+/// For this time a failed commit outweighs a rehearsal, which can miss the cause of the failure.
 const COMMIT_OUTWEIGHS: Duration = Duration::from_secs(5);
 /// The body of a rehearsal in bytes: the size of a usual event.
 const BODY: usize = 1_000;
@@ -53,7 +53,7 @@ pub(crate) enum ProbeError {
     Store(String),
 }
 
-/// What successive probes share.
+/// The state from one probe to the next.
 struct ProbeState {
     newest: Option<ProbeResult>,
     rehearsed: Option<Instant>,
@@ -64,7 +64,7 @@ struct ProbeState {
 #[derive(Default)]
 struct Rights {
     are_known: bool,
-    /// A right that is missing, though storing does not need it; and whether deliveries do.
+    /// Whether deliveries need the missing right, and its name. Storing does not need it.
     missing: Option<(bool, String)>,
 }
 
@@ -139,7 +139,7 @@ impl Watch {
         self.suspicion.notify_one();
     }
 
-    /// A statement other than an event's failed: a rehearsal follows at once. A damaged store is a fault immediately.
+    /// Reports the failure of a statement that stores no event. A rehearsal follows at once. A damaged store is a fault immediately.
     pub(crate) async fn suspect(&self, error: &StoreError) {
         if error.is_damaged() {
             let (fault, detail) = self.store.explain(error).await;
@@ -212,9 +212,7 @@ impl Watch {
         if is_doubted || has_failed || !probing.rights.are_known || probing.rights.missing.is_some() {
             let missing = self.store.missing_rights().await;
             if let Some((false, why)) = missing.as_ref().filter(|_| missing != probing.rights.missing) {
-                tracing::error!(
-                    "the inbox stores and delivers events, but another statement will fail: {why}"
-                );
+                tracing::error!("the inbox stores and delivers events, but some commands will fail: {why}");
             }
             probing.rights = Rights { are_known: true, missing };
         }

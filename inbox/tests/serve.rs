@@ -333,7 +333,7 @@ async fn verifies_the_gates_signature_and_signs_each_attempt() {
     ];
     for other in [(header::GENERATION_ID, OTHER_ID), (header::EVENT, Kind::Failed.name())] {
         let answer = inbox.post(&gate_headers(&[&signed[..], &[other]].concat())).await;
-        let sentence = "the webhook-id is of another event: the signature does not cover this one";
+        let sentence = "the webhook-id belongs to another event, so the signature does not cover this one";
         answer.assert_refused("signature", sentence);
     }
     // A signature of two minutes ago: the attempt has its own time.

@@ -100,7 +100,7 @@ impl Reply {
 pub struct Upstream {
     pub port: u16,
     seen: Arc<Mutex<UpstreamRecord>>,
-    /// Bound, never listening: it reserves the port, and the port refuses connections while the service is off.
+    /// Bound, but never listening: it reserves the port, and the port refuses connections while the service is off.
     _reserved: TcpSocket,
     running: Option<JoinHandle<()>>,
 }

@@ -1,4 +1,4 @@
-//! Laws of proofs: by a token, by the provider's status API, and onward by a signature.
+//! Laws of proofs: by a token, by the provider's status API, and for a service by the gate's signature.
 
 use crate::corpus::token::{self as tokens, HS_KEY};
 use crate::corpus::{Case, CaseOutcome, Corpus, GENERATION, sample};

@@ -50,7 +50,7 @@ fn replaces_forged_gate_headers() {
             assert_eq!(arrival.header(header::IDEMPOTENCY_KEY), Some(format!("veo3:{GENERATION}:failed")));
             let forged = arrival.headers.iter().find(|(_, value)| value == b"f0rged");
             assert_eq!(forged, None);
-            // Of a refused delivery the access log has the gate's headers, not the client's.
+            // For a refused delivery the access log has the gate's headers, not the client's.
             gate.refuses(
                 protocol,
                 &TestDelivery { pieces: vec![b"{".to_vec()], ..delivery },

@@ -67,7 +67,7 @@ fn stable_headers(arrival: &ServiceRequest) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn forwards_every_verdict_to_the_inbox_or_with_the_runtime_at_0_to_its_service() {
+fn forwards_to_the_inbox_or_at_runtime_0_to_the_service() {
     on_every_envoy(|envoy| {
         let inbox = Upstream::start();
         let gate = gate(envoy, &inbox, |bootstrap| bootstrap);

@@ -86,7 +86,7 @@ pub(super) mod payload {
         delivery
     }
 
-    /// A callback of the sandbox. The order's answer gives its id, the status its body.
+    /// A callback of the sandbox. Its id comes from the order's answer, its body from the status.
     pub(in crate::demo) fn generated() -> DemoDelivery {
         none().through(Channel::Callback)
     }

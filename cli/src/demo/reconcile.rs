@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The longest `--reconcile-after` that the demo waits for. `make run` sets 13 s; the default is 13 minutes.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// The wait past the due time. With the minute's calls spent, the next call is 66 s after the first of them.
+/// The wait past the due time. After the last call of a minute, the next one is 66 s after the first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The inbox looks for due generations once a second.

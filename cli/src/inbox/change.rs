@@ -152,8 +152,9 @@ fn states(preview: &ChangePreview) -> String {
 
 const PURGE_WARNING: &str = "\
 This deletes bodies, headers and services' answers for good. To recognise repeats, the inbox keeps for 400 days: hook,
-generation, event, job, token id, times, status, SHA-256 of the body, and of a completion SHA-256 of the video's URL without query.
-It does not reach PostgreSQL's dead rows until VACUUM, logs (WAL), replicas, backups, exports, and the service's own data.";
+generation, event, job, token id, times, status, and the SHA-256 of the body. Of a completion it also keeps the SHA-256 of the
+video's URL without its query. The change does not reach logs (WAL), replicas, backups, exports, and the service's own data.
+PostgreSQL's dead rows keep the bodies until VACUUM.";
 
 impl ChangeKind {
     /// The path of its endpoint.

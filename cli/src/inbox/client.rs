@@ -3,6 +3,7 @@
 use super::change::ChangeKind;
 use crate::env::read_env;
 use crate::net_error::cause;
+use crate::option::parse_url;
 use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{
     ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest,
@@ -20,7 +21,7 @@ use std::time::Duration;
 #[derive(clap::Args)]
 pub(super) struct AdminArgs {
     /// The URL of the inbox's admin listener
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085", value_parser = parse_url)]
     admin: Url,
     /// The environment variable with the admin listener's token
     #[arg(long, value_name = "NAME")]

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 /// Announce a generation and its job, so that the inbox expects its event
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[group(id = "subject", args = ["hook", "csv"], required = true)]
 pub(crate) struct Args {
     /// The hook of its webhook
     #[arg(long, value_name = "HOOK", requires_all = ["generation", "job"])]
@@ -25,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "JOB", requires_all = ["hook", "generation"])]
     job: Option<String>,
     /// A file with a line hook,generation_id,job for each generation; the header line is optional
-    #[arg(long, value_name = "FILE", conflicts_with = "hook", required_unless_present = "hook")]
+    #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
     /// JSON output: one answer a line
     #[arg(long)]
@@ -40,10 +41,10 @@ An application sends the same request after RunBlob's answer:
     -d '{\"hook\": \"veo3\", \"generation_id\": \"ID\", \"job\": \"order-17\"}'
 
 A repeated request changes nothing. The inbox refuses another job for the same generation. An
-expectation may come after the webhook: it releases a quarantined entry whose token was used for
-another generation before, if the jobs agree. If an accepted event had another job, this command and
-`blobgate inbox show` print a job-mismatch. From then on the inbox quarantines events with a token
-of another job.
+expectation may come after the webhook. It then releases an entry that is quarantined because
+another generation used its token before (token-reused, token-conflict), if the jobs are equal. If
+an accepted event had another job, this command and `blobgate inbox show` print a job-mismatch. From
+then on the inbox quarantines events with a token of another job.
 
 An inbox with a --provider reconciles a generation that has no event after 13 minutes.
 

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 pub(crate) struct Args {
     #[command(flatten)]
     filter: FilterArgs,
-    /// Path, headers and body too; `body_encoding` is `text` or `base64`
+    /// Entries with path, headers and body; `body_encoding` is `text` or `base64`
     #[arg(long)]
     bodies: bool,
     /// Only entries after this cursor of an earlier `export` or `tail`

@@ -4,6 +4,7 @@ use crate::rfc3339::rfc3339;
 use blobgate_inbox::service::{EntryFilter, EntryState, EventKind, Lane, reasons};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A selected entry matches every option.
 #[derive(clap::Args)]
@@ -17,7 +18,7 @@ pub(super) struct FilterArgs {
     /// Only entries of this hook
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
-    /// Only entries of this event; a quarantined entry claims one
+    /// Only entries of this event, and quarantined entries that claim it
     #[arg(long, value_name = "EVENT", value_parser = event())]
     event: Option<EventKind>,
     /// Only entries quarantined for this reason, such as token-expired
@@ -55,17 +56,17 @@ impl FilterArgs {
     }
 }
 
-/// A duration too long for a date.
+/// A value of `--since` that names no time.
 #[derive(Debug, thiserror::Error)]
-#[error("the duration is too long. Write one such as 90m, or a time such as 2026-01-31T12:00:00Z")]
-struct DurationTooLong;
+#[error("it names no time. Write 90m, or 2026-01-31T12:00:00Z")]
+struct InvalidSince;
 
-/// Subtracts a duration from now. The inbox parses any other text.
-fn parse_since(text: &str) -> Result<String, DurationTooLong> {
+/// Subtracts a duration from now. Another text has to be a time.
+fn parse_since(text: &str) -> Result<String, InvalidSince> {
     let Ok(ago) = humantime::parse_duration(text) else {
-        return Ok(text.to_owned());
+        return OffsetDateTime::parse(text, &Rfc3339).map(|_| text.to_owned()).map_err(|_| InvalidSince);
     };
-    let ago = time::Duration::try_from(ago).map_err(|_| DurationTooLong)?;
-    let since = OffsetDateTime::now_utc().checked_sub(ago).ok_or(DurationTooLong)?;
+    let ago = time::Duration::try_from(ago).map_err(|_| InvalidSince)?;
+    let since = OffsetDateTime::now_utc().checked_sub(ago).ok_or(InvalidSince)?;
     Ok(rfc3339(since))
 }

@@ -3,8 +3,9 @@
 use super::report::entries;
 use crate::env::read_env;
 use crate::net_error::cause;
+use crate::option::parse_url;
 use crate::output::eprint_line;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use blobgate::contract::{EventSource, header};
 use blobgate_inbox::WebhookKeys;
@@ -20,9 +21,9 @@ use tokio::time::Instant;
 #[derive(clap::Args)]
 pub(super) struct ForwardArgs {
     /// A URL that gets a copy of each entry
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
     forward: Option<Url>,
-    /// The environment variable with the copies' signing key (Standard Webhooks); two during a rotation
+    /// The environment variable with the copies' signing key (Standard Webhooks); repeat the option during a key rotation
     #[arg(long, value_name = "NAME", requires = "forward")]
     signing_key_env: Vec<String>,
     /// The time for retries of a copy while the target is down
@@ -61,9 +62,6 @@ const MIN_WAIT: Duration = Duration::from_millis(200);
 impl ForwardArgs {
     pub(super) fn open(self) -> Result<Option<Forwarder>> {
         let Some(base) = self.forward else { return Ok(None) };
-        if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-            bail!("--forward {base} is no http:// or https:// URL. Write http://HOST:PORT or https://HOST");
-        }
         let keys = self.signing_key_env.iter().map(|name| Ok((name.clone(), read_env(name)?)));
         let keys = keys.collect::<Result<Vec<_>>>()?;
         let keys = if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys)?) };

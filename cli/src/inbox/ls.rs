@@ -3,6 +3,7 @@
 use super::client::AdminArgs;
 use super::entry::{age, last_answer};
 use super::filter::FilterArgs;
+use crate::option::parse_id;
 use crate::output::{eprint_line, print_json, print_line};
 use crate::table::{Side, lines};
 use anyhow::Result;
@@ -19,7 +20,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Only entries older than this one, such as the last of a list
-    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
     before: Option<i64>,
     /// JSON output: one entry a line
     #[arg(long)]
@@ -37,6 +38,10 @@ States:
   quarantined  authentic, but invalid or in conflict with an accepted event; a person decides
   superseded   another event of its generation replaced it before its delivery
   dropped      a person dropped it; `replay` delivers it while its body exists, for 14 days
+Lanes:
+  deliver      goes to its service
+  quarantine   waits for a person, who releases or drops it
+  observed     goes to its service although it breaks a rule, which the hook only observes
 ANSWER is the service's last status, or the cause of a missing answer.
 
 Exit code: 0 when it lists, 1 when the inbox is unreachable, 2 for wrong usage.

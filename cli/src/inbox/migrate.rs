@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Each version only adds to the tables, so inboxes of the version before work with the new tables.
+Each version only adds to the tables, so inboxes of the previous version work with the new tables.
 Migrate first, then replace the inboxes one by one. An inbox starts on tables of its own version,
 and on newer ones that allow it. A second migration changes nothing.
 

@@ -31,9 +31,9 @@ pub(super) struct PauseArgs {
 
 const EXAMPLES: &str = "\
 It takes effect within a second. Running attempts finish. The inbox still stores new events, and
-their senders get 200. A pause is in the store: it survives a restart, applies to every inbox on the
-store, and stops the 72 hours of its entries. A hook without entries can be paused too; the command
-then warns. `blobgate inbox stats` lists the pauses.
+their senders get 200. A pause is in the store: it survives a restart, and applies to every inbox on
+the store. Its time does not count toward the 72 hours of attempts. The command also pauses a hook
+without entries, with a warning. `blobgate inbox stats` lists the pauses.
 
 Exit code: 0 when it is paused, 1 when the inbox is unreachable, 2 for wrong usage.
 

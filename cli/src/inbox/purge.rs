@@ -10,9 +10,10 @@ use std::process::ExitCode;
 /// Delete the bodies, headers and services' answers of a job or a generation for good
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[group(id = "subject", args = ["job", "generation"], required = true, multiple = true)]
 pub(crate) struct Args {
     /// Only entries of this job
-    #[arg(long, value_name = "JOB", required_unless_present = "generation")]
+    #[arg(long, value_name = "JOB")]
     job: Option<String>,
     /// Only entries of this generation
     #[arg(long, value_name = "UUID")]
@@ -40,11 +41,12 @@ flight: wait for the attempt, or pause the route. A repeat of a purged event get
 delivered. Later events of the job are stored as usual.
 
 To recognise repeats, the inbox keeps for 400 days: hook, generation, event, job, token id, times,
-status, SHA-256 of the body, and of a completion the SHA-256 of the video's URL without its query.
+status, and the SHA-256 of the body. Of a completion it also keeps the SHA-256 of the video's URL
+without its query.
 
 A purge does not reach copies: replicas, backups, archived logs and exports. Delete or recreate
-them. SQLite's log (PATH-wal) and PostgreSQL's dead rows and log lose the bodies later: SQLite's at
-the next restart of `serve` at the latest, PostgreSQL's with VACUUM and log recycling.
+them. SQLite's log (PATH-wal) loses the bodies at the next restart of `serve` at the latest.
+PostgreSQL's dead rows lose them with VACUUM, and its log when PostgreSQL recycles it.
 
 Exit code: 0 when it purged all, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 

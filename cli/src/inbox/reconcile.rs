@@ -24,10 +24,10 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 An inbox with a --provider makes these calls without this command: 13 minutes after an expectation,
-again after a minute, then at doubling intervals of up to a day. `reconcile` makes the calls for due
-and already called generations now, the oldest first, at most --reconcile-per-minute. The inbox
-delivers the result like a webhook. After three answers that a generation does not exist, it is
-`unknown`: the inbox logs and counts it, and makes no more calls.
+again after a minute, then at doubling intervals of up to a day. `reconcile` makes the due calls
+now, and repeats the calls that brought no result: the oldest first, at most --reconcile-per-minute.
+The inbox delivers the result like a webhook. When the status API has answered three times that a
+generation does not exist, it is `unknown`: the inbox logs and counts it, and makes no more calls.
 
 Exit code: 0 when it is done, 1 without a provider or the inbox, 2 for wrong usage.
 

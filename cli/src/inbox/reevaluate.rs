@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// The envoy.yaml with today's configuration of the gate
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// A reason to override, of a violation in the head; repeat it for more
+    /// A reason about the head (address, headers, token) to override; repeat the option for more
     #[arg(long, value_name = "REASON", value_parser = PossibleValuesParser::new(waivable()))]
     waive: Vec<String>,
     /// A preview without a change
@@ -36,9 +36,9 @@ Use it after a change of a rule. The inbox judges each body by the configuration
 each head (address, headers, token) by the gate's record of its arrival. An entry that passes
 becomes an ordinary event, unless it contradicts another one.
 
---waive overrides a reason in the head; the service gets it as blobgate-override. If the
+--waive overrides a reason about the head; the service gets it as blobgate-override. If the
 configuration requires a confirmation (not-confirmed), the reconciler calls the provider, within its
-calls a minute, and the inbox delivers a confirmed entry.
+limit of calls a minute. The inbox then delivers a confirmed entry.
 
 Name entries by ids, or by filters. An entry has to match every filter. With filters the command
 asks; without a terminal it needs --yes.

@@ -3,7 +3,8 @@
 use super::change::{self, ChangeKind, ChangeOptions};
 use super::filter::event;
 use super::prompt::confirm;
-use super::selection::{SelectionArgs, exit_with_usage};
+use super::selection::SelectionArgs;
+use crate::option::exit_with_usage;
 use crate::output::{eprint_line, print_json, print_line};
 use anyhow::Result;
 use blobgate_inbox::service::{EventKind, ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 pub(crate) struct Args {
     #[command(flatten)]
     selection: SelectionArgs,
-    /// The event of one entry that claims none; with --generation for a body without a generation
+    /// The event of an entry that claims none; add --generation if its body has no generation either
     #[arg(long = "as", value_name = "EVENT", value_parser = event())]
     event_as: Option<EventKind>,
     /// A preview without a change
@@ -33,10 +34,10 @@ Name entries by ids, or by filters. An entry has to match every filter. With fil
 shows the number of entries and asks; without a terminal it needs --yes.
 
 --as names the event of an entry that claims none, for example because RunBlob has renamed a field.
-`blobgate inbox show ID` names the field. The inbox treats the entry as a new arrival: it delivers
-no repeat twice, and quarantines a contradiction. The service gets the body unchanged. The inbox
-does not check the result URL of such an entry: read it in the body. The command asks; without a
-terminal it needs --yes.
+`blobgate inbox show ID` names the field. The inbox treats the entry as a new arrival: it does
+not deliver a repeat, and it quarantines a contradiction. The service gets the body unchanged. The
+inbox does not check the result URL of such an entry: read it in the body. The command asks; without
+a terminal it needs --yes.
 
 Exit code: 0 when it released all, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 

@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         && !args.yes
     {
         let what = format!(
-            "replace {0} by {1}, and rename it to {0}.before-restore-TIME",
+            "replace {0} by {1}, and rename the old {0} to {0}.before-restore-TIME",
             path.display(),
             args.from.display()
         );

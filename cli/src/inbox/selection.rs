@@ -2,8 +2,8 @@
 
 use super::client::AdminArgs;
 use super::filter::FilterArgs;
+use crate::option::{exit_with_usage, parse_id};
 use blobgate_inbox::service::{ChangeRequest, EntryFilter};
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 #[derive(clap::Args)]
 pub(super) struct SelectionArgs {
     /// The ids of the entries
-    #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(value_name = "ID", value_parser = parse_id)]
     pub(super) ids: Vec<i64>,
     #[command(flatten)]
     pub(super) filter: FilterArgs,
@@ -54,11 +54,6 @@ impl SelectionArgs {
             (true, false) => CommandSelection::Filter(filter),
         }
     }
-}
-
-/// Exits with a usage error.
-pub(super) fn exit_with_usage(kind: ErrorKind, sentence: &str) -> ! {
-    crate::Cli::command().error(kind, sentence).exit()
 }
 
 impl CommandSelection {

@@ -2,9 +2,10 @@
 
 use crate::env::read_env;
 use crate::log::Format;
+use crate::option::{parse_address, parse_envoy_url, parse_time};
 use crate::output::print_line;
 use crate::receiver::cannot_listen;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use axum::http::Uri;
 use blobgate::contract::DOCS;
 use blobgate_inbox::store::Place;
@@ -27,15 +28,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true)]
     store: Place,
     /// The address for the gate
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9084")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9084", value_parser = parse_address)]
     listen: SocketAddr,
     /// The address for operators: health, metrics and the other commands
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085", value_parser = parse_address)]
     admin: SocketAddr,
     /// The URL of Envoy's listener with the service routes
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090", value_parser = parse_envoy_url)]
     deliver_to: Uri,
-    /// The environment variable with the gate's signing key (Standard Webhooks), which signs attempts too; two during a rotation
+    /// The environment variable with the gate's signing key (Standard Webhooks), which also signs attempts; repeat the option during a key rotation
     #[arg(long, value_name = "NAME")]
     signing_key_env: Vec<String>,
     /// Unsigned deliveries from other machines: any client of the port can then forge events
@@ -45,7 +46,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
     /// The time limit of an attempt; Envoy's service routes need a shorter one
-    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_time)]
     timeout: Duration,
     /// The number of parallel attempts on a route: a hook and an event
     #[arg(long, value_name = "N", default_value = "64")]
@@ -57,19 +58,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
     limit: i64,
     /// The largest number of events in a transaction, up to 512; 1 turns the group commit off
-    #[arg(long, value_name = "N", default_value = "512")]
-    batch: usize,
+    #[arg(long, value_name = "N", default_value = "512", value_parser = clap::value_parser!(u16).range(1..=512))]
+    batch: u16,
     /// The plain HTTP URL of Envoy's route to the provider's status API; it turns the reconciler on
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_envoy_url)]
     provider: Option<Uri>,
     /// The time from an expectation to its first status call: Veo3's limit of 10m, and a margin
-    #[arg(long, value_name = "TIME", default_value = "13m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "13m", value_parser = parse_time)]
     reconcile_after: Duration,
-    /// The status calls a minute of all inboxes on the store; with the gates' calls at most the key's 60
+    /// The status calls a minute, of all inboxes on the store together; the provider allows a key 60, the gates' calls included
     #[arg(long, value_name = "N", default_value = "10")]
     reconcile_per_minute: NonZeroU32,
     /// The time to the second status call; it doubles with each call, up to a day
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_time)]
     reconcile_again: Duration,
     /// The base URL of the documentation, in the `type` of problem documents
     #[arg(long, value_name = "URL", default_value = DOCS, value_parser = parse_docs_url)]
@@ -107,28 +108,15 @@ Examples:
   curl http://127.0.0.1:9085/metrics";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    if args.deliver_to.scheme_str() != Some("http") || args.deliver_to.authority().is_none() {
-        bail!(
-            "--deliver-to {} is no http://ADDRESS:PORT. Name Envoy's listener, which adds TLS to the services",
-            args.deliver_to
-        );
-    }
-    if let Some(provider) = &args.provider
-        && (provider.scheme_str() != Some("http") || provider.authority().is_none())
-    {
-        bail!(
-            "--provider {provider} is no http://ADDRESS:PORT. Name Envoy's route, which adds TLS and the API key"
-        );
-    }
     if args.signing_key_env.is_empty() && !args.listen.ip().is_loopback() && !args.insecure {
         bail!(
-            "other machines reach {}. Name the gate's signing key with --signing-key-env, or pass --insecure",
+            "other machines can reach {}. Name the gate's signing key with --signing-key-env, or pass --insecure",
             args.listen
         );
     }
     let admin_token = args.admin_token_env.as_deref().map(read_env).transpose()?;
     if admin_token.is_none() && !args.admin.ip().is_loopback() {
-        bail!("other machines reach {}. Name a token with --admin-token-env", args.admin);
+        bail!("other machines can reach {}. Name a token with --admin-token-env", args.admin);
     }
     let keys = || -> Result<Option<WebhookKeys>> {
         let keys = args
@@ -165,7 +153,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         concurrency: usize::try_from(args.concurrency.get())?,
         drain: args.drain_rate,
         limit: args.limit,
-        batch: args.batch,
+        batch: usize::from(args.batch),
         reconcile: Reconcile {
             provider: args.provider,
             after: args.reconcile_after,
@@ -189,10 +177,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| cannot_listen(address, &error))
-        .with_context(|| option.to_owned())
+    TcpListener::bind(address).await.map_err(|error| cannot_listen(address, option, &error))
 }
 
 /// A text that is no size.
@@ -206,9 +191,9 @@ fn parse_size(text: &str) -> Result<i64, InvalidSize> {
     bytes.filter(|bytes| *bytes > 0).ok_or_else(|| InvalidSize(text.to_owned()))
 }
 
-/// A text that is no address of a book.
+/// A text that is no base URL of the documentation.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no URL of a book. Write http(s)://HOST/PATH, without ? and #")]
+#[error("{0:?} is no base URL of the documentation. Write http(s)://HOST/PATH, without ? and #")]
 struct InvalidDocsUrl(String);
 
 /// Parses `https://docs.example`, without a query or a fragment, and removes a `/` at the end.
@@ -224,7 +209,7 @@ mod tests {
     use super::{InvalidDocsUrl, InvalidSize, parse_docs_url, parse_size};
 
     #[test]
-    fn reads_the_documentation_s_address() {
+    fn reads_the_docs_url() {
         for (text, url) in [
             ("https://docs.example", "https://docs.example"),
             ("https://docs.example/", "https://docs.example"),

@@ -3,6 +3,7 @@
 use super::client::AdminArgs;
 use super::entry::{age, last_answer};
 use super::expect::summary;
+use crate::option::parse_id;
 use crate::output::{eprint_line, escape_lines, print_json, print_line};
 use anyhow::{Context, Result, anyhow};
 use blobgate_inbox::service::{EntryDetail, EntryPayload, EntryState, HeaderLine, Lane};
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The id of the entry
-    #[arg(value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(value_name = "ID", value_parser = parse_id)]
     id: i64,
     /// The body alone, byte for byte; on a terminal with escaped control characters
     #[arg(long, conflicts_with = "json")]

@@ -22,9 +22,9 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 A route is a hook and an event, with one service behind it. A route is down while its service does
-not answer: the inbox then probes it with single attempts. The counts are the store's. Of several
-inboxes on one store, each shows the routes that are down for itself. DELIVERED counts the last
-24 hours.
+not answer: the inbox then probes it with single attempts. The counts are of the whole store. If
+several inboxes share the store, each shows the routes that it found down itself. DELIVERED counts
+the last 24 hours.
 
 Exit code: 0 when it shows them, 1 when the inbox is unreachable, 2 for wrong usage.
 

@@ -33,14 +33,15 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 It shows each entry once, in the order of commits, in its state at that moment. A repeat is no new
 entry. Several inboxes on one store share their entries. An open transaction in any database of the
-PostgreSQL server delays entries and skips none.
+PostgreSQL server delays entries, but no entry is lost.
 When the inbox is unreachable, it retries for ten minutes. Ctrl-C ends it, and it prints its cursor.
 
---forward sends a POST for each entry to your machine, in addition to the entry's own delivery: to
-the hook's path below URL, with body and headers as at the service, blobgate-attempt: 1, and
-blobgate-source: tail. --signing-key-env signs the copies: give a laptop its own key, not the
-services'. Quarantined entries are shown and not copied. When the target is down, a copy is retried
-for --retry; after that each entry is tried once until the target answers.
+--forward sends a copy of each entry to your machine: a POST to the hook's path below URL. The copy
+has the body and the headers that the service gets, with blobgate-attempt: 1 and blobgate-source:
+tail. The service gets its own delivery as usual. --signing-key-env signs the copies: give a laptop
+its own key, not the services'. Quarantined entries are shown and not copied. While the target is
+down, the command retries a copy for the time of --retry. After that it tries each entry once, until
+the target answers.
 
 The admin listener is on the inbox's machine. Reach it through an SSH tunnel, or with --admin and
 --admin-token-env.

@@ -102,7 +102,7 @@ fn refuses_a_transaction_pooler() {
                 let name = name_of(&direct);
                 let pooler = Pgbouncer::start(cluster, mode, settings);
                 let store = pooler.url(name);
-                let sentence = format!("the database is behind a pooler by {mode}");
+                let sentence = format!("the database is behind a pooler in {mode} mode");
                 let migrated = blobgate(PROGRAM, &["inbox", "migrate", "--store", &store]);
                 refused(&migrated, &sentence);
                 let tables = "SELECT count(*) FROM pg_tables WHERE tablename = 'entry'";
@@ -174,7 +174,7 @@ fn stores_all_events_with_few_connections() {
                 assert_eq!(again.command(&["stats"]).status.code(), Some(0));
                 let stored = "SELECT count(*) FROM blobgate_inbox.entry";
                 assert_eq!(cluster.sql(name_of(&direct), stored), "60");
-                assert!(!format!("{}{}", inbox.log(), again.log()).contains("is not stored"));
+                assert!(!format!("{}{}", inbox.log(), again.log()).contains("cannot store"));
             });
         }
     });
@@ -200,7 +200,7 @@ fn refuses_too_few_connections() {
     let direct = cluster.database();
     migrate(PROGRAM, &direct);
     let (_, store) = app(&cluster, &direct, "CONNECTION LIMIT 3");
-    refused(&serve(&store), "the database accepts 3 connections of 4");
+    refused(&serve(&store), "the database accepts 3 of 4 connections");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The shipped Envoy before a real inbox: the inbox stores whatever the gate accepts, and its restart costs the sender no
-//! attempt.
+//! The shipped Envoy before a real inbox. The inbox stores every delivery that the gate accepts. During its restart no attempt of
+//! the sender fails.
 
 use crate::PROGRAM;
 use blobgate::contract::header;
@@ -65,7 +65,7 @@ fn with_headers(delivery: TestDelivery, names: usize, bytes: usize) -> TestDeliv
 }
 
 #[test]
-fn inbox_stores_whatever_the_gate_accepts() {
+fn inbox_stores_every_accepted_delivery() {
     on_every_envoy(|version| {
         let edge = Edge::start(version);
         for protocol in Protocol::BOTH {
@@ -116,7 +116,7 @@ fn inbox_accepts_as_many_headers_as_the_edge() {
 }
 
 #[test]
-fn restarting_the_inbox_costs_no_attempt() {
+fn no_attempt_fails_during_a_restart_of_the_inbox() {
     const RESTARTS: usize = 15;
     const SENDERS: usize = 10;
     const EACH: Duration = Duration::from_millis(100); // 100 a second, all together

@@ -1,4 +1,4 @@
-//! Only one inbox serves from a file, by any name, and after other files in its folder are deleted.
+//! Only one inbox serves a file: under any of its names, and also after other files in its folder are deleted.
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{forwarded, fresh_generation, migrate};

@@ -1,4 +1,4 @@
-//! Cases from the field: inputs that once lost an event or an outage without a sign, on real parts. A module for each kind.
+//! Regression tests on real parts: inputs and faults that once lost an event, or hid an outage. A module for each kind.
 
 #![allow(
     clippy::unwrap_used,

@@ -567,7 +567,7 @@ async fn reports_an_unknown_inbox() {
     let end = run_demo(does.to_vec(), inbox, &["--inbox", "none"]).await.0;
     one_sentence(
         &end,
-        "cannot check the entries: an inbox delivers, and the demo knows none. Name its admin listener with --inbox",
+        "cannot check the entries: an inbox delivered the events, and the demo knows none. Name its admin listener with --inbox",
     );
 }
 

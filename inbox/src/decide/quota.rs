@@ -21,8 +21,8 @@ impl QuarantineRoom {
 /// The most distinct bodies of one generation with one token, or without a token. The provider sends a failure and a completion
 /// five times each, and a signed URL may differ each time.
 const MAX_OF_GENERATION: i64 = 20;
-/// The most distinct bodies of one token about generations that are neither its own nor expected of its job. Does not apply to a
-/// static callback URL, which serves every generation.
+/// The most distinct bodies of one token about other generations than its own, unless its job is announced for them. Does not
+/// apply to a static callback URL, which serves every generation.
 const MAX_STRAY: i64 = 20;
 /// The most distinct bodies of one token, static callback URLs included. Each arrival counts them, in 3 ms.
 const MAX_OF_TOKEN: i64 = 10_000;
@@ -86,7 +86,7 @@ impl Quota<'_> {
         true
     }
 
-    /// Whether its generation is neither its token's own nor expected of its job.
+    /// Whether the token neither belongs to the arrival's generation, nor has the job that is announced for it.
     fn is_stray(&self, arrival: &Arrival) -> bool {
         let Some(key) = arrival.any_token() else { return false };
         let binds = arrival.token.as_ref().is_some_and(|token| token.binds);

@@ -27,7 +27,7 @@ const MAX_ANSWER: usize = 64 << 10;
 pub(crate) struct Target {
     /// The listener with the service routes.
     pub(crate) base: Uri,
-    /// How long a service may take to answer.
+    /// The time limit for the answer of a service.
     pub(crate) timeout: Duration,
     /// The keys that sign each attempt.
     pub(crate) keys: Option<WebhookKeys>,

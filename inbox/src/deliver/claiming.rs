@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const OVERDUE: i64 = -30_000_000;
 
 impl Deliverer {
-    /// When a route that catches up has room again.
+    /// The time at which a route that catches up has room again.
     pub(super) fn claims_again_at(&self) -> Option<Instant> {
         let now = Instant::now();
         self.routes.values().filter_map(|route| route.claims_again_at(now)).min()

@@ -4,13 +4,13 @@ use crate::store::MAX_DELAY;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use std::time::Duration;
 
-/// How long an inbox has an entry to itself before it renews the lease. Tests use a shorter lease.
+/// The duration of a lease: for this time one inbox has an entry to itself. Tests use a shorter one.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// Renewals in the time of a lease: three, so that one may fail.
 const RENEWALS: u32 = 3;
-/// An attempt ends before its lease does, by one part in this many.
+/// An attempt ends a tenth of the lease before the lease does.
 const MARGIN: u32 = 10;
-/// Delays double from a second to half an hour. Jitter adds up to as much again.
+/// Delays double from a second to half an hour. Jitter at most doubles each.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const MAX_BASE_DELAY: Duration = Duration::from_micros(MAX_DELAY.unsigned_abs() / 2);
 
@@ -21,7 +21,7 @@ pub(crate) struct DeliveryPace {
     pub(crate) concurrency: usize,
     /// The first rate of a route that catches up, in attempts a second. It doubles every 10 s.
     pub(crate) drain: std::num::NonZeroU32,
-    /// How long a lease lasts.
+    /// The duration of a lease.
     pub(crate) lease: Duration,
 }
 

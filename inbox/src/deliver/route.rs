@@ -17,15 +17,15 @@ use tokio::time::Instant;
 
 /// The service is down after this many unanswered attempts in a row, of more than one entry.
 const DOWN_AFTER: u32 = 5;
-/// How long after a failed attempt first attempts have reserved slots.
+/// For this time after a failed attempt, first attempts have reserved slots.
 const TROUBLED: Duration = Duration::from_secs(60);
-/// How long after a success probes are frequent: the route is more likely one on which some entries always fail.
+/// For this time after a success, probes are frequent: probably the service runs, and only some entries always fail.
 const RECENTLY: Duration = Duration::from_secs(5 * 60);
-/// One part in this many of a route's slots is reserved for each class, so that neither waits for the other's timeouts.
+/// Each class has a quarter of a route's slots for itself, so that neither waits for the other's timeouts.
 const RESERVED: usize = 4;
 /// The shortest time between claims while a route catches up.
 const CLAIM_EVERY: Duration = Duration::from_millis(50);
-/// How often a success is written, for other inboxes and the next start.
+/// The time between writes of a success, for other inboxes and the next start.
 const WRITE_SUCCESS_EVERY: Duration = Duration::from_secs(10);
 /// The same while other entries of the route fail.
 const WRITE_SUCCESS_IN_TROUBLE_EVERY: Duration = Duration::from_secs(1);
@@ -187,7 +187,7 @@ impl Route {
         *count = count.saturating_sub(1);
     }
 
-    /// While the route catches up: when it has room for the next claim.
+    /// The time at which a route that catches up has room for the next claim.
     pub(super) fn claims_again_at(&self, now: Instant) -> Option<Instant> {
         if self.paused || self.is_down() || self.in_flight() >= self.pace.concurrency {
             return None;

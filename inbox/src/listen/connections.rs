@@ -20,10 +20,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 const STALLED_TIMEOUT: Duration = Duration::from_secs(120);
 /// The idle timeout of a connection with a descriptor of the reserve.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a connection compares its times.
+/// The time between two checks of a connection's times.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// The share of connections that makes room at once, one part in this many: each takes some time to end.
+/// Half of the limit makes room at once: each connection takes some time to end.
 const ROOM_SHARE: usize = 2;
 
 /// All connections of a listener.
@@ -47,7 +47,7 @@ struct ConnectionState {
 struct Activity {
     /// The requests that are read or answered.
     requests: usize,
-    /// When the newest request began or ended; before the first, when the connection began.
+    /// The newest start or end of a request; before the first request, the start of the connection.
     since: Instant,
     /// Whether its next answer is its last.
     is_last: bool,

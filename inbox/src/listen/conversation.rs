@@ -26,7 +26,7 @@ const MAX_HEADERS: usize = 2 * (100 + 21 + 10);
 const MAX_HEAD: usize = 128 << 10;
 /// Above this size HTTP/2's reader answers 431 itself. Between [`MAX_HEAD`] and this size the answer is 503.
 const MAX_HEAD_READ: u32 = 1 << 20;
-/// HTTP/2 counts each header with this many bytes on top: RFC 9113, section 6.5.2.
+/// HTTP/2 adds this many bytes to the size of each header: RFC 9113, section 6.5.2.
 const HEADER_OVERHEAD: usize = 32;
 /// Once the listener is closed, how long an open connection waits for a request in transit.
 const CLOSING_PAUSE: Duration = Duration::from_millis(100);

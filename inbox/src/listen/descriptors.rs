@@ -21,7 +21,7 @@ const MIN_CONNECTIONS: usize = 8;
 const RESERVE: usize = 4;
 /// Fewer free descriptors than this count as none: the number is above the reserve, which varies.
 const MIN_FREE: usize = 2 * RESERVE;
-/// How often the free descriptors are counted.
+/// The time between counts of the free descriptors.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// The fault ends after this time with free descriptors, so that it does not flap between two connections.
 const CLEAR_AFTER: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ pub(crate) struct Descriptors {
     limit: Option<u64>,
     faults: Arc<Faults>,
     reserve: Arc<Mutex<Vec<File>>>,
-    /// When no descriptor was free last.
+    /// The last time at which no descriptor was free.
     last: Mutex<Option<Instant>>,
 }
 

@@ -6,7 +6,7 @@ use blobgate::contract::header;
 use blobgate::dialect::Dialect;
 use std::collections::BTreeMap;
 
-/// What the events of a hook have in common.
+/// The common values of a hook's events.
 #[derive(Clone, Debug)]
 pub(super) struct HookProfile {
     pub(super) path: String,

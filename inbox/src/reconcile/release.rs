@@ -60,8 +60,8 @@ pub(super) enum ReconcileError {
     NotStored(#[from] CommitError),
 }
 
-/// The answer of an entry that an expectation explains.
-const EXPLAINED: &str = "released: its generation is expected of its job";
+/// The answer of an entry that an expectation releases.
+const EXPLAINED: &str = "released: its generation is announced with its job";
 /// The answer of a confirmed entry.
 const CONFIRMED: &str = "released: the status API confirms it";
 
@@ -76,7 +76,7 @@ impl Releaser {
         Ok(outcome)
     }
 
-    /// Releases an entry that an expectation explains.
+    /// Releases an entry whose generation and job are now expected.
     pub(crate) async fn explained(&self, id: i64) -> Result<(), ReleaseError> {
         let entry = self.shared.store.quarantined(id).await?.ok_or(ReleaseError::Gone)?;
         let headers = read_headers(&entry.headers);

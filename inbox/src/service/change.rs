@@ -109,7 +109,7 @@ impl Operations {
         Ok(ChangeAnswer { changed: changed.changed.into_keys().collect(), refused, next })
     }
 
-    /// Counts what a change would do.
+    /// Counts the entries that a change would change or refuse.
     pub(crate) async fn preview(
         &self,
         change: Change,

@@ -109,7 +109,7 @@ pub(crate) enum Error {
     #[error("no pause of {0}: pass the same hook and event as when it was set; GET /pauses lists the pauses")]
     NoPause(String),
     #[error(
-        "generation {generation} of hook {hook} is expected of job {expected:?}, not of {named:?}: check the job"
+        "generation {generation} of hook {hook} already has the job {expected:?}, not {named:?}: check the job"
     )]
     OtherJob { hook: String, generation: String, expected: String, named: String },
     #[error(transparent)]
@@ -125,7 +125,7 @@ pub(crate) enum Error {
     #[error("the store contains the unknown event {0:?}: use the newer version that stored it")]
     NewerEvent(String),
     #[error(
-        "the store did not answer within {} s: the request may be done; repeating it is safe",
+        "the store did not answer within {} s: the request may have taken effect; repeating it is safe",
         .0.as_secs()
     )]
     Late(Duration),

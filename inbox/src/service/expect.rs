@@ -58,12 +58,12 @@ pub struct ExpectAnswer {
     /// The expectation.
     #[serde(flatten)]
     pub expectation: ExpectationStatus,
-    /// The quarantined entries that it explained, which are now released.
+    /// The quarantined entries that it released.
     pub released: Vec<i64>,
 }
 
 impl Operations {
-    /// Stores an expectation, and releases the entries that it explains.
+    /// Stores an expectation, and releases the entries that were quarantined for the lack of it.
     pub(crate) async fn expect(&self, request: &ExpectRequest) -> Result<ExpectAnswer, Error> {
         let expected = Announcement {
             hook: read_hook(&request.hook)?,
@@ -87,7 +87,9 @@ impl Operations {
             );
         }
         let released = released.map_err(|why| {
-            tracing::error!("cannot release an entry that an expectation explains: {why}");
+            tracing::error!(
+                "cannot release a quarantined entry of hook={hook} generation={generation}: {why}"
+            );
             Error::NotReleased(why)
         })?;
         Ok(ExpectAnswer { expectation: expectation.into(), released })

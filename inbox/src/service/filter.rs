@@ -24,19 +24,19 @@ pub struct EntryFilter {
     /// In this lane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<Lane>,
-    /// Of this hook.
+    /// Only entries of this hook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<String>,
-    /// Of this event, or claiming it.
+    /// Only entries of this event, and quarantined entries that claim it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventKind>,
     /// In quarantine for this reason: one of [`reasons`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Of this generation.
+    /// Only entries of this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<String>,
-    /// Of this job.
+    /// Only entries of this job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
     /// Received at this time or later.

@@ -68,7 +68,7 @@ impl Operations {
 
     /// Ends a pause.
     pub(crate) async fn resume(&self, target: &PauseTarget) -> Result<PauseAnswer, Error> {
-        // The name of a pause may be one that no hook can have.
+        // A hook of this name may be invalid, and the pause still has to end.
         let name = PauseName::read(target, read_any)?;
         let (hook, event) = (name.hook.clone(), name.event.clone());
         let store = self.shared.store.clone();

@@ -13,13 +13,13 @@ pub struct ProblemDocument {
     pub status: u16,
     /// The code.
     pub code: String,
-    /// What failed in this request, why, and what to do.
+    /// The failure of this request, its cause and the remedy.
     pub detail: String,
 }
 
 macro_rules! problem_codes {
     ($($name:ident $code:literal $status:literal $title:literal)*) => {
-        /// Why the admin listener does not do what a request wants. A row of the table in this file.
+        /// Why the admin listener refuses a request, or fails. A row of the table in this file.
         ///
         /// ```
         /// use blobgate_inbox::service::ProblemCode;
@@ -65,12 +65,12 @@ problem_codes! {
     EndpointUnknown      "endpoint-unknown"      404 "No endpoint has this path."
     EntryUnknown         "entry-unknown"         404 "The store has no such entry."
     PauseUnknown         "pause-unknown"         404 "The store has no such pause."
-    JobConflict          "job-conflict"          409 "The generation is already expected of another job."
+    JobConflict          "job-conflict"          409 "The generation is already announced with another job."
     ReleaseRefused       "release-refused"       409 "The entry cannot be released as this event."
     ProviderMissing      "provider-missing"      409 "This inbox runs without a status API."
     NotReleased          "not-released"          503 "An entry could not be released now. Repeat the request later."
     VersionTooOld        "version-too-old"       503 "The store contains a value of a newer version. Use that version."
-    StoreTimeout         "store-timeout"         503 "The store did not answer in time. The request may be done; repeating it is safe."
+    StoreTimeout         "store-timeout"         503 "The store did not answer in time. The request may have taken effect; repeating it is safe."
     StoreReplaced        "store-replaced"        503 "The store's files were removed or replaced. The inbox no longer uses them."
     StoreFailing         "store-failing"         503 "The store failed. Repeat the request later."
 }
@@ -94,7 +94,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn each_code_stands_once_and_has_a_sentence() {
+    fn each_code_is_unique_and_has_a_sentence() {
         let codes: BTreeSet<_> = ProblemCode::ALL.iter().map(|code| code.code()).collect();
         assert_eq!(codes.len(), ProblemCode::ALL.len());
         for code in ProblemCode::ALL {

@@ -56,7 +56,7 @@ pub struct ReevaluateAnswer {
     pub next: Option<i64>,
 }
 
-/// The reasons that an operator can waive: the store does not contain what they depend on.
+/// The reasons that an operator can waive: the store does not contain their inputs.
 pub fn waivable() -> impl Iterator<Item = &'static str> {
     reevaluate::waivable().map(Reason::code)
 }

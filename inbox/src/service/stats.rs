@@ -31,7 +31,7 @@ pub struct InboxStats {
     pub tombstones: i64,
     /// The pauses.
     pub pauses: Vec<ActivePause>,
-    /// The faults that stand.
+    /// The present faults.
     pub faults: Vec<FaultStatus>,
     /// The rescued files beside the store.
     pub rescued: Vec<String>,
@@ -44,7 +44,7 @@ pub struct FaultStatus {
     pub reason: String,
     /// The time at which it began.
     pub since: String,
-    /// What failed, and what to do.
+    /// The problem and the remedy.
     pub detail: String,
 }
 

@@ -13,7 +13,7 @@ pub use settings::SettingsError;
 use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
-/// An error of a store, by what a caller can do about it. Most contain the message of the database.
+/// An error of a store, classified by its remedy. Most contain the message of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached.

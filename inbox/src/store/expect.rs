@@ -29,7 +29,7 @@ pub(crate) struct Announcement {
 pub(crate) enum AnnouncementOutcome {
     /// The store has the expectation, since now or before.
     Recorded { expectation: Expectation, is_new: bool },
-    /// The generation is expected of another job.
+    /// The generation is announced with another job.
     OtherJob(String),
 }
 

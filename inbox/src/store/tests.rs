@@ -655,7 +655,7 @@ in_both! {
         // A newer migration that needs a newer program.
         test.sql("UPDATE schema_version SET oldest_program = 2").await;
         test.close();
-        let expected = "cannot open the store: its tables have version 2 and need a program that knows version 2, and this program knows 1. Start the program that made them, or name another store";
+        let expected = "cannot open the store: its tables have version 2, for programs from version 2, and this program has 1. Start the program that made them, or name another store";
         assert_eq!(test.place.open().await.unwrap_err().to_string(), expected);
         assert_eq!(test.place.migrate().await.unwrap_err().to_string(), expected);
         test.sql("DELETE FROM schema_version").await;

@@ -36,7 +36,7 @@ pub enum VersionError {
     },
     /// A newer program, or one with another history of migrations, made the tables.
     #[error(
-        "cannot open the store: its tables have version {version} and need a program that knows version {oldest_program}, and this program knows {program}. Start the program that made them, or name another store"
+        "cannot open the store: its tables have version {version}, for programs from version {oldest_program}, and this program has {program}. Start the program that made them, or name another store"
     )]
     Unknown {
         /// The version of the tables.

@@ -1,4 +1,4 @@
-//! The first violation of a payload, and the event that a person makes of it.
+//! The first violation of a payload, and its event once a person has named it.
 
 use super::{PayloadFields, TIMEOUT, is_https, read_failure, text};
 use crate::dialect::{Mismatch, Violation};
@@ -49,7 +49,7 @@ pub(crate) fn result_url<'a>(payload: &'a Value<'_>) -> Option<&'a str> {
     text(PayloadFields::of(unwrapped(payload)).video_url)
 }
 
-/// The event that a person makes of a payload. Its fields are unchecked.
+/// The event of a payload, of the kind and generation that a person has named. Its fields are unchecked.
 pub(crate) fn event_as(payload: &Value<'_>, kind: Kind, generation_id: GenerationId) -> Event {
     let fields = PayloadFields::of(unwrapped(payload));
     let failure = || {

@@ -53,7 +53,7 @@ fn settle(page: &str, text: &str) {
     panic!("docs/reference/{page}.md is stale: run `make reference` and commit the page. {difference}");
 }
 
-/// Where two texts differ first.
+/// The first difference of two texts.
 fn difference(written: &str, text: &str) -> Option<String> {
     if written == text {
         return None;

@@ -166,13 +166,15 @@ fn requires_ids_or_filters() {
                 &["1", "--state", "dead"],
                 "error: ids and filters exclude each other. Name entries by one of them\n",
             ),
-            (&["0"], "error: invalid value '0' for '[ID]...': 0 is not in 1.."),
+            (&["0"], "error: invalid value '0' for '[ID]...': it is no id of an entry."),
             (&["--state", "lost"], "error: invalid value 'lost' for '--state <STATE>'\n"),
         ] {
             let output = blobgate(&[&["inbox", command], args].concat()).output().unwrap();
             let message = text(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{message}");
             assert!(message.starts_with(sentence), "{message}");
+            let is_usage = message.contains(&format!("Usage: blobgate inbox {command} "));
+            assert!(is_usage || message.contains("invalid value"), "{message}");
         }
     }
 }

@@ -43,7 +43,7 @@ async fn announces_once(place: TestStore) {
     let other = args(&command("order-2"));
     let other: Vec<_> = other.iter().map(String::as_str).collect();
     let sentence = format!(
-        "generation {id} of hook veo3 is expected of job \"order-1\", not of \"order-2\": check the job"
+        "generation {id} of hook veo3 already has the job \"order-1\", not \"order-2\": check the job"
     );
     assert_eq!(inbox.refused(&other, 1), format!("blobgate: {sentence}\n"));
     let (status, problem) = inbox.call(Method::POST, "/expect", &of(1, "order-2")).await;
@@ -114,7 +114,7 @@ async fn releases_an_explained_entry(place: TestStore) {
     assert_eq!(requests[1].header(header::OVERRIDE), None);
     let released = inbox.get(&format!("/entries/{quarantined}")).await;
     assert_eq!((&released["state"], &released["lane"]), (&json!("superseded"), &json!("quarantine")));
-    assert_eq!(released["answer"], "released: its generation is expected of its job");
+    assert_eq!(released["answer"], "released: its generation is announced with its job");
     assert_eq!(inbox.expect(1, "order-1").await["released"], json!([]));
     // An expectation does not explain another job's token, which stays quarantined.
     inbox
@@ -168,7 +168,7 @@ async fn announces_from_a_file(place: TestStore) {
     let message = text(&output.stderr);
     let lines: Vec<_> = message.lines().collect();
     let other = format!(
-        "line 2: generation {} of hook veo3 is expected of job \"order-1\", not of \"order-2\": check the job",
+        "line 2: generation {} of hook veo3 already has the job \"order-1\", not \"order-2\": check the job",
         generation(2)
     );
     assert_eq!(

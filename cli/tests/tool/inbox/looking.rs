@@ -73,7 +73,7 @@ async fn lists_by_filter(place: TestStore) {
         (&["--reason", "bad"], "token-reused, token-conflict, event-conflict]"),
         (&["--limit", "0"], "0 is not in 1.."),
         (&["--generation", "7"], "invalid generation \"7\": use a UUID in the 8-4-4-4-12 form\n"),
-        (&["--since", "today"], "invalid since \"today\": use RFC 3339, such as 2026-01-31T12:00:00Z\n"),
+        (&["--since", "today"], "it names no time. Write 90m, or 2026-01-31T12:00:00Z\n"),
         (&["--colour"], "unexpected argument '--colour'"),
     ] {
         let message = inbox.refused(&[&["ls"], args].concat(), 2);

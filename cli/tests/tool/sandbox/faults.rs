@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const TIMES: (&str, &str) = ("2025-12-06T21:43:03.374000", r#""2025-12-06T21:44:06.143000""#);
-/// Of [`KEY`].
+/// A part of [`KEY`] that no output may contain.
 const PART_OF_KEY: &str = "a-key-of-a-test";
 const URL: &str = r#""https://cdn.runblob.io/videos/your-video.mp4""#;
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the rate doubles. Under a fixed rate a route would never catch up with more arrivals than that.
+/// The time in which the rate doubles. At a fixed rate, a route with more arrivals than that would never catch up.
 const DOUBLE_EVERY: Duration = Duration::from_secs(10);
 /// After 20 doublings the rate is above what one process can deliver.
 const MAX_DOUBLINGS: u32 = 20;
@@ -26,7 +26,7 @@ pub(super) struct Drain {
     rate: i64,
     tokens: i64,
     filled_at: Instant,
-    /// When the route began to catch up; nothing if it does not.
+    /// The start of the catching up; `None` if the route does not catch up.
     since: Option<Instant>,
 }
 
@@ -71,7 +71,7 @@ impl Drain {
         self.tokens = self.tokens.saturating_sub(taken).max(MAX_DEBT.saturating_neg());
     }
 
-    /// When there is room again; nothing while the rate is unbounded.
+    /// The time at which there is room again; `None` while the rate is unbounded.
     pub(super) fn has_room_at(&self, now: Instant) -> Option<Instant> {
         self.since?;
         let missing = self.worth_a_claim(now).saturating_sub(self.tokens).max(0);
@@ -88,7 +88,7 @@ impl Drain {
         self.filled_at = self.filled_at.max(now);
     }
 
-    /// The fewest tokens of a claim: half of the first bucket, so that at any rate twenty claims a second take all.
+    /// The fewest tokens of a claim: half of the first bucket. At any rate, twenty claims a second then take all tokens.
     fn worth_a_claim(&self, now: Instant) -> i64 {
         self.bucket(BURSTS_A_SECOND, now).checked_div(2).unwrap_or_default().max(TOKEN)
     }

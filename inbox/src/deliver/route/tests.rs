@@ -338,7 +338,7 @@ fn a_flapping_service_gets_no_new_burst() {
 }
 
 #[test]
-fn has_all_its_room_once_caught_up() {
+fn has_no_limit_once_caught_up() {
     let mut test = TestRoute::new(8, 30);
     test.go_down();
     test.pass(SECOND);

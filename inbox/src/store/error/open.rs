@@ -27,11 +27,17 @@ pub enum OpenError {
     #[error("cannot open {0}: the disk has no room for the index of its log ({1}). Free some space")]
     NoRoom(String, std::io::Error),
     /// SQLite's or PostgreSQL's error.
-    #[error("cannot open the store: {0}. Check that it exists, and that this user may use it")]
+    #[error("cannot open the store: {0}. {remedy}", remedy = remedy(.0))]
     Store(StoreError),
     /// The error of a migration.
     #[error("cannot migrate the store: {0}. Check that its user may create tables")]
     Migrate(String),
+    /// The directory of the file does not exist.
+    #[error("cannot open {0}: the directory does not exist. Create it, or name another path with --store")]
+    NoDirectory(String),
+    /// The path leads to a directory.
+    #[error("cannot open {0}: it is a directory. Name a file with --store")]
+    Directory(String),
     /// The error of the file system.
     #[error("cannot open {0}: {1}. Check the path and its permissions")]
     File(String, std::io::Error),
@@ -57,6 +63,17 @@ impl From<sqlx::migrate::MigrateError> for OpenError {
             VersionMismatch(version) | VersionMissing(version) => VersionError::Foreign(version).into(),
             error => Self::Migrate(error.to_string()),
         }
+    }
+}
+
+fn remedy(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Unreachable(_) | StoreError::Silent | StoreError::Stopped(_) => {
+            "Check that the database runs, and its address in --store"
+        }
+        StoreError::Damaged(_) => "Name another file with --store, or restore a backup",
+        StoreError::NoDatabase(_) => "Create the database, or name another with --store",
+        _ => "Check that it exists, and that this user may use it",
     }
 }
 

@@ -45,7 +45,7 @@ pub enum SettingsError {
         missing: String,
     },
     /// The session did not take `search_path`.
-    #[error("cannot open the store: the session's schema is {schema} and not {expected}. {SESSION_REMEDY}")]
+    #[error("cannot open the store: the session's schema is {schema}, not {expected}. {SESSION_REMEDY}")]
     SessionSchema {
         /// The schema of the session.
         schema: String,
@@ -54,7 +54,7 @@ pub enum SettingsError {
     },
     /// Another schema has the inbox's tables.
     #[error(
-        "cannot open the store: the inbox's tables are in the schema {schema} and not in {expected}, and may hold events. Rename the schema (ALTER SCHEMA {schema} RENAME TO {expected}), or drop the tables in it"
+        "cannot open the store: the inbox's tables are in the schema {schema}, not in {expected}, and may contain events. Rename the schema (ALTER SCHEMA {schema} RENAME TO {expected}), or drop the tables in it"
     )]
     TablesElsewhere {
         /// The schema of the tables.
@@ -64,7 +64,7 @@ pub enum SettingsError {
     },
     /// The database accepts fewer connections than the inbox needs.
     #[error(
-        "cannot open the store: the database accepts {open} connections of {needed} ({error}). {CONNECTIONS_REMEDY}"
+        "cannot open the store: the database accepts {open} of {needed} connections ({error}). {CONNECTIONS_REMEDY}"
     )]
     Connections {
         /// The number of open connections.
@@ -86,14 +86,14 @@ pub enum SettingsError {
     },
     /// A pooler gives each transaction another backend.
     #[error(
-        "cannot open the store: the database is behind a pooler by transaction ({evidence}). {SESSION_REMEDY}"
+        "cannot open the store: the database is behind a pooler in transaction mode ({evidence}). {SESSION_REMEDY}"
     )]
     TransactionPooler {
         /// The observation that shows it.
         evidence: String,
     },
     /// A pooler gives each statement another backend.
-    #[error("cannot open the store: the database is behind a pooler by statement. {SESSION_REMEDY}")]
+    #[error("cannot open the store: the database is behind a pooler in statement mode. {SESSION_REMEDY}")]
     StatementPooler,
 }
 

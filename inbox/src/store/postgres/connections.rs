@@ -203,7 +203,7 @@ impl ConnectionPool {
         let mut lowered = self.lowered.lock().unwrap_or_else(PoisonError::into_inner);
         if lowered.is_none() {
             tracing::warn!(
-                "the database refuses a connection beside {open} others ({why}). The inbox continues with these, and retries in {} s. {CONNECTIONS_REMEDY}",
+                "the database refuses more than {open} connections ({why}). The inbox continues with these, and retries in {} s. {CONNECTIONS_REMEDY}",
                 LOWERED_TIME.as_secs()
             );
         }

@@ -81,7 +81,7 @@ impl Postgres {
             return;
         }
         if let Err(error) = self.move_due_times().await {
-            tracing::error!("the database's clock was stepped back, and due entries wait longer: {error}");
+            tracing::error!("the database's clock went back, so due entries wait longer: {error}");
         }
     }
 

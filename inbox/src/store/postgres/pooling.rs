@@ -13,7 +13,7 @@ const ROUNDS: usize = 5;
 /// Checks that each connection has a backend of its own, and keeps it.
 ///
 /// While each other connection is in a transaction, the first connection must have the same backend as before, and none of theirs.
-/// A pooler by transaction gives the idle backend of the first connection to another one, or gives it a different idle backend.
+/// A pooler in transaction mode gives the idle backend of the first connection to another one, or gives it a different idle backend.
 pub(super) async fn check(connections: &mut [PgConnection]) -> std::result::Result<(), SettingsError> {
     let needed = connections.len();
     let Some((first, others)) = connections.split_first_mut() else { return Ok(()) };

@@ -43,7 +43,7 @@ impl DeliveryStore for Sqlite {
             UPDATE generation SET busy = e.id FROM entry e
             WHERE e.id IN (SELECT value FROM json_each(?1)) AND e.lane <> 'observed'
                 AND generation.hook = e.hook AND generation.generation = e.generation";
-        /// Of two entries of one generation, takes the one in `busy`.
+        /// If two entries have one generation, takes the one in `busy`.
         const CLAIM: &str = "
             UPDATE entry SET state = 'in_flight', attempts = attempts + 1, lease = lease + 1, lease_until = ?2
             WHERE id IN (SELECT value FROM json_each(?1)) AND (lane = 'observed' OR EXISTS (

@@ -21,7 +21,7 @@ pub(super) struct Difference {
     change: FileChange,
 }
 
-/// What differs. The kind decides on the rescue.
+/// The kind of a difference. It decides on the rescue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DifferenceKind {
     /// The path of the database leads to another file, or to none.

@@ -151,10 +151,13 @@ pub(super) fn is_locked(log: &Path) -> bool {
     File::open(log).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// Refuses hard links. SQLite's log is beside one name, so the file under another name lacks its newest events.
-fn check_names(path: &Path) -> Result<(), SettingsError> {
-    match metadata(path).map(|metadata| metadata.nlink()) {
-        Ok(names) if names > 1 => Err(SettingsError::HardLinks { path: path.to_owned(), names }),
+/// Refuses a directory and hard links. SQLite's log is beside one name, so the file under another name lacks its newest events.
+fn check_names(path: &Path) -> Result<(), OpenError> {
+    match metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err(OpenError::Directory(path.display().to_string())),
+        Ok(metadata) if metadata.nlink() > 1 => {
+            Err(SettingsError::HardLinks { path: path.to_owned(), names: metadata.nlink() }.into())
+        }
         _ => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ use super::open::{options, tables};
 use super::{MIGRATOR, OWNER_ONLY};
 use sqlx::{ConnectOptions, Connection};
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -33,5 +34,9 @@ fn create_private(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let created = OpenOptions::new().create(true).append(true).mode(OWNER_ONLY).open(path);
-    created.map(|_| ()).map_err(|error| OpenError::File(path.display().to_string(), error))
+    let name = path.display().to_string();
+    created.map(|_| ()).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => OpenError::NoDirectory(name),
+        _ => OpenError::File(name, error),
+    })
 }

@@ -71,7 +71,7 @@ enum RescueError {
     NoFolder,
     #[error(transparent)]
     Copy(#[from] CopyError),
-    #[error("{path} cannot be renamed: {error}")]
+    #[error("cannot rename {path}: {error}")]
     Rename { path: PathBuf, error: std::io::Error },
 }
 
@@ -275,7 +275,7 @@ impl fmt::Display for RescueReport<'_> {
         match self.result {
             Err(error) if self.difference.kind == DifferenceKind::Contents => write!(
                 f,
-                "the overwritten contents cannot be saved: {error}. End the inbox, and restore a backup (`blobgate inbox restore --help`)"
+                "cannot save the overwritten contents: {error}. End the inbox, and restore a backup (`blobgate inbox restore --help`)"
             ),
             Err(error) => write!(
                 f,

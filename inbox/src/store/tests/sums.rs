@@ -209,7 +209,7 @@ in_both! {
     }
 }
 
-/// Two writers do not wait for a sum, and a concurrent fold loses none.
+/// Two writers of the same sum do not wait for each other, and a concurrent fold loses no count.
 #[needs(Postgres)]
 #[tokio::test]
 async fn writers_do_not_wait_for_sums() {

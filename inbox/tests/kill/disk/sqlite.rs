@@ -20,7 +20,7 @@ use std::time::Duration;
 const RESERVE: u64 = 64 << 20;
 /// The space above the reserve, which this test fills.
 const HEADROOM: u64 = 12 << 20;
-/// Of 60 MB that are sent.
+/// The most growth of the file while the test sends 60 MB.
 const MAX_GROWTH: u64 = 2 << 20;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
