@@ -124,7 +124,7 @@ fn refuses_tables_in_another_schema() {
     let store = cluster.database();
     migrate(PROGRAM, &store);
     cluster.sql(name_of(&store), "DROP SCHEMA public; ALTER SCHEMA blobgate_inbox RENAME TO public");
-    let sentence = "the inbox's tables are in the schema public and not in blobgate_inbox";
+    let sentence = "the inbox's tables are in the schema public, not in blobgate_inbox";
     refused(&serve(&store), sentence);
     refused(&blobgate(PROGRAM, &["inbox", "migrate", "--store", &store]), sentence);
     let made = "SELECT count(*) FROM pg_namespace WHERE nspname = 'blobgate_inbox'";
