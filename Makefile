@@ -20,7 +20,7 @@ WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of the default: the module is 30 KB smaller and runs 1 in 40 instructions more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
 
 #: For users:
 
@@ -136,6 +136,13 @@ lint-scripts: $(LINT)/ruff ## lint shell and Python
 check-words: ## check the language of texts: the glossary's words, help, sentences, the README's length, commit subjects
 	@dev/need python3
 	dev/check-words
+
+rules: ## check the alert rules and their tests
+	@dev/need promtool python3
+	promtool check rules deploy/prometheus/rules.yaml
+	promtool check config deploy/prometheus/prometheus.yaml
+	promtool test rules deploy/prometheus/rules.test.yaml
+	dev/check-rules
 
 reference: cargo ## write docs/reference from the code
 	BLOBGATE_REFERENCE=write cargo test --locked -p blobgate -p blobgate-inbox -p blobgate-cli --lib --bins --test book -- reference
