@@ -63,15 +63,17 @@ fn starts_or_logs_why(has_index: bool, left: u64) {
 
 /// Makes everything read-only except the store's folder.
 const READ_ONLY: &str = "
-    mount --make-rprivate / && mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind / &&
-    for folder in /tmp /var/tmp /usr/tmp; do [ ! -d $folder ] || mount -t tmpfs -o ro none $folder || exit; done &&
+    mount --make-rprivate / &&
+    for folder in /tmp /var/tmp /usr/tmp; do
+        [ ! -d $folder ] || { mount --bind $folder $folder && mount -o remount,ro,bind $folder; } || exit
+    done &&
+    mount --bind \"$1\" \"$1\" && mount -o remount,rw,bind \"$1\" && mount -o remount,ro,bind / &&
     shift && cd / && unset TMPDIR SQLITE_TMPDIR && exec \"$0\" \"$@\"";
 
 #[needs(Root)]
 #[test]
 fn writes_temporary_files_only_into_the_stores_folder() {
     const EVENTS: usize = 3_000;
-    // Not under /tmp, over which the script mounts.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
     migrate(PROGRAM, &store);
