@@ -142,6 +142,10 @@ impl Token {
 }
 
 impl TokenError {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 7] =
+        [Self::TooLong, Self::Form, Self::Header, Self::Kid, Self::Algorithm, Self::Signature, Self::Claims];
+
     const fn name(self) -> &'static str {
         match self {
             TokenError::TooLong => "too-long",

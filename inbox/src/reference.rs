@@ -3,7 +3,9 @@
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
 use crate::health::Fault;
 use crate::service::ProblemCode;
-use blobgate_testkit_book::{check_page, check_part, code, constants, items_between, table};
+use blobgate_testkit_book::{
+    check_page, check_part, code, constants, documented_variants, items_between, table,
+};
 
 /// The texts in quotation marks of a part of a source.
 fn texts_between<'s>(source: &'s str, begin: &str, end: &str) -> Vec<&'s str> {
@@ -32,12 +34,8 @@ fn the_reference_has_each_endpoint_and_code() {
         Fault::ClockOffset,
         Fault::DescriptorsExhausted,
     ];
-    let docs = items_between(include_str!("health.rs"), "pub(crate) enum Fault {\n", "\n}");
-    assert_eq!(docs.len(), faults.len());
-    let faults = faults.into_iter().zip(docs).map(|(fault, (variant, docs))| {
-        assert_eq!(format!("{fault:?}"), variant);
-        [code(fault.code()), docs]
-    });
+    let faults = documented_variants(include_str!("health.rs"), "pub(crate) enum Fault {\n", faults);
+    let faults = faults.into_iter().map(|(fault, docs)| [code(fault.code()), docs]);
 
     let refusals = [
         ("method", "The method is not POST."),

@@ -105,16 +105,6 @@ mod tests {
     use blobgate_testkit_book::{check_page, table};
     use std::sync::Arc;
 
-    const ERRORS: [TokenError; 7] = [
-        TokenError::TooLong,
-        TokenError::Form,
-        TokenError::Header,
-        TokenError::Kid,
-        TokenError::Algorithm,
-        TokenError::Signature,
-        TokenError::Claims,
-    ];
-
     fn config(trust: &str) -> Config {
         let token = if trust.contains("token") { "/{token}" } else { "" };
         let quarantine = if trust.contains("open") { "none" } else { "route" };
@@ -141,7 +131,7 @@ mod tests {
     #[test]
     fn refuses_without_a_token_where_the_rule_needs_one() {
         const VIOLATION: Reason = Reason::ResultUrlDenied;
-        let tokens = ERRORS.into_iter().map(Token::Invalid).chain([Token::Absent]);
+        let tokens = TokenError::ALL.into_iter().map(Token::Invalid).chain([Token::Absent]);
         let tokens: Vec<Token> = tokens.collect();
         for trust in [r#"{"any_of": ["token"]}"#, r#"{"all_of": ["token", "confirmed"]}"#] {
             let config = config(trust);

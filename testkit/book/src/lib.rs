@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic)]
 
+use std::fmt::Debug;
 use std::fs;
 use std::path::PathBuf;
 
@@ -183,6 +184,23 @@ pub fn items_between(source: &str, begin: &str, end: &str) -> Vec<(String, Strin
     let Some((body, _)) = body.split_once(end) else { panic!("{begin} has no {end} after it") };
     let name = |item: &str| item.split([' ', ',', '(']).next().unwrap_or_default().to_owned();
     documented(body).iter().map(|found| (name(&found.item), found.paragraphs.join(" "))).collect()
+}
+
+/// The values of an enum, each with the doc comment of its variant. `begin` is the enum's first line in the source.
+///
+/// # Panics
+/// Where the values are not all variants, in the source's order.
+#[track_caller]
+pub fn documented_variants<T: Debug>(
+    source: &str,
+    begin: &str,
+    values: impl IntoIterator<Item = T>,
+) -> Vec<(T, String)> {
+    let values: Vec<T> = values.into_iter().collect();
+    let names: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+    let (variants, docs): (Vec<_>, Vec<_>) = items_between(source, begin, "\n}").into_iter().unzip();
+    assert_eq!(names, variants);
+    values.into_iter().zip(docs).collect()
 }
 
 /// A text as code in Markdown.
