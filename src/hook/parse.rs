@@ -44,7 +44,7 @@ keys! {
         "transport": "`tls_here`, [`{behind_proxy: [...]}`](#transport) or `any`" => "`tls_here`";
         /// The client addresses that may call. A list that covers all of IPv4 or IPv6 does not load.
         "source": "a list of IPv4 and IPv6 addresses and ranges, or `any`";
-        /// The proofs that authenticate senders. `open` authenticates nobody.
+        /// The proofs that authenticate senders. `open` authenticates no sender.
         "trust": "`open`, or a [rule](#trust)";
         /// `strict` refuses drift as `schema-invalid`.
         "schema": "`tolerant` or `strict`" => "`tolerant`";
