@@ -24,7 +24,9 @@ mod pages;
 mod quarantine;
 mod release;
 mod requests;
+mod rights;
 mod smoke;
+mod starting;
 mod whole;
 
 /// The tool under test.

@@ -109,7 +109,7 @@ impl From<sqlx::Error> for StoreError {
                 ) {
                     Self::RejectedRow(message)
                 } else if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-                    postgres::classify(error.code(), message)
+                    postgres::classify(error.code(), postgres::message(error))
                 } else if let Some(error) = error.try_downcast_ref::<SqliteError>() {
                     sqlite::classify(sqlx::error::DatabaseError::code(error).as_deref(), message)
                 } else {

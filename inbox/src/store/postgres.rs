@@ -6,6 +6,7 @@
 mod connect;
 mod connections;
 mod deciding;
+mod migrate;
 mod open;
 mod pooling;
 mod rights;
@@ -25,7 +26,7 @@ pub(super) use connect::{connect, options};
 use connections::ConnectionPool;
 use deciding::PostgresTransaction;
 use leases::Leases;
-pub(super) use open::migrate;
+pub(super) use migrate::migrate;
 use sqlx::migrate::Migrator;
 use sqlx::{query, query_as, query_scalar};
 use std::path::Path;

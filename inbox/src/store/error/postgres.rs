@@ -1,6 +1,7 @@
 //! Classifies SQLSTATEs: postgresql.org/docs/current/errcodes-appendix.html.
 
 use super::StoreError;
+use sqlx::postgres::PgDatabaseError;
 
 pub(super) fn classify(code: &str, message: String) -> StoreError {
     match code {
@@ -25,6 +26,16 @@ pub(super) fn classify(code: &str, message: String) -> StoreError {
             "57" => StoreError::Stopped(message),
             _ => StoreError::Unavailable(message),
         },
+    }
+}
+
+/// The message. A refused right has the right in its detail; other details can contain values of a row.
+pub(super) fn message(error: &PgDatabaseError) -> String {
+    match error.detail() {
+        Some(detail) if error.code() == "42501" => {
+            format!("{} ({})", error.message(), detail.trim_end_matches('.'))
+        }
+        _ => error.message().to_owned(),
     }
 }
 

@@ -163,5 +163,8 @@ fn check_names(path: &Path) -> Result<(), OpenError> {
 }
 
 pub(super) fn no_file(path: &Path) -> OpenError {
+    if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+        return OpenError::NoDirectory(path.display().to_string());
+    }
     VersionError::NoFile(path.to_owned()).into()
 }
