@@ -197,6 +197,10 @@ impl RetentionStore for BreakableStore {
     async fn fold_sums(&self, age: i64, limit: i64) -> Result<u64> {
         self.0.fold_sums(age, limit).await
     }
+
+    async fn trim_log(&self) -> Result<()> {
+        self.0.trim_log().await
+    }
 }
 
 #[async_trait]

@@ -70,6 +70,7 @@ impl Retention {
         if excess > 0 {
             self.purge_bodies(0, excess, ending).await?;
         }
+        self.store.trim_log().await?;
         if !measure_due {
             return Ok(());
         }

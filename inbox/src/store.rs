@@ -150,6 +150,8 @@ pub(crate) trait RetentionStore: Send + Sync {
     /// Deletes sums of delivered entries that are older than `age`, and adds up to `limit` differences to the sums. Returns their
     /// number.
     async fn fold_sums(&self, age: i64, limit: i64) -> Result<u64>;
+    /// Gives the space of a log back to the disk, while no event arrives.
+    async fn trim_log(&self) -> Result<()>;
 }
 
 /// Reads for an operator.

@@ -70,6 +70,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database closed the connection, or none is there: another connection may work.
+    pub(crate) fn is_disconnected(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Stopped(_))
+    }
+
     /// Whether the error lasts until a person acts.
     pub(crate) fn is_lasting(&self) -> bool {
         matches!(self, Self::Denied(_) | Self::Damaged(_))
