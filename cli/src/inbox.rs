@@ -28,10 +28,8 @@ mod stats;
 mod tail;
 
 use crate::log::Format;
-use crate::output::eprint_line;
 use anyhow::Result;
 use clap::Subcommand;
-use client::UsageError;
 use std::process::ExitCode;
 
 /// Store events durably and deliver them, or operate a running inbox
@@ -100,7 +98,7 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let ended = match args.command {
+    match args.command {
         Command::Serve(args) => serve::run(*args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Ls(args) => ls::run(args).await,
@@ -119,12 +117,5 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Purge(args) => purge::run(args).await,
         Command::Backup(args) => backup::run(args).await,
         Command::Restore(args) => restore::run(args).await,
-    };
-    match ended {
-        Err(error) if error.is::<UsageError>() => {
-            eprint_line(format_args!("blobgate: {error}"));
-            Ok(ExitCode::from(2))
-        }
-        ended => ended,
     }
 }

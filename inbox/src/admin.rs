@@ -27,7 +27,7 @@ use crate::service::Operations;
 use crate::space::Full;
 use crate::watch::ProbeError;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
@@ -48,6 +48,9 @@ pub(crate) struct Admin {
     pub(crate) ending: CancellationToken,
 }
 
+/// A gate's configuration with a million IP ranges. Other bodies have axum's limit of 2 MB.
+const MAX_CONFIGURATION: usize = 64 << 20;
+
 pub(crate) fn routes(admin: Arc<Admin>) -> Router {
     let open = Router::new()
         .route("/livez", get(livez))
@@ -63,7 +66,7 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/reconcile", post(endpoints::reconcile))
         .route("/replay", post(endpoints::replay))
         .route("/release", post(endpoints::release))
-        .route("/reevaluate", post(endpoints::reevaluate))
+        .route("/reevaluate", post(endpoints::reevaluate).layer(DefaultBodyLimit::max(MAX_CONFIGURATION)))
         .route("/drop", post(endpoints::discard))
         .route("/purge", post(endpoints::purge))
         .route("/tail", get(endpoints::tail))

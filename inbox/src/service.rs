@@ -7,6 +7,7 @@ mod entries;
 mod error;
 mod expect;
 mod filter;
+mod moment;
 mod names;
 mod pauses;
 mod payload;
@@ -28,7 +29,8 @@ pub use entries::{EntryDetail, EntryPage, EntrySummary, ListRequest};
 pub use error::BadRequest;
 pub(crate) use error::Error;
 pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
-pub use filter::{EntryFilter, reasons};
+pub use filter::{EntryFilter, read_generation, read_hook, read_job, reasons};
+pub use moment::{MomentError, parse_moment};
 pub use names::{EntryState, EventKind, ExpectationState, Lane};
 pub use pauses::{ActivePause, PauseAnswer, PauseTarget};
 pub use payload::{BodyEncoding, EntryPayload, HeaderLine};
@@ -39,7 +41,7 @@ pub use release::{ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
 pub use stats::{FaultStatus, InboxStats, RouteStats};
 use std::sync::Arc;
 use std::time::Duration;
-pub use tail::{TailEntry, TailPage, TailRequest, TailWith};
+pub use tail::{TailEntry, TailPage, TailRequest, TailWith, check_cursor};
 use tokio::sync::Notify;
 
 /// The operator's actions. Each is a method, in the file of its subject.

@@ -35,7 +35,7 @@ async fn requires_the_token() {
         assert_eq!(inbox.refused(&[command, &["--admin-token-env", "WRONG"]].concat(), 1), sentence);
     }
     assert!(inbox.lines(&["ls", "--admin-token-env", "TOKEN"]).is_empty());
-    let unset = inbox.refused(&["ls", "--admin-token-env", "NOT_THERE"], 1);
+    let unset = inbox.refused(&["ls", "--admin-token-env", "NOT_THERE"], 2);
     assert_eq!(unset, "blobgate: the environment variable NOT_THERE is unset or empty. Set it\n");
 
     for path in [
