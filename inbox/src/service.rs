@@ -15,6 +15,7 @@ mod problem;
 mod reconcile;
 mod reevaluate;
 mod release;
+mod retries;
 mod stats;
 mod tail;
 
@@ -38,6 +39,7 @@ pub use problem::{ProblemCode, ProblemDocument};
 pub use reconcile::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion, ReconcileRequest};
 pub use reevaluate::{ReevaluateAnswer, ReevaluateRequest, waivable};
 pub use release::{ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
+pub(crate) use retries::Retries;
 pub use stats::{FaultStatus, InboxStats, RouteStats};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +50,7 @@ use tokio::sync::Notify;
 pub(crate) struct Operations {
     pub(crate) shared: InboxHandles,
     pub(crate) releaser: Releaser,
+    pub(crate) retries: Retries,
     /// Wakes the reconciler.
     pub(crate) nudge: Arc<Notify>,
     /// The calls of the reconciler in a minute; nothing without a status API.

@@ -24,6 +24,7 @@ mod pages;
 mod quarantine;
 mod release;
 mod requests;
+mod retry;
 mod smoke;
 mod whole;
 
