@@ -40,10 +40,10 @@ fn retries_at_the_drain_rate(store: &str) {
         (count(&format!("state = 'waiting' AND attempts > 0 AND tried > {HOUR}")) == BACKLOG.to_string())
             .then_some(())
     });
-    service.forget();
+    let tried = service.arrivals().len();
     is_back.store(true, Ordering::Relaxed);
     pause(Duration::from_secs(2));
-    assert_eq!(service.arrivals().len(), 0, "nothing is due");
+    assert_eq!(service.arrivals().len(), tried, "nothing is due");
 
     let retried = inbox.command(&["retry", "--hook", "veo3", "--yes"]);
     let message = String::from_utf8_lossy(&retried.stderr).into_owned();
@@ -51,7 +51,7 @@ fn retries_at_the_drain_rate(store: &str) {
     assert_eq!(String::from_utf8_lossy(&retried.stdout), format!("{BACKLOG} entries retried\n"));
     // 50 a second for 10 s, and then 100 a second.
     let arrivals = eventually("all arrivals", || {
-        let arrivals = service.arrivals();
+        let arrivals = service.arrivals().split_off(tried);
         (arrivals.len() == BACKLOG).then_some(arrivals)
     });
     let first = arrivals.iter().map(|arrival| arrival.at).min().unwrap();
