@@ -40,7 +40,7 @@ pub use reconcile::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion, Reconc
 pub use reevaluate::{ReevaluateAnswer, ReevaluateRequest, waivable};
 pub use release::{ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
 pub(crate) use retries::Retries;
-pub use stats::{FaultStatus, InboxStats, RouteStats};
+pub use stats::{FailureStatus, FaultStatus, InboxStats, RefusalStatus, RouteStats};
 use std::sync::Arc;
 use std::time::Duration;
 pub use tail::{TailEntry, TailPage, TailRequest, TailWith, check_cursor};

@@ -271,18 +271,18 @@ WHERE id IN ({ids}) RETURNING id, route";
 
 /// The rest of the delay does not count towards the 72 h. No entry becomes due later than it was.
 const RETRY: &str = "
-WITH slot (entry_id, due) AS (VALUES {due})
+WITH k (entry_id, due) AS (VALUES {due})
 UPDATE entry SET
-    tried = CASE WHEN due_at <= slot.due THEN tried WHEN tried > due_at - slot.due THEN tried - (due_at - slot.due) ELSE 0 END,
-    due_at = CASE WHEN due_at > slot.due THEN slot.due ELSE due_at END
-FROM slot WHERE entry.id = slot.entry_id RETURNING entry.id, entry.route";
+    tried = CASE WHEN due_at <= k.due THEN tried WHEN tried > due_at - k.due THEN tried - (due_at - k.due) ELSE 0 END,
+    due_at = CASE WHEN due_at > k.due THEN k.due ELSE due_at END
+FROM k WHERE entry.id = k.entry_id RETURNING entry.id, entry.route";
 
 const DISCARD: &str =
     "UPDATE entry SET state = 'dropped', ended_at = $1 WHERE id IN ({ids}) RETURNING id, route";
 
 /// A purge of dead and quarantined entries drops them: no payload is left for a decision.
 const PURGE: &str = "
-UPDATE entry SET size = 0, answer = NULL,
+UPDATE entry SET size = 0, answer = NULL, client = NULL,
     ended_at = CASE WHEN state IN ('dead', 'quarantined') THEN $1 ELSE ended_at END,
     state = CASE WHEN state IN ('dead', 'quarantined') THEN 'dropped' ELSE state END
 WHERE id IN ({ids}) RETURNING id, route";
