@@ -7,7 +7,7 @@ use crate::confirm::Provider;
 use crate::contract;
 #[cfg(not(target_family = "wasm"))]
 use crate::contract::token::MAX_NAME;
-use crate::hook::{Hook, SharedSections};
+use crate::hook::{Hook, PathIndex, SharedSections};
 use crate::json::{self, Value};
 use crate::keyring::Keyring;
 #[cfg(not(target_family = "wasm"))]
@@ -15,6 +15,7 @@ use crate::settings::Section;
 use crate::settings::{ConfigError, Environment, Node, keys};
 use crate::sign::Signer;
 use crate::token::TokenKeys;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A valid configuration.
@@ -125,18 +126,17 @@ impl Config {
         };
         let hooks = fields.required("hooks", "a list of hooks")?;
         let mut loaded: Vec<Arc<Hook>> = Vec::new();
+        let (mut names, mut paths) = (BTreeSet::new(), PathIndex::default());
         for node in hooks.list("a list of hooks")? {
-            let hook = Hook::parse(&node, &shared)?;
-            if loaded.iter().any(|other| other.name == hook.name) {
+            let hook = Arc::new(Hook::parse(&node, &shared)?);
+            if !names.insert(Arc::clone(&hook.name)) {
                 return Err(node.duplicate("name", &hook.name));
             }
-            if loaded.iter().any(|other| other.path == hook.path) {
-                return Err(node.duplicate("path", &hook.path));
+            match paths.insert(&hook) {
+                Ok(()) => loaded.push(hook),
+                Err(other) if other.path == hook.path => return Err(node.duplicate("path", &hook.path)),
+                Err(other) => return Err(node.overlapping_path(&hook.path, &other.path)),
             }
-            if let Some(other) = loaded.iter().find(|other| other.overlaps(&hook)) {
-                return Err(node.overlapping_path(&hook.path, &other.path));
-            }
-            loaded.push(Arc::new(hook));
         }
         if loaded.is_empty() {
             return Err(hooks.invalid("at least one hook"));

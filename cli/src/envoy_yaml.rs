@@ -9,11 +9,8 @@ pub(crate) fn gate_configuration(file: &Path) -> Result<Value> {
     let name = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|why| anyhow!("cannot read {name}: {why}. Name an envoy.yaml with --config"))?;
-    let yaml: Value = serde_saphyr::from_str(&text).map_err(|error| {
-        anyhow!(
-            "cannot read {name} as YAML: {}. Correct it, or name another with --config",
-            error.without_snippet()
-        )
+    let yaml = parse(&text).map_err(|error| {
+        anyhow!("cannot read {name} as YAML: {error}. Correct it, or name another with --config")
     })?;
     let mut found = Vec::new();
     collect(&yaml, &mut found);
@@ -25,6 +22,15 @@ pub(crate) fn gate_configuration(file: &Path) -> Result<Value> {
         [one] => Ok(one.take()),
         _ => bail!("{name} has several configurations of the gate. Name a file with one with --config"),
     }
+}
+
+/// Reads an operator's own file, so of any size. Envoy has no limit either.
+pub(crate) fn parse(text: &str) -> Result<Value, String> {
+    let options = serde_saphyr::options! {
+        budget: None,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: usize::MAX },
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.without_snippet().to_string())
 }
 
 fn collect(value: &Value, found: &mut Vec<Value>) {
