@@ -67,9 +67,6 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 /// A status has one nested object that may nest further: `error.details`.
 const MAX_DEPTH: usize = 16;
 
-/// The longest label and the longest name of DNS (RFC 1035, section 2.3.4).
-const MAX_LABEL: usize = 63;
-const MAX_HOST: usize = 253;
 const AUTHORITY: &str = "a host such as platform.runblob.io, with :port if it has one, and nothing else";
 
 keys! {
@@ -181,18 +178,15 @@ fn is_authority(text: &str) -> bool {
         Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
         _ => (text, None),
     };
-    let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    if !port.is_none_or(|port| is_number(port) && port.parse::<u16>().is_ok_and(|port| port > 0)) {
+    // `parse` also takes a sign.
+    if !port.is_none_or(|port| !port.starts_with('+') && port.parse::<u16>().is_ok_and(|port| port > 0)) {
         return false;
     }
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        return address.parse::<std::net::Ipv6Addr>().is_ok();
+        return address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_ipv6());
     }
-    let is_label = |label: &str| {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        !label.is_empty() && label.len() <= MAX_LABEL && label.bytes().all(is_plain)
-    };
-    host.len() <= MAX_HOST && host.split('.').all(is_label)
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+    host.as_bytes().split(|byte| *byte == b'.').all(|label| !label.is_empty() && label.iter().all(is_plain))
 }
 
 impl Provider {

@@ -316,7 +316,7 @@ impl Exchange {
             State::Observed(hook) => Some(hook),
             State::Refused(hook, _) => hook.as_ref(),
         };
-        host.count(Counter::response(hook, Status::LEFT, None));
+        host.count(Counter::response(hook, Status::Left, None));
         self.state = State::Answered;
     }
 }

@@ -1,5 +1,6 @@
 //! Stage 1: finds the hook of a path.
 
+pub(crate) mod conflict;
 mod parse;
 
 #[cfg(not(target_family = "wasm"))]
@@ -16,7 +17,6 @@ use crate::source::Source;
 use crate::token::{TokenKeys, TokenRequirement};
 use crate::transport::Transport;
 use crate::trust::Trust;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One guarded path with its rules.
@@ -145,31 +145,6 @@ impl Hook {
             ResultUrlDenied => self.checks.result_url == Check::Enforce,
             TokenMismatch => by_token && self.checks.prompt == Check::Enforce,
             NotConfirmed | ConfirmUnavailable => self.trust == Trust::TokenAndConfirmed && enforces_trust,
-        }
-    }
-}
-
-/// The hooks by their paths. It finds two hooks that one path could match, without comparing each hook with each other.
-#[derive(Debug, Default)]
-pub(crate) struct PathIndex(BTreeMap<String, Arc<Hook>>);
-
-impl PathIndex {
-    /// Adds a hook.
-    ///
-    /// # Errors
-    /// The hook that has the same path, or a path with a token above or below.
-    pub(crate) fn insert(&mut self, hook: &Arc<Hook>) -> Result<(), Arc<Hook>> {
-        let path = &hook.path;
-        let above = path.match_indices('/').filter_map(|(end, _)| self.0.get(path.get(..end)?));
-        let above = above.filter(|other| other.token.is_some());
-        let below = self.0.range(format!("{path}/")..).next().map(|(_, other)| other);
-        let below = below.filter(|other| hook.token.is_some() && is_at_or_under(other.path.as_bytes(), path));
-        match self.0.get(path).into_iter().chain(above).chain(below).next() {
-            Some(other) => Err(Arc::clone(other)),
-            None => {
-                self.0.insert(path.clone(), Arc::clone(hook));
-                Ok(())
-            }
         }
     }
 }
