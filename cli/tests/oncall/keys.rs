@@ -32,17 +32,17 @@ fn api_key_is_revoked() {
 #[needs(Prometheus)]
 #[test]
 fn minter_signs_with_an_unknown_key() {
-    minter_signs_with(TestToken::UnknownKid, "kid");
+    minter_signs_with(TestToken::UnknownKid, "token=kid kid=2026-11");
 }
 
 #[needs(Prometheus)]
 #[test]
 fn minter_signs_with_another_key_of_a_known_name() {
-    minter_signs_with(TestToken::WrongKey, "signature");
+    minter_signs_with(TestToken::WrongKey, "token=signature kid=dev");
 }
 
 #[track_caller]
-fn minter_signs_with(token: TestToken, outcome: &str) {
+fn minter_signs_with(token: TestToken, line: &str) {
     const ALERT: &str = "BlobgateTokenInvalid";
     let stack = Stack::start(TestEvent::GOOD);
     // The other proof covers it.
@@ -51,7 +51,7 @@ fn minter_signs_with(token: TestToken, outcome: &str) {
     let operator = Operator::at_fault();
     let alert = operator.sees(&stack, ALERT);
     assert_eq!(alert.label("hook"), "veo3-token");
-    operator.runs(&stack, "token-invalid", &[], &[outcome]);
+    operator.runs(&stack, "token-invalid", &[], &[line]);
     stack.traffic.change(TestEvent::GOOD);
     pause(TestEvent::confirmed(token).every);
     stack.prometheus.scraped();
@@ -64,7 +64,11 @@ fn minter_signs_with(token: TestToken, outcome: &str) {
     let rule = rules.iter().find(|rule| rule["name"] == ALERT).unwrap();
     let query = rule["query"].as_str().unwrap();
     assert_eq!(stack.prometheus.query_at(query, mended).unwrap().len(), 1, "at the remedy");
-    assert_eq!(stack.prometheus.query_at(query, mended + WINDOW).unwrap(), [], "five minutes after the remedy");
+    assert_eq!(
+        stack.prometheus.query_at(query, mended + WINDOW).unwrap(),
+        [],
+        "five minutes after the remedy"
+    );
     operator.was_woken_by(&[]);
 }
 
@@ -77,7 +81,8 @@ fn signing_keys_differ() {
     let operator = Operator::at_fault();
     operator.sees(&stack, "BlobgateSigningKeysDiffer");
     let pids = [&stack.envoy, &stack.inbox].map(|part| part.as_ref().unwrap().pid().to_string());
-    let shown = operator.runs(&stack, "signing-keys", &[("GATE_PID", &pids[0]), ("INBOX_PID", &pids[1])], &[]);
+    let shown =
+        operator.runs(&stack, "signing-keys", &[("GATE_PID", &pids[0]), ("INBOX_PID", &pids[1])], &[]);
     let digests: Vec<&str> = shown.lines().collect();
     assert!(digests.len() == 2 && digests[0] != digests[1], "{shown}");
     stack.inbox = None;

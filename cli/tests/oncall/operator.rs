@@ -60,7 +60,13 @@ impl Operator {
 
     /// Runs a block of a runbook. Its output must contain these words.
     #[track_caller]
-    pub(crate) fn runs(&self, stack: &Stack, block: &str, replaced: &[(&str, &str)], words: &[&str]) -> String {
+    pub(crate) fn runs(
+        &self,
+        stack: &Stack,
+        block: &str,
+        replaced: &[(&str, &str)],
+        words: &[&str],
+    ) -> String {
         let name = format!("oncall/{block}");
         let found = self.blocks.iter().find(|block| block.name == name);
         let found = found.unwrap_or_else(|| panic!("no runbook has a block {name}"));

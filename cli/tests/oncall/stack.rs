@@ -124,7 +124,15 @@ impl Stack {
     pub(crate) fn start_envoy(&mut self) {
         let binary = fs::canonicalize(versions().pop().unwrap().binary).unwrap();
         let mut command = Command::new(binary);
-        command.args(["-c", "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]);
+        command.args([
+            "-c",
+            "envoy.yaml",
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--log-level",
+            "warn",
+        ]);
         command.args(["--file-flush-interval-msec", "20"]);
         command.env(TOKEN_KEY.0, TOKEN_KEY.1).env(SIGNING_KEY.0, SIGNING_KEY.1);
         self.envoy = Some(self.spawn(command, "envoy.log"));
@@ -194,7 +202,8 @@ impl Stack {
         command.args(["-c", &script]).current_dir(self.folder.path()).env("PATH", path);
         command.stdin(Stdio::null());
         let done = command.output().unwrap();
-        let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let text =
+            [done.stdout, done.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         println!("$ {}\n{}", script.trim_end(), text.trim_end());
         text
     }

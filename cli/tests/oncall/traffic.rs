@@ -128,9 +128,11 @@ impl Sender {
             }
             Form::Drifted => body["resolution"] = json!("1080p"),
         }
-        let path = event.token.text().map_or("/hooks/veo3".to_owned(), |token| format!("/hooks/veo3/{token}"));
+        let path =
+            event.token.text().map_or("/hooks/veo3".to_owned(), |token| format!("/hooks/veo3/{token}"));
         let delivery = TestDelivery::json(&body).path(&path);
-        let answer = self.gate.clone().from(event.from).try_open().and_then(|mut open| open.try_send(&delivery));
+        let answer =
+            self.gate.clone().from(event.from).try_open().and_then(|mut open| open.try_send(&delivery));
         answer.is_ok_and(|answer| answer.status == 200).then_some(generation)
     }
 
