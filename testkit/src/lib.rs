@@ -15,6 +15,7 @@
 pub mod answer;
 pub mod bootstrap;
 pub mod client;
+pub mod clone;
 pub mod delivery;
 pub mod disk;
 pub mod envoy;
@@ -36,6 +37,7 @@ pub use blobgate_testkit_book as book;
 pub use blobgate_testkit_needs::needs;
 pub use bootstrap::Bootstrap;
 pub use client::{Client, Connector, Protocol, Protocol::H1, Protocol::H2};
+pub use clone::CloneFolder;
 pub use delivery::{Length, TestDelivery};
 pub use disk::Ext4Disk;
 pub use envoy::{EnvoyProcess, Options};
