@@ -20,7 +20,7 @@ WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of the default: the module is 30 KB smaller and runs 1 in 40 instructions more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget compose bench count bench-inbox bench-smoke clean
 
 #: For users:
 
@@ -103,6 +103,10 @@ bench-smoke: build ## run every bench briefly with debug builds, and check the a
 	benches/count --smoke --only "no filter" --only "empty filter"
 	benches/inbox/run --smoke
 
+oncall: build tools ## break real stacks, and evaluate each alert and panel in a real Prometheus
+	@dev/need cargo cc openssl prometheus
+	cargo test --locked --workspace --test oncall
+
 outage: build tools ## stop a service and the inbox under a stream of generations; OUTAGE=300 SPEED=1 for the real five minutes
 	@dev/need cargo cc openssl python3
 	cargo build --locked --bin blobgate
@@ -158,7 +162,7 @@ check-fmt: cargo ## check the format of the code
 
 clippy: clippy-core ## lint on both targets, with warnings as errors
 	cargo clippy --locked --workspace --exclude blobgate --all-targets -- -D warnings
-	cargo clippy --locked --workspace --test field -- -D warnings
+	cargo clippy --locked --workspace --test field --test oncall -- -D warnings
 	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 --features crash-test -- -D warnings
