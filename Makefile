@@ -103,7 +103,7 @@ bench-smoke: build ## run every bench briefly with debug builds, and check the a
 	benches/count --smoke --only "no filter" --only "empty filter"
 	benches/inbox/run --smoke
 
-oncall: build tools ## break real stacks, and evaluate each alert and panel in a real Prometheus
+oncall: build tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
 	@dev/need cargo cc openssl prometheus
 	cargo test --locked --workspace --test oncall
 
@@ -141,12 +141,14 @@ check-words: ## check the language of texts: the glossary's words, help, sentenc
 	@dev/need python3
 	dev/check-words
 
-rules: ## check the alert rules and their tests
+rules: ## check the alert rules and their tests, the dashboard, and the table of faults
 	@dev/need promtool python3
 	promtool check rules deploy/prometheus/rules.yaml
 	promtool check config deploy/prometheus/prometheus.yaml
 	promtool test rules deploy/prometheus/rules.test.yaml
 	dev/check-rules
+	dev/check-dashboard
+	dev/check-night
 
 reference: cargo ## write docs/reference from the code
 	BLOBGATE_REFERENCE=write cargo test --locked -p blobgate -p blobgate-inbox -p blobgate-cli --lib --bins --test book -- reference
