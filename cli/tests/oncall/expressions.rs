@@ -6,6 +6,7 @@ use crate::selectors::{Selector, selectors};
 use blobgate_testkit::clone::ADMIN;
 use blobgate_testkit::{CloneFolder, PrometheusProcess, eventually, needs, repository, versions};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 
@@ -20,6 +21,9 @@ const EMPTY: &[(&str, &str)] = &[];
 
 /// Series that a rule or a panel selects and that do not exist after the demo, and why.
 const ABSENT: &[(&str, &str)] = &[];
+
+/// The panel of refused and quarantined deliveries.
+const REFUSED: &str = "panel Refused or quarantined, by reason, A";
 
 /// `blobgate up --dev` in a folder. Killed on drop, and the kernel ends its parts.
 struct RunningStack {
@@ -52,14 +56,14 @@ impl RunningStack {
         stack
     }
 
-    /// Runs `blobgate demo`. Each of its rows must be as expected.
+    /// The rows of `blobgate demo`. Each must be as expected.
     #[track_caller]
-    fn demo(&self) {
+    fn demo(&self) -> Vec<Value> {
         let local = |scheme: &str, port: u16, path: &str| {
             format!("{scheme}://127.0.0.1:{}{path}", self.clone.port(port))
         };
         let mut command = Command::new(PROGRAM);
-        command.current_dir(self.clone.path()).arg("demo");
+        command.current_dir(self.clone.path()).args(["demo", "--json"]);
         command.args([
             "--gate",
             &local("https", 8443, "/webhook"),
@@ -79,6 +83,8 @@ impl RunningStack {
         let done = command.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
+        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+        report["rows"].as_array().unwrap().clone()
     }
 
     /// A Prometheus with the shipped configuration, with the ports of this stack and an interval of one second.
@@ -186,25 +192,50 @@ fn absent(prometheus: &PrometheusProcess, selector: &Selector) -> Vec<String> {
     absent
 }
 
+/// The answers with a reason, by status and reason: what the demo got.
+fn answers_with_reason(rows: &[Value]) -> BTreeMap<(String, String), u64> {
+    let mut answers = BTreeMap::new();
+    for row in rows {
+        let of_entry = &row["in_inbox"][0]["reason"];
+        if let Some(reason) = row["code"].as_str().or_else(|| of_entry.as_str()) {
+            *answers.entry((row["answer"].to_string(), reason.to_owned())).or_default() += 1;
+        }
+    }
+    answers
+}
+
+/// The same, as the panel shows it.
+#[track_caller]
+fn shown_answers(prometheus: &PrometheusProcess) -> BTreeMap<(String, String), u64> {
+    let panel = of_dashboard().into_iter().find(|expression| expression.place == REFUSED).expect(REFUSED);
+    let mut answers = BTreeMap::new();
+    for sample in prometheus.query(&panel.text).unwrap() {
+        let label = |name| sample.labels.iter().find(|(label, _)| label == name).unwrap().1.clone();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a small whole number
+        let count = sample.value as u64;
+        *answers.entry((label("status"), label("reason"))).or_default() += count;
+    }
+    answers
+}
+
 #[needs(Prometheus)]
 #[test]
 fn every_expression_has_a_value_after_the_demo() {
     let stack = RunningStack::start();
     let prometheus = stack.prometheus();
     prometheus.scraped();
-    assert_eq!(
-        prometheus.query("up").unwrap().iter().map(|sample| sample.value).collect::<Vec<_>>(),
-        [1.0, 1.0]
-    );
-    stack.demo();
-    // A rate needs two scrapes, and a rule an evaluation after them.
+    let up = prometheus.query("up").unwrap().iter().map(|sample| sample.value).collect::<Vec<_>>();
+    assert_eq!(up, [1.0, 1.0]);
+    let rows = stack.demo();
+    // A rate needs two scrapes, and a rule an evaluation after them. The inbox measures its entries every 30 s.
     prometheus.scraped();
     prometheus.scraped();
     let evaluations = prometheus.evaluations();
     eventually("evaluation of the rules", || (prometheus.evaluations() > evaluations + 2).then_some(()));
 
-    let all: Vec<Expression> = of_rules(&prometheus).into_iter().chain(of_dashboard()).collect();
     let (mut empty, mut firing, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    let all: Vec<Expression> = of_rules(&prometheus).into_iter().chain(of_dashboard()).collect();
+    assert!(all.len() > 40, "{}", all.len());
     for expression in &all {
         let values = prometheus.query(&expression.text);
         let values =
@@ -216,8 +247,9 @@ fn every_expression_has_a_value_after_the_demo() {
         }
         missing.extend(selectors(&expression.text).iter().flat_map(|selector| absent(&prometheus, selector)));
     }
-    assert!(all.len() > 40, "{}", all.len());
     assert_listed("series that do not exist", ABSENT, missing);
     assert_listed("empty expressions", EMPTY, empty);
     assert_listed("firing alerts", FIRING, firing);
+    // Each refusal of the demo is the first one of its reason.
+    assert_eq!(shown_answers(&prometheus), answers_with_reason(&rows));
 }
