@@ -13,14 +13,39 @@ use std::process::{Child, Command, Stdio};
 /// The alerts that the demo's deliveries fire. No other one fires.
 const FIRING: &[(&str, &str)] = &[
     ("BlobgateQuarantined", "two deliveries are quarantined"),
-    ("BlobgateRefusalsRise", "15 deliveries are refused within seconds"),
+    ("BlobgateRefusalsRise", "over five deliveries are refused within seconds"),
+    ("BlobgateTokenInvalid", "a forged token has the gate's `kid` and another key"),
 ];
 
 /// Expressions of panels and recording rules that are empty after the demo: rule, or panel and query, and why.
-const EMPTY: &[(&str, &str)] = &[];
+const EMPTY: &[(&str, &str)] = &[
+    ("panel Drift: no line is well, A", NO_DRIFT),
+    ("panel Lost or stuck: 0 is well, A", NONE_DEAD),
+    ("rule blobgate_drift:increase5m", NO_DRIFT),
+];
+
+const NO_DRIFT: &str = "the demo has no drift; a field has a series from its first one";
+
+const NONE_DEAD: &str =
+    "a route has the series of a state from its first entry in it, and an event dies after 72 h";
 
 /// Series that a rule or a panel selects and that do not exist after the demo, and why.
-const ABSENT: &[(&str, &str)] = &[];
+const ABSENT: &[(&str, &str)] = &[
+    (
+        "blobgate_confirm_total{outcome=~\"in-flight\"}",
+        "appears with the first one; the gate counts at 0 what is a fault",
+    ),
+    ("blobgate_confirm_total{outcome=~\"not-started\"}", "the same"),
+    ("blobgate_drift:increase5m", NO_DRIFT),
+    ("blobgate_drift_total", NO_DRIFT),
+    ("blobgate_drift_total{environment=~\".*\",hook=~\".*\"}", NO_DRIFT),
+    ("blobgate_inbox_entries{state=\"dead\"}", NONE_DEAD),
+    ("blobgate_inbox_entries{state=\"dead\",route=~\".*/.+\"}", NONE_DEAD),
+    (
+        "blobgate_inbox_quarantine_entries{reason=\"confirm-unavailable\"}",
+        "no entry of the demo has this reason",
+    ),
+];
 
 /// The panel of refused and quarantined deliveries.
 const REFUSED: &str = "panel Refused or quarantined, by reason, A";
@@ -227,7 +252,11 @@ fn every_expression_has_a_value_after_the_demo() {
     let up = prometheus.query("up").unwrap().iter().map(|sample| sample.value).collect::<Vec<_>>();
     assert_eq!(up, [1.0, 1.0]);
     let rows = stack.demo();
-    // A rate needs two scrapes, and a rule an evaluation after them. The inbox measures its entries every 30 s.
+    // The inbox measures its entries every 30 s.
+    prometheus.within_evaluations(90, "measured entries", |prometheus| {
+        prometheus.query("sum(blobgate_inbox_quarantine_entries) == 2").unwrap().pop()
+    });
+    // A rate needs two scrapes, and a recording rule an evaluation after them.
     prometheus.scraped();
     prometheus.scraped();
     let evaluations = prometheus.evaluations();
