@@ -243,7 +243,7 @@ impl ReadStore for BreakableStore {
         self.0.knows_hook(hook).await
     }
 
-    async fn oldest_waiting(&self) -> Result<Option<i64>> {
+    async fn oldest_waiting(&self) -> Result<Vec<(String, i64)>> {
         self.0.oldest_waiting().await
     }
 

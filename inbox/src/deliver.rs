@@ -174,7 +174,7 @@ impl Deliverer {
         match self.store.finish(&self.unwritten, give_up_after).await {
             Ok(dead) => {
                 for id in dead {
-                    self.metrics.dead.inc();
+                    self.metrics.died(self.leased.get(&id).map_or("other", |entry| &entry.route));
                     tracing::error!(
                         entry = id,
                         "entry={id} is dead after 72 h of attempts: `blobgate inbox show {id}` shows the last answer"

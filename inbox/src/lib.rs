@@ -36,10 +36,12 @@ mod reconcile;
 mod reevaluate;
 #[cfg(test)]
 mod reference;
+mod refusals;
 mod release;
 mod retention;
 mod serve;
 pub mod service;
+mod signatures;
 mod space;
 pub mod store;
 mod violation;

@@ -36,7 +36,7 @@ pub use problem::{ProblemCode, ProblemDocument};
 pub use reconcile::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion, ReconcileRequest};
 pub use reevaluate::{ReevaluateAnswer, ReevaluateRequest, waivable};
 pub use release::{ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
-pub use stats::{FaultStatus, InboxStats, RouteStats};
+pub use stats::{FailureStatus, FaultStatus, InboxStats, RefusalStatus, RouteStats};
 use std::sync::Arc;
 use std::time::Duration;
 pub use tail::{TailEntry, TailPage, TailRequest, TailWith};

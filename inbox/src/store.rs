@@ -30,6 +30,8 @@ pub(crate) use expect::{Announcement, AnnouncementOutcome, CallBudget, NextCall,
 pub(crate) use filter::{Filter, Restriction};
 pub use place::{DatabaseUrlError, Place, PlaceError};
 pub(crate) use read::{Cursor, FollowPage};
+#[cfg(test)]
+pub(crate) use row::RouteUsage;
 pub(crate) use row::{
     ClaimedEntry, CommittedBatch, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
     FinishedAttempt, Pause, QuarantinedEntry, StoredPayload, Usage,
@@ -177,8 +179,8 @@ pub(crate) trait ReadStore: Send + Sync {
     ) -> Result<Vec<i64>>;
     /// Whether the store has an accepted or quarantined entry, or an expectation, of this hook.
     async fn knows_hook(&self, hook: &str) -> Result<bool>;
-    /// The time at which the oldest waiting entry was received.
-    async fn oldest_waiting(&self) -> Result<Option<i64>>;
+    /// The time at which the oldest waiting entry of each route was received.
+    async fn oldest_waiting(&self) -> Result<Vec<(String, i64)>>;
     async fn paused(&self) -> Result<Vec<DatedPause>>;
     /// Expectations with a status call to come, the oldest first.
     async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>>;

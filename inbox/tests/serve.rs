@@ -107,6 +107,7 @@ impl ServedInbox {
             store,
             receive: listen().await,
             admin: listen().await,
+            metrics: None,
             deliver_to: format!("http://{}", service.address).parse().unwrap(),
             sign: None,
             verify: None,
@@ -318,7 +319,8 @@ async fn verifies_the_gates_signature_and_signs_each_attempt() {
     };
     let sentence = "it has no signature by the gate's key";
     inbox.post(&gate_headers(&[])).await.assert_refused("signature", sentence);
-    send(OTHER_KEY, now).await.assert_refused("signature", sentence);
+    let other_key = "its signature is by another key: set the same signing key for the gate and the inbox";
+    send(OTHER_KEY, now).await.assert_refused("signature", other_key);
     let late = send(KEY, now - 600).await;
     assert_eq!((late.status, late.reason.as_deref()), (503, Some("clock-offset")), "{}", late.body);
     assert!(late.body.starts_with("the time of its signature is 60"), "{}", late.body);
@@ -361,7 +363,8 @@ async fn verifies_signatures_of_binary_bodies() {
     ]);
     inbox.send(Method::POST, &quarantined, body).await.assert_stored();
     let answer = inbox.send(Method::POST, &quarantined, [body, b" "].concat()).await;
-    answer.assert_refused("signature", "it has no signature by the gate's key");
+    let other_key = "its signature is by another key: set the same signing key for the gate and the inbox";
+    answer.assert_refused("signature", other_key);
 }
 
 #[tokio::test]

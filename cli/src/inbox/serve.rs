@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// The address for operators: health, metrics and the other commands
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085", value_parser = parse_address)]
     admin: SocketAddr,
+    /// The address for scrapers, off by default: it answers GET /metrics alone, without a token
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
+    metrics: Option<SocketAddr>,
     /// The URL of Envoy's listener with the service routes
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090", value_parser = parse_envoy_url)]
     deliver_to: Uri,
@@ -96,7 +99,8 @@ SIGTERM ends the inbox within 25 s. Until then it finishes attempts and stores e
 loses nothing.
 
 The admin listener answers /livez (the process runs), /healthz (the store accepts events), /readyz
-(the inbox accepts events), /metrics, and the other commands.
+(the inbox accepts events), /metrics, and the other commands. A scraper needs no such right: with
+--metrics, a listener of its own answers /metrics and nothing else.
 
 Exit code: 0 when a signal ended it, 1 when it cannot start or continue, 2 for wrong usage.
 
@@ -138,13 +142,21 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let receive = listen(args.listen, "--listen").await?;
     let admin = listen(args.admin, "--admin").await?;
-    let ready =
+    let metrics = match args.metrics {
+        Some(address) => Some(listen(address, "--metrics").await?),
+        None => None,
+    };
+    let mut ready =
         format!("inbox listens on http://{}, admin http://{}", receive.local_addr()?, admin.local_addr()?);
+    if let Some(metrics) = &metrics {
+        ready.push_str(&format!(", metrics http://{}", metrics.local_addr()?));
+    }
     let ending = CancellationToken::new();
     let settings = Settings {
         store: args.store,
         receive,
         admin,
+        metrics,
         deliver_to: args.deliver_to,
         sign,
         verify,

@@ -63,6 +63,7 @@ problem_codes! {
     HostDenied           "host-denied"           403 "Without an admin token, the Host header must be an IP address or localhost."
     ContentTypeDenied    "content-type-denied"   403 "Without an admin token, the content type of a change must be application/json."
     EndpointUnknown      "endpoint-unknown"      404 "No endpoint has this path."
+    MethodDenied         "method-denied"         405 "The endpoint does not have this method."
     EntryUnknown         "entry-unknown"         404 "The store has no such entry."
     PauseUnknown         "pause-unknown"         404 "The store has no such pause."
     JobConflict          "job-conflict"          409 "The generation is already announced with another job."

@@ -12,8 +12,7 @@ mod rights;
 
 use super::batch::{self, IdSource};
 use super::error::{DAMAGED, postgres::remedy};
-use super::read::{OLDEST_WAITING, USAGE};
-use super::row::seconds;
+use super::read::{OLDEST_WAITING, USAGE, USAGE_OF_ROUTES};
 use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, FileWatch, Result, Store, StoreError, Usage};
 use crate::arrival::Arrival;
 use crate::decide::QuarantineRoom;
@@ -155,12 +154,13 @@ impl Store for Postgres {
     }
 
     async fn usage(&self) -> Result<Usage> {
-        let (rows, now, oldest) = transaction!(self, |connection| {
+        let (rows, routes, oldest, now) = transaction!(self, |connection| {
             let rows = query_as(USAGE).fetch_all(&mut *connection).await?;
-            let oldest: Option<i64> = query_scalar(OLDEST_WAITING).fetch_optional(&mut *connection).await?;
-            (rows, query_scalar(NOW).fetch_one(&mut *connection).await?, oldest)
+            let routes = query_as(USAGE_OF_ROUTES).fetch_all(&mut *connection).await?;
+            let oldest = query_as(OLDEST_WAITING).fetch_all(&mut *connection).await?;
+            (rows, routes, oldest, query_scalar(NOW).fetch_one(&mut *connection).await?)
         })?;
-        Ok(Usage::of(rows, oldest.map_or(0, |oldest| seconds(now, oldest))))
+        Ok(Usage::of(rows, routes, oldest, now))
     }
 
     /// The inbox does not watch the disk of a database.

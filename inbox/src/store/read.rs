@@ -16,7 +16,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, token_id, job, authenticated, digest, size, route,
+pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, client, token_id, job, authenticated, digest, size, route,
     supersedes, override, redelivery, received_at, seen, seen_at, due_at, attempts, lease_until, status, answer, ended_at";
 
 const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = $1";
@@ -27,7 +27,7 @@ FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = '
 
 /// Adds up the sums of all entries, and the sums of delivered entries by ten minutes.
 const ENTRY_GROUPS: &str = "
-SELECT nullif(route, '') AS route, state, CASE WHEN state = 'quarantined' THEN reason END AS reason,
+SELECT CASE WHEN route NOT LIKE '%/quarantined' THEN route END AS route, state, CASE WHEN state = 'quarantined' THEN reason END AS reason,
     CAST(sum(CASE since WHEN -1 THEN entries ELSE 0 END) AS bigint) AS count, CAST(sum(bytes) AS bigint) AS bytes,
     CAST(sum(CASE WHEN since > $1 THEN entries ELSE 0 END) AS bigint) AS recently_delivered,
     CAST(sum(tombstones) AS bigint) AS tombstones
@@ -48,10 +48,27 @@ const OPEN: &str =
 pub(super) const USAGE: &str = "
 SELECT lane, state, CAST(sum(entries) AS bigint), CAST(sum(bytes) AS bigint) FROM entry_sum WHERE since = -1 GROUP BY lane, state";
 
-/// Matches the expression of the index `entry_oldest`. No other statement can use that index.
+/// The number of entries by route, the largest first. A flood of routes must not fill the memory.
+pub(super) const USAGE_OF_ROUTES: &str = "
+SELECT route, state, nullif(reason, '') AS reason, CAST(sum(entries) AS bigint) AS count FROM entry_sum WHERE since = -1
+GROUP BY route, state, reason ORDER BY 4 DESC LIMIT 10000";
+
+/// The arrival of each route's oldest waiting entry, by two index steps a route. Matches the expression of the index `entry_oldest`:
+/// no other statement can use that index.
 pub(super) const OLDEST_WAITING: &str = "
-SELECT CASE state WHEN 'waiting' THEN received_at END FROM entry
-WHERE (CASE state WHEN 'waiting' THEN received_at END) IS NOT NULL ORDER BY 1 LIMIT 1";
+WITH RECURSIVE routes (route) AS (
+    SELECT min(route) FROM entry WHERE state = 'waiting'
+    UNION ALL
+    SELECT (SELECT min(e.route) FROM entry e WHERE e.state = 'waiting' AND e.route > routes.route) FROM routes
+    WHERE routes.route IS NOT NULL
+)
+SELECT route, received_at FROM (
+    SELECT route, (
+        SELECT CASE e.state WHEN 'waiting' THEN e.received_at END FROM entry e
+        WHERE e.route = routes.route AND (CASE e.state WHEN 'waiting' THEN e.received_at END) IS NOT NULL ORDER BY 1 LIMIT 1
+    ) AS received_at
+    FROM routes WHERE route IS NOT NULL
+) AS oldest WHERE received_at IS NOT NULL";
 
 /// The pauses, for deliveries.
 pub(super) const ACTIVE_PAUSES: &str = "SELECT hook, event FROM pause";
@@ -92,7 +109,7 @@ pub(super) trait ReadStatements {
         limit: i64,
     ) -> Result<Vec<i64>, Error>;
     async fn knows_hook(&mut self, hook: &str) -> Result<bool, Error>;
-    async fn oldest_waiting(&mut self) -> Result<Option<i64>, Error>;
+    async fn oldest_waiting(&mut self) -> Result<Vec<(String, i64)>, Error>;
     async fn paused(&mut self) -> Result<Vec<DatedPause>, Error>;
     async fn open_expectations(&mut self, limit: i64) -> Result<Vec<Expectation>, Error>;
     async fn expectation(&mut self, hook: &str, generation: &str) -> Result<Option<Expectation>, Error>;
@@ -182,8 +199,8 @@ macro_rules! reading {
                 query_scalar(KNOWS_HOOK).bind(hook).fetch_one(self).await
             }
 
-            async fn oldest_waiting(&mut self) -> Result<Option<i64>, Error> {
-                query_scalar(OLDEST_WAITING).fetch_optional(self).await
+            async fn oldest_waiting(&mut self) -> Result<Vec<(String, i64)>, Error> {
+                query_as(OLDEST_WAITING).fetch_all(self).await
             }
 
             async fn paused(&mut self) -> Result<Vec<DatedPause>, Error> {

@@ -15,8 +15,7 @@ mod rescued;
 
 use super::batch::{self, IdSource};
 use super::error::{DAMAGED, sqlite::remedy};
-use super::read::{OLDEST_WAITING, USAGE};
-use super::row::seconds;
+use super::read::{OLDEST_WAITING, USAGE, USAGE_OF_ROUTES};
 use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, Result, Store, StoreError, Usage};
 use crate::arrival::Arrival;
 use crate::decide::QuarantineRoom;
@@ -207,8 +206,9 @@ impl Store for Sqlite {
 
     async fn usage(&self) -> Result<Usage> {
         let rows = query_as(USAGE).fetch_all(&self.reads).await?;
-        let oldest: Option<i64> = query_scalar(OLDEST_WAITING).fetch_optional(&self.reads).await?;
-        Ok(Usage::of(rows, oldest.map_or(0, |oldest| seconds(self.clock.now(), oldest))))
+        let routes = query_as(USAGE_OF_ROUTES).fetch_all(&self.reads).await?;
+        let oldest = query_as(OLDEST_WAITING).fetch_all(&self.reads).await?;
+        Ok(Usage::of(rows, routes, oldest, self.clock.now()))
     }
 
     async fn explain(&self, error: &StoreError) -> (Fault, String) {

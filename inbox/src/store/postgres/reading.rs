@@ -55,7 +55,7 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.knows_hook(hook).await?)
     }
 
-    async fn oldest_waiting(&self) -> Result<Option<i64>> {
+    async fn oldest_waiting(&self) -> Result<Vec<(String, i64)>> {
         reading!(self, |connection| connection.oldest_waiting().await?)
     }
 

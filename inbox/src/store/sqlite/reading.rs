@@ -54,7 +54,7 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.knows_hook(hook).await?)
     }
 
-    async fn oldest_waiting(&self) -> Result<Option<i64>> {
+    async fn oldest_waiting(&self) -> Result<Vec<(String, i64)>> {
         Ok(self.reads.acquire().await?.oldest_waiting().await?)
     }
 
