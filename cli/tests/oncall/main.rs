@@ -8,7 +8,14 @@
 )]
 
 mod expressions;
+mod keys;
+mod machines;
+mod operator;
+mod quarantine;
 mod selectors;
+mod services;
+mod stack;
+mod traffic;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");
