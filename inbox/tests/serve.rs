@@ -429,7 +429,7 @@ async fn stores_only_whole_requests_of_clients_that_leave() {
     }
     assert_eq!(inbox.service.got(1).await.len(), 1);
     inbox.post(&gate_headers(&[])).await.assert_stored();
-    inbox.until_metric(r#"blobgate_inbox_received_total{what="repeated"} 1"#).await;
+    inbox.until_metric(r#"blobgate_inbox_received_total{route="veo3/completed",what="repeated"} 1"#).await;
 }
 
 async fn hang_up_after(address: SocketAddr, bytes: &[u8]) {
