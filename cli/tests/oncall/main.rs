@@ -7,10 +7,12 @@
     clippy::expect_used
 )]
 
+mod expressions;
 mod keys;
 mod machines;
 mod operator;
 mod quarantine;
+mod selectors;
 mod services;
 mod stack;
 mod traffic;
