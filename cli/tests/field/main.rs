@@ -24,7 +24,9 @@ mod pages;
 mod quarantine;
 mod release;
 mod requests;
+mod scrape;
 mod smoke;
+mod status;
 mod whole;
 
 /// The tool under test.
