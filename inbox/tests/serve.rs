@@ -128,7 +128,7 @@ impl ServedInbox {
         change(&mut settings);
         let (receive, admin) = (settings.receive.local_addr().unwrap(), settings.admin.local_addr().unwrap());
         let ending = CancellationToken::new();
-        let served = tokio::spawn(serve(settings, ending.clone()));
+        let served = tokio::spawn(serve(settings, ending.clone(), || ()));
         let inbox = Self { receive, admin, ending, served, service, _directory: directory };
         inbox.until_ready().await;
         inbox

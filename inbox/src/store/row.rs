@@ -175,11 +175,20 @@ pub(crate) struct StoredPayload {
     pub(crate) body: Vec<u8>,
 }
 
+/// The path and the headers of a delivery, unchanged.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct StoredHead {
+    pub(crate) path: Vec<u8>,
+    pub(crate) headers: Vec<u8>,
+}
+
 /// A quarantined entry with its payload.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct QuarantinedEntry {
     pub(crate) hook: String,
     pub(crate) reason: Option<QuarantineReason>,
+    /// The client's address.
+    pub(crate) client: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) job: Option<String>,
     pub(crate) path: Vec<u8>,

@@ -17,7 +17,7 @@ const LIMITED: [(&str, &str); 1] = [("list", "SCAN entry")];
 /// Statements that may scan, with the reason.
 const ALLOWED: [(&str, &str); 6] = [
     ("COLUMNS", "a part of statements"),
-    ("NEWEST_PAYLOAD", "stops at the newest entry of the hook"),
+    ("NEWEST_HEAD", "stops at the newest entry of the hook"),
     ("CANDIDATES", "counts the entries of an operator's filter"),
     ("FORGET_FOREIGN_TRANSACTIONS", "`migrate`, after a restore"),
     ("COUNT", "the index of open expectations"),
@@ -84,7 +84,11 @@ fn of_driver(name: &str) -> Vec<(String, String)> {
 }
 
 fn complete(sql: &str) -> String {
-    let sql = sql.replace("{ids}", "1, 2").replace("{free}", "").replace("{has_route}", "route IS NOT NULL");
+    let sql = sql
+        .replace("{ids}", "1, 2")
+        .replace("{due}", "(1, 2), (2, 3)")
+        .replace("{free}", "")
+        .replace("{has_route}", "route IS NOT NULL");
     if sql.ends_with("seen, received_at, seen_at, due_at)")
         || sql.ends_with("(entry_id, path, headers, body)")
     {
