@@ -4,12 +4,12 @@ use super::client::{AdminArgs, InboxClient};
 use super::filter::FilterArgs;
 use super::report::entries;
 use super::tail::START;
-use crate::output::{eprint_line, escape_json};
+use crate::output::{self, Stdout, eprint_line, escape_json};
 use crate::progress::Progress;
 use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{TailRequest, TailWith};
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +56,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         TailRequest { filter: args.filter.read(), limit: Some(MAX_PAGE), with, ..TailRequest::default() };
     let until = inbox.tail(&request).await?.next;
     request.until = Some(until.clone());
+    let is_stdout = args.out.is_none();
     let (mut out, line): (Box<dyn Write>, LineFormat) = match &args.out {
         Some(path) => {
             let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -64,17 +65,26 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             })?;
             (Box::new(BufWriter::new(file)), |json| json)
         }
-        None => (Box::new(BufWriter::new(io::stdout())), |json| escape_json(&json).into_owned()),
+        None => (Box::new(BufWriter::new(Stdout)), |json| escape_json(&json).into_owned()),
     };
     let mut export = Export { after: args.after, count: 0, progress: Progress::uncounted("exported") };
     let written = export.write(&inbox, request, &until, &mut out, line).await;
     let (after, count) = (export.after.clone(), export.count);
     drop(export);
     match written {
-        // `head` closes the pipe.
-        Err(error) if is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
-        Err(error) if count > 0 => {
-            return Err(error.context(format!("{} exported. Continue with --after {after}", entries(count))));
+        Err(error) => {
+            let failure = output::check().err().filter(|_| is_stdout);
+            if count == 0 || failure.as_ref().is_some_and(|failure| failure.is_closed) {
+                return Err(error);
+            }
+            let rest = format!("{} exported. Continue with --after {after}", entries(count));
+            return Err(match failure {
+                Some(_) => {
+                    eprint_line(format_args!("{rest}"));
+                    error
+                }
+                None => error.context(rest),
+            });
         }
         written => written?,
     }
@@ -118,8 +128,4 @@ impl Export {
             }
         }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
