@@ -5,12 +5,14 @@
 use crate::arrival::Arrival;
 use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
+use crate::line_limit::permits;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{ArrivalOutcome, CommittedBatch, StoreError, StoreHandle};
 use crate::wake::Wake;
 use crate::watch::Watch;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use blobgate::event::Kind;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -135,10 +137,12 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
             }
             // Halves until the bad or too large part is alone, so that the other arrivals are stored.
             Err(error) if batch.len() > 1 && (error.is_row_refused() || error.is_too_large()) => {
-                tracing::error!(
-                    "cannot store {} events at once, so the inbox halves the batch: {error}",
-                    batch.len()
-                );
+                if permits(("halve", "")) {
+                    tracing::error!(
+                        "cannot store {} events at once, so the inbox halves the batch: {error}",
+                        batch.len()
+                    );
+                }
                 let rest = batch.split_off(batch.len().div_ceil(2));
                 Box::pin(store(batch, commits)).await;
                 batch = rest;
@@ -151,14 +155,18 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
             }
             Err(error) if error.is_row_refused() => {
                 commits.metrics.store_errors.inc();
-                tracing::error!("cannot store an event: the store refuses its values: {error}");
+                if permits(("row", "")) {
+                    log_refused_row(&batch, &error);
+                }
                 commits.watch.doubt();
                 batch.into_iter().for_each(|pending| pending.answer(Err(CommitError::Store)));
                 return;
             }
             Err(error) => {
                 commits.metrics.store_errors.inc();
-                tracing::error!("cannot store a batch of {}: {error}", batch.len());
+                if permits(("batch", "")) {
+                    tracing::error!("cannot store a batch of {}: {error}", batch.len());
+                }
                 commits.watch.failed(&error).await;
                 // Nobody grants a right within seconds, so the sender gets 503.
                 let Some(delay) = delays.next().filter(|_| !error.is_lasting()) else {
@@ -168,6 +176,20 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
                 tokio::time::sleep(delay).await;
             }
         }
+    }
+}
+
+/// The batch has one event: larger ones are halved first.
+fn log_refused_row(batch: &[Pending], error: &StoreError) {
+    for Pending { arrival, .. } in batch {
+        tracing::error!(
+            hook = arrival.hook,
+            generation = arrival.generation.as_deref(),
+            event = arrival.event().map(Kind::name),
+            "cannot store an event hook={} generation={}: the store refuses its values: {error}",
+            arrival.hook,
+            arrival.generation.as_deref().unwrap_or("-")
+        );
     }
 }
 

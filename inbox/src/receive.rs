@@ -7,7 +7,7 @@ use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
 use crate::health::{Fault, StandingFault};
 use crate::key::{SignatureError, WebhookKeys};
-use crate::line_limit::LineLimit;
+use crate::line_limit;
 use crate::listen::{REASON, is_local, split_port};
 use crate::space::Full;
 use crate::store::ArrivalOutcome;
@@ -38,7 +38,6 @@ pub(crate) struct Receiver {
     /// Every request needs a signature of one of these keys.
     pub(crate) keys: Option<WebhookKeys>,
     pub(crate) clocks: Arc<Clocks>,
-    pub(crate) log: LineLimit,
     /// The listener's port, if its address is a loopback address.
     pub(crate) local_port: Option<u16>,
 }
@@ -58,8 +57,8 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         Err(refusal) => {
             let code = refusal.code();
             receiver.shared.metrics.refused(code);
-            if receiver.log.passes() {
-                tracing::warn!(code, "refused code={code}: {refusal}");
+            if line_limit::permits(("refused", code)) {
+                tracing::warn!(reason = code, "refused reason={code}: {refusal}");
             }
             let headers = HeaderMap::from_iter([(REASON, HeaderValue::from_static(code))]);
             (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{refusal}\n")).into_response()

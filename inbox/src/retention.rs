@@ -1,6 +1,7 @@
 //! Retention: deletes bodies after 14 days, tombstones after 400, and delivered bodies earlier when space is short.
 
 use crate::handles::InboxHandles;
+use crate::line_limit::permits_condition;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{StoreError, StoreHandle};
@@ -60,7 +61,9 @@ impl Retention {
                 && !error.is_replaced()
             {
                 self.metrics.store_errors.inc();
-                tracing::error!("retention failed, and runs again later: {error}");
+                if permits_condition(("retention", "")) {
+                    tracing::error!("retention failed, and runs again later: {error}");
+                }
             }
         }
     }

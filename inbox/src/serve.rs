@@ -8,7 +8,7 @@ use crate::failpoint::time_of;
 use crate::handles::InboxHandles;
 use crate::health::Faults;
 use crate::key::WebhookKeys;
-use crate::line_limit::LineLimit;
+use crate::line_limit;
 use crate::listen::{Descriptors, HttpListener, ListenerName, raise_limit};
 use crate::metrics::Metrics;
 use crate::receive::{self, Receiver};
@@ -20,6 +20,7 @@ use crate::store::{OpenError, Place};
 use axum::http::Uri;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -110,7 +111,6 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
         shared: shared.clone(),
         keys: settings.verify,
         clocks,
-        log: LineLimit::default(),
         local_port: local.filter(|address| address.ip().is_loopback()).map(|address| address.port()),
     };
     let closing = CancellationToken::new();
@@ -186,12 +186,14 @@ async fn start(
     let deliverer = Deliverer::new(shared.clone(), pace, target);
     tasks.delivering.spawn(deliverer.run(ending.clone()));
     tasks.delivering.spawn(retention.run(ending.clone()));
+    tasks.delivering.spawn(line_limit::report(ending.clone()));
     tasks.delivering.spawn(Arc::clone(&shared.watch).run(Arc::clone(clocks), ending.clone()));
     let operations = Operations {
         shared: shared.clone(),
         releaser,
         nudge,
         per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
+        warned_of_no_provider: AtomicBool::new(false),
         reconcile_after: micros(reconcile.after),
     };
     (committer, operations)

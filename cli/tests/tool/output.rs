@@ -130,10 +130,15 @@ impl Rig {
 
     fn dropped(&self) -> String {
         let id = self.waiting();
-        eventually("a dropped entry", || {
-            self.inbox.command(&["drop", &id, "--yes"]).status.success().then_some(())
-        });
+        self.drop(&id);
         id
+    }
+
+    /// Drops an entry between two attempts.
+    fn drop(&self, id: &str) {
+        eventually("a dropped entry", || {
+            self.inbox.command(&["drop", id, "--yes"]).status.success().then_some(())
+        });
     }
 
     /// Every form of a command that prints, each with entries of its own. A server has none here.
@@ -166,7 +171,7 @@ impl Rig {
             }
             "inbox drop" => vec![
                 format!("{} --yes {admin}", self.quarantined()),
-                format!("{} --dry-run --json {admin}", self.quarantined()),
+                format!("{} --yes --json {admin}", self.quarantined()),
             ],
             "inbox expect" => vec![
                 format!("{} {admin}", announced()),
@@ -181,7 +186,8 @@ impl Rig {
             "inbox purge" => ["--yes", "--dry-run", "--dry-run --json", "--yes --json"]
                 .map(|form| {
                     let generation = fresh_generation();
-                    self.stored(&forwarded(&generation));
+                    let id = self.stored(&forwarded(&generation));
+                    self.drop(&id);
                     format!("--generation {generation} {form} {admin}")
                 })
                 .into(),

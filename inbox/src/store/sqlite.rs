@@ -21,6 +21,7 @@ use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, Result, Store, StoreEr
 use crate::arrival::Arrival;
 use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
+use crate::line_limit::permits_condition;
 use async_trait::async_trait;
 use clock::Clock;
 pub(super) use copy::{backup, restore};
@@ -195,7 +196,11 @@ impl Store for Sqlite {
             match empty.await {
                 Ok(()) => *writer = Some(owned),
                 Err(error) => {
-                    tracing::error!("cannot empty the store's log on a full disk: {error}. Free some space");
+                    if permits_condition(("store-log", "")) {
+                        tracing::error!(
+                            "cannot empty the store's log on a full disk: {error}. Free some space"
+                        );
+                    }
                     let _closed = owned.close_hard().await;
                 }
             }
