@@ -155,7 +155,11 @@ impl Rig {
                 vec![shown.clone(), format!("--json {shown}"), format!("--body {shown}")]
             }
             "inbox stats" => vec![admin.clone(), format!("--json {admin}")],
-            "inbox pause" | "inbox resume" => vec![format!("--hook another {admin}")],
+            "inbox pause" => vec![format!("--hook another {admin}")],
+            "inbox resume" => {
+                self.inbox.command(&["pause", "--hook", "another"]);
+                vec![format!("--hook another {admin}")]
+            }
             "inbox replay" => vec![
                 format!("{} --yes {admin}", self.dropped()),
                 format!("{} --yes --json {admin}", self.dropped()),

@@ -297,7 +297,7 @@ fn continues_without_a_service() {
 
 #[test]
 fn ends_all_parts_when_its_output_is_full() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     let arguments = clone.arguments(&[]);
     let mut command = blobgate(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
