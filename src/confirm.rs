@@ -143,6 +143,12 @@ impl Outcome {
         }
     }
 
+    /// Whether the provider, its API key or its Envoy cluster causes the outcome, and never a client.
+    pub const fn is_failure_of_provider(self) -> bool {
+        use Outcome::{Limited, NoAnswer, NotStarted, Status, Unauthorized, Unreadable};
+        matches!(self, Unauthorized | Limited | Status | Unreadable | NoAnswer | NotStarted)
+    }
+
     /// The value of the counter's label.
     pub const fn name(self) -> &'static str {
         match self {

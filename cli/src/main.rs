@@ -4,12 +4,14 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod demo;
+mod end_signals;
 mod env;
 mod envoy_yaml;
 mod inbox;
 mod log;
 mod mint;
 mod net_error;
+mod new_file;
 mod option;
 mod output;
 mod progress;
@@ -20,6 +22,8 @@ mod rfc3339;
 mod sandbox;
 mod table;
 mod up;
+#[cfg(test)]
+mod usage;
 
 use crate::log::Format;
 use anstream::{AutoStream, ColorChoice};

@@ -178,7 +178,7 @@ impl Deliverer {
         match self.store.finish(&self.unwritten, give_up_after).await {
             Ok(dead) => {
                 for id in dead {
-                    self.metrics.dead.inc();
+                    self.metrics.died(self.leased.get(&id).map_or("other", |entry| &entry.route));
                     log::died(id, self.leased.get(&id));
                 }
                 for finished in std::mem::take(&mut self.unwritten) {

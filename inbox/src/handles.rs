@@ -2,6 +2,7 @@
 
 use crate::health::Faults;
 use crate::metrics::Metrics;
+use crate::refusals::RefusalLog;
 use crate::space::Space;
 use crate::store::StoreHandle;
 use crate::wake::Wake;
@@ -17,11 +18,20 @@ pub(crate) struct InboxHandles {
     pub(crate) faults: Arc<Faults>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) wake: Arc<Wake>,
+    pub(crate) refusals: Arc<RefusalLog>,
 }
 
 impl InboxHandles {
     pub(crate) fn new(store: StoreHandle, space: Space, metrics: Arc<Metrics>, faults: Arc<Faults>) -> Self {
         let watch = Watch::new(&store, Arc::clone(&faults));
-        Self { store, space: Arc::new(space), metrics, faults, watch, wake: Arc::default() }
+        Self {
+            store,
+            space: Arc::new(space),
+            metrics,
+            faults,
+            watch,
+            wake: Arc::default(),
+            refusals: Arc::default(),
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Runs the inbox: starts its parts, and ends them in order.
 
 use crate::admin::{self, Admin};
-use crate::clocks::Clocks;
 use crate::commit::Committer;
 use crate::deliver::{Deliverer, DeliveryPace, LEASE, Target};
 use crate::failpoint::time_of;
@@ -14,7 +13,8 @@ use crate::metrics::Metrics;
 use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::retention::Retention;
-use crate::service::Operations;
+use crate::service::{Operations, Retries};
+use crate::signatures::Signatures;
 use crate::space::Space;
 use crate::store::{OpenError, Place};
 use axum::http::Uri;
@@ -37,6 +37,8 @@ pub struct Settings {
     pub receive: TcpListener,
     /// The listener for operators.
     pub admin: TcpListener,
+    /// The listener for scrapers, which has no other endpoint.
+    pub metrics: Option<TcpListener>,
     /// Envoy's listener with the service routes.
     pub deliver_to: Uri,
     /// The keys that sign each attempt.
@@ -75,11 +77,16 @@ const DELIVERIES_TIMEOUT: Duration = Duration::from_millis(22_500);
 const COMMITS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `ending`, and then ends within 25 s: attempts in flight have 22 s, in which the inbox still stores events.
-/// Then the listeners close; their connections have 1.5 s, and the last commits 1 s.
+/// Then the listeners close; their connections have 1.5 s, and the last commits 1 s. It calls `listening` once the store is open
+/// and the listeners accept.
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(
+    mut settings: Settings,
+    ending: CancellationToken,
+    listening: impl FnOnce(),
+) -> Result<(), ServeError> {
     #[cfg(feature = "failpoints")]
     crate::failpoint::read_env();
     let limit = raise_limit();
@@ -87,22 +94,24 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
     let store = settings.store.open().await?;
     #[cfg(feature = "failpoints")]
     let store = crate::breakages::open(&settings.store).await?;
-    let (metrics, faults) = (Arc::new(Metrics::new()), Arc::new(Faults::default()));
+    let faults = Arc::new(Faults::default());
+    let metrics = Arc::new(Metrics::new(&faults));
     let descriptors = Arc::new(Descriptors::new(limit, Arc::clone(&faults)));
     let files = Arc::clone(&store).watch_files(&faults);
     let space = Space::new(settings.limit, store.file().map(ToOwned::to_owned));
-    let clocks = Arc::new(Clocks::new(Arc::clone(&faults), Arc::clone(&metrics)));
+    let signatures = Arc::new(Signatures::new(&faults, Arc::clone(&metrics)));
     let shared = InboxHandles::new(store, space, metrics, faults);
     // Logs a fault before the first event. It does not prevent the start: a right can be granted while the inbox runs.
     let _raised = shared.watch.probe().await;
 
     let tasks = Tasks::default();
-    let (committer, operations) = start(&mut settings, &shared, &clocks, &tasks, &ending).await;
+    let (committer, operations) = start(&mut settings, &shared, &signatures, &tasks, &ending).await;
+    let docs = settings.docs.clone();
     let admin = Admin {
         operations,
         shared: shared.clone(),
         token: settings.admin_token,
-        docs: settings.docs,
+        docs: docs.clone(),
         ending: ending.clone(),
     };
     let local = settings.receive.local_addr().ok();
@@ -110,7 +119,7 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
         committer,
         shared: shared.clone(),
         keys: settings.verify,
-        clocks,
+        signatures,
         local_port: local.filter(|address| address.ip().is_loopback()).map(|address| address.port()),
     };
     let closing = CancellationToken::new();
@@ -125,8 +134,15 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
     };
     let receiving =
         listen(ListenerName::Receive, settings.receive, receive::routes(Arc::new(receiver))).serve();
+    let scraping = async {
+        if let Some(listener) = settings.metrics {
+            let routes = admin::scrape_routes(Arc::clone(&shared.metrics), &docs);
+            listen(ListenerName::Metrics, listener, routes).serve().await;
+        }
+    };
     let administering = listen(ListenerName::Admin, settings.admin, admin::routes(Arc::new(admin))).serve();
     let finished = async {
+        listening();
         ending.cancelled().await;
         tracing::info!("ending: the inbox finishes its attempts, and stores events until then");
         tasks.delivering.close();
@@ -136,7 +152,7 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
         closing.cancel();
     };
     tokio::select! {
-        () = async { tokio::join!(receiving, administering, finished); } => (),
+        () = async { tokio::join!(receiving, administering, scraping, finished); } => (),
         () = descriptors.watch() => (),
     }
     tasks.storing.close();
@@ -160,7 +176,7 @@ struct Tasks {
 async fn start(
     settings: &mut Settings,
     shared: &InboxHandles,
-    clocks: &Arc<Clocks>,
+    signatures: &Arc<Signatures>,
     tasks: &Tasks,
     ending: &CancellationToken,
 ) -> (Committer, Operations) {
@@ -187,10 +203,11 @@ async fn start(
     tasks.delivering.spawn(deliverer.run(ending.clone()));
     tasks.delivering.spawn(retention.run(ending.clone()));
     tasks.delivering.spawn(line_limit::report(ending.clone()));
-    tasks.delivering.spawn(Arc::clone(&shared.watch).run(Arc::clone(clocks), ending.clone()));
+    tasks.delivering.spawn(Arc::clone(&shared.watch).run(Arc::clone(signatures), ending.clone()));
     let operations = Operations {
         shared: shared.clone(),
         releaser,
+        retries: Retries::new(settings.drain),
         nudge,
         per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
         warned_of_no_provider: AtomicBool::new(false),

@@ -22,6 +22,7 @@ mod inbox_route;
 mod local;
 mod modes;
 mod operator;
+mod responses;
 mod trust;
 
 use serde_json::Value;

@@ -1,5 +1,6 @@
 //! Standard output, and its first failure. `main` turns the failure into the exit code, so no command can forget it.
 
+use crate::option::UsageError;
 use crate::output::eprint_line;
 use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -100,7 +101,7 @@ pub(crate) fn end(ended: Result<ExitCode>) -> ExitCode {
         },
         Err(error) => {
             eprint_line(format_args!("blobgate: {error:#}"));
-            ExitCode::FAILURE
+            if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

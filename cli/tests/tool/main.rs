@@ -14,5 +14,7 @@ mod output;
 mod receiver;
 mod running;
 mod sandbox;
+mod signals;
 mod up;
+mod usage;
 mod webhook;

@@ -2,7 +2,7 @@
 
 use super::connections::{CloseReason, ConnectionSlot, GuardedBody, RequestGuard};
 use super::tap::ResetTap;
-use super::{ListenerState, REASON};
+use super::{ListenerName, ListenerState, REASON};
 use crate::line_limit::permits;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
@@ -35,7 +35,7 @@ const CLOSING_PAUSE: Duration = Duration::from_millis(100);
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// The reason code of a request that cannot be read.
-const NOT_HTTP: &str = "not-http";
+pub(crate) const NOT_HTTP: &str = "not-http";
 const TOO_LARGE: &str = "its head is over 128 KiB, or has more than 262 headers";
 
 pub(super) fn http() -> Builder<TokioExecutor> {
@@ -115,7 +115,9 @@ impl ListenerState {
     }
 
     fn refused(&self, why: &str) {
-        self.counters.refused(NOT_HTTP);
+        if self.name == ListenerName::Receive {
+            self.counters.refused(NOT_HTTP);
+        }
         if permits((NOT_HTTP, self.name.text())) {
             tracing::warn!(
                 reason = NOT_HTTP,

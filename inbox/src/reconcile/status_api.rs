@@ -1,6 +1,7 @@
 //! One call to the provider's status API.
 
 use crate::client::{self, root_cause};
+use crate::deadline;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Request, Uri};
 use bytes::Bytes;
@@ -42,8 +43,8 @@ impl StatusApi {
                 )
             })
         };
-        let late = |_| format!("the status API does not answer within {} s", CALL_TIMEOUT.as_secs());
-        tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(late)?
+        let late = || Err(format!("the status API does not answer within {} s", CALL_TIMEOUT.as_secs()));
+        deadline::within(CALL_TIMEOUT, call).await.unwrap_or_else(late)
     }
 
     fn request(&self, path: &str) -> Result<Request<Empty<Bytes>>, axum::http::Error> {
