@@ -160,6 +160,13 @@ impl Rig {
                 self.inbox.command(&["pause", "--hook", "another"]);
                 vec![format!("--hook another {admin}")]
             }
+            "inbox retry" => {
+                // So that no attempt is under way.
+                self.inbox.command(&["pause", "--hook", "veo3"]);
+                ["--yes", "--yes --json", "--dry-run"]
+                    .map(|form| format!("{} {form} {admin}", self.waiting()))
+                    .into()
+            }
             "inbox replay" => vec![
                 format!("{} --yes {admin}", self.dropped()),
                 format!("{} --yes --json {admin}", self.dropped()),

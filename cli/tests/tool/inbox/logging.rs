@@ -20,8 +20,8 @@ fn store() -> (TempDir, String) {
     (folder, store)
 }
 
-fn hostile() -> TestDelivery {
-    forwarded(&fresh_generation()).without_header(header::HOOK).header(header::HOOK, HOSTILE)
+fn delivery() -> TestDelivery {
+    forwarded(&fresh_generation())
 }
 
 fn is_json(log: &str) -> bool {
@@ -55,17 +55,16 @@ fn logs_json_without_a_terminal() {
     let inbox = start(&store, service.address.port(), &[]);
     // Five failed attempts take the route down.
     for _ in 0..6 {
-        assert_eq!(inbox.receive(&hostile()).unwrap().status, 200);
+        assert_eq!(inbox.receive(&delivery()).unwrap().status, 200);
     }
-    assert_eq!(inbox.receive(&hostile().without_header(header::CONTRACT)).unwrap().status, 503);
+    assert_eq!(inbox.receive(&delivery().without_header(header::CONTRACT)).unwrap().status, 503);
     lines(&inbox, "refused reason=");
     let lines = lines(&inbox, " is down");
-    let (route, target) = (format!("{HOSTILE}/completed"), "blobgate_inbox::deliver::log");
-    let [down] = with(&lines, "target", target)[..] else { panic!("{lines:?}") };
+    let [down] = with(&lines, "target", "blobgate_inbox::deliver::log")[..] else { panic!("{lines:?}") };
     let fields = ["level", "route", "hook", "event"].map(|field| down[field].as_str().unwrap());
-    assert_eq!(fields, ["WARN", &route, HOSTILE, "completed"]);
+    assert_eq!(fields, ["WARN", "veo3/completed", "veo3", "completed"]);
     let message = down["message"].as_str().unwrap();
-    assert!(message.starts_with(&format!("route={route} is down: Connection refused")), "{message}");
+    assert!(message.starts_with("route=veo3/completed is down: Connection refused"), "{message}");
     let [refused] = with(&lines, "reason", "not-ours")[..] else { panic!("{lines:?}") };
     let sentence = format!(
         "refused reason=not-ours: the gate writes another version of the gate headers ({}). Upgrade the older of both",
@@ -120,13 +119,13 @@ fn logs_no_answer_of_a_service() {
     // A service in debug mode repeats what it gets.
     service.reply(Reply::status(503).header("x-debug", SECRETS[3]).body(SECRETS.join(" ")));
     let inbox = start(&store, service.port, &[]);
-    let delivery = || {
+    let secret = || {
         let body = json!({"prompt": SECRETS[0], "video_url": format!("https://a/{}", SECRETS[1])});
         let marks = forwarded(&fresh_generation());
         TestDelivery { pieces: vec![body.to_string().into_bytes()], ..marks }.header("x-token", SECRETS[2])
     };
     for _ in 0..6 {
-        assert_eq!(inbox.receive(&delivery()).unwrap().status, 200);
+        assert_eq!(inbox.receive(&secret()).unwrap().status, 200);
     }
     let down = lines(&inbox, "is down: its service answers 503");
     service.reply(Reply::status(200).body(SECRETS.join(" ")));
@@ -273,8 +272,8 @@ fn serves_without_a_writable_log() {
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full", PROGRAM]).env("BLOBGATE_LOG_FORMAT", format);
         let inbox = InboxProcess::spawn(command, PROGRAM, &store, service.address.port(), &[]);
-        let refused = inbox.receive(&hostile().without_header(header::CONTRACT)).unwrap();
+        let refused = inbox.receive(&delivery().without_header(header::CONTRACT)).unwrap();
         assert_eq!(refused.status, 503, "{format}");
-        assert_eq!(inbox.receive(&hostile()).unwrap().status, 200, "{format}");
+        assert_eq!(inbox.receive(&delivery()).unwrap().status, 200, "{format}");
     }
 }
