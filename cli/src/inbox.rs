@@ -85,7 +85,7 @@ Operate a running inbox, at http://127.0.0.1:9085 or at the URL of --admin:
   blobgate inbox pause --hook veo3                     # stops the deliveries of a hook
   blobgate inbox resume --hook veo3                    # continues them
   blobgate inbox expect --hook veo3 --generation ID --job order-17
-                                                       # announces a generation
+                                                       # announces a generation (serve --provider)
   blobgate inbox reconcile --dry-run                   # lists the due status calls
   blobgate inbox tail --forward http://127.0.0.1:3000  # copies new events to a laptop
   blobgate inbox export --since 24h                    # prints entries as JSON

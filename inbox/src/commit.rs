@@ -6,13 +6,14 @@ use crate::arrival::Arrival;
 use crate::entry::QuarantineReason;
 use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
-use crate::line_limit::LineLimit;
+use crate::line_limit::permits;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{ArrivalOutcome, CommittedBatch, StoreError, StoreHandle};
 use crate::wake::Wake;
 use crate::watch::Watch;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use blobgate::event::Kind;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,7 +67,6 @@ struct CommitState {
     space: Arc<Space>,
     watch: Arc<Watch>,
     working: ActiveCommitters,
-    quarantine_log: LineLimit,
 }
 
 impl Committer {
@@ -83,7 +83,6 @@ impl Committer {
             space,
             watch,
             working: ActiveCommitters::new(MIN_COMMITTERS.min(max), max),
-            quarantine_log: LineLimit::default(),
         });
         for _ in 0..max {
             tasks.spawn(run(Arc::clone(&commits), batch.clamp(1, MAX_BATCH)));
@@ -139,10 +138,12 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
             }
             // Halves until the bad or too large part is alone, so that the other arrivals are stored.
             Err(error) if batch.len() > 1 && (error.is_row_refused() || error.is_too_large()) => {
-                tracing::error!(
-                    "cannot store {} events at once, so the inbox halves the batch: {error}",
-                    batch.len()
-                );
+                if permits(("halve", "")) {
+                    tracing::error!(
+                        "cannot store {} events at once, so the inbox halves the batch: {error}",
+                        batch.len()
+                    );
+                }
                 let rest = batch.split_off(batch.len().div_ceil(2));
                 Box::pin(store(batch, commits)).await;
                 batch = rest;
@@ -155,14 +156,18 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
             }
             Err(error) if error.is_row_refused() => {
                 commits.metrics.store_errors.inc();
-                tracing::error!("cannot store an event: the store refuses its values: {error}");
+                if permits(("row", "")) {
+                    log_refused_row(&batch, &error);
+                }
                 commits.watch.doubt();
                 batch.into_iter().for_each(|pending| pending.answer(Err(CommitError::Store)));
                 return;
             }
             Err(error) => {
                 commits.metrics.store_errors.inc();
-                tracing::error!("cannot store a batch of {}: {error}", batch.len());
+                if permits(("batch", "")) {
+                    tracing::error!("cannot store a batch of {}: {error}", batch.len());
+                }
                 commits.watch.failed(&error).await;
                 // Nobody grants a right within seconds, so the sender gets 503.
                 let Some(delay) = delays.next().filter(|_| !error.is_lasting()) else {
@@ -172,6 +177,20 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
                 tokio::time::sleep(delay).await;
             }
         }
+    }
+}
+
+/// The batch has one event: larger ones are halved first.
+fn log_refused_row(batch: &[Pending], error: &StoreError) {
+    for Pending { arrival, .. } in batch {
+        tracing::error!(
+            hook = arrival.hook,
+            generation = arrival.generation.as_deref(),
+            event = arrival.event().map(Kind::name),
+            "cannot store an event hook={} generation={}: the store refuses its values: {error}",
+            arrival.hook,
+            arrival.generation.as_deref().unwrap_or("-")
+        );
     }
 }
 
@@ -202,7 +221,7 @@ fn answer(batch: Vec<Pending>, outcomes: Vec<ArrivalOutcome>, commits: &CommitSt
         }
         commits.space.add(&pending.arrival, &outcome);
         if let ArrivalOutcome::Quarantined(reason) = &outcome
-            && commits.quarantine_log.passes()
+            && permits(("quarantined", reason.known().unwrap_or_default()))
         {
             log_quarantined(&pending.arrival, reason);
         }

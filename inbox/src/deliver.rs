@@ -6,10 +6,12 @@
 mod attempt;
 mod claiming;
 mod leases;
+mod log;
 mod pace;
 mod route;
 
 use crate::handles::InboxHandles;
+use crate::line_limit::permits;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::Pause;
@@ -59,6 +61,8 @@ pub(crate) struct Deliverer {
 struct LeasedEntry {
     lease: i64,
     route: String,
+    /// For the log.
+    generation: Option<String>,
     flight: Flight,
     /// The latest end of the attempt.
     until: watch::Sender<Instant>,
@@ -134,7 +138,7 @@ impl Deliverer {
         let now = Instant::now();
         let is_own_failure = route.is_own_failure(entry.flight);
         if let Some(change) = route.note(id, entry.flight, &outcome, now) {
-            tracing::warn!(route = entry.route, "route={} is {change}: {outcome}", entry.route);
+            log::health_changed(&entry.route, change, &outcome);
         }
         let succeeded_on = (done && route.writes_success(now)).then(|| entry.route.clone());
         self.metrics.attempted(&entry.route, outcome.label(), took);
@@ -175,10 +179,7 @@ impl Deliverer {
             Ok(dead) => {
                 for id in dead {
                     self.metrics.died(self.leased.get(&id).map_or("other", |entry| &entry.route));
-                    tracing::error!(
-                        entry = id,
-                        "entry={id} is dead after 72 h of attempts: `blobgate inbox show {id}` shows the last answer"
-                    );
+                    log::died(id, self.leased.get(&id));
                 }
                 for finished in std::mem::take(&mut self.unwritten) {
                     self.forget(finished.id, finished.lease);
@@ -214,12 +215,14 @@ impl Deliverer {
         }
     }
 
-    async fn store_failed(&mut self, effect: &str, error: &StoreError) {
+    async fn store_failed(&mut self, effect: &'static str, error: &StoreError) {
         const PAUSE: Duration = Duration::from_millis(500);
         self.metrics.store_errors.inc();
         // A replaced store has logged its fault once.
         if !error.is_replaced() {
-            tracing::error!("{effect}: {error}");
+            if permits(("store-failed", effect)) {
+                tracing::error!("{effect}: {error}");
+            }
             self.watch.suspect(error).await;
         }
         tokio::time::sleep(PAUSE).await;

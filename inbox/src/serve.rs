@@ -7,7 +7,7 @@ use crate::failpoint::time_of;
 use crate::handles::InboxHandles;
 use crate::health::Faults;
 use crate::key::WebhookKeys;
-use crate::line_limit::LineLimit;
+use crate::line_limit;
 use crate::listen::{Descriptors, HttpListener, ListenerName, raise_limit};
 use crate::metrics::Metrics;
 use crate::receive::{self, Receiver};
@@ -20,6 +20,7 @@ use crate::store::{OpenError, Place};
 use axum::http::Uri;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -119,7 +120,6 @@ pub async fn serve(
         shared: shared.clone(),
         keys: settings.verify,
         signatures,
-        log: LineLimit::default(),
         local_port: local.filter(|address| address.ip().is_loopback()).map(|address| address.port()),
     };
     let closing = CancellationToken::new();
@@ -202,6 +202,7 @@ async fn start(
     let deliverer = Deliverer::new(shared.clone(), pace, target);
     tasks.delivering.spawn(deliverer.run(ending.clone()));
     tasks.delivering.spawn(retention.run(ending.clone()));
+    tasks.delivering.spawn(line_limit::report(ending.clone()));
     tasks.delivering.spawn(Arc::clone(&shared.watch).run(Arc::clone(signatures), ending.clone()));
     let operations = Operations {
         shared: shared.clone(),
@@ -209,6 +210,7 @@ async fn start(
         retries: Retries::new(settings.drain),
         nudge,
         per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
+        warned_of_no_provider: AtomicBool::new(false),
         reconcile_after: micros(reconcile.after),
     };
     (committer, operations)

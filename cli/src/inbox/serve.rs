@@ -79,8 +79,8 @@ pub(crate) struct Args {
     /// The base URL of the documentation, in the `type` of problem documents
     #[arg(long, value_name = "URL", default_value = DOCS, value_parser = parse_docs_url)]
     docs_url: String,
-    /// The format of log lines on standard error; RUST_LOG sets their levels
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, env = "BLOBGATE_LOG_FORMAT")]
+    /// The format of log lines on standard error: by default text on a terminal and JSON elsewhere; RUST_LOG sets their levels
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Auto, env = "BLOBGATE_LOG_FORMAT")]
     pub(super) log_format: Format,
 }
 

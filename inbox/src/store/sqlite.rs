@@ -20,6 +20,7 @@ use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, Result, Store, StoreEr
 use crate::arrival::Arrival;
 use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
+use crate::line_limit::permits_condition;
 use async_trait::async_trait;
 use clock::Clock;
 pub(super) use copy::{backup, restore};
@@ -189,7 +190,9 @@ impl Store for Sqlite {
             "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
         let mut writer = self.writer.lock().await;
         self.check(&mut writer).await?;
-        if let Err(error) = self.empty_log(&mut writer).await {
+        if let Err(error) = self.empty_log(&mut writer).await
+            && permits_condition(("store-log", ""))
+        {
             tracing::error!("cannot empty the store's log on a full disk: {error}. Free some space");
         }
         drop(writer);
