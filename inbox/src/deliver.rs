@@ -7,6 +7,7 @@ mod attempt;
 mod claiming;
 mod leases;
 mod pace;
+mod reuse;
 mod route;
 
 use crate::handles::InboxHandles;
