@@ -8,6 +8,7 @@ mod claiming;
 mod leases;
 mod log;
 mod pace;
+mod reuse;
 mod route;
 
 use crate::handles::InboxHandles;
