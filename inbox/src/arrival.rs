@@ -2,7 +2,7 @@
 
 use crate::entry::{Fingerprint, Origin, QuarantineReason};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use blobgate::contract::token::{is_like_digest, is_name};
+use blobgate::contract::token::is_like_digest;
 use blobgate::contract::{header, is_key_of, is_understood};
 use blobgate::dialect::Dialect;
 use blobgate::event::{GenerationId, Kind};
@@ -87,9 +87,6 @@ impl Arrival {
         }
         let text = |name| one(headers, name).map(|value| value.map(str::to_owned));
         let hook = text(header::HOOK)?.ok_or(ArrivalError::NotMarked)?;
-        if !is_name(&hook) {
-            return Err(ArrivalError::Header);
-        }
         let dialect =
             one(headers, header::DIALECT)?.and_then(Dialect::by_name).ok_or(ArrivalError::Header)?;
         let generation = match one(headers, header::GENERATION_ID)? {

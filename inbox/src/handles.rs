@@ -2,7 +2,7 @@
 
 use crate::health::Faults;
 use crate::metrics::Metrics;
-use crate::refusals::Refusals;
+use crate::refusals::RefusalLog;
 use crate::space::Space;
 use crate::store::StoreHandle;
 use crate::wake::Wake;
@@ -18,7 +18,7 @@ pub(crate) struct InboxHandles {
     pub(crate) faults: Arc<Faults>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) wake: Arc<Wake>,
-    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) refusals: Arc<RefusalLog>,
 }
 
 impl InboxHandles {

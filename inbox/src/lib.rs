@@ -21,6 +21,7 @@ mod breakages;
 mod client;
 mod clocks;
 mod commit;
+mod deadline;
 mod decide;
 mod deliver;
 mod entry;

@@ -19,6 +19,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use blobgate::contract::header::WEBHOOK_ID;
+use blobgate::contract::token::is_name;
 use blobgate::policy::Verdict;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -161,6 +162,10 @@ impl Receiver {
             verified?;
         }
         let arrival = Arrival::read(head.uri.path(), &head.headers, body)?;
+        // A name is stored, and is a label of metrics.
+        if !is_name(&arrival.hook) {
+            return Err(ArrivalError::Header.into());
+        }
         // The signature covers webhook-id, but not the gate headers: both must name one event.
         if self.keys.is_some() && !arrival.fits(head.headers.get(WEBHOOK_ID)) {
             return Err(ReceiveRefusal::OtherId);

@@ -7,7 +7,7 @@ const COUNTS_FOR: i64 = 5 * 60 * 1_000_000;
 
 /// Remembers the newest refusal until a delivery is stored.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<Option<NewestRefusal>>);
+pub(crate) struct RefusalLog(Mutex<Option<NewestRefusal>>);
 
 /// A refusal after which no delivery was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) struct NewestRefusal {
     pub(crate) at: i64,
 }
 
-impl Refusals {
+impl RefusalLog {
     pub(crate) fn refused(&self, reason: &'static str, at: i64) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(NewestRefusal { reason, at });
     }
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn counts_until_a_delivery_is_stored() {
-        let (refusals, now) = (Refusals::default(), 1_000);
+        let (refusals, now) = (RefusalLog::default(), 1_000);
         assert_eq!(refusals.newest(now), None);
         refusals.refused("not-ours", now);
         refusals.refused("signature", now);

@@ -74,6 +74,7 @@ impl Retention {
             self.purge_bodies(0, excess, ending).await?;
         }
         self.space.note(&self.faults);
+        self.store.trim_log().await?;
         if !measure_due {
             return Ok(());
         }

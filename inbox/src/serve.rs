@@ -76,11 +76,16 @@ const DELIVERIES_TIMEOUT: Duration = Duration::from_millis(22_500);
 const COMMITS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `ending`, and then ends within 25 s: attempts in flight have 22 s, in which the inbox still stores events.
-/// Then the listeners close; their connections have 1.5 s, and the last commits 1 s.
+/// Then the listeners close; their connections have 1.5 s, and the last commits 1 s. It calls `listening` once the store is open
+/// and the listeners accept.
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(
+    mut settings: Settings,
+    ending: CancellationToken,
+    listening: impl FnOnce(),
+) -> Result<(), ServeError> {
     #[cfg(feature = "failpoints")]
     crate::failpoint::read_env();
     let limit = raise_limit();
@@ -137,6 +142,7 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
     };
     let administering = listen(ListenerName::Admin, settings.admin, admin::routes(Arc::new(admin))).serve();
     let finished = async {
+        listening();
         ending.cancelled().await;
         tracing::info!("ending: the inbox finishes its attempts, and stores events until then");
         tasks.delivering.close();

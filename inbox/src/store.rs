@@ -34,7 +34,7 @@ pub(crate) use read::{Cursor, FollowPage};
 pub(crate) use row::RouteUsage;
 pub(crate) use row::{
     ClaimedEntry, CommittedBatch, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
-    FinishedAttempt, Pause, QuarantinedEntry, StoredPayload, Usage,
+    FinishedAttempt, Pause, QuarantinedEntry, StoredHead, StoredPayload, Usage,
 };
 pub(crate) use sqlite::FileWatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,6 +152,8 @@ pub(crate) trait RetentionStore: Send + Sync {
     /// Deletes sums of delivered entries that are older than `age`, and adds up to `limit` differences to the sums. Returns their
     /// number.
     async fn fold_sums(&self, age: i64, limit: i64) -> Result<u64>;
+    /// Gives the space of a log back to the disk, while no event arrives.
+    async fn trim_log(&self) -> Result<()>;
 }
 
 /// Reads for an operator.
@@ -185,8 +187,8 @@ pub(crate) trait ReadStore: Send + Sync {
     /// Expectations with a status call to come, the oldest first.
     async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>>;
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>>;
-    /// The payload of a hook's newest entry.
-    async fn newest_payload(&self, hook: &str) -> Result<Option<StoredPayload>>;
+    /// The path and the headers of a hook's newest entry.
+    async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>>;
     /// The cursor after all committed entries. No later commit can come before it.
     async fn end(&self) -> Result<Cursor>;
     /// Up to `limit` entries between two cursors, in the order of their commits.

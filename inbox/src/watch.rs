@@ -1,6 +1,7 @@
 //! Watches whether the store takes events. It has three signals: a small commit, a rehearsal of an event's statements, and
 //! the outcomes of real commits.
 
+use crate::deadline;
 use crate::health::{Fault, Faults};
 use crate::signatures::Signatures;
 use crate::store::{StoreError, StoreHandle};
@@ -167,9 +168,9 @@ impl Watch {
             probing.newest = Some(ProbeResult { at: Instant::now(), failures, outcome: outcome.clone() });
             outcome
         });
-        match tokio::time::timeout(PROBE_TIMEOUT, probed).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => {
+        match deadline::within(PROBE_TIMEOUT, probed).await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) | None => {
                 self.probe_failed(Fault::StoreFailing, &ProbeError::NoAnswer);
                 Err(ProbeError::NoAnswer)
             }

@@ -128,7 +128,7 @@ impl ServedInbox {
         change(&mut settings);
         let (receive, admin) = (settings.receive.local_addr().unwrap(), settings.admin.local_addr().unwrap());
         let ending = CancellationToken::new();
-        let served = tokio::spawn(serve(settings, ending.clone()));
+        let served = tokio::spawn(serve(settings, ending.clone(), || ()));
         let inbox = Self { receive, admin, ending, served, service, _directory: directory };
         inbox.until_ready().await;
         inbox
@@ -281,6 +281,8 @@ async fn refuses_requests_that_are_not_from_the_gate() {
         (&[(header::EVENT, "done")], repeated),
         (&[(header::GENERATION_ID, "17")], repeated),
         (&[(header::HOOK, "a"), (header::HOOK, "b")], repeated),
+        (&[(header::HOOK, "*")], repeated),
+        (&[(header::HOOK, &"a".repeat(33))], repeated),
         (&[(header::JOB, "\u{e4}")], repeated),
         (
             &[(header::ATTEMPT, "1")],
@@ -297,7 +299,7 @@ async fn refuses_requests_that_are_not_from_the_gate() {
     too_large.assert_refused("body", "cannot read the body: length limit exceeded");
     inbox.post(&gate_headers(&[(header::CONTRACT, "1.7")])).await.assert_stored();
     assert_eq!(inbox.service.got(1).await.len(), 1, "the others are not delivered");
-    inbox.until_metric(r#"blobgate_inbox_refused_total{reason="not-ours"} 15"#).await;
+    inbox.until_metric(r#"blobgate_inbox_refused_total{reason="not-ours"} 17"#).await;
 }
 
 #[tokio::test]
@@ -429,7 +431,7 @@ async fn stores_only_whole_requests_of_clients_that_leave() {
     }
     assert_eq!(inbox.service.got(1).await.len(), 1);
     inbox.post(&gate_headers(&[])).await.assert_stored();
-    inbox.until_metric(r#"blobgate_inbox_received_total{what="repeated"} 1"#).await;
+    inbox.until_metric(r#"blobgate_inbox_received_total{route="veo3/completed",what="repeated"} 1"#).await;
 }
 
 async fn hang_up_after(address: SocketAddr, bytes: &[u8]) {

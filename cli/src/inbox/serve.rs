@@ -13,7 +13,7 @@ use blobgate_inbox::store::Place;
 use blobgate_inbox::{Reconcile, Settings, WebhookKeys};
 use bytesize::ByteSize;
 use reqwest::Url;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -180,13 +180,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         },
         docs: args.docs_url,
     };
-    let serving = blobgate_inbox::serve(settings, ending.clone());
+    let serving = blobgate_inbox::serve(settings, ending.clone(), || print_line(format_args!("{ready}")));
     let end_requested = async {
         signals.next().await;
         ending.cancel();
         std::future::pending::<()>().await;
     };
-    print_line(format_args!("{ready}"));
     tokio::select! {
         ended = serving => ended?,
         () = end_requested => (),
@@ -217,17 +216,32 @@ fn parse_limit(text: &str) -> Result<i64, InvalidLimit> {
     if bytes < MIN_LIMIT { Err(InvalidLimit::TooSmall) } else { Ok(bytes) }
 }
 
-/// A text that is no base URL of the documentation.
+/// A text that is no base URL of the documentation. It does not show the text, which may contain a password.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no base URL of the documentation. Write http(s)://HOST/PATH, without ? and #")]
-struct InvalidDocsUrl(String);
+#[error(
+    "it is no base URL of the documentation. Write https://HOST/PATH, or http:// on this machine, without a user, ? and #"
+)]
+struct InvalidDocsUrl;
 
-/// Parses `https://docs.example`, without a query or a fragment, and removes a `/` at the end.
+/// Parses `https://docs.example`, and removes a `/` at the end. Plain HTTP is for a book on this machine.
 fn parse_docs_url(text: &str) -> Result<String, InvalidDocsUrl> {
-    let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
-    let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
-    let url = url.ok_or_else(|| InvalidDocsUrl(text.to_owned()))?;
+    let is_base = |url: &Url| {
+        let is_private = match url.scheme() {
+            "https" => url.has_host(),
+            "http" => is_loopback(url),
+            _ => false,
+        };
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        is_private && !has_user && url.query().is_none() && url.fragment().is_none()
+    };
+    let url = Url::parse(text).ok().filter(is_base).ok_or(InvalidDocsUrl)?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -240,13 +254,27 @@ mod tests {
             ("https://docs.example", "https://docs.example"),
             ("https://docs.example/", "https://docs.example"),
             ("http://127.0.0.1:8000/book/", "http://127.0.0.1:8000/book"),
+            ("http://[::1]:8000", "http://[::1]:8000"),
+            ("http://localhost:8000", "http://localhost:8000"),
+            ("HTTPS://Docs.example/Book", "https://docs.example/Book"),
         ] {
             assert_eq!(parse_docs_url(text), Ok(url.to_owned()));
         }
-        for text in
-            ["", "docs.example", "ftp://docs.example", "https://docs.example/?a", "https://docs.example/#a"]
-        {
-            assert_eq!(parse_docs_url(text), Err(InvalidDocsUrl(text.to_owned())));
+        for text in [
+            "",
+            "docs.example",
+            "ftp://docs.example",
+            "https://docs.example/?a",
+            "https://docs.example/#a",
+            "http://docs.example",
+            "http://127.0.0.1.example",
+            "http://localhost.example",
+            "https://user@docs.example",
+            "https://:secret@docs.example",
+            "http://user:secret@127.0.0.1",
+            "https://",
+        ] {
+            assert_eq!(parse_docs_url(text), Err(InvalidDocsUrl), "{text}");
         }
     }
 

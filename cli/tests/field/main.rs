@@ -16,16 +16,20 @@ mod edge;
 mod ending;
 mod environment;
 mod failing_events;
+mod false_alarms;
 mod files;
 mod health;
 mod locks;
+mod log_size;
 mod names;
 mod pages;
 mod quarantine;
 mod release;
 mod requests;
+mod rights;
 mod retry;
 mod smoke;
+mod starting;
 mod whole;
 
 /// The tool under test.

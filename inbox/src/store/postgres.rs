@@ -6,6 +6,7 @@
 mod connect;
 mod connections;
 mod deciding;
+mod migrate;
 mod open;
 mod pooling;
 mod rights;
@@ -24,7 +25,7 @@ pub(super) use connect::{connect, options};
 use connections::ConnectionPool;
 use deciding::PostgresTransaction;
 use leases::Leases;
-pub(super) use open::migrate;
+pub(super) use migrate::migrate;
 use sqlx::migrate::Migrator;
 use sqlx::{query, query_as, query_scalar};
 use std::path::Path;
@@ -61,22 +62,33 @@ macro_rules! transaction {
         transaction!($session, $session.connections.begin(), $end, |$connection| $body)
     };
     ($session:expr, $begin:expr, $end:literal, |$connection:ident| $body:expr) => {{
-        let mut pooled = $begin.await?;
-        let run = async {
-            let $connection = pooled.connection();
-            let result = $body;
-            $crate::failpoint::die_at!("before-commit");
-            sqlx::query($end).execute(&mut *$connection).await?;
-            Ok::<_, $crate::store::StoreError>(result)
-        };
-        // After a timeout the connection closes, which ends the transaction.
-        let result = tokio::time::timeout($crate::store::postgres::SILENCE_TIMEOUT, run)
-            .await
-            .unwrap_or_else(|_| Err($crate::store::StoreError::Silent));
-        if result.is_ok() {
-            pooled.give_back();
+        let mut is_repeated = false;
+        loop {
+            let mut pooled = $begin.await?;
+            let mut is_ending = false;
+            let run = async {
+                let $connection = pooled.connection();
+                let result = $body;
+                $crate::failpoint::die_at!("before-commit");
+                is_ending = true;
+                sqlx::query($end).execute(&mut *$connection).await?;
+                Ok::<_, $crate::store::StoreError>(result)
+            };
+            // After a timeout the connection closes, which ends the transaction.
+            let result = $crate::deadline::within($crate::store::postgres::SILENCE_TIMEOUT, run)
+                .await
+                .unwrap_or(Err($crate::store::StoreError::Silent));
+            match result {
+                // The database closed the session, for example while the process was stopped. Nothing is committed, so a second
+                // connection decides whether the database works.
+                Err(error) if !is_repeated && !is_ending && error.is_disconnected() => is_repeated = true,
+                Err(error) => break Err(error),
+                Ok(result) => {
+                    pooled.give_back();
+                    break Ok(result);
+                }
+            }
         }
-        result
     }};
 }
 

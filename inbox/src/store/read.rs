@@ -4,7 +4,8 @@ mod follow;
 
 use super::change::{CANDIDATES, CandidateGroup, list};
 use super::row::{
-    DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, QuarantinedEntry, StoredPayload,
+    DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, QuarantinedEntry, StoredHead,
+    StoredPayload,
 };
 use super::{Filter, Restriction, expect};
 use crate::entry::{Lane, QuarantineReason};
@@ -113,7 +114,7 @@ pub(super) trait ReadStatements {
     async fn paused(&mut self) -> Result<Vec<DatedPause>, Error>;
     async fn open_expectations(&mut self, limit: i64) -> Result<Vec<Expectation>, Error>;
     async fn expectation(&mut self, hook: &str, generation: &str) -> Result<Option<Expectation>, Error>;
-    async fn newest_payload(&mut self, hook: &str) -> Result<Option<StoredPayload>, Error>;
+    async fn newest_head(&mut self, hook: &str) -> Result<Option<StoredHead>, Error>;
     async fn end(&mut self) -> Result<Cursor, Error>;
     /// An earlier statement must have read `end`: this one then sees every entry below it.
     async fn follow(
@@ -221,8 +222,8 @@ macro_rules! reading {
                 query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_optional(self).await
             }
 
-            async fn newest_payload(&mut self, hook: &str) -> Result<Option<StoredPayload>, Error> {
-                query_as(expect::NEWEST_PAYLOAD).bind(hook).fetch_optional(self).await
+            async fn newest_head(&mut self, hook: &str) -> Result<Option<StoredHead>, Error> {
+                query_as(expect::NEWEST_HEAD).bind(hook).fetch_optional(self).await
             }
 
             async fn end(&mut self) -> Result<Cursor, Error> {

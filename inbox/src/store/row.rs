@@ -175,6 +175,13 @@ pub(crate) struct StoredPayload {
     pub(crate) body: Vec<u8>,
 }
 
+/// The path and the headers of a delivery, unchanged.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct StoredHead {
+    pub(crate) path: Vec<u8>,
+    pub(crate) headers: Vec<u8>,
+}
+
 /// A quarantined entry with its payload.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct QuarantinedEntry {

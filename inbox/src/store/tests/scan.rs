@@ -17,7 +17,7 @@ const LIMITED: [(&str, &str); 1] = [("list", "SCAN entry")];
 /// Statements that may scan, with the reason.
 const ALLOWED: [(&str, &str); 6] = [
     ("COLUMNS", "a part of statements"),
-    ("NEWEST_PAYLOAD", "stops at the newest entry of the hook"),
+    ("NEWEST_HEAD", "stops at the newest entry of the hook"),
     ("CANDIDATES", "counts the entries of an operator's filter"),
     ("FORGET_FOREIGN_TRANSACTIONS", "`migrate`, after a restore"),
     ("COUNT", "the index of open expectations"),
