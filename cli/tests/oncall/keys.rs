@@ -54,18 +54,18 @@ fn minter_signs_with(token: TestToken, line: &str) {
     operator.runs(&stack, "token-invalid", &[], &[line]);
     stack.traffic.change(TestEvent::GOOD);
     pause(TestEvent::confirmed(token).every);
-    stack.prometheus.scraped();
-    let mended = stack.prometheus.query("time()").unwrap()[0].value;
+    stack.prometheus().scraped();
+    let mended = stack.prometheus().query("time()").unwrap()[0].value;
     stack.delivers();
     pause(Duration::from_secs(10));
-    stack.prometheus.scraped();
+    stack.prometheus().scraped();
     // The alert's expression, for a window that begins after the remedy: five minutes are too long for a test.
-    let rules = stack.prometheus.rules();
+    let rules = stack.prometheus().rules();
     let rule = rules.iter().find(|rule| rule["name"] == ALERT).unwrap();
     let query = rule["query"].as_str().unwrap();
-    assert_eq!(stack.prometheus.query_at(query, mended).unwrap().len(), 1, "at the remedy");
+    assert_eq!(stack.prometheus().query_at(query, mended).unwrap().len(), 1, "at the remedy");
     assert_eq!(
-        stack.prometheus.query_at(query, mended + WINDOW).unwrap(),
+        stack.prometheus().query_at(query, mended + WINDOW).unwrap(),
         [],
         "five minutes after the remedy"
     );

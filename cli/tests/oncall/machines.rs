@@ -8,6 +8,8 @@ use blobgate_testkit::{Ext4Disk, needs, pause};
 use std::process::Command;
 use std::time::Duration;
 
+/// Shorter than the windows of the rules.
+const AWAY: Duration = Duration::from_secs(8);
 /// A reserve of 64 MiB, the smallest.
 const DISK: u64 = 512 << 20;
 /// Less than two reserves, and more than one.
@@ -34,7 +36,7 @@ fn disk_is_nearly_full() {
     let disk = Ext4Disk::ext4(DISK, 4096);
     let elsewhere = tempfile::tempdir().unwrap();
     let stack = Stack::with(TestEvent::GOOD, str::to_owned, Some(disk.at("")));
-    let free = stack.prometheus.query("blobgate_inbox_disk_free_bytes").unwrap()[0].value;
+    let free = stack.prometheus().query("blobgate_inbox_disk_free_bytes").unwrap()[0].value;
     let backup = free - f64::from(u32::try_from(LEFT).unwrap());
     let made =
         Command::new("fallocate").args(["-l", &format!("{backup}")]).arg(disk.at("inbox-monday.db")).status();
@@ -56,33 +58,47 @@ fn disk_is_nearly_full() {
 
 #[needs(Prometheus)]
 #[test]
-fn restarts_wake_nobody() {
-    const AWAY: Duration = Duration::from_secs(8);
+fn restart_of_the_inbox_wakes_nobody() {
+    wakes_nobody(r#"min_over_time(up{job="blobgate-inbox"}[3m]) == 0"#, |stack| {
+        stack.inbox = None;
+        pause(AWAY);
+        stack.start_inbox(SIGNING_KEY.1);
+    });
+}
+
+#[needs(Prometheus)]
+#[test]
+fn restart_of_the_gate_wakes_nobody() {
+    wakes_nobody(r#"min_over_time(up{job="blobgate-gate"}[3m]) == 0"#, |stack| {
+        stack.envoy = None;
+        pause(AWAY);
+        stack.start_envoy();
+    });
+}
+
+#[needs(Prometheus)]
+#[test]
+fn restart_of_a_service_wakes_nobody() {
+    wakes_nobody("max_over_time(blobgate_inbox_route_failing[3m]) == 1", |stack| {
+        stack.video.stop();
+        pause(AWAY);
+        stack.video.on();
+    });
+}
+
+/// `outage` is an expression that shows afterwards that Prometheus has seen the restart.
+#[track_caller]
+fn wakes_nobody(outage: &str, restart: impl FnOnce(&mut Stack)) {
     let mut stack = Stack::start(TestEvent::GOOD);
     let operator = Operator::at_fault();
-    let nobody_wakes = |stack: &Stack, outage: &str| {
-        let until = stack.prometheus.evaluations() + 2;
-        while stack.prometheus.evaluations() < until {
-            let _seen = operator.looks(stack);
-            operator.was_woken_by(&[]);
-            pause(Duration::from_millis(500));
-        }
-        let seen = stack.prometheus.query(outage).unwrap();
-        assert!(!seen.is_empty(), "the control: Prometheus sees the outage, {outage}");
-    };
-    stack.inbox = None;
-    pause(AWAY);
-    stack.start_inbox(SIGNING_KEY.1);
+    restart(&mut stack);
     stack.delivers();
-    nobody_wakes(&stack, r#"min_over_time(up{job="blobgate-inbox"}[3m]) == 0"#);
-    stack.envoy = None;
-    pause(AWAY);
-    stack.start_envoy();
-    stack.delivers();
-    nobody_wakes(&stack, r#"min_over_time(up{job="blobgate-gate"}[3m]) == 0"#);
-    stack.video.stop();
-    pause(AWAY);
-    stack.video.on();
-    stack.delivers();
-    nobody_wakes(&stack, "max_over_time(blobgate_inbox_route_failing[3m]) == 1");
+    let until = stack.prometheus().evaluations() + 2;
+    while stack.prometheus().evaluations() < until {
+        let _seen = operator.looks(&stack);
+        operator.was_woken_by(&[]);
+        pause(Duration::from_millis(500));
+    }
+    let seen = stack.prometheus().query(outage).unwrap();
+    assert!(!seen.is_empty(), "the control: Prometheus has seen {outage}");
 }

@@ -4,7 +4,7 @@ use crate::stack::Stack;
 use blobgate_testkit::book::{Block, blocks};
 use blobgate_testkit::prometheus::ActiveAlert;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// The limit between a fault and its alert.
@@ -14,8 +14,8 @@ const MAX_EVALUATIONS: u64 = 2;
 pub(crate) struct Operator {
     blocks: Vec<Block>,
     fault: Instant,
-    /// The alerts with the severity `page` since the fault.
-    pages: RefCell<BTreeSet<String>>,
+    /// The alerts with the severity `page` since the fault, by their names.
+    pages: RefCell<BTreeMap<String, ActiveAlert>>,
 }
 
 impl Operator {
@@ -27,7 +27,7 @@ impl Operator {
     /// Waits for the alert, for two evaluations at most. The other alerts must not page.
     #[track_caller]
     pub(crate) fn sees(&self, stack: &Stack, alert: &str) -> ActiveAlert {
-        let found = stack.prometheus.within_evaluations(MAX_EVALUATIONS, alert, |_| {
+        let found = stack.prometheus().within_evaluations(MAX_EVALUATIONS, alert, |_| {
             self.looks(stack).into_iter().find(|active| active.firing && active.name == alert)
         });
         println!("{alert} fires after {} s: {:?}", self.fault.elapsed().as_secs(), found.labels);
@@ -38,7 +38,7 @@ impl Operator {
     #[track_caller]
     pub(crate) fn sees_end(&self, stack: &Stack, alert: &str, evaluations: u64) {
         let mended = Instant::now();
-        stack.prometheus.within_evaluations(evaluations, &format!("end of {alert}"), |_| {
+        stack.prometheus().within_evaluations(evaluations, &format!("end of {alert}"), |_| {
             self.looks(stack).iter().all(|active| active.name != alert).then_some(())
         });
         println!("{alert} ends {} s after the remedy", mended.elapsed().as_secs());
@@ -46,16 +46,17 @@ impl Operator {
 
     /// The alerts now, pending or firing.
     pub(crate) fn looks(&self, stack: &Stack) -> Vec<ActiveAlert> {
-        let alerts = stack.prometheus.alerts();
+        let alerts = stack.prometheus().alerts();
         let pages = alerts.iter().filter(|active| active.firing && active.label("severity") == "page");
-        self.pages.borrow_mut().extend(pages.map(|active| active.name.clone()));
+        self.pages.borrow_mut().extend(pages.map(|active| (active.name.clone(), active.clone())));
         alerts
     }
 
     /// Asserts that exactly these alerts have woken somebody since the fault.
     #[track_caller]
     pub(crate) fn was_woken_by(&self, pages: &[&str]) {
-        assert_eq!(self.pages.borrow().iter().map(String::as_str).collect::<Vec<_>>(), pages);
+        let woken = self.pages.borrow();
+        assert_eq!(woken.keys().map(String::as_str).collect::<Vec<_>>(), pages, "{woken:#?}");
     }
 
     /// Runs a block of a runbook. Its output must contain these words.

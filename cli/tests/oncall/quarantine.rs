@@ -85,5 +85,5 @@ fn harmless_drift_wakes_nobody() {
     operator.runs(&stack, "drift", &[], &["blobgate_drift_total", alert.label("field")]);
     stack.delivers();
     operator.was_woken_by(&[]);
-    assert_eq!(stack.prometheus.firing(), ["BlobgateDrift"]);
+    assert_eq!(stack.prometheus().firing(), ["BlobgateDrift"]);
 }

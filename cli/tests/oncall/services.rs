@@ -13,7 +13,7 @@ fn service_is_down() {
     let operator = Operator::at_fault();
     let alert = operator.sees(&stack, "BlobgateRouteDown");
     assert_eq!(alert.label("route"), "veo3-token/completed");
-    operator.runs(&stack, "route-down", &[], &["503", "veo3-token"]);
+    operator.runs(&stack, "route-down", &[], &["down, answers 5xx since"]);
     stack.video.on();
     stack.delivers();
     operator.sees_end(&stack, "BlobgateRouteDown", 2);

@@ -28,7 +28,8 @@ pub(crate) struct Ports(Vec<(u16, u16)>);
 
 /// Everything that an operator runs, in a folder like a clone of the repository.
 pub(crate) struct Stack {
-    pub(crate) prometheus: PrometheusProcess,
+    /// Started last.
+    prometheus: Option<PrometheusProcess>,
     pub(crate) traffic: Traffic,
     pub(crate) envoy: Option<Part>,
     pub(crate) inbox: Option<Part>,
@@ -91,9 +92,8 @@ impl Stack {
         let gate = Connector::tls_of(ports.of(8443), H1, &CERTIFICATE, rustls::ALL_VERSIONS);
         let provider = Connector::tls_of(ports.of(9443), H1, &CERTIFICATE, rustls::ALL_VERSIONS);
         let traffic = Traffic::new(gate, provider, event);
-        let prometheus = PrometheusProcess::start(&scrape_config(&ports));
         let mut stack = Self {
-            prometheus,
+            prometheus: None,
             traffic,
             envoy: None,
             inbox: None,
@@ -111,10 +111,17 @@ impl Stack {
         until("sandbox", || stack.traffic.is_known_to_provider());
         stack.traffic.begin();
         stack.delivers();
+        stack.prometheus = Some(PrometheusProcess::start(&scrape_config(&stack.ports)));
         let both = r#"sum(up{job=~"blobgate-.*"}) + sum(min_over_time(up[10s])) == 4"#;
-        until("scrape of both targets", || stack.prometheus.query(both).is_ok_and(|found| !found.is_empty()));
-        assert_eq!(stack.prometheus.firing(), [""; 0], "before the fault");
+        until("scrape of both targets", || {
+            stack.prometheus().query(both).is_ok_and(|found| !found.is_empty())
+        });
+        assert_eq!(stack.prometheus().alerts(), [], "before the fault");
         stack
+    }
+
+    pub(crate) fn prometheus(&self) -> &PrometheusProcess {
+        self.prometheus.as_ref().expect("it has started")
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
