@@ -11,7 +11,7 @@
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, at least one of them |
 //! | `POST /expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
 //! | `POST /reconcile` | makes the reconciler call the status API now; with `"dry_run": true` it lists the generations |
-//! | `POST /replay`, `POST /release`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
+//! | `POST /replay`, `POST /retry`, `POST /release`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
 //! | `POST /release` with `{"id", "as", "generation_id"}` | releases a quarantined entry as this event; with `"dry_run": true` it shows the outcome |
 //! | `POST /reevaluate` | judges quarantined entries by the gate's `"config"`, selected as above, with reasons to `"waive"` |
 //!
@@ -27,7 +27,7 @@ use crate::listen::is_local;
 use crate::service::Operations;
 use crate::watch::ProbeError;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
@@ -48,6 +48,9 @@ pub(crate) struct Admin {
     pub(crate) ending: CancellationToken,
 }
 
+/// A gate's configuration with a million IP ranges. Other bodies have axum's limit of 2 MB.
+const MAX_CONFIGURATION: usize = 64 << 20;
+
 pub(crate) fn routes(admin: Arc<Admin>) -> Router {
     let open = Router::new()
         .route("/livez", get(livez))
@@ -63,8 +66,9 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/expect", post(endpoints::expect))
         .route("/reconcile", post(endpoints::reconcile))
         .route("/replay", post(endpoints::replay))
+        .route("/retry", post(endpoints::retry))
         .route("/release", post(endpoints::release))
-        .route("/reevaluate", post(endpoints::reevaluate))
+        .route("/reevaluate", post(endpoints::reevaluate).layer(DefaultBodyLimit::max(MAX_CONFIGURATION)))
         .route("/drop", post(endpoints::discard))
         .route("/purge", post(endpoints::purge))
         .route("/tail", get(endpoints::tail))

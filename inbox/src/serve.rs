@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::retention::Retention;
-use crate::service::Operations;
+use crate::service::{Operations, Retries};
 use crate::signatures::Signatures;
 use crate::space::Space;
 use crate::store::{OpenError, Place};
@@ -206,6 +206,7 @@ async fn start(
     let operations = Operations {
         shared: shared.clone(),
         releaser,
+        retries: Retries::new(settings.drain),
         nudge,
         per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
         reconcile_after: micros(reconcile.after),

@@ -23,7 +23,7 @@ pub(crate) use crate::decide::ArrivalOutcome;
 use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
 use async_trait::async_trait;
-pub(crate) use change::{CandidateGroup, Change, ChangeRefusal, ChangeResult};
+pub(crate) use change::{CandidateGroup, Change, ChangeRefusal, ChangeResult, RetryPace, moment};
 pub(crate) use claim::{AttemptClass, ClaimRequest, ClaimedBatch, Pick};
 pub use error::{CopyError, IntegrityError, OpenError, SettingsError, SourceError, StoreError};
 pub(crate) use expect::{Announcement, AnnouncementOutcome, CallBudget, NextCall, StatusAnswer, StatusCall};

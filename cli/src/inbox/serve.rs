@@ -1,8 +1,9 @@
 //! `blobgate inbox serve`: runs the inbox.
 
-use crate::env::read_env;
+use crate::end_signals::EndSignals;
+use crate::env::{read_env, read_token};
 use crate::log::Format;
-use crate::option::{parse_address, parse_envoy_url, parse_time};
+use crate::option::{UsageError, parse_address, parse_envoy_url, parse_time};
 use crate::output::print_line;
 use crate::receiver::cannot_listen;
 use anyhow::{Result, bail};
@@ -17,7 +18,6 @@ use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Run the inbox: store the gate's events, and deliver them to the services
@@ -57,8 +57,8 @@ pub(crate) struct Args {
     /// The attempts a second on a route after an outage; the rate doubles every 10 s until the backlog is gone
     #[arg(long, value_name = "N", default_value = "100")]
     drain_rate: NonZeroU32,
-    /// The limit of stored bytes; near it, the inbox deletes the oldest delivered bodies
-    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
+    /// The limit of stored bytes, 1MB or more; near it, the inbox deletes the oldest delivered bodies
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_limit)]
     limit: i64,
     /// The largest number of events in a transaction, up to 512; 1 turns the group commit off
     #[arg(long, value_name = "N", default_value = "512", value_parser = clap::value_parser!(u16).range(1..=512))]
@@ -95,7 +95,7 @@ With --provider, the inbox reconciles each announced generation (`blobgate inbox
 that has no event after --reconcile-after. It delivers the result like a webhook, with
 blobgate-source: reconcile.
 
-SIGTERM ends the inbox within 25 s. Until then it finishes attempts and stores events. `kill -9`
+SIGTERM, SIGINT or SIGHUP ends the inbox within 25 s. Until then it finishes attempts and stores events. `kill -9`
 loses nothing.
 
 The admin listener answers /livez (the process runs), /healthz (the store accepts events), /readyz
@@ -113,14 +113,17 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if args.signing_key_env.is_empty() && !args.listen.ip().is_loopback() && !args.insecure {
-        bail!(
+        bail!(UsageError(format!(
             "other machines can reach {}. Name the gate's signing key with --signing-key-env, or pass --insecure",
             args.listen
-        );
+        )));
     }
-    let admin_token = args.admin_token_env.as_deref().map(read_env).transpose()?;
+    let admin_token = args.admin_token_env.as_deref().map(read_token).transpose()?;
     if admin_token.is_none() && !args.admin.ip().is_loopback() {
-        bail!("other machines can reach {}. Name a token with --admin-token-env", args.admin);
+        bail!(UsageError(format!(
+            "other machines can reach {}. Name a token with --admin-token-env",
+            args.admin
+        )));
     }
     let keys = || -> Result<Option<WebhookKeys>> {
         let keys = args
@@ -128,18 +131,21 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             .iter()
             .map(|name| Ok((name.clone(), read_env(name)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys)?) })
+        Ok(if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys).map_err(UsageError::new)?) })
     };
     let (sign, verify) = (keys()?, keys()?);
     if let (Some(keys), Some(token), Some(name)) = (&sign, &admin_token, &args.admin_token_env)
         && keys.are_in(token)
     {
-        bail!(
+        bail!(UsageError(format!(
             "{name} has the signing key as admin token: operators could forge events. Set it to another value"
-        );
+        )));
+    }
+    if args.listen == args.admin && args.listen.port() != 0 {
+        bail!(UsageError(format!("--listen and --admin are both {}. Name two ports", args.listen)));
     }
 
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut signals = EndSignals::watch()?;
     let receive = listen(args.listen, "--listen").await?;
     let admin = listen(args.admin, "--admin").await?;
     let metrics = match args.metrics {
@@ -176,7 +182,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     };
     let serving = blobgate_inbox::serve(settings, ending.clone(), || print_line(format_args!("{ready}")));
     let end_requested = async {
-        tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+        signals.next().await;
         ending.cancel();
         std::future::pending::<()>().await;
     };
@@ -191,15 +197,23 @@ async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| cannot_listen(address, option, &error))
 }
 
-/// A text that is no size.
+/// A value of `--limit` that is no size, or too small.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no size. Write 500MB or 10GiB")]
-struct InvalidSize(String);
+enum InvalidLimit {
+    #[error("{0:?} is no size. Write 500MB or 10GiB")]
+    NoSize(String),
+    #[error("it is under 1MB, the size of the largest event. Write 500MB or 10GiB")]
+    TooSmall,
+}
+
+/// The largest body that the gate forwards, its `max_body_bytes`.
+const MIN_LIMIT: i64 = 1_000_000;
 
 /// Parses `500MB`, `10GiB` or `1000000`.
-fn parse_size(text: &str) -> Result<i64, InvalidSize> {
+fn parse_limit(text: &str) -> Result<i64, InvalidLimit> {
     let bytes = text.trim().parse::<ByteSize>().ok().and_then(|size| i64::try_from(size.as_u64()).ok());
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| InvalidSize(text.to_owned()))
+    let bytes = bytes.ok_or_else(|| InvalidLimit::NoSize(text.to_owned()))?;
+    if bytes < MIN_LIMIT { Err(InvalidLimit::TooSmall) } else { Ok(bytes) }
 }
 
 /// A text that is no base URL of the documentation. It does not show the text, which may contain a password.
@@ -232,7 +246,7 @@ fn is_loopback(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{InvalidDocsUrl, InvalidSize, parse_docs_url, parse_size};
+    use super::{InvalidDocsUrl, InvalidLimit, parse_docs_url, parse_limit};
 
     #[test]
     fn reads_the_docs_url() {
@@ -265,12 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_sizes() {
+    fn reads_limits() {
         for (text, bytes) in [
-            ("1", 1),
             ("1000000", 1_000_000),
             ("9223372036854775807", i64::MAX),
-            ("3KiB", 3_072),
+            ("1MB", 1_000_000),
+            ("977KiB", 1_000_448),
             ("500MB", 500_000_000),
             ("500 MB", 500_000_000),
             ("2MiB", 2_097_152),
@@ -280,12 +294,13 @@ mod tests {
             ("1.5GiB", 1_610_612_736),
             ("20TiB", 21_990_232_555_520),
         ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+            assert_eq!(parse_limit(text), Ok(bytes), "{text}");
         }
-        for text in
-            ["", "0", "-5", "GiB", "12 potatoes", "0MB", "9223372036854775808", "99999999TiB", "1e3", "NaN"]
-        {
-            assert_eq!(parse_size(text), Err(InvalidSize(text.to_owned())));
+        for text in ["", "-5", "GiB", "12 potatoes", "9223372036854775808", "99999999TiB", "1e9", "NaN"] {
+            assert_eq!(parse_limit(text), Err(InvalidLimit::NoSize(text.to_owned())));
+        }
+        for text in ["0", "10", "0MB", "3KiB", "999999"] {
+            assert_eq!(parse_limit(text), Err(InvalidLimit::TooSmall), "{text}");
         }
     }
 }

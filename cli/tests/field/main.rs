@@ -27,6 +27,7 @@ mod quarantine;
 mod release;
 mod requests;
 mod rights;
+mod retry;
 mod smoke;
 mod starting;
 mod whole;

@@ -89,9 +89,24 @@ impl IntoResponse for Problem {
     }
 }
 
+/// The problem of a response that axum wrote itself.
+fn of_axum(status: StatusCode) -> Option<ProblemDetail> {
+    let (code, detail) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            (ProblemCode::BodyTooLarge, "the body is larger than the endpoint takes: send a smaller one")
+        }
+        status if status.is_client_error() => {
+            (ProblemCode::RequestInvalid, "the path or the query cannot be read: send UTF-8, percent-encoded")
+        }
+        _ => return None,
+    };
+    Some(ProblemDetail { code, detail: detail.to_owned() })
+}
+
 /// Writes the problem document of a response. `docs` is the base URL of the documentation.
 pub(super) async fn write_document(State(docs): State<Arc<str>>, mut response: Response) -> Response {
-    let Some(ProblemDetail { code, detail }) = response.extensions_mut().remove() else { return response };
+    let problem = response.extensions_mut().remove().or_else(|| of_axum(response.status()));
+    let Some(ProblemDetail { code, detail }) = problem else { return response };
     let Ok(body) = serde_json::to_vec(&code.document(&docs, detail)) else { return response };
     response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
     *response.body_mut() = Body::from(body);

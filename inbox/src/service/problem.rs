@@ -69,6 +69,7 @@ problem_codes! {
     JobConflict          "job-conflict"          409 "The generation is already announced with another job."
     ReleaseRefused       "release-refused"       409 "The entry cannot be released as this event."
     ProviderMissing      "provider-missing"      409 "This inbox runs without a status API."
+    BodyTooLarge         "body-too-large"        413 "The body is larger than the endpoint takes."
     NotReleased          "not-released"          503 "An entry could not be released now. Repeat the request later."
     VersionTooOld        "version-too-old"       503 "The store contains a value of a newer version. Use that version."
     StoreTimeout         "store-timeout"         503 "The store did not answer in time. The request may have taken effect; repeating it is safe."

@@ -70,6 +70,11 @@ enum StayReason {
     Rule(#[from] RuleFailure),
     #[error("{}: {violation}", reason.code())]
     Violates { reason: Reason, violation: String },
+    #[error(
+        "{}: the store does not have the part of the request that broke this rule. `--waive {}` overrides it",
+        .0.code(), .0.code()
+    )]
+    OfHead(Reason),
     #[error("it needs a confirmation, but this inbox runs without a status API: start it with --provider")]
     NoProvider,
     #[error("it names no generation")]
@@ -157,8 +162,14 @@ impl ReevaluateRequest {
     }
 }
 
-/// Adds the violation to a body that is not an event by any configuration.
+/// Adds the violation to a body that is not an event by any configuration, and the remedy to a violation that no configuration
+/// ends.
 fn with_violation(why: RuleFailure, headers: &[u8], body: &[u8]) -> StayReason {
+    if let RuleFailure::Reason(reason) = why
+        && reevaluate::waivable().any(|waivable| waivable == reason)
+    {
+        return StayReason::OfHead(reason);
+    }
     if let RuleFailure::Reason(reason @ (Reason::SchemaInvalid | Reason::GenerationIdInvalid)) = why
         && let Some(violation) = violation::describe(reason.code(), headers, body)
     {

@@ -84,7 +84,11 @@ fn of_driver(name: &str) -> Vec<(String, String)> {
 }
 
 fn complete(sql: &str) -> String {
-    let sql = sql.replace("{ids}", "1, 2").replace("{free}", "").replace("{has_route}", "route IS NOT NULL");
+    let sql = sql
+        .replace("{ids}", "1, 2")
+        .replace("{due}", "(1, 2), (2, 3)")
+        .replace("{free}", "")
+        .replace("{has_route}", "route IS NOT NULL");
     if sql.ends_with("seen, received_at, seen_at, due_at)")
         || sql.ends_with("(entry_id, path, headers, body)")
     {

@@ -3,6 +3,7 @@
 #![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
 
 use super::*;
+use crate::store::RetryPace;
 use std::collections::BTreeSet;
 
 /// Selects the sums that differ from a full count.
@@ -94,7 +95,12 @@ async fn step(test: &mut DriverStore, dice: &mut Dice, held: &mut Vec<ClaimedEnt
             "release of expired leases"
         }
         13 | 14 => {
-            let changes = [&[Change::Replay, Change::Release][..], &[Change::Drop], &[Change::Purge]];
+            let pace = RetryPace { rate: std::num::NonZeroU32::MIN, before: 0, elapsed: 0 };
+            let changes = [
+                &[Change::Replay, Change::Release, Change::Retry(pace)][..],
+                &[Change::Drop],
+                &[Change::Purge],
+            ];
             let changes = changes[dice.place(3)];
             let ids = test.random_ids(dice).await;
             for change in changes {
