@@ -90,9 +90,9 @@ impl Gate {
         self.config.hooks.iter().take(MAX_INITIAL_HOOKS).flat_map(|hook| metrics::initial(hook))
     }
 
-    /// The keys of the shared cells with the times of recent calls to each provider.
-    pub fn budget_keys(&self) -> impl Iterator<Item = String> {
-        self.config.hooks.iter().filter_map(|hook| hook.confirm.as_deref()).map(confirmation::budget_key)
+    /// The key of the shared cell with the times of recent calls to the provider, which all hooks share.
+    pub fn budget_key(&self) -> Option<String> {
+        self.config.hooks.iter().find_map(|hook| hook.confirm.as_deref()).map(confirmation::budget_key)
     }
 }
 
@@ -322,7 +322,7 @@ impl Exchange {
             State::Observed(hook) => Some(hook),
             State::Refused(hook, _) => hook.as_ref(),
         };
-        host.count(Counter::response(hook, Status::LEFT, None));
+        host.count(Counter::response(hook, Status::Left, None));
         self.state = State::Answered;
     }
 }

@@ -1,5 +1,6 @@
 //! Stage 1: finds the hook of a path.
 
+pub(crate) mod conflict;
 mod parse;
 
 #[cfg(not(target_family = "wasm"))]
@@ -145,12 +146,5 @@ impl Hook {
             TokenMismatch => by_token && self.checks.prompt == Check::Enforce,
             NotConfirmed | ConfirmUnavailable => self.trust == Trust::TokenAndConfirmed && enforces_trust,
         }
-    }
-
-    /// Whether one path could match both hooks.
-    pub(crate) fn overlaps(&self, other: &Hook) -> bool {
-        let under =
-            |path: &str, hook: &Hook| hook.token.is_some() && is_at_or_under(path.as_bytes(), &hook.path);
-        self.path == other.path || under(&self.path, other) || under(&other.path, self)
     }
 }

@@ -63,7 +63,9 @@ impl RootContext for Root {
             return false;
         }
         let gate = Gate::new(config);
-        gate.budget_keys().for_each(|key| open_cell(&key));
+        if let Some(key) = gate.budget_key() {
+            open_cell(&key);
+        }
         gate.initial_counters().for_each(|counter| envoy.define(&counter));
         self.plugin = Some((Arc::new(gate), envoy));
         true

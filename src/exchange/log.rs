@@ -92,9 +92,9 @@ impl Gate {
     /// Reports the numbers of omitted lines, once their second is over. The tick runs only while there are omitted lines.
     pub fn on_tick(&self, host: &mut impl Host) {
         let now = host.uptime();
-        let omitted = LineKind::ALL.map(|kind| locked(&self.log).bucket(kind).start_second(now));
-        for (kind, count) in LineKind::ALL.iter().zip(omitted) {
-            self.report_omitted(host, *kind, count);
+        for kind in LineKind::ALL {
+            let omitted = locked(&self.log).bucket(kind).start_second(now);
+            self.report_omitted(host, kind, omitted);
         }
         if locked(&self.log).stops_ticking() {
             host.set_tick_period(Duration::ZERO);

@@ -6,7 +6,7 @@ use crate::confirm::Outcome;
 use crate::hook::Hook;
 use crate::policy::{Delivery, Disposition};
 use crate::token::{Token, TokenError};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// A counter and its labels.
@@ -34,13 +34,16 @@ enum Labels {
 
 /// The label `status`. Its values are bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Status(&'static str);
-
-/// The statuses of the gate, and those that Envoy gives on a hook.
-const STATUSES: [&str; 16] = [
-    "200", "503", "400", "401", "403", "404", "405", "408", "413", "415", "422", "426", "429", "431", "502",
-    "504",
-];
+pub(super) enum Status {
+    /// A status of the gate, or one that Envoy gives on a hook.
+    Known(u16),
+    /// The first digit of another status.
+    Class(u16),
+    /// No final status.
+    Other,
+    /// No response: the client left.
+    Left,
+}
 
 /// The counters of a hook that exist at 0.
 const MAX_INITIAL: usize = 30;
@@ -131,8 +134,7 @@ impl Counter {
         let _ = match &self.0 {
             Labels::Response { reason, status, hook } => write!(
                 name,
-                "blobgate_responses_total.environment={environment}.hook={hook}.status={}.reason={}",
-                status.0,
+                "blobgate_responses_total.environment={environment}.hook={hook}.status={status}.reason={}",
                 reason.map_or("-", Reason::code),
             ),
             Labels::Drift { hook, field } => write!(
@@ -169,27 +171,49 @@ impl Labels {
 
 impl Status {
     /// The sender needs no retry.
-    pub(super) const OK: Self = Self("200");
-    /// No response: the client left.
-    pub(super) const LEFT: Self = Self("-");
+    pub(super) const OK: Self = Self::Known(200);
 
     /// The label of a `:status`.
     pub(super) fn of(status: &[u8]) -> Self {
-        let known = STATUSES.iter().find(|known| known.as_bytes() == status);
-        Self(known.copied().unwrap_or(match status {
-            [b'2', _, _] => "2xx",
-            [b'3', _, _] => "3xx",
-            [b'4', _, _] => "4xx",
-            [b'5', _, _] => "5xx",
-            _ => "other",
-        }))
+        let number = std::str::from_utf8(status).ok().and_then(|text| text.parse().ok());
+        match number {
+            Some(
+                known @ (200
+                | 400
+                | 401
+                | 403
+                | 404
+                | 405
+                | 408
+                | 413
+                | 415
+                | 422
+                | 426
+                | 429
+                | 431
+                | 502..=504),
+            ) => Self::Known(known),
+            Some(other @ 200..=599) => Self::Class(other.div_euclid(100)),
+            _ => Self::Other,
+        }
     }
 
     /// The label of the gate's own status.
-    pub(super) fn judged(judged: Result<(), Reason>) -> Self {
+    pub(super) const fn judged(judged: Result<(), Reason>) -> Self {
         match judged {
             Ok(()) => Self::OK,
-            Err(reason) => Self::of(reason.status().to_string().as_bytes()),
+            Err(reason) => Self::Known(reason.status()),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Status::Known(status) => write!(f, "{status}"),
+            Status::Class(class) => write!(f, "{class}xx"),
+            Status::Other => f.write_str("other"),
+            Status::Left => f.write_str("-"),
         }
     }
 }
@@ -276,7 +300,8 @@ mod tests {
     fn bounds_the_label_status() {
         for reason in Reason::ALL {
             let status = reason.status().to_string();
-            assert_eq!(Status::judged(Err(*reason)).0, status, "a class, and not the status of {reason:?}");
+            assert_eq!(Status::judged(Err(*reason)), Status::of(status.as_bytes()), "{reason:?}");
+            assert_eq!(Status::of(status.as_bytes()).to_string(), status, "a class");
         }
         for (status, expected) in [
             ("200", "200"),
@@ -289,7 +314,7 @@ mod tests {
             ("", "other"),
             ("2000", "other"),
         ] {
-            assert_eq!(Status::of(status.as_bytes()).0, expected, "{status}");
+            assert_eq!(Status::of(status.as_bytes()).to_string(), expected, "{status}");
         }
     }
 
@@ -298,7 +323,7 @@ mod tests {
         let hook: Arc<str> = "hook".into();
         let reason = Reason::UnknownHook;
         let samples = [
-            Labels::response(Some(&hook), Status::LEFT, None),
+            Labels::response(Some(&hook), Status::Left, None),
             Labels::Drift { hook: Arc::clone(&hook), field: "seed" },
             Labels::Observed { hook: Arc::clone(&hook), reason },
             Labels::Token { hook: Arc::clone(&hook), kid: None, outcome: "good" },

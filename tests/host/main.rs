@@ -18,6 +18,7 @@ mod fail_closed;
 mod failure;
 mod flood;
 mod heads;
+mod inbox_health;
 mod inbox_route;
 mod local;
 mod modes;

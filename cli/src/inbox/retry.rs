@@ -6,7 +6,7 @@ use anyhow::Result;
 use blobgate_inbox::service::{EntryFilter, EntryState};
 use std::process::ExitCode;
 
-/// Attempt waiting entries now, without the rest of their delay
+/// Retry waiting entries now, without the rest of their delay
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -75,6 +75,10 @@ enum StayReason {
         .0.code(), .0.code()
     )]
     OfHead(Reason),
+    #[error(
+        "source-denied: the allowlist does not have its address {0}. Add it to `source`, or override with `--waive source-denied`"
+    )]
+    SourceDenied(String),
     #[error("it needs a confirmation, but this inbox runs without a status API: start it with --provider")]
     NoProvider,
     #[error("it names no generation")]
@@ -121,8 +125,11 @@ impl Operations {
         let Some(entry) = self.shared.store.quarantined(id).await? else {
             return Ok(Err(StayReason::NotQuarantined));
         };
-        let (headers, body) = (entry.headers.clone(), entry.body.clone());
-        let judged = judge.judge(entry).map_err(|why| with_violation(why, &headers, &body));
+        let (headers, body, client) = (entry.headers.clone(), entry.body.clone(), entry.client.clone());
+        let judged = judge.judge(entry).map_err(|why| match (why, client) {
+            (RuleFailure::Reason(Reason::SourceDenied), Some(client)) => StayReason::SourceDenied(client),
+            (why, _) => with_violation(why, &headers, &body),
+        });
         Ok(match judged {
             Ok(ReevaluatedEntry::NeedsConfirmation(_)) if self.per_minute.is_none() => {
                 Err(StayReason::NoProvider)

@@ -23,7 +23,7 @@ pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reas
 const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = $1";
 
 const QUARANTINED: &str = "
-SELECT e.hook, e.reason, e.token_id, e.job, p.path, p.headers, p.body, p.reevaluated
+SELECT e.hook, e.reason, e.client, e.token_id, e.job, p.path, p.headers, p.body, p.reevaluated
 FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'quarantined' AND e.lane = 'quarantine'";
 
 /// Adds up the sums of all entries, and the sums of delivered entries by ten minutes.

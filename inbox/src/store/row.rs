@@ -187,6 +187,8 @@ pub(crate) struct StoredHead {
 pub(crate) struct QuarantinedEntry {
     pub(crate) hook: String,
     pub(crate) reason: Option<QuarantineReason>,
+    /// The client's address.
+    pub(crate) client: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) job: Option<String>,
     pub(crate) path: Vec<u8>,
