@@ -5,6 +5,7 @@
 use crate::arrival::Arrival;
 use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
+use crate::incidents::Incidents;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{ArrivalOutcome, CommittedBatch, StoreError, StoreHandle};
@@ -63,13 +64,14 @@ struct CommitState {
     metrics: Arc<Metrics>,
     space: Arc<Space>,
     watch: Arc<Watch>,
+    incidents: Arc<Incidents>,
     working: ActiveCommitters,
 }
 
 impl Committer {
     /// Starts the committers. They end after every [`Committer`] is dropped and the queue is empty.
     pub(crate) fn start(shared: InboxHandles, batch: usize, tasks: &TaskTracker) -> Self {
-        let InboxHandles { store, space, metrics, watch, wake, .. } = shared;
+        let InboxHandles { store, space, metrics, watch, wake, incidents, .. } = shared;
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         let max = store.writers();
         let commits = Arc::new(CommitState {
@@ -79,6 +81,7 @@ impl Committer {
             metrics,
             space,
             watch,
+            incidents,
             working: ActiveCommitters::new(MIN_COMMITTERS.min(max), max),
         });
         for _ in 0..max {
@@ -195,6 +198,9 @@ fn answer(batch: Vec<Pending>, outcomes: Vec<ArrivalOutcome>, commits: &CommitSt
             && !routes.contains(route)
         {
             routes.insert(route.clone());
+        }
+        if let ArrivalOutcome::Quarantined(reason) = &outcome {
+            commits.incidents.quarantined(reason);
         }
         commits.space.add(&pending.arrival, &outcome);
         pending.answer(Ok(outcome));

@@ -10,6 +10,7 @@ mod pace;
 mod route;
 
 use crate::handles::InboxHandles;
+use crate::incidents::{FailedAttempt, Incidents};
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::Pause;
@@ -41,6 +42,7 @@ pub(crate) struct Deliverer {
     metrics: Arc<Metrics>,
     space: Arc<Space>,
     watch: Arc<Watch>,
+    incidents: Arc<Incidents>,
     pace: DeliveryPace,
     client: Arc<ServiceClient>,
     routes: BTreeMap<String, Route>,
@@ -66,7 +68,7 @@ struct LeasedEntry {
 
 impl Deliverer {
     pub(crate) fn new(shared: InboxHandles, pace: DeliveryPace, target: Target) -> Self {
-        let InboxHandles { store, space, metrics, watch, wake, .. } = shared;
+        let InboxHandles { store, space, metrics, watch, wake, incidents, .. } = shared;
         let (reporter, reports) = mpsc::unbounded_channel();
         let now = Instant::now();
         Self {
@@ -75,6 +77,7 @@ impl Deliverer {
             metrics,
             space,
             watch,
+            incidents,
             pace,
             client: Arc::new(ServiceClient::new(target)),
             routes: BTreeMap::new(),
@@ -138,6 +141,12 @@ impl Deliverer {
         }
         let succeeded_on = (done && route.writes_success(now)).then(|| entry.route.clone());
         self.metrics.attempted(&entry.route, outcome.label(), took);
+        match &outcome {
+            AttemptOutcome::LeaseLost => (),
+            _ if done => self.incidents.delivered(&entry.route),
+            _ if outcome.is_down() => self.incidents.failed(&entry.route, FailedAttempt::Down),
+            _ => self.incidents.failed(&entry.route, FailedAttempt::Answered),
+        }
         let Some(delay) = delay(attempt) else { return };
         if !done && took > LOOK_EVERY {
             // Another entry of its generation may have waited for as long, on any route.
@@ -175,6 +184,9 @@ impl Deliverer {
             Ok(dead) => {
                 for id in dead {
                     self.metrics.dead.inc();
+                    if let Some(entry) = self.leased.get(&id) {
+                        self.incidents.dead(&entry.route);
+                    }
                     tracing::error!(
                         entry = id,
                         "entry={id} is dead after 72 h of attempts: `blobgate inbox show {id}` shows the last answer"

@@ -1,6 +1,7 @@
 //! Handles that the parts of the inbox share.
 
 use crate::health::Faults;
+use crate::incidents::Incidents;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::StoreHandle;
@@ -17,11 +18,20 @@ pub(crate) struct InboxHandles {
     pub(crate) faults: Arc<Faults>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) wake: Arc<Wake>,
+    pub(crate) incidents: Arc<Incidents>,
 }
 
 impl InboxHandles {
     pub(crate) fn new(store: StoreHandle, space: Space, metrics: Arc<Metrics>, faults: Arc<Faults>) -> Self {
         let watch = Watch::new(&store, Arc::clone(&faults));
-        Self { store, space: Arc::new(space), metrics, faults, watch, wake: Arc::default() }
+        Self {
+            store,
+            space: Arc::new(space),
+            metrics,
+            faults,
+            watch,
+            wake: Arc::default(),
+            incidents: Arc::default(),
+        }
     }
 }

@@ -58,6 +58,9 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         Err(refusal) => {
             let code = refusal.code();
             receiver.shared.metrics.refused(code);
+            if refusal.is_of_delivery() {
+                receiver.shared.incidents.refused(code);
+            }
             if receiver.log.passes() {
                 tracing::warn!(code, "refused code={code}: {refusal}");
             }
@@ -111,6 +114,13 @@ impl ReceiveRefusal {
             Self::TokenFull => "token-full",
             Self::NotStored(_) => "not-stored",
         }
+    }
+}
+
+impl ReceiveRefusal {
+    /// Whether the gate can have sent the request: it only sends POST, and not as a page in a browser.
+    fn is_of_delivery(&self) -> bool {
+        !matches!(self, Self::Method | Self::Host)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `blobgate inbox serve`: runs the inbox.
 
+use super::notify::{InboxSecrets, NotifyArgs};
 use crate::env::read_env;
 use crate::log::Format;
 use crate::option::{parse_address, parse_envoy_url, parse_time};
@@ -72,9 +73,11 @@ pub(crate) struct Args {
     /// The time to the second status call; it doubles with each call, up to a day
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_time)]
     reconcile_again: Duration,
-    /// The base URL of the documentation, in the `type` of problem documents
+    /// The base URL of the documentation, in the `type` of problem documents and the links of notifications
     #[arg(long, value_name = "URL", default_value = DOCS, value_parser = parse_docs_url)]
     docs_url: String,
+    #[command(flatten)]
+    notify: NotifyArgs,
     /// The format of log lines on standard error; RUST_LOG sets their levels
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, env = "BLOBGATE_LOG_FORMAT")]
     pub(super) log_format: Format,
@@ -91,6 +94,9 @@ decides. Attempts go to Envoy's service routes, on the hook's path, with blobgat
 With --provider, the inbox reconciles each announced generation (`blobgate inbox expect --help`)
 that has no event after --reconcile-after. It delivers the result like a webhook, with
 blobgate-source: reconcile.
+
+With --notify, the inbox calls your URL when something needs a person, at most once a kind and
+hour. `blobgate inbox test-notify` shows whether the receiver takes a call.
 
 SIGTERM ends the inbox within 25 s. Until then it finishes attempts and stores events. `kill -9`
 loses nothing.
@@ -135,6 +141,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         );
     }
 
+    let secrets = InboxSecrets { signing_keys: sign.as_ref(), admin_token: admin_token.as_deref() };
+    let notify = args.notify.read(&secrets)?;
+
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let receive = listen(args.listen, "--listen").await?;
     let admin = listen(args.admin, "--admin").await?;
@@ -161,6 +170,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             again: args.reconcile_again,
         },
         docs: args.docs_url,
+        notify,
     };
     let serving = blobgate_inbox::serve(settings, ending.clone());
     let end_requested = async {
@@ -194,10 +204,10 @@ fn parse_size(text: &str) -> Result<i64, InvalidSize> {
 /// A text that is no base URL of the documentation.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no base URL of the documentation. Write http(s)://HOST/PATH, without ? and #")]
-struct InvalidDocsUrl(String);
+pub(super) struct InvalidDocsUrl(String);
 
 /// Parses `https://docs.example`, without a query or a fragment, and removes a `/` at the end.
-fn parse_docs_url(text: &str) -> Result<String, InvalidDocsUrl> {
+pub(super) fn parse_docs_url(text: &str) -> Result<String, InvalidDocsUrl> {
     let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
     let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
     let url = url.ok_or_else(|| InvalidDocsUrl(text.to_owned()))?;
