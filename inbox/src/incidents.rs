@@ -222,11 +222,15 @@ impl Incidents {
         }
     }
 
-    /// Takes the incidents of this kind, if the first is at least this old.
-    pub(crate) fn take(&self, kind: IncidentKind, age: Duration) -> Option<Tally> {
-        let mut state = self.state()?;
-        state.tallies.get(&kind).filter(|tally| tally.noted.elapsed() >= age)?;
-        state.tallies.remove(&kind)
+    /// Whether there are incidents of this kind, of which the first is at least this old.
+    pub(crate) fn has(&self, kind: IncidentKind, age: Duration) -> bool {
+        self.state()
+            .is_some_and(|state| state.tallies.get(&kind).is_some_and(|tally| tally.noted.elapsed() >= age))
+    }
+
+    /// Takes the incidents of this kind.
+    pub(crate) fn take(&self, kind: IncidentKind) -> Option<Tally> {
+        self.state()?.tallies.remove(&kind)
     }
 
     fn note(&self, kind: IncidentKind, label: &str, runbook: Runbook) {

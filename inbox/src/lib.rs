@@ -50,6 +50,8 @@ mod wake;
 mod watch;
 
 pub use key::{InvalidKey, WebhookKeys};
-pub use notify::{InvalidNotificationUrl, NotificationError, NotificationUrl, Notifications};
+pub use notify::{
+    InvalidNotificationUrl, NotificationError, NotificationPace, NotificationUrl, Notifications,
+};
 pub use reconcile::Reconcile;
 pub use serve::{ServeError, Settings, serve};

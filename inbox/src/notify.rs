@@ -13,7 +13,9 @@ use crate::incidents::{IncidentKind, Incidents, Runbook, Tally, label_of};
 use crate::store::StoreHandle;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use message::NotificationMessage;
-pub use receiver::{InvalidNotificationUrl, NotificationError, NotificationUrl, Notifications};
+pub use receiver::{
+    InvalidNotificationUrl, NotificationError, NotificationPace, NotificationUrl, Notifications,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,17 +25,14 @@ use tokio_util::sync::CancellationToken;
 
 /// The time between looks for incidents.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The first call of a kind waits for the incidents that come with the first one.
-const GATHER_TIME: Duration = Duration::from_secs(3);
-/// The time between two notifications of a kind.
-pub(crate) const NOTIFY_EVERY: Duration = Duration::from_secs(3_600);
-/// A fault that ends within this time, and refuses no delivery, is no incident: a store restarts in less.
-const FAULT_LASTS: Duration = Duration::from_secs(60);
+/// The time of a turn among the inboxes on a store. A call takes less.
+const TURN: Duration = Duration::from_secs(30);
+/// The time until the next try while another inbox has the turn, or has had it within the hour.
+const TRY_TURN_EVERY: Duration = Duration::from_secs(30);
 /// Failed calls are repeated after a second, and then at doubling intervals of up to ten minutes, until the receiver takes the call.
-const RETRY_DELAYS: ExponentialBuilder = ExponentialBuilder::new()
-    .with_min_delay(Duration::from_secs(1))
-    .with_max_delay(Duration::from_secs(600))
-    .without_max_times();
+const RETRY_DELAYS: ExponentialBuilder =
+    ExponentialBuilder::new().with_min_delay(Duration::from_secs(1)).without_max_times();
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(600);
 
 /// Sends notifications.
 pub(crate) struct Notifier {
@@ -59,11 +58,12 @@ struct NotificationOutbox {
 struct ReceiverGone;
 
 impl Notifier {
-    pub(crate) fn new(shared: InboxHandles, notifications: Notifications, docs: String) -> Self {
+    /// Call it before the inbox stores: the entries of now are noted here, and later ones by the committers.
+    pub(crate) async fn new(shared: InboxHandles, notifications: Notifications, docs: String) -> Self {
         let InboxHandles { incidents, faults, store, .. } = shared;
         let now = Instant::now();
         let outbox = |kind| (kind, NotificationOutbox { unsent: None, next_at: now, delays: None });
-        Self {
+        let mut this = Self {
             incidents,
             faults,
             store,
@@ -72,17 +72,19 @@ impl Notifier {
             started: OffsetDateTime::now_utc(),
             has_read_store: false,
             outboxes: IncidentKind::ALL.map(outbox).into(),
-        }
+        };
+        this.has_read_store = this.note_entries().await;
+        this
     }
 
-    /// Notifies until `ending`. What is unsent then is lost, except entries that stay quarantined or dead: the next start tells them.
+    /// Notifies until `ending`. Counts that are unsent then are lost, except those of entries that stay quarantined or dead: the next
+    /// start notes them.
     pub(crate) async fn run(mut self, ending: CancellationToken) {
         tokio::select! {
             () = ending.cancelled() => (),
-            ReceiverGone = self.notify() => {
-                tracing::error!("the receiver of notifications answered 410, so the inbox sends none until its next start");
-                ending.cancelled().await;
-            }
+            ReceiverGone = self.notify() => tracing::error!(
+                "the receiver of notifications answered 410, so the inbox sends none until its next start"
+            ),
         }
     }
 
@@ -91,8 +93,9 @@ impl Notifier {
             if !self.has_read_store {
                 self.has_read_store = self.note_entries().await;
             }
+            self.note_faults();
             for kind in IncidentKind::ALL {
-                if let Err(gone) = self.send(kind).await {
+                if let Err(gone) = self.notify_of(kind).await {
                     return gone;
                 }
             }
@@ -103,7 +106,7 @@ impl Notifier {
     /// Notes the entries that are quarantined or dead at the start. The previous process may not have told them.
     async fn note_entries(&self) -> bool {
         let Ok(groups) = self.store.entry_groups(i64::MAX).await else { return false };
-        for group in groups.iter().filter(|group| group.count > 0) {
+        for group in groups {
             let (kind, label, runbook) = match group.state {
                 EntryState::Quarantined => {
                     let label = group.reason.as_ref().map_or("other", label_of);
@@ -120,13 +123,16 @@ impl Notifier {
         true
     }
 
-    /// Notes each lasting fault without a refused delivery: while the inbox is not ready, perhaps none reaches it.
+    /// Notes each lasting fault, also without a refused delivery: while the inbox is not ready, perhaps none reaches it.
     fn note_faults(&self) {
+        // The fault of the last hour is told, and a fault of this hour would be the start of the next.
+        if self.outboxes.get(&IncidentKind::Refused).is_none_or(|outbox| outbox.next_at > Instant::now()) {
+            return;
+        }
         for fault in self.faults.standing() {
-            let since =
-                OffsetDateTime::from_unix_timestamp_nanos(i128::from(fault.since).saturating_mul(1_000));
-            let since = since.unwrap_or(self.started);
-            if OffsetDateTime::now_utc() - since >= FAULT_LASTS {
+            let since = i128::from(fault.since).saturating_mul(1_000);
+            let since = OffsetDateTime::from_unix_timestamp_nanos(since).unwrap_or(self.started);
+            if OffsetDateTime::now_utc() - since >= self.notifications.pace.fault_lasts {
                 let tally = Tally::new(fault.reason, 0, Runbook::InboxRefuses, since);
                 self.incidents.add(IncidentKind::Refused, tally);
             }
@@ -134,34 +140,38 @@ impl Notifier {
     }
 
     /// Sends the incidents of a kind, if a call is due.
-    async fn send(&mut self, kind: IncidentKind) -> Result<(), ReceiverGone> {
-        let Some(outbox) = self.outboxes.get(&kind) else { return Ok(()) };
-        if outbox.next_at > Instant::now() {
+    async fn notify_of(&mut self, kind: IncidentKind) -> Result<(), ReceiverGone> {
+        let pace = self.notifications.pace;
+        let Some(outbox) = self.outboxes.get_mut(&kind) else { return Ok(()) };
+        let is_due = outbox.unsent.is_some() || self.incidents.has(kind, pace.gather);
+        if outbox.next_at > Instant::now() || !is_due {
             return Ok(());
         }
-        if kind == IncidentKind::Refused {
-            self.note_faults();
+        // While the store fails, each inbox counts its own hour.
+        let begun = self.store.begin_notification(kind.name(), micros(TURN), micros(pace.every)).await;
+        if !begun.unwrap_or(true) {
+            outbox.wait(TRY_TURN_EVERY.min(pace.every));
+            return Ok(());
         }
-        let is_repeated = outbox.unsent.is_some();
-        let age = if is_repeated { Duration::ZERO } else { GATHER_TIME };
-        let newer = self.incidents.take(kind, age);
-        let Some(outbox) = self.outboxes.get_mut(&kind) else { return Ok(()) };
-        outbox.add(kind, newer, &self.docs);
+        if let Some(newer) = self.incidents.take(kind) {
+            outbox.add(kind, newer, &self.docs);
+        }
         let Some((tally, message)) = &outbox.unsent else { return Ok(()) };
-        match self.notifications.send(message).await {
+        let sent = self.notifications.send(message).await;
+        let next = if sent.is_ok() { micros(pace.every) } else { 0 };
+        // A lost turn ends by itself.
+        let _ended = self.store.end_notification(kind.name(), next).await;
+        match sent {
             Ok(()) => {
                 tracing::info!(kind = kind.name(), count = tally.count(), "notified kind={}", kind.name());
-                outbox.sent(self.notifications.every);
+                outbox.sent(pace.every);
                 Ok(())
             }
             Err(NotificationError::Gone) => Err(ReceiverGone),
             Err(why) => {
                 if outbox.delays.is_none() {
-                    tracing::warn!(
-                        kind = kind.name(),
-                        "cannot notify kind={}, and tries again: {why}",
-                        kind.name()
-                    );
+                    let kind = kind.name();
+                    tracing::warn!(kind, "cannot notify kind={kind}, and tries again: {why}");
                 }
                 outbox.failed();
                 Ok(())
@@ -172,8 +182,7 @@ impl Notifier {
 
 impl NotificationOutbox {
     /// Adds newer incidents to the unsent notification. A changed one is a new message.
-    fn add(&mut self, kind: IncidentKind, newer: Option<Tally>, docs: &str) {
-        let Some(newer) = newer else { return };
+    fn add(&mut self, kind: IncidentKind, newer: Tally, docs: &str) {
         let tally = match self.unsent.take() {
             Some((mut tally, _)) => {
                 tally.add(newer);
@@ -192,8 +201,8 @@ impl NotificationOutbox {
     }
 
     fn failed(&mut self) {
-        let delays = self.delays.get_or_insert_with(|| RETRY_DELAYS.build());
-        let delay = delays.next().unwrap_or(NOTIFY_EVERY);
+        let delays = self.delays.get_or_insert_with(|| RETRY_DELAYS.with_max_delay(MAX_RETRY_DELAY).build());
+        let delay = delays.next().unwrap_or(MAX_RETRY_DELAY);
         self.wait(delay);
     }
 
@@ -201,4 +210,8 @@ impl NotificationOutbox {
         let now = Instant::now();
         self.next_at = now.checked_add(time).unwrap_or(now);
     }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

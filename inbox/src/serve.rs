@@ -194,7 +194,7 @@ async fn start(
     tasks.delivering.spawn(deliverer.run(ending.clone()));
     tasks.delivering.spawn(retention.run(ending.clone()));
     if let Some(notifications) = settings.notify.take() {
-        let notifier = Notifier::new(shared.clone(), notifications, settings.docs.clone());
+        let notifier = Notifier::new(shared.clone(), notifications, settings.docs.clone()).await;
         tasks.delivering.spawn(notifier.run(ending.clone()));
     }
     tasks.delivering.spawn(Arc::clone(&shared.watch).run(Arc::clone(clocks), ending.clone()));

@@ -20,6 +20,7 @@ mod files;
 mod health;
 mod locks;
 mod names;
+mod notifications;
 mod pages;
 mod quarantine;
 mod release;

@@ -2,7 +2,7 @@ use super::*;
 use std::path::Path;
 
 fn taken(incidents: &Incidents, kind: IncidentKind) -> Option<(Vec<(String, u64)>, Runbook)> {
-    let tally = incidents.take(kind, Duration::ZERO)?;
+    let tally = incidents.take(kind)?;
     Some((tally.counts.into_iter().collect(), tally.runbook))
 }
 
@@ -25,7 +25,9 @@ fn sums_each_kind_by_reason_or_route_until_it_is_taken() {
     assert_eq!(taken(&incidents, IncidentKind::Refused), row(&[("full", 1)], Runbook::InboxRefuses));
     // The first incident of a kind waits for those that come with it.
     incidents.dead("veo3/failed");
-    assert_eq!(incidents.take(IncidentKind::Dead, Duration::from_secs(3_600)), None);
+    assert!(incidents.has(IncidentKind::Dead, Duration::ZERO));
+    assert!(!incidents.has(IncidentKind::Dead, Duration::from_secs(3_600)));
+    assert!(!incidents.has(IncidentKind::Down, Duration::ZERO));
     assert_eq!(taken(&incidents, IncidentKind::Dead), row(&[("veo3/failed", 1)], Runbook::Dead));
 }
 
@@ -73,7 +75,7 @@ fn remembers_a_bounded_number_of_labels() {
         incidents.failed(&format!("hook-{number}/completed"), FailedAttempt::Down);
     }
     incidents.dead(&"a".repeat(1_000_000));
-    let tally = incidents.take(IncidentKind::Dead, Duration::ZERO).unwrap();
+    let tally = incidents.take(IncidentKind::Dead).unwrap();
     assert_eq!((tally.counts.len(), tally.count()), (MAX_LABELS + 1, 10_001));
     assert_eq!(tally.counts[OTHER], 9_951);
     assert_eq!(incidents.state().unwrap().failing.len(), MAX_ROUTES);

@@ -1,6 +1,5 @@
 //! The receiver of notifications: an HTTPS endpoint of the team or of a service that it uses.
 
-use super::NOTIFY_EVERY;
 use super::message::NotificationMessage;
 use crate::key::WebhookKeys;
 use reqwest::redirect::Policy;
@@ -63,8 +62,29 @@ pub struct Notifications {
     url: NotificationUrl,
     keys: WebhookKeys,
     client: Client,
-    /// The time between two notifications of a kind: an hour, except in tests.
+    /// The times. Tests use shorter ones.
+    pub pace: NotificationPace,
+}
+
+/// The times of notifications.
+#[derive(Clone, Copy, Debug)]
+pub struct NotificationPace {
+    /// The time between two notifications of a kind.
     pub every: Duration,
+    /// The first notification of a kind waits this long for the incidents that come with the first one.
+    pub gather: Duration,
+    /// A fault that ends within this time, and refuses no delivery, is no incident: a store restarts in less.
+    pub fault_lasts: Duration,
+}
+
+impl Default for NotificationPace {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(3_600),
+            gather: Duration::from_secs(3),
+            fault_lasts: Duration::from_secs(60),
+        }
+    }
 }
 
 impl NotificationUrl {
@@ -129,7 +149,7 @@ impl Notifications {
             client = client.tls_certs_only([]);
         }
         let client = client.build().map_err(|error| NotificationError::NoTls(cause(&error, &url)))?;
-        Ok(Self { url, keys, client, every: NOTIFY_EVERY })
+        Ok(Self { url, keys, client, pace: NotificationPace::default() })
     }
 
     /// Sends `blobgate.test`, once.
