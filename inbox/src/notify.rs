@@ -54,8 +54,12 @@ struct NotificationOutbox {
     delays: Option<ExponentialBackoff>,
 }
 
-/// The receiver answered 410: it wants no notification any more.
-struct ReceiverGone;
+/// Why no notification follows.
+enum NotificationsEnded {
+    /// The receiver answered 410: it wants none any more.
+    ReceiverGone,
+    Ending,
+}
 
 impl Notifier {
     /// Call it before the inbox stores: the entries of now are noted here, and later ones by the committers.
@@ -80,26 +84,27 @@ impl Notifier {
     /// Notifies until `ending`. Counts that are unsent then are lost, except those of entries that stay quarantined or dead: the next
     /// start notes them.
     pub(crate) async fn run(mut self, ending: CancellationToken) {
-        tokio::select! {
-            () = ending.cancelled() => (),
-            ReceiverGone = self.notify() => tracing::error!(
-                "the receiver of notifications answered 410, so the inbox sends none until its next start"
-            ),
-        }
-    }
-
-    async fn notify(&mut self) -> ReceiverGone {
         loop {
             if !self.has_read_store {
                 self.has_read_store = self.note_entries().await;
             }
             self.note_faults();
             for kind in IncidentKind::ALL {
-                if let Err(gone) = self.notify_of(kind).await {
-                    return gone;
+                match self.notify_of(kind, &ending).await {
+                    Ok(()) => (),
+                    Err(NotificationsEnded::Ending) => return,
+                    Err(NotificationsEnded::ReceiverGone) => {
+                        tracing::error!(
+                            "the receiver of notifications answered 410, so the inbox sends none until its next start"
+                        );
+                        return;
+                    }
                 }
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::select! {
+                () = ending.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => (),
+            }
         }
     }
 
@@ -140,7 +145,11 @@ impl Notifier {
     }
 
     /// Sends the incidents of a kind, if a call is due.
-    async fn notify_of(&mut self, kind: IncidentKind) -> Result<(), ReceiverGone> {
+    async fn notify_of(
+        &mut self,
+        kind: IncidentKind,
+        ending: &CancellationToken,
+    ) -> Result<(), NotificationsEnded> {
         let pace = self.notifications.pace;
         let Some(outbox) = self.outboxes.get_mut(&kind) else { return Ok(()) };
         let is_due = outbox.unsent.is_some() || self.incidents.has(kind, pace.gather);
@@ -157,17 +166,22 @@ impl Notifier {
             outbox.add(kind, newer, &self.docs);
         }
         let Some((tally, message)) = &outbox.unsent else { return Ok(()) };
-        let sent = self.notifications.send(message).await;
-        let next = if sent.is_ok() { micros(pace.every) } else { 0 };
+        // A transaction of the store runs to its end. A call need not.
+        let sent = tokio::select! {
+            () = ending.cancelled() => None,
+            sent = self.notifications.send(message) => Some(sent),
+        };
+        let next = if matches!(sent, Some(Ok(()))) { micros(pace.every) } else { 0 };
         // A lost turn ends by itself.
         let _ended = self.store.end_notification(kind.name(), next).await;
+        let Some(sent) = sent else { return Err(NotificationsEnded::Ending) };
         match sent {
             Ok(()) => {
                 tracing::info!(kind = kind.name(), count = tally.count(), "notified kind={}", kind.name());
                 outbox.sent(pace.every);
                 Ok(())
             }
-            Err(NotificationError::Gone) => Err(ReceiverGone),
+            Err(NotificationError::Gone) => Err(NotificationsEnded::ReceiverGone),
             Err(why) => {
                 if outbox.delays.is_none() {
                     let kind = kind.name();

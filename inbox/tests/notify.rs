@@ -178,7 +178,8 @@ fn notifies_of_a_fault_that_refuses_nothing_and_again_while_it_stands() {
 #[test]
 fn inboxes_on_one_store_share_the_interval() {
     let receiver = Upstream::start();
-    let store: Place = Cluster::shared().database().parse().unwrap();
+    let cluster = Cluster::shared();
+    let store: Place = cluster.database().parse().unwrap();
     block(store.migrate()).unwrap();
     let inboxes = [NotifyingInbox::start(&store, &receiver), NotifyingInbox::start(&store, &receiver)];
     for inbox in &inboxes {

@@ -140,6 +140,7 @@ impl Notifications {
             .timeout(ANSWER_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(0)
+            .http1_only()
             .user_agent("blobgate");
         if url.is_loopback() {
             client = client.no_proxy();
