@@ -18,7 +18,7 @@ use crate::contract::header;
 use crate::head::{Ending, Head, Hop};
 use crate::hook::{self, Hook, RequiredProperties};
 use crate::policy::{self, AdmittedHead, Decision, Delivery, Disposition, Refusal};
-use crate::{Reason, answer, forward, request, sanitize};
+use crate::{Reason, answer, forward, request, sanitize, source};
 use confirmation::{Calls, PendingConfirmation};
 use log::LogLimit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -235,6 +235,10 @@ impl Exchange {
         self.state = match delivery.disposition() {
             Disposition::Accepted(_) => State::Forwarded(Arc::clone(hook)),
             Disposition::Quarantined { reason, .. } => {
+                let address = host.property(Property::Source);
+                if let Some(client) = source::client(&hook.transport, address.as_deref()) {
+                    host.set_request_header(header::CLIENT, &client.to_string());
+                }
                 self.gate.log(host, "quarantined", Some(hook), *reason, delivery.generation_id());
                 State::Forwarded(Arc::clone(hook))
             }

@@ -5,7 +5,7 @@ use crate::head::Head;
 use crate::ip_ranges::Ranges;
 use crate::settings::{ConfigError, Node};
 use crate::transport::Transport;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The allowlist of client addresses (`source`).
 #[derive(Clone, Debug)]
@@ -37,15 +37,21 @@ impl Source {
 /// Checks the client's address.
 ///
 /// # Errors
-/// [`Reason::SourceDenied`] for an address that is unreadable or outside the allowlist, and for port 0 without a configured
-/// proxy: Envoy then has the address from an `x-forwarded-for` that any client can send.
+/// [`Reason::SourceDenied`] for an address outside the allowlist, and where [`client`] has none.
 pub fn check(source: &Source, transport: &Transport, head: &Head<'_>) -> Result<(), Reason> {
     let Source::In(ranges) = source else { return Ok(()) };
-    let address = head.source.and_then(socket_address).ok_or(Reason::SourceDenied)?;
-    if address.port() == 0 && !transport.is_behind_proxy() {
-        return Err(Reason::SourceDenied);
+    match client(transport, head.source) {
+        Some(address) if ranges.contains(address) => Ok(()),
+        _ => Err(Reason::SourceDenied),
     }
-    if ranges.contains(address.ip()) { Ok(()) } else { Err(Reason::SourceDenied) }
+}
+
+/// The client's address without its port, where it is certain. Port 0 without a configured proxy means that Envoy has the
+/// address from an `x-forwarded-for` that any client can send.
+pub fn client(transport: &Transport, address: Option<&[u8]>) -> Option<IpAddr> {
+    let address = address.and_then(socket_address)?;
+    let is_certain = address.port() != 0 || transport.is_behind_proxy();
+    is_certain.then(|| address.ip().to_canonical())
 }
 
 /// Envoy's `source.address`: `1.2.3.4:5`, `[2001:db8::1]:5`, `[fe80::1%2]:5`.
@@ -105,6 +111,25 @@ mod tests {
         source(&["203.0.113.0/24"], &Transport::Any, "203.0.113.9:0", Err(Reason::SourceDenied));
         source(&["203.0.113.0/24"], &proxied, "203.0.113.9:0", Ok(()));
         source(&["203.0.113.0/24"], &proxied, "203.0.114.9:0", Err(Reason::SourceDenied));
+    }
+
+    #[track_caller]
+    fn row(transport: &Transport, address: &str, expected: Option<&str>) {
+        let found = client(transport, Some(address.as_bytes())).map(|address| address.to_string());
+        assert_eq!(found.as_deref(), expected, "{address}");
+    }
+
+    #[test]
+    fn names_a_client_without_port_and_zone() {
+        let proxied = Transport::BehindProxy(Ranges::from_texts(&["10.0.0.0/8"]));
+        row(&Transport::TlsHere, "203.0.113.9:4711", Some("203.0.113.9"));
+        row(&Transport::Any, "[2001:db8::1]:9", Some("2001:db8::1"));
+        row(&Transport::Any, "[fe80::1%2]:9", Some("fe80::1"));
+        row(&Transport::Any, "[::ffff:203.0.113.9]:9", Some("203.0.113.9"));
+        row(&Transport::TlsHere, "203.0.113.9:0", None);
+        row(&proxied, "203.0.113.9:0", Some("203.0.113.9"));
+        row(&proxied, "/run/gate.sock", None);
+        assert_eq!(client(&proxied, None), None);
     }
 
     #[test]

@@ -31,6 +31,7 @@ fn pins_header_names() {
         ("EVENT", "blobgate-event"),
         ("CLAIMED_EVENT", "blobgate-claimed-event"),
         ("RESULT_HOST", "blobgate-result-host"),
+        ("CLIENT", "blobgate-client"),
         ("DRIFT", "blobgate-drift"),
         ("PROOFS", "blobgate-proofs"),
         ("TOKEN_ID", "blobgate-token-id"),

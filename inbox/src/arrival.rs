@@ -11,6 +11,7 @@ use blobgate::policy::Verdict;
 use bytes::Bytes;
 use fluent_uri::Uri;
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use thiserror::Error;
 
 /// A delivery that the gate forwarded.
@@ -25,6 +26,8 @@ pub(crate) struct Arrival {
     pub(crate) origin: Origin,
     /// The reason of a quarantined delivery.
     pub(crate) reason: Option<QuarantineReason>,
+    /// The client's address of a quarantined delivery, as the gate saw it.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) token: Option<ArrivalToken>,
     pub(crate) job: Option<String>,
     /// Whether the sender is authenticated.
@@ -99,6 +102,10 @@ impl Arrival {
         )?;
         let event = event.map(|event| Kind::parse(event).ok_or(ArrivalError::Header)).transpose()?;
         let reason = one(headers, header::REASON)?.map(QuarantineReason::parse);
+        let client = match verdict {
+            Verdict::Quarantined => one(headers, header::CLIENT)?.and_then(|client| client.parse().ok()),
+            Verdict::Accepted | Verdict::Observed => None,
+        };
         let job = text(header::JOB)?;
         let complete = match verdict {
             Verdict::Accepted => event.is_some() && generation.is_some(),
@@ -119,6 +126,7 @@ impl Arrival {
             fingerprint: event.map(|event| fingerprint(dialect, event, code, &body)),
             origin: Origin::Webhook,
             reason,
+            client,
             token,
             job,
             authenticated: headers.contains_key(header::PROOFS),
@@ -191,10 +199,12 @@ fn result_url_key(dialect: Dialect, body: &[u8]) -> Option<String> {
     Some(format!("{scheme}://{}{path}", authority.unwrap_or_default()))
 }
 
-/// Whether a service gets this header. Each attempt creates the signature's time and value anew.
+/// Whether a service gets this header. Each attempt creates the signature's time and value anew. The client's address is for the
+/// person who decides on the entry.
 fn is_for_service(name: &HeaderName) -> bool {
     let known = ["content-type", header::IDEMPOTENCY_KEY, header::WEBHOOK_ID];
-    name.as_str().starts_with(header::PREFIX) || known.contains(&name.as_str())
+    let is_of_gate = name.as_str().starts_with(header::PREFIX) && name != header::CLIENT;
+    is_of_gate || known.contains(&name.as_str())
 }
 
 fn service_headers(headers: &HeaderMap) -> Vec<u8> {
@@ -238,6 +248,45 @@ mod tests {
             panic!("{body}")
         };
         digest
+    }
+
+    /// Reads a delivery with this verdict and these values of `blobgate-client`.
+    #[track_caller]
+    fn client(verdict: Verdict, values: &[&str], expected: Result<Option<&str>, ArrivalError>) {
+        let mut headers = HeaderMap::new();
+        let set = [
+            (header::VERDICT, verdict.name()),
+            (header::CONTRACT, blobgate::contract::VERSION),
+            (header::HOOK, "veo3"),
+            (header::DIALECT, "veo3"),
+            (header::GENERATION_ID, "ffd473d5-5bef-4e14-bf22-8d559be3c19f"),
+            (header::EVENT, "completed"),
+            (header::REASON, "source-denied"),
+        ];
+        for (name, value) in set.into_iter().chain(values.iter().map(|value| (header::CLIENT, *value))) {
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        let read = Arrival::read("/hooks/veo3", &headers, Bytes::new());
+        if let Ok(read) = &read {
+            let stored = String::from_utf8_lossy(&read.headers).into_owned();
+            assert!(stored.contains(header::HOOK) && !stored.contains(header::CLIENT), "{stored}");
+        }
+        let read = read.map(|read| read.client.map(|client| client.to_string()));
+        assert_eq!(read, expected.map(|client| client.map(str::to_owned)), "{values:?}");
+    }
+
+    #[test]
+    fn reads_the_client_of_a_quarantined_delivery_as_an_address() {
+        client(Verdict::Quarantined, &["203.0.113.9"], Ok(Some("203.0.113.9")));
+        client(Verdict::Quarantined, &["2001:DB8:0::1"], Ok(Some("2001:db8::1")));
+        client(Verdict::Quarantined, &[], Ok(None));
+        for unreadable in ["", "203.0.113.9:4711", "203.0.113.009", "203.0.113.9, 203.0.113.8", "order-17"] {
+            client(Verdict::Quarantined, &[unreadable], Ok(None));
+        }
+        client(Verdict::Quarantined, &[&"1".repeat(70_000)], Ok(None));
+        client(Verdict::Quarantined, &["203.0.113.9", "203.0.113.8"], Err(ArrivalError::Header));
+        client(Verdict::Accepted, &["203.0.113.9"], Ok(None));
+        client(Verdict::Observed, &["203.0.113.9"], Ok(None));
     }
 
     #[test]

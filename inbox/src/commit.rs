@@ -3,9 +3,11 @@
 //! A request handler queues its arrival and waits. A disconnecting client cancels nothing here.
 
 use crate::arrival::Arrival;
+use crate::entry::QuarantineReason;
 use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
 use crate::incidents::Incidents;
+use crate::line_limit::LineLimit;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{ArrivalOutcome, CommittedBatch, StoreError, StoreHandle};
@@ -23,7 +25,7 @@ use tokio_util::task::TaskTracker;
 /// A sender gets 503 after this time. The gate's route to the inbox has a timeout of 20 s.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The most arrivals in a transaction. SQLite accepts 32,766 values in a statement, and an arrival has eighteen.
+/// The most arrivals in a transaction. SQLite accepts 32,766 values in a statement, and an arrival has nineteen.
 pub(crate) const MAX_BATCH: usize = 512;
 /// The most waiting arrivals, and the most bytes of them. The inbox refuses further ones at once.
 const MAX_WAITING: usize = 8_192;
@@ -66,6 +68,7 @@ struct CommitState {
     watch: Arc<Watch>,
     incidents: Arc<Incidents>,
     working: ActiveCommitters,
+    quarantine_log: LineLimit,
 }
 
 impl Committer {
@@ -83,6 +86,7 @@ impl Committer {
             watch,
             incidents,
             working: ActiveCommitters::new(MIN_COMMITTERS.min(max), max),
+            quarantine_log: LineLimit::default(),
         });
         for _ in 0..max {
             tasks.spawn(run(Arc::clone(&commits), batch.clamp(1, MAX_BATCH)));
@@ -203,11 +207,32 @@ fn answer(batch: Vec<Pending>, outcomes: Vec<ArrivalOutcome>, commits: &CommitSt
             commits.incidents.quarantined(reason);
         }
         commits.space.add(&pending.arrival, &outcome);
+        if let ArrivalOutcome::Quarantined(reason) = &outcome
+            && commits.quarantine_log.passes()
+        {
+            log_quarantined(&pending.arrival, reason);
+        }
         pending.answer(Ok(outcome));
     }
     if !routes.is_empty() {
         commits.wake.up(routes);
     }
+}
+
+/// Logs the facts by which a person finds the cause. The client's address is the gate's, and absent for a reason of the inbox.
+fn log_quarantined(arrival: &Arrival, reason: &QuarantineReason) {
+    let (reason, hook) = (reason.as_str(), arrival.hook.as_str());
+    let event = arrival.event().map_or("-", |event| event.name());
+    let generation = arrival.generation.as_deref().unwrap_or("-");
+    let client = arrival.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
+    tracing::warn!(
+        reason,
+        hook,
+        event,
+        generation,
+        client,
+        "quarantined reason={reason} hook={hook} event={event} generation={generation} client={client}"
+    );
 }
 
 impl Pending {

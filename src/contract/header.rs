@@ -23,6 +23,9 @@ pub const EVENT: &str = "blobgate-event";
 pub const CLAIMED_EVENT: &str = "blobgate-claimed-event";
 /// The host of `video_url` in lower case. Absent for an address, and if two URL parsers could find different hosts.
 pub const RESULT_HOST: &str = "blobgate-result-host";
+/// The client's address without a port, on a quarantined delivery: the address that `source` judges, behind a proxy from
+/// `x-forwarded-for`. Absent where Envoy takes it from any client. The inbox stores it, and does not send it on.
+pub const CLIENT: &str = "blobgate-client";
 /// The names of fields with drift, and `unknown-keys`, joined by commas.
 pub const DRIFT: &str = "blobgate-drift";
 /// The proofs that held, joined by commas: `token`, `confirmed`. Absent without a proof. An expired token is not a proof.

@@ -35,6 +35,9 @@ use std::path::{Path, PathBuf};
 /// The generation of all samples.
 pub const GENERATION: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
+/// The address of a client that a case does not name.
+const LOOPBACK: &str = "127.0.0.1:4000";
+
 /// All cases and their hooks.
 pub struct Corpus {
     pub cases: Vec<Case>,
@@ -185,7 +188,7 @@ impl Case {
             verbatim: None,
             listener: Listener::default(),
             from: Ipv4Addr::LOCALHOST,
-            source: "127.0.0.1:4000".to_owned(),
+            source: LOOPBACK.to_owned(),
             gate: GateSetup::default(),
             upstream: None,
             provider: None,

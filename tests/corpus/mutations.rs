@@ -1,7 +1,7 @@
 //! Every mutation of one field of every sample, with its verdict from `mutations.toml`.
 
 use super::outcome::ExpectedOutcome;
-use super::{Case, read, sample, samples};
+use super::{Case, LOOPBACK, read, sample, samples};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -31,8 +31,9 @@ pub fn cases(paths: &BTreeMap<String, String>) -> Vec<Case> {
                 assert_eq!(found.next(), None, "mutations.toml has two verdicts for {place}");
                 for hook in ["default", "strict"] {
                     let expect = expect(&sample_name, &field, &verdict, hook);
-                    let expected =
-                        expect.outcome(hook, None).unwrap_or_else(|error| panic!("{place}: {error}"));
+                    let expected = expect
+                        .outcome(hook, LOOPBACK, None)
+                        .unwrap_or_else(|error| panic!("{place}: {error}"));
                     let name = format!("mutations: {place}, {hook}");
                     cases.push(Case::plain(
                         name,

@@ -57,6 +57,8 @@ pub struct ExpectedOutcome {
     result_host: Option<String>,
     /// The reason of a quarantined or an observed delivery.
     reason: Option<String>,
+    /// The client's address of a quarantined delivery, if it is not the address of the row's source; `-` for an absent header.
+    client: Option<String>,
     /// The claimed event of a quarantined delivery.
     claimed: Option<String>,
     proofs: Vec<String>,
@@ -127,14 +129,19 @@ impl ExpectedOutcome {
         Self { refused: Some(reason.to_owned()), known: id.map(str::to_owned), ..Self::default() }
     }
 
-    /// The outcome at `hook` for a request with this content type.
-    pub fn outcome(&self, hook: &str, content_type: Option<&str>) -> Result<CaseOutcome, String> {
+    /// The outcome at `hook` for a request of this client with this content type.
+    pub fn outcome(
+        &self,
+        hook: &str,
+        source: &str,
+        content_type: Option<&str>,
+    ) -> Result<CaseOutcome, String> {
         let fields_of_forwarded =
             [&self.event, &self.verdict, &self.id, &self.reason, &self.content_type, &self.answer];
         let is_forwarded = fields_of_forwarded.iter().any(|field| field.is_some());
         let is_other = [self.refused.is_some(), self.status.is_some(), self.cut];
         match (is_forwarded, &is_other[..]) {
-            (true, [false, false, false]) if !self.id_known => self.as_forwarded(hook, content_type),
+            (true, [false, false, false]) if !self.id_known => self.as_forwarded(hook, source, content_type),
             (false, [true, false, false]) => Ok(CaseOutcome::Refused {
                 reason: self.refused.clone().unwrap_or_default(),
                 id: self.known.clone().or(self.id_known.then(|| GENERATION.to_owned())),
@@ -147,7 +154,12 @@ impl ExpectedOutcome {
         }
     }
 
-    fn as_forwarded(&self, hook: &str, content_type: Option<&str>) -> Result<CaseOutcome, String> {
+    fn as_forwarded(
+        &self,
+        hook: &str,
+        source: &str,
+        content_type: Option<&str>,
+    ) -> Result<CaseOutcome, String> {
         let verdict = self.verdict.as_deref().unwrap_or("accepted");
         let mut headers = GateHeaders::new();
         let mut set = |name: &str, value: &str| headers.insert(name.to_owned(), normal(name, value));
@@ -208,6 +220,15 @@ impl ExpectedOutcome {
         if let Some(reason) = &self.reason {
             set(header::REASON, reason);
         }
+        let of_source = || source.rsplit_once(':').map_or(source, |(address, _port)| address).to_owned();
+        match (verdict, self.client.clone()) {
+            ("quarantined", client) => match client.unwrap_or_else(of_source).as_str() {
+                "-" => None,
+                client => set(header::CLIENT, client),
+            },
+            (_, None) => None,
+            _ => return Err("only a quarantined delivery has a client".to_owned()),
+        };
         Ok(CaseOutcome::Forwarded { headers, answer: self.answer.clone() })
     }
 }

@@ -109,8 +109,10 @@ impl CaseRow {
         let headers = self.head();
         let content_type = headers.iter().find(|(name, _)| name == "content-type");
         let content_type = content_type.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        let from = self.from.unwrap_or(Ipv4Addr::LOCALHOST);
+        let source = self.source.clone().unwrap_or_else(|| format!("{from}:4000"));
         let outcome = |expect: &ExpectedOutcome| -> CaseOutcome {
-            expect.outcome(&hook, content_type.as_deref()).unwrap_or_else(|error| wrong(&error))
+            expect.outcome(&hook, &source, content_type.as_deref()).unwrap_or_else(|error| wrong(&error))
         };
         let host = |specific: &Option<ExpectedOutcome>| {
             let expect = specific.as_ref().or(self.envoy.as_ref())?;
@@ -135,7 +137,6 @@ impl CaseRow {
             (None, Some(token)) => format!("{base}/{token}"),
             (None, None) => base.to_owned(),
         };
-        let from = self.from.unwrap_or(Ipv4Addr::LOCALHOST);
         Case {
             hook: hook.clone(),
             method: self.method.clone().unwrap_or_else(|| "POST".to_owned()),
@@ -151,7 +152,7 @@ impl CaseRow {
             },
             listener: self.listener.unwrap_or(defaults.listener),
             from,
-            source: self.source.clone().unwrap_or_else(|| format!("{from}:4000")),
+            source: source.clone(),
             gate: self.gate,
             upstream: self.upstream.clone(),
             expected: outcome(&self.expect),

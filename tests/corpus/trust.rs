@@ -3,7 +3,7 @@
 use super::outcome::ExpectedOutcome;
 use super::provider::ProviderAnswer;
 use super::token::TokenRow;
-use super::{Case, read, sample};
+use super::{Case, LOOPBACK, read, sample};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -89,8 +89,9 @@ fn case(hook: &str, path: &str, token: &str, payload: &str, answer: Option<&str>
         Some((_, token)) => format!("{path}/{}", token.mint(hook)),
         None => path.to_owned(),
     };
-    let outcome =
-        expect.outcome(hook, Some("application/json")).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let outcome = expect
+        .outcome(hook, LOOPBACK, Some("application/json"))
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
     Case { provider, ..Case::plain(name, hook, &path, body, outcome) }
 }
 

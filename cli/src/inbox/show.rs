@@ -91,6 +91,7 @@ fn lines(detail: &EntryDetail) -> Vec<String> {
     line("reason", entry.reason.clone());
     line("violation", detail.violation.clone());
     line("sender", Some(if entry.authenticated { "authenticated" } else { "unauthenticated" }.to_owned()));
+    line("client", entry.client.clone());
     line("token id", entry.token_id.clone());
     line("job", entry.job.clone());
     line("expected", detail.expectation.as_ref().map(summary));

@@ -225,6 +225,9 @@ fn generation(number: usize) -> String {
     format!("5f1c8c1e-7c0c-4b0a-9a5e-{number:012x}")
 }
 
+/// The client of each quarantined delivery.
+const CLIENT: &str = "2001:db8::9";
+
 impl ForwardedDelivery {
     fn completed(number: usize) -> Self {
         let body = json!({
@@ -266,6 +269,7 @@ impl ForwardedDelivery {
             (header::GENERATION_ID, self.generation.clone()),
             (header::JOB, self.job.map(str::to_owned)),
             (header::TOKEN_ID, self.token.map(str::to_owned)),
+            (header::CLIENT, (self.verdict == Verdict::Quarantined).then(|| CLIENT.to_owned())),
         ];
         let mut headers = vec![
             (header::CONTRACT, contract::VERSION.to_owned()),

@@ -1,16 +1,12 @@
 //! `blobgate up --dev`, with a real Envoy, in folders like a clone of the repository with other ports.
 
 use crate::running::{RunningTool, blobgate, text};
-use blobgate_testkit::{eventually, free_port, module, repository, versions};
+use blobgate_testkit::clone::ADMIN;
+use blobgate_testkit::{CloneFolder, eventually, versions};
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use tempfile::TempDir;
-
-/// The ports of the shipped `envoy.yaml`.
-const PORTS: [u16; 9] = [8443, 8080, 8090, 9901, 9081, 9082, 9083, 9084, 9443];
 
 /// The last line of its text once all parts run.
 const READY: &str = "Ctrl-C ends everything.";
@@ -20,59 +16,35 @@ const SANDBOX: &str = "sandbox --listen";
 const INBOX: &str = "inbox serve";
 const VIDEO: &str = "receiver --name video";
 
-struct CloneFolder {
-    folder: TempDir,
-    edge: u16,
-    admin: String,
+/// Runs `blobgate up --dev` in a clone.
+struct UpFolder {
+    clone: CloneFolder,
 }
 
 /// A running `blobgate up --dev`. Its lines include standard error.
 struct RunningUp<'a> {
-    clone: &'a CloneFolder,
+    clone: &'a UpFolder,
     running: RunningTool,
 }
 
-impl CloneFolder {
+impl UpFolder {
     fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("blobgate-up-").tempdir().unwrap();
-        let path = folder.path();
-        for name in ["certs", "dev", "target"] {
-            fs::create_dir(path.join(name)).unwrap();
-        }
-        for file in ["dev/certificate", "dev/secrets", "certs/sds.yaml"] {
-            fs::copy(repository(file), path.join(file)).unwrap();
-        }
-        for script in ["dev/certificate", "dev/secrets"] {
-            let made = Command::new(path.join(script)).output().unwrap();
-            assert!(made.status.success(), "{script}: {}", text(&made.stderr));
-        }
-        let release = fs::canonicalize(module().parent().unwrap().parent().unwrap()).unwrap();
-        symlink(release, path.join("target/wasm32-wasip1")).unwrap();
-
-        let mut config = fs::read_to_string(repository("envoy.yaml")).unwrap();
-        let mut edge = 0;
-        for port in PORTS {
-            let shipped = format!("port_value: {port}}}");
-            assert_eq!(config.matches(&shipped).count(), 1, "{shipped}");
-            let free = free_port();
-            config = config.replace(&shipped, &format!("port_value: {free}}}"));
-            if port == 8443 {
-                edge = free;
-            }
-        }
-        fs::write(path.join("envoy.yaml"), config).unwrap();
-        Self { edge, admin: format!("127.0.0.1:{}", free_port()), folder }
+        Self { clone: CloneFolder::new() }
     }
 
     fn path(&self) -> PathBuf {
-        fs::canonicalize(self.folder.path()).unwrap()
+        self.clone.path()
+    }
+
+    fn admin(&self) -> String {
+        format!("127.0.0.1:{}", self.clone.port(ADMIN))
     }
 
     fn arguments(&self, more: &[&str]) -> Vec<String> {
         let envoy = versions().pop().unwrap().binary;
         let envoy = fs::canonicalize(envoy).unwrap().display().to_string();
         let mut all: Vec<String> =
-            ["up", "--dev", "--envoy", &envoy, "--admin", &self.admin].map(str::to_owned).into();
+            ["up", "--dev", "--envoy", &envoy, "--admin", &self.admin()].map(str::to_owned).into();
         all.extend(more.iter().map(|&one| one.to_owned()));
         all
     }
@@ -192,7 +164,7 @@ const ITS_CHILD: &str = r#""$0" "$@" 2>&1; true"#;
 
 #[test]
 fn ends_all_parts_by_signal() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     for (signal, more, processes) in [("INT", &[][..], 7), ("TERM", &["--no-inbox"], 6), ("HUP", &[], 7)] {
         let up = clone.up(ITSELF, more);
         assert_eq!(clone.processes().len(), processes, "{:#?}", clone.processes());
@@ -202,7 +174,7 @@ fn ends_all_parts_by_signal() {
 
 #[test]
 fn leaves_nothing_after_kill_9() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     let up = clone.up(ITSELF, &[]);
     assert_eq!(clone.processes().len(), 7, "{:#?}", clone.processes());
     up.signal("KILL");
@@ -211,7 +183,7 @@ fn leaves_nothing_after_kill_9() {
 
 #[test]
 fn ends_with_its_parent_process() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     let up = clone.up(ITS_CHILD, &[]);
     assert_eq!(clone.processes().len(), 8, "{:#?}", clone.processes());
     up.signal("KILL");
@@ -221,7 +193,7 @@ fn ends_with_its_parent_process() {
 
 #[test]
 fn names_a_dead_part() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     for (part, name, more) in
         [(SANDBOX, "sandbox", &[][..]), (GATE, "gate", &[]), (VIDEO, "video", &["--no-inbox"])]
     {
@@ -242,7 +214,7 @@ fn names_a_dead_part() {
 
 #[test]
 fn names_an_unusable_store() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     fs::create_dir_all(clone.path().join("target/run/inbox.db")).unwrap();
     let output = clone.output();
     let stderr = text(&output.stderr);
@@ -253,7 +225,7 @@ fn names_an_unusable_store() {
 
 #[test]
 fn names_a_part_that_does_not_start() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     let config = clone.path().join("envoy.yaml");
     fs::write(&config, fs::read_to_string(&config).unwrap() + "\nnonsense: 1\n").unwrap();
     let output = clone.output();
@@ -269,7 +241,7 @@ fn names_a_part_that_does_not_start() {
 
 #[test]
 fn continues_without_a_terminated_inbox() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     let up = clone.up(ITSELF, &[]);
     let store = "sqlite:target/run/inbox.db";
     clone.inbox(&["backup", "--store", store, "--to", "backup.db"]);
@@ -293,7 +265,7 @@ fn continues_without_a_terminated_inbox() {
     let line = up.line("blobgate: inbox starts again");
     up.line("inbox listens on");
     assert_eq!(line, format!("blobgate: inbox starts again (pid {}).", clone.pid(INBOX).unwrap()));
-    clone.inbox(&["ls", "--admin", &format!("http://{}", clone.admin)]);
+    clone.inbox(&["ls", "--admin", &format!("http://{}", clone.admin())]);
     up.signal("USR1");
     up.line("blobgate: all parts run.");
     up.ends_well_by("INT");
@@ -301,7 +273,7 @@ fn continues_without_a_terminated_inbox() {
 
 #[test]
 fn starts_a_crashed_inbox_again() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     let up = clone.up(ITSELF, &[]);
     clone.kill("KILL", INBOX);
     up.line("blobgate: inbox has ended (signal: 9 (SIGKILL)). Its store has all events.");
@@ -312,7 +284,7 @@ fn starts_a_crashed_inbox_again() {
 
 #[test]
 fn continues_without_a_service() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     let up = clone.up(ITSELF, &[]);
     clone.kill("TERM", VIDEO);
     up.line("blobgate: video has ended (exit status: 0). Its events wait in the inbox.");
@@ -324,7 +296,7 @@ fn continues_without_a_service() {
 }
 
 #[track_caller]
-fn refuses(clone: &CloneFolder, expected: &str) {
+fn refuses(clone: &UpFolder, expected: &str) {
     let output = clone.output();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stderr), format!("{expected}\n"));
@@ -334,8 +306,8 @@ fn refuses(clone: &CloneFolder, expected: &str) {
 
 #[test]
 fn names_a_taken_port() {
-    let clone = CloneFolder::new();
-    let port = clone.edge;
+    let clone = UpFolder::new();
+    let port = clone.clone.port(8443);
     let _taken = TcpListener::bind(("0.0.0.0", port)).unwrap();
     let (name, pid) = (fs::read_to_string("/proc/self/comm").unwrap(), std::process::id());
     refuses(
@@ -355,7 +327,7 @@ fn names_a_missing_file() {
         ("target/wasm32-wasip1", "target/wasm32-wasip1/release/blobgate.wasm", "Make it with `make build`"),
         ("envoy.yaml", "./envoy.yaml", "Run this command in a clone of the repository"),
     ];
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     for (removed, file, remedy) in rows {
         fs::remove_file(clone.path().join(removed)).unwrap();
         let why = "No such file or directory (os error 2)";
@@ -365,7 +337,7 @@ fn names_a_missing_file() {
 
 #[test]
 fn names_a_missing_envoy() {
-    let clone = CloneFolder::new();
+    let clone = UpFolder::new();
     let output = blobgate(&["up", "--dev", "--envoy", "./none"]).current_dir(clone.path()).output().unwrap();
     let expected = "blobgate: cannot run Envoy as ./none: the program does not exist. Install one with `dev/envoy 1.40.0`, which prints the path for --envoy\n";
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), expected.to_owned()));

@@ -17,6 +17,7 @@ CREATE TABLE entry (
     generation text COLLATE "C",
     event text COLLATE "C", -- in quarantine it is only claimed
     reason text,
+    client text, -- the client's address of a quarantined delivery; NULL after a purge
     token_id text COLLATE "C",
     job text,
     authenticated boolean NOT NULL,

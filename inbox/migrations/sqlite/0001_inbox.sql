@@ -13,6 +13,7 @@ CREATE TABLE entry (
     generation TEXT,
     event TEXT, -- in quarantine it is only claimed
     reason TEXT,
+    client TEXT, -- the client's address of a quarantined delivery; NULL after a purge
     token_id TEXT,
     job TEXT,
     authenticated BOOLEAN NOT NULL,

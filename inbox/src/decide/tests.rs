@@ -17,6 +17,7 @@ fn event(fingerprint: Fingerprint) -> Arrival {
         fingerprint: Some(fingerprint),
         origin: Origin::Webhook,
         reason: None,
+        client: None,
         token: None,
         job: None,
         authenticated: true,

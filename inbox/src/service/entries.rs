@@ -51,6 +51,8 @@ pub struct EntrySummary {
     pub event: Option<EventKind>,
     /// The reason of its quarantine.
     pub reason: Option<String>,
+    /// The address of its client, on a quarantined delivery; nothing once it is purged.
+    pub client: Option<String>,
     /// The id of its token.
     pub token_id: Option<String>,
     /// Its job.
@@ -210,6 +212,7 @@ impl TryFrom<EntryRow> for EntrySummary {
             event: entry.event.as_deref().map(event).transpose()?,
             authenticated: entry.authenticated || is_quarantined_by_gate(entry.lane, entry.reason.as_ref()),
             reason: entry.reason.map(|reason| reason.to_string()),
+            client: entry.client,
             token_id: entry.token_id,
             job: entry.job,
             size: entry.size,

@@ -242,7 +242,7 @@ const DISCARD: &str =
 
 /// A purge of dead and quarantined entries drops them: no payload is left for a decision.
 const PURGE: &str = "
-UPDATE entry SET size = 0, answer = NULL,
+UPDATE entry SET size = 0, answer = NULL, client = NULL,
     ended_at = CASE WHEN state IN ('dead', 'quarantined') THEN $1 ELSE ended_at END,
     state = CASE WHEN state IN ('dead', 'quarantined') THEN 'dropped' ELSE state END
 WHERE id IN ({ids}) RETURNING id, route";

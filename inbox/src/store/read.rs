@@ -16,7 +16,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, token_id, job, authenticated, digest, size, route,
+pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, client, token_id, job, authenticated, digest, size, route,
     supersedes, override, redelivery, received_at, seen, seen_at, due_at, attempts, lease_until, status, answer, ended_at";
 
 const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = $1";

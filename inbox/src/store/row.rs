@@ -125,6 +125,8 @@ pub(crate) struct EntryRow {
     pub(crate) generation: Option<String>,
     pub(crate) event: Option<String>,
     pub(crate) reason: Option<QuarantineReason>,
+    /// The client's address of a quarantined delivery.
+    pub(crate) client: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) job: Option<String>,
     pub(crate) authenticated: bool,

@@ -1,7 +1,7 @@
 //! The log of a running inbox.
 
 use crate::running::closed_port;
-use blobgate::contract::header;
+use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit::inbox::{InboxProcess, forwarded, fresh_generation, migrate};
 use blobgate_testkit::{TestDelivery, eventually};
 use serde_json::Value;
@@ -56,6 +56,39 @@ fn logs_json_with_fields() {
         header::CONTRACT
     );
     assert_eq!(refused["message"], sentence);
+}
+
+#[test]
+fn logs_the_client_of_a_quarantined_delivery() {
+    let (_folder, store) = store();
+    let inbox = InboxProcess::start(PROGRAM, &store, closed_port().address.port(), &["--log-format", "json"]);
+    let quarantined = |generation: &str, client: &str| {
+        forwarded(generation)
+            .without_header(header::VERDICT)
+            .without_header(header::EVENT)
+            .header(header::VERDICT, Verdict::Quarantined.name())
+            .header(header::CLAIMED_EVENT, Kind::Completed.name())
+            .header(header::REASON, "source-denied")
+            .header(header::CLIENT, client)
+    };
+    let generations = [fresh_generation(), fresh_generation()];
+    for (generation, client) in generations.iter().zip(["203.0.113.9", HOSTILE]) {
+        assert_eq!(inbox.receive(&quarantined(generation, client)).unwrap().status, 200);
+    }
+    let lines: Vec<Value> = eventually("two lines", || {
+        let log = inbox.log();
+        let lines = log.lines().filter(|line| line.contains("quarantined reason="));
+        let lines: Vec<_> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+        (lines.len() == 2).then_some(lines)
+    });
+    for ((line, generation), client) in lines.iter().zip(&generations).zip(["203.0.113.9", "-"]) {
+        let fields = ["level", "reason", "hook", "event", "generation", "client"].map(|field| &line[field]);
+        assert_eq!(fields, ["WARN", "source-denied", "veo3", "completed", generation, client]);
+        let message = format!(
+            "quarantined reason=source-denied hook=veo3 event=completed generation={generation} client={client}"
+        );
+        assert_eq!(line["message"], message);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `ls`, `show` and `stats`.
 
-use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store, until};
+use super::{CLIENT, ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store, until};
 use crate::running::text;
 use blobgate::contract::{Verdict, header};
 use serde_json::Value;
@@ -10,6 +10,7 @@ on_each_store! {
     lists_in_pages
     shows_an_entry_without_its_body
     shows_unchanged_bytes
+    shows_the_client_of_a_quarantined_entry
     counts_by_route
 }
 
@@ -159,6 +160,33 @@ async fn shows_unchanged_bytes(place: TestStore) {
     let shown = inbox.get(&format!("/entries/{id}")).await;
     assert_eq!((&shown["body_encoding"], &shown["body"]), (&"base64".into(), &"AP8Ke8M=".into()));
     assert_eq!(shown["digest"], crate::inbox::looking::sha256(&body));
+}
+
+async fn shows_the_client_of_a_quarantined_entry(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let id = inbox.stored(&ForwardedDelivery::quarantined(1)).await;
+    let accepted = inbox.stored(&ForwardedDelivery::completed(2)).await;
+    inbox.wait_for(accepted, "delivered").await;
+    let shown = inbox.lines(&["show", &id.to_string()]);
+    assert!(shown.contains(&format!("  client      {CLIENT}")), "{shown:?}");
+    assert!(!inbox.lines(&["show", &accepted.to_string()]).iter().any(|line| line.starts_with("  client")));
+    inbox.until_followed(2).await;
+    for args in [&["ls", "--json"][..], &["export"], &["export", "--bodies"]] {
+        let lines = inbox.lines(args);
+        let clients = lines.iter().map(|line| {
+            let entry: Value = serde_json::from_str(line).unwrap();
+            (entry["id"].as_i64().unwrap(), entry["client"].as_str().map(str::to_owned))
+        });
+        let mut clients: Vec<_> = clients.collect();
+        clients.sort();
+        assert_eq!(clients, [(id, Some(CLIENT.to_owned())), (accepted, None)], "{args:?}");
+    }
+    // The service gets every other header.
+    inbox.lines(&["release", &id.to_string(), "--yes"]);
+    let delivery = inbox.service.wait_for(2).await.pop().unwrap();
+    assert_eq!(delivery.header(header::OVERRIDE), Some("token-expired"));
+    assert_eq!(delivery.header(header::CLIENT), None);
+    assert_eq!(inbox.get(&format!("/entries/{id}")).await["client"], CLIENT);
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -15,7 +15,7 @@ impl RetentionStore for Postgres {
                 WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped') AND ended_at <= inbox_now() - $1
                 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED
             ), emptied AS (
-                UPDATE entry e SET size = 0, answer = NULL FROM old WHERE e.id = old.id
+                UPDATE entry e SET size = 0, answer = NULL, client = NULL FROM old WHERE e.id = old.id
             ), gone AS (
                 DELETE FROM payload p USING old WHERE p.entry_id = old.id
             )

@@ -12,8 +12,7 @@ impl RetentionStore for Sqlite {
         const OLD_BODIES: &str = "
             SELECT id, size FROM entry
             WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped') AND ended_at <= ?1 ORDER BY ended_at LIMIT ?2";
-        const EMPTY: &str =
-            "UPDATE entry SET size = 0, answer = NULL WHERE id IN (SELECT value FROM json_each(?1))";
+        const EMPTY: &str = "UPDATE entry SET size = 0, answer = NULL, client = NULL WHERE id IN (SELECT value FROM json_each(?1))";
         const DELETE_PAYLOADS: &str =
             "DELETE FROM payload WHERE entry_id IN (SELECT value FROM json_each(?1))";
         let before = self.clock.now().saturating_sub(age);
