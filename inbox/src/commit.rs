@@ -203,14 +203,12 @@ fn answer(batch: Vec<Pending>, outcomes: Vec<ArrivalOutcome>, commits: &CommitSt
         {
             routes.insert(route.clone());
         }
+        commits.space.add(&pending.arrival, &outcome);
         if let ArrivalOutcome::Quarantined(reason) = &outcome {
             commits.incidents.quarantined(reason);
-        }
-        commits.space.add(&pending.arrival, &outcome);
-        if let ArrivalOutcome::Quarantined(reason) = &outcome
-            && commits.quarantine_log.passes()
-        {
-            log_quarantined(&pending.arrival, reason);
+            if commits.quarantine_log.passes() {
+                log_quarantined(&pending.arrival, reason);
+            }
         }
         pending.answer(Ok(outcome));
     }
