@@ -62,15 +62,15 @@ impl Runbook {
         Self::ServiceAnswers4xx,
     ];
 
-    /// The name of its file in `docs/operate/runbooks/`, without the extension.
+    /// The name of its page in `docs/operate/runbooks/`: `blobgate-NAME.md`.
     pub(crate) const fn page(self) -> &'static str {
         match self {
-            Self::Dead => "blobgate-dead",
-            Self::Overdue => "blobgate-overdue",
-            Self::Quarantined => "blobgate-quarantined",
-            Self::InboxRefuses => "blobgate-inbox-refuses",
-            Self::RouteDown => "blobgate-route-down",
-            Self::ServiceAnswers4xx => "blobgate-service-answers-4xx",
+            Self::Dead => "dead",
+            Self::Overdue => "overdue",
+            Self::Quarantined => "quarantined",
+            Self::InboxRefuses => "inbox-refuses",
+            Self::RouteDown => "route-down",
+            Self::ServiceAnswers4xx => "service-answers-4xx",
         }
     }
 }

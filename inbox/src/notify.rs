@@ -137,7 +137,8 @@ impl Notifier {
         for fault in self.faults.standing() {
             let since = i128::from(fault.since).saturating_mul(1_000);
             let since = OffsetDateTime::from_unix_timestamp_nanos(since).unwrap_or(self.started);
-            if OffsetDateTime::now_utc() - since >= self.notifications.pace.fault_lasts {
+            let lasts = self.notifications.pace.fault_lasts;
+            if since.saturating_add(lasts.try_into().unwrap_or_default()) <= OffsetDateTime::now_utc() {
                 let tally = Tally::new(fault.reason, 0, Runbook::InboxRefuses, since);
                 self.incidents.add(IncidentKind::Refused, tally);
             }

@@ -14,9 +14,10 @@ use blobgate_inbox::{
 };
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{
-    Cluster, Connector, H1, ServiceRequest, TestDelivery, Upstream, block, eventually, needs, pause, spawn,
+    Cluster, Connector, H1, Reply, ServiceRequest, TestDelivery, Upstream, block, eventually, needs, pause,
+    spawn,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::num::NonZeroU32;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -33,11 +34,16 @@ const PACE: NotificationPace = NotificationPace {
 /// An inbox in this process. Ends when dropped.
 struct NotifyingInbox {
     receive: u16,
+    admin: u16,
     ending: CancellationToken,
 }
 
 impl NotifyingInbox {
     fn start(store: &Place, receiver: &Upstream) -> Self {
+        Self::with_provider(store, receiver, None)
+    }
+
+    fn with_provider(store: &Place, receiver: &Upstream, provider: Option<&Upstream>) -> Self {
         let _first = rustls::crypto::ring::default_provider().install_default();
         let url = format!("http://127.0.0.1:{}/secret", receiver.port);
         let keys = WebhookKeys::parse(&[("KEY".to_owned(), KEY.to_owned())]).unwrap();
@@ -58,10 +64,11 @@ impl NotifyingInbox {
             limit: 100_000_000,
             batch: 512,
             reconcile: Reconcile {
-                provider: None,
-                after: Duration::from_secs(780),
-                per_minute: 10,
-                again: Duration::from_secs(60),
+                provider: provider
+                    .map(|provider| format!("http://127.0.0.1:{}", provider.port).parse().unwrap()),
+                after: Duration::from_millis(1),
+                per_minute: 1_000,
+                again: Duration::from_millis(1),
             },
             docs: "https://docs.example".to_owned(),
             notify: Some(notify),
@@ -76,7 +83,7 @@ impl NotifyingInbox {
         let probe = TestDelivery::without_body().method("GET").path("/readyz").header("host", "127.0.0.1");
         let ready = || Connector::plaintext(admin, H1).open().send(&probe).status == 200;
         eventually("a ready inbox", || ready().then_some(()));
-        Self { receive, ending }
+        Self { receive, admin, ending }
     }
 
     fn quarantine(&self) {
@@ -150,6 +157,24 @@ fn sums_the_incidents_of_an_interval() {
     are_apart(&calls_of(&receiver, 7));
 }
 
+/// A generation that the provider does not know.
+#[test]
+fn notifies_of_an_unknown_generation() {
+    let (receiver, provider) = (Upstream::start(), Upstream::start());
+    provider.reply(Reply::status(404).body(r#"{"detail":"TASK_NOT_FOUND"}"#));
+    let (_directory, store) = sqlite();
+    let inbox = NotifyingInbox::with_provider(&store, &receiver, Some(&provider));
+    inbox.quarantine();
+    let expectation = json!({"hook": "veo3", "generation_id": fresh_generation(), "job": "order-17"});
+    let request = TestDelivery::json(&expectation).path("/expect").header("host", "127.0.0.1");
+    assert_eq!(Connector::plaintext(inbox.admin, H1).open().send(&request).status, 200);
+    eventually("an unknown generation", || {
+        let bodies = receiver.arrivals().into_iter().map(|call| body(&call));
+        let mut overdue = bodies.filter(|body| body["type"] == "blobgate.overdue");
+        overdue.find(|body| body["data"]["reasons"]["unknown"] == 1).map(|_| ())
+    });
+}
+
 /// A load balancer sends no delivery to an inbox that is not ready, so that nothing is refused.
 #[test]
 fn notifies_of_a_fault_that_refuses_nothing_and_again_while_it_stands() {
@@ -168,7 +193,7 @@ fn notifies_of_a_fault_that_refuses_nothing_and_again_while_it_stands() {
             (&"blobgate.refused".into(), &0.into()),
             "{body}"
         );
-        assert_eq!(body["data"]["reasons"], serde_json::json!({"store-replaced": 0}));
+        assert_eq!(body["data"]["reasons"], json!({"store-replaced": 0}));
     }
     assert_eq!(body(&calls[0])["data"]["since"], body(&calls[1])["data"]["since"]);
 }

@@ -92,9 +92,9 @@ fn an_inbox_that_does_not_notify_notes_nothing() {
 
 #[test]
 fn the_book_has_each_runbook() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operate/runbooks");
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operate/runbooks");
     for runbook in Runbook::ALL {
-        let page = folder.join(runbook.page()).with_extension("md");
-        assert!(page.is_file(), "{}", page.display());
+        let page = format!("{FOLDER}/blobgate-{}.md", runbook.page());
+        assert!(Path::new(&page).is_file(), "{page}");
     }
 }

@@ -19,7 +19,7 @@ impl NotificationMessage {
             "count": tally.count(),
             "since": rfc3339(tally.since),
             kind.counts(): tally.counts,
-            "runbook": format!("{docs}/operate/runbooks/{}.html", tally.runbook.page()),
+            "runbook": format!("{docs}/operate/runbooks/blobgate-{}.html", tally.runbook.page()),
         });
         Self::of(kind.name(), &data, now)
     }
