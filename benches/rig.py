@@ -434,8 +434,7 @@ def check(seen, arrived, moved, judged):
     if not answered <= moved("cluster.video_service.upstream_rq_200") <= sent:
         raise Failed("the service did not answer every request 200.")
     accepted = moved(
-        "wasmcustom.blobgate_deliveries_total"
-        ".environment=development.hook=veo3.event=completed.verdict=accepted.reason=-"
+        "wasmcustom.blobgate_responses_total.environment=development.hook=veo3.status=200.reason=-"
     )
     if judged and not answered <= accepted <= sent:
         raise Failed(f"{answered} requests got a response, and the gate accepted {accepted}.")

@@ -7,7 +7,7 @@ use crate::confirm::Provider;
 use crate::contract;
 #[cfg(not(target_family = "wasm"))]
 use crate::contract::token::MAX_NAME;
-use crate::hook::{Hook, SharedSections};
+use crate::hook::{Hook, SharedSections, conflict};
 use crate::json::{self, Value};
 use crate::keyring::Keyring;
 #[cfg(not(target_family = "wasm"))]
@@ -124,19 +124,21 @@ impl Config {
                 .map(Arc::new),
         };
         let hooks = fields.required("hooks", "a list of hooks")?;
-        let mut loaded: Vec<Arc<Hook>> = Vec::new();
-        for node in hooks.list("a list of hooks")? {
-            let hook = Hook::parse(&node, &shared)?;
-            if loaded.iter().any(|other| other.name == hook.name) {
-                return Err(node.duplicate("name", &hook.name));
-            }
-            if loaded.iter().any(|other| other.path == hook.path) {
-                return Err(node.duplicate("path", &hook.path));
-            }
-            if let Some(other) = loaded.iter().find(|other| other.overlaps(&hook)) {
-                return Err(node.overlapping_path(&hook.path, &other.path));
-            }
-            loaded.push(Arc::new(hook));
+        let nodes = hooks.list("a list of hooks")?;
+        let loaded: Vec<Arc<Hook>> =
+            nodes.iter().map(|node| Hook::parse(node, &shared).map(Arc::new)).collect::<Result<_, _>>()?;
+        let at = |place: usize| nodes.get(place).zip(loaded.get(place));
+        if let Some((node, hook)) = conflict::find_same_name(&loaded).and_then(|two| at(two.later)) {
+            return Err(node.duplicate("name", &hook.name));
+        }
+        if let Some(two) = conflict::find_overlap(&loaded)
+            && let (Some((node, hook)), Some((_, other))) = (at(two.later), at(two.earlier))
+        {
+            return Err(if hook.path == other.path {
+                node.duplicate("path", &hook.path)
+            } else {
+                node.overlapping_path(&hook.path, &other.path)
+            });
         }
         if loaded.is_empty() {
             return Err(hooks.invalid("at least one hook"));

@@ -67,13 +67,15 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 /// A status has one nested object that may nest further: `error.details`.
 const MAX_DEPTH: usize = 16;
 
+const AUTHORITY: &str = "a host such as platform.runblob.io, with :port if it has one, and nothing else";
+
 keys! {
     /// The settings of calls to the provider's status API.
     "confirm": KEYS, section {
         /// The Envoy cluster of the status API. It adds the API key.
         "cluster": "the name of a cluster";
         /// The host of the status API.
-        "authority": "a host such as `platform.runblob.io`";
+        "authority": "a host such as `platform.runblob.io`, with or without `:port`";
         /// The most calls in any minute, of all workers of one Envoy.
         "per_minute": format!("1 to {MAX_PER_MINUTE}") => format!("`{DEFAULT_PER_MINUTE}`");
         /// The time limit for an answer.
@@ -143,6 +145,12 @@ impl Outcome {
         }
     }
 
+    /// Whether the provider, its API key or its Envoy cluster causes the outcome, and never a client.
+    pub const fn is_failure_of_provider(self) -> bool {
+        use Outcome::{Limited, NoAnswer, NotStarted, Status, Unauthorized, Unreadable};
+        matches!(self, Unauthorized | Limited | Status | Unreadable | NoAnswer | NotStarted)
+    }
+
     /// The value of the counter's label.
     pub const fn name(self) -> &'static str {
         match self {
@@ -163,18 +171,36 @@ impl Outcome {
     }
 }
 
+/// Whether a text is a host with or without a port: no scheme, user, path or space.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        // An IPv6 address has colons, and stands in brackets.
+        Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    // `parse` also takes a sign.
+    if !port.is_none_or(|port| !port.starts_with('+') && port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return false;
+    }
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_ipv6());
+    }
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+    host.as_bytes().split(|byte| *byte == b'.').all(|label| !label.is_empty() && label.iter().all(is_plain))
+}
+
 impl Provider {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         let fields = node.fields(KEYS, "an object with cluster and authority")?;
-        let text = |key, expected: &str| {
+        let text = |key, expected: &str, fits: fn(&str) -> bool| {
             let node = fields.required(key, expected)?;
             let text = node.text(expected)?;
-            let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-            if fits { Ok(text.to_owned()) } else { Err(node.invalid(expected)) }
+            if fits(text) { Ok(text.to_owned()) } else { Err(node.invalid(expected)) }
         };
+        let is_cluster = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
         Ok(Self {
-            cluster: text("cluster", "the name of an Envoy cluster, such as runblob_api")?,
-            authority: text("authority", "a host such as platform.runblob.io")?,
+            cluster: text("cluster", "the name of an Envoy cluster, such as runblob_api", is_cluster)?,
+            authority: text("authority", AUTHORITY, is_authority)?,
             per_minute: fields
                 .optional("per_minute")
                 .map_or(Ok(DEFAULT_PER_MINUTE), |node| node.whole_number(1, MAX_PER_MINUTE))?,

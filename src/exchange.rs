@@ -10,18 +10,25 @@ mod response;
 
 pub use confirmation::MAX_RESPONSE_BYTES;
 pub use host::{CallError, Flow, Host, Property, ProviderResponse, SharedCell, VersionConflict};
+use metrics::Status;
 pub use metrics::{Counter, info};
 
 use crate::config::Config;
 use crate::confirm::{self, Outcome};
 use crate::contract::header;
+use crate::event::GenerationId;
 use crate::head::{Ending, Head, Hop};
 use crate::hook::{self, Hook, RequiredProperties};
 use crate::policy::{self, AdmittedHead, Decision, Delivery, Disposition, Refusal};
 use crate::{Reason, answer, forward, request, sanitize, source};
 use confirmation::{Calls, PendingConfirmation};
-use log::LogLimit;
+use log::{Cause, Line, LogLimit};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The key of the value for the access log that has the outcome of a confirmation that failed.
+const CONFIRM_KEY: &str = "blobgate_confirm";
+/// The hooks whose counters exist at 0. They have at most 30 each, and Envoy defines some 100,000 counters a second.
+const MAX_INITIAL_HOOKS: usize = 100;
 
 /// A configuration, and the state that its exchanges share.
 #[derive(Debug)]
@@ -52,13 +59,24 @@ enum State {
     /// The request waits for the status API.
     AwaitingProvider(PendingConfirmation),
     /// The service has the request. The gate judges the response.
-    Forwarded(Arc<Hook>),
+    Forwarded(Forwarded),
+    /// The service has the request. The gate leaves the response unchanged.
+    Observed(Arc<Hook>),
     /// The response is the gate's refusal.
-    Refused(Reason),
-    /// The gate leaves the response unchanged: the hook only observes, or Envoy sent it.
-    PassThrough,
-    /// The gate has replaced the response's head. This text replaces its body.
+    Refused(Option<Arc<Hook>>, Reason),
+    /// The gate has counted the response, and leaves the rest of it unchanged.
+    Answered,
+    /// The gate has counted the response, and replaced its head. This text replaces its body.
     Replacing(String),
+}
+
+/// A forwarded delivery.
+#[derive(Debug)]
+struct Forwarded {
+    hook: Arc<Hook>,
+    /// Why the delivery is quarantined.
+    violation: Option<Reason>,
+    generation_id: Option<GenerationId>,
 }
 
 impl Gate {
@@ -67,9 +85,14 @@ impl Gate {
         Self { config, log: Mutex::default(), calls: Calls::default() }
     }
 
-    /// The keys of the shared cells with the times of recent calls to each provider.
-    pub fn budget_keys(&self) -> impl Iterator<Item = String> {
-        self.config.hooks.iter().filter_map(|hook| hook.confirm.as_deref()).map(confirmation::budget_key)
+    /// The counters that exist at 0 once the configuration has loaded. So a rate of the first event is not 0.
+    pub fn initial_counters(&self) -> impl Iterator<Item = Counter> {
+        self.config.hooks.iter().take(MAX_INITIAL_HOOKS).flat_map(|hook| metrics::initial(hook))
+    }
+
+    /// The key of the shared cell with the times of recent calls to the provider, which all hooks share.
+    pub fn budget_key(&self) -> Option<String> {
+        self.config.hooks.iter().find_map(|hook| hook.confirm.as_deref()).map(confirmation::budget_key)
     }
 }
 
@@ -108,7 +131,7 @@ impl Exchange {
             now: if required.time { host.now().as_secs() } else { 0 },
         };
         match (policy::admit(found, &head), ending) {
-            (Err(refusal), _) => self.refuse(host, &refusal),
+            (Err(refusal), _) => self.refuse(host, &refusal, None),
             (Ok(admitted), Ending::Here) => self.decide(host, admitted, 0),
             (Ok(admitted), Ending::Later) => {
                 self.state = State::AwaitingBody(admitted);
@@ -151,7 +174,7 @@ impl Exchange {
         response: Option<ProviderResponse<'_>>,
     ) -> Flow {
         let PendingConfirmation { request, body, slot } =
-            match std::mem::replace(&mut self.state, State::PassThrough) {
+            match std::mem::replace(&mut self.state, State::Answered) {
                 State::AwaitingProvider(pending) => pending,
                 other => {
                     self.state = other;
@@ -171,7 +194,7 @@ impl Exchange {
     }
 
     fn take_admitted(&mut self) -> Option<AdmittedHead> {
-        match std::mem::replace(&mut self.state, State::PassThrough) {
+        match std::mem::replace(&mut self.state, State::Answered) {
             State::AwaitingBody(admitted) => Some(admitted),
             other => {
                 self.state = other;
@@ -190,8 +213,8 @@ impl Exchange {
     /// Carries out a decision. `body` is `None` where the gate did not read all of it.
     fn settle(&mut self, host: &mut impl Host, decision: Decision, body: Option<Vec<u8>>) -> Flow {
         match decision {
-            Decision::Forward(delivery) => self.forward(host, &delivery, body.as_deref()),
-            Decision::Refuse(refusal) => self.refuse(host, &refusal),
+            Decision::Forward(delivery) => self.forward(host, &delivery, body.as_deref(), None),
+            Decision::Refuse(refusal) => self.refuse(host, &refusal, None),
             Decision::Confirm(request) => {
                 let body = body.unwrap_or_default();
                 match self.gate.calls.start(host, &request) {
@@ -213,14 +236,23 @@ impl Exchange {
         outcome: Outcome,
     ) -> Flow {
         host.count(Counter::confirmation(request.hook(), outcome));
+        if outcome != Outcome::Confirmed {
+            host.set_access_log_value(CONFIRM_KEY, outcome.name());
+        }
         match policy::conclude(request, outcome) {
-            Ok(delivery) => self.forward(host, &delivery, Some(&body)),
-            Err(refusal) => self.refuse(host, &refusal),
+            Ok(delivery) => self.forward(host, &delivery, Some(&body), Some(outcome)),
+            Err(refusal) => self.refuse(host, &refusal, Some(outcome)),
         }
     }
 
     /// Sets the gate headers and lets the request continue. The host then selects the route again by these headers.
-    fn forward(&mut self, host: &mut impl Host, delivery: &Delivery, body: Option<&[u8]>) -> Flow {
+    fn forward(
+        &mut self,
+        host: &mut impl Host,
+        delivery: &Delivery,
+        body: Option<&[u8]>,
+        confirmation: Option<Outcome>,
+    ) -> Flow {
         for (name, value) in forward::headers(delivery) {
             host.set_request_header(name, &value);
         }
@@ -231,23 +263,31 @@ impl Exchange {
                 host.set_request_header(name, &value);
             }
         }
-        metrics::count_delivery(host, delivery);
-        self.state = match delivery.disposition() {
-            Disposition::Accepted(_) => State::Forwarded(Arc::clone(hook)),
-            Disposition::Quarantined { reason, .. } => {
-                let address = host.property(Property::Source);
-                if let Some(client) = source::client(&hook.transport, address.as_deref()) {
-                    host.set_request_header(header::CLIENT, &client.to_string());
-                }
-                self.gate.log(host, "quarantined", Some(hook), *reason, delivery.generation_id());
-                State::Forwarded(Arc::clone(hook))
+        if let Disposition::Quarantined { .. } = delivery.disposition() {
+            let address = host.property(Property::Source);
+            if let Some(client) = source::client(&hook.transport, address.as_deref()) {
+                host.set_request_header(header::CLIENT, &client.to_string());
             }
-            Disposition::Observed { .. } => State::PassThrough,
+        }
+        metrics::count_findings(host, delivery);
+        let violation = delivery.reason();
+        self.state = match delivery.disposition() {
+            Disposition::Observed { .. } => State::Observed(Arc::clone(hook)),
+            Disposition::Accepted(_) | Disposition::Quarantined { .. } => State::Forwarded(Forwarded {
+                hook: Arc::clone(hook),
+                violation,
+                generation_id: delivery.generation_id(),
+            }),
         };
+        if let Some((kind, reason)) = log::kind_of(delivery) {
+            let cause = Cause::Judged { token: Some(delivery.token()), confirmation };
+            let (verdict, id) = (delivery.verdict().name(), delivery.generation_id());
+            self.gate.log(host, &Line { kind, verdict, reason, hook: Some(hook), id, cause });
+        }
         Flow::Continue
     }
 
-    fn refuse(&mut self, host: &mut impl Host, refusal: &Refusal) -> Flow {
+    fn refuse(&mut self, host: &mut impl Host, refusal: &Refusal, confirmation: Option<Outcome>) -> Flow {
         let Refusal { hook, reason, generation_id, token } = refusal;
         // For the access log: a refused request reaches no service.
         if let Some(hook) = hook {
@@ -259,9 +299,9 @@ impl Exchange {
         if let (Some(hook), Some(token)) = (hook, token) {
             metrics::count_token(host, hook, token);
         }
-        host.count(Counter::refusal(hook.as_ref(), *reason));
-        self.gate.log(host, "refused", hook.as_ref(), *reason, *generation_id);
-        self.state = State::Refused(*reason);
+        let cause = Cause::Judged { token: token.as_ref(), confirmation };
+        self.gate.log_refusal(host, hook.as_ref(), *reason, *generation_id, cause);
+        self.state = State::Refused(hook.clone(), *reason);
         let mut headers = vec![("content-type", answer::PROBLEM_TYPE), (header::REASON, reason.code())];
         if *reason == Reason::MethodNotAllowed {
             headers.push(("allow", "POST"));
@@ -270,6 +310,20 @@ impl Exchange {
         // Envoy queues this response and then runs the response callbacks of this exchange on it.
         host.respond(reason.status(), &headers, body.as_bytes());
         Flow::Pause
+    }
+
+    /// Ends the exchange. Without a response so far, the client has left.
+    pub fn on_end(&mut self, host: &mut impl Host) {
+        let hook = match &self.state {
+            State::Fresh | State::Answered | State::Replacing(_) => return,
+            State::AwaitingBody(admitted) => Some(admitted.hook()),
+            State::AwaitingProvider(pending) => Some(pending.request.hook()),
+            State::Forwarded(forwarded) => Some(&forwarded.hook),
+            State::Observed(hook) => Some(hook),
+            State::Refused(hook, _) => hook.as_ref(),
+        };
+        host.count(Counter::response(hook, Status::Left, None));
+        self.state = State::Answered;
     }
 }
 

@@ -43,6 +43,12 @@ impl Headers {
         std::str::from_utf8(value).map(Some).map_err(|_| InvalidHeader)
     }
 
+    /// The members of a list header, over all of its lines. Empty members do not count (RFC 9110, section 5.6.1.2).
+    pub fn members<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let members = self.all(name).flat_map(|value| value.split(|byte| *byte == b','));
+        members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+    }
+
     /// The first raw value of `name`, or nothing. Use it for pseudo-headers, which HTTP does not allow to repeat.
     pub fn first(&self, name: &str) -> &[u8] {
         self.0.iter().find(|(key, _)| key == name).map_or(&[], |(_, value)| value.as_slice())
@@ -72,6 +78,14 @@ mod tests {
     fn one(values: &[&[u8]], expected: Result<Option<&str>, InvalidHeader>) {
         let headers = Headers::new(values.iter().map(|v| ("x".to_owned(), v.to_vec())).collect());
         assert_eq!(headers.one("x"), expected);
+    }
+
+    #[test]
+    fn lists_members_without_empty_ones() {
+        let values = [&b"identity"[..], b"", b" , a ,\tB\t,,", b"\xff"];
+        let headers = Headers::new(values.iter().map(|v| ("x".to_owned(), v.to_vec())).collect());
+        assert_eq!(headers.members("x").collect::<Vec<_>>(), [&b"identity"[..], b"a", b"B", b"\xff"]);
+        assert_eq!(headers.members("y").count(), 0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Stage 1: finds the hook of a path.
 
+pub(crate) mod conflict;
 mod parse;
 
 #[cfg(not(target_family = "wasm"))]
@@ -121,10 +122,29 @@ impl Hook {
         }
     }
 
-    /// Whether one path could match both hooks.
-    pub(crate) fn overlaps(&self, other: &Hook) -> bool {
-        let under =
-            |path: &str, hook: &Hook| hook.token.is_some() && is_at_or_under(path.as_bytes(), &hook.path);
-        self.path == other.path || under(&self.path, other) || under(&other.path, self)
+    /// Whether the gate may quarantine a delivery at this hook for this reason.
+    pub(crate) fn may_quarantine_for(&self, reason: Reason) -> bool {
+        use Reason::*;
+        let enforces_trust = self.checks.trust == Check::Enforce;
+        let by_token = self.trust.names_token();
+        let by_provider = self.trust.names_confirmed() && enforces_trust;
+        if self.mode == Mode::Observe || self.quarantine == Quarantine::None || !(by_token || by_provider) {
+            return false;
+        }
+        match reason {
+            UnknownHook | HttpsRequired | MethodNotAllowed | BodyTooLarge => false,
+            // Such a token authenticates no sender.
+            TokenMissing | TokenInvalid => false,
+            HostMisconfigured | UpstreamError | NotJudged => false,
+            SourceDenied => matches!(self.source, Source::In(_)) && self.checks.source == Check::Enforce,
+            HeaderInvalid | UnsupportedEncoding => true,
+            TokenAudience | TokenExpired => by_token && enforces_trust,
+            // The status API cannot confirm a delivery without a readable event.
+            BodyMissing | JsonInvalid | JsonTooDeep | JsonDuplicateKey | GenerationIdInvalid => by_token,
+            SchemaInvalid => by_token || self.schema == Schema::Strict,
+            ResultUrlDenied => self.checks.result_url == Check::Enforce,
+            TokenMismatch => by_token && self.checks.prompt == Check::Enforce,
+            NotConfirmed | ConfirmUnavailable => self.trust == Trust::TokenAndConfirmed && enforces_trust,
+        }
     }
 }

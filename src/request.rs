@@ -13,9 +13,10 @@ pub fn check(max_body_bytes: usize, head: &Head<'_>) -> Result<(), Reason> {
     if head.method != b"POST" {
         return Err(Reason::MethodNotAllowed);
     }
-    let encoding = head.headers.one("content-encoding").map_err(|_| Reason::HeaderInvalid)?;
-    if !encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity")) {
-        return Err(Reason::UnsupportedEncoding);
+    // `identity` is no encoding, and neither is an empty list (RFC 9110, section 8.4).
+    if !head.headers.members("content-encoding").all(|coding| coding.eq_ignore_ascii_case(b"identity")) {
+        let single = head.headers.one("content-encoding");
+        return Err(single.map_or(Reason::HeaderInvalid, |_| Reason::UnsupportedEncoding));
     }
     let length = head.headers.one("content-length").map_err(|_| Reason::HeaderInvalid)?;
     if let Some(length) = length {
@@ -84,11 +85,36 @@ mod tests {
         request("POST", &[gzip, gzip, long], Here, Err(Reason::HeaderInvalid));
         request("POST", &[("content-encoding", "gzip,br")], Here, Err(Reason::HeaderInvalid));
         request("POST", &[gzip, long], Here, Err(Reason::UnsupportedEncoding));
-        request("POST", &[("content-encoding", "")], Later, Err(Reason::UnsupportedEncoding));
+        request("POST", &[("content-encoding", "identity, gzip")], Later, Err(Reason::HeaderInvalid));
         request("POST", &[long], Later, Err(Reason::BodyTooLarge));
         request("POST", &[("content-length", "99999999999999999999")], Later, Err(Reason::HeaderInvalid));
         request("POST", &[("content-length", "18446744073709551615")], Later, Err(Reason::BodyTooLarge));
         request("POST", &[("content-length", "0")], Here, Err(Reason::BodyMissing));
+    }
+
+    #[test]
+    fn accepts_every_list_without_an_encoding() {
+        for values in [
+            &[""][..],
+            &[" "],
+            &[","],
+            &["", ""],
+            &["identity", "identity"],
+            &["identity, identity"],
+            &["IDENTITY,identity ,, Identity,"],
+            &[",identity"],
+            &["identity", "", "\tidentity\t,"],
+        ] {
+            let headers: Vec<_> = values.iter().map(|value| ("content-encoding", *value)).collect();
+            request("POST", &headers, Ending::Later, Ok(()));
+        }
+        for value in ["identity\u{a0}", "identities", "identity;q=1", "\"identity\""] {
+            assert_ne!(check(100, &Head { method: b"POST", ..Head::of(&of(value)) }), Ok(()), "{value}");
+        }
+    }
+
+    fn of(encoding: &str) -> Headers {
+        Headers::new(vec![("content-encoding".to_owned(), encoding.as_bytes().to_vec())])
     }
 
     #[track_caller]

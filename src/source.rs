@@ -32,6 +32,14 @@ impl Source {
             }
         }
     }
+
+    /// Whether the allowlist has this address.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        match self {
+            Source::Any => true,
+            Source::In(ranges) => ranges.contains(address),
+        }
+    }
 }
 
 /// Checks the client's address.
@@ -39,9 +47,11 @@ impl Source {
 /// # Errors
 /// [`Reason::SourceDenied`] for an address outside the allowlist, and where [`client`] has none.
 pub fn check(source: &Source, transport: &Transport, head: &Head<'_>) -> Result<(), Reason> {
-    let Source::In(ranges) = source else { return Ok(()) };
+    if matches!(source, Source::Any) {
+        return Ok(());
+    }
     match client(transport, head.source) {
-        Some(address) if ranges.contains(address) => Ok(()),
+        Some(address) if source.allows(address) => Ok(()),
         _ => Err(Reason::SourceDenied),
     }
 }

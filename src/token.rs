@@ -10,7 +10,7 @@ pub(crate) use keys::TokenKeys;
 pub(crate) use keys::{key_section, section};
 
 use crate::Reason;
-use crate::contract::token::{digest, is_digest, is_reference, is_token_id};
+use crate::contract::token::{digest, is_digest, is_kid, is_reference, is_token_id};
 use crate::json::{self, Value};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -30,8 +30,8 @@ pub struct TokenRequirement {
 pub enum Token {
     /// The path has no token, or the hook takes none.
     Absent,
-    /// The token is not authentic. Only a counter discloses the cause.
-    Invalid(TokenError),
+    /// The token is not authentic. Only a counter and the log disclose the cause.
+    Invalid(InvalidToken),
     /// The token is authentic, but out of time or for another hook or environment.
     OutOfScope {
         /// [`Reason::TokenAudience`] or [`Reason::TokenExpired`].
@@ -54,6 +54,15 @@ pub struct Claims {
     pub job: Option<String>,
     /// Unpadded base64url SHA-256 of the exact prompt (`ph`).
     pub prompt_hash: Option<String>,
+}
+
+/// A token that is not authentic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidToken {
+    /// Why.
+    pub error: TokenError,
+    /// The `kid` in its header, if it has a kid's form and the gate has read it.
+    pub kid: Option<String>,
 }
 
 /// Why a token is not authentic: the label `outcome` of `blobgate_token_total`.
@@ -88,7 +97,7 @@ pub fn check(expected: Option<&TokenRequirement>, token: Option<&[u8]>, now: u64
         return Token::Absent;
     };
     match verify(&expected.keys, token) {
-        Err(error) => Token::Invalid(error),
+        Err(invalid) => Token::Invalid(invalid),
         Ok(verified) => match verified.check_scope(expected, now) {
             Ok(()) => Token::Good(verified.claims.into()),
             Err(reason) => Token::OutOfScope { reason, claims: verified.claims.into() },
@@ -111,11 +120,23 @@ pub fn check_prompt(token: &Token, prompt: Option<&str>) -> Result<(), Reason> {
 }
 
 impl Token {
+    /// The label `outcome` of a good token.
+    pub(crate) const GOOD: &'static str = "good";
+
     /// The claims of an authentic token.
     pub fn claims(&self) -> Option<&Claims> {
         match self {
             Token::Good(claims) | Token::OutOfScope { claims, .. } => Some(claims),
             Token::Absent | Token::Invalid(_) => None,
+        }
+    }
+
+    /// The name of the key that the token claims, or of its key.
+    pub fn kid(&self) -> Option<&str> {
+        match self {
+            Token::Good(claims) | Token::OutOfScope { claims, .. } => Some(&claims.kid),
+            Token::Invalid(invalid) => invalid.kid.as_deref(),
+            Token::Absent => None,
         }
     }
 
@@ -133,11 +154,17 @@ impl Token {
     pub const fn outcome(&self) -> &'static str {
         match self {
             Token::Absent => "absent",
-            Token::Invalid(error) => error.name(),
+            Token::Invalid(invalid) => invalid.error.name(),
             Token::OutOfScope { reason: Reason::TokenAudience, .. } => "audience",
             Token::OutOfScope { .. } => "expired",
-            Token::Good(_) => "good",
+            Token::Good(_) => Self::GOOD,
         }
+    }
+}
+
+impl From<TokenError> for InvalidToken {
+    fn from(error: TokenError) -> Self {
+        Self { error, kid: None }
     }
 }
 
@@ -146,7 +173,8 @@ impl TokenError {
     pub(crate) const ALL: [Self; 7] =
         [Self::TooLong, Self::Form, Self::Header, Self::Kid, Self::Algorithm, Self::Signature, Self::Claims];
 
-    const fn name(self) -> &'static str {
+    /// The label `outcome` of `blobgate_token_total`.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             TokenError::TooLong => "too-long",
             TokenError::Form => "form",
@@ -181,9 +209,9 @@ impl VerifiedToken {
     }
 }
 
-fn verify(keys: &TokenKeys, token: &[u8]) -> Result<VerifiedToken, TokenError> {
+fn verify(keys: &TokenKeys, token: &[u8]) -> Result<VerifiedToken, InvalidToken> {
     if token.len() > MAX_BYTES {
-        return Err(TokenError::TooLong);
+        return Err(TokenError::TooLong.into());
     }
     let text = std::str::from_utf8(token).map_err(|_| TokenError::Form)?;
     let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Form)?;
@@ -197,17 +225,19 @@ fn verify(keys: &TokenKeys, token: &[u8]) -> Result<VerifiedToken, TokenError> {
     let is_jwt =
         header.field("typ").is_none() || named("typ").is_some_and(|typ| typ.eq_ignore_ascii_case("JWT"));
     if !is_jwt || header.field("crit").is_some() {
-        return Err(TokenError::Header);
+        return Err(TokenError::Header.into());
     }
-    let (kid, key) = named("kid").and_then(|kid| keys.find(kid)).ok_or(TokenError::Kid)?;
+    let claimed = named("kid").unwrap_or_default();
+    let invalid = |error| InvalidToken { error, kid: is_kid(claimed).then(|| claimed.to_owned()) };
+    let (kid, key) = keys.find(claimed).ok_or_else(|| invalid(TokenError::Kid))?;
     if named("alg") != Some(key.algorithm()) {
-        return Err(TokenError::Algorithm);
+        return Err(invalid(TokenError::Algorithm));
     }
     if !key.verifies(signed.as_bytes(), &signature) {
-        return Err(TokenError::Signature);
+        return Err(invalid(TokenError::Signature));
     }
-    let payload = json::parse(&payload, MAX_DEPTH, &[]).map_err(|_| TokenError::Claims)?;
-    read(&payload, kid, token).ok_or(TokenError::Claims)
+    let claims = json::parse(&payload, MAX_DEPTH, &[]).ok();
+    claims.and_then(|claims| read(&claims, kid, token)).ok_or_else(|| invalid(TokenError::Claims))
 }
 
 /// Reads the claims of a payload with a valid signature.

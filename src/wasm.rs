@@ -63,7 +63,10 @@ impl RootContext for Root {
             return false;
         }
         let gate = Gate::new(config);
-        gate.budget_keys().for_each(|key| open_cell(&key));
+        if let Some(key) = gate.budget_key() {
+            open_cell(&key);
+        }
+        gate.initial_counters().for_each(|counter| envoy.define(&counter));
         self.plugin = Some((Arc::new(gate), envoy));
         true
     }
@@ -98,6 +101,16 @@ impl Stream {
                 Flow::Pause => Action::Pause,
             },
             None => otherwise,
+        }
+    }
+}
+
+/// Envoy deletes a stream's context at its end, also when the client leaves. A callback at the end, such as `on_log`, would be one
+/// more call for each delivery.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some((exchange, envoy)) = &mut self.0 {
+            exchange.on_end(envoy);
         }
     }
 }
@@ -168,6 +181,11 @@ impl EnvoyHost {
         let (environment, counters) = (environment.to_owned(), RefCell::default());
         Self(Rc::new(Worker { environment, counters, started: Instant::now() }))
     }
+
+    /// Shows a counter at 0. Its id is not remembered: most of these counters never move.
+    fn define(&self, counter: &Counter) {
+        let _ = hostcalls::define_metric(MetricType::Counter, &counter.name(&self.0.environment));
+    }
 }
 
 impl Host for EnvoyHost {
@@ -186,6 +204,11 @@ impl Host for EnvoyHost {
 
     fn remove_request_trailers(&mut self) {
         self.set_http_request_trailers(Vec::new());
+    }
+
+    fn set_access_log_value(&mut self, key: &str, value: &str) {
+        // Envoy has it as the filter state `wasm.KEY`.
+        self.set_property(vec![key], Some(value.as_bytes()));
     }
 
     fn request_body(&mut self, size: usize) -> Vec<u8> {

@@ -714,6 +714,36 @@ fn rejects_conflicting_sections() {
     }
 }
 
+/// Hooks with every setting that a hook may have of its own.
+fn of_hooks(number: usize) -> Value {
+    let mut config = complete();
+    let hook = config["hooks"][0].clone();
+    let hooks = (0..number).map(|number| {
+        let mut hook = hook.clone();
+        hook["name"] = format!("h{number}").into();
+        hook["path"] = format!("/hooks/h{number}/{{token}}").into();
+        hook
+    });
+    config["hooks"] = hooks.collect();
+    config
+}
+
+/// Loading compares no hook with each other hook. The time of a loaded machine cancels out in the ratio.
+#[test]
+fn loads_ten_times_the_hooks_in_some_ten_times_the_time() {
+    let time_of = |hooks: usize| {
+        let bytes = a_struct(&of_hooks(hooks)).encode_to_vec();
+        let load = || {
+            let begun = std::time::Instant::now();
+            assert_eq!(Config::load(&bytes, &env).unwrap().hooks.len(), hooks);
+            begun.elapsed()
+        };
+        (0..5).map(|_| load()).min().unwrap()
+    };
+    let (few, many) = (time_of(1_000), time_of(10_000));
+    assert!(many < few * 20, "{few:?} for 1,000 hooks, {many:?} for 10,000");
+}
+
 #[test]
 fn rejects_paths_below_a_token() {
     let two = |first: &str, second: &str| {
@@ -952,7 +982,8 @@ fn rejects_invalid_public_keys() {
 #[test]
 fn rejects_invalid_providers() {
     const CLUSTER: &str = "write the name of an Envoy cluster, such as runblob_api";
-    const AUTHORITY: &str = "write a host such as platform.runblob.io";
+    const AUTHORITY: &str =
+        "write a host such as platform.runblob.io, with :port if it has one, and nothing else";
     complete_refused(
         "/confirm",
         "runblob_api",
@@ -965,7 +996,57 @@ fn rejects_invalid_providers() {
     );
     complete_refused("/confirm/cluster", "''", &format!("confirm.cluster is \"\"; {CLUSTER}"));
     complete_refused("/confirm/cluster", "[a]", &format!("confirm.cluster is a list; {CLUSTER}"));
-    complete_refused("/confirm/authority", "'a b'", &format!("confirm.authority is \"a b\"; {AUTHORITY}"));
+    for value in [
+        "",
+        "a b",
+        " a",
+        "a ",
+        "https://x",
+        "HTTPS://x",
+        "http://x:80",
+        "//x",
+        "x/",
+        "x/v1",
+        "user@x",
+        "user:key@x",
+        "x?a",
+        "x#a",
+        "x:",
+        ":443",
+        "x:0",
+        "x:65536",
+        "x:+1",
+        "x:a",
+        "x::1",
+        "::1",
+        "[::1",
+        "[x]",
+        "[::1]:",
+        "[::1]x",
+        "[fe80::1%1]",
+        "a..b",
+        ".a",
+        "a.",
+        "a,b",
+        "ä.example",
+        "%61",
+    ] {
+        let sentence = format!("confirm.authority is {value:?}; {AUTHORITY}");
+        complete_refused("/confirm/authority", &format!("'{value}'"), &sentence);
+    }
+    for value in [
+        "x",
+        "platform.runblob.io",
+        "PLATFORM.runblob.io:443",
+        "localhost:9443",
+        "10.0.0.1",
+        "10.0.0.1:1",
+        "'[::1]'",
+        "'[2001:db8::1]:65535'",
+        "a_b.example",
+    ] {
+        complete_loads("/confirm/authority", value);
+    }
     complete_refused(
         "/confirm/key",
         "x",

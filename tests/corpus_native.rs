@@ -111,12 +111,33 @@ fn judge(config: &Config, case: &Case) -> CaseOutcome {
         let reason = host.answer(header::REASON).1.expect("a reason");
         let status = Reason::ALL.iter().find(|known| known.code() == reason).unwrap().status();
         assert_eq!((flow, response.status), (Flow::Pause, status), "{}", case.name);
+        // Envoy runs the response callbacks on the gate's own response too.
+        host.response = vec![(":status".to_owned(), status.to_string().into_bytes())];
+        exchange.on_response_headers(&mut host, Ending::Later);
+        counts_once(config, &mut exchange, &mut host, case);
         return CaseOutcome::Refused { reason, id: host.sent(header::GENERATION_ID) };
     }
     assert_eq!(flow, Flow::Continue, "{}", case.name);
     let headers = forwarded(&host);
     respond(&mut exchange, &mut host, case);
+    counts_once(config, &mut exchange, &mut host, case);
     CaseOutcome::Forwarded { headers, answer: host.answer(header::REASON).1 }
+}
+
+/// Checks that the response is counted once, and that the counter of a quarantined delivery exists at 0 from the start.
+#[track_caller]
+fn counts_once(config: &Config, exchange: &mut Exchange, host: &mut Recording, case: &Case) {
+    exchange.on_end(host);
+    let counted = host.counters.iter().filter(|(name, _)| name.starts_with("blobgate_responses_total"));
+    let [(name, 1)] = counted.collect::<Vec<_>>()[..] else { panic!("{}: {:?}", case.name, host.counters) };
+    let status = host.answer(header::REASON).0;
+    let labels = [format!(".status={status}."), format!(".status={}xx.", status / 100)];
+    assert!(labels.iter().any(|label| name.contains(label)), "{}: {name} after {status}", case.name);
+    if name.contains(".status=200.") {
+        let initial: BTreeSet<String> =
+            gate(config).initial_counters().map(|counter| counter.name("test")).collect();
+        assert!(initial.contains(name), "{}: {name} does not exist at 0", case.name);
+    }
 }
 
 /// The gate headers and the content type, as a service gets them.

@@ -9,6 +9,8 @@
     clippy::arithmetic_side_effects
 )]
 
+#[path = "exchange/log.rs"]
+mod log;
 mod recording;
 
 use base64::Engine;
@@ -51,10 +53,14 @@ fn gate(changes: Value) -> Arc<Gate> {
 }
 
 fn token() -> String {
-    let claims = json!({"exp": NOW + 60, "aud": "test/veo3", "jti": "t-1"});
+    token_of("hs", KEY, NOW + 60)
+}
+
+fn token_of(kid: &str, key: &str, expires: u64) -> String {
+    let claims = json!({"exp": expires, "aud": "test/veo3", "jti": "t-1"});
     let encode = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let signed = format!("{}.{}", encode(json!({"alg": "HS256", "kid": "hs"})), encode(claims));
-    let mac = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).unwrap().chain_update(&signed);
+    let signed = format!("{}.{}", encode(json!({"alg": "HS256", "kid": kid})), encode(claims));
+    let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap().chain_update(&signed);
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
@@ -263,52 +269,6 @@ fn refuses_as_unavailable_where_no_call_starts() {
     let (_, flow) = send(&gate(json!({})), &mut host);
     assert_eq!((flow, outcome(&host)), (Flow::Pause, "not-started"));
     assert_eq!(host.answer(header::REASON), (503, Some("confirm-unavailable".to_owned())));
-}
-
-#[test]
-fn logs_10_lines_a_second_and_counts_the_rest() {
-    let gate = gate(json!({}));
-    let send_at = |milliseconds: u64| {
-        let mut host = unauthenticated("{");
-        host.uptime = Duration::from_millis(milliseconds);
-        send(&gate, &mut host);
-        host
-    };
-    let line =
-        "blobgate verdict=refused reason=json-invalid hook=veo3 source=203.0.113.9 id=- environment=test";
-    for number in 0..10 {
-        let host = send_at(5_000 + number);
-        assert_eq!((host.log, host.tick_period), (vec![line.to_owned()], Duration::ZERO));
-    }
-    for (at, tick) in [(5_010, 1), (5_500, 0), (5_999, 0)] {
-        let host = send_at(at);
-        assert_eq!((host.log, host.tick_period), (Vec::<String>::new(), Duration::from_secs(tick)), "{at}");
-    }
-    let tick = |milliseconds: u64| {
-        let mut host = Recording { tick_period: Duration::from_secs(1), ..Recording::default() };
-        host.uptime = Duration::from_millis(milliseconds);
-        gate.on_tick(&mut host);
-        (host.log, host.tick_period)
-    };
-    let second = Duration::from_secs(1);
-    assert_eq!(tick(5_999), (vec![], second));
-    assert_eq!(tick(6_000), (vec!["blobgate lines-left-out=3 environment=test".to_owned()], Duration::ZERO));
-    assert_eq!(tick(6_500), (vec![], Duration::ZERO));
-    // Without a tick in between, the count comes before the next line.
-    (0..11).for_each(|_| drop(send_at(7_500)));
-    let log = send_at(8_500).log;
-    assert_eq!(log, ["blobgate lines-left-out=1 environment=test", line]);
-}
-
-#[test]
-fn logs_a_quarantined_generation() {
-    let mut host = authenticated(&completed(ID, "https://evil.example/video.mp4"));
-    let (_, flow) = send(&gate(json!({})), &mut host);
-    assert_eq!(flow, Flow::Continue);
-    let line = format!(
-        "blobgate verdict=quarantined reason=result-url-denied hook=veo3 source=203.0.113.9 id={ID} environment=test"
-    );
-    assert_eq!(host.log, [line]);
 }
 
 /// Envoy responds itself while the exchange waits for the body.

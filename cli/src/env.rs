@@ -1,9 +1,24 @@
 //! Reads environment variables.
 
-use anyhow::{Context, Result};
+use crate::option::UsageError;
+use std::env::VarError;
 
-/// The value of a variable. Fails for an unset or empty one.
-pub(crate) fn read_env(name: &str) -> Result<String> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.with_context(|| format!("the environment variable {name} is unset or empty. Set it"))
+/// The value of a variable. Fails for an unset, empty or unreadable one.
+pub(crate) fn read_env(name: &str) -> Result<String, UsageError> {
+    match std::env::var(name) {
+        Ok(value) if !value.is_empty() => Ok(value),
+        Err(VarError::NotUnicode(_)) => {
+            Err(UsageError(format!("the environment variable {name} is not UTF-8. Set it to text")))
+        }
+        _ => Err(UsageError(format!("the environment variable {name} is unset or empty. Set it"))),
+    }
+}
+
+/// A token for `Authorization: Bearer`. Fails for a token that no client can send.
+pub(crate) fn read_token(name: &str) -> Result<String, UsageError> {
+    let token = read_env(name)?;
+    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(token);
+    }
+    Err(UsageError(format!("the token in {name} is not one word of visible ASCII. Set it to such a word")))
 }

@@ -9,11 +9,8 @@ pub(crate) fn gate_configuration(file: &Path) -> Result<Value> {
     let name = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|why| anyhow!("cannot read {name}: {why}. Name an envoy.yaml with --config"))?;
-    let yaml: Value = serde_saphyr::from_str(&text).map_err(|error| {
-        anyhow!(
-            "cannot read {name} as YAML: {}. Correct it, or name another with --config",
-            error.without_snippet()
-        )
+    let yaml = parse_yaml(&text).map_err(|why| {
+        anyhow!("cannot read {name} as YAML: {why}. Correct it, or name another with --config")
     })?;
     let mut found = Vec::new();
     collect(&yaml, &mut found);
@@ -25,6 +22,20 @@ pub(crate) fn gate_configuration(file: &Path) -> Result<Value> {
         [one] => Ok(one.take()),
         _ => bail!("{name} has several configurations of the gate. Name a file with one with --config"),
     }
+}
+
+/// Parses an envoy.yaml. The parser's default limit of 250,000 nodes is smaller than an allowlist that Envoy loads. The limits
+/// still bound a file whose aliases multiply.
+pub(crate) fn parse_yaml(text: &str) -> Result<Value, String> {
+    const MAX_NODES: usize = 5_000_000;
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_NODES,
+            max_events: 2 * MAX_NODES,
+            max_recorded_anchor_events: 2 * MAX_NODES,
+        },
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.without_snippet().to_string())
 }
 
 fn collect(value: &Value, found: &mut Vec<Value>) {

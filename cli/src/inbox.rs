@@ -22,6 +22,7 @@ mod replay;
 mod report;
 mod restore;
 mod resume;
+mod retry;
 mod selection;
 mod serve;
 mod show;
@@ -29,10 +30,8 @@ mod stats;
 mod tail;
 
 use crate::log::Format;
-use crate::output::eprint_line;
 use anyhow::Result;
 use clap::Subcommand;
-use client::UsageError;
 use std::process::ExitCode;
 
 /// Store events durably and deliver them, or operate a running inbox
@@ -53,6 +52,7 @@ enum Command {
     Pause(pause::Args),
     Resume(resume::Args),
     Replay(replay::Args),
+    Retry(retry::Args),
     Release(release::Args),
     Reevaluate(reevaluate::Args),
     Drop(drop::Args),
@@ -82,6 +82,7 @@ Operate a running inbox, at http://127.0.0.1:9085 or at the URL of --admin:
   blobgate inbox release 18 --as completed             # delivers it as the event that you name
   blobgate inbox reevaluate --config envoy.yaml 17     # judges it by today's configuration
   blobgate inbox replay 16                             # delivers an entry again
+  blobgate inbox retry --hook veo3                     # attempts waiting entries now
   blobgate inbox drop 17                               # drops an undelivered entry
   blobgate inbox pause --hook veo3                     # stops the deliveries of a hook
   blobgate inbox resume --hook veo3                    # continues them
@@ -103,7 +104,7 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let ended = match args.command {
+    match args.command {
         Command::Serve(args) => serve::run(*args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Ls(args) => ls::run(args).await,
@@ -112,6 +113,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Pause(args) => pause::run(args).await,
         Command::Resume(args) => resume::run(args).await,
         Command::Replay(args) => replay::run(args).await,
+        Command::Retry(args) => retry::run(args).await,
         Command::Release(args) => release::run(args).await,
         Command::Reevaluate(args) => reevaluate::run(args).await,
         Command::Drop(args) => drop::run(args).await,
@@ -123,12 +125,5 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Backup(args) => backup::run(args).await,
         Command::Restore(args) => restore::run(args).await,
         Command::TestNotify(args) => notify::run(args).await,
-    };
-    match ended {
-        Err(error) if error.is::<UsageError>() => {
-            eprint_line(format_args!("blobgate: {error}"));
-            Ok(ExitCode::from(2))
-        }
-        ended => ended,
     }
 }

@@ -4,12 +4,14 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod demo;
+mod end_signals;
 mod env;
 mod envoy_yaml;
 mod inbox;
 mod log;
 mod mint;
 mod net_error;
+mod new_file;
 mod option;
 mod output;
 mod progress;
@@ -20,8 +22,11 @@ mod rfc3339;
 mod sandbox;
 mod table;
 mod up;
+#[cfg(test)]
+mod usage;
 
 use crate::log::Format;
+use crate::option::UsageError;
 use crate::output::eprint_line;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -76,6 +81,6 @@ async fn main() -> ExitCode {
     };
     ended.unwrap_or_else(|error| {
         eprint_line(format_args!("blobgate: {error:#}"));
-        ExitCode::FAILURE
+        if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
     })
 }

@@ -6,6 +6,7 @@ mod key;
 mod minter;
 mod new_key;
 
+use crate::option::UsageError;
 use crate::output::eprint_line;
 use crate::rfc3339::rfc3339;
 use anyhow::{Result, anyhow, ensure};
@@ -13,6 +14,7 @@ use blobgate::contract::token::digest;
 use callback::CallbackUrl;
 pub(crate) use claims::{Audience, Kid};
 use claims::{MintedClaims, Reference};
+use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use key::{Algorithm, MintKey};
 pub(crate) use minter::Minter;
@@ -41,12 +43,13 @@ pub(crate) struct Args {
     job: Option<Reference>,
     /// The prompt that the token is bound to, exactly as RunBlob gets it
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file", allow_hyphen_values = true)]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     prompt: Option<String>,
     /// A file with the prompt; every byte counts, including a last line end
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
     /// The lifetime of the token: 90m, 24h, 3days
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_ttl)]
     ttl: Duration,
     /// The id of the token [default: random]
     #[arg(long, value_name = "ID", conflicts_with = "no_jti")]
@@ -192,14 +195,24 @@ fn prompt(args: &Args) -> Result<Option<String>> {
     Ok(prompt)
 }
 
-/// `exp` has whole seconds.
-fn expiry(now: OffsetDateTime, ttl: Duration) -> Result<OffsetDateTime> {
-    ensure!(
-        ttl >= Duration::from_secs(1),
-        "--ttl is under a second, so the token would never be valid. Pass 24h, for example"
-    );
+/// A value of `--ttl` that is no lifetime.
+#[derive(Debug, thiserror::Error)]
+enum InvalidTtl {
+    #[error("it is no time with a unit. Write 90m, 24h or 3days")]
+    NoTime,
+    #[error("it is under a second, so the token would never be valid. Write 24h, for example")]
+    TooShort,
+}
+
+/// Parses `90m`, `24h` or `3days`. `exp` has whole seconds.
+fn parse_ttl(text: &str) -> Result<Duration, InvalidTtl> {
+    let ttl = humantime::parse_duration(text).map_err(|_| InvalidTtl::NoTime)?;
+    if ttl < Duration::from_secs(1) { Err(InvalidTtl::TooShort) } else { Ok(ttl) }
+}
+
+fn expiry(now: OffsetDateTime, ttl: Duration) -> Result<OffsetDateTime, UsageError> {
     let end = time::Duration::try_from(ttl).ok().and_then(|ttl| now.checked_add(ttl));
-    end.ok_or_else(|| anyhow!("--ttl ends after the year 9999. Pass 24h, for example"))
+    end.ok_or_else(|| UsageError("--ttl ends after the year 9999. Pass 24h, for example".to_owned()))
 }
 
 fn warn(url: &CallbackUrl, minted: &MintOutput) {

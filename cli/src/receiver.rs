@@ -2,6 +2,7 @@
 
 mod folder;
 
+use crate::end_signals::EndSignals;
 use crate::option::parse_address;
 use crate::output::print_line;
 use crate::rfc3339::rfc3339;
@@ -24,7 +25,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 /// Run a demo service that answers 200 to every POST and prints it
@@ -99,9 +99,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
     let ending = Arc::new(Notify::new());
     let notifier = Arc::clone(&ending);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut signals = EndSignals::watch()?;
     let end_requested = async move {
-        tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () };
+        signals.next().await;
         notifier.notify_one();
     };
     let late = async {

@@ -13,6 +13,7 @@ mod listener;
 mod script;
 mod status;
 
+use crate::end_signals::EndSignals;
 use crate::option::parse_address;
 use crate::output::print_line;
 use crate::receiver::cannot_listen;
@@ -35,7 +36,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Run a stand-in for RunBlob's Veo3 API, with free generations and faults on demand
 #[derive(clap::Args)]
@@ -114,7 +114,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| cannot_listen(args.listen, "--listen", &error))?;
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut signals = EndSignals::watch()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let api = ApiListener::open(listener, tls)?;
     print_line(format_args!("sandbox listens on {scheme}://{}", api.address));
@@ -123,8 +123,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let served = axum::serve(api, routes.into_make_service_with_connect_info::<Peer>());
     tokio::select! {
         served = served => served?,
-        _ = interrupt.recv() => (),
-        _ = terminate.recv() => (),
+        _ = signals.next() => (),
     }
     // Returning through `main` would wait for a running DNS lookup.
     std::process::exit(0)

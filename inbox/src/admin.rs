@@ -3,7 +3,7 @@
 //! | request | action |
 //! |---|---|
 //! | `GET /livez`, `GET /healthz`, `GET /readyz` | 200 while the process answers, the store takes events, the inbox is ready; else 503 and the reason |
-//! | `GET /metrics` | the metrics, in OpenMetrics' text format |
+//! | `GET /metrics` | the metrics, in OpenMetrics or in Prometheus' text format, by `Accept`. The metrics listener (`--metrics`) has this endpoint too, without the token |
 //! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&since=&limit=&before=` | lists entries, the newest first; `next` is the `before` of the next page |
 //! | `GET /entries/{id}` | shows an entry with its payload |
 //! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | lists entries after a cursor, in commit order; `next` is the `after` of the next page; without `after`: no entry, and the newest cursor. `with=came` adds the payload as received, `with=delivery` as delivered |
@@ -11,7 +11,7 @@
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, at least one of them |
 //! | `POST /expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
 //! | `POST /reconcile` | makes the reconciler call the status API now; with `"dry_run": true` it lists the generations |
-//! | `POST /replay`, `POST /release`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
+//! | `POST /replay`, `POST /retry`, `POST /release`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
 //! | `POST /release` with `{"id", "as", "generation_id"}` | releases a quarantined entry as this event; with `"dry_run": true` it shows the outcome |
 //! | `POST /reevaluate` | judges quarantined entries by the gate's `"config"`, selected as above, with reasons to `"waive"` |
 //!
@@ -19,21 +19,21 @@
 
 mod endpoints;
 mod problem;
+mod scrape;
 
 use crate::handles::InboxHandles;
 use crate::health::{Fault, StandingFault};
 use crate::listen::is_local;
 use crate::service::Operations;
-use crate::space::Full;
 use crate::watch::ProbeError;
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use blobgate::policy::Verdict;
 use problem::{Problem, write_document};
+pub(crate) use scrape::scrape_routes;
 use std::sync::Arc;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -48,11 +48,15 @@ pub(crate) struct Admin {
     pub(crate) ending: CancellationToken,
 }
 
+/// A gate's configuration with a million IP ranges. Other bodies have axum's limit of 2 MB.
+const MAX_CONFIGURATION: usize = 64 << 20;
+
 pub(crate) fn routes(admin: Arc<Admin>) -> Router {
     let open = Router::new()
         .route("/livez", get(livez))
         .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz));
+        .route("/readyz", get(readyz))
+        .method_not_allowed_fallback(async || Problem::NoMethod);
     let closed = Router::new()
         .route("/metrics", get(metrics))
         .route("/entries", get(endpoints::list))
@@ -62,15 +66,17 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/expect", post(endpoints::expect))
         .route("/reconcile", post(endpoints::reconcile))
         .route("/replay", post(endpoints::replay))
+        .route("/retry", post(endpoints::retry))
         .route("/release", post(endpoints::release))
-        .route("/reevaluate", post(endpoints::reevaluate))
+        .route("/reevaluate", post(endpoints::reevaluate).layer(DefaultBodyLimit::max(MAX_CONFIGURATION)))
         .route("/drop", post(endpoints::discard))
         .route("/purge", post(endpoints::purge))
         .route("/tail", get(endpoints::tail))
+        .method_not_allowed_fallback(async || Problem::NoMethod)
         .route_layer(from_fn_with_state(Arc::clone(&admin), check_client));
     open.merge(closed)
         .fallback(async || Problem::NoEndpoint)
-        .layer(map_response_with_state(Arc::clone(&admin), write_document))
+        .layer(map_response_with_state(admin.docs.as_str().into(), write_document))
         .with_state(admin)
 }
 
@@ -118,8 +124,6 @@ enum NotReady {
     Ending,
     #[error("{}: {}", .0.reason, .0.detail)]
     Fault(StandingFault),
-    #[error("full: {0}")]
-    Full(#[from] Full),
     #[error(transparent)]
     Store(#[from] ProbeError),
 }
@@ -150,10 +154,10 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Result<&'static str, NotRead
         return Err(NotReady::Ending);
     }
     let probed = probe(&admin).await;
-    if let Some(fault) = admin.shared.faults.standing().into_iter().next() {
+    admin.shared.space.note(&admin.shared.faults);
+    if let Some(fault) = admin.shared.faults.not_ready() {
         return Err(NotReady::Fault(fault));
     }
-    admin.shared.space.check(Verdict::Accepted)?;
     probed.map(|()| "ok\n")
 }
 
@@ -166,10 +170,6 @@ async fn probe(admin: &Arc<Admin>) -> Result<(), NotReady> {
     Ok(admin.shared.watch.probe().await?)
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match admin.shared.metrics.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
+    scrape::scrape(&admin.shared.metrics, &headers)
 }

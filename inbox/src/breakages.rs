@@ -11,7 +11,8 @@ use crate::store::{
     ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry, CommittedBatch, Cursor, DatedPause,
     DeliveryStore, EntryGroup, EntryRow, EntrySelection, Expectation, ExpectationStore, FileWatch, Filter,
     FinishedAttempt, FollowPage, NextCall, OpenError, Pause, Place, QuarantinedEntry, ReadStore, Restriction,
-    Result, RetentionStore, StatusAnswer, StatusCall, Store, StoreError, StoreHandle, StoredPayload, Usage,
+    Result, RetentionStore, StatusAnswer, StatusCall, Store, StoreError, StoreHandle, StoredHead,
+    StoredPayload, Usage,
 };
 use async_trait::async_trait;
 use blobgate::policy::Verdict;
@@ -196,6 +197,10 @@ impl RetentionStore for BreakableStore {
     async fn fold_sums(&self, age: i64, limit: i64) -> Result<u64> {
         self.0.fold_sums(age, limit).await
     }
+
+    async fn trim_log(&self) -> Result<()> {
+        self.0.trim_log().await
+    }
 }
 
 #[async_trait]
@@ -243,7 +248,7 @@ impl ReadStore for BreakableStore {
         self.0.knows_hook(hook).await
     }
 
-    async fn oldest_waiting(&self) -> Result<Option<i64>> {
+    async fn oldest_waiting(&self) -> Result<Vec<(String, i64)>> {
         self.0.oldest_waiting().await
     }
 
@@ -259,8 +264,8 @@ impl ReadStore for BreakableStore {
         self.0.expectation(hook, generation).await
     }
 
-    async fn newest_payload(&self, hook: &str) -> Result<Option<StoredPayload>> {
-        self.0.newest_payload(hook).await
+    async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>> {
+        self.0.newest_head(hook).await
     }
 
     async fn end(&self) -> Result<Cursor> {

@@ -57,7 +57,7 @@ impl Clocks {
                     self.faults.raise(Fault::ClockOffset, error);
                 }
             }
-            Err(SignatureError::NoSignature) => {}
+            Err(SignatureError::NoSignature | SignatureError::OtherKey) => {}
         }
     }
 
@@ -89,7 +89,7 @@ mod tests {
     impl ClockTest {
         fn new() -> Self {
             let faults = Arc::new(Faults::default());
-            let clocks = Clocks::new(Arc::clone(&faults), Arc::new(Metrics::new()));
+            let clocks = Clocks::new(Arc::clone(&faults), Arc::new(Metrics::new(&faults)));
             Self { clocks, faults, started: Instant::now() }
         }
 

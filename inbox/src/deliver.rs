@@ -183,10 +183,9 @@ impl Deliverer {
         match self.store.finish(&self.unwritten, give_up_after).await {
             Ok(dead) => {
                 for id in dead {
-                    self.metrics.dead.inc();
-                    if let Some(entry) = self.leased.get(&id) {
-                        self.incidents.dead(&entry.route);
-                    }
+                    let route = self.leased.get(&id).map_or("other", |entry| &entry.route);
+                    self.metrics.died(route);
+                    self.incidents.dead(route);
                     tracing::error!(
                         entry = id,
                         "entry={id} is dead after 72 h of attempts: `blobgate inbox show {id}` shows the last answer"

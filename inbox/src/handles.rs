@@ -3,6 +3,7 @@
 use crate::health::Faults;
 use crate::incidents::Incidents;
 use crate::metrics::Metrics;
+use crate::refusals::RefusalLog;
 use crate::space::Space;
 use crate::store::StoreHandle;
 use crate::wake::Wake;
@@ -19,6 +20,7 @@ pub(crate) struct InboxHandles {
     pub(crate) watch: Arc<Watch>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) incidents: Arc<Incidents>,
+    pub(crate) refusals: Arc<RefusalLog>,
 }
 
 impl InboxHandles {
@@ -32,6 +34,7 @@ impl InboxHandles {
             watch,
             wake: Arc::default(),
             incidents: Arc::default(),
+            refusals: Arc::default(),
         }
     }
 }

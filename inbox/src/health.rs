@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use time::OffsetDateTime;
 
-/// A lasting fault. While one stands, the inbox is not ready.
+/// A lasting fault. While one stands, the inbox is not ready, unless it is full only in part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// The store's files were removed or replaced.
@@ -18,6 +18,11 @@ pub(crate) enum Fault {
     StoreDenied,
     /// The newest commit or probe failed.
     StoreFailing,
+    /// The store has reached its limit, or the disk is almost full. Or the quarantine or the observed entries have reached their
+    /// share: then the inbox refuses only such deliveries, and is ready.
+    Full,
+    /// The newest deliveries have a signature by another key: gate and inbox have different signing keys.
+    Signature,
     /// The clocks of gate and inbox differ by more than a signature tolerates.
     ClockOffset,
     /// The process has no free file descriptor.
@@ -25,6 +30,18 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// All faults, the gravest first.
+    pub(crate) const ALL: [Self; 8] = [
+        Fault::StoreReplaced,
+        Fault::StoreDamaged,
+        Fault::StoreDenied,
+        Fault::StoreFailing,
+        Fault::Full,
+        Fault::Signature,
+        Fault::ClockOffset,
+        Fault::DescriptorsExhausted,
+    ];
+
     /// Its reason code.
     pub(crate) const fn code(self) -> &'static str {
         match self {
@@ -32,6 +49,8 @@ impl Fault {
             Fault::StoreDamaged => "store-damaged",
             Fault::StoreDenied => "store-denied",
             Fault::StoreFailing => "store-failing",
+            Fault::Full => "full",
+            Fault::Signature => "signature",
             Fault::ClockOffset => "clock-offset",
             Fault::DescriptorsExhausted => "descriptors-exhausted",
         }
@@ -57,6 +76,18 @@ pub(crate) struct StandingFault {
     pub(crate) since: i64,
     /// The problem and the remedy.
     pub(crate) detail: String,
+    /// The deliveries that the inbox refuses.
+    pub(crate) scope: FaultScope,
+}
+
+/// The deliveries that a fault affects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FaultScope {
+    /// All: the inbox is not ready.
+    All,
+    /// Quarantined or observed ones.
+    Part,
 }
 
 /// The present faults. All parts of the inbox share them.
@@ -66,6 +97,11 @@ pub(crate) struct Faults(Mutex<BTreeMap<Fault, StandingFault>>);
 impl Faults {
     /// Raises a fault, and logs it when it begins. A final fault of the store hides the store's other faults.
     pub(crate) fn raise(&self, fault: Fault, detail: impl Display) {
+        self.raise_for(FaultScope::All, fault, detail);
+    }
+
+    /// Raises a fault that affects these deliveries.
+    pub(crate) fn raise_for(&self, scope: FaultScope, fault: Fault, detail: impl Display) {
         let mut standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if fault.is_of_store()
             && !fault.is_final()
@@ -75,14 +111,23 @@ impl Faults {
             return;
         }
         let detail = detail.to_string();
-        if let Some(known) = standing.get_mut(&fault) {
+        if let Some(known) = standing.get_mut(&fault).filter(|known| known.scope == scope) {
             known.detail = detail;
             return;
         }
-        tracing::error!(reason = fault.code(), "not ready reason={}: {detail}", fault.code());
-        let since = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
-        let since = i64::try_from(since).unwrap_or_default();
-        standing.insert(fault, StandingFault { reason: fault.code(), since, detail });
+        match scope {
+            FaultScope::All => {
+                tracing::error!(reason = fault.code(), "not ready reason={}: {detail}", fault.code());
+            }
+            FaultScope::Part => {
+                tracing::error!(
+                    reason = fault.code(),
+                    "refuses deliveries reason={}: {detail}",
+                    fault.code()
+                );
+            }
+        }
+        standing.insert(fault, StandingFault { reason: fault.code(), since: now(), detail, scope });
     }
 
     /// Clears a fault, and logs that if it stood.
@@ -97,6 +142,12 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// The gravest fault for which the inbox is not ready.
+    pub(crate) fn not_ready(&self) -> Option<StandingFault> {
+        let standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.values().find(|standing| standing.scope == FaultScope::All).cloned()
+    }
+
     /// This fault, if it stands.
     pub(crate) fn get(&self, fault: Fault) -> Option<StandingFault> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&fault).cloned()
@@ -109,9 +160,42 @@ impl Faults {
     }
 }
 
+/// Microseconds since 1970.
+pub(crate) fn now() -> i64 {
+    let now = OffsetDateTime::now_utc().unix_timestamp_nanos().checked_div(1_000).unwrap_or_default();
+    i64::try_from(now).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn is_ready_while_full_in_part() {
+        let faults = Faults::default();
+        faults.raise_for(FaultScope::Part, Fault::Full, "the quarantine");
+        assert!(faults.not_ready().is_none());
+        assert_eq!(faults.standing()[0].scope, FaultScope::Part);
+        faults.raise(Fault::Full, "the disk");
+        assert_eq!(faults.not_ready().unwrap().detail, "the disk");
+        faults.raise_for(FaultScope::Part, Fault::Full, "the quarantine");
+        assert!(faults.not_ready().is_none());
+        faults.clear(Fault::Full);
+        assert!(faults.standing().is_empty());
+    }
+
+    #[test]
+    fn lists_every_fault_by_gravity() {
+        let faults = Faults::default();
+        for fault in Fault::ALL.into_iter().rev() {
+            faults.raise(fault, "");
+        }
+        // A final fault of the store hides the others only if it stands first.
+        assert_eq!(
+            faults.standing().iter().map(|standing| standing.reason).collect::<Vec<_>>(),
+            Fault::ALL.map(Fault::code)
+        );
+    }
 
     #[test]
     fn lists_the_gravest_fault_first_and_hides_consequences() {

@@ -13,6 +13,7 @@ use axum::Router;
 use axum::http::HeaderName;
 use blobgate::contract::header;
 use connections::{ConnectionSlot, ConnectionTable};
+pub(crate) use conversation::NOT_HTTP;
 pub(crate) use descriptors::{Descriptors, raise_limit};
 pub(crate) use host::{is_local, split_port};
 use hyper_util::rt::TokioExecutor;
@@ -42,6 +43,8 @@ pub(crate) const REASON: HeaderName = HeaderName::from_static(header::INBOX_REAS
 pub(crate) enum ListenerName {
     Receive,
     Admin,
+    /// Only the metrics, for a scraper.
+    Metrics,
 }
 
 impl ListenerName {
@@ -49,6 +52,7 @@ impl ListenerName {
         match self {
             ListenerName::Receive => "receive",
             ListenerName::Admin => "admin",
+            ListenerName::Metrics => "metrics",
         }
     }
 }
@@ -84,6 +88,7 @@ struct ListenerState {
 impl HttpListener {
     /// Serves until the listener closes, and then the requests that have arrived by then.
     pub(crate) async fn serve(self) {
+        self.counters.create(self.name.text());
         let state = Arc::new(ListenerState {
             name: self.name,
             http: conversation::http(),

@@ -1,14 +1,15 @@
 //! The receive listener, for the gate only. It answers 200 once an event is stored, and 503 otherwise.
 
 use crate::arrival::{Arrival, ArrivalError};
-use crate::clocks::Clocks;
 use crate::commit::{CommitError, Committer};
 use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
-use crate::health::{Fault, StandingFault};
+use crate::health::{Fault, StandingFault, now};
 use crate::key::{SignatureError, WebhookKeys};
 use crate::line_limit::LineLimit;
-use crate::listen::{REASON, is_local, split_port};
+use crate::listen::{NOT_HTTP, REASON, is_local, split_port};
+use crate::metrics::quarantined_route;
+use crate::signatures::Signatures;
 use crate::space::Full;
 use crate::store::ArrivalOutcome;
 use axum::body::Body;
@@ -18,6 +19,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use blobgate::contract::header::WEBHOOK_ID;
+use blobgate::contract::token::is_name;
+use blobgate::policy::Verdict;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
@@ -37,13 +40,15 @@ pub(crate) struct Receiver {
     pub(crate) shared: InboxHandles,
     /// Every request needs a signature of one of these keys.
     pub(crate) keys: Option<WebhookKeys>,
-    pub(crate) clocks: Arc<Clocks>,
+    pub(crate) signatures: Arc<Signatures>,
     pub(crate) log: LineLimit,
     /// The listener's port, if its address is a loopback address.
     pub(crate) local_port: Option<u16>,
 }
 
 pub(crate) fn routes(receiver: Arc<Receiver>) -> Router {
+    let of_store = Fault::ALL.into_iter().filter(|fault| fault.is_of_store()).map(Fault::code);
+    receiver.shared.metrics.create_refused(REFUSALS.into_iter().chain([NOT_HTTP]).chain(of_store));
     Router::new().fallback(receive).with_state(receiver)
 }
 
@@ -51,7 +56,8 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
     match receiver.receive(request).await {
         Ok(received) => {
             die_at!("after-commit");
-            receiver.shared.metrics.received(received);
+            receiver.shared.metrics.received(&received.route, received.what);
+            receiver.shared.refusals.stored();
             // The body of the example in the provider's documentation.
             Json(json!({"status": "received"})).into_response()
         }
@@ -61,6 +67,10 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
             if refusal.is_of_delivery() {
                 receiver.shared.incidents.refused(code);
             }
+            receiver.shared.refusals.refused(code, now());
+            if matches!(refusal, ReceiveRefusal::Full(_)) {
+                receiver.shared.space.note(&receiver.shared.faults);
+            }
             if receiver.log.passes() {
                 tracing::warn!(code, "refused code={code}: {refusal}");
             }
@@ -69,6 +79,26 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         }
     }
 }
+
+/// A delivery that the inbox answers 200.
+struct ReceivedDelivery {
+    route: String,
+    /// `new`, `repeated` or `quarantined`.
+    what: &'static str,
+}
+
+/// The codes of [`ReceiveRefusal`], except those of a fault of the store.
+pub(crate) const REFUSALS: [&str; 9] = [
+    "method",
+    "host",
+    "body",
+    "signature",
+    Fault::ClockOffset.code(),
+    "not-ours",
+    "full",
+    "token-full",
+    "not-stored",
+];
 
 /// Why a request is answered 503.
 #[derive(Debug, Error)]
@@ -107,7 +137,9 @@ impl ReceiveRefusal {
             Self::Host => "host",
             Self::SlowBody | Self::Body(_) => "body",
             Self::NotSigned(SignatureError::OutOfTime(_)) => Fault::ClockOffset.code(),
-            Self::NotSigned(SignatureError::NoSignature) | Self::OtherId => "signature",
+            Self::NotSigned(SignatureError::NoSignature | SignatureError::OtherKey) | Self::OtherId => {
+                "signature"
+            }
             Self::NotOurs(_) => "not-ours",
             Self::Fault(fault) => fault.reason,
             Self::Full(_) => "full",
@@ -125,7 +157,7 @@ impl ReceiveRefusal {
 }
 
 impl Receiver {
-    async fn receive(&self, request: Request) -> Result<&'static str, ReceiveRefusal> {
+    async fn receive(&self, request: Request) -> Result<ReceivedDelivery, ReceiveRefusal> {
         if request.method() != Method::POST {
             return Err(ReceiveRefusal::Method);
         }
@@ -136,10 +168,14 @@ impl Receiver {
         let body = read(body).await?;
         if let Some(keys) = &self.keys {
             let verified = keys.verify(&body, &head.headers);
-            self.clocks.note(&verified, Instant::now());
+            self.signatures.note(&verified, Instant::now());
             verified?;
         }
         let arrival = Arrival::read(head.uri.path(), &head.headers, body)?;
+        // A name is stored, and is a label of metrics.
+        if !is_name(&arrival.hook) {
+            return Err(ArrivalError::Header.into());
+        }
         // The signature covers webhook-id, but not the gate headers: both must name one event.
         if self.keys.is_some() && !arrival.fits(head.headers.get(WEBHOOK_ID)) {
             return Err(ReceiveRefusal::OtherId);
@@ -149,13 +185,18 @@ impl Receiver {
             return Err(ReceiveRefusal::Fault(fault));
         }
         self.shared.space.check(arrival.verdict)?;
+        let quarantined = quarantined_route(&arrival.hook);
+        let route = match arrival.verdict {
+            Verdict::Quarantined => quarantined.clone(),
+            Verdict::Accepted | Verdict::Observed => arrival.route(),
+        };
         let outcome = self.committer.store(arrival).await;
         match outcome.map_err(|error| self.not_stored(error))? {
-            ArrivalOutcome::Waits(_) => Ok("new"),
-            ArrivalOutcome::Repeated => Ok("repeated"),
+            ArrivalOutcome::Waits(route) => Ok(ReceivedDelivery { route, what: "new" }),
+            ArrivalOutcome::Repeated => Ok(ReceivedDelivery { route, what: "repeated" }),
             ArrivalOutcome::Quarantined(reason) => {
                 self.shared.metrics.quarantined(&reason);
-                Ok("quarantined")
+                Ok(ReceivedDelivery { route: quarantined, what: "quarantined" })
             }
             ArrivalOutcome::TokenFull => Err(ReceiveRefusal::TokenFull),
             ArrivalOutcome::QuarantineFull => Err(Full::Quarantine.into()),

@@ -84,6 +84,7 @@ impl Reconciler {
         signs: bool,
         ending: CancellationToken,
     ) -> Self {
+        releaser.shared.metrics.create_reconciled(CallOutcome::ALL.map(CallOutcome::name));
         Self {
             releaser,
             nudge,

@@ -56,7 +56,8 @@ pub(crate) enum RuleFailure {
     NotOurs(#[from] ArrivalError),
 }
 
-/// The reasons that depend on the head alone. The store does not contain the head, so only an operator can waive them.
+/// The reasons that depend on the head alone. Of the head the store contains the client's address at most, so an operator can
+/// waive them.
 pub(crate) fn waivable() -> impl Iterator<Item = Reason> {
     let of_head = Reason::ALL.iter().copied().filter(is_of_head);
     of_head.chain([Reason::TokenExpired, Reason::TokenAudience, Reason::TokenMismatch])
@@ -133,8 +134,12 @@ impl Judge {
             (Some(id), job) if has(Proof::Token) || waived(&scope_violation) => OriginalToken::Good(id, job),
             (Some(id), job) => OriginalToken::OutOfScope(scope_violation, id, job),
         };
+        let client = entry.client.as_deref().and_then(|client| client.parse().ok());
+        let is_allowed = |reason: &Reason| {
+            *reason == Reason::SourceDenied && client.is_some_and(|client| hook.source.allows(client))
+        };
         Ok(OriginalFindings {
-            violation: reason.filter(is_of_head).filter(|reason| !waived(reason)),
+            violation: reason.filter(is_of_head).filter(|reason| !waived(reason) && !is_allowed(reason)),
             token,
             confirmed: has(Proof::Confirmed),
             content_type: match headers.get("content-type").map(HeaderValue::as_bytes) {

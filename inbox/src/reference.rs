@@ -2,6 +2,7 @@
 
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
 use crate::health::Fault;
+use crate::receive::REFUSALS;
 use crate::service::ProblemCode;
 use blobgate_testkit_book::{
     check_page, check_part, code, constants, documented_variants, items_between, table,
@@ -26,15 +27,7 @@ fn the_reference_has_each_endpoint_and_code() {
     }
     let endpoints: Vec<String> = endpoints.iter().map(|line| format!("|{line}\n")).collect();
 
-    let faults = [
-        Fault::StoreReplaced,
-        Fault::StoreDamaged,
-        Fault::StoreDenied,
-        Fault::StoreFailing,
-        Fault::ClockOffset,
-        Fault::DescriptorsExhausted,
-    ];
-    let faults = documented_variants(include_str!("health.rs"), "pub(crate) enum Fault {\n", faults);
+    let faults = documented_variants(include_str!("health.rs"), "pub(crate) enum Fault {\n", Fault::ALL);
     let faults = faults.into_iter().map(|(fault, docs)| [code(fault.code()), docs]);
 
     let refusals = [
@@ -58,6 +51,8 @@ fn the_reference_has_each_endpoint_and_code() {
             .into_iter()
             .collect();
     assert_eq!(written, refusals.iter().map(|(code, _)| *code).collect());
+    let counted = REFUSALS.into_iter().filter(|code| *code != Fault::ClockOffset.code());
+    assert_eq!(counted.collect::<std::collections::BTreeSet<_>>(), written, "these counters start at 0");
 
     let codes = ProblemCode::ALL
         .iter()

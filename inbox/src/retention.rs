@@ -1,6 +1,7 @@
 //! Retention: deletes bodies after 14 days, tombstones after 400, and delivered bodies earlier when space is short.
 
 use crate::handles::InboxHandles;
+use crate::health::Faults;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{StoreError, StoreHandle};
@@ -28,12 +29,13 @@ pub(crate) struct Retention {
     store: StoreHandle,
     space: Arc<Space>,
     metrics: Arc<Metrics>,
+    faults: Arc<Faults>,
 }
 
 impl Retention {
     pub(crate) fn new(shared: InboxHandles) -> Self {
-        let InboxHandles { store, space, metrics, .. } = shared;
-        Self { store, space, metrics }
+        let InboxHandles { store, space, metrics, faults, .. } = shared;
+        Self { store, space, metrics, faults }
     }
 
     /// Measures the store.
@@ -41,6 +43,7 @@ impl Retention {
         self.measure_disk().await?;
         let usage = self.store.usage().await?;
         self.space.set(&usage);
+        self.space.note(&self.faults);
         self.metrics.measured(&usage);
         Ok(())
     }
@@ -70,6 +73,8 @@ impl Retention {
         if excess > 0 {
             self.purge_bodies(0, excess, ending).await?;
         }
+        self.space.note(&self.faults);
+        self.store.trim_log().await?;
         if !measure_due {
             return Ok(());
         }
@@ -89,7 +94,7 @@ impl Retention {
             // That has truncated the write-ahead log.
             disk = self.space.disk().unwrap_or(disk);
         }
-        self.metrics.disk_free.set(i64::try_from(disk.free).unwrap_or(i64::MAX));
+        self.metrics.set_disk(disk);
         self.space.set_disk(disk, reusable);
         Ok(disk.excess(reusable))
     }

@@ -1,7 +1,6 @@
 //! Runs the inbox: starts its parts, and ends them in order.
 
 use crate::admin::{self, Admin};
-use crate::clocks::Clocks;
 use crate::commit::Committer;
 use crate::deliver::{Deliverer, DeliveryPace, LEASE, Target};
 use crate::failpoint::time_of;
@@ -16,7 +15,8 @@ use crate::notify::{Notifications, Notifier};
 use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::retention::Retention;
-use crate::service::Operations;
+use crate::service::{Operations, Retries};
+use crate::signatures::Signatures;
 use crate::space::Space;
 use crate::store::{OpenError, Place};
 use axum::http::Uri;
@@ -38,6 +38,8 @@ pub struct Settings {
     pub receive: TcpListener,
     /// The listener for operators.
     pub admin: TcpListener,
+    /// The listener for scrapers, which has no other endpoint.
+    pub metrics: Option<TcpListener>,
     /// Envoy's listener with the service routes.
     pub deliver_to: Uri,
     /// The keys that sign each attempt.
@@ -78,11 +80,16 @@ const DELIVERIES_TIMEOUT: Duration = Duration::from_millis(22_500);
 const COMMITS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `ending`, and then ends within 25 s: attempts in flight have 22 s, in which the inbox still stores events.
-/// Then the listeners close; their connections have 1.5 s, and the last commits 1 s.
+/// Then the listeners close; their connections have 1.5 s, and the last commits 1 s. It calls `listening` once the store is open
+/// and the listeners accept.
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(
+    mut settings: Settings,
+    ending: CancellationToken,
+    listening: impl FnOnce(),
+) -> Result<(), ServeError> {
     #[cfg(feature = "failpoints")]
     crate::failpoint::read_env();
     let limit = raise_limit();
@@ -90,11 +97,12 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
     let store = settings.store.open().await?;
     #[cfg(feature = "failpoints")]
     let store = crate::breakages::open(&settings.store).await?;
-    let (metrics, faults) = (Arc::new(Metrics::new()), Arc::new(Faults::default()));
+    let faults = Arc::new(Faults::default());
+    let metrics = Arc::new(Metrics::new(&faults));
     let descriptors = Arc::new(Descriptors::new(limit, Arc::clone(&faults)));
     let files = Arc::clone(&store).watch_files(&faults);
     let space = Space::new(settings.limit, store.file().map(ToOwned::to_owned));
-    let clocks = Arc::new(Clocks::new(Arc::clone(&faults), Arc::clone(&metrics)));
+    let signatures = Arc::new(Signatures::new(&faults, Arc::clone(&metrics)));
     let mut shared = InboxHandles::new(store, space, metrics, faults);
     if settings.notify.is_some() {
         shared.incidents = Arc::new(Incidents::noted());
@@ -103,12 +111,13 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
     let _raised = shared.watch.probe().await;
 
     let tasks = Tasks::default();
-    let (committer, operations) = start(&mut settings, &shared, &clocks, &tasks, &ending).await;
+    let (committer, operations) = start(&mut settings, &shared, &signatures, &tasks, &ending).await;
+    let docs = settings.docs.clone();
     let admin = Admin {
         operations,
         shared: shared.clone(),
         token: settings.admin_token,
-        docs: settings.docs,
+        docs: docs.clone(),
         ending: ending.clone(),
     };
     let local = settings.receive.local_addr().ok();
@@ -116,7 +125,7 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
         committer,
         shared: shared.clone(),
         keys: settings.verify,
-        clocks,
+        signatures,
         log: LineLimit::default(),
         local_port: local.filter(|address| address.ip().is_loopback()).map(|address| address.port()),
     };
@@ -132,8 +141,15 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
     };
     let receiving =
         listen(ListenerName::Receive, settings.receive, receive::routes(Arc::new(receiver))).serve();
+    let scraping = async {
+        if let Some(listener) = settings.metrics {
+            let routes = admin::scrape_routes(Arc::clone(&shared.metrics), &docs);
+            listen(ListenerName::Metrics, listener, routes).serve().await;
+        }
+    };
     let administering = listen(ListenerName::Admin, settings.admin, admin::routes(Arc::new(admin))).serve();
     let finished = async {
+        listening();
         ending.cancelled().await;
         tracing::info!("ending: the inbox finishes its attempts, and stores events until then");
         tasks.delivering.close();
@@ -143,7 +159,7 @@ pub async fn serve(mut settings: Settings, ending: CancellationToken) -> Result<
         closing.cancel();
     };
     tokio::select! {
-        () = async { tokio::join!(receiving, administering, finished); } => (),
+        () = async { tokio::join!(receiving, administering, scraping, finished); } => (),
         () = descriptors.watch() => (),
     }
     tasks.storing.close();
@@ -167,7 +183,7 @@ struct Tasks {
 async fn start(
     settings: &mut Settings,
     shared: &InboxHandles,
-    clocks: &Arc<Clocks>,
+    signatures: &Arc<Signatures>,
     tasks: &Tasks,
     ending: &CancellationToken,
 ) -> (Committer, Operations) {
@@ -197,10 +213,11 @@ async fn start(
         let notifier = Notifier::new(shared.clone(), notifications, settings.docs.clone()).await;
         tasks.delivering.spawn(notifier.run(ending.clone()));
     }
-    tasks.delivering.spawn(Arc::clone(&shared.watch).run(Arc::clone(clocks), ending.clone()));
+    tasks.delivering.spawn(Arc::clone(&shared.watch).run(Arc::clone(signatures), ending.clone()));
     let operations = Operations {
         shared: shared.clone(),
         releaser,
+        retries: Retries::new(settings.drain),
         nudge,
         per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
         reconcile_after: micros(reconcile.after),

@@ -7,6 +7,7 @@ mod entries;
 mod error;
 mod expect;
 mod filter;
+mod moment;
 mod names;
 mod pauses;
 mod payload;
@@ -14,6 +15,7 @@ mod problem;
 mod reconcile;
 mod reevaluate;
 mod release;
+mod retries;
 mod stats;
 mod tail;
 
@@ -28,7 +30,8 @@ pub use entries::{EntryDetail, EntryPage, EntrySummary, ListRequest};
 pub use error::BadRequest;
 pub(crate) use error::Error;
 pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
-pub use filter::{EntryFilter, reasons};
+pub use filter::{EntryFilter, read_generation, read_hook, read_job, reasons};
+pub use moment::{MomentError, parse_moment};
 pub use names::{EntryState, EventKind, ExpectationState, Lane};
 pub use pauses::{ActivePause, PauseAnswer, PauseTarget};
 pub use payload::{BodyEncoding, EntryPayload, HeaderLine};
@@ -36,16 +39,18 @@ pub use problem::{ProblemCode, ProblemDocument};
 pub use reconcile::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion, ReconcileRequest};
 pub use reevaluate::{ReevaluateAnswer, ReevaluateRequest, waivable};
 pub use release::{ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
-pub use stats::{FaultStatus, InboxStats, RouteStats};
+pub(crate) use retries::Retries;
+pub use stats::{FailureStatus, FaultStatus, InboxStats, RefusalStatus, RouteStats};
 use std::sync::Arc;
 use std::time::Duration;
-pub use tail::{TailEntry, TailPage, TailRequest, TailWith};
+pub use tail::{TailEntry, TailPage, TailRequest, TailWith, check_cursor};
 use tokio::sync::Notify;
 
 /// The operator's actions. Each is a method, in the file of its subject.
 pub(crate) struct Operations {
     pub(crate) shared: InboxHandles,
     pub(crate) releaser: Releaser,
+    pub(crate) retries: Retries,
     /// Wakes the reconciler.
     pub(crate) nudge: Arc<Notify>,
     /// The calls of the reconciler in a minute; nothing without a status API.

@@ -3,6 +3,7 @@
 
 use crate::arrival::Arrival;
 use crate::decide::{ArrivalOutcome, QuarantineRoom};
+use crate::health::{Fault, FaultScope, Faults};
 use crate::store::Usage;
 use blobgate::policy::Verdict;
 use std::path::PathBuf;
@@ -77,6 +78,21 @@ impl Space {
         }
     }
 
+    /// Raises the fault of a full store or share, or clears it.
+    pub(crate) fn note(&self, faults: &Faults) {
+        let by_verdict = [
+            (Verdict::Accepted, FaultScope::All),
+            (Verdict::Quarantined, FaultScope::Part),
+            (Verdict::Observed, FaultScope::Part),
+        ];
+        let full =
+            by_verdict.into_iter().find_map(|(verdict, scope)| Some((scope, self.check(verdict).err()?)));
+        match full {
+            Some((scope, full)) => faults.raise_for(scope, Fault::Full, full),
+            None => faults.clear(Fault::Full),
+        }
+    }
+
     pub(crate) fn room_in_quarantine(&self) -> QuarantineRoom {
         QuarantineRoom {
             is_full: self.quarantine.load(Ordering::Relaxed) >= self.share,
@@ -134,9 +150,9 @@ impl Space {
         let folder = if folder.as_os_str().is_empty() { std::path::Path::new(".") } else { folder };
         let disk = rustix::fs::statvfs(folder).ok()?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let percent =
-            disk.f_blocks.saturating_mul(disk.f_frsize).saturating_mul(RESERVE_PERCENT).checked_div(100)?;
-        Some(Disk { free, reserve: percent.max(MIN_RESERVE) })
+        let size = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let percent = size.saturating_mul(RESERVE_PERCENT).checked_div(100)?;
+        Some(Disk { free, size, reserve: percent.max(MIN_RESERVE) })
     }
 
     /// Records a measurement: on a full disk the store takes no more events.
@@ -149,8 +165,9 @@ impl Space {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Disk {
     pub(crate) free: u64,
+    pub(crate) size: u64,
     /// The bytes that must stay free.
-    reserve: u64,
+    pub(crate) reserve: u64,
 }
 
 impl Disk {
@@ -186,8 +203,26 @@ mod tests {
 
     #[track_caller]
     fn row(free: u64, reusable: u64, is_full: bool, excess: i64) {
-        let disk = Disk { free, reserve: 100 << 20 };
+        let disk = Disk { free, size: 1 << 30, reserve: 100 << 20 };
         assert_eq!((disk.is_full(reusable), disk.excess(reusable)), (is_full, excess));
+    }
+
+    #[test]
+    fn a_full_share_refuses_a_part() {
+        let (space, faults) = (Space::new(100, None), Faults::default());
+        let note = |usage: &Usage| {
+            space.set(usage);
+            space.note(&faults);
+            faults.get(Fault::Full).map(|full| (full.scope, full.detail))
+        };
+        let usage = Usage::default();
+        assert_eq!(note(&usage), None);
+        let part = |full: Full| Some((FaultScope::Part, full.to_string()));
+        assert_eq!(note(&Usage { observed: 10, ..usage.clone() }), part(Full::Observed));
+        assert_eq!(note(&Usage { observed: 10, quarantine: 10, ..usage.clone() }), part(Full::Quarantine));
+        let whole = Some((FaultScope::All, Full::Limit.to_string()));
+        assert_eq!(note(&Usage { total: 100, quarantine: 10, ..usage.clone() }), whole);
+        assert_eq!(note(&usage), None);
     }
 
     #[test]

@@ -24,16 +24,18 @@ pub(crate) use crate::decide::ArrivalOutcome;
 use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
 use async_trait::async_trait;
-pub(crate) use change::{CandidateGroup, Change, ChangeRefusal, ChangeResult};
+pub(crate) use change::{CandidateGroup, Change, ChangeRefusal, ChangeResult, RetryPace, moment};
 pub(crate) use claim::{AttemptClass, ClaimRequest, ClaimedBatch, Pick};
 pub use error::{CopyError, IntegrityError, OpenError, SettingsError, SourceError, StoreError};
 pub(crate) use expect::{Announcement, AnnouncementOutcome, CallBudget, NextCall, StatusAnswer, StatusCall};
 pub(crate) use filter::{Filter, Restriction};
 pub use place::{DatabaseUrlError, Place, PlaceError};
 pub(crate) use read::{Cursor, FollowPage};
+#[cfg(test)]
+pub(crate) use row::RouteUsage;
 pub(crate) use row::{
     ClaimedEntry, CommittedBatch, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
-    FinishedAttempt, Pause, QuarantinedEntry, StoredPayload, Usage,
+    FinishedAttempt, Pause, QuarantinedEntry, StoredHead, StoredPayload, Usage,
 };
 pub(crate) use sqlite::FileWatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,6 +158,8 @@ pub(crate) trait RetentionStore: Send + Sync {
     /// Deletes sums of delivered entries that are older than `age`, and adds up to `limit` differences to the sums. Returns their
     /// number.
     async fn fold_sums(&self, age: i64, limit: i64) -> Result<u64>;
+    /// Gives the space of a log back to the disk, while no event arrives.
+    async fn trim_log(&self) -> Result<()>;
 }
 
 /// Reads for an operator.
@@ -183,14 +187,14 @@ pub(crate) trait ReadStore: Send + Sync {
     ) -> Result<Vec<i64>>;
     /// Whether the store has an accepted or quarantined entry, or an expectation, of this hook.
     async fn knows_hook(&self, hook: &str) -> Result<bool>;
-    /// The time at which the oldest waiting entry was received.
-    async fn oldest_waiting(&self) -> Result<Option<i64>>;
+    /// The time at which the oldest waiting entry of each route was received.
+    async fn oldest_waiting(&self) -> Result<Vec<(String, i64)>>;
     async fn paused(&self) -> Result<Vec<DatedPause>>;
     /// Expectations with a status call to come, the oldest first.
     async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>>;
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>>;
-    /// The payload of a hook's newest entry.
-    async fn newest_payload(&self, hook: &str) -> Result<Option<StoredPayload>>;
+    /// The path and the headers of a hook's newest entry.
+    async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>>;
     /// The cursor after all committed entries. No later commit can come before it.
     async fn end(&self) -> Result<Cursor>;
     /// Up to `limit` entries between two cursors, in the order of their commits.

@@ -1,8 +1,9 @@
 //! Watches whether the store takes events. It has three signals: a small commit, a rehearsal of an event's statements, and
 //! the outcomes of real commits.
 
-use crate::clocks::Clocks;
+use crate::deadline;
 use crate::health::{Fault, Faults};
+use crate::signatures::Signatures;
 use crate::store::{StoreError, StoreHandle};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -97,10 +98,10 @@ impl Watch {
         })
     }
 
-    /// Probes the store until the inbox ends, and expires the fault of the clocks.
-    pub(crate) async fn run(self: Arc<Self>, clocks: Arc<Clocks>, ending: CancellationToken) {
+    /// Probes the store until the inbox ends, and watches the time since the newest signatures.
+    pub(crate) async fn run(self: Arc<Self>, signatures: Arc<Signatures>, ending: CancellationToken) {
         loop {
-            clocks.expire(Instant::now());
+            signatures.tick(Instant::now());
             let _raised = self.probe().await;
             tokio::select! {
                 () = ending.cancelled() => return,
@@ -167,9 +168,9 @@ impl Watch {
             probing.newest = Some(ProbeResult { at: Instant::now(), failures, outcome: outcome.clone() });
             outcome
         });
-        match tokio::time::timeout(PROBE_TIMEOUT, probed).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => {
+        match deadline::within(PROBE_TIMEOUT, probed).await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) | None => {
                 self.probe_failed(Fault::StoreFailing, &ProbeError::NoAnswer);
                 Err(ProbeError::NoAnswer)
             }

@@ -58,6 +58,7 @@ impl NotifyingInbox {
             sign: None,
             verify: None,
             admin_token: None,
+            metrics: None,
             timeout: Duration::from_secs(5),
             concurrency: 8,
             drain: NonZeroU32::MIN,
@@ -78,7 +79,7 @@ impl NotifyingInbox {
         let ending = CancellationToken::new();
         spawn({
             let ending = ending.clone();
-            async move { serve(settings, ending).await.unwrap() }
+            async move { serve(settings, ending, || ()).await.unwrap() }
         });
         let probe = TestDelivery::without_body().method("GET").path("/readyz").header("host", "127.0.0.1");
         let ready = || Connector::plaintext(admin, H1).open().send(&probe).status == 200;

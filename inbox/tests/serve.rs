@@ -107,6 +107,7 @@ impl ServedInbox {
             store,
             receive: listen().await,
             admin: listen().await,
+            metrics: None,
             deliver_to: format!("http://{}", service.address).parse().unwrap(),
             sign: None,
             verify: None,
@@ -128,7 +129,7 @@ impl ServedInbox {
         change(&mut settings);
         let (receive, admin) = (settings.receive.local_addr().unwrap(), settings.admin.local_addr().unwrap());
         let ending = CancellationToken::new();
-        let served = tokio::spawn(serve(settings, ending.clone()));
+        let served = tokio::spawn(serve(settings, ending.clone(), || ()));
         let inbox = Self { receive, admin, ending, served, service, _directory: directory };
         inbox.until_ready().await;
         inbox
@@ -281,6 +282,8 @@ async fn refuses_requests_that_are_not_from_the_gate() {
         (&[(header::EVENT, "done")], repeated),
         (&[(header::GENERATION_ID, "17")], repeated),
         (&[(header::HOOK, "a"), (header::HOOK, "b")], repeated),
+        (&[(header::HOOK, "*")], repeated),
+        (&[(header::HOOK, &"a".repeat(33))], repeated),
         (&[(header::JOB, "\u{e4}")], repeated),
         (
             &[(header::ATTEMPT, "1")],
@@ -297,7 +300,7 @@ async fn refuses_requests_that_are_not_from_the_gate() {
     too_large.assert_refused("body", "cannot read the body: length limit exceeded");
     inbox.post(&gate_headers(&[(header::CONTRACT, "1.7")])).await.assert_stored();
     assert_eq!(inbox.service.got(1).await.len(), 1, "the others are not delivered");
-    inbox.until_metric(r#"blobgate_inbox_refused_total{reason="not-ours"} 15"#).await;
+    inbox.until_metric(r#"blobgate_inbox_refused_total{reason="not-ours"} 17"#).await;
 }
 
 #[tokio::test]
@@ -319,7 +322,8 @@ async fn verifies_the_gates_signature_and_signs_each_attempt() {
     };
     let sentence = "it has no signature by the gate's key";
     inbox.post(&gate_headers(&[])).await.assert_refused("signature", sentence);
-    send(OTHER_KEY, now).await.assert_refused("signature", sentence);
+    let other_key = "its signature is by another key: set the same signing key for the gate and the inbox";
+    send(OTHER_KEY, now).await.assert_refused("signature", other_key);
     let late = send(KEY, now - 600).await;
     assert_eq!((late.status, late.reason.as_deref()), (503, Some("clock-offset")), "{}", late.body);
     assert!(late.body.starts_with("the time of its signature is 60"), "{}", late.body);
@@ -362,7 +366,8 @@ async fn verifies_signatures_of_binary_bodies() {
     ]);
     inbox.send(Method::POST, &quarantined, body).await.assert_stored();
     let answer = inbox.send(Method::POST, &quarantined, [body, b" "].concat()).await;
-    answer.assert_refused("signature", "it has no signature by the gate's key");
+    let other_key = "its signature is by another key: set the same signing key for the gate and the inbox";
+    answer.assert_refused("signature", other_key);
 }
 
 #[tokio::test]
@@ -427,7 +432,7 @@ async fn stores_only_whole_requests_of_clients_that_leave() {
     }
     assert_eq!(inbox.service.got(1).await.len(), 1);
     inbox.post(&gate_headers(&[])).await.assert_stored();
-    inbox.until_metric(r#"blobgate_inbox_received_total{what="repeated"} 1"#).await;
+    inbox.until_metric(r#"blobgate_inbox_received_total{route="veo3/completed",what="repeated"} 1"#).await;
 }
 
 async fn hang_up_after(address: SocketAddr, bytes: &[u8]) {

@@ -14,6 +14,8 @@ pub const KEY_PREFIX: &str = "whsec_";
 pub const KEY_BYTES: RangeInclusive<usize> = 24..=64;
 /// The largest age and the largest lead of a signature, in seconds, as in the official libraries.
 pub const TOLERANCE: u64 = 5 * 60;
+/// The bytes of an HMAC-SHA256.
+const MAC_BYTES: usize = 32;
 /// The signature version of HMAC-SHA256.
 const VERSION: &str = "v1";
 
@@ -48,8 +50,10 @@ pub struct SigningTime {
 /// Why a signature is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureError {
-    /// No signature is by one of the keys.
+    /// There is no signature, or none in the right form and in time.
     NoSignature,
+    /// The signature has the right form and is in time, but is by none of the keys, or for another message.
+    OtherKey,
     /// The signature is by one of the keys, but more than [`TOLERANCE`] before or after now.
     OutOfTime(SigningTime),
 }
@@ -128,14 +132,18 @@ impl SigningKeys {
         let of_version = signature.signatures.split(' ').filter_map(|one| one.split_once(','));
         let mut macs = of_version
             .filter(|(version, _)| *version == VERSION)
-            .filter_map(|(_, encoded)| STANDARD.decode(encoded).ok());
+            .filter_map(|(_, encoded)| STANDARD.decode(encoded).ok())
+            .filter(|mac| mac.len() == MAC_BYTES)
+            .peekable();
+        let has_form = macs.peek().is_some();
+        let at = signature.timestamp.parse().ok().filter(|_| has_form).ok_or(SignatureError::NoSignature)?;
         let is_signed = macs.any(|mac| self.0.iter().any(|key| key.verifies(&signature, body, &mac)));
-        let at = signature.timestamp.parse().ok().filter(|_| is_signed).ok_or(SignatureError::NoSignature)?;
         let signed = SigningTime { at, offset: at.saturating_sub_unsigned(now) };
-        if signed.offset.unsigned_abs() <= TOLERANCE {
-            Ok(signed)
-        } else {
-            Err(SignatureError::OutOfTime(signed))
+        match (is_signed, signed.offset.unsigned_abs() <= TOLERANCE) {
+            (true, true) => Ok(signed),
+            (true, false) => Err(SignatureError::OutOfTime(signed)),
+            (false, true) => Err(SignatureError::OtherKey),
+            (false, false) => Err(SignatureError::NoSignature),
         }
     }
 }
@@ -148,6 +156,9 @@ impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SignatureError::NoSignature => f.write_str("it has no signature by the gate's key"),
+            SignatureError::OtherKey => f.write_str(
+                "its signature is by another key: set the same signing key for the gate and the inbox",
+            ),
             SignatureError::OutOfTime(SigningTime { offset, .. }) => write!(
                 f,
                 "the time of its signature is {} s {} this machine's clock, and the limit is {TOLERANCE} s: \
@@ -180,7 +191,26 @@ mod tests {
         let verifiers = keys(verifiers);
         assert_eq!(verifiers.verify(signature, BODY, NOW.checked_add_signed(later).unwrap()), expected);
         let other = verifiers.verify(signature, b"\xfe", NOW);
-        assert_eq!(other, Err(SignatureError::NoSignature));
+        assert_eq!(other, Err(SignatureError::OtherKey));
+    }
+
+    #[test]
+    fn another_key_makes_a_signature_of_the_right_form() {
+        let row = |timestamp: u64, signatures: &str, expected| {
+            let timestamp = timestamp.to_string();
+            let signature = Signature { id: "veo3:1:failed", timestamp: &timestamp, signatures };
+            assert_eq!(SigningKeys::new(vec![key(1)]).verify(signature, BODY, NOW), Err(expected));
+        };
+        let forged = format!("v1,{}", STANDARD.encode([0; 32]));
+        row(NOW, &forged, SignatureError::OtherKey);
+        row(NOW, &format!("v1a,eA== v1,eA== {forged}"), SignatureError::OtherKey);
+        // An old message is no sign of another key.
+        row(NOW - 301, &forged, SignatureError::NoSignature);
+        for signatures in
+            ["", "v1", "v1,", "v1,bm9uZQ==", "v2,eA==", &format!("v1a,{}", STANDARD.encode([0; 32]))]
+        {
+            row(NOW, signatures, SignatureError::NoSignature);
+        }
     }
 
     #[test]
@@ -192,7 +222,7 @@ mod tests {
         verified(&[2], &[1, 2], -300, Ok(of(300)));
         verified(&[1], &[1], 301, Err(SignatureError::OutOfTime(of(-301))));
         verified(&[1], &[1], -301, Err(SignatureError::OutOfTime(of(301))));
-        verified(&[1], &[2], 0, Err(SignatureError::NoSignature));
+        verified(&[1], &[2], 0, Err(SignatureError::OtherKey));
         verified(&[1], &[2], 301, Err(SignatureError::NoSignature));
     }
 

@@ -14,6 +14,8 @@ pub trait Host {
     fn remove_request_header(&mut self, name: &str);
     /// Removes all request trailers.
     fn remove_request_trailers(&mut self);
+    /// Sets a value that only the host's access log reads.
+    fn set_access_log_value(&mut self, key: &str, value: &str);
     /// The first `size` bytes of the buffered request body.
     fn request_body(&mut self, size: usize) -> Vec<u8>;
     /// A property of the request or its response; `None` where the host does not have it.

@@ -1,19 +1,67 @@
-//! The log: a line for each refused or quarantined delivery, 10 a second at most, and a count of the omitted lines.
+//! The log: a line for each delivery that an operator may look for. Each kind of line has its own limit, 10 a second, and a
+//! count of its omitted lines.
 
 use super::{Gate, Host, Property, locked};
 use crate::Reason;
+use crate::confirm::Outcome;
 use crate::event::GenerationId;
 use crate::hook::Hook;
+use crate::policy::{Delivery, Disposition};
+use crate::token::Token;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A line has some 150 bytes, so 10 a second are 130 MB a day.
+/// A line has some 150 bytes, so 10 a second of one kind are 130 MB a day.
 const MAX_LINES_PER_SECOND: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
+/// Envoy's reason for a response names the cause in its first bytes.
+const MAX_DETAILS: usize = 120;
 
-/// The limit of lines a second. It uses a monotonic clock, so that a change of the wall clock has no effect.
+/// A kind of line. Lines of one kind never displace those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineKind {
+    /// A refused delivery. Any client can cause these lines.
+    Refused,
+    /// A quarantined delivery.
+    Quarantined,
+    /// An accepted delivery with a token that is not valid.
+    Token,
+    /// A delivery that the gate refused because the status API gave no usable response.
+    Confirmation,
+    /// A delivery that the inbox or the service did not accept.
+    Upstream,
+}
+
+/// A line about a delivery.
+pub(super) struct Line<'a> {
+    pub(super) kind: LineKind,
+    pub(super) verdict: &'a str,
+    pub(super) reason: Option<Reason>,
+    pub(super) hook: Option<&'a Arc<Hook>>,
+    pub(super) id: Option<GenerationId>,
+    pub(super) cause: Cause<'a>,
+}
+
+/// The cause behind the reason, for the last fields of a line.
+#[derive(Clone, Copy)]
+pub(super) enum Cause<'a> {
+    /// The judged token, and the outcome of the confirmation.
+    Judged { token: Option<&'a Token>, confirmation: Option<Outcome> },
+    /// The `:status` of the response that the gate replaced.
+    Response { status: &'a [u8] },
+}
+
+/// The limit of lines a second, for each kind.
 #[derive(Debug, Default)]
 pub(super) struct LogLimit {
+    buckets: [Bucket; LineKind::ALL.len()],
+    is_ticking: bool,
+}
+
+/// The lines of one kind in one second. It uses a monotonic clock, so that a change of the wall clock has no effect.
+#[derive(Debug, Default)]
+struct Bucket {
     second: Option<Duration>,
     written: u32,
     omitted: u64,
@@ -23,62 +71,174 @@ pub(super) struct LogLimit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LineDecision {
     Write,
-    /// Omit the first line since the last count, and start the tick that reports the count.
+    /// Omit the line, and start the tick that reports the count.
     OmitFirst,
     Omit,
 }
 
+/// The line of a forwarded delivery, if it has one.
+pub(super) fn kind_of(delivery: &Delivery) -> Option<(LineKind, Option<Reason>)> {
+    match (delivery.disposition(), delivery.token()) {
+        (Disposition::Quarantined { reason, .. }, _) => Some((LineKind::Quarantined, Some(*reason))),
+        // Another proof covers for the token, or its check only observes. Without a line nobody looks at it.
+        (Disposition::Accepted(_), token @ (Token::Invalid(_) | Token::OutOfScope { .. })) => {
+            Some((LineKind::Token, token.rejection()))
+        }
+        _ => None,
+    }
+}
+
 impl Gate {
-    /// Reports the number of omitted lines, once their second is over. The tick runs only while there are omitted lines.
+    /// Reports the numbers of omitted lines, once their second is over. The tick runs only while there are omitted lines.
     pub fn on_tick(&self, host: &mut impl Host) {
         let now = host.uptime();
-        let (omitted, is_complete) = {
-            let mut log = locked(&self.log);
-            (log.start_second(now), log.is_complete())
-        };
-        if let Some(count) = omitted {
-            self.report_omitted(host, count);
+        for kind in LineKind::ALL {
+            let omitted = locked(&self.log).bucket(kind).start_second(now);
+            self.report_omitted(host, kind, omitted);
         }
-        if is_complete {
+        if locked(&self.log).stops_ticking() {
             host.set_tick_period(Duration::ZERO);
         }
     }
 
-    /// Writes the line of a refused or quarantined delivery, within the limit of lines a second.
-    pub(super) fn log(
+    /// Writes the line of a refused delivery.
+    pub(super) fn log_refusal(
+        &self,
+        host: &mut impl Host,
+        hook: Option<&Arc<Hook>>,
+        reason: Reason,
+        id: Option<GenerationId>,
+        cause: Cause<'_>,
+    ) {
+        let kind = match cause {
+            // No client can cause these outcomes.
+            Cause::Judged { confirmation: Some(outcome), .. } if outcome.is_failure_of_provider() => {
+                LineKind::Confirmation
+            }
+            _ => LineKind::Refused,
+        };
+        self.log(host, &Line { kind, verdict: "refused", reason: Some(reason), hook, id, cause });
+    }
+
+    /// Writes the line of a response that is not the gate's.
+    pub(super) fn log_response(
         &self,
         host: &mut impl Host,
         verdict: &str,
-        hook: Option<&Arc<Hook>>,
-        reason: Reason,
-        generation_id: Option<GenerationId>,
+        reason: Option<Reason>,
+        hook: &Arc<Hook>,
+        id: Option<GenerationId>,
+        status: &[u8],
     ) {
+        let (kind, cause) = (LineKind::Upstream, Cause::Response { status });
+        self.log(host, &Line { kind, verdict, reason, hook: Some(hook), id, cause });
+    }
+
+    /// Writes a line, within the limit of its kind.
+    pub(super) fn log(&self, host: &mut impl Host, line: &Line<'_>) {
         let now = host.uptime();
         let (omitted, decision) = {
             let mut log = locked(&self.log);
-            (log.start_second(now), log.take())
+            (log.bucket(line.kind).start_second(now), log.take(line.kind))
         };
-        if let Some(count) = omitted {
-            self.report_omitted(host, count);
-        }
+        self.report_omitted(host, line.kind, omitted);
         match decision {
             LineDecision::Write => {
-                let hook = hook.map(|hook| &*hook.name);
-                let source = host.property(Property::Source);
-                let environment = &self.config.environment;
-                host.log(&line(verdict, reason, hook, source.as_deref(), generation_id, environment));
+                let text = self.text(host, line);
+                host.log(&text);
             }
             LineDecision::OmitFirst => host.set_tick_period(SECOND),
             LineDecision::Omit => {}
         }
     }
 
-    fn report_omitted(&self, host: &mut impl Host, count: u64) {
-        host.log(&format!("blobgate lines-left-out={count} environment={}", self.config.environment));
+    /// A line such as `blobgate verdict=refused reason=source-denied hook=veo3 source=203.0.113.9 id=- environment=production`.
+    /// It never contains a header value, a path or a body. Of a token it has at most the `kid`.
+    fn text(&self, host: &mut impl Host, line: &Line<'_>) -> String {
+        let source = host.property(Property::Source);
+        let mut text = format!(
+            "blobgate verdict={} reason={} hook={} source={} id={} environment={}",
+            line.verdict,
+            line.reason.map_or("-", Reason::code),
+            line.hook.map_or("-", |hook| &hook.name),
+            source.as_deref().map_or_else(|| "-".to_owned(), without_port),
+            line.id.map_or_else(|| "-".to_owned(), GenerationId::text),
+            self.config.environment,
+        );
+        match line.cause {
+            Cause::Judged { token, confirmation } => {
+                if let Some(outcome) = confirmation.filter(|outcome| *outcome != Outcome::Confirmed) {
+                    let _ = write!(text, " confirm={}", outcome.name());
+                }
+                if let Some(token @ (Token::Invalid(_) | Token::OutOfScope { .. })) = token {
+                    let _ = write!(text, " token={} kid={}", token.outcome(), token.kid().unwrap_or("-"));
+                }
+            }
+            Cause::Response { status } => {
+                let details = host.property(Property::ResponseCodeDetails).unwrap_or_default();
+                let details = visible(&details, MAX_DETAILS);
+                let _ = write!(text, " response={} details={details}", visible(status, 3));
+            }
+        }
+        text
+    }
+
+    fn report_omitted(&self, host: &mut impl Host, kind: LineKind, omitted: Option<u64>) {
+        if let Some(count) = omitted {
+            let (kind, environment) = (kind.name(), &self.config.environment);
+            host.log(&format!("blobgate lines-left-out={count} kind={kind} environment={environment}"));
+        }
+    }
+}
+
+impl LineKind {
+    const ALL: [Self; 5] =
+        [Self::Refused, Self::Quarantined, Self::Token, Self::Confirmation, Self::Upstream];
+
+    const fn name(self) -> &'static str {
+        match self {
+            LineKind::Refused => "refused",
+            LineKind::Quarantined => "quarantined",
+            LineKind::Token => "token",
+            LineKind::Confirmation => "confirmation",
+            LineKind::Upstream => "upstream",
+        }
     }
 }
 
 impl LogLimit {
+    fn bucket(&mut self, kind: LineKind) -> &mut Bucket {
+        let [refused, quarantined, token, confirmation, upstream] = &mut self.buckets;
+        match kind {
+            LineKind::Refused => refused,
+            LineKind::Quarantined => quarantined,
+            LineKind::Token => token,
+            LineKind::Confirmation => confirmation,
+            LineKind::Upstream => upstream,
+        }
+    }
+
+    /// Decides on one line of this second.
+    fn take(&mut self, kind: LineKind) -> LineDecision {
+        if self.bucket(kind).take() {
+            return LineDecision::Write;
+        }
+        // To start a running tick again would postpone it.
+        if std::mem::replace(&mut self.is_ticking, true) {
+            LineDecision::Omit
+        } else {
+            LineDecision::OmitFirst
+        }
+    }
+
+    /// Whether the tick stops: no kind has omitted a line since its last count.
+    fn stops_ticking(&mut self) -> bool {
+        self.is_ticking = self.buckets.iter().any(|bucket| bucket.omitted > 0);
+        !self.is_ticking
+    }
+}
+
+impl Bucket {
     /// Starts a new second at `now` if the last one is over. Returns the number of lines that the last one omitted.
     fn start_second(&mut self, now: Duration) -> Option<u64> {
         if self.second.is_some_and(|second| now.saturating_sub(second) < SECOND) {
@@ -89,39 +249,22 @@ impl LogLimit {
         omitted
     }
 
-    /// Decides on one line of this second.
-    fn take(&mut self) -> LineDecision {
-        if self.written < MAX_LINES_PER_SECOND {
-            self.written = self.written.saturating_add(1);
-            return LineDecision::Write;
-        }
-        self.omitted = self.omitted.saturating_add(1);
-        if self.omitted == 1 { LineDecision::OmitFirst } else { LineDecision::Omit }
-    }
-
-    /// Whether this second has omitted no line so far.
-    fn is_complete(&self) -> bool {
-        self.omitted == 0
+    /// Whether this second may have one more line.
+    fn take(&mut self) -> bool {
+        let may = self.written < MAX_LINES_PER_SECOND;
+        let count = u64::from(!may);
+        self.written = self.written.saturating_add(u32::from(may));
+        self.omitted = self.omitted.saturating_add(count);
+        may
     }
 }
 
-/// A line such as `blobgate verdict=refused reason=source-denied hook=veo3 source=203.0.113.9 id=- environment=production`.
-/// It never contains a header value, a path or a body.
-fn line(
-    verdict: &str,
-    reason: Reason,
-    hook: Option<&str>,
-    source: Option<&[u8]>,
-    generation_id: Option<GenerationId>,
-    environment: &str,
-) -> String {
-    let reason = reason.code();
-    let hook = hook.unwrap_or("-");
-    let source = source.map_or_else(|| "-".to_owned(), without_port);
-    let id = generation_id.map_or_else(|| "-".to_owned(), GenerationId::text);
-    format!(
-        "blobgate verdict={verdict} reason={reason} hook={hook} source={source} id={id} environment={environment}"
-    )
+/// The first bytes of Envoy's text, without bytes that could end the field or the line.
+fn visible(text: &[u8], max: usize) -> String {
+    let visible =
+        text.iter().take(max).map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '_' });
+    let visible: String = visible.collect();
+    if visible.is_empty() { "-".to_owned() } else { visible }
 }
 
 /// Returns `203.0.113.9` for `203.0.113.9:4711`, and `2001:db8::1` for `[2001:db8::1]:4711`.

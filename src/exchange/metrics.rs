@@ -3,11 +3,10 @@
 use super::Host;
 use crate::Reason;
 use crate::confirm::Outcome;
-use crate::contract::{Kind, Verdict};
 use crate::hook::Hook;
-use crate::policy::Delivery;
-use crate::token::Token;
-use std::fmt::Write;
+use crate::policy::{Delivery, Disposition};
+use crate::token::{Token, TokenError};
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// A counter and its labels.
@@ -18,12 +17,13 @@ pub struct Counter(Labels);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Labels {
-    /// Deliveries by their end. `verdict` is `accepted`, `quarantined`, `observed` or `refused`. `event` is the claimed one
-    /// of a quarantined delivery. `-` stands for no value.
-    Delivery { hook: Arc<str>, event: Option<Kind>, verdict: Option<Verdict>, reason: Option<Reason> },
+    /// Requests by the response that the sender gets. `reason` is that of a refusal, or of a quarantined delivery that got 200.
+    /// `-` stands for no value. A status of `-` is a client that left before its response. A status that neither the gate nor
+    /// Envoy gives is `2xx`, `3xx`, `4xx`, `5xx` or `other`.
+    Response { reason: Option<Reason>, status: Status, hook: Arc<str> },
     /// Fields that are not as documented.
     Drift { hook: Arc<str>, field: &'static str },
-    /// Violations that checks in observe mode let through.
+    /// Violations that a hook or a check in observe mode let through.
     Observed { hook: Arc<str>, reason: Reason },
     /// Tokens at hooks that take one, by [outcome](#token-outcomes). `kid` is `-` for an invalid token. A plain HTTP request
     /// does not count.
@@ -32,26 +32,81 @@ enum Labels {
     Confirm { hook: Arc<str>, outcome: Outcome },
 }
 
+/// The label `status`. Its values are bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Status {
+    /// A status of the gate, or one that Envoy gives on a hook.
+    Known(u16),
+    /// The first digit of another status.
+    Class(u16),
+    /// No final status.
+    Other,
+    /// No response: the client left.
+    Left,
+}
+
+/// The counters of a hook that exist at 0.
+const MAX_INITIAL: usize = 30;
+/// The outcomes of a confirmation that alert rules read.
+const INITIAL_OUTCOMES: [Outcome; 7] = [
+    Outcome::Confirmed,
+    Outcome::Unauthorized,
+    Outcome::Budget,
+    Outcome::NoAnswer,
+    Outcome::Status,
+    Outcome::Limited,
+    Outcome::Unreadable,
+];
+/// The keys whose valid tokens have a counter at 0: one, and the next one during a change of keys.
+const MAX_INITIAL_KEYS: usize = 2;
+
 /// The name of the gauge that shows the version. Its value is 1 on each worker.
 pub fn info(environment: &str) -> String {
     format!("blobgate_info.environment={environment}.version={}", env!("CARGO_PKG_VERSION"))
 }
 
-pub(super) fn count_delivery(host: &mut impl Host, delivery: &Delivery) {
+/// The counters of a hook that exist at 0: those that alert rules read. At most 30.
+pub(super) fn initial(hook: &Hook) -> Vec<Counter> {
+    let name = &hook.name;
+    let mut labels = Vec::with_capacity(MAX_INITIAL);
+    labels.push(Labels::response(Some(name), Status::OK, None));
+    for reason in [Reason::UpstreamError, Reason::ConfirmUnavailable] {
+        labels.push(Labels::response(Some(name), Status::judged(Err(reason)), Some(reason)));
+    }
+    for reason in Reason::ALL.iter().filter(|reason| hook.may_quarantine_for(**reason)) {
+        labels.push(Labels::response(Some(name), Status::OK, Some(*reason)));
+    }
+    if let Some(token) = &hook.token {
+        for kid in token.keys.kids().take(MAX_INITIAL_KEYS) {
+            let kid = Some(Arc::clone(kid));
+            labels.push(Labels::Token { hook: Arc::clone(name), kid, outcome: Token::GOOD });
+        }
+        for error in [TokenError::Kid, TokenError::Signature, TokenError::Algorithm] {
+            labels.push(Labels::Token { hook: Arc::clone(name), kid: None, outcome: error.name() });
+        }
+    }
+    if hook.confirm.is_some() {
+        for outcome in INITIAL_OUTCOMES {
+            labels.push(Labels::Confirm { hook: Arc::clone(name), outcome });
+        }
+    }
+    labels.into_iter().map(Counter).collect()
+}
+
+/// Counts what the gate has found in a forwarded delivery.
+pub(super) fn count_findings(host: &mut impl Host, delivery: &Delivery) {
     count_token(host, delivery.hook(), delivery.token());
     let hook = &delivery.hook().name;
-    for reason in delivery.observed() {
-        host.count(Counter(Labels::Observed { hook: Arc::clone(hook), reason: *reason }));
+    let whole = match delivery.disposition() {
+        Disposition::Observed { reason, .. } => *reason,
+        Disposition::Accepted(_) | Disposition::Quarantined { .. } => None,
+    };
+    for reason in delivery.observed().iter().copied().chain(whole) {
+        host.count(Counter(Labels::Observed { hook: Arc::clone(hook), reason }));
     }
     for field in delivery.event().map_or(&[][..], |event| event.drift.names()) {
         host.count(Counter(Labels::Drift { hook: Arc::clone(hook), field }));
     }
-    host.count(Counter(Labels::Delivery {
-        hook: Arc::clone(hook),
-        event: delivery.event().map(|event| event.kind),
-        verdict: Some(delivery.verdict()),
-        reason: delivery.reason(),
-    }));
 }
 
 /// Counts the outcome of a token, where the hook takes one. The label `kid` comes from the configuration, because a client's
@@ -64,9 +119,9 @@ pub(super) fn count_token(host: &mut impl Host, hook: &Hook, token: &Token) {
 }
 
 impl Counter {
-    pub(super) fn refusal(hook: Option<&Arc<Hook>>, reason: Reason) -> Self {
-        let hook = hook.map_or_else(|| "-".into(), |hook| Arc::clone(&hook.name));
-        Self(Labels::Delivery { hook, event: None, verdict: None, reason: Some(reason) })
+    /// A response; without a hook for an unknown path.
+    pub(super) fn response(hook: Option<&Arc<Hook>>, status: Status, reason: Option<Reason>) -> Self {
+        Self(Labels::response(hook.map(|hook| &hook.name), status, reason))
     }
 
     pub(super) fn confirmation(hook: &Hook, outcome: Outcome) -> Self {
@@ -77,11 +132,9 @@ impl Counter {
     pub fn name(&self, environment: &str) -> String {
         let mut name = String::new();
         let _ = match &self.0 {
-            Labels::Delivery { hook, event, verdict, reason } => write!(
+            Labels::Response { reason, status, hook } => write!(
                 name,
-                "blobgate_deliveries_total.environment={environment}.hook={hook}.event={}.verdict={}.reason={}",
-                event.map_or("-", Kind::name),
-                verdict.map_or("refused", Verdict::name),
+                "blobgate_responses_total.environment={environment}.hook={hook}.status={status}.reason={}",
                 reason.map_or("-", Reason::code),
             ),
             Labels::Drift { hook, field } => write!(
@@ -110,10 +163,64 @@ impl Counter {
     }
 }
 
+impl Labels {
+    fn response(hook: Option<&Arc<str>>, status: Status, reason: Option<Reason>) -> Self {
+        Labels::Response { reason, status, hook: hook.map_or_else(|| "-".into(), Arc::clone) }
+    }
+}
+
+impl Status {
+    /// The sender needs no retry.
+    pub(super) const OK: Self = Self::Known(200);
+
+    /// The label of a `:status`.
+    pub(super) fn of(status: &[u8]) -> Self {
+        let number = std::str::from_utf8(status).ok().and_then(|text| text.parse().ok());
+        match number {
+            Some(
+                known @ (200
+                | 400
+                | 401
+                | 403
+                | 404
+                | 405
+                | 408
+                | 413
+                | 415
+                | 422
+                | 426
+                | 429
+                | 431
+                | 502..=504),
+            ) => Self::Known(known),
+            Some(other @ 200..=599) => Self::Class(other.div_euclid(100)),
+            _ => Self::Other,
+        }
+    }
+
+    /// The label of the gate's own status.
+    pub(super) const fn judged(judged: Result<(), Reason>) -> Self {
+        match judged {
+            Ok(()) => Self::OK,
+            Err(reason) => Self::Known(reason.status()),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Status::Known(status) => write!(f, "{status}"),
+            Status::Class(class) => write!(f, "{class}xx"),
+            Status::Other => f.write_str("other"),
+            Status::Left => f.write_str("-"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::TokenError;
     use blobgate_testkit_book::{check_part, documented_variants, items_between, table};
 
     #[track_caller]
@@ -125,15 +232,13 @@ mod tests {
     #[test]
     fn pins_names_and_labels() {
         let hook: Arc<str> = "veo3".into();
-        let delivery =
-            |event, verdict, reason| Labels::Delivery { hook: Arc::clone(&hook), event, verdict, reason };
         row(
-            delivery(Some(Kind::Completed), Some(Verdict::Accepted), None),
-            "blobgate_deliveries_total.environment=production.hook=veo3.event=completed.verdict=accepted.reason=-",
+            Labels::response(Some(&hook), Status::judged(Ok(())), None),
+            "blobgate_responses_total.environment=production.hook=veo3.status=200.reason=-",
         );
         row(
-            delivery(None, None, Some(Reason::SourceDenied)),
-            "blobgate_deliveries_total.environment=production.hook=veo3.event=-.verdict=refused.reason=source-denied",
+            Labels::response(None, Status::judged(Err(Reason::SourceDenied)), Some(Reason::SourceDenied)),
+            "blobgate_responses_total.environment=production.hook=-.status=403.reason=source-denied",
         );
         row(
             Labels::Drift { hook: Arc::clone(&hook), field: "error.details" },
@@ -154,12 +259,71 @@ mod tests {
         assert_eq!(info("production"), "blobgate_info.environment=production.version=0.1.0");
     }
 
+    /// The counters that exist at 0 for a hook with these settings, without the prefix of each name.
+    fn initial_of(hook: &str, keys: usize) -> Vec<String> {
+        let keys: Vec<String> =
+            (0..keys).map(|key| format!(r#""k{key}": {{"alg": "HS256", "env": "KEY{key}"}}"#)).collect();
+        let config = format!(
+            r#"{{"version": 1, "environment": "e", "token": {{"keys": {{{}}}}},
+                "confirm": {{"cluster": "c", "authority": "a.example"}},
+                "hooks": [{{"name": "h", "dialect": "veo3", "result_url": "any", {hook}}}]}}"#,
+            keys.join(", ")
+        );
+        let key = |name: &str| Some(format!("a key of the tests, of 32 bytes, {name}"));
+        let config = crate::Config::load(config.as_bytes(), &key).unwrap();
+        initial(&config.hooks[0])
+            .iter()
+            .map(|counter| counter.name("e").replace(".environment=e.hook=h", ""))
+            .collect()
+    }
+
+    #[test]
+    fn shows_at_most_30_counters_of_a_hook_at_0() {
+        // Every setting that adds a counter.
+        let largest = r#""path": "/h/{token}", "source": ["203.0.113.0/24"], "trust": {"all_of": ["token", "confirmed"]},
+            "quarantine": "route", "schema": "strict", "checks": {"prompt": "enforce"}"#;
+        let names = initial_of(largest, 9);
+        assert_eq!(names.len(), MAX_INITIAL, "{names:?}");
+        let unique: std::collections::BTreeSet<&String> = names.iter().collect();
+        assert_eq!(unique.len(), names.len());
+        let smallest =
+            initial_of(r#""path": "/h", "source": "any", "trust": "open", "quarantine": "none""#, 1);
+        let responses = [
+            "status=200.reason=-",
+            "status=503.reason=upstream-error",
+            "status=503.reason=confirm-unavailable",
+        ];
+        assert_eq!(smallest, responses.map(|labels| format!("blobgate_responses_total.{labels}")));
+    }
+
+    #[test]
+    fn bounds_the_label_status() {
+        for reason in Reason::ALL {
+            let status = reason.status().to_string();
+            assert_eq!(Status::judged(Err(*reason)), Status::of(status.as_bytes()), "{reason:?}");
+            assert_eq!(Status::of(status.as_bytes()).to_string(), status, "a class");
+        }
+        for (status, expected) in [
+            ("200", "200"),
+            ("504", "504"),
+            ("201", "2xx"),
+            ("302", "3xx"),
+            ("418", "4xx"),
+            ("599", "5xx"),
+            ("101", "other"),
+            ("", "other"),
+            ("2000", "other"),
+        ] {
+            assert_eq!(Status::of(status.as_bytes()).to_string(), expected, "{status}");
+        }
+    }
+
     #[test]
     fn the_reference_has_each_metric() {
         let hook: Arc<str> = "hook".into();
         let reason = Reason::UnknownHook;
         let samples = [
-            Labels::Delivery { hook: Arc::clone(&hook), event: None, verdict: None, reason: None },
+            Labels::response(Some(&hook), Status::Left, None),
             Labels::Drift { hook: Arc::clone(&hook), field: "seed" },
             Labels::Observed { hook: Arc::clone(&hook), reason },
             Labels::Token { hook: Arc::clone(&hook), kid: None, outcome: "good" },
@@ -205,8 +369,7 @@ mod tests {
             ("absent", "There is no token."),
         ];
         let authentic = authentic.map(|(outcome, docs)| [format!("`{outcome}`"), docs.to_owned()]);
-        let invalid =
-            invalid.into_iter().map(|(error, docs)| [format!("`{}`", Token::Invalid(error).outcome()), docs]);
+        let invalid = invalid.into_iter().map(|(error, docs)| [format!("`{}`", error.name()), docs]);
 
         check_part(
             "metrics",

@@ -1,29 +1,37 @@
 //! Judges responses. The sender gets 200 or 503 for a service's response, and the gate's refusal for Envoy's timeout.
 
-use super::{Counter, Exchange, Flow, Host, Property, State};
+use super::confirmation::PendingConfirmation;
+use super::log::Cause;
+use super::metrics::Status;
+use super::{CONFIRM_KEY, Counter, Exchange, Flow, Forwarded, Host, Property, State};
 use crate::Reason;
 use crate::answer::{self, Answers};
 use crate::confirm::Outcome;
-use crate::contract::header;
+use crate::contract::{Verdict, header};
 use crate::event::GenerationId;
 use crate::head::Ending;
 use crate::hook::Hook;
+use crate::policy::AdmittedHead;
 use std::sync::Arc;
 
 impl Exchange {
-    /// Judges a response of the service or of Envoy.
+    /// Judges a response of the service or of Envoy, and counts what the sender gets.
     pub fn on_response_headers(&mut self, host: &mut impl Host, ending: Ending) -> Flow {
-        match &self.state {
-            State::Forwarded(hook) => {
-                let answers = hook.answers;
-                self.answer(host, answers, ending)
+        match std::mem::replace(&mut self.state, State::Answered) {
+            State::Forwarded(forwarded) => self.answer(host, &forwarded, ending),
+            State::Observed(hook) => count(host, Some(&hook), None),
+            State::Refused(hook, reason) => {
+                if self.is_grpc {
+                    replace_grpc_status(host, reason);
+                }
+                count(host, hook.as_ref(), Some(reason))
             }
-            State::AwaitingBody(_) | State::AwaitingProvider(_) => self.on_host_response(host, ending),
-            State::Refused(reason) if self.is_grpc => {
-                replace_grpc_status(host, *reason);
+            State::AwaitingBody(admitted) => self.on_host_response(host, &admitted, ending),
+            State::AwaitingProvider(pending) => self.on_response_during_call(host, &pending, ending),
+            other => {
+                self.state = other;
                 Flow::Continue
             }
-            _ => Flow::Continue,
         }
     }
 
@@ -43,14 +51,23 @@ impl Exchange {
         Flow::Continue
     }
 
-    fn answer(&mut self, host: &mut impl Host, answers: Answers, ending: Ending) -> Flow {
+    fn answer(&mut self, host: &mut impl Host, forwarded: &Forwarded, ending: Ending) -> Flow {
         let status = host.response_header(":status").unwrap_or_default();
-        if self.is_grpc && host.response_header("grpc-status").is_some() {
+        let is_grpc_error = self.is_grpc && host.response_header("grpc-status").is_some();
+        let judged = if is_grpc_error { Err(Reason::UpstreamError) } else { answer::check(&status) };
+        let reason = judged.err().or(forwarded.violation);
+        host.count(Counter::response(Some(&forwarded.hook), Status::judged(judged), reason));
+        if judged.is_err() {
+            let verdict =
+                if forwarded.violation.is_some() { Verdict::Quarantined } else { Verdict::Accepted };
+            let id = forwarded.generation_id;
+            self.gate.log_response(host, verdict.name(), reason, &forwarded.hook, id, &status);
+        }
+        if is_grpc_error {
             replace_grpc_status(host, Reason::UpstreamError);
             return Flow::Continue;
         }
-        let judged = answer::check(&status);
-        match answers {
+        match forwarded.hook.answers {
             Answers::Receipt => return self.replace_answer(host, judged, ending),
             Answers::Status if status == b"200" => return Flow::Continue,
             Answers::Status => set_status(host, judged),
@@ -65,23 +82,48 @@ impl Exchange {
         Flow::Continue
     }
 
-    /// Handles Envoy's own response to a delivery that the gate has not judged yet. A later response of the status API has
-    /// no effect.
-    fn on_host_response(&mut self, host: &mut impl Host, ending: Ending) -> Flow {
-        match std::mem::replace(&mut self.state, State::PassThrough) {
-            State::AwaitingBody(admitted) if self.body_size == 0 && is_request_timeout(host) => {
-                self.refuse_late(host, admitted.hook(), Reason::HostMisconfigured, None, ending)
-            }
-            // Envoy's request_timeout includes the call, so a slow sender leaves less time for the call.
-            State::AwaitingProvider(pending) if is_request_timeout(host) => {
-                let (hook, id) = (pending.request.hook(), pending.request.event().generation_id);
-                host.count(Counter::confirmation(hook, Outcome::NoAnswer));
-                self.refuse_late(host, hook, Reason::ConfirmUnavailable, Some(id), ending)
-            }
-            State::AwaitingBody(admitted) if admitted.must_retry() => force_retry(host),
-            State::AwaitingProvider(pending) if pending.request.must_retry() => force_retry(host),
-            _ => Flow::Continue,
+    /// Handles Envoy's own response to a delivery whose body is not complete.
+    fn on_host_response(&mut self, host: &mut impl Host, admitted: &AdmittedHead, ending: Ending) -> Flow {
+        if self.body_size == 0 && is_request_timeout(host) {
+            return self.refuse_late(host, admitted.hook(), Reason::HostMisconfigured, None, ending);
         }
+        self.pass_on(host, admitted.hook(), None, admitted.must_retry())
+    }
+
+    /// Handles Envoy's own response to a delivery that waits for the status API. A later response of the API has no effect.
+    fn on_response_during_call(
+        &mut self,
+        host: &mut impl Host,
+        pending: &PendingConfirmation,
+        ending: Ending,
+    ) -> Flow {
+        let (hook, id) = (pending.request.hook(), Some(pending.request.event().generation_id));
+        // Envoy's request_timeout includes the call, so a slow sender leaves less time for the call.
+        if is_request_timeout(host) {
+            host.count(Counter::confirmation(hook, Outcome::NoAnswer));
+            host.set_access_log_value(CONFIRM_KEY, Outcome::NoAnswer.name());
+            return self.refuse_late(host, hook, Reason::ConfirmUnavailable, id, ending);
+        }
+        self.pass_on(host, hook, id, pending.request.must_retry())
+    }
+
+    /// Passes Envoy's own response on. An authenticated sender gets 503, except after 413: a retry has the same size.
+    fn pass_on(
+        &mut self,
+        host: &mut impl Host,
+        hook: &Arc<Hook>,
+        id: Option<GenerationId>,
+        must_retry: bool,
+    ) -> Flow {
+        let status = host.response_header(":status").unwrap_or_default();
+        if must_retry {
+            self.gate.log_response(host, "-", None, hook, id, &status);
+        }
+        // Envoy's response to a gRPC request has the status 200.
+        if (must_retry || self.is_grpc) && status != b"413" {
+            host.set_response_header(":status", "503");
+        }
+        count(host, Some(hook), None)
     }
 
     /// Refuses a request that Envoy's timeout ended.
@@ -95,8 +137,10 @@ impl Exchange {
     ) -> Flow {
         // For the access log: Envoy still has the request, so its headers can change.
         host.set_request_header(header::HOOK, &hook.name);
-        host.count(Counter::refusal(Some(hook), reason));
-        self.gate.log(host, "refused", Some(hook), reason, generation_id);
+        host.count(Counter::response(Some(hook), Status::judged(Err(reason)), Some(reason)));
+        let confirmation = (reason == Reason::ConfirmUnavailable).then_some(Outcome::NoAnswer);
+        let cause = Cause::Judged { token: None, confirmation };
+        self.gate.log_refusal(host, Some(hook), reason, generation_id, cause);
         self.replace_answer(host, Err(reason), ending)
     }
 
@@ -110,7 +154,6 @@ impl Exchange {
             }
         };
         if ending == Ending::Here {
-            self.state = State::PassThrough;
             // A response without a body gets one only by a new response: the client of a 204 would wait for a body. Envoy
             // resets the stream where a new response replaces one with a body.
             let mut headers = vec![("content-type", media_type)];
@@ -132,12 +175,10 @@ impl Exchange {
     }
 }
 
-/// Makes an authenticated sender retry, except after 413: a retry has the same size.
-fn force_retry(host: &mut impl Host) -> Flow {
-    const TOO_LARGE: &[u8] = b"413";
-    if host.response_header(":status").as_deref() != Some(TOO_LARGE) {
-        host.set_response_header(":status", "503");
-    }
+/// Counts the response as it is now.
+fn count(host: &mut impl Host, hook: Option<&Arc<Hook>>, reason: Option<Reason>) -> Flow {
+    let status = host.response_header(":status").unwrap_or_default();
+    host.count(Counter::response(hook, Status::of(&status), reason));
     Flow::Continue
 }
 

@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn refuses_without_a_token_where_the_rule_needs_one() {
         const VIOLATION: Reason = Reason::ResultUrlDenied;
-        let tokens = TokenError::ALL.into_iter().map(Token::Invalid).chain([Token::Absent]);
+        let tokens =
+            TokenError::ALL.into_iter().map(|error| Token::Invalid(error.into())).chain([Token::Absent]);
         let tokens: Vec<Token> = tokens.collect();
         for trust in [r#"{"any_of": ["token"]}"#, r#"{"all_of": ["token", "confirmed"]}"#] {
             let config = config(trust);

@@ -56,6 +56,11 @@ impl TokenKeys {
         self.keys.iter().find(|(name, _)| **name == *kid).map(|(name, key)| (name, key))
     }
 
+    /// The names of the keys.
+    pub(crate) fn kids(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.keys.iter().map(|(kid, _)| kid)
+    }
+
     pub(crate) fn parse(node: &Node<'_>, keyring: &mut Keyring<'_>) -> Result<Self, ConfigError> {
         let fields = node.fields(KEYS, "an object with keys")?;
         let node = fields.required("keys", "an object of keys by their kid")?;

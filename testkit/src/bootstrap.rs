@@ -12,6 +12,8 @@ const HOOK_PATH: &str = "/webhook";
 /// A route to the video service without the gate. [`Bootstrap::shipped`] adds it.
 pub const BESIDE: &str = "/app";
 /// The admin page's socket, in the folder of an Envoy.
+/// The events of Envoy's health check, in an Envoy's folder.
+pub const HEALTH_LOG: &str = "health.log";
 pub(super) const ADMIN_SOCKET: &str = "admin.sock";
 const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
 const TEXT: &str = "type.googleapis.com/google.protobuf.StringValue";
@@ -30,6 +32,8 @@ pub struct Bootstrap {
     provider_tls: bool,
     /// The runtime's `blobgate.inbox`: 0 or 100.
     inbox: u8,
+    /// The port of the inbox's admin listener, for Envoy's health check.
+    inbox_admin: Option<u16>,
 }
 
 impl Bootstrap {
@@ -46,7 +50,14 @@ impl Bootstrap {
     pub fn as_shipped() -> Self {
         // Nothing listens at port 1. A test sets the ports that it needs.
         let closed = ["quarantine_service", "runblob_api", "inbox"].map(|name| (name.to_owned(), 1)).into();
-        Self { json: SHIPPED.clone(), module: module(), endpoints: closed, provider_tls: false, inbox: 0 }
+        Self {
+            json: SHIPPED.clone(),
+            module: module(),
+            endpoints: closed,
+            provider_tls: false,
+            inbox: 0,
+            inbox_admin: None,
+        }
     }
 
     /// The shipped configuration of the gate.
@@ -94,6 +105,11 @@ impl Bootstrap {
     /// Puts an inbox at this port behind the gate.
     pub fn inbox(self, port: u16) -> Self {
         Self { inbox: 100, ..self.endpoint("inbox", port) }
+    }
+
+    /// Lets Envoy check the inbox's health at this port.
+    pub fn inbox_admin(self, port: u16) -> Self {
+        Self { inbox_admin: Some(port), ..self }
     }
 
     /// Sets a provider with TLS, whose certificate `trusted` signs.
@@ -209,6 +225,9 @@ impl Bootstrap {
             }
         });
         each_object(&mut json, &mut |object| {
+            if let Some(path) = object.get_mut("event_log_path") {
+                *path = json!(folder.join(HEALTH_LOG));
+            }
             if let Some(inbox) = object.get_mut("blobgate.inbox") {
                 *inbox = json!(self.inbox);
             }
@@ -234,8 +253,13 @@ impl Bootstrap {
             if name == "runblob_api" && !self.provider_tls {
                 cluster.as_object_mut().unwrap().remove("transport_socket");
             }
-            cluster["load_assignment"]["endpoints"] =
-                json!([{"lb_endpoints": [{"endpoint": {"address": address}}]}]);
+            let mut endpoint = json!({"address": address});
+            match self.inbox_admin.filter(|_| name == "inbox") {
+                Some(port) => endpoint["health_check_config"] = json!({"port_value": port}),
+                // A test's service records every request.
+                None => drop(cluster.as_object_mut().unwrap().remove("health_checks")),
+            }
+            cluster["load_assignment"]["endpoints"] = json!([{"lb_endpoints": [{"endpoint": endpoint}]}]);
         }
         json
     }

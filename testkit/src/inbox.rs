@@ -16,6 +16,8 @@ pub struct InboxProcess {
     pub receive: u16,
     /// The port for operators.
     pub admin: u16,
+    /// The port for scrapers, with `--metrics 127.0.0.1:0`.
+    pub metrics: Option<u16>,
     child: Child,
     program: PathBuf,
     folder: TempDir,
@@ -94,11 +96,15 @@ impl InboxProcess {
             .skip(1)
             .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
             .collect();
-        let [receive, admin] = ports[..] else {
-            let status = child.wait().unwrap();
-            return Err((status, format!("{first_line}{}", log_in(folder.path()))));
+        let (receive, admin, metrics) = match ports[..] {
+            [receive, admin] => (receive, admin, None),
+            [receive, admin, metrics] => (receive, admin, Some(metrics)),
+            _ => {
+                let status = child.wait().unwrap();
+                return Err((status, format!("{first_line}{}", log_in(folder.path()))));
+            }
         };
-        Ok(Self { receive, admin, child, program: program.into(), folder })
+        Ok(Self { receive, admin, metrics, child, program: program.into(), folder })
     }
 
     /// Waits until the inbox is ready.

@@ -94,8 +94,8 @@ fn refuses_as_misconfigured_without_the_host_flag() {
         for protocol in Protocol::BOTH {
             gate.refuses(protocol, &TestDelivery::completed(), 503, "host-misconfigured");
         }
-        let labels = [("reason", "host-misconfigured"), ("verdict", "refused")];
-        counts(&gate.envoy, "blobgate_deliveries_total", &labels, 2.0);
+        let labels = [("reason", "host-misconfigured"), ("status", "503")];
+        counts(&gate.envoy, "blobgate_responses_total", &labels, 2.0);
         log_line(&gate.envoy, "reason=host-misconfigured hook=veo3");
     });
 }

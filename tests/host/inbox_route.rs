@@ -261,7 +261,7 @@ fn routes_the_inboxs_deliveries_unchanged() {
         }
         // The control: the gate counts only a delivery at the edge.
         gate.accepts(H2, &TestDelivery::completed());
-        counts(&gate.envoy, "blobgate_deliveries_total", &[], 1.0);
+        counts(&gate.envoy, "blobgate_responses_total", &[], 1.0);
     });
 }
 

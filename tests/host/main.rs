@@ -18,10 +18,12 @@ mod fail_closed;
 mod failure;
 mod flood;
 mod heads;
+mod inbox_health;
 mod inbox_route;
 mod local;
 mod modes;
 mod operator;
+mod responses;
 mod trust;
 
 use serde_json::Value;

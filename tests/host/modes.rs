@@ -60,9 +60,9 @@ fn observing_hook_refuses_and_changes_nothing() {
         }
         counts(
             &gate.envoy,
-            "blobgate_deliveries_total",
-            &[("verdict", "observed"), ("reason", "json-invalid")],
-            2.0,
+            "blobgate_responses_total",
+            &[("hook", "veo3"), ("status", "4xx"), ("reason", "-")],
+            20.0,
         );
     });
 }

@@ -14,17 +14,16 @@ fn counters_have_their_labels() {
         gate.refuses(H1, &TestDelivery::of("{"), 400, "json-invalid");
         gate.refuses(H1, &TestDelivery::completed().path("/webhook/x"), 404, "unknown-hook");
         let text = gate.envoy.admin("GET", "/stats/prometheus").text();
-        let row = |event, verdict, reason, hook| {
+        let row = |hook, status, reason, count| {
             format!(
-                "blobgate_deliveries_total{{environment=\"development\",hook=\"{hook}\",event=\"{event}\",\
-                 verdict=\"{verdict}\",reason=\"{reason}\"}} 1"
+                "blobgate_responses_total{{environment=\"development\",hook=\"{hook}\",status=\"{status}\",\
+                 reason=\"{reason}\"}} {count}"
             )
         };
         for line in [
-            row("completed", "accepted", "-", "veo3"),
-            row("timeout", "accepted", "-", "veo3"),
-            row("-", "refused", "json-invalid", "veo3"),
-            row("-", "refused", "unknown-hook", "-"),
+            row("veo3", "200", "-", 2),
+            row("veo3", "400", "json-invalid", 1),
+            row("-", "404", "unknown-hook", 1),
             "blobgate_drift_total{environment=\"development\",hook=\"veo3\",field=\"content-type\"} 1"
                 .to_owned(),
             format!(
@@ -46,8 +45,8 @@ fn workers_share_counters() {
             gate.accepts(H1, &TestDelivery::completed());
             gate.refuses(H2, &TestDelivery::of("{"), 400, "json-invalid");
         }
-        for verdict in ["accepted", "refused"] {
-            counts(&gate.envoy, "blobgate_deliveries_total", &[("verdict", verdict)], 20.0);
+        for status in ["200", "400"] {
+            counts(&gate.envoy, "blobgate_responses_total", &[("status", status)], 20.0);
         }
     });
 }

@@ -25,7 +25,7 @@ const HOOK: &str = "/hooks/veo3";
 
 /// A gate with the shipped configuration and these changes. The key `hook` changes the token hook.
 #[track_caller]
-fn gate(version: &Version, changes: &Value) -> TestGate {
+pub(crate) fn gate(version: &Version, changes: &Value) -> TestGate {
     TestGate::with(version, |shipped| shipped.gate(&configuration(changes)))
 }
 
@@ -36,7 +36,7 @@ fn gate_of_two(version: &Version, changes: &Value) -> TestGate {
     TestGate::started(version, options, |shipped| shipped.gate(&configuration(changes)))
 }
 
-fn configuration(changes: &Value) -> Value {
+pub(crate) fn configuration(changes: &Value) -> Value {
     let mut changes = changes.clone();
     let hook = changes.as_object_mut().unwrap().remove("hook");
     let mut configuration = Bootstrap::shipped_gate();
@@ -61,12 +61,12 @@ pub(crate) fn good() -> String {
 }
 
 /// A token with a signature of another key.
-fn bad() -> String {
+pub(crate) fn bad() -> String {
     token(&json!({"key": "other-hs"}))
 }
 
 /// A token that expired an hour ago.
-fn expired() -> String {
+pub(crate) fn expired() -> String {
     token(&json!({"expires_in": -3600}))
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn with_token(delivery: TestDelivery, token: &str) -> TestDelivery {
 }
 
 /// The provider's sample at the token hook, without a token.
-fn tokenless() -> TestDelivery {
+pub(crate) fn tokenless() -> TestDelivery {
     TestDelivery::completed().path(HOOK)
 }
 
@@ -87,12 +87,12 @@ fn tokenless_of(number: usize) -> TestDelivery {
 }
 
 /// The status API confirms the delivery.
-fn confirms(delivery: &TestDelivery) -> Reply {
+pub(crate) fn confirms(delivery: &TestDelivery) -> Reply {
     Reply::status(200).header("content-type", "application/json").body(delivery.body())
 }
 
 /// The status API names another file.
-fn contradicts(delivery: &TestDelivery) -> Reply {
+pub(crate) fn contradicts(delivery: &TestDelivery) -> Reply {
     let mut payload: Value = serde_json::from_slice(&delivery.body()).unwrap();
     payload["video_url"] = "https://cdn.runblob.io/videos/another.mp4".into();
     Reply::status(200).body(payload.to_string())

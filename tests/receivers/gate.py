@@ -122,6 +122,7 @@ def envoy_yaml(folder, services, changes, provider):
         "port_value: 9901": "port_value: 0",
         # The admin page gets a port, which --admin-address-path writes to a file.
         "pipe: {path: ./run/admin.sock, mode: 384}": "socket_address: {address: 127.0.0.1, port_value: 0}",
+        "event_log_path: ./run/health.log": f"event_log_path: {folder}/health.log",
         "blobgate.inbox: 100": f"blobgate.inbox: {100 if 'inbox' in services else 0}",
         "path: ./certs/sds.yaml": f"path: {folder}/sds.yaml",
         "path: ./certs}": f"path: {folder}}}",

@@ -39,6 +39,8 @@ pub struct Recording {
     /// By name with labels.
     pub counters: BTreeMap<String, u64>,
     pub log: Vec<String>,
+    /// The values that only the access log reads.
+    pub access_log: BTreeMap<String, String>,
     pub tick_period: Duration,
     pub now: Duration,
     pub uptime: Duration,
@@ -110,6 +112,10 @@ impl Host for Recording {
 
     fn remove_request_trailers(&mut self) {
         self.has_no_trailers = true;
+    }
+
+    fn set_access_log_value(&mut self, key: &str, value: &str) {
+        self.access_log.insert(key.to_owned(), value.to_owned());
     }
 
     fn request_body(&mut self, size: usize) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use super::gate::ANSWER_TIMEOUT;
 use super::rows::Row;
 use crate::net_error::cause;
+use crate::option::{InvalidOption, parse_admin_url};
 use crate::receiver::sha256;
 use anyhow::Result;
 use blobgate_inbox::service::{
@@ -11,7 +12,6 @@ use blobgate_inbox::service::{
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::str::FromStr;
 
 /// The admin listener that `--inbox` names, or none.
 #[derive(Clone)]
@@ -35,21 +35,12 @@ pub(super) struct DemoEntry {
     pub(super) expectation: Option<ExpectationStatus>,
 }
 
-/// A value of `--inbox` that is no URL.
-#[derive(Debug, thiserror::Error)]
-#[error("{text:?} is no URL: {why}. Write a URL, or none")]
-pub(super) struct InvalidInboxUrl {
-    text: String,
-    why: <Url as FromStr>::Err,
-}
-
-/// Parses a URL, or `none`.
-pub(super) fn parse(text: &str) -> Result<InboxAddress, InvalidInboxUrl> {
+/// Parses the URL of an admin listener, or `none`.
+pub(super) fn parse(text: &str) -> Result<InboxAddress, InvalidOption> {
     if text == "none" {
         return Ok(InboxAddress(None));
     }
-    let url = Url::parse(text).map_err(|why| InvalidInboxUrl { text: text.to_owned(), why })?;
-    Ok(InboxAddress(Some(url)))
+    Ok(InboxAddress(Some(parse_admin_url(text)?)))
 }
 
 impl InboxAddress {

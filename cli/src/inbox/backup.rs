@@ -1,9 +1,11 @@
 //! `blobgate inbox backup`: copies an SQLite store.
 
 use super::entry::size;
+use crate::end_signals::until_signal;
+use crate::option::UsageError;
 use crate::output::print_line;
 use anyhow::Result;
-use blobgate_inbox::store::{CopySummary, Place};
+use blobgate_inbox::store::{CopyError, CopySummary, Place};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,7 +16,7 @@ pub(crate) struct Args {
     /// The store: sqlite:PATH
     #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true)]
     store: Place,
-    /// A new file for the copy
+    /// A new file for the copy, which exists once it is complete
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
 }
@@ -34,7 +36,13 @@ Examples:
   blobgate inbox backup --store sqlite:/var/lib/blobgate/inbox.db --to /backup/inbox-$(date +%F).db";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let copied = args.store.backup(&args.to).await?;
+    let copied = until_signal(async {
+        args.store.backup(&args.to).await.map_err(|error| match error {
+            CopyError::Postgres => UsageError::new(error).into(),
+            error => error.into(),
+        })
+    });
+    let copied = copied.await?;
     print_line(format_args!("copied to {}: {}", args.to.display(), contents(&copied)));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! Replays, releases, drops or purges entries: previews the change, asks, and sends requests of 500 entries.
+//! Replays, retries, releases, drops or purges entries: previews the change, asks, and sends requests of 500 entries.
 
 use super::client::InboxClient;
 use super::prompt::confirm;
@@ -15,6 +15,7 @@ use std::process::ExitCode;
 pub(super) enum ChangeKind {
     Drop,
     Replay,
+    Retry,
     Release,
     Purge,
 }
@@ -162,6 +163,7 @@ impl ChangeKind {
         match self {
             ChangeKind::Drop => "/drop",
             ChangeKind::Replay => "/replay",
+            ChangeKind::Retry => "/retry",
             ChangeKind::Release => "/release",
             ChangeKind::Purge => "/purge",
         }
@@ -171,6 +173,7 @@ impl ChangeKind {
         match self {
             ChangeKind::Drop => "drop",
             ChangeKind::Replay => "replay",
+            ChangeKind::Retry => "retry",
             ChangeKind::Release => "release",
             ChangeKind::Purge => "purge",
         }
@@ -180,6 +183,7 @@ impl ChangeKind {
         match self {
             ChangeKind::Drop => "dropped",
             ChangeKind::Replay => "replayed",
+            ChangeKind::Retry => "retried",
             ChangeKind::Release => "released",
             ChangeKind::Purge => "purged",
         }

@@ -1,9 +1,9 @@
 //! Calls the admin listener of a running inbox.
 
 use super::change::ChangeKind;
-use crate::env::read_env;
+use crate::env::read_token;
 use crate::net_error::cause;
-use crate::option::parse_url;
+use crate::option::{UsageError, parse_admin_url};
 use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{
     ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest,
@@ -20,8 +20,8 @@ use std::time::Duration;
 /// The address of a running inbox.
 #[derive(clap::Args)]
 pub(super) struct AdminArgs {
-    /// The URL of the inbox's admin listener
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085", value_parser = parse_url)]
+    /// The inbox's admin listener: a URL, or HOST:PORT with http on this machine and https elsewhere
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085", value_parser = parse_admin_url)]
     admin: Url,
     /// The environment variable with the admin listener's token
     #[arg(long, value_name = "NAME")]
@@ -34,11 +34,6 @@ pub(super) struct InboxClient {
     base: Url,
     token: Option<String>,
 }
-
-/// The inbox refuses the request as wrong usage (400).
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct UsageError(String);
 
 /// No inbox answers, or it cannot work. The next request fails too.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +64,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl AdminArgs {
     pub(super) fn connect(self) -> Result<InboxClient> {
-        let token = self.admin_token_env.as_deref().map(read_env).transpose()?;
+        let token = self.admin_token_env.as_deref().map(read_token).transpose()?;
         // A redirect would send the token to another address.
         let mut client = Client::builder().no_proxy().redirect(Policy::none());
         if self.admin.scheme() == "http" {
@@ -172,6 +167,7 @@ impl InboxClient {
             return Err(self.unexpected(status));
         };
         Err(match status {
+            // The values of the command line, so 400 is wrong usage.
             StatusCode::BAD_REQUEST => UsageError(detail).into(),
             StatusCode::UNAUTHORIZED => InboxUnreachable::Unauthorized { url: self.base.clone() }.into(),
             StatusCode::SERVICE_UNAVAILABLE => InboxUnreachable::Unavailable(detail).into(),

@@ -4,10 +4,13 @@ mod csv;
 
 use super::client::{AdminArgs, InboxClient, is_unreachable};
 use super::report::entries;
+use crate::option::UsageError;
 use crate::output::{eprint_line, print_json, print_line};
 use crate::progress::Progress;
 use anyhow::{Result, bail};
-use blobgate_inbox::service::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
+use blobgate_inbox::service::{
+    ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch, read_generation, read_hook, read_job,
+};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,13 +20,13 @@ use std::process::ExitCode;
 #[group(id = "subject", args = ["hook", "csv"], required = true)]
 pub(crate) struct Args {
     /// The hook of its webhook
-    #[arg(long, value_name = "HOOK", requires_all = ["generation", "job"])]
+    #[arg(long, value_name = "HOOK", requires_all = ["generation", "job"], value_parser = read_hook)]
     hook: Option<String>,
     /// The generation_id from RunBlob's answer
-    #[arg(long, value_name = "ID", requires_all = ["hook", "job"])]
+    #[arg(long, value_name = "ID", requires_all = ["hook", "job"], value_parser = read_generation)]
     generation: Option<String>,
     /// Your own reference, as in the callback token
-    #[arg(long, value_name = "JOB", requires_all = ["hook", "generation"])]
+    #[arg(long, value_name = "JOB", requires_all = ["hook", "generation"], value_parser = read_job)]
     job: Option<String>,
     /// A file with a line hook,generation_id,job for each generation; the header line is optional
     #[arg(long, value_name = "FILE")]
@@ -60,7 +63,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         return announce_all(&inbox, csv::read(&file)?, args.json).await;
     }
     let (Some(hook), Some(generation_id), Some(job)) = (args.hook, args.generation, args.job) else {
-        bail!("no generation is named. Pass --hook, --generation and --job, or --csv");
+        bail!(UsageError("no generation is named. Pass --hook, --generation and --job, or --csv".to_owned()));
     };
     let answer = inbox.expect(&ExpectRequest { hook, generation_id, job }).await?;
     show(&answer, args.json)?;

@@ -4,14 +4,14 @@ use super::client::{AdminArgs, InboxClient};
 use super::filter::FilterArgs;
 use super::report::entries;
 use super::tail::START;
+use crate::end_signals::until_signal;
+use crate::new_file::NewFile;
 use crate::output::{eprint_line, escape_json};
 use crate::progress::Progress;
-use anyhow::{Result, anyhow};
-use blobgate_inbox::service::{TailRequest, TailWith};
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use anyhow::Result;
+use blobgate_inbox::service::{TailRequest, TailWith, check_cursor};
+use std::io::{self, BufWriter, ErrorKind, IntoInnerError, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Write entries as JSON, one a line, to a file or to standard output
@@ -24,9 +24,9 @@ pub(crate) struct Args {
     #[arg(long)]
     bodies: bool,
     /// Only entries after this cursor of an earlier `export` or `tail`
-    #[arg(long, value_name = "CURSOR", default_value = START, hide_default_value = true)]
+    #[arg(long, value_name = "CURSOR", default_value = START, hide_default_value = true, value_parser = check_cursor)]
     after: String,
-    /// A new file, readable by its owner only [default: standard output]
+    /// A new file, readable by its owner only, which exists once it is complete [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -56,30 +56,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         TailRequest { filter: args.filter.read(), limit: Some(MAX_PAGE), with, ..TailRequest::default() };
     let until = inbox.tail(&request).await?.next;
     request.until = Some(until.clone());
-    let (mut out, line): (Box<dyn Write>, LineFormat) = match &args.out {
-        Some(path) => {
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let file = file.map_err(|why| {
-                anyhow!("cannot create {}: {why}. Name a new file with --out", path.display())
-            })?;
-            (Box::new(BufWriter::new(file)), |json| json)
-        }
-        None => (Box::new(BufWriter::new(io::stdout())), |json| escape_json(&json).into_owned()),
-    };
-    let mut export = Export { after: args.after, count: 0, progress: Progress::uncounted("exported") };
-    let written = export.write(&inbox, request, &until, &mut out, line).await;
-    let (after, count) = (export.after.clone(), export.count);
-    drop(export);
-    match written {
-        // `head` closes the pipe.
-        Err(error) if is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
-        Err(error) if count > 0 => {
-            return Err(error.context(format!("{} exported. Continue with --after {after}", entries(count))));
-        }
-        written => written?,
+    let export = Export { after: args.after, count: 0, progress: Progress::uncounted("exported") };
+    match &args.out {
+        Some(path) => until_signal(export.to_file(&inbox, request, &until, path)).await,
+        None => export.to_standard_output(&inbox, request, &until).await,
     }
-    eprint_line(format_args!("{} exported. Export later ones with --after {after}", entries(count)));
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The JSON of an entry, unchanged or escaped for a terminal.
@@ -93,6 +74,48 @@ struct Export {
 }
 
 impl Export {
+    /// A failed export leaves no file.
+    async fn to_file(
+        mut self,
+        inbox: &InboxClient,
+        request: TailRequest,
+        until: &str,
+        path: &Path,
+    ) -> Result<ExitCode> {
+        let mut file = BufWriter::new(NewFile::create(path)?);
+        self.write(inbox, request, until, &mut file, |json| json).await?;
+        file.into_inner().map_err(IntoInnerError::into_error)?.publish()?;
+        self.report();
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn to_standard_output(
+        mut self,
+        inbox: &InboxClient,
+        request: TailRequest,
+        until: &str,
+    ) -> Result<ExitCode> {
+        let mut out = BufWriter::new(io::stdout());
+        match self.write(inbox, request, until, &mut out, |json| escape_json(&json).into_owned()).await {
+            // `head` closes the pipe.
+            Err(error) if is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
+            Err(error) if self.count > 0 => {
+                let (count, after) = (entries(self.count), self.after.clone());
+                drop(self);
+                return Err(error.context(format!("{count} exported. Continue with --after {after}")));
+            }
+            written => written?,
+        }
+        self.report();
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn report(self) {
+        let Self { after, count, progress } = self;
+        drop(progress);
+        eprint_line(format_args!("{} exported. Export later ones with --after {after}", entries(count)));
+    }
+
     async fn write(
         &mut self,
         inbox: &InboxClient,

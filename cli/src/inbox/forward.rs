@@ -3,7 +3,7 @@
 use super::report::entries;
 use crate::env::read_env;
 use crate::net_error::cause;
-use crate::option::parse_url;
+use crate::option::{UsageError, parse_url};
 use crate::output::eprint_line;
 use anyhow::{Context, Result, anyhow};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -64,7 +64,8 @@ impl ForwardArgs {
         let Some(base) = self.forward else { return Ok(None) };
         let keys = self.signing_key_env.iter().map(|name| Ok((name.clone(), read_env(name)?)));
         let keys = keys.collect::<Result<Vec<_>>>()?;
-        let keys = if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys)?) };
+        let keys =
+            if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys).map_err(UsageError::new)?) };
         let mut client = Client::builder().no_proxy().redirect(Policy::none());
         if base.scheme() == "http" {
             client = client.tls_certs_only([]);

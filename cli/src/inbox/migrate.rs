@@ -19,7 +19,8 @@ Each version only adds to the tables, so inboxes of the previous version work wi
 Migrate first, then replace the inboxes one by one. An inbox starts on tables of its own version,
 and on newer ones that allow it. A second migration changes nothing.
 
-In PostgreSQL the tables are in the schema blobgate_inbox. The user needs the right to create it.
+In PostgreSQL the tables are in the schema blobgate_inbox. If that exists, the user needs USAGE and
+CREATE on it; otherwise CREATE on the database. Without a change, the rights of serve are enough.
 
 Exit code: 0 when the tables are there, 1 when they are not, 2 for wrong usage.
 

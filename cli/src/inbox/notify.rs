@@ -2,12 +2,11 @@
 
 use super::serve::parse_docs_url;
 use crate::env::read_env;
-use crate::option::exit_with_usage;
+use crate::option::UsageError;
 use crate::output::print_line;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use blobgate::contract::DOCS;
 use blobgate_inbox::{NotificationUrl, Notifications, WebhookKeys};
-use clap::error::ErrorKind;
 use std::process::ExitCode;
 
 /// The receiver of notifications. Its URL stays a text until it is used: a usage error would print it.
@@ -32,31 +31,32 @@ impl NotifyArgs {
     pub(super) fn read(&self, secrets: &InboxSecrets<'_>) -> Result<Option<Notifications>> {
         let Some(url) = &self.notify else {
             if !self.notify_key_env.is_empty() {
-                bail!("--notify-key-env has no use without a receiver. Name its URL with --notify");
+                bail!(usage("--notify-key-env has no use without a receiver. Name its URL with --notify"));
             }
             return Ok(None);
         };
-        let url = NotificationUrl::parse(url).context("cannot use the URL of --notify")?;
+        let url = NotificationUrl::parse(url)
+            .map_err(|error| UsageError(format!("cannot use the URL of --notify: {error}")))?;
         if self.notify_key_env.is_empty() {
-            bail!("--notify signs each call. Name the variable with its key with --notify-key-env");
+            bail!(usage("--notify signs each call. Name the variable with its key with --notify-key-env"));
         }
         let keys = self
             .notify_key_env
             .iter()
             .map(|name| Ok((name.clone(), read_env(name)?)))
             .collect::<Result<Vec<_>>>()?;
-        let parsed = WebhookKeys::parse(&keys)?;
+        let parsed = WebhookKeys::parse(&keys).map_err(UsageError::new)?;
         for (name, key) in &keys {
             if secrets.signing_keys.is_some_and(|signing| signing.are_in(key)) {
-                bail!(
+                bail!(UsageError(format!(
                     "{name} has the gate's signing key: the receiver of notifications could forge events. Set it to another key"
-                );
+                )));
             }
         }
         if secrets.admin_token.is_some_and(|token| parsed.are_in(token)) {
-            bail!(
+            bail!(usage(
                 "the key of notifications is the admin token: their receiver could operate the inbox. Set it to another key"
-            );
+            ));
         }
         Ok(Some(Notifications::new(url, parsed)?))
     }
@@ -85,9 +85,13 @@ Examples:
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let secrets = InboxSecrets { signing_keys: None, admin_token: None };
     let Some(notifications) = args.notify.read(&secrets)? else {
-        exit_with_usage(ErrorKind::MissingRequiredArgument, "no receiver. Name its URL with --notify");
+        bail!(usage("there is no receiver. Name its URL with --notify"));
     };
     notifications.test(&args.docs_url).await?;
     print_line(format_args!("the receiver took the test notification"));
     Ok(ExitCode::SUCCESS)
+}
+
+fn usage(sentence: &str) -> UsageError {
+    UsageError(sentence.to_owned())
 }

@@ -2,9 +2,10 @@
 
 use super::client::AdminArgs;
 use super::filter::event;
+use crate::option::UsageError;
 use crate::output::{eprint_line, print_line};
 use anyhow::Result;
-use blobgate_inbox::service::{EventKind, PauseAnswer, PauseTarget};
+use blobgate_inbox::service::{EventKind, PauseAnswer, PauseTarget, read_hook};
 use std::process::ExitCode;
 
 /// Stop the deliveries of a hook, an event, or an event of a hook
@@ -44,6 +45,8 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let target = args.target.read();
+    // `resume` takes every name: an invalid one may have been paused.
+    target.hook.as_deref().map(read_hook).transpose().map_err(UsageError::new)?;
     let PauseAnswer { changed, note } = args.admin.connect()?.pause(&target).await?;
     let already = if changed { "" } else { " already" };
     print_line(format_args!("{} is{already} paused", name(target.hook.as_deref(), target.event)));

@@ -4,7 +4,7 @@ use super::change::{ChangeKind, ChangeOptions, change};
 use super::client::AdminArgs;
 use super::selection::CommandSelection;
 use anyhow::Result;
-use blobgate_inbox::service::EntryFilter;
+use blobgate_inbox::service::{EntryFilter, read_generation, read_hook, read_job};
 use std::process::ExitCode;
 
 /// Delete the bodies, headers and services' answers of a job or a generation for good
@@ -13,13 +13,13 @@ use std::process::ExitCode;
 #[group(id = "subject", args = ["job", "generation"], required = true, multiple = true)]
 pub(crate) struct Args {
     /// Only entries of this job
-    #[arg(long, value_name = "JOB")]
+    #[arg(long, value_name = "JOB", value_parser = read_job)]
     job: Option<String>,
     /// Only entries of this generation
-    #[arg(long, value_name = "UUID")]
+    #[arg(long, value_name = "UUID", value_parser = read_generation)]
     generation: Option<String>,
     /// Only entries of this hook
-    #[arg(long, value_name = "HOOK")]
+    #[arg(long, value_name = "HOOK", value_parser = read_hook)]
     hook: Option<String>,
     /// A preview without a change
     #[arg(long)]

@@ -32,9 +32,9 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Use it after a change of a rule. The inbox judges each body by the configuration in --config, and
-each head (address, headers, token) by the gate's record of its arrival. An entry that passes
-becomes an ordinary event, unless it contradicts another one.
+Use it after a change of a rule. The inbox judges each body and each stored client address by the
+configuration in --config. It judges the rest of the head (headers, token) by the gate's record of
+its arrival. An entry that passes becomes an ordinary event, unless it contradicts another one.
 
 --waive overrides a reason about the head; the service gets it as blobgate-override. If the
 configuration requires a confirmation (not-confirmed), the reconciler calls the provider, within its
@@ -48,6 +48,7 @@ Exit code: 0 when all pass, 1 when some stay or the inbox is unreachable, 2 for 
 Examples:
   blobgate inbox reevaluate --config envoy.yaml --reason result-url-denied --since 7d --dry-run
   blobgate inbox reevaluate --config envoy.yaml --reason result-url-denied --since 7d
+  blobgate inbox reevaluate --config envoy.yaml --reason source-denied --since 2026-01-31
   blobgate inbox reevaluate --config envoy.yaml --waive token-expired 17";
 
 /// The outcome for all entries.

@@ -2,9 +2,10 @@
 
 use super::backup::contents;
 use super::prompt::confirm;
+use crate::option::UsageError;
 use crate::output::print_line;
 use anyhow::Result;
-use blobgate_inbox::store::Place;
+use blobgate_inbox::store::{CopyError, Place, SourceError};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -57,7 +58,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             return Ok(code);
         }
     }
-    let restored = args.store.restore(&args.from).await?;
+    let restored = args.store.restore(&args.from).await.map_err(|error| match error {
+        CopyError::Postgres | CopyError::Source(_, SourceError::SameFile) => UsageError::new(error).into(),
+        error => anyhow::Error::from(error),
+    })?;
     print_line(format_args!("restored from {}: {}", args.from.display(), contents(&restored.copy)));
     if let Some(replaced) = restored.replaced {
         print_line(format_args!("the replaced store is now {}", replaced.display()));

@@ -1,9 +1,10 @@
 //! `blobgate inbox serve`: runs the inbox.
 
 use super::notify::{InboxSecrets, NotifyArgs};
-use crate::env::read_env;
+use crate::end_signals::EndSignals;
+use crate::env::{read_env, read_token};
 use crate::log::Format;
-use crate::option::{parse_address, parse_envoy_url, parse_time};
+use crate::option::{UsageError, parse_address, parse_envoy_url, parse_time};
 use crate::output::print_line;
 use crate::receiver::cannot_listen;
 use anyhow::{Result, bail};
@@ -13,12 +14,11 @@ use blobgate_inbox::store::Place;
 use blobgate_inbox::{Reconcile, Settings, WebhookKeys};
 use bytesize::ByteSize;
 use reqwest::Url;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Run the inbox: store the gate's events, and deliver them to the services
@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// The address for operators: health, metrics and the other commands
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085", value_parser = parse_address)]
     admin: SocketAddr,
+    /// The address for scrapers, off by default: it answers GET /metrics alone, without a token
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
+    metrics: Option<SocketAddr>,
     /// The URL of Envoy's listener with the service routes
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090", value_parser = parse_envoy_url)]
     deliver_to: Uri,
@@ -55,8 +58,8 @@ pub(crate) struct Args {
     /// The attempts a second on a route after an outage; the rate doubles every 10 s until the backlog is gone
     #[arg(long, value_name = "N", default_value = "100")]
     drain_rate: NonZeroU32,
-    /// The limit of stored bytes; near it, the inbox deletes the oldest delivered bodies
-    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
+    /// The limit of stored bytes, 1MB or more; near it, the inbox deletes the oldest delivered bodies
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_limit)]
     limit: i64,
     /// The largest number of events in a transaction, up to 512; 1 turns the group commit off
     #[arg(long, value_name = "N", default_value = "512", value_parser = clap::value_parser!(u16).range(1..=512))]
@@ -98,11 +101,12 @@ blobgate-source: reconcile.
 With --notify, the inbox calls your URL when something needs a person, at most once a kind and
 hour. `blobgate inbox test-notify` shows whether the receiver takes a call.
 
-SIGTERM ends the inbox within 25 s. Until then it finishes attempts and stores events. `kill -9`
+SIGTERM, SIGINT or SIGHUP ends the inbox within 25 s. Until then it finishes attempts and stores events. `kill -9`
 loses nothing.
 
 The admin listener answers /livez (the process runs), /healthz (the store accepts events), /readyz
-(the inbox accepts events), /metrics, and the other commands.
+(the inbox accepts events), /metrics, and the other commands. A scraper needs no such right: with
+--metrics, a listener of its own answers /metrics and nothing else.
 
 Exit code: 0 when a signal ended it, 1 when it cannot start or continue, 2 for wrong usage.
 
@@ -115,14 +119,17 @@ Examples:
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if args.signing_key_env.is_empty() && !args.listen.ip().is_loopback() && !args.insecure {
-        bail!(
+        bail!(UsageError(format!(
             "other machines can reach {}. Name the gate's signing key with --signing-key-env, or pass --insecure",
             args.listen
-        );
+        )));
     }
-    let admin_token = args.admin_token_env.as_deref().map(read_env).transpose()?;
+    let admin_token = args.admin_token_env.as_deref().map(read_token).transpose()?;
     if admin_token.is_none() && !args.admin.ip().is_loopback() {
-        bail!("other machines can reach {}. Name a token with --admin-token-env", args.admin);
+        bail!(UsageError(format!(
+            "other machines can reach {}. Name a token with --admin-token-env",
+            args.admin
+        )));
     }
     let keys = || -> Result<Option<WebhookKeys>> {
         let keys = args
@@ -130,30 +137,41 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             .iter()
             .map(|name| Ok((name.clone(), read_env(name)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys)?) })
+        Ok(if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys).map_err(UsageError::new)?) })
     };
     let (sign, verify) = (keys()?, keys()?);
     if let (Some(keys), Some(token), Some(name)) = (&sign, &admin_token, &args.admin_token_env)
         && keys.are_in(token)
     {
-        bail!(
+        bail!(UsageError(format!(
             "{name} has the signing key as admin token: operators could forge events. Set it to another value"
-        );
+        )));
+    }
+    if args.listen == args.admin && args.listen.port() != 0 {
+        bail!(UsageError(format!("--listen and --admin are both {}. Name two ports", args.listen)));
     }
 
     let secrets = InboxSecrets { signing_keys: sign.as_ref(), admin_token: admin_token.as_deref() };
     let notify = args.notify.read(&secrets)?;
 
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut signals = EndSignals::watch()?;
     let receive = listen(args.listen, "--listen").await?;
     let admin = listen(args.admin, "--admin").await?;
-    let ready =
+    let metrics = match args.metrics {
+        Some(address) => Some(listen(address, "--metrics").await?),
+        None => None,
+    };
+    let mut ready =
         format!("inbox listens on http://{}, admin http://{}", receive.local_addr()?, admin.local_addr()?);
+    if let Some(metrics) = &metrics {
+        ready.push_str(&format!(", metrics http://{}", metrics.local_addr()?));
+    }
     let ending = CancellationToken::new();
     let settings = Settings {
         store: args.store,
         receive,
         admin,
+        metrics,
         deliver_to: args.deliver_to,
         sign,
         verify,
@@ -172,13 +190,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         docs: args.docs_url,
         notify,
     };
-    let serving = blobgate_inbox::serve(settings, ending.clone());
+    let serving = blobgate_inbox::serve(settings, ending.clone(), || print_line(format_args!("{ready}")));
     let end_requested = async {
-        tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+        signals.next().await;
         ending.cancel();
         std::future::pending::<()>().await;
     };
-    print_line(format_args!("{ready}"));
     tokio::select! {
         ended = serving => ended?,
         () = end_requested => (),
@@ -190,33 +207,56 @@ async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| cannot_listen(address, option, &error))
 }
 
-/// A text that is no size.
+/// A value of `--limit` that is no size, or too small.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no size. Write 500MB or 10GiB")]
-struct InvalidSize(String);
-
-/// Parses `500MB`, `10GiB` or `1000000`.
-fn parse_size(text: &str) -> Result<i64, InvalidSize> {
-    let bytes = text.trim().parse::<ByteSize>().ok().and_then(|size| i64::try_from(size.as_u64()).ok());
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| InvalidSize(text.to_owned()))
+enum InvalidLimit {
+    #[error("{0:?} is no size. Write 500MB or 10GiB")]
+    NoSize(String),
+    #[error("it is under 1MB, the size of the largest event. Write 500MB or 10GiB")]
+    TooSmall,
 }
 
-/// A text that is no base URL of the documentation.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no base URL of the documentation. Write http(s)://HOST/PATH, without ? and #")]
-pub(super) struct InvalidDocsUrl(String);
+/// The largest body that the gate forwards, its `max_body_bytes`.
+const MIN_LIMIT: i64 = 1_000_000;
 
-/// Parses `https://docs.example`, without a query or a fragment, and removes a `/` at the end.
+/// Parses `500MB`, `10GiB` or `1000000`.
+fn parse_limit(text: &str) -> Result<i64, InvalidLimit> {
+    let bytes = text.trim().parse::<ByteSize>().ok().and_then(|size| i64::try_from(size.as_u64()).ok());
+    let bytes = bytes.ok_or_else(|| InvalidLimit::NoSize(text.to_owned()))?;
+    if bytes < MIN_LIMIT { Err(InvalidLimit::TooSmall) } else { Ok(bytes) }
+}
+
+/// A text that is no base URL of the documentation. It does not show the text, which may contain a password.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it is no base URL of the documentation. Write https://HOST/PATH, or http:// on this machine, without a user, ? and #"
+)]
+pub(super) struct InvalidDocsUrl;
+
+/// Parses `https://docs.example`, and removes a `/` at the end. Plain HTTP is for a book on this machine.
 pub(super) fn parse_docs_url(text: &str) -> Result<String, InvalidDocsUrl> {
-    let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
-    let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
-    let url = url.ok_or_else(|| InvalidDocsUrl(text.to_owned()))?;
+    let is_base = |url: &Url| {
+        let is_private = match url.scheme() {
+            "https" => url.has_host(),
+            "http" => is_loopback(url),
+            _ => false,
+        };
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        is_private && !has_user && url.query().is_none() && url.fragment().is_none()
+    };
+    let url = Url::parse(text).ok().filter(is_base).ok_or(InvalidDocsUrl)?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{InvalidDocsUrl, InvalidSize, parse_docs_url, parse_size};
+    use super::{InvalidDocsUrl, InvalidLimit, parse_docs_url, parse_limit};
 
     #[test]
     fn reads_the_docs_url() {
@@ -224,23 +264,37 @@ mod tests {
             ("https://docs.example", "https://docs.example"),
             ("https://docs.example/", "https://docs.example"),
             ("http://127.0.0.1:8000/book/", "http://127.0.0.1:8000/book"),
+            ("http://[::1]:8000", "http://[::1]:8000"),
+            ("http://localhost:8000", "http://localhost:8000"),
+            ("HTTPS://Docs.example/Book", "https://docs.example/Book"),
         ] {
             assert_eq!(parse_docs_url(text), Ok(url.to_owned()));
         }
-        for text in
-            ["", "docs.example", "ftp://docs.example", "https://docs.example/?a", "https://docs.example/#a"]
-        {
-            assert_eq!(parse_docs_url(text), Err(InvalidDocsUrl(text.to_owned())));
+        for text in [
+            "",
+            "docs.example",
+            "ftp://docs.example",
+            "https://docs.example/?a",
+            "https://docs.example/#a",
+            "http://docs.example",
+            "http://127.0.0.1.example",
+            "http://localhost.example",
+            "https://user@docs.example",
+            "https://:secret@docs.example",
+            "http://user:secret@127.0.0.1",
+            "https://",
+        ] {
+            assert_eq!(parse_docs_url(text), Err(InvalidDocsUrl), "{text}");
         }
     }
 
     #[test]
-    fn reads_sizes() {
+    fn reads_limits() {
         for (text, bytes) in [
-            ("1", 1),
             ("1000000", 1_000_000),
             ("9223372036854775807", i64::MAX),
-            ("3KiB", 3_072),
+            ("1MB", 1_000_000),
+            ("977KiB", 1_000_448),
             ("500MB", 500_000_000),
             ("500 MB", 500_000_000),
             ("2MiB", 2_097_152),
@@ -250,12 +304,13 @@ mod tests {
             ("1.5GiB", 1_610_612_736),
             ("20TiB", 21_990_232_555_520),
         ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+            assert_eq!(parse_limit(text), Ok(bytes), "{text}");
         }
-        for text in
-            ["", "0", "-5", "GiB", "12 potatoes", "0MB", "9223372036854775808", "99999999TiB", "1e3", "NaN"]
-        {
-            assert_eq!(parse_size(text), Err(InvalidSize(text.to_owned())));
+        for text in ["", "-5", "GiB", "12 potatoes", "9223372036854775808", "99999999TiB", "1e9", "NaN"] {
+            assert_eq!(parse_limit(text), Err(InvalidLimit::NoSize(text.to_owned())));
+        }
+        for text in ["0", "10", "0MB", "3KiB", "999999"] {
+            assert_eq!(parse_limit(text), Err(InvalidLimit::TooSmall), "{text}");
         }
     }
 }

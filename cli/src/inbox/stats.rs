@@ -26,7 +26,11 @@ not answer: the inbox then probes it with single attempts. The counts are of the
 several inboxes share the store, each shows the routes that it found down itself. DELIVERED counts
 the last 24 hours.
 
-Exit code: 0 when it shows them, 1 when the inbox is unreachable, 2 for wrong usage.
+\"answers 4xx\" and the like stand where the newest attempt on a route failed.
+
+Exit code: 0 when the inbox takes and delivers events; 1 when it refuses some, when a route is down or
+fails, when an entry is dead or a generation overdue, and when the inbox is unreachable; 2 for wrong
+usage. Quarantined and paused entries wait for a person and are no failure.
 
 Examples:
   blobgate inbox stats
@@ -37,12 +41,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let stats = args.admin.connect()?.stats().await?;
     if args.json {
         print_json(serde_json::to_string_pretty(&stats)?);
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        for line in all_lines(&stats) {
+            print_line(format_args!("{line}"));
+        }
     }
-    for line in all_lines(&stats) {
-        print_line(format_args!("{line}"));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(if stats.has_problem() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn all_lines(stats: &InboxStats) -> Vec<String> {
@@ -72,34 +76,38 @@ fn all_lines(stats: &InboxStats) -> Vec<String> {
         format!("quarantined     {}", or_none(quarantined)),
         format!("paused          {}", or_none(paused)),
         format!("oldest waiting  {waits}"),
+        format!("overdue         {}", stats.overdue),
         format!("stored          {}", size(stats.bytes)),
         format!("tombstones      {}", stats.tombstones),
     ]);
     all.extend(
         stats.rescued.iter().map(|path| format!("rescued         {path}. Restore it, or move it away")),
     );
-    all.extend(
-        stats
-            .faults
-            .iter()
-            .map(|fault| format!("not ready       {} since {}: {}", fault.reason, fault.since, fault.detail)),
-    );
+    if let Some(refused) = &stats.refused {
+        all.push(format!("refused         {} at {}: the newest delivery", refused.reason, refused.at));
+    }
+    all.extend(stats.faults.iter().map(|fault| {
+        let label = if fault.partial { "refuses some" } else { "not ready" };
+        format!("{label:15} {} since {}: {}", fault.reason, fault.since, fault.detail)
+    }));
     all
 }
 
 fn row(route: &RouteStats) -> [String; 6] {
-    let status = match (route.paused, route.down) {
-        (true, true) => "paused, down",
-        (true, false) => "paused",
-        (false, true) => "down",
-        (false, false) => "",
-    };
+    let failing = route.failing.as_ref().map(|failing| match failing.outcome.as_str() {
+        "unanswered" => format!("does not answer since {}", failing.since),
+        "other" => format!("answers another status since {}", failing.since),
+        outcome => format!("answers {outcome} since {}", failing.since),
+    });
+    let paused = route.paused.then(|| "paused".to_owned());
+    let down = route.down.then(|| "down".to_owned());
+    let status: Vec<_> = [paused, down, failing].into_iter().flatten().collect();
     [
         route.route.clone(),
         route.waiting.to_string(),
         route.in_flight.to_string(),
         route.delivered_last_day.to_string(),
         route.dead.to_string(),
-        status.to_owned(),
+        status.join(", "),
     ]
 }

@@ -1,15 +1,16 @@
 //! `blobgate inbox tail`: shows and copies new entries.
 
-use super::client::{AdminArgs, InboxClient, UsageError};
+use super::client::{AdminArgs, InboxClient};
 use super::filter::FilterArgs;
 use super::forward::{CopyOutcome, ForwardArgs, Forwarder};
+use crate::end_signals::EndSignals;
+use crate::option::UsageError;
 use crate::output::{eprint_line, print_json, print_line};
 use anyhow::Result;
-use blobgate_inbox::service::{EntrySummary, TailEntry, TailPage, TailRequest, TailWith};
+use blobgate_inbox::service::{EntrySummary, TailEntry, TailPage, TailRequest, TailWith, check_cursor};
 use serde_json::Value;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 /// Show new entries, and copy them to a developer's machine
@@ -19,7 +20,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     filter: FilterArgs,
     /// The cursor of an earlier `tail` or `export` to continue from [default: now]
-    #[arg(long, value_name = "CURSOR", conflicts_with = "since")]
+    #[arg(long, value_name = "CURSOR", conflicts_with = "since", value_parser = check_cursor)]
     after: Option<String>,
     #[command(flatten)]
     forward: ForwardArgs,
@@ -74,13 +75,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let mut tail = Tail { inbox, request, json: args.json, forward };
     // Without an inbox at the start, the command fails at once.
     let first = tail.page(after.as_deref()).await?;
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let end_requested = async {
-        tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
-    };
+    let mut signals = EndSignals::watch()?;
     let ended = tokio::select! {
         ended = tail.follow(first, &mut after) => ended,
-        () = end_requested => Ok(()),
+        _ = signals.next() => Ok(()),
     };
     if let Some(forward) = &tail.forward {
         eprint_line(format_args!("{forward}"));

@@ -1,7 +1,7 @@
 //! The URL of a hook, without its token.
 
+use crate::option::is_this_machine;
 use reqwest::Url;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// The token's place in a hook's path, as in the gate's configuration.
@@ -63,12 +63,4 @@ impl FromStr for CallbackUrl {
         }
         Ok(Self(url))
     }
-}
-
-fn is_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let v6 = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
-        || v6.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback())
 }

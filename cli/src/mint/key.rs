@@ -1,5 +1,6 @@
 //! The key of a minter: sources, forms and signatures.
 
+use crate::option::UsageError;
 use anyhow::{Result, anyhow, bail, ensure};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64URL};
@@ -54,13 +55,16 @@ impl MintKey {
 
     pub(super) fn from_environment(variable: &str) -> Result<Self> {
         match std::env::var_os(variable).filter(|value| !value.is_empty()) {
-            Some(value) => Self::parse(value.into_vec()),
+            Some(value) => Ok(Self::parse(value.into_vec()).map_err(UsageError::new)?),
             None if variable == VARIABLE => {
-                bail!("no key: {VARIABLE} is not set. Set it, or name a file with --key-file")
+                bail!(UsageError(format!(
+                    "no key: {VARIABLE} is not set. Set it, or name a file with --key-file"
+                )))
             }
-            None => {
-                bail!("no key: the environment variable of --key-env is not set. Set it, or name another")
-            }
+            None => bail!(UsageError(
+                "no key: the environment variable of --key-env is not set. Set it, or name another"
+                    .to_owned()
+            )),
         }
     }
 

@@ -2,11 +2,10 @@
 
 use super::claims::Kid;
 use super::key::{self, Algorithm, EncodedKey, MintKey};
+use crate::new_file::NewFile;
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Write;
 use std::path::Path;
 use time::OffsetDateTime;
 
@@ -33,17 +32,9 @@ struct NewKey {
 
 impl NewKey {
     fn save(&self, file: &Path) -> Result<()> {
-        let mut to =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(|error| {
-                match error.kind() {
-                    io::ErrorKind::AlreadyExists => {
-                        anyhow!("cannot create {}: it exists. Name a new file with --out", file.display())
-                    }
-                    _ => anyhow!("cannot create {}: {error}. Name another file with --out", file.display()),
-                }
-            })?;
+        let mut to = NewFile::create(file)?;
         writeln!(to, "{}", self.private.0)?;
-        Ok(to.sync_all()?)
+        to.publish()
     }
 
     /// The line under `token.keys`.

@@ -2,6 +2,7 @@
 
 use super::lifecycle::Sandbox;
 use super::report;
+use crate::option::UsageError;
 use crate::receiver::sha256;
 use anyhow::{Context, Result, anyhow, bail};
 use axum::Json;
@@ -23,10 +24,11 @@ impl ApiKey {
     pub(super) fn find(file: Option<&Path>) -> Result<Self> {
         let Some(file) = file else {
             return match std::env::var(VARIABLE) {
-                Ok(key) => Self::new(&key).with_context(|| format!("cannot use {VARIABLE} as API key")),
-                Err(_) => {
-                    bail!("no API key: {VARIABLE} is not set. Set it, or name a file with --api-key-file")
-                }
+                Ok(key) => Ok(Self::new(&key)
+                    .map_err(|why| UsageError(format!("cannot use {VARIABLE} as API key: {why}")))?),
+                Err(_) => bail!(UsageError(format!(
+                    "no API key: {VARIABLE} is not set. Set it, or name a file with --api-key-file"
+                ))),
             };
         };
         let name = file.display();

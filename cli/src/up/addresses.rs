@@ -1,6 +1,7 @@
 //! The addresses of all parts: Envoy's listeners and clusters in `./envoy.yaml`.
 
 use super::Error;
+use crate::envoy_yaml::parse_yaml;
 use serde_json::Value;
 use std::net::SocketAddr;
 
@@ -34,8 +35,7 @@ impl Addresses {
     }
 
     fn parse(text: &str, admin: SocketAddr) -> Result<Self, Error> {
-        let yaml: Value = serde_saphyr::from_str(text)
-            .map_err(|error| Error::NotYaml(error.without_snippet().to_string()))?;
+        let yaml = parse_yaml(text).map_err(Error::NotYaml)?;
         let listener = |name| address(&yaml, "listener", name, "/address");
         let cluster = |name| {
             address(&yaml, "cluster", name, "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address")

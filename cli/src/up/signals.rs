@@ -1,5 +1,6 @@
 //! Requests from outside: signals, and the end of the parent process.
 
+use crate::end_signals::EndSignals;
 use std::io;
 use std::os::unix::process::parent_id;
 use std::time::Duration;
@@ -15,9 +16,7 @@ pub(super) enum SignalRequest {
 }
 
 pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
+    end: EndSignals,
     again: Signal,
     parent: u32,
     look: Interval,
@@ -26,9 +25,7 @@ pub(super) struct Signals {
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            end: EndSignals::watch()?,
             again: signal(SignalKind::user_defined1())?,
             parent: parent_id(),
             look: interval(Duration::from_secs(1)),
@@ -39,9 +36,7 @@ impl Signals {
     pub(super) async fn next(&mut self) -> SignalRequest {
         loop {
             tokio::select! {
-                _ = self.interrupt.recv() => return SignalRequest::End("Ctrl-C"),
-                _ = self.terminate.recv() => return SignalRequest::End("SIGTERM"),
-                _ = self.hangup.recv() => return SignalRequest::End("SIGHUP"),
+                signal = self.end.next() => return SignalRequest::End(signal),
                 _ = self.again.recv() => return SignalRequest::StartAgain,
                 // A killed `make` sends no signal.
                 _ = self.look.tick() => if parent_id() != self.parent {

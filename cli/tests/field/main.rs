@@ -16,16 +16,21 @@ mod edge;
 mod ending;
 mod environment;
 mod failing_events;
+mod false_alarms;
 mod files;
 mod health;
 mod locks;
+mod log_size;
 mod names;
 mod notifications;
 mod pages;
 mod quarantine;
 mod release;
 mod requests;
+mod retry;
+mod rights;
 mod smoke;
+mod starting;
 mod whole;
 
 /// The tool under test.

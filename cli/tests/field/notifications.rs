@@ -334,7 +334,7 @@ fn refuses_a_key_that_forges_and_a_url_that_leaks() {
         command.env("KEY", KEY).env("GATE_KEY", GATE_KEY).env("TEXT", "a word");
         let done = command.output().unwrap();
         let text = String::from_utf8(done.stderr).unwrap();
-        assert!(done.status.code() == Some(1) && !text.contains("secret") && !text.contains(KEY), "{text}");
+        assert!(done.status.code() == Some(2) && !text.contains("secret") && !text.contains(KEY), "{text}");
         text
     };
     const URL: &str = "https://hooks.example/secret";

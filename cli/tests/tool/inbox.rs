@@ -71,6 +71,10 @@ impl TestStore {
         Self { url, _directory: Some(directory), _cluster: None }.with_tables()
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// A store in a cluster of the caller.
     pub(crate) fn of(cluster: &Cluster) -> Self {
         Self::at(cluster.database()).with_tables()

@@ -13,5 +13,7 @@ mod mint;
 mod receiver;
 mod running;
 mod sandbox;
+mod signals;
 mod up;
+mod usage;
 mod webhook;

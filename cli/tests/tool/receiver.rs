@@ -180,7 +180,7 @@ fn reports_a_directory_that_it_cannot_create() {
 
 #[tokio::test]
 async fn ends_by_signal_with_an_open_connection() {
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP"] {
         let receiver = RunningReceiver::start("video");
         let client = client(); // Keeps its connection until it is dropped.
         assert_eq!(client.get(receiver.url("/healthz")).send().await.unwrap().status(), 200);

@@ -79,11 +79,22 @@ impl RunningTool {
         self.lines.try_recv().is_ok()
     }
 
+    pub(crate) fn signal(&self, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("bash").args(["-c", &kill]).status().unwrap().success());
+    }
+
     /// Ends it by SIGINT. Returns its standard error, which has to be a pipe.
     #[track_caller]
-    pub(crate) fn interrupted(mut self) -> String {
+    pub(crate) fn interrupted(self) -> String {
+        self.ended_by("INT")
+    }
+
+    /// Ends it by a signal. Returns its standard error, which has to be a pipe.
+    #[track_caller]
+    pub(crate) fn ended_by(mut self, signal: &str) -> String {
         let mut stderr = self.child.stderr.take().unwrap();
-        let (status, _) = self.end_by("INT");
+        let (status, _) = self.end_by(signal);
         assert!(status.success());
         let mut message = String::new();
         stderr.read_to_string(&mut message).unwrap();
@@ -93,8 +104,7 @@ impl RunningTool {
     /// Sends a signal, and waits for the end. Returns the unread lines.
     #[track_caller]
     pub(crate) fn end_by(mut self, signal: &str) -> (ExitStatus, Vec<String>) {
-        let kill = format!("kill -{signal} {}", self.child.id());
-        assert!(Command::new("bash").args(["-c", &kill]).status().unwrap().success());
+        self.signal(signal);
         let until = Instant::now() + DEADLINE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -56,8 +56,8 @@ CREATE INDEX entry_waiting ON entry (route, behind, due_at, id) WHERE state = 'w
 -- First attempts and retries have separate indexes, so that neither waits for the other.
 CREATE INDEX entry_first ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts = 0;
 CREATE INDEX entry_again ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts > 0;
--- The age of the oldest waiting entry. The expression keeps the planner from using this index for the due entries of a route.
-CREATE INDEX entry_oldest ON entry ((CASE state WHEN 'waiting' THEN received_at END))
+-- The age of a route's oldest waiting entry. The expression keeps the planner from using this index for the due entries of a route.
+CREATE INDEX entry_oldest ON entry (route, (CASE state WHEN 'waiting' THEN received_at END))
 WHERE (CASE state WHEN 'waiting' THEN received_at END) IS NOT NULL;
 CREATE INDEX entry_in_flight ON entry (lease_until) WHERE state = 'in_flight';
 CREATE INDEX entry_left ON entry (state, id) WHERE state IN ('dead', 'quarantined');
@@ -150,7 +150,7 @@ CREATE TABLE entry_sum_folded (
     since bigint NOT NULL, -- -1: all entries; otherwise the entries delivered in these ten minutes, for a day
     lane text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL,
-    route text COLLATE "C" NOT NULL, -- '' without a route
+    route text COLLATE "C" NOT NULL, -- HOOK/quarantined without a route
     reason text COLLATE "C" NOT NULL, -- '' outside the lane `quarantine`
     entries bigint NOT NULL,
     bytes bigint NOT NULL,
@@ -182,12 +182,12 @@ SELECT since, lane, state, route, reason, entries, bytes, tombstones FROM entry_
 CREATE FUNCTION entry_sum_insert() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = blobgate_inbox, pg_temp AS $$
 BEGIN
     INSERT INTO entry_sum_change (since, lane, state, route, reason, entries, bytes, tombstones)
-    SELECT -1, lane, state, coalesce(route, ''), CASE lane WHEN 'quarantine' THEN coalesce(reason, '') ELSE '' END,
+    SELECT -1, lane, state, coalesce(route, hook || '/quarantined'), CASE lane WHEN 'quarantine' THEN coalesce(reason, '') ELSE '' END,
         count(*), sum(size), count(*) FILTER (WHERE size = 0)
-    FROM new_rows GROUP BY lane, state, route, reason
+    FROM new_rows GROUP BY lane, state, 4, reason
     UNION ALL
-    SELECT ended_at / 600000000 * 600000000, '', state, coalesce(route, ''), '', count(*), 0, 0
-    FROM new_rows WHERE state = 'delivered' AND ended_at IS NOT NULL GROUP BY ended_at / 600000000, state, route;
+    SELECT ended_at / 600000000 * 600000000, '', state, coalesce(route, hook || '/quarantined'), '', count(*), 0, 0
+    FROM new_rows WHERE state = 'delivered' AND ended_at IS NOT NULL GROUP BY ended_at / 600000000, state, 4;
     RETURN NULL;
 END $$;
 
@@ -196,19 +196,19 @@ BEGIN
     INSERT INTO entry_sum_change (since, lane, state, route, reason, entries, bytes, tombstones)
     SELECT since, lane, state, route, reason, sum(n), sum(bytes), sum(tombstones)
     FROM (
-        SELECT -1::bigint AS since, lane, state, coalesce(route, '') AS route,
+        SELECT -1::bigint AS since, lane, state, coalesce(route, hook || '/quarantined') AS route,
             CASE lane WHEN 'quarantine' THEN coalesce(reason, '') ELSE '' END AS reason,
             1 AS n, size AS bytes, (size = 0)::int AS tombstones
         FROM new_rows
         UNION ALL
-        SELECT -1, lane, state, coalesce(route, ''), CASE lane WHEN 'quarantine' THEN coalesce(reason, '') ELSE '' END,
+        SELECT -1, lane, state, coalesce(route, hook || '/quarantined'), CASE lane WHEN 'quarantine' THEN coalesce(reason, '') ELSE '' END,
             -1, -size, -(size = 0)::int
         FROM old_rows
         UNION ALL
-        SELECT ended_at / 600000000 * 600000000, '', state, coalesce(route, ''), '', 1, 0, 0
+        SELECT ended_at / 600000000 * 600000000, '', state, coalesce(route, hook || '/quarantined'), '', 1, 0, 0
         FROM new_rows WHERE state = 'delivered' AND ended_at IS NOT NULL
         UNION ALL
-        SELECT ended_at / 600000000 * 600000000, '', state, coalesce(route, ''), '', -1, 0, 0
+        SELECT ended_at / 600000000 * 600000000, '', state, coalesce(route, hook || '/quarantined'), '', -1, 0, 0
         FROM old_rows WHERE state = 'delivered' AND ended_at IS NOT NULL
     ) AS k
     GROUP BY since, lane, state, route, reason HAVING sum(n) <> 0 OR sum(bytes) <> 0 OR sum(tombstones) <> 0;
@@ -218,11 +218,11 @@ END $$;
 CREATE FUNCTION entry_sum_delete() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = blobgate_inbox, pg_temp AS $$
 BEGIN
     INSERT INTO entry_sum_change (since, lane, state, route, reason, entries, bytes, tombstones)
-    SELECT -1, lane, state, coalesce(route, ''), CASE lane WHEN 'quarantine' THEN coalesce(reason, '') ELSE '' END,
+    SELECT -1, lane, state, coalesce(route, hook || '/quarantined'), CASE lane WHEN 'quarantine' THEN coalesce(reason, '') ELSE '' END,
         -count(*), -sum(size), -(count(*) FILTER (WHERE size = 0))
     FROM old_rows GROUP BY 2, 3, 4, 5;
     INSERT INTO entry_sum_change (since, lane, state, route, reason, entries, bytes, tombstones)
-    SELECT ended_at / 600000000 * 600000000, '', state, coalesce(route, ''), '', -count(*), 0, 0
+    SELECT ended_at / 600000000 * 600000000, '', state, coalesce(route, hook || '/quarantined'), '', -count(*), 0, 0
     FROM old_rows WHERE state = 'delivered' AND ended_at IS NOT NULL GROUP BY 1, 3, 4;
     RETURN NULL;
 END $$;

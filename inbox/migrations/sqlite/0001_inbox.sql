@@ -50,8 +50,8 @@ CREATE INDEX entry_waiting ON entry (route, behind, due_at, id) WHERE state = 'w
 -- First attempts and retries have separate indexes, so that neither waits for the other.
 CREATE INDEX entry_first ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts = 0;
 CREATE INDEX entry_again ON entry (route, due_at, id) WHERE state = 'waiting' AND attempts > 0;
--- The age of the oldest waiting entry. The expression keeps the planner from using this index for the due entries of a route.
-CREATE INDEX entry_oldest ON entry ((CASE state WHEN 'waiting' THEN received_at END))
+-- The age of a route's oldest waiting entry. The expression keeps the planner from using this index for the due entries of a route.
+CREATE INDEX entry_oldest ON entry (route, (CASE state WHEN 'waiting' THEN received_at END))
 WHERE (CASE state WHEN 'waiting' THEN received_at END) IS NOT NULL;
 CREATE INDEX entry_in_flight ON entry (lease_until) WHERE state = 'in_flight';
 CREATE INDEX entry_left ON entry (state, id) WHERE state IN ('dead', 'quarantined');
@@ -143,7 +143,7 @@ CREATE TABLE entry_sum (
     since INTEGER NOT NULL, -- -1: all entries; otherwise the entries delivered in these ten minutes, for a day
     lane TEXT NOT NULL,
     state TEXT NOT NULL,
-    route TEXT NOT NULL, -- '' without a route
+    route TEXT NOT NULL, -- HOOK/quarantined without a route
     reason TEXT NOT NULL, -- '' outside the lane `quarantine`
     entries INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
@@ -153,14 +153,14 @@ CREATE TABLE entry_sum (
 
 CREATE TRIGGER entry_sum_insert AFTER INSERT ON entry BEGIN
     INSERT INTO entry_sum (since, lane, state, route, reason, entries, bytes, tombstones)
-    VALUES (-1, NEW.lane, NEW.state, coalesce(NEW.route, ''), CASE NEW.lane WHEN 'quarantine' THEN coalesce(NEW.reason, '') ELSE '' END,
+    VALUES (-1, NEW.lane, NEW.state, coalesce(NEW.route, NEW.hook || '/quarantined'), CASE NEW.lane WHEN 'quarantine' THEN coalesce(NEW.reason, '') ELSE '' END,
         1, NEW.size, NEW.size = 0)
     ON CONFLICT DO UPDATE SET entries = entries + 1, bytes = bytes + excluded.bytes, tombstones = tombstones + excluded.tombstones;
 END;
 
 CREATE TRIGGER entry_sum_delete AFTER DELETE ON entry BEGIN
     UPDATE entry_sum SET entries = entries - 1, bytes = bytes - OLD.size, tombstones = tombstones - (OLD.size = 0)
-    WHERE since = -1 AND lane = OLD.lane AND state = OLD.state AND route = coalesce(OLD.route, '')
+    WHERE since = -1 AND lane = OLD.lane AND state = OLD.state AND route = coalesce(OLD.route, OLD.hook || '/quarantined')
         AND reason = CASE OLD.lane WHEN 'quarantine' THEN coalesce(OLD.reason, '') ELSE '' END;
 END;
 
@@ -168,10 +168,10 @@ CREATE TRIGGER entry_sum_update AFTER UPDATE OF lane, state, route, reason, size
 WHEN (OLD.lane, OLD.state, OLD.route, OLD.reason, OLD.size) IS NOT (NEW.lane, NEW.state, NEW.route, NEW.reason, NEW.size)
 BEGIN
     UPDATE entry_sum SET entries = entries - 1, bytes = bytes - OLD.size, tombstones = tombstones - (OLD.size = 0)
-    WHERE since = -1 AND lane = OLD.lane AND state = OLD.state AND route = coalesce(OLD.route, '')
+    WHERE since = -1 AND lane = OLD.lane AND state = OLD.state AND route = coalesce(OLD.route, OLD.hook || '/quarantined')
         AND reason = CASE OLD.lane WHEN 'quarantine' THEN coalesce(OLD.reason, '') ELSE '' END;
     INSERT INTO entry_sum (since, lane, state, route, reason, entries, bytes, tombstones)
-    VALUES (-1, NEW.lane, NEW.state, coalesce(NEW.route, ''), CASE NEW.lane WHEN 'quarantine' THEN coalesce(NEW.reason, '') ELSE '' END,
+    VALUES (-1, NEW.lane, NEW.state, coalesce(NEW.route, NEW.hook || '/quarantined'), CASE NEW.lane WHEN 'quarantine' THEN coalesce(NEW.reason, '') ELSE '' END,
         1, NEW.size, NEW.size = 0)
     ON CONFLICT DO UPDATE SET entries = entries + 1, bytes = bytes + excluded.bytes, tombstones = tombstones + excluded.tombstones;
 END;
@@ -179,13 +179,13 @@ END;
 -- The entries delivered in the last day, by ten minutes. Updates do not restore older rows, which retention has deleted.
 CREATE TRIGGER entry_sum_delivered_insert AFTER INSERT ON entry WHEN NEW.state = 'delivered' AND NEW.ended_at IS NOT NULL BEGIN
     INSERT INTO entry_sum (since, lane, state, route, reason, entries, bytes, tombstones)
-    VALUES (NEW.ended_at / 600000000 * 600000000, '', 'delivered', coalesce(NEW.route, ''), '', 1, 0, 0)
+    VALUES (NEW.ended_at / 600000000 * 600000000, '', 'delivered', coalesce(NEW.route, NEW.hook || '/quarantined'), '', 1, 0, 0)
     ON CONFLICT DO UPDATE SET entries = entries + 1;
 END;
 
 CREATE TRIGGER entry_sum_delivered_delete AFTER DELETE ON entry WHEN OLD.state = 'delivered' BEGIN
     UPDATE entry_sum SET entries = entries - 1
-    WHERE since = OLD.ended_at / 600000000 * 600000000 AND lane = '' AND state = 'delivered' AND route = coalesce(OLD.route, '')
+    WHERE since = OLD.ended_at / 600000000 * 600000000 AND lane = '' AND state = 'delivered' AND route = coalesce(OLD.route, OLD.hook || '/quarantined')
         AND reason = '';
 END;
 
@@ -195,9 +195,9 @@ WHEN (OLD.state = 'delivered' OR NEW.state = 'delivered')
 BEGIN
     UPDATE entry_sum SET entries = entries - 1
     WHERE OLD.state = 'delivered' AND since = OLD.ended_at / 600000000 * 600000000 AND lane = '' AND state = 'delivered'
-        AND route = coalesce(OLD.route, '') AND reason = '';
+        AND route = coalesce(OLD.route, OLD.hook || '/quarantined') AND reason = '';
     INSERT INTO entry_sum (since, lane, state, route, reason, entries, bytes, tombstones)
-    SELECT NEW.ended_at / 600000000 * 600000000, '', 'delivered', coalesce(NEW.route, ''), '', 1, 0, 0
+    SELECT NEW.ended_at / 600000000 * 600000000, '', 'delivered', coalesce(NEW.route, NEW.hook || '/quarantined'), '', 1, 0, 0
     WHERE NEW.state = 'delivered' AND NEW.ended_at IS NOT NULL
     ON CONFLICT DO UPDATE SET entries = entries + 1;
 END;

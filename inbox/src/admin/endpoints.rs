@@ -64,6 +64,10 @@ pub(super) async fn replay(State(admin): AdminState, body: Bytes) -> Result<Resp
     change(&admin, Change::Replay, &body).await
 }
 
+pub(super) async fn retry(State(admin): AdminState, body: Bytes) -> Result<Response, Problem> {
+    change(&admin, Change::Retry(admin.operations.retries.pace()), &body).await
+}
+
 pub(super) async fn discard(State(admin): AdminState, body: Bytes) -> Result<Response, Problem> {
     change(&admin, Change::Drop, &body).await
 }

@@ -1,6 +1,5 @@
 //! The answer to a request that fails: a status and a problem document.
 
-use super::Admin;
 use crate::service::{self, ProblemCode};
 use axum::body::Body;
 use axum::extract::State;
@@ -17,6 +16,8 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 pub(super) enum Problem {
     #[error("no endpoint has this path: see the inbox API's page")]
     NoEndpoint,
+    #[error("the endpoint does not have this method: the Allow header has its methods")]
+    NoMethod,
     #[error("the admin token is missing or wrong: send Authorization: Bearer TOKEN")]
     NoToken,
     #[error(
@@ -36,6 +37,7 @@ impl Problem {
         use service::Error;
         match self {
             Problem::NoEndpoint => ProblemCode::EndpointUnknown,
+            Problem::NoMethod => ProblemCode::MethodDenied,
             Problem::NoToken => ProblemCode::TokenInvalid,
             Problem::HostName => ProblemCode::HostDenied,
             Problem::ContentType => ProblemCode::ContentTypeDenied,
@@ -87,10 +89,25 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Writes the problem document of a response. Only the state has the documentation's address.
-pub(super) async fn write_document(State(admin): State<Arc<Admin>>, mut response: Response) -> Response {
-    let Some(ProblemDetail { code, detail }) = response.extensions_mut().remove() else { return response };
-    let Ok(body) = serde_json::to_vec(&code.document(&admin.docs, detail)) else { return response };
+/// The problem of a response that axum wrote itself.
+fn of_axum(status: StatusCode) -> Option<ProblemDetail> {
+    let (code, detail) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            (ProblemCode::BodyTooLarge, "the body is larger than the endpoint takes: send a smaller one")
+        }
+        status if status.is_client_error() => {
+            (ProblemCode::RequestInvalid, "the path or the query cannot be read: send UTF-8, percent-encoded")
+        }
+        _ => return None,
+    };
+    Some(ProblemDetail { code, detail: detail.to_owned() })
+}
+
+/// Writes the problem document of a response. `docs` is the base URL of the documentation.
+pub(super) async fn write_document(State(docs): State<Arc<str>>, mut response: Response) -> Response {
+    let problem = response.extensions_mut().remove().or_else(|| of_axum(response.status()));
+    let Some(ProblemDetail { code, detail }) = problem else { return response };
+    let Ok(body) = serde_json::to_vec(&code.document(&docs, detail)) else { return response };
     response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
     *response.body_mut() = Body::from(body);
     response

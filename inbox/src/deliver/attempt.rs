@@ -3,6 +3,7 @@
 use crate::arrival::read_headers;
 use crate::attempt_headers::AttemptHeaders;
 use crate::client;
+use crate::deadline;
 use crate::failpoint::die_at;
 use crate::key::WebhookKeys;
 use crate::store::ClaimedEntry;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -124,10 +126,15 @@ impl ServiceClient {
             // The process was suspended for longer than its lease.
             AttemptOutcome::LeaseLost
         } else {
-            tokio::select! {
+            let mut posted = pin!(self.post(entry));
+            let in_time = tokio::select! {
                 biased;
-                outcome = self.post(entry) => outcome,
-                () = ended(lease) => AttemptOutcome::LeaseLost,
+                outcome = &mut posted => Some(outcome),
+                () = ended(lease) => None,
+            };
+            match in_time {
+                Some(outcome) => outcome,
+                None => deadline::soon(posted).await.unwrap_or(AttemptOutcome::LeaseLost),
             }
         };
         AttemptReport { id, lease: number, attempt, outcome, took: started.elapsed() }
@@ -138,17 +145,17 @@ impl ServiceClient {
             Ok(request) => request,
             Err(error) => return AttemptOutcome::Unanswered(format!("cannot send it: {error}")),
         };
-        match tokio::time::timeout(self.target.timeout, self.client.request(request)).await {
-            Ok(Ok(response)) => {
+        match deadline::within(self.target.timeout, self.client.request(request)).await {
+            Some(Ok(response)) => {
                 die_at!("after-service-answer");
                 let status = response.status();
                 let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
-                let body = tokio::time::timeout(self.target.timeout, body).await;
-                let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
+                let body = deadline::within(self.target.timeout, body).await;
+                let body = body.and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
                 let start = body.get(..body.len().min(RECORDED_ANSWER)).unwrap_or_default();
                 AttemptOutcome::Answered(status, printable(start))
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 // The outer errors only say that the request failed.
                 let mut cause: &dyn std::error::Error = &error;
                 while let Some(deeper) = cause.source() {
@@ -156,7 +163,7 @@ impl ServiceClient {
                 }
                 AttemptOutcome::Unanswered(cause.to_string())
             }
-            Err(_) => {
+            None => {
                 AttemptOutcome::Unanswered(format!("no answer within {} s", self.target.timeout.as_secs()))
             }
         }

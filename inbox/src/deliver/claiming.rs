@@ -65,10 +65,11 @@ impl Deliverer {
                 _ => due.push(name),
             }
         }
-        for (name, route) in &self.routes {
+        let health = self.routes.iter().map(|(name, route)| {
             let (is_down, is_paused, in_flight) = (route.is_down(), route.paused, route.in_flight());
-            self.metrics.route(name, RouteHealth { is_down, is_paused, in_flight });
-        }
+            (&**name, RouteHealth { is_down, is_paused, in_flight })
+        });
+        self.metrics.set_health(health);
         Ok(due)
     }
 

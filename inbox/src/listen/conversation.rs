@@ -2,7 +2,7 @@
 
 use super::connections::{CloseReason, ConnectionSlot, GuardedBody, RequestGuard};
 use super::tap::ResetTap;
-use super::{ListenerState, REASON};
+use super::{ListenerName, ListenerState, REASON};
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
 use axum::http::{Request, Response, StatusCode, Version};
@@ -34,7 +34,7 @@ const CLOSING_PAUSE: Duration = Duration::from_millis(100);
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// The reason code of a request that cannot be read.
-const NOT_HTTP: &str = "not-http";
+pub(crate) const NOT_HTTP: &str = "not-http";
 const TOO_LARGE: &str = "its head is over 128 KiB, or has more than 262 headers";
 
 pub(super) fn http() -> Builder<TokioExecutor> {
@@ -114,7 +114,9 @@ impl ListenerState {
     }
 
     fn refused(&self, why: &str) {
-        self.counters.refused(NOT_HTTP);
+        if self.name == ListenerName::Receive {
+            self.counters.refused(NOT_HTTP);
+        }
         if self.refused_log.passes() {
             tracing::warn!(
                 code = NOT_HTTP,

@@ -11,8 +11,10 @@ use tokio::time::Instant;
 
 /// The most connections of gates: four gates with 1,024 each, the `max_connections` of the cluster in `envoy.yaml`.
 const MAX_RECEIVE: usize = 4_096;
-/// The most connections of operators, probes and scrapers.
+/// The most connections of operators and probes, and of scrapers of the admin listener.
 const MAX_ADMIN: usize = 256;
+/// The most connections of scrapers of the metrics listener, which has no token.
+const MAX_METRICS: usize = 32;
 /// Descriptors that the inbox needs itself: for its store, its attempts and the runtime.
 const OWN: usize = 64;
 /// The fewest connections of a listener, however low the limit is.
@@ -58,13 +60,14 @@ impl Descriptors {
     }
 
     /// The most connections of a listener. Of the descriptors that the inbox does not need itself, gates get half, operators an
-    /// eighth, and attempts the rest.
+    /// eighth, scrapers a sixteenth, and attempts the rest.
     pub(super) fn max_connections(&self, name: ListenerName) -> usize {
         let all = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let rest = all.saturating_sub(OWN);
         match name {
             ListenerName::Receive => (rest / 2).clamp(MIN_CONNECTIONS, MAX_RECEIVE),
             ListenerName::Admin => (rest / 8).clamp(MIN_CONNECTIONS, MAX_ADMIN),
+            ListenerName::Metrics => (rest / 16).clamp(MIN_CONNECTIONS, MAX_METRICS),
         }
     }
 

@@ -5,19 +5,7 @@ use blobgate_testkit_book::{check_part, code, items_between, table};
 
 /// What `/metrics` shows once each metric has a sample.
 fn with_a_sample_of_each() -> String {
-    let metrics = Metrics::new();
-    let x = || "x".to_owned();
-    metrics.received(&x());
-    metrics.refused(&x());
-    metrics.quarantined(&QuarantineReason::TokenReused);
-    metrics.attempted(&x(), "x", Duration::ZERO);
-    metrics.reconciled(&x());
-    metrics.commit(1, Duration::ZERO);
-    metrics.route(&x(), RouteHealth { is_down: false, is_paused: false, in_flight: 0 });
-    for gauge in [&metrics.entries, &metrics.bytes] {
-        gauge.get_or_create(&WhatLabel { what: x() }).set(1);
-    }
-    metrics.text().unwrap()
+    tests::with_a_sample_of_each().text(ExpositionFormat::OpenMetrics).unwrap()
 }
 
 #[test]
@@ -53,13 +41,19 @@ fn the_reference_has_each_metric() {
         "metrics",
         "inbox",
         &format!(
-            "## Inbox\n\nThe inbox serves these at `/metrics` of its admin listener, in OpenMetrics' text format.\n\n{}\n\
+            "## Inbox\n\nThe inbox serves these at `/metrics` of its admin listener, and of the metrics listener (`--metrics`). A client that\n\
+             names OpenMetrics in `Accept` gets OpenMetrics 1.0.0, another one Prometheus' text format.\n\n{}\n\
              `reason` of `blobgate_inbox_refused_total` is a [code of the receive listener](inbox-api.md#refusals-of-the-receive-listener),\n\
              or `not-http` for a request that cannot be read. `reason` of `blobgate_inbox_quarantined_total` is a\n\
-             [reason for quarantine](store.md#reasons-for-quarantine). A `route` is `HOOK/EVENT`, or `HOOK/observed/EVENT`.\n\
-             `outcome` of `blobgate_inbox_attempts_total` is `delivered`, `4xx`, `5xx`, `other`, `unanswered` or `lease-lost`. `what` of\n\
-             `blobgate_inbox_bytes` is `all`, `quarantine`, `dead` or `observed`; of `blobgate_inbox_entries` an\n\
-             [entry state](store.md#entry-states).\n\n\
+             [reason for quarantine](store.md#reasons-for-quarantine), or `other` for one of a newer gate. `reason` of\n\
+             `blobgate_inbox_fault` is a [fault](inbox-api.md#health).\n\n\
+             A `route` is `HOOK/EVENT` or `HOOK/observed/EVENT`; of quarantined deliveries, `HOOK/quarantined`. The first 1,000 routes of a\n\
+             process have their name, and all others are `other`.\n\n\
+             `outcome` of `blobgate_inbox_attempts_total` is `delivered`, `4xx`, `5xx`, `other`, `unanswered` or `lease-lost`; of\n\
+             `blobgate_inbox_route_failing` one of `4xx`, `5xx`, `other` and `unanswered`. All four exist from the first attempt of a\n\
+             process on the route. `what` of `blobgate_inbox_bytes` is `all`, `quarantine`, `dead` or `observed`; `state` of\n\
+             `blobgate_inbox_entries` an [entry state](store.md#entry-states). With PostgreSQL there is no `disk_free_bytes`,\n\
+             `disk_size_bytes` and `disk_reserve_bytes`.\n\n\
              ### Reconcile outcomes\n\n\
              The label `outcome` of `blobgate_inbox_reconciliations_total`: one of these, or a\n\
              [confirm outcome](#confirm-outcomes) of the status API.\n\n{}",

@@ -26,6 +26,26 @@ pub(super) enum CallOutcome {
 }
 
 impl CallOutcome {
+    /// All outcomes: a rule reads a series before its first event.
+    pub(super) const ALL: [Self; 16] = [
+        Self::NothingQuarantined,
+        Self::UnknownDialect,
+        Self::StatusApi(confirm::Outcome::Unknown),
+        Self::StatusApi(confirm::Outcome::StillWorking),
+        Self::StatusApi(confirm::Outcome::Unauthorized),
+        Self::StatusApi(confirm::Outcome::Limited),
+        Self::StatusApi(confirm::Outcome::Status),
+        Self::StatusApi(confirm::Outcome::Unreadable),
+        Self::StatusApi(confirm::Outcome::NoAnswer),
+        Self::StatusApi(confirm::Outcome::NotStarted),
+        Self::Released,
+        Self::Contradicted,
+        Self::Repeated,
+        Self::Reconciled,
+        Self::Quarantined,
+        Self::NotStored,
+    ];
+
     /// The value of the counter's label.
     pub(super) const fn name(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! The path and the dialect of a hook.
 
 use crate::arrival::read_headers;
-use crate::store::{StoreError, StoreHandle, StoredPayload};
+use crate::store::{StoreError, StoreHandle, StoredHead};
 use blobgate::contract::header;
 use blobgate::dialect::Dialect;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ impl HookProfiles {
         if let Some(profile) = self.0.get(hook) {
             return Ok(Some(profile.clone()));
         }
-        if let Some(profile) = store.newest_payload(hook).await?.and_then(read) {
+        if let Some(profile) = store.newest_head(hook).await?.and_then(read) {
             self.0.insert(hook.to_owned(), profile.clone());
             return Ok(Some(profile));
         }
@@ -43,10 +43,10 @@ impl HookProfiles {
     }
 }
 
-fn read(payload: StoredPayload) -> Option<HookProfile> {
-    let headers = read_headers(&payload.headers);
+fn read(head: StoredHead) -> Option<HookProfile> {
+    let headers = read_headers(&head.headers);
     let dialect = Dialect::by_name(headers.get(header::DIALECT)?.to_str().ok()?)?;
-    Some(HookProfile { path: String::from_utf8(payload.path).ok()?, dialect })
+    Some(HookProfile { path: String::from_utf8(head.path).ok()?, dialect })
 }
 
 #[cfg(test)]
@@ -55,14 +55,13 @@ mod tests {
 
     #[test]
     fn reads_the_dialect_and_the_path_of_an_entry() {
-        let payload = |headers: &str| StoredPayload {
+        let head = |headers: &str| StoredHead {
             path: b"/hooks/film".to_vec(),
             headers: headers.as_bytes().to_vec(),
-            body: Vec::new(),
         };
         let dialect = format!("{}: veo3\r\n", header::DIALECT);
-        let profile = read(payload(&dialect)).unwrap();
+        let profile = read(head(&dialect)).unwrap();
         assert_eq!((profile.path.as_str(), profile.dialect), ("/hooks/film", Dialect::Veo3));
-        assert!(read(payload("")).is_none() && read(payload(&dialect.replace("veo3", "veo9"))).is_none());
+        assert!(read(head("")).is_none() && read(head(&dialect.replace("veo3", "veo9"))).is_none());
     }
 }

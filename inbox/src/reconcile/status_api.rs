@@ -1,6 +1,7 @@
 //! One call to the provider's status API.
 
 use crate::client;
+use crate::deadline;
 use axum::http::{Request, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -41,6 +42,6 @@ impl StatusApi {
             let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.ok()?;
             Some((status, body.to_bytes()))
         };
-        tokio::time::timeout(CALL_TIMEOUT, call).await.ok()?
+        deadline::within(CALL_TIMEOUT, call).await?
     }
 }

@@ -6,10 +6,11 @@ const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
 /// A configuration with one hook.
 fn config(hook: &str) -> String {
+    let source = if hook.contains("source") { "" } else { r#""source":"any","# };
     format!(
         r#"{{"version":1,"environment":"test","token":{{"keys":{{"k":{{"alg":"HS256","env":"KEY"}}}}}},
             "sign":{{"env":["SIGN"]}},"confirm":{{"cluster":"api","authority":"a.example"}},
-            "hooks":[{{"name":"veo3","path":"/hooks/veo3/{{token}}","dialect":"veo3","source":"any","quarantine":"route",{hook}}}]}}"#
+            "hooks":[{{"name":"veo3","path":"/hooks/veo3/{{token}}","dialect":"veo3",{source}"quarantine":"route",{hook}}}]}}"#
     )
 }
 
@@ -24,6 +25,7 @@ fn quarantined(reason: &str, body: &str) -> QuarantinedEntry {
     QuarantinedEntry {
         hook: "veo3".to_owned(),
         reason: Some(QuarantineReason::parse(reason)),
+        client: None,
         token_id: Some("t".to_owned()),
         job: Some("order-17".to_owned()),
         path: b"/hooks/veo3".to_vec(),
@@ -87,6 +89,30 @@ fn keeps_violations_of_the_head_unless_waived() {
     }
     // Quarantined for its body, with an expired token.
     row(TOKEN, &[], expired("json-invalid", &body(GOOD)), Err("token-expired"));
+}
+
+#[test]
+fn judges_the_stored_address_by_todays_allowlist() {
+    let hook = format!(r#"{TOKEN},"source":["203.0.113.0/24","2001:db8::/32"]"#);
+    let from = |client: Option<&str>, reason: &str| QuarantinedEntry {
+        client: client.map(str::to_owned),
+        ..quarantined(reason, &body(GOOD))
+    };
+    for (client, expected) in [
+        (Some("203.0.113.9"), Ok(())),
+        (Some("2001:db8::7"), Ok(())),
+        (Some("198.51.100.7"), Err("source-denied")),
+        (Some("no address"), Err("source-denied")),
+        (None, Err("source-denied")),
+    ] {
+        row(&hook, &[], from(client, "source-denied"), expected);
+        row(&hook, &["source-denied"], from(client, "source-denied"), Ok(()));
+        // The address excuses no other violation.
+        row(&hook, &[], from(client, "header-invalid"), Err("header-invalid"));
+    }
+    let judge = Judge::new(config(&hook).as_bytes(), &[]).unwrap();
+    let arrival = passes(&judge, from(Some("203.0.113.9"), "source-denied"));
+    assert_eq!(read_headers(&arrival.headers).get(header::OVERRIDE), None);
 }
 
 #[test]

@@ -93,12 +93,16 @@ impl Operations {
         let (ids, next) = self.piece(which, Restriction::Applicable(change), &request).await?;
         let store = self.shared.store.clone();
         let changed = written(async move { store.change(change, &ids).await }).await?;
-        if matches!(change, Change::Replay | Change::Release) {
+        if let Change::Retry(_) = change {
+            self.retries.add(changed.changed.len());
+        }
+        if matches!(change, Change::Replay | Change::Retry(_) | Change::Release) {
             self.shared.wake.up(changed.changed.values().flatten().cloned().collect::<BTreeSet<_>>());
         }
         if !changed.changed.is_empty() {
             let verb = match change {
                 Change::Replay => "replayed",
+                Change::Retry(_) => "retried",
                 Change::Release => "released",
                 Change::Drop => "dropped",
                 Change::Purge => "purged",

@@ -1,5 +1,6 @@
 //! Why an action fails.
 
+use super::moment::MomentError;
 use crate::reconcile::ReleaseError;
 use crate::reevaluate::ReevaluateError;
 use crate::release::ReleaseAsError;
@@ -36,8 +37,13 @@ pub enum BadRequest {
     #[error("invalid generation {0:?}: use a UUID in the 8-4-4-4-12 form")]
     NoGeneration(String),
     /// An invalid time.
-    #[error("invalid since {0:?}: use RFC 3339, such as 2026-01-31T12:00:00Z")]
-    NoTime(String),
+    #[error("invalid since {value:?}: {why}")]
+    NoTime {
+        /// The value.
+        value: String,
+        /// The reason.
+        why: MomentError,
+    },
     /// An invalid number, or one out of its range.
     #[error("invalid {name} {value:?}: use a number {}", max.map_or("above 0".to_owned(), |max| format!("from 1 to {max}")))]
     NoNumber {

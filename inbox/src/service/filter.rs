@@ -1,13 +1,12 @@
 //! The filter of entries.
 
 use super::error::BadRequest;
+use super::moment::{MomentError, parse_moment};
 use super::names::{EntryState, EventKind, Lane};
 use crate::entry::QuarantineReason;
 use crate::store::Filter;
 use blobgate::event::GenerationId;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// Every reason of a quarantined entry: the gate's, and the inbox's own.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
@@ -116,14 +115,22 @@ const MAX_HOOK: usize = 32;
 /// The longest name of a job, as in a token.
 const MAX_JOB: usize = 64;
 
-pub(super) fn read_hook(value: &str) -> Result<String, BadRequest> {
+/// Reads the name of a hook: 1 to 32 of `a-z 0-9 -`.
+///
+/// # Errors
+/// [`BadRequest`].
+pub fn read_hook(value: &str) -> Result<String, BadRequest> {
     if is_word(value, MAX_HOOK, |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
         return Ok(value.to_owned());
     }
     Err(BadRequest::NoHook(value.to_owned()))
 }
 
-pub(super) fn read_job(value: &str) -> Result<String, BadRequest> {
+/// Reads the name of a job: 1 to 64 of `A-Z a-z 0-9 . _ ~ -`.
+///
+/// # Errors
+/// [`BadRequest`].
+pub fn read_job(value: &str) -> Result<String, BadRequest> {
     if is_word(value, MAX_JOB, |byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte)) {
         return Ok(value.to_owned());
     }
@@ -135,19 +142,20 @@ fn is_word(text: &str, max: usize, fits: impl Fn(u8) -> bool) -> bool {
 }
 
 /// Reads a generation into its canonical form.
-pub(super) fn read_generation(value: &str) -> Result<String, BadRequest> {
+///
+/// # Errors
+/// [`BadRequest`].
+pub fn read_generation(value: &str) -> Result<String, BadRequest> {
     let id = GenerationId::parse(value).ok_or_else(|| BadRequest::NoGeneration(value.to_owned()))?;
     Ok(id.to_string())
 }
 
 /// Reads a time into microseconds since 1970.
 fn read_time(value: &str) -> Result<i64, BadRequest> {
-    let wrong = || BadRequest::NoTime(value.to_owned());
-    let time = OffsetDateTime::parse(value, &Rfc3339).map_err(|_| wrong())?;
-    time.unix_timestamp_nanos()
-        .checked_div(1_000)
-        .and_then(|micros| i64::try_from(micros).ok())
-        .ok_or_else(wrong)
+    let wrong = |why| BadRequest::NoTime { value: value.to_owned(), why };
+    let time = parse_moment(value).map_err(wrong)?;
+    let micros = time.unix_timestamp_nanos().checked_div(1_000).and_then(|micros| i64::try_from(micros).ok());
+    micros.ok_or_else(|| wrong(MomentError::Unreadable))
 }
 
 #[cfg(test)]
@@ -225,7 +233,11 @@ mod tests {
         }
         refused("job", "a\0", "invalid job \"a\\0\": use 1 to 64 of A-Z a-z 0-9 . _ ~ -");
         refused("generation", "7", "invalid generation \"7\": use a UUID in the 8-4-4-4-12 form");
-        refused("since", "today", "invalid since \"today\": use RFC 3339, such as 2026-01-31T12:00:00Z");
+        refused(
+            "since",
+            "today",
+            "invalid since \"today\": it is no time of RFC 3339. Write 2026-01-31T12:00:00Z, or the day 2026-01-31",
+        );
         refused(
             "colour",
             "red",

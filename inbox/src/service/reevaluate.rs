@@ -70,6 +70,15 @@ enum StayReason {
     Rule(#[from] RuleFailure),
     #[error("{}: {violation}", reason.code())]
     Violates { reason: Reason, violation: String },
+    #[error(
+        "{}: the store does not have the part of the request that broke this rule. `--waive {}` overrides it",
+        .0.code(), .0.code()
+    )]
+    OfHead(Reason),
+    #[error(
+        "source-denied: the allowlist does not have its address {0}. Add it to `source`, or override with `--waive source-denied`"
+    )]
+    SourceDenied(String),
     #[error("it needs a confirmation, but this inbox runs without a status API: start it with --provider")]
     NoProvider,
     #[error("it names no generation")]
@@ -116,8 +125,11 @@ impl Operations {
         let Some(entry) = self.shared.store.quarantined(id).await? else {
             return Ok(Err(StayReason::NotQuarantined));
         };
-        let (headers, body) = (entry.headers.clone(), entry.body.clone());
-        let judged = judge.judge(entry).map_err(|why| with_violation(why, &headers, &body));
+        let (headers, body, client) = (entry.headers.clone(), entry.body.clone(), entry.client.clone());
+        let judged = judge.judge(entry).map_err(|why| match (why, client) {
+            (RuleFailure::Reason(Reason::SourceDenied), Some(client)) => StayReason::SourceDenied(client),
+            (why, _) => with_violation(why, &headers, &body),
+        });
         Ok(match judged {
             Ok(ReevaluatedEntry::NeedsConfirmation(_)) if self.per_minute.is_none() => {
                 Err(StayReason::NoProvider)
@@ -157,8 +169,14 @@ impl ReevaluateRequest {
     }
 }
 
-/// Adds the violation to a body that is not an event by any configuration.
+/// Adds the violation to a body that is not an event by any configuration, and the remedy to a violation that no configuration
+/// ends.
 fn with_violation(why: RuleFailure, headers: &[u8], body: &[u8]) -> StayReason {
+    if let RuleFailure::Reason(reason) = why
+        && reevaluate::waivable().any(|waivable| waivable == reason)
+    {
+        return StayReason::OfHead(reason);
+    }
     if let RuleFailure::Reason(reason @ (Reason::SchemaInvalid | Reason::GenerationIdInvalid)) = why
         && let Some(violation) = violation::describe(reason.code(), headers, body)
     {

@@ -4,6 +4,7 @@ use super::error::Error;
 use super::names::EntryState;
 use super::pauses::ActivePause;
 use super::{Operations, time};
+use crate::health::{FaultScope, now};
 use crate::store::EntryGroup;
 use crate::store::Pause;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,10 @@ pub struct InboxStats {
     pub tombstones: i64,
     /// The pauses.
     pub pauses: Vec<ActivePause>,
+    /// Expected generations without an event after `--reconcile-after`.
+    pub overdue: i64,
+    /// The newest delivery, if the inbox refused it in the last five minutes.
+    pub refused: Option<RefusalStatus>,
     /// The present faults.
     pub faults: Vec<FaultStatus>,
     /// The rescued files beside the store.
@@ -46,6 +51,26 @@ pub struct FaultStatus {
     pub since: String,
     /// The problem and the remedy.
     pub detail: String,
+    /// Whether the inbox refuses only quarantined or observed deliveries. Otherwise it refuses all.
+    pub partial: bool,
+}
+
+/// A delivery that the inbox answered 503.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalStatus {
+    /// The reason code.
+    pub reason: String,
+    /// Its time.
+    pub at: String,
+}
+
+/// The failure of a route's newest attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureStatus {
+    /// The answer of the service: `4xx`, `5xx`, `other` or `unanswered`.
+    pub outcome: String,
+    /// The first attempt in a row with this outcome.
+    pub since: String,
 }
 
 /// The entries of a route, which is a hook and an event with one service.
@@ -65,6 +90,20 @@ pub struct RouteStats {
     pub paused: bool,
     /// Whether this process finds its service down.
     pub down: bool,
+    /// The failure of the newest attempt by this process.
+    pub failing: Option<FailureStatus>,
+}
+
+impl InboxStats {
+    /// Whether the inbox refuses deliveries now, or cannot deliver events: a fault, a refused newest delivery, a route that is down
+    /// or fails, a dead entry, or an overdue generation. Quarantined and paused entries wait for a person by design.
+    pub fn has_problem(&self) -> bool {
+        let route_fails = |route: &RouteStats| route.down || route.failing.is_some() || route.dead > 0;
+        !self.faults.is_empty()
+            || self.refused.is_some()
+            || self.overdue > 0
+            || self.routes.iter().any(route_fails)
+    }
 }
 
 impl Operations {
@@ -75,6 +114,7 @@ impl Operations {
         } else {
             Ok(InboxStats::default())
         };
+        self.shared.space.note(&self.shared.faults);
         let faults: Vec<_> = self
             .shared
             .faults
@@ -84,13 +124,21 @@ impl Operations {
                 reason: standing.reason.to_owned(),
                 since: time(standing.since),
                 detail: standing.detail,
+                partial: standing.scope == FaultScope::Part,
             })
             .collect();
         let rescued = self.shared.store.rescued_copies();
+        let refused = self
+            .shared
+            .refusals
+            .newest(now())
+            .map(|refusal| RefusalStatus { reason: refusal.reason.to_owned(), at: time(refusal.at) });
         match counted {
-            Ok(stats) => Ok(InboxStats { faults, rescued, ..stats }),
+            Ok(stats) => Ok(InboxStats { faults, rescued, refused, ..stats }),
             // The fault has the reason.
-            Err(_) if !faults.is_empty() => Ok(InboxStats { faults, rescued, ..InboxStats::default() }),
+            Err(_) if !faults.is_empty() => {
+                Ok(InboxStats { faults, rescued, refused, ..InboxStats::default() })
+            }
             Err(error) => Err(error),
         }
     }
@@ -100,7 +148,7 @@ impl Operations {
         let pauses = self.shared.store.paused().await?;
         let counted = self.shared.store.entry_groups(now.saturating_sub(LAST_DAY)).await?;
         let mut stats = InboxStats::default();
-        let oldest = self.shared.store.oldest_waiting().await?;
+        let oldest = self.shared.store.oldest_waiting().await?.into_iter().map(|(_, at)| at).min();
         let mut routes = BTreeMap::new();
         for alike in &counted {
             stats.add(alike);
@@ -111,6 +159,10 @@ impl Operations {
         }
         for (name, route) in &mut routes {
             route.down = self.shared.metrics.is_down(name);
+            route.failing = self.shared.metrics.failure(name).map(|failure| FailureStatus {
+                outcome: failure.outcome.to_owned(),
+                since: time(failure.since),
+            });
             route.paused = pauses
                 .iter()
                 .any(|pause| Pause { hook: pause.hook.clone(), event: pause.event.clone() }.holds(name));
@@ -120,6 +172,7 @@ impl Operations {
         stats.oldest_waiting_at = oldest.map(time);
         stats.oldest_waiting_seconds =
             oldest.and_then(|oldest| now.saturating_sub(oldest).max(0).checked_div(1_000_000));
+        stats.overdue = self.shared.metrics.expected_overdue.get();
         stats.pauses = pauses.into_iter().map(ActivePause::try_from).collect::<Result<_, _>>()?;
         Ok(stats)
     }

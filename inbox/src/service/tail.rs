@@ -149,6 +149,14 @@ fn delivery(entry: &EntryRow, payload: StoredPayload) -> EntryPayload {
     EntryPayload::with(payload, &headers)
 }
 
+/// Checks a cursor.
+///
+/// # Errors
+/// [`BadRequest`].
+pub fn check_cursor(value: &str) -> Result<String, BadRequest> {
+    read_cursor("cursor", value).map(|_| value.to_owned())
+}
+
 fn read_cursor(name: &'static str, value: &str) -> Result<Cursor, BadRequest> {
     value.parse().map_err(|()| BadRequest::NoCursor { name, value: value.to_owned() })
 }

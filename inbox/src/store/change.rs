@@ -1,6 +1,9 @@
 //! Operators' changes of entries. Both stores run the same statements, each change in one transaction.
 
+mod pace;
+
 use crate::entry::{EntryState, Lane};
+pub(crate) use pace::{RetryPace, moment};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as};
@@ -11,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Change {
     /// Delivers entries again, after new ones.
     Replay,
+    /// Attempts waiting entries now, at a bounded pace, without their delay.
+    Retry(RetryPace),
     /// Delivers quarantined entries as the events that they claim.
     Release,
     /// Never delivers the entries, and deletes their bodies after 14 days.
@@ -70,8 +75,10 @@ pub(crate) enum ChangeRefusal {
     /// An expectation, a confirmation or an operator has released the entry.
     #[error("it was released as another entry")]
     Released,
-    #[error("it already waits")]
+    #[error("it already waits: `blobgate inbox retry ID` attempts it now")]
     Waiting,
+    #[error("it does not wait: `blobgate inbox replay ID` delivers it again")]
+    NotWaiting,
     #[error("it waits to be delivered: drop it first")]
     ToBeDelivered,
     #[error("it is in flight")]
@@ -97,6 +104,7 @@ impl Change {
     pub(super) fn applies_to(self) -> &'static str {
         match self {
             Change::Replay => "state IN ('delivered', 'dead', 'superseded', 'dropped') AND size > 0",
+            Change::Retry(_) => "state = 'waiting'",
             Change::Release => "state = 'quarantined' AND size > 0",
             Change::Drop => "state IN ('waiting', 'dead', 'quarantined')",
             // `inbox purge` reports each entry that it leaves.
@@ -108,7 +116,7 @@ impl Change {
     fn has_route(self) -> &'static str {
         match self {
             Change::Replay | Change::Release => "(route IS NOT NULL OR event IS NOT NULL)",
-            Change::Drop | Change::Purge => "route IS NOT NULL",
+            Change::Retry(_) | Change::Drop | Change::Purge => "route IS NOT NULL",
         }
     }
 
@@ -116,6 +124,7 @@ impl Change {
     pub(crate) fn check(self, candidate: &CandidateGroup) -> Result<(), ChangeRefusal> {
         match self {
             Change::Replay => check_replay(candidate),
+            Change::Retry(_) => check_retry(candidate),
             Change::Release => check_release(candidate),
             Change::Drop => check_drop(candidate.state),
             Change::Purge => check_purge(candidate),
@@ -135,6 +144,18 @@ fn check_replay(candidate: &CandidateGroup) -> Result<(), ChangeRefusal> {
             Err(ChangeRefusal::NoRoute)
         }
         _ => Ok(()),
+    }
+}
+
+fn check_retry(candidate: &CandidateGroup) -> Result<(), ChangeRefusal> {
+    match candidate.state {
+        EntryState::Waiting => Ok(()),
+        EntryState::InFlight => Err(ChangeRefusal::InFlight),
+        EntryState::Quarantined => Err(ChangeRefusal::Quarantined),
+        EntryState::Superseded if candidate.lane == Lane::Quarantine => Err(ChangeRefusal::Released),
+        EntryState::Delivered | EntryState::Dead | EntryState::Superseded | EntryState::Dropped => {
+            Err(ChangeRefusal::NotWaiting)
+        }
     }
 }
 
@@ -177,6 +198,8 @@ pub(super) trait ChangeStatements {
     /// Locks the entries, and reads them.
     async fn candidates(&mut self, ids: &str) -> Result<Vec<CandidateGroup>, Error>;
     async fn replay(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
+    /// Takes pairs of an id and its new due time, as rows of VALUES.
+    async fn retry(&mut self, due: &str) -> Result<Vec<(i64, Option<String>)>, Error>;
     async fn discard(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
     async fn purge(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error>;
     async fn pause(&mut self, hook: &str, event: &str, now: i64) -> Result<bool, Error>;
@@ -203,6 +226,7 @@ pub(super) async fn change(
     }
     let rows = match change {
         Change::Replay | Change::Release => tx.replay(&list(&allowed), now).await?,
+        Change::Retry(pace) => tx.retry(&due(&allowed, pace, now)).await?,
         Change::Drop => tx.discard(&list(&allowed), now).await?,
         Change::Purge => tx.purge(&list(&allowed), now).await?,
     };
@@ -215,6 +239,14 @@ pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a i64>) -> String {
     let ids: Vec<_> = ids.into_iter().map(i64::to_string).collect();
     // `IN ()` is invalid in PostgreSQL. No entry has the id -1.
     if ids.is_empty() { "-1".to_owned() } else { ids.join(", ") }
+}
+
+/// The due time of each entry, oldest first, as rows of VALUES.
+fn due(ids: &BTreeSet<i64>, pace: RetryPace, now: i64) -> String {
+    let rows =
+        (0..).zip(ids).map(|(number, id)| format!("({id}, {})", now.saturating_add(pace.delay(number))));
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() { "(-1, 0)".to_owned() } else { rows.join(", ") }
 }
 
 /// Updates `seen_at`, so that retention keeps the generation as long as the entry.
@@ -236,6 +268,14 @@ UPDATE entry SET state = 'waiting', redelivery = redelivery + 1, behind = true, 
     route = CASE WHEN lane = 'quarantine' THEN hook || '/' || event ELSE route END,
     override = CASE WHEN lane = 'quarantine' THEN reason ELSE override END
 WHERE id IN ({ids}) RETURNING id, route";
+
+/// The rest of the delay does not count towards the 72 h. No entry becomes due later than it was.
+const RETRY: &str = "
+WITH k (entry_id, due) AS (VALUES {due})
+UPDATE entry SET
+    tried = CASE WHEN due_at <= k.due THEN tried WHEN tried > due_at - k.due THEN tried - (due_at - k.due) ELSE 0 END,
+    due_at = CASE WHEN due_at > k.due THEN k.due ELSE due_at END
+FROM k WHERE entry.id = k.entry_id RETURNING entry.id, entry.route";
 
 const DISCARD: &str =
     "UPDATE entry SET state = 'dropped', ended_at = $1 WHERE id IN ({ids}) RETURNING id, route";
@@ -274,6 +314,11 @@ macro_rules! changing {
 
             async fn replay(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error> {
                 query_as(with(REPLAY, ids)).bind(now).persistent(false).fetch_all(self).await
+            }
+
+            async fn retry(&mut self, due: &str) -> Result<Vec<(i64, Option<String>)>, Error> {
+                let sql = AssertSqlSafe(RETRY.replace("{due}", due));
+                query_as(sql).persistent(false).fetch_all(self).await
             }
 
             async fn discard(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error> {

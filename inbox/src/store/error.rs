@@ -70,6 +70,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database closed the connection, or none is there: another connection may work.
+    pub(crate) fn is_disconnected(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Stopped(_))
+    }
+
     /// Whether the error lasts until a person acts.
     pub(crate) fn is_lasting(&self) -> bool {
         matches!(self, Self::Denied(_) | Self::Damaged(_))
@@ -109,7 +114,7 @@ impl From<sqlx::Error> for StoreError {
                 ) {
                     Self::RejectedRow(message)
                 } else if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-                    postgres::classify(error.code(), message)
+                    postgres::classify(error.code(), postgres::message(error))
                 } else if let Some(error) = error.try_downcast_ref::<SqliteError>() {
                     sqlite::classify(sqlx::error::DatabaseError::code(error).as_deref(), message)
                 } else {

@@ -9,7 +9,7 @@ use super::change::list;
 use super::row::Expectation;
 use crate::entry::{ExpectationState, QuarantineReason};
 use backon::{BackoffBuilder, ExponentialBuilder};
-pub(super) use sql::{COLUMNS, NEWEST_PAYLOAD};
+pub(super) use sql::{COLUMNS, NEWEST_HEAD};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as, query_scalar};

@@ -39,9 +39,9 @@ impl Default for OpenSettings {
 /// Why a text is no place of a store.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 pub enum PlaceError {
-    /// The text has neither scheme.
-    #[error("{0:?} names no store: write sqlite:PATH or postgres://USER@HOST/DATABASE")]
-    Scheme(String),
+    /// The text has neither scheme. The message does not show it: it may contain a password.
+    #[error("it names no store: write sqlite:PATH or postgres://USER@HOST/DATABASE")]
+    Scheme,
     /// The URL of the database is wrong.
     #[error(transparent)]
     Url(#[from] DatabaseUrlError),
@@ -51,15 +51,14 @@ impl FromStr for Place {
     type Err = PlaceError;
 
     fn from_str(text: &str) -> Result<Self, PlaceError> {
-        let no_scheme = || PlaceError::Scheme(text.to_owned());
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.is_empty() { Err(no_scheme()) } else { Ok(Place::Sqlite(path.into())) };
+            return if path.is_empty() { Err(PlaceError::Scheme) } else { Ok(Place::Sqlite(path.into())) };
         }
         match text.split_once(':') {
             // Its errors never show the URL: it may contain a password.
             Some(("postgres" | "postgresql", _)) => Ok(Place::Postgres(database::parse(text)?)),
-            _ => Err(no_scheme()),
+            _ => Err(PlaceError::Scheme),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod connect;
 mod connections;
 mod deciding;
+mod migrate;
 mod open;
 mod pooling;
 mod rights;
@@ -13,8 +14,7 @@ mod rights;
 use super::batch::{self, IdSource};
 use super::error::{DAMAGED, postgres::remedy};
 use super::notification;
-use super::read::{OLDEST_WAITING, USAGE};
-use super::row::seconds;
+use super::read::{OLDEST_WAITING, USAGE, USAGE_OF_ROUTES};
 use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, FileWatch, Result, Store, StoreError, Usage};
 use crate::arrival::Arrival;
 use crate::decide::QuarantineRoom;
@@ -26,7 +26,7 @@ pub(super) use connect::{connect, options};
 use connections::ConnectionPool;
 use deciding::PostgresTransaction;
 use leases::Leases;
-pub(super) use open::migrate;
+pub(super) use migrate::migrate;
 use sqlx::migrate::Migrator;
 use sqlx::{query, query_as, query_scalar};
 use std::path::Path;
@@ -63,22 +63,33 @@ macro_rules! transaction {
         transaction!($session, $session.connections.begin(), $end, |$connection| $body)
     };
     ($session:expr, $begin:expr, $end:literal, |$connection:ident| $body:expr) => {{
-        let mut pooled = $begin.await?;
-        let run = async {
-            let $connection = pooled.connection();
-            let result = $body;
-            $crate::failpoint::die_at!("before-commit");
-            sqlx::query($end).execute(&mut *$connection).await?;
-            Ok::<_, $crate::store::StoreError>(result)
-        };
-        // After a timeout the connection closes, which ends the transaction.
-        let result = tokio::time::timeout($crate::store::postgres::SILENCE_TIMEOUT, run)
-            .await
-            .unwrap_or_else(|_| Err($crate::store::StoreError::Silent));
-        if result.is_ok() {
-            pooled.give_back();
+        let mut is_repeated = false;
+        loop {
+            let mut pooled = $begin.await?;
+            let mut is_ending = false;
+            let run = async {
+                let $connection = pooled.connection();
+                let result = $body;
+                $crate::failpoint::die_at!("before-commit");
+                is_ending = true;
+                sqlx::query($end).execute(&mut *$connection).await?;
+                Ok::<_, $crate::store::StoreError>(result)
+            };
+            // After a timeout the connection closes, which ends the transaction.
+            let result = $crate::deadline::within($crate::store::postgres::SILENCE_TIMEOUT, run)
+                .await
+                .unwrap_or(Err($crate::store::StoreError::Silent));
+            match result {
+                // The database closed the session, for example while the process was stopped. Nothing is committed, so a second
+                // connection decides whether the database works.
+                Err(error) if !is_repeated && !is_ending && error.is_disconnected() => is_repeated = true,
+                Err(error) => break Err(error),
+                Ok(result) => {
+                    pooled.give_back();
+                    break Ok(result);
+                }
+            }
         }
-        result
     }};
 }
 
@@ -172,12 +183,13 @@ impl Store for Postgres {
     }
 
     async fn usage(&self) -> Result<Usage> {
-        let (rows, now, oldest) = transaction!(self, |connection| {
+        let (rows, routes, oldest, now) = transaction!(self, |connection| {
             let rows = query_as(USAGE).fetch_all(&mut *connection).await?;
-            let oldest: Option<i64> = query_scalar(OLDEST_WAITING).fetch_optional(&mut *connection).await?;
-            (rows, query_scalar(NOW).fetch_one(&mut *connection).await?, oldest)
+            let routes = query_as(USAGE_OF_ROUTES).fetch_all(&mut *connection).await?;
+            let oldest = query_as(OLDEST_WAITING).fetch_all(&mut *connection).await?;
+            (rows, routes, oldest, query_scalar(NOW).fetch_one(&mut *connection).await?)
         })?;
-        Ok(Usage::of(rows, oldest.map_or(0, |oldest| seconds(now, oldest))))
+        Ok(Usage::of(rows, routes, oldest, now))
     }
 
     /// The inbox does not watch the disk of a database.

@@ -4,7 +4,8 @@ mod follow;
 
 use super::change::{CANDIDATES, CandidateGroup, list};
 use super::row::{
-    DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, QuarantinedEntry, StoredPayload,
+    DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, QuarantinedEntry, StoredHead,
+    StoredPayload,
 };
 use super::{Filter, Restriction, expect};
 use crate::entry::{Lane, QuarantineReason};
@@ -22,12 +23,12 @@ pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reas
 const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = $1";
 
 const QUARANTINED: &str = "
-SELECT e.hook, e.reason, e.token_id, e.job, p.path, p.headers, p.body, p.reevaluated
+SELECT e.hook, e.reason, e.client, e.token_id, e.job, p.path, p.headers, p.body, p.reevaluated
 FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'quarantined' AND e.lane = 'quarantine'";
 
 /// Adds up the sums of all entries, and the sums of delivered entries by ten minutes.
 const ENTRY_GROUPS: &str = "
-SELECT nullif(route, '') AS route, state, CASE WHEN state = 'quarantined' THEN reason END AS reason,
+SELECT CASE WHEN route NOT LIKE '%/quarantined' THEN route END AS route, state, CASE WHEN state = 'quarantined' THEN reason END AS reason,
     CAST(sum(CASE since WHEN -1 THEN entries ELSE 0 END) AS bigint) AS count, CAST(sum(bytes) AS bigint) AS bytes,
     CAST(sum(CASE WHEN since > $1 THEN entries ELSE 0 END) AS bigint) AS recently_delivered,
     CAST(sum(tombstones) AS bigint) AS tombstones
@@ -48,10 +49,27 @@ const OPEN: &str =
 pub(super) const USAGE: &str = "
 SELECT lane, state, CAST(sum(entries) AS bigint), CAST(sum(bytes) AS bigint) FROM entry_sum WHERE since = -1 GROUP BY lane, state";
 
-/// Matches the expression of the index `entry_oldest`. No other statement can use that index.
+/// The number of entries by route, the largest first. A flood of routes must not fill the memory.
+pub(super) const USAGE_OF_ROUTES: &str = "
+SELECT route, state, nullif(reason, '') AS reason, CAST(sum(entries) AS bigint) AS count FROM entry_sum WHERE since = -1
+GROUP BY route, state, reason ORDER BY 4 DESC LIMIT 10000";
+
+/// The arrival of each route's oldest waiting entry, by two index steps a route. Matches the expression of the index `entry_oldest`:
+/// no other statement can use that index.
 pub(super) const OLDEST_WAITING: &str = "
-SELECT CASE state WHEN 'waiting' THEN received_at END FROM entry
-WHERE (CASE state WHEN 'waiting' THEN received_at END) IS NOT NULL ORDER BY 1 LIMIT 1";
+WITH RECURSIVE routes (route) AS (
+    SELECT min(route) FROM entry WHERE state = 'waiting'
+    UNION ALL
+    SELECT (SELECT min(e.route) FROM entry e WHERE e.state = 'waiting' AND e.route > routes.route) FROM routes
+    WHERE routes.route IS NOT NULL
+)
+SELECT route, received_at FROM (
+    SELECT route, (
+        SELECT CASE e.state WHEN 'waiting' THEN e.received_at END FROM entry e
+        WHERE e.route = routes.route AND (CASE e.state WHEN 'waiting' THEN e.received_at END) IS NOT NULL ORDER BY 1 LIMIT 1
+    ) AS received_at
+    FROM routes WHERE route IS NOT NULL
+) AS oldest WHERE received_at IS NOT NULL";
 
 /// The pauses, for deliveries.
 pub(super) const ACTIVE_PAUSES: &str = "SELECT hook, event FROM pause";
@@ -92,11 +110,11 @@ pub(super) trait ReadStatements {
         limit: i64,
     ) -> Result<Vec<i64>, Error>;
     async fn knows_hook(&mut self, hook: &str) -> Result<bool, Error>;
-    async fn oldest_waiting(&mut self) -> Result<Option<i64>, Error>;
+    async fn oldest_waiting(&mut self) -> Result<Vec<(String, i64)>, Error>;
     async fn paused(&mut self) -> Result<Vec<DatedPause>, Error>;
     async fn open_expectations(&mut self, limit: i64) -> Result<Vec<Expectation>, Error>;
     async fn expectation(&mut self, hook: &str, generation: &str) -> Result<Option<Expectation>, Error>;
-    async fn newest_payload(&mut self, hook: &str) -> Result<Option<StoredPayload>, Error>;
+    async fn newest_head(&mut self, hook: &str) -> Result<Option<StoredHead>, Error>;
     async fn end(&mut self) -> Result<Cursor, Error>;
     /// An earlier statement must have read `end`: this one then sees every entry below it.
     async fn follow(
@@ -182,8 +200,8 @@ macro_rules! reading {
                 query_scalar(KNOWS_HOOK).bind(hook).fetch_one(self).await
             }
 
-            async fn oldest_waiting(&mut self) -> Result<Option<i64>, Error> {
-                query_scalar(OLDEST_WAITING).fetch_optional(self).await
+            async fn oldest_waiting(&mut self) -> Result<Vec<(String, i64)>, Error> {
+                query_as(OLDEST_WAITING).fetch_all(self).await
             }
 
             async fn paused(&mut self) -> Result<Vec<DatedPause>, Error> {
@@ -204,8 +222,8 @@ macro_rules! reading {
                 query_as(AssertSqlSafe(sql)).bind(hook).bind(generation).fetch_optional(self).await
             }
 
-            async fn newest_payload(&mut self, hook: &str) -> Result<Option<StoredPayload>, Error> {
-                query_as(expect::NEWEST_PAYLOAD).bind(hook).fetch_optional(self).await
+            async fn newest_head(&mut self, hook: &str) -> Result<Option<StoredHead>, Error> {
+                query_as(expect::NEWEST_HEAD).bind(hook).fetch_optional(self).await
             }
 
             async fn end(&mut self) -> Result<Cursor, Error> {

@@ -73,14 +73,33 @@ pub(crate) struct Usage {
     pub(crate) observed: i64,
     /// The number of entries in each state.
     pub(crate) states: BTreeMap<EntryState, i64>,
-    /// The age of the oldest waiting entry, in seconds.
-    pub(crate) oldest_waiting: i64,
+    /// The routes with the most entries.
+    pub(crate) routes: Vec<RouteUsage>,
+    /// The age of each route's oldest waiting entry, in seconds.
+    pub(crate) oldest_waiting: BTreeMap<String, i64>,
+}
+
+/// The number of entries with one route, state and reason.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub(crate) struct RouteUsage {
+    /// `HOOK/EVENT`, `HOOK/observed/EVENT`, or `HOOK/quarantined`.
+    pub(crate) route: String,
+    pub(crate) state: EntryState,
+    /// Only in the lane `quarantine`.
+    pub(crate) reason: Option<QuarantineReason>,
+    pub(crate) count: i64,
 }
 
 impl Usage {
-    /// Adds up the sums of each lane and state.
-    pub(super) fn of(rows: Vec<(Lane, EntryState, i64, i64)>, oldest_waiting: i64) -> Self {
-        let mut usage = Self { oldest_waiting, ..Self::default() };
+    /// Adds up the sums of each lane and state. `oldest` has the arrival of each route's oldest waiting entry.
+    pub(super) fn of(
+        rows: Vec<(Lane, EntryState, i64, i64)>,
+        routes: Vec<RouteUsage>,
+        oldest: Vec<(String, i64)>,
+        now: i64,
+    ) -> Self {
+        let oldest_waiting = oldest.into_iter().map(|(route, at)| (route, seconds(now, at).max(0))).collect();
+        let mut usage = Self { routes, oldest_waiting, ..Self::default() };
         for (lane, state, count, bytes) in rows {
             usage.total = usage.total.saturating_add(bytes);
             let share = match (lane, state) {
@@ -156,11 +175,20 @@ pub(crate) struct StoredPayload {
     pub(crate) body: Vec<u8>,
 }
 
+/// The path and the headers of a delivery, unchanged.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct StoredHead {
+    pub(crate) path: Vec<u8>,
+    pub(crate) headers: Vec<u8>,
+}
+
 /// A quarantined entry with its payload.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct QuarantinedEntry {
     pub(crate) hook: String,
     pub(crate) reason: Option<QuarantineReason>,
+    /// The client's address.
+    pub(crate) client: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) job: Option<String>,
     pub(crate) path: Vec<u8>,

@@ -16,8 +16,7 @@ mod rescued;
 use super::batch::{self, IdSource};
 use super::error::{DAMAGED, sqlite::remedy};
 use super::notification;
-use super::read::{OLDEST_WAITING, USAGE};
-use super::row::seconds;
+use super::read::{OLDEST_WAITING, USAGE, USAGE_OF_ROUTES};
 use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, Result, Store, StoreError, Usage};
 use crate::arrival::Arrival;
 use crate::decide::QuarantineRoom;
@@ -41,7 +40,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 use sqlx::{Connection, Error, query, query_as, query_scalar};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -51,6 +50,8 @@ pub(super) static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 const OWNER_ONLY: u32 = 0o600;
 /// A command of another process may be writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// After this time without an event, in microseconds, the log is truncated.
+const IDLE_TIME: i64 = 5 * 1_000_000;
 const EMPTY_LOG: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 
 /// A store in a SQLite file.
@@ -66,6 +67,8 @@ pub(crate) struct Sqlite {
     path: PathBuf,
     next_id: AtomicI64,
     clock: Clock,
+    /// The time of the newest arrival, by `clock`.
+    stored_at: AtomicI64,
     anchor: Anchor,
     files: StoreFiles,
     rescue: Arc<RescueState>,
@@ -121,6 +124,7 @@ mod retention;
 #[async_trait]
 impl ArrivalStore for Sqlite {
     async fn store(&self, arrivals: &[&Arrival], room: QuarantineRoom) -> Result<CommittedBatch> {
+        self.stored_at.store(self.clock.now(), Ordering::Relaxed);
         let (outcomes, begun, worked) = transaction!(self, |connection| {
             let begun = Instant::now();
             let outcomes = batch::store(
@@ -202,20 +206,8 @@ impl Store for Sqlite {
             "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
         let mut writer = self.writer.lock().await;
         self.check(&mut writer).await?;
-        if let Some(mut owned) = writer.take() {
-            let empty = async {
-                // Does not wait for a reader of the log.
-                busy_timeout(&mut owned, Duration::ZERO).await?;
-                query(EMPTY_LOG).execute(&mut owned).await?;
-                busy_timeout(&mut owned, BUSY_TIMEOUT).await
-            };
-            match empty.await {
-                Ok(()) => *writer = Some(owned),
-                Err(error) => {
-                    tracing::error!("cannot empty the store's log on a full disk: {error}. Free some space");
-                    let _closed = owned.close_hard().await;
-                }
-            }
+        if let Err(error) = self.empty_log(&mut writer).await {
+            tracing::error!("cannot empty the store's log on a full disk: {error}. Free some space");
         }
         drop(writer);
         let bytes: i64 = query_scalar(REUSABLE).fetch_one(&self.reads).await?;
@@ -224,8 +216,9 @@ impl Store for Sqlite {
 
     async fn usage(&self) -> Result<Usage> {
         let rows = query_as(USAGE).fetch_all(&self.reads).await?;
-        let oldest: Option<i64> = query_scalar(OLDEST_WAITING).fetch_optional(&self.reads).await?;
-        Ok(Usage::of(rows, oldest.map_or(0, |oldest| seconds(self.clock.now(), oldest))))
+        let routes = query_as(USAGE_OF_ROUTES).fetch_all(&self.reads).await?;
+        let oldest = query_as(OLDEST_WAITING).fetch_all(&self.reads).await?;
+        Ok(Usage::of(rows, routes, oldest, self.clock.now()))
     }
 
     async fn explain(&self, error: &StoreError) -> (Fault, String) {
@@ -264,6 +257,31 @@ impl Store for Sqlite {
 
     fn rescued_copies(&self) -> Vec<String> {
         rescued_beside(&self.files.path).iter().map(|path| path.display().to_string()).collect()
+    }
+}
+
+impl Sqlite {
+    /// Writes the log into the file, and truncates it. Does not wait for a reader of the log.
+    async fn empty_log(&self, writer: &mut Option<SqliteConnection>) -> Result<()> {
+        let Some(mut owned) = writer.take() else { return Ok(()) };
+        let empty = async {
+            busy_timeout(&mut owned, Duration::ZERO).await?;
+            query(EMPTY_LOG).execute(&mut owned).await?;
+            busy_timeout(&mut owned, BUSY_TIMEOUT).await
+        };
+        match empty.await {
+            Ok(()) => *writer = Some(owned),
+            Err(error) => {
+                let _closed = owned.close_hard().await;
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no event has come for [`IDLE_TIME`].
+    fn is_idle(&self) -> bool {
+        self.clock.now().saturating_sub(self.stored_at.load(Ordering::Relaxed)) >= IDLE_TIME
     }
 }
 

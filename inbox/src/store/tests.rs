@@ -172,8 +172,10 @@ struct TestCommitter {
 
 impl TestCommitter {
     fn start(store: &StoreHandle) -> Self {
-        let (space, metrics) =
-            (crate::space::Space::new(1 << 40, None), Arc::new(crate::metrics::Metrics::new()));
+        let (space, metrics) = (
+            crate::space::Space::new(1 << 40, None),
+            Arc::new(crate::metrics::Metrics::new(&Arc::default())),
+        );
         let tasks = tokio_util::task::TaskTracker::new();
         let shared = crate::handles::InboxHandles::new(Arc::clone(store), space, metrics, Arc::default());
         let committer = crate::commit::Committer::start(shared, 512, &tasks);

@@ -3,11 +3,11 @@ SELECT since || ' ' || lane || ' ' || state || ' ' || route || ' ' || reason || 
 FROM (
     SELECT since, lane, state, route, reason, entries, bytes, tombstones FROM entry_sum
     UNION ALL
-    SELECT -1, lane, state, coalesce(route, ''), CASE lane WHEN 'quarantine' THEN coalesce(reason, '') ELSE '' END,
+    SELECT -1, lane, state, coalesce(route, hook || '/quarantined'), CASE lane WHEN 'quarantine' THEN coalesce(reason, '') ELSE '' END,
         -count(*), -sum(size), -sum(CASE size WHEN 0 THEN 1 ELSE 0 END)
     FROM entry GROUP BY lane, state, 4, 5
     UNION ALL
-    SELECT ended_at / 600000000 * 600000000, '', state, coalesce(route, ''), '', -count(*), 0, 0
+    SELECT ended_at / 600000000 * 600000000, '', state, coalesce(route, hook || '/quarantined'), '', -count(*), 0, 0
     FROM entry WHERE state = 'delivered' AND ended_at IS NOT NULL GROUP BY 1, state, 4
 ) AS k
 WHERE since = -1 OR since > (SELECT coalesce(max(ended_at), 0) - 86400000000 FROM entry)

@@ -107,10 +107,7 @@ fn counts_tokens_and_confirmations_with_labels() {
             token("-", "absent", 2),
             confirm("confirmed", 2),
             confirm("contradicted", 1),
-            format!(
-                "blobgate_deliveries_total{{{labels},event=\"-\",verdict=\"quarantined\",\
-                 reason=\"json-invalid\"}} 1"
-            ),
+            format!("blobgate_responses_total{{{labels},status=\"200\",reason=\"json-invalid\"}} 1"),
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
         }

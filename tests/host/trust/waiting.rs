@@ -126,8 +126,8 @@ fn request_timeout_limits_the_status_call() {
         }
         let labels = [("hook", "veo3-token"), ("outcome", "no-answer")];
         counts(&gate.envoy, "blobgate_confirm_total", &labels, 4.0);
-        let labels = [("reason", "confirm-unavailable"), ("verdict", "refused")];
-        counts(&gate.envoy, "blobgate_deliveries_total", &labels, 4.0);
+        let labels = [("reason", "confirm-unavailable"), ("status", "503")];
+        counts(&gate.envoy, "blobgate_responses_total", &labels, 4.0);
         log_line(
             &gate.envoy,
             &format!("reason=confirm-unavailable hook=veo3-token source=127.0.0.1 id={GENERATION}"),

@@ -1,9 +1,9 @@
-//! `replay`, `release` and `drop`.
+//! `replay`, `retry`, `release` and `drop`.
 
 use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store, until};
 use crate::running::{blobgate, text};
 use blobgate::contract::{Kind, Verdict, header};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -14,6 +14,7 @@ on_each_store! {
     refuses_to_release_other_entries
     previews_a_release
     replays_once
+    retries_waiting_entries
     refuses_to_release_an_entry_without_an_event
     replays_a_superseded_entry
     replays_hundreds_by_filter
@@ -159,7 +160,7 @@ async fn replays_once(place: TestStore) {
     assert_eq!(inbox.lines(&["replay", &id]), ["1 entry replayed"]);
     assert_eq!(
         inbox.refused(&["replay", &id], 1),
-        format!("1 entry not replayed: it already waits ({id})\n")
+        format!("1 entry not replayed: it already waits: `blobgate inbox retry ID` attempts it now ({id})\n")
     );
     inbox.lines(&["resume", "--hook", "veo3"]);
     let requests = inbox.service.wait_for(2).await;
@@ -176,6 +177,38 @@ async fn replays_once(place: TestStore) {
     inbox.service.unblock();
     inbox.wait_for(id.parse().unwrap(), "delivered").await;
     assert_eq!(inbox.service.deliveries().len(), 3);
+}
+
+async fn retries_waiting_entries(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let delivered = inbox.stored(&ForwardedDelivery::completed(1)).await;
+    inbox.wait_for(delivered, "delivered").await;
+    let quarantined = inbox.stored(&ForwardedDelivery::quarantined(2)).await;
+    inbox.lines(&["pause", "--hook", "veo3"]);
+    inbox.wait_for_pause("veo3/completed", true).await;
+    let waits = inbox.stored(&ForwardedDelivery::completed(3)).await;
+
+    for (id, why) in [
+        (delivered, "it does not wait: `blobgate inbox replay ID` delivers it again"),
+        (quarantined, "it is quarantined: `blobgate inbox release ID` delivers it"),
+        (999_999, "there is no such entry"),
+    ] {
+        let refused = inbox.refused(&["retry", &id.to_string()], 1);
+        assert_eq!(refused, format!("1 entry not retried: {why} ({id})\n"));
+    }
+    assert_eq!(inbox.lines(&["retry", "--hook", "veo3", "--dry-run"]), ["would retry 1 entry: 1 waiting"]);
+    assert_eq!(inbox.lines(&["retry", "--hook", "other", "--dry-run"]), ["would retry 0 entries"]);
+    let asks = inbox.refused(&["retry", "--event", "completed"], 2);
+    assert!(asks.contains("this would retry 1 entry: 1 waiting. There is no terminal"), "{asks}");
+    assert_eq!(inbox.lines(&["retry", &waits.to_string()]), ["1 entry retried"]);
+    let json: Value =
+        serde_json::from_str(&inbox.lines(&["retry", &waits.to_string(), "--json"])[0]).unwrap();
+    assert_eq!(json, json!({"changed": [waits], "refused": []}));
+    // The pause stays, and the other entries do not change.
+    assert_eq!(inbox.service.deliveries().len(), 1);
+    inbox.lines(&["resume", "--hook", "veo3"]);
+    inbox.wait_for(waits, "delivered").await;
+    assert_eq!(inbox.service.deliveries().len(), 2);
 }
 
 async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {

@@ -6,7 +6,7 @@ use blobgate_testkit::{Cluster, needs};
 use serde_json::{Value, json};
 
 /// Each command with its arguments.
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 15] = [
     &["ls"],
     &["show", "1"],
     &["stats"],
@@ -14,6 +14,7 @@ const COMMANDS: [&[&str]; 14] = [
     &["resume", "--hook", "veo3"],
     &["drop", "1", "--yes"],
     &["replay", "1"],
+    &["retry", "1"],
     &["release", "1"],
     &["reevaluate", "1", "--config", concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy.yaml")],
     &["expect", "--hook", "veo3", "--generation", "5f1c8c1e-7c0c-4b0a-9a5e-000000000001", "--job", "a"],
@@ -35,7 +36,7 @@ async fn requires_the_token() {
         assert_eq!(inbox.refused(&[command, &["--admin-token-env", "WRONG"]].concat(), 1), sentence);
     }
     assert!(inbox.lines(&["ls", "--admin-token-env", "TOKEN"]).is_empty());
-    let unset = inbox.refused(&["ls", "--admin-token-env", "NOT_THERE"], 1);
+    let unset = inbox.refused(&["ls", "--admin-token-env", "NOT_THERE"], 2);
     assert_eq!(unset, "blobgate: the environment variable NOT_THERE is unset or empty. Set it\n");
 
     for path in [
@@ -44,6 +45,7 @@ async fn requires_the_token() {
         "/stats",
         "/pauses",
         "/replay",
+        "/retry",
         "/release",
         "/reevaluate",
         "/drop",
@@ -159,7 +161,7 @@ async fn reports_an_unreachable_store() {
 
 #[test]
 fn requires_ids_or_filters() {
-    for command in ["drop", "replay", "release"] {
+    for command in ["drop", "replay", "retry", "release"] {
         for (args, sentence) in [
             (&[][..], "error: no entry is named. Name entries by ids, or by a filter such as --state\n"),
             (

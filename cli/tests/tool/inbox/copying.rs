@@ -142,7 +142,7 @@ fn refuses_files_that_are_no_copy() {
         assert!(message.starts_with(&format!("blobgate: cannot restore {name}: ")), "{message}");
         assert!(message.contains(sentence), "{message}");
     }
-    let itself = refused(&["restore", "--from", path.to_str().unwrap(), "--store", &url, "--yes"], 1);
+    let itself = refused(&["restore", "--from", path.to_str().unwrap(), "--store", &url, "--yes"], 2);
     assert!(itself.contains(": it is the store itself. Name a copy"), "{itself}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert_eq!(names(folder), there);
@@ -157,8 +157,8 @@ fn refuses_files_that_are_no_copy() {
 fn refuses_postgresql_and_missing_stores() {
     let postgres = "postgres://nobody@127.0.0.1/none";
     let sentence = "blobgate: cannot copy a PostgreSQL store: PostgreSQL has its own tools. docs/howto/backup.md has the commands\n";
-    assert_eq!(refused(&["backup", "--store", postgres, "--to", "x"], 1), sentence);
-    assert_eq!(refused(&["restore", "--store", postgres, "--from", "x"], 1), sentence);
+    assert_eq!(refused(&["backup", "--store", postgres, "--to", "x"], 2), sentence);
+    assert_eq!(refused(&["restore", "--store", postgres, "--from", "x"], 2), sentence);
     let nothing = refused(&["backup", "--store", "sqlite:/nowhere/inbox.db", "--to", "x"], 1);
     assert_eq!(
         nothing,

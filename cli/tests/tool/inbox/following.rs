@@ -118,7 +118,7 @@ async fn continues_from_a_cursor(place: TestStore) {
         RunningTool::start(blobgate(&["inbox", "tail", "--since", "1h", "--json", "--admin", &inbox.admin]));
     assert_eq!(next_of(&tail, "veo3")["id"], ids[0]);
     let message = inbox.refused(&["tail", "--after", "here"], 2);
-    assert_eq!(message, "blobgate: invalid after \"here\": use a cursor from an answer, or 0.0\n");
+    assert!(message.contains("invalid cursor \"here\": use a cursor from an answer, or 0.0\n"), "{message}");
 }
 
 async fn copies_to_a_target(place: TestStore) {
@@ -244,7 +244,7 @@ async fn exports_stored_entries(place: TestStore) {
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let refused = inbox.refused(&["export", "--out", name], 1);
-    assert!(refused.starts_with(&format!("blobgate: cannot create {name}: File exists")), "{refused}");
+    assert_eq!(refused, format!("blobgate: cannot create {name}: it exists. Name a new file with --out\n"));
     // The next export has later entries only.
     let after = message.trim().rsplit(' ').next().unwrap();
     let new = inbox.stored(&ForwardedDelivery::quarantined(7)).await;
@@ -252,7 +252,7 @@ async fn exports_stored_entries(place: TestStore) {
     let since = exported(&["--after", after]);
     assert_eq!(since.iter().map(|it| it["id"].as_i64().unwrap()).collect::<Vec<_>>(), [new]);
     let message = inbox.refused(&["export", "--after", "x"], 2);
-    assert_eq!(message, "blobgate: invalid after \"x\": use a cursor from an answer, or 0.0\n");
+    assert!(message.contains("invalid cursor \"x\": use a cursor from an answer, or 0.0\n"), "{message}");
 }
 
 async fn exports_in_pages(place: TestStore) {

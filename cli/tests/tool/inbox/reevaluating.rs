@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 on_each_store! {
     releases_entries_after_a_rule_change
     requires_a_waiver_for_a_violation_in_the_head
+    judges_the_stored_address
     leaves_a_contradiction_quarantined
     previews_in_json
 }
@@ -16,6 +17,15 @@ on_each_store! {
 /// An envoy.yaml with one hook, which allows results on these hosts.
 fn envoy_yaml(hosts: &str) -> NamedTempFile {
     with_trust("{any_of: [token]}", hosts)
+}
+
+/// An envoy.yaml with this allowlist.
+fn with_source(source: &str) -> NamedTempFile {
+    let file = envoy_yaml("\"*.runblob.io\"");
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    assert!(text.contains("source: any"));
+    std::fs::write(file.path(), text.replace("source: any", &format!("source: {source}"))).unwrap();
+    file
 }
 
 /// An envoy.yaml with this trust rule.
@@ -123,16 +133,65 @@ async fn releases_entries_after_a_rule_change(place: TestStore) {
 async fn requires_a_waiver_for_a_violation_in_the_head(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let id = inbox.quarantine(1, &quarantined(1, "cdn.runblob.io", "source-denied")).await.to_string();
-    let config = envoy_yaml("\"*.runblob.io\"");
+    let config = with_source("[203.0.113.0/24]");
     let judge = ["reevaluate", "--config", config.path().to_str().unwrap(), &id];
     let message = inbox.refused(&judge, 1);
-    assert!(message.starts_with("1 entry still quarantined: source-denied (1)\n"), "{message}");
+    let remedy = "the allowlist does not have its address 2001:db8::9. Add it to `source`, or override with `--waive source-denied`";
+    assert!(
+        message.starts_with(&format!("1 entry still quarantined: source-denied: {remedy} (1)\n")),
+        "{message}"
+    );
     let waived = [&judge[..], &["--waive", "source-denied"]].concat();
     assert_eq!(inbox.lines(&waived), ["1 entry released"]);
     let request = &inbox.service.wait_for(1).await[0];
     assert_eq!(request.header(header::OVERRIDE), Some("source-denied"));
     let message = inbox.refused(&[&judge[..], &["--waive", "json-invalid"]].concat(), 2);
     assert!(message.contains("invalid value 'json-invalid'"), "{message}");
+
+    let id = inbox.quarantine(2, &quarantined(2, "cdn.runblob.io", "header-invalid")).await.to_string();
+    let message = inbox.refused(&["reevaluate", "--config", judge[2], &id], 1);
+    let remedy = "the store does not have the part of the request that broke this rule. `--waive header-invalid` overrides it";
+    assert!(
+        message.starts_with(&format!("1 entry still quarantined: header-invalid: {remedy} ({id})\n")),
+        "{message}"
+    );
+}
+
+async fn judges_the_stored_address(place: TestStore) {
+    let inbox = RunningInbox::start(place).await;
+    let id = inbox.quarantine(1, &quarantined(1, "cdn.runblob.io", "source-denied")).await.to_string();
+    let config = with_source("[2001:db8::/32]");
+    let judge = ["reevaluate", "--config", config.path().to_str().unwrap(), &id];
+    assert_eq!(inbox.lines(&judge), ["1 entry released"]);
+    let request = &inbox.service.wait_for(1).await[0];
+    assert_eq!((request.header(header::OVERRIDE), request.header(header::REASON)), (None, None));
+}
+
+/// Envoy loads such a configuration, and so do the tool and the admin listener.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_an_allowlist_of_150000_ranges() {
+    let inbox = RunningInbox::start(TestStore::sqlite()).await;
+    let id = inbox.quarantine(1, &quarantined(1, "cdn.runblob.io", "source-denied")).await.to_string();
+    let ranges =
+        (0..150_000).map(|number| format!("\"2001:db9:{:x}:{:x}::/64\"", number >> 16, number & 0xffff));
+    let mut ranges: Vec<_> = ranges.collect();
+    let without = with_source(&format!("[{}]", ranges.join(", ")));
+    let message = inbox.refused(&["reevaluate", "--config", without.path().to_str().unwrap(), &id], 1);
+    assert!(message.contains("the allowlist does not have its address"), "{message}");
+    ranges.push("\"2001:db8::9\"".to_owned());
+    let with = with_source(&format!("\n              - {}", ranges.join("\n              - ")));
+    assert_eq!(
+        inbox.lines(&["reevaluate", "--config", with.path().to_str().unwrap(), &id]),
+        ["1 entry released"]
+    );
+    // Beyond the limit the answer is a problem document, as for a method that the endpoint does not have.
+    let url = format!("{}/reevaluate", inbox.admin);
+    let large =
+        inbox.client.post(&url).header("content-type", "application/json").body(vec![b' '; (64 << 20) + 1]);
+    let answer = large.send().await.unwrap();
+    assert_eq!(answer.status(), 413);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(answer.json::<Value>().await.unwrap()["code"], "body-too-large");
 }
 
 async fn leaves_a_contradiction_quarantined(place: TestStore) {

@@ -89,7 +89,7 @@ async fn prefers_the_key_file_to_the_environment() {
 
 #[tokio::test]
 async fn ends_at_once_with_a_hanging_answer() {
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP"] {
         let sandbox = RunningSandbox::start(&[]);
         sandbox.set_faults(&["hang"]).await;
         let waiting = tokio::spawn(sandbox.status(ID).send());
@@ -174,9 +174,10 @@ fn reports_a_failed_start() {
         ),
     ] {
         let end = ended(key, args);
+        let code = if why.contains("RUNBLOB_API_KEY") { 2 } else { 1 };
         assert_eq!(
             (end.status.code(), text(&end.stdout), text(&end.stderr)),
-            (Some(1), String::new(), format!("blobgate: {why}\n"))
+            (Some(code), String::new(), format!("blobgate: {why}\n"))
         );
     }
 }

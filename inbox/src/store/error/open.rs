@@ -30,8 +30,8 @@ pub enum OpenError {
     #[error("cannot open the store: {0}. {remedy}", remedy = remedy(.0))]
     Store(StoreError),
     /// The error of a migration.
-    #[error("cannot migrate the store: {0}. Check that its user may create tables")]
-    Migrate(String),
+    #[error("cannot migrate the store: {0}. {remedy}", remedy = remedy(.0))]
+    Migrate(StoreError),
     /// The directory of the file does not exist.
     #[error("cannot open {0}: the directory does not exist. Create it, or name another path with --store")]
     NoDirectory(String),
@@ -58,10 +58,11 @@ impl From<sqlx::Error> for OpenError {
 
 impl From<sqlx::migrate::MigrateError> for OpenError {
     fn from(error: sqlx::migrate::MigrateError) -> Self {
-        use sqlx::migrate::MigrateError::{VersionMismatch, VersionMissing};
+        use sqlx::migrate::MigrateError::{Execute, ExecuteMigration, VersionMismatch, VersionMissing};
         match error {
             VersionMismatch(version) | VersionMissing(version) => VersionError::Foreign(version).into(),
-            error => Self::Migrate(error.to_string()),
+            Execute(error) | ExecuteMigration(error, _) => Self::Migrate(error.into()),
+            error => Self::Migrate(StoreError::WrongSchema(error.to_string())),
         }
     }
 }

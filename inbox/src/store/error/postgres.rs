@@ -1,6 +1,7 @@
 //! Classifies SQLSTATEs: postgresql.org/docs/current/errcodes-appendix.html.
 
 use super::StoreError;
+use sqlx::postgres::PgDatabaseError;
 
 pub(super) fn classify(code: &str, message: String) -> StoreError {
     match code {
@@ -8,6 +9,8 @@ pub(super) fn classify(code: &str, message: String) -> StoreError {
         "42501" | "25006" => StoreError::Denied(message),
         // An unknown table, function or schema. PostgreSQL reports the same for a missing USAGE on the schema.
         "42P01" | "42883" | "3F000" => StoreError::Misplaced(message),
+        // The server ended a session that was idle in a transaction for too long.
+        "25P03" | "25P04" => StoreError::Stopped(message),
         "57014" => StoreError::TooSlow(message),
         "40P01" => StoreError::Deadlock(message),
         "53100" => StoreError::Full(message),
@@ -25,6 +28,16 @@ pub(super) fn classify(code: &str, message: String) -> StoreError {
             "57" => StoreError::Stopped(message),
             _ => StoreError::Unavailable(message),
         },
+    }
+}
+
+/// The message. A refused right has the right in its detail; other details can contain values of a row.
+pub(super) fn message(error: &PgDatabaseError) -> String {
+    match error.detail() {
+        Some(detail) if error.code() == "42501" => {
+            format!("{} ({})", error.message(), detail.trim_end_matches('.'))
+        }
+        _ => error.message().to_owned(),
     }
 }
 
@@ -59,6 +72,8 @@ mod tests {
             ("57014", "TooSlow"),
             ("54000", "TooLarge"),
             ("57P01", "Stopped"),
+            ("57P05", "Stopped"),
+            ("25P03", "Stopped"),
             ("53100", "Full"),
             ("53300", "Exhausted"),
             ("40P01", "Deadlock"),

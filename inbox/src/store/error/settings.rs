@@ -44,6 +44,14 @@ pub enum SettingsError {
         /// The missing rights, and the statements that grant them.
         missing: String,
     },
+    /// The role lacks a right that a migration needs, or the database is read-only.
+    #[error("cannot migrate the store: {problem}: {missing}")]
+    MigrationRights {
+        /// PostgreSQL's message.
+        problem: String,
+        /// The missing right, and the statement that grants it.
+        missing: String,
+    },
     /// The session did not take `search_path`.
     #[error("cannot open the store: the session's schema is {schema}, not {expected}. {SESSION_REMEDY}")]
     SessionSchema {

@@ -118,8 +118,8 @@ pub(super) const PURGE: [&str; 2] = [
 ];
 
 /// Reads backwards from the newest entry to one of the hook. The conditions end it early for a hook without entries.
-pub(in crate::store) const NEWEST_PAYLOAD: &str = "
-SELECT p.path, p.headers, p.body FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.hook = $1 AND (
+pub(in crate::store) const NEWEST_HEAD: &str = "
+SELECT p.path, p.headers FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.hook = $1 AND (
     EXISTS (SELECT 1 FROM entry WHERE lane = 'deliver' AND hook = $1)
     OR EXISTS (SELECT 1 FROM entry WHERE lane = 'quarantine' AND hook = $1)
     OR EXISTS (SELECT 1 FROM entry_sum WHERE since = -1 AND lane = 'observed' AND substr(route, 1, length($1) + 1) = $1 || '/'))

@@ -46,6 +46,11 @@ pub enum DatabaseUrlError {
     /// The URL names several hosts. libpq would try one after the other.
     #[error("the store's URL names several hosts: write one address, which leads to the primary")]
     SeveralHosts,
+    /// The URL has a user without a host.
+    #[error(
+        "the store's URL has a user and no host: write postgres://USER@HOST/DATABASE, or postgres:///DATABASE?user=USER&host=/FOLDER for a socket"
+    )]
+    NoHost,
     /// The URL has a fragment.
     #[error("the store's URL has a `#`, which begins a fragment: write it as %23")]
     Fragment,
@@ -97,6 +102,14 @@ pub enum DatabaseUrlError {
         "PGOPTIONS is set, which a pooler refuses or ignores: unset it, and use ALTER ROLE ... SET instead"
     )]
     EnvironmentOptions,
+    /// The environment names several hosts.
+    #[error("{0} names several hosts: name one address, which leads to the primary, in --store")]
+    EnvironmentHosts(&'static str),
+    /// The environment chooses among servers.
+    #[error(
+        "{0} is set, which the inbox does not support: unset it, and write one address, which leads to the primary"
+    )]
+    EnvironmentServer(&'static str),
     /// The environment sets an unknown TLS mode.
     #[error("PGSSLMODE has the unknown value {0:?}: set it to one of {modes}", modes = SSL_MODES.join(", "))]
     EnvironmentMode(String),
@@ -106,16 +119,20 @@ pub enum DatabaseUrlError {
 pub(super) fn parse(text: &str) -> Result<Url, DatabaseUrlError> {
     let (_scheme, rest) = text.split_once("://").unwrap_or_default();
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let hosts = authority.rsplit_once('@').map_or(authority, |(_user, hosts)| hosts);
-    if hosts.contains(',') {
+    let (user, hosts) =
+        authority.rsplit_once('@').map_or((None, authority), |(user, hosts)| (Some(user), hosts));
+    if [",", "%2C", "%2c"].iter().any(|comma| hosts.contains(comma)) {
         return Err(DatabaseUrlError::SeveralHosts);
     }
+    if user.is_some() && hosts.is_empty() {
+        return Err(DatabaseUrlError::NoHost);
+    }
     let url = Url::parse(text)?;
-    check(&url)?;
+    check(&url, |name| std::env::var(name).ok())?;
     Ok(url)
 }
 
-fn check(url: &Url) -> Result<(), DatabaseUrlError> {
+fn check(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Result<(), DatabaseUrlError> {
     if url.fragment().is_some() {
         return Err(DatabaseUrlError::Fragment);
     }
@@ -138,7 +155,9 @@ fn check(url: &Url) -> Result<(), DatabaseUrlError> {
     if ["host", "hostaddr"].iter().all(|name| seen.contains(*name)) {
         return Err(DatabaseUrlError::TwoAddresses);
     }
-    check_environment(&seen)?;
+    let names_host = url.has_host() || ["host", "hostaddr"].iter().any(|name| seen.contains(*name));
+    let names_port = url.port().is_some() || seen.contains("port");
+    check_environment(variable, seen.contains("sslmode"), names_host, names_port)?;
     tls.check()
 }
 
@@ -170,14 +189,30 @@ fn check_parameter(name: &str, text: &str) -> Result<(), DatabaseUrlError> {
     }
 }
 
-/// Checks the environment. sqlx reads missing parameters from it, and ignores invalid ones.
-fn check_environment(seen: &BTreeSet<String>) -> Result<(), DatabaseUrlError> {
-    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+/// Checks the environment. sqlx reads missing parameters from it, and ignores unknown and invalid ones.
+fn check_environment(
+    variable: impl Fn(&str) -> Option<String>,
+    names_mode: bool,
+    names_host: bool,
+    names_port: bool,
+) -> Result<(), DatabaseUrlError> {
+    let set = |name| variable(name).filter(|value: &String| !value.is_empty());
     if set("PGOPTIONS").is_some() {
         return Err(DatabaseUrlError::EnvironmentOptions);
     }
+    for (name, is_unused) in [("PGHOST", names_host), ("PGHOSTADDR", names_host), ("PGPORT", names_port)] {
+        if set(name).is_some_and(|value| !is_unused && value.contains(',')) {
+            return Err(DatabaseUrlError::EnvironmentHosts(name));
+        }
+    }
+    // libpq's other variables that choose a server.
+    for name in ["PGTARGETSESSIONATTRS", "PGLOADBALANCEHOSTS", "PGSERVICE"] {
+        if set(name).is_some() {
+            return Err(DatabaseUrlError::EnvironmentServer(name));
+        }
+    }
     match set("PGSSLMODE") {
-        Some(mode) if !seen.contains("sslmode") && !SSL_MODES.contains(&mode.as_str()) => {
+        Some(mode) if !names_mode && !SSL_MODES.contains(&mode.as_str()) => {
             Err(DatabaseUrlError::EnvironmentMode(mode))
         }
         _ => Ok(()),
@@ -231,6 +266,8 @@ mod tests {
         accepts("postgres://app:a%2Cb@db:5432/inbox?sslmode=verify-full&sslrootcert=/ca.pem");
         accepts("postgresql://app@localhost/inbox?host=/run/postgresql&application_name=inbox-2");
         accepts("postgres:///inbox");
+        accepts("postgres:///inbox?user=app&host=/run/postgresql&port=5433");
+        accepts("postgres://app@%2Frun%2Fpostgresql/inbox");
         accepts("postgres://app@[::1]/inbox?sslmode=require&sslcert=/a&sslkey=/b");
         accepts("postgres://app:a,b@db/inbox");
     }
@@ -260,6 +297,33 @@ mod tests {
         );
     }
 
+    #[track_caller]
+    fn reads(text: &str, (name, value): (&str, &str), expected: Result<(), DatabaseUrlError>) {
+        let url = Url::parse(text).unwrap();
+        let variable = |other: &str| (other == name).then(|| value.to_owned());
+        assert_eq!(check(&url, variable), expected, "{text} {name}={value}");
+    }
+
+    #[test]
+    fn refuses_variables_that_name_several_servers() {
+        for (text, name) in [
+            ("postgres:///inbox", "PGHOST"),
+            ("postgres:///inbox?user=app", "PGHOSTADDR"),
+            ("postgres://app@db/inbox", "PGPORT"),
+        ] {
+            reads(text, (name, "1,2"), Err(DatabaseUrlError::EnvironmentHosts(name)));
+            reads(text, (name, "1"), Ok(()));
+        }
+        reads("postgres://app@db:5432/inbox", ("PGPORT", "5432,5433"), Ok(()));
+        reads("postgres://app@db/inbox", ("PGHOST", "one,two"), Ok(()));
+        reads("postgres:///inbox?host=/run/postgresql", ("PGHOST", "one,two"), Ok(()));
+        for name in ["PGTARGETSESSIONATTRS", "PGLOADBALANCEHOSTS", "PGSERVICE"] {
+            let url = "postgres://app@db/inbox";
+            reads(url, (name, "read-write"), Err(DatabaseUrlError::EnvironmentServer(name)));
+            reads(url, (name, ""), Ok(()));
+        }
+    }
+
     #[test]
     fn refuses_several_hosts() {
         for text in [
@@ -268,9 +332,16 @@ mod tests {
             "postgres://one,two/inbox?sslmode=require",
             "postgres:///inbox?host=one,two",
             "postgres:///inbox?host=one&port=5432,5433",
+            "postgres:///inbox?host=/run/one,/run/two",
+            "postgres:///inbox?hostaddr=10.0.0.1,10.0.0.2",
+            "postgres://one%2Ctwo/inbox",
+            "postgres://a:secret@[::1],[::2]/inbox",
+            "postgres://a:secret@one,two/inbox?target_session_attrs=read-write",
         ] {
             refuses(text, "the store's URL names several hosts");
         }
+        refuses("postgres://a:secret@/inbox", "the store's URL has a user and no host");
+        refuses("postgres://a:secret@/inbox?host=/run/postgresql", "the store's URL has a user and no host");
         refuses("postgres://a:secret#x@db/inbox", "the store's URL is not valid");
         refuses("postgres://a@db/inbox#secret", "the store's URL has a `#`");
     }

@@ -3,6 +3,7 @@
 use super::super::error::settings::SESSION_REMEDY;
 use super::super::{Result, StoreError};
 use super::{CONNECT_TIMEOUT, SCHEMA};
+use crate::deadline;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, raw_sql};
 use std::fmt::Write;
@@ -57,12 +58,12 @@ pub(in crate::store) async fn connect(
         set(&mut connection, settings).await?;
         Ok::<_, StoreError>(connection)
     };
-    tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| StoreError::Silent)?
+    deadline::within(CONNECT_TIMEOUT, connecting).await.ok_or(StoreError::Silent)?
 }
 
 /// Opens a connection without settings: behind a pooler they could reach another program.
 pub(super) async fn connect_bare(options: &PgConnectOptions) -> Result<PgConnection> {
-    Ok(tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await.map_err(|_| StoreError::Silent)??)
+    Ok(deadline::within(CONNECT_TIMEOUT, options.connect()).await.ok_or(StoreError::Silent)??)
 }
 
 pub(super) async fn set(connection: &mut PgConnection, settings: SessionSettings<'_>) -> Result<()> {

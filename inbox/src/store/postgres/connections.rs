@@ -4,6 +4,7 @@ use super::super::StoreError;
 use super::super::error::settings::CONNECTIONS_REMEDY;
 use super::SILENCE_TIMEOUT;
 use super::connect::{SessionSettings, close, connect};
+use crate::deadline;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::raw_sql;
 use std::collections::VecDeque;
@@ -248,7 +249,7 @@ pub(super) fn is_refused(error: &StoreError) -> bool {
 
 /// Waits for a connection as long as for an answer.
 async fn within<T>(future: impl Future<Output = T>) -> Result<T, StoreError> {
-    tokio::time::timeout(SILENCE_TIMEOUT, future).await.map_err(|_| StoreError::Silent)
+    deadline::within(SILENCE_TIMEOUT, future).await.ok_or(StoreError::Silent)
 }
 
 impl AdjustablePermits {

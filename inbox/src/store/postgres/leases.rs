@@ -10,10 +10,18 @@ use std::time::{Duration, Instant};
 /// Observations of the database's clock and of other inboxes' leases.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    /// The time of the database's clock, and the moment of its reading.
-    pub(super) clock: Option<(Instant, i64)>,
+    pub(super) clock: Option<ClockReading>,
     /// The leases of other inboxes, by entry.
     pub(super) watched: BTreeMap<i64, WatchedLease>,
+}
+
+/// A reading of the database's clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClockReading {
+    asked: Instant,
+    answered: Instant,
+    /// Microseconds since 1970.
+    now: i64,
 }
 
 /// A lease of another inbox, unchanged since `since`.
@@ -64,24 +72,27 @@ impl Postgres {
         let (numbers, untils): (Vec<i64>, Vec<i64>) = leases.into_iter().unzip();
         transaction!(self, |connection| {
             lock_generations_of(connection, &ids).await?;
-            query(RELEASE_EXPIRED).bind(&ids).bind(numbers).bind(untils).execute(&mut *connection).await?;
+            query(RELEASE_EXPIRED).bind(&ids).bind(&numbers).bind(&untils).execute(&mut *connection).await?;
             query(RELEASE_GENERATIONS).bind(&ids).execute(&mut *connection).await?;
         })?;
         Ok(ids.len())
     }
 
     /// Moves due times back after the database's clock was stepped back.
-    pub(super) async fn follow_clock(&self, clock: &mut Option<(Instant, i64)>) {
-        let before = *clock;
+    pub(super) async fn follow_clock(&self, clock: &mut Option<ClockReading>) {
+        let asked = Instant::now();
         let Ok(now) = self.clock_now().await else { return };
-        let seen = (Instant::now(), now);
+        let reading = ClockReading { asked, answered: Instant::now(), now };
         // One try, even if the update exceeds the statement timeout: leases must not wait for it.
-        *clock = Some(seen);
-        if !was_stepped_back(before, seen) {
-            return;
-        }
+        let effect = match clock.replace(reading) {
+            None => "the inbox cannot look for due times from before a step of the database's clock",
+            Some(before) if reading.was_stepped_back_since(before) => {
+                "the database's clock was stepped back, so due entries wait longer"
+            }
+            Some(_) => return,
+        };
         if let Err(error) = self.move_due_times().await {
-            tracing::error!("the database's clock went back, so due entries wait longer: {error}");
+            tracing::error!("{effect}: {error}");
         }
     }
 
@@ -109,9 +120,42 @@ impl Postgres {
     }
 }
 
-/// Whether the clock was stepped back since its last reading. Assumes so at the first reading.
-fn was_stepped_back(before: Option<(Instant, i64)>, (looked, now): (Instant, i64)) -> bool {
-    let Some((then, at)) = before else { return true };
-    let elapsed = i64::try_from(looked.duration_since(then).as_micros()).unwrap_or(i64::MAX);
-    now.saturating_add(MIN_STEP) < at.saturating_add(elapsed)
+impl ClockReading {
+    /// Whether the clock was stepped back since an earlier reading: it shows less than the shortest time between the two. An answer
+    /// can lie in the socket for as long as this process is stopped.
+    fn was_stepped_back_since(self, before: Self) -> bool {
+        let shortest = self.asked.saturating_duration_since(before.answered);
+        let shortest = i64::try_from(shortest.as_micros()).unwrap_or(i64::MAX);
+        self.now.saturating_add(MIN_STEP) < before.now.saturating_add(shortest)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
+mod tests {
+    use super::*;
+
+    /// Two readings, each with the seconds of its question and its answer, and of the database's clock.
+    #[track_caller]
+    fn row(first: [u64; 3], second: [u64; 3], expected: bool) {
+        let start = Instant::now();
+        let reading = |[asked, answered, now]: [u64; 3]| ClockReading {
+            asked: start + Duration::from_secs(asked),
+            answered: start + Duration::from_secs(answered),
+            now: i64::try_from(now * 1_000_000).unwrap(),
+        };
+        assert_eq!(reading(second).was_stepped_back_since(reading(first)), expected, "{first:?} {second:?}");
+    }
+
+    #[test]
+    fn tells_a_step_from_a_slow_answer() {
+        row([0, 0, 1_000], [10, 10, 1_010], false);
+        row([0, 0, 1_000], [10, 10, 1_001], true);
+        row([0, 0, 1_000], [10, 10, 900], true);
+        row([0, 0, 1_000], [10, 10, 5_000], false);
+        // The process was stopped between the question and the answer.
+        row([0, 0, 1_000], [10, 50, 1_010], false);
+        row([0, 40, 1_000], [50, 50, 1_050], false);
+        row([0, 40, 1_000], [41, 41, 1_041], false);
+    }
 }

@@ -1,13 +1,13 @@
-//! Opens a database, and migrates its tables.
+//! Opens a database.
 
 use super::super::SettingsError;
 use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
 use super::super::{OpenError, StoreError};
-use super::connect::{SETTINGS, SessionSettings, connect_bare, options, set};
+use super::connect::{SessionSettings, connect_bare, options, set};
 use super::connections::{self, ConnectionPool, MIN_CONNECTIONS};
 use super::{MIGRATOR, Postgres, SCHEMA, pooling, rights};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{Connection, query, query_scalar};
+use sqlx::query_scalar;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -36,35 +36,8 @@ impl Postgres {
     }
 }
 
-pub(in crate::store) async fn migrate(url: &url::Url) -> Result<(), OpenError> {
-    /// A dump contains transaction numbers of its source cluster. They can be in this cluster's future: `inbox tail` would print
-    /// the old entries as new ones when this cluster reaches them.
-    const FORGET_FOREIGN_TRANSACTIONS: &str =
-        "UPDATE entry SET written = '0' WHERE written >= pg_snapshot_xmax(pg_current_snapshot())";
-    // Two connections are enough to detect a pooler.
-    let mut connections = sessions(&options(url)?, &SETTINGS, 2).await?;
-    let Some(mut connection) = connections.pop() else { return Ok(()) };
-    drop(connections);
-    if !is_there(&mut connection, SCHEMA).await? {
-        check_elsewhere(&mut connection).await?;
-    }
-    query("CREATE SCHEMA IF NOT EXISTS blobgate_inbox").execute(&mut connection).await?;
-    check_schema(&mut connection).await?;
-    let tables = tables(&mut connection).await?;
-    if version::is_newer(&MIGRATOR, tables) {
-        version::check(&MIGRATOR, tables)?;
-    } else {
-        MIGRATOR.run(&mut connection).await?;
-    }
-    // After a restore the update changes every row.
-    query("SET statement_timeout = 0").execute(&mut connection).await?;
-    query(FORGET_FOREIGN_TRANSACTIONS).execute(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
-}
-
 /// Opens `count` connections. Each is a session of its own with these settings.
-async fn sessions(
+pub(super) async fn sessions(
     options: &PgConnectOptions,
     settings: SessionSettings<'_>,
     count: usize,
@@ -123,7 +96,7 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), OpenError> {
 }
 
 /// Checks that unqualified names resolve to the inbox's schema.
-async fn check_schema(connection: &mut PgConnection) -> Result<(), OpenError> {
+pub(super) async fn check_schema(connection: &mut PgConnection) -> Result<(), OpenError> {
     const USED: &str =
         "SELECT coalesce(has_schema_privilege(oid, 'USAGE'), false) FROM pg_namespace WHERE nspname = $1";
     let used: Option<bool> = query_scalar(USED).bind(SCHEMA).fetch_optional(&mut *connection).await?;
@@ -147,7 +120,7 @@ async fn check_schema(connection: &mut PgConnection) -> Result<(), OpenError> {
 }
 
 /// Refuses an inbox's tables in another schema: a pooler that loses `search_path` puts them into `public`. They may contain events.
-async fn check_elsewhere(connection: &mut PgConnection) -> Result<(), OpenError> {
+pub(super) async fn check_elsewhere(connection: &mut PgConnection) -> Result<(), OpenError> {
     const FOUND: &str = "
         SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relname = ANY($1) AND c.relkind IN ('r', 'p') AND n.nspname <> $2
@@ -163,11 +136,6 @@ async fn check_elsewhere(connection: &mut PgConnection) -> Result<(), OpenError>
     }
 }
 
-async fn is_there(connection: &mut PgConnection, schema: &str) -> Result<bool, sqlx::Error> {
-    const FOUND: &str = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)";
-    query_scalar(FOUND).bind(schema).fetch_one(connection).await
-}
-
 async fn check_tables(connection: &mut PgConnection) -> Result<(), OpenError> {
     match tables(connection).await {
         Ok(tables) => Ok(version::check(&MIGRATOR, tables)?),
@@ -180,7 +148,7 @@ async fn check_tables(connection: &mut PgConnection) -> Result<(), OpenError> {
 }
 
 /// The versions of the database's tables. `None` if it has none.
-async fn tables(connection: &mut PgConnection) -> Result<Option<Tables>, StoreError> {
+pub(super) async fn tables(connection: &mut PgConnection) -> Result<Option<Tables>, StoreError> {
     const HAS: &str = "SELECT to_regclass($1) IS NOT NULL";
     if !query_scalar::<_, bool>(HAS).bind("_sqlx_migrations").fetch_one(&mut *connection).await? {
         return Ok(None);

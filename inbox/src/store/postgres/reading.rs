@@ -4,7 +4,7 @@ use super::{NOW, Postgres};
 use crate::store::read::ReadStatements;
 use crate::store::{
     CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, Filter,
-    FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, StoredPayload,
+    FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, StoredHead, StoredPayload,
 };
 use async_trait::async_trait;
 use sqlx::query_scalar;
@@ -55,7 +55,7 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.knows_hook(hook).await?)
     }
 
-    async fn oldest_waiting(&self) -> Result<Option<i64>> {
+    async fn oldest_waiting(&self) -> Result<Vec<(String, i64)>> {
         reading!(self, |connection| connection.oldest_waiting().await?)
     }
 
@@ -71,8 +71,8 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.expectation(hook, generation).await?)
     }
 
-    async fn newest_payload(&self, hook: &str) -> Result<Option<StoredPayload>> {
-        reading!(self, |connection| connection.newest_payload(hook).await?)
+    async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>> {
+        reading!(self, |connection| connection.newest_head(hook).await?)
     }
 
     async fn end(&self) -> Result<Cursor> {

@@ -49,6 +49,41 @@ pub(super) async fn missing(connection: &mut PgConnection) -> Result<MissingRigh
     Ok(MissingRights { role, rights, is_standby, is_read_only })
 }
 
+/// The right that a migration lacks, and the statement that grants it.
+pub(super) async fn missing_to_migrate(connection: &mut PgConnection) -> Result<String, Error> {
+    /// The first row names the object that every later one needs.
+    const LACKS: &str = "
+        SELECT 'CREATE', 'DATABASE', quote_ident(current_database())
+        WHERE NOT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1) AND NOT has_database_privilege(current_database(), 'CREATE')
+        UNION ALL
+        SELECT p.privilege, 'SCHEMA', n.nspname::text
+        FROM pg_namespace n CROSS JOIN unnest(ARRAY['USAGE', 'CREATE']) AS p (privilege)
+        WHERE n.nspname = $1 AND NOT has_schema_privilege(n.oid, p.privilege)";
+    /// A change of a table needs its owner.
+    const OWNER: &str = "
+        SELECT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relkind = 'r' AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY c.relname LIMIT 1";
+    let MissingRights { role, is_standby, is_read_only, .. } = missing(connection).await?;
+    let lacks: Vec<(String, String, String)> =
+        query_as(LACKS).bind(SCHEMA).fetch_all(&mut *connection).await?;
+    if is_standby || is_read_only || !lacks.is_empty() {
+        let found = MissingRights { role, rights: lacks, is_standby, is_read_only };
+        let is_schema_missing = found.rights.iter().any(|(_, kind, _)| kind == "DATABASE");
+        let alternative = match is_schema_missing && !is_standby && !is_read_only {
+            true => format!(", or CREATE SCHEMA {SCHEMA} AUTHORIZATION {}", found.role),
+            false => String::new(),
+        };
+        return Ok(format!("{found}{alternative}"));
+    }
+    let owner: Option<String> = query_scalar(OWNER).bind(SCHEMA).fetch_optional(&mut *connection).await?;
+    match owner {
+        Some(owner) => {
+            Ok(format!("the tables belong to the role {owner}. Run `blobgate inbox migrate` as {owner}"))
+        }
+        None => Ok(missing(connection).await?.to_string()),
+    }
+}
+
 impl MissingRights {
     /// Whether deliveries need a missing right. A missing DELETE only delays retention.
     pub(crate) fn affects_deliveries(&self) -> bool {
@@ -90,7 +125,7 @@ impl fmt::Display for MissingRights {
             .rights
             .iter()
             .map(|(right, kind, name)| {
-                let name = if kind == "SCHEMA" || name.contains('.') {
+                let name = if ["DATABASE", "SCHEMA"].contains(&kind.as_str()) || name.contains('.') {
                     name.clone()
                 } else {
                     format!("{SCHEMA}.{name}")

@@ -12,6 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use tempfile::Builder;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -20,24 +21,23 @@ pub(in crate::store) async fn backup(path: &Path, to: &Path) -> Result<CopySumma
         return Err(CopyError::Open(no_file(path)));
     }
     check_beside(path)?;
-    // Reserves the name before the copy, so that the rename at the end replaces no other file.
-    let reserved = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(to);
-    reserved.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => CopyError::Exists(to.display().to_string()),
-        _ => failed(to)(error),
-    })?;
-    let part = beside(to, ".part");
-    let copying = async {
-        copy(path, &part).await?;
-        let summary = check(&part).await?;
-        publish(&part, to)?;
-        Ok(summary)
-    };
-    let result = copying.await;
-    if result.is_err() {
-        let _removed = (fs::remove_file(&part), fs::remove_file(to));
+    let exists = || CopyError::Exists(to.display().to_string());
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(exists());
     }
-    result
+    // It is removed when the copy fails. After `kill -9` it stays, and `to` does not exist.
+    let name = to.file_name().unwrap_or_default().display();
+    let part = Builder::new().prefix(&format!(".{name}.")).suffix(".part").tempfile_in(folder(to));
+    let part = part.map_err(failed(to))?;
+    copy(path, part.path()).await?;
+    let summary = check(part.path()).await?;
+    part.as_file().sync_all().map_err(failed(part.path()))?;
+    part.persist_noclobber(to).map_err(|unnamed| match unnamed.error.kind() {
+        ErrorKind::AlreadyExists => exists(),
+        _ => failed(to)(unnamed.error),
+    })?;
+    sync_folder(to)?;
+    Ok(summary)
 }
 
 pub(in crate::store) async fn restore(path: &Path, from: &Path) -> Result<RestoreSummary, CopyError> {
@@ -226,11 +226,17 @@ pub(super) fn stamp() -> String {
 fn publish(part: &Path, name: &Path) -> Result<(), CopyError> {
     File::open(part).and_then(|file| file.sync_all()).map_err(failed(part))?;
     fs::rename(part, name).map_err(failed(name))?;
-    let folder = match name.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    sync_folder(name)
+}
+
+/// Writes a new name to the disk.
+fn sync_folder(name: &Path) -> Result<(), CopyError> {
+    let folder = folder(name);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))
+}
+
+fn folder(name: &Path) -> &Path {
+    name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> CopyError {

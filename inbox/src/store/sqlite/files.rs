@@ -163,7 +163,7 @@ impl StoreFiles {
         if !self.is_database_unchanged(&mut state) {
             return Err(Difference::overwritten(&self.path));
         }
-        let log_size = self.log.metadata().map_or(0, |metadata| metadata.len());
+        let log_size = self.log_size();
         if log_size >= LOG_HEADER_SIZE && !self.log_has_magic() {
             return Err(Difference::overwritten(&self.wal));
         }
@@ -177,7 +177,7 @@ impl StoreFiles {
     /// Compares a shorter log with the number of frames that SQLite counts in it.
     pub(super) fn check_log(&self, frames: u64) -> Result<(), Difference> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = self.log.metadata().map_or(0, |metadata| metadata.len());
+        let size = self.log_size();
         let frame = state.header.page_size().saturating_add(FRAME_HEADER_SIZE);
         let wanted =
             if frames == 0 { 0 } else { LOG_HEADER_SIZE.saturating_add(frames.saturating_mul(frame)) };
@@ -186,6 +186,11 @@ impl StoreFiles {
         }
         state.log_size = size;
         Ok(())
+    }
+
+    /// The bytes of the log.
+    pub(super) fn log_size(&self) -> u64 {
+        self.log.metadata().map_or(0, |metadata| metadata.len())
     }
 
     /// Allocates the index ahead of the log.

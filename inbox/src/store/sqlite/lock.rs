@@ -162,6 +162,21 @@ fn check_names(path: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Fails if the user cannot write the file, or beside it: SQLite would only say that it cannot open the file.
+pub(super) fn check_writable(path: &Path) -> Result<(), OpenError> {
+    use rustix::fs::{Access, access};
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = real.parent().unwrap_or(Path::new("/"));
+    let rows = [(path, Access::READ_OK | Access::WRITE_OK), (folder, Access::WRITE_OK | Access::EXEC_OK)];
+    for (place, wanted) in rows {
+        access(place, wanted).map_err(|error| OpenError::File(place.display().to_string(), error.into()))?;
+    }
+    Ok(())
+}
+
 pub(super) fn no_file(path: &Path) -> OpenError {
+    if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+        return OpenError::NoDirectory(path.display().to_string());
+    }
     VersionError::NoFile(path.to_owned()).into()
 }

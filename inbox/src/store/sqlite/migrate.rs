@@ -3,7 +3,7 @@
 use super::super::OpenError;
 use super::super::version;
 use super::files::check_room;
-use super::lock::check_beside;
+use super::lock::{check_beside, check_writable};
 use super::open::{options, tables};
 use super::{MIGRATOR, OWNER_ONLY};
 use sqlx::{ConnectOptions, Connection};
@@ -15,6 +15,7 @@ use std::path::Path;
 pub(in crate::store) async fn migrate(path: &Path) -> Result<(), OpenError> {
     create_private(path)?;
     check_beside(path)?;
+    check_writable(path)?;
     check_room(path).map_err(|error| OpenError::no_room(path, error))?;
     let mut connection = options(path).connect().await?;
     let tables = tables(&mut connection).await?;

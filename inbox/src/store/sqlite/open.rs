@@ -5,7 +5,7 @@ use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
 use super::super::{MAX_DELAY, OpenError};
 use super::clock::Clock;
 use super::files::{StoreFiles, allocate_index, check_room, open_index};
-use super::lock::{FileLock, is_locked, lock, log_of, no_file};
+use super::lock::{FileLock, check_writable, is_locked, lock, log_of, no_file};
 use super::rescued::rescued_beside;
 use super::{BUSY_TIMEOUT, EMPTY_LOG, MIGRATOR, Sqlite};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions};
@@ -68,6 +68,7 @@ impl Sqlite {
                 rescued.display()
             );
         }
+        check_writable(path)?;
         check_room(path).map_err(|error| OpenError::no_room(path, error))?;
         let options = options(path).pragma("synchronous", synchronous.to_string());
         let mut writer = options
@@ -92,6 +93,7 @@ impl Sqlite {
             delivery_reads,
             path: path.to_owned(),
             next_id: AtomicI64::new(last.unwrap_or_default().saturating_add(1)),
+            stored_at: AtomicI64::new(clock.now()),
             clock,
             anchor: Mutex::new(Some(anchor)),
             files,

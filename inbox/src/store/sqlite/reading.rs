@@ -4,7 +4,7 @@ use super::Sqlite;
 use crate::store::read::ReadStatements;
 use crate::store::{
     CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, Filter,
-    FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, StoredPayload,
+    FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, StoredHead, StoredPayload,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +54,7 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.knows_hook(hook).await?)
     }
 
-    async fn oldest_waiting(&self) -> Result<Option<i64>> {
+    async fn oldest_waiting(&self) -> Result<Vec<(String, i64)>> {
         Ok(self.reads.acquire().await?.oldest_waiting().await?)
     }
 
@@ -70,8 +70,8 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.expectation(hook, generation).await?)
     }
 
-    async fn newest_payload(&self, hook: &str) -> Result<Option<StoredPayload>> {
-        Ok(self.reads.acquire().await?.newest_payload(hook).await?)
+    async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>> {
+        Ok(self.reads.acquire().await?.newest_head(hook).await?)
     }
 
     async fn end(&self) -> Result<Cursor> {

@@ -13,12 +13,11 @@ const LARGE: [&str; 5] = ["entry", "generation", "token", "payload", "expectatio
 /// Small indexes, which a statement may scan.
 const SMALL_INDEXES: [&str; 3] = ["entry_in_flight", "generation_busy", "entry_unanswered"];
 /// SQLite's plans that scan in order and stop at a limit, without a filter.
-const LIMITED: [(&str, &str); 2] =
-    [("list", "SCAN entry"), ("OLDEST_WAITING", "SCAN entry USING COVERING INDEX entry_oldest")];
+const LIMITED: [(&str, &str); 1] = [("list", "SCAN entry")];
 /// Statements that may scan, with the reason.
 const ALLOWED: [(&str, &str); 6] = [
     ("COLUMNS", "a part of statements"),
-    ("NEWEST_PAYLOAD", "stops at the newest entry of the hook"),
+    ("NEWEST_HEAD", "stops at the newest entry of the hook"),
     ("CANDIDATES", "counts the entries of an operator's filter"),
     ("FORGET_FOREIGN_TRANSACTIONS", "`migrate`, after a restore"),
     ("COUNT", "the index of open expectations"),
@@ -85,7 +84,11 @@ fn of_driver(name: &str) -> Vec<(String, String)> {
 }
 
 fn complete(sql: &str) -> String {
-    let sql = sql.replace("{ids}", "1, 2").replace("{free}", "").replace("{has_route}", "route IS NOT NULL");
+    let sql = sql
+        .replace("{ids}", "1, 2")
+        .replace("{due}", "(1, 2), (2, 3)")
+        .replace("{free}", "")
+        .replace("{has_route}", "route IS NOT NULL");
     if sql.ends_with("seen, received_at, seen_at, due_at)")
         || sql.ends_with("(entry_id, path, headers, body)")
     {
@@ -100,6 +103,12 @@ fn check(found: Vec<(String, String)>, least: usize) {
     let scans: Vec<_> = found.into_iter().filter(|(_, problem)| !problem.is_empty()).collect();
     assert!(scans.is_empty(), "these read whole tables: {scans:#?}");
     assert!(seen >= least, "only {seen} statements were found");
+}
+
+/// By another index, the oldest waiting entry of a route takes all waiting ones.
+#[track_caller]
+fn check_oldest(name: &str, plan: &str) {
+    assert!(name != "OLDEST_WAITING" || plan.contains("entry_oldest"), "{plan}");
 }
 
 fn is_allowed(name: &str) -> bool {
@@ -123,6 +132,7 @@ async fn no_statement_reads_a_whole_table_in_sqlite() {
             .fetch_all(&mut connection)
             .await
             .unwrap_or_else(|error| panic!("{name}: {error}"));
+        check_oldest(&name, &format!("{plan:?}"));
         let scans = plan.into_iter().map(|(.., step)| step).filter(|step| reads_all(step));
         let scans = scans.collect::<Vec<_>>().join("; ");
         let is_first = LIMITED.contains(&(name.as_str(), scans.as_str()));
@@ -183,6 +193,7 @@ async fn no_statement_reads_a_whole_table_in_postgres() {
                 .fetch_one(&mut connection)
                 .await
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
+        check_oldest(&name, &plan.to_string());
         let mut scans = Vec::new();
         walk(&plan[0]["Plan"], false, &mut scans);
         found.push((name, scans.join("; ")));

@@ -3,6 +3,7 @@
 #![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
 
 use super::*;
+use crate::store::RetryPace;
 use std::collections::BTreeSet;
 
 /// Selects the sums that differ from a full count.
@@ -94,7 +95,12 @@ async fn step(test: &mut DriverStore, dice: &mut Dice, held: &mut Vec<ClaimedEnt
             "release of expired leases"
         }
         13 | 14 => {
-            let changes = [&[Change::Replay, Change::Release][..], &[Change::Drop], &[Change::Purge]];
+            let pace = RetryPace { rate: std::num::NonZeroU32::MIN, before: 0, elapsed: 0 };
+            let changes = [
+                &[Change::Replay, Change::Release, Change::Retry(pace)][..],
+                &[Change::Drop],
+                &[Change::Purge],
+            ];
             let changes = changes[dice.place(3)];
             let ids = test.random_ids(dice).await;
             for change in changes {
@@ -202,10 +208,35 @@ in_both! {
         let alike = store.entry_groups(day_ago).await.unwrap();
         let seen: Vec<_> = alike.iter().map(|one| (one.route.as_deref(), one.state.name(), one.count, one.recently_delivered)).collect();
         assert_eq!(seen, [(Some(COMPLETED), "delivered", 3, 2), (Some(FAILED), "waiting", 1, 0)]);
-        let oldest = store.oldest_waiting().await.unwrap().unwrap();
-        assert_eq!(test.count_rows("SELECT received_at FROM entry WHERE state = 'waiting'").await, oldest);
+    }
+
+    async fn measures_routes_and_their_oldest_waiting_entry(test: &mut DriverStore) {
+        test.store(&[completed("a").of(ONE), failed("X").of(TWO), quarantined("b", "t"), quarantined("c", "t"), observed("d")]).await;
+        for entry in test.claim(COMPLETED).await {
+            test.finish(&entry, true).await;
+        }
+        test.store(&[failed("Y").of("00000000-0000-4000-8000-000000000003")]).await;
+        test.sql("UPDATE entry SET received_at = received_at - 1000000 * id").await;
+        let usage = test.driver().usage().await.unwrap();
+        let seen: std::collections::BTreeSet<_> =
+            usage.routes.iter().filter(|row| row.count > 0).map(|row| (row.route.as_str(), row.state.name(), row.reason.as_ref().and_then(|reason| reason.known()), row.count)).collect();
+        let expected = [
+            (COMPLETED, "delivered", None, 1),
+            (FAILED, "waiting", None, 2),
+            (OBSERVED, "waiting", None, 1),
+            ("veo3/quarantined", "quarantined", Some("json-invalid"), 2),
+        ];
+        assert_eq!(seen, expected.into());
+        assert_eq!(usage.oldest_waiting.keys().collect::<Vec<_>>(), [FAILED, OBSERVED]);
+        let store = test.store.clone().unwrap();
+        let oldest = store.oldest_waiting().await.unwrap();
+        assert_eq!(oldest.iter().map(|(route, _)| &**route).collect::<Vec<_>>(), [FAILED, OBSERVED]);
+        let first = test.count_rows("SELECT min(received_at) FROM entry WHERE state = 'waiting' AND route = 'veo3/failed'").await;
+        assert_eq!(oldest[0].1, first);
+        assert!(usage.oldest_waiting[FAILED] >= 2, "{usage:?}");
         test.sql("UPDATE entry SET state = 'dropped'").await;
-        assert_eq!(store.oldest_waiting().await.unwrap(), None);
+        assert_eq!(store.oldest_waiting().await.unwrap(), []);
+        assert!(test.driver().usage().await.unwrap().oldest_waiting.is_empty());
     }
 }
 

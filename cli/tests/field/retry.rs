@@ -1,0 +1,71 @@
+//! After an outage a person retries the waiting events. The service gets them at the rate of `--drain-rate`, although its
+//! route was never down.
+
+use crate::{PROGRAM, on_each_store};
+use blobgate_testkit::inbox::{forwarded, fresh_generation};
+use blobgate_testkit::{Connector, H1, InboxProcess, Reply, Upstream, eventually, pause, sql};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+on_each_store! { needs (Sqlite3): retries_at_the_drain_rate }
+
+const RATE: usize = 50;
+const BACKLOG: usize = 600;
+const HOUR: i64 = 3_600_000_000;
+
+fn retries_at_the_drain_rate(store: &str) {
+    let service = Upstream::start();
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = Arc::clone(&is_back);
+    // 404 does not take a route down.
+    service.reply_by(move |_| (!back.load(Ordering::Relaxed)).then(|| Reply::status(404)));
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, &["--drain-rate", "50"]).ready();
+    let connect = Connector::plaintext(inbox.receive, H1);
+    let mut client = connect.open();
+    for _ in 0..BACKLOG {
+        assert_eq!(client.send(&forwarded(&fresh_generation())).status, 200);
+    }
+    let count = |filter: &str| sql(store, &format!("SELECT count(*) FROM entry WHERE {filter}"));
+    // As after many attempts: the next one comes in an hour, and half of that counts towards the 72 h.
+    let far = format!("extract(epoch FROM now()) * 1000000 + {HOUR}");
+    let far = if store.starts_with("sqlite:") { format!("unixepoch() * 1000000 + {HOUR}") } else { far };
+    eventually("all entries wait for an hour", || {
+        sql(
+            store,
+            &format!(
+                "UPDATE entry SET due_at = {far}, tried = {HOUR} + {HOUR} / 2 WHERE state = 'waiting' AND attempts > 0"
+            ),
+        );
+        (count(&format!("state = 'waiting' AND attempts > 0 AND tried > {HOUR}")) == BACKLOG.to_string())
+            .then_some(())
+    });
+    let tried = service.arrivals().len();
+    is_back.store(true, Ordering::Relaxed);
+    pause(Duration::from_secs(2));
+    assert_eq!(service.arrivals().len(), tried, "nothing is due");
+
+    let retried = inbox.command(&["retry", "--hook", "veo3", "--yes"]);
+    let message = String::from_utf8_lossy(&retried.stderr).into_owned();
+    assert!(retried.status.success(), "{message}");
+    assert_eq!(String::from_utf8_lossy(&retried.stdout), format!("{BACKLOG} entries retried\n"));
+    // 50 a second for 10 s, and then 100 a second.
+    let arrivals = eventually("all arrivals", || {
+        let arrivals = service.arrivals().split_off(tried);
+        (arrivals.len() == BACKLOG).then_some(arrivals)
+    });
+    let first = arrivals.iter().map(|arrival| arrival.at).min().unwrap();
+    let within = |time: Duration| arrivals.iter().filter(|arrival| arrival.at < first + time).count();
+    let second = within(Duration::from_secs(1));
+    assert!(second <= RATE * 12 / 10 + 1, "{second} in the first second");
+    let five = within(Duration::from_secs(5));
+    assert!(five <= 5 * RATE * 12 / 10, "{five} in 5 s");
+    eventually("deliveries", || (count("state = 'delivered'") == BACKLOG.to_string()).then_some(()));
+    // The rest of the hour did not count.
+    assert_eq!(count(&format!("tried > {HOUR} / 2 + 60000000")), "0");
+    let took = arrivals.iter().map(|arrival| arrival.at).max().unwrap() - first;
+    assert!(took < Duration::from_secs(60), "{took:?}");
+
+    let again = inbox.command(&["retry", "--hook", "veo3", "--dry-run"]);
+    assert_eq!(String::from_utf8_lossy(&again.stdout), "would retry 0 entries\n");
+}

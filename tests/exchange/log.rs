@@ -1,0 +1,208 @@
+//! The lines of the log, and the limit of each kind.
+
+use super::{
+    ID, KEY, NOW, Recording, authenticated, completed, gate, host, response, send, send_and_respond, token,
+    token_of, unauthenticated, url,
+};
+use blobgate::exchange::{Exchange, Flow};
+use blobgate::head::Ending;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[test]
+fn logs_10_lines_a_second_and_counts_the_rest() {
+    let gate = gate(json!({}));
+    let send_at = |milliseconds: u64| {
+        let mut host = unauthenticated("{");
+        host.uptime = Duration::from_millis(milliseconds);
+        send(&gate, &mut host);
+        host
+    };
+    let line =
+        "blobgate verdict=refused reason=json-invalid hook=veo3 source=203.0.113.9 id=- environment=test";
+    for number in 0..10 {
+        let host = send_at(5_000 + number);
+        assert_eq!((host.log, host.tick_period), (vec![line.to_owned()], Duration::ZERO));
+    }
+    for (at, tick) in [(5_010, 1), (5_500, 0), (5_999, 0)] {
+        let host = send_at(at);
+        assert_eq!((host.log, host.tick_period), (Vec::<String>::new(), Duration::from_secs(tick)), "{at}");
+    }
+    let tick = |milliseconds: u64| {
+        let mut host = Recording { tick_period: Duration::from_secs(1), ..Recording::default() };
+        host.uptime = Duration::from_millis(milliseconds);
+        gate.on_tick(&mut host);
+        (host.log, host.tick_period)
+    };
+    let second = Duration::from_secs(1);
+    assert_eq!(tick(5_999), (vec![], second));
+    assert_eq!(
+        tick(6_000),
+        (vec!["blobgate lines-left-out=3 kind=refused environment=test".to_owned()], Duration::ZERO)
+    );
+    assert_eq!(tick(6_500), (vec![], Duration::ZERO));
+    // Without a tick in between, the count comes before the next line.
+    (0..11).for_each(|_| drop(send_at(7_500)));
+    let log = send_at(8_500).log;
+    assert_eq!(log, ["blobgate lines-left-out=1 kind=refused environment=test", line]);
+}
+
+#[test]
+fn logs_a_quarantined_generation() {
+    let mut host = authenticated(&completed(ID, "https://evil.example/video.mp4"));
+    let (_, flow) = send(&gate(json!({})), &mut host);
+    assert_eq!(flow, Flow::Continue);
+    let line = format!(
+        "blobgate verdict=quarantined reason=result-url-denied hook=veo3 source=203.0.113.9 id={ID} environment=test"
+    );
+    assert_eq!(host.log, [line]);
+}
+
+#[test]
+fn a_kind_of_line_hides_no_other() {
+    let gate = gate(json!({}));
+    (0..50).for_each(|_| drop(send(&gate, &mut unauthenticated("{"))));
+    let mut refused = unauthenticated("{");
+    send(&gate, &mut refused);
+    assert_eq!(refused.log, Vec::<String>::new());
+    let mut quarantined = authenticated("{");
+    let (mut exchange, _) = send(&gate, &mut quarantined);
+    assert!(quarantined.log[0].starts_with("blobgate verdict=quarantined reason=json-invalid "));
+    // The inbox is away, and the provider refuses the key.
+    quarantined.response = vec![(":status".to_owned(), b"503".to_vec())];
+    exchange.on_response_headers(&mut quarantined, Ending::Later);
+    assert!(quarantined.log[1].contains(" reason=upstream-error "), "{:?}", quarantined.log);
+    let mut unconfirmed = unauthenticated(&completed(ID, &url("one")));
+    send_and_respond(&gate, &mut unconfirmed, ("401", ""));
+    assert!(unconfirmed.log[0].ends_with(" confirm=unauthorized"), "{:?}", unconfirmed.log);
+    let body = completed(ID, &url("two"));
+    let mut covered = host(&format!("/hook/{}", token_of("hs", "another", NOW + 60)), &body);
+    send_and_respond(&gate, &mut covered, ("200", &body));
+    assert!(covered.log[0].ends_with(" token=signature kid=hs"), "{:?}", covered.log);
+}
+
+#[test]
+fn reports_the_omitted_lines_of_each_kind() {
+    let gate = gate(json!({}));
+    let ticks: Vec<Duration> = (0..12)
+        .flat_map(|_| {
+            let (mut refused, mut quarantined) = (unauthenticated("{"), authenticated("{"));
+            send(&gate, &mut refused);
+            send(&gate, &mut quarantined);
+            [refused.tick_period, quarantined.tick_period]
+        })
+        .collect();
+    // To start a running tick again would postpone it.
+    assert_eq!(ticks.iter().filter(|tick| !tick.is_zero()).count(), 1);
+    let mut host = Recording { uptime: Duration::from_secs(1), ..Recording::default() };
+    host.tick_period = Duration::from_secs(1);
+    gate.on_tick(&mut host);
+    let lines = ["refused", "quarantined"]
+        .map(|kind| format!("blobgate lines-left-out=2 kind={kind} environment=test"));
+    assert_eq!((&host.log[..], host.tick_period), (&lines[..], Duration::ZERO));
+}
+
+/// The lines of a delivery with a token or without one, after a response of the status API and one of the service.
+#[track_caller]
+fn lines(token: Option<String>, body: &str, provider: (&str, &str), service: &str, expected: &[&str]) {
+    let gate = gate(json!({}));
+    let path = token.as_ref().map_or("/hook".to_owned(), |token| format!("/hook/{token}"));
+    let mut host = host(&path, body);
+    let (mut exchange, mut flow) = send(&gate, &mut host);
+    if !host.calls.is_empty() {
+        flow = exchange.on_provider_response(&mut host, response(provider.0, provider.1));
+    }
+    if flow == Flow::Continue {
+        host.response = vec![(":status".to_owned(), service.as_bytes().to_vec())];
+        host.response_code_details = Some("upstream_reset_before_response_started{connection failure}");
+        exchange.on_response_headers(&mut host, Ending::Later);
+    }
+    let expected: Vec<String> = expected
+        .iter()
+        .map(|line| {
+            let (verdict, cause) = line.split_once(" | ").unwrap_or((line, ""));
+            let (verdict, id) = match verdict.strip_suffix(" -") {
+                Some(verdict) => (verdict, "-"),
+                None => (verdict, ID),
+            };
+            let space = if cause.is_empty() { "" } else { " " };
+            format!("blobgate {verdict} hook=veo3 source=203.0.113.9 id={id} environment=test{space}{cause}")
+        })
+        .collect();
+    assert_eq!(host.log, expected);
+    if let Some(signature) = token.as_ref().and_then(|token| token.rsplit('.').next()) {
+        assert!(!host.log.concat().contains(signature));
+    }
+}
+
+#[test]
+fn names_the_cause() {
+    let body = completed(ID, &url("one"));
+    let confirmed = ("200", body.as_str());
+    lines(Some(token()), &body, confirmed, "200", &[]);
+    lines(None, &body, confirmed, "204", &[]);
+    // Another proof covers for the token.
+    let wrong_key = || Some(token_of("hs", "another key", NOW + 60));
+    let covered = |reason: &str, cause: &str| format!("verdict=accepted reason={reason} | token={cause}");
+    lines(wrong_key(), &body, confirmed, "200", &[&covered("token-invalid", "signature kid=hs")]);
+    let unknown = |kid: &str| Some(token_of(kid, KEY, NOW + 60));
+    lines(unknown("old_Key-1"), &body, confirmed, "200", &[&covered("token-invalid", "kid kid=old_Key-1")]);
+    for kid in ["", "a b", "a\nb", "a=b", "ключ", &"k".repeat(33)] {
+        lines(unknown(kid), &body, confirmed, "200", &[&covered("token-invalid", "kid kid=-")]);
+    }
+    lines(Some("x.y".to_owned()), &body, confirmed, "200", &[&covered("token-invalid", "form kid=-")]);
+    let expired = || Some(token_of("hs", KEY, NOW - 3_600));
+    lines(expired(), &body, confirmed, "200", &[&covered("token-expired", "expired kid=hs")]);
+    // A failed confirmation.
+    for (status, outcome) in
+        [("401", "unauthorized"), ("429", "limited"), ("500", "status"), ("504", "no-answer")]
+    {
+        let refused = format!("verdict=refused reason=confirm-unavailable | confirm={outcome}");
+        lines(None, &body, (status, ""), "200", &[&refused]);
+        let quarantined =
+            format!("verdict=quarantined reason=token-expired | confirm={outcome} token=expired kid=hs");
+        lines(expired(), &body, (status, ""), "200", &[&quarantined]);
+    }
+    let refused = "verdict=refused reason=confirm-unavailable | confirm=unauthorized token=signature kid=hs";
+    lines(wrong_key(), &body, ("403", ""), "200", &[refused]);
+    // The service does not accept the event.
+    let details = "details=upstream_reset_before_response_started{connection_failure}";
+    let upstream = |verdict: &str, id: &str, status: &str| {
+        format!("verdict={verdict} reason=upstream-error{id} | response={status} {details}")
+    };
+    lines(Some(token()), &body, confirmed, "503", &[&upstream("accepted", "", "503")]);
+    lines(None, &body, confirmed, "404", &[&upstream("accepted", "", "404")]);
+    let quarantined = "verdict=quarantined reason=json-invalid -";
+    lines(Some(token()), "{", confirmed, "500", &[quarantined, &upstream("quarantined", " -", "500")]);
+}
+
+#[test]
+fn names_the_confirmation_in_the_access_log_only_if_it_failed() {
+    let body = completed(ID, &url("one"));
+    for (answer, expected) in
+        [(("200", body.as_str()), None), (("401", ""), Some("unauthorized")), (("500", ""), Some("status"))]
+    {
+        let mut host = unauthenticated(&body);
+        send_and_respond(&gate(json!({})), &mut host, answer);
+        assert_eq!(host.access_log.get("blobgate_confirm").map(String::as_str), expected);
+        assert!(!format!("{:?}{:?}", host.request, host.responded).contains("unauthorized"));
+    }
+}
+
+#[test]
+fn logs_envoys_own_response_to_an_authenticated_sender() {
+    for (mut host, expected) in [(authenticated("{}"), 1), (unauthenticated("{}"), 0)] {
+        let mut exchange = Exchange::new(Arc::clone(&gate(json!({}))));
+        exchange.on_request_headers(&mut host, Ending::Later);
+        exchange.on_request_body(&mut host, 1, Ending::Later);
+        host.response = vec![(":status".to_owned(), b"413".to_vec())];
+        host.response_code_details = Some("request_payload_too_large");
+        exchange.on_response_headers(&mut host, Ending::Later);
+        assert_eq!(host.log.len(), expected);
+        for line in host.log {
+            let tail = "hook=veo3 source=203.0.113.9 id=- environment=test response=413 details=request_payload_too_large";
+            assert_eq!(line, format!("blobgate verdict=- reason=- {tail}"));
+        }
+    }
+}
