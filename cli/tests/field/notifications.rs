@@ -159,7 +159,7 @@ fn forwarded_body(generation: &str, body: &Value) -> TestDelivery {
     for (name, value) in forwarded(generation)
         .headers()
         .iter()
-        .filter(|(name, _)| name.starts_with("blobgate-") || name == "idempotency-key")
+        .filter(|(name, _)| name.starts_with(header::PREFIX) || name == header::IDEMPOTENCY_KEY)
     {
         delivery = delivery.header(name, value);
     }
