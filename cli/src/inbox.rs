@@ -27,6 +27,7 @@ mod selection;
 mod serve;
 mod show;
 mod stats;
+mod store_option;
 mod tail;
 
 use crate::log::Format;

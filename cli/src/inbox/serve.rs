@@ -1,6 +1,7 @@
 //! `blobgate inbox serve`: runs the inbox.
 
 use super::notify::{InboxSecrets, NotifyArgs};
+use super::store_option::StoreParser;
 use crate::end_signals::EndSignals;
 use crate::env::{read_env, read_token};
 use crate::log::Format;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The store: sqlite:PATH, or postgres://USER@HOST/DATABASE
-    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true)]
+    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true, value_parser = StoreParser)]
     store: Place,
     /// The address for the gate
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9084", value_parser = parse_address)]

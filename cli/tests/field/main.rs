@@ -29,8 +29,10 @@ mod release;
 mod requests;
 mod retry;
 mod rights;
+mod scrape;
 mod smoke;
 mod starting;
+mod status;
 mod whole;
 
 /// The tool under test.
