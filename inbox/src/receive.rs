@@ -64,7 +64,10 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         Err(refusal) => {
             let code = refusal.code();
             receiver.shared.metrics.refused(code);
-            receiver.shared.refusals.refused(code, now());
+            // A gate sends neither of the two.
+            if !matches!(refusal, ReceiveRefusal::Method | ReceiveRefusal::Host) {
+                receiver.shared.refusals.refused(code, now());
+            }
             if matches!(refusal, ReceiveRefusal::Full(_)) {
                 receiver.shared.space.note(&receiver.shared.faults);
             }
