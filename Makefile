@@ -20,7 +20,7 @@ WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
 # A third of the default: the module is 30 KB smaller and runs 1 in 40 instructions more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate outage budget compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget compose bench count bench-inbox bench-smoke clean
 
 #: For users:
 
@@ -103,6 +103,11 @@ bench-smoke: build ## run every bench briefly with debug builds, and check the a
 	benches/count --smoke --only "no filter" --only "empty filter"
 	benches/inbox/run --smoke
 
+oncall: build tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
+	@dev/need cargo cc openssl prometheus
+	cargo test --locked --workspace --test oncall -- expressions selectors
+	RUST_TEST_THREADS=16 cargo test --locked --workspace --test oncall -- --skip expressions --skip selectors
+
 outage: build tools ## stop a service and the inbox under a stream of generations; OUTAGE=300 SPEED=1 for the real five minutes
 	@dev/need cargo cc openssl python3
 	cargo build --locked --bin blobgate
@@ -137,12 +142,14 @@ check-words: ## check the language of texts: the glossary's words, help, sentenc
 	@dev/need python3
 	dev/check-words
 
-rules: ## check the alert rules and their tests
+rules: ## check the alert rules and their tests, the dashboard, and the table of faults
 	@dev/need promtool python3
 	promtool check rules deploy/prometheus/rules.yaml
 	promtool check config deploy/prometheus/prometheus.yaml
 	promtool test rules deploy/prometheus/rules.test.yaml
 	dev/check-rules
+	dev/check-dashboard
+	dev/check-night
 
 reference: cargo ## write docs/reference from the code
 	BLOBGATE_REFERENCE=write cargo test --locked -p blobgate -p blobgate-inbox -p blobgate-cli --lib --bins --test book -- reference
@@ -158,7 +165,7 @@ check-fmt: cargo ## check the format of the code
 
 clippy: clippy-core ## lint on both targets, with warnings as errors
 	cargo clippy --locked --workspace --exclude blobgate --all-targets -- -D warnings
-	cargo clippy --locked --workspace --test field -- -D warnings
+	cargo clippy --locked --workspace --test field --test oncall -- -D warnings
 	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 --features crash-test -- -D warnings

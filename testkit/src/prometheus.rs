@@ -72,7 +72,19 @@ impl PrometheusProcess {
     /// # Errors
     /// Prometheus' own text about the expression.
     pub fn query(&self, expression: &str) -> Result<Vec<Sample>, String> {
-        let data = self.api(&format!("/api/v1/query?query={}", percent_encoded(expression)))?;
+        self.evaluate(expression, "")
+    }
+
+    /// Like [`Self::query`], at another time in seconds since the epoch. A later time shows what remains of today's samples.
+    ///
+    /// # Errors
+    /// Prometheus' own text about the expression.
+    pub fn query_at(&self, expression: &str, time: f64) -> Result<Vec<Sample>, String> {
+        self.evaluate(expression, &format!("&time={time}"))
+    }
+
+    fn evaluate(&self, expression: &str, time: &str) -> Result<Vec<Sample>, String> {
+        let data = self.api(&format!("/api/v1/query?query={}{time}", percent_encoded(expression)))?;
         let result = &data["result"];
         match data["resultType"].as_str() {
             Some("vector") => result

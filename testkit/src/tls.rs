@@ -30,7 +30,11 @@ impl Certificate {
     }
 
     pub fn named(name: &str) -> Self {
-        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        Self::of([name])
+    }
+
+    pub fn of<const NAMES: usize>(names: [&str; NAMES]) -> Self {
+        let made = rcgen::generate_simple_self_signed(names.map(str::to_owned)).unwrap();
         let der = CertificateDer::from(made.cert.der().to_vec());
         Self { pem: made.cert.pem(), key: made.signing_key.serialize_pem(), der }
     }
