@@ -22,6 +22,7 @@ mod health;
 mod locks;
 mod log_size;
 mod names;
+mod notifications;
 mod pages;
 mod quarantine;
 mod release;

@@ -3,7 +3,7 @@
 use super::reuse::ReconnectingClient;
 use crate::arrival::read_headers;
 use crate::attempt_headers::AttemptHeaders;
-use crate::client;
+use crate::client::{self, root_cause};
 use crate::deadline;
 use crate::failpoint::die_at;
 use crate::key::WebhookKeys;
@@ -155,14 +155,7 @@ impl ServiceClient {
                 let start = body.get(..body.len().min(RECORDED_ANSWER)).unwrap_or_default();
                 AttemptOutcome::Answered(status, printable(start))
             }
-            Some(Err(error)) => {
-                // The outer errors only say that the request failed.
-                let mut cause: &dyn std::error::Error = &error;
-                while let Some(deeper) = cause.source() {
-                    cause = deeper;
-                }
-                AttemptOutcome::Unanswered(cause.to_string())
-            }
+            Some(Err(error)) => AttemptOutcome::Unanswered(root_cause(&error)),
             None => {
                 AttemptOutcome::Unanswered(format!("no answer within {} s", self.target.timeout.as_secs()))
             }
