@@ -6,6 +6,7 @@ use crate::arrival::Arrival;
 use crate::entry::QuarantineReason;
 use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
+use crate::incidents::Incidents;
 use crate::line_limit::permits;
 use crate::metrics::Metrics;
 use crate::space::Space;
@@ -66,13 +67,14 @@ struct CommitState {
     metrics: Arc<Metrics>,
     space: Arc<Space>,
     watch: Arc<Watch>,
+    incidents: Arc<Incidents>,
     working: ActiveCommitters,
 }
 
 impl Committer {
     /// Starts the committers. They end after every [`Committer`] is dropped and the queue is empty.
     pub(crate) fn start(shared: InboxHandles, batch: usize, tasks: &TaskTracker) -> Self {
-        let InboxHandles { store, space, metrics, watch, wake, .. } = shared;
+        let InboxHandles { store, space, metrics, watch, wake, incidents, .. } = shared;
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         let max = store.writers();
         let commits = Arc::new(CommitState {
@@ -82,6 +84,7 @@ impl Committer {
             metrics,
             space,
             watch,
+            incidents,
             working: ActiveCommitters::new(MIN_COMMITTERS.min(max), max),
         });
         for _ in 0..max {
@@ -220,10 +223,11 @@ fn answer(batch: Vec<Pending>, outcomes: Vec<ArrivalOutcome>, commits: &CommitSt
             routes.insert(route.clone());
         }
         commits.space.add(&pending.arrival, &outcome);
-        if let ArrivalOutcome::Quarantined(reason) = &outcome
-            && permits(("quarantined", reason.known().unwrap_or_default()))
-        {
-            log_quarantined(&pending.arrival, reason);
+        if let ArrivalOutcome::Quarantined(reason) = &outcome {
+            commits.incidents.quarantined(reason);
+            if permits(("quarantined", reason.known().unwrap_or_default())) {
+                log_quarantined(&pending.arrival, reason);
+            }
         }
         pending.answer(Ok(outcome));
     }

@@ -8,9 +8,11 @@ mod claiming;
 mod leases;
 mod log;
 mod pace;
+mod reuse;
 mod route;
 
 use crate::handles::InboxHandles;
+use crate::incidents::{FailedAttempt, Incidents};
 use crate::line_limit::permits;
 use crate::metrics::Metrics;
 use crate::space::Space;
@@ -43,6 +45,7 @@ pub(crate) struct Deliverer {
     metrics: Arc<Metrics>,
     space: Arc<Space>,
     watch: Arc<Watch>,
+    incidents: Arc<Incidents>,
     pace: DeliveryPace,
     client: Arc<ServiceClient>,
     routes: BTreeMap<String, Route>,
@@ -70,7 +73,7 @@ struct LeasedEntry {
 
 impl Deliverer {
     pub(crate) fn new(shared: InboxHandles, pace: DeliveryPace, target: Target) -> Self {
-        let InboxHandles { store, space, metrics, watch, wake, .. } = shared;
+        let InboxHandles { store, space, metrics, watch, wake, incidents, .. } = shared;
         let (reporter, reports) = mpsc::unbounded_channel();
         let now = Instant::now();
         Self {
@@ -79,6 +82,7 @@ impl Deliverer {
             metrics,
             space,
             watch,
+            incidents,
             pace,
             client: Arc::new(ServiceClient::new(target)),
             routes: BTreeMap::new(),
@@ -142,6 +146,12 @@ impl Deliverer {
         }
         let succeeded_on = (done && route.writes_success(now)).then(|| entry.route.clone());
         self.metrics.attempted(&entry.route, outcome.label(), took);
+        match &outcome {
+            AttemptOutcome::LeaseLost => (),
+            _ if done => self.incidents.delivered(&entry.route),
+            _ if outcome.is_down() => self.incidents.failed(&entry.route, FailedAttempt::Down),
+            _ => self.incidents.failed(&entry.route, FailedAttempt::Answered),
+        }
         let Some(delay) = delay(attempt) else { return };
         if !done && took > LOOK_EVERY {
             // Another entry of its generation may have waited for as long, on any route.
@@ -178,7 +188,9 @@ impl Deliverer {
         match self.store.finish(&self.unwritten, give_up_after).await {
             Ok(dead) => {
                 for id in dead {
-                    self.metrics.died(self.leased.get(&id).map_or("other", |entry| &entry.route));
+                    let route = self.leased.get(&id).map_or("other", |entry| &entry.route);
+                    self.metrics.died(route);
+                    self.incidents.dead(route);
                     log::died(id, self.leased.get(&id));
                 }
                 for finished in std::mem::take(&mut self.unwritten) {

@@ -63,6 +63,9 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         Err(refusal) => {
             let code = refusal.code();
             receiver.shared.metrics.refused(code);
+            if refusal.is_of_delivery() {
+                receiver.shared.incidents.refused(code);
+            }
             receiver.shared.refusals.refused(code, now());
             if matches!(refusal, ReceiveRefusal::Full(_)) {
                 receiver.shared.space.note(&receiver.shared.faults);
@@ -142,6 +145,13 @@ impl ReceiveRefusal {
             Self::TokenFull => "token-full",
             Self::NotStored(_) => "not-stored",
         }
+    }
+}
+
+impl ReceiveRefusal {
+    /// Whether the gate can have sent the request: it only sends POST, and not as a page in a browser.
+    fn is_of_delivery(&self) -> bool {
+        !matches!(self, Self::Method | Self::Host)
     }
 }
 

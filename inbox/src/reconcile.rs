@@ -135,10 +135,11 @@ impl Reconciler {
     }
 
     async fn count(&mut self) -> Result<(), StoreError> {
-        let InboxHandles { store, metrics, .. } = self.shared();
+        let InboxHandles { store, metrics, incidents, .. } = self.shared();
         let (expected, overdue) = store.count_expected(self.after).await?;
         metrics.expected.set(expected);
         metrics.expected_overdue.set(overdue);
+        incidents.overdue(overdue);
         if self.status_api.is_some() {
             for (hook, generation) in store.unconfirmed(MAX_UNCONFIRMED).await? {
                 store.request_call(&hook, &generation).await?;
@@ -165,6 +166,7 @@ impl Reconciler {
                 && question.state == ExpectationState::Expected
             {
                 self.shared().metrics.expected_unknown.inc();
+                self.shared().incidents.unknown();
                 tracing::error!(
                     reason = "expected-unknown",
                     hook = question.hook,

@@ -46,7 +46,7 @@ impl Operator {
 
     /// The alerts now, pending or firing.
     pub(crate) fn looks(&self, stack: &Stack) -> Vec<ActiveAlert> {
-        let alerts = stack.prometheus().alerts();
+        let alerts = stack.alerts();
         let pages = alerts.iter().filter(|active| active.firing && active.label("severity") == "page");
         self.pages.borrow_mut().extend(pages.map(|active| (active.name.clone(), active.clone())));
         alerts

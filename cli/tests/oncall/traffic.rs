@@ -95,9 +95,14 @@ impl Traffic {
     }
 
     /// Sends one event. Returns its generation, if the answer is 200.
-    pub(crate) fn send(&self) -> Option<String> {
-        let event = *self.event.lock().unwrap();
+    pub(crate) fn send(&self, event: TestEvent) -> Option<String> {
         self.sender.send(event)
+    }
+
+    /// Like [`Self::send`], the event that the sender sends.
+    pub(crate) fn send_next(&self) -> Option<String> {
+        let event = *self.event.lock().unwrap();
+        self.send(event)
     }
 
     /// Whether the status API takes a generation.

@@ -15,6 +15,7 @@ mod rescued;
 
 use super::batch::{self, IdSource};
 use super::error::{DAMAGED, sqlite::remedy};
+use super::notification;
 use super::read::{OLDEST_WAITING, USAGE, USAGE_OF_ROUTES};
 use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, Result, Store, StoreError, Usage};
 use crate::arrival::Arrival;
@@ -182,6 +183,22 @@ impl Store for Sqlite {
             .execute(&mut *connection)
             .await
             .map(|_| ())?)
+    }
+
+    async fn begin_notification(&self, kind: &str, lease: i64, every: i64) -> Result<bool> {
+        let now = self.clock.now();
+        transaction!(self, |connection| {
+            let begun = query(notification::BEGIN).bind(kind).bind(now).bind(lease).bind(every);
+            begun.execute(&mut *connection).await?.rows_affected() == 1
+        })
+    }
+
+    async fn end_notification(&self, kind: &str, next: i64) -> Result<()> {
+        let now = self.clock.now();
+        transaction!(self, |connection| {
+            let ended = query(notification::END).bind(kind).bind(now).bind(next);
+            ended.execute(&mut *connection).await.map(|_| ())?
+        })
     }
 
     /// Counts the free pages of the file, and empties its log. SQLite fills free pages before the file grows.
