@@ -46,8 +46,8 @@ pub(super) fn rows() -> Vec<Row> {
         row("over plain HTTP",                    payload::completed().through(Channel::PlainHttp),         Refused(Reason::HttpsRequired)),
         row("from an address off the allowlist",  payload::completed().through(Channel::OtherAddress),      Refused(Reason::SourceDenied)),
         row("by GET",                             payload::completed().method(Method::GET),                 Refused(Reason::MethodNotAllowed)),
-        row("with content-encoding twice",        payload::completed().header("content-encoding", "identity")
-                                                                      .header("content-encoding", "identity"), Refused(Reason::HeaderInvalid)),
+        row("with content-encoding twice",        payload::completed().header("content-encoding", "gzip")
+                                                                      .header("content-encoding", "gzip"),  Refused(Reason::HeaderInvalid)),
         row("with content-encoding: gzip",        payload::completed().header("content-encoding", "gzip"),  Refused(Reason::UnsupportedEncoding)),
         row("70,000 bytes (limit 65,536)",        payload::of_size(70_000),                                 Refused(Reason::BodyTooLarge)),
         row("without a body",                     payload::none(),                                          Refused(Reason::BodyMissing)),
