@@ -54,3 +54,29 @@ fn collect(value: &Value, found: &mut Vec<Value>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blobgate::Config;
+    use std::fmt::Write;
+
+    /// Envoy loads this file: see `loads_150_000_ranges` in tests/host.
+    #[test]
+    fn reads_150_000_ranges_behind_an_alias() {
+        let mut yaml = String::from(
+            "filters: &http\n- configuration:\n    value:\n      version: 1\n      environment: test\n      hooks:\n      \
+             - {name: a, path: /a, dialect: veo3, trust: open, result_url: any, quarantine: none, source: [",
+        );
+        for number in 0..150_000_u32 {
+            let [_, a, b, c] = (number * 2).to_be_bytes();
+            let _ = write!(yaml, "10.{a}.{b}.{c}/32, ");
+        }
+        yaml.push_str("]}\nplaintext: *http\n");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("envoy.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        let configuration = gate_configuration(&file).unwrap().to_string();
+        assert_eq!(Config::load(configuration.as_bytes(), &|_| None).unwrap().hooks.len(), 1);
+    }
+}

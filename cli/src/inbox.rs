@@ -11,6 +11,7 @@ mod filter;
 mod forward;
 mod ls;
 mod migrate;
+mod notify;
 mod pause;
 mod prompt;
 mod purge;
@@ -26,6 +27,7 @@ mod selection;
 mod serve;
 mod show;
 mod stats;
+mod store_option;
 mod tail;
 
 use crate::log::Format;
@@ -62,6 +64,7 @@ enum Command {
     Purge(purge::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    TestNotify(notify::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -70,6 +73,7 @@ Run an inbox:
   blobgate inbox serve --store sqlite:inbox.db         # stores and delivers events
   blobgate inbox backup --store sqlite:inbox.db --to monday.db
   blobgate inbox restore --from monday.db --store sqlite:inbox.db
+  blobgate inbox test-notify --notify URL --notify-key-env NAME  # tries the receiver
 
 Operate a running inbox, at http://127.0.0.1:9085 or at the URL of --admin:
   blobgate inbox stats                                 # counts entries, lists pauses and faults
@@ -84,7 +88,7 @@ Operate a running inbox, at http://127.0.0.1:9085 or at the URL of --admin:
   blobgate inbox pause --hook veo3                     # stops the deliveries of a hook
   blobgate inbox resume --hook veo3                    # continues them
   blobgate inbox expect --hook veo3 --generation ID --job order-17
-                                                       # announces a generation
+                                                       # announces a generation (serve --provider)
   blobgate inbox reconcile --dry-run                   # lists the due status calls
   blobgate inbox tail --forward http://127.0.0.1:3000  # copies new events to a laptop
   blobgate inbox export --since 24h                    # prints entries as JSON
@@ -121,5 +125,6 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Purge(args) => purge::run(args).await,
         Command::Backup(args) => backup::run(args).await,
         Command::Restore(args) => restore::run(args).await,
+        Command::TestNotify(args) => notify::run(args).await,
     }
 }

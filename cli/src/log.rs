@@ -5,7 +5,7 @@ use crate::rfc3339::rfc3339;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use std::fmt::{self, Debug, Write};
-use std::io;
+use std::io::{self, IsTerminal};
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -20,9 +20,18 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
+    /// Text on a terminal, JSON elsewhere
+    Auto,
     /// Lines for a person
     Text,
     /// One object a line, with fields such as entry, hook and route
+    Json,
+}
+
+/// The form of a line.
+#[derive(Clone, Copy)]
+enum LogForm {
+    Text,
     Json,
 }
 
@@ -31,6 +40,12 @@ const DEFAULT_LEVELS: &str = "blobgate_inbox=info,sqlx=warn";
 
 /// Starts the log on standard error, with the levels of `RUST_LOG`.
 pub(crate) fn start(format: Format) {
+    let is_text = match format {
+        Format::Auto => io::stderr().is_terminal(),
+        Format::Text => true,
+        Format::Json => false,
+    };
+    let format = if is_text { LogForm::Text } else { LogForm::Json };
     let has_colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     // A second call in a process has no effect.
     let _first = subscriber(format, has_colour, levels(), io::stderr).try_init();
@@ -50,7 +65,7 @@ fn levels() -> Targets {
 }
 
 fn subscriber(
-    format: Format,
+    format: LogForm,
     has_colour: bool,
     levels: Targets,
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -58,8 +73,8 @@ fn subscriber(
     // By default, a failed write (a full disk) is reported on the same standard error, by a panic.
     let lines = lines::layer().with_writer(writer).log_internal_errors(false);
     let lines = match format {
-        Format::Text => lines.event_format(TextLines { has_colour }).boxed(),
-        Format::Json => {
+        LogForm::Text => lines.event_format(TextLines { has_colour }).boxed(),
+        LogForm::Json => {
             let json = Formatter::default().json().flatten_event(true);
             lines.event_format(VisibleJson(json.with_current_span(false).with_span_list(false))).boxed()
         }
@@ -67,7 +82,7 @@ fn subscriber(
     registry().with(lines).with(levels)
 }
 
-/// `[2026-01-31T12:00:00Z WARN  blobgate_inbox::deliver] route=veo3/completed is down: status 503`
+/// `[2026-01-31T12:00:00Z WARN  blobgate_inbox::deliver] route=veo3/completed is down: its service answers 503`
 struct TextLines {
     has_colour: bool,
 }
@@ -142,7 +157,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     /// The output of a subscriber of this format during `log`.
-    fn written(format: Format, has_colour: bool, log: impl FnOnce()) -> String {
+    fn written(format: LogForm, has_colour: bool, log: impl FnOnce()) -> String {
         let out = Arc::new(Mutex::new(Vec::new()));
         let levels = DEFAULT_LEVELS.parse().unwrap();
         let writer = {
@@ -179,7 +194,7 @@ mod tests {
 
     #[test]
     fn writes_lines() {
-        let text = written(Format::Text, false, log_all);
+        let text = written(LogForm::Text, false, log_all);
         let lines: Vec<_> = text.lines().map(|line| line.split_once("Z ").unwrap().1).collect();
         let hostile = r#"a"}\r\n{"level":"INFO" \ \u{1b}[2J\u{202e}\u{2028}\u{9b}"#;
         let first = format!("ERROR blobgate_inbox::deliver] route={hostile} is down");
@@ -189,13 +204,13 @@ mod tests {
 
     #[test]
     fn colours_the_level() {
-        let text = written(Format::Text, true, || tracing::warn!(target: "blobgate_inbox", "over"));
+        let text = written(LogForm::Text, true, || tracing::warn!(target: "blobgate_inbox", "over"));
         assert!(text.ends_with("Z \u{1b}[33mWARN \u{1b}[0m blobgate_inbox] over\n"), "{text:?}");
     }
 
     #[test]
     fn writes_json_with_fields() {
-        let text = written(Format::Json, true, log_all);
+        let text = written(LogForm::Json, true, log_all);
         let is_plain = |character: char| character == '\n' || matches!(character, ' '..='~');
         assert!(text.chars().all(is_plain), "{text:?}");
         let lines: Vec<Value> = text

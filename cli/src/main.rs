@@ -26,9 +26,9 @@ mod up;
 mod usage;
 
 use crate::log::Format;
-use crate::option::UsageError;
-use crate::output::eprint_line;
+use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand};
+use std::io;
 use std::process::ExitCode;
 
 /// Try, run and operate Blobgate, the gate for RunBlob webhooks
@@ -63,7 +63,14 @@ Before production:
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(help) => {
+            print_help(&help);
+            return output::end(Ok(ExitCode::SUCCESS));
+        }
+    };
     log::start(match &cli.command {
         Command::Inbox(args) => args.log_format(),
         _ => Format::Text,
@@ -79,8 +86,13 @@ async fn main() -> ExitCode {
         Command::Up(args) => up::run(args).await,
         Command::EndWith(args) => up::end_with::run(args).map(|never| match never {}),
     };
-    ended.unwrap_or_else(|error| {
-        eprint_line(format_args!("blobgate: {error:#}"));
-        if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
-    })
+    output::end(ended)
+}
+
+/// Prints the text of `--help` or `--version`, which clap would print without a look at the outcome.
+fn print_help(help: &clap::Error) {
+    let text = help.render();
+    let has_colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+    let text = if has_colour { text.ansi().to_string() } else { text.to_string() };
+    output::print_bytes(text.as_bytes());
 }

@@ -7,7 +7,7 @@ mod minter;
 mod new_key;
 
 use crate::option::UsageError;
-use crate::output::eprint_line;
+use crate::output::{eprint_line, print_json, print_line};
 use crate::rfc3339::rfc3339;
 use anyhow::{Result, anyhow, ensure};
 use blobgate::contract::token::digest;
@@ -19,7 +19,6 @@ use clap::error::ErrorKind;
 use key::{Algorithm, MintKey};
 pub(crate) use minter::Minter;
 use serde::Serialize;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -151,9 +150,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
     warn(&url, &minted);
     if args.json {
-        print(&serde_json::to_string_pretty(&minted)?)?
+        print_json(serde_json::to_string_pretty(&minted)?);
     } else {
-        print(&minted.url)?
+        print_line(format_args!("{}", minted.url));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -228,10 +227,4 @@ fn warn(url: &CallbackUrl, minted: &MintOutput) {
              Use HS256, --no-jti, or a shorter --job or --kid"
         ));
     }
-}
-
-fn print(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
 }

@@ -1,12 +1,16 @@
 //! Prints for a person. Names, answers and reasons come from clients, services and files: their control characters could
 //! command the terminal, or reorder the text.
 
+mod stdout;
+
+pub(crate) use stdout::{Stdout, StdoutError, check, end, until_full};
+
 use std::borrow::Cow;
 use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// A line on standard output. A closed pipe ends nothing.
+/// A line on standard output.
 pub(crate) fn print_line(line: Arguments<'_>) {
     print(&escape(&line.to_string()));
 }
@@ -26,9 +30,13 @@ pub(crate) fn print_styled(text: &str) {
     print(text);
 }
 
+/// Exact bytes on standard output, for a program.
+pub(crate) fn print_bytes(bytes: &[u8]) {
+    let _noted = Stdout.write_all(bytes);
+}
+
 fn print(line: &str) {
-    let mut out = io::stdout().lock();
-    let _gone = writeln!(out, "{line}").and_then(|()| out.flush());
+    print_bytes(format!("{line}\n").as_bytes());
 }
 
 /// A line on standard error.
@@ -38,8 +46,13 @@ pub(crate) fn eprint_line(line: Arguments<'_>) {
 
 /// The start of a line on standard error.
 pub(crate) fn eprint_prompt(question: Arguments<'_>) {
+    eprint_part(format_args!("{}", escape(&question.to_string())));
+}
+
+/// A part of a line on standard error: of fixed words, numbers and carriage returns.
+pub(crate) fn eprint_part(part: Arguments<'_>) {
     let mut out = io::stderr();
-    let _gone = write!(out, "{}", escape(&question.to_string())).and_then(|()| out.flush());
+    let _gone = write!(out, "{part}").and_then(|()| out.flush());
 }
 
 /// Controls (Cc), formats (Cf: directions, joiners, tags), and separators of lines and paragraphs (Zl, Zp): a terminal

@@ -1,8 +1,7 @@
 //! The progress of a long command, on standard error.
 
-#![expect(clippy::print_stderr, reason = "it prints numbers, fixed words and its own carriage return")]
-
-use std::io::{self, IsTerminal, Write};
+use crate::output::{eprint_line, eprint_part};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 pub(crate) struct Progress {
@@ -30,11 +29,10 @@ impl Progress {
     pub(crate) fn at(&mut self, done: usize) {
         let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
         if self.on_terminal {
-            eprint!("\r{done}{of} {}", self.past);
-            let _gone = io::stderr().flush();
+            eprint_part(format_args!("\r{done}{of} {}", self.past));
         } else if self.printed.elapsed() >= LINE_INTERVAL {
             self.printed = Instant::now();
-            eprintln!("{done}{of} {}", self.past);
+            eprint_line(format_args!("{done}{of} {}", self.past));
         }
     }
 }
@@ -43,7 +41,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.on_terminal {
-            eprintln!();
+            eprint_line(format_args!(""));
         }
     }
 }

@@ -4,7 +4,7 @@ mod folder;
 
 use crate::end_signals::EndSignals;
 use crate::option::parse_address;
-use crate::output::print_line;
+use crate::output::{self, print_line};
 use crate::rfc3339::rfc3339;
 use anyhow::{Result, anyhow};
 use axum::body::Bytes;
@@ -111,6 +111,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     tokio::select! {
         served = axum::serve(listener, routes).with_graceful_shutdown(end_requested) => served?,
         () = late => (),
+        full = output::until_full() => return Err(full.into()),
     }
     Ok(ExitCode::SUCCESS)
 }

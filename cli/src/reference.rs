@@ -11,7 +11,8 @@ fn the_reference_has_each_command() {
     command.build();
     let mut page = "# Command line\n\n\
         `blobgate` is one program. `--help` of each command shows the same text as this page. An option with a variable can\n\
-        also stand in the environment.\n"
+        also stand in the environment. A command whose output cannot be written exits with 1 and one sentence on standard\n\
+        error. A closed pipe, as by `head`, is no failure.\n"
         .to_owned();
     describe(&mut command, &mut page);
     check_page("command-line", &page);

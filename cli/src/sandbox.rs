@@ -15,7 +15,7 @@ mod status;
 
 use crate::end_signals::EndSignals;
 use crate::option::parse_address;
-use crate::output::print_line;
+use crate::output::{self, print_line};
 use crate::receiver::cannot_listen;
 use anyhow::Result;
 use axum::extract::DefaultBodyLimit;
@@ -121,12 +121,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
     let routes = routes(Arc::new(Sandbox::new(key, clock, caller)), args.open_admin);
     let served = axum::serve(api, routes.into_make_service_with_connect_info::<Peer>());
-    tokio::select! {
-        served = served => served?,
-        _ = signals.next() => (),
-    }
+    let code = tokio::select! {
+        served = served => served.map(|()| 0)?,
+        _ = signals.next() => 0,
+        _ = output::until_full() => 1,
+    };
     // Returning through `main` would wait for a running DNS lookup.
-    std::process::exit(0)
+    std::process::exit(code)
 }
 
 fn routes(provider: Arc<Sandbox>, open_admin: bool) -> Router {

@@ -11,7 +11,7 @@ mod ready;
 mod signals;
 
 use crate::option::parse_address;
-use crate::output::{eprint_line, print_line, print_lines};
+use crate::output::{self, StdoutError, eprint_line, print_line, print_lines};
 use addresses::Addresses;
 use anyhow::{Result, bail};
 use next::{End, NextStep, QuickEnds};
@@ -95,6 +95,8 @@ enum Error {
     NotReady { what: String, url: String },
     #[error("cannot watch for signals: {0}. Start it in another shell")]
     Signals(io::Error),
+    #[error(transparent)]
+    Stdout(#[from] StdoutError),
     #[error("{role} has ended ({status}), so all parts end. See target/run/{role}.log")]
     Ended { role: Role, status: ExitStatus },
 }
@@ -110,6 +112,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     parts.stop().await;
     match ended {
         Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Error::Stdout(failure)) => Err(failure.into()),
         Err(error) => {
             eprint_line(format_args!("blobgate: {error}"));
             if let Error::Ended { role, .. } = error {
@@ -167,6 +170,7 @@ async fn supervise(plan: &StartPlan, parts: &mut Parts, signals: &mut Signals) -
                 SignalRequest::StartAgain => (),
             },
             (role, status) = parts.first_to_end() => return Err(Error::Ended { role, status }),
+            full = output::until_full() => return Err(full.into()),
         }
     }
     banner::show(plan, parts);
@@ -178,6 +182,7 @@ async fn supervise(plan: &StartPlan, parts: &mut Parts, signals: &mut Signals) -
                 SignalRequest::End(why) => return end_all(why),
                 SignalRequest::StartAgain => start_ended(plan, parts)?,
             },
+            full = output::until_full() => return Err(full.into()),
             (role, status) = parts.first_to_end() => {
                 let ran = parts.remove(role).await;
                 // Only the inbox starts again.

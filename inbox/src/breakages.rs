@@ -297,6 +297,14 @@ impl Store for BreakableStore {
         self.0.heartbeat().await
     }
 
+    async fn begin_notification(&self, kind: &str, lease: i64, every: i64) -> Result<bool> {
+        self.0.begin_notification(kind, lease, every).await
+    }
+
+    async fn end_notification(&self, kind: &str, next: i64) -> Result<()> {
+        self.0.end_notification(kind, next).await
+    }
+
     async fn rehearse(&self, body: usize) -> Result<()> {
         self.0.rehearse(body).await
     }

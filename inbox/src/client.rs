@@ -2,6 +2,7 @@
 
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::error::Error;
 use std::time::Duration;
 
 /// Below the 60 s after which Envoy closes an idle connection.
@@ -11,4 +12,13 @@ pub(crate) fn builder() -> Builder {
     let mut builder = Client::builder(TokioExecutor::new());
     builder.pool_idle_timeout(IDLE_TIMEOUT).pool_timer(TokioTimer::new());
     builder
+}
+
+/// The outer errors of a client only say that the request failed.
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }

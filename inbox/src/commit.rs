@@ -6,13 +6,15 @@ use crate::arrival::Arrival;
 use crate::entry::QuarantineReason;
 use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
-use crate::line_limit::LineLimit;
+use crate::incidents::Incidents;
+use crate::line_limit::permits;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{ArrivalOutcome, CommittedBatch, StoreError, StoreHandle};
 use crate::wake::Wake;
 use crate::watch::Watch;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use blobgate::event::Kind;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,14 +67,14 @@ struct CommitState {
     metrics: Arc<Metrics>,
     space: Arc<Space>,
     watch: Arc<Watch>,
+    incidents: Arc<Incidents>,
     working: ActiveCommitters,
-    quarantine_log: LineLimit,
 }
 
 impl Committer {
     /// Starts the committers. They end after every [`Committer`] is dropped and the queue is empty.
     pub(crate) fn start(shared: InboxHandles, batch: usize, tasks: &TaskTracker) -> Self {
-        let InboxHandles { store, space, metrics, watch, wake, .. } = shared;
+        let InboxHandles { store, space, metrics, watch, wake, incidents, .. } = shared;
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         let max = store.writers();
         let commits = Arc::new(CommitState {
@@ -82,8 +84,8 @@ impl Committer {
             metrics,
             space,
             watch,
+            incidents,
             working: ActiveCommitters::new(MIN_COMMITTERS.min(max), max),
-            quarantine_log: LineLimit::default(),
         });
         for _ in 0..max {
             tasks.spawn(run(Arc::clone(&commits), batch.clamp(1, MAX_BATCH)));
@@ -139,10 +141,12 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
             }
             // Halves until the bad or too large part is alone, so that the other arrivals are stored.
             Err(error) if batch.len() > 1 && (error.is_row_refused() || error.is_too_large()) => {
-                tracing::error!(
-                    "cannot store {} events at once, so the inbox halves the batch: {error}",
-                    batch.len()
-                );
+                if permits(("halve", "")) {
+                    tracing::error!(
+                        "cannot store {} events at once, so the inbox halves the batch: {error}",
+                        batch.len()
+                    );
+                }
                 let rest = batch.split_off(batch.len().div_ceil(2));
                 Box::pin(store(batch, commits)).await;
                 batch = rest;
@@ -155,14 +159,18 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
             }
             Err(error) if error.is_row_refused() => {
                 commits.metrics.store_errors.inc();
-                tracing::error!("cannot store an event: the store refuses its values: {error}");
+                if permits(("row", "")) {
+                    log_refused_row(&batch, &error);
+                }
                 commits.watch.doubt();
                 batch.into_iter().for_each(|pending| pending.answer(Err(CommitError::Store)));
                 return;
             }
             Err(error) => {
                 commits.metrics.store_errors.inc();
-                tracing::error!("cannot store a batch of {}: {error}", batch.len());
+                if permits(("batch", "")) {
+                    tracing::error!("cannot store a batch of {}: {error}", batch.len());
+                }
                 commits.watch.failed(&error).await;
                 // Nobody grants a right within seconds, so the sender gets 503.
                 let Some(delay) = delays.next().filter(|_| !error.is_lasting()) else {
@@ -172,6 +180,20 @@ async fn store(mut batch: Vec<Pending>, commits: &CommitState) {
                 tokio::time::sleep(delay).await;
             }
         }
+    }
+}
+
+/// The batch has one event: larger ones are halved first.
+fn log_refused_row(batch: &[Pending], error: &StoreError) {
+    for Pending { arrival, .. } in batch {
+        tracing::error!(
+            hook = arrival.hook,
+            generation = arrival.generation.as_deref(),
+            event = arrival.event().map(Kind::name),
+            "cannot store an event hook={} generation={}: the store refuses its values: {error}",
+            arrival.hook,
+            arrival.generation.as_deref().unwrap_or("-")
+        );
     }
 }
 
@@ -201,10 +223,11 @@ fn answer(batch: Vec<Pending>, outcomes: Vec<ArrivalOutcome>, commits: &CommitSt
             routes.insert(route.clone());
         }
         commits.space.add(&pending.arrival, &outcome);
-        if let ArrivalOutcome::Quarantined(reason) = &outcome
-            && commits.quarantine_log.passes()
-        {
-            log_quarantined(&pending.arrival, reason);
+        if let ArrivalOutcome::Quarantined(reason) = &outcome {
+            commits.incidents.quarantined(reason);
+            if permits(("quarantined", reason.known().unwrap_or_default())) {
+                log_quarantined(&pending.arrival, reason);
+            }
         }
         pending.answer(Ok(outcome));
     }

@@ -6,10 +6,14 @@
 mod attempt;
 mod claiming;
 mod leases;
+mod log;
 mod pace;
+mod reuse;
 mod route;
 
 use crate::handles::InboxHandles;
+use crate::incidents::{FailedAttempt, Incidents};
+use crate::line_limit::permits;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::Pause;
@@ -41,6 +45,7 @@ pub(crate) struct Deliverer {
     metrics: Arc<Metrics>,
     space: Arc<Space>,
     watch: Arc<Watch>,
+    incidents: Arc<Incidents>,
     pace: DeliveryPace,
     client: Arc<ServiceClient>,
     routes: BTreeMap<String, Route>,
@@ -59,6 +64,8 @@ pub(crate) struct Deliverer {
 struct LeasedEntry {
     lease: i64,
     route: String,
+    /// For the log.
+    generation: Option<String>,
     flight: Flight,
     /// The latest end of the attempt.
     until: watch::Sender<Instant>,
@@ -66,7 +73,7 @@ struct LeasedEntry {
 
 impl Deliverer {
     pub(crate) fn new(shared: InboxHandles, pace: DeliveryPace, target: Target) -> Self {
-        let InboxHandles { store, space, metrics, watch, wake, .. } = shared;
+        let InboxHandles { store, space, metrics, watch, wake, incidents, .. } = shared;
         let (reporter, reports) = mpsc::unbounded_channel();
         let now = Instant::now();
         Self {
@@ -75,6 +82,7 @@ impl Deliverer {
             metrics,
             space,
             watch,
+            incidents,
             pace,
             client: Arc::new(ServiceClient::new(target)),
             routes: BTreeMap::new(),
@@ -134,10 +142,16 @@ impl Deliverer {
         let now = Instant::now();
         let is_own_failure = route.is_own_failure(entry.flight);
         if let Some(change) = route.note(id, entry.flight, &outcome, now) {
-            tracing::warn!(route = entry.route, "route={} is {change}: {outcome}", entry.route);
+            log::health_changed(&entry.route, change, &outcome);
         }
         let succeeded_on = (done && route.writes_success(now)).then(|| entry.route.clone());
         self.metrics.attempted(&entry.route, outcome.label(), took);
+        match &outcome {
+            AttemptOutcome::LeaseLost => (),
+            _ if done => self.incidents.delivered(&entry.route),
+            _ if outcome.is_down() => self.incidents.failed(&entry.route, FailedAttempt::Down),
+            _ => self.incidents.failed(&entry.route, FailedAttempt::Answered),
+        }
         let Some(delay) = delay(attempt) else { return };
         if !done && took > LOOK_EVERY {
             // Another entry of its generation may have waited for as long, on any route.
@@ -174,11 +188,10 @@ impl Deliverer {
         match self.store.finish(&self.unwritten, give_up_after).await {
             Ok(dead) => {
                 for id in dead {
-                    self.metrics.died(self.leased.get(&id).map_or("other", |entry| &entry.route));
-                    tracing::error!(
-                        entry = id,
-                        "entry={id} is dead after 72 h of attempts: `blobgate inbox show {id}` shows the last answer"
-                    );
+                    let route = self.leased.get(&id).map_or("other", |entry| &entry.route);
+                    self.metrics.died(route);
+                    self.incidents.dead(route);
+                    log::died(id, self.leased.get(&id));
                 }
                 for finished in std::mem::take(&mut self.unwritten) {
                     self.forget(finished.id, finished.lease);
@@ -214,12 +227,14 @@ impl Deliverer {
         }
     }
 
-    async fn store_failed(&mut self, effect: &str, error: &StoreError) {
+    async fn store_failed(&mut self, effect: &'static str, error: &StoreError) {
         const PAUSE: Duration = Duration::from_millis(500);
         self.metrics.store_errors.inc();
         // A replaced store has logged its fault once.
         if !error.is_replaced() {
-            tracing::error!("{effect}: {error}");
+            if permits(("store-failed", effect)) {
+                tracing::error!("{effect}: {error}");
+            }
             self.watch.suspect(error).await;
         }
         tokio::time::sleep(PAUSE).await;

@@ -1,6 +1,7 @@
 //! Handles that the parts of the inbox share.
 
 use crate::health::Faults;
+use crate::incidents::Incidents;
 use crate::metrics::Metrics;
 use crate::refusals::RefusalLog;
 use crate::space::Space;
@@ -18,6 +19,7 @@ pub(crate) struct InboxHandles {
     pub(crate) faults: Arc<Faults>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) wake: Arc<Wake>,
+    pub(crate) incidents: Arc<Incidents>,
     pub(crate) refusals: Arc<RefusalLog>,
 }
 
@@ -31,6 +33,7 @@ impl InboxHandles {
             faults,
             watch,
             wake: Arc::default(),
+            incidents: Arc::default(),
             refusals: Arc::default(),
         }
     }

@@ -8,6 +8,7 @@
 //! | [`store`] | the contract of a store, with a driver each for SQLite and PostgreSQL |
 //! | `deliver` | sends entries to Envoy's service routes |
 //! | `reconcile` | fetches results whose webhook never came |
+//! | `incidents`, `notify` | tell a person by a signed call |
 //! | `retention`, `space` | delete old bodies, and limit the space |
 //! | [`service`] | the operator's actions; `admin` puts them on HTTP |
 //!
@@ -28,10 +29,12 @@ mod entry;
 mod failpoint;
 mod handles;
 mod health;
+mod incidents;
 mod key;
 mod line_limit;
 mod listen;
 mod metrics;
+mod notify;
 mod receive;
 mod reconcile;
 mod reevaluate;
@@ -50,5 +53,8 @@ mod wake;
 mod watch;
 
 pub use key::{InvalidKey, WebhookKeys};
+pub use notify::{
+    InvalidNotificationUrl, NotificationError, NotificationPace, NotificationUrl, Notifications,
+};
 pub use reconcile::Reconcile;
 pub use serve::{ServeError, Settings, serve};

@@ -7,7 +7,7 @@ mod descriptors;
 mod host;
 mod tap;
 
-use crate::line_limit::LineLimit;
+use crate::line_limit::permits_condition;
 use crate::metrics::ListenerMetrics;
 use axum::Router;
 use axum::http::HeaderName;
@@ -77,9 +77,6 @@ struct ListenerState {
     service: TowerToHyperService<Router>,
     descriptors: Arc<Descriptors>,
     counters: ListenerMetrics,
-    refused_log: LineLimit,
-    room_log: LineLimit,
-    accept_log: LineLimit,
     ending: CancellationToken,
     closing: CancellationToken,
     connections: ConnectionTable,
@@ -96,9 +93,6 @@ impl HttpListener {
             connections: ConnectionTable::new(self.descriptors.max_connections(self.name)),
             descriptors: self.descriptors,
             counters: self.counters,
-            refused_log: LineLimit::default(),
-            room_log: LineLimit::of_one(),
-            accept_log: LineLimit::of_one(),
             ending: self.ending,
             closing: self.closing,
         });
@@ -161,7 +155,7 @@ impl ListenerState {
                 0 => "all are busy, and new ones wait",
                 _ => "it closes the longest idle ones",
             };
-            if self.room_log.passes() {
+            if permits_condition(("room", self.name.text())) {
                 tracing::warn!(
                     listener = self.name.text(),
                     "listener={} has {} connections, the most that the limit of file descriptors allows: {action}; raise the limit for more",
@@ -189,7 +183,7 @@ impl ListenerState {
         }
         let exhausted = Descriptors::are_exhausted(error);
         self.counters.not_accepted(self.name.text(), if exhausted { "descriptors" } else { "other" });
-        if self.accept_log.passes() {
+        if permits_condition(("accept", self.name.text())) {
             tracing::error!(
                 listener = self.name.text(),
                 "listener={} cannot accept a connection: {error}",

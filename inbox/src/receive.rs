@@ -6,7 +6,7 @@ use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
 use crate::health::{Fault, StandingFault, now};
 use crate::key::{SignatureError, WebhookKeys};
-use crate::line_limit::LineLimit;
+use crate::line_limit::permits;
 use crate::listen::{NOT_HTTP, REASON, is_local, split_port};
 use crate::metrics::quarantined_route;
 use crate::signatures::Signatures;
@@ -41,7 +41,6 @@ pub(crate) struct Receiver {
     /// Every request needs a signature of one of these keys.
     pub(crate) keys: Option<WebhookKeys>,
     pub(crate) signatures: Arc<Signatures>,
-    pub(crate) log: LineLimit,
     /// The listener's port, if its address is a loopback address.
     pub(crate) local_port: Option<u16>,
 }
@@ -64,12 +63,15 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         Err(refusal) => {
             let code = refusal.code();
             receiver.shared.metrics.refused(code);
+            if refusal.is_of_delivery() {
+                receiver.shared.incidents.refused(code);
+            }
             receiver.shared.refusals.refused(code, now());
             if matches!(refusal, ReceiveRefusal::Full(_)) {
                 receiver.shared.space.note(&receiver.shared.faults);
             }
-            if receiver.log.passes() {
-                tracing::warn!(code, "refused code={code}: {refusal}");
+            if permits(("refused", code)) {
+                tracing::warn!(reason = code, "refused reason={code}: {refusal}");
             }
             let headers = HeaderMap::from_iter([(REASON, HeaderValue::from_static(code))]);
             (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{refusal}\n")).into_response()
@@ -143,6 +145,13 @@ impl ReceiveRefusal {
             Self::TokenFull => "token-full",
             Self::NotStored(_) => "not-stored",
         }
+    }
+}
+
+impl ReceiveRefusal {
+    /// Whether the gate can have sent the request: it only sends POST, and not as a page in a browser.
+    fn is_of_delivery(&self) -> bool {
+        !matches!(self, Self::Method | Self::Host)
     }
 }
 

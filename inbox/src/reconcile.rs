@@ -12,6 +12,7 @@ mod status_api;
 
 use crate::entry::ExpectationState;
 use crate::handles::InboxHandles;
+use crate::line_limit::permits_condition;
 use crate::store::{ArrivalOutcome, CallBudget, NextCall, StatusAnswer, StatusCall, StoreError};
 use axum::http::Uri;
 use blobgate::confirm::{self, PolledStatus};
@@ -20,7 +21,6 @@ use outcome::CallOutcome;
 use profile::{HookProfile, HookProfiles};
 pub(crate) use release::{ReleaseError, Releaser, check_released};
 use status_api::StatusApi;
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -110,7 +110,9 @@ impl Reconciler {
                 Err(error) if error.is_replaced() => {}
                 Err(error) => {
                     self.shared().metrics.store_errors.inc();
-                    tracing::error!("the reconciler waits for the store: {error}");
+                    if permits_condition(("reconciler", "")) {
+                        tracing::error!("the reconciler waits for the store: {error}");
+                    }
                 }
             }
             tokio::select! {
@@ -133,10 +135,11 @@ impl Reconciler {
     }
 
     async fn count(&mut self) -> Result<(), StoreError> {
-        let InboxHandles { store, metrics, .. } = self.shared();
+        let InboxHandles { store, metrics, incidents, .. } = self.shared();
         let (expected, overdue) = store.count_expected(self.after).await?;
         metrics.expected.set(expected);
         metrics.expected_overdue.set(overdue);
+        incidents.overdue(overdue);
         if self.status_api.is_some() {
             for (hook, generation) in store.unconfirmed(MAX_UNCONFIRMED).await? {
                 store.request_call(&hook, &generation).await?;
@@ -163,7 +166,9 @@ impl Reconciler {
                 && question.state == ExpectationState::Expected
             {
                 self.shared().metrics.expected_unknown.inc();
+                self.shared().incidents.unknown();
                 tracing::error!(
+                    reason = "expected-unknown",
                     hook = question.hook,
                     generation = question.generation,
                     "expected-unknown hook={} generation={}: the status API has denied it {MAX_MISSING} times",
@@ -204,8 +209,12 @@ impl Reconciler {
             () = self.ending.cancelled() => return Ok(None),
             answer = status_api.get(&path) => answer,
         };
-        let Some((status, body)) = answer else {
-            return Ok(Some(CallResult::open(confirm::Outcome::NoAnswer, missing, None)));
+        let (status, body) = match answer {
+            Ok(answer) => answer,
+            Err(why) => {
+                outcome::log_failed(question, confirm::Outcome::NoAnswer, &why);
+                return Ok(Some(CallResult::open(confirm::Outcome::NoAnswer, missing, None)));
+            }
         };
         Ok(Some(match confirm::parse_status(profile.dialect, id, status, &body) {
             PolledStatus::Ended(event, webhook) => {
@@ -223,7 +232,10 @@ impl Reconciler {
                 CallResult::open(confirm::Outcome::StillWorking, 0, None)
             }
             // Tells nothing about the generation, so the count of denials stays.
-            PolledStatus::NoEvent(other) => CallResult::open(other, missing, None),
+            PolledStatus::NoEvent(other) => {
+                outcome::log_failed(question, other, &format!("the status API answers {status}"));
+                CallResult::open(other, missing, None)
+            }
         }))
     }
 
@@ -244,7 +256,7 @@ impl Reconciler {
                 Ok(()) => released = true,
                 Err(ReleaseError::Store(error)) => return Err(error),
                 Err(why) if why.is_about_entry() => remaining = true,
-                Err(why) => return Ok((not_stored(&why), None)),
+                Err(why) => return Ok((outcome::not_stored(question, &why), None)),
             }
         }
         if released {
@@ -261,7 +273,7 @@ impl Reconciler {
         let arrival =
             match event::arrival(question, profile.dialect, event, webhook, &profile.path, self.signs) {
                 Ok(arrival) => arrival,
-                Err(why) => return Ok((not_stored(&why), None)),
+                Err(why) => return Ok((outcome::not_stored(question, &why), None)),
             };
         Ok(match self.releaser.store(arrival).await {
             Ok(ArrivalOutcome::Waits(_)) => {
@@ -280,17 +292,11 @@ impl Reconciler {
             // An earlier event contradicts it.
             Ok(ArrivalOutcome::Quarantined(_)) => (CallOutcome::Quarantined, Some(Arrived)),
             Ok(ArrivalOutcome::TokenFull | ArrivalOutcome::QuarantineFull) => {
-                (not_stored(&"the quarantine is full"), None)
+                (outcome::not_stored(question, &"the quarantine is full"), None)
             }
-            Err(why) => (not_stored(&why), None),
+            Err(why) => (outcome::not_stored(question, &why), None),
         })
     }
-}
-
-/// The reconciler calls again later.
-fn not_stored(why: &dyn Display) -> CallOutcome {
-    tracing::error!("cannot store the status API's answer, so the reconciler calls again later: {why}");
-    CallOutcome::NotStored
 }
 
 impl StatusCall {

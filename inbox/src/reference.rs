@@ -117,7 +117,7 @@ fn the_reference_has_the_limits() {
         (include_str!("receive.rs"), &[("MAX_BODY", "bytes"), ("BODY_TIMEOUT", "")][..]),
         (
             include_str!("listen/descriptors.rs"),
-            &[("MAX_RECEIVE", "connections"), ("MAX_ADMIN", "connections")],
+            &[("MAX_RECEIVE", "connections"), ("MAX_ADMIN", "connections"), ("MAX_METRICS", "connections")],
         ),
         (
             include_str!("decide/quota.rs"),

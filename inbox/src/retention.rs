@@ -2,6 +2,7 @@
 
 use crate::handles::InboxHandles;
 use crate::health::Faults;
+use crate::line_limit::permits_condition;
 use crate::metrics::Metrics;
 use crate::space::Space;
 use crate::store::{StoreError, StoreHandle};
@@ -63,7 +64,9 @@ impl Retention {
                 && !error.is_replaced()
             {
                 self.metrics.store_errors.inc();
-                tracing::error!("retention failed, and runs again later: {error}");
+                if permits_condition(("retention", "")) {
+                    tracing::error!("retention failed, and runs again later: {error}");
+                }
             }
         }
     }

@@ -6,10 +6,12 @@ use crate::deliver::{Deliverer, DeliveryPace, LEASE, Target};
 use crate::failpoint::time_of;
 use crate::handles::InboxHandles;
 use crate::health::Faults;
+use crate::incidents::Incidents;
 use crate::key::WebhookKeys;
-use crate::line_limit::LineLimit;
+use crate::line_limit;
 use crate::listen::{Descriptors, HttpListener, ListenerName, raise_limit};
 use crate::metrics::Metrics;
+use crate::notify::{Notifications, Notifier};
 use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
 use crate::retention::Retention;
@@ -20,6 +22,7 @@ use crate::store::{OpenError, Place};
 use axum::http::Uri;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -58,8 +61,10 @@ pub struct Settings {
     pub batch: usize,
     /// The settings of the reconciler.
     pub reconcile: Reconcile,
-    /// The base URL of the documentation, without a slash at the end, for problem documents.
+    /// The base URL of the documentation, without a slash at the end, for problem documents and notifications.
     pub docs: String,
+    /// The receiver of notifications. Without it the inbox sends none.
+    pub notify: Option<Notifications>,
 }
 
 /// Why the inbox does not serve.
@@ -99,7 +104,10 @@ pub async fn serve(
     let files = Arc::clone(&store).watch_files(&faults);
     let space = Space::new(settings.limit, store.file().map(ToOwned::to_owned));
     let signatures = Arc::new(Signatures::new(&faults, Arc::clone(&metrics)));
-    let shared = InboxHandles::new(store, space, metrics, faults);
+    let mut shared = InboxHandles::new(store, space, metrics, faults);
+    if settings.notify.is_some() {
+        shared.incidents = Arc::new(Incidents::noted());
+    }
     // Logs a fault before the first event. It does not prevent the start: a right can be granted while the inbox runs.
     let _raised = shared.watch.probe().await;
 
@@ -119,7 +127,6 @@ pub async fn serve(
         shared: shared.clone(),
         keys: settings.verify,
         signatures,
-        log: LineLimit::default(),
         local_port: local.filter(|address| address.ip().is_loopback()).map(|address| address.port()),
     };
     let closing = CancellationToken::new();
@@ -202,6 +209,11 @@ async fn start(
     let deliverer = Deliverer::new(shared.clone(), pace, target);
     tasks.delivering.spawn(deliverer.run(ending.clone()));
     tasks.delivering.spawn(retention.run(ending.clone()));
+    tasks.delivering.spawn(line_limit::report(ending.clone()));
+    if let Some(notifications) = settings.notify.take() {
+        let notifier = Notifier::new(shared.clone(), notifications, settings.docs.clone()).await;
+        tasks.delivering.spawn(notifier.run(ending.clone()));
+    }
     tasks.delivering.spawn(Arc::clone(&shared.watch).run(Arc::clone(signatures), ending.clone()));
     let operations = Operations {
         shared: shared.clone(),
@@ -209,6 +221,7 @@ async fn start(
         retries: Retries::new(settings.drain),
         nudge,
         per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
+        warned_of_no_provider: AtomicBool::new(false),
         reconcile_after: micros(reconcile.after),
     };
     (committer, operations)

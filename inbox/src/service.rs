@@ -42,6 +42,7 @@ pub use release::{ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
 pub(crate) use retries::Retries;
 pub use stats::{FailureStatus, FaultStatus, InboxStats, RefusalStatus, RouteStats};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 pub use tail::{TailEntry, TailPage, TailRequest, TailWith, check_cursor};
 use tokio::sync::Notify;
@@ -55,6 +56,8 @@ pub(crate) struct Operations {
     pub(crate) nudge: Arc<Notify>,
     /// The calls of the reconciler in a minute; nothing without a status API.
     pub(crate) per_minute: Option<u32>,
+    /// Whether the log says that an expectation came to an inbox without a status API.
+    pub(crate) warned_of_no_provider: AtomicBool,
     /// The time from an expectation to the first call, in microseconds.
     pub(crate) reconcile_after: i64,
 }
@@ -70,6 +73,15 @@ async fn written<T: Send + 'static>(
         Ok(Ok(done)) => Ok(done?),
         Ok(Err(_)) | Err(_) => Err(Error::Late(WRITE_TIMEOUT)),
     }
+}
+
+/// The ids of changed entries, for the log.
+fn named<'a>(ids: impl Iterator<Item = &'a i64>) -> String {
+    const MAX_NAMED: usize = 20;
+    let mut ids = ids.map(i64::to_string);
+    let mut first: Vec<_> = ids.by_ref().take(MAX_NAMED).collect();
+    first.extend(ids.next().map(|_| "…".to_owned()));
+    first.join(",")
 }
 
 /// Microseconds since 1970, in RFC 3339.

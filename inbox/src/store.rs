@@ -9,6 +9,7 @@ mod claim;
 mod error;
 mod expect;
 mod filter;
+mod notification;
 pub(crate) mod place;
 mod postgres;
 mod read;
@@ -59,6 +60,11 @@ pub(crate) trait Store:
     async fn reusable(&self) -> Result<u64>;
     /// Writes a row, to test whether the store accepts writes.
     async fn heartbeat(&self) -> Result<()>;
+    /// Takes the turn to notify of a kind for `lease`, among all inboxes. Returns false while another has it, or within the time that
+    /// the last [`Store::end_notification`] set, which is `every` at most.
+    async fn begin_notification(&self, kind: &str, lease: i64, every: i64) -> Result<bool>;
+    /// Ends the turn. The next one begins in `next`.
+    async fn end_notification(&self, kind: &str, next: i64) -> Result<()>;
     /// Runs each statement that stores an event, with bodies of `body` bytes, and rolls back.
     async fn rehearse(&self, body: usize) -> Result<()>;
     /// The fault behind an error, and its remedy.

@@ -124,6 +124,7 @@ impl ServedInbox {
                 again: Duration::from_secs(60),
             },
             docs: "https://docs.example".to_owned(),
+            notify: None,
         };
         change(&mut settings);
         let (receive, admin) = (settings.receive.local_addr().unwrap(), settings.admin.local_addr().unwrap());

@@ -221,6 +221,7 @@ impl fmt::Display for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::MAX_INITIAL_HOOKS;
     use blobgate_testkit_book::{check_part, documented_variants, items_between, table};
 
     #[track_caller]
@@ -376,7 +377,9 @@ mod tests {
             "gate",
             &format!(
                 "# Metrics\n\n## Gate\n\nEnvoy serves these counters, with its own, at `/stats/prometheus`. How to scrape them: \
-                 [Metrics](../operate/metrics.md).\n\n{}\n### Confirm outcomes\n\nThe label `outcome` of `blobgate_confirm_total`. \
+                 [Metrics](../operate/metrics.md).\n\n{}\nThe counters that alert rules read exist at 0 from the start, for the first \
+                 {MAX_INITIAL_HOOKS} hooks. A request that Envoy\nitself ends [before the gate](../explanation/before-the-gate.md) does not \
+                 count.\n\n### Confirm outcomes\n\nThe label `outcome` of `blobgate_confirm_total`. \
                  The [trust table](trust-table.md) uses the last column.\n\n{}\n### Token outcomes\n\nThe label `outcome` of \
                  `blobgate_token_total`.\n\n{}",
                 table(["metric", "labels", "counts"], rows),

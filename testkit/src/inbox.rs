@@ -86,6 +86,11 @@ impl InboxProcess {
             "127.0.0.1:0",
         ]);
         command.args(["--deliver-to", &format!("http://127.0.0.1:{deliver_to}")]).args(more);
+        // Tests read lines for a person.
+        let is_set = command.get_envs().any(|(name, _)| name == "BLOBGATE_LOG_FORMAT");
+        if !is_set {
+            command.env("BLOBGATE_LOG_FORMAT", "text");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(File::create(folder.path().join("stderr")).unwrap());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));

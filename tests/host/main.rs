@@ -20,6 +20,7 @@ mod flood;
 mod heads;
 mod inbox_health;
 mod inbox_route;
+mod large;
 mod local;
 mod modes;
 mod operator;

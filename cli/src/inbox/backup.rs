@@ -1,6 +1,7 @@
 //! `blobgate inbox backup`: copies an SQLite store.
 
 use super::entry::size;
+use super::store_option::StoreParser;
 use crate::end_signals::until_signal;
 use crate::option::UsageError;
 use crate::output::print_line;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The store: sqlite:PATH
-    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true)]
+    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true, value_parser = StoreParser)]
     store: Place,
     /// A new file for the copy, which exists once it is complete
     #[arg(long, value_name = "FILE")]

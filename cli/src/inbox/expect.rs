@@ -49,13 +49,17 @@ another generation used its token before (token-reused, token-conflict), if the 
 an accepted event had another job, this command and `blobgate inbox show` print a job-mismatch. From
 then on the inbox quarantines events with a token of another job.
 
-An inbox with a --provider reconciles a generation that has no event after 13 minutes.
+An inbox with a --provider reconciles a generation that has no event after 13 minutes. Without one,
+`reconciles` in the answer is false, and this command says so.
 
 Exit code: 0 when all are expected, 1 when some are refused or without the inbox, 2 for wrong usage.
 
 Examples:
   blobgate inbox expect --hook veo3 --generation ffd473d5-5bef-4e14-bf22-8d559be3c19f --job order-17
   blobgate inbox expect --csv yesterday.csv";
+
+/// An inbox without a status API.
+const NOT_RECONCILED: &str = "this inbox does not reconcile: it does not fetch an event whose webhook never comes. Start it with --provider";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
@@ -67,6 +71,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     };
     let answer = inbox.expect(&ExpectRequest { hook, generation_id, job }).await?;
     show(&answer, args.json)?;
+    if !answer.reconciles {
+        eprint_line(format_args!("{NOT_RECONCILED}"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,7 +82,7 @@ fn show(answer: &ExpectAnswer, json: bool) -> Result<()> {
         print_json(serde_json::to_string(answer)?);
         return Ok(());
     }
-    let ExpectAnswer { expectation, released } = answer;
+    let ExpectAnswer { expectation, released, .. } = answer;
     let released = if released.is_empty() {
         String::new()
     } else {
@@ -88,11 +95,12 @@ fn show(answer: &ExpectAnswer, json: bool) -> Result<()> {
 /// Continues after a refused line.
 async fn announce_all(inbox: &InboxClient, lines: Vec<csv::CsvLine>, json: bool) -> Result<ExitCode> {
     let mut progress = Progress::new("expected", u64::try_from(lines.len()).unwrap_or(u64::MAX));
-    let (mut done, mut refused) = (0_usize, 0_usize);
+    let (mut done, mut refused, mut reconciles) = (0_usize, 0_usize, true);
     for csv::CsvLine { number, hook, generation, job } in lines {
         match inbox.expect(&ExpectRequest { hook, generation_id: generation, job }).await {
             Ok(answer) => {
                 done = done.saturating_add(1);
+                reconciles = answer.reconciles;
                 if json || answer.expectation.job_mismatch.is_some() {
                     show(&answer, json)?;
                 }
@@ -108,6 +116,9 @@ async fn announce_all(inbox: &InboxClient, lines: Vec<csv::CsvLine>, json: bool)
         progress.at(done);
     }
     drop(progress);
+    if !reconciles {
+        eprint_line(format_args!("{NOT_RECONCILED}"));
+    }
     if !json {
         let more = if refused > 0 { format!(", {refused} refused") } else { String::new() };
         print_line(format_args!("{done} expected{more}"));

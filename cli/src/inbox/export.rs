@@ -6,11 +6,11 @@ use super::report::entries;
 use super::tail::START;
 use crate::end_signals::until_signal;
 use crate::new_file::NewFile;
-use crate::output::{eprint_line, escape_json};
+use crate::output::{self, Stdout, eprint_line, escape_json};
 use crate::progress::Progress;
 use anyhow::Result;
 use blobgate_inbox::service::{TailRequest, TailWith, check_cursor};
-use std::io::{self, BufWriter, ErrorKind, IntoInnerError, Write};
+use std::io::{BufWriter, IntoInnerError, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -95,14 +95,20 @@ impl Export {
         request: TailRequest,
         until: &str,
     ) -> Result<ExitCode> {
-        let mut out = BufWriter::new(io::stdout());
+        let mut out = BufWriter::new(Stdout);
         match self.write(inbox, request, until, &mut out, |json| escape_json(&json).into_owned()).await {
-            // `head` closes the pipe.
-            Err(error) if is_broken_pipe(&error) => return Ok(ExitCode::SUCCESS),
             Err(error) if self.count > 0 => {
-                let (count, after) = (entries(self.count), self.after.clone());
+                let rest = format!("{} exported. Continue with --after {}", entries(self.count), self.after);
                 drop(self);
-                return Err(error.context(format!("{count} exported. Continue with --after {after}")));
+                return Err(match output::check() {
+                    Ok(()) => error.context(rest),
+                    Err(failure) if failure.is_closed => error,
+                    // The sentence about the output stands above.
+                    Err(_) => {
+                        eprint_line(format_args!("{rest}"));
+                        error
+                    }
+                });
             }
             written => written?,
         }
@@ -141,8 +147,4 @@ impl Export {
             }
         }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

@@ -4,7 +4,7 @@ use super::client::AdminArgs;
 use super::entry::{age, last_answer};
 use super::filter::FilterArgs;
 use crate::option::parse_id;
-use crate::output::{eprint_line, print_json, print_line};
+use crate::output::{self, eprint_line, print_json, print_line};
 use crate::table::{Side, lines};
 use anyhow::Result;
 use blobgate_inbox::service::{EntrySummary, ListRequest};
@@ -72,6 +72,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             }
         }
         before = page.next;
+        output::check()?;
         if before.is_none() {
             break;
         }

@@ -1,5 +1,6 @@
 //! `blobgate inbox migrate`: creates or upgrades the tables of a store.
 
+use super::store_option::StoreParser;
 use crate::output::print_line;
 use anyhow::Result;
 use blobgate_inbox::store::Place;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The store: sqlite:PATH, or postgres://USER@HOST/DATABASE
-    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true)]
+    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true, value_parser = StoreParser)]
     store: Place,
 }
 

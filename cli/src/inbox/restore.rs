@@ -2,6 +2,7 @@
 
 use super::backup::contents;
 use super::prompt::confirm;
+use super::store_option::StoreParser;
 use crate::option::UsageError;
 use crate::output::print_line;
 use anyhow::Result;
@@ -17,7 +18,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
     /// The store: sqlite:PATH
-    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true)]
+    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true, value_parser = StoreParser)]
     store: Place,
     /// No question before an existing store is replaced
     #[arg(long)]

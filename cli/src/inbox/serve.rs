@@ -1,5 +1,7 @@
 //! `blobgate inbox serve`: runs the inbox.
 
+use super::notify::{InboxSecrets, NotifyArgs};
+use super::store_option::StoreParser;
 use crate::end_signals::EndSignals;
 use crate::env::{read_env, read_token};
 use crate::log::Format;
@@ -25,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The store: sqlite:PATH, or postgres://USER@HOST/DATABASE
-    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true)]
+    #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true, value_parser = StoreParser)]
     store: Place,
     /// The address for the gate
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9084", value_parser = parse_address)]
@@ -75,11 +77,13 @@ pub(crate) struct Args {
     /// The time to the second status call; it doubles with each call, up to a day
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_time)]
     reconcile_again: Duration,
-    /// The base URL of the documentation, in the `type` of problem documents
+    /// The base URL of the documentation, in the `type` of problem documents and the links of notifications
     #[arg(long, value_name = "URL", default_value = DOCS, value_parser = parse_docs_url)]
     docs_url: String,
-    /// The format of log lines on standard error; RUST_LOG sets their levels
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text, env = "BLOBGATE_LOG_FORMAT")]
+    #[command(flatten)]
+    notify: NotifyArgs,
+    /// The format of log lines on standard error: by default text on a terminal and JSON elsewhere; RUST_LOG sets their levels
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Auto, env = "BLOBGATE_LOG_FORMAT")]
     pub(super) log_format: Format,
 }
 
@@ -94,6 +98,9 @@ decides. Attempts go to Envoy's service routes, on the hook's path, with blobgat
 With --provider, the inbox reconciles each announced generation (`blobgate inbox expect --help`)
 that has no event after --reconcile-after. It delivers the result like a webhook, with
 blobgate-source: reconcile.
+
+With --notify, the inbox calls your URL when something needs a person, at most once a kind and
+hour. `blobgate inbox test-notify` shows whether the receiver takes a call.
 
 SIGTERM, SIGINT or SIGHUP ends the inbox within 25 s. Until then it finishes attempts and stores events. `kill -9`
 loses nothing.
@@ -145,6 +152,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         bail!(UsageError(format!("--listen and --admin are both {}. Name two ports", args.listen)));
     }
 
+    let secrets = InboxSecrets { signing_keys: sign.as_ref(), admin_token: admin_token.as_deref() };
+    let notify = args.notify.read(&secrets)?;
+
     let mut signals = EndSignals::watch()?;
     let receive = listen(args.listen, "--listen").await?;
     let admin = listen(args.admin, "--admin").await?;
@@ -179,6 +189,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             again: args.reconcile_again,
         },
         docs: args.docs_url,
+        notify,
     };
     let serving = blobgate_inbox::serve(settings, ending.clone(), || print_line(format_args!("{ready}")));
     let end_requested = async {
@@ -221,10 +232,10 @@ fn parse_limit(text: &str) -> Result<i64, InvalidLimit> {
 #[error(
     "it is no base URL of the documentation. Write https://HOST/PATH, or http:// on this machine, without a user, ? and #"
 )]
-struct InvalidDocsUrl;
+pub(super) struct InvalidDocsUrl;
 
 /// Parses `https://docs.example`, and removes a `/` at the end. Plain HTTP is for a book on this machine.
-fn parse_docs_url(text: &str) -> Result<String, InvalidDocsUrl> {
+pub(super) fn parse_docs_url(text: &str) -> Result<String, InvalidDocsUrl> {
     let is_base = |url: &Url| {
         let is_private = match url.scheme() {
             "https" => url.has_host(),

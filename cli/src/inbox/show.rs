@@ -4,10 +4,10 @@ use super::client::AdminArgs;
 use super::entry::{age, last_answer};
 use super::expect::summary;
 use crate::option::parse_id;
-use crate::output::{eprint_line, escape_lines, print_json, print_line};
+use crate::output::{eprint_line, escape_lines, print_bytes, print_json, print_line, print_lines};
 use anyhow::{Context, Result, anyhow};
 use blobgate_inbox::service::{EntryDetail, EntryPayload, EntryState, HeaderLine, Lane};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Show one entry: its headers, its body and its attempts
@@ -46,19 +46,19 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if args.body {
-        let (body, mut out) = (body(&detail)?, std::io::stdout().lock());
-        if out.is_terminal() {
+        let body = body(&detail)?;
+        if std::io::stdout().is_terminal() {
             // A terminal obeys control characters.
             let text = String::from_utf8_lossy(&body);
             let shown = escape_lines(&text);
-            let _gone = writeln!(out, "{shown}").and_then(|()| out.flush());
+            print_lines(&text);
             if *shown.as_bytes() != *body {
                 eprint_line(format_args!(
                     "control characters are escaped here. Redirect the output for the exact bytes"
                 ));
             }
         } else {
-            let _gone = out.write_all(&body).and_then(|()| out.flush());
+            print_bytes(&body);
         }
         return Ok(ExitCode::SUCCESS);
     }

@@ -5,7 +5,7 @@ use super::filter::FilterArgs;
 use super::forward::{CopyOutcome, ForwardArgs, Forwarder};
 use crate::end_signals::EndSignals;
 use crate::option::UsageError;
-use crate::output::{eprint_line, print_json, print_line};
+use crate::output::{self, eprint_line, print_json, print_line};
 use anyhow::Result;
 use blobgate_inbox::service::{EntrySummary, TailEntry, TailPage, TailRequest, TailWith, check_cursor};
 use serde_json::Value;
@@ -83,7 +83,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if let Some(forward) = &tail.forward {
         eprint_line(format_args!("{forward}"));
     }
-    if let Some(after) = after {
+    let is_wanted = output::check().err().is_none_or(|failure| !failure.is_closed);
+    if let Some(after) = after.filter(|_| is_wanted) {
         eprint_line(format_args!("continue with --after {after}"));
     }
     ended.map(|()| ExitCode::SUCCESS)
@@ -108,9 +109,11 @@ impl Tail {
             let is_idle = page.entries.is_empty();
             for entry in page.entries {
                 self.show(&entry).await?;
+                output::check()?;
                 *after = Some(entry.cursor);
             }
             *after = Some(page.next);
+            output::check()?;
             if is_idle {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }

@@ -3,6 +3,7 @@
 use super::claims::Kid;
 use super::key::{self, Algorithm, EncodedKey, MintKey};
 use crate::new_file::NewFile;
+use crate::output::{print_json, print_lines};
 use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -19,8 +20,12 @@ pub(super) fn run(algorithm: Algorithm, kid: Option<Kid>, out: Option<&Path>, js
     if let Some(file) = out {
         new.save(file)?;
     }
-    let text = if json { serde_json::to_string_pretty(&new.json(out))? } else { new.text(out) };
-    Ok(super::print(&text)?)
+    if json {
+        print_json(serde_json::to_string_pretty(&new.json(out))?);
+    } else {
+        print_lines(&new.text(out));
+    }
+    Ok(())
 }
 
 struct NewKey {

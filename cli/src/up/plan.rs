@@ -164,7 +164,7 @@ impl StartPlan {
                 &self.tool,
                 words(&format!(
                     "inbox serve --store {STORE} --listen {} --admin {} --deliver-to http://{} --signing-key-env \
-                     BLOBGATE_SIGNING_KEY --provider http://{} --reconcile-after 13s",
+                     BLOBGATE_SIGNING_KEY --provider http://{} --reconcile-after 13s --log-format text",
                     at.inbox, at.admin, at.services, at.services
                 )),
                 &self.secrets,

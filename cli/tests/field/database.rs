@@ -3,7 +3,7 @@
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{blobgate, forwarded, fresh_generation, migrate};
 use blobgate_testkit::{Cluster, InboxProcess, Pgbouncer, Upstream, eventually, needs};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The name of the database in a cluster's URL.
@@ -205,14 +205,54 @@ fn refuses_too_few_connections() {
 
 #[test]
 fn refuses_misleading_urls() {
-    for (query, why) in [
-        ("sslmod=require", "the parameter \"sslmod\", which the inbox does not know"),
-        ("target_session_attrs=read-write", "which leads to the primary"),
-        ("host=one,two", "the store's URL names several hosts"),
+    for (store, why) in [
+        (
+            "postgres://app:secret@localhost/inbox?sslmod=require",
+            "the parameter \"sslmod\", which the inbox does not know",
+        ),
+        (
+            "postgres://app:secret@localhost/inbox?target_session_attrs=read-write",
+            "which leads to the primary",
+        ),
+        ("postgres://app:secret@localhost/inbox?host=one,two", "the store's URL names several hosts"),
+        ("postgres://app:secret@one,two/inbox", "the store's URL names several hosts"),
+        ("postgres://app:secret@/inbox", "the store's URL has a user and no host"),
+        ("postgress://app:secret@localhost/inbox", "it names no store"),
+        ("host=one password=secret", "it names no store"),
     ] {
-        let store = format!("postgres://app:secret@localhost/inbox?{query}");
-        let done = blobgate(PROGRAM, &["inbox", "migrate", "--store", &store]);
-        let stderr = String::from_utf8_lossy(&done.stderr);
-        assert!(!done.status.success() && stderr.contains(why), "{query}: {stderr}");
+        let listen = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        for (command, more) in [("migrate", &[][..]), ("serve", &listen), ("backup", &["--to", "copy"])] {
+            let option = blobgate(PROGRAM, &[&["inbox", command, "--store", store], more].concat());
+            let mut variable = Command::new(PROGRAM);
+            variable.args(["inbox", command]).args(more).env("BLOBGATE_INBOX_STORE", store);
+            for done in [option, variable.output().unwrap()] {
+                let stderr = String::from_utf8_lossy(&done.stderr);
+                assert_eq!(done.status.code(), Some(2), "{store}: {stderr}");
+                assert!(stderr.contains(why) && !stderr.contains("secret"), "{store}: {stderr}");
+            }
+        }
+    }
+}
+
+/// Each form of a URL that libpq has for a socket works, or is refused.
+#[needs(Postgres)]
+#[test]
+fn connects_by_each_form_of_a_socket() {
+    let cluster = Cluster::shared();
+    let folder = cluster.socket_folder().display().to_string();
+    let encoded = folder.replace('/', "%2F");
+    for form in [
+        "postgres://postgres@localhost/NAME?host=FOLDER",
+        "postgres:///NAME?user=postgres&host=FOLDER",
+        "postgresql:///?dbname=NAME&user=postgres&host=FOLDER&port=5432",
+        "postgres://postgres@ENCODED/NAME",
+        "postgres://postgres@ENCODED:5432/NAME",
+    ] {
+        let name = name_of(&cluster.database()).to_owned();
+        let store = form.replace("FOLDER", &folder).replace("ENCODED", &encoded).replace("NAME", &name);
+        migrate(PROGRAM, &store);
+        let inbox = InboxProcess::start(PROGRAM, &store, 9, &[]).ready();
+        assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200, "{form}");
+        assert_eq!(cluster.sql(&name, "SELECT count(*) FROM blobgate_inbox.entry"), "1", "{form}");
     }
 }

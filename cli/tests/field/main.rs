@@ -22,14 +22,17 @@ mod health;
 mod locks;
 mod log_size;
 mod names;
+mod notifications;
 mod pages;
 mod quarantine;
 mod release;
 mod requests;
 mod retry;
 mod rights;
+mod scrape;
 mod smoke;
 mod starting;
+mod status;
 mod whole;
 
 /// The tool under test.

@@ -86,7 +86,7 @@ fn escapes_control_characters_in_output() {
     }
     entry["expectation"] = json!({
         "hook": HOSTILE, "generation_id": HOSTILE, "job": HOSTILE, "state": "expected", "expected_at": HOSTILE,
-        "calls": 1, "answer": HOSTILE, "job_mismatch": {"entry": 1, "job": HOSTILE}, "released": [],
+        "calls": 1, "answer": HOSTILE, "job_mismatch": {"entry": 1, "job": HOSTILE}, "released": [], "reconciles": true,
     });
     let stats = json!({
         "routes": [{

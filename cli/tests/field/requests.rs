@@ -68,9 +68,9 @@ fn counts_and_logs_unreadable_heads(store: &str) {
     assert_eq!((answer.status, answer.header(header::INBOX_REASON).as_deref()), (503, Some("not-http")));
 
     let log = inbox.log();
-    assert!(log.contains("refused code=not-http listener=receive: "), "{log}");
+    assert!(log.contains("refused reason=not-http listener=receive: "), "{log}");
     assert!(!log.contains(SECRET), "{log}");
-    assert!(log.lines().filter(|line| line.contains("code=not-http")).count() >= 9, "{log}");
+    assert!(log.lines().filter(|line| line.contains("reason=not-http")).count() >= 9, "{log}");
     // Other deliveries still work.
     assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
 }

@@ -8,6 +8,7 @@ use blobgate_testkit::{CloneFolder, PrometheusProcess, eventually, needs, reposi
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// The alerts that the demo's deliveries fire. No other one fires.
@@ -217,6 +218,17 @@ fn absent(prometheus: &PrometheusProcess, selector: &Selector) -> Vec<String> {
     absent
 }
 
+/// Whether the test machine's own disk may fire `BlobgateDiskFills`, which it does at 10 % free.
+#[track_caller]
+fn is_almost_full(path: &Path) -> bool {
+    let mut df = Command::new("df");
+    let done = df.args(["--block-size=1", "--output=size,avail"]).arg(path).output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [size, available] = numbers[..] else { panic!("df prints {text}") };
+    available < size * 15 / 100
+}
+
 /// The answers with a reason, by status and reason: what the demo got.
 fn answers_with_reason(rows: &[Value]) -> BTreeMap<(String, String), u64> {
     let mut answers = BTreeMap::new();
@@ -278,6 +290,9 @@ fn every_expression_has_a_value_after_the_demo() {
     }
     assert_listed("series that do not exist", ABSENT, missing);
     assert_listed("empty expressions", EMPTY, empty);
+    if is_almost_full(&stack.clone.path()) {
+        firing.retain(|alert| alert != "BlobgateDiskFills");
+    }
     assert_listed("firing alerts", FIRING, firing);
     // Each refusal of the demo is the first one of its reason.
     assert_eq!(shown_answers(&prometheus), answers_with_reason(&rows));

@@ -19,7 +19,7 @@ use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio_rustls::TlsAcceptor;
@@ -250,6 +250,15 @@ async fn run_demo(
     inbox: Option<(InboxStandIn, tokio::net::TcpListener)>,
     more: &[&str],
 ) -> (Output, Vec<String>) {
+    run_demo_to(Stdio::piped(), does, inbox, more).await
+}
+
+async fn run_demo_to(
+    stdout: Stdio,
+    does: Vec<GateBehaviour>,
+    inbox: Option<(InboxStandIn, tokio::net::TcpListener)>,
+    more: &[&str],
+) -> (Output, Vec<String>) {
     let (entries, admin) = inbox.unzip();
     let [video, failure, quarantine] = ["video", "failure", "quarantine"].map(RunningReceiver::start);
     let stand_in = Arc::new(GateStandIn {
@@ -308,6 +317,7 @@ async fn run_demo(
     args.extend(services.iter().flat_map(|service| ["--service", service]));
     args.extend(more);
     let mut command = blobgate(&args);
+    command.stdout(stdout);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     server.abort();
     let tokens = std::mem::take(&mut *stand_in.tokens.lock().unwrap());
@@ -402,6 +412,19 @@ async fn sends_the_token_of_each_row() {
     let shown = text(&end.stdout);
     for path in paths.iter().filter(|path| !path.is_empty()) {
         assert!(!shown.contains(path.as_str()), "a token is shown");
+    }
+}
+
+#[tokio::test]
+async fn reports_output_that_cannot_be_written() {
+    let closed = closed_port();
+    let inbox = format!("http://{}", closed.address);
+    for more in [&["--inbox", &inbox][..], &["--inbox", &inbox, "--json"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let (end, _) = run_demo_to(full.into(), SHIPPED.to_vec(), None, more).await;
+        let stderr = text(&end.stderr);
+        assert_eq!(end.status.code(), Some(1), "{stderr}");
+        assert!(stderr.starts_with("blobgate: cannot write to standard output: "), "{stderr}");
     }
 }
 

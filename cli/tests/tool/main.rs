@@ -10,6 +10,7 @@
 mod demo;
 mod inbox;
 mod mint;
+mod output;
 mod receiver;
 mod running;
 mod sandbox;

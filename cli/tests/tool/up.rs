@@ -295,6 +295,19 @@ fn continues_without_a_service() {
     up.ends_well_by("INT");
 }
 
+#[test]
+fn ends_all_parts_when_its_output_is_full() {
+    let clone = UpFolder::new();
+    let arguments = clone.arguments(&[]);
+    let mut command = blobgate(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+    let output = command.current_dir(clone.path()).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), clone.processes()), (Some(1), vec![]), "{stderr}");
+    assert!(stderr.starts_with("blobgate: cannot write to standard output: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
 #[track_caller]
 fn refuses(clone: &UpFolder, expected: &str) {
     let output = clone.output();

@@ -134,6 +134,9 @@ CREATE TABLE pause (
     PRIMARY KEY (hook, event)
 );
 
+-- The time of the next notification of each kind, for all inboxes.
+CREATE TABLE notification (kind text PRIMARY KEY, next_at bigint NOT NULL);
+
 -- One row. A write of it tests whether the store accepts writes.
 CREATE TABLE heartbeat (one bigint PRIMARY KEY, at bigint NOT NULL);
 

@@ -129,6 +129,9 @@ CREATE TABLE pause (
     PRIMARY KEY (hook, event)
 );
 
+-- The time of the next notification of each kind, for all inboxes.
+CREATE TABLE notification (kind TEXT PRIMARY KEY, next_at INTEGER NOT NULL);
+
 -- One row. A write of it tests whether the store accepts writes.
 CREATE TABLE heartbeat (one INTEGER PRIMARY KEY, at INTEGER NOT NULL);
 

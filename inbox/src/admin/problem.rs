@@ -1,5 +1,6 @@
 //! The answer to a request that fails: a status and a problem document.
 
+use crate::line_limit::permits;
 use crate::service::{self, ProblemCode};
 use axum::body::Body;
 use axum::extract::State;
@@ -75,7 +76,9 @@ struct ProblemDetail {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        if let Problem::Service(service::Error::Store(error)) = &self {
+        if let Problem::Service(service::Error::Store(error)) = &self
+            && permits(("operator-request", ""))
+        {
             tracing::error!("an operator's request failed: {error}");
         }
         let code = self.code();

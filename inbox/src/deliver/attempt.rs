@@ -1,8 +1,9 @@
 //! One attempt: a POST to the service routes, which ends before its lease does.
 
+use super::reuse::ReconnectingClient;
 use crate::arrival::read_headers;
 use crate::attempt_headers::AttemptHeaders;
-use crate::client;
+use crate::client::{self, root_cause};
 use crate::deadline;
 use crate::failpoint::die_at;
 use crate::key::WebhookKeys;
@@ -12,7 +13,6 @@ use axum::http::{Method, Request, StatusCode, Uri};
 use blobgate::contract::header::WEBHOOK_ID;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(crate) struct Target {
 /// Sends attempts to services.
 pub(super) struct ServiceClient {
     target: Target,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: ReconnectingClient,
 }
 
 /// The report of an attempt that has ended.
@@ -112,7 +112,7 @@ impl ServiceClient {
         // hyper-util retries only when a pooled connection closed before a byte of the request was sent: the service gets
         // it once. As a failure it would count against the route, and delay the event.
         let client = client::builder().retry_canceled_requests(true).build_http();
-        Self { target, client }
+        Self { target, client: ReconnectingClient::new(client) }
     }
 
     pub(super) async fn attempt(
@@ -155,14 +155,7 @@ impl ServiceClient {
                 let start = body.get(..body.len().min(RECORDED_ANSWER)).unwrap_or_default();
                 AttemptOutcome::Answered(status, printable(start))
             }
-            Some(Err(error)) => {
-                // The outer errors only say that the request failed.
-                let mut cause: &dyn std::error::Error = &error;
-                while let Some(deeper) = cause.source() {
-                    cause = deeper;
-                }
-                AttemptOutcome::Unanswered(cause.to_string())
-            }
+            Some(Err(error)) => AttemptOutcome::Unanswered(root_cause(&error)),
             None => {
                 AttemptOutcome::Unanswered(format!("no answer within {} s", self.target.timeout.as_secs()))
             }

@@ -1,5 +1,6 @@
 //! Claims due entries, and starts their attempts.
 
+use super::log;
 use super::{Deliverer, LOOK_EVERY, LeasedEntry, Route, later, micros};
 use crate::metrics::RouteHealth;
 use crate::store::ClaimedEntry;
@@ -86,7 +87,8 @@ impl Deliverer {
         let (until, lease_until) = watch::channel(later(granted, self.pace.usable_lease()));
         let id = entry.id;
         let flight = self.route(route).begin(&entry, granted);
-        let leased = LeasedEntry { lease: entry.lease, route: route.to_owned(), flight, until };
+        let generation = log::generation(&entry.headers);
+        let leased = LeasedEntry { lease: entry.lease, route: route.to_owned(), generation, flight, until };
         if let Some(lost) = self.leased.insert(id, leased) {
             // An attempt of this inbox whose lease ended unnoticed: its report no longer counts, and its slot is free.
             self.route(route).free(lost.flight);

@@ -3,6 +3,7 @@
 use super::connections::{CloseReason, ConnectionSlot, GuardedBody, RequestGuard};
 use super::tap::ResetTap;
 use super::{ListenerName, ListenerState, REASON};
+use crate::line_limit::permits;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
 use axum::http::{Request, Response, StatusCode, Version};
@@ -117,11 +118,11 @@ impl ListenerState {
         if self.name == ListenerName::Receive {
             self.counters.refused(NOT_HTTP);
         }
-        if self.refused_log.passes() {
+        if permits((NOT_HTTP, self.name.text())) {
             tracing::warn!(
-                code = NOT_HTTP,
+                reason = NOT_HTTP,
                 listener = self.name.text(),
-                "refused code={NOT_HTTP} listener={}: cannot read the request: {why}",
+                "refused reason={NOT_HTTP} listener={}: cannot read the request: {why}",
                 self.name.text()
             );
         }

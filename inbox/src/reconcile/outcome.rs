@@ -1,6 +1,9 @@
 //! The outcome of a call to the status API.
 
+use crate::line_limit::permits;
+use crate::store::StatusCall;
 use blobgate::confirm;
+use std::fmt::Display;
 
 /// The outcome of a call, as `reconciliations_total` counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,4 +63,30 @@ impl CallOutcome {
             Self::NotStored => "not-stored",
         }
     }
+}
+
+/// Logs the cause of a failed call. The counter has only its outcome.
+pub(super) fn log_failed(question: &StatusCall, outcome: confirm::Outcome, cause: &str) {
+    let (reason, StatusCall { hook, generation, .. }) = (outcome.name(), question);
+    if permits(("status-call", reason)) {
+        tracing::warn!(
+            reason,
+            hook,
+            generation,
+            "status call failed reason={reason} hook={hook} generation={generation}: {cause}. The inbox calls again later"
+        );
+    }
+}
+
+/// The reconciler calls again later.
+pub(super) fn not_stored(question: &StatusCall, why: &dyn Display) -> CallOutcome {
+    let StatusCall { hook, generation, .. } = question;
+    if permits(("reconciled", "not-stored")) {
+        tracing::error!(
+            hook,
+            generation,
+            "cannot store the status API's answer hook={hook} generation={generation}: {why}. The inbox calls again later"
+        );
+    }
+    CallOutcome::NotStored
 }

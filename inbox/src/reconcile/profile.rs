@@ -1,6 +1,7 @@
 //! The path and the dialect of a hook.
 
 use crate::arrival::read_headers;
+use crate::line_limit::permits_condition;
 use crate::store::{StoreError, StoreHandle, StoredHead};
 use blobgate::contract::header;
 use blobgate::dialect::Dialect;
@@ -33,10 +34,12 @@ impl HookProfiles {
             return Ok(Some(profile));
         }
         let [dialect] = Dialect::ALL else {
-            tracing::error!(
-                hook,
-                "hook={hook} has no entry yet, so its dialect is unknown: the reconciler waits for one"
-            );
+            if permits_condition(("dialect", "")) {
+                tracing::error!(
+                    hook,
+                    "hook={hook} has no entry yet, so its dialect is unknown: the reconciler waits for one"
+                );
+            }
             return Ok(None);
         };
         Ok(Some(HookProfile { path: format!("/hooks/{hook}"), dialect: *dialect }))

@@ -1,7 +1,8 @@
 //! One call to the provider's status API.
 
-use crate::client;
+use crate::client::{self, root_cause};
 use crate::deadline;
+use axum::http::uri::PathAndQuery;
 use axum::http::{Request, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -25,23 +26,31 @@ impl StatusApi {
         Self { base, client }
     }
 
-    /// The status and the whole body of the answer; nothing without an answer in time.
-    pub(super) async fn get(&self, path: &str) -> Option<(u16, Bytes)> {
-        let before = self.base.path().trim_end_matches('/');
-        let base = self.base.clone().into_parts();
-        let uri = Uri::builder()
-            .scheme(base.scheme?)
-            .authority(base.authority?)
-            .path_and_query(format!("{before}{path}"))
-            .build()
-            .ok()?;
-        let request = Request::get(uri).body(Empty::new()).ok()?;
+    /// The status and the whole body of the answer.
+    ///
+    /// # Errors
+    /// Why there is no answer in time.
+    pub(super) async fn get(&self, path: &str) -> Result<(u16, Bytes), String> {
+        let request = self.request(path).map_err(|error| error.to_string())?;
         let call = async {
-            let answer = self.client.request(request).await.ok()?;
+            let answer = self.client.request(request).await.map_err(|error| root_cause(&error))?;
             let status = answer.status().as_u16();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.ok()?;
-            Some((status, body.to_bytes()))
+            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            body.map(|body| (status, body.to_bytes())).map_err(|error| {
+                format!(
+                    "the status API answers {status}, and its body cannot be read: {}",
+                    root_cause(&*error)
+                )
+            })
         };
-        deadline::within(CALL_TIMEOUT, call).await?
+        let late = || Err(format!("the status API does not answer within {} s", CALL_TIMEOUT.as_secs()));
+        deadline::within(CALL_TIMEOUT, call).await.unwrap_or_else(late)
+    }
+
+    fn request(&self, path: &str) -> Result<Request<Empty<Bytes>>, axum::http::Error> {
+        let before = self.base.path().trim_end_matches('/');
+        let mut uri = self.base.clone().into_parts();
+        uri.path_and_query = Some(PathAndQuery::try_from(format!("{before}{path}"))?);
+        Request::get(Uri::from_parts(uri)?).body(Empty::new())
     }
 }

@@ -4,7 +4,7 @@ use super::Operations;
 use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
 use super::names::EntryState;
-use super::written;
+use super::{named, written};
 use crate::store::{Change, ChangeRefusal, EntrySelection, Restriction};
 use crate::violation;
 use serde::{Deserialize, Serialize};
@@ -107,7 +107,8 @@ impl Operations {
                 Change::Drop => "dropped",
                 Change::Purge => "purged",
             };
-            tracing::info!("{verb}={} by an operator", changed.changed.len());
+            let entries = named(changed.changed.keys());
+            tracing::info!(entries, "{verb}={} entries={entries} by an operator", changed.changed.len());
         }
         let refused = self.explain(changed.refused).await?;
         Ok(ChangeAnswer { changed: changed.changed.into_keys().collect(), refused, next })

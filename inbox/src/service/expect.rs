@@ -4,9 +4,11 @@ use super::error::Error;
 use super::filter::{read_generation, read_hook, read_job};
 use super::names::ExpectationState;
 use super::{Operations, time, written};
+use crate::line_limit::permits;
 use crate::reconcile::{ReleaseError, Releaser};
 use crate::store::{Announcement, AnnouncementOutcome, Expectation, StoreError, StoreHandle};
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::Ordering;
 
 /// Announces a generation and its job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +60,8 @@ pub struct ExpectAnswer {
     /// The expectation.
     #[serde(flatten)]
     pub expectation: ExpectationStatus,
+    /// Whether this inbox fetches an event whose webhook never comes: it has a status API (`--provider`).
+    pub reconciles: bool,
     /// The quarantined entries that it released.
     pub released: Vec<i64>,
 }
@@ -82,17 +86,39 @@ impl Operations {
         };
         if is_new && let Some(entry) = expectation.mismatch_id {
             self.shared.metrics.job_mismatch.inc();
-            tracing::error!(
-                "job-mismatch hook={hook} generation={generation} entry={entry}: the accepted entry has another job"
+            if permits(("job-mismatch", "")) {
+                tracing::error!(
+                    reason = "job-mismatch",
+                    hook,
+                    generation,
+                    entry,
+                    "job-mismatch hook={hook} generation={generation} entry={entry}: the accepted entry has another job"
+                );
+            }
+        }
+        let reconciles = self.per_minute.is_some();
+        if is_new && !reconciles && !self.warned_of_no_provider.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                hook,
+                generation,
+                "this inbox does not reconcile hook={hook} generation={generation} and later expectations: an event whose webhook never comes is lost. Start the inbox with --provider"
             );
         }
         let released = released.map_err(|why| {
-            tracing::error!(
-                "cannot release a quarantined entry of hook={hook} generation={generation}: {why}"
-            );
+            if permits(("not-released", "")) {
+                tracing::error!(
+                    hook,
+                    generation,
+                    "cannot release a quarantined entry of hook={hook} generation={generation}: {why}"
+                );
+            }
             Error::NotReleased(why)
         })?;
-        Ok(ExpectAnswer { expectation: expectation.into(), released })
+        let mut expectation = ExpectationStatus::from(expectation);
+        if !reconciles {
+            expectation.next_call_at = None;
+        }
+        Ok(ExpectAnswer { expectation, reconciles, released })
     }
 }
 

@@ -60,7 +60,7 @@ impl Operations {
         let note = (!is_known).then(|| {
             format!("no accepted or quarantined entry and no expectation has hook {}: check the name in the gate's configuration", name.hook)
         });
-        tracing::info!("an operator pauses {name}");
+        tracing::info!(hook = name.hook(), event = name.event(), "an operator pauses {name}");
         let store = self.shared.store.clone();
         let changed = written(async move { store.pause(&name.hook, &name.event).await }).await?;
         Ok(PauseAnswer { changed, note })
@@ -75,12 +75,20 @@ impl Operations {
         if !written(async move { store.resume(&hook, &event).await }).await? {
             return Err(Error::NoPause(name.to_string()));
         }
-        tracing::info!("an operator resumes {name}");
+        tracing::info!(hook = name.hook(), event = name.event(), "an operator resumes {name}");
         Ok(PauseAnswer { changed: true, note: None })
     }
 }
 
 impl PauseName {
+    fn hook(&self) -> Option<&str> {
+        Some(self.hook.as_str()).filter(|hook| !hook.is_empty())
+    }
+
+    fn event(&self) -> Option<&str> {
+        Some(self.event.as_str()).filter(|event| !event.is_empty())
+    }
+
     fn read(
         target: &PauseTarget,
         read_hook: impl Fn(&str) -> Result<String, BadRequest>,

@@ -3,7 +3,7 @@
 use super::change::{ChangeRequest, EntryRefusal};
 use super::error::Error;
 use super::filter::EntryFilter;
-use super::{Operations, written};
+use super::{Operations, named, written};
 use crate::arrival::Arrival;
 use crate::reconcile::{ReleaseError, Releaser, check_released};
 use crate::reevaluate::{self, Judge, ReevaluatedEntry, RuleFailure};
@@ -116,7 +116,11 @@ impl Operations {
         let (released, to_confirm) = (answer.changed.len(), answer.to_confirm.len());
         if !dry_run && (released > 0 || to_confirm > 0) {
             self.nudge.notify_one();
-            tracing::info!("reevaluated={released} to-be-confirmed={to_confirm} by an operator");
+            let entries = named(answer.changed.iter().chain(&answer.to_confirm));
+            tracing::info!(
+                entries,
+                "reevaluated={released} to-be-confirmed={to_confirm} entries={entries} by an operator"
+            );
         }
         Ok(answer)
     }

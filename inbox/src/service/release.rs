@@ -107,7 +107,15 @@ impl Operations {
             _ => (ReleaseOutcome::Repeated, None),
         };
         if !request.dry_run {
-            tracing::info!("released={id} event={} outcome={} by an operator", request.r#as, outcome.name());
+            tracing::info!(
+                entry = id,
+                hook = shown.hook,
+                generation,
+                event = request.r#as.name(),
+                "released={id} event={} outcome={} by an operator",
+                request.r#as,
+                outcome.name()
+            );
         }
         Ok(ReleaseAsAnswer {
             id,

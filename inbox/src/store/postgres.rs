@@ -13,6 +13,7 @@ mod rights;
 
 use super::batch::{self, IdSource};
 use super::error::{DAMAGED, postgres::remedy};
+use super::notification;
 use super::read::{OLDEST_WAITING, USAGE, USAGE_OF_ROUTES};
 use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, FileWatch, Result, Store, StoreError, Usage};
 use crate::arrival::Arrival;
@@ -156,6 +157,22 @@ impl Store for Postgres {
     async fn heartbeat(&self) -> Result<()> {
         const HEARTBEAT: &str = "INSERT INTO heartbeat (one, at) VALUES (1, inbox_now()) ON CONFLICT (one) DO UPDATE SET at = excluded.at";
         transaction!(self, |connection| query(HEARTBEAT).execute(&mut *connection).await.map(|_| ())?)
+    }
+
+    async fn begin_notification(&self, kind: &str, lease: i64, every: i64) -> Result<bool> {
+        transaction!(self, |connection| {
+            let now: i64 = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            let begun = query(notification::BEGIN).bind(kind).bind(now).bind(lease).bind(every);
+            begun.execute(&mut *connection).await?.rows_affected() == 1
+        })
+    }
+
+    async fn end_notification(&self, kind: &str, next: i64) -> Result<()> {
+        transaction!(self, |connection| {
+            let now: i64 = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            let ended = query(notification::END).bind(kind).bind(now).bind(next);
+            ended.execute(&mut *connection).await.map(|_| ())?
+        })
     }
 
     async fn rehearse(&self, body: usize) -> Result<()> {

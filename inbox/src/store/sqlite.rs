@@ -15,11 +15,13 @@ mod rescued;
 
 use super::batch::{self, IdSource};
 use super::error::{DAMAGED, sqlite::remedy};
+use super::notification;
 use super::read::{OLDEST_WAITING, USAGE, USAGE_OF_ROUTES};
 use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, Result, Store, StoreError, Usage};
 use crate::arrival::Arrival;
 use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
+use crate::line_limit::permits_condition;
 use async_trait::async_trait;
 use clock::Clock;
 pub(super) use copy::{backup, restore};
@@ -183,13 +185,31 @@ impl Store for Sqlite {
             .map(|_| ())?)
     }
 
+    async fn begin_notification(&self, kind: &str, lease: i64, every: i64) -> Result<bool> {
+        let now = self.clock.now();
+        transaction!(self, |connection| {
+            let begun = query(notification::BEGIN).bind(kind).bind(now).bind(lease).bind(every);
+            begun.execute(&mut *connection).await?.rows_affected() == 1
+        })
+    }
+
+    async fn end_notification(&self, kind: &str, next: i64) -> Result<()> {
+        let now = self.clock.now();
+        transaction!(self, |connection| {
+            let ended = query(notification::END).bind(kind).bind(now).bind(next);
+            ended.execute(&mut *connection).await.map(|_| ())?
+        })
+    }
+
     /// Counts the free pages of the file, and empties its log. SQLite fills free pages before the file grows.
     async fn reusable(&self) -> Result<u64> {
         const REUSABLE: &str =
             "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
         let mut writer = self.writer.lock().await;
         self.check(&mut writer).await?;
-        if let Err(error) = self.empty_log(&mut writer).await {
+        if let Err(error) = self.empty_log(&mut writer).await
+            && permits_condition(("store-log", ""))
+        {
             tracing::error!("cannot empty the store's log on a full disk: {error}. Free some space");
         }
         drop(writer);

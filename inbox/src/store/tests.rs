@@ -279,6 +279,7 @@ macro_rules! in_both {
 
 mod claim;
 mod expect;
+mod notification;
 mod sums;
 
 in_both! {

@@ -58,7 +58,10 @@ impl<'a> Starter<'a> {
         command.args(&self.options);
         let lease = format!("lease=return({})", LEASE.as_secs());
         let failpoints: Vec<_> = self.broken.into_iter().chain(failpoint).chain([lease.as_str()]).collect();
-        command.env("FAILPOINTS", failpoints.join(";")).env("RUST_LOG", "warn");
+        command
+            .env("FAILPOINTS", failpoints.join(";"))
+            .env("RUST_LOG", "warn")
+            .env("BLOBGATE_LOG_FORMAT", "text");
         command.envs(self.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap());
         self.faults.line(format_args!("start\t{run}"));

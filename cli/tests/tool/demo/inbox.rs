@@ -126,7 +126,7 @@ impl InboxStandIn {
         let next_call_at =
             if self.reconciles == ReconcileBehaviour::AfterMinutes { "12:13:00.5Z" } else { "12:00:01.5Z" };
         json!({
-            "hook": told["hook"], "generation_id": told["generation_id"], "released": [],
+            "hook": told["hook"], "generation_id": told["generation_id"], "released": [], "reconciles": true,
             "job": told["job"], "state": state, "calls": i32::from(asked.is_some()), "answer": asked,
             "expected_at": "2026-02-01T12:00:00.5Z", "next_call_at": format!("2026-02-01T{next_call_at}"),
         })

@@ -162,7 +162,7 @@ fn refuses_postgresql_and_missing_stores() {
     let nothing = refused(&["backup", "--store", "sqlite:/nowhere/inbox.db", "--to", "x"], 1);
     assert_eq!(
         nothing,
-        "blobgate: cannot open /nowhere/inbox.db: it does not exist. Run `blobgate inbox migrate`\n"
+        "blobgate: cannot open /nowhere/inbox.db: the directory does not exist. Create it, or name another path with --store\n"
     );
     for command in ["backup", "restore"] {
         let message = text(&run(&[command, "--help"]).stdout);

@@ -173,7 +173,11 @@ async fn announces_from_a_file(place: TestStore) {
     );
     assert_eq!(
         lines,
-        [other.as_str(), "line 3: invalid generation \"7\": use a UUID in the 8-4-4-4-12 form"]
+        [
+            other.as_str(),
+            "line 3: invalid generation \"7\": use a UUID in the 8-4-4-4-12 form",
+            "this inbox does not reconcile: it does not fetch an event whose webhook never comes. Start it with --provider",
+        ]
     );
     assert_eq!(inbox.expect(40, "order-4").await["state"], "expected");
 

@@ -216,12 +216,16 @@ async fn counts_by_route(place: TestStore) {
     assert_eq!(stats["tombstones"], 0);
     assert!(stats["bytes"].as_i64().unwrap() > 500);
 
-    let lines = inbox.lines(&["stats"]);
+    // Exit code 1: a route is down.
+    let printed = inbox.command(&["stats"]);
+    assert_eq!(printed.status.code(), Some(1));
+    let lines: Vec<_> = text(&printed.stdout).lines().map(str::to_owned).collect();
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words(&lines[0]), ["ROUTE", "WAITING", "IN", "FLIGHT", "DELIVERED", "DEAD"]);
     assert_eq!(words(&lines[1]), ["veo3/completed", "0", "0", "1", "0", "paused"]);
     let failed = words(&lines[2]);
-    assert_eq!((failed[0].as_str(), failed[3].as_str(), failed[5].as_str()), ("veo3/failed", "0", "down"));
+    assert_eq!((failed[0].as_str(), failed[3].as_str(), failed[5].as_str()), ("veo3/failed", "0", "down,"));
+    assert!(lines[2].contains("down, answers 5xx since 20"), "{}", lines[2]);
     let numbers: Vec<i64> = failed[1..3].iter().map(|number| number.parse().unwrap()).collect();
     assert_eq!(numbers.iter().sum::<i64>(), 6);
     let message = lines.join("\n");

@@ -1,0 +1,67 @@
+//! The log lines about routes and entries. No line has a service's answer: it can repeat the body of its delivery.
+
+use super::LeasedEntry;
+use super::attempt::AttemptOutcome;
+use crate::arrival::read_headers;
+use crate::line_limit::permits;
+use blobgate::contract::header;
+use blobgate::event::Kind;
+
+/// A route is down, or up again.
+pub(super) fn health_changed(route: &str, change: &str, outcome: &AttemptOutcome) {
+    let (hook, event) = parts(route);
+    let cause = match outcome {
+        AttemptOutcome::Answered(status, _) => format!("its service answers {}", status.as_u16()),
+        AttemptOutcome::Unanswered(_) | AttemptOutcome::LeaseLost => outcome.to_string(),
+    };
+    tracing::warn!(route, hook, event, "route={route} is {change}: {cause}");
+}
+
+/// An entry has had all its attempts.
+pub(super) fn died(entry: i64, leased: Option<&LeasedEntry>) {
+    if !permits(("dead", "")) {
+        return;
+    }
+    let route = leased.map(|leased| leased.route.as_str());
+    let (hook, event) = route.map(parts).unzip();
+    tracing::error!(
+        entry,
+        route,
+        hook,
+        event = event.flatten(),
+        generation = leased.and_then(|leased| leased.generation.as_deref()),
+        "entry={entry} is dead after 72 h of attempts: `blobgate inbox show {entry}` shows the last answer"
+    );
+}
+
+/// The hook and the event of a route: `HOOK/EVENT` or `HOOK/observed/EVENT`.
+fn parts(route: &str) -> (&str, Option<&'static str>) {
+    let hook = route.split('/').next().unwrap_or(route);
+    (hook, route.rsplit('/').next().and_then(Kind::parse).map(Kind::name))
+}
+
+/// The generation in the stored headers of an entry.
+pub(super) fn generation(headers: &[u8]) -> Option<String> {
+    let headers = read_headers(headers);
+    headers.get(header::GENERATION_ID)?.to_str().ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_hook_and_the_event_of_a_route() {
+        assert_eq!(parts("veo3/completed"), ("veo3", Some("completed")));
+        assert_eq!(parts("veo3/observed/failed"), ("veo3", Some("failed")));
+        assert_eq!(parts("veo3/observed"), ("veo3", None));
+    }
+
+    #[test]
+    fn reads_the_generation_of_an_entry() {
+        let id = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
+        let headers = format!("content-type: a\r\n{}: {id}\r\n", header::GENERATION_ID);
+        assert_eq!(generation(headers.as_bytes()).as_deref(), Some(id));
+        assert_eq!(generation(b"content-type: a\r\n"), None);
+    }
+}
