@@ -248,7 +248,8 @@ fn shown_answers(prometheus: &PrometheusProcess) -> BTreeMap<(String, String), u
     let mut answers = BTreeMap::new();
     for sample in prometheus.query(&panel.text).unwrap() {
         let label = |name| sample.labels.iter().find(|(label, _)| label == name).unwrap().1.clone();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a small whole number
+        #[allow(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // a small whole number
         let count = sample.value as u64;
         *answers.entry((label("status"), label("reason"))).or_default() += count;
     }
