@@ -65,8 +65,8 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
             receiver.shared.metrics.refused(code);
             if refusal.is_of_delivery() {
                 receiver.shared.incidents.refused(code);
+                receiver.shared.refusals.refused(code, now());
             }
-            receiver.shared.refusals.refused(code, now());
             if matches!(refusal, ReceiveRefusal::Full(_)) {
                 receiver.shared.space.note(&receiver.shared.faults);
             }

@@ -5,7 +5,7 @@ use blobgate::contract::signature::{SigningKey, SigningKeys};
 use blobgate::contract::{Verdict, header};
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, Reply, TestDelivery, Upstream, eventually, metrics};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::Command;
 
 on_each_store! {
@@ -16,6 +16,8 @@ on_each_store! {
 }
 
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// The smallest limit. A share is a tenth of it.
+const LIMIT: &[&str] = &["--limit", "1MB"];
 const OTHER_KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// The exit code of `inbox stats`, its text and its JSON.
@@ -48,6 +50,20 @@ fn send(inbox: &InboxProcess, delivery: &TestDelivery) -> (u16, Option<String>) 
     (answer.status, answer.header(header::INBOX_REASON))
 }
 
+/// A delivery of a new generation, with a prompt of this length.
+fn padded(prompt: usize) -> TestDelivery {
+    let generation = fresh_generation();
+    let url = format!("https://cdn.runblob.io/{generation}.mp4");
+    let prompt = "A".repeat(prompt);
+    let body =
+        json!({"generation_id": generation, "status": "completed", "prompt": prompt, "video_url": url});
+    let gate = forwarded(&generation);
+    let with_body = TestDelivery::of(body.to_string()).path("/hooks/veo3");
+    gate.headers()
+        .iter()
+        .fold(with_body, |delivery, (name, value)| delivery.without_header(name).header(name, value))
+}
+
 fn refused(reason: &str) -> (u16, Option<String>) {
     (503, Some(reason.to_owned()))
 }
@@ -55,10 +71,10 @@ fn refused(reason: &str) -> (u16, Option<String>) {
 fn shows_a_full_store(store: &str) {
     let service = Upstream::start();
     service.reply(Reply::status(500));
-    let inbox = InboxProcess::start(PROGRAM, store, service.port, &["--limit", "20"]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, LIMIT).ready();
     is_well(&inbox);
-    assert_eq!(send(&inbox, &forwarded(&fresh_generation())), (200, None));
-    assert_eq!(send(&inbox, &forwarded(&fresh_generation())), refused("full"));
+    let last = (0..50).map(|_| send(&inbox, &padded(100_000))).find(|answer| *answer != (200, None));
+    assert_eq!(last, Some(refused("full")));
     let (code, text, json) = stats(&inbox);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("\nnot ready       full since 20"), "{text}");
@@ -72,7 +88,7 @@ fn shows_a_full_store(store: &str) {
     assert_eq!(value(&inbox, "fault", &[("reason", "full")]), 1.0);
     // Retention frees the space once the event is delivered.
     service.reply(Reply::status(200));
-    eventually("room", || (send(&inbox, &forwarded(&fresh_generation())).0 == 200).then_some(()));
+    eventually("room", || (send(&inbox, &padded(10)).0 == 200).then_some(()));
     eventually("the end", || (stats(&inbox).0 == Some(0)).then_some(()));
     assert_eq!(value(&inbox, "fault", &[("reason", "full")]), 0.0);
 }
@@ -80,9 +96,9 @@ fn shows_a_full_store(store: &str) {
 /// A full quarantine refuses quarantined deliveries alone.
 fn shows_a_full_quarantine(store: &str) {
     let service = Upstream::start();
-    let inbox = InboxProcess::start(PROGRAM, store, service.port, &["--limit", "100KB"]).ready();
+    let inbox = InboxProcess::start(PROGRAM, store, service.port, LIMIT).ready();
     let quarantined = |number: usize| {
-        forwarded(&fresh_generation())
+        padded(5_000)
             .without_header(header::VERDICT)
             .without_header(header::EVENT)
             .without_header(header::PROOFS)
@@ -124,6 +140,8 @@ fn shows_different_signing_keys(store: &str) {
         let generation = fresh_generation();
         send(&inbox, &signed(&forwarded(&generation), &format!("veo3:{generation}:completed"), key))
     };
+    // No gate sends a GET.
+    assert_eq!(send(&inbox, &TestDelivery::without_body().method("GET").path("/")), refused("method"));
     is_well(&inbox);
     // Any client of the port can send an unsigned delivery: it is no fault.
     assert_eq!(send(&inbox, &forwarded(&fresh_generation())), refused("signature"));

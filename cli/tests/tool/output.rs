@@ -98,6 +98,8 @@ impl Rig {
         let provider = format!("http://{}", closed_port().address);
         let service = closed_port().address.port();
         let inbox = InboxProcess::start(PROGRAM, &store, service, &["--provider", &provider]).ready();
+        // No attempt is under way, and no route is down, which `stats` reports by its exit code.
+        assert!(inbox.command(&["pause", "--hook", "veo3"]).status.success());
         Self { folder, store, inbox }
     }
 
@@ -160,13 +162,9 @@ impl Rig {
                 self.inbox.command(&["pause", "--hook", "another"]);
                 vec![format!("--hook another {admin}")]
             }
-            "inbox retry" => {
-                // So that no attempt is under way.
-                self.inbox.command(&["pause", "--hook", "veo3"]);
-                ["--yes", "--yes --json", "--dry-run"]
-                    .map(|form| format!("{} {form} {admin}", self.waiting()))
-                    .into()
-            }
+            "inbox retry" => ["--yes", "--yes --json", "--dry-run"]
+                .map(|form| format!("{} {form} {admin}", self.waiting()))
+                .into(),
             "inbox replay" => vec![
                 format!("{} --yes {admin}", self.dropped()),
                 format!("{} --yes --json {admin}", self.dropped()),
