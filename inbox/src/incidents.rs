@@ -48,7 +48,7 @@ pub(crate) enum Runbook {
     Quarantined,
     InboxRefuses,
     RouteDown,
-    ServiceAnswers4xx,
+    ServiceFails,
 }
 
 impl Runbook {
@@ -59,7 +59,7 @@ impl Runbook {
         Self::Quarantined,
         Self::InboxRefuses,
         Self::RouteDown,
-        Self::ServiceAnswers4xx,
+        Self::ServiceFails,
     ];
 
     /// The name of its page in `docs/operate/runbooks/`: `blobgate-NAME.md`.
@@ -70,7 +70,7 @@ impl Runbook {
             Self::Quarantined => "quarantined",
             Self::InboxRefuses => "inbox-refuses",
             Self::RouteDown => "route-down",
-            Self::ServiceAnswers4xx => "service-answers-4xx",
+            Self::ServiceFails => "service-fails",
         }
     }
 }
@@ -210,7 +210,7 @@ impl Incidents {
         };
         let runbook = match failed {
             FailedAttempt::Down => Runbook::RouteDown,
-            FailedAttempt::Answered => Runbook::ServiceAnswers4xx,
+            FailedAttempt::Answered => Runbook::ServiceFails,
         };
         state.add(IncidentKind::Down, Tally::new(route, count, runbook, since));
     }

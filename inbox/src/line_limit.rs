@@ -12,15 +12,15 @@ const SECOND: Duration = Duration::from_secs(1);
 static LINES: Mutex<LineBuckets> = Mutex::new(LineBuckets(BTreeMap::new()));
 
 /// The kind of a line: its subject, and the code or the name that tells lines of the subject apart, or nothing.
-pub(crate) type LineKind = (&'static str, &'static str);
+pub(crate) type LogKind = (&'static str, &'static str);
 
 /// Whether another line of this kind may be written now. [`report`] writes the number of the others.
-pub(crate) fn permits(kind: LineKind) -> bool {
+pub(crate) fn permits(kind: LogKind) -> bool {
     LINES.lock().unwrap_or_else(PoisonError::into_inner).permits(kind, MAX_LINES, Instant::now())
 }
 
 /// As [`permits`], for a condition that lasts and whose loop notices it many times a second: one line, and no count.
-pub(crate) fn permits_condition(kind: LineKind) -> bool {
+pub(crate) fn permits_condition(kind: LogKind) -> bool {
     let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     let permitted = lines.permits(kind, 1, Instant::now());
     lines.forget_omitted(kind);
@@ -43,7 +43,7 @@ pub(crate) async fn report(ending: CancellationToken) {
 }
 
 /// A bucket for each kind. The kinds are fixed words of the program, so there are few.
-struct LineBuckets(BTreeMap<LineKind, LineBucket>);
+struct LineBuckets(BTreeMap<LogKind, LineBucket>);
 
 /// The lines of a kind in its latest second.
 struct LineBucket {
@@ -53,7 +53,7 @@ struct LineBucket {
 }
 
 impl LineBuckets {
-    fn permits(&mut self, kind: LineKind, max: u32, now: Instant) -> bool {
+    fn permits(&mut self, kind: LogKind, max: u32, now: Instant) -> bool {
         let bucket = self.0.entry(kind).or_insert(LineBucket { began: now, written: 0, omitted: 0 });
         if now.saturating_duration_since(bucket.began) >= SECOND {
             (bucket.began, bucket.written) = (now, 0);
@@ -67,13 +67,13 @@ impl LineBuckets {
         permitted
     }
 
-    fn forget_omitted(&mut self, kind: LineKind) {
+    fn forget_omitted(&mut self, kind: LogKind) {
         if let Some(bucket) = self.0.get_mut(&kind) {
             bucket.omitted = 0;
         }
     }
 
-    fn take_omitted(&mut self, now: Instant) -> Vec<(LineKind, u64)> {
+    fn take_omitted(&mut self, now: Instant) -> Vec<(LogKind, u64)> {
         let over = |bucket: &LineBucket| now.saturating_duration_since(bucket.began) >= SECOND;
         let omitted = self.0.iter_mut().filter(|(_, bucket)| bucket.omitted > 0 && over(bucket));
         omitted.map(|(kind, bucket)| (*kind, std::mem::take(&mut bucket.omitted))).collect()
@@ -84,8 +84,8 @@ impl LineBuckets {
 mod tests {
     use super::*;
 
-    const NOISY: LineKind = ("refused", "not-ours");
-    const RARE: LineKind = ("refused", "signature");
+    const NOISY: LogKind = ("refused", "not-ours");
+    const RARE: LogKind = ("refused", "signature");
 
     fn after(start: Instant, millis: u64) -> Instant {
         start + Duration::from_millis(millis)

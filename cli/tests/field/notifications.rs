@@ -274,7 +274,7 @@ fn notifies_of_a_service_that_answers_404() {
     }
     let down = first(&receiver, "down");
     let count = down["count"].as_u64().unwrap();
-    is(down, count, "routes", json!({"veo3/completed": count}), "service-answers-4xx");
+    is(down, count, "routes", json!({"veo3/completed": count}), "service-fails");
 }
 
 /// Over TLS by this machine's roots, and by no certificate that they do not have.

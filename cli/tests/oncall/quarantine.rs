@@ -2,7 +2,7 @@
 
 use crate::operator::{Operator, entry_in};
 use crate::stack::{Stack, replaced};
-use crate::traffic::{Form, TestEvent, TestToken};
+use crate::traffic::{BodyForm, TestEvent, TestToken};
 use blobgate_testkit::needs;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -53,7 +53,7 @@ fn allowlist_is_wrong() {
 #[test]
 fn load_bearing_field_is_renamed() {
     let stack = Stack::start(TestEvent::GOOD);
-    stack.traffic.send(TestEvent { form: Form::Renamed, ..TestEvent::GOOD });
+    stack.traffic.send(TestEvent { form: BodyForm::Renamed, ..TestEvent::GOOD });
     let operator = Operator::at_fault();
     let alert = operator.sees(&stack, "BlobgateQuarantined");
     assert_eq!(alert.label("reason"), "schema-invalid");
@@ -69,7 +69,7 @@ fn load_bearing_field_is_renamed() {
 #[test]
 fn harmless_drift_wakes_nobody() {
     let stack = Stack::start(TestEvent::GOOD);
-    stack.traffic.change(TestEvent { form: Form::Drifted, ..TestEvent::GOOD });
+    stack.traffic.change(TestEvent { form: BodyForm::Drifted, ..TestEvent::GOOD });
     let operator = Operator::at_fault();
     let alert = operator.sees(&stack, "BlobgateDrift");
     assert_eq!(alert.label("severity"), "info");

@@ -2,6 +2,7 @@
 
 use crate::PROGRAM;
 use crate::traffic::{TestEvent, Traffic};
+use blobgate::contract::header;
 use blobgate_testkit::envoy::{API_KEY, SIGNING_KEY, TOKEN_KEY, replace};
 use blobgate_testkit::prometheus::{ActiveAlert, PrometheusProcess};
 use blobgate_testkit::tls::Certificate;
@@ -31,9 +32,9 @@ pub(crate) struct Stack {
     /// Started last.
     prometheus: Option<PrometheusProcess>,
     pub(crate) traffic: Traffic,
-    pub(crate) envoy: Option<Part>,
-    pub(crate) inbox: Option<Part>,
-    pub(crate) sandbox: Option<Part>,
+    pub(crate) envoy: Option<StackProcess>,
+    pub(crate) inbox: Option<StackProcess>,
+    pub(crate) sandbox: Option<StackProcess>,
     /// Gets `completed` events.
     pub(crate) video: Upstream,
     pub(crate) ports: Ports,
@@ -47,7 +48,7 @@ pub(crate) struct Stack {
 }
 
 /// A program of a stack. Killed on drop. A failed test prints the end of its log.
-pub(crate) struct Part {
+pub(crate) struct StackProcess {
     child: Child,
     log: PathBuf,
 }
@@ -179,13 +180,13 @@ impl Stack {
         self.sandbox = Some(self.spawn(command, "sandbox.log"));
     }
 
-    fn spawn(&self, mut command: Command, log: &str) -> Part {
+    fn spawn(&self, mut command: Command, log: &str) -> StackProcess {
         let log = self.path(log);
         let out = File::options().create(true).append(true).open(&log).unwrap();
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.stdout(out.try_clone().unwrap()).stderr(out);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Part { child, log }
+        StackProcess { child, log }
     }
 
     fn until_answered(&self, what: &str, shipped: u16, path: &str) {
@@ -204,9 +205,10 @@ impl Stack {
         until("delivered event", || {
             let generation = self.traffic.send_next();
             pause(Duration::from_millis(500));
-            self.video.take().iter().any(|request| {
-                request.header("blobgate-generation-id").is_some_and(|id| Some(id) == generation)
-            })
+            self.video
+                .take()
+                .iter()
+                .any(|request| request.header(header::GENERATION_ID).is_some_and(|id| Some(id) == generation))
         });
     }
 
@@ -227,13 +229,13 @@ impl Stack {
     }
 }
 
-impl Part {
+impl StackProcess {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
 
-impl Drop for Part {
+impl Drop for StackProcess {
     fn drop(&mut self) {
         let _gone_already = self.child.kill();
         let _status = self.child.wait();

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TestEvent {
     pub(crate) token: TestToken,
-    pub(crate) form: Form,
+    pub(crate) form: BodyForm,
     pub(crate) from: Ipv4Addr,
     pub(crate) every: Duration,
 }
@@ -35,7 +35,7 @@ pub(crate) enum TestToken {
 
 /// The form of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum BodyForm {
     Documented,
     /// `status` has another name.
     Renamed,
@@ -59,7 +59,7 @@ impl TestEvent {
     /// With a valid token.
     pub(crate) const GOOD: Self = Self {
         token: TestToken::Good,
-        form: Form::Documented,
+        form: BodyForm::Documented,
         from: Ipv4Addr::LOCALHOST,
         every: Duration::from_millis(500),
     };
@@ -126,12 +126,12 @@ impl Sender {
             self.make_known(&generation, &body).ok()?;
         }
         match event.form {
-            Form::Documented => {}
-            Form::Renamed => {
+            BodyForm::Documented => {}
+            BodyForm::Renamed => {
                 let status = body.as_object_mut().unwrap().remove("status").unwrap();
                 body["state"] = status;
             }
-            Form::Drifted => body["resolution"] = json!("1080p"),
+            BodyForm::Drifted => body["resolution"] = json!("1080p"),
         }
         let path =
             event.token.text().map_or("/hooks/veo3".to_owned(), |token| format!("/hooks/veo3/{token}"));

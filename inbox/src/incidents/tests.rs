@@ -56,7 +56,7 @@ fn a_route_is_down_after_five_failures_in_a_row() {
     assert_eq!(taken(&incidents, IncidentKind::Down), None);
     fail(1, FailedAttempt::Answered);
     let counted = |count, runbook| row(&[("veo3/completed", count)], runbook);
-    assert_eq!(taken(&incidents, IncidentKind::Down), counted(5, Runbook::ServiceAnswers4xx));
+    assert_eq!(taken(&incidents, IncidentKind::Down), counted(5, Runbook::ServiceFails));
     // It stays down, and an attempt without an answer is the more urgent cause.
     fail(1, FailedAttempt::Answered);
     fail(1, FailedAttempt::Down);
