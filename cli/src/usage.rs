@@ -26,7 +26,7 @@ fn walk<'a>(command: &'a Command, path: &[&'a str], count: &mut usize) {
         let option = format!("--{long}");
         // Without its value.
         assert_eq!(code(&[path, &[option.as_str()]].concat()), 2, "{path:?} {option}");
-        *count += 1;
+        *count = count.saturating_add(1);
     }
     for subcommand in command.get_subcommands() {
         walk(subcommand, &[path, &[subcommand.get_name()]].concat(), count);

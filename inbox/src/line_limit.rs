@@ -88,7 +88,7 @@ mod tests {
     const RARE: LogKind = ("refused", "signature");
 
     fn after(start: Instant, millis: u64) -> Instant {
-        start + Duration::from_millis(millis)
+        start.checked_add(Duration::from_millis(millis)).unwrap()
     }
 
     #[test]

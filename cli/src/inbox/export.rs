@@ -58,8 +58,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     request.until = Some(until.clone());
     let export = Export { after: args.after, count: 0, progress: Progress::uncounted("exported") };
     match &args.out {
-        Some(path) => until_signal(export.to_file(&inbox, request, &until, path)).await,
-        None => export.to_standard_output(&inbox, request, &until).await,
+        Some(path) => until_signal(export.write_file(&inbox, request, &until, path)).await,
+        None => export.write_standard_output(&inbox, request, &until).await,
     }
 }
 
@@ -75,7 +75,7 @@ struct Export {
 
 impl Export {
     /// A failed export leaves no file.
-    async fn to_file(
+    async fn write_file(
         mut self,
         inbox: &InboxClient,
         request: TailRequest,
@@ -89,7 +89,7 @@ impl Export {
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn to_standard_output(
+    async fn write_standard_output(
         mut self,
         inbox: &InboxClient,
         request: TailRequest,

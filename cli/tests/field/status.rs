@@ -124,7 +124,7 @@ fn shows_a_full_quarantine(store: &str) {
 }
 
 fn signed(delivery: &TestDelivery, id: &str, key: &str) -> TestDelivery {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp()).unwrap();
     let keys = SigningKeys::new(vec![SigningKey::parse(key).unwrap()]);
     let headers = keys.headers(id.to_owned(), now, &delivery.body());
     headers.iter().fold(delivery.clone(), |delivery, (name, value)| delivery.header(name, value))

@@ -34,7 +34,8 @@ fn quarantined(hook: &str, count: i64) -> RouteUsage {
 fn usage(routes: &[RouteUsage]) -> Usage {
     let mut usage = Usage { routes: routes.to_vec(), ..Usage::default() };
     for row in routes {
-        *usage.states.entry(row.state).or_default() += row.count;
+        let count = usage.states.entry(row.state).or_default();
+        *count = count.checked_add(row.count).unwrap();
     }
     usage
 }

@@ -159,7 +159,7 @@ fn one_kind_of_line_hides_no_other() {
             .iter()
             .map(|line| line["omitted"].as_u64().unwrap())
             .sum();
-        let written = with(&lines, "reason", "not-ours").len() as u64;
+        let written = u64::try_from(with(&lines, "reason", "not-ours").len()).unwrap();
         (written + omitted == sent).then_some(lines)
     });
     assert!(with(&lines, "reason", "not-ours").len() >= 10, "{lines:?}");
