@@ -163,10 +163,11 @@ impl StoreFiles {
         if !self.is_database_unchanged(&mut state) {
             return Err(Difference::overwritten(&self.path));
         }
-        let log_size = self.log_size();
-        if log_size >= LOG_HEADER_SIZE && !self.log_has_magic() {
+        // A checkpoint may truncate the log between the two reads. The second time its size is 0.
+        if (0..2).all(|_| self.log_size() >= LOG_HEADER_SIZE && !self.log_has_magic()) {
             return Err(Difference::overwritten(&self.wal));
         }
+        let log_size = self.log_size();
         if log_size < state.log_size {
             return Ok(FileCheck::ShorterLog);
         }
