@@ -77,15 +77,15 @@ impl Retention {
             self.purge_bodies(0, excess, ending).await?;
         }
         self.space.note(&self.faults);
-        self.store.trim_log().await?;
+        let trimmed = self.store.trim_log().await;
         if !measure_due {
-            return Ok(());
+            return trimmed;
         }
         // A failure of one must not prevent the measurement.
         let bodies = self.purge_bodies(BODY_AGE, i64::MAX, ending).await;
         let tombstones = self.purge_tombstones(ending).await;
         let sums = self.fold_sums(ending).await;
-        self.measure().await.and(bodies).and(tombstones).and(sums)
+        self.measure().await.and(bodies).and(tombstones).and(sums).and(trimmed)
     }
 
     /// Returns the bytes that retention must free for lack of disk space.
