@@ -27,14 +27,14 @@ pub(crate) fn permits_condition(kind: LogKind) -> bool {
     permitted
 }
 
-/// Writes the number of omitted lines of each kind, once their second is over.
+/// Writes the number of omitted lines of each kind, once a second.
 pub(crate) async fn report(ending: CancellationToken) {
     loop {
         tokio::select! {
             () = ending.cancelled() => return,
             () = tokio::time::sleep(SECOND) => (),
         }
-        let omitted = LINES.lock().unwrap_or_else(PoisonError::into_inner).take_omitted(Instant::now());
+        let omitted = LINES.lock().unwrap_or_else(PoisonError::into_inner).take_omitted();
         for ((subject, code), count) in omitted {
             let kind = if code.is_empty() { subject.to_owned() } else { format!("{subject}/{code}") };
             tracing::warn!(kind, omitted = count, "lines-left-out={count} kind={kind}");
@@ -73,9 +73,9 @@ impl LineBuckets {
         }
     }
 
-    fn take_omitted(&mut self, now: Instant) -> Vec<(LogKind, u64)> {
-        let over = |bucket: &LineBucket| now.saturating_duration_since(bucket.began) >= SECOND;
-        let omitted = self.0.iter_mut().filter(|(_, bucket)| bucket.omitted > 0 && over(bucket));
+    /// Also of a second that is not over: a steady flood always has begun another one.
+    fn take_omitted(&mut self) -> Vec<(LogKind, u64)> {
+        let omitted = self.0.iter_mut().filter(|(_, bucket)| bucket.omitted > 0);
         omitted.map(|(kind, bucket)| (*kind, std::mem::take(&mut bucket.omitted))).collect()
     }
 }
@@ -110,14 +110,13 @@ mod tests {
         for _ in 0..12 {
             lines.permits(RARE, MAX_LINES, start);
         }
-        assert_eq!(lines.take_omitted(after(start, 500)), []);
-        assert_eq!(lines.take_omitted(after(start, 1_000)), [(NOISY, 7), (RARE, 2)]);
-        assert_eq!(lines.take_omitted(after(start, 2_000)), []);
+        assert_eq!(lines.take_omitted(), [(NOISY, 7), (RARE, 2)]);
+        assert_eq!(lines.take_omitted(), []);
         // A second that begins before the report keeps the count.
         for at in [3_000, 4_000] {
             (0..11).for_each(|_| _ = lines.permits(NOISY, MAX_LINES, after(start, at)));
         }
-        assert_eq!(lines.take_omitted(after(start, 5_000)), [(NOISY, 2)]);
+        assert_eq!(lines.take_omitted(), [(NOISY, 2)]);
     }
 
     #[test]
@@ -125,6 +124,6 @@ mod tests {
         let (mut lines, start) = (LineBuckets(BTreeMap::new()), Instant::now());
         assert_eq!((0..50).filter(|_| lines.permits(NOISY, 1, start)).count(), 1);
         lines.forget_omitted(NOISY);
-        assert_eq!(lines.take_omitted(after(start, 1_000)), []);
+        assert_eq!(lines.take_omitted(), []);
     }
 }
