@@ -160,11 +160,6 @@ fn counts_an_observing_hooks_responses_by_their_status() {
         gate.video.reply(Reply::Hang);
         let before = gate.video.heads();
         gate.tls(H2).open().leave(&TestDelivery::completed(), "delivery", || gate.video.heads() > before);
-        crate::support::pause(std::time::Duration::from_secs(3));
-        eprintln!(
-            "DEBUG {:?}",
-            series(&gate.envoy).into_iter().filter(|(_, v)| v != "0").collect::<Vec<_>>()
-        );
         let rows = [("200", 1.0), ("4xx", 2.0), ("5xx", 1.0), ("3xx", 1.0), ("2xx", 1.0), ("-", 1.0)];
         counted(&gate, "veo3", &rows.map(|(status, count)| (status, "-", count)));
     });
