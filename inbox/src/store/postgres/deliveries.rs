@@ -37,7 +37,7 @@ impl DeliveryStore for Postgres {
         transaction!(self, |connection| query_as(ACTIVE_PAUSES).fetch_all(&mut *connection).await?)
     }
 
-    async fn claim(&self, route: &str, mut request: ClaimRequest, lease: i64) -> Result<ClaimedBatch> {
+    async fn claim(&self, route: &str, request: ClaimRequest, lease: i64) -> Result<ClaimedBatch> {
         const READ_CLAIMED: &str = "
             SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease,
                 coalesce((SELECT s.at > e.tried_at FROM route_success s WHERE s.route = e.route), false) AS beside_success,
@@ -45,6 +45,8 @@ impl DeliveryStore for Postgres {
             FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = ANY($1) ORDER BY e.behind, e.due_at, e.id";
         let observed = route.contains("/observed/");
         transaction!(self, |connection| {
+            // A repeated transaction begins with the whole request.
+            let mut request = request.clone();
             let mut claimed: Vec<i64> = Vec::new();
             for (pick, max) in request.picks.clone() {
                 let limit = request.limit(pick, max);
