@@ -43,11 +43,11 @@ impl NewFile {
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.part.write(bytes)
+        self.part.write(bytes).map_err(|error| cannot_write(&self.path, &error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.part.flush()
+        self.part.flush().map_err(|error| cannot_write(&self.path, &error))
     }
 }
 
@@ -57,6 +57,12 @@ fn folder(path: &Path) -> &Path {
 
 fn exists(path: &Path) -> anyhow::Error {
     anyhow!("cannot create {}: it exists. Name a new file with --out", path.display())
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
+    let text =
+        format!("cannot write {}: {error}. Free space, or name another file with --out", path.display());
+    io::Error::new(error.kind(), text)
 }
 
 fn cannot_create(path: &Path, error: &io::Error) -> anyhow::Error {

@@ -238,7 +238,8 @@ fn answer(batch: Vec<Pending>, outcomes: Vec<ArrivalOutcome>, commits: &CommitSt
 
 /// Logs the facts by which a person finds the cause. The client's address is the gate's, and absent for a reason of the inbox.
 fn log_quarantined(arrival: &Arrival, reason: &QuarantineReason) {
-    let (reason, hook) = (reason.as_str(), arrival.hook.as_str());
+    // An unknown reason is the text of a header.
+    let (reason, hook) = (reason.known().unwrap_or("other"), arrival.hook.as_str());
     let event = arrival.event().map_or("-", |event| event.name());
     let generation = arrival.generation.as_deref().unwrap_or("-");
     let client = arrival.client.map_or_else(|| "-".to_owned(), |client| client.to_string());

@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use time::OffsetDateTime;
 
-/// A lasting fault. While one stands, the inbox is not ready, unless it is full only in part.
+/// A lasting fault. While one stands, the inbox is not ready, unless it refuses only a part of the deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// The store's files were removed or replaced.
@@ -21,7 +21,8 @@ pub(crate) enum Fault {
     /// The store has reached its limit, or the disk is almost full. Or the quarantine or the observed entries have reached their
     /// share: then the inbox refuses only such deliveries, and is ready.
     Full,
-    /// The newest deliveries have a signature by another key: gate and inbox have different signing keys.
+    /// The newest deliveries have a signature by another key: gate and inbox have different signing keys. The inbox is ready, since
+    /// any client of its port can send such a signature.
     Signature,
     /// The clocks of gate and inbox differ by more than a signature tolerates.
     ClockOffset,
@@ -86,7 +87,7 @@ pub(crate) struct StandingFault {
 pub(crate) enum FaultScope {
     /// All: the inbox is not ready.
     All,
-    /// Quarantined or observed ones.
+    /// Some: the quarantined or observed ones, or those with a signature by another key. The inbox is ready.
     Part,
 }
 

@@ -1,7 +1,7 @@
 //! Watches the signatures of deliveries, for two faults: different signing keys, and different clocks.
 
 use crate::clocks::Clocks;
-use crate::health::{Fault, Faults};
+use crate::health::{Fault, FaultScope, Faults};
 use crate::key::{SignatureError, SigningTime};
 use crate::metrics::Metrics;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// For this time after a valid signature, one by another key raises no fault: it is forged, or only one of several gates has
 /// another key.
 const VALID_FOR: Duration = Duration::from_secs(10);
-/// The fault ends after this time without new evidence. While the inbox is not ready, perhaps no delivery arrives to end it.
+/// The fault ends after this time without new evidence.
 const EXPIRES_AFTER: Duration = Duration::from_secs(5 * 60);
 
 pub(crate) struct Signatures {
@@ -63,7 +63,7 @@ impl Signatures {
         if !is_other {
             self.faults.clear(Fault::Signature);
         } else if !is_valid {
-            self.faults.raise(Fault::Signature, SignatureError::OtherKey);
+            self.faults.raise_for(FaultScope::Part, Fault::Signature, SignatureError::OtherKey);
         }
     }
 }

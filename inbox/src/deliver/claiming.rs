@@ -4,6 +4,7 @@ use super::log;
 use super::{Deliverer, LOOK_EVERY, LeasedEntry, Route, later, micros};
 use crate::metrics::RouteHealth;
 use crate::store::ClaimedEntry;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -53,6 +54,8 @@ impl Deliverer {
         let waiting = self.store.waiting().await?;
         let first_look = !std::mem::replace(&mut self.has_looked, true);
         let mut due = Vec::new();
+        let mut busy: BTreeSet<String> = self.leased.values().map(|entry| entry.route.clone()).collect();
+        busy.extend(waiting.iter().map(|(name, _)| name.clone()));
         for (name, due_in) in waiting {
             let route = self.route(&name);
             if first_look && due_in < OVERDUE {
@@ -68,7 +71,7 @@ impl Deliverer {
         }
         let health = self.routes.iter().map(|(name, route)| {
             let (is_down, is_paused, in_flight) = (route.is_down(), route.paused, route.in_flight());
-            (&**name, RouteHealth { is_down, is_paused, in_flight })
+            (&**name, RouteHealth { is_down, is_paused, in_flight, is_idle: !busy.contains(name) })
         });
         self.metrics.set_health(health);
         Ok(due)

@@ -22,6 +22,8 @@ pub(crate) struct RouteHealth {
     pub(crate) is_down: bool,
     pub(crate) is_paused: bool,
     pub(crate) in_flight: usize,
+    /// Whether no entry waits or is in flight. Then no attempt follows that could end a failure.
+    pub(crate) is_idle: bool,
 }
 
 /// The failure of a route's newest attempt.
@@ -139,20 +141,32 @@ impl RouteMetrics {
         }
     }
 
+    /// Its failed entries were dropped, died, or were delivered by another inbox.
+    fn forget_failure(&self, route: &str) {
+        if self.failures.lock().unwrap_or_else(PoisonError::into_inner).contains_key(route) {
+            self.set_failure(route, DELIVERED);
+        }
+    }
+
     pub(super) fn died(&self, route: &str) {
         self.dead.get_or_create(&RouteLabel { route: self.label(route) }).inc();
     }
 
     /// Sets the health of all routes. Routes without a label of their own count as one.
     pub(super) fn set_health<'r>(&self, routes: impl Iterator<Item = (&'r str, RouteHealth)>) {
+        let idle = RouteHealth { is_idle: true, ..RouteHealth::default() };
         let mut by_label: BTreeMap<String, RouteHealth> = BTreeMap::new();
         for (route, health) in routes {
-            let sum = by_label.entry(self.label(route)).or_default();
-            sum.is_down |= health.is_down;
+            let sum = by_label.entry(self.label(route)).or_insert(idle);
+            sum.is_down |= health.is_down && !health.is_idle;
             sum.is_paused |= health.is_paused;
             sum.in_flight = sum.in_flight.saturating_add(health.in_flight);
+            sum.is_idle &= health.is_idle;
         }
         for (route, health) in by_label {
+            if health.is_idle {
+                self.forget_failure(&route);
+            }
             let label = RouteLabel { route };
             self.down.get_or_create(&label).set(i64::from(health.is_down));
             self.paused.get_or_create(&label).set(i64::from(health.is_paused));

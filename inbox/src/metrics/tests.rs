@@ -214,7 +214,7 @@ fn a_flood_of_names_adds_no_series() {
             metrics.attempted(route, "5xx", Duration::ZERO);
             metrics.died(route);
         }
-        let health = RouteHealth { is_down: true, is_paused: false, in_flight: 1 };
+        let health = RouteHealth { is_down: true, in_flight: 1, ..RouteHealth::default() };
         metrics.set_health(routes.iter().map(|route| (route.as_str(), health)));
         let rows = routes.iter().map(|route| row(route, EntryState::Waiting, 1));
         let rows: Vec<_> = rows.chain(hooks.iter().map(|hook| quarantined(hook, 1))).collect();

@@ -51,7 +51,7 @@ pub struct FaultStatus {
     pub since: String,
     /// The problem and the remedy.
     pub detail: String,
-    /// Whether the inbox refuses only quarantined or observed deliveries. Otherwise it refuses all.
+    /// Whether the inbox refuses only some deliveries, and is ready. Otherwise it refuses all.
     pub partial: bool,
 }
 

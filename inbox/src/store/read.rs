@@ -54,7 +54,7 @@ pub(super) const USAGE_OF_ROUTES: &str = "
 SELECT route, state, nullif(reason, '') AS reason, CAST(sum(entries) AS bigint) AS count FROM entry_sum WHERE since = -1
 GROUP BY route, state, reason ORDER BY 4 DESC LIMIT 10000";
 
-/// The arrival of each route's oldest waiting entry, by two index steps a route. Matches the expression of the index `entry_oldest`:
+/// The arrival of the oldest waiting entry of up to 10,000 routes, by two index steps a route. Matches the expression of the index `entry_oldest`:
 /// no other statement can use that index.
 pub(super) const OLDEST_WAITING: &str = "
 WITH RECURSIVE routes (route) AS (
@@ -69,7 +69,7 @@ SELECT route, received_at FROM (
         WHERE e.route = routes.route AND (CASE e.state WHEN 'waiting' THEN e.received_at END) IS NOT NULL ORDER BY 1 LIMIT 1
     ) AS received_at
     FROM routes WHERE route IS NOT NULL
-) AS oldest WHERE received_at IS NOT NULL";
+) AS oldest WHERE received_at IS NOT NULL LIMIT 10000";
 
 /// The pauses, for deliveries.
 pub(super) const ACTIVE_PAUSES: &str = "SELECT hook, event FROM pause";
