@@ -10,8 +10,18 @@ pub(crate) fn read_env(name: &str) -> Result<String, UsageError> {
         Err(VarError::NotUnicode(_)) => {
             Err(UsageError(format!("the environment variable {name} is not UTF-8. Set it to text")))
         }
+        // Perhaps a key stands in the place of its name. The error must not show it.
+        _ if !name.bytes().all(is_of_name) => Err(UsageError(
+            "no environment variable has this name. Write the name of a variable, and not its value"
+                .to_owned(),
+        )),
         _ => Err(UsageError(format!("the environment variable {name} is unset or empty. Set it"))),
     }
+}
+
+/// Whether a byte is usual in the name of a variable.
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_'
 }
 
 /// A token for `Authorization: Bearer`. Fails for a token that no client can send.

@@ -9,8 +9,9 @@ use std::io::{self, IsTerminal};
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_log::NormalizeEvent;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt::format::{Format as Formatter, Json, Writer};
 use tracing_subscriber::fmt::{self as lines, FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -38,8 +39,13 @@ enum LogForm {
 /// The inbox's information, and the warnings of the database library.
 const DEFAULT_LEVELS: &str = "blobgate_inbox=info,sqlx=warn";
 
-/// Starts the log on standard error, with the levels of `RUST_LOG`.
-pub(crate) fn start(format: Format) {
+/// Lines that wait for the reader of standard error. Later ones are lost, since a reader that stalls must not stop the inbox.
+const MAX_WAITING_LINES: usize = 4_096;
+/// Libraries whose detailed lines have paths and header values.
+const PROTOCOLS: [&str; 5] = ["h2", "hyper", "hyper_util", "reqwest", "rustls"];
+
+/// Starts the log on standard error, with the levels of `RUST_LOG`. The guard writes the waiting lines when it is dropped.
+pub(crate) fn start(format: Format) -> WorkerGuard {
     let is_text = match format {
         Format::Auto => io::stderr().is_terminal(),
         Format::Text => true,
@@ -47,13 +53,23 @@ pub(crate) fn start(format: Format) {
     };
     let format = if is_text { LogForm::Text } else { LogForm::Json };
     let has_colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(MAX_WAITING_LINES)
+        .lossy(true)
+        .thread_name("log")
+        .finish(io::stderr());
     // A second call in a process has no effect.
-    let _first = subscriber(format, has_colour, levels(), io::stderr).try_init();
+    let _first = subscriber(format, has_colour, levels(), writer).try_init();
+    guard
 }
 
 fn levels() -> Targets {
-    let wanted = std::env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty());
-    if let Some(wanted) = wanted {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    // An empty directive would turn everything off.
+    let directives: Vec<_> =
+        wanted.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    let wanted = directives.join(",");
+    if !wanted.is_empty() {
         match wanted.parse() {
             Ok(levels) => return levels,
             Err(error) => eprint_line(format_args!(
@@ -79,7 +95,11 @@ fn subscriber(
             lines.event_format(VisibleJson(json.with_current_span(false).with_span_list(false))).boxed()
         }
     };
-    registry().with(lines).with(levels)
+    let private = filter_fn(|metadata| {
+        let library = metadata.target().split("::").next().unwrap_or_default();
+        *metadata.level() <= Level::INFO || !PROTOCOLS.contains(&library)
+    });
+    registry().with(lines.with_filter(private)).with(levels)
 }
 
 /// `[2026-01-31T12:00:00Z WARN  blobgate_inbox::deliver] route=veo3/completed is down: its service answers 503`

@@ -71,7 +71,7 @@ async fn main() -> ExitCode {
             return output::end(Ok(ExitCode::SUCCESS));
         }
     };
-    log::start(match &cli.command {
+    let _log = log::start(match &cli.command {
         Command::Inbox(args) => args.log_format(),
         _ => Format::Text,
     });

@@ -101,7 +101,11 @@ impl Arrival {
             },
         )?;
         let event = event.map(|event| Kind::parse(event).ok_or(ArrivalError::Header)).transpose()?;
-        let reason = one(headers, header::REASON)?.map(QuarantineReason::parse);
+        let reason = one(headers, header::REASON)?;
+        if !reason.is_none_or(is_code) {
+            return Err(ArrivalError::Header);
+        }
+        let reason = reason.map(QuarantineReason::parse);
         let client = match verdict {
             Verdict::Quarantined => one(headers, header::CLIENT)?.and_then(|client| client.parse().ok()),
             Verdict::Accepted | Verdict::Observed => None,
@@ -172,6 +176,13 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Arriva
         (None, Ok(value)) => Ok(Some(value)),
         _ => Err(ArrivalError::Header),
     }
+}
+
+/// Whether a text has the form of a reason's code. It stands in lines and tables.
+fn is_code(text: &str) -> bool {
+    const MAX_CODE: usize = 64;
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=MAX_CODE).contains(&text.len()) && text.bytes().all(is_part)
 }
 
 /// The fingerprint of an event. It is stored as long as repeats must be recognised, so it contains only a digest of the video's URL,

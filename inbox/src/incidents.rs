@@ -47,20 +47,36 @@ pub(crate) enum Runbook {
     Overdue,
     Quarantined,
     InboxRefuses,
+    SigningKeysDiffer,
+    ClockOffset,
+    TokenFull,
     RouteDown,
     ServiceFails,
 }
 
 impl Runbook {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Dead,
         Self::Overdue,
         Self::Quarantined,
         Self::InboxRefuses,
+        Self::SigningKeysDiffer,
+        Self::ClockOffset,
+        Self::TokenFull,
         Self::RouteDown,
         Self::ServiceFails,
     ];
+
+    /// The page about a code of a refusal or a fault.
+    pub(crate) fn of_refusal(code: &str) -> Self {
+        match code {
+            "signature" => Self::SigningKeysDiffer,
+            "clock-offset" => Self::ClockOffset,
+            "token-full" => Self::TokenFull,
+            _ => Self::InboxRefuses,
+        }
+    }
 
     /// The name of its page in `docs/operate/runbooks/`: `blobgate-NAME.md`.
     pub(crate) const fn page(self) -> &'static str {
@@ -69,6 +85,9 @@ impl Runbook {
             Self::Overdue => "overdue",
             Self::Quarantined => "quarantined",
             Self::InboxRefuses => "inbox-refuses",
+            Self::SigningKeysDiffer => "signing-keys-differ",
+            Self::ClockOffset => "clock-offset",
+            Self::TokenFull => "token-full",
             Self::RouteDown => "route-down",
             Self::ServiceFails => "service-fails",
         }
@@ -183,7 +202,7 @@ impl Incidents {
 
     /// The inbox answers a delivery 503.
     pub(crate) fn refused(&self, code: &str) {
-        self.note(IncidentKind::Refused, code, Runbook::InboxRefuses);
+        self.note(IncidentKind::Refused, code, Runbook::of_refusal(code));
     }
 
     /// A service took an event: its route is well.

@@ -139,7 +139,7 @@ impl Notifier {
             let since = OffsetDateTime::from_unix_timestamp_nanos(since).unwrap_or(self.started);
             let lasts = self.notifications.pace.fault_lasts;
             if since.saturating_add(lasts.try_into().unwrap_or_default()) <= OffsetDateTime::now_utc() {
-                let tally = Tally::new(fault.reason, 0, Runbook::InboxRefuses, since);
+                let tally = Tally::new(fault.reason, 0, Runbook::of_refusal(fault.reason), since);
                 self.incidents.add(IncidentKind::Refused, tally);
             }
         }

@@ -63,8 +63,10 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         Err(refusal) => {
             let code = refusal.code();
             receiver.shared.metrics.refused(code);
-            if refusal.is_of_delivery() {
+            if refusal.is_of_inbox() {
                 receiver.shared.incidents.refused(code);
+            }
+            if refusal.is_of_delivery() {
                 receiver.shared.refusals.refused(code, now());
             }
             if matches!(refusal, ReceiveRefusal::Full(_)) {
@@ -152,6 +154,17 @@ impl ReceiveRefusal {
     /// Whether the gate can have sent the request: it only sends POST, and not as a page in a browser.
     fn is_of_delivery(&self) -> bool {
         !matches!(self, Self::Method | Self::Host)
+    }
+
+    /// Whether the cause is here. Any client of the port can cause the others, and would use up the hour of a notification.
+    fn is_of_inbox(&self) -> bool {
+        match self {
+            Self::Fault(_) | Self::Full(_) | Self::TokenFull | Self::NotStored(_) => true,
+            Self::NotSigned(error) => matches!(error, SignatureError::OutOfTime(_)),
+            Self::Method | Self::Host | Self::SlowBody | Self::Body(_) | Self::OtherId | Self::NotOurs(_) => {
+                false
+            }
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::PROGRAM;
 use blobgate_testkit::inbox::{forwarded, fresh_generation, migrate};
-use blobgate_testkit::{Ext4Disk, InboxProcess, Upstream, eventually, needs};
+use blobgate_testkit::{Ext4Disk, InboxProcess, SqliteFile, Upstream, eventually, needs};
+use std::fs::File;
 use std::process::{Command, ExitStatus};
 
 const KIB: u64 = 1 << 10;
@@ -97,4 +98,29 @@ fn writes_temporary_files_only_into_the_stores_folder() {
         assert!(output.status.success() && text.contains("3000"), "{args:?}: {text}{}", inbox.log());
     }
     assert!(!inbox.log().contains(" ERROR "), "{}", inbox.log());
+}
+
+/// A pipe whose reader does not read, as a log driver that hangs.
+#[test]
+fn a_stalled_reader_of_the_log_stops_nothing() {
+    let service = Upstream::start();
+    let file = SqliteFile::migrated(PROGRAM);
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("log");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let _reader = File::options().read(true).write(true).open(&pipe).unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "exec \"$0\" \"$@\" 2> \"$LOG\"", PROGRAM])
+        .env("LOG", &pipe)
+        .env("RUST_LOG", "trace");
+    let mut inbox = InboxProcess::spawn_at(0, command, PROGRAM, &file.url, service.port, &[]).ready();
+    for _ in 0..300 {
+        assert_eq!(inbox.receive(&forwarded(&fresh_generation())).unwrap().status, 200);
+    }
+    assert_eq!(inbox.get("/livez").unwrap().status, 200);
+    assert_eq!(inbox.get("/readyz").unwrap().status, 200);
+    inbox.signal("TERM");
+    let status = eventually("the end", || inbox.exited());
+    assert!(status.success(), "{status}");
 }

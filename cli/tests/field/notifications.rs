@@ -92,7 +92,7 @@ fn store(inbox: &InboxProcess, delivery: &TestDelivery) {
 
 fn notifies_of_each_kind_once_an_hour(at: &str) {
     let (mut service, receiver) = (Upstream::start(), Upstream::start());
-    let inbox = start(at, service.port, &receiver, &["--reconcile-after", "1s"]);
+    let inbox = start(at, service.port, &receiver, &["--reconcile-after", "1s", "--limit", "1MB"]);
     store(&inbox, &forwarded(&fresh_generation()));
 
     for reason in ["token-expired", "source-denied", "token-expired"] {
@@ -101,9 +101,20 @@ fn notifies_of_each_kind_once_an_hour(at: &str) {
     let reasons = json!({"source-denied": 1, "token-expired": 2});
     is(first(&receiver, "quarantined"), 3, "reasons", reasons, "quarantined");
 
+    // Any client of the port can cause this refusal, which must not use up the hour.
     let unreadable = TestDelivery::of("{}").path("/hooks/veo3");
     assert_eq!(inbox.receive(&unreadable).unwrap().status, 503);
-    is(first(&receiver, "refused"), 1, "reasons", json!({"not-ours": 1}), "inbox-refuses");
+    // A tenth of the limit is for the quarantine.
+    let large = || {
+        let body = TestDelivery::of(fresh_generation().repeat(1_000)).path("/hooks/veo3");
+        quarantined("token-expired")
+            .headers()
+            .iter()
+            .fold(body, |delivery, (name, value)| delivery.without_header(name).header(name, value))
+    };
+    let answers = (0..50).map(|_| inbox.receive(&large()).unwrap().status);
+    assert_eq!(answers.into_iter().find(|status| *status != 200), Some(503));
+    is(first(&receiver, "refused"), 1, "reasons", json!({"full": 1}), "inbox-refuses");
 
     for _ in 0..2 {
         let announced =
@@ -145,8 +156,8 @@ fn notifies_of_each_kind_once_an_hour(at: &str) {
     // More of each kind wait for the next hour.
     let all = ["dead", "down", "overdue", "quarantined", "refused"].map(|kind| format!("blobgate.{kind}"));
     assert_eq!(kinds(&receiver), all);
-    store(&inbox, &quarantined("source-denied"));
-    assert_eq!(inbox.receive(&unreadable).unwrap().status, 503);
+    // The large ones are further quarantined deliveries.
+    assert_eq!(inbox.receive(&large()).unwrap().status, 503);
     store(&inbox, &forwarded(&fresh_generation()));
     pause(Duration::from_secs(6));
     assert_eq!(kinds(&receiver), all);
