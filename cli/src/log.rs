@@ -64,11 +64,7 @@ pub(crate) fn start(format: Format) -> WorkerGuard {
 }
 
 fn levels() -> Targets {
-    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    // An empty directive would turn everything off.
-    let directives: Vec<_> =
-        wanted.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
-    let wanted = directives.join(",");
+    let wanted = directives(&std::env::var("RUST_LOG").unwrap_or_default());
     if !wanted.is_empty() {
         match wanted.parse() {
             Ok(levels) => return levels,
@@ -78,6 +74,13 @@ fn levels() -> Targets {
         }
     }
     DEFAULT_LEVELS.parse().unwrap_or_default()
+}
+
+/// The directives without empty ones: one would turn everything off.
+fn directives(wanted: &str) -> String {
+    let directives: Vec<_> =
+        wanted.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    directives.join(",")
 }
 
 fn subscriber(
@@ -178,8 +181,12 @@ mod tests {
 
     /// The output of a subscriber of this format during `log`.
     fn written(format: LogForm, has_colour: bool, log: impl FnOnce()) -> String {
+        written_at(DEFAULT_LEVELS, format, has_colour, log)
+    }
+
+    fn written_at(levels: &str, format: LogForm, has_colour: bool, log: impl FnOnce()) -> String {
         let out = Arc::new(Mutex::new(Vec::new()));
-        let levels = DEFAULT_LEVELS.parse().unwrap();
+        let levels = levels.parse().unwrap();
         let writer = {
             let out = Arc::clone(&out);
             move || SharedBuffer(Arc::clone(&out))
@@ -220,6 +227,27 @@ mod tests {
         let first = format!("ERROR blobgate_inbox::deliver] route={hostile} is down");
         let last = r#"WARN  sqlx::query] slow rows=2 statement="SELECT 1""#;
         assert_eq!(lines, [first.as_str(), "INFO  blobgate_inbox] ending", last]);
+    }
+
+    #[test]
+    fn omits_empty_directives() {
+        for (wanted, expected) in
+            [("", ""), ("info,", "info"), (" info ,, sqlx=warn,", "info,sqlx=warn"), (" , ", "")]
+        {
+            assert_eq!(directives(wanted), expected, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn never_writes_details_of_protocols() {
+        let text = written_at("trace,h2=trace,h2::server=trace", LogForm::Text, false, || {
+            tracing::debug!(target: "h2::server", "malformed path /hooks/veo3/TOKEN");
+            tracing::trace!(target: "hyper", "te: VALUE");
+            tracing::warn!(target: "h2::server", "a warning");
+            tracing::trace!(target: "h2o", "another library");
+        });
+        assert!(!text.contains("TOKEN") && !text.contains("VALUE"), "{text}");
+        assert!(text.contains("a warning") && text.contains("another library"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::running::{blobgate, closed_port, text};
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit::inbox::{InboxProcess, forwarded, fresh_generation, migrate};
-use blobgate_testkit::{TestDelivery, eventually, repository};
+use blobgate_testkit::{TestDelivery, Upstream, eventually, repository};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
@@ -34,7 +34,8 @@ fn leaves() -> BTreeSet<String> {
 
 fn run(args: &[&str], stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Output {
     let mut command = blobgate(args);
-    command.env("KEY", "a token key of a test, 32 bytes and more").stdout(stdout).stderr(stderr);
+    command.env("KEY", "a token key of a test, 32 bytes and more");
+    command.env("NOTIFY_KEY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").stdout(stdout).stderr(stderr);
     command.output().unwrap()
 }
 
@@ -88,6 +89,8 @@ struct Rig {
     folder: TempDir,
     store: String,
     inbox: InboxProcess,
+    /// The service, and the receiver of notifications.
+    receiver: Upstream,
 }
 
 impl Rig {
@@ -96,11 +99,17 @@ impl Rig {
         let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
         migrate(PROGRAM, &store);
         let provider = format!("http://{}", closed_port().address);
-        let service = closed_port().address.port();
-        let inbox = InboxProcess::start(PROGRAM, &store, service, &["--provider", &provider]).ready();
-        // No attempt is under way, and no route is down, which `stats` reports by its exit code.
+        let receiver = Upstream::start();
+        let inbox = InboxProcess::start(PROGRAM, &store, receiver.port, &["--provider", &provider]).ready();
+        // No attempt is under way.
         assert!(inbox.command(&["pause", "--hook", "veo3"]).status.success());
-        Self { folder, store, inbox }
+        let rig = Self { folder, store, inbox, receiver };
+        rig.waiting();
+        eventually("the pause", || {
+            let metrics = rig.inbox.get("/metrics").unwrap().text();
+            metrics.contains("route_paused{route=\"veo3/completed\"} 1").then_some(())
+        });
+        rig
     }
 
     fn path(&self, name: &str) -> String {
@@ -200,6 +209,9 @@ impl Rig {
                     format!("--generation {generation} {form} {admin}")
                 })
                 .into(),
+            "inbox test-notify" => {
+                vec![format!("--notify http://127.0.0.1:{} --notify-key-env NOTIFY_KEY", self.receiver.port)]
+            }
             "inbox migrate" => vec![format!("--store sqlite:{}", new("migrated"))],
             "inbox backup" => vec![format!("--store {} --to {}", self.store, new("backup"))],
             "inbox restore" => {

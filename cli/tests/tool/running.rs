@@ -11,8 +11,9 @@ use tokio::net::TcpSocket;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) fn blobgate(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_blobgate"));
-    command.args(args).stdin(Stdio::null());
+    // Also where these tests run under `nohup`.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_blobgate")]).args(args).stdin(Stdio::null());
     command
 }
 
