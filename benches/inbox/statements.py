@@ -55,7 +55,7 @@ def script():
         "LOCK_TOKENS": [text("'veo3'"), text(GENERATION)],
         "INSERT": [
             array(":id", "bigint"), text("'deliver'"), text("'waiting'"), text("'veo3'"), text(GENERATION), text("'completed'"),
-            none, text(GENERATION), text("'order-17'"), array("true", "boolean"), array(digest, "bytea"),
+            none, none, text(GENERATION), text("'order-17'"), array("true", "boolean"), array(digest, "bytea"),
             array(size, "bigint"), text("'veo3/completed'"), none, array("1", "bigint"),
         ],
         "INSERT_PAYLOAD": [
