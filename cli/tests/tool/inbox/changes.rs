@@ -364,9 +364,8 @@ async fn drops_waiting_and_quarantined_entries(place: TestStore) {
 
 /// Runs a command on a terminal, with this input.
 fn on_a_terminal(inbox: &RunningInbox, args: &[&str], typed: &str) -> Output {
-    let command = blobgate(&[]);
     let words = [&["inbox"], args, &["--admin", &inbox.admin]].concat().join(" ");
-    let line = format!("{} {words}", command.get_program().display());
+    let line = format!("{} {words}", env!("CARGO_BIN_EXE_blobgate"));
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
