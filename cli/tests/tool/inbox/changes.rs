@@ -1,7 +1,7 @@
 //! `replay`, `retry`, `release` and `drop`.
 
 use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store, until};
-use crate::running::{blobgate, text};
+use crate::running::text;
 use blobgate::contract::{Kind, Verdict, header};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
