@@ -392,7 +392,7 @@ async fn retries_after_a_status_other_than_2xx() {
 #[tokio::test]
 async fn retries_after_a_timeout() {
     let inbox = ServedInbox::with(|settings| settings.timeout = Duration::from_millis(200)).await;
-    inbox.service.set_reply(200, Duration::from_millis(600));
+    inbox.service.set_reply(200, Duration::from_secs(5));
     inbox.post(&gate_headers(&[])).await.assert_stored();
     inbox
         .until_metric(r#"blobgate_inbox_attempts_total{route="veo3/completed",outcome="unanswered"} 1"#)
