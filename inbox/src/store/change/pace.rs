@@ -1,5 +1,6 @@
 //! The pace of retries. A service that was down gets retried entries at the rate of a route that catches up, whichever inbox on
-//! the store delivers them: the entries become due one after the other. Two inboxes that retry at once each add their own pace.
+//! the store delivers them: the entries become due one after the other. Two inboxes that retry at once each add their own pace. An inbox
+//! that lags sends what has become due, within `--concurrency`.
 
 use std::num::NonZeroU32;
 
