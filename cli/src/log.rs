@@ -5,7 +5,9 @@ use crate::rfc3339::rfc3339;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use std::fmt::{self, Debug, Write};
+use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -39,13 +41,13 @@ enum LogForm {
 /// The inbox's information, and the warnings of the database library.
 const DEFAULT_LEVELS: &str = "blobgate_inbox=info,sqlx=warn";
 
-/// Lines that wait for the reader of standard error. Later ones are lost, since a reader that stalls must not stop the inbox.
+/// Lines that wait for the reader of a pipe or a terminal. Later ones are lost, since a reader that stalls must not stop the inbox.
 const MAX_WAITING_LINES: usize = 4_096;
 /// Libraries whose detailed lines have paths and header values.
 const PROTOCOLS: [&str; 5] = ["h2", "hyper", "hyper_util", "reqwest", "rustls"];
 
 /// Starts the log on standard error, with the levels of `RUST_LOG`. The guard writes the waiting lines when it is dropped.
-pub(crate) fn start(format: Format) -> WorkerGuard {
+pub(crate) fn start(format: Format) -> Option<WorkerGuard> {
     let is_text = match format {
         Format::Auto => io::stderr().is_terminal(),
         Format::Text => true,
@@ -53,14 +55,24 @@ pub(crate) fn start(format: Format) -> WorkerGuard {
     };
     let format = if is_text { LogForm::Text } else { LogForm::Json };
     let has_colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    // A second call in a process has no effect.
+    if is_file(&io::stderr()) {
+        let _first = subscriber(format, has_colour, levels(), io::stderr).try_init();
+        return None;
+    }
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_WAITING_LINES)
         .lossy(true)
         .thread_name("log")
         .finish(io::stderr());
-    // A second call in a process has no effect.
     let _first = subscriber(format, has_colour, levels(), writer).try_init();
-    guard
+    Some(guard)
+}
+
+/// Whether lines go to a file, which has no reader that could stall.
+fn is_file(stderr: &io::Stderr) -> bool {
+    let file = stderr.as_fd().try_clone_to_owned().map(File::from);
+    file.and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_file())
 }
 
 fn levels() -> Targets {

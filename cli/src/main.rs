@@ -28,7 +28,8 @@ mod usage;
 use crate::log::Format;
 use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand};
-use std::io;
+use std::borrow::Cow;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Try, run and operate Blobgate, the gate for RunBlob webhooks
@@ -65,7 +66,7 @@ Before production:
 async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.use_stderr() => error.exit(),
+        Err(error) if error.use_stderr() => return end_by_usage(&error),
         Err(help) => {
             print_help(&help);
             return output::end(Ok(ExitCode::SUCCESS));
@@ -87,6 +88,17 @@ async fn main() -> ExitCode {
         Command::EndWith(args) => up::end_with::run(args).map(|never| match never {}),
     };
     output::end(ended)
+}
+
+/// Prints a usage error. Clap repeats a value as it came, perhaps with characters that a terminal would obey.
+fn end_by_usage(error: &clap::Error) -> ExitCode {
+    match output::escape_lines(&error.render().to_string()) {
+        Cow::Borrowed(_) => error.exit(),
+        Cow::Owned(visible) => {
+            let _gone = writeln!(io::stderr(), "{}", visible.trim_end());
+        }
+    }
+    ExitCode::from(2)
 }
 
 /// Prints the text of `--help` or `--version`, which clap would print without a look at the outcome.

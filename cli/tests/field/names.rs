@@ -91,11 +91,12 @@ fn escapes_control_characters_in_output() {
     let stats = json!({
         "routes": [{
             "route": HOSTILE, "waiting": 1, "in_flight": 0, "delivered_last_day": 0, "dead": 0, "paused": true,
-            "down": true,
+            "down": true, "failing": {"outcome": HOSTILE, "since": HOSTILE},
         }],
         "quarantined": {HOSTILE: 1}, "states": {}, "oldest_waiting_seconds": 1, "bytes": 1, "tombstones": 0,
         "pauses": [{"hook": HOSTILE, "event": null, "since": HOSTILE}],
-        "faults": [{"reason": HOSTILE, "since": HOSTILE, "detail": HOSTILE}],
+        "faults": [{"reason": HOSTILE, "since": HOSTILE, "detail": HOSTILE, "partial": true}],
+        "overdue": 1, "refused": {"reason": HOSTILE, "at": HOSTILE},
         "rescued": [HOSTILE],
     });
     let list = json!({"entries": [entry], "next": null});
