@@ -301,6 +301,17 @@ mod tests {
     }
 
     #[test]
+    fn takes_only_reasons_in_the_form_of_a_code() {
+        for reason in blobgate::Reason::ALL {
+            assert!(is_code(reason.code()), "{reason:?}");
+        }
+        assert!(is_code(&"a".repeat(64)));
+        for other in ["", "Token-Expired", "x hook=evil entry=9 is dead", "token_expired", &"a".repeat(65)] {
+            assert!(!is_code(other), "{other}");
+        }
+    }
+
+    #[test]
     fn identifies_a_completion_by_its_url_without_query() {
         let one = of("https://cdn.runblob.io/a.mp4?signed=1");
         assert_eq!(one, of("HTTPS://CDN.runblob.io/a.mp4?signed=2"));
