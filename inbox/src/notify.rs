@@ -10,6 +10,7 @@ use crate::entry::EntryState;
 use crate::handles::InboxHandles;
 use crate::health::Faults;
 use crate::incidents::{IncidentKind, Incidents, Runbook, Tally, label_of};
+use crate::reconcile::micros;
 use crate::store::StoreHandle;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use message::NotificationMessage;
@@ -225,8 +226,4 @@ impl NotificationOutbox {
         let now = Instant::now();
         self.next_at = now.checked_add(time).unwrap_or(now);
     }
-}
-
-fn micros(time: Duration) -> i64 {
-    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

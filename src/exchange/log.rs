@@ -80,7 +80,7 @@ enum LineDecision {
 pub(super) fn kind_of(delivery: &Delivery) -> Option<(LineKind, Option<Reason>)> {
     match (delivery.disposition(), delivery.token()) {
         (Disposition::Quarantined { reason, .. }, _) => Some((LineKind::Quarantined, Some(*reason))),
-        // Another proof covers for the token, or its check only observes. Without a line nobody looks at it.
+        // Another proof covers for the token, or its check only observes. Without a line it stays unseen.
         (Disposition::Accepted(_), token @ (Token::Invalid(_) | Token::OutOfScope { .. })) => {
             Some((LineKind::Token, token.rejection()))
         }

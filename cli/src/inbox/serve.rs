@@ -5,7 +5,7 @@ use super::store_option::StoreParser;
 use crate::end_signals::EndSignals;
 use crate::env::{read_env, read_token};
 use crate::log::Format;
-use crate::option::{UsageError, parse_address, parse_envoy_url, parse_time};
+use crate::option::{UsageError, is_this_machine, parse_address, parse_envoy_url, parse_time};
 use crate::output::print_line;
 use crate::receiver::cannot_listen;
 use anyhow::{Result, bail};
@@ -15,7 +15,7 @@ use blobgate_inbox::store::Place;
 use blobgate_inbox::{Reconcile, Settings, WebhookKeys};
 use bytesize::ByteSize;
 use reqwest::Url;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -239,7 +239,7 @@ pub(super) fn parse_docs_url(text: &str) -> Result<String, InvalidDocsUrl> {
     let is_base = |url: &Url| {
         let is_private = match url.scheme() {
             "https" => url.has_host(),
-            "http" => is_loopback(url),
+            "http" => is_this_machine(url),
             _ => false,
         };
         let has_user = !url.username().is_empty() || url.password().is_some();
@@ -247,12 +247,6 @@ pub(super) fn parse_docs_url(text: &str) -> Result<String, InvalidDocsUrl> {
     };
     let url = Url::parse(text).ok().filter(is_base).ok_or(InvalidDocsUrl)?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl Notifications {
     /// # Errors
     /// [`NotificationError::NoTls`] on a machine without certificates, for an https URL.
     pub fn new(url: NotificationUrl, keys: WebhookKeys) -> Result<Self, NotificationError> {
-        // A redirect would send the call to an address that nobody configured.
+        // A redirect would send the call to an address outside of the configuration.
         let mut client = Client::builder()
             .redirect(Policy::none())
             .timeout(ANSWER_TIMEOUT)
