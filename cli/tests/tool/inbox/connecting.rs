@@ -38,6 +38,10 @@ async fn requires_the_token() {
     assert!(inbox.lines(&["ls", "--admin-token-env", "TOKEN"]).is_empty());
     let unset = inbox.refused(&["ls", "--admin-token-env", "NOT_THERE"], 2);
     assert_eq!(unset, "blobgate: the environment variable NOT_THERE is unset or empty. Set it\n");
+    // A token in the place of its variable's name.
+    let shown = inbox.refused(&["ls", "--admin-token-env", "a-secret-token"], 2);
+    let sentence = "no environment variable has this name. Write the name of a variable, and not its value";
+    assert_eq!(shown, format!("blobgate: {sentence}\n"));
 
     for path in [
         "/entries",
