@@ -51,11 +51,12 @@ pub use upstream::{Reply, ServiceRequest, Upstream};
 pub use versions::{Version, on_every_envoy, versions};
 
 use std::future::Future;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 
 /// After this time a test fails. Enough on two cores with three Envoys at once.
 pub const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -112,6 +113,20 @@ pub fn free_port() -> u16 {
         .map(|_| FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("a free port")
+}
+
+/// An address without a listener. It holds the port, because another program soon takes a free one.
+pub struct ClosedPort {
+    /// The address. A connection to it is refused.
+    pub address: SocketAddr,
+    _bound: TcpSocket,
+}
+
+/// Takes a port without listening on it.
+pub fn closed_port() -> ClosedPort {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    ClosedPort { address: socket.local_addr().unwrap(), _bound: socket }
 }
 
 /// A path in the repository.

@@ -3,7 +3,7 @@
 use crate::PROGRAM;
 use crate::database::{app, name_of};
 use blobgate_testkit::inbox::{blobgate, forwarded, fresh_generation, migrate};
-use blobgate_testkit::{Cluster, InboxProcess, SqliteFile, eventually, needs, sql};
+use blobgate_testkit::{Cluster, InboxProcess, SqliteFile, closed_port, eventually, needs, sql};
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
@@ -78,7 +78,7 @@ fn refuses_a_read_only_file_once() {
 #[test]
 fn refuses_a_database_once() {
     let cluster = Cluster::shared();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = closed_port();
     let there = cluster.database();
     let absent = there.replace(name_of(&there), "absent");
     let (newer, denied) = (cluster.database(), cluster.database());
@@ -90,7 +90,7 @@ fn refuses_a_database_once() {
     cluster.sql(name_of(&denied), &format!("REVOKE USAGE ON SCHEMA blobgate_inbox FROM {role}"));
     let runs = "Check that the database runs, and its address in --store";
     for (store, cause, remedy) in [
-        (format!("postgres://app@{closed}/inbox"), "refused", runs),
+        (format!("postgres://app@{}/inbox", closed.address), "refused", runs),
         ("postgres:///inbox?user=app&host=/nowhere".to_owned(), "No such file", runs),
         (absent, "does not exist", "Create the database, or name another with --store"),
         (there, "it has no tables yet", "Run `blobgate inbox migrate`"),

@@ -3,7 +3,7 @@
 mod inbox;
 mod reconcile;
 
-use crate::running::{RunningReceiver, RunningTool, blobgate, client, closed_port, output, text};
+use crate::running::{RunningReceiver, RunningTool, blobgate, client, output, text};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path as UrlPath, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -13,6 +13,7 @@ use axum::{Json, RequestExt, Router};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use blobgate::contract::{Kind, Proof, Verdict, header};
+use blobgate_testkit::closed_port;
 use inbox::{InboxBehaviour, InboxStandIn, ReconcileBehaviour};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;

@@ -1,9 +1,9 @@
 //! Output that cannot be written, by every command.
 
-use crate::running::{blobgate, closed_port, text};
+use crate::running::{blobgate, text};
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit::inbox::{InboxProcess, forwarded, fresh_generation, migrate};
-use blobgate_testkit::{TestDelivery, Upstream, eventually, repository};
+use blobgate_testkit::{TestDelivery, Upstream, closed_port, eventually, free_port, repository};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
@@ -312,7 +312,7 @@ fn serve_continues_without_its_output() {
     migrate(PROGRAM, &store);
     for (stdout, code, sentence) in [(Stdio::from(full()), 1, SENTENCE), (closed_pipe().into(), 0, "")] {
         let closed = closed_port();
-        let ports = [blobgate_testkit::free_port(), blobgate_testkit::free_port()];
+        let ports = [free_port(), free_port()];
         let [listen, admin] = ports.map(|port| format!("127.0.0.1:{port}"));
         let deliver_to = format!("http://{}", closed.address);
         let args = [

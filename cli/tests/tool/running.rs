@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver as Lines};
 use std::time::{Duration, Instant};
-use tokio::net::TcpSocket;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -29,18 +28,6 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 pub(crate) fn client() -> Client {
     let _first = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().tls_certs_only([]).timeout(DEADLINE).build().unwrap()
-}
-
-/// An address without a listener. It holds the port, because another program soon takes a free one.
-pub(crate) struct ClosedPort {
-    pub(crate) address: SocketAddr,
-    _bound: TcpSocket,
-}
-
-pub(crate) fn closed_port() -> ClosedPort {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    ClosedPort { address: socket.local_addr().unwrap(), _bound: socket }
 }
 
 /// A running `blobgate`. Ends when dropped.

@@ -1,6 +1,7 @@
 //! Wrong usage exits with 2, other failures with 1. No inbox runs: wrong usage is found before a connection.
 
-use crate::running::{blobgate, closed_port, text};
+use crate::running::{blobgate, text};
+use blobgate_testkit::closed_port;
 
 const GENERATION: &str = "5f1c8c1e-7c0c-4b0a-9a5e-000000000001";
 
@@ -103,7 +104,8 @@ const WRONG: &[&[&str]] = &[
 #[test]
 fn wrong_usage_exits_with_2() {
     use std::os::unix::ffi::OsStrExt;
-    let closed = closed_port().address.to_string();
+    let port = closed_port();
+    let closed = port.address.to_string();
     for args in WRONG {
         let mut args = args.to_vec();
         let is_client = args.first() == Some(&"inbox")
@@ -128,7 +130,8 @@ fn wrong_usage_exits_with_2() {
 
 #[test]
 fn other_failures_exit_with_1() {
-    let closed = closed_port().address.to_string();
+    let port = closed_port();
+    let closed = port.address.to_string();
     for args in [
         &["inbox", "ls", "--admin", &closed][..],
         &["inbox", "ls", "--since", "2026-01-31", "--admin", &closed],

@@ -3,7 +3,6 @@
 use crate::pooler::Pooler;
 use crate::tool::{self, eventually, signal};
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -59,7 +58,7 @@ impl KillableCluster {
 
     fn start_in(folder: TempDir, env: impl FnOnce(&Path) -> Vec<(String, String)>) -> Self {
         let programs = programs().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = blobgate_testkit::free_port();
         if is_root() {
             tool::run(Command::new("chown").arg("postgres").arg(folder.path()));
         }

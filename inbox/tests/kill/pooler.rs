@@ -3,7 +3,7 @@
 use crate::cluster::is_root;
 use crate::tool::{self, eventually};
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ pub(crate) const PROGRAM: &str = "/usr/sbin/pgbouncer";
 impl Pooler {
     pub(crate) fn start(cluster: u16) -> Self {
         let folder = tool::folder("pgbouncer");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = blobgate_testkit::free_port();
         let settings = folder.path().join("pgbouncer.ini");
         // The default of 15 s would be an outage for all clients after a killed backend.
         let text = format!(

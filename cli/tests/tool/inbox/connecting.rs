@@ -1,8 +1,8 @@
 //! The connection of a command to its inbox.
 
 use super::{RunningInbox, StandInService, TestStore, until};
-use crate::running::{blobgate, closed_port, text};
-use blobgate_testkit::{Cluster, needs};
+use crate::running::{blobgate, text};
+use blobgate_testkit::{Cluster, closed_port, needs};
 use serde_json::{Value, json};
 
 /// Each command with its arguments.

@@ -1,9 +1,9 @@
 //! The log of a running inbox.
 
-use crate::running::{closed_port, text};
+use crate::running::text;
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit::inbox::{InboxProcess, forwarded, fresh_generation, migrate};
-use blobgate_testkit::{Reply, TestDelivery, Upstream, eventually};
+use blobgate_testkit::{Reply, TestDelivery, Upstream, closed_port, eventually};
 use serde_json::{Value, json};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -234,7 +234,8 @@ fn says_that_no_inbox_fetches_an_expected_event() {
 #[test]
 fn logs_the_client_of_a_quarantined_delivery() {
     let (_folder, store) = store();
-    let inbox = InboxProcess::start(PROGRAM, &store, closed_port().address.port(), &["--log-format", "json"]);
+    let service = closed_port();
+    let inbox = InboxProcess::start(PROGRAM, &store, service.address.port(), &["--log-format", "json"]);
     let quarantined = |generation: &str, client: &str| {
         forwarded(generation)
             .without_header(header::VERDICT)
