@@ -183,7 +183,13 @@ impl Operations {
             }
             _ => None,
         };
-        Ok(EntryDetail { entry, payload: payload.map(EntryPayload::from), expectation, attempt_log, violation })
+        Ok(EntryDetail {
+            entry,
+            payload: payload.map(EntryPayload::from),
+            expectation,
+            attempt_log,
+            violation,
+        })
     }
 }
 

@@ -11,8 +11,8 @@ use super::row::{
 use super::{Filter, Restriction, SearchKey, expect};
 use crate::entry::{Lane, QuarantineReason};
 use blobgate::event::Kind;
-use follow::{CommitOrder, PayloadRow, PlacedEntry, page};
 pub(super) use find::MAX_SEARCHED;
+use follow::{CommitOrder, PayloadRow, PlacedEntry, page};
 pub(crate) use follow::{Cursor, FollowPage};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
@@ -176,7 +176,8 @@ macro_rules! reading {
                         ids.bind(MAX_SEARCHED).fetch_all(&mut *self).await?
                     }
                 };
-                let sql = format!("SELECT {COLUMNS} FROM entry WHERE id IN ({}) ORDER BY id DESC", list(&ids));
+                let sql =
+                    format!("SELECT {COLUMNS} FROM entry WHERE id IN ({}) ORDER BY id DESC", list(&ids));
                 query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(self).await
             }
 

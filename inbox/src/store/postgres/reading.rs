@@ -3,8 +3,9 @@
 use super::{NOW, Postgres};
 use crate::store::read::ReadStatements;
 use crate::store::{
-    AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, Filter,
-    FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead, StoredPayload,
+    AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
+    Filter, FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead,
+    StoredPayload,
 };
 use async_trait::async_trait;
 use sqlx::query_scalar;

@@ -3,8 +3,9 @@
 use super::Sqlite;
 use crate::store::read::ReadStatements;
 use crate::store::{
-    AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, Filter,
-    FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead, StoredPayload,
+    AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
+    Filter, FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead,
+    StoredPayload,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
