@@ -2,12 +2,12 @@
 
 use crate::output::escape;
 use anstyle::{AnsiColor, Style};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 /// One thing that a check found in a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
-    /// From 1.
+    /// From 1; 0 for a whole file.
     pub(crate) line: usize,
     /// From 1, in characters.
     pub(crate) column: usize,
@@ -22,8 +22,7 @@ pub(crate) struct Finding {
     pub(crate) remedy: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     /// Envoy or the gate refuses it, loses deliveries, or lets forged ones in.
     Error,
@@ -66,7 +65,16 @@ impl Finding {
         let (style, name) = (level.style(), level.name());
         let sentence = self.sentence();
         let (file, sentence) = (escape(file), escape(&sentence));
-        format!("{file}:{line}:{column}: {style}{name}{style:#}: {sentence} [{rule}]")
+        let place = if *line == 0 { String::new() } else { format!(":{line}:{column}") };
+        format!("{file}{place}: {style}{name}{style:#}: {sentence} [{rule}]")
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let Self { line, column, field, level, rule, wrong, remedy } = self;
+        json!({
+            "line": line, "column": column, "level": level.name(), "rule": rule, "field": field, "wrong": wrong,
+            "remedy": remedy,
+        })
     }
 
     /// The line of the file with a mark below the column.
