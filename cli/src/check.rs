@@ -1,4 +1,6 @@
 //! `blobgate check`: finds mistakes in configurations before Envoy or a sender does.
 
+pub(crate) mod cursor;
 pub(crate) mod finding;
+pub(crate) mod rules;
 pub(crate) mod yaml;
