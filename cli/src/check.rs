@@ -5,14 +5,17 @@ mod cursor;
 mod document;
 mod embedded;
 pub(crate) mod finding;
+mod frame;
 mod gate;
 mod input;
 mod manifest;
 mod report;
+mod rules;
 pub(crate) mod yaml;
 
 use anyhow::Result;
 use configuration::UnsetVariables;
+use cursor::Spot;
 use document::Checker;
 use finding::{Finding, Level};
 use gate::HostEnvironment;
@@ -55,21 +58,19 @@ Examples:
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let unset = if args.require_env { UnsetVariables::Refuse } else { UnsetVariables::Warn };
-    let files = args.files.iter().map(|path| {
-        let name = if path.as_os_str() == input::STDIN {
-            "standard input".to_owned()
-        } else {
-            path.to_string_lossy().into_owned()
-        };
-        match input::read(path) {
-            Ok(text) => CheckedFile { findings: check_text(path, &text, unset), text, name },
-            Err((wrong, remedy)) => {
-                let finding = of_file("unreadable", &wrong, &remedy);
-                CheckedFile { findings: vec![finding], text: String::new(), name }
-            }
+    let mut files: Vec<_> = args.files.iter().map(|path| check_file(path, unset)).collect();
+    // A folder of manifests also has others. An error only if no file has a configuration.
+    let has_gate = files.iter().any(|(_, content)| *content == Content::Gate);
+    for (file, content) in &mut files {
+        if *content == Content::Nothing || (*content == Content::Manifests && !has_gate) {
+            file.findings.push(Finding::of_file(
+                &frame::NO_CONFIGURATION,
+                "has no configuration of Blobgate",
+                "name an envoy.yaml or a manifest that has one",
+            ));
         }
-    });
-    let report = Report { files: files.collect() };
+    }
+    let report = Report { files: files.into_iter().map(|(file, _)| file).collect() };
     if args.json {
         report.print_json()
     } else {
@@ -78,28 +79,47 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if report.count(Level::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What a file has for the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Content {
+    Nothing,
+    /// Manifests of Kubernetes without the gate.
+    Manifests,
+    /// A configuration of the gate, or an error in its place.
+    Gate,
+}
+
+fn check_file(path: &Path, unset: UnsetVariables) -> (CheckedFile, Content) {
+    let is_stdin = path.as_os_str() == input::STDIN;
+    let name = if is_stdin { "standard input".into() } else { path.to_string_lossy() }.into_owned();
+    match input::read(path) {
+        Ok(text) => {
+            let (findings, content) = check_text(path, &text, unset);
+            (CheckedFile { findings, text, name }, content)
+        }
+        Err((wrong, remedy)) => {
+            let finding = Finding::of_file(&frame::UNREADABLE, wrong, remedy);
+            (CheckedFile { findings: vec![finding], text: String::new(), name }, Content::Gate)
+        }
+    }
+}
+
 /// Checks a file's text. The findings are in the order of the file.
-fn check_text(path: &Path, text: &str, unset: UnsetVariables) -> Vec<Finding> {
+fn check_text(path: &Path, text: &str, unset: UnsetVariables) -> (Vec<Finding>, Content) {
     let (documents, reader) = match parse(path, text) {
         Ok(parsed) => parsed,
-        Err(error) => return vec![syntax_error(&error)],
+        Err(error) => return (vec![syntax_error(&error)], Content::Gate),
     };
-    let mut checker = Checker { lines: text.lines().collect(), unset, findings: Vec::new(), has_gate: false };
+    let mut checker =
+        Checker { lines: text.lines().collect(), unset, findings: Vec::new(), content: Content::Nothing };
     checker.check_documents(&documents, reader, HostEnvironment::Envoy);
-    let mut findings = checker.findings;
-    if !checker.has_gate {
-        findings.push(of_file(
-            "no-configuration",
-            "has no configuration of Blobgate",
-            "name an envoy.yaml or a manifest that has one",
-        ));
-    }
+    let Checker { mut findings, content, .. } = checker;
     findings.sort_by(|one, other| {
         let place = |finding: &Finding| (finding.line, finding.column, finding.level);
         place(one).cmp(&place(other)).then_with(|| one.rule.cmp(other.rule))
     });
     findings.dedup();
-    findings
+    (findings, content)
 }
 
 /// Parses a file as its reader does: Envoy reads `.json` as JSON, and other names as YAML.
@@ -126,26 +146,6 @@ fn json_fault(error: &serde_json::Error) -> String {
 }
 
 fn syntax_error(error: &YamlError) -> Finding {
-    Finding {
-        line: error.line,
-        column: error.column,
-        field: String::new(),
-        level: Level::Error,
-        rule: "syntax",
-        wrong: format!("the file is not readable here: {}", error.why),
-        remedy: String::new(),
-    }
-}
-
-/// A finding about a whole file.
-fn of_file(rule: &'static str, wrong: &str, remedy: &str) -> Finding {
-    Finding {
-        line: 0,
-        column: 0,
-        field: "the file".to_owned(),
-        level: Level::Error,
-        rule,
-        wrong: wrong.to_owned(),
-        remedy: remedy.to_owned(),
-    }
+    let spot = Spot { line: error.line, column: error.column, field: String::new() };
+    Finding::new(Level::Error, &frame::SYNTAX, spot, format!("the parser stopped here: {}", error.why), "")
 }

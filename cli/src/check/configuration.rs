@@ -4,7 +4,9 @@
 mod draft;
 mod variables;
 
+use super::cursor::Spot;
 use super::finding::{Finding, Level};
+use super::frame;
 use super::gate::{GateSource, SourceForm};
 use super::yaml::{YamlNode, YamlValue};
 use blobgate::Config;
@@ -55,34 +57,18 @@ pub(crate) fn check_configuration(
         findings.push(of_field(tree, &draft.original(field), &error));
         next = if draft.replace(field, &error) { draft.load(&read) } else { None };
     }
-    variables.report(source, tree, unset, findings);
+    variables.report(tree, unset, findings);
 }
 
 fn of_whole(source: &GateSource<'_>, error: &ConfigError) -> Finding {
     let (wrong, remedy) = split(error.fault());
-    Finding {
-        line: source.spot.line,
-        column: source.spot.column,
-        field: "the configuration".to_owned(),
-        level: Level::Error,
-        rule: "configuration",
-        wrong,
-        remedy,
-    }
+    let at = Spot { field: "the configuration".to_owned(), ..source.spot.clone() };
+    Finding::new(Level::Error, &frame::CONFIGURATION, at, wrong, remedy)
 }
 
 fn of_field(tree: &YamlNode, field: &str, error: &ConfigError) -> Finding {
     let (wrong, remedy) = split(error.fault());
-    let (line, column) = find_place(tree, field);
-    Finding {
-        line,
-        column,
-        field: field.to_owned(),
-        level: Level::Error,
-        rule: "configuration",
-        wrong,
-        remedy,
-    }
+    Finding::new(Level::Error, &frame::CONFIGURATION, find_spot(tree, field), wrong, remedy)
 }
 
 /// A sentence of the loader as fault and remedy.
@@ -93,8 +79,14 @@ fn split(fault: &str) -> (String, String) {
     }
 }
 
+/// The place of a field of the configuration.
+fn find_spot(tree: &YamlNode, field: &str) -> Spot {
+    let (line, column) = find_place(tree, field);
+    Spot { line, column, field: field.to_owned() }
+}
+
 /// The place of a field's key, or of an item of a list. Of a missing key, the place of its object.
-pub(super) fn find_place(tree: &YamlNode, field: &str) -> (usize, usize) {
+fn find_place(tree: &YamlNode, field: &str) -> (usize, usize) {
     let mut place = (tree.line, tree.column);
     let (mut node, mut rest) = (tree, field);
     while let Some(((line, column), below, after)) = step(node, rest) {
@@ -131,4 +123,3 @@ fn step<'n, 'f>(node: &'n YamlNode, path: &'f str) -> Option<Step<'n, 'f>> {
     });
     matching.min_by_key(|(_, _, rest)| rest.len())
 }
-

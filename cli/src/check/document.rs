@@ -1,9 +1,13 @@
 //! Checks a document by its kind: a bootstrap of Envoy, a part of one, a configuration of the gate, or a manifest.
 
+use super::Content;
 use super::configuration::{UnsetVariables, check_configuration};
+use super::cursor::{Cursor, Spot};
 use super::finding::{Finding, Level};
-use super::gate::{GateSource, HostEnvironment, bare, find_plugins, is_configuration};
+use super::frame;
+use super::gate::{GateSource, HostEnvironment, SourceForm, bare, find_plugins, is_configuration};
 use super::manifest;
+use super::rules::check_bootstrap;
 use super::yaml::{YamlNode, YamlPath, YamlReader, YamlValue};
 use std::collections::{HashMap, HashSet};
 
@@ -12,8 +16,7 @@ pub(super) struct Checker<'t> {
     pub(super) lines: Vec<&'t str>,
     pub(super) unset: UnsetVariables,
     pub(super) findings: Vec<Finding>,
-    /// Whether a document has a configuration of the gate, or may get one from elsewhere.
-    pub(super) has_gate: bool,
+    pub(super) content: Content,
 }
 
 impl Checker<'_> {
@@ -50,17 +53,19 @@ impl Checker<'_> {
         let gates = self.find_gates(root, host);
         let is_bootstrap = ["static_resources", "staticResources"].iter().any(|key| root.get(key).is_some());
         if is_bootstrap {
-            let is_dynamic =
-                ["dynamic_resources", "dynamicResources"].iter().any(|key| root.get(key).is_some());
-            self.has_gate |= is_dynamic;
+            check_bootstrap(root, &mut self.findings);
+            // Listeners may come from another file, which a rule reports.
+            if ["dynamic_resources", "dynamicResources"].iter().any(|key| root.get(key).is_some()) {
+                self.content = Content::Gate;
+            }
         } else if gates > 0 {
-            self.note(
-                root,
+            self.findings.push(Finding::new(
                 Level::NotChecked,
-                "part",
+                &frame::PART,
+                Cursor::new(root, "").spot(),
                 "the file is a part of a bootstrap: what stands around this part is not checked",
                 "check the whole file too",
-            );
+            ));
         }
     }
 
@@ -68,47 +73,29 @@ impl Checker<'_> {
     pub(super) fn find_gates(&mut self, root: &YamlNode, host: HostEnvironment) -> usize {
         let before = self.findings.len();
         let gates = find_plugins(root, host, &self.lines, &mut self.findings);
-        self.has_gate |= self.findings.len() > before;
+        if self.findings.len() > before {
+            self.content = Content::Gate;
+        }
         gates.iter().for_each(|gate| self.check_gate(gate));
         gates.len()
     }
 
     pub(super) fn check_gate(&mut self, gate: &GateSource<'_>) {
-        self.has_gate = true;
+        self.content = Content::Gate;
         check_configuration(gate, self.unset, &mut self.findings);
-        if let super::gate::SourceForm::Json { tree: Some(tree), .. } = &gate.form {
+        if let SourceForm::Json { tree: Some(tree), .. } = &gate.form {
             self.report_repeated_keys(tree);
         }
     }
 
-    /// A finding about a whole document or file.
-    pub(super) fn note(
-        &mut self,
-        place: &YamlNode,
-        level: Level,
-        rule: &'static str,
-        wrong: &str,
-        remedy: &str,
-    ) {
-        self.findings.push(Finding {
-            line: place.line,
-            column: place.column,
-            field: String::new(),
-            level,
-            rule,
-            wrong: wrong.to_owned(),
-            remedy: remedy.to_owned(),
-        });
-    }
-
     fn report_second_document(&mut self, root: &YamlNode) {
-        self.note(
-            root,
+        self.findings.push(Finding::new(
             Level::Error,
-            "second-document",
+            &frame::SECOND_DOCUMENT,
+            Cursor::new(root, "").spot(),
             "this document comes after another one, and Envoy reads only the first",
             "write one document",
-        );
+        ));
     }
 
     /// Envoy uses the last value, and Kubernetes refuses the file.
@@ -123,15 +110,19 @@ impl Checker<'_> {
                     continue;
                 };
                 if reported.insert((key.line, key.column)) {
-                    self.findings.push(Finding {
+                    let at = Spot {
                         line: key.line,
                         column: key.column,
                         field: YamlPath::Key(path, &key.text).to_string(),
-                        level: Level::Error,
-                        rule: "repeated-key",
-                        wrong: format!("is there twice, also in line {line}, and only one of them counts"),
-                        remedy: "write it once".to_owned(),
-                    });
+                    };
+                    let wrong = format!("is there twice, also in line {line}, and only one of them counts");
+                    self.findings.push(Finding::new(
+                        Level::Error,
+                        &frame::REPEATED_KEY,
+                        at,
+                        wrong,
+                        "write it once",
+                    ));
                 }
             }
         });
@@ -141,15 +132,19 @@ impl Checker<'_> {
     fn report_merge_keys(&mut self, root: &YamlNode) {
         root.walk(&YamlPath::Root(""), &mut |path, node| {
             if let Some(key) = node.key("<<") {
-                self.findings.push(Finding {
+                let at = Spot {
                     line: key.line,
                     column: key.column,
                     field: YamlPath::Key(path, &key.text).to_string(),
-                    level: Level::Error,
-                    rule: "merge-key",
-                    wrong: "is a merge key, which Envoy reads as an unknown field".to_owned(),
-                    remedy: "write the fields themselves".to_owned(),
-                });
+                };
+                let wrong = "is a merge key, which Envoy reads as an unknown field";
+                self.findings.push(Finding::new(
+                    Level::Error,
+                    &frame::MERGE_KEY,
+                    at,
+                    wrong,
+                    "write the fields themselves",
+                ));
             }
         });
     }

@@ -1,5 +1,7 @@
 //! What `check` finds, and its forms: a line, with the line of the file on a terminal, and JSON.
 
+use super::cursor::Spot;
+use super::rules::catalog::Rule;
 use crate::output::escape;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
@@ -52,6 +54,23 @@ impl Level {
 }
 
 impl Finding {
+    pub(crate) fn new(
+        level: Level,
+        rule: &'static Rule,
+        at: Spot,
+        wrong: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let Spot { line, column, field } = at;
+        Self { line, column, field, level, rule: rule.name, wrong: wrong.into(), remedy: remedy.into() }
+    }
+
+    /// An error about a whole file.
+    pub(crate) fn of_file(rule: &'static Rule, wrong: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let at = Spot { line: 0, column: 0, field: "the file".to_owned() };
+        Self::new(Level::Error, rule, at, wrong, remedy)
+    }
+
     /// The sentence: field, fault, remedy.
     pub(crate) fn sentence(&self) -> String {
         let gap = if self.field.is_empty() || self.wrong.is_empty() { "" } else { " " };

@@ -3,6 +3,7 @@
 use super::cursor::{Cursor, Spot};
 use super::embedded::Embedded;
 use super::finding::{Finding, Level};
+use super::frame;
 use super::yaml::{YamlNode, YamlPath, YamlReader, YamlValue, parse_yaml};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -42,16 +43,6 @@ pub(crate) enum HostEnvironment {
     Envoy,
     /// A pod.
     Pod,
-}
-
-impl GateSource<'_> {
-    /// The tree. JSON text that does not parse has none.
-    pub(crate) fn tree(&self) -> Option<&YamlNode> {
-        match &self.form {
-            SourceForm::Tree(node) => Some(node),
-            SourceForm::Json { tree, .. } => tree.as_ref(),
-        }
-    }
 }
 
 /// Whether a node has the keys of the gate's configuration.
@@ -121,17 +112,10 @@ fn read_plugin<'y>(
     lines: &[&str],
     findings: &mut Vec<Finding>,
 ) -> Option<GateSource<'y>> {
+    const STRUCT: &str =
+        "write {\"@type\": type.googleapis.com/google.protobuf.Struct, value: {version: 1, ...}}";
     let mut wrong = |spot: Spot, wrong: &str| {
-        findings.push(Finding {
-            line: spot.line,
-            column: spot.column,
-            field: spot.field,
-            level: Level::Error,
-            rule: "configuration-form",
-            wrong: wrong.to_owned(),
-            remedy: "write {\"@type\": type.googleapis.com/google.protobuf.Struct, value: {version: 1, ...}}"
-                .to_owned(),
-        });
+        findings.push(Finding::new(Level::Error, &frame::CONFIGURATION_FORM, spot, wrong, STRUCT));
         None
     };
     let Some(any) = plugin.get("configuration") else {

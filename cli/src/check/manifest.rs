@@ -1,10 +1,13 @@
 //! Checks a manifest of Kubernetes. It shows only a part of a gateway, so each check names what it cannot see.
 
+use super::Content;
 use super::cursor::Cursor;
 use super::document::Checker;
 use super::embedded::Embedded;
 use super::finding::{Finding, Level};
+use super::frame;
 use super::gate::{GateSource, HostEnvironment, ModuleVariables, SourceForm, is_configuration};
+use super::rules::{catalog::Rule, check_envoy_filter};
 use super::yaml::{YamlNode, YamlReader};
 
 /// The kind of a manifest.
@@ -15,6 +18,7 @@ pub(super) fn kind(root: &YamlNode) -> Option<&str> {
 
 pub(super) fn check(checker: &mut Checker<'_>, root: &YamlNode) {
     let Some(kind) = kind(root) else { return };
+    checker.content = checker.content.max(Content::Manifests);
     let document = Cursor::new(root, "");
     let found = match kind {
         "ConfigMap" | "Secret" => check_texts(checker, &document),
@@ -37,7 +41,12 @@ pub(super) fn check(checker: &mut Checker<'_>, root: &YamlNode) {
             }
             return;
         }
-        _ => checker.find_gates(root, HostEnvironment::Pod),
+        _ => {
+            if kind == "EnvoyFilter" {
+                check_envoy_filter(root, &mut checker.findings);
+            }
+            checker.find_gates(root, HostEnvironment::Pod)
+        }
     };
     report_unseen(checker, &document, kind, found);
 }
@@ -49,28 +58,20 @@ fn report_unseen(checker: &mut Checker<'_>, document: &Cursor<'_>, kind: &str, f
     const ROUTES: &str =
         "which does not show the routes: that each route to a service needs a verdict of the gate";
     const FLAG: &str = "which cannot set allow_on_headers_stop_iteration: without it every delivery gets 503";
-    let mut note = |rule, wrong: &str, remedy: &str| {
-        let spot = document.spot_of("kind");
-        checker.findings.push(Finding {
-            line: spot.line,
-            column: spot.column,
-            field: "kind".to_owned(),
-            level: Level::NotChecked,
-            rule,
-            wrong: format!("is {kind}, {wrong}"),
-            remedy: remedy.to_owned(),
-        });
+    let mut note = |rule: &'static Rule, wrong: &str, remedy: &str| {
+        let (at, wrong) = (document.spot_of("kind"), format!("is {kind}, {wrong}"));
+        checker.findings.push(Finding::new(Level::NotChecked, rule, at, wrong, remedy));
     };
     match kind {
-        _ if found == 0 => note("kind", "and this one has no configuration of Blobgate", ""),
+        _ if found == 0 => note(&frame::KIND, "and this one has no configuration of Blobgate", ""),
         "ConfigMap" | "Secret" => {}
         "WasmPlugin" | "TrafficExtension" | "EnvoyExtensionPolicy" => {
-            note("part", LISTENERS, "");
-            note("part", ROUTES, "");
+            note(&frame::PART, LISTENERS, "");
+            note(&frame::PART, ROUTES, "");
             let patch = if kind == "EnvoyExtensionPolicy" { "EnvoyPatchPolicy" } else { "EnvoyFilter" };
-            note("host-flag-elsewhere", FLAG, &format!("set it with an {patch}"));
+            note(&frame::HOST_FLAG_ELSEWHERE, FLAG, &format!("set it with an {patch}"));
         }
-        _ => note("part", LISTENERS, ""),
+        _ => note(&frame::PART, LISTENERS, ""),
     }
 }
 
@@ -86,23 +87,23 @@ fn check_texts(checker: &mut Checker<'_>, document: &Cursor<'_>) -> usize {
             Ok(documents) => documents,
             Err(error) => {
                 if text.contains("blobgate") || text.contains("hooks") {
-                    checker.has_gate = true;
+                    checker.content = Content::Gate;
                     found = found.saturating_add(1);
                     checker.findings.push(super::syntax_error(&error));
                 }
                 continue;
             }
         };
-        let had_gate = std::mem::take(&mut checker.has_gate);
+        let before = std::mem::replace(&mut checker.content, Content::Nothing);
         let count = checker.findings.len();
         checker.check_documents(&documents, reader, HostEnvironment::Pod);
-        if checker.has_gate {
+        if checker.content == Content::Gate {
             found = found.saturating_add(1);
         } else {
             // Another program's file.
             checker.findings.truncate(count);
         }
-        checker.has_gate |= had_gate;
+        checker.content = checker.content.max(before);
     }
     found
 }
@@ -123,23 +124,20 @@ fn check_plugin(
     if !is_named && !configuration.as_ref().is_some_and(|value| is_configuration(value.node())) {
         return 0;
     }
-    checker.has_gate = true;
+    checker.content = Content::Gate;
     match configuration {
         Some(value) => {
             let form = SourceForm::Tree(value.node());
             checker.check_gate(&GateSource { spot: value.spot(), form, variables: variables(&plugin) });
         }
         None => {
-            let spot = plugin.spot_of(key);
-            checker.findings.push(Finding {
-                line: spot.line,
-                column: spot.column,
-                field: spot.field,
-                level: Level::Error,
-                rule: "configuration-form",
-                wrong: "is missing: the module does not start".to_owned(),
-                remedy: "write version, environment and hooks there".to_owned(),
-            });
+            checker.findings.push(Finding::new(
+                Level::Error,
+                &frame::CONFIGURATION_FORM,
+                plugin.spot_of(key),
+                "is missing: the module does not start",
+                "write version, environment and hooks there",
+            ));
         }
     }
     1

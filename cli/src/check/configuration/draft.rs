@@ -41,8 +41,12 @@ impl Draft {
         let is_again = self.last == field;
         field.clone_into(&mut self.last);
         if let Some((place, rest)) = hook_of(field) {
-            let key = rest.strip_prefix('.').unwrap_or_default().split(['.', '[']).next().unwrap_or_default();
-            if is_again || !self.replace_of_hook(place, key, error) {
+            let rest = rest.strip_prefix('.').unwrap_or_default();
+            let (key, item) = match rest.split_once('[') {
+                Some((key, item)) => (key, item.strip_suffix(']').and_then(|item| item.parse().ok())),
+                None => (rest.split('.').next().unwrap_or_default(), None),
+            };
+            if is_again || !self.replace_of_hook(place, key, item, error) {
                 self.remove_hook(place);
             }
             return true;
@@ -65,7 +69,7 @@ impl Draft {
         true
     }
 
-    fn replace_of_hook(&mut self, place: usize, key: &str, error: &ConfigError) -> bool {
+    fn replace_of_hook(&mut self, place: usize, key: &str, item: Option<usize>, error: &ConfigError) -> bool {
         let number = self.made;
         let hook = self.value.pointer_mut(&format!("/hooks/{place}")).and_then(Value::as_object_mut);
         let Some(hook) = hook else { return false };
@@ -75,6 +79,10 @@ impl Draft {
             if remove_key(hook, rest) {
                 return true;
             }
+        }
+        self.made = number.saturating_add(1);
+        if let Some(item) = item {
+            return replace_item(hook, key, item, number);
         }
         let valid = match key {
             "name" => json!(format!("check-{number}")),
@@ -87,7 +95,6 @@ impl Draft {
             // Path and trust depend on each other.
             _ => return false,
         };
-        self.made = number.saturating_add(1);
         hook.insert(key.to_owned(), valid);
         true
     }
@@ -118,6 +125,17 @@ impl Draft {
             self.hooks.push(None);
         }
     }
+}
+
+/// Replaces an item of a list of addresses or hosts by one that no other item equals.
+fn replace_item(hook: &mut Map<String, Value>, key: &str, item: usize, number: usize) -> bool {
+    let valid = match key {
+        "source" => json!("192.0.2.1"),
+        "result_url" => json!(format!("check-{number}.invalid")),
+        _ => return false,
+    };
+    let found = hook.get_mut(key).and_then(|list| list.get_mut(item));
+    found.map(|found| *found = valid).is_some()
 }
 
 /// The place of a hook in a path such as `hooks[3].mode`, and the rest.

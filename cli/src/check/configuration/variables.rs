@@ -1,9 +1,11 @@
 //! The environment variables of keys: which are set here, and which the module sees.
 
 use super::draft::STAND_IN;
-use super::{UnsetVariables, find_place};
+use super::{UnsetVariables, find_spot};
+use crate::check::cursor::Spot;
 use crate::check::finding::{Finding, Level};
-use crate::check::gate::{GateSource, HostEnvironment, ModuleVariables};
+use crate::check::frame;
+use crate::check::gate::{HostEnvironment, ModuleVariables};
 use crate::check::yaml::YamlNode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -59,81 +61,50 @@ impl<'v> KeyVariables<'v> {
     }
 
     /// Reports each variable of the configuration that the module may lack.
-    pub(super) fn report(
-        &self,
-        source: &GateSource<'_>,
-        tree: &YamlNode,
-        unset: UnsetVariables,
-        findings: &mut Vec<Finding>,
-    ) {
+    pub(super) fn report(&self, tree: &YamlNode, unset: UnsetVariables, findings: &mut Vec<Finding>) {
         for (field, name) in named(tree) {
-            let (level, rule, wrong, remedy) = match self.find(&name) {
-                KeyVariable::Known(_) => continue,
-                KeyVariable::NotPassed => {
-                    findings.push(self.not_passed(&name));
-                    continue;
-                }
-                KeyVariable::UnsetHere => (
-                    match unset {
+            let at = find_spot(tree, &field);
+            let shown = show_name(&name);
+            findings.extend(match self.find(&name) {
+                KeyVariable::Known(_) => None,
+                KeyVariable::NotPassed => Some(self.not_passed(shown)),
+                KeyVariable::UnsetHere => {
+                    let level = match unset {
                         UnsetVariables::Warn => Level::Warning,
                         UnsetVariables::Refuse => Level::Error,
-                    },
-                    "variable-unset",
-                    "which is not set here, so its key is not checked",
-                    "set it where Envoy starts",
-                ),
-                KeyVariable::Elsewhere => (
-                    Level::NotChecked,
-                    "variable-of-pod",
-                    "whose value is not in this file: it is a variable of the gateway's pod",
-                    "",
-                ),
-            };
-            let (line, column) = find_place(tree, &field);
-            findings.push(Finding {
-                line,
-                column,
-                field,
-                level,
-                rule,
-                wrong: format!("is {}, {wrong}", show_name(&name)),
-                remedy: remedy.to_owned(),
+                    };
+                    let wrong = format!("is {shown}, which is not set here, so its key is not checked");
+                    Some(Finding::new(level, &frame::VARIABLE_UNSET, at, wrong, "set it where Envoy starts"))
+                }
+                KeyVariable::Elsewhere => {
+                    let wrong =
+                        format!("is {shown}, a variable of the gateway's pod: its key is not in this file");
+                    Some(Finding::new(Level::NotChecked, &frame::VARIABLE_OF_POD, at, wrong, ""))
+                }
             });
         }
-        self.report_values(source, findings);
+        self.report_values(findings);
     }
 
     fn not_passed(&self, name: &str) -> Finding {
-        let (spot, list) = (&self.variables.spot, self.variables.list);
-        let name = show_name(name);
-        Finding {
-            line: spot.line,
-            column: spot.column,
-            field: spot.field.clone(),
-            level: Level::Error,
-            rule: "variable-not-passed",
-            wrong: format!("lacks {name}, so the module cannot read its key"),
-            remedy: format!("add {name} to {list}"),
-        }
+        let wrong = format!("lacks {name}, so the module cannot read its key");
+        let remedy = format!("add {name} to {}", self.variables.list);
+        Finding::new(Level::Error, &frame::VARIABLE_NOT_PASSED, self.spot(), wrong, remedy)
     }
 
     /// A key in the file is in each copy of the file.
-    fn report_values(&self, source: &GateSource<'_>, findings: &mut Vec<Finding>) {
+    fn report_values(&self, findings: &mut Vec<Finding>) {
         let in_file = self.variables.listed.iter().flatten().filter(|(_, value)| value.is_some());
-        let mut names: Vec<&str> = in_file.map(|(name, _)| show_name(name)).collect();
-        names.sort_unstable();
-        findings.extend(names.first().map(|name| Finding {
-            line: source.variables.spot.line,
-            column: source.variables.spot.column,
-            field: source.variables.spot.field.clone(),
-            level: Level::Warning,
-            rule: "key-in-file",
-            wrong: format!("is beside the value of {name}, which each reader of the file gets"),
-            remedy: format!(
-                "list the name in {}, and set the variable where Envoy starts",
-                source.variables.list
-            ),
-        }));
+        if let Some(name) = in_file.map(|(name, _)| show_name(name)).min() {
+            let wrong = format!("is beside the value of {name}, which each reader of the file gets");
+            let remedy =
+                format!("list its name in {}, and set the variable where Envoy starts", self.variables.list);
+            findings.push(Finding::new(Level::Warning, &frame::KEY_IN_FILE, self.spot(), wrong, remedy));
+        }
+    }
+
+    fn spot(&self) -> Spot {
+        self.variables.spot.clone()
     }
 }
 
