@@ -49,7 +49,9 @@ impl Bootstrap {
     /// Like [`Self::shipped`], with only the shipped routes.
     pub fn as_shipped() -> Self {
         // Nothing listens at port 1. A test sets the ports that it needs.
-        let closed = ["quarantine_service", "runblob_api", "inbox", "otel_collector"].map(|name| (name.to_owned(), 1)).into();
+        let closed = ["quarantine_service", "runblob_api", "inbox", "otel_collector"]
+            .map(|name| (name.to_owned(), 1))
+            .into();
         Self {
             json: SHIPPED.clone(),
             module: module(),
