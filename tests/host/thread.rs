@@ -7,13 +7,12 @@ use crate::support::{
     Version, eventually, on_every_envoy,
 };
 use crate::trust::{bad, confirms, expired, good, tokenless, with_token};
-use crate::{access_line, access_text};
-use blobgate::contract::{Kind, Verdict, header};
+use crate::{access_line, access_text, log_line};
+use blobgate::contract::header::{self, REQUEST_ID, TRACEPARENT};
+use blobgate::contract::{Kind, Verdict};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-const REQUEST_ID: &str = "x-request-id";
-const TRACEPARENT: &str = "traceparent";
 /// Part of each unsafe value: no place has it.
 const MARK: &str = "m4rk";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -104,7 +103,7 @@ fn keeps_a_safe_request_id_and_replaces_others() {
             let mut deliveries = vec![TestDelivery::completed(), repeated];
             deliveries.extend(unsafe_ids.map(|id| TestDelivery::completed().header(REQUEST_ID, id)));
             // Envoy's own name for it.
-            deliveries.push(TestDelivery::completed().header("x-blobgate-request-id", "m4rk"));
+            deliveries.push(TestDelivery::completed().header(header::CLIENT_REQUEST_ID, "m4rk"));
             for delivery in deliveries {
                 let arrival = gate.accepts(protocol, &delivery);
                 let id = arrival.header(REQUEST_ID).expect("one request id");
@@ -116,6 +115,8 @@ fn keeps_a_safe_request_id_and_replaces_others() {
             let refused = TestDelivery::of("{").header(REQUEST_ID, "refused-1");
             gate.refuses(protocol, &refused, 400, "json-invalid");
             access_line(&gate.envoy, |line| line["request_id"] == "refused-1" && line["status"] == 400);
+            log_line(&gate.envoy, "verdict=refused reason=json-invalid hook=veo3");
+            log_line(&gate.envoy, "request_id=refused-1");
             gate.refuses(protocol, &TestDelivery::of("{").header(REQUEST_ID, "m4rk\""), 400, "json-invalid");
             let plaintext = gate.envoy.plaintext(protocol);
             let refused = TestDelivery::completed().header(REQUEST_ID, "refused-2");
