@@ -160,7 +160,8 @@ fn check_binding(
 const OTHER_JOB: &str = "blobgate-job: differs from the announced job, expected the announced job";
 const OTHER_GENERATION: &str =
     "blobgate-generation-id: differs from the generation of the token, expected one generation a token";
-const OTHER_TOKEN: &str = "blobgate-token-id: differs from the token of the generation, expected one token a generation";
+const OTHER_TOKEN: &str =
+    "blobgate-token-id: differs from the token of the generation, expected one token a generation";
 
 fn bind(arrival: &Arrival, generation: &mut GenerationState, token: Option<&mut TokenState>) {
     let Some(token) = token else { return };
@@ -284,7 +285,9 @@ impl TerminalEvent {
 fn conflict(before: &TerminalEvent, fingerprint: &Fingerprint) -> &'static str {
     use Fingerprint::{Completed, Failed, Timeout};
     match (&before.fingerprint, fingerprint) {
-        (Completed(_), Completed(_)) => "video_url: differs from the stored completion, expected the same URL",
+        (Completed(_), Completed(_)) => {
+            "video_url: differs from the stored completion, expected the same URL"
+        }
         (Failed(_), Failed(_)) => "error: code differs from the stored failure, expected the same code",
         (Timeout(_), Timeout(_)) => "error: code differs from the stored timeout, expected the same code",
         (Failed(_), Timeout(_)) => "blobgate-event: is timeout after failed, expected failed or completed",

@@ -17,6 +17,7 @@ mod purging;
 mod reconciling;
 mod reevaluating;
 mod restoring;
+mod telling;
 
 use crate::running::{RunningTool, blobgate, client, text};
 use axum::Router;

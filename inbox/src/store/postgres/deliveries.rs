@@ -141,7 +141,10 @@ impl DeliveryStore for Postgres {
         transaction!(self, |connection| {
             lock_generations_of(connection, &ids).await?;
             if any_done {
-                query(if any_again { FINISH_DONE_AGAIN } else { FINISH_DONE }).bind(&json).execute(&mut *connection).await?;
+                query(if any_again { FINISH_DONE_AGAIN } else { FINISH_DONE })
+                    .bind(&json)
+                    .execute(&mut *connection)
+                    .await?;
             }
             let dead = if any_failed {
                 query_scalar(FINISH_FAILED)

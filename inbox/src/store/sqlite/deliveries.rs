@@ -4,8 +4,8 @@ use super::{Sqlite, json};
 use crate::entry::EntryState;
 use crate::store::read::ACTIVE_PAUSES;
 use crate::store::{
-    AttemptClass, ClaimRequest, ClaimedBatch, DeliveryStore, FinishedAttempt, MIN_ATTEMPTS, NO_RESULT,
-    Pause, Pick, Result,
+    AttemptClass, ClaimRequest, ClaimedBatch, DeliveryStore, FinishedAttempt, MIN_ATTEMPTS, NO_RESULT, Pause,
+    Pick, Result,
 };
 use async_trait::async_trait;
 use sqlx::{query, query_as, query_scalar};

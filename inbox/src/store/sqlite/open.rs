@@ -3,8 +3,8 @@
 use super::super::SettingsError;
 use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
 use super::super::{MAX_DELAY, NO_RESULT, OpenError};
-use super::deliveries::TRIM_ATTEMPTS;
 use super::clock::Clock;
+use super::deliveries::TRIM_ATTEMPTS;
 use super::files::{StoreFiles, allocate_index, check_room, open_index};
 use super::lock::{FileLock, check_writable, is_locked, lock, log_of, no_file};
 use super::rescued::rescued_beside;
