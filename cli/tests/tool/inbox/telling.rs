@@ -219,6 +219,8 @@ async fn tells_of_conflicts_repeats_and_releases(place: TestStore) {
 async fn tells_of_pauses_drops_and_purges(place: TestStore) {
     let inbox = RunningInbox::start(place).await;
     let id = generation(6);
+    let before = inbox.stored(&ForwardedDelivery::completed(60)).await;
+    inbox.wait_for(before, "delivered").await;
     inbox.lines(&["pause", "--hook", "veo3", "--event", "completed"]);
     inbox.wait_for_pause("veo3/completed", true).await;
     let entry =
@@ -226,9 +228,9 @@ async fn tells_of_pauses_drops_and_purges(place: TestStore) {
     let name = entry.to_string();
     let (told, shown) = inbox.told(&[&id], 0);
     let story = &told["stories"][0];
-    assert_eq!(kinds(story), ["paused", "received", "due"]);
+    assert_eq!(kinds(story), ["received", "due", "paused"]);
     assert_eq!(commands(&story["next"]), ["blobgate inbox resume --hook veo3 --event completed"]);
-    assert!(shown.contains("deliveries of veo3/completed are paused"), "{shown}");
+    assert!(shown.contains("deliveries of veo3/completed are paused, since 20"), "{shown}");
 
     inbox.lines(&["drop", &name, "--yes"]);
     let (told, _) = inbox.told(&[&id], 0);
@@ -260,14 +262,12 @@ async fn tells_of_failed_attempts(place: TestStore) {
     let (told, shown) = inbox.told(&[&generation(7)], 0);
     let story = &told["stories"][0];
     let kinds = kinds(story);
-    assert_eq!(
-        (&kinds[..2], kinds.last().unwrap().as_str()),
-        (&["received".to_owned(), "attempt".to_owned()][..], "due")
-    );
-    assert!(
-        lines(story)[1].1.contains(": 500 after ") && lines(story)[1].1.ends_with(": scripted"),
-        "{story}"
-    );
+    assert_eq!((kinds[0].as_str(), kinds.last().unwrap().as_str()), ("received", "due"));
+    let lines = lines(story);
+    let (_, attempt) = lines.iter().find(|(what, _)| what == "attempt").unwrap();
+    assert!(attempt.contains(": 500 after ") && attempt.ends_with(": scripted"), "{attempt}");
+    let (_, route) = lines.iter().find(|(what, _)| what == "route_fails").unwrap();
+    assert!(route.starts_with("route veo3/completed fails: its service answers 5xx, since 20"), "{route}");
     assert_eq!(commands(&story["next"]), [format!("blobgate inbox retry {entry}")]);
     // A line that is to come is later than the answer.
     assert!(

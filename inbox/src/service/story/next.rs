@@ -6,7 +6,7 @@ use super::words::{quoted, span};
 use super::{NextStep, StoryRequest};
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
 use crate::service::time;
-use crate::store::{DatedPause, Expectation, Pause};
+use crate::store::{DatedPause, EntryRow, Expectation, Pause};
 use blobgate::Reason;
 use std::collections::BTreeMap;
 
@@ -149,7 +149,7 @@ fn quarantined(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<NextStep>
 fn waiting(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<NextStep>) {
     let row = &entry.row;
     let id = row.id;
-    if let Some(pause) = facts.pauses().find(|pause| covers(pause, row.route.as_deref())) {
+    if let Some(pause) = facts.pauses().find(|pause| covers(pause, row)) {
         let mut command = "blobgate inbox resume".to_owned();
         for (option, value) in [("--hook", &pause.hook), ("--event", &pause.event)] {
             if !value.is_empty() {
@@ -181,10 +181,10 @@ fn waiting(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<NextStep>) {
     }
 }
 
-/// Whether a pause covers a route.
-pub(super) fn covers(pause: &DatedPause, route: Option<&str>) -> bool {
+/// Whether a pause covers the route of an entry.
+pub(super) fn covers(pause: &DatedPause, row: &EntryRow) -> bool {
     let pause = Pause { hook: pause.hook.clone(), event: pause.event.clone() };
-    route.is_some_and(|route| pause.holds(route))
+    row.route.as_deref().is_some_and(|route| pause.holds(route))
 }
 
 /// The steps of an expectation without an accepted event.

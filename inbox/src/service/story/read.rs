@@ -239,7 +239,7 @@ impl StoryFacts {
     pub(super) fn pauses(&self) -> impl Iterator<Item = &DatedPause> {
         let waiting = |pause: &&DatedPause| {
             self.entries.iter().any(|entry| {
-                entry.row.state == EntryState::Waiting && covers(pause, entry.row.route.as_deref())
+                entry.row.state == EntryState::Waiting && covers(pause, &entry.row)
             })
         };
         self.all_pauses.iter().filter(waiting)

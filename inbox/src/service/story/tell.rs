@@ -1,11 +1,12 @@
 //! Orders the facts of a generation by time, and words them.
 
-use super::read::{StoryEntry, StoryFacts};
+use super::next::covers;
+use super::read::{RouteTrouble, StoryEntry, StoryFacts};
 use super::words::{call_answer, counted, reason, span};
 use super::{GenerationStory, StoryEvent, StoryLine, next};
 use crate::entry::{EntryState, ExpectationState, Lane, Superseded};
 use crate::service::time;
-use crate::store::{AttemptRow, Expectation};
+use crate::store::{AttemptRow, EntryRow, Expectation};
 
 /// A line and its time, before it is written as text.
 struct DatedLine {
@@ -38,24 +39,32 @@ impl StoryFacts {
         for entry in &self.entries {
             self.entry_lines(entry, &mut lines);
         }
-        for pause in self.pauses() {
-            let of = pause_subject(&pause.hook, &pause.event);
-            push(
-                &mut lines,
-                Some(pause.since),
-                StoryEvent::Paused,
-                None,
-                format!("deliveries of {of} are paused"),
-            );
-        }
-        for trouble in &self.troubles {
-            let what = if trouble.is_down { "is down: its service" } else { "fails: its service" };
-            let text = format!("route {} {what} {}", trouble.route, trouble.outcome);
-            push(&mut lines, trouble.since, StoryEvent::RouteFails, None, text);
-        }
+        self.obstacle_lines(&mut lines);
         // Stable, so that lines of one moment stay in the order of their causes.
         lines.sort_by_key(|dated| dated.at.unwrap_or(i64::MAX));
         lines.into_iter().map(|dated| dated.line).collect()
+    }
+
+    /// The pauses and failing routes in the way of waiting entries, from the arrival of the first of these.
+    fn obstacle_lines(&self, lines: &mut Vec<DatedLine>) {
+        let in_the_way = |since: i64, is_of: &dyn Fn(&EntryRow) -> bool| {
+            let waiting = self.entries.iter().map(|entry| &entry.row).filter(|row| is_of(row));
+            waiting.map(|row| row.received_at.max(since)).min()
+        };
+        for pause in self.pauses() {
+            let at = in_the_way(pause.since, &|row| row.state == EntryState::Waiting && covers(pause, row));
+            let of = pause_subject(&pause.hook, &pause.event);
+            let text = format!("deliveries of {of} are paused, since {}", time(pause.since));
+            push(lines, at, StoryEvent::Paused, None, text);
+        }
+        for RouteTrouble { route, is_down, outcome, since } in &self.troubles {
+            let is_of = |row: &EntryRow| row.state == EntryState::Waiting && row.route.as_ref() == Some(route);
+            let at = since.and_then(|since| in_the_way(since, &is_of));
+            let what = if *is_down { "is down" } else { "fails" };
+            let since = since.map(|since| format!(", since {}", time(since))).unwrap_or_default();
+            let text = format!("route {route} {what}: its service {outcome}{since}");
+            push(lines, at, StoryEvent::RouteFails, None, text);
+        }
     }
 
     fn expectation_lines(&self, expectation: &Expectation, lines: &mut Vec<DatedLine>) {

@@ -240,7 +240,8 @@ fn tells_of_pauses_and_failing_routes_in_the_way() {
         DatedPause { hook: "other".to_owned(), event: String::new(), since: NOON },
     ];
     let story = facts.story();
-    assert_eq!(told(&story)[0], "11:59 deliveries of completed events are paused");
+    let paused = "12:00 deliveries of completed events are paused, since 2026-01-31T11:59:00.000Z";
+    assert_eq!(told(&story)[..2], ["12:00 completed received: entry 4", paused]);
     assert_eq!(told(&story).len(), 3);
     assert_eq!(commands(&story), ["blobgate inbox resume --event completed"]);
 
@@ -253,7 +254,7 @@ fn tells_of_pauses_and_failing_routes_in_the_way() {
     }];
     let story = facts.story();
     assert!(
-        told(&story).contains(&"12:01 route veo3/completed is down: its service does not answer".to_owned())
+        told(&story).contains(&"12:01 route veo3/completed is down: its service does not answer, since 2026-01-31T12:01:00.000Z".to_owned())
     );
     assert_eq!(commands(&story), ["blobgate inbox retry 4"]);
 }
