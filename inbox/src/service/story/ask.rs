@@ -99,7 +99,7 @@ fn verdict(entry: &StoryEntry, dialect: Dialect, event: &Event, answer: &[u8]) -
         return if is_same_kind { ComparedVerdict::SameEvent } else { ComparedVerdict::Contradicted };
     };
     let stored = read_event(dialect, &payload.body);
-    match stored.map(|stored| confirm::read(dialect, &stored, b"200", answer)) {
+    match stored.map(|stored| confirm::read(dialect, &stored, b"200", answer).outcome) {
         _ if entry.row.event.is_some() && !is_same_kind => ComparedVerdict::Contradicted,
         Some(Outcome::Confirmed) => ComparedVerdict::Confirmed,
         Some(Outcome::Contradicted) => ComparedVerdict::Contradicted,

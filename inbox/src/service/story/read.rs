@@ -238,9 +238,9 @@ impl StoryFacts {
     /// The pauses in the way of a waiting entry.
     pub(super) fn pauses(&self) -> impl Iterator<Item = &DatedPause> {
         let waiting = |pause: &&DatedPause| {
-            self.entries.iter().any(|entry| {
-                entry.row.state == EntryState::Waiting && covers(pause, &entry.row)
-            })
+            self.entries
+                .iter()
+                .any(|entry| entry.row.state == EntryState::Waiting && covers(pause, &entry.row))
         };
         self.all_pauses.iter().filter(waiting)
     }

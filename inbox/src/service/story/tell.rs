@@ -58,7 +58,8 @@ impl StoryFacts {
             push(lines, at, StoryEvent::Paused, None, text);
         }
         for RouteTrouble { route, is_down, outcome, since } in &self.troubles {
-            let is_of = |row: &EntryRow| row.state == EntryState::Waiting && row.route.as_ref() == Some(route);
+            let is_of =
+                |row: &EntryRow| row.state == EntryState::Waiting && row.route.as_ref() == Some(route);
             let at = since.and_then(|since| in_the_way(since, &is_of));
             let what = if *is_down { "is down" } else { "fails" };
             let since = since.map(|since| format!(", since {}", time(since))).unwrap_or_default();
