@@ -135,6 +135,33 @@ pub enum StoryEvent {
     CallDue,
 }
 
+impl StoryEvent {
+    /// All kinds.
+    pub const ALL: [Self; 21] = [
+        Self::Expected,
+        Self::Overdue,
+        Self::Received,
+        Self::Observed,
+        Self::Quarantined,
+        Self::Reconciled,
+        Self::Repeated,
+        Self::JobMismatch,
+        Self::StatusCall,
+        Self::Superseded,
+        Self::Released,
+        Self::Replayed,
+        Self::Attempt,
+        Self::Delivered,
+        Self::Dead,
+        Self::Dropped,
+        Self::Purged,
+        Self::Paused,
+        Self::RouteFails,
+        Self::Due,
+        Self::CallDue,
+    ];
+}
+
 /// A step of a person, or the reason to wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextStep {

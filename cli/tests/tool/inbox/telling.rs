@@ -4,6 +4,8 @@ use super::reconciling::{ProviderStandIn, webhook};
 use super::{ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store, until};
 use crate::running::{blobgate, text};
 use blobgate::contract::Verdict;
+use blobgate_inbox::service::StoryEvent;
+use blobgate_testkit_book::block;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::process::Output;
@@ -75,7 +77,7 @@ async fn tells_of_a_late_quarantined_released_and_delivered_event(place: TestSto
     until("it is overdue", async || inbox.told(&[&id], 0).0["stories"][0]["state"] == "overdue").await;
     let (overdue, shown) = inbox.told(&[&id], 0);
     assert_eq!(kinds(&overdue["stories"][0]), ["expected", "overdue"]);
-    assert!(shown.contains(&format!("grep id={id} ENVOY_LOG\n")), "{shown}");
+    assert!(shown.contains(&format!("grep id={id} envoy.log\n")), "{shown}");
 
     let late = ForwardedDelivery { job: Some("order-17"), ..ForwardedDelivery::quarantined(1) };
     let entry = inbox.stored(&late).await;
@@ -136,7 +138,7 @@ async fn tells_of_an_event_that_never_came(place: TestStore) {
     assert_eq!((&nothing["stories"], &nothing["more"]), (&json!([]), &json!(0)));
     assert!(shown.starts_with(&format!("generation {id} is not in the inbox\n\nnext\n")), "{shown}");
     let commands = commands(&nothing["next"]);
-    assert_eq!(commands[0], format!("grep id={id} ENVOY_LOG"));
+    assert_eq!(commands[0], format!("grep id={id} envoy.log"));
     assert_eq!(commands[1], "blobgate explain --line 'LINE'");
     // There is no status API.
     let (asked, shown) = inbox.told(&[&id, "--ask"], 1);
@@ -411,4 +413,52 @@ async fn refuses_wrong_subjects(place: TestStore) {
     let wrong =
         inbox.client.post(url("")).bearer_auth("secret").json(&json!({"id": 1})).send().await.unwrap();
     assert_eq!(wrong.status(), 400);
+}
+
+/// Runs each line of a block of the book against this inbox.
+fn run_block(name: &str, inbox: &RunningInbox) -> String {
+    let mut printed = String::new();
+    for line in block(name).lines() {
+        let command = line.split(" # ").next().unwrap_or_default().trim_end();
+        let words = command.strip_prefix("blobgate why ").unwrap_or_else(|| panic!("{line}"));
+        let output = inbox.why(&words.split(' ').collect::<Vec<_>>());
+        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+        printed.push_str(&text(&output.stdout));
+    }
+    printed
+}
+
+/// The page `find-a-video` works as it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_the_blocks_of_the_book() {
+    let provider = ProviderStandIn::start().await;
+    let inbox = RunningInbox::with(TestStore::sqlite(), &["--provider", provider.url()]).await;
+    let id = generation(1);
+    for number in 100..116 {
+        inbox.store(&ForwardedDelivery::quarantined(number)).await;
+    }
+    let delivery = ForwardedDelivery { job: Some("order-17"), ..ForwardedDelivery::completed(1) };
+    let entry = inbox.stored_with_request_id(&delivery, "5f1c-order-17").await;
+    assert_eq!(entry, 17, "the entry of the page");
+    inbox.wait_for(entry, "delivered").await;
+    let printed = run_block("why", &inbox);
+    assert_eq!(
+        printed.matches(&format!("{id} of hook veo3, job order-17: delivered\n")).count(),
+        4,
+        "{printed}"
+    );
+    let printed = run_block("why-ask", &inbox);
+    assert!(printed.contains("status API now\n  it has no such generation\n"), "{printed}");
+    let printed: Value = serde_json::from_str(&run_block("why-json", &inbox)).unwrap();
+    assert_eq!(kinds(&printed["stories"][0]), ["received", "delivered"]);
+}
+
+/// The page names each kind of line.
+#[test]
+fn the_page_has_each_kind_of_line() {
+    let page = include_str!("../../../../docs/howto/find-a-video.md");
+    for what in StoryEvent::ALL {
+        let word = serde_json::to_value(what).unwrap();
+        assert!(page.contains(&format!("`{}`", word.as_str().unwrap())), "{what:?}");
+    }
 }

@@ -59,7 +59,7 @@ pub(super) fn nothing_found(request: &StoryRequest, reconciles: bool) -> Vec<Nex
         let mut steps = vec![
             run(
                 "the gate may have refused its webhook. The line of the gate's log has the generation and the reason",
-                format!("grep id={generation} ENVOY_LOG"),
+                format!("grep id={generation} envoy.log"),
             ),
             run("a refused delivery's line says which field to repair", "blobgate explain --line 'LINE'"),
             run(
@@ -68,7 +68,7 @@ pub(super) fn nothing_found(request: &StoryRequest, reconciles: bool) -> Vec<Nex
             ),
         ];
         if reconciles {
-            steps.push(run("see what the provider says", format!("blobgate why {generation} --ask")));
+            steps.push(run("see the state at the provider", format!("blobgate why {generation} --ask")));
         }
         return steps;
     }
@@ -78,7 +78,7 @@ pub(super) fn nothing_found(request: &StoryRequest, reconciles: bool) -> Vec<Nex
         return vec![
             run(
                 "the gate may have refused the request. The line of the gate's log has its id and the reason",
-                format!("grep {} ENVOY_LOG", quoted(request_id)),
+                format!("grep {} envoy.log", quoted(request_id)),
             ),
             run(
                 "a repeat keeps the id of the first delivery, and a deleted body takes the id along. Find the entry by its time",
@@ -126,7 +126,7 @@ fn quarantined(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<NextStep>
         QuarantineReason::EventConflict if facts.reconciles => {
             if let Some(generation) = &row.generation {
                 steps.push(run(
-                    "see which event the provider has",
+                    "compare both with the status API",
                     format!("blobgate why {generation} --ask"),
                 ));
             }
@@ -206,7 +206,7 @@ fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<NextS
         (ExpectationState::Expected, None) if is_due => {
             steps.push(run(
                 "its webhook is overdue. The gate may have refused it: look for the generation in the gate's log",
-                format!("grep id={generation} ENVOY_LOG"),
+                format!("grep id={generation} envoy.log"),
             ));
             steps.push(say(
                 "this inbox fetches no event whose webhook never comes. Start it with `serve --provider`",
@@ -218,7 +218,7 @@ fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<NextS
                 "the provider has no such generation. Compare the id, and the API key, with those of the order",
             ));
             if facts.reconciles {
-                steps.push(run("ask the provider once more", format!("blobgate why {generation} --ask")));
+                steps.push(run("call the status API once more", format!("blobgate why {generation} --ask")));
             }
         }
         _ => {}

@@ -286,7 +286,7 @@ fn an_expectation_without_an_event_has_next_steps() {
     let mut alone = facts(vec![], Some(open()));
     alone.reconciles = false;
     let story = alone.story();
-    assert_eq!(commands(&story), [format!("grep id={ID} ENVOY_LOG")]);
+    assert_eq!(commands(&story), [format!("grep id={ID} envoy.log")]);
     assert!(!told(&story).iter().any(|line| line.ends_with("next status call")));
     // The provider denies it.
     let story = facts(vec![], Some(expectation(ExpectationState::Unknown))).story();
@@ -341,7 +341,7 @@ fn names_the_steps_of_nothing() {
         steps.into_iter().filter_map(|step| step.command).collect::<Vec<_>>()
     };
     let generation = StoryRequest { generation: Some(ID.to_uppercase()), ..StoryRequest::default() };
-    assert_eq!(of(&generation, true)[0], format!("grep id={ID} ENVOY_LOG"));
+    assert_eq!(of(&generation, true)[0], format!("grep id={ID} envoy.log"));
     assert_eq!(of(&generation, true).last(), Some(&format!("blobgate why {ID} --ask")));
     assert!(!of(&generation, false).iter().any(|command| command.contains("--ask")));
     let job = StoryRequest {
@@ -351,7 +351,7 @@ fn names_the_steps_of_nothing() {
     };
     assert_eq!(of(&job, true), ["blobgate inbox ls --since 1d --hook veo3"]);
     let request = StoryRequest { request_id: Some("a.b_c-1".to_owned()), ..StoryRequest::default() };
-    assert_eq!(of(&request, true)[0], "grep a.b_c-1 ENVOY_LOG");
+    assert_eq!(of(&request, true)[0], "grep a.b_c-1 envoy.log");
 }
 
 #[test]
