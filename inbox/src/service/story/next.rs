@@ -1,12 +1,11 @@
 //! The next steps of a person.
 
-use super::read::{RouteTrouble, StoryEntry, StoryFacts};
-use super::tell::pause_subject;
-use super::words::{quoted, span};
+use super::facts::{RouteTrouble, StoryEntry, StoryFacts, covers};
+use super::words::{pause_subject, quoted, span};
 use super::{NextStep, StoryRequest};
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
 use crate::service::time;
-use crate::store::{DatedPause, EntryRow, Expectation, Pause};
+use crate::store::Expectation;
 use blobgate::Reason;
 use std::collections::BTreeMap;
 
@@ -181,12 +180,6 @@ fn waiting(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<NextStep>) {
     }
 }
 
-/// Whether a pause covers the route of an entry.
-pub(super) fn covers(pause: &DatedPause, row: &EntryRow) -> bool {
-    let pause = Pause { hook: pause.hook.clone(), event: pause.event.clone() };
-    row.route.as_deref().is_some_and(|route| pause.holds(route))
-}
-
 /// The steps of an expectation without an accepted event.
 fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<NextStep>) {
     let generation = &expectation.generation;
@@ -258,11 +251,6 @@ fn say(why: impl Into<String>) -> NextStep {
 }
 
 impl StoryFacts {
-    /// The newest delivered entry.
-    fn delivered(&self) -> Option<&StoryEntry> {
-        self.entries.iter().rev().find(|entry| entry.row.state == EntryState::Delivered)
-    }
-
     /// The present state in a few words.
     pub(super) fn state(&self) -> String {
         let mut counts: BTreeMap<&'static str, i64> = BTreeMap::new();

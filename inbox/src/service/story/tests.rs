@@ -1,6 +1,6 @@
 //! Stories of stored facts: their order, words and next steps.
 
-use super::read::{RouteTrouble, StoryEntry, StoryFacts};
+use super::facts::{RouteTrouble, StoryEntry, StoryFacts};
 use super::words::{call_answer, quoted, span};
 use super::{GenerationStory, NextStep, StoryEvent, StoryRequest, next};
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason, Superseded};

@@ -74,3 +74,12 @@ pub(super) fn quoted(word: &str) -> String {
     }
     format!("'{}'", word.replace('\'', "'\\''"))
 }
+
+/// The subject of a pause. An empty hook or event is every one.
+pub(super) fn pause_subject(hook: &str, event: &str) -> String {
+    match (hook, event) {
+        ("", event) => format!("{event} events"),
+        (hook, "") => format!("hook {hook}"),
+        (hook, event) => format!("{hook}/{event}"),
+    }
+}
