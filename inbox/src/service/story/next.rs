@@ -38,7 +38,12 @@ pub(super) fn steps(facts: &StoryFacts) -> Vec<NextStep> {
             EntryState::Quarantined | EntryState::Delivered | EntryState::Superseded => {}
         }
     }
-    if facts.entries.iter().all(|entry| entry.row.lane != Lane::Deliver)
+    let is_here = |entry: &StoryEntry| {
+        let is_over =
+            matches!(entry.row.state, EntryState::Delivered | EntryState::Superseded | EntryState::Dropped);
+        entry.row.lane == Lane::Deliver || !is_over
+    };
+    if !facts.entries.iter().any(is_here)
         && let Some(expectation) = &facts.expectation
     {
         expected(facts, expectation, &mut steps);
@@ -250,6 +255,11 @@ fn say(why: impl Into<String>) -> NextStep {
     NextStep { why: why.into(), command: None }
 }
 
+/// Whether the service has the event, or is going to.
+fn is_on_its_way(state: EntryState) -> bool {
+    matches!(state, EntryState::Waiting | EntryState::InFlight | EntryState::Delivered)
+}
+
 impl StoryFacts {
     /// The present state in a few words.
     pub(super) fn state(&self) -> String {
@@ -269,7 +279,7 @@ impl StoryFacts {
         let mut words: Vec<_> = words.collect();
         if let Some(expectation) = &self.expectation
             && expectation.job.is_some()
-            && self.delivered().is_none()
+            && !self.entries.iter().any(|entry| is_on_its_way(entry.row.state))
             && !self.entries.iter().any(|entry| entry.row.lane == Lane::Deliver)
         {
             let is_overdue = self.overdue_at(expectation).is_some();
