@@ -168,9 +168,28 @@ fn has_piece_of(text: &str, other: &str) -> bool {
     other.as_bytes().windows(PIECE).any(|piece| text.as_bytes().windows(PIECE).any(|part| part == piece))
 }
 
-/// A detail with `#` for each number, because a mutation may reach another limit.
+/// A detail with `#` for each number, because a mutation may reach another limit, and with `KEY` for a documented key where each
+/// has the same form.
 fn form(detail: &str) -> String {
+    const DOCUMENTED: [&str; 11] = [
+        "generation_id",
+        "status",
+        "prompt",
+        "video_url",
+        "created_at",
+        "completed_at",
+        "seed",
+        "error",
+        "error.message",
+        "error.details",
+        "message",
+    ];
     let mut form = String::new();
+    let same = [": is a key twice", ": is a key in other letters", ": is not as documented"];
+    let (field, found) = detail.split_once(':').unwrap();
+    let is_same =
+        same.iter().any(|same| detail[field.len()..].starts_with(same)) && DOCUMENTED.contains(&field);
+    let detail = if is_same { &format!("KEY:{found}") } else { detail };
     for c in detail.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }) {
         if !(c == '#' && form.ends_with('#')) {
             form.push(c);
