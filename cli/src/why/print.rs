@@ -4,7 +4,7 @@ use crate::output::{escape, print_styled};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use blobgate_inbox::service::{
-    ComparedVerdict, GenerationStory, NextStep, StatusNow, StoryAnswer, StoryEvent, StoryLine, StoryRequest,
+    ComparedVerdict, GenerationStory, StatusNow, StoryAnswer, StoryEvent, StoryLine, StoryRequest, StoryStep,
 };
 use std::io;
 use time::OffsetDateTime;
@@ -13,17 +13,17 @@ use time::format_description::well_known::Rfc3339;
 /// Prints the stories, the answer of the status API and the next steps.
 pub(super) fn print(request: &StoryRequest, answer: &StoryAnswer, options: &str) {
     let has_colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
-    print_styled(&Page { has_colour, options, lines: Vec::new() }.page(request, answer).join("\n"));
+    print_styled(&StoryPage { has_colour, options, lines: Vec::new() }.page(request, answer).join("\n"));
 }
 
-struct Page<'a> {
+struct StoryPage<'a> {
     has_colour: bool,
     /// The options of the admin listener, for the commands.
     options: &'a str,
     lines: Vec<String>,
 }
 
-impl Page<'_> {
+impl StoryPage<'_> {
     fn page(mut self, request: &StoryRequest, answer: &StoryAnswer) -> Vec<String> {
         let mut status = answer.status_api.as_ref();
         for story in &answer.stories {
@@ -106,13 +106,13 @@ impl Page<'_> {
         self.lines.push(String::new());
     }
 
-    fn steps(&mut self, steps: &[NextStep]) {
+    fn steps(&mut self, steps: &[StoryStep]) {
         self.lines.push(self.paint(Style::new().bold(), "next"));
         steps.iter().for_each(|step| self.step(step));
         self.lines.push(String::new());
     }
 
-    fn step(&mut self, step: &NextStep) {
+    fn step(&mut self, step: &StoryStep) {
         self.lines.push(format!("  {}", self.paint(Style::new(), &step.why)));
         if let Some(command) = &step.command {
             let is_of_inbox =
