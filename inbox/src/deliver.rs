@@ -171,7 +171,8 @@ impl Deliverer {
             id,
             lease,
             done,
-            is_first: entry.is_first,
+            // Past the lease, another inbox may have recorded it as without a result.
+            is_first: entry.is_first && took < self.pace.lease,
             status: outcome.status(),
             answer: outcome.to_string(),
             duration: micros(took),
