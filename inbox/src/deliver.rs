@@ -146,7 +146,7 @@ impl Deliverer {
         let now = Instant::now();
         let is_own_failure = route.is_own_failure(entry.flight);
         if let Some(change) = route.note(id, entry.flight, &outcome, now) {
-            log::health_changed(&entry.route, change, &outcome);
+            log::health_changed(change, &outcome, id, entry);
         }
         let succeeded_on = (done && route.writes_success(now)).then(|| entry.route.clone());
         self.metrics.attempted(&entry.route, outcome.label(), took);

@@ -105,7 +105,11 @@ fn names_the_difference_of_a_conflict() {
     let row = |first: Arrival, second: Arrival, expected: &str| {
         detail(&mut BatchState::default(), &first, &second, expected);
     };
-    row(completed("a"), completed("b"), "video_url: differs from the stored completion, expected the same URL");
+    row(
+        completed("a"),
+        completed("b"),
+        "video_url: differs from the stored completion, expected the same URL",
+    );
     row(completed("a"), failed("X"), "blobgate-event: is failed after completed, expected completed");
     row(completed("a"), timeout(), "blobgate-event: is timeout after completed, expected completed");
     row(failed("X"), failed("Y"), "error: code differs from the stored failure, expected the same code");
@@ -115,9 +119,11 @@ fn names_the_difference_of_a_conflict() {
     let missing = "blobgate-proofs: is missing, expected a proof, as the stored failure has one";
     row(failed("X"), unauthenticated.clone(), missing);
     row(timeout(), unauthenticated, missing);
-    let other = "blobgate-generation-id: differs from the generation of the token, expected one generation a token";
+    let other =
+        "blobgate-generation-id: differs from the generation of the token, expected one generation a token";
     row(completed("a").with_token("t"), completed("a").of(TWO).with_token("t"), other);
-    let other = "blobgate-token-id: differs from the token of the generation, expected one token a generation";
+    let other =
+        "blobgate-token-id: differs from the token of the generation, expected one token a generation";
     row(completed("a").with_token("t"), completed("a").with_token("u"), other);
 }
 
