@@ -3,6 +3,7 @@
 // A terminal obeys control characters from clients and services. Only `output` prints, and escapes them.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod check;
 mod demo;
 mod end_signals;
 mod env;
@@ -42,6 +43,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
     Demo(Box<demo::Args>),
     Inbox(inbox::Args),
     Mint(mint::Args),
@@ -79,6 +81,7 @@ async fn main() -> ExitCode {
     // reqwest uses the process's provider. Only a second call in one process fails.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
+        Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,
         Command::Mint(args) => mint::run(args),
