@@ -16,6 +16,7 @@ mod pausing;
 mod purging;
 mod reconciling;
 mod reevaluating;
+mod requests;
 mod restoring;
 
 use crate::running::{RunningTool, blobgate, client, text};
@@ -222,6 +223,8 @@ struct ForwardedDelivery {
     job: Option<&'static str>,
     token: Option<&'static str>,
     body: Vec<u8>,
+    /// Other headers.
+    more: Vec<(&'static str, String)>,
 }
 
 /// The generation with this number.
@@ -249,6 +252,7 @@ impl ForwardedDelivery {
             job: None,
             token: None,
             body: body.to_string().into_bytes(),
+            more: Vec::new(),
         }
     }
 
@@ -284,6 +288,7 @@ impl ForwardedDelivery {
             ("content-type", "application/json".to_owned()),
             (header::IDEMPOTENCY_KEY, self.key()),
         ];
+        headers.extend(self.more.iter().cloned());
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         headers
     }
