@@ -1,0 +1,169 @@
+//! The configuration as JSON Schema, for editors. Keys, texts and values are those of the sections; only the rules between
+//! keys are written here. `tests/schema.rs` holds the schema and the loader against each other.
+
+use crate::settings::{Section, SectionKey};
+use serde_json::{Map, Value, json};
+
+/// The schema of a whole configuration, draft 2020-12. It refuses no configuration that the loader accepts.
+pub fn schema() -> Value {
+    let mut sections: Map<String, Value> =
+        super::sections().iter().map(|section| (section.name().to_owned(), object(section))).collect();
+    let mut whole = sections.remove("configuration").unwrap_or_default();
+    whole["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    whole["title"] = "The configuration of Blobgate's gate".into();
+    whole["$defs"] = sections.into();
+    whole
+}
+
+fn object(section: &Section) -> Value {
+    let properties: Map<String, Value> =
+        section.keys.iter().map(|key| (key.key.to_owned(), property(key))).collect();
+    let required: Vec<&str> =
+        section.keys.iter().filter(|key| key.default.is_none()).map(|key| key.key).collect();
+    let mut object = json!({
+        "description": plain(&section.docs),
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+        "allOf": rules(section.name()),
+    });
+    // Draft 4 has no empty lists.
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
+        if !required.is_empty() {
+            fields.insert("required".to_owned(), json!(required));
+        }
+    }
+    object
+}
+
+fn property(key: &SectionKey) -> Value {
+    let mut schema = key.value.schema.clone();
+    let value = plain(&key.value.written);
+    schema["description"] = match &key.default {
+        Some(default) => format!("{} Value: {value}. Default: {}.", plain(&key.docs), plain(default)),
+        None => format!("{} Value: {value}. Required.", plain(&key.docs)),
+    }
+    .into();
+    let written = key.default.as_deref().and_then(|text| text.strip_prefix('`')?.strip_suffix('`'));
+    if let Some(default) = written {
+        schema["default"] = default.parse::<u64>().map_or_else(|_| default.into(), Value::from);
+    }
+    schema
+}
+
+/// Markdown without its links, which lead to pages of the book.
+fn plain(markdown: &str) -> String {
+    let mut text = String::new();
+    let mut rest = markdown;
+    while let Some((before, target)) = rest.split_once("](") {
+        text.push_str(before);
+        // The bracket that this one closes: a link's words can contain others.
+        let mut open = 1_usize;
+        let start = text.char_indices().rev().find(|(_, character)| {
+            open = match character {
+                ']' => open.saturating_add(1),
+                '[' => open.saturating_sub(1),
+                _ => open,
+            };
+            open == 0
+        });
+        if let Some((place, _)) = start {
+            text.remove(place);
+        }
+        rest = target.split_once(')').map_or("", |(_, rest)| rest);
+    }
+    text + rest
+}
+
+/// The rules between the keys of a section, and between sections.
+fn rules(section: &str) -> Value {
+    const TOKEN_AT_END: &str = r"/\{token\}$";
+    let path = |form: Value| json!({"properties": {"path": form}});
+    let takes_token = path(json!({
+        "pattern": TOKEN_AT_END,
+        "patternErrorMessage": "takes no token, and trust or the prompt's check needs one; write /{token} at its end",
+    }));
+    let takes_none = path(json!({
+        "not": {"pattern": TOKEN_AT_END},
+        "errorMessage": "takes a token, and trust names none; write the path without {token}",
+    }));
+    let at_trust = |rule: Value| json!({"required": ["trust"], "properties": {"trust": rule}});
+    let at_hook = |rule: Value| {
+        let hooks = json!({"type": "array", "contains": at_trust(rule)});
+        json!({"required": ["hooks"], "properties": {"hooks": hooks}})
+    };
+    match section {
+        "configuration" => json!([
+            {"if": at_hook(names("token")), "then": {"required": ["token"]}},
+            {"if": at_hook(names("confirmed")), "then": {"required": ["confirm"]}},
+        ]),
+        "hook" => json!([
+            {"if": at_trust(names("token")), "then": takes_token},
+            {"if": at_trust(json!({"anyOf": [{"const": "open"}, confirmed_alone()]})), "then": takes_none},
+            {
+                "if": at_trust(json!({"const": "open"})),
+                "then": {"properties": {"quarantine": {
+                    "not": {"const": "route"},
+                    "errorMessage": "needs authenticated senders, and trust is open; write none",
+                }}},
+            },
+            {
+                "if": {"required": ["checks"], "properties": {"checks": {
+                    "required": ["prompt"], "properties": {"prompt": {"enum": ["enforce", "observe"]}},
+                }}},
+                "then": takes_token,
+            },
+        ]),
+        "trust" => json!([
+            {"anyOf": [{"required": ["any_of"]}, {"required": ["all_of"]}]},
+            {"if": {"required": ["any_of"]}, "then": forbid("all_of", "is beside any_of; write one of them")},
+            {"if": confirmed_alone(), "then": {"required": ["unprotected_budget"]}},
+            {"if": names("token"), "then": forbid("unprotected_budget", "is only for confirmed alone; leave it out")},
+        ]),
+        "key" => json!([
+            {"if": algorithm("EdDSA"), "then": {
+                "required": ["public"], "allOf": [forbid("env", "is for HS256; write public instead")],
+            }},
+            {"if": algorithm("HS256"), "then": {
+                "required": ["env"], "allOf": [forbid("public", "is for EdDSA; write env instead")],
+            }},
+        ]),
+        _ => json!([]),
+    }
+}
+
+/// A trust rule that names a proof.
+fn names(proof: &str) -> Value {
+    let in_list = |list: &str| json!({"required": [list], "properties": {list: {"type": "array", "contains": {"const": proof}}}});
+    json!({"type": "object", "anyOf": [in_list("any_of"), in_list("all_of")]})
+}
+
+/// A trust rule that names only the confirmation.
+fn confirmed_alone() -> Value {
+    json!({"allOf": [names("confirmed"), {"not": names("token")}]})
+}
+
+fn algorithm(name: &str) -> Value {
+    json!({"required": ["alg"], "properties": {"alg": {"const": name}}})
+}
+
+fn forbid(key: &str, why: &str) -> Value {
+    json!({"properties": {key: {"not": {}, "errorMessage": why}}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removes_links_from_markdown() {
+        for (markdown, expected) in [
+            ("`open`, or a [rule](#trust)", "`open`, or a rule"),
+            ("`a`, [`{behind_proxy: [...]}`](#transport) or `any`", "`a`, `{behind_proxy: [...]}` or `any`"),
+            ("a name, `[a-z]{1,32}`, by [A](https://a.example). [B](b.md)", "a name, `[a-z]{1,32}`, by A. B"),
+        ] {
+            assert_eq!(plain(markdown), expected);
+        }
+    }
+}
