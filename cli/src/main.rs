@@ -3,6 +3,7 @@
 // A terminal obeys control characters from clients and services. Only `output` prints, and escapes them.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod completions;
 mod demo;
 mod end_signals;
 mod env;
@@ -20,6 +21,7 @@ mod receiver;
 mod reference;
 mod rfc3339;
 mod sandbox;
+mod schema;
 mod table;
 mod up;
 #[cfg(test)]
@@ -42,11 +44,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Completions(completions::Args),
     Demo(Box<demo::Args>),
     Inbox(inbox::Args),
     Mint(mint::Args),
     Receiver(receiver::Args),
     Sandbox(sandbox::Args),
+    Schema(schema::Args),
     Up(up::Args),
     #[command(hide = true)]
     EndWith(up::end_with::Args),
@@ -79,11 +83,13 @@ async fn main() -> ExitCode {
     // reqwest uses the process's provider. Only a second call in one process fails.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
+        Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Schema(args) => schema::run(&args),
         Command::Up(args) => up::run(args).await,
         Command::EndWith(args) => up::end_with::run(args).map(|never| match never {}),
     };

@@ -21,6 +21,7 @@ fn object(section: &Section) -> Value {
     let required: Vec<&str> =
         section.keys.iter().filter(|key| key.default.is_none()).map(|key| key.key).collect();
     let mut object = json!({
+        "title": section.name(),
         "description": plain(&section.docs),
         "type": "object",
         "properties": properties,
@@ -78,64 +79,62 @@ fn plain(markdown: &str) -> String {
 
 /// The rules between the keys of a section, and between sections.
 fn rules(section: &str) -> Value {
-    const TOKEN_AT_END: &str = r"/\{token\}$";
-    let path = |form: Value| json!({"properties": {"path": form}});
-    let takes_token = path(json!({
-        "pattern": TOKEN_AT_END,
-        "patternErrorMessage": "takes no token, and trust or the prompt's check needs one; write /{token} at its end",
-    }));
-    let takes_none = path(json!({
-        "not": {"pattern": TOKEN_AT_END},
-        "errorMessage": "takes a token, and trust names none; write the path without {token}",
-    }));
-    let at_trust = |rule: Value| json!({"required": ["trust"], "properties": {"trust": rule}});
-    let at_hook = |rule: Value| {
-        let hooks = json!({"type": "array", "contains": at_trust(rule)});
-        json!({"required": ["hooks"], "properties": {"hooks": hooks}})
-    };
     match section {
         "configuration" => json!([
             {"if": at_hook(names("token")), "then": {"required": ["token"]}},
             {"if": at_hook(names("confirmed")), "then": {"required": ["confirm"]}},
         ]),
-        "hook" => json!([
-            {"if": at_trust(names("token")), "then": takes_token},
-            {"if": at_trust(json!({"anyOf": [{"const": "open"}, confirmed_alone()]})), "then": takes_none},
-            {
-                "if": at_trust(json!({"const": "open"})),
-                "then": {"properties": {"quarantine": {
-                    "not": {"const": "route"},
-                    "errorMessage": "needs authenticated senders, and trust is open; write none",
-                }}},
-            },
-            {
-                "if": {"required": ["checks"], "properties": {"checks": {
-                    "required": ["prompt"], "properties": {"prompt": {"enum": ["enforce", "observe"]}},
-                }}},
-                "then": takes_token,
-            },
-        ]),
+        "hook" => hook_rules(),
         "trust" => json!([
             {"anyOf": [{"required": ["any_of"]}, {"required": ["all_of"]}]},
-            {"if": {"required": ["any_of"]}, "then": forbid("all_of", "is beside any_of; write one of them")},
+            {"if": {"required": ["any_of"]}, "then": forbid("all_of")},
             {"if": confirmed_alone(), "then": {"required": ["unprotected_budget"]}},
-            {"if": names("token"), "then": forbid("unprotected_budget", "is only for confirmed alone; leave it out")},
+            {"if": names("token"), "then": forbid("unprotected_budget")},
         ]),
         "key" => json!([
-            {"if": algorithm("EdDSA"), "then": {
-                "required": ["public"], "allOf": [forbid("env", "is for HS256; write public instead")],
-            }},
-            {"if": algorithm("HS256"), "then": {
-                "required": ["env"], "allOf": [forbid("public", "is for EdDSA; write env instead")],
-            }},
+            {"if": algorithm("EdDSA"), "then": {"required": ["public"], "allOf": [forbid("env")]}},
+            {"if": algorithm("HS256"), "then": {"required": ["env"], "allOf": [forbid("public")]}},
         ]),
         _ => json!([]),
     }
 }
 
+fn hook_rules() -> Value {
+    let path = |pattern: &str, advice: &str| json!({"properties": {"path": {"pattern": pattern, "patternErrorMessage": advice}}});
+    let takes_token = path(
+        r"/\{token\}$",
+        "takes no token, and trust or the prompt's check needs one; write /{token} at its end",
+    );
+    let takes_none = path("^[^{]*$", "takes a token, and trust names none; write the path without {token}");
+    let unauthenticated = "needs authenticated senders, and trust is open; write none";
+    let needs_token =
+        json!({"required": ["prompt"], "properties": {"prompt": {"enum": ["enforce", "observe"]}}});
+    json!([
+        {"if": at_trust(names("token")), "then": takes_token},
+        {"if": at_trust(json!({"anyOf": [{"const": "open"}, confirmed_alone()]})), "then": takes_none},
+        {
+            "if": at_trust(json!({"const": "open"})),
+            "then": {"properties": {"quarantine": {"const": "none", "errorMessage": unauthenticated}}},
+        },
+        {"if": {"required": ["checks"], "properties": {"checks": needs_token}}, "then": takes_token},
+    ])
+}
+
+/// A hook with such a trust rule.
+fn at_trust(rule: Value) -> Value {
+    json!({"required": ["trust"], "properties": {"trust": rule}})
+}
+
+/// A configuration with such a trust rule.
+fn at_hook(rule: Value) -> Value {
+    let hooks = json!({"type": "array", "contains": at_trust(rule)});
+    json!({"required": ["hooks"], "properties": {"hooks": hooks}})
+}
+
 /// A trust rule that names a proof.
 fn names(proof: &str) -> Value {
-    let in_list = |list: &str| json!({"required": [list], "properties": {list: {"type": "array", "contains": {"const": proof}}}});
+    let list = json!({"type": "array", "contains": {"const": proof}});
+    let in_list = |key: &str| json!({"required": [key], "properties": {key: list}});
     json!({"type": "object", "anyOf": [in_list("any_of"), in_list("all_of")]})
 }
 
@@ -148,8 +147,8 @@ fn algorithm(name: &str) -> Value {
     json!({"required": ["alg"], "properties": {"alg": {"const": name}}})
 }
 
-fn forbid(key: &str, why: &str) -> Value {
-    json!({"properties": {key: {"not": {}, "errorMessage": why}}})
+fn forbid(key: &str) -> Value {
+    json!({"properties": {key: false}})
 }
 
 #[cfg(test)]

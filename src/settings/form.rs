@@ -47,17 +47,8 @@ impl ValueForm {
     /// The texts of [`Node::duration`](super::Node::duration). `min` is below a second, and `max` has whole seconds.
     pub(crate) fn duration(min: Duration, max: Duration) -> Self {
         let written = format!("`{}s` to `{}s`", min.as_secs_f64(), max.as_secs_f64());
-        let number = r"(?:[0-9]+(?:\.[0-9]{0,9})?|\.[0-9]{1,9})";
-        let mut schema = json!({
-            "type": "string",
-            "pattern": format!("^{number}s$"),
-            "allOf": [{"pattern": up_to(&max.as_secs().to_string())}],
-            "patternErrorMessage": format!("write a time from {} to {}", seconds(min), seconds(max)),
-        });
-        if let Some(below) = below(min) {
-            schema["not"] = json!({ "pattern": below });
-        }
-        Self::new(written, schema)
+        let pattern = up_to(&max.as_secs().to_string());
+        Self::text(format!("a time from {written}"), &pattern).without(&below(min)).written(written)
     }
 
     /// The texts of [`Node::name`](super::Node::name).
@@ -120,11 +111,7 @@ impl ValueForm {
     }
 }
 
-fn seconds(time: Duration) -> String {
-    format!("{}s", time.as_secs_f64())
-}
-
-/// A pattern of times from 0 to `max` seconds, given as its decimal digits. Times are texts, and patterns compare no numbers.
+/// A pattern of times up to `max` seconds, given as its decimal digits. Times are texts, and patterns compare no numbers.
 fn up_to(max: &str) -> String {
     let shorter = max.len().checked_sub(1).filter(|length| *length > 0);
     let shorter = shorter.map(|length| format!("[0-9]{{1,{length}}}"));
@@ -133,19 +120,19 @@ fn up_to(max: &str) -> String {
         rest => format!("{start}[0-9]{{{rest}}}"),
     });
     let whole = shorter.into_iter().chain(smaller).collect::<Vec<_>>().join("|");
-    format!(r"^0*(?:(?:{whole})?(?:\.[0-9]*)?|{max}(?:\.0*)?)s$")
+    format!(r"0*(?:(?:{whole})?(?:\.[0-9]{{0,9}})?|{max}(?:\.0{{0,9}})?)s")
 }
 
-/// A pattern of times below `min`; `None` for 0.
-fn below(min: Duration) -> Option<String> {
+/// A pattern of times below `min`, and of those without a digit.
+fn below(min: Duration) -> String {
     let digits = format!("{:09}", min.subsec_nanos());
     let digits = digits.trim_end_matches('0');
-    let zeros = digits.find(|digit| digit != '0')?;
+    let Some(zeros) = digits.find(|digit| digit != '0') else { return r"^\.?s$".to_owned() };
     let smaller = smaller_starts(digits).map(|(start, _)| format!("{start}[0-9]*"));
     // The start of `min` itself, as 0.0 is of 0.05.
     let starts = (zeros..digits.len()).filter_map(|end| digits.get(..end).map(str::to_owned));
     let fraction = starts.chain(smaller).collect::<Vec<_>>().join("|");
-    Some(format!(r"^0*(?:\.(?:0*|{fraction}))?s$"))
+    format!(r"^0*(?:\.(?:0*|{fraction}))?s$")
 }
 
 /// The starts of smaller numbers with as many digits, and the number of digits behind each.

@@ -7,6 +7,7 @@
     clippy::expect_used
 )]
 
+mod completions;
 mod demo;
 mod inbox;
 mod mint;
@@ -14,6 +15,7 @@ mod output;
 mod receiver;
 mod running;
 mod sandbox;
+mod schema;
 mod signals;
 mod up;
 mod usage;
