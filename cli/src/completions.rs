@@ -22,10 +22,8 @@ Where to put it:
   fish: blobgate completions fish > ~/.config/fish/completions/blobgate.fish";
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let whole = Cli::command();
-    let name = whole.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut without_hidden(&whole), &name, &mut script);
+    clap_complete::generate(args.shell, &mut without_hidden(&Cli::command()), "blobgate", &mut script);
     output::print_bytes(&script);
     Ok(ExitCode::SUCCESS)
 }
@@ -33,8 +31,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Without the commands that are not for a person. clap_complete offers these too.
 fn without_hidden(whole: &Command) -> Command {
     let visible = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
-    Command::new(whole.get_name().to_owned())
-        .version(whole.get_version().unwrap_or_default().to_owned())
+    Command::new("blobgate")
+        .version(env!("CARGO_PKG_VERSION"))
         .disable_help_subcommand(true)
         .subcommands(visible)
 }

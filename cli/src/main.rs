@@ -3,6 +3,7 @@
 // A terminal obeys control characters from clients and services. Only `output` prints, and escapes them.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod check;
 mod completions;
 mod demo;
 mod end_signals;
@@ -26,6 +27,7 @@ mod table;
 mod up;
 #[cfg(test)]
 mod usage;
+mod why;
 
 use crate::log::Format;
 use anstream::{AutoStream, ColorChoice};
@@ -44,6 +46,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
     Completions(completions::Args),
     Demo(Box<demo::Args>),
     Inbox(inbox::Args),
@@ -52,6 +55,7 @@ enum Command {
     Sandbox(sandbox::Args),
     Schema(schema::Args),
     Up(up::Args),
+    Why(why::Args),
     #[command(hide = true)]
     EndWith(up::end_with::Args),
 }
@@ -61,6 +65,7 @@ Start here, in a clone of the repository:
   make run                 # starts a gate, an inbox, three services and a sandbox
   make demo                # in a second terminal: sends deliveries to the gate
   blobgate inbox ls        # lists the stored events
+  blobgate why GENERATION  # tells where its event is, and why
 
 Before production:
   blobgate mint --help     # explains callback tokens and their keys
@@ -83,6 +88,7 @@ async fn main() -> ExitCode {
     // reqwest uses the process's provider. Only a second call in one process fails.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
+        Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,
@@ -91,6 +97,7 @@ async fn main() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Schema(args) => schema::run(&args),
         Command::Up(args) => up::run(args).await,
+        Command::Why(args) => why::run(args).await,
         Command::EndWith(args) => up::end_with::run(args).map(|never| match never {}),
     };
     output::end(ended)

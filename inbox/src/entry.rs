@@ -3,6 +3,7 @@
 use blobgate::Reason;
 use blobgate::event::Kind;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Defines an enum with its texts. The texts are in the store and in JSON, so they must not change.
@@ -130,6 +131,20 @@ pub(crate) enum QuarantineReason {
     Other(String),
 }
 
+/// The reason of a quarantine, with its detail: the violated field and the expectation, without a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QuarantineCause {
+    pub(crate) reason: QuarantineReason,
+    pub(crate) detail: Option<Cow<'static, str>>,
+}
+
+impl QuarantineCause {
+    /// A reason of the inbox itself.
+    pub(crate) const fn own(reason: QuarantineReason, detail: &'static str) -> Self {
+        Self { reason, detail: Some(Cow::Borrowed(detail)) }
+    }
+}
+
 impl QuarantineReason {
     /// The reasons of the inbox itself.
     pub(crate) const OWN: [Self; 3] = [Self::TokenReused, Self::TokenConflict, Self::EventConflict];
@@ -157,6 +172,35 @@ impl QuarantineReason {
             Self::EventConflict => Some("event-conflict"),
             Self::Other(_) => None,
         }
+    }
+
+    /// The violation, for an operator. Empty for an unknown reason.
+    pub(crate) fn meaning(&self) -> String {
+        let own = match self {
+            Self::Gate(reason) => return reason.meaning(),
+            Self::TokenReused => "The token came with another generation before.",
+            Self::TokenConflict => {
+                "The generation came with another token before, or is announced with another job."
+            }
+            Self::EventConflict => "The generation has another event already.",
+            Self::Other(_) => "",
+        };
+        own.to_owned()
+    }
+
+    /// What an operator does about it. Empty for an unknown reason.
+    pub(crate) fn remedy(&self) -> String {
+        let own = match self {
+            Self::Gate(reason) => return reason.remedy(),
+            Self::TokenReused | Self::TokenConflict => {
+                "Announce generations with their job: the entries of the announced job are then released."
+            }
+            Self::EventConflict => {
+                "Compare both events with the status API. Release the right one, and drop the other."
+            }
+            Self::Other(_) => "",
+        };
+        own.to_owned()
     }
 
     pub(crate) fn parse(text: &str) -> Self {

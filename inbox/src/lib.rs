@@ -42,6 +42,7 @@ mod reevaluate;
 mod reference;
 mod refusals;
 mod release;
+mod request_ids;
 mod retention;
 mod serve;
 pub mod service;
@@ -53,6 +54,7 @@ mod wake;
 mod watch;
 
 pub use key::{InvalidKey, WebhookKeys};
+pub use listen::{MAX_HEAD, MAX_HEADERS};
 pub use notify::{
     InvalidNotificationUrl, NotificationError, NotificationPace, NotificationUrl, Notifications,
 };

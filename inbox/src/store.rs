@@ -28,13 +28,13 @@ pub(crate) use change::{CandidateGroup, Change, ChangeRefusal, ChangeResult, Ret
 pub(crate) use claim::{AttemptClass, ClaimRequest, ClaimedBatch, Pick};
 pub use error::{CopyError, IntegrityError, OpenError, SettingsError, SourceError, StoreError};
 pub(crate) use expect::{Announcement, AnnouncementOutcome, CallBudget, NextCall, StatusAnswer, StatusCall};
-pub(crate) use filter::{Filter, Restriction};
+pub(crate) use filter::{Filter, Restriction, SearchKey};
 pub use place::{DatabaseUrlError, Place, PlaceError};
-pub(crate) use read::{Cursor, FollowPage};
+pub(crate) use read::{Cursor, FollowPage, MAX_FOUND};
 #[cfg(test)]
 pub(crate) use row::RouteUsage;
 pub(crate) use row::{
-    ClaimedEntry, CommittedBatch, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
+    AttemptRow, ClaimedEntry, CommittedBatch, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
     FinishedAttempt, Pause, QuarantinedEntry, StoredHead, StoredPayload, Usage,
 };
 pub(crate) use sqlite::FileWatch;
@@ -139,6 +139,8 @@ pub(crate) trait ExpectationStore: Send + Sync {
     async fn forget_reevaluation(&self, id: i64) -> Result<()>;
     /// Takes the next due call, and counts it.
     async fn next_call(&self, budget: CallBudget) -> Result<NextCall>;
+    /// Counts a call that a person requests. Returns false where the calls of this minute are used up.
+    async fn take_call(&self, budget: CallBudget) -> Result<bool>;
     /// Writes the answer to a call. `about` has the quarantined entries that it leaves in quarantine.
     async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()>;
     /// Makes the calls of all expectations older than `after` due. Returns their number.
@@ -171,6 +173,16 @@ pub(crate) trait ReadStore: Send + Sync {
     /// One entry, and its payload unless that is purged.
     async fn show(&self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>>;
     async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>>;
+    /// The recorded attempts of an entry, in order: the first 3 and the last 17.
+    async fn attempts(&self, id: i64) -> Result<Vec<AttemptRow>>;
+    /// The entries with this key, the newest first, up to [`read::MAX_FOUND`].
+    async fn find(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>>;
+    /// The entries with these ids, the oldest first.
+    async fn entries(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryRow>>;
+    /// The quarantined entries whose release made one of these entries, or repeated it.
+    async fn released_into(&self, ids: &BTreeSet<i64>) -> Result<Vec<i64>>;
+    /// The expectations with this key, the newest first, up to [`read::MAX_FOUND`].
+    async fn expectations_of(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<Expectation>>;
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>>;
     /// The sums of each group of entries, with the number delivered since.
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>>;
@@ -213,6 +225,8 @@ pub(crate) const MAX_DELAY: i64 = 2 * 30 * 60 * 1_000_000;
 pub(crate) const GIVE_UP_AFTER: i64 = 72 * 3_600 * 1_000_000;
 /// An entry is dead after at least this many attempts.
 const MIN_ATTEMPTS: i64 = 10;
+/// The answer of an attempt that a process did not end: it was killed, or lost its store. The next process finds the lease.
+const NO_RESULT: &str = "no result: the inbox ended, or lost its store, before the answer";
 /// The width of a sum of delivered entries: ten minutes. The migration has the same number.
 const SUM_SPAN: i64 = 600 * 1_000_000;
 

@@ -7,8 +7,10 @@
     clippy::expect_used
 )]
 
+mod check;
 mod completions;
 mod demo;
+mod hostile;
 mod inbox;
 mod mint;
 mod output;

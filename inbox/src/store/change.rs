@@ -149,7 +149,7 @@ FROM entry WHERE id IN ({ids}) ORDER BY id";
 
 const REPLAY: &str = "
 UPDATE entry SET state = 'waiting', redelivery = redelivery + 1, behind = true, attempts = 0, tried = 0, due_at = $1,
-    retired = false, ended_at = NULL, lease_until = NULL,
+    retired = false, ended_at = NULL, lease_until = NULL, redelivered_at = $1,
     route = CASE WHEN lane = 'quarantine' THEN hook || '/' || event ELSE route END,
     override = CASE WHEN lane = 'quarantine' THEN reason ELSE override END
 WHERE id IN ({ids}) RETURNING id, route";
@@ -167,12 +167,14 @@ const DISCARD: &str =
 
 /// A purge of dead and quarantined entries drops them: no payload is left for a decision.
 const PURGE: &str = "
-UPDATE entry SET size = 0, answer = NULL, client = NULL,
+UPDATE entry SET size = 0, answer = NULL, client = NULL, request_id = NULL, traceparent = NULL,
     ended_at = CASE WHEN state IN ('dead', 'quarantined') THEN $1 ELSE ended_at END,
     state = CASE WHEN state IN ('dead', 'quarantined') THEN 'dropped' ELSE state END
 WHERE id IN ({ids}) RETURNING id, route";
 
 const PURGE_PAYLOADS: &str = "DELETE FROM payload WHERE entry_id IN ({ids})";
+
+const PURGE_ATTEMPTS: &str = "DELETE FROM attempt WHERE entry_id IN ({ids})";
 
 const PAUSE: &str =
     "INSERT INTO pause (hook, event, since) VALUES ($1, $2, $3) ON CONFLICT (hook, event) DO NOTHING";
@@ -211,7 +213,9 @@ macro_rules! changing {
             }
 
             async fn purge(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error> {
-                query(with(PURGE_PAYLOADS, ids)).persistent(false).execute(&mut *self).await?;
+                for statement in [PURGE_PAYLOADS, PURGE_ATTEMPTS] {
+                    query(with(statement, ids)).persistent(false).execute(&mut *self).await?;
+                }
                 query_as(with(PURGE, ids)).bind(now).persistent(false).fetch_all(self).await
             }
 

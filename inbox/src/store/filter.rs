@@ -15,6 +15,7 @@ pub(crate) struct Filter {
     /// A UUID in canonical form.
     pub(crate) generation: Option<String>,
     pub(crate) job: Option<String>,
+    pub(crate) request_id: Option<String>,
     /// The earliest time of receipt, in microseconds since 1970.
     pub(crate) since: Option<i64>,
 }
@@ -38,6 +39,25 @@ impl Restriction {
             Self::Reevaluable => "state = 'quarantined' AND size > 0",
             #[cfg(test)]
             Self::All => "true",
+        }
+    }
+}
+
+/// The value that a search looks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SearchKey {
+    /// A UUID in canonical form.
+    Generation(String),
+    /// Among the newest [`super::read::MAX_SEARCHED`] entries.
+    Job(String),
+    /// Among the newest [`super::read::MAX_SEARCHED`] entries.
+    RequestId(String),
+}
+
+impl SearchKey {
+    pub(super) fn value(&self) -> &str {
+        match self {
+            Self::Generation(value) | Self::Job(value) | Self::RequestId(value) => value,
         }
     }
 }

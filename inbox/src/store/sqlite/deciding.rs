@@ -135,8 +135,8 @@ impl ArrivalStatements for SqliteTransaction<'_> {
 
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
         const INSERT: &str = "
-            INSERT INTO entry (id, lane, state, hook, generation, event, reason, client, token_id, job, authenticated, digest, size, route,
-                supersedes, seen, received_at, seen_at, due_at) ";
+            INSERT INTO entry (id, lane, state, hook, generation, event, reason, detail, client, token_id, job, request_id,
+                traceparent, authenticated, digest, size, route, supersedes, seen, received_at, seen_at, due_at) ";
         const INSERT_PAYLOAD: &str = "INSERT INTO payload (entry_id, path, headers, body) ";
         let now = self.sqlite.clock.now();
         let is_cached = entries.len() <= MAX_CACHED_ROWS;
@@ -149,10 +149,13 @@ impl ArrivalStatements for SqliteTransaction<'_> {
                 .push_bind(&arrival.hook)
                 .push_bind(&arrival.generation)
                 .push_bind(arrival.event().map(|event| event.name()))
-                .push_bind(entry.reason.as_ref().map(|reason| reason.as_str()))
+                .push_bind(entry.cause.as_ref().map(|cause| cause.reason.as_str()))
+                .push_bind(entry.cause.as_ref().and_then(|cause| cause.detail.as_deref()))
                 .push_bind(arrival.client.map(|client| client.to_string()))
                 .push_bind(arrival.token.as_ref().map(|token| &token.id))
                 .push_bind(&arrival.job)
+                .push_bind(&arrival.ids.request_id)
+                .push_bind(&arrival.ids.traceparent)
                 .push_bind(arrival.authenticated)
                 .push_bind(arrival.digest.as_slice())
                 .push_bind(arrival.size())
@@ -185,13 +188,19 @@ impl ArrivalStatements for SqliteTransaction<'_> {
         query(REPEAT).bind(json(&repeats)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
     }
 
-    async fn retire(&mut self, ids: &[i64]) -> Result<(), Error> {
+    async fn retire(&mut self, entries: &BTreeMap<i64, i64>) -> Result<(), Error> {
         const RETIRE: &str = "
             UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state END,
-                ended_at = CASE state WHEN 'waiting' THEN ?2 ELSE ended_at END, retired = true
-            WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('waiting', 'in_flight')";
+                ended_at = CASE state WHEN 'waiting' THEN ?2 ELSE ended_at END, retired = true, superseded_by = k.other
+            FROM (SELECT value ->> 0 AS id, value ->> 1 AS other FROM json_each(?1)) AS k
+            WHERE entry.id = k.id AND state IN ('waiting', 'in_flight')";
         let now = self.sqlite.clock.now();
-        query(RETIRE).bind(json(ids)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
+        query(RETIRE)
+            .bind(json(&entries.iter().collect::<Vec<_>>())?)
+            .bind(now)
+            .execute(&mut *self.connection)
+            .await
+            .map(|_| ())
     }
 
     async fn save(&mut self, state: &BatchState) -> Result<(), Error> {
@@ -246,10 +255,9 @@ impl ArrivalStatements for SqliteTransaction<'_> {
         Ok(locked.is_some())
     }
 
-    async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error> {
-        const END_QUARANTINED: &str =
-            "UPDATE entry SET state = 'superseded', ended_at = ?2, answer = ?3 WHERE id = ?1";
-        let end = query(END_QUARANTINED).bind(id).bind(self.sqlite.clock.now()).bind(why);
+    async fn end_quarantined(&mut self, id: i64, by: Option<i64>, why: &str) -> Result<(), Error> {
+        const END_QUARANTINED: &str = "UPDATE entry SET state = 'superseded', ended_at = ?2, answer = ?3, superseded_by = ?4 WHERE id = ?1";
+        let end = query(END_QUARANTINED).bind(id).bind(self.sqlite.clock.now()).bind(why).bind(by);
         end.execute(&mut *self.connection).await.map(|_| ())
     }
 
