@@ -1,5 +1,8 @@
 //! The table of reasons why a delivery is not accepted.
 
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::join_lines;
+
 /// A stage of the gate. They run in this order, and the first violation is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
@@ -50,7 +53,7 @@ impl Stage {
 }
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $stage:ident $name:ident $code:literal $status:literal $sentence:literal)*) => {
+    ($($(#[doc = $doc:literal])+ $stage:ident $name:ident $code:literal $status:literal $sentence:literal)*) => {
         /// Why a delivery is not accepted: a row of the table in this file.
         ///
         /// ```
@@ -61,7 +64,7 @@ macro_rules! reasons {
         /// assert_eq!(Reason::SourceDenied.stage().name(), "source");
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        pub enum Reason { $($(#[doc = $doc])+ $name,)* }
 
         impl Reason {
             /// Every reason, in the order of the table.
@@ -97,8 +100,33 @@ macro_rules! reasons {
             pub const fn sentence(self) -> &'static str {
                 match self { $(Reason::$name => $sentence,)* }
             }
+
+            /// The lines of its documentation.
+            #[cfg(not(target_family = "wasm"))]
+            const fn docs(self) -> &'static [&'static str] {
+                match self { $(Reason::$name => &[$($doc),+],)* }
+            }
         }
     };
+}
+
+/// For the tool. The module has none of these texts.
+#[cfg(not(target_family = "wasm"))]
+impl Reason {
+    /// What it means, in Markdown.
+    pub fn meaning(self) -> String {
+        self.paragraph(0)
+    }
+
+    /// What an operator does, in Markdown. Its links are relative to the book's reference.
+    pub fn remedy(self) -> String {
+        self.paragraph(1)
+    }
+
+    fn paragraph(self, number: usize) -> String {
+        let paragraphs = self.docs().split(|line| line.trim().is_empty());
+        paragraphs.filter(|lines| !lines.is_empty()).nth(number).map(join_lines).unwrap_or_default()
+    }
 }
 
 reasons! {
@@ -220,6 +248,16 @@ mod tests {
         assert_eq!(codes.len(), Reason::ALL.len());
         for code in codes {
             assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{code}");
+        }
+    }
+
+    #[test]
+    fn has_a_meaning_and_a_remedy_for_each() {
+        assert_eq!(Reason::SourceDenied.meaning(), "The client's address is not in the allowlist.");
+        assert!(Reason::UnsupportedEncoding.remedy().starts_with("Look for a proxy"));
+        for reason in Reason::ALL {
+            let texts = [reason.meaning(), reason.remedy(), reason.paragraph(2)];
+            assert_eq!(texts.each_ref().map(String::is_empty), [false, false, true], "{reason:?}");
         }
     }
 
