@@ -1,5 +1,6 @@
 //! Finds the gate's configuration in an envoy.yaml.
 
+use crate::check::yaml::{self, YamlError, YamlNode, YamlReader};
 use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
 use std::path::Path;
@@ -24,18 +25,10 @@ pub(crate) fn gate_configuration(file: &Path) -> Result<Value> {
     }
 }
 
-/// Parses an envoy.yaml. The parser's default limit of 250,000 nodes is smaller than an allowlist that Envoy loads. The limits
-/// still bound a file whose aliases multiply.
-pub(crate) fn parse_yaml(text: &str) -> Result<Value, String> {
-    const MAX_NODES: usize = 5_000_000;
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_nodes: MAX_NODES,
-            max_events: 2 * MAX_NODES,
-            max_recorded_anchor_events: 2 * MAX_NODES,
-        },
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.without_snippet().to_string())
+/// Parses an envoy.yaml. Envoy reads only the first document.
+pub(crate) fn parse_yaml(text: &str) -> Result<Value, YamlError> {
+    let documents = yaml::parse_yaml(text, YamlReader::Envoy)?;
+    Ok(documents.first().map_or(Value::Null, YamlNode::to_json))
 }
 
 fn collect(value: &Value, found: &mut Vec<Value>) {

@@ -3,6 +3,7 @@
 // A terminal obeys control characters from clients and services. Only `output` prints, and escapes them.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod check;
 mod demo;
 mod end_signals;
 mod env;

@@ -10,6 +10,7 @@ mod ports;
 mod ready;
 mod signals;
 
+use crate::check::yaml::YamlError;
 use crate::option::parse_address;
 use crate::output::{self, StdoutError, eprint_line, print_line, print_lines};
 use addresses::Addresses;
@@ -75,7 +76,7 @@ enum Error {
     #[error("cannot read {file}: {why}. {remedy}")]
     Unreadable { file: &'static str, why: io::Error, remedy: &'static str },
     #[error("cannot read ./envoy.yaml as YAML: {0}. Correct it")]
-    NotYaml(String),
+    NotYaml(YamlError),
     #[error("./envoy.yaml has no {0} with an IP address and a port. Add it, as in the repository's file")]
     NoAddress(String),
     #[error(

@@ -1,0 +1,164 @@
+//! A YAML or JSON file as a tree in which each node has its place. Envoy, JSON and Kubernetes read scalars differently.
+
+mod build;
+mod scalar;
+
+use serde_json::{Map, Number, Value};
+
+/// A node. An alias is the node of its anchor, with the place of the anchor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct YamlNode {
+    /// From 1.
+    pub(crate) line: usize,
+    /// From 1, in characters.
+    pub(crate) column: usize,
+    pub(crate) value: YamlValue,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum YamlValue {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(String),
+    List(Vec<YamlNode>),
+    /// In the order of the file. A repeated key is there each time, and its last value counts.
+    Map(Vec<(YamlKey, YamlNode)>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct YamlKey {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) text: String,
+}
+
+/// Who reads the file. Each resolves plain scalars by its own rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum YamlReader {
+    /// Envoy's yaml-cpp: `off` is false and `0600` is 384. A fraction, or an integer outside 32 bits, is a text. There are no
+    /// merge keys, and `!ignore` removes a key.
+    Envoy,
+    Json,
+    /// The YAML 1.1 of Go, with merge keys.
+    Kubernetes,
+}
+
+/// Why a file is no tree.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {why}")]
+pub(crate) struct YamlError {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) why: String,
+}
+
+/// Parses every document of a file. JSON is YAML, so this also reads JSON.
+pub(crate) fn parse_yaml(text: &str, reader: YamlReader) -> Result<Vec<YamlNode>, YamlError> {
+    build::documents(text, reader)
+}
+
+impl YamlNode {
+    /// The value of a key. Of a repeated key, the last one counts, as for Envoy.
+    pub(crate) fn get(&self, key: &str) -> Option<&YamlNode> {
+        self.map().iter().rev().find(|(name, _)| name.text == key).map(|(_, node)| node)
+    }
+
+    /// The key itself, with its place.
+    pub(crate) fn key(&self, key: &str) -> Option<&YamlKey> {
+        self.map().iter().rev().find(|(name, _)| name.text == key).map(|(name, _)| name)
+    }
+
+    /// The value of a key in a key, and so on.
+    pub(crate) fn at(&self, keys: &[&str]) -> Option<&YamlNode> {
+        keys.iter().try_fold(self, |node, key| node.get(key))
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.value {
+            YamlValue::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn number(&self) -> Option<f64> {
+        match self.value {
+            YamlValue::Number(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn bool(&self) -> Option<bool> {
+        match self.value {
+            YamlValue::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The items; none unless the node is a list.
+    pub(crate) fn list(&self) -> &[YamlNode] {
+        match &self.value {
+            YamlValue::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The pairs; none unless the node is an object.
+    pub(crate) fn map(&self) -> &[(YamlKey, YamlNode)] {
+        match &self.value {
+            YamlValue::Map(pairs) => pairs,
+            _ => &[],
+        }
+    }
+
+    /// The value as Envoy makes it a `google.protobuf.Struct`.
+    pub(crate) fn to_json(&self) -> Value {
+        match &self.value {
+            YamlValue::Null => Value::Null,
+            YamlValue::Bool(value) => Value::Bool(*value),
+            YamlValue::Number(number) => json_number(*number),
+            YamlValue::Text(text) => Value::String(text.clone()),
+            YamlValue::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            YamlValue::Map(pairs) => Value::Object(
+                pairs.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect::<Map<_, _>>(),
+            ),
+        }
+    }
+
+    /// Calls `visit` for each node with its path, such as `static_resources.listeners[0].name`, from the top down.
+    pub(crate) fn walk<'n>(&'n self, path: &str, visit: &mut impl FnMut(&str, &'n YamlNode)) {
+        visit(path, self);
+        match &self.value {
+            YamlValue::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    item.walk(&format!("{path}[{index}]"), visit);
+                }
+            }
+            YamlValue::Map(pairs) => {
+                for (key, node) in pairs {
+                    node.walk(&join(path, &key.text), visit);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The path of a key in an object.
+pub(crate) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// A whole number without `.0`, as Envoy's JSON of a Struct has it.
+fn json_number(number: f64) -> Value {
+    /// Every integer up to 2^53 is a double.
+    const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
+    if number.fract() == 0.0 && number.abs() <= MAX_WHOLE {
+        #[expect(clippy::cast_possible_truncation, reason = "whole, and within 53 bits")]
+        return Value::from(number as i64);
+    }
+    Number::from_f64(number).map_or(Value::Null, Value::Number)
+}
+
+#[cfg(test)]
+mod tests;
