@@ -10,6 +10,8 @@
 )]
 
 mod corpus;
+#[path = "corpus/explained.rs"]
+mod explained;
 #[path = "corpus/laws.rs"]
 mod laws;
 #[path = "corpus/proof_laws.rs"]

@@ -7,22 +7,54 @@ use std::path::Path;
 
 /// The gate's configuration in an envoy.yaml, as a Struct or as JSON text in any filter.
 pub(crate) fn gate_configuration(file: &Path) -> Result<Value> {
+    let mut found = gate_configurations(file)?;
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        _ => bail!(
+            "{} has several configurations of the gate. Name a file with one with --config",
+            file.display()
+        ),
+    }
+}
+
+/// Each configuration of the gate in a file, at least one: an envoy.yaml, Kubernetes manifests, or the bare configuration.
+pub(crate) fn gate_configurations(file: &Path) -> Result<Vec<Value>> {
     let name = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|why| anyhow!("cannot read {name}: {why}. Name an envoy.yaml with --config"))?;
-    let yaml = parse_yaml(&text).map_err(|why| {
+    let documents = parse_documents(&text).map_err(|why| {
         anyhow!("cannot read {name} as YAML: {why}. Correct it, or name another with --config")
     })?;
-    let mut found = Vec::new();
-    collect(&yaml, &mut found);
-    found.dedup();
-    match &mut found[..] {
-        [] => {
-            bail!("{name} has no configuration of the gate, an object with hooks. Name another with --config")
+    let mut found: Vec<Value> = Vec::new();
+    for document in &documents {
+        if document.get("hooks").is_some() && document.get("version").is_some() {
+            found.push(document.clone());
         }
-        [one] => Ok(one.take()),
-        _ => bail!("{name} has several configurations of the gate. Name a file with one with --config"),
+        collect(document, &mut found);
     }
+    // An alias puts one configuration at several listeners.
+    let mut distinct: Vec<Value> = Vec::new();
+    for configuration in found {
+        if !distinct.contains(&configuration) {
+            distinct.push(configuration);
+        }
+    }
+    if distinct.is_empty() {
+        bail!("{name} has no configuration of the gate, an object with hooks. Name another with --config");
+    }
+    Ok(distinct)
+}
+
+/// Every document of a file, as its reader resolves it: Envoy, or Kubernetes for manifests.
+fn parse_documents(text: &str) -> Result<Vec<Value>, YamlError> {
+    let documents = yaml::parse_yaml(text, YamlReader::Envoy)?;
+    let is_manifest = |node: &YamlNode| node.get("apiVersion").is_some() && node.get("kind").is_some();
+    let documents = if documents.iter().any(is_manifest) {
+        yaml::parse_yaml(text, YamlReader::Kubernetes)?
+    } else {
+        documents
+    };
+    Ok(documents.iter().map(YamlNode::to_json).collect())
 }
 
 /// Parses an envoy.yaml. Envoy reads only the first document.
@@ -51,6 +83,28 @@ fn collect(value: &Value, found: &mut Vec<Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn names(text: &str, expected: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file.yaml");
+        std::fs::write(&file, text).unwrap();
+        let found = gate_configurations(&file).unwrap();
+        let names: Vec<_> = found.iter().map(|found| found["hooks"][0]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{text}");
+    }
+
+    #[test]
+    fn finds_configurations_in_every_kind_of_file() {
+        const BARE: &str = "{version: 1, hooks: [{name: a}]}";
+        names(BARE, &["a"]);
+        let filter = |name: &str| format!("configuration: {{value: {}}}", BARE.replace("name: a", &format!("name: {name}")));
+        names(&format!("filters:\n- &f {{{}}}\n- *f\n- {{{}}}\n", filter("a"), filter("b")), &["a", "b"]);
+        let text = r#"{configuration: {value: '{"version": 1, "hooks": [{"name": "text"}]}'}}"#;
+        names(text, &["text"]);
+        let manifest = |name: &str| format!("apiVersion: v1\nkind: EnvoyFilter\nspec: {{{}}}\n", filter(name));
+        names(&format!("{}---\n{}", manifest("a"), manifest("b")), &["a", "b"]);
+    }
     use blobgate::Config;
     use std::fmt::Write;
 

@@ -8,6 +8,7 @@ mod demo;
 mod end_signals;
 mod env;
 mod envoy_yaml;
+mod explain;
 mod inbox;
 mod log;
 mod mint;
@@ -15,6 +16,7 @@ mod net_error;
 mod new_file;
 mod option;
 mod output;
+mod paint;
 mod progress;
 mod receiver;
 #[cfg(test)]
@@ -44,6 +46,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(Box<demo::Args>),
+    Explain(Box<explain::Args>),
     Inbox(inbox::Args),
     Mint(mint::Args),
     Receiver(receiver::Args),
@@ -58,6 +61,9 @@ Start here, in a clone of the repository:
   make run                 # starts a gate, an inbox, three services and a sandbox
   make demo                # in a second terminal: sends deliveries to the gate
   blobgate inbox ls        # lists the stored events
+
+When a delivery is refused:
+  blobgate explain --help  # explains a reason, a log line or a request
 
 Before production:
   blobgate mint --help     # explains callback tokens and their keys
@@ -81,6 +87,7 @@ async fn main() -> ExitCode {
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
         Command::Demo(args) => demo::run(*args).await,
+        Command::Explain(args) => explain::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// The address of a running inbox.
 #[derive(clap::Args)]
-pub(super) struct AdminArgs {
+pub(crate) struct AdminArgs {
     /// The inbox's admin listener: a URL, or HOST:PORT with http on this machine and https elsewhere
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085", value_parser = parse_admin_url)]
     admin: Url,
@@ -29,7 +29,7 @@ pub(super) struct AdminArgs {
 }
 
 /// A running inbox.
-pub(super) struct InboxClient {
+pub(crate) struct InboxClient {
     client: Client,
     base: Url,
     token: Option<String>,
@@ -63,7 +63,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl AdminArgs {
-    pub(super) fn connect(self) -> Result<InboxClient> {
+    pub(crate) fn connect(self) -> Result<InboxClient> {
         let token = self.admin_token_env.as_deref().map(read_token).transpose()?;
         // A redirect would send the token to another address.
         let mut client = Client::builder().no_proxy().redirect(Policy::none());
@@ -81,7 +81,7 @@ impl InboxClient {
         self.get("/entries", &request.pairs()).await
     }
 
-    pub(super) async fn show(&self, id: i64) -> Result<EntryDetail> {
+    pub(crate) async fn show(&self, id: i64) -> Result<EntryDetail> {
         self.get(&format!("/entries/{id}"), &[]).await
     }
 

@@ -8,6 +8,7 @@
 )]
 
 mod demo;
+mod explain;
 mod inbox;
 mod mint;
 mod output;

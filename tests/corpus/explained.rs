@@ -1,0 +1,150 @@
+//! The explanation of every case is the gate's decision on it.
+
+use super::{config, forwarded, gate, host, recording, response, send};
+use crate::corpus::{Case, CaseOutcome, Corpus, GateSetup};
+use blobgate::confirm::Outcome;
+use blobgate::contract::header;
+use blobgate::exchange::{Exchange, Flow};
+use blobgate::explain::{ExplainedAnswer, ExplainedEnding, ExplainedRequest, Explanation, HeaderList, explain};
+use blobgate::head::Hop;
+use blobgate::trace::StageVerdict;
+use blobgate::{Config, Reason};
+use recording::Recording;
+use std::collections::BTreeSet;
+
+/// The request of a case.
+fn request(case: &Case) -> ExplainedRequest {
+    let host = host(case);
+    ExplainedRequest {
+        method: case.method.clone(),
+        path: case.path.clone().into_bytes(),
+        headers: host.request.into_iter().filter(|(name, _)| !name.starts_with(':')).collect(),
+        body: case.body.clone(),
+        hop: if host.is_tls { Hop::Tls } else { Hop::Plaintext },
+        source: host.source,
+        peer: host.peer,
+        now: host.now,
+    }
+}
+
+/// Runs a case on the gate up to its end, and returns the outcome of its confirmation.
+fn run(config: &Config, case: &Case) -> (Recording, Flow, Option<Outcome>) {
+    let (mut host, mut exchange) = (host(case), Exchange::new(gate(config)));
+    let mut flow = send(&mut exchange, &mut host, case);
+    let Some(said) = &case.provider else { return (host, flow, None) };
+    flow = match exchange.on_provider_response(&mut host, response(&said.status.to_string(), &said.body)) {
+        Flow::Continue => Flow::Continue,
+        Flow::Pause => flow,
+    };
+    let failed = host.access_log.get("blobgate_confirm");
+    let named = |name: &String| *Outcome::ALL.iter().find(|outcome| outcome.name() == name).unwrap();
+    let outcome = failed.map_or(Outcome::Confirmed, named);
+    (host, flow, Some(outcome))
+}
+
+/// The outcome of a case as its explanation tells it.
+fn outcome(explanation: &Explanation) -> CaseOutcome {
+    match &explanation.ending {
+        ExplainedEnding::Refused { answer, request } => CaseOutcome::Refused {
+            reason: value(&answer.headers, header::REASON).unwrap(),
+            id: value(request, header::GENERATION_ID),
+        },
+        ExplainedEnding::Forwarded { request, stored, .. } => CaseOutcome::Forwarded {
+            headers: forwarded(&Recording { request: request.clone(), ..Recording::default() }),
+            answer: value(&stored.headers, header::REASON),
+        },
+        ExplainedEnding::NeedsConfirmation(call) => panic!("undecided: {call:?}"),
+    }
+}
+
+fn value(list: &HeaderList, name: &str) -> Option<String> {
+    let found = list.iter().find(|(other, _)| other == name);
+    found.map(|(_, value)| String::from_utf8(value.clone()).unwrap())
+}
+
+fn sorted(list: &HeaderList) -> HeaderList {
+    let mut list: HeaderList = list.iter().filter(|(name, _)| name != ":authority").cloned().collect();
+    list.sort();
+    list
+}
+
+#[test]
+fn explains_every_case_as_the_gate_decides_it() {
+    let corpus = Corpus::load();
+    let config = config(&corpus);
+    let mut stages = BTreeSet::new();
+    let mut compared = 0;
+    for case in corpus.cases.iter().filter(|case| case.gate == GateSetup::Shipped) {
+        let name = &case.name;
+        let (gate, flow, confirmed) = run(&config, case);
+        let request = request(case);
+        if confirmed.is_some() {
+            let ExplainedEnding::NeedsConfirmation(call) = explain(&config, &request, None).ending else {
+                panic!("{name}: decided without the status API")
+            };
+            let called = &gate.calls[0];
+            let sent = |name: &str| called.headers.iter().find(|(other, _)| other == name).unwrap().1.clone();
+            assert_eq!((call.cluster, call.authority, call.path), (called.cluster.clone(), sent(":authority"), sent(":path")));
+        }
+        let explanation = explain(&config, &request, confirmed);
+
+        // The table's outcome, and every part of the gate's own.
+        match (outcome(&explanation), &case.expected) {
+            (CaseOutcome::Forwarded { headers, .. }, CaseOutcome::Forwarded { headers: expected, .. }) => {
+                assert_eq!(headers, *expected, "{name}");
+            }
+            (outcome, expected) => assert_eq!(outcome, *expected, "{name}"),
+        }
+        assert_eq!(explanation.log, gate.log, "{name}");
+        let access_log: HeaderList =
+            explanation.access_log.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes())).collect();
+        let expected: HeaderList =
+            gate.access_log.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes())).collect();
+        assert_eq!(sorted(&access_log), expected, "{name}");
+        match (&explanation.ending, &gate.responded) {
+            (ExplainedEnding::Refused { answer, request }, Some(response)) => {
+                let expected = ExplainedAnswer {
+                    status: response.status,
+                    headers: response.headers.clone(),
+                    body: Some(response.body.clone()),
+                };
+                assert_eq!(*answer, expected, "{name}");
+                assert_eq!(sorted(request), sorted(&gate.request), "{name}");
+            }
+            (ExplainedEnding::Forwarded { request, stored, failed }, None) => {
+                assert_eq!(flow, Flow::Continue, "{name}");
+                assert_eq!(sorted(request), sorted(&gate.request), "{name}");
+                let observes = value(request, header::VERDICT).as_deref() == Some("observed");
+                let reason = (!observes).then(|| Reason::UpstreamError.code().to_owned());
+                let answers = [stored, failed].map(|answer| (answer.status, value(&answer.headers, header::REASON)));
+                assert_eq!(answers, [(200, None), (503, reason)], "{name}");
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+        traces_the_reason(&explanation, name);
+        stages.extend(explanation.stages.iter().map(|report| report.stage.name()));
+        compared += 1;
+    }
+    assert!(compared > 500, "{compared}");
+    assert!(stages.len() >= 10, "{stages:?}");
+}
+
+/// A stage reports the reason of the end, and an accepted delivery breaks no rule of a stage that ends it.
+#[track_caller]
+fn traces_the_reason(explanation: &Explanation, name: &str) {
+    let violations: Vec<_> =
+        explanation.stages.iter().filter_map(|report| report.verdict.violation()).collect();
+    let reason = match &explanation.ending {
+        ExplainedEnding::Refused { answer, .. } => value(&answer.headers, header::REASON),
+        ExplainedEnding::Forwarded { request, .. } => value(request, header::REASON),
+        ExplainedEnding::NeedsConfirmation(_) => None,
+    };
+    let Some(reason) = reason else {
+        return;
+    };
+    let found = violations.iter().find(|violation| violation.reason.code() == reason);
+    let found = found.unwrap_or_else(|| panic!("{name}: no stage reports {reason}: {:#?}", explanation.stages));
+    let logged = explanation.access_log.iter().find(|(key, _)| key == "blobgate_detail");
+    assert_eq!(logged.map(|(_, detail)| detail.clone()), found.text(), "{name}");
+    assert!(!explanation.stages.iter().any(|report| report.verdict == StageVerdict::Skipped("")), "{name}");
+}
