@@ -1,8 +1,5 @@
 //! The table of reasons why a delivery is not accepted.
 
-#[cfg(not(target_family = "wasm"))]
-use crate::settings::join_lines;
-
 /// A stage of the gate. They run in this order, and the first violation is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
@@ -53,7 +50,7 @@ impl Stage {
 }
 
 macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $stage:ident $name:ident $code:literal $status:literal $sentence:literal)*) => {
+    ($($(#[doc = $doc:literal])* $stage:ident $name:ident $code:literal $status:literal $sentence:literal)*) => {
         /// Why a delivery is not accepted: a row of the table in this file.
         ///
         /// ```
@@ -64,7 +61,7 @@ macro_rules! reasons {
         /// assert_eq!(Reason::SourceDenied.stage().name(), "source");
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason { $($(#[doc = $doc])+ $name,)* }
+        pub enum Reason { $($(#[doc = $doc])* $name,)* }
 
         impl Reason {
             /// Every reason, in the order of the table.
@@ -101,32 +98,13 @@ macro_rules! reasons {
                 match self { $(Reason::$name => $sentence,)* }
             }
 
-            /// The lines of its documentation.
+            /// The doc comment of its row.
             #[cfg(not(target_family = "wasm"))]
-            const fn docs(self) -> &'static [&'static str] {
-                match self { $(Reason::$name => &[$($doc),+],)* }
+            const fn docs(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($doc, "\n"),*),)* }
             }
         }
     };
-}
-
-/// For the tool. The module has none of these texts.
-#[cfg(not(target_family = "wasm"))]
-impl Reason {
-    /// What it means, in Markdown.
-    pub fn meaning(self) -> String {
-        self.paragraph(0)
-    }
-
-    /// What an operator does, in Markdown. Its links are relative to the book's reference.
-    pub fn remedy(self) -> String {
-        self.paragraph(1)
-    }
-
-    fn paragraph(self, number: usize) -> String {
-        let paragraphs = self.docs().split(|line| line.trim().is_empty());
-        paragraphs.filter(|lines| !lines.is_empty()).nth(number).map(join_lines).unwrap_or_default()
-    }
 }
 
 reasons! {
@@ -237,6 +215,47 @@ reasons! {
     Forward NotJudged "not-judged" 503 "No gate judged this delivery."
 }
 
+#[cfg(not(target_family = "wasm"))]
+impl Reason {
+    /// The violation, for an operator.
+    ///
+    /// ```
+    /// use blobgate::Reason;
+    ///
+    /// assert_eq!(Reason::MethodNotAllowed.meaning(), "The method is not POST.");
+    /// assert_eq!(Reason::MethodNotAllowed.remedy(), "Ignore it: the provider always sends POST.");
+    /// ```
+    pub fn meaning(self) -> String {
+        plain(self.docs().split("\n\n").next().unwrap_or_default())
+    }
+
+    /// What an operator does about it.
+    pub fn remedy(self) -> String {
+        let mut paragraphs = self.docs().split("\n\n");
+        paragraphs.next();
+        paragraphs.map(plain).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A paragraph of Markdown on one line. The page of a link stands behind its text.
+#[cfg(not(target_family = "wasm"))]
+fn plain(paragraph: &str) -> String {
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (mut text, mut rest) = (String::new(), line.as_str());
+    while let Some((before, link)) = rest.split_once('[') {
+        let Some((name, (target, after))) =
+            link.split_once("](").and_then(|(name, target)| Some((name, target.split_once(')')?)))
+        else {
+            break;
+        };
+        // The links are relative to the reference.
+        let page = target.strip_prefix("../").map_or_else(|| format!("reference/{target}"), str::to_owned);
+        text.extend([before, name, " (docs/", &page, ")"]);
+        rest = after;
+    }
+    text + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,17 +271,20 @@ mod tests {
     }
 
     #[test]
-    fn has_a_meaning_and_a_remedy_for_each() {
-        assert_eq!(Reason::SourceDenied.meaning(), "The client's address is not in the allowlist.");
-        assert!(Reason::UnsupportedEncoding.remedy().starts_with("Look for a proxy"));
-        for reason in Reason::ALL {
-            let texts = [reason.meaning(), reason.remedy(), reason.paragraph(2)];
-            assert_eq!(texts.each_ref().map(String::is_empty), [false, false, true], "{reason:?}");
-        }
-    }
-
-    #[test]
     fn lists_reasons_in_the_order_of_stages() {
         assert!(Reason::ALL.is_sorted_by_key(|reason| reason.stage()));
+    }
+    #[test]
+    fn each_reason_has_a_remedy_in_plain_text() {
+        for reason in Reason::ALL {
+            for text in [reason.meaning(), reason.remedy()] {
+                assert!(text.ends_with('.') && !text.contains("](") && !text.contains('\n'), "{text}");
+            }
+        }
+        let expected = "If the provider called, add its address to `source`. Behind a load balancer see its page \
+                        (docs/howto/load-balancers.md).";
+        assert_eq!(Reason::SourceDenied.remedy(), expected);
+        let remedy = Reason::HttpsRequired.remedy();
+        assert!(remedy.ends_with("set `transport` (docs/reference/configuration.md#transport)."), "{remedy}");
     }
 }

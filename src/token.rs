@@ -9,9 +9,10 @@ pub(crate) use keys::TokenKeys;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use keys::{key_section, section};
 
-use crate::Reason;
 use crate::contract::token::{digest, is_digest, is_kid, is_reference, is_token_id};
 use crate::json::{self, Value};
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::Arc;
@@ -34,8 +35,8 @@ pub enum Token {
     Invalid(InvalidToken),
     /// The token is authentic, but out of time or for another hook or environment.
     OutOfScope {
-        /// [`Reason::TokenAudience`] or [`Reason::TokenExpired`].
-        reason: Reason,
+        /// Of [`Reason::TokenAudience`] or [`Reason::TokenExpired`].
+        violation: Violation,
         /// The token's claims.
         claims: Box<Claims>,
     },
@@ -100,7 +101,7 @@ pub fn check(expected: Option<&TokenRequirement>, token: Option<&[u8]>, now: u64
         Err(invalid) => Token::Invalid(invalid),
         Ok(verified) => match verified.check_scope(expected, now) {
             Ok(()) => Token::Good(verified.claims.into()),
-            Err(reason) => Token::OutOfScope { reason, claims: verified.claims.into() },
+            Err(violation) => Token::OutOfScope { violation, claims: verified.claims.into() },
         },
     }
 }
@@ -109,15 +110,20 @@ pub fn check(expected: Option<&TokenRequirement>, token: Option<&[u8]>, now: u64
 ///
 /// # Errors
 /// [`Reason::TokenMismatch`], also if the payload has no prompt.
-pub fn check_prompt(token: &Token, prompt: Option<&str>) -> Result<(), Reason> {
-    let bound = token.claims().and_then(|claims| claims.prompt_hash.as_ref());
-    match bound {
-        Some(hash) if prompt.is_none_or(|prompt| digest(prompt.as_bytes()) != *hash) => {
-            Err(Reason::TokenMismatch)
-        }
-        _ => Ok(()),
-    }
+pub fn check_prompt(token: &Token, prompt: Option<&str>) -> Result<(), Violation> {
+    let Some(hash) = token.claims().and_then(|claims| claims.prompt_hash.as_ref()) else {
+        return Ok(());
+    };
+    let found = match prompt {
+        Some(prompt) if digest(prompt.as_bytes()) == *hash => return Ok(()),
+        Some(_) => "is another text",
+        None => "is no text",
+    };
+    Err(Detail::new("prompt", found, "the prompt of the token's claim ph").of(Reason::TokenMismatch))
 }
+
+/// The field of a detail about the token.
+const FIELD: &str = "token";
 
 impl Token {
     /// The label `outcome` of a good token.
@@ -141,21 +147,26 @@ impl Token {
     }
 
     /// The violation, for a trust rule that needs a token.
-    pub fn rejection(&self) -> Option<Reason> {
+    pub fn rejection(&self) -> Option<Violation> {
         match self {
-            Token::Absent => Some(Reason::TokenMissing),
-            Token::Invalid(_) => Some(Reason::TokenInvalid),
-            Token::OutOfScope { reason, .. } => Some(*reason),
+            Token::Absent => Some(Self::MISSING),
+            Token::Invalid(invalid) => Some(invalid.error.violation()),
+            Token::OutOfScope { violation, .. } => Some(*violation),
             Token::Good(_) => None,
         }
     }
+
+    const MISSING: Violation =
+        Detail::new(FIELD, "is missing", "a callback token after the hook's path").of(Reason::TokenMissing);
 
     /// The label `outcome` of `blobgate_token_total`.
     pub const fn outcome(&self) -> &'static str {
         match self {
             Token::Absent => "absent",
             Token::Invalid(invalid) => invalid.error.name(),
-            Token::OutOfScope { reason: Reason::TokenAudience, .. } => "audience",
+            Token::OutOfScope { violation: Violation { reason: Reason::TokenAudience, .. }, .. } => {
+                "audience"
+            }
             Token::OutOfScope { .. } => "expired",
             Token::Good(_) => Self::GOOD,
         }
@@ -172,6 +183,21 @@ impl TokenError {
     #[cfg(test)]
     pub(crate) const ALL: [Self; 7] =
         [Self::TooLong, Self::Form, Self::Header, Self::Kid, Self::Algorithm, Self::Signature, Self::Claims];
+
+    const fn violation(self) -> Violation {
+        let (found, expected) = match self {
+            TokenError::TooLong => ("is over the limit", "at most # bytes"),
+            TokenError::Form => ("is not three parts of base64url", "a compact JWT"),
+            TokenError::Header => ("has an invalid header", "a JSON object with typ JWT and without crit"),
+            TokenError::Kid => ("has an unknown kid", "the kid of a configured key"),
+            TokenError::Algorithm => ("has another alg than its key", "the alg of the key"),
+            TokenError::Signature => ("has an invalid signature", "a signature by its key"),
+            TokenError::Claims => {
+                ("has an invalid or missing claim", "valid claims, and at least aud and exp")
+            }
+        };
+        Detail::new(FIELD, found, expected).with_number(MAX_BYTES).of(Reason::TokenInvalid)
+    }
 
     /// The label `outcome` of `blobgate_token_total`.
     pub(crate) const fn name(self) -> &'static str {
@@ -197,13 +223,17 @@ struct VerifiedToken {
 
 impl VerifiedToken {
     #[expect(clippy::as_conversions, reason = "a time in seconds is exact in a double")]
-    fn check_scope(&self, expected: &TokenRequirement, now: u64) -> Result<(), Reason> {
+    fn check_scope(&self, expected: &TokenRequirement, now: u64) -> Result<(), Violation> {
         let (now, leeway) = (now as f64, expected.keys.leeway.as_secs_f64());
         if !self.audiences.contains(&expected.audience) {
-            return Err(Reason::TokenAudience);
+            let detail = Detail::new(FIELD, "has another aud", "the environment, a slash and the hook");
+            return Err(detail.of(Reason::TokenAudience));
         }
-        if now >= self.expires + leeway || now + leeway < self.not_before {
-            return Err(Reason::TokenExpired);
+        if now >= self.expires + leeway {
+            return Err(Detail::new(FIELD, "has expired", "an exp in the future").of(Reason::TokenExpired));
+        }
+        if now + leeway < self.not_before {
+            return Err(Detail::new(FIELD, "is not valid yet", "an nbf in the past").of(Reason::TokenExpired));
         }
         Ok(())
     }

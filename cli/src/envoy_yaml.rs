@@ -98,11 +98,14 @@ mod tests {
     fn finds_configurations_in_every_kind_of_file() {
         const BARE: &str = "{version: 1, hooks: [{name: a}]}";
         names(BARE, &["a"]);
-        let filter = |name: &str| format!("configuration: {{value: {}}}", BARE.replace("name: a", &format!("name: {name}")));
+        let filter = |name: &str| {
+            format!("configuration: {{value: {}}}", BARE.replace("name: a", &format!("name: {name}")))
+        };
         names(&format!("filters:\n- &f {{{}}}\n- *f\n- {{{}}}\n", filter("a"), filter("b")), &["a", "b"]);
         let text = r#"{configuration: {value: '{"version": 1, "hooks": [{"name": "text"}]}'}}"#;
         names(text, &["text"]);
-        let manifest = |name: &str| format!("apiVersion: v1\nkind: EnvoyFilter\nspec: {{{}}}\n", filter(name));
+        let manifest =
+            |name: &str| format!("apiVersion: v1\nkind: EnvoyFilter\nspec: {{{}}}\n", filter(name));
         names(&format!("{}---\n{}", manifest("a"), manifest("b")), &["a", "b"]);
     }
     use blobgate::Config;

@@ -22,7 +22,9 @@ use clap::builder::PossibleValuesParser;
 use config::{ExplainConfig, WantedHook};
 use mask::Mask;
 use reason::ReasonText;
-use report::{ConfirmationCall, EndingReport, ExplainReport, OutcomeReport, RequestReport, StageRow, Subject};
+use report::{
+    ConfirmationCall, EndingReport, ExplainReport, OutcomeReport, RequestReport, StageRow, Subject,
+};
 use request::{BuiltRequest, RequestArgs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -89,9 +91,12 @@ fn outcomes() -> PossibleValuesParser {
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let Args { reason, line, config, entry, confirm, json, request, admin } = args;
-    let outcome = confirm.and_then(|name| Outcome::ALL.iter().copied().find(|outcome| outcome.name() == name));
+    let outcome =
+        confirm.and_then(|name| Outcome::ALL.iter().copied().find(|outcome| outcome.name() == name));
     if (reason.is_some() || line.is_some() || entry.is_some()) && request.is_given() {
-        bail!(UsageError("a request has --config alone. Leave out its options, or REASON, --line and --entry".to_owned()));
+        bail!(UsageError(
+            "a request has --config alone. Leave out its options, or REASON, --line and --entry".to_owned()
+        ));
     }
     match (reason, line, config, entry) {
         (Some(code), ..) => reason::print_reason(&code, json).map(|()| ExitCode::SUCCESS),
@@ -99,7 +104,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         (None, None, Some(file), Some(id)) => entry::explain(id, admin, &file, outcome).await?.print(json),
         (None, None, Some(file), None) => explain_request(request, &file, outcome)?.print(json),
         (None, None, None, _) => bail!(UsageError(
-            "nothing to explain. Pass a REASON, a log line with --line, or --config with a request".to_owned()
+            "nothing to explain. Pass a REASON, a log line with --line, or --config with a request"
+                .to_owned()
         )),
     }
 }

@@ -5,7 +5,9 @@ use crate::corpus::{Case, CaseOutcome, Corpus, GateSetup};
 use blobgate::confirm::Outcome;
 use blobgate::contract::header;
 use blobgate::exchange::{Exchange, Flow};
-use blobgate::explain::{ExplainedAnswer, ExplainedEnding, ExplainedRequest, Explanation, HeaderList, explain};
+use blobgate::explain::{
+    ExplainedAnswer, ExplainedEnding, ExplainedRequest, Explanation, HeaderList, explain,
+};
 use blobgate::head::Hop;
 use blobgate::trace::StageVerdict;
 use blobgate::{Config, Reason};
@@ -84,7 +86,10 @@ fn explains_every_case_as_the_gate_decides_it() {
             };
             let called = &gate.calls[0];
             let sent = |name: &str| called.headers.iter().find(|(other, _)| other == name).unwrap().1.clone();
-            assert_eq!((call.cluster, call.authority, call.path), (called.cluster.clone(), sent(":authority"), sent(":path")));
+            assert_eq!(
+                (call.cluster, call.authority, call.path),
+                (called.cluster.clone(), sent(":authority"), sent(":path"))
+            );
         }
         let explanation = explain(&config, &request, confirmed);
 
@@ -96,8 +101,11 @@ fn explains_every_case_as_the_gate_decides_it() {
             (outcome, expected) => assert_eq!(outcome, *expected, "{name}"),
         }
         assert_eq!(explanation.log, gate.log, "{name}");
-        let access_log: HeaderList =
-            explanation.access_log.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes())).collect();
+        let access_log: HeaderList = explanation
+            .access_log
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone().into_bytes()))
+            .collect();
         let expected: HeaderList =
             gate.access_log.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes())).collect();
         assert_eq!(sorted(&access_log), expected, "{name}");
@@ -116,7 +124,8 @@ fn explains_every_case_as_the_gate_decides_it() {
                 assert_eq!(sorted(request), sorted(&gate.request), "{name}");
                 let observes = value(request, header::VERDICT).as_deref() == Some("observed");
                 let reason = (!observes).then(|| Reason::UpstreamError.code().to_owned());
-                let answers = [stored, failed].map(|answer| (answer.status, value(&answer.headers, header::REASON)));
+                let answers =
+                    [stored, failed].map(|answer| (answer.status, value(&answer.headers, header::REASON)));
                 assert_eq!(answers, [(200, None), (503, reason)], "{name}");
             }
             other => panic!("{name}: {other:?}"),
@@ -143,7 +152,8 @@ fn traces_the_reason(explanation: &Explanation, name: &str) {
         return;
     };
     let found = violations.iter().find(|violation| violation.reason.code() == reason);
-    let found = found.unwrap_or_else(|| panic!("{name}: no stage reports {reason}: {:#?}", explanation.stages));
+    let found =
+        found.unwrap_or_else(|| panic!("{name}: no stage reports {reason}: {:#?}", explanation.stages));
     let logged = explanation.access_log.iter().find(|(key, _)| key == "blobgate_detail");
     assert_eq!(logged.map(|(_, detail)| detail.clone()), found.text(), "{name}");
     assert!(!explanation.stages.iter().any(|report| report.verdict == StageVerdict::Skipped("")), "{name}");

@@ -104,7 +104,12 @@ impl ExplainConfig {
     }
 
     /// The path of a request to a hook, with a token that this command makes.
-    pub(super) fn path(&self, name: Option<&str>, token: Option<MadeToken>, now: OffsetDateTime) -> Result<String> {
+    pub(super) fn path(
+        &self,
+        name: Option<&str>,
+        token: Option<MadeToken>,
+        now: OffsetDateTime,
+    ) -> Result<String> {
         let hook = match (name, &self.config.hooks[..]) {
             (Some(name), _) => self.hook(name),
             (None, [only]) => Some(only),

@@ -60,7 +60,10 @@ pub(super) async fn explain(
                 None => {
                     let outcomes = OutcomeReport::OUTCOMES.map(|outcome| OutcomeReport {
                         outcome: outcome.name(),
-                        ending: EndingReport::of_entry(concluded(&request, outcome, &mut Trace::default()), path),
+                        ending: EndingReport::of_entry(
+                            concluded(&request, outcome, &mut Trace::default()),
+                            path,
+                        ),
                     });
                     report.outcomes = outcomes.into();
                 }
@@ -71,7 +74,11 @@ pub(super) async fn explain(
     Ok(report)
 }
 
-fn concluded(request: &ConfirmationRequest, outcome: Outcome, trace: &mut Trace) -> Result<Delivery, Refusal> {
+fn concluded(
+    request: &ConfirmationRequest,
+    outcome: Outcome,
+    trace: &mut Trace,
+) -> Result<Delivery, Refusal> {
     conclude(request.clone(), outcome, trace)
 }
 

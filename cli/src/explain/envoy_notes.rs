@@ -28,7 +28,10 @@ pub(super) fn of(request: &ExplainedRequest) -> Vec<String> {
     note(!is_method, "answers 400 to a method that is not in HTTP's registry");
     let (encodings, lengths) = (values("transfer-encoding"), values("content-length"));
     note(encodings.iter().any(|value| *value != b"chunked"), "answers 501 to this transfer-encoding");
-    note(!encodings.is_empty() && !lengths.is_empty(), "answers 400 to both transfer-encoding and content-length");
+    note(
+        !encodings.is_empty() && !lengths.is_empty(),
+        "answers 400 to both transfer-encoding and content-length",
+    );
     let is_number = |value: &&[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     note(lengths.len() > 1 || !lengths.iter().all(is_number), "answers 400 to this content-length");
     let underscore = request.headers.iter().any(|(name, _)| name.contains('_'));
@@ -37,7 +40,10 @@ pub(super) fn of(request: &ExplainedRequest) -> Vec<String> {
     let path = request.path.split(|byte| *byte == b'?').next().unwrap_or_default();
     let refused = request.path.iter().any(|byte| *byte == b'#' || !byte.is_ascii_graphic());
     note(refused, "answers 400 to this path");
-    note(is_normalised(path), "normalises this path first, and this command does not. Pass the normalised path");
+    note(
+        is_normalised(path),
+        "normalises this path first, and this command does not. Pass the normalised path",
+    );
     notes
 }
 
@@ -59,7 +65,10 @@ mod tests {
         let request = ExplainedRequest {
             method: method.to_owned(),
             path: path.as_bytes().to_vec(),
-            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+                .collect(),
             body: None,
             hop: Hop::Tls,
             source: None,
@@ -81,10 +90,20 @@ mod tests {
         row("/a/../b", "POST", &[], &["normalises"]);
         row("/a%2Fb", "POST", &[], &["normalises"]);
         row("/a#b", "POST", &[], &["answers 400 to this path"]);
-        row("/a", "POST", &[("content-length", "2"), ("content-length", "2")], &["answers 400 to this content-length"]);
+        row(
+            "/a",
+            "POST",
+            &[("content-length", "2"), ("content-length", "2")],
+            &["answers 400 to this content-length"],
+        );
         row("/a", "POST", &[("content-length", "-1")], &["answers 400 to this content-length"]);
         row("/a", "POST", &[("transfer-encoding", "gzip")], &["answers 501"]);
-        row("/a", "POST", &[("transfer-encoding", "chunked"), ("content-length", "2")], &["answers 400 to both"]);
+        row(
+            "/a",
+            "POST",
+            &[("transfer-encoding", "chunked"), ("content-length", "2")],
+            &["answers 400 to both"],
+        );
         row("/a", "POST", &[("x_y", "1")], &["drops"]);
         row("/a", "POST", &[("x", &"y".repeat(40_000))], &["431"]);
         row("/a", "POST", &[("x", "y"); 101], &["431"]);

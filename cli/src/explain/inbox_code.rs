@@ -34,7 +34,11 @@ pub(super) const CODES: &[InboxCode] = &[
         "The `Host` header is a name, as a page in a browser sends it.",
         "Use an address in Envoy's cluster, or set a signing key.",
     ),
-    row("body", "The body did not end in time, or cannot be read.", "Look at the network between gate and inbox."),
+    row(
+        "body",
+        "The body did not end in time, or cannot be read.",
+        "Look at the network between gate and inbox.",
+    ),
     row(
         "signature",
         "There is no valid signature of the gate, or it is for another event.",
@@ -68,12 +72,12 @@ pub(super) const CODES: &[InboxCode] = &[
     row(
         "store-replaced",
         "The store's files were removed or replaced.",
-        "Follow [When a store's files change](../operate/store-files.md).",
+        "Follow the log line, and when a store's files change (docs/operate/store-files.md).",
     ),
     row(
         "store-damaged",
         "The store is damaged. It could lose events that it acknowledges.",
-        "Stop the inbox, [restore a copy](../howto/backup.md), and start it.",
+        "Stop the inbox, restore a copy (docs/howto/backup.md), and start it.",
     ),
     row(
         "store-denied",

@@ -169,7 +169,9 @@ mod tests {
 
     #[test]
     fn reads_no_line_of_another_program() {
-        for text in ["", "reason=source-denied", "{", "{}", r#"{"reason":"x"}"#, "blobgate: cannot load", "[]"] {
+        for text in
+            ["", "reason=source-denied", "{", "{}", r#"{"reason":"x"}"#, "blobgate: cannot load", "[]"]
+        {
             assert_eq!(LoggedLine::parse(text), None, "{text}");
         }
         // A client's text in a JSON line is no line of the gate.

@@ -20,7 +20,8 @@ pub(super) struct Mask {
 const TOKEN: &str = "{token}";
 const HIDDEN: &str = "(hidden)";
 /// Parts of names of headers that have secrets.
-const SECRET: [&str; 9] = ["auth", "cookie", "token", "secret", "passw", "api-key", "apikey", "session", "signature"];
+const SECRET: [&str; 9] =
+    ["auth", "cookie", "token", "secret", "passw", "api-key", "apikey", "session", "signature"];
 
 impl Mask {
     pub(super) fn new(token: Option<String>) -> Self {
@@ -43,7 +44,9 @@ impl Mask {
     /// The headers without pseudo-headers.
     pub(super) fn headers(&self, headers: &HeaderList) -> Vec<ShownHeader> {
         let plain = headers.iter().filter(|(name, _)| !name.starts_with(':'));
-        plain.map(|(name, value)| ShownHeader { name: name.clone(), value: self.value(name, value) }).collect()
+        plain
+            .map(|(name, value)| ShownHeader { name: name.clone(), value: self.value(name, value) })
+            .collect()
     }
 
     fn value(&self, name: &str, value: &[u8]) -> String {

@@ -56,8 +56,7 @@ impl ReasonText {
             return Some(Self::of(reason));
         }
         let row = CODES.iter().find(|row| row.code == code)?;
-        let text = |text| plain(text);
-        let (meaning, remedy) = (text(row.meaning), text(row.remedy));
+        let (meaning, remedy) = (row.meaning.to_owned(), row.remedy.to_owned());
         Some(Self { code: code.to_owned(), stage: None, status: None, meaning, remedy })
     }
 
@@ -66,8 +65,8 @@ impl ReasonText {
             code: reason.code().to_owned(),
             stage: Some(reason.stage().name()),
             status: Some(reason.status()),
-            meaning: plain(&reason.meaning()),
-            remedy: plain(&reason.remedy()),
+            meaning: reason.meaning(),
+            remedy: reason.remedy(),
         }
     }
 
@@ -127,7 +126,9 @@ pub(super) fn print_lines(text: &str, json: bool) -> Result<()> {
 fn read_stdin() -> Result<String> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        bail!(UsageError("standard input is a terminal. Pass the line itself, or pipe a log to --line -".to_owned()));
+        bail!(UsageError(
+            "standard input is a terminal. Pass the line itself, or pipe a log to --line -".to_owned()
+        ));
     }
     let mut bytes = Vec::new();
     stdin.lock().take(MAX_INPUT).read_to_end(&mut bytes)?;
@@ -149,7 +150,8 @@ impl LineExplanation {
                     stage: None,
                     status: None,
                     meaning: "This version of the tool does not know the code.".to_owned(),
-                    remedy: "Use the tool of the gate's version, or see docs/reference/inbox-api.md.".to_owned(),
+                    remedy: "Use the tool of the gate's version, or see docs/reference/inbox-api.md."
+                        .to_owned(),
                 })
             }),
             detail: owned(&["detail"]),
@@ -216,8 +218,11 @@ fn next(line: &LoggedLine) -> Vec<String> {
         next.push(format!("blobgate inbox show {entry}"));
         next.push(format!("blobgate explain --config envoy.yaml --entry {entry}"));
     }
-    if let Some(id) = id {
-        next.push(format!("blobgate why {}", id.text()));
+    let request_id = line.field(&["request_id"]).filter(|id| is_request_id(id));
+    match (id, request_id) {
+        (Some(id), _) => next.push(format!("blobgate why {}", id.text())),
+        (None, Some(request_id)) => next.push(format!("blobgate why --request-id {request_id}")),
+        (None, None) => {}
     }
     if let (Some(hook), None) = (hook, entry) {
         let from = source.map(|source| format!(" --from {source}")).unwrap_or_default();
@@ -226,41 +231,9 @@ fn next(line: &LoggedLine) -> Vec<String> {
     next
 }
 
-/// Markdown as plain text: a link is its text, and its page of the book.
-pub(super) fn plain(markdown: &str) -> String {
-    let mut text = String::with_capacity(markdown.len());
-    let mut rest = markdown;
-    while let Some((before, after)) = rest.split_once("](") {
-        let (Some((start, name)), Some((target, next))) = (before.rsplit_once('['), after.split_once(')')) else {
-            break;
-        };
-        let page = match target.strip_prefix("../") {
-            Some(page) => format!("docs/{page}"),
-            None if target.contains("://") => target.to_owned(),
-            None => format!("docs/reference/{target}"),
-        };
-        text.extend([start, name, " (", &page, ")"]);
-        rest = next;
-    }
-    text + rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn turns_links_into_pages() {
-        assert_eq!(
-            plain("Set [`transport`](configuration.md#transport), or see [its page](../howto/load-balancers.md)."),
-            "Set `transport` (docs/reference/configuration.md#transport), or see its page (docs/howto/load-balancers.md)."
-        );
-        assert_eq!(plain("a [list], no link (x)"), "a [list], no link (x)");
-        for code in ReasonText::codes() {
-            let ReasonText { meaning, remedy, .. } = ReasonText::find(code).unwrap();
-            assert!(!meaning.is_empty() && !remedy.is_empty() && !format!("{meaning}{remedy}").contains("]("), "{code}");
-        }
-    }
 
     #[test]
     fn every_page_of_a_remedy_is_in_the_book() {
@@ -303,10 +276,7 @@ mod tests {
         // A line is untrusted: no value without its form is in a command.
         explained(&line("$(id)", "`id`", ";id"), &[]);
         let inbox = r#"{"target":"blobgate_inbox::decide","reason":"token-reused","entry":17}"#;
-        explained(
-            inbox,
-            &["blobgate inbox show 17", "blobgate explain --config envoy.yaml --entry 17"],
-        );
+        explained(inbox, &["blobgate inbox show 17", "blobgate explain --config envoy.yaml --entry 17"]);
     }
 
     #[test]

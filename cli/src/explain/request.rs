@@ -141,7 +141,9 @@ impl RequestArgs {
             return Ok(Some(path.to_owned()));
         }
         // The value may be a token by mistake, so the error does not show it.
-        Err(UsageError("the path does not begin with a slash. Write --path /webhook or a whole URL".to_owned()))
+        Err(UsageError(
+            "the path does not begin with a slash. Write --path /webhook or a whole URL".to_owned(),
+        ))
     }
 
     pub(super) fn build(self, config: &ExplainConfig) -> Result<BuiltRequest> {
@@ -155,7 +157,8 @@ impl RequestArgs {
         let found = hook::find(hooks, path.as_bytes()).ok();
         let hook = found.map(|(hook, _)| hook);
         let token = found.and_then(|(_, token)| token);
-        let token = token.filter(|token| !token.is_empty()).map(|token| String::from_utf8_lossy(token).into_owned());
+        let token =
+            token.filter(|token| !token.is_empty()).map(|token| String::from_utf8_lossy(token).into_owned());
         if hook.is_none() {
             notes.push(format!("the hooks' paths are {}", config.paths()));
         }
@@ -227,7 +230,9 @@ fn headers(given: Vec<HeaderOption>, hook: Option<&Arc<Hook>>, hop: Hop, body: O
     let defaults = defaults.into_iter().filter(|(name, _)| !is_given(name));
     let mut headers: HeaderList =
         defaults.map(|(name, value)| (name.to_owned(), value.into_bytes())).collect();
-    headers.extend(given.into_iter().filter_map(|HeaderOption { name, value }| Some((name, value?.into_bytes()))));
+    headers.extend(
+        given.into_iter().filter_map(|HeaderOption { name, value }| Some((name, value?.into_bytes()))),
+    );
     headers
 }
 
@@ -237,7 +242,9 @@ fn read_body(file: &Path) -> Result<Vec<u8>> {
     if file == Path::new("-") {
         let stdin = io::stdin();
         if stdin.is_terminal() {
-            bail!(UsageError("standard input is a terminal. Pipe a body to --body -, or name a file".to_owned()));
+            bail!(UsageError(
+                "standard input is a terminal. Pipe a body to --body -, or name a file".to_owned()
+            ));
         }
         stdin.lock().take(MAX_BODY).read_to_end(&mut body).map_err(|why| {
             anyhow!("cannot read the body from standard input: {why}. Name a file with --body")
@@ -281,7 +288,9 @@ fn parse_time_of_request(text: &str) -> Result<OffsetDateTime, InvalidPart> {
     let moment = parse_moment(text).map_err(|why| InvalidPart::Time(why.to_string()))?;
     // A token's times begin in 1970.
     if moment.unix_timestamp() < 0 {
-        return Err(InvalidPart::Time("it is before 1970. Write a time such as 2026-01-31T12:00:00Z".to_owned()));
+        return Err(InvalidPart::Time(
+            "it is before 1970. Write a time such as 2026-01-31T12:00:00Z".to_owned(),
+        ));
     }
     Ok(moment)
 }

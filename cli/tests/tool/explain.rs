@@ -56,19 +56,46 @@ fn names_the_field_and_the_expectation() {
     row(&["--path", "/webhook?x=1", "--body", "event.json"], 0, accepted);
     row(&["--path", "https://gate.example/webhook", "--body", "event.json"], 0, accepted);
     for (options, code, reason, field) in [
-        (&["--hook", "veo3", "--body", "event.json", "--from", "203.0.113.9"][..], 4, "source-denied", "source"),
+        (
+            &["--hook", "veo3", "--body", "event.json", "--from", "203.0.113.9"][..],
+            4,
+            "source-denied",
+            "source",
+        ),
         (&["--hook", "veo3", "--body", "event.json", "--plaintext"], 4, "https-required", ""),
         (&["--hook", "veo3", "--body", "event.json", "--method", "GET"], 4, "method-not-allowed", ""),
         (&["--hook", "veo3"], 4, "body-missing", ""),
-        (&["--hook", "veo3", "--body", "event.json", "--header", "content-encoding: gzip"], 4, "unsupported-encoding", ""),
+        (
+            &["--hook", "veo3", "--body", "event.json", "--header", "content-encoding: gzip"],
+            4,
+            "unsupported-encoding",
+            "",
+        ),
         (&["--path", "/elsewhere", "--body", "event.json"], 4, "unknown-hook", ""),
-        (&["--hook", "veo3-token", "--body", "event.json", "--token", "expired", "--confirm", "contradicted"], 3, "token-expired", ""),
+        (
+            &[
+                "--hook",
+                "veo3-token",
+                "--body",
+                "event.json",
+                "--token",
+                "expired",
+                "--confirm",
+                "contradicted",
+            ],
+            3,
+            "token-expired",
+            "",
+        ),
     ] {
         let folder = folder();
         let report = json(&folder, &[&["--config", "envoy.yaml"], options].concat(), code);
         assert_eq!(report["reason"], reason, "{options:?}: {report:#}");
         let detail = report["detail"].as_str().unwrap_or_default();
-        assert!(detail.starts_with(field) && (field.is_empty() || detail.contains(", expected ")), "{report:#}");
+        assert!(
+            detail.starts_with(field) && (field.is_empty() || detail.contains(", expected ")),
+            "{report:#}"
+        );
         assert!(!report["remedy"].as_str().unwrap().is_empty(), "{report:#}");
     }
 }
@@ -85,7 +112,8 @@ fn prints_the_response_and_the_services_headers() {
     assert_eq!(header("webhook-signature").unwrap(), "(hidden)");
     assert_eq!((&report["generation"], &report["response"]["status"]), (&GENERATION.into(), &200.into()));
     assert_eq!(report["response_if_service_fails"]["status"], 503);
-    let refused = json(&folder, &[&REQUEST[..], &["--body", "event.json", "--from", "203.0.113.9"]].concat(), 4);
+    let refused =
+        json(&folder, &[&REQUEST[..], &["--body", "event.json", "--from", "203.0.113.9"]].concat(), 4);
     assert_eq!(refused["response"]["status"], 403);
     let problem: Value = serde_json::from_str(refused["response"]["body"].as_str().unwrap()).unwrap();
     assert_eq!(problem["code"], "source-denied");
@@ -120,7 +148,8 @@ fn judges_every_body() {
 #[test]
 fn reads_a_body_from_standard_input() {
     let folder = folder();
-    let mut command = blobgate(&["explain", "--config", "envoy.yaml", "--hook", "veo3", "--body", "-", "--json"]);
+    let mut command =
+        blobgate(&["explain", "--config", "envoy.yaml", "--hook", "veo3", "--body", "-", "--json"]);
     let mut child =
         command.current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(BODY.as_bytes()).unwrap();
@@ -138,9 +167,18 @@ fn decides_for_each_answer_of_the_status_api() {
     assert_eq!(report["verdict"], "needs-confirmation");
     let url = report["confirmation"]["url"].as_str().unwrap();
     assert!(url.starts_with("https://platform.runblob.io/") && url.contains(GENERATION), "{url}");
-    let outcomes: Vec<_> = report["outcomes"].as_array().unwrap().iter().map(|outcome| {
-        (outcome["outcome"].as_str().unwrap(), outcome["verdict"].as_str().unwrap(), outcome["reason"].as_str())
-    }).collect();
+    let outcomes: Vec<_> = report["outcomes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|outcome| {
+            (
+                outcome["outcome"].as_str().unwrap(),
+                outcome["verdict"].as_str().unwrap(),
+                outcome["reason"].as_str(),
+            )
+        })
+        .collect();
     assert_eq!(
         outcomes,
         [
@@ -151,7 +189,10 @@ fn decides_for_each_answer_of_the_status_api() {
     );
     for (outcome, code) in [("confirmed", 0), ("unknown", 4), ("budget", 4)] {
         let report = json(&folder, &[&args[..], &["--confirm", outcome]].concat(), code);
-        assert_eq!((&report["confirmation"]["outcome"], &report["outcomes"]), (&outcome.into(), &Value::Array(vec![])));
+        assert_eq!(
+            (&report["confirmation"]["outcome"], &report["outcomes"]),
+            (&outcome.into(), &Value::Array(vec![]))
+        );
     }
 }
 
@@ -159,10 +200,20 @@ fn decides_for_each_answer_of_the_status_api() {
 #[test]
 fn judges_tokens_and_never_prints_them() {
     let folder = folder();
-    let minted = blobgate(&["mint", "--key-env", "KEY", "--kid", "dev", "--aud", "development/veo3-token", "--url", "https://gate.example/hooks/veo3"])
-        .env("KEY", KEY)
-        .output()
-        .unwrap();
+    let minted = blobgate(&[
+        "mint",
+        "--key-env",
+        "KEY",
+        "--kid",
+        "dev",
+        "--aud",
+        "development/veo3-token",
+        "--url",
+        "https://gate.example/hooks/veo3",
+    ])
+    .env("KEY", KEY)
+    .output()
+    .unwrap();
     let url = text(&minted.stdout).trim().to_owned();
     let token = url.rsplit('/').next().unwrap().to_owned();
     let args = ["--config", "envoy.yaml", "--body", "event.json", "--path", &url];
@@ -171,7 +222,9 @@ fn judges_tokens_and_never_prints_them() {
     let error = text(&output.stderr);
     assert!(error.contains("BLOBGATE_TOKEN_KEY") && error.contains("--token valid"), "{error}");
     assert!(!error.contains(&token), "{error}");
-    for (key, code, verdict) in [(KEY, 0, "accepted"), ("another key of the tests of explain, 32 bytes", 5, "needs-confirmation")] {
+    for (key, code, verdict) in
+        [(KEY, 0, "accepted"), ("another key of the tests of explain, 32 bytes", 5, "needs-confirmation")]
+    {
         for json in [&[][..], &["--json"]] {
             let mut command = blobgate(&[&["explain"], &args[..], json].concat());
             let output = command.current_dir(&folder).env("BLOBGATE_TOKEN_KEY", key).output().unwrap();
@@ -184,7 +237,8 @@ fn judges_tokens_and_never_prints_them() {
     }
     row(&["--hook", "veo3-token", "--token", "valid", "--body", "event.json"], 0, ["accepted", "-", "-"]);
     for (kind, reason) in [("expired", "token-expired"), ("other-hook", "token-audience")] {
-        let args = ["--config", "envoy.yaml", "--hook", "veo3-token", "--body", "event.json", "--token", kind];
+        let args =
+            ["--config", "envoy.yaml", "--hook", "veo3-token", "--body", "event.json", "--token", kind];
         let report = json(&folder, &[&args[..], &["--confirm", "no-answer"]].concat(), 3);
         assert_eq!(report["reason"], reason);
     }
@@ -193,7 +247,14 @@ fn judges_tokens_and_never_prints_them() {
 #[test]
 fn hides_headers_with_secrets() {
     let folder = folder();
-    let header = ["--header", "Authorization: Bearer SECRET", "--header", "cookie: SECRET", "--header", "x-plain: seen"];
+    let header = [
+        "--header",
+        "Authorization: Bearer SECRET",
+        "--header",
+        "cookie: SECRET",
+        "--header",
+        "x-plain: seen",
+    ];
     let output = explain(&folder, &[&REQUEST[..], &["--body", "event.json"], &header].concat());
     let shown = text(&output.stdout);
     assert!(shown.contains("authorization: (hidden)") && shown.contains("x-plain: seen"), "{shown}");
@@ -259,9 +320,18 @@ fn leads_from_a_log_line_to_the_remedy() {
     fs::write(folder.path().join("http.json"), BODY.replace("https:", "http:")).unwrap();
     let report = json(&folder, &[&REQUEST[..], &["--body", "http.json"]].concat(), 4);
     let line = report["log"][0].as_str().unwrap();
-    let envoy = format!("[2026-01-31 12:00:00.123][17][warning][wasm] [context.cc:1198] wasm log blobgate: {line}");
+    let envoy =
+        format!("[2026-01-31 12:00:00.123][17][warning][wasm] [context.cc:1198] wasm log blobgate: {line}");
     let shown = text(&explain(&folder, &["--line", &envoy]).stdout);
-    for part in ["result-url-denied", "video_url", "scheme is http", "https", "remedy", "add it to `result_url`", "--hook veo3"] {
+    for part in [
+        "result-url-denied",
+        "video_url",
+        "scheme is http",
+        "https",
+        "remedy",
+        "add it to `result_url`",
+        "--hook veo3",
+    ] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
     let lines = json(&folder, &["--line", &envoy], 0);

@@ -92,7 +92,7 @@ impl Releaser {
     ) -> Result<(), ReleaseError> {
         let entry = self.shared.store.quarantined(id).await?.ok_or(ReleaseError::Gone)?;
         let event = event(dialect, &entry.body).ok_or(ReleaseError::Contradicted)?;
-        if confirm::read(dialect, &event, b"200", answer) != confirm::Outcome::Confirmed {
+        if confirm::read(dialect, &event, b"200", answer).outcome != confirm::Outcome::Confirmed {
             return Err(ReleaseError::Contradicted);
         }
         let headers = match &entry.reevaluated {

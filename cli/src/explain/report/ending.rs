@@ -121,9 +121,7 @@ impl EndingReport {
         let logged = explanation.access_log.iter().find(|(key, _)| key == "blobgate_detail");
         let detail = logged.map(|(_, detail)| detail.clone());
         let mut ending = match &explanation.ending {
-            ExplainedEnding::NeedsConfirmation(_) => {
-                Self::new(ExplainVerdict::NeedsConfirmation, None, None)
-            }
+            ExplainedEnding::NeedsConfirmation(_) => Self::new(ExplainVerdict::NeedsConfirmation, None, None),
             ExplainedEnding::Refused { answer, request } => {
                 let reason = value(&answer.headers, header::REASON).and_then(|code| Reason::parse(&code));
                 Self {
@@ -159,10 +157,9 @@ impl EndingReport {
             Ok(delivery) => {
                 let violation = delivery.violation();
                 let headers = blobgate::forward::headers(&delivery);
-                let headers = headers.iter().map(|(name, value)| ShownHeader {
-                    name: (*name).to_owned(),
-                    value: value.to_string(),
-                });
+                let headers = headers
+                    .iter()
+                    .map(|(name, value)| ShownHeader { name: (*name).to_owned(), value: value.to_string() });
                 Self {
                     event: delivery.event().map(|event| event.kind.name().to_owned()),
                     generation: delivery.generation_id().map(|id| id.text()),

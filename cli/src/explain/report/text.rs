@@ -171,8 +171,10 @@ impl OutcomeReport {
             "contradicted" => "if it contradicts the event, or has no such generation",
             _ => "if it gives no usable answer",
         };
-        let status = self.ending.response.as_ref().map(|response| format!(", the sender gets {}", response.status));
-        let mut lines = vec![format!("{when}: {}{}", self.ending.headline(paint), status.unwrap_or_default())];
+        let status =
+            self.ending.response.as_ref().map(|response| format!(", the sender gets {}", response.status));
+        let mut lines =
+            vec![format!("{when}: {}{}", self.ending.headline(paint), status.unwrap_or_default())];
         lines.extend(self.ending.facts());
         lines
     }
