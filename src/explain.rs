@@ -5,7 +5,7 @@ mod host;
 
 use crate::Config;
 use crate::confirm::Outcome;
-use crate::exchange::{Exchange, Flow, Gate};
+use crate::exchange::{Exchange, Flow, Gate, ProviderResponse};
 use crate::head::{Ending, Hop};
 use crate::trace::{StageReport, Trace};
 use host::ExplainHost;
@@ -68,7 +68,7 @@ pub enum ExplainedEnding {
         /// The sender's response if the service responds 503.
         failed: ExplainedAnswer,
     },
-    /// The gate calls the status API first. [`explain`] decides by a given outcome.
+    /// The gate calls the status API first. [`explain`] decides by a given [`ExplainedConfirmation`].
     NeedsConfirmation(ExplainedCall),
 }
 
@@ -83,6 +83,20 @@ pub struct ExplainedAnswer {
     pub body: Option<String>,
 }
 
+/// The status API's part in an explanation.
+#[derive(Clone, Copy, Debug)]
+pub enum ExplainedConfirmation<'a> {
+    /// A confirmation with this outcome.
+    Outcome(Outcome),
+    /// This response.
+    Response {
+        /// Its `:status`.
+        status: &'a str,
+        /// Its whole body.
+        body: &'a [u8],
+    },
+}
+
 /// A call to the status API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainedCall {
@@ -94,13 +108,17 @@ pub struct ExplainedCall {
     pub path: String,
 }
 
-/// Explains a request. `outcome` stands for the status API; without one, a delivery that needs a confirmation stays undecided.
-pub fn explain(config: &Config, request: &ExplainedRequest, outcome: Option<Outcome>) -> Explanation {
-    let (mut host, trace, flow) = run(config, request, outcome, "200");
+/// Explains a request. Without `confirmation`, a delivery that needs one stays undecided.
+pub fn explain(
+    config: &Config,
+    request: &ExplainedRequest,
+    confirmation: Option<ExplainedConfirmation<'_>>,
+) -> Explanation {
+    let (mut host, trace, flow) = run(config, request, confirmation, "200");
     let answer = host.take_answer();
     let ending = match (flow, host.call.take()) {
         (Flow::Continue, _) => {
-            let (mut other, ..) = run(config, request, outcome, "503");
+            let (mut other, ..) = run(config, request, confirmation, "503");
             let (request, failed) = (host.forwarded.unwrap_or_default(), other.take_answer());
             ExplainedEnding::Forwarded { request, stored: answer, failed }
         }
@@ -114,7 +132,7 @@ pub fn explain(config: &Config, request: &ExplainedRequest, outcome: Option<Outc
 fn run(
     config: &Config,
     request: &ExplainedRequest,
-    outcome: Option<Outcome>,
+    confirmation: Option<ExplainedConfirmation<'_>>,
     status: &str,
 ) -> (ExplainHost, Trace, Flow) {
     let gate = Arc::new(Gate::new(config.clone()));
@@ -128,9 +146,14 @@ fn run(
     {
         flow = exchange.on_request_body(&mut host, body.len(), Ending::Here);
     }
-    if let Some(outcome) = outcome.filter(|_| host.call.is_some()) {
-        host.call = None;
-        flow = exchange.on_outcome(&mut host, outcome);
+    if let Some(confirmation) = confirmation.filter(|_| host.call.take().is_some()) {
+        flow = match confirmation {
+            ExplainedConfirmation::Outcome(outcome) => exchange.on_provider_outcome(&mut host, outcome),
+            ExplainedConfirmation::Response { status, body } => {
+                let response = ProviderResponse { status: status.as_bytes(), body };
+                exchange.on_provider_response(&mut host, Some(response))
+            }
+        };
     }
     if flow == Flow::Continue {
         host.receive(status);

@@ -15,7 +15,7 @@ use crate::option::{UsageError, parse_id};
 use crate::rfc3339::rfc3339;
 use anyhow::{Result, bail};
 use blobgate::confirm::Outcome;
-use blobgate::explain::{ExplainedEnding, ExplainedRequest, Explanation, explain};
+use blobgate::explain::{ExplainedConfirmation, ExplainedEnding, ExplainedRequest, Explanation, explain};
 use blobgate::head::Hop;
 use blobgate::hook;
 use clap::builder::PossibleValuesParser;
@@ -25,7 +25,7 @@ use reason::ReasonText;
 use report::{
     ConfirmationCall, EndingReport, ExplainReport, OutcomeReport, RequestReport, StageRow, Subject,
 };
-use request::{BuiltRequest, RequestArgs};
+use request::{BuiltRequest, RequestArgs, read_body};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use time::OffsetDateTime;
@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// The outcome of a confirmation; without it the command decides for each
     #[arg(long, value_name = "OUTCOME", value_parser = outcomes(), requires = "config")]
     confirm: Option<String>,
+    /// The file with the body of the status API's answer 200, in the place of an outcome
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["confirm", "entry"], requires = "config")]
+    confirm_answer: Option<PathBuf>,
     /// JSON output
     #[arg(long)]
     json: bool,
@@ -90,7 +93,7 @@ fn outcomes() -> PossibleValuesParser {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let Args { reason, line, config, entry, confirm, json, request, admin } = args;
+    let Args { reason, line, config, entry, confirm, confirm_answer, json, request, admin } = args;
     let outcome =
         confirm.and_then(|name| Outcome::ALL.iter().copied().find(|outcome| outcome.name() == name));
     if (reason.is_some() || line.is_some() || entry.is_some()) && request.is_given() {
@@ -102,7 +105,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         (Some(code), ..) => reason::print_reason(&code, json).map(|()| ExitCode::SUCCESS),
         (None, Some(text), ..) => reason::print_lines(&text, json).map(|()| ExitCode::SUCCESS),
         (None, None, Some(file), Some(id)) => entry::explain(id, admin, &file, outcome).await?.print(json),
-        (None, None, Some(file), None) => explain_request(request, &file, outcome)?.print(json),
+        (None, None, Some(file), None) => {
+            let answer = confirm_answer.as_deref().map(read_body).transpose()?;
+            let confirmation = match (outcome, &answer) {
+                (Some(outcome), _) => Some(ExplainedConfirmation::Outcome(outcome)),
+                (None, Some(body)) => Some(ExplainedConfirmation::Response { status: "200", body }),
+                (None, None) => None,
+            };
+            explain_request(request, &file, confirmation)?.print(json)
+        }
         (None, None, None, _) => bail!(UsageError(
             "nothing to explain. Pass a REASON, a log line with --line, or --config with a request"
                 .to_owned()
@@ -110,7 +121,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
-fn explain_request(args: RequestArgs, file: &Path, outcome: Option<Outcome>) -> Result<ExplainReport> {
+fn explain_request(
+    args: RequestArgs,
+    file: &Path,
+    confirmation: Option<ExplainedConfirmation<'_>>,
+) -> Result<ExplainReport> {
     let path = args.request_path()?;
     let wanted = match (args.hook_name(), &path) {
         (Some(name), _) => WantedHook::Name(name),
@@ -126,12 +141,12 @@ fn explain_request(args: RequestArgs, file: &Path, outcome: Option<Outcome>) -> 
         );
     }
     let mask = Mask::new(token);
-    let explanation = explain(&config.config, &request, outcome);
+    let explanation = explain(&config.config, &request, confirmation);
     Ok(ExplainReport {
         subject: Subject::Request(describe(&request, &mask)),
         hook: hook::find(&config.config.hooks, &request.path).ok().map(|(hook, _)| hook.name.to_string()),
         stages: explanation.stages.iter().map(StageRow::of).collect(),
-        confirmation: confirmation(&config, &request, &explanation, outcome),
+        confirmation: call(&config, &request, &explanation, confirmation),
         outcomes: outcomes_of(&config, &request, &explanation, &mask),
         ending: EndingReport::of(&explanation, &mask),
         notes,
@@ -139,19 +154,28 @@ fn explain_request(args: RequestArgs, file: &Path, outcome: Option<Outcome>) -> 
 }
 
 /// The call to the status API. With a given outcome it is that of the same request without one.
-fn confirmation(
+fn call(
     config: &ExplainConfig,
     request: &ExplainedRequest,
     explanation: &Explanation,
-    outcome: Option<Outcome>,
+    confirmation: Option<ExplainedConfirmation<'_>>,
 ) -> Option<ConfirmationCall> {
-    let name = outcome.map(Outcome::name);
-    match (&explanation.ending, outcome) {
-        (ExplainedEnding::NeedsConfirmation(call), _) => Some(ConfirmationCall::of(call, name)),
-        (_, Some(_)) => match explain(&config.config, request, None).ending {
-            ExplainedEnding::NeedsConfirmation(call) => Some(ConfirmationCall::of(&call, name)),
-            _ => None,
-        },
+    let given = match confirmation {
+        None => None,
+        Some(ExplainedConfirmation::Outcome(outcome)) => Some(outcome.name()),
+        Some(ExplainedConfirmation::Response { .. }) => {
+            let failed = explanation.access_log.iter().find(|(key, _)| key == "blobgate_confirm");
+            let named = |name: &str| Outcome::ALL.iter().find(|outcome| outcome.name() == name);
+            let outcome = failed.and_then(|(_, name)| named(name)).unwrap_or(&Outcome::Confirmed);
+            Some(outcome.name())
+        }
+    };
+    let ending = match given {
+        None => explanation.ending.clone(),
+        Some(_) => explain(&config.config, request, None).ending,
+    };
+    match ending {
+        ExplainedEnding::NeedsConfirmation(call) => Some(ConfirmationCall::of(&call, given)),
         _ => None,
     }
 }
@@ -168,7 +192,10 @@ fn outcomes_of(
     }
     let report = |outcome: Outcome| OutcomeReport {
         outcome: outcome.name(),
-        ending: EndingReport::of(&explain(&config.config, request, Some(outcome)), mask),
+        ending: EndingReport::of(
+            &explain(&config.config, request, Some(ExplainedConfirmation::Outcome(outcome))),
+            mask,
+        ),
     };
     OutcomeReport::OUTCOMES.map(report).into()
 }

@@ -2,11 +2,12 @@
 
 use super::inbox_code::CODES;
 use super::log_line::{LogOrigin, LoggedLine};
-use super::paint::Paint;
 use crate::option::UsageError;
 use crate::output::{escape, print_json, print_styled};
+use crate::paint::Paint;
 use anyhow::{Result, bail};
 use blobgate::Reason;
+use blobgate::contract::is_request_id;
 use blobgate::contract::token::is_name;
 use blobgate::event::GenerationId;
 use serde::Serialize;
@@ -211,7 +212,7 @@ pub(super) fn split_detail(detail: &str) -> Option<(&str, &str, &str)> {
 fn next(line: &LoggedLine) -> Vec<String> {
     let hook = line.field(&["hook"]).filter(|hook| is_name(hook));
     let source = line.field(&["source", "client"]).and_then(|source| source.parse::<IpAddr>().ok());
-    let id = line.field(&["id", "generation_id", "generation"]).and_then(|id| GenerationId::parse(id).ok());
+    let id = line.field(&["id", "generation_id", "generation"]).and_then(GenerationId::parse);
     let entry = line.field(&["entry"]).and_then(|entry| entry.parse::<u32>().ok());
     let mut next = Vec::new();
     if let Some(entry) = entry {

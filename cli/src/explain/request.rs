@@ -237,7 +237,7 @@ fn headers(given: Vec<HeaderOption>, hook: Option<&Arc<Hook>>, hop: Hop, body: O
 }
 
 /// Reads a body. One over every limit is cut: its verdict is the same.
-fn read_body(file: &Path) -> Result<Vec<u8>> {
+pub(super) fn read_body(file: &Path) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     if file == Path::new("-") {
         let stdin = io::stdin();
