@@ -113,7 +113,8 @@ impl Judge {
             Err(refusal) => return Err(RuleFailure::Reason(refusal.violation.reason)),
         };
         let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
-        let headers = with_gate_headers(headers, &forward::headers(&delivery), overridden);
+        let mut headers = with_gate_headers(headers, &forward::headers(&delivery), overridden);
+        entry.ids.set(&mut headers);
         let path = String::from_utf8_lossy(&entry.path).into_owned();
         Ok(outcome(Arrival::read(&path, &headers, entry.body.into())?))
     }
