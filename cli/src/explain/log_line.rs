@@ -46,6 +46,7 @@ impl LoggedLine {
     }
 
     fn parse_plain(line: &str) -> Option<Self> {
+        let line = line.trim();
         // A field of a JSON line may quote a line of the gate.
         if let Some(object) = object(line) {
             return Self::of_object(&object);
