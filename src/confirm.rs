@@ -65,6 +65,8 @@ pub struct JudgedOutcome {
     /// The outcome.
     pub outcome: Outcome,
     found: &'static str,
+    /// The status of the response, if there was one.
+    status: usize,
 }
 
 /// The provider documents a limit of 60 calls a minute for each key. The inbox uses the other 20.
@@ -98,7 +100,10 @@ keys! {
 pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> JudgedOutcome {
     match read_answer(dialect, status, body) {
         Ok(answered) => compare(&answered, event),
-        Err(outcome) => outcome.into(),
+        Err(outcome) => {
+            let status = std::str::from_utf8(status).ok().and_then(|status| status.parse().ok());
+            JudgedOutcome { status: status.unwrap_or_default(), ..outcome.into() }
+        }
     }
 }
 
@@ -144,19 +149,19 @@ fn compare(answered: &Event, event: &Event) -> JudgedOutcome {
     } else {
         return Outcome::Confirmed.into();
     };
-    JudgedOutcome { outcome: Outcome::Contradicted, found }
+    JudgedOutcome { outcome: Outcome::Contradicted, found, status: 200 }
 }
 
 impl From<Outcome> for JudgedOutcome {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, found: outcome.found() }
+        Self { outcome, found: outcome.found(), status: 0 }
     }
 }
 
 impl JudgedOutcome {
     /// The violation of this reason, if the status API does not confirm the event.
     pub(crate) const fn violation(self, reason: Reason) -> Violation {
-        Detail::new("confirm", self.found, self.outcome.expected()).of(reason)
+        Detail::new("confirm", self.found, self.outcome.expected()).with_number(self.status).of(reason)
     }
 }
 
@@ -207,7 +212,7 @@ impl Outcome {
             Outcome::StillWorking => "generation is in progress",
             Outcome::Unauthorized => "status API refused the API key",
             Outcome::Limited => "status API responded 429",
-            Outcome::Status => "status API responded another status",
+            Outcome::Status => "status API responded #",
             Outcome::Unreadable => "response has another form",
             Outcome::NoAnswer => "no response in time",
             Outcome::Budget => "no call is left in this minute",

@@ -129,6 +129,8 @@ fn other_host(host: &str) -> Option<&'static str> {
         Some("has no host")
     } else if host.starts_with('[') {
         Some("host is an address in brackets")
+    } else if host.ends_with('.') {
+        Some("host ends with a dot")
     } else if ends_in_number(host) {
         Some("host is an IPv4 address")
     } else if !is_name(host) {
@@ -378,6 +380,7 @@ mod tests {
             ("https://[::1]/", "host is an address in brackets, expected a host name"),
             ("https://127.0.0.1/", "host is an IPv4 address, expected a host name"),
             ("https://0x7f.1/", "host is an IPv4 address, expected a host name"),
+            ("https://runblob.io./", "host ends with a dot, expected a host name"),
             ("https://a_b.runblob.io/", "host is not a host name, expected a host name"),
             ("https://evil.example/", "host is none of 3 allowed hosts, expected a host of result_url"),
         ] {

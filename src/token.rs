@@ -64,6 +64,8 @@ pub struct InvalidToken {
     pub error: TokenError,
     /// The `kid` in its header, if it has a kid's form and the gate has read it.
     pub kid: Option<String>,
+    /// What the gate found and expected.
+    detail: Detail,
 }
 
 /// Why a token is not authentic: the label `outcome` of `blobgate_token_total`.
@@ -150,7 +152,7 @@ impl Token {
     pub fn rejection(&self) -> Option<Violation> {
         match self {
             Token::Absent => Some(Self::MISSING),
-            Token::Invalid(invalid) => Some(invalid.error.violation()),
+            Token::Invalid(invalid) => Some(invalid.detail.of(Reason::TokenInvalid)),
             Token::OutOfScope { violation, .. } => Some(*violation),
             Token::Good(_) => None,
         }
@@ -175,7 +177,7 @@ impl Token {
 
 impl From<TokenError> for InvalidToken {
     fn from(error: TokenError) -> Self {
-        Self { error, kid: None }
+        Self { error, kid: None, detail: error.detail() }
     }
 }
 
@@ -184,7 +186,7 @@ impl TokenError {
     pub(crate) const ALL: [Self; 7] =
         [Self::TooLong, Self::Form, Self::Header, Self::Kid, Self::Algorithm, Self::Signature, Self::Claims];
 
-    const fn violation(self) -> Violation {
+    const fn detail(self) -> Detail {
         let (found, expected) = match self {
             TokenError::TooLong => ("is over the limit", "at most # bytes"),
             TokenError::Form => ("is not three parts of base64url", "a compact JWT"),
@@ -192,11 +194,9 @@ impl TokenError {
             TokenError::Kid => ("has an unknown kid", "the kid of a configured key"),
             TokenError::Algorithm => ("has another alg than its key", "the alg of the key"),
             TokenError::Signature => ("has an invalid signature", "a signature by its key"),
-            TokenError::Claims => {
-                ("has an invalid or missing claim", "valid claims, and at least aud and exp")
-            }
+            TokenError::Claims => ("has no readable claims", "a JSON object"),
         };
-        Detail::new(FIELD, found, expected).with_number(MAX_BYTES).of(Reason::TokenInvalid)
+        Detail::new(FIELD, found, expected).with_number(MAX_BYTES)
     }
 
     /// The label `outcome` of `blobgate_token_total`.
@@ -258,7 +258,10 @@ fn verify(keys: &TokenKeys, token: &[u8]) -> Result<VerifiedToken, InvalidToken>
         return Err(TokenError::Header.into());
     }
     let claimed = named("kid").unwrap_or_default();
-    let invalid = |error| InvalidToken { error, kid: is_kid(claimed).then(|| claimed.to_owned()) };
+    let invalid = |error: TokenError| {
+        let kid = is_kid(claimed).then(|| claimed.to_owned());
+        InvalidToken { error, kid, detail: error.detail() }
+    };
     let (kid, key) = keys.find(claimed).ok_or_else(|| invalid(TokenError::Kid))?;
     if named("alg") != Some(key.algorithm()) {
         return Err(invalid(TokenError::Algorithm));
@@ -266,39 +269,48 @@ fn verify(keys: &TokenKeys, token: &[u8]) -> Result<VerifiedToken, InvalidToken>
     if !key.verifies(signed.as_bytes(), &signature) {
         return Err(invalid(TokenError::Signature));
     }
-    let claims = json::parse(&payload, MAX_DEPTH, &[]).ok();
-    claims.and_then(|claims| read(&claims, kid, token)).ok_or_else(|| invalid(TokenError::Claims))
+    let claims = json::parse(&payload, MAX_DEPTH, &[]).map_err(|_| invalid(TokenError::Claims))?;
+    read(&claims, kid, token).map_err(|detail| InvalidToken { detail, ..invalid(TokenError::Claims) })
 }
 
 /// Reads the claims of a payload with a valid signature.
-fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<VerifiedToken> {
+fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Result<VerifiedToken, Detail> {
+    const SECONDS: &str = "a time in seconds, before the year 10000";
+    const EXP: Detail = Detail::new(FIELD, "has no valid exp", SECONDS);
+    const AUD: Detail = Detail::new(FIELD, "has no valid aud", "a text, or a list of texts");
+    const NBF: Detail = Detail::new(FIELD, "has an invalid nbf", SECONDS);
+    const JTI: Detail = Detail::new(FIELD, "has an invalid jti", "the form of a token id");
+    const JOB: Detail = Detail::new(FIELD, "has an invalid job", "1 to 64 of A-Za-z0-9._~-");
+    const PH: Detail = Detail::new(FIELD, "has an invalid ph", "a SHA-256 in unpadded base64url");
+    if !matches!(payload, Value::Object(_)) {
+        return Err(TokenError::Claims.detail());
+    }
     let time = |claim: &Value<'_>| match claim {
         Value::Number(seconds) if (0.0..=LAST_SECOND).contains(seconds) => Some(*seconds),
         _ => None,
     };
-    let text = |claim: &Value<'_>, fits: fn(&str) -> bool| {
-        claim.as_text().filter(|text| fits(text)).map(str::to_owned)
-    };
     // An optional claim must be valid if it is present.
-    let optional = |key, fits: fn(&str) -> bool| {
-        payload.field(key).map_or(Some(None), |claim| text(claim, fits).map(Some))
+    let optional = |key, fits: fn(&str) -> bool, detail: Detail| match payload.field(key) {
+        None => Ok(None),
+        Some(claim) => claim.as_text().filter(|text| fits(text)).map(str::to_owned).ok_or(detail).map(Some),
     };
-    let audiences = match payload.field("aud")? {
-        Value::String(audience) => vec![audience.to_string()],
-        Value::Array(list) => {
-            list.iter().map(|item| item.as_text().map(str::to_owned)).collect::<Option<_>>()?
+    let audiences = match payload.field("aud") {
+        Some(Value::String(audience)) => vec![audience.to_string()],
+        Some(Value::Array(list)) => {
+            let texts = list.iter().map(|item| item.as_text().map(str::to_owned));
+            texts.collect::<Option<_>>().ok_or(AUD)?
         }
-        _ => return None,
+        _ => return Err(AUD),
     };
-    Some(VerifiedToken {
+    Ok(VerifiedToken {
         claims: Claims {
             kid: Arc::clone(kid),
-            id: optional("jti", is_token_id)?.unwrap_or_else(|| digest(token)),
-            job: optional("job", is_reference)?,
-            prompt_hash: optional("ph", is_digest)?,
+            id: optional("jti", is_token_id, JTI)?.unwrap_or_else(|| digest(token)),
+            job: optional("job", is_reference, JOB)?,
+            prompt_hash: optional("ph", is_digest, PH)?,
         },
         audiences,
-        not_before: payload.field("nbf").map_or(Some(0.0), time)?,
-        expires: time(payload.field("exp")?)?,
+        not_before: payload.field("nbf").map_or(Some(0.0), time).ok_or(NBF)?,
+        expires: payload.field("exp").and_then(time).ok_or(EXP)?,
     })
 }
