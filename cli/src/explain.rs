@@ -61,9 +61,9 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    request: RequestArgs,
-    #[command(flatten)]
     admin: AdminArgs,
+    #[command(flatten)]
+    request: RequestArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -76,8 +76,8 @@ a token of its key. --token makes a token for the hook, and needs no key.
 A path is shown with {token}, and headers with secrets are hidden. Notes name what Envoy itself does
 before the gate. --entry judges a stored body, and calls the inbox's admin listener.
 
-Exit code: 0 for accepted or observed, and for a REASON or a LINE; 3 for quarantined, 4 for refused, 5 when
-the status API decides; 1 without an explanation, 2 for wrong usage.
+Exit code: 0 for accepted or observed, and for a REASON or a LINE; 3 for quarantined; 4 for refused;
+5 when the status API decides; 1 without an explanation; 2 for wrong usage.
 
 Examples:
   blobgate explain result-url-denied
