@@ -28,11 +28,7 @@ pub(super) struct ExplainHost {
 
 impl ExplainHost {
     pub(super) fn new(request: &ExplainedRequest) -> Self {
-        let pseudo = [
-            (":path", request.path.as_slice()),
-            (":method", request.method.as_bytes()),
-            (":scheme", if request.hop == Hop::Tls { b"https" } else { b"http" }),
-        ];
+        let pseudo = [(":path", request.path.as_slice()), (":method", request.method.as_bytes())];
         let pseudo = pseudo.map(|(name, value)| (name.to_owned(), value.to_vec()));
         Self {
             request: pseudo.into_iter().chain(request.headers.iter().cloned()).collect(),

@@ -41,14 +41,18 @@ fn run(config: &Config, case: &Case) -> (Recording, Flow) {
 
 /// The outcome of a case as its explanation tells it.
 fn outcome(explanation: &Explanation) -> CaseOutcome {
+    let logged = explanation.access_log.iter().find(|(key, _)| key == "blobgate_detail");
+    let detail = logged.map(|(_, detail)| detail.clone());
     match &explanation.ending {
         ExplainedEnding::Refused { answer, request } => CaseOutcome::Refused {
             reason: value(&answer.headers, header::REASON).unwrap(),
             id: value(request, header::GENERATION_ID),
+            detail,
         },
         ExplainedEnding::Forwarded { request, stored, .. } => CaseOutcome::Forwarded {
             headers: forwarded(&Recording { request: request.clone(), ..Recording::default() }),
             answer: value(&stored.headers, header::REASON),
+            detail,
         },
         ExplainedEnding::NeedsConfirmation(call) => panic!("undecided: {call:?}"),
     }
@@ -60,7 +64,8 @@ fn value(list: &HeaderList, name: &str) -> Option<String> {
 }
 
 fn sorted(list: &HeaderList) -> HeaderList {
-    let mut list: HeaderList = list.iter().filter(|(name, _)| name != ":authority").cloned().collect();
+    let is_unread = |name: &str| matches!(name, ":authority" | ":scheme");
+    let mut list: HeaderList = list.iter().filter(|(name, _)| !is_unread(name)).cloned().collect();
     list.sort();
     list
 }
@@ -96,7 +101,10 @@ fn explains_every_case_as_the_gate_decides_it() {
 
         // The table's outcome, and every part of the gate's own.
         match (outcome(&explanation), &case.expected) {
-            (CaseOutcome::Forwarded { headers, .. }, CaseOutcome::Forwarded { headers: expected, .. }) => {
+            // The service of an explanation answers 200. The detail of another answer is in the access log.
+            (CaseOutcome::Forwarded { headers, .. }, CaseOutcome::Forwarded { headers: expected, .. })
+                if case.upstream.is_some() =>
+            {
                 assert_eq!(headers, *expected, "{name}");
             }
             (outcome, expected) => assert_eq!(outcome, *expected, "{name}"),
@@ -152,10 +160,10 @@ fn traces_the_reason(explanation: &Explanation, name: &str) {
     let Some(reason) = reason else {
         return;
     };
-    let found = violations.iter().find(|violation| violation.reason.code() == reason);
-    let found =
-        found.unwrap_or_else(|| panic!("{name}: no stage reports {reason}: {:#?}", explanation.stages));
     let logged = explanation.access_log.iter().find(|(key, _)| key == "blobgate_detail");
-    assert_eq!(logged.map(|(_, detail)| detail.clone()), found.text(), "{name}");
+    let detail = logged.map(|(_, detail)| detail.clone());
+    let is_reported =
+        violations.iter().any(|violation| violation.reason.code() == reason && violation.text() == detail);
+    assert!(is_reported, "{name}: no stage reports {reason}, {detail:?}: {:#?}", explanation.stages);
     assert!(!explanation.stages.iter().any(|report| report.verdict == StageVerdict::Skipped("")), "{name}");
 }
