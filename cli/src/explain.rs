@@ -5,6 +5,7 @@ mod entry;
 mod envoy_notes;
 mod inbox_code;
 mod log_line;
+mod made_token;
 mod mask;
 mod reason;
 mod report;

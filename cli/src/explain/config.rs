@@ -1,6 +1,6 @@
 //! Loads the gate's configuration, with the keys of the environment.
 
-use super::request::MadeToken;
+use super::made_token::MadeToken;
 use crate::envoy_yaml::gate_configurations;
 use crate::mint::{Audience, Kid, Minter};
 use crate::option::UsageError;
@@ -37,7 +37,7 @@ pub(super) enum WantedHook<'a> {
 
 /// The variable of the key for tokens that this command makes.
 const OWN_VARIABLE: &str = "BLOBGATE_EXPLAIN_TOKEN_KEY";
-const OWN_KID: &str = "blobgate-explain";
+const OWN_KID: &str = "explain";
 
 impl ExplainConfig {
     /// Loads the configuration of a file that has this hook.
@@ -129,16 +129,10 @@ impl ExplainConfig {
     }
 
     fn make_token(&self, hook: &Hook, kind: MadeToken, now: OffsetDateTime) -> Result<String> {
-        let hour = time::Duration::HOUR;
-        let (name, expires) = match kind {
-            MadeToken::Valid => (&*hook.name, now.saturating_add(hour)),
-            MadeToken::Expired => (&*hook.name, now.saturating_sub(hour)),
-            MadeToken::OtherHook if *hook.name == *"other" => ("another", now.saturating_add(hour)),
-            MadeToken::OtherHook => ("other", now.saturating_add(hour)),
-        };
-        let audience: Audience = format!("{}/{name}", self.config.environment).parse()?;
+        let audience = format!("{}/{}", self.config.environment, kind.hook(&hook.name));
+        let audience: Audience = audience.parse()?;
         let kid: Kid = OWN_KID.parse()?;
-        Minter::new(&self.own_key, kid, audience)?.token(expires, "explain")
+        Minter::new(&self.own_key, kid, audience)?.token(kind.expires(now), "explain")
     }
 
     /// The unset variable of the key that a token names. Without it this command cannot judge the token.

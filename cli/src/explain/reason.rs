@@ -7,6 +7,7 @@ use crate::output::{escape, print_json, print_styled};
 use crate::paint::Paint;
 use anyhow::{Result, bail};
 use blobgate::Reason;
+use blobgate::confirm::Outcome;
 use blobgate::contract::is_request_id;
 use blobgate::contract::token::is_name;
 use blobgate::event::GenerationId;
@@ -69,6 +70,21 @@ impl ReasonText {
             meaning: reason.meaning(),
             remedy: reason.remedy(),
         }
+    }
+
+    /// A code that only a line has: the outcome of a call to the status API, or one of another version.
+    fn undocumented(code: &str) -> Self {
+        let is_outcome = Outcome::ALL.iter().any(|outcome| outcome.name() == code);
+        let (meaning, remedy) = if is_outcome {
+            (
+                "A call to the provider's status API had this outcome.",
+                "See docs/reference/metrics.md#confirm-outcomes. The inbox calls again later.",
+            )
+        } else {
+            ("This version of the tool does not know the code.", "Use the tool of the gate's version.")
+        };
+        let (meaning, remedy) = (meaning.to_owned(), remedy.to_owned());
+        Self { code: code.to_owned(), stage: None, status: None, meaning, remedy }
     }
 
     /// Every code that has a text.
@@ -146,14 +162,7 @@ impl LineExplanation {
             log: line.origin.name(),
             verdict: owned(&["verdict"]),
             reason: code.map(|code| {
-                ReasonText::find(code).unwrap_or_else(|| ReasonText {
-                    code: code.to_owned(),
-                    stage: None,
-                    status: None,
-                    meaning: "This version of the tool does not know the code.".to_owned(),
-                    remedy: "Use the tool of the gate's version, or see docs/reference/inbox-api.md."
-                        .to_owned(),
-                })
+                ReasonText::find(code).unwrap_or_else(|| ReasonText::undocumented(code))
             }),
             detail: owned(&["detail"]),
             causes: causes.collect(),

@@ -2,6 +2,7 @@
 
 use super::config::ExplainConfig;
 use super::envoy_notes;
+use super::made_token::MadeToken;
 use crate::option::UsageError;
 use anyhow::{Result, anyhow, bail};
 use blobgate::explain::{ExplainedRequest, HeaderList};
@@ -54,17 +55,6 @@ pub(super) struct RequestArgs {
     /// The time of the request; now by default
     #[arg(long, value_name = "TIME", value_parser = parse_time_of_request)]
     at: Option<OffsetDateTime>,
-}
-
-/// The kind of a token that the command makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum MadeToken {
-    /// Valid for an hour
-    Valid,
-    /// Expired an hour ago
-    Expired,
-    /// For another hook
-    OtherHook,
 }
 
 /// A value of `--header`; no value removes a header.
@@ -134,7 +124,9 @@ impl RequestArgs {
     pub(super) fn request_path(&self) -> Result<Option<String>, UsageError> {
         let Some(given) = &self.path else { return Ok(None) };
         let path = match given.split_once("://") {
-            Some(("http" | "https", rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
+            Some((scheme, rest)) if ["http", "https"].contains(&&*scheme.to_ascii_lowercase()) => {
+                rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
+            }
             _ => given,
         };
         if path.starts_with('/') {
@@ -165,7 +157,13 @@ impl RequestArgs {
         if self.token.is_some() {
             notes.push("--token: this command made the token, with a key and a job of its own".to_owned());
         }
+        if token.as_deref() == Some("{token}") {
+            notes.push("the path has {token} itself. Pass a token in its place, or --hook and --token".to_owned());
+        }
         let body = self.body.as_deref().map(read_body).transpose()?;
+        if body.as_ref().is_some_and(|body| u64::try_from(body.len()).is_ok_and(|size| size >= MAX_BODY)) {
+            notes.push(format!("the body is cut after {MAX_BODY} bytes, which is over every limit"));
+        }
         if self.from.is_none() && hook.is_some_and(reads_source) {
             notes.push("the client's address is assumed. Name it with --from".to_owned());
         }

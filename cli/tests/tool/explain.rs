@@ -1,6 +1,7 @@
 //! `blobgate explain`: from a log line to the remedy, and a request against a configuration.
 
 use crate::running::{blobgate, text};
+use blobgate::contract::header;
 use blobgate_testkit::book::block;
 use serde_json::Value;
 use std::fs;
@@ -104,12 +105,12 @@ fn names_the_field_and_the_expectation() {
 fn prints_the_response_and_the_services_headers() {
     let folder = folder();
     let report = json(&folder, &[&REQUEST[..], &["--body", "event.json"]].concat(), 0);
-    let header = |name: &str| {
+    let value = |name: &str| {
         let headers = report["service_request"]["headers"].as_array().unwrap();
         headers.iter().find(|header| header["name"] == name).map(|header| header["value"].clone())
     };
-    assert_eq!(header("blobgate-event").unwrap(), "completed");
-    assert_eq!(header("webhook-signature").unwrap(), "(hidden)");
+    assert_eq!(value(header::EVENT).unwrap(), "completed");
+    assert_eq!(value(header::WEBHOOK_SIGNATURE).unwrap(), "(hidden)");
     assert_eq!((&report["generation"], &report["response"]["status"]), (&GENERATION.into(), &200.into()));
     assert_eq!(report["response_if_service_fails"]["status"], 503);
     let refused =

@@ -3,6 +3,7 @@
 use super::reevaluating::{quarantined, with_trust};
 use super::{ForwardedDelivery, RunningInbox, TestStore, on_each_store};
 use crate::running::{blobgate, text};
+use blobgate::contract::header;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
@@ -41,7 +42,7 @@ async fn judges_an_entry_by_a_configuration(place: TestStore) {
     assert_eq!((&report["verdict"], code), (&"accepted".into(), Some(0)), "{report:#}");
     let headers = report["service_request"]["headers"].as_array().unwrap();
     assert!(
-        headers.iter().any(|header| header["name"] == "blobgate-event" && header["value"] == "completed")
+        headers.iter().any(|one| one["name"] == header::EVENT && one["value"] == "completed")
     );
 
     let (report, code) = inbox.explain(id, &with_trust(both, wide), &[]);
