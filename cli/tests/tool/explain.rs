@@ -136,7 +136,7 @@ fn judges_every_body() {
         ("large", 4, Some("body-too-large")),
         ("empty", 4, Some("body-missing")),
         ("binary", 4, Some("json-invalid")),
-        ("http", 4, Some("result-url-denied")),
+        ("http", 4, Some("schema-invalid")),
         ("ended", 0, None),
     ] {
         let report = json(&folder, &[&REQUEST[..], &["--body", file]].concat(), code);
@@ -290,7 +290,7 @@ fn names_what_is_wrong_with_its_input() {
     fails(&folder, &with(&["--at", "yesterday"]), 2, "no time");
     fails(&folder, &with(&["--token", "valid"]), 2, "takes no token");
     fails(&folder, &with(&["--confirm", "perhaps"]), 2, "perhaps");
-    fails(&folder, &with(&["--entry", "1"]), 2, "leave out");
+    fails(&folder, &with(&["--entry", "1"]), 2, "Leave out");
     fails(&folder, &["source-denied", "--body", "event.json"], 2, "Leave out");
     fails(&folder, &["--line", "a line of another program"], 1, "no line of it");
     fails(&folder, &["--config", "envoy.yaml", "--path", "webhook"], 2, "slash");
@@ -325,12 +325,12 @@ fn leads_from_a_log_line_to_the_remedy() {
         format!("[2026-01-31 12:00:00.123][17][warning][wasm] [context.cc:1198] wasm log blobgate: {line}");
     let shown = text(&explain(&folder, &["--line", &envoy]).stdout);
     for part in [
-        "result-url-denied",
+        "schema-invalid",
         "video_url",
         "scheme is http",
         "https",
         "remedy",
-        "add it to `result_url`",
+        "names the field",
         "--hook veo3",
     ] {
         assert!(shown.contains(part), "{part} is not in {shown}");
