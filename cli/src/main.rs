@@ -45,6 +45,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
     Demo(Box<demo::Args>),
     Explain(Box<explain::Args>),
     Inbox(inbox::Args),
@@ -86,6 +87,7 @@ async fn main() -> ExitCode {
     // reqwest uses the process's provider. Only a second call in one process fails.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
+        Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(*args).await,
         Command::Explain(args) => explain::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,

@@ -54,6 +54,7 @@ mod wake;
 mod watch;
 
 pub use key::{InvalidKey, WebhookKeys};
+pub use listen::{MAX_HEAD, MAX_HEADERS};
 pub use notify::{
     InvalidNotificationUrl, NotificationError, NotificationPace, NotificationUrl, Notifications,
 };

@@ -14,6 +14,7 @@ use axum::http::HeaderName;
 use blobgate::contract::header;
 use connections::{ConnectionSlot, ConnectionTable};
 pub(crate) use conversation::NOT_HTTP;
+pub use conversation::{MAX_HEAD, MAX_HEADERS};
 pub(crate) use descriptors::{Descriptors, raise_limit};
 pub(crate) use host::{is_local, split_port};
 use hyper_util::rt::TokioExecutor;

@@ -22,9 +22,9 @@ use tokio::net::TcpStream;
 
 /// Twice the possible headers: the edge's `max_headers_count` of 100, the gate's own 21 (`blobgate-*`, Standard Webhooks' three
 /// and `idempotency-key`), and about 10 of Envoy's.
-const MAX_HEADERS: usize = 2 * (100 + 21 + 10);
+pub const MAX_HEADERS: usize = 2 * (100 + 21 + 10);
 /// The most bytes of a head. The edge takes 32 KiB (`max_request_headers_kb`), Envoy's default is 60; the gate adds up to 8.
-const MAX_HEAD: usize = 128 << 10;
+pub const MAX_HEAD: usize = 128 << 10;
 /// Above this size HTTP/2's reader answers 431 itself. Between [`MAX_HEAD`] and this size the answer is 503.
 const MAX_HEAD_READ: u32 = 1 << 20;
 /// HTTP/2 adds this many bytes to the size of each header: RFC 9113, section 6.5.2.

@@ -1,0 +1,103 @@
+//! Paths in logs and traces. A path contains the callback token.
+
+use super::super::cursor::{Cursor, Spot};
+use super::bootstrap::{BootstrapView, ManagerView};
+use super::catalog::{LOGGED_PATH, TRACED_PATH};
+use super::reporter::Reporter;
+use regex::Regex;
+
+pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
+    for (manager, gate) in bootstrap.gated() {
+        let has_token = gate.takes_tokens();
+        for log in logs(bootstrap, manager) {
+            check_log(&log, has_token, reporter);
+        }
+        if let Some(tracing) = manager.get("tracing") {
+            check_tracing(&tracing, has_token, reporter);
+        }
+    }
+}
+
+/// The access logs of a manager, of its listener and of its router.
+fn logs<'y>(bootstrap: &BootstrapView<'y>, manager: &ManagerView<'y>) -> Vec<Cursor<'y>> {
+    let listener =
+        bootstrap.listener(manager).map(|listener| listener.at.list("access_log")).unwrap_or_default();
+    let routers = manager
+        .filters
+        .iter()
+        .filter(|filter| filter.kind == "Router")
+        .filter_map(|filter| filter.fields.as_ref());
+    let routers = routers.flat_map(|router| router.list("upstream_log"));
+    let own = manager.at.as_ref().map(|at| at.list("access_log")).unwrap_or_default();
+    own.into_iter().chain(listener).chain(routers).collect()
+}
+
+fn check_log(log: &Cursor<'_>, has_token: bool, reporter: &mut Reporter) {
+    let Some((kind, fields)) = log.get("typed_config").and_then(|any| any.message()) else { return };
+    let mut texts = Vec::new();
+    fields.texts(&mut texts);
+    for (_, at) in texts.iter().filter(|(text, _)| logs_path(text)) {
+        report(at.clone(), "writes paths into the log", has_token, reporter);
+    }
+    let own_formats = ["log_format", "format", "json_format", "typed_json_format"];
+    let is_default = own_formats.iter().all(|key| fields.get(key).is_none());
+    match kind {
+        "StdoutAccessLog" | "StderrAccessLog" | "FileAccessLog" if is_default => {
+            report(
+                log.spot(),
+                "has Envoy's default format, which writes paths into the log",
+                has_token,
+                reporter,
+            );
+        }
+        "HttpGrpcAccessLogConfig" => {
+            report(log.spot(), "sends each request's path to the log's server", has_token, reporter);
+        }
+        _ => {}
+    }
+}
+
+fn report(at: Spot, wrong: &str, has_token: bool, reporter: &mut Reporter) {
+    let remedy = "log `%REQ(BLOBGATE-HOOK)%` instead, as envoy.yaml does";
+    match has_token {
+        true => reporter.error(&LOGGED_PATH, at, format!("{wrong}, and so callback tokens"), remedy),
+        false => reporter.warn(&LOGGED_PATH, at, format!("{wrong}, and later callback tokens"), remedy),
+    }
+}
+
+/// Whether a format string has a command with the path: `%REQ(:PATH)%`, `%PATH%`, `%CEL(request.path)%` and the like.
+fn logs_path(text: &str) -> bool {
+    const PATH: &str = r"(?i)%(?:REQ(?:_WITHOUT_QUERY)?\([^)]*(?::path|original-path)[^)]*\)|PATH(?:\([^)]*\))?|CEL\([^%]*(?:path|query)[^%]*\))(?::\d+)?%";
+    Regex::new(PATH).is_ok_and(|path| path.is_match(text))
+}
+
+/// Envoy writes the URL of each request into a span unless a tag of its name replaces it, and custom tags as they say.
+fn check_tracing(tracing: &Cursor<'_>, has_token: bool, reporter: &mut Reporter) {
+    let mut report = |at: Spot, wrong: &str, remedy: &str| match has_token {
+        true => reporter.error(&TRACED_PATH, at, format!("{wrong}, and so callback tokens"), remedy),
+        false => reporter.warn(&TRACED_PATH, at, wrong, remedy),
+    };
+    let replaces_url = |tag: &Cursor<'_>| tag.text_at(&["tag"]) == Some("http.url");
+    if !tracing.list("custom_tags").iter().any(replaces_url) {
+        let remedy = "add `custom_tags: [{tag: http.url, literal: {value: \"-\"}}]`";
+        report(
+            tracing.spot_of("custom_tags"),
+            "does not replace Envoy's tag http.url, which writes paths into traces",
+            remedy,
+        );
+    }
+    let mut texts = Vec::new();
+    tracing.get("custom_tags").iter().for_each(|tags| tags.texts(&mut texts));
+    tracing
+        .get("operation")
+        .iter()
+        .chain(&tracing.get("upstream_operation"))
+        .for_each(|name| name.texts(&mut texts));
+    for (text, at) in texts {
+        let names_path =
+            text.eq_ignore_ascii_case(":path") || text.to_ascii_lowercase().contains("original-path");
+        if names_path || logs_path(text) {
+            report(at, "writes paths into traces", "remove the tag, or take blobgate-hook");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Ways to a gated service without the gate.
+
+use super::bootstrap::{BootstrapView, Extent, ManagerView};
+use super::catalog::{EARLY_REMOVAL, EXPOSED_SERVICES, HOST_NAMES, UNGATED_ROUTE};
+use super::delivery::{Destinations, target};
+use super::gate::HookView;
+use super::matcher::SampleSender;
+use super::reporter::Reporter;
+use super::routes::{HostView, RouteAction, RouteView};
+use super::routing::{ServedHook, unjudged};
+use blobgate::contract::header::PREFIX;
+use std::collections::BTreeSet;
+
+pub(super) fn check(bootstrap: &BootstrapView<'_>, served: &[ServedHook<'_, '_>], reporter: &mut Reporter) {
+    let destinations = Destinations::new(bootstrap);
+    let ways = Ways { bootstrap, destinations, hooks: served.iter().map(|served| served.hook).collect() };
+    for manager in &bootstrap.managers {
+        for host in &manager.hosts {
+            ways.check_host(manager, host, reporter);
+        }
+        match manager.gate_filter() {
+            Some(_) => check_early_removal(bootstrap, manager, reporter),
+            None => ways.check_exposed(manager, reporter),
+        }
+    }
+}
+
+struct Ways<'b, 'y> {
+    bootstrap: &'b BootstrapView<'y>,
+    destinations: Destinations<'y>,
+    hooks: Vec<&'b HookView>,
+}
+
+impl<'y> Ways<'_, 'y> {
+    fn check_host(&self, manager: &ManagerView<'y>, host: &HostView<'y>, reporter: &mut Reporter) {
+        let open: Vec<&RouteView<'y>> = host
+            .routes
+            .iter()
+            .filter(|route| {
+                !route.needs_verdict() && !manager.runs_gate(host, route) && self.leads_to_gated(route)
+            })
+            .collect();
+        for route in open {
+            let hook = self.hooks.iter().find(|hook| reaches(host, route, hook));
+            match hook {
+                Some(hook) => {
+                    let wrong = format!(
+                        "leads to {} without the gate, on the path of the hook {}: forged events get in",
+                        target(route),
+                        hook.name
+                    );
+                    let remedy = "remove it, or put it below the hook's routes and enable the gate on them";
+                    match self.bootstrap.is_local(manager) && manager.gate_filter().is_none() {
+                        true => reporter.warn(&UNGATED_ROUTE, route.at.spot(), wrong, remedy),
+                        false => reporter.error(&UNGATED_ROUTE, route.at.spot(), wrong, remedy),
+                    }
+                }
+                None => {
+                    let wrong = format!(
+                        "leads to {}, which gets judged deliveries, without the gate: the service must take no events on these paths",
+                        target(route)
+                    );
+                    reporter.warn(
+                        &UNGATED_ROUTE,
+                        route.at.spot(),
+                        wrong,
+                        "lead it to another service, or check the service's own routes",
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether a route's clusters get judged deliveries, perhaps by another name of the same address.
+    fn leads_to_gated(&self, route: &RouteView<'y>) -> bool {
+        let gated = &self.destinations.gated;
+        let addresses = |name: &str| -> BTreeSet<String> {
+            let cluster = self.bootstrap.cluster(name);
+            let found = cluster.map(|cluster| cluster.addresses()).unwrap_or_default();
+            found.iter().map(|address| address.node().to_json().to_string()).collect()
+        };
+        match &route.action {
+            RouteAction::AnyCluster(_) => !gated.is_empty(),
+            RouteAction::Clusters(clusters) => clusters.iter().any(|(name, _)| {
+                let own = addresses(name);
+                gated.contains(name) || gated.iter().any(|gated| !own.is_disjoint(&addresses(gated)))
+            }),
+            _ => false,
+        }
+    }
+
+    /// Without a gate, a client's own gate headers choose the route.
+    fn check_exposed(&self, manager: &ManagerView<'y>, reporter: &mut Reporter) {
+        let judged = |host: &HostView<'y>| {
+            host.routes.iter().any(|route| route.needs_verdict() && !route.clusters().is_empty())
+        };
+        let Some(listener) = self.bootstrap.listener(manager) else { return };
+        let mut hosts = manager.hosts.iter().filter(|host| judged(host)).peekable();
+        if hosts.peek().is_none() {
+            return;
+        }
+        if !self.bootstrap.is_local(manager) {
+            let wrong = format!(
+                "is reachable from other machines, and the listener {} routes by gate headers without a gate: any client can forge them",
+                listener.name
+            );
+            return reporter.error(
+                &EXPOSED_SERVICES,
+                listener.at.spot_of("address"),
+                wrong,
+                "write 127.0.0.1, or add the gate",
+            );
+        }
+        for host in hosts {
+            if let Some(star) = host.at.list("domains").into_iter().find(|domain| domain.text() == Some("*"))
+            {
+                let wrong =
+                    "takes every name as Host: a web page that rebinds its name can reach the services";
+                reporter.warn(&HOST_NAMES, star.spot(), wrong, "name the loopback addresses");
+            }
+        }
+    }
+}
+
+/// Whether a request to the hook's path at the service may take this route.
+fn reaches<'y>(host: &HostView<'y>, route: &RouteView<'y>, hook: &HookView) -> bool {
+    let takes = |path: &str| {
+        let request = unjudged(path, SampleSender::Anyone);
+        host.first_matches(&request).iter().any(|first| std::ptr::eq(*first, route))
+    };
+    let rewritten = route.forward().and_then(|forward| forward.get("prefix_rewrite"));
+    let regex = route.forward().and_then(|forward| forward.get("regex_rewrite"));
+    let mut paths = hook.service_paths().to_vec();
+    paths.push(hook.delivery_path());
+    if regex.is_some() {
+        return false;
+    }
+    let Some(rewrite) = rewritten.and_then(|rewrite| rewrite.text()) else {
+        return paths.iter().any(|path| takes(path));
+    };
+    let prefix = |key| route.at.get("match").and_then(|conditions| conditions.text_at(&[key]));
+    let Some(prefix) = prefix("prefix").or_else(|| prefix("path_separated_prefix")) else {
+        return paths.iter().any(|path| path == rewrite) && route.at.get("match").is_some();
+    };
+    let before = |path: &String| Some(format!("{prefix}{}", path.strip_prefix(rewrite)?));
+    paths.iter().filter_map(before).any(|path| takes(&path))
+}
+
+/// Envoy removes a client's gate headers before it chooses a route.
+fn check_early_removal(bootstrap: &BootstrapView<'_>, manager: &ManagerView<'_>, reporter: &mut Reporter) {
+    let Some(at) = &manager.at else { return };
+    if bootstrap.extent == Extent::Part && at.get("early_header_mutation_extensions").is_none() {
+        return;
+    }
+    let mutations = at.list("early_header_mutation_extensions").into_iter();
+    let mutations = mutations.filter_map(|extension| extension.message_at("typed_config", "HeaderMutation"));
+    let removes = mutations.flat_map(|mutation| mutation.list("mutations")).any(|mutation| {
+        let prefix = mutation.text_at(&["remove_on_match", "key_matcher", "prefix"]);
+        prefix.is_some_and(|prefix| !prefix.is_empty() && PREFIX.starts_with(prefix))
+    });
+    if !removes {
+        let wrong = "removes no gate headers of clients: a client's blobgate-verdict chooses the route, and while the gate does not run, forged events reach services";
+        let remedy = "add a HeaderMutation with `remove_on_match: {key_matcher: {prefix: blobgate-}}`";
+        reporter.error(&EARLY_REMOVAL, at.spot_of("early_header_mutation_extensions"), wrong, remedy);
+    }
+}
