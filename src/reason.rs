@@ -174,8 +174,8 @@ reasons! {
     Json JsonDuplicateKey "json-duplicate-key" 400 "An object has a key twice, or a key that differs from a known key only in case."
     /// A required field is missing or not as documented; with `schema: strict`, any field.
     ///
-    /// `blobgate inbox show ID` names the field. If the provider has changed its payload, [release the entry as its
-    /// event](../howto/replay-and-reevaluate.md).
+    /// The detail names the field, in the log and in `blobgate inbox show ID`. If the provider has changed its payload, [release
+    /// the entry as its event](../howto/replay-and-reevaluate.md).
     Dialect SchemaInvalid "schema-invalid" 422 "A required field is missing or not as documented."
     /// The generation's id is not a UUID.
     ///

@@ -27,10 +27,7 @@ pub(crate) fn gate_configurations(file: &Path) -> Result<Vec<Value>> {
     })?;
     let mut found: Vec<Value> = Vec::new();
     for document in &documents {
-        if document.get("hooks").is_some() && document.get("version").is_some() {
-            found.push(document.clone());
-        }
-        collect(document, &mut found);
+        collect(document, MAX_NESTED, &mut found);
     }
     // An alias puts one configuration at several listeners.
     let mut distinct: Vec<Value> = Vec::new();
@@ -63,18 +60,24 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Value, YamlError> {
     Ok(documents.first().map_or(Value::Null, YamlNode::to_json))
 }
 
-fn collect(value: &Value, found: &mut Vec<Value>) {
+/// A ConfigMap has an envoy.yaml as a text, and that may have the configuration as a text.
+const MAX_NESTED: usize = 2;
+
+/// Collects configurations: objects, and texts in YAML or JSON, also in manifests.
+fn collect(value: &Value, nested: usize, found: &mut Vec<Value>) {
     match value {
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, nested, found)),
         Value::Object(object) => {
-            if let Some(value) = object.get("configuration").and_then(|any| any.get("value")) {
-                let text = value.as_str().and_then(|text| serde_json::from_str(text).ok());
-                let gate = text.unwrap_or_else(|| value.clone());
-                if gate.get("hooks").is_some() {
-                    found.push(gate);
-                }
+            let has = |key: &str| object.contains_key(key);
+            if has("hooks") && (has("version") || has("environment")) {
+                found.push(value.clone());
+            } else {
+                object.values().for_each(|item| collect(item, nested, found));
             }
-            object.values().for_each(|item| collect(item, found));
+        }
+        Value::String(text) if nested > 0 && text.contains("hooks") => {
+            let documents = parse_documents(text).unwrap_or_default();
+            documents.iter().for_each(|document| collect(document, nested.saturating_sub(1), found));
         }
         _ => {}
     }
@@ -107,6 +110,13 @@ mod tests {
         let manifest =
             |name: &str| format!("apiVersion: v1\nkind: EnvoyFilter\nspec: {{{}}}\n", filter(name));
         names(&format!("{}---\n{}", manifest("a"), manifest("b")), &["a", "b"]);
+        let plugin = format!("apiVersion: v1\nkind: WasmPlugin\nspec: {{pluginConfig: {BARE}}}\n");
+        names(&plugin, &["a"]);
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\ndata:\n  envoy.yaml: |\n    filters: [{{{}}}]\n",
+            filter("in")
+        );
+        names(&text, &["in"]);
     }
     use blobgate::Config;
     use std::fmt::Write;

@@ -161,9 +161,7 @@ impl LineExplanation {
         Self {
             log: line.origin.name(),
             verdict: owned(&["verdict"]),
-            reason: code.map(|code| {
-                ReasonText::find(code).unwrap_or_else(|| ReasonText::undocumented(code))
-            }),
+            reason: code.map(|code| ReasonText::find(code).unwrap_or_else(|| ReasonText::undocumented(code))),
             detail: owned(&["detail"]),
             causes: causes.collect(),
             hook: owned(&["hook"]),

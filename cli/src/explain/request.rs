@@ -158,7 +158,9 @@ impl RequestArgs {
             notes.push("--token: this command made the token, with a key and a job of its own".to_owned());
         }
         if token.as_deref() == Some("{token}") {
-            notes.push("the path has {token} itself. Pass a token in its place, or --hook and --token".to_owned());
+            notes.push(
+                "the path has {token} itself. Pass a token in its place, or --hook and --token".to_owned(),
+            );
         }
         let body = self.body.as_deref().map(read_body).transpose()?;
         if body.as_ref().is_some_and(|body| u64::try_from(body.len()).is_ok_and(|size| size >= MAX_BODY)) {

@@ -324,15 +324,9 @@ fn leads_from_a_log_line_to_the_remedy() {
     let envoy =
         format!("[2026-01-31 12:00:00.123][17][warning][wasm] [context.cc:1198] wasm log blobgate: {line}");
     let shown = text(&explain(&folder, &["--line", &envoy]).stdout);
-    for part in [
-        "schema-invalid",
-        "video_url",
-        "scheme is http",
-        "https",
-        "remedy",
-        "names the field",
-        "--hook veo3",
-    ] {
+    for part in
+        ["schema-invalid", "video_url", "scheme is http", "https", "remedy", "names the field", "--hook veo3"]
+    {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
     let lines = json(&folder, &["--line", &envoy], 0);

@@ -41,9 +41,7 @@ async fn judges_an_entry_by_a_configuration(place: TestStore) {
     let (report, code) = inbox.explain(id, &with_trust(token, wide), &[]);
     assert_eq!((&report["verdict"], code), (&"accepted".into(), Some(0)), "{report:#}");
     let headers = report["service_request"]["headers"].as_array().unwrap();
-    assert!(
-        headers.iter().any(|one| one["name"] == header::EVENT && one["value"] == "completed")
-    );
+    assert!(headers.iter().any(|one| one["name"] == header::EVENT && one["value"] == "completed"));
 
     let (report, code) = inbox.explain(id, &with_trust(both, wide), &[]);
     assert_eq!((&report["verdict"], code), (&"needs-confirmation".into(), Some(5)));
