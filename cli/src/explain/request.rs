@@ -42,7 +42,7 @@ pub(super) struct RequestArgs {
     body: Option<PathBuf>,
     /// The client's address as Envoy reports it, in the field `source` of a log; 127.0.0.1 by default
     #[arg(long, value_name = "ADDRESS", value_parser = parse_client)]
-    from: Option<Client>,
+    from: Option<ClientAddress>,
     /// The address of the proxy in front, for a hook with `behind_proxy`
     #[arg(long, value_name = "ADDRESS", value_parser = parse_peer)]
     peer: Option<IpAddr>,
@@ -66,7 +66,7 @@ struct HeaderOption {
 
 /// A value of `--from`. A port is only for the case that Envoy takes the address from a header: then it is 0.
 #[derive(Clone, Copy, Debug)]
-struct Client {
+struct ClientAddress {
     address: IpAddr,
     port: Option<u16>,
 }
@@ -209,8 +209,8 @@ fn peer(hook: Option<&Arc<Hook>>, peer: Option<IpAddr>, notes: &mut Vec<String>)
 }
 
 /// Envoy's `source.address`. Behind a proxy it is from a header, and has the port 0.
-fn source(hook: Option<&Arc<Hook>>, from: Option<Client>) -> String {
-    let client = from.unwrap_or(Client { address: Ipv4Addr::LOCALHOST.into(), port: None });
+fn source(hook: Option<&Arc<Hook>>, from: Option<ClientAddress>) -> String {
+    let client = from.unwrap_or(ClientAddress { address: Ipv4Addr::LOCALHOST.into(), port: None });
     let behind = hook.is_some_and(|hook| is_behind_proxy(hook));
     let port = client.port.unwrap_or(if behind { 0 } else { CLIENT_PORT });
     SocketAddr::new(client.address, port).to_string()
@@ -272,12 +272,12 @@ fn parse_header(text: &str) -> Result<HeaderOption, InvalidPart> {
     Ok(HeaderOption { name: name.to_ascii_lowercase(), value })
 }
 
-fn parse_client(text: &str) -> Result<Client, InvalidPart> {
+fn parse_client(text: &str) -> Result<ClientAddress, InvalidPart> {
     if let Ok(address) = text.trim_matches(['[', ']']).parse() {
-        return Ok(Client { address, port: None });
+        return Ok(ClientAddress { address, port: None });
     }
     let with_port: SocketAddr = text.parse().map_err(|_| InvalidPart::Address)?;
-    Ok(Client { address: with_port.ip(), port: Some(with_port.port()) })
+    Ok(ClientAddress { address: with_port.ip(), port: Some(with_port.port()) })
 }
 
 fn parse_peer(text: &str) -> Result<IpAddr, InvalidPart> {
