@@ -1,5 +1,6 @@
 //! Finds the gate's configuration in an envoy.yaml.
 
+use crate::check::input;
 use crate::check::yaml::{self, YamlError, YamlNode, YamlReader};
 use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
@@ -20,8 +21,8 @@ pub(crate) fn gate_configuration(file: &Path) -> Result<Value> {
 /// Each configuration of the gate in a file, at least one: an envoy.yaml, Kubernetes manifests, or the bare configuration.
 pub(crate) fn gate_configurations(file: &Path) -> Result<Vec<Value>> {
     let name = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|why| anyhow!("cannot read {name}: {why}. Name an envoy.yaml with --config"))?;
+    let text = input::read(file)
+        .map_err(|(fault, remedy)| anyhow!("cannot read {name}: it {fault}. For --config, {remedy}"))?;
     let documents = parse_documents(&text).map_err(|why| {
         anyhow!("cannot read {name} as YAML: {why}. Correct it, or name another with --config")
     })?;

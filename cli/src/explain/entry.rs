@@ -43,7 +43,7 @@ pub(super) async fn explain(
     };
     let findings = match detail.findings(hook) {
         Ok(findings) => findings,
-        Err(reason) => return Ok(stands(report, reason)),
+        Err(reason) => return Ok(stands(report, reason, detail.entry.detail)),
     };
     let mut trace = Trace::default();
     let decision = reevaluate(hook, findings, &body, &mut trace);
@@ -94,12 +94,12 @@ fn call(request: &ConfirmationRequest, outcome: Option<Outcome>) -> Option<Confi
 }
 
 /// The store does not have the part of the head that a violation is about, so the violation stands.
-fn stands(mut report: ExplainReport, reason: Reason) -> ExplainReport {
+fn stands(mut report: ExplainReport, reason: Reason, detail: Option<String>) -> ExplainReport {
     report.notes.push(format!(
         "{code} stands: the store does not have the part of the request that broke this rule. \
          `blobgate inbox reevaluate --waive {code}` overrides it",
         code = reason.code()
     ));
-    report.ending = EndingReport::still_quarantined(reason, None);
+    report.ending = EndingReport::still_quarantined(reason, detail);
     report
 }
