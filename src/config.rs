@@ -20,7 +20,7 @@ pub use schema::schema;
 use std::sync::Arc;
 
 /// A valid configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The name in each log line and counter: `[a-z0-9-]{1,32}`.
     pub environment: String,

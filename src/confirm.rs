@@ -173,6 +173,24 @@ fn without_query(event: &Event) -> Option<&str> {
 }
 
 impl Outcome {
+    /// Every outcome.
+    #[cfg(not(target_family = "wasm"))]
+    pub const ALL: &[Outcome] = &[
+        Outcome::Confirmed,
+        Outcome::Contradicted,
+        Outcome::Unknown,
+        Outcome::StillWorking,
+        Outcome::Unauthorized,
+        Outcome::Limited,
+        Outcome::Status,
+        Outcome::Unreadable,
+        Outcome::NoAnswer,
+        Outcome::Budget,
+        Outcome::InFlight,
+        Outcome::NotStarted,
+        Outcome::Remembered,
+    ];
+
     /// The meaning for the trust rule.
     pub const fn answer(self) -> Answer {
         match self {

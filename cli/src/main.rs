@@ -9,6 +9,7 @@ mod demo;
 mod end_signals;
 mod env;
 mod envoy_yaml;
+mod explain;
 mod inbox;
 mod log;
 mod mint;
@@ -16,6 +17,7 @@ mod net_error;
 mod new_file;
 mod option;
 mod output;
+mod paint;
 mod progress;
 mod receiver;
 #[cfg(test)]
@@ -49,6 +51,7 @@ enum Command {
     Check(check::Args),
     Completions(completions::Args),
     Demo(Box<demo::Args>),
+    Explain(Box<explain::Args>),
     Inbox(inbox::Args),
     Mint(mint::Args),
     Receiver(receiver::Args),
@@ -66,6 +69,9 @@ Start here, in a clone of the repository:
   make demo                # in a second terminal: sends deliveries to the gate
   blobgate inbox ls        # lists the stored events
   blobgate why GENERATION  # tells where its event is, and why
+
+When a delivery is refused:
+  blobgate explain --help  # explains a reason, a log line or a request
 
 Before production:
   blobgate mint --help     # explains callback tokens and their keys
@@ -91,6 +97,7 @@ async fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(*args).await,
+        Command::Explain(args) => explain::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,

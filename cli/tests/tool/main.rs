@@ -10,6 +10,7 @@
 mod check;
 mod completions;
 mod demo;
+mod explain;
 mod hostile;
 mod inbox;
 mod mint;
