@@ -8,6 +8,7 @@ mod confirming;
 mod connecting;
 mod copying;
 mod expecting;
+mod explaining;
 mod faults;
 mod following;
 mod logging;

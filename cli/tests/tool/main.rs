@@ -8,13 +8,17 @@
 )]
 
 mod check;
+mod completions;
 mod demo;
+mod explain;
+mod hostile;
 mod inbox;
 mod mint;
 mod output;
 mod receiver;
 mod running;
 mod sandbox;
+mod schema;
 mod signals;
 mod up;
 mod usage;
