@@ -10,6 +10,8 @@
 )]
 
 mod corpus;
+#[path = "corpus/detail_laws.rs"]
+mod detail_laws;
 #[path = "corpus/laws.rs"]
 mod laws;
 #[path = "corpus/proof_laws.rs"]

@@ -25,6 +25,7 @@ mod table;
 mod up;
 #[cfg(test)]
 mod usage;
+mod why;
 
 use crate::log::Format;
 use anstream::{AutoStream, ColorChoice};
@@ -50,6 +51,7 @@ enum Command {
     Receiver(receiver::Args),
     Sandbox(sandbox::Args),
     Up(up::Args),
+    Why(why::Args),
     #[command(hide = true)]
     EndWith(up::end_with::Args),
 }
@@ -59,6 +61,7 @@ Start here, in a clone of the repository:
   make run                 # starts a gate, an inbox, three services and a sandbox
   make demo                # in a second terminal: sends deliveries to the gate
   blobgate inbox ls        # lists the stored events
+  blobgate why GENERATION  # tells where its event is, and why
 
 Before production:
   blobgate mint --help     # explains callback tokens and their keys
@@ -88,6 +91,7 @@ async fn main() -> ExitCode {
         Command::Receiver(args) => receiver::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Up(args) => up::run(args).await,
+        Command::Why(args) => why::run(args).await,
         Command::EndWith(args) => up::end_with::run(args).map(|never| match never {}),
     };
     output::end(ended)

@@ -17,6 +17,7 @@ mod purging;
 mod reconciling;
 mod reevaluating;
 mod restoring;
+mod telling;
 
 use crate::running::{RunningTool, blobgate, client, text};
 use axum::Router;
@@ -137,6 +138,17 @@ impl RunningInbox {
 
     async fn store(&self, delivery: &ForwardedDelivery) {
         assert_eq!(self.forward(delivery).await.status(), 200);
+    }
+
+    /// Stores it as a request with this id. Returns the id of its entry.
+    async fn stored_with_request_id(&self, delivery: &ForwardedDelivery, request_id: &str) -> i64 {
+        let mut request = self.client.post(format!("{}/hooks/{}", self.receive, delivery.hook));
+        for (name, value) in delivery.headers() {
+            request = request.header(name, value);
+        }
+        let request = request.header(header::REQUEST_ID, request_id).body(delivery.body.clone());
+        assert_eq!(request.send().await.unwrap().status(), 200);
+        self.entries("limit=1").await[0]["id"].as_i64().unwrap()
     }
 
     /// Stores it. Returns its id.

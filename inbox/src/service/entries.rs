@@ -6,7 +6,6 @@ use super::names::{EntryState, EventKind, Lane};
 use super::{EntryPayload, ExpectationStatus, Operations, time};
 use crate::entry::QuarantineReason;
 use crate::store::{AttemptRow, EntryRow};
-use crate::violation;
 use serde::{Deserialize, Serialize};
 
 /// The default number of entries in an answer.
@@ -120,9 +119,6 @@ pub struct EntryDetail {
     /// Its attempts in order: failures, and a success that was not the first attempt. The first 3 and the last 17 are recorded.
     #[serde(default)]
     pub attempt_log: Vec<AttemptRecord>,
-    /// Its violation: a field and the documented form, without a value of the body.
-    #[serde(default)]
-    pub violation: Option<String>,
 }
 
 /// An attempt.
@@ -177,19 +173,7 @@ impl Operations {
         let entry = EntrySummary::try_from(entry)?;
         let attempts = self.shared.store.attempts(id).await?;
         let attempt_log = attempts.into_iter().map(AttemptRecord::from).collect();
-        let violation = match (&entry.reason, &payload) {
-            (Some(code), Some(payload)) if entry.lane == Lane::Quarantine => {
-                violation::describe(code.as_str(), &payload.headers, &payload.body)
-            }
-            _ => None,
-        };
-        Ok(EntryDetail {
-            entry,
-            payload: payload.map(EntryPayload::from),
-            expectation,
-            attempt_log,
-            violation,
-        })
+        Ok(EntryDetail { entry, payload: payload.map(EntryPayload::from), expectation, attempt_log })
     }
 }
 
@@ -306,7 +290,7 @@ mod tests {
             "due_at": time, "attempts": 0, "digest": "00",
         });
         let entry = serde_json::from_value(entry).unwrap();
-        EntryDetail { entry, payload, expectation: None, attempt_log: Vec::new(), violation: None }
+        EntryDetail { entry, payload, expectation: None, attempt_log: Vec::new() }
     }
 
     #[track_caller]
