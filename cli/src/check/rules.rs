@@ -45,7 +45,7 @@ fn check(bootstrap: &BootstrapView<'_>, findings: &mut Vec<Finding>) {
     let served = routing::check(bootstrap, &mut reporter);
     filter::check(bootstrap, &mut reporter);
     delivery::check(bootstrap, &served, &mut reporter);
-    ungated::check(bootstrap, &served, &mut reporter);
+    ungated::check(bootstrap, &mut reporter);
     manager::check(bootstrap, &mut reporter);
     requests::check(bootstrap, &mut reporter);
     source::check(bootstrap, &served, &mut reporter);

@@ -3,6 +3,7 @@
 use super::super::cursor::Cursor;
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{DISABLED_HOOK, ELSEWHERE, OPEN_ROUTE, UNKNOWN_FILTER, UNROUTED_HOOK};
+use super::delivery::Destinations;
 use super::gate::{GateView, HookView};
 use super::matcher::{SampleRequest, SampleSender};
 use super::reporter::Reporter;
@@ -41,7 +42,16 @@ pub(super) fn check<'b, 'y>(
             }
         }
     }
+    let gated = Destinations::new(bootstrap).gated;
     for (hook, unserved) in all_unserved {
+        // The rule about ungated routes reports a way to a service.
+        let leads_to_service = |unserved: &UnservedHook<'_, '_>| {
+            let routes = unserved.route.iter();
+            routes.flat_map(|route| route.clusters()).any(|(cluster, _)| gated.contains(cluster))
+        };
+        if unserved.iter().any(leads_to_service) {
+            continue;
+        }
         if !all_served.iter().any(|served| served.hook.name == hook.name && served.hook.path == hook.path) {
             report(hook, &unserved, reporter);
         }
