@@ -18,21 +18,45 @@ pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// Why a configuration does not load, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
+pub struct ConfigError {
+    sentence: String,
+    /// The length of the field at the start of the sentence.
+    #[cfg(not(target_family = "wasm"))]
+    field_bytes: usize,
+}
+
+/// The field of an error that concerns the whole configuration.
+const WHOLE: &str = "the configuration";
 
 impl ConfigError {
     pub(crate) fn new(field: &str, sentence: impl fmt::Display) -> Self {
-        Self(format!("{field} {sentence}"))
+        Self {
+            sentence: format!("{field} {sentence}"),
+            #[cfg(not(target_family = "wasm"))]
+            field_bytes: field.len(),
+        }
     }
 
     pub(crate) fn of_file(sentence: &str) -> Self {
-        Self::new("the configuration", sentence)
+        Self::new(WHOLE, sentence)
+    }
+
+    /// The path of the field, such as `hooks[0].source`. Nothing for the whole configuration.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn field(&self) -> Option<&str> {
+        self.sentence.get(..self.field_bytes).filter(|field| *field != WHOLE)
+    }
+
+    /// The sentence without the field, such as `is 2; write 1`.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn fault(&self) -> &str {
+        self.sentence.get(self.field_bytes..).unwrap_or_default().trim_start()
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.sentence)
     }
 }
 
@@ -226,7 +250,7 @@ impl<'v> Node<'v> {
     }
 
     fn name_of_field(&self) -> String {
-        if self.path.is_empty() { "the configuration".to_owned() } else { self.path.clone() }
+        if self.path.is_empty() { WHOLE.to_owned() } else { self.path.clone() }
     }
 }
 
@@ -266,6 +290,12 @@ fn show(value: &Value<'_>) -> String {
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
     }
+}
+
+/// A key as the path of an error has it.
+#[cfg(not(target_family = "wasm"))]
+pub fn show_key(key: &str) -> String {
+    on_one_line(key)
 }
 
 /// The key in an error. A line break in it must not start a new line of the log.

@@ -1,6 +1,151 @@
 //! `blobgate check`: finds mistakes in configurations before Envoy or a sender does.
 
-pub(crate) mod cursor;
+mod configuration;
+mod cursor;
+mod document;
+mod embedded;
 pub(crate) mod finding;
-pub(crate) mod rules;
+mod frame;
+mod gate;
+mod input;
+mod manifest;
+mod report;
+mod rules;
 pub(crate) mod yaml;
+
+use anyhow::Result;
+use configuration::UnsetVariables;
+use cursor::Spot;
+use document::Checker;
+use finding::{Finding, Level};
+use gate::HostEnvironment;
+use report::{CheckedFile, Report};
+use serde::de::IgnoredAny;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use yaml::{YamlError, YamlNode, YamlReader, parse_yaml};
+
+/// Check configurations of Envoy and the gate, and manifests of Kubernetes
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// An envoy.yaml, a configuration of the gate, or manifests; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Errors, not warnings, for environment variables of keys that are not set here
+    #[arg(long)]
+    require_env: bool,
+    /// JSON output
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Each line has the file, line and column, the field, what is wrong, what to write, and the rule's name.
+An error loses deliveries, lets forged ones in, or stops Envoy. A warning may be intended. \"Not
+checked\" names what the file does not show.
+
+The command reads files only: it starts no Envoy, and calls nobody. The gate's own loader checks the
+gate's configuration. Keys come from the environment, as for Envoy.
+
+Exit code: 0 without errors, 1 for an error or an unreadable file, 2 for wrong usage.
+
+Examples:
+  blobgate check envoy.yaml
+  blobgate check --require-env envoy.yaml            # where the keys are set
+  blobgate check --json deploy/istio/*.yaml          # for a program
+  kubectl get envoyfilter -A -o yaml | blobgate check -";
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let unset = if args.require_env { UnsetVariables::Refuse } else { UnsetVariables::Warn };
+    let mut files: Vec<_> = args.files.iter().map(|path| check_file(path, unset)).collect();
+    // A folder of manifests also has others. An error only if no file has a configuration.
+    let has_gate = files.iter().any(|(_, content)| *content == Content::Gate);
+    for (file, content) in &mut files {
+        if *content == Content::Nothing || (*content == Content::Manifests && !has_gate) {
+            file.findings.push(Finding::of_file(
+                &frame::NO_CONFIGURATION,
+                "has no configuration of Blobgate",
+                "name an envoy.yaml or a manifest that has one",
+            ));
+        }
+    }
+    let report = Report { files: files.into_iter().map(|(file, _)| file).collect() };
+    if args.json {
+        report.print_json()
+    } else {
+        report.print()
+    }
+    Ok(if report.count(Level::Error) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a file has for the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Content {
+    Nothing,
+    /// Manifests of Kubernetes without the gate.
+    Manifests,
+    /// A configuration of the gate, or an error in its place.
+    Gate,
+}
+
+fn check_file(path: &Path, unset: UnsetVariables) -> (CheckedFile, Content) {
+    let is_stdin = path.as_os_str() == input::STDIN;
+    let name = if is_stdin { "standard input".into() } else { path.to_string_lossy() }.into_owned();
+    match input::read(path) {
+        Ok(text) => {
+            let (findings, content) = check_text(path, &text, unset);
+            (CheckedFile { findings, text, name }, content)
+        }
+        Err((wrong, remedy)) => {
+            let finding = Finding::of_file(&frame::UNREADABLE, wrong, remedy);
+            (CheckedFile { findings: vec![finding], text: String::new(), name }, Content::Gate)
+        }
+    }
+}
+
+/// Checks a file's text. The findings are in the order of the file.
+fn check_text(path: &Path, text: &str, unset: UnsetVariables) -> (Vec<Finding>, Content) {
+    let (documents, reader) = match parse(path, text) {
+        Ok(parsed) => parsed,
+        Err(error) => return (vec![syntax_error(&error)], Content::Gate),
+    };
+    let mut checker =
+        Checker { lines: text.lines().collect(), unset, findings: Vec::new(), content: Content::Nothing };
+    checker.check_documents(&documents, reader, HostEnvironment::Envoy);
+    let Checker { mut findings, content, .. } = checker;
+    findings.sort_by(|one, other| {
+        let place = |finding: &Finding| (finding.line, finding.column, finding.level);
+        place(one).cmp(&place(other)).then_with(|| one.rule.cmp(other.rule))
+    });
+    findings.dedup();
+    (findings, content)
+}
+
+/// Parses a file as its reader does: Envoy reads `.json` as JSON, and other names as YAML.
+fn parse(path: &Path, text: &str) -> Result<(Vec<YamlNode>, YamlReader), YamlError> {
+    let is_json = path.extension().is_some_and(|name| name.eq_ignore_ascii_case("json"));
+    let json_error = serde_json::from_str::<IgnoredAny>(text).err();
+    if is_json && let Some(error) = json_error {
+        return Err(YamlError { line: error.line(), column: error.column().max(1), why: json_fault(&error) });
+    }
+    if is_json || (path.as_os_str() == input::STDIN && json_error.is_none()) {
+        return Ok((parse_yaml(text, YamlReader::Json)?, YamlReader::Json));
+    }
+    let documents = parse_yaml(text, YamlReader::Envoy)?;
+    if documents.iter().any(|root| manifest::kind(root).is_some()) {
+        return Ok((parse_yaml(text, YamlReader::Kubernetes)?, YamlReader::Kubernetes));
+    }
+    Ok((documents, YamlReader::Envoy))
+}
+
+/// A sentence of serde_json without its place.
+fn json_fault(error: &serde_json::Error) -> String {
+    let sentence = error.to_string();
+    sentence.rsplit_once(" at line ").map_or(sentence.as_str(), |(fault, _)| fault).to_owned()
+}
+
+fn syntax_error(error: &YamlError) -> Finding {
+    let spot = Spot { line: error.line, column: error.column, field: String::new() };
+    Finding::new(Level::Error, &frame::SYNTAX, spot, format!("the parser stopped here: {}", error.why), "")
+}

@@ -43,6 +43,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
     Demo(Box<demo::Args>),
     Inbox(inbox::Args),
     Mint(mint::Args),
@@ -80,6 +81,7 @@ async fn main() -> ExitCode {
     // reqwest uses the process's provider. Only a second call in one process fails.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
+        Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,
         Command::Mint(args) => mint::run(args),

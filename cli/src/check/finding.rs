@@ -1,13 +1,15 @@
 //! What `check` finds, and its forms: a line, with the line of the file on a terminal, and JSON.
 
+use super::cursor::Spot;
+use super::rules::catalog::Rule;
 use crate::output::escape;
 use anstyle::{AnsiColor, Style};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 /// One thing that a check found in a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
-    /// From 1.
+    /// From 1; 0 for a whole file.
     pub(crate) line: usize,
     /// From 1, in characters.
     pub(crate) column: usize,
@@ -22,8 +24,7 @@ pub(crate) struct Finding {
     pub(crate) remedy: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     /// Envoy or the gate refuses it, loses deliveries, or lets forged ones in.
     Error,
@@ -53,6 +54,23 @@ impl Level {
 }
 
 impl Finding {
+    pub(crate) fn new(
+        level: Level,
+        rule: &'static Rule,
+        at: Spot,
+        wrong: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let Spot { line, column, field } = at;
+        Self { line, column, field, level, rule: rule.name, wrong: wrong.into(), remedy: remedy.into() }
+    }
+
+    /// An error about a whole file.
+    pub(crate) fn of_file(rule: &'static Rule, wrong: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let at = Spot { line: 0, column: 0, field: "the file".to_owned() };
+        Self::new(Level::Error, rule, at, wrong, remedy)
+    }
+
     /// The sentence: field, fault, remedy.
     pub(crate) fn sentence(&self) -> String {
         let gap = if self.field.is_empty() || self.wrong.is_empty() { "" } else { " " };
@@ -66,7 +84,16 @@ impl Finding {
         let (style, name) = (level.style(), level.name());
         let sentence = self.sentence();
         let (file, sentence) = (escape(file), escape(&sentence));
-        format!("{file}:{line}:{column}: {style}{name}{style:#}: {sentence} [{rule}]")
+        let place = if *line == 0 { String::new() } else { format!(":{line}:{column}") };
+        format!("{file}{place}: {style}{name}{style:#}: {sentence} [{rule}]")
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let Self { line, column, field, level, rule, wrong, remedy } = self;
+        json!({
+            "line": line, "column": column, "level": level.name(), "rule": rule, "field": field, "wrong": wrong,
+            "remedy": remedy,
+        })
     }
 
     /// The line of the file with a mark below the column.

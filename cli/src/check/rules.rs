@@ -1,7 +1,7 @@
 //! The rules about Envoy's configuration around the gate.
 
 mod bootstrap;
-mod catalog;
+pub(super) mod catalog;
 mod clusters;
 mod confirm;
 
@@ -19,9 +19,9 @@ mod requests;
 mod routes;
 mod routing;
 mod source;
-mod timeouts;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod ungated;
 
 use super::cursor::Cursor;

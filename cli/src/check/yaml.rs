@@ -125,21 +125,45 @@ impl YamlNode {
         }
     }
 
-    /// Calls `visit` for each node with its path, such as `static_resources.listeners[0].name`, from the top down.
-    pub(crate) fn walk<'n>(&'n self, path: &str, visit: &mut impl FnMut(&str, &'n YamlNode)) {
+    /// Calls `visit` for each node with its path, from the top down.
+    pub(crate) fn walk<'n>(
+        &'n self,
+        path: &YamlPath<'_>,
+        visit: &mut impl FnMut(&YamlPath<'_>, &'n YamlNode),
+    ) {
         visit(path, self);
         match &self.value {
             YamlValue::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    item.walk(&format!("{path}[{index}]"), visit);
+                    item.walk(&YamlPath::Item(path, index), visit);
                 }
             }
             YamlValue::Map(pairs) => {
                 for (key, node) in pairs {
-                    node.walk(&join(path, &key.text), visit);
+                    node.walk(&YamlPath::Key(path, &key.text), visit);
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// The path of a node. Its text is made where one is needed: a file has many nodes.
+pub(crate) enum YamlPath<'p> {
+    /// Of the root, or of a node with this path.
+    Root(&'p str),
+    Key(&'p YamlPath<'p>, &'p str),
+    Item(&'p YamlPath<'p>, usize),
+}
+
+impl std::fmt::Display for YamlPath<'_> {
+    /// Such as `static_resources.listeners[0].name`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Root(path) => f.write_str(path),
+            Self::Key(Self::Root(""), key) => f.write_str(key),
+            Self::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
         }
     }
 }
@@ -154,8 +178,7 @@ fn json_number(number: f64) -> Value {
     /// Every integer up to 2^53 is a double.
     const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
     if number.fract() == 0.0 && number.abs() <= MAX_WHOLE {
-        #[expect(clippy::cast_possible_truncation, reason = "whole, and within 53 bits")]
-        return Value::from(number as i64);
+        return format!("{number:.0}").parse::<i64>().map_or(Value::Null, Value::from);
     }
     Number::from_f64(number).map_or(Value::Null, Value::Number)
 }

@@ -2,15 +2,15 @@
 
 /// A rule of `blobgate check`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     /// In kebab case.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// `error`, `warning`, `not checked`, or those that it may have.
-    pub(super) level: &'static str,
+    pub(crate) level: &'static str,
     /// What it finds.
-    pub(super) finds: &'static str,
+    pub(crate) finds: &'static str,
     /// What happens with that configuration.
-    pub(super) effect: &'static str,
+    pub(crate) effect: &'static str,
 }
 
 macro_rules! rules {

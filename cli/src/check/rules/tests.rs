@@ -12,14 +12,22 @@ fn read(path: &str, reader: YamlReader) -> Vec<Finding> {
         }
     }
     for finding in &findings {
-        println!("{path}:{}:{} {:?} [{}] {}", finding.line, finding.column, finding.level, finding.rule, finding.sentence());
+        println!(
+            "{path}:{}:{} {:?} [{}] {}",
+            finding.line,
+            finding.column,
+            finding.level,
+            finding.rule,
+            finding.sentence()
+        );
     }
     findings
 }
 
 #[test]
 fn finds_no_error_in_shipped_files() {
-    let errors = |findings: Vec<Finding>| findings.into_iter().filter(|finding| finding.level == Level::Error).count();
+    let errors =
+        |findings: Vec<Finding>| findings.into_iter().filter(|finding| finding.level == Level::Error).count();
     assert_eq!(errors(read("envoy.yaml", YamlReader::Envoy)), 0);
     assert_eq!(errors(read("deploy/istio/envoyfilter.yaml", YamlReader::Kubernetes)), 0);
 }

@@ -47,8 +47,8 @@ fn resolve_for_kubernetes(text: &str) -> YamlValue {
     }
     let plain = text.replace('_', "");
     let whole = parse_c_integer(&plain).or_else(|| parse_go_integer(&plain));
-    #[expect(clippy::cast_precision_loss, reason = "a Struct has doubles")]
-    let number = whole.map(|whole| whole as f64).or_else(|| parse_decimal(&plain));
+    // A Struct has doubles.
+    let number = whole.and_then(|whole| whole.to_string().parse().ok()).or_else(|| parse_decimal(&plain));
     number.map_or_else(|| YamlValue::Text(text.to_owned()), YamlValue::Number)
 }
 

@@ -108,6 +108,7 @@ fn bounds_aliases_that_multiply() {
 #[test]
 fn walks_with_paths() {
     let mut paths = Vec::new();
-    parse("a: [{b: 1}, 2]\n", YamlReader::Envoy).walk("", &mut |path, _| paths.push(path.to_owned()));
+    parse("a: [{b: 1}, 2]\n", YamlReader::Envoy)
+        .walk(&YamlPath::Root(""), &mut |path, _| paths.push(path.to_string()));
     assert_eq!(paths, ["", "a", "a[0]", "a[0].b", "a[1]"]);
 }

@@ -1,0 +1,151 @@
+//! Checks a document by its kind: a bootstrap of Envoy, a part of one, a configuration of the gate, or a manifest.
+
+use super::Content;
+use super::configuration::{UnsetVariables, check_configuration};
+use super::cursor::{Cursor, Spot};
+use super::finding::{Finding, Level};
+use super::frame;
+use super::gate::{GateSource, HostEnvironment, SourceForm, bare, find_plugins, is_configuration};
+use super::manifest;
+use super::rules::check_bootstrap;
+use super::yaml::{YamlNode, YamlPath, YamlReader, YamlValue};
+use std::collections::{HashMap, HashSet};
+
+/// What the checks of a file have in common.
+pub(super) struct Checker<'t> {
+    pub(super) lines: Vec<&'t str>,
+    pub(super) unset: UnsetVariables,
+    pub(super) findings: Vec<Finding>,
+    pub(super) content: Content,
+}
+
+impl Checker<'_> {
+    /// Checks the documents of a file, or of a text in a ConfigMap.
+    pub(super) fn check_documents(
+        &mut self,
+        documents: &[YamlNode],
+        reader: YamlReader,
+        host: HostEnvironment,
+    ) {
+        let documents: Vec<&YamlNode> =
+            documents.iter().filter(|root| root.value != YamlValue::Null).collect();
+        for (index, root) in documents.iter().enumerate() {
+            self.report_repeated_keys(root);
+            if manifest::kind(root).is_some() {
+                manifest::check(self, root);
+                continue;
+            }
+            if reader == YamlReader::Envoy {
+                self.report_merge_keys(root);
+            }
+            if index > 0 {
+                self.report_second_document(root);
+            } else {
+                self.check_envoy(root, host);
+            }
+        }
+    }
+
+    fn check_envoy(&mut self, root: &YamlNode, host: HostEnvironment) {
+        if is_configuration(root) {
+            return self.check_gate(&bare(root));
+        }
+        let gates = self.find_gates(root, host);
+        let is_bootstrap = ["static_resources", "staticResources"].iter().any(|key| root.get(key).is_some());
+        if is_bootstrap {
+            check_bootstrap(root, &mut self.findings);
+            // Listeners may come from another file, which a rule reports.
+            if ["dynamic_resources", "dynamicResources"].iter().any(|key| root.get(key).is_some()) {
+                self.content = Content::Gate;
+            }
+        } else if gates > 0 {
+            self.findings.push(Finding::new(
+                Level::NotChecked,
+                &frame::PART,
+                Cursor::new(root, "").spot(),
+                "the file is a part of a bootstrap: what stands around this part is not checked",
+                "check the whole file too",
+            ));
+        }
+    }
+
+    /// Checks each configuration of the gate in a tree of Envoy, and counts them.
+    pub(super) fn find_gates(&mut self, root: &YamlNode, host: HostEnvironment) -> usize {
+        let before = self.findings.len();
+        let gates = find_plugins(root, host, &self.lines, &mut self.findings);
+        if self.findings.len() > before {
+            self.content = Content::Gate;
+        }
+        gates.iter().for_each(|gate| self.check_gate(gate));
+        gates.len()
+    }
+
+    pub(super) fn check_gate(&mut self, gate: &GateSource<'_>) {
+        self.content = Content::Gate;
+        check_configuration(gate, self.unset, &mut self.findings);
+        if let SourceForm::Json { tree: Some(tree), .. } = &gate.form {
+            self.report_repeated_keys(tree);
+        }
+    }
+
+    fn report_second_document(&mut self, root: &YamlNode) {
+        self.findings.push(Finding::new(
+            Level::Error,
+            &frame::SECOND_DOCUMENT,
+            Cursor::new(root, "").spot(),
+            "this document comes after another one, and Envoy reads only the first",
+            "write one document",
+        ));
+    }
+
+    /// Envoy uses the last value, and Kubernetes refuses the file.
+    fn report_repeated_keys(&mut self, root: &YamlNode) {
+        let mut reported = HashSet::new();
+        root.walk(&YamlPath::Root(""), &mut |path, node| {
+            let pairs = node.map();
+            let mut first: HashMap<&str, usize> = HashMap::with_capacity(pairs.len());
+            for (key, _) in pairs {
+                let Some(line) = first.get(key.text.as_str()).copied() else {
+                    first.insert(&key.text, key.line);
+                    continue;
+                };
+                if reported.insert((key.line, key.column)) {
+                    let at = Spot {
+                        line: key.line,
+                        column: key.column,
+                        field: YamlPath::Key(path, &key.text).to_string(),
+                    };
+                    let wrong = format!("is there twice, also in line {line}, and only one of them counts");
+                    self.findings.push(Finding::new(
+                        Level::Error,
+                        &frame::REPEATED_KEY,
+                        at,
+                        wrong,
+                        "write it once",
+                    ));
+                }
+            }
+        });
+    }
+
+    /// Envoy has no merge keys: it refuses the file, or the gate gets a key `<<`.
+    fn report_merge_keys(&mut self, root: &YamlNode) {
+        root.walk(&YamlPath::Root(""), &mut |path, node| {
+            if let Some(key) = node.key("<<") {
+                let at = Spot {
+                    line: key.line,
+                    column: key.column,
+                    field: YamlPath::Key(path, &key.text).to_string(),
+                };
+                let wrong = "is a merge key, which Envoy reads as an unknown field";
+                self.findings.push(Finding::new(
+                    Level::Error,
+                    &frame::MERGE_KEY,
+                    at,
+                    wrong,
+                    "write the fields themselves",
+                ));
+            }
+        });
+    }
+}

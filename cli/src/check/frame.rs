@@ -1,0 +1,61 @@
+//! The rules about files, their syntax, and the gate's own configuration.
+
+use super::rules::catalog::Rule;
+
+macro_rules! frame {
+    ($($constant:ident $name:literal, $level:literal, $finds:literal, $effect:literal;)*) => {
+        $(pub(super) static $constant: Rule = Rule { name: $name, level: $level, finds: $finds, effect: $effect };)*
+
+        /// Every rule here, in the order of the book's page.
+        #[cfg(test)]
+        pub(super) static ALL: &[&Rule] = &[$(&$constant,)*];
+    };
+}
+
+frame! {
+    UNREADABLE "unreadable", "error",
+        "The file does not exist, is a folder, has over 64 MiB, or is no UTF-8.",
+        "`check` reads nothing.";
+    SYNTAX "syntax", "error",
+        "The file is no YAML, or a `.json` file is no JSON.",
+        "Envoy does not start.";
+    NO_CONFIGURATION "no-configuration", "error",
+        "The file has no configuration of Blobgate, and is no manifest beside others that have one.",
+        "`check` checks nothing.";
+    REPEATED_KEY "repeated-key", "error",
+        "A key is in an object twice.",
+        "Envoy uses the last value. Kubernetes refuses the file.";
+    MERGE_KEY "merge-key", "error",
+        "A file for Envoy has the merge key `<<`.",
+        "Envoy reads it as an unknown field.";
+    SECOND_DOCUMENT "second-document", "error",
+        "A file for Envoy has a second document after `---`.",
+        "Envoy reads only the first.";
+    CONFIGURATION "configuration", "error",
+        "The gate does not load a field of its configuration.",
+        "Envoy does not start, or keeps the old configuration.";
+    CONFIGURATION_FORM "configuration-form", "error",
+        "The filter's `configuration` is missing, or has no `@type` or `value` that the gate reads.",
+        "Envoy does not start.";
+    VARIABLE_NOT_PASSED "variable-not-passed", "error",
+        "A field names an environment variable that the filter does not pass to the module.",
+        "The gate does not load its configuration.";
+    VARIABLE_UNSET "variable-unset", "error, warning",
+        "A key's environment variable is not set where `check` runs. An error with `--require-env`.",
+        "`check` does not see the key. Without it the gate does not load.";
+    VARIABLE_OF_POD "variable-of-pod", "not checked",
+        "A key's environment variable is that of a pod.",
+        "`check` does not see the key.";
+    KEY_IN_FILE "key-in-file", "warning",
+        "The file has the value of an environment variable.",
+        "Each reader of the file gets the key.";
+    KIND "kind", "not checked",
+        "The manifest has no configuration of Blobgate.",
+        "`check` reads only its keys.";
+    PART "part", "not checked",
+        "The file or manifest shows only a part of Envoy's configuration.",
+        "`check` does not see the rest.";
+    HOST_FLAG_ELSEWHERE "host-flag-elsewhere", "not checked",
+        "The manifest's kind cannot set `allow_on_headers_stop_iteration`.",
+        "Without it every delivery gets 503 `host-misconfigured`.";
+}

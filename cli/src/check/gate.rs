@@ -1,0 +1,171 @@
+//! Finds the gate's configurations in a tree.
+
+use super::cursor::{Cursor, Spot};
+use super::embedded::Embedded;
+use super::finding::{Finding, Level};
+use super::frame;
+use super::yaml::{YamlNode, YamlPath, YamlReader, YamlValue, parse_yaml};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use blobgate::config::sections;
+use std::collections::{HashMap, HashSet};
+
+/// A configuration of the gate in a file.
+pub(crate) struct GateSource<'y> {
+    /// Its place, and its path in the file.
+    pub(crate) spot: Spot,
+    pub(crate) form: SourceForm<'y>,
+    pub(crate) variables: ModuleVariables,
+}
+
+pub(crate) enum SourceForm<'y> {
+    /// A Struct.
+    Tree(&'y YamlNode),
+    /// JSON text in a StringValue or in BytesValue, and its tree with the places of the file.
+    Json { text: String, tree: Option<YamlNode> },
+}
+
+/// The environment variables that the module can read.
+pub(crate) struct ModuleVariables {
+    /// The names, with the values that stand in the file. Nothing where the file does not say.
+    pub(crate) listed: Option<HashMap<String, Option<String>>>,
+    /// The place of the list, or of the object that lacks it.
+    pub(crate) spot: Spot,
+    /// The list, such as `host_env_keys`.
+    pub(crate) list: &'static str,
+    pub(crate) host: HostEnvironment,
+}
+
+/// Whose environment has the variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostEnvironment {
+    /// An Envoy that starts with this file, perhaps here.
+    Envoy,
+    /// A pod.
+    Pod,
+}
+
+/// Whether a node has the keys of the gate's configuration.
+pub(crate) fn is_configuration(node: &YamlNode) -> bool {
+    let known = sections().into_iter().next().map(|root| root.keys).unwrap_or_default();
+    node.get("hooks").is_some() || known.iter().filter(|key| node.get(key.key).is_some()).count() > 1
+}
+
+/// A file that is a configuration itself.
+pub(crate) fn bare<'y>(root: &'y YamlNode) -> GateSource<'y> {
+    let spot = Cursor::new(root, "").spot();
+    let variables = ModuleVariables {
+        listed: None,
+        spot: spot.clone(),
+        list: "host_env_keys",
+        host: HostEnvironment::Envoy,
+    };
+    GateSource { spot, form: SourceForm::Tree(root), variables }
+}
+
+/// Finds the gate's plugins in Envoy's configuration, each once.
+pub(crate) fn find_plugins<'y>(
+    root: &'y YamlNode,
+    host: HostEnvironment,
+    lines: &[&str],
+    findings: &mut Vec<Finding>,
+) -> Vec<GateSource<'y>> {
+    let mut known = HashSet::new();
+    let mut sources = Vec::new();
+    root.walk(&YamlPath::Root(""), &mut |path, node| {
+        let is_plugin = |key| node.get(key).is_some();
+        if !["vm_config", "vmConfig", "configuration"].into_iter().any(is_plugin) {
+            return;
+        }
+        let plugin = Cursor::new(node, &path.to_string());
+        if is_gate(&plugin) && known.insert((node.line, node.column)) {
+            sources.extend(read_plugin(&plugin, host, lines, findings));
+        }
+    });
+    sources
+}
+
+/// A plugin of the gate, by its name, its module or its configuration.
+fn is_gate(plugin: &Cursor<'_>) -> bool {
+    let names: [&[&str]; 5] = [
+        &["name"],
+        &["vm_config", "vm_id"],
+        &["vm_config", "code", "local", "filename"],
+        &["vm_config", "code", "remote", "http_uri", "uri"],
+        &["root_id"],
+    ];
+    let value = plugin.at(&["configuration", "value"]).or_else(|| plugin.get("configuration"));
+    let has_configuration = value.is_some_and(|value| match value.text() {
+        Some(text) => {
+            parse_yaml(text, YamlReader::Json).is_ok_and(|trees| trees.first().is_some_and(is_configuration))
+        }
+        None => is_configuration(value.node()),
+    });
+    let is_named = plugin.get("vm_config").is_some()
+        && names.iter().any(|name| plugin.text_at(name).is_some_and(|text| text.contains("blobgate")));
+    has_configuration || is_named
+}
+
+fn read_plugin<'y>(
+    plugin: &Cursor<'y>,
+    host: HostEnvironment,
+    lines: &[&str],
+    findings: &mut Vec<Finding>,
+) -> Option<GateSource<'y>> {
+    const STRUCT: &str =
+        "write {\"@type\": type.googleapis.com/google.protobuf.Struct, value: {version: 1, ...}}";
+    let mut wrong = |spot: Spot, wrong: &str| {
+        findings.push(Finding::new(Level::Error, &frame::CONFIGURATION_FORM, spot, wrong, STRUCT));
+        None
+    };
+    let Some(any) = plugin.get("configuration") else {
+        return wrong(plugin.spot_of("configuration"), "is missing: the module does not start");
+    };
+    let kind = any.text_at(&["@type"]).map(|url| url.rsplit('/').next().unwrap_or(url));
+    let Some(value) = any.get("value").filter(|_| kind.is_some()) else {
+        let missing = if kind.is_none() { "@type" } else { "value" };
+        return wrong(any.spot_of(missing), "is missing: Envoy does not load the file");
+    };
+    let spot = value.spot();
+    let form = match (kind, &value.node().value) {
+        (Some("google.protobuf.Struct"), YamlValue::Map(_)) => SourceForm::Tree(value.node()),
+        (Some("google.protobuf.StringValue"), YamlValue::Text(text)) => {
+            let embedded = Embedded::new(value.node(), text, lines);
+            SourceForm::Json { text: text.clone(), tree: embedded.parse(YamlReader::Json).ok().flatten() }
+        }
+        (Some("google.protobuf.BytesValue"), YamlValue::Text(encoded)) => {
+            let Some(text) = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok())
+            else {
+                return wrong(spot, "is not the base64 of JSON text");
+            };
+            let tree = Embedded::at_one_place(value.node(), &text).parse(YamlReader::Json).ok().flatten();
+            SourceForm::Json { text, tree }
+        }
+        (Some("google.protobuf.Struct" | "google.protobuf.StringValue"), _) => {
+            return wrong(spot, "has another form than its @type: Envoy does not load the file");
+        }
+        _ => return wrong(any.spot_of("@type"), "is a type that the gate does not read"),
+    };
+    Some(GateSource { spot, form, variables: plugin_variables(plugin, host) })
+}
+
+fn plugin_variables(plugin: &Cursor<'_>, host: HostEnvironment) -> ModuleVariables {
+    const VARIABLES: &str = "environment_variables";
+    const LIST: &str = "host_env_keys";
+    let variables = plugin.at(&["vm_config", VARIABLES]);
+    let spot = match (&variables, plugin.get("vm_config")) {
+        (Some(variables), _) => variables.spot_of(LIST),
+        (None, Some(vm)) => vm.spot_of(VARIABLES),
+        (None, None) => plugin.spot_of("vm_config"),
+    };
+    let mut listed = HashMap::new();
+    if let Some(variables) = variables {
+        let of_host = variables.list(LIST).into_iter().filter_map(|name| name.text().map(str::to_owned));
+        listed.extend(of_host.map(|name| (name, None)));
+        let of_file = variables.get("key_values").map(|pairs| pairs.pairs()).unwrap_or_default();
+        listed.extend(
+            of_file.into_iter().map(|(name, value)| (name.to_owned(), value.text().map(str::to_owned))),
+        );
+    }
+    ModuleVariables { listed: Some(listed), spot, list: LIST, host }
+}

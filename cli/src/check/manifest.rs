@@ -1,0 +1,172 @@
+//! Checks a manifest of Kubernetes. It shows only a part of a gateway, so each check names what it cannot see.
+
+use super::Content;
+use super::cursor::Cursor;
+use super::document::Checker;
+use super::embedded::Embedded;
+use super::finding::{Finding, Level};
+use super::frame;
+use super::gate::{GateSource, HostEnvironment, ModuleVariables, SourceForm, is_configuration};
+use super::rules::{catalog::Rule, check_envoy_filter};
+use super::yaml::{YamlNode, YamlReader};
+
+/// The kind of a manifest.
+pub(super) fn kind(root: &YamlNode) -> Option<&str> {
+    root.get("apiVersion")?.text()?;
+    root.get("kind")?.text()
+}
+
+pub(super) fn check(checker: &mut Checker<'_>, root: &YamlNode) {
+    let Some(kind) = kind(root) else { return };
+    checker.content = checker.content.max(Content::Manifests);
+    let document = Cursor::new(root, "");
+    let found = match kind {
+        "ConfigMap" | "Secret" => check_texts(checker, &document),
+        "WasmPlugin" => check_plugin(checker, document.get("spec"), "pluginConfig", istio_variables),
+        "TrafficExtension" => {
+            check_plugin(checker, document.at(&["spec", "wasm"]), "pluginConfig", istio_variables)
+        }
+        "EnvoyExtensionPolicy" => {
+            let plugins = document.get("spec").map(|spec| spec.list("wasm")).unwrap_or_default();
+            let gates = plugins
+                .into_iter()
+                .map(|plugin| check_plugin(checker, Some(plugin), "config", gateway_variables));
+            gates.fold(0, usize::saturating_add)
+        }
+        _ if kind.ends_with("List")
+            && !root.get("items").map(YamlNode::list).unwrap_or_default().is_empty() =>
+        {
+            for item in root.get("items").map(YamlNode::list).unwrap_or_default() {
+                check(checker, item);
+            }
+            return;
+        }
+        _ => {
+            if kind == "EnvoyFilter" {
+                check_envoy_filter(root, &mut checker.findings);
+            }
+            checker.find_gates(root, HostEnvironment::Pod)
+        }
+    };
+    report_unseen(checker, &document, kind, found);
+}
+
+/// Names what stands in other files.
+fn report_unseen(checker: &mut Checker<'_>, document: &Cursor<'_>, kind: &str, found: usize) {
+    const LISTENERS: &str =
+        "which does not show the gateway's listeners: TLS, client addresses, size limits, timeouts";
+    const ROUTES: &str =
+        "which does not show the routes: that each route to a service needs a verdict of the gate";
+    const FLAG: &str = "which cannot set allow_on_headers_stop_iteration: without it every delivery gets 503";
+    let mut note = |rule: &'static Rule, wrong: &str, remedy: &str| {
+        let (at, wrong) = (document.spot_of("kind"), format!("is {kind}, {wrong}"));
+        checker.findings.push(Finding::new(Level::NotChecked, rule, at, wrong, remedy));
+    };
+    match kind {
+        _ if found == 0 => note(&frame::KIND, "and this one has no configuration of Blobgate", ""),
+        "ConfigMap" | "Secret" => {}
+        "WasmPlugin" | "TrafficExtension" | "EnvoyExtensionPolicy" => {
+            note(&frame::PART, LISTENERS, "");
+            note(&frame::PART, ROUTES, "");
+            let patch = if kind == "EnvoyExtensionPolicy" { "EnvoyPatchPolicy" } else { "EnvoyFilter" };
+            note(&frame::HOST_FLAG_ELSEWHERE, FLAG, &format!("set it with an {patch}"));
+        }
+        _ => note(&frame::PART, LISTENERS, ""),
+    }
+}
+
+/// The texts of a ConfigMap, each a file with a configuration.
+fn check_texts(checker: &mut Checker<'_>, document: &Cursor<'_>) -> usize {
+    let sections = ["data", "stringData"].into_iter().filter_map(|section| document.get(section));
+    let files: Vec<_> = sections.flat_map(|section| section.pairs()).collect();
+    let mut found: usize = 0;
+    for (name, file) in files {
+        let Some(text) = file.text() else { continue };
+        let reader = if name.ends_with(".json") { YamlReader::Json } else { YamlReader::Envoy };
+        let documents = match Embedded::new(file.node(), text, &checker.lines).parse_all(reader) {
+            Ok(documents) => documents,
+            Err(error) => {
+                if text.contains("blobgate") || text.contains("hooks") {
+                    checker.content = Content::Gate;
+                    found = found.saturating_add(1);
+                    checker.findings.push(super::syntax_error(&error));
+                }
+                continue;
+            }
+        };
+        let before = std::mem::replace(&mut checker.content, Content::Nothing);
+        let count = checker.findings.len();
+        checker.check_documents(&documents, reader, HostEnvironment::Pod);
+        if checker.content == Content::Gate {
+            found = found.saturating_add(1);
+        } else {
+            // Another program's file.
+            checker.findings.truncate(count);
+        }
+        checker.content = checker.content.max(before);
+    }
+    found
+}
+
+/// A plugin whose fields are those of a custom resource.
+fn check_plugin(
+    checker: &mut Checker<'_>,
+    plugin: Option<Cursor<'_>>,
+    key: &str,
+    variables: fn(&Cursor<'_>) -> ModuleVariables,
+) -> usize {
+    let Some(plugin) = plugin else { return 0 };
+    let names: [&[&str]; 5] =
+        [&["pluginName"], &["url"], &["name"], &["code", "image", "url"], &["code", "http", "url"]];
+    let is_named =
+        names.iter().any(|name| plugin.text_at(name).is_some_and(|text| text.contains("blobgate")));
+    let configuration = plugin.get(key);
+    if !is_named && !configuration.as_ref().is_some_and(|value| is_configuration(value.node())) {
+        return 0;
+    }
+    checker.content = Content::Gate;
+    match configuration {
+        Some(value) => {
+            let form = SourceForm::Tree(value.node());
+            checker.check_gate(&GateSource { spot: value.spot(), form, variables: variables(&plugin) });
+        }
+        None => {
+            checker.findings.push(Finding::new(
+                Level::Error,
+                &frame::CONFIGURATION_FORM,
+                plugin.spot_of(key),
+                "is missing: the module does not start",
+                "write version, environment and hooks there",
+            ));
+        }
+    }
+    1
+}
+
+/// `vmConfig.env` of Istio.
+fn istio_variables(plugin: &Cursor<'_>) -> ModuleVariables {
+    let vm = plugin.get("vmConfig");
+    let spot = vm.as_ref().map_or_else(|| plugin.spot_of("vmConfig"), |vm| vm.spot_of("env"));
+    let variables = vm.map(|vm| vm.list("env")).unwrap_or_default();
+    let variable = |variable: Cursor<'_>| {
+        let is_of_host = variable.text_at(&["valueFrom"]) == Some("HOST");
+        let value = variable.text_at(&["value"]).filter(|_| !is_of_host).map(str::to_owned);
+        Some((variable.text_at(&["name"])?.to_owned(), value))
+    };
+    let listed = variables.into_iter().filter_map(variable).collect();
+    ModuleVariables {
+        listed: Some(listed),
+        spot,
+        list: "vmConfig.env with valueFrom: HOST",
+        host: HostEnvironment::Pod,
+    }
+}
+
+/// `env.hostKeys` of Envoy Gateway.
+fn gateway_variables(plugin: &Cursor<'_>) -> ModuleVariables {
+    let env = plugin.get("env");
+    let spot = env.as_ref().map_or_else(|| plugin.spot_of("env"), |env| env.spot_of("hostKeys"));
+    let names = env.map(|env| env.list("hostKeys")).unwrap_or_default();
+    let listed = names.iter().filter_map(|name| Some((name.text()?.to_owned(), None))).collect();
+    ModuleVariables { listed: Some(listed), spot, list: "env.hostKeys", host: HostEnvironment::Pod }
+}
