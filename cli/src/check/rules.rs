@@ -19,8 +19,6 @@ mod requests;
 mod routes;
 mod routing;
 mod source;
-#[cfg(test)]
-mod tests;
 mod timeouts;
 mod ungated;
 

@@ -10,6 +10,7 @@
 mod demo;
 mod inbox;
 mod mint;
+mod mistakes;
 mod output;
 mod receiver;
 mod running;

@@ -19,7 +19,7 @@ macro_rules! rules {
 
         /// Every rule, in the order of the page.
         #[cfg(test)]
-        pub(super) static ALL: &[&Rule] = &[$(&$constant,)*];
+        pub(in crate::check) static ALL: &[&Rule] = &[$(&$constant,)*];
     };
 }
 
@@ -170,7 +170,7 @@ rules! {
         "Only this machine reaches it.";
     PORT_TWICE "port-twice", "error",
         "Two listeners have one address.",
-        "Envoy opens only one of them.";
+        "Envoy does not start.";
     ADMIN_ADDRESS "admin-address", "error, warning",
         "The admin page has a port. An error if other machines reach it.",
         "Whoever reaches it can stop Envoy.";

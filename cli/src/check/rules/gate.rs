@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// The default `max_body_bytes`.
 const DEFAULT_BODY_BYTES: f64 = 65_536.0;
+/// The largest `max_body_bytes`.
+const MAX_BODY_BYTES: f64 = 1_000_000.0;
 /// The default `timeout` of `confirm`.
 const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 /// The last segment of a path with `{token}` in a sample request.
@@ -113,7 +115,12 @@ impl Settings<'_> {
             has_allowlist: text("source") != Some("any") && source_is_enforced,
             hop,
             names_confirmed: trust.contains("confirmed"),
-            max_body_bytes: hook.get("max_body_bytes").and_then(Value::as_f64).unwrap_or(DEFAULT_BODY_BYTES),
+            // The gate does not load with more.
+            max_body_bytes: hook
+                .get("max_body_bytes")
+                .and_then(Value::as_f64)
+                .filter(|size| *size <= MAX_BODY_BYTES)
+                .unwrap_or(DEFAULT_BODY_BYTES),
         })
     }
 
